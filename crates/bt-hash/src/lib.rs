@@ -1,0 +1,141 @@
+//! SHA-1 and SHA-256 of many messages at once, each a list of slices.
+//!
+//! Decides: how digests are computed. Must not know: what is hashed.
+//! Invariant: `digest_many` equals hashing each message alone, whatever its slices.
+//!
+//! A piece arrives scattered over network buffers, so a message is a list of slices and is never joined. Today the
+//! messages are hashed one after another with the RustCrypto crates (SHA-NI where the processor has it); interleaved
+//! lanes can come without a change for callers.
+//!
+//! ```
+//! let whole: &[&[u8]] = &[b"hello"];
+//! let parts: &[&[u8]] = &[b"he", b"llo"];
+//! let mut digests = Vec::new();
+//! bt_hash::sha1_many(&[whole, parts], &mut digests);
+//! assert_eq!(digests[0], digests[1]);
+//! ```
+#![deny(unsafe_op_in_unsafe_fn)]
+
+use sha1::Digest as _;
+
+/// The digest of one SHA-1 message.
+pub type Sha1Digest = [u8; 20];
+/// The digest of one SHA-256 message.
+pub type Sha256Digest = [u8; 32];
+
+/// Which hash a torrent's pieces use: SHA-1 in v1, SHA-256 in v2 (BEP 52).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Algorithm {
+    /// 20-byte digests.
+    Sha1,
+    /// 32-byte digests.
+    Sha256,
+}
+
+/// A digest of either algorithm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Digest {
+    /// From [`Algorithm::Sha1`].
+    Sha1(Sha1Digest),
+    /// From [`Algorithm::Sha256`].
+    Sha256(Sha256Digest),
+}
+
+/// Hashes every message and appends one digest each to `digests`, in order.
+pub fn digest_many(algorithm: Algorithm, messages: &[&[&[u8]]], digests: &mut Vec<Digest>) {
+    digests.extend(messages.iter().map(|message| {
+        let mut state = State::new(algorithm);
+        message.iter().for_each(|slice| state.update(slice));
+        state.finish()
+    }));
+}
+
+/// [`digest_many`] for SHA-1, without the enum around each digest.
+pub fn sha1_many(messages: &[&[&[u8]]], digests: &mut Vec<Sha1Digest>) {
+    digests.extend(messages.iter().map(|message| {
+        let mut state = sha1::Sha1::new();
+        message.iter().for_each(|slice| state.update(slice));
+        Sha1Digest::from(state.finalize())
+    }));
+}
+
+/// SHA-1 of one contiguous message.
+pub fn sha1(message: &[u8]) -> Sha1Digest {
+    sha1::Sha1::digest(message).into()
+}
+
+/// SHA-256 of one contiguous message.
+pub fn sha256(message: &[u8]) -> Sha256Digest {
+    sha2::Sha256::digest(message).into()
+}
+
+/// A hash that is fed as the bytes come, for messages too large to hold.
+#[derive(Clone, Debug)]
+pub struct State(Inner);
+
+#[derive(Clone, Debug)]
+enum Inner {
+    Sha1(sha1::Sha1),
+    Sha256(sha2::Sha256),
+}
+
+impl State {
+    /// The state before any byte.
+    pub fn new(algorithm: Algorithm) -> State {
+        State(match algorithm {
+            Algorithm::Sha1 => Inner::Sha1(sha1::Sha1::new()),
+            Algorithm::Sha256 => Inner::Sha256(sha2::Sha256::new()),
+        })
+    }
+
+    /// Feeds the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            Inner::Sha1(state) => state.update(bytes),
+            Inner::Sha256(state) => state.update(bytes),
+        }
+    }
+
+    /// The digest of all bytes fed.
+    pub fn finish(self) -> Digest {
+        match self.0 {
+            Inner::Sha1(state) => Digest::Sha1(state.finalize().into()),
+            Inner::Sha256(state) => Digest::Sha256(state.finalize().into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn published_vectors() {
+        assert_eq!(hex(&sha1(b"abc")), "a9993e364706816aba3e25717850c26c9cd0d89d");
+        assert_eq!(hex(&sha1(b"")), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+        assert_eq!(hex(&sha256(b"abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    proptest! {
+        #[test]
+        fn slicing_never_matters(message: Vec<u8>, cuts: Vec<usize>) {
+            let mut slices = Vec::new();
+            let mut rest = message.as_slice();
+            for cut in cuts {
+                let (head, tail) = rest.split_at(cut % (rest.len() + 1));
+                slices.push(head);
+                rest = tail;
+            }
+            slices.push(rest);
+            let mut many = Vec::new();
+            digest_many(Algorithm::Sha1, &[&slices, &[&message]], &mut many);
+            digest_many(Algorithm::Sha256, &[&slices], &mut many);
+            prop_assert_eq!(many, [Digest::Sha1(sha1(&message)), Digest::Sha1(sha1(&message)), Digest::Sha256(sha256(&message))]);
+        }
+    }
+}

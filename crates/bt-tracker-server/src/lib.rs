@@ -1,0 +1,1 @@
+//! bt-tracker-server

@@ -1,0 +1,170 @@
+//! Addresses: compact forms (BEP 23, BEP 7) and the one rule of who may name which address.
+//!
+//! Decides: `may_name`. Must not know: who asks, or what is sent.
+//! Invariant: a source never names an address that is closer to us than the source itself.
+
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// How close an address is to us, from a stranger's to our own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Closeness {
+    /// Reachable by everybody.
+    Public,
+    /// Private and shared ranges: 10/8, 172.16/12, 192.168/16, 100.64/10, fc00::/7.
+    Private,
+    /// The same link: 169.254/16, fe80::/10.
+    Link,
+    /// This machine: 127/8, ::1.
+    Loopback,
+}
+
+/// Who named an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// The person at the keyboard: may name anything that can be connected to.
+    User,
+    /// Another host, known by the address that we talk to it on: a tracker, a peer, a DHT node, a redirecting server.
+    Host(IpAddr),
+}
+
+/// Unwraps an IPv4 address that was mapped into IPv6, so that one address has one form.
+pub fn normalise(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(ip, IpAddr::V4),
+        IpAddr::V4(_) => ip,
+    }
+}
+
+/// How close the address is to us; `None` when nobody can be reached there (unspecified, multicast, broadcast, 0/8, reserved).
+/// IPv4 addresses inside IPv6 (mapped, NAT64, 6to4) count as the IPv4 address that they lead to.
+pub fn closeness(ip: IpAddr) -> Option<Closeness> {
+    match normalise(ip) {
+        IpAddr::V4(v4) => closeness_v4(v4),
+        IpAddr::V6(v6) => closeness_v6(v6),
+    }
+}
+
+fn closeness_v4(ip: Ipv4Addr) -> Option<Closeness> {
+    let [a, b, ..] = ip.octets();
+    if a == 0 || a >= 224 {
+        return None;
+    }
+    Some(if ip.is_loopback() {
+        Closeness::Loopback
+    } else if ip.is_link_local() {
+        Closeness::Link
+    } else if ip.is_private() || (a == 100 && (64..128).contains(&b)) {
+        Closeness::Private
+    } else {
+        Closeness::Public
+    })
+}
+
+fn closeness_v6(ip: Ipv6Addr) -> Option<Closeness> {
+    if ip.is_unspecified() || ip.is_multicast() {
+        return None;
+    }
+    if ip.is_loopback() {
+        return Some(Closeness::Loopback);
+    }
+    let embedded = |high: u16, low: u16| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        closeness_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    match ip.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] | [0, 0, 0, 0, 0, 0, high, low] => embedded(high, low),
+        [first, ..] if first & 0xfe00 == 0xfc00 => Some(Closeness::Private),
+        [first, ..] if first & 0xffc0 == 0xfe80 => Some(Closeness::Link),
+        _ => Some(Closeness::Public),
+    }
+}
+
+/// Whether we may send to `addr` because `source` named it: it can be connected to (a port, a reachable address), and it is
+/// not closer to us than the source is. The user may name anything reachable.
+pub fn may_name(source: Source, addr: SocketAddr) -> bool {
+    let Some(target) = closeness(addr.ip()) else { return false };
+    addr.port() != 0
+        && match source {
+            Source::User => true,
+            Source::Host(host) => closeness(host).is_some_and(|host| target <= host),
+        }
+}
+
+/// Appends the compact form: 4 or 16 bytes of address, 2 of port, big endian (BEP 23, BEP 7).
+pub fn push_compact(out: &mut Vec<u8>, addr: SocketAddr) {
+    match normalise(addr.ip()) {
+        IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
+        IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
+    }
+    out.extend_from_slice(&addr.port().to_be_bytes());
+}
+
+/// Reads a compact IPv4 list, 6 bytes each; a shorter rest is dropped.
+pub fn compact_v4(bytes: &[u8]) -> impl Iterator<Item = SocketAddr> + '_ {
+    bytes
+        .as_chunks::<6>()
+        .0
+        .iter()
+        .map(|&[a, b, c, d, high, low]| SocketAddr::new(Ipv4Addr::new(a, b, c, d).into(), u16::from_be_bytes([high, low])))
+}
+
+/// Reads a compact IPv6 list, 18 bytes each; a shorter rest is dropped. Mapped IPv4 addresses are unwrapped.
+pub fn compact_v6(bytes: &[u8]) -> impl Iterator<Item = SocketAddr> + '_ {
+    bytes.as_chunks::<18>().0.iter().map(|&[ref ip @ .., high, low]: &[u8; 18]| {
+        let ip = <[u8; 16]>::try_from(ip.as_slice()).unwrap_or_default();
+        SocketAddr::new(normalise(Ipv6Addr::from(ip).into()), u16::from_be_bytes([high, low]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn nobody_names_an_address_closer_than_itself() {
+        let table = [
+            ("1.2.3.4", "5.6.7.8:1", true),
+            ("1.2.3.4", "10.0.0.1:1", false),
+            ("1.2.3.4", "169.254.169.254:80", false),
+            ("1.2.3.4", "127.0.0.1:1", false),
+            ("1.2.3.4", "[::ffff:127.0.0.1]:1", false),
+            ("1.2.3.4", "[64:ff9b::7f00:1]:1", false),
+            ("1.2.3.4", "[2002:7f00:1::]:1", false),
+            ("1.2.3.4", "[::1]:1", false),
+            ("1.2.3.4", "[fd00::1]:1", false),
+            ("192.168.1.1", "10.0.0.1:1", true),
+            ("192.168.1.1", "127.0.0.1:1", false),
+            ("192.168.1.1", "8.8.8.8:1", true),
+            ("127.0.0.1", "127.0.0.1:1", true),
+            ("127.0.0.1", "10.0.0.1:1", true),
+            ("::1", "127.0.0.1:1", true),
+            ("127.0.0.1", "0.0.0.0:1", false),
+            ("127.0.0.1", "224.0.0.1:1", false),
+            ("127.0.0.1", "[ff02::1]:1", false),
+            ("127.0.0.1", "127.0.0.1:0", false),
+        ];
+        for (source, target, allowed) in table {
+            assert_eq!(may_name(Source::Host(ip(source)), target.parse().unwrap()), allowed, "{source} names {target}");
+        }
+        assert!(may_name(Source::User, "127.0.0.1:9".parse().unwrap()));
+        assert!(!may_name(Source::User, "0.0.0.0:9".parse().unwrap()));
+    }
+
+    #[test]
+    fn compact_forms_round_trip() {
+        let (v4, v6): (SocketAddr, SocketAddr) = ("1.2.3.4:5".parse().unwrap(), "[2001:db8::1]:9".parse().unwrap());
+        let mut bytes = Vec::new();
+        push_compact(&mut bytes, v4);
+        assert!(compact_v4(&bytes).eq([v4]));
+        bytes.clear();
+        push_compact(&mut bytes, v6);
+        bytes.push(0);
+        assert!(compact_v6(&bytes).eq([v6]), "a rest is dropped");
+    }
+}

@@ -1,0 +1,153 @@
+//! A set of pieces, in the byte order of the wire (BEP 3: the high bit of the first byte is piece 0).
+//!
+//! Decides: membership and counting. Must not know: why a piece is in the set.
+//! Invariant: spare bits are zero; `count` equals the number of set bits.
+
+use crate::{Geometry, Piece};
+use alloc::{vec, vec::Vec};
+
+/// A set of the pieces of one torrent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bitfield {
+    bytes: Vec<u8>,
+    len: u32,
+    count: u32,
+}
+
+impl Bitfield {
+    /// No pieces, of a torrent that has `len`.
+    pub fn empty(len: u32) -> Bitfield {
+        Bitfield { bytes: vec![0; Self::byte_len(len)], len, count: 0 }
+    }
+
+    /// All pieces of a torrent that has `len`.
+    pub fn full(len: u32) -> Bitfield {
+        let mut bytes = vec![0xff; Self::byte_len(len)];
+        if let Some(last) = bytes.last_mut() {
+            *last &= Self::last_mask(len);
+        }
+        Bitfield { bytes, len, count: len }
+    }
+
+    /// Reads the bytes of a `bitfield` message: `None` when the length is wrong or a spare bit is set (BEP 3).
+    pub fn from_wire(bytes: &[u8], len: u32) -> Option<Bitfield> {
+        if bytes.len() != Self::byte_len(len) || bytes.last().is_some_and(|last| last & !Self::last_mask(len) != 0) {
+            return None;
+        }
+        let count = bytes.iter().map(|byte| byte.count_ones()).sum();
+        Some(Bitfield { bytes: bytes.to_vec(), len, count })
+    }
+
+    /// Number of bytes on the wire for `len` pieces.
+    pub fn byte_len(len: u32) -> usize {
+        // u32 to usize: the workspace supports 32- and 64-bit targets only.
+        len.div_ceil(8) as usize
+    }
+
+    fn last_mask(len: u32) -> u8 {
+        match len % 8 {
+            0 => 0xff,
+            used => !(0xff >> used),
+        }
+    }
+
+    /// The bytes for the wire.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Number of pieces that the torrent has.
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Whether the set holds no piece.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Number of pieces in the set.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether the set holds every piece.
+    pub fn is_full(&self) -> bool {
+        self.count == self.len
+    }
+
+    /// Whether the piece is in the set.
+    pub fn has(&self, piece: Piece) -> bool {
+        self.bytes.get(piece.index() / 8).is_some_and(|byte| byte & Self::bit(piece) != 0)
+    }
+
+    /// Puts the piece in the set; true if it was not there.
+    pub fn insert(&mut self, piece: Piece) -> bool {
+        let fresh = piece.number() < self.len && !self.has(piece);
+        if let (true, Some(byte)) = (fresh, self.bytes.get_mut(piece.index() / 8)) {
+            *byte |= Self::bit(piece);
+            self.count += 1;
+        }
+        fresh
+    }
+
+    /// Takes the piece out of the set; true if it was there.
+    pub fn remove(&mut self, piece: Piece) -> bool {
+        let there = self.has(piece);
+        if let (true, Some(byte)) = (there, self.bytes.get_mut(piece.index() / 8)) {
+            *byte &= !Self::bit(piece);
+            self.count -= 1;
+        }
+        there
+    }
+
+    fn bit(piece: Piece) -> u8 {
+        0x80 >> (piece.number() % 8)
+    }
+
+    /// The pieces in the set, in order.
+    pub fn iter<'a>(&'a self, geometry: &'a Geometry) -> impl Iterator<Item = Piece> + 'a {
+        geometry.pieces().filter(|&piece| self.has(piece))
+    }
+
+    /// Whether `other` holds a piece that this set does not hold.
+    pub fn lacks_some_of(&self, other: &Bitfield) -> bool {
+        self.bytes.iter().zip(&other.bytes).any(|(ours, theirs)| theirs & !ours != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn wire_form_is_strict() {
+        assert!(Bitfield::from_wire(&[0b1110_0000], 3).unwrap().is_full());
+        assert_eq!(Bitfield::from_wire(&[0b1111_0000], 3), None, "spare bit");
+        assert_eq!(Bitfield::from_wire(&[], 3), None, "too short");
+        assert_eq!(Bitfield::from_wire(&[0, 0], 3), None, "too long");
+        assert_eq!(Bitfield::full(3).as_bytes(), [0b1110_0000]);
+        assert_eq!(Bitfield::full(16).as_bytes(), [0xff, 0xff]);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_set(len in 1u32..200, picks: Vec<(u32, bool)>) {
+            let geometry = Geometry::new(u64::from(len), 1).unwrap();
+            let mut model = std::collections::BTreeSet::new();
+            let mut set = Bitfield::empty(len);
+            for (number, add) in picks {
+                let piece = geometry.piece(number % len).unwrap();
+                if add {
+                    prop_assert_eq!(set.insert(piece), model.insert(piece));
+                } else {
+                    prop_assert_eq!(set.remove(piece), model.remove(&piece));
+                }
+            }
+            prop_assert_eq!(set.count() as usize, model.len());
+            prop_assert!(set.iter(&geometry).eq(model.iter().copied()));
+            prop_assert_eq!(Bitfield::from_wire(set.as_bytes(), len).unwrap(), set);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The nouns that every crate of the workspace shares: info-hashes, peer ids, pieces and blocks, bitfields,
+//! virtual time, seeded randomness, compact addresses and the rule of who may name which address.
+//!
+//! Decides: what a valid value is. Must not know: any file, socket, clock or format above it.
+//! Invariant: a value that exists is in range; nothing checks it again.
+//!
+//! ```
+//! use bt_types::{Geometry, RawBlock};
+//! let geometry = Geometry::new(40_000, 32_768).unwrap();
+//! assert_eq!(geometry.piece_count(), 2);
+//! let last = geometry.piece(1).unwrap();
+//! assert_eq!(geometry.piece_len(last), 40_000 - 32_768);
+//! assert!(geometry.block(RawBlock { piece: 1, begin: 0, len: 16_384 }).is_none()); // past the end
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod addr;
+mod bitfield;
+mod fault;
+mod geometry;
+mod id;
+mod rng;
+mod time;
+
+pub use addr::{Closeness, Source, closeness, compact_v4, compact_v6, may_name, normalise, push_compact};
+pub use bitfield::Bitfield;
+pub use fault::{StoreFault, Verdict};
+pub use geometry::{BLOCK_LEN, BLOCK_LEN_MAX, Block, Geometry, GeometryError, PIECE_LENGTH_MAX, PIECES_MAX, Piece, RawBlock};
+pub use id::{InfoHash, InfoHashV2, InfoHashes, PeerId, push_hex};
+pub use rng::Rng;
+pub use time::Time;
