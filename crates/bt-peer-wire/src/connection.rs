@@ -1,0 +1,351 @@
+//! One peer connection as a machine: received bytes become messages, messages become chunks to write.
+//!
+//! Decides: framing, coalescing, and the deadlines of handshake, silence and stalled writes.
+//! Must not know: the socket, or what a message leads to.
+//! Invariant: payload is copied neither in nor out; the input buffer holds at most one incomplete message.
+
+use crate::message::piece_header;
+use crate::{HANDSHAKE_LEN, Handshake, Message, WireFault};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use bt_types::{RawBlock, Time};
+use bytes::{Buf as _, Bytes, BytesMut};
+use core::time::Duration;
+
+/// The handshake must be complete this long after the connection was made.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A peer that sends nothing for this long is gone. Keep-alives come every two minutes (BEP 3).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(180);
+/// We send a keep-alive after this long without a write.
+const KEEP_ALIVE: Duration = Duration::from_secs(100);
+/// A peer that takes no byte of ours for this long has stopped reading.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the bytes of a peer turned out to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Incoming {
+    /// The opening of the connection, always first and once.
+    Handshake(Handshake),
+    /// Any later message.
+    Message(Message),
+}
+
+/// The state of one connection: bytes in, messages out, and the way back.
+#[derive(Debug)]
+pub struct Connection {
+    input: BytesMut,
+    shaken: bool,
+    /// Number of pieces of the torrent; known once the handshake named it.
+    pieces: u32,
+    /// Chunks to write, in order. Small messages gather in `tail` until a payload chunk or a write comes.
+    chunks: VecDeque<Chunk>,
+    tail: Vec<u8>,
+    /// Payload bytes that were written since they were last taken.
+    payload_written: u64,
+    queued: usize,
+    opened_at: Time,
+    heard_at: Time,
+    wrote_at: Time,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    bytes: Bytes,
+    payload: bool,
+}
+
+impl Connection {
+    /// A connection that was made `now`, in either direction.
+    pub fn new(now: Time) -> Connection {
+        Connection {
+            input: BytesMut::new(),
+            shaken: false,
+            pieces: 0,
+            chunks: VecDeque::new(),
+            tail: Vec::new(),
+            payload_written: 0,
+            queued: 0,
+            opened_at: now,
+            heard_at: now,
+            wrote_at: now,
+        }
+    }
+
+    /// Tells how many pieces the torrent has: needed before the first message after the handshake is read.
+    pub fn set_pieces(&mut self, pieces: u32) {
+        self.pieces = pieces;
+    }
+
+    /// The buffer to receive into: append to it, then call [`Connection::next`] until it gives `None`.
+    pub fn input(&mut self) -> &mut BytesMut {
+        &mut self.input
+    }
+
+    /// Appends received bytes by copying them: for tests and simulators.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// The next message that is complete. A fault ends the connection.
+    #[expect(clippy::should_implement_trait, reason = "an iterator would hide that more bytes can follow None")]
+    pub fn next(&mut self) -> Result<Option<Incoming>, WireFault> {
+        if !self.shaken {
+            let Some(handshake) = Handshake::parse(&self.input)? else { return Ok(None) };
+            self.input.advance(HANDSHAKE_LEN);
+            self.shaken = true;
+            return Ok(Some(Incoming::Handshake(handshake)));
+        }
+        let Some(prefix) = self.input.first_chunk::<4>() else { return Ok(None) };
+        let len = u32::from_be_bytes(*prefix);
+        if len == 0 {
+            self.input.advance(4);
+            return Ok(Some(Incoming::Message(Message::KeepAlive)));
+        }
+        let Some(&kind) = self.input.get(4) else { return Ok(None) };
+        Message::check_len(kind, len, self.pieces)?;
+        // The check bounds `len` far below what a usize holds.
+        let len = len as usize;
+        if self.input.len() < 4 + len {
+            return Ok(None);
+        }
+        self.input.advance(4);
+        let body = self.input.split_to(len).freeze();
+        Message::parse(body).map(|message| Some(Incoming::Message(message)))
+    }
+
+    /// Queues our handshake.
+    pub fn send_handshake(&mut self, handshake: &Handshake) {
+        self.tail.extend_from_slice(&handshake.to_bytes());
+        self.queued += HANDSHAKE_LEN;
+    }
+
+    /// Queues a message behind those queued before.
+    pub fn send(&mut self, message: &Message) {
+        let before = self.tail.len();
+        message.encode(&mut self.tail);
+        self.queued += self.tail.len() - before;
+    }
+
+    /// Queues a block of payload without copying it. `data` must be as long as the block says.
+    pub fn send_piece(&mut self, block: RawBlock, data: Bytes) {
+        debug_assert_eq!(data.len() as u64, u64::from(block.len), "payload of another length");
+        let before = self.tail.len();
+        piece_header(&mut self.tail, block);
+        self.queued += self.tail.len() - before + data.len();
+        self.close_tail();
+        self.chunks.push_back(Chunk { bytes: data, payload: true });
+    }
+
+    fn close_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.chunks.push_back(Chunk { bytes: core::mem::take(&mut self.tail).into(), payload: false });
+        }
+    }
+
+    /// Number of bytes that wait to be written.
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// What waits to be written, in order, as it lies in memory: for one vectored write.
+    pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+        let tail = (!self.tail.is_empty()).then_some(self.tail.as_slice());
+        self.chunks.iter().map(|chunk| chunk.bytes.as_ref()).chain(tail)
+    }
+
+    /// Notes that the first `n` waiting bytes were written `now`.
+    pub fn wrote(&mut self, n: usize, now: Time) {
+        self.wrote_at = now;
+        let mut left = n.min(self.queued);
+        self.queued -= left;
+        if left == 0 {
+            return;
+        }
+        // A partial write of the tail turns it into a chunk, so that what is left of it keeps its place.
+        let in_chunks: usize = self.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+        if left > in_chunks {
+            self.close_tail();
+        }
+        while let Some(chunk) = self.chunks.front_mut() {
+            let step = left.min(chunk.bytes.len());
+            chunk.bytes.advance(step);
+            left -= step;
+            if chunk.payload {
+                self.payload_written += step as u64;
+            }
+            if !chunk.bytes.is_empty() {
+                break;
+            }
+            self.chunks.pop_front();
+        }
+    }
+
+    /// Payload bytes written since this was last called.
+    pub fn take_payload_written(&mut self) -> u64 {
+        core::mem::take(&mut self.payload_written)
+    }
+
+    /// Notes that bytes arrived `now`.
+    pub fn heard(&mut self, now: Time) {
+        self.heard_at = now;
+    }
+
+    /// When [`Connection::wake`] must be called at the latest.
+    pub fn deadline(&self) -> Time {
+        if !self.shaken {
+            return self.opened_at + HANDSHAKE_TIMEOUT;
+        }
+        let write = if self.queued > 0 { STALL_TIMEOUT } else { KEEP_ALIVE };
+        (self.heard_at + IDLE_TIMEOUT).min(self.wrote_at + write)
+    }
+
+    /// Acts on a deadline that has passed: queues a keep-alive, or finds the connection dead.
+    pub fn wake(&mut self, now: Time) -> Result<(), WireFault> {
+        if now < self.deadline() {
+            return Ok(());
+        }
+        if !self.shaken {
+            return Err(WireFault::HandshakeTimeout);
+        }
+        if now >= self.heard_at + IDLE_TIMEOUT {
+            return Err(WireFault::Idle);
+        }
+        if self.queued > 0 {
+            return Err(WireFault::Stalled);
+        }
+        self.send(&Message::KeepAlive);
+        self.wrote_at = now;
+        Ok(())
+    }
+
+    /// Notes that a write queue that was empty has started to fill: a stall is counted from here.
+    pub fn begin_write(&mut self, now: Time) {
+        self.wrote_at = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Reserved;
+    use bt_types::{InfoHash, PeerId};
+    use proptest::prelude::*;
+    use std::vec;
+
+    fn handshake() -> Handshake {
+        Handshake { reserved: Reserved::OURS, info_hash: InfoHash([1; 20]), peer_id: PeerId([2; 20]) }
+    }
+
+    fn shaken() -> Connection {
+        let mut connection = Connection::new(Time::ZERO);
+        connection.receive(&handshake().to_bytes());
+        assert_eq!(connection.next(), Ok(Some(Incoming::Handshake(handshake()))));
+        connection.set_pieces(16);
+        connection
+    }
+
+    fn drain(connection: &mut Connection) -> Result<Vec<Message>, WireFault> {
+        let mut messages = Vec::new();
+        while let Some(incoming) = connection.next()? {
+            match incoming {
+                Incoming::Message(message) => messages.push(message),
+                Incoming::Handshake(_) => panic!("a second handshake"),
+            }
+        }
+        Ok(messages)
+    }
+
+    #[test]
+    fn a_claimed_length_is_refused_before_its_bytes_arrive() {
+        let mut connection = shaken();
+        connection.receive(&[0x7f, 0xff, 0xff, 0xff, 7]);
+        assert_eq!(connection.next(), Err(WireFault::Length { kind: 7, len: 0x7fff_ffff }));
+    }
+
+    #[test]
+    fn deadlines() {
+        let mut fresh = Connection::new(Time::ZERO);
+        assert_eq!(fresh.deadline(), Time::from_secs(10));
+        assert_eq!(fresh.wake(Time::from_secs(10)), Err(WireFault::HandshakeTimeout));
+
+        let mut quiet = shaken();
+        assert_eq!(quiet.deadline(), Time::from_secs(100));
+        assert_eq!(quiet.wake(Time::from_secs(100)), Ok(()));
+        assert_eq!(quiet.chunks().collect::<Vec<_>>(), [[0; 4]], "a keep-alive");
+        assert_eq!(quiet.wake(Time::from_secs(160)), Err(WireFault::Stalled), "and nobody takes it");
+
+        let mut silent = shaken();
+        silent.wrote(0, Time::from_secs(179));
+        assert_eq!(silent.wake(Time::from_secs(180)), Err(WireFault::Idle));
+    }
+
+    #[test]
+    fn writes_are_coalesced_and_payload_is_counted_and_not_copied() {
+        let mut connection = Connection::new(Time::ZERO);
+        let data = Bytes::from(vec![7; 100]);
+        connection.send(&Message::Unchoke);
+        connection.send(&Message::Have(1));
+        connection.send_piece(RawBlock { piece: 0, begin: 0, len: 100 }, data.clone());
+        connection.send(&Message::Choke);
+        let chunks: Vec<&[u8]> = connection.chunks().collect();
+        assert_eq!(chunks.len(), 3, "small messages and the header share a chunk");
+        assert_eq!(chunks[1].as_ptr(), data.as_ptr());
+        let total = connection.queued();
+        assert_eq!(total, chunks.iter().map(|chunk| chunk.len()).sum());
+        connection.wrote(total - 7, Time::ZERO);
+        assert_eq!(connection.take_payload_written(), 98);
+        connection.wrote(7, Time::ZERO);
+        assert_eq!((connection.take_payload_written(), connection.queued()), (2, 0));
+        assert_eq!(connection.chunks().count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_the_bytes_gives_the_same_messages(cuts: Vec<u8>, writes: Vec<u8>) {
+            let sent = vec![
+                Message::Bitfield(Bytes::from_static(&[0xff, 0])),
+                Message::Piece { piece: 3, begin: 0, data: Bytes::from(vec![9; 300]) },
+                Message::KeepAlive,
+                Message::Request(RawBlock { piece: 1, begin: 2, len: 3 }),
+                Message::Piece { piece: 4, begin: 16_384, data: Bytes::from(vec![8; 16_384]) },
+                Message::Have(7),
+            ];
+            let mut from = Connection::new(Time::ZERO);
+            for message in &sent {
+                match message {
+                    Message::Piece { piece, begin, data } => {
+                        from.send_piece(RawBlock { piece: *piece, begin: *begin, len: data.len() as u32 }, data.clone());
+                    }
+                    other => from.send(other),
+                }
+            }
+            let mut wire = Vec::new();
+            let mut writes = writes.iter().cycle();
+            while from.queued() > 0 {
+                let n = usize::from(*writes.next().unwrap_or(&200)) * 20 + 1;
+                let bytes: Vec<u8> = from.chunks().flatten().copied().take(n).collect();
+                from.wrote(bytes.len(), Time::ZERO);
+                wire.extend(bytes);
+            }
+            let mut to = shaken();
+            let mut got = Vec::new();
+            let mut cuts = cuts.iter().cycle();
+            let mut rest = wire.as_slice();
+            while !rest.is_empty() {
+                let n = (usize::from(*cuts.next().unwrap_or(&100)) * 7 + 1).min(rest.len());
+                let (head, tail) = rest.split_at(n);
+                to.receive(head);
+                rest = tail;
+                got.extend(drain(&mut to).unwrap());
+            }
+            prop_assert_eq!(got, sent);
+        }
+
+        #[test]
+        fn rubbish_never_panics(bytes: Vec<u8>) {
+            let mut connection = shaken();
+            connection.receive(&bytes);
+            let _ = drain(&mut connection);
+        }
+    }
+}
