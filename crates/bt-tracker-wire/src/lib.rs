@@ -1,1 +1,34 @@
-//! bt-tracker-wire
+//! Tracker announces and scrapes as values and as bytes, over HTTP (BEP 3, 7, 23, 24, 31, 48) and UDP (BEP 15), both directions.
+//!
+//! Decides: what a well-formed request or reply is. Must not know: sockets, swarms, when to announce.
+//! Invariant: what one side writes the other side reads back as the same value; no claimed length is trusted.
+//!
+//! The server parses what the client writes:
+//!
+//! ```
+//! use bt_tracker_wire::{Announce, Event, announce_url, parse_announce};
+//! use bt_types::{InfoHash, PeerId};
+//!
+//! let announce = Announce { event: Event::Started, left: 1 << 40, ..Announce::new(InfoHash([0x2b; 20]), PeerId(*b"-bt0100-abcdefghijkl"), 6881) };
+//! let url = announce_url("http://tracker.example/announce", &announce);
+//! let (_, query) = url.split_once('?').unwrap();
+//! assert_eq!(parse_announce(query), Ok(announce));
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod body;
+mod exchange;
+mod query;
+mod udp;
+mod value;
+
+pub use body::{ReplyError, read_announce_body, read_scrape_body, write_announce_body, write_failure_body, write_scrape_body};
+pub use exchange::{ExchangeError, Output, UdpConnection, UdpExchange};
+pub use query::{QueryError, announce_url, parse_announce, parse_scrape, scrape_url};
+pub use udp::{Family, SCRAPE_HASHES_MAX, UDP_PAYLOAD_MAX, UdpReply, UdpRequest, udp_peers_max};
+pub use value::{Announce, AnnounceReply, Answer, Ask, Event, Failure, RetryIn, ScrapeReply, SwarmCounts};

@@ -1,0 +1,379 @@
+//! The datagrams of the UDP tracker protocol (BEP 15).
+//!
+//! Decides: which bytes are a request or a reply. Must not know: which connection ids are good, when to send again.
+//! Invariant: no reply that we write is longer than `UDP_PAYLOAD_MAX`, so none is fragmented.
+
+use crate::{Announce, AnnounceReply, Event, SwarmCounts};
+use alloc::string::String;
+use alloc::vec::Vec;
+use bt_types::{InfoHash, PeerId, compact_v4, compact_v6, push_compact};
+
+/// The most bytes in one datagram: what the smallest IPv6 path carries (1,280) without its headers.
+pub const UDP_PAYLOAD_MAX: usize = 1_232;
+/// The most hashes in one UDP scrape (BEP 15 says "about 74").
+pub const SCRAPE_HASHES_MAX: usize = 74;
+
+/// The number that opens every connect request.
+const PROTOCOL: u64 = 0x0417_2710_1980;
+const CONNECT: u32 = 0;
+const ANNOUNCE: u32 = 1;
+const SCRAPE: u32 = 2;
+const ERROR: u32 = 3;
+/// Bytes of an announce reply before its peers.
+const ANNOUNCE_REPLY_HEAD: usize = 20;
+
+/// The address family that a datagram travels in; it decides the size of the peers in an announce reply.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Family {
+    /// IPv4: 6 bytes a peer.
+    V4,
+    /// IPv6: 18 bytes a peer.
+    V6,
+}
+
+/// The most peers that fit in one announce reply of the family.
+pub fn udp_peers_max(family: Family) -> usize {
+    let peer = match family {
+        Family::V4 => 6,
+        Family::V6 => 18,
+    };
+    (UDP_PAYLOAD_MAX - ANNOUNCE_REPLY_HEAD) / peer
+}
+
+/// What a client sends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum UdpRequest {
+    /// Ask for a connection id: 16 bytes.
+    Connect {
+        /// Comes back in the reply.
+        transaction: u32,
+    },
+    /// Announce: 98 bytes, and options that we skip (BEP 41).
+    Announce {
+        /// From the connect reply.
+        connection: u64,
+        /// Comes back in the reply.
+        transaction: u32,
+        /// The announce; its `tracker_id` does not travel.
+        announce: Announce,
+    },
+    /// Scrape: 16 bytes and 20 for each hash.
+    Scrape {
+        /// From the connect reply.
+        connection: u64,
+        /// Comes back in the reply.
+        transaction: u32,
+        /// The swarms asked for, in order, duplicates kept.
+        hashes: Vec<InfoHash>,
+    },
+}
+
+impl UdpRequest {
+    /// Reads a request; `None` for anything that deserves silence: too short, no known action, a scrape of nothing.
+    /// Bytes past the fixed part are skipped, and hashes past the 74th.
+    pub fn parse(datagram: &[u8]) -> Option<UdpRequest> {
+        let mut read = Reader(datagram);
+        let connection = read.u64()?;
+        let action = read.u32()?;
+        let transaction = read.u32()?;
+        match action {
+            CONNECT if connection == PROTOCOL => Some(UdpRequest::Connect { transaction }),
+            ANNOUNCE => Some(UdpRequest::Announce { connection, transaction, announce: read.announce()? }),
+            SCRAPE => {
+                let hashes: Vec<_> = read.0.as_chunks().0.iter().take(SCRAPE_HASHES_MAX).copied().map(InfoHash).collect();
+                (!hashes.is_empty()).then_some(UdpRequest::Scrape { connection, transaction, hashes })
+            }
+            _ => None,
+        }
+    }
+
+    /// The datagram. Hashes past the 74th are left out.
+    pub fn write(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(98);
+        let mut head = |connection: u64, action: u32, transaction: u32| {
+            out.extend_from_slice(&connection.to_be_bytes());
+            out.extend_from_slice(&action.to_be_bytes());
+            out.extend_from_slice(&transaction.to_be_bytes());
+        };
+        match self {
+            UdpRequest::Connect { transaction } => head(PROTOCOL, CONNECT, *transaction),
+            UdpRequest::Announce { connection, transaction, announce } => {
+                head(*connection, ANNOUNCE, *transaction);
+                push_announce(&mut out, announce);
+            }
+            UdpRequest::Scrape { connection, transaction, hashes } => {
+                head(*connection, SCRAPE, *transaction);
+                hashes.iter().take(SCRAPE_HASHES_MAX).for_each(|hash| out.extend_from_slice(&hash.0));
+            }
+        }
+        out
+    }
+}
+
+fn push_announce(out: &mut Vec<u8>, announce: &Announce) {
+    out.extend_from_slice(&announce.info_hash.0);
+    out.extend_from_slice(&announce.peer_id.0);
+    for number in [announce.downloaded, announce.left, announce.uploaded] {
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+    let event: u32 = match announce.event {
+        Event::None => 0,
+        Event::Completed => 1,
+        Event::Started => 2,
+        Event::Stopped => 3,
+    };
+    // On the wire the wish is signed and -1 stands for none.
+    let num_want = announce.num_want.map_or(-1, |wanted| i32::try_from(wanted).unwrap_or(i32::MAX));
+    out.extend_from_slice(&event.to_be_bytes());
+    out.extend_from_slice(&[0; 4]); // our address: the tracker takes it from the datagram
+    out.extend_from_slice(&announce.key.to_be_bytes());
+    out.extend_from_slice(&num_want.to_be_bytes());
+    out.extend_from_slice(&announce.port.to_be_bytes());
+}
+
+/// What a tracker sends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum UdpReply {
+    /// A connection id: 16 bytes, as long as the request.
+    Connect {
+        /// The request's.
+        transaction: u32,
+        /// To be used for a minute.
+        connection: u64,
+    },
+    /// Interval, counts and peers of one family.
+    Announce {
+        /// The request's.
+        transaction: u32,
+        /// Only interval, counts and peers travel.
+        reply: AnnounceReply,
+    },
+    /// Counts in the order of the hashes asked for.
+    Scrape {
+        /// The request's.
+        transaction: u32,
+        /// One for each hash.
+        counts: Vec<SwarmCounts>,
+    },
+    /// A refusal.
+    Error {
+        /// The request's.
+        transaction: u32,
+        /// Text for the person.
+        message: String,
+    },
+}
+
+impl UdpReply {
+    /// Reads a reply that came over `family`; `None` when it is too short or has no known action.
+    pub fn parse(datagram: &[u8], family: Family) -> Option<UdpReply> {
+        let mut read = Reader(datagram);
+        let action = read.u32()?;
+        let transaction = read.u32()?;
+        Some(match action {
+            CONNECT => UdpReply::Connect { transaction, connection: read.u64()? },
+            ANNOUNCE => {
+                let (interval, leechers, seeders) = (read.u32()?, read.u32()?, read.u32()?);
+                let peers = match family {
+                    Family::V4 => compact_v4(read.0).collect(),
+                    Family::V6 => compact_v6(read.0).collect(),
+                };
+                let counts = (Some(seeders), Some(leechers));
+                let reply = AnnounceReply { interval, seeders: counts.0, leechers: counts.1, peers, ..AnnounceReply::default() };
+                UdpReply::Announce { transaction, reply }
+            }
+            SCRAPE => UdpReply::Scrape { transaction, counts: core::iter::from_fn(|| read.counts()).collect() },
+            ERROR => UdpReply::Error { transaction, message: String::from_utf8_lossy(read.0).trim_end_matches('\0').into() },
+            _ => return None,
+        })
+    }
+
+    /// The datagram. Of an announce the peers of `family` are written, as many as fit in [`UDP_PAYLOAD_MAX`].
+    pub fn write(&self, family: Family) -> Vec<u8> {
+        let mut out = Vec::with_capacity(ANNOUNCE_REPLY_HEAD);
+        let mut numbers = |list: &[u32]| list.iter().for_each(|number| out.extend_from_slice(&number.to_be_bytes()));
+        match self {
+            UdpReply::Connect { transaction, connection } => {
+                numbers(&[CONNECT, *transaction]);
+                out.extend_from_slice(&connection.to_be_bytes());
+            }
+            UdpReply::Announce { transaction, reply } => {
+                let (leechers, seeders) = (reply.leechers.unwrap_or(0), reply.seeders.unwrap_or(0));
+                numbers(&[ANNOUNCE, *transaction, reply.interval, leechers, seeders]);
+                let ours = reply.peers.iter().filter(|peer| peer.is_ipv4() == (family == Family::V4));
+                ours.take(udp_peers_max(family)).for_each(|&peer| push_compact(&mut out, peer));
+            }
+            UdpReply::Scrape { transaction, counts } => {
+                numbers(&[SCRAPE, *transaction]);
+                let counts = counts.iter().take(SCRAPE_HASHES_MAX);
+                counts.for_each(|swarm| numbers(&[swarm.complete, swarm.downloaded, swarm.incomplete]));
+            }
+            UdpReply::Error { transaction, message } => {
+                numbers(&[ERROR, *transaction]);
+                out.extend(message.bytes().take(UDP_PAYLOAD_MAX - 8));
+            }
+        }
+        out
+    }
+}
+
+/// Takes fixed-size fields off the front; what is left is in `.0`.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take().map(u16::from_be_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_be_bytes)
+    }
+
+    fn counts(&mut self) -> Option<SwarmCounts> {
+        let (complete, downloaded, incomplete) = (self.u32()?, self.u32()?, self.u32()?);
+        Some(SwarmCounts { complete, downloaded, incomplete })
+    }
+
+    fn announce(&mut self) -> Option<Announce> {
+        let (info_hash, peer_id) = (InfoHash(self.take()?), PeerId(self.take()?));
+        let (downloaded, left, uploaded) = (self.u64()?, self.u64()?, self.u64()?);
+        let event = match self.u32()? {
+            1 => Event::Completed,
+            2 => Event::Started,
+            3 => Event::Stopped,
+            _ => Event::None, // 4 is `paused` of BEP 21
+        };
+        // The address that the client claims is nobody's proof of anything.
+        let _claimed_ip = self.u32()?;
+        let key = self.u32()?;
+        // -1, and what lies above i32::MAX with it, stands for no wish.
+        let num_want = self.u32().map(|wanted| i32::try_from(wanted).ok().and_then(|wanted| u32::try_from(wanted).ok()))?;
+        let port = self.u16()?;
+        Some(Announce { info_hash, peer_id, port, uploaded, downloaded, left, event, key, num_want, tracker_id: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec;
+
+    fn announce() -> Announce {
+        Announce {
+            left: 5,
+            event: Event::Started,
+            key: 7,
+            num_want: Some(30),
+            ..Announce::new(InfoHash([1; 20]), PeerId([2; 20]), 6881)
+        }
+    }
+
+    fn announce_datagram() -> Vec<u8> {
+        UdpRequest::Announce { connection: 9, transaction: 8, announce: announce() }.write()
+    }
+
+    #[test]
+    fn a_connect_request_has_the_bytes_of_bep_15() {
+        let bytes = UdpRequest::Connect { transaction: 0x0102_0304 }.write();
+        assert_eq!(bytes, [0, 0, 4, 0x17, 0x27, 0x10, 0x19, 0x80, 0, 0, 0, 0, 1, 2, 3, 4]);
+        assert_eq!(UdpRequest::parse(&bytes), Some(UdpRequest::Connect { transaction: 0x0102_0304 }));
+        let mut wrong = bytes;
+        wrong[7] ^= 1;
+        assert_eq!(UdpRequest::parse(&wrong), None, "wrong magic");
+    }
+
+    #[test]
+    fn an_announce_is_98_bytes_and_anything_after_them() {
+        let exact = announce_datagram();
+        assert_eq!(exact.len(), 98);
+        let expected = Some(UdpRequest::Announce { connection: 9, transaction: 8, announce: announce() });
+        for trailing in [0, 2, 9, 400] {
+            let mut datagram = exact.clone();
+            datagram.extend(vec![0xee; trailing]);
+            assert_eq!(UdpRequest::parse(&datagram), expected, "{trailing} trailing bytes");
+        }
+        for len in 0..98 {
+            assert_eq!(UdpRequest::parse(&exact[..len]), None, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn odd_numbers_in_an_announce_have_a_meaning() {
+        let with = |at: usize, bytes: &[u8]| {
+            let mut datagram = announce_datagram();
+            datagram[at..at + bytes.len()].copy_from_slice(bytes);
+            match UdpRequest::parse(&datagram) {
+                Some(UdpRequest::Announce { announce, .. }) => announce,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(with(64, &[0xff; 8]).left, u64::MAX, "left = -1 is a leecher");
+        assert_eq!(with(64, &(1u64 << 32).to_be_bytes()).left, 1 << 32, "left is not cut to 32 bits");
+        assert_eq!(with(80, &[0, 0, 0, 4]).event, Event::None, "paused");
+        assert_eq!(with(80, &[9; 4]).event, Event::None, "unknown event");
+        assert_eq!(with(92, &[0xff; 4]).num_want, None);
+        assert_eq!(with(92, &[0; 4]).num_want, Some(0));
+        assert_eq!(with(84, &[1, 2, 3, 4]), announce(), "the claimed address is ignored");
+    }
+
+    #[test]
+    fn a_scrape_keeps_order_and_duplicates_and_is_bounded() {
+        let hashes = |count: usize| (0..count).map(|n| InfoHash([(n / 2) as u8; 20])).collect::<Vec<_>>();
+        for (asked, kept) in [(1, 1), (74, 74), (75, 74), (200, 74)] {
+            let mut datagram = UdpRequest::Scrape { connection: 1, transaction: 2, hashes: Vec::new() }.write();
+            hashes(asked).iter().for_each(|hash| datagram.extend_from_slice(&hash.0));
+            datagram.extend_from_slice(&[0; 7]);
+            let expected = UdpRequest::Scrape { connection: 1, transaction: 2, hashes: hashes(kept) };
+            assert_eq!(UdpRequest::parse(&datagram), Some(expected), "{asked} hashes");
+        }
+        assert_eq!(UdpRequest::parse(&UdpRequest::Scrape { connection: 1, transaction: 2, hashes: Vec::new() }.write()), None);
+    }
+
+    #[test]
+    fn replies_round_trip_in_both_families() {
+        let v4 = "1.2.3.4:5".parse().unwrap();
+        let v6 = "[2001:db8::1]:6".parse().unwrap();
+        for (family, peer) in [(Family::V4, v4), (Family::V6, v6)] {
+            let reply =
+                |peers| AnnounceReply { interval: 1, seeders: Some(2), leechers: Some(3), peers, ..AnnounceReply::default() };
+            let written = UdpReply::Announce { transaction: 9, reply: reply(vec![v4, v6]) }.write(family);
+            assert_eq!(UdpReply::parse(&written, family), Some(UdpReply::Announce { transaction: 9, reply: reply(vec![peer]) }));
+        }
+        let counts = vec![SwarmCounts { complete: 1, downloaded: 2, incomplete: 3 }, SwarmCounts::default()];
+        for reply in [
+            UdpReply::Connect { transaction: 0, connection: u64::MAX },
+            UdpReply::Scrape { transaction: u32::MAX, counts },
+            UdpReply::Error { transaction: 1, message: "no".into() },
+        ] {
+            assert_eq!(UdpReply::parse(&reply.write(Family::V4), Family::V4), Some(reply));
+        }
+    }
+
+    #[test]
+    fn an_announce_reply_is_never_fragmented() {
+        let peers = (0..999u16).flat_map(|port| [([1, 2, 3, 4], port).into(), ([9u16; 8], port).into()]).collect();
+        let reply = UdpReply::Announce { transaction: 1, reply: AnnounceReply { peers, ..AnnounceReply::default() } };
+        assert_eq!(reply.write(Family::V4).len(), 20 + 202 * 6);
+        assert_eq!(reply.write(Family::V6).len(), 20 + 67 * 18);
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_panics(datagram: Vec<u8>) {
+            let _ = UdpRequest::parse(&datagram);
+            let _ = UdpReply::parse(&datagram, Family::V4);
+            let _ = UdpReply::parse(&datagram, Family::V6);
+        }
+    }
+}

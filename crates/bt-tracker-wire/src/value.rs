@@ -1,0 +1,157 @@
+//! The values of a tracker exchange, free of any encoding.
+//!
+//! Decides: what can be asked and answered. Must not know: HTTP, UDP, bencode.
+//! Invariant: every field that a transport may leave out is an `Option`.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use bt_types::{InfoHash, PeerId};
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+
+/// One announce of one torrent (BEP 3, BEP 15).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Announce {
+    /// The swarm.
+    pub info_hash: InfoHash,
+    /// Who announces.
+    pub peer_id: PeerId,
+    /// The TCP port that the announcing peer listens on; 0 when it does not.
+    pub port: u16,
+    /// Payload bytes uploaded since `started`.
+    pub uploaded: u64,
+    /// Payload bytes downloaded since `started`.
+    pub downloaded: u64,
+    /// Bytes still missing: 0 for a seed, `u64::MAX` when not known yet (a magnet link without its metadata).
+    pub left: u64,
+    /// What happened since the last announce.
+    pub event: Event,
+    /// A number that proves the same client after its address changed; equal over both address families (BEP 7).
+    pub key: u32,
+    /// How many peers are wanted; `None` leaves it to the tracker, 0 asks for none.
+    pub num_want: Option<u32>,
+    /// The `tracker id` of an earlier reply, given back as it came (HTTP only).
+    pub tracker_id: Option<Vec<u8>>,
+}
+
+impl Announce {
+    /// A plain announce of a peer that knows nothing of the torrent yet; the other fields are set by the caller.
+    pub fn new(info_hash: InfoHash, peer_id: PeerId, port: u16) -> Announce {
+        Announce {
+            info_hash,
+            peer_id,
+            port,
+            uploaded: 0,
+            downloaded: 0,
+            left: u64::MAX,
+            event: Event::None,
+            key: 0,
+            num_want: None,
+            tracker_id: None,
+        }
+    }
+}
+
+/// What happened since the last announce.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Event {
+    /// Nothing: a regular announce. Events that we do not know (`paused`, BEP 21) are read as this one.
+    #[default]
+    None,
+    /// The first announce.
+    Started,
+    /// The download has just become complete; not sent when it was complete at the start.
+    Completed,
+    /// The peer leaves.
+    Stopped,
+}
+
+/// A tracker's answer to an announce.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AnnounceReply {
+    /// Seconds until the next regular announce.
+    pub interval: u32,
+    /// Seconds before which no announce is welcome.
+    pub min_interval: Option<u32>,
+    /// Number of peers that have everything (`complete`).
+    pub seeders: Option<u32>,
+    /// Number of peers that do not (`incomplete`).
+    pub leechers: Option<u32>,
+    /// Where other peers listen.
+    pub peers: Vec<SocketAddr>,
+    /// Something that the person should read, although the announce succeeded.
+    pub warning: Option<String>,
+    /// To be given back in later announces.
+    pub tracker_id: Option<Vec<u8>>,
+    /// Our own address as the tracker sees it (BEP 24).
+    pub external_ip: Option<IpAddr>,
+}
+
+/// A tracker's refusal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// Text of the tracker for the person.
+    pub reason: String,
+    /// When it may be tried again (BEP 31), if the tracker says.
+    pub retry_in: Option<RetryIn>,
+}
+
+impl Failure {
+    /// A refusal that says nothing of a retry.
+    pub fn new(reason: impl Into<String>) -> Failure {
+        Failure { reason: reason.into(), retry_in: None }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl core::error::Error for Failure {}
+
+/// When a refused announce may be tried again (BEP 31).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RetryIn {
+    /// After this many minutes.
+    Minutes(u32),
+    /// Not at all.
+    Never,
+}
+
+/// What a scrape says of one swarm (BEP 48).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SwarmCounts {
+    /// Peers that have everything.
+    pub complete: u32,
+    /// How often a download was completed.
+    pub downloaded: u32,
+    /// Peers that do not have everything.
+    pub incomplete: u32,
+}
+
+/// The answer to a scrape: a tracker may leave out swarms that it does not know.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ScrapeReply {
+    /// One entry per swarm.
+    pub swarms: Vec<(InfoHash, SwarmCounts)>,
+}
+
+/// A question to a tracker, of either kind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ask {
+    /// Announce one torrent.
+    Announce(Announce),
+    /// Ask for the counts of these swarms; 74 at most over UDP.
+    Scrape(Vec<InfoHash>),
+}
+
+/// The answer to an [`Ask`], of the same kind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// To an announce.
+    Announce(AnnounceReply),
+    /// To a scrape.
+    Scrape(ScrapeReply),
+}
