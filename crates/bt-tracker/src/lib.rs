@@ -1,1 +1,220 @@
-//! bt-tracker
+//! A BitTorrent tracker without sockets: requests in, replies out, one swarm table behind UDP and HTTP.
+//!
+//! Decides: what each request is answered with. Must not know: sockets, clocks, threads.
+//! Invariant: over UDP nothing is done for an address that has not shown that it receives our replies.
+//!
+//! ```
+//! use bt_tracker::{Config, Tracker};
+//! use bt_types::Time;
+//!
+//! let mut tracker = Tracker::new(Config::default(), [7; 32]);
+//! let target = "/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=6881&left=0";
+//! let answer = tracker.http(Time::ZERO, "192.0.2.1".parse().unwrap(), target);
+//! assert_eq!(answer.status, 200);
+//! assert!(answer.body.starts_with(b"d8:completei1e"));
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod connection;
+mod pool;
+mod swarm;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use bt_tracker_wire::{
+    Announce, AnnounceReply, Event, Failure, Family, QueryError, ScrapeReply, UdpReply, UdpRequest, parse_announce, parse_scrape,
+    udp_peers_max, write_announce_body, write_failure_body, write_scrape_body,
+};
+use bt_types::{Rng, Source, Time, may_name, normalise};
+use connection::ConnectionIds;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use swarm::Families;
+use table::Table;
+
+/// The policy and the limits of a tracker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// How often a peer shall announce, in whole seconds; a peer that has not for twice as long is forgotten.
+    pub interval: Duration,
+    /// How soon a peer may announce again, in whole seconds; an `interval` that is shorter counts instead.
+    pub min_interval: Duration,
+    /// Peers in a reply when the asker does not say.
+    pub peers_default: u32,
+    /// Peers in a reply at most. Over UDP also never more than an unfragmented datagram carries: 202 IPv4, 67 IPv6.
+    pub peers_max: u32,
+    /// Swarms at most, those included that are remembered only for how often they were completed.
+    pub torrents_limit: usize,
+    /// Peers at most, over all swarms; one takes about 300 bytes of memory.
+    pub peers_limit: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            interval: Duration::from_secs(1_800),
+            min_interval: Duration::from_secs(300),
+            peers_default: 50,
+            peers_max: 200,
+            torrents_limit: 250_000,
+            peers_limit: 1_000_000,
+        }
+    }
+}
+
+/// How much is going on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Swarms that have peers or were completed.
+    pub torrents: usize,
+    /// Peers over all swarms, both families.
+    pub peers: usize,
+    /// Announces answered since the start, refusals not counted.
+    pub announces: u64,
+    /// Scrapes answered since the start.
+    pub scrapes: u64,
+}
+
+/// What to send back to an HTTP client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HttpAnswer {
+    /// 200, also for refusals (their reason is in the body), or 404.
+    pub status: u16,
+    /// Bencode for announces and scrapes, text for the rest.
+    pub body: Vec<u8>,
+}
+
+/// The tracker: every method takes the time, which must not go backwards, and where the request came from.
+#[derive(Debug)]
+pub struct Tracker {
+    config: Config,
+    table: Table,
+    connections: ConnectionIds,
+    rng: Rng,
+    announces: u64,
+    scrapes: u64,
+}
+
+impl Tracker {
+    /// An empty tracker. `secret` must come from the operating system's generator: who knows it can forge connection ids.
+    pub fn new(config: Config, secret: [u8; 32]) -> Tracker {
+        let mut rng = Rng::from_secret(secret);
+        let connections = ConnectionIds::new(&mut rng);
+        let table = Table::new(config.torrents_limit, config.peers_limit, config.interval.saturating_mul(2));
+        Tracker { config, table, connections, rng, announces: 0, scrapes: 0 }
+    }
+
+    /// Answers a datagram; `None` is silence, for everything malformed and for ids that we did not give to this address.
+    pub fn udp(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) -> Option<Vec<u8>> {
+        if from.port() == 0 {
+            return None;
+        }
+        let ip = normalise(from.ip());
+        let family = if ip.is_ipv4() { Family::V4 } else { Family::V6 };
+        let reply = match UdpRequest::parse(datagram)? {
+            UdpRequest::Connect { transaction } => UdpReply::Connect { transaction, connection: self.connections.issue(now, ip) },
+            UdpRequest::Announce { connection, transaction, announce } => {
+                self.connections.check(now, ip, connection)?;
+                match self.announce(now, ip, Families::Only(family), &announce) {
+                    Ok(reply) => UdpReply::Announce { transaction, reply },
+                    Err(failure) => UdpReply::Error { transaction, message: failure.reason },
+                }
+            }
+            UdpRequest::Scrape { connection, transaction, hashes } => {
+                self.connections.check(now, ip, connection)?;
+                let counts = self.scrape(now, hashes).swarms.into_iter().map(|(_, counts)| counts).collect();
+                UdpReply::Scrape { transaction, counts }
+            }
+        };
+        Some(reply.write(family))
+    }
+
+    /// Answers a GET of `target`, the path with its query. Announces get peers of both families.
+    pub fn http(&mut self, now: Time, from: IpAddr, target: &str) -> HttpAnswer {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let refuse = |error: QueryError| write_failure_body(&Failure::new(error.to_string()));
+        let body = match path {
+            "/announce" => match parse_announce(query) {
+                Ok(announce) => match self.announce(now, normalise(from), Families::Both, &announce) {
+                    Ok(reply) => write_announce_body(&AnnounceReply { external_ip: Some(from), ..reply }),
+                    Err(failure) => write_failure_body(&failure),
+                },
+                Err(error) => refuse(error),
+            },
+            "/scrape" => match parse_scrape(query) {
+                Ok(hashes) => write_scrape_body(&self.scrape(now, hashes)),
+                Err(error) => refuse(error),
+            },
+            "/" => self.page().into_bytes(),
+            _ => return HttpAnswer { status: 404, body: b"no such page; announce at /announce\n".to_vec() },
+        };
+        HttpAnswer { status: 200, body }
+    }
+
+    /// How much is going on.
+    pub fn stats(&self) -> Stats {
+        Stats { torrents: self.table.torrents(), peers: self.table.peers(), announces: self.announces, scrapes: self.scrapes }
+    }
+
+    fn page(&self) -> String {
+        let Stats { torrents, peers, announces, scrapes } = self.stats();
+        format!("bt tracker\n\ntorrents  {torrents}\npeers     {peers}\nannounces {announces}\nscrapes   {scrapes}\n")
+    }
+
+    fn announce(&mut self, now: Time, ip: IpAddr, families: Families, announce: &Announce) -> Result<AnnounceReply, Failure> {
+        self.table.forget_expired(now);
+        let asker = SocketAddr::new(ip, announce.port);
+        let mut peers = Vec::new();
+        if announce.event == Event::Stopped {
+            self.table.remove(announce.info_hash, asker);
+        } else if announce.port == 0 {
+            return Err(Failure::new(QueryError::Invalid("port").to_string()));
+        } else {
+            self.table.upsert(now, asker, announce)?;
+            peers = self.choose(ip, families, announce);
+        }
+        self.announces = self.announces.saturating_add(1);
+        let counts = self.table.counts(announce.info_hash);
+        Ok(AnnounceReply {
+            interval: whole_seconds(self.config.interval),
+            min_interval: Some(whole_seconds(self.config.min_interval.min(self.config.interval))),
+            seeders: Some(counts.complete),
+            leechers: Some(counts.incomplete),
+            peers,
+            ..AnnounceReply::default()
+        })
+    }
+
+    /// Random peers for the asker: never itself, no seeds for a seed, no address that is closer to us than the asker is.
+    fn choose(&mut self, ip: IpAddr, families: Families, announce: &Announce) -> Vec<SocketAddr> {
+        let fit = match families {
+            Families::Both => usize::MAX,
+            Families::Only(family) => udp_peers_max(family),
+        };
+        let wanted = announce.num_want.unwrap_or(self.config.peers_default).min(self.config.peers_max);
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX).min(fit);
+        let Some(swarm) = self.table.swarm(announce.info_hash) else { return Vec::new() };
+        swarm.sample(wanted, families, announce.left == 0, &mut self.rng, |peer| {
+            peer.id != announce.peer_id && may_name(Source::Host(ip), peer.addr)
+        })
+    }
+
+    fn scrape(&mut self, now: Time, hashes: Vec<bt_types::InfoHash>) -> ScrapeReply {
+        self.table.forget_expired(now);
+        self.scrapes = self.scrapes.saturating_add(1);
+        ScrapeReply { swarms: hashes.into_iter().map(|hash| (hash, self.table.counts(hash))).collect() }
+    }
+}
+
+fn whole_seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
