@@ -1,0 +1,127 @@
+//! Makes the bytes of a `.torrent` file from files and digests.
+//!
+//! Decides: which keys are written, and the piece length when nobody chose one. Must not know: where the files are.
+//! Invariant: the output is canonical, and equal input gives equal bytes.
+
+use alloc::{string::String, vec::Vec};
+use bt_bencoding::{DictWriter, ListWriter, write};
+use bt_hash::Sha1Digest;
+
+/// What a v1 torrent is made of. Start from [`Builder::new`] and set what differs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Builder {
+    /// Name of the file, or of the directory that holds the files.
+    pub name: String,
+    /// Piece length in bytes.
+    pub piece_length: u32,
+    /// Peers may come from the trackers only (BEP 27).
+    pub private: bool,
+    /// Written into `info`, so that the info-hash differs from that of an equal torrent elsewhere.
+    pub source: Option<String>,
+    /// Free text.
+    pub comment: Option<String>,
+    /// The program that makes it.
+    pub created_by: Option<String>,
+    /// Seconds since 1970.
+    pub creation_date: Option<i64>,
+    /// Announce URLs in tiers (BEP 12).
+    pub trackers: Vec<Vec<String>>,
+    /// URLs of web seeds (BEP 19).
+    pub web_seeds: Vec<String>,
+    /// Path below `name` (empty in a single-file torrent) and length in bytes of each file, in the order of the torrent.
+    pub files: Vec<(Vec<String>, u64)>,
+    /// Whether `name` is the one file itself.
+    pub single_file: bool,
+}
+
+impl Builder {
+    /// A torrent of these files in a directory `name`, with the piece length of [`auto_piece_length`] and nothing optional.
+    pub fn new(name: &str, files: Vec<(Vec<String>, u64)>) -> Builder {
+        Builder {
+            name: name.into(),
+            piece_length: auto_piece_length(total(&files)),
+            private: false,
+            source: None,
+            comment: None,
+            created_by: None,
+            creation_date: None,
+            trackers: Vec::new(),
+            web_seeds: Vec::new(),
+            files,
+            single_file: false,
+        }
+    }
+
+    /// The bytes of the `.torrent`, given the SHA-1 of each piece in order.
+    pub fn build(&self, digests: &[Sha1Digest]) -> Vec<u8> {
+        write(|w| {
+            w.dict(|d| {
+                let first = self.trackers.iter().flatten().next();
+                text(d, b"announce", first);
+                if self.trackers.iter().flatten().nth(1).is_some() {
+                    d.key(b"announce-list")
+                        .list(|tiers| self.trackers.iter().for_each(|tier| tiers.item().list(|l| strings(l, tier))));
+                }
+                text(d, b"comment", self.comment.as_ref());
+                text(d, b"created by", self.created_by.as_ref());
+                if let Some(date) = self.creation_date {
+                    d.key(b"creation date").int(date);
+                }
+                d.key(b"info").dict(|info| self.info(info, digests));
+                if !self.web_seeds.is_empty() {
+                    d.key(b"url-list").list(|l| strings(l, &self.web_seeds));
+                }
+            })
+        })
+    }
+
+    /// Exactly the keys that other programs write too, so that the info-hash is the same as theirs.
+    fn info(&self, info: &mut DictWriter<'_>, digests: &[Sha1Digest]) {
+        if self.single_file {
+            info.key(b"length").int(size(total(&self.files)));
+        } else {
+            info.key(b"files").list(|list| {
+                for (path, length) in &self.files {
+                    list.item().dict(|file| {
+                        file.key(b"length").int(size(*length));
+                        file.key(b"path").list(|l| strings(l, path));
+                    });
+                }
+            });
+        }
+        info.key(b"name").bytes(self.name.as_bytes());
+        info.key(b"piece length").int(i64::from(self.piece_length));
+        info.key(b"pieces").bytes(digests.as_flattened());
+        if self.private {
+            info.key(b"private").int(1);
+        }
+        text(info, b"source", self.source.as_ref());
+    }
+}
+
+/// A piece length in bytes that gives 1,000 to 2,000 pieces: a power of two from 16 KiB to 16 MiB.
+pub fn auto_piece_length(total: u64) -> u32 {
+    const MIN: u64 = 16 << 10;
+    const MAX: u64 = 16 << 20;
+    let wanted = total.div_ceil(2000).clamp(MIN, MAX).next_power_of_two();
+    u32::try_from(wanted).unwrap_or(u32::MAX)
+}
+
+fn total(files: &[(Vec<String>, u64)]) -> u64 {
+    files.iter().fold(0, |sum, (_, length)| sum.saturating_add(*length))
+}
+
+fn text(dict: &mut DictWriter<'_>, key: &[u8], value: Option<&String>) {
+    if let Some(value) = value {
+        dict.key(key).bytes(value.as_bytes());
+    }
+}
+
+fn strings(list: &mut ListWriter<'_>, values: &[String]) {
+    values.iter().for_each(|value| list.item().bytes(value.as_bytes()));
+}
+
+/// A file size as bencode holds it; no file system holds a larger one.
+fn size(length: u64) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}

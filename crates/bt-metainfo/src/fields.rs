@@ -1,0 +1,47 @@
+//! Reading the fields of a dictionary, with an error that names the key.
+//!
+//! Decides: present, absent or of the wrong type. Must not know: which keys there are.
+//! Invariant: text that comes out is printable.
+
+use crate::MetainfoError;
+use alloc::string::String;
+use bt_bencoding::{Cursor, Kind};
+
+/// The value of a key, when present; its type must be `kind`.
+pub(crate) fn optional<'a>(dict: Cursor<'a>, key: &'static str, kind: Kind) -> Result<Option<Cursor<'a>>, MetainfoError> {
+    match dict.get(key.as_bytes()) {
+        Some(value) if value.kind() != kind => Err(MetainfoError::WrongType(key)),
+        value => Ok(value),
+    }
+}
+
+/// The value of a key that must be there.
+pub(crate) fn required<'a>(dict: Cursor<'a>, key: &'static str, kind: Kind) -> Result<Cursor<'a>, MetainfoError> {
+    optional(dict, key, kind)?.ok_or(MetainfoError::MissingKey(key))
+}
+
+/// A byte string that must be there.
+pub(crate) fn bytes<'a>(dict: Cursor<'a>, key: &'static str) -> Result<&'a [u8], MetainfoError> {
+    required(dict, key, Kind::Bytes)?.as_bytes().ok_or(MetainfoError::WrongType(key))
+}
+
+/// An integer that must be there.
+pub(crate) fn int(dict: Cursor<'_>, key: &'static str) -> Result<i64, MetainfoError> {
+    required(dict, key, Kind::Int)?.as_int().ok_or(MetainfoError::WrongType(key))
+}
+
+/// Free text for a person. What is not a string counts as absent: nothing depends on it.
+pub(crate) fn text(dict: Cursor<'_>, key: &str) -> Option<String> {
+    dict.get(key.as_bytes())?.as_bytes().map(printable)
+}
+
+/// The bytes as text, without anything that could steer a terminal or turn the reading direction.
+pub(crate) fn printable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).chars().map(|c| if is_steering(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Whether the character is a control, a line separator or a bidirectional override.
+pub(crate) fn is_steering(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}

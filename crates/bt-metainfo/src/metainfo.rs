@@ -1,0 +1,158 @@
+//! A whole `.torrent` file.
+//!
+//! Decides: what is outside `info`: trackers, web seeds, nodes, texts. Must not know: pieces, disks, sockets.
+//! Invariant: `info_bytes` are the bytes of the input, and the info-hashes are theirs.
+
+use crate::{Info, MetainfoError, fields};
+use alloc::{borrow::ToOwned as _, format, string::String, vec, vec::Vec};
+use bt_bencoding::{Cursor, Kind, Limits, scan};
+use bt_types::{InfoHash, InfoHashV2, InfoHashes};
+
+/// The most trackers, web seeds and nodes, each, that we keep.
+const ADDRESSES_MAX: usize = 1000;
+
+/// A torrent. Made only by parsing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Metainfo {
+    /// Which versions of the format it has.
+    pub format: Format,
+    /// What names it.
+    pub info_hashes: InfoHashes,
+    /// What it contains.
+    pub info: Info,
+    /// The original bytes of `info`, as peers exchange them (BEP 9).
+    pub info_bytes: Vec<u8>,
+    /// Peers may come from its trackers only (BEP 27).
+    pub private: bool,
+    /// The `source` inside `info`, which sets apart equal torrents of different sites.
+    pub source: Option<String>,
+    /// Announce URLs in tiers (BEP 12); `announce` alone is one tier.
+    pub trackers: Vec<Vec<String>>,
+    /// URLs of web seeds (BEP 19).
+    pub web_seeds: Vec<String>,
+    /// DHT nodes to begin with: host and port (BEP 5).
+    pub nodes: Vec<(String, u16)>,
+    /// Seconds since 1970.
+    pub creation_date: Option<i64>,
+    /// The program that made it.
+    pub created_by: Option<String>,
+    /// Free text.
+    pub comment: Option<String>,
+    /// What a stricter reader would refuse, and what we changed, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Which versions of the format a torrent has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// BEP 3.
+    V1,
+    /// BEP 52 alone.
+    V2,
+    /// Both, describing the same files.
+    Hybrid,
+}
+
+impl Format {
+    /// The name in `--json` output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::V1 => "v1",
+            Format::V2 => "v2",
+            Format::Hybrid => "hybrid",
+        }
+    }
+
+    /// The format of an `info` dictionary. The version is looked at before anything else (BEP 52).
+    pub(crate) fn of(info: Cursor<'_>) -> Result<Format, MetainfoError> {
+        let version = info.get(b"meta version").map(|version| version.as_int().ok_or(MetainfoError::WrongType("meta version")));
+        match (version.transpose()?, info.get(b"pieces").is_some()) {
+            (None | Some(1), _) => Ok(Format::V1),
+            (Some(2), true) => Ok(Format::Hybrid),
+            (Some(2), false) => Ok(Format::V2),
+            (Some(newer), _) => Err(MetainfoError::UnsupportedVersion(newer)),
+        }
+    }
+}
+
+impl Metainfo {
+    /// Parses a `.torrent` file. Unsorted keys and trailing bytes of a v1 torrent become warnings.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
+        let sorted = scan(bytes, Limits::TORRENT)?.sorted;
+        let (root, trailing) = Cursor::parse_prefix(bytes, Limits::TORRENT)?;
+        if root.dict().next().is_none() {
+            return Err(MetainfoError::NotATorrent);
+        }
+        let mut warnings = Vec::new();
+        if !sorted {
+            warnings.push("the keys of a dictionary are not sorted".to_owned());
+        }
+        if !trailing.is_empty() {
+            warnings.push(format!("{} bytes after the end were ignored", trailing.len()));
+        }
+        let info_dict = fields::required(root, "info", Kind::Dict)?;
+        let (info, format) = Info::parse(info_dict, &mut warnings)?;
+        Ok(Metainfo {
+            format,
+            info_hashes: info_hashes(format, info_dict.span()),
+            info,
+            info_bytes: info_dict.span().to_vec(),
+            private: info_dict.get(b"private").and_then(|flag| flag.as_int()) == Some(1),
+            source: fields::text(info_dict, "source"),
+            trackers: trackers(root),
+            web_seeds: strings(root.get(b"url-list")),
+            nodes: nodes(root),
+            creation_date: root.get(b"creation date").and_then(|date| date.as_int()),
+            created_by: fields::text(root, "created by"),
+            comment: fields::text(root, "comment.utf-8").or_else(|| fields::text(root, "comment")),
+            warnings,
+        })
+    }
+}
+
+fn info_hashes(format: Format, info: &[u8]) -> InfoHashes {
+    InfoHashes {
+        v1: (format != Format::V2).then(|| InfoHash(bt_hash::sha1(info))),
+        v2: (format != Format::V1).then(|| InfoHashV2(bt_hash::sha256(info))),
+    }
+}
+
+/// The tiers of `announce-list`, or `announce` when that gives none. A tier that is a plain string is tolerated.
+fn trackers(root: Cursor<'_>) -> Vec<Vec<String>> {
+    let tiers = root.get(b"announce-list").into_iter().flat_map(|tiers| tiers.list()).take(ADDRESSES_MAX);
+    let mut left = ADDRESSES_MAX;
+    let mut kept: Vec<Vec<String>> = Vec::new();
+    for tier in tiers {
+        let mut urls = strings(Some(tier));
+        urls.truncate(left);
+        left = left.saturating_sub(urls.len());
+        if !urls.is_empty() {
+            kept.push(urls);
+        }
+    }
+    if kept.is_empty() {
+        kept.extend(strings(root.get(b"announce")).into_iter().next().map(|url| vec![url]));
+    }
+    kept
+}
+
+/// The URLs of a list, or of a single string; what is not a printable string is left out.
+fn strings(value: Option<Cursor<'_>>) -> Vec<String> {
+    let Some(value) = value else { return Vec::new() };
+    let items = value.list().filter_map(|item| item.as_bytes()).take(ADDRESSES_MAX);
+    let url = |bytes| {
+        core::str::from_utf8(bytes).ok().map(str::trim).filter(|url| !url.is_empty() && !url.contains(fields::is_steering))
+    };
+    value.as_bytes().into_iter().chain(items).filter_map(url).map(str::to_owned).collect()
+}
+
+fn nodes(root: Cursor<'_>) -> Vec<(String, u16)> {
+    let node = |node: Cursor<'_>| {
+        let mut parts = node.list();
+        let host = strings(parts.next()).pop()?;
+        let port = u16::try_from(parts.next()?.as_int()?).ok().filter(|port| *port != 0)?;
+        Some((host, port))
+    };
+    root.get(b"nodes").into_iter().flat_map(|list| list.list()).take(ADDRESSES_MAX).filter_map(node).collect()
+}
