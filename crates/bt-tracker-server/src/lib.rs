@@ -1,1 +1,112 @@
-//! bt-tracker-server
+//! The UDP and HTTP fronts around `bt-tracker`: sockets, deadlines and caps.
+//!
+//! Decides: how many connections are held, and for how long. Must not know: what an announce means.
+//! Invariant: every socket feeds the same table; whatever a client sends, it is answered or closed within a known time.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! use bt_tracker_server::{Config, TrackerServer};
+//! let http = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
+//! let udp = vec!["127.0.0.1:0".parse().unwrap()];
+//! let server = TrackerServer::start(Config { http, udp, ..Config::default() }).await.unwrap();
+//! println!("announce at http://{}/announce", server.http_addrs()[0]);
+//! assert_eq!(server.stats().peers, 0);
+//! server.stop().await;
+//! # });
+//! ```
+#![forbid(unsafe_code)]
+
+mod http;
+mod socket;
+mod table;
+mod udp;
+
+pub use bt_tracker::{Config as TrackerConfig, Stats};
+
+use std::io;
+use std::net::SocketAddr;
+use table::Table;
+use thiserror::Error;
+use tokio::task::JoinSet;
+
+/// Where to listen and how to track.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Addresses for HTTP; port 0 takes a free one. IPv6 sockets are for IPv6 only, so `0.0.0.0` and `[::]` can both be given.
+    pub http: Vec<SocketAddr>,
+    /// Addresses for UDP, in the same way. A reply leaves from the address that the system picks, so a host with several addresses
+    /// should name each one instead of `0.0.0.0`: clients drop a reply that comes from an address they did not ask.
+    pub udp: Vec<SocketAddr>,
+    /// Intervals and limits of the table.
+    pub tracker: TrackerConfig,
+}
+
+/// Why a server did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {protocol} {addr}: {source}")]
+    Listen {
+        /// `HTTP` or `UDP`.
+        protocol: &'static str,
+        /// The address as it was configured.
+        addr: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The operating system gave no random bytes.
+    #[error("no random numbers from the system: {0}")]
+    Random(getrandom::Error),
+}
+
+/// A running tracker. Dropping it stops it without waiting.
+#[derive(Debug)]
+pub struct TrackerServer {
+    table: Table,
+    http_addrs: Vec<SocketAddr>,
+    udp_addrs: Vec<SocketAddr>,
+    tasks: JoinSet<()>,
+}
+
+impl TrackerServer {
+    /// Binds every address and starts to serve, in tasks of the current tokio runtime. When one address fails, none is kept.
+    pub async fn start(config: Config) -> Result<TrackerServer, StartError> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(StartError::Random)?;
+        let table = Table::new(config.tracker, secret);
+        let (mut http_addrs, mut udp_addrs, mut tasks) = (Vec::new(), Vec::new(), JoinSet::new());
+        for addr in config.http {
+            let fail = |source| StartError::Listen { protocol: "HTTP", addr, source };
+            let listener = socket::listen(addr).map_err(fail)?;
+            http_addrs.push(listener.local_addr().map_err(fail)?);
+            tasks.spawn(http::serve(listener, table.clone()));
+        }
+        for addr in config.udp {
+            let fail = |source| StartError::Listen { protocol: "UDP", addr, source };
+            let socket = socket::udp(addr).map_err(fail)?;
+            udp_addrs.push(socket.local_addr().map_err(fail)?);
+            tasks.spawn(udp::serve(socket, table.clone()));
+        }
+        Ok(TrackerServer { table, http_addrs, udp_addrs, tasks })
+    }
+
+    /// Where HTTP is served, with the real ports, in the order of the configuration.
+    pub fn http_addrs(&self) -> &[SocketAddr] {
+        &self.http_addrs
+    }
+
+    /// Where UDP is served, with the real ports, in the order of the configuration.
+    pub fn udp_addrs(&self) -> &[SocketAddr] {
+        &self.udp_addrs
+    }
+
+    /// How much is going on.
+    pub fn stats(&self) -> Stats {
+        self.table.stats()
+    }
+
+    /// Closes every socket and connection, and returns when they are closed.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
+}

@@ -1,0 +1,100 @@
+//! The fronts over real loopback sockets, as raw bytes.
+//!
+//! Decides: what a client of each protocol must see. Must not know: how the server is built.
+//! Invariant: every wait ends with a reply or a closed connection.
+
+use bt_tracker_server::{Config, TrackerServer};
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UdpSocket};
+
+const ANNOUNCE: &str = "/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=6881&left=0";
+
+async fn start() -> TrackerServer {
+    let both: Vec<SocketAddr> = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
+    TrackerServer::start(Config { http: both.clone(), udp: both, ..Config::default() }).await.unwrap()
+}
+
+/// Sends the bytes and reads until the server closes.
+async fn exchange(addr: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    // A server that refuses may close before it has read everything: what came until then counts.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn both_families_and_protocols_share_one_table() {
+    let server = start().await;
+    for addr in server.http_addrs() {
+        let answer = exchange(*addr, format!("GET {ANNOUNCE} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("d8:complete"), "{answer}");
+    }
+    for addr in server.udp_addrs() {
+        let bind: SocketAddr = if addr.is_ipv4() { "127.0.0.1:0".parse().unwrap() } else { "[::1]:0".parse().unwrap() };
+        let socket = UdpSocket::bind(bind).await.unwrap();
+        socket.connect(addr).await.unwrap();
+        let mut reply = [0; 64];
+        socket.send(b"\0\0\x04\x17\x27\x10\x19\x80\0\0\0\0abcd").await.unwrap();
+        assert_eq!(socket.recv(&mut reply).await.unwrap(), 16);
+        let mut scrape = [&reply[8..16], b"\0\0\0\x02efgh"].concat();
+        scrape.extend([b'a'; 20]);
+        socket.send(&scrape).await.unwrap();
+        assert_eq!(socket.recv(&mut reply).await.unwrap(), 20);
+        assert_eq!(reply[..12], *b"\0\0\0\x02efgh\0\0\0\x02", "two seeds came over HTTP");
+    }
+    assert_eq!((server.stats().torrents, server.stats().peers), (1, 2));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_all_answered_also_byte_by_byte() {
+    let server = start().await;
+    let request = format!("GET {ANNOUNCE} HTTP/1.1\r\nHost: t\r\n\r\n").repeat(20);
+    let request = request + "GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+    let answer = exchange(server.http_addrs()[0], request.as_bytes()).await;
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 21, "{answer}");
+
+    let mut stream = TcpStream::connect(server.http_addrs()[0]).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    for byte in format!("GET {ANNOUNCE} HTTP/1.0\r\n\r\n").bytes() {
+        stream.write_all(&[byte]).await.unwrap();
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("d8:complete"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_malformed_gets_a_short_answer() {
+    let server = start().await;
+    let line =
+        |method: &str, target: &str| format!("{method} {target} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").into_bytes();
+    let table = [
+        (line("GET", "/announce"), "HTTP/1.1 200", "14:failure reason17:missing info_hash"),
+        (line("GET", "/announce?info_hash=%"), "HTTP/1.1 200", "invalid info_hash"),
+        (line("GET", "/elsewhere"), "HTTP/1.1 404", ""),
+        (line("POST", ANNOUNCE), "HTTP/1.1 405", ""),
+        (line("HEAD", ANNOUNCE), "HTTP/1.1 405", ""),
+        (line("GET", &format!("/{}", "x".repeat(20_000))), "HTTP/1.1 4", ""),
+        (b"rubbish\r\n\r\n".to_vec(), "HTTP/1.1 400", ""),
+        (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n".to_vec(), "HTTP/1.1 400", ""),
+    ];
+    for (request, status, body) in table {
+        let answer = exchange(server.http_addrs()[0], &request).await;
+        let request = String::from_utf8_lossy(&request[..request.len().min(60)]).into_owned();
+        assert!(answer.starts_with(status) && answer.contains(body), "{request:?} got {answer:?}");
+        assert!(answer.len() < 512, "{request:?} got a long answer");
+    }
+}
+
+#[tokio::test]
+async fn a_taken_address_is_an_error_that_names_it() {
+    let server = start().await;
+    let taken = server.http_addrs()[0];
+    let error = TrackerServer::start(Config { http: vec![taken], ..Config::default() }).await.unwrap_err().to_string();
+    assert!(error.contains(&taken.to_string()), "{error}");
+}
