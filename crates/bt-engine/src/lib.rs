@@ -1,1 +1,58 @@
-//! bt-engine
+//! The brain of a BitTorrent client: every decision about torrents and peers, and not one effect.
+//!
+//! Decides: which piece, which peer, when to announce, when to give up. Must not know: clocks, sockets, files, threads.
+//! Invariant: same seed and same inputs, same outputs.
+//!
+//! Begin with [`Input`] and [`Output`] (`io.rs`). An [`Engine`] is driven like every machine of the workspace:
+//! `handle(now, input)`, then `poll()` until `None`; `deadline()` tells when to call `wake(now)`.
+//!
+//! ```
+//! use bt_engine::{Budget, Config, Engine, Input, Output, TorrentKey, TorrentSpec};
+//! use bt_types::{Bitfield, Geometry, InfoHash, PeerId, Rng, Source, Time};
+//!
+//! let mut rng = Rng::from_seed(1);
+//! let mut engine = Engine::new(Config::new(PeerId::ours(&mut rng)), Budget::default(), rng);
+//! let spec = TorrentSpec {
+//!     info_hash: InfoHash([7; 20]),
+//!     geometry: Geometry::new(1 << 20, 1 << 18)?,
+//!     have: Bitfield::empty(4),
+//!     trackers: vec![],
+//! };
+//! engine.handle(Time::ZERO, Input::Add(TorrentKey(0), Box::new(spec)));
+//! engine.handle(Time::ZERO, Input::PeersFound(TorrentKey(0), Source::User, vec!["127.0.0.1:6881".parse()?]));
+//! assert!(matches!(engine.poll(), Some(Output::Dial(TorrentKey(0), _, Source::User))));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod config;
+mod io;
+mod status;
+
+mod download;
+mod engine;
+mod peer;
+mod torrent;
+mod upload;
+
+mod announcer;
+mod book;
+mod choker;
+mod ledger;
+mod meter;
+mod picker;
+mod pipeline;
+mod sources;
+mod uplink;
+mod work;
+
+pub mod desk;
+
+pub use config::{Budget, Config};
+pub use engine::Engine;
+pub use io::{AnnounceOrder, Event, Input, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
+pub use status::{SourceStat, TorrentStatus, Why};

@@ -1,0 +1,138 @@
+//! Whom to serve: tit for tat while we download, by turns when we seed, and by chance for newcomers (BEP 3).
+//!
+//! Decides: a set of peers, from a slice of candidates. Must not know: blocks, sockets, what the peers want.
+//! Invariant: a function over its arguments: equal candidates and seed, equal choice.
+
+use crate::io::PeerKey;
+use alloc::vec::Vec;
+use bt_types::{Rng, Time};
+use core::cmp::Reverse;
+use core::time::Duration;
+
+/// A seed lets a peer keep its slot for so long before others get their turn.
+const SEED_TURN: Duration = Duration::from_secs(30);
+
+/// A connected peer, as the choker sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) peer: PeerKey,
+    /// It wants something that we have.
+    pub(crate) interested: bool,
+    /// It is served now.
+    pub(crate) unchoked: bool,
+    /// It is served now by chance.
+    pub(crate) optimistic: bool,
+    /// It was asked and delivers nothing.
+    pub(crate) snubbed: bool,
+    /// Bytes per second that it gives us.
+    pub(crate) gives: u64,
+    /// When it was last choked or unchoked, or when it came.
+    pub(crate) since: Time,
+}
+
+/// The peers to serve until the next round.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Chosen {
+    /// By merit, or by turn.
+    pub(crate) regular: Vec<PeerKey>,
+    /// By chance.
+    pub(crate) optimistic: Vec<PeerKey>,
+}
+
+/// How many to choose.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slots {
+    pub(crate) regular: usize,
+    pub(crate) optimistic: usize,
+}
+
+/// Chooses whom to serve. `seeding`: we have everything, so nobody can give. `rotate`: those served by chance had their turn.
+pub(crate) fn round(now: Time, candidates: &[Candidate], slots: Slots, seeding: bool, rotate: bool, rng: &mut Rng) -> Chosen {
+    let mut interested: Vec<&Candidate> = candidates.iter().filter(|c| c.interested).collect();
+    rng.shuffle(&mut interested);
+    if seeding {
+        // Those in the middle of their turn first, then those who waited longest.
+        interested.sort_by_key(|c| {
+            let in_turn = c.unchoked && now - c.since < SEED_TURN;
+            (!in_turn, c.unchoked, c.since)
+        });
+        let chosen = interested.iter().take(slots.regular + slots.optimistic).map(|c| c.peer);
+        return Chosen { regular: chosen.collect(), optimistic: Vec::new() };
+    }
+    // Who is served by chance keeps that slot until it rotates; it does not take a slot of merit as well.
+    let (mut lucky, mut others): (Vec<&Candidate>, Vec<&Candidate>) =
+        interested.into_iter().partition(|c| c.optimistic && !rotate);
+    others.sort_by_key(|c| (c.snubbed, Reverse(c.gives)));
+    let unlucky = others.split_off(others.len().min(slots.regular));
+    lucky.truncate(slots.optimistic);
+    let mut waiting: Vec<&Candidate> = unlucky.into_iter().filter(|c| !c.optimistic).collect();
+    waiting.sort_by_key(|c| (c.snubbed, c.unchoked, c.since));
+    let free = slots.optimistic - lucky.len();
+    lucky.extend(waiting.into_iter().take(free));
+    Chosen { regular: others.iter().map(|c| c.peer).collect(), optimistic: lucky.iter().map(|c| c.peer).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+
+    fn peer(key: u64, gives: u64) -> Candidate {
+        let since = Time::ZERO;
+        Candidate { peer: PeerKey(key), interested: true, unchoked: false, optimistic: false, snubbed: false, gives, since }
+    }
+
+    fn choose(candidates: &[Candidate], seeding: bool, rotate: bool) -> (Vec<u64>, Vec<u64>) {
+        let slots = Slots { regular: 2, optimistic: 1 };
+        let now = Time::from_secs(100);
+        let chosen = round(now, candidates, slots, seeding, rotate, &mut Rng::from_seed(1));
+        let keys = |peers: Vec<PeerKey>| peers.into_iter().map(|key| key.0).collect();
+        (keys(chosen.regular), keys(chosen.optimistic))
+    }
+
+    #[test]
+    fn leeching_rewards_who_gives_most() {
+        let p = |key, gives| peer(key, gives);
+        let waited = |key, secs| Candidate { since: Time::from_secs(secs), ..peer(key, 0) };
+        let table: Vec<(&str, Vec<Candidate>, Vec<u64>, Vec<u64>)> = vec![
+            ("the two fastest by merit, the rest by chance", vec![p(1, 10), p(2, 30), p(3, 20)], vec![2, 3], vec![1]),
+            ("who is not interested is not served", vec![Candidate { interested: false, ..p(1, 99) }, p(2, 1)], vec![2], vec![]),
+            ("a snubber comes last", vec![Candidate { snubbed: true, ..p(1, 99) }, p(2, 1), p(3, 2)], vec![3, 2], vec![1]),
+            (
+                "the longest waiting newcomer gets the chance",
+                vec![p(1, 9), p(2, 8), waited(3, 50), waited(4, 10)],
+                vec![1, 2],
+                vec![4],
+            ),
+            ("nobody, no slots", vec![], vec![], vec![]),
+        ];
+        for (what, candidates, regular, optimistic) in table {
+            assert_eq!(choose(&candidates, false, false), (regular, optimistic), "{what}");
+        }
+    }
+
+    #[test]
+    fn the_optimistic_slot_stays_until_it_rotates() {
+        let lucky = Candidate { optimistic: true, unchoked: true, ..peer(3, 0) };
+        let candidates = [peer(1, 9), peer(2, 8), lucky, peer(4, 0)];
+        assert_eq!(choose(&candidates, false, false), (vec![1, 2], vec![3]));
+        assert_eq!(choose(&candidates, false, true), (vec![1, 2], vec![4]));
+    }
+
+    #[test]
+    fn who_earns_a_slot_by_luck_moves_up_at_the_rotation() {
+        let lucky = Candidate { optimistic: true, unchoked: true, ..peer(3, 50) };
+        assert_eq!(choose(&[peer(1, 9), peer(2, 8), lucky], false, true), (vec![3, 1], vec![2]));
+    }
+
+    #[test]
+    fn a_seed_serves_by_turns() {
+        let served = |key, since| Candidate { unchoked: true, since: Time::from_secs(since), ..peer(key, 0) };
+        let waits = |key, since| Candidate { since: Time::from_secs(since), ..peer(key, 0) };
+        // 1 and 2 are in their turn, 3 has had its, 4 and 5 wait.
+        let candidates = [served(1, 95), served(2, 90), served(3, 20), waits(4, 60), waits(5, 30)];
+        assert_eq!(choose(&candidates, true, false).0, [2, 1, 5]);
+        let later = [served(1, 10), served(2, 9), served(3, 8), waits(4, 60), waits(5, 30)];
+        assert_eq!(choose(&later, true, false).0, [5, 4, 3]);
+    }
+}

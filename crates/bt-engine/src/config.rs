@@ -1,0 +1,48 @@
+//! The engine's few knobs, each with its unit and reason.
+//!
+//! Decides: defaults. Must not know: who sets them.
+//! Invariant: hard caps are constants beside the code that they protect; settings stay below them.
+
+use core::time::Duration;
+
+/// Settings of an engine, fixed for its life.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Our peer id: a peer with the same one is ourselves.
+    pub peer_id: bt_types::PeerId,
+    /// The TCP port that we tell peers we listen on, if we do.
+    pub listen_port: Option<u16>,
+    /// Peers unchoked by merit at a time, per torrent. Eight is what libtorrent found to work on unlimited uplinks.
+    pub upload_slots: usize,
+    /// Peers unchoked by chance at a time beyond those, so that newcomers get a first piece (BEP 3).
+    pub optimistic_slots: usize,
+    /// Time between choking rounds (BEP 3: ten seconds).
+    pub choke_round: Duration,
+}
+
+impl Config {
+    /// The defaults for a client with this id.
+    pub fn new(peer_id: bt_types::PeerId) -> Config {
+        Config { peer_id, listen_port: None, upload_slots: 8, optimistic_slots: 2, choke_round: Duration::from_secs(10) }
+    }
+}
+
+/// What the engine may use of things that the whole process shares.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Budget {
+    /// Bytes of blocks that may be requested or held by the store at a time. At least one piece is always allowed.
+    pub store_bytes: u64,
+    /// Payload bytes per second to all peers together; `None` is no limit.
+    pub upload_rate: Option<u64>,
+    /// Connections of one torrent.
+    pub peers_per_torrent: usize,
+    /// Connections of all torrents.
+    pub peers: usize,
+}
+
+impl Default for Budget {
+    /// 64 MiB of blocks, no rate limit, 100 connections per torrent and 500 in all.
+    fn default() -> Budget {
+        Budget { store_bytes: 64 << 20, upload_rate: None, peers_per_torrent: 100, peers: 500 }
+    }
+}

@@ -1,0 +1,153 @@
+//! The decisions that the whole process shares: which shard gets a torrent, who may connect, what each shard may use.
+//!
+//! Decides: placement, accept caps, leases of rate and connections. Must not know: sockets, torrents' contents.
+//! Invariant: the leases of all shards together never exceed the limits of the process.
+
+use crate::config::Budget;
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+use bt_types::{Closeness, Time, closeness, normalise};
+use core::net::IpAddr;
+use core::time::Duration;
+
+/// Accepted connections that have not shaken hands yet, in all and from one address.
+const PENDING_MAX: usize = 128;
+const PENDING_PER_IP_MAX: usize = 4;
+/// Accepted connections from one address, shaken or not. Loopback is exempt: many clients live there.
+const PER_IP_MAX: usize = 8;
+/// An accepted connection must have named a torrent after this long.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The desk of a process.
+#[derive(Debug)]
+pub struct Desk {
+    limits: Budget,
+    /// Number of torrents on each shard.
+    load: Vec<usize>,
+    pending: BTreeMap<IpAddr, usize>,
+    accepted: BTreeMap<IpAddr, usize>,
+}
+
+/// A permission to stay for one accepted connection: to be given back.
+#[derive(Debug)]
+pub struct Admission {
+    ip: IpAddr,
+    /// The connection must have shaken hands by then.
+    pub handshake_by: Time,
+}
+
+impl Desk {
+    /// A desk for so many shards and these limits of the whole process.
+    pub fn new(limits: Budget, shards: usize) -> Desk {
+        Desk { limits, load: vec![0; shards.max(1)], pending: BTreeMap::new(), accepted: BTreeMap::new() }
+    }
+
+    /// The shard for a new torrent: the one with the fewest.
+    pub fn place(&mut self) -> usize {
+        let shard = self.load.iter().enumerate().min_by_key(|(_, load)| **load).map_or(0, |(shard, _)| shard);
+        if let Some(load) = self.load.get_mut(shard) {
+            *load += 1;
+        }
+        shard
+    }
+
+    /// A torrent left its shard.
+    pub fn unplace(&mut self, shard: usize) {
+        if let Some(load) = self.load.get_mut(shard) {
+            *load = load.saturating_sub(1);
+        }
+    }
+
+    /// What each shard may use: the process's limits, split evenly over the shards that have torrents.
+    pub fn leases(&self) -> Vec<Budget> {
+        let busy = self.load.iter().filter(|load| **load > 0).count().max(1);
+        let share = Budget {
+            store_bytes: self.limits.store_bytes / busy as u64,
+            upload_rate: self.limits.upload_rate.map(|rate| rate / busy as u64),
+            peers: self.limits.peers / busy,
+            ..self.limits
+        };
+        let idle = Budget { store_bytes: 0, upload_rate: Some(0), peers: 0, ..self.limits };
+        self.load.iter().map(|load| if *load > 0 { share } else { idle }).collect()
+    }
+
+    /// Somebody connected from this address: whether it may stay until it has shaken hands.
+    pub fn accept(&mut self, now: Time, ip: IpAddr) -> Option<Admission> {
+        let ip = normalise(ip);
+        let pending: usize = self.pending.values().sum();
+        let near = closeness(ip) == Some(Closeness::Loopback);
+        let of = |map: &BTreeMap<IpAddr, usize>| map.get(&ip).copied().unwrap_or(0);
+        let crowded = !near && (of(&self.pending) >= PENDING_PER_IP_MAX || of(&self.accepted) >= PER_IP_MAX);
+        if pending >= PENDING_MAX || crowded {
+            return None;
+        }
+        *self.pending.entry(ip).or_default() += 1;
+        *self.accepted.entry(ip).or_default() += 1;
+        Some(Admission { ip, handshake_by: now + HANDSHAKE_TIMEOUT })
+    }
+
+    /// The connection shook hands.
+    pub fn shaken(&mut self, admission: &Admission) {
+        Self::lower(&mut self.pending, admission.ip);
+    }
+
+    /// The connection ended; `shaken` tells whether it had shaken hands.
+    pub fn ended(&mut self, admission: Admission, shaken: bool) {
+        if !shaken {
+            Self::lower(&mut self.pending, admission.ip);
+        }
+        Self::lower(&mut self.accepted, admission.ip);
+    }
+
+    fn lower(map: &mut BTreeMap<IpAddr, usize>, ip: IpAddr) {
+        if let Some(count) = map.get_mut(&ip) {
+            *count -= 1;
+            if *count == 0 {
+                map.remove(&ip);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn torrents_spread_and_leases_add_up() {
+        let limits = Budget { upload_rate: Some(1000), peers: 10, ..Budget::default() };
+        let mut desk = Desk::new(limits, 2);
+        assert_eq!((desk.place(), desk.leases()[0].upload_rate, desk.leases()[1].peers), (0, Some(1000), 0));
+        assert_eq!((desk.place(), desk.place(), desk.place()), (1, 0, 1));
+        let leases = desk.leases();
+        assert_eq!(leases.iter().filter_map(|lease| lease.upload_rate).sum::<u64>(), 1000);
+        assert_eq!(leases.iter().map(|lease| lease.peers).sum::<usize>(), 10);
+        desk.unplace(0);
+        desk.unplace(0);
+        assert_eq!(desk.leases()[1].upload_rate, Some(1000));
+    }
+
+    #[test]
+    fn one_address_cannot_fill_the_door() {
+        let mut desk = Desk::new(Budget::default(), 1);
+        let ip: IpAddr = "9.9.9.9".parse().unwrap();
+        let mut inside: Vec<Admission> = core::iter::from_fn(|| desk.accept(Time::ZERO, ip)).collect();
+        assert_eq!(inside.len(), PENDING_PER_IP_MAX);
+        assert!(desk.accept(Time::ZERO, "8.8.8.8".parse().unwrap()).is_some(), "others still can");
+        inside.iter().for_each(|admission| desk.shaken(admission));
+        inside.extend(core::iter::from_fn(|| desk.accept(Time::ZERO, ip)));
+        assert_eq!(inside.len(), PER_IP_MAX);
+        inside.iter().skip(PENDING_PER_IP_MAX).for_each(|admission| desk.shaken(admission));
+        assert!(desk.accept(Time::ZERO, ip).is_none(), "all its places are taken");
+        desk.ended(inside.remove(0), true);
+        assert!(desk.accept(Time::ZERO, ip).is_some());
+    }
+
+    #[test]
+    fn loopback_is_exempt_but_not_from_the_total() {
+        let mut desk = Desk::new(Budget::default(), 1);
+        let ip: IpAddr = "127.0.0.1".parse().unwrap();
+        assert_eq!(core::iter::from_fn(|| desk.accept(Time::ZERO, ip)).count(), PENDING_MAX);
+    }
+}

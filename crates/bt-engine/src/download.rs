@@ -1,0 +1,184 @@
+//! The downloading half of a torrent: which block is asked of whom, and what becomes of it.
+//!
+//! Decides: what each message about pieces changes. Must not know: the uplink, trackers.
+//! Invariant: a request is sent only to a peer that serves us, for a block that `Work` marked as asked.
+
+use crate::config::Budget;
+use crate::io::{Output, PeerKey};
+use crate::ledger::Delivery;
+use crate::peer::Peer;
+use crate::status::Why;
+use crate::torrent::Torrent;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use bt_peer_wire::Message;
+use bt_types::{Bitfield, Block, RawBlock, Time};
+use bytes::Bytes;
+
+impl Torrent {
+    /// Gives the peer as many requests as its window has room for.
+    pub(crate) fn feed(&mut self, now: Time, peer: PeerKey, budget: &Budget) {
+        let Some(row) = self.peers.get_mut(&peer) else { return };
+        if !row.can_be_asked() || self.store_fault.is_some() {
+            return;
+        }
+        row.hungry = false;
+        while row.pipeline.room() > 0 {
+            let Some(block) = self.work.next_block(row, budget.store_bytes) else {
+                row.hungry = true;
+                break;
+            };
+            row.pipeline.ask(now, block);
+            row.outbox.push(Message::Request(block.raw()));
+        }
+    }
+
+    /// If blocks or room in the store have become free: gives requests to every peer that could take more than there was.
+    pub(crate) fn feed_hungry(&mut self, now: Time, budget: &Budget) {
+        if self.work.take_freed() {
+            let hungry: Vec<PeerKey> = self.peers.values().filter(|peer| peer.hungry).map(|peer| peer.key).collect();
+            for peer in hungry {
+                self.feed(now, peer, budget);
+            }
+        }
+    }
+
+    /// Gives requests to every peer, after the store or the budget allows them again.
+    pub(crate) fn feed_everybody(&mut self, now: Time, budget: &Budget) {
+        let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
+        for peer in keys {
+            self.feed(now, peer, budget);
+        }
+    }
+
+    // ---- what the peer says it has ----
+
+    pub(crate) fn peer_has_these(&mut self, peer: PeerKey, has: Option<Bitfield>) -> Result<(), Why> {
+        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
+        if !row.may_send_bitfield {
+            return Err(Why::Bitfield);
+        }
+        row.has = has.ok_or(Why::Bitfield)?;
+        row.counted = !row.has.is_full();
+        row.wanted = row.has.iter(&self.geometry).filter(|&piece| !self.have.has(piece)).count() as u32;
+        if row.counted {
+            self.work.more(row.has.iter(&self.geometry));
+        }
+        Self::update_interest(row);
+        self.refuse_seed(peer)
+    }
+
+    pub(crate) fn peer_has(&mut self, peer: PeerKey, number: u32) -> Result<(), Why> {
+        let piece = self.geometry.piece(number).ok_or(Why::OutOfRange)?;
+        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
+        if row.has.insert(piece) {
+            if row.counted {
+                self.work.more([piece].into_iter());
+            }
+            row.wanted += u32::from(!self.have.has(piece));
+            Self::update_interest(row);
+        }
+        self.refuse_seed(peer)
+    }
+
+    fn update_interest(peer: &mut Peer) {
+        if peer.wanted > 0 && !peer.we_want {
+            peer.we_want = true;
+            peer.outbox.push(Message::Interested);
+        }
+    }
+
+    fn refuse_seed(&self, peer: PeerKey) -> Result<(), Why> {
+        let both = self.is_complete() && self.peers.get(&peer).is_some_and(|peer| peer.has.is_full());
+        if both { Err(Why::BothSeeds) } else { Ok(()) }
+    }
+
+    // ---- what the peer says of our requests ----
+
+    pub(crate) fn choked_us(&mut self, peer: PeerKey, out: &mut VecDeque<Output>) {
+        let Some(row) = self.peers.get_mut(&peer) else { return };
+        row.serves_us = false;
+        // With the fast extension each request is answered by a reject or a block; without it all are void (BEP 6, BEP 3).
+        if !row.fast {
+            let blocks = row.pipeline.clear();
+            row.forgive(blocks.len());
+            self.work.release(blocks);
+        }
+        self.leave_lead(peer, out);
+    }
+
+    pub(crate) fn rejected(&mut self, peer: PeerKey, raw: RawBlock, out: &mut VecDeque<Output>) -> Result<(), Why> {
+        let block = self.geometry.block(raw).ok_or(Why::OutOfRange)?;
+        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
+        if !row.fast {
+            return Err(Why::NotFast);
+        }
+        if !row.pipeline.remove(block) {
+            return Ok(());
+        }
+        // A peer that serves us but rejects has not got the piece after all: it is not asked for it again.
+        if row.serves_us && row.has.remove(block.piece()) {
+            if row.counted {
+                self.work.less([block.piece()].into_iter());
+            }
+            row.wanted = row.wanted.saturating_sub(u32::from(!self.have.has(block.piece())));
+        }
+        self.work.release([block]);
+        self.leave_lead(peer, out);
+        Ok(())
+    }
+
+    /// The peer cannot go on with the piece that it leads: another may take it over.
+    pub(crate) fn leave_lead(&mut self, peer: PeerKey, out: &mut VecDeque<Output>) {
+        if let Some(row) = self.peers.get_mut(&peer) {
+            row.lead = None;
+        }
+        let given_up = self.work.leave(peer);
+        out.extend(given_up.into_iter().map(|piece| Output::Forget(self.key, piece)));
+    }
+
+    // ---- payload ----
+
+    pub(crate) fn received(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        raw: RawBlock,
+        data: Bytes,
+        out: &mut VecDeque<Output>,
+    ) -> Result<(), Why> {
+        let block = self.geometry.block(raw).ok_or(Why::OutOfRange)?;
+        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
+        let len = u64::from(block.len());
+        self.down.add(now, len);
+        self.sources.received(row.source, len, row.has.is_full());
+        if !row.pipeline.answer(now, block) {
+            self.wasted += len;
+            return if row.unrequested() { Ok(()) } else { Err(Why::Unrequested) };
+        }
+        let source = row.source;
+        match self.work.deliver(block, source) {
+            Delivery::Late => self.wasted += len,
+            Delivery::Needed { others_asked, complete } => {
+                out.push_back(Output::Store(self.key, block, data));
+                if others_asked {
+                    self.cancel_elsewhere(block);
+                }
+                if complete {
+                    let urgent = self.work.is_end_game();
+                    out.push_back(Output::Check { torrent: self.key, piece: block.piece(), urgent });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn cancel_elsewhere(&mut self, block: Block) {
+        for peer in self.peers.values_mut() {
+            if peer.pipeline.remove(block) {
+                peer.forgive(1);
+                peer.outbox.push(Message::Cancel(block.raw()));
+            }
+        }
+    }
+}

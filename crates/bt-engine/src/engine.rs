@@ -1,0 +1,286 @@
+//! The engine: takes inputs, hands each to its torrent, and gives out orders.
+//!
+//! Decides: what is shared by torrents: the uplink, connection numbers. Must not know: how orders are carried out.
+//! Invariant: `handle` never fails and never blocks; orders are complete after `poll` gave `None`.
+
+use crate::config::{Budget, Config};
+use crate::io::{Event, Input, Output, PeerKey, TorrentKey};
+use crate::status::{SourceStat, TorrentStatus, Why};
+use crate::torrent::Torrent;
+use crate::uplink::Uplink;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use bt_peer_wire::{ExtendedHandshake, Message};
+use bt_types::{Bitfield, RawBlock, Rng, Time};
+
+/// The brain of a client: all torrents of one shard.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    budget: Budget,
+    rng: Rng,
+    torrents: BTreeMap<TorrentKey, Torrent>,
+    /// Which torrent a connection belongs to.
+    routes: BTreeMap<PeerKey, TorrentKey>,
+    uplink: Uplink,
+    /// Torrents whose peers may have messages in their outboxes.
+    touched: BTreeSet<TorrentKey>,
+    out: VecDeque<Output>,
+}
+
+impl Engine {
+    /// An engine without torrents. Equal arguments and inputs give equal outputs.
+    pub fn new(config: Config, budget: Budget, rng: Rng) -> Engine {
+        Engine {
+            uplink: Uplink::new(budget.upload_rate),
+            config,
+            budget,
+            rng,
+            torrents: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            out: VecDeque::new(),
+        }
+    }
+
+    // ---- the machine ----
+
+    /// Takes a cause.
+    pub fn handle(&mut self, now: Time, input: Input) {
+        match input {
+            Input::Add(key, spec) => {
+                let torrent = Torrent::new(now, key, *spec, self.rng.fork());
+                self.torrents.insert(key, torrent);
+                self.on(now, key, |torrent, engine| torrent.wake(now, engine.config, engine.budget, engine.out));
+            }
+            Input::Remove(key) => {
+                if let Some(mut torrent) = self.torrents.remove(&key) {
+                    torrent.stop(&mut self.out);
+                }
+                self.routes.retain(|_, torrent| *torrent != key);
+                self.touched.remove(&key);
+            }
+            Input::PeersFound(key, source, addrs) => self.on(now, key, |torrent, engine| {
+                torrent.found(now, source, &addrs);
+                torrent.dial(now, engine.budget, engine.out);
+            }),
+            Input::Connected { peer, torrent, addr, outbound, handshake } => {
+                if self.routes.len() >= self.budget.peers || !self.torrents.contains_key(&torrent) {
+                    self.out.push_back(Output::HangUp(peer, Why::Full));
+                    return;
+                }
+                self.routes.insert(peer, torrent);
+                self.on(now, torrent, |torrent, engine| {
+                    torrent.connected(now, (peer, addr, outbound), &handshake, engine.config, engine.budget, engine.out);
+                });
+            }
+            Input::DialFailed(key, addr) => self.on(now, key, |torrent, engine| {
+                torrent.dial_failed(now, addr);
+                torrent.dial(now, engine.budget, engine.out);
+            }),
+            Input::Frames(peer, messages) => self.frames(now, peer, messages),
+            Input::Sent(peer, bytes) => self.on_peer(now, peer, |torrent, engine| {
+                torrent.sent(now, peer, bytes);
+                let joins = torrent.joins_line(peer);
+                engine.uplink.join_if(joins, torrent.key, peer);
+            }),
+            Input::ReadFailed(peer, block) => self.on_peer(now, peer, |torrent, _| torrent.read_failed(peer, block)),
+            Input::Closed(peer) => {
+                self.on_peer(now, peer, |torrent, engine| torrent.closed(now, peer, Why::Gone, engine.out));
+                self.routes.remove(&peer);
+            }
+            Input::Checked(key, piece, verdict) => {
+                self.on(now, key, |torrent, engine| torrent.checked(now, piece, verdict, engine.out));
+            }
+            Input::StoreFailed(key, fault) => self.on(now, key, |torrent, engine| {
+                if torrent.store_fault.replace(fault) != Some(fault) {
+                    engine.out.push_back(Output::Event(key, Event::StoreFailed(fault)));
+                }
+            }),
+            Input::StoreRecovered(key) => self.on(now, key, |torrent, engine| {
+                if torrent.store_fault.take().is_some() {
+                    engine.out.push_back(Output::Event(key, Event::StoreRecovered));
+                    torrent.feed_everybody(now, engine.budget);
+                }
+            }),
+            Input::Announced(key, tracker, result) => self.on(now, key, |torrent, engine| {
+                torrent.announced(now, tracker, result, engine.out);
+                torrent.dial(now, engine.budget, engine.out);
+            }),
+            Input::Budget(budget) => {
+                self.budget = budget;
+                self.uplink.set_rate(budget.upload_rate, now);
+                let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
+                for key in keys {
+                    self.on(now, key, |torrent, engine| torrent.feed_everybody(now, engine.budget));
+                }
+            }
+        }
+        self.serve(now);
+    }
+
+    /// The next order, or `None` when all were given.
+    pub fn poll(&mut self) -> Option<Output> {
+        if self.out.is_empty() {
+            self.collect_messages();
+        }
+        let output = self.out.pop_front();
+        if let Some(Output::HangUp(peer, _)) = &output {
+            self.routes.remove(peer);
+        }
+        output
+    }
+
+    /// When [`Engine::wake`] must be called, if nothing else happens before.
+    pub fn deadline(&self) -> Option<Time> {
+        let torrents = self.torrents.values().filter_map(|torrent| torrent.deadline(&self.budget));
+        torrents.chain(self.uplink.deadline()).min()
+    }
+
+    /// Acts on what has become due.
+    pub fn wake(&mut self, now: Time) {
+        let due: Vec<TorrentKey> = self
+            .torrents
+            .values()
+            .filter(|torrent| torrent.deadline(&self.budget).is_some_and(|at| at <= now))
+            .map(|torrent| torrent.key)
+            .collect();
+        for key in due {
+            self.on(now, key, |torrent, engine| torrent.wake(now, engine.config, engine.budget, engine.out));
+        }
+        self.serve(now);
+    }
+
+    // ---- reports ----
+
+    /// A torrent at this moment.
+    pub fn status(&self, now: Time, key: TorrentKey) -> Option<TorrentStatus> {
+        self.torrents.get(&key).map(|torrent| torrent.status(now))
+    }
+
+    /// The pieces that a torrent has, verified and written.
+    pub fn have(&self, key: TorrentKey) -> Option<&Bitfield> {
+        self.torrents.get(&key).map(|torrent| &torrent.have)
+    }
+
+    /// What moved between us and each peer of a torrent.
+    pub fn sources(&self, key: TorrentKey) -> Vec<SourceStat> {
+        self.torrents.get(&key).map(Torrent::source_stats).unwrap_or_default()
+    }
+
+    /// The bytes of a torrent's open pieces: what the store is asked to hold at most.
+    pub fn reserved(&self, key: TorrentKey) -> u64 {
+        self.torrents.get(&key).map_or(0, |torrent| torrent.work.reserved())
+    }
+
+    // ---- inside ----
+
+    /// Messages of one peer, one after another; the first fault ends its connection.
+    fn frames(&mut self, now: Time, peer: PeerKey, messages: Vec<Message>) {
+        self.on_peer(now, peer, |torrent, engine| {
+            for message in messages {
+                let done = message_in(now, torrent, peer, message, engine);
+                if let Err(why) = done {
+                    torrent.hang_up(now, peer, why, engine.out);
+                    return;
+                }
+            }
+            torrent.feed(now, peer, engine.budget);
+        });
+    }
+
+    /// Gives the uplink to those in line while it is open.
+    fn serve(&mut self, now: Time) {
+        while let Some((key, peer, bytes)) = self.uplink.next(now) {
+            let Some(torrent) = self.torrents.get_mut(&key) else { continue };
+            let ordered = torrent.serve(now, peer, bytes, &mut self.out);
+            self.uplink.charge(ordered);
+            self.uplink.join_if(torrent.joins_line(peer), key, peer);
+        }
+    }
+
+    fn on_peer(&mut self, now: Time, peer: PeerKey, act: impl FnOnce(&mut Torrent, &mut Shared<'_>)) {
+        if let Some(&key) = self.routes.get(&peer) {
+            self.on(now, key, act);
+        }
+    }
+
+    /// Lets a torrent act, and gives out the requests that this made possible.
+    fn on(&mut self, now: Time, key: TorrentKey, act: impl FnOnce(&mut Torrent, &mut Shared<'_>)) {
+        let Some(torrent) = self.torrents.get_mut(&key) else { return };
+        let mut shared = Shared { config: &self.config, budget: &self.budget, uplink: &mut self.uplink, out: &mut self.out };
+        act(torrent, &mut shared);
+        torrent.feed_hungry(now, &self.budget);
+        self.touched.insert(key);
+    }
+
+    /// Turns what waits in outboxes into orders, one per peer.
+    fn collect_messages(&mut self) {
+        while let Some(key) = self.touched.pop_first() {
+            let Some(torrent) = self.torrents.get_mut(&key) else { continue };
+            for peer in torrent.peers.values_mut().filter(|peer| !peer.outbox.is_empty()) {
+                self.out.push_back(Output::Send(peer.key, core::mem::take(&mut peer.outbox)));
+            }
+        }
+    }
+}
+
+/// What a torrent may use of its engine while it acts.
+struct Shared<'a> {
+    config: &'a Config,
+    budget: &'a Budget,
+    uplink: &'a mut Uplink,
+    out: &'a mut VecDeque<Output>,
+}
+
+/// One message of a peer. An error ends the connection.
+fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, engine: &mut Shared<'_>) -> Result<(), Why> {
+    let pieces = torrent.geometry.piece_count();
+    let Some(peer) = torrent.peers.get_mut(&key) else { return Ok(()) };
+    if !peer.fast && is_fast_only(&message) {
+        return Err(Why::NotFast);
+    }
+    match message {
+        Message::Bitfield(bits) => return torrent.peer_has_these(key, Bitfield::from_wire(&bits, pieces)),
+        Message::HaveAll => return torrent.peer_has_these(key, Some(Bitfield::full(pieces))),
+        Message::HaveNone => return torrent.peer_has_these(key, Some(Bitfield::empty(pieces))),
+        // The extension handshake may come before the bitfield, as may keep-alives.
+        Message::Extended { id: 0, payload } => {
+            let hello = ExtendedHandshake::parse(&payload).map_err(|_| Why::Extended)?;
+            peer.pipeline.set_window_max(hello.requests_max.unwrap_or(250).min(bt_peer_wire::REQUESTS_QUEUED_MAX));
+            torrent.sources.set_client(peer.source, hello.client);
+            return Ok(());
+        }
+        Message::KeepAlive | Message::Extended { .. } | Message::Unknown(_) | Message::Port(_) => return Ok(()),
+        _ => peer.may_send_bitfield = false,
+    }
+    match message {
+        Message::Choke => torrent.choked_us(key, engine.out),
+        Message::Unchoke => peer.serves_us = true,
+        Message::Interested => {
+            peer.interested = true;
+            torrent.unchoke_if_free(now, key, engine.config);
+        }
+        Message::NotInterested => peer.interested = false,
+        Message::Have(piece) => torrent.peer_has(key, piece)?,
+        Message::Request(raw) => {
+            let joins = torrent.requested(key, raw)?;
+            engine.uplink.join_if(joins, torrent.key, key);
+        }
+        Message::Piece { piece, begin, data } => {
+            // A payload is at most 16 KiB: the connection refused anything longer.
+            let raw = RawBlock { piece, begin, len: data.len() as u32 };
+            torrent.received(now, key, raw, data, engine.out)?;
+        }
+        Message::Cancel(raw) => torrent.cancelled(key, raw)?,
+        Message::Reject(raw) => torrent.rejected(key, raw, engine.out)?,
+        // Hints that we do not follow yet; a piece outside the torrent is a fault all the same.
+        Message::Suggest(piece) | Message::AllowedFast(piece) if piece >= pieces => return Err(Why::OutOfRange),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn is_fast_only(message: &Message) -> bool {
+    matches!(message, Message::HaveAll | Message::HaveNone | Message::Suggest(_) | Message::Reject(_) | Message::AllowedFast(_))
+}

@@ -1,0 +1,170 @@
+//! Everything that goes into the engine and everything that comes out: the first file to read.
+//!
+//! Decides: the words between the engine and a shell. Must not know: how a shell carries an order out.
+//! Invariant: every cause is an `Input`, every effect an `Output`; both are closed.
+
+use crate::config::Budget;
+use crate::status::Why;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bt_peer_wire::{Handshake, Message};
+use bt_tracker_wire::{AnnounceReply, Event as AnnounceEvent};
+use bt_types::{Bitfield, Block, Geometry, InfoHash, PeerId, Piece, Source, StoreFault, Verdict};
+use bytes::Bytes;
+use core::net::{IpAddr, SocketAddr};
+
+/// One torrent in one engine; chosen by the shell, never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TorrentKey(pub u32);
+
+/// One connection; chosen by the shell, never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PeerKey(pub u64);
+
+/// One tracker of a torrent: its place in [`TorrentSpec::trackers`], tiers joined.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TrackerKey(pub u32);
+
+/// What the engine must know of a torrent before it can work on it.
+#[derive(Clone, Debug)]
+pub struct TorrentSpec {
+    /// The swarm that we announce and shake hands for.
+    pub info_hash: InfoHash,
+    /// How the bytes are cut.
+    pub geometry: Geometry,
+    /// The pieces that are verified and written already.
+    pub have: Bitfield,
+    /// Tracker URLs in tiers (BEP 12).
+    pub trackers: Vec<Vec<String>>,
+}
+
+/// A cause.
+#[derive(Debug)]
+pub enum Input {
+    /// Work on this torrent from now on.
+    Add(TorrentKey, Box<TorrentSpec>),
+    /// Leave its swarm: say `stopped` to trackers, hang up on everybody, forget it.
+    Remove(TorrentKey),
+    /// Somebody named addresses of peers.
+    PeersFound(TorrentKey, Source, Vec<SocketAddr>),
+    /// A connection stands and both handshakes are done.
+    Connected {
+        /// The shell's name for the connection.
+        peer: PeerKey,
+        /// The torrent that was dialled for, or that the peer's handshake named.
+        torrent: TorrentKey,
+        /// The peer's address.
+        addr: SocketAddr,
+        /// We dialled.
+        outbound: bool,
+        /// What the peer said.
+        handshake: Handshake,
+    },
+    /// An ordered dial led to nothing.
+    DialFailed(TorrentKey, SocketAddr),
+    /// Messages of one read, in order.
+    Frames(PeerKey, Vec<Message>),
+    /// So many bytes of ordered payload left for the peer, or will never leave: its send credit returns.
+    Sent(PeerKey, u64),
+    /// The connection is gone, whoever ended it.
+    Closed(PeerKey),
+    /// An ordered check is done; the bytes are written if it was good.
+    Checked(TorrentKey, Piece, Verdict),
+    /// The store cannot go on. What it holds stays with it; no piece is lost.
+    StoreFailed(TorrentKey, StoreFault),
+    /// The store goes on again.
+    StoreRecovered(TorrentKey),
+    /// A served block could not be read: the peer gets a reject.
+    ReadFailed(PeerKey, Block),
+    /// An ordered announce was answered by the tracker at this address, or failed for this reason.
+    Announced(TorrentKey, TrackerKey, Result<(IpAddr, AnnounceReply), String>),
+    /// The desk changed what this engine may use.
+    Budget(Budget),
+}
+
+/// An effect that a shell must carry out.
+#[derive(Debug)]
+pub enum Output {
+    /// Connect and shake hands; answer with `Connected` or `DialFailed`.
+    Dial(TorrentKey, SocketAddr, Source),
+    /// Close the connection; the engine has forgotten it already, no `Closed` is needed.
+    HangUp(PeerKey, Why),
+    /// Write these messages, coalesced.
+    Send(PeerKey, Vec<Message>),
+    /// Read these blocks and write them to the peer; answer with `Sent`, or `ReadFailed` for each that cannot be read.
+    Serve(PeerKey, TorrentKey, Vec<Block>),
+    /// Keep this block until its piece is checked.
+    Store(TorrentKey, Block, Bytes),
+    /// All blocks of the piece are with the store: compare with the digest, write, answer with `Checked`.
+    Check {
+        /// Its torrent.
+        torrent: TorrentKey,
+        /// The piece.
+        piece: Piece,
+        /// Do not wait for others to check with it: the download ends soon.
+        urgent: bool,
+    },
+    /// Drop the blocks of this piece: they will come again from one peer alone.
+    Forget(TorrentKey, Piece),
+    /// Talk to the tracker; answer with `Announced`.
+    Announce(TorrentKey, Box<AnnounceOrder>),
+    /// Something that a person or a program wants to know.
+    Event(TorrentKey, Event),
+}
+
+/// What to tell a tracker. The shell adds our peer id, port and key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AnnounceOrder {
+    /// Which tracker.
+    pub tracker: TrackerKey,
+    /// Its URL.
+    pub url: String,
+    /// What happened.
+    pub event: AnnounceEvent,
+    /// Payload bytes sent to peers since the torrent was added.
+    pub uploaded: u64,
+    /// Payload bytes that became verified pieces since the torrent was added.
+    pub downloaded: u64,
+    /// Bytes still missing.
+    pub left: u64,
+    /// How many peers are wanted.
+    pub num_want: u32,
+    /// What the tracker wants to hear back.
+    pub tracker_id: Option<Vec<u8>>,
+}
+
+/// News about a torrent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A piece was verified and written.
+    Piece(Piece),
+    /// Every piece is verified and written.
+    Complete,
+    /// A connection was made.
+    PeerJoined(SocketAddr, PeerId),
+    /// A connection ended.
+    PeerLeft(SocketAddr, Why),
+    /// A piece did not match its digest; the peers that sent it.
+    BadPiece(Piece, Vec<SocketAddr>),
+    /// The store stopped the torrent.
+    StoreFailed(StoreFault),
+    /// The store goes on.
+    StoreRecovered,
+    /// A tracker answered: its URL, how many peers it named, its warning.
+    TrackerReply {
+        /// Which tracker.
+        url: String,
+        /// Number of peers in the answer.
+        peers: usize,
+        /// What the tracker wants people to read.
+        warning: Option<String>,
+    },
+    /// A tracker failed: its URL and why.
+    TrackerFailed {
+        /// Which tracker.
+        url: String,
+        /// Why, for a person.
+        why: String,
+    },
+}

@@ -1,0 +1,294 @@
+//! Who was asked for which block, who delivered it, and who is to blame when a piece is bad.
+//!
+//! Decides: the state of every block of the open pieces. Must not know: rarity, request windows, choking.
+//! Invariant: a block counts as free only when nobody is asked for it and nobody has delivered it; the bytes reserved are
+//! the lengths of the open pieces.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec;
+use alloc::vec::Vec;
+use bt_types::{Bitfield, Block, Geometry, Piece};
+
+use crate::io::PeerKey;
+use crate::sources::SourceId;
+
+/// A block is asked of at most so many peers at a time, in end-game.
+const ASKED_MAX: u8 = 3;
+
+/// The open pieces of a torrent.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    geometry: Geometry,
+    open: BTreeMap<Piece, Open>,
+    /// Open pieces that have a free block.
+    with_free: BTreeSet<Piece>,
+    /// Pieces that failed with several senders: they are fetched again from one peer alone, so that blame is exact.
+    suspect: BTreeSet<Piece>,
+    reserved: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    slots: Vec<Slot>,
+    free: u32,
+    missing: u32,
+    /// No block before this one is free.
+    first_free: u32,
+    /// The peer that opened the piece and takes its blocks in order; `None` after it left.
+    lead: Option<PeerKey>,
+    /// Only the lead may deliver.
+    alone: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    asked: u8,
+    from: Option<SourceId>,
+}
+
+/// What a delivered block changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Delivery {
+    /// Nobody needs it.
+    Late,
+    /// It was needed. `others_asked`: cancel it elsewhere. `complete`: its piece can be checked.
+    Needed { others_asked: bool, complete: bool },
+}
+
+impl Ledger {
+    pub(crate) fn new(geometry: Geometry) -> Ledger {
+        Ledger { geometry, open: BTreeMap::new(), with_free: BTreeSet::new(), suspect: BTreeSet::new(), reserved: 0 }
+    }
+
+    /// Bytes of all open pieces: what the store may have to hold.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
+    /// Starts a piece for a peer.
+    pub(crate) fn open(&mut self, piece: Piece, lead: PeerKey) {
+        let blocks = self.geometry.block_count(piece);
+        let alone = self.suspect.contains(&piece);
+        let slots = vec![Slot::default(); blocks as usize];
+        self.open.insert(piece, Open { slots, free: blocks, missing: blocks, first_free: 0, lead: Some(lead), alone });
+        self.with_free.insert(piece);
+        self.reserved += u64::from(self.geometry.piece_len(piece));
+    }
+
+    /// A free block of the piece, now asked of somebody.
+    pub(crate) fn ask_free(&mut self, piece: Piece) -> Option<Block> {
+        let open = self.open.get_mut(&piece)?;
+        let is_free = |slot: &Slot| slot.asked == 0 && slot.from.is_none();
+        let n = open.slots.iter().skip(open.first_free as usize).position(is_free)? as u32 + open.first_free;
+        open.slots.get_mut(n as usize)?.asked = 1;
+        open.first_free = n + 1;
+        open.free -= 1;
+        if open.free == 0 {
+            self.with_free.remove(&piece);
+        }
+        self.geometry.nth_block(piece, n)
+    }
+
+    /// An open piece with a free block that this peer has and may work on: pieces whose lead has left come first.
+    pub(crate) fn joinable(&self, peer: PeerKey, has: &Bitfield) -> Option<Piece> {
+        let mine = |(_, open): &(Piece, &Open)| !open.alone || open.lead == Some(peer);
+        let candidates = || self.with_free.iter().filter_map(|&piece| Some((piece, self.open.get(&piece)?)));
+        let usable = || candidates().filter(|(piece, _)| has.has(*piece)).filter(mine);
+        usable().find(|(_, open)| open.lead.is_none()).or_else(|| usable().next()).map(|(piece, _)| piece)
+    }
+
+    /// An abandoned piece that this peer can take over: nobody leads it.
+    pub(crate) fn adopt(&mut self, peer: PeerKey, has: &Bitfield) -> Option<Piece> {
+        let orphan =
+            |piece: &&Piece| has.has(**piece) && self.open.get(*piece).is_some_and(|open| open.lead.is_none() && !open.alone);
+        let piece = self.with_free.iter().find(orphan).copied()?;
+        if let Some(open) = self.open.get_mut(&piece) {
+            open.lead = Some(peer);
+        }
+        Some(piece)
+    }
+
+    /// In end-game: a block that somebody else was asked for and has not delivered, least asked first, for a peer that was
+    /// not asked itself.
+    pub(crate) fn ask_busy(&mut self, has: &Bitfield, asked_already: impl Fn(Block) -> bool) -> Option<Block> {
+        let geometry = self.geometry;
+        let (_, block) = self
+            .open
+            .iter()
+            .filter(|(piece, open)| open.missing > 0 && !open.alone && has.has(**piece))
+            .flat_map(|(&piece, open)| {
+                let slots = (0u32..).zip(&open.slots);
+                let busy = slots.filter(|(_, slot)| slot.from.is_none() && slot.asked < ASKED_MAX);
+                busy.filter_map(move |(n, slot)| Some((slot.asked, geometry.nth_block(piece, n)?)))
+            })
+            .filter(|(_, block)| !asked_already(*block))
+            .min_by_key(|(asked, _)| *asked)?;
+        if let Some(slot) = self.slot_mut(block) {
+            slot.asked += 1;
+        }
+        Some(block)
+    }
+
+    /// A peer will not deliver this block any more. True if the block is free now.
+    pub(crate) fn release(&mut self, block: Block) -> bool {
+        let Some(n) = block.nth(&self.geometry) else { return false };
+        let Some(open) = self.open.get_mut(&block.piece()) else { return false };
+        let Some(slot) = open.slots.get_mut(n as usize) else { return false };
+        slot.asked = slot.asked.saturating_sub(1);
+        if slot.asked > 0 || slot.from.is_some() {
+            return false;
+        }
+        open.free += 1;
+        open.first_free = open.first_free.min(n);
+        self.with_free.insert(block.piece());
+        true
+    }
+
+    /// A block arrived from a peer that was asked for it.
+    pub(crate) fn deliver(&mut self, block: Block, from: SourceId) -> Delivery {
+        let Some(n) = block.nth(&self.geometry) else { return Delivery::Late };
+        let Some(open) = self.open.get_mut(&block.piece()) else { return Delivery::Late };
+        let Some(slot) = open.slots.get_mut(n as usize) else { return Delivery::Late };
+        let others_asked = slot.asked > 1;
+        slot.asked = 0;
+        if slot.from.is_some() {
+            return Delivery::Late;
+        }
+        slot.from = Some(from);
+        open.missing -= 1;
+        Delivery::Needed { others_asked, complete: open.missing == 0 }
+    }
+
+    /// The piece was right and is written: it is closed for good.
+    pub(crate) fn close(&mut self, piece: Piece) {
+        self.suspect.remove(&piece);
+        self.drop_piece(piece);
+    }
+
+    /// The piece was wrong: it is closed, to be fetched again. Its senders, each once.
+    pub(crate) fn fail(&mut self, piece: Piece) -> Vec<SourceId> {
+        let Some(open) = self.drop_piece(piece) else { return Vec::new() };
+        let senders: BTreeSet<SourceId> = open.slots.iter().filter_map(|slot| slot.from).collect();
+        if senders.len() > 1 {
+            self.suspect.insert(piece);
+        }
+        senders.into_iter().collect()
+    }
+
+    /// A peer left: others lead its pieces. The pieces that it alone might deliver, closed unless they wait for their check.
+    pub(crate) fn leave(&mut self, peer: PeerKey) -> Vec<Piece> {
+        let mut given_up = Vec::new();
+        for (&piece, open) in &mut self.open {
+            if open.lead == Some(peer) {
+                open.lead = None;
+                if open.alone && open.missing > 0 {
+                    given_up.push(piece);
+                }
+            }
+        }
+        for &piece in &given_up {
+            self.drop_piece(piece);
+        }
+        given_up
+    }
+
+    fn drop_piece(&mut self, piece: Piece) -> Option<Open> {
+        self.with_free.remove(&piece);
+        let open = self.open.remove(&piece)?;
+        self.reserved -= u64::from(self.geometry.piece_len(piece));
+        Some(open)
+    }
+
+    fn slot_mut(&mut self, block: Block) -> Option<&mut Slot> {
+        let n = block.nth(&self.geometry)?;
+        self.open.get_mut(&block.piece())?.slots.get_mut(n as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: PeerKey = PeerKey(1);
+    const B: PeerKey = PeerKey(2);
+
+    /// Two pieces of three blocks.
+    fn ledger() -> (Geometry, Ledger, Bitfield) {
+        let geometry = Geometry::new(6 * 16_384, 3 * 16_384).unwrap();
+        (geometry, Ledger::new(geometry), Bitfield::full(2))
+    }
+
+    #[test]
+    fn a_piece_is_complete_when_every_block_came_once() {
+        let (g, mut ledger, _) = ledger();
+        let piece = g.piece(0).unwrap();
+        ledger.open(piece, A);
+        assert_eq!(ledger.reserved(), 3 * 16_384);
+        let blocks: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece)).collect();
+        assert_eq!(blocks, g.blocks(piece).collect::<Vec<_>>());
+        let last = |complete| Delivery::Needed { others_asked: false, complete };
+        assert_eq!(ledger.deliver(blocks[0], SourceId(0)), last(false));
+        assert_eq!(ledger.deliver(blocks[0], SourceId(0)), Delivery::Late);
+        assert_eq!(ledger.deliver(blocks[2], SourceId(0)), last(false));
+        assert_eq!(ledger.deliver(blocks[1], SourceId(1)), last(true));
+        ledger.close(piece);
+        assert_eq!(ledger.reserved(), 0);
+        assert_eq!(ledger.deliver(blocks[1], SourceId(1)), Delivery::Late);
+    }
+
+    #[test]
+    fn a_released_block_is_asked_again_first() {
+        let (g, mut ledger, all) = ledger();
+        let piece = g.piece(1).unwrap();
+        ledger.open(piece, A);
+        let first = ledger.ask_free(piece).unwrap();
+        ledger.ask_free(piece).unwrap();
+        assert!(ledger.release(first));
+        assert_eq!(ledger.joinable(B, &all), Some(piece));
+        assert_eq!(ledger.ask_free(piece), Some(first));
+        assert_eq!(ledger.joinable(B, &Bitfield::empty(2)), None, "B has not got it");
+    }
+
+    #[test]
+    fn end_game_asks_the_least_asked_block_and_never_the_same_peer() {
+        let (g, mut ledger, all) = ledger();
+        let piece = g.piece(0).unwrap();
+        ledger.open(piece, A);
+        let blocks: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece)).collect();
+        let busy = ledger.ask_busy(&all, |_| false).unwrap();
+        assert_eq!(busy, blocks[0]);
+        assert_eq!(ledger.ask_busy(&all, |block| block == blocks[0]), Some(blocks[1]));
+        assert_eq!(ledger.deliver(busy, SourceId(0)), Delivery::Needed { others_asked: true, complete: false });
+        assert!(!ledger.release(busy), "a delivered block is not free");
+    }
+
+    #[test]
+    fn after_a_mixed_failure_one_peer_alone_delivers() {
+        let (g, mut ledger, all) = ledger();
+        let piece = g.piece(0).unwrap();
+        ledger.open(piece, A);
+        let blocks: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece)).collect();
+        for (n, &block) in blocks.iter().enumerate() {
+            ledger.deliver(block, SourceId(n as u32 % 2));
+        }
+        assert_eq!(ledger.fail(piece), [SourceId(0), SourceId(1)]);
+        ledger.open(piece, B);
+        assert_eq!(ledger.joinable(A, &all), None);
+        assert_eq!(ledger.joinable(B, &all), Some(piece));
+        assert_eq!(ledger.ask_busy(&all, |_| false), None);
+        ledger.ask_free(piece);
+        assert_eq!(ledger.leave(B), [piece], "nobody else may finish it");
+        assert_eq!(ledger.reserved(), 0);
+    }
+
+    #[test]
+    fn the_sole_sender_of_a_bad_piece_is_named() {
+        let (g, mut ledger, _) = ledger();
+        let piece = g.piece(0).unwrap();
+        ledger.open(piece, A);
+        for block in core::iter::from_fn(|| ledger.ask_free(piece)).collect::<Vec<_>>() {
+            ledger.deliver(block, SourceId(7));
+        }
+        assert_eq!(ledger.fail(piece), [SourceId(7)]);
+    }
+}

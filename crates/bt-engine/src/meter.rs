@@ -1,0 +1,151 @@
+//! Rates, and the bucket that limits one.
+//!
+//! Decides: how a rate is measured, and when so many bytes may pass. Must not know: what the bytes are.
+//! Invariant: integers only; a bucket never lets more than its rate and one burst pass.
+
+use bt_types::Time;
+use core::time::Duration;
+
+/// Length of one slot of a [`Meter`] in microseconds: a quarter of a second.
+const SLOT: u64 = 250_000;
+/// Slots that a [`Meter`] remembers: two seconds.
+const SLOTS: usize = 8;
+
+/// Bytes per second over the last two seconds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Meter {
+    slots: [u64; SLOTS],
+    /// Number of the slot that is being filled, counted from time zero.
+    current: u64,
+    /// First slot that was ever filled, so that a young meter is not averaged over time before it.
+    first: Option<u64>,
+    total: u64,
+}
+
+impl Meter {
+    pub(crate) fn add(&mut self, now: Time, bytes: u64) {
+        self.advance(now);
+        self.first.get_or_insert(self.current);
+        if let Some(slot) = self.slots.get_mut((self.current % SLOTS as u64) as usize) {
+            *slot += bytes;
+        }
+        self.total += bytes;
+    }
+
+    /// All bytes ever added.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Bytes per second over the last two seconds; of a younger stream since its first byte, but over one second at least.
+    pub(crate) fn rate(&self, now: Time) -> u64 {
+        let slot = now.as_micros() / SLOT;
+        let Some(first) = self.first else { return 0 };
+        let oldest = (slot + 1).saturating_sub(SLOTS as u64).max(first);
+        let sum: u64 = (oldest..=slot)
+            .filter(|n| *n <= self.current && n + (SLOTS as u64) > self.current)
+            .filter_map(|n| self.slots.get((n % SLOTS as u64) as usize))
+            .sum();
+        let micros = now.as_micros().saturating_sub(oldest * SLOT).max(1_000_000);
+        sum.saturating_mul(1_000_000) / micros
+    }
+
+    fn advance(&mut self, now: Time) {
+        let slot = now.as_micros() / SLOT;
+        let stale = slot.saturating_sub(self.current).min(SLOTS as u64);
+        for n in 0..stale {
+            if let Some(old) = self.slots.get_mut(((slot - n) % SLOTS as u64) as usize) {
+                *old = 0;
+            }
+        }
+        self.current = self.current.max(slot);
+    }
+}
+
+/// A token bucket: `rate` bytes per second, and never more than a tenth of a second's worth at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Bucket {
+    rate: Option<u64>,
+    /// Bytes that may pass now; negative after a block that was larger than what was left.
+    tokens: i64,
+    filled_at: Time,
+}
+
+impl Bucket {
+    pub(crate) fn new(rate: Option<u64>, now: Time) -> Bucket {
+        Bucket { rate, tokens: 0, filled_at: now }
+    }
+
+    pub(crate) fn set_rate(&mut self, rate: Option<u64>, now: Time) {
+        self.refill(now);
+        self.rate = rate;
+    }
+
+    /// Whether a block may pass now.
+    pub(crate) fn is_open(&mut self, now: Time) -> bool {
+        self.refill(now);
+        self.rate.is_none() || self.tokens > 0
+    }
+
+    /// Charges a block that passed.
+    pub(crate) fn take(&mut self, bytes: u64) {
+        if self.rate.is_some() {
+            self.tokens = self.tokens.saturating_sub_unsigned(bytes);
+        }
+    }
+
+    /// When a block may pass again, if not now.
+    pub(crate) fn opens_at(&self) -> Option<Time> {
+        let rate = self.rate?;
+        let debt = u64::try_from(1i64.saturating_sub(self.tokens)).ok()?;
+        // Wait until a hundredth of a second's worth is there, so that a wake serves more than one block.
+        let wanted = debt.saturating_add(rate / 100);
+        Some(self.filled_at + Duration::from_micros(wanted.saturating_mul(1_000_000).div_ceil(rate.max(1))))
+    }
+
+    fn refill(&mut self, now: Time) {
+        let Some(rate) = self.rate else { return };
+        let micros = u64::try_from((now - self.filled_at).as_micros()).unwrap_or(u64::MAX);
+        let earned = rate.saturating_mul(micros) / 1_000_000;
+        if earned > 0 {
+            let burst = i64::try_from((rate / 10).max(u64::from(bt_types::BLOCK_LEN))).unwrap_or(i64::MAX);
+            self.tokens = self.tokens.saturating_add_unsigned(earned).min(burst);
+            self.filled_at = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steady_stream_is_measured_and_forgotten() {
+        let mut meter = Meter::default();
+        for tenth in 0..50 {
+            meter.add(Time::from_millis(tenth * 100), 1_000);
+        }
+        let rate = meter.rate(Time::from_millis(5_000));
+        assert!((9_000..=11_500).contains(&rate), "{rate}");
+        assert_eq!(meter.rate(Time::from_secs(60)), 0);
+        assert_eq!(meter.total(), 50_000);
+    }
+
+    #[test]
+    fn a_bucket_passes_its_rate_and_one_burst() {
+        for rate in [5 * 1024, 1 << 20, 100 << 20] {
+            let mut bucket = Bucket::new(Some(rate), Time::ZERO);
+            let mut passed = 0;
+            let mut now = Time::ZERO;
+            while now < Time::from_secs(20) {
+                while bucket.is_open(now) {
+                    bucket.take(16_384);
+                    passed += 16_384;
+                }
+                now = now.max(bucket.opens_at().unwrap());
+            }
+            let (low, high) = (20 * rate - rate / 10 - 32_768, 20 * rate + rate / 10 + 32_768);
+            assert!((low..=high).contains(&passed), "{passed} at {rate}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! One connected peer, as plain data: what it has, what was said, what it is owed.
+//!
+//! Decides: nothing. Must not know: other peers, the torrent.
+//! Invariant: `wanted` is the number of pieces that the peer has and we lack.
+
+use crate::io::PeerKey;
+use crate::meter::Meter;
+use crate::pipeline::Pipeline;
+use crate::sources::SourceId;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use bt_peer_wire::Message;
+use bt_types::{Bitfield, Block, PeerId, Piece, Time};
+use core::net::SocketAddr;
+
+/// Blocks that nobody asked for and that are forgiven, beyond those that were cancelled or given up: a peer may have sent
+/// them before our word reached it.
+const UNREQUESTED_FORGIVEN: u32 = 64;
+
+/// The state of one connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) key: PeerKey,
+    pub(crate) addr: SocketAddr,
+    pub(crate) outbound: bool,
+    pub(crate) id: PeerId,
+    pub(crate) source: SourceId,
+    /// Both sides speak the fast extension (BEP 6).
+    pub(crate) fast: bool,
+    /// The next message may still be a bitfield.
+    pub(crate) may_send_bitfield: bool,
+    pub(crate) has: Bitfield,
+    /// Its pieces are counted in the picker's availability. Peers that came as seeds are not.
+    pub(crate) counted: bool,
+    pub(crate) wanted: u32,
+    /// It serves us.
+    pub(crate) serves_us: bool,
+    /// It wants something that we have.
+    pub(crate) interested: bool,
+    /// We serve it.
+    pub(crate) unchoked: bool,
+    pub(crate) optimistic: bool,
+    pub(crate) choke_changed: Time,
+    /// We told it that we want something.
+    pub(crate) we_want: bool,
+    pub(crate) pipeline: Pipeline,
+    /// The piece that it works on.
+    pub(crate) lead: Option<Piece>,
+    /// It could be given more requests than there were blocks.
+    pub(crate) hungry: bool,
+    unrequested_left: u32,
+    /// Blocks that it asked for and that are not ordered yet.
+    pub(crate) uploads: VecDeque<Block>,
+    /// Payload bytes that are ordered and not written yet.
+    pub(crate) sending: u64,
+    /// It stands in the uplink's line.
+    pub(crate) in_line: bool,
+    pub(crate) up: Meter,
+    pub(crate) outbox: Vec<Message>,
+}
+
+/// What is known when a connection is made.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) key: PeerKey,
+    pub(crate) addr: SocketAddr,
+    pub(crate) outbound: bool,
+    pub(crate) id: PeerId,
+    pub(crate) source: SourceId,
+    pub(crate) fast: bool,
+}
+
+impl Peer {
+    pub(crate) fn new(now: Time, arrival: Arrival, pieces: u32) -> Peer {
+        let Arrival { key, addr, outbound, id, source, fast } = arrival;
+        Peer {
+            key,
+            addr,
+            outbound,
+            id,
+            source,
+            fast,
+            may_send_bitfield: true,
+            has: Bitfield::empty(pieces),
+            counted: true,
+            wanted: 0,
+            serves_us: false,
+            interested: false,
+            unchoked: false,
+            optimistic: false,
+            choke_changed: now,
+            we_want: false,
+            // Until the peer says what it queues: 250 is what clients without `reqq` take.
+            pipeline: Pipeline::new(now, 250),
+            lead: None,
+            hungry: false,
+            unrequested_left: UNREQUESTED_FORGIVEN,
+            uploads: VecDeque::new(),
+            sending: 0,
+            in_line: false,
+            up: Meter::default(),
+            outbox: Vec::new(),
+        }
+    }
+
+    /// Whether it may be given requests now.
+    pub(crate) fn can_be_asked(&self) -> bool {
+        self.serves_us && self.wanted > 0
+    }
+
+    /// So many requests were cancelled or given up: their blocks may still come.
+    pub(crate) fn forgive(&mut self, requests: usize) {
+        self.unrequested_left = self.unrequested_left.saturating_add(requests as u32);
+    }
+
+    /// A block came that is not outstanding. False if that happened too often.
+    pub(crate) fn unrequested(&mut self) -> bool {
+        let forgiven = self.unrequested_left > 0;
+        self.unrequested_left = self.unrequested_left.saturating_sub(1);
+        forgiven
+    }
+}

@@ -1,0 +1,214 @@
+//! How many requests one peer is given ahead, and when it counts as silent.
+//!
+//! Decides: the request window and the snub. Must not know: which blocks are best, or other peers.
+//! Invariant: never more outstanding than the window, never a window above what the peer said it queues.
+
+use crate::meter::Meter;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use bt_types::{BLOCK_LEN, Block, Time};
+use core::time::Duration;
+
+/// Requests given to a peer before anything is known of it.
+const WINDOW_START: u32 = 16;
+/// The smallest window of a peer that delivers.
+const WINDOW_MIN: u32 = 4;
+/// The window keeps the peer busy for its round trip and this long.
+const QUEUE_TIME: Duration = Duration::from_secs(1);
+/// Time between two looks at the rate.
+const SAMPLE: Duration = Duration::from_millis(250);
+/// A peer that was asked and delivers nothing for this long is snubbed: its blocks go to others.
+const SNUB: Duration = Duration::from_secs(20);
+
+/// The requests that one peer has been given and not answered.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    asked: VecDeque<(Block, Time)>,
+    window: u32,
+    window_max: u32,
+    /// The window grows by one for each block that arrives, so it doubles in a round trip, until the rate stops growing.
+    slow_start: bool,
+    sampled_at: Time,
+    sampled_rate: u64,
+    /// The shortest time between a request and its block.
+    delay_min: Duration,
+    meter: Meter,
+    heard_at: Time,
+    snubbed: bool,
+}
+
+impl Pipeline {
+    pub(crate) fn new(now: Time, window_max: u32) -> Pipeline {
+        Pipeline {
+            asked: VecDeque::new(),
+            window: WINDOW_START.min(window_max),
+            window_max,
+            slow_start: true,
+            sampled_at: now,
+            sampled_rate: 0,
+            delay_min: Duration::MAX,
+            meter: Meter::default(),
+            heard_at: now,
+            snubbed: false,
+        }
+    }
+
+    /// The peer says how many requests it queues (`reqq`, BEP 10).
+    pub(crate) fn set_window_max(&mut self, max: u32) {
+        self.window_max = max.max(1);
+        self.window = self.window.min(self.window_max);
+    }
+
+    /// How many more requests the peer may be given.
+    pub(crate) fn room(&self) -> usize {
+        (self.window as usize).saturating_sub(self.asked.len())
+    }
+
+    /// How many requests it has not answered.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.asked.len()
+    }
+
+    pub(crate) fn has_asked(&self, block: Block) -> bool {
+        self.asked.iter().any(|(asked, _)| *asked == block)
+    }
+
+    pub(crate) fn is_snubbed(&self) -> bool {
+        self.snubbed
+    }
+
+    /// Bytes per second that the peer delivers.
+    pub(crate) fn rate(&self, now: Time) -> u64 {
+        self.meter.rate(now)
+    }
+
+    pub(crate) fn ask(&mut self, now: Time, block: Block) {
+        if self.asked.is_empty() {
+            self.heard_at = now;
+        }
+        self.asked.push_back((block, now));
+    }
+
+    /// A block arrived. False if it had not been asked for, or was given up.
+    pub(crate) fn answer(&mut self, now: Time, block: Block) -> bool {
+        self.meter.add(now, u64::from(block.len()));
+        let Some(asked_at) = self.take(block) else { return false };
+        self.delay_min = self.delay_min.min(now - asked_at);
+        self.heard_at = now;
+        if self.snubbed {
+            self.snubbed = false;
+            self.window = WINDOW_MIN.min(self.window_max);
+        }
+        if self.slow_start {
+            self.window = (self.window + 1).min(self.window_max);
+        }
+        if now - self.sampled_at >= SAMPLE {
+            self.resize(now);
+        }
+        true
+    }
+
+    /// The peer refused the block, or somebody else delivered it. False if it had not been asked for.
+    pub(crate) fn remove(&mut self, block: Block) -> bool {
+        self.take(block).is_some()
+    }
+
+    /// Takes back everything, as after a choke.
+    pub(crate) fn clear(&mut self) -> Vec<Block> {
+        self.asked.drain(..).map(|(block, _)| block).collect()
+    }
+
+    /// Takes everything back from a peer that was silent for too long, and trusts it with one request at a time.
+    pub(crate) fn snub_if_silent(&mut self, now: Time) -> Option<Vec<Block>> {
+        if self.asked.is_empty() || now - self.heard_at < SNUB {
+            return None;
+        }
+        self.snubbed = true;
+        self.slow_start = false;
+        self.window = 1;
+        Some(self.clear())
+    }
+
+    fn resize(&mut self, now: Time) {
+        let rate = self.meter.rate(now);
+        if self.slow_start && rate < self.sampled_rate.saturating_add(self.sampled_rate / 4) {
+            self.slow_start = false;
+        }
+        if !self.slow_start {
+            let micros = u64::try_from((self.delay_min + QUEUE_TIME).as_micros()).unwrap_or(u64::MAX);
+            let bytes = rate.saturating_mul(micros) / 1_000_000;
+            let blocks = u32::try_from(bytes / u64::from(BLOCK_LEN)).unwrap_or(u32::MAX);
+            self.window = blocks.saturating_add(1).max(WINDOW_MIN).min(self.window_max);
+        }
+        self.sampled_at = now;
+        self.sampled_rate = rate;
+    }
+
+    /// Blocks come in the order they were asked for, so the search ends at once as a rule.
+    fn take(&mut self, block: Block) -> Option<Time> {
+        let index = self.asked.iter().position(|(asked, _)| *asked == block)?;
+        self.asked.remove(index).map(|(_, at)| at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_types::Geometry;
+
+    /// Runs a peer that delivers `rate` bytes per second after `delay`, for ten seconds; the window it ends with.
+    fn window_after(rate: u64, delay: Duration, max: u32) -> u32 {
+        let geometry = Geometry::new(1 << 40, 1 << 29).unwrap();
+        let mut blocks = geometry.pieces().flat_map(|piece| geometry.blocks(piece));
+        let mut pipeline = Pipeline::new(Time::ZERO, max);
+        let mut line: VecDeque<(Time, Block)> = VecDeque::new();
+        let (mut now, mut free_at) = (Time::ZERO, Time::ZERO);
+        let per_block = Duration::from_micros(u64::from(BLOCK_LEN) * 1_000_000 / rate);
+        while now < Time::from_secs(10) {
+            for _ in 0..pipeline.room() {
+                let block = blocks.next().unwrap();
+                pipeline.ask(now, block);
+                free_at = free_at.max(now + delay) + per_block;
+                line.push_back((free_at, block));
+            }
+            let (at, block) = line.pop_front().unwrap();
+            now = at;
+            assert!(pipeline.answer(now, block));
+        }
+        pipeline.window
+    }
+
+    #[test]
+    fn the_window_follows_rate_and_delay() {
+        // (bytes per second, delay in ms, the peer's reqq, least window, greatest window)
+        let table = [
+            (100_000, 50, 2048, 4, 16),
+            (5_000_000, 20, 2048, 250, 500),
+            (20_000_000, 200, 2048, 1_200, 2_048),
+            (500_000_000, 1, 2048, 2_048, 2_048),
+            (500_000_000, 1, 250, 250, 250),
+        ];
+        for (rate, delay, max, low, high) in table {
+            let window = window_after(rate, Duration::from_millis(delay), max);
+            assert!((low..=high).contains(&window), "{rate} B/s after {delay} ms: window {window}");
+        }
+    }
+
+    #[test]
+    fn a_silent_peer_is_snubbed_and_gets_another_chance() {
+        let geometry = Geometry::new(1 << 20, 1 << 20).unwrap();
+        let blocks: Vec<Block> = geometry.blocks(geometry.piece(0).unwrap()).collect();
+        let mut pipeline = Pipeline::new(Time::ZERO, 100);
+        pipeline.ask(Time::from_secs(5), blocks[0]);
+        pipeline.ask(Time::from_secs(5), blocks[1]);
+        assert_eq!(pipeline.snub_if_silent(Time::from_secs(24)), None);
+        assert_eq!(pipeline.snub_if_silent(Time::from_secs(25)), Some(blocks[..2].to_vec()));
+        assert!(pipeline.is_snubbed());
+        assert_eq!(pipeline.room(), 1);
+        pipeline.ask(Time::from_secs(30), blocks[2]);
+        assert!(!pipeline.answer(Time::from_secs(31), blocks[0]), "given up");
+        assert!(pipeline.answer(Time::from_secs(31), blocks[2]));
+        assert!(!pipeline.is_snubbed());
+        assert!((4..10).contains(&pipeline.room()), "trusted with a little again");
+    }
+}

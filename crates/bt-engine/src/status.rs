@@ -1,0 +1,112 @@
+//! What the engine tells about itself: snapshots of torrents and peers, and why a connection ended.
+//!
+//! Decides: the words of reports. Must not know: how they are shown.
+//! Invariant: values only; reading a status changes nothing.
+
+use alloc::string::String;
+use core::fmt;
+use core::net::SocketAddr;
+
+/// Why a connection was ended, by blame.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Why {
+    /// The peer closed it, or the network did.
+    Gone,
+    /// The torrent was removed.
+    Removed,
+    /// It is ourselves.
+    Ourselves,
+    /// Another connection to the same peer stands.
+    Duplicate,
+    /// No room for another connection.
+    Full,
+    /// Both have everything.
+    BothSeeds,
+    /// Fault: it answered for another torrent than the one it was asked for.
+    WrongTorrent,
+    /// Fault: it named a piece or block outside the torrent.
+    OutOfRange,
+    /// Fault: a bitfield where none may stand, or of the wrong size.
+    Bitfield,
+    /// Fault: a message of the fast extension without having offered it.
+    NotFast,
+    /// Fault: a broken extension handshake.
+    Extended,
+    /// Fault: too many blocks that nobody asked for.
+    Unrequested,
+    /// Fault: it alone sent a piece that did not match its digest. Its address is banned.
+    BadPiece,
+}
+
+impl Why {
+    /// Whether the peer is to blame.
+    pub fn is_fault(self) -> bool {
+        self >= Why::WrongTorrent
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Why::Gone => "the connection was closed",
+            Why::Removed => "the torrent was removed",
+            Why::Ourselves => "it is ourselves",
+            Why::Duplicate => "we are connected to this peer already",
+            Why::Full => "no room for another connection",
+            Why::BothSeeds => "both have everything",
+            Why::WrongTorrent => "it answered for another torrent",
+            Why::OutOfRange => "it named a block outside the torrent",
+            Why::Bitfield => "it sent a wrong bitfield",
+            Why::NotFast => "it used the fast extension without offering it",
+            Why::Extended => "it sent a broken extension handshake",
+            Why::Unrequested => "it sent blocks that nobody asked for",
+            Why::BadPiece => "it sent a piece with wrong bytes",
+        })
+    }
+}
+
+/// A torrent at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TorrentStatus {
+    /// Pieces verified and written.
+    pub pieces_done: u32,
+    /// Pieces of the torrent.
+    pub pieces_total: u32,
+    /// Bytes in verified and written pieces, padding counted.
+    pub bytes_done: u64,
+    /// Payload bytes received since the torrent was added, good or not.
+    pub bytes_down: u64,
+    /// Payload bytes sent since the torrent was added.
+    pub bytes_up: u64,
+    /// Payload bytes received in vain: bad, late or twice.
+    pub bytes_wasted: u64,
+    /// Bytes per second now.
+    pub down_rate: u64,
+    /// Bytes per second now.
+    pub up_rate: u64,
+    /// Connections.
+    pub peers: usize,
+    /// Connected peers that have everything.
+    pub seeds: usize,
+    /// Connected peers that serve us.
+    pub serving_us: usize,
+    /// What the tracker said last: seeders and leechers of the swarm.
+    pub swarm: Option<(u32, u32)>,
+    /// Why the store does not go on, when it does not.
+    pub store_fault: Option<bt_types::StoreFault>,
+}
+
+/// What moved between us and one peer since the torrent was added, over all its connections.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceStat {
+    /// Where we reached it, or it reached us from.
+    pub addr: SocketAddr,
+    /// What it calls itself, if it says.
+    pub client: Option<String>,
+    /// Payload bytes that it sent us.
+    pub down: u64,
+    /// Of these, the bytes that it sent while it did not have everything itself.
+    pub down_as_leecher: u64,
+    /// Payload bytes that we sent it.
+    pub up: u64,
+}

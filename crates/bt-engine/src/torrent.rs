@@ -1,0 +1,468 @@
+//! One torrent: a router that owns the sub-machines and the peers, and wires them together.
+//!
+//! Decides: only who hears of what. Must not know: sockets, files, other torrents.
+//! Invariant: the picker, ledger, choker, book and announcer cannot see each other; every path between them is here.
+
+use crate::announcer::Announcer;
+use crate::book::Book;
+use crate::choker::{self, Candidate, Chosen, Slots};
+use crate::config::{Budget, Config};
+use crate::io::{AnnounceOrder, Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
+use crate::meter::Meter;
+use crate::peer::{Arrival, Peer};
+use crate::sources::Sources;
+use crate::status::{SourceStat, TorrentStatus, Why};
+use crate::work::Work;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use bt_peer_wire::{ExtendedHandshake, Handshake, Message, Reserved};
+use bt_tracker_wire::AnnounceReply;
+use bt_types::{Bitfield, Closeness, Geometry, InfoHash, Piece, Rng, Source, StoreFault, Time, Verdict, closeness};
+use bytes::Bytes;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+/// Dials under way per torrent.
+const DIALS_MAX: usize = 20;
+/// Peers asked of a tracker while more are wanted.
+const NUM_WANT: u32 = 100;
+/// Fewer connections than this while downloading: the tracker is asked again as soon as it welcomes it.
+const PEERS_WANTED: usize = 20;
+/// Time between two looks for silent peers.
+const WATCH: Duration = Duration::from_secs(1);
+/// Those served by chance keep their slot for so many rounds (BEP 3: thirty seconds).
+const OPTIMISTIC_ROUNDS: u32 = 3;
+
+/// A torrent and its peers.
+#[derive(Debug)]
+pub(crate) struct Torrent {
+    pub(crate) key: TorrentKey,
+    info_hash: InfoHash,
+    pub(crate) geometry: Geometry,
+    pub(crate) have: Bitfield,
+    pub(crate) peers: BTreeMap<PeerKey, Peer>,
+    pub(crate) work: Work,
+    book: Book,
+    announcer: Announcer,
+    pub(crate) sources: Sources,
+    rng: Rng,
+    dialing: usize,
+    pub(crate) store_fault: Option<StoreFault>,
+    bytes_done: u64,
+    pub(crate) down: Meter,
+    pub(crate) up: Meter,
+    downloaded: u64,
+    pub(crate) wasted: u64,
+    swarm: Option<(u32, u32)>,
+    next_round: Time,
+    rounds: u32,
+    next_watch: Option<Time>,
+}
+
+impl Torrent {
+    pub(crate) fn new(now: Time, key: TorrentKey, spec: TorrentSpec, mut rng: Rng) -> Torrent {
+        let TorrentSpec { info_hash, geometry, have, trackers } = spec;
+        Torrent {
+            key,
+            info_hash,
+            geometry,
+            work: Work::new(geometry, &have, rng.fork()),
+            book: Book::default(),
+            announcer: Announcer::new(now, trackers, &mut rng),
+            sources: Sources::default(),
+            peers: BTreeMap::new(),
+            bytes_done: have.iter(&geometry).map(|piece| u64::from(geometry.piece_len(piece))).sum(),
+            have,
+            rng,
+            dialing: 0,
+            store_fault: None,
+            down: Meter::default(),
+            up: Meter::default(),
+            downloaded: 0,
+            wasted: 0,
+            swarm: None,
+            next_round: now,
+            rounds: 0,
+            next_watch: None,
+        }
+    }
+
+    /// Whether every piece is verified and written.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.have.is_full()
+    }
+
+    // ---- time ----
+
+    /// When `wake` has something to do.
+    pub(crate) fn deadline(&self, budget: &Budget) -> Option<Time> {
+        let round = (!self.peers.is_empty()).then_some(self.next_round);
+        let dial = if self.may_dial(budget) { self.book.deadline() } else { None };
+        [self.announcer.deadline(), round, dial, self.next_watch].into_iter().flatten().min()
+    }
+
+    pub(crate) fn wake(&mut self, now: Time, config: &Config, budget: &Budget, out: &mut VecDeque<Output>) {
+        self.announce(now, out);
+        self.dial(now, budget, out);
+        if !self.peers.is_empty() && now >= self.next_round {
+            self.choke_round(now, config);
+        }
+        if self.next_watch.is_some_and(|at| at <= now) {
+            self.watch(now, out);
+        }
+    }
+
+    // ---- trackers and addresses ----
+
+    fn announce(&mut self, now: Time, out: &mut VecDeque<Output>) {
+        while let Some(call) = self.announcer.take(now) {
+            let order = self.announce_order(call);
+            out.push_back(Output::Announce(self.key, Box::new(order)));
+        }
+    }
+
+    fn announce_order(&self, call: crate::announcer::Call) -> AnnounceOrder {
+        let leaves = call.event == bt_tracker_wire::Event::Stopped;
+        AnnounceOrder {
+            tracker: call.tracker,
+            url: call.url,
+            event: call.event,
+            uploaded: self.up.total(),
+            downloaded: self.downloaded,
+            left: self.geometry.total() - self.bytes_done,
+            num_want: if leaves { 0 } else { NUM_WANT },
+            tracker_id: call.tracker_id,
+        }
+    }
+
+    pub(crate) fn announced(
+        &mut self,
+        now: Time,
+        tracker: TrackerKey,
+        result: Result<(IpAddr, AnnounceReply), String>,
+        out: &mut VecDeque<Output>,
+    ) {
+        let Some(url) = self.announcer.url(tracker).map(String::from) else { return };
+        match result {
+            Ok((from, mut reply)) => {
+                let near = closeness(from) == Some(Closeness::Loopback);
+                self.announcer.answered(now, tracker, &reply, near, &mut self.rng);
+                self.swarm = reply.seeders.zip(reply.leechers).or(self.swarm);
+                let (peers, warning) = (reply.peers.len(), reply.warning.take());
+                self.found(now, Source::Host(from), &reply.peers);
+                out.push_back(Output::Event(self.key, Event::TrackerReply { url, peers, warning }));
+            }
+            Err(why) => {
+                self.announcer.failed(now, tracker, &mut self.rng);
+                out.push_back(Output::Event(self.key, Event::TrackerFailed { url, why }));
+            }
+        }
+    }
+
+    pub(crate) fn found(&mut self, now: Time, source: Source, addrs: &[SocketAddr]) {
+        for &addr in addrs {
+            self.book.add(now, addr, source);
+        }
+    }
+
+    fn may_dial(&self, budget: &Budget) -> bool {
+        self.dialing < DIALS_MAX && self.peers.len() + self.dialing < budget.peers_per_torrent
+    }
+
+    pub(crate) fn dial(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
+        while self.may_dial(budget) {
+            let Some((addr, source)) = self.book.take(now) else { break };
+            self.dialing += 1;
+            out.push_back(Output::Dial(self.key, addr, source));
+        }
+    }
+
+    pub(crate) fn dial_failed(&mut self, now: Time, addr: SocketAddr) {
+        self.dialing = self.dialing.saturating_sub(1);
+        self.book.failed(now, addr);
+    }
+
+    pub(crate) fn stop(&mut self, out: &mut VecDeque<Output>) {
+        for call in self.announcer.stop() {
+            let order = self.announce_order(call);
+            out.push_back(Output::Announce(self.key, Box::new(order)));
+        }
+        for &peer in self.peers.keys() {
+            out.push_back(Output::HangUp(peer, Why::Removed));
+        }
+    }
+
+    // ---- peers come and go ----
+
+    pub(crate) fn connected(
+        &mut self,
+        now: Time,
+        (peer, addr, outbound): (PeerKey, SocketAddr, bool),
+        handshake: &Handshake,
+        config: &Config,
+        budget: &Budget,
+        out: &mut VecDeque<Output>,
+    ) {
+        if outbound {
+            self.dialing = self.dialing.saturating_sub(1);
+        }
+        if let Err(why) = self.admit(addr, outbound, handshake, config, budget, now, out) {
+            match why {
+                Why::Ourselves | Why::BadPiece => self.book.forget(addr),
+                _ => self.book.closed(now, addr),
+            }
+            out.push_back(Output::HangUp(peer, why));
+            return;
+        }
+        self.book.connected(addr);
+        let fast = handshake.reserved.fast() && Reserved::OURS.fast();
+        let source = self.sources.open(addr);
+        let arrival = Arrival { key: peer, addr, outbound, id: handshake.peer_id, source, fast };
+        let mut row = Peer::new(now, arrival, self.geometry.piece_count());
+        row.outbox.extend(self.opening(fast));
+        if handshake.reserved.extended() {
+            let hello = ExtendedHandshake::ours(addr.ip(), config.listen_port);
+            row.outbox.push(Message::Extended { id: 0, payload: Bytes::from(hello.to_bytes()) });
+        }
+        if self.peers.is_empty() {
+            self.next_round = now + config.choke_round;
+        }
+        self.peers.insert(peer, row);
+        self.next_watch.get_or_insert(now + WATCH);
+        out.push_back(Output::Event(self.key, Event::PeerJoined(addr, handshake.peer_id)));
+    }
+
+    /// Whether a new connection may stay. It may push out an older one to the same peer.
+    #[expect(clippy::too_many_arguments, reason = "one caller; the facts of a new connection")]
+    fn admit(
+        &mut self,
+        addr: SocketAddr,
+        outbound: bool,
+        handshake: &Handshake,
+        config: &Config,
+        budget: &Budget,
+        now: Time,
+        out: &mut VecDeque<Output>,
+    ) -> Result<(), Why> {
+        if handshake.info_hash != self.info_hash {
+            return Err(Why::WrongTorrent);
+        }
+        if handshake.peer_id == config.peer_id {
+            return Err(Why::Ourselves);
+        }
+        if self.book.is_banned(addr) {
+            return Err(Why::BadPiece);
+        }
+        if self.peers.len() >= budget.peers_per_torrent {
+            return Err(Why::Full);
+        }
+        let twin = self.peers.values().find(|peer| peer.id == handshake.peer_id).map(|peer| (peer.key, peer.outbound));
+        if let Some((twin, twin_outbound)) = twin {
+            // Both dialled at once: both sides keep the connection that the smaller id made.
+            let ours_stays = config.peer_id < handshake.peer_id;
+            if twin_outbound == outbound || twin_outbound == ours_stays {
+                return Err(Why::Duplicate);
+            }
+            self.hang_up(now, twin, Why::Duplicate, out);
+        }
+        Ok(())
+    }
+
+    /// What we have, in the shortest form (BEP 6).
+    fn opening(&self, fast: bool) -> Option<Message> {
+        match (fast, self.have.is_full(), self.have.is_empty()) {
+            (true, true, _) => Some(Message::HaveAll),
+            (true, _, true) => Some(Message::HaveNone),
+            (false, _, true) => None,
+            _ => Some(Message::Bitfield(Bytes::copy_from_slice(self.have.as_bytes()))),
+        }
+    }
+
+    pub(crate) fn hang_up(&mut self, now: Time, peer: PeerKey, why: Why, out: &mut VecDeque<Output>) {
+        if self.peers.contains_key(&peer) {
+            out.push_back(Output::HangUp(peer, why));
+            self.closed(now, peer, why, out);
+        }
+    }
+
+    /// Forgets a connection: its requests go back, its pieces count no more.
+    pub(crate) fn closed(&mut self, now: Time, peer: PeerKey, why: Why, out: &mut VecDeque<Output>) {
+        let Some(mut row) = self.peers.remove(&peer) else { return };
+        self.work.release(row.pipeline.clear());
+        self.leave_lead(peer, out);
+        if row.counted {
+            self.work.less(row.has.iter(&self.geometry));
+        }
+        if why == Why::BadPiece {
+            self.book.ban(row.addr);
+        } else if why != Why::BothSeeds {
+            self.book.closed(now, row.addr);
+        }
+        if self.peers.len() < PEERS_WANTED && !self.is_complete() {
+            self.announcer.hurry(now);
+        }
+        out.push_back(Output::Event(self.key, Event::PeerLeft(row.addr, why)));
+    }
+
+    // ---- choking ----
+
+    /// Chooses anew whom to serve.
+    fn choke_round(&mut self, now: Time, config: &Config) {
+        self.next_round = now + config.choke_round;
+        let rotate = self.rounds.is_multiple_of(OPTIMISTIC_ROUNDS);
+        self.rounds = self.rounds.wrapping_add(1);
+        let candidates: Vec<Candidate> = self
+            .peers
+            .values()
+            .map(|peer| Candidate {
+                peer: peer.key,
+                interested: peer.interested,
+                unchoked: peer.unchoked,
+                optimistic: peer.optimistic,
+                snubbed: peer.pipeline.is_snubbed(),
+                gives: peer.pipeline.rate(now),
+                since: peer.choke_changed,
+            })
+            .collect();
+        let slots = Slots { regular: config.upload_slots, optimistic: config.optimistic_slots };
+        let chosen = choker::round(now, &candidates, slots, self.is_complete(), rotate, &mut self.rng);
+        self.apply(now, &chosen);
+    }
+
+    fn apply(&mut self, now: Time, chosen: &Chosen) {
+        for peer in self.peers.values_mut() {
+            peer.optimistic = chosen.optimistic.contains(&peer.key);
+            let serve = peer.optimistic || chosen.regular.contains(&peer.key);
+            match (peer.unchoked, serve) {
+                (false, true) => Self::unchoke(now, peer),
+                (true, false) => Self::choke(now, peer),
+                _ => {}
+            }
+        }
+    }
+
+    /// A peer became interested: it is served at once while slots are free.
+    pub(crate) fn unchoke_if_free(&mut self, now: Time, peer: PeerKey, config: &Config) {
+        let served = self.peers.values().filter(|peer| peer.unchoked && peer.interested).count();
+        let Some(peer) = self.peers.get_mut(&peer) else { return };
+        if !peer.unchoked && served < config.upload_slots + config.optimistic_slots {
+            peer.optimistic = served >= config.upload_slots;
+            Self::unchoke(now, peer);
+        }
+    }
+
+    fn unchoke(now: Time, peer: &mut Peer) {
+        peer.unchoked = true;
+        peer.choke_changed = now;
+        peer.outbox.push(Message::Unchoke);
+    }
+
+    fn choke(now: Time, peer: &mut Peer) {
+        peer.unchoked = false;
+        peer.choke_changed = now;
+        peer.outbox.push(Message::Choke);
+        // With the fast extension every request is answered, here by a reject (BEP 6).
+        for block in peer.uploads.drain(..) {
+            if peer.fast {
+                peer.outbox.push(Message::Reject(block.raw()));
+            }
+        }
+    }
+
+    // ---- pieces ----
+
+    /// The store checked a piece.
+    pub(crate) fn checked(&mut self, now: Time, piece: Piece, verdict: Verdict, out: &mut VecDeque<Output>) {
+        match verdict {
+            Verdict::Good => self.piece_good(now, piece, out),
+            Verdict::Bad => self.piece_bad(now, piece, out),
+        }
+    }
+
+    fn piece_good(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
+        self.work.close(piece);
+        if !self.have.insert(piece) {
+            return;
+        }
+        let len = u64::from(self.geometry.piece_len(piece));
+        self.bytes_done += len;
+        self.downloaded += len;
+        out.push_back(Output::Event(self.key, Event::Piece(piece)));
+        for peer in self.peers.values_mut() {
+            if peer.has.has(piece) {
+                peer.wanted = peer.wanted.saturating_sub(1);
+                if peer.wanted == 0 && peer.we_want {
+                    peer.we_want = false;
+                    peer.outbox.push(Message::NotInterested);
+                }
+            } else {
+                peer.outbox.push(Message::Have(piece.number()));
+            }
+        }
+        if self.is_complete() {
+            self.announcer.complete(now);
+            out.push_back(Output::Event(self.key, Event::Complete));
+            let seeds: Vec<PeerKey> = self.peers.values().filter(|peer| peer.has.is_full()).map(|peer| peer.key).collect();
+            for peer in seeds {
+                self.hang_up(now, peer, Why::BothSeeds, out);
+            }
+        }
+    }
+
+    fn piece_bad(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
+        self.wasted += u64::from(self.geometry.piece_len(piece));
+        let senders = self.work.fail(piece);
+        let addrs = senders.iter().filter_map(|&id| Some(self.sources.get(id)?.addr)).collect();
+        out.push_back(Output::Event(self.key, Event::BadPiece(piece, addrs)));
+        let [liar] = senders[..] else { return };
+        if let Some(stat) = self.sources.get(liar) {
+            self.book.ban(stat.addr);
+        }
+        let connected: Vec<PeerKey> = self.peers.values().filter(|peer| peer.source == liar).map(|peer| peer.key).collect();
+        for peer in connected {
+            self.hang_up(now, peer, Why::BadPiece, out);
+        }
+    }
+
+    /// Looks for peers that were asked and are silent.
+    fn watch(&mut self, now: Time, out: &mut VecDeque<Output>) {
+        let mut silent = Vec::new();
+        for peer in self.peers.values_mut() {
+            if let Some(blocks) = peer.pipeline.snub_if_silent(now) {
+                peer.forgive(blocks.len());
+                silent.push((peer.key, blocks));
+            }
+        }
+        for (peer, blocks) in silent {
+            self.work.release(blocks);
+            self.leave_lead(peer, out);
+        }
+        self.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
+    }
+
+    // ---- reports ----
+
+    pub(crate) fn status(&self, now: Time) -> TorrentStatus {
+        TorrentStatus {
+            pieces_done: self.have.count(),
+            pieces_total: self.have.len(),
+            bytes_done: self.bytes_done,
+            bytes_down: self.down.total(),
+            bytes_up: self.up.total(),
+            bytes_wasted: self.wasted,
+            down_rate: self.down.rate(now),
+            up_rate: self.up.rate(now),
+            peers: self.peers.len(),
+            seeds: self.peers.values().filter(|peer| peer.has.is_full()).count(),
+            serving_us: self.peers.values().filter(|peer| peer.serves_us).count(),
+            swarm: self.swarm,
+            store_fault: self.store_fault,
+        }
+    }
+
+    pub(crate) fn source_stats(&self) -> Vec<SourceStat> {
+        self.sources.active()
+    }
+}

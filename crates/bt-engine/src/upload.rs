@@ -1,0 +1,92 @@
+//! The uploading half of a torrent: requests of peers, queued until their turn on the uplink.
+//!
+//! Decides: which requests are taken. Must not know: payload, the rate limit.
+//! Invariant: only blocks of verified pieces are queued, only for a peer that is served, never more than the limit.
+
+use crate::io::{Output, PeerKey};
+use crate::status::Why;
+use crate::torrent::Torrent;
+use crate::uplink::SEND_CREDIT;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use bt_peer_wire::{Message, REQUESTS_QUEUED_MAX};
+use bt_types::{BLOCK_LEN, Block, RawBlock, Time};
+
+impl Torrent {
+    /// A peer asks for a block. True if the peer must join the uplink's line.
+    pub(crate) fn requested(&mut self, peer: PeerKey, raw: RawBlock) -> Result<bool, Why> {
+        let block = self.geometry.block(raw).ok_or(Why::OutOfRange)?;
+        let Some(row) = self.peers.get_mut(&peer) else { return Ok(false) };
+        let room = row.uploads.len() < REQUESTS_QUEUED_MAX as usize;
+        let granted = row.unchoked && room && block.len() <= BLOCK_LEN && self.have.has(block.piece());
+        if !granted {
+            // Without the fast extension a request that came too late is just not answered (BEP 3).
+            if row.fast {
+                row.outbox.push(Message::Reject(raw));
+            }
+            return Ok(false);
+        }
+        row.uploads.push_back(block);
+        Ok(self.joins_line(peer))
+    }
+
+    /// A peer wants a block no more.
+    pub(crate) fn cancelled(&mut self, peer: PeerKey, raw: RawBlock) -> Result<(), Why> {
+        let block = self.geometry.block(raw).ok_or(Why::OutOfRange)?;
+        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
+        if let Some(index) = row.uploads.iter().position(|waiting| *waiting == block) {
+            row.uploads.remove(index);
+            if row.fast {
+                row.outbox.push(Message::Reject(raw));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the peer has something to be served, credit to be sent it, and no place in the line; it has one then.
+    pub(crate) fn joins_line(&mut self, peer: PeerKey) -> bool {
+        let Some(row) = self.peers.get_mut(&peer) else { return false };
+        let joins = !row.in_line && !row.uploads.is_empty() && row.sending < SEND_CREDIT;
+        row.in_line |= joins;
+        joins
+    }
+
+    /// The peer's turn: orders up to `bytes` of its requests. How many bytes were ordered.
+    pub(crate) fn serve(&mut self, now: Time, peer: PeerKey, bytes: u64, out: &mut VecDeque<Output>) -> u64 {
+        let Some(row) = self.peers.get_mut(&peer) else { return 0 };
+        row.in_line = false;
+        let mut ordered = 0;
+        let mut blocks: Vec<Block> = Vec::new();
+        while ordered < bytes
+            && let Some(block) = row.uploads.pop_front()
+        {
+            ordered += u64::from(block.len());
+            blocks.push(block);
+        }
+        if !blocks.is_empty() {
+            row.sending += ordered;
+            row.up.add(now, ordered);
+            out.push_back(Output::Serve(peer, self.key, blocks));
+        }
+        ordered
+    }
+
+    /// Ordered payload left for the peer.
+    pub(crate) fn sent(&mut self, now: Time, peer: PeerKey, bytes: u64) {
+        if let Some(row) = self.peers.get_mut(&peer) {
+            row.sending = row.sending.saturating_sub(bytes);
+            self.sources.sent(row.source, bytes);
+            self.up.add(now, bytes);
+        }
+    }
+
+    /// An ordered block could not be read.
+    pub(crate) fn read_failed(&mut self, peer: PeerKey, block: Block) {
+        if let Some(row) = self.peers.get_mut(&peer) {
+            row.sending = row.sending.saturating_sub(u64::from(block.len()));
+            if row.fast {
+                row.outbox.push(Message::Reject(block.raw()));
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What there is to fetch: the picker's waiting pieces and the ledger's open ones, as one shelf of blocks.
+//!
+//! Decides: the next block for a peer. Must not know: connections, messages, time.
+//! Invariant: a piece that we lack either waits in the picker or is open in the ledger.
+
+use crate::io::PeerKey;
+use crate::ledger::{Delivery, Ledger};
+use crate::peer::Peer;
+use crate::picker::Picker;
+use crate::sources::SourceId;
+use alloc::vec::Vec;
+use bt_types::{Bitfield, Block, Geometry, Piece, Rng};
+
+/// Requests that a peer is given at a time for blocks that others were asked for, in end-game.
+const END_GAME_MAX: usize = 4;
+
+/// The blocks of a torrent that are still needed.
+#[derive(Debug)]
+pub(crate) struct Work {
+    geometry: Geometry,
+    picker: Picker,
+    ledger: Ledger,
+    rng: Rng,
+    /// Blocks became free since they were last given out.
+    freed: bool,
+}
+
+impl Work {
+    pub(crate) fn new(geometry: Geometry, have: &Bitfield, mut rng: Rng) -> Work {
+        let picker = Picker::new(&geometry, have, &mut rng);
+        Work { geometry, picker, ledger: Ledger::new(geometry), rng, freed: false }
+    }
+
+    /// The best block for a peer, now asked of it: of the piece it works on, of a piece that somebody left, of a new
+    /// piece, of a piece that somebody else works on, and at the very end one that others were asked for.
+    pub(crate) fn next_block(&mut self, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
+        if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece)) {
+            return Some(block);
+        }
+        peer.lead = self.ledger.adopt(peer.key, &peer.has).or_else(|| self.open_piece(peer, store_bytes));
+        if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece)) {
+            return Some(block);
+        }
+        if let Some(piece) = self.ledger.joinable(peer.key, &peer.has) {
+            return self.ledger.ask_free(piece);
+        }
+        let end_game = self.is_end_game() && peer.pipeline.outstanding() < END_GAME_MAX;
+        end_game.then(|| self.ledger.ask_busy(&peer.has, |block| peer.pipeline.has_asked(block)))?
+    }
+
+    /// A new piece, if the store has room for it. One piece is always allowed.
+    fn open_piece(&mut self, peer: &Peer, store_bytes: u64) -> Option<Piece> {
+        let reserved = self.ledger.reserved();
+        if reserved > 0 && reserved + u64::from(self.geometry.piece_length()) > store_bytes {
+            return None;
+        }
+        let piece = self.picker.take(&peer.has, peer.counted, &mut self.rng)?;
+        self.ledger.open(piece, peer.key);
+        Some(piece)
+    }
+
+    /// Whether every piece that we lack is open.
+    pub(crate) fn is_end_game(&self) -> bool {
+        self.picker.waiting() == 0
+    }
+
+    /// Bytes of open pieces.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.ledger.reserved()
+    }
+
+    /// A leecher has these pieces.
+    pub(crate) fn more<'a>(&mut self, pieces: impl Iterator<Item = Piece> + 'a) {
+        pieces.for_each(|piece| self.picker.more(piece, &mut self.rng));
+    }
+
+    /// A leecher with these pieces left.
+    pub(crate) fn less<'a>(&mut self, pieces: impl Iterator<Item = Piece> + 'a) {
+        pieces.for_each(|piece| self.picker.less(piece, &mut self.rng));
+    }
+
+    /// A peer will not deliver these blocks.
+    pub(crate) fn release(&mut self, blocks: impl IntoIterator<Item = Block>) {
+        for block in blocks {
+            self.freed |= self.ledger.release(block);
+        }
+    }
+
+    pub(crate) fn deliver(&mut self, block: Block, from: SourceId) -> Delivery {
+        self.ledger.deliver(block, from)
+    }
+
+    /// The peer works no longer on the pieces that it led. Those that only it might deliver start anew: what the store
+    /// holds of them must be forgotten.
+    #[must_use]
+    pub(crate) fn leave(&mut self, peer: PeerKey) -> Vec<Piece> {
+        let given_up = self.ledger.leave(peer);
+        given_up.iter().for_each(|&piece| self.picker.put_back(piece, &mut self.rng));
+        self.freed = true;
+        given_up
+    }
+
+    /// The piece is verified and written.
+    pub(crate) fn close(&mut self, piece: Piece) {
+        self.ledger.close(piece);
+        self.freed = true;
+    }
+
+    /// The piece was wrong: it waits again. Who sent it.
+    pub(crate) fn fail(&mut self, piece: Piece) -> Vec<SourceId> {
+        let senders = self.ledger.fail(piece);
+        self.picker.put_back(piece, &mut self.rng);
+        self.freed = true;
+        senders
+    }
+
+    /// Whether blocks, or room for pieces, became free since this was last asked.
+    pub(crate) fn take_freed(&mut self) -> bool {
+        core::mem::take(&mut self.freed)
+    }
+}
