@@ -1,0 +1,78 @@
+//! What can go wrong on the way out.
+//!
+//! Decides: the list of causes and their words. Must not know: who reads them.
+//! Invariant: every error says what was tried and why it failed.
+
+use std::io;
+use std::net::SocketAddr;
+use thiserror::Error;
+
+/// Why nothing came back.
+#[derive(Debug, Error)]
+pub enum NetError {
+    /// The gate: nobody can be reached at the address, or it is closer to us than whoever named it.
+    #[error("{addr} may not be contacted: whoever named it may not name such an address")]
+    Refused {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// The name was not resolved.
+    #[error("cannot resolve {host}: {source}")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the resolver says.
+        source: io::Error,
+    },
+    /// The name has no address, or none of the family that we are bound to.
+    #[error("{host} has no usable address")]
+    NoAddress {
+        /// The name.
+        host: String,
+    },
+    /// No connection was made, or no socket.
+    #[error("cannot connect to {addr}: {source}")]
+    Connect {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The TLS handshake failed: mostly a certificate that is not trusted.
+    #[error("no secure connection to {host}: {source}")]
+    Tls {
+        /// The name that the certificate must prove.
+        host: String,
+        /// What TLS says.
+        source: io::Error,
+    },
+    /// The time was over.
+    #[error("no answer in time")]
+    Timeout,
+    /// The body is longer than was asked for.
+    #[error("the reply is longer than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The server does not speak HTTP, or stopped in the middle.
+    #[error("not a valid HTTP reply: {0}")]
+    Http(#[from] hyper::Error),
+    /// The URL cannot be used.
+    #[error("bad URL {url}: {why}")]
+    Url {
+        /// The URL, as far as it may be shown.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A redirect that is not followed: from https to http, or without a readable target.
+    #[error("the server redirects to a place that is not followed: {0}")]
+    Redirect(&'static str),
+    /// More redirects than allowed.
+    #[error("too many redirects")]
+    TooManyRedirects,
+    /// An extra root certificate cannot be read.
+    #[error("bad root certificate: {0}")]
+    Roots(String),
+}

@@ -1,0 +1,157 @@
+//! GETs against scripted servers on loopback.
+//!
+//! Decides: what must be read, followed and refused. Must not know: how the client is built.
+//! Invariant: every script is raw bytes, so a server may be as rude as it likes.
+
+use bt_net::{Egress, EgressConfig, HttpOptions, HttpReply, NetError};
+use bt_types::Source;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+/// A server that gives each connection the next of the answers, and the heads of the requests that it got.
+async fn scripted(answers: Vec<Vec<u8>>) -> (SocketAddr, tokio::task::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let mut heads = Vec::new();
+        for answer in answers {
+            let (stream, _) = listener.accept().await.unwrap();
+            heads.push(serve(stream, &answer).await);
+        }
+        heads
+    });
+    (addr, task)
+}
+
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &[u8]) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    // The client may have gone away in the middle of a long answer: that is what some scripts test.
+    let _ = stream.write_all(answer).await;
+    let _ = stream.shutdown().await;
+    String::from_utf8(head).unwrap()
+}
+
+fn ok(body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+fn moved(to: &str) -> Vec<u8> {
+    format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").into_bytes()
+}
+
+async fn get(url: &str, options: HttpOptions) -> Result<HttpReply, NetError> {
+    Egress::new(EgressConfig::default()).unwrap().http_get(url, &options).await
+}
+
+fn user() -> HttpOptions {
+    HttpOptions::new(Source::User)
+}
+
+#[tokio::test]
+async fn the_query_arrives_as_it_was_written() {
+    let (addr, server) = scripted(vec![ok("hello")]).await;
+    let reply = get(&format!("http://{addr}/a/announce?info_hash=%00%2B+~%ff&x=1#f"), user()).await.unwrap();
+    assert_eq!(reply, HttpReply { status: 200, body: b"hello".to_vec(), from: addr });
+    let head = server.await.unwrap().remove(0);
+    assert!(head.starts_with("GET /a/announce?info_hash=%00%2B+~%ff&x=1 HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains(&format!("host: {addr}\r\n")), "{head}");
+}
+
+#[tokio::test]
+async fn bodies_of_every_framing_are_read_and_capped() {
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n".to_vec();
+    let until_close = b"HTTP/1.0 200 OK\r\n\r\nabcdef".to_vec();
+    for answer in [ok("abcdef"), chunked, until_close] {
+        for (max_body, fits) in [(6, true), (5, false)] {
+            let (addr, _server) = scripted(vec![answer.clone()]).await;
+            let result = get(&format!("http://{addr}/"), HttpOptions { max_body, ..user() }).await;
+            match result {
+                Ok(reply) => assert!(fits && reply.body == b"abcdef"),
+                Err(error) => assert!(!fits && matches!(error, NetError::TooLarge { limit: 5 }), "{error}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn rude_servers_give_errors() {
+    let long_head = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(100_000)).into_bytes();
+    let many_headers = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: x\r\n".repeat(65)).into_bytes();
+    let cut_short = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc".to_vec();
+    for answer in [long_head, many_headers, cut_short, b"220 smtp.example ESMTP\r\n".to_vec(), Vec::new()] {
+        let (addr, _server) = scripted(vec![answer]).await;
+        let result = get(&format!("http://{addr}/"), user()).await;
+        assert!(matches!(result, Err(NetError::Http(_))), "{result:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_server_costs_the_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let result = get(&url, HttpOptions { timeout: Duration::from_millis(50), ..user() }).await;
+    assert!(matches!(result, Err(NetError::Timeout)));
+}
+
+#[tokio::test]
+async fn redirects_are_followed_up_to_the_limit() {
+    for (redirects, arrives) in [(0, true), (5, true), (6, false)] {
+        let mut answers = vec![moved("/next?x=1"); redirects];
+        answers.push(ok("there"));
+        let (addr, _server) = scripted(answers).await;
+        match get(&format!("http://{addr}/"), user()).await {
+            Ok(reply) => assert!(arrives && reply.body == b"there"),
+            Err(error) => assert!(!arrives && matches!(error, NetError::TooManyRedirects), "{error}"),
+        }
+    }
+    let (addr, _server) = scripted(vec![b"HTTP/1.1 301 Moved\r\nContent-Length: 0\r\n\r\n".to_vec()]).await;
+    assert!(matches!(get(&format!("http://{addr}/"), user()).await, Err(NetError::Redirect(_))));
+    let (addr, _server) = scripted(vec![moved("ftp://127.0.0.1/")]).await;
+    assert!(matches!(get(&format!("http://{addr}/"), user()).await, Err(NetError::Url { .. })));
+}
+
+#[tokio::test]
+async fn the_source_of_the_url_is_held_to_the_address_rule() {
+    let (addr, _server) = scripted(vec![ok("private")]).await;
+    let stranger = HttpOptions::new(Source::Host("8.8.8.8".parse().unwrap()));
+    for host in ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"] {
+        let result = get(&format!("http://{host}:{}/", addr.port()), stranger.clone()).await;
+        assert!(matches!(result, Err(NetError::Refused { .. })), "{host}: {result:?}");
+    }
+    let pinned = HttpOptions { via: Some(addr), ..stranger };
+    assert!(matches!(get("http://public.example/", pinned).await, Err(NetError::Refused { .. })), "nor by a chosen address");
+}
+
+#[tokio::test]
+async fn https_needs_a_trusted_certificate_and_stays_https() {
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certified.cert.der().clone()], key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        for answer in [ok("never sent"), ok("secret"), moved("http://localhost/")] {
+            let (stream, _) = listener.accept().await.unwrap();
+            if let Ok(stream) = acceptor.accept(stream).await {
+                serve(stream, &answer).await;
+            }
+        }
+    });
+    let url = format!("https://localhost:{port}/");
+    let options = HttpOptions { via: Some(([127, 0, 0, 1], port).into()), ..user() };
+    assert!(matches!(get(&url, options.clone()).await, Err(NetError::Tls { .. })), "not trusted");
+    let extra_roots = vec![certified.cert.pem().into_bytes()];
+    let trusting = Egress::new(EgressConfig { extra_roots, ..EgressConfig::default() }).unwrap();
+    assert_eq!(trusting.http_get(&url, &options).await.unwrap().body, b"secret");
+    assert!(matches!(trusting.http_get(&url, &options).await, Err(NetError::Redirect(_))), "https to http");
+}
