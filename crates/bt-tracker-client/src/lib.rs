@@ -1,1 +1,125 @@
-//! bt-tracker-client
+//! Announces to and scrapes trackers over HTTP, HTTPS and UDP, over both address families at once (BEP 3, 7, 15, 23, 48).
+//!
+//! Decides: which addresses of a tracker are asked, and how their answers become one. Must not know: when to announce, tiers, torrents.
+//! Invariant: every call ends by its deadline; no peer is returned that its tracker may not name.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! use bt_net::{Egress, EgressConfig};
+//! use bt_tracker_client::{TrackerClient, TrackerError};
+//! use bt_tracker_wire::Announce;
+//! use bt_types::{InfoHash, PeerId, Rng};
+//! use std::time::Duration;
+//!
+//! let mut rng = Rng::from_seed(1); // from the operating system, in a program
+//! let announce = Announce::new(InfoHash([7; 20]), PeerId::ours(&mut rng), 6881);
+//! let client = TrackerClient::new(Egress::new(EgressConfig::default()).unwrap(), rng);
+//! let result = client.announce("ftp://tracker.example/announce", &announce, Duration::from_secs(30)).await;
+//! assert!(matches!(result, Err(TrackerError::Scheme(_))));
+//! # });
+//! ```
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod address;
+mod error;
+mod http;
+mod merge;
+mod turnstile;
+mod udp;
+
+pub use error::TrackerError;
+
+use address::{Scheme, TrackerAddress};
+use bt_net::Egress;
+use bt_tracker_wire::{Announce, AnnounceReply, Answer, Ask, ScrapeReply};
+use bt_types::{InfoHash, Rng, Source, may_name};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+use turnstile::Turnstile;
+use udp::UdpTrackers;
+
+/// Asks trackers. Clones share the caps (50 questions at once, 4 a host) and the UDP connection ids.
+#[derive(Clone, Debug)]
+pub struct TrackerClient {
+    egress: Egress,
+    turnstile: Turnstile,
+    udp: Arc<UdpTrackers>,
+}
+
+/// A successful announce.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Announced {
+    /// What the tracker says; the peers of both families, without those that it may not name.
+    pub reply: AnnounceReply,
+    /// The address of the tracker that answered first.
+    pub from: IpAddr,
+}
+
+/// One answer of one address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Answered {
+    answer: Answer,
+    from: IpAddr,
+}
+
+impl TrackerClient {
+    /// A client that goes out through `egress`. `rng` must have a secret seed: UDP replies are believed by numbers drawn from it.
+    pub fn new(egress: Egress, rng: Rng) -> TrackerClient {
+        TrackerClient { egress, turnstile: Turnstile::default(), udp: Arc::new(UdpTrackers::new(rng)) }
+    }
+
+    /// Announces to an `http`, `https` or `udp` URL that the user, or a torrent that the user opened, named. When the tracker has
+    /// addresses of both families, one of each is asked at once with the same key (BEP 7); it is enough that one answers.
+    pub async fn announce(&self, url: &str, announce: &Announce, deadline: Duration) -> Result<Announced, TrackerError> {
+        let Answered { answer, from } = self.ask(url, Ask::Announce(announce.clone()), deadline).await?;
+        match answer {
+            Answer::Announce(reply) => Ok(Announced { reply, from }),
+            Answer::Scrape(_) => Err(TrackerError::WrongAnswer),
+        }
+    }
+
+    /// Scrapes swarms; over UDP the first 74 only. A tracker may leave out swarms that it does not know.
+    pub async fn scrape(&self, url: &str, hashes: &[InfoHash], deadline: Duration) -> Result<ScrapeReply, TrackerError> {
+        match self.ask(url, Ask::Scrape(hashes.to_vec()), deadline).await?.answer {
+            Answer::Scrape(reply) => Ok(reply),
+            Answer::Announce(_) => Err(TrackerError::WrongAnswer),
+        }
+    }
+
+    async fn ask(&self, url: &str, ask: Ask, deadline: Duration) -> Result<Answered, TrackerError> {
+        let deadline = Instant::now() + deadline;
+        let tracker = TrackerAddress::parse(url)?;
+        let _place = timeout_at(deadline, self.turnstile.enter(&tracker.host)).await.map_err(|_| TrackerError::Busy)?;
+        let addrs = self.egress.resolve(&tracker.host, tracker.port, deadline).await?;
+        let first = |v4: bool| addrs.iter().copied().find(|addr| addr.is_ipv4() == v4);
+        match (first(true), first(false)) {
+            (Some(v4), Some(v6)) => {
+                let (v4, v6) = (self.ask_one(&tracker, v4, &ask, deadline), self.ask_one(&tracker, v6, &ask, deadline));
+                merge::first_of_both(v4, v6).await
+            }
+            (Some(addr), None) | (None, Some(addr)) => self.ask_one(&tracker, addr, &ask, deadline).await,
+            (None, None) => Err(bt_net::NetError::NoAddress { host: tracker.host }.into()),
+        }
+    }
+
+    async fn ask_one(
+        &self,
+        tracker: &TrackerAddress,
+        addr: SocketAddr,
+        ask: &Ask,
+        deadline: Instant,
+    ) -> Result<Answered, TrackerError> {
+        tracker.check_path(addr)?;
+        let mut answered = match tracker.scheme {
+            Scheme::Http => http::ask(&self.egress, &tracker.url, addr, ask, deadline).await?,
+            Scheme::Udp => self.udp.ask(&self.egress, addr, ask, deadline).await?,
+        };
+        if let Answer::Announce(reply) = &mut answered.answer {
+            reply.peers.retain(|&peer| may_name(Source::Host(answered.from), peer));
+        }
+        Ok(answered)
+    }
+}

@@ -1,0 +1,110 @@
+//! What a tracker's URL says, and whether it may lead into a private network.
+//!
+//! Decides: the schemes, and the path rule. Must not know: sockets, requests.
+//! Invariant: no HTTP request that a torrent named reaches a private address unless its path is a tracker's.
+
+use crate::error::TrackerError;
+use bt_types::{Closeness, closeness};
+use std::net::SocketAddr;
+use url::Url;
+
+/// How a tracker is spoken to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Scheme {
+    /// `http` and `https`.
+    Http,
+    /// `udp`; the path does not travel.
+    Udp,
+}
+
+/// A tracker's URL, taken apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct TrackerAddress {
+    pub(crate) scheme: Scheme,
+    /// A name, or an address as text; IPv6 in brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// The whole URL as it was given.
+    pub(crate) url: String,
+    path: String,
+}
+
+impl TrackerAddress {
+    pub(crate) fn parse(text: &str) -> Result<TrackerAddress, TrackerError> {
+        let url = Url::parse(text).map_err(|_| TrackerError::Url("it is not a URL"))?;
+        let scheme = match url.scheme() {
+            "http" | "https" => Scheme::Http,
+            "udp" => Scheme::Udp,
+            other => return Err(TrackerError::Scheme(other.to_owned())),
+        };
+        let host = url.host().ok_or(TrackerError::Url("it names no host"))?.to_string();
+        let port = url.port_or_known_default().filter(|&port| port != 0).ok_or(TrackerError::Url("it names no port"))?;
+        Ok(TrackerAddress { scheme, host, port, url: text.to_owned(), path: url.path().to_owned() })
+    }
+
+    /// Refuses an address that is not public when the path is not one of a tracker: a torrent shall not make us talk to
+    /// the router's or our own web pages. A datagram carries nothing that the URL chose, so UDP is not held to this.
+    pub(crate) fn check_path(&self, addr: SocketAddr) -> Result<(), TrackerError> {
+        let last = self.path.rsplit('/').next().unwrap_or_default();
+        let is_trackers = last.starts_with("announce") || last.starts_with("scrape");
+        if self.scheme == Scheme::Udp || is_trackers || closeness(addr.ip()) == Some(Closeness::Public) {
+            Ok(())
+        } else {
+            Err(TrackerError::PrivatePath(addr.ip()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart_or_refused_with_a_reason() {
+        let good = [
+            ("http://h/announce", Scheme::Http, "h", 80),
+            ("HTTPS://H/announce?key=1", Scheme::Http, "h", 443),
+            ("http://127.0.0.1:6969/announce", Scheme::Http, "127.0.0.1", 6969),
+            ("udp://[::1]:6969/announce", Scheme::Udp, "[::1]", 6969),
+            ("udp://h:80", Scheme::Udp, "h", 80),
+        ];
+        for (url, scheme, host, port) in good {
+            let address = TrackerAddress::parse(url).unwrap();
+            assert_eq!((address.scheme, address.host.as_str(), address.port), (scheme, host, port), "{url}");
+        }
+        for (url, reason) in [
+            ("", "it is not a URL"),
+            ("announce", "it is not a URL"),
+            ("http://", "it is not a URL"),
+            ("udp:announce", "it names no host"),
+            ("udp://h/announce", "it names no port"),
+            ("http://h:0/announce", "it names no port"),
+            ("wss://h/announce", "wss://"),
+        ] {
+            let error = TrackerAddress::parse(url).unwrap_err().to_string();
+            assert!(error.contains(reason), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_private_address_is_asked_only_where_trackers_are() {
+        for (url, private) in [
+            ("http://h/announce", true),
+            ("http://h/x/announce.php?passkey=1", true),
+            ("http://h/announce/key", false),
+            ("http://h/scrape", true),
+            ("http://h/", false),
+            ("http://h/admin?announce", false),
+            ("http://h/admin#/announce", false),
+            ("http://h/announce/../reboot", false),
+            ("http://h/%2e%2e/announce/%2e%2e/reboot", false),
+            ("udp://h:1", true),
+        ] {
+            let address = TrackerAddress::parse(url).unwrap();
+            for addr in ["127.0.0.1:1", "10.0.0.1:1", "[::1]:1", "[fe80::1]:1", "[::ffff:192.168.0.1]:1"] {
+                assert_eq!(address.check_path(addr.parse().unwrap()).is_ok(), private, "{url} at {addr}");
+            }
+            assert!(address.check_path("8.8.8.8:1".parse().unwrap()).is_ok(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! One question to one address of an HTTP tracker.
+//!
+//! Decides: what counts as the tracker's word. Must not know: other addresses, UDP.
+//! Invariant: at most 1 MiB of a reply is read.
+
+use crate::{Answered, TrackerError};
+use bt_net::{Egress, HttpOptions};
+use bt_tracker_wire::{Answer, Ask, ReplyError, announce_url, read_announce_body, read_scrape_body, scrape_url};
+use bt_types::Source;
+use std::net::SocketAddr;
+use tokio::time::Instant;
+
+/// Asks the tracker behind `url` at `addr`; redirects may lead to other addresses, which then are the source of the answer.
+pub(crate) async fn ask(
+    egress: &Egress,
+    url: &str,
+    addr: SocketAddr,
+    ask: &Ask,
+    deadline: Instant,
+) -> Result<Answered, TrackerError> {
+    let url = match ask {
+        Ask::Announce(announce) => announce_url(url, announce),
+        Ask::Scrape(hashes) => scrape_url(url, hashes).ok_or(TrackerError::NotScrapable)?,
+    };
+    let timeout = deadline.saturating_duration_since(Instant::now());
+    let reply = egress.http_get(&url, &HttpOptions { via: Some(addr), timeout, ..HttpOptions::new(Source::User) }).await?;
+    let read = match ask {
+        Ask::Announce(_) => read_announce_body(&reply.body).map(Answer::Announce),
+        Ask::Scrape(_) => read_scrape_body(&reply.body).map(Answer::Scrape),
+    };
+    match (reply.status, read) {
+        (200, Ok(answer)) => Ok(Answered { answer, from: reply.from.ip() }),
+        // Some trackers refuse with a status and say why in the body.
+        (_, Err(ReplyError::Refused(failure))) => Err(TrackerError::Refused(failure)),
+        (200, Err(error)) => Err(error.into()),
+        (status, _) => Err(TrackerError::Status(status)),
+    }
+}

@@ -1,0 +1,94 @@
+//! Two answers of one tracker, one for each address family, as one.
+//!
+//! Decides: how long the second is waited for, and which numbers count. Must not know: protocols.
+//! Invariant: an answer is never lost because the other family failed.
+
+use crate::{Answered, TrackerError};
+use bt_tracker_wire::Answer;
+use std::collections::HashSet;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How much longer the other family may take once one has answered: a dead IPv6 route shall not hold back the peers.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+type Outcome = Result<Answered, TrackerError>;
+
+/// Waits for both and merges what comes; fails only when both fail.
+pub(crate) async fn first_of_both(v4: impl Future<Output = Outcome>, v6: impl Future<Output = Outcome>) -> Outcome {
+    let (mut v4, mut v6) = (pin!(v4), pin!(v6));
+    tokio::select! {
+        early = &mut v4 => settle(early, v6).await,
+        early = &mut v6 => settle(early, v4).await,
+    }
+}
+
+async fn settle(early: Outcome, late: impl Future<Output = Outcome>) -> Outcome {
+    match early {
+        Ok(early) => match timeout(PATIENCE, late).await {
+            Ok(Ok(late)) => Ok(merge(early, late)),
+            Ok(Err(_)) | Err(_) => Ok(early),
+        },
+        Err(early) => match late.await {
+            Ok(late) => Ok(late),
+            // A tracker's own words tell more than a network error.
+            Err(late @ TrackerError::Refused(_)) => Err(late),
+            Err(_) => Err(early),
+        },
+    }
+}
+
+fn merge(mut early: Answered, late: Answered) -> Answered {
+    if let (Answer::Announce(ours), Answer::Announce(other)) = (&mut early.answer, late.answer) {
+        let known: HashSet<_> = ours.peers.iter().copied().collect();
+        ours.peers.extend(other.peers.into_iter().filter(|peer| !known.contains(peer)));
+        // Trackers that count by family see a part each, those that do not see the whole twice: the larger is nearer.
+        ours.seeders = ours.seeders.max(other.seeders);
+        ours.leechers = ours.leechers.max(other.leechers);
+        ours.min_interval = ours.min_interval.max(other.min_interval);
+        ours.warning = ours.warning.take().or(other.warning);
+        ours.tracker_id = ours.tracker_id.take().or(other.tracker_id);
+        ours.external_ip = ours.external_ip.or(other.external_ip);
+    }
+    early
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_tracker_wire::{AnnounceReply, Failure};
+    use std::future::{pending, ready};
+
+    fn answered(peers: &[&str], seeders: u32) -> Answered {
+        let peers = peers.iter().map(|peer| peer.parse().unwrap()).collect();
+        let reply = AnnounceReply { interval: 5, seeders: Some(seeders), peers, ..AnnounceReply::default() };
+        Answered { answer: Answer::Announce(reply), from: [1, 2, 3, 4].into() }
+    }
+
+    fn refused() -> TrackerError {
+        TrackerError::Refused(Failure::new("no"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_answer_is_enough_and_two_are_merged() {
+        let (v4, v6) = (answered(&["1.1.1.1:1", "2.2.2.2:2"], 2), answered(&["2.2.2.2:2", "[2001:db8::1]:1"], 3));
+        let both = first_of_both(ready(Ok(v4.clone())), ready(Ok(v6))).await.unwrap();
+        let Answer::Announce(reply) = both.answer else { panic!("not an announce") };
+        assert_eq!((reply.peers.len(), reply.seeders), (3, Some(3)));
+
+        let alone = Some(v4.clone());
+        assert_eq!(first_of_both(ready(Ok(v4.clone())), ready(Err(refused()))).await.ok(), alone);
+        assert_eq!(first_of_both(ready(Err(refused())), ready(Ok(v4.clone()))).await.ok(), alone);
+        assert_eq!(first_of_both(pending(), ready(Ok(v4.clone()))).await.ok(), alone, "the other never answers");
+        assert_eq!(first_of_both(ready(Ok(v4)), pending()).await.ok(), alone);
+    }
+
+    #[tokio::test]
+    async fn when_both_fail_the_words_of_the_tracker_are_kept() {
+        for (v4, v6) in [(refused(), TrackerError::Busy), (TrackerError::Busy, refused())] {
+            let result = first_of_both(ready(Err(v4)), ready(Err(v6))).await;
+            assert!(matches!(result, Err(TrackerError::Refused(_))), "{result:?}");
+        }
+    }
+}
