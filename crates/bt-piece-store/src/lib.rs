@@ -1,1 +1,36 @@
-//! bt-piece-store
+//! A torrent's pieces on a disk: assembled, verified, written, remembered, found again; and torrents made of a tree of files.
+//!
+//! Decides: when a piece is good, written and safe. Must not know: peers, trackers, sockets, tokio.
+//! Invariant: an unverified byte never reaches a payload file, and the journal says "have" only for what was synced.
+//!
+//! ```
+//! use bt_piece_store::{CreateOptions, Layout, Progress, create_torrent, verify, DiskStorage};
+//! let dir = tempfile::tempdir().unwrap();
+//! std::fs::write(dir.path().join("hello.txt"), "hello").unwrap();
+//!
+//! let options = CreateOptions::default();
+//! let created = create_torrent(&dir.path().join("hello.txt"), &options, &Progress::default()).unwrap();
+//! let info = &created.metainfo.info;
+//! let storage = DiskStorage::open(dir.path()).unwrap();
+//! let report = verify(&Layout::new(info), &info.require_digests().unwrap(), &storage, &Progress::default()).unwrap();
+//! assert!(report.is_complete());
+//! ```
+
+mod check;
+mod create;
+mod hashing;
+mod journal;
+mod layout;
+mod progress;
+mod read;
+mod storage;
+mod worker;
+
+pub use check::{FileReport, FileState, OpenError, Opened, Report, Trust, open_torrent, verify};
+pub use create::{CreateError, CreateOptions, Created, Skipped, create_torrent};
+pub use journal::Journal;
+pub use layout::{Layout, LayoutFile, Span, locate};
+pub use progress::Progress;
+pub use read::read_blocks;
+pub use storage::{DiskStorage, FaultyStorage, MemStorage, Op, Stat, Storage, StoreError, fault_of};
+pub use worker::{Done, Order, SYNC_BYTES, SYNC_INTERVAL, Worker};

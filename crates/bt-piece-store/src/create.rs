@@ -1,0 +1,260 @@
+//! Makes a torrent of a file or a tree.
+//!
+//! Decides: which files go in, and in which order. Must not know: where the torrent is saved.
+//! Invariant: equal trees and options give equal bytes; a torrent is made only of files that did not change meanwhile.
+
+use crate::check::stat_files;
+use crate::hashing::{HashError, hash_pieces};
+use crate::storage::{DiskStorage, Stat, Storage, StoreError};
+use crate::{Layout, Progress};
+use bt_hash::{Algorithm, Digest, Sha1Digest};
+use bt_metainfo::{Builder, Metainfo, MetainfoError};
+use bt_types::{Geometry, PIECE_LENGTH_MAX, Piece};
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The shortest piece length that we make, in bytes: one block.
+const PIECE_LENGTH_MIN: u32 = 16 * 1024;
+
+/// What goes into a torrent beside the files.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct CreateOptions {
+    /// Another name than that of the file or directory.
+    pub name: Option<String>,
+    /// Piece length in bytes, a power of two of at least 16 KiB; chosen by the size when `None`.
+    pub piece_length: Option<u32>,
+    /// Announce URLs in tiers.
+    pub trackers: Vec<Vec<String>>,
+    /// URLs of web seeds.
+    pub web_seeds: Vec<String>,
+    /// Peers may come from the trackers only.
+    pub private: bool,
+    /// Sets this torrent's info-hash apart from that of an equal one.
+    pub source: Option<String>,
+    /// Free text.
+    pub comment: Option<String>,
+    /// The program that makes it.
+    pub created_by: Option<String>,
+    /// Seconds since 1970.
+    pub creation_date: Option<i64>,
+    /// Files and directories to leave out: globs, matched with the path below the root and with the name alone.
+    pub exclude: Vec<String>,
+}
+
+/// A torrent that was made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Created {
+    /// The bytes of the `.torrent` file.
+    pub bytes: Vec<u8>,
+    /// The same, parsed.
+    pub metainfo: Metainfo,
+    /// What was left out though nobody asked for it.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Something in the tree that cannot be in a torrent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Skipped {
+    /// Its path below the root.
+    pub path: PathBuf,
+    /// What it is: "a symlink", "not a regular file".
+    pub what: &'static str,
+}
+
+/// Why no torrent was made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// A file or directory could not be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no file, or only empty ones: nothing that could be transferred.
+    #[error("{} holds no data", .0.display())]
+    Empty(PathBuf),
+    /// A name is not UTF-8.
+    #[error("the name of {} is not UTF-8: rename it, or leave it out", .0.display())]
+    NotUtf8(PathBuf),
+    /// A name that cannot be stored everywhere, so that downloaders would have to change it.
+    #[error("{} cannot be stored on every system (it would become {}): rename it, or leave it out", path.display(), stored_as.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+        /// What it would become.
+        stored_as: PathBuf,
+    },
+    /// A file changed while it was hashed.
+    #[error("{} changed while it was read: wait until nobody writes to it", .0.display())]
+    Changed(PathBuf),
+    /// The piece length is not a power of two of at least 16 KiB.
+    #[error("a piece length of {0} bytes is not possible: it must be a power of two from 16 KiB to 512 MiB")]
+    PieceLength(u32),
+    /// A pattern is not a glob.
+    #[error("the pattern is not valid: {0}")]
+    Pattern(String),
+    /// The torrent would be one that nobody accepts.
+    #[error("no valid torrent can be made of this: {0}")]
+    Invalid(#[from] MetainfoError),
+    /// [`Progress::cancel`] was called.
+    #[error("the creation was interrupted")]
+    Cancelled,
+}
+
+/// Makes a v1 torrent of a file or a directory. The path itself may be a symlink; those below it are skipped.
+pub fn create_torrent(path: &Path, options: &CreateOptions, progress: &Progress) -> Result<Created, CreateError> {
+    let path = &path.canonicalize().map_err(io_error(path))?;
+    let (Some(parent), Some(top)) = (path.parent(), path.file_name()) else { return Err(CreateError::Empty(path.clone())) };
+    let storage = DiskStorage::open(parent).map_err(io_error(parent))?;
+    let tree = Tree::walk(path, &storage, &patterns(&options.exclude)?)?;
+
+    let builder = builder(path, &tree, options)?;
+    let draft = draft(path, &builder)?;
+    let layout = Layout::with_top(&draft.info, top);
+    let digests = hash(&layout, &storage, progress)?;
+    let after = stat_files(&layout, &storage)?;
+    if let Some((file, _)) = tree.files.iter().zip(after).find(|(file, after)| Some(file.stat) != *after) {
+        return Err(CreateError::Changed(path.join(file.path.iter().collect::<PathBuf>())));
+    }
+    let bytes = builder.build(&digests);
+    Ok(Created { metainfo: Metainfo::from_bytes(&bytes)?, bytes, skipped: tree.skipped })
+}
+
+fn builder(path: &Path, tree: &Tree, options: &CreateOptions) -> Result<Builder, CreateError> {
+    let name = match &options.name {
+        Some(name) => name,
+        None => path.file_name().and_then(OsStr::to_str).ok_or_else(|| CreateError::NotUtf8(path.to_owned()))?,
+    };
+    let mut builder = Builder::new(name, tree.files.iter().map(|file| (file.path.clone(), file.stat.len)).collect());
+    if let Some(length) = options.piece_length {
+        if !length.is_power_of_two() || !(PIECE_LENGTH_MIN..=PIECE_LENGTH_MAX).contains(&length) {
+            return Err(CreateError::PieceLength(length));
+        }
+        builder.piece_length = length;
+    }
+    let CreateOptions { trackers, web_seeds, private, source, comment, created_by, creation_date, .. } = options.clone();
+    Ok(Builder { trackers, web_seeds, private, source, comment, created_by, creation_date, single_file: tree.is_file, ..builder })
+}
+
+/// The torrent with blank digests, parsed as any downloader would: this applies all limits and finds the names that would have to
+/// change, before anything is hashed.
+fn draft(path: &Path, builder: &Builder) -> Result<Metainfo, CreateError> {
+    let total = builder.files.iter().map(|(_, length)| *length).sum();
+    if total == 0 {
+        return Err(CreateError::Empty(path.to_owned()));
+    }
+    let geometry = Geometry::new(total, builder.piece_length).map_err(MetainfoError::from)?;
+    let draft = Metainfo::from_bytes(&builder.build(&vec![[0; 20]; geometry.piece_count() as usize]))?;
+    for ((listed, _), stored) in builder.files.iter().zip(&draft.info.files) {
+        if !std::iter::once(&builder.name).chain(listed).eq(&stored.path) {
+            let path = std::iter::once(&builder.name).chain(listed).collect();
+            return Err(CreateError::Name { path, stored_as: stored.path.iter().collect() });
+        }
+    }
+    Ok(draft)
+}
+
+fn hash(layout: &Layout, storage: &DiskStorage, progress: &Progress) -> Result<Vec<Sha1Digest>, CreateError> {
+    let pieces: Vec<Piece> = layout.geometry().pieces().collect();
+    let found = hash_pieces(layout, Algorithm::Sha1, storage, &pieces, progress)?;
+    let digest = |(piece, digest): (Piece, Option<Digest>)| match digest {
+        Some(Digest::Sha1(digest)) => Ok(digest),
+        // A file is shorter than it was, or gone.
+        _ => Err(CreateError::Changed(layout.piece_spans(piece).map(|span| span.file.path.clone()).next().unwrap_or_default())),
+    };
+    pieces.into_iter().zip(found).map(digest).collect()
+}
+
+/// The files below a root.
+struct Tree {
+    is_file: bool,
+    /// Ordered by path components as byte strings (BEP 52 needs this order too).
+    files: Vec<Found>,
+    skipped: Vec<Skipped>,
+}
+
+struct Found {
+    /// Components below the root; none when the root is the file.
+    path: Vec<String>,
+    stat: Stat,
+}
+
+impl Tree {
+    /// Lists the tree; only one directory is open at a time. `storage` is the directory that holds the root.
+    fn walk(root: &Path, storage: &DiskStorage, exclude: &GlobSet) -> Result<Tree, CreateError> {
+        let mut tree = Tree { is_file: root.is_file(), files: Vec::new(), skipped: Vec::new() };
+        let mut paths = Vec::new();
+        if tree.is_file {
+            paths.push(Vec::new());
+        } else {
+            tree.list(root, exclude, &mut paths)?;
+        }
+        paths.sort_unstable();
+        for path in paths {
+            let below: PathBuf = root.file_name().into_iter().chain(path.iter().map(OsStr::new)).collect();
+            let stat = storage.stat(&below).map_err(StoreError::at(&below))?;
+            let stat = stat.ok_or_else(|| CreateError::Changed(root.with_file_name(&below)))?;
+            tree.files.push(Found { path, stat });
+        }
+        Ok(tree)
+    }
+
+    fn list(&mut self, root: &Path, exclude: &GlobSet, paths: &mut Vec<Vec<String>>) -> Result<(), CreateError> {
+        let mut directories = vec![Vec::<String>::new()];
+        while let Some(parent) = directories.pop() {
+            let directory = root.join(parent.iter().collect::<PathBuf>());
+            for entry in std::fs::read_dir(&directory).map_err(io_error(&directory))? {
+                let entry = entry.map_err(io_error(&directory))?;
+                let name = entry.file_name();
+                let below: PathBuf = parent.iter().map(OsStr::new).chain([name.as_os_str()]).collect();
+                if exclude.is_match(&below) || exclude.is_match(&name) {
+                    continue;
+                }
+                let kind = entry.file_type().map_err(io_error(&entry.path()))?;
+                if kind.is_symlink() || !(kind.is_file() || kind.is_dir()) {
+                    let what = if kind.is_symlink() { "a symlink" } else { "not a regular file" };
+                    self.skipped.push(Skipped { path: below, what });
+                    continue;
+                }
+                let name = name.into_string().map_err(|_| CreateError::NotUtf8(entry.path()))?;
+                let path = parent.iter().cloned().chain([name]).collect();
+                if kind.is_dir() { directories.push(path) } else { paths.push(path) }
+            }
+        }
+        self.skipped.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(())
+    }
+}
+
+fn patterns(exclude: &[String]) -> Result<GlobSet, CreateError> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in exclude {
+        set.add(Glob::new(pattern).map_err(|error| CreateError::Pattern(error.to_string()))?);
+    }
+    set.build().map_err(|error| CreateError::Pattern(error.to_string()))
+}
+
+/// For `map_err`.
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> CreateError {
+    let path = path.to_owned();
+    move |source| CreateError::Io { path, source }
+}
+
+impl From<StoreError> for CreateError {
+    fn from(StoreError { path, source }: StoreError) -> CreateError {
+        CreateError::Io { path, source }
+    }
+}
+
+impl From<HashError> for CreateError {
+    fn from(error: HashError) -> CreateError {
+        match error {
+            HashError::Store(error) => error.into(),
+            HashError::Cancelled => CreateError::Cancelled,
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! What is on the disk, remembered across restarts and crashes: one append-only file for each torrent and directory.
+//!
+//! Decides: the format, and what a damaged file still proves. Must not know: file contents, when to sync.
+//! Invariant: however the file is cut or flipped, no piece is "have" that was not recorded so.
+//!
+//! A file is records: length (`u32`), CRC-32C of the body (`u32`), body. Numbers are little-endian. A body is one byte of kind and:
+//! `H` version, info-hash, piece length, total length: the first record · `P` a bitfield of have, one of dirty: the first one
+//! after `H`, and after compaction · `D` and `G` piece numbers that become dirty (about to be written), good (written and
+//! synced) · `C` the file stats at a clean stop, which holds only as the last record. Reading ends at the first record that is
+//! not whole; what follows is lost, and then every piece that is not "have" counts as dirty.
+
+use crate::storage::{Stat, Storage, StoreError};
+use bt_types::{Bitfield, Geometry, InfoHash, Piece};
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const VERSION: u8 = 1;
+/// Length and checksum before a body.
+const FRAME: usize = 8;
+/// A journal is rewritten when it is this much longer in bytes than after its last rewrite.
+const COMPACT_AFTER: u64 = 1 << 20;
+
+/// The journal of one torrent in one directory.
+pub struct Journal {
+    state: Arc<dyn Storage>,
+    path: PathBuf,
+    id: InfoHash,
+    geometry: Geometry,
+    known: Known,
+    /// Where the next record goes: after the last whole one.
+    end: u64,
+    /// `end` after the last rewrite.
+    compact_end: u64,
+}
+
+/// What a journal says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Known {
+    /// Verified, written and synced.
+    pub(crate) have: Bitfield,
+    /// Perhaps written, partly or wholly.
+    pub(crate) dirty: Bitfield,
+    /// The stats of all files in torrent order, when the last stop was clean.
+    pub(crate) clean: Option<Vec<Option<Stat>>>,
+    /// Whether there was a journal of this torrent at all.
+    pub(crate) existed: bool,
+}
+
+impl Journal {
+    /// Opens or makes the journal `name` of a torrent. One that belongs to another torrent or version is replaced.
+    pub fn open(state: Arc<dyn Storage>, name: &Path, id: InfoHash, geometry: &Geometry) -> Result<Journal, StoreError> {
+        let fresh = Known {
+            have: Bitfield::empty(geometry.piece_count()),
+            dirty: Bitfield::empty(geometry.piece_count()),
+            clean: None,
+            existed: false,
+        };
+        let mut journal = Journal { state, path: name.to_owned(), id, geometry: *geometry, known: fresh, end: 0, compact_end: 0 };
+        journal.recover().map_err(StoreError::at(name))?;
+        Ok(journal)
+    }
+
+    /// A journal that is forgotten with the process.
+    pub fn in_memory(id: InfoHash, geometry: &Geometry) -> Result<Journal, StoreError> {
+        Journal::open(Arc::new(crate::MemStorage::new()), Path::new("journal"), id, geometry)
+    }
+
+    /// What the journal says now.
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// Records that pieces are about to be written. Needs no sync: if it is lost with the power, so is the promise of the pieces.
+    pub(crate) fn dirty(&mut self, pieces: &[Piece]) -> Result<(), StoreError> {
+        let fresh: Vec<Piece> = pieces.iter().copied().filter(|&piece| !self.known.dirty.has(piece)).collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        self.append(&numbers(b'D', &fresh))?;
+        for &piece in &fresh {
+            self.known.have.remove(piece);
+            self.known.dirty.insert(piece);
+        }
+        Ok(())
+    }
+
+    /// Records that pieces are verified, written and synced.
+    pub(crate) fn have(&mut self, pieces: &[Piece]) -> Result<(), StoreError> {
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        self.append(&numbers(b'G', pieces))?;
+        for &piece in pieces {
+            self.known.dirty.remove(piece);
+            self.known.have.insert(piece);
+        }
+        self.sync()
+    }
+
+    /// Records that nobody writes from here on, with the stats of all files. Does nothing when nothing was recorded since the last.
+    pub(crate) fn clean_stop(&mut self, stats: Vec<Option<Stat>>) -> Result<(), StoreError> {
+        if self.known.clean.as_ref() == Some(&stats) {
+            return Ok(());
+        }
+        let mut body = vec![b'C'];
+        for stat in &stats {
+            let (present, stat) = (u8::from(stat.is_some()), stat.unwrap_or(Stat { len: 0, mtime_ns: 0, ctime_ns: 0 }));
+            body.push(present);
+            body.extend_from_slice(&stat.len.to_le_bytes());
+            body.extend_from_slice(&stat.mtime_ns.to_le_bytes());
+            body.extend_from_slice(&stat.ctime_ns.to_le_bytes());
+        }
+        self.append(&body)?;
+        self.known.clean = Some(stats);
+        self.sync()
+    }
+
+    /// Forgets everything and records these pieces instead.
+    pub(crate) fn reset(&mut self, have: Bitfield, dirty: Bitfield) -> Result<(), StoreError> {
+        self.known = Known { have, dirty, clean: None, existed: true };
+        self.rewrite().map_err(StoreError::at(&self.path))
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.state.sync(&self.path).map_err(StoreError::at(&self.path))
+    }
+
+    /// Adds a record; a record that fails half-way is overwritten by the next. Any record ends a clean stop.
+    fn append(&mut self, body: &[u8]) -> Result<(), StoreError> {
+        let append = |journal: &mut Journal| {
+            if journal.end.saturating_sub(journal.compact_end) > COMPACT_AFTER {
+                journal.rewrite()?;
+            }
+            let record = framed(body);
+            journal.state.write_at(&journal.path, journal.end, &[IoSlice::new(&record)])?;
+            journal.end += record.len() as u64;
+            Ok(())
+        };
+        append(self).map_err(StoreError::at(&self.path))?;
+        self.known.clean = None;
+        Ok(())
+    }
+
+    /// Writes what is known into a new file and puts it in the place of the old one.
+    fn rewrite(&mut self) -> io::Result<()> {
+        let mut bytes = framed(&self.header());
+        let mut body = vec![b'P'];
+        body.extend_from_slice(self.known.have.as_bytes());
+        body.extend_from_slice(self.known.dirty.as_bytes());
+        bytes.extend_from_slice(&framed(&body));
+
+        let draft = self.path.with_extension("new");
+        if self.state.stat(&draft)?.is_some() {
+            self.state.remove(&draft)?;
+        }
+        self.state.create_new(&draft)?;
+        self.state.write_at(&draft, 0, &[IoSlice::new(&bytes)])?;
+        self.state.sync(&draft)?;
+        self.state.rename(&draft, &self.path)?;
+        (self.end, self.compact_end) = (bytes.len() as u64, bytes.len() as u64);
+        Ok(())
+    }
+
+    fn header(&self) -> Vec<u8> {
+        let mut body = vec![b'H', VERSION];
+        body.extend_from_slice(&self.id.0);
+        body.extend_from_slice(&self.geometry.piece_length().to_le_bytes());
+        body.extend_from_slice(&self.geometry.total().to_le_bytes());
+        body
+    }
+
+    /// Reads the file and replays its records.
+    fn recover(&mut self) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        if let Some(stat) = self.state.stat(&self.path)? {
+            bytes.resize(usize::try_from(stat.len).map_err(|_| io::ErrorKind::InvalidData)?, 0);
+            let len = self.state.read_at(&self.path, 0, &mut bytes)?;
+            bytes.truncate(len);
+        }
+        let mut rest = bytes.as_slice();
+        if take_record(&mut rest) != Some(self.header().as_slice()) {
+            return self.rewrite();
+        }
+        self.known.existed = true;
+        while let Some(()) = take_record(&mut rest).and_then(|body| self.replay(body)) {
+            self.end = (bytes.len() - rest.len()) as u64;
+        }
+        self.compact_end = self.end;
+        if self.end < bytes.len() as u64 {
+            self.known.clean = None;
+            self.known.dirty = missing_from(&self.known.have, &self.geometry);
+            self.rewrite()?;
+        }
+        Ok(())
+    }
+
+    /// Takes one record into account; `None` when its body makes no sense.
+    fn replay(&mut self, body: &[u8]) -> Option<()> {
+        let (kind, body) = body.split_first()?;
+        self.known.clean = None;
+        match kind {
+            b'P' => {
+                let count = self.geometry.piece_count();
+                let (have, dirty) = body.split_at_checked(Bitfield::byte_len(count))?;
+                self.known.have = Bitfield::from_wire(have, count)?;
+                self.known.dirty = Bitfield::from_wire(dirty, count)?;
+            }
+            b'D' | b'G' => {
+                let (words, []) = body.as_chunks::<4>() else { return None };
+                let pieces: Option<Vec<Piece>> =
+                    words.iter().map(|word| self.geometry.piece(u32::from_le_bytes(*word))).collect();
+                let (from, to) = match kind {
+                    b'D' => (&mut self.known.have, &mut self.known.dirty),
+                    _ => (&mut self.known.dirty, &mut self.known.have),
+                };
+                for piece in pieces? {
+                    from.remove(piece);
+                    to.insert(piece);
+                }
+            }
+            b'C' => {
+                let (stats, []) = body.as_chunks::<25>() else { return None };
+                let stat = |&[present, ref rest @ ..]: &[u8; 25]| {
+                    let (words, _) = rest.as_chunks::<8>();
+                    let &[len, mtime, ctime] = words else { return None };
+                    let stat = Stat {
+                        len: u64::from_le_bytes(len),
+                        mtime_ns: i64::from_le_bytes(mtime),
+                        ctime_ns: i64::from_le_bytes(ctime),
+                    };
+                    (present == 1).then_some(stat)
+                };
+                self.known.clean = Some(stats.iter().map(stat).collect());
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("path", &self.path).field("known", &self.known).finish_non_exhaustive()
+    }
+}
+
+fn numbers(kind: u8, pieces: &[Piece]) -> Vec<u8> {
+    std::iter::once(kind).chain(pieces.iter().flat_map(|piece| piece.number().to_le_bytes())).collect()
+}
+
+fn framed(body: &[u8]) -> Vec<u8> {
+    // A body is at most the stats of all files: 500,000 times 25 bytes.
+    let len = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    [&len.to_le_bytes(), &crc32c::crc32c(body).to_le_bytes(), body].concat()
+}
+
+/// Splits the first record off, when it is whole.
+fn take_record<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (frame, after) = rest.split_first_chunk::<FRAME>()?;
+    let &[a, b, c, d, ref crc @ ..] = frame;
+    let (body, after) = after.split_at_checked(usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()?)?;
+    if crc32c::crc32c(body).to_le_bytes() != *crc {
+        return None;
+    }
+    *rest = after;
+    Some(body)
+}
+
+fn missing_from(have: &Bitfield, geometry: &Geometry) -> Bitfield {
+    let mut missing = Bitfield::full(geometry.piece_count());
+    have.iter(geometry).for_each(|piece| {
+        missing.remove(piece);
+    });
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemStorage;
+    use proptest::prelude::*;
+
+    const PIECES: u32 = 40;
+    const ID: InfoHash = InfoHash([7; 20]);
+
+    fn geometry() -> Geometry {
+        Geometry::new(u64::from(PIECES) * 16_384, 16_384).unwrap()
+    }
+
+    fn pieces(numbers: &[u32]) -> Vec<Piece> {
+        numbers.iter().map(|&n| geometry().piece(n).unwrap()).collect()
+    }
+
+    fn open(state: &Arc<MemStorage>) -> Journal {
+        Journal::open(Arc::<MemStorage>::clone(state), Path::new("j"), ID, &geometry()).unwrap()
+    }
+
+    fn numbers_of(set: &Bitfield) -> Vec<u32> {
+        set.iter(&geometry()).map(Piece::number).collect()
+    }
+
+    #[test]
+    fn what_was_recorded_is_known_again() {
+        let state = Arc::new(MemStorage::new());
+        let mut journal = open(&state);
+        assert!(!journal.known().existed);
+        journal.dirty(&pieces(&[1, 2, 3])).unwrap();
+        journal.have(&pieces(&[1, 3])).unwrap();
+        let known = open(&state).known().clone();
+        assert_eq!(
+            (numbers_of(&known.have), numbers_of(&known.dirty), known.clean, known.existed),
+            (vec![1, 3], vec![2], None, true)
+        );
+
+        let stats = vec![None, Some(Stat { len: 5, mtime_ns: -1, ctime_ns: i64::MAX })];
+        journal.clean_stop(stats.clone()).unwrap();
+        assert_eq!(open(&state).known().clean, Some(stats));
+        journal.dirty(&pieces(&[1])).unwrap();
+        let known = open(&state).known().clone();
+        assert_eq!((numbers_of(&known.have), known.clean), (vec![3], None), "writing again makes it dirty and unclean");
+    }
+
+    #[test]
+    fn the_journal_of_another_torrent_says_nothing() {
+        let state = Arc::new(MemStorage::new());
+        open(&state).have(&pieces(&[1])).unwrap();
+        let other = Journal::open(Arc::<MemStorage>::clone(&state), Path::new("j"), InfoHash([8; 20]), &geometry()).unwrap();
+        assert!(!other.known().existed && other.known().have.is_empty());
+    }
+
+    #[test]
+    fn it_stays_small() {
+        let state = Arc::new(MemStorage::new());
+        let mut journal = open(&state);
+        for round in 0..50_000 {
+            let piece = pieces(&[round % PIECES]);
+            journal.dirty(&piece).unwrap();
+            journal.have(&piece).unwrap();
+        }
+        assert!(state.stat(Path::new("j")).unwrap().unwrap().len < 2 * COMPACT_AFTER);
+        assert!(open(&state).known().have.is_full());
+    }
+
+    /// A journal file, and at each record's end what was "have" then.
+    fn history(steps: &[(bool, Vec<u32>)]) -> Vec<u8> {
+        let state = Arc::new(MemStorage::new());
+        let mut journal = open(&state);
+        for (good, numbers) in steps {
+            let pieces = pieces(numbers);
+            if *good { journal.have(&pieces) } else { journal.dirty(&pieces) }.unwrap();
+        }
+        state.content(Path::new("j")).unwrap()
+    }
+
+    fn reopen(bytes: &[u8]) -> Known {
+        let state = Arc::new(MemStorage::new());
+        state.create_new(Path::new("j")).unwrap();
+        state.write_at(Path::new("j"), 0, &[IoSlice::new(bytes)]).unwrap();
+        let known = open(&state).known().clone();
+        let mut again = open(&state);
+        assert_eq!(numbers_of(&again.known().have), numbers_of(&known.have), "repairing loses nothing");
+        again.have(&pieces(&[0])).unwrap();
+        assert!(open(&state).known().have.has(pieces(&[0])[0]), "and it can be written again");
+        known
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn no_cut_and_no_flipped_byte_invents_a_piece(
+            steps in proptest::collection::vec((any::<bool>(), proptest::collection::vec(0..PIECES, 1..4)), 1..6),
+            flip in 1u8..=255,
+        ) {
+            let bytes = history(&steps);
+            // What may be believed: the "have" sets after each step, in order.
+            let states: Vec<Vec<u32>> = (0..=steps.len()).map(|n| numbers_of(&reopen(&history(&steps[..n])).have)).collect();
+            for at in 0..bytes.len() {
+                let cut = reopen(&bytes[..at]);
+                prop_assert!(states.contains(&numbers_of(&cut.have)), "cut at {}", at);
+                let mut flipped = bytes.clone();
+                flipped[at] ^= flip;
+                let known = reopen(&flipped);
+                prop_assert!(states.contains(&numbers_of(&known.have)), "flipped at {}", at);
+                prop_assert!(!known.existed || known.have.count() + known.dirty.count() == PIECES, "the rest is dirty");
+            }
+        }
+    }
+}

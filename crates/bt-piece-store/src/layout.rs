@@ -1,0 +1,198 @@
+//! Which bytes of which files a piece is.
+//!
+//! Decides: the mapping from torrent offsets to files. Must not know: any byte, any disk.
+//! Invariant: the spans of a range follow each other without a gap and add up to the range.
+
+use bt_metainfo::{FileEntry, Info};
+use bt_types::{Geometry, Piece};
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The files of a torrent, with paths relative to a storage's root.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Layout {
+    geometry: Geometry,
+    files: Vec<LayoutFile>,
+}
+
+/// One file of a layout.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LayoutFile {
+    /// Path below the root.
+    pub path: PathBuf,
+    /// Length in bytes.
+    pub length: u64,
+    /// Offset in bytes of its first byte in the torrent.
+    pub offset: u64,
+    /// Whether it exists on the disk; padding and symlinks do not, and read as zeros.
+    pub is_stored: bool,
+}
+
+/// A range of one file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span<'a> {
+    /// The file's number in [`Layout::files`].
+    pub index: usize,
+    /// The file.
+    pub file: &'a LayoutFile,
+    /// First byte inside the file.
+    pub offset: u64,
+    /// Length in bytes, never zero.
+    pub len: u32,
+}
+
+impl Layout {
+    /// The layout below a directory that contains the torrent's name.
+    pub fn new(info: &Info) -> Layout {
+        Layout::with_top(info, OsStr::new(&info.name))
+    }
+
+    /// The layout with another name in place of the torrent's.
+    pub(crate) fn with_top(info: &Info, top: &OsStr) -> Layout {
+        let file = |entry: &FileEntry| LayoutFile {
+            path: std::iter::once(top).chain(entry.path.iter().skip(1).map(OsStr::new)).collect(),
+            length: entry.length,
+            offset: entry.offset,
+            is_stored: entry.is_stored(),
+        };
+        Layout { geometry: info.geometry, files: info.files.iter().map(file).collect() }
+    }
+
+    /// The pieces.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// All files in torrent order.
+    pub fn files(&self) -> &[LayoutFile] {
+        &self.files
+    }
+
+    /// The files that exist on the disk, with their numbers.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = (usize, &LayoutFile)> {
+        self.files.iter().enumerate().filter(|(_, file)| file.is_stored)
+    }
+
+    /// The file ranges of `len` bytes of a piece from `begin`; what lies beyond the torrent's end is left out.
+    pub fn spans(&self, piece: Piece, begin: u32, len: u32) -> impl Iterator<Item = Span<'_>> {
+        self.range(self.geometry.piece_start(piece) + u64::from(begin), u64::from(len))
+    }
+
+    /// [`Layout::spans`] by the offset in the torrent, across pieces.
+    pub(crate) fn range(&self, mut at: u64, len: u64) -> impl Iterator<Item = Span<'_>> {
+        let end = at.saturating_add(len).min(self.geometry.total());
+        let mut next = self.files.partition_point(|file| file.offset + file.length <= at);
+        std::iter::from_fn(move || {
+            while at < end {
+                let (index, file) = (next, self.files.get(next)?);
+                next += 1;
+                let len = u32::try_from((file.offset + file.length).min(end).saturating_sub(at)).unwrap_or(u32::MAX);
+                if len > 0 {
+                    let span = Span { index, file, offset: at - file.offset, len };
+                    at += u64::from(len);
+                    return Some(span);
+                }
+            }
+            None
+        })
+    }
+
+    /// The file ranges of a whole piece.
+    pub(crate) fn piece_spans(&self, piece: Piece) -> impl Iterator<Item = Span<'_>> {
+        self.spans(piece, 0, self.geometry.piece_len(piece))
+    }
+
+    /// The pieces that hold a byte of the file.
+    pub(crate) fn pieces_of(&self, file: &LayoutFile) -> impl Iterator<Item = Piece> + use<> {
+        let geometry = self.geometry;
+        let piece_length = u64::from(geometry.piece_length());
+        let first = file.offset / piece_length;
+        let end = if file.length == 0 { first } else { (file.offset + file.length).div_ceil(piece_length) };
+        (first..end).filter_map(move |number| geometry.piece(u32::try_from(number).ok()?))
+    }
+}
+
+/// Where a torrent's data is, given the directory that a user named: the directory contains the torrent's name, or it is the
+/// content itself (also a renamed one). Returns the root for a storage and the layout below it.
+pub fn locate(dir: &Path, info: &Info) -> io::Result<(PathBuf, Layout)> {
+    let inside = (dir.to_owned(), Layout::new(info));
+    if dir.join(&info.name).symlink_metadata().is_ok() || !is_content(dir, info) {
+        return Ok(inside);
+    }
+    let dir = dir.canonicalize()?;
+    match (dir.parent(), dir.file_name()) {
+        (Some(parent), Some(name)) => Ok((parent.to_owned(), Layout::with_top(info, name))),
+        _ => Ok(inside),
+    }
+}
+
+/// Whether the path is the torrent's one file, or a directory that holds one of its files at its place.
+fn is_content(dir: &Path, info: &Info) -> bool {
+    /// Looking at more files would be slow for a torrent of which nothing is there.
+    const TRIES: usize = 100;
+    let stored = info.files.iter().filter(|file| file.is_stored()).take(TRIES);
+    stored.map(|file| file.path.iter().skip(1).collect::<PathBuf>()).any(|below| {
+        let path = if below.as_os_str().is_empty() { dir.to_owned() } else { dir.join(below) };
+        path.symlink_metadata().is_ok_and(|found| found.is_file())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_metainfo::{Builder, Metainfo};
+    use proptest::prelude::*;
+
+    fn info(lengths: &[u64], piece_length: u32) -> Info {
+        let files = lengths.iter().enumerate().map(|(n, length)| (vec!["d".into(), n.to_string()], *length)).collect();
+        let total: u64 = lengths.iter().sum();
+        let digests = vec![[0; 20]; total.div_ceil(u64::from(piece_length)) as usize];
+        let builder = Builder { piece_length, ..Builder::new("t", files) };
+        Metainfo::from_bytes(&builder.build(&digests)).unwrap().info
+    }
+
+    #[test]
+    fn a_piece_spans_files_and_skips_empty_ones() {
+        let layout = Layout::new(&info(&[3, 0, 4, 10], 8));
+        let spans = |piece| -> Vec<(usize, u64, u32)> {
+            layout.piece_spans(layout.geometry().piece(piece).unwrap()).map(|span| (span.index, span.offset, span.len)).collect()
+        };
+        assert_eq!(spans(0), [(0, 0, 3), (2, 0, 4), (3, 0, 1)]);
+        assert_eq!(spans(1), [(3, 1, 8)]);
+        assert_eq!(spans(2), [(3, 9, 1)]);
+        assert_eq!(layout.files()[2].path, Path::new("t/d/2"));
+        let pieces = |file: usize| -> Vec<u32> { layout.pieces_of(&layout.files()[file]).map(Piece::number).collect() };
+        assert_eq!((pieces(0), pieces(1), pieces(3)), (vec![0], vec![], vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn content_is_found_inside_and_in_place() {
+        let tree = tempfile::tempdir().unwrap();
+        let (dir, info) = (tree.path().canonicalize().unwrap(), info(&[1, 1], 8));
+        assert_eq!(locate(&dir, &info).unwrap(), (dir.clone(), Layout::new(&info)), "nothing there yet");
+        std::fs::create_dir_all(dir.join("renamed/d")).unwrap();
+        std::fs::write(dir.join("renamed/d/1"), "x").unwrap();
+        let (root, layout) = locate(&dir.join("renamed"), &info).unwrap();
+        assert_eq!((root, layout.files()[1].path.as_path()), (dir.clone(), Path::new("renamed/d/1")));
+        std::fs::create_dir_all(dir.join("renamed/t")).unwrap();
+        assert_eq!(locate(&dir.join("renamed"), &info).unwrap().0, dir.join("renamed"), "the name inside wins");
+    }
+
+    proptest! {
+        #[test]
+        fn spans_cover_the_range(lengths in proptest::collection::vec(0u64..50, 1..12), piece_length in 1u32..40) {
+            let layout = Layout::new(&info(&lengths, piece_length));
+            let mut at = 0;
+            for piece in layout.geometry().pieces() {
+                for span in layout.piece_spans(piece) {
+                    prop_assert_eq!(span.file.offset + span.offset, at);
+                    prop_assert!(span.len > 0 && span.offset + u64::from(span.len) <= span.file.length);
+                    prop_assert!(layout.pieces_of(span.file).any(|p| p == piece));
+                    at += u64::from(span.len);
+                }
+            }
+            prop_assert_eq!(at, lengths.iter().sum::<u64>());
+        }
+    }
+}

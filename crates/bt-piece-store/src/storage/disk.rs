@@ -1,0 +1,374 @@
+//! A directory of the operating system.
+//!
+//! Decides: how a path below the root is opened, and which descriptors stay open. Must not know: torrents.
+//! Invariant: every open resolves beneath the held root without following a link; at most [`OPEN_MAX`] files stay open.
+
+use super::{Stat, Storage, not_a_file};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The most files that one storage keeps open.
+const OPEN_MAX: usize = 64;
+/// The most slices that one call takes (`IOV_MAX`).
+const SLICES_MAX: usize = 1024;
+
+/// Files below a directory, which is held open: renaming the directory, or putting a link in its place, changes nothing.
+#[derive(Debug)]
+pub struct DiskStorage {
+    root: OwnedFd,
+    /// The file system lives in memory: a read never waits.
+    in_memory: bool,
+    open: Mutex<OpenFiles>,
+}
+
+impl DiskStorage {
+    /// Opens an existing directory. The path itself may lead over links: the user named it.
+    pub fn open(root: &Path) -> io::Result<DiskStorage> {
+        let root = rustix::fs::open(root, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(DiskStorage { in_memory: is_in_memory(&root), root, open: Mutex::default() })
+    }
+
+    /// Opens a directory, after making it and its parents where they are missing.
+    pub fn create(root: &Path) -> io::Result<DiskStorage> {
+        std::fs::create_dir_all(root)?;
+        DiskStorage::open(root)
+    }
+
+    /// An open descriptor of a regular file, from the cache when it allows what is asked.
+    fn file(&self, path: &Path, write: bool) -> io::Result<Arc<OwnedFd>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.get(path, write) {
+            return Ok(file);
+        }
+        let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
+        // NONBLOCK: opening a pipe that somebody put there must not hang; regular files ignore it.
+        let file = Arc::new(open_beneath(self.root.as_fd(), path, access | OFlags::NONBLOCK)?);
+        if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+            return Err(not_a_file());
+        }
+        open.put(path, write, Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// The directory that holds the path's last component, and that component. `make` creates what is missing.
+    fn parent<'p>(&self, path: &'p Path, make: bool) -> io::Result<(OwnedFd, &'p Path)> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let parent = walk(self.root.as_fd(), path.parent().unwrap_or(Path::new("")), make)?;
+        Ok((parent, Path::new(name)))
+    }
+
+    fn forget(&self, path: &Path) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).files.remove(path);
+    }
+}
+
+impl Storage for DiskStorage {
+    fn read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let file = self.file(path, false)?;
+        fill(buf, |rest, done| rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *rest, offset + done)))
+    }
+
+    fn try_read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        if self.in_memory {
+            return self.read_at(path, offset, buf).map(Some);
+        }
+        let file = self.file(path, false)?;
+        match fill(buf, |rest, done| read_cached(&file, rest, offset + done)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => Ok(None),
+            result => result.map(Some),
+        }
+    }
+
+    fn write_at(&self, path: &Path, mut offset: u64, data: &[IoSlice<'_>]) -> io::Result<()> {
+        let file = self.file(path, true)?;
+        if rustix::fs::fstat(&file)?.st_nlink == 0 {
+            self.forget(path);
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let mut slices = data.to_vec();
+        let mut rest = slices.as_mut_slice();
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            let batch = rest.get(..SLICES_MAX).unwrap_or(rest);
+            let written = rustix::io::retry_on_intr(|| rustix::io::pwritev(&file, batch, offset))?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            offset += written as u64;
+            IoSlice::advance_slices(&mut rest, written);
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, path: &Path, len: u64) -> io::Result<()> {
+        Ok(rustix::fs::ftruncate(self.file(path, true)?, len)?)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        let (parent, name) = match self.parent(path, false) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            found => found?,
+        };
+        let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(None),
+            stat => stat?,
+        };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(not_a_file());
+        }
+        // The types of these fields differ between systems, so plain casts: a time before 1678 or after 2262 does not matter.
+        #[allow(clippy::unnecessary_cast)]
+        let nanoseconds = |secs: i64, nanos: i64| secs.saturating_mul(1_000_000_000).saturating_add(nanos);
+        Ok(Some(Stat {
+            len: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime_ns: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            ctime_ns: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+        }))
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(self.file(path, false)?)?)
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<()> {
+        let (parent, name) = self.parent(path, true)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o666))?;
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).put(path, true, Arc::new(file));
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.forget(from);
+        self.forget(to);
+        let (from_dir, from_name) = self.parent(from, false)?;
+        let (to_dir, to_name) = self.parent(to, false)?;
+        rustix::fs::renameat(&from_dir, from_name, &to_dir, to_name)?;
+        Ok(rustix::fs::fsync(&to_dir)?)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.forget(path);
+        let (parent, name) = self.parent(path, false)?;
+        Ok(rustix::fs::unlinkat(parent, name, AtFlags::empty())?)
+    }
+}
+
+/// Calls `read` with the unread rest of `buf` and the number of bytes done, until it is full or the file ends.
+fn fill(buf: &mut [u8], mut read: impl FnMut(&mut [u8], u64) -> Result<usize, Errno>) -> io::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match read(rest, done as u64)? {
+            0 => break,
+            n => done += n,
+        }
+    }
+    Ok(done)
+}
+
+/// Opens a path below `root`, following no link. One call where the kernel can; otherwise component by component.
+fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::ResolveFlags;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            // An old kernel, or a sandbox that does not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => {}
+            result => return Ok(result?),
+        }
+    }
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let parent = walk(root, path.parent().unwrap_or(Path::new("")), false)?;
+    Ok(rustix::fs::openat(parent, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens a directory below `root` component by component, following no link; `make` creates what is missing.
+fn walk(root: BorrowedFd<'_>, path: &Path, make: bool) -> io::Result<OwnedFd> {
+    const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+    let mut dir = rustix::fs::openat(root, ".", DIRECTORY, Mode::empty())?;
+    for component in path.components() {
+        let Component::Normal(name) = component else { return Err(io::ErrorKind::InvalidInput.into()) };
+        if make {
+            match rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o777)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        dir = rustix::fs::openat(&dir, name, DIRECTORY, Mode::empty())?;
+    }
+    Ok(dir)
+}
+
+/// Reads what the page cache holds.
+#[cfg(target_os = "linux")]
+fn read_cached(file: &OwnedFd, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let flags = rustix::io::ReadWriteFlags::NOWAIT;
+    rustix::io::retry_on_intr(|| rustix::io::preadv2(file, &mut [io::IoSliceMut::new(buf)], offset, flags))
+}
+
+/// Elsewhere nobody can tell: every read may wait.
+#[cfg(not(target_os = "linux"))]
+fn read_cached(_: &OwnedFd, _: &mut [u8], _: u64) -> Result<usize, Errno> {
+    Err(Errno::OPNOTSUPP)
+}
+
+/// Whether the file system is memory: those refuse to say whether a read would wait, and never do.
+#[cfg(target_os = "linux")]
+fn is_in_memory(dir: &OwnedFd) -> bool {
+    const TMPFS: i128 = 0x0102_1994;
+    const RAMFS: i128 = 0x8584_58f6;
+    rustix::fs::fstatfs(dir).is_ok_and(|fs| matches!(fs.f_type.into(), TMPFS | RAMFS))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_in_memory(_: &OwnedFd) -> bool {
+    false
+}
+
+/// The files that are open, with the time of their last use counted in uses.
+#[derive(Default, Debug)]
+struct OpenFiles {
+    files: HashMap<PathBuf, OpenFile>,
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    file: Arc<OwnedFd>,
+    write: bool,
+    last_use: u64,
+}
+
+impl OpenFiles {
+    fn get(&mut self, path: &Path, write: bool) -> Option<Arc<OwnedFd>> {
+        self.uses += 1;
+        let entry = self.files.get_mut(path).filter(|entry| entry.write || !write)?;
+        entry.last_use = self.uses;
+        Some(Arc::clone(&entry.file))
+    }
+
+    /// Adds a file; the one that was not used for longest makes room.
+    fn put(&mut self, path: &Path, write: bool, file: Arc<OwnedFd>) {
+        if self.files.len() >= OPEN_MAX
+            && let Some(oldest) = self.files.iter().min_by_key(|(_, entry)| entry.last_use).map(|(path, _)| path.clone())
+        {
+            self.files.remove(&oldest);
+        }
+        self.files.insert(path.to_owned(), OpenFile { file, write, last_use: self.uses });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn path(text: &str) -> &Path {
+        Path::new(text)
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = DiskStorage::create(&dir.path().join("made")).unwrap();
+        let file = path("a/b/file");
+        assert_eq!(storage.stat(file).unwrap(), None);
+        storage.create_new(file).unwrap();
+        assert_eq!(storage.create_new(file).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        storage.set_len(file, 10).unwrap();
+        // More slices than one call takes, with empty ones between.
+        let letters: Vec<IoSlice<'_>> = (0..3000).map(|n| IoSlice::new(if n % 2 == 0 { b"x" } else { b"" })).collect();
+        storage.write_at(file, 5, &letters).unwrap();
+        storage.sync(file).unwrap();
+        assert_eq!(storage.stat(file).unwrap().unwrap().len, 1505);
+        let mut buf = [1; 2000];
+        assert_eq!(storage.read_at(file, 3, &mut buf).unwrap(), 1502);
+        assert_eq!((&buf[..3], &buf[1500..1503]), (b"\0\0x".as_slice(), b"xx\x01".as_slice()));
+        storage.rename(file, path("a/other")).unwrap();
+        assert_eq!(storage.stat(file).unwrap(), None);
+        storage.remove(path("a/other")).unwrap();
+        assert_eq!(fault(storage.read_at(path("a/other"), 0, &mut buf)), "missing");
+    }
+
+    fn fault<T>(result: io::Result<T>) -> &'static str {
+        result.map_or_else(|error| super::super::fault_of(&error).name(), |_| "ok")
+    }
+
+    #[test]
+    fn cached_bytes_are_read_without_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = DiskStorage::open(dir.path()).unwrap();
+        storage.create_new(path("f")).unwrap();
+        storage.write_at(path("f"), 0, &[IoSlice::new(b"hello")]).unwrap();
+        let mut buf = [0; 8];
+        // None is right too: the kernel may have dropped the page, or the file system may not say.
+        if let Some(n) = storage.try_read_at(path("f"), 0, &mut buf).unwrap() {
+            assert_eq!(&buf[..n], b"hello");
+        }
+    }
+
+    #[test]
+    fn no_link_is_followed_and_nothing_outside_is_touched() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "secret").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        symlink(outside.path(), dir.path().join("dir")).unwrap();
+        symlink(outside.path().join("secret"), dir.path().join("file")).unwrap();
+        symlink(outside.path().join("new"), dir.path().join("dangling")).unwrap();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        let storage = DiskStorage::open(dir.path()).unwrap();
+        let mut buf = [0; 8];
+        for name in ["dir/secret", "file", "dangling", "real"] {
+            assert_eq!(fault(storage.read_at(path(name), 0, &mut buf)), "changed", "{name}");
+            assert_eq!(fault(storage.write_at(path(name), 0, &[IoSlice::new(b"x")])), "changed", "{name}");
+            assert_eq!(fault(storage.set_len(path(name), 0)), "changed", "{name}");
+            assert_eq!(fault(storage.stat(path(name))), "changed", "{name}");
+        }
+        for name in ["dir/new", "dangling", "dir/sub/new"] {
+            assert_eq!(fault(storage.create_new(path(name))), "changed", "{name}");
+        }
+        assert!(storage.create_new(path("../escape")).is_err() && storage.read_at(path("../x"), 0, &mut buf).is_err());
+        assert!(storage.remove(path("dir/secret")).is_err());
+        let names: Vec<_> = std::fs::read_dir(outside.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["secret"]);
+        assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"secret");
+    }
+
+    #[test]
+    fn the_slow_way_of_opening_follows_no_link_either() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("real/sub")).unwrap();
+        symlink("real", dir.path().join("link")).unwrap();
+        let root = DiskStorage::open(dir.path()).unwrap().root;
+        assert!(walk(root.as_fd(), path("real/sub"), false).is_ok());
+        assert!(walk(root.as_fd(), path("link/sub"), false).is_err());
+        assert!(walk(root.as_fd(), path("real/.."), false).is_err());
+    }
+
+    #[test]
+    fn a_file_that_vanished_is_not_written_into_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = DiskStorage::open(dir.path()).unwrap();
+        storage.create_new(path("f")).unwrap();
+        storage.write_at(path("f"), 0, &[IoSlice::new(b"x")]).unwrap();
+        std::fs::remove_file(dir.path().join("f")).unwrap();
+        assert_eq!(fault(storage.write_at(path("f"), 0, &[IoSlice::new(b"x")])), "missing");
+    }
+
+    #[test]
+    fn a_thousand_files_need_few_descriptors() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = DiskStorage::open(dir.path()).unwrap();
+        for n in 0..1000 {
+            storage.create_new(&PathBuf::from(n.to_string())).unwrap();
+        }
+        assert_eq!(storage.open.lock().unwrap().files.len(), OPEN_MAX);
+    }
+}

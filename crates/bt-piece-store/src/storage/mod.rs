@@ -1,0 +1,129 @@
+//! Files as the store needs them: few blocking operations, relative to one root directory.
+//!
+//! Decides: the operations and their errors. Must not know: torrents, pieces.
+//! Invariant: an implementation never touches anything outside its root and never follows a symlink below it.
+
+mod disk;
+mod faulty;
+mod mem;
+
+pub use disk::DiskStorage;
+pub use faulty::{FaultyStorage, Op};
+pub use mem::MemStorage;
+
+use bt_types::StoreFault;
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+
+/// Regular files below a root. Paths are relative, without `.` and `..`. All calls block, but for [`Storage::try_read_at`].
+pub trait Storage: Send + Sync {
+    /// Reads until `buf` is full or the file ends; returns the number of bytes read.
+    fn read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// [`Storage::read_at`] for bytes that are in memory already: `None` when it would have to wait for a device.
+    fn try_read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<Option<usize>>;
+
+    /// Writes all of `data` at `offset` of a file that exists.
+    fn write_at(&self, path: &Path, offset: u64, data: &[IoSlice<'_>]) -> io::Result<()>;
+
+    /// Makes an existing file this long: cut, or grown with a hole.
+    fn set_len(&self, path: &Path, len: u64) -> io::Result<()>;
+
+    /// What is known of a file; `None` when there is none. Anything but a regular file is an error.
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
+
+    /// Makes the file's bytes and length survive a power cut.
+    fn sync(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes an empty file, and the directories it lies in. An error when something has that name.
+    fn create_new(&self, path: &Path) -> io::Result<()>;
+
+    /// Puts a file in the place of another one, durably.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+}
+
+/// What tells whether a file was changed. Times are nanoseconds since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stat {
+    /// Length in bytes.
+    pub len: u64,
+    /// When the content last changed.
+    pub mtime_ns: i64,
+    /// When content or attributes last changed; nobody can set this back.
+    pub ctime_ns: i64,
+}
+
+/// A file operation that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+pub struct StoreError {
+    /// The file, relative to the root of its storage.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl StoreError {
+    /// For `map_err`.
+    pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+        let path = path.to_owned();
+        move |source| StoreError { path, source }
+    }
+
+    /// The cause.
+    pub fn fault(&self) -> StoreFault {
+        fault_of(&self.source)
+    }
+}
+
+/// The cause behind an error of the system.
+pub fn fault_of(error: &io::Error) -> StoreFault {
+    use io::ErrorKind::{
+        AlreadyExists, CrossesDevices, FileTooLarge, InvalidData, IsADirectory, NotADirectory, NotFound, PermissionDenied,
+        QuotaExceeded, ReadOnlyFilesystem, StorageFull, UnexpectedEof,
+    };
+    const TOO_MANY_FILES: [i32; 2] = [rustix::io::Errno::MFILE.raw_os_error(), rustix::io::Errno::NFILE.raw_os_error()];
+    const SYMLINK: i32 = rustix::io::Errno::LOOP.raw_os_error();
+    match (error.raw_os_error(), error.kind()) {
+        (Some(code), _) if TOO_MANY_FILES.contains(&code) => StoreFault::TooManyFiles,
+        (Some(SYMLINK), _) => StoreFault::Changed,
+        (_, StorageFull | QuotaExceeded | FileTooLarge) => StoreFault::NoSpace,
+        (_, PermissionDenied | ReadOnlyFilesystem) => StoreFault::Permission,
+        (_, NotFound) => StoreFault::Missing,
+        (_, AlreadyExists | CrossesDevices | InvalidData | IsADirectory | NotADirectory | UnexpectedEof) => StoreFault::Changed,
+        _ => StoreFault::Io,
+    }
+}
+
+/// The error for a directory, link, pipe or device where a file should be.
+fn not_a_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_have_names() {
+        let table = [
+            (io::Error::from_raw_os_error(28), StoreFault::NoSpace),
+            (io::Error::from_raw_os_error(122), StoreFault::NoSpace),
+            (io::Error::from_raw_os_error(27), StoreFault::NoSpace),
+            (io::Error::from_raw_os_error(13), StoreFault::Permission),
+            (io::Error::from_raw_os_error(30), StoreFault::Permission),
+            (io::Error::from_raw_os_error(2), StoreFault::Missing),
+            (io::Error::from_raw_os_error(24), StoreFault::TooManyFiles),
+            (io::Error::from_raw_os_error(40), StoreFault::Changed),
+            (io::Error::from_raw_os_error(21), StoreFault::Changed),
+            (not_a_file(), StoreFault::Changed),
+            (io::Error::from_raw_os_error(5), StoreFault::Io),
+        ];
+        for (error, fault) in table {
+            assert_eq!(fault_of(&error), fault, "{error}");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The owner of one torrent's pieces on their way to the disk.
+//!
+//! Decides: what is hashed, written and synced, and when. Must not know: threads, clocks, who sent a block.
+//! Invariant: a piece is hashed before a byte of it is written; a verified piece is kept until it is written.
+
+use crate::storage::{Storage, StoreError};
+use crate::{Journal, Layout};
+use bt_metainfo::PieceDigests;
+use bt_types::{Block, Piece, StoreFault, Time, Verdict};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes that may be written before they are synced.
+pub const SYNC_BYTES: u64 = 64 << 20;
+/// How long written bytes may stay unsynced.
+pub const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a worker is asked to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Keep a block of a piece. Its data is as long as the block says.
+    Store {
+        /// Which block.
+        block: Block,
+        /// Its bytes.
+        data: Bytes,
+    },
+    /// Every block of the piece was stored: hash it, and write it if it is right.
+    Check {
+        /// Which piece.
+        piece: Piece,
+        /// Do not wait for other pieces to be hashed with it. Today no piece waits.
+        urgent: bool,
+    },
+    /// Drop the blocks of a piece that will not be completed.
+    Forget {
+        /// Which piece.
+        piece: Piece,
+    },
+    /// Write what a fault held back.
+    Retry,
+    /// Sync now.
+    Sync,
+    /// Nothing more will come: write, sync, and record a clean stop.
+    Stop,
+}
+
+/// What a worker has done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Done {
+    /// A piece was hashed: it is good and written, or bad and dropped.
+    Checked {
+        /// Which piece.
+        piece: Piece,
+        /// What was found.
+        verdict: Verdict,
+    },
+    /// The disk refused. Nothing is lost: the pieces are kept, and written after [`Order::Retry`]. Reported once for each try.
+    Failed {
+        /// The cause.
+        fault: StoreFault,
+        /// The file, and what the system said.
+        detail: String,
+        /// Verified pieces that wait to be written; each is still answered by a [`Done::Checked`].
+        pieces: Vec<Piece>,
+    },
+}
+
+/// Assembles, verifies and writes the pieces of one torrent.
+#[derive(Debug)]
+pub struct Worker {
+    layout: Arc<Layout>,
+    digests: Arc<PieceDigests>,
+    journal: Journal,
+    /// Blocks by their first byte, of pieces that are not complete.
+    assembling: BTreeMap<Piece, BTreeMap<u32, Bytes>>,
+    /// Pieces that are right and not yet written.
+    verified: BTreeMap<Piece, Vec<Bytes>>,
+    /// The disk refused, and nobody asked to try again.
+    held: bool,
+    /// For each file, whether it is known to exist in full length.
+    ready: Vec<bool>,
+    unsynced: Unsynced,
+}
+
+/// What was written since the last sync.
+#[derive(Default, Debug)]
+struct Unsynced {
+    pieces: BTreeSet<Piece>,
+    files: BTreeSet<usize>,
+    bytes: u64,
+    since: Option<Time>,
+}
+
+impl Worker {
+    /// The worker of a torrent that was opened.
+    pub fn new(layout: Arc<Layout>, digests: Arc<PieceDigests>, journal: Journal) -> Worker {
+        let ready = vec![false; layout.files().len()];
+        Worker {
+            layout,
+            digests,
+            journal,
+            assembling: BTreeMap::new(),
+            verified: BTreeMap::new(),
+            held: false,
+            ready,
+            unsynced: Unsynced::default(),
+        }
+    }
+
+    /// Carries out a batch, which may be empty when the deadline has passed.
+    pub fn run(&mut self, now: Time, batch: Vec<Order>, storage: &dyn Storage) -> Vec<Done> {
+        let mut done = Vec::new();
+        let (mut complete, mut sync, mut stop) = (Vec::new(), false, false);
+        for order in batch {
+            match order {
+                Order::Store { block, data } => {
+                    self.assembling.entry(block.piece()).or_default().insert(block.begin(), data);
+                }
+                Order::Check { piece, urgent: _ } => {
+                    complete.push((piece, self.assembling.remove(&piece).unwrap_or_default().into_values().collect()));
+                }
+                Order::Forget { piece } => {
+                    self.assembling.remove(&piece);
+                }
+                Order::Retry => self.held = false,
+                Order::Sync => sync = true,
+                Order::Stop => stop = true,
+            }
+        }
+        self.hash(complete, &mut done);
+        if !self.held || stop {
+            self.write(now, storage, &mut done);
+        }
+        if sync || stop || self.is_sync_due(now) {
+            self.sync(now, storage, &mut done);
+        }
+        if stop {
+            self.stop(storage, &mut done);
+        }
+        done
+    }
+
+    /// When `run` must be called at the latest.
+    pub fn deadline(&self) -> Option<Time> {
+        self.unsynced.since.map(|since| since + SYNC_INTERVAL)
+    }
+
+    fn is_sync_due(&self, now: Time) -> bool {
+        self.unsynced.bytes >= SYNC_BYTES || self.deadline().is_some_and(|deadline| now >= deadline)
+    }
+
+    /// Hashes all pieces at once. Right ones wait to be written; wrong ones are dropped.
+    fn hash(&mut self, pieces: Vec<(Piece, Vec<Bytes>)>, done: &mut Vec<Done>) {
+        let messages: Vec<Vec<&[u8]>> = pieces.iter().map(|(_, blocks)| blocks.iter().map(|data| &data[..]).collect()).collect();
+        let messages: Vec<&[&[u8]]> = messages.iter().map(Vec::as_slice).collect();
+        let mut digests = Vec::with_capacity(messages.len());
+        bt_hash::digest_many(self.digests.algorithm(), &messages, &mut digests);
+        for ((piece, blocks), digest) in pieces.into_iter().zip(digests) {
+            if self.digests.matches(piece, &digest) {
+                self.verified.insert(piece, blocks);
+            } else {
+                done.push(Done::Checked { piece, verdict: Verdict::Bad });
+            }
+        }
+    }
+
+    /// Writes the verified pieces in order, until the disk refuses.
+    fn write(&mut self, now: Time, storage: &dyn Storage, done: &mut Vec<Done>) {
+        let pieces: Vec<Piece> = self.verified.keys().copied().collect();
+        let mut result = self.journal.dirty(&pieces);
+        while result.is_ok()
+            && let Some((piece, blocks)) = self.verified.pop_first()
+        {
+            result = self.write_piece(piece, &blocks, storage);
+            if result.is_ok() {
+                self.unsynced.pieces.insert(piece);
+                self.unsynced.bytes += u64::from(self.layout.geometry().piece_len(piece));
+                self.unsynced.since.get_or_insert(now);
+                done.push(Done::Checked { piece, verdict: Verdict::Good });
+            } else {
+                self.verified.insert(piece, blocks);
+            }
+        }
+        if let Err(error) = result {
+            self.held = true;
+            done.push(self.failed(&error));
+        }
+    }
+
+    /// One vectored write for each file that the piece touches.
+    fn write_piece(&mut self, piece: Piece, blocks: &[Bytes], storage: &dyn Storage) -> Result<(), StoreError> {
+        let layout = Arc::clone(&self.layout);
+        let mut slices = Slices { blocks: blocks.iter(), current: &[] };
+        for span in layout.piece_spans(piece) {
+            let data = slices.take(span.len as usize);
+            if !span.file.is_stored {
+                continue;
+            }
+            self.make_ready(span.index, storage)?;
+            self.unsynced.files.insert(span.index);
+            storage.write_at(&span.file.path, span.offset, &data).map_err(|error| {
+                self.ready[span.index] = false;
+                StoreError { path: span.file.path.clone(), source: error }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that a file exists in its full length, the unwritten part a hole. A file that held pieces and vanished is not
+    /// made anew: it would look complete and be empty.
+    fn make_ready(&mut self, index: usize, storage: &dyn Storage) -> Result<(), StoreError> {
+        if self.ready[index] {
+            return Ok(());
+        }
+        let file = &self.layout.files()[index];
+        let held_pieces = || {
+            let have = &self.journal.known().have;
+            self.layout.pieces_of(file).any(|piece| have.has(piece) || self.unsynced.pieces.contains(&piece))
+        };
+        let prepare = || match storage.stat(&file.path)? {
+            Some(stat) if stat.len >= file.length => Ok(()),
+            Some(_) => storage.set_len(&file.path, file.length),
+            None if held_pieces() => Err(io::ErrorKind::NotFound.into()),
+            None => storage.create_new(&file.path).and_then(|()| storage.set_len(&file.path, file.length)),
+        };
+        prepare().map_err(StoreError::at(&file.path))?;
+        self.ready[index] = true;
+        Ok(())
+    }
+
+    /// Syncs the files, then records their pieces as "have". After a failed sync nobody knows what reached the disk: those pieces stay
+    /// dirty in the journal and are hashed again at the next start.
+    fn sync(&mut self, now: Time, storage: &dyn Storage, done: &mut Vec<Done>) {
+        let Unsynced { pieces, files, .. } = std::mem::take(&mut self.unsynced);
+        let sync = |index: &usize| {
+            let path = &self.layout.files()[*index].path;
+            storage.sync(path).map_err(StoreError::at(path))
+        };
+        if let Err(error) = files.iter().try_for_each(sync) {
+            done.push(self.failed(&error));
+            return;
+        }
+        let list: Vec<Piece> = pieces.iter().copied().collect();
+        if let Err(error) = self.journal.have(&list) {
+            // The data is safe and only the record is missing: try again at the next deadline.
+            self.unsynced = Unsynced { pieces, since: Some(now), ..Unsynced::default() };
+            done.push(self.failed(&error));
+        }
+    }
+
+    fn stop(&mut self, storage: &dyn Storage, done: &mut Vec<Done>) {
+        let result = crate::check::stat_files(&self.layout, storage).and_then(|stats| self.journal.clean_stop(stats));
+        if let Err(error) = result {
+            done.push(self.failed(&error));
+        }
+    }
+
+    fn failed(&self, error: &StoreError) -> Done {
+        Done::Failed { fault: error.fault(), detail: error.to_string(), pieces: self.verified.keys().copied().collect() }
+    }
+}
+
+/// Cuts scattered blocks at file boundaries.
+struct Slices<'a> {
+    blocks: std::slice::Iter<'a, Bytes>,
+    current: &'a [u8],
+}
+
+impl<'a> Slices<'a> {
+    /// The next `len` bytes.
+    fn take(&mut self, mut len: usize) -> Vec<IoSlice<'a>> {
+        let mut taken = Vec::new();
+        while len > 0 {
+            if self.current.is_empty() {
+                let Some(block) = self.blocks.next() else { break };
+                self.current = block;
+            }
+            let (part, rest) = self.current.split_at(len.min(self.current.len()));
+            taken.push(IoSlice::new(part));
+            self.current = rest;
+            len -= part.len();
+        }
+        taken
+    }
+}
