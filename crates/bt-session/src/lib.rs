@@ -1,1 +1,37 @@
-//! bt-session
+//! A BitTorrent client to embed: add torrents, watch them, stop.
+//!
+//! Decides: threads, and the lives of torrents. Must not know: terminals, command lines.
+//! Invariant: values in, values out; a program that drops every handle and stops the session leaves nothing running.
+//!
+//! ```no_run
+//! use bt_session::{AddOptions, Metainfo, Session, SessionConfig};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let torrent = Metainfo::from_bytes(&std::fs::read("some.torrent")?)?;
+//! let session = Session::start(SessionConfig::default())?;
+//! let download = session.add(&torrent, AddOptions::new("downloads"))?;
+//! download.wait_complete().await?;
+//! session.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod events;
+mod session;
+mod torrent;
+
+mod clock;
+mod control;
+mod dial;
+mod disk;
+mod door;
+mod shard;
+mod state;
+mod wire;
+
+pub use bt_engine::{Budget, Event, SourceStat, TorrentStatus, Why};
+pub use bt_metainfo::Metainfo;
+pub use events::{AddError, Summary, TorrentEvent, TorrentState};
+pub use session::{Session, SessionConfig, StartError};
+pub use torrent::{AddOptions, TorrentHandle};

@@ -1,0 +1,25 @@
+//! The one clock of a session.
+//!
+//! Decides: what `Time` zero is: the start of the session. Must not know: who asks.
+//! Invariant: monotonic; every thread of a session agrees.
+
+use bt_types::Time;
+use std::time::Instant;
+
+/// Time since the session started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        Time(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn instant(&self, time: Time) -> Instant {
+        self.0 + time.since(Time::ZERO)
+    }
+}

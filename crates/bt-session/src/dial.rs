@@ -1,0 +1,80 @@
+//! The handshake of a new connection, in both directions.
+//!
+//! Decides: the order of handshakes. Must not know: engines, torrents' contents.
+//! Invariant: a connection is handed on only after both handshakes are exchanged, within ten seconds.
+
+use crate::clock::Clock;
+use bt_net::Egress;
+use bt_peer_wire::{Connection, Handshake, Incoming};
+use bt_types::{Source, Time};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// A connect must succeed within this time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Read at a time while waiting for a handshake: it and the first messages behind it.
+const READ: usize = 4 << 10;
+
+/// A connection on which the peer's handshake has arrived. Bytes behind it wait in `wire`.
+#[derive(Debug)]
+pub(crate) struct Shaken {
+    /// Bound to no runtime, so that it can move to its shard.
+    pub(crate) stream: std::net::TcpStream,
+    pub(crate) wire: Connection,
+    pub(crate) handshake: Handshake,
+}
+
+/// Connects, says our handshake and waits for the peer's.
+pub(crate) async fn dial(egress: &Egress, source: Source, addr: SocketAddr, ours: Handshake, clock: Clock) -> io::Result<Shaken> {
+    let deadline = tokio::time::Instant::now() + CONNECT_TIMEOUT;
+    let stream = egress.dial(source, addr, deadline).await.map_err(io::Error::other)?;
+    let mut wire = Connection::new(clock.now());
+    wire.send_handshake(&ours);
+    flush(&stream, &mut wire, clock).await?;
+    let handshake = hear(&stream, &mut wire, clock).await?;
+    Ok(Shaken { stream: stream.into_std()?, wire, handshake })
+}
+
+/// Waits for the handshake of a peer that connected to us. Ours is said later, when the torrent is known to be here.
+pub(crate) async fn accept(stream: TcpStream, clock: Clock) -> io::Result<Shaken> {
+    stream.set_nodelay(true)?;
+    let mut wire = Connection::new(clock.now());
+    let handshake = hear(&stream, &mut wire, clock).await?;
+    Ok(Shaken { stream: stream.into_std()?, wire, handshake })
+}
+
+async fn hear(stream: &TcpStream, wire: &mut Connection, clock: Clock) -> io::Result<Handshake> {
+    loop {
+        if let Some(Incoming::Handshake(handshake)) = wire.next().map_err(io::Error::other)? {
+            return Ok(handshake);
+        }
+        within(wire.deadline(), clock, stream.readable()).await?;
+        let buffer = wire.input();
+        buffer.reserve(READ);
+        match stream.try_read_buf(buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => wire.heard(clock.now()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn flush(stream: &TcpStream, wire: &mut Connection, clock: Clock) -> io::Result<()> {
+    while wire.queued() > 0 {
+        within(wire.deadline(), clock, stream.writable()).await?;
+        let written = wire.chunks().next().map(|chunk| stream.try_write(chunk)).unwrap_or(Ok(0));
+        match written {
+            Ok(n) => wire.wrote(n, clock.now()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn within(deadline: Time, clock: Clock, ready: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    tokio::time::timeout_at(clock.instant(deadline).into(), ready).await.map_err(|_| io::ErrorKind::TimedOut)?
+}

@@ -1,0 +1,263 @@
+//! Disk threads: each runs the workers of its torrents, one batch after another.
+//!
+//! Decides: which thread has a torrent, and when a failed store is tried again. Must not know: peers' wishes, hashes.
+//! Invariant: a torrent, and so a piece, is always on the same thread; nothing but these threads blocks on a disk.
+
+use crate::clock::Clock;
+use crate::shard::ToShard;
+use bt_engine::{Input, PeerKey, TorrentKey};
+use bt_piece_store::{Done, Layout, Order, Storage, Worker, read_blocks};
+use bt_types::{Block, Piece, StoreFault, Time};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// A store that failed is tried again after this time.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// What a disk thread is told about one torrent.
+pub(crate) enum DiskOrder {
+    /// This torrent is yours.
+    Attach(Box<Attached>),
+    /// For its worker.
+    Work(Order),
+    /// Read these blocks for a peer.
+    Read(PeerKey, Vec<Block>),
+    /// Sync, note a clean stop, let go of it, and answer.
+    Detach(oneshot::Sender<()>),
+}
+
+/// A torrent's worker and what it works with.
+pub(crate) struct Attached {
+    pub(crate) worker: Worker,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) shard: mpsc::Sender<ToShard>,
+}
+
+impl DiskOrder {
+    pub(crate) fn store(block: Block, data: Bytes) -> DiskOrder {
+        DiskOrder::Work(Order::Store { block, data })
+    }
+
+    pub(crate) fn check(piece: Piece, urgent: bool) -> DiskOrder {
+        DiskOrder::Work(Order::Check { piece, urgent })
+    }
+
+    pub(crate) fn forget(piece: Piece) -> DiskOrder {
+        DiskOrder::Work(Order::Forget { piece })
+    }
+}
+
+/// The pool of disk threads.
+pub(crate) struct Disks {
+    queues: Vec<Arc<Queue>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Disks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disks").field("threads", &self.queues.len()).finish_non_exhaustive()
+    }
+}
+
+/// Orders for one thread. Its length is bounded by the engine's credit in store bytes and in send bytes.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    orders: Vec<(TorrentKey, DiskOrder)>,
+    stop: bool,
+}
+
+impl Disks {
+    /// Starts so many threads.
+    pub(crate) fn start(count: usize, clock: Clock) -> std::io::Result<Disks> {
+        let queues: Vec<Arc<Queue>> = (0..count.max(1)).map(|_| Arc::default()).collect();
+        let spawn = |(n, queue): (usize, &Arc<Queue>)| {
+            let queue = Arc::clone(queue);
+            std::thread::Builder::new()
+                .name(format!("bt-disk-{n}"))
+                .spawn(move || Thread { clock, torrents: BTreeMap::new() }.run(&queue))
+        };
+        let threads = queues.iter().enumerate().map(spawn).collect::<std::io::Result<_>>()?;
+        Ok(Disks { queues, threads: Mutex::new(threads) })
+    }
+
+    /// Gives orders to the threads of their torrents; one wake per thread.
+    pub(crate) fn submit(&self, orders: impl Iterator<Item = (TorrentKey, DiskOrder)>) {
+        let mut woken = 0u64;
+        for (key, order) in orders {
+            let n = key.0 as usize % self.queues.len();
+            if let Some(queue) = self.queues.get(n) {
+                queue.lock().orders.push((key, order));
+                woken |= 1 << (n % 64);
+            }
+        }
+        for (n, queue) in self.queues.iter().enumerate() {
+            if woken & (1 << (n % 64)) != 0 {
+                queue.more.notify_one();
+            }
+        }
+    }
+
+    /// Lets the threads finish what they have, and waits for them.
+    pub(crate) fn stop(&self) {
+        for queue in &self.queues {
+            queue.lock().stop = true;
+            queue.more.notify_one();
+        }
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that waits, or nothing when the deadline passed; `None` at the end.
+    fn take(&self, wait: Option<Duration>) -> Option<Vec<(TorrentKey, DiskOrder)>> {
+        let mut waiting = self.lock();
+        let idle = |waiting: &mut Waiting| waiting.orders.is_empty() && !waiting.stop;
+        waiting = match wait {
+            Some(wait) => self.more.wait_timeout_while(waiting, wait, idle).unwrap_or_else(PoisonError::into_inner).0,
+            None => self.more.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner),
+        };
+        let orders = std::mem::take(&mut waiting.orders);
+        if orders.is_empty() && waiting.stop { None } else { Some(orders) }
+    }
+}
+
+/// One disk thread at work.
+struct Thread {
+    clock: Clock,
+    torrents: BTreeMap<TorrentKey, Desk>,
+}
+
+/// A torrent on this thread.
+struct Desk {
+    attached: Attached,
+    batch: Vec<Order>,
+    /// The store failed; when it is tried again.
+    retry_at: Option<Time>,
+}
+
+impl Thread {
+    fn run(mut self, queue: &Queue) {
+        while let Some(orders) = queue.take(self.wait()) {
+            for (key, order) in orders {
+                self.sort(key, order);
+            }
+            let now = self.clock.now();
+            for (key, desk) in &mut self.torrents {
+                desk.work(*key, now);
+            }
+        }
+    }
+
+    /// How long nothing is due.
+    fn wait(&self) -> Option<Duration> {
+        let due = self.torrents.values().filter_map(Desk::deadline).min()?;
+        Some(due.since(self.clock.now()))
+    }
+
+    /// Puts an order into its torrent's batch; reads are answered at once.
+    fn sort(&mut self, key: TorrentKey, order: DiskOrder) {
+        match order {
+            DiskOrder::Attach(attached) => {
+                self.torrents.insert(key, Desk { attached: *attached, batch: Vec::new(), retry_at: None });
+            }
+            DiskOrder::Work(order) => {
+                if let Some(desk) = self.torrents.get_mut(&key) {
+                    desk.batch.push(order);
+                }
+            }
+            DiskOrder::Read(peer, blocks) => {
+                if let Some(desk) = self.torrents.get(&key) {
+                    desk.read(peer, blocks);
+                }
+            }
+            DiskOrder::Detach(done) => {
+                if let Some(mut desk) = self.torrents.remove(&key) {
+                    desk.batch.push(Order::Stop);
+                    desk.work(key, self.clock.now());
+                }
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+impl Desk {
+    fn deadline(&self) -> Option<Time> {
+        [self.attached.worker.deadline(), self.retry_at].into_iter().flatten().min()
+    }
+
+    fn work(&mut self, key: TorrentKey, now: Time) {
+        let retries = self.retry_at.take_if(|at| *at <= now).is_some();
+        if retries {
+            self.batch.push(Order::Retry);
+        }
+        if self.batch.is_empty() && self.attached.worker.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let mut failed = false;
+        for done in self.attached.worker.run(now, batch, self.attached.storage.as_ref()) {
+            match done {
+                Done::Checked { piece, verdict } => self.tell(Input::Checked(key, piece, verdict)),
+                Done::Failed { fault, detail, .. } => {
+                    failed = true;
+                    self.fail(key, fault, detail);
+                }
+            }
+        }
+        if failed {
+            self.retry_at = Some(now + RETRY);
+        } else if retries {
+            self.tell(Input::StoreRecovered(key));
+        }
+    }
+
+    fn fail(&self, key: TorrentKey, fault: StoreFault, detail: String) {
+        self.send(ToShard::StoreDetail(key, detail));
+        self.tell(Input::StoreFailed(key, fault));
+    }
+
+    fn read(&self, peer: PeerKey, blocks: Vec<Block>) {
+        let Attached { layout, storage, .. } = &self.attached;
+        let storage = storage.as_ref();
+        let answer = match read_blocks(layout, storage, &blocks, true) {
+            Ok(Some(data)) => blocks.into_iter().zip(data.into_iter().map(Some)).collect(),
+            // Find out which of them cannot be read.
+            Ok(None) | Err(_) => blocks
+                .into_iter()
+                .map(|block| {
+                    let data = read_blocks(layout, storage, &[block], true).ok().flatten();
+                    (block, data.and_then(|mut data| data.pop()))
+                })
+                .collect(),
+        };
+        self.send(ToShard::Read(peer, answer));
+    }
+
+    fn tell(&self, input: Input) {
+        self.send(ToShard::Input(input));
+    }
+
+    /// The shard never waits for this thread, so waiting for room in its inbox cannot last.
+    fn send(&self, message: ToShard) {
+        let _ = self.attached.shard.blocking_send(message);
+    }
+}

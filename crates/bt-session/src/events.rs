@@ -1,0 +1,79 @@
+//! What a session tells the program that uses it.
+//!
+//! Decides: the words of a torrent's life. Must not know: how they are shown.
+//! Invariant: values only.
+
+use bt_engine::{Event, SourceStat, TorrentStatus};
+use std::path::PathBuf;
+
+/// Where a torrent stands; always the newest, older ones are not kept.
+#[derive(Clone, PartialEq, Debug)]
+pub enum TorrentState {
+    /// The data that is there is being checked.
+    Checking,
+    /// It is in its swarm.
+    Active(TorrentStatus),
+    /// It could not be started.
+    Failed(AddError),
+    /// It was removed.
+    Stopped,
+}
+
+/// News of a torrent. A listener that is too slow misses the oldest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TorrentEvent {
+    /// The data was checked: bytes that were there and right.
+    Checked {
+        /// Bytes in pieces that need not be downloaded.
+        bytes_there: u64,
+    },
+    /// From the engine.
+    Engine(Event),
+    /// Which file the store failed on and what the system said, after [`Event::StoreFailed`].
+    StoreDetail(String),
+}
+
+/// Why a torrent could not be started.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AddError {
+    /// The torrent is v2 only.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A file in the way is not part of the torrent, and was not made by us.
+    #[error("{} is there already and is not part of this torrent; move it away, or download to another directory with --dir", path.display())]
+    Foreign {
+        /// The file, relative to the download directory.
+        path: PathBuf,
+    },
+    /// The disk failed while the data was checked.
+    #[error("{detail}")]
+    Store {
+        /// The cause.
+        fault: bt_types::StoreFault,
+        /// File and text of the system.
+        detail: String,
+    },
+    /// Another process works on this torrent in this directory.
+    #[error("another bt works on this torrent in {}; stop it first, or use another directory", dir.display())]
+    Locked {
+        /// The download directory.
+        dir: PathBuf,
+    },
+    /// This session has the torrent already.
+    #[error("this torrent was added already")]
+    Duplicate,
+    /// The session is stopping.
+    #[error("the session is stopping")]
+    Stopping,
+}
+
+/// The account of a torrent that was stopped.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Summary {
+    /// Bytes that were there and right before the start.
+    pub bytes_there: u64,
+    /// The last status; `None` if the torrent never became active.
+    pub status: Option<TorrentStatus>,
+    /// What moved between us and each peer.
+    pub sources: Vec<SourceStat>,
+}

@@ -1,0 +1,207 @@
+//! A session: the threads of a client, started together and stopped together.
+//!
+//! Decides: how many threads there are. Must not know: any one torrent's course.
+//! Invariant: what was started is stopped, and stopping ends within seconds whatever trackers and peers do.
+
+use crate::clock::Clock;
+use crate::control::{self, Control, ToControl};
+use crate::disk::Disks;
+use crate::door::{self, SharedDesk};
+use crate::events::AddError;
+use crate::shard::{self, Shard, ToShard};
+use crate::state::StateDir;
+use crate::torrent::{AddOptions, Home, TorrentHandle};
+use bt_engine::desk::Desk;
+use bt_engine::{Budget, Config, Input, TorrentKey};
+use bt_metainfo::Metainfo;
+use bt_net::{Egress, EgressConfig, NetError};
+use bt_tracker_client::TrackerClient;
+use bt_types::{PeerId, Rng};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+
+/// Settings of a session.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// Where to listen for peers: `None` is every address, on the first free port from 6881 to 6889 or any other.
+    pub listen: Option<SocketAddr>,
+    /// Where progress is remembered between runs: `None` is nowhere.
+    pub state_dir: Option<PathBuf>,
+    /// What all torrents together may use.
+    pub limits: Budget,
+    /// Threads for torrents and their sockets. One is enough for several gigabits per second.
+    pub shards: usize,
+    /// Threads for files.
+    pub disk_threads: usize,
+}
+
+impl Default for SessionConfig {
+    fn default() -> SessionConfig {
+        SessionConfig { listen: None, state_dir: None, limits: Budget::default(), shards: 1, disk_threads: 2 }
+    }
+}
+
+/// Why a session could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The listening socket.
+    #[error("cannot listen for peers{}: {source}", .addr.map(|addr| format!(" at {addr}")).unwrap_or_default())]
+    Listen {
+        /// The address that was asked for.
+        addr: Option<SocketAddr>,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A thread, or randomness, was refused.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// The TLS configuration.
+    #[error(transparent)]
+    Net(#[from] NetError),
+}
+
+/// A BitTorrent client.
+#[derive(Debug)]
+pub struct Session {
+    desk: SharedDesk,
+    state_dir: StateDir,
+    disks: Arc<Disks>,
+    control: mpsc::Sender<ToControl>,
+    shards: Vec<mpsc::Sender<ToShard>>,
+    threads: Vec<JoinHandle<()>>,
+    listen: Vec<SocketAddr>,
+    next_key: AtomicU32,
+    torrents: Mutex<BTreeMap<TorrentKey, (TorrentHandle, usize)>>,
+}
+
+impl Session {
+    /// Starts the threads and opens the listening sockets. Needs no async runtime of the caller.
+    pub fn start(config: SessionConfig) -> Result<Session, StartError> {
+        let clock = Clock::start();
+        let mut rng = os_rng()?;
+        let listeners = door::listen(config.listen).map_err(|source| StartError::Listen { addr: config.listen, source })?;
+        let listen: Vec<SocketAddr> = listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
+        let port = listen.first().map_or(0, SocketAddr::port);
+        let peer_id = PeerId::ours(&mut rng);
+        let egress = Egress::new(EgressConfig::default())?;
+        let desk: SharedDesk = Arc::new(Mutex::new(Desk::new(config.limits, config.shards)));
+        let disks = Arc::new(Disks::start(config.disk_threads, clock)?);
+        let (control, control_inbox) = mpsc::channel(control::INBOX_MAX);
+
+        let engine_config = Config { listen_port: Some(port), ..Config::new(peer_id) };
+        let mut threads = Vec::new();
+        let mut shards = Vec::new();
+        for n in 0..config.shards.max(1) {
+            let (shard, inbox) = mpsc::channel(shard::INBOX_MAX);
+            shards.push(shard.clone());
+            let (engine_config, budget, rng) = (engine_config.clone(), config.limits, rng.fork());
+            let (egress, disks, control) = (egress.clone(), Arc::clone(&disks), control.clone());
+            let name = format!("bt-shard-{n}");
+            threads.push(spawn(&name, move || {
+                Shard::new(clock, engine_config, budget, rng, egress, disks, control, shard).run(inbox)
+            })?);
+        }
+        let trackers = TrackerClient::new(egress, rng.fork());
+        let worker = Control { clock, desk: Arc::clone(&desk), trackers, peer_id, port, key: rng.next_u32() };
+        threads.push(spawn("bt-control", move || worker.run(listeners, control_inbox))?);
+        Ok(Session {
+            desk,
+            state_dir: StateDir::new(config.state_dir),
+            disks,
+            control,
+            shards,
+            threads,
+            listen,
+            next_key: AtomicU32::new(0),
+            torrents: Mutex::default(),
+        })
+    }
+
+    /// The addresses that peers can connect to.
+    pub fn listen_addrs(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    /// Adds a torrent: its data is checked, then it joins its swarm.
+    pub fn add(&self, metainfo: &Metainfo, options: AddOptions) -> Result<TorrentHandle, AddError> {
+        let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
+        if torrents.values().any(|(torrent, _)| Some(torrent.info_hash()) == metainfo.info_hashes.swarm()) {
+            return Err(AddError::Duplicate);
+        }
+        let key = TorrentKey(self.next_key.fetch_add(1, Relaxed));
+        let place = door::lock(&self.desk).place();
+        let shard = self.shards.get(place).cloned().ok_or(AddError::Stopping)?;
+        let home =
+            Home { key, shard, control: self.control.clone(), disks: Arc::clone(&self.disks), state_dir: self.state_dir.clone() };
+        let begun = TorrentHandle::begin(home, metainfo, options);
+        match &begun {
+            Ok(torrent) => {
+                torrents.insert(key, (torrent.clone(), place));
+            }
+            Err(_) => door::lock(&self.desk).unplace(place),
+        }
+        self.lease();
+        begun
+    }
+
+    /// Stops a torrent and forgets it; its account is in the handle's [`TorrentHandle::stop`].
+    pub async fn remove(&self, torrent: &TorrentHandle) {
+        torrent.stop().await;
+        let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
+        let hash = torrent.info_hash();
+        if let Some(key) = torrents.iter().find(|(_, (at, _))| at.info_hash() == hash).map(|(key, _)| *key)
+            && let Some((_, place)) = torrents.remove(&key)
+        {
+            door::lock(&self.desk).unplace(place);
+        }
+        drop(torrents);
+        self.lease();
+    }
+
+    /// Stops every torrent, says farewell to trackers, and ends all threads. Takes at most about five seconds.
+    pub async fn stop(self) {
+        let torrents = std::mem::take(&mut *self.torrents.lock().unwrap_or_else(PoisonError::into_inner));
+        for (torrent, _) in torrents.values() {
+            torrent.stop().await;
+        }
+        let (done, farewells) = oneshot::channel();
+        if self.control.send(ToControl::Stop(done)).await.is_ok() {
+            let _ = farewells.await;
+        }
+        for shard in &self.shards {
+            let _ = shard.send(ToShard::Stop).await;
+        }
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+        self.disks.stop();
+    }
+
+    /// Tells every shard what it may use, after torrents came or went.
+    fn lease(&self) {
+        let leases = door::lock(&self.desk).leases();
+        for (shard, lease) in self.shards.iter().zip(leases) {
+            // A full inbox means a busy shard: it goes on with the lease it has until the next change.
+            let _ = shard.try_send(ToShard::Input(Input::Budget(lease)));
+        }
+    }
+}
+
+/// A thread with a runtime of its own, for tasks that never leave it.
+fn spawn<F: Future<Output = ()>>(name: &str, main: impl FnOnce() -> F + Send + 'static) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(name.into()).spawn(move || LocalSet::new().block_on(&runtime, async { main().await }))
+}
+
+fn os_rng() -> io::Result<Rng> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    Ok(Rng::from_secret(seed))
+}

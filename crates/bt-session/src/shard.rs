@@ -1,0 +1,346 @@
+//! One shard: a thread with an engine and the sockets of its torrents. Its driver loop is `Shard::run`.
+//!
+//! Decides: nothing about torrents; it carries the engine's orders out. Must not know: how files are laid out, trackers.
+//! Invariant: nothing here blocks; only this thread touches the engine; one clock reading per batch.
+
+use crate::clock::Clock;
+use crate::control::ToControl;
+use crate::dial::{self, Shaken};
+use crate::disk::{DiskOrder, Disks};
+use crate::door::Pass;
+use crate::events::{TorrentEvent, TorrentState};
+use crate::wire::{self, End, Mailbox};
+use bt_engine::{Budget, Config, Engine, Event, Input, Output, PeerKey, SourceStat, TorrentKey, TorrentSpec, TorrentStatus};
+use bt_net::Egress;
+use bt_peer_wire::{Handshake, Reserved};
+use bt_piece_store::{Layout, Storage, read_blocks};
+use bt_types::{Block, InfoHash, Rng, Source};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+/// Messages that wait for a shard. A full inbox stops sockets from being read.
+pub(crate) const INBOX_MAX: usize = 1024;
+/// Inputs handled between two looks at the engine's orders.
+const BATCH_MAX: usize = 64;
+/// Time between two published states of a torrent while bytes move.
+const PUBLISH: Duration = Duration::from_millis(200);
+
+/// What a shard is told.
+#[derive(Debug)]
+pub(crate) enum ToShard {
+    /// A cause for the engine.
+    Input(Input),
+    /// A torrent to work on, its data checked.
+    Add(TorrentKey, Box<NewTorrent>),
+    /// A torrent to leave; the answer comes when the engine has let go of it.
+    Remove(TorrentKey, oneshot::Sender<Departure>),
+    /// A connection that somebody made to us and that named one of our torrents.
+    Accepted(TorrentKey, Box<Shaken>, SocketAddr, Pass),
+    /// A dial ended.
+    Dialled(TorrentKey, SocketAddr, Option<Box<Shaken>>),
+    /// Blocks that a disk thread read for a peer; `None` for those that cannot be read.
+    Read(PeerKey, Vec<(Block, Option<Bytes>)>),
+    /// Why the store of a torrent stopped, for a person.
+    StoreDetail(TorrentKey, String),
+    /// Finish.
+    Stop,
+}
+
+/// What a shard needs for a new torrent.
+pub(crate) struct NewTorrent {
+    pub(crate) spec: TorrentSpec,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) peers: Vec<SocketAddr>,
+    pub(crate) events: broadcast::Sender<TorrentEvent>,
+    pub(crate) state: watch::Sender<TorrentState>,
+}
+
+impl std::fmt::Debug for NewTorrent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewTorrent").field("spec", &self.spec).finish_non_exhaustive()
+    }
+}
+
+/// What is left to say of a torrent that was removed.
+#[derive(Debug, Default)]
+pub(crate) struct Departure {
+    pub(crate) status: Option<TorrentStatus>,
+    pub(crate) sources: Vec<SourceStat>,
+}
+
+struct Entry {
+    info_hash: InfoHash,
+    layout: Arc<Layout>,
+    storage: Arc<dyn Storage>,
+    events: broadcast::Sender<TorrentEvent>,
+    state: watch::Sender<TorrentState>,
+}
+
+pub(crate) struct Shard {
+    engine: Engine,
+    clock: Clock,
+    config: Config,
+    egress: Egress,
+    disks: Arc<Disks>,
+    control: mpsc::Sender<ToControl>,
+    inbox: mpsc::Sender<ToShard>,
+    torrents: BTreeMap<TorrentKey, Entry>,
+    peers: BTreeMap<PeerKey, Rc<Mailbox>>,
+    next_peer: u64,
+    /// Orders for disk threads, gathered over one batch.
+    to_disk: Vec<(TorrentKey, DiskOrder)>,
+}
+
+impl Shard {
+    #[expect(clippy::too_many_arguments, reason = "one caller; the parts of a shard")]
+    pub(crate) fn new(
+        clock: Clock,
+        config: Config,
+        budget: Budget,
+        rng: Rng,
+        egress: Egress,
+        disks: Arc<Disks>,
+        control: mpsc::Sender<ToControl>,
+        inbox: mpsc::Sender<ToShard>,
+    ) -> Shard {
+        Shard {
+            engine: Engine::new(config.clone(), budget, rng),
+            clock,
+            config,
+            egress,
+            disks,
+            control,
+            inbox,
+            torrents: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            next_peer: 0,
+            to_disk: Vec::new(),
+        }
+    }
+
+    /// The driver loop: take what came, handle it, carry out the orders, sleep until something comes or is due.
+    pub(crate) async fn run(mut self, mut from: mpsc::Receiver<ToShard>) {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        let mut publish = tokio::time::interval(PUBLISH);
+        publish.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let deadline = self.engine.deadline().map(|at| self.clock.instant(at));
+            tokio::select! {
+                count = from.recv_many(&mut batch, BATCH_MAX) => if count == 0 { return },
+                () = sleep_until(deadline) => {}
+                _ = publish.tick(), if !self.torrents.is_empty() => self.publish(),
+            }
+            let now = self.clock.now();
+            for message in batch.drain(..) {
+                if matches!(message, ToShard::Stop) {
+                    return;
+                }
+                self.take(message);
+            }
+            if self.engine.deadline().is_some_and(|at| at <= now) {
+                self.engine.wake(now);
+            }
+            self.carry_out();
+        }
+    }
+
+    /// One message from outside.
+    fn take(&mut self, message: ToShard) {
+        let now = self.clock.now();
+        match message {
+            ToShard::Input(input) => {
+                if let Input::Closed(peer) = &input {
+                    self.peers.remove(peer);
+                }
+                self.engine.handle(now, input);
+            }
+            ToShard::Add(key, new) => self.add(key, *new),
+            ToShard::Remove(key, done) => {
+                let departure = Departure { status: self.engine.status(now, key), sources: self.engine.sources(key) };
+                self.engine.handle(now, Input::Remove(key));
+                self.carry_out();
+                self.torrents.remove(&key);
+                let _ = done.send(departure);
+            }
+            ToShard::Accepted(key, shaken, addr, pass) => self.accepted(key, *shaken, addr, pass),
+            ToShard::Dialled(key, addr, None) => self.engine.handle(now, Input::DialFailed(key, addr)),
+            ToShard::Dialled(key, addr, Some(shaken)) => self.adopt(key, *shaken, addr, None),
+            ToShard::Read(peer, blocks) => self.deliver(peer, blocks),
+            ToShard::StoreDetail(key, detail) => self.tell(key, TorrentEvent::StoreDetail(detail)),
+            ToShard::Stop => {}
+        }
+    }
+
+    fn add(&mut self, key: TorrentKey, new: NewTorrent) {
+        let now = self.clock.now();
+        let NewTorrent { spec, layout, storage, peers, events, state } = new;
+        self.torrents.insert(key, Entry { info_hash: spec.info_hash, layout, storage, events, state });
+        self.engine.handle(now, Input::Add(key, Box::new(spec)));
+        self.engine.handle(now, Input::PeersFound(key, Source::User, peers));
+    }
+
+    // ---- connections ----
+
+    fn accepted(&mut self, key: TorrentKey, mut shaken: Shaken, addr: SocketAddr, pass: Pass) {
+        let Some(entry) = self.torrents.get(&key) else { return };
+        shaken.wire.send_handshake(&self.handshake(entry.info_hash));
+        self.adopt(key, shaken, addr, Some(pass));
+    }
+
+    fn handshake(&self, info_hash: InfoHash) -> Handshake {
+        Handshake { reserved: Reserved::OURS, info_hash, peer_id: self.config.peer_id }
+    }
+
+    /// A connection on which both handshakes are done, or ours is queued: it gets a task and a key.
+    fn adopt(&mut self, key: TorrentKey, shaken: Shaken, addr: SocketAddr, pass: Option<Pass>) {
+        let Some(entry) = self.torrents.get(&key) else { return };
+        let Shaken { stream, mut wire, handshake } = shaken;
+        let Ok(stream) = TcpStream::from_std(stream) else {
+            self.engine.handle(self.clock.now(), Input::DialFailed(key, addr));
+            return;
+        };
+        wire.set_pieces(entry.layout.geometry().piece_count());
+        let peer = PeerKey(self.next_peer);
+        self.next_peer += 1;
+        let mailbox = Rc::new(Mailbox::default());
+        self.peers.insert(peer, Rc::clone(&mailbox));
+        let outbound = pass.is_none();
+        let (inbox, clock) = (self.inbox.clone(), self.clock);
+        let task = tokio::task::spawn_local(wire::run(peer, stream, wire, mailbox, inbox.clone(), clock));
+        tokio::task::spawn_local(async move {
+            // A panic in the task ends this connection and no other.
+            match task.await {
+                Ok(End::HungUp | End::Closed) => {}
+                Ok(End::Fault(fault)) => tracing::debug!(%addr, %fault, "peer broke the protocol"),
+                Ok(End::Io(error)) => tracing::debug!(%addr, %error, "connection failed"),
+                Err(panic) => tracing::error!(%addr, %panic, "bug: a connection's task panicked"),
+            }
+            drop(pass);
+            let _ = inbox.send(ToShard::Input(Input::Closed(peer))).await;
+        });
+        let input = Input::Connected { peer, torrent: key, addr, outbound, handshake };
+        self.engine.handle(self.clock.now(), input);
+    }
+
+    fn dial(&self, key: TorrentKey, addr: SocketAddr, source: Source) {
+        let Some(entry) = self.torrents.get(&key) else { return };
+        let (ours, clock) = (self.handshake(entry.info_hash), self.clock);
+        let (egress, inbox) = (self.egress.clone(), self.inbox.clone());
+        tokio::task::spawn_local(async move {
+            let shaken = match dial::dial(&egress, source, addr, ours, clock).await {
+                Ok(shaken) => Some(Box::new(shaken)),
+                Err(error) => {
+                    tracing::debug!(%addr, %error, "dial failed");
+                    None
+                }
+            };
+            let _ = inbox.send(ToShard::Dialled(key, addr, shaken)).await;
+        });
+    }
+
+    // ---- orders ----
+
+    fn carry_out(&mut self) {
+        while let Some(output) = self.engine.poll() {
+            match output {
+                Output::Send(peer, messages) => {
+                    if let Some(mailbox) = self.peers.get(&peer) {
+                        mailbox.send(messages);
+                    }
+                }
+                Output::Serve(peer, key, blocks) => self.serve(peer, key, blocks),
+                Output::Store(key, block, data) => self.to_disk.push((key, DiskOrder::store(block, data))),
+                Output::Check { torrent, piece, urgent } => self.to_disk.push((torrent, DiskOrder::check(piece, urgent))),
+                Output::Forget(key, piece) => self.to_disk.push((key, DiskOrder::forget(piece))),
+                Output::Dial(key, addr, source) => self.dial(key, addr, source),
+                Output::HangUp(peer, why) => {
+                    tracing::debug!(?peer, %why, "hanging up");
+                    if let Some(mailbox) = self.peers.remove(&peer) {
+                        mailbox.hang_up();
+                    }
+                }
+                Output::Announce(key, order) => {
+                    let Some(entry) = self.torrents.get(&key) else { continue };
+                    let tracker = order.tracker;
+                    if self.control.try_send(ToControl::Announce(key, entry.info_hash, order)).is_err() {
+                        let busy = Err("too many announces are waiting".to_owned());
+                        self.engine.handle(self.clock.now(), Input::Announced(key, tracker, busy));
+                    }
+                }
+                Output::Event(key, event) => self.event(key, event),
+            }
+        }
+        self.disks.submit(self.to_disk.drain(..));
+    }
+
+    /// Reads blocks and hands them to the peer's task: at once when the page cache has them, else by a disk thread.
+    fn serve(&mut self, peer: PeerKey, key: TorrentKey, blocks: Vec<Block>) {
+        let Some(entry) = self.torrents.get(&key) else { return };
+        match read_blocks(&entry.layout, entry.storage.as_ref(), &blocks, false) {
+            Ok(Some(data)) => self.deliver(peer, blocks.into_iter().zip(data.into_iter().map(Some)).collect()),
+            // A miss, or an error that a disk thread will see again and sort out block by block.
+            Ok(None) | Err(_) => self.to_disk.push((key, DiskOrder::Read(peer, blocks))),
+        }
+    }
+
+    fn deliver(&mut self, peer: PeerKey, blocks: Vec<(Block, Option<Bytes>)>) {
+        let Some(mailbox) = self.peers.get(&peer) else { return };
+        for (block, data) in blocks {
+            match data {
+                Some(data) => mailbox.serve(block.raw(), data),
+                None => self.engine.handle(self.clock.now(), Input::ReadFailed(peer, block)),
+            }
+        }
+    }
+
+    // ---- news ----
+
+    fn event(&mut self, key: TorrentKey, event: Event) {
+        match &event {
+            // There is one of these for every piece: the published state tells of them.
+            Event::Piece(_) => return,
+            Event::Complete | Event::StoreFailed(_) | Event::StoreRecovered => self.publish_one(key),
+            Event::TrackerFailed { url, why } => tracing::info!(url, why, "tracker failed"),
+            Event::BadPiece(piece, senders) => tracing::warn!(?piece, ?senders, "a piece had wrong bytes"),
+            _ => {}
+        }
+        self.tell(key, TorrentEvent::Engine(event));
+    }
+
+    fn tell(&self, key: TorrentKey, event: TorrentEvent) {
+        if let Some(entry) = self.torrents.get(&key) {
+            // Nobody listening is fine.
+            let _ = entry.events.send(event);
+        }
+    }
+
+    fn publish(&self) {
+        self.torrents.keys().for_each(|key| self.publish_one(*key));
+    }
+
+    fn publish_one(&self, key: TorrentKey) {
+        let Some(entry) = self.torrents.get(&key) else { return };
+        let Some(status) = self.engine.status(self.clock.now(), key) else { return };
+        entry.state.send_if_modified(|state| {
+            let changed = !matches!(state, TorrentState::Active(old) if *old == status);
+            if changed {
+                *state = TorrentState::Active(status);
+            }
+            changed
+        });
+    }
+}
+
+async fn sleep_until(deadline: Option<std::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

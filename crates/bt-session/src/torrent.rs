@@ -1,0 +1,250 @@
+//! A torrent of a session, as the program that uses the session sees it.
+//!
+//! Decides: the order of starting and stopping. Must not know: engines' insides.
+//! Invariant: stopping leaves the swarm before the store is closed, and happens once.
+
+use crate::control::ToControl;
+use crate::disk::{Attached, DiskOrder, Disks};
+use crate::events::{AddError, Summary, TorrentEvent, TorrentState};
+use crate::shard::{Departure, NewTorrent, ToShard};
+use crate::state::{Lock, StateDir};
+use bt_engine::{TorrentKey, TorrentSpec, TorrentStatus};
+use bt_metainfo::{Metainfo, PieceDigests};
+use bt_piece_store::{DiskStorage, Journal, OpenError, Progress, Storage, StoreError, Trust, Worker, locate, open_torrent};
+use bt_types::InfoHash;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{OnceCell, broadcast, mpsc, oneshot, watch};
+
+/// News kept for a listener that is behind.
+const EVENTS_MAX: usize = 256;
+
+/// How a torrent is added.
+#[derive(Clone, Debug)]
+pub struct AddOptions {
+    /// The directory that contains the torrent's name, or will; or the content itself.
+    pub dir: PathBuf,
+    /// Peers to begin with.
+    pub peers: Vec<SocketAddr>,
+    /// Believe the files that are there without hashing them.
+    pub trust_data: bool,
+    /// Remember nothing of earlier runs, and leave nothing for later ones.
+    pub no_resume: bool,
+}
+
+impl AddOptions {
+    /// Download to, or seed from, this directory.
+    pub fn new(dir: impl Into<PathBuf>) -> AddOptions {
+        AddOptions { dir: dir.into(), peers: Vec::new(), trust_data: false, no_resume: false }
+    }
+}
+
+/// A torrent that was added. Clones are the same torrent.
+#[derive(Clone, Debug)]
+pub struct TorrentHandle(Arc<Inner>);
+
+struct Inner {
+    key: TorrentKey,
+    info_hash: InfoHash,
+    shard: mpsc::Sender<ToShard>,
+    control: mpsc::Sender<ToControl>,
+    disks: Arc<Disks>,
+    progress: Arc<Progress>,
+    bytes_there: AtomicU64,
+    state: watch::Sender<TorrentState>,
+    events: broadcast::Sender<TorrentEvent>,
+    lock: Mutex<Option<Lock>>,
+    summary: OnceCell<Summary>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Torrent").field("info_hash", &self.info_hash).finish_non_exhaustive()
+    }
+}
+
+/// What a torrent needs of its session.
+pub(crate) struct Home {
+    pub(crate) key: TorrentKey,
+    pub(crate) shard: mpsc::Sender<ToShard>,
+    pub(crate) control: mpsc::Sender<ToControl>,
+    pub(crate) disks: Arc<Disks>,
+    pub(crate) state_dir: StateDir,
+}
+
+impl TorrentHandle {
+    /// Begins: the data that is there is checked on a thread of its own, then the torrent joins its swarm.
+    pub(crate) fn begin(home: Home, metainfo: &Metainfo, options: AddOptions) -> Result<TorrentHandle, AddError> {
+        let digests = metainfo.info.require_digests().map_err(|error| AddError::Unsupported(error.to_string()))?;
+        let Some(info_hash) = metainfo.info_hashes.swarm() else {
+            return Err(AddError::Unsupported("the torrent has no info-hash".into()));
+        };
+        let state_dir = if options.no_resume { StateDir::new(None) } else { home.state_dir };
+        let dir_error = |error: std::io::Error| store_error(&options.dir, &error);
+        let (root, layout) = locate(&options.dir, &metainfo.info).map_err(dir_error)?;
+        let storage = DiskStorage::create(&root).map_err(|error| store_error(&root, &error))?;
+        let lock = state_dir.lock(info_hash, &root).map_err(dir_error)?;
+        let lock = lock.ok_or_else(|| AddError::Locked { dir: root.clone() })?;
+        let inner = Arc::new(Inner {
+            key: home.key,
+            info_hash,
+            shard: home.shard,
+            control: home.control,
+            disks: home.disks,
+            progress: Arc::default(),
+            bytes_there: AtomicU64::new(0),
+            state: watch::Sender::new(TorrentState::Checking),
+            events: broadcast::Sender::new(EVENTS_MAX),
+            lock: Mutex::new(Some(lock)),
+            summary: OnceCell::new(),
+        });
+        let opening = Opening {
+            inner: Arc::clone(&inner),
+            layout: Arc::new(layout),
+            digests,
+            storage: Arc::new(storage),
+            trackers: metainfo.trackers.clone(),
+            trust: if options.trust_data { Trust::Data } else { Trust::Journal },
+            peers: options.peers,
+        };
+        let thread = std::thread::Builder::new().name("bt-check".into());
+        let journal = move |opening: &Opening| state_dir.journal(info_hash, &root, opening.layout.geometry());
+        thread.spawn(move || opening.run(journal)).map_err(|error| store_error(Path::new("check thread"), &error))?;
+        Ok(TorrentHandle(inner))
+    }
+
+    /// The hash that names its swarm.
+    pub fn info_hash(&self) -> InfoHash {
+        self.0.info_hash
+    }
+
+    /// Where it stands, now and whenever that changes.
+    pub fn state(&self) -> watch::Receiver<TorrentState> {
+        self.0.state.subscribe()
+    }
+
+    /// News from now on.
+    pub fn events(&self) -> broadcast::Receiver<TorrentEvent> {
+        self.0.events.subscribe()
+    }
+
+    /// How far the check of the data is: bytes looked at, and bytes to look at.
+    pub fn check_progress(&self) -> (u64, u64) {
+        (self.0.progress.done(), self.0.progress.total())
+    }
+
+    /// Bytes that were there and right when it started; 0 until that is known.
+    pub fn bytes_there(&self) -> u64 {
+        self.0.bytes_there.load(Relaxed)
+    }
+
+    /// Waits until the data is checked and the torrent is in its swarm.
+    pub async fn wait_active(&self) -> Result<TorrentStatus, AddError> {
+        self.wait_for(|_| true).await
+    }
+
+    /// Waits until every piece is verified and written.
+    pub async fn wait_complete(&self) -> Result<TorrentStatus, AddError> {
+        self.wait_for(|status| status.pieces_done == status.pieces_total).await
+    }
+
+    async fn wait_for(&self, enough: impl Fn(&TorrentStatus) -> bool) -> Result<TorrentStatus, AddError> {
+        let mut state = self.state();
+        let found = state
+            .wait_for(|state| match state {
+                TorrentState::Checking => false,
+                TorrentState::Active(status) => enough(status),
+                TorrentState::Failed(_) | TorrentState::Stopped => true,
+            })
+            .await;
+        match found.as_deref() {
+            Ok(TorrentState::Active(status)) => Ok(status.clone()),
+            Ok(TorrentState::Failed(error)) => Err(error.clone()),
+            _ => Err(AddError::Stopping),
+        }
+    }
+
+    /// Leaves the swarm, saves what is known, and gives the account. A second call gives the same account.
+    pub async fn stop(&self) -> Summary {
+        self.0.summary.get_or_init(|| self.0.stop()).await.clone()
+    }
+}
+
+impl Inner {
+    async fn stop(&self) -> Summary {
+        self.progress.cancel();
+        let _ = self.state.subscribe().wait_for(|state| *state != TorrentState::Checking).await;
+        let _ = self.control.send(ToControl::Unregister(self.info_hash, self.key)).await;
+        let (done, departure) = oneshot::channel();
+        let _ = self.shard.send(ToShard::Remove(self.key, done)).await;
+        let Departure { status, sources } = departure.await.unwrap_or_default();
+        let (done, detached) = oneshot::channel();
+        self.disks.submit([(self.key, DiskOrder::Detach(done))].into_iter());
+        let _ = detached.await;
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.state.send_if_modified(|state| {
+            let active = !matches!(state, TorrentState::Failed(_));
+            if active {
+                *state = TorrentState::Stopped;
+            }
+            active
+        });
+        Summary { bytes_there: self.bytes_there.load(Relaxed), status, sources }
+    }
+}
+
+/// A torrent between being added and being in its swarm.
+struct Opening {
+    inner: Arc<Inner>,
+    layout: Arc<bt_piece_store::Layout>,
+    digests: Arc<PieceDigests>,
+    storage: Arc<dyn Storage>,
+    trackers: Vec<Vec<String>>,
+    trust: Trust,
+    peers: Vec<SocketAddr>,
+}
+
+impl Opening {
+    fn run(self, journal: impl FnOnce(&Opening) -> Result<Journal, StoreError>) {
+        let inner = Arc::clone(&self.inner);
+        if let Err(error) = self.open(journal) {
+            inner.state.send_replace(TorrentState::Failed(error));
+        }
+    }
+
+    fn open(self, journal: impl FnOnce(&Opening) -> Result<Journal, StoreError>) -> Result<(), AddError> {
+        let journal = journal(&self).map_err(OpenError::from)?;
+        let Opening { inner, layout, digests, storage, trackers, trust, peers } = self;
+        let opened = open_torrent(&layout, &digests, journal, storage.as_ref(), trust, &inner.progress)?;
+        let geometry = *layout.geometry();
+        let bytes_there = opened.have.iter(&geometry).map(|piece| u64::from(geometry.piece_len(piece))).sum();
+        inner.bytes_there.store(bytes_there, Relaxed);
+        let _ = inner.events.send(TorrentEvent::Checked { bytes_there });
+        let worker = Worker::new(Arc::clone(&layout), digests, opened.journal);
+        let (layout_too, storage_too) = (Arc::clone(&layout), Arc::clone(&storage));
+        let attached = Attached { worker, layout: layout_too, storage: storage_too, shard: inner.shard.clone() };
+        inner.disks.submit([(inner.key, DiskOrder::Attach(Box::new(attached)))].into_iter());
+        let register = ToControl::Register(inner.info_hash, inner.key, inner.shard.clone());
+        inner.control.blocking_send(register).map_err(|_| AddError::Stopping)?;
+        let spec = TorrentSpec { info_hash: inner.info_hash, geometry, have: opened.have, trackers };
+        let (events, state) = (inner.events.clone(), inner.state.clone());
+        let new = NewTorrent { spec, layout, storage, peers, events, state };
+        inner.shard.blocking_send(ToShard::Add(inner.key, Box::new(new))).map_err(|_| AddError::Stopping)
+    }
+}
+
+fn store_error(path: &Path, error: &std::io::Error) -> AddError {
+    AddError::Store { fault: bt_piece_store::fault_of(error), detail: format!("{}: {error}", path.display()) }
+}
+
+impl From<OpenError> for AddError {
+    fn from(error: OpenError) -> AddError {
+        match error {
+            OpenError::Foreign { path } => AddError::Foreign { path },
+            OpenError::Store(error) => AddError::Store { fault: error.fault(), detail: error.to_string() },
+            OpenError::Cancelled => AddError::Stopping,
+        }
+    }
+}
