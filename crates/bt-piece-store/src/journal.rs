@@ -6,8 +6,9 @@
 //! A file is records: length (`u32`), CRC-32C of the body (`u32`), body. Numbers are little-endian. A body is one byte of kind and:
 //! `H` version, info-hash, piece length, total length: the first record · `P` a bitfield of have, one of dirty: the first one
 //! after `H`, and after compaction · `D` and `G` piece numbers that become dirty (about to be written), good (written and
-//! synced) · `C` the file stats at a clean stop, which holds only as the last record. Reading ends at the first record that is
-//! not whole; what follows is lost, and then every piece that is not "have" counts as dirty.
+//! synced) · `O` opened: somebody may write from here on · `C` the file stats at a clean stop, which holds only as the last
+//! record. Reading ends at the first record that is not whole; what follows is lost, and then every piece that is not "have"
+//! counts as dirty. The file is made by the first record, so that a torrent that was refused at opening has none.
 
 use crate::storage::{Stat, Storage, StoreError};
 use bt_types::{Bitfield, Geometry, InfoHash, Piece};
@@ -28,7 +29,7 @@ pub struct Journal {
     id: InfoHash,
     geometry: Geometry,
     known: Known,
-    /// Where the next record goes: after the last whole one.
+    /// Where the next record goes: after the last whole one; 0 when there is no file.
     end: u64,
     /// `end` after the last rewrite.
     compact_end: u64,
@@ -43,12 +44,12 @@ pub(crate) struct Known {
     pub(crate) dirty: Bitfield,
     /// The stats of all files in torrent order, when the last stop was clean.
     pub(crate) clean: Option<Vec<Option<Stat>>>,
-    /// Whether there was a journal of this torrent at all.
+    /// Whether the torrent was opened here before.
     pub(crate) existed: bool,
 }
 
 impl Journal {
-    /// Opens or makes the journal `name` of a torrent. One that belongs to another torrent or version is replaced.
+    /// Opens the journal `name` of a torrent. One that belongs to another torrent or version says nothing, and will be replaced.
     pub fn open(state: Arc<dyn Storage>, name: &Path, id: InfoHash, geometry: &Geometry) -> Result<Journal, StoreError> {
         let fresh = Known {
             have: Bitfield::empty(geometry.piece_count()),
@@ -69,6 +70,12 @@ impl Journal {
     /// What the journal says now.
     pub(crate) fn known(&self) -> &Known {
         &self.known
+    }
+
+    /// Records, durably, that somebody may write from here on: what appears in the directory is ours.
+    pub(crate) fn begin(&mut self) -> Result<(), StoreError> {
+        self.append(b"O")?;
+        self.sync()
     }
 
     /// Records that pieces are about to be written. Needs no sync: if it is lost with the power, so is the promise of the pieces.
@@ -129,7 +136,7 @@ impl Journal {
     /// Adds a record; a record that fails half-way is overwritten by the next. Any record ends a clean stop.
     fn append(&mut self, body: &[u8]) -> Result<(), StoreError> {
         let append = |journal: &mut Journal| {
-            if journal.end.saturating_sub(journal.compact_end) > COMPACT_AFTER {
+            if journal.end == 0 || journal.end.saturating_sub(journal.compact_end) > COMPACT_AFTER {
                 journal.rewrite()?;
             }
             let record = framed(body);
@@ -180,7 +187,7 @@ impl Journal {
         }
         let mut rest = bytes.as_slice();
         if take_record(&mut rest) != Some(self.header().as_slice()) {
-            return self.rewrite();
+            return Ok(());
         }
         self.known.existed = true;
         while let Some(()) = take_record(&mut rest).and_then(|body| self.replay(body)) {
@@ -233,6 +240,7 @@ impl Journal {
                 };
                 self.known.clean = Some(stats.iter().map(stat).collect());
             }
+            b'O' => {}
             _ => return None,
         }
         Some(())
@@ -304,7 +312,9 @@ mod tests {
     fn what_was_recorded_is_known_again() {
         let state = Arc::new(MemStorage::new());
         let mut journal = open(&state);
-        assert!(!journal.known().existed);
+        assert!(!journal.known().existed && state.stat(Path::new("j")).unwrap().is_none());
+        journal.begin().unwrap();
+        assert!(open(&state).known().existed);
         journal.dirty(&pieces(&[1, 2, 3])).unwrap();
         journal.have(&pieces(&[1, 3])).unwrap();
         let known = open(&state).known().clone();
@@ -346,6 +356,7 @@ mod tests {
     fn history(steps: &[(bool, Vec<u32>)]) -> Vec<u8> {
         let state = Arc::new(MemStorage::new());
         let mut journal = open(&state);
+        journal.begin().unwrap();
         for (good, numbers) in steps {
             let pieces = pieces(numbers);
             if *good { journal.have(&pieces) } else { journal.dirty(&pieces) }.unwrap();

@@ -24,6 +24,8 @@ mod layout;
 mod progress;
 mod read;
 mod storage;
+#[cfg(test)]
+mod testkit;
 mod worker;
 
 pub use check::{FileReport, FileState, OpenError, Opened, Report, Trust, open_torrent, verify};

@@ -65,3 +65,93 @@ fn read_group(layout: &Layout, storage: &dyn Storage, group: &[Block], wait: boo
     }
     Ok(Some(Bytes::from(bytes)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::Fixture;
+    use crate::{MemStorage, Stat};
+    use std::io::IoSlice;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    /// Counts reads; some bytes are not in memory.
+    struct Slow {
+        inner: MemStorage,
+        cached: bool,
+        reads: AtomicUsize,
+    }
+
+    impl Storage for Slow {
+        fn read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+            self.reads.fetch_add(1, Relaxed);
+            self.inner.read_at(path, offset, buf)
+        }
+        fn try_read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<Option<usize>> {
+            if self.cached { self.read_at(path, offset, buf).map(Some) } else { Ok(None) }
+        }
+        fn write_at(&self, _: &Path, _: u64, _: &[IoSlice<'_>]) -> io::Result<()> {
+            unreachable!("reading writes nothing")
+        }
+        fn set_len(&self, _: &Path, _: u64) -> io::Result<()> {
+            unreachable!("reading writes nothing")
+        }
+        fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+            self.inner.stat(path)
+        }
+        fn sync(&self, _: &Path) -> io::Result<()> {
+            unreachable!("reading writes nothing")
+        }
+        fn create_new(&self, _: &Path) -> io::Result<()> {
+            unreachable!("reading writes nothing")
+        }
+        fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+            unreachable!("reading writes nothing")
+        }
+        fn remove(&self, _: &Path) -> io::Result<()> {
+            unreachable!("reading writes nothing")
+        }
+    }
+
+    fn slow(fixture: &Fixture, cached: bool) -> Slow {
+        let slow = Slow { inner: MemStorage::new(), cached, reads: AtomicUsize::new(0) };
+        (0..fixture.layout.files().len()).for_each(|file| fixture.put(&slow.inner, file));
+        slow
+    }
+
+    #[test]
+    fn contiguous_blocks_are_read_together_and_come_in_order() {
+        let fixture = Fixture::new(&[600_000, 5, 100_000], 65_536);
+        let storage = slow(&fixture, true);
+        let geometry = *fixture.layout.geometry();
+        let mut blocks: Vec<Block> = geometry.pieces().flat_map(|piece| geometry.blocks(piece)).collect();
+        for wait in [true, false] {
+            storage.reads.store(0, Relaxed);
+            let read = read_blocks(&fixture.layout, &storage, &blocks, wait).unwrap().unwrap();
+            assert_eq!(read.concat(), fixture.data);
+            // Groups of 256 KiB; the third crosses the two file borders.
+            assert_eq!(storage.reads.load(Relaxed), 5);
+        }
+        blocks.reverse();
+        let read = read_blocks(&fixture.layout, &storage, &blocks, true).unwrap().unwrap();
+        assert!(read.iter().zip(&blocks).all(|(data, block)| data.len() == block.len() as usize));
+        assert_eq!(read.into_iter().rev().collect::<Vec<_>>().concat(), fixture.data);
+    }
+
+    #[test]
+    fn without_waiting_it_may_give_nothing() {
+        let fixture = Fixture::new(&[40_000], 16_384);
+        let blocks: Vec<Block> = fixture.layout.geometry().blocks(fixture.piece(0)).collect();
+        assert_eq!(read_blocks(&fixture.layout, &slow(&fixture, false), &blocks, false).unwrap(), None);
+        assert!(read_blocks(&fixture.layout, &slow(&fixture, false), &blocks, true).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_file_that_is_too_short_is_an_error() {
+        let fixture = Fixture::new(&[40_000], 16_384);
+        let storage = slow(&fixture, true);
+        storage.inner.set_len(&fixture.path(0), 5).unwrap();
+        let blocks: Vec<Block> = fixture.layout.geometry().blocks(fixture.piece(0)).collect();
+        assert_eq!(read_blocks(&fixture.layout, &storage, &blocks, true).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

@@ -287,3 +287,218 @@ impl<'a> Slices<'a> {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::Fixture;
+    use crate::{FaultyStorage, MemStorage, Op, Progress, Trust, open_torrent};
+    use proptest::prelude::*;
+    use std::path::Path;
+
+    const NOW: Time = Time::ZERO;
+
+    fn worker(fixture: &Fixture) -> Worker {
+        Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), fixture.journal())
+    }
+
+    fn good(fixture: &Fixture, number: u32) -> Done {
+        Done::Checked { piece: fixture.piece(number), verdict: Verdict::Good }
+    }
+
+    fn recorded(fixture: &Fixture) -> (Vec<u32>, Vec<u32>) {
+        let journal = fixture.journal();
+        let numbers = |set: &bt_types::Bitfield| set.iter(fixture.layout.geometry()).map(Piece::number).collect();
+        (numbers(&journal.known().have), numbers(&journal.known().dirty))
+    }
+
+    #[test]
+    fn good_pieces_reach_their_files_and_bad_ones_reach_nothing() {
+        let fixture = Fixture::new(&[3, 0, 40_000, 70_000], 32_768);
+        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
+        let mut orders = fixture.arrival(0);
+        if let Some(Order::Store { data, .. }) = orders.first_mut() {
+            let mut wrong = data.to_vec();
+            wrong[7] ^= 1;
+            *data = wrong.into();
+        }
+        let bad = Done::Checked { piece: fixture.piece(0), verdict: Verdict::Bad };
+        assert_eq!(worker.run(NOW, orders, &storage), [bad]);
+        assert_eq!(storage.content(&fixture.path(0)), None, "not even a file");
+
+        let all: Vec<Order> = [3, 1, 0, 2].into_iter().flat_map(|number| fixture.arrival(number)).collect();
+        assert_eq!(worker.run(NOW, all, &storage), [0, 1, 2, 3].map(|number| good(&fixture, number)));
+        for file in [0, 2, 3] {
+            assert_eq!(storage.content(&fixture.path(file)).unwrap(), fixture.content(file));
+        }
+    }
+
+    #[test]
+    fn a_check_without_all_blocks_is_bad_and_a_forgotten_piece_is_gone() {
+        let fixture = Fixture::new(&[40_000], 32_768);
+        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
+        let bad = Done::Checked { piece: fixture.piece(0), verdict: Verdict::Bad };
+        assert_eq!(worker.run(NOW, fixture.arrival(0).split_off(1), &storage), std::slice::from_ref(&bad));
+        let mut orders = fixture.arrival(0);
+        let check = orders.pop().unwrap();
+        orders.extend([Order::Forget { piece: fixture.piece(0) }, check]);
+        assert_eq!(worker.run(NOW, orders, &storage), [bad]);
+    }
+
+    #[test]
+    fn have_is_recorded_after_the_sync_and_not_before() {
+        let fixture = Fixture::new(&[100_000], 16_384);
+        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
+        worker.run(NOW, fixture.arrival(0), &storage);
+        assert_eq!(recorded(&fixture), (vec![], vec![0]));
+        assert_eq!(worker.deadline(), Some(NOW + SYNC_INTERVAL));
+        worker.run(Time::from_secs(4), fixture.arrival(1), &storage);
+        assert_eq!(recorded(&fixture), (vec![], vec![0, 1]));
+        worker.run(Time::from_secs(5), vec![], &storage);
+        assert_eq!(recorded(&fixture), (vec![0, 1], vec![]));
+        assert_eq!(worker.deadline(), None);
+        worker.run(Time::from_secs(6), [fixture.arrival(2), vec![Order::Sync]].concat(), &storage);
+        assert_eq!(recorded(&fixture), (vec![0, 1, 2], vec![]));
+        storage.crash();
+        assert!((0..3).all(|number| fixture.is_right(&storage, fixture.piece(number))), "it was synced indeed");
+    }
+
+    #[test]
+    fn many_bytes_are_synced_before_the_time_is_up() {
+        let fixture = Fixture::new(&[SYNC_BYTES + 1], 16 << 20);
+        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
+        for number in 0..3 {
+            worker.run(NOW, fixture.arrival(number), &storage);
+        }
+        assert_eq!(recorded(&fixture).0, [0; 0]);
+        worker.run(NOW, fixture.arrival(3), &storage);
+        assert_eq!(recorded(&fixture).0, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_full_disk_holds_pieces_back_and_loses_none() {
+        let fixture = Fixture::new(&[10_000, 60_000], 16_384);
+        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
+        storage.set_capacity(Some(24 << 10));
+        let done = worker.run(NOW, [fixture.arrival(0), fixture.arrival(1)].concat(), &storage);
+        let detail = "t/1: no storage space".to_owned();
+        let failed = |pieces: &[u32]| Done::Failed {
+            fault: StoreFault::NoSpace,
+            detail: detail.clone(),
+            pieces: pieces.iter().map(|&number| fixture.piece(number)).collect(),
+        };
+        assert_eq!(done, [good(&fixture, 0), failed(&[1])]);
+        assert_eq!(worker.run(NOW, fixture.arrival(2), &storage), [], "held, and reported once");
+        assert_eq!(worker.run(NOW, vec![Order::Retry], &storage), [failed(&[1, 2])]);
+        storage.set_capacity(None);
+        assert_eq!(worker.run(NOW, vec![Order::Retry], &storage), [good(&fixture, 1), good(&fixture, 2)]);
+        assert!((0..3).all(|number| fixture.is_right(&storage, fixture.piece(number))));
+    }
+
+    #[test]
+    fn a_file_that_vanished_is_a_fault_and_not_made_anew() {
+        let fixture = Fixture::new(&[60_000], 16_384);
+        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
+        worker.run(NOW, fixture.arrival(0), &storage);
+        storage.remove(&fixture.path(0)).unwrap();
+        for orders in [fixture.arrival(1), vec![Order::Retry], vec![Order::Retry]] {
+            let done = worker.run(NOW, orders, &storage);
+            assert!(matches!(done[..], [Done::Failed { fault: StoreFault::Missing, .. }]), "{done:?}");
+        }
+    }
+
+    #[test]
+    fn after_a_failed_sync_pieces_stay_dirty() {
+        let fixture = Fixture::new(&[60_000], 16_384);
+        let storage = FaultyStorage::new(MemStorage::new(), |op, _| (op == Op::Sync).then(|| io::Error::from_raw_os_error(5)));
+        let mut worker = worker(&fixture);
+        let done = worker.run(NOW, [fixture.arrival(0), vec![Order::Sync]].concat(), &storage);
+        assert!(matches!(done[..], [Done::Checked { .. }, Done::Failed { fault: StoreFault::Io, .. }]), "{done:?}");
+        assert_eq!(recorded(&fixture), (vec![], vec![0]));
+    }
+
+    #[test]
+    fn a_clean_stop_needs_no_hashing_afterwards() {
+        let fixture = Fixture::new(&[10_000, 60_000], 16_384);
+        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
+        assert_eq!(worker.run(NOW, [fixture.arrival(0), vec![Order::Stop]].concat(), &storage), [good(&fixture, 0)]);
+        let opened =
+            open_torrent(&fixture.layout, &fixture.digests, fixture.journal(), &storage, Trust::Journal, &Progress::default())
+                .unwrap();
+        assert_eq!((opened.have.count(), opened.hashed, opened.adopted), (1, 0, 0));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Arrive(u32),
+        Sync,
+        Later,
+        Full(bool),
+        Crash,
+        Stop,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (0..7u32).prop_map(Step::Arrive),
+            1 => Just(Step::Sync),
+            1 => Just(Step::Later),
+            1 => any::<bool>().prop_map(Step::Full),
+            1 => Just(Step::Crash),
+            1 => Just(Step::Stop),
+        ]
+    }
+
+    proptest! {
+        /// The oracle of the whole store: whatever happens, a piece that an opened torrent has is right on the disk.
+        #[test]
+        fn what_is_had_is_right(steps in proptest::collection::vec(step(), 1..40)) {
+            let fixture = Fixture::new(&[5_000, 0, 20_000, 3, 77_000], 16_384);
+            let storage = MemStorage::new();
+            let open = || {
+                let opened = open_torrent(&fixture.layout, &fixture.digests, fixture.journal(), &storage, Trust::Journal, &Progress::default()).unwrap();
+                let wrong = opened.have.iter(fixture.layout.geometry()).find(|&piece| !fixture.is_right(&storage, piece));
+                assert_eq!(wrong, None, "opened with a wrong piece");
+                (opened.have, Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), opened.journal))
+            };
+            let (mut have, mut worker) = open();
+            let mut now = NOW;
+            for step in steps {
+                let orders = match step {
+                    Step::Arrive(number) if have.has(fixture.piece(number)) => vec![],
+                    Step::Arrive(number) => fixture.arrival(number),
+                    Step::Sync => vec![Order::Sync, Order::Retry],
+                    Step::Later => {
+                        now = now + SYNC_INTERVAL;
+                        vec![]
+                    }
+                    Step::Full(full) => {
+                        storage.set_capacity(full.then_some(40_000));
+                        vec![Order::Retry]
+                    }
+                    Step::Crash => {
+                        storage.crash();
+                        fixture.state.crash();
+                        (have, worker) = open();
+                        vec![]
+                    }
+                    Step::Stop => vec![Order::Stop],
+                };
+                let stopped = orders == [Order::Stop];
+                for done in worker.run(now, orders, &storage) {
+                    if let Done::Checked { piece, verdict } = done {
+                        prop_assert_eq!(verdict, Verdict::Good);
+                        prop_assert!(fixture.is_right(&storage, piece));
+                        have.insert(piece);
+                    }
+                }
+                if stopped {
+                    let before = have.clone();
+                    (have, worker) = open();
+                    prop_assert_eq!(&have, &before, "a clean stop keeps everything");
+                }
+            }
+            prop_assert!(fixture.state.content(Path::new("journal")).is_some());
+        }
+    }
+}
