@@ -29,7 +29,7 @@ const HEAD_MAX: usize = 16 * 1024;
 /// Header fields at most.
 const HEADERS_MAX: usize = 64;
 /// What we call ourselves.
-const AGENT: &str = concat!("bt/", env!("CARGO_PKG_VERSION"));
+const OUR_NAME: &str = concat!("bt/", env!("CARGO_PKG_VERSION"));
 
 /// What a GET may cost.
 #[derive(Clone, Debug)]
@@ -171,7 +171,7 @@ impl<'a> Hop<'a> {
         let authority = &self.url[Position::BeforeHost..Position::AfterPort];
         let request = Request::get(&self.url[Position::BeforePath..Position::AfterQuery])
             .header(HOST, authority)
-            .header(USER_AGENT, AGENT)
+            .header(USER_AGENT, OUR_NAME)
             .header(ACCEPT, "*/*")
             .header(CONNECTION, "close");
         request.body(Empty::new()).map_err(|error| bad_url(self.url.as_str(), &error))

@@ -98,3 +98,17 @@ async fn a_taken_address_is_an_error_that_names_it() {
     let error = TrackerServer::start(Config { http: vec![taken], ..Config::default() }).await.unwrap_err().to_string();
     assert!(error.contains(&taken.to_string()), "{error}");
 }
+
+#[tokio::test]
+async fn stop_closes_every_connection_and_frees_the_addresses() {
+    let server = start().await;
+    let (http, udp) = (server.http_addrs().to_vec(), server.udp_addrs().to_vec());
+    let mut idle = TcpStream::connect(http[0]).await.unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: t\r\n\r\n").await.unwrap();
+    assert_eq!(idle.read_u8().await.unwrap(), b'H', "served and kept alive");
+    server.stop().await;
+    let mut rest = Vec::new();
+    let _ = idle.read_to_end(&mut rest).await;
+    assert!(TcpStream::connect(http[0]).await.is_err());
+    TrackerServer::start(Config { http, udp, ..Config::default() }).await.unwrap();
+}

@@ -4,6 +4,7 @@
 //! Invariant: every exchange goes through the bytes of `bt-tracker-wire`.
 
 use crate::{Config, Tracker};
+use alloc::string::String;
 use alloc::vec::Vec;
 use bt_tracker_wire::{
     Announce, AnnounceReply, Event, Failure, Family, ReplyError, SwarmCounts, UdpReply, UdpRequest, announce_url,
@@ -12,7 +13,8 @@ use bt_tracker_wire::{
 use bt_types::{InfoHash, PeerId, Time};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::BTreeSet;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 use std::{format, vec};
 
 const HASH: InfoHash = InfoHash([9; 20]);
@@ -293,4 +295,46 @@ fn a_full_table_refuses_newcomers_and_keeps_members() {
     let fourth = in_swarm(2, "3.3.3.3:3");
     assert_eq!(http(&mut t, Time::ZERO, "3.3.3.3:3", &fourth), refused("the tracker has too many peers"));
     http(&mut t, Time::ZERO, "2.2.2.2:2", &in_swarm(2, "2.2.2.2:2")).unwrap();
+}
+
+/// What happens to the table, with times and peers few enough to meet often.
+fn step() -> impl Strategy<Value = (u64, u8, Event, bool, bool)> {
+    let event = prop::sample::select(vec![Event::None, Event::Started, Event::Completed, Event::Stopped]);
+    (0u64..50, 0u8..8, event, any::<bool>(), any::<bool>())
+}
+
+proptest! {
+    #[test]
+    fn the_table_agrees_with_a_simple_model(steps in prop::collection::vec(step(), 0..80)) {
+        let (mut t, mut now, mut model) = (tracker(), 0, BTreeMap::new());
+        for (pause, peer, event, is_seed, v6) in steps {
+            now += pause;
+            let addr = if v6 { format!("[2001:db8::{peer}]:1") } else { format!("1.1.1.{peer}:1") };
+            let announce = Announce { event, left: u64::from(!is_seed), ..leecher(&addr) };
+            let told = http(&mut t, Time::from_secs(now), &addr, &announce).unwrap().peers;
+
+            model.retain(|_, &mut (_, heard)| heard + 120 > now);
+            let addr: SocketAddr = addr.parse().unwrap();
+            if event == Event::Stopped {
+                model.remove(&addr);
+                prop_assert_eq!(told, []);
+            } else {
+                model.insert(addr, (is_seed, now));
+                let expected = model.iter().filter(|&(other, &(seed, _))| *other != addr && !(is_seed && seed)).map(|(other, _)| *other);
+                prop_assert_eq!(told.into_iter().collect::<BTreeSet<_>>(), expected.collect());
+            }
+            let seeds = model.values().filter(|(seed, _)| *seed).count();
+            let (complete, _, incomplete) = counts(&mut t, Time::from_secs(now));
+            prop_assert_eq!((complete as usize, incomplete as usize), (seeds, model.len() - seeds));
+            prop_assert_eq!(t.stats().peers, model.len());
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_sent_panics_or_creates(target: String, datagram: Vec<u8>) {
+        let mut t = tracker();
+        t.http(Time::ZERO, ip("1.1.1.1"), &target);
+        t.udp(Time::ZERO, "1.1.1.1:1".parse().unwrap(), &datagram);
+        prop_assert_eq!(t.stats().peers, 0);
+    }
 }
