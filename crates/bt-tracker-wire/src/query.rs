@@ -3,7 +3,7 @@
 //! Decides: how bytes are escaped and which keys count. Must not know: who asks, connections, bodies.
 //! Invariant: a `+` is the byte 0x2B; unknown keys never matter; a bad known key is named in the error.
 
-use crate::{Announce, Event};
+use crate::{Announce, Event, LEFT_UNKNOWN};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -115,7 +115,7 @@ pub fn parse_announce(query: &str) -> Result<Announce, QueryError> {
     Ok(Announce {
         uploaded: fields.number("uploaded")?.unwrap_or(0),
         downloaded: fields.number("downloaded")?.unwrap_or(0),
-        left: fields.number_or_negative("left")?.unwrap_or(u64::MAX),
+        left: fields.number_or_negative("left")?.unwrap_or(LEFT_UNKNOWN),
         event,
         // Any text may be a key; we only ever compare it, and only our own kind.
         key: fields.one("key")?.and_then(|key| u32::from_str_radix(key, 16).ok()).unwrap_or(0),
@@ -211,7 +211,7 @@ mod tests {
             (format!("{GOOD}&ip=6.6.6.6&ip=7.7.7.7"), good()),
             (format!("{GOOD}&key=not-hex"), good()),
             (format!("{GOOD}&left=4294967296&event=stopped"), Announce { left: 1 << 32, event: Event::Stopped, ..good() }),
-            (format!("{GOOD}&left=18446744073709551615&numwant=0"), Announce { num_want: Some(0), ..good() }),
+            (format!("{GOOD}&left=18446744073709551615&numwant=0"), Announce { left: u64::MAX, num_want: Some(0), ..good() }),
             (GOOD.replace("aaaaaaaaaaaaaaaaaaaa", "%61aaaaaaaaaaaaaaaaaaa"), good()),
             (
                 GOOD.replace("aaaaaaaaaaaaaaaaaaaa", "++++++++++%2b%2B%2b%2b%2b%2b%2b%2b%2b%2b"),

@@ -9,6 +9,9 @@ use bt_types::{InfoHash, PeerId};
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
+/// `left` of a torrent whose size is not known: the largest number that trackers with signed numbers can read as well.
+pub const LEFT_UNKNOWN: u64 = u64::MAX >> 1;
+
 /// One announce of one torrent (BEP 3, BEP 15).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Announce {
@@ -22,7 +25,7 @@ pub struct Announce {
     pub uploaded: u64,
     /// Payload bytes downloaded since `started`.
     pub downloaded: u64,
-    /// Bytes still missing: 0 for a seed, `u64::MAX` when not known yet (a magnet link without its metadata).
+    /// Bytes still missing: 0 for a seed, [`LEFT_UNKNOWN`] for a magnet link that has no metadata yet.
     pub left: u64,
     /// What happened since the last announce.
     pub event: Event,
@@ -43,7 +46,7 @@ impl Announce {
             port,
             uploaded: 0,
             downloaded: 0,
-            left: u64::MAX,
+            left: LEFT_UNKNOWN,
             event: Event::None,
             key: 0,
             num_want: None,
