@@ -3,7 +3,6 @@
 //! Decides: which files go in, and in which order. Must not know: where the torrent is saved.
 //! Invariant: equal trees and options give equal bytes; a torrent is made only of files that did not change meanwhile.
 
-use crate::check::stat_files;
 use crate::hashing::{HashError, hash_pieces};
 use crate::storage::{DiskStorage, Stat, Storage, StoreError};
 use crate::{Layout, Progress};
@@ -116,10 +115,7 @@ pub fn create_torrent(path: &Path, options: &CreateOptions, progress: &Progress)
     let draft = draft(path, &builder)?;
     let layout = Layout::with_top(&draft.info, top);
     let digests = hash(&layout, &storage, progress)?;
-    let after = stat_files(&layout, &storage)?;
-    if let Some((file, _)) = tree.files.iter().zip(after).find(|(file, after)| Some(file.stat) != *after) {
-        return Err(CreateError::Changed(path.join(file.path.iter().collect::<PathBuf>())));
-    }
+    tree.unchanged(path, &storage)?;
     let bytes = builder.build(&digests);
     Ok(Created { metainfo: Metainfo::from_bytes(&bytes)?, bytes, skipped: tree.skipped })
 }
@@ -195,12 +191,18 @@ impl Tree {
         }
         paths.sort_unstable();
         for path in paths {
-            let below: PathBuf = root.file_name().into_iter().chain(path.iter().map(OsStr::new)).collect();
-            let stat = storage.stat(&below).map_err(StoreError::at(&below))?;
-            let stat = stat.ok_or_else(|| CreateError::Changed(root.with_file_name(&below)))?;
+            let stat = stat(root, &path, storage)?;
             tree.files.push(Found { path, stat });
         }
         Ok(tree)
+    }
+
+    /// Makes sure that every file is as it was when it was listed.
+    fn unchanged(&self, root: &Path, storage: &DiskStorage) -> Result<(), CreateError> {
+        self.files.iter().try_for_each(|file| match stat(root, &file.path, storage)? {
+            now if now == file.stat => Ok(()),
+            _ => Err(CreateError::Changed(root.join(file.path.iter().collect::<PathBuf>()))),
+        })
     }
 
     fn list(&mut self, root: &Path, exclude: &GlobSet, paths: &mut Vec<Vec<String>>) -> Result<(), CreateError> {
@@ -230,6 +232,13 @@ impl Tree {
     }
 }
 
+/// The stat of a file that was listed below the root.
+fn stat(root: &Path, path: &[String], storage: &DiskStorage) -> Result<Stat, CreateError> {
+    let below: PathBuf = root.file_name().into_iter().chain(path.iter().map(OsStr::new)).collect();
+    let stat = storage.stat(&below).map_err(StoreError::at(&below))?;
+    stat.ok_or_else(|| CreateError::Changed(root.with_file_name(&below)))
+}
+
 fn patterns(exclude: &[String]) -> Result<GlobSet, CreateError> {
     let mut set = GlobSetBuilder::new();
     for pattern in exclude {
@@ -256,5 +265,163 @@ impl From<HashError> for CreateError {
             HashError::Store(error) => error.into(),
             HashError::Cancelled => CreateError::Cancelled,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::symlink;
+    use std::time::SystemTime;
+
+    fn write(root: &Path, name: &str, content: &[u8]) {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn create(path: &Path, options: &CreateOptions) -> Result<Created, CreateError> {
+        create_torrent(path, options, &Progress::default())
+    }
+
+    fn paths(created: &Created) -> Vec<String> {
+        created.metainfo.info.files.iter().map(|file| file.path.join("/")).collect()
+    }
+
+    fn hash_of(created: &Created) -> String {
+        created.metainfo.info_hashes.v1.unwrap().to_string()
+    }
+
+    /// A directory `fix` with unicode names, dot files, an empty file and a file of four pieces.
+    fn tree() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let big: Vec<u8> = (0..100_000u32).map(|n| (n * 31 % 251) as u8).collect();
+        for (name, content) in
+            [("a.txt", b"hello".as_slice()), ("empty", b""), ("d/big", &big), ("ünï", b"x"), (".dot", b"dot"), ("Z", b"Z")]
+        {
+            write(&dir.path().join("fix"), name, content);
+        }
+        dir
+    }
+
+    #[test]
+    fn the_info_hash_is_that_of_mktorrent() {
+        let dir = tree();
+        let options = CreateOptions { piece_length: Some(32_768), ..CreateOptions::default() };
+        // mktorrent 1.1: -l 15 -o f1.torrent fix/d/big
+        let single = create(&dir.path().join("fix/d/big"), &options).unwrap();
+        assert_eq!(hash_of(&single), "eb554da76ae17733ce072eaad46787ddcc58a3e3");
+        // mktorrent 1.1: -l 15 -p -s SRC -o fx.torrent fix
+        let options = CreateOptions { private: true, source: Some("SRC".into()), ..options };
+        let created = create(&dir.path().join("fix"), &options).unwrap();
+        assert_eq!(hash_of(&created), "c3aca57a3d49761d5143fe4f82612eb176fbec8a");
+        assert_eq!(paths(&created), ["fix/.dot", "fix/Z", "fix/a.txt", "fix/d/big", "fix/empty", "fix/ünï"]);
+    }
+
+    #[test]
+    fn what_is_outside_info_does_not_change_the_info_hash() {
+        let dir = tree();
+        let plain = create(&dir.path().join("fix"), &CreateOptions::default()).unwrap();
+        let dressed = CreateOptions {
+            trackers: vec![vec!["http://a/announce".into()], vec!["udp://b:1".into()]],
+            web_seeds: vec!["http://w/".into()],
+            comment: Some("c".into()),
+            created_by: Some("bt".into()),
+            creation_date: Some(1),
+            ..CreateOptions::default()
+        };
+        let dressed = create(&dir.path().join("fix"), &dressed).unwrap();
+        assert_eq!(hash_of(&plain), hash_of(&dressed));
+        assert_eq!(dressed.metainfo.trackers, [["http://a/announce"], ["udp://b:1"]]);
+        assert!(dressed.metainfo.warnings.is_empty());
+    }
+
+    #[test]
+    fn files_are_ordered_by_components_and_not_by_the_joined_path() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["t/a.txt", "t/a/z", "t/a b/c", "t/B"] {
+            write(dir.path(), name, b"x");
+        }
+        let created = create(&dir.path().join("t"), &CreateOptions::default()).unwrap();
+        assert_eq!(paths(&created), ["t/B", "t/a/z", "t/a b/c", "t/a.txt"]);
+    }
+
+    #[test]
+    fn what_cannot_be_in_a_torrent_is_skipped_and_reported() {
+        let dir = tree();
+        let root = dir.path().join("fix");
+        symlink("a.txt", root.join("link")).unwrap();
+        symlink("..", root.join("d/loop")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
+        let created = create(&root, &CreateOptions::default()).unwrap();
+        let skipped: Vec<(&str, &str)> =
+            created.skipped.iter().map(|skipped| (skipped.path.to_str().unwrap(), skipped.what)).collect();
+        assert_eq!(skipped, [("d/loop", "a symlink"), ("link", "a symlink"), ("socket", "not a regular file")]);
+        assert_eq!(paths(&created).len(), 6);
+        symlink("fix", dir.path().join("by-link")).unwrap();
+        assert_eq!(create(&dir.path().join("by-link"), &CreateOptions::default()).unwrap().metainfo.info.name, "fix");
+    }
+
+    #[test]
+    fn patterns_leave_files_and_directories_out() {
+        let dir = tree();
+        let with = |exclude: &[&str]| {
+            let exclude = exclude.iter().map(|pattern| pattern.to_string()).collect();
+            create(&dir.path().join("fix"), &CreateOptions { exclude, ..CreateOptions::default() })
+        };
+        assert_eq!(paths(&with(&[".*", "*.txt", "d/big"]).unwrap()), ["fix/Z", "fix/empty", "fix/ünï"]);
+        assert_eq!(paths(&with(&["d", "?*.txt", "[ue]*", ".dot"]).unwrap()), ["fix/Z", "fix/ünï"]);
+        assert!(matches!(with(&["*"]), Err(CreateError::Empty(_))));
+        assert!(matches!(with(&["["]), Err(CreateError::Pattern(_))));
+    }
+
+    #[test]
+    fn what_nobody_could_use_is_refused() {
+        type Make = fn(&Path);
+        let table: [(&str, Make, &str); 6] = [
+            ("nothing", |_| (), "holds no data"),
+            ("only empty files", |root| write(root, "e", b""), "holds no data"),
+            ("not UTF-8", |root| fs::write(root.join(OsStr::from_bytes(b"\xff")), b"x").unwrap(), "is not UTF-8"),
+            ("a trailing space", |root| write(root, "a ", b"x"), "it would become t/a)"),
+            ("a reserved name", |root| write(root, "d/aux.txt", b"x"), "it would become t/d/_aux.txt)"),
+            ("names that differ in case", |root| ["A", "a"].iter().for_each(|name| write(root, name, b"x")), "t/a.1)"),
+        ];
+        for (name, make, message) in table {
+            let dir = tempfile::tempdir().unwrap();
+            let root = dir.path().join("t");
+            fs::create_dir(&root).unwrap();
+            make(&root);
+            let error = create(&root, &CreateOptions::default()).unwrap_err().to_string();
+            assert!(error.contains(message), "{name}: {error}");
+        }
+        let dir = tree();
+        for length in [0, 1, 8_192, 24_000, 1 << 30] {
+            let options = CreateOptions { piece_length: Some(length), ..CreateOptions::default() };
+            assert!(matches!(create(&dir.path().join("fix"), &options), Err(CreateError::PieceLength(_))), "{length}");
+        }
+        assert!(matches!(create(&dir.path().join("missing"), &CreateOptions::default()), Err(CreateError::Io { .. })));
+    }
+
+    #[test]
+    fn a_file_that_changes_meanwhile_is_noticed() {
+        let dir = tree();
+        let root = dir.path().join("fix");
+        let storage = DiskStorage::open(dir.path()).unwrap();
+        let tree = Tree::walk(&root, &storage, &GlobSet::empty()).unwrap();
+        assert!(tree.unchanged(&root, &storage).is_ok());
+        fs::File::options().write(true).open(root.join("Z")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(matches!(tree.unchanged(&root, &storage), Err(CreateError::Changed(path)) if path.ends_with("fix/Z")));
+        fs::remove_file(root.join(".dot")).unwrap();
+        assert!(matches!(tree.unchanged(&root, &storage), Err(CreateError::Changed(path)) if path.ends_with("fix/.dot")));
+    }
+
+    #[test]
+    fn it_can_be_cancelled() {
+        let (dir, progress) = (tree(), Progress::default());
+        progress.cancel();
+        let result = create_torrent(&dir.path().join("fix"), &CreateOptions::default(), &progress);
+        assert!(matches!(result, Err(CreateError::Cancelled)));
     }
 }
