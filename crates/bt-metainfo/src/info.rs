@@ -102,7 +102,7 @@ impl Info {
         };
         let stored = sanitise::storable(&raw, warnings)?;
         if let links @ 1.. = raw.iter().filter(|file| file.attr.symlink).count() {
-            warnings.push(format!("{links} symlinks are left out"));
+            warnings.push(format!("symlinks left out: {links}"));
         }
 
         let piece_length = piece_length(info, format)?;

@@ -38,4 +38,3 @@ pub use digests::PieceDigests;
 pub use error::MetainfoError;
 pub use info::{Attr, FileEntry, Info};
 pub use metainfo::{Format, Metainfo};
-pub use sanitise::first_unstorable;

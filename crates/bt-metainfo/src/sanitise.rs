@@ -6,7 +6,7 @@
 //! The rules are the same on every system, so that a torrent has the same names everywhere. Only what must be an attack (`..`, an
 //! absolute path, NUL) is refused; the rest is renamed with a warning. Unicode normalisation forms are not folded.
 
-use crate::info::{Attr, DEPTH_MAX, RawFile};
+use crate::info::{DEPTH_MAX, RawFile};
 use crate::{MetainfoError, fields};
 use alloc::collections::BTreeMap;
 use alloc::{borrow::ToOwned as _, format, string::String, vec, vec::Vec};
@@ -44,24 +44,6 @@ pub(crate) fn storable(raw: &[RawFile<'_>], warnings: &mut Vec<String>) -> Resul
     }
     let name = paths.first().and_then(|path| path.first()).cloned().ok_or(MetainfoError::NoFiles)?;
     Ok(Storable { name, paths })
-}
-
-/// The number of the first file (paths below `name`, as in [`Builder::files`](crate::Builder::files)) that a downloader would
-/// refuse or store under another name. A torrent of such files could not be seeded from where they are.
-pub fn first_unstorable(name: &str, files: &[(Vec<String>, u64)]) -> Option<usize> {
-    let raw: Vec<RawFile<'_>> = files
-        .iter()
-        .map(|(path, length)| RawFile {
-            path: core::iter::once(name.as_bytes()).chain(path.iter().map(|part| part.as_bytes())).collect(),
-            length: *length,
-            attr: Attr::default(),
-        })
-        .collect();
-    let alone = raw.iter().position(|file| !clean_path(file).is_ok_and(|path| is_same(file, &path)));
-    alone.or_else(|| {
-        let stored = storable(&raw, &mut Vec::new()).ok()?;
-        raw.iter().zip(&stored.paths).position(|(file, path)| !is_same(file, path))
-    })
 }
 
 fn is_same(file: &RawFile<'_>, path: &[String]) -> bool {
@@ -198,6 +180,7 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Attr;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
@@ -279,17 +262,6 @@ mod tests {
         let (paths, warnings) = stored(&listed);
         assert_eq!(paths.last().unwrap(), "t/same.19999.txt");
         assert_eq!(warnings.len(), WARNINGS_MAX + 1);
-    }
-
-    #[test]
-    fn a_creator_learns_which_file_nobody_could_store() {
-        let files =
-            |paths: &[&str]| -> Vec<_> { paths.iter().map(|path| (path.split('/').map(String::from).collect(), 1)).collect() };
-        assert_eq!(first_unstorable("t", &files(&["a", "b/c", "ü"])), None);
-        assert_eq!(first_unstorable("t", &files(&["a", "b /c"])), Some(1));
-        assert_eq!(first_unstorable("t", &files(&["A", "b", "a"])), Some(2));
-        assert_eq!(first_unstorable("..", &files(&["a"])), Some(0));
-        assert_eq!(first_unstorable("single", &[(vec![], 1)]), None);
     }
 
     proptest! {

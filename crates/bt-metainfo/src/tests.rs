@@ -96,7 +96,7 @@ fn padding_and_symlinks_are_placed_but_not_payload() {
     );
     assert_eq!((parsed.info.payload_len(), parsed.info.geometry.total()), (8, 19));
     assert!(parsed.info.files[3].attr.executable);
-    assert_eq!(parsed.warnings, ["1 symlinks are left out"]);
+    assert_eq!(parsed.warnings, ["symlinks left out: 1"]);
 }
 
 #[test]
@@ -175,6 +175,16 @@ fn v2_and_hybrid_are_recognised() {
     assert_eq!(parsed.format, Format::Hybrid);
     assert!(parsed.info_hashes.v1.is_some() && parsed.info_hashes.v2.is_some() && parsed.info.digests.is_some());
     assert_eq!(code(&hybrid(6)), "hybrid_mismatch");
+}
+
+#[test]
+fn a_magnet_link_is_escaped() {
+    let trackers = vec![vec!["http://a/x?y=1&z".into()], vec!["udp://b:1".into()]];
+    let builder = Builder { trackers, web_seeds: vec!["http://w/".into()], ..Builder::new("ü b", vec![(vec!["f".into()], 1)]) };
+    let parsed = Metainfo::from_bytes(&builder.build(&[[0; 20]])).unwrap();
+    let hash = parsed.info_hashes.v1.unwrap();
+    let rest = "dn=%C3%BC%20b&tr=http%3A%2F%2Fa%2Fx%3Fy%3D1%26z&tr=udp%3A%2F%2Fb%3A1&ws=http%3A%2F%2Fw%2F";
+    assert_eq!(parsed.magnet(), format!("magnet:?xt=urn:btih:{hash}&{rest}"));
 }
 
 #[test]

@@ -352,7 +352,7 @@ mod tests {
         assert!(open(&state).known().have.is_full());
     }
 
-    /// A journal file, and at each record's end what was "have" then.
+    /// The bytes of a journal after these steps: good or dirty pieces.
     fn history(steps: &[(bool, Vec<u32>)]) -> Vec<u8> {
         let state = Arc::new(MemStorage::new());
         let mut journal = open(&state);

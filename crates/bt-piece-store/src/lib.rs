@@ -35,4 +35,4 @@ pub use layout::{Layout, LayoutFile, Span, locate};
 pub use progress::Progress;
 pub use read::read_blocks;
 pub use storage::{DiskStorage, FaultyStorage, MemStorage, Op, Stat, Storage, StoreError, fault_of};
-pub use worker::{Done, Order, SYNC_BYTES, SYNC_INTERVAL, Worker};
+pub use worker::{Done, Order, Worker};

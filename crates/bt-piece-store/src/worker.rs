@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes that may be written before they are synced.
-pub const SYNC_BYTES: u64 = 64 << 20;
+const SYNC_BYTES: u64 = 64 << 20;
 /// How long written bytes may stay unsynced.
-pub const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a worker is asked to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
