@@ -151,6 +151,8 @@ fn take_value<'a>(rest: &mut &'a [u8]) -> Option<Cursor<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use serde_bencode::value::Value;
     use std::vec::Vec;
 
     #[test]
@@ -183,5 +185,34 @@ mod tests {
         assert_eq!(error, ScanError { at: 2, kind: ScanErrorKind::TrailingBytes });
         let (value, rest) = Cursor::parse_prefix(b"deX", Limits::NETWORK).unwrap();
         assert_eq!((value.span(), rest), (b"de".as_slice(), b"X".as_slice()));
+    }
+
+    /// The value as `serde_bencode` would hold it.
+    fn model(value: Cursor<'_>) -> Value {
+        match value.kind() {
+            Kind::Int => Value::Int(value.as_int().unwrap()),
+            Kind::Bytes => Value::Bytes(value.as_bytes().unwrap().to_vec()),
+            Kind::List => Value::List(value.list().map(model).collect()),
+            Kind::Dict => Value::Dict(value.dict().map(|(key, value)| (key.to_vec(), model(value))).collect()),
+        }
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![any::<i64>().prop_map(Value::Int), any::<Vec<u8>>().prop_map(Value::Bytes)];
+        leaf.prop_recursive(6, 60, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::List),
+                proptest::collection::hash_map(any::<Vec<u8>>(), inner, 0..6).prop_map(Value::Dict),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn it_reads_what_another_encoder_wrote(value in any_value()) {
+            let bytes = serde_bencode::to_bytes(&value).unwrap();
+            prop_assert!(scan(&bytes, Limits::NETWORK).unwrap().sorted);
+            prop_assert_eq!(model(Cursor::parse(&bytes, Limits::NETWORK).unwrap()), value);
+        }
     }
 }
