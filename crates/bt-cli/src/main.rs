@@ -1,1 +1,111 @@
-fn main() {}
+//! `bt`: create, share, download and track torrents.
+//!
+//! Decides: which command runs, and the exit code. Must not know: how any command works.
+//! Invariant: every way out goes through one place, which prints the error once.
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod exit;
+mod output;
+mod progress;
+mod signals;
+mod source;
+mod transfer;
+mod units;
+
+use args::{Cli, Command};
+use clap::{CommandFactory as _, Parser as _};
+use exit::{EXIT_CODES, Failure, Outcome};
+use output::Output;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap prints help and version as errors with exit code 0.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    log_to_stderr(cli.output.verbose);
+    let output = Output::new(name(&cli.command), &cli.output);
+    match run(cli.command, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn run(command: Command, output: &Output) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::from(anyhow::Error::from(error)))?;
+    runtime.block_on(async {
+        match command {
+            Command::Demo(args) => commands::demo::run(args, output).await,
+            Command::Create(args) => commands::create::run(args, output),
+            Command::Show(args) => commands::show::run(args, output).await,
+            Command::Verify(args) => commands::verify::run(args, output).await,
+            Command::Get(args) => commands::get::run(args, output).await,
+            Command::Seed(args) => commands::seed::run(args, output).await,
+            Command::Tracker(args) => commands::tracker::run(args, output).await,
+            Command::Announce(args) => commands::ask::announce(args, output).await,
+            Command::Scrape(args) => commands::ask::scrape(args, output).await,
+            Command::Magnet(args) => commands::show::magnet(args, output).await,
+            Command::Completions(args) => {
+                clap_complete::generate(args.shell, &mut Cli::command(), "bt", &mut std::io::stdout());
+                Ok(())
+            }
+            Command::Help(args) => help(args.topic.as_deref()),
+        }
+    })
+}
+
+fn name(command: &Command) -> &'static str {
+    match command {
+        Command::Demo(_) => "demo",
+        Command::Create(_) => "create",
+        Command::Show(_) => "show",
+        Command::Verify(_) => "verify",
+        Command::Get(_) => "get",
+        Command::Seed(_) => "seed",
+        Command::Tracker(_) => "tracker",
+        Command::Announce(_) => "announce",
+        Command::Scrape(_) => "scrape",
+        Command::Magnet(_) => "magnet",
+        Command::Completions(_) => "completions",
+        Command::Help(_) => "help",
+    }
+}
+
+fn help(topic: Option<&str>) -> Outcome {
+    let mut cli = Cli::command();
+    cli.build();
+    let shown = match topic {
+        Some("exit-codes") => {
+            println!("{EXIT_CODES}");
+            Ok(())
+        }
+        None => cli.print_help(),
+        Some(topic) => match cli.find_subcommand_mut(topic) {
+            Some(command) => command.print_help(),
+            None => return Err(Failure::usage(format!("there is no command {topic}; `bt --help` lists them"))),
+        },
+    };
+    shown.map_err(|error| Failure::from(anyhow::Error::from(error)))
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => "error",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BT_LOG").unwrap_or_else(|_| level.into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -6,6 +6,7 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use bt_types::PeerId;
 use core::net::SocketAddr;
 
 use crate::status::SourceStat;
@@ -27,8 +28,11 @@ pub(crate) struct Sources {
 
 impl Sources {
     /// The account of this address, opened if it is new.
-    pub(crate) fn open(&mut self, addr: SocketAddr) -> SourceId {
+    pub(crate) fn open(&mut self, addr: SocketAddr, peer_id: PeerId) -> SourceId {
         if let Some(&id) = self.ids.get(&addr) {
+            if let Some(stat) = self.stats.get_mut(&id) {
+                stat.peer_id = peer_id;
+            }
             return id;
         }
         if self.stats.len() >= SOURCES_MAX {
@@ -37,7 +41,7 @@ impl Sources {
         let id = SourceId(self.next);
         self.next = self.next.wrapping_add(1);
         self.ids.insert(addr, id);
-        self.stats.insert(id, SourceStat { addr, client: None, down: 0, down_as_leecher: 0, up: 0 });
+        self.stats.insert(id, SourceStat { addr, peer_id, client: None, down: 0, down_as_leecher: 0, up: 0 });
         id
     }
 

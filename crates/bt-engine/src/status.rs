@@ -4,6 +4,7 @@
 //! Invariant: values only; reading a status changes nothing.
 
 use alloc::string::String;
+use bt_types::PeerId;
 use core::fmt;
 use core::net::SocketAddr;
 
@@ -101,6 +102,8 @@ pub struct TorrentStatus {
 pub struct SourceStat {
     /// Where we reached it, or it reached us from.
     pub addr: SocketAddr,
+    /// The peer id of its last connection.
+    pub peer_id: PeerId,
     /// What it calls itself, if it says.
     pub client: Option<String>,
     /// Payload bytes that it sent us.

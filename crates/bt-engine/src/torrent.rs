@@ -218,7 +218,7 @@ impl Torrent {
         }
         self.book.connected(addr);
         let fast = handshake.reserved.fast() && Reserved::OURS.fast();
-        let source = self.sources.open(addr);
+        let source = self.sources.open(addr, handshake.peer_id);
         let arrival = Arrival { key: peer, addr, outbound, id: handshake.peer_id, source, fast };
         let mut row = Peer::new(now, arrival, self.geometry.piece_count());
         row.outbox.extend(self.opening(fast));

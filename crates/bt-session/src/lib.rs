@@ -17,6 +17,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod ask;
 mod events;
 mod session;
 mod torrent;
@@ -30,8 +31,11 @@ mod shard;
 mod state;
 mod wire;
 
+pub use ask::{Asker, FetchError};
 pub use bt_engine::{Budget, Event, SourceStat, TorrentStatus, Why};
 pub use bt_metainfo::Metainfo;
+pub use bt_tracker_client::TrackerError;
+pub use bt_tracker_wire::{AnnounceReply, SwarmCounts};
 pub use events::{AddError, Summary, TorrentEvent, TorrentState};
 pub use session::{Session, SessionConfig, StartError};
 pub use torrent::{AddOptions, TorrentHandle};

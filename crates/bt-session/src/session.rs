@@ -76,6 +76,7 @@ pub struct Session {
     control: mpsc::Sender<ToControl>,
     shards: Vec<mpsc::Sender<ToShard>>,
     threads: Vec<JoinHandle<()>>,
+    peer_id: PeerId,
     listen: Vec<SocketAddr>,
     next_key: AtomicU32,
     torrents: Mutex<BTreeMap<TorrentKey, (TorrentHandle, usize)>>,
@@ -118,6 +119,7 @@ impl Session {
             control,
             shards,
             threads,
+            peer_id,
             listen,
             next_key: AtomicU32::new(0),
             torrents: Mutex::default(),
@@ -127,6 +129,11 @@ impl Session {
     /// The addresses that peers can connect to.
     pub fn listen_addrs(&self) -> &[SocketAddr] {
         &self.listen
+    }
+
+    /// What peers know us by.
+    pub fn peer_id(&self) -> PeerId {
+        self.peer_id
     }
 
     /// Adds a torrent: its data is checked, then it joins its swarm.
@@ -200,7 +207,7 @@ fn spawn<F: Future<Output = ()>>(name: &str, main: impl FnOnce() -> F + Send + '
     std::thread::Builder::new().name(name.into()).spawn(move || LocalSet::new().block_on(&runtime, async { main().await }))
 }
 
-fn os_rng() -> io::Result<Rng> {
+pub(crate) fn os_rng() -> io::Result<Rng> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     Ok(Rng::from_secret(seed))

@@ -1,0 +1,265 @@
+//! The command line, as clap reads it: the contract's flat verbs and their options.
+//!
+//! Decides: names, defaults and help of options. Must not know: what a command does.
+//! Invariant: an option that is accepted has an effect.
+
+use crate::units::{parse_duration, parse_rate, parse_size};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Create, share, download and track torrents.
+#[derive(Debug, Parser)]
+#[command(name = "bt", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = "`bt help exit-codes` explains the exit codes.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results and progress are shown.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Print JSON on standard output, one object per line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How to show progress
+    #[arg(long, global = true, value_enum, default_value_t = ProgressMode::Auto, value_name = "MODE")]
+    pub(crate) progress: ProgressMode,
+    /// Print only results and errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Log more to standard error (-v, -vv)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ProgressMode {
+    /// Bars on a terminal, plain lines elsewhere
+    Auto,
+    /// Live bars
+    Bar,
+    /// One line every ten seconds or ten per cent
+    Plain,
+    /// Nothing
+    None,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the whole story on this machine: a tracker, a seeder, leechers, every copy verified
+    Demo(DemoArgs),
+    /// Make a .torrent of a file or directory
+    Create(CreateArgs),
+    /// Describe a torrent
+    Show(ShowArgs),
+    /// Check data against a torrent and name what is bad
+    Verify(VerifyArgs),
+    /// Download torrents, then exit
+    #[command(visible_alias = "download")]
+    Get(GetArgs),
+    /// Check data and seed it until stopped
+    Seed(SeedArgs),
+    /// Run a tracker
+    Tracker(TrackerArgs),
+    /// Announce to a torrent's trackers once and print what they say
+    Announce(AskArgs),
+    /// Ask a torrent's trackers for the size of its swarm
+    Scrape(AskArgs),
+    /// Print the magnet link of a torrent
+    Magnet(MagnetArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print help, for a command or on `exit-codes`
+    Help(HelpArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// What to share; generated data if not given
+    pub(crate) path: Option<PathBuf>,
+    /// Amount of generated data
+    #[arg(long, value_parser = parse_size, default_value = "64MiB")]
+    pub(crate) size: u64,
+    /// Number of downloaders
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
+    pub(crate) leechers: u8,
+    /// The seeder's upload limit, so that sharing shows
+    #[arg(long, value_parser = parse_rate, default_value = "16MiB/s", value_name = "RATE")]
+    pub(crate) up: u64,
+    /// Keep the copies, and print where they are
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// The file or directory
+    pub(crate) path: PathBuf,
+    /// Where to write [default: NAME.torrent in the current directory]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// A tracker; repeat for further tiers, separate by commas within a tier
+    #[arg(short, long, value_name = "URL")]
+    pub(crate) announce: Vec<String>,
+    /// Bytes per piece, a power of two [default: chosen by the size]
+    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+    pub(crate) piece_length: Option<u64>,
+    /// Peers may come from the trackers only
+    #[arg(long)]
+    pub(crate) private: bool,
+    /// A web server that has the data; repeat for more
+    #[arg(long, value_name = "URL")]
+    pub(crate) web_seed: Vec<String>,
+    /// Text that sets this torrent apart from an equal one elsewhere
+    #[arg(long)]
+    pub(crate) source: Option<String>,
+    /// Free text
+    #[arg(long)]
+    pub(crate) comment: Option<String>,
+    /// Leave out files that match; repeat for more
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+    /// Do not record when it was made
+    #[arg(long)]
+    pub(crate) no_date: bool,
+    /// Another name than that of the file or directory
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Overwrite an existing file
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// A .torrent file, `-`, or an http(s) URL
+    pub(crate) source: String,
+    /// List the files
+    #[arg(long)]
+    pub(crate) files: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// A .torrent file
+    pub(crate) torrent: String,
+    /// Where the data is: the directory that contains it, or the data itself
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+}
+
+/// Options of `get` and `seed` about the network and state.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct NetArgs {
+    /// Where to listen for peers [default: all addresses, a port from 6881 or any free one]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A peer to connect to; repeat for more
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) peer: Vec<SocketAddr>,
+    /// Upload limit, as 500KiB/s or 2MB/s
+    #[arg(long, value_parser = parse_rate, value_name = "RATE")]
+    pub(crate) up: Option<u64>,
+    /// Where progress is remembered [default: $BT_HOME, or bt in $XDG_STATE_HOME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Remember nothing, and use nothing remembered
+    #[arg(long)]
+    pub(crate) no_resume: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// .torrent files, `-`, or http(s) URLs
+    #[arg(required = true)]
+    pub(crate) source: Vec<String>,
+    /// Where to download to
+    #[arg(short, long, default_value = ".")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) net: NetArgs,
+    /// Seed after the download until stopped
+    #[arg(long)]
+    pub(crate) seed: bool,
+    /// Seed after the download until so much was uploaded for each byte of the torrent
+    #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
+    pub(crate) seed_ratio: Option<f64>,
+    /// Seed after the download for so long
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) seed_time: Option<Duration>,
+    /// Give up after so long without progress [default: wait]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SeedArgs {
+    /// .torrent files, or files and directories to make torrents of
+    #[arg(required = true)]
+    pub(crate) path: Vec<PathBuf>,
+    /// Where the data is [default: the current directory, or beside what a torrent is made of]
+    #[arg(short, long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// A tracker for torrents that are made
+    #[arg(short, long, value_name = "URL")]
+    pub(crate) announce: Vec<String>,
+    /// Trust the data without hashing it
+    #[arg(long)]
+    pub(crate) no_check: bool,
+    #[command(flatten)]
+    pub(crate) net: NetArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrackerArgs {
+    /// Serve UDP here; repeat for more [default: 0.0.0.0:6969 and [::]:6969, unless --http is given]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) udp: Vec<SocketAddr>,
+    /// Serve HTTP here; repeat for more [default: 0.0.0.0:6969 and [::]:6969, unless --udp is given]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) http: Vec<SocketAddr>,
+    /// How often peers shall announce
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30m")]
+    pub(crate) interval: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AskArgs {
+    /// A .torrent file, `-`, or an http(s) URL
+    pub(crate) source: String,
+    /// How long to wait for each tracker
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "15s")]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MagnetArgs {
+    /// A .torrent file, `-`, or an http(s) URL
+    pub(crate) source: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HelpArgs {
+    /// A command, or `exit-codes`
+    pub(crate) topic: Option<String>,
+}
+
+fn parse_ratio(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(ratio) if ratio.is_finite() && ratio >= 0.0 => Ok(ratio),
+        _ => Err("a ratio is a number like 1.5".into()),
+    }
+}

@@ -1,0 +1,100 @@
+//! `bt announce` and `bt scrape`: talk to a torrent's trackers once.
+//!
+//! Decides: how answers read. Must not know: the tracker protocol.
+//! Invariant: every tracker is asked; it is enough that one answers.
+
+use crate::args::AskArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::Output;
+use crate::source;
+use bt_metainfo::Metainfo;
+use bt_session::{Asker, TrackerError};
+use bt_types::InfoHash;
+use serde_json::{Value, json};
+
+pub(crate) async fn announce(args: AskArgs, output: &Output) -> Outcome {
+    let (torrent, hash, asker) = prepare(&args).await?;
+    let left = torrent.info.geometry.total();
+    let mut answers = Vec::new();
+    for url in torrent.trackers.iter().flatten() {
+        let answer = asker.announce(url, hash, left, args.timeout).await;
+        if let Ok(reply) = &answer {
+            let count = |count: Option<u32>| count.map_or("?".to_owned(), |count| count.to_string());
+            let (seeds, leeches) = (count(reply.seeders), count(reply.leechers));
+            output.line(format_args!("{url}: {seeds} seeders, {leeches} leechers, again in {} s", reply.interval));
+            reply.peers.iter().for_each(|peer| output.line(format_args!("  {peer}")));
+            if let Some(warning) = &reply.warning {
+                output.note(format_args!("  warning: {warning}"));
+            }
+        }
+        answers.push(answer_of(url, answer, output, |reply| {
+            json!({
+                "interval": reply.interval,
+                "min_interval": reply.min_interval,
+                "seeders": reply.seeders,
+                "leechers": reply.leechers,
+                "peers": reply.peers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "warning": reply.warning,
+            })
+        }));
+    }
+    finish(&hash, &answers, output)
+}
+
+pub(crate) async fn scrape(args: AskArgs, output: &Output) -> Outcome {
+    let (torrent, hash, asker) = prepare(&args).await?;
+    let mut answers = Vec::new();
+    for url in torrent.trackers.iter().flatten() {
+        let answer = asker.scrape(url, hash, args.timeout).await;
+        if let Ok(counts) = &answer {
+            output.line(match counts {
+                Some(c) => format!("{url}: {} seeders, {} leechers, {} downloads", c.complete, c.incomplete, c.downloaded),
+                None => format!("{url}: it does not know the torrent"),
+            });
+        }
+        answers.push(answer_of(url, answer, output, |counts| {
+            json!({
+                "known": counts.is_some(),
+                "seeders": counts.map(|counts| counts.complete),
+                "leechers": counts.map(|counts| counts.incomplete),
+                "downloaded": counts.map(|counts| counts.downloaded),
+            })
+        }));
+    }
+    finish(&hash, &answers, output)
+}
+
+async fn prepare(args: &AskArgs) -> Outcome<(Metainfo, InfoHash, Asker)> {
+    let torrent = source::load(&args.source).await?;
+    let hash = torrent.info_hashes.swarm();
+    let hash = hash.ok_or_else(|| Failure::new(Exit::Input, "no_info_hash", "the torrent has no info-hash"))?;
+    if torrent.trackers.is_empty() {
+        return Err(Failure::new(Exit::Input, "no_trackers", "the torrent names no tracker; `bt create -a URL` adds one"));
+    }
+    Ok((torrent, hash, Asker::new().map_err(anyhow::Error::from)?))
+}
+
+/// One tracker's answer as JSON; an error is said at once.
+fn answer_of<T>(url: &str, answer: Result<T, TrackerError>, output: &Output, fields: impl Fn(T) -> Value) -> Value {
+    let mut object = json!({ "url": url, "ok": answer.is_ok() });
+    let fields = match answer {
+        Ok(reply) => fields(reply),
+        Err(error) => {
+            output.note(format_args!("{url}: {error}"));
+            json!({ "error": error.to_string() })
+        }
+    };
+    if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
+        object.extend(fields);
+    }
+    object
+}
+
+fn finish(hash: &InfoHash, answers: &[Value], output: &Output) -> Outcome {
+    let any = answers.iter().any(|answer| answer.get("ok") == Some(&Value::Bool(true)));
+    if !any {
+        return Err(Failure::new(Exit::Network, "no_tracker", "no tracker answered; run again with -v to see more"));
+    }
+    output.object(json!({ "info_hash": hash.to_string(), "trackers": answers }));
+    Ok(())
+}

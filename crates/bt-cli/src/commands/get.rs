@@ -1,0 +1,23 @@
+//! `bt get`: download torrents, then exit.
+//!
+//! Decides: what the options mean together. Must not know: how a download works.
+//! Invariant: every source is understood before anything is downloaded.
+
+use crate::args::GetArgs;
+use crate::exit::Outcome;
+use crate::output::Output;
+use crate::source;
+use crate::transfer::{self, After, Plan};
+use bt_session::AddOptions;
+
+pub(crate) async fn run(args: GetArgs, output: &Output) -> Outcome {
+    let mut torrents = Vec::new();
+    for source in &args.source {
+        let torrent = source::load(source).await?;
+        torrent.warnings.iter().for_each(|warning| output.note(format_args!("{source}: {warning}")));
+        let options = AddOptions { peers: args.net.peer.clone(), no_resume: args.net.no_resume, ..AddOptions::new(&args.dir) };
+        torrents.push((torrent, options));
+    }
+    let after = After { seed: args.seed, ratio: args.seed_ratio, time: args.seed_time };
+    transfer::run(Plan { torrents, net: args.net, timeout: args.timeout, after, is_seed: false }, output).await
+}

@@ -1,0 +1,13 @@
+//! The commands, one file each.
+//!
+//! Decides: nothing. Must not know: anything shared; that is in the modules beside this folder.
+//! Invariant: each command is a function from its arguments and an output to an outcome.
+
+pub(crate) mod ask;
+pub(crate) mod create;
+pub(crate) mod demo;
+pub(crate) mod get;
+pub(crate) mod seed;
+pub(crate) mod show;
+pub(crate) mod tracker;
+pub(crate) mod verify;

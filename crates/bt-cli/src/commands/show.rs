@@ -1,0 +1,113 @@
+//! `bt show` and `bt magnet`: describe a torrent.
+//!
+//! Decides: the layout of the description. Must not know: how a torrent is parsed.
+//! Invariant: the JSON fields are the contract's.
+
+use crate::args::{MagnetArgs, ShowArgs};
+use crate::exit::Outcome;
+use crate::output::Output;
+use crate::source;
+use crate::units;
+use bt_metainfo::{Attr, Metainfo};
+use serde_json::{Value, json};
+
+pub(crate) async fn run(args: ShowArgs, output: &Output) -> Outcome {
+    let torrent = source::load(&args.source).await?;
+    output.object(describe(&torrent));
+    if !output.json {
+        print(&torrent, args.files, output);
+    }
+    Ok(())
+}
+
+pub(crate) async fn magnet(args: MagnetArgs, output: &Output) -> Outcome {
+    let torrent = source::load(&args.source).await?;
+    output.object(json!({ "magnet": torrent.magnet() }));
+    output.line(torrent.magnet());
+    Ok(())
+}
+
+fn describe(torrent: &Metainfo) -> Value {
+    let files: Vec<Value> = torrent
+        .info
+        .files
+        .iter()
+        .filter(|file| !file.attr.padding)
+        .map(|file| json!({ "path": file.path, "length": file.length, "attr": attr(file.attr) }))
+        .collect();
+    json!({
+        "name": torrent.info.name,
+        "format": torrent.format.name(),
+        "info_hash_v1": torrent.info_hashes.v1.map(|hash| hash.to_string()),
+        "info_hash_v2": torrent.info_hashes.v2.map(|hash| hash.to_string()),
+        "piece_length": torrent.info.geometry.piece_length(),
+        "piece_count": torrent.info.geometry.piece_count(),
+        "total_size": torrent.info.payload_len(),
+        "private": torrent.private,
+        "trackers": torrent.trackers,
+        "web_seeds": torrent.web_seeds,
+        "files": files,
+        "creation_date": date(torrent),
+        "created_by": torrent.created_by,
+        "comment": torrent.comment,
+        "source": torrent.source,
+        "magnet": torrent.magnet(),
+        "warnings": torrent.warnings,
+    })
+}
+
+/// The letters of BEP 47.
+fn attr(attr: Attr) -> String {
+    let letters = [(attr.executable, 'x'), (attr.hidden, 'h'), (attr.symlink, 'l')];
+    letters.into_iter().filter(|(set, _)| *set).map(|(_, letter)| letter).collect()
+}
+
+fn date(torrent: &Metainfo) -> Option<String> {
+    let seconds = torrent.creation_date?;
+    jiff::Timestamp::from_second(seconds).ok().map(|date| date.to_string())
+}
+
+fn print(torrent: &Metainfo, list_files: bool, output: &Output) {
+    let geometry = torrent.info.geometry;
+    let row = |name: &str, value: &dyn std::fmt::Display| output.line(format_args!("{name:<13}{value}"));
+    let optional = |name: &str, value: &Option<String>| {
+        if let Some(value) = value {
+            row(name, &printable(value));
+        }
+    };
+    row("name", &torrent.info.name);
+    row("format", &torrent.format.name());
+    optional("info-hash v1", &torrent.info_hashes.v1.map(|hash| hash.to_string()));
+    optional("info-hash v2", &torrent.info_hashes.v2.map(|hash| hash.to_string()));
+    row("size", &units::size(torrent.info.payload_len()));
+    row("pieces", &format_args!("{} of {}", geometry.piece_count(), units::size(geometry.piece_length().into())));
+    let stored = torrent.info.files.iter().filter(|file| !file.attr.padding);
+    row("files", &stored.clone().count());
+    if torrent.private {
+        row("private", &"yes: peers come from its trackers only");
+    }
+    for (n, tier) in torrent.trackers.iter().enumerate() {
+        row(if n == 0 { "trackers" } else { "" }, &printable(&tier.join(", ")));
+    }
+    for (n, url) in torrent.web_seeds.iter().enumerate() {
+        row(if n == 0 { "web seeds" } else { "" }, &printable(url));
+    }
+    optional("created", &date(torrent));
+    optional("created by", &torrent.created_by);
+    optional("comment", &torrent.comment);
+    optional("source", &torrent.source);
+    row("magnet", &torrent.magnet());
+    for warning in &torrent.warnings {
+        row("warning", &printable(warning));
+    }
+    if list_files {
+        for file in stored {
+            output.line(format_args!("{:>12}  {}", file.length, file.path.join("/")));
+        }
+    }
+}
+
+/// Text of a stranger, without what could steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,46 @@
+//! `bt tracker`: run a tracker until stopped.
+//!
+//! Decides: the default addresses. Must not know: swarms.
+//! Invariant: the ready line is printed after the sockets are bound.
+
+use crate::args::TrackerArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::Output;
+use crate::signals::Stop;
+use bt_tracker_server::{Config, TrackerConfig, TrackerServer};
+use serde_json::json;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The port that people expect a tracker at.
+const PORT: u16 = 6969;
+
+pub(crate) async fn run(args: TrackerArgs, output: &Output) -> Outcome {
+    let defaults = || -> Vec<SocketAddr> { vec![(Ipv4Addr::UNSPECIFIED, PORT).into(), (Ipv6Addr::UNSPECIFIED, PORT).into()] };
+    let (udp, http) = match (args.udp.is_empty(), args.http.is_empty()) {
+        (true, true) => (defaults(), defaults()),
+        _ => (args.udp, args.http),
+    };
+    let tracker = TrackerConfig { interval: args.interval, ..TrackerConfig::default() };
+    tokio::task::LocalSet::new()
+        .run_until(async {
+            let stop = Stop::listen().map_err(anyhow::Error::from)?;
+            let server = TrackerServer::start(Config { http, udp, tracker }).await;
+            let server = server.map_err(|error| Failure::new(Exit::Other, "cannot_listen", error))?;
+            let announce = |scheme: &str, addr: &SocketAddr| format!("{scheme}://{addr}/announce");
+            let udp = server.udp_addrs().iter().map(|addr| announce("udp", addr));
+            let urls: Vec<String> = udp.chain(server.http_addrs().iter().map(|addr| announce("http", addr))).collect();
+            output.event("ready", json!({ "listen": urls }));
+            output.line(format_args!("ready: {}", urls.join(" ")));
+            stop.asked().await;
+            let stats = server.stats();
+            server.stop().await;
+            output.event("stopped", json!({}));
+            output.event(
+                "summary",
+                json!({ "torrents": stats.torrents, "peers": stats.peers,
+                "announces": stats.announces, "scrapes": stats.scrapes }),
+            );
+            Ok(())
+        })
+        .await
+}

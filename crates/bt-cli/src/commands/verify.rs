@@ -1,0 +1,79 @@
+//! `bt verify`: check data against a torrent, and name what is bad.
+//!
+//! Decides: how a report reads. Must not know: how data is checked.
+//! Invariant: nothing on the disk is changed.
+
+use crate::args::VerifyArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::Output;
+use crate::progress;
+use crate::source;
+use bt_metainfo::Metainfo;
+use bt_piece_store::{DiskStorage, FileState, OpenError, Progress, Report, locate, verify};
+use serde_json::{Value, json};
+use std::path::Path;
+
+pub(crate) async fn run(args: VerifyArgs, output: &Output) -> Outcome {
+    let torrent = source::load(&args.torrent).await?;
+    let report = check(&torrent, &args.dir, output)?;
+    let pieces = torrent.info.geometry.piece_count();
+    let bad: Vec<Value> = report.files.iter().filter_map(describe).collect();
+    output.object(json!({
+        "complete": report.is_complete(),
+        "pieces_good": report.good.count(),
+        "pieces_total": pieces,
+        "pieces_bad": report.bad.iter().map(|piece| piece.number()).collect::<Vec<_>>(),
+        "files_bad": bad,
+    }));
+    for file in &report.files {
+        match file.state {
+            FileState::Good => {}
+            FileState::Missing => output.line(format_args!("missing: {}", file.path.display())),
+            FileState::WrongLength { found } => {
+                output.line(format_args!("wrong length ({found} bytes): {}", file.path.display()));
+            }
+            FileState::Bad { pieces } => output.line(format_args!("{pieces} bad pieces: {}", file.path.display())),
+        }
+    }
+    if report.is_complete() {
+        output.line(format_args!("all {pieces} pieces are right"));
+        return Ok(());
+    }
+    let message = format!("{} of {pieces} pieces are right; `bt get` fetches the others", report.good.count());
+    // In JSON the report itself is the last word on standard output.
+    if output.json {
+        output.note(format_args!("bt: {message}"));
+        std::process::exit(Exit::Verify as i32);
+    }
+    Err(Failure::new(Exit::Verify, "bad_data", message))
+}
+
+/// Hashes the data in a directory, with progress.
+pub(crate) fn check(torrent: &Metainfo, dir: &Path, output: &Output) -> Outcome<Report> {
+    let unsupported = |error: bt_metainfo::MetainfoError| Failure::new(Exit::Input, error.code(), error);
+    let digests = torrent.info.require_digests().map_err(unsupported)?;
+    let (root, layout) = locate(dir, &torrent.info).map_err(|error| Failure::disk(dir, &error))?;
+    let storage = match DiskStorage::open(&root) {
+        Ok(storage) => storage,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Failure::new(Exit::Input, "not_found", format!("{} does not exist", root.display())));
+        }
+        Err(error) => return Err(Failure::disk(&root, &error)),
+    };
+    let job = Progress::default();
+    progress::watch(output, "checking", &job, || verify(&layout, &digests, &storage, &job)).map_err(|error| match error {
+        OpenError::Store(error) => Failure::new(Exit::Disk, error.fault().name(), error),
+        OpenError::Cancelled => Failure::interrupted(),
+        error @ OpenError::Foreign { .. } => Failure::new(Exit::Verify, "foreign", error),
+    })
+}
+
+fn describe(file: &bt_piece_store::FileReport) -> Option<Value> {
+    let (state, found, pieces) = match file.state {
+        FileState::Good => return None,
+        FileState::Missing => ("missing", None, None),
+        FileState::WrongLength { found } => ("wrong_length", Some(found), None),
+        FileState::Bad { pieces } => ("bad", None, Some(pieces)),
+    };
+    Some(json!({ "path": file.path, "state": state, "found_length": found, "bad_pieces": pieces }))
+}

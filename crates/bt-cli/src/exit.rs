@@ -1,0 +1,71 @@
+//! How a command ends: the exit codes of the contract, and errors that say what, why and the next step.
+//!
+//! Decides: the code of each failure. Must not know: how far the command got.
+//! Invariant: every failure has a code below 10 and a snake_case name.
+
+use std::fmt;
+
+/// The exit codes, as `bt help exit-codes` prints them.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes of bt:
+  0  ok
+  1  any other failure
+  2  wrong usage
+  3  missing, unreadable or invalid torrent, magnet link or input
+  4  the data does not verify
+  5  network: no peers, metadata or tracker within --timeout
+  6  disk: permission, I/O error, or full for longer than --timeout
+  7  interrupted; the same command continues
+  8  the daemon is not reachable
+  9  partial success";
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    /// snake_case, for programs.
+    pub(crate) code: &'static str,
+    /// For people.
+    pub(crate) message: String,
+}
+
+/// The exit codes that a failure can have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Exit {
+    Other = 1,
+    Usage = 2,
+    Input = 3,
+    Verify = 4,
+    Network = 5,
+    Disk = 6,
+    Interrupted = 7,
+    Partial = 9,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, code: &'static str, message: impl fmt::Display) -> Failure {
+        Failure { exit, code, message: message.to_string() }
+    }
+
+    pub(crate) fn usage(message: impl fmt::Display) -> Failure {
+        Failure::new(Exit::Usage, "usage", message)
+    }
+
+    pub(crate) fn interrupted() -> Failure {
+        Failure::new(Exit::Interrupted, "interrupted", "interrupted; run the same command again to continue")
+    }
+
+    pub(crate) fn disk(path: &std::path::Path, error: &std::io::Error) -> Failure {
+        let fault = bt_piece_store::fault_of(error);
+        Failure::new(Exit::Disk, fault.name(), format!("{}: {error}", path.display()))
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        Failure::new(Exit::Other, "failure", format!("{error:#}"))
+    }
+}
+
+/// The end of a command.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;

@@ -1,0 +1,53 @@
+//! SIGINT and SIGTERM: the first asks politely, the second ends at once.
+//!
+//! Decides: the exit code of a second signal. Must not know: what is being stopped.
+//! Invariant: a person who presses Ctrl-C twice gets the prompt back.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+/// Whether somebody asked us to stop.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop(Rc<(Cell<bool>, Notify, Cell<i32>)>);
+
+impl Stop {
+    /// Listens for signals from now on. Must be called on a `LocalSet`.
+    pub(crate) fn listen() -> std::io::Result<Stop> {
+        let stop = Stop::default();
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let task = stop.clone();
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                let (asked, wake, code) = &*task.0;
+                if asked.replace(true) {
+                    std::process::exit(code.get());
+                }
+                wake.notify_waiters();
+            }
+        });
+        Ok(stop)
+    }
+
+    /// The exit code of a second signal from now on.
+    pub(crate) fn exit_with(&self, code: i32) {
+        self.0.2.set(code);
+    }
+
+    /// Whether the first signal came.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.0.get()
+    }
+
+    /// Waits for the first signal.
+    pub(crate) async fn asked(&self) {
+        while !self.is_asked() {
+            self.0.1.notified().await;
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Sizes, rates and durations as people write and read them.
+//!
+//! Decides: the accepted spellings. Must not know: what they are for.
+//! Invariant: a rate of zero is refused, because it would look like a hang.
+
+use bytesize::ByteSize;
+use std::time::Duration;
+
+/// `64MiB`, `500kB`, `12345`.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let size: ByteSize = text.parse().map_err(|_| format!("{text:?} is not a size like 64MiB, 500kB or 12345"))?;
+    Ok(size.as_u64())
+}
+
+/// A size per second; `/s` may be left out.
+pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
+    match parse_size(text.strip_suffix("/s").unwrap_or(text)) {
+        Ok(0) => Err("a rate of zero would never move anything; leave the option out for no limit".into()),
+        Ok(rate) => Ok(rate),
+        Err(_) => Err(format!("{text:?} is not a rate like 500KiB/s or 2MB/s")),
+    }
+}
+
+/// `5s`, `10m`, `1h30m`.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time like 5s, 10m or 1h");
+    let duration: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(duration).map_err(|_| wrong())
+}
+
+/// `12.3 MiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    ByteSize(bytes).to_string()
+}
+
+/// `12.3 MiB/s`.
+pub(crate) fn rate(bytes: u64) -> String {
+    format!("{}/s", size(bytes))
+}
+
+/// Whole per cent, 100 only when all is done.
+pub(crate) fn percent(done: u64, total: u64) -> u64 {
+    if total == 0 { 100 } else { u64::try_from(u128::from(done) * 100 / u128::from(total)).unwrap_or(100) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings() {
+        let sizes = [("64MiB", Some(64 << 20)), ("500kB", Some(500_000)), ("12345", Some(12_345)), ("x", None), ("-1", None)];
+        for (text, bytes) in sizes {
+            assert_eq!(parse_size(text).ok(), bytes, "{text}");
+        }
+        let rates = [("16MiB/s", Some(16 << 20)), ("2MB", Some(2_000_000)), ("0", None), ("/s", None)];
+        for (text, bytes) in rates {
+            assert_eq!(parse_rate(text).ok(), bytes, "{text}");
+        }
+        let times = [("5s", Some(5)), ("10m", Some(600)), ("1h30m", Some(5400)), ("5", None), ("-5s", None), ("soon", None)];
+        for (text, secs) in times {
+            assert_eq!(parse_duration(text).ok(), secs.map(Duration::from_secs), "{text}");
+        }
+        assert_eq!((percent(999, 1000), percent(1000, 1000), percent(0, 0)), (99, 100, 100));
+    }
+}

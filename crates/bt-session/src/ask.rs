@@ -1,0 +1,69 @@
+//! One question to the network without a session: fetch a torrent, announce once, scrape.
+//!
+//! Decides: nothing. Must not know: torrents' contents.
+//! Invariant: the same gate and limits as in a session.
+
+use crate::session::{StartError, os_rng};
+use bt_net::{Egress, EgressConfig, HttpOptions, NetError};
+use bt_tracker_client::{TrackerClient, TrackerError};
+use bt_tracker_wire::{Announce, AnnounceReply, Event, SwarmCounts};
+use bt_types::{InfoHash, PeerId, Source};
+use std::time::Duration;
+
+/// The discard service (RFC 863): nobody is let in there, and a tracker refuses port 0.
+const DISCARD: u16 = 9;
+/// How long a farewell may take.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Why a torrent could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The network, or the gate.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The server did not give it.
+    #[error("the server answers with status {0}")]
+    Status(u16),
+}
+
+/// Asks the network one thing at a time.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    egress: Egress,
+    trackers: TrackerClient,
+    peer_id: PeerId,
+    key: u32,
+}
+
+impl Asker {
+    /// An asker with a peer id of its own.
+    pub fn new() -> Result<Asker, StartError> {
+        let mut rng = os_rng()?;
+        let egress = Egress::new(EgressConfig::default())?;
+        let (peer_id, key) = (PeerId::ours(&mut rng), rng.next_u32());
+        Ok(Asker { trackers: TrackerClient::new(egress.clone(), rng), egress, peer_id, key })
+    }
+
+    /// GETs a `.torrent` of at most `max` bytes from a URL that the user named.
+    pub async fn fetch(&self, url: &str, max: usize) -> Result<Vec<u8>, FetchError> {
+        let options = HttpOptions { max_body: max, ..HttpOptions::new(Source::User) };
+        let reply = self.egress.http_get(url, &options).await?;
+        if reply.status == 200 { Ok(reply.body) } else { Err(FetchError::Status(reply.status)) }
+    }
+
+    /// Announces once as a peer that lacks `left` bytes and cannot be connected to, then says `stopped`.
+    pub async fn announce(&self, url: &str, hash: InfoHash, left: u64, timeout: Duration) -> Result<AnnounceReply, TrackerError> {
+        let mut ask = Announce { left, key: self.key, event: Event::Started, ..Announce::new(hash, self.peer_id, DISCARD) };
+        let answer = self.trackers.announce(url, &ask, timeout).await?;
+        ask.event = Event::Stopped;
+        // The answer is what was asked for; a farewell that fails changes nothing about it.
+        let _ = self.trackers.announce(url, &ask, timeout.min(FAREWELL)).await;
+        Ok(answer.reply)
+    }
+
+    /// Asks for the counts of one swarm; `None` when the tracker does not know it.
+    pub async fn scrape(&self, url: &str, hash: InfoHash, timeout: Duration) -> Result<Option<SwarmCounts>, TrackerError> {
+        let reply = self.trackers.scrape(url, &[hash], timeout).await?;
+        Ok(reply.swarms.into_iter().find(|(at, _)| *at == hash).map(|(_, counts)| counts))
+    }
+}
