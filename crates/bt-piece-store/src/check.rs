@@ -86,7 +86,7 @@ pub fn open_torrent(
     if let Some(file) = unknown.into_iter().find(|(file, stat)| is_foreign(layout, file, stat, &have)).map(|(file, _)| file) {
         return Err(OpenError::Foreign { path: file.path.clone() });
     }
-    for ((_, file), _) in layout.stored().zip(&stats).filter(|((index, file), _)| file.length == 0 && stats[*index].is_none()) {
+    for (_, file) in layout.stored().filter(|&(index, file)| file.length == 0 && stats[index].is_none()) {
         storage.create_new(&file.path).map_err(StoreError::at(&file.path))?;
     }
     // Pieces that we wrote to and that are not right stay dirty: their files are ours.
