@@ -89,15 +89,8 @@ pub fn open_torrent(
     for (_, file) in layout.stored().filter(|&(index, file)| file.length == 0 && stats[index].is_none()) {
         storage.create_new(&file.path).map_err(StoreError::at(&file.path))?;
     }
-    // Pieces that we wrote to and that are not right stay dirty: their files are ours.
-    let mut dirty = Bitfield::empty(layout.geometry().piece_count());
-    layout.geometry().pieces().filter(|&piece| (known.have.has(piece) || known.dirty.has(piece)) && !have.has(piece)).for_each(
-        |piece| {
-            dirty.insert(piece);
-        },
-    );
-    if (&have, &dirty) != (&known.have, &known.dirty) {
-        journal.reset(have.clone(), dirty)?;
+    if have != known.have || !known.dirty.is_empty() {
+        journal.reset(have.clone())?;
     }
     if !have.is_full() {
         journal.begin()?;

@@ -123,8 +123,9 @@ impl Journal {
         self.sync()
     }
 
-    /// Forgets everything and records these pieces instead.
-    pub(crate) fn reset(&mut self, have: Bitfield, dirty: Bitfield) -> Result<(), StoreError> {
+    /// Forgets everything and records these pieces instead; the others are known not to be there.
+    pub(crate) fn reset(&mut self, have: Bitfield) -> Result<(), StoreError> {
+        let dirty = Bitfield::empty(self.geometry.piece_count());
         self.known = Known { have, dirty, clean: None, existed: true };
         self.rewrite().map_err(StoreError::at(&self.path))
     }
