@@ -1,1 +1,28 @@
-//! harness
+//! Real processes, network namespaces and foreign clients, for tests and for `cargo xtask`.
+//!
+//! Decides: how a process is started, watched and ended. Must not know: any bt crate's inside; it sees what a person sees.
+//! Invariant: whatever a test starts or makes is gone when its value is dropped, also after a panic.
+
+mod binary;
+mod compare;
+mod data;
+mod net;
+mod process;
+mod skip;
+mod stage;
+mod tmpfs;
+
+pub mod foreign;
+
+pub use binary::bt;
+pub use compare::{Snapshot, assert_same, snapshot};
+pub use data::{random_bytes, random_file, tree};
+pub use net::{Host, Net};
+pub use process::{Finished, Process};
+pub use stage::{Protocol, Stage};
+pub use tmpfs::SmallDisk;
+
+use std::time::Duration;
+
+/// How long a test waits for something that happens in seconds on a slow machine: late enough that only a hang reaches it.
+pub const PATIENCE: Duration = Duration::from_secs(120);

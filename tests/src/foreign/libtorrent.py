@@ -1,0 +1,78 @@
+"""Drives libtorrent for the tests: `check` verifies data, `share` downloads and seeds. Prints JSON lines."""
+
+import argparse
+import json
+import sys
+import time
+
+import libtorrent as lt
+
+
+def say(event, **fields):
+    print(json.dumps({"event": event, **fields}), flush=True)
+
+
+def session(listen):
+    # Only what needs the outside world is off; encryption and the rest stay at their defaults.
+    return lt.session({
+        "listen_interfaces": listen,
+        "enable_dht": False,
+        "enable_lsd": False,
+        "enable_upnp": False,
+        "enable_natpmp": False,
+        "allow_multiple_connections_per_ip": True,
+        "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.peer_notification,
+    })
+
+
+def add(ses, path, directory):
+    params = lt.add_torrent_params()
+    params.ti = lt.torrent_info(path)
+    params.save_path = directory
+    params.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
+    return ses.add_torrent(params)
+
+
+def wait_checked(handle):
+    checking = (lt.torrent_status.checking_files, lt.torrent_status.checking_resume_data)
+    while True:
+        status = handle.status()
+        if status.errc.value():
+            sys.exit(f"{handle.name()}: {status.errc.message()}")
+        if status.state not in checking:
+            return status
+        time.sleep(0.02)
+
+
+def check(options):
+    ses = session("127.0.0.1:0")
+    for path in options.torrents:
+        handle = add(ses, path, options.dir)
+        status = wait_checked(handle)
+        say("checked", torrent=path, info_hash=str(handle.info_hashes().v1), progress=status.progress)
+        ses.remove_torrent(handle)
+
+
+def share(options):
+    ses = session(options.listen)
+    handle = add(ses, options.torrents[0], options.dir)
+    wait_checked(handle)
+    say("ready")
+    while not handle.status().is_seeding:
+        for alert in ses.pop_alerts():
+            print(alert.message(), file=sys.stderr, flush=True)
+        time.sleep(0.05)
+    say("complete", downloaded=handle.status().total_payload_download)
+    while True:
+        for alert in ses.pop_alerts():
+            print(alert.message(), file=sys.stderr, flush=True)
+        time.sleep(0.2)
+
+
+parser = argparse.ArgumentParser()
+parser.add_argument("mode", choices=["check", "share"])
+parser.add_argument("torrents", nargs="+")
+parser.add_argument("--dir", required=True)
+parser.add_argument("--listen", default="0.0.0.0:0")
+chosen = parser.parse_args()
+{"check": check, "share": share}[chosen.mode](chosen)

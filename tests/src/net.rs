@@ -1,0 +1,110 @@
+//! Network namespaces: a bridge, and hosts on it with an address of each family.
+//!
+//! Decides: names and addresses. Must not know: what runs there.
+//! Invariant: nothing of it touches the machine's own network, and all is gone on drop.
+
+use anyhow::{Context as _, Result, bail};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A bridge in a namespace of its own.
+#[derive(Debug)]
+pub struct Net {
+    bridge: Namespace,
+    hosts: AtomicU32,
+}
+
+/// A namespace whose only way out is the bridge.
+#[derive(Debug)]
+pub struct Host {
+    namespace: Namespace,
+    /// Its IPv4 address.
+    pub v4: Ipv4Addr,
+    /// Its IPv6 address, a unique local one.
+    pub v6: Ipv6Addr,
+}
+
+impl Net {
+    /// A bridge; `None` where namespaces cannot be made: without root or `ip`.
+    pub fn new() -> Option<Net> {
+        let bridge = Namespace::new("net").ok()?;
+        bridge.ip(&["link", "add", "bridge", "type", "bridge"]).ok()?;
+        bridge.ip(&["link", "set", "bridge", "up"]).ok()?;
+        Some(Net { bridge, hosts: AtomicU32::new(0) })
+    }
+
+    /// A further host.
+    pub fn host(&self) -> Result<Host> {
+        let number = u8::try_from(self.hosts.fetch_add(1, Ordering::Relaxed) + 1)?;
+        let namespace = Namespace::new(&format!("h{number}"))?;
+        let port = format!("port{number}");
+        self.bridge.ip(&["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &namespace.name])?;
+        self.bridge.ip(&["link", "set", &port, "master", "bridge", "up"])?;
+        let (v4, v6) = (Ipv4Addr::new(10, 77, 0, number), Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, number.into()));
+        namespace.ip(&["link", "set", "lo", "up"])?;
+        namespace.ip(&["address", "add", &format!("{v4}/24"), "dev", "eth0"])?;
+        // Without duplicate address detection the address can be used at once.
+        namespace.ip(&["address", "add", &format!("{v6}/64"), "dev", "eth0", "nodad"])?;
+        namespace.ip(&["link", "set", "eth0", "up"])?;
+        namespace.ip(&["route", "add", "default", "dev", "eth0"])?;
+        Ok(Host { namespace, v4, v6 })
+    }
+}
+
+impl Host {
+    /// The same command, to be run here. Its program, arguments, environment and directory are kept.
+    pub fn inside(&self, command: &Command) -> Command {
+        let mut wrapped = Command::new("ip");
+        wrapped.args(["netns", "exec", &self.namespace.name]).arg(command.get_program()).args(command.get_args());
+        for (key, value) in command.get_envs() {
+            match value {
+                Some(value) => wrapped.env(key, value),
+                None => wrapped.env_remove(key),
+            };
+        }
+        if let Some(dir) = command.get_current_dir() {
+            wrapped.current_dir(dir);
+        }
+        wrapped
+    }
+
+    /// Slows what leaves this host down to a rate like `100mbit`.
+    pub fn shape(&self, rate: &str) -> Result<()> {
+        let tbf = ["qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", rate, "burst", "128kb", "latency", "50ms"];
+        run(Command::new("tc").args(["-n", &self.namespace.name]).args(tbf))
+    }
+}
+
+/// A named namespace.
+#[derive(Debug)]
+struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    fn new(role: &str) -> Result<Namespace> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("bt{}-{}-{role}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        run(Command::new("ip").args(["netns", "add", &name]))?;
+        Ok(Namespace { name })
+    }
+
+    fn ip(&self, args: &[&str]) -> Result<()> {
+        run(Command::new("ip").args(["-n", &self.name]).args(args))
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = run(Command::new("ip").args(["netns", "del", &self.name]));
+    }
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! A process that is watched line by line and killed when it is dropped.
+//!
+//! Decides: how long is waited, and what a failure message shows. Must not know: which program it is.
+//! Invariant: waiting is a deadline on something that the process says or does, never a guess at its speed.
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A running program.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    out: Lines,
+    err: Lines,
+}
+
+/// What a program left behind.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code; `None` after a signal.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Process {
+    /// Starts a program without standard input; `name` appears in failure messages.
+    pub fn start(name: &str, command: &mut Command) -> Result<Process> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("{name}: cannot start {command:?}"))?;
+        let out = Lines::of(child.stdout.take().context("stdout is piped")?);
+        let err = Lines::of(child.stderr.take().context("stderr is piped")?);
+        Ok(Process { name: name.into(), child, out, err })
+    }
+
+    /// Runs a program to its end, which must come within `limit`.
+    pub fn run(name: &str, command: &mut Command, limit: Duration) -> Result<Finished> {
+        Process::start(name, command)?.finish(limit)
+    }
+
+    /// Waits for the first line of standard output that is a JSON object with this `event`.
+    pub fn wait_event(&self, event: &str, limit: Duration) -> Result<Value> {
+        self.wait_for(&format!("event {event:?}"), limit, |object| object["event"] == event)
+    }
+
+    /// Waits for the first JSON object on standard output that `wanted` accepts, the ones printed already included.
+    pub fn wait_for(&self, what: &str, limit: Duration, mut wanted: impl FnMut(&Value) -> bool) -> Result<Value> {
+        self.wait_line(what, limit, |line| serde_json::from_str(line).ok().filter(|object| wanted(object)))
+    }
+
+    /// Waits for the first line of standard output from which `pick` makes something.
+    pub fn wait_line<T>(&self, what: &str, limit: Duration, pick: impl FnMut(&str) -> Option<T>) -> Result<T> {
+        match self.out.wait(limit, pick) {
+            Some(found) => Ok(found),
+            None => bail!("{}: waited {limit:?} for {what}, in vain\n{}", self.name, self.transcript()),
+        }
+    }
+
+    /// The JSON objects on standard output so far.
+    pub fn objects(&self) -> Vec<Value> {
+        self.out.lock().text.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Asks it to stop, as Ctrl-C does.
+    pub fn interrupt(&self) -> Result<()> {
+        Ok(kill_process(self.pid()?, Signal::INT)?)
+    }
+
+    /// Ends it at once; nothing can be saved.
+    pub fn kill(&self) -> Result<()> {
+        Ok(kill_process(self.pid()?, Signal::KILL)?)
+    }
+
+    /// Interrupts it and waits for its end.
+    pub fn stop(self, limit: Duration) -> Result<Finished> {
+        self.interrupt()?;
+        self.finish(limit)
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self, limit: Duration) -> Result<Finished> {
+        let deadline = Instant::now() + limit;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                bail!("{}: waited {limit:?} for its end, in vain\n{}", self.name, self.transcript());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        let code = self.child.wait()?.code();
+        // The pipes end with the process: what it printed last is not missed.
+        self.out.wait(limit, |_| None::<()>);
+        self.err.wait(limit, |_| None::<()>);
+        Ok(Finished { code, out: self.out.lock().text.join("\n"), err: self.err.lock().text.join("\n") })
+    }
+
+    /// Whether it has ended by itself.
+    pub fn is_over(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Seconds of processor time that it has used, in user and in system mode.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name in parentheses may hold spaces: count fields after it. utime and stime are the 14th and 15th.
+        let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat has a name")?;
+        let ticks: f64 = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+        Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
+    }
+
+    fn pid(&self) -> Result<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process has an id")
+    }
+
+    /// The ends of what it printed, for a failure message.
+    pub fn transcript(&self) -> String {
+        let tail = |lines: &Lines| {
+            let text = &lines.lock().text;
+            text.iter().skip(text.len().saturating_sub(25)).map(|line| format!("    {line}\n")).collect::<String>()
+        };
+        format!("  its standard output ended in\n{}  its standard error ended in\n{}", tail(&self.out), tail(&self.err))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Finished {
+    /// The last JSON object on standard output.
+    pub fn last(&self) -> Result<Value> {
+        self.objects().pop().with_context(|| format!("no JSON on standard output; {}", self.brief()))
+    }
+
+    /// The JSON objects on standard output.
+    pub fn objects(&self) -> Vec<Value> {
+        self.out.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// The first event of this name.
+    pub fn event(&self, event: &str) -> Result<Value> {
+        let found = self.objects().into_iter().find(|object| object["event"] == event);
+        found.with_context(|| format!("no event {event:?}; {}", self.brief()))
+    }
+
+    /// Fails unless it ended with this exit code.
+    pub fn expect_code(self, code: i32) -> Result<Finished> {
+        if self.code != Some(code) {
+            bail!("expected exit code {code}; {}", self.brief());
+        }
+        Ok(self)
+    }
+
+    fn brief(&self) -> String {
+        let lines: Vec<&str> = self.out.lines().collect();
+        let tail = lines.get(lines.len().saturating_sub(12)..).unwrap_or_default().join("\n    ");
+        format!("exit code {:?}\n  standard output\n    {tail}\n  standard error\n    {}", self.code, self.err)
+    }
+}
+
+/// The lines of a pipe, read by a thread as they come.
+#[derive(Clone, Debug, Default)]
+struct Lines(Arc<(Mutex<Heard>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    text: Vec<String>,
+    ended: bool,
+}
+
+impl Lines {
+    fn of(pipe: impl Read + Send + 'static) -> Lines {
+        let lines = Lines::default();
+        let reader = lines.clone();
+        thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while pipe.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                reader.lock().text.push(String::from_utf8_lossy(&line).trim_end_matches('\n').to_string());
+                line.clear();
+                reader.0.1.notify_all();
+            }
+            reader.lock().ended = true;
+            reader.0.1.notify_all();
+        });
+        lines
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first line that `pick` takes; `None` at the deadline or when the pipe ended without one.
+    fn wait<T>(&self, limit: Duration, mut pick: impl FnMut(&str) -> Option<T>) -> Option<T> {
+        let deadline = Instant::now() + limit;
+        let mut read = self.lock();
+        let mut seen = 0;
+        loop {
+            while let Some(line) = read.text.get(seen) {
+                if let Some(found) = pick(line) {
+                    return Some(found);
+                }
+                seen += 1;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if read.ended || left.is_zero() {
+                return None;
+            }
+            read = self.0.1.wait_timeout(read, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A scene with `bt` processes: a folder that holds their data, and each one's own state.
+//!
+//! Decides: where things lie, and the arguments that every scene repeats. Must not know: what a scene shows.
+//! Invariant: two actors share no state.
+
+use crate::{Host, PATIENCE, Process, bt};
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// A folder that is removed in the end, and who acts in it.
+#[derive(Debug)]
+pub struct Stage {
+    dir: TempDir,
+}
+
+/// What a tracker speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// BEP 3
+    Http,
+    /// BEP 15
+    Udp,
+}
+
+impl Stage {
+    /// An empty stage in the system's folder for temporary files.
+    pub fn new() -> Result<Stage> {
+        Ok(Stage { dir: tempfile::Builder::new().prefix("bt-tests-").tempdir()? })
+    }
+
+    /// An empty stage in this folder.
+    pub fn within(folder: &Path) -> Result<Stage> {
+        Ok(Stage { dir: tempfile::Builder::new().prefix("bt-tests-").tempdir_in(folder)? })
+    }
+
+    /// A path on the stage; nothing is made.
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A `bt --json` command with the state of the actor `who`, in the stage's folder.
+    pub fn bt(&self, who: &str) -> Command {
+        let mut command = bt(&self.path(format!("state of {who}")));
+        command.current_dir(self.dir.path());
+        command
+    }
+
+    /// Makes `NAME.torrent` of `source` with `bt create` and these further options, and returns its path.
+    pub fn create(&self, source: &Path, options: &[&str]) -> Result<PathBuf> {
+        let name = source.file_name().context("the source has a name")?.to_string_lossy();
+        let torrent = self.path(format!("{name}.torrent"));
+        let mut command = self.bt("creator");
+        command.arg("create").arg(source).arg("-o").arg(&torrent).arg("--force").args(options);
+        Process::run("create", &mut command, PATIENCE)?.expect_code(0)?;
+        Ok(torrent)
+    }
+
+    /// What `bt show` says of a torrent.
+    pub fn show(&self, torrent: &Path) -> Result<Value> {
+        Process::run("show", self.bt("shower").arg("show").arg(torrent), PATIENCE)?.expect_code(0)?.last()
+    }
+
+    /// A running `bt tracker` at this address (port 0: any), in `host` or on this machine, and its announce URL.
+    pub fn tracker(&self, protocol: Protocol, at: SocketAddr, host: Option<&Host>) -> Result<(Process, String)> {
+        let option = match protocol {
+            Protocol::Http => "--http",
+            Protocol::Udp => "--udp",
+        };
+        let mut command = self.bt("tracker");
+        command.args(["tracker", option, &at.to_string()]);
+        let tracker = match host {
+            Some(host) => Process::start("tracker", &mut host.inside(&command))?,
+            None => Process::start("tracker", &mut command)?,
+        };
+        let ready = tracker.wait_event("ready", PATIENCE)?;
+        let url = ready["listen"][0].as_str().context("the tracker says where it listens")?;
+        Ok((tracker, url.to_owned()))
+    }
+
+    /// `bt seed TORRENT -d DIR --listen AT`; DIR holds the torrent's content.
+    pub fn seed(&self, who: &str, torrent: &Path, dir: &Path, listen: SocketAddr) -> Command {
+        let mut command = self.bt(who);
+        command.arg("seed").arg(torrent).arg("-d").arg(dir).args(["--listen", &listen.to_string()]);
+        command
+    }
+
+    /// `bt get TORRENT -d DIR --listen AT`.
+    pub fn get(&self, who: &str, torrent: &Path, dir: &Path, listen: SocketAddr) -> Command {
+        let mut command = self.bt(who);
+        command.arg("get").arg(torrent).arg("-d").arg(dir).args(["--listen", &listen.to_string()]);
+        command
+    }
+}
