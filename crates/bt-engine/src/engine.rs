@@ -4,7 +4,8 @@
 //! Invariant: `handle` never fails and never blocks; orders are complete after `poll` gave `None`.
 
 use crate::config::{Budget, Config};
-use crate::io::{Event, Input, Output, PeerKey, TorrentKey};
+use crate::io::{Input, Output, PeerKey, TorrentKey};
+use crate::peer::Arrival;
 use crate::status::{SourceStat, TorrentStatus, Why};
 use crate::torrent::Torrent;
 use crate::uplink::Uplink;
@@ -65,13 +66,15 @@ impl Engine {
                 torrent.dial(now, engine.budget, engine.out);
             }),
             Input::Connected { peer, torrent, addr, outbound, handshake } => {
-                if self.routes.len() >= self.budget.peers || !self.torrents.contains_key(&torrent) {
-                    self.out.push_back(Output::HangUp(peer, Why::Full));
+                if !self.torrents.contains_key(&torrent) {
+                    self.out.push_back(Output::HangUp(peer, Why::Removed));
                     return;
                 }
+                let room = self.routes.len() < self.budget.peers;
                 self.routes.insert(peer, torrent);
                 self.on(now, torrent, |torrent, engine| {
-                    torrent.connected(now, (peer, addr, outbound), &handshake, engine.config, engine.budget, engine.out);
+                    let arrival = Arrival { key: peer, addr, outbound, handshake, room };
+                    torrent.connected(now, arrival, engine.config, engine.budget, engine.out);
                 });
             }
             Input::DialFailed(key, addr) => self.on(now, key, |torrent, engine| {
@@ -92,16 +95,11 @@ impl Engine {
             Input::Checked(key, piece, verdict) => {
                 self.on(now, key, |torrent, engine| torrent.checked(now, piece, verdict, engine.out));
             }
-            Input::StoreFailed(key, fault) => self.on(now, key, |torrent, engine| {
-                if torrent.store_fault.replace(fault) != Some(fault) {
-                    engine.out.push_back(Output::Event(key, Event::StoreFailed(fault)));
-                }
-            }),
+            Input::StoreFailed(key, fault) => {
+                self.on(now, key, |torrent, engine| torrent.store_failed(now, fault, engine.config, engine.out));
+            }
             Input::StoreRecovered(key) => self.on(now, key, |torrent, engine| {
-                if torrent.store_fault.take().is_some() {
-                    engine.out.push_back(Output::Event(key, Event::StoreRecovered));
-                    torrent.feed_everybody(now, engine.budget);
-                }
+                torrent.store_recovered(now, engine.config, engine.budget, engine.out);
             }),
             Input::Announced(key, tracker, result) => self.on(now, key, |torrent, engine| {
                 torrent.announced(now, tracker, result, engine.out);

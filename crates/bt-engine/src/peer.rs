@@ -9,7 +9,7 @@ use crate::pipeline::Pipeline;
 use crate::sources::SourceId;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use bt_peer_wire::Message;
+use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_types::{Bitfield, Block, PeerId, Piece, Time};
 use core::net::SocketAddr;
 
@@ -59,27 +59,26 @@ pub(crate) struct Peer {
     pub(crate) outbox: Vec<Message>,
 }
 
-/// What is known when a connection is made.
+/// A connection that was just made.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) key: PeerKey,
     pub(crate) addr: SocketAddr,
     pub(crate) outbound: bool,
-    pub(crate) id: PeerId,
-    pub(crate) source: SourceId,
-    pub(crate) fast: bool,
+    pub(crate) handshake: Handshake,
+    /// The process has room for another connection.
+    pub(crate) room: bool,
 }
 
 impl Peer {
-    pub(crate) fn new(now: Time, arrival: Arrival, pieces: u32) -> Peer {
-        let Arrival { key, addr, outbound, id, source, fast } = arrival;
+    pub(crate) fn new(now: Time, arrival: &Arrival, source: SourceId, pieces: u32) -> Peer {
         Peer {
-            key,
-            addr,
-            outbound,
-            id,
+            key: arrival.key,
+            addr: arrival.addr,
+            outbound: arrival.outbound,
+            id: arrival.handshake.peer_id,
             source,
-            fast,
+            fast: arrival.handshake.reserved.fast() && Reserved::OURS.fast(),
             may_send_bitfield: true,
             has: Bitfield::empty(pieces),
             counted: true,

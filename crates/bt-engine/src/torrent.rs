@@ -17,7 +17,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
-use bt_peer_wire::{ExtendedHandshake, Handshake, Message, Reserved};
+use bt_peer_wire::{ExtendedHandshake, Message};
 use bt_tracker_wire::AnnounceReply;
 use bt_types::{Bitfield, Closeness, Geometry, InfoHash, Piece, Rng, Source, StoreFault, Time, Verdict, closeness};
 use bytes::Bytes;
@@ -199,29 +199,27 @@ impl Torrent {
     pub(crate) fn connected(
         &mut self,
         now: Time,
-        (peer, addr, outbound): (PeerKey, SocketAddr, bool),
-        handshake: &Handshake,
+        arrival: Arrival,
         config: &Config,
         budget: &Budget,
         out: &mut VecDeque<Output>,
     ) {
+        let Arrival { key, addr, outbound, handshake, .. } = arrival;
         if outbound {
             self.dialing = self.dialing.saturating_sub(1);
         }
-        if let Err(why) = self.admit(addr, outbound, handshake, config, budget, now, out) {
+        if let Err(why) = self.admit(now, &arrival, config, budget, out) {
             match why {
                 Why::Ourselves | Why::BadPiece => self.book.forget(addr),
                 _ => self.book.closed(now, addr),
             }
-            out.push_back(Output::HangUp(peer, why));
+            out.push_back(Output::HangUp(key, why));
             return;
         }
         self.book.connected(addr);
-        let fast = handshake.reserved.fast() && Reserved::OURS.fast();
         let source = self.sources.open(addr, handshake.peer_id);
-        let arrival = Arrival { key: peer, addr, outbound, id: handshake.peer_id, source, fast };
-        let mut row = Peer::new(now, arrival, self.geometry.piece_count());
-        row.outbox.extend(self.opening(fast));
+        let mut row = Peer::new(now, &arrival, source, self.geometry.piece_count());
+        row.outbox.extend(self.opening(row.fast));
         if handshake.reserved.extended() {
             let hello = ExtendedHandshake::ours(addr.ip(), config.listen_port);
             row.outbox.push(Message::Extended { id: 0, payload: Bytes::from(hello.to_bytes()) });
@@ -229,40 +227,38 @@ impl Torrent {
         if self.peers.is_empty() {
             self.next_round = now + config.choke_round;
         }
-        self.peers.insert(peer, row);
+        self.peers.insert(key, row);
         self.next_watch.get_or_insert(now + WATCH);
         out.push_back(Output::Event(self.key, Event::PeerJoined(addr, handshake.peer_id)));
     }
 
     /// Whether a new connection may stay. It may push out an older one to the same peer.
-    #[expect(clippy::too_many_arguments, reason = "one caller; the facts of a new connection")]
     fn admit(
         &mut self,
-        addr: SocketAddr,
-        outbound: bool,
-        handshake: &Handshake,
+        now: Time,
+        arrival: &Arrival,
         config: &Config,
         budget: &Budget,
-        now: Time,
         out: &mut VecDeque<Output>,
     ) -> Result<(), Why> {
+        let Arrival { addr, outbound, handshake, room, .. } = arrival;
         if handshake.info_hash != self.info_hash {
             return Err(Why::WrongTorrent);
         }
         if handshake.peer_id == config.peer_id {
             return Err(Why::Ourselves);
         }
-        if self.book.is_banned(addr) {
+        if self.book.is_banned(*addr) {
             return Err(Why::BadPiece);
         }
-        if self.peers.len() >= budget.peers_per_torrent {
+        if !room || self.peers.len() >= budget.peers_per_torrent {
             return Err(Why::Full);
         }
         let twin = self.peers.values().find(|peer| peer.id == handshake.peer_id).map(|peer| (peer.key, peer.outbound));
         if let Some((twin, twin_outbound)) = twin {
             // Both dialled at once: both sides keep the connection that the smaller id made.
             let ours_stays = config.peer_id < handshake.peer_id;
-            if twin_outbound == outbound || twin_outbound == ours_stays {
+            if twin_outbound == *outbound || twin_outbound == ours_stays {
                 return Err(Why::Duplicate);
             }
             self.hang_up(now, twin, Why::Duplicate, out);
@@ -327,6 +323,9 @@ impl Torrent {
             })
             .collect();
         let slots = Slots { regular: config.upload_slots, optimistic: config.optimistic_slots };
+        if self.store_fault.is_some() {
+            return self.apply(now, &Chosen::default());
+        }
         let chosen = choker::round(now, &candidates, slots, self.is_complete(), rotate, &mut self.rng);
         self.apply(now, &chosen);
     }
@@ -346,8 +345,9 @@ impl Torrent {
     /// A peer became interested: it is served at once while slots are free.
     pub(crate) fn unchoke_if_free(&mut self, now: Time, peer: PeerKey, config: &Config) {
         let served = self.peers.values().filter(|peer| peer.unchoked && peer.interested).count();
+        let healthy = self.store_fault.is_none();
         let Some(peer) = self.peers.get_mut(&peer) else { return };
-        if !peer.unchoked && served < config.upload_slots + config.optimistic_slots {
+        if healthy && !peer.unchoked && served < config.upload_slots + config.optimistic_slots {
             peer.optimistic = served >= config.upload_slots;
             Self::unchoke(now, peer);
         }
@@ -378,6 +378,22 @@ impl Torrent {
         match verdict {
             Verdict::Good => self.piece_good(now, piece, out),
             Verdict::Bad => self.piece_bad(now, piece, out),
+        }
+    }
+
+    /// The store cannot go on: nothing is asked for, nobody is served, until it can.
+    pub(crate) fn store_failed(&mut self, now: Time, fault: StoreFault, config: &Config, out: &mut VecDeque<Output>) {
+        if self.store_fault.replace(fault) != Some(fault) {
+            out.push_back(Output::Event(self.key, Event::StoreFailed(fault)));
+            self.choke_round(now, config);
+        }
+    }
+
+    pub(crate) fn store_recovered(&mut self, now: Time, config: &Config, budget: &Budget, out: &mut VecDeque<Output>) {
+        if self.store_fault.take().is_some() {
+            out.push_back(Output::Event(self.key, Event::StoreRecovered));
+            self.choke_round(now, config);
+            self.feed_everybody(now, budget);
         }
     }
 

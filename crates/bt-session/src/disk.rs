@@ -6,7 +6,7 @@
 use crate::clock::Clock;
 use crate::shard::ToShard;
 use bt_engine::{Input, PeerKey, TorrentKey};
-use bt_piece_store::{Done, Layout, Order, Storage, Worker, read_blocks};
+use bt_piece_store::{Done, Layout, Order, Storage, Worker, fault_of, read_blocks};
 use bt_types::{Block, Piece, StoreFault, Time};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -184,8 +184,8 @@ impl Thread {
                 }
             }
             DiskOrder::Read(peer, blocks) => {
-                if let Some(desk) = self.torrents.get(&key) {
-                    desk.read(peer, blocks);
+                if let Some(desk) = self.torrents.get_mut(&key) {
+                    desk.read(key, self.clock.now(), peer, blocks);
                 }
             }
             DiskOrder::Detach(done) => {
@@ -235,19 +235,17 @@ impl Desk {
         self.tell(Input::StoreFailed(key, fault));
     }
 
-    fn read(&self, peer: PeerKey, blocks: Vec<Block>) {
+    /// Reads for a peer. A file that cannot be read stops the torrent with its cause, as one that cannot be written does.
+    fn read(&mut self, key: TorrentKey, now: Time, peer: PeerKey, blocks: Vec<Block>) {
         let Attached { layout, storage, .. } = &self.attached;
-        let storage = storage.as_ref();
-        let answer = match read_blocks(layout, storage, &blocks, true) {
+        let answer = match read_blocks(layout, storage.as_ref(), &blocks, true) {
             Ok(Some(data)) => blocks.into_iter().zip(data.into_iter().map(Some)).collect(),
-            // Find out which of them cannot be read.
-            Ok(None) | Err(_) => blocks
-                .into_iter()
-                .map(|block| {
-                    let data = read_blocks(layout, storage, &[block], true).ok().flatten();
-                    (block, data.and_then(|mut data| data.pop()))
-                })
-                .collect(),
+            Ok(None) => blocks.into_iter().map(|block| (block, None)).collect(),
+            Err(error) => {
+                self.fail(key, fault_of(&error), error.to_string());
+                self.retry_at = Some(now + RETRY);
+                blocks.into_iter().map(|block| (block, None)).collect()
+            }
         };
         self.send(ToShard::Read(peer, answer));
     }
