@@ -7,7 +7,8 @@
 use crate::Test;
 use anyhow::{Context as _, Result};
 use bt_tests::foreign::{Libtorrent, Opentracker, Transmission};
-use bt_tests::{Host, Net, PATIENCE, Process, Protocol, Stage, assert_same, skip, tree};
+use bt_tests::{Host, Net, PATIENCE, Process, Protocol, Stage, assert_same, random_file, skip};
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -94,7 +95,7 @@ fn bt_works_through_opentracker() -> Test {
         let shown = scene.stage.show(&scene.torrent)?;
         let hash = shown["info_hash_v1"].as_str().context("the torrent has a v1 info-hash")?;
         let home = scene.stage.path("opentracker");
-        std::fs::create_dir(&home)?;
+        fs::create_dir(&home)?;
         let command = opentracker.serve(host.v4, &[hash], &home)?;
         let _tracker = Process::start("opentracker", &mut host.inside(&command))?;
         let _seed = scene.bt_seed()?;
@@ -122,7 +123,13 @@ impl Scene {
 
     fn on(stage: Stage, net: &Net, url: String, tracker: Option<(Process, Host)>) -> Result<Scene> {
         let source = stage.path("content");
-        tree(&source, 7, 40, SIZE)?;
+        // No hidden names: Transmission renames them.
+        for (index, name) in ["one.bin", "two/ünïcödé 日本.bin", "two/three/four.bin"].into_iter().enumerate() {
+            let path = source.join(name);
+            fs::create_dir_all(path.parent().context("a file lies in a directory")?)?;
+            random_file(&path, index as u64, SIZE / 3 + index as u64)?;
+        }
+        fs::write(source.join("empty"), "")?;
         let torrent = stage.create(&source, &["--piece-length", "256KiB", "-a", &url])?;
         Ok(Scene { stage, source, torrent, seeder: net.host()?, _tracker: tracker })
     }

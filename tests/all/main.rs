@@ -4,6 +4,9 @@
 //! Invariant: no test depends on the speed of the machine: each waits for something that a process says.
 #![cfg(target_os = "linux")]
 
+mod creation;
 mod interop;
+mod resume;
+mod transfer;
 
 type Test = anyhow::Result<()>;

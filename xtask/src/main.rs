@@ -1,1 +1,67 @@
-fn main() {}
+//! The project's own tools, run as `cargo xtask NAME`.
+//!
+//! Decides: names and options of the tools. Must not know: how any of them works.
+//! Invariant: a tool that finds something wrong ends with a code other than 0.
+#![forbid(unsafe_code)]
+
+mod beps;
+mod ci;
+mod cpu;
+mod sim;
+mod swarm;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The project's own tools.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Everything that must pass before a change lands
+    Ci,
+    /// Check floors, purity, file headers and other rules of the house
+    Tidy {
+        /// The workspace to check
+        #[arg(long, default_value_os_t = root())]
+        root: PathBuf,
+    },
+    /// Run a named simulation; equal seeds give equal traces
+    Sim(sim::Args),
+    /// Real `bt` processes over loopback: a tracker, seeds, leechers; compares every copy
+    SwarmTest(swarm::Args),
+    /// Processor seconds per GiB, of bt to bt and of libtorrent to libtorrent
+    Cpu(cpu::Args),
+    /// Print the table of docs/beps.md from the mentions in the sources
+    Beps,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Ci => ci::run(&root()),
+        Task::Tidy { root } => tidy::run(&root),
+        Task::Sim(args) => sim::run(&args),
+        Task::SwarmTest(args) => swarm::run(&args),
+        Task::Cpu(args) => cpu::run(&args),
+        Task::Beps => beps::run(&root()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace that this program was built from.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}

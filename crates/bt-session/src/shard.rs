@@ -302,7 +302,7 @@ impl Shard {
 
     // ---- news ----
 
-    fn event(&mut self, key: TorrentKey, event: Event) {
+    fn event(&self, key: TorrentKey, event: Event) {
         match &event {
             // There is one of these for every piece: the published state tells of them.
             Event::Piece(_) => return,

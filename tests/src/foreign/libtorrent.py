@@ -58,6 +58,9 @@ def share(options):
     handle = add(ses, options.torrents[0], options.dir)
     wait_checked(handle)
     say("ready")
+    if options.peer:
+        host, port = options.peer.rsplit(":", 1)
+        handle.connect_peer((host, int(port)))
     while not handle.status().is_seeding:
         for alert in ses.pop_alerts():
             print(alert.message(), file=sys.stderr, flush=True)
@@ -74,5 +77,6 @@ parser.add_argument("mode", choices=["check", "share"])
 parser.add_argument("torrents", nargs="+")
 parser.add_argument("--dir", required=True)
 parser.add_argument("--listen", default="0.0.0.0:0")
+parser.add_argument("--peer")
 chosen = parser.parse_args()
 {"check": check, "share": share}[chosen.mode](chosen)

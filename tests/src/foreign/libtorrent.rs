@@ -27,7 +27,7 @@ impl Libtorrent {
     }
 
     /// Downloads a torrent to `dir`, seeds what is there, and runs until it is killed. It listens on `listen` (`ADDR:PORT`) and
-    /// prints `ready` when the data is checked and `complete` when all is there.
+    /// prints `ready` when the data is checked and `complete` when all is there. `--peer ADDR:PORT` may be added.
     pub fn share(self, torrent: &Path, dir: &Path, listen: &str) -> Command {
         let mut command = script("share", dir);
         command.arg(torrent).args(["--listen", listen]);
