@@ -224,7 +224,11 @@ impl Job {
                 self.moved_at = Instant::now();
             }
             TorrentState::Failed(error) => self.fail(add_failure(&self.name, &error)),
-            TorrentState::Stopped => self.over = true,
+            TorrentState::Stopped => {
+                let message =
+                    format!("{}: its thread ended; this is a bug, run again with -v and report what it says", self.name);
+                self.fail(Failure::new(Exit::Other, "stopped", message));
+            }
             TorrentState::Active(status) => self.advance(&status, after, timeout, is_seed, output, board),
         }
     }
@@ -238,9 +242,13 @@ impl Job {
         output: &Output,
         board: &Board,
     ) {
+        let complete = status.pieces_done == status.pieces_total;
+        if is_seed && !self.began && status.pieces_done == 0 && !complete {
+            let message = format!("{}: none of its data is here; name the directory that holds it with --dir", self.name);
+            return self.fail(Failure::new(Exit::Verify, "no_data", message));
+        }
         self.began = true;
         self.show(status, output);
-        let complete = status.pieces_done == status.pieces_total;
         if complete && self.completed_at.is_none() {
             self.completed_at = Some(Instant::now());
             if !is_seed {

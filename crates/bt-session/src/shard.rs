@@ -83,6 +83,13 @@ struct Entry {
     state: watch::Sender<TorrentState>,
 }
 
+impl Drop for Entry {
+    /// Also when the shard's thread unwinds: nobody waits for ever for a torrent that has no engine any more.
+    fn drop(&mut self) {
+        self.state.send_replace(TorrentState::Stopped);
+    }
+}
+
 pub(crate) struct Shard {
     engine: Engine,
     clock: Clock,
@@ -184,6 +191,7 @@ impl Shard {
         self.torrents.insert(key, Entry { info_hash: spec.info_hash, layout, storage, events, state });
         self.engine.handle(now, Input::Add(key, Box::new(spec)));
         self.engine.handle(now, Input::PeersFound(key, Source::User, peers));
+        self.publish_one(key);
     }
 
     // ---- connections ----

@@ -184,13 +184,6 @@ impl Inner {
         self.disks.submit([(self.key, DiskOrder::Detach(done))].into_iter());
         let _ = detached.await;
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.state.send_if_modified(|state| {
-            let active = !matches!(state, TorrentState::Failed(_));
-            if active {
-                *state = TorrentState::Stopped;
-            }
-            active
-        });
         Summary { bytes_there: self.bytes_there.load(Relaxed), status, sources }
     }
 }
