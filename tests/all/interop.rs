@@ -123,13 +123,12 @@ impl Scene {
 
     fn on(stage: Stage, net: &Net, url: String, tracker: Option<(Process, Host)>) -> Result<Scene> {
         let source = stage.path("content");
-        // No hidden names: Transmission renames them.
+        // No hidden names and no empty files: Transmission renames the ones and does not make the others.
         for (index, name) in ["one.bin", "two/ünïcödé 日本.bin", "two/three/four.bin"].into_iter().enumerate() {
             let path = source.join(name);
             fs::create_dir_all(path.parent().context("a file lies in a directory")?)?;
             random_file(&path, index as u64, SIZE / 3 + index as u64)?;
         }
-        fs::write(source.join("empty"), "")?;
         let torrent = stage.create(&source, &["--piece-length", "256KiB", "-a", &url])?;
         Ok(Scene { stage, source, torrent, seeder: net.host()?, _tracker: tracker })
     }

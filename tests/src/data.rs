@@ -5,7 +5,7 @@
 
 use bt_types::Rng;
 use std::fs;
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 
 /// Names that file systems allow and programs get wrong.
@@ -22,16 +22,16 @@ pub fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
 /// A file of random bytes.
 pub fn random_file(path: &Path, seed: u64, len: u64) -> io::Result<()> {
     let mut rng = Rng::from_seed(seed);
-    let mut file = BufWriter::new(fs::File::create(path)?);
-    let mut chunk = vec![0; 1 << 16];
+    let mut file = fs::File::create(path)?;
+    let mut chunk = [0; 1 << 14];
     let mut left = len;
     while left > 0 {
-        rng.fill(&mut chunk);
         let count = left.min(chunk.len() as u64) as usize;
+        rng.fill(&mut chunk[..count]);
         file.write_all(&chunk[..count])?;
         left -= count as u64;
     }
-    file.flush()
+    Ok(())
 }
 
 /// A tree of `files` files with `total` bytes together: one in ten is empty, one in ten has a few bytes, the rest differ in size;

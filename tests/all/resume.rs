@@ -1,0 +1,100 @@
+//! A download that is interrupted, politely or not, and started again.
+//!
+//! Decides: when it is interrupted. Must not know: the journal.
+//! Invariant: what was verified and written before is counted from the program's own events.
+
+use crate::Test;
+use anyhow::{Context as _, Result, ensure};
+use bt_tests::{PATIENCE, Process, Stage, assert_same, random_file};
+use serde_json::Value;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+const SIZE: u64 = 256 << 20;
+/// Interrupted when so much is verified and written: more than may be lost.
+const ENOUGH: u64 = 160 << 20;
+/// What may be fetched again after SIGKILL.
+const LOST_MAX: u64 = 64 << 20;
+
+#[test]
+fn after_sigint_no_verified_piece_is_fetched_again() -> Test {
+    let scene = Scene::new()?;
+    let get = scene.get_until(ENOUGH)?;
+    let first = get.stop(PATIENCE)?.expect_code(7)?;
+    let done = last_done(&first.objects());
+    let summary = scene.finish()?;
+    let there = count(&summary, "bytes_there")?;
+    println!("SIGINT: {} MiB verified and written, {} MiB there afterwards", done >> 20, there >> 20);
+    ensure!(there >= done, "{done} bytes were verified, only {there} are there");
+    Ok(())
+}
+
+#[test]
+fn after_sigkill_at_most_64_mib_are_fetched_again() -> Test {
+    let scene = Scene::new()?;
+    let get = scene.get_until(ENOUGH)?;
+    get.kill()?;
+    let done = last_done(&get.finish(PATIENCE)?.objects());
+    let summary = scene.finish()?;
+    let there = count(&summary, "bytes_there")?;
+    println!("SIGKILL: {} MiB verified and written, {} MiB there afterwards", done >> 20, there >> 20);
+    ensure!(there + LOST_MAX >= done, "{done} bytes were verified, only {there} are there");
+    Ok(())
+}
+
+/// A seed that is slow enough to be interrupted.
+struct Scene {
+    stage: Stage,
+    torrent: PathBuf,
+    _seed: Process,
+    at: String,
+}
+
+impl Scene {
+    fn new() -> Result<Scene> {
+        let stage = Stage::new()?;
+        let source = stage.path("data.bin");
+        random_file(&source, 9, SIZE)?;
+        let torrent = stage.create(&source, &["--piece-length", "256KiB"])?;
+        let mut command = stage.seed("seed", &torrent, &stage.path(""), any());
+        let seed = Process::start("seed", command.args(["--up", "64MiB/s"]))?;
+        let ready = seed.wait_event("ready", PATIENCE)?;
+        let at = ready["listen"][0].as_str().context("the seed says where it listens")?.to_owned();
+        Ok(Scene { stage, torrent, _seed: seed, at })
+    }
+
+    fn get(&self) -> Result<Process> {
+        let mut command = self.stage.get("get", &self.torrent, &self.stage.path("copy"), any());
+        Process::start("get", command.args(["--peer", &self.at]))
+    }
+
+    /// A download that has so much, and goes on.
+    fn get_until(&self, bytes: u64) -> Result<Process> {
+        let get = self.get()?;
+        get.wait_for("enough bytes", PATIENCE, |event| event["bytes_done"].as_u64() >= Some(bytes))?;
+        Ok(get)
+    }
+
+    /// Runs the same command to its end; its account must add up.
+    fn finish(&self) -> Result<Value> {
+        let summary = self.get()?.finish(PATIENCE)?.expect_code(0)?.event("summary")?;
+        assert_same(&self.stage.path("data.bin"), &self.stage.path("copy/data.bin"))?;
+        let (there, down, wasted) =
+            (count(&summary, "bytes_there")?, count(&summary, "bytes_downloaded")?, count(&summary, "bytes_wasted")?);
+        ensure!(there < SIZE, "it was complete before the interruption");
+        ensure!(there + down == SIZE + wasted, "{there} there + {down} downloaded is not {SIZE} + {wasted} wasted");
+        Ok(summary)
+    }
+}
+
+fn last_done(events: &[Value]) -> u64 {
+    events.iter().filter_map(|event| event["bytes_done"].as_u64()).next_back().unwrap_or_default()
+}
+
+fn count(summary: &Value, field: &str) -> Result<u64> {
+    summary[field].as_u64().with_context(|| format!("the summary has {field}: {summary}"))
+}
+
+fn any() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
