@@ -27,6 +27,8 @@ pub(crate) struct Failure {
     pub(crate) code: &'static str,
     /// For people.
     pub(crate) message: String,
+    /// It was printed already, because something else had to come after it.
+    pub(crate) told: bool,
 }
 
 /// The exit codes that a failure can have.
@@ -44,7 +46,7 @@ pub(crate) enum Exit {
 
 impl Failure {
     pub(crate) fn new(exit: Exit, code: &'static str, message: impl fmt::Display) -> Failure {
-        Failure { exit, code, message: message.to_string() }
+        Failure { exit, code, message: message.to_string(), told: false }
     }
 
     pub(crate) fn usage(message: impl fmt::Display) -> Failure {

@@ -34,7 +34,9 @@ fn main() -> ExitCode {
     match run(cli.command, &output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output.failure(&failure);
+            if !failure.told {
+                output.failure(&failure);
+            }
             ExitCode::from(failure.exit as u8)
         }
     }

@@ -49,3 +49,12 @@ pub(crate) fn parse(source: &str, bytes: &[u8]) -> Outcome<Metainfo> {
     Metainfo::from_bytes(bytes)
         .map_err(|error| Failure::new(Exit::Input, error.code(), format!("{source} is not a valid torrent: {error}")))
 }
+
+/// Fetches a torrent that is to be transferred, not just looked at.
+pub(crate) async fn load_for_transfer(source: &str) -> Outcome<Metainfo> {
+    let torrent = load(source).await?;
+    match torrent.info.require_digests() {
+        Ok(_) => Ok(torrent),
+        Err(error) => Err(Failure::new(Exit::Input, error.code(), format!("{source}: {error}"))),
+    }
+}

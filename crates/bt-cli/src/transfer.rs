@@ -83,7 +83,7 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
         let total = torrent.info.geometry.total();
         output.event("checking", json!({ "name": name, "info_hash": hash(&torrent), "bytes_total": total }));
         let added = session.add(&torrent, options);
-        jobs.push(Job::new(name, total, added, &board));
+        jobs.push(Job::new(name, hash(&torrent).unwrap_or_default(), total, added, &board));
     }
     let end = watch_jobs(&mut jobs, &session, &plan.after, plan.timeout, plan.is_seed, &stop, output, &board).await;
     board.clear();
@@ -102,20 +102,18 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
         summaries
     };
     let summaries = tokio::time::timeout(STOP_MAX, farewell).await.unwrap_or_default();
-    // An error is said before the summary, which is the last line.
-    let failures: Vec<&Failure> = jobs.iter().filter_map(|job| job.failure.as_ref()).collect();
-    let total = failures.len();
-    for failure in &failures {
-        output.event("error", json!({ "code": failure.code, "message": failure.message }));
-    }
+    // Errors are said before the summaries, which come last.
+    let all_failed = jobs.iter().all(|job| job.failure.is_some());
+    let mut failures: Vec<Failure> = jobs.iter_mut().filter_map(|job| job.failure.take()).collect();
+    let interrupted = end.err();
+    failures.iter().chain(&interrupted).for_each(|failure| output.failure(failure));
     for (job, summary) in jobs.iter().zip(&summaries) {
         job.report(summary, output);
     }
-    end?;
-    match (jobs.iter_mut().find_map(|job| job.failure.take()), total == jobs.len()) {
-        (None, _) => Ok(()),
-        (Some(failure), true) => Err(Failure { code: "", ..failure }),
-        (Some(failure), false) => Err(Failure { exit: Exit::Partial, code: "", ..failure }),
+    match interrupted.or_else(|| failures.pop()) {
+        None => Ok(()),
+        Some(failure) if all_failed || failure.exit == Exit::Interrupted => Err(Failure { told: true, ..failure }),
+        Some(failure) => Err(Failure { exit: Exit::Partial, told: true, ..failure }),
     }
 }
 
@@ -185,7 +183,7 @@ struct Job {
 }
 
 impl Job {
-    fn new(name: String, total: u64, added: Result<TorrentHandle, AddError>, board: &Board) -> Job {
+    fn new(name: String, info_hash: String, total: u64, added: Result<TorrentHandle, AddError>, board: &Board) -> Job {
         let (handle, failure) = match added {
             Ok(handle) => (Some(handle), None),
             Err(error) => (None, Some(add_failure(&name, &error))),
@@ -194,7 +192,7 @@ impl Job {
             line: board.line(&name, total),
             name,
             total,
-            info_hash: handle.as_ref().map(|handle| handle.info_hash().to_string()).unwrap_or_default(),
+            info_hash,
             state: handle.as_ref().map(TorrentHandle::state),
             events: handle.as_ref().map(TorrentHandle::events),
             over: failure.is_some(),

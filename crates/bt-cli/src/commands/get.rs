@@ -13,7 +13,7 @@ use bt_session::AddOptions;
 pub(crate) async fn run(args: GetArgs, output: &Output) -> Outcome {
     let mut torrents = Vec::new();
     for source in &args.source {
-        let torrent = source::load(source).await?;
+        let torrent = source::load_for_transfer(source).await?;
         torrent.warnings.iter().for_each(|warning| output.note(format_args!("{source}: {warning}")));
         let options = AddOptions { peers: args.net.peer.clone(), no_resume: args.net.no_resume, ..AddOptions::new(&args.dir) };
         torrents.push((torrent, options));

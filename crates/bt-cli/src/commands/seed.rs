@@ -18,7 +18,7 @@ pub(crate) async fn run(args: SeedArgs, output: &Output) -> Outcome {
     let mut torrents = Vec::new();
     for path in &args.path {
         let (torrent, dir, made) = if is_torrent(path) {
-            let torrent = source::load(&path.to_string_lossy()).await?;
+            let torrent = source::load_for_transfer(&path.to_string_lossy()).await?;
             (torrent, PathBuf::from("."), false)
         } else {
             (make(path, &args.announce, output)?, path.clone(), true)
