@@ -4,8 +4,11 @@
 //! Invariant: no test depends on the speed of the machine: each waits for something that a process says.
 #![cfg(target_os = "linux")]
 
+mod cli;
 mod creation;
+mod hostile;
 mod interop;
+mod liars;
 mod resume;
 mod transfer;
 

@@ -5,9 +5,8 @@
 
 use crate::Test;
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{PATIENCE, Process, Stage, assert_same, random_file};
+use bt_tests::{LOOPBACK, PATIENCE, Process, Stage, assert_same, listening, random_file};
 use serde_json::Value;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 const SIZE: u64 = 256 << 20;
@@ -56,15 +55,14 @@ impl Scene {
         let source = stage.path("data.bin");
         random_file(&source, 9, SIZE)?;
         let torrent = stage.create(&source, &["--piece-length", "256KiB"])?;
-        let mut command = stage.seed("seed", &torrent, &stage.path(""), any());
+        let mut command = stage.seed("seed", &torrent, &stage.path(""), LOOPBACK);
         let seed = Process::start("seed", command.args(["--up", "64MiB/s"]))?;
-        let ready = seed.wait_event("ready", PATIENCE)?;
-        let at = ready["listen"][0].as_str().context("the seed says where it listens")?.to_owned();
+        let at = listening(&seed)?;
         Ok(Scene { stage, torrent, _seed: seed, at })
     }
 
     fn get(&self) -> Result<Process> {
-        let mut command = self.stage.get("get", &self.torrent, &self.stage.path("copy"), any());
+        let mut command = self.stage.get("get", &self.torrent, &self.stage.path("copy"), LOOPBACK);
         Process::start("get", command.args(["--peer", &self.at]))
     }
 
@@ -93,8 +91,4 @@ fn last_done(events: &[Value]) -> u64 {
 
 fn count(summary: &Value, field: &str) -> Result<u64> {
     summary[field].as_u64().with_context(|| format!("the summary has {field}: {summary}"))
-}
-
-fn any() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, 0).into()
 }

@@ -19,7 +19,7 @@ pub use compare::{Snapshot, assert_same, snapshot};
 pub use data::{random_bytes, random_file, tree};
 pub use net::{Host, Net};
 pub use process::{Finished, Process};
-pub use stage::{Protocol, Stage};
+pub use stage::{LOOPBACK, Protocol, Stage, listening};
 pub use tmpfs::SmallDisk;
 
 use std::time::Duration;

@@ -75,6 +75,11 @@ impl Process {
         Ok(kill_process(self.pid()?, Signal::INT)?)
     }
 
+    /// Asks it to stop, as a service manager does.
+    pub fn terminate(&self) -> Result<()> {
+        Ok(kill_process(self.pid()?, Signal::TERM)?)
+    }
+
     /// Ends it at once; nothing can be saved.
     pub fn kill(&self) -> Result<()> {
         Ok(kill_process(self.pid()?, Signal::KILL)?)

@@ -6,10 +6,13 @@
 use crate::{Host, PATIENCE, Process, bt};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
+
+/// Any port of this machine, for nobody else.
+pub const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A folder that is removed in the end, and who acts in it.
 #[derive(Debug)]
@@ -76,9 +79,8 @@ impl Stage {
             Some(host) => Process::start("tracker", &mut host.inside(&command))?,
             None => Process::start("tracker", &mut command)?,
         };
-        let ready = tracker.wait_event("ready", PATIENCE)?;
-        let url = ready["listen"][0].as_str().context("the tracker says where it listens")?;
-        Ok((tracker, url.to_owned()))
+        let url = listening(&tracker)?;
+        Ok((tracker, url))
     }
 
     /// `bt seed TORRENT -d DIR --listen AT`; DIR holds the torrent's content.
@@ -94,4 +96,10 @@ impl Stage {
         command.arg("get").arg(torrent).arg("-d").arg(dir).args(["--listen", &listen.to_string()]);
         command
     }
+}
+
+/// Waits until a `bt` is ready, and returns the first address, or URL, at which it listens.
+pub fn listening(process: &Process) -> Result<String> {
+    let ready = process.wait_event("ready", PATIENCE)?;
+    Ok(ready["listen"][0].as_str().with_context(|| format!("it does not say where it listens: {ready}"))?.to_owned())
 }

@@ -1,0 +1,333 @@
+//! Bad input of every kind: torrents, trackers, peers, disks, forged datagrams.
+//!
+//! Decides: what is bad. Must not know: where it is caught.
+//! Invariant: every refusal has its exit code and says why, and nothing outside the download folder changes.
+
+use crate::Test;
+use crate::liars::{Kind, Liar};
+use anyhow::{Context as _, Result, ensure};
+use bt_tests::{
+    Finished, LOOPBACK, PATIENCE, Process, Protocol, SmallDisk, Snapshot, Stage, assert_same, listening, random_file, skip,
+    snapshot,
+};
+use std::fs;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn hostile_torrents_are_refused_and_nothing_is_written() -> Test {
+    let stage = Stage::new()?;
+    let outside = Outside::new(&stage)?;
+    for (case, bytes) in hostile_torrents() {
+        let torrent = stage.path("hostile.torrent");
+        fs::write(&torrent, bytes)?;
+        for verb in ["show", "get", "verify", "seed"] {
+            let mut command = stage.bt("victim");
+            command.arg(verb).arg(&torrent);
+            match verb {
+                "get" | "seed" => drop(command.arg("-d").arg(&outside.downloads)),
+                "verify" => drop(command.arg(&outside.downloads)),
+                _ => {}
+            }
+            let finished = Process::run(verb, &mut command, PATIENCE)?;
+            refused(finished).with_context(|| format!("{case}, bt {verb}"))?;
+        }
+        fs::remove_file(&torrent)?;
+    }
+    outside.assert_untouched()
+}
+
+#[test]
+fn truncated_torrents_are_refused() -> Test {
+    let stage = Stage::new()?;
+    let source = stage.path("content");
+    bt_tests::tree(&source, 1, 20, 1 << 20)?;
+    let whole = fs::read(stage.create(&source, &["-a", "http://127.0.0.1/announce"])?)?;
+    let cut = stage.path("cut.torrent");
+    for len in (0..whole.len()).step_by(whole.len() / 40) {
+        fs::write(&cut, &whole[..len])?;
+        let finished = Process::run("show", stage.bt("victim").arg("show").arg(&cut), PATIENCE)?;
+        refused(finished).with_context(|| format!("{len} of {} bytes", whole.len()))?;
+    }
+    Ok(())
+}
+
+/// Exit 3, one error object on standard output, and words on standard error.
+fn refused(finished: Finished) -> Test {
+    let finished = finished.expect_code(3)?;
+    let error = finished.last()?;
+    ensure!(error["schema"] == "bt.error/1", "{error}");
+    ensure!(error["code"].as_str().is_some_and(|code| !code.is_empty()), "{error}");
+    ensure!(error["message"].as_str().is_some_and(|message| message.len() > 10), "{error}");
+    ensure!(finished.err.starts_with("bt: ") && !finished.err.contains("panicked"), "standard error: {}", finished.err);
+    Ok(())
+}
+
+fn hostile_torrents() -> Vec<(&'static str, Vec<u8>)> {
+    let deep = |open: &str, close: &str| [open.repeat(100_000), "0:".into(), close.repeat(100_000)].concat();
+    let info = |inner: &str| format!("d4:infod{inner}ee").into_bytes();
+    let file = |length: &str| info(&format!("6:lengthi{length}e4:name1:a12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaa"));
+    let tree = |files: &str| info(&format!("5:filesl{files}e4:name1:a12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaa"));
+    let piece_length =
+        |length: &str| info(&format!("6:lengthi9e4:name1:a12:piece lengthi{length}e6:pieces20:aaaaaaaaaaaaaaaaaaaa"));
+    let name = |name: &str| {
+        let len = name.len();
+        info(&format!("6:lengthi9e4:name{len}:{name}12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaa"))
+    };
+    vec![
+        ("empty", Vec::new()),
+        ("noise", bt_tests::random_bytes(1, 10_000)),
+        ("nested lists", deep("l", "e").into_bytes()),
+        ("nested dictionaries", deep("d1:a", "e").into_bytes()),
+        ("nested inside info", info(&format!("4:name{}", deep("l", "e")))),
+        ("unclosed nesting", "l".repeat(100_000).into_bytes()),
+        ("a string longer than the file", b"d4:info99999999999:x".to_vec()),
+        ("a string length that overflows", b"d4:info99999999999999999999999:x".to_vec()),
+        ("a negative string length", b"d4:info-1:xe".to_vec()),
+        ("no info", b"d8:announce3:abce".to_vec()),
+        ("info is a list", b"d4:infolee".to_vec()),
+        ("a negative size", file("-1")),
+        ("a size that overflows", file("99999999999999999999")),
+        ("the largest size", file("9223372036854775807")),
+        ("a size written oddly", file("007")),
+        (
+            "sizes whose sum overflows",
+            tree("d6:lengthi9223372036854775807e4:pathl1:aeed6:lengthi9223372036854775807e4:pathl1:bee"),
+        ),
+        ("a negative size in a tree", tree("d6:lengthi-9e4:pathl1:aee")),
+        ("no files", tree("")),
+        ("a path of nothing", tree("d6:lengthi9e4:pathlee")),
+        ("a path that climbs", tree("d6:lengthi9e4:pathl2:..2:..6:passwdee")),
+        ("a path that climbs in the middle", tree("d6:lengthi9e4:pathl1:a2:..2:..1:bee")),
+        ("an absolute path", tree("d6:lengthi9e4:pathl4:/etc6:passwdee")),
+        ("an absolute path in one component", tree("d6:lengthi9e4:pathl11:/etc/passwdee")),
+        ("a name that climbs", name("..")),
+        ("an absolute name", name("/etc/passwd")),
+        ("piece length 0", piece_length("0")),
+        ("a negative piece length", piece_length("-16384")),
+        ("a piece length that overflows", piece_length("18446744073709551616")),
+        ("pieces that are no hashes", info("6:lengthi9e4:name1:a12:piece lengthi16384e6:pieces19:aaaaaaaaaaaaaaaaaaa")),
+        ("too few hashes", file("99999999")),
+        ("duplicate keys", b"d4:infod6:lengthi9eee4:infod6:lengthi9eee".to_vec()),
+    ]
+}
+
+/// What could be an accident is renamed; the new names stay below the download folder.
+#[test]
+fn awkward_names_are_renamed() -> Test {
+    let stage = Stage::new()?;
+    let cases = [
+        ("l0:3:etc6:passwde", r#"["a","etc","passwd"]"#),
+        ("l12:../../passwde", r#"["a",".._.._passwd"]"#),
+        ("l1:.1:be", r#"["a","_","b"]"#),
+        ("l7:nul.txte", r#"["a","_nul.txt"]"#),
+        ("l3:b\\ce", r#"["a","b_c"]"#),
+    ];
+    for (path, stored) in cases {
+        let torrent = stage.path("awkward.torrent");
+        let files = format!("5:filesld6:lengthi9e4:path{path}ee4:name1:a12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaa");
+        fs::write(&torrent, format!("d4:infod{files}ee"))?;
+        let shown = stage.show(&torrent)?;
+        assert_eq!(shown["files"][0]["path"].to_string(), stored);
+        ensure!(shown["warnings"].as_array().is_some_and(|warnings| !warnings.is_empty()), "{path}: nobody was warned");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_tracker_that_returns_rubbish_is_a_network_failure() -> Test {
+    let stage = Stage::new()?;
+    let source = stage.path("data.bin");
+    random_file(&source, 1, 1 << 20)?;
+    let nested: &'static str = Box::leak("l".repeat(100_000).into_boxed_str());
+    let liars = [
+        ("http", Liar::http_tracker(b"\xff\x00 this is no bencode")?),
+        ("http", Liar::http_tracker(nested.as_bytes())?),
+        ("http", Liar::http_tracker(b"d5:peers7:1234567e")?),
+        ("udp", Liar::udp_tracker()?),
+    ];
+    // All at once: each takes the whole time.
+    let mut gets = Vec::new();
+    for (number, (scheme, liar)) in liars.iter().enumerate() {
+        let torrent = stage.create(&source, &["-a", &format!("{scheme}://{}/announce", liar.at)])?;
+        let own = stage.path(format!("{number}.torrent"));
+        fs::rename(torrent, &own)?;
+        let mut command = stage.get(&format!("get {number}"), &own, &stage.path(format!("copy {number}")), LOOPBACK);
+        gets.push(Process::start("get", command.args(["--timeout", "5s"]))?);
+    }
+    for (get, (_, liar)) in gets.into_iter().zip(&liars) {
+        let error = get.finish(PATIENCE)?.expect_code(5)?.event("error")?;
+        ensure!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{error}");
+        ensure!(liar.lies() > 0, "the tracker was not asked");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_is_a_disk_failure_after_the_timeout() -> Test {
+    let scene = Seeded::new(24 << 20, &[])?;
+    let Some((_disk, copy)) = small_disk(&scene.stage)? else { skip!("a small file system cannot be mounted: not root") };
+    let mut command = scene.get("get", &copy);
+    let finished = Process::run("get", command.args(["--timeout", "5s"]), PATIENCE)?.expect_code(6)?;
+    let error = finished.event("error")?;
+    ensure!(error["code"] == "no_space", "{error}");
+    ensure!(finished.event("reason")?["reason"] == "no_space", "the cause was not said while it waited");
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_pauses_a_download_that_goes_on_when_there_is_room() -> Test {
+    let scene = Seeded::new(24 << 20, &[])?;
+    let Some((disk, copy)) = small_disk(&scene.stage)? else { skip!("a small file system cannot be mounted: not root") };
+    let get = Process::start("get", &mut scene.get("get", &copy))?;
+    get.wait_for("the reason", PATIENCE, |event| event["reason"] == "no_space")?;
+    disk.grow(64)?;
+    get.finish(PATIENCE)?.expect_code(0)?;
+    assert_same(&scene.source, &copy.join("data.bin"))
+}
+
+fn small_disk(stage: &Stage) -> Result<Option<(SmallDisk, PathBuf)>> {
+    let copy = stage.path("small disk");
+    fs::create_dir(&copy)?;
+    Ok(SmallDisk::mount(&copy, 8).map(|disk| (disk, copy)))
+}
+
+#[test]
+fn beside_peers_that_send_rubbish_the_transfer_completes() -> Test {
+    // The honest seed is slow enough that the liars are asked, too.
+    let scene = Seeded::new(16 << 20, &["--up", "4MiB/s"])?;
+    let shown = scene.stage.show(&scene.torrent)?;
+    let hash = hex(shown["info_hash_v1"].as_str().context("the torrent has a v1 info-hash")?)?;
+    let pieces = shown["piece_count"].as_u64().context("the torrent has pieces")? as usize;
+    let kinds = [Kind::Noise, Kind::HugeFrame, Kind::BadMessages, Kind::Poison];
+    let liars = kinds.map(|kind| Liar::peer(kind, hash, pieces).map(|liar| (kind, liar)));
+    let liars = liars.into_iter().collect::<Result<Vec<_>>>()?;
+    let copy = scene.stage.path("copy");
+    let mut command = scene.get("get", &copy);
+    for (_, liar) in &liars {
+        command.args(["--peer", &liar.at.to_string()]);
+    }
+    Process::run("get", &mut command, PATIENCE)?.expect_code(0)?;
+    assert_same(&scene.source, &copy.join("data.bin"))?;
+    for (kind, liar) in &liars {
+        ensure!(liar.lies() > 0, "{kind:?} had no occasion to lie");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_symbolic_link_in_the_download_folder_is_not_followed() -> Test {
+    let stage = Stage::new()?;
+    let source = stage.path("content");
+    bt_tests::tree(&source, 5, 30, 1 << 20)?;
+    let torrent = stage.create(&source, &[])?;
+    let seed = Process::start("seed", &mut stage.seed("seed", &torrent, &stage.path(""), LOOPBACK))?;
+    let at = listening(&seed)?;
+    let outside = Outside::new(&stage)?;
+    fs::create_dir(outside.downloads.join("content"))?;
+    std::os::unix::fs::symlink(&outside.canary, outside.downloads.join("content/dir 0"))?;
+    let mut command = stage.get("get", &torrent, &outside.downloads, LOOPBACK);
+    Process::run("get", command.args(["--peer", &at, "--timeout", "5s"]), PATIENCE)?.expect_code(6)?;
+    outside.assert_untouched()
+}
+
+/// BEP 15: a connection id proves that its owner can receive at its address.
+#[test]
+fn a_forged_connection_id_gets_no_answer() -> Test {
+    let stage = Stage::new()?;
+    let (_tracker, url) = stage.tracker(Protocol::Udp, LOOPBACK, None)?;
+    let at = url.trim_start_matches("udp://").trim_end_matches("/announce").to_owned();
+    let socket = UdpSocket::bind(LOOPBACK)?;
+    socket.connect(&at)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let ask = |datagram: &[u8]| -> Result<Vec<u8>> {
+        socket.send(datagram)?;
+        let mut answer = [0; 2048];
+        let len = socket.recv(&mut answer)?;
+        Ok(answer[..len].to_vec())
+    };
+    let connect = |transaction: u32| [&0x0417_2710_1980_u64.to_be_bytes()[..], &[0; 4], &transaction.to_be_bytes()].concat();
+    let announce = |connection: &[u8], transaction: u32| {
+        let numbers = [&1_u32.to_be_bytes()[..], &transaction.to_be_bytes()].concat();
+        let rest = [&[7; 20][..], b"-XX0001-abcdefghijkl", &[0; 40], &[0xff; 4], &6881_u16.to_be_bytes()].concat();
+        [connection, &numbers, &rest].concat()
+    };
+    for forged in [[0; 8], [0xff; 8], 0x0417_2710_1980_u64.to_be_bytes()] {
+        // Datagrams on loopback keep their order: an answer to the forged one would come first.
+        socket.send(&announce(&forged, 1))?;
+        let answer = ask(&connect(2))?;
+        assert_eq!(answer[..8], [0, 0, 0, 0, 0, 0, 0, 2], "the forged id was answered: {answer:?}");
+        let mut real = answer[8..].to_vec();
+        assert_eq!(ask(&announce(&real, 3))?[..8], [0, 0, 0, 1, 0, 0, 0, 3], "the real id is not accepted");
+        real[7] ^= 1;
+        socket.send(&announce(&real, 4))?;
+        assert_eq!(ask(&connect(5))?[..8], [0, 0, 0, 0, 0, 0, 0, 5], "an id with one changed bit was answered");
+    }
+    Ok(())
+}
+
+/// A file and somebody who seeds it.
+struct Seeded {
+    stage: Stage,
+    source: PathBuf,
+    torrent: PathBuf,
+    _seed: Process,
+    at: String,
+}
+
+impl Seeded {
+    fn new(size: u64, options: &[&str]) -> Result<Seeded> {
+        let stage = Stage::new()?;
+        let source = stage.path("data.bin");
+        random_file(&source, size, size)?;
+        let torrent = stage.create(&source, &["--piece-length", "256KiB"])?;
+        let seed = Process::start("seed", stage.seed("seed", &torrent, &stage.path(""), LOOPBACK).args(options))?;
+        let at = listening(&seed)?;
+        Ok(Seeded { stage, source, torrent, _seed: seed, at })
+    }
+
+    fn get(&self, who: &str, copy: &Path) -> std::process::Command {
+        let mut command = self.stage.get(who, &self.torrent, copy, LOOPBACK);
+        command.args(["--peer", &self.at]);
+        command
+    }
+}
+
+/// A download folder with a neighbour that must stay as it is.
+struct Outside {
+    parent: PathBuf,
+    downloads: PathBuf,
+    canary: PathBuf,
+    before: Snapshot,
+}
+
+impl Outside {
+    fn new(stage: &Stage) -> Result<Outside> {
+        let parent = stage.path("parent");
+        let (downloads, canary) = (parent.join("downloads"), parent.join("canary"));
+        fs::create_dir_all(&downloads)?;
+        fs::create_dir_all(&canary)?;
+        fs::write(canary.join("precious"), "untouched")?;
+        Ok(Outside { before: outside(&parent)?, parent, downloads, canary })
+    }
+
+    fn assert_untouched(&self) -> Test {
+        assert_eq!(self.before, outside(&self.parent)?);
+        Ok(())
+    }
+}
+
+/// Everything below `parent` but the download folder.
+fn outside(parent: &Path) -> Result<Snapshot> {
+    let mut all = snapshot(parent)?;
+    all.retain(|path, _| !path.starts_with("downloads"));
+    Ok(all)
+}
+
+fn hex(text: &str) -> Result<[u8; 20]> {
+    let mut bytes = [0; 20];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2).context("40 hex digits")?, 16)?;
+    }
+    Ok(bytes)
+}
