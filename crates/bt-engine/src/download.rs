@@ -157,7 +157,7 @@ impl Torrent {
             return if row.unrequested() { Ok(()) } else { Err(Why::Unrequested) };
         }
         let source = row.source;
-        match self.work.deliver(block, source) {
+        match self.work.deliver(block, peer, source) {
             Delivery::Late => self.wasted += len,
             Delivery::Needed { others_asked, complete } => {
                 out.push_back(Output::Store(self.key, block, data));

@@ -123,19 +123,21 @@ impl Ledger {
             })
             .filter(|(_, block)| !asked_already(*block))
             .min_by_key(|(asked, _)| *asked)?;
-        if let Some(slot) = self.slot_mut(block) {
-            slot.asked += 1;
-        }
+        let (n, open) = self.open_mut(block)?;
+        open.slots.get_mut(n as usize)?.asked += 1;
         Some(block)
     }
 
     /// A peer will not deliver this block any more. True if the block is free now.
     pub(crate) fn release(&mut self, block: Block) -> bool {
-        let Some(n) = block.nth(&self.geometry) else { return false };
-        let Some(open) = self.open.get_mut(&block.piece()) else { return false };
+        let Some((n, open)) = self.open_mut(block) else { return false };
         let Some(slot) = open.slots.get_mut(n as usize) else { return false };
-        slot.asked = slot.asked.saturating_sub(1);
-        if slot.asked > 0 || slot.from.is_some() {
+        // The piece may have been closed and opened anew since the peer was asked.
+        if slot.asked == 0 {
+            return false;
+        }
+        slot.asked -= 1;
+        if slot.asked > 0 {
             return false;
         }
         open.free += 1;
@@ -145,18 +147,24 @@ impl Ledger {
     }
 
     /// A block arrived from a peer that was asked for it.
-    pub(crate) fn deliver(&mut self, block: Block, from: SourceId) -> Delivery {
-        let Some(n) = block.nth(&self.geometry) else { return Delivery::Late };
-        let Some(open) = self.open.get_mut(&block.piece()) else { return Delivery::Late };
-        let Some(slot) = open.slots.get_mut(n as usize) else { return Delivery::Late };
-        let others_asked = slot.asked > 1;
-        slot.asked = 0;
-        if slot.from.is_some() {
+    pub(crate) fn deliver(&mut self, block: Block, peer: PeerKey, from: SourceId) -> Delivery {
+        let Some((n, open)) = self.open_mut(block) else { return Delivery::Late };
+        let refused = open.alone && open.lead != Some(peer);
+        let Some(slot) = open.slots.get_mut(n as usize).filter(|slot| slot.from.is_none() && !refused) else {
             return Delivery::Late;
-        }
-        slot.from = Some(from);
+        };
+        let was_free = slot.asked == 0;
+        let others_asked = slot.asked > 1;
+        *slot = Slot { asked: 0, from: Some(from) };
         open.missing -= 1;
-        Delivery::Needed { others_asked, complete: open.missing == 0 }
+        let complete = open.missing == 0;
+        if was_free {
+            open.free -= 1;
+            if open.free == 0 {
+                self.with_free.remove(&block.piece());
+            }
+        }
+        Delivery::Needed { others_asked, complete }
     }
 
     /// The piece was right and is written: it is closed for good.
@@ -199,9 +207,9 @@ impl Ledger {
         Some(open)
     }
 
-    fn slot_mut(&mut self, block: Block) -> Option<&mut Slot> {
+    fn open_mut(&mut self, block: Block) -> Option<(u32, &mut Open)> {
         let n = block.nth(&self.geometry)?;
-        self.open.get_mut(&block.piece())?.slots.get_mut(n as usize)
+        Some((n, self.open.get_mut(&block.piece())?))
     }
 }
 
@@ -227,13 +235,13 @@ mod tests {
         let blocks: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece)).collect();
         assert_eq!(blocks, g.blocks(piece).collect::<Vec<_>>());
         let last = |complete| Delivery::Needed { others_asked: false, complete };
-        assert_eq!(ledger.deliver(blocks[0], SourceId(0)), last(false));
-        assert_eq!(ledger.deliver(blocks[0], SourceId(0)), Delivery::Late);
-        assert_eq!(ledger.deliver(blocks[2], SourceId(0)), last(false));
-        assert_eq!(ledger.deliver(blocks[1], SourceId(1)), last(true));
+        assert_eq!(ledger.deliver(blocks[0], A, SourceId(0)), last(false));
+        assert_eq!(ledger.deliver(blocks[0], A, SourceId(0)), Delivery::Late);
+        assert_eq!(ledger.deliver(blocks[2], A, SourceId(0)), last(false));
+        assert_eq!(ledger.deliver(blocks[1], A, SourceId(1)), last(true));
         ledger.close(piece);
         assert_eq!(ledger.reserved(), 0);
-        assert_eq!(ledger.deliver(blocks[1], SourceId(1)), Delivery::Late);
+        assert_eq!(ledger.deliver(blocks[1], A, SourceId(1)), Delivery::Late);
     }
 
     #[test]
@@ -258,8 +266,25 @@ mod tests {
         let busy = ledger.ask_busy(&all, |_| false).unwrap();
         assert_eq!(busy, blocks[0]);
         assert_eq!(ledger.ask_busy(&all, |block| block == blocks[0]), Some(blocks[1]));
-        assert_eq!(ledger.deliver(busy, SourceId(0)), Delivery::Needed { others_asked: true, complete: false });
+        assert_eq!(ledger.deliver(busy, A, SourceId(0)), Delivery::Needed { others_asked: true, complete: false });
         assert!(!ledger.release(busy), "a delivered block is not free");
+    }
+
+    #[test]
+    fn answers_to_an_earlier_opening_of_the_piece_confuse_nothing() {
+        let (g, mut ledger, all) = ledger();
+        let piece = g.piece(0).unwrap();
+        ledger.open(piece, A);
+        let block = ledger.ask_free(piece).unwrap();
+        assert!(ledger.release(block));
+        assert!(!ledger.release(block), "it is free already");
+        let needed = |complete| Delivery::Needed { others_asked: false, complete };
+        assert_eq!(ledger.deliver(block, A, SourceId(0)), needed(false), "it came although it was given up");
+        let rest: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece)).collect();
+        assert_eq!(rest.len(), 2, "it is not asked again");
+        assert_eq!(ledger.joinable(B, &all), None);
+        assert_eq!(ledger.deliver(rest[0], A, SourceId(0)), needed(false));
+        assert_eq!(ledger.deliver(rest[1], A, SourceId(0)), needed(true));
     }
 
     #[test]
@@ -269,14 +294,15 @@ mod tests {
         ledger.open(piece, A);
         let blocks: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece)).collect();
         for (n, &block) in blocks.iter().enumerate() {
-            ledger.deliver(block, SourceId(n as u32 % 2));
+            ledger.deliver(block, A, SourceId(n as u32 % 2));
         }
         assert_eq!(ledger.fail(piece), [SourceId(0), SourceId(1)]);
         ledger.open(piece, B);
         assert_eq!(ledger.joinable(A, &all), None);
         assert_eq!(ledger.joinable(B, &all), Some(piece));
         assert_eq!(ledger.ask_busy(&all, |_| false), None);
-        ledger.ask_free(piece);
+        let block = ledger.ask_free(piece).unwrap();
+        assert_eq!(ledger.deliver(block, A, SourceId(0)), Delivery::Late, "A may not mix in");
         assert_eq!(ledger.leave(B), [piece], "nobody else may finish it");
         assert_eq!(ledger.reserved(), 0);
     }
@@ -287,7 +313,7 @@ mod tests {
         let piece = g.piece(0).unwrap();
         ledger.open(piece, A);
         for block in core::iter::from_fn(|| ledger.ask_free(piece)).collect::<Vec<_>>() {
-            ledger.deliver(block, SourceId(7));
+            ledger.deliver(block, A, SourceId(7));
         }
         assert_eq!(ledger.fail(piece), [SourceId(7)]);
     }

@@ -86,8 +86,8 @@ impl Work {
         }
     }
 
-    pub(crate) fn deliver(&mut self, block: Block, from: SourceId) -> Delivery {
-        self.ledger.deliver(block, from)
+    pub(crate) fn deliver(&mut self, block: Block, peer: PeerKey, from: SourceId) -> Delivery {
+        self.ledger.deliver(block, peer, from)
     }
 
     /// The peer works no longer on the pieces that it led. Those that only it might deliver start anew: what the store

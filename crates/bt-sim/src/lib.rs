@@ -1,1 +1,34 @@
-//! bt-sim
+//! A swarm in virtual time: the real engine, codec, store and tracker on hosts, links and disks that exist in memory only.
+//!
+//! Decides: what happens next, from a seed. Must not know: sockets, threads, clocks.
+//! Invariant: same seed, same trace; and no rule of [`Broken`] is ever broken, or the run ends with its name.
+//!
+//! ```
+//! let report = bt_sim::scenarios::run("small", 1)?;
+//! assert_eq!(report.finishers.len(), 3);
+//! assert_eq!(report, bt_sim::scenarios::run("small", 1)?, "the same seed shows the same run");
+//! # Ok::<(), bt_sim::Violation>(())
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod scenarios;
+
+mod agenda;
+mod announces;
+mod client;
+mod content;
+mod disk;
+mod network;
+mod report;
+mod tally;
+mod tracker;
+mod violation;
+mod watch;
+mod wires;
+mod world;
+
+pub use client::Manners;
+pub use network::{HostId, Link};
+pub use report::{Finisher, Report};
+pub use violation::{Broken, Violation};
+pub use world::{Act, Peer, World};
