@@ -1,0 +1,365 @@
+//! A peer's program: the real engine, codec, store and announces, driven as a session drives them.
+//!
+//! Decides: nothing about torrents; it carries the engine's orders out, honestly or not. Must not know: other hosts' programs.
+//! Invariant: orders are carried out after every single input, and the watch sees each input and each order.
+
+use crate::announces::{Announced, Announces};
+use crate::content::Content;
+use crate::disk::WatchedDisk;
+use crate::network::{Event, HostId, Network};
+use crate::tally::Tally;
+use crate::violation::Broken;
+use crate::watch::Watch;
+use crate::wires::{Heard, Wires};
+use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec, TorrentStatus, Why};
+use bt_peer_wire::{Handshake, Message, Reserved};
+use bt_piece_store::{Done, Journal, MemStorage, Order, Progress, Trust, Worker, open_torrent, read_blocks};
+use bt_types::{Bitfield, Block, PeerId, Rng, Time};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The one torrent of this world.
+const TORRENT: TorrentKey = TorrentKey(0);
+/// From an order to the disk until the disk has carried it out.
+const DISK_TIME: Duration = Duration::from_millis(2);
+/// A store that failed is tried again after this time. The same as in a session.
+const DISK_RETRY: Duration = Duration::from_secs(2);
+/// Wakes of one engine in a row at the same moment.
+const WAKES_MAX: u32 = 1000;
+
+/// What a peer does with requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Manners {
+    /// It serves them.
+    Honest,
+    /// It sends wrong bytes for one in so many blocks.
+    Liar(u64),
+    /// It takes them and never answers.
+    Silent,
+}
+
+/// The world outside of a program, while it acts.
+#[derive(Debug)]
+pub(crate) struct Scene<'a> {
+    pub(crate) now: Time,
+    pub(crate) net: &'a mut Network,
+    pub(crate) tally: &'a mut Tally,
+}
+
+/// What a program is started with.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) host: HostId,
+    pub(crate) addr: SocketAddr,
+    pub(crate) manners: Manners,
+    pub(crate) budget: Budget,
+    pub(crate) trackers: Vec<Vec<String>>,
+    pub(crate) content: Arc<Content>,
+    pub(crate) disk: Arc<WatchedDisk>,
+    /// Where the journal lies.
+    pub(crate) state: Arc<MemStorage>,
+    pub(crate) rng: Rng,
+}
+
+/// The running program of one peer.
+pub(crate) struct Client {
+    host: HostId,
+    manners: Manners,
+    budget: Budget,
+    content: Arc<Content>,
+    disk: Arc<WatchedDisk>,
+    rng: Rng,
+    ours: Handshake,
+    engine: Engine,
+    worker: Worker,
+    wires: Wires,
+    announces: Announces,
+    watch: Watch,
+    inputs: VecDeque<Input>,
+    to_disk: Vec<Order>,
+    disk_at: Option<Time>,
+    retry_at: Option<Time>,
+    last_wake: (Time, u32),
+    /// Peers that the engine hung up on for a fault.
+    blamed: Vec<(SocketAddr, Why)>,
+    is_leaving: bool,
+}
+
+impl Client {
+    /// Opens the torrent from the disk, and joins its swarm.
+    pub(crate) fn start(start: Start, scene: &mut Scene<'_>) -> Client {
+        let Start { host, addr, manners, budget, trackers, content, disk, state, mut rng } = start;
+        let geometry = *content.geometry();
+        let journal = Journal::open(state, Path::new("journal"), content.info_hash, &geometry).expect("memory does not fail");
+        let (layout, digests) = (Arc::clone(&content.layout), Arc::clone(&content.digests));
+        let opened = open_torrent(&layout, &digests, journal, disk.as_ref(), Trust::Journal, &Progress::default());
+        let opened = opened.expect("the torrent's own files can be opened");
+        let peer_id = PeerId::ours(&mut rng);
+        let config = Config { listen_port: Some(addr.port()), ..Config::new(peer_id) };
+        let mut client = Client {
+            host,
+            manners,
+            budget,
+            ours: Handshake { reserved: Reserved::OURS, info_hash: content.info_hash, peer_id },
+            engine: Engine::new(config, budget, rng.fork()),
+            worker: Worker::new(layout, digests, opened.journal),
+            wires: Wires::new(geometry.piece_count()),
+            announces: Announces::new(host, content.info_hash, peer_id, addr.port(), rng.fork()),
+            watch: Watch::new(geometry, opened.have.clone()),
+            content,
+            disk,
+            rng,
+            inputs: VecDeque::new(),
+            to_disk: Vec::new(),
+            disk_at: None,
+            retry_at: None,
+            last_wake: (Time::ZERO, 0),
+            blamed: Vec::new(),
+            is_leaving: false,
+        };
+        let spec = TorrentSpec { info_hash: client.ours.info_hash, geometry, have: opened.have, trackers };
+        client.inputs.push_back(Input::Add(TORRENT, Box::new(spec)));
+        client.settle(scene);
+        client
+    }
+
+    /// Something happened on its host.
+    pub(crate) fn handle(&mut self, event: Event, scene: &mut Scene<'_>) {
+        let now = scene.now;
+        match event {
+            Event::Incoming(peer, addr) => self.wires.incoming(now, peer, addr),
+            Event::Connected(peer) => self.wires.connected(now, peer, &self.ours),
+            Event::Refused(peer) => self.lose(peer),
+            Event::Closed(peer) => self.lose(peer),
+            Event::Bytes(peer, bytes) => self.hear(peer, &bytes, scene),
+            Event::Writable(peer) => self.wires.touch(peer),
+            Event::Datagram(from, datagram) => {
+                let announced = self.announces.datagram(now, from, &datagram, scene.net);
+                self.announced(announced);
+            }
+            Event::HttpAnswer(id, body) => {
+                let announced = self.announces.body(id, body.as_deref());
+                self.announced(announced);
+            }
+            Event::HttpRequest(..) => {}
+            Event::Timer => self.wake(scene),
+        }
+        self.settle(scene);
+    }
+
+    /// Leaves the swarm in good order. The program is over when [`Client::is_gone`].
+    pub(crate) fn leave(&mut self, scene: &mut Scene<'_>) {
+        self.is_leaving = true;
+        self.inputs.push_back(Input::Remove(TORRENT));
+        self.settle(scene);
+        self.to_disk.push(Order::Stop);
+        self.run_disk(scene.now);
+    }
+
+    // ---- reports ----
+
+    /// Whether it left and nothing of it is on its way any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_leaving && self.announces.are_done()
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.watch.is_complete()
+    }
+
+    pub(crate) fn status(&self, now: Time) -> Option<TorrentStatus> {
+        self.engine.status(now, TORRENT)
+    }
+
+    /// The pieces that it has; none after it left.
+    pub(crate) fn have(&self) -> Option<&Bitfield> {
+        self.engine.have(TORRENT)
+    }
+
+    /// The peers that it blamed since this was last asked.
+    pub(crate) fn take_blamed(&mut self) -> Vec<(SocketAddr, Why)> {
+        std::mem::take(&mut self.blamed)
+    }
+
+    /// The first rule that it broke since this was last asked.
+    pub(crate) fn broken(&mut self) -> Option<Broken> {
+        let watched = self.watch.broken();
+        let is_restless = self.last_wake.1 > WAKES_MAX;
+        watched
+            .or_else(|| self.disk.was_wronged().then_some(Broken::UnverifiedWrite))
+            .or_else(|| is_restless.then_some(Broken::Restless))
+    }
+
+    // ---- connections ----
+
+    fn hear(&mut self, peer: PeerKey, bytes: &Bytes, scene: &mut Scene<'_>) {
+        let Some(heard) = self.wires.receive(scene.now, peer, bytes, &self.ours) else { return };
+        let Heard { addr, outbound, handshake, messages, is_over } = heard;
+        if let Some(handshake) = handshake {
+            self.inputs.push_back(Input::Connected { peer, torrent: TORRENT, addr, outbound, handshake });
+        }
+        for message in &messages {
+            if let Message::Piece { data, .. } = message {
+                *scene.tally.payload.entry(addr.ip()).or_default() += data.len() as u64;
+            }
+        }
+        if !messages.is_empty() {
+            self.inputs.push_back(Input::Frames(peer, messages));
+        }
+        if is_over {
+            scene.net.close(scene.now, peer);
+            self.lose(peer);
+        }
+    }
+
+    /// A connection is over, and not by our order.
+    fn lose(&mut self, peer: PeerKey) {
+        if let Some(wire) = self.wires.remove(peer) {
+            let input = if wire.is_shaken() {
+                Some(Input::Closed(peer))
+            } else {
+                wire.dialled().map(|to| Input::DialFailed(TORRENT, to))
+            };
+            self.inputs.extend(input);
+        }
+    }
+
+    fn announced(&mut self, announced: impl IntoIterator<Item = Announced>) {
+        let input = |(tracker, result)| Input::Announced(TORRENT, tracker, result);
+        self.inputs.extend(announced.into_iter().map(input));
+    }
+
+    // ---- time ----
+
+    fn wake(&mut self, scene: &mut Scene<'_>) {
+        let now = scene.now;
+        if self.engine.deadline().is_some_and(|at| at <= now) {
+            self.last_wake = if self.last_wake.0 == now { (now, self.last_wake.1 + 1) } else { (now, 0) };
+            self.engine.wake(now);
+            self.carry_out(scene);
+        }
+        if self.disk_at.take_if(|at| *at <= now).is_some() || self.disk_deadline().is_some_and(|at| at <= now) {
+            self.run_disk(now);
+        }
+        for peer in self.wires.wake(now) {
+            scene.net.close(now, peer);
+            self.lose(peer);
+        }
+        let announced = self.announces.wake(now, scene.net);
+        self.announced(announced);
+    }
+
+    /// Handles inputs, carries out orders and writes until nothing is left to do.
+    fn settle(&mut self, scene: &mut Scene<'_>) {
+        loop {
+            while let Some(input) = self.inputs.pop_front() {
+                self.watch.input(scene.now, &input);
+                self.engine.handle(scene.now, input);
+                self.carry_out(scene);
+            }
+            let Some((peer, sent)) = self.wires.write(scene.now, scene.net) else { break };
+            if sent > 0 {
+                self.inputs.push_back(Input::Sent(peer, sent));
+            }
+        }
+        self.watch.reserved(self.engine.reserved(TORRENT), self.budget.store_bytes);
+        let due = [self.engine.deadline(), self.disk_at, self.disk_deadline(), self.wires.deadline(), self.announces.deadline()];
+        if let Some(at) = due.into_iter().flatten().min() {
+            scene.net.set_timer(self.host, at.max(scene.now));
+        }
+    }
+
+    // ---- orders ----
+
+    fn carry_out(&mut self, scene: &mut Scene<'_>) {
+        let now = scene.now;
+        while let Some(output) = self.engine.poll() {
+            self.watch.output(now, &output);
+            scene.tally.order(now, self.host, &output);
+            match output {
+                Output::Dial(_, addr, _) => {
+                    let peer = scene.net.connect(now, self.host, addr);
+                    self.wires.dialled(now, peer, addr);
+                }
+                Output::HangUp(peer, why) => {
+                    scene.net.close(now, peer);
+                    let addr = self.wires.remove(peer).map(|wire| wire.addr());
+                    self.blamed.extend(addr.filter(|_| why.is_fault()).map(|addr| (addr, why)));
+                }
+                Output::Send(peer, messages) => self.wires.send(now, peer, &messages),
+                Output::Serve(peer, _, blocks) => self.serve(now, peer, &blocks),
+                Output::Store(_, block, data) => self.order(now, Order::Store { block, data }),
+                Output::Check { piece, urgent, .. } => self.order(now, Order::Check { piece, urgent }),
+                Output::Forget(_, piece) => self.order(now, Order::Forget { piece }),
+                Output::Announce(_, order) => {
+                    let announced = self.announces.start(now, *order, scene.net);
+                    self.announced(announced);
+                }
+                Output::Event(..) => {}
+            }
+        }
+    }
+
+    fn serve(&mut self, now: Time, peer: PeerKey, blocks: &[Block]) {
+        if self.manners == Manners::Silent {
+            return;
+        }
+        match read_blocks(&self.content.layout, self.disk.as_ref(), blocks, true) {
+            Ok(Some(read)) => {
+                for (block, data) in blocks.iter().zip(read) {
+                    let data = self.tell_truth_or_lie(data);
+                    self.wires.serve(now, peer, block.raw(), data);
+                }
+            }
+            Ok(None) | Err(_) => self.inputs.extend(blocks.iter().map(|&block| Input::ReadFailed(peer, block))),
+        }
+    }
+
+    fn tell_truth_or_lie(&mut self, data: Bytes) -> Bytes {
+        match self.manners {
+            Manners::Liar(one_in) if self.rng.below(one_in) == 0 => {
+                let mut wrong = data.to_vec();
+                wrong.iter_mut().take(1).for_each(|byte| *byte ^= 1);
+                wrong.into()
+            }
+            _ => data,
+        }
+    }
+
+    // ---- the disk ----
+
+    fn order(&mut self, now: Time, order: Order) {
+        self.to_disk.push(order);
+        self.disk_at.get_or_insert(now + DISK_TIME);
+    }
+
+    fn disk_deadline(&self) -> Option<Time> {
+        [self.worker.deadline(), self.retry_at].into_iter().flatten().min()
+    }
+
+    fn run_disk(&mut self, now: Time) {
+        let retries = self.retry_at.take_if(|at| *at <= now).is_some();
+        if retries {
+            self.to_disk.push(Order::Retry);
+        }
+        let mut failed = false;
+        for done in self.worker.run(now, std::mem::take(&mut self.to_disk), self.disk.as_ref()) {
+            match done {
+                Done::Checked { piece, verdict } => self.inputs.push_back(Input::Checked(TORRENT, piece, verdict)),
+                Done::Failed { fault, .. } => {
+                    failed = true;
+                    self.inputs.push_back(Input::StoreFailed(TORRENT, fault));
+                }
+            }
+        }
+        if failed {
+            self.retry_at = Some(now + DISK_RETRY);
+        } else if retries {
+            self.inputs.push_back(Input::StoreRecovered(TORRENT));
+        }
+    }
+}

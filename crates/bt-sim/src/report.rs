@@ -1,0 +1,65 @@
+//! What a run showed.
+//!
+//! Decides: how it is printed. Must not know: how it came about.
+//! Invariant: integers only, so that equal runs print equal reports.
+
+use bt_types::Time;
+use std::fmt;
+
+/// The account of a run in which every rule held.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// The seed that shows it again.
+    pub seed: u64,
+    /// Who finished, in the order of joining the world.
+    pub finishers: Vec<Finisher>,
+    /// Equal for equal runs.
+    pub trace_hash: u64,
+    /// Things that programs learnt.
+    pub events: u64,
+    /// Payload bytes that arrived.
+    pub payload: u64,
+    /// Other bytes of peer connections that arrived: handshakes, headers, haves, requests.
+    pub overhead: u64,
+    /// Payload bytes that arrived in vain: bad, late or twice.
+    pub wasted: u64,
+    /// What the seeds uploaded, in thousandths of the torrent.
+    pub seed_copies_milli: u64,
+    /// Connections that were ended because the peer was to blame.
+    pub hang_ups_for_fault: u32,
+    /// How many `completed` events the tracker counted.
+    pub completed: u32,
+    /// Virtual time at the end.
+    pub lasted: Time,
+}
+
+/// One peer that finished.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finisher {
+    /// Its name.
+    pub name: String,
+    /// When it joined, in virtual time.
+    pub joined: Time,
+    /// When it had verified and written every piece.
+    pub finished: Time,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.finishers.iter().map(|finisher| finisher.name.len()).max().unwrap_or(0).max(4);
+        writeln!(f, "{:width$}  {:>9}  {:>9}", "peer", "joined", "finished")?;
+        for Finisher { name, joined, finished } in &self.finishers {
+            writeln!(f, "{name:width$}  {:>9}  {:>9}", joined.to_string(), finished.to_string())?;
+        }
+        writeln!(f)?;
+        writeln!(f, "seed                  {}", self.seed)?;
+        writeln!(f, "trace hash            {:016x}", self.trace_hash)?;
+        writeln!(f, "events                {}", self.events)?;
+        writeln!(f, "virtual time          {}", self.lasted)?;
+        writeln!(f, "payload               {} bytes, {} of them in vain", self.payload, self.wasted)?;
+        writeln!(f, "overhead              {} bytes", self.overhead)?;
+        writeln!(f, "copies by the seeds   {}.{:03}", self.seed_copies_milli / 1000, self.seed_copies_milli % 1000)?;
+        writeln!(f, "hung up for a fault   {}", self.hang_ups_for_fault)?;
+        write!(f, "completed (tracker)   {}", self.completed)
+    }
+}

@@ -1,0 +1,89 @@
+//! The named scenarios: who is in the swarm, what goes wrong, and when all must be done.
+//!
+//! Decides: sizes, rates and faults. Must not know: how anything is carried out.
+//! Invariant: everything but the numbers drawn from the seed is fixed, so a name and a seed show a run again.
+
+use crate::client::Manners;
+use crate::network::{HostId, Link};
+use crate::report::Report;
+use crate::violation::Violation;
+use crate::world::{Act, Peer, World};
+use bt_engine::Budget;
+use bt_types::Time;
+use std::time::Duration;
+
+/// A scenario: its name, and the world that it begins with, with the deadline of virtual time.
+type Scenario = (&'static str, fn(u64) -> (World, Time));
+
+const TABLE: [Scenario; 2] = [("small", small), ("seed-crash", seed_crash)];
+
+const NAMES: [&str; TABLE.len()] = {
+    let mut names = [""; TABLE.len()];
+    let mut n = 0;
+    while n < TABLE.len() {
+        names[n] = TABLE[n].0;
+        n += 1;
+    }
+    names
+};
+
+/// The names that [`run`] knows.
+pub fn names() -> &'static [&'static str] {
+    &NAMES
+}
+
+/// Runs a scenario. Equal arguments give equal reports.
+pub fn run(name: &str, seed: u64) -> Result<Report, Violation> {
+    let (_, begin) = TABLE.iter().find(|(at, _)| *at == name).ok_or_else(|| Violation::UnknownScenario(name.to_owned()))?;
+    let (world, deadline) = begin(seed);
+    world.run(deadline)
+}
+
+/// One seed, three leechers.
+fn small(seed: u64) -> (World, Time) {
+    let mut world = World::new(seed, 32, 64 << 10);
+    add_seed(&mut world, 2 << 20);
+    add_leechers(&mut world, 3);
+    (world, Time::from_secs(60))
+}
+
+/// The seed is gone after one and a half copies: the leechers have every piece among them, and must find each other.
+fn seed_crash(seed: u64) -> (World, Time) {
+    let mut world = World::new(seed, 256, 64 << 10);
+    let first = add_seed(&mut world, 2 << 20);
+    add_leechers(&mut world, 19);
+    let bytes = world.torrent_len() * 3 / 2;
+    world.plan_on_upload(first, bytes, Act::Crash(first));
+    (world, Time::from_secs(300))
+}
+
+// ---- parts ----
+
+/// A seed with an uplink of so many bytes per second.
+fn add_seed(world: &mut World, up: u64) -> HostId {
+    let link = Link { up, down: 8 << 20, latency: Duration::from_millis(15) };
+    world.add(Peer { is_seed: true, link, ..peer("seed") })
+}
+
+/// Leechers with links of chance that join within the first two seconds.
+fn add_leechers(world: &mut World, count: usize) -> Vec<HostId> {
+    let leecher = |n: usize| {
+        let up = (512 << 10) + world.chance(1536 << 10);
+        let link = Link { up, down: 4 * up, latency: Duration::from_millis(2 + world.chance(60)) };
+        let joins = Time::from_millis(world.chance(2_000));
+        world.add(Peer { link, joins, ..peer(&format!("leecher {}", n + 1)) })
+    };
+    (0..count).map(leecher).collect()
+}
+
+fn peer(name: &str) -> Peer {
+    Peer {
+        name: name.to_owned(),
+        link: Link { up: 1 << 20, down: 4 << 20, latency: Duration::from_millis(20) },
+        manners: Manners::Honest,
+        is_seed: false,
+        joins: Time::ZERO,
+        leaves_after: None,
+        budget: Budget::default(),
+    }
+}

@@ -1,0 +1,186 @@
+//! A program's connections: the real codec between sockets and the engine.
+//!
+//! Decides: nothing; it moves bytes. Must not know: torrents, or what a message means.
+//! Invariant: a connection is known here from its dial, or its arrival, until it is removed.
+
+use crate::network::Network;
+use bt_engine::PeerKey;
+use bt_peer_wire::{Connection, Handshake, Incoming, Message};
+use bt_types::{RawBlock, Time};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+/// All connections of a program.
+#[derive(Debug)]
+pub(crate) struct Wires {
+    pieces: u32,
+    wires: BTreeMap<PeerKey, Wire>,
+    /// Those that may have something to write and room for it.
+    to_write: BTreeSet<PeerKey>,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    codec: Connection,
+    addr: SocketAddr,
+    outbound: bool,
+    /// The socket stands.
+    is_open: bool,
+    /// The peer's handshake came.
+    is_shaken: bool,
+}
+
+/// What a connection led to.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) addr: SocketAddr,
+    pub(crate) outbound: bool,
+    pub(crate) handshake: Option<Handshake>,
+    pub(crate) messages: Vec<Message>,
+    /// The peer broke the protocol, or wants another torrent.
+    pub(crate) is_over: bool,
+}
+
+impl Wire {
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Whether the engine knows of it.
+    pub(crate) fn is_shaken(&self) -> bool {
+        self.is_shaken
+    }
+
+    /// The address that was dialled, if we did.
+    pub(crate) fn dialled(&self) -> Option<SocketAddr> {
+        self.outbound.then_some(self.addr)
+    }
+}
+
+impl Wires {
+    /// No connections yet, for a torrent of so many pieces.
+    pub(crate) fn new(pieces: u32) -> Wires {
+        Wires { pieces, wires: BTreeMap::new(), to_write: BTreeSet::new() }
+    }
+
+    // ---- they come and go ----
+
+    /// We asked for a connection.
+    pub(crate) fn dialled(&mut self, now: Time, peer: PeerKey, addr: SocketAddr) {
+        let wire = Wire { codec: Connection::new(now), addr, outbound: true, is_open: false, is_shaken: false };
+        self.wires.insert(peer, wire);
+    }
+
+    /// Our dial succeeded: we speak first.
+    pub(crate) fn connected(&mut self, now: Time, peer: PeerKey, ours: &Handshake) {
+        if let Some(wire) = self.wires.get_mut(&peer) {
+            wire.codec = Connection::new(now);
+            wire.is_open = true;
+            wire.codec.send_handshake(ours);
+            self.to_write.insert(peer);
+        }
+    }
+
+    /// Somebody connected to us: it speaks first.
+    pub(crate) fn incoming(&mut self, now: Time, peer: PeerKey, addr: SocketAddr) {
+        let wire = Wire { codec: Connection::new(now), addr, outbound: false, is_open: true, is_shaken: false };
+        self.wires.insert(peer, wire);
+    }
+
+    pub(crate) fn remove(&mut self, peer: PeerKey) -> Option<Wire> {
+        self.wires.remove(&peer)
+    }
+
+    // ---- reading ----
+
+    /// Bytes came: what they say. `None` for a connection that is not known.
+    pub(crate) fn receive(&mut self, now: Time, peer: PeerKey, bytes: &[u8], ours: &Handshake) -> Option<Heard> {
+        let wire = self.wires.get_mut(&peer)?;
+        wire.codec.receive(bytes);
+        wire.codec.heard(now);
+        let (addr, outbound) = (wire.addr, wire.outbound);
+        let mut heard = Heard { addr, outbound, handshake: None, messages: Vec::new(), is_over: false };
+        loop {
+            match wire.codec.next() {
+                Ok(Some(Incoming::Handshake(theirs))) if theirs.info_hash == ours.info_hash => {
+                    wire.is_shaken = true;
+                    wire.codec.set_pieces(self.pieces);
+                    if !wire.outbound {
+                        wire.codec.send_handshake(ours);
+                        self.to_write.insert(peer);
+                    }
+                    heard.handshake = Some(theirs);
+                }
+                Ok(Some(Incoming::Message(message))) => heard.messages.push(message),
+                Ok(None) => return Some(heard),
+                Ok(Some(Incoming::Handshake(_))) | Err(_) => {
+                    heard.is_over = true;
+                    return Some(heard);
+                }
+            }
+        }
+    }
+
+    // ---- writing ----
+
+    pub(crate) fn send(&mut self, now: Time, peer: PeerKey, messages: &[Message]) {
+        self.queue(now, peer, |codec| messages.iter().for_each(|message| codec.send(message)));
+    }
+
+    pub(crate) fn serve(&mut self, now: Time, peer: PeerKey, block: RawBlock, data: Bytes) {
+        self.queue(now, peer, |codec| codec.send_piece(block, data));
+    }
+
+    fn queue(&mut self, now: Time, peer: PeerKey, add: impl FnOnce(&mut Connection)) {
+        let Some(wire) = self.wires.get_mut(&peer) else { return };
+        if wire.codec.queued() == 0 {
+            wire.codec.begin_write(now);
+        }
+        add(&mut wire.codec);
+        self.to_write.insert(peer);
+    }
+
+    /// The socket has room again.
+    pub(crate) fn touch(&mut self, peer: PeerKey) {
+        self.to_write.insert(peer);
+    }
+
+    /// Writes what the next socket takes: the peer and the payload bytes that left for it. `None` when all are served.
+    pub(crate) fn write(&mut self, now: Time, net: &mut Network) -> Option<(PeerKey, u64)> {
+        let peer = self.to_write.pop_first()?;
+        let Some(wire) = self.wires.get_mut(&peer) else { return Some((peer, 0)) };
+        let mut written = 0;
+        for chunk in wire.codec.chunks() {
+            let taken = net.write(now, peer, chunk);
+            written += taken;
+            if taken < chunk.len() {
+                break;
+            }
+        }
+        if written > 0 {
+            wire.codec.wrote(written, now);
+        }
+        Some((peer, wire.codec.take_payload_written()))
+    }
+
+    // ---- time ----
+
+    /// When [`Wires::wake`] must be called. A dial has the system's patience, which has no end here.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.wires.values().filter(|wire| wire.is_open).map(|wire| wire.codec.deadline()).min()
+    }
+
+    /// Sends keep-alives that are due; the connections that are dead.
+    pub(crate) fn wake(&mut self, now: Time) -> Vec<PeerKey> {
+        let mut dead = Vec::new();
+        for (&peer, wire) in self.wires.iter_mut().filter(|(_, wire)| wire.is_open && wire.codec.deadline() <= now) {
+            match wire.codec.wake(now) {
+                Ok(()) => drop(self.to_write.insert(peer)),
+                Err(_) => dead.push(peer),
+            }
+        }
+        dead
+    }
+}

@@ -1,0 +1,347 @@
+//! The world: hosts with programs, the network between them, what is planned to go wrong, and the rules that must hold.
+//!
+//! Decides: the order of what happens, from the seed alone. Must not know: how any program decides.
+//! Invariant: no clock, no thread, no socket; equal worlds with equal seeds give equal traces.
+
+use crate::agenda::Agenda;
+use crate::client::{Client, Manners, Scene, Start};
+use crate::content::Content;
+use crate::disk::WatchedDisk;
+use crate::network::{HostId, Link, Network};
+use crate::report::{Finisher, Report};
+use crate::tally::Tally;
+use crate::tracker::TrackerHost;
+use crate::violation::{Broken, Violation};
+use bt_engine::Budget;
+use bt_piece_store::MemStorage;
+use bt_types::{Bitfield, Rng, Time};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the world goes on after the last one finished: what is wrong then is found too.
+const AFTERWARDS: Duration = Duration::from_secs(15);
+
+/// A swarm in virtual time.
+pub struct World {
+    seed: u64,
+    rng: Rng,
+    now: Time,
+    content: Arc<Content>,
+    net: Network,
+    tally: Tally,
+    tracker: TrackerHost,
+    peers: Vec<PeerHost>,
+    plans: Agenda<Act>,
+    /// What happens when a host has uploaded so many bytes.
+    on_upload: Vec<(HostId, u64, Act)>,
+    banned: u32,
+}
+
+/// A peer of the swarm.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its name in reports.
+    pub name: String,
+    /// How it is connected.
+    pub link: Link,
+    /// What it does with requests.
+    pub manners: Manners,
+    /// It has everything from the start.
+    pub is_seed: bool,
+    /// When it joins.
+    pub joins: Time,
+    /// It leaves in good order so long after it finished.
+    pub leaves_after: Option<Duration>,
+    /// What its engine may use.
+    pub budget: Budget,
+}
+
+/// Something that is done to the world.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Act {
+    /// The peer's program starts.
+    Start(HostId),
+    /// Its power is cut: what was not synced is lost, its connections are reset.
+    Crash(HostId),
+    /// It says goodbye and goes.
+    Leave(HostId),
+    /// The tracker can be reached, or not.
+    Tracker(bool),
+    /// So many bytes fit on its disk; `None` is no limit.
+    DiskRoom(HostId, Option<u64>),
+}
+
+struct PeerHost {
+    peer: Peer,
+    id: HostId,
+    addr: SocketAddr,
+    disk: Arc<WatchedDisk>,
+    state: Arc<MemStorage>,
+    client: Option<Client>,
+    finished: Option<Time>,
+    /// Wasted payload bytes of programs that ended.
+    wasted: u64,
+}
+
+impl World {
+    /// A world with a tracker and a torrent of so many pieces of this length in bytes.
+    pub fn new(seed: u64, pieces: u32, piece_length: u32) -> World {
+        let mut rng = Rng::from_seed(seed);
+        let mut net = Network::new(rng.fork());
+        World {
+            content: Arc::new(Content::new(pieces, piece_length, &mut rng)),
+            tracker: TrackerHost::new(&mut net, &mut rng),
+            seed,
+            rng,
+            now: Time::ZERO,
+            net,
+            tally: Tally::default(),
+            peers: Vec::new(),
+            plans: Agenda::default(),
+            on_upload: Vec::new(),
+            banned: 0,
+        }
+    }
+
+    /// Length of the torrent in bytes.
+    pub fn torrent_len(&self) -> u64 {
+        self.content.geometry().total()
+    }
+
+    /// A number below this one, by the seed.
+    pub fn chance(&mut self, below: u64) -> u64 {
+        self.rng.below(below)
+    }
+
+    /// Adds a peer.
+    pub fn add(&mut self, peer: Peer) -> HostId {
+        // One address for each peer, all public: a ban is by address.
+        let [.., high, low] = (self.peers.len() as u32 + 1).to_be_bytes();
+        let addr = SocketAddr::from((Ipv4Addr::new(20, 0, high, low), 6881));
+        let id = self.net.add(addr, peer.link);
+        let disk = Arc::new(WatchedDisk::new(Arc::clone(&self.content)));
+        if peer.is_seed {
+            self.content.put(&disk.files).expect("a disk in memory does not fail");
+        }
+        self.plan(peer.joins, Act::Start(id));
+        let state = Arc::new(MemStorage::new());
+        self.peers.push(PeerHost { peer, id, addr, disk, state, client: None, finished: None, wasted: 0 });
+        id
+    }
+
+    /// Plans something for a moment.
+    pub fn plan(&mut self, at: Time, act: Act) {
+        self.plans.plan(at, act);
+    }
+
+    /// Plans something for when so many payload bytes of this peer have arrived at others.
+    pub fn plan_on_upload(&mut self, host: HostId, bytes: u64, act: Act) {
+        self.on_upload.push((host, bytes, act));
+    }
+
+    /// Runs until every honest peer that did not crash for good has finished, and a little longer. It is a violation when that
+    /// is not so at the deadline.
+    pub fn run(mut self, deadline: Time) -> Result<Report, Violation> {
+        let mut end = deadline;
+        loop {
+            if end == deadline && self.is_over() {
+                end = self.now + AFTERWARDS;
+            }
+            let next = [self.plans.next_at(), self.net.next_at()].into_iter().flatten().min();
+            match next.filter(|at| *at <= end) {
+                Some(_) => self.step()?,
+                None if self.is_over() => return self.report(),
+                None => {
+                    self.now = deadline;
+                    return Err(self.unfinished());
+                }
+            }
+        }
+    }
+
+    // ---- one step ----
+
+    fn step(&mut self) -> Result<(), Violation> {
+        let planned = self.plans.next_at();
+        if planned.is_some_and(|at| self.net.next_at().is_none_or(|next| at <= next)) {
+            if let Some((at, act)) = self.plans.take() {
+                self.now = at;
+                self.act(act)?;
+            }
+            return Ok(());
+        }
+        let Some((now, host, event)) = self.net.step() else { return Ok(()) };
+        self.now = now;
+        self.tally.events += 1;
+        self.tally.note(&[now.as_micros(), host.0 as u64, event.kind()]);
+        if host == self.tracker.id {
+            self.tracker.handle(now, event, &mut self.net);
+            return Ok(());
+        }
+        self.with(host, |client, scene| client.handle(event, scene))?;
+        self.act_on_upload()
+    }
+
+    /// Lets a peer's program act, and looks at it afterwards.
+    fn with(&mut self, host: HostId, act: impl FnOnce(&mut Client, &mut Scene<'_>)) -> Result<(), Violation> {
+        let index = self.index(host);
+        let Some(client) = &mut self.peers[index].client else { return Ok(()) };
+        act(client, &mut Scene { now: self.now, net: &mut self.net, tally: &mut self.tally });
+        self.look_at(index)
+    }
+
+    fn look_at(&mut self, index: usize) -> Result<(), Violation> {
+        let Some(client) = &mut self.peers[index].client else { return Ok(()) };
+        let (broken, blamed) = (client.broken(), client.take_blamed());
+        let (is_complete, is_gone) = (client.is_complete(), client.is_gone());
+        if let Some(broken) = broken {
+            return Err(self.violation(index, broken));
+        }
+        for (addr, why) in blamed {
+            let is_honest = |at: &PeerHost| at.addr.ip() == addr.ip() && at.peer.manners == Manners::Honest;
+            if self.peers.iter().any(is_honest) {
+                return Err(self.violation(index, Broken::Blamed(addr, why)));
+            }
+            self.banned += 1;
+        }
+        let host = &mut self.peers[index];
+        if is_complete && !host.peer.is_seed && host.finished.is_none() {
+            host.finished = Some(self.now);
+            if let Some(after) = host.peer.leaves_after {
+                self.plans.plan(self.now + after, Act::Leave(host.id));
+            }
+        }
+        if is_gone {
+            self.end(index);
+        }
+        Ok(())
+    }
+
+    // ---- what is done to it ----
+
+    fn act_on_upload(&mut self) -> Result<(), Violation> {
+        let has_sent = |(host, bytes, _): &(HostId, u64, Act)| {
+            let addr = self.peers[self.index(*host)].addr;
+            self.tally.payload.get(&addr.ip()).is_some_and(|sent| sent >= bytes)
+        };
+        let Some(due) = self.on_upload.iter().position(has_sent) else { return Ok(()) };
+        let (_, _, act) = self.on_upload.remove(due);
+        self.act(act)
+    }
+
+    fn act(&mut self, act: Act) -> Result<(), Violation> {
+        self.tally.note(&[self.now.as_micros(), act.kind()]);
+        match act {
+            Act::Start(host) => return self.start(host),
+            Act::Crash(host) => {
+                let index = self.index(host);
+                self.end(index);
+                self.peers[index].disk.files.crash();
+                self.peers[index].state.crash();
+            }
+            Act::Leave(host) => return self.with(host, Client::leave),
+            Act::Tracker(true) => self.net.start(self.tracker.id),
+            Act::Tracker(false) => self.net.stop(self.now, self.tracker.id),
+            Act::DiskRoom(host, room) => self.peers[self.index(host)].disk.files.set_capacity(room),
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, host: HostId) -> Result<(), Violation> {
+        let index = self.index(host);
+        let PeerHost { peer, addr, disk, state, .. } = &self.peers[index];
+        let start = Start {
+            host,
+            addr: *addr,
+            manners: peer.manners,
+            budget: peer.budget,
+            trackers: vec![vec![self.tracker.url(host)]],
+            content: Arc::clone(&self.content),
+            disk: Arc::clone(disk),
+            state: Arc::clone(state),
+            rng: self.rng.fork(),
+        };
+        self.net.start(host);
+        let client = Client::start(start, &mut Scene { now: self.now, net: &mut self.net, tally: &mut self.tally });
+        self.peers[index].client = Some(client);
+        self.look_at(index)
+    }
+
+    /// The peer's program is over.
+    fn end(&mut self, index: usize) {
+        let host = &mut self.peers[index];
+        let status = host.client.take().and_then(|client| client.status(self.now));
+        host.wasted += status.map_or(0, |status| status.bytes_wasted);
+        self.net.stop(self.now, host.id);
+    }
+
+    // ---- the end ----
+
+    /// Whether everybody who should finish has.
+    fn is_over(&self) -> bool {
+        let will_start = |host: &PeerHost| self.plans.iter().any(|act| *act == Act::Start(host.id));
+        let is_done = |host: &PeerHost| host.finished.is_some() || (host.client.is_none() && !will_start(host));
+        self.peers.iter().filter(|host| !host.peer.is_seed).all(is_done)
+    }
+
+    fn report(mut self) -> Result<Report, Violation> {
+        let is_wrong = |host: &PeerHost| host.finished.is_some() && !self.content.is_whole(&host.disk.files);
+        if let Some(index) = self.peers.iter().position(is_wrong) {
+            return Err(self.violation(index, Broken::WrongFiles));
+        }
+        let uploaded: u64 = self.peers.iter().filter(|host| host.peer.is_seed).map(|host| self.uploaded(host)).sum();
+        let payload: u64 = self.tally.payload.values().sum();
+        let (trace_hash, events) = (self.tally.hash(), self.tally.events);
+        (0..self.peers.len()).for_each(|index| self.end(index));
+        let finisher =
+            |host: &PeerHost| Some(Finisher { name: host.peer.name.clone(), joined: host.peer.joins, finished: host.finished? });
+        Ok(Report {
+            seed: self.seed,
+            finishers: self.peers.iter().filter_map(finisher).collect(),
+            trace_hash,
+            events,
+            payload,
+            overhead: self.net.carried() - payload.min(self.net.carried()),
+            wasted: self.peers.iter().map(|host| host.wasted).sum(),
+            seed_copies_milli: uploaded * 1000 / self.torrent_len(),
+            hang_ups_for_fault: self.banned,
+            completed: self.tracker.completed(self.now, self.content.info_hash),
+            lasted: self.now,
+        })
+    }
+
+    fn unfinished(&self) -> Violation {
+        let is_late = |host: &PeerHost| host.client.is_some() && !host.peer.is_seed && host.finished.is_none();
+        let index = self.peers.iter().position(is_late).unwrap_or(0);
+        let have = self.peers[index].client.as_ref().and_then(Client::have).map_or(0, Bitfield::count);
+        self.violation(index, Broken::Unfinished(have, self.content.geometry().piece_count()))
+    }
+
+    fn violation(&self, index: usize, broken: Broken) -> Violation {
+        Violation::Broken { seed: self.seed, at: self.now, host: self.peers[index].peer.name.clone(), broken }
+    }
+
+    /// Payload bytes of this peer that arrived at others.
+    fn uploaded(&self, host: &PeerHost) -> u64 {
+        self.tally.payload.get(&host.addr.ip()).copied().unwrap_or(0)
+    }
+
+    /// The tracker is the first host of the network.
+    fn index(&self, host: HostId) -> usize {
+        host.0 - 1
+    }
+}
+
+impl Act {
+    /// A number for the trace.
+    fn kind(self) -> u64 {
+        match self {
+            Act::Start(host) => 100 + host.0 as u64,
+            Act::Crash(host) => 10_100 + host.0 as u64,
+            Act::Leave(host) => 20_100 + host.0 as u64,
+            Act::Tracker(is_up) => u64::from(is_up),
+            Act::DiskRoom(host, room) => 30_100 + host.0 as u64 + (room.unwrap_or(0) << 16),
+        }
+    }
+}
