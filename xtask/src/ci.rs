@@ -1,0 +1,60 @@
+//! `ci`: everything that must pass before a change lands.
+//!
+//! Decides: which steps, in which order: quick ones first. Must not know: what a step checks.
+//! Invariant: it stops at the first failure and names the command that failed.
+
+use anyhow::{Context as _, Result, bail};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A name, and a command line after `cargo`.
+type Step = (&'static str, &'static [&'static str]);
+
+/// Checks that need no binary.
+const CHECKS: &[Step] = &[
+    ("format", &["fmt", "--all", "--check"]),
+    ("tidy", &["run", "--quiet", "--package", "xtask", "--", "tidy"]),
+    ("lints", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ("tests", &["test", "--quiet", "--workspace", "--exclude", "bt-tests"]),
+    ("docs", &["doc", "--quiet", "--no-deps", "--workspace"]),
+    ("simulation", &["run", "--quiet", "--release", "--package", "xtask", "--", "sim", "seed-crash", "--seed", "1"]),
+    ("program", &["build", "--quiet", "--release", "--package", "bt-cli"]),
+];
+
+/// Real processes, and what would be published.
+const PROCESSES: &[Step] = &[
+    ("processes", &["test", "--package", "bt-tests", "--", "--nocapture", "--test-threads", "2"]),
+    ("packages", &["package", "--quiet", "--workspace", "--exclude", "xtask", "--exclude", "bt-tests"]),
+];
+
+/// Runs all steps in the workspace at `root` and prints a table of seconds.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let mut table = String::from("\n  seconds  step\n");
+    for (name, args) in CHECKS.iter().chain(PROCESSES) {
+        println!("== {name}: cargo {}", args.join(" "));
+        let (done, took) = step(root, args)?;
+        writeln!(table, "  {:>7.1}  {name}", took.as_secs_f64())?;
+        if !done {
+            println!("{table}");
+            bail!("step {name} failed: cargo {}", args.join(" "));
+        }
+    }
+    println!("{table}\nci: all {} steps passed", CHECKS.len() + PROCESSES.len());
+    Ok(())
+}
+
+fn step(root: &Path, args: &[&str]) -> Result<(bool, Duration)> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let start = Instant::now();
+    let status = Command::new(cargo)
+        .args(args)
+        .current_dir(root)
+        .env("RUSTDOCFLAGS", "-D warnings")
+        // The errors of tests name their causes; where in the harness they were made helps nobody.
+        .env("RUST_LIB_BACKTRACE", "0")
+        .status()
+        .with_context(|| format!("cargo {}", args.join(" ")))?;
+    Ok((status.success(), start.elapsed()))
+}

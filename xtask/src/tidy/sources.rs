@@ -1,0 +1,128 @@
+//! Rules about the text of files: headers, purity, length, and words that must not be there.
+//!
+//! Decides: what each rule looks for. Must not know: crates' edges.
+//! Invariant: tests inside a file are held to the rules about headers and length only.
+
+use super::workspace::{Package, Workspace, is_rust};
+use anyhow::{Context as _, Result};
+use std::fs;
+use std::path::Path;
+
+/// Crates in which a clock, a socket, a thread cannot even be named.
+const PURE: &[&str] = &["bt-types", "bt-bencoding", "bt-metainfo", "bt-peer-wire", "bt-tracker-wire", "bt-engine", "bt-tracker"];
+
+/// Programs: they print, and end when something is badly wrong.
+const PROGRAMS: &[&str] = &["bt-cli", "bt-tests", "xtask"];
+
+/// A file of more lines usually holds two things.
+const LINES_MAX: usize = 600;
+
+/// What a library's code never says, and why.
+const FORBIDDEN: &[(&str, &str)] = &[
+    (".unwrap()", "a library does not panic on what comes from outside"),
+    ("println!(", "only programs print"),
+    ("print!(", "only programs print"),
+    ("unbounded_channel", "every channel has a named limit"),
+    ("mpsc::channel()", "every channel has a named limit"),
+];
+
+/// Directories of somebody's machine. Cut in two, so that this file does not contain them.
+const PLACES: &[&str] = &[concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/wo", "rk/"), concat!("/Us", "ers/")];
+
+pub(super) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for path in workspace.files()? {
+        let name = path.strip_prefix(&workspace.root).unwrap_or(&path);
+        // What is not text has no words and no header.
+        if let Ok(text) = fs::read_to_string(&path) {
+            problems.extend(wording(name, &text));
+            if is_rust(name) {
+                problems.extend(shape(name, &text));
+            }
+        }
+    }
+    for package in &workspace.packages {
+        problems.extend(library_code(workspace, package)?);
+        if PURE.contains(&package.name.as_str()) {
+            problems.extend(purity(workspace, package)?);
+        }
+        if !PROGRAMS.contains(&package.name.as_str()) && !package.dir.join("README.md").is_file() {
+            problems.push(format!("{}: has no README.md", package.name));
+        }
+    }
+    Ok(problems)
+}
+
+fn wording(name: &Path, text: &str) -> Vec<String> {
+    let found = |place: &&&str| numbered(text).find(|(_, line)| line.contains(**place)).map(|(number, _)| number);
+    PLACES
+        .iter()
+        .filter_map(|place| {
+            found(&place).map(|line| format!("{}:{line}: names {place}, a directory of one machine", name.display()))
+        })
+        .collect()
+}
+
+fn shape(name: &Path, text: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    if !text.starts_with("//!") {
+        problems
+            .push(format!("{}:1: does not open with `//!`: what it decides, must not know, and its invariant", name.display()));
+    }
+    let lines = text.lines().count();
+    if lines > LINES_MAX {
+        problems.push(format!("{}: has {lines} lines; past {LINES_MAX} a file holds two things", name.display()));
+    }
+    problems
+}
+
+fn purity(workspace: &Workspace, package: &Package) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    let lib = package.dir.join("src/lib.rs");
+    let text = fs::read_to_string(&lib).with_context(|| lib.display().to_string())?;
+    for header in ["#![no_std]", "#![forbid(unsafe_code)]"] {
+        if !text.lines().any(|line| line == header) {
+            problems.push(format!("{}: src/lib.rs lacks {header}, which proves the crate pure", package.name));
+        }
+    }
+    for path in package.sources()? {
+        let text = fs::read_to_string(&path)?;
+        let mut before = "";
+        for (number, line) in numbered(&text) {
+            if line.trim() == "extern crate std;" && before.trim() != "#[cfg(test)]" {
+                let name = path.strip_prefix(&workspace.root).unwrap_or(&path);
+                problems.push(format!("{}:{number}: `extern crate std` outside of tests", name.display()));
+            }
+            before = line;
+        }
+    }
+    Ok(problems)
+}
+
+fn library_code(workspace: &Workspace, package: &Package) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    if PROGRAMS.contains(&package.name.as_str()) {
+        return Ok(problems);
+    }
+    for path in package.sources()? {
+        let text = fs::read_to_string(&path)?;
+        let name = path.strip_prefix(&workspace.root).unwrap_or(&path);
+        for (number, line) in shipped(name, &text) {
+            let code = line.split("//").next().unwrap_or_default();
+            let found = FORBIDDEN.iter().find(|(word, _)| code.contains(word));
+            problems.extend(found.map(|(word, why)| format!("{}:{number}: `{word}`: {why}", name.display())));
+        }
+    }
+    Ok(problems)
+}
+
+/// The lines of a file before its tests, which come last. Files of nothing but tests, and the kits of tests, have none.
+fn shipped<'a>(name: &Path, text: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
+    let only_tests = name.file_stem().is_some_and(|stem| stem == "tests" || stem == "testkit");
+    let end = if only_tests { 0 } else { text.find("\n#[cfg(test)]\nmod tests {").unwrap_or(text.len()) };
+    numbered(text.get(..end).unwrap_or(text))
+}
+
+fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().map(|(index, line)| (index + 1, line))
+}

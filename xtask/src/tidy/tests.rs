@@ -1,0 +1,101 @@
+//! Tidy fails when a rule is broken: each case breaks one rule of a small workspace that was in order.
+//!
+//! Decides: the small workspace. Must not know: how a rule looks for what it finds.
+//! Invariant: every case is one change.
+
+use super::problems;
+use std::fs;
+use std::path::Path;
+
+const HEADER: &str = "//! Decides: nothing. Must not know: anything. Invariant: none.\n";
+const PURE: &str = "#![no_std]\n#![forbid(unsafe_code)]\nextern crate alloc;\n#[cfg(test)]\nextern crate std;\n";
+
+/// A workspace of two crates of the table, in order.
+fn write_fixture(root: &Path) {
+    let write = |name: &str, text: &str| {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().expect("a file lies in a directory")).expect("directory");
+        fs::write(path, text).expect("file");
+    };
+    let manifest = |name: &str, dependencies: &str| {
+        format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\n{dependencies}")
+    };
+    write("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\n");
+    write("docs/decisions/0001-dependencies.md", "| crate | why |\n|---|---|\n| rand, serde | doors |\n");
+    write("crates/bt-types/Cargo.toml", &manifest("bt-types", ""));
+    write("crates/bt-types/README.md", "# bt-types\n");
+    write("crates/bt-types/src/lib.rs", &format!("{HEADER}{PURE}"));
+    write("crates/bt-net/Cargo.toml", &manifest("bt-net", "bt-types = { path = \"../bt-types\" }\nserde = \"1\"\n"));
+    write("crates/bt-net/README.md", "# bt-net\n");
+    write("crates/bt-net/src/lib.rs", HEADER);
+}
+
+/// What tidy says after `from` in a file became `to`; an empty `from` appends.
+fn after(name: &str, from: &str, to: &str) -> Vec<String> {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    write_fixture(dir.path());
+    let path = dir.path().join(name);
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    let changed = if from.is_empty() { format!("{text}{to}") } else { text.replacen(from, to, 1) };
+    assert_ne!(text, changed, "the case changes {name}");
+    fs::write(path, changed).expect("file");
+    problems(dir.path()).expect("tidy can read the workspace")
+}
+
+#[test]
+fn a_workspace_in_order_has_no_problems() {
+    assert_eq!(after("crates/bt-net/README.md", "", "More.\n"), Vec::<String>::new());
+}
+
+#[test]
+fn each_broken_rule_is_found_and_named() {
+    let lib = "crates/bt-types/src/lib.rs";
+    let net = "crates/bt-net/src/lib.rs";
+    let place = concat!("// /ro", "ot/somebody\n");
+    let long = "// a line\n".repeat(600);
+    let cases = [
+        ("floor", "crates/bt-types/Cargo.toml", "", "bt-net = { path = \"../bt-net\" }\n", "bt-types: must not use bt-net"),
+        (
+            "floor of tests",
+            "crates/bt-types/Cargo.toml",
+            "",
+            "[dev-dependencies]\nbt-net = { path = \"../bt-net\" }\n",
+            "bt-types: must not use bt-net",
+        ),
+        (
+            "unknown crate",
+            "crates/bt-net/Cargo.toml",
+            "\"bt-net\"",
+            "\"bt-drawer\"",
+            "bt-drawer: this crate is not in tidy's table",
+        ),
+        ("no_std", lib, "#![no_std]\n", "", "lacks #![no_std]"),
+        ("forbid unsafe", lib, "#![forbid(unsafe_code)]\n", "", "lacks #![forbid(unsafe_code)]"),
+        ("std", lib, "#[cfg(test)]\n", "", "`extern crate std` outside of tests"),
+        ("file header", lib, "//!", "//", "src/lib.rs:1: does not open with `//!`"),
+        ("length", net, "", &long, "has 601 lines"),
+        ("printing", net, "", "fn f() { println!(\"x\"); }\n", "bt-net/src/lib.rs:2: `println!(`"),
+        ("unwrap", net, "", "fn f() { Some(1).unwrap(); }\n", "`.unwrap()`"),
+        ("unbounded", net, "", "use tokio::sync::mpsc::unbounded_channel;\n", "`unbounded_channel`"),
+        ("reason", "crates/bt-net/Cargo.toml", "serde", "anyhow", "anyhow: docs/decisions/0001-dependencies.md gives no reason"),
+        ("place", net, "", place, "a directory of one machine"),
+    ];
+    for (case, name, from, to, expected) in cases {
+        let problems = after(name, from, to);
+        assert!(problems.iter().any(|problem| problem.contains(expected)), "{case}: {problems:?} does not say {expected:?}");
+    }
+}
+
+#[test]
+fn tests_and_comments_may_say_what_code_may_not() {
+    let text = "// .unwrap() is for tests\n#[cfg(test)]\nmod tests {\n    fn f() { Some(1).unwrap(); }\n}\n";
+    assert_eq!(after("crates/bt-net/src/lib.rs", "", text), Vec::<String>::new());
+}
+
+#[test]
+fn a_missing_readme_is_found() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    write_fixture(dir.path());
+    fs::remove_file(dir.path().join("crates/bt-net/README.md")).expect("it was there");
+    assert_eq!(problems(dir.path()).expect("tidy can read the workspace"), ["bt-net: has no README.md"]);
+}
