@@ -22,6 +22,7 @@ mod events;
 mod session;
 mod torrent;
 
+mod buffers;
 mod clock;
 mod control;
 mod dial;

@@ -3,6 +3,7 @@
 //! Decides: nothing about torrents; it carries the engine's orders out. Must not know: how files are laid out, trackers.
 //! Invariant: nothing here blocks; only this thread touches the engine; one clock reading per batch.
 
+use crate::buffers::Buffers;
 use crate::clock::Clock;
 use crate::control::ToControl;
 use crate::dial::{self, Shaken};
@@ -100,6 +101,7 @@ pub(crate) struct Shard {
     inbox: mpsc::Sender<ToShard>,
     torrents: BTreeMap<TorrentKey, Entry>,
     peers: BTreeMap<PeerKey, Rc<Mailbox>>,
+    buffers: Rc<Buffers>,
     next_peer: u64,
     /// Orders for disk threads, gathered over one batch.
     to_disk: Vec<(TorrentKey, DiskOrder)>,
@@ -127,6 +129,7 @@ impl Shard {
             inbox,
             torrents: BTreeMap::new(),
             peers: BTreeMap::new(),
+            buffers: Rc::default(),
             next_peer: 0,
             to_disk: Vec::new(),
         }
@@ -220,8 +223,8 @@ impl Shard {
         let mailbox = Rc::new(Mailbox::default());
         self.peers.insert(peer, Rc::clone(&mailbox));
         let outbound = pass.is_none();
-        let (inbox, clock) = (self.inbox.clone(), self.clock);
-        let task = tokio::task::spawn_local(wire::run(peer, stream, wire, mailbox, inbox.clone(), clock));
+        let (inbox, buffers, clock) = (self.inbox.clone(), Rc::clone(&self.buffers), self.clock);
+        let task = tokio::task::spawn_local(wire::run(peer, stream, wire, mailbox, inbox.clone(), buffers, clock));
         tokio::task::spawn_local(async move {
             // A panic in the task ends this connection and no other.
             match task.await {

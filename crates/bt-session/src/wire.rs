@@ -3,6 +3,7 @@
 //! Decides: how much is read and written at a time. Must not know: torrents, or what a message means.
 //! Invariant: one task owns a socket; a full inbox of the shard stops the reading; an idle socket holds no buffer.
 
+use crate::buffers::Buffers;
 use crate::clock::Clock;
 use crate::shard::ToShard;
 use bt_engine::{Input, PeerKey};
@@ -15,9 +16,6 @@ use std::rc::Rc;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
-/// Bytes read at a time from a peer that sends much, and from one that sends little.
-const READ_MAX: usize = 256 << 10;
-const READ_MIN: usize = 16 << 10;
 /// Slices given to one vectored write: sixteen blocks with their headers.
 const WRITE_SLICES: usize = 64;
 /// A peer that lets so many bytes pile up does not read: far above the engine's send credit and a burst of messages.
@@ -86,10 +84,10 @@ pub(crate) async fn run(
     mut wire: Connection,
     mailbox: Rc<Mailbox>,
     inbox: mpsc::Sender<ToShard>,
+    buffers: Rc<Buffers>,
     clock: Clock,
 ) -> End {
-    let mut chunk = READ_MIN;
-    let mut pump = Pump { key, stream: &stream, wire: &mut wire, inbox: &inbox, clock };
+    let mut pump = Pump { key, stream: &stream, wire: &mut wire, inbox: &inbox, buffers: &buffers, clock };
     loop {
         let step = async {
             pump.deliver().await?;
@@ -100,7 +98,7 @@ pub(crate) async fn run(
             tokio::select! {
                 ready = stream.readable() => {
                     ready?;
-                    chunk = pump.read(chunk)?;
+                    pump.read()?;
                 }
                 ready = stream.writable(), if wants_write => ready?,
                 () = mailbox.wake.notified() => {}
@@ -119,6 +117,7 @@ struct Pump<'a> {
     stream: &'a TcpStream,
     wire: &'a mut Connection,
     inbox: &'a mpsc::Sender<ToShard>,
+    buffers: &'a Buffers,
     clock: Clock,
 }
 
@@ -134,6 +133,7 @@ impl Pump<'_> {
                 Err(fault) => break Some(fault),
             }
         };
+        self.buffers.rest(self.wire.input());
         if !messages.is_empty() {
             let batch = ToShard::Input(Input::Frames(self.key, messages));
             self.inbox.send(batch).await.map_err(|_| End::HungUp)?;
@@ -184,17 +184,17 @@ impl Pump<'_> {
         Ok(())
     }
 
-    /// Reads once; returns how much to read next time.
-    fn read(&mut self, chunk: usize) -> Result<usize, End> {
-        let buffer = self.wire.input();
-        buffer.reserve(chunk);
-        match self.stream.try_read_buf(buffer) {
+    /// Reads once.
+    fn read(&mut self) -> Result<(), End> {
+        let input = self.wire.input();
+        self.buffers.make_room(input);
+        match self.stream.try_read_buf(input) {
             Ok(0) => Err(End::Closed),
-            Ok(n) => {
+            Ok(_) => {
                 self.wire.heard(self.clock.now());
-                Ok(if n >= chunk { (chunk * 4).min(READ_MAX) } else { (n * 2).clamp(READ_MIN, READ_MAX) })
+                Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(chunk),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
