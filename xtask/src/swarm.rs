@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// Size of the file in MiB
     #[arg(long, default_value_t = 64, value_name = "MIB")]
     size: u64,
-    /// Kill the first seed after it uploaded 1.5 copies, or the first leecher when it has half
+    /// Kill the first seed once a whole copy is elsewhere, or the first leecher when it has half
     #[arg(long, value_enum)]
     kill: Option<Victim>,
 }
@@ -59,8 +59,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     match args.kill {
         None => {}
-        Some(Victim::Seed) => kill_after(seeds.remove(0), "bytes_up", bytes + bytes / 2)?,
-        Some(Victim::Leecher) => kill_after(leechers.remove(0).0, "bytes_done", bytes / 2)?,
+        Some(Victim::Seed) => {
+            leechers[0].0.wait_event("complete", PATIENCE)?;
+            seeds.remove(0).kill()?;
+        }
+        Some(Victim::Leecher) => {
+            let (leecher, _) = leechers.remove(0);
+            leecher.wait_for("half of the file", PATIENCE, |event| event["bytes_done"].as_u64() >= Some(bytes / 2))?;
+            leecher.kill()?;
+        }
     }
 
     // Those that wait behind a slower one are timed a little late, never early.
@@ -79,10 +86,4 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     println!("every copy equals the original");
     Ok(())
-}
-
-/// Waits until a counter in the progress events reaches `limit`, then ends the process at once.
-fn kill_after(victim: Process, counter: &str, limit: u64) -> Result<()> {
-    victim.wait_for(&format!("{counter} to reach {limit}"), PATIENCE, |event| event[counter].as_u64() >= Some(limit))?;
-    victim.kill()
 }
