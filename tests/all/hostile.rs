@@ -7,7 +7,7 @@ use crate::Test;
 use crate::liars::{Kind, Liar};
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::{
-    Finished, LOOPBACK, PATIENCE, Process, Protocol, SmallDisk, Snapshot, Stage, assert_same, listening, random_file, skip,
+    Finished, LOOPBACK, PATIENCE, Process, Protocol, SmallDisk, Snapshot, Stage, ensure_same, listening, random_file, skip,
     snapshot,
 };
 use std::fs;
@@ -183,7 +183,7 @@ fn a_full_disk_pauses_a_download_that_goes_on_when_there_is_room() -> Test {
     get.wait_for("the reason", PATIENCE, |event| event["reason"] == "no_space")?;
     disk.grow(64)?;
     get.finish(PATIENCE)?.expect_code(0)?;
-    assert_same(&scene.source, &copy.join("data.bin"))
+    ensure_same(&scene.source, &copy.join("data.bin"))
 }
 
 fn small_disk(stage: &Stage) -> Result<Option<(SmallDisk, PathBuf)>> {
@@ -208,7 +208,7 @@ fn beside_peers_that_send_rubbish_the_transfer_completes() -> Test {
         command.args(["--peer", &liar.at.to_string()]);
     }
     Process::run("get", &mut command, PATIENCE)?.expect_code(0)?;
-    assert_same(&scene.source, &copy.join("data.bin"))?;
+    ensure_same(&scene.source, &copy.join("data.bin"))?;
     for (kind, liar) in &liars {
         ensure!(liar.lies() > 0, "{kind:?} had no occasion to lie");
     }

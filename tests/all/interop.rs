@@ -7,7 +7,7 @@
 use crate::Test;
 use anyhow::{Context as _, Result};
 use bt_tests::foreign::{Libtorrent, Opentracker, Transmission};
-use bt_tests::{Host, Net, PATIENCE, Process, Protocol, Stage, assert_same, random_file, skip};
+use bt_tests::{Host, Net, PATIENCE, Process, Protocol, Stage, ensure_same, random_file, skip};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -149,7 +149,7 @@ impl Scene {
     }
 
     fn compare(&self, copy: &Path) -> Test {
-        assert_same(&self.source, &copy.join("content"))
+        ensure_same(&self.source, &copy.join("content"))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::Test;
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{LOOPBACK, PATIENCE, Process, Stage, assert_same, listening, random_file};
+use bt_tests::{LOOPBACK, PATIENCE, Process, Stage, ensure_same, listening, random_file};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -76,7 +76,7 @@ impl Scene {
     /// Runs the same command to its end; its account must add up.
     fn finish(&self) -> Result<Value> {
         let summary = self.get()?.finish(PATIENCE)?.expect_code(0)?.event("summary")?;
-        assert_same(&self.stage.path("data.bin"), &self.stage.path("copy/data.bin"))?;
+        ensure_same(&self.stage.path("data.bin"), &self.stage.path("copy/data.bin"))?;
         let (there, down, wasted) =
             (count(&summary, "bytes_there")?, count(&summary, "bytes_downloaded")?, count(&summary, "bytes_wasted")?);
         ensure!(there < SIZE, "it was complete before the interruption");

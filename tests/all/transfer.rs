@@ -5,7 +5,7 @@
 
 use crate::Test;
 use anyhow::{Context as _, ensure};
-use bt_tests::{PATIENCE, Process, Protocol, Stage, assert_same, random_file, tree};
+use bt_tests::{PATIENCE, Process, Protocol, Stage, ensure_same, random_file, tree};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -71,7 +71,7 @@ fn share(protocol: Protocol, ip: IpAddr, generate: impl FnOnce(&Path) -> std::io
             took.as_secs_f64()
         );
         shares.push(percent);
-        assert_same(&source, &stage.path(name).join("content"))?;
+        ensure_same(&source, &stage.path(name).join("content"))?;
     }
     println!("{table}");
     ensure!(shares.iter().all(|percent| *percent >= 25), "a copy came from leechers by less than 25 %:\n{table}");

@@ -23,7 +23,7 @@ pub fn snapshot(root: &Path) -> Result<Snapshot> {
 }
 
 /// Fails with the name of the first difference between two files or trees.
-pub fn assert_same(left: &Path, right: &Path) -> Result<()> {
+pub fn ensure_same(left: &Path, right: &Path) -> Result<()> {
     let names = |root: &Path| {
         let mut found = Vec::new();
         visit(root, root, &mut |_, inner| {

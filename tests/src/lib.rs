@@ -15,7 +15,7 @@ mod tmpfs;
 pub mod foreign;
 
 pub use binary::bt;
-pub use compare::{Snapshot, assert_same, snapshot};
+pub use compare::{Snapshot, ensure_same, snapshot};
 pub use data::{random_bytes, random_file, tree};
 pub use net::{Host, Net};
 pub use process::{Finished, Process};

@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 use bt_tests::foreign::Libtorrent;
-use bt_tests::{LOOPBACK, PATIENCE, Process, Stage, assert_same, listening, random_file};
+use bt_tests::{LOOPBACK, PATIENCE, Process, Stage, ensure_same, listening, random_file};
 use std::path::Path;
 use std::time::Instant;
 
@@ -60,7 +60,7 @@ fn measure(
     let per_gib = |seconds: f64| seconds * 1024.0 / mib as f64;
     let (up, down) = (per_gib(seed.cpu_seconds()? - before), per_gib(get.cpu_seconds()?));
     drop((seed, get));
-    assert_same(source, &copy.join("data.bin"))?;
+    ensure_same(source, &copy.join("data.bin"))?;
     println!("{who:<28} {up:>10.2} {down:>10.2} {:>12.2} {took:>8.1}", up + down);
     Ok(())
 }

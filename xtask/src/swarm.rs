@@ -4,7 +4,7 @@
 //! Invariant: it succeeds only when every surviving copy equals the original.
 
 use anyhow::{Context as _, Result};
-use bt_tests::{LOOPBACK, PATIENCE, Process, Protocol, Stage, assert_same, random_file};
+use bt_tests::{LOOPBACK, PATIENCE, Process, Protocol, Stage, ensure_same, random_file};
 use std::time::Instant;
 
 /// The seeds' uplinks together, so that leechers must share.
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     println!("{:<12} {:>12} {:>14} {:>8}", "who", "from seeds", "from leechers", "seconds");
     for ((leecher, name), took) in leechers.into_iter().zip(times) {
-        assert_same(&source, &stage.path(&name).join("data.bin"))?;
+        ensure_same(&source, &stage.path(&name).join("data.bin"))?;
         let summary = leecher.stop(PATIENCE)?.event("summary")?;
         let count = |field: &str| summary[field].as_u64().context("the summary counts bytes");
         let (all, shared) = (count("bytes_downloaded")?, count("bytes_from_leechers")?);
