@@ -18,6 +18,11 @@ const SYNC_BYTES: u64 = 64 << 20;
 /// How long written bytes may stay unsynced.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Pieces hashed side by side: a full batch.
+const LANES: usize = 4;
+/// How long a complete piece waits for others to be hashed with.
+const LANE_WAIT: Duration = Duration::from_millis(4);
+
 /// What a worker is asked to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Order {
@@ -32,7 +37,7 @@ pub enum Order {
     Check {
         /// Which piece.
         piece: Piece,
-        /// Do not wait for other pieces to be hashed with it. Today no piece waits.
+        /// Do not wait for other pieces to be hashed with it.
         urgent: bool,
     },
     /// Drop the blocks of a piece that will not be completed.
@@ -77,6 +82,9 @@ pub struct Worker {
     journal: Journal,
     /// Blocks by their first byte, of pieces that are not complete.
     assembling: BTreeMap<Piece, BTreeMap<u32, Bytes>>,
+    /// Complete pieces that wait to be hashed together, since the moment that the first one came.
+    complete: Vec<(Piece, Vec<Bytes>)>,
+    complete_since: Option<Time>,
     /// Pieces that are right and not yet written.
     verified: BTreeMap<Piece, Vec<Bytes>>,
     /// The disk refused, and nobody asked to try again.
@@ -104,6 +112,8 @@ impl Worker {
             digests,
             journal,
             assembling: BTreeMap::new(),
+            complete: Vec::new(),
+            complete_since: None,
             verified: BTreeMap::new(),
             held: false,
             ready,
@@ -114,14 +124,17 @@ impl Worker {
     /// Carries out a batch, which may be empty when the deadline has passed.
     pub fn run(&mut self, now: Time, batch: Vec<Order>, storage: &dyn Storage) -> Vec<Done> {
         let mut done = Vec::new();
-        let (mut complete, mut sync, mut stop) = (Vec::new(), false, false);
+        let (mut urgent, mut sync, mut stop) = (false, false, false);
         for order in batch {
             match order {
                 Order::Store { block, data } => {
                     self.assembling.entry(block.piece()).or_default().insert(block.begin(), data);
                 }
-                Order::Check { piece, urgent: _ } => {
-                    complete.push((piece, self.assembling.remove(&piece).unwrap_or_default().into_values().collect()));
+                Order::Check { piece, urgent: hurry } => {
+                    let blocks = self.assembling.remove(&piece).unwrap_or_default();
+                    self.complete.push((piece, blocks.into_values().collect()));
+                    self.complete_since.get_or_insert(now);
+                    urgent |= hurry;
                 }
                 Order::Forget { piece } => {
                     self.assembling.remove(&piece);
@@ -131,7 +144,9 @@ impl Worker {
                 Order::Stop => stop = true,
             }
         }
-        self.hash(complete, &mut done);
+        if urgent || stop || self.is_batch_due(now) {
+            self.hash(&mut done);
+        }
         if !self.held || stop {
             self.write(now, storage, &mut done);
         }
@@ -146,15 +161,33 @@ impl Worker {
 
     /// When `run` must be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
+        self.sync_deadline().into_iter().chain(self.batch_deadline()).min()
+    }
+
+    fn sync_deadline(&self) -> Option<Time> {
         self.unsynced.since.map(|since| since + SYNC_INTERVAL)
     }
 
-    fn is_sync_due(&self, now: Time) -> bool {
-        self.unsynced.bytes >= SYNC_BYTES || self.deadline().is_some_and(|deadline| now >= deadline)
+    fn batch_deadline(&self) -> Option<Time> {
+        self.complete_since.map(|since| since + LANE_WAIT)
     }
 
-    /// Hashes all pieces at once. Right ones wait to be written; wrong ones are dropped.
-    fn hash(&mut self, pieces: Vec<(Piece, Vec<Bytes>)>, done: &mut Vec<Done>) {
+    /// Whether the complete pieces wait no longer: they fill the lanes, nothing that could join them is under way, or it has
+    /// been long enough.
+    fn is_batch_due(&self, now: Time) -> bool {
+        self.complete.len() >= LANES
+            || self.assembling.is_empty()
+            || self.batch_deadline().is_some_and(|deadline| now >= deadline)
+    }
+
+    fn is_sync_due(&self, now: Time) -> bool {
+        self.unsynced.bytes >= SYNC_BYTES || self.sync_deadline().is_some_and(|deadline| now >= deadline)
+    }
+
+    /// Hashes all complete pieces at once. Right ones wait to be written; wrong ones are dropped.
+    fn hash(&mut self, done: &mut Vec<Done>) {
+        self.complete_since = None;
+        let pieces = std::mem::take(&mut self.complete);
         let messages: Vec<Vec<&[u8]>> = pieces.iter().map(|(_, blocks)| blocks.iter().map(|data| &data[..]).collect()).collect();
         let messages: Vec<&[&[u8]]> = messages.iter().map(Vec::as_slice).collect();
         let mut digests = Vec::with_capacity(messages.len());
@@ -310,6 +343,33 @@ mod tests {
         let journal = fixture.journal();
         let numbers = |set: &bt_types::Bitfield| set.iter(fixture.layout.geometry()).map(Piece::number).collect();
         (numbers(&journal.known().have), numbers(&journal.known().dirty))
+    }
+
+    #[test]
+    fn a_complete_piece_waits_for_company_but_not_long() {
+        let fixture = Fixture::new(&[6 * 32_768], 32_768);
+        let arrive = |number| fixture.arrival(number);
+        // The first block of another piece: something is under way.
+        let begun = |number: u32| fixture.arrival(number).into_iter().take(1);
+        let late = NOW + LANE_WAIT;
+        let hurry = |number| Order::Check { piece: fixture.piece(number), urgent: true };
+        let urgent: Vec<Order> =
+            arrive(0).into_iter().filter(|order| !matches!(order, Order::Check { .. })).chain([hurry(0)]).collect();
+        // (orders, moment of a second look, pieces checked at once, pieces checked by then)
+        let table = [
+            ("alone", arrive(0), NOW, 1, 1),
+            ("another is under way", arrive(0).into_iter().chain(begun(5)).collect(), NOW, 0, 0),
+            ("but not for ever", arrive(0).into_iter().chain(begun(5)).collect(), late, 0, 1),
+            ("a full batch", (0..4).flat_map(arrive).chain(begun(5)).collect(), NOW, 4, 4),
+            ("urgent", urgent.into_iter().chain(begun(5)).collect(), NOW, 1, 1),
+        ];
+        for (what, orders, then, at_once, by_then) in table {
+            let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
+            let first = worker.run(NOW, orders, &storage).len();
+            assert!(first > 0 || worker.deadline() == Some(late), "{what}");
+            let second = worker.run(then, Vec::new(), &storage).len();
+            assert_eq!((first, first + second), (at_once, by_then), "{what}");
+        }
     }
 
     #[test]
