@@ -116,12 +116,10 @@ impl Torrent {
         if !row.pipeline.remove(block) {
             return Ok(());
         }
-        // A peer that serves us but rejects has not got the piece after all: it is not asked for it again.
-        if row.serves_us && row.has.remove(block.piece()) {
-            if row.counted {
-                self.work.less([block.piece()].into_iter());
-            }
-            row.wanted = row.wanted.saturating_sub(u32::from(!self.have.has(block.piece())));
+        // It still has the piece: some reject whatever is queued just before they choke us, or when they are busy. It is asked again
+        // after the next look at silent peers, so that requests and rejects do not chase each other.
+        if row.serves_us {
+            row.pipeline.pause();
         }
         self.work.release([block]);
         self.leave_lead(peer, out);

@@ -35,6 +35,8 @@ pub(crate) struct Pipeline {
     meter: Meter,
     heard_at: Time,
     snubbed: bool,
+    /// The peer rejected a request although it serves us.
+    paused: bool,
 }
 
 impl Pipeline {
@@ -50,6 +52,7 @@ impl Pipeline {
             meter: Meter::default(),
             heard_at: now,
             snubbed: false,
+            paused: false,
         }
     }
 
@@ -61,6 +64,9 @@ impl Pipeline {
 
     /// How many more requests the peer may be given.
     pub(crate) fn room(&self) -> usize {
+        if self.paused {
+            return 0;
+        }
         (self.window as usize).saturating_sub(self.asked.len())
     }
 
@@ -111,6 +117,16 @@ impl Pipeline {
     /// The peer refused the block, or somebody else delivered it. False if it had not been asked for.
     pub(crate) fn remove(&mut self, block: Block) -> bool {
         self.take(block).is_some()
+    }
+
+    /// Gives it no more requests for now: it rejects them, although it serves us.
+    pub(crate) fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Lets it have requests again. False if it had not been paused.
+    pub(crate) fn resume(&mut self) -> bool {
+        core::mem::take(&mut self.paused)
     }
 
     /// Takes back everything, as after a choke.
@@ -192,6 +208,16 @@ mod tests {
             let window = window_after(rate, Duration::from_millis(delay), max);
             assert!((low..=high).contains(&window), "{rate} B/s after {delay} ms: window {window}");
         }
+    }
+
+    #[test]
+    fn a_peer_that_rejects_gets_nothing_until_it_is_resumed() {
+        let mut pipeline = Pipeline::new(Time::ZERO, 250);
+        pipeline.pause();
+        assert_eq!(pipeline.room(), 0);
+        assert!(pipeline.resume());
+        assert_eq!(pipeline.room(), WINDOW_START as usize);
+        assert!(!pipeline.resume());
     }
 
     #[test]

@@ -442,16 +442,20 @@ impl Torrent {
         }
     }
 
-    /// Looks for peers that were asked and are silent.
+    /// Looks for peers that were asked and are silent, and gives those that rejected another chance.
     fn watch(&mut self, now: Time, out: &mut VecDeque<Output>) {
-        let mut silent = Vec::new();
+        let mut again = Vec::new();
         for peer in self.peers.values_mut() {
-            if let Some(blocks) = peer.pipeline.snub_if_silent(now) {
+            let silent = peer.pipeline.snub_if_silent(now);
+            if silent.is_some() || peer.pipeline.resume() {
+                let blocks = silent.unwrap_or_default();
                 peer.forgive(blocks.len());
-                silent.push((peer.key, blocks));
+                // It may be the only one that can be asked.
+                peer.hungry = true;
+                again.push((peer.key, blocks));
             }
         }
-        for (peer, blocks) in silent {
+        for (peer, blocks) in again {
             self.work.release(blocks);
             self.leave_lead(peer, out);
         }
