@@ -219,10 +219,10 @@ pub(crate) struct SeedArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct TrackerArgs {
-    /// Serve UDP here; repeat for more [default: 0.0.0.0:6969 and [::]:6969, unless --http is given]
+    /// Serve UDP here; repeat for more [default: 0.0.0.0:6969 and `[::]:6969`, unless --http is given]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) udp: Vec<SocketAddr>,
-    /// Serve HTTP here; repeat for more [default: 0.0.0.0:6969 and [::]:6969, unless --udp is given]
+    /// Serve HTTP here; repeat for more [default: 0.0.0.0:6969 and `[::]:6969`, unless --udp is given]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) http: Vec<SocketAddr>,
     /// How often peers shall announce
