@@ -87,7 +87,11 @@ impl Engine {
                 let joins = torrent.joins_line(peer);
                 engine.uplink.join_if(joins, torrent.key, peer);
             }),
-            Input::ReadFailed(peer, block) => self.on_peer(now, peer, |torrent, _| torrent.read_failed(peer, block)),
+            Input::ReadFailed(peer, block) => self.on_peer(now, peer, |torrent, engine| {
+                torrent.read_failed(peer, block);
+                let joins = torrent.joins_line(peer);
+                engine.uplink.join_if(joins, torrent.key, peer);
+            }),
             Input::Closed(peer) => {
                 self.on_peer(now, peer, |torrent, engine| torrent.closed(now, peer, Why::Gone, engine.out));
                 self.routes.remove(&peer);
@@ -191,7 +195,7 @@ impl Engine {
     fn serve(&mut self, now: Time) {
         while let Some((key, peer, bytes)) = self.uplink.next(now) {
             let Some(torrent) = self.torrents.get_mut(&key) else { continue };
-            let ordered = torrent.serve(now, peer, bytes, &mut self.out);
+            let ordered = torrent.serve(peer, bytes, &mut self.out);
             self.uplink.charge(ordered);
             self.uplink.join_if(torrent.joins_line(peer), key, peer);
         }

@@ -97,11 +97,10 @@ impl Ledger {
         usable().find(|(_, open)| open.lead.is_none()).or_else(|| usable().next()).map(|(piece, _)| piece)
     }
 
-    /// An abandoned piece that this peer can take over: nobody leads it.
-    pub(crate) fn adopt(&mut self, peer: PeerKey, has: &Bitfield) -> Option<Piece> {
-        let orphan =
-            |piece: &&Piece| has.has(**piece) && self.open.get(*piece).is_some_and(|open| open.lead.is_none() && !open.alone);
-        let piece = self.with_free.iter().find(orphan).copied()?;
+    /// An abandoned piece that this peer can take over and that is wanted of it: nobody leads it.
+    pub(crate) fn adopt(&mut self, peer: PeerKey, has: &Bitfield, is_wanted: impl Fn(Piece) -> bool) -> Option<Piece> {
+        let is_orphan = |piece: Piece| self.open.get(&piece).is_some_and(|open| open.lead.is_none() && !open.alone);
+        let piece = self.with_free.iter().copied().find(|&piece| has.has(piece) && is_orphan(piece) && is_wanted(piece))?;
         if let Some(open) = self.open.get_mut(&piece) {
             open.lead = Some(peer);
         }

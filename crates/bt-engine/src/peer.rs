@@ -7,6 +7,7 @@ use crate::io::PeerKey;
 use crate::meter::Meter;
 use crate::pipeline::Pipeline;
 use crate::sources::SourceId;
+use crate::uplink::SEND_CREDIT_MIN;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bt_peer_wire::{Handshake, Message, Reserved};
@@ -53,6 +54,8 @@ pub(crate) struct Peer {
     pub(crate) uploads: VecDeque<Block>,
     /// Payload bytes that are ordered and not written yet.
     pub(crate) sending: u64,
+    /// How many such bytes it may have.
+    pub(crate) send_credit: u64,
     /// It stands in the uplink's line.
     pub(crate) in_line: bool,
     pub(crate) up: Meter,
@@ -96,6 +99,7 @@ impl Peer {
             unrequested_left: UNREQUESTED_FORGIVEN,
             uploads: VecDeque::new(),
             sending: 0,
+            send_credit: SEND_CREDIT_MIN,
             in_line: false,
             up: Meter::default(),
             outbox: Vec::new(),

@@ -110,6 +110,16 @@ impl Picker {
         self.mix(self.index_of(piece), level, rng);
     }
 
+    /// How many leechers have this piece.
+    pub(crate) fn availability(&self, piece: Piece) -> u32 {
+        self.availability.get(piece.index()).copied().unwrap_or(0)
+    }
+
+    /// Whether a piece waits that no leecher has.
+    pub(crate) fn has_unseen(&self) -> bool {
+        self.start(1) > 0
+    }
+
     /// Number of pieces that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.order.len()

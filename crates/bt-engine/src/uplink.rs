@@ -8,8 +8,11 @@ use crate::meter::Bucket;
 use alloc::collections::VecDeque;
 use bt_types::Time;
 
-/// Payload bytes ordered for one peer and not yet written: enough to keep its socket full between two wakes.
-pub(crate) const SEND_CREDIT: u64 = 1 << 20;
+/// Payload bytes ordered for one peer and not yet written, at most: enough to keep a fast socket full between two wakes.
+pub(crate) const SEND_CREDIT_MAX: u64 = 1 << 20;
+/// The same, at least. In between, a peer has what it takes in a second: payload that is ordered can neither be cancelled nor
+/// overtaken by our own requests and haves.
+pub(crate) const SEND_CREDIT_MIN: u64 = 32 << 10;
 /// Payload bytes ordered in one turn: one vectored write.
 pub(crate) const TURN_BYTES: u64 = 256 << 10;
 /// Payload bytes ordered in one turn under a rate limit, so that peers share a slow uplink evenly.

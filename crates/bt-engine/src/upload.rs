@@ -6,7 +6,7 @@
 use crate::io::{Output, PeerKey};
 use crate::status::Why;
 use crate::torrent::Torrent;
-use crate::uplink::SEND_CREDIT;
+use crate::uplink::{SEND_CREDIT_MAX, SEND_CREDIT_MIN};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bt_peer_wire::{Message, REQUESTS_QUEUED_MAX};
@@ -46,15 +46,16 @@ impl Torrent {
     /// Whether the peer has something to be served, credit to be sent it, and no place in the line; it has one then.
     pub(crate) fn joins_line(&mut self, peer: PeerKey) -> bool {
         let Some(row) = self.peers.get_mut(&peer) else { return false };
-        let joins = !row.in_line && !row.uploads.is_empty() && row.sending < SEND_CREDIT;
+        let joins = !row.in_line && !row.uploads.is_empty() && row.sending < row.send_credit;
         row.in_line |= joins;
         joins
     }
 
-    /// The peer's turn: orders up to `bytes` of its requests. How many bytes were ordered.
-    pub(crate) fn serve(&mut self, now: Time, peer: PeerKey, bytes: u64, out: &mut VecDeque<Output>) -> u64 {
+    /// The peer's turn: orders up to `bytes` of its requests, as far as its credit goes. How many bytes were ordered.
+    pub(crate) fn serve(&mut self, peer: PeerKey, bytes: u64, out: &mut VecDeque<Output>) -> u64 {
         let Some(row) = self.peers.get_mut(&peer) else { return 0 };
         row.in_line = false;
+        let bytes = bytes.min(row.send_credit.saturating_sub(row.sending));
         let mut ordered = 0;
         let mut blocks: Vec<Block> = Vec::new();
         while ordered < bytes
@@ -65,7 +66,10 @@ impl Torrent {
         }
         if !blocks.is_empty() {
             row.sending += ordered;
-            row.up.add(now, ordered);
+            // What was decided before is heard before: an unchoke ahead of the payload that it allows.
+            if !row.outbox.is_empty() {
+                out.push_back(Output::Send(peer, core::mem::take(&mut row.outbox)));
+            }
             out.push_back(Output::Serve(peer, self.key, blocks));
         }
         ordered
@@ -75,6 +79,8 @@ impl Torrent {
     pub(crate) fn sent(&mut self, now: Time, peer: PeerKey, bytes: u64) {
         if let Some(row) = self.peers.get_mut(&peer) {
             row.sending = row.sending.saturating_sub(bytes);
+            row.up.add(now, bytes);
+            row.send_credit = row.up.rate(now).clamp(SEND_CREDIT_MIN, SEND_CREDIT_MAX);
             self.sources.sent(row.source, bytes);
             self.up.add(now, bytes);
         }

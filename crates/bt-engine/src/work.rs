@@ -37,7 +37,10 @@ impl Work {
         if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece)) {
             return Some(block);
         }
-        peer.lead = self.ledger.adopt(peer.key, &peer.has).or_else(|| self.open_piece(peer, store_bytes));
+        // What no leecher has comes first from a peer that has everything: the others can finish the rest without it.
+        let rare_first = !peer.counted && self.picker.has_unseen();
+        let is_wanted = |piece| !rare_first || self.picker.availability(piece) == 0;
+        peer.lead = self.ledger.adopt(peer.key, &peer.has, is_wanted).or_else(|| self.open_piece(peer, store_bytes));
         if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece)) {
             return Some(block);
         }

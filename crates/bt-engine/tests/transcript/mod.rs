@@ -1,0 +1,271 @@
+//! Plays a script to an engine and writes down what it answers.
+//!
+//! Decides: the words of scripts. Must not know: what an engine should answer.
+//! Invariant: a line that cannot be understood is a panic; every order of the engine is written down, but for who came and went.
+//!
+//! Peers are capital letters: `A` is 1.0.0.1, `B` is 1.0.0.2. A block is `piece:number`. What a script may say:
+//!
+//! ```text
+//! found A B                     addresses that the user named
+//! A: connects                   it dialled us; `answers` when we dialled it; `without fast` may follow
+//! A: is ourselves | is like B   a connection whose handshake has our peer id, or B's
+//! A: bitfield 101, unchoke      messages of one read
+//! A: sends 0:0, 0:1             blocks of payload
+//! A: sent 16384                 so many payload bytes left for it
+//! A: cannot be read 0:0         a block that it was to be served
+//! A: closes
+//! piece 0 is good | is bad
+//! store failed | recovered
+//! tracker answers 1800 | fails  the last announce; the number is its interval in seconds
+//! rate 16384                    upload limit in bytes per second
+//! leave                         the torrent is removed
+//! at 20s                        time passes
+//! ```
+
+use bt_engine::{Budget, Config, Engine, Event, Input, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
+use bt_peer_wire::{Handshake, Message, Reserved};
+use bt_tracker_wire::AnnounceReply;
+use bt_types::{BLOCK_LEN, Bitfield, Block, Geometry, InfoHash, PeerId, Piece, RawBlock, Rng, Source, StoreFault, Time, Verdict};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+const TORRENT: TorrentKey = TorrentKey(0);
+const HASH: InfoHash = InfoHash([7; 20]);
+const OURS: PeerId = PeerId([b'm'; 20]);
+
+/// The torrent of a script.
+pub(crate) struct Scene {
+    /// Number of pieces.
+    pub(crate) pieces: u32,
+    /// 16 KiB blocks in each piece.
+    pub(crate) blocks: u32,
+    /// The pieces that we have, as `101`.
+    pub(crate) have: &'static str,
+    /// Tracker URLs, each a tier.
+    pub(crate) trackers: &'static [&'static str],
+}
+
+/// The script with the engine's answers below each line.
+pub(crate) fn play(scene: &Scene, script: &str) -> String {
+    let mut player = Player::new(scene);
+    player.answers();
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        player.text.push_str(&format!("> {line}\n"));
+        player.say(line);
+        player.answers();
+    }
+    player.text
+}
+
+struct Player {
+    engine: Engine,
+    geometry: Geometry,
+    now: Time,
+    keys: BTreeMap<char, PeerKey>,
+    next_key: u64,
+    tracker: TrackerKey,
+    text: String,
+}
+
+impl Player {
+    fn new(scene: &Scene) -> Player {
+        let piece_length = scene.blocks * BLOCK_LEN;
+        let geometry = Geometry::new(u64::from(scene.pieces) * u64::from(piece_length), piece_length).unwrap();
+        let mut engine = Engine::new(Config::new(OURS), Budget::default(), Rng::from_seed(1));
+        let trackers = scene.trackers.iter().map(|url| vec![url.to_string()]).collect();
+        let have = bitfield(scene.have, &geometry);
+        let spec = TorrentSpec { info_hash: HASH, geometry, have, trackers };
+        engine.handle(Time::ZERO, Input::Add(TORRENT, Box::new(spec)));
+        let (keys, tracker) = (BTreeMap::new(), TrackerKey(0));
+        Player { engine, geometry, now: Time::ZERO, keys, next_key: 0, tracker, text: String::new() }
+    }
+
+    // ---- the script ----
+
+    fn say(&mut self, line: &str) {
+        if let Some((peer, what)) = line.split_once(": ") {
+            return self.peer(peer.chars().next().unwrap(), what);
+        }
+        let words: Vec<&str> = line.split(' ').collect();
+        let input = match words[..] {
+            ["found", ref peers @ ..] => {
+                let addrs = peers.iter().map(|peer| addr(peer.chars().next().unwrap())).collect();
+                Input::PeersFound(TORRENT, Source::User, addrs)
+            }
+            ["piece", number, "is", verdict] => {
+                let verdict = if verdict == "good" { Verdict::Good } else { Verdict::Bad };
+                Input::Checked(TORRENT, self.piece(number), verdict)
+            }
+            ["store", "failed"] => Input::StoreFailed(TORRENT, StoreFault::NoSpace),
+            ["store", "recovered"] => Input::StoreRecovered(TORRENT),
+            ["tracker", "fails"] => Input::Announced(TORRENT, self.tracker, Err("no".into())),
+            ["tracker", "answers", interval] => {
+                let reply = AnnounceReply { interval: interval.parse().unwrap(), ..AnnounceReply::default() };
+                Input::Announced(TORRENT, self.tracker, Ok(([9, 9, 9, 9].into(), reply)))
+            }
+            ["rate", rate] => Input::Budget(Budget { upload_rate: Some(rate.parse().unwrap()), ..Budget::default() }),
+            ["leave"] => Input::Remove(TORRENT),
+            ["at", moment] => return self.wait(moment),
+            _ => panic!("not understood: {line}"),
+        };
+        self.engine.handle(self.now, input);
+    }
+
+    fn peer(&mut self, name: char, what: &str) {
+        let words: Vec<&str> = what.split(' ').collect();
+        let input = match words[..] {
+            ["connects"] => self.connect(name, false, PeerId([name as u8; 20]), Reserved::OURS),
+            ["answers"] => self.connect(name, true, PeerId([name as u8; 20]), Reserved::OURS),
+            ["connects", "without", "fast"] => self.connect(name, false, PeerId([name as u8; 20]), Reserved::default()),
+            ["is", "ourselves"] => self.connect(name, true, OURS, Reserved::OURS),
+            ["is", "like", other] => self.connect(name, false, PeerId([other.as_bytes()[0]; 20]), Reserved::OURS),
+            ["sent", bytes] => Input::Sent(self.keys[&name], bytes.parse().unwrap()),
+            ["cannot", "be", "read", block] => Input::ReadFailed(self.keys[&name], self.block(block)),
+            ["closes"] => Input::Closed(self.keys[&name]),
+            ["sends", ..] => {
+                let blocks = what["sends ".len()..].split(", ").map(|block| self.payload(block)).collect();
+                Input::Frames(self.keys[&name], blocks)
+            }
+            _ => Input::Frames(self.keys[&name], what.split(", ").map(|message| self.message(message)).collect()),
+        };
+        self.engine.handle(self.now, input);
+    }
+
+    fn connect(&mut self, name: char, outbound: bool, peer_id: PeerId, reserved: Reserved) -> Input {
+        let peer = PeerKey(self.next_key);
+        self.next_key += 1;
+        self.keys.insert(name, peer);
+        let handshake = Handshake { reserved, info_hash: HASH, peer_id };
+        Input::Connected { peer, torrent: TORRENT, addr: addr(name), outbound, handshake }
+    }
+
+    /// Wakes the engine whenever it wants, up to this moment.
+    fn wait(&mut self, moment: &str) {
+        let until = Time::from_secs(moment.trim_end_matches('s').parse().unwrap());
+        while let Some(at) = self.engine.deadline().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.engine.wake(self.now);
+            self.answers();
+        }
+        self.now = until;
+    }
+
+    fn message(&self, text: &str) -> Message {
+        let words: Vec<&str> = text.split(' ').collect();
+        match words[..] {
+            ["choke"] => Message::Choke,
+            ["unchoke"] => Message::Unchoke,
+            ["interested"] => Message::Interested,
+            ["not", "interested"] => Message::NotInterested,
+            ["have", piece] => Message::Have(piece.parse().unwrap()),
+            ["have-all"] => Message::HaveAll,
+            ["bitfield", bits] => Message::Bitfield(Bytes::copy_from_slice(bitfield(bits, &self.geometry).as_bytes())),
+            ["request", block] => Message::Request(self.block(block).raw()),
+            ["cancel", block] => Message::Cancel(self.block(block).raw()),
+            ["reject", block] => Message::Reject(self.block(block).raw()),
+            _ => panic!("not understood: {text}"),
+        }
+    }
+
+    fn payload(&self, block: &str) -> Message {
+        let RawBlock { piece, begin, len } = self.block(block).raw();
+        Message::Piece { piece, begin, data: vec![0; len as usize].into() }
+    }
+
+    fn piece(&self, number: &str) -> Piece {
+        self.geometry.piece(number.parse().unwrap()).unwrap()
+    }
+
+    fn block(&self, text: &str) -> Block {
+        let (piece, n) = text.split_once(':').unwrap();
+        self.geometry.nth_block(self.piece(piece), n.parse().unwrap()).unwrap()
+    }
+
+    // ---- the answers ----
+
+    fn answers(&mut self) {
+        while let Some(output) = self.engine.poll() {
+            if let Some(text) = self.answer(output) {
+                let at = if self.now == Time::ZERO { String::new() } else { format!("{} ", self.now) };
+                self.text.push_str(&format!("< {at}{text}\n"));
+            }
+        }
+    }
+
+    fn answer(&mut self, output: Output) -> Option<String> {
+        Some(match output {
+            Output::Dial(_, addr, _) => format!("dial {}", name(addr)),
+            Output::HangUp(peer, why) => format!("{}: hang up, {why}", self.name(peer)),
+            Output::Send(peer, messages) => {
+                let messages: Vec<String> = messages.iter().map(|message| self.show(message)).collect();
+                format!("{}: {}", self.name(peer), messages.join(", "))
+            }
+            Output::Serve(peer, _, blocks) => {
+                let blocks: Vec<String> = blocks.iter().map(|block| self.show_block(block.raw())).collect();
+                format!("{}: serve {}", self.name(peer), blocks.join(" "))
+            }
+            Output::Store(_, block, _) => format!("store {}", self.show_block(block.raw())),
+            Output::Check { piece, urgent, .. } => format!("check {piece:?}{}", if urgent { " urgently" } else { "" }),
+            Output::Forget(_, piece) => format!("forget {piece:?}"),
+            Output::Announce(_, order) => {
+                self.tracker = order.tracker;
+                format!("announce {:?} to {}, {} bytes left", order.event, order.url, order.left)
+            }
+            Output::Event(_, Event::PeerJoined(..) | Event::PeerLeft(..)) => return None,
+            Output::Event(_, Event::BadPiece(piece, from)) => {
+                let from: String = from.into_iter().map(name).collect();
+                format!("event: piece {piece:?} is bad, from {from}")
+            }
+            Output::Event(_, Event::TrackerReply { url, .. }) => format!("event: {url} answered"),
+            Output::Event(_, Event::TrackerFailed { url, .. }) => format!("event: {url} failed"),
+            Output::Event(_, event) => format!("event: {event:?}"),
+        })
+    }
+
+    fn show(&self, message: &Message) -> String {
+        match message {
+            Message::Bitfield(bits) => {
+                let set = Bitfield::from_wire(bits, self.geometry.piece_count()).unwrap();
+                let bits: String = self.geometry.pieces().map(|piece| if set.has(piece) { '1' } else { '0' }).collect();
+                format!("bitfield {bits}")
+            }
+            Message::HaveAll => "have-all".into(),
+            Message::HaveNone => "have-none".into(),
+            Message::Have(piece) => format!("have {piece}"),
+            Message::Request(block) => format!("request {}", self.show_block(*block)),
+            Message::Cancel(block) => format!("cancel {}", self.show_block(*block)),
+            Message::Reject(block) => format!("reject {}", self.show_block(*block)),
+            Message::NotInterested => "not interested".into(),
+            Message::Extended { id: 0, .. } => "hello".into(),
+            other => format!("{other:?}").to_lowercase(),
+        }
+    }
+
+    fn show_block(&self, block: RawBlock) -> String {
+        format!("{}:{}", block.piece, block.begin / BLOCK_LEN)
+    }
+
+    fn name(&self, peer: PeerKey) -> char {
+        self.keys.iter().find(|(_, key)| **key == peer).map_or('?', |(name, _)| *name)
+    }
+}
+
+fn bitfield(bits: &str, geometry: &Geometry) -> Bitfield {
+    let mut set = Bitfield::empty(geometry.piece_count());
+    for (piece, _) in geometry.pieces().zip(bits.chars()).filter(|(_, bit)| *bit == '1') {
+        set.insert(piece);
+    }
+    set
+}
+
+fn addr(name: char) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::new(1, 0, 0, name as u8 - b'A' + 1), 6881))
+}
+
+fn name(addr: SocketAddr) -> char {
+    match addr {
+        SocketAddr::V4(addr) => char::from(addr.ip().octets()[3] + b'A' - 1),
+        SocketAddr::V6(_) => '?',
+    }
+}
