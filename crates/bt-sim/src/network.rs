@@ -11,8 +11,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Bytes that a socket holds which were written and have not arrived: the send buffer of a system.
-const SOCKET_BUFFER: usize = 128 << 10;
+/// Bytes that a socket holds and that have not left, and bytes that left and have not arrived: about what a system's send buffer
+/// and congestion window come to.
+const UNSENT_MAX: usize = 16 << 10;
+const IN_FLIGHT_MAX: usize = 256 << 10;
 /// Bytes that leave a host at once; how many, is chance.
 const SEGMENT_MAX: u64 = 16 << 10;
 
@@ -190,7 +192,7 @@ impl Network {
     /// Gives bytes to a socket; how many it took. When it took less than all, `Writable` tells when it takes more.
     pub(crate) fn write(&mut self, now: Time, key: PeerKey, bytes: &[u8]) -> usize {
         let Some(socket) = self.sockets.get_mut(&key) else { return bytes.len() };
-        let room = SOCKET_BUFFER.saturating_sub(socket.unsent.len() + socket.in_flight);
+        let room = UNSENT_MAX.min(IN_FLIGHT_MAX.saturating_sub(socket.in_flight)).saturating_sub(socket.unsent.len());
         let taken = room.min(bytes.len());
         socket.is_full = taken < bytes.len();
         socket.unsent.extend_from_slice(&bytes[..taken]);

@@ -43,15 +43,15 @@ pub fn run(name: &str, seed: u64) -> Result<Report, Violation> {
 fn small(seed: u64) -> (World, Time) {
     let mut world = World::new(seed, 32, 64 << 10);
     add_seed(&mut world, 2 << 20);
-    add_leechers(&mut world, 3);
+    add_leechers(&mut world, 3, 512 << 10..2048 << 10);
     (world, Time::from_secs(60))
 }
 
 /// The seed is gone after one and a half copies: the leechers have every piece among them, and must find each other.
 fn seed_crash(seed: u64) -> (World, Time) {
     let mut world = World::new(seed, 256, 64 << 10);
-    let first = add_seed(&mut world, 2 << 20);
-    add_leechers(&mut world, 19);
+    let first = add_seed(&mut world, 512 << 10);
+    add_leechers(&mut world, 19, 128 << 10..384 << 10);
     let bytes = world.torrent_len() * 3 / 2;
     world.plan_on_upload(first, bytes, Act::Crash(first));
     (world, Time::from_secs(300))
@@ -66,9 +66,9 @@ fn add_seed(world: &mut World, up: u64) -> HostId {
 }
 
 /// Leechers with links of chance that join within the first two seconds.
-fn add_leechers(world: &mut World, count: usize) -> Vec<HostId> {
+fn add_leechers(world: &mut World, count: usize, up: std::ops::Range<u64>) -> Vec<HostId> {
     let leecher = |n: usize| {
-        let up = (512 << 10) + world.chance(1536 << 10);
+        let up = up.start + world.chance(up.end - up.start);
         let link = Link { up, down: 4 * up, latency: Duration::from_millis(2 + world.chance(60)) };
         let joins = Time::from_millis(world.chance(2_000));
         world.add(Peer { link, joins, ..peer(&format!("leecher {}", n + 1)) })

@@ -36,8 +36,8 @@ struct Row {
     /// When it last delivered, or was asked while nothing was outstanding.
     heard_at: Time,
     unchoked: bool,
-    /// What it asked us for.
-    wants: BTreeSet<RawBlock>,
+    /// What it asked us for, and how often: who gave a slow answer up may ask again before it comes.
+    wants: BTreeMap<RawBlock, u32>,
     /// Payload bytes ordered and not sent.
     ordered: u64,
 }
@@ -135,7 +135,7 @@ impl Watch {
                 row.wants.clear();
             }
             Message::Reject(block) => {
-                row.wants.remove(block);
+                row.drop_want(block);
             }
             Message::Have(number) => {
                 let holds = self.geometry.piece(*number).is_some_and(|piece| self.have.has(piece));
@@ -180,7 +180,7 @@ impl Watch {
     fn served(&mut self, peer: PeerKey, blocks: &[Block]) -> Result<(), Broken> {
         let row = self.peers.get_mut(&peer).ok_or(Broken::UnknownPeer(peer))?;
         for block in blocks {
-            if !row.wants.remove(&block.raw()) || !row.unchoked {
+            if !row.drop_want(&block.raw()) || !row.unchoked {
                 return Err(Broken::ServedUnasked(peer, block.raw()));
             }
             row.ordered += u64::from(block.len());
@@ -197,9 +197,19 @@ impl Row {
             asked: BTreeSet::new(),
             heard_at: now,
             unchoked: false,
-            wants: BTreeSet::new(),
+            wants: BTreeMap::new(),
             ordered: 0,
         }
+    }
+
+    /// One of its requests is answered or void; whether there was one.
+    fn drop_want(&mut self, block: &RawBlock) -> bool {
+        let Some(count) = self.wants.get_mut(block) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            self.wants.remove(block);
+        }
+        true
     }
 
     /// The peer says something. All hosts speak the fast extension, so a choke alone does not void requests (BEP 6).
@@ -223,10 +233,10 @@ impl Row {
                 self.asked.remove(block);
             }
             Message::Request(block) => {
-                self.wants.insert(*block);
+                *self.wants.entry(*block).or_default() += 1;
             }
             Message::Cancel(block) => {
-                self.wants.remove(block);
+                self.drop_want(block);
             }
             _ => {}
         }
