@@ -12,7 +12,7 @@ def say(event, **fields):
     print(json.dumps({"event": event, **fields}), flush=True)
 
 
-def session(listen):
+def session(listen, tcp_only=False):
     # Only what needs the outside world is off; encryption and the rest stay at their defaults.
     return lt.session({
         "listen_interfaces": listen,
@@ -20,6 +20,8 @@ def session(listen):
         "enable_lsd": False,
         "enable_upnp": False,
         "enable_natpmp": False,
+        "enable_outgoing_utp": not tcp_only,
+        "enable_incoming_utp": not tcp_only,
         "allow_multiple_connections_per_ip": True,
         "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.peer_notification,
     })
@@ -54,7 +56,7 @@ def check(options):
 
 
 def share(options):
-    ses = session(options.listen)
+    ses = session(options.listen, options.tcp_only)
     handle = add(ses, options.torrents[0], options.dir)
     wait_checked(handle)
     say("ready")
@@ -78,5 +80,6 @@ parser.add_argument("torrents", nargs="+")
 parser.add_argument("--dir", required=True)
 parser.add_argument("--listen", default="0.0.0.0:0")
 parser.add_argument("--peer")
+parser.add_argument("--tcp-only", action="store_true")
 chosen = parser.parse_args()
 {"check": check, "share": share}[chosen.mode](chosen)
