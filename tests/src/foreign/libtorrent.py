@@ -23,7 +23,8 @@ def session(listen, tcp_only=False):
         "enable_outgoing_utp": not tcp_only,
         "enable_incoming_utp": not tcp_only,
         "allow_multiple_connections_per_ip": True,
-        "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.peer_notification,
+        "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.peer_notification
+        | lt.alert.category_t.storage_notification,
     })
 
 
@@ -67,6 +68,12 @@ def share(options):
         for alert in ses.pop_alerts():
             print(alert.message(), file=sys.stderr, flush=True)
         time.sleep(0.05)
+    # It is complete before its last pieces are written.
+    handle.flush_cache()
+    flushed = False
+    while not flushed:
+        ses.wait_for_alert(1000)
+        flushed = any(isinstance(alert, lt.cache_flushed_alert) for alert in ses.pop_alerts())
     say("complete", downloaded=handle.status().total_payload_download)
     while True:
         for alert in ses.pop_alerts():
