@@ -12,7 +12,7 @@ use bt_types::Time;
 pub(crate) const SEND_CREDIT_MAX: u64 = 1 << 20;
 /// The same, at least. In between, a peer has what it takes in a second: payload that is ordered can neither be cancelled nor
 /// overtaken by our own requests and haves.
-pub(crate) const SEND_CREDIT_MIN: u64 = 32 << 10;
+pub(crate) const SEND_CREDIT_MIN: u64 = 16 << 10;
 /// Payload bytes ordered in one turn: one vectored write.
 pub(crate) const TURN_BYTES: u64 = 256 << 10;
 /// Payload bytes ordered in one turn under a rate limit, so that peers share a slow uplink evenly.

@@ -270,10 +270,11 @@ fn a_seed_unchokes_at_once_and_serves() {
     > A: interested
     < A: unchoke
     > A: request 0:0, request 0:1, request 2:0
-    < A: serve 0:0 0:1
+    < A: serve 0:0
     > A: cancel 2:0
     < A: reject 2:0
     > A: sent 16384
+    < A: serve 0:1
     > A: sent 16384
     > A: cannot be read 2:0
     < A: reject 2:0
@@ -308,9 +309,9 @@ fn a_slow_peer_has_little_payload_under_way_and_a_fast_one_more() {
         "
         A: connects
         A: interested, {}
-        A: sent 32768
-        A: sent 32768
-        A: sent 65536",
+        A: sent 16384
+        A: sent 16384
+        A: sent 32768",
         requests.join(", ")
     );
     assert_snapshot!(play(&scene, &told), @"
@@ -318,13 +319,13 @@ fn a_slow_peer_has_little_payload_under_way_and_a_fast_one_more() {
     < A: have-all, hello
     > A: interested, request 0:0, request 0:1, request 0:2, request 0:3, request 0:4, request 0:5, request 0:6, request 0:7, request 0:8, request 0:9, request 0:10, request 0:11, request 0:12, request 0:13, request 0:14, request 0:15
     < A: unchoke
-    < A: serve 0:0 0:1
-    > A: sent 32768
+    < A: serve 0:0
+    > A: sent 16384
+    < A: serve 0:1
+    > A: sent 16384
     < A: serve 0:2 0:3
     > A: sent 32768
     < A: serve 0:4 0:5 0:6 0:7
-    > A: sent 65536
-    < A: serve 0:8 0:9 0:10 0:11 0:12 0:13 0:14 0:15
     ");
 }
 
@@ -346,9 +347,10 @@ fn a_rate_limit_spreads_payload_over_time() {
     > A: interested, request 0:0, request 0:1, request 1:0
     < A: unchoke
     > at 1s
-    < 0.010s A: serve 0:0 0:1
+    < 0.010s A: serve 0:0
     > A: sent 16384
     > at 2s
+    < 1.010s A: serve 0:1
     > A: sent 16384
     > at 4s
     < 2.010s A: serve 1:0
