@@ -10,13 +10,14 @@ use crate::network::{Event, HostId, Network};
 use crate::tally::Tally;
 use crate::violation::Broken;
 use crate::watch::Watch;
-use crate::wires::{Heard, Wires};
+use crate::wires::{Heard, Wire, Wires};
+use bt_engine::desk::{Admission, Desk};
 use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec, TorrentStatus, Why};
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_piece_store::{Done, Journal, MemStorage, Order, Progress, Trust, Worker, open_torrent, read_blocks};
 use bt_types::{Bitfield, Block, PeerId, Rng, Time};
 use bytes::Bytes;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -75,6 +76,9 @@ pub(crate) struct Client {
     rng: Rng,
     ours: Handshake,
     engine: Engine,
+    desk: Desk,
+    /// Who was let in at the door.
+    admissions: BTreeMap<PeerKey, Admission>,
     worker: Worker,
     wires: Wires,
     announces: Announces,
@@ -100,11 +104,16 @@ impl Client {
         let opened = opened.expect("the torrent's own files can be opened");
         let peer_id = PeerId::ours(&mut rng);
         let config = Config { listen_port: Some(addr.port()), ..Config::new(peer_id) };
+        let mut desk = Desk::new(budget, 1);
+        desk.place();
+        let budget = desk.leases().first().copied().unwrap_or(budget);
         let mut client = Client {
             host,
             manners,
             budget,
             ours: Handshake { reserved: Reserved::OURS, info_hash: content.info_hash, peer_id },
+            desk,
+            admissions: BTreeMap::new(),
             engine: Engine::new(config, budget, rng.fork()),
             worker: Worker::new(layout, digests, opened.journal),
             wires: Wires::new(geometry.piece_count()),
@@ -131,7 +140,7 @@ impl Client {
     pub(crate) fn handle(&mut self, event: Event, scene: &mut Scene<'_>) {
         let now = scene.now;
         match event {
-            Event::Incoming(peer, addr) => self.wires.incoming(now, peer, addr),
+            Event::Incoming(peer, addr) => self.accept(peer, addr, scene),
             Event::Connected(peer) => self.wires.connected(now, peer, &self.ours),
             Event::Refused(peer) => self.lose(peer),
             Event::Closed(peer) => self.lose(peer),
@@ -196,10 +205,24 @@ impl Client {
 
     // ---- connections ----
 
+    /// Somebody is at the door.
+    fn accept(&mut self, peer: PeerKey, addr: SocketAddr, scene: &mut Scene<'_>) {
+        match self.desk.accept(scene.now, addr.ip()) {
+            Some(admission) => {
+                self.admissions.insert(peer, admission);
+                self.wires.incoming(scene.now, peer, addr);
+            }
+            None => scene.net.close(scene.now, peer),
+        }
+    }
+
     fn hear(&mut self, peer: PeerKey, bytes: &Bytes, scene: &mut Scene<'_>) {
         let Some(heard) = self.wires.receive(scene.now, peer, bytes, &self.ours) else { return };
         let Heard { addr, outbound, handshake, messages, is_over } = heard;
         if let Some(handshake) = handshake {
+            if let Some(admission) = self.admissions.get(&peer) {
+                self.desk.shaken(admission);
+            }
             self.inputs.push_back(Input::Connected { peer, torrent: TORRENT, addr, outbound, handshake });
         }
         for message in &messages {
@@ -218,7 +241,7 @@ impl Client {
 
     /// A connection is over, and not by our order.
     fn lose(&mut self, peer: PeerKey) {
-        if let Some(wire) = self.wires.remove(peer) {
+        if let Some(wire) = self.forget(peer) {
             let input = if wire.is_shaken() {
                 Some(Input::Closed(peer))
             } else {
@@ -226,6 +249,14 @@ impl Client {
             };
             self.inputs.extend(input);
         }
+    }
+
+    fn forget(&mut self, peer: PeerKey) -> Option<Wire> {
+        let wire = self.wires.remove(peer)?;
+        if let Some(admission) = self.admissions.remove(&peer) {
+            self.desk.ended(admission, wire.is_shaken());
+        }
+        Some(wire)
     }
 
     fn announced(&mut self, announced: impl IntoIterator<Item = Announced>) {
@@ -287,7 +318,7 @@ impl Client {
                 }
                 Output::HangUp(peer, why) => {
                     scene.net.close(now, peer);
-                    let addr = self.wires.remove(peer).map(|wire| wire.addr());
+                    let addr = self.forget(peer).map(|wire| wire.addr());
                     self.blamed.extend(addr.filter(|_| why.is_fault()).map(|addr| (addr, why)));
                 }
                 Output::Send(peer, messages) => self.wires.send(now, peer, &messages),

@@ -394,3 +394,56 @@ fn twin(key: PeerKey) -> PeerKey {
 fn duration(bytes: usize, rate: u64) -> Duration {
     Duration::from_micros((bytes as u64).saturating_mul(1_000_000).div_ceil(rate.max(1)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_arrives_in_order_at_the_rate_of_the_slower_link() {
+        let mut net = Network::new(Rng::from_seed(1));
+        let link = |up, down| Link { up, down, latency: Duration::from_millis(50) };
+        let addr = |n| SocketAddr::from(([20, 0, 0, n], 1));
+        let (a, b) = (net.add(addr(1), link(1 << 20, 1 << 20)), net.add(addr(2), link(1 << 20, 256 << 10)));
+        [a, b].into_iter().for_each(|host| net.start(host));
+        let sent: Vec<u8> = (0..1u32 << 20).map(|n| (n * 7 % 251) as u8).collect();
+        let key = net.connect(Time::ZERO, a, addr(2));
+        let (mut given, mut got, mut now) = (0, Vec::new(), Time::ZERO);
+        while let Some(at) = net.next_at() {
+            now = at;
+            match net.step() {
+                Some((_, _, Event::Connected(socket) | Event::Writable(socket))) => {
+                    assert_eq!(socket, key);
+                    given += net.write(now, key, &sent[given..]);
+                }
+                Some((_, host, Event::Bytes(_, bytes))) => {
+                    assert_eq!(host, b);
+                    got.extend_from_slice(&bytes);
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(got, sent);
+        // Two ways of 100 ms for the connection, one for the first byte, and four seconds for a mebibyte.
+        assert!((Time::from_millis(4_300)..Time::from_millis(4_400)).contains(&now), "{now}");
+    }
+
+    #[test]
+    fn a_crash_ends_connections_and_later_ones_are_refused() {
+        let mut net = Network::new(Rng::from_seed(1));
+        let link = Link { up: 1000, down: 1000, latency: Duration::from_millis(50) };
+        let addr = |n| SocketAddr::from(([20, 0, 0, n], 1));
+        let (a, b) = (net.add(addr(1), link), net.add(addr(2), link));
+        [a, b].into_iter().for_each(|host| net.start(host));
+        let key = net.connect(Time::ZERO, a, addr(2));
+        let connected = std::iter::from_fn(|| net.next_at().map(|_| net.step())).flatten().last();
+        assert!(matches!(connected, Some((now, _, Event::Connected(_))) if now == Time::from_millis(200)));
+        net.stop(Time::from_secs(1), b);
+        assert!(
+            matches!(net.step(), Some((now, host, Event::Closed(at))) if (host, at) == (a, key) && now == Time::from_millis(1_100))
+        );
+        let late = net.connect(Time::from_secs(2), a, addr(2));
+        let refused = std::iter::from_fn(|| net.next_at().map(|_| net.step())).flatten().last();
+        assert!(matches!(refused, Some((_, _, Event::Refused(at))) if at == late));
+    }
+}

@@ -13,6 +13,8 @@ pub struct Report {
     pub seed: u64,
     /// Who finished, in the order of joining the world.
     pub finishers: Vec<Finisher>,
+    /// What was done to the world, and when.
+    pub acts: Vec<(Time, String)>,
     /// Equal for equal runs.
     pub trace_hash: u64,
     /// Things that programs learnt.
@@ -50,6 +52,12 @@ impl fmt::Display for Report {
         writeln!(f, "{:width$}  {:>9}  {:>9}", "peer", "joined", "finished")?;
         for Finisher { name, joined, finished } in &self.finishers {
             writeln!(f, "{name:width$}  {:>9}  {:>9}", joined.to_string(), finished.to_string())?;
+        }
+        if !self.acts.is_empty() {
+            writeln!(f)?;
+        }
+        for (at, act) in &self.acts {
+            writeln!(f, "{:>9}  {act}", at.to_string())?;
         }
         writeln!(f)?;
         writeln!(f, "seed                  {}", self.seed)?;

@@ -10,12 +10,21 @@ use crate::violation::Violation;
 use crate::world::{Act, Peer, World};
 use bt_engine::Budget;
 use bt_types::Time;
+use std::ops::Range;
 use std::time::Duration;
 
 /// A scenario: its name, and the world that it begins with, with the deadline of virtual time.
 type Scenario = (&'static str, fn(u64) -> (World, Time));
 
-const TABLE: [Scenario; 2] = [("small", small), ("seed-crash", seed_crash)];
+const TABLE: [Scenario; 7] = [
+    ("small", small),
+    ("seed-crash", seed_crash),
+    ("liars", liars),
+    ("silent", silent),
+    ("churn", churn),
+    ("tracker-late", tracker_late),
+    ("full-disk", full_disk),
+];
 
 const NAMES: [&str; TABLE.len()] = {
     let mut names = [""; TABLE.len()];
@@ -43,7 +52,7 @@ pub fn run(name: &str, seed: u64) -> Result<Report, Violation> {
 fn small(seed: u64) -> (World, Time) {
     let mut world = World::new(seed, 32, 64 << 10);
     add_seed(&mut world, 2 << 20);
-    add_leechers(&mut world, 3, 512 << 10..2048 << 10);
+    add_leechers(&mut world, 3, FAST);
     (world, Time::from_secs(60))
 }
 
@@ -51,13 +60,79 @@ fn small(seed: u64) -> (World, Time) {
 fn seed_crash(seed: u64) -> (World, Time) {
     let mut world = World::new(seed, 256, 64 << 10);
     let first = add_seed(&mut world, 512 << 10);
-    add_leechers(&mut world, 19, 128 << 10..384 << 10);
+    add_leechers(&mut world, 19, SLOW);
     let bytes = world.torrent_len() * 3 / 2;
     world.plan_on_upload(first, bytes, Act::Crash(first));
     (world, Time::from_secs(300))
 }
 
+/// Two of twelve send wrong bytes, and nobody honest is blamed for it.
+fn liars(seed: u64) -> (World, Time) {
+    let mut world = World::new(seed, 64, 64 << 10);
+    add_seed(&mut world, 1 << 20);
+    for n in 1..=2 {
+        world.add(Peer { is_seed: true, manners: Manners::Liar(3), ..peer(&format!("liar {n}")) });
+    }
+    add_leechers(&mut world, 9, FAST);
+    (world, Time::from_secs(120))
+}
+
+/// Peers that have everything, take requests and never answer.
+fn silent(seed: u64) -> (World, Time) {
+    let mut world = World::new(seed, 64, 64 << 10);
+    add_seed(&mut world, 1 << 20);
+    for n in 1..=3 {
+        world.add(Peer { is_seed: true, manners: Manners::Silent, ..peer(&format!("silent {n}")) });
+    }
+    add_leechers(&mut world, 8, FAST);
+    (world, Time::from_secs(180))
+}
+
+/// Some leave as soon as they have finished; three lose their power on the way and come back with what their disks held.
+fn churn(seed: u64) -> (World, Time) {
+    let mut world = World::new(seed, 128, 64 << 10);
+    add_seed(&mut world, 512 << 10);
+    let steady = add_leechers(&mut world, 6, SLOW);
+    for n in 1..=4 {
+        let joins = Time::from_millis(world.chance(20_000));
+        let leaves_after = Some(Duration::from_millis(world.chance(3_000)));
+        world.add(Peer { joins, leaves_after, ..peer(&format!("guest {n}")) });
+    }
+    for &unlucky in &steady[..3] {
+        let cut = Time::from_millis(6_000 + world.chance(6_000));
+        let back = cut + Duration::from_millis(1_000 + world.chance(8_000));
+        world.plan(cut, Act::Crash(unlucky));
+        world.plan(back, Act::Start(unlucky));
+    }
+    (world, Time::from_secs(240))
+}
+
+/// Nobody can reach the tracker at first.
+fn tracker_late(seed: u64) -> (World, Time) {
+    let mut world = World::new(seed, 32, 64 << 10);
+    world.plan(Time::ZERO, Act::Tracker(false));
+    add_seed(&mut world, 1 << 20);
+    add_leechers(&mut world, 5, FAST);
+    world.plan(Time::from_secs(45), Act::Tracker(true));
+    (world, Time::from_secs(300))
+}
+
+/// A disk is full for a while.
+fn full_disk(seed: u64) -> (World, Time) {
+    let mut world = World::new(seed, 64, 64 << 10);
+    add_seed(&mut world, 512 << 10);
+    let leechers = add_leechers(&mut world, 4, FAST);
+    let half = world.torrent_len() / 2;
+    world.plan(Time::ZERO, Act::DiskRoom(leechers[0], Some(half)));
+    world.plan(Time::from_secs(30), Act::DiskRoom(leechers[0], None));
+    (world, Time::from_secs(120))
+}
+
 // ---- parts ----
+
+/// Uplinks of leechers in bytes per second.
+const FAST: Range<u64> = 512 << 10..2 << 20;
+const SLOW: Range<u64> = 128 << 10..384 << 10;
 
 /// A seed with an uplink of so many bytes per second.
 fn add_seed(world: &mut World, up: u64) -> HostId {
@@ -66,7 +141,7 @@ fn add_seed(world: &mut World, up: u64) -> HostId {
 }
 
 /// Leechers with links of chance that join within the first two seconds.
-fn add_leechers(world: &mut World, count: usize, up: std::ops::Range<u64>) -> Vec<HostId> {
+fn add_leechers(world: &mut World, count: usize, up: Range<u64>) -> Vec<HostId> {
     let leecher = |n: usize| {
         let up = up.start + world.chance(up.end - up.start);
         let link = Link { up, down: 4 * up, latency: Duration::from_millis(2 + world.chance(60)) };

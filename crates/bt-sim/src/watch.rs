@@ -242,3 +242,119 @@ impl Row {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_engine::{TorrentKey, Why};
+    use bt_peer_wire::{Handshake, Reserved};
+    use bt_types::{InfoHash, PeerId};
+
+    const TORRENT: TorrentKey = TorrentKey(0);
+    const A: PeerKey = PeerKey(1);
+    const B: PeerKey = PeerKey(2);
+
+    /// A watch over an engine that has nothing of three pieces of one block, with two peers that have everything.
+    fn watch() -> Watch {
+        let geometry = Geometry::new(3 << 14, 1 << 14).unwrap();
+        let mut watch = Watch::new(geometry, Bitfield::empty(3));
+        for peer in [A, B] {
+            let handshake = Handshake { reserved: Reserved::OURS, info_hash: InfoHash([0; 20]), peer_id: PeerId([0; 20]) };
+            let addr = ([1, 0, 0, 1], 1).into();
+            watch.input(Time::ZERO, &Input::Connected { peer, torrent: TORRENT, addr, outbound: true, handshake });
+            watch.input(Time::ZERO, &Input::Frames(peer, vec![Message::HaveAll]));
+        }
+        watch
+    }
+
+    fn block(piece: u32) -> RawBlock {
+        RawBlock { piece, begin: 0, len: 1 << 14 }
+    }
+
+    fn hears(peer: PeerKey, message: Message) -> Step {
+        Step::In(Input::Frames(peer, vec![message]))
+    }
+
+    fn says(peer: PeerKey, message: Message) -> Step {
+        Step::Out(Output::Send(peer, vec![message]))
+    }
+
+    enum Step {
+        In(Input),
+        Out(Output),
+    }
+
+    #[test]
+    fn each_rule_can_be_broken() {
+        let geometry = Geometry::new(3 << 14, 1 << 14).unwrap();
+        let serve = |peer| Step::Out(Output::Serve(peer, TORRENT, vec![geometry.block(block(0)).unwrap()]));
+        let good = Step::In(Input::Checked(TORRENT, geometry.piece(0).unwrap(), Verdict::Good));
+        let ask = |peer, piece| says(peer, Message::Request(block(piece)));
+        let (unchoke, want) = (|peer| hears(peer, Message::Unchoke), |peer| hears(peer, Message::Request(block(0))));
+        let table: Vec<(Vec<Step>, Option<Broken>)> = vec![
+            (vec![ask(A, 0)], Some(Broken::RequestWhileChoked(A, block(0)))),
+            (vec![unchoke(A), ask(A, 0)], None),
+            (vec![unchoke(A), hears(A, Message::Choke), ask(A, 0)], Some(Broken::RequestWhileChoked(A, block(0)))),
+            (vec![unchoke(A), unchoke(B), ask(A, 0), ask(B, 0)], Some(Broken::AskedTwice(A, B, block(0)))),
+            (vec![unchoke(A), unchoke(B), ask(A, 0), ask(A, 1), ask(A, 2), ask(B, 0)], None),
+            (vec![unchoke(A), ask(A, 0), says(A, Message::Cancel(block(0))), ask(A, 0)], None),
+            (vec![unchoke(A), ask(A, 0), ask(A, 0)], Some(Broken::AskedTwice(A, A, block(0)))),
+            (vec![unchoke(A), ask(A, 9)], Some(Broken::RequestOfNothing(A, block(9)))),
+            (vec![says(A, Message::Have(0))], Some(Broken::EarlyHave(0))),
+            (vec![good, says(A, Message::Have(0))], None),
+            (vec![says(A, Message::HaveAll)], Some(Broken::EarlyHave(0))),
+            (vec![want(A), serve(A)], Some(Broken::ServedUnasked(A, block(0)))),
+            (vec![says(A, Message::Unchoke), serve(A)], Some(Broken::ServedUnasked(A, block(0)))),
+            (vec![says(A, Message::Unchoke), want(A), serve(A)], None),
+            (
+                vec![says(A, Message::Unchoke), want(A), says(A, Message::Choke), serve(A)],
+                Some(Broken::ServedUnasked(A, block(0))),
+            ),
+            (vec![Step::Out(Output::HangUp(A, Why::Full)), says(A, Message::Choke)], Some(Broken::UnknownPeer(A))),
+            (vec![Step::In(Input::Closed(A)), says(A, Message::Choke)], Some(Broken::UnknownPeer(A))),
+        ];
+        for (number, (steps, broken)) in table.into_iter().enumerate() {
+            let mut watch = watch();
+            for step in steps {
+                match step {
+                    Step::In(input) => watch.input(Time::ZERO, &input),
+                    Step::Out(output) => watch.output(Time::ZERO, &output),
+                }
+            }
+            assert_eq!(watch.broken(), broken, "row {number}");
+        }
+    }
+
+    #[test]
+    fn credits_have_a_limit() {
+        let mut watch = watch();
+        watch.reserved(1 << 14, 0);
+        assert_eq!(watch.broken(), None, "one piece is always allowed");
+        watch.reserved(1 << 15, 1 << 14);
+        assert_eq!(watch.broken(), Some(Broken::StoreCredit(1 << 15, 1 << 14)));
+
+        let geometry = watch.geometry;
+        let serve = Output::Serve(A, TORRENT, vec![geometry.block(block(0)).unwrap()]);
+        watch.output(Time::ZERO, &Output::Send(A, vec![Message::Unchoke]));
+        for _ in 0..SEND_CREDIT_MAX / (1 << 14) {
+            watch.input(Time::ZERO, &Input::Frames(A, vec![Message::Request(block(0))]));
+            watch.output(Time::ZERO, &serve);
+        }
+        assert_eq!(watch.broken(), None);
+        watch.input(Time::ZERO, &Input::Frames(A, vec![Message::Request(block(0))]));
+        watch.output(Time::ZERO, &serve);
+        assert_eq!(watch.broken(), Some(Broken::SendCredit(A, SEND_CREDIT_MAX + (1 << 14))));
+    }
+
+    #[test]
+    fn who_is_silent_may_be_given_up() {
+        let mut watch = watch();
+        for peer in [A, B] {
+            watch.input(Time::ZERO, &Input::Frames(peer, vec![Message::Unchoke]));
+        }
+        let ask = |peer| Output::Send(peer, vec![Message::Request(block(0))]);
+        watch.output(Time::ZERO, &ask(A));
+        watch.output(Time::from_secs(20), &ask(B));
+        assert_eq!(watch.broken(), None);
+    }
+}

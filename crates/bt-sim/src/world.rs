@@ -36,6 +36,7 @@ pub struct World {
     /// What happens when a host has uploaded so many bytes.
     on_upload: Vec<(HostId, u64, Act)>,
     banned: u32,
+    acts: Vec<(Time, String)>,
 }
 
 /// A peer of the swarm.
@@ -101,6 +102,7 @@ impl World {
             plans: Agenda::default(),
             on_upload: Vec::new(),
             banned: 0,
+            acts: Vec::new(),
         }
     }
 
@@ -232,6 +234,7 @@ impl World {
 
     fn act(&mut self, act: Act) -> Result<(), Violation> {
         self.tally.note(&[self.now.as_micros(), act.kind()]);
+        self.acts.extend(self.describe(act).map(|text| (self.now, text)));
         match act {
             Act::Start(host) => return self.start(host),
             Act::Crash(host) => {
@@ -246,6 +249,21 @@ impl World {
             Act::DiskRoom(host, room) => self.peers[self.index(host)].disk.files.set_capacity(room),
         }
         Ok(())
+    }
+
+    /// What a report says of it; a peer's first start is in its row already.
+    fn describe(&self, act: Act) -> Option<String> {
+        let of = |host: HostId| &self.peers[self.index(host)].peer;
+        Some(match act {
+            Act::Start(host) if of(host).joins == self.now => return None,
+            Act::Start(host) => format!("{} is back", of(host).name),
+            Act::Crash(host) => format!("{} has a power cut", of(host).name),
+            Act::Leave(host) => format!("{} leaves", of(host).name),
+            Act::Tracker(true) => "the tracker is there".to_owned(),
+            Act::Tracker(false) => "the tracker is gone".to_owned(),
+            Act::DiskRoom(host, Some(room)) => format!("the disk of {} holds {room} bytes", of(host).name),
+            Act::DiskRoom(host, None) => format!("the disk of {} has room again", of(host).name),
+        })
     }
 
     fn start(&mut self, host: HostId) -> Result<(), Violation> {
@@ -299,6 +317,7 @@ impl World {
         Ok(Report {
             seed: self.seed,
             finishers: self.peers.iter().filter_map(finisher).collect(),
+            acts: std::mem::take(&mut self.acts),
             trace_hash,
             events,
             payload,

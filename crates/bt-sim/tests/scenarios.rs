@@ -1,0 +1,85 @@
+//! Every scenario with a few seeds: all rules hold, and the run is what its name says.
+//!
+//! Decides: what each scenario must show. Must not know: how the world works.
+//! Invariant: nothing here depends on the speed of the machine.
+
+use bt_sim::scenarios::{names, run};
+use bt_sim::{Report, Violation};
+use bt_types::Time;
+
+/// A run in which every rule held.
+fn report(name: &str, seed: u64) -> Report {
+    run(name, seed).unwrap_or_else(|violation| panic!("{name}: {violation}"))
+}
+
+/// When something whose text ends so was done.
+fn act(report: &Report, text: &str) -> Time {
+    report.acts.iter().find(|(_, act)| act.ends_with(text)).map(|(at, _)| *at).unwrap()
+}
+
+#[test]
+fn the_same_seed_shows_the_same_run_and_another_seed_another() {
+    for &name in names() {
+        let first = report(name, 1);
+        assert_eq!(first, report(name, 1), "{name}");
+        assert_ne!(first.trace_hash, report(name, 2).trace_hash, "{name}");
+        assert_eq!(first.completed as usize, first.finishers.len(), "{name}: the tracker counts everybody once");
+    }
+    assert_eq!(run("nothing", 1), Err(Violation::UnknownScenario("nothing".into())));
+}
+
+#[test]
+fn nineteen_leechers_finish_without_the_seed() {
+    let report = report("seed-crash", 3);
+    let crash = act(&report, "power cut");
+    assert_eq!(report.finishers.len(), 19);
+    assert!(report.finishers.iter().all(|finisher| finisher.finished > crash), "it was needed to the end");
+    assert!((1_500..1_510).contains(&report.seed_copies_milli), "{}", report.seed_copies_milli);
+    assert_eq!(report.hang_ups_for_fault, 0);
+}
+
+#[test]
+fn liars_are_banned_by_everybody_and_nobody_else_is() {
+    for seed in 1..=3 {
+        let report = report("liars", seed);
+        assert_eq!(report.finishers.len(), 9);
+        assert!(report.hang_ups_for_fault >= 9, "nine peers met two liars: {}", report.hang_ups_for_fault);
+    }
+}
+
+#[test]
+fn silence_costs_a_snub_and_no_more() {
+    for seed in 1..=3 {
+        let report = report("silent", seed);
+        assert_eq!(report.finishers.len(), 8);
+        assert!(report.finishers.iter().all(|finisher| finisher.finished < Time::from_secs(40)), "{report}");
+    }
+}
+
+#[test]
+fn a_power_cut_costs_what_was_not_synced() {
+    for seed in 1..=3 {
+        let report = report("churn", seed);
+        assert_eq!(report.finishers.len(), 10);
+        assert_eq!(report.acts.iter().filter(|(_, act)| act.ends_with("is back")).count(), 3);
+    }
+}
+
+#[test]
+fn a_tracker_that_comes_late_is_found() {
+    for seed in 1..=3 {
+        let report = report("tracker-late", seed);
+        let there = act(&report, "is there");
+        assert!(report.finishers.iter().all(|finisher| finisher.finished > there));
+    }
+}
+
+#[test]
+fn a_full_disk_holds_one_peer_up_and_loses_nothing() {
+    for seed in 1..=3 {
+        let report = report("full-disk", seed);
+        let room = act(&report, "has room again");
+        let late: Vec<bool> = report.finishers.iter().map(|finisher| finisher.finished > room).collect();
+        assert_eq!(late, [true, false, false, false], "{report}");
+    }
+}
