@@ -15,7 +15,7 @@ use bt_engine::desk::{Admission, Desk};
 use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec, TorrentStatus, Why};
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_piece_store::{Done, Journal, MemStorage, Order, Progress, Trust, Worker, open_torrent, read_blocks};
-use bt_types::{Bitfield, Block, PeerId, Rng, Time};
+use bt_types::{Bitfield, Block, PeerId, Piece, Rng, Time, Verdict};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -90,6 +90,8 @@ pub(crate) struct Client {
     last_wake: (Time, u32),
     /// Peers that the engine hung up on for a fault.
     blamed: Vec<(SocketAddr, Why)>,
+    /// A piece that the store called good and that is not on the disk.
+    not_held: Option<Piece>,
     is_leaving: bool,
 }
 
@@ -128,8 +130,10 @@ impl Client {
             retry_at: None,
             last_wake: (Time::ZERO, 0),
             blamed: Vec::new(),
+            not_held: None,
             is_leaving: false,
         };
+        opened.have.iter(&geometry).for_each(|piece| client.inspect(piece));
         let spec = TorrentSpec { info_hash: client.ours.info_hash, geometry, have: opened.have, trackers };
         client.inputs.push_back(Input::Add(TORRENT, Box::new(spec)));
         client.settle(scene);
@@ -200,6 +204,7 @@ impl Client {
         let is_restless = self.last_wake.1 > WAKES_MAX;
         watched
             .or_else(|| self.disk.was_wronged().then_some(Broken::UnverifiedWrite))
+            .or_else(|| self.not_held.map(|piece| Broken::NotHeld(piece.number())))
             .or_else(|| is_restless.then_some(Broken::Restless))
     }
 
@@ -289,6 +294,9 @@ impl Client {
         loop {
             while let Some(input) = self.inputs.pop_front() {
                 self.watch.input(scene.now, &input);
+                if let Input::Checked(_, piece, Verdict::Good) = input {
+                    self.inspect(piece);
+                }
                 self.engine.handle(scene.now, input);
                 self.carry_out(scene);
             }
@@ -301,6 +309,13 @@ impl Client {
         let due = [self.engine.deadline(), self.disk_at, self.disk_deadline(), self.wires.deadline(), self.announces.deadline()];
         if let Some(at) = due.into_iter().flatten().min() {
             scene.net.set_timer(self.host, at.max(scene.now));
+        }
+    }
+
+    /// The store says that the piece is written: looks whether it is.
+    fn inspect(&mut self, piece: Piece) {
+        if !self.content.holds(&self.disk.files, piece) {
+            self.not_held = Some(piece);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use bt_metainfo::{Builder, Metainfo, PieceDigests};
 use bt_piece_store::{Layout, MemStorage, Storage};
-use bt_types::{Geometry, InfoHash, Rng};
+use bt_types::{Geometry, InfoHash, Piece, Rng};
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
@@ -49,6 +49,15 @@ impl Content {
         let from = usize::try_from(file.offset + offset).unwrap_or(usize::MAX);
         let fits = offset + data.len() as u64 <= file.length;
         fits && self.bytes.get(from..).is_some_and(|rest| rest.starts_with(data))
+    }
+
+    /// Whether a disk holds every byte of a piece.
+    pub(crate) fn holds(&self, disk: &MemStorage, piece: Piece) -> bool {
+        self.layout.spans(piece, 0, self.geometry().piece_len(piece)).all(|span| {
+            let mut bytes = vec![0; span.len as usize];
+            let read = disk.read_at(&span.file.path, span.offset, &mut bytes);
+            read.is_ok_and(|read| read == bytes.len()) && self.is_true(&span.file.path, span.offset, &bytes)
+        })
     }
 
     /// Whether a disk holds every byte of every file.

@@ -34,9 +34,12 @@ pub enum Broken {
     /// A byte was written that is not the torrent's.
     #[error("unverified bytes were written")]
     UnverifiedWrite,
-    /// A piece was announced that is not written, or whose bytes on the disk are wrong.
-    #[error("it announced piece {0}, which it does not hold")]
+    /// A piece was announced before it was written.
+    #[error("it announced piece {0}, which it does not have")]
     EarlyHave(u32),
+    /// The store says that a piece is verified and written, and the disk does not hold it.
+    #[error("it counts on piece {0}, which its disk does not hold")]
+    NotHeld(u32),
     /// A block was asked of a peer that does not serve us.
     #[error("it asked {0:?} for {1:?} while choked")]
     RequestWhileChoked(PeerKey, RawBlock),
