@@ -92,8 +92,9 @@ fn lie(kind: Kind, mut stream: &TcpStream, info_hash: [u8; 20], pieces: usize, l
     }
     let mut handshake = [0; 68];
     stream.read_exact(&mut handshake)?;
-    // No reserved bit is set: base protocol only.
-    let hello = [&b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0"[..], &info_hash, b"-XX0001-liarliarliar"].concat();
+    // No reserved bit is set: base protocol only. Each kind is a peer of its own: a second one with the same id is turned away.
+    let peer_id = format!("-XX0001-{:12.12}", format!("{kind:?}"));
+    let hello = [&b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0"[..], &info_hash, peer_id.as_bytes()].concat();
     stream.write_all(&hello)?;
     match kind {
         Kind::Noise => {}
