@@ -4,7 +4,7 @@
 //! Invariant: no address that its source may not name ever enters; the book is bounded.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use bt_types::{Closeness, Source, Time, closeness, may_name, normalise};
+use bt_types::{Closeness, Rng, Source, Time, closeness, may_name, normalise};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
@@ -32,24 +32,26 @@ struct Entry {
     fails: u32,
     /// When it may be dialled; `None` while it is dialled or connected.
     next: Option<Time>,
+    /// The order among equals is chance: if everybody dialled the same few first, the others would be alone.
+    lot: u32,
 }
 
 impl Book {
     /// Somebody named an address. False if it was not taken.
-    pub(crate) fn add(&mut self, now: Time, addr: SocketAddr, source: Source) -> bool {
+    pub(crate) fn add(&mut self, now: Time, addr: SocketAddr, source: Source, rng: &mut Rng) -> bool {
         let addr = SocketAddr::new(normalise(addr.ip()), addr.port());
         let room = self.entries.len() < ADDRESSES_MAX || source == Source::User;
         if !may_name(source, addr) || self.is_banned(addr) || !room || self.entries.contains_key(&addr) {
             return false;
         }
-        self.entries.insert(addr, Entry { source, fails: 0, next: Some(now) });
+        self.entries.insert(addr, Entry { source, fails: 0, next: Some(now), lot: rng.next_u32() });
         true
     }
 
     /// The address to dial now, with who named it: fewest failures first.
     pub(crate) fn take(&mut self, now: Time) -> Option<(SocketAddr, Source)> {
         let due = self.entries.iter_mut().filter(|(_, entry)| entry.next.is_some_and(|next| next <= now));
-        let (addr, entry) = due.min_by_key(|(_, entry)| (entry.fails, entry.next))?;
+        let (addr, entry) = due.min_by_key(|(_, entry)| (entry.fails, entry.lot))?;
         entry.next = None;
         Some((*addr, entry.source))
     }
@@ -122,16 +124,16 @@ mod tests {
     fn a_stranger_cannot_point_us_at_our_own_network() {
         let mut book = Book::default();
         let stranger = Source::Host("9.9.9.9".parse().unwrap());
-        assert!(!book.add(Time::ZERO, addr("192.168.1.1:80"), stranger));
-        assert!(book.add(Time::ZERO, addr("8.8.8.8:6881"), stranger));
-        assert!(book.add(Time::ZERO, addr("192.168.1.1:80"), Source::User));
+        assert!(!book.add(Time::ZERO, addr("192.168.1.1:80"), stranger, &mut Rng::from_seed(1)));
+        assert!(book.add(Time::ZERO, addr("8.8.8.8:6881"), stranger, &mut Rng::from_seed(1)));
+        assert!(book.add(Time::ZERO, addr("192.168.1.1:80"), Source::User, &mut Rng::from_seed(1)));
     }
 
     #[test]
     fn failures_back_off_and_end() {
         let mut book = Book::default();
         let peer = addr("8.8.8.8:6881");
-        book.add(Time::ZERO, peer, Source::Host("9.9.9.9".parse().unwrap()));
+        book.add(Time::ZERO, peer, Source::Host("9.9.9.9".parse().unwrap()), &mut Rng::from_seed(1));
         let mut now = Time::ZERO;
         let mut tries = 0;
         while book.take(now).is_some() {
@@ -158,6 +160,6 @@ mod tests {
         for (peer, banned) in table {
             assert_eq!(book.is_banned(addr(peer)), banned, "{peer}");
         }
-        assert!(!book.add(Time::ZERO, addr("8.8.8.8:5"), Source::User));
+        assert!(!book.add(Time::ZERO, addr("8.8.8.8:5"), Source::User, &mut Rng::from_seed(1)));
     }
 }

@@ -26,8 +26,12 @@ pub(crate) struct Candidate {
     pub(crate) snubbed: bool,
     /// Bytes per second that it gives us.
     pub(crate) gives: u64,
+    /// Bytes that we gave it beyond what it gave us.
+    pub(crate) debt: i64,
     /// When it was last choked or unchoked, or when it came.
     pub(crate) since: Time,
+    /// It is in the middle of a piece that nobody else is given.
+    pub(crate) owed: bool,
 }
 
 /// The peers to serve until the next round.
@@ -53,7 +57,7 @@ pub(crate) fn round(now: Time, candidates: &[Candidate], slots: Slots, seeding: 
     if seeding {
         // Those in the middle of their turn first, then those who waited longest.
         interested.sort_by_key(|c| {
-            let in_turn = c.unchoked && now - c.since < SEED_TURN;
+            let in_turn = c.unchoked && (c.owed || now - c.since < SEED_TURN);
             (!in_turn, c.unchoked, c.since)
         });
         let chosen = interested.iter().take(slots.regular + slots.optimistic).map(|c| c.peer);
@@ -66,7 +70,7 @@ pub(crate) fn round(now: Time, candidates: &[Candidate], slots: Slots, seeding: 
     let unlucky = others.split_off(others.len().min(slots.regular));
     lucky.truncate(slots.optimistic);
     let mut waiting: Vec<&Candidate> = unlucky.into_iter().filter(|c| !c.optimistic).collect();
-    waiting.sort_by_key(|c| (c.snubbed, c.unchoked, c.since));
+    waiting.sort_by_key(|c| (c.snubbed, c.debt));
     let free = slots.optimistic - lucky.len();
     lucky.extend(waiting.into_iter().take(free));
     Chosen { regular: others.iter().map(|c| c.peer).collect(), optimistic: lucky.iter().map(|c| c.peer).collect() }
@@ -79,7 +83,7 @@ mod tests {
 
     fn peer(key: u64, gives: u64) -> Candidate {
         let since = Time::ZERO;
-        Candidate { peer: PeerKey(key), interested: true, unchoked: false, optimistic: false, snubbed: false, gives, since }
+        Candidate { peer: PeerKey(key), interested: true, unchoked: false, optimistic: false, snubbed: false, gives, since, owed: false, debt: 0 }
     }
 
     fn choose(candidates: &[Candidate], seeding: bool, rotate: bool) -> (Vec<u64>, Vec<u64>) {

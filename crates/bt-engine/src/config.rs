@@ -23,7 +23,7 @@ pub struct Config {
 impl Config {
     /// The defaults for a client with this id.
     pub fn new(peer_id: bt_types::PeerId) -> Config {
-        Config { peer_id, listen_port: None, upload_slots: 8, optimistic_slots: 2, choke_round: Duration::from_secs(10) }
+        Config { peer_id, listen_port: None, upload_slots: 6, optimistic_slots: 4, choke_round: Duration::from_secs(10) }
     }
 }
 

@@ -195,7 +195,7 @@ impl Engine {
     fn serve(&mut self, now: Time) {
         while let Some((key, peer, bytes)) = self.uplink.next(now) {
             let Some(torrent) = self.torrents.get_mut(&key) else { continue };
-            let ordered = torrent.serve(peer, bytes, &mut self.out);
+            let ordered = torrent.serve(now, peer, bytes, &mut self.out);
             self.uplink.charge(ordered);
             self.uplink.join_if(torrent.joins_line(peer), key, peer);
         }
@@ -263,10 +263,13 @@ fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, 
             peer.interested = true;
             torrent.unchoke_if_free(now, key, engine.config);
         }
-        Message::NotInterested => peer.interested = false,
+        Message::NotInterested => {
+            peer.interested = false;
+            torrent.reveal_to(now, key);
+        }
         Message::Have(piece) => torrent.peer_has(key, piece)?,
         Message::Request(raw) => {
-            let joins = torrent.requested(key, raw)?;
+            let joins = torrent.requested(now, key, raw)?;
             engine.uplink.join_if(joins, torrent.key, key);
         }
         Message::Piece { piece, begin, data } => {

@@ -46,6 +46,7 @@ mod ledger;
 mod meter;
 mod picker;
 mod pipeline;
+mod reveal;
 mod sources;
 mod uplink;
 mod work;

@@ -10,11 +10,13 @@ use bt_types::{BLOCK_LEN, Block, Time};
 use core::time::Duration;
 
 /// Requests given to a peer before anything is known of it.
-const WINDOW_START: u32 = 16;
+const WINDOW_START: u32 = 4;
 /// The smallest window of a peer that delivers.
 const WINDOW_MIN: u32 = 4;
-/// The window keeps the peer busy for its round trip and this long.
-const QUEUE_TIME: Duration = Duration::from_secs(1);
+/// The window keeps the peer busy for its round trip and this long, or for twice the longest pause between its blocks, as some serve
+/// once or twice a second. What waits longer in its queue could come earlier from somebody else.
+const QUEUE_TIME: Duration = Duration::from_millis(300);
+const QUEUE_TIME_MAX: Duration = Duration::from_secs(3);
 /// Time between two looks at the rate.
 const SAMPLE: Duration = Duration::from_millis(250);
 /// A peer that was asked and delivers nothing for this long is snubbed: its blocks go to others.
@@ -32,6 +34,8 @@ pub(crate) struct Pipeline {
     sampled_rate: u64,
     /// The shortest time between a request and its block.
     delay_min: Duration,
+    /// The longest pause between two blocks of late.
+    pause: Duration,
     meter: Meter,
     heard_at: Time,
     snubbed: bool,
@@ -49,6 +53,7 @@ impl Pipeline {
             sampled_at: now,
             sampled_rate: 0,
             delay_min: Duration::MAX,
+            pause: Duration::ZERO,
             meter: Meter::default(),
             heard_at: now,
             snubbed: false,
@@ -88,6 +93,11 @@ impl Pipeline {
         self.meter.rate(now)
     }
 
+    /// All bytes that it delivered.
+    pub(crate) fn received(&self) -> u64 {
+        self.meter.total()
+    }
+
     pub(crate) fn ask(&mut self, now: Time, block: Block) {
         if self.asked.is_empty() {
             self.heard_at = now;
@@ -100,6 +110,7 @@ impl Pipeline {
         self.meter.add(now, u64::from(block.len()));
         let Some(asked_at) = self.take(block) else { return false };
         self.delay_min = self.delay_min.min(now - asked_at);
+        self.pause = self.pause.max(now - self.heard_at);
         self.heard_at = now;
         if self.snubbed {
             self.snubbed = false;
@@ -151,11 +162,13 @@ impl Pipeline {
             self.slow_start = false;
         }
         if !self.slow_start {
-            let micros = u64::try_from((self.delay_min + QUEUE_TIME).as_micros()).unwrap_or(u64::MAX);
+            let queue_time = (2 * self.pause).clamp(QUEUE_TIME, QUEUE_TIME_MAX);
+            let micros = u64::try_from((self.delay_min + queue_time).as_micros()).unwrap_or(u64::MAX);
             let bytes = rate.saturating_mul(micros) / 1_000_000;
             let blocks = u32::try_from(bytes / u64::from(BLOCK_LEN)).unwrap_or(u32::MAX);
             self.window = blocks.saturating_add(1).max(WINDOW_MIN).min(self.window_max);
         }
+        self.pause = self.pause * 3 / 4;
         self.sampled_at = now;
         self.sampled_rate = rate;
     }

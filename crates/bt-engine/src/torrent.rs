@@ -10,6 +10,7 @@ use crate::config::{Budget, Config};
 use crate::io::{AnnounceOrder, Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
 use crate::meter::Meter;
 use crate::peer::{Arrival, Peer};
+use crate::reveal::Reveal;
 use crate::sources::Sources;
 use crate::status::{SourceStat, TorrentStatus, Why};
 use crate::work::Work;
@@ -26,6 +27,9 @@ use core::time::Duration;
 
 /// Dials under way per torrent.
 const DIALS_MAX: usize = 20;
+/// Per cent of its connections that a torrent makes itself at first, and how much more in each second that it has peers.
+const REACH_START: usize = 40;
+const REACH_STEP: usize = 5;
 /// Peers asked of a tracker while more are wanted.
 const NUM_WANT: u32 = 100;
 /// Fewer connections than this while downloading: the tracker is asked again as soon as it welcomes it.
@@ -33,7 +37,7 @@ const PEERS_WANTED: usize = 20;
 /// Time between two looks for silent peers.
 const WATCH: Duration = Duration::from_secs(1);
 /// Those served by chance keep their slot for so many rounds (BEP 3: thirty seconds).
-const OPTIMISTIC_ROUNDS: u32 = 3;
+const OPTIMISTIC_ROUNDS: u32 = 1;
 
 /// A torrent and its peers.
 #[derive(Debug)]
@@ -44,11 +48,15 @@ pub(crate) struct Torrent {
     pub(crate) have: Bitfield,
     pub(crate) peers: BTreeMap<PeerKey, Peer>,
     pub(crate) work: Work,
+    /// Present while we are the seed that a swarm begins with.
+    pub(crate) reveal: Option<Reveal>,
     book: Book,
     announcer: Announcer,
     pub(crate) sources: Sources,
     rng: Rng,
     dialing: usize,
+    /// Per cent of the connections that we may make ourselves.
+    reach: usize,
     pub(crate) store_fault: Option<StoreFault>,
     bytes_done: u64,
     pub(crate) down: Meter,
@@ -69,6 +77,7 @@ impl Torrent {
             info_hash,
             geometry,
             work: Work::new(geometry, &have, rng.fork()),
+            reveal: have.is_full().then(|| Reveal::new(geometry, &mut rng)),
             book: Book::default(),
             announcer: Announcer::new(now, trackers, &mut rng),
             sources: Sources::default(),
@@ -77,6 +86,7 @@ impl Torrent {
             have,
             rng,
             dialing: 0,
+            reach: REACH_START,
             store_fault: None,
             down: Meter::default(),
             up: Meter::default(),
@@ -150,6 +160,9 @@ impl Torrent {
                 let near = closeness(from) == Some(Closeness::Loopback);
                 self.announcer.answered(now, tracker, &reply, near, &mut self.rng);
                 self.swarm = reply.seeders.zip(reply.leechers).or(self.swarm);
+                if reply.seeders.is_some_and(|seeders| seeders > 1) {
+                    self.reveal_all();
+                }
                 let (peers, warning) = (reply.peers.len(), reply.warning.take());
                 self.found(now, Source::Host(from), &reply.peers);
                 out.push_back(Output::Event(self.key, Event::TrackerReply { url, peers, warning }));
@@ -163,12 +176,16 @@ impl Torrent {
 
     pub(crate) fn found(&mut self, now: Time, source: Source, addrs: &[SocketAddr]) {
         for &addr in addrs {
-            self.book.add(now, addr, source);
+            self.book.add(now, addr, source, &mut self.rng);
         }
     }
 
+    /// At first a part of the connections is left to those who come later: if the first to join took all of each other's, they would be a
+    /// swarm of their own, and who came later would starve. What nobody comes for is dialled for after all.
     fn may_dial(&self, budget: &Budget) -> bool {
-        self.dialing < DIALS_MAX && self.peers.len() + self.dialing < budget.peers_per_torrent
+        let made = self.peers.values().filter(|peer| peer.outbound).count() + self.dialing;
+        let is_room = self.peers.len() + self.dialing < budget.peers_per_torrent;
+        is_room && self.dialing < DIALS_MAX && made < (budget.peers_per_torrent * self.reach).div_ceil(100)
     }
 
     pub(crate) fn dial(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
@@ -228,6 +245,10 @@ impl Torrent {
             self.next_round = now + config.choke_round;
         }
         self.peers.insert(key, row);
+        if let Some(reveal) = &mut self.reveal {
+            reveal.join(now, key);
+            self.reveal_to(now, key);
+        }
         self.next_watch.get_or_insert(now + WATCH);
         out.push_back(Output::Event(self.key, Event::PeerJoined(addr, handshake.peer_id)));
     }
@@ -251,9 +272,6 @@ impl Torrent {
         if self.book.is_banned(*addr) {
             return Err(Why::BadPiece);
         }
-        if !room || self.peers.len() >= budget.peers_per_torrent {
-            return Err(Why::Full);
-        }
         let twin = self.peers.values().find(|peer| peer.id == handshake.peer_id).map(|peer| (peer.key, peer.outbound));
         if let Some((twin, twin_outbound)) = twin {
             // Both dialled at once: both sides keep the connection that the smaller id made.
@@ -263,14 +281,26 @@ impl Torrent {
             }
             self.hang_up(now, twin, Why::Duplicate, out);
         }
+        if !room || self.peers.len() >= budget.peers_per_torrent {
+            let stranger = self.stranger().filter(|_| !outbound).ok_or(Why::Full)?;
+            self.hang_up(now, stranger, Why::Full, out);
+        }
         Ok(())
+    }
+
+    /// A peer, by chance, with which nothing was ever exchanged. It makes room for one that comes to us when there is none: so those
+    /// who come late find neighbours, and nobody can fill our places by being there and doing nothing.
+    fn stranger(&mut self) -> Option<PeerKey> {
+        let is_stranger = |peer: &&Peer| peer.up.total() == 0 && peer.pipeline.received() == 0;
+        let strangers: Vec<PeerKey> = self.peers.values().filter(is_stranger).map(|peer| peer.key).collect();
+        strangers.get(self.rng.index(strangers.len())).copied()
     }
 
     /// What we have, in the shortest form (BEP 6).
     fn opening(&self, fast: bool) -> Option<Message> {
-        match (fast, self.have.is_full(), self.have.is_empty()) {
-            (true, true, _) => Some(Message::HaveAll),
+        match (fast, self.have.is_full(), self.have.is_empty() || self.reveal.is_some()) {
             (true, _, true) => Some(Message::HaveNone),
+            (true, true, _) => Some(Message::HaveAll),
             (false, _, true) => None,
             _ => Some(Message::Bitfield(Bytes::copy_from_slice(self.have.as_bytes()))),
         }
@@ -290,6 +320,10 @@ impl Torrent {
         self.leave_lead(peer, out);
         if row.counted {
             self.work.less(row.has.iter(&self.geometry));
+        }
+        if let Some(reveal) = &mut self.reveal {
+            reveal.leave(peer);
+            row.has.iter(&self.geometry).filter(|&piece| self.work.availability(piece) == 0).for_each(|piece| reveal.lost(piece));
         }
         if why == Why::BadPiece {
             self.book.ban(row.addr);
@@ -319,7 +353,9 @@ impl Torrent {
                 optimistic: peer.optimistic,
                 snubbed: peer.pipeline.is_snubbed(),
                 gives: peer.pipeline.rate(now),
+                debt: peer.up.total().cast_signed().saturating_sub_unsigned(peer.pipeline.received()),
                 since: peer.choke_changed,
+                owed: self.reveal.as_ref().is_some_and(|reveal| reveal.is_owed(peer.key)),
             })
             .collect();
         let slots = Slots { regular: config.upload_slots, optimistic: config.optimistic_slots };
@@ -328,6 +364,9 @@ impl Torrent {
         }
         let chosen = choker::round(now, &candidates, slots, self.is_complete(), rotate, &mut self.rng);
         self.apply(now, &chosen);
+        if self.reveal.is_some() {
+            chosen.regular.iter().for_each(|&peer| self.reveal_to(now, peer));
+        }
     }
 
     fn apply(&mut self, now: Time, chosen: &Chosen) {
@@ -350,6 +389,8 @@ impl Torrent {
         if healthy && !peer.unchoked && served < config.upload_slots + config.optimistic_slots {
             peer.optimistic = served >= config.upload_slots;
             Self::unchoke(now, peer);
+            let peer = peer.key;
+            self.reveal_to(now, peer);
         }
     }
 
@@ -459,6 +500,12 @@ impl Torrent {
             self.work.release(blocks);
             self.leave_lead(peer, out);
         }
+        if let Some(reveal) = &mut self.reveal {
+            reveal.reclaim(now, |peer| self.peers.get(&peer).is_some_and(|peer| peer.unchoked));
+            let served: Vec<PeerKey> = self.peers.values().filter(|peer| peer.unchoked).map(|peer| peer.key).collect();
+            served.into_iter().for_each(|peer| self.reveal_to(now, peer));
+        }
+        self.reach = (self.reach + REACH_STEP).min(100);
         self.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
     }
 

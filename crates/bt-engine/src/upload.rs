@@ -4,21 +4,27 @@
 //! Invariant: only blocks of verified pieces are queued, only for a peer that is served, never more than the limit.
 
 use crate::io::{Output, PeerKey};
+use crate::reveal::Reveal;
 use crate::status::Why;
 use crate::torrent::Torrent;
 use crate::uplink::{SEND_CREDIT_MAX, SEND_CREDIT_MIN};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bt_peer_wire::{Message, REQUESTS_QUEUED_MAX};
-use bt_types::{BLOCK_LEN, Block, RawBlock, Time};
+use bt_types::{BLOCK_LEN, Block, Piece, RawBlock, Time};
 
 impl Torrent {
     /// A peer asks for a block. True if the peer must join the uplink's line.
-    pub(crate) fn requested(&mut self, peer: PeerKey, raw: RawBlock) -> Result<bool, Why> {
+    pub(crate) fn requested(&mut self, now: Time, peer: PeerKey, raw: RawBlock) -> Result<bool, Why> {
         let block = self.geometry.block(raw).ok_or(Why::OutOfRange)?;
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(false) };
         let room = row.uploads.len() < REQUESTS_QUEUED_MAX as usize;
-        let granted = row.unchoked && room && block.len() <= BLOCK_LEN && self.have.has(block.piece());
+        let shown = |reveal: &mut Reveal| reveal.grant(now, peer, block.piece());
+        let granted = row.unchoked
+            && room
+            && block.len() <= BLOCK_LEN
+            && self.have.has(block.piece())
+            && self.reveal.as_mut().is_none_or(shown);
         if !granted {
             // Without the fast extension a request that came too late is just not answered (BEP 3).
             if row.fast {
@@ -52,7 +58,7 @@ impl Torrent {
     }
 
     /// The peer's turn: orders up to `bytes` of its requests, as far as its credit goes. How many bytes were ordered.
-    pub(crate) fn serve(&mut self, peer: PeerKey, bytes: u64, out: &mut VecDeque<Output>) -> u64 {
+    pub(crate) fn serve(&mut self, now: Time, peer: PeerKey, bytes: u64, out: &mut VecDeque<Output>) -> u64 {
         let Some(row) = self.peers.get_mut(&peer) else { return 0 };
         row.in_line = false;
         let bytes = bytes.min(row.send_credit.saturating_sub(row.sending));
@@ -62,6 +68,9 @@ impl Torrent {
             && let Some(block) = row.uploads.pop_front()
         {
             ordered += u64::from(block.len());
+            if let Some(reveal) = &mut self.reveal {
+                reveal.served(now, peer, block);
+            }
             blocks.push(block);
         }
         if !blocks.is_empty() {
@@ -72,7 +81,36 @@ impl Torrent {
             }
             out.push_back(Output::Serve(peer, self.key, blocks));
         }
+        if self.reveal.is_some() {
+            self.reveal_to(now, peer);
+        }
         ordered
+    }
+
+    // ---- initial seeding ----
+
+    /// Shows a peer further pieces, while not everything is shown to everybody.
+    pub(crate) fn reveal_to(&mut self, now: Time, peer: PeerKey) {
+        let Some(reveal) = &mut self.reveal else { return };
+        if let Some(row) = self.peers.get_mut(&peer) {
+            let work = &self.work;
+            let is_out = |piece| work.availability(piece) > 0;
+            let news = reveal.show(now, peer, row.unchoked, row.up.rate(now), is_out);
+            row.outbox.extend(news.into_iter().map(|piece| Message::Have(piece.number())));
+        }
+        if reveal.is_over() {
+            self.reveal_all();
+        }
+    }
+
+    /// From now on everybody knows that we have everything.
+    pub(crate) fn reveal_all(&mut self) {
+        let Some(reveal) = self.reveal.take() else { return };
+        for peer in self.peers.values_mut() {
+            let Some(shown) = reveal.shown(peer.key) else { continue };
+            let is_news = |piece: &Piece| !shown.has(*piece) && !peer.has.has(*piece);
+            peer.outbox.extend(self.geometry.pieces().filter(is_news).map(|piece| Message::Have(piece.number())));
+        }
     }
 
     /// Ordered payload left for the peer.

@@ -77,6 +77,11 @@ impl Work {
         pieces.for_each(|piece| self.picker.more(piece, &mut self.rng));
     }
 
+    /// How many leechers have this piece.
+    pub(crate) fn availability(&self, piece: Piece) -> u32 {
+        self.picker.availability(piece)
+    }
+
     /// A leecher with these pieces left.
     pub(crate) fn less<'a>(&mut self, pieces: impl Iterator<Item = Piece> + 'a) {
         pieces.for_each(|piece| self.picker.less(piece, &mut self.rng));

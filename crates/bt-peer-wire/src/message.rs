@@ -135,6 +135,22 @@ impl Message {
         })
     }
 
+    /// The length in bytes of what [`Message::encode`] appends.
+    pub fn encoded_len(&self) -> usize {
+        let body = match self {
+            Message::KeepAlive => return 4,
+            Message::Choke | Message::Unchoke | Message::Interested | Message::NotInterested => 0,
+            Message::HaveAll | Message::HaveNone | Message::Unknown(_) => 0,
+            Message::Have(_) | Message::Suggest(_) | Message::AllowedFast(_) => 4,
+            Message::Request(_) | Message::Cancel(_) | Message::Reject(_) => 12,
+            Message::Bitfield(bits) => bits.len(),
+            Message::Piece { data, .. } => 8 + data.len(),
+            Message::Port(_) => 2,
+            Message::Extended { payload, .. } => 1 + payload.len(),
+        };
+        4 + 1 + body
+    }
+
     /// Appends the message with its length prefix. A piece's payload is appended too: the connection queues payload
     /// through [`crate::Connection::send_piece`] instead, without a copy.
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -234,6 +250,7 @@ mod tests {
         for message in every_kind() {
             let mut bytes = Vec::new();
             message.encode(&mut bytes);
+            assert_eq!(message.encoded_len(), bytes.len(), "{message:?}");
             let (prefix, body) = bytes.split_first_chunk::<4>().unwrap();
             assert_eq!(u32::from_be_bytes(*prefix) as usize, body.len(), "{message:?}");
             if let Some(kind) = body.first() {

@@ -5,8 +5,9 @@
 
 use crate::announces::{Announced, Announces};
 use crate::content::Content;
-use crate::disk::WatchedDisk;
 use crate::network::{Event, HostId, Network};
+use crate::store::{Disk, Store};
+use crate::stream::{Detail, Parcel};
 use crate::tally::Tally;
 use crate::violation::Broken;
 use crate::watch::Watch;
@@ -14,12 +15,11 @@ use crate::wires::{Heard, Wire, Wires};
 use bt_engine::desk::{Admission, Desk};
 use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec, TorrentStatus, Why};
 use bt_peer_wire::{Handshake, Message, Reserved};
-use bt_piece_store::{Done, Journal, MemStorage, Order, Progress, Trust, Worker, open_torrent, read_blocks};
+use bt_piece_store::{Done, Order};
 use bt_types::{Bitfield, Block, PeerId, Piece, Rng, Time, Verdict};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,9 +60,7 @@ pub(crate) struct Start {
     pub(crate) budget: Budget,
     pub(crate) trackers: Vec<Vec<String>>,
     pub(crate) content: Arc<Content>,
-    pub(crate) disk: Arc<WatchedDisk>,
-    /// Where the journal lies.
-    pub(crate) state: Arc<MemStorage>,
+    pub(crate) disk: Disk,
     pub(crate) rng: Rng,
 }
 
@@ -71,15 +69,13 @@ pub(crate) struct Client {
     host: HostId,
     manners: Manners,
     budget: Budget,
-    content: Arc<Content>,
-    disk: Arc<WatchedDisk>,
     rng: Rng,
     ours: Handshake,
     engine: Engine,
     desk: Desk,
     /// Who was let in at the door.
     admissions: BTreeMap<PeerKey, Admission>,
-    worker: Worker,
+    store: Store,
     wires: Wires,
     announces: Announces,
     watch: Watch,
@@ -98,12 +94,10 @@ pub(crate) struct Client {
 impl Client {
     /// Opens the torrent from the disk, and joins its swarm.
     pub(crate) fn start(start: Start, scene: &mut Scene<'_>) -> Client {
-        let Start { host, addr, manners, budget, trackers, content, disk, state, mut rng } = start;
-        let geometry = *content.geometry();
-        let journal = Journal::open(state, Path::new("journal"), content.info_hash, &geometry).expect("memory does not fail");
-        let (layout, digests) = (Arc::clone(&content.layout), Arc::clone(&content.digests));
-        let opened = open_torrent(&layout, &digests, journal, disk.as_ref(), Trust::Journal, &Progress::default());
-        let opened = opened.expect("the torrent's own files can be opened");
+        let Start { host, addr, manners, budget, trackers, content, disk, mut rng } = start;
+        let geometry = content.geometry;
+        let detail = if content.files.is_some() { Detail::Bytes } else { Detail::Messages };
+        let (store, have) = Store::open(&content, &disk);
         let peer_id = PeerId::ours(&mut rng);
         let config = Config { listen_port: Some(addr.port()), ..Config::new(peer_id) };
         let mut desk = Desk::new(budget, 1);
@@ -117,12 +111,10 @@ impl Client {
             desk,
             admissions: BTreeMap::new(),
             engine: Engine::new(config, budget, rng.fork()),
-            worker: Worker::new(layout, digests, opened.journal),
-            wires: Wires::new(geometry.piece_count()),
+            store,
+            wires: Wires::new(geometry.piece_count(), detail),
             announces: Announces::new(host, content.info_hash, peer_id, addr.port(), rng.fork()),
-            watch: Watch::new(geometry, opened.have.clone()),
-            content,
-            disk,
+            watch: Watch::new(geometry, have.clone()),
             rng,
             inputs: VecDeque::new(),
             to_disk: Vec::new(),
@@ -133,8 +125,8 @@ impl Client {
             not_held: None,
             is_leaving: false,
         };
-        opened.have.iter(&geometry).for_each(|piece| client.inspect(piece));
-        let spec = TorrentSpec { info_hash: client.ours.info_hash, geometry, have: opened.have, trackers };
+        have.iter(&geometry).for_each(|piece| client.inspect(piece));
+        let spec = TorrentSpec { info_hash: client.ours.info_hash, geometry, have, trackers };
         client.inputs.push_back(Input::Add(TORRENT, Box::new(spec)));
         client.settle(scene);
         client
@@ -148,7 +140,7 @@ impl Client {
             Event::Connected(peer) => self.wires.connected(now, peer, &self.ours),
             Event::Refused(peer) => self.lose(peer),
             Event::Closed(peer) => self.lose(peer),
-            Event::Bytes(peer, bytes) => self.hear(peer, &bytes, scene),
+            Event::Came(peer, parcel) => self.hear(peer, parcel, scene),
             Event::Writable(peer) => self.wires.touch(peer),
             Event::Datagram(from, datagram) => {
                 let announced = self.announces.datagram(now, from, &datagram, scene.net);
@@ -203,7 +195,7 @@ impl Client {
         let watched = self.watch.broken();
         let is_restless = self.last_wake.1 > WAKES_MAX;
         watched
-            .or_else(|| self.disk.was_wronged().then_some(Broken::UnverifiedWrite))
+            .or_else(|| self.store.was_wronged().then_some(Broken::UnverifiedWrite))
             .or_else(|| self.not_held.map(|piece| Broken::NotHeld(piece.number())))
             .or_else(|| is_restless.then_some(Broken::Restless))
     }
@@ -221,8 +213,8 @@ impl Client {
         }
     }
 
-    fn hear(&mut self, peer: PeerKey, bytes: &Bytes, scene: &mut Scene<'_>) {
-        let Some(heard) = self.wires.receive(scene.now, peer, bytes, &self.ours) else { return };
+    fn hear(&mut self, peer: PeerKey, parcel: Parcel, scene: &mut Scene<'_>) {
+        let Some(heard) = self.wires.receive(scene.now, peer, parcel, &self.ours) else { return };
         let Heard { addr, outbound, handshake, messages, is_over } = heard;
         if let Some(handshake) = handshake {
             if let Some(admission) = self.admissions.get(&peer) {
@@ -314,7 +306,7 @@ impl Client {
 
     /// The store says that the piece is written: looks whether it is.
     fn inspect(&mut self, piece: Piece) {
-        if !self.content.holds(&self.disk.files, piece) {
+        if !self.store.holds(piece) {
             self.not_held = Some(piece);
         }
     }
@@ -354,14 +346,14 @@ impl Client {
         if self.manners == Manners::Silent {
             return;
         }
-        match read_blocks(&self.content.layout, self.disk.as_ref(), blocks, true) {
-            Ok(Some(read)) => {
+        match self.store.read(blocks) {
+            Some(read) => {
                 for (block, data) in blocks.iter().zip(read) {
                     let data = self.tell_truth_or_lie(data);
                     self.wires.serve(now, peer, block.raw(), data);
                 }
             }
-            Ok(None) | Err(_) => self.inputs.extend(blocks.iter().map(|&block| Input::ReadFailed(peer, block))),
+            None => self.inputs.extend(blocks.iter().map(|&block| Input::ReadFailed(peer, block))),
         }
     }
 
@@ -384,7 +376,7 @@ impl Client {
     }
 
     fn disk_deadline(&self) -> Option<Time> {
-        [self.worker.deadline(), self.retry_at].into_iter().flatten().min()
+        [self.store.deadline(), self.retry_at].into_iter().flatten().min()
     }
 
     fn run_disk(&mut self, now: Time) {
@@ -393,7 +385,7 @@ impl Client {
             self.to_disk.push(Order::Retry);
         }
         let mut failed = false;
-        for done in self.worker.run(now, std::mem::take(&mut self.to_disk), self.disk.as_ref()) {
+        for done in self.store.run(now, std::mem::take(&mut self.to_disk)) {
             match done {
                 Done::Checked { piece, verdict } => self.inputs.push_back(Input::Checked(TORRENT, piece, verdict)),
                 Done::Failed { fault, .. } => {

@@ -3,6 +3,7 @@
 //! Decides: the bytes, by the seed. Must not know: who has them.
 //! Invariant: layout, digests and bytes belong to each other.
 
+use crate::stream::Detail;
 use bt_metainfo::{Builder, Metainfo, PieceDigests};
 use bt_piece_store::{Layout, MemStorage, Storage};
 use bt_types::{Geometry, InfoHash, Piece, Rng};
@@ -10,19 +11,40 @@ use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A torrent of three files, one of them empty, whose borders lie inside of pieces; the last piece is short.
+/// One torrent.
 #[derive(Debug)]
 pub(crate) struct Content {
     pub(crate) info_hash: InfoHash,
+    /// How it is cut.
+    pub(crate) geometry: Geometry,
+    /// Its bytes, in a world of bytes.
+    pub(crate) files: Option<Arc<Files>>,
+}
+
+/// Three files, one of them empty, whose borders lie inside of pieces.
+#[derive(Debug)]
+pub(crate) struct Files {
     pub(crate) layout: Arc<Layout>,
     pub(crate) digests: Arc<PieceDigests>,
     bytes: Vec<u8>,
 }
 
 impl Content {
-    /// A torrent with so many pieces of this length in bytes.
-    pub(crate) fn new(pieces: u32, piece_length: u32, rng: &mut Rng) -> Content {
+    /// A torrent with so many pieces of this length in bytes, the last one shorter.
+    pub(crate) fn new(pieces: u32, piece_length: u32, detail: Detail, rng: &mut Rng) -> Content {
         let total = u64::from(pieces) * u64::from(piece_length) - u64::from(piece_length / 3);
+        match detail {
+            Detail::Bytes => Content::with_bytes(total, piece_length, rng),
+            Detail::Messages => {
+                let mut hash = [0; 20];
+                rng.fill(&mut hash);
+                let geometry = Geometry::new(total, piece_length).expect("a scenario names a geometry that can be");
+                Content { info_hash: InfoHash(hash), geometry, files: None }
+            }
+        }
+    }
+
+    fn with_bytes(total: u64, piece_length: u32, rng: &mut Rng) -> Content {
         let mut bytes = vec![0; usize::try_from(total).expect("the torrent fits memory")];
         rng.fill(&mut bytes);
         let file = |name: &str, length: u64| (vec![name.to_owned()], length);
@@ -30,19 +52,17 @@ impl Content {
         let digests: Vec<_> = bytes.chunks(piece_length as usize).map(bt_hash::sha1).collect();
         let torrent = Builder { piece_length, ..Builder::new("swarm", files) }.build(&digests);
         let Metainfo { info, info_hashes, .. } = Metainfo::from_bytes(&torrent).expect("what the builder makes can be read");
+        let layout = Arc::new(Layout::new(&info));
+        let digests = info.require_digests().expect("a v1 torrent has digests");
         Content {
             info_hash: info_hashes.swarm().expect("a v1 torrent has an info-hash"),
-            layout: Arc::new(Layout::new(&info)),
-            digests: info.require_digests().expect("a v1 torrent has digests"),
-            bytes,
+            geometry: *layout.geometry(),
+            files: Some(Arc::new(Files { layout, digests, bytes })),
         }
     }
+}
 
-    /// How it is cut.
-    pub(crate) fn geometry(&self) -> &Geometry {
-        self.layout.geometry()
-    }
-
+impl Files {
     /// Whether these are the bytes of a file at this offset.
     pub(crate) fn is_true(&self, path: &Path, offset: u64, data: &[u8]) -> bool {
         let Some(file) = self.layout.files().iter().find(|file| file.path == path) else { return false };
@@ -53,7 +73,7 @@ impl Content {
 
     /// Whether a disk holds every byte of a piece.
     pub(crate) fn holds(&self, disk: &MemStorage, piece: Piece) -> bool {
-        self.layout.spans(piece, 0, self.geometry().piece_len(piece)).all(|span| {
+        self.layout.spans(piece, 0, self.layout.geometry().piece_len(piece)).all(|span| {
             let mut bytes = vec![0; span.len as usize];
             let read = disk.read_at(&span.file.path, span.offset, &mut bytes);
             read.is_ok_and(|read| read == bytes.len()) && self.is_true(&span.file.path, span.offset, &bytes)

@@ -3,7 +3,7 @@
 //! Decides: whether written bytes are the torrent's. Must not know: pieces, who wrote.
 //! Invariant: it behaves as the memory disk inside it.
 
-use crate::content::Content;
+use crate::content::Files;
 use bt_piece_store::{MemStorage, Stat, Storage};
 use std::io::{self, IoSlice};
 use std::path::Path;
@@ -14,12 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 #[derive(Debug)]
 pub(crate) struct WatchedDisk {
     pub(crate) files: MemStorage,
-    content: Arc<Content>,
+    content: Arc<Files>,
     was_wronged: AtomicBool,
 }
 
 impl WatchedDisk {
-    pub(crate) fn new(content: Arc<Content>) -> WatchedDisk {
+    pub(crate) fn new(content: Arc<Files>) -> WatchedDisk {
         WatchedDisk { files: MemStorage::new(), content, was_wronged: AtomicBool::new(false) }
     }
 

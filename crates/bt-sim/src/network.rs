@@ -4,9 +4,10 @@
 //! Invariant: a stream arrives whole and in order, or ends; a link never carries more than its rate; chance is the seed's.
 
 use crate::agenda::Agenda;
+use crate::stream::{Parcel, Unsent};
 use bt_engine::PeerKey;
+use bt_peer_wire::Incoming;
 use bt_types::{Rng, Time};
-use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -17,6 +18,10 @@ const UNSENT_MAX: usize = 16 << 10;
 const IN_FLIGHT_MAX: usize = 256 << 10;
 /// Bytes that leave a host at once; how many, is chance.
 const SEGMENT_MAX: u64 = 16 << 10;
+/// A packet carries so many bytes of a stream, behind so many bytes of headers (IPv4, and TCP with timestamps); every second one is
+/// acknowledged by headers alone.
+const PACKET_LEN: usize = 1448;
+const HEADERS_LEN: usize = 52;
 
 /// One computer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -42,8 +47,8 @@ pub(crate) enum Event {
     Connected(PeerKey),
     /// A connection that we asked for was refused.
     Refused(PeerKey),
-    /// Bytes came.
-    Bytes(PeerKey, Bytes),
+    /// A part of a stream came.
+    Came(PeerKey, Parcel),
     /// A socket that took less than it was given takes more.
     Writable(PeerKey),
     /// The other side closed, or crashed.
@@ -71,7 +76,7 @@ impl Event {
             Event::HttpRequest(..) => 7,
             Event::HttpAnswer(..) => 8,
             Event::Datagram(_, bytes) => 16 + bytes.len() as u64,
-            Event::Bytes(peer, bytes) => (peer.0 << 32) + bytes.len() as u64,
+            Event::Came(peer, parcel) => (peer.0 << 32) + parcel.len() as u64,
         }
     }
 }
@@ -104,6 +109,8 @@ struct Host {
     /// Sockets that have something to send, by turns.
     line: VecDeque<PeerKey>,
     is_sending: bool,
+    /// Bytes of acknowledgements that leave with the next segment. An idle uplink sends them at once, which costs nobody anything.
+    owes: usize,
     receives_until: Time,
     timer: Option<Time>,
 }
@@ -111,7 +118,7 @@ struct Host {
 #[derive(Debug)]
 struct Socket {
     host: HostId,
-    unsent: BytesMut,
+    unsent: Unsent,
     /// Bytes that left and have not arrived.
     in_flight: usize,
     in_line: bool,
@@ -127,9 +134,9 @@ enum Step {
     /// The uplink of a host is free again.
     UplinkFree(HostId),
     /// The last byte of a segment is at the downlink of this socket's host.
-    AtDownlink(PeerKey, Bytes),
+    AtDownlink(PeerKey, Parcel),
     /// A segment is there.
-    Arrived(PeerKey, Bytes),
+    Arrived(PeerKey, Parcel),
     /// The other side of this socket is gone.
     Gone(PeerKey),
     /// Anything else that a host learns.
@@ -145,7 +152,7 @@ impl Network {
     /// A computer with this address and link, on which no program runs yet.
     pub(crate) fn add(&mut self, addr: SocketAddr, link: Link) -> HostId {
         let (line, receives_until) = (VecDeque::new(), Time::ZERO);
-        self.hosts.push(Host { addr, link, is_up: false, line, is_sending: false, receives_until, timer: None });
+        self.hosts.push(Host { addr, link, is_up: false, line, is_sending: false, owes: 0, receives_until, timer: None });
         HostId(self.hosts.len() - 1)
     }
 
@@ -192,14 +199,29 @@ impl Network {
     /// Gives bytes to a socket; how many it took. When it took less than all, `Writable` tells when it takes more.
     pub(crate) fn write(&mut self, now: Time, key: PeerKey, bytes: &[u8]) -> usize {
         let Some(socket) = self.sockets.get_mut(&key) else { return bytes.len() };
-        let room = UNSENT_MAX.min(IN_FLIGHT_MAX.saturating_sub(socket.in_flight)).saturating_sub(socket.unsent.len());
-        let taken = room.min(bytes.len());
+        let taken = socket.room().min(bytes.len());
         socket.is_full = taken < bytes.len();
-        socket.unsent.extend_from_slice(&bytes[..taken]);
+        socket.unsent.push_bytes(&bytes[..taken]);
         let host = socket.host;
         self.join_line(key);
         self.send(now, host);
         taken
+    }
+
+    /// Whether a socket takes a message. When not, `Writable` tells when it does.
+    pub(crate) fn has_room(&mut self, key: PeerKey) -> bool {
+        let Some(socket) = self.sockets.get_mut(&key) else { return true };
+        socket.is_full = socket.room() == 0;
+        !socket.is_full
+    }
+
+    /// Gives messages to a socket that has room.
+    pub(crate) fn put(&mut self, now: Time, key: PeerKey, message: Incoming) {
+        let Some(socket) = self.sockets.get_mut(&key) else { return };
+        socket.unsent.push_message(message);
+        let host = socket.host;
+        self.join_line(key);
+        self.send(now, host);
     }
 
     /// Ends a connection. What has not left yet never will.
@@ -260,19 +282,21 @@ impl Network {
                 self.send(now, host);
                 None
             }
-            Step::AtDownlink(key, bytes) => {
+            Step::AtDownlink(key, parcel) => {
                 let host = self.sockets.get(&key)?.host;
                 let host = self.host_mut(host);
-                host.receives_until = host.receives_until.max(now) + duration(bytes.len(), host.link.down);
+                host.receives_until = host.receives_until.max(now) + duration(with_headers(parcel.len()), host.link.down);
                 let at = host.receives_until;
-                self.agenda.plan(at, Step::Arrived(key, bytes));
+                self.agenda.plan(at, Step::Arrived(key, parcel));
                 None
             }
-            Step::Arrived(key, bytes) => {
+            Step::Arrived(key, parcel) => {
                 let host = self.sockets.get(&key)?.host;
-                self.carried += bytes.len() as u64;
-                self.acknowledge(now, twin(key), bytes.len());
-                Some((host, Event::Bytes(key, bytes)))
+                self.carried += parcel.len() as u64;
+                let receiver = self.host_mut(host);
+                receiver.owes += if receiver.is_sending { HEADERS_LEN * parcel.len().div_ceil(2 * PACKET_LEN) } else { 0 };
+                self.acknowledge(now, twin(key), parcel.len());
+                Some((host, Event::Came(key, parcel)))
             }
             Step::Gone(key) => {
                 let socket = self.sockets.remove(&key)?;
@@ -314,7 +338,7 @@ impl Network {
 
     fn join_line(&mut self, key: PeerKey) {
         let Some(socket) = self.sockets.get_mut(&key) else { return };
-        if !socket.in_line && !socket.unsent.is_empty() {
+        if !socket.in_line && socket.unsent.len() > 0 {
             socket.in_line = true;
             let host = socket.host;
             self.host_mut(host).line.push_back(key);
@@ -329,13 +353,13 @@ impl Network {
             let len = 1 + self.rng.below(SEGMENT_MAX);
             let Some(socket) = self.sockets.get_mut(&key) else { continue };
             socket.in_line = false;
-            let len = usize::try_from(len).unwrap_or(usize::MAX).min(socket.unsent.len());
-            let segment = socket.unsent.split_to(len).freeze();
+            let segment = socket.unsent.take(usize::try_from(len).unwrap_or(usize::MAX));
             socket.in_flight += segment.len();
             self.join_line(key);
-            let left = now + duration(segment.len(), self.host(from).link.up);
+            let sender = self.host_mut(from);
+            let left = now + duration(with_headers(segment.len()) + std::mem::take(&mut sender.owes), sender.link.up);
+            sender.is_sending = true;
             let latency = self.latency(from, to);
-            self.host_mut(from).is_sending = true;
             self.agenda.plan(left, Step::UplinkFree(from));
             self.agenda.plan(left + latency, Step::AtDownlink(twin(key), segment));
         }
@@ -381,13 +405,23 @@ impl Network {
 
 impl Socket {
     fn new(host: HostId) -> Socket {
-        Socket { host, unsent: BytesMut::new(), in_flight: 0, in_line: false, is_full: false }
+        Socket { host, unsent: Unsent::default(), in_flight: 0, in_line: false, is_full: false }
+    }
+
+    /// How many more bytes it holds.
+    fn room(&self) -> usize {
+        UNSENT_MAX.min(IN_FLIGHT_MAX.saturating_sub(self.in_flight)).saturating_sub(self.unsent.len())
     }
 }
 
 /// The socket at the other end.
 fn twin(key: PeerKey) -> PeerKey {
     PeerKey(key.0 ^ 1)
+}
+
+/// Bytes on the link for so many bytes of a stream.
+fn with_headers(len: usize) -> usize {
+    len + HEADERS_LEN * len.div_ceil(PACKET_LEN)
 }
 
 /// How long so many bytes take at a rate in bytes per second.
@@ -416,7 +450,7 @@ mod tests {
                     assert_eq!(socket, key);
                     given += net.write(now, key, &sent[given..]);
                 }
-                Some((_, host, Event::Bytes(_, bytes))) => {
+                Some((_, host, Event::Came(_, Parcel::Bytes(bytes)))) => {
                     assert_eq!(host, b);
                     got.extend_from_slice(&bytes);
                 }
@@ -424,8 +458,8 @@ mod tests {
             }
         }
         assert_eq!(got, sent);
-        // Two ways of 100 ms for the connection, one for the first byte, and four seconds for a mebibyte.
-        assert!((Time::from_millis(4_300)..Time::from_millis(4_400)).contains(&now), "{now}");
+        // Two ways of 100 ms for the connection, one for the first byte, and four seconds for a mebibyte, with 4 % for headers.
+        assert!((Time::from_millis(4_450)..Time::from_millis(4_600)).contains(&now), "{now}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use crate::client::Manners;
 use crate::network::{HostId, Link};
 use crate::report::Report;
+use crate::stream::Detail;
 use crate::violation::Violation;
 use crate::world::{Act, Peer, World};
 use bt_engine::Budget;
@@ -16,7 +17,7 @@ use std::time::Duration;
 /// A scenario: its name, and the world that it begins with, with the deadline of virtual time.
 type Scenario = (&'static str, fn(u64) -> (World, Time));
 
-const TABLE: [Scenario; 7] = [
+const TABLE: [Scenario; 11] = [
     ("small", small),
     ("seed-crash", seed_crash),
     ("liars", liars),
@@ -24,6 +25,10 @@ const TABLE: [Scenario; 7] = [
     ("churn", churn),
     ("tracker-late", tracker_late),
     ("full-disk", full_disk),
+    ("flash-50", |seed| flash(seed, 50)),
+    ("flash-200", |seed| flash(seed, 200)),
+    ("unequal-50", unequal),
+    ("leave-50", leave),
 ];
 
 const NAMES: [&str; TABLE.len()] = {
@@ -50,7 +55,7 @@ pub fn run(name: &str, seed: u64) -> Result<Report, Violation> {
 
 /// One seed, three leechers.
 fn small(seed: u64) -> (World, Time) {
-    let mut world = World::new(seed, 32, 64 << 10);
+    let mut world = World::new(seed, Detail::Bytes, 32, 64 << 10);
     add_seed(&mut world, 2 << 20);
     add_leechers(&mut world, 3, FAST);
     (world, Time::from_secs(60))
@@ -58,7 +63,7 @@ fn small(seed: u64) -> (World, Time) {
 
 /// The seed is gone after one and a half copies: the leechers have every piece among them, and must find each other.
 fn seed_crash(seed: u64) -> (World, Time) {
-    let mut world = World::new(seed, 256, 64 << 10);
+    let mut world = World::new(seed, Detail::Bytes, 256, 64 << 10);
     let first = add_seed(&mut world, 512 << 10);
     add_leechers(&mut world, 19, SLOW);
     let bytes = world.torrent_len() * 3 / 2;
@@ -68,7 +73,7 @@ fn seed_crash(seed: u64) -> (World, Time) {
 
 /// Two of twelve send wrong bytes, and nobody honest is blamed for it.
 fn liars(seed: u64) -> (World, Time) {
-    let mut world = World::new(seed, 64, 64 << 10);
+    let mut world = World::new(seed, Detail::Bytes, 64, 64 << 10);
     add_seed(&mut world, 1 << 20);
     for n in 1..=2 {
         world.add(Peer { is_seed: true, manners: Manners::Liar(3), ..peer(&format!("liar {n}")) });
@@ -79,7 +84,7 @@ fn liars(seed: u64) -> (World, Time) {
 
 /// Peers that have everything, take requests and never answer.
 fn silent(seed: u64) -> (World, Time) {
-    let mut world = World::new(seed, 64, 64 << 10);
+    let mut world = World::new(seed, Detail::Bytes, 64, 64 << 10);
     add_seed(&mut world, 1 << 20);
     for n in 1..=3 {
         world.add(Peer { is_seed: true, manners: Manners::Silent, ..peer(&format!("silent {n}")) });
@@ -90,7 +95,7 @@ fn silent(seed: u64) -> (World, Time) {
 
 /// Some leave as soon as they have finished; three lose their power on the way and come back with what their disks held.
 fn churn(seed: u64) -> (World, Time) {
-    let mut world = World::new(seed, 128, 64 << 10);
+    let mut world = World::new(seed, Detail::Bytes, 128, 64 << 10);
     add_seed(&mut world, 512 << 10);
     let steady = add_leechers(&mut world, 6, SLOW);
     for n in 1..=4 {
@@ -109,7 +114,7 @@ fn churn(seed: u64) -> (World, Time) {
 
 /// Nobody can reach the tracker at first.
 fn tracker_late(seed: u64) -> (World, Time) {
-    let mut world = World::new(seed, 32, 64 << 10);
+    let mut world = World::new(seed, Detail::Bytes, 32, 64 << 10);
     world.plan(Time::ZERO, Act::Tracker(false));
     add_seed(&mut world, 1 << 20);
     add_leechers(&mut world, 5, FAST);
@@ -119,13 +124,56 @@ fn tracker_late(seed: u64) -> (World, Time) {
 
 /// A disk is full for a while.
 fn full_disk(seed: u64) -> (World, Time) {
-    let mut world = World::new(seed, 64, 64 << 10);
+    let mut world = World::new(seed, Detail::Bytes, 64, 64 << 10);
     add_seed(&mut world, 512 << 10);
     let leechers = add_leechers(&mut world, 4, FAST);
     let half = world.torrent_len() / 2;
     world.plan(Time::ZERO, Act::DiskRoom(leechers[0], Some(half)));
     world.plan(Time::from_secs(30), Act::DiskRoom(leechers[0], None));
     (world, Time::from_secs(120))
+}
+
+// ---- swarms as large as real ones, in messages ----
+
+/// 256 MiB in pieces of 256 KiB.
+const LARGE: (u32, u32) = (1024, 256 << 10);
+/// 20 Mbit/s up and 100 Mbit/s down.
+const HOME: (u64, u64) = (2_500_000, 12_500_000);
+
+/// Everybody comes at once, and all are equal.
+fn flash(seed: u64, leechers: usize) -> (World, Time) {
+    let mut world = World::new(seed, Detail::Messages, LARGE.0, LARGE.1);
+    add_home(&mut world, true, HOME.0);
+    (0..leechers).for_each(|_| drop(add_home(&mut world, false, HOME.0)));
+    (world, Time::from_secs(600))
+}
+
+/// Half of the leechers have four times the uplink of the others.
+fn unequal(seed: u64) -> (World, Time) {
+    let mut world = World::new(seed, Detail::Messages, LARGE.0, LARGE.1);
+    add_home(&mut world, true, HOME.0);
+    (0..50).for_each(|n| drop(add_home(&mut world, false, if n % 2 == 0 { HOME.0 } else { HOME.0 / 4 })));
+    (world, Time::from_secs(900))
+}
+
+/// The seed leaves after it gave 1.05 copies.
+fn leave(seed: u64) -> (World, Time) {
+    let mut world = World::new(seed, Detail::Messages, LARGE.0, LARGE.1);
+    let first = add_home(&mut world, true, HOME.0);
+    (0..50).for_each(|_| drop(add_home(&mut world, false, HOME.0)));
+    let bytes = world.torrent_len() * 21 / 20;
+    world.plan_on_upload(first, bytes, Act::Leave(first));
+    (world, Time::from_secs(900))
+}
+
+/// A peer with at most thirty connections and a way of 20 to 60 ms to others and back; leechers join within a second.
+fn add_home(world: &mut World, is_seed: bool, up: u64) -> HostId {
+    let latency = Duration::from_micros(5_000 + world.chance(10_000));
+    let link = Link { up, down: HOME.1, latency };
+    let joins = Time::from_millis(if is_seed { 0 } else { world.chance(1_000) });
+    let budget = Budget { peers_per_torrent: 30, ..Budget::default() };
+    let name = if is_seed { "seed".to_owned() } else { format!("leecher {}", world.size()) };
+    world.add(Peer { link, joins, budget, is_seed, ..peer(&name) })
 }
 
 // ---- parts ----

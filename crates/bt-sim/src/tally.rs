@@ -22,8 +22,7 @@ pub(crate) struct Tally {
 
 impl Default for Tally {
     fn default() -> Tally {
-        // The offset basis of FNV-1a with 64 bits.
-        Tally { hash: 0xcbf2_9ce4_8422_2325, events: 0, payload: BTreeMap::new() }
+        Tally { hash: 0, events: 0, payload: BTreeMap::new() }
     }
 }
 
@@ -35,8 +34,8 @@ impl Tally {
 
     /// Notes that something happened.
     pub(crate) fn note(&mut self, numbers: &[u64]) {
-        for byte in numbers.iter().flat_map(|number| number.to_le_bytes()) {
-            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        for number in numbers {
+            self.hash = (self.hash.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         }
     }
 

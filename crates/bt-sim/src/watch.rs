@@ -162,9 +162,10 @@ impl Watch {
             return Err(Broken::RequestOfNothing(peer, block));
         }
         self.open.insert(piece);
-        let end_game = self.geometry.pieces().all(|piece| self.have.has(piece) || self.open.contains(&piece));
-        let others = self.peers.iter().filter(|(_, row)| row.asked.contains(&block) && now - row.heard_at < PATIENCE);
-        if let Some((&other, _)) = others.into_iter().find(|(key, _)| **key == peer || !end_game) {
+        let asked = |row: &Row| row.asked.contains(&block) && now - row.heard_at < PATIENCE;
+        let end_game = || self.geometry.pieces().all(|piece| self.have.has(piece) || self.open.contains(&piece));
+        let others = self.peers.iter().filter(|(_, row)| asked(row));
+        if let Some((&other, _)) = others.into_iter().find(|(key, _)| **key == peer || !end_game()) {
             return Err(Broken::AskedTwice(other, peer, block));
         }
         if let Some(row) = self.peers.get_mut(&peer) {

@@ -1,11 +1,13 @@
-//! A program's connections: the real codec between sockets and the engine.
+//! A program's connections, between sockets and the engine.
 //!
 //! Decides: nothing; it moves bytes. Must not know: torrents, or what a message means.
 //! Invariant: a connection is known here from its dial, or its arrival, until it is removed.
 
 use crate::network::Network;
+use crate::pipe::Pipe;
+use crate::stream::{Detail, Parcel};
 use bt_engine::PeerKey;
-use bt_peer_wire::{Connection, Handshake, Incoming, Message};
+use bt_peer_wire::{Handshake, Incoming, Message};
 use bt_types::{RawBlock, Time};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +17,7 @@ use std::net::SocketAddr;
 #[derive(Debug)]
 pub(crate) struct Wires {
     pieces: u32,
+    detail: Detail,
     wires: BTreeMap<PeerKey, Wire>,
     /// Those that may have something to write and room for it.
     to_write: BTreeSet<PeerKey>,
@@ -23,7 +26,7 @@ pub(crate) struct Wires {
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    codec: Connection,
+    pipe: Pipe,
     addr: SocketAddr,
     outbound: bool,
     /// The socket stands.
@@ -61,31 +64,31 @@ impl Wire {
 
 impl Wires {
     /// No connections yet, for a torrent of so many pieces.
-    pub(crate) fn new(pieces: u32) -> Wires {
-        Wires { pieces, wires: BTreeMap::new(), to_write: BTreeSet::new() }
+    pub(crate) fn new(pieces: u32, detail: Detail) -> Wires {
+        Wires { pieces, detail, wires: BTreeMap::new(), to_write: BTreeSet::new() }
     }
 
     // ---- they come and go ----
 
     /// We asked for a connection.
     pub(crate) fn dialled(&mut self, now: Time, peer: PeerKey, addr: SocketAddr) {
-        let wire = Wire { codec: Connection::new(now), addr, outbound: true, is_open: false, is_shaken: false };
+        let wire = Wire { pipe: Pipe::new(now, self.detail), addr, outbound: true, is_open: false, is_shaken: false };
         self.wires.insert(peer, wire);
     }
 
     /// Our dial succeeded: we speak first.
     pub(crate) fn connected(&mut self, now: Time, peer: PeerKey, ours: &Handshake) {
         if let Some(wire) = self.wires.get_mut(&peer) {
-            wire.codec = Connection::new(now);
+            wire.pipe = Pipe::new(now, self.detail);
             wire.is_open = true;
-            wire.codec.send_handshake(ours);
+            wire.pipe.send_handshake(ours);
             self.to_write.insert(peer);
         }
     }
 
     /// Somebody connected to us: it speaks first.
     pub(crate) fn incoming(&mut self, now: Time, peer: PeerKey, addr: SocketAddr) {
-        let wire = Wire { codec: Connection::new(now), addr, outbound: false, is_open: true, is_shaken: false };
+        let wire = Wire { pipe: Pipe::new(now, self.detail), addr, outbound: false, is_open: true, is_shaken: false };
         self.wires.insert(peer, wire);
     }
 
@@ -95,20 +98,19 @@ impl Wires {
 
     // ---- reading ----
 
-    /// Bytes came: what they say. `None` for a connection that is not known.
-    pub(crate) fn receive(&mut self, now: Time, peer: PeerKey, bytes: &[u8], ours: &Handshake) -> Option<Heard> {
+    /// A part of a stream came: what it says. `None` for a connection that is not known.
+    pub(crate) fn receive(&mut self, now: Time, peer: PeerKey, parcel: Parcel, ours: &Handshake) -> Option<Heard> {
         let wire = self.wires.get_mut(&peer)?;
-        wire.codec.receive(bytes);
-        wire.codec.heard(now);
+        wire.pipe.receive(now, parcel);
         let (addr, outbound) = (wire.addr, wire.outbound);
         let mut heard = Heard { addr, outbound, handshake: None, messages: Vec::new(), is_over: false };
         loop {
-            match wire.codec.next() {
+            match wire.pipe.next() {
                 Ok(Some(Incoming::Handshake(theirs))) if theirs.info_hash == ours.info_hash => {
                     wire.is_shaken = true;
-                    wire.codec.set_pieces(self.pieces);
+                    wire.pipe.set_pieces(self.pieces);
                     if !wire.outbound {
-                        wire.codec.send_handshake(ours);
+                        wire.pipe.send_handshake(ours);
                         self.to_write.insert(peer);
                     }
                     heard.handshake = Some(theirs);
@@ -126,19 +128,14 @@ impl Wires {
     // ---- writing ----
 
     pub(crate) fn send(&mut self, now: Time, peer: PeerKey, messages: &[Message]) {
-        self.queue(now, peer, |codec| messages.iter().for_each(|message| codec.send(message)));
+        let Some(wire) = self.wires.get_mut(&peer) else { return };
+        messages.iter().for_each(|message| wire.pipe.send(now, message));
+        self.to_write.insert(peer);
     }
 
     pub(crate) fn serve(&mut self, now: Time, peer: PeerKey, block: RawBlock, data: Bytes) {
-        self.queue(now, peer, |codec| codec.send_piece(block, data));
-    }
-
-    fn queue(&mut self, now: Time, peer: PeerKey, add: impl FnOnce(&mut Connection)) {
         let Some(wire) = self.wires.get_mut(&peer) else { return };
-        if wire.codec.queued() == 0 {
-            wire.codec.begin_write(now);
-        }
-        add(&mut wire.codec);
+        wire.pipe.send_piece(now, block, data);
         self.to_write.insert(peer);
     }
 
@@ -150,33 +147,23 @@ impl Wires {
     /// Writes what the next socket takes: the peer and the payload bytes that left for it. `None` when all are served.
     pub(crate) fn write(&mut self, now: Time, net: &mut Network) -> Option<(PeerKey, u64)> {
         let peer = self.to_write.pop_first()?;
-        let Some(wire) = self.wires.get_mut(&peer) else { return Some((peer, 0)) };
-        let mut written = 0;
-        for chunk in wire.codec.chunks() {
-            let taken = net.write(now, peer, chunk);
-            written += taken;
-            if taken < chunk.len() {
-                break;
-            }
-        }
-        if written > 0 {
-            wire.codec.wrote(written, now);
-        }
-        Some((peer, wire.codec.take_payload_written()))
+        let payload = self.wires.get_mut(&peer).map_or(0, |wire| wire.pipe.write(now, peer, net));
+        Some((peer, payload))
     }
 
     // ---- time ----
 
     /// When [`Wires::wake`] must be called. A dial has the system's patience, which has no end here.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.wires.values().filter(|wire| wire.is_open).map(|wire| wire.codec.deadline()).min()
+        self.wires.values().filter(|wire| wire.is_open).filter_map(|wire| wire.pipe.deadline()).min()
     }
 
     /// Sends keep-alives that are due; the connections that are dead.
     pub(crate) fn wake(&mut self, now: Time) -> Vec<PeerKey> {
         let mut dead = Vec::new();
-        for (&peer, wire) in self.wires.iter_mut().filter(|(_, wire)| wire.is_open && wire.codec.deadline() <= now) {
-            match wire.codec.wake(now) {
+        let is_due = |wire: &Wire| wire.is_open && wire.pipe.deadline().is_some_and(|at| at <= now);
+        for (&peer, wire) in self.wires.iter_mut().filter(|(_, wire)| is_due(wire)) {
+            match wire.pipe.wake(now) {
                 Ok(()) => drop(self.to_write.insert(peer)),
                 Err(_) => dead.push(peer),
             }

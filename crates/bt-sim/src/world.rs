@@ -6,14 +6,14 @@
 use crate::agenda::Agenda;
 use crate::client::{Client, Manners, Scene, Start};
 use crate::content::Content;
-use crate::disk::WatchedDisk;
 use crate::network::{HostId, Link, Network};
-use crate::report::{Finisher, Report};
+use crate::report::{Finisher, Report, Sample};
+use crate::store::Disk;
+use crate::stream::Detail;
 use crate::tally::Tally;
 use crate::tracker::TrackerHost;
 use crate::violation::{Broken, Violation};
 use bt_engine::Budget;
-use bt_piece_store::MemStorage;
 use bt_types::{Bitfield, Rng, Time};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -21,6 +21,9 @@ use std::time::Duration;
 
 /// How long the world goes on after the last one finished: what is wrong then is found too.
 const AFTERWARDS: Duration = Duration::from_secs(15);
+
+/// Time between two samples of the swarm.
+const SAMPLE: Duration = Duration::from_secs(1);
 
 /// A swarm in virtual time.
 pub struct World {
@@ -37,6 +40,7 @@ pub struct World {
     on_upload: Vec<(HostId, u64, Act)>,
     banned: u32,
     acts: Vec<(Time, String)>,
+    progress: Vec<Sample>,
 }
 
 /// A peer of the swarm.
@@ -77,8 +81,7 @@ struct PeerHost {
     peer: Peer,
     id: HostId,
     addr: SocketAddr,
-    disk: Arc<WatchedDisk>,
-    state: Arc<MemStorage>,
+    disk: Disk,
     client: Option<Client>,
     finished: Option<Time>,
     /// Wasted payload bytes of programs that ended.
@@ -87,11 +90,11 @@ struct PeerHost {
 
 impl World {
     /// A world with a tracker and a torrent of so many pieces of this length in bytes.
-    pub fn new(seed: u64, pieces: u32, piece_length: u32) -> World {
+    pub fn new(seed: u64, detail: Detail, pieces: u32, piece_length: u32) -> World {
         let mut rng = Rng::from_seed(seed);
         let mut net = Network::new(rng.fork());
         World {
-            content: Arc::new(Content::new(pieces, piece_length, &mut rng)),
+            content: Arc::new(Content::new(pieces, piece_length, detail, &mut rng)),
             tracker: TrackerHost::new(&mut net, &mut rng),
             seed,
             rng,
@@ -103,12 +106,18 @@ impl World {
             on_upload: Vec::new(),
             banned: 0,
             acts: Vec::new(),
+            progress: Vec::new(),
         }
     }
 
     /// Length of the torrent in bytes.
     pub fn torrent_len(&self) -> u64 {
-        self.content.geometry().total()
+        self.content.geometry.total()
+    }
+
+    /// Number of peers that were added.
+    pub fn size(&self) -> usize {
+        self.peers.len()
     }
 
     /// A number below this one, by the seed.
@@ -122,13 +131,9 @@ impl World {
         let [.., high, low] = (self.peers.len() as u32 + 1).to_be_bytes();
         let addr = SocketAddr::from((Ipv4Addr::new(20, 0, high, low), 6881));
         let id = self.net.add(addr, peer.link);
-        let disk = Arc::new(WatchedDisk::new(Arc::clone(&self.content)));
-        if peer.is_seed {
-            self.content.put(&disk.files).expect("a disk in memory does not fail");
-        }
+        let disk = Disk::new(&self.content, peer.is_seed);
         self.plan(peer.joins, Act::Start(id));
-        let state = Arc::new(MemStorage::new());
-        self.peers.push(PeerHost { peer, id, addr, disk, state, client: None, finished: None, wasted: 0 });
+        self.peers.push(PeerHost { peer, id, addr, disk, client: None, finished: None, wasted: 0 });
         id
     }
 
@@ -175,6 +180,9 @@ impl World {
         }
         let Some((now, host, event)) = self.net.step() else { return Ok(()) };
         self.now = now;
+        if self.progress.last().is_none_or(|last| last.at + SAMPLE <= now) {
+            self.progress.push(self.sample());
+        }
         self.tally.events += 1;
         self.tally.note(&[now.as_micros(), host.0 as u64, event.kind()]);
         if host == self.tracker.id {
@@ -220,6 +228,30 @@ impl World {
         Ok(())
     }
 
+    fn sample(&self) -> Sample {
+        let mut spread = Bitfield::empty(self.content.geometry.piece_count());
+        let mut pieces_of = |host: &PeerHost| {
+            let have = host.client.as_ref().and_then(Client::have)?;
+            have.iter(&self.content.geometry).for_each(|piece| drop(spread.insert(piece)));
+            Some(have.count())
+        };
+        let leechers = self.peers.iter().filter(|host| !host.peer.is_seed);
+        if std::env::var("DBG").is_ok() && self.now.as_micros() / 1_000_000 % 8 == 0 {
+            for host in &self.peers {
+                if let Some(st) = host.client.as_ref().and_then(|c| c.status(self.now)) {
+                    eprintln!("  {:9} {:12} joins {} pieces {:4} peers {:2} serving_us {:2} down {:8} up {:8}", self.now.to_string(), host.peer.name, host.peer.joins, st.pieces_done, st.peers, st.serving_us, st.down_rate, st.up_rate);
+                }
+            }
+        }
+        Sample {
+            at: self.now,
+            payload: self.tally.payload.values().sum(),
+            from_seeds: self.peers.iter().filter(|host| host.peer.is_seed).map(|host| self.uploaded(host)).sum(),
+            pieces: leechers.map(|host| pieces_of(host).unwrap_or(0)).collect(),
+            spread: spread.count(),
+        }
+    }
+
     // ---- what is done to it ----
 
     fn act_on_upload(&mut self) -> Result<(), Violation> {
@@ -240,13 +272,12 @@ impl World {
             Act::Crash(host) => {
                 let index = self.index(host);
                 self.end(index);
-                self.peers[index].disk.files.crash();
-                self.peers[index].state.crash();
+                self.peers[index].disk.crash();
             }
             Act::Leave(host) => return self.with(host, Client::leave),
             Act::Tracker(true) => self.net.start(self.tracker.id),
             Act::Tracker(false) => self.net.stop(self.now, self.tracker.id),
-            Act::DiskRoom(host, room) => self.peers[self.index(host)].disk.files.set_capacity(room),
+            Act::DiskRoom(host, room) => self.peers[self.index(host)].disk.set_room(room),
         }
         Ok(())
     }
@@ -268,7 +299,7 @@ impl World {
 
     fn start(&mut self, host: HostId) -> Result<(), Violation> {
         let index = self.index(host);
-        let PeerHost { peer, addr, disk, state, .. } = &self.peers[index];
+        let PeerHost { peer, addr, disk, .. } = &self.peers[index];
         let start = Start {
             host,
             addr: *addr,
@@ -276,8 +307,7 @@ impl World {
             budget: peer.budget,
             trackers: vec![vec![self.tracker.url(host)]],
             content: Arc::clone(&self.content),
-            disk: Arc::clone(disk),
-            state: Arc::clone(state),
+            disk: disk.clone(),
             rng: self.rng.fork(),
         };
         self.net.start(host);
@@ -304,7 +334,7 @@ impl World {
     }
 
     fn report(mut self) -> Result<Report, Violation> {
-        let is_wrong = |host: &PeerHost| host.finished.is_some() && !self.content.is_whole(&host.disk.files);
+        let is_wrong = |host: &PeerHost| host.finished.is_some() && !host.disk.is_whole(&self.content);
         if let Some(index) = self.peers.iter().position(is_wrong) {
             return Err(self.violation(index, Broken::WrongFiles));
         }
@@ -313,7 +343,7 @@ impl World {
         let (trace_hash, events) = (self.tally.hash(), self.tally.events);
         (0..self.peers.len()).for_each(|index| self.end(index));
         let finisher =
-            |host: &PeerHost| Some(Finisher { name: host.peer.name.clone(), joined: host.peer.joins, finished: host.finished? });
+            |host: &PeerHost| Some(Finisher { name: host.peer.name.clone(), joined: host.peer.joins, finished: host.finished?, up: host.peer.link.up });
         Ok(Report {
             seed: self.seed,
             finishers: self.peers.iter().filter_map(finisher).collect(),
@@ -327,14 +357,28 @@ impl World {
             hang_ups_for_fault: self.banned,
             completed: self.tracker.completed(self.now, self.content.info_hash),
             lasted: self.now,
+            ideal: self.ideal(),
+            progress: std::mem::take(&mut self.progress),
         })
+    }
+
+    /// The bound of [`Report::ideal`].
+    fn ideal(&self) -> Duration {
+        let (seeds, leechers): (Vec<&PeerHost>, Vec<&PeerHost>) = self.peers.iter().partition(|host| host.peer.is_seed);
+        let len = u128::from(self.torrent_len());
+        let micros = |bytes: u128, rate: u64| bytes * 1_000_000 / u128::from(rate.max(1));
+        let up = |hosts: &[&PeerHost]| hosts.iter().map(|host| host.peer.link.up).sum::<u64>();
+        let slowest = leechers.iter().map(|host| host.peer.link.down).min().unwrap_or(u64::MAX);
+        let all = micros(leechers.len() as u128 * len, up(&seeds) + up(&leechers));
+        let bound = micros(len, up(&seeds)).max(micros(len, slowest)).max(all);
+        Duration::from_micros(u64::try_from(bound).unwrap_or(u64::MAX))
     }
 
     fn unfinished(&self) -> Violation {
         let is_late = |host: &PeerHost| host.client.is_some() && !host.peer.is_seed && host.finished.is_none();
         let index = self.peers.iter().position(is_late).unwrap_or(0);
         let have = self.peers[index].client.as_ref().and_then(Client::have).map_or(0, Bitfield::count);
-        self.violation(index, Broken::Unfinished(have, self.content.geometry().piece_count()))
+        self.violation(index, Broken::Unfinished(have, self.content.geometry.piece_count()))
     }
 
     fn violation(&self, index: usize, broken: Broken) -> Violation {

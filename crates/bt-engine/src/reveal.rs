@@ -1,0 +1,212 @@
+//! Initial seeding: which piece a seed shows to whom until one copy of everything is out (after BEP 16, without its waiting).
+//!
+//! Decides: what each peer is shown, and that no piece is given twice while another was never given. Must not know: messages, slots, rates'
+//! origin.
+//! Invariant: a piece waits, is promised to one peer, or was sent or seen elsewhere; who is promised a piece was shown it.
+//!
+//! A seed that says "I have everything" is asked by everybody for what they find rarest, and sends many pieces twice before others leave it
+//! once. Here it says "I have nothing" and then shows each peer pieces of its own, as many as it can take; what it was shown it passes
+//! on to the others. When every piece was sent once, the seed shows everything to everybody.
+
+use crate::io::PeerKey;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec;
+use alloc::vec::Vec;
+use bt_types::{Bitfield, Block, Geometry, Piece, Rng, Time};
+use core::time::Duration;
+
+/// A peer is shown its next piece when less than this is left of those before, however slow it is: requests must not run dry.
+const AHEAD_MIN: u64 = 64 << 10;
+/// Who was promised a piece and takes nothing for so long loses it to others.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The state of an initial seed.
+#[derive(Debug)]
+pub(crate) struct Reveal {
+    geometry: Geometry,
+    fates: Vec<Fate>,
+    /// Every piece that waits, the next one to be shown first; and others, which are skipped.
+    line: VecDeque<Piece>,
+    peers: BTreeMap<PeerKey, Shown>,
+    /// How many pieces wait or are promised.
+    left: u32,
+}
+
+/// What became of a piece.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    /// Nobody has it as far as we know, and nobody was promised it.
+    Waits,
+    /// It is given to one peer.
+    Promised,
+    /// It was sent, or somebody else has it.
+    Out,
+}
+
+#[derive(Debug)]
+struct Shown {
+    pieces: Bitfield,
+    owed: Vec<Owed>,
+    /// When it last took something, or was promised something while it was owed nothing.
+    moved_at: Time,
+}
+
+/// A piece on its way to the one peer that it is promised to.
+#[derive(Clone, Copy, Debug)]
+struct Owed {
+    piece: Piece,
+    /// Bytes that were not ordered for it yet.
+    left: u32,
+}
+
+impl Reveal {
+    pub(crate) fn new(geometry: Geometry, rng: &mut Rng) -> Reveal {
+        let mut line: Vec<Piece> = geometry.pieces().collect();
+        rng.shuffle(&mut line);
+        let left = geometry.piece_count();
+        Reveal { geometry, fates: vec![Fate::Waits; line.len()], line: line.into(), peers: BTreeMap::new(), left }
+    }
+
+    /// A peer connected, and is told that we have nothing.
+    pub(crate) fn join(&mut self, now: Time, peer: PeerKey) {
+        let pieces = Bitfield::empty(self.geometry.piece_count());
+        self.peers.insert(peer, Shown { pieces, owed: Vec::new(), moved_at: now });
+    }
+
+    /// A peer left. What was promised to it waits again.
+    pub(crate) fn leave(&mut self, peer: PeerKey) {
+        if let Some(shown) = self.peers.remove(&peer) {
+            self.take_back(shown.owed);
+        }
+    }
+
+    /// Nobody has this piece any more.
+    pub(crate) fn lost(&mut self, piece: Piece) {
+        if self.fate(piece) == Fate::Out {
+            self.set(piece, Fate::Waits);
+            self.line.push_front(piece);
+        }
+    }
+
+    /// A peer asks for a block of this piece: whether it may have it. A piece that waits is promised to it.
+    pub(crate) fn grant(&mut self, now: Time, peer: PeerKey, piece: Piece) -> bool {
+        let fate = self.fate(piece);
+        let Some(shown) = self.peers.get_mut(&peer).filter(|shown| shown.pieces.has(piece)) else { return false };
+        match fate {
+            Fate::Out => true,
+            Fate::Promised => shown.owed.iter().any(|owed| owed.piece == piece),
+            Fate::Waits => {
+                shown.promise(now, piece, &self.geometry);
+                self.set(piece, Fate::Promised);
+                true
+            }
+        }
+    }
+
+    /// Whether the peer is in the middle of a piece that is promised to it.
+    pub(crate) fn is_owed(&self, peer: PeerKey) -> bool {
+        let is_begun = |owed: &Owed| owed.left < self.geometry.piece_len(owed.piece);
+        self.peers.get(&peer).is_some_and(|shown| shown.owed.iter().any(is_begun))
+    }
+
+    /// A block was ordered for a peer.
+    pub(crate) fn served(&mut self, now: Time, peer: PeerKey, block: Block) {
+        let Some(shown) = self.peers.get_mut(&peer) else { return };
+        shown.moved_at = now;
+        if let Some(index) = shown.owed.iter().position(|owed| owed.piece == block.piece())
+            && let Some(owed) = shown.owed.get_mut(index)
+        {
+            owed.left = owed.left.saturating_sub(block.len());
+            if owed.left == 0 {
+                let sent = shown.owed.swap_remove(index).piece;
+                self.set(sent, Fate::Out);
+            }
+        }
+    }
+
+    /// The pieces that a peer is shown now. One that is `served`, at `rate` bytes per second, is promised enough for a second; another is
+    /// shown one piece, so that it wants to be served. `is_out` tells what others have.
+    pub(crate) fn show(&mut self, now: Time, peer: PeerKey, served: bool, rate: u64, is_out: impl Fn(Piece) -> bool) -> Vec<Piece> {
+        let mut news = Vec::new();
+        let Some(mut shown) = self.peers.remove(&peer) else { return news };
+        let ahead = if served { rate.max(AHEAD_MIN) } else { 1 };
+        while shown.left() < ahead
+            && let Some(piece) = self.next(&is_out)
+        {
+            shown.promise(now, piece, &self.geometry);
+            self.set(piece, Fate::Promised);
+            news.extend(shown.pieces.insert(piece).then_some(piece));
+        }
+        self.peers.insert(peer, shown);
+        news
+    }
+
+    /// The next piece that waits.
+    fn next(&mut self, is_out: impl Fn(Piece) -> bool) -> Option<Piece> {
+        while let Some(piece) = self.line.pop_front() {
+            if self.fate(piece) != Fate::Waits {
+                continue;
+            }
+            if !is_out(piece) {
+                return Some(piece);
+            }
+            self.set(piece, Fate::Out);
+        }
+        None
+    }
+
+    /// Takes back what was promised to peers that take nothing: from all but `served` ones when nothing else is left to show, from those after
+    /// [`PATIENCE`].
+    pub(crate) fn reclaim(&mut self, now: Time, is_served: impl Fn(PeerKey) -> bool) {
+        let is_dry = self.line.is_empty();
+        let mut back = Vec::new();
+        for (&peer, shown) in &mut self.peers {
+            if now - shown.moved_at >= PATIENCE || (is_dry && !is_served(peer)) {
+                back.append(&mut shown.owed);
+            }
+        }
+        self.take_back(back);
+    }
+
+    /// Whether one copy of everything is out.
+    pub(crate) fn is_over(&self) -> bool {
+        self.left == 0
+    }
+
+    /// What a peer has been shown so far.
+    pub(crate) fn shown(&self, peer: PeerKey) -> Option<&Bitfield> {
+        self.peers.get(&peer).map(|shown| &shown.pieces)
+    }
+
+    fn take_back(&mut self, owed: Vec<Owed>) {
+        for Owed { piece, .. } in owed {
+            self.set(piece, Fate::Waits);
+            // Behind the others, so that what nobody was promised comes first.
+            self.line.push_back(piece);
+        }
+    }
+
+    fn fate(&self, piece: Piece) -> Fate {
+        self.fates.get(piece.index()).copied().unwrap_or(Fate::Out)
+    }
+
+    fn set(&mut self, piece: Piece, fate: Fate) {
+        let Some(old) = self.fates.get_mut(piece.index()) else { return };
+        self.left = self.left + u32::from(*old == Fate::Out) - u32::from(fate == Fate::Out);
+        *old = fate;
+    }
+}
+
+impl Shown {
+    fn promise(&mut self, now: Time, piece: Piece, geometry: &Geometry) {
+        if self.owed.is_empty() {
+            self.moved_at = now;
+        }
+        self.owed.push(Owed { piece, left: geometry.piece_len(piece) });
+    }
+
+    /// Bytes of pieces that are promised to it and were not ordered for it yet.
+    fn left(&self) -> u64 {
+        self.owed.iter().map(|owed| u64::from(owed.left)).sum()
+    }
+}
