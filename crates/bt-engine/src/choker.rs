@@ -97,14 +97,14 @@ mod tests {
     #[test]
     fn leeching_rewards_who_gives_most() {
         let p = |key, gives| peer(key, gives);
-        let waited = |key, secs| Candidate { since: Time::from_secs(secs), ..peer(key, 0) };
+        let owes = |key, debt| Candidate { debt, ..peer(key, 0) };
         let table: Vec<(&str, Vec<Candidate>, Vec<u64>, Vec<u64>)> = vec![
             ("the two fastest by merit, the rest by chance", vec![p(1, 10), p(2, 30), p(3, 20)], vec![2, 3], vec![1]),
             ("who is not interested is not served", vec![Candidate { interested: false, ..p(1, 99) }, p(2, 1)], vec![2], vec![]),
             ("a snubber comes last", vec![Candidate { snubbed: true, ..p(1, 99) }, p(2, 1), p(3, 2)], vec![3, 2], vec![1]),
             (
-                "the longest waiting newcomer gets the chance",
-                vec![p(1, 9), p(2, 8), waited(3, 50), waited(4, 10)],
+                "who has cost us least gets the chance",
+                vec![p(1, 9), p(2, 8), owes(3, 50), owes(4, 10)],
                 vec![1, 2],
                 vec![4],
             ),
@@ -138,5 +138,7 @@ mod tests {
         assert_eq!(choose(&candidates, true, false).0, [2, 1, 5]);
         let later = [served(1, 10), served(2, 9), served(3, 8), waits(4, 60), waits(5, 30)];
         assert_eq!(choose(&later, true, false).0, [5, 4, 3]);
+        let owed = Candidate { owed: true, ..served(1, 10) };
+        assert_eq!(choose(&[owed, served(2, 9), waits(4, 60), waits(5, 30)], true, false).0, [1, 5, 4], "no piece is left half given");
     }
 }

@@ -99,6 +99,7 @@ impl Engine {
             Input::Checked(key, piece, verdict) => {
                 self.on(now, key, |torrent, engine| torrent.checked(now, piece, verdict, engine.out));
             }
+            Input::Audited(key, wrong) => self.on(now, key, |torrent, engine| torrent.audited(now, &wrong, engine.out)),
             Input::StoreFailed(key, fault) => {
                 self.on(now, key, |torrent, engine| torrent.store_failed(now, fault, engine.config, engine.out));
             }

@@ -71,6 +71,8 @@ pub enum Input {
     Closed(PeerKey),
     /// An ordered check is done; the bytes are written if it was good.
     Checked(TorrentKey, Piece, Verdict),
+    /// A piece that failed before is right now: these blocks were wrong when it failed.
+    Audited(TorrentKey, Vec<Block>),
     /// The store cannot go on. What it holds stays with it; no piece is lost.
     StoreFailed(TorrentKey, StoreFault),
     /// The store goes on again.

@@ -22,8 +22,9 @@ pub(crate) struct Ledger {
     open: BTreeMap<Piece, Open>,
     /// Open pieces that have a free block.
     with_free: BTreeSet<Piece>,
-    /// Pieces that failed with several senders: they are fetched again from one peer alone, so that blame is exact.
-    suspect: BTreeSet<Piece>,
+    /// Pieces that failed with several senders, and who sent each block: they are fetched again from one peer alone, so that blame is
+    /// exact, and when they are right at last the store tells which of those blocks were wrong.
+    suspect: BTreeMap<Piece, Vec<Option<SourceId>>>,
     reserved: u64,
 }
 
@@ -38,6 +39,12 @@ struct Open {
     lead: Option<PeerKey>,
     /// Only the lead may deliver.
     alone: bool,
+}
+
+impl Open {
+    fn senders(&self) -> impl Iterator<Item = SourceId> {
+        self.slots.iter().filter_map(|slot| slot.from)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,7 +64,7 @@ pub(crate) enum Delivery {
 
 impl Ledger {
     pub(crate) fn new(geometry: Geometry) -> Ledger {
-        Ledger { geometry, open: BTreeMap::new(), with_free: BTreeSet::new(), suspect: BTreeSet::new(), reserved: 0 }
+        Ledger { geometry, open: BTreeMap::new(), with_free: BTreeSet::new(), suspect: BTreeMap::new(), reserved: 0 }
     }
 
     /// Bytes of all open pieces: what the store may have to hold.
@@ -65,10 +72,10 @@ impl Ledger {
         self.reserved
     }
 
-    /// Starts a piece for a peer.
-    pub(crate) fn open(&mut self, piece: Piece, lead: PeerKey) {
+    /// Starts a piece for a peer; `alone`: nobody else may deliver blocks of it, as it is with pieces that failed.
+    pub(crate) fn open(&mut self, piece: Piece, lead: PeerKey, alone: bool) {
         let blocks = self.geometry.block_count(piece);
-        let alone = self.suspect.contains(&piece);
+        let alone = alone || self.suspect.contains_key(&piece);
         let slots = vec![Slot::default(); blocks as usize];
         self.open.insert(piece, Open { slots, free: blocks, missing: blocks, first_free: 0, lead: Some(lead), alone });
         self.with_free.insert(piece);
@@ -166,20 +173,26 @@ impl Ledger {
         Delivery::Needed { others_asked, complete }
     }
 
-    /// The piece was right and is written: it is closed for good.
-    pub(crate) fn close(&mut self, piece: Piece) {
+    /// The piece was right and is written: it is closed for good. Its senders, each once.
+    pub(crate) fn close(&mut self, piece: Piece) -> Vec<SourceId> {
         self.suspect.remove(&piece);
-        self.drop_piece(piece);
+        self.drop_piece(piece).map(|open| open.senders().collect::<BTreeSet<_>>().into_iter().collect()).unwrap_or_default()
     }
 
     /// The piece was wrong: it is closed, to be fetched again. Its senders, each once.
     pub(crate) fn fail(&mut self, piece: Piece) -> Vec<SourceId> {
         let Some(open) = self.drop_piece(piece) else { return Vec::new() };
-        let senders: BTreeSet<SourceId> = open.slots.iter().filter_map(|slot| slot.from).collect();
+        let senders: BTreeSet<SourceId> = open.senders().collect();
         if senders.len() > 1 {
-            self.suspect.insert(piece);
+            self.suspect.insert(piece, open.slots.iter().map(|slot| slot.from).collect());
         }
         senders.into_iter().collect()
+    }
+
+    /// Who sent a block of a piece when it failed last.
+    pub(crate) fn suspect(&self, block: Block) -> Option<SourceId> {
+        let senders = self.suspect.get(&block.piece())?;
+        *senders.get(block.nth(&self.geometry)? as usize)?
     }
 
     /// A peer left: others lead its pieces. The pieces that it alone might deliver, closed unless they wait for their check.
@@ -229,7 +242,7 @@ mod tests {
     fn a_piece_is_complete_when_every_block_came_once() {
         let (g, mut ledger, _) = ledger();
         let piece = g.piece(0).unwrap();
-        ledger.open(piece, A);
+        ledger.open(piece, A, false);
         assert_eq!(ledger.reserved(), 3 * 16_384);
         let blocks: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece)).collect();
         assert_eq!(blocks, g.blocks(piece).collect::<Vec<_>>());
@@ -247,7 +260,7 @@ mod tests {
     fn a_released_block_is_asked_again_first() {
         let (g, mut ledger, all) = ledger();
         let piece = g.piece(1).unwrap();
-        ledger.open(piece, A);
+        ledger.open(piece, A, false);
         let first = ledger.ask_free(piece).unwrap();
         ledger.ask_free(piece).unwrap();
         assert!(ledger.release(first));
@@ -260,7 +273,7 @@ mod tests {
     fn end_game_asks_the_least_asked_block_and_never_the_same_peer() {
         let (g, mut ledger, all) = ledger();
         let piece = g.piece(0).unwrap();
-        ledger.open(piece, A);
+        ledger.open(piece, A, false);
         let blocks: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece)).collect();
         let busy = ledger.ask_busy(&all, |_| false).unwrap();
         assert_eq!(busy, blocks[0]);
@@ -273,7 +286,7 @@ mod tests {
     fn answers_to_an_earlier_opening_of_the_piece_confuse_nothing() {
         let (g, mut ledger, all) = ledger();
         let piece = g.piece(0).unwrap();
-        ledger.open(piece, A);
+        ledger.open(piece, A, false);
         let block = ledger.ask_free(piece).unwrap();
         assert!(ledger.release(block));
         assert!(!ledger.release(block), "it is free already");
@@ -290,13 +303,14 @@ mod tests {
     fn after_a_mixed_failure_one_peer_alone_delivers() {
         let (g, mut ledger, all) = ledger();
         let piece = g.piece(0).unwrap();
-        ledger.open(piece, A);
+        ledger.open(piece, A, false);
         let blocks: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece)).collect();
         for (n, &block) in blocks.iter().enumerate() {
             ledger.deliver(block, A, SourceId(n as u32 % 2));
         }
         assert_eq!(ledger.fail(piece), [SourceId(0), SourceId(1)]);
-        ledger.open(piece, B);
+        assert_eq!(ledger.suspect(blocks[1]), Some(SourceId(1)), "it is remembered who sent which block");
+        ledger.open(piece, B, false);
         assert_eq!(ledger.joinable(A, &all), None);
         assert_eq!(ledger.joinable(B, &all), Some(piece));
         assert_eq!(ledger.ask_busy(&all, |_| false), None);
@@ -310,7 +324,7 @@ mod tests {
     fn the_sole_sender_of_a_bad_piece_is_named() {
         let (g, mut ledger, _) = ledger();
         let piece = g.piece(0).unwrap();
-        ledger.open(piece, A);
+        ledger.open(piece, A, false);
         for block in core::iter::from_fn(|| ledger.ask_free(piece)).collect::<Vec<_>>() {
             ledger.deliver(block, A, SourceId(7));
         }

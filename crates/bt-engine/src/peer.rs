@@ -45,6 +45,8 @@ pub(crate) struct Peer {
     /// We told it that we want something.
     pub(crate) we_want: bool,
     pub(crate) pipeline: Pipeline,
+    /// It had a part in a piece that failed: its pieces are its own until one of them is right.
+    pub(crate) on_parole: bool,
     /// The piece that it works on.
     pub(crate) lead: Option<Piece>,
     /// It could be given more requests than there were blocks.
@@ -94,6 +96,7 @@ impl Peer {
             we_want: false,
             // Until the peer says what it queues: 250 is what clients without `reqq` take.
             pipeline: Pipeline::new(now, 250),
+            on_parole: false,
             lead: None,
             hungry: false,
             unrequested_left: UNREQUESTED_FORGIVEN,

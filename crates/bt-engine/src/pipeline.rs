@@ -212,8 +212,8 @@ mod tests {
         // (bytes per second, delay in ms, the peer's reqq, least window, greatest window)
         let table = [
             (100_000, 50, 2048, 4, 16),
-            (5_000_000, 20, 2048, 250, 500),
-            (20_000_000, 200, 2048, 1_200, 2_048),
+            (5_000_000, 20, 2048, 90, 150),
+            (20_000_000, 200, 2048, 550, 1_000),
             (500_000_000, 1, 2048, 2_048, 2_048),
             (500_000_000, 1, 250, 250, 250),
         ];
@@ -221,6 +221,29 @@ mod tests {
             let window = window_after(rate, Duration::from_millis(delay), max);
             assert!((low..=high).contains(&window), "{rate} B/s after {delay} ms: window {window}");
         }
+    }
+
+    #[test]
+    fn a_peer_that_serves_once_a_second_is_kept_busy() {
+        let geometry = Geometry::new(1 << 40, 1 << 29).unwrap();
+        let mut blocks = geometry.pieces().flat_map(|piece| geometry.blocks(piece));
+        let mut pipeline = Pipeline::new(Time::ZERO, 2048);
+        let (mut line, mut served) = (VecDeque::new(), 0);
+        // A hundred blocks each second, if it has so many requests.
+        for second in 0..30 {
+            let now = Time::from_secs(second);
+            let mut serves = line.len().min(100);
+            served = serves;
+            while let Some(block) = line.pop_front().filter(|_| serves > 0) {
+                serves -= 1;
+                assert!(pipeline.answer(now, block));
+            }
+            for block in blocks.by_ref().take(pipeline.room()) {
+                pipeline.ask(now, block);
+            }
+            line = pipeline.asked.iter().map(|(block, _)| *block).collect();
+        }
+        assert_eq!(served, 100);
     }
 
     #[test]

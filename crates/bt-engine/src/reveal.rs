@@ -17,6 +17,9 @@ use core::time::Duration;
 
 /// A peer is shown its next piece when less than this is left of those before, however slow it is: requests must not run dry.
 const AHEAD_MIN: u64 = 64 << 10;
+/// A peer that is the only one is shown more, as nobody else could be given it: so much, or a part of the torrent if that is less.
+const ALONE: u64 = 8 << 20;
+const ALONE_PART: u64 = 16;
 /// Who was promised a piece and takes nothing for so long loses it to others.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -129,7 +132,9 @@ impl Reveal {
     pub(crate) fn show(&mut self, now: Time, peer: PeerKey, served: bool, rate: u64, is_out: impl Fn(Piece) -> bool) -> Vec<Piece> {
         let mut news = Vec::new();
         let Some(mut shown) = self.peers.remove(&peer) else { return news };
-        let ahead = if served { rate.max(AHEAD_MIN) } else { 1 };
+        // It is taken out, so that it is the only one when no other is left.
+        let alone = if self.peers.is_empty() { ALONE.min(self.geometry.total() / ALONE_PART) } else { 0 };
+        let ahead = if served { rate.max(AHEAD_MIN).max(alone) } else { 1 };
         while shown.left() < ahead
             && let Some(piece) = self.next(&is_out)
         {
@@ -208,5 +213,93 @@ impl Shown {
     /// Bytes of pieces that are promised to it and were not ordered for it yet.
     fn left(&self) -> u64 {
         self.owed.iter().map(|owed| u64::from(owed.left)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    const A: PeerKey = PeerKey(1);
+    const B: PeerKey = PeerKey(2);
+    const NOW: Time = Time::ZERO;
+
+    /// A seed of so many pieces of two blocks.
+    fn seed(pieces: u32) -> (Geometry, Reveal) {
+        let geometry = Geometry::new(u64::from(pieces) << 15, 1 << 15).unwrap();
+        let mut reveal = Reveal::new(geometry, &mut Rng::from_seed(1));
+        [A, B].into_iter().for_each(|peer| reveal.join(NOW, peer));
+        (geometry, reveal)
+    }
+
+    fn give(reveal: &mut Reveal, geometry: &Geometry, peer: PeerKey, piece: Piece) {
+        for block in geometry.blocks(piece) {
+            assert!(reveal.grant(NOW, peer, piece));
+            reveal.served(NOW, peer, block);
+        }
+    }
+
+    #[test]
+    fn each_peer_is_shown_pieces_of_its_own_until_one_copy_is_out() {
+        let (geometry, mut reveal) = seed(20);
+        let mut given = BTreeSet::new();
+        while !reveal.is_over() {
+            for peer in [A, B] {
+                for piece in reveal.show(NOW, peer, true, 0, |_| false) {
+                    assert!(given.insert(piece), "{piece:?} is shown twice");
+                    let other = if peer == A { B } else { A };
+                    assert!(!reveal.grant(NOW, other, piece));
+                    give(&mut reveal, &geometry, peer, piece);
+                }
+            }
+        }
+        assert_eq!(given.len(), 20);
+    }
+
+    #[test]
+    fn a_fast_peer_is_shown_enough_for_a_second_and_one_that_waits_a_single_piece() {
+        let (_, mut reveal) = seed(100);
+        assert_eq!(reveal.show(NOW, A, true, 10 << 15, |_| false).len(), 10);
+        assert_eq!(reveal.show(NOW, B, false, 10 << 15, |_| false).len(), 1);
+        assert!(reveal.show(NOW, A, true, 10 << 15, |_| false).is_empty(), "it has enough");
+    }
+
+    #[test]
+    fn what_others_have_is_not_given() {
+        let (_, mut reveal) = seed(10);
+        let shown = reveal.show(NOW, A, true, 1 << 20, |piece| piece.number() != 7);
+        assert_eq!(shown.iter().map(|piece| piece.number()).collect::<Vec<_>>(), [7]);
+        assert!(!reveal.is_over(), "that one is on its way");
+        reveal.leave(A);
+        let again = reveal.show(NOW, B, true, 1 << 20, |_| false);
+        assert_eq!(again, shown, "and is given to another");
+    }
+
+    #[test]
+    fn who_takes_nothing_loses_its_promise_and_who_left_its_pieces() {
+        let (geometry, mut reveal) = seed(2);
+        let shown = reveal.show(NOW, A, true, 0, |_| false);
+        assert_eq!(shown.len(), 2);
+        let late = NOW + PATIENCE;
+        reveal.reclaim(late, |_| true);
+        let again = reveal.show(late, B, true, 0, |_| false);
+        assert_eq!(again.len(), 2);
+        again.iter().for_each(|&piece| give(&mut reveal, &geometry, B, piece));
+        assert!(reveal.is_over());
+        reveal.leave(B);
+        reveal.lost(again[0]);
+        assert!(!reveal.is_over());
+        assert!(reveal.grant(late, A, again[0]), "it was shown it once, and may have it now");
+    }
+
+    #[test]
+    fn at_the_end_promises_to_those_who_are_not_served_are_taken_back() {
+        let (_, mut reveal) = seed(2);
+        let waiting = reveal.show(NOW, A, false, 0, |_| false);
+        reveal.show(NOW, B, true, 1, |_| false);
+        assert!(reveal.show(NOW, B, true, 1 << 20, |_| false).is_empty(), "nothing else is left");
+        reveal.reclaim(NOW, |peer| peer == B);
+        assert_eq!(reveal.show(NOW, B, true, 1 << 20, |_| false), waiting);
     }
 }

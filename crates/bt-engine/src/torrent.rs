@@ -11,16 +11,16 @@ use crate::io::{AnnounceOrder, Event, Output, PeerKey, TorrentKey, TorrentSpec, 
 use crate::meter::Meter;
 use crate::peer::{Arrival, Peer};
 use crate::reveal::Reveal;
-use crate::sources::Sources;
+use crate::sources::{SourceId, Sources};
 use crate::status::{SourceStat, TorrentStatus, Why};
 use crate::work::Work;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_peer_wire::{ExtendedHandshake, Message};
 use bt_tracker_wire::AnnounceReply;
-use bt_types::{Bitfield, Closeness, Geometry, InfoHash, Piece, Rng, Source, StoreFault, Time, Verdict, closeness};
+use bt_types::{Bitfield, Block, Closeness, Geometry, InfoHash, Piece, Rng, Source, StoreFault, Time, Verdict, closeness};
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -34,6 +34,8 @@ const REACH_STEP: usize = 5;
 const NUM_WANT: u32 = 100;
 /// Fewer connections than this while downloading: the tracker is asked again as soon as it welcomes it.
 const PEERS_WANTED: usize = 20;
+/// Peers remembered for their part in a piece that failed.
+const PAROLE_MAX: usize = 4096;
 /// Time between two looks for silent peers.
 const WATCH: Duration = Duration::from_secs(1);
 /// Those served by chance keep their slot for so many rounds (BEP 3: thirty seconds).
@@ -53,6 +55,8 @@ pub(crate) struct Torrent {
     book: Book,
     announcer: Announcer,
     pub(crate) sources: Sources,
+    /// Those with a part in a piece that failed.
+    on_parole: BTreeSet<SourceId>,
     rng: Rng,
     dialing: usize,
     /// Per cent of the connections that we may make ourselves.
@@ -81,6 +85,7 @@ impl Torrent {
             book: Book::default(),
             announcer: Announcer::new(now, trackers, &mut rng),
             sources: Sources::default(),
+            on_parole: BTreeSet::new(),
             peers: BTreeMap::new(),
             bytes_done: have.iter(&geometry).map(|piece| u64::from(geometry.piece_len(piece))).sum(),
             have,
@@ -236,6 +241,7 @@ impl Torrent {
         self.book.connected(addr);
         let source = self.sources.open(addr, handshake.peer_id);
         let mut row = Peer::new(now, &arrival, source, self.geometry.piece_count());
+        row.on_parole = self.on_parole.contains(&source);
         row.outbox.extend(self.opening(row.fast));
         if handshake.reserved.extended() {
             let hello = ExtendedHandshake::ours(addr.ip(), config.listen_port);
@@ -439,7 +445,11 @@ impl Torrent {
     }
 
     fn piece_good(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
-        self.work.close(piece);
+        if let [sender] = self.work.close(piece)[..]
+            && self.on_parole.remove(&sender)
+        {
+            self.peers.values_mut().filter(|peer| peer.source == sender).for_each(|peer| peer.on_parole = false);
+        }
         if !self.have.insert(piece) {
             return;
         }
@@ -473,7 +483,23 @@ impl Torrent {
         let senders = self.work.fail(piece);
         let addrs = senders.iter().filter_map(|&id| Some(self.sources.get(id)?.addr)).collect();
         out.push_back(Output::Event(self.key, Event::BadPiece(piece, addrs)));
-        let [liar] = senders[..] else { return };
+        if let [liar] = senders[..] {
+            return self.ban(now, liar, out);
+        }
+        for peer in self.peers.values_mut().filter(|peer| senders.contains(&peer.source)) {
+            peer.on_parole = true;
+        }
+        let room = PAROLE_MAX.saturating_sub(self.on_parole.len());
+        self.on_parole.extend(senders.into_iter().take(room));
+    }
+
+    /// A piece that had failed is right at last, and these blocks of the failed attempt were not: now it is known who lied.
+    pub(crate) fn audited(&mut self, now: Time, wrong: &[Block], out: &mut VecDeque<Output>) {
+        let liars: BTreeSet<SourceId> = wrong.iter().filter_map(|&block| self.work.suspect(block)).collect();
+        liars.into_iter().for_each(|liar| self.ban(now, liar, out));
+    }
+
+    fn ban(&mut self, now: Time, liar: SourceId, out: &mut VecDeque<Output>) {
         if let Some(stat) = self.sources.get(liar) {
             self.book.ban(stat.addr);
         }

@@ -37,6 +37,10 @@ impl Work {
         if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece)) {
             return Some(block);
         }
+        if peer.on_parole {
+            peer.lead = self.open_piece(peer, store_bytes);
+            return peer.lead.and_then(|piece| self.ledger.ask_free(piece));
+        }
         // What no leecher has comes first from a peer that has everything: the others can finish the rest without it.
         let rare_first = !peer.counted && self.picker.has_unseen();
         let is_wanted = |piece| !rare_first || self.picker.availability(piece) == 0;
@@ -58,7 +62,7 @@ impl Work {
             return None;
         }
         let piece = self.picker.take(&peer.has, peer.counted, &mut self.rng)?;
-        self.ledger.open(piece, peer.key);
+        self.ledger.open(piece, peer.key, peer.on_parole);
         Some(piece)
     }
 
@@ -108,10 +112,15 @@ impl Work {
         given_up
     }
 
-    /// The piece is verified and written.
-    pub(crate) fn close(&mut self, piece: Piece) {
-        self.ledger.close(piece);
+    /// The piece is verified and written. Who sent it.
+    pub(crate) fn close(&mut self, piece: Piece) -> Vec<SourceId> {
         self.freed = true;
+        self.ledger.close(piece)
+    }
+
+    /// Who sent a block of a piece when it failed last.
+    pub(crate) fn suspect(&self, block: Block) -> Option<SourceId> {
+        self.ledger.suspect(block)
     }
 
     /// The piece was wrong: it waits again. Who sent it.

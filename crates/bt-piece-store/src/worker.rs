@@ -5,6 +5,7 @@
 
 use crate::storage::{Storage, StoreError};
 use crate::{Journal, Layout};
+use bt_hash::{Algorithm, Digest};
 use bt_metainfo::PieceDigests;
 use bt_types::{Block, Piece, StoreFault, Time, Verdict};
 use bytes::Bytes;
@@ -20,6 +21,9 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Pieces hashed side by side: a full batch.
 const LANES: usize = 4;
+/// Pieces that failed and whose blocks are remembered by their digests, until they are right: then it is known which were wrong.
+const FAILED_MAX: usize = 64;
+
 /// How long a complete piece waits for others to be hashed with.
 const LANE_WAIT: Duration = Duration::from_millis(4);
 
@@ -63,6 +67,11 @@ pub enum Done {
         /// What was found.
         verdict: Verdict,
     },
+    /// A piece that was wrong before is right now; told just before that. These blocks were wrong when it failed last.
+    Audited {
+        /// The wrong blocks, in order.
+        wrong: Vec<Block>,
+    },
     /// The disk refused. Nothing is lost: the pieces are kept, and written after [`Order::Retry`]. Reported once for each try.
     Failed {
         /// The cause.
@@ -85,6 +94,8 @@ pub struct Worker {
     /// Complete pieces that wait to be hashed together, since the moment that the first one came.
     complete: Vec<(Piece, Vec<Bytes>)>,
     complete_since: Option<Time>,
+    /// The digests of the blocks of pieces that were wrong.
+    failed: BTreeMap<Piece, Vec<Digest>>,
     /// Pieces that are right and not yet written.
     verified: BTreeMap<Piece, Vec<Bytes>>,
     /// The disk refused, and nobody asked to try again.
@@ -114,6 +125,7 @@ impl Worker {
             assembling: BTreeMap::new(),
             complete: Vec::new(),
             complete_since: None,
+            failed: BTreeMap::new(),
             verified: BTreeMap::new(),
             held: false,
             ready,
@@ -194,11 +206,29 @@ impl Worker {
         bt_hash::digest_many(self.digests.algorithm(), &messages, &mut digests);
         for ((piece, blocks), digest) in pieces.into_iter().zip(digests) {
             if self.digests.matches(piece, &digest) {
+                done.extend(self.audit(piece, &blocks).map(|wrong| Done::Audited { wrong }));
                 self.verified.insert(piece, blocks);
             } else {
+                self.remember(piece, &blocks);
                 done.push(Done::Checked { piece, verdict: Verdict::Bad });
             }
         }
+    }
+
+    /// Remembers what the blocks of a wrong piece were.
+    fn remember(&mut self, piece: Piece, blocks: &[Bytes]) {
+        if self.failed.len() >= FAILED_MAX && !self.failed.contains_key(&piece) {
+            self.failed.pop_first();
+        }
+        self.failed.insert(piece, block_digests(blocks));
+    }
+
+    /// The blocks of a right piece that were wrong when it failed last.
+    fn audit(&mut self, piece: Piece, blocks: &[Bytes]) -> Option<Vec<Block>> {
+        let then = self.failed.remove(&piece)?;
+        let changed = block_digests(blocks).into_iter().zip(then).map(|(now, then)| now != then);
+        let differing = self.layout.geometry().blocks(piece).zip(changed).filter(|(_, changed)| *changed);
+        Some(differing.map(|(block, _)| block).collect())
     }
 
     /// Writes the verified pieces in order, until the disk refuses.
@@ -295,6 +325,14 @@ impl Worker {
     fn failed(&self, error: &StoreError) -> Done {
         Done::Failed { fault: error.fault(), detail: error.to_string(), pieces: self.verified.keys().copied().collect() }
     }
+}
+
+fn block_digests(blocks: &[Bytes]) -> Vec<Digest> {
+    let slices: Vec<[&[u8]; 1]> = blocks.iter().map(|data| [&data[..]]).collect();
+    let messages: Vec<&[&[u8]]> = slices.iter().map(<[_; 1]>::as_slice).collect();
+    let mut digests = Vec::with_capacity(messages.len());
+    bt_hash::digest_many(Algorithm::Sha1, &messages, &mut digests);
+    digests
 }
 
 /// Cuts scattered blocks at file boundaries.
@@ -403,6 +441,24 @@ mod tests {
         let check = orders.pop().unwrap();
         orders.extend([Order::Forget { piece: fixture.piece(0) }, check]);
         assert_eq!(worker.run(NOW, orders, &storage), [bad]);
+    }
+
+    #[test]
+    fn when_a_piece_is_right_at_last_it_is_known_which_blocks_were_wrong() {
+        let fixture = Fixture::new(&[4 * 65_536], 65_536);
+        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
+        let mut orders = fixture.arrival(1);
+        let mut wrong = Vec::new();
+        for (n, order) in orders.iter_mut().enumerate() {
+            if let (Order::Store { block, data }, true) = (order, n == 0 || n == 2) {
+                *data = Bytes::from(vec![0; data.len()]);
+                wrong.push(*block);
+            }
+        }
+        let bad = Done::Checked { piece: fixture.piece(1), verdict: Verdict::Bad };
+        assert_eq!(worker.run(NOW, orders, &storage), [bad]);
+        assert_eq!(worker.run(NOW, fixture.arrival(1), &storage), [Done::Audited { wrong }, good(&fixture, 1)]);
+        assert_eq!(worker.run(NOW, fixture.arrival(2), &storage), [good(&fixture, 2)]);
     }
 
     #[test]

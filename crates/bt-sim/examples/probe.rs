@@ -11,10 +11,11 @@ fn main() {
         f.sort();
         let last = *f.last().unwrap();
         lasts.push(r.last_milli());
+        if name.starts_with("riders") { let m = r.finishers.iter().filter(|f| !f.name.starts_with("rider")).map(|f| f.finished).max().unwrap(); let n = r.finishers.iter().filter(|f| f.name.starts_with("rider")).map(|f| f.finished).min().unwrap(); print!("contributors {m} riders {n} {} ", m < n); }
         let ups: std::collections::BTreeSet<u64> = r.finishers.iter().map(|f| f.up).collect();
         for up in ups { let mut f: Vec<u64> = r.finishers.iter().filter(|f| f.up==up).map(|f| f.finished.as_micros()/1000).collect(); f.sort(); print!("[{up}: med {}] ", f[f.len()/2]); }
         print!("ratio {} ", r.last_milli());
-        println!("seed {seed}: first {} median {} last {} copies {} wasted% {:.2} hangups {}", f[0], f[f.len()/2], last, r.seed_copies_milli, r.wasted as f64*100.0/r.payload as f64, r.hang_ups_for_fault);
+        println!("seed {seed}: first {} median {} last {} copies {} wasted% {:.2} hangups {} bad {} worst own {}", f[0], f[f.len()/2], last, r.seed_copies_milli, r.wasted as f64*100.0/r.payload as f64, r.hang_ups_for_fault, r.bad_pieces, r.finishers.iter().map(|f| (f.finished - f.joined).as_millis() as u64 * 1000 / r.ideal.as_millis() as u64).max().unwrap());
         if trace {
             let mut old = None::<&bt_sim::Sample>;
             for s in r.progress.iter().step_by(4) {
@@ -27,6 +28,7 @@ fn main() {
             }
         }
     }
+    if lasts.is_empty() { return }
     lasts.sort();
     println!("median ratio {}", lasts[lasts.len()/2]);
 }

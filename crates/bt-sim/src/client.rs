@@ -37,10 +37,26 @@ const WAKES_MAX: u32 = 1000;
 pub enum Manners {
     /// It serves them.
     Honest,
-    /// It sends wrong bytes for one in so many blocks.
-    Liar(u64),
+    /// After so many true blocks it sends wrong bytes for one in so many.
+    Liar {
+        /// Blocks that it serves honestly at first.
+        after: u64,
+        /// Then it lies for one in so many.
+        one_in: u64,
+    },
     /// It takes them and never answers.
     Silent,
+    /// It says that it has everything, and serves what it has.
+    Boaster,
+    /// It downloads and never serves anybody.
+    FreeRider,
+}
+
+impl Manners {
+    /// Whether all that it says and sends is true.
+    pub fn is_truthful(self) -> bool {
+        matches!(self, Manners::Honest | Manners::FreeRider)
+    }
 }
 
 /// The world outside of a program, while it acts.
@@ -70,6 +86,8 @@ pub(crate) struct Client {
     manners: Manners,
     budget: Budget,
     rng: Rng,
+    /// Blocks that it served.
+    served: u64,
     ours: Handshake,
     engine: Engine,
     desk: Desk,
@@ -116,6 +134,7 @@ impl Client {
             announces: Announces::new(host, content.info_hash, peer_id, addr.port(), rng.fork()),
             watch: Watch::new(geometry, have.clone()),
             rng,
+            served: 0,
             inputs: VecDeque::new(),
             to_disk: Vec::new(),
             disk_at: None,
@@ -328,7 +347,7 @@ impl Client {
                     let addr = self.forget(peer).map(|wire| wire.addr());
                     self.blamed.extend(addr.filter(|_| why.is_fault()).map(|addr| (addr, why)));
                 }
-                Output::Send(peer, messages) => self.wires.send(now, peer, &messages),
+                Output::Send(peer, messages) => self.say(now, peer, messages),
                 Output::Serve(peer, _, blocks) => self.serve(now, peer, &blocks),
                 Output::Store(_, block, data) => self.order(now, Order::Store { block, data }),
                 Output::Check { piece, urgent, .. } => self.order(now, Order::Check { piece, urgent }),
@@ -358,14 +377,30 @@ impl Client {
     }
 
     fn tell_truth_or_lie(&mut self, data: Bytes) -> Bytes {
+        self.served += 1;
         match self.manners {
-            Manners::Liar(one_in) if self.rng.below(one_in) == 0 => {
+            Manners::Liar { after, one_in } if self.served > after && self.rng.below(one_in) == 0 => {
                 let mut wrong = data.to_vec();
                 wrong.iter_mut().take(1).for_each(|byte| *byte ^= 1);
                 wrong.into()
             }
             _ => data,
         }
+    }
+
+    fn say(&mut self, now: Time, peer: PeerKey, mut messages: Vec<Message>) {
+        match self.manners {
+            Manners::FreeRider => messages.retain(|message| *message != Message::Unchoke),
+            Manners::Boaster => {
+                for message in &mut messages {
+                    if matches!(message, Message::HaveNone | Message::Bitfield(_)) {
+                        *message = Message::HaveAll;
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.wires.send(now, peer, &messages);
     }
 
     // ---- the disk ----
@@ -388,6 +423,7 @@ impl Client {
         for done in self.store.run(now, std::mem::take(&mut self.to_disk)) {
             match done {
                 Done::Checked { piece, verdict } => self.inputs.push_back(Input::Checked(TORRENT, piece, verdict)),
+                Done::Audited { wrong } => self.inputs.push_back(Input::Audited(TORRENT, wrong)),
                 Done::Failed { fault, .. } => {
                     failed = true;
                     self.inputs.push_back(Input::StoreFailed(TORRENT, fault));

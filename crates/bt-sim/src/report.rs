@@ -30,6 +30,8 @@ pub struct Report {
     pub seed_copies_milli: u64,
     /// Connections that were ended because the peer was to blame.
     pub hang_ups_for_fault: u32,
+    /// Pieces that were wrong, at all peers together.
+    pub bad_pieces: u32,
     /// How many `completed` events the tracker counted.
     pub completed: u32,
     /// Virtual time at the end.
@@ -100,6 +102,7 @@ impl fmt::Display for Report {
         writeln!(f, "payload               {} bytes, {} of them in vain", self.payload, self.wasted)?;
         writeln!(f, "overhead              {} bytes", self.overhead)?;
         writeln!(f, "copies by the seeds   {}.{:03}", self.seed_copies_milli / 1000, self.seed_copies_milli % 1000)?;
+        writeln!(f, "wrong pieces          {}", self.bad_pieces)?;
         writeln!(f, "hung up for a fault   {}", self.hang_ups_for_fault)?;
         write!(f, "completed (tracker)   {}", self.completed)
     }

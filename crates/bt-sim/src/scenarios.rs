@@ -17,7 +17,7 @@ use std::time::Duration;
 /// A scenario: its name, and the world that it begins with, with the deadline of virtual time.
 type Scenario = (&'static str, fn(u64) -> (World, Time));
 
-const TABLE: [Scenario; 11] = [
+const TABLE: &[Scenario] = &[
     ("small", small),
     ("seed-crash", seed_crash),
     ("liars", liars),
@@ -25,25 +25,19 @@ const TABLE: [Scenario; 11] = [
     ("churn", churn),
     ("tracker-late", tracker_late),
     ("full-disk", full_disk),
+    ("poison-all", |seed| poison(seed, Manners::Liar { after: 0, one_in: 1 })),
+    ("poison-some", |seed| poison(seed, Manners::Liar { after: 160, one_in: 5 })),
     ("flash-50", |seed| flash(seed, 50)),
     ("flash-200", |seed| flash(seed, 200)),
     ("unequal-50", unequal),
     ("leave-50", leave),
+    ("hostile-50", hostile),
+    ("riders-20", riders),
 ];
 
-const NAMES: [&str; TABLE.len()] = {
-    let mut names = [""; TABLE.len()];
-    let mut n = 0;
-    while n < TABLE.len() {
-        names[n] = TABLE[n].0;
-        n += 1;
-    }
-    names
-};
-
 /// The names that [`run`] knows.
-pub fn names() -> &'static [&'static str] {
-    &NAMES
+pub fn names() -> impl Iterator<Item = &'static str> + Clone {
+    TABLE.iter().map(|(name, _)| *name)
 }
 
 /// Runs a scenario. Equal arguments give equal reports.
@@ -76,7 +70,7 @@ fn liars(seed: u64) -> (World, Time) {
     let mut world = World::new(seed, Detail::Bytes, 64, 64 << 10);
     add_seed(&mut world, 1 << 20);
     for n in 1..=2 {
-        world.add(Peer { is_seed: true, manners: Manners::Liar(3), ..peer(&format!("liar {n}")) });
+        world.add(Peer { is_seed: true, manners: Manners::Liar { after: 0, one_in: 3 }, ..peer(&format!("liar {n}")) });
     }
     add_leechers(&mut world, 9, FAST);
     (world, Time::from_secs(120))
@@ -142,38 +136,96 @@ const HOME: (u64, u64) = (2_500_000, 12_500_000);
 
 /// Everybody comes at once, and all are equal.
 fn flash(seed: u64, leechers: usize) -> (World, Time) {
-    let mut world = World::new(seed, Detail::Messages, LARGE.0, LARGE.1);
-    add_home(&mut world, true, HOME.0);
-    (0..leechers).for_each(|_| drop(add_home(&mut world, false, HOME.0)));
+    let (world, _) = crowd(seed, leechers, |_| HOME.0);
     (world, Time::from_secs(600))
 }
 
 /// Half of the leechers have four times the uplink of the others.
 fn unequal(seed: u64) -> (World, Time) {
-    let mut world = World::new(seed, Detail::Messages, LARGE.0, LARGE.1);
-    add_home(&mut world, true, HOME.0);
-    (0..50).for_each(|n| drop(add_home(&mut world, false, if n % 2 == 0 { HOME.0 } else { HOME.0 / 4 })));
+    let (world, _) = crowd(seed, 50, |n| if n % 2 == 0 { HOME.0 } else { HOME.0 / 4 });
     (world, Time::from_secs(900))
 }
 
-/// The seed leaves after it gave 1.05 copies.
+/// The seed leaves as soon as it gave 1.01 copies.
 fn leave(seed: u64) -> (World, Time) {
-    let mut world = World::new(seed, Detail::Messages, LARGE.0, LARGE.1);
-    let first = add_home(&mut world, true, HOME.0);
-    (0..50).for_each(|_| drop(add_home(&mut world, false, HOME.0)));
-    let bytes = world.torrent_len() * 21 / 20;
+    let (mut world, first) = crowd(seed, 50, |_| HOME.0);
+    let bytes = world.torrent_len() / 100 * 101;
     world.plan_on_upload(first, bytes, Act::Leave(first));
     (world, Time::from_secs(900))
 }
 
-/// A peer with at most thirty connections and a way of 20 to 60 ms to others and back; leechers join within a second.
-fn add_home(world: &mut World, is_seed: bool, up: u64) -> HostId {
+/// One in ten lies, boasts or is silent; of the others some come late, some leave when they have finished, and some have power cuts.
+fn hostile(seed: u64) -> (World, Time) {
+    let (mut world, _) = crowd(seed, 25, |_| HOME.0);
+    let bad = [
+        ("poisoner", true, Manners::Liar { after: 0, one_in: 1 }),
+        ("liar", true, Manners::Liar { after: 160, one_in: 5 }),
+        ("liar", false, Manners::Liar { after: 160, one_in: 5 }),
+        ("silent", true, Manners::Silent),
+        ("boaster", false, Manners::Boaster),
+    ];
+    for (number, (what, is_seed, manners)) in bad.into_iter().enumerate() {
+        let home = home(&mut world, HOME.0);
+        world.add(Peer { is_seed, manners, name: format!("{what} {number}"), ..home });
+    }
+    for n in 1..=20 {
+        let home = home(&mut world, HOME.0);
+        let joins = Time::from_millis(world.chance(60_000));
+        let leaves_after = (n % 2 == 0).then(|| Duration::from_millis(world.chance(20_000)));
+        let guest = world.add(Peer { joins, leaves_after, name: format!("guest {n}"), ..home });
+        if n % 5 == 0 {
+            let cut = joins + Duration::from_millis(5_000 + world.chance(30_000));
+            let back = cut + Duration::from_millis(1_000 + world.chance(8_000));
+            world.plan(cut, Act::Crash(guest));
+            world.plan(back, Act::Start(guest));
+        }
+    }
+    (world, Time::from_secs(900))
+}
+
+/// Four of twenty only take.
+fn riders(seed: u64) -> (World, Time) {
+    let (mut world, _) = crowd(seed, 16, |_| HOME.0 / 4);
+    for n in 1..=4 {
+        let home = home(&mut world, HOME.0 / 4);
+        world.add(Peer { manners: Manners::FreeRider, name: format!("rider {n}"), ..home });
+    }
+    (world, Time::from_secs(1800))
+}
+
+/// One poisoner among nine honest seeds, and one leecher.
+fn poison(seed: u64, manners: Manners) -> (World, Time) {
+    let mut world = World::new(seed, Detail::Messages, 256, LARGE.1);
+    for n in 1..=9 {
+        let home = home(&mut world, HOME.0);
+        world.add(Peer { is_seed: true, name: format!("seed {n}"), ..home });
+    }
+    let poisoner = home(&mut world, HOME.0);
+    world.add(Peer { is_seed: true, manners, name: "poisoner".to_owned(), ..poisoner });
+    let leecher = home(&mut world, HOME.0);
+    world.add(Peer { joins: Time::from_secs(2), ..leecher });
+    (world, Time::from_secs(120))
+}
+
+/// A seed, and leechers that join within a second.
+fn crowd(seed: u64, leechers: usize, up: impl Fn(usize) -> u64) -> (World, HostId) {
+    let mut world = World::new(seed, Detail::Messages, LARGE.0, LARGE.1);
+    let first = home(&mut world, HOME.0);
+    let first = world.add(Peer { is_seed: true, name: "seed".to_owned(), ..first });
+    for n in 0..leechers {
+        let home = home(&mut world, up(n));
+        let joins = Time::from_millis(world.chance(1_000));
+        world.add(Peer { joins, ..home });
+    }
+    (world, first)
+}
+
+/// A leecher with at most thirty connections and a way of 20 to 60 ms to others and back.
+fn home(world: &mut World, up: u64) -> Peer {
     let latency = Duration::from_micros(5_000 + world.chance(10_000));
-    let link = Link { up, down: HOME.1, latency };
-    let joins = Time::from_millis(if is_seed { 0 } else { world.chance(1_000) });
     let budget = Budget { peers_per_torrent: 30, ..Budget::default() };
-    let name = if is_seed { "seed".to_owned() } else { format!("leecher {}", world.size()) };
-    world.add(Peer { link, joins, budget, is_seed, ..peer(&name) })
+    let name = format!("leecher {}", world.size());
+    Peer { link: Link { up, down: HOME.1, latency }, budget, ..peer(&name) }
 }
 
 // ---- parts ----

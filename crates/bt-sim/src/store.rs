@@ -106,14 +106,14 @@ fn lock(flags: &Mutex<Flags>) -> MutexGuard<'_, Flags> {
 /// The store of a running program.
 pub(crate) enum Store {
     Worker { worker: Box<Worker>, disk: Arc<WatchedDisk>, torrent: Arc<Files> },
-    Flags { geometry: Geometry, assembling: BTreeMap<Piece, Assembly>, disk: Arc<Mutex<Flags>> },
-}
-
-/// A piece on its way: its blocks, and whether all of them are true.
-#[derive(Debug)]
-pub(crate) struct Assembly {
-    blocks: u32,
-    is_true: bool,
+    Flags {
+        geometry: Geometry,
+        /// Blocks of pieces on their way, and whether they are true.
+        assembling: BTreeMap<Piece, BTreeMap<Block, bool>>,
+        /// The wrong blocks of pieces that failed.
+        failed: BTreeMap<Piece, Vec<Block>>,
+        disk: Arc<Mutex<Flags>>,
+    },
 }
 
 impl Store {
@@ -130,7 +130,8 @@ impl Store {
                 (Store::Worker { worker, disk: Arc::clone(files), torrent: Arc::clone(torrent) }, opened.have)
             }
             (Disk::Flags(flags), _) => {
-                let store = Store::Flags { geometry: content.geometry, assembling: BTreeMap::new(), disk: Arc::clone(flags) };
+                let (geometry, disk) = (content.geometry, Arc::clone(flags));
+                let store = Store::Flags { geometry, assembling: BTreeMap::new(), failed: BTreeMap::new(), disk };
                 (store, lock(flags).have())
             }
             (Disk::Files { .. }, None) => unreachable!("a world has one detail"),
@@ -140,29 +141,32 @@ impl Store {
     pub(crate) fn run(&mut self, now: Time, orders: Vec<Order>) -> Vec<Done> {
         match self {
             Store::Worker { worker, disk, .. } => worker.run(now, orders, disk.as_ref()),
-            Store::Flags { geometry, assembling, disk } => {
-                let check = |order| match order {
-                    Order::Store { block, data } => {
-                        let piece = assembling.entry(block.piece()).or_insert(Assembly { blocks: 0, is_true: true });
-                        piece.blocks += 1;
-                        piece.is_true &= data.first() == TRUTH.first();
-                        None
-                    }
-                    Order::Forget { piece } => {
-                        assembling.remove(&piece);
-                        None
-                    }
-                    Order::Check { piece, .. } => {
-                        let blocks = geometry.block_count(piece);
-                        let is_right = assembling.remove(&piece).is_some_and(|at| at.is_true && at.blocks == blocks);
-                        if is_right {
-                            lock(disk).write(now, piece);
+            Store::Flags { geometry, assembling, failed, disk } => {
+                let mut done = Vec::new();
+                for order in orders {
+                    match order {
+                        Order::Store { block, data } => {
+                            let is_true = data.first() == TRUTH.first();
+                            assembling.entry(block.piece()).or_default().insert(block, is_true);
                         }
-                        Some(Done::Checked { piece, verdict: if is_right { Verdict::Good } else { Verdict::Bad } })
+                        Order::Forget { piece } => drop(assembling.remove(&piece)),
+                        Order::Check { piece, .. } => {
+                            let blocks = assembling.remove(&piece).unwrap_or_default();
+                            let is_whole = blocks.len() == geometry.block_count(piece) as usize;
+                            let wrong: Vec<Block> = blocks.iter().filter(|(_, is_true)| !**is_true).map(|(&block, _)| block).collect();
+                            let verdict = if is_whole && wrong.is_empty() { Verdict::Good } else { Verdict::Bad };
+                            if verdict == Verdict::Good {
+                                done.extend(failed.remove(&piece).map(|wrong| Done::Audited { wrong }));
+                                lock(disk).write(now, piece);
+                            } else {
+                                failed.insert(piece, wrong);
+                            }
+                            done.push(Done::Checked { piece, verdict });
+                        }
+                        Order::Retry | Order::Sync | Order::Stop => {}
                     }
-                    Order::Retry | Order::Sync | Order::Stop => None,
-                };
-                orders.into_iter().filter_map(check).collect()
+                }
+                done
             }
         }
     }

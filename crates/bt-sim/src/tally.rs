@@ -4,26 +4,22 @@
 //! Invariant: equal runs give equal hashes, on every machine and in every version of the toolchain.
 
 use crate::network::HostId;
-use bt_engine::Output;
+use bt_engine::{Event, Output};
 use bt_peer_wire::Message;
 use bt_types::{RawBlock, Time};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Counts of one run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Tally {
     hash: u64,
     /// Things that programs learnt.
     pub(crate) events: u64,
+    /// Pieces that were wrong.
+    pub(crate) bad_pieces: u32,
     /// Payload bytes that arrived from each host.
     pub(crate) payload: BTreeMap<IpAddr, u64>,
-}
-
-impl Default for Tally {
-    fn default() -> Tally {
-        Tally { hash: 0, events: 0, payload: BTreeMap::new() }
-    }
 }
 
 impl Tally {
@@ -57,7 +53,10 @@ impl Tally {
             Output::Check { piece, urgent, .. } => self.note(&[6, u64::from(piece.number()), u64::from(*urgent)]),
             Output::Forget(_, piece) => self.note(&[7, u64::from(piece.number())]),
             Output::Announce(_, order) => self.note(&[8, order.event as u64, order.uploaded, order.downloaded, order.left]),
-            Output::Event(..) => self.note(&[9]),
+            Output::Event(_, event) => {
+                self.bad_pieces += u32::from(matches!(event, Event::BadPiece(..)));
+                self.note(&[9]);
+            }
         }
     }
 

@@ -88,6 +88,17 @@ struct PeerHost {
     wasted: u64,
 }
 
+impl PeerHost {
+    /// Whether the world waits for it. Liars may be banned by everybody.
+    fn must_finish(&self) -> bool {
+        !self.peer.is_seed && self.peer.manners.is_truthful()
+    }
+
+    fn is_honest_seed(&self) -> bool {
+        self.peer.is_seed && self.peer.manners == Manners::Honest
+    }
+}
+
 impl World {
     /// A world with a tracker and a torrent of so many pieces of this length in bytes.
     pub fn new(seed: u64, detail: Detail, pieces: u32, piece_length: u32) -> World {
@@ -209,7 +220,7 @@ impl World {
             return Err(self.violation(index, broken));
         }
         for (addr, why) in blamed {
-            let is_honest = |at: &PeerHost| at.addr.ip() == addr.ip() && at.peer.manners == Manners::Honest;
+            let is_honest = |at: &PeerHost| at.addr.ip() == addr.ip() && at.peer.manners.is_truthful();
             if self.peers.iter().any(is_honest) {
                 return Err(self.violation(index, Broken::Blamed(addr, why)));
             }
@@ -232,21 +243,16 @@ impl World {
         let mut spread = Bitfield::empty(self.content.geometry.piece_count());
         let mut pieces_of = |host: &PeerHost| {
             let have = host.client.as_ref().and_then(Client::have)?;
-            have.iter(&self.content.geometry).for_each(|piece| drop(spread.insert(piece)));
+            for piece in have.iter(&self.content.geometry) {
+                spread.insert(piece);
+            }
             Some(have.count())
         };
         let leechers = self.peers.iter().filter(|host| !host.peer.is_seed);
-        if std::env::var("DBG").is_ok() && self.now.as_micros() / 1_000_000 % 8 == 0 {
-            for host in &self.peers {
-                if let Some(st) = host.client.as_ref().and_then(|c| c.status(self.now)) {
-                    eprintln!("  {:9} {:12} joins {} pieces {:4} peers {:2} serving_us {:2} down {:8} up {:8}", self.now.to_string(), host.peer.name, host.peer.joins, st.pieces_done, st.peers, st.serving_us, st.down_rate, st.up_rate);
-                }
-            }
-        }
         Sample {
             at: self.now,
             payload: self.tally.payload.values().sum(),
-            from_seeds: self.peers.iter().filter(|host| host.peer.is_seed).map(|host| self.uploaded(host)).sum(),
+            from_seeds: self.peers.iter().filter(|host| host.is_honest_seed()).map(|host| self.uploaded(host)).sum(),
             pieces: leechers.map(|host| pieces_of(host).unwrap_or(0)).collect(),
             spread: spread.count(),
         }
@@ -330,7 +336,7 @@ impl World {
     fn is_over(&self) -> bool {
         let will_start = |host: &PeerHost| self.plans.iter().any(|act| *act == Act::Start(host.id));
         let is_done = |host: &PeerHost| host.finished.is_some() || (host.client.is_none() && !will_start(host));
-        self.peers.iter().filter(|host| !host.peer.is_seed).all(is_done)
+        self.peers.iter().filter(|host| host.must_finish()).all(is_done)
     }
 
     fn report(mut self) -> Result<Report, Violation> {
@@ -338,7 +344,7 @@ impl World {
         if let Some(index) = self.peers.iter().position(is_wrong) {
             return Err(self.violation(index, Broken::WrongFiles));
         }
-        let uploaded: u64 = self.peers.iter().filter(|host| host.peer.is_seed).map(|host| self.uploaded(host)).sum();
+        let uploaded: u64 = self.peers.iter().filter(|host| host.is_honest_seed()).map(|host| self.uploaded(host)).sum();
         let payload: u64 = self.tally.payload.values().sum();
         let (trace_hash, events) = (self.tally.hash(), self.tally.events);
         (0..self.peers.len()).for_each(|index| self.end(index));
@@ -354,6 +360,7 @@ impl World {
             overhead: self.net.carried() - payload.min(self.net.carried()),
             wasted: self.peers.iter().map(|host| host.wasted).sum(),
             seed_copies_milli: uploaded * 1000 / self.torrent_len(),
+            bad_pieces: self.tally.bad_pieces,
             hang_ups_for_fault: self.banned,
             completed: self.tracker.completed(self.now, self.content.info_hash),
             lasted: self.now,
@@ -364,10 +371,12 @@ impl World {
 
     /// The bound of [`Report::ideal`].
     fn ideal(&self) -> Duration {
-        let (seeds, leechers): (Vec<&PeerHost>, Vec<&PeerHost>) = self.peers.iter().partition(|host| host.peer.is_seed);
+        let seeds: Vec<&PeerHost> = self.peers.iter().filter(|host| host.is_honest_seed()).collect();
+        let leechers: Vec<&PeerHost> = self.peers.iter().filter(|host| host.must_finish()).collect();
         let len = u128::from(self.torrent_len());
         let micros = |bytes: u128, rate: u64| bytes * 1_000_000 / u128::from(rate.max(1));
-        let up = |hosts: &[&PeerHost]| hosts.iter().map(|host| host.peer.link.up).sum::<u64>();
+        let gives = |host: &&&PeerHost| host.peer.manners == Manners::Honest;
+        let up = |hosts: &[&PeerHost]| hosts.iter().filter(gives).map(|host| host.peer.link.up).sum::<u64>();
         let slowest = leechers.iter().map(|host| host.peer.link.down).min().unwrap_or(u64::MAX);
         let all = micros(leechers.len() as u128 * len, up(&seeds) + up(&leechers));
         let bound = micros(len, up(&seeds)).max(micros(len, slowest)).max(all);
@@ -375,7 +384,7 @@ impl World {
     }
 
     fn unfinished(&self) -> Violation {
-        let is_late = |host: &PeerHost| host.client.is_some() && !host.peer.is_seed && host.finished.is_none();
+        let is_late = |host: &PeerHost| host.client.is_some() && host.must_finish() && host.finished.is_none();
         let index = self.peers.iter().position(is_late).unwrap_or(0);
         let have = self.peers[index].client.as_ref().and_then(Client::have).map_or(0, Bitfield::count);
         self.violation(index, Broken::Unfinished(have, self.content.geometry.piece_count()))

@@ -19,7 +19,7 @@ fn act(report: &Report, text: &str) -> Time {
 
 #[test]
 fn the_same_seed_shows_the_same_run_and_another_seed_another() {
-    for &name in names() {
+    for name in names() {
         let first = report(name, 1);
         assert_eq!(first, report(name, 1), "{name}");
         assert_ne!(first.trace_hash, report(name, 2).trace_hash, "{name}");
