@@ -23,6 +23,10 @@ const REDIAL: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     entries: BTreeMap<SocketAddr, Entry>,
+    /// Those that can be dialled: fewest failures first, then by lot.
+    due: BTreeSet<(u32, u32, SocketAddr)>,
+    /// Those that can be dialled from a moment on.
+    later: BTreeSet<(Time, SocketAddr)>,
     banned: BTreeSet<(IpAddr, u16)>,
 }
 
@@ -30,10 +34,10 @@ pub(crate) struct Book {
 struct Entry {
     source: Source,
     fails: u32,
-    /// When it may be dialled; `None` while it is dialled or connected.
-    next: Option<Time>,
     /// The order among equals is chance: if everybody dialled the same few first, the others would be alone.
     lot: u32,
+    /// When it may be dialled; `None` while it is dialled or connected.
+    next: Option<Time>,
 }
 
 impl Book {
@@ -44,21 +48,30 @@ impl Book {
         if !may_name(source, addr) || self.is_banned(addr) || !room || self.entries.contains_key(&addr) {
             return false;
         }
-        self.entries.insert(addr, Entry { source, fails: 0, next: Some(now), lot: rng.next_u32() });
+        self.entries.insert(addr, Entry { source, fails: 0, lot: rng.next_u32(), next: None });
+        self.plan(addr, Some(now));
         true
     }
 
     /// The address to dial now, with who named it: fewest failures first.
     pub(crate) fn take(&mut self, now: Time) -> Option<(SocketAddr, Source)> {
-        let due = self.entries.iter_mut().filter(|(_, entry)| entry.next.is_some_and(|next| next <= now));
-        let (addr, entry) = due.min_by_key(|(_, entry)| (entry.fails, entry.lot))?;
+        while let Some(&(at, addr)) = self.later.first()
+            && at <= now
+        {
+            self.later.pop_first();
+            if let Some(entry) = self.entries.get(&addr) {
+                self.due.insert((entry.fails, entry.lot, addr));
+            }
+        }
+        let (.., addr) = self.due.pop_first()?;
+        let entry = self.entries.get_mut(&addr)?;
         entry.next = None;
-        Some((*addr, entry.source))
+        Some((addr, entry.source))
     }
 
-    /// When the next address can be dialled.
+    /// When the next address can be dialled; a moment that has passed when one can be now.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.entries.values().filter_map(|entry| entry.next).min()
+        if self.due.is_empty() { self.later.first().map(|(at, _)| *at) } else { Some(Time::ZERO) }
     }
 
     /// A dial led to nothing.
@@ -66,37 +79,38 @@ impl Book {
         let Some(entry) = self.entries.get_mut(&addr) else { return };
         entry.fails += 1;
         if entry.fails >= FAILS_MAX && entry.source != Source::User {
-            self.entries.remove(&addr);
-            return;
+            return self.forget(addr);
         }
         let wait = RETRY * 2u32.pow(entry.fails.min(FAILS_MAX));
         // The person who named a peer waits for it: keep trying often.
-        entry.next = Some(now + if entry.source == Source::User { wait.min(RETRY) } else { wait });
+        let wait = if entry.source == Source::User { wait.min(RETRY) } else { wait };
+        self.plan(addr, Some(now + wait));
     }
 
     /// A connection to this address stands.
     pub(crate) fn connected(&mut self, addr: SocketAddr) {
+        self.plan(addr, None);
         if let Some(entry) = self.entries.get_mut(&addr) {
             entry.fails = 0;
-            entry.next = None;
         }
     }
 
     /// A connection to this address ended.
     pub(crate) fn closed(&mut self, now: Time, addr: SocketAddr) {
-        if let Some(entry) = self.entries.get_mut(&addr) {
-            entry.next = Some(now + if entry.source == Source::User { RETRY } else { REDIAL });
-        }
+        let Some(entry) = self.entries.get(&addr) else { return };
+        let wait = if entry.source == Source::User { RETRY } else { REDIAL };
+        self.plan(addr, Some(now + wait));
     }
 
     /// Never dial this address again.
     pub(crate) fn forget(&mut self, addr: SocketAddr) {
+        self.plan(addr, None);
         self.entries.remove(&addr);
     }
 
     /// Never meet this peer again: by address, on loopback by address and port.
     pub(crate) fn ban(&mut self, addr: SocketAddr) {
-        self.entries.remove(&addr);
+        self.forget(addr);
         if self.banned.len() < BANS_MAX {
             self.banned.insert(Self::ban_key(addr));
         }
@@ -104,6 +118,18 @@ impl Book {
 
     pub(crate) fn is_banned(&self, addr: SocketAddr) -> bool {
         self.banned.contains(&Self::ban_key(addr))
+    }
+
+    /// Moves an address to its place in the order of dialling, or out of it.
+    fn plan(&mut self, addr: SocketAddr, next: Option<Time>) {
+        let Some(entry) = self.entries.get_mut(&addr) else { return };
+        if let Some(old) = core::mem::replace(&mut entry.next, next) {
+            self.later.remove(&(old, addr));
+            self.due.remove(&(entry.fails, entry.lot, addr));
+        }
+        if let Some(next) = next {
+            self.later.insert((next, addr));
+        }
     }
 
     fn ban_key(addr: SocketAddr) -> (IpAddr, u16) {

@@ -22,23 +22,26 @@ impl Torrent {
         if !row.can_be_asked() || self.store_fault.is_some() {
             return;
         }
-        row.hungry = false;
         while row.pipeline.room() > 0 {
             let Some(block) = self.work.next_block(row, budget.store_bytes) else {
-                row.hungry = true;
+                if !core::mem::replace(&mut row.hungry, true) {
+                    self.hungry.push(peer);
+                }
                 break;
             };
             row.pipeline.ask(now, block);
-            row.outbox.push(Message::Request(block.raw()));
+            row.say(Message::Request(block.raw()), &mut self.talked_to);
         }
     }
 
     /// If blocks or room in the store have become free: gives requests to every peer that could take more than there was.
     pub(crate) fn feed_hungry(&mut self, now: Time, budget: &Budget) {
         if self.work.take_freed() {
-            let hungry: Vec<PeerKey> = self.peers.values().filter(|peer| peer.hungry).map(|peer| peer.key).collect();
-            for peer in hungry {
-                self.feed(now, peer, budget);
+            for peer in core::mem::take(&mut self.hungry) {
+                if let Some(row) = self.peers.get_mut(&peer) {
+                    row.hungry = false;
+                    self.feed(now, peer, budget);
+                }
             }
         }
     }
@@ -64,7 +67,7 @@ impl Torrent {
         if row.counted {
             self.work.more(row.has.iter(&self.geometry));
         }
-        Self::update_interest(row);
+        Self::update_interest(row, &mut self.talked_to);
         self.refuse_seed(peer)
     }
 
@@ -76,15 +79,15 @@ impl Torrent {
                 self.work.more([piece].into_iter());
             }
             row.wanted += u32::from(!self.have.has(piece));
-            Self::update_interest(row);
+            Self::update_interest(row, &mut self.talked_to);
         }
         self.refuse_seed(peer)
     }
 
-    fn update_interest(peer: &mut Peer) {
+    fn update_interest(peer: &mut Peer, talked_to: &mut Vec<PeerKey>) {
         if peer.wanted > 0 && !peer.we_want {
             peer.we_want = true;
-            peer.outbox.push(Message::Interested);
+            peer.say(Message::Interested, talked_to);
         }
     }
 
@@ -175,7 +178,7 @@ impl Torrent {
         for peer in self.peers.values_mut() {
             if peer.pipeline.remove(block) {
                 peer.forgive(1);
-                peer.outbox.push(Message::Cancel(block.raw()));
+                peer.say(Message::Cancel(block.raw()), &mut self.talked_to);
             }
         }
     }

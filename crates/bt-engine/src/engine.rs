@@ -26,6 +26,8 @@ pub struct Engine {
     uplink: Uplink,
     /// Torrents whose peers may have messages in their outboxes.
     touched: BTreeSet<TorrentKey>,
+    /// When each torrent must be woken.
+    agenda: BTreeSet<(Time, TorrentKey)>,
     out: VecDeque<Output>,
 }
 
@@ -40,6 +42,7 @@ impl Engine {
             torrents: BTreeMap::new(),
             routes: BTreeMap::new(),
             touched: BTreeSet::new(),
+            agenda: BTreeSet::new(),
             out: VecDeque::new(),
         }
     }
@@ -57,6 +60,7 @@ impl Engine {
             Input::Remove(key) => {
                 if let Some(mut torrent) = self.torrents.remove(&key) {
                     torrent.stop(&mut self.out);
+                    self.agenda.retain(|(_, at)| *at != key);
                 }
                 self.routes.retain(|_, torrent| *torrent != key);
                 self.touched.remove(&key);
@@ -136,18 +140,12 @@ impl Engine {
 
     /// When [`Engine::wake`] must be called, if nothing else happens before.
     pub fn deadline(&self) -> Option<Time> {
-        let torrents = self.torrents.values().filter_map(|torrent| torrent.deadline(&self.budget));
-        torrents.chain(self.uplink.deadline()).min()
+        self.agenda.first().map(|(at, _)| *at).into_iter().chain(self.uplink.deadline()).min()
     }
 
     /// Acts on what has become due.
     pub fn wake(&mut self, now: Time) {
-        let due: Vec<TorrentKey> = self
-            .torrents
-            .values()
-            .filter(|torrent| torrent.deadline(&self.budget).is_some_and(|at| at <= now))
-            .map(|torrent| torrent.key)
-            .collect();
+        let due: Vec<TorrentKey> = self.agenda.range(..=(now, TorrentKey(u32::MAX))).map(|(_, key)| *key).collect();
         for key in due {
             self.on(now, key, |torrent, engine| torrent.wake(now, engine.config, engine.budget, engine.out));
         }
@@ -197,6 +195,7 @@ impl Engine {
         while let Some((key, peer, bytes)) = self.uplink.next(now) {
             let Some(torrent) = self.torrents.get_mut(&key) else { continue };
             let ordered = torrent.serve(now, peer, bytes, &mut self.out);
+            self.touched.insert(key);
             self.uplink.charge(ordered);
             self.uplink.join_if(torrent.joins_line(peer), key, peer);
         }
@@ -215,14 +214,23 @@ impl Engine {
         act(torrent, &mut shared);
         torrent.feed_hungry(now, &self.budget);
         self.touched.insert(key);
+        let (planned, next) = (torrent.planned, torrent.deadline(&self.budget));
+        if planned != next {
+            torrent.planned = next;
+            if let Some(planned) = planned {
+                self.agenda.remove(&(planned, key));
+            }
+            self.agenda.extend(next.map(|next| (next, key)));
+        }
     }
 
     /// Turns what waits in outboxes into orders, one per peer.
     fn collect_messages(&mut self) {
         while let Some(key) = self.touched.pop_first() {
             let Some(torrent) = self.torrents.get_mut(&key) else { continue };
-            for peer in torrent.peers.values_mut().filter(|peer| !peer.outbox.is_empty()) {
-                self.out.push_back(Output::Send(peer.key, core::mem::take(&mut peer.outbox)));
+            for peer in core::mem::take(&mut torrent.talked_to) {
+                let row = torrent.peers.get_mut(&peer).filter(|peer| !peer.outbox.is_empty());
+                self.out.extend(row.map(|row| Output::Send(peer, core::mem::take(&mut row.outbox))));
             }
         }
     }

@@ -195,12 +195,14 @@ impl Ledger {
         *senders.get(block.nth(&self.geometry)? as usize)?
     }
 
-    /// A peer left: others lead its pieces. The pieces that it alone might deliver, closed unless they wait for their check.
-    pub(crate) fn leave(&mut self, peer: PeerKey) -> Vec<Piece> {
-        let mut given_up = Vec::new();
+    /// A peer left: others lead its pieces. Whether it led one with free blocks, and the pieces that it alone might deliver, closed unless
+    /// they wait for their check.
+    pub(crate) fn leave(&mut self, peer: PeerKey) -> (bool, Vec<Piece>) {
+        let (mut led, mut given_up) = (false, Vec::new());
         for (&piece, open) in &mut self.open {
             if open.lead == Some(peer) {
                 open.lead = None;
+                led |= open.free > 0 || open.alone;
                 if open.alone && open.missing > 0 {
                     given_up.push(piece);
                 }
@@ -209,7 +211,7 @@ impl Ledger {
         for &piece in &given_up {
             self.drop_piece(piece);
         }
-        given_up
+        (led, given_up)
     }
 
     fn drop_piece(&mut self, piece: Piece) -> Option<Open> {
@@ -316,7 +318,7 @@ mod tests {
         assert_eq!(ledger.ask_busy(&all, |_| false), None);
         let block = ledger.ask_free(piece).unwrap();
         assert_eq!(ledger.deliver(block, A, SourceId(0)), Delivery::Late, "A may not mix in");
-        assert_eq!(ledger.leave(B), [piece], "nobody else may finish it");
+        assert_eq!(ledger.leave(B), (true, alloc::vec![piece]), "nobody else may finish it");
         assert_eq!(ledger.reserved(), 0);
     }
 

@@ -61,6 +61,7 @@ pub(crate) struct Peer {
     /// It stands in the uplink's line.
     pub(crate) in_line: bool,
     pub(crate) up: Meter,
+    /// Messages that wait until the engine's orders are taken.
     pub(crate) outbox: Vec<Message>,
 }
 
@@ -107,6 +108,14 @@ impl Peer {
             up: Meter::default(),
             outbox: Vec::new(),
         }
+    }
+
+    /// Queues a message for it. Whoever has something queued is noted once in `talked_to`.
+    pub(crate) fn say(&mut self, message: Message, talked_to: &mut Vec<PeerKey>) {
+        if self.outbox.is_empty() {
+            talked_to.push(self.key);
+        }
+        self.outbox.push(message);
     }
 
     /// Whether it may be given requests now.

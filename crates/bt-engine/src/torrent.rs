@@ -20,7 +20,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bt_peer_wire::{ExtendedHandshake, Message};
 use bt_tracker_wire::AnnounceReply;
-use bt_types::{Bitfield, Block, Closeness, Geometry, InfoHash, Piece, Rng, Source, StoreFault, Time, Verdict, closeness};
+use bt_types::{Bitfield, Block, Closeness, Geometry, InfoHash, PeerId, Piece, Rng, Source, StoreFault, Time, Verdict, closeness};
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -49,6 +49,16 @@ pub(crate) struct Torrent {
     pub(crate) geometry: Geometry,
     pub(crate) have: Bitfield,
     pub(crate) peers: BTreeMap<PeerKey, Peer>,
+    /// Peers with messages in their outboxes.
+    pub(crate) talked_to: Vec<PeerKey>,
+    /// Peers that could be given more requests than there were blocks.
+    pub(crate) hungry: Vec<PeerKey>,
+    /// Peers that we serve.
+    unchoked: BTreeSet<PeerKey>,
+    /// The connection to each peer.
+    ids: BTreeMap<PeerId, PeerKey>,
+    /// Connections that we made.
+    outbound: usize,
     pub(crate) work: Work,
     /// Present while we are the seed that a swarm begins with.
     pub(crate) reveal: Option<Reveal>,
@@ -68,6 +78,8 @@ pub(crate) struct Torrent {
     downloaded: u64,
     pub(crate) wasted: u64,
     swarm: Option<(u32, u32)>,
+    /// The deadline that the engine knows of.
+    pub(crate) planned: Option<Time>,
     next_round: Time,
     rounds: u32,
     next_watch: Option<Time>,
@@ -87,6 +99,11 @@ impl Torrent {
             sources: Sources::default(),
             on_parole: BTreeSet::new(),
             peers: BTreeMap::new(),
+            talked_to: Vec::new(),
+            hungry: Vec::new(),
+            unchoked: BTreeSet::new(),
+            ids: BTreeMap::new(),
+            outbound: 0,
             bytes_done: have.iter(&geometry).map(|piece| u64::from(geometry.piece_len(piece))).sum(),
             have,
             rng,
@@ -98,6 +115,7 @@ impl Torrent {
             downloaded: 0,
             wasted: 0,
             swarm: None,
+            planned: None,
             next_round: now,
             rounds: 0,
             next_watch: None,
@@ -188,7 +206,7 @@ impl Torrent {
     /// At first a part of the connections is left to those who come later: if the first to join took all of each other's, they would be a
     /// swarm of their own, and who came later would starve. What nobody comes for is dialled for after all.
     fn may_dial(&self, budget: &Budget) -> bool {
-        let made = self.peers.values().filter(|peer| peer.outbound).count() + self.dialing;
+        let made = self.outbound + self.dialing;
         let is_room = self.peers.len() + self.dialing < budget.peers_per_torrent;
         is_room && self.dialing < DIALS_MAX && made < (budget.peers_per_torrent * self.reach).div_ceil(100)
     }
@@ -242,14 +260,18 @@ impl Torrent {
         let source = self.sources.open(addr, handshake.peer_id);
         let mut row = Peer::new(now, &arrival, source, self.geometry.piece_count());
         row.on_parole = self.on_parole.contains(&source);
-        row.outbox.extend(self.opening(row.fast));
+        if let Some(opening) = self.opening(row.fast) {
+            row.say(opening, &mut self.talked_to);
+        }
         if handshake.reserved.extended() {
             let hello = ExtendedHandshake::ours(addr.ip(), config.listen_port);
-            row.outbox.push(Message::Extended { id: 0, payload: Bytes::from(hello.to_bytes()) });
+            row.say(Message::Extended { id: 0, payload: Bytes::from(hello.to_bytes()) }, &mut self.talked_to);
         }
         if self.peers.is_empty() {
             self.next_round = now + config.choke_round;
         }
+        self.ids.insert(handshake.peer_id, key);
+        self.outbound += usize::from(outbound);
         self.peers.insert(key, row);
         if let Some(reveal) = &mut self.reveal {
             reveal.join(now, key);
@@ -278,8 +300,8 @@ impl Torrent {
         if self.book.is_banned(*addr) {
             return Err(Why::BadPiece);
         }
-        let twin = self.peers.values().find(|peer| peer.id == handshake.peer_id).map(|peer| (peer.key, peer.outbound));
-        if let Some((twin, twin_outbound)) = twin {
+        let twin = self.ids.get(&handshake.peer_id).and_then(|key| self.peers.get(key));
+        if let Some((twin, twin_outbound)) = twin.map(|peer| (peer.key, peer.outbound)) {
             // Both dialled at once: both sides keep the connection that the smaller id made.
             let ours_stays = config.peer_id < handshake.peer_id;
             if twin_outbound == *outbound || twin_outbound == ours_stays {
@@ -322,6 +344,9 @@ impl Torrent {
     /// Forgets a connection: its requests go back, its pieces count no more.
     pub(crate) fn closed(&mut self, now: Time, peer: PeerKey, why: Why, out: &mut VecDeque<Output>) {
         let Some(mut row) = self.peers.remove(&peer) else { return };
+        self.ids.remove(&row.id);
+        self.unchoked.remove(&peer);
+        self.outbound -= usize::from(row.outbound);
         self.work.release(row.pipeline.clear());
         self.leave_lead(peer, out);
         if row.counted {
@@ -376,44 +401,46 @@ impl Torrent {
     }
 
     fn apply(&mut self, now: Time, chosen: &Chosen) {
-        for peer in self.peers.values_mut() {
-            peer.optimistic = chosen.optimistic.contains(&peer.key);
-            let serve = peer.optimistic || chosen.regular.contains(&peer.key);
-            match (peer.unchoked, serve) {
-                (false, true) => Self::unchoke(now, peer),
-                (true, false) => Self::choke(now, peer),
-                _ => {}
-            }
+        let served: BTreeSet<PeerKey> = chosen.regular.iter().chain(&chosen.optimistic).copied().collect();
+        let before: Vec<PeerKey> = self.unchoked.difference(&served).copied().collect();
+        before.into_iter().for_each(|peer| self.choke(now, peer));
+        for peer in served {
+            let optimistic = chosen.optimistic.contains(&peer);
+            self.unchoke(now, peer, optimistic);
         }
     }
 
     /// A peer became interested: it is served at once while slots are free.
     pub(crate) fn unchoke_if_free(&mut self, now: Time, peer: PeerKey, config: &Config) {
-        let served = self.peers.values().filter(|peer| peer.unchoked && peer.interested).count();
-        let healthy = self.store_fault.is_none();
-        let Some(peer) = self.peers.get_mut(&peer) else { return };
-        if healthy && !peer.unchoked && served < config.upload_slots + config.optimistic_slots {
-            peer.optimistic = served >= config.upload_slots;
-            Self::unchoke(now, peer);
-            let peer = peer.key;
+        let is_interested = |key: &&PeerKey| self.peers.get(key).is_some_and(|peer| peer.interested);
+        let served = self.unchoked.iter().filter(|&key| *key != peer).filter(is_interested).count();
+        if self.store_fault.is_none() && !self.unchoked.contains(&peer) && served < config.upload_slots + config.optimistic_slots {
+            self.unchoke(now, peer, served >= config.upload_slots);
             self.reveal_to(now, peer);
         }
     }
 
-    fn unchoke(now: Time, peer: &mut Peer) {
-        peer.unchoked = true;
-        peer.choke_changed = now;
-        peer.outbox.push(Message::Unchoke);
+    fn unchoke(&mut self, now: Time, peer: PeerKey, optimistic: bool) {
+        let Some(row) = self.peers.get_mut(&peer) else { return };
+        row.optimistic = optimistic;
+        if self.unchoked.insert(peer) {
+            row.unchoked = true;
+            row.choke_changed = now;
+            row.say(Message::Unchoke, &mut self.talked_to);
+        }
     }
 
-    fn choke(now: Time, peer: &mut Peer) {
-        peer.unchoked = false;
-        peer.choke_changed = now;
-        peer.outbox.push(Message::Choke);
+    fn choke(&mut self, now: Time, peer: PeerKey) {
+        let Some(row) = self.peers.get_mut(&peer) else { return };
+        self.unchoked.remove(&peer);
+        row.unchoked = false;
+        row.optimistic = false;
+        row.choke_changed = now;
+        row.say(Message::Choke, &mut self.talked_to);
         // With the fast extension every request is answered, here by a reject (BEP 6).
-        for block in peer.uploads.drain(..) {
-            if peer.fast {
-                peer.outbox.push(Message::Reject(block.raw()));
+        for block in core::mem::take(&mut row.uploads) {
+            if row.fast {
+                row.say(Message::Reject(block.raw()), &mut self.talked_to);
             }
         }
     }
@@ -462,10 +489,10 @@ impl Torrent {
                 peer.wanted = peer.wanted.saturating_sub(1);
                 if peer.wanted == 0 && peer.we_want {
                     peer.we_want = false;
-                    peer.outbox.push(Message::NotInterested);
+                    peer.say(Message::NotInterested, &mut self.talked_to);
                 }
             } else {
-                peer.outbox.push(Message::Have(piece.number()));
+                peer.say(Message::Have(piece.number()), &mut self.talked_to);
             }
         }
         if self.is_complete() {
@@ -518,7 +545,9 @@ impl Torrent {
                 let blocks = silent.unwrap_or_default();
                 peer.forgive(blocks.len());
                 // It may be the only one that can be asked.
-                peer.hungry = true;
+                if !core::mem::replace(&mut peer.hungry, true) {
+                    self.hungry.push(peer.key);
+                }
                 again.push((peer.key, blocks));
             }
         }

@@ -11,7 +11,7 @@ use crate::uplink::{SEND_CREDIT_MAX, SEND_CREDIT_MIN};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bt_peer_wire::{Message, REQUESTS_QUEUED_MAX};
-use bt_types::{BLOCK_LEN, Block, Piece, RawBlock, Time};
+use bt_types::{BLOCK_LEN, Block, RawBlock, Time};
 
 impl Torrent {
     /// A peer asks for a block. True if the peer must join the uplink's line.
@@ -28,7 +28,7 @@ impl Torrent {
         if !granted {
             // Without the fast extension a request that came too late is just not answered (BEP 3).
             if row.fast {
-                row.outbox.push(Message::Reject(raw));
+                row.say(Message::Reject(raw), &mut self.talked_to);
             }
             return Ok(false);
         }
@@ -43,7 +43,7 @@ impl Torrent {
         if let Some(index) = row.uploads.iter().position(|waiting| *waiting == block) {
             row.uploads.remove(index);
             if row.fast {
-                row.outbox.push(Message::Reject(raw));
+                row.say(Message::Reject(raw), &mut self.talked_to);
             }
         }
         Ok(())
@@ -96,7 +96,9 @@ impl Torrent {
             let work = &self.work;
             let is_out = |piece| work.availability(piece) > 0;
             let news = reveal.show(now, peer, row.unchoked, row.up.rate(now), is_out);
-            row.outbox.extend(news.into_iter().map(|piece| Message::Have(piece.number())));
+            for piece in news {
+                row.say(Message::Have(piece.number()), &mut self.talked_to);
+            }
         }
         if reveal.is_over() {
             self.reveal_all();
@@ -108,8 +110,11 @@ impl Torrent {
         let Some(reveal) = self.reveal.take() else { return };
         for peer in self.peers.values_mut() {
             let Some(shown) = reveal.shown(peer.key) else { continue };
-            let is_news = |piece: &Piece| !shown.has(*piece) && !peer.has.has(*piece);
-            peer.outbox.extend(self.geometry.pieces().filter(is_news).map(|piece| Message::Have(piece.number())));
+            for piece in self.geometry.pieces() {
+                if !shown.has(piece) && !peer.has.has(piece) {
+                    peer.say(Message::Have(piece.number()), &mut self.talked_to);
+                }
+            }
         }
     }
 
@@ -129,7 +134,7 @@ impl Torrent {
         if let Some(row) = self.peers.get_mut(&peer) {
             row.sending = row.sending.saturating_sub(u64::from(block.len()));
             if row.fast {
-                row.outbox.push(Message::Reject(block.raw()));
+                row.say(Message::Reject(block.raw()), &mut self.talked_to);
             }
         }
     }

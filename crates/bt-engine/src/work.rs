@@ -21,14 +21,16 @@ pub(crate) struct Work {
     picker: Picker,
     ledger: Ledger,
     rng: Rng,
-    /// Blocks became free since they were last given out.
+    /// Blocks, or room that was asked for, became free since they were last given out.
     freed: bool,
+    /// A piece was not opened for want of room.
+    is_short: bool,
 }
 
 impl Work {
     pub(crate) fn new(geometry: Geometry, have: &Bitfield, mut rng: Rng) -> Work {
         let picker = Picker::new(&geometry, have, &mut rng);
-        Work { geometry, picker, ledger: Ledger::new(geometry), rng, freed: false }
+        Work { geometry, picker, ledger: Ledger::new(geometry), rng, freed: false, is_short: false }
     }
 
     /// The best block for a peer, now asked of it: of the piece it works on, of a piece that somebody left, of a new
@@ -59,6 +61,7 @@ impl Work {
     fn open_piece(&mut self, peer: &Peer, store_bytes: u64) -> Option<Piece> {
         let reserved = self.ledger.reserved();
         if reserved > 0 && reserved + u64::from(self.geometry.piece_length()) > store_bytes {
+            self.is_short = true;
             return None;
         }
         let piece = self.picker.take(&peer.has, peer.counted, &mut self.rng)?;
@@ -106,15 +109,15 @@ impl Work {
     /// holds of them must be forgotten.
     #[must_use]
     pub(crate) fn leave(&mut self, peer: PeerKey) -> Vec<Piece> {
-        let given_up = self.ledger.leave(peer);
+        let (led, given_up) = self.ledger.leave(peer);
         given_up.iter().for_each(|&piece| self.picker.put_back(piece, &mut self.rng));
-        self.freed = true;
+        self.freed |= led;
         given_up
     }
 
     /// The piece is verified and written. Who sent it.
     pub(crate) fn close(&mut self, piece: Piece) -> Vec<SourceId> {
-        self.freed = true;
+        self.freed |= core::mem::take(&mut self.is_short);
         self.ledger.close(piece)
     }
 

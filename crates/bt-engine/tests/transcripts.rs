@@ -33,11 +33,12 @@ fn a_download_from_a_seed_from_dial_to_goodbye() {
     > A: have-all
     < A: interested
     > A: unchoke
-    < A: request 1:0, request 1:1, request 0:0, request 0:1, request 2:0, request 2:1
+    < A: request 1:0, request 1:1, request 0:0, request 0:1
     > A: sends 1:0, 1:1
     < store 1:0
     < store 1:1
-    < check 1 urgently
+    < check 1
+    < A: request 2:0, request 2:1
     > piece 1 is good
     < event: Piece(1)
     > A: sends 2:0, 2:1, 0:0, 0:1
@@ -103,15 +104,15 @@ fn a_choke_frees_requests_for_others() {
     > B: connects
     < B: have-none, hello
     > A: bitfield 111, unchoke
-    < A: interested, request 1:0, request 1:1, request 0:0, request 0:1, request 2:0, request 2:1
+    < A: interested, request 1:0, request 1:1, request 0:0, request 0:1
     > B: bitfield 111
     < B: interested
     > A: choke
     > B: unchoke
-    < B: request 0:0, request 0:1, request 1:0, request 1:1, request 2:0, request 2:1
+    < B: request 0:0, request 0:1, request 1:0, request 1:1
     > B: choke, reject 0:0, reject 0:1, reject 1:0, reject 1:1, reject 2:0, reject 2:1
     > A: unchoke
-    < A: request 0:0, request 0:1, request 1:0, request 1:1, request 2:0, request 2:1
+    < A: request 0:0, request 0:1, request 1:0, request 1:1
     ");
 }
 
@@ -122,29 +123,29 @@ fn end_game_asks_twice_and_cancels() {
         B: connects
         A: have-all, unchoke
         B: have-all, unchoke
-        B: sends 1:0
-        A: sends 1:1
-        piece 1 is good";
+        B: sends 0:0
+        A: sends 0:1
+        piece 0 is good";
     assert_snapshot!(play(&LEECHER, told), @"
     > A: connects
     < A: have-none, hello
     > B: connects
     < B: have-none, hello
     > A: have-all, unchoke
-    < A: interested, request 1:0, request 1:1, request 0:0, request 0:1, request 2:0, request 2:1
+    < A: interested, request 1:0, request 1:1, request 0:0, request 0:1
     > B: have-all, unchoke
-    < B: interested, request 0:0, request 0:1, request 1:0, request 1:1
-    > B: sends 1:0
-    < store 1:0
-    < A: cancel 1:0
-    < B: request 2:0
-    > A: sends 1:1
-    < store 1:1
-    < check 1 urgently
-    < B: cancel 1:1
-    > piece 1 is good
-    < event: Piece(1)
-    < B: request 2:1
+    < B: interested, request 2:0, request 2:1, request 0:0, request 0:1
+    > B: sends 0:0
+    < store 0:0
+    < A: cancel 0:0
+    < B: request 1:0
+    > A: sends 0:1
+    < store 0:1
+    < check 0 urgently
+    < B: cancel 0:1
+    < A: request 2:0, request 2:1
+    > piece 0 is good
+    < event: Piece(0)
     ");
 }
 
@@ -258,26 +259,28 @@ fn a_seed_unchokes_at_once_and_serves() {
         A: connects
         A: interested
         A: request 0:0, request 0:1, request 2:0
-        A: cancel 2:0
+        A: cancel 0:1
+        A: request 0:1
         A: sent 16384
-        A: sent 16384
-        A: cannot be read 2:0
+        A: cannot be read 0:1
         A: not interested
         at 10s";
     assert_snapshot!(play(&SEED, told), @"
     > A: connects
-    < A: have-all, hello
+    < A: have-none, hello, have 0
     > A: interested
-    < A: unchoke
+    < A: unchoke, have 1
     > A: request 0:0, request 0:1, request 2:0
-    < A: serve 0:0
-    > A: cancel 2:0
     < A: reject 2:0
+    < A: serve 0:0
+    < A: have 2
+    > A: cancel 0:1
+    < A: reject 0:1
+    > A: request 0:1
     > A: sent 16384
     < A: serve 0:1
-    > A: sent 16384
-    > A: cannot be read 2:0
-    < A: reject 2:0
+    > A: cannot be read 0:1
+    < A: reject 0:1
     > A: not interested
     > at 10s
     < 10.000s A: choke
@@ -292,12 +295,13 @@ fn a_choked_peer_is_rejected_and_hears_unchoke_before_its_payload() {
         A: interested, request 0:1";
     assert_snapshot!(play(&SEED, told), @"
     > A: connects
-    < A: have-all, hello
+    < A: have-none, hello, have 0
     > A: request 0:0
     < A: reject 0:0
     > A: interested, request 0:1
-    < A: unchoke
+    < A: unchoke, have 1
     < A: serve 0:1
+    < A: have 2
     ");
 }
 
@@ -316,7 +320,7 @@ fn a_slow_peer_has_little_payload_under_way_and_a_fast_one_more() {
     );
     assert_snapshot!(play(&scene, &told), @"
     > A: connects
-    < A: have-all, hello
+    < A: have-none, hello, have 0
     > A: interested, request 0:0, request 0:1, request 0:2, request 0:3, request 0:4, request 0:5, request 0:6, request 0:7, request 0:8, request 0:9, request 0:10, request 0:11, request 0:12, request 0:13, request 0:14, request 0:15
     < A: unchoke
     < A: serve 0:0
@@ -343,11 +347,12 @@ fn a_rate_limit_spreads_payload_over_time() {
     assert_snapshot!(play(&SEED, told), @"
     > rate 16384
     > A: connects
-    < A: have-all, hello
+    < A: have-none, hello, have 0
     > A: interested, request 0:0, request 0:1, request 1:0
-    < A: unchoke
+    < A: unchoke, have 1
     > at 1s
     < 0.010s A: serve 0:0
+    < 0.010s A: have 2
     > A: sent 16384
     > at 2s
     < 1.010s A: serve 0:1
@@ -399,8 +404,8 @@ fn one_connection_to_a_peer_and_none_to_ourselves() {
         B: closes";
     assert_snapshot!(play(&LEECHER, told), @"
     > found A B
-    < dial A
     < dial B
+    < dial A
     > A: is ourselves
     < A: hang up, it is ourselves
     > B: answers
@@ -477,6 +482,6 @@ fn a_seed_is_asked_first_for_what_no_leecher_has() {
     > B: connects
     < B: have-none, hello
     > B: have-all, unchoke
-    < B: interested, request 2:0, request 2:1, request 1:0, request 1:1, request 0:1
+    < B: interested, request 2:0, request 2:1, request 1:0, request 1:1
     ");
 }
