@@ -167,6 +167,9 @@ pub(crate) struct NetArgs {
     /// Upload limit, as 500KiB/s or 2MB/s
     #[arg(long, value_parser = parse_rate, value_name = "RATE")]
     pub(crate) up: Option<u64>,
+    /// Download limit, as 500KiB/s or 2MB/s
+    #[arg(long, value_parser = parse_rate, value_name = "RATE")]
+    pub(crate) down: Option<u64>,
     /// Where progress is remembered [default: $BT_HOME, or bt in $XDG_STATE_HOME]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,

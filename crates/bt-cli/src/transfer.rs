@@ -11,7 +11,7 @@ use crate::signals::Stop;
 use crate::units;
 use bt_metainfo::Metainfo;
 use bt_session::{
-    AddError, AddOptions, Budget, Event, Session, SessionConfig, StartError, Summary, TorrentEvent, TorrentHandle, TorrentState,
+    AddError, AddOptions, Budget, Event, Rates, Session, SessionConfig, StartError, Summary, TorrentEvent, TorrentHandle, TorrentState,
     TorrentStatus,
 };
 use serde_json::{Value, json};
@@ -69,7 +69,7 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     let config = SessionConfig {
         listen: plan.net.listen,
         state_dir: Some(state_dir(&plan.net)?),
-        limits: Budget { upload_rate: plan.net.up, ..Budget::default() },
+        limits: Budget { rates: Rates { up: plan.net.up, down: plan.net.down }, ..Budget::default() },
         ..SessionConfig::default()
     };
     let session = Session::start(config).map_err(|error| match error {

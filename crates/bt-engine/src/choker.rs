@@ -50,6 +50,35 @@ pub(crate) struct Slots {
     pub(crate) optimistic: usize,
 }
 
+/// A slot is worth having at so many bytes per second: a block every other second.
+const SLOT_RATE: u64 = 8 << 10;
+/// There are at least and at most so many slots.
+const SLOTS_MIN: usize = 2;
+const SLOTS_MAX: usize = 40;
+
+impl Slots {
+    /// So many slots: two of five by chance, so that newcomers get a first piece and better partners are found (BEP 3), one at least.
+    pub(crate) fn of(count: usize) -> Slots {
+        let optimistic = (count * 2 / 5).max(1);
+        Slots { regular: count.saturating_sub(optimistic), optimistic }
+    }
+}
+
+/// How many slots make sense under a limit of the uplink.
+pub(crate) fn slots_under(limit: Option<u64>) -> usize {
+    limit.map_or(SLOTS_MAX, |limit| usize::try_from(limit / SLOT_RATE).unwrap_or(SLOTS_MAX).clamp(SLOTS_MIN, SLOTS_MAX))
+}
+
+/// How many slots there are from now on: one more while those who are served want nothing and others wait, one fewer while each gets too little.
+pub(crate) fn slots_next(now: usize, rate: u64, is_idle: bool, is_thin: bool) -> usize {
+    let is_thin = is_thin && rate < now as u64 * SLOT_RATE;
+    match (is_idle, is_thin) {
+        (true, _) => (now + 1).min(SLOTS_MAX),
+        (false, true) => (now - 1).max(SLOTS_MIN.max(4)),
+        (false, false) => now,
+    }
+}
+
 /// Chooses whom to serve. `seeding`: we have everything, so nobody can give. `rotate`: those served by chance had their turn.
 pub(crate) fn round(now: Time, candidates: &[Candidate], slots: Slots, seeding: bool, rotate: bool, rng: &mut Rng) -> Chosen {
     let mut interested: Vec<&Candidate> = candidates.iter().filter(|c| c.interested).collect();
@@ -113,6 +142,26 @@ mod tests {
         for (what, candidates, regular, optimistic) in table {
             assert_eq!(choose(&candidates, false, false), (regular, optimistic), "{what}");
         }
+    }
+
+    #[test]
+    fn slots_follow_the_uplink() {
+        let limits = [(None, 40), (Some(5 << 10), 2), (Some(64 << 10), 8), (Some(1 << 30), 40)];
+        limits.into_iter().for_each(|(limit, slots)| assert_eq!(slots_under(limit), slots, "{limit:?}"));
+        // (slots, bytes per second, those served want nothing, those served wait for data, slots then)
+        let table = [
+            (10, 1 << 20, false, true, 10),
+            (10, 20 << 10, false, true, 9),
+            (10, 20 << 10, false, false, 10),
+            (4, 1 << 10, false, true, 4),
+            (10, 0, true, false, 11),
+            (40, 0, true, false, 40),
+        ];
+        for (now, rate, idle, thin, then) in table {
+            assert_eq!(slots_next(now, rate, idle, thin), then, "{now} slots at {rate}");
+        }
+        let split = |count| (Slots::of(count).regular, Slots::of(count).optimistic);
+        assert_eq!([2, 4, 10, 40].map(split), [(1, 1), (3, 1), (6, 4), (24, 16)]);
     }
 
     #[test]

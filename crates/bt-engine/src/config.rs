@@ -12,10 +12,8 @@ pub struct Config {
     pub peer_id: bt_types::PeerId,
     /// The TCP port that we tell peers we listen on, if we do.
     pub listen_port: Option<u16>,
-    /// Peers unchoked by merit at a time, per torrent. Eight is what libtorrent found to work on unlimited uplinks.
+    /// Peers unchoked at a time at first, per torrent; the number adapts to the uplink.
     pub upload_slots: usize,
-    /// Peers unchoked by chance at a time beyond those, so that newcomers get a first piece (BEP 3).
-    pub optimistic_slots: usize,
     /// Time between choking rounds (BEP 3: ten seconds).
     pub choke_round: Duration,
 }
@@ -23,8 +21,17 @@ pub struct Config {
 impl Config {
     /// The defaults for a client with this id.
     pub fn new(peer_id: bt_types::PeerId) -> Config {
-        Config { peer_id, listen_port: None, upload_slots: 6, optimistic_slots: 4, choke_round: Duration::from_secs(10) }
+        Config { peer_id, listen_port: None, upload_slots: 10, choke_round: Duration::from_secs(10) }
     }
+}
+
+/// Limits of payload in bytes per second; `None` is no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Rates {
+    /// To peers.
+    pub up: Option<u64>,
+    /// From peers.
+    pub down: Option<u64>,
 }
 
 /// What the engine may use of things that the whole process shares.
@@ -32,8 +39,8 @@ impl Config {
 pub struct Budget {
     /// Bytes of blocks that may be requested or held by the store at a time. At least one piece is always allowed.
     pub store_bytes: u64,
-    /// Payload bytes per second to all peers together; `None` is no limit.
-    pub upload_rate: Option<u64>,
+    /// Payload to and from all peers together.
+    pub rates: Rates,
     /// Connections of one torrent.
     pub peers_per_torrent: usize,
     /// Connections of all torrents.
@@ -43,6 +50,6 @@ pub struct Budget {
 impl Default for Budget {
     /// 64 MiB of blocks, no rate limit, 100 connections per torrent and 500 in all.
     fn default() -> Budget {
-        Budget { store_bytes: 64 << 20, upload_rate: None, peers_per_torrent: 100, peers: 500 }
+        Budget { store_bytes: 64 << 20, rates: Rates::default(), peers_per_torrent: 100, peers: 500 }
     }
 }

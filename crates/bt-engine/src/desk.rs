@@ -3,7 +3,7 @@
 //! Decides: placement, accept caps, leases of rate and connections. Must not know: sockets, torrents' contents.
 //! Invariant: the leases of all shards together never exceed the limits of the process.
 
-use crate::config::Budget;
+use crate::config::{Budget, Rates};
 use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -62,13 +62,14 @@ impl Desk {
     /// What each shard may use: the process's limits, split evenly over the shards that have torrents.
     pub fn leases(&self) -> Vec<Budget> {
         let busy = self.load.iter().filter(|load| **load > 0).count().max(1);
+        let share = |rate: Option<u64>| rate.map(|rate| rate / busy as u64);
         let share = Budget {
             store_bytes: self.limits.store_bytes / busy as u64,
-            upload_rate: self.limits.upload_rate.map(|rate| rate / busy as u64),
+            rates: Rates { up: share(self.limits.rates.up), down: share(self.limits.rates.down) },
             peers: self.limits.peers / busy,
             ..self.limits
         };
-        let idle = Budget { store_bytes: 0, upload_rate: Some(0), peers: 0, ..self.limits };
+        let idle = Budget { store_bytes: 0, rates: Rates { up: Some(0), down: Some(0) }, peers: 0, ..self.limits };
         self.load.iter().map(|load| if *load > 0 { share } else { idle }).collect()
     }
 
@@ -116,16 +117,16 @@ mod tests {
 
     #[test]
     fn torrents_spread_and_leases_add_up() {
-        let limits = Budget { upload_rate: Some(1000), peers: 10, ..Budget::default() };
+        let limits = Budget { rates: Rates { up: Some(1000), down: None }, peers: 10, ..Budget::default() };
         let mut desk = Desk::new(limits, 2);
-        assert_eq!((desk.place(), desk.leases()[0].upload_rate, desk.leases()[1].peers), (0, Some(1000), 0));
+        assert_eq!((desk.place(), desk.leases()[0].rates.up, desk.leases()[1].peers), (0, Some(1000), 0));
         assert_eq!((desk.place(), desk.place(), desk.place()), (1, 0, 1));
         let leases = desk.leases();
-        assert_eq!(leases.iter().filter_map(|lease| lease.upload_rate).sum::<u64>(), 1000);
+        assert_eq!(leases.iter().filter_map(|lease| lease.rates.up).sum::<u64>(), 1000);
         assert_eq!(leases.iter().map(|lease| lease.peers).sum::<usize>(), 10);
         desk.unplace(0);
         desk.unplace(0);
-        assert_eq!(desk.leases()[1].upload_rate, Some(1000));
+        assert_eq!(desk.leases()[1].rates.up, Some(1000));
     }
 
     #[test]

@@ -16,22 +16,73 @@ use bt_types::{Bitfield, Block, RawBlock, Time};
 use bytes::Bytes;
 
 impl Torrent {
-    /// Gives the peer as many requests as its window has room for.
+    /// Gives the peer as many requests as its window has room for; under a limit the peer waits for its turn instead.
     pub(crate) fn feed(&mut self, now: Time, peer: PeerKey, budget: &Budget) {
-        let Some(row) = self.peers.get_mut(&peer) else { return };
-        if !row.can_be_asked() || self.store_fault.is_some() {
-            return;
+        if budget.rates.down.is_none() && !self.down_pace.is_limited() {
+            self.ask(now, peer, budget, u64::MAX);
+        } else if let Some(row) = self.peers.get_mut(&peer)
+            && row.can_be_asked()
+            && row.pipeline.room() > 0
+            && !core::mem::replace(&mut row.asks, true)
+        {
+            self.askers.push(peer);
         }
-        while row.pipeline.room() > 0 {
+    }
+
+    /// The peer's turn under a limit. How many bytes were asked for.
+    pub(crate) fn ask_in_turn(&mut self, now: Time, peer: PeerKey, budget: &Budget, bytes: u64) -> u64 {
+        let Some(row) = self.peers.get_mut(&peer) else { return 0 };
+        if !self.down_pace.passes(now, peer) {
+            return 0;
+        }
+        row.asks = false;
+        let asked = self.ask(now, peer, budget, bytes);
+        self.down_pace.charge(asked);
+        if asked > 0 {
+            self.feed(now, peer, budget);
+        }
+        asked
+    }
+
+    /// Gives the peer requests for so many bytes, as far as its window has room. How many bytes they are.
+    fn ask(&mut self, now: Time, peer: PeerKey, budget: &Budget, bytes: u64) -> u64 {
+        let Some(row) = self.peers.get_mut(&peer) else { return 0 };
+        if !row.can_be_asked() || self.store_fault.is_some() {
+            return 0;
+        }
+        let mut asked = 0;
+        while asked < bytes && row.pipeline.room() > 0 {
             let Some(block) = self.work.next_block(row, budget.store_bytes) else {
                 if !core::mem::replace(&mut row.hungry, true) {
                     self.hungry.push(peer);
                 }
                 break;
             };
+            asked += u64::from(block.len());
             row.pipeline.ask(now, block);
             row.say(Message::Request(block.raw()), &mut self.talked_to);
         }
+        asked
+    }
+
+    /// Blocks that were asked for will not come: others may be asked, and the limit has room for as many.
+    pub(crate) fn unask(&mut self, blocks: impl IntoIterator<Item = Block>) {
+        for block in blocks {
+            self.unasked += u64::from(block.len());
+            self.work.release([block]);
+        }
+    }
+
+    /// Bytes that were asked for and will not come, since this was last called.
+    pub(crate) fn take_unasked(&mut self) -> u64 {
+        let bytes = core::mem::take(&mut self.unasked);
+        self.down_pace.give_back(bytes);
+        bytes
+    }
+
+    /// Peers that join the downlink's line.
+    pub(crate) fn take_askers(&mut self) -> Vec<PeerKey> {
+        core::mem::take(&mut self.askers)
     }
 
     /// If blocks or room in the store have become free: gives requests to every peer that could take more than there was.
@@ -105,7 +156,7 @@ impl Torrent {
         if !row.fast {
             let blocks = row.pipeline.clear();
             row.forgive(blocks.len());
-            self.work.release(blocks);
+            self.unask(blocks);
         }
         self.leave_lead(peer, out);
     }
@@ -124,7 +175,7 @@ impl Torrent {
         if row.serves_us {
             row.pipeline.pause();
         }
-        self.work.release([block]);
+        self.unask([block]);
         self.leave_lead(peer, out);
         Ok(())
     }
@@ -177,6 +228,7 @@ impl Torrent {
     fn cancel_elsewhere(&mut self, block: Block) {
         for peer in self.peers.values_mut() {
             if peer.pipeline.remove(block) {
+                self.unasked += u64::from(block.len());
                 peer.forgive(1);
                 peer.say(Message::Cancel(block.raw()), &mut self.talked_to);
             }

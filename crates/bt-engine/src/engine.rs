@@ -1,14 +1,14 @@
 //! The engine: takes inputs, hands each to its torrent, and gives out orders.
 //!
-//! Decides: what is shared by torrents: the uplink, connection numbers. Must not know: how orders are carried out.
+//! Decides: what is shared by torrents: the uplink and the downlink, connection numbers. Must not know: how orders are carried out.
 //! Invariant: `handle` never fails and never blocks; orders are complete after `poll` gave `None`.
 
 use crate::config::{Budget, Config};
 use crate::io::{Input, Output, PeerKey, TorrentKey};
+use crate::line::Line;
 use crate::peer::Arrival;
 use crate::status::{SourceStat, TorrentStatus, Why};
 use crate::torrent::Torrent;
-use crate::uplink::Uplink;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bt_peer_wire::{ExtendedHandshake, Message};
@@ -23,7 +23,10 @@ pub struct Engine {
     torrents: BTreeMap<TorrentKey, Torrent>,
     /// Which torrent a connection belongs to.
     routes: BTreeMap<PeerKey, TorrentKey>,
-    uplink: Uplink,
+    /// Peers with requests that wait to be served.
+    uplink: Line,
+    /// Under a limit: peers that wait to be asked.
+    downlink: Line,
     /// Torrents whose peers may have messages in their outboxes.
     touched: BTreeSet<TorrentKey>,
     /// When each torrent must be woken.
@@ -35,7 +38,8 @@ impl Engine {
     /// An engine without torrents. Equal arguments and inputs give equal outputs.
     pub fn new(config: Config, budget: Budget, rng: Rng) -> Engine {
         Engine {
-            uplink: Uplink::new(budget.upload_rate),
+            uplink: Line::new(budget.rates.up),
+            downlink: Line::new(budget.rates.down),
             config,
             budget,
             rng,
@@ -53,7 +57,7 @@ impl Engine {
     pub fn handle(&mut self, now: Time, input: Input) {
         match input {
             Input::Add(key, spec) => {
-                let torrent = Torrent::new(now, key, *spec, self.rng.fork());
+                let torrent = Torrent::new(now, key, *spec, &self.config, self.rng.fork());
                 self.torrents.insert(key, torrent);
                 self.on(now, key, |torrent, engine| torrent.wake(now, engine.config, engine.budget, engine.out));
             }
@@ -88,13 +92,11 @@ impl Engine {
             Input::Frames(peer, messages) => self.frames(now, peer, messages),
             Input::Sent(peer, bytes) => self.on_peer(now, peer, |torrent, engine| {
                 torrent.sent(now, peer, bytes);
-                let joins = torrent.joins_line(peer);
-                engine.uplink.join_if(joins, torrent.key, peer);
+                engine.join_uplink(torrent, peer);
             }),
             Input::ReadFailed(peer, block) => self.on_peer(now, peer, |torrent, engine| {
                 torrent.read_failed(peer, block);
-                let joins = torrent.joins_line(peer);
-                engine.uplink.join_if(joins, torrent.key, peer);
+                engine.join_uplink(torrent, peer);
             }),
             Input::Closed(peer) => {
                 self.on_peer(now, peer, |torrent, engine| torrent.closed(now, peer, Why::Gone, engine.out));
@@ -105,7 +107,7 @@ impl Engine {
             }
             Input::Audited(key, wrong) => self.on(now, key, |torrent, engine| torrent.audited(now, &wrong, engine.out)),
             Input::StoreFailed(key, fault) => {
-                self.on(now, key, |torrent, engine| torrent.store_failed(now, fault, engine.config, engine.out));
+                self.on(now, key, |torrent, engine| torrent.store_failed(now, fault, engine.config, engine.budget, engine.out));
             }
             Input::StoreRecovered(key) => self.on(now, key, |torrent, engine| {
                 torrent.store_recovered(now, engine.config, engine.budget, engine.out);
@@ -114,16 +116,21 @@ impl Engine {
                 torrent.announced(now, tracker, result, engine.out);
                 torrent.dial(now, engine.budget, engine.out);
             }),
+            Input::Limit(key, rates) => self.on(now, key, |torrent, engine| {
+                torrent.limit(now, rates);
+                torrent.feed_everybody(now, engine.budget);
+            }),
             Input::Budget(budget) => {
                 self.budget = budget;
-                self.uplink.set_rate(budget.upload_rate, now);
+                self.uplink.set_rate(budget.rates.up, now);
+                self.downlink.set_rate(budget.rates.down, now);
                 let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
                 for key in keys {
                     self.on(now, key, |torrent, engine| torrent.feed_everybody(now, engine.budget));
                 }
             }
         }
-        self.serve(now);
+        self.take_turns(now);
     }
 
     /// The next order, or `None` when all were given.
@@ -140,7 +147,8 @@ impl Engine {
 
     /// When [`Engine::wake`] must be called, if nothing else happens before.
     pub fn deadline(&self) -> Option<Time> {
-        self.agenda.first().map(|(at, _)| *at).into_iter().chain(self.uplink.deadline()).min()
+        let torrents = self.agenda.first().map(|(at, _)| *at);
+        [torrents, self.uplink.deadline(), self.downlink.deadline()].into_iter().flatten().min()
     }
 
     /// Acts on what has become due.
@@ -149,7 +157,7 @@ impl Engine {
         for key in due {
             self.on(now, key, |torrent, engine| torrent.wake(now, engine.config, engine.budget, engine.out));
         }
-        self.serve(now);
+        self.take_turns(now);
     }
 
     // ---- reports ----
@@ -190,14 +198,22 @@ impl Engine {
         });
     }
 
-    /// Gives the uplink to those in line while it is open.
-    fn serve(&mut self, now: Time) {
+    /// Gives the links to those in line while they are open.
+    fn take_turns(&mut self, now: Time) {
         while let Some((key, peer, bytes)) = self.uplink.next(now) {
             let Some(torrent) = self.torrents.get_mut(&key) else { continue };
             let ordered = torrent.serve(now, peer, bytes, &mut self.out);
-            self.touched.insert(key);
             self.uplink.charge(ordered);
-            self.uplink.join_if(torrent.joins_line(peer), key, peer);
+            if torrent.joins_uplink(peer) {
+                self.uplink.join(key, peer);
+            }
+            self.settle(key);
+        }
+        while let Some((key, peer, bytes)) = self.downlink.next(now) {
+            let Some(torrent) = self.torrents.get_mut(&key) else { continue };
+            let asked = torrent.ask_in_turn(now, peer, &self.budget, bytes);
+            self.downlink.charge(asked);
+            self.settle(key);
         }
     }
 
@@ -213,7 +229,16 @@ impl Engine {
         let mut shared = Shared { config: &self.config, budget: &self.budget, uplink: &mut self.uplink, out: &mut self.out };
         act(torrent, &mut shared);
         torrent.feed_hungry(now, &self.budget);
+        self.settle(key);
+    }
+
+    /// After a torrent acted: notes its deadline, its peers that must join a line, and that it may have messages to send.
+    fn settle(&mut self, key: TorrentKey) {
+        let Some(torrent) = self.torrents.get_mut(&key) else { return };
         self.touched.insert(key);
+        self.downlink.give_back(torrent.take_unasked());
+        torrent.take_askers().into_iter().for_each(|peer| self.downlink.join(key, peer));
+        torrent.take_unparked().into_iter().for_each(|peer| self.uplink.join(key, peer));
         let (planned, next) = (torrent.planned, torrent.deadline(&self.budget));
         if planned != next {
             torrent.planned = next;
@@ -240,8 +265,16 @@ impl Engine {
 struct Shared<'a> {
     config: &'a Config,
     budget: &'a Budget,
-    uplink: &'a mut Uplink,
+    uplink: &'a mut Line,
     out: &'a mut VecDeque<Output>,
+}
+
+impl Shared<'_> {
+    fn join_uplink(&mut self, torrent: &mut Torrent, peer: PeerKey) {
+        if torrent.joins_uplink(peer) {
+            self.uplink.join(torrent.key, peer);
+        }
+    }
 }
 
 /// One message of a peer. An error ends the connection.
@@ -270,7 +303,7 @@ fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, 
         Message::Unchoke => peer.serves_us = true,
         Message::Interested => {
             peer.interested = true;
-            torrent.unchoke_if_free(now, key, engine.config);
+            torrent.unchoke_if_free(now, key, engine.budget);
         }
         Message::NotInterested => {
             peer.interested = false;
@@ -278,8 +311,8 @@ fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, 
         }
         Message::Have(piece) => torrent.peer_has(key, piece)?,
         Message::Request(raw) => {
-            let joins = torrent.requested(now, key, raw)?;
-            engine.uplink.join_if(joins, torrent.key, key);
+            torrent.requested(now, key, raw)?;
+            engine.join_uplink(torrent, key);
         }
         Message::Piece { piece, begin, data } => {
             // A payload is at most 16 KiB: the connection refused anything longer.

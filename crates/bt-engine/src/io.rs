@@ -3,7 +3,7 @@
 //! Decides: the words between the engine and a shell. Must not know: how a shell carries an order out.
 //! Invariant: every cause is an `Input`, every effect an `Output`; both are closed.
 
-use crate::config::Budget;
+use crate::config::{Budget, Rates};
 use crate::status::Why;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -81,6 +81,8 @@ pub enum Input {
     ReadFailed(PeerKey, Block),
     /// An ordered announce was answered by the tracker at this address, or failed for this reason.
     Announced(TorrentKey, TrackerKey, Result<(IpAddr, AnnounceReply), String>),
+    /// What one torrent may use, within what all may.
+    Limit(TorrentKey, Rates),
     /// The desk changed what this engine may use.
     Budget(Budget),
 }

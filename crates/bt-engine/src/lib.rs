@@ -43,17 +43,18 @@ mod announcer;
 mod book;
 mod choker;
 mod ledger;
+mod line;
 mod meter;
+mod pace;
 mod picker;
 mod pipeline;
 mod reveal;
 mod sources;
-mod uplink;
 mod work;
 
 pub mod desk;
 
-pub use config::{Budget, Config};
+pub use config::{Budget, Config, Rates};
 pub use engine::Engine;
 pub use io::{AnnounceOrder, Event, Input, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
 pub use status::{SourceStat, TorrentStatus, Why};

@@ -62,23 +62,33 @@ impl Meter {
     }
 }
 
-/// A token bucket: `rate` bytes per second, and never more than a tenth of a second's worth at once.
+/// A token bucket: `rate` bytes per second on average, and never more than a tenth of a second's worth, or one block, at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     rate: Option<u64>,
     /// Bytes that may pass now; negative after a block that was larger than what was left.
     tokens: i64,
+    /// Millionth parts of a byte on top of that.
+    part: u64,
     filled_at: Time,
 }
 
 impl Bucket {
     pub(crate) fn new(rate: Option<u64>, now: Time) -> Bucket {
-        Bucket { rate, tokens: 0, filled_at: now }
+        Bucket { rate, tokens: 0, part: 0, filled_at: now }
     }
 
     pub(crate) fn set_rate(&mut self, rate: Option<u64>, now: Time) {
         self.refill(now);
+        if self.rate.is_none() {
+            self.filled_at = now;
+            self.tokens = 0;
+        }
         self.rate = rate;
+    }
+
+    pub(crate) fn rate(&self) -> Option<u64> {
+        self.rate
     }
 
     /// Whether a block may pass now.
@@ -87,31 +97,41 @@ impl Bucket {
         self.rate.is_none() || self.tokens > 0
     }
 
-    /// Charges a block that passed.
+    /// Charges a block that passes.
     pub(crate) fn take(&mut self, bytes: u64) {
         if self.rate.is_some() {
             self.tokens = self.tokens.saturating_sub_unsigned(bytes);
         }
     }
 
-    /// When a block may pass again, if not now.
+    /// Gives back what was charged and will not pass.
+    pub(crate) fn give_back(&mut self, bytes: u64) {
+        if self.rate.is_some() {
+            self.tokens = self.tokens.saturating_add_unsigned(bytes);
+        }
+    }
+
+    /// When a block may pass again; a moment that has passed when one may now. Never without a rate.
     pub(crate) fn opens_at(&self) -> Option<Time> {
         let rate = self.rate?;
-        let debt = u64::try_from(1i64.saturating_sub(self.tokens)).ok()?;
+        let Ok(debt) = u64::try_from(1i64.saturating_sub(self.tokens)) else { return Some(self.filled_at) };
+        if rate == 0 {
+            return None;
+        }
         // Wait until a hundredth of a second's worth is there, so that a wake serves more than one block.
         let wanted = debt.saturating_add(rate / 100);
-        Some(self.filled_at + Duration::from_micros(wanted.saturating_mul(1_000_000).div_ceil(rate.max(1))))
+        Some(self.filled_at + Duration::from_micros(wanted.saturating_mul(1_000_000).div_ceil(rate)))
     }
 
     fn refill(&mut self, now: Time) {
         let Some(rate) = self.rate else { return };
         let micros = u64::try_from((now - self.filled_at).as_micros()).unwrap_or(u64::MAX);
-        let earned = rate.saturating_mul(micros) / 1_000_000;
-        if earned > 0 {
-            let burst = i64::try_from((rate / 10).max(u64::from(bt_types::BLOCK_LEN))).unwrap_or(i64::MAX);
-            self.tokens = self.tokens.saturating_add_unsigned(earned).min(burst);
-            self.filled_at = now;
-        }
+        // Looked at often, each look earns less than a byte: the rest is kept for the next.
+        let earned = rate.saturating_mul(micros).saturating_add(self.part);
+        let burst = i64::try_from((rate / 10).max(u64::from(bt_types::BLOCK_LEN))).unwrap_or(i64::MAX);
+        self.tokens = self.tokens.saturating_add_unsigned(earned / 1_000_000).min(burst);
+        self.part = earned % 1_000_000;
+        self.filled_at = self.filled_at.max(now);
     }
 }
 
@@ -132,6 +152,19 @@ mod tests {
     }
 
     #[test]
+    fn looking_often_loses_nothing() {
+        let mut bucket = Bucket::new(Some(333_333), Time::ZERO);
+        let mut passed = 0;
+        for micros in 0..2_000_000 {
+            if bucket.is_open(Time(micros)) {
+                bucket.take(1_000);
+                passed += 1_000;
+            }
+        }
+        assert!((665_000..=668_000).contains(&passed), "{passed}");
+    }
+
+    #[test]
     fn a_bucket_passes_its_rate_and_one_burst() {
         for rate in [5 * 1024, 1 << 20, 100 << 20] {
             let mut bucket = Bucket::new(Some(rate), Time::ZERO);
@@ -144,7 +177,7 @@ mod tests {
                 }
                 now = now.max(bucket.opens_at().unwrap());
             }
-            let (low, high) = (20 * rate - rate / 10 - 32_768, 20 * rate + rate / 10 + 32_768);
+            let (low, high) = (20 * rate - 16_384 - rate / 50, 20 * rate + 16_384 + rate / 50);
             assert!((low..=high).contains(&passed), "{passed} at {rate}");
         }
     }

@@ -7,7 +7,7 @@ use crate::io::PeerKey;
 use crate::meter::Meter;
 use crate::pipeline::Pipeline;
 use crate::sources::SourceId;
-use crate::uplink::SEND_CREDIT_MIN;
+use crate::line::SEND_CREDIT_MIN;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bt_peer_wire::{Handshake, Message, Reserved};
@@ -58,8 +58,10 @@ pub(crate) struct Peer {
     pub(crate) sending: u64,
     /// How many such bytes it may have.
     pub(crate) send_credit: u64,
-    /// It stands in the uplink's line.
+    /// It stands in the uplink's line, or is parked.
     pub(crate) in_line: bool,
+    /// It stands in the downlink's line, or is parked.
+    pub(crate) asks: bool,
     pub(crate) up: Meter,
     /// Messages that wait until the engine's orders are taken.
     pub(crate) outbox: Vec<Message>,
@@ -105,6 +107,7 @@ impl Peer {
             sending: 0,
             send_credit: SEND_CREDIT_MIN,
             in_line: false,
+            asks: false,
             up: Meter::default(),
             outbox: Vec::new(),
         }

@@ -52,6 +52,8 @@ struct Shown {
     owed: Vec<Owed>,
     /// When it last took something, or was promised something while it was owed nothing.
     moved_at: Time,
+    /// It let a promise lapse: it is promised nothing until it asks again for what it was shown.
+    is_lazy: bool,
 }
 
 /// A piece on its way to the one peer that it is promised to.
@@ -73,7 +75,7 @@ impl Reveal {
     /// A peer connected, and is told that we have nothing.
     pub(crate) fn join(&mut self, now: Time, peer: PeerKey) {
         let pieces = Bitfield::empty(self.geometry.piece_count());
-        self.peers.insert(peer, Shown { pieces, owed: Vec::new(), moved_at: now });
+        self.peers.insert(peer, Shown { pieces, owed: Vec::new(), moved_at: now, is_lazy: false });
     }
 
     /// A peer left. What was promised to it waits again.
@@ -95,6 +97,7 @@ impl Reveal {
     pub(crate) fn grant(&mut self, now: Time, peer: PeerKey, piece: Piece) -> bool {
         let fate = self.fate(piece);
         let Some(shown) = self.peers.get_mut(&peer).filter(|shown| shown.pieces.has(piece)) else { return false };
+        shown.is_lazy = false;
         match fate {
             Fate::Out => true,
             Fate::Promised => shown.owed.iter().any(|owed| owed.piece == piece),
@@ -135,7 +138,8 @@ impl Reveal {
         // It is taken out, so that it is the only one when no other is left.
         let alone = if self.peers.is_empty() { ALONE.min(self.geometry.total() / ALONE_PART) } else { 0 };
         let ahead = if served { rate.max(AHEAD_MIN).max(alone) } else { 1 };
-        while shown.left() < ahead
+        while !shown.is_lazy
+            && shown.left() < ahead
             && let Some(piece) = self.next(&is_out)
         {
             shown.promise(now, piece, &self.geometry);
@@ -166,7 +170,9 @@ impl Reveal {
         let is_dry = self.line.is_empty();
         let mut back = Vec::new();
         for (&peer, shown) in &mut self.peers {
-            if now - shown.moved_at >= PATIENCE || (is_dry && !is_served(peer)) {
+            let is_late = !shown.owed.is_empty() && now - shown.moved_at >= PATIENCE;
+            shown.is_lazy |= is_late && is_served(peer);
+            if is_late || (is_dry && !is_served(peer)) {
                 back.append(&mut shown.owed);
             }
         }
@@ -283,6 +289,7 @@ mod tests {
         assert_eq!(shown.len(), 2);
         let late = NOW + PATIENCE;
         reveal.reclaim(late, |_| true);
+        assert!(reveal.show(late, A, true, 0, |_| false).is_empty(), "A must ask first");
         let again = reveal.show(late, B, true, 0, |_| false);
         assert_eq!(again.len(), 2);
         again.iter().for_each(|&piece| give(&mut reveal, &geometry, B, piece));

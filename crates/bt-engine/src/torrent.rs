@@ -6,9 +6,10 @@
 use crate::announcer::Announcer;
 use crate::book::Book;
 use crate::choker::{self, Candidate, Chosen, Slots};
-use crate::config::{Budget, Config};
+use crate::config::{Budget, Config, Rates};
 use crate::io::{AnnounceOrder, Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
 use crate::meter::Meter;
+use crate::pace::Pace;
 use crate::peer::{Arrival, Peer};
 use crate::reveal::Reveal;
 use crate::sources::{SourceId, Sources};
@@ -75,18 +76,29 @@ pub(crate) struct Torrent {
     bytes_done: u64,
     pub(crate) down: Meter,
     pub(crate) up: Meter,
+    /// The torrent's own limits.
+    pub(crate) up_pace: Pace,
+    pub(crate) down_pace: Pace,
+    /// Peers that join the downlink's line.
+    pub(crate) askers: Vec<PeerKey>,
+    /// Peers that join the uplink's line again.
+    unparked: Vec<PeerKey>,
+    /// Bytes of requests that were given up.
+    pub(crate) unasked: u64,
     downloaded: u64,
     pub(crate) wasted: u64,
     swarm: Option<(u32, u32)>,
     /// The deadline that the engine knows of.
     pub(crate) planned: Option<Time>,
+    /// Upload slots, before limits.
+    slots: usize,
     next_round: Time,
     rounds: u32,
     next_watch: Option<Time>,
 }
 
 impl Torrent {
-    pub(crate) fn new(now: Time, key: TorrentKey, spec: TorrentSpec, mut rng: Rng) -> Torrent {
+    pub(crate) fn new(now: Time, key: TorrentKey, spec: TorrentSpec, config: &Config, mut rng: Rng) -> Torrent {
         let TorrentSpec { info_hash, geometry, have, trackers } = spec;
         Torrent {
             key,
@@ -112,10 +124,16 @@ impl Torrent {
             store_fault: None,
             down: Meter::default(),
             up: Meter::default(),
+            up_pace: Pace::new(now),
+            down_pace: Pace::new(now),
+            askers: Vec::new(),
+            unparked: Vec::new(),
+            unasked: 0,
             downloaded: 0,
             wasted: 0,
             swarm: None,
             planned: None,
+            slots: config.upload_slots,
             next_round: now,
             rounds: 0,
             next_watch: None,
@@ -133,18 +151,32 @@ impl Torrent {
     pub(crate) fn deadline(&self, budget: &Budget) -> Option<Time> {
         let round = (!self.peers.is_empty()).then_some(self.next_round);
         let dial = if self.may_dial(budget) { self.book.deadline() } else { None };
-        [self.announcer.deadline(), round, dial, self.next_watch].into_iter().flatten().min()
+        let paces = [self.up_pace.deadline(), self.down_pace.deadline()];
+        [self.announcer.deadline(), round, dial, self.next_watch].into_iter().chain(paces).flatten().min()
     }
 
     pub(crate) fn wake(&mut self, now: Time, config: &Config, budget: &Budget, out: &mut VecDeque<Output>) {
         self.announce(now, out);
         self.dial(now, budget, out);
+        self.askers.extend(self.down_pace.unpark(now));
+        self.unparked.extend(self.up_pace.unpark(now));
         if !self.peers.is_empty() && now >= self.next_round {
-            self.choke_round(now, config);
+            self.choke_round(now, config, budget);
         }
         if self.next_watch.is_some_and(|at| at <= now) {
             self.watch(now, out);
         }
+    }
+
+    /// The torrent's own limits.
+    pub(crate) fn limit(&mut self, now: Time, rates: Rates) {
+        self.up_pace.set_rate(rates.up, now);
+        self.down_pace.set_rate(rates.down, now);
+    }
+
+    /// Peers that join the uplink's line again.
+    pub(crate) fn take_unparked(&mut self) -> Vec<PeerKey> {
+        core::mem::take(&mut self.unparked)
     }
 
     // ---- trackers and addresses ----
@@ -347,7 +379,7 @@ impl Torrent {
         self.ids.remove(&row.id);
         self.unchoked.remove(&peer);
         self.outbound -= usize::from(row.outbound);
-        self.work.release(row.pipeline.clear());
+        self.unask(row.pipeline.clear());
         self.leave_lead(peer, out);
         if row.counted {
             self.work.less(row.has.iter(&self.geometry));
@@ -370,7 +402,7 @@ impl Torrent {
     // ---- choking ----
 
     /// Chooses anew whom to serve.
-    fn choke_round(&mut self, now: Time, config: &Config) {
+    fn choke_round(&mut self, now: Time, config: &Config, budget: &Budget) {
         self.next_round = now + config.choke_round;
         let rotate = self.rounds.is_multiple_of(OPTIMISTIC_ROUNDS);
         self.rounds = self.rounds.wrapping_add(1);
@@ -389,7 +421,12 @@ impl Torrent {
                 owed: self.reveal.as_ref().is_some_and(|reveal| reveal.is_owed(peer.key)),
             })
             .collect();
-        let slots = Slots { regular: config.upload_slots, optimistic: config.optimistic_slots };
+        let served = || self.unchoked.iter().filter_map(|key| self.peers.get(key));
+        let is_idle = served().all(|peer| peer.uploads.is_empty() && peer.sending == 0);
+        let waits = self.peers.values().any(|peer| peer.interested && !peer.unchoked);
+        let is_thin = served().any(|peer| !peer.uploads.is_empty());
+        self.slots = choker::slots_next(self.slots, self.up.rate(now), is_idle && waits, is_thin);
+        let slots = Slots::of(self.slots_now(budget));
         if self.store_fault.is_some() {
             return self.apply(now, &Chosen::default());
         }
@@ -411,13 +448,18 @@ impl Torrent {
     }
 
     /// A peer became interested: it is served at once while slots are free.
-    pub(crate) fn unchoke_if_free(&mut self, now: Time, peer: PeerKey, config: &Config) {
+    pub(crate) fn unchoke_if_free(&mut self, now: Time, peer: PeerKey, budget: &Budget) {
         let is_interested = |key: &&PeerKey| self.peers.get(key).is_some_and(|peer| peer.interested);
         let served = self.unchoked.iter().filter(|&key| *key != peer).filter(is_interested).count();
-        if self.store_fault.is_none() && !self.unchoked.contains(&peer) && served < config.upload_slots + config.optimistic_slots {
-            self.unchoke(now, peer, served >= config.upload_slots);
+        let slots = self.slots_now(budget);
+        if self.store_fault.is_none() && !self.unchoked.contains(&peer) && served < slots {
+            self.unchoke(now, peer, served >= Slots::of(slots).regular);
             self.reveal_to(now, peer);
         }
+    }
+
+    fn slots_now(&self, budget: &Budget) -> usize {
+        self.slots.min(choker::slots_under(budget.rates.up)).min(choker::slots_under(self.up_pace.rate()))
     }
 
     fn unchoke(&mut self, now: Time, peer: PeerKey, optimistic: bool) {
@@ -456,17 +498,24 @@ impl Torrent {
     }
 
     /// The store cannot go on: nothing is asked for, nobody is served, until it can.
-    pub(crate) fn store_failed(&mut self, now: Time, fault: StoreFault, config: &Config, out: &mut VecDeque<Output>) {
+    pub(crate) fn store_failed(
+        &mut self,
+        now: Time,
+        fault: StoreFault,
+        config: &Config,
+        budget: &Budget,
+        out: &mut VecDeque<Output>,
+    ) {
         if self.store_fault.replace(fault) != Some(fault) {
             out.push_back(Output::Event(self.key, Event::StoreFailed(fault)));
-            self.choke_round(now, config);
+            self.choke_round(now, config, budget);
         }
     }
 
     pub(crate) fn store_recovered(&mut self, now: Time, config: &Config, budget: &Budget, out: &mut VecDeque<Output>) {
         if self.store_fault.take().is_some() {
             out.push_back(Output::Event(self.key, Event::StoreRecovered));
-            self.choke_round(now, config);
+            self.choke_round(now, config, budget);
             self.feed_everybody(now, budget);
         }
     }
@@ -552,13 +601,13 @@ impl Torrent {
             }
         }
         for (peer, blocks) in again {
-            self.work.release(blocks);
+            self.unask(blocks);
             self.leave_lead(peer, out);
         }
         if let Some(reveal) = &mut self.reveal {
             reveal.reclaim(now, |peer| self.peers.get(&peer).is_some_and(|peer| peer.unchoked));
-            let served: Vec<PeerKey> = self.peers.values().filter(|peer| peer.unchoked).map(|peer| peer.key).collect();
-            served.into_iter().for_each(|peer| self.reveal_to(now, peer));
+            let all: Vec<PeerKey> = self.peers.keys().copied().collect();
+            all.into_iter().for_each(|peer| self.reveal_to(now, peer));
         }
         self.reach = (self.reach + REACH_STEP).min(100);
         self.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);

@@ -7,17 +7,17 @@ use crate::io::{Output, PeerKey};
 use crate::reveal::Reveal;
 use crate::status::Why;
 use crate::torrent::Torrent;
-use crate::uplink::{SEND_CREDIT_MAX, SEND_CREDIT_MIN};
+use crate::line::{SEND_CREDIT_MAX, SEND_CREDIT_MIN};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bt_peer_wire::{Message, REQUESTS_QUEUED_MAX};
 use bt_types::{BLOCK_LEN, Block, RawBlock, Time};
 
 impl Torrent {
-    /// A peer asks for a block. True if the peer must join the uplink's line.
-    pub(crate) fn requested(&mut self, now: Time, peer: PeerKey, raw: RawBlock) -> Result<bool, Why> {
+    /// A peer asks for a block.
+    pub(crate) fn requested(&mut self, now: Time, peer: PeerKey, raw: RawBlock) -> Result<(), Why> {
         let block = self.geometry.block(raw).ok_or(Why::OutOfRange)?;
-        let Some(row) = self.peers.get_mut(&peer) else { return Ok(false) };
+        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         let room = row.uploads.len() < REQUESTS_QUEUED_MAX as usize;
         let shown = |reveal: &mut Reveal| reveal.grant(now, peer, block.piece());
         let granted = row.unchoked
@@ -30,10 +30,10 @@ impl Torrent {
             if row.fast {
                 row.say(Message::Reject(raw), &mut self.talked_to);
             }
-            return Ok(false);
+            return Ok(());
         }
         row.uploads.push_back(block);
-        Ok(self.joins_line(peer))
+        Ok(())
     }
 
     /// A peer wants a block no more.
@@ -50,7 +50,7 @@ impl Torrent {
     }
 
     /// Whether the peer has something to be served, credit to be sent it, and no place in the line; it has one then.
-    pub(crate) fn joins_line(&mut self, peer: PeerKey) -> bool {
+    pub(crate) fn joins_uplink(&mut self, peer: PeerKey) -> bool {
         let Some(row) = self.peers.get_mut(&peer) else { return false };
         let joins = !row.in_line && !row.uploads.is_empty() && row.sending < row.send_credit;
         row.in_line |= joins;
@@ -60,6 +60,9 @@ impl Torrent {
     /// The peer's turn: orders up to `bytes` of its requests, as far as its credit goes. How many bytes were ordered.
     pub(crate) fn serve(&mut self, now: Time, peer: PeerKey, bytes: u64, out: &mut VecDeque<Output>) -> u64 {
         let Some(row) = self.peers.get_mut(&peer) else { return 0 };
+        if !self.up_pace.passes(now, peer) {
+            return 0;
+        }
         row.in_line = false;
         let bytes = bytes.min(row.send_credit.saturating_sub(row.sending));
         let mut ordered = 0;
@@ -81,6 +84,7 @@ impl Torrent {
             }
             out.push_back(Output::Serve(peer, self.key, blocks));
         }
+        self.up_pace.charge(ordered);
         if self.reveal.is_some() {
             self.reveal_to(now, peer);
         }

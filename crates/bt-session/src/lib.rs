@@ -33,7 +33,7 @@ mod state;
 mod wire;
 
 pub use ask::{Asker, FetchError};
-pub use bt_engine::{Budget, Event, SourceStat, TorrentStatus, Why};
+pub use bt_engine::{Budget, Event, Rates, SourceStat, TorrentStatus, Why};
 pub use bt_metainfo::Metainfo;
 pub use bt_tracker_client::TrackerError;
 pub use bt_tracker_wire::{AnnounceReply, SwarmCounts};

@@ -19,7 +19,8 @@ fn act(report: &Report, text: &str) -> Time {
 
 #[test]
 fn the_same_seed_shows_the_same_run_and_another_seed_another() {
-    for name in names() {
+    // The large swarms are for `cargo xtask sim`, which is optimised.
+    for name in names().filter(|name| !name.contains(|c: char| c.is_ascii_digit())) {
         let first = report(name, 1);
         assert_eq!(first, report(name, 1), "{name}");
         assert_ne!(first.trace_hash, report(name, 2).trace_hash, "{name}");

@@ -13,7 +13,7 @@ use crate::units;
 use anyhow::Context as _;
 use bt_metainfo::Metainfo;
 use bt_piece_store::CreateOptions;
-use bt_session::{AddOptions, Budget, Session, SessionConfig, Summary, TorrentHandle, TorrentState};
+use bt_session::{AddOptions, Budget, Rates, Session, SessionConfig, Summary, TorrentHandle, TorrentState};
 use bt_tracker_server::{Config, TrackerServer};
 use bt_types::{PeerId, Rng};
 use serde_json::json;
@@ -98,7 +98,7 @@ impl Actor {
     fn start(name: &str, torrent: &Metainfo, options: AddOptions, up: Option<u64>) -> Outcome<Actor> {
         let config = SessionConfig {
             listen: Some((Ipv4Addr::LOCALHOST, 0).into()),
-            limits: Budget { upload_rate: up, ..Budget::default() },
+            limits: Budget { rates: Rates { up, down: None }, ..Budget::default() },
             disk_threads: 1,
             ..SessionConfig::default()
         };

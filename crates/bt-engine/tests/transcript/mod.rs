@@ -22,7 +22,7 @@
 //! at 20s                        time passes
 //! ```
 
-use bt_engine::{Budget, Config, Engine, Event, Input, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
+use bt_engine::{Budget, Config, Engine, Event, Input, Output, PeerKey, Rates, TorrentKey, TorrentSpec, TrackerKey};
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_tracker_wire::AnnounceReply;
 use bt_types::{BLOCK_LEN, Bitfield, Block, Geometry, InfoHash, PeerId, Piece, RawBlock, Rng, Source, StoreFault, Time, Verdict};
@@ -104,7 +104,7 @@ impl Player {
                 let reply = AnnounceReply { interval: interval.parse().unwrap(), ..AnnounceReply::default() };
                 Input::Announced(TORRENT, self.tracker, Ok(([9, 9, 9, 9].into(), reply)))
             }
-            ["rate", rate] => Input::Budget(Budget { upload_rate: Some(rate.parse().unwrap()), ..Budget::default() }),
+            ["rate", rate] => Input::Budget(Budget { rates: Rates { up: Some(rate.parse().unwrap()), down: None }, ..Budget::default() }),
             ["leave"] => Input::Remove(TORRENT),
             ["at", moment] => return self.wait(moment),
             _ => panic!("not understood: {line}"),
