@@ -49,6 +49,8 @@ enum Fate {
 #[derive(Debug)]
 struct Shown {
     pieces: Bitfield,
+    /// The piece that it was shown last while it was not served.
+    teaser: Option<Piece>,
     owed: Vec<Owed>,
     /// When it last took something, or was promised something while it was owed nothing.
     moved_at: Time,
@@ -75,7 +77,7 @@ impl Reveal {
     /// A peer connected, and is told that we have nothing.
     pub(crate) fn join(&mut self, now: Time, peer: PeerKey) {
         let pieces = Bitfield::empty(self.geometry.piece_count());
-        self.peers.insert(peer, Shown { pieces, owed: Vec::new(), moved_at: now, is_lazy: false });
+        self.peers.insert(peer, Shown { pieces, teaser: None, owed: Vec::new(), moved_at: now, is_lazy: false });
     }
 
     /// A peer left. What was promised to it waits again.
@@ -130,14 +132,14 @@ impl Reveal {
         }
     }
 
-    /// The pieces that a peer is shown now. One that is `served`, at `rate` bytes per second, is promised enough for a second; another is
-    /// shown one piece, so that it wants to be served. `is_out` tells what others have.
-    pub(crate) fn show(&mut self, now: Time, peer: PeerKey, served: bool, rate: u64, is_out: impl Fn(Piece) -> bool) -> Vec<Piece> {
+    /// The pieces that a peer which is served, at `rate` bytes per second, is shown and promised now: enough for a second. `is_out` tells what
+    /// others have.
+    pub(crate) fn show(&mut self, now: Time, peer: PeerKey, rate: u64, is_out: impl Fn(Piece) -> bool) -> Vec<Piece> {
         let mut news = Vec::new();
         let Some(mut shown) = self.peers.remove(&peer) else { return news };
         // It is taken out, so that it is the only one when no other is left.
         let alone = if self.peers.is_empty() { ALONE.min(self.geometry.total() / ALONE_PART) } else { 0 };
-        let ahead = if served { rate.max(AHEAD_MIN).max(alone) } else { 1 };
+        let ahead = rate.max(AHEAD_MIN).max(alone);
         while !shown.is_lazy
             && shown.left() < ahead
             && let Some(piece) = self.next(&is_out)
@@ -148,6 +150,21 @@ impl Reveal {
         }
         self.peers.insert(peer, shown);
         news
+    }
+
+    /// A piece that a peer which is not served is shown, so that it wants to be: one that it `lacks`, and that is promised to nobody yet.
+    pub(crate) fn tease(&mut self, peer: PeerKey, lacks: impl Fn(Piece) -> bool) -> Option<Piece> {
+        let (line, fates) = (&self.line, &self.fates);
+        let shown = self.peers.get_mut(&peer)?;
+        if shown.teaser.is_some_and(&lacks) {
+            return None;
+        }
+        let waits = |piece: &Piece| fates.get(piece.index()) == Some(&Fate::Waits);
+        // From the end of the line: it is promised to somebody else last.
+        let piece = line.iter().rev().copied().find(|piece| waits(piece) && lacks(*piece) && !shown.pieces.has(*piece))?;
+        shown.teaser = Some(piece);
+        shown.pieces.insert(piece);
+        Some(piece)
     }
 
     /// The next piece that waits.
@@ -252,7 +269,7 @@ mod tests {
         let mut given = BTreeSet::new();
         while !reveal.is_over() {
             for peer in [A, B] {
-                for piece in reveal.show(NOW, peer, true, 0, |_| false) {
+                for piece in reveal.show(NOW, peer, 0, |_| false) {
                     assert!(given.insert(piece), "{piece:?} is shown twice");
                     let other = if peer == A { B } else { A };
                     assert!(!reveal.grant(NOW, other, piece));
@@ -264,33 +281,38 @@ mod tests {
     }
 
     #[test]
-    fn a_fast_peer_is_shown_enough_for_a_second_and_one_that_waits_a_single_piece() {
+    fn who_is_served_is_shown_enough_for_a_second_and_who_waits_a_single_piece() {
         let (_, mut reveal) = seed(100);
-        assert_eq!(reveal.show(NOW, A, true, 10 << 15, |_| false).len(), 10);
-        assert_eq!(reveal.show(NOW, B, false, 10 << 15, |_| false).len(), 1);
-        assert!(reveal.show(NOW, A, true, 10 << 15, |_| false).is_empty(), "it has enough");
+        assert_eq!(reveal.show(NOW, A, 10 << 15, |_| false).len(), 10);
+        assert!(reveal.show(NOW, A, 10 << 15, |_| false).is_empty(), "it has enough");
+        let teaser = reveal.tease(B, |_| true).unwrap();
+        assert_eq!(reveal.tease(B, |_| true), None);
+        assert!(reveal.tease(B, |piece| piece != teaser).is_some(), "it got that one elsewhere");
+        assert!(reveal.grant(NOW, B, teaser), "it may have it when it is served");
+        reveal.show(NOW, A, 100 << 15, |_| false);
+        assert!(!reveal.grant(NOW, A, teaser), "and nobody else then");
     }
 
     #[test]
     fn what_others_have_is_not_given() {
         let (_, mut reveal) = seed(10);
-        let shown = reveal.show(NOW, A, true, 1 << 20, |piece| piece.number() != 7);
+        let shown = reveal.show(NOW, A, 1 << 20, |piece| piece.number() != 7);
         assert_eq!(shown.iter().map(|piece| piece.number()).collect::<Vec<_>>(), [7]);
         assert!(!reveal.is_over(), "that one is on its way");
         reveal.leave(A);
-        let again = reveal.show(NOW, B, true, 1 << 20, |_| false);
+        let again = reveal.show(NOW, B, 1 << 20, |_| false);
         assert_eq!(again, shown, "and is given to another");
     }
 
     #[test]
     fn who_takes_nothing_loses_its_promise_and_who_left_its_pieces() {
         let (geometry, mut reveal) = seed(2);
-        let shown = reveal.show(NOW, A, true, 0, |_| false);
+        let shown = reveal.show(NOW, A, 0, |_| false);
         assert_eq!(shown.len(), 2);
         let late = NOW + PATIENCE;
         reveal.reclaim(late, |_| true);
-        assert!(reveal.show(late, A, true, 0, |_| false).is_empty(), "A must ask first");
-        let again = reveal.show(late, B, true, 0, |_| false);
+        assert!(reveal.show(late, A, 0, |_| false).is_empty(), "A must ask first");
+        let again = reveal.show(late, B, 0, |_| false);
         assert_eq!(again.len(), 2);
         again.iter().for_each(|&piece| give(&mut reveal, &geometry, B, piece));
         assert!(reveal.is_over());
@@ -303,10 +325,9 @@ mod tests {
     #[test]
     fn at_the_end_promises_to_those_who_are_not_served_are_taken_back() {
         let (_, mut reveal) = seed(2);
-        let waiting = reveal.show(NOW, A, false, 0, |_| false);
-        reveal.show(NOW, B, true, 1, |_| false);
-        assert!(reveal.show(NOW, B, true, 1 << 20, |_| false).is_empty(), "nothing else is left");
+        let waiting = reveal.show(NOW, A, 0, |_| false);
+        assert!(reveal.show(NOW, B, 1 << 20, |_| false).is_empty(), "nothing else is left");
         reveal.reclaim(NOW, |peer| peer == B);
-        assert_eq!(reveal.show(NOW, B, true, 1 << 20, |_| false), waiting);
+        assert_eq!(reveal.show(NOW, B, 1 << 20, |_| false), waiting);
     }
 }

@@ -99,7 +99,12 @@ impl Torrent {
         if let Some(row) = self.peers.get_mut(&peer) {
             let work = &self.work;
             let is_out = |piece| work.availability(piece) > 0;
-            let news = reveal.show(now, peer, row.unchoked, row.up.rate(now), is_out);
+            let news = if row.unchoked {
+                reveal.show(now, peer, row.up.rate(now), is_out)
+            } else {
+                let has = &row.has;
+                reveal.tease(peer, |piece| !has.has(piece) && !is_out(piece)).into_iter().collect()
+            };
             for piece in news {
                 row.say(Message::Have(piece.number()), &mut self.talked_to);
             }
