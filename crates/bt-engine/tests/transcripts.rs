@@ -267,20 +267,19 @@ fn a_seed_unchokes_at_once_and_serves() {
         at 10s";
     assert_snapshot!(play(&SEED, told), @"
     > A: connects
-    < A: have-none, hello, have 0
+    < A: have-none, hello, have 2
     > A: interested
-    < A: unchoke, have 1
+    < A: unchoke, have 0, have 1
     > A: request 0:0, request 0:1, request 2:0
-    < A: reject 2:0
     < A: serve 0:0
-    < A: have 2
     > A: cancel 0:1
     < A: reject 0:1
     > A: request 0:1
     > A: sent 16384
-    < A: serve 0:1
+    < A: serve 2:0
     > A: cannot be read 0:1
     < A: reject 0:1
+    < A: serve 0:1
     > A: not interested
     > at 10s
     < 10.000s A: choke
@@ -295,13 +294,12 @@ fn a_choked_peer_is_rejected_and_hears_unchoke_before_its_payload() {
         A: interested, request 0:1";
     assert_snapshot!(play(&SEED, told), @"
     > A: connects
-    < A: have-none, hello, have 0
+    < A: have-none, hello, have 2
     > A: request 0:0
     < A: reject 0:0
     > A: interested, request 0:1
-    < A: unchoke, have 1
+    < A: unchoke, have 0, have 1
     < A: serve 0:1
-    < A: have 2
     ");
 }
 
@@ -347,12 +345,11 @@ fn a_rate_limit_spreads_payload_over_time() {
     assert_snapshot!(play(&SEED, told), @"
     > rate 16384
     > A: connects
-    < A: have-none, hello, have 0
+    < A: have-none, hello, have 2
     > A: interested, request 0:0, request 0:1, request 1:0
-    < A: unchoke, have 1
+    < A: unchoke, have 0, have 1
     > at 1s
     < 0.010s A: serve 0:0
-    < 0.010s A: have 2
     > A: sent 16384
     > at 2s
     < 1.010s A: serve 0:1
