@@ -60,7 +60,6 @@ impl Manners {
 }
 
 /// The world outside of a program, while it acts.
-#[derive(Debug)]
 pub(crate) struct Scene<'a> {
     pub(crate) now: Time,
     pub(crate) net: &'a mut Network,

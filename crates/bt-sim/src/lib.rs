@@ -11,6 +11,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod goals;
 pub mod scenarios;
 
 mod agenda;
@@ -24,6 +25,7 @@ mod report;
 mod store;
 mod stream;
 mod tally;
+mod trace;
 mod tracker;
 mod violation;
 mod watch;
@@ -34,5 +36,6 @@ pub use client::Manners;
 pub use network::{HostId, Link};
 pub use report::{Finisher, Report, Sample};
 pub use stream::Detail;
+pub use trace::Sink;
 pub use violation::{Broken, Violation};
 pub use world::{Act, Peer, World};

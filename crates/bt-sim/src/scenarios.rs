@@ -7,6 +7,7 @@ use crate::client::Manners;
 use crate::network::{HostId, Link};
 use crate::report::Report;
 use crate::stream::Detail;
+use crate::trace::Sink;
 use crate::violation::Violation;
 use crate::world::{Act, Peer, World};
 use bt_engine::Budget;
@@ -42,9 +43,20 @@ pub fn names() -> impl Iterator<Item = &'static str> + Clone {
 
 /// Runs a scenario. Equal arguments give equal reports.
 pub fn run(name: &str, seed: u64) -> Result<Report, Violation> {
-    let (_, begin) = TABLE.iter().find(|(at, _)| *at == name).ok_or_else(|| Violation::UnknownScenario(name.to_owned()))?;
-    let (world, deadline) = begin(seed);
+    let (world, deadline) = begin(name, seed)?;
     world.run(deadline)
+}
+
+/// Runs a scenario and tells every order of every engine.
+pub fn run_traced(name: &str, seed: u64, sink: Sink) -> Result<Report, Violation> {
+    let (mut world, deadline) = begin(name, seed)?;
+    world.trace(sink);
+    world.run(deadline)
+}
+
+fn begin(name: &str, seed: u64) -> Result<(World, Time), Violation> {
+    let (_, begin) = TABLE.iter().find(|(at, _)| *at == name).ok_or_else(|| Violation::UnknownScenario(name.to_owned()))?;
+    Ok(begin(seed))
 }
 
 /// One seed, three leechers.

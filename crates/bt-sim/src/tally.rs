@@ -11,11 +11,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Counts of one run.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Tally {
     hash: u64,
     /// Things that programs learnt.
     pub(crate) events: u64,
+    /// Hears of every order: the number of the host, and the order.
+    pub(crate) sink: Option<Box<dyn FnMut(Time, HostId, &Output)>>,
     /// Pieces that were wrong.
     pub(crate) bad_pieces: u32,
     /// Payload bytes that arrived from each host.
@@ -37,6 +39,9 @@ impl Tally {
 
     /// Notes an order of an engine.
     pub(crate) fn order(&mut self, now: Time, host: HostId, output: &Output) {
+        if let Some(sink) = &mut self.sink {
+            sink(now, host, output);
+        }
         self.note(&[now.as_micros(), host.0 as u64]);
         match output {
             Output::Dial(_, addr, _) => self.note(&[1, u64::from(addr.port())]),

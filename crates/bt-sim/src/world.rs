@@ -11,6 +11,7 @@ use crate::report::{Finisher, Report, Sample};
 use crate::store::Disk;
 use crate::stream::Detail;
 use crate::tally::Tally;
+use crate::trace::{Sink, line};
 use crate::tracker::TrackerHost;
 use crate::violation::{Broken, Violation};
 use bt_engine::Budget;
@@ -124,6 +125,13 @@ impl World {
     /// Length of the torrent in bytes.
     pub fn torrent_len(&self) -> u64 {
         self.content.geometry.total()
+    }
+
+    /// Tells every order of every engine.
+    pub fn trace(&mut self, mut sink: Sink) {
+        let names: Vec<String> = self.peers.iter().map(|host| host.peer.name.clone()).collect();
+        let name = move |host: HostId| names.get(host.0 - 1).cloned().unwrap_or_default();
+        self.tally.sink = Some(Box::new(move |now, host, output| sink(now, &name(host), &line(output))));
     }
 
     /// Number of peers that were added.
