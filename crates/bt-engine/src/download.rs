@@ -15,6 +15,9 @@ use bt_peer_wire::Message;
 use bt_types::{Bitfield, Block, RawBlock, Time};
 use bytes::Bytes;
 
+/// Hints of one kind that are remembered of a peer.
+const HINTS_MAX: usize = 16;
+
 impl Torrent {
     /// Gives the peer as many requests as its window has room for; under a limit the peer waits for its turn instead.
     pub(crate) fn feed(&mut self, now: Time, peer: PeerKey, budget: &Budget) {
@@ -119,6 +122,7 @@ impl Torrent {
             self.work.more(row.has.iter(&self.geometry));
         }
         Self::update_interest(row, &mut self.talked_to);
+        self.allow_newcomer(peer);
         self.refuse_seed(peer)
     }
 
@@ -145,6 +149,33 @@ impl Torrent {
     fn refuse_seed(&self, peer: PeerKey) -> Result<(), Why> {
         let both = self.is_complete() && self.peers.get(&peer).is_some_and(|peer| peer.has.is_full());
         if both { Err(Why::BothSeeds) } else { Ok(()) }
+    }
+
+    // ---- hints (BEP 6) ----
+
+    /// The peer serves requests for this piece even while it chokes us.
+    pub(crate) fn allowed_fast(&mut self, peer: PeerKey, number: u32) -> Result<(), Why> {
+        let piece = self.geometry.piece(number).ok_or(Why::OutOfRange)?;
+        if let Some(row) = self.peers.get_mut(&peer)
+            && row.we_may_ask.len() < HINTS_MAX
+            && !self.have.has(piece)
+            && !row.we_may_ask.contains(&piece)
+        {
+            row.we_may_ask.push(piece);
+        }
+        Ok(())
+    }
+
+    /// The peer thinks that we should take this piece first.
+    pub(crate) fn suggested(&mut self, peer: PeerKey, number: u32) -> Result<(), Why> {
+        let piece = self.geometry.piece(number).ok_or(Why::OutOfRange)?;
+        if let Some(row) = self.peers.get_mut(&peer)
+            && !self.have.has(piece)
+        {
+            row.suggested.truncate(HINTS_MAX - 1);
+            row.suggested.push_front(piece);
+        }
+        Ok(())
     }
 
     // ---- what the peer says of our requests ----
@@ -182,10 +213,16 @@ impl Torrent {
 
     /// The peer cannot go on with the piece that it leads: another may take it over.
     pub(crate) fn leave_lead(&mut self, peer: PeerKey, out: &mut VecDeque<Output>) {
+        let given_up = self.work.leave(peer);
         if let Some(row) = self.peers.get_mut(&peer) {
             row.lead = None;
+            // What it was asked for of pieces that start anew must not come any more.
+            for block in row.pipeline.take_of(&given_up) {
+                row.forgive(1);
+                row.say(Message::Cancel(block.raw()), &mut self.talked_to);
+                self.unasked += u64::from(block.len());
+            }
         }
-        let given_up = self.work.leave(peer);
         out.extend(given_up.into_iter().map(|piece| Output::Forget(self.key, piece)));
     }
 

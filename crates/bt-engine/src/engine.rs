@@ -321,8 +321,8 @@ fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, 
         }
         Message::Cancel(raw) => torrent.cancelled(key, raw)?,
         Message::Reject(raw) => torrent.rejected(key, raw, engine.out)?,
-        // Hints that we do not follow yet; a piece outside the torrent is a fault all the same.
-        Message::Suggest(piece) | Message::AllowedFast(piece) if piece >= pieces => return Err(Why::OutOfRange),
+        Message::Suggest(piece) => torrent.suggested(key, piece)?,
+        Message::AllowedFast(piece) => torrent.allowed_fast(key, piece)?,
         _ => {}
     }
     Ok(())

@@ -82,6 +82,11 @@ impl Ledger {
         self.reserved += u64::from(self.geometry.piece_len(piece));
     }
 
+    /// Whether this peer leads the piece.
+    pub(crate) fn leads(&self, peer: PeerKey, piece: Piece) -> bool {
+        self.open.get(&piece).is_some_and(|open| open.lead == Some(peer))
+    }
+
     /// A free block of the piece, now asked of somebody.
     pub(crate) fn ask_free(&mut self, piece: Piece) -> Option<Block> {
         let open = self.open.get_mut(&piece)?;

@@ -42,6 +42,7 @@ mod upload;
 mod announcer;
 mod book;
 mod choker;
+mod fast;
 mod ledger;
 mod line;
 mod meter;

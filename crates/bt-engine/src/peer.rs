@@ -3,6 +3,7 @@
 //! Decides: nothing. Must not know: other peers, the torrent.
 //! Invariant: `wanted` is the number of pieces that the peer has and we lack.
 
+use crate::fast::NEWCOMER;
 use crate::io::PeerKey;
 use crate::meter::Meter;
 use crate::pipeline::Pipeline;
@@ -49,6 +50,12 @@ pub(crate) struct Peer {
     pub(crate) on_parole: bool,
     /// The piece that it works on.
     pub(crate) lead: Option<Piece>,
+    /// Pieces that it may ask for while choked (BEP 6).
+    pub(crate) may_ask: Vec<Piece>,
+    /// Pieces that we may ask it for while choked.
+    pub(crate) we_may_ask: Vec<Piece>,
+    /// Pieces that it thinks we should take first.
+    pub(crate) suggested: VecDeque<Piece>,
     /// It could be given more requests than there were blocks.
     pub(crate) hungry: bool,
     unrequested_left: u32,
@@ -101,6 +108,9 @@ impl Peer {
             pipeline: Pipeline::new(now, 250),
             on_parole: false,
             lead: None,
+            may_ask: Vec::new(),
+            we_may_ask: Vec::new(),
+            suggested: VecDeque::new(),
             hungry: false,
             unrequested_left: UNREQUESTED_FORGIVEN,
             uploads: VecDeque::new(),
@@ -123,7 +133,12 @@ impl Peer {
 
     /// Whether it may be given requests now.
     pub(crate) fn can_be_asked(&self) -> bool {
-        self.serves_us && self.wanted > 0
+        (self.serves_us || !self.we_may_ask.is_empty()) && self.wanted > 0
+    }
+
+    /// Whether its requests for this piece are served: always while it is unchoked, else as a newcomer.
+    pub(crate) fn may_have(&self, piece: Piece) -> bool {
+        self.unchoked || (self.may_ask.contains(&piece) && self.has.count() < NEWCOMER)
     }
 
     /// So many requests were cancelled or given up: their blocks may still come.

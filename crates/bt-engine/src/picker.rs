@@ -88,6 +88,22 @@ impl Picker {
         Some(piece)
     }
 
+    /// Takes this piece, if it waits.
+    pub(crate) fn take_this(&mut self, piece: Piece) -> bool {
+        let waits = self.is_waiting(piece);
+        if waits {
+            self.remove(piece);
+            self.taken += 1;
+        }
+        waits
+    }
+
+    /// Whether a piece waits that is as rare as any.
+    pub(crate) fn is_rarest(&self, piece: Piece) -> bool {
+        let rarest = self.order.first().map(|&first| self.availability(first));
+        self.is_waiting(piece) && rarest.is_some_and(|rarest| self.availability(piece) <= rarest)
+    }
+
     /// A taken piece is wanted again.
     pub(crate) fn put_back(&mut self, piece: Piece, rng: &mut Rng) {
         if self.is_waiting(piece) {

@@ -6,7 +6,7 @@
 use crate::meter::Meter;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use bt_types::{BLOCK_LEN, Block, Time};
+use bt_types::{BLOCK_LEN, Block, Piece, Time};
 use core::time::Duration;
 
 /// Requests given to a peer before anything is known of it.
@@ -143,6 +143,13 @@ impl Pipeline {
     /// Takes back everything, as after a choke.
     pub(crate) fn clear(&mut self) -> Vec<Block> {
         self.asked.drain(..).map(|(block, _)| block).collect()
+    }
+
+    /// Takes back what it was asked for of these pieces.
+    pub(crate) fn take_of(&mut self, pieces: &[Piece]) -> Vec<Block> {
+        let blocks: Vec<Block> = self.asked.iter().map(|(block, _)| *block).filter(|block| pieces.contains(&block.piece())).collect();
+        self.asked.retain(|(block, _)| !pieces.contains(&block.piece()));
+        blocks
     }
 
     /// Takes everything back from a peer that was silent for too long, and trusts it with one request at a time.

@@ -46,7 +46,7 @@ const OPTIMISTIC_ROUNDS: u32 = 1;
 #[derive(Debug)]
 pub(crate) struct Torrent {
     pub(crate) key: TorrentKey,
-    info_hash: InfoHash,
+    pub(crate) info_hash: InfoHash,
     pub(crate) geometry: Geometry,
     pub(crate) have: Bitfield,
     pub(crate) peers: BTreeMap<PeerKey, Peer>,
@@ -68,7 +68,7 @@ pub(crate) struct Torrent {
     pub(crate) sources: Sources,
     /// Those with a part in a piece that failed.
     on_parole: BTreeSet<SourceId>,
-    rng: Rng,
+    pub(crate) rng: Rng,
     dialing: usize,
     /// Per cent of the connections that we may make ourselves.
     reach: usize,
@@ -469,6 +469,7 @@ impl Torrent {
             row.unchoked = true;
             row.choke_changed = now;
             row.say(Message::Unchoke, &mut self.talked_to);
+            self.suggest(peer);
         }
     }
 
@@ -479,9 +480,11 @@ impl Torrent {
         row.optimistic = false;
         row.choke_changed = now;
         row.say(Message::Choke, &mut self.talked_to);
-        // With the fast extension every request is answered, here by a reject (BEP 6).
+        // With the fast extension every request is answered, here by a reject (BEP 6); a newcomer keeps what it may ask for.
         for block in core::mem::take(&mut row.uploads) {
-            if row.fast {
+            if row.may_have(block.piece()) {
+                row.uploads.push_back(block);
+            } else if row.fast {
                 row.say(Message::Reject(block.raw()), &mut self.talked_to);
             }
         }

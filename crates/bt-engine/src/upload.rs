@@ -3,6 +3,7 @@
 //! Decides: which requests are taken. Must not know: payload, the rate limit.
 //! Invariant: only blocks of verified pieces are queued, only for a peer that is served, never more than the limit.
 
+use crate::fast::{self, NEWCOMER};
 use crate::io::{Output, PeerKey};
 use crate::reveal::Reveal;
 use crate::status::Why;
@@ -11,7 +12,11 @@ use crate::line::{SEND_CREDIT_MAX, SEND_CREDIT_MIN};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bt_peer_wire::{Message, REQUESTS_QUEUED_MAX};
-use bt_types::{BLOCK_LEN, Block, RawBlock, Time};
+use bt_types::{BLOCK_LEN, Block, Piece, RawBlock, Time};
+
+/// A seed looks at so many pieces for the rarest, and suggests so many of them.
+const SUGGEST_SAMPLE: usize = 64;
+const SUGGESTED: usize = 4;
 
 impl Torrent {
     /// A peer asks for a block.
@@ -20,7 +25,7 @@ impl Torrent {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         let room = row.uploads.len() < REQUESTS_QUEUED_MAX as usize;
         let shown = |reveal: &mut Reveal| reveal.grant(now, peer, block.piece());
-        let granted = row.unchoked
+        let granted = row.may_have(block.piece())
             && room
             && block.len() <= BLOCK_LEN
             && self.have.has(block.piece())
@@ -89,6 +94,38 @@ impl Torrent {
             self.reveal_to(now, peer);
         }
         ordered
+    }
+
+    // ---- hints (BEP 6) ----
+
+    /// What a peer has is known now: if it is a newcomer, it is told what it may ask for while choked.
+    pub(crate) fn allow_newcomer(&mut self, peer: PeerKey) {
+        let Some(row) = self.peers.get_mut(&peer) else { return };
+        if !row.fast || row.has.count() >= NEWCOMER || self.have.is_empty() || self.reveal.is_some() {
+            return;
+        }
+        let set = fast::allowed_set(&self.info_hash, &self.geometry, row.addr.ip(), NEWCOMER as usize);
+        row.may_ask = set.into_iter().filter(|&piece| self.have.has(piece) && !row.has.has(piece)).collect();
+        for piece in row.may_ask.clone() {
+            row.say(Message::AllowedFast(piece.number()), &mut self.talked_to);
+        }
+    }
+
+    /// A seed sees more of the swarm than a leecher does: it suggests pieces that few others have, of a sample, to a peer that it begins to serve.
+    pub(crate) fn suggest(&mut self, peer: PeerKey) {
+        let Some(row) = self.peers.get_mut(&peer).filter(|row| row.fast && row.counted) else { return };
+        if !self.have.is_full() || self.reveal.is_some() {
+            return;
+        }
+        let count = u64::from(self.geometry.piece_count());
+        let sample = (0..SUGGEST_SAMPLE).filter_map(|_| self.geometry.piece(u32::try_from(self.rng.below(count)).ok()?));
+        let mut lacking: Vec<(u32, Piece)> =
+            sample.filter(|&piece| !row.has.has(piece)).map(|piece| (self.work.availability(piece), piece)).collect();
+        lacking.sort_unstable();
+        lacking.dedup();
+        for (_, piece) in lacking.into_iter().take(SUGGESTED) {
+            row.say(Message::Suggest(piece.number()), &mut self.talked_to);
+        }
     }
 
     // ---- initial seeding ----

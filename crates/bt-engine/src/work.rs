@@ -39,6 +39,9 @@ impl Work {
         if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece)) {
             return Some(block);
         }
+        if !peer.serves_us {
+            return self.next_allowed(peer, store_bytes);
+        }
         if peer.on_parole {
             peer.lead = self.open_piece(peer, store_bytes);
             return peer.lead.and_then(|piece| self.ledger.ask_free(piece));
@@ -57,16 +60,37 @@ impl Work {
         end_game.then(|| self.ledger.ask_busy(&peer.has, |block| peer.pipeline.has_asked(block)))?
     }
 
-    /// A new piece, if the store has room for it. One piece is always allowed.
+    /// A block of a piece that a peer serves although it chokes us.
+    fn next_allowed(&mut self, peer: &Peer, store_bytes: u64) -> Option<Block> {
+        for &piece in peer.we_may_ask.iter().filter(|&&piece| peer.has.has(piece)) {
+            if self.has_room(store_bytes) && self.picker.take_this(piece) {
+                self.ledger.open(piece, peer.key, peer.on_parole);
+            }
+            if let Some(block) = self.ledger.leads(peer.key, piece).then(|| self.ledger.ask_free(piece)).flatten() {
+                return Some(block);
+            }
+        }
+        None
+    }
+
+    /// A new piece, if the store has room for it: one that the peer suggests, if it is as rare as any, or the picker's choice.
     fn open_piece(&mut self, peer: &Peer, store_bytes: u64) -> Option<Piece> {
-        let reserved = self.ledger.reserved();
-        if reserved > 0 && reserved + u64::from(self.geometry.piece_length()) > store_bytes {
-            self.is_short = true;
+        if !self.has_room(store_bytes) {
             return None;
         }
-        let piece = self.picker.take(&peer.has, peer.counted, &mut self.rng)?;
+        let suggested = peer.suggested.iter().copied().find(|&piece| peer.has.has(piece) && self.picker.is_rarest(piece));
+        let suggested = suggested.filter(|&piece| self.picker.take_this(piece));
+        let piece = suggested.or_else(|| self.picker.take(&peer.has, peer.counted, &mut self.rng))?;
         self.ledger.open(piece, peer.key, peer.on_parole);
         Some(piece)
+    }
+
+    /// Whether the store has room for another piece. One is always allowed.
+    fn has_room(&mut self, store_bytes: u64) -> bool {
+        let reserved = self.ledger.reserved();
+        let has_room = reserved == 0 || reserved + u64::from(self.geometry.piece_length()) <= store_bytes;
+        self.is_short |= !has_room;
+        has_room
     }
 
     /// Whether every piece that we lack is open.

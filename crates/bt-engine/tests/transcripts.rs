@@ -374,7 +374,7 @@ fn a_full_disk_stops_both_directions_until_it_recovers() {
     > A: connects
     < A: bitfield 001, hello
     > A: bitfield 110, unchoke, interested
-    < A: interested, unchoke, request 0:0, request 0:1, request 1:0, request 1:1
+    < A: interested, allowedfast(2), unchoke, request 0:0, request 0:1, request 1:0, request 1:1
     > A: sends 0:0
     < store 0:0
     > store failed

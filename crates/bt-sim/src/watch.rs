@@ -36,6 +36,9 @@ struct Row {
     /// When it last delivered, or was asked while nothing was outstanding.
     heard_at: Time,
     unchoked: bool,
+    /// Pieces that it serves although it chokes us, and that we serve it although we choke it (BEP 6).
+    allows: BTreeSet<u32>,
+    allowed: BTreeSet<u32>,
     /// What it asked us for, and how often: who gave a slow answer up may ask again before it comes.
     wants: BTreeMap<RawBlock, u32>,
     /// Payload bytes ordered and not sent.
@@ -132,7 +135,11 @@ impl Watch {
             Message::Unchoke => row.unchoked = true,
             Message::Choke => {
                 row.unchoked = false;
-                row.wants.clear();
+                let allowed = &row.allowed;
+                row.wants.retain(|block, _| allowed.contains(&block.piece));
+            }
+            Message::AllowedFast(piece) => {
+                row.allowed.insert(*piece);
             }
             Message::Reject(block) => {
                 row.drop_want(block);
@@ -154,7 +161,7 @@ impl Watch {
 
     fn asked(&mut self, now: Time, peer: PeerKey, block: RawBlock) -> Result<(), Broken> {
         let row = self.peers.get(&peer).ok_or(Broken::UnknownPeer(peer))?;
-        if !row.serves_us {
+        if !row.serves_us && !row.allows.contains(&block.piece) {
             return Err(Broken::RequestWhileChoked(peer, block));
         }
         let piece = self.geometry.piece(block.piece).ok_or(Broken::RequestOfNothing(peer, block))?;
@@ -181,7 +188,8 @@ impl Watch {
     fn served(&mut self, peer: PeerKey, blocks: &[Block]) -> Result<(), Broken> {
         let row = self.peers.get_mut(&peer).ok_or(Broken::UnknownPeer(peer))?;
         for block in blocks {
-            if !row.drop_want(&block.raw()) || !row.unchoked {
+            let may_have = row.unchoked || row.allowed.contains(&block.raw().piece);
+            if !row.drop_want(&block.raw()) || !may_have {
                 return Err(Broken::ServedUnasked(peer, block.raw()));
             }
             row.ordered += u64::from(block.len());
@@ -198,6 +206,8 @@ impl Row {
             asked: BTreeSet::new(),
             heard_at: now,
             unchoked: false,
+            allows: BTreeSet::new(),
+            allowed: BTreeSet::new(),
             wants: BTreeMap::new(),
             ordered: 0,
         }
@@ -223,6 +233,9 @@ impl Row {
             }
             Message::Choke => self.serves_us = false,
             Message::Unchoke => self.serves_us = true,
+            Message::AllowedFast(piece) => {
+                self.allows.insert(*piece);
+            }
             Message::Piece { piece, begin, data } => {
                 if now - self.heard_at >= PATIENCE {
                     self.asked.clear();
@@ -311,6 +324,8 @@ mod tests {
                 vec![says(A, Message::Unchoke), want(A), says(A, Message::Choke), serve(A)],
                 Some(Broken::ServedUnasked(A, block(0))),
             ),
+            (vec![hears(A, Message::AllowedFast(0)), ask(A, 0)], None),
+            (vec![says(A, Message::AllowedFast(0)), want(A), serve(A)], None),
             (vec![Step::Out(Output::HangUp(A, Why::Full)), says(A, Message::Choke)], Some(Broken::UnknownPeer(A))),
             (vec![Step::In(Input::Closed(A)), says(A, Message::Choke)], Some(Broken::UnknownPeer(A))),
         ];

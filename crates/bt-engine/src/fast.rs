@@ -1,0 +1,54 @@
+//! Pieces that a newcomer may ask for while it is choked, so that it soon has something to trade (BEP 6).
+//!
+//! Decides: which pieces these are. Must not know: what we have, who is choked.
+//! Invariant: a function of the torrent and the network that the peer is in: more addresses there do not bring more pieces.
+
+use alloc::vec::Vec;
+use bt_types::{Geometry, InfoHash, Piece, normalise};
+use core::net::IpAddr;
+
+/// Who has fewer pieces than this is a newcomer, and may ask for so many.
+pub(crate) const NEWCOMER: u32 = 10;
+
+/// The allowed fast set of a peer. Empty for IPv6, for which the BEP has none.
+pub(crate) fn allowed_set(info_hash: &InfoHash, geometry: &Geometry, ip: IpAddr, count: usize) -> Vec<Piece> {
+    let IpAddr::V4(ip) = normalise(ip) else { return Vec::new() };
+    let [a, b, c, _] = ip.octets();
+    let count = count.min(geometry.piece_count() as usize);
+    let mut seed: Vec<u8> = [a, b, c, 0].into_iter().chain(info_hash.0).collect();
+    let mut set: Vec<Piece> = Vec::with_capacity(count);
+    while set.len() < count {
+        let digest = bt_hash::sha1(&seed);
+        let numbers = digest.chunks_exact(4).filter_map(|bytes| bytes.first_chunk::<4>()).map(|bytes| u32::from_be_bytes(*bytes));
+        for piece in numbers.filter_map(|number| geometry.piece(number % geometry.piece_count())) {
+            if set.len() < count && !set.contains(&piece) {
+                set.push(piece);
+            }
+        }
+        seed = digest.to_vec();
+    }
+    set
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_examples_of_the_bep() {
+        let geometry = Geometry::new(1313 << 14, 1 << 14).unwrap();
+        let set = |count| {
+            let set = allowed_set(&InfoHash([0xaa; 20]), &geometry, "80.4.4.200".parse().unwrap(), count);
+            set.into_iter().map(Piece::number).collect::<Vec<_>>()
+        };
+        assert_eq!(set(7), [1059, 431, 808, 1217, 287, 376, 1188]);
+        assert_eq!(set(9), [1059, 431, 808, 1217, 287, 376, 1188, 353, 508]);
+    }
+
+    #[test]
+    fn a_small_torrent_has_no_more_pieces_than_it_has() {
+        let geometry = Geometry::new(3 << 14, 1 << 14).unwrap();
+        assert_eq!(allowed_set(&InfoHash([1; 20]), &geometry, "1.2.3.4".parse().unwrap(), 10).len(), 3);
+        assert!(allowed_set(&InfoHash([1; 20]), &geometry, "2001:db8::1".parse().unwrap(), 10).is_empty());
+    }
+}
