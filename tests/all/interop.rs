@@ -5,7 +5,7 @@
 //! Invariant: every copy is compared byte by byte with the original.
 
 use crate::Test;
-use bt_tests::foreign::{Aria2, CLIENTS, Libtorrent, Opentracker, Qbittorrent, Rtorrent, Transmission};
+use bt_tests::foreign::{Aria2, CLIENTS, Libtorrent, Opentracker, Qbittorrent, Rtorrent, Transmission, Webtorrent};
 use bt_tests::{Bt, Client, Meeting, Net, Process, Protocol, skip};
 use std::fs;
 
@@ -38,6 +38,11 @@ fn qbittorrent_and_bt_download_from_each_other() -> Test {
 #[test]
 fn rtorrent_and_bt_download_from_each_other() -> Test {
     both_ways(&Rtorrent)
+}
+
+#[test]
+fn webtorrent_and_bt_download_from_each_other() -> Test {
+    both_ways(&Webtorrent)
 }
 
 fn both_ways(foreign: &dyn Client) -> Test {

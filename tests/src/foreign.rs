@@ -9,7 +9,9 @@ mod mktorrent;
 mod opentracker;
 mod qbittorrent;
 mod rtorrent;
+mod script;
 mod transmission;
+mod webtorrent;
 
 pub use aria2::Aria2;
 pub use libtorrent::Libtorrent;
@@ -18,6 +20,7 @@ pub use opentracker::Opentracker;
 pub use qbittorrent::Qbittorrent;
 pub use rtorrent::Rtorrent;
 pub use transmission::Transmission;
+pub use webtorrent::Webtorrent;
 
 use crate::Client;
 use anyhow::{Context as _, Result};
@@ -25,7 +28,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every client that the harness can drive, installed or not.
-pub const CLIENTS: [&dyn Client; 5] = [&Libtorrent::DEFAULT, &Transmission, &Aria2, &Qbittorrent, &Rtorrent];
+pub const CLIENTS: [&dyn Client; 6] = [&Libtorrent::DEFAULT, &Transmission, &Aria2, &Qbittorrent, &Rtorrent, &Webtorrent];
 
 /// Where every client listens; each has a namespace of its own.
 const PORT: u16 = 6881;

@@ -4,9 +4,9 @@
 //! Invariant: the script's output is JSON lines, as that of `bt`.
 
 use super::PORT;
-use crate::Process;
-use crate::client::{Client, OPEN_WITHIN, Progress, Running, Seat};
-use anyhow::{Context as _, Result, ensure};
+use super::script::Script;
+use crate::client::{Client, Running, Seat};
+use anyhow::Result;
 use std::path::Path;
 use std::process::Command;
 
@@ -60,32 +60,7 @@ impl Client for Libtorrent {
     fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
         let mut command = self.share_on(seat.torrent, seat.dir, &format!("{}:{PORT}", seat.host.v4));
         command.arg("--wait").env("HOME", seat.home);
-        let process = Process::start_told(self.name, &mut seat.host.inside(&command))?;
-        process.wait_event("open", OPEN_WITHIN)?;
-        Ok(Box::new(RunningScript { process }))
-    }
-}
-
-#[derive(Debug)]
-struct RunningScript {
-    process: Process,
-}
-
-impl Running for RunningScript {
-    fn add(&mut self) -> Result<()> {
-        self.process.tell("start")
-    }
-
-    fn progress(&mut self) -> Result<Progress> {
-        let complete = self.process.last_event("complete").is_some();
-        ensure!(!self.process.is_over()?, "libtorrent ended\n{}", self.process.transcript());
-        let Some(said) = self.process.last_event("progress") else { return Ok(Progress { complete, ..Progress::default() }) };
-        let count = |field: &str| said[field].as_u64().context("progress counts bytes");
-        Ok(Progress { complete, bytes_done: count("bytes_done")?, bytes_up: count("bytes_up")? })
-    }
-
-    fn transcript(&self) -> String {
-        self.process.transcript()
+        Ok(Box::new(Script::open(self.name, &mut seat.host.inside(&command))?))
     }
 }
 
