@@ -146,3 +146,31 @@ fn lost<'a>(source: &Path, piece: u64, copies: impl Iterator<Item = &'a Path>) -
     }
     Ok(found.iter().filter(|found| !**found).count())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Course, lost};
+
+    fn course(seed_up: u64, leecher_up: &[u64]) -> Course {
+        Course { bytes: 1 << 20, piece: 1 << 18, seed_up, leecher_up: leecher_up.to_vec(), leave_at: None }
+    }
+
+    #[test]
+    fn the_bound_is_the_seeds_uplink_or_everybodys() {
+        // A MiB has 8 Mi bits.
+        assert_eq!(course(1 << 20, &[1 << 30]).bound(), 8.0);
+        assert_eq!(course(1 << 23, &[0, 0]).bound(), 2.0);
+    }
+
+    #[test]
+    fn a_piece_is_lost_when_no_copy_has_all_of_it() -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = |name: &str| dir.path().join(name);
+        for (name, bytes) in [("source", "aabbccd"), ("one", "aaxxcc"), ("other", "axbx")] {
+            std::fs::write(path(name), bytes)?;
+        }
+        let copies = [path("one"), path("other"), path("none")];
+        assert_eq!(lost(&path("source"), 2, copies.iter().map(|copy| copy.as_path()))?, 2);
+        Ok(())
+    }
+}

@@ -150,13 +150,13 @@ fn table(entrants: &[Entrant], course: &Course) -> String {
         |time: Option<f64>, to: f64| time.filter(|_| to.is_finite()).map_or("-".into(), |time| format!("{:.2}", time / to));
     let mut lines = vec![
         format!("bound: {bound:.1} s; medians of {} runs", entrants.first().map_or(0, |entrant| entrant.outcomes.len())),
-        format!("{:<28} {:>8} {:>9} {:>12} {:>10} {:>12}", "", "last", "to bound", "to best else", "finishers", "pieces lost"),
+        format!("{:<34} {:>8} {:>9} {:>12} {:>10} {:>12}", "", "last", "to bound", "to best else", "finishers", "pieces lost"),
     ];
     for entrant in entrants {
         let time = last(entrant, course);
         let each = |count: fn(&Outcome) -> usize| median(entrant.outcomes.iter().map(|outcome| count(outcome) as f64));
         lines.push(format!(
-            "{:<28} {:>8} {:>9} {:>12} {:>10} {:>12}",
+            "{:<34} {:>8} {:>9} {:>12} {:>10} {:>12}",
             entrant.name,
             time.map_or("-".into(), |time| format!("{time:.1} s")),
             ratio(time, bound),
