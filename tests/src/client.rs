@@ -27,8 +27,7 @@ pub trait Client: Sync {
     fn version(&self) -> Option<String>;
 
     /// Whether it announces over this protocol, with discovery other than trackers off.
-    fn announces_over(&self, protocol: Protocol) -> bool {
-        let _ = protocol;
+    fn announces_over(&self, _protocol: Protocol) -> bool {
         true
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Without any progress for so long, nobody will make any.
-const STALLED_AFTER: Duration = Duration::from_secs(30);
+const STALLED_AFTER: Duration = Duration::from_secs(60);
 
 /// The course.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct Outcome {
     pub seed_sent: u64,
     /// Pieces that no leecher has in the end.
     pub lost: usize,
+    /// The ends of what those printed who did not finish.
+    pub stuck: Vec<String>,
 }
 
 impl Course {
@@ -88,7 +90,9 @@ impl Course {
             let same = || Ok::<_, anyhow::Error>(fs::read(&source)? == fs::read(&leecher.copy)?);
             ensure!(leecher.finished.is_none() || same()?, "{} differs from the original", leecher.copy.display());
         }
-        Ok(Outcome { finished, stagger, seed_sent, lost })
+        let stuck = leechers.iter().filter(|leecher| leecher.finished.is_none());
+        let stuck = stuck.map(|leecher| format!("{:?}\n{}", leecher.progress, leecher.running.transcript())).collect();
+        Ok(Outcome { finished, stagger, seed_sent, lost, stuck })
     }
 
     /// Looks on until all have finished or nothing moves; says what the seed had sent in the end.

@@ -106,6 +106,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             let net = Net::new().context("network namespaces need root and `ip`")?;
             let outcome = course.run(&net, entrant.seed, entrant.leecher).with_context(|| entrant.name.clone())?;
             eprintln!("run {run}, {}: {}", entrant.name, brief(&outcome, &course));
+            // Without a seed that is a result; with one it needs an explanation.
+            if let (None, Some(stuck)) = (course.leave_at, outcome.stuck.first()) {
+                eprintln!("one that did not finish: {stuck}");
+            }
             entrant.outcomes.push(outcome);
         }
     }

@@ -45,8 +45,9 @@ impl Client for Qbittorrent {
         let mut command = Command::new("qbittorrent-nox");
         command.arg(format!("--profile={}", utf8(seat.home)?)).env("HOME", seat.home);
         let process = Process::start("qbittorrent-nox", &mut seat.host.inside(&command))?;
-        let running =
-            RunningQbittorrent { process, remote: Remote::new(seat.host, REMOTE)?, torrent: seat.torrent.to_path_buf() };
+        let log = seat.home.join("qBittorrent/data/logs/qbittorrent.log");
+        let remote = Remote::new(seat.host, REMOTE)?;
+        let running = RunningQbittorrent { process, remote, torrent: seat.torrent.to_path_buf(), log };
         until("qBittorrent's remote control", || running.ask("app/version", &[], b"").ok())?;
         Ok(Box::new(running))
     }
@@ -57,6 +58,7 @@ struct RunningQbittorrent {
     process: Process,
     remote: Remote,
     torrent: PathBuf,
+    log: PathBuf,
 }
 
 impl RunningQbittorrent {
@@ -91,7 +93,7 @@ impl Running for RunningQbittorrent {
     }
 
     fn transcript(&self) -> String {
-        let log = fs::read_to_string(self.torrent.with_file_name("qbittorrent.log")).unwrap_or_default();
-        format!("{}{log}", self.process.transcript())
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        format!("{}  its log\n{log}", self.process.transcript())
     }
 }
