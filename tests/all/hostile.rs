@@ -324,7 +324,7 @@ fn outside(parent: &Path) -> Result<Snapshot> {
     Ok(all)
 }
 
-fn hex(text: &str) -> Result<[u8; 20]> {
+pub(crate) fn hex(text: &str) -> Result<[u8; 20]> {
     let mut bytes = [0; 20];
     for (index, byte) in bytes.iter_mut().enumerate() {
         *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2).context("40 hex digits")?, 16)?;

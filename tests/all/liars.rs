@@ -4,7 +4,8 @@
 //! Invariant: each runs on a thread of the test and ends with it; each counts whom it lied to.
 
 use anyhow::Result;
-use bt_tests::random_bytes;
+use bt_tests::{Host, random_bytes};
+use bt_types::Rng;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -34,6 +35,12 @@ impl Liar {
     /// A lying peer of this torrent, which has so many pieces.
     pub(crate) fn peer(kind: Kind, info_hash: [u8; 20], pieces: usize) -> Result<Liar> {
         Liar::listen(move |stream, lies| lie(kind, &stream, info_hash, pieces, lies))
+    }
+
+    /// A peer in this host that claims to have everything.
+    pub(crate) fn poisoner(poisoner: Poisoner, host: &Host, info_hash: [u8; 20]) -> Result<Liar> {
+        let listener = host.door()?.within(|| TcpListener::bind((host.v4, 6881)))?;
+        Liar::answer(listener, move |stream, lies| poisoner.serve(&stream, info_hash, lies))
     }
 
     /// A web server whose every answer makes no sense as a tracker's.
@@ -70,7 +77,13 @@ impl Liar {
     }
 
     fn listen(answer: impl Fn(TcpStream, &AtomicU32) -> std::io::Result<()> + Clone + Send + 'static) -> Result<Liar> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Liar::answer(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, answer)
+    }
+
+    fn answer(
+        listener: TcpListener,
+        answer: impl Fn(TcpStream, &AtomicU32) -> std::io::Result<()> + Clone + Send + 'static,
+    ) -> Result<Liar> {
         let liar = Liar { at: listener.local_addr()?, lies: Arc::default() };
         let lies = Arc::clone(&liar.lies);
         thread::spawn(move || {
@@ -84,18 +97,46 @@ impl Liar {
     }
 }
 
+/// A peer that serves, and spoils some of what it serves.
+#[derive(Clone, Debug)]
+pub(crate) struct Poisoner {
+    /// The torrent's only file.
+    pub(crate) content: Arc<Vec<u8>>,
+    /// The size of its pieces.
+    pub(crate) piece: usize,
+    /// It begins to lie after so many bytes.
+    pub(crate) honest: usize,
+    /// So many blocks of a hundred are wrong then.
+    pub(crate) percent: u64,
+}
+
+impl Poisoner {
+    fn serve(&self, stream: &TcpStream, info_hash: [u8; 20], lies: &AtomicU32) -> std::io::Result<()> {
+        shake(stream, info_hash, "Poisoner")?;
+        claim_all(stream, self.content.len().div_ceil(self.piece))?;
+        let (mut rng, mut served) = (Rng::from_seed(1), 0);
+        serve(stream, |index, begin, len| {
+            let start = index * self.piece + begin;
+            let mut block = self.content.get(start..start + len).unwrap_or_default().to_vec();
+            if served >= self.honest && rng.below(100) < self.percent {
+                lies.fetch_add(1, Ordering::Relaxed);
+                // One bit is as bad as all of them.
+                block.iter_mut().take(1).for_each(|byte| *byte ^= 1);
+            }
+            served += block.len();
+            block
+        })
+    }
+}
+
 fn lie(kind: Kind, mut stream: &TcpStream, info_hash: [u8; 20], pieces: usize, lies: &AtomicU32) -> std::io::Result<()> {
     if kind == Kind::Noise {
         lies.fetch_add(1, Ordering::Relaxed);
         stream.write_all(&random_bytes(1, 1 << 16))?;
         return std::io::copy(&mut stream, &mut std::io::sink()).map(drop);
     }
-    let mut handshake = [0; 68];
-    stream.read_exact(&mut handshake)?;
-    // No reserved bit is set: base protocol only. Each kind is a peer of its own: a second one with the same id is turned away.
-    let peer_id = format!("-XX0001-{:12.12}", format!("{kind:?}"));
-    let hello = [&b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0"[..], &info_hash, peer_id.as_bytes()].concat();
-    stream.write_all(&hello)?;
+    // Each kind is a peer of its own: a second one with the same id is turned away.
+    shake(stream, info_hash, &format!("{kind:?}"))?;
     match kind {
         Kind::Noise => {}
         Kind::HugeFrame => {
@@ -108,15 +149,28 @@ fn lie(kind: Kind, mut stream: &TcpStream, info_hash: [u8; 20], pieces: usize, l
             stream.write_all(&[0, 0, 0, 2, 4, 0, 0, 0, 0, 5, 4, 0xff, 0xff, 0xff, 0xff])?;
         }
         Kind::Poison => {
-            let bitfield: Vec<u8> = (0..pieces.div_ceil(8)).map(|byte| spread(pieces - byte * 8)).collect();
-            stream.write_all(&(bitfield.len() as u32 + 1).to_be_bytes())?;
-            stream.write_all(&[5])?;
-            stream.write_all(&bitfield)?;
-            stream.write_all(&[0, 0, 0, 1, 1])?;
-            serve_poison(stream, lies)?;
+            claim_all(stream, pieces)?;
+            serve(stream, |_, _, len| {
+                lies.fetch_add(1, Ordering::Relaxed);
+                vec![0; len]
+            })?;
         }
     }
     std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
+}
+
+/// Waits for the other side's handshake and answers it. No reserved bit is set: base protocol only.
+fn shake(mut stream: &TcpStream, info_hash: [u8; 20], name: &str) -> std::io::Result<()> {
+    stream.read_exact(&mut [0; 68])?;
+    let peer_id = format!("-XX0001-{name:12.12}");
+    stream.write_all(&[&b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0"[..], &info_hash, peer_id.as_bytes()].concat())
+}
+
+/// Says that it has every piece, and unchokes.
+fn claim_all(mut stream: &TcpStream, pieces: usize) -> std::io::Result<()> {
+    let bitfield: Vec<u8> = (0..pieces.div_ceil(8)).map(|byte| spread(pieces - byte * 8)).collect();
+    let length = (bitfield.len() as u32 + 1).to_be_bytes();
+    stream.write_all(&[&length[..], &[5], &bitfield, &[0, 0, 0, 1, 1]].concat())
 }
 
 /// A byte whose first `count` bits are set, all eight if there are more.
@@ -124,18 +178,21 @@ fn spread(count: usize) -> u8 {
     if count >= 8 { 0xff } else { !(0xff >> count) }
 }
 
-/// Answers requests with zeros, until the other side has had enough.
-fn serve_poison(mut stream: &TcpStream, lies: &AtomicU32) -> std::io::Result<()> {
+/// Answers requests with what `block` makes of index, begin and length, until the other side has had enough.
+fn serve(mut stream: &TcpStream, mut block: impl FnMut(usize, usize, usize) -> Vec<u8>) -> std::io::Result<()> {
     loop {
         let mut length = [0; 4];
         stream.read_exact(&mut length)?;
         let mut message = vec![0; u32::from_be_bytes(length) as usize];
         stream.read_exact(&mut message)?;
-        if let [6, place @ .., a, b, c, d] = message.as_slice() {
-            lies.fetch_add(1, Ordering::Relaxed);
-            let block = vec![0; u32::from_be_bytes([*a, *b, *c, *d]) as usize];
-            let length = (9 + block.len()) as u32;
-            stream.write_all(&[&length.to_be_bytes()[..], &[7], place, &block].concat())?;
+        if let [6, request @ ..] = message.as_slice()
+            && let Ok(request) = <&[u8; 12]>::try_from(request)
+        {
+            let [index, begin, len] =
+                [0, 4, 8].map(|at| request[at..at + 4].iter().fold(0, |number, &byte| number << 8 | usize::from(byte)));
+            let block = block(index, begin, len);
+            let length = (9 + block.len() as u32).to_be_bytes();
+            stream.write_all(&[&length[..], &[7], &request[..8], &block].concat())?;
         }
     }
 }

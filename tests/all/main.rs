@@ -9,6 +9,7 @@ mod creation;
 mod hostile;
 mod interop;
 mod liars;
+mod poison;
 mod resume;
 mod transfer;
 

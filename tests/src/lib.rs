@@ -4,10 +4,14 @@
 //! Invariant: whatever a test starts or makes is gone when its value is dropped, also after a panic.
 
 mod binary;
+mod client;
 mod compare;
 mod data;
+mod interop;
 mod net;
 mod process;
+mod race;
+mod remote;
 mod skip;
 mod stage;
 mod tmpfs;
@@ -15,10 +19,13 @@ mod tmpfs;
 pub mod foreign;
 
 pub use binary::bt;
+pub use client::{Bt, Client, Progress, Running, Seat};
 pub use compare::{Snapshot, ensure_same, snapshot};
 pub use data::{random_bytes, random_file, tree};
-pub use net::{Host, Net};
+pub use interop::{Guest, Meeting};
+pub use net::{Door, Host, Net};
 pub use process::{Finished, Process};
+pub use race::{Course, Outcome};
 pub use stage::{LOOPBACK, Protocol, Stage, listening};
 pub use tmpfs::SmallDisk;
 

@@ -4,8 +4,12 @@
 //! Invariant: nothing of it touches the machine's own network, and all is gone on drop.
 
 use anyhow::{Context as _, Result, bail};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::process::Command;
+use std::os::fd::AsFd as _;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A bridge in a namespace of its own.
@@ -25,12 +29,15 @@ pub struct Host {
     pub v6: Ipv6Addr,
 }
 
+/// A way into a namespace for this process's own sockets.
+#[derive(Debug)]
+pub struct Door(File);
+
 impl Net {
     /// A bridge; `None` where namespaces cannot be made: without root or `ip`.
     pub fn new() -> Option<Net> {
         let bridge = Namespace::new("net").ok()?;
-        bridge.ip(&["link", "add", "bridge", "type", "bridge"]).ok()?;
-        bridge.ip(&["link", "set", "bridge", "up"]).ok()?;
+        bridge.ip("link add bridge type bridge\nlink set bridge up\n").ok()?;
         Some(Net { bridge, hosts: AtomicU32::new(0) })
     }
 
@@ -38,16 +45,16 @@ impl Net {
     pub fn host(&self) -> Result<Host> {
         let number = u8::try_from(self.hosts.fetch_add(1, Ordering::Relaxed) + 1)?;
         let namespace = Namespace::new(&format!("h{number}"))?;
-        let port = format!("port{number}");
-        self.bridge.ip(&["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &namespace.name])?;
-        self.bridge.ip(&["link", "set", &port, "master", "bridge", "up"])?;
         let (v4, v6) = (Ipv4Addr::new(10, 77, 0, number), Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, number.into()));
-        namespace.ip(&["link", "set", "lo", "up"])?;
-        namespace.ip(&["address", "add", &format!("{v4}/24"), "dev", "eth0"])?;
+        self.bridge.ip(&format!(
+            "link add port{number} type veth peer name eth0 netns {}\nlink set port{number} master bridge up\n",
+            namespace.name
+        ))?;
         // Without duplicate address detection the address can be used at once.
-        namespace.ip(&["address", "add", &format!("{v6}/64"), "dev", "eth0", "nodad"])?;
-        namespace.ip(&["link", "set", "eth0", "up"])?;
-        namespace.ip(&["route", "add", "default", "dev", "eth0"])?;
+        namespace.ip(&format!(
+            "link set lo up\naddress add {v4}/24 dev eth0\naddress add {v6}/64 dev eth0 nodad\nlink set eth0 up\n\
+             route add default dev eth0\n"
+        ))?;
         Ok(Host { namespace, v4, v6 })
     }
 }
@@ -74,6 +81,26 @@ impl Host {
         let tbf = ["qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", rate, "burst", "128kb", "latency", "50ms"];
         run(Command::new("tc").args(["-n", &self.namespace.name]).args(tbf))
     }
+
+    /// A way in.
+    pub fn door(&self) -> Result<Door> {
+        let path = format!("/run/netns/{}", self.namespace.name);
+        Ok(Door(File::open(&path).with_context(|| path)?))
+    }
+}
+
+impl Door {
+    /// Makes a socket inside. It stays there; the caller does not go in.
+    pub fn within<T: Send>(&self, make: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        // A namespace belongs to a thread, and this one ends with its work.
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network))?;
+                make()
+            });
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
 }
 
 /// A named namespace.
@@ -90,8 +117,14 @@ impl Namespace {
         Ok(Namespace { name })
     }
 
-    fn ip(&self, args: &[&str]) -> Result<()> {
-        run(Command::new("ip").args(["-n", &self.name]).args(args))
+    /// Runs lines of `ip` here, all by one process, as a swarm has many hosts.
+    fn ip(&self, lines: &str) -> Result<()> {
+        let mut command = Command::new("ip");
+        command.args(["-n", &self.name, "-batch", "-"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        child.stdin.take().context("stdin is piped")?.write_all(lines.as_bytes())?;
+        succeeded(&command, &child.wait_with_output()?)
     }
 }
 
@@ -103,6 +136,10 @@ impl Drop for Namespace {
 
 fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
+    succeeded(command, &output)
+}
+
+fn succeeded(command: &Command, output: &std::process::Output) -> Result<()> {
     if !output.status.success() {
         bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -6,7 +6,7 @@
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -35,7 +35,16 @@ pub struct Finished {
 impl Process {
     /// Starts a program without standard input; `name` appears in failure messages.
     pub fn start(name: &str, command: &mut Command) -> Result<Process> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Process::spawn(name, command.stdin(Stdio::null()))
+    }
+
+    /// Starts a program that is told things on its standard input.
+    pub fn start_told(name: &str, command: &mut Command) -> Result<Process> {
+        Process::spawn(name, command.stdin(Stdio::piped()))
+    }
+
+    fn spawn(name: &str, command: &mut Command) -> Result<Process> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("{name}: cannot start {command:?}"))?;
         let out = Lines::of(child.stdout.take().context("stdout is piped")?);
         let err = Lines::of(child.stderr.take().context("stderr is piped")?);
@@ -68,6 +77,18 @@ impl Process {
     /// The JSON objects on standard output so far.
     pub fn objects(&self) -> Vec<Value> {
         self.out.lock().text.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// The last JSON object on standard output with this `event`, so far.
+    pub fn last_event(&self, event: &str) -> Option<Value> {
+        let text = &self.out.lock().text;
+        text.iter().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|object| object["event"] == event)
+    }
+
+    /// Writes a line to its standard input.
+    pub fn tell(&mut self, line: &str) -> Result<()> {
+        let input = self.child.stdin.as_mut().with_context(|| format!("{} has no standard input", self.name))?;
+        Ok(writeln!(input, "{line}")?)
     }
 
     /// Asks it to stop, as Ctrl-C does.

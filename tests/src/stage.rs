@@ -4,11 +4,12 @@
 //! Invariant: two actors share no state.
 
 use crate::{Host, PATIENCE, Process, bt};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Any port of this machine, for nobody else.
@@ -69,18 +70,44 @@ impl Stage {
 
     /// A running `bt tracker` at this address (port 0: any), in `host` or on this machine, and its announce URL.
     pub fn tracker(&self, protocol: Protocol, at: SocketAddr, host: Option<&Host>) -> Result<(Process, String)> {
+        self.tracker_with(protocol, at, host, &[])
+    }
+
+    /// The same with further options.
+    pub fn tracker_with(
+        &self,
+        protocol: Protocol,
+        at: SocketAddr,
+        host: Option<&Host>,
+        options: &[&str],
+    ) -> Result<(Process, String)> {
         let option = match protocol {
             Protocol::Http => "--http",
             Protocol::Udp => "--udp",
         };
         let mut command = self.bt("tracker");
-        command.args(["tracker", option, &at.to_string()]);
+        command.args(["tracker", option, &at.to_string()]).args(options);
         let tracker = match host {
             Some(host) => Process::start("tracker", &mut host.inside(&command))?,
             None => Process::start("tracker", &mut command)?,
         };
         let url = listening(&tracker)?;
         Ok((tracker, url))
+    }
+
+    /// Waits until the torrent's tracker, asked from `host`, knows of a seed: whoever announces then is told of it.
+    pub fn wait_seeder(&self, torrent: &Path, host: &Host) -> Result<()> {
+        let mut scrape = self.bt("scraper");
+        let mut scrape = host.inside(scrape.arg("scrape").arg(torrent));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let swarm = Process::run("scrape", &mut scrape, PATIENCE)?;
+            if swarm.objects().iter().any(|answer| answer["trackers"][0]["seeders"].as_u64() > Some(0)) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "waited {PATIENCE:?} for a seed at the tracker, in vain\n{}", swarm.out);
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// `bt seed TORRENT -d DIR --listen AT`; DIR holds the torrent's content.

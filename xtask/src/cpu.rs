@@ -39,10 +39,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     measure("libtorrent over TCP", args.size, &source, &stage.path("libtorrent"), |copy| {
         let at = "127.0.0.1:16881";
         // Its uTP, which is its default, is many times slower on loopback: that would flatter us.
-        let mut command = libtorrent.share(&torrent, &stage.path(""), at);
+        let mut command = libtorrent.share_on(&torrent, &stage.path(""), at);
         let seed = Process::start("libtorrent", command.arg("--tcp-only"))?;
         seed.wait_event("complete", PATIENCE)?;
-        let mut command = libtorrent.share(&torrent, copy, "127.0.0.1:16882");
+        let mut command = libtorrent.share_on(&torrent, copy, "127.0.0.1:16882");
         Ok((seed, Process::start("libtorrent", command.args(["--tcp-only", "--peer", at]))?))
     })
 }

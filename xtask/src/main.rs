@@ -7,6 +7,8 @@
 mod beps;
 mod ci;
 mod cpu;
+mod interop;
+mod race;
 mod sim;
 mod swarm;
 mod tidy;
@@ -39,6 +41,10 @@ enum Task {
     SwarmTest(swarm::Args),
     /// Processor seconds per GiB, of bt to bt and of libtorrent to libtorrent
     Cpu(cpu::Args),
+    /// Every foreign client that is installed, both ways and in one swarm, in network namespaces
+    Interop(interop::Args),
+    /// Swarms with narrow uplinks, of `bt` and of foreign clients, in network namespaces
+    Race(race::Args),
     /// Print the table of docs/beps.md from the mentions in the sources
     Beps,
 }
@@ -50,6 +56,8 @@ fn main() -> ExitCode {
         Task::Sim(args) => sim::run(&args),
         Task::SwarmTest(args) => swarm::run(&args),
         Task::Cpu(args) => cpu::run(&args),
+        Task::Interop(args) => interop::run(&args, &root()),
+        Task::Race(args) => race::run(&args),
         Task::Beps => beps::run(&root()),
     };
     match done {

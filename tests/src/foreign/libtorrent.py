@@ -28,11 +28,13 @@ def session(listen, tcp_only=False):
     })
 
 
-def add(ses, path, directory):
+def add(ses, path, directory, super_seed=False):
     params = lt.add_torrent_params()
     params.ti = lt.torrent_info(path)
     params.save_path = directory
     params.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
+    if super_seed:
+        params.flags |= lt.torrent_flags.super_seeding
     return ses.add_torrent(params)
 
 
@@ -58,27 +60,32 @@ def check(options):
 
 def share(options):
     ses = session(options.listen, options.tcp_only)
-    handle = add(ses, options.torrents[0], options.dir)
+    say("open")
+    if options.wait:
+        sys.stdin.readline()
+    handle = add(ses, options.torrents[0], options.dir, options.super_seed)
     wait_checked(handle)
     say("ready")
     if options.peer:
         host, port = options.peer.rsplit(":", 1)
         handle.connect_peer((host, int(port)))
-    while not handle.status().is_seeding:
-        for alert in ses.pop_alerts():
-            print(alert.message(), file=sys.stderr, flush=True)
-        time.sleep(0.05)
-    # It is complete before its last pieces are written.
-    handle.flush_cache()
-    flushed = False
-    while not flushed:
-        ses.wait_for_alert(1000)
-        flushed = any(isinstance(alert, lt.cache_flushed_alert) for alert in ses.pop_alerts())
-    say("complete", downloaded=handle.status().total_payload_download)
+    flushing, complete, before = False, False, None
     while True:
         for alert in ses.pop_alerts():
             print(alert.message(), file=sys.stderr, flush=True)
-        time.sleep(0.2)
+            if isinstance(alert, lt.cache_flushed_alert) and flushing and not complete:
+                complete = True
+                say("complete", downloaded=handle.status().total_payload_download)
+        status = handle.status()
+        now = (status.total_wanted_done, status.total_payload_upload)
+        if now != before:
+            say("progress", bytes_done=now[0], bytes_up=now[1])
+            before = now
+        if status.is_seeding and not flushing:
+            # It is complete before its last pieces are written.
+            handle.flush_cache()
+            flushing = True
+        time.sleep(0.05)
 
 
 parser = argparse.ArgumentParser()
@@ -88,5 +95,7 @@ parser.add_argument("--dir", required=True)
 parser.add_argument("--listen", default="0.0.0.0:0")
 parser.add_argument("--peer")
 parser.add_argument("--tcp-only", action="store_true")
+parser.add_argument("--super-seed", action="store_true")
+parser.add_argument("--wait", action="store_true", help="for a line on standard input, before it begins")
 chosen = parser.parse_args()
 {"check": check, "share": share}[chosen.mode](chosen)

@@ -3,20 +3,33 @@
 //! Decides: how the script is called. Must not know: who is on the other side.
 //! Invariant: the script's output is JSON lines, as that of `bt`.
 
+use super::PORT;
+use super::script::Script;
+use crate::client::{Client, Running, Seat};
+use anyhow::Result;
 use std::path::Path;
 use std::process::Command;
 
 const SCRIPT: &str = include_str!("libtorrent.py");
 
 /// The library with its Python binding.
-#[derive(Clone, Copy, Debug)]
-pub struct Libtorrent(());
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Libtorrent {
+    name: &'static str,
+    option: Option<&'static str>,
+}
 
 impl Libtorrent {
+    /// As it comes.
+    pub const DEFAULT: Libtorrent = Libtorrent { name: "libtorrent", option: None };
+    /// Without uTP.
+    pub const TCP: Libtorrent = Libtorrent { name: "libtorrent TCP", option: Some("--tcp-only") };
+    /// Its seed shows each peer one piece at a time (BEP 16).
+    pub const SUPER: Libtorrent = Libtorrent { name: "libtorrent super", option: Some("--super-seed") };
+
     /// Looks for it.
     pub fn find() -> Option<Libtorrent> {
-        let found = Command::new("python3").args(["-c", "import libtorrent"]).output().ok()?;
-        found.status.success().then_some(Libtorrent(()))
+        Libtorrent::DEFAULT.version().map(|_| Libtorrent::DEFAULT)
     }
 
     /// Checks the data of each torrent in `dir` and prints `checked` with `info_hash` and `progress` (1.0: all is there).
@@ -28,10 +41,26 @@ impl Libtorrent {
 
     /// Downloads a torrent to `dir`, seeds what is there, and runs until it is killed. It listens on `listen` (`ADDR:PORT`) and
     /// prints `ready` when the data is checked and `complete` when all is there. `--peer ADDR:PORT` may be added.
-    pub fn share(self, torrent: &Path, dir: &Path, listen: &str) -> Command {
+    pub fn share_on(self, torrent: &Path, dir: &Path, listen: &str) -> Command {
         let mut command = script("share", dir);
-        command.arg(torrent).args(["--listen", listen]);
+        command.arg(torrent).args(["--listen", listen]).args(self.option);
         command
+    }
+}
+
+impl Client for Libtorrent {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn version(&self) -> Option<String> {
+        super::version("python3", &["-c", "import libtorrent; print(libtorrent.__version__)"])
+    }
+
+    fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
+        let mut command = self.share_on(seat.torrent, seat.dir, &format!("{}:{PORT}", seat.host.v4));
+        command.arg("--wait").env("HOME", seat.home);
+        Ok(Box::new(Script::open(self.name, &mut seat.host.inside(&command))?))
     }
 }
 

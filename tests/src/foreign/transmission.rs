@@ -1,77 +1,91 @@
-//! transmission-daemon, in a namespace of its own because it refuses loopback peers.
+//! transmission-daemon; it refuses loopback peers, so it needs a namespace.
 //!
 //! Decides: its settings. Must not know: who is on the other side.
 //! Invariant: its folder, port and remote control are its own.
 
-use super::is_there;
-use crate::{Host, Process};
-use anyhow::{Context as _, Result, bail};
+use super::{PORT, utf8, version};
+use crate::Process;
+use crate::client::{Client, Progress, Running, Seat, until};
+use crate::remote::Remote;
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-/// The daemon with its remote control.
+/// The number of the state in which a torrent is complete and checked.
+const SEEDING: u64 = 6;
+
+/// The daemon.
 #[derive(Clone, Copy, Debug)]
-pub struct Transmission(());
+pub struct Transmission;
 
-/// A running daemon.
-#[derive(Debug)]
-pub struct Daemon<'a> {
-    process: Process,
-    host: &'a Host,
-}
-
-impl Transmission {
-    /// Looks for it.
-    pub fn find() -> Option<Transmission> {
-        (is_there("transmission-daemon") && is_there("transmission-remote")).then_some(Transmission(()))
+impl Client for Transmission {
+    fn name(&self) -> &'static str {
+        "Transmission"
     }
 
-    /// Downloads a torrent to `dir`, seeds what is there, and runs until dropped. `home` gets its settings.
-    pub fn share<'a>(self, host: &'a Host, torrent: &Path, dir: &Path, home: &Path) -> Result<Daemon<'a>> {
-        let settings = serde_json::json!({
-            "dht-enabled": false, "lpd-enabled": false, "utp-enabled": false, "port-forwarding-enabled": false,
-            "download-dir": dir, "incomplete-dir-enabled": false, "rename-partial-files": false,
-            "bind-address-ipv4": "0.0.0.0", "peer-port": 51413, "rpc-bind-address": "127.0.0.1", "rpc-whitelist-enabled": false,
+    fn version(&self) -> Option<String> {
+        version("transmission-daemon", &["--version"])
+    }
+
+    fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
+        let settings = json!({
+            "dht-enabled": false, "lpd-enabled": false, "pex-enabled": false, "utp-enabled": false, "port-forwarding-enabled": false,
+            "download-dir": seat.dir, "incomplete-dir-enabled": false, "rename-partial-files": false, "ratio-limit-enabled": false,
+            "bind-address-ipv4": "0.0.0.0", "peer-port": PORT, "rpc-bind-address": "127.0.0.1", "rpc-whitelist-enabled": false,
         });
-        fs::create_dir_all(home)?;
-        fs::write(home.join("settings.json"), settings.to_string())?;
+        fs::create_dir_all(seat.home)?;
+        fs::write(seat.home.join("settings.json"), settings.to_string())?;
         let mut command = Command::new("transmission-daemon");
-        command.args(["--foreground", "--log-info", "--config-dir"]).arg(home);
-        let daemon = Daemon { process: Process::start("transmission-daemon", &mut host.inside(&command))?, host };
-        daemon.until("its remote control", Duration::from_secs(30), || Ok(daemon.remote(&["--session-info"])?.is_some()))?;
-        let torrent = torrent.to_str().context("the path is UTF-8")?;
-        daemon.remote(&["--add", torrent])?.context("transmission-remote --add failed")?;
-        Ok(daemon)
+        command.args(["--foreground", "--log-info", "--config-dir"]).arg(seat.home);
+        let process = Process::start("transmission-daemon", &mut seat.host.inside(&command))?;
+        let remote = Remote::new(seat.host, 9091)?;
+        // Whoever asks first is told a token, which every request must name.
+        let token = until("transmission's remote control", || {
+            remote.post("/transmission/rpc", &[], b"{}").ok()?.header("x-transmission-session-id").map(str::to_owned)
+        })?;
+        Ok(Box::new(Daemon { process, remote, token, torrent: seat.torrent.to_path_buf() }))
     }
 }
 
-impl Daemon<'_> {
-    /// Waits until all of its torrents are complete and checked.
-    pub fn wait_complete(&self, limit: Duration) -> Result<()> {
-        self.until("Percent Done: 100%", limit, || {
-            let info = self.remote(&["--torrent", "all", "--info"])?.unwrap_or_default();
-            Ok(info.contains("Percent Done: 100%") && !info.contains("State: Verifying"))
+#[derive(Debug)]
+struct Daemon {
+    process: Process,
+    remote: Remote,
+    token: String,
+    torrent: PathBuf,
+}
+
+impl Daemon {
+    fn ask(&self, method: &str, arguments: &Value) -> Result<Value> {
+        let body = json!({ "method": method, "arguments": arguments }).to_string();
+        let headers = [format!("X-Transmission-Session-Id: {}", self.token)];
+        let mut answer = self.remote.post("/transmission/rpc", &headers, body.as_bytes())?.json()?;
+        ensure!(answer["result"] == "success", "transmission: {method}: {answer}");
+        Ok(answer["arguments"].take())
+    }
+}
+
+impl Running for Daemon {
+    fn add(&mut self) -> Result<()> {
+        self.ask("torrent-add", &json!({ "filename": utf8(&self.torrent)? })).map(drop)
+    }
+
+    fn progress(&mut self) -> Result<Progress> {
+        let answer =
+            self.ask("torrent-get", &json!({ "fields": ["status", "sizeWhenDone", "leftUntilDone", "uploadedEver"] }))?;
+        let Some(torrent) = answer["torrents"].get(0) else { return Ok(Progress::default()) };
+        let count = |field: &str| torrent[field].as_u64().with_context(|| format!("no {field} in {answer}"));
+        let left = count("leftUntilDone")?;
+        Ok(Progress {
+            complete: left == 0 && count("status")? == SEEDING,
+            bytes_done: count("sizeWhenDone")? - left,
+            bytes_up: count("uploadedEver")?,
         })
     }
 
-    /// What the remote control prints; `None` if it failed.
-    fn remote(&self, args: &[&str]) -> Result<Option<String>> {
-        let output = self.host.inside(Command::new("transmission-remote").args(args)).output()?;
-        Ok(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
-    }
-
-    /// It tells nobody of its progress, so it is asked again and again.
-    fn until(&self, what: &str, limit: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + limit;
-        while !done()? {
-            if Instant::now() > deadline {
-                let info = self.remote(&["--torrent", "all", "--info", "--info-peers"])?.unwrap_or_default();
-                bail!("transmission: waited {limit:?} for {what}, in vain\n{info}\n{}", self.process.transcript());
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Ok(())
+    fn transcript(&self) -> String {
+        self.process.transcript()
     }
 }

@@ -1,0 +1,78 @@
+//! One poisoner among honest seeds, each in a network namespace of its own.
+//!
+//! Decides: how it lies, and how many bad pieces are allowed. Must not know: how `bt` finds out who lied.
+//! Invariant: the poisoner is faster than all honest seeds together, so that it is always asked.
+
+use crate::Test;
+use crate::hostile::hex;
+use crate::liars::{Liar, Poisoner};
+use anyhow::{Context as _, Result, ensure};
+use bt_tests::{Bt, Client as _, Host, Net, PATIENCE, Process, Running, Seat, Stage, ensure_same, random_file, skip};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+const HONEST: usize = 9;
+
+/// An honest seed's uplink.
+const UPLINK: &str = "8mbit";
+
+const SIZE: u64 = 20 << 20;
+const PIECE: usize = 256 << 10;
+
+/// How many pieces with wrong bytes a download may meet until it knows the poisoner. Far more than it meets: nobody is banned yet.
+const BAD_PIECES_MAX: u64 = 1000;
+
+#[test]
+fn a_peer_that_sends_nothing_but_poison_spoils_no_download() -> Test {
+    beside("all bad", 0, 100)
+}
+
+#[test]
+fn a_peer_that_turns_bad_after_ten_pieces_spoils_no_download() -> Test {
+    beside("20 % bad after ten pieces", 10 * PIECE, 20)
+}
+
+fn beside(how: &str, honest: usize, percent: u64) -> Test {
+    let Some(net) = Net::new() else { skip!("no network namespaces: not root, or no `ip`") };
+    let stage = Stage::new()?;
+    let source = stage.path("data.bin");
+    random_file(&source, 1, SIZE)?;
+    let torrent = stage.create(&source, &["--piece-length", &PIECE.to_string()])?;
+    let shown = stage.show(&torrent)?;
+    let hash = hex(shown["info_hash_v1"].as_str().context("the torrent has a v1 info-hash")?)?;
+
+    let hosts = (0..HONEST).map(|_| honest_host(&net)).collect::<Result<Vec<_>>>()?;
+    let seeds = hosts.iter().enumerate().map(|(number, host)| {
+        let home = stage.path(format!("home of seed {number}"));
+        Bt::SEED.share(&Seat { host, torrent: &torrent, dir: &stage.path(""), home: &home })
+    });
+    let mut seeds = seeds.collect::<Result<Vec<Box<dyn Running>>>>()?;
+    for seed in &mut seeds {
+        seed.wait_complete(PATIENCE)?;
+    }
+    let bad_host = net.host()?;
+    let poisoner = Poisoner { content: Arc::new(fs::read(&source)?), piece: PIECE, honest, percent };
+    let liar = Liar::poisoner(poisoner, &bad_host, hash)?;
+
+    let copy = stage.path("copy");
+    let mut command = stage.get("get", &torrent, &copy, (Ipv4Addr::UNSPECIFIED, 6881).into());
+    command.args(["--peer", &liar.at.to_string()]);
+    for host in &hosts {
+        command.args(["--peer", &SocketAddr::from((host.v4, 6881)).to_string()]);
+    }
+    let get = Process::run("get", &mut net.host()?.inside(&command), PATIENCE)?.expect_code(0)?;
+    ensure_same(&source, &copy.join("data.bin"))?;
+    let wasted = get.event("summary")?["bytes_wasted"].as_u64().context("the summary counts bytes")?;
+    let bad = wasted.div_ceil(PIECE as u64);
+    println!("{how}: {} wrong blocks sent, {wasted} bytes wasted: about {bad} bad pieces", liar.lies());
+    ensure!(liar.lies() > 0, "it had no occasion to lie");
+    ensure!(bad <= BAD_PIECES_MAX, "{bad} bad pieces, {BAD_PIECES_MAX} allowed");
+    Ok(())
+}
+
+fn honest_host(net: &Net) -> Result<Host> {
+    let host = net.host()?;
+    host.shape(UPLINK)?;
+    Ok(host)
+}

@@ -1,0 +1,66 @@
+//! `bt` as one client among others.
+//!
+//! Decides: its command line. Must not know: who is on the other side.
+//! Invariant: nothing but what a person could type.
+
+use super::{Client, Progress, Running, Seat};
+use crate::{Process, bt};
+use anyhow::{Context as _, Result};
+use std::process::Command;
+
+/// `bt get` or `bt seed`.
+#[derive(Clone, Copy, Debug)]
+pub struct Bt {
+    verb: &'static [&'static str],
+}
+
+impl Bt {
+    /// Downloads and stays.
+    pub const GET: Bt = Bt { verb: &["get", "--seed"] };
+    /// Seeds what is there.
+    pub const SEED: Bt = Bt { verb: &["seed"] };
+}
+
+impl Client for Bt {
+    fn name(&self) -> &'static str {
+        "bt"
+    }
+
+    fn version(&self) -> Option<String> {
+        Some(env!("CARGO_PKG_VERSION").to_owned())
+    }
+
+    fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
+        let mut command = bt(seat.home);
+        command.args(self.verb).arg(seat.torrent).arg("-d").arg(seat.dir).args(["--listen", "0.0.0.0:6881"]);
+        Ok(Box::new(RunningBt { command: seat.host.inside(&command), process: None, is_seed: self.verb == Bt::SEED.verb }))
+    }
+}
+
+/// It has no remote control: it starts when it is given its torrent.
+#[derive(Debug)]
+struct RunningBt {
+    command: Command,
+    process: Option<Process>,
+    is_seed: bool,
+}
+
+impl Running for RunningBt {
+    fn add(&mut self) -> Result<()> {
+        self.process = Some(Process::start("bt", &mut self.command)?);
+        Ok(())
+    }
+
+    fn progress(&mut self) -> Result<Progress> {
+        let Some(process) = &mut self.process else { return Ok(Progress::default()) };
+        let complete = process.last_event(if self.is_seed { "ready" } else { "complete" }).is_some();
+        anyhow::ensure!(!process.is_over()?, "bt ended\n{}", process.transcript());
+        let Some(said) = process.last_event("progress") else { return Ok(Progress { complete, ..Progress::default() }) };
+        let count = |field: &str| said[field].as_u64().context("progress counts bytes");
+        Ok(Progress { complete, bytes_done: count("bytes_done")?, bytes_up: count("bytes_up")? })
+    }
+
+    fn transcript(&self) -> String {
+        self.process.as_ref().map(Process::transcript).unwrap_or_default()
+    }
+}

@@ -1,0 +1,42 @@
+//! Libraries that are driven by a script of ours.
+//!
+//! Decides: what the script says and hears: JSON lines as those of `bt`; a line on its standard input lets it begin.
+//! Must not know: which library it is.
+//! Invariant: it ends with the value that runs it.
+
+use crate::Process;
+use crate::client::{OPEN_WITHIN, Progress, Running};
+use anyhow::{Context as _, Result, ensure};
+use std::process::Command;
+
+/// A script that has said `open`.
+#[derive(Debug)]
+pub(super) struct Script {
+    process: Process,
+}
+
+impl Script {
+    pub(super) fn open(name: &str, command: &mut Command) -> Result<Script> {
+        let process = Process::start_told(name, command)?;
+        process.wait_event("open", OPEN_WITHIN)?;
+        Ok(Script { process })
+    }
+}
+
+impl Running for Script {
+    fn add(&mut self) -> Result<()> {
+        self.process.tell("begin")
+    }
+
+    fn progress(&mut self) -> Result<Progress> {
+        let complete = self.process.last_event("complete").is_some();
+        ensure!(!self.process.is_over()?, "the script ended\n{}", self.process.transcript());
+        let Some(said) = self.process.last_event("progress") else { return Ok(Progress { complete, ..Progress::default() }) };
+        let count = |field: &str| said[field].as_u64().context("progress counts bytes");
+        Ok(Progress { complete, bytes_done: count("bytes_done")?, bytes_up: count("bytes_up")? })
+    }
+
+    fn transcript(&self) -> String {
+        self.process.transcript()
+    }
+}
