@@ -115,6 +115,7 @@ impl Torrent {
         if !row.may_send_bitfield {
             return Err(Why::Bitfield);
         }
+        row.may_send_bitfield = false;
         row.has = has.ok_or(Why::Bitfield)?;
         row.counted = !row.has.is_full();
         row.wanted = row.has.iter(&self.geometry).filter(|&piece| !self.have.has(piece)).count() as u32;
@@ -124,6 +125,13 @@ impl Torrent {
         Self::update_interest(row, &mut self.talked_to);
         self.allow_newcomer(peer);
         self.refuse_seed(peer)
+    }
+
+    /// A bitfield in the middle of a conversation: aria2 sends one in place of many `have`s.
+    pub(crate) fn peer_has_these_too(&mut self, peer: PeerKey, has: Option<Bitfield>) -> Result<(), Why> {
+        let has = has.ok_or(Why::Bitfield)?;
+        let geometry = self.geometry;
+        has.iter(&geometry).try_for_each(|piece| self.peer_has(peer, piece.number()))
     }
 
     pub(crate) fn peer_has(&mut self, peer: PeerKey, number: u32) -> Result<(), Why> {
@@ -206,6 +214,8 @@ impl Torrent {
         if row.serves_us {
             row.pipeline.pause();
         }
+        // What it allowed while it chokes us it allows no more.
+        row.we_may_ask.retain(|&piece| piece != block.piece());
         self.unask([block]);
         self.leave_lead(peer, out);
         Ok(())
@@ -216,6 +226,7 @@ impl Torrent {
         let given_up = self.work.leave(peer);
         if let Some(row) = self.peers.get_mut(&peer) {
             row.lead = None;
+            row.unproven = 0;
             // What it was asked for of pieces that start anew must not come any more.
             for block in row.pipeline.take_of(&given_up) {
                 row.forgive(1);

@@ -285,6 +285,9 @@ fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, 
         return Err(Why::NotFast);
     }
     match message {
+        Message::Bitfield(bits) if !peer.may_send_bitfield => {
+            return torrent.peer_has_these_too(key, Bitfield::from_wire(&bits, pieces));
+        }
         Message::Bitfield(bits) => return torrent.peer_has_these(key, Bitfield::from_wire(&bits, pieces)),
         Message::HaveAll => return torrent.peer_has_these(key, Some(Bitfield::full(pieces))),
         Message::HaveNone => return torrent.peer_has_these(key, Some(Bitfield::empty(pieces))),

@@ -82,9 +82,9 @@ impl Ledger {
         self.reserved += u64::from(self.geometry.piece_len(piece));
     }
 
-    /// Whether this peer leads the piece.
-    pub(crate) fn leads(&self, peer: PeerKey, piece: Piece) -> bool {
-        self.open.get(&piece).is_some_and(|open| open.lead == Some(peer))
+    /// Who leads the piece.
+    pub(crate) fn lead(&self, piece: Piece) -> Option<PeerKey> {
+        self.open.get(&piece)?.lead
     }
 
     /// A free block of the piece, now asked of somebody.
@@ -188,6 +188,8 @@ impl Ledger {
     pub(crate) fn fail(&mut self, piece: Piece) -> Vec<SourceId> {
         let Some(open) = self.drop_piece(piece) else { return Vec::new() };
         let senders: BTreeSet<SourceId> = open.senders().collect();
+        // The store remembers the blocks of the last failure only, so an earlier one must not be blamed for them.
+        self.suspect.remove(&piece);
         if senders.len() > 1 {
             self.suspect.insert(piece, open.slots.iter().map(|slot| slot.from).collect());
         }

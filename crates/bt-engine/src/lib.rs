@@ -36,6 +36,7 @@ mod status;
 mod download;
 mod engine;
 mod peer;
+mod serving;
 mod torrent;
 mod upload;
 

@@ -19,6 +19,9 @@ use core::net::SocketAddr;
 /// them before our word reached it.
 const UNREQUESTED_FORGIVEN: u32 = 64;
 
+/// Right pieces of a peer for each further one that it may lead unchecked.
+const PROVEN_FOR_ONE: u32 = 4;
+
 /// The state of one connection.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -50,6 +53,10 @@ pub(crate) struct Peer {
     pub(crate) on_parole: bool,
     /// The piece that it works on.
     pub(crate) lead: Option<Piece>,
+    /// Pieces that it leads, or led to the end, and that are not checked.
+    pub(crate) unproven: u32,
+    /// Pieces that it led and that were right.
+    pub(crate) proven: u32,
     /// Pieces that it may ask for while choked (BEP 6).
     pub(crate) may_ask: Vec<Piece>,
     /// Pieces that we may ask it for while choked.
@@ -108,6 +115,8 @@ impl Peer {
             pipeline: Pipeline::new(now, 250),
             on_parole: false,
             lead: None,
+            unproven: 0,
+            proven: 0,
             may_ask: Vec::new(),
             we_may_ask: Vec::new(),
             suggested: VecDeque::new(),
@@ -134,6 +143,12 @@ impl Peer {
     /// Whether it may be given requests now.
     pub(crate) fn can_be_asked(&self) -> bool {
         (self.serves_us || !self.we_may_ask.is_empty()) && self.wanted > 0
+    }
+
+    /// How many pieces it may lead at a time before they are checked: one until one was right, and then ever more. However fast a
+    /// poisoner is, it spoils few pieces before it is known.
+    pub(crate) fn trust(&self) -> u32 {
+        1 + self.proven / PROVEN_FOR_ONE
     }
 
     /// Whether its requests for this piece are served: always while it is unchoked, else as a newcomer.

@@ -181,9 +181,16 @@ impl Reveal {
         None
     }
 
-    /// Takes back what was promised to peers that take nothing: from all but `served` ones when nothing else is left to show, from those after
-    /// [`PATIENCE`].
-    pub(crate) fn reclaim(&mut self, now: Time, is_served: impl Fn(PeerKey) -> bool) {
+    /// Strikes out what others have by now, and takes back what was promised to peers that take nothing: from those that are served after
+    /// [`PATIENCE`], from the others too when nothing else is left to show.
+    pub(crate) fn reclaim(&mut self, now: Time, is_served: impl Fn(PeerKey) -> bool, is_out: impl Fn(Piece) -> bool) {
+        for piece in core::mem::take(&mut self.line) {
+            match self.fate(piece) {
+                Fate::Waits if is_out(piece) => self.set(piece, Fate::Out),
+                Fate::Waits => self.line.push_back(piece),
+                Fate::Promised | Fate::Out => {}
+            }
+        }
         let is_dry = self.line.is_empty();
         let mut back = Vec::new();
         for (&peer, shown) in &mut self.peers {
@@ -310,7 +317,7 @@ mod tests {
         let shown = reveal.show(NOW, A, 0, |_| false);
         assert_eq!(shown.len(), 2);
         let late = NOW + PATIENCE;
-        reveal.reclaim(late, |_| true);
+        reveal.reclaim(late, |_| true, |_| false);
         assert!(reveal.show(late, A, 0, |_| false).is_empty(), "A must ask first");
         let again = reveal.show(late, B, 0, |_| false);
         assert_eq!(again.len(), 2);
@@ -323,11 +330,18 @@ mod tests {
     }
 
     #[test]
+    fn it_is_over_when_others_have_everything_although_nobody_asks() {
+        let (_, mut reveal) = seed(5);
+        reveal.reclaim(NOW, |_| false, |_| true);
+        assert!(reveal.is_over());
+    }
+
+    #[test]
     fn at_the_end_promises_to_those_who_are_not_served_are_taken_back() {
         let (_, mut reveal) = seed(2);
         let waiting = reveal.show(NOW, A, 0, |_| false);
         assert!(reveal.show(NOW, B, 1 << 20, |_| false).is_empty(), "nothing else is left");
-        reveal.reclaim(NOW, |peer| peer == B);
+        reveal.reclaim(NOW, |peer| peer == B, |_| false);
         assert_eq!(reveal.show(NOW, B, 1 << 20, |_| false), waiting);
     }
 }

@@ -5,7 +5,6 @@
 
 use crate::announcer::Announcer;
 use crate::book::Book;
-use crate::choker::{self, Candidate, Chosen, Slots};
 use crate::config::{Budget, Config, Rates};
 use crate::io::{AnnounceOrder, Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
 use crate::meter::Meter;
@@ -39,8 +38,6 @@ const PEERS_WANTED: usize = 20;
 const PAROLE_MAX: usize = 4096;
 /// Time between two looks for silent peers.
 const WATCH: Duration = Duration::from_secs(1);
-/// Those served by chance keep their slot for so many rounds (BEP 3: thirty seconds).
-const OPTIMISTIC_ROUNDS: u32 = 1;
 
 /// A torrent and its peers.
 #[derive(Debug)]
@@ -55,7 +52,7 @@ pub(crate) struct Torrent {
     /// Peers that could be given more requests than there were blocks.
     pub(crate) hungry: Vec<PeerKey>,
     /// Peers that we serve.
-    unchoked: BTreeSet<PeerKey>,
+    pub(crate) unchoked: BTreeSet<PeerKey>,
     /// The connection to each peer.
     ids: BTreeMap<PeerId, PeerKey>,
     /// Connections that we made.
@@ -91,9 +88,9 @@ pub(crate) struct Torrent {
     /// The deadline that the engine knows of.
     pub(crate) planned: Option<Time>,
     /// Upload slots, before limits.
-    slots: usize,
-    next_round: Time,
-    rounds: u32,
+    pub(crate) slots: usize,
+    pub(crate) next_round: Time,
+    pub(crate) rounds: u32,
     next_watch: Option<Time>,
 }
 
@@ -399,97 +396,6 @@ impl Torrent {
         out.push_back(Output::Event(self.key, Event::PeerLeft(row.addr, why)));
     }
 
-    // ---- choking ----
-
-    /// Chooses anew whom to serve.
-    fn choke_round(&mut self, now: Time, config: &Config, budget: &Budget) {
-        self.next_round = now + config.choke_round;
-        let rotate = self.rounds.is_multiple_of(OPTIMISTIC_ROUNDS);
-        self.rounds = self.rounds.wrapping_add(1);
-        let candidates: Vec<Candidate> = self
-            .peers
-            .values()
-            .map(|peer| Candidate {
-                peer: peer.key,
-                interested: peer.interested,
-                unchoked: peer.unchoked,
-                optimistic: peer.optimistic,
-                snubbed: peer.pipeline.is_snubbed(),
-                gives: peer.pipeline.rate(now),
-                debt: peer.up.total().cast_signed().saturating_sub_unsigned(peer.pipeline.received()),
-                since: peer.choke_changed,
-                owed: self.reveal.as_ref().is_some_and(|reveal| reveal.is_owed(peer.key)),
-            })
-            .collect();
-        let served = || self.unchoked.iter().filter_map(|key| self.peers.get(key));
-        let is_idle = served().all(|peer| peer.uploads.is_empty() && peer.sending == 0);
-        let waits = self.peers.values().any(|peer| peer.interested && !peer.unchoked);
-        let is_thin = served().any(|peer| !peer.uploads.is_empty());
-        self.slots = choker::slots_next(self.slots, self.up.rate(now), is_idle && waits, is_thin);
-        let slots = Slots::of(self.slots_now(budget));
-        if self.store_fault.is_some() {
-            return self.apply(now, &Chosen::default());
-        }
-        let chosen = choker::round(now, &candidates, slots, self.is_complete(), rotate, &mut self.rng);
-        self.apply(now, &chosen);
-        if self.reveal.is_some() {
-            chosen.regular.iter().for_each(|&peer| self.reveal_to(now, peer));
-        }
-    }
-
-    fn apply(&mut self, now: Time, chosen: &Chosen) {
-        let served: BTreeSet<PeerKey> = chosen.regular.iter().chain(&chosen.optimistic).copied().collect();
-        let before: Vec<PeerKey> = self.unchoked.difference(&served).copied().collect();
-        before.into_iter().for_each(|peer| self.choke(now, peer));
-        for peer in served {
-            let optimistic = chosen.optimistic.contains(&peer);
-            self.unchoke(now, peer, optimistic);
-        }
-    }
-
-    /// A peer became interested: it is served at once while slots are free.
-    pub(crate) fn unchoke_if_free(&mut self, now: Time, peer: PeerKey, budget: &Budget) {
-        let is_interested = |key: &&PeerKey| self.peers.get(key).is_some_and(|peer| peer.interested);
-        let served = self.unchoked.iter().filter(|&key| *key != peer).filter(is_interested).count();
-        let slots = self.slots_now(budget);
-        if self.store_fault.is_none() && !self.unchoked.contains(&peer) && served < slots {
-            self.unchoke(now, peer, served >= Slots::of(slots).regular);
-            self.reveal_to(now, peer);
-        }
-    }
-
-    fn slots_now(&self, budget: &Budget) -> usize {
-        self.slots.min(choker::slots_under(budget.rates.up)).min(choker::slots_under(self.up_pace.rate()))
-    }
-
-    fn unchoke(&mut self, now: Time, peer: PeerKey, optimistic: bool) {
-        let Some(row) = self.peers.get_mut(&peer) else { return };
-        row.optimistic = optimistic;
-        if self.unchoked.insert(peer) {
-            row.unchoked = true;
-            row.choke_changed = now;
-            row.say(Message::Unchoke, &mut self.talked_to);
-            self.suggest(peer);
-        }
-    }
-
-    fn choke(&mut self, now: Time, peer: PeerKey) {
-        let Some(row) = self.peers.get_mut(&peer) else { return };
-        self.unchoked.remove(&peer);
-        row.unchoked = false;
-        row.optimistic = false;
-        row.choke_changed = now;
-        row.say(Message::Choke, &mut self.talked_to);
-        // With the fast extension every request is answered, here by a reject (BEP 6); a newcomer keeps what it may ask for.
-        for block in core::mem::take(&mut row.uploads) {
-            if row.may_have(block.piece()) {
-                row.uploads.push_back(block);
-            } else if row.fast {
-                row.say(Message::Reject(block.raw()), &mut self.talked_to);
-            }
-        }
-    }
-
     // ---- pieces ----
 
     /// The store checked a piece.
@@ -524,6 +430,7 @@ impl Torrent {
     }
 
     fn piece_good(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
+        self.is_checked(piece, true);
         if let [sender] = self.work.close(piece)[..]
             && self.on_parole.remove(&sender)
         {
@@ -557,8 +464,20 @@ impl Torrent {
         }
     }
 
+    /// The peer that led a piece is given more at a time if it was right; it may have waited for that.
+    fn is_checked(&mut self, piece: Piece, right: bool) {
+        if let Some(row) = self.work.lead(piece).and_then(|lead| self.peers.get_mut(&lead)) {
+            row.unproven = row.unproven.saturating_sub(1);
+            row.proven += u32::from(right);
+            if row.hungry {
+                self.work.look_again();
+            }
+        }
+    }
+
     fn piece_bad(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
         self.wasted += u64::from(self.geometry.piece_len(piece));
+        self.is_checked(piece, false);
         let senders = self.work.fail(piece);
         let addrs = senders.iter().filter_map(|&id| Some(self.sources.get(id)?.addr)).collect();
         out.push_back(Output::Event(self.key, Event::BadPiece(piece, addrs)));
@@ -603,12 +522,16 @@ impl Torrent {
                 again.push((peer.key, blocks));
             }
         }
+        if !again.is_empty() {
+            self.work.look_again();
+        }
         for (peer, blocks) in again {
             self.unask(blocks);
             self.leave_lead(peer, out);
         }
         if let Some(reveal) = &mut self.reveal {
-            reveal.reclaim(now, |peer| self.peers.get(&peer).is_some_and(|peer| peer.unchoked));
+            let work = &self.work;
+            reveal.reclaim(now, |peer| self.unchoked.contains(&peer), |piece| work.availability(piece) > 0);
             let all: Vec<PeerKey> = self.peers.keys().copied().collect();
             all.into_iter().for_each(|peer| self.reveal_to(now, peer));
         }

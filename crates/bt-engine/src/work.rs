@@ -42,16 +42,23 @@ impl Work {
         if !peer.serves_us {
             return self.next_allowed(peer, store_bytes);
         }
+        let trusted = peer.unproven < peer.trust();
         if peer.on_parole {
-            peer.lead = self.open_piece(peer, store_bytes);
+            peer.lead = trusted.then(|| self.open_piece(peer, store_bytes)).flatten();
             return peer.lead.and_then(|piece| self.ledger.ask_free(piece));
         }
-        // What no leecher has comes first from a peer that has everything: the others can finish the rest without it.
-        let rare_first = !peer.counted && self.picker.has_unseen();
-        let is_wanted = |piece| !rare_first || self.picker.availability(piece) == 0;
-        peer.lead = self.ledger.adopt(peer.key, &peer.has, is_wanted).or_else(|| self.open_piece(peer, store_bytes));
-        if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece)) {
-            return Some(block);
+        if trusted {
+            // What no leecher has comes first from a peer that has everything: the others can finish the rest without it.
+            let rare_first = !peer.counted && self.picker.has_unseen();
+            let is_wanted = |piece| !rare_first || self.picker.availability(piece) == 0;
+            let adopted = self.ledger.adopt(peer.key, &peer.has, is_wanted);
+            peer.unproven += u32::from(adopted.is_some());
+            peer.lead = adopted.or_else(|| self.open_piece(peer, store_bytes));
+            if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece)) {
+                return Some(block);
+            }
+        } else if !self.is_end_game() {
+            return None;
         }
         if let Some(piece) = self.ledger.joinable(peer.key, &peer.has) {
             return self.ledger.ask_free(piece);
@@ -61,12 +68,20 @@ impl Work {
     }
 
     /// A block of a piece that a peer serves although it chokes us.
-    fn next_allowed(&mut self, peer: &Peer, store_bytes: u64) -> Option<Block> {
-        for &piece in peer.we_may_ask.iter().filter(|&&piece| peer.has.has(piece)) {
-            if self.has_room(store_bytes) && self.picker.take_this(piece) {
+    fn next_allowed(&mut self, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
+        for piece in peer.we_may_ask.clone() {
+            if !peer.has.has(piece) {
+                continue;
+            }
+            if peer.unproven < peer.trust() && self.has_room(store_bytes) && self.picker.take_this(piece) {
+                peer.unproven += 1;
                 self.ledger.open(piece, peer.key, peer.on_parole);
             }
-            if let Some(block) = self.ledger.leads(peer.key, piece).then(|| self.ledger.ask_free(piece)).flatten() {
+            if self.ledger.lead(piece) == Some(peer.key)
+                && let Some(block) = self.ledger.ask_free(piece)
+            {
+                // When it serves us at last, it goes on with this piece.
+                peer.lead = Some(piece);
                 return Some(block);
             }
         }
@@ -74,13 +89,14 @@ impl Work {
     }
 
     /// A new piece, if the store has room for it: one that the peer suggests, if it is as rare as any, or the picker's choice.
-    fn open_piece(&mut self, peer: &Peer, store_bytes: u64) -> Option<Piece> {
+    fn open_piece(&mut self, peer: &mut Peer, store_bytes: u64) -> Option<Piece> {
         if !self.has_room(store_bytes) {
             return None;
         }
         let suggested = peer.suggested.iter().copied().find(|&piece| peer.has.has(piece) && self.picker.is_rarest(piece));
         let suggested = suggested.filter(|&piece| self.picker.take_this(piece));
         let piece = suggested.or_else(|| self.picker.take(&peer.has, peer.counted, &mut self.rng))?;
+        peer.unproven += 1;
         self.ledger.open(piece, peer.key, peer.on_parole);
         Some(piece)
     }
@@ -139,6 +155,11 @@ impl Work {
         given_up
     }
 
+    /// Who leads the piece.
+    pub(crate) fn lead(&self, piece: Piece) -> Option<PeerKey> {
+        self.ledger.lead(piece)
+    }
+
     /// The piece is verified and written. Who sent it.
     pub(crate) fn close(&mut self, piece: Piece) -> Vec<SourceId> {
         self.freed |= core::mem::take(&mut self.is_short);
@@ -156,6 +177,11 @@ impl Work {
         self.picker.put_back(piece, &mut self.rng);
         self.freed = true;
         senders
+    }
+
+    /// Peers that had nothing to be asked for can be asked again.
+    pub(crate) fn look_again(&mut self) {
+        self.freed = true;
     }
 
     /// Whether blocks, or room for pieces, became free since this was last asked.

@@ -33,21 +33,18 @@ fn a_download_from_a_seed_from_dial_to_goodbye() {
     > A: have-all
     < A: interested
     > A: unchoke
-    < A: request 1:0, request 1:1, request 0:0, request 0:1
+    < A: request 1:0, request 1:1
     > A: sends 1:0, 1:1
     < store 1:0
     < store 1:1
     < check 1
-    < A: request 2:0, request 2:1
     > piece 1 is good
     < event: Piece(1)
+    < A: request 0:0, request 0:1
     > A: sends 2:0, 2:1, 0:0, 0:1
-    < store 2:0
-    < store 2:1
-    < check 2 urgently
     < store 0:0
     < store 0:1
-    < check 0 urgently
+    < check 0
     > piece 2 is good
     < event: Piece(2)
     > piece 0 is good
@@ -104,15 +101,15 @@ fn a_choke_frees_requests_for_others() {
     > B: connects
     < B: have-none, hello
     > A: bitfield 111, unchoke
-    < A: interested, request 1:0, request 1:1, request 0:0, request 0:1
+    < A: interested, request 1:0, request 1:1
     > B: bitfield 111
     < B: interested
     > A: choke
     > B: unchoke
-    < B: request 0:0, request 0:1, request 1:0, request 1:1
+    < B: request 1:0, request 1:1
     > B: choke, reject 0:0, reject 0:1, reject 1:0, reject 1:1, reject 2:0, reject 2:1
     > A: unchoke
-    < A: request 0:0, request 0:1, request 1:0, request 1:1
+    < A: request 1:0, request 1:1
     ");
 }
 
@@ -132,20 +129,15 @@ fn end_game_asks_twice_and_cancels() {
     > B: connects
     < B: have-none, hello
     > A: have-all, unchoke
-    < A: interested, request 1:0, request 1:1, request 0:0, request 0:1
+    < A: interested, request 1:0, request 1:1
     > B: have-all, unchoke
-    < B: interested, request 2:0, request 2:1, request 0:0, request 0:1
+    < B: interested, request 0:0, request 0:1
     > B: sends 0:0
     < store 0:0
-    < A: cancel 0:0
-    < B: request 1:0
     > A: sends 0:1
-    < store 0:1
-    < check 0 urgently
-    < B: cancel 0:1
-    < A: request 2:0, request 2:1
     > piece 0 is good
     < event: Piece(0)
+    < B: request 2:0, request 2:1, request 1:0
     ");
 }
 
@@ -374,7 +366,7 @@ fn a_full_disk_stops_both_directions_until_it_recovers() {
     > A: connects
     < A: bitfield 001, hello
     > A: bitfield 110, unchoke, interested
-    < A: interested, allowedfast(2), unchoke, request 0:0, request 0:1, request 1:0, request 1:1
+    < A: interested, allowedfast(2), unchoke, request 0:0, request 0:1
     > A: sends 0:0
     < store 0:0
     > store failed
@@ -382,12 +374,11 @@ fn a_full_disk_stops_both_directions_until_it_recovers() {
     < A: choke
     > A: sends 0:1
     < store 0:1
-    < check 0 urgently
+    < check 0
     > store recovered
     < event: StoreRecovered
     < A: unchoke
     > A: sends 1:0
-    < store 1:0
     ");
 }
 
@@ -479,6 +470,6 @@ fn a_seed_is_asked_first_for_what_no_leecher_has() {
     > B: connects
     < B: have-none, hello
     > B: have-all, unchoke
-    < B: interested, request 2:0, request 2:1, request 1:0, request 1:1
+    < B: interested, request 2:0, request 2:1
     ");
 }

@@ -358,6 +358,7 @@ impl Client {
                 Output::Event(..) => {}
             }
         }
+        self.watch.orders_over();
     }
 
     fn serve(&mut self, now: Time, peer: PeerKey, blocks: &[Block]) {

@@ -24,6 +24,8 @@ pub(crate) struct Watch {
     /// Pieces that were asked for, and neither found good nor bad nor given up.
     open: BTreeSet<Piece>,
     peers: BTreeMap<PeerKey, Row>,
+    /// Blocks that two peers are asked for, since the engine began to give orders.
+    twice: Vec<(PeerKey, PeerKey, RawBlock)>,
     broken: Option<Broken>,
 }
 
@@ -48,7 +50,7 @@ struct Row {
 impl Watch {
     /// A watch over an engine that begins with these pieces.
     pub(crate) fn new(geometry: Geometry, have: Bitfield) -> Watch {
-        Watch { geometry, have, open: BTreeSet::new(), peers: BTreeMap::new(), broken: None }
+        Watch { geometry, have, open: BTreeSet::new(), peers: BTreeMap::new(), twice: Vec::new(), broken: None }
     }
 
     /// The first rule that was broken.
@@ -112,6 +114,15 @@ impl Watch {
         self.keep(kept);
     }
 
+    /// The engine has given all its orders: what was asked of two must be end-game, whatever the order of its orders was.
+    pub(crate) fn orders_over(&mut self) {
+        let twice = std::mem::take(&mut self.twice);
+        let end_game = || self.geometry.pieces().all(|piece| self.have.has(piece) || self.open.contains(&piece));
+        if let Some(&(other, peer, block)) = twice.first().filter(|_| !end_game()) {
+            self.keep(Err(Broken::AskedTwice(other, peer, block)));
+        }
+    }
+
     /// The engine reserves so many bytes of the store.
     pub(crate) fn reserved(&mut self, bytes: u64, budget: u64) {
         if bytes > budget.max(u64::from(self.geometry.piece_length())) {
@@ -170,11 +181,11 @@ impl Watch {
         }
         self.open.insert(piece);
         let asked = |row: &Row| row.asked.contains(&block) && now - row.heard_at < PATIENCE;
-        let end_game = || self.geometry.pieces().all(|piece| self.have.has(piece) || self.open.contains(&piece));
-        let others = self.peers.iter().filter(|(_, row)| asked(row));
-        if let Some((&other, _)) = others.into_iter().find(|(key, _)| **key == peer || !end_game()) {
-            return Err(Broken::AskedTwice(other, peer, block));
+        if self.peers.get(&peer).is_some_and(asked) {
+            return Err(Broken::AskedTwice(peer, peer, block));
         }
+        let other = self.peers.iter().find(|(_, row)| asked(row)).map(|(&other, _)| other);
+        self.twice.extend(other.map(|other| (other, peer, block)));
         if let Some(row) = self.peers.get_mut(&peer) {
             if row.asked.is_empty() || now - row.heard_at >= PATIENCE {
                 row.asked.clear();
@@ -223,7 +234,8 @@ impl Row {
         true
     }
 
-    /// The peer says something. All hosts speak the fast extension, so a choke alone does not void requests (BEP 6).
+    /// The peer says something. All hosts speak the fast extension, so a choke alone does not void requests, and a cancel is answered by
+    /// a reject unless the block is on its way (BEP 6).
     fn hear(&mut self, now: Time, message: &Message, geometry: &Geometry) {
         match message {
             Message::Bitfield(bits) => self.has = Bitfield::from_wire(bits, geometry.piece_count()).unwrap_or(self.has.clone()),
@@ -248,9 +260,6 @@ impl Row {
             }
             Message::Request(block) => {
                 *self.wants.entry(*block).or_default() += 1;
-            }
-            Message::Cancel(block) => {
-                self.drop_want(block);
             }
             _ => {}
         }
@@ -336,6 +345,7 @@ mod tests {
                     Step::In(input) => watch.input(Time::ZERO, &input),
                     Step::Out(output) => watch.output(Time::ZERO, &output),
                 }
+                watch.orders_over();
             }
             assert_eq!(watch.broken(), broken, "row {number}");
         }
@@ -371,6 +381,7 @@ mod tests {
         let ask = |peer| Output::Send(peer, vec![Message::Request(block(0))]);
         watch.output(Time::ZERO, &ask(A));
         watch.output(Time::from_secs(20), &ask(B));
+        watch.orders_over();
         assert_eq!(watch.broken(), None);
     }
 }

@@ -1,0 +1,107 @@
+//! Whom a torrent serves: it lets the choker choose, and tells the peers.
+//!
+//! Decides: when a choice is made, and from which facts. Must not know: how the choker chooses, what is served.
+//! Invariant: `unchoked` is the set of peers whose last word from us was `unchoke`.
+
+use crate::choker::{self, Candidate, Chosen, Slots};
+use crate::config::{Budget, Config};
+use crate::io::PeerKey;
+use crate::torrent::Torrent;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use bt_peer_wire::Message;
+use bt_types::Time;
+
+/// Those served by chance keep their slot for so many rounds.
+const OPTIMISTIC_ROUNDS: u32 = 1;
+
+impl Torrent {
+    /// Chooses anew whom to serve.
+    pub(crate) fn choke_round(&mut self, now: Time, config: &Config, budget: &Budget) {
+        self.next_round = now + config.choke_round;
+        let rotate = self.rounds.is_multiple_of(OPTIMISTIC_ROUNDS);
+        self.rounds = self.rounds.wrapping_add(1);
+        let candidates: Vec<Candidate> = self
+            .peers
+            .values()
+            .map(|peer| Candidate {
+                peer: peer.key,
+                interested: peer.interested,
+                unchoked: peer.unchoked,
+                optimistic: peer.optimistic,
+                snubbed: peer.pipeline.is_snubbed(),
+                gives: peer.pipeline.rate(now),
+                debt: peer.up.total().cast_signed().saturating_sub_unsigned(peer.pipeline.received()),
+                since: peer.choke_changed,
+                owed: self.reveal.as_ref().is_some_and(|reveal| reveal.is_owed(peer.key)),
+            })
+            .collect();
+        let served = || self.unchoked.iter().filter_map(|key| self.peers.get(key));
+        let is_idle = served().all(|peer| peer.uploads.is_empty() && peer.sending == 0);
+        let waits = self.peers.values().any(|peer| peer.interested && !peer.unchoked);
+        let is_thin = served().any(|peer| !peer.uploads.is_empty());
+        self.slots = choker::slots_next(self.slots, self.up.rate(now), is_idle && waits, is_thin);
+        let slots = Slots::of(self.slots_now(budget));
+        if self.store_fault.is_some() {
+            return self.apply(now, &Chosen::default());
+        }
+        let chosen = choker::round(now, &candidates, slots, self.is_complete(), rotate, &mut self.rng);
+        self.apply(now, &chosen);
+        if self.reveal.is_some() {
+            chosen.regular.iter().for_each(|&peer| self.reveal_to(now, peer));
+        }
+    }
+
+    fn apply(&mut self, now: Time, chosen: &Chosen) {
+        let served: BTreeSet<PeerKey> = chosen.regular.iter().chain(&chosen.optimistic).copied().collect();
+        let before: Vec<PeerKey> = self.unchoked.difference(&served).copied().collect();
+        before.into_iter().for_each(|peer| self.choke(now, peer));
+        for peer in served {
+            let optimistic = chosen.optimistic.contains(&peer);
+            self.unchoke(now, peer, optimistic);
+        }
+    }
+
+    /// A peer became interested: it is served at once while slots are free.
+    pub(crate) fn unchoke_if_free(&mut self, now: Time, peer: PeerKey, budget: &Budget) {
+        let is_interested = |key: &&PeerKey| self.peers.get(key).is_some_and(|peer| peer.interested);
+        let served = self.unchoked.iter().filter(|&key| *key != peer).filter(is_interested).count();
+        let slots = self.slots_now(budget);
+        if self.store_fault.is_none() && !self.unchoked.contains(&peer) && served < slots {
+            self.unchoke(now, peer, served >= Slots::of(slots).regular);
+            self.reveal_to(now, peer);
+        }
+    }
+
+    fn slots_now(&self, budget: &Budget) -> usize {
+        self.slots.min(choker::slots_under(budget.rates.up)).min(choker::slots_under(self.up_pace.rate()))
+    }
+
+    fn unchoke(&mut self, now: Time, peer: PeerKey, optimistic: bool) {
+        let Some(row) = self.peers.get_mut(&peer) else { return };
+        row.optimistic = optimistic;
+        if self.unchoked.insert(peer) {
+            row.unchoked = true;
+            row.choke_changed = now;
+            row.say(Message::Unchoke, &mut self.talked_to);
+            self.suggest(peer);
+        }
+    }
+
+    fn choke(&mut self, now: Time, peer: PeerKey) {
+        let Some(row) = self.peers.get_mut(&peer) else { return };
+        self.unchoked.remove(&peer);
+        row.unchoked = false;
+        row.optimistic = false;
+        row.choke_changed = now;
+        row.say(Message::Choke, &mut self.talked_to);
+        // With the fast extension every request is answered, here by a reject (BEP 6); a newcomer keeps what it may ask for.
+        for block in core::mem::take(&mut row.uploads) {
+            if row.may_have(block.piece()) {
+                row.uploads.push_back(block);
+            } else if row.fast {
+                row.say(Message::Reject(block.raw()), &mut self.talked_to);
+            }
+        }
+    }
+}
