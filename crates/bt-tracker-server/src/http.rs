@@ -83,7 +83,7 @@ fn respond(table: &Table, ip: IpAddr, request: &Request<Incoming>) -> Response<F
         return response;
     }
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    let HttpAnswer { status, body } = table.http(ip, target);
+    let HttpAnswer { status, body, .. } = table.http(ip, target);
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
