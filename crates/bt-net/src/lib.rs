@@ -22,6 +22,7 @@
 
 mod egress;
 mod error;
+mod gzip;
 mod http;
 mod tls;
 
