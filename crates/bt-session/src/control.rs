@@ -1,18 +1,20 @@
 //! The control thread: it accepts connections, talks to trackers, and places torrents on shards.
 //!
 //! Decides: nothing about torrents. Must not know: blocks, messages of peers.
-//! Invariant: every announce is answered, by the tracker's word or by a reason; stopping waits for the farewells, not longer.
+//! Invariant: every announce of a torrent that is here is answered, by the tracker's word or by a reason; stopping waits for the
+//! farewells, and for nothing else.
 
 use crate::clock::Clock;
 use crate::dial;
-use crate::door::{Pass, SharedDesk};
+use crate::door::{self, Pass, SharedDesk};
 use crate::shard::ToShard;
 use bt_engine::{AnnounceOrder, Input, TorrentKey};
-use bt_tracker_client::TrackerClient;
-use bt_tracker_wire::{Announce, Event};
+use bt_tracker_client::{TrackerClient, TrackerError, tracker_host};
+use bt_tracker_wire::{Announce, AnnounceReply, Event, Failure};
 use bt_types::{InfoHash, PeerId};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -69,11 +71,13 @@ impl Control {
             };
             tokio::task::spawn_local(accept_loop(listener, self.clock, SharedDesk::clone(&self.desk), Rc::clone(&registry)));
         }
-        let mut announces: JoinSet<()> = JoinSet::new();
+        // Torrents come and go with at most one announce to each of their trackers, which bounds both.
+        let (mut announces, mut farewells) = (JoinSet::new(), JoinSet::new());
         loop {
             let message = tokio::select! {
                 message = from.recv() => message,
                 Some(_) = announces.join_next() => continue,
+                Some(_) = farewells.join_next() => continue,
             };
             match message {
                 Some(ToControl::Register(hash, key, shard)) => {
@@ -88,12 +92,15 @@ impl Control {
                         registry.by_hash.remove(&hash);
                     }
                 }
+                Some(ToControl::Announce(_, hash, order)) if order.event == Event::Stopped => {
+                    let farewell = self.ask(hash, *order, FAREWELL_TIMEOUT);
+                    farewells.spawn_local(async { drop(farewell.await) });
+                }
                 Some(ToControl::Announce(key, hash, order)) => {
-                    let shard = registry.borrow().by_key.get(&key).cloned();
-                    announces.spawn_local(self.announce(key, hash, *order, shard));
+                    announces.spawn_local(self.announce(key, hash, *order, Rc::clone(&registry)));
                 }
                 Some(ToControl::Stop(done)) => {
-                    let farewells = async { while announces.join_next().await.is_some() {} };
+                    let farewells = async { while farewells.join_next().await.is_some() {} };
                     let _ = tokio::time::timeout(FAREWELL_TIMEOUT, farewells).await;
                     let _ = done.send(());
                     return;
@@ -103,31 +110,53 @@ impl Control {
         }
     }
 
+    /// Announces when the desk lets the tracker's host be asked, unless the torrent has gone by then.
     fn announce(
         &self,
         key: TorrentKey,
         info_hash: InfoHash,
         order: AnnounceOrder,
-        shard: Option<mpsc::Sender<ToShard>>,
+        registry: Rc<RefCell<Registry>>,
     ) -> impl Future<Output = ()> + use<> {
-        let trackers = self.trackers.clone();
-        let (peer_id, port, announce_key) = (self.peer_id, self.port, self.key);
+        let now = self.clock.now();
+        let at = tracker_host(&order.url).map_or(now, |host| door::lock(&self.desk).announce_at(now, &host));
+        let (at, tracker) = (self.clock.instant(at), order.tracker);
+        let ask = self.ask(info_hash, order, ANNOUNCE_TIMEOUT);
         async move {
-            let announce = Announce {
-                uploaded: order.uploaded,
-                downloaded: order.downloaded,
-                left: order.left,
-                event: order.event,
-                key: announce_key,
-                num_want: Some(order.num_want),
-                tracker_id: order.tracker_id,
-                ..Announce::new(info_hash, peer_id, port)
-            };
-            let deadline = if order.event == Event::Stopped { FAREWELL_TIMEOUT } else { ANNOUNCE_TIMEOUT };
-            let result = trackers.announce(&order.url, &announce, deadline).await;
-            let result = result.map(|answer| (answer.from, answer.reply)).map_err(|error| error.to_string());
+            tokio::time::sleep_until(at.into()).await;
+            if !registry.borrow().by_key.contains_key(&key) {
+                return;
+            }
+            let result = ask.await;
+            let shard = registry.borrow().by_key.get(&key).cloned();
             if let Some(shard) = shard {
-                let _ = shard.send(ToShard::Input(Input::Announced(key, order.tracker, result))).await;
+                let _ = shard.send(ToShard::Input(Input::Announced(key, tracker, result))).await;
+            }
+        }
+    }
+
+    fn ask(
+        &self,
+        info_hash: InfoHash,
+        order: AnnounceOrder,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<(IpAddr, AnnounceReply), Failure>> + use<> {
+        let trackers = self.trackers.clone();
+        let announce = Announce {
+            uploaded: order.uploaded,
+            downloaded: order.downloaded,
+            left: order.left,
+            event: order.event,
+            key: self.key,
+            num_want: Some(order.num_want),
+            tracker_id: order.tracker_id,
+            ..Announce::new(info_hash, self.peer_id, self.port)
+        };
+        async move {
+            match trackers.announce(&order.url, &announce, deadline).await {
+                Ok(answer) => Ok((answer.from, answer.reply)),
+                Err(TrackerError::Refused(failure)) => Err(failure),
+                Err(error) => Err(Failure::new(error.to_string())),
             }
         }
     }
