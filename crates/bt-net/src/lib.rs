@@ -29,3 +29,4 @@ mod tls;
 pub use egress::{Egress, EgressConfig};
 pub use error::NetError;
 pub use http::{HttpOptions, HttpReply};
+pub use tls::Roots;

@@ -3,7 +3,7 @@
 //! Decides: what must be read, followed and refused. Must not know: how the client is built.
 //! Invariant: every script is raw bytes, so a server may be as rude as it likes.
 
-use bt_net::{Egress, EgressConfig, HttpOptions, HttpReply, NetError};
+use bt_net::{Egress, EgressConfig, HttpOptions, HttpReply, NetError, Roots};
 use bt_types::Source;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -169,7 +169,8 @@ async fn https_needs_a_trusted_certificate_and_stays_https() {
     let url = format!("https://localhost:{port}/");
     let options = HttpOptions { via: Some(([127, 0, 0, 1], port).into()), ..user() };
     assert!(matches!(get(&url, options.clone()).await, Err(NetError::Tls { .. })), "not trusted");
-    let extra_roots = vec![certified.cert.pem().into_bytes()];
+    let mut extra_roots = Roots::default();
+    extra_roots.add_pem(certified.cert.pem().as_bytes()).unwrap();
     let trusting = Egress::new(EgressConfig { extra_roots, ..EgressConfig::default() }).unwrap();
     assert_eq!(trusting.http_get(&url, &options).await.unwrap().body, b"secret");
     assert!(matches!(trusting.http_get(&url, &options).await, Err(NetError::Redirect(_))), "https to http");
