@@ -6,9 +6,12 @@
 use crate::pool::{Peer, Pool, RandomOrder};
 use alloc::vec::Vec;
 use bt_tracker_wire::{Announce, Event, Family, SwarmCounts};
-use bt_types::{Rng, Time};
-use core::net::SocketAddr;
+use bt_types::{Closeness, Rng, Time, closeness};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+/// Peers of one public IPv4 address or one public IPv6 /64, the span of one subscriber: a campus behind one address finds room,
+/// one host cannot be the swarm.
+const PEERS_PER_SUBSCRIBER: usize = 64;
 /// Peers looked at for each peer wanted, when many do not suit the asker.
 const LOOKS_PER_PEER: usize = 4;
 
@@ -58,6 +61,14 @@ impl Swarm {
     /// Whether a peer has this address, whatever its role.
     pub(crate) fn has(&self, addr: SocketAddr) -> bool {
         self.roles().into_iter().any(|role| role.pool(family_of(addr)).has(addr))
+    }
+
+    /// Whether the subscriber behind an address has as many peers here as it may have.
+    pub(crate) fn is_crowded(&self, addr: SocketAddr) -> bool {
+        let (first, last) = subscriber(addr.ip());
+        let count = |role: &ByFamily| role.pool(family_of(addr)).count_between(first, last, PEERS_PER_SUBSCRIBER);
+        let is_public = closeness(addr.ip()) == Some(Closeness::Public);
+        is_public && self.roles().into_iter().map(count).sum::<usize>() >= PEERS_PER_SUBSCRIBER
     }
 
     /// Both families together.
@@ -128,6 +139,16 @@ impl ByFamily {
     fn len(&self) -> usize {
         self.v4.len() + self.v6.len()
     }
+}
+
+/// The first and the last address of whoever has this one.
+fn subscriber(ip: IpAddr) -> (SocketAddr, SocketAddr) {
+    const HOST: u128 = u64::MAX as u128;
+    let (first, last) = match ip {
+        IpAddr::V4(_) => (ip, ip),
+        IpAddr::V6(v6) => (Ipv6Addr::from(v6.to_bits() & !HOST).into(), Ipv6Addr::from(v6.to_bits() | HOST).into()),
+    };
+    (SocketAddr::new(first, 0), SocketAddr::new(last, u16::MAX))
 }
 
 fn family_of(addr: SocketAddr) -> Family {

@@ -94,6 +94,9 @@ impl Table {
 
     fn make_room(&mut self, hash: InfoHash, addr: SocketAddr) -> Result<(), Failure> {
         let swarm = self.swarms.get(&hash);
+        if swarm.is_some_and(|swarm| !swarm.has(addr) && swarm.is_crowded(addr)) {
+            return Err(Failure::new("too many peers at this address").retry(FULL_RETRY));
+        }
         if self.expiry.len() >= self.peers_limit && !swarm.is_some_and(|swarm| swarm.has(addr)) {
             return Err(Failure::new("the tracker has too many peers").retry(FULL_RETRY));
         }

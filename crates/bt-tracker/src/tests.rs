@@ -138,7 +138,7 @@ fn over_http_the_own_family_is_half_of_the_reply_when_it_can_be() {
     {
         let mut t = tracker();
         (0..v4).for_each(|n| drop(peers(&mut t, &format!("1.1.1.{n}:5"), &leecher(&format!("1.1.1.{n}:5")))));
-        (0..v6).for_each(|n| drop(peers(&mut t, &format!("[2001:db8::{n}]:5"), &leecher(&format!("[2001:db8::{n}]:5")))));
+        (0..v6).for_each(|n| drop(peers(&mut t, &format!("[2001:db8:0:{n}::]:5"), &leecher(&format!("[2001:db8:0:{n}::]:5")))));
         let told_to = peers(&mut t, "8.8.8.8:8", &Announce { num_want: Some(wanted), ..leecher("8.8.8.8:8") });
         let own = told_to.iter().filter(|addr| addr.is_ipv4()).count();
         assert_eq!((own, told_to.len() - own), told, "{v4} and {v6} peers, {wanted} wanted");
@@ -220,7 +220,7 @@ fn the_wish_for_peers_is_honoured_within_bounds() {
     for n in 0..300 {
         let addr = format!("1.1.{}.{}:5", n / 100, n % 100);
         peers(&mut t, &addr, &leecher(&addr));
-        let addr = format!("[2001:db8::{n}]:5");
+        let addr = format!("[2001:db8:0:{n}::]:5");
         peers(&mut t, &addr, &leecher(&addr));
     }
     for (num_want, over_http, over_v4, over_v6) in
@@ -303,9 +303,9 @@ fn an_unverified_address_gets_silence_or_no_more_than_it_sent() {
     let Some(UdpReply::Connect { connection, .. }) = UdpReply::parse(&reply, Family::V4) else { panic!("no connect reply") };
     let elsewhere = |addr: &str| addr.parse::<SocketAddr>().unwrap();
     assert_eq!(t.udp(Time::ZERO, elsewhere("1.1.1.2:1"), &announce(connection).write()), None, "another address");
-    assert_eq!(t.udp(Time::from_secs(240), from, &announce(connection).write()), None, "too old");
+    assert_eq!(t.udp(Time::from_secs(3600), from, &announce(connection).write()), None, "too old");
     assert_eq!(t.stats().peers, 0);
-    assert!(t.udp(Time::from_secs(239), elsewhere("1.1.1.1:999"), &announce(connection).write()).is_some(), "another port");
+    assert!(t.udp(Time::from_secs(3599), elsewhere("1.1.1.1:999"), &announce(connection).write()).is_some(), "another port");
     for datagram in [&connect[..15], b"", &[0xff; 98]] {
         assert_eq!(t.udp(Time::ZERO, from, datagram), None);
     }
@@ -320,6 +320,33 @@ fn a_udp_scrape_keeps_order_and_duplicates() {
     let (ours, none) = (SwarmCounts { complete: 1, ..SwarmCounts::default() }, SwarmCounts::default());
     assert_eq!(reply, Some(UdpReply::Scrape { transaction: 6, counts: vec![ours, none, ours] }));
     assert_eq!(t.stats().torrents, 1, "a scrape creates nothing");
+}
+
+#[test]
+fn one_address_cannot_fill_a_swarm() {
+    for (ours, sibling, other) in
+        [("1.1.1.1", None, "1.1.1.2:1"), ("[2001:db8:0:1::1]", Some("[2001:db8:0:1:ffff::2]:1"), "[2001:db8:0:2::1]:1")]
+    {
+        let mut t = tracker();
+        let at = |port: u16| format!("{ours}:{port}");
+        for port in 1..=64 {
+            http(&mut t, Time::ZERO, &at(port), &if port % 2 == 0 { seed(&at(port)) } else { leecher(&at(port)) }).unwrap();
+        }
+        for crowded in [Some(at(65).as_str()), sibling].into_iter().flatten() {
+            let refused = Failure::new("too many peers at this address").retry(RetryIn::Minutes(10));
+            assert_eq!(http(&mut t, Time::ZERO, crowded, &leecher(crowded)), Err(ReplyError::Refused(refused)));
+        }
+        http(&mut t, Time::ZERO, &at(7), &seed(&at(7))).unwrap();
+        http(&mut t, Time::ZERO, other, &leecher(other)).unwrap();
+        http(&mut t, Time::ZERO, &at(65), &Announce { info_hash: InfoHash([8; 20]), ..leecher(&at(65)) }).unwrap();
+        assert_eq!(t.stats().peers, 66, "members stay, and others and other swarms are open");
+        http(&mut t, Time::ZERO, &at(1), &Announce { event: Event::Stopped, ..leecher(&at(1)) }).unwrap();
+        http(&mut t, Time::ZERO, &at(65), &leecher(&at(65))).unwrap();
+    }
+    let mut t = tracker();
+    (1..=40)
+        .map(|port| format!("127.0.0.1:{port}"))
+        .for_each(|addr| drop(http(&mut t, Time::ZERO, &addr, &leecher(&addr)).unwrap()));
 }
 
 #[test]
