@@ -51,7 +51,7 @@ impl TrackerAddress {
     pub(crate) fn with_url_data(&self, ask: &Ask) -> Ask {
         match ask {
             Ask::Announce(announce) => {
-                let url_data = format!("{}{}", self.path, self.query).into_bytes();
+                let url_data = Some(format!("{}{}", self.path, self.query).into_bytes()).filter(|data| !data.is_empty());
                 Ask::Announce(Announce { url_data, ..announce.clone() })
             }
             Ask::Scrape(_) => ask.clone(),
@@ -107,14 +107,14 @@ mod tests {
     fn path_and_query_go_along_with_a_udp_announce() {
         let announce = Announce::new(bt_types::InfoHash([1; 20]), bt_types::PeerId([2; 20]), 1);
         for (url, data) in [
-            ("udp://h:80/dir?a=b&c=d", "/dir?a=b&c=d"),
-            ("udp://h:80/announce", "/announce"),
-            ("udp://h:80/a%20b#part", "/a%20b"),
-            ("udp://h:80?key", "?key"),
-            ("udp://h:80", ""),
+            ("udp://h:80/dir?a=b&c=d", Some("/dir?a=b&c=d")),
+            ("udp://h:80/announce", Some("/announce")),
+            ("udp://h:80/a%20b#part", Some("/a%20b")),
+            ("udp://h:80?key", Some("?key")),
+            ("udp://h:80", None),
         ] {
             let asked = TrackerAddress::parse(url).unwrap().with_url_data(&Ask::Announce(announce.clone()));
-            assert_eq!(asked, Ask::Announce(Announce { url_data: data.into(), ..announce.clone() }), "{url}");
+            assert_eq!(asked, Ask::Announce(Announce { url_data: data.map(Vec::from), ..announce.clone() }), "{url}");
         }
     }
 

@@ -144,7 +144,7 @@ async fn a_udp_announce_connects_once_a_minute_in_both_families() {
             assert_eq!(announced.reply.peers, [peer.parse().unwrap()]);
         }
         let seen = tracker.await.unwrap();
-        let sent = Announce { url_data: b"/announce?key=1".to_vec(), ..announce() };
+        let sent = Announce { url_data: Some(b"/announce?key=1".to_vec()), ..announce() };
         let expected =
             |request: &UdpRequest| matches!(request, UdpRequest::Announce { connection: 42, announce, .. } if *announce == sent);
         assert!(matches!(seen[0], UdpRequest::Connect { .. }) && expected(&seen[1]) && expected(&seen[2]), "{seen:?}");

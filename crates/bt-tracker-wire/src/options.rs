@@ -11,23 +11,27 @@ const URL_DATA: u8 = 2;
 /// The most bytes that one option can hold.
 const CHUNK_MAX: usize = 255;
 
-/// Appends the URL data in chunks, unless it is empty or makes `out` longer than `limit`: a part of it would mean another URL.
-pub(crate) fn push_url_data(out: &mut Vec<u8>, data: &[u8], limit: usize) {
-    let len = data.len() + 2 * data.len().div_ceil(CHUNK_MAX);
+/// Appends the URL data in chunks, unless that makes `out` longer than `limit`: a part of it would mean another URL.
+pub(crate) fn push_url_data(out: &mut Vec<u8>, mut data: &[u8], limit: usize) {
+    let len = data.len() + 2 * data.len().div_ceil(CHUNK_MAX).max(1);
     if out.len().saturating_add(len) > limit {
         return;
     }
-    for chunk in data.chunks(CHUNK_MAX) {
+    loop {
+        let (chunk, rest) = data.split_at(data.len().min(CHUNK_MAX));
         // A chunk is no longer than a byte can tell.
-        let Ok(len) = u8::try_from(chunk.len()) else { return };
-        out.extend_from_slice(&[URL_DATA, len]);
+        out.extend_from_slice(&[URL_DATA, u8::try_from(chunk.len()).unwrap_or(u8::MAX)]);
         out.extend_from_slice(chunk);
+        if rest.is_empty() {
+            return;
+        }
+        data = rest;
     }
 }
 
-/// The URL data in these options, its chunks joined; empty when there is none. It is never longer than the options are.
-pub(crate) fn read_url_data(mut options: &[u8]) -> Vec<u8> {
-    let mut data = Vec::new();
+/// The URL data in these options, its chunks joined; `None` when there is none. It is never longer than the options are.
+pub(crate) fn read_url_data(mut options: &[u8]) -> Option<Vec<u8>> {
+    let mut data = None;
     loop {
         match *options {
             [NOP, ref rest @ ..] => options = rest,
@@ -35,7 +39,7 @@ pub(crate) fn read_url_data(mut options: &[u8]) -> Vec<u8> {
             [kind, len, ref rest @ ..] => {
                 let Some((value, rest)) = rest.split_at_checked(usize::from(len)) else { return data };
                 if kind == URL_DATA {
-                    data.extend_from_slice(value);
+                    data.get_or_insert_with(Vec::new).extend_from_slice(value);
                 }
                 options = rest;
             }
@@ -53,29 +57,31 @@ mod tests {
     fn options_are_read_as_the_bep_says() {
         let long = [&[2, 255][..], &[b'x'; 255], &[2, 3], b"end"].concat();
         let joined = [&[b'x'; 255][..], b"end"].concat();
-        let table: [(&[u8], &[u8]); 13] = [
-            (b"\x02\x0c/dir?a=b&c=d", b"/dir?a=b&c=d"),
-            (b"\x02\x0c/dir?a=b&c=d\x01\x01\x00", b"/dir?a=b&c=d"),
-            (b"\x02\x00", b""),
-            (b"", b""),
-            (b"\x01\x02\x01/\x01\x02\x01a", b"/a"),
-            (b"\x02\x01/\x00\x02\x01a", b"/"),
-            (b"\x07\x03abc\x02\x01/", b"/"),
-            (b"\xff\x00\x02\x02\xff\x00", b"\xff\x00"),
-            (b"\x02\x01/\x02\x05ab", b"/"),
-            (b"\x02\x01/\x02", b"/"),
-            (b"\x09", b""),
-            (b"\xee\xee", b""),
-            (&long, &joined),
+        let table: [(&[u8], Option<&[u8]>); 13] = [
+            (b"\x02\x0c/dir?a=b&c=d", Some(b"/dir?a=b&c=d")),
+            (b"\x02\x0c/dir?a=b&c=d\x01\x01\x00", Some(b"/dir?a=b&c=d")),
+            (b"\x02\x00", Some(b"")),
+            (b"", None),
+            (b"\x01\x02\x01/\x01\x02\x01a", Some(b"/a")),
+            (b"\x02\x01/\x00\x02\x01a", Some(b"/")),
+            (b"\x07\x03abc\x02\x01/", Some(b"/")),
+            (b"\xff\x00\x02\x02\xff\x00", Some(b"\xff\x00")),
+            (b"\x02\x01/\x02\x05ab", Some(b"/")),
+            (b"\x02\x01/\x02", Some(b"/")),
+            (b"\x09", None),
+            (b"\xee\xee", None),
+            (&long, Some(&joined)),
         ];
         for (options, data) in table {
-            assert_eq!(read_url_data(options), data, "{}", options.escape_ascii());
+            assert_eq!(read_url_data(options).as_deref(), data, "{}", options.escape_ascii());
         }
     }
 
     #[test]
     fn what_does_not_fit_is_left_out_whole() {
-        for (data, limit, written) in [(0, 98, 0), (1, 101, 3), (1, 100, 0), (255, 355, 257), (256, 358, 260), (256, 357, 0)] {
+        for (data, limit, written) in
+            [(0, 100, 2), (0, 99, 0), (1, 101, 3), (1, 100, 0), (255, 355, 257), (256, 358, 260), (256, 357, 0)]
+        {
             let mut out = vec![0; 98];
             push_url_data(&mut out, &vec![b'x'; data], limit);
             assert_eq!(out.len(), 98 + written, "{data} bytes below {limit}");
@@ -87,10 +93,10 @@ mod tests {
         fn what_is_written_is_read_back(data in prop::collection::vec(any::<u8>(), 0..1000), after: Vec<u8>) {
             let mut out = Vec::new();
             push_url_data(&mut out, &data, 2000);
-            prop_assert_eq!(&read_url_data(&out), &data);
+            prop_assert_eq!(read_url_data(&out), Some(data.clone()));
             out.push(END);
             out.extend(after);
-            prop_assert_eq!(read_url_data(&out), data);
+            prop_assert_eq!(read_url_data(&out), Some(data));
         }
     }
 }

@@ -101,7 +101,9 @@ impl UdpRequest {
             UdpRequest::Announce { connection, transaction, announce } => {
                 head(*connection, ANNOUNCE, *transaction);
                 push_announce(&mut out, announce);
-                push_url_data(&mut out, &announce.url_data, UDP_PAYLOAD_MAX);
+                if let Some(data) = &announce.url_data {
+                    push_url_data(&mut out, data, UDP_PAYLOAD_MAX);
+                }
             }
             UdpRequest::Scrape { connection, transaction, hashes } => {
                 head(*connection, SCRAPE, *transaction);
@@ -316,8 +318,9 @@ mod tests {
 
     #[test]
     fn an_announce_carries_path_and_query_of_its_url() {
-        for (len, datagram, travels) in [(0, 98, true), (300, 98 + 304, true), (1_124, 98 + 1_134, true), (1_125, 98, false)] {
-            let asked = Announce { url_data: vec![b'/'; len], ..announce() };
+        for (len, datagram, travels) in [(0, 98 + 2, true), (300, 98 + 304, true), (1_124, 98 + 1_134, true), (1_125, 98, false)]
+        {
+            let asked = Announce { url_data: Some(vec![b'/'; len]), ..announce() };
             let written = UdpRequest::Announce { connection: 9, transaction: 8, announce: asked.clone() }.write();
             assert_eq!(written.len(), datagram, "{len} bytes");
             let expected = if travels { asked } else { announce() };

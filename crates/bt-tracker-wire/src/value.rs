@@ -35,8 +35,8 @@ pub struct Announce {
     pub num_want: Option<u32>,
     /// The `tracker id` of an earlier reply, given back as it came (HTTP only).
     pub tracker_id: Option<Vec<u8>>,
-    /// Path and query of the tracker's URL, as `/announce?key=1`; empty when the URL has none (BEP 41, UDP only).
-    pub url_data: Vec<u8>,
+    /// Path and query of the tracker's URL, as `/announce?key=1` (BEP 41, UDP only).
+    pub url_data: Option<Vec<u8>>,
 }
 
 impl Announce {
@@ -53,7 +53,7 @@ impl Announce {
             key: 0,
             num_want: None,
             tracker_id: None,
-            url_data: Vec::new(),
+            url_data: None,
         }
     }
 }
