@@ -139,8 +139,8 @@ impl Announcer {
                 gate = match (tracker.asked_at(), tracker.standing()) {
                     (Some(at), _) => gate.filter(|_| urgent).map(|gate| gate.max(at + STAGGER)),
                     // The trackers of a tier know the same peers: one that answers stands for those behind it.
-                    (None, Standing::Untried | Standing::Works(_)) => None,
-                    (None, Standing::Fails(_) | Standing::Gone) => gate,
+                    (None, Standing::Works(_)) => None,
+                    (None, _) => gate,
                 };
             }
             open = match works_since {
@@ -236,6 +236,11 @@ mod tests {
         let asked = play(&[&["a"], &["b"]], &does, 0, 1200);
         let again = asked[1].0;
         assert_eq!(asked[..3], [(0, "a"), (again, "a"), (again + 30, "b")], "{asked:?}");
+        // The same within a tier, whose order is drawn.
+        let does = [("a", 0, Answers), ("b", 0, Answers), ("a", 500, IsSilent), ("b", 500, IsSilent)];
+        let asked = play(&[&["a", "b"]], &does, 0, 1200);
+        let ((_, first), (again, _), (next_at, next)) = (asked[0], asked[1], asked[2]);
+        assert!(next_at == again + 30 && next != first, "{asked:?}");
     }
 
     #[test]

@@ -261,6 +261,24 @@ mod tests {
     }
 
     #[test]
+    fn it_works_since_its_first_answer_after_a_failure() {
+        let (mut t, mut rng) = tracker();
+        let mut standings = Vec::new();
+        for (second, answers) in [(1, true), (2, true), (3, false), (4, false), (5, true), (6, true)] {
+            let now = Time::from_secs(second);
+            t.ask(now, Us::default());
+            if answers {
+                t.answered(now, &reply(1), true, Us::default(), &mut rng);
+            } else {
+                t.failed(now, None, &mut rng);
+            }
+            standings.push(t.standing());
+        }
+        let works = |second| Standing::Works(Time::from_secs(second));
+        assert_eq!(standings, [works(1), works(1), Standing::Fails(1), Standing::Fails(2), works(5), works(5)]);
+    }
+
+    #[test]
     fn an_extra_announce_waits_until_it_is_welcome() {
         let (mut t, mut rng) = tracker();
         t.ask(Time::ZERO, Us::default());

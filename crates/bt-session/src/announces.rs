@@ -165,3 +165,70 @@ impl Announces {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_engine::Budget;
+    use bt_engine::desk::Desk;
+    use bt_net::{Egress, EgressConfig};
+    use bt_types::Rng;
+    use std::net::{SocketAddr, TcpListener};
+    use std::sync::{Arc, Mutex};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::LocalSet;
+
+    /// `completed` and `stopped` to the tracker at this address, one right after the other.
+    fn leave(tracker: SocketAddr) -> Announces {
+        let mut rng = Rng::from_seed(1);
+        let ourselves = Ourselves { peer_id: PeerId::ours(&mut rng), port: 1, key: 1 };
+        let trackers = TrackerClient::new(Egress::new(EgressConfig::default()).unwrap(), rng);
+        let desk = Arc::new(Mutex::new(Desk::new(Budget::default(), 1)));
+        let mut announces = Announces::new(Clock::start(), desk, trackers, ourselves, Rc::default());
+        for event in [Event::Completed, Event::Stopped] {
+            let order = AnnounceOrder {
+                tracker: TrackerKey(0),
+                url: format!("http://{tracker}/announce"),
+                event,
+                uploaded: 0,
+                downloaded: 0,
+                left: 0,
+                num_want: 0,
+                tracker_id: None,
+            };
+            announces.begin(TorrentKey(0), InfoHash([1; 20]), order);
+        }
+        announces
+    }
+
+    #[tokio::test]
+    async fn a_farewell_follows_what_is_under_way() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let tracker = tokio::spawn(async move {
+            let mut told = Vec::new();
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(stream.read_u8().await.unwrap());
+                }
+                let request = String::from_utf8(request).unwrap();
+                told.push(request.contains("event=stopped"));
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nde").await.unwrap();
+            }
+            told
+        });
+        LocalSet::new().run_until(async { leave(addr).finish().await }).await;
+        assert_eq!(tracker.await.unwrap(), [false, true]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tracker_that_is_silent_hears_no_farewell_beside_what_is_under_way() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let addr = listener.local_addr().unwrap();
+        LocalSet::new().run_until(async { leave(addr).finish().await }).await;
+        assert_eq!(listener.incoming().take_while(Result::is_ok).count(), 1);
+    }
+}
