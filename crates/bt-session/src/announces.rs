@@ -178,27 +178,51 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::LocalSet;
 
-    /// `completed` and `stopped` to the tracker at this address, one right after the other.
-    fn leave(tracker: SocketAddr) -> Announces {
+    fn announces() -> Announces {
         let mut rng = Rng::from_seed(1);
         let ourselves = Ourselves { peer_id: PeerId::ours(&mut rng), port: 1, key: 1 };
         let trackers = TrackerClient::new(Egress::new(EgressConfig::default()).unwrap(), rng);
         let desk = Arc::new(Mutex::new(Desk::new(Budget::default(), 1)));
-        let mut announces = Announces::new(Clock::start(), desk, trackers, ourselves, Rc::default());
+        Announces::new(Clock::start(), desk, trackers, ourselves, Rc::default())
+    }
+
+    fn order(at: SocketAddr, event: Event) -> AnnounceOrder {
+        let (tracker, url) = (TrackerKey(0), format!("http://{at}/announce"));
+        AnnounceOrder { tracker, url, event, uploaded: 0, downloaded: 0, left: 0, num_want: 0, tracker_id: None }
+    }
+
+    /// `completed` and `stopped` to the tracker at this address, one right after the other.
+    fn leave(at: SocketAddr) -> Announces {
+        let mut announces = announces();
         for event in [Event::Completed, Event::Stopped] {
-            let order = AnnounceOrder {
-                tracker: TrackerKey(0),
-                url: format!("http://{tracker}/announce"),
-                event,
-                uploaded: 0,
-                downloaded: 0,
-                left: 0,
-                num_want: 0,
-                tracker_id: None,
-            };
-            announces.begin(TorrentKey(0), InfoHash([1; 20]), order);
+            announces.begin(TorrentKey(0), InfoHash([1; 20]), order(at, event));
         }
         announces
+    }
+
+    #[tokio::test]
+    async fn every_announce_is_answered_also_one_that_waited_for_its_turn() {
+        // A free port, where nobody listens: every announce that is made fails at once.
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (shard, mut inbox) = tokio::sync::mpsc::channel(100);
+        let mut announces = announces();
+        LocalSet::new()
+            .run_until(async {
+                // A burst goes at once, the next two wait for their turns.
+                for key in 0..42 {
+                    announces.registry.borrow_mut().insert(InfoHash([1; 20]), TorrentKey(key), shard.clone());
+                    announces.begin(TorrentKey(key), InfoHash([1; 20]), order(nobody, Event::Started));
+                }
+                while announces.regular.join_next().await.is_some() {}
+            })
+            .await;
+        let mut answered = Vec::new();
+        while let Ok(ToShard::Input(Input::Announced(TorrentKey(key), _, result))) = inbox.try_recv() {
+            assert!(result.is_err());
+            answered.push(key);
+        }
+        answered.sort_unstable();
+        assert_eq!(answered, (0..42).collect::<Vec<_>>());
     }
 
     #[tokio::test]

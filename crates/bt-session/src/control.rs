@@ -44,6 +44,18 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
+    pub(crate) fn insert(&mut self, hash: InfoHash, key: TorrentKey, shard: mpsc::Sender<ToShard>) {
+        self.by_hash.insert(hash, (key, shard.clone()));
+        self.by_key.insert(key, shard);
+    }
+
+    fn remove(&mut self, hash: InfoHash, key: TorrentKey) {
+        self.by_key.remove(&key);
+        if self.by_hash.get(&hash).is_some_and(|(at, _)| *at == key) {
+            self.by_hash.remove(&hash);
+        }
+    }
+
     /// The shard that has the torrent, unless it is gone.
     pub(crate) fn shard(&self, key: TorrentKey) -> Option<mpsc::Sender<ToShard>> {
         self.by_key.get(&key).cloned()
@@ -77,18 +89,8 @@ impl Control {
                 () = announces.reap() => continue,
             };
             match message {
-                Some(ToControl::Register(hash, key, shard)) => {
-                    let mut registry = registry.borrow_mut();
-                    registry.by_hash.insert(hash, (key, shard.clone()));
-                    registry.by_key.insert(key, shard);
-                }
-                Some(ToControl::Unregister(hash, key)) => {
-                    let mut registry = registry.borrow_mut();
-                    registry.by_key.remove(&key);
-                    if registry.by_hash.get(&hash).is_some_and(|(at, _)| *at == key) {
-                        registry.by_hash.remove(&hash);
-                    }
-                }
+                Some(ToControl::Register(hash, key, shard)) => registry.borrow_mut().insert(hash, key, shard),
+                Some(ToControl::Unregister(hash, key)) => registry.borrow_mut().remove(hash, key),
                 Some(ToControl::Announce(key, hash, order)) => announces.begin(key, hash, *order),
                 Some(ToControl::Stop(done)) => {
                     announces.finish().await;
