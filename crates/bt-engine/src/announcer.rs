@@ -27,6 +27,9 @@ pub(crate) struct Announcer {
     tiers: Vec<Vec<Tracker>>,
     us: Us,
     stopped: bool,
+    /// Whose turn is next while peers are not lacking, and while they are: it follows from the rest, and is asked for much more
+    /// often than that changes.
+    next: (Option<Turn>, Option<Turn>),
 }
 
 /// Which tracker, and from when on it may be asked.
@@ -45,25 +48,30 @@ impl Announcer {
         let mut tiers: Vec<Vec<Tracker>> =
             tiers.into_iter().map(|tier| tier.into_iter().map(&mut tracker).collect::<Vec<_>>()).collect();
         tiers.iter_mut().for_each(|tier| rng.shuffle(tier));
-        Announcer { tiers, us: Us::default(), stopped: false }
+        let mut announcer = Announcer { tiers, us: Us::default(), stopped: false, next: (None, None) };
+        announcer.plan();
+        announcer
     }
 
     /// When the next announce is due. `hungry`: more peers are needed.
     pub(crate) fn deadline(&self, hungry: bool) -> Option<Time> {
-        self.next_turn(hungry).map(|turn| turn.at)
+        self.next(hungry).map(|turn| turn.at)
     }
 
     /// The announce that is due, if one is. It is on its way from now on.
     pub(crate) fn take(&mut self, now: Time, hungry: bool) -> Option<Call> {
-        let turn = self.next_turn(hungry).filter(|turn| turn.at <= now)?;
+        let turn = self.next(hungry).filter(|turn| turn.at <= now)?;
         let us = self.us;
-        self.tiers.get_mut(turn.tier)?.get_mut(turn.place).map(|tracker| tracker.ask(now, us))
+        let call = self.tiers.get_mut(turn.tier)?.get_mut(turn.place).map(|tracker| tracker.ask(now, us));
+        self.plan();
+        call
     }
 
     /// The download became complete: every tracker that knows us hears of it soon.
     pub(crate) fn complete(&mut self, now: Time) {
         self.us = Us { completed: true, partial: false };
         self.trackers_mut().for_each(|tracker| tracker.news(now));
+        self.plan();
     }
 
     /// Whether we lack something and download nothing more (BEP 21): trackers hear of it as soon as they welcome it.
@@ -81,6 +89,7 @@ impl Announcer {
     /// More peers are needed: announce as soon as the trackers welcome it.
     pub(crate) fn hurry(&mut self, now: Time) {
         self.trackers_mut().for_each(|tracker| tracker.hurry(now));
+        self.plan();
     }
 
     /// A tracker answered. `near`: it is on loopback, where no floor applies to intervals.
@@ -96,6 +105,7 @@ impl Announcer {
         if let Some(passed) = trackers.get_mut(front..=place) {
             passed.rotate_right(1);
         }
+        self.plan();
     }
 
     /// A tracker failed, or refused until then.
@@ -103,17 +113,27 @@ impl Announcer {
         if let Some(tracker) = self.trackers_mut().find(|tracker| tracker.key == key) {
             tracker.failed(now, retry_in, rng);
         }
+        self.plan();
     }
 
     /// We leave: every tracker that knows of us is told once, and nothing follows.
     pub(crate) fn stop(&mut self) -> Vec<Call> {
         self.stopped = true;
+        self.plan();
         self.tiers.iter().flatten().filter_map(Tracker::farewell).collect()
     }
 
     /// The URL of a tracker, for reports.
     pub(crate) fn url(&self, key: TrackerKey) -> Option<&str> {
         self.tiers.iter().flatten().find(|tracker| tracker.key == key).map(|tracker| tracker.url.as_str())
+    }
+
+    fn next(&self, hungry: bool) -> Option<Turn> {
+        if hungry { self.next.1 } else { self.next.0 }
+    }
+
+    fn plan(&mut self) {
+        self.next = (self.next_turn(false), self.next_turn(true));
     }
 
     /// Who may be asked first. The trackers are gone through in their order, with the moment from which one may be asked as far
