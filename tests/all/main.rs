@@ -11,6 +11,7 @@ mod interop;
 mod liars;
 mod poison;
 mod resume;
+mod trackers;
 mod transfer;
 
 type Test = anyhow::Result<()>;

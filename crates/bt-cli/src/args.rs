@@ -176,6 +176,16 @@ pub(crate) struct NetArgs {
     /// Remember nothing, and use nothing remembered
     #[arg(long)]
     pub(crate) no_resume: bool,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+}
+
+/// Whom to trust over HTTPS.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TrustArgs {
+    /// Certificates in PEM to trust for HTTPS, besides the ones that browsers trust; repeat for more
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -240,6 +250,8 @@ pub(crate) struct AskArgs {
     /// How long to wait for each tracker
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "15s")]
     pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
 }
 
 #[derive(Debug, Args)]

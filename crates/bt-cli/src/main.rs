@@ -12,6 +12,7 @@ mod progress;
 mod signals;
 mod source;
 mod transfer;
+mod trust;
 mod units;
 
 use args::{Cli, Command};

@@ -5,6 +5,7 @@
 
 use crate::exit::{Exit, Failure, Outcome};
 use bt_metainfo::Metainfo;
+use bt_session::{Asker, Roots};
 use std::io::Read as _;
 
 /// The largest `.torrent` that is read from a file, and from the network.
@@ -13,11 +14,16 @@ const URL_MAX: usize = 10 << 20;
 
 /// Fetches and parses a torrent.
 pub(crate) async fn load(source: &str) -> Outcome<Metainfo> {
+    load_trusting(source, &Roots::default()).await
+}
+
+/// The same, and trusts these certificates for an https URL.
+pub(crate) async fn load_trusting(source: &str, roots: &Roots) -> Outcome<Metainfo> {
     let invalid = |message: String| Failure::new(Exit::Input, "invalid_source", message);
     let bytes = if source == "-" {
         read(std::io::stdin(), "standard input")?
     } else if source.starts_with("http://") || source.starts_with("https://") {
-        let asker = bt_session::Asker::new().map_err(anyhow::Error::from)?;
+        let asker = Asker::new(roots.clone()).map_err(anyhow::Error::from)?;
         let failed = |error| Failure::new(Exit::Network, "fetch_failed", format!("cannot fetch {source}: {error}"));
         asker.fetch(source, URL_MAX).await.map_err(failed)?
     } else if source.starts_with("magnet:") {
@@ -51,8 +57,8 @@ pub(crate) fn parse(source: &str, bytes: &[u8]) -> Outcome<Metainfo> {
 }
 
 /// Fetches a torrent that is to be transferred, not just looked at.
-pub(crate) async fn load_for_transfer(source: &str) -> Outcome<Metainfo> {
-    let torrent = load(source).await?;
+pub(crate) async fn load_for_transfer(source: &str, roots: &Roots) -> Outcome<Metainfo> {
+    let torrent = load_trusting(source, roots).await?;
     match torrent.info.require_digests() {
         Ok(_) => Ok(torrent),
         Err(error) => Err(Failure::new(Exit::Input, error.code(), format!("{source}: {error}"))),

@@ -11,8 +11,8 @@ use crate::signals::Stop;
 use crate::units;
 use bt_metainfo::Metainfo;
 use bt_session::{
-    AddError, AddOptions, Budget, Event, Rates, Session, SessionConfig, StartError, Summary, TorrentEvent, TorrentHandle, TorrentState,
-    TorrentStatus,
+    AddError, AddOptions, Budget, Event, Rates, Roots, Session, SessionConfig, StartError, Summary, TorrentEvent, TorrentHandle,
+    TorrentState, TorrentStatus,
 };
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -31,6 +31,8 @@ const STOP_MAX: Duration = Duration::from_secs(6);
 pub(crate) struct Plan {
     pub(crate) torrents: Vec<(Metainfo, AddOptions)>,
     pub(crate) net: NetArgs,
+    /// Certificates to trust for HTTPS trackers.
+    pub(crate) roots: Roots,
     /// Give up after so long without progress.
     pub(crate) timeout: Option<Duration>,
     pub(crate) after: After,
@@ -70,6 +72,7 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
         listen: plan.net.listen,
         state_dir: Some(state_dir(&plan.net)?),
         limits: Budget { rates: Rates { up: plan.net.up, down: plan.net.down }, ..Budget::default() },
+        extra_roots: plan.roots,
         ..SessionConfig::default()
     };
     let session = Session::start(config).map_err(|error| match error {

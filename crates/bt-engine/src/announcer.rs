@@ -1,290 +1,371 @@
-//! When to announce to which tracker, and which event to tell it (BEP 3, BEP 12).
+//! Whose turn it is among the trackers of a torrent (BEP 12), and how many peers to ask for.
 //!
-//! Decides: tiers, intervals, back-off. Must not know: URLs' meaning, sockets.
-//! Invariant: an event is repeated until its tracker acknowledged it, and then never told to that tracker again.
+//! Decides: order, and who is asked beside whom. Must not know: URLs' meaning, sockets, what a tracker is told.
+//! Invariant: a tracker is asked only after those before it in its tier, and the tiers before its own, failed, were silent
+//! for [`STAGGER`] or brought too few peers.
 
+use crate::io::TrackerKey;
+use crate::tracker::{Call, Standing, Tracker, Us};
 use alloc::string::String;
 use alloc::vec::Vec;
-use bt_tracker_wire::{AnnounceReply, Event};
+use bt_tracker_wire::{AnnounceReply, RetryIn};
 use bt_types::{Rng, Time};
 use core::time::Duration;
 
-use crate::io::TrackerKey;
-
-/// The interval when a tracker names none, and the longest that we follow.
-const INTERVAL: Duration = Duration::from_secs(1800);
-const INTERVAL_MAX: Duration = Duration::from_secs(86_400);
-/// A tracker is asked no more often than this, whatever it says; trackers on loopback may be asked every second.
-const INTERVAL_MIN: Duration = Duration::from_secs(60);
-const INTERVAL_MIN_LOOPBACK: Duration = Duration::from_secs(1);
-/// Wait after the first round of failures; it grows with their square.
-const RETRY: Duration = Duration::from_secs(5);
-const RETRY_MAX: Duration = Duration::from_secs(3600);
+/// A tracker that is silent for so long does not hold up the next one, while that is urgent.
+const STAGGER: Duration = Duration::from_secs(5);
+/// A tracker that has answered for so long, and too few peers came of it, does not hold up the next tier.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Peers asked of a tracker at most, and while few or none are needed.
+const NUM_WANT_MAX: usize = 200;
+const NUM_WANT_FEW: usize = 10;
 
 /// The trackers of one torrent.
 #[derive(Debug)]
 pub(crate) struct Announcer {
     /// Tiers of trackers in the order of trial (BEP 12): shuffled once, then whoever answers moves to the front.
     tiers: Vec<Vec<Tracker>>,
-    /// When the next announce is due; `None` while one is on its way, or when there is no tracker.
-    next: Option<Time>,
-    /// Place in the tiers of the tracker that is asked, or would be.
-    turn: (usize, usize),
-    /// Rounds in which no tracker answered, in a row.
-    failed_rounds: u32,
-    completed: bool,
-    /// The announce that is on its way.
-    asked: Option<Asked>,
-    /// Before this moment no extra announce is welcome.
-    welcome_at: Time,
+    us: Us,
+    stopped: bool,
+    /// Whose turn is next while peers are not lacking, and while they are: it follows from the rest, and is asked for much more
+    /// often than that changes.
+    next: (Option<Turn>, Option<Turn>),
 }
 
-#[derive(Debug)]
-struct Tracker {
-    key: TrackerKey,
-    url: String,
-    started: bool,
-    completed: bool,
-    tracker_id: Option<Vec<u8>>,
-}
-
-/// An announce that was made and not answered.
+/// Which tracker, and from when on it may be asked.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
-    tracker: TrackerKey,
-    event: Event,
-    /// It was made after the download became complete.
-    as_seed: bool,
-}
-
-/// One announce to make.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Call {
-    pub(crate) tracker: TrackerKey,
-    pub(crate) url: String,
-    pub(crate) event: Event,
-    pub(crate) tracker_id: Option<Vec<u8>>,
+struct Turn {
+    at: Time,
+    tier: usize,
+    place: usize,
 }
 
 impl Announcer {
     /// Trackers in tiers; the first announce is due `now`.
     pub(crate) fn new(now: Time, tiers: Vec<Vec<String>>, rng: &mut Rng) -> Announcer {
         let mut keys = (0..u32::MAX).map(TrackerKey);
-        let mut tracker = |url| {
-            let key = keys.next().unwrap_or(TrackerKey(u32::MAX));
-            Tracker { key, url, started: false, completed: false, tracker_id: None }
-        };
-        let mut tiers: Vec<Vec<Tracker>> = tiers
-            .into_iter()
-            .map(|tier| tier.into_iter().map(&mut tracker).collect::<Vec<_>>())
-            .filter(|tier| !tier.is_empty())
-            .collect();
+        let mut tracker = |url| Tracker::new(now, keys.next().unwrap_or(TrackerKey(u32::MAX)), url);
+        let mut tiers: Vec<Vec<Tracker>> =
+            tiers.into_iter().map(|tier| tier.into_iter().map(&mut tracker).collect::<Vec<_>>()).collect();
         tiers.iter_mut().for_each(|tier| rng.shuffle(tier));
-        let next = (!tiers.is_empty()).then_some(now);
-        Announcer { tiers, next, turn: (0, 0), failed_rounds: 0, completed: false, asked: None, welcome_at: now }
+        let mut announcer = Announcer { tiers, us: Us::default(), stopped: false, next: (None, None) };
+        announcer.plan();
+        announcer
     }
 
-    pub(crate) fn deadline(&self) -> Option<Time> {
-        self.next
+    /// When the next announce is due. `hungry`: more peers are needed.
+    pub(crate) fn deadline(&self, hungry: bool) -> Option<Time> {
+        self.next(hungry).map(|turn| turn.at)
     }
 
     /// The announce that is due, if one is. It is on its way from now on.
-    pub(crate) fn take(&mut self, now: Time) -> Option<Call> {
-        if self.next.is_none_or(|next| next > now) {
-            return None;
-        }
-        let completed = self.completed;
-        let (tier, place) = self.turn;
-        let tracker = self.tiers.get(tier)?.get(place)?;
-        let event = match (tracker.started, completed && !tracker.completed) {
-            (false, _) => Event::Started,
-            (true, true) => Event::Completed,
-            (true, false) => Event::None,
-        };
-        let call = tracker.call(event);
-        self.next = None;
-        self.asked = Some(Asked { tracker: call.tracker, event, as_seed: completed });
-        Some(call)
+    pub(crate) fn take(&mut self, now: Time, hungry: bool) -> Option<Call> {
+        let turn = self.next(hungry).filter(|turn| turn.at <= now)?;
+        let us = self.us;
+        let call = self.tiers.get_mut(turn.tier)?.get_mut(turn.place).map(|tracker| tracker.ask(now, us));
+        self.plan();
+        call
     }
 
-    /// The download became complete: trackers hear of it soon.
+    /// The download became complete: every tracker that knows us hears of it soon.
     pub(crate) fn complete(&mut self, now: Time) {
-        self.completed = true;
-        self.next = self.next.map(|_| now);
+        self.us = Us { completed: true, partial: false };
+        self.trackers_mut().for_each(|tracker| tracker.news(now));
+        self.plan();
     }
 
-    /// More peers are needed: announce as soon as the tracker welcomes it.
-    pub(crate) fn hurry(&mut self, now: Time) {
-        if self.failed_rounds == 0 {
-            self.next = self.next.map(|next| next.min(self.welcome_at.max(now)));
+    /// Whether we lack something and download nothing more (BEP 21): trackers hear of it as soon as they welcome it.
+    pub(crate) fn set_partial(&mut self, now: Time, partial: bool) {
+        if self.us.partial != partial && !self.us.completed {
+            self.us.partial = partial;
+            self.hurry(now);
         }
+    }
+
+    pub(crate) fn is_partial(&self) -> bool {
+        self.us.partial
+    }
+
+    /// More peers are needed: announce as soon as the trackers welcome it.
+    pub(crate) fn hurry(&mut self, now: Time) {
+        self.trackers_mut().for_each(|tracker| tracker.hurry(now));
+        self.plan();
     }
 
     /// A tracker answered. `near`: it is on loopback, where no floor applies to intervals.
     pub(crate) fn answered(&mut self, now: Time, key: TrackerKey, reply: &AnnounceReply, near: bool, rng: &mut Rng) {
-        let Some((asked, (tier, place))) = self.take_asked(key) else { return };
+        let us = self.us;
+        let Some((tier, place)) = self.find(key) else { return };
         let Some(trackers) = self.tiers.get_mut(tier) else { return };
-        if let Some(tracker) = trackers.get_mut(place) {
-            tracker.started = true;
-            // A tracker that has heard of us as a seed from the start is not told `completed` later.
-            tracker.completed |= asked.event == Event::Completed || (asked.event == Event::Started && asked.as_seed);
-            tracker.tracker_id = reply.tracker_id.clone().or(tracker.tracker_id.take());
-        }
-        if let Some(front) = trackers.get_mut(..=place) {
-            front.rotate_right(1);
-        }
-        self.failed_rounds = 0;
-        let floor = if near { INTERVAL_MIN_LOOPBACK } else { INTERVAL_MIN };
-        let seconds = |secs: u32| Duration::from_secs(u64::from(secs)).clamp(floor, INTERVAL_MAX);
-        let interval = if reply.interval == 0 { INTERVAL } else { seconds(reply.interval) };
-        self.welcome_at = now + reply.min_interval.map_or(interval, seconds).min(interval);
-        let owed = self.completed && self.tracker(tier, 0).is_some_and(|tracker| !tracker.completed);
-        // A little late at random, so that a swarm does not announce in step.
-        let jitter = Duration::from_millis(rng.below(u64::try_from(interval.as_millis()).unwrap_or(0) / 20));
-        self.next = Some(if owed { now } else { now + interval + jitter });
-        // The tracker that answered is the first of its tier; it is asked again until it fails.
-        self.turn = (tier, 0);
-    }
-
-    /// A tracker failed: the next one of its tier, then of the next tier, is asked at once; after the last, all rest.
-    pub(crate) fn failed(&mut self, now: Time, key: TrackerKey, rng: &mut Rng) {
-        let Some((_, (tier, place))) = self.take_asked(key) else { return };
-        let after = if self.tracker(tier, place + 1).is_some() { (tier, place + 1) } else { (tier + 1, 0) };
-        if self.tracker(after.0, after.1).is_some() {
-            self.turn = after;
-            self.next = Some(now);
+        if !trackers.get_mut(place).is_some_and(|tracker| tracker.answered(now, reply, near, us, rng)) {
             return;
         }
-        self.turn = (0, 0);
-        self.failed_rounds += 1;
-        let wait = RETRY.saturating_mul(self.failed_rounds.saturating_mul(self.failed_rounds)).min(RETRY_MAX);
-        let jitter = Duration::from_millis(rng.below(u64::try_from(wait.as_millis()).unwrap_or(0) / 4));
-        self.next = Some(now + wait + jitter);
+        // To the front of its tier, but not past one that answers too: a slow tracker does not push out a quick one.
+        let front = trackers.iter().take(place).rposition(Tracker::works).map_or(0, |before| before + 1);
+        if let Some(passed) = trackers.get_mut(front..=place) {
+            passed.rotate_right(1);
+        }
+        self.plan();
     }
 
-    /// We leave: every tracker that knows of us is told once.
+    /// A tracker failed, or refused until then.
+    pub(crate) fn failed(&mut self, now: Time, key: TrackerKey, retry_in: Option<RetryIn>, rng: &mut Rng) {
+        if let Some(tracker) = self.trackers_mut().find(|tracker| tracker.key == key) {
+            tracker.failed(now, retry_in, rng);
+        }
+        self.plan();
+    }
+
+    /// We leave: every tracker that knows of us is told once, and nothing follows.
     pub(crate) fn stop(&mut self) -> Vec<Call> {
-        self.next = None;
-        self.asked = None;
-        let known = self.tiers.iter().flatten().filter(|tracker| tracker.started);
-        known.map(|tracker| tracker.call(Event::Stopped)).collect()
-    }
-
-    /// The announce that this answer belongs to, and the place of its tracker; `None` for an answer that nobody waits for.
-    fn take_asked(&mut self, key: TrackerKey) -> Option<(Asked, (usize, usize))> {
-        let asked = self.asked.take_if(|asked| asked.tracker == key)?;
-        Some((asked, self.find(key)?))
-    }
-
-    fn tracker(&self, tier: usize, place: usize) -> Option<&Tracker> {
-        self.tiers.get(tier)?.get(place)
-    }
-
-    fn find(&self, key: TrackerKey) -> Option<(usize, usize)> {
-        let mut places =
-            self.tiers.iter().enumerate().flat_map(|(tier, trackers)| {
-                trackers.iter().enumerate().map(move |(place, tracker)| ((tier, place), tracker.key))
-            });
-        places.find(|(_, at)| *at == key).map(|(place, _)| place)
+        self.stopped = true;
+        self.plan();
+        self.tiers.iter().flatten().filter_map(Tracker::farewell).collect()
     }
 
     /// The URL of a tracker, for reports.
     pub(crate) fn url(&self, key: TrackerKey) -> Option<&str> {
-        let (tier, place) = self.find(key)?;
-        self.tracker(tier, place).map(|tracker| tracker.url.as_str())
+        self.tiers.iter().flatten().find(|tracker| tracker.key == key).map(|tracker| tracker.url.as_str())
+    }
+
+    fn next(&self, hungry: bool) -> Option<Turn> {
+        if hungry { self.next.1 } else { self.next.0 }
+    }
+
+    fn plan(&mut self) {
+        self.next = (self.next_turn(false), self.next_turn(true));
+    }
+
+    /// Who may be asked first. The trackers are gone through in their order, with the moment from which one may be asked as far
+    /// as those before it are concerned: `None` is "not while they are as they are".
+    fn next_turn(&self, hungry: bool) -> Option<Turn> {
+        if self.stopped {
+            return None;
+        }
+        // A torrent that no tracker knows is as urgent as one that lacks peers: nobody finds it, if it is a seed.
+        let urgent = hungry || !self.tiers.iter().flatten().any(Tracker::works);
+        let mut first: Option<Turn> = None;
+        let mut open = Some(Time::ZERO);
+        for (tier, trackers) in self.tiers.iter().enumerate() {
+            let mut gate = open;
+            let mut works_since = None;
+            for (place, tracker) in trackers.iter().enumerate() {
+                if let Some(at) = tracker.turn(gate, self.us).filter(|at| first.is_none_or(|first| *at < first.at)) {
+                    first = Some(Turn { at, tier, place });
+                }
+                if let Standing::Works(since) = tracker.standing() {
+                    works_since = works_since.max(Some(since));
+                }
+                gate = match (tracker.asked_at(), tracker.standing()) {
+                    (Some(at), _) => gate.filter(|_| urgent).map(|gate| gate.max(at + STAGGER)),
+                    // The trackers of a tier know the same peers: one that answers stands for those behind it.
+                    (None, Standing::Works(_)) => None,
+                    (None, _) => gate,
+                };
+            }
+            open = match works_since {
+                Some(since) => open.filter(|_| hungry).map(|open| open.max(since + PATIENCE)),
+                None => gate,
+            };
+        }
+        first
+    }
+
+    fn trackers_mut(&mut self) -> impl Iterator<Item = &mut Tracker> {
+        self.tiers.iter_mut().flatten()
+    }
+
+    fn find(&self, key: TrackerKey) -> Option<(usize, usize)> {
+        self.tiers.iter().enumerate().find_map(|(tier, trackers)| {
+            let place = trackers.iter().position(|tracker| tracker.key == key)?;
+            Some((tier, place))
+        })
     }
 }
 
-impl Tracker {
-    fn call(&self, event: Event) -> Call {
-        Call { tracker: self.key, url: self.url.clone(), event, tracker_id: self.tracker_id.clone() }
-    }
+/// How many peers to ask for, over all: what would fill the free connections beyond the addresses that were not tried yet. A
+/// complete torrent needs few, as those that lack pieces come by themselves; one that leaves needs none.
+pub(crate) fn num_want(free: usize, fresh: usize, complete: bool, leaves: bool) -> u32 {
+    let wanted = match (leaves, complete) {
+        (true, _) => 0,
+        (false, true) => free.min(NUM_WANT_FEW),
+        (false, false) => free.saturating_sub(fresh).clamp(NUM_WANT_FEW, NUM_WANT_MAX),
+    };
+    u32::try_from(wanted).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bt_tracker_wire::Event;
     use std::string::ToString as _;
     use std::vec;
 
-    fn announcer(tiers: &[&[&str]]) -> (Announcer, Rng) {
+    /// What a tracker does with every announce from that second on.
+    #[derive(Clone, Copy)]
+    enum Does {
+        /// Answers, with an interval of 1000 s.
+        Answers,
+        /// Refuses at once.
+        Fails,
+        /// Says nothing; the shell gives up after 30 s.
+        IsSilent,
+        /// Refuses for ever.
+        SaysNever,
+    }
+    use Does::{Answers, Fails, IsSilent, SaysNever};
+
+    /// Plays the torrent's first `seconds`, and gives who was asked when. `hungry` until that second.
+    fn play(tiers: &[&[&str]], does: &[(&'static str, u64, Does)], hungry: u64, seconds: u64) -> Vec<(u64, &'static str)> {
         let mut rng = Rng::from_seed(5);
         let tiers = tiers.iter().map(|tier| tier.iter().map(|url| url.to_string()).collect()).collect();
-        (Announcer::new(Time::ZERO, tiers, &mut rng), rng)
-    }
-
-    fn reply(interval: u32) -> AnnounceReply {
-        AnnounceReply { interval, ..AnnounceReply::default() }
+        let mut a = Announcer::new(Time::ZERO, tiers, &mut rng);
+        let (mut asked, mut silent) = (Vec::new(), Vec::new());
+        for second in 0..seconds {
+            let now = Time::from_secs(second);
+            let given_up = silent.extract_if(.., |(at, _)| *at + 30 == second).collect::<Vec<_>>();
+            given_up.into_iter().for_each(|(_, key)| a.failed(now, key, None, &mut rng));
+            while let Some(call) = a.take(now, second < hungry) {
+                let (url, _, does) = *does.iter().rfind(|(url, from, _)| *url == call.url && *from <= second).unwrap();
+                asked.push((second, url));
+                let reply = AnnounceReply { interval: 1000, ..AnnounceReply::default() };
+                match does {
+                    Answers => a.answered(now, call.tracker, &reply, false, &mut rng),
+                    Fails => a.failed(now, call.tracker, None, &mut rng),
+                    IsSilent => silent.push((second, call.tracker)),
+                    SaysNever => a.failed(now, call.tracker, Some(RetryIn::Never), &mut rng),
+                }
+            }
+        }
+        asked
     }
 
     #[test]
-    fn an_event_is_told_until_acknowledged_and_then_never_again() {
-        let (mut a, mut rng) = announcer(&[&["t"]]);
+    fn a_silent_tracker_holds_up_the_next_for_seconds_only() {
+        let does = [("a", 0, IsSilent), ("b", 0, IsSilent), ("c", 0, Answers)];
+        let expected = [(0, "a"), (5, "b"), (10, "c")];
+        // Also when nobody is lacked: no tracker knows us yet.
+        for hungry in [0, 30] {
+            assert_eq!(play(&[&["a"], &["b"], &["c"]], &does, hungry, 30), expected);
+        }
+    }
+
+    #[test]
+    fn when_it_is_not_urgent_a_silent_tracker_is_waited_for() {
+        let does = [("a", 0, Answers), ("a", 500, IsSilent), ("b", 0, Answers)];
+        let asked = play(&[&["a"], &["b"]], &does, 0, 1200);
+        let again = asked[1].0;
+        assert_eq!(asked[..3], [(0, "a"), (again, "a"), (again + 30, "b")], "{asked:?}");
+        // The same within a tier, whose order is drawn.
+        let does = [("a", 0, Answers), ("b", 0, Answers), ("a", 500, IsSilent), ("b", 500, IsSilent)];
+        let asked = play(&[&["a", "b"]], &does, 0, 1200);
+        let ((_, first), (again, _), (next_at, next)) = (asked[0], asked[1], asked[2]);
+        assert!(next_at == again + 30 && next != first, "{asked:?}");
+    }
+
+    #[test]
+    fn a_failed_tracker_is_followed_at_once_and_asked_again_in_its_order() {
+        let does = [("a", 0, Fails), ("a", 20, Answers), ("b", 0, Answers)];
+        let asked = play(&[&["a"], &["b"]], &does, 0, 2500);
+        let times = |url: &str| asked.iter().filter(|(_, of)| *of == url).map(|(at, _)| *at).collect::<Vec<_>>();
+        assert_eq!(asked[..2], [(0, "a"), (0, "b")]);
+        // Its back-off brings the first one back, and then it alone is asked: the second is let go.
+        assert_eq!((times("a").len(), times("b")), (5, vec![0]), "{asked:?}");
+    }
+
+    #[test]
+    fn the_next_tier_is_asked_too_while_peers_are_lacking() {
+        let does = [("a", 0, Answers), ("b", 0, Answers), ("c", 0, Answers), ("d", 0, Answers)];
+        let tiers: &[&[&str]] = &[&["a"], &["b"], &["c"]];
+        assert_eq!(play(tiers, &does, 0, 900), [(0, "a")]);
+        assert_eq!(play(tiers, &does, 20, 900), [(0, "a"), (15, "b")]);
+        assert_eq!(play(tiers, &does, 900, 900), [(0, "a"), (15, "b"), (30, "c")]);
+        assert_eq!(play(&[&["a", "b", "c"]], &does, 900, 900).len(), 1, "one of a tier knows what the others know");
+        let asked = play(tiers, &does, 900, 2500);
+        assert_eq!(asked.iter().filter(|(_, url)| *url != "a").count(), 2, "later they are let go: {asked:?}");
+    }
+
+    #[test]
+    fn a_tracker_that_said_never_is_not_asked_again() {
+        let does = [("a", 0, SaysNever), ("b", 0, Answers)];
+        let asked = play(&[&["a"], &["b"]], &does, 9000, 9000);
+        assert_eq!(asked.iter().filter(|(_, url)| *url == "a").count(), 1, "{asked:?}");
+        assert_eq!(play(&[&["a"]], &does, 9000, 9000).len(), 1);
+    }
+
+    #[test]
+    fn who_answers_moves_to_the_front_of_its_tier() {
+        // Only one of each tier answers; from then on it is the one that is asked.
+        for good in ["a", "b", "c"] {
+            let does = ["a", "b", "c"].map(|url| (url, 0, if url == good { Answers } else { Fails }));
+            let asked = play(&[&["a", "b", "c"]], &does, 0, 5000);
+            let first = asked.iter().position(|(_, url)| *url == good).unwrap();
+            assert!(asked[first..].iter().all(|(_, url)| *url == good) && asked.len() > first + 3, "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn a_late_answer_does_not_push_out_a_quick_tracker() {
+        let (mut rng, reply) = (Rng::from_seed(5), AnnounceReply { interval: 60, ..AnnounceReply::default() });
+        let mut a = Announcer::new(Time::ZERO, vec![vec!["a".into(), "b".into()]], &mut rng);
+        let slow = a.take(Time::ZERO, true).unwrap();
+        let quick = a.take(Time::from_secs(5), true).unwrap();
+        assert_eq!(a.take(Time::from_secs(9), true), None);
+        a.answered(Time::from_secs(6), quick.tracker, &reply, false, &mut rng);
+        a.answered(Time::from_secs(7), slow.tracker, &reply, false, &mut rng);
+        assert_eq!(a.take(Time::from_secs(70), true).unwrap().url, quick.url);
+        assert_eq!(a.take(Time::from_secs(70), true), None);
+        assert_eq!(a.stop().len(), 2, "both know us");
+    }
+
+    #[test]
+    fn every_tracker_that_knows_us_hears_of_completion_and_of_the_end() {
+        let (mut rng, reply) = (Rng::from_seed(5), AnnounceReply { interval: 1000, ..AnnounceReply::default() });
+        let mut a = Announcer::new(Time::ZERO, vec![vec!["a".into()], vec!["b".into()], vec!["c".into()]], &mut rng);
+        for at in [0, 15] {
+            let call = a.take(Time::from_secs(at), true).unwrap();
+            a.answered(Time::from_secs(at), call.tracker, &reply, false, &mut rng);
+        }
+        a.complete(Time::from_secs(20));
+        let told: Vec<_> = core::iter::from_fn(|| a.take(Time::from_secs(20), false)).collect();
+        assert_eq!(
+            told.iter().map(|call| (call.url.as_str(), call.event)).collect::<Vec<_>>(),
+            [("a", Event::Completed), ("b", Event::Completed)]
+        );
+        assert_eq!(a.stop().iter().map(|call| call.url.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!((a.take(Time::from_secs(9000), true), a.deadline(true)), (None, None), "nothing follows stopped");
+    }
+
+    #[test]
+    fn a_partial_seed_says_so_in_every_announce() {
+        let (mut rng, reply) = (Rng::from_seed(5), AnnounceReply { interval: 1000, ..AnnounceReply::default() });
+        let mut a = Announcer::new(Time::ZERO, vec![vec!["a".into()]], &mut rng);
         let mut told = Vec::new();
-        let mut now = Time::ZERO;
-        for step in 0..8 {
-            now = now.max(a.deadline().unwrap());
-            let call = a.take(now).unwrap();
+        for partial in [false, true, true, false] {
+            a.set_partial(a.deadline(false).unwrap(), partial);
+            let now = a.deadline(false).unwrap();
+            let call = a.take(now, false).unwrap();
             told.push(call.event);
-            match step {
-                0 | 3 => a.failed(now, call.tracker, &mut rng),
-                _ => a.answered(now, call.tracker, &reply(1800), false, &mut rng),
-            }
-            if step == 2 {
-                a.complete(now);
-            }
+            a.answered(now, call.tracker, &reply, false, &mut rng);
         }
-        let (s, n, c) = (Event::Started, Event::None, Event::Completed);
-        assert_eq!(told, [s, s, n, c, c, n, n, n]);
-        assert_eq!(a.stop().len(), 1);
-        assert_eq!(a.take(now + INTERVAL_MAX), None, "nothing follows stopped");
+        assert_eq!(told, [Event::Started, Event::Paused, Event::Paused, Event::None]);
     }
 
     #[test]
-    fn tiers_are_tried_in_order_and_a_good_tracker_stays() {
-        let (mut a, mut rng) = announcer(&[&["a1"], &["b1", "b2"], &["c1"]]);
-        let mut now = Time::ZERO;
-        let mut asked = Vec::new();
-        for _ in 0..3 {
-            let call = a.take(now).unwrap();
-            asked.push(call.url.clone());
-            if asked.len() < 3 {
-                a.failed(now, call.tracker, &mut rng);
-            } else {
-                a.answered(now, call.tracker, &reply(100), false, &mut rng);
-            }
-        }
-        assert_eq!(asked[0], "a1");
-        assert!(asked[1].starts_with('b') && asked[2].starts_with('b') && asked[1] != asked[2]);
-        now = a.deadline().unwrap();
-        assert_eq!(a.take(now).unwrap().url, asked[2]);
-        assert_eq!(a.stop().iter().map(|call| call.url.clone()).collect::<Vec<_>>(), vec![asked[2].clone()]);
-    }
-
-    #[test]
-    fn dead_trackers_are_asked_less_and_less() {
-        let (mut a, mut rng) = announcer(&[&["t"]]);
-        let mut waits = Vec::new();
-        let mut now = Time::ZERO;
-        for _ in 0..40 {
-            let call = a.take(now).unwrap();
-            a.failed(now, call.tracker, &mut rng);
-            let next = a.deadline().unwrap();
-            waits.push(next - now);
-            now = next;
-        }
-        assert!(waits[0] < Duration::from_secs(7) && waits[5] > Duration::from_secs(100));
-        assert!(waits.iter().all(|wait| *wait <= RETRY_MAX + RETRY_MAX / 4));
-    }
-
-    #[test]
-    fn intervals_have_a_floor_but_on_loopback() {
-        for (near, low, high) in [(false, 60, 64), (true, 1, 2)] {
-            let (mut a, mut rng) = announcer(&[&["t"]]);
-            let call = a.take(Time::ZERO).unwrap();
-            a.answered(Time::ZERO, call.tracker, &reply(1), near, &mut rng);
-            let next = a.deadline().unwrap();
-            assert!(next >= Time::from_secs(low) && next < Time::from_secs(high), "{next}");
+    fn as_many_peers_are_asked_for_as_are_needed() {
+        let table = [
+            (100, 0, false, false, 100),
+            (100, 60, false, false, 40),
+            (100, 2000, false, false, 10),
+            (0, 0, false, false, 10),
+            (5000, 0, false, false, 200),
+            (100, 0, true, false, 10),
+            (3, 0, true, false, 3),
+            (0, 0, true, false, 0),
+            (100, 0, false, true, 0),
+        ];
+        for (free, fresh, complete, leaves, wanted) in table {
+            assert_eq!(num_want(free, fresh, complete, leaves), wanted, "{free} {fresh} {complete} {leaves}");
         }
     }
 }

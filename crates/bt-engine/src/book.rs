@@ -69,6 +69,11 @@ impl Book {
         Some((addr, entry.source))
     }
 
+    /// Addresses that were never tried, or were good the last time, and are not connected.
+    pub(crate) fn fresh(&self) -> usize {
+        self.entries.values().filter(|entry| entry.fails == 0 && entry.next.is_some()).count()
+    }
+
     /// When the next address can be dialled; a moment that has passed when one can be now.
     pub(crate) fn deadline(&self) -> Option<Time> {
         if self.due.is_empty() { self.later.first().map(|(at, _)| *at) } else { Some(Time::ZERO) }

@@ -1,10 +1,13 @@
-//! The decisions that the whole process shares: which shard gets a torrent, who may connect, what each shard may use.
+//! The decisions that the whole process shares: which shard gets a torrent, who may connect, what each shard may use, when
+//! a tracker host is asked.
 //!
-//! Decides: placement, accept caps, leases of rate and connections. Must not know: sockets, torrents' contents.
+//! Decides: placement, accept caps, leases of rate and connections, the pace of announces. Must not know: sockets, torrents'
+//! contents.
 //! Invariant: the leases of all shards together never exceed the limits of the process.
 
 use crate::config::{Budget, Rates};
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use bt_types::{Closeness, Time, closeness, normalise};
@@ -18,6 +21,10 @@ const PENDING_PER_IP_MAX: usize = 4;
 const PER_IP_MAX: usize = 8;
 /// An accepted connection must have named a torrent after this long.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Announces to one tracker host: so many at once, then one at a time with this distance. Ten thousand torrents that announce
+/// every half hour need a distance below 180 ms.
+const ANNOUNCE_BURST: u32 = 40;
+const ANNOUNCE_DISTANCE: Duration = Duration::from_millis(100);
 
 /// The desk of a process.
 #[derive(Debug)]
@@ -27,6 +34,8 @@ pub struct Desk {
     load: Vec<usize>,
     pending: BTreeMap<IpAddr, usize>,
     accepted: BTreeMap<IpAddr, usize>,
+    /// Up to when the places of each tracker host are given away; hosts whose places are all free are forgotten.
+    hosts: BTreeMap<String, Time>,
 }
 
 /// A permission to stay for one accepted connection: to be given back.
@@ -40,7 +49,8 @@ pub struct Admission {
 impl Desk {
     /// A desk for so many shards and these limits of the whole process.
     pub fn new(limits: Budget, shards: usize) -> Desk {
-        Desk { limits, load: vec![0; shards.max(1)], pending: BTreeMap::new(), accepted: BTreeMap::new() }
+        let load = vec![0; shards.max(1)];
+        Desk { limits, load, pending: BTreeMap::new(), accepted: BTreeMap::new(), hosts: BTreeMap::new() }
     }
 
     /// The shard for a new torrent: the one with the fewest.
@@ -101,6 +111,14 @@ impl Desk {
         Self::lower(&mut self.accepted, admission.ip);
     }
 
+    /// When an announce to a tracker of this host may leave, `now` or later: every call takes a place of its own.
+    pub fn announce_at(&mut self, now: Time, host: &str) -> Time {
+        self.hosts.retain(|_, taken| *taken > now);
+        let taken = self.hosts.get(host).copied().unwrap_or(now);
+        self.hosts.insert(host.into(), taken + ANNOUNCE_DISTANCE);
+        now + taken.since(now).saturating_sub(ANNOUNCE_DISTANCE * (ANNOUNCE_BURST - 1))
+    }
+
     fn lower(map: &mut BTreeMap<IpAddr, usize>, ip: IpAddr) {
         if let Some(count) = map.get_mut(&ip) {
             *count -= 1;
@@ -143,6 +161,23 @@ mod tests {
         assert!(desk.accept(Time::ZERO, ip).is_none(), "all its places are taken");
         desk.ended(inside.remove(0), true);
         assert!(desk.accept(Time::ZERO, ip).is_some());
+    }
+
+    #[test]
+    fn ten_thousand_torrents_do_not_meet_at_one_tracker() {
+        let mut desk = Desk::new(Budget::default(), 1);
+        let start = Time::from_secs(7);
+        let leave: Vec<Time> = (0..10_000).map(|_| desk.announce_at(start, "tracker")).collect();
+        assert!(leave.is_sorted());
+        assert_eq!(leave.iter().filter(|at| **at == start).count(), 40, "the burst");
+        let most =
+            leave.iter().map(|from| leave.iter().filter(|at| *at >= from && at.since(*from) < Duration::from_secs(1)).count());
+        assert_eq!(most.max(), Some(40 + 9), "in any second");
+        assert_eq!(leave.last().map(|at| at.since(start)), Some(ANNOUNCE_DISTANCE * (10_000 - 40)));
+        assert_eq!(desk.announce_at(start, "another"), start, "others do not wait");
+        let later = Time::from_secs(7 + 1000);
+        assert_eq!(desk.announce_at(later, "tracker"), later);
+        assert_eq!(desk.hosts.len(), 1, "who has all its places is forgotten");
     }
 
     #[test]

@@ -116,6 +116,7 @@ impl Engine {
                 torrent.announced(now, tracker, result, engine.out);
                 torrent.dial(now, engine.budget, engine.out);
             }),
+            Input::PartialSeed(key, partial) => self.on(now, key, |torrent, _| torrent.set_partial(now, partial)),
             Input::Limit(key, rates) => self.on(now, key, |torrent, engine| {
                 torrent.limit(now, rates);
                 torrent.feed_everybody(now, engine.budget);

@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_peer_wire::{Handshake, Message};
-use bt_tracker_wire::{AnnounceReply, Event as AnnounceEvent};
+use bt_tracker_wire::{AnnounceReply, Event as AnnounceEvent, Failure};
 use bt_types::{Bitfield, Block, Geometry, InfoHash, PeerId, Piece, Source, StoreFault, Verdict};
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
@@ -79,8 +79,10 @@ pub enum Input {
     StoreRecovered(TorrentKey),
     /// A served block could not be read: the peer gets a reject.
     ReadFailed(PeerKey, Block),
-    /// An ordered announce was answered by the tracker at this address, or failed for this reason.
-    Announced(TorrentKey, TrackerKey, Result<(IpAddr, AnnounceReply), String>),
+    /// An ordered announce was answered by the tracker at this address, or failed: refused by it, or never answered.
+    Announced(TorrentKey, TrackerKey, Result<(IpAddr, AnnounceReply), Failure>),
+    /// Whether we are a partial seed from now on: pieces are missing, and none of them is wanted (BEP 21).
+    PartialSeed(TorrentKey, bool),
     /// What one torrent may use, within what all may.
     Limit(TorrentKey, Rates),
     /// The desk changed what this engine may use.
@@ -155,7 +157,7 @@ pub enum Event {
     StoreFailed(StoreFault),
     /// The store goes on.
     StoreRecovered,
-    /// A tracker answered: its URL, how many peers it named, its warning.
+    /// A tracker answered.
     TrackerReply {
         /// Which tracker.
         url: String,
@@ -163,6 +165,8 @@ pub enum Event {
         peers: usize,
         /// What the tracker wants people to read.
         warning: Option<String>,
+        /// Our own address as the tracker sees it (BEP 24): hearsay.
+        external_ip: Option<IpAddr>,
     },
     /// A tracker failed: its URL and why.
     TrackerFailed {

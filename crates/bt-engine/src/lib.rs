@@ -52,6 +52,7 @@ mod picker;
 mod pipeline;
 mod reveal;
 mod sources;
+mod tracker;
 mod work;
 
 pub mod desk;

@@ -3,7 +3,7 @@
 //! Decides: only who hears of what. Must not know: sockets, files, other torrents.
 //! Invariant: the picker, ledger, choker, book and announcer cannot see each other; every path between them is here.
 
-use crate::announcer::Announcer;
+use crate::announcer::{self, Announcer};
 use crate::book::Book;
 use crate::config::{Budget, Config, Rates};
 use crate::io::{AnnounceOrder, Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
@@ -13,13 +13,14 @@ use crate::peer::{Arrival, Peer};
 use crate::reveal::Reveal;
 use crate::sources::{SourceId, Sources};
 use crate::status::{SourceStat, TorrentStatus, Why};
+use crate::tracker::Call;
 use crate::work::Work;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_peer_wire::{ExtendedHandshake, Message};
-use bt_tracker_wire::AnnounceReply;
+use bt_tracker_wire::{AnnounceReply, Failure};
 use bt_types::{Bitfield, Block, Closeness, Geometry, InfoHash, PeerId, Piece, Rng, Source, StoreFault, Time, Verdict, closeness};
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
@@ -30,9 +31,7 @@ const DIALS_MAX: usize = 20;
 /// Per cent of its connections that a torrent makes itself at first, and how much more in each second that it has peers.
 const REACH_START: usize = 40;
 const REACH_STEP: usize = 5;
-/// Peers asked of a tracker while more are wanted.
-const NUM_WANT: u32 = 100;
-/// Fewer connections than this while downloading: the tracker is asked again as soon as it welcomes it.
+/// Fewer connections than this while downloading: trackers are asked as soon as they welcome it, and more of them.
 const PEERS_WANTED: usize = 20;
 /// Peers remembered for their part in a piece that failed.
 const PAROLE_MAX: usize = 4096;
@@ -149,11 +148,11 @@ impl Torrent {
         let round = (!self.peers.is_empty()).then_some(self.next_round);
         let dial = if self.may_dial(budget) { self.book.deadline() } else { None };
         let paces = [self.up_pace.deadline(), self.down_pace.deadline()];
-        [self.announcer.deadline(), round, dial, self.next_watch].into_iter().chain(paces).flatten().min()
+        [self.announcer.deadline(self.lacks_peers()), round, dial, self.next_watch].into_iter().chain(paces).flatten().min()
     }
 
     pub(crate) fn wake(&mut self, now: Time, config: &Config, budget: &Budget, out: &mut VecDeque<Output>) {
-        self.announce(now, out);
+        self.announce(now, budget, out);
         self.dial(now, budget, out);
         self.askers.extend(self.down_pace.unpark(now));
         self.unparked.extend(self.up_pace.unpark(now));
@@ -178,14 +177,25 @@ impl Torrent {
 
     // ---- trackers and addresses ----
 
-    fn announce(&mut self, now: Time, out: &mut VecDeque<Output>) {
-        while let Some(call) = self.announcer.take(now) {
-            let order = self.announce_order(call);
+    /// Whether trackers shall help: peers are lacking, and pieces are wanted.
+    fn lacks_peers(&self) -> bool {
+        self.peers.len() + self.dialing < PEERS_WANTED && !self.is_complete() && !self.announcer.is_partial()
+    }
+
+    pub(crate) fn set_partial(&mut self, now: Time, partial: bool) {
+        self.announcer.set_partial(now, partial);
+    }
+
+    fn announce(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
+        while let Some(call) = self.announcer.take(now, self.lacks_peers()) {
+            let free = budget.peers_per_torrent.saturating_sub(self.peers.len() + self.dialing);
+            let order = self.announce_order(call, free);
             out.push_back(Output::Announce(self.key, Box::new(order)));
         }
     }
 
-    fn announce_order(&self, call: crate::announcer::Call) -> AnnounceOrder {
+    fn announce_order(&self, call: Call, free: usize) -> AnnounceOrder {
+        let complete = self.is_complete() || self.announcer.is_partial();
         let leaves = call.event == bt_tracker_wire::Event::Stopped;
         AnnounceOrder {
             tracker: call.tracker,
@@ -194,7 +204,7 @@ impl Torrent {
             uploaded: self.up.total(),
             downloaded: self.downloaded,
             left: self.geometry.total() - self.bytes_done,
-            num_want: if leaves { 0 } else { NUM_WANT },
+            num_want: announcer::num_want(free, self.book.fresh(), complete, leaves),
             tracker_id: call.tracker_id,
         }
     }
@@ -203,7 +213,7 @@ impl Torrent {
         &mut self,
         now: Time,
         tracker: TrackerKey,
-        result: Result<(IpAddr, AnnounceReply), String>,
+        result: Result<(IpAddr, AnnounceReply), Failure>,
         out: &mut VecDeque<Output>,
     ) {
         let Some(url) = self.announcer.url(tracker).map(String::from) else { return };
@@ -217,11 +227,12 @@ impl Torrent {
                 }
                 let (peers, warning) = (reply.peers.len(), reply.warning.take());
                 self.found(now, Source::Host(from), &reply.peers);
-                out.push_back(Output::Event(self.key, Event::TrackerReply { url, peers, warning }));
+                let external_ip = reply.external_ip;
+                out.push_back(Output::Event(self.key, Event::TrackerReply { url, peers, warning, external_ip }));
             }
-            Err(why) => {
-                self.announcer.failed(now, tracker, &mut self.rng);
-                out.push_back(Output::Event(self.key, Event::TrackerFailed { url, why }));
+            Err(Failure { reason, retry_in }) => {
+                self.announcer.failed(now, tracker, retry_in, &mut self.rng);
+                out.push_back(Output::Event(self.key, Event::TrackerFailed { url, why: reason }));
             }
         }
     }
@@ -255,7 +266,7 @@ impl Torrent {
 
     pub(crate) fn stop(&mut self, out: &mut VecDeque<Output>) {
         for call in self.announcer.stop() {
-            let order = self.announce_order(call);
+            let order = self.announce_order(call, 0);
             out.push_back(Output::Announce(self.key, Box::new(order)));
         }
         for &peer in self.peers.keys() {
@@ -390,7 +401,7 @@ impl Torrent {
         } else if why != Why::BothSeeds {
             self.book.closed(now, row.addr);
         }
-        if self.peers.len() < PEERS_WANTED && !self.is_complete() {
+        if self.lacks_peers() {
             self.announcer.hurry(now);
         }
         out.push_back(Output::Event(self.key, Event::PeerLeft(row.addr, why)));

@@ -417,6 +417,8 @@ fn trackers_hear_each_event_once() {
         piece 0 is good
         at 2s
         tracker answers 1800
+        at 6s
+        tracker answers 1800
         at 3600s
         leave";
     let scene = Scene { pieces: 1, blocks: 1, have: "0", trackers: &["udp://one", "http://two"] };
@@ -443,9 +445,14 @@ fn trackers_hear_each_event_once() {
     < 1.000s announce Completed to http://two, 0 bytes left
     > tracker answers 1800
     < 2.000s event: http://two answered
+    > at 6s
+    < 5.915s announce Started to udp://one, 0 bytes left
+    > tracker answers 1800
+    < 6.000s event: udp://one answered
     > at 3600s
-    < 1888.319s announce None to http://two, 0 bytes left
+    < 1842.857s announce None to udp://one, 0 bytes left
     > leave
+    < 3600.000s announce Stopped to udp://one, 0 bytes left
     < 3600.000s announce Stopped to http://two, 0 bytes left
     ");
 }

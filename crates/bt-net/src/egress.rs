@@ -4,7 +4,7 @@
 //! Invariant: `gate` is called before every connect.
 
 use crate::error::NetError;
-use crate::tls;
+use crate::tls::{self, Roots};
 use bt_types::{Source, may_name, normalise};
 use rustls::ClientConfig;
 use std::io;
@@ -18,8 +18,8 @@ use tokio::time::{Instant, timeout_at};
 pub struct EgressConfig {
     /// The local address of every socket; addresses of the other family are then unreachable.
     pub bind: Option<IpAddr>,
-    /// Root certificates to trust besides the ones that browsers trust, each item one or more in PEM.
-    pub extra_roots: Vec<Vec<u8>>,
+    /// Root certificates to trust besides the ones that browsers trust.
+    pub extra_roots: Roots,
 }
 
 /// The way out. Clones share one configuration.
@@ -30,7 +30,7 @@ pub struct Egress {
 }
 
 impl Egress {
-    /// Fails only when an extra root certificate cannot be read.
+    /// Fails only when the TLS library refuses its own defaults.
     pub fn new(config: EgressConfig) -> Result<Egress, NetError> {
         Ok(Egress { bind: config.bind, tls: tls::client(&config.extra_roots)? })
     }

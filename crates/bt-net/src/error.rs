@@ -58,6 +58,9 @@ pub enum NetError {
     /// The server does not speak HTTP, or stopped in the middle.
     #[error("not a valid HTTP reply: {0}")]
     Http(#[from] hyper::Error),
+    /// The body is compressed in a way that cannot be undone.
+    #[error("the coding of the reply cannot be undone: {0}")]
+    Encoding(&'static str),
     /// The URL cannot be used.
     #[error("bad URL {url}: {why}")]
     Url {

@@ -5,12 +5,13 @@
 
 use crate::egress::Egress;
 use crate::error::NetError;
+use crate::gzip;
 use bt_types::Source;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONNECTION, HOST, LOCATION, USER_AGENT};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, HOST, LOCATION, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -40,7 +41,7 @@ pub struct HttpOptions {
     pub via: Option<SocketAddr>,
     /// Time for everything: name, connects, redirects, body.
     pub timeout: Duration,
-    /// Bytes of body at most.
+    /// Bytes of body at most, as they come and after they are uncompressed.
     pub max_body: usize,
     /// Redirects followed at most.
     pub max_redirects: u32,
@@ -58,7 +59,7 @@ impl HttpOptions {
 pub struct HttpReply {
     /// The status of the last hop; a redirect that was followed is not seen.
     pub status: u16,
-    /// The body of the last hop, as it came.
+    /// The body of the last hop, uncompressed.
     pub body: Vec<u8>,
     /// The address that it came from: the source of every address in the body.
     pub from: SocketAddr,
@@ -84,6 +85,8 @@ impl Egress {
                 continue;
             }
             let body = read_body(response.body_mut(), options.max_body).await?;
+            let coding = response.headers().get(CONTENT_ENCODING).map(|coding| coding.to_str().unwrap_or("unreadable"));
+            let body = gzip::decode(coding, body, options.max_body)?;
             return Ok(HttpReply { status: response.status().as_u16(), body, from });
         }
         Err(NetError::TooManyRedirects)
@@ -173,6 +176,7 @@ impl<'a> Hop<'a> {
             .header(HOST, authority)
             .header(USER_AGENT, OUR_NAME)
             .header(ACCEPT, "*/*")
+            .header(ACCEPT_ENCODING, "gzip")
             .header(CONNECTION, "close");
         request.body(Empty::new()).map_err(|error| bad_url(self.url.as_str(), &error))
     }

@@ -22,9 +22,11 @@
 
 mod egress;
 mod error;
+mod gzip;
 mod http;
 mod tls;
 
 pub use egress::{Egress, EgressConfig};
 pub use error::NetError;
 pub use http::{HttpOptions, HttpReply};
+pub use tls::Roots;

@@ -3,7 +3,7 @@
 //! Decides: what must be read, followed and refused. Must not know: how the client is built.
 //! Invariant: every script is raw bytes, so a server may be as rude as it likes.
 
-use bt_net::{Egress, EgressConfig, HttpOptions, HttpReply, NetError};
+use bt_net::{Egress, EgressConfig, HttpOptions, HttpReply, NetError, Roots};
 use bt_types::Source;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -80,6 +80,25 @@ async fn bodies_of_every_framing_are_read_and_capped() {
 }
 
 #[tokio::test]
+async fn gzip_is_accepted_undone_and_capped() {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &[b'x'; 1000]).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", gzip.len());
+    for (max_body, fits) in [(1000, true), (999, false)] {
+        let (addr, server) = scripted(vec![[head.as_bytes(), &gzip].concat()]).await;
+        let result = get(&format!("http://{addr}/"), HttpOptions { max_body, ..user() }).await;
+        match result {
+            Ok(reply) => assert!(fits && reply.body == [b'x'; 1000]),
+            Err(error) => assert!(!fits && matches!(error, NetError::TooLarge { limit: 999 }), "{error}"),
+        }
+        assert!(server.await.unwrap()[0].contains("accept-encoding: gzip\r\n"));
+    }
+    let (addr, _server) = scripted(vec![b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx".to_vec()]).await;
+    assert!(matches!(get(&format!("http://{addr}/"), user()).await, Err(NetError::Encoding(_))));
+}
+
+#[tokio::test]
 async fn rude_servers_give_errors() {
     let long_head = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(100_000)).into_bytes();
     let many_headers = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: x\r\n".repeat(65)).into_bytes();
@@ -150,7 +169,8 @@ async fn https_needs_a_trusted_certificate_and_stays_https() {
     let url = format!("https://localhost:{port}/");
     let options = HttpOptions { via: Some(([127, 0, 0, 1], port).into()), ..user() };
     assert!(matches!(get(&url, options.clone()).await, Err(NetError::Tls { .. })), "not trusted");
-    let extra_roots = vec![certified.cert.pem().into_bytes()];
+    let mut extra_roots = Roots::default();
+    extra_roots.add_pem(certified.cert.pem().as_bytes()).unwrap();
     let trusting = Egress::new(EgressConfig { extra_roots, ..EgressConfig::default() }).unwrap();
     assert_eq!(trusting.http_get(&url, &options).await.unwrap().body, b"secret");
     assert!(matches!(trusting.http_get(&url, &options).await, Err(NetError::Redirect(_))), "https to http");

@@ -4,7 +4,7 @@
 //! Invariant: the same gate and limits as in a session.
 
 use crate::session::{StartError, os_rng};
-use bt_net::{Egress, EgressConfig, HttpOptions, NetError};
+use bt_net::{Egress, EgressConfig, HttpOptions, NetError, Roots};
 use bt_tracker_client::{TrackerClient, TrackerError};
 use bt_tracker_wire::{Announce, AnnounceReply, Event, SwarmCounts};
 use bt_types::{InfoHash, PeerId, Source};
@@ -36,10 +36,10 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// An asker with a peer id of its own.
-    pub fn new() -> Result<Asker, StartError> {
+    /// An asker with a peer id of its own, which trusts these certificates besides the ones that browsers trust.
+    pub fn new(extra_roots: Roots) -> Result<Asker, StartError> {
         let mut rng = os_rng()?;
-        let egress = Egress::new(EgressConfig::default())?;
+        let egress = Egress::new(EgressConfig { extra_roots, ..EgressConfig::default() })?;
         let (peer_id, key) = (PeerId::ours(&mut rng), rng.next_u32());
         Ok(Asker { trackers: TrackerClient::new(egress.clone(), rng), egress, peer_id, key })
     }

@@ -17,6 +17,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod announces;
 mod ask;
 mod events;
 mod session;
@@ -35,6 +36,7 @@ mod wire;
 pub use ask::{Asker, FetchError};
 pub use bt_engine::{Budget, Event, Rates, SourceStat, TorrentStatus, Why};
 pub use bt_metainfo::Metainfo;
+pub use bt_net::Roots;
 pub use bt_tracker_client::TrackerError;
 pub use bt_tracker_wire::{AnnounceReply, SwarmCounts};
 pub use events::{AddError, Summary, TorrentEvent, TorrentState};

@@ -3,6 +3,7 @@
 //! Decides: how many threads there are. Must not know: any one torrent's course.
 //! Invariant: what was started is stopped, and stopping ends within seconds whatever trackers and peers do.
 
+use crate::announces::Ourselves;
 use crate::clock::Clock;
 use crate::control::{self, Control, ToControl};
 use crate::disk::Disks;
@@ -14,7 +15,7 @@ use crate::torrent::{AddOptions, Home, TorrentHandle};
 use bt_engine::desk::Desk;
 use bt_engine::{Budget, Config, Input, TorrentKey};
 use bt_metainfo::Metainfo;
-use bt_net::{Egress, EgressConfig, NetError};
+use bt_net::{Egress, EgressConfig, NetError, Roots};
 use bt_tracker_client::TrackerClient;
 use bt_types::{PeerId, Rng};
 use std::collections::BTreeMap;
@@ -40,11 +41,20 @@ pub struct SessionConfig {
     pub shards: usize,
     /// Threads for files.
     pub disk_threads: usize,
+    /// Certificates to trust for HTTPS trackers, besides the ones that browsers trust.
+    pub extra_roots: Roots,
 }
 
 impl Default for SessionConfig {
     fn default() -> SessionConfig {
-        SessionConfig { listen: None, state_dir: None, limits: Budget::default(), shards: 1, disk_threads: 2 }
+        SessionConfig {
+            listen: None,
+            state_dir: None,
+            limits: Budget::default(),
+            shards: 1,
+            disk_threads: 2,
+            extra_roots: Roots::default(),
+        }
     }
 }
 
@@ -91,7 +101,7 @@ impl Session {
         let listen: Vec<SocketAddr> = listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
         let port = listen.first().map_or(0, SocketAddr::port);
         let peer_id = PeerId::ours(&mut rng);
-        let egress = Egress::new(EgressConfig::default())?;
+        let egress = Egress::new(EgressConfig { extra_roots: config.extra_roots, ..EgressConfig::default() })?;
         let desk: SharedDesk = Arc::new(Mutex::new(Desk::new(config.limits, config.shards)));
         let disks = Arc::new(Disks::start(config.disk_threads, clock)?);
         let (control, control_inbox) = mpsc::channel(control::INBOX_MAX);
@@ -110,7 +120,8 @@ impl Session {
             })?);
         }
         let trackers = TrackerClient::new(egress, rng.fork());
-        let worker = Control { clock, desk: Arc::clone(&desk), trackers, peer_id, port, key: rng.next_u32() };
+        let ourselves = Ourselves { peer_id, port, key: rng.next_u32() };
+        let worker = Control { clock, desk: Arc::clone(&desk), trackers, ourselves };
         threads.push(spawn("bt-control", move || worker.run(listeners, control_inbox))?);
         Ok(Session {
             desk,

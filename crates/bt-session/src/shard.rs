@@ -15,6 +15,7 @@ use bt_engine::{Budget, Config, Engine, Event, Input, Output, PeerKey, SourceSta
 use bt_net::Egress;
 use bt_peer_wire::{Handshake, Reserved};
 use bt_piece_store::{Layout, Storage, read_blocks};
+use bt_tracker_wire::Failure;
 use bt_types::{Block, InfoHash, Rng, Source};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -281,7 +282,7 @@ impl Shard {
                     let Some(entry) = self.torrents.get(&key) else { continue };
                     let tracker = order.tracker;
                     if self.control.try_send(ToControl::Announce(key, entry.info_hash, order)).is_err() {
-                        let busy = Err("too many announces are waiting".to_owned());
+                        let busy = Err(Failure::new("too many announces are waiting"));
                         self.engine.handle(self.clock.now(), Input::Announced(key, tracker, busy));
                     }
                 }

@@ -6,7 +6,8 @@
 use crate::network::{HostId, HttpId, Network};
 use bt_engine::{AnnounceOrder, TrackerKey};
 use bt_tracker_wire::{
-    Announce, AnnounceReply, Answer, Ask, Event, Family, Output, UdpConnection, UdpExchange, announce_url, read_announce_body,
+    Announce, AnnounceReply, Answer, Ask, Event, ExchangeError, Failure, Family, Output, ReplyError, UdpConnection, UdpExchange,
+    announce_url, read_announce_body,
 };
 use bt_types::{InfoHash, PeerId, Rng, Time};
 use std::net::{IpAddr, SocketAddr};
@@ -45,7 +46,7 @@ enum Means {
 }
 
 /// What an announce led to: the words of `Input::Announced`.
-pub(crate) type Announced = (TrackerKey, Result<(IpAddr, AnnounceReply), String>);
+pub(crate) type Announced = (TrackerKey, Result<(IpAddr, AnnounceReply), Failure>);
 
 impl Announces {
     pub(crate) fn new(host: HostId, info_hash: InfoHash, peer_id: PeerId, port: u16, mut rng: Rng) -> Announces {
@@ -72,7 +73,7 @@ impl Announces {
         };
         let give_up_at = now + if order.event == Event::Stopped { FAREWELL_TIMEOUT } else { TIMEOUT };
         let Some((is_udp, server)) = server(&order.url) else {
-            return Some((order.tracker, Err(format!("{} names no address", order.url))));
+            return Some((order.tracker, Err(Failure::new(format!("{} names no address", order.url)))));
         };
         let by = if is_udp {
             let known = self.known.filter(|(addr, _)| *addr == server).map(|(_, known)| known);
@@ -102,8 +103,11 @@ impl Announces {
         let index = self.asking.iter().position(|asking| matches!(asking.by, Means::Http(at) if at == id))?;
         let Asking { tracker, server, .. } = self.asking.remove(index);
         let reply = match body {
-            Some(body) => read_announce_body(body).map(|reply| (server.ip(), reply)).map_err(|error| error.to_string()),
-            None => Err("connection refused".to_owned()),
+            Some(body) => read_announce_body(body).map(|reply| (server.ip(), reply)).map_err(|error| match error {
+                ReplyError::Refused(failure) => failure,
+                error => Failure::new(error.to_string()),
+            }),
+            None => Err(Failure::new("connection refused")),
         };
         Some((tracker, reply))
     }
@@ -133,14 +137,15 @@ impl Announces {
         for mut asking in std::mem::take(&mut self.asking) {
             let mut answer = None;
             match &mut asking.by {
-                Means::Http(_) => answer = (now >= asking.give_up_at).then(|| Err("no answer in time".to_owned())),
+                Means::Http(_) => answer = (now >= asking.give_up_at).then(|| Err(Failure::new("no answer in time"))),
                 Means::Udp(exchange) => {
                     while let Some(output) = exchange.poll() {
                         match output {
                             Output::Send(datagram) => net.datagram(now, self.host, asking.server, datagram),
                             Output::Done(Ok(Answer::Announce(reply))) => answer = Some(Ok((asking.server.ip(), reply))),
-                            Output::Done(Ok(Answer::Scrape(_))) => answer = Some(Err("another answer".to_owned())),
-                            Output::Done(Err(error)) => answer = Some(Err(error.to_string())),
+                            Output::Done(Ok(Answer::Scrape(_))) => answer = Some(Err(Failure::new("another answer"))),
+                            Output::Done(Err(ExchangeError::Refused(failure))) => answer = Some(Err(failure)),
+                            Output::Done(Err(error)) => answer = Some(Err(Failure::new(error.to_string()))),
                         }
                     }
                     if answer.is_some() {

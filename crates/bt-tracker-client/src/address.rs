@@ -4,6 +4,7 @@
 //! Invariant: no HTTP request that a torrent named reaches a private address unless its path is a tracker's.
 
 use crate::error::TrackerError;
+use bt_tracker_wire::{Announce, Ask};
 use bt_types::{Closeness, closeness};
 use std::net::SocketAddr;
 use url::Url;
@@ -13,7 +14,7 @@ use url::Url;
 pub(crate) enum Scheme {
     /// `http` and `https`.
     Http,
-    /// `udp`; the path does not travel.
+    /// `udp`; path and query travel in announces (BEP 41).
     Udp,
 }
 
@@ -27,6 +28,8 @@ pub(crate) struct TrackerAddress {
     /// The whole URL as it was given.
     pub(crate) url: String,
     path: String,
+    /// With its `?`, or empty.
+    query: String,
 }
 
 impl TrackerAddress {
@@ -39,11 +42,25 @@ impl TrackerAddress {
         };
         let host = url.host().ok_or(TrackerError::Url("it names no host"))?.to_string();
         let port = url.port_or_known_default().filter(|&port| port != 0).ok_or(TrackerError::Url("it names no port"))?;
-        Ok(TrackerAddress { scheme, host, port, url: text.to_owned(), path: url.path().to_owned() })
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let host = host.to_ascii_lowercase();
+        Ok(TrackerAddress { scheme, host, port, url: text.to_owned(), path: url.path().to_owned(), query })
+    }
+
+    /// The same question with path and query of the URL, for a UDP tracker to see which of its URLs is used.
+    pub(crate) fn with_url_data(&self, ask: &Ask) -> Ask {
+        match ask {
+            Ask::Announce(announce) => {
+                let url_data = Some(format!("{}{}", self.path, self.query).into_bytes()).filter(|data| !data.is_empty());
+                Ask::Announce(Announce { url_data, ..announce.clone() })
+            }
+            Ask::Scrape(_) => ask.clone(),
+        }
     }
 
     /// Refuses an address that is not public when the path is not one of a tracker: a torrent shall not make us talk to
-    /// the router's or our own web pages. A datagram carries nothing that the URL chose, so UDP is not held to this.
+    /// the router's or our own web pages. UDP is not held to this: what the URL chose travels only to who has answered a connect
+    /// request as a tracker does.
     pub(crate) fn check_path(&self, addr: SocketAddr) -> Result<(), TrackerError> {
         let last = self.path.rsplit('/').next().unwrap_or_default();
         let is_trackers = last.starts_with("announce") || last.starts_with("scrape");
@@ -66,7 +83,7 @@ mod tests {
             ("HTTPS://H/announce?key=1", Scheme::Http, "h", 443),
             ("http://127.0.0.1:6969/announce", Scheme::Http, "127.0.0.1", 6969),
             ("udp://[::1]:6969/announce", Scheme::Udp, "[::1]", 6969),
-            ("udp://h:80", Scheme::Udp, "h", 80),
+            ("udp://H:80", Scheme::Udp, "h", 80),
         ];
         for (url, scheme, host, port) in good {
             let address = TrackerAddress::parse(url).unwrap();
@@ -83,6 +100,21 @@ mod tests {
         ] {
             let error = TrackerAddress::parse(url).unwrap_err().to_string();
             assert!(error.contains(reason), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn path_and_query_go_along_with_a_udp_announce() {
+        let announce = Announce::new(bt_types::InfoHash([1; 20]), bt_types::PeerId([2; 20]), 1);
+        for (url, data) in [
+            ("udp://h:80/dir?a=b&c=d", Some("/dir?a=b&c=d")),
+            ("udp://h:80/announce", Some("/announce")),
+            ("udp://h:80/a%20b#part", Some("/a%20b")),
+            ("udp://h:80?key", Some("?key")),
+            ("udp://h:80", None),
+        ] {
+            let asked = TrackerAddress::parse(url).unwrap().with_url_data(&Ask::Announce(announce.clone()));
+            assert_eq!(asked, Ask::Announce(Announce { url_data: data.map(Vec::from), ..announce.clone() }), "{url}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Announces to and scrapes trackers over HTTP, HTTPS and UDP, over both address families at once (BEP 3, 7, 15, 23, 48).
+//! Announces to and scrapes trackers over HTTP, HTTPS and UDP, over both address families at once (BEP 3, 7, 15, 23, 41, 48).
 //!
 //! Decides: which addresses of a tracker are asked, and how their answers become one. Must not know: when to announce, tiers, torrents.
 //! Invariant: every call ends by its deadline; no peer is returned that its tracker may not name.
@@ -40,6 +40,12 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use turnstile::Turnstile;
 use udp::UdpTrackers;
+
+/// The host in a tracker's URL, by which the caps and a caller's pace count: a name in lower case, or an address as text. `None`
+/// when the URL is not one of a tracker that can be asked.
+pub fn tracker_host(url: &str) -> Option<String> {
+    TrackerAddress::parse(url).ok().map(|tracker| tracker.host)
+}
 
 /// Asks trackers. Clones share the caps (50 questions at once, 4 a host) and the UDP connection ids.
 #[derive(Clone, Debug)]
@@ -115,7 +121,7 @@ impl TrackerClient {
         tracker.check_path(addr)?;
         let mut answered = match tracker.scheme {
             Scheme::Http => http::ask(&self.egress, &tracker.url, addr, ask, deadline).await?,
-            Scheme::Udp => self.udp.ask(&self.egress, addr, ask, deadline).await?,
+            Scheme::Udp => self.udp.ask(&self.egress, addr, &tracker.with_url_data(ask), deadline).await?,
         };
         if let Answer::Announce(reply) = &mut answered.answer {
             reply.peers.retain(|&peer| may_name(Source::Host(answered.from), peer));

@@ -5,7 +5,7 @@
 
 use bt_net::{Egress, EgressConfig, NetError};
 use bt_tracker_client::{TrackerClient, TrackerError};
-use bt_tracker_wire::{Announce, AnnounceReply, Event, Family, SwarmCounts, UdpReply, UdpRequest};
+use bt_tracker_wire::{Announce, AnnounceReply, Event, Failure, Family, RetryIn, SwarmCounts, UdpReply, UdpRequest};
 use bt_types::{InfoHash, PeerId, Rng};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -61,13 +61,27 @@ async fn an_http_announce_and_its_scrape() {
 }
 
 #[tokio::test]
+async fn an_http_tracker_gets_its_id_back_and_tells_us_our_address() {
+    let body = b"d11:external ip4:\x05\x06\x07\x088:intervali60e5:peers0:10:tracker id3:a&be";
+    let (addr, tracker) = http_tracker(vec![(200, body), (200, body)]).await;
+    let (client, url) = (client(), format!("http://{addr}/announce"));
+    let reply = client.announce(&url, &announce(), DEADLINE).await.unwrap().reply;
+    assert_eq!(reply.external_ip, Some([5, 6, 7, 8].into()));
+    client.announce(&url, &Announce { tracker_id: reply.tracker_id, ..announce() }, DEADLINE).await.unwrap();
+    let lines = tracker.await.unwrap();
+    assert!(!lines[0].contains("trackerid") && lines[1].contains("&trackerid=a%26b"), "{lines:?}");
+}
+
+#[tokio::test]
 async fn what_an_http_tracker_does_wrong_is_told_apart() {
     let ask = async |status, body| {
         let (addr, _tracker) = http_tracker(vec![(status, body)]).await;
         client().announce(&format!("http://{addr}/announce"), &announce(), DEADLINE).await.unwrap_err()
     };
-    let refusal = b"d14:failure reason2:noe";
-    assert!(matches!(ask(200, refusal).await, TrackerError::Refused(failure) if failure.reason == "no"));
+    let refusal = b"d14:failure reason2:no8:retry in5:nevere";
+    assert!(
+        matches!(ask(200, refusal).await, TrackerError::Refused(failure) if failure == Failure::new("no").retry(RetryIn::Never))
+    );
     assert!(matches!(ask(403, refusal).await, TrackerError::Refused(_)));
     assert!(matches!(ask(404, b"d8:intervali60ee").await, TrackerError::Status(404)));
     assert!(matches!(ask(200, b"<html>").await, TrackerError::Malformed(_)));
@@ -124,13 +138,15 @@ async fn udp_tracker(bind: &str, requests: usize) -> (SocketAddr, tokio::task::J
 async fn a_udp_announce_connects_once_a_minute_in_both_families() {
     for (bind, peer) in [("127.0.0.1:0", "8.8.8.8:8"), ("[::1]:0", "[2001:db8::8]:8")] {
         let (addr, tracker) = udp_tracker(bind, 3).await;
-        let (client, url) = (client(), format!("udp://{addr}/announce"));
+        let (client, url) = (client(), format!("udp://{addr}/announce?key=1"));
         for _ in 0..2 {
             let announced = client.announce(&url, &announce(), DEADLINE).await.unwrap();
             assert_eq!(announced.reply.peers, [peer.parse().unwrap()]);
         }
         let seen = tracker.await.unwrap();
-        let expected = |request: &UdpRequest| matches!(request, UdpRequest::Announce { connection: 42, announce: a, .. } if *a == announce());
+        let sent = Announce { url_data: Some(b"/announce?key=1".to_vec()), ..announce() };
+        let expected =
+            |request: &UdpRequest| matches!(request, UdpRequest::Announce { connection: 42, announce, .. } if *announce == sent);
         assert!(matches!(seen[0], UdpRequest::Connect { .. }) && expected(&seen[1]) && expected(&seen[2]), "{seen:?}");
     }
 }

@@ -1,19 +1,21 @@
 //! The HTTP front: hyper connections under caps and deadlines.
 //!
 //! Decides: who may connect, for how long, and how large a request head may be. Must not know: what a query means.
-//! Invariant: at most `CONNECTIONS_MAX` connections a listener, and none outlives `LIFE_MAX`.
+//! Invariant: at most `CONNECTIONS_MAX` connections a listener, and none outlives `LIFE_MAX` or `REQUESTS_MAX`.
 
+use crate::gzip;
 use crate::table::Table;
 use bt_tracker::HttpAnswer;
 use bt_types::normalise;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -32,6 +34,8 @@ const CONNECTIONS_PER_IP: usize = 64;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a connection may live: a client that does not read its answers ends with it.
 const LIFE_MAX: Duration = Duration::from_secs(120);
+/// Requests that one connection may carry: a client that wants more connects again, and takes its turn.
+const REQUESTS_MAX: u32 = 100;
 /// Bytes of a request head at most.
 const HEAD_MAX: usize = 16 * 1024;
 /// The pause after an accept error: out of descriptors, mostly.
@@ -62,8 +66,13 @@ pub(crate) async fn serve(listener: TcpListener, table: Table) {
 }
 
 async fn connection(stream: TcpStream, ip: IpAddr, table: Table, _place: Place) {
+    let left = Cell::new(REQUESTS_MAX);
     let service = service_fn(move |request| {
-        let response = respond(&table, ip, &request);
+        let mut response = respond(&table, ip, &request);
+        left.set(left.get().saturating_sub(1));
+        if left.get() == 0 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         async { Ok::<_, Infallible>(response) }
     });
     let mut http = http1::Builder::new();
@@ -83,8 +92,20 @@ fn respond(table: &Table, ip: IpAddr, request: &Request<Incoming>) -> Response<F
         return response;
     }
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    let HttpAnswer { status, body } = table.http(ip, target);
-    let mut response = Response::new(Full::from(body));
+    let HttpAnswer { status, body, shrinks } = table.http(ip, target);
+    let accept = request.headers().get(ACCEPT_ENCODING).and_then(|accept| accept.to_str().ok());
+    let smaller = if shrinks && accept.is_some_and(gzip::is_accepted) { gzip::compress(&body) } else { None };
+    let mut response = match smaller {
+        Some(smaller) => {
+            let mut response = Response::new(Full::from(smaller));
+            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response
+        }
+        None => Response::new(Full::from(body)),
+    };
+    if shrinks {
+        response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
+    }
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response

@@ -16,6 +16,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod gzip;
 mod http;
 mod socket;
 mod table;

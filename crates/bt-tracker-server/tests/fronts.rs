@@ -69,6 +69,32 @@ async fn pipelined_requests_are_all_answered_also_byte_by_byte() {
 }
 
 #[tokio::test]
+async fn a_connection_carries_a_hundred_requests() {
+    let server = start().await;
+    let request = format!("GET {ANNOUNCE} HTTP/1.1\r\nHost: t\r\n\r\n").repeat(150);
+    let answer = exchange(server.http_addrs()[0], request.as_bytes()).await;
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 100);
+    assert_eq!(answer.matches("connection: close").count(), 1);
+}
+
+#[tokio::test]
+async fn a_long_scrape_is_compressed_for_who_accepts_it_and_an_announce_is_not() {
+    let server = start().await;
+    let hashes: Vec<String> = (10..74).map(|n| format!("info_hash=aaaaaaaaaaaaaaaaaa{n}")).collect();
+    let scrape = format!("/scrape?{}", hashes.join("&"));
+    let get = async |target: &str, accept: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: t\r\n{accept}Connection: close\r\n\r\n");
+        exchange(server.http_addrs()[0], request.as_bytes()).await
+    };
+    let plain = get(&scrape, "").await;
+    assert!(plain.matches("downloaders").count() == 64 && !plain.contains("content-encoding"), "{plain}");
+    let gzip = get(&scrape, "Accept-Encoding: gzip, deflate\r\n").await;
+    assert!(gzip.contains("content-encoding: gzip\r\n") && gzip.len() < plain.len() / 2, "{gzip}");
+    let announce = get(ANNOUNCE, "Accept-Encoding: gzip\r\n").await;
+    assert!(announce.contains("d8:complete"), "{announce}");
+}
+
+#[tokio::test]
 async fn what_is_malformed_gets_a_short_answer() {
     let server = start().await;
     let line =

@@ -1,4 +1,4 @@
-//! The bencoded bodies of HTTP trackers (BEP 3, 7, 23, 24, 31, 48), read and written.
+//! The bencoded bodies of HTTP trackers (BEP 3, 7, 21, 23, 24, 31, 48), read and written.
 //!
 //! Decides: which keys are read, and how forgivingly. Must not know: HTTP status, who sent it.
 //! Invariant: an unreadable part is left out, never guessed; what we write is canonical bencode.
@@ -59,7 +59,8 @@ pub fn read_scrape_body(body: &[u8]) -> Result<ScrapeReply, ReplyError> {
     let swarms = entries.filter_map(|(hash, swarm)| {
         let count = |key: &[u8]| read_count(swarm, key).unwrap_or(0);
         let (complete, downloaded, incomplete) = (count(b"complete"), count(b"downloaded"), count(b"incomplete"));
-        Some((InfoHash(hash.try_into().ok()?), SwarmCounts { complete, downloaded, incomplete }))
+        let downloaders = read_count(swarm, b"downloaders");
+        Some((InfoHash(hash.try_into().ok()?), SwarmCounts { complete, downloaded, incomplete, downloaders }))
     });
     Ok(ScrapeReply { swarms: swarms.collect() })
 }
@@ -160,6 +161,9 @@ pub fn write_scrape_body(reply: &ScrapeReply) -> Vec<u8> {
                     files.key(&hash.0).dict(|d| {
                         d.key(b"complete").int(swarm.complete.into());
                         d.key(b"downloaded").int(swarm.downloaded.into());
+                        if let Some(downloaders) = swarm.downloaders {
+                            d.key(b"downloaders").int(downloaders.into());
+                        }
                         d.key(b"incomplete").int(swarm.incomplete.into());
                     });
                 }
@@ -256,7 +260,10 @@ mod tests {
         let reply = AnnounceReply { interval: 9, seeders: Some(1), leechers: Some(2), ..AnnounceReply::default() };
         assert_eq!(write_announce_body(&reply), b"d8:completei1e10:incompletei2e8:intervali9e5:peers0:e");
         let (a, b) = (InfoHash([b'a'; 20]), InfoHash([b'b'; 20]));
-        let swarms = vec![(b, SwarmCounts::default()), (a, SwarmCounts { complete: 1, downloaded: 2, incomplete: 3 })];
+        let swarms = vec![
+            (b, SwarmCounts::default()),
+            (a, SwarmCounts { complete: 1, downloaded: 2, incomplete: 3, downloaders: Some(1) }),
+        ];
         let read = read_scrape_body(&write_scrape_body(&ScrapeReply { swarms: swarms.clone() })).unwrap();
         assert_eq!(read.swarms, [swarms[1], swarms[0]]);
     }

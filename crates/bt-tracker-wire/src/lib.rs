@@ -1,4 +1,4 @@
-//! Tracker announces and scrapes as values and as bytes, over HTTP (BEP 3, 7, 23, 24, 31, 48) and UDP (BEP 15), both directions.
+//! Tracker announces and scrapes as values and as bytes, over HTTP (BEP 3, 7, 21, 23, 24, 31, 48) and UDP (BEP 15, 41), both directions.
 //!
 //! Decides: what a well-formed request or reply is. Must not know: sockets, swarms, when to announce.
 //! Invariant: what one side writes the other side reads back as the same value; no claimed length is trusted.
@@ -23,6 +23,7 @@ extern crate std;
 
 mod body;
 mod exchange;
+mod options;
 mod query;
 mod udp;
 mod value;

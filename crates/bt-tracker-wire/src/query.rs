@@ -41,6 +41,7 @@ pub fn announce_url(tracker: &str, announce: &Announce) -> String {
         Event::Started => url.push_str("&event=started"),
         Event::Completed => url.push_str("&event=completed"),
         Event::Stopped => url.push_str("&event=stopped"),
+        Event::Paused => url.push_str("&event=paused"),
     }
     if let Some(wanted) = announce.num_want {
         url.push_str(&format!("&numwant={wanted}"));
@@ -110,6 +111,7 @@ pub fn parse_announce(query: &str) -> Result<Announce, QueryError> {
         Some("started") => Event::Started,
         Some("completed") => Event::Completed,
         Some("stopped") => Event::Stopped,
+        Some("paused") => Event::Paused,
         _ => Event::None,
     };
     Ok(Announce {
@@ -207,7 +209,8 @@ mod tests {
             (format!("&&{GOOD}&&"), good()),
             (format!("compact&{GOOD}&no_peer_id&x==&supportcrypto=1"), good()),
             (format!("event=&{GOOD}&numwant=-1&left=-1&uploaded="), good()),
-            (format!("{GOOD}&event=paused"), good()),
+            (format!("{GOOD}&event=paused"), Announce { event: Event::Paused, ..good() }),
+            (format!("{GOOD}&event=resting"), good()),
             (format!("{GOOD}&ip=6.6.6.6&ip=7.7.7.7"), good()),
             (format!("{GOOD}&key=not-hex"), good()),
             (format!("{GOOD}&left=4294967296&event=stopped"), Announce { left: 1 << 32, event: Event::Stopped, ..good() }),
@@ -294,9 +297,9 @@ mod tests {
         #[test]
         fn the_server_reads_what_the_client_writes(
             hash: [u8; 20], id: [u8; 20], port: u16, numbers: (u64, u64, u64), key: u32, num_want: Option<u32>,
-            tracker_id: Option<Vec<u8>>, event in 0usize..4,
+            tracker_id: Option<Vec<u8>>, event in 0usize..5,
         ) {
-            let event = [Event::None, Event::Started, Event::Completed, Event::Stopped][event];
+            let event = [Event::None, Event::Started, Event::Completed, Event::Stopped, Event::Paused][event];
             let (uploaded, downloaded, left) = numbers;
             let plain = Announce::new(InfoHash(hash), PeerId(id), port);
             let announce = Announce { uploaded, downloaded, left, event, key, num_want, tracker_id, ..plain };

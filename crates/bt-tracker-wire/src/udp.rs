@@ -1,8 +1,9 @@
-//! The datagrams of the UDP tracker protocol (BEP 15).
+//! The datagrams of the UDP tracker protocol (BEP 15), and the options after an announce (BEP 41).
 //!
 //! Decides: which bytes are a request or a reply. Must not know: which connection ids are good, when to send again.
-//! Invariant: no reply that we write is longer than `UDP_PAYLOAD_MAX`, so none is fragmented.
+//! Invariant: nothing that we write is longer than `UDP_PAYLOAD_MAX`, so none is fragmented.
 
+use crate::options::{push_url_data, read_url_data};
 use crate::{Announce, AnnounceReply, Event, SwarmCounts};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -48,7 +49,7 @@ pub enum UdpRequest {
         /// Comes back in the reply.
         transaction: u32,
     },
-    /// Announce: 98 bytes, and options that we skip (BEP 41).
+    /// Announce: 98 bytes, and options (BEP 41).
     Announce {
         /// From the connect reply.
         connection: u64,
@@ -70,7 +71,7 @@ pub enum UdpRequest {
 
 impl UdpRequest {
     /// Reads a request; `None` for anything that deserves silence: too short, no known action, a scrape of nothing.
-    /// Bytes past the fixed part are skipped, and hashes past the 74th.
+    /// Bytes after an announce that are no options are skipped, and hashes past the 74th.
     pub fn parse(datagram: &[u8]) -> Option<UdpRequest> {
         let mut read = Reader(datagram);
         let connection = read.u64()?;
@@ -87,7 +88,7 @@ impl UdpRequest {
         }
     }
 
-    /// The datagram. Hashes past the 74th are left out.
+    /// The datagram. Hashes past the 74th are left out, and URL data that makes the datagram longer than [`UDP_PAYLOAD_MAX`].
     pub fn write(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(98);
         let mut head = |connection: u64, action: u32, transaction: u32| {
@@ -100,6 +101,9 @@ impl UdpRequest {
             UdpRequest::Announce { connection, transaction, announce } => {
                 head(*connection, ANNOUNCE, *transaction);
                 push_announce(&mut out, announce);
+                if let Some(data) = &announce.url_data {
+                    push_url_data(&mut out, data, UDP_PAYLOAD_MAX);
+                }
             }
             UdpRequest::Scrape { connection, transaction, hashes } => {
                 head(*connection, SCRAPE, *transaction);
@@ -121,6 +125,7 @@ fn push_announce(out: &mut Vec<u8>, announce: &Announce) {
         Event::Completed => 1,
         Event::Started => 2,
         Event::Stopped => 3,
+        Event::Paused => 4,
     };
     // On the wire the wish is signed and -1 stands for none.
     let num_want = announce.num_want.map_or(-1, |wanted| i32::try_from(wanted).unwrap_or(i32::MAX));
@@ -241,7 +246,7 @@ impl Reader<'_> {
 
     fn counts(&mut self) -> Option<SwarmCounts> {
         let (complete, downloaded, incomplete) = (self.u32()?, self.u32()?, self.u32()?);
-        Some(SwarmCounts { complete, downloaded, incomplete })
+        Some(SwarmCounts { complete, downloaded, incomplete, downloaders: None })
     }
 
     fn announce(&mut self) -> Option<Announce> {
@@ -251,7 +256,8 @@ impl Reader<'_> {
             1 => Event::Completed,
             2 => Event::Started,
             3 => Event::Stopped,
-            _ => Event::None, // 4 is `paused` of BEP 21
+            4 => Event::Paused,
+            _ => Event::None,
         };
         // The address that the client claims is nobody's proof of anything.
         let _claimed_ip = self.u32()?;
@@ -259,7 +265,9 @@ impl Reader<'_> {
         // -1, and what lies above i32::MAX with it, stands for no wish.
         let num_want = self.u32().map(|wanted| i32::try_from(wanted).ok().and_then(|wanted| u32::try_from(wanted).ok()))?;
         let port = self.u16()?;
-        Some(Announce { info_hash, peer_id, port, uploaded, downloaded, left, event, key, num_want, tracker_id: None })
+        let url_data = read_url_data(self.0);
+        let plain = Announce::new(info_hash, peer_id, port);
+        Some(Announce { uploaded, downloaded, left, event, key, num_want, url_data, ..plain })
     }
 }
 
@@ -309,6 +317,19 @@ mod tests {
     }
 
     #[test]
+    fn an_announce_carries_path_and_query_of_its_url() {
+        for (len, datagram, travels) in [(0, 98 + 2, true), (300, 98 + 304, true), (1_124, 98 + 1_134, true), (1_125, 98, false)]
+        {
+            let asked = Announce { url_data: Some(vec![b'/'; len]), ..announce() };
+            let written = UdpRequest::Announce { connection: 9, transaction: 8, announce: asked.clone() }.write();
+            assert_eq!(written.len(), datagram, "{len} bytes");
+            let expected = if travels { asked } else { announce() };
+            let expected = UdpRequest::Announce { connection: 9, transaction: 8, announce: expected };
+            assert_eq!(UdpRequest::parse(&written), Some(expected), "{len} bytes");
+        }
+    }
+
+    #[test]
     fn odd_numbers_in_an_announce_have_a_meaning() {
         let with = |at: usize, bytes: &[u8]| {
             let mut datagram = announce_datagram();
@@ -320,7 +341,7 @@ mod tests {
         };
         assert_eq!(with(64, &[0xff; 8]).left, u64::MAX, "left = -1 is a leecher");
         assert_eq!(with(64, &(1u64 << 32).to_be_bytes()).left, 1 << 32, "left is not cut to 32 bits");
-        assert_eq!(with(80, &[0, 0, 0, 4]).event, Event::None, "paused");
+        assert_eq!(with(80, &[0, 0, 0, 4]).event, Event::Paused);
         assert_eq!(with(80, &[9; 4]).event, Event::None, "unknown event");
         assert_eq!(with(92, &[0xff; 4]).num_want, None);
         assert_eq!(with(92, &[0; 4]).num_want, Some(0));
@@ -350,7 +371,7 @@ mod tests {
             let written = UdpReply::Announce { transaction: 9, reply: reply(vec![v4, v6]) }.write(family);
             assert_eq!(UdpReply::parse(&written, family), Some(UdpReply::Announce { transaction: 9, reply: reply(vec![peer]) }));
         }
-        let counts = vec![SwarmCounts { complete: 1, downloaded: 2, incomplete: 3 }, SwarmCounts::default()];
+        let counts = vec![SwarmCounts { complete: 1, downloaded: 2, incomplete: 3, downloaders: None }, SwarmCounts::default()];
         for reply in [
             UdpReply::Connect { transaction: 0, connection: u64::MAX },
             UdpReply::Scrape { transaction: u32::MAX, counts },

@@ -35,6 +35,8 @@ pub struct Announce {
     pub num_want: Option<u32>,
     /// The `tracker id` of an earlier reply, given back as it came (HTTP only).
     pub tracker_id: Option<Vec<u8>>,
+    /// Path and query of the tracker's URL, as `/announce?key=1` (BEP 41, UDP only).
+    pub url_data: Option<Vec<u8>>,
 }
 
 impl Announce {
@@ -51,6 +53,7 @@ impl Announce {
             key: 0,
             num_want: None,
             tracker_id: None,
+            url_data: None,
         }
     }
 }
@@ -58,7 +61,7 @@ impl Announce {
 /// What happened since the last announce.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Event {
-    /// Nothing: a regular announce. Events that we do not know (`paused`, BEP 21) are read as this one.
+    /// Nothing: a regular announce. Events that we do not know are read as this one.
     #[default]
     None,
     /// The first announce.
@@ -67,6 +70,9 @@ pub enum Event {
     Completed,
     /// The peer leaves.
     Stopped,
+    /// Nothing, and the peer is a partial seed: it lacks something and downloads nothing more. Told in every announce while
+    /// that is so (BEP 21).
+    Paused,
 }
 
 /// A tracker's answer to an announce.
@@ -104,6 +110,11 @@ impl Failure {
     pub fn new(reason: impl Into<String>) -> Failure {
         Failure { reason: reason.into(), retry_in: None }
     }
+
+    /// The same refusal, with the time when it may be tried again.
+    pub fn retry(self, retry_in: RetryIn) -> Failure {
+        Failure { retry_in: Some(retry_in), ..self }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -132,6 +143,9 @@ pub struct SwarmCounts {
     pub downloaded: u32,
     /// Peers that do not have everything.
     pub incomplete: u32,
+    /// Of these, the peers that download: partial seeds are left out (BEP 21). `None` when the tracker does not tell them
+    /// apart; over UDP it cannot.
+    pub downloaders: Option<u32>,
 }
 
 /// The answer to a scrape: a tracker may leave out swarms that it does not know.

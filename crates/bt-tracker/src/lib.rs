@@ -31,20 +31,21 @@ use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use bt_tracker_wire::{
-    Announce, AnnounceReply, Event, Failure, Family, QueryError, ScrapeReply, UdpReply, UdpRequest, parse_announce, parse_scrape,
-    udp_peers_max, write_announce_body, write_failure_body, write_scrape_body,
+    Announce, AnnounceReply, Event, Failure, Family, QueryError, RetryIn, ScrapeReply, UdpReply, UdpRequest, parse_announce,
+    parse_scrape, udp_peers_max, write_announce_body, write_failure_body, write_scrape_body,
 };
 use bt_types::{Rng, Source, Time, may_name, normalise};
 use connection::ConnectionIds;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use swarm::Families;
+use pool::Peer;
 use table::Table;
 
 /// The policy and the limits of a tracker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// How often a peer shall announce, in whole seconds; a peer that has not for twice as long is forgotten.
+    /// How often a peer shall announce, in whole seconds; a peer that has not for twice as long is forgotten. Each reply names
+    /// up to a tenth more, at random, so that peers that came together do not come back together.
     pub interval: Duration,
     /// How soon a peer may announce again, in whole seconds; an `interval` that is shorter counts instead.
     pub min_interval: Duration,
@@ -91,6 +92,15 @@ pub struct HttpAnswer {
     pub status: u16,
     /// Bencode for announces and scrapes, text for the rest.
     pub body: Vec<u8>,
+    /// Whether compression is worth a try: the counts of a scrape shrink, the addresses of an announce do not.
+    pub shrinks: bool,
+}
+
+/// How an announce came: it decides how many peers fit in the reply, and of which family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Transport {
+    Http,
+    Udp,
 }
 
 /// The tracker: every method takes the time, which must not go backwards, and where the request came from.
@@ -119,12 +129,12 @@ impl Tracker {
             return None;
         }
         let ip = normalise(from.ip());
-        let family = if ip.is_ipv4() { Family::V4 } else { Family::V6 };
+        let (family, _) = families(ip);
         let reply = match UdpRequest::parse(datagram)? {
             UdpRequest::Connect { transaction } => UdpReply::Connect { transaction, connection: self.connections.issue(now, ip) },
             UdpRequest::Announce { connection, transaction, announce } => {
                 self.connections.check(now, ip, connection)?;
-                match self.announce(now, ip, Families::Only(family), &announce) {
+                match self.announce(now, ip, Transport::Udp, &announce) {
                     Ok(reply) => UdpReply::Announce { transaction, reply },
                     Err(failure) => UdpReply::Error { transaction, message: failure.reason },
                 }
@@ -141,10 +151,11 @@ impl Tracker {
     /// Answers a GET of `target`, the path with its query. Announces get peers of both families.
     pub fn http(&mut self, now: Time, from: IpAddr, target: &str) -> HttpAnswer {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let refuse = |error: QueryError| write_failure_body(&Failure::new(error.to_string()));
+        // The same query will never be a good one (BEP 31).
+        let refuse = |error: QueryError| write_failure_body(&Failure::new(error.to_string()).retry(RetryIn::Never));
         let body = match path {
             "/announce" => match parse_announce(query) {
-                Ok(announce) => match self.announce(now, normalise(from), Families::Both, &announce) {
+                Ok(announce) => match self.announce(now, normalise(from), Transport::Http, &announce) {
                     Ok(reply) => write_announce_body(&AnnounceReply { external_ip: Some(from), ..reply }),
                     Err(failure) => write_failure_body(&failure),
                 },
@@ -155,9 +166,12 @@ impl Tracker {
                 Err(error) => refuse(error),
             },
             "/" => self.page().into_bytes(),
-            _ => return HttpAnswer { status: 404, body: b"no such page; announce at /announce\n".to_vec() },
+            _ => {
+                let body = b"no such page; announce at /announce\n".to_vec();
+                return HttpAnswer { status: 404, body, shrinks: false };
+            }
         };
-        HttpAnswer { status: 200, body }
+        HttpAnswer { status: 200, body, shrinks: path == "/scrape" }
     }
 
     /// How much is going on.
@@ -170,7 +184,7 @@ impl Tracker {
         format!("bt tracker\n\ntorrents  {torrents}\npeers     {peers}\nannounces {announces}\nscrapes   {scrapes}\n")
     }
 
-    fn announce(&mut self, now: Time, ip: IpAddr, families: Families, announce: &Announce) -> Result<AnnounceReply, Failure> {
+    fn announce(&mut self, now: Time, ip: IpAddr, transport: Transport, announce: &Announce) -> Result<AnnounceReply, Failure> {
         self.table.forget_expired(now);
         let asker = SocketAddr::new(ip, announce.port);
         let mut peers = Vec::new();
@@ -180,12 +194,12 @@ impl Tracker {
             return Err(Failure::new(QueryError::Invalid("port").to_string()));
         } else {
             self.table.upsert(now, asker, announce)?;
-            peers = self.choose(ip, families, announce);
+            peers = self.choose(ip, transport, announce);
         }
         self.announces = self.announces.saturating_add(1);
         let counts = self.table.counts(announce.info_hash);
         Ok(AnnounceReply {
-            interval: whole_seconds(self.config.interval),
+            interval: self.interval(),
             min_interval: Some(whole_seconds(self.config.min_interval.min(self.config.interval))),
             seeders: Some(counts.complete),
             leechers: Some(counts.incomplete),
@@ -194,18 +208,32 @@ impl Tracker {
         })
     }
 
-    /// Random peers for the asker: never itself, no seeds for a seed, no address that is closer to us than the asker is.
-    fn choose(&mut self, ip: IpAddr, families: Families, announce: &Announce) -> Vec<SocketAddr> {
-        let fit = match families {
-            Families::Both => usize::MAX,
-            Families::Only(family) => udp_peers_max(family),
-        };
+    /// Random peers for the asker: never itself, for a seed or partial seed only those that download, no address that is
+    /// closer to us than the asker is.
+    fn choose(&mut self, ip: IpAddr, transport: Transport, announce: &Announce) -> Vec<SocketAddr> {
         let wanted = announce.num_want.unwrap_or(self.config.peers_default).min(self.config.peers_max);
-        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX).min(fit);
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
         let Some(swarm) = self.table.swarm(announce.info_hash) else { return Vec::new() };
-        swarm.sample(wanted, families, announce.left == 0, &mut self.rng, |peer| {
-            peer.id != announce.peer_id && may_name(Source::Host(ip), peer.addr)
-        })
+        let downloads = announce.left > 0 && announce.event != Event::Paused;
+        let suits = |peer: &Peer| peer.id != announce.peer_id && may_name(Source::Host(ip), peer.addr);
+        let mut draw = |family, wanted| swarm.sample(wanted, family, downloads, &mut self.rng, suits);
+        let (own, other) = families(ip);
+        if transport == Transport::Udp {
+            return draw(own, wanted.min(udp_peers_max(own)));
+        }
+        // The asker may lack the other family: at least half are of its own, if there are so many.
+        let (mut peers, mut others) = (draw(own, wanted), draw(other, wanted));
+        others.truncate((wanted / 2).max(wanted - peers.len()));
+        peers.truncate(wanted - others.len());
+        peers.extend(others);
+        peers
+    }
+
+    /// Seconds until the next announce, a little later at random.
+    fn interval(&mut self) -> u32 {
+        let interval = self.config.interval.as_secs();
+        let later = interval.saturating_add(self.rng.below(interval / 10 + 1));
+        u32::try_from(later).unwrap_or(u32::MAX)
     }
 
     fn scrape(&mut self, now: Time, hashes: Vec<bt_types::InfoHash>) -> ScrapeReply {
@@ -213,6 +241,11 @@ impl Tracker {
         self.scrapes = self.scrapes.saturating_add(1);
         ScrapeReply { swarms: hashes.into_iter().map(|hash| (hash, self.table.counts(hash))).collect() }
     }
+}
+
+/// The family of an address, and the other one.
+fn families(ip: IpAddr) -> (Family, Family) {
+    if ip.is_ipv4() { (Family::V4, Family::V6) } else { (Family::V6, Family::V4) }
 }
 
 fn whole_seconds(duration: Duration) -> u32 {

@@ -44,6 +44,11 @@ impl Pool {
         self.places.contains_key(&addr)
     }
 
+    /// How many peers have addresses from `first` to `last`, counted up to `most`.
+    pub(crate) fn count_between(&self, first: SocketAddr, last: SocketAddr, most: usize) -> usize {
+        self.places.range(first..=last).take(most).count()
+    }
+
     /// Adds a peer whose address is not in the pool.
     pub(crate) fn insert(&mut self, peer: Peer) {
         self.places.insert(peer.addr, self.peers.len());

@@ -5,7 +5,7 @@
 
 use crate::swarm::Swarm;
 use alloc::collections::{BTreeMap, BTreeSet};
-use bt_tracker_wire::{Announce, Failure, SwarmCounts};
+use bt_tracker_wire::{Announce, Failure, RetryIn, SwarmCounts};
 use bt_types::{InfoHash, Time};
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -13,6 +13,8 @@ use core::time::Duration;
 /// Peers forgotten in one request at most, so that no request waits for a sweep. An announce adds one peer at most, so
 /// the rest never grows.
 const FORGOTTEN_AT_ONCE: usize = 64;
+/// Minutes after which a peer that found the table full may ask again (BEP 31).
+const FULL_RETRY: RetryIn = RetryIn::Minutes(10);
 
 /// The swarm table.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ impl Table {
 
     /// The counts of a swarm; zeros when it is unknown.
     pub(crate) fn counts(&self, hash: InfoHash) -> SwarmCounts {
-        self.swarm(hash).map(Swarm::counts).unwrap_or_default()
+        self.swarm(hash).map_or_else(|| Swarm::default().counts(), Swarm::counts)
     }
 
     /// Adds a peer or takes its news; refused when the peer is new and the table is full.
@@ -92,11 +94,15 @@ impl Table {
 
     fn make_room(&mut self, hash: InfoHash, addr: SocketAddr) -> Result<(), Failure> {
         let swarm = self.swarms.get(&hash);
+        if swarm.is_some_and(|swarm| !swarm.has(addr) && swarm.is_crowded(addr)) {
+            return Err(Failure::new("too many peers at this address").retry(FULL_RETRY));
+        }
         if self.expiry.len() >= self.peers_limit && !swarm.is_some_and(|swarm| swarm.has(addr)) {
-            return Err(Failure::new("the tracker has too many peers"));
+            return Err(Failure::new("the tracker has too many peers").retry(FULL_RETRY));
         }
         if swarm.is_none() && self.swarms.len() >= self.torrents_limit {
-            let given_up = self.idle.pop_first().ok_or_else(|| Failure::new("the tracker has too many torrents"))?;
+            let full = || Failure::new("the tracker has too many torrents").retry(FULL_RETRY);
+            let given_up = self.idle.pop_first().ok_or_else(full)?;
             self.swarms.remove(&given_up);
         }
         Ok(())

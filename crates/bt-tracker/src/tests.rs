@@ -7,7 +7,7 @@ use crate::{Config, Tracker};
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_tracker_wire::{
-    Announce, AnnounceReply, Event, Failure, Family, ReplyError, SwarmCounts, UdpReply, UdpRequest, announce_url,
+    Announce, AnnounceReply, Event, Failure, Family, ReplyError, RetryIn, SwarmCounts, UdpReply, UdpRequest, announce_url,
     read_announce_body, read_scrape_body, scrape_url,
 };
 use bt_types::{InfoHash, PeerId, Time};
@@ -55,9 +55,13 @@ fn peers(tracker: &mut Tracker, from: &str, announce: &Announce) -> Vec<SocketAd
     peers
 }
 
-fn counts(tracker: &mut Tracker, now: Time) -> (u32, u32, u32) {
+fn scraped(tracker: &mut Tracker, now: Time) -> SwarmCounts {
     let answer = tracker.http(now, ip("9.9.9.9"), &scrape_url("/announce", &[HASH]).unwrap());
-    let SwarmCounts { complete, downloaded, incomplete } = read_scrape_body(&answer.body).unwrap().swarms[0].1;
+    read_scrape_body(&answer.body).unwrap().swarms[0].1
+}
+
+fn counts(tracker: &mut Tracker, now: Time) -> (u32, u32, u32) {
+    let SwarmCounts { complete, downloaded, incomplete, .. } = scraped(tracker, now);
     (complete, downloaded, incomplete)
 }
 
@@ -91,7 +95,7 @@ fn peers_meet_across_protocols_and_families() {
     let both = addrs(&["1.1.1.1:1", "2.2.2.2:2", "[2001:db8::3]:3"]);
     assert_eq!(peers(&mut t, "4.4.4.4:4", &leecher("4.4.4.4:4")), both);
     let reply = udp_announce(&mut t, "[2001:db8::5]:9", &leecher("[2001:db8::5]:5")).unwrap();
-    assert_eq!((reply.seeders, reply.leechers, reply.interval), (Some(1), Some(4), 60), "counted together");
+    assert_eq!((reply.seeders, reply.leechers), (Some(1), Some(4)), "counted together");
     assert_eq!(reply.peers, addrs(&["[2001:db8::3]:3"]), "over UDP only the own family travels");
     assert_eq!(counts(&mut t, Time::ZERO), (1, 0, 4));
 }
@@ -105,6 +109,51 @@ fn nobody_is_told_of_itself_and_seeds_not_of_seeds() {
     peers(&mut t, "2.2.2.2:2", &seed("2.2.2.2:2"));
     let seen = peers(&mut t, "3.3.3.3:3", &seed("3.3.3.3:3"));
     assert_eq!(seen, addrs(&["1.1.1.1:1", "[2001:db8::1]:1"]));
+}
+
+#[test]
+fn partial_seeds_are_told_apart_and_introduced_to_downloaders() {
+    let paused = |addr| Announce { event: Event::Paused, ..leecher(addr) };
+    let (seeder, partial, other, downloader) = ("1.1.1.1:1", "2.2.2.2:2", "3.3.3.3:3", "4.4.4.4:4");
+    let mut t = tracker();
+    peers(&mut t, seeder, &seed(seeder));
+    peers(&mut t, other, &paused(other));
+    peers(&mut t, downloader, &leecher(downloader));
+    assert_eq!(peers(&mut t, partial, &paused(partial)), addrs(&[downloader]), "over HTTP");
+    assert_eq!(udp_announce(&mut t, partial, &paused(partial)).unwrap().peers, addrs(&[downloader]), "over UDP");
+    assert_eq!(peers(&mut t, seeder, &seed(seeder)), addrs(&[downloader]), "a seed has nothing for it");
+    assert_eq!(peers(&mut t, downloader, &leecher(downloader)), addrs(&[seeder, partial, other]));
+    let counts = SwarmCounts { complete: 1, downloaded: 0, incomplete: 3, downloaders: Some(1) };
+    assert_eq!(scraped(&mut t, Time::ZERO), counts);
+    peers(&mut t, partial, &leecher(partial));
+    assert_eq!(scraped(&mut t, Time::ZERO).downloaders, Some(2), "it downloads again");
+    peers(&mut t, other, &Announce { left: 0, ..paused(other) });
+    assert_eq!(scraped(&mut t, Time::ZERO).complete, 2, "with nothing left it is a seed, whatever it says");
+}
+
+#[test]
+fn over_http_the_own_family_is_half_of_the_reply_when_it_can_be() {
+    for (v4, v6, wanted, told) in
+        [(100, 100, 10, (5, 5)), (100, 2, 10, (8, 2)), (2, 100, 10, (2, 8)), (9, 9, 7, (4, 3)), (1, 1, 9, (1, 1))]
+    {
+        let mut t = tracker();
+        (0..v4).for_each(|n| drop(peers(&mut t, &format!("1.1.1.{n}:5"), &leecher(&format!("1.1.1.{n}:5")))));
+        (0..v6).for_each(|n| drop(peers(&mut t, &format!("[2001:db8:0:{n}::]:5"), &leecher(&format!("[2001:db8:0:{n}::]:5")))));
+        let told_to = peers(&mut t, "8.8.8.8:8", &Announce { num_want: Some(wanted), ..leecher("8.8.8.8:8") });
+        let own = told_to.iter().filter(|addr| addr.is_ipv4()).count();
+        assert_eq!((own, told_to.len() - own), told, "{v4} and {v6} peers, {wanted} wanted");
+    }
+}
+
+#[test]
+fn peers_that_came_together_do_not_come_back_together() {
+    let mut t = Tracker::new(Config::default(), [1; 32]);
+    let mut intervals = BTreeSet::new();
+    for n in 0..100 {
+        let addr = format!("1.1.1.{n}:5");
+        intervals.insert(http(&mut t, Time::ZERO, &addr, &leecher(&addr)).unwrap().interval);
+    }
+    assert!(intervals.len() > 50 && intervals.iter().all(|interval| (1_800..=1_980).contains(interval)), "{intervals:?}");
 }
 
 #[test]
@@ -171,7 +220,7 @@ fn the_wish_for_peers_is_honoured_within_bounds() {
     for n in 0..300 {
         let addr = format!("1.1.{}.{}:5", n / 100, n % 100);
         peers(&mut t, &addr, &leecher(&addr));
-        let addr = format!("[2001:db8::{n}]:5");
+        let addr = format!("[2001:db8:0:{n}::]:5");
         peers(&mut t, &addr, &leecher(&addr));
     }
     for (num_want, over_http, over_v4, over_v6) in
@@ -221,14 +270,15 @@ fn nobody_is_told_of_an_address_closer_than_its_own() {
 #[test]
 fn a_malformed_request_gets_a_short_refusal() {
     let mut t = tracker();
-    for (target, reason) in [
-        ("/announce", "missing info_hash"),
-        ("/announce?info_hash=%", "invalid info_hash"),
-        ("/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=aaaaaaaaaaaaaaaaaaaa&port=0", "invalid port"),
-        ("/scrape", "missing info_hash"),
+    let never = Some(RetryIn::Never);
+    for (target, reason, retry_in) in [
+        ("/announce", "missing info_hash", never),
+        ("/announce?info_hash=%", "invalid info_hash", never),
+        ("/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=aaaaaaaaaaaaaaaaaaaa&port=0", "invalid port", None),
+        ("/scrape", "missing info_hash", never),
     ] {
         let answer = t.http(Time::ZERO, ip("1.1.1.1"), target);
-        let refused = Err(ReplyError::Refused(Failure::new(reason)));
+        let refused = Err(ReplyError::Refused(Failure { retry_in, ..Failure::new(reason) }));
         assert_eq!((answer.status, read_announce_body(&answer.body)), (200, refused), "{target}");
     }
     for (target, status) in [("/", 200), ("/?x", 200), ("/announced", 404), ("", 404), ("//announce", 404), ("/\u{e9}", 404)] {
@@ -253,9 +303,9 @@ fn an_unverified_address_gets_silence_or_no_more_than_it_sent() {
     let Some(UdpReply::Connect { connection, .. }) = UdpReply::parse(&reply, Family::V4) else { panic!("no connect reply") };
     let elsewhere = |addr: &str| addr.parse::<SocketAddr>().unwrap();
     assert_eq!(t.udp(Time::ZERO, elsewhere("1.1.1.2:1"), &announce(connection).write()), None, "another address");
-    assert_eq!(t.udp(Time::from_secs(240), from, &announce(connection).write()), None, "too old");
+    assert_eq!(t.udp(Time::from_secs(3600), from, &announce(connection).write()), None, "too old");
     assert_eq!(t.stats().peers, 0);
-    assert!(t.udp(Time::from_secs(239), elsewhere("1.1.1.1:999"), &announce(connection).write()).is_some(), "another port");
+    assert!(t.udp(Time::from_secs(3599), elsewhere("1.1.1.1:999"), &announce(connection).write()).is_some(), "another port");
     for datagram in [&connect[..15], b"", &[0xff; 98]] {
         assert_eq!(t.udp(Time::ZERO, from, datagram), None);
     }
@@ -273,13 +323,40 @@ fn a_udp_scrape_keeps_order_and_duplicates() {
 }
 
 #[test]
+fn one_address_cannot_fill_a_swarm() {
+    for (ours, sibling, other) in
+        [("1.1.1.1", None, "1.1.1.2:1"), ("[2001:db8:0:1::1]", Some("[2001:db8:0:1:ffff::2]:1"), "[2001:db8:0:2::1]:1")]
+    {
+        let mut t = tracker();
+        let at = |port: u16| format!("{ours}:{port}");
+        for port in 1..=64 {
+            http(&mut t, Time::ZERO, &at(port), &if port % 2 == 0 { seed(&at(port)) } else { leecher(&at(port)) }).unwrap();
+        }
+        for crowded in [Some(at(65).as_str()), sibling].into_iter().flatten() {
+            let refused = Failure::new("too many peers at this address").retry(RetryIn::Minutes(10));
+            assert_eq!(http(&mut t, Time::ZERO, crowded, &leecher(crowded)), Err(ReplyError::Refused(refused)));
+        }
+        http(&mut t, Time::ZERO, &at(7), &seed(&at(7))).unwrap();
+        http(&mut t, Time::ZERO, other, &leecher(other)).unwrap();
+        http(&mut t, Time::ZERO, &at(65), &Announce { info_hash: InfoHash([8; 20]), ..leecher(&at(65)) }).unwrap();
+        assert_eq!(t.stats().peers, 66, "members stay, and others and other swarms are open");
+        http(&mut t, Time::ZERO, &at(1), &Announce { event: Event::Stopped, ..leecher(&at(1)) }).unwrap();
+        http(&mut t, Time::ZERO, &at(65), &leecher(&at(65))).unwrap();
+    }
+    let mut t = tracker();
+    (1..=40)
+        .map(|port| format!("127.0.0.1:{port}"))
+        .for_each(|addr| drop(http(&mut t, Time::ZERO, &addr, &leecher(&addr)).unwrap()));
+}
+
+#[test]
 fn a_full_table_refuses_newcomers_and_keeps_members() {
     let mut t = Tracker::new(Config { torrents_limit: 2, peers_limit: 3, ..Config::default() }, [1; 32]);
     let in_swarm = |n: u8, addr| Announce { info_hash: InfoHash([n; 20]), ..leecher(addr) };
     for n in [1, 2] {
         http(&mut t, Time::ZERO, "1.1.1.1:1", &in_swarm(n, "1.1.1.1:1")).unwrap();
     }
-    let refused = |reason: &str| Err(ReplyError::Refused(Failure::new(reason)));
+    let refused = |reason: &str| Err(ReplyError::Refused(Failure::new(reason).retry(RetryIn::Minutes(10))));
     let third = in_swarm(3, "1.1.1.1:1");
     assert_eq!(http(&mut t, Time::ZERO, "1.1.1.1:1", &third), refused("the tracker has too many torrents"));
 

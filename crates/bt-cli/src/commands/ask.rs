@@ -8,7 +8,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::source;
 use bt_metainfo::Metainfo;
-use bt_session::{Asker, TrackerError};
+use bt_session::{Asker, SwarmCounts, TrackerError};
 use bt_types::InfoHash;
 use serde_json::{Value, json};
 
@@ -23,6 +23,9 @@ pub(crate) async fn announce(args: AskArgs, output: &Output) -> Outcome {
             let (seeds, leeches) = (count(reply.seeders), count(reply.leechers));
             output.line(format_args!("{url}: {seeds} seeders, {leeches} leechers, again in {} s", reply.interval));
             reply.peers.iter().for_each(|peer| output.line(format_args!("  {peer}")));
+            if let Some(ip) = reply.external_ip {
+                output.line(format_args!("  we are {ip} to it"));
+            }
             if let Some(warning) = &reply.warning {
                 output.note(format_args!("  warning: {warning}"));
             }
@@ -34,6 +37,7 @@ pub(crate) async fn announce(args: AskArgs, output: &Output) -> Outcome {
                 "seeders": reply.seeders,
                 "leechers": reply.leechers,
                 "peers": reply.peers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "external_ip": reply.external_ip.map(|ip| ip.to_string()),
                 "warning": reply.warning,
             })
         }));
@@ -48,7 +52,7 @@ pub(crate) async fn scrape(args: AskArgs, output: &Output) -> Outcome {
         let answer = asker.scrape(url, hash, args.timeout).await;
         if let Ok(counts) = &answer {
             output.line(match counts {
-                Some(c) => format!("{url}: {} seeders, {} leechers, {} downloads", c.complete, c.incomplete, c.downloaded),
+                Some(counts) => format!("{url}: {}", describe(counts)),
                 None => format!("{url}: it does not know the torrent"),
             });
         }
@@ -57,6 +61,7 @@ pub(crate) async fn scrape(args: AskArgs, output: &Output) -> Outcome {
                 "known": counts.is_some(),
                 "seeders": counts.map(|counts| counts.complete),
                 "leechers": counts.map(|counts| counts.incomplete),
+                "downloaders": counts.and_then(|counts| counts.downloaders),
                 "downloaded": counts.map(|counts| counts.downloaded),
             })
         }));
@@ -64,14 +69,23 @@ pub(crate) async fn scrape(args: AskArgs, output: &Output) -> Outcome {
     finish(&hash, &answers, output)
 }
 
+fn describe(counts: &SwarmCounts) -> String {
+    let SwarmCounts { complete, downloaded, incomplete, downloaders } = counts;
+    // Only trackers that tell partial seeds apart name the downloaders (BEP 21).
+    let partial = downloaders.and_then(|downloaders| incomplete.checked_sub(downloaders)).filter(|partial| *partial > 0);
+    let partial = partial.map_or_else(String::new, |partial| format!(", {partial} of them partial seeds"));
+    format!("{complete} seeders, {incomplete} leechers{partial}, {downloaded} downloads")
+}
+
 async fn prepare(args: &AskArgs) -> Outcome<(Metainfo, InfoHash, Asker)> {
-    let torrent = source::load(&args.source).await?;
+    let roots = args.trust.roots()?;
+    let torrent = source::load_trusting(&args.source, &roots).await?;
     let hash = torrent.info_hashes.swarm();
     let hash = hash.ok_or_else(|| Failure::new(Exit::Input, "no_info_hash", "the torrent has no info-hash"))?;
     if torrent.trackers.is_empty() {
         return Err(Failure::new(Exit::Input, "no_trackers", "the torrent names no tracker; `bt create -a URL` adds one"));
     }
-    Ok((torrent, hash, Asker::new().map_err(anyhow::Error::from)?))
+    Ok((torrent, hash, Asker::new(roots).map_err(anyhow::Error::from)?))
 }
 
 /// One tracker's answer as JSON; an error is said at once.

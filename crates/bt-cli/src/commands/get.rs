@@ -11,13 +11,13 @@ use crate::transfer::{self, After, Plan};
 use bt_session::AddOptions;
 
 pub(crate) async fn run(args: GetArgs, output: &Output) -> Outcome {
-    let mut torrents = Vec::new();
+    let (roots, mut torrents) = (args.net.trust.roots()?, Vec::new());
     for source in &args.source {
-        let torrent = source::load_for_transfer(source).await?;
+        let torrent = source::load_for_transfer(source, &roots).await?;
         torrent.warnings.iter().for_each(|warning| output.note(format_args!("{source}: {warning}")));
         let options = AddOptions { peers: args.net.peer.clone(), no_resume: args.net.no_resume, ..AddOptions::new(&args.dir) };
         torrents.push((torrent, options));
     }
     let after = After { seed: args.seed, ratio: args.seed_ratio, time: args.seed_time };
-    transfer::run(Plan { torrents, net: args.net, timeout: args.timeout, after, is_seed: false }, output).await
+    transfer::run(Plan { torrents, net: args.net, roots, timeout: args.timeout, after, is_seed: false }, output).await
 }

@@ -15,10 +15,10 @@ use bt_session::AddOptions;
 use std::path::{Path, PathBuf};
 
 pub(crate) async fn run(args: SeedArgs, output: &Output) -> Outcome {
-    let mut torrents = Vec::new();
+    let (roots, mut torrents) = (args.net.trust.roots()?, Vec::new());
     for path in &args.path {
         let (torrent, dir, made) = if is_torrent(path) {
-            let torrent = source::load_for_transfer(&path.to_string_lossy()).await?;
+            let torrent = source::load_for_transfer(&path.to_string_lossy(), &roots).await?;
             (torrent, PathBuf::from("."), false)
         } else {
             (make(path, &args.announce, output)?, path.clone(), true)
@@ -32,7 +32,7 @@ pub(crate) async fn run(args: SeedArgs, output: &Output) -> Outcome {
         };
         torrents.push((torrent, options));
     }
-    transfer::run(Plan { torrents, net: args.net, timeout: None, after: After::default(), is_seed: true }, output).await
+    transfer::run(Plan { torrents, net: args.net, roots, timeout: None, after: After::default(), is_seed: true }, output).await
 }
 
 /// A file that is named like one, or that begins like one and can be parsed.

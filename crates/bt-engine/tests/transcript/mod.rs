@@ -24,7 +24,7 @@
 
 use bt_engine::{Budget, Config, Engine, Event, Input, Output, PeerKey, Rates, TorrentKey, TorrentSpec, TrackerKey};
 use bt_peer_wire::{Handshake, Message, Reserved};
-use bt_tracker_wire::AnnounceReply;
+use bt_tracker_wire::{AnnounceReply, Failure};
 use bt_types::{BLOCK_LEN, Bitfield, Block, Geometry, InfoHash, PeerId, Piece, RawBlock, Rng, Source, StoreFault, Time, Verdict};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -99,7 +99,7 @@ impl Player {
             }
             ["store", "failed"] => Input::StoreFailed(TORRENT, StoreFault::NoSpace),
             ["store", "recovered"] => Input::StoreRecovered(TORRENT),
-            ["tracker", "fails"] => Input::Announced(TORRENT, self.tracker, Err("no".into())),
+            ["tracker", "fails"] => Input::Announced(TORRENT, self.tracker, Err(Failure::new("no"))),
             ["tracker", "answers", interval] => {
                 let reply = AnnounceReply { interval: interval.parse().unwrap(), ..AnnounceReply::default() };
                 Input::Announced(TORRENT, self.tracker, Ok(([9, 9, 9, 9].into(), reply)))

@@ -1,0 +1,339 @@
+//! One tracker of a torrent: what it knows of us, and when it may be asked again (BEP 3, 21, 31).
+//!
+//! Decides: its events, interval and back-off. Must not know: other trackers, tiers, what its URL means.
+//! Invariant: an event is repeated until this tracker acknowledged it, and then never told to it again.
+
+use crate::io::TrackerKey;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bt_tracker_wire::{AnnounceReply, Event, RetryIn};
+use bt_types::{Rng, Time};
+use core::time::Duration;
+
+/// The interval when a tracker names none, and the longest that we follow.
+const INTERVAL: Duration = Duration::from_secs(1800);
+const INTERVAL_MAX: Duration = Duration::from_secs(86_400);
+/// A tracker is asked no more often than this, whatever it says; trackers on loopback may be asked every second.
+const INTERVAL_MIN: Duration = Duration::from_secs(60);
+const INTERVAL_MIN_LOOPBACK: Duration = Duration::from_secs(1);
+/// Wait after the first failure in a row; it grows with their square.
+const RETRY: Duration = Duration::from_secs(5);
+const RETRY_MAX: Duration = Duration::from_secs(3600);
+
+/// A tracker, and how we stand with it.
+#[derive(Debug)]
+pub(crate) struct Tracker {
+    pub(crate) key: TrackerKey,
+    pub(crate) url: String,
+    /// It acknowledged `started`.
+    knows_us: bool,
+    /// It acknowledged `completed`, or has heard of us as a seed from the start.
+    knows_completed: bool,
+    id: Option<Vec<u8>>,
+    standing: Standing,
+    asked: Option<Asked>,
+    /// When it wants the next announce, or may be tried again.
+    due: Time,
+    /// Before this moment no extra announce is welcome.
+    welcome_at: Time,
+}
+
+/// What the last answer, or its absence, says of a tracker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    /// It was never asked.
+    Untried,
+    /// It answers, without a failure since this moment.
+    Works(Time),
+    /// It failed so many times in a row.
+    Fails(u32),
+    /// It said that it is never to be asked again (BEP 31).
+    Gone,
+}
+
+/// What all trackers shall know of us.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Us {
+    /// The download is complete.
+    pub(crate) completed: bool,
+    /// Something is missing, and nothing more is downloaded (BEP 21).
+    pub(crate) partial: bool,
+}
+
+/// An announce that was made and not answered.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    at: Time,
+    event: Event,
+    /// It was made after the download became complete.
+    as_seed: bool,
+}
+
+/// One announce to make.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Call {
+    pub(crate) tracker: TrackerKey,
+    pub(crate) url: String,
+    pub(crate) event: Event,
+    pub(crate) tracker_id: Option<Vec<u8>>,
+}
+
+impl Tracker {
+    pub(crate) fn new(now: Time, key: TrackerKey, url: String) -> Tracker {
+        Tracker {
+            key,
+            url,
+            knows_us: false,
+            knows_completed: false,
+            id: None,
+            standing: Standing::Untried,
+            asked: None,
+            due: now,
+            welcome_at: now,
+        }
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    pub(crate) fn works(&self) -> bool {
+        matches!(self.standing, Standing::Works(_))
+    }
+
+    /// Since when an answer is waited for.
+    pub(crate) fn asked_at(&self) -> Option<Time> {
+        self.asked.map(|asked| asked.at)
+    }
+
+    /// When it is to be asked, if those before it leave the way open from `gate` on. What it is owed does not wait for others.
+    pub(crate) fn turn(&self, gate: Option<Time>, us: Us) -> Option<Time> {
+        if self.asked.is_some() || self.standing == Standing::Gone {
+            return None;
+        }
+        let gate = if self.is_owed(us) { Some(Time::ZERO) } else { gate };
+        gate.map(|gate| gate.max(self.due))
+    }
+
+    /// It knows us, and has not acknowledged yet that the download is complete.
+    fn is_owed(&self, us: Us) -> bool {
+        us.completed && self.knows_us && !self.knows_completed
+    }
+
+    /// Asks it: an answer is waited for from now on.
+    pub(crate) fn ask(&mut self, now: Time, us: Us) -> Call {
+        let event = match (self.knows_us, self.is_owed(us), us.partial) {
+            (false, ..) => Event::Started,
+            (true, true, _) => Event::Completed,
+            (true, false, true) => Event::Paused,
+            (true, false, false) => Event::None,
+        };
+        self.asked = Some(Asked { at: now, event, as_seed: us.completed });
+        self.call(event)
+    }
+
+    /// It answered. `near`: it is on loopback, where no floor applies to intervals. False if nobody waits for an answer.
+    pub(crate) fn answered(&mut self, now: Time, reply: &AnnounceReply, near: bool, us: Us, rng: &mut Rng) -> bool {
+        let Some(asked) = self.asked.take() else { return false };
+        self.knows_us = true;
+        self.knows_completed |= asked.event == Event::Completed || (asked.event == Event::Started && asked.as_seed);
+        self.id = reply.tracker_id.clone().or(self.id.take());
+        if !self.works() {
+            self.standing = Standing::Works(now);
+        }
+        let floor = if near { INTERVAL_MIN_LOOPBACK } else { INTERVAL_MIN };
+        let seconds = |secs: u32| Duration::from_secs(u64::from(secs)).clamp(floor, INTERVAL_MAX);
+        let interval = if reply.interval == 0 { INTERVAL } else { seconds(reply.interval) };
+        self.welcome_at = now + reply.min_interval.map_or(interval, seconds).min(interval);
+        // A little late at random, so that a swarm does not announce in step.
+        self.due = now + interval + up_to(interval / 20, rng);
+        if self.is_owed(us) {
+            self.due = now;
+        }
+        true
+    }
+
+    /// It gave no answer, or refused. False if nobody waits for an answer.
+    pub(crate) fn failed(&mut self, now: Time, retry_in: Option<RetryIn>, rng: &mut Rng) -> bool {
+        if self.asked.take().is_none() {
+            return false;
+        }
+        let rounds = match self.standing {
+            Standing::Fails(rounds) => rounds.saturating_add(1),
+            _ => 1,
+        };
+        self.standing = if retry_in == Some(RetryIn::Never) { Standing::Gone } else { Standing::Fails(rounds) };
+        let wait = match retry_in {
+            Some(RetryIn::Minutes(minutes)) => minutes_of(minutes),
+            Some(RetryIn::Never) | None => RETRY.saturating_mul(rounds.saturating_mul(rounds)).min(RETRY_MAX),
+        };
+        self.due = now + wait + up_to(wait / 4, rng);
+        true
+    }
+
+    /// There is news for it: it hears of it soon, unless it failed and rests.
+    pub(crate) fn news(&mut self, now: Time) {
+        if self.works() {
+            self.due = self.due.min(now);
+        }
+    }
+
+    /// An announce before its time would help: as soon as it welcomes one.
+    pub(crate) fn hurry(&mut self, now: Time) {
+        if self.works() {
+            self.due = self.due.min(self.welcome_at.max(now));
+        }
+    }
+
+    /// What it is told when we leave, if it knows us.
+    pub(crate) fn farewell(&self) -> Option<Call> {
+        (self.knows_us && self.standing != Standing::Gone).then(|| self.call(Event::Stopped))
+    }
+
+    fn call(&self, event: Event) -> Call {
+        Call { tracker: self.key, url: self.url.clone(), event, tracker_id: self.id.clone() }
+    }
+}
+
+/// What a tracker may ask us to wait: a minute to a day.
+fn minutes_of(minutes: u32) -> Duration {
+    Duration::from_secs(u64::from(minutes) * 60).clamp(INTERVAL_MIN, INTERVAL_MAX)
+}
+
+fn up_to(span: Duration, rng: &mut Rng) -> Duration {
+    Duration::from_millis(rng.below(u64::try_from(span.as_millis()).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_types::Rng;
+    use proptest::prelude::*;
+
+    fn tracker() -> (Tracker, Rng) {
+        (Tracker::new(Time::ZERO, TrackerKey(0), "t".into()), Rng::from_seed(5))
+    }
+
+    fn reply(interval: u32) -> AnnounceReply {
+        AnnounceReply { interval, ..AnnounceReply::default() }
+    }
+
+    #[test]
+    fn dead_trackers_are_asked_less_and_less() {
+        let (mut t, mut rng) = tracker();
+        let (mut waits, mut now) = (Vec::new(), Time::ZERO);
+        for _ in 0..40 {
+            t.ask(now, Us::default());
+            t.failed(now, None, &mut rng);
+            waits.push(t.due - now);
+            now = t.due;
+        }
+        assert!(waits[0] < Duration::from_secs(7) && waits[5] > Duration::from_secs(100));
+        assert!(waits.iter().all(|wait| *wait <= RETRY_MAX + RETRY_MAX / 4));
+    }
+
+    #[test]
+    fn retry_in_is_obeyed() {
+        for (minutes, low, high) in [(0, 60, 75), (5, 300, 375), (u32::MAX, 86_400, 108_000)] {
+            let (mut t, mut rng) = tracker();
+            t.ask(Time::ZERO, Us::default());
+            t.failed(Time::ZERO, Some(RetryIn::Minutes(minutes)), &mut rng);
+            assert!((Time::from_secs(low)..=Time::from_secs(high)).contains(&t.due), "{minutes} minutes: {}", t.due);
+        }
+        let (mut t, mut rng) = tracker();
+        t.ask(Time::ZERO, Us::default());
+        t.answered(Time::ZERO, &reply(9), false, Us::default(), &mut rng);
+        t.ask(Time::ZERO, Us::default());
+        t.failed(Time::ZERO, Some(RetryIn::Never), &mut rng);
+        assert_eq!((t.standing(), t.farewell()), (Standing::Gone, None), "it hears nothing more, not even a farewell");
+    }
+
+    #[test]
+    fn intervals_have_a_floor_but_on_loopback() {
+        for (near, interval, low, high) in
+            [(false, 1, 60, 63), (true, 1, 1, 2), (false, 0, 1800, 1890), (false, u32::MAX, 86_400, 90_720)]
+        {
+            let (mut t, mut rng) = tracker();
+            t.ask(Time::ZERO, Us::default());
+            t.answered(Time::ZERO, &reply(interval), near, Us::default(), &mut rng);
+            assert!((Time::from_secs(low)..=Time::from_secs(high)).contains(&t.due), "{interval}: {}", t.due);
+        }
+    }
+
+    #[test]
+    fn it_works_since_its_first_answer_after_a_failure() {
+        let (mut t, mut rng) = tracker();
+        let mut standings = Vec::new();
+        for (second, answers) in [(1, true), (2, true), (3, false), (4, false), (5, true), (6, true)] {
+            let now = Time::from_secs(second);
+            t.ask(now, Us::default());
+            if answers {
+                t.answered(now, &reply(1), true, Us::default(), &mut rng);
+            } else {
+                t.failed(now, None, &mut rng);
+            }
+            standings.push(t.standing());
+        }
+        let works = |second| Standing::Works(Time::from_secs(second));
+        assert_eq!(standings, [works(1), works(1), Standing::Fails(1), Standing::Fails(2), works(5), works(5)]);
+    }
+
+    #[test]
+    fn an_extra_announce_waits_until_it_is_welcome() {
+        let (mut t, mut rng) = tracker();
+        t.ask(Time::ZERO, Us::default());
+        let reply = AnnounceReply { min_interval: Some(100), ..reply(1800) };
+        t.answered(Time::ZERO, &reply, false, Us::default(), &mut rng);
+        t.hurry(Time::from_secs(10));
+        assert_eq!(t.due, Time::from_secs(100));
+        t.hurry(Time::from_secs(200));
+        assert_eq!(t.due, Time::from_secs(100), "it never becomes later");
+    }
+
+    #[test]
+    fn a_tracker_id_is_given_back_until_another_comes() {
+        let (mut t, mut rng) = tracker();
+        let mut echoed = Vec::new();
+        for id in [Some("a"), None, Some("b"), None] {
+            echoed.push(t.ask(Time::ZERO, Us::default()).tracker_id);
+            let reply = AnnounceReply { tracker_id: id.map(|id| id.as_bytes().to_vec()), ..reply(60) };
+            t.answered(Time::ZERO, &reply, false, Us::default(), &mut rng);
+        }
+        let some = |id: &str| Some(id.as_bytes().to_vec());
+        assert_eq!(echoed, [None, some("a"), some("a"), some("b")]);
+        assert_eq!(t.farewell().unwrap().tracker_id, some("b"));
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: `started` until it is acknowledged, then never; the same for `completed`;
+        /// `paused` in every other announce of a partial seed.
+        #[test]
+        fn an_event_is_told_until_acknowledged_and_then_never_again(steps in prop::collection::vec((any::<bool>(), 0u8..4), 0..40)) {
+            let (mut t, mut rng) = tracker();
+            let (mut us, mut has_heard) = (Us::default(), Us::default());
+            let mut knows_us = false;
+            for (acknowledges, change) in steps {
+                us.partial = change == 1 && !us.completed;
+                us.completed |= change == 2;
+                let told = us;
+                let event = t.ask(Time::ZERO, told).event;
+                let expected = match (knows_us, told.completed && !has_heard.completed, told.partial) {
+                    (false, ..) => Event::Started,
+                    (_, true, _) => Event::Completed,
+                    (_, _, true) => Event::Paused,
+                    _ => Event::None,
+                };
+                prop_assert_eq!(event, expected);
+                // The download may become complete while an announce is on its way.
+                us.completed |= change == 3;
+                if acknowledges {
+                    t.answered(Time::ZERO, &reply(60), false, us, &mut rng);
+                    (knows_us, has_heard) = (true, told);
+                    prop_assert_eq!(t.due == Time::ZERO, us.completed && !told.completed, "what it is owed is told at once");
+                } else {
+                    t.failed(Time::ZERO, None, &mut rng);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Announces on their way: when each leaves, and which must end before another begins.
+//!
+//! Decides: nothing about trackers; the engine says what to tell whom, the desk says when. Must not know: sockets, tiers.
+//! Invariant: every announce of a torrent that is here is answered, by the tracker's word or by a reason; a farewell is the last
+//! word to its tracker, and waits only for the one before it.
+
+use crate::clock::Clock;
+use crate::control::Registry;
+use crate::door::{self, SharedDesk};
+use crate::shard::ToShard;
+use bt_engine::{AnnounceOrder, Input, TorrentKey, TrackerKey};
+use bt_tracker_client::{TrackerClient, TrackerError, tracker_host};
+use bt_tracker_wire::{Announce, AnnounceReply, Event, Failure};
+use bt_types::{InfoHash, PeerId};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout};
+
+/// A tracker must answer within this time; a farewell has less, because somebody waits for us to go.
+const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(30);
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Announces that are with a tracker, each with the word of its end. The engine has one at most for each tracker.
+type Asked = Rc<RefCell<BTreeMap<(TorrentKey, TrackerKey), oneshot::Receiver<()>>>>;
+
+/// What a session says of itself in every announce.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ourselves {
+    pub(crate) peer_id: PeerId,
+    pub(crate) port: u16,
+    /// The same for all trackers and both address families (BEP 7).
+    pub(crate) key: u32,
+}
+
+pub(crate) struct Announces {
+    clock: Clock,
+    desk: SharedDesk,
+    trackers: TrackerClient,
+    ourselves: Ourselves,
+    registry: Rc<RefCell<Registry>>,
+    asked: Asked,
+    regular: JoinSet<()>,
+    farewells: JoinSet<()>,
+}
+
+impl Announces {
+    pub(crate) fn new(
+        clock: Clock,
+        desk: SharedDesk,
+        trackers: TrackerClient,
+        ourselves: Ourselves,
+        registry: Rc<RefCell<Registry>>,
+    ) -> Announces {
+        let (regular, farewells) = (JoinSet::new(), JoinSet::new());
+        Announces { clock, desk, trackers, ourselves, registry, asked: Asked::default(), regular, farewells }
+    }
+
+    /// Carries an order out.
+    pub(crate) fn begin(&mut self, key: TorrentKey, hash: InfoHash, order: AnnounceOrder) {
+        if order.event == Event::Stopped {
+            let farewell = self.farewell(key, hash, order);
+            self.farewells.spawn_local(farewell);
+        } else {
+            let announce = self.announce(key, hash, order);
+            self.regular.spawn_local(announce);
+        }
+    }
+
+    /// Forgets announces as they end; never returns.
+    pub(crate) async fn reap(&mut self) {
+        loop {
+            tokio::select! {
+                Some(_) = self.regular.join_next() => {}
+                Some(_) = self.farewells.join_next() => {}
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Waits for the farewells, but not for a tracker that is silent; other announces are given up.
+    pub(crate) async fn finish(mut self) {
+        let farewells = async { while self.farewells.join_next().await.is_some() {} };
+        let _ = timeout(FAREWELL_TIMEOUT, farewells).await;
+    }
+
+    /// Leaves when the desk lets the tracker's host be asked, unless the torrent has gone by then.
+    fn announce(&self, key: TorrentKey, hash: InfoHash, order: AnnounceOrder) -> impl Future<Output = ()> + use<> {
+        let now = self.clock.now();
+        let at = tracker_host(&order.url).map_or(now, |host| door::lock(&self.desk).announce_at(now, &host));
+        let (leaves, tracker) = (self.clock.instant(at), order.tracker);
+        let (registry, asked) = (Rc::clone(&self.registry), Rc::clone(&self.asked));
+        let ask = self.ask(hash, order, ANNOUNCE_TIMEOUT);
+        let begin = move |asked: &Asked| {
+            let (over, word) = oneshot::channel();
+            asked.borrow_mut().insert((key, tracker), word);
+            over
+        };
+        let begun = (at <= now).then(|| begin(&asked));
+        async move {
+            let over = match begun {
+                Some(over) => over,
+                None => {
+                    sleep_until(leaves.into()).await;
+                    if registry.borrow().shard(key).is_none() {
+                        return;
+                    }
+                    begin(&asked)
+                }
+            };
+            let result = ask.await;
+            asked.borrow_mut().remove(&(key, tracker));
+            drop(over);
+            let shard = registry.borrow().shard(key);
+            if let Some(shard) = shard {
+                let _ = shard.send(ToShard::Input(Input::Announced(key, tracker, result))).await;
+            }
+        }
+    }
+
+    /// Leaves at once, but after what is with the tracker: `stopped` before `completed` would leave a ghost behind.
+    fn farewell(&self, key: TorrentKey, hash: InfoHash, order: AnnounceOrder) -> impl Future<Output = ()> + use<> {
+        let before = self.asked.borrow_mut().remove(&(key, order.tracker));
+        let ask = self.ask(hash, order, FAREWELL_TIMEOUT);
+        async move {
+            let in_order = async {
+                if let Some(before) = before {
+                    let _ = before.await;
+                }
+                ask.await
+            };
+            // Nobody waits for what the tracker says to it.
+            let _ = timeout(FAREWELL_TIMEOUT, in_order).await;
+        }
+    }
+
+    fn ask(
+        &self,
+        hash: InfoHash,
+        order: AnnounceOrder,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<(IpAddr, AnnounceReply), Failure>> + use<> {
+        let trackers = self.trackers.clone();
+        let Ourselves { peer_id, port, key } = self.ourselves;
+        let announce = Announce {
+            uploaded: order.uploaded,
+            downloaded: order.downloaded,
+            left: order.left,
+            event: order.event,
+            key,
+            num_want: Some(order.num_want),
+            tracker_id: order.tracker_id,
+            ..Announce::new(hash, peer_id, port)
+        };
+        async move {
+            match trackers.announce(&order.url, &announce, deadline).await {
+                Ok(answer) => Ok((answer.from, answer.reply)),
+                Err(TrackerError::Refused(failure)) => Err(failure),
+                Err(error) => Err(Failure::new(error.to_string())),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_engine::Budget;
+    use bt_engine::desk::Desk;
+    use bt_net::{Egress, EgressConfig};
+    use bt_types::Rng;
+    use std::net::{SocketAddr, TcpListener};
+    use std::sync::{Arc, Mutex};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::LocalSet;
+
+    fn announces() -> Announces {
+        let mut rng = Rng::from_seed(1);
+        let ourselves = Ourselves { peer_id: PeerId::ours(&mut rng), port: 1, key: 1 };
+        let trackers = TrackerClient::new(Egress::new(EgressConfig::default()).unwrap(), rng);
+        let desk = Arc::new(Mutex::new(Desk::new(Budget::default(), 1)));
+        Announces::new(Clock::start(), desk, trackers, ourselves, Rc::default())
+    }
+
+    fn order(at: SocketAddr, event: Event) -> AnnounceOrder {
+        let (tracker, url) = (TrackerKey(0), format!("http://{at}/announce"));
+        AnnounceOrder { tracker, url, event, uploaded: 0, downloaded: 0, left: 0, num_want: 0, tracker_id: None }
+    }
+
+    /// `completed` and `stopped` to the tracker at this address, one right after the other.
+    fn leave(at: SocketAddr) -> Announces {
+        let mut announces = announces();
+        for event in [Event::Completed, Event::Stopped] {
+            announces.begin(TorrentKey(0), InfoHash([1; 20]), order(at, event));
+        }
+        announces
+    }
+
+    #[tokio::test]
+    async fn every_announce_is_answered_also_one_that_waited_for_its_turn() {
+        // A free port, where nobody listens: every announce that is made fails at once.
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (shard, mut inbox) = tokio::sync::mpsc::channel(100);
+        let mut announces = announces();
+        LocalSet::new()
+            .run_until(async {
+                // A burst goes at once, the next two wait for their turns.
+                for key in 0..42 {
+                    announces.registry.borrow_mut().insert(InfoHash([1; 20]), TorrentKey(key), shard.clone());
+                    announces.begin(TorrentKey(key), InfoHash([1; 20]), order(nobody, Event::Started));
+                }
+                while announces.regular.join_next().await.is_some() {}
+            })
+            .await;
+        let mut answered = Vec::new();
+        while let Ok(ToShard::Input(Input::Announced(TorrentKey(key), _, result))) = inbox.try_recv() {
+            assert!(result.is_err());
+            answered.push(key);
+        }
+        answered.sort_unstable();
+        assert_eq!(answered, (0..42).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_farewell_follows_what_is_under_way() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let tracker = tokio::spawn(async move {
+            let mut told = Vec::new();
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(stream.read_u8().await.unwrap());
+                }
+                let request = String::from_utf8(request).unwrap();
+                told.push(request.contains("event=stopped"));
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nde").await.unwrap();
+            }
+            told
+        });
+        LocalSet::new().run_until(async { leave(addr).finish().await }).await;
+        assert_eq!(tracker.await.unwrap(), [false, true]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tracker_that_is_silent_hears_no_farewell_beside_what_is_under_way() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let addr = listener.local_addr().unwrap();
+        LocalSet::new().run_until(async { leave(addr).finish().await }).await;
+        assert_eq!(listener.incoming().take_while(Result::is_ok).count(), 1);
+    }
+}
