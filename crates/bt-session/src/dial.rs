@@ -26,10 +26,23 @@ pub(crate) struct Shaken {
     pub(crate) handshake: Handshake,
 }
 
+/// Bytes that the system may hold of what we wrote and that have not left yet. What lies there can neither be cancelled nor
+/// overtaken by our own requests and haves, and whoever counts it as uploaded is wrong: its default is megabytes.
+const UNSENT_MAX: u32 = 128 << 10;
+
+/// Sets a socket up for peers.
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_MAX)?;
+    Ok(())
+}
+
 /// Connects, says our handshake and waits for the peer's.
 pub(crate) async fn dial(egress: &Egress, source: Source, addr: SocketAddr, ours: Handshake, clock: Clock) -> io::Result<Shaken> {
     let deadline = tokio::time::Instant::now() + CONNECT_TIMEOUT;
     let stream = egress.dial(source, addr, deadline).await.map_err(io::Error::other)?;
+    tune(&stream)?;
     let mut wire = Connection::new(clock.now());
     wire.send_handshake(&ours);
     flush(&stream, &mut wire, clock).await?;
@@ -39,7 +52,7 @@ pub(crate) async fn dial(egress: &Egress, source: Source, addr: SocketAddr, ours
 
 /// Waits for the handshake of a peer that connected to us. Ours is said later, when the torrent is known to be here.
 pub(crate) async fn accept(stream: TcpStream, clock: Clock) -> io::Result<Shaken> {
-    stream.set_nodelay(true)?;
+    tune(&stream)?;
     let mut wire = Connection::new(clock.now());
     let handshake = hear(&stream, &mut wire, clock).await?;
     Ok(Shaken { stream: stream.into_std()?, wire, handshake })
