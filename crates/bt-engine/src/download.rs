@@ -128,13 +128,13 @@ impl Torrent {
     }
 
     /// A bitfield in the middle of a conversation: aria2 sends one in place of many `have`s.
-    pub(crate) fn peer_has_these_too(&mut self, peer: PeerKey, has: Option<Bitfield>) -> Result<(), Why> {
+    pub(crate) fn peer_has_these_too(&mut self, now: Time, peer: PeerKey, has: Option<Bitfield>) -> Result<(), Why> {
         let has = has.ok_or(Why::Bitfield)?;
         let geometry = self.geometry;
-        has.iter(&geometry).try_for_each(|piece| self.peer_has(peer, piece.number()))
+        has.iter(&geometry).try_for_each(|piece| self.peer_has(now, peer, piece.number()))
     }
 
-    pub(crate) fn peer_has(&mut self, peer: PeerKey, number: u32) -> Result<(), Why> {
+    pub(crate) fn peer_has(&mut self, now: Time, peer: PeerKey, number: u32) -> Result<(), Why> {
         let piece = self.geometry.piece(number).ok_or(Why::OutOfRange)?;
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         if row.has.insert(piece) {
@@ -143,6 +143,10 @@ impl Torrent {
             }
             row.wanted += u32::from(!self.have.has(piece));
             Self::update_interest(row, &mut self.talked_to);
+            if let Some(reveal) = &mut self.reveal {
+                reveal.got(now, peer, piece);
+                self.reveal_to(now, peer);
+            }
         }
         self.refuse_seed(peer)
     }

@@ -287,7 +287,7 @@ fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, 
     }
     match message {
         Message::Bitfield(bits) if !peer.may_send_bitfield => {
-            return torrent.peer_has_these_too(key, Bitfield::from_wire(&bits, pieces));
+            return torrent.peer_has_these_too(now, key, Bitfield::from_wire(&bits, pieces));
         }
         Message::Bitfield(bits) => return torrent.peer_has_these(key, Bitfield::from_wire(&bits, pieces)),
         Message::HaveAll => return torrent.peer_has_these(key, Some(Bitfield::full(pieces))),
@@ -311,9 +311,9 @@ fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, 
         }
         Message::NotInterested => {
             peer.interested = false;
-            torrent.reveal_to(now, key);
+            torrent.sated(now, key);
         }
-        Message::Have(piece) => torrent.peer_has(key, piece)?,
+        Message::Have(piece) => torrent.peer_has(now, key, piece)?,
         Message::Request(raw) => {
             torrent.requested(now, key, raw)?;
             engine.join_uplink(torrent, key);

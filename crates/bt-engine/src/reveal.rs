@@ -49,13 +49,11 @@ enum Fate {
 #[derive(Debug)]
 struct Shown {
     pieces: Bitfield,
-    /// The piece that it was shown last while it was not served.
-    teaser: Option<Piece>,
     owed: Vec<Owed>,
     /// When it last took something, or was promised something while it was owed nothing.
     moved_at: Time,
-    /// It let a promise lapse: it is promised nothing until it asks again for what it was shown.
-    is_lazy: bool,
+    /// It let a promise lapse: it is promised nothing for a while, unless it asks for what it was shown, or gets something anywhere.
+    lazy_until: Time,
 }
 
 /// A piece on its way to the one peer that it is promised to.
@@ -77,7 +75,7 @@ impl Reveal {
     /// A peer connected, and is told that we have nothing.
     pub(crate) fn join(&mut self, now: Time, peer: PeerKey) {
         let pieces = Bitfield::empty(self.geometry.piece_count());
-        self.peers.insert(peer, Shown { pieces, teaser: None, owed: Vec::new(), moved_at: now, is_lazy: false });
+        self.peers.insert(peer, Shown { pieces, owed: Vec::new(), moved_at: now, lazy_until: now });
     }
 
     /// A peer left. What was promised to it waits again.
@@ -99,7 +97,7 @@ impl Reveal {
     pub(crate) fn grant(&mut self, now: Time, peer: PeerKey, piece: Piece) -> bool {
         let fate = self.fate(piece);
         let Some(shown) = self.peers.get_mut(&peer).filter(|shown| shown.pieces.has(piece)) else { return false };
-        shown.is_lazy = false;
+        shown.lazy_until = now;
         match fate {
             Fate::Out => true,
             Fate::Promised => shown.owed.iter().any(|owed| owed.piece == piece),
@@ -115,6 +113,25 @@ impl Reveal {
     pub(crate) fn is_owed(&self, peer: PeerKey) -> bool {
         let is_begun = |owed: &Owed| owed.left < self.geometry.piece_len(owed.piece);
         self.peers.get(&peer).is_some_and(|shown| shown.owed.iter().any(is_begun))
+    }
+
+    /// A peer wants nothing of what it was shown: it has that, from whomever. Not every client says so with a `have`.
+    pub(crate) fn sated(&mut self, now: Time, peer: PeerKey) {
+        let Some(shown) = self.peers.get_mut(&peer) else { return };
+        shown.lazy_until = now;
+        for owed in core::mem::take(&mut shown.owed) {
+            self.set(owed.piece, Fate::Out);
+        }
+    }
+
+    /// A peer has a piece now, from whomever: it is owed that one no more, and is awake.
+    pub(crate) fn got(&mut self, now: Time, peer: PeerKey, piece: Piece) {
+        let Some(shown) = self.peers.get_mut(&peer) else { return };
+        shown.lazy_until = now;
+        if let Some(index) = shown.owed.iter().position(|owed| owed.piece == piece) {
+            shown.owed.swap_remove(index);
+            self.set(piece, Fate::Out);
+        }
     }
 
     /// A block was ordered for a peer.
@@ -140,7 +157,7 @@ impl Reveal {
         // It is taken out, so that it is the only one when no other is left.
         let alone = if self.peers.is_empty() { ALONE.min(self.geometry.total() / ALONE_PART) } else { 0 };
         let ahead = rate.max(AHEAD_MIN).max(alone);
-        while !shown.is_lazy
+        while now >= shown.lazy_until
             && shown.left() < ahead
             && let Some(piece) = self.next(&is_out)
         {
@@ -152,17 +169,13 @@ impl Reveal {
         news
     }
 
-    /// A piece that a peer which is not served is shown, so that it wants to be: one that it `lacks`, and that is promised to nobody yet.
+    /// A piece that a peer which wants nothing is shown, so that it wants to be served: one that it `lacks`, and that is promised to nobody yet.
     pub(crate) fn tease(&mut self, peer: PeerKey, lacks: impl Fn(Piece) -> bool) -> Option<Piece> {
         let (line, fates) = (&self.line, &self.fates);
         let shown = self.peers.get_mut(&peer)?;
-        if shown.teaser.is_some_and(&lacks) {
-            return None;
-        }
         let waits = |piece: &Piece| fates.get(piece.index()) == Some(&Fate::Waits);
         // From the end of the line: it is promised to somebody else last.
         let piece = line.iter().rev().copied().find(|piece| waits(piece) && lacks(*piece) && !shown.pieces.has(*piece))?;
-        shown.teaser = Some(piece);
         shown.pieces.insert(piece);
         Some(piece)
     }
@@ -195,7 +208,9 @@ impl Reveal {
         let mut back = Vec::new();
         for (&peer, shown) in &mut self.peers {
             let is_late = !shown.owed.is_empty() && now - shown.moved_at >= PATIENCE;
-            shown.is_lazy |= is_late && is_served(peer);
+            if is_late && is_served(peer) {
+                shown.lazy_until = now + 2 * PATIENCE;
+            }
             if is_late || (is_dry && !is_served(peer)) {
                 back.append(&mut shown.owed);
             }
@@ -293,8 +308,7 @@ mod tests {
         assert_eq!(reveal.show(NOW, A, 10 << 15, |_| false).len(), 10);
         assert!(reveal.show(NOW, A, 10 << 15, |_| false).is_empty(), "it has enough");
         let teaser = reveal.tease(B, |_| true).unwrap();
-        assert_eq!(reveal.tease(B, |_| true), None);
-        assert!(reveal.tease(B, |piece| piece != teaser).is_some(), "it got that one elsewhere");
+        assert_ne!(reveal.tease(B, |_| true).unwrap(), teaser, "another one, when it wants nothing all the same");
         assert!(reveal.grant(NOW, B, teaser), "it may have it when it is served");
         reveal.show(NOW, A, 100 << 15, |_| false);
         assert!(!reveal.grant(NOW, A, teaser), "and nobody else then");
@@ -327,6 +341,34 @@ mod tests {
         reveal.lost(again[0]);
         assert!(!reveal.is_over());
         assert!(reveal.grant(late, A, again[0]), "it was shown it once, and may have it now");
+    }
+
+    #[test]
+    fn who_gets_pieces_elsewhere_is_shown_others() {
+        let (_, mut reveal) = seed(9);
+        let shown = reveal.show(NOW, A, 1 << 15, |_| false);
+        let late = NOW + PATIENCE;
+        reveal.reclaim(late, |_| true, |_| false);
+        assert!(reveal.show(late, A, 1 << 15, |_| false).is_empty());
+        reveal.got(late, A, shown[0]);
+        let more = reveal.show(late, A, 1 << 15, |piece| piece == shown[0]);
+        assert!(!more.is_empty() && !more.contains(&shown[0]), "{more:?}");
+        more.iter().for_each(|&piece| reveal.got(late, A, piece));
+        assert!(!reveal.show(late, A, 1 << 15, |piece| piece == shown[0] || more.contains(&piece)).is_empty(), "it is owed nothing any more");
+    }
+
+    #[test]
+    fn who_wants_nothing_has_what_it_was_shown_and_laziness_ends() {
+        let (_, mut reveal) = seed(3);
+        assert_eq!(reveal.show(NOW, A, 1 << 20, |_| false).len(), 3);
+        let late = NOW + PATIENCE;
+        reveal.reclaim(late, |_| true, |_| false);
+        assert!(reveal.show(late, A, 1 << 20, |_| false).is_empty());
+        assert!(!reveal.is_over());
+        let later = late + 2 * PATIENCE;
+        assert!(reveal.show(later, A, 1 << 20, |_| false).is_empty(), "they are promised again, but are no news");
+        reveal.sated(later, A);
+        assert!(reveal.is_over());
     }
 
     #[test]

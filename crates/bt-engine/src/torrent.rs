@@ -461,7 +461,9 @@ impl Torrent {
                     peer.we_want = false;
                     peer.say(Message::NotInterested, &mut self.talked_to);
                 }
-            } else {
+            }
+            // Also to those who have the piece: a seed that shows its pieces one by one must know which of them are out.
+            if !peer.has.is_full() {
                 peer.say(Message::Have(piece.number()), &mut self.talked_to);
             }
         }

@@ -138,6 +138,8 @@ impl Torrent {
             let is_out = |piece| work.availability(piece) > 0;
             let news = if row.unchoked {
                 reveal.show(now, peer, row.up.rate(now), is_out)
+            } else if row.interested {
+                Vec::new()
             } else {
                 let has = &row.has;
                 reveal.tease(peer, |piece| !has.has(piece) && !is_out(piece)).into_iter().collect()
@@ -148,6 +150,14 @@ impl Torrent {
         }
         if reveal.is_over() {
             self.reveal_all();
+        }
+    }
+
+    /// A peer wants nothing of what we show it.
+    pub(crate) fn sated(&mut self, now: Time, peer: PeerKey) {
+        if let Some(reveal) = &mut self.reveal {
+            reveal.sated(now, peer);
+            self.reveal_to(now, peer);
         }
     }
 

@@ -78,7 +78,7 @@ fn interest_follows_what_others_have() {
     < check 0
     > piece 0 is good
     < event: Piece(0)
-    < A: not interested
+    < A: not interested, have 0
     < B: have 0
     > A: have 2
     < A: interested, request 2:0, request 2:1
@@ -206,8 +206,8 @@ fn a_bad_piece_of_two_senders_is_fetched_again_from_one_alone() {
     < check 0
     > piece 0 is good
     < event: Piece(0)
-    < A: not interested
-    < B: not interested
+    < A: not interested, have 0
+    < B: not interested, have 0
     ");
 }
 

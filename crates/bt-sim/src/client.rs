@@ -16,7 +16,7 @@ use bt_engine::desk::{Admission, Desk};
 use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec, TorrentStatus, Why};
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_piece_store::{Done, Order};
-use bt_types::{Bitfield, Block, PeerId, Piece, Rng, Time, Verdict};
+use bt_types::{Bitfield, Block, PeerId, Piece, Rng, Source, Time, Verdict};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -74,6 +74,8 @@ pub(crate) struct Start {
     pub(crate) manners: Manners,
     pub(crate) budget: Budget,
     pub(crate) trackers: Vec<Vec<String>>,
+    /// Addresses that the user named.
+    pub(crate) told: Vec<SocketAddr>,
     pub(crate) content: Arc<Content>,
     pub(crate) disk: Disk,
     pub(crate) rng: Rng,
@@ -111,7 +113,7 @@ pub(crate) struct Client {
 impl Client {
     /// Opens the torrent from the disk, and joins its swarm.
     pub(crate) fn start(start: Start, scene: &mut Scene<'_>) -> Client {
-        let Start { host, addr, manners, budget, trackers, content, disk, mut rng } = start;
+        let Start { host, addr, manners, budget, trackers, told, content, disk, mut rng } = start;
         let geometry = content.geometry;
         let detail = if content.files.is_some() { Detail::Bytes } else { Detail::Messages };
         let (store, have) = Store::open(&content, &disk);
@@ -146,6 +148,7 @@ impl Client {
         have.iter(&geometry).for_each(|piece| client.inspect(piece));
         let spec = TorrentSpec { info_hash: client.ours.info_hash, geometry, have, trackers };
         client.inputs.push_back(Input::Add(TORRENT, Box::new(spec)));
+        client.inputs.push_back(Input::PeersFound(TORRENT, Source::User, told));
         client.settle(scene);
         client
     }

@@ -38,4 +38,4 @@ pub use report::{Finisher, Report, Sample};
 pub use stream::Detail;
 pub use trace::Sink;
 pub use violation::{Broken, Violation};
-pub use world::{Act, Peer, World};
+pub use world::{Act, Knows, Peer, World};

@@ -9,7 +9,7 @@ use crate::report::Report;
 use crate::stream::Detail;
 use crate::trace::Sink;
 use crate::violation::Violation;
-use crate::world::{Act, Peer, World};
+use crate::world::{Act, Knows, Peer, World};
 use bt_engine::Budget;
 use bt_types::Time;
 use std::ops::Range;
@@ -26,6 +26,7 @@ const TABLE: &[Scenario] = &[
     ("churn", churn),
     ("tracker-late", tracker_late),
     ("full-disk", full_disk),
+    ("strangers", strangers),
     ("poison-all", |seed| poison(seed, Manners::Liar { after: 0, one_in: 1 })),
     ("poison-some", |seed| poison(seed, Manners::Liar { after: 160, one_in: 5 })),
     ("flash-50", |seed| flash(seed, 50)),
@@ -136,6 +137,22 @@ fn full_disk(seed: u64) -> (World, Time) {
     let half = world.torrent_len() / 2;
     world.plan(Time::ZERO, Act::DiskRoom(leechers[0], Some(half)));
     world.plan(Time::from_secs(30), Act::DiskRoom(leechers[0], None));
+    (world, Time::from_secs(120))
+}
+
+/// Nine seeds that know of nobody, so that each thinks it is the first; leechers come one after another and go when they have finished.
+fn strangers(seed: u64) -> (World, Time) {
+    let mut world = World::new(seed, Detail::Messages, 80, 256 << 10);
+    for n in 1..=9 {
+        let link = Link { up: 1 << 20, down: 8 << 20, latency: Duration::from_millis(1 + world.chance(20)) };
+        world.add(Peer { is_seed: true, knows: Knows::Nobody, link, ..peer(&format!("seed {n}")) });
+    }
+    for n in 1..=4 {
+        let joins = Time::from_secs(2 + 15 * (n - 1)) + Duration::from_millis(world.chance(10_000));
+        let leaves_after = Some(Duration::from_millis(world.chance(3_000)));
+        let link = Link { up: 1 << 20, down: 16 << 20, latency: Duration::from_millis(1 + world.chance(20)) };
+        world.add(Peer { knows: Knows::Earlier, joins, leaves_after, link, ..peer(&format!("leecher {n}")) });
+    }
     (world, Time::from_secs(120))
 }
 
@@ -272,5 +289,6 @@ fn peer(name: &str) -> Peer {
         joins: Time::ZERO,
         leaves_after: None,
         budget: Budget::default(),
+        knows: Knows::Tracker,
     }
 }

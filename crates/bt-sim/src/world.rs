@@ -61,6 +61,19 @@ pub struct Peer {
     pub leaves_after: Option<Duration>,
     /// What its engine may use.
     pub budget: Budget,
+    /// Whom it learns of.
+    pub knows: Knows,
+}
+
+/// Where a peer learns of others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Knows {
+    /// From the tracker.
+    Tracker,
+    /// From its user: everybody who was added before it.
+    Earlier,
+    /// From nobody: others must come to it.
+    Nobody,
 }
 
 /// Something that is done to the world.
@@ -319,7 +332,11 @@ impl World {
             addr: *addr,
             manners: peer.manners,
             budget: peer.budget,
-            trackers: vec![vec![self.tracker.url(host)]],
+            trackers: if peer.knows == Knows::Tracker { vec![vec![self.tracker.url(host)]] } else { Vec::new() },
+            told: match peer.knows {
+                Knows::Earlier => self.peers[..index].iter().map(|host| host.addr).collect(),
+                Knows::Tracker | Knows::Nobody => Vec::new(),
+            },
             content: Arc::clone(&self.content),
             disk: disk.clone(),
             rng: self.rng.fork(),
