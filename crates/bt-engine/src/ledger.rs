@@ -160,10 +160,12 @@ impl Ledger {
     /// A block arrived from a peer that was asked for it.
     pub(crate) fn deliver(&mut self, block: Block, peer: PeerKey, from: SourceId) -> Delivery {
         let Some((n, open)) = self.open_mut(block) else { return Delivery::Late };
-        let refused = open.alone && open.lead != Some(peer);
-        let Some(slot) = open.slots.get_mut(n as usize).filter(|slot| slot.from.is_none() && !refused) else {
+        if open.alone && open.lead != Some(peer) {
+            // It was asked for an earlier opening of the piece: whoever fetches it alone now is asked for this block, too.
+            self.release(block);
             return Delivery::Late;
-        };
+        }
+        let Some(slot) = open.slots.get_mut(n as usize).filter(|slot| slot.from.is_none()) else { return Delivery::Late };
         let was_free = slot.asked == 0;
         let others_asked = slot.asked > 1;
         *slot = Slot { asked: 0, from: Some(from) };
@@ -325,6 +327,7 @@ mod tests {
         assert_eq!(ledger.ask_busy(&all, |_| false), None);
         let block = ledger.ask_free(piece).unwrap();
         assert_eq!(ledger.deliver(block, A, SourceId(0)), Delivery::Late, "A may not mix in");
+        assert_eq!(ledger.ask_free(piece), Some(block), "and B is asked again");
         assert_eq!(ledger.leave(B), (true, alloc::vec![piece]), "nobody else may finish it");
         assert_eq!(ledger.reserved(), 0);
     }

@@ -36,6 +36,8 @@ impl Work {
     /// The best block for a peer, now asked of it: of the piece it works on, of a piece that somebody left, of a new
     /// piece, of a piece that somebody else works on, and at the very end one that others were asked for.
     pub(crate) fn next_block(&mut self, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
+        // The piece may have failed since, and be somebody else's now.
+        peer.lead = peer.lead.filter(|&piece| self.ledger.lead(piece) == Some(peer.key));
         if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece)) {
             return Some(block);
         }
@@ -142,7 +144,9 @@ impl Work {
     }
 
     pub(crate) fn deliver(&mut self, block: Block, peer: PeerKey, from: SourceId) -> Delivery {
-        self.ledger.deliver(block, peer, from)
+        let delivery = self.ledger.deliver(block, peer, from);
+        self.freed |= delivery == Delivery::Late;
+        delivery
     }
 
     /// The peer works no longer on the pieces that it led. Those that only it might deliver start anew: what the store
