@@ -112,7 +112,17 @@ mod tests {
 
     fn peer(key: u64, gives: u64) -> Candidate {
         let since = Time::ZERO;
-        Candidate { peer: PeerKey(key), interested: true, unchoked: false, optimistic: false, snubbed: false, gives, since, owed: false, debt: 0 }
+        Candidate {
+            peer: PeerKey(key),
+            interested: true,
+            unchoked: false,
+            optimistic: false,
+            snubbed: false,
+            gives,
+            since,
+            owed: false,
+            debt: 0,
+        }
     }
 
     fn choose(candidates: &[Candidate], seeding: bool, rotate: bool) -> (Vec<u64>, Vec<u64>) {
@@ -131,12 +141,7 @@ mod tests {
             ("the two fastest by merit, the rest by chance", vec![p(1, 10), p(2, 30), p(3, 20)], vec![2, 3], vec![1]),
             ("who is not interested is not served", vec![Candidate { interested: false, ..p(1, 99) }, p(2, 1)], vec![2], vec![]),
             ("a snubber comes last", vec![Candidate { snubbed: true, ..p(1, 99) }, p(2, 1), p(3, 2)], vec![3, 2], vec![1]),
-            (
-                "who has cost us least gets the chance",
-                vec![p(1, 9), p(2, 8), owes(3, 50), owes(4, 10)],
-                vec![1, 2],
-                vec![4],
-            ),
+            ("who has cost us least gets the chance", vec![p(1, 9), p(2, 8), owes(3, 50), owes(4, 10)], vec![1, 2], vec![4]),
             ("nobody, no slots", vec![], vec![], vec![]),
         ];
         for (what, candidates, regular, optimistic) in table {
@@ -188,6 +193,10 @@ mod tests {
         let later = [served(1, 10), served(2, 9), served(3, 8), waits(4, 60), waits(5, 30)];
         assert_eq!(choose(&later, true, false).0, [5, 4, 3]);
         let owed = Candidate { owed: true, ..served(1, 10) };
-        assert_eq!(choose(&[owed, served(2, 9), waits(4, 60), waits(5, 30)], true, false).0, [1, 5, 4], "no piece is left half given");
+        assert_eq!(
+            choose(&[owed, served(2, 9), waits(4, 60), waits(5, 30)], true, false).0,
+            [1, 5, 4],
+            "no piece is left half given"
+        );
     }
 }

@@ -5,10 +5,10 @@
 
 use crate::fast::NEWCOMER;
 use crate::io::PeerKey;
+use crate::line::SEND_CREDIT_MIN;
 use crate::meter::Meter;
 use crate::pipeline::Pipeline;
 use crate::sources::SourceId;
-use crate::line::SEND_CREDIT_MIN;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bt_peer_wire::{Handshake, Message, Reserved};

@@ -147,7 +147,8 @@ impl Pipeline {
 
     /// Takes back what it was asked for of these pieces.
     pub(crate) fn take_of(&mut self, pieces: &[Piece]) -> Vec<Block> {
-        let blocks: Vec<Block> = self.asked.iter().map(|(block, _)| *block).filter(|block| pieces.contains(&block.piece())).collect();
+        let blocks: Vec<Block> =
+            self.asked.iter().map(|(block, _)| *block).filter(|block| pieces.contains(&block.piece())).collect();
         self.asked.retain(|(block, _)| !pieces.contains(&block.piece()));
         blocks
     }

@@ -354,7 +354,10 @@ mod tests {
         let more = reveal.show(late, A, 1 << 15, |piece| piece == shown[0]);
         assert!(!more.is_empty() && !more.contains(&shown[0]), "{more:?}");
         more.iter().for_each(|&piece| reveal.got(late, A, piece));
-        assert!(!reveal.show(late, A, 1 << 15, |piece| piece == shown[0] || more.contains(&piece)).is_empty(), "it is owed nothing any more");
+        assert!(
+            !reveal.show(late, A, 1 << 15, |piece| piece == shown[0] || more.contains(&piece)).is_empty(),
+            "it is owed nothing any more"
+        );
     }
 
     #[test]

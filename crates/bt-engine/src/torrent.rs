@@ -21,7 +21,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bt_peer_wire::{ExtendedHandshake, Message};
 use bt_tracker_wire::{AnnounceReply, Failure};
-use bt_types::{Bitfield, Block, Closeness, Geometry, InfoHash, PeerId, Piece, Rng, Source, StoreFault, Time, Verdict, closeness};
+use bt_types::{
+    Bitfield, Block, Closeness, Geometry, InfoHash, PeerId, Piece, Rng, Source, StoreFault, Time, Verdict, closeness,
+};
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;

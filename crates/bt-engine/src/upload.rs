@@ -5,10 +5,10 @@
 
 use crate::fast::{self, NEWCOMER};
 use crate::io::{Output, PeerKey};
+use crate::line::{SEND_CREDIT_MAX, SEND_CREDIT_MIN};
 use crate::reveal::Reveal;
 use crate::status::Why;
 use crate::torrent::Torrent;
-use crate::line::{SEND_CREDIT_MAX, SEND_CREDIT_MIN};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bt_peer_wire::{Message, REQUESTS_QUEUED_MAX};

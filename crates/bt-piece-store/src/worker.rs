@@ -3,9 +3,9 @@
 //! Decides: what is hashed, written and synced, and when. Must not know: threads, clocks, who sent a block.
 //! Invariant: a piece is hashed before a byte of it is written; a verified piece is kept until it is written.
 
+use crate::failed::Failed;
 use crate::storage::{Storage, StoreError};
 use crate::{Journal, Layout};
-use bt_hash::{Algorithm, Digest};
 use bt_metainfo::PieceDigests;
 use bt_types::{Block, Piece, StoreFault, Time, Verdict};
 use bytes::Bytes;
@@ -21,9 +21,6 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Pieces hashed side by side: a full batch.
 const LANES: usize = 4;
-/// Pieces that failed and whose blocks are remembered by their digests, until they are right: then it is known which were wrong.
-const FAILED_MAX: usize = 64;
-
 /// How long a complete piece waits for others to be hashed with.
 const LANE_WAIT: Duration = Duration::from_millis(4);
 
@@ -94,8 +91,8 @@ pub struct Worker {
     /// Complete pieces that wait to be hashed together, since the moment that the first one came.
     complete: Vec<(Piece, Vec<Bytes>)>,
     complete_since: Option<Time>,
-    /// The digests of the blocks of pieces that were wrong.
-    failed: BTreeMap<Piece, Vec<Digest>>,
+    /// What is remembered of pieces that were wrong.
+    failed: Failed,
     /// Pieces that are right and not yet written.
     verified: BTreeMap<Piece, Vec<Bytes>>,
     /// The disk refused, and nobody asked to try again.
@@ -125,7 +122,7 @@ impl Worker {
             assembling: BTreeMap::new(),
             complete: Vec::new(),
             complete_since: None,
-            failed: BTreeMap::new(),
+            failed: Failed::default(),
             verified: BTreeMap::new(),
             held: false,
             ready,
@@ -206,29 +203,13 @@ impl Worker {
         bt_hash::digest_many(self.digests.algorithm(), &messages, &mut digests);
         for ((piece, blocks), digest) in pieces.into_iter().zip(digests) {
             if self.digests.matches(piece, &digest) {
-                done.extend(self.audit(piece, &blocks).map(|wrong| Done::Audited { wrong }));
+                done.extend(self.failed.audit(self.layout.geometry(), piece, &blocks).map(|wrong| Done::Audited { wrong }));
                 self.verified.insert(piece, blocks);
             } else {
-                self.remember(piece, &blocks);
+                self.failed.remember(piece, &blocks);
                 done.push(Done::Checked { piece, verdict: Verdict::Bad });
             }
         }
-    }
-
-    /// Remembers what the blocks of a wrong piece were.
-    fn remember(&mut self, piece: Piece, blocks: &[Bytes]) {
-        if self.failed.len() >= FAILED_MAX && !self.failed.contains_key(&piece) {
-            self.failed.pop_first();
-        }
-        self.failed.insert(piece, block_digests(blocks));
-    }
-
-    /// The blocks of a right piece that were wrong when it failed last.
-    fn audit(&mut self, piece: Piece, blocks: &[Bytes]) -> Option<Vec<Block>> {
-        let then = self.failed.remove(&piece)?;
-        let changed = block_digests(blocks).into_iter().zip(then).map(|(now, then)| now != then);
-        let differing = self.layout.geometry().blocks(piece).zip(changed).filter(|(_, changed)| *changed);
-        Some(differing.map(|(block, _)| block).collect())
     }
 
     /// Writes the verified pieces in order, until the disk refuses.
@@ -327,14 +308,6 @@ impl Worker {
     }
 }
 
-fn block_digests(blocks: &[Bytes]) -> Vec<Digest> {
-    let slices: Vec<[&[u8]; 1]> = blocks.iter().map(|data| [&data[..]]).collect();
-    let messages: Vec<&[&[u8]]> = slices.iter().map(<[_; 1]>::as_slice).collect();
-    let mut digests = Vec::with_capacity(messages.len());
-    bt_hash::digest_many(Algorithm::Sha1, &messages, &mut digests);
-    digests
-}
-
 /// Cuts scattered blocks at file boundaries.
 struct Slices<'a> {
     blocks: std::slice::Iter<'a, Bytes>,
@@ -415,17 +388,20 @@ mod tests {
         let fixture = Fixture::new(&[3, 0, 40_000, 70_000], 32_768);
         let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
         let mut orders = fixture.arrival(0);
-        if let Some(Order::Store { data, .. }) = orders.first_mut() {
+        let mut spoilt = Vec::new();
+        if let Some(Order::Store { block, data }) = orders.first_mut() {
             let mut wrong = data.to_vec();
             wrong[7] ^= 1;
             *data = wrong.into();
+            spoilt.push(*block);
         }
         let bad = Done::Checked { piece: fixture.piece(0), verdict: Verdict::Bad };
         assert_eq!(worker.run(NOW, orders, &storage), [bad]);
         assert_eq!(storage.content(&fixture.path(0)), None, "not even a file");
 
         let all: Vec<Order> = [3, 1, 0, 2].into_iter().flat_map(|number| fixture.arrival(number)).collect();
-        assert_eq!(worker.run(NOW, all, &storage), [0, 1, 2, 3].map(|number| good(&fixture, number)));
+        let done = [0, 1, 2, 3].map(|number| good(&fixture, number));
+        assert_eq!(worker.run(NOW, all, &storage), [&[Done::Audited { wrong: spoilt }], &done[..]].concat());
         for file in [0, 2, 3] {
             assert_eq!(storage.content(&fixture.path(file)).unwrap(), fixture.content(file));
         }
@@ -455,6 +431,7 @@ mod tests {
                 wrong.push(*block);
             }
         }
+        wrong.sort_unstable();
         let bad = Done::Checked { piece: fixture.piece(1), verdict: Verdict::Bad };
         assert_eq!(worker.run(NOW, orders, &storage), [bad]);
         assert_eq!(worker.run(NOW, fixture.arrival(1), &storage), [Done::Audited { wrong }, good(&fixture, 1)]);

@@ -105,7 +105,11 @@ fn lock(flags: &Mutex<Flags>) -> MutexGuard<'_, Flags> {
 
 /// The store of a running program.
 pub(crate) enum Store {
-    Worker { worker: Box<Worker>, disk: Arc<WatchedDisk>, torrent: Arc<Files> },
+    Worker {
+        worker: Box<Worker>,
+        disk: Arc<WatchedDisk>,
+        torrent: Arc<Files>,
+    },
     Flags {
         geometry: Geometry,
         /// Blocks of pieces on their way, and whether they are true.
@@ -153,7 +157,8 @@ impl Store {
                         Order::Check { piece, .. } => {
                             let blocks = assembling.remove(&piece).unwrap_or_default();
                             let is_whole = blocks.len() == geometry.block_count(piece) as usize;
-                            let wrong: Vec<Block> = blocks.iter().filter(|(_, is_true)| !**is_true).map(|(&block, _)| block).collect();
+                            let wrong: Vec<Block> =
+                                blocks.iter().filter(|(_, is_true)| !**is_true).map(|(&block, _)| block).collect();
                             let verdict = if is_whole && wrong.is_empty() { Verdict::Good } else { Verdict::Bad };
                             if verdict == Verdict::Good {
                                 done.extend(failed.remove(&piece).map(|wrong| Done::Audited { wrong }));

@@ -373,8 +373,14 @@ impl World {
         let payload: u64 = self.tally.payload.values().sum();
         let (trace_hash, events) = (self.tally.hash(), self.tally.events);
         (0..self.peers.len()).for_each(|index| self.end(index));
-        let finisher =
-            |host: &PeerHost| Some(Finisher { name: host.peer.name.clone(), joined: host.peer.joins, finished: host.finished?, up: host.peer.link.up });
+        let finisher = |host: &PeerHost| {
+            Some(Finisher {
+                name: host.peer.name.clone(),
+                joined: host.peer.joins,
+                finished: host.finished?,
+                up: host.peer.link.up,
+            })
+        };
         Ok(Report {
             seed: self.seed,
             finishers: self.peers.iter().filter_map(finisher).collect(),

@@ -37,7 +37,13 @@ pub(crate) fn draw(title: &str, report: &Report) -> String {
     let _ = writeln!(svg, "<path d=\"M{left} {MARGIN}V{bottom}H{right}\" fill=\"none\" stroke=\"#000\"/>");
     for fifth in 0..=5 {
         let micros = end * fifth / 5;
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{} s</text>", x(micros), bottom + 18, micros / 1_000_000);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{} s</text>",
+            x(micros),
+            bottom + 18,
+            micros / 1_000_000
+        );
     }
     let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{pieces}</text>\n</svg>", left - 6, MARGIN + 5);
     svg

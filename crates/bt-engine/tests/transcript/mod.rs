@@ -104,7 +104,9 @@ impl Player {
                 let reply = AnnounceReply { interval: interval.parse().unwrap(), ..AnnounceReply::default() };
                 Input::Announced(TORRENT, self.tracker, Ok(([9, 9, 9, 9].into(), reply)))
             }
-            ["rate", rate] => Input::Budget(Budget { rates: Rates { up: Some(rate.parse().unwrap()), down: None }, ..Budget::default() }),
+            ["rate", rate] => {
+                Input::Budget(Budget { rates: Rates { up: Some(rate.parse().unwrap()), down: None }, ..Budget::default() })
+            }
             ["leave"] => Input::Remove(TORRENT),
             ["at", moment] => return self.wait(moment),
             _ => panic!("not understood: {line}"),
