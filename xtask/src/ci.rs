@@ -20,6 +20,15 @@ const CHECKS: &[Step] = &[
     ("tests", &["test", "--quiet", "--workspace", "--exclude", "bt-tests"]),
     ("docs", &["doc", "--quiet", "--no-deps", "--workspace"]),
     ("simulation", &["run", "--quiet", "--release", "--package", "xtask", "--", "sim", "seed-crash", "--seed", "1"]),
+    ("sim churn", &sim("churn", "1..20")),
+    ("sim strangers", &sim("strangers", "1..20")),
+    ("sim poison-all", &sim("poison-all", "1..20")),
+    ("sim poison-some", &sim("poison-some", "1..20")),
+    ("sim flash-50", &sim("flash-50", "1..2")),
+    ("sim unequal-50", &sim("unequal-50", "1..2")),
+    ("sim leave-50", &sim("leave-50", "1..2")),
+    ("sim hostile-50", &sim("hostile-50", "1..2")),
+    ("sim riders-20", &sim("riders-20", "1..2")),
     ("program", &["build", "--quiet", "--release", "--package", "bt-cli"]),
 ];
 
@@ -28,6 +37,11 @@ const PROCESSES: &[Step] = &[
     ("processes", &["test", "--package", "bt-tests", "--", "--nocapture", "--test-threads", "2"]),
     ("packages", &["package", "--quiet", "--workspace", "--exclude", "xtask", "--exclude", "bt-tests"]),
 ];
+
+/// A scenario with several seeds, and its goals.
+const fn sim<'a>(name: &'a str, seeds: &'a str) -> [&'a str; 10] {
+    ["run", "--quiet", "--release", "--package", "xtask", "--", "sim", name, "--seeds", seeds]
+}
 
 /// Runs all steps in the workspace at `root` and prints a table of seconds.
 pub(crate) fn run(root: &Path) -> Result<()> {
