@@ -20,6 +20,8 @@ const AHEAD_MIN: u64 = 64 << 10;
 /// A peer that is the only one is shown more, as nobody else could be given it: so much, or a part of the torrent if that is less.
 const ALONE: u64 = 8 << 20;
 const ALONE_PART: u64 = 16;
+/// A teaser is looked for among so many pieces.
+const TEASERS_SEEN: usize = 1000;
 /// Who was promised a piece and takes nothing for so long loses it to others.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -175,7 +177,8 @@ impl Reveal {
         let shown = self.peers.get_mut(&peer)?;
         let waits = |piece: &Piece| fates.get(piece.index()) == Some(&Fate::Waits);
         // From the end of the line: it is promised to somebody else last.
-        let piece = line.iter().rev().copied().find(|piece| waits(piece) && lacks(*piece) && !shown.pieces.has(*piece))?;
+        let mut last = line.iter().rev().take(TEASERS_SEEN).copied();
+        let piece = last.find(|piece| waits(piece) && lacks(*piece) && !shown.pieces.has(*piece))?;
         shown.pieces.insert(piece);
         Some(piece)
     }

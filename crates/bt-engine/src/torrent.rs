@@ -317,7 +317,7 @@ impl Torrent {
         self.peers.insert(key, row);
         if let Some(reveal) = &mut self.reveal {
             reveal.join(now, key);
-            self.reveal_to(now, key);
+            self.tease(key);
         }
         self.next_watch.get_or_insert(now + WATCH);
         out.push_back(Output::Event(self.key, Event::PeerJoined(addr, handshake.peer_id)));
@@ -548,7 +548,10 @@ impl Torrent {
             let work = &self.work;
             reveal.reclaim(now, |peer| self.unchoked.contains(&peer), |piece| work.availability(piece) > 0);
             let all: Vec<PeerKey> = self.peers.keys().copied().collect();
-            all.into_iter().for_each(|peer| self.reveal_to(now, peer));
+            for peer in all {
+                self.reveal_to(now, peer);
+                self.tease(peer);
+            }
         }
         self.reach = (self.reach + REACH_STEP).min(100);
         self.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);

@@ -130,26 +130,30 @@ impl Torrent {
 
     // ---- initial seeding ----
 
-    /// Shows a peer further pieces, while not everything is shown to everybody.
+    /// Shows a peer that is served further pieces, while not everything is shown to everybody.
     pub(crate) fn reveal_to(&mut self, now: Time, peer: PeerKey) {
         let Some(reveal) = &mut self.reveal else { return };
-        if let Some(row) = self.peers.get_mut(&peer) {
+        if let Some(row) = self.peers.get_mut(&peer).filter(|row| row.unchoked) {
             let work = &self.work;
-            let is_out = |piece| work.availability(piece) > 0;
-            let news = if row.unchoked {
-                reveal.show(now, peer, row.up.rate(now), is_out)
-            } else if row.interested {
-                Vec::new()
-            } else {
-                let has = &row.has;
-                reveal.tease(peer, |piece| !has.has(piece) && !is_out(piece)).into_iter().collect()
-            };
+            let news = reveal.show(now, peer, row.up.rate(now), |piece| work.availability(piece) > 0);
             for piece in news {
                 row.say(Message::Have(piece.number()), &mut self.talked_to);
             }
         }
         if reveal.is_over() {
             self.reveal_all();
+        }
+    }
+
+    /// Shows a peer that wants nothing one piece more. It looks at many: not for every message of a peer.
+    pub(crate) fn tease(&mut self, peer: PeerKey) {
+        let Some(reveal) = &mut self.reveal else { return };
+        if let Some(row) = self.peers.get_mut(&peer).filter(|row| !row.unchoked && !row.interested) {
+            let (work, has) = (&self.work, &row.has);
+            let teaser = reveal.tease(peer, |piece| !has.has(piece) && work.availability(piece) == 0);
+            if let Some(piece) = teaser {
+                row.say(Message::Have(piece.number()), &mut self.talked_to);
+            }
         }
     }
 
