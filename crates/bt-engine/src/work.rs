@@ -59,7 +59,8 @@ impl Work {
             if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece)) {
                 return Some(block);
             }
-        } else if !self.is_end_game() {
+        } else if !self.is_end_game() && self.has_room(store_bytes) {
+            // A piece of its own is all that it gets until that one is right. When no other can be opened, it helps with those that are.
             return None;
         }
         if let Some(piece) = self.ledger.joinable(peer.key, &peer.has) {
