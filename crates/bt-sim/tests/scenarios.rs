@@ -24,7 +24,8 @@ fn the_same_seed_shows_the_same_run_and_another_seed_another() {
         let first = report(name, 1);
         assert_eq!(first, report(name, 1), "{name}");
         assert_ne!(first.trace_hash, report(name, 2).trace_hash, "{name}");
-        assert_eq!(first.completed as usize, first.finishers.len(), "{name}: the tracker counts everybody once");
+        let told = if name == "strangers" { 0 } else { first.finishers.len() };
+        assert_eq!(first.completed as usize, told, "{name}: the tracker counts everybody who asks it once");
     }
     assert_eq!(run("nothing", 1), Err(Violation::UnknownScenario("nothing".into())));
 }
@@ -37,6 +38,23 @@ fn nineteen_leechers_finish_without_the_seed() {
     assert!(report.finishers.iter().all(|finisher| finisher.finished > crash), "it was needed to the end");
     assert!((1_500..1_510).contains(&report.seed_copies_milli), "{}", report.seed_copies_milli);
     assert_eq!(report.hang_ups_for_fault, 0);
+}
+
+#[test]
+fn seeds_that_know_of_nobody_hide_nothing_for_ever() {
+    for seed in 1..=2 {
+        let report = report("strangers", seed);
+        let slowest = report.finishers.iter().map(|finisher| finisher.finished - finisher.joined).max();
+        assert!(slowest < Some(std::time::Duration::from_secs(12)), "{report}");
+    }
+}
+
+#[test]
+fn one_poisoner_spoils_one_piece() {
+    for name in ["poison-all", "poison-some"] {
+        let report = report(name, 1);
+        assert_eq!((report.bad_pieces, report.hang_ups_for_fault), (1, 1), "{name}");
+    }
 }
 
 #[test]
