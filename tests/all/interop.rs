@@ -31,7 +31,6 @@ fn bt_downloads_from_aria2() -> Test {
 }
 
 #[test]
-#[ignore = "bt hangs up when aria2 sends a bitfield in place of many haves, in mid-conversation"]
 fn aria2_downloads_from_bt() -> Test {
     meet(&Aria2, &[(&Bt::SEED, &Aria2)])
 }
