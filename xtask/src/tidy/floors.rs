@@ -18,6 +18,8 @@ const TABLE: &[Row] = &[
     ("bt-metainfo", 1, &["bt-types", "bt-bencoding", "bt-hash"]),
     ("bt-peer-wire", 1, &["bt-types", "bt-bencoding"]),
     ("bt-tracker-wire", 1, &["bt-types", "bt-bencoding"]),
+    // bt-hash: items are stored under their SHA-1 (BEP 44), and so are the bits of a scrape's filters (BEP 33).
+    ("bt-dht", 1, &["bt-types", "bt-bencoding", "bt-hash"]),
     ("bt-net", 1, &["bt-types"]),
     ("bt-tracker-client", 2, &["bt-types", "bt-tracker-wire", "bt-net"]),
     ("bt-tracker", 2, &["bt-types", "bt-tracker-wire"]),
@@ -34,6 +36,7 @@ const TABLE: &[Row] = &[
             "bt-metainfo",
             "bt-peer-wire",
             "bt-tracker-wire",
+            "bt-dht",
             "bt-net",
             "bt-engine",
             "bt-piece-store",

@@ -1,0 +1,199 @@
+//! All that goes into a node and all that comes out: the first file to read.
+//!
+//! Decides: the words between a node and its shell. Must not know: how anything is done.
+//! Invariant: every cause is an `Input`, every effect an `Output`; each `Ask` ends with exactly one `Event::Done`.
+
+use crate::bloom::Bloom;
+use crate::contact::{Contact, Family};
+use crate::id::Id;
+use crate::item::Item;
+use crate::message::{KrpcError, Samples};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use bt_types::{InfoHash, Source};
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+/// What a node is told when it is made.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whether there is an IPv4 socket.
+    pub v4: bool,
+    /// Whether there is an IPv6 socket (BEP 32).
+    pub v6: bool,
+    /// Do not answer queries, and say so (BEP 43): for hosts that cannot be reached, or pay for every byte.
+    pub read_only: bool,
+    /// Bytes per second of all answers together; twice as many at once.
+    pub reply_bytes_per_sec: u64,
+}
+
+impl Default for Config {
+    /// IPv4, reachable, 20 kB/s of answers.
+    fn default() -> Config {
+        Config { v4: true, v6: false, read_only: false, reply_bytes_per_sec: 20_000 }
+    }
+}
+
+/// What a node is told.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A datagram came.
+    Datagram {
+        /// From where.
+        from: SocketAddr,
+        /// Its payload.
+        bytes: &'a [u8],
+    },
+    /// A peer said where its node is: its address, with the port of its PORT message (BEP 5).
+    Port(SocketAddr),
+    /// The user named an address to begin at. At most 32 are kept.
+    Router(SocketAddr),
+    /// Nodes of an earlier run, from [`Node::contacts`](crate::Node::contacts). At most 256 are kept.
+    Saved(Vec<Contact>),
+    /// Our address as the world sees it: the id will follow from it (BEP 42). Without this, the answers of other nodes decide.
+    External(IpAddr),
+    /// Find something, or store it. The caller never asks for private torrents (BEP 27).
+    Ask(AskKey, Ask),
+    /// Nobody waits for it any more: it ends at once.
+    Cancel(AskKey),
+}
+
+/// Names an [`Ask`]; chosen by the caller, each once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct AskKey(pub u64);
+
+/// What can be asked. Searches run in both DHTs if there are two.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ask {
+    /// Is there a node at this address?
+    Ping(SocketAddr),
+    /// The nodes closest to a point.
+    FindNode(Id),
+    /// The peers of a torrent.
+    GetPeers {
+        /// The torrent.
+        info_hash: InfoHash,
+        /// Become one of them.
+        announce: Option<Announce>,
+        /// Count them as well (BEP 33).
+        scrape: bool,
+    },
+    /// An item (BEP 44).
+    Get {
+        /// Where it is stored.
+        target: Id,
+        /// The salt of a mutable item; an empty one is none.
+        salt: Vec<u8>,
+    },
+    /// Store an item (BEP 44).
+    Put {
+        /// The item.
+        item: Item,
+        /// Only over this version of it.
+        cas: Option<i64>,
+    },
+    /// Which torrents does the node at this address know (BEP 51)?
+    SampleInfohashes(SocketAddr),
+}
+
+/// How to announce.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Announce {
+    /// Where we listen for peers; `None`: at the port of the node itself, as others see it.
+    pub port: Option<u16>,
+    /// Whether we have everything (BEP 33).
+    pub seed: bool,
+}
+
+/// What a node orders.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Send a datagram.
+    Send {
+        /// To where.
+        to: SocketAddr,
+        /// Who named the address: the sender's last gate asks `bt_types::may_name` again.
+        named_by: Source,
+        /// Its payload.
+        bytes: Vec<u8>,
+    },
+    /// Tell the caller.
+    Event(Event),
+}
+
+/// News.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// We know our neighbours in a DHT.
+    Joined {
+        /// Which.
+        family: Family,
+        /// How many nodes are in the table.
+        nodes: usize,
+    },
+    /// The node that was pinged is there.
+    Pong {
+        /// Which ping.
+        ask: AskKey,
+        /// Who it is.
+        node: Contact,
+        /// Its client: two letters, and two bytes of version.
+        version: Option<[u8; 4]>,
+        /// How long it took.
+        round_trip: Duration,
+    },
+    /// Peers that were not told of before.
+    Peers {
+        /// Which search.
+        ask: AskKey,
+        /// Where they listen.
+        peers: Vec<SocketAddr>,
+    },
+    /// An item, its signature or hash checked; later ones are newer versions.
+    Item {
+        /// Which search.
+        ask: AskKey,
+        /// The item.
+        item: Item,
+    },
+    /// A sample of torrents.
+    Samples {
+        /// Which question.
+        ask: AskKey,
+        /// The sample.
+        samples: Samples,
+    },
+    /// It is over.
+    Done {
+        /// What.
+        ask: AskKey,
+        /// How it went.
+        report: Report,
+    },
+}
+
+/// How an [`Ask`] went.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// Queries that were sent.
+    pub queries: u32,
+    /// Answers that came.
+    pub answers: u32,
+    /// The closest nodes that answered.
+    pub closest: Vec<Contact>,
+    /// Nodes that stored what was to be stored.
+    pub stored: u32,
+    /// The last refusal of a node.
+    pub refused: Option<KrpcError>,
+    /// The counts of all answers together, if they were asked for (BEP 33).
+    pub scrape: Option<Box<Scrape>>,
+}
+
+/// The peers of a torrent, as their addresses fall into Bloom filters (BEP 33).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Scrape {
+    /// Peers that have everything.
+    pub seeds: Bloom,
+    /// The others.
+    pub peers: Bloom,
+}

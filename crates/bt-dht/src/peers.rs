@@ -1,0 +1,181 @@
+//! The peers that announced themselves to us (BEP 5), their counts (BEP 33) and a sample of their torrents (BEP 51).
+//!
+//! Decides: who is kept, and for how long. Must not know: tokens, messages.
+//! Invariant: one peer per torrent and address; never more torrents or peers than the limits.
+
+use crate::bloom::Bloom;
+use crate::contact::Family;
+use crate::message::Samples;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use bt_types::{InfoHash, Rng, Time};
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+/// Torrents that are kept.
+pub(crate) const TORRENTS_MAX: usize = 5000;
+/// Peers that are kept for each.
+pub(crate) const PEERS_MAX: usize = 500;
+/// Peers in one answer.
+const ANSWER_MAX: usize = 100;
+/// How long a peer is kept after its last announce.
+const PEER_LIFE: Duration = Duration::from_secs(30 * 60);
+/// Torrents in a sample, and how long it stays the same.
+const SAMPLE_MAX: usize = 20;
+const SAMPLE_LIFE: Duration = Duration::from_secs(5 * 60);
+
+#[derive(Debug, Default)]
+pub(crate) struct PeerStore {
+    torrents: BTreeMap<InfoHash, Swarm>,
+    sample: Vec<InfoHash>,
+    sample_until: Time,
+}
+
+/// The peers of a torrent.
+#[derive(Debug, Default)]
+struct Swarm {
+    peers: BTreeMap<IpAddr, Peer>,
+    last: Time,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    port: u16,
+    seed: bool,
+    since: Time,
+}
+
+impl PeerStore {
+    /// Whether a peer at this address could be added.
+    pub(crate) fn has_room(&self, hash: InfoHash, ip: IpAddr) -> bool {
+        self.torrents.get(&hash).is_none_or(|swarm| swarm.peers.len() < PEERS_MAX || swarm.peers.contains_key(&ip))
+    }
+
+    /// Adds or renews a peer. When there are too many torrents, the one with the fewest peers goes, of those the oldest.
+    pub(crate) fn announce(&mut self, now: Time, hash: InfoHash, peer: SocketAddr, seed: bool) {
+        if !self.has_room(hash, peer.ip()) {
+            return;
+        }
+        if self.torrents.len() >= TORRENTS_MAX && !self.torrents.contains_key(&hash) {
+            let least = self.torrents.iter().min_by_key(|(_, swarm)| (swarm.peers.len(), swarm.last)).map(|(hash, _)| *hash);
+            least.map(|least| self.torrents.remove(&least));
+        }
+        let swarm = self.torrents.entry(hash).or_default();
+        swarm.last = now;
+        swarm.peers.insert(peer.ip(), Peer { port: peer.port(), seed, since: now });
+    }
+
+    /// Some peers of one family: any, if there are more than fit into an answer.
+    pub(crate) fn peers(&self, hash: InfoHash, family: Family, no_seed: bool, rng: &mut Rng) -> Vec<SocketAddr> {
+        let Some(swarm) = self.torrents.get(&hash) else { return Vec::new() };
+        let wanted = |(ip, peer): (&IpAddr, &Peer)| {
+            let addr = SocketAddr::new(*ip, peer.port);
+            (Family::of(addr) == family && !(no_seed && peer.seed)).then_some(addr)
+        };
+        let mut found: Vec<SocketAddr> = swarm.peers.iter().filter_map(wanted).collect();
+        rng.shuffle(&mut found);
+        found.truncate(ANSWER_MAX);
+        found
+    }
+
+    /// Filters of the seeds and of the other peers; `None` when the torrent is not known (BEP 33).
+    pub(crate) fn blooms(&self, hash: InfoHash) -> Option<(Bloom, Bloom)> {
+        let swarm = self.torrents.get(&hash)?;
+        let (mut seeds, mut peers) = (Bloom::default(), Bloom::default());
+        for (ip, peer) in &swarm.peers {
+            if peer.seed { seeds.insert(*ip) } else { peers.insert(*ip) }
+        }
+        Some((seeds, peers))
+    }
+
+    /// A sample that stays the same for a while (BEP 51).
+    pub(crate) fn sample(&mut self, now: Time, rng: &mut Rng) -> Samples {
+        if now >= self.sample_until {
+            let mut hashes: Vec<InfoHash> = self.torrents.keys().copied().collect();
+            rng.shuffle(&mut hashes);
+            hashes.truncate(SAMPLE_MAX);
+            self.sample = hashes;
+            self.sample_until = now + SAMPLE_LIFE;
+        }
+        let left = self.sample_until.since(now).as_secs().min(SAMPLE_LIFE.as_secs());
+        Samples {
+            hashes: self.sample.clone(),
+            total: u32::try_from(self.torrents.len()).unwrap_or(u32::MAX),
+            interval_secs: u32::try_from(left).unwrap_or(0),
+        }
+    }
+
+    /// Forgets peers that did not announce again.
+    pub(crate) fn expire(&mut self, now: Time) {
+        self.torrents.retain(|_, swarm| {
+            swarm.peers.retain(|_, peer| now.since(peer.since) < PEER_LIFE);
+            !swarm.peers.is_empty()
+        });
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.torrents.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::net::Ipv4Addr;
+
+    fn hash(number: usize) -> InfoHash {
+        let mut hash = [0; 20];
+        hash[..8].copy_from_slice(&number.to_be_bytes());
+        InfoHash(hash)
+    }
+
+    fn peer(number: u16) -> SocketAddr {
+        let [high, low] = number.to_be_bytes();
+        SocketAddr::new(Ipv4Addr::new(5, 6, high, low).into(), 7)
+    }
+
+    #[test]
+    fn a_peer_is_kept_once_per_address_and_for_half_an_hour() {
+        let (mut store, mut rng) = (PeerStore::default(), Rng::from_seed(1));
+        store.announce(Time::ZERO, hash(1), peer(1), false);
+        store.announce(Time::from_secs(1000), hash(1), SocketAddr::new(peer(1).ip(), 8), true);
+        store.announce(Time::ZERO, hash(1), peer(2), false);
+        store.announce(Time::ZERO, hash(1), "[2a00::1]:9".parse().unwrap(), false);
+        assert_eq!(store.peers(hash(1), Family::V4, false, &mut rng).len(), 2);
+        assert_eq!(store.peers(hash(1), Family::V4, true, &mut rng), [peer(2)], "without the seed");
+        assert_eq!(store.peers(hash(1), Family::V6, false, &mut rng), ["[2a00::1]:9".parse().unwrap()]);
+        let (seeds, peers) = store.blooms(hash(1)).unwrap();
+        assert_eq!((seeds.estimate(), peers.estimate()), (1, 2));
+        store.expire(Time::from_secs(1800));
+        assert_eq!(store.peers(hash(1), Family::V4, false, &mut rng), [SocketAddr::new(peer(1).ip(), 8)]);
+        store.expire(Time::from_secs(2800));
+        assert_eq!((store.len(), store.blooms(hash(1))), (0, None));
+    }
+
+    #[test]
+    fn nothing_grows_past_its_limit() {
+        let (mut store, mut rng) = (PeerStore::default(), Rng::from_seed(1));
+        (0..600).for_each(|number| store.announce(Time::ZERO, hash(0), peer(number), false));
+        assert!(!store.has_room(hash(0), peer(599).ip()) && store.has_room(hash(0), peer(0).ip()));
+        assert_eq!(store.peers(hash(0), Family::V4, false, &mut rng).len(), ANSWER_MAX);
+        for number in 1..TORRENTS_MAX + 10 {
+            store.announce(Time(u64::try_from(number).unwrap()), hash(number), peer(1), false);
+        }
+        assert_eq!(store.len(), TORRENTS_MAX);
+        assert!(store.blooms(hash(0)).is_some(), "the fullest stays");
+        assert!(store.blooms(hash(1)).is_none() && store.blooms(hash(TORRENTS_MAX)).is_some(), "the oldest of the others goes");
+    }
+
+    #[test]
+    fn a_sample_stays_for_its_interval() {
+        let (mut store, mut rng) = (PeerStore::default(), Rng::from_seed(1));
+        (0..100).for_each(|number| store.announce(Time::ZERO, hash(number), peer(1), false));
+        let first = store.sample(Time::from_secs(1), &mut rng);
+        assert_eq!((first.total, first.interval_secs), (100, 300));
+        assert_eq!(first.hashes.iter().collect::<BTreeSet<_>>().len(), SAMPLE_MAX);
+        let second = store.sample(Time::from_secs(101), &mut rng);
+        assert_eq!((second.interval_secs, second.hashes == first.hashes), (200, true));
+        assert_ne!(store.sample(Time::from_secs(301), &mut rng).hashes, first.hashes);
+    }
+}

@@ -1,0 +1,192 @@
+//! A search: a lookup with what it is for, what it found, and what is stored at its end.
+//!
+//! Decides: what is asked of each node, and what an answer is worth. Must not know: sockets, the routing table.
+//! Invariant: nothing is found that was not checked: peers by `may_name`, items by hash or signature.
+
+use crate::contact::{Contact, Family};
+use crate::id::Id;
+use crate::io::{Announce, AskKey, Event, Report, Scrape};
+use crate::item::{Item, Mutable, mutable_target};
+use crate::lookup::Lookup;
+use crate::message::{KrpcError, Query, Response, Stored, Want};
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use bt_types::{InfoHash, Source, may_name};
+use core::net::SocketAddr;
+
+/// Peers that a search tells of.
+const PEERS_MAX: usize = 5000;
+
+/// What a search is for.
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    /// Nodes.
+    Nodes,
+    /// Peers.
+    Peers { info_hash: InfoHash, announce: Option<Announce>, scrape: bool },
+    /// An item.
+    Get { salt: Vec<u8> },
+    /// The holders of an item that is to be stored.
+    Put { item: Box<Item>, cas: Option<i64> },
+}
+
+#[derive(Debug)]
+pub(crate) struct Search {
+    /// Who waits for it; nobody for searches that care for the table.
+    pub(crate) ask: Option<AskKey>,
+    pub(crate) family: Family,
+    pub(crate) lookup: Lookup,
+    pub(crate) report: Report,
+    kind: Kind,
+    /// Queries to store something that are under way; `None` while nodes are searched for.
+    storing: Option<usize>,
+    peers: BTreeSet<SocketAddr>,
+    newest: Option<i64>,
+    found_immutable: bool,
+}
+
+impl Search {
+    pub(crate) fn new(ask: Option<AskKey>, family: Family, target: Id, kind: Kind) -> Search {
+        let scrape = matches!(kind, Kind::Peers { scrape: true, .. });
+        Search {
+            ask,
+            family,
+            lookup: Lookup::new(target),
+            report: Report { scrape: scrape.then(Box::<Scrape>::default), ..Report::default() },
+            kind,
+            storing: None,
+            peers: BTreeSet::new(),
+            newest: None,
+            found_immutable: false,
+        }
+    }
+
+    /// The question to each node.
+    pub(crate) fn query(&self, want: Option<Want>) -> Query {
+        let target = self.lookup.target();
+        match &self.kind {
+            Kind::Nodes => Query::FindNode { target, want },
+            Kind::Peers { info_hash, scrape, .. } => {
+                Query::GetPeers { info_hash: *info_hash, want, no_seed: false, scrape: *scrape }
+            }
+            Kind::Get { .. } | Kind::Put { .. } => Query::Get { target, newer_than: None, want },
+        }
+    }
+
+    /// Takes what an answer holds besides nodes, and returns what to tell.
+    pub(crate) fn take(&mut self, from: Contact, response: &Response) -> Option<Event> {
+        let ask = self.ask?;
+        match &self.kind {
+            Kind::Nodes => None,
+            Kind::Peers { .. } => {
+                if let (Some(scrape), Some((seeds, peers))) = (&mut self.report.scrape, &response.blooms) {
+                    scrape.seeds.union(seeds);
+                    scrape.peers.union(peers);
+                }
+                self.take_peers(ask, from, response.values.as_deref().unwrap_or_default(), response.blooms.is_some())
+            }
+            Kind::Get { salt } => {
+                let item = checked(self.lookup.target(), salt, response.item.as_ref()?)?;
+                self.take_item(ask, item)
+            }
+            Kind::Put { .. } => None,
+        }
+    }
+
+    fn take_peers(&mut self, ask: AskKey, from: Contact, values: &[SocketAddr], counted: bool) -> Option<Event> {
+        let source = Source::Host(from.addr.ip());
+        let mut new = Vec::new();
+        for peer in values.iter().filter(|peer| may_name(source, **peer)) {
+            if let Some(scrape) = &mut self.report.scrape
+                && !counted
+            {
+                // A node that does not count: its peers are no seeds, as far as we know (BEP 33).
+                scrape.peers.insert(peer.ip());
+            }
+            if self.peers.len() < PEERS_MAX && self.peers.insert(*peer) {
+                new.push(*peer);
+            }
+        }
+        (!new.is_empty()).then_some(Event::Peers { ask, peers: new })
+    }
+
+    fn take_item(&mut self, ask: AskKey, item: Item) -> Option<Event> {
+        match &item {
+            Item::Immutable(_) if self.found_immutable => return None,
+            Item::Immutable(_) => self.found_immutable = true,
+            Item::Mutable(mutable) if self.newest.is_some_and(|newest| newest >= mutable.seq()) => return None,
+            Item::Mutable(mutable) => self.newest = Some(mutable.seq()),
+        }
+        Some(Event::Item { ask, item })
+    }
+
+    /// Whether there may be somebody to ask.
+    pub(crate) fn is_searching(&self) -> bool {
+        self.storing.is_none() && !self.is_found()
+    }
+
+    /// Whether all nodes that are worth it were asked.
+    pub(crate) fn is_found(&self) -> bool {
+        self.storing.is_none() && (self.lookup.is_done() || self.found_immutable)
+    }
+
+    /// What to send at the end of the lookup, to whom. After this [`stored`](Self::stored) is told of each.
+    pub(crate) fn stores(&mut self) -> Vec<(Contact, Query)> {
+        self.report.closest = self.lookup.closest().collect();
+        let query = |token: Vec<u8>| match &self.kind {
+            Kind::Peers { info_hash, announce: Some(announce), .. } => {
+                Some(Query::AnnouncePeer { info_hash: *info_hash, port: announce.port, token, seed: announce.seed })
+            }
+            Kind::Put { item, cas } => Some(Query::Put { item: item.clone(), cas: *cas, token }),
+            _ => None,
+        };
+        let holders = self.lookup.holders().into_iter();
+        let stores: Vec<_> = holders.filter_map(|(contact, token)| Some((contact, query(token)?))).collect();
+        self.storing = Some(stores.len());
+        stores
+    }
+
+    /// A query to store something ended.
+    pub(crate) fn stored(&mut self, result: Option<Result<(), KrpcError>>) {
+        self.storing = self.storing.map(|left| left.saturating_sub(1));
+        match result {
+            Some(Ok(())) => self.report.stored = self.report.stored.saturating_add(1),
+            Some(Err(error)) => self.report.refused = Some(error),
+            None => {}
+        }
+    }
+
+    /// Whether everything has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.storing == Some(0)
+    }
+}
+
+/// What a node says is stored, if it is what was looked for and nobody changed it.
+fn checked(target: Id, salt: &[u8], stored: &Stored) -> Option<Item> {
+    let value = stored.value.clone()?;
+    let item = match (stored.signed, stored.seq) {
+        (Some((key, signature)), Some(seq)) if mutable_target(&key, salt) == target => {
+            let mutable = Mutable::new(key, salt.to_vec(), seq, value, signature).ok()?;
+            mutable.check().ok()?;
+            Item::Mutable(mutable)
+        }
+        _ => Item::Immutable(value),
+    };
+    (item.target() == target).then_some(item)
+}
+
+/// Adds up what two searches of one question found.
+pub(crate) fn merge(into: &mut Report, other: Report) {
+    into.queries = into.queries.saturating_add(other.queries);
+    into.answers = into.answers.saturating_add(other.answers);
+    into.stored = into.stored.saturating_add(other.stored);
+    into.closest.extend(other.closest);
+    into.refused = other.refused.or(into.refused.take());
+    if let Some(other) = other.scrape {
+        let scrape = into.scrape.get_or_insert_default();
+        scrape.seeds.union(&other.seeds);
+        scrape.peers.union(&other.peers);
+    }
+}
