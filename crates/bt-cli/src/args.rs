@@ -4,6 +4,7 @@
 //! Invariant: an option that is accepted has an effect.
 
 use crate::units::{parse_duration, parse_rate, parse_size};
+use bt_types::InfoHash;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -72,6 +73,8 @@ pub(crate) enum Command {
     Announce(AskArgs),
     /// Ask a torrent's trackers for the size of its swarm
     Scrape(AskArgs),
+    /// Talk to the DHT, or run a node of it
+    Dht(DhtArgs),
     /// Print the magnet link of a torrent
     Magnet(MagnetArgs),
     /// Print a completion script for a shell
@@ -255,6 +258,67 @@ pub(crate) struct AskArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DhtArgs {
+    #[command(subcommand)]
+    pub(crate) verb: DhtVerb,
+    /// Where to listen (UDP); repeat for the other address family [default: any port; for `node` 6881]
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// A node to begin at; repeat for more
+    #[arg(long, global = true, value_name = "HOST:PORT", value_parser = parse_host_port)]
+    pub(crate) dht_bootstrap: Vec<String>,
+    /// How long to wait for the first node
+    #[arg(long, global = true, value_name = "TIME", value_parser = parse_duration, default_value = "15s")]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DhtVerb {
+    /// Ask whether there is a node at an address
+    Ping {
+        /// The node
+        addr: SocketAddr,
+    },
+    /// Find the peers of a torrent
+    GetPeers {
+        /// The info-hash, 40 hex digits
+        #[arg(value_name = "HASH", value_parser = parse_hash)]
+        hash: InfoHash,
+        /// Announce a peer of this machine at this port
+        #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+        announce: Option<u16>,
+        /// Count all peers, also those that are not told (BEP 33)
+        #[arg(long)]
+        scrape: bool,
+    },
+    /// Fetch an item
+    Get {
+        /// Where it is stored, 40 hex digits
+        #[arg(value_parser = parse_hash)]
+        target: InfoHash,
+        /// The salt of a mutable item
+        #[arg(long, value_name = "TEXT")]
+        salt: Option<String>,
+    },
+    /// Store a text
+    Put {
+        /// The text
+        value: String,
+        /// Sign it with the key in this file, 64 hex digits, made if there is none: then it can be replaced
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// What sets several items of one key apart
+        #[arg(long, value_name = "TEXT", requires = "key")]
+        salt: Option<String>,
+        /// The version [default: one more than the newest that is found]
+        #[arg(long, requires = "key", value_parser = clap::value_parser!(i64).range(0..))]
+        seq: Option<i64>,
+    },
+    /// Run a node until stopped: others can begin at it
+    Node,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct MagnetArgs {
     /// A .torrent file, `-`, or an http(s) URL
     pub(crate) source: String,
@@ -270,6 +334,17 @@ pub(crate) struct CompletionsArgs {
 pub(crate) struct HelpArgs {
     /// A command, or `exit-codes`
     pub(crate) topic: Option<String>,
+}
+
+fn parse_hash(text: &str) -> Result<InfoHash, String> {
+    InfoHash::from_hex(text).ok_or_else(|| "it has 40 hex digits".into())
+}
+
+fn parse_host_port(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) => Ok(text.into()),
+        _ => Err("it has the form HOST:PORT".into()),
+    }
 }
 
 fn parse_ratio(text: &str) -> Result<f64, String> {

@@ -59,6 +59,7 @@ fn run(command: Command, output: &Output) -> Outcome {
             Command::Tracker(args) => commands::tracker::run(args, output).await,
             Command::Announce(args) => commands::ask::announce(args, output).await,
             Command::Scrape(args) => commands::ask::scrape(args, output).await,
+            Command::Dht(args) => commands::dht::run(args, output).await,
             Command::Magnet(args) => commands::show::magnet(args, output).await,
             Command::Completions(args) => {
                 clap_complete::generate(args.shell, &mut Cli::command(), "bt", &mut std::io::stdout());
@@ -80,6 +81,7 @@ fn name(command: &Command) -> &'static str {
         Command::Tracker(_) => "tracker",
         Command::Announce(_) => "announce",
         Command::Scrape(_) => "scrape",
+        Command::Dht(_) => "dht",
         Command::Magnet(_) => "magnet",
         Command::Completions(_) => "completions",
         Command::Help(_) => "help",

@@ -65,7 +65,7 @@ impl Output {
 
     /// The last word of a command that failed.
     pub(crate) fn failure(&self, failure: &Failure) {
-        if self.json && self.began.get() && matches!(self.command, "get" | "seed" | "demo" | "tracker") {
+        if self.json && self.began.get() && matches!(self.command, "get" | "seed" | "demo" | "tracker" | "dht") {
             self.event("error", json!({ "code": failure.code, "message": failure.message }));
         } else if self.json {
             print_json("bt.error/1", json!({ "code": failure.code, "message": failure.message }));

@@ -171,6 +171,11 @@ impl Node {
         self.overlays.iter().find(|overlay| overlay.family == family).map(Overlay::own)
     }
 
+    /// How many nodes are in the tables.
+    pub fn nodes(&self) -> usize {
+        self.overlays.iter().map(|overlay| overlay.table.len()).sum()
+    }
+
     /// Torrents that others announced here.
     pub fn torrents(&self) -> usize {
         self.peers.len()

@@ -19,6 +19,7 @@
 
 mod announces;
 mod ask;
+pub mod dht;
 mod events;
 mod session;
 mod torrent;

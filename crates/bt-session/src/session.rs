@@ -213,7 +213,7 @@ impl Session {
 }
 
 /// A thread with a runtime of its own, for tasks that never leave it.
-fn spawn<F: Future<Output = ()>>(name: &str, main: impl FnOnce() -> F + Send + 'static) -> io::Result<JoinHandle<()>> {
+pub(crate) fn spawn<F: Future<Output = ()>>(name: &str, main: impl FnOnce() -> F + Send + 'static) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(name.into()).spawn(move || LocalSet::new().block_on(&runtime, async { main().await }))
 }

@@ -6,6 +6,7 @@
 pub(crate) mod ask;
 pub(crate) mod create;
 pub(crate) mod demo;
+pub(crate) mod dht;
 pub(crate) mod get;
 pub(crate) mod seed;
 pub(crate) mod show;

@@ -1,0 +1,259 @@
+//! `bt dht`: talk to the DHT, or run a node of it.
+//!
+//! Decides: how answers read. Must not know: the protocol of the DHT.
+//! Invariant: only `node` answers others; every other command asks read-only and is gone (BEP 43).
+
+use crate::args::{DhtArgs, DhtVerb};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::Output;
+use crate::signals::Stop;
+use bt_session::dht::{Announce, Ask, Dht, DhtConfig, DhtError, DhtHandle, Event, Id, Item, Mutable, Report, Value};
+use bt_session::dht::{mutable_target, new_secret, public_key};
+use bt_types::InfoHash;
+use serde_json::{Value as Json, json};
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+/// Where nodes are expected.
+const PORT: u16 = 6881;
+/// Answers of a node that others begin at, in bytes per second.
+const NODE_RATE: u64 = 1_000_000;
+
+pub(crate) async fn run(args: DhtArgs, output: &Output) -> Outcome {
+    let is_node = matches!(args.verb, DhtVerb::Node);
+    let mut listen = args.listen;
+    if is_node && listen.is_empty() {
+        listen = vec![(Ipv4Addr::UNSPECIFIED, PORT).into(), (Ipv6Addr::UNSPECIFIED, PORT).into()];
+    }
+    if args.dht_bootstrap.is_empty() && !matches!(args.verb, DhtVerb::Node | DhtVerb::Ping { .. }) {
+        return Err(Failure::usage("nobody to begin at: name a node with --dht-bootstrap HOST:PORT"));
+    }
+    let config = DhtConfig { listen, bootstrap: args.dht_bootstrap, read_only: !is_node, ..DhtConfig::default() };
+    let dht = Dht::start(if is_node { DhtConfig { reply_bytes_per_sec: NODE_RATE, ..config } } else { config });
+    let dht = dht.map_err(|error| match &error {
+        DhtError::Listen { .. } => Failure::new(Exit::Other, "cannot_listen", error),
+        _ => Failure::from(anyhow::Error::from(error)),
+    })?;
+    let handle = dht.handle();
+    match args.verb {
+        DhtVerb::Node => return node(dht, output).await,
+        DhtVerb::Ping { addr } => ping(&handle, addr, output).await?,
+        DhtVerb::GetPeers { hash, announce, scrape } => {
+            join(&handle, args.timeout).await?;
+            get_peers(&handle, hash, announce, scrape, output).await?;
+        }
+        DhtVerb::Get { target, salt } => {
+            join(&handle, args.timeout).await?;
+            get(&handle, target.into(), salt.unwrap_or_default().into_bytes(), output).await?;
+        }
+        DhtVerb::Put { value, key, salt, seq } => {
+            let value = Value::of_bytes(value.as_bytes()).map_err(Failure::usage)?;
+            let secret = key.as_deref().map(secret_in).transpose()?;
+            join(&handle, args.timeout).await?;
+            put(&handle, value, secret, salt.unwrap_or_default().into_bytes(), seq, output).await?;
+        }
+    }
+    dht.stop().await;
+    Ok(())
+}
+
+async fn join(handle: &DhtHandle, limit: Duration) -> Outcome {
+    if handle.joined(limit).await {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Network,
+        "no_node",
+        "no node of the DHT answers; check --dht-bootstrap, and run again with -v to see more",
+    ))
+}
+
+async fn ping(handle: &DhtHandle, addr: SocketAddr, output: &Output) -> Outcome {
+    match handle.ask(Ask::Ping(addr)).await.next().await {
+        Some(Event::Pong { node, version, round_trip, .. }) => {
+            let millis = round_trip.as_micros() as f64 / 1000.0;
+            let version = version.map(|version| version.escape_ascii().to_string());
+            output.line(format_args!(
+                "{addr}: {} in {millis:.1} ms{}",
+                node.id,
+                version.as_ref().map_or(String::new(), |v| format!(", {v}"))
+            ));
+            output.object(
+                json!({ "verb": "ping", "addr": addr.to_string(), "id": node.id.to_string(), "version": version, "ms": millis }),
+            );
+            Ok(())
+        }
+        _ => Err(Failure::new(Exit::Network, "no_answer", format!("{addr} does not answer"))),
+    }
+}
+
+async fn get_peers(handle: &DhtHandle, hash: InfoHash, announce: Option<u16>, scrape: bool, output: &Output) -> Outcome {
+    let announce = announce.map(|port| Announce { port: Some(port), seed: false });
+    let mut answers = handle.ask(Ask::GetPeers { info_hash: hash, announce, scrape }).await;
+    let mut peers = Vec::new();
+    while let Some(event) = answers.next().await {
+        if let Event::Peers { peers: found, .. } = event {
+            found.iter().for_each(|peer| output.line(peer));
+            peers.extend(found);
+        }
+    }
+    let report = answers.report().await;
+    let counts = report.scrape.as_ref().map(|scrape| (scrape.seeds.estimate(), scrape.peers.estimate()));
+    let mut said = format!("{} peers; {}", peers.len(), account(&report));
+    if let Some((seeds, others)) = counts {
+        said += &format!("; about {seeds} seeds and {others} others");
+    }
+    output.note(said);
+    output.object(with_account(
+        &report,
+        json!({
+            "verb": "get-peers", "info_hash": hash.to_string(),
+            "peers": peers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "seeds_estimated": counts.map(|(seeds, _)| seeds), "leechers_estimated": counts.map(|(_, others)| others),
+        }),
+    ));
+    if announce.is_some() && report.stored == 0 {
+        return Err(Failure::new(Exit::Network, "not_stored", "no node stored the announce"));
+    }
+    Ok(())
+}
+
+async fn get(handle: &DhtHandle, target: Id, salt: Vec<u8>, output: &Output) -> Outcome {
+    let (newest, report) = fetch(handle, target, salt).await;
+    let Some(item) = newest else {
+        let why = format!("nothing is stored at {target}; {}", account(&report));
+        return Err(Failure::new(Exit::Network, "not_found", why));
+    };
+    let text = text_of(item.value());
+    output.line(text.as_deref().unwrap_or(&item.value().encoded().escape_ascii().to_string()));
+    let seq = match &item {
+        Item::Mutable(mutable) => Some(mutable.seq()),
+        Item::Immutable(_) => None,
+    };
+    let fields = json!({
+        "verb": "get", "target": target.to_string(), "value": text, "encoded": hex(item.value().encoded()), "seq": seq,
+        "key": match &item { Item::Mutable(mutable) => Some(hex(mutable.key())), Item::Immutable(_) => None },
+    });
+    output.object(with_account(&report, fields));
+    Ok(())
+}
+
+async fn put(
+    handle: &DhtHandle,
+    value: Value,
+    secret: Option<[u8; 32]>,
+    salt: Vec<u8>,
+    seq: Option<i64>,
+    output: &Output,
+) -> Outcome {
+    let mut cas = None;
+    let item = match secret {
+        None => Item::Immutable(value),
+        Some(secret) => {
+            let (newest, _) = fetch(handle, mutable_target(&public_key(&secret), &salt), salt.clone()).await;
+            if let (None, Some(Item::Mutable(found))) = (seq, newest) {
+                cas = Some(found.seq());
+            }
+            let seq = seq.unwrap_or(cas.map_or(1, |found| found.saturating_add(1)));
+            Item::Mutable(Mutable::sign(&secret, salt, seq, value).map_err(Failure::usage)?)
+        }
+    };
+    let target = item.target();
+    let (key, seq) = match &item {
+        Item::Mutable(mutable) => (Some(hex(mutable.key())), Some(mutable.seq())),
+        Item::Immutable(_) => (None, None),
+    };
+    let report = handle.ask(Ask::Put { item, cas }).await.report().await;
+    if report.stored == 0 {
+        let why = report.refused.as_ref().map_or(account(&report), |error| error.message.clone());
+        return Err(Failure::new(Exit::Network, "not_stored", format!("no node stored it: {why}")));
+    }
+    output.line(target);
+    output.note(account(&report));
+    output.object(with_account(&report, json!({ "verb": "put", "target": target.to_string(), "key": key, "seq": seq })));
+    Ok(())
+}
+
+/// Runs a node until somebody stops it.
+async fn node(dht: Dht, output: &Output) -> Outcome {
+    tokio::task::LocalSet::new()
+        .run_until(async {
+            let stop = Stop::listen().map_err(anyhow::Error::from)?;
+            let listen: Vec<String> = dht.listen().iter().map(ToString::to_string).collect();
+            output.event("ready", json!({ "verb": "node", "listen": listen }));
+            output.line(format_args!("ready: {}", listen.join(" ")));
+            stop.asked().await;
+            let status = dht.handle().status();
+            dht.stop().await;
+            output.event("stopped", json!({}));
+            output.event(
+                "summary",
+                json!({ "nodes": status.nodes, "torrents": status.torrents, "received": status.received, "sent": status.sent }),
+            );
+            Ok(())
+        })
+        .await
+}
+
+/// The newest version of an item, if there is any.
+async fn fetch(handle: &DhtHandle, target: Id, salt: Vec<u8>) -> (Option<Item>, Report) {
+    let mut answers = handle.ask(Ask::Get { target, salt }).await;
+    let mut newest = None;
+    while let Some(event) = answers.next().await {
+        if let Event::Item { item, .. } = event {
+            newest = Some(item);
+        }
+    }
+    (newest, answers.report().await)
+}
+
+/// The secret key in a file, which is made if it is not there.
+fn secret_in(file: &Path) -> Outcome<[u8; 32]> {
+    let invalid = || Failure::new(Exit::Input, "invalid_key", format!("{} does not hold a key of 64 hex digits", file.display()));
+    match std::fs::read_to_string(file) {
+        Ok(text) => unhex(text.trim()).ok_or_else(invalid),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let secret = new_secret().map_err(anyhow::Error::from)?;
+            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+            made.and_then(|mut made| writeln!(made, "{}", hex(&secret))).map_err(|error| Failure::disk(file, &error))?;
+            Ok(secret)
+        }
+        Err(error) => Err(Failure::disk(file, &error)),
+    }
+}
+
+fn account(report: &Report) -> String {
+    let stored = if report.stored > 0 { format!(", {} nodes stored it", report.stored) } else { String::new() };
+    format!("{} queries, {} answers{stored}", report.queries, report.answers)
+}
+
+fn with_account(report: &Report, mut fields: Json) -> Json {
+    let account = json!({ "queries": report.queries, "answers": report.answers, "stored": report.stored });
+    if let (Json::Object(fields), Json::Object(account)) = (&mut fields, account) {
+        fields.extend(account);
+    }
+    fields
+}
+
+/// The text of a bencoded string.
+fn text_of(value: &Value) -> Option<String> {
+    let text = std::str::from_utf8(value.encoded()).ok()?;
+    let (len, text) = text.split_once(':')?;
+    len.parse::<usize>().is_ok().then(|| text.to_owned())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    bt_types::push_hex(&mut text, bytes);
+    text
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let digits: Option<Vec<u8>> = text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect();
+    let bytes: Vec<u8> = digits?.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
+    (text.len() == 64).then(|| bytes.try_into().ok()).flatten()
+}
