@@ -6,6 +6,7 @@
 
 mod cli;
 mod creation;
+mod dht;
 mod hostile;
 mod interop;
 mod liars;

@@ -71,7 +71,7 @@ impl Node {
                 response.values = (!peers.is_empty()).then_some(peers);
                 response.blooms = if scrape { self.peers.blooms(info_hash) } else { None };
                 // Without a token nobody comes to announce here (BEP 33).
-                let room = self.peers.has_room(info_hash, ip);
+                let room = self.peers.has_room(info_hash, from.addr);
                 response.token = room.then(|| self.tokens.make(now, ip, info_hash.into()));
             }
             Query::AnnouncePeer { info_hash, port, token, seed } => {

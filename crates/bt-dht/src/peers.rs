@@ -1,15 +1,15 @@
 //! The peers that announced themselves to us (BEP 5), their counts (BEP 33) and a sample of their torrents (BEP 51).
 //!
 //! Decides: who is kept, and for how long. Must not know: tokens, messages.
-//! Invariant: one peer per torrent and address; never more torrents or peers than the limits.
+//! Invariant: one peer per torrent and host; never more torrents or peers than the limits.
 
 use crate::bloom::Bloom;
 use crate::contact::Family;
 use crate::message::Samples;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use bt_types::{InfoHash, Rng, Time};
-use core::net::{IpAddr, SocketAddr};
+use bt_types::{Closeness, InfoHash, Rng, Time, closeness};
+use core::net::SocketAddr;
 use core::time::Duration;
 
 /// Torrents that are kept.
@@ -34,7 +34,8 @@ pub(crate) struct PeerStore {
 /// The peers of a torrent.
 #[derive(Debug, Default)]
 struct Swarm {
-    peers: BTreeMap<IpAddr, Peer>,
+    /// By host.
+    peers: BTreeMap<SocketAddr, Peer>,
     last: Time,
 }
 
@@ -47,13 +48,13 @@ struct Peer {
 
 impl PeerStore {
     /// Whether a peer at this address could be added.
-    pub(crate) fn has_room(&self, hash: InfoHash, ip: IpAddr) -> bool {
-        self.torrents.get(&hash).is_none_or(|swarm| swarm.peers.len() < PEERS_MAX || swarm.peers.contains_key(&ip))
+    pub(crate) fn has_room(&self, hash: InfoHash, peer: SocketAddr) -> bool {
+        self.torrents.get(&hash).is_none_or(|swarm| swarm.peers.len() < PEERS_MAX || swarm.peers.contains_key(&host(peer)))
     }
 
     /// Adds or renews a peer. When there are too many torrents, the one with the fewest peers goes, of those the oldest.
     pub(crate) fn announce(&mut self, now: Time, hash: InfoHash, peer: SocketAddr, seed: bool) {
-        if !self.has_room(hash, peer.ip()) {
+        if !self.has_room(hash, peer) {
             return;
         }
         if self.torrents.len() >= TORRENTS_MAX && !self.torrents.contains_key(&hash) {
@@ -62,14 +63,14 @@ impl PeerStore {
         }
         let swarm = self.torrents.entry(hash).or_default();
         swarm.last = now;
-        swarm.peers.insert(peer.ip(), Peer { port: peer.port(), seed, since: now });
+        swarm.peers.insert(host(peer), Peer { port: peer.port(), seed, since: now });
     }
 
     /// Some peers of one family: any, if there are more than fit into an answer.
     pub(crate) fn peers(&self, hash: InfoHash, family: Family, no_seed: bool, rng: &mut Rng) -> Vec<SocketAddr> {
         let Some(swarm) = self.torrents.get(&hash) else { return Vec::new() };
-        let wanted = |(ip, peer): (&IpAddr, &Peer)| {
-            let addr = SocketAddr::new(*ip, peer.port);
+        let wanted = |(host, peer): (&SocketAddr, &Peer)| {
+            let addr = SocketAddr::new(host.ip(), peer.port);
             (Family::of(addr) == family && !(no_seed && peer.seed)).then_some(addr)
         };
         let mut found: Vec<SocketAddr> = swarm.peers.iter().filter_map(wanted).collect();
@@ -82,8 +83,8 @@ impl PeerStore {
     pub(crate) fn blooms(&self, hash: InfoHash) -> Option<(Bloom, Bloom)> {
         let swarm = self.torrents.get(&hash)?;
         let (mut seeds, mut peers) = (Bloom::default(), Bloom::default());
-        for (ip, peer) in &swarm.peers {
-            if peer.seed { seeds.insert(*ip) } else { peers.insert(*ip) }
+        for (host, peer) in &swarm.peers {
+            if peer.seed { seeds.insert(host.ip()) } else { peers.insert(host.ip()) }
         }
         Some((seeds, peers))
     }
@@ -116,6 +117,12 @@ impl PeerStore {
     pub(crate) fn len(&self) -> usize {
         self.torrents.len()
     }
+}
+
+/// What a peer is known by: its address, whatever its port (BEP 33). On this machine every port is somebody else.
+fn host(peer: SocketAddr) -> SocketAddr {
+    let port = if closeness(peer.ip()) == Some(Closeness::Loopback) { peer.port() } else { 0 };
+    SocketAddr::new(peer.ip(), port)
 }
 
 #[cfg(test)]
@@ -157,7 +164,7 @@ mod tests {
     fn nothing_grows_past_its_limit() {
         let (mut store, mut rng) = (PeerStore::default(), Rng::from_seed(1));
         (0..600).for_each(|number| store.announce(Time::ZERO, hash(0), peer(number), false));
-        assert!(!store.has_room(hash(0), peer(599).ip()) && store.has_room(hash(0), peer(0).ip()));
+        assert!(!store.has_room(hash(0), peer(599)) && store.has_room(hash(0), peer(0)));
         assert_eq!(store.peers(hash(0), Family::V4, false, &mut rng).len(), ANSWER_MAX);
         for number in 1..TORRENTS_MAX + 10 {
             store.announce(Time(u64::try_from(number).unwrap()), hash(number), peer(1), false);

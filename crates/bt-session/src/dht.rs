@@ -279,7 +279,11 @@ impl Driver {
     ) {
         for socket in sockets {
             match UdpSocket::from_std(socket) {
-                Ok(socket) => self.sockets.push(socket),
+                // Only what the runtime has seen writable once can be written to without waiting.
+                Ok(socket) => match socket.writable().await {
+                    Ok(()) => self.sockets.push(socket),
+                    Err(error) => tracing::error!(%error, "cannot use a UDP socket"),
+                },
                 Err(error) => tracing::error!(%error, "cannot use a UDP socket"),
             }
         }

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 const SCRIPT: &str = include_str!("libtorrent.py");
+const DHT_SCRIPT: &str = include_str!("libtorrent_dht.py");
 
 /// The library with its Python binding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +37,13 @@ impl Libtorrent {
     pub fn check<'a>(self, torrents: impl IntoIterator<Item = &'a Path>, dir: &Path) -> Command {
         let mut command = script("check", dir);
         command.args(torrents);
+        command
+    }
+
+    /// Runs a node of the DHT on loopback that joins at `bootstrap` and does one thing, as the script describes, until it is killed.
+    pub fn dht(self, mode: &str, what: &str, bootstrap: &str) -> Command {
+        let mut command = Command::new("python3");
+        command.args(["-u", "-c", DHT_SCRIPT, mode, what, "--listen", "127.0.0.1:0", "--bootstrap", bootstrap]);
         command
     }
 
