@@ -49,6 +49,13 @@ impl Bloom {
         }
     }
 
+    /// Whether an address may have been added.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let mut with = *self;
+        with.insert(ip);
+        with == *self
+    }
+
     /// Adds everything that is in another filter.
     pub fn union(&mut self, other: &Bloom) {
         self.0.iter_mut().zip(other.0).for_each(|(byte, other)| *byte |= other);
@@ -130,6 +137,7 @@ mod tests {
         let again = all;
         all.union(&again);
         assert_eq!(all.estimate(), 20);
+        assert!(all.contains("10.0.0.7".parse().unwrap()) && !all.contains("10.0.0.99".parse().unwrap()));
         assert_eq!(Bloom::from_bytes([0xff; 256]).estimate(), 7806, "a full filter says little, but something");
     }
 }

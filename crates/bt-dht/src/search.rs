@@ -13,7 +13,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use bt_types::{InfoHash, Source, may_name};
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// Peers that a search tells of.
 const PEERS_MAX: usize = 5000;
@@ -42,6 +42,8 @@ pub(crate) struct Search {
     /// Queries to store something that are under way; `None` while nodes are searched for.
     storing: Option<usize>,
     peers: BTreeSet<SocketAddr>,
+    /// Peers that came without counts.
+    uncounted: BTreeSet<IpAddr>,
     newest: Option<i64>,
     found_immutable: bool,
 }
@@ -57,6 +59,7 @@ impl Search {
             kind,
             storing: None,
             peers: BTreeSet::new(),
+            uncounted: BTreeSet::new(),
             newest: None,
             found_immutable: false,
         }
@@ -98,11 +101,8 @@ impl Search {
         let source = Source::Host(from.addr.ip());
         let mut new = Vec::new();
         for peer in values.iter().filter(|peer| may_name(source, **peer)) {
-            if let Some(scrape) = &mut self.report.scrape
-                && !counted
-            {
-                // A node that does not count: its peers are no seeds, as far as we know (BEP 33).
-                scrape.peers.insert(peer.ip());
+            if !counted && self.uncounted.len() < PEERS_MAX {
+                self.uncounted.insert(peer.ip());
             }
             if self.peers.len() < PEERS_MAX && self.peers.insert(*peer) {
                 new.push(*peer);
@@ -134,6 +134,11 @@ impl Search {
     /// What to send at the end of the lookup, to whom. After this [`stored`](Self::stored) is told of each.
     pub(crate) fn stores(&mut self) -> Vec<(Contact, Query)> {
         self.report.closest = self.lookup.closest().collect();
+        if let Some(scrape) = &mut self.report.scrape {
+            // Whom nobody counted is no seed, unless another node says so (BEP 33).
+            let others = self.uncounted.iter().filter(|ip| !scrape.seeds.contains(**ip));
+            others.for_each(|ip| scrape.peers.insert(*ip));
+        }
         let query = |token: Vec<u8>| match &self.kind {
             Kind::Peers { info_hash, announce: Some(announce), .. } => {
                 Some(Query::AnnouncePeer { info_hash: *info_hash, port: announce.port, token, seed: announce.seed })
