@@ -15,7 +15,7 @@ pub(crate) const CALLS_MAX: usize = 512;
 /// After this an answer is late: a lookup asks another node meanwhile.
 const LATE_AFTER: Duration = Duration::from_secs(1);
 /// After this it is not waited for.
-const FAILED_AFTER: Duration = Duration::from_secs(6);
+const FAILED_AFTER: Duration = Duration::from_secs(4);
 
 /// A query that waits.
 #[derive(Clone, Debug)]
@@ -120,9 +120,9 @@ mod tests {
         assert!(calls.pass(Time::from_millis(999)).is_none());
         assert!(matches!(calls.pass(Time::from_secs(1)), Some(Passed::Late(_))));
         assert!(calls.pass(Time::from_secs(1)).is_none());
-        assert_eq!(calls.deadline(), Some(Time::from_secs(6)));
-        assert!(matches!(calls.pass(Time::from_secs(6)), Some(Passed::Failed(_))));
-        assert!(calls.pass(Time::from_secs(6)).is_none() && calls.end(node, &transaction).is_none());
+        assert_eq!(calls.deadline(), Some(Time::from_secs(4)));
+        assert!(matches!(calls.pass(Time::from_secs(4)), Some(Passed::Failed(_))));
+        assert!(calls.pass(Time::from_secs(4)).is_none() && calls.end(node, &transaction).is_none());
         (0..CALLS_MAX).for_each(|_| drop(calls.begin(Time::ZERO, node, None, ()).unwrap()));
         assert!(calls.begin(Time::ZERO, node, None, ()).is_none());
     }
