@@ -21,7 +21,7 @@ use core::net::SocketAddr;
 const ANSWER_MAX: usize = 1024;
 const ITEM_ANSWER_MAX: usize = 1400;
 /// Bytes of a ping of ours.
-const PING_LEN: usize = 65;
+const PING_LEN: usize = 67;
 
 impl Node {
     /// Answers a query of `len` bytes.
@@ -157,5 +157,17 @@ fn stored(item: &Item, newer_than: Option<i64>) -> Stored {
             signed: Some((*mutable.key(), *mutable.signature())),
             seq: Some(mutable.seq()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ping_is_as_long_as_the_guard_is_told() {
+        let body = Body::Query { id: Id([0; 20]), query: Query::Ping };
+        let ping = Message { transaction: [0; 4].into(), version: Some(VERSION), seen_as: None, read_only: false, body };
+        assert_eq!(ping.write().len(), PING_LEN);
     }
 }
