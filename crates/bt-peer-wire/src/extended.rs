@@ -22,6 +22,8 @@ pub struct ExtendedHandshake {
     pub your_ip: Option<IpAddr>,
     /// `p`: the TCP port that the peer listens on.
     pub port: Option<u16>,
+    /// `upload_only`: whether the peer wants nothing (BEP 21); absent in a handshake that changes something else.
+    pub upload_only: Option<bool>,
 }
 
 impl ExtendedHandshake {
@@ -32,6 +34,7 @@ impl ExtendedHandshake {
             requests_max: Some(REQUESTS_QUEUED_MAX),
             your_ip: Some(peer_ip),
             port,
+            upload_only: None,
         }
     }
 
@@ -47,6 +50,7 @@ impl ExtendedHandshake {
             requests_max: number(b"reqq").and_then(|n| u32::try_from(n).ok()),
             your_ip: root.get(b"yourip").and_then(|value| value.as_bytes()).and_then(ip),
             port: number(b"p").and_then(|n| u16::try_from(n).ok()).filter(|&port| port != 0),
+            upload_only: number(b"upload_only").map(|n| n != 0),
         })
     }
 
@@ -60,6 +64,9 @@ impl ExtendedHandshake {
                 }
                 if let Some(max) = self.requests_max {
                     dict.key(b"reqq").int(i64::from(max));
+                }
+                if let Some(upload_only) = self.upload_only {
+                    dict.key(b"upload_only").int(upload_only.into());
                 }
                 if let Some(client) = &self.client {
                     dict.key(b"v").bytes(client.as_bytes());
@@ -99,6 +106,15 @@ mod tests {
         for ip in ["1.2.3.4", "2001:db8::1"] {
             let ours = ExtendedHandshake::ours(ip.parse().unwrap(), Some(6881));
             assert_eq!(ExtendedHandshake::parse(&ours.to_bytes()), Ok(ours));
+        }
+    }
+
+    #[test]
+    fn a_change_is_said_alone() {
+        for upload_only in [true, false] {
+            let change = ExtendedHandshake { upload_only: Some(upload_only), ..ExtendedHandshake::default() };
+            assert_eq!(change.to_bytes(), alloc::format!("d1:mde11:upload_onlyi{}ee", u8::from(upload_only)).into_bytes());
+            assert_eq!(ExtendedHandshake::parse(&change.to_bytes()), Ok(change));
         }
     }
 

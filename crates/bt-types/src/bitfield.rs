@@ -5,6 +5,7 @@
 
 use crate::{Geometry, Piece};
 use alloc::{vec, vec::Vec};
+use core::ops::Range;
 
 /// A set of the pieces of one torrent.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -107,13 +108,52 @@ impl Bitfield {
 
     /// The pieces in the set, in order.
     pub fn iter<'a>(&'a self, geometry: &'a Geometry) -> impl Iterator<Item = Piece> + 'a {
-        geometry.pieces().filter(|&piece| self.has(piece))
+        self.common(self, geometry)
+    }
+
+    /// The pieces in both sets, in order. Stretches without any cost a look for each 64 pieces.
+    pub fn common<'a>(&'a self, other: &'a Bitfield, geometry: &'a Geometry) -> impl Iterator<Item = Piece> + 'a {
+        let words = (0u32..).step_by(64).zip(self.bytes.chunks(8).zip(other.bytes.chunks(8)));
+        words.flat_map(move |(first, (ours, theirs))| {
+            let mut word = word(ours) & word(theirs);
+            core::iter::from_fn(move || {
+                let zeros = word.leading_zeros();
+                // No bit is left: past the end of every word.
+                word &= !(1u64 << 63).checked_shr(zeros)?;
+                geometry.piece(first + zeros)
+            })
+        })
+    }
+
+    /// Number of pieces in both sets.
+    pub fn count_common(&self, other: &Bitfield) -> u32 {
+        self.bytes.iter().zip(&other.bytes).map(|(ours, theirs)| (ours & theirs).count_ones()).sum()
+    }
+
+    /// Number of pieces of the set whose numbers are in the range.
+    pub fn count_in(&self, numbers: Range<u32>) -> u32 {
+        let first = numbers.start / 8;
+        let bytes = self.bytes.get(first as usize..).unwrap_or_default();
+        let before = |number: u32| count_before(bytes, number.saturating_sub(first * 8));
+        before(numbers.end).saturating_sub(before(numbers.start))
     }
 
     /// Whether `other` holds a piece that this set does not hold.
     pub fn lacks_some_of(&self, other: &Bitfield) -> bool {
         self.bytes.iter().zip(&other.bytes).any(|(ours, theirs)| theirs & !ours != 0)
     }
+}
+
+/// Number of bits before this one.
+fn count_before(bytes: &[u8], bit: u32) -> u32 {
+    let (whole, rest) = bytes.split_at_checked((bit / 8) as usize).unwrap_or((bytes, &[]));
+    let part = rest.first().map_or(0, |byte| (byte & !(0xff >> (bit % 8))).count_ones());
+    whole.iter().map(|byte| byte.count_ones()).sum::<u32>() + part
+}
+
+/// Up to eight bytes as a number whose highest bit is the first piece.
+fn word(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)) << (8 * (8 - bytes.len().min(8)) % 64)
 }
 
 #[cfg(test)]
@@ -148,6 +188,23 @@ mod tests {
             prop_assert_eq!(set.count() as usize, model.len());
             prop_assert!(set.iter(&geometry).eq(model.iter().copied()));
             prop_assert_eq!(Bitfield::from_wire(set.as_bytes(), len).unwrap(), set);
+        }
+
+        #[test]
+        fn two_sets_meet_in_what_both_hold(len in 1u32..300, ours: Vec<u32>, theirs: Vec<u32>, from: u32, to: u32) {
+            let geometry = Geometry::new(u64::from(len), 1).unwrap();
+            let set = |numbers: &[u32]| {
+                let mut set = Bitfield::empty(len);
+                numbers.iter().for_each(|number| { set.insert(geometry.piece(number % len).unwrap()); });
+                set
+            };
+            let (ours, theirs) = (set(&ours), set(&theirs));
+            let both: Vec<Piece> = geometry.pieces().filter(|&piece| ours.has(piece) && theirs.has(piece)).collect();
+            prop_assert_eq!(ours.count_common(&theirs) as usize, both.len());
+            prop_assert!(ours.common(&theirs, &geometry).eq(both));
+            let range = from % (len + 10)..to % (len + 10);
+            let inside = ours.iter(&geometry).filter(|piece| range.contains(&piece.number())).count();
+            prop_assert_eq!(ours.count_in(range) as usize, inside);
         }
     }
 }
