@@ -82,10 +82,6 @@ impl Announcer {
         }
     }
 
-    pub(crate) fn is_partial(&self) -> bool {
-        self.us.partial
-    }
-
     /// More peers are needed: announce as soon as the trackers welcome it.
     pub(crate) fn hurry(&mut self, now: Time) {
         self.trackers_mut().for_each(|tracker| tracker.hurry(now));

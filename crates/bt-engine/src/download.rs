@@ -6,7 +6,6 @@
 use crate::config::Budget;
 use crate::io::{Output, PeerKey};
 use crate::ledger::Delivery;
-use crate::peer::Peer;
 use crate::status::Why;
 use crate::torrent::Torrent;
 use alloc::collections::VecDeque;
@@ -118,13 +117,13 @@ impl Torrent {
         row.may_send_bitfield = false;
         row.has = has.ok_or(Why::Bitfield)?;
         row.counted = !row.has.is_full();
-        row.wanted = row.has.iter(&self.geometry).filter(|&piece| !self.have.has(piece)).count() as u32;
+        row.wanted = row.has.count_common(&self.missing);
         if row.counted {
             self.work.more(row.has.iter(&self.geometry));
         }
         Self::update_interest(row, &mut self.talked_to);
         self.allow_newcomer(peer);
-        self.refuse_seed(peer)
+        self.refuse_idle(peer)
     }
 
     /// A bitfield in the middle of a conversation: aria2 sends one in place of many `have`s.
@@ -141,26 +140,14 @@ impl Torrent {
             if row.counted {
                 self.work.more([piece].into_iter());
             }
-            row.wanted += u32::from(!self.have.has(piece));
+            row.wanted += u32::from(self.missing.has(piece));
             Self::update_interest(row, &mut self.talked_to);
             if let Some(reveal) = &mut self.reveal {
                 reveal.got(now, peer, piece);
                 self.reveal_to(now, peer);
             }
         }
-        self.refuse_seed(peer)
-    }
-
-    fn update_interest(peer: &mut Peer, talked_to: &mut Vec<PeerKey>) {
-        if peer.wanted > 0 && !peer.we_want {
-            peer.we_want = true;
-            peer.say(Message::Interested, talked_to);
-        }
-    }
-
-    fn refuse_seed(&self, peer: PeerKey) -> Result<(), Why> {
-        let both = self.is_complete() && self.peers.get(&peer).is_some_and(|peer| peer.has.is_full());
-        if both { Err(Why::BothSeeds) } else { Ok(()) }
+        self.refuse_idle(peer)
     }
 
     // ---- hints (BEP 6) ----
@@ -232,11 +219,7 @@ impl Torrent {
             row.lead = None;
             row.unproven = 0;
             // What it was asked for of pieces that start anew must not come any more.
-            for block in row.pipeline.take_of(&given_up) {
-                row.forgive(1);
-                row.say(Message::Cancel(block.raw()), &mut self.talked_to);
-                self.unasked += u64::from(block.len());
-            }
+            self.unasked += row.take_back(&given_up, &mut self.talked_to);
         }
         out.extend(given_up.into_iter().map(|piece| Output::Forget(self.key, piece)));
     }

@@ -116,7 +116,7 @@ impl Engine {
                 torrent.announced(now, tracker, result, engine.out);
                 torrent.dial(now, engine.budget, engine.out);
             }),
-            Input::PartialSeed(key, partial) => self.on(now, key, |torrent, _| torrent.set_partial(now, partial)),
+            Input::Want(key, wants) => self.on(now, key, |torrent, engine| torrent.want(now, &wants, engine.budget, engine.out)),
             Input::Limit(key, rates) => self.on(now, key, |torrent, engine| {
                 torrent.limit(now, rates);
                 torrent.feed_everybody(now, engine.budget);
@@ -295,9 +295,15 @@ fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, 
         // The extension handshake may come before the bitfield, as may keep-alives.
         Message::Extended { id: 0, payload } => {
             let hello = ExtendedHandshake::parse(&payload).map_err(|_| Why::Extended)?;
-            peer.pipeline.set_window_max(hello.requests_max.unwrap_or(250).min(bt_peer_wire::REQUESTS_QUEUED_MAX));
-            torrent.sources.set_client(peer.source, hello.client);
-            return Ok(());
+            // A later one says only what has changed.
+            if let Some(max) = hello.requests_max {
+                peer.pipeline.set_window_max(max.min(bt_peer_wire::REQUESTS_QUEUED_MAX));
+            }
+            if hello.client.is_some() {
+                torrent.sources.set_client(peer.source, hello.client);
+            }
+            peer.upload_only = hello.upload_only.unwrap_or(peer.upload_only);
+            return torrent.refuse_idle(key);
         }
         Message::KeepAlive | Message::Extended { .. } | Message::Unknown(_) | Message::Port(_) => return Ok(()),
         _ => peer.may_send_bitfield = false,

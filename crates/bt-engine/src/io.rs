@@ -10,9 +10,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bt_peer_wire::{Handshake, Message};
 use bt_tracker_wire::{AnnounceReply, Event as AnnounceEvent, Failure};
-use bt_types::{Bitfield, Block, Geometry, InfoHash, PeerId, Piece, Source, StoreFault, Verdict};
+use bt_types::{Bitfield, Block, Geometry, InfoHash, PeerId, Piece, Source, StoreFault, Time, Verdict};
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
+use core::ops::Range;
 
 /// One torrent in one engine; chosen by the shell, never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -37,6 +38,44 @@ pub struct TorrentSpec {
     pub have: Bitfield,
     /// Tracker URLs in tiers (BEP 12).
     pub trackers: Vec<Vec<String>>,
+    /// What is wanted of it from the start; all of it, rarest first, if this says nothing.
+    pub wants: Vec<Want>,
+}
+
+/// How much a piece is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum Priority {
+    /// Not at all.
+    Skip,
+    /// After all others.
+    Low,
+    /// As every piece is at first.
+    #[default]
+    Normal,
+    /// Before all others.
+    High,
+}
+
+/// The order in which pieces of one priority are fetched.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Order {
+    /// What few peers have comes first: best for the swarm.
+    #[default]
+    RarestFirst,
+    /// From the first piece to the last.
+    Sequential,
+}
+
+/// A change of what is wanted. Ranges are numbers of pieces; what lies beyond the last piece is ignored.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Want {
+    /// How much these pieces are wanted.
+    Pieces(Range<u32>, Priority),
+    /// The order of what is wanted equally.
+    Order(Order),
+    /// These pieces are needed by then: they come before all that have no deadline, the earliest first. `None` takes that back.
+    /// A skipped piece stays skipped.
+    By(Range<u32>, Option<Time>),
 }
 
 /// A cause.
@@ -81,8 +120,8 @@ pub enum Input {
     ReadFailed(PeerKey, Block),
     /// An ordered announce was answered by the tracker at this address, or failed: refused by it, or never answered.
     Announced(TorrentKey, TrackerKey, Result<(IpAddr, AnnounceReply), Failure>),
-    /// Whether we are a partial seed from now on: pieces are missing, and none of them is wanted (BEP 21).
-    PartialSeed(TorrentKey, bool),
+    /// Other pieces are wanted, or in another order. The changes are made one after another.
+    Want(TorrentKey, Vec<Want>),
     /// What one torrent may use, within what all may.
     Limit(TorrentKey, Rates),
     /// The desk changed what this engine may use.
@@ -132,7 +171,7 @@ pub struct AnnounceOrder {
     pub uploaded: u64,
     /// Payload bytes that became verified pieces since the torrent was added.
     pub downloaded: u64,
-    /// Bytes still missing.
+    /// Bytes still wanted and missing; of a partial seed all that are missing, so that nobody takes it for a seed.
     pub left: u64,
     /// How many peers are wanted.
     pub num_want: u32,
@@ -145,7 +184,7 @@ pub struct AnnounceOrder {
 pub enum Event {
     /// A piece was verified and written.
     Piece(Piece),
-    /// Every piece is verified and written.
+    /// Every wanted piece is verified and written.
     Complete,
     /// A connection was made.
     PeerJoined(SocketAddr, PeerId),

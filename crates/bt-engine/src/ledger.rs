@@ -101,6 +101,16 @@ impl Ledger {
         self.geometry.nth_block(piece, n)
     }
 
+    /// The open pieces.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece> {
+        self.open.keys().copied()
+    }
+
+    /// Whether the peer may work on this open piece, which has a free block.
+    pub(crate) fn may_join(&self, piece: Piece, peer: PeerKey) -> bool {
+        self.open.get(&piece).is_some_and(|open| open.free > 0 && (!open.alone || open.lead == Some(peer)))
+    }
+
     /// An open piece with a free block that this peer has and may work on: pieces whose lead has left come first.
     pub(crate) fn joinable(&self, peer: PeerKey, has: &Bitfield) -> Option<Piece> {
         let mine = |(_, open): &(Piece, &Open)| !open.alone || open.lead == Some(peer);
@@ -221,6 +231,17 @@ impl Ledger {
             self.drop_piece(piece);
         }
         (led, given_up)
+    }
+
+    /// Closes the pieces that are not wanted any more, unless they wait for their check: they, and who led them.
+    pub(crate) fn give_up(&mut self, is_unwanted: impl Fn(Piece) -> bool) -> Vec<(Piece, Option<PeerKey>)> {
+        let unfinished = self.open.iter().filter(|(_, open)| open.missing > 0);
+        let given_up: Vec<_> =
+            unfinished.filter(|(piece, _)| is_unwanted(**piece)).map(|(&piece, open)| (piece, open.lead)).collect();
+        for &(piece, _) in &given_up {
+            self.drop_piece(piece);
+        }
+        given_up
     }
 
     fn drop_piece(&mut self, piece: Piece) -> Option<Open> {

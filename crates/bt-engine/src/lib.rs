@@ -17,6 +17,7 @@
 //!     geometry: Geometry::new(1 << 20, 1 << 18)?,
 //!     have: Bitfield::empty(4),
 //!     trackers: vec![],
+//!     wants: vec![],
 //! };
 //! engine.handle(Time::ZERO, Input::Add(TorrentKey(0), Box::new(spec)));
 //! engine.handle(Time::ZERO, Input::PeersFound(TorrentKey(0), Source::User, vec!["127.0.0.1:6881".parse()?]));
@@ -39,6 +40,8 @@ mod peer;
 mod serving;
 mod torrent;
 mod upload;
+mod verdict;
+mod want;
 
 mod announcer;
 mod book;
@@ -46,11 +49,13 @@ mod choker;
 mod fast;
 mod ledger;
 mod line;
+mod map;
 mod meter;
 mod pace;
 mod picker;
 mod pipeline;
 mod reveal;
+mod slow;
 mod sources;
 mod tracker;
 mod work;
@@ -59,5 +64,5 @@ pub mod desk;
 
 pub use config::{Budget, Config, Rates};
 pub use engine::Engine;
-pub use io::{AnnounceOrder, Event, Input, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
-pub use status::{SourceStat, TorrentStatus, Why};
+pub use io::{AnnounceOrder, Event, Input, Order, Output, PeerKey, Priority, TorrentKey, TorrentSpec, TrackerKey, Want};
+pub use status::{Cell, Reason, SourceStat, TorrentStatus, Why};

@@ -1,7 +1,7 @@
 //! One connected peer, as plain data: what it has, what was said, what it is owed.
 //!
 //! Decides: nothing. Must not know: other peers, the torrent.
-//! Invariant: `wanted` is the number of pieces that the peer has and we lack.
+//! Invariant: `wanted` is the number of pieces that the peer has and that we want and lack.
 
 use crate::fast::NEWCOMER;
 use crate::io::PeerKey;
@@ -38,6 +38,10 @@ pub(crate) struct Peer {
     /// Its pieces are counted in the picker's availability. Peers that came as seeds are not.
     pub(crate) counted: bool,
     pub(crate) wanted: u32,
+    /// It speaks the extension protocol (BEP 10).
+    pub(crate) extended: bool,
+    /// It said that it wants nothing (BEP 21).
+    pub(crate) upload_only: bool,
     /// It serves us.
     pub(crate) serves_us: bool,
     /// It wants something that we have.
@@ -105,6 +109,8 @@ impl Peer {
             has: Bitfield::empty(pieces),
             counted: true,
             wanted: 0,
+            extended: arrival.handshake.reserved.extended(),
+            upload_only: false,
             serves_us: false,
             interested: false,
             unchoked: false,
@@ -143,6 +149,21 @@ impl Peer {
     /// Whether it may be given requests now.
     pub(crate) fn can_be_asked(&self) -> bool {
         (self.serves_us || !self.we_may_ask.is_empty()) && self.wanted > 0
+    }
+
+    /// Whether it wants nothing of anybody.
+    pub(crate) fn wants_nothing(&self) -> bool {
+        self.has.is_full() || self.upload_only
+    }
+
+    /// Cancels what it was asked for of these pieces. How many bytes they are.
+    pub(crate) fn take_back(&mut self, pieces: &[Piece], talked_to: &mut Vec<PeerKey>) -> u64 {
+        let blocks = self.pipeline.take_of(pieces);
+        self.forgive(blocks.len());
+        for block in &blocks {
+            self.say(Message::Cancel(block.raw()), talked_to);
+        }
+        blocks.iter().map(|block| u64::from(block.len())).sum()
     }
 
     /// How many pieces it may lead at a time before they are checked: one until one was right, and then ever more. However fast a

@@ -1,26 +1,39 @@
-//! Which piece to open next: rarest first, at random among equals (BEP 3).
+//! Which piece to open next: by priority, then rarest first, at random among equals (BEP 3), or in order.
 //!
 //! Decides: the order of pieces that nobody works on yet. Must not know: blocks, peers' names, the store.
-//! Invariant: `order` is sorted by availability and `place` is its inverse; every update moves one piece by one bucket.
+//! Invariant: `order` is sorted by bucket and `place` is its inverse; every update of a count moves one piece by one bucket.
 
+use crate::io::{Order, Priority};
 use alloc::vec;
 use alloc::vec::Vec;
 use bt_types::{Bitfield, Geometry, Piece, Rng};
+use core::ops::Range;
 
 /// The first pieces are taken at random, so that a newcomer soon has something to trade.
 const RANDOM_FIRST: u32 = 4;
+/// Pieces that are looked at one by one for a peer; if it has none of them it has few, and what it has is looked at instead.
+const LOOK: usize = 64;
+/// The bands of buckets, in their order. The last one is that of skipped pieces, from which nothing is taken.
+const BANDS: [Priority; 4] = [Priority::High, Priority::Normal, Priority::Low, Priority::Skip];
 
-/// The pieces that are wanted and not open, sorted by how many connected leechers have them.
+/// The pieces that we lack and that are not open, sorted by priority and by how many connected leechers have them.
 #[derive(Debug)]
 pub(crate) struct Picker {
-    /// Wanted pieces, rarest first. Peers that have everything do not change the order and are not counted.
+    geometry: Geometry,
+    /// The pieces, best first. Peers that have everything do not change the order and are not counted.
     order: Vec<Piece>,
     /// For each piece its index in `order`, or [`ABSENT`].
     place: Vec<u32>,
     /// For each piece the number of leechers that have it.
     availability: Vec<u32>,
-    /// `starts[a]` is the index in `order` of the first piece with availability `a` or more.
+    priority: Vec<Priority>,
+    /// For each band the pieces in it.
+    members: [Bitfield; 4],
+    /// `starts[b]` is the index in `order` of the first piece of bucket `b` or a later one. A band has `levels` buckets, one for each
+    /// number of leechers.
     starts: Vec<u32>,
+    levels: usize,
+    by: Order,
     /// Pieces that were ever taken.
     taken: u32,
 }
@@ -28,45 +41,67 @@ pub(crate) struct Picker {
 const ABSENT: u32 = u32::MAX;
 
 impl Picker {
-    /// All pieces that `have` lacks.
+    /// All pieces that `have` lacks, of normal priority.
     pub(crate) fn new(geometry: &Geometry, have: &Bitfield, rng: &mut Rng) -> Picker {
-        let mut order: Vec<Piece> = geometry.pieces().filter(|&piece| !have.has(piece)).collect();
-        rng.shuffle(&mut order);
-        let count = geometry.piece_count() as usize;
+        let count = geometry.piece_count();
         let mut picker = Picker {
-            starts: vec![0, order.len() as u32],
-            place: vec![ABSENT; count],
-            availability: vec![0; count],
+            geometry: *geometry,
+            order: geometry.pieces().filter(|&piece| !have.has(piece)).collect(),
+            place: vec![ABSENT; count as usize],
+            availability: vec![0; count as usize],
+            priority: vec![Priority::Normal; count as usize],
+            members: BANDS.map(|_| Bitfield::empty(count)),
+            starts: Vec::new(),
+            levels: 2,
+            by: Order::RarestFirst,
             taken: have.count(),
-            order,
         };
-        for index in 0..picker.order.len() {
-            picker.note_place(index);
-        }
+        picker.arrange(rng);
         picker
+    }
+
+    /// Gives pieces other priorities; those that are open have them when they come back.
+    pub(crate) fn prioritise(&mut self, changes: impl Iterator<Item = (Range<u32>, Priority)>, rng: &mut Rng) {
+        for (pieces, priority) in changes {
+            let (start, end) = (pieces.start as usize, (pieces.end as usize).min(self.priority.len()));
+            if let Some(pieces) = self.priority.get_mut(start..end) {
+                pieces.fill(priority);
+            }
+        }
+        self.arrange(rng);
+    }
+
+    /// The order among pieces of the same priority, from now on.
+    pub(crate) fn set_order(&mut self, by: Order) {
+        self.by = by;
+    }
+
+    pub(crate) fn priority(&self, piece: Piece) -> Priority {
+        self.priority.get(piece.index()).copied().unwrap_or(Priority::Skip)
     }
 
     /// A leecher has this piece.
     pub(crate) fn more(&mut self, piece: Piece, rng: &mut Rng) {
         let Some(level) = self.availability.get_mut(piece.index()) else { return };
-        let from = *level as usize;
         *level += 1;
+        let level = *level as usize;
+        self.ensure_level(level);
         if self.is_waiting(piece) {
             // The last of its bucket changes places with it, and the bucket ends one earlier.
-            self.ensure_bucket(from + 1);
-            let end = self.start(from + 1) - 1;
+            let to = self.bucket_of(piece);
+            let end = self.start(to) - 1;
             self.swap(self.index_of(piece), end);
-            self.set_start(from + 1, end);
-            self.mix(end, from + 1, rng);
+            self.set_start(to, end);
+            self.mix(end, to, rng);
         }
     }
 
     /// A leecher that had this piece left.
     pub(crate) fn less(&mut self, piece: Piece, rng: &mut Rng) {
-        let Some(level) = self.availability.get_mut(piece.index()) else { return };
-        let Some(to) = (*level as usize).checked_sub(1) else { return };
+        let Some(level) = self.availability.get_mut(piece.index()).filter(|level| **level > 0) else { return };
         *level -= 1;
         if self.is_waiting(piece) {
+            let to = self.bucket_of(piece);
             let begin = self.start(to + 1);
             self.swap(self.index_of(piece), begin);
             self.set_start(to + 1, begin + 1);
@@ -77,20 +112,38 @@ impl Picker {
     /// The best piece for a peer that has the pieces of `has`, or `None` when it has none that waits. `counted` tells that
     /// its pieces are counted in the availability. The piece waits no longer.
     pub(crate) fn take(&mut self, has: &Bitfield, counted: bool, rng: &mut Rng) -> Option<Piece> {
-        // Only a peer that is not counted can have what no counted one has.
-        let from = if counted { self.start(1) } else { 0 };
-        let candidates = self.order.get(from..)?;
-        let turn = if self.taken < RANDOM_FIRST { rng.index(candidates.len()) } else { 0 };
-        let (before, after) = candidates.split_at_checked(turn)?;
-        let piece = after.iter().chain(before).copied().find(|&piece| has.has(piece))?;
+        let piece = (0..BANDS.len() - 1).find_map(|band| match self.by {
+            Order::Sequential => self.members.get(band)?.common(has, &self.geometry).next(),
+            Order::RarestFirst => self.rarest(band, has, counted, rng),
+        })?;
         self.remove(piece);
         self.taken += 1;
         Some(piece)
     }
 
-    /// Takes this piece, if it waits.
+    /// The rarest piece of the band among those in `has`.
+    fn rarest(&self, band: usize, has: &Bitfield, counted: bool, rng: &mut Rng) -> Option<Piece> {
+        // Only a peer that is not counted can have what no counted one has.
+        let first = self.start(self.bucket(band, u32::from(counted)));
+        let candidates = self.order.get(first..self.start(self.bucket(band + 1, 0)))?;
+        if candidates.is_empty() {
+            return None;
+        }
+        let turn = if self.taken < RANDOM_FIRST { rng.index(candidates.len()) } else { 0 };
+        let (before, after) = candidates.split_at_checked(turn)?;
+        let front = after.iter().chain(before).take(LOOK).copied().find(|&piece| has.has(piece));
+        front.or_else(|| {
+            // Places tell the order of what it has as well as a walk along all places would.
+            let steps = |index: usize| if index < turn { index + after.len() } else { index - turn };
+            let theirs = self.members.get(band)?.common(has, &self.geometry);
+            let placed = theirs.filter_map(|piece| Some((steps(self.index_of(piece).checked_sub(first)?), piece)));
+            placed.min_by_key(|(steps, _)| *steps).map(|(_, piece)| piece)
+        })
+    }
+
+    /// Takes this piece, if it waits and is not skipped.
     pub(crate) fn take_this(&mut self, piece: Piece) -> bool {
-        let waits = self.is_waiting(piece);
+        let waits = self.is_waiting(piece) && self.priority(piece) > Priority::Skip;
         if waits {
             self.remove(piece);
             self.taken += 1;
@@ -98,32 +151,34 @@ impl Picker {
         waits
     }
 
-    /// Whether a piece waits that is as rare as any.
-    pub(crate) fn is_rarest(&self, piece: Piece) -> bool {
-        let rarest = self.order.first().map(|&first| self.availability(first));
-        self.is_waiting(piece) && rarest.is_some_and(|rarest| self.availability(piece) <= rarest)
+    /// Whether a piece waits than which none is better: as urgent and as rare as any.
+    pub(crate) fn is_first(&self, piece: Piece) -> bool {
+        let best = self.order.first().map(|&first| self.bucket_of(first));
+        self.by == Order::RarestFirst && self.is_waiting(piece) && best.is_some_and(|best| self.bucket_of(piece) <= best)
     }
 
-    /// A taken piece is wanted again.
+    /// A taken piece is lacked again.
     pub(crate) fn put_back(&mut self, piece: Piece, rng: &mut Rng) {
         if self.is_waiting(piece) {
             return;
         }
-        let level = self.availability.get(piece.index()).copied().unwrap_or(0) as usize;
         // Append it, then let it move down bucket by bucket to its own.
-        self.ensure_bucket(level);
+        let bucket = self.bucket_of(piece);
         self.order.push(piece);
         self.note_place(self.order.len() - 1);
         let top = self.starts.len() - 1;
         if let Some(end) = self.starts.last_mut() {
             *end += 1;
         }
-        for bucket in (level + 1..top).rev() {
+        for bucket in (bucket + 1..top).rev() {
             let begin = self.start(bucket);
             self.swap(self.index_of(piece), begin);
             self.set_start(bucket, begin + 1);
         }
-        self.mix(self.index_of(piece), level, rng);
+        if let Some(members) = self.members_with(piece) {
+            members.insert(piece);
+        }
+        self.mix(self.index_of(piece), bucket, rng);
     }
 
     /// How many leechers have this piece.
@@ -133,17 +188,37 @@ impl Picker {
 
     /// Whether a piece waits that no leecher has.
     pub(crate) fn has_unseen(&self) -> bool {
-        self.start(1) > 0
+        let is_unseen = |band| self.start(self.bucket(band, 1)) > self.start(self.bucket(band, 0));
+        (0..BANDS.len() - 1).any(is_unseen)
     }
 
-    /// Number of pieces that wait.
+    /// Number of pieces that wait; skipped ones do not.
     pub(crate) fn waiting(&self) -> usize {
-        self.order.len()
+        self.start(self.bucket(BANDS.len() - 1, 0))
+    }
+
+    /// Shuffles all pieces and sorts them anew.
+    fn arrange(&mut self, rng: &mut Rng) {
+        let mut order = core::mem::take(&mut self.order);
+        rng.shuffle(&mut order);
+        order.sort_by_key(|&piece| self.bucket_of(piece));
+        let buckets = BANDS.len() * self.levels;
+        let start = |bucket| order.partition_point(|&piece| self.bucket_of(piece) < bucket) as u32;
+        self.starts = (0..=buckets).map(start).collect();
+        self.order = order;
+        self.members = BANDS.map(|_| Bitfield::empty(self.geometry.piece_count()));
+        for index in 0..self.order.len() {
+            self.note_place(index);
+            if let Some(&piece) = self.order.get(index)
+                && let Some(members) = self.members_with(piece)
+            {
+                members.insert(piece);
+            }
+        }
     }
 
     fn remove(&mut self, piece: Piece) {
-        let level = self.availability.get(piece.index()).copied().unwrap_or(0) as usize;
-        for bucket in level + 1..self.starts.len() {
+        for bucket in self.bucket_of(piece) + 1..self.starts.len() {
             let end = self.start(bucket) - 1;
             self.swap(self.index_of(piece), end);
             self.set_start(bucket, end);
@@ -152,6 +227,15 @@ impl Picker {
             debug_assert_eq!(last, piece, "the piece sank to the end");
             *place = ABSENT;
         }
+        if let Some(members) = self.members_with(piece) {
+            members.remove(piece);
+        }
+    }
+
+    /// The members of the piece's band.
+    fn members_with(&mut self, piece: Piece) -> Option<&mut Bitfield> {
+        let band = self.band_of(piece);
+        self.members.get_mut(band)
     }
 
     fn is_waiting(&self, piece: Piece) -> bool {
@@ -162,27 +246,44 @@ impl Picker {
         self.place.get(piece.index()).copied().unwrap_or(ABSENT) as usize
     }
 
-    /// Where bucket `level` begins; buckets that were never used begin at the end.
-    fn start(&self, level: usize) -> usize {
-        self.starts.get(level).map_or(self.order.len(), |&start| start as usize)
+    fn band_of(&self, piece: Piece) -> usize {
+        Priority::High as usize - self.priority(piece) as usize
     }
 
-    fn set_start(&mut self, level: usize, index: usize) {
-        if let Some(start) = self.starts.get_mut(level) {
+    fn bucket_of(&self, piece: Piece) -> usize {
+        self.bucket(self.band_of(piece), self.availability(piece))
+    }
+
+    fn bucket(&self, band: usize, level: u32) -> usize {
+        band * self.levels + level as usize
+    }
+
+    /// Where a bucket begins.
+    fn start(&self, bucket: usize) -> usize {
+        self.starts.get(bucket).map_or(self.order.len(), |&start| start as usize)
+    }
+
+    fn set_start(&mut self, bucket: usize, index: usize) {
+        if let Some(start) = self.starts.get_mut(bucket) {
             *start = index as u32;
         }
     }
 
-    /// Makes sure that `starts` has an entry for this level and one more as the end.
-    fn ensure_bucket(&mut self, level: usize) {
-        while self.starts.len() < level + 2 {
-            self.starts.push(self.order.len() as u32);
+    /// Makes sure that every band has a bucket for this level.
+    fn ensure_level(&mut self, level: usize) {
+        if level >= self.levels {
+            let levels = level + 1;
+            let end_of = |band: usize| (band + 1) * self.levels;
+            // The new buckets are empty: each begins where its band ends.
+            let old = |bucket: usize| (bucket % levels + bucket / levels * self.levels).min(end_of(bucket / levels));
+            self.starts = (0..=BANDS.len() * levels).map(|bucket| self.start(old(bucket)) as u32).collect();
+            self.levels = levels;
         }
     }
 
     /// Exchanges the piece at `index`, new in its bucket, with a random one of the bucket, so that equals stay shuffled.
-    fn mix(&mut self, index: usize, level: usize, rng: &mut Rng) {
-        let (begin, end) = (self.start(level), self.start(level + 1));
+    fn mix(&mut self, index: usize, bucket: usize, rng: &mut Rng) {
+        let (begin, end) = (self.start(bucket), self.start(bucket + 1));
         if begin < end {
             self.swap(index, begin + rng.index(end - begin));
         }
@@ -276,38 +377,95 @@ mod tests {
         assert!(firsts.len() > 5, "{firsts:?}");
     }
 
-    fn check(picker: &Picker) {
-        let levels: Vec<u32> = picker.order.iter().map(|piece| picker.availability[piece.index()]).collect();
-        assert!(levels.is_sorted(), "{levels:?}");
-        for (level, pair) in picker.starts.windows(2).enumerate() {
-            for &l in &levels[pair[0] as usize..pair[1] as usize] {
-                assert_eq!(l as usize, level);
+    #[test]
+    fn priorities_come_before_rarity_and_skipped_pieces_never() {
+        use Priority::{High, Low, Normal, Skip};
+        // (leechers that have each piece, their priorities, pieces taken in order from a seed: rarest first, and in order)
+        let table: &[(&[u32], &[Priority], &[u32], &[u32])] = &[
+            (&[3, 1, 2], &[High, Normal, Normal], &[0, 1, 2], &[0, 1, 2]),
+            (&[3, 1, 2], &[Low, Low, Normal], &[2, 1, 0], &[2, 0, 1]),
+            (&[3, 1, 2], &[Normal, Skip, Normal], &[2, 0], &[0, 2]),
+            (&[4, 3, 2, 1], &[High, Normal, High, Low], &[2, 0, 1, 3], &[0, 2, 1, 3]),
+            (&[1, 1], &[Skip, Skip], &[], &[]),
+        ];
+        for (counts, priorities, rarest, in_order) in table {
+            for (by, wanted) in [(Order::RarestFirst, rarest), (Order::Sequential, in_order)] {
+                let mut rng = Rng::from_seed(1);
+                let (g, mut picker) = picker(counts, &mut rng);
+                for (n, &priority) in (0..).zip(*priorities) {
+                    picker.prioritise([(n..n + 1, priority)].into_iter(), &mut rng);
+                }
+                picker.set_order(by);
+                assert_eq!(picker.waiting(), wanted.len());
+                let all = Bitfield::full(g.piece_count());
+                let taken: Vec<u32> = core::iter::from_fn(|| picker.take(&all, false, &mut rng)).map(Piece::number).collect();
+                assert_eq!(&taken, wanted, "{counts:?} {priorities:?} {by:?}");
             }
         }
-        for (index, piece) in picker.order.iter().enumerate() {
-            assert_eq!(picker.place[piece.index()] as usize, index);
+    }
+
+    #[test]
+    fn what_a_peer_with_few_pieces_has_is_found_in_the_same_order() {
+        let mut rng = Rng::from_seed(1);
+        let (g, mut picker) = picker(&[2; 1000], &mut rng);
+        let few = set(&g, &[7, 400, 401, 999]);
+        let walk: Vec<Piece> = picker.order.iter().copied().filter(|&piece| few.has(piece)).collect();
+        let taken: Vec<Piece> = core::iter::from_fn(|| picker.take(&few, true, &mut rng)).collect();
+        assert_eq!(taken, walk);
+    }
+
+    fn check(picker: &Picker) {
+        let buckets: Vec<usize> = picker.order.iter().map(|&piece| picker.bucket_of(piece)).collect();
+        assert!(buckets.is_sorted(), "{buckets:?}");
+        assert_eq!(picker.starts.len(), BANDS.len() * picker.levels + 1);
+        for (bucket, pair) in picker.starts.windows(2).enumerate() {
+            assert!(buckets[pair[0] as usize..pair[1] as usize].iter().all(|&b| b == bucket));
         }
-        assert_eq!(*picker.starts.last().unwrap() as usize, picker.order.len());
+        for (index, &piece) in picker.order.iter().enumerate() {
+            assert_eq!(picker.place[piece.index()] as usize, index);
+            assert!(picker.members[picker.band_of(piece)].has(piece));
+        }
+        assert_eq!(picker.members.iter().map(Bitfield::count).sum::<u32>() as usize, picker.order.len());
     }
 
     proptest! {
+        /// The model: a set of pieces, their counts and priorities, and the rule itself.
         #[test]
-        fn buckets_stay_sorted_under_any_history(steps: Vec<(u8, u8)>, seed: u64) {
+        fn the_best_piece_is_taken_after_any_history(steps: Vec<(u8, u8, u8)>, few: u16, seed: u64, in_order: bool) {
             let mut rng = Rng::from_seed(seed);
             let g = geometry(12);
-            let all = Bitfield::full(12);
             let mut picker = Picker::new(&g, &Bitfield::empty(12), &mut rng);
-            let mut open = BTreeSet::new();
-            for (kind, n) in steps {
-                let piece = g.piece(u32::from(n % 12)).unwrap();
-                match kind % 4 {
-                    0 => picker.more(piece, &mut rng),
-                    1 => picker.less(piece, &mut rng),
-                    2 => open.extend(picker.take(&all, false, &mut rng)),
-                    _ => if open.remove(&piece) { picker.put_back(piece, &mut rng) },
+            picker.taken = RANDOM_FIRST;
+            picker.set_order(if in_order { Order::Sequential } else { Order::RarestFirst });
+            let (mut waiting, mut counts, mut priorities) = ((0..12).collect::<BTreeSet<u32>>(), [0u32; 12], [Priority::Normal; 12]);
+            for (kind, n, to) in steps {
+                let n = u32::from(n % 12);
+                let (piece, at) = (g.piece(n).unwrap(), n as usize);
+                match kind % 6 {
+                    0 | 1 => { picker.more(piece, &mut rng); counts[at] += 1; }
+                    2 => { picker.less(piece, &mut rng); counts[at] = counts[at].saturating_sub(1); }
+                    3 => {
+                        let has = set(&g, &(0..12).filter(|n| (few.rotate_left(to.into()) >> n) & 1 == 1).collect::<Vec<_>>());
+                        let usable = waiting.iter().copied().filter(|&n| has.has(g.piece(n).unwrap()));
+                        let rank = |n: u32| {
+                            let order = if in_order { n } else { counts[n as usize] };
+                            (core::cmp::Reverse(priorities[n as usize]), order)
+                        };
+                        let best = usable.filter(|&n| priorities[n as usize] > Priority::Skip).map(rank).min();
+                        let taken = picker.take(&has, false, &mut rng).map(Piece::number);
+                        prop_assert_eq!(taken.map(rank), best);
+                        taken.map(|n| waiting.remove(&n));
+                    }
+                    4 => { picker.put_back(piece, &mut rng); waiting.insert(n); }
+                    _ => {
+                        let priority = BANDS[usize::from(to % 4)];
+                        picker.prioritise([(n..n + 2, priority)].into_iter(), &mut rng);
+                        priorities[at..(at + 2).min(12)].fill(priority);
+                    }
                 }
                 check(&picker);
-                prop_assert_eq!(picker.waiting() + open.len(), 12);
+                let wanted = waiting.iter().filter(|&&n| priorities[n as usize] > Priority::Skip).count();
+                prop_assert_eq!((picker.waiting(), picker.order.len()), (wanted, waiting.len()));
             }
         }
     }

@@ -4,7 +4,8 @@
 //! Invariant: values only; reading a status changes nothing.
 
 use alloc::string::String;
-use bt_types::PeerId;
+use alloc::vec::Vec;
+use bt_types::{PeerId, StoreFault};
 use core::fmt;
 use core::net::SocketAddr;
 
@@ -21,7 +22,7 @@ pub enum Why {
     Duplicate,
     /// No room for another connection.
     Full,
-    /// Both have everything.
+    /// Neither wants anything: each has everything, or all that it wants.
     BothSeeds,
     /// Fault: it answered for another torrent than the one it was asked for.
     WrongTorrent,
@@ -54,7 +55,7 @@ impl fmt::Display for Why {
             Why::Ourselves => "it is ourselves",
             Why::Duplicate => "we are connected to this peer already",
             Why::Full => "no room for another connection",
-            Why::BothSeeds => "both have everything",
+            Why::BothSeeds => "neither wants anything",
             Why::WrongTorrent => "it answered for another torrent",
             Why::OutOfRange => "it named a block outside the torrent",
             Why::Bitfield => "it sent a wrong bitfield",
@@ -73,6 +74,12 @@ pub struct TorrentStatus {
     pub pieces_done: u32,
     /// Pieces of the torrent.
     pub pieces_total: u32,
+    /// Pieces that are wanted and lacking.
+    pub pieces_missing: u32,
+    /// Bytes of all wanted pieces, there or not.
+    pub bytes_wanted: u64,
+    /// Bytes of the pieces that are wanted and lacking.
+    pub bytes_missing: u64,
     /// Bytes in verified and written pieces, padding counted.
     pub bytes_done: u64,
     /// Payload bytes received since the torrent was added, good or not.
@@ -89,12 +96,71 @@ pub struct TorrentStatus {
     pub peers: usize,
     /// Connected peers that have everything.
     pub seeds: usize,
+    /// Connected peers that lack something and want nothing more (BEP 21).
+    pub partial_seeds: usize,
     /// Connected peers that serve us.
     pub serving_us: usize,
     /// What the tracker said last: seeders and leechers of the swarm.
     pub swarm: Option<(u32, u32)>,
     /// Why the store does not go on, when it does not.
-    pub store_fault: Option<bt_types::StoreFault>,
+    pub store_fault: Option<StoreFault>,
+    /// Why the download is slow or stands still, when it is.
+    pub slow: Option<Reason>,
+    /// The pieces, squeezed into at most 128 cells.
+    pub map: Vec<Cell>,
+}
+
+impl TorrentStatus {
+    /// Whether every wanted piece is verified and written.
+    pub fn is_done(&self) -> bool {
+        self.pieces_missing == 0
+    }
+}
+
+/// Why a download is slow or stands still. The first that is true is given.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Reason {
+    /// The store does not go on.
+    Store(StoreFault),
+    /// Our own limit holds it: peers could be asked for more.
+    Limit,
+    /// Nobody is connected.
+    NoPeers,
+    /// Nobody who is connected has what is missing.
+    NoData,
+    /// Peers have what is missing, and all choke us.
+    Choked,
+    /// One peer alone has what is missing; others are connected.
+    RarestOnePeer,
+    /// Those who serve us deliver little.
+    SlowPeers,
+}
+
+/// A stretch of a torrent's pieces.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Cell {
+    /// Nothing of it is there or wanted.
+    Skipped,
+    /// Nothing of it is there.
+    Missing,
+    /// Nothing of it is there, and some of it is under way.
+    UnderWay,
+    /// A part of it is there, and something is missing.
+    Some,
+    /// Everything is there, or all of it that is wanted.
+    All,
+}
+
+impl Cell {
+    /// Two stretches as one.
+    pub fn with(self, other: Cell) -> Cell {
+        match (self.min(other), self.max(other)) {
+            (one, same) if one == same => one,
+            (Cell::Skipped, other) => other,
+            (Cell::Missing, Cell::UnderWay) => Cell::UnderWay,
+            _ => Cell::Some,
+        }
+    }
 }
 
 /// What moved between us and one peer since the torrent was added, over all its connections.

@@ -7,10 +7,12 @@ use crate::announcer::{self, Announcer};
 use crate::book::Book;
 use crate::config::{Budget, Config, Rates};
 use crate::io::{AnnounceOrder, Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
+use crate::map;
 use crate::meter::Meter;
 use crate::pace::Pace;
 use crate::peer::{Arrival, Peer};
 use crate::reveal::Reveal;
+use crate::slow::{self, Facts};
 use crate::sources::{SourceId, Sources};
 use crate::status::{SourceStat, TorrentStatus, Why};
 use crate::tracker::Call;
@@ -21,9 +23,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bt_peer_wire::{ExtendedHandshake, Message};
 use bt_tracker_wire::{AnnounceReply, Failure};
-use bt_types::{
-    Bitfield, Block, Closeness, Geometry, InfoHash, PeerId, Piece, Rng, Source, StoreFault, Time, Verdict, closeness,
-};
+use bt_types::{Bitfield, Closeness, Geometry, InfoHash, PeerId, Rng, Source, StoreFault, Time, closeness};
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -35,8 +35,6 @@ const REACH_START: usize = 40;
 const REACH_STEP: usize = 5;
 /// Fewer connections than this while downloading: trackers are asked as soon as they welcome it, and more of them.
 const PEERS_WANTED: usize = 20;
-/// Peers remembered for their part in a piece that failed.
-const PAROLE_MAX: usize = 4096;
 /// Time between two looks for silent peers.
 const WATCH: Duration = Duration::from_secs(1);
 
@@ -47,6 +45,13 @@ pub(crate) struct Torrent {
     pub(crate) info_hash: InfoHash,
     pub(crate) geometry: Geometry,
     pub(crate) have: Bitfield,
+    /// The pieces that we want and lack.
+    pub(crate) missing: Bitfield,
+    pub(crate) bytes_missing: u64,
+    /// Bytes of the pieces that we want, there or not.
+    pub(crate) bytes_wanted: u64,
+    /// Peers that we left because neither wanted anything.
+    pub(crate) parted: BTreeSet<SocketAddr>,
     pub(crate) peers: BTreeMap<PeerKey, Peer>,
     /// Peers with messages in their outboxes.
     pub(crate) talked_to: Vec<PeerKey>,
@@ -61,17 +66,17 @@ pub(crate) struct Torrent {
     pub(crate) work: Work,
     /// Present while we are the seed that a swarm begins with.
     pub(crate) reveal: Option<Reveal>,
-    book: Book,
-    announcer: Announcer,
+    pub(crate) book: Book,
+    pub(crate) announcer: Announcer,
     pub(crate) sources: Sources,
     /// Those with a part in a piece that failed.
-    on_parole: BTreeSet<SourceId>,
+    pub(crate) on_parole: BTreeSet<SourceId>,
     pub(crate) rng: Rng,
     dialing: usize,
     /// Per cent of the connections that we may make ourselves.
     reach: usize,
     pub(crate) store_fault: Option<StoreFault>,
-    bytes_done: u64,
+    pub(crate) bytes_done: u64,
     pub(crate) down: Meter,
     pub(crate) up: Meter,
     /// The torrent's own limits.
@@ -83,7 +88,7 @@ pub(crate) struct Torrent {
     unparked: Vec<PeerKey>,
     /// Bytes of requests that were given up.
     pub(crate) unasked: u64,
-    downloaded: u64,
+    pub(crate) downloaded: u64,
     pub(crate) wasted: u64,
     swarm: Option<(u32, u32)>,
     /// The deadline that the engine knows of.
@@ -93,12 +98,14 @@ pub(crate) struct Torrent {
     pub(crate) next_round: Time,
     pub(crate) rounds: u32,
     next_watch: Option<Time>,
+    /// The highest rate of the download so far, looked at once a second.
+    best_rate: u64,
 }
 
 impl Torrent {
     pub(crate) fn new(now: Time, key: TorrentKey, spec: TorrentSpec, config: &Config, mut rng: Rng) -> Torrent {
-        let TorrentSpec { info_hash, geometry, have, trackers } = spec;
-        Torrent {
+        let TorrentSpec { info_hash, geometry, have, trackers, wants } = spec;
+        let mut torrent = Torrent {
             key,
             info_hash,
             geometry,
@@ -115,6 +122,10 @@ impl Torrent {
             ids: BTreeMap::new(),
             outbound: 0,
             bytes_done: have.iter(&geometry).map(|piece| u64::from(geometry.piece_len(piece))).sum(),
+            missing: Bitfield::empty(geometry.piece_count()),
+            bytes_missing: 0,
+            bytes_wanted: 0,
+            parted: BTreeSet::new(),
             have,
             rng,
             dialing: 0,
@@ -135,12 +146,13 @@ impl Torrent {
             next_round: now,
             rounds: 0,
             next_watch: None,
-        }
-    }
-
-    /// Whether every piece is verified and written.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.have.is_full()
+            best_rate: 0,
+        };
+        // Nobody works on anything yet that could be given up.
+        let _ = torrent.work.want(&wants);
+        torrent.count_wanted();
+        torrent.announcer.set_partial(now, torrent.is_partial());
+        torrent
     }
 
     // ---- time ----
@@ -181,11 +193,7 @@ impl Torrent {
 
     /// Whether trackers shall help: peers are lacking, and pieces are wanted.
     fn lacks_peers(&self) -> bool {
-        self.peers.len() + self.dialing < PEERS_WANTED && !self.is_complete() && !self.announcer.is_partial()
-    }
-
-    pub(crate) fn set_partial(&mut self, now: Time, partial: bool) {
-        self.announcer.set_partial(now, partial);
+        self.peers.len() + self.dialing < PEERS_WANTED && !self.is_done()
     }
 
     fn announce(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
@@ -197,7 +205,6 @@ impl Torrent {
     }
 
     fn announce_order(&self, call: Call, free: usize) -> AnnounceOrder {
-        let complete = self.is_complete() || self.announcer.is_partial();
         let leaves = call.event == bt_tracker_wire::Event::Stopped;
         AnnounceOrder {
             tracker: call.tracker,
@@ -205,8 +212,8 @@ impl Torrent {
             event: call.event,
             uploaded: self.up.total(),
             downloaded: self.downloaded,
-            left: self.geometry.total() - self.bytes_done,
-            num_want: announcer::num_want(free, self.book.fresh(), complete, leaves),
+            left: if self.is_partial() { self.geometry.total() - self.bytes_done } else { self.bytes_missing },
+            num_want: announcer::num_want(free, self.book.fresh(), self.is_done(), leaves),
             tracker_id: call.tracker_id,
         }
     }
@@ -306,7 +313,8 @@ impl Torrent {
             row.say(opening, &mut self.talked_to);
         }
         if handshake.reserved.extended() {
-            let hello = ExtendedHandshake::ours(addr.ip(), config.listen_port);
+            let upload_only = self.is_upload_only().then_some(true);
+            let hello = ExtendedHandshake { upload_only, ..ExtendedHandshake::ours(addr.ip(), config.listen_port) };
             row.say(Message::Extended { id: 0, payload: Bytes::from(hello.to_bytes()) }, &mut self.talked_to);
         }
         if self.peers.is_empty() {
@@ -400,7 +408,9 @@ impl Torrent {
         }
         if why == Why::BadPiece {
             self.book.ban(row.addr);
-        } else if why != Why::BothSeeds {
+        } else if why == Why::BothSeeds {
+            self.parted.insert(row.addr);
+        } else {
             self.book.closed(now, row.addr);
         }
         if self.lacks_peers() {
@@ -409,15 +419,7 @@ impl Torrent {
         out.push_back(Output::Event(self.key, Event::PeerLeft(row.addr, why)));
     }
 
-    // ---- pieces ----
-
-    /// The store checked a piece.
-    pub(crate) fn checked(&mut self, now: Time, piece: Piece, verdict: Verdict, out: &mut VecDeque<Output>) {
-        match verdict {
-            Verdict::Good => self.piece_good(now, piece, out),
-            Verdict::Bad => self.piece_bad(now, piece, out),
-        }
-    }
+    // ---- the store and silent peers ----
 
     /// The store cannot go on: nothing is asked for, nobody is served, until it can.
     pub(crate) fn store_failed(
@@ -439,86 +441,6 @@ impl Torrent {
             out.push_back(Output::Event(self.key, Event::StoreRecovered));
             self.choke_round(now, config, budget);
             self.feed_everybody(now, budget);
-        }
-    }
-
-    fn piece_good(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
-        self.is_checked(piece, true);
-        if let [sender] = self.work.close(piece)[..]
-            && self.on_parole.remove(&sender)
-        {
-            self.peers.values_mut().filter(|peer| peer.source == sender).for_each(|peer| peer.on_parole = false);
-        }
-        if !self.have.insert(piece) {
-            return;
-        }
-        let len = u64::from(self.geometry.piece_len(piece));
-        self.bytes_done += len;
-        self.downloaded += len;
-        out.push_back(Output::Event(self.key, Event::Piece(piece)));
-        for peer in self.peers.values_mut() {
-            if peer.has.has(piece) {
-                peer.wanted = peer.wanted.saturating_sub(1);
-                if peer.wanted == 0 && peer.we_want {
-                    peer.we_want = false;
-                    peer.say(Message::NotInterested, &mut self.talked_to);
-                }
-            }
-            // Also to those who have the piece: a seed that shows its pieces one by one must know which of them are out.
-            if !peer.has.is_full() {
-                peer.say(Message::Have(piece.number()), &mut self.talked_to);
-            }
-        }
-        if self.is_complete() {
-            self.announcer.complete(now);
-            out.push_back(Output::Event(self.key, Event::Complete));
-            let seeds: Vec<PeerKey> = self.peers.values().filter(|peer| peer.has.is_full()).map(|peer| peer.key).collect();
-            for peer in seeds {
-                self.hang_up(now, peer, Why::BothSeeds, out);
-            }
-        }
-    }
-
-    /// The peer that led a piece is given more at a time if it was right; it may have waited for that.
-    fn is_checked(&mut self, piece: Piece, right: bool) {
-        if let Some(row) = self.work.lead(piece).and_then(|lead| self.peers.get_mut(&lead)) {
-            row.unproven = row.unproven.saturating_sub(1);
-            row.proven += u32::from(right);
-            if row.hungry {
-                self.work.look_again();
-            }
-        }
-    }
-
-    fn piece_bad(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
-        self.wasted += u64::from(self.geometry.piece_len(piece));
-        self.is_checked(piece, false);
-        let senders = self.work.fail(piece);
-        let addrs = senders.iter().filter_map(|&id| Some(self.sources.get(id)?.addr)).collect();
-        out.push_back(Output::Event(self.key, Event::BadPiece(piece, addrs)));
-        if let [liar] = senders[..] {
-            return self.ban(now, liar, out);
-        }
-        for peer in self.peers.values_mut().filter(|peer| senders.contains(&peer.source)) {
-            peer.on_parole = true;
-        }
-        let room = PAROLE_MAX.saturating_sub(self.on_parole.len());
-        self.on_parole.extend(senders.into_iter().take(room));
-    }
-
-    /// A piece that had failed is right at last, and these blocks of the failed attempt were not: now it is known who lied.
-    pub(crate) fn audited(&mut self, now: Time, wrong: &[Block], out: &mut VecDeque<Output>) {
-        let liars: BTreeSet<SourceId> = wrong.iter().filter_map(|&block| self.work.suspect(block)).collect();
-        liars.into_iter().for_each(|liar| self.ban(now, liar, out));
-    }
-
-    fn ban(&mut self, now: Time, liar: SourceId, out: &mut VecDeque<Output>) {
-        if let Some(stat) = self.sources.get(liar) {
-            self.book.ban(stat.addr);
-        }
-        let connected: Vec<PeerKey> = self.peers.values().filter(|peer| peer.source == liar).map(|peer| peer.key).collect();
-        for peer in connected {
-            self.hang_up(now, peer, Why::BadPiece, out);
         }
     }
 
@@ -553,6 +475,7 @@ impl Torrent {
                 self.tease(peer);
             }
         }
+        self.best_rate = self.best_rate.max(self.down.rate(now));
         self.reach = (self.reach + REACH_STEP).min(100);
         self.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
     }
@@ -563,6 +486,9 @@ impl Torrent {
         TorrentStatus {
             pieces_done: self.have.count(),
             pieces_total: self.have.len(),
+            pieces_missing: self.missing.count(),
+            bytes_wanted: self.bytes_wanted,
+            bytes_missing: self.bytes_missing,
             bytes_done: self.bytes_done,
             bytes_down: self.down.total(),
             bytes_up: self.up.total(),
@@ -571,9 +497,27 @@ impl Torrent {
             up_rate: self.up.rate(now),
             peers: self.peers.len(),
             seeds: self.peers.values().filter(|peer| peer.has.is_full()).count(),
+            partial_seeds: self.peers.values().filter(|peer| peer.upload_only && !peer.has.is_full()).count(),
             serving_us: self.peers.values().filter(|peer| peer.serves_us).count(),
             swarm: self.swarm,
             store_fault: self.store_fault,
+            slow: slow::reason(&self.facts(now)),
+            map: map::cells(&self.have, &self.missing, self.work.open()),
+        }
+    }
+
+    /// What tells why the download is slow, if it is.
+    fn facts(&self, now: Time) -> Facts {
+        let holders = || self.peers.values().filter(|peer| peer.wanted > 0);
+        Facts {
+            is_done: self.is_done(),
+            store_fault: self.store_fault,
+            rate: self.down.rate(now),
+            best_rate: self.best_rate,
+            waits_for_limit: self.peers.values().any(|peer| peer.asks),
+            peers: self.peers.len(),
+            holders: holders().count(),
+            servers: holders().filter(|peer| peer.can_be_asked()).count(),
         }
     }
 

@@ -3,16 +3,20 @@
 //! Decides: the next block for a peer. Must not know: connections, messages, time.
 //! Invariant: a piece that we lack either waits in the picker or is open in the ledger.
 
-use crate::io::PeerKey;
+use crate::io::{PeerKey, Priority, Want};
 use crate::ledger::{Delivery, Ledger};
 use crate::peer::Peer;
 use crate::picker::Picker;
 use crate::sources::SourceId;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use bt_types::{Bitfield, Block, Geometry, Piece, Rng};
+use bt_types::{Bitfield, Block, Geometry, Piece, Rng, Time};
+use core::ops::Range;
 
 /// Requests that a peer is given at a time for blocks that others were asked for, in end-game.
 const END_GAME_MAX: usize = 4;
+/// Pieces with a deadline that are looked at for a peer.
+const DUE_MAX: usize = 64;
 
 /// The blocks of a torrent that are still needed.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(crate) struct Work {
     geometry: Geometry,
     picker: Picker,
     ledger: Ledger,
+    /// Pieces that we lack and that are needed by a moment.
+    due: BTreeSet<(Time, Piece)>,
     rng: Rng,
     /// Blocks, or room that was asked for, became free since they were last given out.
     freed: bool,
@@ -30,11 +36,50 @@ pub(crate) struct Work {
 impl Work {
     pub(crate) fn new(geometry: Geometry, have: &Bitfield, mut rng: Rng) -> Work {
         let picker = Picker::new(&geometry, have, &mut rng);
-        Work { geometry, picker, ledger: Ledger::new(geometry), rng, freed: false, is_short: false }
+        Work { geometry, picker, ledger: Ledger::new(geometry), due: BTreeSet::new(), rng, freed: false, is_short: false }
     }
 
-    /// The best block for a peer, now asked of it: of the piece it works on, of a piece that somebody left, of a new
-    /// piece, of a piece that somebody else works on, and at the very end one that others were asked for.
+    /// Changes what is wanted. Pieces that somebody works on and that are skipped now are given up: they, and who led them.
+    #[must_use]
+    pub(crate) fn want(&mut self, wants: &[Want]) -> Vec<(Piece, Option<PeerKey>)> {
+        for want in wants {
+            match want {
+                Want::Pieces(..) => {}
+                Want::Order(order) => self.picker.set_order(*order),
+                Want::By(pieces, by) => self.need_by(pieces.start..pieces.end.min(self.geometry.piece_count()), *by),
+            }
+        }
+        let priorities = wants.iter().filter_map(|want| match want {
+            Want::Pieces(pieces, priority) => Some((pieces.clone(), *priority)),
+            Want::Order(_) | Want::By(..) => None,
+        });
+        self.freed = true;
+        let mut priorities = priorities.peekable();
+        if priorities.peek().is_none() {
+            return Vec::new();
+        }
+        self.picker.prioritise(priorities, &mut self.rng);
+        let picker = &self.picker;
+        let given_up = self.ledger.give_up(|piece| picker.priority(piece) == Priority::Skip);
+        given_up.iter().for_each(|&(piece, _)| self.picker.put_back(piece, &mut self.rng));
+        given_up
+    }
+
+    fn need_by(&mut self, numbers: Range<u32>, by: Option<Time>) {
+        self.due.retain(|(_, piece)| !numbers.contains(&piece.number()));
+        if let Some(by) = by {
+            let pieces = numbers.filter_map(|number| self.geometry.piece(number));
+            self.due.extend(pieces.map(|piece| (by, piece)));
+        }
+    }
+
+    /// Whether the piece is wanted, there or not.
+    pub(crate) fn is_wanted(&self, piece: Piece) -> bool {
+        self.picker.priority(piece) > Priority::Skip
+    }
+
+    /// The best block for a peer, now asked of it: of the piece it works on, of one with a deadline, of a piece that somebody left,
+    /// of a new piece, of a piece that somebody else works on, and at the very end one that others were asked for.
     pub(crate) fn next_block(&mut self, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
         // The piece may have failed since, and be somebody else's now.
         peer.lead = peer.lead.filter(|&piece| self.ledger.lead(piece) == Some(peer.key));
@@ -43,6 +88,9 @@ impl Work {
         }
         if !peer.serves_us {
             return self.next_allowed(peer, store_bytes);
+        }
+        if let Some(block) = self.next_due(peer, store_bytes) {
+            return Some(block);
         }
         let trusted = peer.unproven < peer.trust();
         if peer.on_parole {
@@ -70,6 +118,26 @@ impl Work {
         end_game.then(|| self.ledger.ask_busy(&peer.has, |block| peer.pipeline.has_asked(block)))?
     }
 
+    /// A block of the piece that is needed first, among those with a deadline that the peer has. Others join who works on it already.
+    fn next_due(&mut self, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
+        let due = self.due.iter().take(DUE_MAX).map(|(_, piece)| *piece).filter(|&piece| peer.has.has(piece));
+        for piece in due.collect::<Vec<_>>() {
+            if !peer.on_parole
+                && self.ledger.may_join(piece, peer.key)
+                && let Some(block) = self.ledger.ask_free(piece)
+            {
+                return Some(block);
+            }
+            if peer.unproven < peer.trust() && self.has_room(store_bytes) && self.picker.take_this(piece) {
+                peer.unproven += 1;
+                self.ledger.open(piece, peer.key, peer.on_parole);
+                peer.lead = Some(piece);
+                return self.ledger.ask_free(piece);
+            }
+        }
+        None
+    }
+
     /// A block of a piece that a peer serves although it chokes us.
     fn next_allowed(&mut self, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
         for piece in peer.we_may_ask.clone() {
@@ -91,12 +159,12 @@ impl Work {
         None
     }
 
-    /// A new piece, if the store has room for it: one that the peer suggests, if it is as rare as any, or the picker's choice.
+    /// A new piece, if the store has room for it: one that the peer suggests, if none is better, or the picker's choice.
     fn open_piece(&mut self, peer: &mut Peer, store_bytes: u64) -> Option<Piece> {
         if !self.has_room(store_bytes) {
             return None;
         }
-        let suggested = peer.suggested.iter().copied().find(|&piece| peer.has.has(piece) && self.picker.is_rarest(piece));
+        let suggested = peer.suggested.iter().copied().find(|&piece| peer.has.has(piece) && self.picker.is_first(piece));
         let suggested = suggested.filter(|&piece| self.picker.take_this(piece));
         let piece = suggested.or_else(|| self.picker.take(&peer.has, peer.counted, &mut self.rng))?;
         peer.unproven += 1;
@@ -112,9 +180,14 @@ impl Work {
         has_room
     }
 
-    /// Whether every piece that we lack is open.
+    /// Whether every piece that we want and lack is open.
     pub(crate) fn is_end_game(&self) -> bool {
         self.picker.waiting() == 0
+    }
+
+    /// The open pieces.
+    pub(crate) fn open(&self) -> impl Iterator<Item = Piece> {
+        self.ledger.pieces()
     }
 
     /// Bytes of open pieces.
@@ -168,6 +241,7 @@ impl Work {
     /// The piece is verified and written. Who sent it.
     pub(crate) fn close(&mut self, piece: Piece) -> Vec<SourceId> {
         self.freed |= core::mem::take(&mut self.is_short);
+        self.due.retain(|(_, due)| *due != piece);
         self.ledger.close(piece)
     }
 

@@ -50,7 +50,7 @@ fn a_download_from_a_seed_from_dial_to_goodbye() {
     > piece 0 is good
     < event: Piece(0)
     < event: Complete
-    < A: hang up, both have everything
+    < A: hang up, neither wants anything
     ");
 }
 
@@ -440,7 +440,7 @@ fn trackers_hear_each_event_once() {
     > piece 0 is good
     < 1.000s event: Piece(0)
     < 1.000s event: Complete
-    < 1.000s A: hang up, both have everything
+    < 1.000s A: hang up, neither wants anything
     > at 2s
     < 1.000s announce Completed to http://two, 0 bytes left
     > tracker answers 1800

@@ -146,7 +146,7 @@ impl Client {
             is_leaving: false,
         };
         have.iter(&geometry).for_each(|piece| client.inspect(piece));
-        let spec = TorrentSpec { info_hash: client.ours.info_hash, geometry, have, trackers };
+        let spec = TorrentSpec { info_hash: client.ours.info_hash, geometry, have, trackers, wants: Vec::new() };
         client.inputs.push_back(Input::Add(TORRENT, Box::new(spec)));
         client.inputs.push_back(Input::PeersFound(TORRENT, Source::User, told));
         client.settle(scene);

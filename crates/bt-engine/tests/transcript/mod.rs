@@ -18,17 +18,23 @@
 //! store failed | recovered
 //! tracker answers 1800 | fails  the last announce; the number is its interval in seconds
 //! rate 16384                    upload limit in bytes per second
+//! want 0-3 skip | low | normal | high, 5 high
+//! order sequential | rarest     of what is wanted equally
+//! need 3-4 by 30s               a deadline
 //! leave                         the torrent is removed
 //! at 20s                        time passes
 //! ```
 
-use bt_engine::{Budget, Config, Engine, Event, Input, Output, PeerKey, Rates, TorrentKey, TorrentSpec, TrackerKey};
-use bt_peer_wire::{Handshake, Message, Reserved};
+use bt_engine::{
+    Budget, Config, Engine, Event, Input, Order, Output, PeerKey, Priority, Rates, TorrentKey, TorrentSpec, TrackerKey, Want,
+};
+use bt_peer_wire::{ExtendedHandshake, Handshake, Message, Reserved};
 use bt_tracker_wire::{AnnounceReply, Failure};
 use bt_types::{BLOCK_LEN, Bitfield, Block, Geometry, InfoHash, PeerId, Piece, RawBlock, Rng, Source, StoreFault, Time, Verdict};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 
 const TORRENT: TorrentKey = TorrentKey(0);
 const HASH: InfoHash = InfoHash([7; 20]);
@@ -75,7 +81,7 @@ impl Player {
         let mut engine = Engine::new(Config::new(OURS), Budget::default(), Rng::from_seed(1));
         let trackers = scene.trackers.iter().map(|url| vec![url.to_string()]).collect();
         let have = bitfield(scene.have, &geometry);
-        let spec = TorrentSpec { info_hash: HASH, geometry, have, trackers };
+        let spec = TorrentSpec { info_hash: HASH, geometry, have, trackers, wants: Vec::new() };
         engine.handle(Time::ZERO, Input::Add(TORRENT, Box::new(spec)));
         let (keys, tracker) = (BTreeMap::new(), TrackerKey(0));
         Player { engine, geometry, now: Time::ZERO, keys, next_key: 0, tracker, text: String::new() }
@@ -107,6 +113,12 @@ impl Player {
             ["rate", rate] => {
                 Input::Budget(Budget { rates: Rates { up: Some(rate.parse().unwrap()), down: None }, ..Budget::default() })
             }
+            ["want", ..] => Input::Want(TORRENT, line["want ".len()..].split(", ").map(want).collect()),
+            ["order", order] => {
+                let order = if order == "sequential" { Order::Sequential } else { Order::RarestFirst };
+                Input::Want(TORRENT, vec![Want::Order(order)])
+            }
+            ["need", pieces, "by", moment] => Input::Want(TORRENT, vec![Want::By(range(pieces), Some(seconds(moment)))]),
             ["leave"] => Input::Remove(TORRENT),
             ["at", moment] => return self.wait(moment),
             _ => panic!("not understood: {line}"),
@@ -144,7 +156,7 @@ impl Player {
 
     /// Wakes the engine whenever it wants, up to this moment.
     fn wait(&mut self, moment: &str) {
-        let until = Time::from_secs(moment.trim_end_matches('s').parse().unwrap());
+        let until = seconds(moment);
         while let Some(at) = self.engine.deadline().filter(|at| *at <= until) {
             self.now = self.now.max(at);
             self.engine.wake(self.now);
@@ -162,6 +174,10 @@ impl Player {
             ["not", "interested"] => Message::NotInterested,
             ["have", piece] => Message::Have(piece.parse().unwrap()),
             ["have-all"] => Message::HaveAll,
+            ["upload-only"] => {
+                let hello = ExtendedHandshake { upload_only: Some(true), ..ExtendedHandshake::default() };
+                Message::Extended { id: 0, payload: hello.to_bytes().into() }
+            }
             ["bitfield", bits] => Message::Bitfield(Bytes::copy_from_slice(bitfield(bits, &self.geometry).as_bytes())),
             ["request", block] => Message::Request(self.block(block).raw()),
             ["cancel", block] => Message::Cancel(self.block(block).raw()),
@@ -239,7 +255,11 @@ impl Player {
             Message::Cancel(block) => format!("cancel {}", self.show_block(*block)),
             Message::Reject(block) => format!("reject {}", self.show_block(*block)),
             Message::NotInterested => "not interested".into(),
-            Message::Extended { id: 0, .. } => "hello".into(),
+            Message::Extended { id: 0, payload } => match ExtendedHandshake::parse(payload).unwrap().upload_only {
+                None => "hello".into(),
+                Some(true) => "hello upload-only".into(),
+                Some(false) => "hello not upload-only".into(),
+            },
             other => format!("{other:?}").to_lowercase(),
         }
     }
@@ -259,6 +279,29 @@ fn bitfield(bits: &str, geometry: &Geometry) -> Bitfield {
         set.insert(piece);
     }
     set
+}
+
+/// One change, as `0-3 skip`.
+fn want(text: &str) -> Want {
+    let (pieces, priority) = text.split_once(' ').unwrap();
+    let priority = match priority {
+        "skip" => Priority::Skip,
+        "low" => Priority::Low,
+        "normal" => Priority::Normal,
+        "high" => Priority::High,
+        _ => panic!("not understood: {text}"),
+    };
+    Want::Pieces(range(pieces), priority)
+}
+
+/// `3`, or `3-5` with both ends.
+fn range(text: &str) -> Range<u32> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    first.parse().unwrap()..last.parse::<u32>().unwrap() + 1
+}
+
+fn seconds(text: &str) -> Time {
+    Time::from_secs(text.trim_end_matches('s').parse().unwrap())
 }
 
 fn addr(name: char) -> SocketAddr {

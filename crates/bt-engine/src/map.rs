@@ -1,0 +1,121 @@
+//! The map of a torrent's pieces for a person: as many cells as fit on a line, whatever the number of pieces.
+//!
+//! Decides: what a cell says of the pieces behind it. Must not know: how cells are drawn.
+//! Invariant: every piece is behind exactly one cell.
+
+use crate::status::Cell;
+use alloc::vec::Vec;
+use bt_types::{Bitfield, Piece};
+
+/// The most cells of a map.
+const CELLS_MAX: u32 = 128;
+
+/// The map of a torrent: what is there, what is wanted and missing, and the pieces that are under way.
+pub(crate) fn cells(have: &Bitfield, missing: &Bitfield, under_way: impl Iterator<Item = Piece>) -> Vec<Cell> {
+    let (pieces, count) = (u64::from(have.len()), u64::from(have.len().min(CELLS_MAX)));
+    // Both are below 2^32, and so is any piece's number.
+    let start = |cell: u64| (cell * pieces / count.max(1)) as u32;
+    let cell = |n: u64| {
+        let (have, missing) = (have.count_in(start(n)..start(n + 1)), missing.count_in(start(n)..start(n + 1)));
+        match (have, missing) {
+            (0, 0) => Cell::Skipped,
+            (0, _) => Cell::Missing,
+            (_, 0) => Cell::All,
+            _ => Cell::Some,
+        }
+    };
+    let mut cells: Vec<Cell> = (0..count).map(cell).collect();
+    for piece in under_way {
+        // The last cell that starts at or before the piece.
+        let n = ((u64::from(piece.number()) + 1) * count - 1) / pieces.max(1);
+        if let Some(cell) = cells.get_mut(n as usize).filter(|cell| **cell == Cell::Missing) {
+            *cell = Cell::UnderWay;
+        }
+    }
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_types::Geometry;
+    use std::string::String;
+    use std::vec;
+
+    /// A torrent as text, one character for each piece: `#` is there, `-` missing, `~` under way, `x` skipped.
+    fn draw(pieces: &str) -> String {
+        let geometry = Geometry::new(pieces.len() as u64, 1).unwrap();
+        let set = |wanted: &[char]| {
+            let mut set = Bitfield::empty(geometry.piece_count());
+            geometry
+                .pieces()
+                .zip(pieces.chars())
+                .filter(|(_, c)| wanted.contains(c))
+                .for_each(|(piece, _)| assert!(set.insert(piece)));
+            set
+        };
+        let open: Vec<Piece> = set(&['~']).iter(&geometry).collect();
+        let cells = cells(&set(&['#']), &set(&['-', '~']), open.into_iter());
+        let letter = |cell: Cell| match cell {
+            Cell::Skipped => 'x',
+            Cell::Missing => '-',
+            Cell::UnderWay => '~',
+            Cell::Some => '+',
+            Cell::All => '#',
+        };
+        cells.into_iter().map(letter).collect()
+    }
+
+    #[test]
+    fn a_small_torrent_is_drawn_piece_by_piece() {
+        for pieces in ["", "#", "#-~x#", "~~~~~~~"] {
+            assert_eq!(draw(pieces), pieces);
+        }
+    }
+
+    #[test]
+    fn a_large_one_is_squeezed() {
+        // 128 cells of two pieces each.
+        for (two, cell) in
+            [("##", '#'), ("#-", '+'), ("~-", '~'), ("-~", '~'), ("--", '-'), ("xx", 'x'), ("x-", '-'), ("#x", '#'), ("#~", '+')]
+        {
+            let drawn = draw(&["--".repeat(50), two.into(), "--".repeat(77)].concat());
+            assert_eq!((drawn.len(), drawn.chars().nth(50)), (128, Some(cell)), "{two}");
+            assert_eq!(drawn.matches('-').count(), 127 + usize::from(cell == '-'));
+        }
+    }
+
+    #[test]
+    fn every_piece_under_way_is_in_its_cell() {
+        for pieces in [1, 7, 128, 129, 1000, 100_000] {
+            let geometry = Geometry::new(pieces, 1).unwrap();
+            let (none, all) = (Bitfield::empty(geometry.piece_count()), Bitfield::full(geometry.piece_count()));
+            for piece in geometry.pieces().step_by(97) {
+                let mut have = all.clone();
+                have.remove(piece);
+                let mut missing = none.clone();
+                missing.insert(piece);
+                let by_count = cells(&have, &missing, core::iter::empty()).iter().position(|cell| *cell != Cell::All);
+                let by_number = cells(&none, &all, core::iter::once(piece)).iter().position(|cell| *cell == Cell::UnderWay);
+                assert_eq!(by_count, by_number, "{piece:?} of {pieces}");
+            }
+        }
+    }
+
+    #[test]
+    fn cells_merge_into_what_is_behind_both() {
+        use Cell::{All, Missing, Skipped, UnderWay};
+        let table = vec![
+            (Skipped, Missing, Missing),
+            (Skipped, All, All),
+            (Missing, UnderWay, UnderWay),
+            (Missing, All, Cell::Some),
+            (UnderWay, All, Cell::Some),
+            (Cell::Some, All, Cell::Some),
+            (All, All, All),
+        ];
+        for (a, b, both) in table {
+            assert_eq!((a.with(b), b.with(a)), (both, both), "{a:?} {b:?}");
+        }
+    }
+}

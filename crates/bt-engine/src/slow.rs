@@ -1,0 +1,92 @@
+//! Why a download is slow, if it is.
+//!
+//! Decides: what is slow, and the one reason that is given. Must not know: how it is worded or how often it is said.
+//! Invariant: a reason is given only while something is missing; it is a function of the facts.
+
+use crate::status::Reason;
+use bt_types::StoreFault;
+
+/// A download is slow below a twentieth of the best rate that it had, or below so many bytes per second.
+const BEST_PART: u64 = 20;
+const RATE_MIN: u64 = 16 * 1024;
+
+/// A download at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    /// Nothing is missing.
+    pub(crate) is_done: bool,
+    pub(crate) store_fault: Option<StoreFault>,
+    /// Bytes per second now.
+    pub(crate) rate: u64,
+    /// The most that it ever was.
+    pub(crate) best_rate: u64,
+    /// Peers could be asked for more, and wait until a limit lets them.
+    pub(crate) waits_for_limit: bool,
+    pub(crate) peers: usize,
+    /// Peers that have something that is missing.
+    pub(crate) holders: usize,
+    /// Holders that can be asked for it.
+    pub(crate) servers: usize,
+}
+
+/// The reason, if the download is slow or held by our own limit.
+pub(crate) fn reason(facts: &Facts) -> Option<Reason> {
+    let is_slow = facts.rate < RATE_MIN || facts.rate < facts.best_rate / BEST_PART;
+    match *facts {
+        Facts { is_done: true, .. } => None,
+        Facts { store_fault: Some(fault), .. } => Some(Reason::Store(fault)),
+        // A limit is told of also while it lets much through: nothing else would make the download faster.
+        Facts { waits_for_limit: true, .. } => Some(Reason::Limit),
+        _ if !is_slow => None,
+        Facts { peers: 0, .. } => Some(Reason::NoPeers),
+        Facts { holders: 0, .. } => Some(Reason::NoData),
+        Facts { servers: 0, .. } => Some(Reason::Choked),
+        Facts { holders: 1, peers: 2.., .. } => Some(Reason::RarestOnePeer),
+        _ => Some(Reason::SlowPeers),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_true_reason_of_a_slow_download() {
+        let fast = Facts {
+            is_done: false,
+            store_fault: None,
+            rate: 1_000_000,
+            best_rate: 2_000_000,
+            waits_for_limit: false,
+            peers: 9,
+            holders: 5,
+            servers: 3,
+        };
+        let slow = Facts { rate: 90_000, ..fast };
+        let table = [
+            ("it is fast enough", fast, None),
+            ("fast, with one holder", Facts { holders: 1, servers: 1, ..fast }, None),
+            ("a twentieth of what it was", Facts { rate: 100_000, ..fast }, None),
+            ("less than a twentieth", slow, Some(Reason::SlowPeers)),
+            ("few bytes, though it was never faster", Facts { rate: 9_000, best_rate: 9_000, ..fast }, Some(Reason::SlowPeers)),
+            ("done", Facts { is_done: true, rate: 0, peers: 0, ..slow }, None),
+            ("done on a full disk", Facts { is_done: true, store_fault: Some(StoreFault::NoSpace), ..slow }, None),
+            (
+                "a full disk",
+                Facts { store_fault: Some(StoreFault::NoSpace), peers: 0, ..fast },
+                Some(Reason::Store(StoreFault::NoSpace)),
+            ),
+            ("our limit", Facts { waits_for_limit: true, ..fast }, Some(Reason::Limit)),
+            ("a low limit", Facts { waits_for_limit: true, rate: 0, ..fast }, Some(Reason::Limit)),
+            ("alone", Facts { peers: 0, holders: 0, servers: 0, ..slow }, Some(Reason::NoPeers)),
+            ("among the equally poor", Facts { holders: 0, servers: 0, ..slow }, Some(Reason::NoData)),
+            ("choked by all", Facts { servers: 0, ..slow }, Some(Reason::Choked)),
+            ("choked by the only one", Facts { holders: 1, servers: 0, ..slow }, Some(Reason::Choked)),
+            ("one of nine has it", Facts { holders: 1, servers: 1, ..slow }, Some(Reason::RarestOnePeer)),
+            ("one slow seed and nobody else", Facts { peers: 1, holders: 1, servers: 1, ..slow }, Some(Reason::SlowPeers)),
+        ];
+        for (what, facts, wanted) in table {
+            assert_eq!(reason(&facts), wanted, "{what}");
+        }
+    }
+}

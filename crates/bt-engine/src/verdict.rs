@@ -1,0 +1,101 @@
+//! What becomes of a piece that the store checked, and of those who sent it.
+//!
+//! Decides: who is believed, watched and banned. Must not know: how pieces are chosen or checked.
+//! Invariant: a peer is banned only when it is certain that its bytes were wrong.
+
+use crate::io::{Event, Output, PeerKey};
+use crate::sources::SourceId;
+use crate::status::Why;
+use crate::torrent::Torrent;
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use bt_peer_wire::Message;
+use bt_types::{Block, Piece, Time, Verdict};
+
+/// Peers remembered for their part in a piece that failed.
+const PAROLE_MAX: usize = 4096;
+
+impl Torrent {
+    /// The store checked a piece.
+    pub(crate) fn checked(&mut self, now: Time, piece: Piece, verdict: Verdict, out: &mut VecDeque<Output>) {
+        match verdict {
+            Verdict::Good => self.piece_good(now, piece, out),
+            Verdict::Bad => self.piece_bad(now, piece, out),
+        }
+    }
+
+    fn piece_good(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
+        self.is_checked(piece, true);
+        if let [sender] = self.work.close(piece)[..]
+            && self.on_parole.remove(&sender)
+        {
+            self.peers.values_mut().filter(|peer| peer.source == sender).for_each(|peer| peer.on_parole = false);
+        }
+        if !self.have.insert(piece) {
+            return;
+        }
+        let len = u64::from(self.geometry.piece_len(piece));
+        self.bytes_done += len;
+        self.downloaded += len;
+        out.push_back(Output::Event(self.key, Event::Piece(piece)));
+        let was_missing = self.missing.remove(piece);
+        self.bytes_missing -= if was_missing { len } else { 0 };
+        for peer in self.peers.values_mut() {
+            if peer.has.has(piece) {
+                peer.wanted -= u32::from(was_missing);
+                Self::update_interest(peer, &mut self.talked_to);
+            }
+            // Also to those who have the piece: a seed that shows its pieces one by one must know which of them are out.
+            if !peer.has.is_full() {
+                peer.say(Message::Have(piece.number()), &mut self.talked_to);
+            }
+        }
+        // The whole may be complete long after all that was wanted: trackers hear of it then.
+        if (was_missing && self.is_done()) || self.is_complete() {
+            self.done(now, out);
+        }
+    }
+
+    /// The peer that led a piece is given more at a time if it was right; it may have waited for that.
+    fn is_checked(&mut self, piece: Piece, right: bool) {
+        if let Some(row) = self.work.lead(piece).and_then(|lead| self.peers.get_mut(&lead)) {
+            row.unproven = row.unproven.saturating_sub(1);
+            row.proven += u32::from(right);
+            if row.hungry {
+                self.work.look_again();
+            }
+        }
+    }
+
+    fn piece_bad(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
+        self.wasted += u64::from(self.geometry.piece_len(piece));
+        self.is_checked(piece, false);
+        let senders = self.work.fail(piece);
+        let addrs = senders.iter().filter_map(|&id| Some(self.sources.get(id)?.addr)).collect();
+        out.push_back(Output::Event(self.key, Event::BadPiece(piece, addrs)));
+        if let [liar] = senders[..] {
+            return self.ban(now, liar, out);
+        }
+        for peer in self.peers.values_mut().filter(|peer| senders.contains(&peer.source)) {
+            peer.on_parole = true;
+        }
+        let room = PAROLE_MAX.saturating_sub(self.on_parole.len());
+        self.on_parole.extend(senders.into_iter().take(room));
+    }
+
+    /// A piece that had failed is right at last, and these blocks of the failed attempt were not: now it is known who lied.
+    pub(crate) fn audited(&mut self, now: Time, wrong: &[Block], out: &mut VecDeque<Output>) {
+        let liars: BTreeSet<SourceId> = wrong.iter().filter_map(|&block| self.work.suspect(block)).collect();
+        liars.into_iter().for_each(|liar| self.ban(now, liar, out));
+    }
+
+    fn ban(&mut self, now: Time, liar: SourceId, out: &mut VecDeque<Output>) {
+        if let Some(stat) = self.sources.get(liar) {
+            self.book.ban(stat.addr);
+        }
+        let connected: Vec<PeerKey> = self.peers.values().filter(|peer| peer.source == liar).map(|peer| peer.key).collect();
+        for peer in connected {
+            self.hang_up(now, peer, Why::BadPiece, out);
+        }
+    }
+}

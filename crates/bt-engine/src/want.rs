@@ -1,0 +1,131 @@
+//! What a torrent wants: pieces, their order, and what it says to others when nothing more is wanted (BEP 21).
+//!
+//! Decides: when a download is done. Must not know: files, how pieces are sorted.
+//! Invariant: `missing` is the set of pieces that are wanted and not had; `wanted` of each peer counts its part of them.
+
+use crate::config::Budget;
+use crate::io::{Event, Output, PeerKey, Want};
+use crate::peer::Peer;
+use crate::status::Why;
+use crate::torrent::Torrent;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use bt_peer_wire::{ExtendedHandshake, Message};
+use bt_types::{Bitfield, Piece, Time};
+use bytes::Bytes;
+
+impl Torrent {
+    /// Whether every piece is verified and written.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.have.is_full()
+    }
+
+    /// Whether every piece that is wanted is.
+    pub(crate) fn is_done(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    /// Whether we lack something and want nothing more (BEP 21).
+    pub(crate) fn is_partial(&self) -> bool {
+        self.is_done() && !self.is_complete()
+    }
+
+    /// Whether we say that we want nothing. Not while we seem to have nothing: some leave whoever has and wants nothing.
+    pub(crate) fn is_upload_only(&self) -> bool {
+        self.is_done() && self.reveal.is_none()
+    }
+
+    /// Other pieces are wanted, or in another order.
+    pub(crate) fn want(&mut self, now: Time, wants: &[Want], budget: &Budget, out: &mut VecDeque<Output>) {
+        let was_done = self.is_done();
+        let given_up = self.work.want(wants);
+        self.give_up(given_up, out);
+        self.count_wanted();
+        for peer in self.peers.values_mut() {
+            peer.wanted = peer.has.count_common(&self.missing);
+            Self::update_interest(peer, &mut self.talked_to);
+        }
+        match (was_done, self.is_done()) {
+            (false, true) => self.done(now, out),
+            (true, false) => self.resume(now),
+            _ => {}
+        }
+        self.feed_everybody(now, budget);
+    }
+
+    /// Counts anew what is wanted.
+    pub(crate) fn count_wanted(&mut self) {
+        self.missing = Bitfield::empty(self.geometry.piece_count());
+        (self.bytes_wanted, self.bytes_missing) = (0, 0);
+        for piece in self.geometry.pieces().filter(|&piece| self.work.is_wanted(piece)) {
+            let len = u64::from(self.geometry.piece_len(piece));
+            self.bytes_wanted += len;
+            if !self.have.has(piece) {
+                self.missing.insert(piece);
+                self.bytes_missing += len;
+            }
+        }
+    }
+
+    /// The last wanted piece is there, or what was missing is not wanted any more: who wants nothing either is left.
+    pub(crate) fn done(&mut self, now: Time, out: &mut VecDeque<Output>) {
+        if self.is_complete() {
+            self.announcer.complete(now);
+        } else {
+            self.announcer.set_partial(now, true);
+            self.tell_upload_only(true);
+        }
+        out.push_back(Output::Event(self.key, Event::Complete));
+        let idle: Vec<PeerKey> = self.peers.values().filter(|peer| peer.wants_nothing()).map(|peer| peer.key).collect();
+        for peer in idle {
+            self.hang_up(now, peer, Why::BothSeeds, out);
+        }
+    }
+
+    /// Something is wanted again: those who were left are welcome again.
+    fn resume(&mut self, now: Time) {
+        self.announcer.set_partial(now, false);
+        self.tell_upload_only(false);
+        for addr in core::mem::take(&mut self.parted) {
+            self.book.closed(now, addr);
+        }
+    }
+
+    /// A second extension handshake with what has changed (BEP 10).
+    fn tell_upload_only(&mut self, upload_only: bool) {
+        let hello = ExtendedHandshake { upload_only: Some(upload_only), ..ExtendedHandshake::default() };
+        let payload = Bytes::from(hello.to_bytes());
+        for peer in self.peers.values_mut().filter(|peer| peer.extended) {
+            peer.say(Message::Extended { id: 0, payload: payload.clone() }, &mut self.talked_to);
+        }
+    }
+
+    /// Pieces that were worked on and are not wanted any more: what was asked for is taken back, what came is forgotten.
+    fn give_up(&mut self, pieces: Vec<(Piece, Option<PeerKey>)>, out: &mut VecDeque<Output>) {
+        for lead in pieces.iter().filter_map(|(_, lead)| *lead) {
+            if let Some(row) = self.peers.get_mut(&lead) {
+                row.unproven = row.unproven.saturating_sub(1);
+            }
+        }
+        let pieces: Vec<Piece> = pieces.into_iter().map(|(piece, _)| piece).collect();
+        for row in self.peers.values_mut() {
+            row.lead = row.lead.filter(|lead| !pieces.contains(lead));
+            self.unasked += row.take_back(&pieces, &mut self.talked_to);
+        }
+        out.extend(pieces.into_iter().map(|piece| Output::Forget(self.key, piece)));
+    }
+
+    pub(crate) fn update_interest(peer: &mut Peer, talked_to: &mut Vec<PeerKey>) {
+        let wants = peer.wanted > 0;
+        if wants != peer.we_want {
+            peer.we_want = wants;
+            peer.say(if wants { Message::Interested } else { Message::NotInterested }, talked_to);
+        }
+    }
+
+    /// Two that both want nothing have nothing to do with each other.
+    pub(crate) fn refuse_idle(&self, peer: PeerKey) -> Result<(), Why> {
+        let both = self.is_done() && self.peers.get(&peer).is_some_and(Peer::wants_nothing);
+        if both { Err(Why::BothSeeds) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,244 @@
+//! What is wanted, and in which order, as conversations.
+//!
+//! Decides: nothing; the words are those of `transcripts.rs`. Must not know: the engine's insides.
+//! Invariant: time and chance are fixed.
+
+mod transcript;
+
+use insta::assert_snapshot;
+use transcript::{Scene, play};
+
+/// A leecher with nothing, of six pieces of one block.
+const LEECHER: Scene = Scene { pieces: 6, blocks: 1, have: "000000", trackers: &[] };
+
+#[test]
+fn a_skipped_piece_is_not_asked_for_and_the_wanted_part_is_complete_without_it() {
+    let told = "
+        want 0-3 skip
+        A: answers
+        A: have-all
+        A: unchoke
+        A: sends 4:0
+        piece 4 is good
+        A: sends 5:0
+        piece 5 is good";
+    assert_snapshot!(play(&LEECHER, told), @"
+    > want 0-3 skip
+    > A: answers
+    < A: have-none, hello
+    > A: have-all
+    < A: interested
+    > A: unchoke
+    < A: request 4:0
+    > A: sends 4:0
+    < store 4:0
+    < check 4
+    > piece 4 is good
+    < event: Piece(4)
+    < A: request 5:0
+    > A: sends 5:0
+    < store 5:0
+    < check 5 urgently
+    > piece 5 is good
+    < event: Piece(5)
+    < event: Complete
+    < A: hang up, neither wants anything
+    ");
+}
+
+#[test]
+fn a_partial_seed_tells_trackers_and_peers_and_parts_from_who_wants_nothing_either() {
+    let scene = Scene { have: "110000", trackers: &["http://one"], ..LEECHER };
+    let told = "
+        tracker answers 1800
+        A: connects
+        A: bitfield 001100
+        B: connects
+        B: bitfield 001000, upload-only
+        want 2-5 skip
+        C: connects
+        C: have-all
+        D: connects
+        D: upload-only
+        at 2000s
+        tracker answers 1800
+        want 2 normal
+        leave";
+    assert_snapshot!(play(&scene, told), @"
+    < announce Started to http://one, 65536 bytes left
+    > tracker answers 1800
+    < event: http://one answered
+    > A: connects
+    < A: bitfield 110000, hello
+    > A: bitfield 001100
+    < A: interested, allowedfast(1), allowedfast(0)
+    > B: connects
+    < B: bitfield 110000, hello
+    > B: bitfield 001000, upload-only
+    < B: interested, allowedfast(1), allowedfast(0)
+    > want 2-5 skip
+    < event: Complete
+    < B: hang up, neither wants anything
+    < A: not interested, hello upload-only
+    > C: connects
+    < C: bitfield 110000, hello upload-only
+    > C: have-all
+    < C: hang up, neither wants anything
+    > D: connects
+    < D: bitfield 110000, hello upload-only
+    > D: upload-only
+    < D: hang up, neither wants anything
+    > at 2000s
+    < 1800.000s announce Paused to http://one, 65536 bytes left
+    > tracker answers 1800
+    < 2000.000s event: http://one answered
+    > want 2 normal
+    < 2000.000s A: interested, hello not upload-only
+    > leave
+    < 2000.000s announce Stopped to http://one, 16384 bytes left
+    < 2000.000s A: hang up, the torrent was removed
+    ");
+}
+
+#[test]
+fn what_is_skipped_under_way_is_taken_back() {
+    let scene = Scene { blocks: 2, ..LEECHER };
+    let told = "
+        want 1-5 skip
+        A: answers
+        A: have-all
+        A: unchoke
+        A: sends 0:0
+        want 0 skip, 1 normal
+        A: sends 0:1
+        A: sends 1:0, 1:1
+        piece 1 is good";
+    assert_snapshot!(play(&scene, told), @"
+    > want 1-5 skip
+    > A: answers
+    < A: have-none, hello
+    > A: have-all
+    < A: interested
+    > A: unchoke
+    < A: request 0:0, request 0:1
+    > A: sends 0:0
+    < store 0:0
+    > want 0 skip, 1 normal
+    < forget 0
+    < A: cancel 0:1, request 1:0, request 1:1
+    > A: sends 0:1
+    > A: sends 1:0, 1:1
+    < store 1:0
+    < store 1:1
+    < check 1 urgently
+    > piece 1 is good
+    < event: Piece(1)
+    < event: Complete
+    < A: hang up, neither wants anything
+    ");
+}
+
+#[test]
+fn priorities_then_order_then_chance() {
+    let told = "
+        order sequential
+        want 0-1 low, 4 high
+        A: answers
+        A: have-all
+        A: unchoke
+        A: sends 4:0
+        piece 4 is good
+        A: sends 2:0
+        piece 2 is good
+        A: sends 3:0
+        piece 3 is good
+        A: sends 5:0
+        piece 5 is good
+        A: sends 0:0
+        piece 0 is good";
+    assert_snapshot!(play(&LEECHER, told), @"
+    > order sequential
+    > want 0-1 low, 4 high
+    > A: answers
+    < A: have-none, hello
+    > A: have-all
+    < A: interested
+    > A: unchoke
+    < A: request 4:0
+    > A: sends 4:0
+    < store 4:0
+    < check 4
+    > piece 4 is good
+    < event: Piece(4)
+    < A: request 2:0
+    > A: sends 2:0
+    < store 2:0
+    < check 2
+    > piece 2 is good
+    < event: Piece(2)
+    < A: request 3:0
+    > A: sends 3:0
+    < store 3:0
+    < check 3
+    > piece 3 is good
+    < event: Piece(3)
+    < A: request 5:0
+    > A: sends 5:0
+    < store 5:0
+    < check 5
+    > piece 5 is good
+    < event: Piece(5)
+    < A: request 0:0, request 1:0
+    > A: sends 0:0
+    < store 0:0
+    < check 0 urgently
+    > piece 0 is good
+    < event: Piece(0)
+    ");
+}
+
+#[test]
+fn a_piece_with_a_deadline_comes_first_and_others_join_who_fetches_it() {
+    let scene = Scene { blocks: 6, ..LEECHER };
+    let told = "
+        need 3 by 20s
+        need 5 by 10s
+        A: answers
+        A: have-all
+        A: unchoke
+        B: answers
+        B: have-all
+        B: unchoke
+        A: sends 5:0, 5:1, 5:2, 5:3
+        C: answers
+        C: bitfield 111100
+        C: unchoke";
+    assert_snapshot!(play(&scene, told), @"
+    > need 3 by 20s
+    > need 5 by 10s
+    > A: answers
+    < A: have-none, hello
+    > A: have-all
+    < A: interested
+    > A: unchoke
+    < A: request 5:0, request 5:1, request 5:2, request 5:3
+    > B: answers
+    < B: have-none, hello
+    > B: have-all
+    < B: interested
+    > B: unchoke
+    < B: request 5:4, request 5:5, request 3:0, request 3:1
+    > A: sends 5:0, 5:1, 5:2, 5:3
+    < store 5:0
+    < store 5:1
+    < store 5:2
+    < store 5:3
+    < A: request 3:2, request 3:3, request 3:4, request 3:5
+    > C: answers
+    < C: have-none, hello
+    > C: bitfield 111100
+    < C: interested
+    > C: unchoke
+    < C: request 1:0, request 1:1, request 1:2, request 1:3
+    ");
+}
