@@ -24,6 +24,8 @@ const ALONE_PART: u64 = 16;
 const TEASERS_SEEN: usize = 1000;
 /// Who was promised a piece and takes nothing for so long loses it to others.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Who wants nothing of what it was shown for so long wants only a part of the torrent.
+const CHOOSY: Duration = Duration::from_secs(2);
 
 /// The state of an initial seed.
 #[derive(Debug)]
@@ -224,6 +226,19 @@ impl Reveal {
     /// Whether one copy of everything is out.
     pub(crate) fn is_over(&self) -> bool {
         self.left == 0
+    }
+
+    /// A peer that `has` these pieces and wants nothing: if it was shown others a while ago, it chooses itself. What it is shown now.
+    pub(crate) fn let_choose(&mut self, now: Time, peer: PeerKey, has: &Bitfield) -> Vec<Piece> {
+        let Some(shown) = self.peers.get_mut(&peer) else { return Vec::new() };
+        let lacks_some = has.lacks_some_of(&shown.pieces);
+        if !lacks_some || shown.pieces.is_full() || now - shown.moved_at < CHOOSY {
+            return Vec::new();
+        }
+        let given = core::mem::take(&mut shown.owed);
+        let news = self.geometry.pieces().filter(|&piece| shown.pieces.insert(piece) && !has.has(piece)).collect();
+        self.take_back(given);
+        news
     }
 
     /// What a peer has been shown so far.

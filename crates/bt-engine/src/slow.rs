@@ -8,7 +8,7 @@ use bt_types::StoreFault;
 
 /// A download is slow below a twentieth of the best rate that it had, or below so many bytes per second.
 const BEST_PART: u64 = 20;
-const RATE_MIN: u64 = 16 * 1024;
+const RATE_MIN: u64 = 32 * 1024;
 
 /// A download at one moment.
 #[derive(Clone, Copy, Debug)]

@@ -469,6 +469,11 @@ impl Torrent {
         if let Some(reveal) = &mut self.reveal {
             let work = &self.work;
             reveal.reclaim(now, |peer| self.unchoked.contains(&peer), |piece| work.availability(piece) > 0);
+            for row in self.peers.values_mut().filter(|row| !row.interested) {
+                for piece in reveal.let_choose(now, row.key, &row.has) {
+                    row.say(Message::Have(piece.number()), &mut self.talked_to);
+                }
+            }
             let all: Vec<PeerKey> = self.peers.keys().copied().collect();
             for peer in all {
                 self.reveal_to(now, peer);

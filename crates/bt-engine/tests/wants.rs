@@ -242,3 +242,23 @@ fn a_piece_with_a_deadline_comes_first_and_others_join_who_fetches_it() {
     < C: request 1:0, request 1:1, request 1:2, request 1:3
     ");
 }
+
+#[test]
+fn an_initial_seed_shows_everything_to_who_wants_nothing_of_what_it_was_shown() {
+    let scene = Scene { have: "111111", ..LEECHER };
+    let told = "
+        A: connects
+        A: bitfield 000000
+        at 3s
+        A: interested, request 0:0, request 1:0";
+    assert_snapshot!(play(&scene, told), @"
+    > A: connects
+    < A: have-none, hello, have 4
+    > A: bitfield 000000
+    > at 3s
+    < 2.000s A: have 0, have 1, have 2, have 3, have 5
+    > A: interested, request 0:0, request 1:0
+    < 3.000s A: unchoke
+    < 3.000s A: serve 0:0
+    ");
+}
