@@ -60,7 +60,7 @@ impl From<HashError> for OpenError {
 }
 
 /// Finds out which pieces are there. After a clean stop nothing is hashed but what changed since; after a crash what was being
-/// written; without a journal whatever data there is. Then makes the empty files, and brings the journal up to date.
+/// written; without a journal whatever data there is. Then makes the empty files that are wanted, and brings the journal up to date.
 pub fn open_torrent(
     layout: &Layout,
     digests: &PieceDigests,
@@ -86,7 +86,7 @@ pub fn open_torrent(
     if let Some(file) = unknown.into_iter().find(|(file, stat)| is_foreign(layout, file, stat, &have)).map(|(file, _)| file) {
         return Err(OpenError::Foreign { path: file.path.clone() });
     }
-    for (_, file) in layout.stored().filter(|&(index, file)| file.length == 0 && stats[index].is_none()) {
+    for (_, file) in layout.stored().filter(|&(index, file)| file.length == 0 && file.is_wanted && stats[index].is_none()) {
         storage.create_new(&file.path).map_err(StoreError::at(&file.path))?;
     }
     if have != known.have || !known.dirty.is_empty() {

@@ -4,9 +4,11 @@
 //! Invariant: the spans of a range follow each other without a gap and add up to the range.
 
 use bt_metainfo::{FileEntry, Info};
-use bt_types::{Geometry, Piece};
+use bt_types::{Bitfield, Geometry, Piece};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The files of a torrent, with paths relative to a storage's root.
@@ -27,6 +29,8 @@ pub struct LayoutFile {
     pub offset: u64,
     /// Whether it exists on the disk; padding and symlinks do not, and read as zeros.
     pub is_stored: bool,
+    /// Whether it is wanted; an unwanted file is made only when a piece touches it that a wanted one shares.
+    pub is_wanted: bool,
 }
 
 /// A range of one file.
@@ -55,8 +59,16 @@ impl Layout {
             length: entry.length,
             offset: entry.offset,
             is_stored: entry.is_stored(),
+            is_wanted: true,
         };
         Layout { geometry: info.geometry, files: info.files.iter().map(file).collect() }
+    }
+
+    /// Only the files with these numbers are wanted.
+    pub fn select(&mut self, wanted: &BTreeSet<usize>) {
+        for (index, file) in self.files.iter_mut().enumerate() {
+            file.is_wanted = wanted.contains(&index);
+        }
     }
 
     /// The pieces.
@@ -103,13 +115,28 @@ impl Layout {
         self.spans(piece, 0, self.geometry.piece_len(piece))
     }
 
+    /// The numbers of the pieces that hold a byte of the file.
+    pub fn numbers_of(&self, file: &LayoutFile) -> Range<u32> {
+        let piece_length = u64::from(self.geometry.piece_length());
+        let first = file.offset / piece_length;
+        let end = if file.length == 0 { first } else { (file.offset + file.length).div_ceil(piece_length) };
+        let number = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        number(first)..number(end)
+    }
+
     /// The pieces that hold a byte of the file.
     pub(crate) fn pieces_of(&self, file: &LayoutFile) -> impl Iterator<Item = Piece> + use<> {
         let geometry = self.geometry;
-        let piece_length = u64::from(geometry.piece_length());
-        let first = file.offset / piece_length;
-        let end = if file.length == 0 { first } else { (file.offset + file.length).div_ceil(piece_length) };
-        (first..end).filter_map(move |number| geometry.piece(u32::try_from(number).ok()?))
+        self.numbers_of(file).filter_map(move |number| geometry.piece(number))
+    }
+
+    /// The pieces that hold a byte of a wanted file.
+    pub fn wanted(&self) -> Bitfield {
+        let mut wanted = Bitfield::empty(self.geometry.piece_count());
+        for piece in self.files.iter().filter(|file| file.is_wanted).flat_map(|file| self.pieces_of(file)) {
+            wanted.insert(piece);
+        }
+        wanted
     }
 }
 
@@ -164,6 +191,17 @@ mod tests {
         assert_eq!(layout.files()[2].path, Path::new("t/d/2"));
         let pieces = |file: usize| -> Vec<u32> { layout.pieces_of(&layout.files()[file]).map(Piece::number).collect() };
         assert_eq!((pieces(0), pieces(1), pieces(3)), (vec![0], vec![], vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn a_shared_piece_is_wanted_for_either_file() {
+        // Pieces: 0 is of files 0, 1 and 2; 1 and 2 are of file 2.
+        for (files, wanted) in [(vec![0], vec![0]), (vec![2], vec![0, 1, 2]), (vec![1], vec![]), (vec![], vec![])] {
+            let mut layout = Layout::new(&info(&[3, 0, 14], 6));
+            layout.select(&files.iter().copied().collect());
+            let found: Vec<u32> = layout.wanted().iter(layout.geometry()).map(Piece::number).collect();
+            assert_eq!(found, wanted, "{files:?}");
+        }
     }
 
     #[test]
