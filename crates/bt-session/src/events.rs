@@ -70,7 +70,7 @@ pub enum AddError {
 /// The account of a torrent that was stopped.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Summary {
-    /// Bytes that were there and right before the start.
+    /// Bytes of the wanted pieces that were there and right before the start.
     pub bytes_there: u64,
     /// The last status; `None` if the torrent never became active.
     pub status: Option<TorrentStatus>,

@@ -35,7 +35,7 @@ mod state;
 mod wire;
 
 pub use ask::{Asker, FetchError};
-pub use bt_engine::{Budget, Event, Rates, SourceStat, TorrentStatus, Why};
+pub use bt_engine::{Budget, Cell, Event, Order, Priority, Rates, Reason, SourceStat, TorrentStatus, Why};
 pub use bt_metainfo::Metainfo;
 pub use bt_net::Roots;
 pub use bt_tracker_client::TrackerError;

@@ -88,6 +88,7 @@ pub struct Session {
     threads: Vec<JoinHandle<()>>,
     peer_id: PeerId,
     listen: Vec<SocketAddr>,
+    clock: Clock,
     next_key: AtomicU32,
     torrents: Mutex<BTreeMap<TorrentKey, (TorrentHandle, usize)>>,
 }
@@ -132,6 +133,7 @@ impl Session {
             threads,
             peer_id,
             listen,
+            clock,
             next_key: AtomicU32::new(0),
             torrents: Mutex::default(),
         })
@@ -156,8 +158,14 @@ impl Session {
         let key = TorrentKey(self.next_key.fetch_add(1, Relaxed));
         let place = door::lock(&self.desk).place();
         let shard = self.shards.get(place).cloned().ok_or(AddError::Stopping)?;
-        let home =
-            Home { key, shard, control: self.control.clone(), disks: Arc::clone(&self.disks), state_dir: self.state_dir.clone() };
+        let home = Home {
+            key,
+            shard,
+            control: self.control.clone(),
+            disks: Arc::clone(&self.disks),
+            state_dir: self.state_dir.clone(),
+            clock: self.clock,
+        };
         let begun = TorrentHandle::begin(home, metainfo, options);
         match &begun {
             Ok(torrent) => {

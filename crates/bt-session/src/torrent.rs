@@ -3,19 +3,25 @@
 //! Decides: the order of starting and stopping. Must not know: engines' insides.
 //! Invariant: stopping leaves the swarm before the store is closed, and happens once.
 
+use crate::clock::Clock;
 use crate::control::ToControl;
 use crate::disk::{Attached, DiskOrder, Disks};
 use crate::events::{AddError, Summary, TorrentEvent, TorrentState};
 use crate::shard::{Departure, NewTorrent, ToShard};
 use crate::state::{Lock, StateDir};
-use bt_engine::{TorrentKey, TorrentSpec, TorrentStatus};
+use bt_engine::{Input, Order, Priority, TorrentKey, TorrentSpec, TorrentStatus, Want};
 use bt_metainfo::{Metainfo, PieceDigests};
-use bt_piece_store::{DiskStorage, Journal, OpenError, Progress, Storage, StoreError, Trust, Worker, locate, open_torrent};
-use bt_types::InfoHash;
+use bt_piece_store::{
+    DiskStorage, Journal, Layout, LayoutFile, OpenError, Progress, Storage, StoreError, Trust, Worker, locate, open_torrent,
+};
+use bt_types::{Bitfield, InfoHash};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{OnceCell, broadcast, mpsc, oneshot, watch};
 
 /// News kept for a listener that is behind.
@@ -32,12 +38,15 @@ pub struct AddOptions {
     pub trust_data: bool,
     /// Remember nothing of earlier runs, and leave nothing for later ones.
     pub no_resume: bool,
+    /// Numbers in the torrent's list of the files that are wanted; all of them if this is `None`. A piece that a wanted file shares with
+    /// another comes whole.
+    pub select: Option<BTreeSet<usize>>,
 }
 
 impl AddOptions {
     /// Download to, or seed from, this directory.
     pub fn new(dir: impl Into<PathBuf>) -> AddOptions {
-        AddOptions { dir: dir.into(), peers: Vec::new(), trust_data: false, no_resume: false }
+        AddOptions { dir: dir.into(), peers: Vec::new(), trust_data: false, no_resume: false, select: None }
     }
 }
 
@@ -51,6 +60,10 @@ struct Inner {
     shard: mpsc::Sender<ToShard>,
     control: mpsc::Sender<ToControl>,
     disks: Arc<Disks>,
+    clock: Clock,
+    layout: Arc<Layout>,
+    /// Bytes of the pieces that were wanted when it was added.
+    bytes_wanted: u64,
     progress: Arc<Progress>,
     bytes_there: AtomicU64,
     state: watch::Sender<TorrentState>,
@@ -72,6 +85,7 @@ pub(crate) struct Home {
     pub(crate) control: mpsc::Sender<ToControl>,
     pub(crate) disks: Arc<Disks>,
     pub(crate) state_dir: StateDir,
+    pub(crate) clock: Clock,
 }
 
 impl TorrentHandle {
@@ -83,7 +97,11 @@ impl TorrentHandle {
         };
         let state_dir = if options.no_resume { StateDir::new(None) } else { home.state_dir };
         let dir_error = |error: std::io::Error| store_error(&options.dir, &error);
-        let (root, layout) = locate(&options.dir, &metainfo.info).map_err(dir_error)?;
+        let (root, mut layout) = locate(&options.dir, &metainfo.info).map_err(dir_error)?;
+        if let Some(files) = &options.select {
+            layout.select(files);
+        }
+        let (wanted, layout) = (layout.wanted(), Arc::new(layout));
         let storage = DiskStorage::create(&root).map_err(|error| store_error(&root, &error))?;
         let lock = state_dir.lock(info_hash, &root).map_err(dir_error)?;
         let lock = lock.ok_or_else(|| AddError::Locked { dir: root.clone() })?;
@@ -93,6 +111,9 @@ impl TorrentHandle {
             shard: home.shard,
             control: home.control,
             disks: home.disks,
+            clock: home.clock,
+            layout: Arc::clone(&layout),
+            bytes_wanted: bytes(&layout, &wanted),
             progress: Arc::default(),
             bytes_there: AtomicU64::new(0),
             state: watch::Sender::new(TorrentState::Checking),
@@ -102,7 +123,8 @@ impl TorrentHandle {
         });
         let opening = Opening {
             inner: Arc::clone(&inner),
-            layout: Arc::new(layout),
+            layout,
+            wanted,
             digests,
             storage: Arc::new(storage),
             trackers: metainfo.trackers.clone(),
@@ -135,7 +157,12 @@ impl TorrentHandle {
         (self.0.progress.done(), self.0.progress.total())
     }
 
-    /// Bytes that were there and right when it started; 0 until that is known.
+    /// Bytes of the pieces that were wanted when it was added: all of them, or those of the selected files.
+    pub fn bytes_wanted(&self) -> u64 {
+        self.0.bytes_wanted
+    }
+
+    /// Bytes of these that were there and right when it started; 0 until that is known.
     pub fn bytes_there(&self) -> u64 {
         self.0.bytes_there.load(Relaxed)
     }
@@ -145,9 +172,30 @@ impl TorrentHandle {
         self.wait_for(|_| true).await
     }
 
-    /// Waits until every piece is verified and written.
+    /// Waits until every wanted piece is verified and written.
     pub async fn wait_complete(&self) -> Result<TorrentStatus, AddError> {
-        self.wait_for(|status| status.pieces_done == status.pieces_total).await
+        self.wait_for(TorrentStatus::is_done).await
+    }
+
+    /// The numbers of the pieces that hold a byte of the file with this number in the torrent's list.
+    pub fn pieces_of(&self, file: usize) -> Option<Range<u32>> {
+        self.0.layout.files().get(file).map(|file| self.0.layout.numbers_of(file))
+    }
+
+    /// From now on these pieces are wanted so much.
+    pub async fn want(&self, pieces: Range<u32>, priority: Priority) {
+        self.0.want(Want::Pieces(pieces, priority)).await;
+    }
+
+    /// The order of pieces that are wanted equally, from now on.
+    pub async fn set_order(&self, order: Order) {
+        self.0.want(Want::Order(order)).await;
+    }
+
+    /// These pieces are needed after this time: they come first, the earliest before all. `None` takes that back.
+    pub async fn need_within(&self, pieces: Range<u32>, time: Option<Duration>) {
+        let by = time.map(|time| self.0.clock.now() + time);
+        self.0.want(Want::By(pieces, by)).await;
     }
 
     async fn wait_for(&self, enough: impl Fn(&TorrentStatus) -> bool) -> Result<TorrentStatus, AddError> {
@@ -173,6 +221,12 @@ impl TorrentHandle {
 }
 
 impl Inner {
+    /// Tells the engine, once it knows the torrent.
+    async fn want(&self, want: Want) {
+        let _ = self.state.subscribe().wait_for(|state| *state != TorrentState::Checking).await;
+        let _ = self.shard.send(ToShard::Input(Input::Want(self.key, vec![want]))).await;
+    }
+
     async fn stop(&self) -> Summary {
         self.progress.cancel();
         let _ = self.state.subscribe().wait_for(|state| *state != TorrentState::Checking).await;
@@ -191,7 +245,8 @@ impl Inner {
 /// A torrent between being added and being in its swarm.
 struct Opening {
     inner: Arc<Inner>,
-    layout: Arc<bt_piece_store::Layout>,
+    layout: Arc<Layout>,
+    wanted: Bitfield,
     digests: Arc<PieceDigests>,
     storage: Arc<dyn Storage>,
     trackers: Vec<Vec<String>>,
@@ -209,10 +264,11 @@ impl Opening {
 
     fn open(self, journal: impl FnOnce(&Opening) -> Result<Journal, StoreError>) -> Result<(), AddError> {
         let journal = journal(&self).map_err(OpenError::from)?;
-        let Opening { inner, layout, digests, storage, trackers, trust, peers } = self;
+        let Opening { inner, layout, wanted, digests, storage, trackers, trust, peers } = self;
         let opened = open_torrent(&layout, &digests, journal, storage.as_ref(), trust, &inner.progress)?;
         let geometry = *layout.geometry();
-        let bytes_there = opened.have.iter(&geometry).map(|piece| u64::from(geometry.piece_len(piece))).sum();
+        let there = wanted.common(&opened.have, &geometry);
+        let bytes_there = there.map(|piece| u64::from(geometry.piece_len(piece))).sum();
         inner.bytes_there.store(bytes_there, Relaxed);
         let _ = inner.events.send(TorrentEvent::Checked { bytes_there });
         let worker = Worker::new(Arc::clone(&layout), digests, opened.journal);
@@ -221,11 +277,26 @@ impl Opening {
         inner.disks.submit([(inner.key, DiskOrder::Attach(Box::new(attached)))].into_iter());
         let register = ToControl::Register(inner.info_hash, inner.key, inner.shard.clone());
         inner.control.blocking_send(register).map_err(|_| AddError::Stopping)?;
-        let spec = TorrentSpec { info_hash: inner.info_hash, geometry, have: opened.have, trackers };
+        let spec = TorrentSpec { info_hash: inner.info_hash, geometry, have: opened.have, trackers, wants: wants(&layout) };
         let (events, state) = (inner.events.clone(), inner.state.clone());
         let new = NewTorrent { spec, layout, storage, peers, events, state };
         inner.shard.blocking_send(ToShard::Add(inner.key, Box::new(new))).map_err(|_| AddError::Stopping)
     }
+}
+
+/// What the selected files are, in pieces.
+fn wants(layout: &Layout) -> Vec<Want> {
+    let is_wanted = |file: &&LayoutFile| file.is_wanted;
+    if layout.files().iter().all(|file| is_wanted(&file)) {
+        return Vec::new();
+    }
+    let all = Want::Pieces(0..layout.geometry().piece_count(), Priority::Skip);
+    let files = layout.files().iter().filter(is_wanted);
+    std::iter::once(all).chain(files.map(|file| Want::Pieces(layout.numbers_of(file), Priority::Normal))).collect()
+}
+
+fn bytes(layout: &Layout, pieces: &Bitfield) -> u64 {
+    pieces.iter(layout.geometry()).map(|piece| u64::from(layout.geometry().piece_len(piece))).sum()
 }
 
 fn store_error(path: &Path, error: &std::io::Error) -> AddError {
