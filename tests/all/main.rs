@@ -12,6 +12,7 @@ mod interop;
 mod liars;
 mod poison;
 mod resume;
+mod select;
 mod trackers;
 mod transfer;
 

@@ -201,6 +201,9 @@ pub(crate) struct GetArgs {
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) net: NetArgs,
+    /// Download only files whose path matches, with or without the torrent's name; repeat for more
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) select: Vec<String>,
     /// Seed after the download until stopped
     #[arg(long)]
     pub(crate) seed: bool,

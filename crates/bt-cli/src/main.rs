@@ -9,6 +9,8 @@ mod commands;
 mod exit;
 mod output;
 mod progress;
+mod reason;
+mod select;
 mod signals;
 mod source;
 mod transfer;

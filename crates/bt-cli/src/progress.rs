@@ -7,7 +7,7 @@ use crate::args::ProgressMode;
 use crate::output::Output;
 use crate::units;
 use bt_piece_store::Progress;
-use bt_session::TorrentStatus;
+use bt_session::{Cell, TorrentStatus};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,11 @@ const PLAIN_EVERY: Duration = Duration::from_secs(10);
 const PLAIN_PERCENT: u64 = 10;
 
 const HASH_TEMPLATE: &str = "{prefix} {wide_bar} {percent:>3}% {binary_bytes_per_sec} {eta}";
-const TRANSFER_TEMPLATE: &str = "{prefix:16!} {bar:30} {percent:>3}% {msg}";
+const TRANSFER_TEMPLATE: &str = "{prefix:16!} {msg}";
+/// Columns beside the map and the text: the name, per cent and spaces.
+const FIXED_COLUMNS: usize = 16 + 1 + 1 + 4 + 1;
+/// Columns of a map, on a terminal too narrow for more, and at most.
+const MAP_COLUMNS: (usize, usize) = (10, 128);
 
 /// The progress of several transfers at once.
 #[derive(Debug)]
@@ -68,22 +72,31 @@ impl Board {
 
 impl Line {
     /// Shows where a transfer stands.
-    pub(crate) fn show(&mut self, status: &TorrentStatus, total: u64) {
-        let seeding = status.pieces_done == status.pieces_total;
+    pub(crate) fn show(&mut self, status: &TorrentStatus) {
         let mut text =
             format!("{} peers, down {}, up {}", status.peers, units::rate(status.down_rate), units::rate(status.up_rate));
-        if !seeding && status.down_rate > 0 {
-            let left = total.saturating_sub(status.bytes_done) / status.down_rate;
+        if !status.is_done() && status.down_rate > 0 {
+            let left = status.bytes_missing / status.down_rate;
             text.push_str(&format!(", {} left", indicatif::HumanDuration(Duration::from_secs(left))));
         }
-        self.update(status.bytes_done, total, &text);
+        self.draw(status.bytes_wanted - status.bytes_missing, status.bytes_wanted, &text, &status.map);
     }
 
+    /// Shows how far something is that goes from the first byte to the last.
     pub(crate) fn update(&mut self, done: u64, total: u64, text: &str) {
-        self.bar.set_length(total);
-        self.bar.set_position(done);
-        self.bar.set_message(text.to_owned());
+        let part = |n| if n < units::percent(done, total) { Cell::All } else { Cell::Missing };
+        let map: Vec<Cell> = (0..100).map(part).collect();
+        self.draw(done, total, text, &map);
+    }
+
+    fn draw(&mut self, done: u64, total: u64, text: &str, map: &[Cell]) {
         let percent = units::percent(done, total);
+        if self.mode == ProgressMode::Bar {
+            let columns = usize::from(console::Term::stderr().size().1);
+            let (least, most) = MAP_COLUMNS;
+            let width = columns.saturating_sub(FIXED_COLUMNS + text.len()).clamp(least, most);
+            self.bar.set_message(format!("{} {percent:>3}% {text}", draw_map(map, width)));
+        }
         let due = self.said_at.elapsed() >= PLAIN_EVERY || percent >= self.said_percent + PLAIN_PERCENT;
         if self.mode == ProgressMode::Plain && due {
             eprintln!("{}: {percent}% of {}, {text}", self.name, units::size(total));
@@ -118,6 +131,44 @@ pub(crate) fn watch<T: Send>(output: &Output, what: &str, progress: &Progress, j
     })
 }
 
+/// The cells of a map on so many columns: several behind one column, or one on several.
+fn draw_map(map: &[Cell], width: usize) -> String {
+    let column = |n: usize| {
+        let start = n * map.len() / width;
+        let end = ((n + 1) * map.len() / width).max(start + 1);
+        match map.get(start..end).unwrap_or_default().iter().copied().reduce(Cell::with) {
+            None | Some(Cell::Skipped) => ' ',
+            Some(Cell::Missing) => '·',
+            Some(Cell::UnderWay) => '░',
+            Some(Cell::Some) => '▒',
+            Some(Cell::All) => '█',
+        }
+    };
+    (0..width).map(column).collect()
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_fits_its_columns() {
+        use Cell::{All, Missing, Skipped, UnderWay};
+        let map = [All, All, Cell::Some, All, UnderWay, Missing, Missing, Skipped];
+        let table = [
+            (&map[..], 8, "██▒█░·· "),
+            (&map, 4, "█▒░·"),
+            (&map, 2, "▒░"),
+            (&map, 16, "████▒▒██░░····  "),
+            (&map[3..5], 5, "███░░"),
+            (&[], 3, "   "),
+        ];
+        for (map, width, drawn) in table {
+            assert_eq!(draw_map(map, width), drawn, "{width}");
+        }
+    }
 }

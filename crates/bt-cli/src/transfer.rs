@@ -7,12 +7,13 @@ use crate::args::NetArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::progress::{Board, Line};
+use crate::reason::{self, Teller};
 use crate::signals::Stop;
 use crate::units;
 use bt_metainfo::Metainfo;
 use bt_session::{
-    AddError, AddOptions, Budget, Event, Rates, Roots, Session, SessionConfig, StartError, Summary, TorrentEvent, TorrentHandle,
-    TorrentState, TorrentStatus,
+    AddError, AddOptions, Budget, Event, Rates, Reason, Roots, Session, SessionConfig, StartError, Summary, TorrentEvent,
+    TorrentHandle, TorrentState, TorrentStatus,
 };
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -22,8 +23,6 @@ use tokio::task::LocalSet;
 
 /// Time between two looks at the torrents: progress is printed at least four times a second while bytes move.
 const TICK: Duration = Duration::from_millis(200);
-/// Without progress for so long, the reason is said.
-const REASON_AFTER: Duration = Duration::from_secs(3);
 /// Stopping must not take longer, whatever trackers do.
 const STOP_MAX: Duration = Duration::from_secs(6);
 
@@ -83,9 +82,9 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     let mut jobs = Vec::new();
     for (torrent, options) in plan.torrents {
         let name = torrent.info.name.clone();
-        let total = torrent.info.geometry.total();
-        output.event("checking", json!({ "name": name, "info_hash": hash(&torrent), "bytes_total": total }));
         let added = session.add(&torrent, options);
+        let total = added.as_ref().map_or_else(|_| torrent.info.geometry.total(), TorrentHandle::bytes_wanted);
+        output.event("checking", json!({ "name": name, "info_hash": hash(&torrent), "bytes_total": total }));
         jobs.push(Job::new(name, hash(&torrent).unwrap_or_default(), total, added, &board));
     }
     let end = watch_jobs(&mut jobs, &session, &plan.after, plan.timeout, plan.is_seed, &stop, output, &board).await;
@@ -166,6 +165,7 @@ async fn watch_jobs(
 /// One torrent on its way.
 struct Job {
     name: String,
+    /// Bytes of what is wanted.
     total: u64,
     info_hash: String,
     handle: Option<TorrentHandle>,
@@ -180,7 +180,7 @@ struct Job {
     shown: Option<TorrentStatus>,
     moved_at: Instant,
     bytes_seen: u64,
-    reason: Option<String>,
+    reasons: Teller,
     /// What a tracker or the disk said last.
     detail: Option<String>,
 }
@@ -206,7 +206,7 @@ impl Job {
             shown: None,
             moved_at: Instant::now(),
             bytes_seen: 0,
-            reason: None,
+            reasons: Teller::new(Instant::now()),
             detail: None,
         }
     }
@@ -243,7 +243,7 @@ impl Job {
         output: &Output,
         board: &Board,
     ) {
-        let complete = status.pieces_done == status.pieces_total;
+        let complete = status.is_done();
         if is_seed && !self.began && status.pieces_done == 0 && !complete {
             let message = format!("{}: none of its data is here; name the directory that holds it with --dir", self.name);
             return self.fail(Failure::new(Exit::Verify, "no_data", message));
@@ -267,13 +267,13 @@ impl Job {
         if self.shown.as_ref() == Some(status) {
             return;
         }
-        self.line.show(status, self.total);
+        self.line.show(status);
         output.event(
             "progress",
             json!({
                 "info_hash": self.info_hash,
-                "bytes_done": status.bytes_done,
-                "bytes_total": self.total,
+                "bytes_done": status.bytes_wanted - status.bytes_missing,
+                "bytes_total": status.bytes_wanted,
                 "bytes_down": status.bytes_down,
                 "bytes_up": status.bytes_up,
                 "down_rate": status.down_rate,
@@ -285,37 +285,37 @@ impl Job {
         self.shown = Some(status.clone());
     }
 
-    /// Not complete: is it moving, why not, and for how long?
+    /// Not complete: why is it slow, and for how long has it not moved?
     fn wait(&mut self, status: &TorrentStatus, timeout: Option<Duration>, output: &Output, board: &Board) {
         if status.bytes_down > self.bytes_seen && status.store_fault.is_none() {
             self.bytes_seen = status.bytes_down;
             self.moved_at = Instant::now();
-            self.reason = None;
-            return;
         }
         let still = self.moved_at.elapsed();
-        let reason = why_still(status);
-        if still >= REASON_AFTER && self.reason.as_deref() != Some(reason) {
-            self.reason = Some(reason.to_owned());
-            output.event("reason", json!({ "info_hash": self.info_hash, "reason": reason, "detail": self.detail }));
-            board.say(format_args!("{}: waiting: {}", self.name, self.explain(reason)));
+        if let Some(reason) = self.reasons.hear(Instant::now(), status.slow) {
+            self.say_reason(reason, status.down_rate, output, board);
         }
         if timeout.is_some_and(|timeout| still >= timeout) {
             let exit = if status.store_fault.is_some() { Exit::Disk } else { Exit::Network };
             let code = status.store_fault.map_or("no_progress", bt_types::StoreFault::name);
-            let message = format!("{}: no progress for {} s: {}", self.name, still.as_secs(), self.explain(reason));
+            let why = status.slow.map_or_else(String::new, |reason| format!(": {}", self.explain(reason)));
+            let message = format!("{}: no progress for {} s{why}", self.name, still.as_secs());
             self.fail(Failure::new(exit, code, message));
         }
     }
 
-    fn explain(&self, reason: &str) -> String {
-        let text = match reason {
-            "no_peers" => "no peers are connected; check the tracker, or name one with --peer",
-            "choked" => "no peer serves us yet",
-            "no_data" => "the connected peers do not have what is missing",
-            other => other,
-        };
-        self.detail.as_ref().map_or_else(|| text.to_owned(), |detail| format!("{text} ({detail})"))
+    fn say_reason(&self, reason: Reason, rate: u64, output: &Output, board: &Board) {
+        let name = reason::name(reason);
+        output.event("reason", json!({ "info_hash": self.info_hash, "reason": name, "detail": self.detail, "down_rate": rate }));
+        let state = if rate == 0 { "waiting" } else { "slow" };
+        board.say(format_args!("{}: {state}: {}", self.name, self.explain(reason)));
+    }
+
+    fn explain(&self, reason: Reason) -> String {
+        let text = reason::words(reason);
+        // What a tracker or the disk said explains nothing about peers that are connected.
+        let detail = self.detail.as_ref().filter(|_| matches!(reason, Reason::NoPeers | Reason::Store(_)));
+        detail.map_or_else(|| text.clone(), |detail| format!("{text} ({detail})"))
     }
 
     /// News since the last look.
@@ -327,10 +327,8 @@ impl Job {
                 }
                 TorrentEvent::StoreDetail(detail) => self.detail = Some(detail),
                 TorrentEvent::Engine(Event::StoreFailed(fault)) => {
-                    self.reason = Some(fault.name().to_owned());
-                    let reason = json!({ "info_hash": self.info_hash, "reason": fault.name(), "detail": self.detail });
-                    output.event("reason", reason);
-                    board.say(format_args!("{}: waiting: {}", self.name, self.explain(&fault.to_string())));
+                    self.reasons.told(Instant::now(), Reason::Store(fault));
+                    self.say_reason(Reason::Store(fault), 0, output, board);
                 }
                 TorrentEvent::Engine(Event::StoreRecovered) => {
                     self.detail = None;
@@ -397,16 +395,6 @@ impl Job {
             units::size(up),
             units::size(wasted)
         ));
-    }
-}
-
-/// The name of the reason why nothing moves.
-fn why_still(status: &TorrentStatus) -> &'static str {
-    match status {
-        TorrentStatus { store_fault: Some(fault), .. } => fault.name(),
-        TorrentStatus { peers: 0, .. } => "no_peers",
-        TorrentStatus { serving_us: 0, .. } => "choked",
-        _ => "no_data",
     }
 }
 

@@ -125,8 +125,8 @@ async fn download(leechers: &[Actor], torrent: &Metainfo, stop: &Stop, output: &
         for (actor, line) in leechers.iter().zip(&mut lines) {
             match &*actor.handle.state().borrow() {
                 TorrentState::Active(status) => {
-                    line.show(status, total);
-                    complete += usize::from(status.pieces_done == status.pieces_total);
+                    line.show(status);
+                    complete += usize::from(status.is_done());
                     output.event(
                         "progress",
                         json!({ "name": actor.name, "bytes_done": status.bytes_done, "bytes_total": total,

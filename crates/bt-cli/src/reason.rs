@@ -1,0 +1,108 @@
+//! Why a download is slow, in words, and not too often.
+//!
+//! Decides: the words, and when they are said again. Must not know: how a reason is found.
+//! Invariant: a reason is said only after the download was slow for a while, and no two within that time.
+
+use bt_session::Reason;
+use std::time::{Duration, Instant};
+
+/// A download that was slow, or fast, for so long is taken to be so.
+const LASTING: Duration = Duration::from_secs(3);
+
+/// The name of a reason for programs.
+pub(crate) fn name(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Store(fault) => fault.name(),
+        Reason::Limit => "limit",
+        Reason::NoPeers => "no_peers",
+        Reason::NoData => "no_data",
+        Reason::Choked => "choked",
+        Reason::RarestOnePeer => "rarest_one_peer",
+        Reason::SlowPeers => "slow_peers",
+    }
+}
+
+/// A reason for people.
+pub(crate) fn words(reason: Reason) -> String {
+    match reason {
+        Reason::Store(fault) => return fault.to_string(),
+        Reason::Limit => "our own limit (--down) holds it",
+        Reason::NoPeers => "no peers are connected; check the tracker, or name one with --peer",
+        Reason::NoData => "the connected peers do not have what is missing",
+        Reason::Choked => "the peers that have what is missing do not serve us yet",
+        Reason::RarestOnePeer => "one peer alone has what is missing",
+        Reason::SlowPeers => "the peers that serve us deliver little",
+    }
+    .into()
+}
+
+/// Remembers what was said.
+#[derive(Debug)]
+pub(crate) struct Teller {
+    is_slow: bool,
+    /// Since when it is so.
+    since: Instant,
+    said: Option<(Reason, Instant)>,
+}
+
+impl Teller {
+    pub(crate) fn new(now: Instant) -> Teller {
+        Teller { is_slow: false, since: now, said: None }
+    }
+
+    /// The reason that is to be said now, if it is news.
+    pub(crate) fn hear(&mut self, now: Instant, reason: Option<Reason>) -> Option<Reason> {
+        if self.is_slow != reason.is_some() {
+            (self.is_slow, self.since) = (reason.is_some(), now);
+        }
+        if now - self.since < LASTING {
+            return None;
+        }
+        let Some(reason) = reason else {
+            self.said = None;
+            return None;
+        };
+        if self.said.is_some_and(|(said, at)| said == reason || now - at < LASTING) {
+            return None;
+        }
+        self.said = Some((reason, now));
+        Some(reason)
+    }
+
+    /// The reason was said elsewhere.
+    pub(crate) fn told(&mut self, now: Instant, reason: Reason) {
+        self.said = Some((reason, now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lasting_reasons_are_said_once_and_changes_at_most_every_three_seconds() {
+        let begin = Instant::now();
+        let mut teller = Teller::new(begin);
+        let (choked, none, slow) = (Some(Reason::Choked), None, Some(Reason::SlowPeers));
+        // (second, what holds then, what is said)
+        let table = [
+            (0, choked, none),
+            (2, choked, none),
+            (3, choked, choked),
+            (4, slow, none),
+            (5, choked, none),
+            (6, slow, slow),
+            (60, slow, none),
+            (61, none, none),
+            (62, slow, none),
+            (66, slow, none),
+            (67, none, none),
+            (71, none, none),
+            (72, slow, none),
+            (75, slow, slow),
+        ];
+        for (second, reason, said) in table {
+            assert_eq!(teller.hear(begin + Duration::from_secs(second), reason), said, "at {second} s");
+        }
+    }
+}

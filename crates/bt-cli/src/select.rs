@@ -1,0 +1,95 @@
+//! `--select`: which files of a torrent are wanted.
+//!
+//! Decides: what a glob matches. Must not know: pieces, downloads.
+//! Invariant: a glob that matches nothing is an error, never a download of nothing.
+
+use crate::exit::{Failure, Outcome};
+use bt_metainfo::{FileEntry, Metainfo};
+use globset::{Glob, GlobMatcher};
+use std::collections::BTreeSet;
+
+/// Files that an error lists.
+const LISTED: usize = 8;
+
+/// For each torrent the numbers of the selected files; `None` is all of them.
+pub(crate) fn select(torrents: &[&Metainfo], globs: &[String]) -> Outcome<Vec<Option<BTreeSet<usize>>>> {
+    if globs.is_empty() {
+        return Ok(vec![None; torrents.len()]);
+    }
+    let mut selected = vec![BTreeSet::new(); torrents.len()];
+    for glob in globs {
+        let matcher = Glob::new(glob).map_err(|error| Failure::usage(format!("--select: {error}")))?.compile_matcher();
+        let mut matched = false;
+        for (torrent, selected) in torrents.iter().zip(&mut selected) {
+            for (index, _) in stored(torrent).filter(|(_, file)| is_match(&matcher, file)) {
+                selected.insert(index);
+                matched = true;
+            }
+        }
+        if !matched {
+            return Err(Failure::usage(format!("--select {glob:?} matches no file; {}", list(torrents))));
+        }
+    }
+    let choose = |(torrent, selected): (&&Metainfo, BTreeSet<usize>)| {
+        if selected.is_empty() && stored(torrent).next().is_some() {
+            return Err(Failure::usage(format!("--select leaves no file of {}; {}", torrent.info.name, list(&[torrent]))));
+        }
+        Ok((selected.len() < stored(torrent).count()).then_some(selected))
+    };
+    torrents.iter().zip(selected).map(choose).collect()
+}
+
+/// The files that a person sees, with their numbers.
+fn stored(torrent: &Metainfo) -> impl Iterator<Item = (usize, &FileEntry)> {
+    torrent.info.files.iter().enumerate().filter(|(_, file)| file.is_stored())
+}
+
+/// A glob is matched with the whole path, and with what is below the torrent's name.
+fn is_match(glob: &GlobMatcher, file: &FileEntry) -> bool {
+    let below = file.path.get(1..).unwrap_or_default();
+    glob.is_match(file.path.join("/")) || (!below.is_empty() && glob.is_match(below.join("/")))
+}
+
+fn list(torrents: &[&Metainfo]) -> String {
+    let paths: Vec<String> = torrents.iter().flat_map(|torrent| stored(torrent)).map(|(_, file)| file.path.join("/")).collect();
+    let shown: Vec<&str> = paths.iter().take(LISTED).map(String::as_str).collect();
+    let more = paths.len() - shown.len();
+    let more = if more > 0 { format!(" and {more} more (`bt show --files` lists them)") } else { String::new() };
+    format!("there are: {}{more}", shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_metainfo::Builder;
+
+    fn torrent(name: &str, files: &[&str]) -> Metainfo {
+        let path = |file: &&str| file.split('/').map(String::from).collect();
+        let builder = Builder::new(name, files.iter().map(|file| (path(file), 1)).collect());
+        Metainfo::from_bytes(&builder.build(&[[0; 20]])).unwrap()
+    }
+
+    #[test]
+    fn globs_match_below_the_name_and_the_whole_path() {
+        let tree = torrent("t", &["a.txt", "b.bin", "deep/c.txt"]);
+        let table: &[(&[&str], &[usize])] =
+            &[(&["a.txt"], &[0]), (&["t/a.txt"], &[0]), (&["*.txt"], &[0, 2]), (&["deep/*"], &[2]), (&["b*", "a*"], &[0, 1])];
+        for (globs, wanted) in table {
+            let globs: Vec<String> = globs.iter().map(|glob| glob.to_string()).collect();
+            assert_eq!(select(&[&tree], &globs).unwrap(), [Some(wanted.iter().copied().collect())], "{globs:?}");
+        }
+        assert_eq!(select(&[&tree], &["*".into()]).unwrap(), [None], "all of it");
+    }
+
+    #[test]
+    fn what_matches_nothing_is_refused_with_the_names_of_files() {
+        let (tree, other) = (torrent("t", &["a.txt", "b.bin"]), torrent("u", &["c.txt", "d.txt"]));
+        let refusal = |torrents: &[&Metainfo], glob: &str| select(torrents, &[glob.into()]).unwrap_err().message;
+        assert_eq!(refusal(&[&tree], "x*"), "--select \"x*\" matches no file; there are: t/a.txt, t/b.bin");
+        assert_eq!(refusal(&[&tree, &other], "*.bin"), "--select leaves no file of u; there are: u/c.txt, u/d.txt");
+        assert!(refusal(&[&tree], "[").starts_with("--select: "));
+        let names: Vec<String> = (0..20).map(|n| format!("f{n:02}")).collect();
+        let many = torrent("m", &names.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(refusal(&[&many], "x").ends_with("m/f07 and 12 more (`bt show --files` lists them)"));
+    }
+}
