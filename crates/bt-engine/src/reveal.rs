@@ -122,7 +122,7 @@ impl Reveal {
     /// A peer wants nothing of what it was shown: it has that, from whomever. Not every client says so with a `have`.
     pub(crate) fn sated(&mut self, now: Time, peer: PeerKey) {
         let Some(shown) = self.peers.get_mut(&peer) else { return };
-        shown.lazy_until = now;
+        (shown.lazy_until, shown.moved_at) = (now, now);
         for owed in core::mem::take(&mut shown.owed) {
             self.set(owed.piece, Fate::Out);
         }

@@ -256,7 +256,8 @@ fn an_initial_seed_shows_everything_to_who_wants_nothing_of_what_it_was_shown() 
     < A: have-none, hello, have 4
     > A: bitfield 000000
     > at 3s
-    < 2.000s A: have 0, have 1, have 2, have 3, have 5
+    < 1.000s A: have 5
+    < 2.000s A: have 0, have 1, have 2, have 3
     > A: interested, request 0:0, request 1:0
     < 3.000s A: unchoke
     < 3.000s A: serve 0:0
