@@ -238,7 +238,7 @@ impl Torrent {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         let len = u64::from(block.len());
         self.down.add(now, len);
-        self.sources.received(row.source, len, row.has.is_full());
+        self.sources.received(row.source, len, row.wants_nothing());
         if !row.pipeline.answer(now, block) {
             self.wasted += len;
             return if row.unrequested() { Ok(()) } else { Err(Why::Unrequested) };

@@ -313,6 +313,7 @@ fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, 
         Message::Unchoke => peer.serves_us = true,
         Message::Interested => {
             peer.interested = true;
+            torrent.sources.is_interested(peer.source);
             torrent.unchoke_if_free(now, key, engine.budget);
         }
         Message::NotInterested => {

@@ -3,7 +3,7 @@
 //! Decides: who is the same source. Must not know: connections.
 //! Invariant: ids are never reused, and the table is bounded: what has moved nothing is forgotten first.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_types::PeerId;
@@ -22,6 +22,8 @@ pub(crate) struct SourceId(pub(crate) u32);
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
     stats: BTreeMap<SourceId, SourceStat>,
+    /// Those that ever wanted something of us.
+    leechers: BTreeSet<SourceId>,
     ids: BTreeMap<SocketAddr, SourceId>,
     next: u32,
 }
@@ -62,6 +64,13 @@ impl Sources {
         }
     }
 
+    /// It wants something of us: a seed never does, whatever it seems to have.
+    pub(crate) fn is_interested(&mut self, id: SourceId) {
+        if self.stats.contains_key(&id) {
+            self.leechers.insert(id);
+        }
+    }
+
     pub(crate) fn sent(&mut self, id: SourceId, bytes: u64) {
         if let Some(stat) = self.stats.get_mut(&id) {
             stat.up += bytes;
@@ -70,14 +79,37 @@ impl Sources {
 
     /// All accounts on which something moved.
     pub(crate) fn active(&self) -> Vec<SourceStat> {
-        self.stats.values().filter(|stat| stat.down + stat.up > 0).cloned().collect()
+        let account = |(id, stat): (&SourceId, &SourceStat)| SourceStat {
+            down_as_leecher: if self.leechers.contains(id) { stat.down_as_leecher } else { 0 },
+            ..stat.clone()
+        };
+        self.stats.iter().filter(|(_, stat)| stat.down + stat.up > 0).map(account).collect()
     }
 
     fn forget_one(&mut self) {
         let least = self.stats.iter().min_by_key(|(id, stat)| (stat.down + stat.up, **id));
         if let Some((&id, addr)) = least.map(|(id, stat)| (id, stat.addr)) {
             self.stats.remove(&id);
+            self.leechers.remove(&id);
             self.ids.remove(&addr);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_that_seems_to_have_nothing_is_no_leecher() {
+        let mut sources = Sources::default();
+        let addr = |n: u8| SocketAddr::from(([1, 0, 0, n], 1));
+        let (seed, leecher) = (sources.open(addr(1), PeerId([1; 20])), sources.open(addr(2), PeerId([2; 20])));
+        sources.received(seed, 100, false);
+        sources.received(leecher, 10, false);
+        sources.is_interested(leecher);
+        sources.received(leecher, 1, true);
+        let shares: Vec<(u64, u64)> = sources.active().iter().map(|stat| (stat.down, stat.down_as_leecher)).collect();
+        assert_eq!(shares, [(100, 0), (11, 10)]);
     }
 }

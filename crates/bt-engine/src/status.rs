@@ -88,6 +88,8 @@ pub struct TorrentStatus {
     pub bytes_up: u64,
     /// Payload bytes received in vain: bad, late or twice.
     pub bytes_wasted: u64,
+    /// Pieces that did not match their digest.
+    pub bad_pieces: u32,
     /// Bytes per second now.
     pub down_rate: u64,
     /// Bytes per second now.
@@ -174,7 +176,8 @@ pub struct SourceStat {
     pub client: Option<String>,
     /// Payload bytes that it sent us.
     pub down: u64,
-    /// Of these, the bytes that it sent while it did not have everything itself.
+    /// Of these, the bytes that it sent while it did not have everything, if it ever wanted something of us: the first seed of a swarm seems to
+    /// have little at first (BEP 16), and never wants anything.
     pub down_as_leecher: u64,
     /// Payload bytes that we sent it.
     pub up: u64,

@@ -90,6 +90,7 @@ pub(crate) struct Torrent {
     pub(crate) unasked: u64,
     pub(crate) downloaded: u64,
     pub(crate) wasted: u64,
+    pub(crate) bad_pieces: u32,
     swarm: Option<(u32, u32)>,
     /// The deadline that the engine knows of.
     pub(crate) planned: Option<Time>,
@@ -140,6 +141,7 @@ impl Torrent {
             unasked: 0,
             downloaded: 0,
             wasted: 0,
+            bad_pieces: 0,
             swarm: None,
             planned: None,
             slots: config.upload_slots,
@@ -498,6 +500,7 @@ impl Torrent {
             bytes_down: self.down.total(),
             bytes_up: self.up.total(),
             bytes_wasted: self.wasted,
+            bad_pieces: self.bad_pieces,
             down_rate: self.down.rate(now),
             up_rate: self.up.rate(now),
             peers: self.peers.len(),

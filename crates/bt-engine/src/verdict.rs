@@ -42,7 +42,7 @@ impl Torrent {
         self.bytes_missing -= if was_missing { len } else { 0 };
         for peer in self.peers.values_mut() {
             if peer.has.has(piece) {
-                peer.wanted -= u32::from(was_missing);
+                peer.wanted = peer.wanted.saturating_sub(u32::from(was_missing));
                 Self::update_interest(peer, &mut self.talked_to);
             }
             // Also to those who have the piece: a seed that shows its pieces one by one must know which of them are out.
@@ -70,6 +70,7 @@ impl Torrent {
     fn piece_bad(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
         self.wasted += u64::from(self.geometry.piece_len(piece));
         self.is_checked(piece, false);
+        self.bad_pieces = self.bad_pieces.saturating_add(1);
         let senders = self.work.fail(piece);
         let addrs = senders.iter().filter_map(|&id| Some(self.sources.get(id)?.addr)).collect();
         out.push_back(Output::Event(self.key, Event::BadPiece(piece, addrs)));
