@@ -20,6 +20,8 @@ const AHEAD_MIN: u64 = 64 << 10;
 /// A peer that is the only one is shown more, as nobody else could be given it: so much, or a part of the torrent if that is less.
 const ALONE: u64 = 8 << 20;
 const ALONE_PART: u64 = 16;
+/// After so long without a block that anybody took, everything is shown, whatever the reason was.
+const VAIN: Duration = Duration::from_secs(30);
 /// A teaser is looked for among so many pieces.
 const TEASERS_SEEN: usize = 1000;
 /// Who was promised a piece and takes nothing for so long loses it to others.
@@ -37,6 +39,8 @@ pub(crate) struct Reveal {
     peers: BTreeMap<PeerKey, Shown>,
     /// How many pieces wait or are promised.
     left: u32,
+    /// When a block was served last, or somebody came while nobody was there.
+    served_at: Time,
 }
 
 /// What became of a piece.
@@ -73,11 +77,21 @@ impl Reveal {
         let mut line: Vec<Piece> = geometry.pieces().collect();
         rng.shuffle(&mut line);
         let left = geometry.piece_count();
-        Reveal { geometry, fates: vec![Fate::Waits; line.len()], line: line.into(), peers: BTreeMap::new(), left }
+        Reveal {
+            geometry,
+            fates: vec![Fate::Waits; line.len()],
+            line: line.into(),
+            peers: BTreeMap::new(),
+            left,
+            served_at: Time::ZERO,
+        }
     }
 
     /// A peer connected, and is told that we have nothing.
     pub(crate) fn join(&mut self, now: Time, peer: PeerKey) {
+        if self.peers.is_empty() {
+            self.served_at = now;
+        }
         let pieces = Bitfield::empty(self.geometry.piece_count());
         self.peers.insert(peer, Shown { pieces, owed: Vec::new(), moved_at: now, lazy_until: now });
     }
@@ -142,6 +156,7 @@ impl Reveal {
     pub(crate) fn served(&mut self, now: Time, peer: PeerKey, block: Block) {
         let Some(shown) = self.peers.get_mut(&peer) else { return };
         shown.moved_at = now;
+        self.served_at = now;
         if let Some(index) = shown.owed.iter().position(|owed| owed.piece == block.piece())
             && let Some(owed) = shown.owed.get_mut(index)
         {
@@ -221,6 +236,11 @@ impl Reveal {
             }
         }
         self.take_back(back);
+    }
+
+    /// Whether there are peers and none has taken anything for so long that showing pieces one by one helps nobody.
+    pub(crate) fn is_vain(&self, now: Time) -> bool {
+        !self.peers.is_empty() && now - self.served_at >= VAIN
     }
 
     /// Whether one copy of everything is out.
@@ -390,6 +410,18 @@ mod tests {
         assert!(reveal.show(later, A, 1 << 20, |_| false).is_empty(), "they are promised again, but are no news");
         reveal.sated(later, A);
         assert!(reveal.is_over());
+    }
+
+    #[test]
+    fn it_is_in_vain_when_nobody_takes_anything() {
+        let (geometry, mut reveal) = seed(3);
+        assert!(!reveal.is_vain(NOW));
+        assert!(reveal.is_vain(NOW + VAIN));
+        let piece = reveal.show(NOW, A, 0, |_| false)[0];
+        reveal.served(NOW + VAIN, A, geometry.nth_block(piece, 0).unwrap());
+        assert!(!reveal.is_vain(NOW + VAIN));
+        [A, B].into_iter().for_each(|peer| reveal.leave(peer));
+        assert!(!reveal.is_vain(NOW + 5 * VAIN), "nobody is there");
     }
 
     #[test]

@@ -482,6 +482,9 @@ impl Torrent {
                 self.tease(peer);
             }
         }
+        if self.reveal.as_ref().is_some_and(|reveal| reveal.is_vain(now)) {
+            self.reveal_all();
+        }
         self.best_rate = self.best_rate.max(self.down.rate(now));
         self.reach = (self.reach + REACH_STEP).min(100);
         self.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
