@@ -16,12 +16,26 @@ pub struct Config {
     pub upload_slots: usize,
     /// Time between choking rounds (BEP 3: ten seconds).
     pub choke_round: Duration,
+    /// The UDP port of our DHT node (BEP 5), if there is one to ask.
+    pub dht_port: Option<u16>,
+    /// Whether peers are sought on the local network (BEP 14).
+    pub lsd: bool,
+    /// Whether peers tell each other of peers (BEP 11).
+    pub pex: bool,
 }
 
 impl Config {
     /// The defaults for a client with this id.
     pub fn new(peer_id: bt_types::PeerId) -> Config {
-        Config { peer_id, listen_port: None, upload_slots: 10, choke_round: Duration::from_secs(10) }
+        Config {
+            peer_id,
+            listen_port: None,
+            upload_slots: 10,
+            choke_round: Duration::from_secs(10),
+            dht_port: None,
+            lsd: false,
+            pex: true,
+        }
     }
 }
 

@@ -61,6 +61,7 @@ impl Engine {
                 self.torrents.insert(key, torrent);
                 self.on(now, key, |torrent, engine| torrent.wake(now, engine.config, engine.budget, engine.out));
             }
+            Input::AddMagnet(..) | Input::Sought(..) => {}
             Input::Remove(key) => {
                 if let Some(mut torrent) = self.torrents.remove(&key) {
                     torrent.stop(&mut self.out);

@@ -40,6 +40,28 @@ pub struct TorrentSpec {
     pub trackers: Vec<Vec<String>>,
     /// What is wanted of it from the start; all of it, rarest first, if this says nothing.
     pub wants: Vec<Want>,
+    /// The `info` dictionary as the info-hash was made of it, for peers that ask for it (BEP 9); empty to give none.
+    pub metadata: Bytes,
+    /// Its peers come from its trackers and its user, and from nobody else (BEP 27).
+    pub private: bool,
+}
+
+/// What a magnet link says of a torrent: its metadata must come from peers (BEP 9).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MagnetSpec {
+    /// The swarm, and what the metadata must hash to.
+    pub info_hash: InfoHash,
+    /// Tracker URLs in tiers (BEP 12).
+    pub trackers: Vec<Vec<String>>,
+}
+
+/// A way to find peers that is no tracker.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Via {
+    /// The distributed hash table (BEP 5).
+    Dht,
+    /// The local network (BEP 14).
+    Lsd,
 }
 
 /// How much a piece is wanted.
@@ -83,6 +105,8 @@ pub enum Want {
 pub enum Input {
     /// Work on this torrent from now on.
     Add(TorrentKey, Box<TorrentSpec>),
+    /// Find this torrent's metadata. An `Add` with the same key goes on with its trackers, addresses and peers.
+    AddMagnet(TorrentKey, Box<MagnetSpec>),
     /// Leave its swarm: say `stopped` to trackers, hang up on everybody, forget it.
     Remove(TorrentKey),
     /// Somebody named addresses of peers.
@@ -120,6 +144,8 @@ pub enum Input {
     ReadFailed(PeerKey, Block),
     /// An ordered announce was answered by the tracker at this address, or failed: refused by it, or never answered.
     Announced(TorrentKey, TrackerKey, Result<(IpAddr, AnnounceReply), Failure>),
+    /// An ordered search is over; what it found came as `PeersFound` before.
+    Sought(TorrentKey, Via),
     /// Other pieces are wanted, or in another order. The changes are made one after another.
     Want(TorrentKey, Vec<Want>),
     /// What one torrent may use, within what all may.
@@ -154,6 +180,12 @@ pub enum Output {
     Forget(TorrentKey, Piece),
     /// Talk to the tracker; answer with `Announced`.
     Announce(TorrentKey, Box<AnnounceOrder>),
+    /// Ask there for peers, and tell those who ask there of us; answer with `PeersFound` at any time and with one `Sought` at the end.
+    Seek(TorrentKey, Via),
+    /// A peer says that it has a DHT node at this address (BEP 5).
+    DhtNode(SocketAddr),
+    /// A magnet's metadata, whole, its hash compared: answer with `Add` or, if it cannot be used, with `Remove`.
+    Metadata(TorrentKey, Bytes),
     /// Something that a person or a program wants to know.
     Event(TorrentKey, Event),
 }

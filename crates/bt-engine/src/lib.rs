@@ -18,6 +18,8 @@
 //!     have: Bitfield::empty(4),
 //!     trackers: vec![],
 //!     wants: vec![],
+//!     metadata: Default::default(),
+//!     private: false,
 //! };
 //! engine.handle(Time::ZERO, Input::Add(TorrentKey(0), Box::new(spec)));
 //! engine.handle(Time::ZERO, Input::PeersFound(TorrentKey(0), Source::User, vec!["127.0.0.1:6881".parse()?]));
@@ -64,5 +66,7 @@ pub mod desk;
 
 pub use config::{Budget, Config, Rates};
 pub use engine::Engine;
-pub use io::{AnnounceOrder, Event, Input, Order, Output, PeerKey, Priority, TorrentKey, TorrentSpec, TrackerKey, Want};
+pub use io::{
+    AnnounceOrder, Event, Input, MagnetSpec, Order, Output, PeerKey, Priority, TorrentKey, TorrentSpec, TrackerKey, Via, Want,
+};
 pub use status::{Cell, Reason, SourceStat, TorrentStatus, Why};

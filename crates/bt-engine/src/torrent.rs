@@ -105,7 +105,7 @@ pub(crate) struct Torrent {
 
 impl Torrent {
     pub(crate) fn new(now: Time, key: TorrentKey, spec: TorrentSpec, config: &Config, mut rng: Rng) -> Torrent {
-        let TorrentSpec { info_hash, geometry, have, trackers, wants } = spec;
+        let TorrentSpec { info_hash, geometry, have, trackers, wants, .. } = spec;
         let mut torrent = Torrent {
             key,
             info_hash,

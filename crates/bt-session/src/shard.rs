@@ -286,6 +286,7 @@ impl Shard {
                         self.engine.handle(self.clock.now(), Input::Announced(key, tracker, busy));
                     }
                 }
+                Output::Seek(..) | Output::DhtNode(_) | Output::Metadata(..) => {}
                 Output::Event(key, event) => self.event(key, event),
             }
         }

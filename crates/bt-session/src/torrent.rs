@@ -15,6 +15,7 @@ use bt_piece_store::{
     DiskStorage, Journal, Layout, LayoutFile, OpenError, Progress, Storage, StoreError, Trust, Worker, locate, open_torrent,
 };
 use bt_types::{Bitfield, InfoHash};
+use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -128,6 +129,8 @@ impl TorrentHandle {
             digests,
             storage: Arc::new(storage),
             trackers: metainfo.trackers.clone(),
+            metadata: Bytes::copy_from_slice(&metainfo.info_bytes),
+            private: metainfo.private,
             trust: if options.trust_data { Trust::Data } else { Trust::Journal },
             peers: options.peers,
         };
@@ -250,6 +253,8 @@ struct Opening {
     digests: Arc<PieceDigests>,
     storage: Arc<dyn Storage>,
     trackers: Vec<Vec<String>>,
+    metadata: Bytes,
+    private: bool,
     trust: Trust,
     peers: Vec<SocketAddr>,
 }
@@ -264,7 +269,7 @@ impl Opening {
 
     fn open(self, journal: impl FnOnce(&Opening) -> Result<Journal, StoreError>) -> Result<(), AddError> {
         let journal = journal(&self).map_err(OpenError::from)?;
-        let Opening { inner, layout, wanted, digests, storage, trackers, trust, peers } = self;
+        let Opening { inner, layout, wanted, digests, storage, trackers, metadata, private, trust, peers } = self;
         let opened = open_torrent(&layout, &digests, journal, storage.as_ref(), trust, &inner.progress)?;
         let geometry = *layout.geometry();
         let there = wanted.common(&opened.have, &geometry);
@@ -277,7 +282,8 @@ impl Opening {
         inner.disks.submit([(inner.key, DiskOrder::Attach(Box::new(attached)))].into_iter());
         let register = ToControl::Register(inner.info_hash, inner.key, inner.shard.clone());
         inner.control.blocking_send(register).map_err(|_| AddError::Stopping)?;
-        let spec = TorrentSpec { info_hash: inner.info_hash, geometry, have: opened.have, trackers, wants: wants(&layout) };
+        let info_hash = inner.info_hash;
+        let spec = TorrentSpec { info_hash, geometry, have: opened.have, trackers, wants: wants(&layout), metadata, private };
         let (events, state) = (inner.events.clone(), inner.state.clone());
         let new = NewTorrent { spec, layout, storage, peers, events, state };
         inner.shard.blocking_send(ToShard::Add(inner.key, Box::new(new))).map_err(|_| AddError::Stopping)

@@ -146,7 +146,15 @@ impl Client {
             is_leaving: false,
         };
         have.iter(&geometry).for_each(|piece| client.inspect(piece));
-        let spec = TorrentSpec { info_hash: client.ours.info_hash, geometry, have, trackers, wants: Vec::new() };
+        let spec = TorrentSpec {
+            info_hash: client.ours.info_hash,
+            geometry,
+            have,
+            trackers,
+            wants: Vec::new(),
+            metadata: Default::default(),
+            private: false,
+        };
         client.inputs.push_back(Input::Add(TORRENT, Box::new(spec)));
         client.inputs.push_back(Input::PeersFound(TORRENT, Source::User, told));
         client.settle(scene);
@@ -358,7 +366,8 @@ impl Client {
                     let announced = self.announces.start(now, *order, scene.net);
                     self.announced(announced);
                 }
-                Output::Event(..) => {}
+                // No torrent here is a magnet, and peers are found by trackers alone.
+                Output::Seek(..) | Output::DhtNode(_) | Output::Metadata(..) | Output::Event(..) => {}
             }
         }
         self.watch.orders_over();

@@ -81,7 +81,15 @@ impl Player {
         let mut engine = Engine::new(Config::new(OURS), Budget::default(), Rng::from_seed(1));
         let trackers = scene.trackers.iter().map(|url| vec![url.to_string()]).collect();
         let have = bitfield(scene.have, &geometry);
-        let spec = TorrentSpec { info_hash: HASH, geometry, have, trackers, wants: Vec::new() };
+        let spec = TorrentSpec {
+            info_hash: HASH,
+            geometry,
+            have,
+            trackers,
+            wants: Vec::new(),
+            metadata: Default::default(),
+            private: false,
+        };
         engine.handle(Time::ZERO, Input::Add(TORRENT, Box::new(spec)));
         let (keys, tracker) = (BTreeMap::new(), TrackerKey(0));
         Player { engine, geometry, now: Time::ZERO, keys, next_key: 0, tracker, text: String::new() }
