@@ -238,6 +238,9 @@ impl Player {
                 self.tracker = order.tracker;
                 format!("announce {:?} to {}, {} bytes left", order.event, order.url, order.left)
             }
+            Output::Seek(_, via) => format!("seek peers via {via:?}"),
+            Output::DhtNode(addr) => format!("a DHT node at {addr}"),
+            Output::Metadata(_, bytes) => format!("metadata of {} bytes", bytes.len()),
             Output::Event(_, Event::PeerJoined(..) | Event::PeerLeft(..)) => return None,
             Output::Event(_, Event::BadPiece(piece, from)) => {
                 let from: String = from.into_iter().map(name).collect();
