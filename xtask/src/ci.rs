@@ -29,6 +29,7 @@ const CHECKS: &[Step] = &[
     ("sim leave-50", &sim("leave-50", "1..2")),
     ("sim hostile-50", &sim("hostile-50", "1..2")),
     ("sim riders-20", &sim("riders-20", "1..2")),
+    ("cost", &["run", "--quiet", "--release", "--package", "xtask", "--", "cost"]),
     ("DHT", &["run", "--quiet", "--release", "--package", "bt-dht", "--example", "swarm", "--", "--seed", "1"]),
     ("program", &["build", "--quiet", "--release", "--package", "bt-cli"]),
 ];

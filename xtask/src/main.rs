@@ -6,6 +6,7 @@
 
 mod beps;
 mod ci;
+mod cost;
 mod cpu;
 mod interop;
 mod race;
@@ -41,6 +42,8 @@ enum Task {
     SwarmTest(swarm::Args),
     /// Processor seconds per GiB, of bt to bt and of libtorrent to libtorrent
     Cpu(cpu::Args),
+    /// Instructions of the engine for one input, with few and with many peers and pieces
+    Cost,
     /// Every foreign client that is installed, both ways and in one swarm, in network namespaces
     Interop(interop::Args),
     /// Swarms with narrow uplinks, of `bt` and of foreign clients, in network namespaces
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Task::Sim(args) => sim::run(&args),
         Task::SwarmTest(args) => swarm::run(&args),
         Task::Cpu(args) => cpu::run(&args),
+        Task::Cost => cost::run(&root()),
         Task::Interop(args) => interop::run(&args, &root()),
         Task::Race(args) => race::run(&args),
         Task::Beps => beps::run(&root()),

@@ -56,7 +56,7 @@ impl Torrent {
         while asked < bytes && row.pipeline.room() > 0 {
             let Some(block) = self.work.next_block(row, budget.store_bytes) else {
                 if !core::mem::replace(&mut row.hungry, true) {
-                    self.hungry.push(peer);
+                    self.hungry.push_back(peer);
                 }
                 break;
             };
@@ -87,14 +87,20 @@ impl Torrent {
         core::mem::take(&mut self.askers)
     }
 
-    /// If blocks or room in the store have become free: gives requests to every peer that could take more than there was.
+    /// If blocks or room in the store have become free: gives requests to peers that could take more than there was, while there is
+    /// something. Each is looked at once, who waits longest first.
     pub(crate) fn feed_hungry(&mut self, now: Time, budget: &Budget) {
-        if self.work.take_freed() {
-            for peer in core::mem::take(&mut self.hungry) {
-                if let Some(row) = self.peers.get_mut(&peer) {
-                    row.hungry = false;
-                    self.feed(now, peer, budget);
-                }
+        if !self.work.take_freed() {
+            return;
+        }
+        for _ in 0..self.hungry.len() {
+            if !self.work.has_something(budget.store_bytes) {
+                break;
+            }
+            let Some(peer) = self.hungry.pop_front() else { break };
+            if let Some(row) = self.peers.get_mut(&peer) {
+                row.hungry = false;
+                self.feed(now, peer, budget);
             }
         }
     }

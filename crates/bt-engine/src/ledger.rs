@@ -22,6 +22,8 @@ pub(crate) struct Ledger {
     open: BTreeMap<Piece, Open>,
     /// Open pieces that have a free block.
     with_free: BTreeSet<Piece>,
+    /// Open pieces that nobody leads.
+    orphans: BTreeSet<Piece>,
     /// Pieces that failed with several senders, and who sent each block: they are fetched again from one peer alone, so that blame is
     /// exact, and when they are right at last the store tells which of those blocks were wrong.
     suspect: BTreeMap<Piece, Vec<Option<SourceId>>>,
@@ -64,7 +66,8 @@ pub(crate) enum Delivery {
 
 impl Ledger {
     pub(crate) fn new(geometry: Geometry) -> Ledger {
-        Ledger { geometry, open: BTreeMap::new(), with_free: BTreeSet::new(), suspect: BTreeMap::new(), reserved: 0 }
+        let (open, with_free, orphans, suspect) = Default::default();
+        Ledger { geometry, open, with_free, orphans, suspect, reserved: 0 }
     }
 
     /// Bytes of all open pieces: what the store may have to hold.
@@ -106,6 +109,11 @@ impl Ledger {
         self.open.keys().copied()
     }
 
+    /// Whether any open piece has a free block.
+    pub(crate) fn has_free(&self) -> bool {
+        !self.with_free.is_empty()
+    }
+
     /// Whether the peer may work on this open piece, which has a free block.
     pub(crate) fn may_join(&self, piece: Piece, peer: PeerKey) -> bool {
         self.open.get(&piece).is_some_and(|open| open.free > 0 && (!open.alone || open.lead == Some(peer)))
@@ -113,16 +121,15 @@ impl Ledger {
 
     /// An open piece with a free block that this peer has and may work on: pieces whose lead has left come first.
     pub(crate) fn joinable(&self, peer: PeerKey, has: &Bitfield) -> Option<Piece> {
-        let mine = |(_, open): &(Piece, &Open)| !open.alone || open.lead == Some(peer);
-        let candidates = || self.with_free.iter().filter_map(|&piece| Some((piece, self.open.get(&piece)?)));
-        let usable = || candidates().filter(|(piece, _)| has.has(*piece)).filter(mine);
-        usable().find(|(_, open)| open.lead.is_none()).or_else(|| usable().next()).map(|(piece, _)| piece)
+        let usable = |piece: &&Piece| has.has(**piece) && self.may_join(**piece, peer);
+        self.orphans.iter().find(usable).or_else(|| self.with_free.iter().find(usable)).copied()
     }
 
     /// An abandoned piece that this peer can take over and that is wanted of it: nobody leads it.
     pub(crate) fn adopt(&mut self, peer: PeerKey, has: &Bitfield, is_wanted: impl Fn(Piece) -> bool) -> Option<Piece> {
-        let is_orphan = |piece: Piece| self.open.get(&piece).is_some_and(|open| open.lead.is_none() && !open.alone);
-        let piece = self.with_free.iter().copied().find(|&piece| has.has(piece) && is_orphan(piece) && is_wanted(piece))?;
+        let usable = |piece: &&Piece| has.has(**piece) && self.may_join(**piece, peer) && is_wanted(**piece);
+        let piece = self.orphans.iter().find(usable).copied()?;
+        self.orphans.remove(&piece);
         if let Some(open) = self.open.get_mut(&piece) {
             open.lead = Some(peer);
         }
@@ -221,6 +228,7 @@ impl Ledger {
         for (&piece, open) in &mut self.open {
             if open.lead == Some(peer) {
                 open.lead = None;
+                self.orphans.insert(piece);
                 led |= open.free > 0 || open.alone;
                 if open.alone && open.missing > 0 {
                     given_up.push(piece);
@@ -246,6 +254,7 @@ impl Ledger {
 
     fn drop_piece(&mut self, piece: Piece) -> Option<Open> {
         self.with_free.remove(&piece);
+        self.orphans.remove(&piece);
         let open = self.open.remove(&piece)?;
         self.reserved -= u64::from(self.geometry.piece_len(piece));
         Some(open)

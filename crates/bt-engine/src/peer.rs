@@ -140,10 +140,15 @@ impl Peer {
 
     /// Queues a message for it. Whoever has something queued is noted once in `talked_to`.
     pub(crate) fn say(&mut self, message: Message, talked_to: &mut Vec<PeerKey>) {
+        self.say_all([message], talked_to);
+    }
+
+    /// Queues messages, of which there is at least one.
+    pub(crate) fn say_all(&mut self, messages: impl IntoIterator<Item = Message>, talked_to: &mut Vec<PeerKey>) {
         if self.outbox.is_empty() {
             talked_to.push(self.key);
         }
-        self.outbox.push(message);
+        self.outbox.extend(messages);
     }
 
     /// Whether it may be given requests now.

@@ -23,7 +23,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bt_peer_wire::{ExtendedHandshake, Message};
 use bt_tracker_wire::{AnnounceReply, Failure};
-use bt_types::{Bitfield, Closeness, Geometry, InfoHash, PeerId, Rng, Source, StoreFault, Time, closeness};
+use bt_types::{Bitfield, Closeness, Geometry, InfoHash, PeerId, Piece, Rng, Source, StoreFault, Time, closeness};
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -56,7 +56,9 @@ pub(crate) struct Torrent {
     /// Peers with messages in their outboxes.
     pub(crate) talked_to: Vec<PeerKey>,
     /// Peers that could be given more requests than there were blocks.
-    pub(crate) hungry: Vec<PeerKey>,
+    pub(crate) hungry: VecDeque<PeerKey>,
+    /// Pieces that we have and that peers have not heard of.
+    pub(crate) untold: Vec<Piece>,
     /// Peers that we serve.
     pub(crate) unchoked: BTreeSet<PeerKey>,
     /// The connection to each peer.
@@ -118,7 +120,8 @@ impl Torrent {
             on_parole: BTreeSet::new(),
             peers: BTreeMap::new(),
             talked_to: Vec::new(),
-            hungry: Vec::new(),
+            hungry: VecDeque::new(),
+            untold: Vec::new(),
             unchoked: BTreeSet::new(),
             ids: BTreeMap::new(),
             outbound: 0,
@@ -308,6 +311,8 @@ impl Torrent {
             return;
         }
         self.book.connected(addr);
+        // What we have is said to it at once.
+        self.tell_haves();
         let source = self.sources.open(addr, handshake.peer_id);
         let mut row = Peer::new(now, &arrival, source, self.geometry.piece_count());
         row.on_parole = self.on_parole.contains(&source);
@@ -448,6 +453,7 @@ impl Torrent {
 
     /// Looks for peers that were asked and are silent, and gives those that rejected another chance.
     fn watch(&mut self, now: Time, out: &mut VecDeque<Output>) {
+        self.tell_haves();
         let mut again = Vec::new();
         for peer in self.peers.values_mut() {
             let silent = peer.pipeline.snub_if_silent(now);
@@ -456,7 +462,7 @@ impl Torrent {
                 peer.forgive(blocks.len());
                 // It may be the only one that can be asked.
                 if !core::mem::replace(&mut peer.hungry, true) {
-                    self.hungry.push(peer.key);
+                    self.hungry.push_back(peer.key);
                 }
                 again.push((peer.key, blocks));
             }

@@ -14,6 +14,8 @@ use bt_types::{Block, Piece, Time, Verdict};
 
 /// Peers remembered for their part in a piece that failed.
 const PAROLE_MAX: usize = 4096;
+/// Up to so many peers hear of each new piece at once. More of them hear of several pieces together, once a second.
+const TOLD_AT_ONCE_MAX: usize = 128;
 
 impl Torrent {
     /// The store checked a piece.
@@ -45,14 +47,26 @@ impl Torrent {
                 peer.wanted = peer.wanted.saturating_sub(u32::from(was_missing));
                 Self::update_interest(peer, &mut self.talked_to);
             }
-            // Also to those who have the piece: a seed that shows its pieces one by one must know which of them are out.
-            if !peer.has.is_full() {
-                peer.say(Message::Have(piece.number()), &mut self.talked_to);
-            }
+        }
+        self.untold.push(piece);
+        if self.peers.len() <= TOLD_AT_ONCE_MAX {
+            self.tell_haves();
         }
         // The whole may be complete long after all that was wanted: trackers hear of it then.
         if (was_missing && self.is_done()) || self.is_complete() {
             self.done(now, out);
+        }
+    }
+
+    /// Tells everybody of the pieces that are new. Also those who have a piece: a seed that shows its pieces one by one must know which of
+    /// them are out.
+    pub(crate) fn tell_haves(&mut self) {
+        let new = core::mem::take(&mut self.untold);
+        if new.is_empty() {
+            return;
+        }
+        for peer in self.peers.values_mut().filter(|peer| !peer.has.is_full()) {
+            peer.say_all(new.iter().map(|piece| Message::Have(piece.number())), &mut self.talked_to);
         }
     }
 

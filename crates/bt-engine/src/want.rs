@@ -69,6 +69,7 @@ impl Torrent {
 
     /// The last wanted piece is there, or what was missing is not wanted any more: who wants nothing either is left.
     pub(crate) fn done(&mut self, now: Time, out: &mut VecDeque<Output>) {
+        self.tell_haves();
         if self.is_complete() {
             self.announcer.complete(now);
         } else {

@@ -180,6 +180,11 @@ impl Work {
         has_room
     }
 
+    /// Whether there may be a block for a peer: a free one, a piece to open, or one to ask for twice.
+    pub(crate) fn has_something(&mut self, store_bytes: u64) -> bool {
+        self.ledger.has_free() || self.is_end_game() || self.has_room(store_bytes)
+    }
+
     /// Whether every piece that we want and lack is open.
     pub(crate) fn is_end_game(&self) -> bool {
         self.picker.waiting() == 0

@@ -1,0 +1,64 @@
+//! `cost`: instructions of the engine for one input, with few and with many peers and pieces.
+//!
+//! Decides: what is compared, and how much more the many may cost. Must not know: how the engine works.
+//! Invariant: only the engine's own calls are counted, and its start is subtracted: a count is the same in every run.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bt_tests::skip;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Inputs that are counted, and those before them in which the swarm comes to life.
+const COUNTED: u64 = 10_000;
+const BEFORE: u64 = 10_000;
+/// The calls that make an engine work.
+const CALLS: [&str; 3] = ["handle", "wake", "poll"];
+/// How many times as much an input may cost at most among the many.
+const TIMES_MAX: f64 = 2.0;
+
+/// Counts, prints a table, and fails if many cost too much.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
+        skip!("valgrind is not installed");
+    }
+    let example = build(root)?;
+    println!("{:>8} {:>8} {:>12} {:>8}", "peers", "pieces", "per input", "times");
+    let mut least = None;
+    for (peers, pieces) in [(10, 1_000), (1_000, 1_000), (10, 100_000)] {
+        let count = |inputs| count(&example, peers, pieces, inputs);
+        let per_input = (count(BEFORE + COUNTED)? - count(BEFORE)?) as f64 / COUNTED as f64;
+        let times = per_input / *least.get_or_insert(per_input);
+        println!("{peers:>8} {pieces:>8} {per_input:>12.0} {times:>8.2}");
+        ensure!(times <= TIMES_MAX, "{peers} peers and {pieces} pieces cost {times:.2} times as much, {TIMES_MAX} allowed");
+    }
+    Ok(())
+}
+
+/// Instructions for so many inputs.
+fn count(example: &Path, peers: u32, pieces: u32, inputs: u64) -> Result<u64> {
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"]);
+    command.args(CALLS.map(|call| format!("--toggle-collect=bt_engine::engine::Engine::{call}")));
+    command.arg(example).args([peers.to_string(), pieces.to_string(), inputs.to_string()]);
+    let output = command.output().context("valgrind")?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {text}");
+    let collected = text.lines().find_map(|line| line.split_once("Collected : ")).context("valgrind says what it collected")?;
+    match collected.1.trim().parse() {
+        Ok(0) => bail!("no call of the engine was counted: the names of its calls have changed"),
+        count => count.context("a number of instructions"),
+    }
+}
+
+fn build(root: &Path) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--release", "--package", "bt-engine", "--example", "cost"]);
+    command.args(["--message-format", "json-render-diagnostics"]).current_dir(root).stderr(Stdio::inherit());
+    let output = command.output().context("cargo")?;
+    ensure!(output.status.success(), "the example does not build");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut executables = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    executables.next().context("cargo names the executable")
+}
