@@ -61,10 +61,14 @@ fn beside(how: &str, honest: usize, percent: u64, allowed: u64) -> Test {
     }
     let get = Process::run("get", &mut net.host()?.inside(&command), PATIENCE)?.expect_code(0)?;
     ensure_same(&source, &copy.join("data.bin"))?;
-    let bad = get.event("summary")?["pieces_bad"].as_u64().context("the summary counts wrong pieces")?;
-    println!("{how}: {} wrong blocks sent, {bad} wrong pieces", liar.lies());
+    let summary = get.event("summary")?;
+    let count = |field: &str| summary[field].as_u64().with_context(|| format!("the summary has {field}"));
+    let (bad, banned) = (count("pieces_bad")?, count("peers_banned")?);
+    println!("{how}: {} wrong blocks sent, {bad} wrong pieces, {banned} banned", liar.lies());
     ensure!(liar.lies() > 0, "it had no occasion to lie");
     ensure!(bad <= allowed, "{bad} wrong pieces, {allowed} allowed");
+    // The bytes of the nine were right, so whoever is banned for certainly wrong ones is the poisoner.
+    ensure!(banned == 1, "{banned} were banned, of one poisoner and {HONEST} honest seeds");
     Ok(())
 }
 

@@ -382,6 +382,7 @@ impl Job {
                 "bytes_downloaded": down,
                 "bytes_uploaded": up,
                 "bytes_wasted": wasted,
+                "peers_banned": summary.status.as_ref().map_or(0, |status| status.peers_banned),
                 "pieces_bad": summary.status.as_ref().map_or(0, |status| status.bad_pieces),
                 "bytes_from_leechers": from_leechers,
                 "sources": sources,

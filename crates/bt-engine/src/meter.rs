@@ -62,7 +62,8 @@ impl Meter {
     }
 }
 
-/// A token bucket: `rate` bytes per second on average, and never more than a tenth of a second's worth, or one block, at once.
+/// A token bucket: `rate` bytes per second on average; what is saved while nothing passes is a tenth of a second's worth at most, and the
+/// last block that passes may be larger than what is left.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     rate: Option<u64>,
@@ -128,7 +129,7 @@ impl Bucket {
         let micros = u64::try_from((now - self.filled_at).as_micros()).unwrap_or(u64::MAX);
         // Looked at often, each look earns less than a byte: the rest is kept for the next.
         let earned = rate.saturating_mul(micros).saturating_add(self.part);
-        let burst = i64::try_from((rate / 10).max(u64::from(bt_types::BLOCK_LEN))).unwrap_or(i64::MAX);
+        let burst = i64::try_from((rate / 10).max(1)).unwrap_or(i64::MAX);
         self.tokens = self.tokens.saturating_add_unsigned(earned / 1_000_000).min(burst);
         self.part = earned % 1_000_000;
         self.filled_at = self.filled_at.max(now);

@@ -90,6 +90,8 @@ pub struct TorrentStatus {
     pub bytes_wasted: u64,
     /// Pieces that did not match their digest.
     pub bad_pieces: u32,
+    /// Peers that were banned for certainly wrong bytes.
+    pub peers_banned: u32,
     /// Bytes per second now.
     pub down_rate: u64,
     /// Bytes per second now.

@@ -93,6 +93,7 @@ pub(crate) struct Torrent {
     pub(crate) downloaded: u64,
     pub(crate) wasted: u64,
     pub(crate) bad_pieces: u32,
+    pub(crate) banned: u32,
     swarm: Option<(u32, u32)>,
     /// The deadline that the engine knows of.
     pub(crate) planned: Option<Time>,
@@ -145,6 +146,7 @@ impl Torrent {
             downloaded: 0,
             wasted: 0,
             bad_pieces: 0,
+            banned: 0,
             swarm: None,
             planned: None,
             slots: config.upload_slots,
@@ -510,6 +512,7 @@ impl Torrent {
             bytes_up: self.up.total(),
             bytes_wasted: self.wasted,
             bad_pieces: self.bad_pieces,
+            peers_banned: self.banned,
             down_rate: self.down.rate(now),
             up_rate: self.up.rate(now),
             peers: self.peers.len(),

@@ -105,6 +105,7 @@ impl Torrent {
     }
 
     fn ban(&mut self, now: Time, liar: SourceId, out: &mut VecDeque<Output>) {
+        self.banned = self.banned.saturating_add(1);
         if let Some(stat) = self.sources.get(liar) {
             self.book.ban(stat.addr);
         }
