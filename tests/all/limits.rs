@@ -92,7 +92,8 @@ impl Swarm {
         };
         let mut starts = Vec::new();
         for &(process, field) in &limited {
-            let first = process.wait_for("the first block", PATIENCE, |event| bytes(event, field).is_some_and(|bytes| bytes > 0))?;
+            let first =
+                process.wait_for("the first block", PATIENCE, |event| bytes(event, field).is_some_and(|bytes| bytes > 0))?;
             starts.push((Instant::now(), bytes(&first, field).unwrap_or_default()));
         }
         let mut passed = Vec::new();

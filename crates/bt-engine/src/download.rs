@@ -54,7 +54,7 @@ impl Torrent {
         }
         let mut asked = 0;
         while asked < bytes && row.pipeline.room() > 0 {
-            let Some(block) = self.work.next_block(row, budget.store_bytes) else {
+            let Some(block) = self.work.next_block(now, row, budget.store_bytes) else {
                 if !core::mem::replace(&mut row.hungry, true) {
                     self.hungry.push_back(peer);
                 }

@@ -7,7 +7,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
-use bt_types::{Bitfield, Block, Geometry, Piece};
+use bt_types::{Bitfield, Block, Geometry, Piece, Time};
 
 use crate::io::PeerKey;
 use crate::sources::SourceId;
@@ -52,6 +52,8 @@ impl Open {
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     asked: u8,
+    /// When whoever was asked last should have delivered it.
+    due: Time,
     from: Option<SourceId>,
 }
 
@@ -90,12 +92,13 @@ impl Ledger {
         self.open.get(&piece)?.lead
     }
 
-    /// A free block of the piece, now asked of somebody.
-    pub(crate) fn ask_free(&mut self, piece: Piece) -> Option<Block> {
+    /// A free block of the piece, now asked of somebody who should have delivered it when it is `due`.
+    pub(crate) fn ask_free(&mut self, piece: Piece, due: Time) -> Option<Block> {
         let open = self.open.get_mut(&piece)?;
         let is_free = |slot: &Slot| slot.asked == 0 && slot.from.is_none();
         let n = open.slots.iter().skip(open.first_free as usize).position(is_free)? as u32 + open.first_free;
-        open.slots.get_mut(n as usize)?.asked = 1;
+        let slot = open.slots.get_mut(n as usize)?;
+        (slot.asked, slot.due) = (1, due);
         open.first_free = n + 1;
         open.free -= 1;
         if open.free == 0 {
@@ -136,9 +139,14 @@ impl Ledger {
         Some(piece)
     }
 
-    /// In end-game: a block that somebody else was asked for and has not delivered, least asked first, for a peer that was
-    /// not asked itself.
-    pub(crate) fn ask_busy(&mut self, has: &Bitfield, asked_already: impl Fn(Block) -> bool) -> Option<Block> {
+    /// In end-game: a block that somebody else was asked for and that is overdue, least asked first, for a peer that was not asked itself.
+    pub(crate) fn ask_late(
+        &mut self,
+        now: Time,
+        due: Time,
+        has: &Bitfield,
+        asked_already: impl Fn(Block) -> bool,
+    ) -> Option<Block> {
         let geometry = self.geometry;
         let (_, block) = self
             .open
@@ -146,13 +154,14 @@ impl Ledger {
             .filter(|(piece, open)| open.missing > 0 && !open.alone && has.has(**piece))
             .flat_map(|(&piece, open)| {
                 let slots = (0u32..).zip(&open.slots);
-                let busy = slots.filter(|(_, slot)| slot.from.is_none() && slot.asked < ASKED_MAX);
-                busy.filter_map(move |(n, slot)| Some((slot.asked, geometry.nth_block(piece, n)?)))
+                let late = slots.filter(move |(_, slot)| slot.from.is_none() && slot.asked < ASKED_MAX && slot.due <= now);
+                late.filter_map(move |(n, slot)| Some((slot.asked, geometry.nth_block(piece, n)?)))
             })
             .filter(|(_, block)| !asked_already(*block))
             .min_by_key(|(asked, _)| *asked)?;
         let (n, open) = self.open_mut(block)?;
-        open.slots.get_mut(n as usize)?.asked += 1;
+        let slot = open.slots.get_mut(n as usize)?;
+        (slot.asked, slot.due) = (slot.asked + 1, due);
         Some(block)
     }
 
@@ -185,7 +194,7 @@ impl Ledger {
         let Some(slot) = open.slots.get_mut(n as usize).filter(|slot| slot.from.is_none()) else { return Delivery::Late };
         let was_free = slot.asked == 0;
         let others_asked = slot.asked > 1;
-        *slot = Slot { asked: 0, from: Some(from) };
+        *slot = Slot { from: Some(from), ..Slot::default() };
         open.missing -= 1;
         let complete = open.missing == 0;
         if was_free {
@@ -272,6 +281,7 @@ mod tests {
 
     const A: PeerKey = PeerKey(1);
     const B: PeerKey = PeerKey(2);
+    const DUE: Time = Time::from_secs(1);
 
     /// Two pieces of three blocks.
     fn ledger() -> (Geometry, Ledger, Bitfield) {
@@ -285,7 +295,7 @@ mod tests {
         let piece = g.piece(0).unwrap();
         ledger.open(piece, A, false);
         assert_eq!(ledger.reserved(), 3 * 16_384);
-        let blocks: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece)).collect();
+        let blocks: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece, DUE)).collect();
         assert_eq!(blocks, g.blocks(piece).collect::<Vec<_>>());
         let last = |complete| Delivery::Needed { others_asked: false, complete };
         assert_eq!(ledger.deliver(blocks[0], A, SourceId(0)), last(false));
@@ -302,25 +312,26 @@ mod tests {
         let (g, mut ledger, all) = ledger();
         let piece = g.piece(1).unwrap();
         ledger.open(piece, A, false);
-        let first = ledger.ask_free(piece).unwrap();
-        ledger.ask_free(piece).unwrap();
+        let first = ledger.ask_free(piece, DUE).unwrap();
+        ledger.ask_free(piece, DUE).unwrap();
         assert!(ledger.release(first));
         assert_eq!(ledger.joinable(B, &all), Some(piece));
-        assert_eq!(ledger.ask_free(piece), Some(first));
+        assert_eq!(ledger.ask_free(piece, DUE), Some(first));
         assert_eq!(ledger.joinable(B, &Bitfield::empty(2)), None, "B has not got it");
     }
 
     #[test]
-    fn end_game_asks_the_least_asked_block_and_never_the_same_peer() {
+    fn end_game_asks_the_least_asked_block_when_it_is_late_and_never_the_same_peer() {
         let (g, mut ledger, all) = ledger();
         let piece = g.piece(0).unwrap();
         ledger.open(piece, A, false);
-        let blocks: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece)).collect();
-        let busy = ledger.ask_busy(&all, |_| false).unwrap();
-        assert_eq!(busy, blocks[0]);
-        assert_eq!(ledger.ask_busy(&all, |block| block == blocks[0]), Some(blocks[1]));
-        assert_eq!(ledger.deliver(busy, A, SourceId(0)), Delivery::Needed { others_asked: true, complete: false });
-        assert!(!ledger.release(busy), "a delivered block is not free");
+        let blocks: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece, DUE)).collect();
+        assert_eq!(ledger.ask_late(Time::ZERO, DUE, &all, |_| false), None, "nothing is late yet");
+        let late = ledger.ask_late(DUE, Time::from_secs(2), &all, |_| false).unwrap();
+        assert_eq!(late, blocks[0]);
+        assert_eq!(ledger.ask_late(DUE, DUE, &all, |block| block == blocks[0]), Some(blocks[1]));
+        assert_eq!(ledger.deliver(late, A, SourceId(0)), Delivery::Needed { others_asked: true, complete: false });
+        assert!(!ledger.release(late), "a delivered block is not free");
     }
 
     #[test]
@@ -328,12 +339,12 @@ mod tests {
         let (g, mut ledger, all) = ledger();
         let piece = g.piece(0).unwrap();
         ledger.open(piece, A, false);
-        let block = ledger.ask_free(piece).unwrap();
+        let block = ledger.ask_free(piece, DUE).unwrap();
         assert!(ledger.release(block));
         assert!(!ledger.release(block), "it is free already");
         let needed = |complete| Delivery::Needed { others_asked: false, complete };
         assert_eq!(ledger.deliver(block, A, SourceId(0)), needed(false), "it came although it was given up");
-        let rest: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece)).collect();
+        let rest: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece, DUE)).collect();
         assert_eq!(rest.len(), 2, "it is not asked again");
         assert_eq!(ledger.joinable(B, &all), None);
         assert_eq!(ledger.deliver(rest[0], A, SourceId(0)), needed(false));
@@ -345,7 +356,7 @@ mod tests {
         let (g, mut ledger, all) = ledger();
         let piece = g.piece(0).unwrap();
         ledger.open(piece, A, false);
-        let blocks: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece)).collect();
+        let blocks: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece, DUE)).collect();
         for (n, &block) in blocks.iter().enumerate() {
             ledger.deliver(block, A, SourceId(n as u32 % 2));
         }
@@ -354,10 +365,10 @@ mod tests {
         ledger.open(piece, B, false);
         assert_eq!(ledger.joinable(A, &all), None);
         assert_eq!(ledger.joinable(B, &all), Some(piece));
-        assert_eq!(ledger.ask_busy(&all, |_| false), None);
-        let block = ledger.ask_free(piece).unwrap();
+        assert_eq!(ledger.ask_late(DUE, DUE, &all, |_| false), None);
+        let block = ledger.ask_free(piece, DUE).unwrap();
         assert_eq!(ledger.deliver(block, A, SourceId(0)), Delivery::Late, "A may not mix in");
-        assert_eq!(ledger.ask_free(piece), Some(block), "and B is asked again");
+        assert_eq!(ledger.ask_free(piece, DUE), Some(block), "and B is asked again");
         assert_eq!(ledger.leave(B), (true, alloc::vec![piece]), "nobody else may finish it");
         assert_eq!(ledger.reserved(), 0);
     }
@@ -367,7 +378,7 @@ mod tests {
         let (g, mut ledger, _) = ledger();
         let piece = g.piece(0).unwrap();
         ledger.open(piece, A, false);
-        for block in core::iter::from_fn(|| ledger.ask_free(piece)).collect::<Vec<_>>() {
+        for block in core::iter::from_fn(|| ledger.ask_free(piece, DUE)).collect::<Vec<_>>() {
             ledger.deliver(block, A, SourceId(7));
         }
         assert_eq!(ledger.fail(piece), [SourceId(7)]);

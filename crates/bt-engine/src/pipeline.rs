@@ -19,6 +19,8 @@ const QUEUE_TIME: Duration = Duration::from_millis(300);
 const QUEUE_TIME_MAX: Duration = Duration::from_secs(3);
 /// Time between two looks at the rate.
 const SAMPLE: Duration = Duration::from_millis(250);
+/// A block is not asked of a second peer before it is so late.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// A peer that was asked and delivers nothing for this long is snubbed: its blocks go to others.
 const SNUB: Duration = Duration::from_secs(20);
 
@@ -75,9 +77,13 @@ impl Pipeline {
         (self.window as usize).saturating_sub(self.asked.len())
     }
 
-    /// How many requests it has not answered.
-    pub(crate) fn outstanding(&self) -> usize {
-        self.asked.len()
+    /// When a block that it is asked for now should have come, twice the time that its rate and its queue let expect. Before its rate is
+    /// known, and at least, that is [`PATIENCE`].
+    pub(crate) fn due(&self, now: Time) -> Time {
+        let queued = (self.asked.len() as u64 + 1) * u64::from(BLOCK_LEN);
+        let queue_time = Duration::from_micros((queued * 1_000_000).checked_div(self.sampled_rate).unwrap_or_default());
+        let delay = if self.delay_min == Duration::MAX { Duration::ZERO } else { self.delay_min };
+        now + (2 * (queue_time + delay)).clamp(PATIENCE, SNUB)
     }
 
     pub(crate) fn has_asked(&self, block: Block) -> bool {

@@ -88,6 +88,8 @@ pub struct TorrentStatus {
     pub bytes_up: u64,
     /// Payload bytes received in vain: bad, late or twice.
     pub bytes_wasted: u64,
+    /// Those of them that were bad: the bytes of pieces that did not match their digest.
+    pub bytes_bad: u64,
     /// Pieces that did not match their digest.
     pub bad_pieces: u32,
     /// Peers that were banned for certainly wrong bytes.

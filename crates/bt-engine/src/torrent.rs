@@ -92,6 +92,7 @@ pub(crate) struct Torrent {
     pub(crate) unasked: u64,
     pub(crate) downloaded: u64,
     pub(crate) wasted: u64,
+    pub(crate) spoiled: u64,
     pub(crate) bad_pieces: u32,
     pub(crate) banned: u32,
     swarm: Option<(u32, u32)>,
@@ -145,6 +146,7 @@ impl Torrent {
             unasked: 0,
             downloaded: 0,
             wasted: 0,
+            spoiled: 0,
             bad_pieces: 0,
             banned: 0,
             swarm: None,
@@ -469,7 +471,8 @@ impl Torrent {
                 again.push((peer.key, blocks));
             }
         }
-        if !again.is_empty() {
+        // In end-game, blocks are late by now that can be asked of somebody else.
+        if !again.is_empty() || self.work.is_end_game() {
             self.work.look_again();
         }
         for (peer, blocks) in again {
@@ -511,6 +514,7 @@ impl Torrent {
             bytes_down: self.down.total(),
             bytes_up: self.up.total(),
             bytes_wasted: self.wasted,
+            bytes_bad: self.spoiled,
             bad_pieces: self.bad_pieces,
             peers_banned: self.banned,
             down_rate: self.down.rate(now),

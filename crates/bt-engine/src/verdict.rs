@@ -82,7 +82,9 @@ impl Torrent {
     }
 
     fn piece_bad(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
-        self.wasted += u64::from(self.geometry.piece_len(piece));
+        let len = u64::from(self.geometry.piece_len(piece));
+        self.wasted += len;
+        self.spoiled += len;
         self.is_checked(piece, false);
         self.bad_pieces = self.bad_pieces.saturating_add(1);
         let senders = self.work.fail(piece);

@@ -13,8 +13,6 @@ use alloc::vec::Vec;
 use bt_types::{Bitfield, Block, Geometry, Piece, Rng, Time};
 use core::ops::Range;
 
-/// Requests that a peer is given at a time for blocks that others were asked for, in end-game.
-const END_GAME_MAX: usize = 4;
 /// Pieces with a deadline that are looked at for a peer.
 const DUE_MAX: usize = 64;
 
@@ -79,23 +77,24 @@ impl Work {
     }
 
     /// The best block for a peer, now asked of it: of the piece it works on, of one with a deadline, of a piece that somebody left,
-    /// of a new piece, of a piece that somebody else works on, and at the very end one that others were asked for.
-    pub(crate) fn next_block(&mut self, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
+    /// of a new piece, of a piece that somebody else works on, and at the very end one that others were asked for and that is late.
+    pub(crate) fn next_block(&mut self, now: Time, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
+        let due = peer.pipeline.due(now);
         // The piece may have failed since, and be somebody else's now.
         peer.lead = peer.lead.filter(|&piece| self.ledger.lead(piece) == Some(peer.key));
-        if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece)) {
+        if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece, due)) {
             return Some(block);
         }
         if !peer.serves_us {
-            return self.next_allowed(peer, store_bytes);
+            return self.next_allowed(due, peer, store_bytes);
         }
-        if let Some(block) = self.next_due(peer, store_bytes) {
+        if let Some(block) = self.next_due(due, peer, store_bytes) {
             return Some(block);
         }
         let trusted = peer.unproven < peer.trust();
         if peer.on_parole {
             peer.lead = trusted.then(|| self.open_piece(peer, store_bytes)).flatten();
-            return peer.lead.and_then(|piece| self.ledger.ask_free(piece));
+            return peer.lead.and_then(|piece| self.ledger.ask_free(piece, due));
         }
         if trusted {
             // What no leecher has comes first from a peer that has everything: the others can finish the rest without it.
@@ -104,7 +103,7 @@ impl Work {
             let adopted = self.ledger.adopt(peer.key, &peer.has, is_wanted);
             peer.unproven += u32::from(adopted.is_some());
             peer.lead = adopted.or_else(|| self.open_piece(peer, store_bytes));
-            if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece)) {
+            if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece, due)) {
                 return Some(block);
             }
         } else if !self.is_end_game() && self.has_room(store_bytes) {
@@ -112,19 +111,18 @@ impl Work {
             return None;
         }
         if let Some(piece) = self.ledger.joinable(peer.key, &peer.has) {
-            return self.ledger.ask_free(piece);
+            return self.ledger.ask_free(piece, due);
         }
-        let end_game = self.is_end_game() && peer.pipeline.outstanding() < END_GAME_MAX;
-        end_game.then(|| self.ledger.ask_busy(&peer.has, |block| peer.pipeline.has_asked(block)))?
+        self.is_end_game().then(|| self.ledger.ask_late(now, due, &peer.has, |block| peer.pipeline.has_asked(block)))?
     }
 
     /// A block of the piece that is needed first, among those with a deadline that the peer has. Others join who works on it already.
-    fn next_due(&mut self, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
-        let due = self.due.iter().take(DUE_MAX).map(|(_, piece)| *piece).filter(|&piece| peer.has.has(piece));
-        for piece in due.collect::<Vec<_>>() {
+    fn next_due(&mut self, due: Time, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
+        let first = self.due.iter().take(DUE_MAX).map(|(_, piece)| *piece).filter(|&piece| peer.has.has(piece));
+        for piece in first.collect::<Vec<_>>() {
             if !peer.on_parole
                 && self.ledger.may_join(piece, peer.key)
-                && let Some(block) = self.ledger.ask_free(piece)
+                && let Some(block) = self.ledger.ask_free(piece, due)
             {
                 return Some(block);
             }
@@ -132,14 +130,14 @@ impl Work {
                 peer.unproven += 1;
                 self.ledger.open(piece, peer.key, peer.on_parole);
                 peer.lead = Some(piece);
-                return self.ledger.ask_free(piece);
+                return self.ledger.ask_free(piece, due);
             }
         }
         None
     }
 
     /// A block of a piece that a peer serves although it chokes us.
-    fn next_allowed(&mut self, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
+    fn next_allowed(&mut self, due: Time, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
         for piece in peer.we_may_ask.clone() {
             if !peer.has.has(piece) {
                 continue;
@@ -149,7 +147,7 @@ impl Work {
                 self.ledger.open(piece, peer.key, peer.on_parole);
             }
             if self.ledger.lead(piece) == Some(peer.key)
-                && let Some(block) = self.ledger.ask_free(piece)
+                && let Some(block) = self.ledger.ask_free(piece, due)
             {
                 // When it serves us at last, it goes on with this piece.
                 peer.lead = Some(piece);

@@ -114,15 +114,19 @@ fn a_choke_frees_requests_for_others() {
 }
 
 #[test]
-fn end_game_asks_twice_and_cancels() {
+fn end_game_asks_again_for_what_is_late_and_cancels() {
     let told = "
         A: connects
         B: connects
         A: have-all, unchoke
         B: have-all, unchoke
-        B: sends 0:0
-        A: sends 0:1
-        piece 0 is good";
+        B: sends 0:0, 0:1
+        piece 0 is good
+        B: sends 2:0, 2:1
+        piece 2 is good
+        at 1
+        at 2
+        B: sends 1:0";
     assert_snapshot!(play(&LEECHER, told), @"
     > A: connects
     < A: have-none, hello
@@ -132,12 +136,25 @@ fn end_game_asks_twice_and_cancels() {
     < A: interested, request 1:0, request 1:1
     > B: have-all, unchoke
     < B: interested, request 0:0, request 0:1
-    > B: sends 0:0
+    > B: sends 0:0, 0:1
     < store 0:0
-    > A: sends 0:1
+    < store 0:1
+    < check 0
     > piece 0 is good
     < event: Piece(0)
-    < B: request 2:0, request 2:1, request 1:0
+    < B: request 2:0, request 2:1
+    > B: sends 2:0, 2:1
+    < store 2:0
+    < store 2:1
+    < check 2 urgently
+    > piece 2 is good
+    < event: Piece(2)
+    > at 1
+    < 1.000s B: request 1:0, request 1:1
+    > at 2
+    > B: sends 1:0
+    < 2.000s store 1:0
+    < 2.000s A: cancel 1:0
     ");
 }
 

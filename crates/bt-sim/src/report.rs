@@ -24,8 +24,10 @@ pub struct Report {
     pub payload: u64,
     /// Other bytes of peer connections that arrived: handshakes, headers, haves, requests.
     pub overhead: u64,
-    /// Payload bytes that arrived in vain: bad, late or twice.
+    /// Payload bytes that arrived in vain: late or twice.
     pub wasted: u64,
+    /// Payload bytes of pieces that were wrong.
+    pub spoiled: u64,
     /// What the seeds uploaded, in thousandths of the torrent.
     pub seed_copies_milli: u64,
     /// Connections that were ended because the peer was to blame.
@@ -99,7 +101,7 @@ impl fmt::Display for Report {
         let last = self.last_milli();
         writeln!(f, "last finisher         {}.{:03} of the ideal {}", last / 1000, last % 1000, Time::ZERO + self.ideal)?;
         writeln!(f, "virtual time          {}", self.lasted)?;
-        writeln!(f, "payload               {} bytes, {} of them in vain", self.payload, self.wasted)?;
+        writeln!(f, "payload               {} bytes, {} of them in vain, {} wrong", self.payload, self.wasted, self.spoiled)?;
         writeln!(f, "overhead              {} bytes", self.overhead)?;
         writeln!(f, "copies by the seeds   {}.{:03}", self.seed_copies_milli / 1000, self.seed_copies_milli % 1000)?;
         writeln!(f, "wrong pieces          {}", self.bad_pieces)?;

@@ -100,6 +100,7 @@ struct PeerHost {
     finished: Option<Time>,
     /// Wasted payload bytes of programs that ended.
     wasted: u64,
+    spoiled: u64,
 }
 
 impl PeerHost {
@@ -165,7 +166,7 @@ impl World {
         let id = self.net.add(addr, peer.link);
         let disk = Disk::new(&self.content, peer.is_seed);
         self.plan(peer.joins, Act::Start(id));
-        self.peers.push(PeerHost { peer, id, addr, disk, client: None, finished: None, wasted: 0 });
+        self.peers.push(PeerHost { peer, id, addr, disk, client: None, finished: None, wasted: 0, spoiled: 0 });
         id
     }
 
@@ -350,8 +351,10 @@ impl World {
     /// The peer's program is over.
     fn end(&mut self, index: usize) {
         let host = &mut self.peers[index];
-        let status = host.client.take().and_then(|client| client.status(self.now));
-        host.wasted += status.map_or(0, |status| status.bytes_wasted);
+        if let Some(status) = host.client.take().and_then(|client| client.status(self.now)) {
+            host.wasted += status.bytes_wasted - status.bytes_bad;
+            host.spoiled += status.bytes_bad;
+        }
         self.net.stop(self.now, host.id);
     }
 
@@ -390,6 +393,7 @@ impl World {
             payload,
             overhead: self.net.carried() - payload.min(self.net.carried()),
             wasted: self.peers.iter().map(|host| host.wasted).sum(),
+            spoiled: self.peers.iter().map(|host| host.spoiled).sum(),
             seed_copies_milli: uploaded * 1000 / self.torrent_len(),
             bad_pieces: self.tally.bad_pieces,
             hang_ups_for_fault: self.banned,

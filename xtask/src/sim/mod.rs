@@ -56,7 +56,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Runs all seeds on all cores.
 fn many(name: &str, seeds: RangeInclusive<u64>) -> Result<()> {
-    println!("{:>6}  {:>9}  {:>9}  {:>9}  {:>7}  {:>7}  {:>6}", "seed", "first", "median", "last", "ideal ×", "copies", "vain %");
+    println!(
+        "{:>6}  {:>9}  {:>9}  {:>9}  {:>7}  {:>7}  {:>6}  {:>7}",
+        "seed", "first", "median", "last", "ideal ×", "copies", "vain %", "wrong %"
+    );
     let (next, done) = (AtomicU64::new(*seeds.start()), Mutex::new(Vec::new()));
     let work = || -> Result<()> {
         loop {
@@ -85,7 +88,7 @@ fn row(report: &Report) -> String {
     let time = |index: usize| times.get(index).map(ToString::to_string).unwrap_or_default();
     let thousandth = |milli: u64| format!("{}.{:03}", milli / 1000, milli % 1000);
     format!(
-        "{:>6}  {:>9}  {:>9}  {:>9}  {:>7}  {:>7}  {:>6}",
+        "{:>6}  {:>9}  {:>9}  {:>9}  {:>7}  {:>7}  {:>6}  {:>7}",
         report.seed,
         time(0),
         time(times.len() / 2),
@@ -93,6 +96,7 @@ fn row(report: &Report) -> String {
         thousandth(report.last_milli()),
         thousandth(report.seed_copies_milli),
         thousandth(report.wasted * 100_000 / report.payload.max(1)),
+        thousandth(report.spoiled * 100_000 / report.payload.max(1)),
     )
 }
 
