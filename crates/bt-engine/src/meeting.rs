@@ -269,7 +269,11 @@ impl Meeting {
             return Err(Why::Ourselves);
         }
         if self.book.is_banned(*addr) {
-            return Err(Why::BadPiece);
+            return Err(Why::Banned);
+        }
+        // A dial that was under way when we learned that the torrent is private.
+        if self.private && *outbound && !self.book.knows(*addr) {
+            return Err(Why::Private);
         }
         let twin = self.ids.get(&handshake.peer_id).and_then(|key| self.contacts.get_key_value(key));
         if let Some((key, twin)) = twin {
@@ -285,7 +289,7 @@ impl Meeting {
     /// A connection was made and cannot stay.
     pub(crate) fn refused(&mut self, now: Time, addr: SocketAddr, why: Why) {
         match why {
-            Why::Ourselves | Why::BadPiece => self.book.forget(addr),
+            Why::Ourselves | Why::Banned => self.book.forget(addr),
             _ => self.book.closed(now, addr),
         }
     }
