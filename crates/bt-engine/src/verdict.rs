@@ -109,7 +109,7 @@ impl Torrent {
     fn ban(&mut self, now: Time, liar: SourceId, out: &mut VecDeque<Output>) {
         self.banned = self.banned.saturating_add(1);
         if let Some(stat) = self.sources.get(liar) {
-            self.book.ban(stat.addr);
+            self.meeting.book.ban(stat.addr);
         }
         let connected: Vec<PeerKey> = self.peers.values().filter(|peer| peer.source == liar).map(|peer| peer.key).collect();
         for peer in connected {

@@ -71,9 +71,9 @@ impl Torrent {
     pub(crate) fn done(&mut self, now: Time, out: &mut VecDeque<Output>) {
         self.tell_haves();
         if self.is_complete() {
-            self.announcer.complete(now);
+            self.meeting.announcer.complete(now);
         } else {
-            self.announcer.set_partial(now, true);
+            self.meeting.announcer.set_partial(now, true);
             self.tell_upload_only(true);
         }
         out.push_back(Output::Event(self.key, Event::Complete));
@@ -85,10 +85,10 @@ impl Torrent {
 
     /// Something is wanted again: those who were left are welcome again.
     fn resume(&mut self, now: Time) {
-        self.announcer.set_partial(now, false);
+        self.meeting.announcer.set_partial(now, false);
         self.tell_upload_only(false);
         for addr in core::mem::take(&mut self.parted) {
-            self.book.closed(now, addr);
+            self.meeting.book.closed(now, addr);
         }
     }
 

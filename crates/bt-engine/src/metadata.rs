@@ -1,0 +1,459 @@
+//! A torrent's metadata, put together from what peers send (BEP 9).
+//!
+//! Decides: which part is asked of whom, whose copy is believed, who lied. Must not know: connections, what metadata says.
+//! Invariant: only bytes with the right hash come out; a peer is called a liar only for a copy that is its own from end to end;
+//! all copies together claim at most [`COPIES_BYTES_MAX`].
+//!
+//! At first peers that offer the same length make one copy together, each with other parts. If one such copy is wrong, nobody
+//! knows whose fault it is: from then on everybody makes a copy alone, and whoever lies is found.
+
+use crate::io::PeerKey;
+use crate::status::Why;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use bt_peer_wire::METADATA_PART;
+use bt_types::{InfoHash, Time};
+use bytes::Bytes;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+/// The longest metadata that is taken, in bytes.
+const METADATA_MAX: u32 = 16 << 20;
+/// The length in bytes of all copies under way together. Short ones push out longer ones.
+const COPIES_BYTES_MAX: u64 = 32 << 20;
+/// Parts that one peer is asked for at a time.
+const ASKED_MAX: usize = 2;
+/// A part that was asked for so long ago may be asked of others too.
+const HEDGE: Duration = Duration::from_secs(2);
+/// A peer that offers metadata, is asked, and answers nothing for so long is left.
+const SILENCE: Duration = Duration::from_secs(30);
+/// While others wait for room, a copy must be whole after so long.
+const COPY_PATIENCE: Duration = Duration::from_secs(60);
+/// A peer that rejects rests for so long; it doubles up to the second.
+const REST_MIN: Duration = Duration::from_secs(5);
+const REST_MAX: Duration = Duration::from_secs(300);
+
+/// The copies of one torrent's metadata.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    info_hash: InfoHash,
+    suppliers: BTreeMap<PeerKey, Supplier>,
+    copies: BTreeMap<CopyId, Copy>,
+    /// A copy of several peers was wrong: now everybody makes one alone.
+    apart: bool,
+    /// Somebody waits until there is room for its copy.
+    is_short: bool,
+}
+
+/// A peer that offers metadata.
+#[derive(Debug)]
+struct Supplier {
+    addr: SocketAddr,
+    size: u32,
+    /// The parts that it was asked for and has not answered.
+    asked: Vec<u32>,
+    /// When it answered last, or was asked after it had answered everything.
+    heard: Time,
+    rests_until: Time,
+    rest: Duration,
+}
+
+/// Which copy: short ones come first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct CopyId {
+    size: u32,
+    /// Who makes it alone; `None` is together.
+    by: Option<PeerKey>,
+}
+
+#[derive(Debug)]
+struct Copy {
+    since: Time,
+    parts: Vec<Option<Part>>,
+    lacking: usize,
+    /// When each part was last asked of anybody.
+    asked: BTreeMap<u32, Time>,
+}
+
+#[derive(Debug)]
+struct Part {
+    from: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+/// What a part that came made whole.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Whole {
+    /// The metadata.
+    Right(Bytes),
+    /// A wrong copy; who made it alone, if anybody did.
+    Wrong(Option<SocketAddr>),
+}
+
+impl Assembly {
+    pub(crate) fn new(info_hash: InfoHash) -> Assembly {
+        Assembly { info_hash, suppliers: BTreeMap::new(), copies: BTreeMap::new(), apart: false, is_short: false }
+    }
+
+    /// A peer offers metadata of so many bytes.
+    pub(crate) fn offered(&mut self, now: Time, peer: PeerKey, addr: SocketAddr, size: u32) -> Result<(), Why> {
+        let is_new = self.suppliers.get(&peer).is_none_or(|supplier| supplier.size == size);
+        if size > METADATA_MAX || !is_new {
+            return Err(Why::MetadataSize);
+        }
+        let supplier = Supplier { addr, size, asked: Vec::new(), heard: now, rests_until: now, rest: REST_MIN };
+        self.suppliers.entry(peer).or_insert(supplier);
+        Ok(())
+    }
+
+    /// The connection is gone. What it gave to a copy of several stays.
+    pub(crate) fn left(&mut self, peer: PeerKey) {
+        if let Some(supplier) = self.suppliers.remove(&peer) {
+            self.copies.remove(&CopyId { size: supplier.size, by: Some(peer) });
+        }
+    }
+
+    /// Whether the peer offers metadata.
+    pub(crate) fn is_supplier(&self, peer: PeerKey) -> bool {
+        self.suppliers.contains_key(&peer)
+    }
+
+    /// The parts to ask of a peer now. They count as asked.
+    pub(crate) fn ask(&mut self, now: Time, peer: PeerKey) -> Vec<u32> {
+        let Some(supplier) = self.suppliers.get(&peer).filter(|supplier| supplier.rests_until <= now) else { return Vec::new() };
+        let id = self.copy_of(peer, supplier.size);
+        if !self.has_begun(now, id) {
+            return Vec::new();
+        }
+        let (Some(supplier), Some(copy)) = (self.suppliers.get_mut(&peer), self.copies.get_mut(&id)) else { return Vec::new() };
+        let already = supplier.asked.len();
+        while supplier.asked.len() < ASKED_MAX
+            && let Some(part) = copy.free_part(now, &supplier.asked)
+        {
+            if supplier.asked.is_empty() {
+                supplier.heard = now;
+            }
+            copy.asked.insert(part, now);
+            supplier.asked.push(part);
+        }
+        supplier.asked.get(already..).unwrap_or_default().to_vec()
+    }
+
+    /// A part came. What nobody asked for is ignored.
+    pub(crate) fn received(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        part: u32,
+        total: u32,
+        data: &[u8],
+    ) -> Result<Option<Whole>, Why> {
+        let Some(supplier) = self.suppliers.get_mut(&peer) else { return Ok(None) };
+        if !supplier.answer(now, part) {
+            return Ok(None);
+        }
+        if total != supplier.size {
+            return Err(Why::MetadataSize);
+        }
+        supplier.rest = REST_MIN;
+        let (from, size) = (supplier.addr, supplier.size);
+        let id = self.copy_of(peer, size);
+        let Some(copy) = self.copies.get_mut(&id) else { return Ok(None) };
+        copy.put(part, Part { from, bytes: data.to_vec() });
+        if copy.lacking > 0 {
+            return Ok(None);
+        }
+        Ok(self.copies.remove(&id).map(|copy| self.judge(copy)))
+    }
+
+    /// A peer does not send a part: others may, and it is asked again after a rest.
+    pub(crate) fn rejected(&mut self, now: Time, peer: PeerKey, part: u32) {
+        let Some(supplier) = self.suppliers.get_mut(&peer) else { return };
+        if !supplier.answer(now, part) {
+            return;
+        }
+        supplier.rests_until = now + supplier.rest;
+        supplier.rest = (2 * supplier.rest).min(REST_MAX);
+        let size = supplier.size;
+        let id = self.copy_of(peer, size);
+        if let Some(copy) = self.copies.get_mut(&id) {
+            copy.asked.remove(&part);
+        }
+    }
+
+    /// A second has passed: who is to be left for its silence.
+    pub(crate) fn watch(&mut self, now: Time) -> Vec<PeerKey> {
+        let is_silent = |supplier: &Supplier| !supplier.asked.is_empty() && supplier.heard + SILENCE <= now;
+        let silent = self.suppliers.iter().filter(|(_, supplier)| is_silent(supplier)).map(|(peer, _)| *peer);
+        let mut left: BTreeSet<PeerKey> = silent.collect();
+        if core::mem::take(&mut self.is_short) {
+            let slow = self.copies.iter().filter(|(_, copy)| copy.since + COPY_PATIENCE <= now).map(|(id, _)| id.by);
+            let slow: Vec<Option<PeerKey>> = slow.collect();
+            if slow.contains(&None) {
+                self.part_ways();
+            }
+            left.extend(slow.into_iter().flatten());
+        }
+        left.into_iter().collect()
+    }
+
+    /// Bytes that are held, and bytes of the fullest copy with its length.
+    pub(crate) fn progress(&self) -> (u64, Option<(u64, u32)>) {
+        let held = self.copies.values().map(Copy::held).sum();
+        (held, self.copies.iter().map(|(id, copy)| (copy.held(), id.size)).max())
+    }
+
+    // ---- inside ----
+
+    fn copy_of(&self, peer: PeerKey, size: u32) -> CopyId {
+        CopyId { size, by: self.apart.then_some(peer) }
+    }
+
+    /// Whether this copy is under way, or there is room to begin it.
+    fn has_begun(&mut self, now: Time, id: CopyId) -> bool {
+        if self.copies.contains_key(&id) {
+            return true;
+        }
+        let size = u64::from(id.size);
+        let mut claimed: u64 = self.copies.keys().map(|id| u64::from(id.size)).sum();
+        while claimed + size > COPIES_BYTES_MAX {
+            let Some(longest) = self.copies.last_entry().filter(|longest| longest.key().size > id.size) else {
+                self.is_short = true;
+                return false;
+            };
+            claimed -= u64::from(longest.key().size);
+            longest.remove();
+        }
+        self.copies.insert(id, Copy::new(now, id.size));
+        true
+    }
+
+    fn judge(&mut self, copy: Copy) -> Whole {
+        let senders: BTreeSet<SocketAddr> = copy.parts.iter().flatten().map(|part| part.from).collect();
+        let mut bytes = Vec::new();
+        copy.parts.iter().flatten().for_each(|part| bytes.extend_from_slice(&part.bytes));
+        if bt_hash::sha1(&bytes) == self.info_hash.0 {
+            self.copies.clear();
+            return Whole::Right(bytes.into());
+        }
+        match (senders.first(), senders.len()) {
+            (Some(liar), 1) => Whole::Wrong(Some(*liar)),
+            _ => {
+                self.part_ways();
+                Whole::Wrong(None)
+            }
+        }
+    }
+
+    /// From now on everybody makes a copy alone.
+    fn part_ways(&mut self) {
+        if !core::mem::replace(&mut self.apart, true) {
+            self.copies.clear();
+        }
+    }
+}
+
+impl Supplier {
+    /// It answers a request, or not if there was none.
+    fn answer(&mut self, now: Time, part: u32) -> bool {
+        let Some(place) = self.asked.iter().position(|asked| *asked == part) else { return false };
+        self.asked.swap_remove(place);
+        self.heard = now;
+        true
+    }
+}
+
+impl Copy {
+    fn new(since: Time, size: u32) -> Copy {
+        // At most 16 MiB were let in: a thousand parts.
+        let count = size.div_ceil(METADATA_PART) as usize;
+        Copy { since, parts: (0..count).map(|_| None).collect(), lacking: count, asked: BTreeMap::new() }
+    }
+
+    /// The first part that is lacking and that nobody was asked for of late.
+    fn free_part(&self, now: Time, not_these: &[u32]) -> Option<u32> {
+        let is_free = |part: &u32| !not_these.contains(part) && self.asked.get(part).is_none_or(|at| *at + HEDGE <= now);
+        (0u32..).zip(&self.parts).filter(|(_, held)| held.is_none()).map(|(part, _)| part).find(is_free)
+    }
+
+    fn put(&mut self, part: u32, what: Part) {
+        let place = usize::try_from(part).ok().and_then(|index| self.parts.get_mut(index));
+        if let Some(place @ None) = place {
+            *place = Some(what);
+            self.lacking -= 1;
+            self.asked.remove(&part);
+        }
+    }
+
+    fn held(&self) -> u64 {
+        self.parts.iter().flatten().map(|part| part.bytes.len() as u64).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_types::Rng;
+    use std::vec;
+
+    /// What a peer does.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    enum Does {
+        /// Gives what it is asked for.
+        Gives,
+        /// Gives wrong bytes of the right length.
+        Lies,
+        /// Offers so many bytes, and gives wrong ones.
+        Offers(u32),
+        /// Says nothing.
+        IsSilent,
+        /// Rejects everything.
+        Rejects,
+        /// Gives a part, wrong, every twenty seconds.
+        Drips,
+    }
+    use Does::{Drips, Gives, IsSilent, Lies, Offers, Rejects};
+
+    fn addr(peer: PeerKey) -> SocketAddr {
+        SocketAddr::from(([9, 0, 0, peer.0 as u8], 1))
+    }
+
+    /// The bytes of a part of metadata of this length, each byte with this added.
+    fn part(metadata: &[u8], part: u32, total: u32, wrong: u8) -> Vec<u8> {
+        let start = part * METADATA_PART;
+        let byte = |at: u32| metadata.get(at as usize).copied().unwrap_or(0).wrapping_add(wrong);
+        (start..total.min(start + METADATA_PART)).map(byte).collect()
+    }
+
+    /// What a game came to.
+    struct Outcome {
+        /// The second at which the metadata was right.
+        second: u64,
+        left: BTreeMap<PeerKey, Why>,
+        most_held: u64,
+        parts: usize,
+    }
+
+    /// Lets peers give metadata of so many bytes, each a part in a tenth of a second, in an order by chance.
+    fn play(seed: u64, len: usize, peers: &[Does]) -> Outcome {
+        let mut rng = Rng::from_seed(seed);
+        let mut metadata = vec![0; len];
+        rng.fill(&mut metadata);
+        let mut assembly = Assembly::new(InfoHash(bt_hash::sha1(&metadata)));
+        let mut outcome = Outcome { second: 0, left: BTreeMap::new(), most_held: 0, parts: 0 };
+        let mut asked: BTreeMap<PeerKey, Vec<u32>> = BTreeMap::new();
+        let keys: Vec<PeerKey> = (0..peers.len() as u64).map(PeerKey).collect();
+        let size_of = |peer: PeerKey| if let Offers(size) = peers[peer.0 as usize] { size } else { len as u32 };
+        for &peer in &keys {
+            if let Err(why) = assembly.offered(Time::ZERO, peer, addr(peer), size_of(peer)) {
+                outcome.left.insert(peer, why);
+            }
+        }
+        for tenth in 0..10 * 3600u64 {
+            let now = Time::from_millis(tenth * 100);
+            let mut leaves = Vec::new();
+            if tenth % 10 == 0 {
+                leaves.extend(assembly.watch(now).into_iter().map(|peer| (peer, Why::NoMetadata)));
+            }
+            let mut order = keys.clone();
+            rng.shuffle(&mut order);
+            for peer in order {
+                if outcome.left.contains_key(&peer) || leaves.iter().any(|(left, _)| *left == peer) {
+                    continue;
+                }
+                let wants = asked.entry(peer).or_default();
+                wants.extend(assembly.ask(now, peer));
+                assert!(wants.len() <= ASKED_MAX, "{peer:?} is asked for {wants:?}");
+                let does = peers[peer.0 as usize];
+                if wants.is_empty() || does == IsSilent || (does == Drips && tenth % 200 != 0) {
+                    continue;
+                }
+                let number = wants.remove(0);
+                if does == Rejects {
+                    assembly.rejected(now, peer, number);
+                    continue;
+                }
+                let data = part(&metadata, number, size_of(peer), u8::from(does != Gives));
+                outcome.parts += 1;
+                match assembly.received(now, peer, number, size_of(peer), &data).unwrap() {
+                    Some(Whole::Right(bytes)) => {
+                        assert_eq!(bytes, metadata);
+                        assert_eq!(assembly.progress().0, 0, "nothing is held any more");
+                        outcome.second = tenth / 10;
+                        return outcome;
+                    }
+                    Some(Whole::Wrong(liar)) => leaves.extend(liar.map(|_| (peer, Why::BadMetadata))),
+                    None => {}
+                }
+            }
+            outcome.most_held = outcome.most_held.max(assembly.progress().0);
+            for (peer, why) in leaves {
+                assembly.left(peer);
+                outcome.left.insert(peer, why);
+            }
+        }
+        panic!("the metadata never came");
+    }
+
+    #[test]
+    fn one_honest_peer_of_ten_is_enough() {
+        // (length, what the nine others do, seconds at most)
+        let table: [(usize, &[Does], u64); 9] = [
+            (100, &[Lies], 25),
+            (40_000, &[Lies], 10),
+            (40_000, &[IsSilent], 40),
+            (40_000, &[Rejects], 10),
+            (40_000, &[Offers(1 << 30)], 1),
+            (40_000, &[Offers(METADATA_MAX)], 10),
+            (40_000, &[Offers(39_999), Offers(40_001)], 10),
+            (400_000, &[Drips], 60),
+            (400_000, &[Lies, IsSilent, Rejects, Offers(300_000), Drips, Offers(u32::MAX)], 60),
+        ];
+        for (len, others, seconds) in table {
+            for seed in 0..5 {
+                let mut peers: Vec<Does> = others.iter().copied().cycle().take(9).collect();
+                peers.insert(seed as usize * 2, Gives);
+                let outcome = play(seed, len, &peers);
+                assert!(outcome.second <= seconds, "{len} bytes among {others:?}: {} s", outcome.second);
+                let honest = PeerKey(seed * 2);
+                assert!(!outcome.left.contains_key(&honest), "{len} bytes among {others:?}: {:?}", outcome.left);
+            }
+        }
+    }
+
+    #[test]
+    fn metadata_of_eight_mebibytes_among_liars_and_the_memory_that_it_takes() {
+        for (others, seconds) in [(Lies, 700), (IsSilent, 100), (Offers(METADATA_MAX), 100), (Drips, 700)] {
+            let mut peers = vec![others; 9];
+            peers.insert(4, Gives);
+            let outcome = play(1, 8 << 20, &peers);
+            assert!(outcome.second <= seconds, "among {others:?}: {} s", outcome.second);
+            assert!(outcome.most_held <= COPIES_BYTES_MAX, "among {others:?}: {}", outcome.most_held);
+            assert!(!outcome.left.contains_key(&PeerKey(4)), "among {others:?}: {:?}", outcome.left);
+        }
+    }
+
+    #[test]
+    fn honest_peers_give_each_part_about_once() {
+        let outcome = play(1, 8 << 20, &[Gives; 10]);
+        assert_eq!((outcome.parts, outcome.left.len()), (512, 0));
+        assert!(outcome.second <= 10, "ten give ten times as fast: {} s", outcome.second);
+    }
+
+    #[test]
+    fn a_claim_allocates_nothing() {
+        let mut assembly = Assembly::new(InfoHash([0; 20]));
+        let peer = PeerKey(1);
+        for size in [METADATA_MAX + 1, 1 << 30, u32::MAX] {
+            assert_eq!(assembly.offered(Time::ZERO, peer, addr(peer), size), Err(Why::MetadataSize));
+        }
+        assert!(assembly.ask(Time::ZERO, peer).is_empty() && assembly.copies.is_empty());
+        assert_eq!(assembly.offered(Time::ZERO, peer, addr(peer), METADATA_MAX), Ok(()));
+        assert_eq!(assembly.offered(Time::ZERO, peer, addr(peer), METADATA_MAX), Ok(()));
+        assert_eq!(assembly.offered(Time::ZERO, peer, addr(peer), 5), Err(Why::MetadataSize), "it changes");
+        assert_eq!(assembly.ask(Time::ZERO, peer), [0, 1]);
+        assert_eq!(assembly.received(Time::ZERO, peer, 7, METADATA_MAX, &[1]), Ok(None), "nobody asked for it");
+        assert_eq!(assembly.received(Time::ZERO, peer, 1, 5, &[1]), Err(Why::MetadataSize));
+        assert_eq!(assembly.progress(), (0, Some((0, METADATA_MAX))));
+    }
+}
