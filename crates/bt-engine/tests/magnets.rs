@@ -115,7 +115,7 @@ fn a_liar_is_found_when_everybody_gives_a_copy_of_its_own() {
     > B: gives 2
     < metadata of 40000 bytes
     > A: connects
-    < A: hang up, it sent a piece with wrong bytes
+    < A: hang up, its address is banned
     ");
 }
 
@@ -237,7 +237,7 @@ fn a_bitfield_of_another_torrent_is_a_fault_in_the_end() {
     > A: gives 2
     < metadata of 40000 bytes
     > the metadata is there
-    < A: hello with 40000 bytes of metadata, interested
+    < A: hang up, it sent a wrong bitfield
     ");
 }
 
@@ -501,7 +501,7 @@ fn a_magnet_that_turns_out_private_leaves_whom_no_tracker_named() {
     < A: hello with 40000 bytes of metadata switches pex off
     > A: tells of E
     > D: answers
-    < D: have-none, hello with 40000 bytes of metadata without pex
+    < D: hang up, the torrent is private
     > at 400s
     ");
 }

@@ -163,7 +163,7 @@ fn the_sole_sender_of_a_bad_piece_is_banned() {
     < event: piece 0 is bad, from A
     < A: hang up, it sent a piece with wrong bytes
     > A: connects
-    < A: hang up, it sent a piece with wrong bytes
+    < A: hang up, its address is banned
     > found A
     ");
 }
