@@ -64,8 +64,9 @@ struct Contact {
     outbound: bool,
     /// It speaks the extension protocol (BEP 10).
     extended: bool,
-    /// It has a DHT node (BEP 5).
+    /// It has a DHT node (BEP 5), and has named its port.
     dht: bool,
+    dht_named: bool,
     /// Where it takes connections, if that is known.
     listens: Option<SocketAddr>,
     /// The numbers by which it wants to be spoken to.
@@ -307,6 +308,7 @@ impl Meeting {
             outbound: *outbound,
             extended: handshake.reserved.extended(),
             dht: handshake.reserved.dht(),
+            dht_named: false,
             listens: outbound.then_some(*addr),
             ids: ExtensionIds::default(),
             exchange: Exchange::default(),
@@ -400,13 +402,11 @@ impl Meeting {
         self.contacts.get(&peer)?.ids.metadata.filter(|id| *id != 0)
     }
 
-    /// A peer names the port of its DHT node.
-    pub(crate) fn dht_node(&self, peer: PeerKey, port: u16, config: &Config, out: &mut VecDeque<Output>) {
-        if let Some(contact) = self.contacts.get(&peer)
-            && !self.private
-            && config.dht_port.is_some()
-            && port != 0
-        {
+    /// A peer names the port of its DHT node. Only the first word counts: a node has one port.
+    pub(crate) fn dht_node(&mut self, peer: PeerKey, port: u16, config: &Config, out: &mut VecDeque<Output>) {
+        let asks = config.dht_port.is_some() && !self.private && port != 0;
+        if let Some(contact) = self.contacts.get_mut(&peer).filter(|contact| asks && !contact.dht_named) {
+            contact.dht_named = true;
             out.push_back(Output::DhtNode(SocketAddr::new(contact.addr.ip(), port)));
         }
     }

@@ -21,8 +21,9 @@ use core::time::Duration;
 const METADATA_MAX: u32 = 16 << 20;
 /// The length in bytes of all copies under way together. Short ones push out longer ones.
 const COPIES_BYTES_MAX: u64 = 32 << 20;
-/// Parts that one peer is asked for at a time.
-const ASKED_MAX: usize = 2;
+/// Parts that one peer is asked for at a time at first, and at most: one more for each that it gave.
+const ASKED_START: usize = 2;
+const ASKED_MAX: usize = 8;
 /// A part that was asked for so long ago may be asked of others too.
 const HEDGE: Duration = Duration::from_secs(2);
 /// A peer that offers metadata, is asked, and answers nothing for so long is left.
@@ -50,8 +51,9 @@ pub(crate) struct Assembly {
 struct Supplier {
     addr: SocketAddr,
     size: u32,
-    /// The parts that it was asked for and has not answered.
+    /// The parts that it was asked for and has not answered, and how many they may be.
     asked: Vec<u32>,
+    window: usize,
     /// When it answered last, or was asked after it had answered everything.
     heard: Time,
     rests_until: Time,
@@ -101,7 +103,8 @@ impl Assembly {
         if size > METADATA_MAX || !is_new {
             return Err(Why::MetadataSize);
         }
-        let supplier = Supplier { addr, size, asked: Vec::new(), heard: now, rests_until: now, rest: REST_MIN };
+        let (asked, window) = (Vec::new(), ASKED_START);
+        let supplier = Supplier { addr, size, asked, window, heard: now, rests_until: now, rest: REST_MIN };
         self.suppliers.entry(peer).or_insert(supplier);
         Ok(())
     }
@@ -127,7 +130,7 @@ impl Assembly {
         }
         let (Some(supplier), Some(copy)) = (self.suppliers.get_mut(&peer), self.copies.get_mut(&id)) else { return Vec::new() };
         let already = supplier.asked.len();
-        while supplier.asked.len() < ASKED_MAX
+        while supplier.asked.len() < supplier.window
             && let Some(part) = copy.free_part(now, &supplier.asked)
         {
             if supplier.asked.is_empty() {
@@ -156,6 +159,7 @@ impl Assembly {
             return Err(Why::MetadataSize);
         }
         supplier.rest = REST_MIN;
+        supplier.window = ASKED_MAX.min(supplier.window + 1);
         let (from, size) = (supplier.addr, supplier.size);
         let id = self.copy_of(peer, size);
         let Some(copy) = self.copies.get_mut(&id) else { return Ok(None) };

@@ -104,14 +104,14 @@ fn a_liar_is_found_when_everybody_gives_a_copy_of_its_own() {
     > B: gives 2
     < A: wants part 0
     < A: wants part 1
+    < A: wants part 2
     < B: wants part 0
     < B: wants part 1
+    < B: wants part 2
     > A: gives wrong 0, 1
-    < A: wants part 2
     > A: gives wrong 2
     < A: hang up, it sent wrong metadata
     > B: gives 0, 1
-    < B: wants part 2
     > B: gives 2
     < metadata of 40000 bytes
     > A: connects
