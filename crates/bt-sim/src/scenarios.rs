@@ -35,6 +35,7 @@ const TABLE: &[Scenario] = &[
     ("flash-200", |seed| flash(seed, 200)),
     ("unequal-50", unequal),
     ("leave-50", leave),
+    ("leave-12", leave_early),
     ("hostile-50", hostile),
     ("riders-20", riders),
 ];
@@ -211,6 +212,15 @@ fn leave(seed: u64) -> (World, Time) {
     (world, Time::from_secs(900))
 }
 
+/// The seed leaves a small swarm, with a torrent of 80 pieces, as soon as it gave 1.05 copies.
+fn leave_early(seed: u64) -> (World, Time) {
+    let mut world = World::new(seed, Detail::Messages, 80, LARGE.1);
+    let first = swarm(&mut world, 12, |_| HOME.0 / 2);
+    let bytes = world.torrent_len() / 100 * 105;
+    world.plan_on_upload(first, bytes, Act::Leave(first));
+    (world, Time::from_secs(300))
+}
+
 /// One in ten lies, boasts or is silent; of the others some come late, some leave when they have finished, and some have power cuts.
 fn hostile(seed: u64) -> (World, Time) {
     let (mut world, _) = crowd(seed, 25, |_| HOME.0);
@@ -267,14 +277,20 @@ fn poison(seed: u64, manners: Manners) -> (World, Time) {
 /// A seed, and leechers that join within a second.
 fn crowd(seed: u64, leechers: usize, up: impl Fn(usize) -> u64) -> (World, HostId) {
     let mut world = World::new(seed, Detail::Messages, LARGE.0, LARGE.1);
-    let first = home(&mut world, HOME.0);
-    let first = world.add(Peer { is_seed: true, name: "seed".to_owned(), ..first });
+    let first = swarm(&mut world, leechers, up);
+    (world, first)
+}
+
+/// A seed, and leechers that come within a second.
+fn swarm(world: &mut World, leechers: usize, up: impl Fn(usize) -> u64) -> HostId {
+    let seed = home(world, up(0));
+    let first = world.add(Peer { is_seed: true, name: "seed".to_owned(), ..seed });
     for n in 0..leechers {
-        let home = home(&mut world, up(n));
+        let home = home(world, up(n));
         let joins = Time::from_millis(world.chance(1_000));
         world.add(Peer { joins, ..home });
     }
-    (world, first)
+    first
 }
 
 /// A leecher with at most thirty connections and a way of 20 to 60 ms to others and back.
