@@ -94,7 +94,7 @@ impl Magnet {
     pub(crate) fn wake(&mut self, now: Time, scope: &mut Scope<'_>) {
         self.meeting.wake(now, &self.progress(), scope.budget, scope.out);
         if self.next_watch.take_if(|at| *at <= now).is_some() {
-            for peer in self.assembly.watch(now) {
+            for peer in self.assembly.watch(now, self.meeting.is_full(scope.budget)) {
                 self.hang_up(now, peer, Why::NoMetadata, scope);
             }
             self.meeting.reach_further();

@@ -28,7 +28,7 @@ const ASKED_MAX: usize = 8;
 const HEDGE: Duration = Duration::from_secs(2);
 /// A peer that offers metadata, is asked, and answers nothing for so long is left.
 const SILENCE: Duration = Duration::from_secs(30);
-/// While others wait for room, a copy must be whole after so long.
+/// While others wait for room, for a copy or for a connection, a copy must be whole after so long.
 const COPY_PATIENCE: Duration = Duration::from_secs(60);
 /// A peer that rejects rests for so long; it doubles up to the second.
 const REST_MIN: Duration = Duration::from_secs(5);
@@ -185,19 +185,18 @@ impl Assembly {
         }
     }
 
-    /// A second has passed: who is to be left for its silence.
-    pub(crate) fn watch(&mut self, now: Time) -> Vec<PeerKey> {
+    /// A second has passed: who is to be left for its silence or slowness. `crowded`: there is no room for further peers.
+    pub(crate) fn watch(&mut self, now: Time, crowded: bool) -> Vec<PeerKey> {
         let is_silent = |supplier: &Supplier| !supplier.asked.is_empty() && supplier.heard + SILENCE <= now;
         let silent = self.suppliers.iter().filter(|(_, supplier)| is_silent(supplier)).map(|(peer, _)| *peer);
         let mut left: BTreeSet<PeerKey> = silent.collect();
-        if core::mem::take(&mut self.is_short) {
-            let slow = self.copies.iter().filter(|(_, copy)| copy.since + COPY_PATIENCE <= now).map(|(id, _)| id.by);
-            let slow: Vec<Option<PeerKey>> = slow.collect();
-            if slow.contains(&None) {
-                self.part_ways();
-            }
-            left.extend(slow.into_iter().flatten());
+        let is_short = core::mem::take(&mut self.is_short);
+        let slow = self.copies.iter().filter(|(_, copy)| copy.since + COPY_PATIENCE <= now).map(|(id, _)| id.by);
+        let slow: Vec<Option<PeerKey>> = slow.filter(|_| is_short || crowded).collect();
+        if is_short && slow.contains(&None) {
+            self.part_ways();
         }
+        left.extend(slow.into_iter().flatten());
         left.into_iter().collect()
     }
 
@@ -357,7 +356,7 @@ mod tests {
             let now = Time::from_millis(tenth * 100);
             let mut leaves = Vec::new();
             if tenth % 10 == 0 {
-                leaves.extend(assembly.watch(now).into_iter().map(|peer| (peer, Why::NoMetadata)));
+                leaves.extend(assembly.watch(now, false).into_iter().map(|peer| (peer, Why::NoMetadata)));
             }
             let mut order = keys.clone();
             rng.shuffle(&mut order);
@@ -442,6 +441,21 @@ mod tests {
         let outcome = play(1, 8 << 20, &[Gives; 10]);
         assert_eq!((outcome.parts, outcome.left.len()), (512, 0));
         assert!(outcome.second <= 10, "ten give ten times as fast: {} s", outcome.second);
+    }
+
+    #[test]
+    fn who_makes_a_copy_slowly_is_left_when_others_wait_for_its_place() {
+        for (crowded, left) in [(false, vec![]), (true, vec![PeerKey(0), PeerKey(1)])] {
+            let mut assembly = Assembly::new(InfoHash([0; 20]));
+            assembly.apart = true;
+            for (peer, second) in [(0, 0), (1, 0), (2, 30)].map(|(peer, second)| (PeerKey(peer), Time::from_secs(second))) {
+                assembly.offered(second, peer, addr(peer), 40_000).unwrap();
+                assert_eq!(assembly.ask(second, peer), [0, 1]);
+                assembly.received(Time::from_secs(50), peer, 0, 40_000, &[0; 16_384]).unwrap();
+            }
+            assert_eq!(assembly.watch(Time::from_secs(59), crowded), []);
+            assert_eq!(assembly.watch(Time::from_secs(60), crowded), left);
+        }
     }
 
     #[test]
