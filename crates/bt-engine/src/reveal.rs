@@ -34,6 +34,8 @@ const CHOOSY: Duration = Duration::from_secs(2);
 pub(crate) struct Reveal {
     geometry: Geometry,
     fates: Vec<Fate>,
+    /// For each piece how many peers were teased with it.
+    teased: Vec<u32>,
     /// Every piece that waits, the next one to be shown first; and others, which are skipped.
     line: VecDeque<Piece>,
     peers: BTreeMap<PeerKey, Shown>,
@@ -80,6 +82,7 @@ impl Reveal {
         Reveal {
             geometry,
             fates: vec![Fate::Waits; line.len()],
+            teased: vec![0; line.len()],
             line: line.into(),
             peers: BTreeMap::new(),
             left,
@@ -188,14 +191,22 @@ impl Reveal {
         news
     }
 
-    /// A piece that a peer which wants nothing is shown, so that it wants to be served: one that it `lacks`, and that is promised to nobody yet.
+    /// A piece that a peer which wants nothing is shown, so that it wants to be served: one that it `lacks`, and that is promised to nobody
+    /// yet. Another one for each peer, as far as they go round: whoever was shown a piece may ask for it, also after somebody else.
     pub(crate) fn tease(&mut self, peer: PeerKey, lacks: impl Fn(Piece) -> bool) -> Option<Piece> {
-        let (line, fates) = (&self.line, &self.fates);
+        let (line, fates, teased) = (&self.line, &self.fates, &mut self.teased);
         let shown = self.peers.get_mut(&peer)?;
         let waits = |piece: &Piece| fates.get(piece.index()) == Some(&Fate::Waits);
         // From the end of the line: it is promised to somebody else last.
-        let mut last = line.iter().rev().take(TEASERS_SEEN).copied();
-        let piece = last.find(|piece| waits(piece) && lacks(*piece) && !shown.pieces.has(*piece))?;
+        let usable = || {
+            let last = line.iter().rev().take(TEASERS_SEEN).copied();
+            last.filter(|piece| waits(piece) && lacks(*piece) && !shown.pieces.has(*piece))
+        };
+        let times = |piece: &Piece| teased.get(piece.index()).copied().unwrap_or(u32::MAX);
+        let piece = usable().find(|piece| times(piece) == 0).or_else(|| usable().min_by_key(times))?;
+        if let Some(times) = teased.get_mut(piece.index()) {
+            *times += 1;
+        }
         shown.pieces.insert(piece);
         Some(piece)
     }
