@@ -2,11 +2,12 @@
 //!
 //! Decides: what each peer is shown, and that no piece is given twice while another was never given. Must not know: messages, slots, rates'
 //! origin.
-//! Invariant: a piece waits, is promised to one peer, or was sent or seen elsewhere; who is promised a piece was shown it.
+//! Invariant: a piece waits, is promised to one peer, is on its way to it, or was seen elsewhere; who is promised a piece was shown it.
 //!
 //! A seed that says "I have everything" is asked by everybody for what they find rarest, and sends many pieces twice before others leave it
 //! once. Here it says "I have nothing" and then shows each peer pieces of its own, as many as it can take; what it was shown it passes
-//! on to the others. When every piece was sent once, the seed shows everything to everybody.
+//! on to the others. When every piece was sent once, the seed shows everything to everybody, but what is still on its way last: all would
+//! ask for that first, as nobody has it, and it would be sent again and again while it waits to arrive.
 
 use crate::io::PeerKey;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -41,6 +42,10 @@ pub(crate) struct Reveal {
     peers: BTreeMap<PeerKey, Shown>,
     /// How many pieces wait or are promised.
     left: u32,
+    /// Pieces on their way: to whom, and since when.
+    sent: BTreeMap<Piece, (PeerKey, Time)>,
+    /// What somebody has is shown to everybody.
+    open: bool,
     /// When a block was served last, or somebody came while nobody was there.
     served_at: Time,
 }
@@ -52,7 +57,9 @@ enum Fate {
     Waits,
     /// It is given to one peer.
     Promised,
-    /// It was sent, or somebody else has it.
+    /// All of it was ordered for the one peer.
+    Sent,
+    /// Somebody else has it, as far as we know.
     Out,
 }
 
@@ -86,6 +93,8 @@ impl Reveal {
             line: line.into(),
             peers: BTreeMap::new(),
             left,
+            sent: BTreeMap::new(),
+            open: false,
             served_at: Time::ZERO,
         }
     }
@@ -99,11 +108,17 @@ impl Reveal {
         self.peers.insert(peer, Shown { pieces, owed: Vec::new(), moved_at: now, lazy_until: now });
     }
 
-    /// A peer left. What was promised to it waits again.
+    /// A peer left. What was promised to it, and what was on its way, waits again.
     pub(crate) fn leave(&mut self, peer: PeerKey) {
         if let Some(shown) = self.peers.remove(&peer) {
-            self.take_back(shown.owed);
+            let owed = shown.owed.into_iter().map(|owed| owed.piece);
+            let lost = owed.chain(self.sent_to(peer)).collect();
+            self.take_back(lost);
         }
+    }
+
+    fn sent_to(&self, peer: PeerKey) -> Vec<Piece> {
+        self.sent.iter().filter(|(_, (to, _))| *to == peer).map(|(piece, _)| *piece).collect()
     }
 
     /// Nobody has this piece any more.
@@ -120,7 +135,7 @@ impl Reveal {
         let Some(shown) = self.peers.get_mut(&peer).filter(|shown| shown.pieces.has(piece)) else { return false };
         shown.lazy_until = now;
         match fate {
-            Fate::Out => true,
+            Fate::Sent | Fate::Out => true,
             Fate::Promised => shown.owed.iter().any(|owed| owed.piece == piece),
             Fate::Waits => {
                 shown.promise(now, piece, &self.geometry);
@@ -140,9 +155,9 @@ impl Reveal {
     pub(crate) fn sated(&mut self, now: Time, peer: PeerKey) {
         let Some(shown) = self.peers.get_mut(&peer) else { return };
         (shown.lazy_until, shown.moved_at) = (now, now);
-        for owed in core::mem::take(&mut shown.owed) {
-            self.set(owed.piece, Fate::Out);
-        }
+        let owed = core::mem::take(&mut shown.owed).into_iter().map(|owed| owed.piece);
+        let had: Vec<Piece> = owed.chain(self.sent_to(peer)).collect();
+        had.into_iter().for_each(|piece| self.set(piece, Fate::Out));
     }
 
     /// A peer has a piece now, from whomever: it is owed that one no more, and is awake.
@@ -151,6 +166,8 @@ impl Reveal {
         shown.lazy_until = now;
         if let Some(index) = shown.owed.iter().position(|owed| owed.piece == piece) {
             shown.owed.swap_remove(index);
+            self.set(piece, Fate::Out);
+        } else if self.fate(piece) == Fate::Sent {
             self.set(piece, Fate::Out);
         }
     }
@@ -165,8 +182,9 @@ impl Reveal {
         {
             owed.left = owed.left.saturating_sub(block.len());
             if owed.left == 0 {
-                let sent = shown.owed.swap_remove(index).piece;
-                self.set(sent, Fate::Out);
+                let piece = shown.owed.swap_remove(index).piece;
+                self.set(piece, Fate::Sent);
+                self.sent.insert(piece, (peer, now));
             }
         }
     }
@@ -225,16 +243,19 @@ impl Reveal {
         None
     }
 
-    /// Strikes out what others have by now, and takes back what was promised to peers that take nothing: from those that are served after
+    /// Strikes out what others have by now, or should have, as it was sent [`PATIENCE`] ago, and takes back what was promised to peers that take nothing: from those that are served after
     /// [`PATIENCE`], from the others too when nothing else is left to show.
     pub(crate) fn reclaim(&mut self, now: Time, is_served: impl Fn(PeerKey) -> bool, is_out: impl Fn(Piece) -> bool) {
         for piece in core::mem::take(&mut self.line) {
             match self.fate(piece) {
                 Fate::Waits if is_out(piece) => self.set(piece, Fate::Out),
                 Fate::Waits => self.line.push_back(piece),
-                Fate::Promised | Fate::Out => {}
+                Fate::Promised | Fate::Sent | Fate::Out => {}
             }
         }
+        let came = |(piece, (_, at)): &(&Piece, &(PeerKey, Time))| is_out(**piece) || now - *at >= PATIENCE;
+        let came: Vec<Piece> = self.sent.iter().filter(came).map(|(piece, _)| *piece).collect();
+        came.into_iter().for_each(|piece| self.set(piece, Fate::Out));
         let is_dry = self.line.is_empty();
         let mut back = Vec::new();
         for (&peer, shown) in &mut self.peers {
@@ -243,7 +264,7 @@ impl Reveal {
                 shown.lazy_until = now + 2 * PATIENCE;
             }
             if is_late || (is_dry && !is_served(peer)) {
-                back.append(&mut shown.owed);
+                back.extend(core::mem::take(&mut shown.owed).into_iter().map(|owed| owed.piece));
             }
         }
         self.take_back(back);
@@ -256,7 +277,19 @@ impl Reveal {
 
     /// Whether one copy of everything is out.
     pub(crate) fn is_over(&self) -> bool {
-        self.left == 0
+        self.left == 0 && self.sent.is_empty()
+    }
+
+    /// Whether one copy of everything is at least on its way now, for the first time: then what is out is shown to everybody.
+    pub(crate) fn opens(&mut self) -> bool {
+        self.left == 0 && !core::mem::replace(&mut self.open, self.left == 0)
+    }
+
+    /// The pieces that somebody has and that a peer was not shown; it is shown them now.
+    pub(crate) fn show_out(&mut self, peer: PeerKey) -> Vec<Piece> {
+        let Some(shown) = self.peers.get_mut(&peer) else { return Vec::new() };
+        let is_out = |piece: &Piece| self.fates.get(piece.index()) == Some(&Fate::Out);
+        self.geometry.pieces().filter(is_out).filter(|&piece| shown.pieces.insert(piece)).collect()
     }
 
     /// A peer that `has` these pieces and wants nothing: if it was shown others a while ago, it chooses itself. What it is shown now.
@@ -266,7 +299,7 @@ impl Reveal {
         if !lacks_some || shown.pieces.is_full() || now - shown.moved_at < CHOOSY {
             return Vec::new();
         }
-        let given = core::mem::take(&mut shown.owed);
+        let given = core::mem::take(&mut shown.owed).into_iter().map(|owed| owed.piece).collect();
         let news = self.geometry.pieces().filter(|&piece| shown.pieces.insert(piece) && !has.has(piece)).collect();
         self.take_back(given);
         news
@@ -277,8 +310,8 @@ impl Reveal {
         self.peers.get(&peer).map(|shown| &shown.pieces)
     }
 
-    fn take_back(&mut self, owed: Vec<Owed>) {
-        for Owed { piece, .. } in owed {
+    fn take_back(&mut self, pieces: Vec<Piece>) {
+        for piece in pieces {
             self.set(piece, Fate::Waits);
             // Behind the others, so that what nobody was promised comes first.
             self.line.push_back(piece);
@@ -291,8 +324,10 @@ impl Reveal {
 
     fn set(&mut self, piece: Piece, fate: Fate) {
         let Some(old) = self.fates.get_mut(piece.index()) else { return };
-        self.left = self.left + u32::from(*old == Fate::Out) - u32::from(fate == Fate::Out);
+        let is_left = |fate| matches!(fate, Fate::Waits | Fate::Promised);
+        self.left = self.left + u32::from(is_left(fate)) - u32::from(is_left(*old));
         *old = fate;
+        self.sent.remove(&piece);
     }
 }
 
@@ -332,6 +367,26 @@ mod tests {
             assert!(reveal.grant(NOW, peer, piece));
             reveal.served(NOW, peer, block);
         }
+        reveal.got(NOW, peer, piece);
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_shown_to_others_when_it_has_arrived() {
+        let (geometry, mut reveal) = seed(2);
+        let shown = reveal.show(NOW, A, 0, |_| false);
+        give(&mut reveal, &geometry, A, shown[0]);
+        assert!(!reveal.opens(), "a piece is left");
+        geometry.blocks(shown[1]).for_each(|block| reveal.served(NOW, A, block));
+        assert!(reveal.opens() && !reveal.is_over());
+        assert_eq!(reveal.show_out(B), [shown[0]]);
+        assert!(!reveal.grant(NOW, B, shown[1]), "B does not know of it");
+        let mut left = seed(1).1;
+        let last = left.show(NOW, A, 0, |_| false)[0];
+        geometry.blocks(last).for_each(|block| left.served(NOW, A, block));
+        left.leave(A);
+        assert_eq!(left.show(NOW, B, 0, |_| false), [last], "it never arrived");
+        reveal.reclaim(NOW + PATIENCE, |_| true, |_| false);
+        assert!(reveal.is_over(), "it should have arrived by now");
     }
 
     #[test]

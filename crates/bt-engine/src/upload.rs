@@ -142,6 +142,12 @@ impl Torrent {
         }
         if reveal.is_over() {
             self.reveal_all();
+        } else if reveal.opens() {
+            for row in self.peers.values_mut() {
+                let news = reveal.show_out(row.key).into_iter().filter(|&piece| !row.has.has(piece));
+                let haves: Vec<Message> = news.map(|piece| Message::Have(piece.number())).collect();
+                haves.into_iter().for_each(|have| row.say(have, &mut self.talked_to));
+            }
         }
     }
 
