@@ -204,10 +204,10 @@ fn unequal(seed: u64) -> (World, Time) {
     (world, Time::from_secs(900))
 }
 
-/// The seed leaves as soon as it gave 1.01 copies.
+/// The seed leaves as soon as it gave 1.02 copies.
 fn leave(seed: u64) -> (World, Time) {
     let (mut world, first) = crowd(seed, 50, |_| HOME.0);
-    let bytes = world.torrent_len() / 100 * 101;
+    let bytes = world.torrent_len() / 100 * 102;
     world.plan_on_upload(first, bytes, Act::Leave(first));
     (world, Time::from_secs(900))
 }
