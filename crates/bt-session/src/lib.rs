@@ -30,8 +30,11 @@ mod control;
 mod dial;
 mod disk;
 mod door;
+mod lookups;
+mod lsd;
 mod shard;
 mod state;
+mod udp;
 mod wire;
 
 pub use ask::{Asker, FetchError};

@@ -4,14 +4,15 @@
 //! Invariant: nothing here blocks; only this thread touches the engine; one clock reading per batch.
 
 use crate::buffers::Buffers;
-use crate::clock::Clock;
+use crate::clock::{Clock, sleep_until};
 use crate::control::ToControl;
+use crate::dht::DhtHandle;
 use crate::dial::{self, Shaken};
 use crate::disk::{DiskOrder, Disks};
 use crate::door::Pass;
 use crate::events::{TorrentEvent, TorrentState};
 use crate::wire::{self, End, Mailbox};
-use bt_engine::{Budget, Config, Engine, Event, Input, Output, PeerKey, SourceStat, TorrentKey, TorrentSpec, TorrentStatus};
+use bt_engine::{Budget, Config, Engine, Event, Input, Output, PeerKey, SourceStat, TorrentKey, TorrentSpec, TorrentStatus, Via};
 use bt_net::Egress;
 use bt_peer_wire::{Handshake, Reserved};
 use bt_piece_store::{Layout, Storage, read_blocks};
@@ -99,6 +100,7 @@ pub(crate) struct Shard {
     egress: Egress,
     disks: Arc<Disks>,
     control: mpsc::Sender<ToControl>,
+    dht: Option<DhtHandle>,
     inbox: mpsc::Sender<ToShard>,
     torrents: BTreeMap<TorrentKey, Entry>,
     peers: BTreeMap<PeerKey, Rc<Mailbox>>,
@@ -118,6 +120,7 @@ impl Shard {
         egress: Egress,
         disks: Arc<Disks>,
         control: mpsc::Sender<ToControl>,
+        dht: Option<DhtHandle>,
         inbox: mpsc::Sender<ToShard>,
     ) -> Shard {
         Shard {
@@ -127,6 +130,7 @@ impl Shard {
             egress,
             disks,
             control,
+            dht,
             inbox,
             torrents: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -286,11 +290,24 @@ impl Shard {
                         self.engine.handle(self.clock.now(), Input::Announced(key, tracker, busy));
                     }
                 }
-                Output::Seek(..) | Output::DhtNode(_) | Output::Metadata(..) => {}
+                Output::Seek(key, via) => self.seek(key, via),
+                Output::DhtNode(addr) => {
+                    if let Some(dht) = &self.dht {
+                        dht.add_port(addr);
+                    }
+                }
+                Output::Metadata(..) => {}
                 Output::Event(key, event) => self.event(key, event),
             }
         }
         self.disks.submit(self.to_disk.drain(..));
+    }
+
+    fn seek(&mut self, key: TorrentKey, via: Via) {
+        let Some(entry) = self.torrents.get(&key) else { return };
+        if self.control.try_send(ToControl::Seek(key, entry.info_hash, via)).is_err() {
+            self.engine.handle(self.clock.now(), Input::Sought(key, via));
+        }
     }
 
     /// Reads blocks and hands them to the peer's task: at once when the page cache has them, else by a disk thread.
@@ -348,12 +365,5 @@ impl Shard {
             }
             changed
         });
-    }
-}
-
-async fn sleep_until(deadline: Option<std::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
     }
 }
