@@ -4,7 +4,7 @@
 //! Invariant: the output is canonical, and equal input gives equal bytes.
 
 use alloc::{string::String, vec::Vec};
-use bt_bencoding::{DictWriter, ListWriter, write};
+use bt_bencoding::{DictWriter, ListWriter, Writer, write};
 use bt_hash::Sha1Digest;
 
 /// What a v1 torrent is made of. Start from [`Builder::new`] and set what differs.
@@ -54,25 +54,15 @@ impl Builder {
 
     /// The bytes of the `.torrent`, given the SHA-1 of each piece in order.
     pub fn build(&self, digests: &[Sha1Digest]) -> Vec<u8> {
-        write(|w| {
-            w.dict(|d| {
-                let first = self.trackers.iter().flatten().next();
-                text(d, b"announce", first);
-                if self.trackers.iter().flatten().nth(1).is_some() {
-                    d.key(b"announce-list")
-                        .list(|tiers| self.trackers.iter().for_each(|tier| tiers.item().list(|l| strings(l, tier))));
-                }
-                text(d, b"comment", self.comment.as_ref());
-                text(d, b"created by", self.created_by.as_ref());
-                if let Some(date) = self.creation_date {
-                    d.key(b"creation date").int(date);
-                }
-                d.key(b"info").dict(|info| self.info(info, digests));
-                if !self.web_seeds.is_empty() {
-                    d.key(b"url-list").list(|l| strings(l, &self.web_seeds));
-                }
-            })
-        })
+        let outside = Outside {
+            trackers: &self.trackers,
+            comment: self.comment.as_ref(),
+            created_by: self.created_by.as_ref(),
+            creation_date: self.creation_date,
+            nodes: &[],
+            web_seeds: &self.web_seeds,
+        };
+        outside.around(|info| info.dict(|info| self.info(info, digests)))
     }
 
     /// Exactly the keys that other programs write too, so that the info-hash is the same as theirs.
@@ -97,6 +87,49 @@ impl Builder {
         }
         text(info, b"source", self.source.as_ref());
     }
+}
+
+/// What stands around the `info` of a `.torrent` file.
+pub(crate) struct Outside<'a> {
+    pub(crate) trackers: &'a [Vec<String>],
+    pub(crate) comment: Option<&'a String>,
+    pub(crate) created_by: Option<&'a String>,
+    pub(crate) creation_date: Option<i64>,
+    pub(crate) nodes: &'a [(String, u16)],
+    pub(crate) web_seeds: &'a [String],
+}
+
+impl Outside<'_> {
+    /// The bytes of the file, with the `info` that is written in its place.
+    pub(crate) fn around(&self, info: impl FnOnce(Writer<'_>)) -> Vec<u8> {
+        write(|w| {
+            w.dict(|d| {
+                let mut urls = self.trackers.iter().flatten();
+                text(d, b"announce", urls.next());
+                if urls.next().is_some() {
+                    d.key(b"announce-list")
+                        .list(|tiers| self.trackers.iter().for_each(|tier| tiers.item().list(|l| strings(l, tier))));
+                }
+                text(d, b"comment", self.comment);
+                text(d, b"created by", self.created_by);
+                if let Some(date) = self.creation_date {
+                    d.key(b"creation date").int(date);
+                }
+                info(d.key(b"info"));
+                if !self.nodes.is_empty() {
+                    d.key(b"nodes").list(|l| self.nodes.iter().for_each(|node| l.item().list(|pair| pair_of(pair, node))));
+                }
+                if !self.web_seeds.is_empty() {
+                    d.key(b"url-list").list(|l| strings(l, self.web_seeds));
+                }
+            })
+        })
+    }
+}
+
+fn pair_of(pair: &mut ListWriter<'_>, (host, port): &(String, u16)) {
+    pair.item().bytes(host.as_bytes());
+    pair.item().int(i64::from(*port));
 }
 
 /// A piece length in bytes that gives 1,000 to 2,000 pieces: a power of two from 16 KiB to 16 MiB.

@@ -3,8 +3,10 @@
 //! Decides: what is outside `info`: trackers, web seeds, nodes, texts. Must not know: pieces, disks, sockets.
 //! Invariant: `info_bytes` are the bytes of the input, and the info-hashes are theirs.
 
-use crate::{Info, MetainfoError, fields};
-use alloc::{borrow::ToOwned as _, format, string::String, vec, vec::Vec};
+use crate::builder::Outside;
+use crate::{Info, Magnet, MetainfoError, fields};
+use alloc::string::{String, ToString as _};
+use alloc::{borrow::ToOwned as _, format, vec, vec::Vec};
 use bt_bencoding::{Cursor, Kind, Limits, scan};
 use bt_types::{InfoHash, InfoHashV2, InfoHashes};
 
@@ -92,6 +94,53 @@ impl Metainfo {
             warnings.push(format!("{} bytes after the end were ignored", trailing.len()));
         }
         let info_dict = fields::required(root, "info", Kind::Dict)?;
+        Ok(Metainfo {
+            trackers: trackers(root),
+            web_seeds: strings(root.get(b"url-list")),
+            nodes: nodes(root),
+            creation_date: root.get(b"creation date").and_then(|date| date.as_int()),
+            created_by: fields::text(root, "created by"),
+            comment: fields::text(root, "comment.utf-8").or_else(|| fields::text(root, "comment")),
+            ..Metainfo::of_info(info_dict, warnings)?
+        })
+    }
+
+    /// A torrent of an `info` dictionary as peers exchange it (BEP 9), and of what a magnet link says beside it. The info-hashes are
+    /// those of the bytes: whether they are the wanted ones is for the caller to compare.
+    pub fn from_info(info_bytes: &[u8], trackers: Vec<Vec<String>>, web_seeds: Vec<String>) -> Result<Metainfo, MetainfoError> {
+        let info = Cursor::parse(info_bytes, Limits::TORRENT)?;
+        if info.kind() != Kind::Dict {
+            return Err(MetainfoError::WrongType("info"));
+        }
+        Ok(Metainfo { trackers, web_seeds, ..Metainfo::of_info(info, Vec::new())? })
+    }
+
+    /// The bytes of a `.torrent` file that says the same; `info` is as it came.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let outside = Outside {
+            trackers: &self.trackers,
+            comment: self.comment.as_ref(),
+            created_by: self.created_by.as_ref(),
+            creation_date: self.creation_date,
+            nodes: &self.nodes,
+            web_seeds: &self.web_seeds,
+        };
+        outside.around(|info| info.encoded(&self.info_bytes))
+    }
+
+    /// The magnet link: info-hashes, name, trackers, web seeds.
+    pub fn magnet(&self) -> String {
+        Magnet {
+            name: Some(self.info.name.clone()),
+            trackers: self.trackers.iter().flatten().cloned().collect(),
+            web_seeds: self.web_seeds.clone(),
+            ..Magnet::new(self.info_hashes)
+        }
+        .to_string()
+    }
+
+    /// What `info` alone says.
+    fn of_info(info_dict: Cursor<'_>, mut warnings: Vec<String>) -> Result<Metainfo, MetainfoError> {
         let (info, format) = Info::parse(info_dict, &mut warnings)?;
         Ok(Metainfo {
             format,
@@ -100,12 +149,12 @@ impl Metainfo {
             info_bytes: info_dict.span().to_vec(),
             private: info_dict.get(b"private").and_then(|flag| flag.as_int()) == Some(1),
             source: fields::text(info_dict, "source"),
-            trackers: trackers(root),
-            web_seeds: strings(root.get(b"url-list")),
-            nodes: nodes(root),
-            creation_date: root.get(b"creation date").and_then(|date| date.as_int()),
-            created_by: fields::text(root, "created by"),
-            comment: fields::text(root, "comment.utf-8").or_else(|| fields::text(root, "comment")),
+            trackers: Vec::new(),
+            web_seeds: Vec::new(),
+            nodes: Vec::new(),
+            creation_date: None,
+            created_by: None,
+            comment: None,
             warnings,
         })
     }

@@ -188,6 +188,34 @@ fn a_magnet_link_is_escaped() {
 }
 
 #[test]
+fn an_info_of_peers_becomes_the_same_torrent() {
+    let trackers = vec![vec!["http://a".to_string()], vec!["udp://b:1".into(), "udp://c:2".into()]];
+    let builder = Builder {
+        trackers: trackers.clone(),
+        web_seeds: vec!["http://w/".into()],
+        ..Builder::new("t", vec![(vec!["f".into()], 1)])
+    };
+    let whole = Metainfo::from_bytes(&builder.build(&[[0; 20]])).unwrap();
+    let parsed = Metainfo::from_info(&whole.info_bytes, trackers, vec!["http://w/".into()]).unwrap();
+    assert_eq!(parsed, whole);
+    assert_eq!(parsed.to_bytes(), builder.build(&[[0; 20]]));
+    let bare = Metainfo::from_info(&whole.info_bytes, vec![], vec![]).unwrap();
+    assert_eq!(bare.to_bytes(), [b"d4:info", whole.info_bytes.as_slice(), b"e"].concat());
+    let refused = |bytes: &[u8]| Metainfo::from_info(bytes, vec![], vec![]).map_err(|error| error.code());
+    assert_eq!(refused(b"le"), Err("wrong_type"));
+    assert_eq!(refused(b"de"), Err("missing_key"));
+    assert_eq!(refused(&[whole.info_bytes.as_slice(), b"x"].concat()), Err("invalid_bencode"));
+}
+
+#[test]
+fn odd_info_bytes_are_kept_in_a_torrent_file() {
+    let unsorted = format!("d4:name1:x6:lengthi5e12:piece lengthi16384e{PIECE}e");
+    let parsed = Metainfo::from_info(unsorted.as_bytes(), vec![], vec![]).unwrap();
+    let again = Metainfo::from_bytes(&parsed.to_bytes()).unwrap();
+    assert_eq!((again.info_bytes, again.info_hashes), (unsorted.into_bytes(), parsed.info_hashes));
+}
+
+#[test]
 fn piece_lengths_are_sensible() {
     let table: [(u64, u32); 6] = [
         (0, 16 << 10),

@@ -35,8 +35,8 @@ pub enum Incoming {
 pub struct Connection {
     input: BytesMut,
     shaken: bool,
-    /// Number of pieces of the torrent; known once the handshake named it.
-    pieces: u32,
+    /// Number of pieces of the torrent, if it is known.
+    pieces: Option<u32>,
     /// Chunks to write, in order. Small messages gather in `tail` until a payload chunk or a write comes.
     chunks: VecDeque<Chunk>,
     tail: Vec<u8>,
@@ -60,7 +60,7 @@ impl Connection {
         Connection {
             input: BytesMut::new(),
             shaken: false,
-            pieces: 0,
+            pieces: None,
             chunks: VecDeque::new(),
             tail: Vec::new(),
             payload_written: 0,
@@ -71,9 +71,10 @@ impl Connection {
         }
     }
 
-    /// Tells how many pieces the torrent has: needed before the first message after the handshake is read.
+    /// Tells how many pieces the torrent has: before the first message after the handshake is read, if it is known. Until then a
+    /// bitfield may be as long as that of the largest torrent, and whoever learns the number must check its length.
     pub fn set_pieces(&mut self, pieces: u32) {
-        self.pieces = pieces;
+        self.pieces = Some(pieces);
     }
 
     /// The buffer to receive into: append to it, then call [`Connection::next`] until it gives `None`.

@@ -1,6 +1,6 @@
 //! The extension handshake (BEP 10): what a client says about itself once more, as a dictionary.
 //!
-//! Decides: which keys we read and write. Must not know: the extensions themselves.
+//! Decides: which keys we read and write. Must not know: the messages of the extensions.
 //! Invariant: a key of the wrong type is as if it were absent; only a broken dictionary is a fault.
 
 use crate::{REQUESTS_QUEUED_MAX, WireFault};
@@ -11,9 +11,52 @@ use core::net::IpAddr;
 /// The longest client name that is kept, in bytes.
 const CLIENT_MAX: usize = 64;
 
+/// The numbers by which one side wants to be sent the messages of extensions: `m` (BEP 10). `None` is not mentioned, 0 is
+/// switched off. What is sent to a peer carries the peer's number; what comes from it carries ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ExtensionIds {
+    /// `ut_pex` (BEP 11).
+    pub pex: Option<u8>,
+    /// `ut_metadata` (BEP 9).
+    pub metadata: Option<u8>,
+    /// `ut_holepunch` (BEP 55).
+    pub holepunch: Option<u8>,
+}
+
+impl ExtensionIds {
+    /// Our number of `ut_pex`.
+    pub const PEX: u8 = 1;
+    /// Our number of `ut_metadata`.
+    pub const METADATA: u8 = 2;
+
+    /// A later handshake: what it mentions replaces what was said before.
+    pub fn learn(&mut self, later: ExtensionIds) {
+        self.pex = later.pex.or(self.pex);
+        self.metadata = later.metadata.or(self.metadata);
+        self.holepunch = later.holepunch.or(self.holepunch);
+    }
+
+    fn parse(m: Cursor<'_>) -> ExtensionIds {
+        let id = |key: &[u8]| m.get(key).and_then(|id| id.as_int()).and_then(|id| u8::try_from(id).ok());
+        ExtensionIds { pex: id(b"ut_pex"), metadata: id(b"ut_metadata"), holepunch: id(b"ut_holepunch") }
+    }
+
+    /// Names with numbers, in the order of the names.
+    fn entries(self) -> impl Iterator<Item = (&'static [u8], u8)> {
+        let entries: [(&[u8], Option<u8>); 3] =
+            [(b"ut_holepunch", self.holepunch), (b"ut_metadata", self.metadata), (b"ut_pex", self.pex)];
+        entries.into_iter().filter_map(|(name, id)| Some((name, id?)))
+    }
+}
+
 /// What a peer said in its extension handshake.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ExtendedHandshake {
+    /// `m`: the extensions whose messages it takes.
+    pub ids: ExtensionIds,
+    /// `metadata_size`: the length in bytes of the `info` dictionary, from a peer that has it (BEP 9). A claim: 0 and what no
+    /// u32 holds count as absent.
+    pub metadata_size: Option<u32>,
     /// `v`: name and version of the client, control characters removed, at most 64 bytes.
     pub client: Option<String>,
     /// `reqq`: how many requests the peer queues before it drops some.
@@ -30,6 +73,8 @@ impl ExtendedHandshake {
     /// Our own, to a peer whom we see at `peer_ip`.
     pub fn ours(peer_ip: IpAddr, port: Option<u16>) -> ExtendedHandshake {
         ExtendedHandshake {
+            ids: ExtensionIds::default(),
+            metadata_size: None,
             client: Some(concat!("bt ", env!("CARGO_PKG_VERSION")).into()),
             requests_max: Some(REQUESTS_QUEUED_MAX),
             your_ip: Some(peer_ip),
@@ -46,6 +91,8 @@ impl ExtendedHandshake {
         }
         let number = |key: &[u8]| root.get(key).and_then(|value| value.as_int());
         Ok(ExtendedHandshake {
+            ids: root.get(b"m").map(ExtensionIds::parse).unwrap_or_default(),
+            metadata_size: number(b"metadata_size").and_then(|n| u32::try_from(n).ok()).filter(|&size| size != 0),
             client: root.get(b"v").and_then(|value| value.as_bytes()).map(client_name),
             requests_max: number(b"reqq").and_then(|n| u32::try_from(n).ok()),
             your_ip: root.get(b"yourip").and_then(|value| value.as_bytes()).and_then(ip),
@@ -54,11 +101,14 @@ impl ExtendedHandshake {
         })
     }
 
-    /// The dictionary's bytes. We speak no extension message yet, so `m` is empty.
+    /// The dictionary's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         write(|out| {
             out.dict(|dict| {
-                dict.key(b"m").dict(|_| {});
+                dict.key(b"m").dict(|m| self.ids.entries().for_each(|(name, id)| m.key(name).int(i64::from(id))));
+                if let Some(size) = self.metadata_size {
+                    dict.key(b"metadata_size").int(i64::from(size));
+                }
                 if let Some(port) = self.port {
                     dict.key(b"p").int(i64::from(port));
                 }
@@ -104,7 +154,9 @@ mod tests {
     #[test]
     fn ours_round_trips() {
         for ip in ["1.2.3.4", "2001:db8::1"] {
-            let ours = ExtendedHandshake::ours(ip.parse().unwrap(), Some(6881));
+            let ids = ExtensionIds { pex: Some(1), metadata: Some(2), holepunch: Some(0) };
+            let ours =
+                ExtendedHandshake { ids, metadata_size: Some(7), ..ExtendedHandshake::ours(ip.parse().unwrap(), Some(6881)) };
             assert_eq!(ExtendedHandshake::parse(&ours.to_bytes()), Ok(ours));
         }
     }
@@ -122,9 +174,21 @@ mod tests {
     fn odd_values_count_as_absent_and_broken_ones_as_a_fault() {
         let odd = b"d1:pi0e4:reqqi-5e1:vi7e6:yourip3:abce";
         assert_eq!(ExtendedHandshake::parse(odd), Ok(ExtendedHandshake::default()));
+        let odd = b"d1:md11:ut_metadata1:26:ut_pexi256ee13:metadata_sizei4294967296ee";
+        assert_eq!(ExtendedHandshake::parse(odd), Ok(ExtendedHandshake::default()));
+        for empty in [&b"d1:mlee"[..], b"d1:mi1ee", b"d13:metadata_sizei0ee", b"d13:metadata_sizei-1ee"] {
+            assert_eq!(ExtendedHandshake::parse(empty), Ok(ExtendedHandshake::default()));
+        }
         for broken in [&b"le"[..], b"d", b"", b"i1e", &[b'l'; 10_000]] {
             assert_eq!(ExtendedHandshake::parse(broken), Err(WireFault::Extended));
         }
+    }
+
+    #[test]
+    fn a_later_handshake_changes_what_it_mentions() {
+        let mut ids = ExtensionIds { pex: Some(1), metadata: Some(3), holepunch: None };
+        ids.learn(ExtendedHandshake::parse(b"d1:md12:ut_holepunchi4e6:ut_pexi0eee").unwrap().ids);
+        assert_eq!(ids, ExtensionIds { pex: Some(0), metadata: Some(3), holepunch: Some(4) });
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub enum WireFault {
     /// The BEP 10 handshake is not a bencoded dictionary.
     #[error("the extension handshake is malformed")]
     Extended,
+    /// A message of an extension is not what its BEP says.
+    #[error("a malformed {0} message")]
+    Extension(&'static str),
     /// The handshake did not arrive within its deadline.
     #[error("no handshake in time")]
     HandshakeTimeout,

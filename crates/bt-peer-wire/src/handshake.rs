@@ -19,6 +19,12 @@ impl Reserved {
     /// What we can do: the extension protocol (BEP 10) and the fast extension (BEP 6).
     pub const OURS: Reserved = Reserved([0, 0, 0, 0, 0, 0x10, 0, 0x04]);
 
+    /// [`Reserved::OURS`], and with `dht` that we have a DHT node (BEP 5), so that peers tell us of theirs.
+    pub const fn ours(dht: bool) -> Reserved {
+        let [a, b, c, d, e, f, g, flags] = Reserved::OURS.0;
+        Reserved([a, b, c, d, e, f, g, if dht { flags | 0x01 } else { flags }])
+    }
+
     /// Whether the peer speaks the extension protocol (BEP 10).
     pub fn extended(self) -> bool {
         let [.., flags, _, _] = self.0;
@@ -29,6 +35,12 @@ impl Reserved {
     pub fn fast(self) -> bool {
         let [.., flags] = self.0;
         flags & 0x04 != 0
+    }
+
+    /// Whether the peer has a DHT node (BEP 5).
+    pub fn dht(self) -> bool {
+        let [.., flags] = self.0;
+        flags & 0x01 != 0
     }
 }
 
@@ -82,6 +94,8 @@ mod tests {
         assert_eq!(Handshake::parse(&bytes), Ok(Some(ours)));
         assert!(ours.reserved.fast() && ours.reserved.extended());
         assert!(!Reserved::default().fast() && !Reserved::default().extended());
+        assert!(Reserved::ours(true).dht() && Reserved::ours(true).fast() && !Reserved::OURS.dht());
+        assert_eq!(Reserved::ours(false), Reserved::OURS);
     }
 
     #[test]

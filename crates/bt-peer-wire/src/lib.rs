@@ -1,4 +1,4 @@
-//! The BitTorrent peer protocol without I/O (BEP 3, 6, 10, 20): bytes in, messages out, writes coalesced.
+//! The BitTorrent peer protocol without I/O (BEP 3, 5, 6, 9, 10, 11, 20, 55): bytes in, messages out, writes coalesced.
 //!
 //! Decides: what the bytes of a peer connection mean, and how long a silence may last.
 //! Must not know: sockets, torrents, what a message should lead to.
@@ -33,13 +33,19 @@ mod connection;
 mod extended;
 mod fault;
 mod handshake;
+mod holepunch;
 mod message;
+mod metadata;
+mod pex;
 
 pub use connection::{Connection, Incoming};
-pub use extended::ExtendedHandshake;
+pub use extended::{ExtendedHandshake, ExtensionIds};
 pub use fault::WireFault;
 pub use handshake::{HANDSHAKE_LEN, Handshake, Reserved};
+pub use holepunch::{HolepunchFault, HolepunchMessage};
 pub use message::Message;
+pub use metadata::{METADATA_PART, MetadataMessage};
+pub use pex::{PEX_ENTRIES_MAX, PexFlags, PexMessage};
 
 /// The number of requests that we let a peer queue at us, advertised as `reqq` (BEP 10).
 pub const REQUESTS_QUEUED_MAX: u32 = 2048;

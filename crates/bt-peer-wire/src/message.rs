@@ -5,7 +5,7 @@
 
 use crate::WireFault;
 use alloc::vec::Vec;
-use bt_types::{BLOCK_LEN, Bitfield, RawBlock};
+use bt_types::{BLOCK_LEN, Bitfield, PIECES_MAX, RawBlock};
 use bytes::Bytes;
 
 /// One message. Numbers are as the peer sent them and prove nothing.
@@ -89,13 +89,16 @@ const UNKNOWN_MAX: u32 = 64 * 1024;
 const PIECE_HEADER: u32 = 9;
 
 impl Message {
-    /// Whether a message of this kind may have this length (id counted, length prefix not), in a torrent of `pieces`.
-    /// Called before the message is buffered. We ask for blocks of 16 KiB, so no longer payload is taken.
-    pub(crate) fn check_len(kind: u8, len: u32, pieces: u32) -> Result<(), WireFault> {
+    /// Whether a message of this kind may have this length (id counted, length prefix not), in a torrent of `pieces`, if
+    /// their number is known. Called before the message is buffered. We ask for blocks of 16 KiB, so no longer payload is taken.
+    pub(crate) fn check_len(kind: u8, len: u32, pieces: Option<u32>) -> Result<(), WireFault> {
         let legal = match kind {
             id::CHOKE | id::UNCHOKE | id::INTERESTED | id::NOT_INTERESTED | id::HAVE_ALL | id::HAVE_NONE => len == 1,
             id::HAVE | id::SUGGEST | id::ALLOWED_FAST => len == 5,
-            id::BITFIELD => u64::from(len) == 1 + Bitfield::byte_len(pieces) as u64,
+            id::BITFIELD => match pieces {
+                Some(pieces) => u64::from(len) == 1 + Bitfield::byte_len(pieces) as u64,
+                None => u64::from(len) <= 1 + Bitfield::byte_len(PIECES_MAX) as u64,
+            },
             id::REQUEST | id::CANCEL | id::REJECT => len == 13,
             id::PIECE => len > PIECE_HEADER && len <= PIECE_HEADER + BLOCK_LEN,
             id::PORT => len == 3,
@@ -254,7 +257,7 @@ mod tests {
             let (prefix, body) = bytes.split_first_chunk::<4>().unwrap();
             assert_eq!(u32::from_be_bytes(*prefix) as usize, body.len(), "{message:?}");
             if let Some(kind) = body.first() {
-                assert_eq!(Message::check_len(*kind, body.len() as u32, 16), Ok(()), "{message:?}");
+                assert_eq!(Message::check_len(*kind, body.len() as u32, Some(16)), Ok(()), "{message:?}");
             }
             assert_eq!(Message::parse(Bytes::copy_from_slice(body)), Ok(message));
         }
@@ -283,8 +286,11 @@ mod tests {
             (99, 65_537),
         ];
         for (kind, len) in table {
-            assert_eq!(Message::check_len(kind, len, 16), Err(WireFault::Length { kind, len }));
+            assert_eq!(Message::check_len(kind, len, Some(16)), Err(WireFault::Length { kind, len }));
         }
-        assert_eq!(Message::check_len(id::BITFIELD, 3, 16), Ok(()));
+        assert_eq!(Message::check_len(id::BITFIELD, 3, Some(16)), Ok(()));
+        // Of a torrent whose metadata is not there yet.
+        assert_eq!(Message::check_len(id::BITFIELD, 1 + 262_144, None), Ok(()));
+        assert!(Message::check_len(id::BITFIELD, 2 + 262_144, None).is_err());
     }
 }

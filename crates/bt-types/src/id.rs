@@ -29,6 +29,11 @@ pub struct InfoHashes {
 pub struct PeerId(pub [u8; 20]);
 
 impl InfoHashV2 {
+    /// Parses 64 hex digits of either case.
+    pub fn from_hex(text: &str) -> Option<InfoHashV2> {
+        from_hex(text).map(InfoHashV2)
+    }
+
     /// The first 20 bytes, which stand for the v2 hash in handshakes and announces (BEP 52).
     pub fn truncated(&self) -> InfoHash {
         let mut short = [0; 20];
@@ -49,18 +54,7 @@ impl InfoHashes {
 impl InfoHash {
     /// Parses 40 hex digits of either case.
     pub fn from_hex(text: &str) -> Option<InfoHash> {
-        let text = text.as_bytes();
-        if text.len() != 40 {
-            return None;
-        }
-        let mut bytes = [0; 20];
-        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-            let &[high, low] = pair else { return None };
-            let high = char::from(high).to_digit(16)?;
-            let low = char::from(low).to_digit(16)?;
-            *byte = u8::try_from(high * 16 + low).ok()?;
-        }
-        Some(InfoHash(bytes))
+        from_hex(text).map(InfoHash)
     }
 }
 
@@ -84,6 +78,22 @@ pub fn push_hex(out: &mut String, bytes: &[u8]) {
             out.push(char::from_digit(u32::from(digit), 16).unwrap_or('?'));
         }
     }
+}
+
+/// Exactly `N` bytes from their hex digits.
+fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let text = text.as_bytes();
+    if text.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        let &[high, low] = pair else { return None };
+        let high = char::from(high).to_digit(16)?;
+        let low = char::from(low).to_digit(16)?;
+        *byte = u8::try_from(high * 16 + low).ok()?;
+    }
+    Some(bytes)
 }
 
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
@@ -140,6 +150,9 @@ mod tests {
         assert_eq!(InfoHash::from_hex(&hash.to_string().to_uppercase()), Some(hash));
         assert_eq!(InfoHash::from_hex("ab"), None);
         assert_eq!(InfoHash::from_hex(&"zz".repeat(20)), None);
+        let hash = InfoHashV2([0xcd; 32]);
+        assert_eq!(InfoHashV2::from_hex(&hash.to_string()), Some(hash));
+        assert_eq!(InfoHashV2::from_hex(&"ab".repeat(20)), None);
     }
 
     #[test]
