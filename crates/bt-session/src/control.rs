@@ -12,9 +12,10 @@ use crate::lookups::Lookups;
 use crate::lsd::{self, Lsd, ToLsd};
 use crate::shard::ToShard;
 use crate::state::StateDir;
-use bt_engine::{AnnounceOrder, TorrentKey, Via};
+use bt_engine::{AnnounceOrder, Input, TorrentKey, Via};
+use bt_net::Egress;
 use bt_tracker_client::TrackerClient;
-use bt_types::{InfoHash, Rng};
+use bt_types::{InfoHash, Rng, Source};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,11 +24,14 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 /// Messages that wait for the control thread.
 pub(crate) const INBOX_MAX: usize = 1024;
 /// Rest after an accept that failed for lack of descriptors, so that the loop does not spin.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
+/// How long finding the addresses of one host may take.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the known nodes of the DHT are kept for the next run: what a crash can lose.
 const SAVE_EVERY: Duration = Duration::from_secs(5 * 60);
 
@@ -40,6 +44,8 @@ pub(crate) enum ToControl {
     Unregister(InfoHash, TorrentKey),
     /// Talk to a tracker.
     Announce(TorrentKey, InfoHash, Box<AnnounceOrder>),
+    /// Find the addresses of peers that the user named, and pass them on.
+    Peers(TorrentKey, Vec<(String, u16)>),
     /// Ask elsewhere for peers.
     Seek(TorrentKey, InfoHash, Via),
     /// Finish: wait for farewells, then answer.
@@ -75,6 +81,7 @@ impl Registry {
 pub(crate) struct Control {
     pub(crate) clock: Clock,
     pub(crate) desk: SharedDesk,
+    pub(crate) egress: Egress,
     pub(crate) trackers: TrackerClient,
     pub(crate) ourselves: Ourselves,
     pub(crate) rng: Rng,
@@ -87,7 +94,7 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) async fn run(self, listeners: Vec<std::net::TcpListener>, mut from: mpsc::Receiver<ToControl>) {
-        let Control { clock, desk, trackers, ourselves, rng, state_dir, dht, lsd } = self;
+        let Control { clock, desk, egress, trackers, ourselves, rng, state_dir, dht, lsd } = self;
         let registry = Rc::new(RefCell::new(Registry::default()));
         let listen: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         for listener in listeners {
@@ -133,6 +140,9 @@ impl Control {
                     }
                 }
                 Some(ToControl::Announce(key, hash, order)) => announces.begin(key, hash, *order),
+                Some(ToControl::Peers(key, named)) => {
+                    spawn_local(resolve_peers(egress.clone(), Rc::clone(&registry), key, named));
+                }
                 Some(ToControl::Seek(key, hash, Via::Dht)) => lookups.seek(key, hash),
                 // The engine seeks there only if it was told that this can be done.
                 Some(ToControl::Seek(key, hash, Via::Lsd)) => {
@@ -148,6 +158,19 @@ impl Control {
                 }
                 None => return,
             }
+        }
+    }
+}
+
+/// Passes on each address as soon as it is known. Ends when the torrent has left.
+async fn resolve_peers(egress: Egress, registry: Rc<RefCell<Registry>>, key: TorrentKey, named: Vec<(String, u16)>) {
+    for (host, port) in named {
+        match egress.resolve(&host, port, Instant::now() + RESOLVE_TIMEOUT).await {
+            Ok(addrs) => {
+                let Some(shard) = registry.borrow().shard(key) else { return };
+                let _ = shard.send(ToShard::Input(Input::PeersFound(key, Source::User, addrs))).await;
+            }
+            Err(error) => tracing::info!(host, %error, "cannot find a peer that was named"),
         }
     }
 }

@@ -16,10 +16,10 @@ use crate::torrent::{AddOptions, Home, TorrentHandle};
 use crate::udp;
 use bt_engine::desk::Desk;
 use bt_engine::{Budget, Config, Input, TorrentKey};
-use bt_metainfo::Metainfo;
+use bt_metainfo::{Magnet, Metainfo};
 use bt_net::{Egress, EgressConfig, NetError, Roots};
 use bt_tracker_client::TrackerClient;
-use bt_types::{PeerId, Rng};
+use bt_types::{InfoHash, PeerId, Rng};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -133,8 +133,6 @@ impl Session {
                 let sockets = udp::bind_beside(&listen)?;
                 let port = sockets.first().map(UdpSocket::local_addr).transpose()?.map(|addr| addr.port());
                 let saved = [state_dir.nodes(), dht.saved].concat();
-                // A node that answers nobody is named to nobody (BEP 43).
-                let port = port.filter(|_| !dht.read_only);
                 (Some(Driver::new(clock, rng.fork(), egress.clone(), sockets, DhtConfig { saved, ..dht })?), port)
             }
             None => (None, None),
@@ -154,10 +152,11 @@ impl Session {
                 Shard::new(clock, engine_config, budget, rng, egress, disks, control, dht, shard).run(inbox)
             })?);
         }
-        let trackers = TrackerClient::new(egress, rng.fork());
+        let trackers = TrackerClient::new(egress.clone(), rng.fork());
         let ourselves = Ourselves { peer_id, port, key: rng.next_u32() };
         let (desk_too, state_dir_too) = (Arc::clone(&desk), state_dir.clone());
-        let worker = Control { clock, desk: desk_too, trackers, ourselves, rng: rng.fork(), state_dir: state_dir_too, dht, lsd };
+        let rng = rng.fork();
+        let worker = Control { clock, desk: desk_too, egress, trackers, ourselves, rng, state_dir: state_dir_too, dht, lsd };
         threads.push(spawn("bt-control", move || worker.run(listeners, control_inbox))?);
         Ok(Session {
             desk,
@@ -192,8 +191,27 @@ impl Session {
 
     /// Adds a torrent: its data is checked, then it joins its swarm.
     pub fn add(&self, metainfo: &Metainfo, options: AddOptions) -> Result<TorrentHandle, AddError> {
+        let added = self.place(metainfo.info_hashes.swarm(), |home| TorrentHandle::begin(home, metainfo, options))?;
+        if let Some(dht) = self.dht.as_ref().filter(|_| !metainfo.private) {
+            let nodes = metainfo.nodes.iter().take(NODES_MAX);
+            nodes.for_each(|(host, port)| dht.add_router(format!("{host}:{port}")));
+        }
+        Ok(added)
+    }
+
+    /// Adds the torrent that a magnet link names: its metadata comes from peers (BEP 9), and then it is as if it had been added whole.
+    pub fn add_magnet(&self, magnet: &Magnet, options: AddOptions) -> Result<TorrentHandle, AddError> {
+        self.place(magnet.info_hashes.v1, |home| TorrentHandle::follow(home, magnet, options))
+    }
+
+    /// Gives a torrent a place on a shard.
+    fn place(
+        &self,
+        swarm: Option<InfoHash>,
+        begin: impl FnOnce(Home) -> Result<TorrentHandle, AddError>,
+    ) -> Result<TorrentHandle, AddError> {
         let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
-        if torrents.values().any(|(torrent, _)| Some(torrent.info_hash()) == metainfo.info_hashes.swarm()) {
+        if torrents.values().any(|(torrent, _)| Some(torrent.info_hash()) == swarm) {
             return Err(AddError::Duplicate);
         }
         let key = TorrentKey(self.next_key.fetch_add(1, Relaxed));
@@ -207,11 +225,7 @@ impl Session {
             state_dir: self.state_dir.clone(),
             clock: self.clock,
         };
-        if let Some(dht) = self.dht.as_ref().filter(|_| !metainfo.private) {
-            let nodes = metainfo.nodes.iter().take(NODES_MAX);
-            nodes.for_each(|(host, port)| dht.add_router(format!("{host}:{port}")));
-        }
-        let begun = TorrentHandle::begin(home, metainfo, options);
+        let begun = begin(home);
         match &begun {
             Ok(torrent) => {
                 torrents.insert(key, (torrent.clone(), place));
