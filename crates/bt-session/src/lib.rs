@@ -43,7 +43,7 @@ pub use bt_engine::{Budget, Cell, Event, Order, Priority, Rates, Reason, SourceS
 pub use bt_metainfo::{Magnet, Metainfo};
 pub use bt_net::Roots;
 pub use bt_tracker_client::TrackerError;
-pub use bt_tracker_wire::{AnnounceReply, SwarmCounts};
+pub use bt_tracker_wire::{AnnounceReply, LEFT_UNKNOWN, SwarmCounts};
 pub use events::{AddError, Summary, TorrentEvent, TorrentState};
 pub use session::{Session, SessionConfig, StartError};
 pub use torrent::{AddOptions, Chooser, Select, TorrentHandle};
