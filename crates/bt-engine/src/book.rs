@@ -1,15 +1,20 @@
 //! The addresses of peers: whom to dial next, whom to leave alone, whom never to meet again.
 //!
-//! Decides: back-off and bans. Must not know: how an address was found, beyond who named it.
-//! Invariant: no address that its source may not name ever enters; the book is bounded.
+//! Decides: the order of dialling, back-off and bans. Must not know: how an address was found, beyond who named it.
+//! Invariant: no address that its source may not name ever enters; the book is bounded, and so is the part that one source fills.
 
+use crate::rank;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use bt_types::{Closeness, Rng, Source, Time, closeness, may_name, normalise};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 /// Addresses remembered per torrent.
 const ADDRESSES_MAX: usize = 2000;
+/// Of these, how many one tracker may have named, and how many any other host: a peer, a DHT node.
+const FROM_TRACKER_MAX: usize = 1000;
+const FROM_HOST_MAX: usize = 250;
 /// Addresses banned per torrent; the oldest are not kept.
 const BANS_MAX: usize = 4096;
 /// After so many failures in a row an address is forgotten.
@@ -23,6 +28,10 @@ const REDIAL: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     entries: BTreeMap<SocketAddr, Entry>,
+    /// How many entries each tracker and host has.
+    named: BTreeMap<IpAddr, usize>,
+    /// Our own addresses, as far as they are known.
+    ours: Vec<IpAddr>,
     /// Those that can be dialled: fewest failures first, then by lot.
     due: BTreeSet<(u32, u32, SocketAddr)>,
     /// Those that can be dialled from a moment on.
@@ -30,27 +39,118 @@ pub(crate) struct Book {
     banned: BTreeSet<(IpAddr, u16)>,
 }
 
+/// Who named an address, from the most to the least trusted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Origin {
+    /// The person at the keyboard.
+    User,
+    /// A tracker of the torrent.
+    Tracker(IpAddr),
+    /// Another host: a peer, a DHT node, a neighbour.
+    Host(IpAddr),
+}
+
+impl Origin {
+    fn source(self) -> Source {
+        match self {
+            Origin::User => Source::User,
+            Origin::Tracker(host) | Origin::Host(host) => Source::Host(host),
+        }
+    }
+
+    /// Who it is, if there are bounds for it, and how many entries it may have.
+    fn bounds(self) -> Option<(IpAddr, usize)> {
+        match self {
+            Origin::User => None,
+            Origin::Tracker(host) => Some((host, FROM_TRACKER_MAX)),
+            Origin::Host(host) => Some((host, FROM_HOST_MAX)),
+        }
+    }
+
+    /// Whether somebody named it whom also a private torrent believes (BEP 27).
+    fn is_hearsay(self) -> bool {
+        matches!(self, Origin::Host(_))
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
-    source: Source,
+    origin: Origin,
     fails: u32,
-    /// The order among equals is chance: if everybody dialled the same few first, the others would be alone.
+    /// The order among equals is chance, or a rank that is as good as chance: if everybody dialled the same few first, the others
+    /// would be alone.
     lot: u32,
     /// When it may be dialled; `None` while it is dialled or connected.
     next: Option<Time>,
 }
 
 impl Book {
-    /// Somebody named an address. False if it was not taken.
-    pub(crate) fn add(&mut self, now: Time, addr: SocketAddr, source: Source, rng: &mut Rng) -> bool {
+    /// Somebody named an address. False if it was not taken, or is known already.
+    pub(crate) fn add(&mut self, now: Time, addr: SocketAddr, origin: Origin, rng: &mut Rng) -> bool {
         let addr = SocketAddr::new(normalise(addr.ip()), addr.port());
-        let room = self.entries.len() < ADDRESSES_MAX || source == Source::User;
-        if !may_name(source, addr) || self.is_banned(addr) || !room || self.entries.contains_key(&addr) {
+        if !may_name(origin.source(), addr) || self.is_banned(addr) {
             return false;
         }
-        self.entries.insert(addr, Entry { source, fails: 0, lot: rng.next_u32(), next: None });
+        if let Some(entry) = self.entries.get(&addr) {
+            if origin < entry.origin && self.has_room(origin) {
+                self.rename(addr, origin);
+            }
+            return false;
+        }
+        if !self.has_room(origin) || (self.entries.len() >= ADDRESSES_MAX && origin != Origin::User) {
+            return false;
+        }
+        let lot = rank::lot(&self.ours, addr).unwrap_or_else(|| rng.next_u32());
+        self.entries.insert(addr, Entry { origin, fails: 0, lot, next: None });
+        self.count(origin, 1);
         self.plan(addr, Some(now));
         true
+    }
+
+    fn has_room(&self, origin: Origin) -> bool {
+        origin.bounds().is_none_or(|(host, max)| self.named.get(&host).is_none_or(|count| *count < max))
+    }
+
+    /// Somebody who is trusted more named it too.
+    fn rename(&mut self, addr: SocketAddr, origin: Origin) {
+        let Some(entry) = self.entries.get_mut(&addr) else { return };
+        let before = core::mem::replace(&mut entry.origin, origin);
+        self.count(before, -1);
+        self.count(origin, 1);
+    }
+
+    fn count(&mut self, origin: Origin, change: isize) {
+        if let Some((host, _)) = origin.bounds() {
+            let count = self.named.entry(host).or_default();
+            *count = count.saturating_add_signed(change);
+            if *count == 0 {
+                self.named.remove(&host);
+            }
+        }
+    }
+
+    /// One of our own addresses is known: addresses are ranked anew.
+    pub(crate) fn set_ours(&mut self, ours: IpAddr) {
+        self.ours.retain(|known| known.is_ipv4() != ours.is_ipv4());
+        self.ours.push(ours);
+        for (&addr, entry) in &mut self.entries {
+            let Some(lot) = rank::lot(&self.ours, addr) else { continue };
+            if self.due.remove(&(entry.fails, entry.lot, addr)) {
+                self.due.insert((entry.fails, lot, addr));
+            }
+            entry.lot = lot;
+        }
+    }
+
+    /// Whether somebody named this address.
+    pub(crate) fn knows(&self, addr: SocketAddr) -> bool {
+        self.entries.contains_key(&addr)
+    }
+
+    /// Forgets what neither the user nor a tracker named.
+    pub(crate) fn forget_hearsay(&mut self) {
+        let hearsay = self.entries.iter().filter(|(_, entry)| entry.origin.is_hearsay()).map(|(addr, _)| *addr);
+        hearsay.collect::<Vec<_>>().into_iter().for_each(|addr| self.forget(addr));
     }
 
     /// The address to dial now, with who named it: fewest failures first.
@@ -66,7 +166,7 @@ impl Book {
         let (.., addr) = self.due.pop_first()?;
         let entry = self.entries.get_mut(&addr)?;
         entry.next = None;
-        Some((addr, entry.source))
+        Some((addr, entry.origin.source()))
     }
 
     /// Addresses that were never tried, or were good the last time, and are not connected.
@@ -83,12 +183,12 @@ impl Book {
     pub(crate) fn failed(&mut self, now: Time, addr: SocketAddr) {
         let Some(entry) = self.entries.get_mut(&addr) else { return };
         entry.fails += 1;
-        if entry.fails >= FAILS_MAX && entry.source != Source::User {
+        if entry.fails >= FAILS_MAX && entry.origin != Origin::User {
             return self.forget(addr);
         }
         let wait = RETRY * 2u32.pow(entry.fails.min(FAILS_MAX));
         // The person who named a peer waits for it: keep trying often.
-        let wait = if entry.source == Source::User { wait.min(RETRY) } else { wait };
+        let wait = if entry.origin == Origin::User { wait.min(RETRY) } else { wait };
         self.plan(addr, Some(now + wait));
     }
 
@@ -103,14 +203,16 @@ impl Book {
     /// A connection to this address ended.
     pub(crate) fn closed(&mut self, now: Time, addr: SocketAddr) {
         let Some(entry) = self.entries.get(&addr) else { return };
-        let wait = if entry.source == Source::User { RETRY } else { REDIAL };
+        let wait = if entry.origin == Origin::User { RETRY } else { REDIAL };
         self.plan(addr, Some(now + wait));
     }
 
     /// Never dial this address again.
     pub(crate) fn forget(&mut self, addr: SocketAddr) {
         self.plan(addr, None);
-        self.entries.remove(&addr);
+        if let Some(entry) = self.entries.remove(&addr) {
+            self.count(entry.origin, -1);
+        }
     }
 
     /// Never meet this peer again: by address, on loopback by address and port.
@@ -151,20 +253,23 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn host(n: u8) -> Origin {
+        Origin::Host([9, 9, 9, n].into())
+    }
+
     #[test]
     fn a_stranger_cannot_point_us_at_our_own_network() {
         let mut book = Book::default();
-        let stranger = Source::Host("9.9.9.9".parse().unwrap());
-        assert!(!book.add(Time::ZERO, addr("192.168.1.1:80"), stranger, &mut Rng::from_seed(1)));
-        assert!(book.add(Time::ZERO, addr("8.8.8.8:6881"), stranger, &mut Rng::from_seed(1)));
-        assert!(book.add(Time::ZERO, addr("192.168.1.1:80"), Source::User, &mut Rng::from_seed(1)));
+        assert!(!book.add(Time::ZERO, addr("192.168.1.1:80"), host(9), &mut Rng::from_seed(1)));
+        assert!(book.add(Time::ZERO, addr("8.8.8.8:6881"), host(9), &mut Rng::from_seed(1)));
+        assert!(book.add(Time::ZERO, addr("192.168.1.1:80"), Origin::User, &mut Rng::from_seed(1)));
     }
 
     #[test]
     fn failures_back_off_and_end() {
         let mut book = Book::default();
         let peer = addr("8.8.8.8:6881");
-        book.add(Time::ZERO, peer, Source::Host("9.9.9.9".parse().unwrap()), &mut Rng::from_seed(1));
+        book.add(Time::ZERO, peer, host(9), &mut Rng::from_seed(1));
         let mut now = Time::ZERO;
         let mut tries = 0;
         while book.take(now).is_some() {
@@ -191,6 +296,47 @@ mod tests {
         for (peer, banned) in table {
             assert_eq!(book.is_banned(addr(peer)), banned, "{peer}");
         }
-        assert!(!book.add(Time::ZERO, addr("8.8.8.8:5"), Source::User, &mut Rng::from_seed(1)));
+        assert!(!book.add(Time::ZERO, addr("8.8.8.8:5"), Origin::User, &mut Rng::from_seed(1)));
+    }
+
+    #[test]
+    fn nobody_fills_the_book_alone() {
+        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
+        let mut fill = |origin, first: u32| {
+            let peers = (first..first + 3000).map(|n| SocketAddr::new((0x0800_0000 + n).to_be_bytes().into(), 1));
+            peers.filter(|&peer| book.add(Time::ZERO, peer, origin, &mut rng)).count()
+        };
+        assert_eq!(fill(host(1), 0), FROM_HOST_MAX);
+        assert_eq!(fill(Origin::Tracker([9, 9, 9, 2].into()), 10_000), FROM_TRACKER_MAX);
+        assert_eq!((3..9).map(|n| fill(host(n), u32::from(n) * 10_000)).collect::<Vec<_>>(), [250, 250, 250, 0, 0, 0]);
+        assert_eq!(fill(Origin::User, 100_000), 3000);
+        assert_eq!(fill(host(1), 200_000), 0, "what it named is still there");
+    }
+
+    #[test]
+    fn what_was_hearsay_is_forgotten_but_not_what_a_tracker_named_too() {
+        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
+        let peers = ["8.8.8.8:1", "8.8.8.8:2", "8.8.8.8:3"].map(addr);
+        peers.iter().for_each(|&peer| assert!(book.add(Time::ZERO, peer, host(1), &mut rng)));
+        assert!(!book.add(Time::ZERO, peers[1], Origin::Tracker([9, 9, 9, 2].into()), &mut rng));
+        assert!(!book.add(Time::ZERO, peers[2], Origin::User, &mut rng));
+        book.forget_hearsay();
+        assert_eq!(peers.map(|peer| book.knows(peer)), [false, true, true]);
+        assert_eq!(book.named.values().sum::<usize>(), 1);
+    }
+
+    #[test]
+    fn when_our_address_is_known_the_order_is_that_of_the_ranks() {
+        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
+        let mut peers: Vec<SocketAddr> = (0..50u8).map(|n| SocketAddr::from(([8, n, n, n], 1))).collect();
+        peers[..25].iter().for_each(|&peer| assert!(book.add(Time::ZERO, peer, host(1), &mut rng)));
+        book.take(Time::ZERO);
+        let ours = IpAddr::from([123, 213, 32, 10]);
+        book.set_ours(ours);
+        peers[25..].iter().for_each(|&peer| assert!(book.add(Time::ZERO, peer, host(1), &mut rng)));
+        peers.sort_by_key(|&peer| rank::lot(&[ours], peer));
+        let taken: Vec<SocketAddr> = core::iter::from_fn(|| book.take(Time::ZERO)).map(|(peer, _)| peer).collect();
+        peers.retain(|peer| taken.contains(peer));
+        assert_eq!((taken.len(), taken), (49, peers));
     }
 }

@@ -4,14 +4,17 @@
 //! Invariant: `handle` never fails and never blocks; orders are complete after `poll` gave `None`.
 
 use crate::config::{Budget, Config};
-use crate::io::{Input, Output, PeerKey, TorrentKey};
+use crate::fast;
+use crate::io::{Input, Output, PeerKey, TorrentKey, TorrentSpec};
 use crate::line::Line;
+use crate::magnet::{Magnet, Scope};
+use crate::meeting::Meeting;
 use crate::peer::Arrival;
-use crate::status::{SourceStat, TorrentStatus, Why};
+use crate::status::{MagnetStatus, SourceStat, TorrentStatus, Why};
 use crate::torrent::Torrent;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use bt_peer_wire::{ExtendedHandshake, Message};
+use bt_peer_wire::Message;
 use bt_types::{Bitfield, RawBlock, Rng, Time};
 
 /// The brain of a client: all torrents of one shard.
@@ -21,6 +24,8 @@ pub struct Engine {
     budget: Budget,
     rng: Rng,
     torrents: BTreeMap<TorrentKey, Torrent>,
+    /// Torrents whose metadata is not there yet.
+    magnets: BTreeMap<TorrentKey, Magnet>,
     /// Which torrent a connection belongs to.
     routes: BTreeMap<PeerKey, TorrentKey>,
     /// Peers with requests that wait to be served.
@@ -44,6 +49,7 @@ impl Engine {
             budget,
             rng,
             torrents: BTreeMap::new(),
+            magnets: BTreeMap::new(),
             routes: BTreeMap::new(),
             touched: BTreeSet::new(),
             agenda: BTreeSet::new(),
@@ -55,24 +61,36 @@ impl Engine {
 
     /// Takes a cause.
     pub fn handle(&mut self, now: Time, input: Input) {
+        match self.magnet_of(&input) {
+            Some(key) => self.magnet_in(now, key, input),
+            None => self.torrent_in(now, input),
+        }
+        self.take_turns(now);
+    }
+
+    fn torrent_in(&mut self, now: Time, input: Input) {
         match input {
-            Input::Add(key, spec) => {
-                let torrent = Torrent::new(now, key, *spec, &self.config, self.rng.fork());
-                self.torrents.insert(key, torrent);
-                self.on(now, key, |torrent, engine| torrent.wake(now, engine.config, engine.budget, engine.out));
+            Input::Add(key, spec) => self.add(now, key, *spec),
+            Input::AddMagnet(key, spec) => {
+                let magnet = Magnet::new(now, key, *spec, &self.config, self.rng.fork());
+                self.magnets.insert(key, magnet);
+                self.on_magnet(key, |magnet, scope| magnet.wake(now, scope));
             }
-            Input::AddMagnet(..) | Input::Sought(..) => {}
             Input::Remove(key) => {
                 if let Some(mut torrent) = self.torrents.remove(&key) {
                     torrent.stop(&mut self.out);
-                    self.agenda.retain(|(_, at)| *at != key);
                 }
+                if let Some(mut magnet) = self.magnets.remove(&key) {
+                    magnet.stop(&mut self.out);
+                }
+                self.agenda.retain(|(_, at)| *at != key);
                 self.routes.retain(|_, torrent| *torrent != key);
                 self.touched.remove(&key);
             }
+            Input::Sought(key, via) => self.on(now, key, |torrent, _| torrent.meeting.sought(now, via)),
             Input::PeersFound(key, source, addrs) => self.on(now, key, |torrent, engine| {
-                torrent.found(now, source, &addrs);
-                torrent.dial(now, engine.budget, engine.out);
+                torrent.meeting.found(now, source, &addrs);
+                torrent.meeting.dial(now, engine.budget, engine.out);
             }),
             Input::Connected { peer, torrent, addr, outbound, handshake } => {
                 if !self.torrents.contains_key(&torrent) {
@@ -87,8 +105,8 @@ impl Engine {
                 });
             }
             Input::DialFailed(key, addr) => self.on(now, key, |torrent, engine| {
-                torrent.dial_failed(now, addr);
-                torrent.dial(now, engine.budget, engine.out);
+                torrent.meeting.dial_failed(now, addr);
+                torrent.meeting.dial(now, engine.budget, engine.out);
             }),
             Input::Frames(peer, messages) => self.frames(now, peer, messages),
             Input::Sent(peer, bytes) => self.on_peer(now, peer, |torrent, engine| {
@@ -115,7 +133,7 @@ impl Engine {
             }),
             Input::Announced(key, tracker, result) => self.on(now, key, |torrent, engine| {
                 torrent.announced(now, tracker, result, engine.out);
-                torrent.dial(now, engine.budget, engine.out);
+                torrent.meeting.dial(now, engine.budget, engine.out);
             }),
             Input::Want(key, wants) => self.on(now, key, |torrent, engine| torrent.want(now, &wants, engine.budget, engine.out)),
             Input::Limit(key, rates) => self.on(now, key, |torrent, engine| {
@@ -132,7 +150,6 @@ impl Engine {
                 }
             }
         }
-        self.take_turns(now);
     }
 
     /// The next order, or `None` when all were given.
@@ -158,6 +175,7 @@ impl Engine {
         let due: Vec<TorrentKey> = self.agenda.range(..=(now, TorrentKey(u32::MAX))).map(|(_, key)| *key).collect();
         for key in due {
             self.on(now, key, |torrent, engine| torrent.wake(now, engine.config, engine.budget, engine.out));
+            self.on_magnet(key, |magnet, scope| magnet.wake(now, scope));
         }
         self.take_turns(now);
     }
@@ -167,6 +185,11 @@ impl Engine {
     /// A torrent at this moment.
     pub fn status(&self, now: Time, key: TorrentKey) -> Option<TorrentStatus> {
         self.torrents.get(&key).map(|torrent| torrent.status(now))
+    }
+
+    /// A magnet at this moment; `None` after its torrent was added.
+    pub fn magnet(&self, key: TorrentKey) -> Option<MagnetStatus> {
+        self.magnets.get(&key).map(Magnet::status)
     }
 
     /// The pieces that a torrent has, verified and written.
@@ -182,6 +205,59 @@ impl Engine {
     /// The bytes of a torrent's open pieces: what the store is asked to hold at most.
     pub fn reserved(&self, key: TorrentKey) -> u64 {
         self.torrents.get(&key).map_or(0, |torrent| torrent.work.reserved())
+    }
+
+    // ---- magnets ----
+
+    /// The magnet that an input is for, if it is for one.
+    fn magnet_of(&self, input: &Input) -> Option<TorrentKey> {
+        let key = match input {
+            _ if self.magnets.is_empty() => return None,
+            Input::PeersFound(key, ..) | Input::DialFailed(key, _) | Input::Announced(key, ..) | Input::Sought(key, _) => key,
+            Input::Connected { torrent, .. } => torrent,
+            Input::Frames(peer, _) | Input::Closed(peer) => self.routes.get(peer)?,
+            _ => return None,
+        };
+        self.magnets.contains_key(key).then_some(*key)
+    }
+
+    fn magnet_in(&mut self, now: Time, key: TorrentKey, input: Input) {
+        let closed = if let Input::Closed(peer) = input { Some(peer) } else { None };
+        let joins = if let Input::Connected { peer, .. } = input { Some(peer) } else { None };
+        self.on_magnet(key, |magnet, scope| magnet.handle(now, input, scope));
+        self.routes.extend(joins.map(|peer| (peer, key)));
+        closed.map(|peer| self.routes.remove(&peer));
+    }
+
+    /// Lets a magnet act, and notes its deadline.
+    fn on_magnet(&mut self, key: TorrentKey, act: impl FnOnce(&mut Magnet, &mut Scope<'_>)) {
+        let room = self.routes.len() < self.budget.peers;
+        let Some(magnet) = self.magnets.get_mut(&key) else { return };
+        act(magnet, &mut Scope { config: &self.config, budget: &self.budget, room, out: &mut self.out });
+        let next = magnet.deadline(&self.budget);
+        let planned = core::mem::replace(&mut magnet.planned, next);
+        self.replan(key, planned, next);
+    }
+
+    /// A torrent, with what its magnet has gathered, if there was one.
+    fn add(&mut self, now: Time, key: TorrentKey, spec: TorrentSpec) {
+        let (meeting, peers) = match self.magnets.remove(&key) {
+            Some(magnet) => {
+                self.replan(key, magnet.planned, None);
+                let mut scope = Scope { config: &self.config, budget: &self.budget, room: true, out: &mut self.out };
+                magnet.hand_over(now, spec.private, &mut scope)
+            }
+            None => {
+                let (trackers, rng) = (spec.trackers.clone(), self.rng.fork());
+                (Meeting::new(now, key, spec.info_hash, trackers, spec.private, &self.config, rng), Vec::new())
+            }
+        };
+        self.torrents.insert(key, Torrent::new(now, spec, meeting, &self.config));
+        self.on(now, key, |torrent, engine| torrent.wake(now, engine.config, engine.budget, engine.out));
+        for (arrival, said) in peers {
+            self.on(now, key, |torrent, engine| torrent.adopt(now, &arrival, engine.config));
+            self.frames(now, arrival.key, said);
+        }
     }
 
     // ---- inside ----
@@ -244,11 +320,15 @@ impl Engine {
         let (planned, next) = (torrent.planned, torrent.deadline(&self.budget));
         if planned != next {
             torrent.planned = next;
-            if let Some(planned) = planned {
-                self.agenda.remove(&(planned, key));
-            }
-            self.agenda.extend(next.map(|next| (next, key)));
+            self.replan(key, planned, next);
         }
+    }
+
+    fn replan(&mut self, key: TorrentKey, planned: Option<Time>, next: Option<Time>) {
+        if let Some(planned) = planned {
+            self.agenda.remove(&(planned, key));
+        }
+        self.agenda.extend(next.map(|next| (next, key)));
     }
 
     /// Turns what waits in outboxes into orders, one per peer.
@@ -283,7 +363,7 @@ impl Shared<'_> {
 fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, engine: &mut Shared<'_>) -> Result<(), Why> {
     let pieces = torrent.geometry.piece_count();
     let Some(peer) = torrent.peers.get_mut(&key) else { return Ok(()) };
-    if !peer.fast && is_fast_only(&message) {
+    if !peer.fast && fast::is_fast_only(&message) {
         return Err(Why::NotFast);
     }
     match message {
@@ -294,19 +374,12 @@ fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, 
         Message::HaveAll => return torrent.peer_has_these(key, Some(Bitfield::full(pieces))),
         Message::HaveNone => return torrent.peer_has_these(key, Some(Bitfield::empty(pieces))),
         // The extension handshake may come before the bitfield, as may keep-alives.
-        Message::Extended { id: 0, payload } => {
-            let hello = ExtendedHandshake::parse(&payload).map_err(|_| Why::Extended)?;
-            // A later one says only what has changed.
-            if let Some(max) = hello.requests_max {
-                peer.pipeline.set_window_max(max.min(bt_peer_wire::REQUESTS_QUEUED_MAX));
-            }
-            if hello.client.is_some() {
-                torrent.sources.set_client(peer.source, hello.client);
-            }
-            peer.upload_only = hello.upload_only.unwrap_or(peer.upload_only);
-            return torrent.refuse_idle(key);
+        Message::Extended { id, payload } => return torrent.extended(now, key, id, &payload, engine.config),
+        Message::Port(port) => {
+            torrent.meeting.dht_node(key, port, engine.config, engine.out);
+            return Ok(());
         }
-        Message::KeepAlive | Message::Extended { .. } | Message::Unknown(_) | Message::Port(_) => return Ok(()),
+        Message::KeepAlive | Message::Unknown(_) => return Ok(()),
         _ => peer.may_send_bitfield = false,
     }
     match message {
@@ -338,8 +411,4 @@ fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, 
         _ => {}
     }
     Ok(())
-}
-
-fn is_fast_only(message: &Message) -> bool {
-    matches!(message, Message::HaveAll | Message::HaveNone | Message::Suggest(_) | Message::Reject(_) | Message::AllowedFast(_))
 }

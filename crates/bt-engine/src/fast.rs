@@ -1,14 +1,21 @@
-//! Pieces that a newcomer may ask for while it is choked, so that it soon has something to trade (BEP 6).
+//! The fast extension (BEP 6): its messages, and the pieces that a newcomer may ask for while it is choked, so that it soon has
+//! something to trade.
 //!
 //! Decides: which pieces these are. Must not know: what we have, who is choked.
 //! Invariant: a function of the torrent and the network that the peer is in: more addresses there do not bring more pieces.
 
 use alloc::vec::Vec;
+use bt_peer_wire::Message;
 use bt_types::{Geometry, InfoHash, Piece, normalise};
 use core::net::IpAddr;
 
 /// Who has fewer pieces than this is a newcomer, and may ask for so many.
 pub(crate) const NEWCOMER: u32 = 10;
+
+/// Whether only peers with the fast extension may say this.
+pub(crate) fn is_fast_only(message: &Message) -> bool {
+    matches!(message, Message::HaveAll | Message::HaveNone | Message::Suggest(_) | Message::Reject(_) | Message::AllowedFast(_))
+}
 
 /// The allowed fast set of a peer. Empty for IPv6, for which the BEP has none.
 pub(crate) fn allowed_set(info_hash: &InfoHash, geometry: &Geometry, ip: IpAddr, count: usize) -> Vec<Piece> {

@@ -46,7 +46,8 @@ pub struct TorrentSpec {
     pub private: bool,
 }
 
-/// What a magnet link says of a torrent: its metadata must come from peers (BEP 9).
+/// What a magnet link says of a torrent: its metadata must come from peers (BEP 9). The info-hash is that of version 1, which a hybrid
+/// has too: the metadata of a link that has a `btmh` alone cannot be had yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MagnetSpec {
     /// The swarm, and what the metadata must hash to.
@@ -105,7 +106,7 @@ pub enum Want {
 pub enum Input {
     /// Work on this torrent from now on.
     Add(TorrentKey, Box<TorrentSpec>),
-    /// Find this torrent's metadata. An `Add` with the same key goes on with its trackers, addresses and peers.
+    /// Find this torrent's metadata. An `Add` with the same key and info-hash goes on with its trackers, addresses and peers.
     AddMagnet(TorrentKey, Box<MagnetSpec>),
     /// Leave its swarm: say `stopped` to trackers, hang up on everybody, forget it.
     Remove(TorrentKey),

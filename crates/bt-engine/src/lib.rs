@@ -36,8 +36,12 @@ mod config;
 mod io;
 mod status;
 
+mod backlog;
 mod download;
 mod engine;
+mod extension;
+mod magnet;
+mod meeting;
 mod peer;
 mod serving;
 mod torrent;
@@ -52,13 +56,19 @@ mod fast;
 mod ledger;
 mod line;
 mod map;
+mod metadata;
 mod meter;
+mod outlook;
 mod pace;
+mod pex;
 mod picker;
 mod pipeline;
+mod rank;
 mod reveal;
+mod seek;
 mod slow;
 mod sources;
+mod supply;
 mod tracker;
 mod work;
 
@@ -69,4 +79,4 @@ pub use engine::Engine;
 pub use io::{
     AnnounceOrder, Event, Input, MagnetSpec, Order, Output, PeerKey, Priority, TorrentKey, TorrentSpec, TrackerKey, Via, Want,
 };
-pub use status::{Cell, Reason, SourceStat, TorrentStatus, Why};
+pub use status::{Cell, MagnetStatus, Reason, SourceStat, TorrentStatus, Why};

@@ -9,10 +9,11 @@ use crate::line::SEND_CREDIT_MIN;
 use crate::meter::Meter;
 use crate::pipeline::Pipeline;
 use crate::sources::SourceId;
+use crate::supply::Supply;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bt_peer_wire::{Handshake, Message, Reserved};
-use bt_types::{Bitfield, Block, PeerId, Piece, Time};
+use bt_types::{Bitfield, Block, Piece, Time};
 use core::net::SocketAddr;
 
 /// Blocks that nobody asked for and that are forgiven, beyond those that were cancelled or given up: a peer may have sent
@@ -27,8 +28,6 @@ const PROVEN_FOR_ONE: u32 = 4;
 pub(crate) struct Peer {
     pub(crate) key: PeerKey,
     pub(crate) addr: SocketAddr,
-    pub(crate) outbound: bool,
-    pub(crate) id: PeerId,
     pub(crate) source: SourceId,
     /// Both sides speak the fast extension (BEP 6).
     pub(crate) fast: bool,
@@ -40,6 +39,8 @@ pub(crate) struct Peer {
     pub(crate) wanted: u32,
     /// It speaks the extension protocol (BEP 10).
     pub(crate) extended: bool,
+    /// What it may get of our metadata.
+    pub(crate) supply: Supply,
     /// It said that it wants nothing (BEP 21).
     pub(crate) upload_only: bool,
     /// It serves us.
@@ -96,20 +97,26 @@ pub(crate) struct Arrival {
     pub(crate) room: bool,
 }
 
+impl Arrival {
+    /// Whether both sides speak the fast extension (BEP 6).
+    pub(crate) fn is_fast(&self) -> bool {
+        self.handshake.reserved.fast() && Reserved::OURS.fast()
+    }
+}
+
 impl Peer {
-    pub(crate) fn new(now: Time, arrival: &Arrival, source: SourceId, pieces: u32) -> Peer {
+    pub(crate) fn new(now: Time, arrival: &Arrival, source: SourceId, pieces: u32, supply: Supply) -> Peer {
         Peer {
             key: arrival.key,
             addr: arrival.addr,
-            outbound: arrival.outbound,
-            id: arrival.handshake.peer_id,
             source,
-            fast: arrival.handshake.reserved.fast() && Reserved::OURS.fast(),
+            fast: arrival.is_fast(),
             may_send_bitfield: true,
             has: Bitfield::empty(pieces),
             counted: true,
             wanted: 0,
             extended: arrival.handshake.reserved.extended(),
+            supply,
             upload_only: false,
             serves_us: false,
             interested: false,

@@ -24,6 +24,14 @@ pub enum Why {
     Full,
     /// Neither wants anything: each has everything, or all that it wants.
     BothSeeds,
+    /// It offered metadata, was asked, and sent none.
+    NoMetadata,
+    /// Its metadata is longer than we take, or it changes its length.
+    MetadataSize,
+    /// It said more than we keep while the metadata is not there.
+    Backlog,
+    /// The torrent turned out to be private, and neither a tracker nor the user named this peer (BEP 27).
+    Private,
     /// Fault: it answered for another torrent than the one it was asked for.
     WrongTorrent,
     /// Fault: it named a piece or block outside the torrent.
@@ -32,12 +40,16 @@ pub enum Why {
     Bitfield,
     /// Fault: a message of the fast extension without having offered it.
     NotFast,
-    /// Fault: a broken extension handshake.
+    /// Fault: a broken extension handshake, or a broken message of an extension.
     Extended,
+    /// Fault: it told of peers far too often (BEP 11).
+    Flood,
     /// Fault: too many blocks that nobody asked for.
     Unrequested,
     /// Fault: it alone sent a piece that did not match its digest. Its address is banned.
     BadPiece,
+    /// Fault: it alone sent metadata with a wrong hash. Its address is banned.
+    BadMetadata,
 }
 
 impl Why {
@@ -56,13 +68,19 @@ impl fmt::Display for Why {
             Why::Duplicate => "we are connected to this peer already",
             Why::Full => "no room for another connection",
             Why::BothSeeds => "neither wants anything",
+            Why::NoMetadata => "it did not send the metadata that it offered",
+            Why::MetadataSize => "it offers metadata of an impossible length",
+            Why::Backlog => "it said too much before the metadata was there",
+            Why::Private => "the torrent is private",
             Why::WrongTorrent => "it answered for another torrent",
             Why::OutOfRange => "it named a block outside the torrent",
             Why::Bitfield => "it sent a wrong bitfield",
             Why::NotFast => "it used the fast extension without offering it",
-            Why::Extended => "it sent a broken extension handshake",
+            Why::Extended => "it sent a broken extension message",
+            Why::Flood => "it told of peers too often",
             Why::Unrequested => "it sent blocks that nobody asked for",
             Why::BadPiece => "it sent a piece with wrong bytes",
+            Why::BadMetadata => "it sent wrong metadata",
         })
     }
 }
@@ -117,6 +135,19 @@ impl TorrentStatus {
     pub fn is_done(&self) -> bool {
         self.pieces_missing == 0
     }
+}
+
+/// A magnet at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MagnetStatus {
+    /// Connections.
+    pub peers: usize,
+    /// Length in bytes of the metadata, as those say who gave most of it; it may be a lie.
+    pub size: Option<u32>,
+    /// Bytes of it that are there.
+    pub received: u64,
+    /// Bytes of metadata that are held for all copies, right or wrong.
+    pub held: u64,
 }
 
 /// Why a download is slow or stands still. The first that is true is given.

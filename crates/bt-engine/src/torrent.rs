@@ -1,13 +1,12 @@
 //! One torrent: a router that owns the sub-machines and the peers, and wires them together.
 //!
 //! Decides: only who hears of what. Must not know: sockets, files, other torrents.
-//! Invariant: the picker, ledger, choker, book and announcer cannot see each other; every path between them is here.
+//! Invariant: the picker, ledger, choker and meeting cannot see each other; every path between them is here.
 
-use crate::announcer::{self, Announcer};
-use crate::book::Book;
 use crate::config::{Budget, Config, Rates};
-use crate::io::{AnnounceOrder, Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
+use crate::io::{Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
 use crate::map;
+use crate::meeting::{Meeting, Progress, Room};
 use crate::meter::Meter;
 use crate::pace::Pace;
 use crate::peer::{Arrival, Peer};
@@ -15,26 +14,17 @@ use crate::reveal::Reveal;
 use crate::slow::{self, Facts};
 use crate::sources::{SourceId, Sources};
 use crate::status::{SourceStat, TorrentStatus, Why};
-use crate::tracker::Call;
+use crate::supply::Supply;
 use crate::work::Work;
-use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::string::String;
 use alloc::vec::Vec;
-use bt_peer_wire::{ExtendedHandshake, Message};
+use bt_peer_wire::Message;
 use bt_tracker_wire::{AnnounceReply, Failure};
-use bt_types::{Bitfield, Closeness, Geometry, InfoHash, PeerId, Rng, Source, StoreFault, Time, closeness};
+use bt_types::{Bitfield, Geometry, StoreFault, Time};
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-/// Dials under way per torrent.
-const DIALS_MAX: usize = 20;
-/// Per cent of its connections that a torrent makes itself at first, and how much more in each second that it has peers.
-const REACH_START: usize = 40;
-const REACH_STEP: usize = 5;
-/// Fewer connections than this while downloading: trackers are asked as soon as they welcome it, and more of them.
-const PEERS_WANTED: usize = 20;
 /// Time between two looks for silent peers.
 const WATCH: Duration = Duration::from_secs(1);
 
@@ -42,7 +32,10 @@ const WATCH: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Torrent {
     pub(crate) key: TorrentKey,
-    pub(crate) info_hash: InfoHash,
+    /// Where its peers come from.
+    pub(crate) meeting: Meeting,
+    /// The `info` dictionary, for peers that ask for it; empty to give none.
+    pub(crate) metadata: Bytes,
     pub(crate) geometry: Geometry,
     pub(crate) have: Bitfield,
     /// The pieces that we want and lack.
@@ -59,22 +52,12 @@ pub(crate) struct Torrent {
     pub(crate) hungry: Vec<PeerKey>,
     /// Peers that we serve.
     pub(crate) unchoked: BTreeSet<PeerKey>,
-    /// The connection to each peer.
-    ids: BTreeMap<PeerId, PeerKey>,
-    /// Connections that we made.
-    outbound: usize,
     pub(crate) work: Work,
     /// Present while we are the seed that a swarm begins with.
     pub(crate) reveal: Option<Reveal>,
-    pub(crate) book: Book,
-    pub(crate) announcer: Announcer,
     pub(crate) sources: Sources,
     /// Those with a part in a piece that failed.
     pub(crate) on_parole: BTreeSet<SourceId>,
-    pub(crate) rng: Rng,
-    dialing: usize,
-    /// Per cent of the connections that we may make ourselves.
-    reach: usize,
     pub(crate) store_fault: Option<StoreFault>,
     pub(crate) bytes_done: u64,
     pub(crate) down: Meter,
@@ -91,7 +74,6 @@ pub(crate) struct Torrent {
     pub(crate) downloaded: u64,
     pub(crate) wasted: u64,
     pub(crate) bad_pieces: u32,
-    swarm: Option<(u32, u32)>,
     /// The deadline that the engine knows of.
     pub(crate) planned: Option<Time>,
     /// Upload slots, before limits.
@@ -104,33 +86,28 @@ pub(crate) struct Torrent {
 }
 
 impl Torrent {
-    pub(crate) fn new(now: Time, key: TorrentKey, spec: TorrentSpec, config: &Config, mut rng: Rng) -> Torrent {
-        let TorrentSpec { info_hash, geometry, have, trackers, wants, .. } = spec;
+    /// A torrent whose peers come to this meeting.
+    pub(crate) fn new(now: Time, spec: TorrentSpec, mut meeting: Meeting, config: &Config) -> Torrent {
+        let TorrentSpec { geometry, have, wants, metadata, .. } = spec;
         let mut torrent = Torrent {
-            key,
-            info_hash,
+            key: meeting.key,
+            metadata,
             geometry,
-            work: Work::new(geometry, &have, rng.fork()),
-            reveal: have.is_full().then(|| Reveal::new(geometry, &mut rng)),
-            book: Book::default(),
-            announcer: Announcer::new(now, trackers, &mut rng),
+            work: Work::new(geometry, &have, meeting.rng.fork()),
+            reveal: have.is_full().then(|| Reveal::new(geometry, &mut meeting.rng)),
+            meeting,
             sources: Sources::default(),
             on_parole: BTreeSet::new(),
             peers: BTreeMap::new(),
             talked_to: Vec::new(),
             hungry: Vec::new(),
             unchoked: BTreeSet::new(),
-            ids: BTreeMap::new(),
-            outbound: 0,
             bytes_done: have.iter(&geometry).map(|piece| u64::from(geometry.piece_len(piece))).sum(),
             missing: Bitfield::empty(geometry.piece_count()),
             bytes_missing: 0,
             bytes_wanted: 0,
             parted: BTreeSet::new(),
             have,
-            rng,
-            dialing: 0,
-            reach: REACH_START,
             store_fault: None,
             down: Meter::default(),
             up: Meter::default(),
@@ -142,7 +119,6 @@ impl Torrent {
             downloaded: 0,
             wasted: 0,
             bad_pieces: 0,
-            swarm: None,
             planned: None,
             slots: config.upload_slots,
             next_round: now,
@@ -153,7 +129,7 @@ impl Torrent {
         // Nobody works on anything yet that could be given up.
         let _ = torrent.work.want(&wants);
         torrent.count_wanted();
-        torrent.announcer.set_partial(now, torrent.is_partial());
+        torrent.meeting.announcer.set_partial(now, torrent.is_partial());
         torrent
     }
 
@@ -162,14 +138,12 @@ impl Torrent {
     /// When `wake` has something to do.
     pub(crate) fn deadline(&self, budget: &Budget) -> Option<Time> {
         let round = (!self.peers.is_empty()).then_some(self.next_round);
-        let dial = if self.may_dial(budget) { self.book.deadline() } else { None };
         let paces = [self.up_pace.deadline(), self.down_pace.deadline()];
-        [self.announcer.deadline(self.lacks_peers()), round, dial, self.next_watch].into_iter().chain(paces).flatten().min()
+        [self.meeting.deadline(self.is_done(), budget), round, self.next_watch].into_iter().chain(paces).flatten().min()
     }
 
     pub(crate) fn wake(&mut self, now: Time, config: &Config, budget: &Budget, out: &mut VecDeque<Output>) {
-        self.announce(now, budget, out);
-        self.dial(now, budget, out);
+        self.meeting.wake(now, &self.progress(), budget, out);
         self.askers.extend(self.down_pace.unpark(now));
         self.unparked.extend(self.up_pace.unpark(now));
         if !self.peers.is_empty() && now >= self.next_round {
@@ -177,6 +151,16 @@ impl Torrent {
         }
         if self.next_watch.is_some_and(|at| at <= now) {
             self.watch(now, out);
+        }
+    }
+
+    /// How far we are, as trackers hear of it.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            uploaded: self.up.total(),
+            downloaded: self.downloaded,
+            left: if self.is_partial() { self.geometry.total() - self.bytes_done } else { self.bytes_missing },
+            is_done: self.is_done(),
         }
     }
 
@@ -191,35 +175,7 @@ impl Torrent {
         core::mem::take(&mut self.unparked)
     }
 
-    // ---- trackers and addresses ----
-
-    /// Whether trackers shall help: peers are lacking, and pieces are wanted.
-    fn lacks_peers(&self) -> bool {
-        self.peers.len() + self.dialing < PEERS_WANTED && !self.is_done()
-    }
-
-    fn announce(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
-        while let Some(call) = self.announcer.take(now, self.lacks_peers()) {
-            let free = budget.peers_per_torrent.saturating_sub(self.peers.len() + self.dialing);
-            let order = self.announce_order(call, free);
-            out.push_back(Output::Announce(self.key, Box::new(order)));
-        }
-    }
-
-    fn announce_order(&self, call: Call, free: usize) -> AnnounceOrder {
-        let leaves = call.event == bt_tracker_wire::Event::Stopped;
-        AnnounceOrder {
-            tracker: call.tracker,
-            url: call.url,
-            event: call.event,
-            uploaded: self.up.total(),
-            downloaded: self.downloaded,
-            left: if self.is_partial() { self.geometry.total() - self.bytes_done } else { self.bytes_missing },
-            num_want: announcer::num_want(free, self.book.fresh(), self.is_done(), leaves),
-            tracker_id: call.tracker_id,
-        }
-    }
-
+    /// A tracker answered, or failed.
     pub(crate) fn announced(
         &mut self,
         now: Time,
@@ -227,62 +183,14 @@ impl Torrent {
         result: Result<(IpAddr, AnnounceReply), Failure>,
         out: &mut VecDeque<Output>,
     ) {
-        let Some(url) = self.announcer.url(tracker).map(String::from) else { return };
-        match result {
-            Ok((from, mut reply)) => {
-                let near = closeness(from) == Some(Closeness::Loopback);
-                self.announcer.answered(now, tracker, &reply, near, &mut self.rng);
-                self.swarm = reply.seeders.zip(reply.leechers).or(self.swarm);
-                if reply.seeders.is_some_and(|seeders| seeders > 1) {
-                    self.reveal_all();
-                }
-                let (peers, warning) = (reply.peers.len(), reply.warning.take());
-                self.found(now, Source::Host(from), &reply.peers);
-                let external_ip = reply.external_ip;
-                out.push_back(Output::Event(self.key, Event::TrackerReply { url, peers, warning, external_ip }));
-            }
-            Err(Failure { reason, retry_in }) => {
-                self.announcer.failed(now, tracker, retry_in, &mut self.rng);
-                out.push_back(Output::Event(self.key, Event::TrackerFailed { url, why: reason }));
-            }
+        if self.meeting.announced(now, tracker, result, out).is_some_and(|seeders| seeders > 1) {
+            self.reveal_all();
         }
-    }
-
-    pub(crate) fn found(&mut self, now: Time, source: Source, addrs: &[SocketAddr]) {
-        for &addr in addrs {
-            self.book.add(now, addr, source, &mut self.rng);
-        }
-    }
-
-    /// At first a part of the connections is left to those who come later: if the first to join took all of each other's, they would be a
-    /// swarm of their own, and who came later would starve. What nobody comes for is dialled for after all.
-    fn may_dial(&self, budget: &Budget) -> bool {
-        let made = self.outbound + self.dialing;
-        let is_room = self.peers.len() + self.dialing < budget.peers_per_torrent;
-        is_room && self.dialing < DIALS_MAX && made < (budget.peers_per_torrent * self.reach).div_ceil(100)
-    }
-
-    pub(crate) fn dial(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
-        while self.may_dial(budget) {
-            let Some((addr, source)) = self.book.take(now) else { break };
-            self.dialing += 1;
-            out.push_back(Output::Dial(self.key, addr, source));
-        }
-    }
-
-    pub(crate) fn dial_failed(&mut self, now: Time, addr: SocketAddr) {
-        self.dialing = self.dialing.saturating_sub(1);
-        self.book.failed(now, addr);
     }
 
     pub(crate) fn stop(&mut self, out: &mut VecDeque<Output>) {
-        for call in self.announcer.stop() {
-            let order = self.announce_order(call, 0);
-            out.push_back(Output::Announce(self.key, Box::new(order)));
-        }
-        for &peer in self.peers.keys() {
-            out.push_back(Output::HangUp(peer, Why::Removed));
-        }
+        let progress = self.progress();
+        self.meeting.stop(&progress, out);
     }
 
     // ---- peers come and go ----
@@ -295,45 +203,51 @@ impl Torrent {
         budget: &Budget,
         out: &mut VecDeque<Output>,
     ) {
-        let Arrival { key, addr, outbound, handshake, .. } = arrival;
-        if outbound {
-            self.dialing = self.dialing.saturating_sub(1);
-        }
+        let (key, addr, peer_id) = (arrival.key, arrival.addr, arrival.handshake.peer_id);
         if let Err(why) = self.admit(now, &arrival, config, budget, out) {
-            match why {
-                Why::Ourselves | Why::BadPiece => self.book.forget(addr),
-                _ => self.book.closed(now, addr),
-            }
+            self.meeting.refused(now, addr, why);
             out.push_back(Output::HangUp(key, why));
             return;
         }
-        self.book.connected(addr);
-        let source = self.sources.open(addr, handshake.peer_id);
-        let mut row = Peer::new(now, &arrival, source, self.geometry.piece_count());
+        self.meeting.join(&arrival);
+        let opening = self.opening(arrival.is_fast());
+        let hello = self.meeting.hello_message(key, &self.hello(key, config));
+        let port = self.meeting.port_message(key, config);
+        self.welcome(now, &arrival, opening.into_iter().chain(hello).chain(port), config);
+        out.push_back(Output::Event(self.key, Event::PeerJoined(addr, peer_id)));
+    }
+
+    /// A peer whom we met while the metadata was not there. It knows us as one who has nothing: it hears of each piece that we have,
+    /// and of the metadata.
+    pub(crate) fn adopt(&mut self, now: Time, arrival: &Arrival, config: &Config) {
+        let shown = self.have.iter(&self.geometry).filter(|_| self.reveal.is_none());
+        let haves: Vec<Message> = shown.map(|piece| Message::Have(piece.number())).collect();
+        let mut hello = self.hello(arrival.key, config);
+        // What is switched off is said: it may have been on.
+        hello.ids.pex = hello.ids.pex.or(Some(0));
+        let hello = self.meeting.hello_message(arrival.key, &hello);
+        self.welcome(now, arrival, haves.into_iter().chain(hello), config);
+    }
+
+    /// A connection stays: its peer hears this first.
+    fn welcome(&mut self, now: Time, arrival: &Arrival, words: impl Iterator<Item = Message>, config: &Config) {
+        let source = self.sources.open(arrival.addr, arrival.handshake.peer_id);
+        let supply = Supply::new(self.metadata.len());
+        let mut row = Peer::new(now, arrival, source, self.geometry.piece_count(), supply);
         row.on_parole = self.on_parole.contains(&source);
-        if let Some(opening) = self.opening(row.fast) {
-            row.say(opening, &mut self.talked_to);
-        }
-        if handshake.reserved.extended() {
-            let upload_only = self.is_upload_only().then_some(true);
-            let hello = ExtendedHandshake { upload_only, ..ExtendedHandshake::ours(addr.ip(), config.listen_port) };
-            row.say(Message::Extended { id: 0, payload: Bytes::from(hello.to_bytes()) }, &mut self.talked_to);
-        }
+        words.for_each(|message| row.say(message, &mut self.talked_to));
         if self.peers.is_empty() {
             self.next_round = now + config.choke_round;
         }
-        self.ids.insert(handshake.peer_id, key);
-        self.outbound += usize::from(outbound);
-        self.peers.insert(key, row);
+        self.peers.insert(arrival.key, row);
         if let Some(reveal) = &mut self.reveal {
-            reveal.join(now, key);
-            self.tease(key);
+            reveal.join(now, arrival.key);
+            self.tease(arrival.key);
         }
         self.next_watch.get_or_insert(now + WATCH);
-        out.push_back(Output::Event(self.key, Event::PeerJoined(addr, handshake.peer_id)));
     }
 
-    /// Whether a new connection may stay. It may push out an older one to the same peer.
+    /// Whether a new connection may stay. It may push out an older one to the same peer, or a stranger.
     fn admit(
         &mut self,
         now: Time,
@@ -342,28 +256,13 @@ impl Torrent {
         budget: &Budget,
         out: &mut VecDeque<Output>,
     ) -> Result<(), Why> {
-        let Arrival { addr, outbound, handshake, room, .. } = arrival;
-        if handshake.info_hash != self.info_hash {
-            return Err(Why::WrongTorrent);
-        }
-        if handshake.peer_id == config.peer_id {
-            return Err(Why::Ourselves);
-        }
-        if self.book.is_banned(*addr) {
-            return Err(Why::BadPiece);
-        }
-        let twin = self.ids.get(&handshake.peer_id).and_then(|key| self.peers.get(key));
-        if let Some((twin, twin_outbound)) = twin.map(|peer| (peer.key, peer.outbound)) {
-            // Both dialled at once: both sides keep the connection that the smaller id made.
-            let ours_stays = config.peer_id < handshake.peer_id;
-            if twin_outbound == *outbound || twin_outbound == ours_stays {
-                return Err(Why::Duplicate);
+        match self.meeting.admit(arrival, config, budget)? {
+            Room::Free => {}
+            Room::Of(twin) => self.hang_up(now, twin, Why::Duplicate, out),
+            Room::None => {
+                let stranger = if arrival.outbound { None } else { self.stranger() };
+                self.hang_up(now, stranger.ok_or(Why::Full)?, Why::Full, out);
             }
-            self.hang_up(now, twin, Why::Duplicate, out);
-        }
-        if !room || self.peers.len() >= budget.peers_per_torrent {
-            let stranger = self.stranger().filter(|_| !outbound).ok_or(Why::Full)?;
-            self.hang_up(now, stranger, Why::Full, out);
         }
         Ok(())
     }
@@ -373,7 +272,7 @@ impl Torrent {
     fn stranger(&mut self) -> Option<PeerKey> {
         let is_stranger = |peer: &&Peer| peer.up.total() == 0 && peer.pipeline.received() == 0;
         let strangers: Vec<PeerKey> = self.peers.values().filter(is_stranger).map(|peer| peer.key).collect();
-        strangers.get(self.rng.index(strangers.len())).copied()
+        strangers.get(self.meeting.rng.index(strangers.len())).copied()
     }
 
     /// What we have, in the shortest form (BEP 6).
@@ -396,9 +295,7 @@ impl Torrent {
     /// Forgets a connection: its requests go back, its pieces count no more.
     pub(crate) fn closed(&mut self, now: Time, peer: PeerKey, why: Why, out: &mut VecDeque<Output>) {
         let Some(mut row) = self.peers.remove(&peer) else { return };
-        self.ids.remove(&row.id);
         self.unchoked.remove(&peer);
-        self.outbound -= usize::from(row.outbound);
         self.unask(row.pipeline.clear());
         self.leave_lead(peer, out);
         if row.counted {
@@ -408,16 +305,10 @@ impl Torrent {
             reveal.leave(peer);
             row.has.iter(&self.geometry).filter(|&piece| self.work.availability(piece) == 0).for_each(|piece| reveal.lost(piece));
         }
-        if why == Why::BadPiece {
-            self.book.ban(row.addr);
-        } else if why == Why::BothSeeds {
-            self.parted.insert(row.addr);
-        } else {
-            self.book.closed(now, row.addr);
+        if why == Why::BothSeeds {
+            self.parted.extend(self.meeting.address(peer));
         }
-        if self.lacks_peers() {
-            self.announcer.hurry(now);
-        }
+        self.meeting.leave(now, peer, why, self.is_done());
         out.push_back(Output::Event(self.key, Event::PeerLeft(row.addr, why)));
     }
 
@@ -486,7 +377,8 @@ impl Torrent {
             self.reveal_all();
         }
         self.best_rate = self.best_rate.max(self.down.rate(now));
-        self.reach = (self.reach + REACH_STEP).min(100);
+        self.meeting.reach_further();
+        self.tell_extensions(now, out);
         self.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
     }
 
@@ -510,7 +402,7 @@ impl Torrent {
             seeds: self.peers.values().filter(|peer| peer.has.is_full()).count(),
             partial_seeds: self.peers.values().filter(|peer| peer.upload_only && !peer.has.is_full()).count(),
             serving_us: self.peers.values().filter(|peer| peer.serves_us).count(),
-            swarm: self.swarm,
+            swarm: self.meeting.swarm(),
             store_fault: self.store_fault,
             slow: slow::reason(&self.facts(now)),
             map: map::cells(&self.have, &self.missing, self.work.open()),

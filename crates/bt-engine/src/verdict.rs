@@ -92,7 +92,7 @@ impl Torrent {
 
     fn ban(&mut self, now: Time, liar: SourceId, out: &mut VecDeque<Output>) {
         if let Some(stat) = self.sources.get(liar) {
-            self.book.ban(stat.addr);
+            self.meeting.book.ban(stat.addr);
         }
         let connected: Vec<PeerKey> = self.peers.values().filter(|peer| peer.source == liar).map(|peer| peer.key).collect();
         for peer in connected {

@@ -70,9 +70,9 @@ impl Torrent {
     /// The last wanted piece is there, or what was missing is not wanted any more: who wants nothing either is left.
     pub(crate) fn done(&mut self, now: Time, out: &mut VecDeque<Output>) {
         if self.is_complete() {
-            self.announcer.complete(now);
+            self.meeting.announcer.complete(now);
         } else {
-            self.announcer.set_partial(now, true);
+            self.meeting.announcer.set_partial(now, true);
             self.tell_upload_only(true);
         }
         out.push_back(Output::Event(self.key, Event::Complete));
@@ -84,10 +84,10 @@ impl Torrent {
 
     /// Something is wanted again: those who were left are welcome again.
     fn resume(&mut self, now: Time) {
-        self.announcer.set_partial(now, false);
+        self.meeting.announcer.set_partial(now, false);
         self.tell_upload_only(false);
         for addr in core::mem::take(&mut self.parted) {
-            self.book.closed(now, addr);
+            self.meeting.book.closed(now, addr);
         }
     }
 

@@ -83,6 +83,17 @@ impl ExtendedHandshake {
         }
     }
 
+    /// A later handshake of the same peer: what it says replaces what was said before.
+    pub fn learn(&mut self, later: ExtendedHandshake) {
+        self.ids.learn(later.ids);
+        self.metadata_size = later.metadata_size.or(self.metadata_size);
+        self.client = later.client.or_else(|| self.client.take());
+        self.requests_max = later.requests_max.or(self.requests_max);
+        self.your_ip = later.your_ip.or(self.your_ip);
+        self.port = later.port.or(self.port);
+        self.upload_only = later.upload_only.or(self.upload_only);
+    }
+
     /// Reads the payload of an extended message with id 0.
     pub fn parse(payload: &[u8]) -> Result<ExtendedHandshake, WireFault> {
         let root = Cursor::parse(payload, Limits::NETWORK).map_err(|_| WireFault::Extended)?;
@@ -189,6 +200,10 @@ mod tests {
         let mut ids = ExtensionIds { pex: Some(1), metadata: Some(3), holepunch: None };
         ids.learn(ExtendedHandshake::parse(b"d1:md12:ut_holepunchi4e6:ut_pexi0eee").unwrap().ids);
         assert_eq!(ids, ExtensionIds { pex: Some(0), metadata: Some(3), holepunch: Some(4) });
+        let whole = ExtendedHandshake { ids, metadata_size: Some(7), ..ExtendedHandshake::ours([1, 2, 3, 4].into(), Some(5)) };
+        let mut said = whole.clone();
+        said.learn(ExtendedHandshake { upload_only: Some(true), metadata_size: Some(8), ..ExtendedHandshake::default() });
+        assert_eq!(said, ExtendedHandshake { upload_only: Some(true), metadata_size: Some(8), ..whole });
     }
 
     #[test]

@@ -1,0 +1,135 @@
+//! What a peer said before its torrent's metadata was there, kept so that the torrent can hear it later.
+//!
+//! Decides: what is worth keeping. Must not know: pieces, the torrent.
+//! Invariant: at most one bitfield, [`HAVES_MAX`] numbers and [`HINTS_MAX`] hints are held, whatever the peer says.
+
+use crate::fast;
+use crate::status::Why;
+use alloc::vec::Vec;
+use bt_peer_wire::{ExtendedHandshake, Message};
+use bytes::Bytes;
+
+/// Numbers of pieces that a peer may say one by one: 64 KiB. A peer that says more is left.
+const HAVES_MAX: usize = 16 * 1024;
+/// Hints (BEP 6) that are kept; later ones are not.
+const HINTS_MAX: usize = 32;
+
+/// What one peer said.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    hello: Option<ExtendedHandshake>,
+    /// A bitfield, or have-all or have-none.
+    has: Option<Message>,
+    /// It said something, so that have-all and have-none come too late.
+    has_begun: bool,
+    haves: Vec<u32>,
+    hints: Vec<Message>,
+    unchokes: bool,
+    interested: bool,
+}
+
+impl Backlog {
+    /// The peer says something. What is to be answered at once, if anything.
+    pub(crate) fn hear(&mut self, message: Message, fast: bool) -> Result<Option<Message>, Why> {
+        if !fast && fast::is_fast_only(&message) {
+            return Err(Why::NotFast);
+        }
+        match &message {
+            Message::Extended { .. } | Message::KeepAlive | Message::Unknown(_) | Message::Port(_) => return Ok(None),
+            Message::HaveAll | Message::HaveNone if self.has_begun => return Err(Why::Bitfield),
+            _ => self.has_begun = true,
+        }
+        match message {
+            // A copy: the buffer that it came in holds much else. A second one has all that the first had.
+            Message::Bitfield(bits) => self.has = Some(Message::Bitfield(Bytes::copy_from_slice(&bits))),
+            Message::HaveAll | Message::HaveNone => self.has = Some(message),
+            Message::Have(_) if self.haves.len() == HAVES_MAX => return Err(Why::Backlog),
+            Message::Have(piece) => self.haves.push(piece),
+            Message::Suggest(_) | Message::AllowedFast(_) if self.hints.len() < HINTS_MAX => self.hints.push(message),
+            Message::Choke => self.unchokes = false,
+            Message::Unchoke => self.unchokes = true,
+            Message::Interested => self.interested = true,
+            Message::NotInterested => self.interested = false,
+            Message::Request(block) if fast => return Ok(Some(Message::Reject(block))),
+            Message::Piece { .. } => return Err(Why::Unrequested),
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// The peer's extension handshake, or a later one, which says only what has changed.
+    pub(crate) fn hear_hello(&mut self, hello: ExtendedHandshake) {
+        match &mut self.hello {
+            Some(said) => said.learn(hello),
+            None => self.hello = Some(hello),
+        }
+    }
+
+    /// The same in fewer messages, in an order in which a peer may say it.
+    pub(crate) fn into_messages(self) -> Vec<Message> {
+        let hello = self.hello.map(|hello| Message::Extended { id: 0, payload: hello.to_bytes().into() });
+        let mut messages: Vec<Message> = hello.into_iter().chain(self.has).collect();
+        messages.extend(self.haves.into_iter().map(Message::Have));
+        messages.extend(self.hints);
+        messages.extend(self.unchokes.then_some(Message::Unchoke));
+        messages.extend(self.interested.then_some(Message::Interested));
+        messages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_types::RawBlock;
+    use std::vec;
+
+    #[test]
+    fn only_what_still_holds_is_kept() {
+        let mut backlog = Backlog::default();
+        let bits = |byte| Message::Bitfield(Bytes::copy_from_slice(&[byte]));
+        let said = [
+            Message::KeepAlive,
+            bits(0x80),
+            Message::Have(3),
+            Message::Unchoke,
+            Message::Choke,
+            Message::Interested,
+            Message::AllowedFast(2),
+            Message::Unchoke,
+            bits(0x90),
+            Message::Port(1),
+        ];
+        for message in said {
+            assert_eq!(backlog.hear(message, true), Ok(None));
+        }
+        backlog.hear_hello(ExtendedHandshake { port: Some(7), upload_only: Some(true), ..ExtendedHandshake::default() });
+        backlog.hear_hello(ExtendedHandshake { upload_only: Some(false), ..ExtendedHandshake::default() });
+        let hello = ExtendedHandshake { port: Some(7), upload_only: Some(false), ..ExtendedHandshake::default() };
+        let kept = vec![
+            Message::Extended { id: 0, payload: hello.to_bytes().into() },
+            bits(0x90),
+            Message::Have(3),
+            Message::AllowedFast(2),
+            Message::Unchoke,
+            Message::Interested,
+        ];
+        assert_eq!(backlog.into_messages(), kept);
+    }
+
+    #[test]
+    fn what_cannot_be_kept_or_may_not_be_said_is_a_reason_to_leave() {
+        let block = RawBlock { piece: 0, begin: 0, len: 1 };
+        let mut backlog = Backlog::default();
+        assert_eq!(backlog.hear(Message::Request(block), true), Ok(Some(Message::Reject(block))));
+        assert_eq!(backlog.hear(Message::Request(block), false), Ok(None));
+        assert_eq!(backlog.hear(Message::HaveAll, true), Err(Why::Bitfield));
+        assert_eq!(backlog.hear(Message::Suggest(1), false), Err(Why::NotFast));
+        let piece = Message::Piece { piece: 0, begin: 0, data: Bytes::from_static(b"x") };
+        assert_eq!(backlog.hear(piece, true), Err(Why::Unrequested));
+        let mut outcomes = (0..=HAVES_MAX as u32).map(|n| backlog.hear(Message::Have(n), true));
+        assert!(outcomes.by_ref().take(HAVES_MAX).all(|outcome| outcome == Ok(None)));
+        assert_eq!(outcomes.next(), Some(Err(Why::Backlog)));
+        (0..1000).for_each(|n| drop(backlog.hear(Message::AllowedFast(n), true)));
+        assert_eq!(backlog.into_messages().len(), HAVES_MAX + HINTS_MAX);
+    }
+}

@@ -1,0 +1,96 @@
+//! A torrent's side of the extension protocol (BEP 10): handshakes, metadata for peers (BEP 9), peers for peers (BEP 11).
+//!
+//! Decides: what each message leads to. Must not know: how messages are written.
+//! Invariant: only peers' extension messages come here; none of it is done for each block.
+
+use crate::config::Config;
+use crate::io::{Output, PeerKey};
+use crate::status::Why;
+use crate::supply::Answer;
+use crate::torrent::Torrent;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use bt_peer_wire::{ExtendedHandshake, ExtensionIds, METADATA_PART, Message, MetadataMessage, REQUESTS_QUEUED_MAX};
+use bt_types::Time;
+use bytes::Bytes;
+
+impl Torrent {
+    /// Our extension handshake to a peer.
+    pub(crate) fn hello(&self, peer: PeerKey, config: &Config) -> ExtendedHandshake {
+        let metadata_size = u32::try_from(self.metadata.len()).ok().filter(|size| *size != 0);
+        let upload_only = self.is_upload_only().then_some(true);
+        ExtendedHandshake { metadata_size, upload_only, ..self.meeting.hello(peer, config) }
+    }
+
+    /// A peer says something of an extension.
+    pub(crate) fn extended(&mut self, now: Time, peer: PeerKey, id: u8, payload: &Bytes, config: &Config) -> Result<(), Why> {
+        match id {
+            0 => {
+                let hello = ExtendedHandshake::parse(payload).map_err(|_| Why::Extended)?;
+                self.greeted(now, peer, hello, config)
+            }
+            ExtensionIds::METADATA => self.metadata_wanted(peer, payload),
+            ExtensionIds::PEX => self.meeting.told(now, peer, payload, config),
+            _ => Ok(()),
+        }
+    }
+
+    /// A peer's extension handshake; a later one says only what has changed.
+    fn greeted(&mut self, now: Time, peer: PeerKey, hello: ExtendedHandshake, config: &Config) -> Result<(), Why> {
+        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
+        self.meeting.greeted(now, peer, &hello, config);
+        if let Some(max) = hello.requests_max {
+            row.pipeline.set_window_max(max.min(REQUESTS_QUEUED_MAX));
+        }
+        if hello.client.is_some() {
+            self.sources.set_client(row.source, hello.client);
+        }
+        row.upload_only = hello.upload_only.unwrap_or(row.upload_only);
+        self.refuse_idle(peer)
+    }
+
+    /// A peer wants a part of the metadata. We have it, so what others say of theirs is nothing to us.
+    fn metadata_wanted(&mut self, peer: PeerKey, payload: &Bytes) -> Result<(), Why> {
+        let message = MetadataMessage::parse(payload).map_err(|_| Why::Extended)?;
+        let Some(MetadataMessage::Request(part)) = message else { return Ok(()) };
+        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
+        match row.supply.ask(part) {
+            Answer::Send => self.send_metadata(peer, &[part]),
+            Answer::Later => {}
+            Answer::Reject => {
+                if let Some(id) = self.meeting.metadata_id(peer) {
+                    let payload = MetadataMessage::Reject(part).to_bytes().into();
+                    row.say(Message::Extended { id, payload }, &mut self.talked_to);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send_metadata(&mut self, peer: PeerKey, parts: &[u32]) {
+        let (Some(row), Some(id)) = (self.peers.get_mut(&peer), self.meeting.metadata_id(peer)) else { return };
+        for &part in parts {
+            // The supply lets only parts pass that there are.
+            let start = part.saturating_mul(METADATA_PART) as usize;
+            let end = self.metadata.len().min(start.saturating_add(METADATA_PART as usize));
+            let total = u32::try_from(self.metadata.len()).unwrap_or(0);
+            let data = self.metadata.slice(start.min(end)..end);
+            let payload = MetadataMessage::Data { part, total, data }.to_bytes().into();
+            row.say(Message::Extended { id, payload }, &mut self.talked_to);
+        }
+    }
+
+    /// A second has passed: metadata that waited is sent, and peers hear of each other.
+    pub(crate) fn tell_extensions(&mut self, now: Time, out: &mut VecDeque<Output>) {
+        let waiting = self.peers.values_mut().filter_map(|row| {
+            let parts: Vec<u32> = row.supply.refill().collect();
+            (!parts.is_empty()).then_some((row.key, parts))
+        });
+        for (peer, parts) in waiting.collect::<Vec<_>>() {
+            self.send_metadata(peer, &parts);
+        }
+        let peers = &self.peers;
+        let is_seed = |peer| peers.get(&peer).is_some_and(|row| row.wants_nothing());
+        self.meeting.tell_peers(now, is_seed, out);
+    }
+}

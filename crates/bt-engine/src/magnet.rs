@@ -1,0 +1,265 @@
+//! A torrent of which only the name is known: it meets its peers and gets its metadata from them (BEP 9).
+//!
+//! Decides: what becomes of peers while there are no pieces to speak of. Must not know: pieces, how metadata is put together.
+//! Invariant: connections are kept, and what their peers say is kept within bounds, until the torrent takes them over.
+
+use crate::backlog::Backlog;
+use crate::config::{Budget, Config};
+use crate::io::{Event, Input, MagnetSpec, Output, PeerKey, TorrentKey};
+use crate::meeting::{Meeting, Progress, Room};
+use crate::metadata::{Assembly, Whole};
+use crate::peer::Arrival;
+use crate::status::{MagnetStatus, Why};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec;
+use alloc::vec::Vec;
+use bt_peer_wire::{ExtendedHandshake, ExtensionIds, Message, MetadataMessage};
+use bt_types::{BLOCK_LEN, Rng, Time};
+use bytes::Bytes;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+/// Time between two looks for silent peers and for parts to ask for again.
+const WATCH: Duration = Duration::from_secs(1);
+/// What trackers hear while nobody knows how much is left: something is.
+const PROGRESS: Progress = Progress { uploaded: 0, downloaded: 0, left: BLOCK_LEN as u64, is_done: false };
+
+/// A torrent without metadata, and its peers.
+#[derive(Debug)]
+pub(crate) struct Magnet {
+    meeting: Meeting,
+    assembly: Assembly,
+    peers: BTreeMap<PeerKey, Acquaintance>,
+    /// The metadata is out.
+    is_found: bool,
+    next_watch: Option<Time>,
+    /// The deadline that the engine knows of.
+    pub(crate) planned: Option<Time>,
+}
+
+#[derive(Debug)]
+struct Acquaintance {
+    arrival: Arrival,
+    backlog: Backlog,
+}
+
+/// What a magnet may use of its engine while it acts.
+pub(crate) struct Scope<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) budget: &'a Budget,
+    /// The process has room for another connection.
+    pub(crate) room: bool,
+    pub(crate) out: &'a mut VecDeque<Output>,
+}
+
+impl Magnet {
+    pub(crate) fn new(now: Time, key: TorrentKey, spec: MagnetSpec, config: &Config, rng: Rng) -> Magnet {
+        let MagnetSpec { info_hash, trackers } = spec;
+        Magnet {
+            meeting: Meeting::new(now, key, info_hash, trackers, false, config, rng),
+            assembly: Assembly::new(info_hash),
+            peers: BTreeMap::new(),
+            is_found: false,
+            next_watch: None,
+            planned: None,
+        }
+    }
+
+    // ---- the machine ----
+
+    /// Something happened to it or to one of its peers.
+    pub(crate) fn handle(&mut self, now: Time, input: Input, scope: &mut Scope<'_>) {
+        match input {
+            Input::PeersFound(_, source, addrs) => self.meeting.found(now, source, &addrs),
+            Input::Connected { peer, addr, outbound, handshake, .. } => {
+                self.connected(now, Arrival { key: peer, addr, outbound, handshake, room: scope.room }, scope);
+            }
+            Input::DialFailed(_, addr) => self.meeting.dial_failed(now, addr),
+            Input::Frames(peer, messages) => {
+                let done = messages.into_iter().try_for_each(|message| self.hear(now, peer, message, scope));
+                done.unwrap_or_else(|why| self.hang_up(now, peer, why, scope));
+            }
+            Input::Closed(peer) => self.closed(now, peer, Why::Gone, scope),
+            Input::Announced(_, tracker, result) => drop(self.meeting.announced(now, tracker, result, scope.out)),
+            Input::Sought(_, via) => self.meeting.sought(now, via),
+            _ => {}
+        }
+        self.meeting.dial(now, scope.budget, scope.out);
+    }
+
+    pub(crate) fn deadline(&self, budget: &Budget) -> Option<Time> {
+        self.meeting.deadline(self.is_found, budget).into_iter().chain(self.next_watch).min()
+    }
+
+    pub(crate) fn wake(&mut self, now: Time, scope: &mut Scope<'_>) {
+        self.meeting.wake(now, &self.progress(), scope.budget, scope.out);
+        if self.next_watch.take_if(|at| *at <= now).is_some() {
+            for peer in self.assembly.watch(now) {
+                self.hang_up(now, peer, Why::NoMetadata, scope);
+            }
+            self.meeting.reach_further();
+            self.meeting.tell_peers(now, |_| false, scope.out);
+            self.ask_everybody(now, scope);
+            self.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
+        }
+    }
+
+    /// Leaves the swarm.
+    pub(crate) fn stop(&mut self, out: &mut VecDeque<Output>) {
+        let progress = self.progress();
+        self.meeting.stop(&progress, out);
+    }
+
+    /// What the torrent takes over: the meeting, and the peers with what they said. If it is private, those are left who came to us,
+    /// or whom neither the user nor a tracker named (BEP 27).
+    pub(crate) fn hand_over(
+        mut self,
+        now: Time,
+        private: bool,
+        scope: &mut Scope<'_>,
+    ) -> (Meeting, Vec<(Arrival, Vec<Message>)>) {
+        if private {
+            for peer in self.meeting.make_private() {
+                self.hang_up(now, peer, Why::Private, scope);
+            }
+        }
+        let peers = self.peers.into_values().map(|Acquaintance { arrival, backlog }| (arrival, backlog.into_messages()));
+        (self.meeting, peers.collect())
+    }
+
+    pub(crate) fn status(&self) -> MagnetStatus {
+        let (held, fullest) = self.assembly.progress();
+        let (received, size) = fullest.unzip();
+        MagnetStatus { peers: self.peers.len(), size, received: received.unwrap_or(0), held }
+    }
+
+    fn progress(&self) -> Progress {
+        Progress { is_done: self.is_found, ..PROGRESS }
+    }
+
+    // ---- peers ----
+
+    fn connected(&mut self, now: Time, arrival: Arrival, scope: &mut Scope<'_>) {
+        let (key, addr, peer_id) = (arrival.key, arrival.addr, arrival.handshake.peer_id);
+        if let Err(why) = self.admit(now, &arrival, scope) {
+            self.meeting.refused(now, addr, why);
+            scope.out.push_back(Output::HangUp(key, why));
+            return;
+        }
+        self.meeting.join(&arrival);
+        let opening = arrival.is_fast().then_some(Message::HaveNone);
+        let hello = self.meeting.hello_message(key, &self.meeting.hello(key, scope.config));
+        let port = self.meeting.port_message(key, scope.config);
+        let words: Vec<Message> = opening.into_iter().chain(hello).chain(port).collect();
+        if !words.is_empty() {
+            scope.out.push_back(Output::Send(key, words));
+        }
+        self.peers.insert(key, Acquaintance { arrival, backlog: Backlog::default() });
+        self.next_watch.get_or_insert(now + WATCH);
+        scope.out.push_back(Output::Event(self.meeting.key, Event::PeerJoined(addr, peer_id)));
+    }
+
+    fn admit(&mut self, now: Time, arrival: &Arrival, scope: &mut Scope<'_>) -> Result<(), Why> {
+        match self.meeting.admit(arrival, scope.config, scope.budget)? {
+            Room::Free => {}
+            Room::Of(twin) => self.hang_up(now, twin, Why::Duplicate, scope),
+            // Somebody who has nothing for us makes room for one who comes to us.
+            Room::None => {
+                let idle = self.peers.keys().copied().find(|peer| !self.assembly.is_supplier(*peer));
+                self.hang_up(now, idle.filter(|_| !arrival.outbound).ok_or(Why::Full)?, Why::Full, scope);
+            }
+        }
+        Ok(())
+    }
+
+    fn hang_up(&mut self, now: Time, peer: PeerKey, why: Why, scope: &mut Scope<'_>) {
+        if self.peers.contains_key(&peer) {
+            scope.out.push_back(Output::HangUp(peer, why));
+            self.closed(now, peer, why, scope);
+        }
+    }
+
+    fn closed(&mut self, now: Time, peer: PeerKey, why: Why, scope: &mut Scope<'_>) {
+        let Some(Acquaintance { arrival, .. }) = self.peers.remove(&peer) else { return };
+        self.meeting.leave(now, peer, why, self.is_found);
+        self.assembly.left(peer);
+        scope.out.push_back(Output::Event(self.meeting.key, Event::PeerLeft(arrival.addr, why)));
+    }
+
+    /// One message of a peer. An error ends the connection.
+    fn hear(&mut self, now: Time, peer: PeerKey, message: Message, scope: &mut Scope<'_>) -> Result<(), Why> {
+        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
+        match message {
+            Message::Port(port) => self.meeting.dht_node(peer, port, scope.config, scope.out),
+            Message::Extended { id: 0, payload } => {
+                let hello = ExtendedHandshake::parse(&payload).map_err(|_| Why::Extended)?;
+                self.meeting.greeted(now, peer, &hello, scope.config);
+                if let Some(size) = hello.metadata_size {
+                    self.assembly.offered(now, peer, row.arrival.addr, size)?;
+                }
+                row.backlog.hear_hello(hello);
+                self.ask(now, peer, scope);
+            }
+            Message::Extended { id: ExtensionIds::METADATA, payload } => self.hear_metadata(now, peer, &payload, scope)?,
+            Message::Extended { id: ExtensionIds::PEX, payload } => self.meeting.told(now, peer, &payload, scope.config)?,
+            message => {
+                let answer = row.backlog.hear(message, row.arrival.is_fast())?;
+                scope.out.extend(answer.map(|answer| Output::Send(peer, vec![answer])));
+            }
+        }
+        Ok(())
+    }
+
+    // ---- metadata ----
+
+    fn hear_metadata(&mut self, now: Time, peer: PeerKey, payload: &Bytes, scope: &mut Scope<'_>) -> Result<(), Why> {
+        match MetadataMessage::parse(payload).map_err(|_| Why::Extended)? {
+            Some(MetadataMessage::Request(part)) => self.say(peer, &MetadataMessage::Reject(part), scope),
+            Some(MetadataMessage::Reject(part)) => self.assembly.rejected(now, peer, part),
+            Some(MetadataMessage::Data { part, total, data }) => match self.assembly.received(now, peer, part, total, &data)? {
+                None => self.ask(now, peer, scope),
+                Some(Whole::Wrong(liar)) => {
+                    liar.into_iter().for_each(|liar| self.ban(now, liar, scope));
+                    self.ask_everybody(now, scope);
+                }
+                Some(Whole::Right(metadata)) => {
+                    self.is_found = true;
+                    scope.out.push_back(Output::Metadata(self.meeting.key, metadata));
+                }
+            },
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// It alone made a wrong copy.
+    fn ban(&mut self, now: Time, liar: SocketAddr, scope: &mut Scope<'_>) {
+        self.meeting.book.ban(liar);
+        let connected = self.peers.iter().filter(|(_, row)| row.arrival.addr == liar).map(|(peer, _)| *peer);
+        for peer in connected.collect::<Vec<_>>() {
+            self.hang_up(now, peer, Why::BadMetadata, scope);
+        }
+    }
+
+    fn ask_everybody(&mut self, now: Time, scope: &mut Scope<'_>) {
+        for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.ask(now, peer, scope);
+        }
+    }
+
+    /// Asks a peer for as many parts as it may be asked for.
+    fn ask(&mut self, now: Time, peer: PeerKey, scope: &mut Scope<'_>) {
+        if self.is_found || self.meeting.metadata_id(peer).is_none() {
+            return;
+        }
+        for part in self.assembly.ask(now, peer) {
+            self.say(peer, &MetadataMessage::Request(part), scope);
+        }
+    }
+
+    fn say(&mut self, peer: PeerKey, message: &MetadataMessage, scope: &mut Scope<'_>) {
+        let id = self.meeting.metadata_id(peer);
+        let message = id.map(|id| Message::Extended { id, payload: message.to_bytes().into() });
+        scope.out.extend(message.map(|message| Output::Send(peer, vec![message])));
+    }
+}

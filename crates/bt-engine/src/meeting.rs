@@ -1,0 +1,449 @@
+//! Where a swarm meets: its trackers and searches, addresses, dials, and who is connected. What a torrent and a magnet share.
+//!
+//! Decides: who is asked for peers, who may connect, what connected peers are told of each other. Must not know: pieces, metadata.
+//! Invariant: of a private torrent nobody hears but its trackers, and nobody but they and the user names peers (BEP 27).
+
+use crate::announcer::{self, Announcer};
+use crate::book::{Book, Origin};
+use crate::config::{Budget, Config};
+use crate::io::{AnnounceOrder, Event, Output, PeerKey, TorrentKey, TrackerKey, Via};
+use crate::outlook::Outlook;
+use crate::peer::Arrival;
+use crate::pex::{self, Exchange, Roster};
+use crate::seek::Seek;
+use crate::status::Why;
+use crate::tracker::Call;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use bt_peer_wire::{ExtendedHandshake, ExtensionIds, Message, PexMessage};
+use bt_tracker_wire::{AnnounceReply, Failure};
+use bt_types::{Closeness, InfoHash, PeerId, Rng, Source, Time, closeness};
+use core::net::{IpAddr, SocketAddr};
+
+/// Dials under way per torrent.
+const DIALS_MAX: usize = 20;
+/// Per cent of its connections that a torrent makes itself at first, and how much more in each second that it has peers.
+const REACH_START: usize = 40;
+const REACH_STEP: usize = 5;
+/// Fewer connections than this while something is missing: trackers and the DHT are asked as soon as they welcome it.
+const PEERS_WANTED: usize = 20;
+
+/// The meeting place of one swarm.
+#[derive(Debug)]
+pub(crate) struct Meeting {
+    pub(crate) key: TorrentKey,
+    pub(crate) info_hash: InfoHash,
+    /// Peers come from trackers and the user only.
+    private: bool,
+    pub(crate) book: Book,
+    pub(crate) announcer: Announcer,
+    pub(crate) rng: Rng,
+    seeks: Vec<Seek>,
+    outlook: Outlook,
+    contacts: BTreeMap<PeerKey, Contact>,
+    /// The connection to each peer.
+    ids: BTreeMap<PeerId, PeerKey>,
+    /// Connections that we made.
+    outbound: usize,
+    dialing: usize,
+    /// Per cent of the connections that we may make ourselves.
+    reach: usize,
+    swarm: Option<(u32, u32)>,
+    /// Changes whenever somebody whom others can connect to comes or goes.
+    roster: u64,
+}
+
+/// A connected peer, as far as its torrent does not matter.
+#[derive(Debug)]
+struct Contact {
+    id: PeerId,
+    addr: SocketAddr,
+    outbound: bool,
+    /// It speaks the extension protocol (BEP 10).
+    extended: bool,
+    /// It has a DHT node (BEP 5).
+    dht: bool,
+    /// Where it takes connections, if that is known.
+    listens: Option<SocketAddr>,
+    /// The numbers by which it wants to be spoken to.
+    ids: ExtensionIds,
+    exchange: Exchange,
+}
+
+/// What trackers hear of how far we are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    pub(crate) uploaded: u64,
+    pub(crate) downloaded: u64,
+    pub(crate) left: u64,
+    /// Nothing is missing.
+    pub(crate) is_done: bool,
+}
+
+/// Where a new connection finds room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Room {
+    /// There is room.
+    Free,
+    /// In place of an older connection to the same peer.
+    Of(PeerKey),
+    /// Only if another peer is left.
+    None,
+}
+
+impl Meeting {
+    pub(crate) fn new(
+        now: Time,
+        key: TorrentKey,
+        info_hash: InfoHash,
+        trackers: Vec<Vec<String>>,
+        private: bool,
+        config: &Config,
+        mut rng: Rng,
+    ) -> Meeting {
+        let dht = config.dht_port.map(|_| Via::Dht);
+        let lsd = config.lsd.then_some(Via::Lsd);
+        let seeks = dht.into_iter().chain(lsd).filter(|_| !private).map(Seek::new).collect();
+        Meeting {
+            key,
+            info_hash,
+            private,
+            book: Book::default(),
+            announcer: Announcer::new(now, trackers, &mut rng),
+            rng,
+            seeks,
+            outlook: Outlook::default(),
+            contacts: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            outbound: 0,
+            dialing: 0,
+            reach: REACH_START,
+            swarm: None,
+            roster: 0,
+        }
+    }
+
+    // ---- time ----
+
+    /// When `wake` has something to do.
+    pub(crate) fn deadline(&self, is_done: bool, budget: &Budget) -> Option<Time> {
+        let hungry = self.lacks_peers(is_done);
+        let dial = if self.may_dial(budget) { self.book.deadline() } else { None };
+        let seeks = self.seeks.iter().filter_map(|seek| seek.deadline(hungry));
+        seeks.chain(self.announcer.deadline(hungry)).chain(dial).min()
+    }
+
+    pub(crate) fn wake(&mut self, now: Time, progress: &Progress, budget: &Budget, out: &mut VecDeque<Output>) {
+        let hungry = self.lacks_peers(progress.is_done);
+        while let Some(call) = self.announcer.take(now, hungry) {
+            let free = budget.peers_per_torrent.saturating_sub(self.contacts.len() + self.dialing);
+            let order = self.announce_order(call, progress, free);
+            out.push_back(Output::Announce(self.key, Box::new(order)));
+        }
+        for seek in &mut self.seeks {
+            if seek.take(now, hungry) {
+                out.push_back(Output::Seek(self.key, seek.via));
+            }
+        }
+        self.dial(now, budget, out);
+    }
+
+    /// A second with peers has passed.
+    pub(crate) fn reach_further(&mut self) {
+        self.reach = (self.reach + REACH_STEP).min(100);
+    }
+
+    /// Whether others shall help: peers are lacking, and something is missing.
+    fn lacks_peers(&self, is_done: bool) -> bool {
+        self.contacts.len() + self.dialing < PEERS_WANTED && !is_done
+    }
+
+    // ---- trackers and searches ----
+
+    fn announce_order(&self, call: Call, progress: &Progress, free: usize) -> AnnounceOrder {
+        let leaves = call.event == bt_tracker_wire::Event::Stopped;
+        AnnounceOrder {
+            tracker: call.tracker,
+            url: call.url,
+            event: call.event,
+            uploaded: progress.uploaded,
+            downloaded: progress.downloaded,
+            left: progress.left,
+            num_want: announcer::num_want(free, self.book.fresh(), progress.is_done, leaves),
+            tracker_id: call.tracker_id,
+        }
+    }
+
+    /// A tracker answered. How many seeders it knows of, if it says.
+    pub(crate) fn announced(
+        &mut self,
+        now: Time,
+        tracker: TrackerKey,
+        result: Result<(IpAddr, AnnounceReply), Failure>,
+        out: &mut VecDeque<Output>,
+    ) -> Option<u32> {
+        let url = self.announcer.url(tracker).map(String::from)?;
+        match result {
+            Ok((from, mut reply)) => {
+                let near = closeness(from) == Some(Closeness::Loopback);
+                self.announcer.answered(now, tracker, &reply, near, &mut self.rng);
+                self.swarm = reply.seeders.zip(reply.leechers).or(self.swarm);
+                let (peers, warning) = (reply.peers.len(), reply.warning.take());
+                self.add(now, Origin::Tracker(from), &reply.peers);
+                let external_ip = reply.external_ip;
+                self.seen_at(from, external_ip);
+                out.push_back(Output::Event(self.key, Event::TrackerReply { url, peers, warning, external_ip }));
+                reply.seeders
+            }
+            Err(Failure { reason, retry_in }) => {
+                self.announcer.failed(now, tracker, retry_in, &mut self.rng);
+                out.push_back(Output::Event(self.key, Event::TrackerFailed { url, why: reason }));
+                None
+            }
+        }
+    }
+
+    /// A search is over.
+    pub(crate) fn sought(&mut self, now: Time, via: Via) {
+        self.seeks.iter_mut().filter(|seek| seek.via == via).for_each(|seek| seek.sought(now));
+    }
+
+    /// Seeders and leechers, as a tracker said last.
+    pub(crate) fn swarm(&self) -> Option<(u32, u32)> {
+        self.swarm
+    }
+
+    // ---- addresses and dials ----
+
+    /// Somebody who is no tracker named addresses.
+    pub(crate) fn found(&mut self, now: Time, source: Source, addrs: &[SocketAddr]) {
+        match source {
+            Source::User => self.add(now, Origin::User, addrs),
+            Source::Host(_) if self.private => {}
+            Source::Host(host) => self.add(now, Origin::Host(host), addrs),
+        }
+    }
+
+    fn add(&mut self, now: Time, origin: Origin, addrs: &[SocketAddr]) {
+        for &addr in addrs {
+            self.book.add(now, addr, origin, &mut self.rng);
+        }
+    }
+
+    /// At first a part of the connections is left to those who come later: if the first to join took all of each other's, they would be a
+    /// swarm of their own, and who came later would starve. What nobody comes for is dialled for after all.
+    fn may_dial(&self, budget: &Budget) -> bool {
+        let made = self.outbound + self.dialing;
+        let is_room = self.contacts.len() + self.dialing < budget.peers_per_torrent;
+        is_room && self.dialing < DIALS_MAX && made < (budget.peers_per_torrent * self.reach).div_ceil(100)
+    }
+
+    pub(crate) fn dial(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
+        while self.may_dial(budget) {
+            let Some((addr, source)) = self.book.take(now) else { break };
+            self.dialing += 1;
+            out.push_back(Output::Dial(self.key, addr, source));
+        }
+    }
+
+    pub(crate) fn dial_failed(&mut self, now: Time, addr: SocketAddr) {
+        self.dialing = self.dialing.saturating_sub(1);
+        self.book.failed(now, addr);
+    }
+
+    // ---- peers come and go ----
+
+    /// Whether a new connection may stay, and in whose place.
+    pub(crate) fn admit(&mut self, arrival: &Arrival, config: &Config, budget: &Budget) -> Result<Room, Why> {
+        let Arrival { addr, outbound, handshake, room, .. } = arrival;
+        if *outbound {
+            self.dialing = self.dialing.saturating_sub(1);
+        }
+        if handshake.info_hash != self.info_hash {
+            return Err(Why::WrongTorrent);
+        }
+        if handshake.peer_id == config.peer_id {
+            return Err(Why::Ourselves);
+        }
+        if self.book.is_banned(*addr) {
+            return Err(Why::BadPiece);
+        }
+        let twin = self.ids.get(&handshake.peer_id).and_then(|key| self.contacts.get_key_value(key));
+        if let Some((key, twin)) = twin {
+            // Both dialled at once: both sides keep the connection that the smaller id made.
+            let ours_stays = config.peer_id < handshake.peer_id;
+            let stays = twin.outbound == *outbound || twin.outbound == ours_stays;
+            return if stays { Err(Why::Duplicate) } else { Ok(Room::Of(*key)) };
+        }
+        let is_free = *room && self.contacts.len() < budget.peers_per_torrent;
+        Ok(if is_free { Room::Free } else { Room::None })
+    }
+
+    /// A connection was made and cannot stay.
+    pub(crate) fn refused(&mut self, now: Time, addr: SocketAddr, why: Why) {
+        match why {
+            Why::Ourselves | Why::BadPiece => self.book.forget(addr),
+            _ => self.book.closed(now, addr),
+        }
+    }
+
+    /// A connection stays.
+    pub(crate) fn join(&mut self, arrival: &Arrival) {
+        let Arrival { key, addr, outbound, handshake, .. } = arrival;
+        self.book.connected(*addr);
+        self.ids.insert(handshake.peer_id, *key);
+        self.outbound += usize::from(*outbound);
+        self.roster += u64::from(*outbound);
+        let contact = Contact {
+            id: handshake.peer_id,
+            addr: *addr,
+            outbound: *outbound,
+            extended: handshake.reserved.extended(),
+            dht: handshake.reserved.dht(),
+            listens: outbound.then_some(*addr),
+            ids: ExtensionIds::default(),
+            exchange: Exchange::default(),
+        };
+        self.contacts.insert(*key, contact);
+    }
+
+    /// A connection is gone.
+    pub(crate) fn leave(&mut self, now: Time, peer: PeerKey, why: Why, is_done: bool) {
+        let Some(contact) = self.contacts.remove(&peer) else { return };
+        self.ids.remove(&contact.id);
+        self.outbound -= usize::from(contact.outbound);
+        self.roster += u64::from(contact.listens.is_some());
+        let addr = contact.listens.unwrap_or(contact.addr);
+        match why {
+            Why::BadPiece | Why::BadMetadata => self.book.ban(addr),
+            // The torrent remembers it, and may want it again.
+            Why::BothSeeds => {}
+            Why::MetadataSize | Why::Private => self.book.forget(addr),
+            _ => self.book.closed(now, addr),
+        }
+        if self.lacks_peers(is_done) {
+            self.announcer.hurry(now);
+        }
+    }
+
+    /// Where a peer can be dialled, or came from.
+    pub(crate) fn address(&self, peer: PeerKey) -> Option<SocketAddr> {
+        self.contacts.get(&peer).map(|contact| contact.listens.unwrap_or(contact.addr))
+    }
+
+    /// Leaves the swarm: says so to trackers, and hangs up on everybody.
+    pub(crate) fn stop(&mut self, progress: &Progress, out: &mut VecDeque<Output>) {
+        for call in self.announcer.stop() {
+            let order = self.announce_order(call, progress, 0);
+            out.push_back(Output::Announce(self.key, Box::new(order)));
+        }
+        out.extend(self.contacts.keys().map(|&peer| Output::HangUp(peer, Why::Removed)));
+    }
+
+    /// The torrent turned out to be private: what neither the user nor a tracker named is forgotten. The peers to leave.
+    pub(crate) fn make_private(&mut self) -> Vec<PeerKey> {
+        self.private = true;
+        self.seeks.clear();
+        self.book.forget_hearsay();
+        let is_hearsay = |contact: &Contact| !self.book.knows(contact.listens.unwrap_or(contact.addr));
+        self.contacts.iter().filter(|(_, contact)| is_hearsay(contact)).map(|(peer, _)| *peer).collect()
+    }
+
+    // ---- extensions ----
+
+    /// An extension handshake of ours as a message, if the peer speaks the protocol.
+    pub(crate) fn hello_message(&self, peer: PeerKey, hello: &ExtendedHandshake) -> Option<Message> {
+        let speaks = self.contacts.get(&peer).is_some_and(|contact| contact.extended);
+        speaks.then(|| Message::Extended { id: 0, payload: hello.to_bytes().into() })
+    }
+
+    /// The port of our DHT node, for a peer that has one too.
+    pub(crate) fn port_message(&self, peer: PeerKey, config: &Config) -> Option<Message> {
+        let has_one = self.contacts.get(&peer).is_some_and(|contact| contact.dht);
+        config.dht_port.filter(|_| has_one && !self.private).map(Message::Port)
+    }
+
+    /// Our extension handshake to a peer: what the meeting knows of it.
+    pub(crate) fn hello(&self, peer: PeerKey, config: &Config) -> ExtendedHandshake {
+        let ip = self.contacts.get(&peer).map(|contact| contact.addr.ip());
+        let pex = self.speaks_pex(config).then_some(ExtensionIds::PEX);
+        let ids = ExtensionIds { metadata: Some(ExtensionIds::METADATA), pex, holepunch: None };
+        ExtendedHandshake { ids, ..ExtendedHandshake::ours(ip.unwrap_or(IpAddr::from([0; 4])), config.listen_port) }
+    }
+
+    /// A peer's extension handshake, or a later one, which says only what has changed.
+    pub(crate) fn greeted(&mut self, now: Time, peer: PeerKey, hello: &ExtendedHandshake, config: &Config) {
+        let speaks_pex = self.speaks_pex(config);
+        let Some(contact) = self.contacts.get_mut(&peer) else { return };
+        contact.ids.learn(hello.ids);
+        contact.exchange.set_open(now, speaks_pex && contact.ids.pex.is_some_and(|id| id != 0));
+        let from = contact.addr.ip();
+        if let Some(port) = hello.port.filter(|_| !contact.outbound && contact.listens.is_none()) {
+            let addr = SocketAddr::new(from, port);
+            contact.listens = Some(addr);
+            self.roster += 1;
+            self.found(now, Source::Host(from), &[addr]);
+            self.book.connected(addr);
+        }
+        self.seen_at(from, hello.your_ip);
+    }
+
+    /// The number by which a peer wants to be sent `ut_metadata` messages, if it does.
+    pub(crate) fn metadata_id(&self, peer: PeerKey) -> Option<u8> {
+        self.contacts.get(&peer)?.ids.metadata.filter(|id| *id != 0)
+    }
+
+    /// A peer names the port of its DHT node.
+    pub(crate) fn dht_node(&self, peer: PeerKey, port: u16, config: &Config, out: &mut VecDeque<Output>) {
+        if let Some(contact) = self.contacts.get(&peer)
+            && !self.private
+            && config.dht_port.is_some()
+            && port != 0
+        {
+            out.push_back(Output::DhtNode(SocketAddr::new(contact.addr.ip(), port)));
+        }
+    }
+
+    /// A peer tells of others.
+    pub(crate) fn told(&mut self, now: Time, peer: PeerKey, payload: &[u8], config: &Config) -> Result<(), Why> {
+        let speaks_pex = self.speaks_pex(config);
+        let Some(contact) = self.contacts.get_mut(&peer).filter(|_| speaks_pex) else { return Ok(()) };
+        let message = PexMessage::parse(payload).map_err(|_| Why::Extended)?;
+        let addrs: Vec<SocketAddr> = contact.exchange.hear(now, message)?.collect();
+        let from = contact.addr.ip();
+        self.found(now, Source::Host(from), &addrs);
+        Ok(())
+    }
+
+    /// Tells peers of each other, as far as there is news for them.
+    pub(crate) fn tell_peers(&mut self, now: Time, is_seed: impl Fn(PeerKey) -> bool, out: &mut VecDeque<Output>) {
+        if !self.contacts.values().any(|contact| contact.exchange.is_due(now, self.roster)) {
+            return;
+        }
+        let listed =
+            |(peer, contact): (&PeerKey, &Contact)| Some((contact.listens?, pex::flags(is_seed(*peer), contact.outbound)));
+        let roster: Roster = self.contacts.iter().filter_map(listed).collect();
+        for (peer, contact) in &mut self.contacts {
+            if contact.exchange.is_due(now, self.roster)
+                && let Some(id) = contact.ids.pex
+                && let Some(message) = contact.exchange.tell(now, self.roster, &roster, contact.listens.unwrap_or(contact.addr))
+            {
+                let message = Message::Extended { id, payload: message.to_bytes().into() };
+                out.push_back(Output::Send(*peer, vec![message]));
+            }
+        }
+    }
+
+    fn speaks_pex(&self, config: &Config) -> bool {
+        config.pex && !self.private
+    }
+
+    fn seen_at(&mut self, by: IpAddr, ours: Option<IpAddr>) {
+        if let Some(ours) = ours.and_then(|ours| self.outlook.hear(by, ours)) {
+            self.book.set_ours(ours);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Our own address, as others see it (BEP 10 `yourip`, BEP 24).
+//!
+//! Decides: which hearsay is believed. Must not know: what the address is used for.
+//! Invariant: one voice for each address that speaks; two that agree are believed, and the table is bounded.
+
+use alloc::collections::BTreeMap;
+use bt_types::{Closeness, closeness, normalise};
+use core::net::IpAddr;
+
+/// Voices that are remembered; later ones are not heard.
+const VOICES_MAX: usize = 64;
+/// So many must agree.
+const AGREEING_MIN: usize = 2;
+
+/// What was said of our address.
+#[derive(Debug, Default)]
+pub(crate) struct Outlook {
+    voices: BTreeMap<IpAddr, IpAddr>,
+}
+
+impl Outlook {
+    /// Somebody says that it sees us at this address. The address that is believed, if this one now is.
+    pub(crate) fn hear(&mut self, voice: IpAddr, ours: IpAddr) -> Option<IpAddr> {
+        let (voice, ours) = (normalise(voice), normalise(ours));
+        let is_heard = self.voices.len() < VOICES_MAX || self.voices.contains_key(&voice);
+        if closeness(ours) != Some(Closeness::Public) || !is_heard || self.voices.insert(voice, ours) == Some(ours) {
+            return None;
+        }
+        let count = |addr| self.voices.values().filter(|said| **said == addr).count();
+        let same_kind = self.voices.values().filter(|said| said.is_ipv4() == ours.is_ipv4());
+        let most = same_kind.map(|said| count(*said)).max().unwrap_or(0);
+        (count(ours) >= most.max(AGREEING_MIN)).then_some(ours)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_that_agree_are_believed_until_more_say_otherwise() {
+        let table = [
+            ("9.0.0.1", "5.0.0.1", None),
+            ("9.0.0.1", "5.0.0.1", None),
+            ("9.0.0.2", "192.168.0.1", None),
+            ("9.0.0.3", "5.0.0.2", None),
+            ("9.0.0.4", "2001:db8::1", None),
+            ("9.0.0.5", "5.0.0.1", Some("5.0.0.1")),
+            ("9.0.0.6", "2001:db8::1", Some("2001:db8::1")),
+            ("9.0.0.1", "5.0.0.2", Some("5.0.0.2")),
+            ("9.0.0.7", "::ffff:5.0.0.2", Some("5.0.0.2")),
+            ("9.0.0.8", "5.0.0.1", None),
+        ];
+        let mut outlook = Outlook::default();
+        for (voice, ours, believed) in table {
+            let heard = outlook.hear(voice.parse().unwrap(), ours.parse().unwrap());
+            assert_eq!(heard, believed.map(|ip: &str| ip.parse().unwrap()), "{voice} says {ours}");
+        }
+        let mut crowd = Outlook::default();
+        let heard = (0..200u8).filter(|n| crowd.hear([9, 0, 0, *n].into(), [5, 0, 0, *n].into()).is_some()).count();
+        assert_eq!((heard, crowd.voices.len()), (0, VOICES_MAX));
+    }
+}

@@ -1,0 +1,165 @@
+//! How peers tell each other of peers (BEP 11).
+//!
+//! Decides: what one peer is told and when, and what is believed of what it tells. Must not know: connections, trackers.
+//! Invariant: a peer is told at most once a minute, of at most 50 comings and 50 goings; no more is heard of it than about that.
+
+use crate::status::Why;
+use alloc::collections::{BTreeMap, BTreeSet};
+use bt_peer_wire::{PEX_ENTRIES_MAX, PexFlags, PexMessage};
+use bt_types::{Source, Time, may_name};
+use core::net::SocketAddr;
+use core::time::Duration;
+
+/// Time between two messages to one peer.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// A message that comes sooner after the last one is not heard: some clients are a little early.
+const INTERVAL_HEARD: Duration = Duration::from_secs(45);
+/// After so many messages in a row that come too soon the peer is left.
+const EARLY_MAX: u32 = 8;
+/// Entries of a kind in a message of ours, and in one that is heard; the first that is heard may have more.
+const ENTRIES_MAX: usize = 50;
+/// Peers that one peer was told of and not yet told that they are gone.
+const TOLD_MAX: usize = 1000;
+
+/// The peers that others can connect to, and what is said of them.
+pub(crate) type Roster = BTreeMap<SocketAddr, PexFlags>;
+
+/// What is exchanged with one peer.
+#[derive(Debug, Default)]
+pub(crate) struct Exchange {
+    told: BTreeSet<SocketAddr>,
+    /// When it may be told more; `None` while it does not want to be.
+    next: Option<Time>,
+    /// The roster that it knows all of.
+    knows: Option<u64>,
+    heard_at: Option<Time>,
+    early: u32,
+}
+
+impl Exchange {
+    /// Whether the peer wants to be told.
+    pub(crate) fn set_open(&mut self, now: Time, open: bool) {
+        self.next = if open { self.next.or(Some(now)) } else { None };
+    }
+
+    /// Whether the peer could be told something of the roster with this number.
+    pub(crate) fn is_due(&self, now: Time, roster: u64) -> bool {
+        self.next.is_some_and(|at| at <= now) && self.knows != Some(roster)
+    }
+
+    /// What the peer at this address is told now, if there is anything.
+    pub(crate) fn tell(&mut self, now: Time, number: u64, roster: &Roster, to: SocketAddr) -> Option<PexMessage> {
+        let may_know = |addr: SocketAddr| addr != to && may_name(Source::Host(to.ip()), addr);
+        let room = TOLD_MAX.saturating_sub(self.told.len());
+        let news = roster.iter().filter(|(addr, _)| may_know(**addr) && !self.told.contains(addr));
+        let mut news = news.map(|(addr, flags)| (*addr, *flags)).take(room);
+        let added = news.by_ref().take(ENTRIES_MAX).collect();
+        let mut gone = self.told.iter().filter(|addr| !roster.contains_key(addr)).copied();
+        let message = PexMessage { added, dropped: gone.by_ref().take(ENTRIES_MAX).collect() };
+        self.knows = (news.next().is_none() && gone.next().is_none()).then_some(number);
+        if message == PexMessage::default() {
+            return None;
+        }
+        self.told.extend(message.added.iter().map(|(addr, _)| *addr));
+        self.told.retain(|addr| !message.dropped.contains(addr));
+        self.next = Some(now + INTERVAL);
+        Some(message)
+    }
+
+    /// The peer tells of others: the addresses that are heard. It may name what is no closer to us than itself.
+    pub(crate) fn hear(&mut self, now: Time, message: PexMessage) -> Result<impl Iterator<Item = SocketAddr> + use<>, Why> {
+        let is_early = self.heard_at.is_some_and(|at| now < at + INTERVAL_HEARD);
+        let room = match self.heard_at {
+            _ if is_early => 0,
+            None => PEX_ENTRIES_MAX,
+            Some(_) => ENTRIES_MAX,
+        };
+        if is_early {
+            self.early += 1;
+            if self.early > EARLY_MAX {
+                return Err(Why::Flood);
+            }
+        } else {
+            self.heard_at = Some(now);
+            self.early = 0;
+        }
+        Ok(message.added.into_iter().map(|(addr, _)| addr).take(room))
+    }
+}
+
+/// What is said of a peer.
+pub(crate) fn flags(is_seed: bool, outbound: bool) -> PexFlags {
+    let bit = |is, bit| if is { bit } else { 0 };
+    PexFlags(bit(is_seed, PexFlags::SEED) | bit(outbound, PexFlags::REACHABLE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::IpAddr;
+    use std::vec::Vec;
+
+    fn addr(n: u32) -> SocketAddr {
+        SocketAddr::new(IpAddr::from((0x0800_0000 + n).to_be_bytes()), 1)
+    }
+
+    fn roster(numbers: core::ops::Range<u32>) -> Roster {
+        numbers.map(|n| (addr(n), PexFlags(0))).collect()
+    }
+
+    /// What is told at these seconds of these rosters: how many came, how many went.
+    fn told(steps: &[(u64, core::ops::Range<u32>)]) -> Vec<(usize, usize)> {
+        let mut exchange = Exchange::default();
+        exchange.set_open(Time::ZERO, true);
+        let mut told = Vec::new();
+        for (number, (second, numbers)) in (0..).zip(steps) {
+            let now = Time::from_secs(*second);
+            let due = exchange.is_due(now, number);
+            let message =
+                due.then(|| exchange.tell(now, number, &roster(numbers.clone()), addr(0))).flatten().unwrap_or_default();
+            told.push((message.added.len(), message.dropped.len()));
+        }
+        told
+    }
+
+    #[test]
+    fn news_are_told_once_a_minute_and_fifty_at_a_time() {
+        assert_eq!(
+            told(&[(0, 0..10), (1, 0..20), (60, 0..20), (61, 0..30), (120, 5..10)]),
+            [(9, 0), (0, 0), (10, 0), (0, 0), (0, 14)]
+        );
+        assert_eq!(
+            told(&[(0, 1..200), (60, 1..200), (120, 1..200), (180, 1..200), (240, 1..200)]),
+            [(50, 0), (50, 0), (50, 0), (49, 0), (0, 0)]
+        );
+        assert_eq!(told(&[(0, 0..1), (1, 0..1), (2, 0..2)]), [(0, 0), (0, 0), (1, 0)], "nothing is no message");
+    }
+
+    #[test]
+    fn nobody_is_told_of_addresses_closer_to_us() {
+        let mut exchange = Exchange::default();
+        exchange.set_open(Time::ZERO, true);
+        let near: Roster = [("192.168.0.1:5".parse().unwrap(), PexFlags(0)), ("8.8.8.8:1".parse().unwrap(), PexFlags(0))].into();
+        assert_eq!(exchange.tell(Time::ZERO, 1, &near, addr(1)).unwrap().added.len(), 1);
+    }
+
+    #[test]
+    fn who_switches_it_off_is_told_nothing() {
+        let mut exchange = Exchange::default();
+        assert!(!exchange.is_due(Time::ZERO, 1));
+        exchange.set_open(Time::ZERO, true);
+        assert!(exchange.is_due(Time::ZERO, 1));
+        exchange.set_open(Time::ZERO, false);
+        assert!(!exchange.is_due(Time::from_secs(99), 1));
+    }
+
+    #[test]
+    fn a_flood_is_not_heard_and_ends() {
+        let mut exchange = Exchange::default();
+        let many = || PexMessage { added: roster(0..200).into_iter().collect(), dropped: Vec::new() };
+        let mut hear = |second| exchange.hear(Time::from_secs(second), many()).map(Iterator::count);
+        assert_eq!([0, 10, 45, 89, 90].map(&mut hear), [Ok(200), Ok(0), Ok(50), Ok(0), Ok(50)]);
+        assert!((0..8).all(|n| hear(91 + n) == Ok(0)));
+        assert_eq!(hear(100), Err(Why::Flood));
+    }
+}

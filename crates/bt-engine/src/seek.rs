@@ -1,0 +1,110 @@
+//! When peers are sought in a way that is no tracker: in the DHT (BEP 5) or on the local network (BEP 14).
+//!
+//! Decides: the moment of each search. Must not know: how a search is made, what it finds.
+//! Invariant: no search is ordered while one is under way.
+
+use crate::io::Via;
+use bt_types::Time;
+use core::time::Duration;
+
+/// Time between two searches of the DHT: what a node stores of us lasts for half an hour (BEP 5).
+const DHT_INTERVAL: Duration = Duration::from_secs(15 * 60);
+/// Time between two calls on the local network (BEP 14).
+const LSD_INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// While peers are lacking, the DHT is searched again after this time; it doubles from the first to the second.
+const RETRY_MIN: Duration = Duration::from_secs(5);
+const RETRY_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// One way to seek, and how it stands.
+#[derive(Debug)]
+pub(crate) struct Seek {
+    pub(crate) via: Via,
+    state: State,
+    /// The wait after the last search, if peers are lacking.
+    retry: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Untried,
+    UnderWay,
+    Sought(Time),
+}
+
+impl Seek {
+    pub(crate) fn new(via: Via) -> Seek {
+        Seek { via, state: State::Untried, retry: RETRY_MIN }
+    }
+
+    /// When the next search is due. `hungry`: more peers are needed.
+    pub(crate) fn deadline(&self, hungry: bool) -> Option<Time> {
+        match (self.state, self.via) {
+            (State::Untried, _) => Some(Time::ZERO),
+            (State::UnderWay, _) => None,
+            (State::Sought(at), Via::Dht) if hungry => Some(at + self.retry),
+            (State::Sought(at), Via::Dht) => Some(at + DHT_INTERVAL),
+            (State::Sought(at), Via::Lsd) => Some(at + LSD_INTERVAL),
+        }
+    }
+
+    /// Whether a search is due. It is under way from now on.
+    pub(crate) fn take(&mut self, now: Time, hungry: bool) -> bool {
+        let is_due = self.deadline(hungry).is_some_and(|at| at <= now);
+        if is_due {
+            // Each search that leaves us hungry makes the next wait longer.
+            let again = matches!(self.state, State::Sought(_)) && hungry;
+            self.retry = if again { (2 * self.retry).min(RETRY_MAX) } else { RETRY_MIN };
+            self.state = State::UnderWay;
+        }
+        is_due
+    }
+
+    /// The search is over.
+    pub(crate) fn sought(&mut self, now: Time) {
+        self.state = State::Sought(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    /// The seconds at which searches begin, each of which takes a second. Hungry until that second.
+    fn play(via: Via, hungry: u64, seconds: u64) -> Vec<u64> {
+        let (mut seek, mut began) = (Seek::new(via), Vec::new());
+        for second in 0..seconds {
+            let now = Time::from_secs(second);
+            if began.last().is_some_and(|at| at + 1 == second) {
+                seek.sought(now);
+            }
+            if seek.take(now, second < hungry) {
+                began.push(second);
+            }
+        }
+        began
+    }
+
+    #[test]
+    fn the_dht_is_asked_again_soon_while_peers_are_lacking() {
+        assert_eq!(play(Via::Dht, 0, 2000), [0, 901, 1802]);
+        assert_eq!(play(Via::Dht, 3000, 1000), [0, 6, 17, 38, 79, 160, 321, 622, 923]);
+        assert_eq!(play(Via::Dht, 10, 1000), [0, 6, 907]);
+    }
+
+    #[test]
+    fn the_local_network_is_called_every_five_minutes() {
+        for hungry in [0, 3000] {
+            assert_eq!(play(Via::Lsd, hungry, 1000), vec![0, 301, 602, 903]);
+        }
+    }
+
+    #[test]
+    fn a_search_that_never_ends_is_not_repeated() {
+        let mut seek = Seek::new(Via::Dht);
+        assert!(seek.take(Time::ZERO, true));
+        assert_eq!(seek.deadline(true), None);
+        assert!(!seek.take(Time::from_secs(9000), true));
+    }
+}

@@ -1,0 +1,88 @@
+//! What one peer may get of our metadata (BEP 9).
+//!
+//! Decides: which request is answered, and when. Must not know: the bytes, the connection.
+//! Invariant: over its connection a peer gets at most [`COPIES`] times the metadata, and no more than [`BURST`] parts in a second.
+
+use alloc::collections::VecDeque;
+use bt_peer_wire::METADATA_PART;
+
+/// How many times the metadata a peer may get: once, and again for what it lost.
+const COPIES: u32 = 2;
+/// Parts that are sent between two refills, a second apart: 1 MiB. What a peer asks for beyond that waits.
+const BURST: u32 = 64;
+
+/// The account of one peer.
+#[derive(Debug)]
+pub(crate) struct Supply {
+    /// Parts that there are.
+    parts: u32,
+    /// Parts that it may still be sent, or is promised.
+    left: u32,
+    /// Parts that may be sent before the next refill.
+    burst: u32,
+    waiting: VecDeque<u32>,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Answer {
+    /// The part is sent.
+    Send,
+    /// It is sent after a refill.
+    Later,
+    /// It is not sent.
+    Reject,
+}
+
+impl Supply {
+    /// For metadata of so many bytes; none if that is 0.
+    pub(crate) fn new(metadata_len: usize) -> Supply {
+        let parts = u32::try_from(metadata_len).unwrap_or(0).div_ceil(METADATA_PART);
+        Supply { parts, left: parts.saturating_mul(COPIES), burst: BURST, waiting: VecDeque::new() }
+    }
+
+    /// The peer asks for a part.
+    pub(crate) fn ask(&mut self, part: u32) -> Answer {
+        if part >= self.parts || self.left == 0 {
+            return Answer::Reject;
+        }
+        self.left -= 1;
+        if self.burst == 0 {
+            self.waiting.push_back(part);
+            return Answer::Later;
+        }
+        self.burst -= 1;
+        Answer::Send
+    }
+
+    /// A second has passed: the parts that are sent now.
+    pub(crate) fn refill(&mut self) -> impl Iterator<Item = u32> + '_ {
+        let count = self.waiting.len().min(BURST as usize);
+        self.burst = BURST - u32::try_from(count).unwrap_or(BURST);
+        self.waiting.drain(..count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn a_peer_gets_the_metadata_twice_and_no_faster_than_it_may() {
+        let mut supply = Supply::new(METADATA_PART as usize * 99 + 1);
+        let answers: Vec<Answer> = (0..201).map(|n| supply.ask(n % 100)).collect();
+        let count = |answer| answers.iter().filter(|given| **given == answer).count();
+        assert_eq!((count(Answer::Send), count(Answer::Later), count(Answer::Reject)), (64, 136, 1));
+        let sent: Vec<Vec<u32>> = (0..4).map(|_| supply.refill().collect()).collect();
+        assert_eq!(sent.iter().map(Vec::len).collect::<Vec<_>>(), [64, 64, 8, 0]);
+        assert!(sent.concat().into_iter().eq((64..200).map(|n| n % 100)), "in the order in which they were asked for");
+    }
+
+    #[test]
+    fn what_is_not_there_is_rejected() {
+        assert_eq!(Supply::new(0).ask(0), Answer::Reject);
+        let mut one = Supply::new(METADATA_PART as usize);
+        assert_eq!([0, 1, u32::MAX].map(|part| one.ask(part)), [Answer::Send, Answer::Reject, Answer::Reject]);
+    }
+}
