@@ -140,8 +140,16 @@ impl Job {
         let still = self.moved_at.elapsed();
         if rules.timeout.is_some_and(|timeout| still >= timeout) {
             let detail = self.detail.as_ref().map_or_else(String::new, |detail| format!(" ({detail})"));
-            let why = if status.peers == 0 { format!("no peers were found{detail}") } else { format!("{} peers gave none", status.peers) };
-            let message = format!("{}: no metadata for {} s: {why}; name a peer with --peer, or get the .torrent file", self.name, still.as_secs());
+            let why = if status.peers == 0 {
+                format!("no peers were found{detail}")
+            } else {
+                format!("{} peers gave none", status.peers)
+            };
+            let message = format!(
+                "{}: no metadata for {} s: {why}; name a peer with --peer, or get the .torrent file",
+                self.name,
+                still.as_secs()
+            );
             self.fail(Failure::new(Exit::Network, "no_metadata", message));
         }
     }
@@ -307,7 +315,8 @@ impl Job {
     /// What is said last.
     pub(crate) fn report(&self, summary: &Summary, output: &Output) {
         if let Some(file) = &self.written {
-            let fields = json!({ "info_hash": self.info_hash, "name": self.name, "complete": true, "metadata_only": true, "path": file });
+            let fields =
+                json!({ "info_hash": self.info_hash, "name": self.name, "complete": true, "metadata_only": true, "path": file });
             return output.event("summary", fields);
         }
         let (down, up, wasted) =
@@ -377,7 +386,12 @@ fn add_failure(name: &str, error: &AddError) -> Failure {
 /// How the search for metadata stands.
 fn finding(status: &MagnetStatus) -> String {
     match status.size {
-        Some(size) => format!("finding metadata: {} peers, {}% of {}", status.peers, units::percent(status.received, size.into()), units::size(size.into())),
+        Some(size) => format!(
+            "finding metadata: {} peers, {}% of {}",
+            status.peers,
+            units::percent(status.received, size.into()),
+            units::size(size.into())
+        ),
         None => format!("finding metadata: {} peers", status.peers),
     }
 }

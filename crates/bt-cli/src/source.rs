@@ -5,8 +5,8 @@
 
 use crate::exit::{Exit, Failure, Outcome};
 use bt_metainfo::{Magnet, Metainfo};
-use bt_types::InfoHash;
 use bt_session::{Asker, Roots};
+use bt_types::InfoHash;
 use std::io::Read as _;
 
 /// The largest `.torrent` that is read from a file, and from the network.
@@ -58,7 +58,8 @@ pub(crate) async fn open(source: &str, roots: &Roots) -> Outcome<Source> {
     if !source.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("magnet:")) {
         return load_trusting(source, roots).await.map(|torrent| Source::Torrent(Box::new(torrent)));
     }
-    let invalid = |error: bt_metainfo::MagnetError| Failure::new(Exit::Input, error.code(), format!("the magnet link is refused: {error}"));
+    let invalid =
+        |error: bt_metainfo::MagnetError| Failure::new(Exit::Input, error.code(), format!("the magnet link is refused: {error}"));
     Magnet::parse(source).map(Source::Magnet).map_err(invalid)
 }
 

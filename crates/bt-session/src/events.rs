@@ -3,17 +3,14 @@
 //! Decides: the words of a torrent's life. Must not know: how they are shown.
 //! Invariant: values only.
 
-use bt_engine::{Event, SourceStat, TorrentStatus};
+use bt_engine::{Event, MagnetStatus, SourceStat, TorrentStatus};
 use std::path::PathBuf;
 
 /// Where a torrent stands; always the newest, older ones are not kept.
 #[derive(Clone, PartialEq, Debug)]
 pub enum TorrentState {
     /// The metadata of its magnet link is sought.
-    Finding {
-        /// Peers that are connected.
-        peers: usize,
-    },
+    Finding(MagnetStatus),
     /// The data that is there is being checked.
     Checking,
     /// It is in its swarm.

@@ -39,7 +39,7 @@ mod udp;
 mod wire;
 
 pub use ask::{Asker, FetchError};
-pub use bt_engine::{Budget, Cell, Event, Order, Priority, Rates, Reason, SourceStat, TorrentStatus, Why};
+pub use bt_engine::{Budget, Cell, Event, MagnetStatus, Order, Priority, Rates, Reason, SourceStat, TorrentStatus, Why};
 pub use bt_metainfo::{Magnet, Metainfo};
 pub use bt_net::Roots;
 pub use bt_tracker_client::TrackerError;

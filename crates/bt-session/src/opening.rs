@@ -241,7 +241,8 @@ fn metainfo_of(magnet: &Magnet, metadata: &[u8]) -> Result<Metainfo, AddError> {
 
 /// The files that a link selects (BEP 53).
 fn selected(magnet: &Magnet, metainfo: &Metainfo) -> Result<BTreeSet<usize>, AddError> {
-    let is_named = |index: &usize| u32::try_from(*index).is_ok_and(|index| magnet.files.iter().any(|range| range.contains(&index)));
+    let is_named =
+        |index: &usize| u32::try_from(*index).is_ok_and(|index| magnet.files.iter().any(|range| range.contains(&index)));
     let stored = metainfo.info.files.iter().enumerate().filter(|(_, file)| file.is_stored()).map(|(index, _)| index);
     let files: BTreeSet<usize> = stored.filter(is_named).collect();
     if files.is_empty() {

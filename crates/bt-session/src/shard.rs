@@ -13,7 +13,9 @@ use crate::door::Pass;
 use crate::events::{AddError, TorrentEvent, TorrentState};
 use crate::opening::Follower;
 use crate::wire::{self, End, Mailbox};
-use bt_engine::{Budget, Config, Engine, Event, Input, MagnetSpec, Output, PeerKey, SourceStat, TorrentKey, TorrentSpec, TorrentStatus, Via};
+use bt_engine::{
+    Budget, Config, Engine, Event, Input, MagnetSpec, Output, PeerKey, SourceStat, TorrentKey, TorrentSpec, TorrentStatus, Via,
+};
 use bt_net::Egress;
 use bt_peer_wire::{Handshake, Reserved};
 use bt_piece_store::{Layout, Storage, read_blocks};
@@ -428,14 +430,14 @@ impl Shard {
 
     fn publish_one(&self, key: TorrentKey) {
         let Some(entry) = self.torrents.get(&key) else { return };
-        let Some(status) = self.engine.status(self.clock.now(), key) else { return };
         let news = match entry.stage {
-            Stage::Magnet(_) => TorrentState::Finding { peers: status.peers },
-            Stage::Whole { .. } => TorrentState::Active(status),
+            Stage::Magnet(_) => self.engine.magnet(key).map(TorrentState::Finding),
+            Stage::Whole { .. } => self.engine.status(self.clock.now(), key).map(TorrentState::Active),
         };
+        let Some(news) = news else { return };
         entry.state.send_if_modified(|state| {
             // A magnet whose metadata has come is being checked, whatever its peers do.
-            let is_later = matches!((&news, &*state), (TorrentState::Finding { .. }, TorrentState::Checking | TorrentState::Known));
+            let is_later = matches!((&news, &*state), (TorrentState::Finding(_), TorrentState::Checking | TorrentState::Known));
             let changed = !is_later && *state != news;
             if changed {
                 *state = news;

@@ -10,7 +10,7 @@ use crate::events::{AddError, Summary, TorrentEvent, TorrentState};
 use crate::opening::{self, Ground, Opener};
 use crate::shard::{Departure, ToShard};
 use crate::state::{Lock, StateDir};
-use bt_engine::{Input, Order, Priority, TorrentKey, TorrentStatus, Want};
+use bt_engine::{Input, MagnetStatus, Order, Priority, TorrentKey, TorrentStatus, Want};
 use bt_metainfo::{Magnet, Metainfo};
 use bt_piece_store::{Layout, Progress};
 use bt_types::InfoHash;
@@ -71,7 +71,14 @@ impl std::fmt::Debug for Select {
 impl AddOptions {
     /// Download to, or seed from, this directory.
     pub fn new(dir: impl Into<PathBuf>) -> AddOptions {
-        AddOptions { dir: dir.into(), peers: Vec::new(), trust_data: false, no_resume: false, select: Select::All, metadata_only: false }
+        AddOptions {
+            dir: dir.into(),
+            peers: Vec::new(),
+            trust_data: false,
+            no_resume: false,
+            select: Select::All,
+            metadata_only: false,
+        }
     }
 }
 
@@ -149,7 +156,7 @@ impl TorrentHandle {
             return Err(AddError::Unsupported(why.to_string()));
         };
         let state_dir = home.state_dir.clone();
-        let inner = Arc::new(Inner::new(home, info_hash, TorrentState::Finding { peers: 0 }));
+        let inner = Arc::new(Inner::new(home, info_hash, TorrentState::Finding(MagnetStatus::default())));
         let opener = Opener { inner: Arc::clone(&inner), options };
         let magnet = magnet.clone();
         opening::on_thread(move || opener.follow(magnet, state_dir))?;
@@ -195,7 +202,8 @@ impl TorrentHandle {
     /// Waits until the metadata of a magnet link is known.
     pub async fn wait_metadata(&self) -> Result<Arc<Metainfo>, AddError> {
         let mut state = self.state();
-        let found = state.wait_for(|state| !matches!(state, TorrentState::Finding { .. }) && self.metainfo().is_some() || state.is_over());
+        let found =
+            state.wait_for(|state| !matches!(state, TorrentState::Finding(_)) && self.metainfo().is_some() || state.is_over());
         let over = match found.await.as_deref() {
             Ok(TorrentState::Failed(error)) => error.clone(),
             _ => AddError::Stopping,
@@ -239,7 +247,7 @@ impl TorrentHandle {
         let mut state = self.state();
         let found = state
             .wait_for(|state| match state {
-                TorrentState::Finding { .. } | TorrentState::Checking => false,
+                TorrentState::Finding(_) | TorrentState::Checking => false,
                 TorrentState::Active(status) => enough(status),
                 TorrentState::Known | TorrentState::Failed(_) | TorrentState::Stopped => true,
             })
