@@ -10,6 +10,7 @@ mod dht;
 mod hostile;
 mod interop;
 mod liars;
+mod magnet;
 mod poison;
 mod resume;
 mod select;

@@ -19,7 +19,7 @@ mod tmpfs;
 pub mod foreign;
 
 pub use binary::bt;
-pub use client::{Bt, Client, Progress, Running, Seat};
+pub use client::{Bt, Client, Discovery, Progress, Running, Seat, discover};
 pub use compare::{Snapshot, ensure_same, snapshot};
 pub use data::{random_bytes, random_file, tree};
 pub use interop::{Guest, Meeting};
