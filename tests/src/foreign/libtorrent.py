@@ -12,7 +12,7 @@ def say(event, **fields):
     print(json.dumps({"event": event, **fields}), flush=True)
 
 
-def session(listen, tcp_only=False, dht=None, lsd=False, down=0):
+def session(listen, tcp_only=False, dht=None, lsd=False):
     # Only what needs the outside world is off; encryption and the rest stay at their defaults.
     return lt.session({
         "listen_interfaces": listen,
@@ -22,14 +22,13 @@ def session(listen, tcp_only=False, dht=None, lsd=False, down=0):
         "dht_restrict_routing_ips": False,
         "dht_restrict_search_ips": False,
         "enable_lsd": lsd,
-        "download_rate_limit": down,
         "enable_upnp": False,
         "enable_natpmp": False,
         "enable_outgoing_utp": not tcp_only,
         "enable_incoming_utp": not tcp_only,
         "allow_multiple_connections_per_ip": True,
         "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.peer_notification
-        | lt.alert.category_t.storage_notification,
+        | lt.alert.category_t.storage_notification | lt.alert.category_t.dht_notification,
     })
 
 
@@ -69,11 +68,16 @@ def check(options):
 
 
 def share(options):
-    ses = session(options.listen, options.tcp_only, options.dht, options.lsd, options.down)
+    ses = session(options.listen, options.tcp_only, options.dht, options.lsd)
+    # It seeks a torrent in the DHT when that is added, and if it knows no node then, a quarter of an hour later.
+    while options.dht and not any(isinstance(alert, lt.dht_bootstrap_alert) for alert in ses.pop_alerts()):
+        time.sleep(0.01)
     say("open")
     if options.wait:
         sys.stdin.readline()
     handle = add(ses, options.torrents[0], options.dir, options.super_seed, not options.no_pex)
+    # Of the torrent: the limit of a session spares local networks.
+    handle.set_download_limit(options.down)
     wait_checked(handle)
     say("ready")
     if options.peer:

@@ -94,7 +94,7 @@ impl Running for RunningQbittorrent {
         let count = |field: &str| torrent[field].as_u64().with_context(|| format!("no {field} in {answer}"));
         let state = torrent["state"].as_str().unwrap_or_default();
         Ok(Progress {
-            metadata: !matches!(state, "metaDL" | "forcedMetaDL"),
+            metadata: torrent["total_size"].as_i64() > Some(0),
             complete: count("amount_left")? == 0 && matches!(state, "uploading" | "stalledUP" | "forcedUP" | "queuedUP"),
             bytes_done: count("completed")?,
             bytes_up: count("uploaded")?,
