@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use bt_peer_wire::{ExtendedHandshake, Message};
 use bytes::Bytes;
 
-/// Numbers of pieces that a peer may say one by one: 64 KiB. A peer that says more is left.
-const HAVES_MAX: usize = 16 * 1024;
+/// Numbers of pieces that a peer may say one by one: 64 KiB. A peer that says more is left, and we say no more either.
+pub(crate) const HAVES_MAX: usize = 16 * 1024;
 /// Hints (BEP 6) that are kept; later ones are not.
 const HINTS_MAX: usize = 32;
 

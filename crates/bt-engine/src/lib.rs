@@ -52,6 +52,7 @@ mod want;
 mod announcer;
 mod book;
 mod choker;
+mod contact;
 mod fast;
 mod ledger;
 mod line;

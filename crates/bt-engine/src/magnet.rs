@@ -94,7 +94,7 @@ impl Magnet {
     pub(crate) fn wake(&mut self, now: Time, scope: &mut Scope<'_>) {
         self.meeting.wake(now, &self.progress(), scope.budget, scope.out);
         if self.next_watch.take_if(|at| *at <= now).is_some() {
-            for peer in self.assembly.watch(now) {
+            for peer in self.assembly.watch(now, self.meeting.is_full(scope.budget)) {
                 self.hang_up(now, peer, Why::NoMetadata, scope);
             }
             self.meeting.reach_further();
@@ -194,7 +194,7 @@ impl Magnet {
             Message::Extended { id: 0, payload } => {
                 let hello = ExtendedHandshake::parse(&payload).map_err(|_| Why::Extended)?;
                 self.meeting.greeted(now, peer, &hello, scope.config);
-                if let Some(size) = hello.metadata_size {
+                if let Some(size) = hello.metadata_size.filter(|_| self.meeting.metadata_id(peer).is_some()) {
                     self.assembly.offered(now, peer, row.arrival.addr, size)?;
                 }
                 row.backlog.hear_hello(hello);
@@ -257,7 +257,7 @@ impl Magnet {
         }
     }
 
-    fn say(&mut self, peer: PeerKey, message: &MetadataMessage, scope: &mut Scope<'_>) {
+    fn say(&self, peer: PeerKey, message: &MetadataMessage, scope: &mut Scope<'_>) {
         let id = self.meeting.metadata_id(peer);
         let message = id.map(|id| Message::Extended { id, payload: message.to_bytes().into() });
         scope.out.extend(message.map(|message| Output::Send(peer, vec![message])));

@@ -6,19 +6,17 @@
 use crate::announcer::{self, Announcer};
 use crate::book::{Book, Origin};
 use crate::config::{Budget, Config};
+use crate::contact::Contact;
 use crate::io::{AnnounceOrder, Event, Output, PeerKey, TorrentKey, TrackerKey, Via};
 use crate::outlook::Outlook;
 use crate::peer::Arrival;
-use crate::pex::{self, Exchange, Roster};
 use crate::seek::Seek;
 use crate::status::Why;
 use crate::tracker::Call;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
-use bt_peer_wire::{ExtendedHandshake, ExtensionIds, Message, PexMessage};
 use bt_tracker_wire::{AnnounceReply, Failure};
 use bt_types::{Closeness, InfoHash, PeerId, Rng, Source, Time, closeness};
 use core::net::{IpAddr, SocketAddr};
@@ -37,13 +35,13 @@ pub(crate) struct Meeting {
     pub(crate) key: TorrentKey,
     pub(crate) info_hash: InfoHash,
     /// Peers come from trackers and the user only.
-    private: bool,
+    pub(crate) private: bool,
     pub(crate) book: Book,
     pub(crate) announcer: Announcer,
     pub(crate) rng: Rng,
     seeks: Vec<Seek>,
-    outlook: Outlook,
-    contacts: BTreeMap<PeerKey, Contact>,
+    pub(crate) outlook: Outlook,
+    pub(crate) contacts: BTreeMap<PeerKey, Contact>,
     /// The connection to each peer.
     ids: BTreeMap<PeerId, PeerKey>,
     /// Connections that we made.
@@ -53,24 +51,7 @@ pub(crate) struct Meeting {
     reach: usize,
     swarm: Option<(u32, u32)>,
     /// Changes whenever somebody whom others can connect to comes or goes.
-    roster: u64,
-}
-
-/// A connected peer, as far as its torrent does not matter.
-#[derive(Debug)]
-struct Contact {
-    id: PeerId,
-    addr: SocketAddr,
-    outbound: bool,
-    /// It speaks the extension protocol (BEP 10).
-    extended: bool,
-    /// It has a DHT node (BEP 5).
-    dht: bool,
-    /// Where it takes connections, if that is known.
-    listens: Option<SocketAddr>,
-    /// The numbers by which it wants to be spoken to.
-    ids: ExtensionIds,
-    exchange: Exchange,
+    pub(crate) roster: u64,
 }
 
 /// What trackers hear of how far we are.
@@ -269,7 +250,11 @@ impl Meeting {
             return Err(Why::Ourselves);
         }
         if self.book.is_banned(*addr) {
-            return Err(Why::BadPiece);
+            return Err(Why::Banned);
+        }
+        // A dial that was under way when we learned that the torrent is private.
+        if self.private && *outbound && !self.book.knows(*addr) {
+            return Err(Why::Private);
         }
         let twin = self.ids.get(&handshake.peer_id).and_then(|key| self.contacts.get_key_value(key));
         if let Some((key, twin)) = twin {
@@ -278,14 +263,19 @@ impl Meeting {
             let stays = twin.outbound == *outbound || twin.outbound == ours_stays;
             return if stays { Err(Why::Duplicate) } else { Ok(Room::Of(*key)) };
         }
-        let is_free = *room && self.contacts.len() < budget.peers_per_torrent;
+        let is_free = *room && !self.is_full(budget);
         Ok(if is_free { Room::Free } else { Room::None })
+    }
+
+    /// Whether there is no room for another connection.
+    pub(crate) fn is_full(&self, budget: &Budget) -> bool {
+        self.contacts.len() >= budget.peers_per_torrent
     }
 
     /// A connection was made and cannot stay.
     pub(crate) fn refused(&mut self, now: Time, addr: SocketAddr, why: Why) {
         match why {
-            Why::Ourselves | Why::BadPiece => self.book.forget(addr),
+            Why::Ourselves | Why::Banned => self.book.forget(addr),
             _ => self.book.closed(now, addr),
         }
     }
@@ -297,17 +287,7 @@ impl Meeting {
         self.ids.insert(handshake.peer_id, *key);
         self.outbound += usize::from(*outbound);
         self.roster += u64::from(*outbound);
-        let contact = Contact {
-            id: handshake.peer_id,
-            addr: *addr,
-            outbound: *outbound,
-            extended: handshake.reserved.extended(),
-            dht: handshake.reserved.dht(),
-            listens: outbound.then_some(*addr),
-            ids: ExtensionIds::default(),
-            exchange: Exchange::default(),
-        };
-        self.contacts.insert(*key, contact);
+        self.contacts.insert(*key, Contact::new(arrival));
     }
 
     /// A connection is gone.
@@ -316,12 +296,14 @@ impl Meeting {
         self.ids.remove(&contact.id);
         self.outbound -= usize::from(contact.outbound);
         self.roster += u64::from(contact.listens.is_some());
-        let addr = contact.listens.unwrap_or(contact.addr);
+        let addr = contact.address();
         match why {
             Why::BadPiece | Why::BadMetadata => self.book.ban(addr),
             // The torrent remembers it, and may want it again.
             Why::BothSeeds => {}
             Why::MetadataSize | Why::Private => self.book.forget(addr),
+            // Others come first now.
+            Why::NoMetadata => self.book.failed(now, addr),
             _ => self.book.closed(now, addr),
         }
         if self.lacks_peers(is_done) {
@@ -331,7 +313,7 @@ impl Meeting {
 
     /// Where a peer can be dialled, or came from.
     pub(crate) fn address(&self, peer: PeerKey) -> Option<SocketAddr> {
-        self.contacts.get(&peer).map(|contact| contact.listens.unwrap_or(contact.addr))
+        self.contacts.get(&peer).map(Contact::address)
     }
 
     /// Leaves the swarm: says so to trackers, and hangs up on everybody.
@@ -348,102 +330,7 @@ impl Meeting {
         self.private = true;
         self.seeks.clear();
         self.book.forget_hearsay();
-        let is_hearsay = |contact: &Contact| !self.book.knows(contact.listens.unwrap_or(contact.addr));
+        let is_hearsay = |contact: &Contact| !self.book.knows(contact.address());
         self.contacts.iter().filter(|(_, contact)| is_hearsay(contact)).map(|(peer, _)| *peer).collect()
-    }
-
-    // ---- extensions ----
-
-    /// An extension handshake of ours as a message, if the peer speaks the protocol.
-    pub(crate) fn hello_message(&self, peer: PeerKey, hello: &ExtendedHandshake) -> Option<Message> {
-        let speaks = self.contacts.get(&peer).is_some_and(|contact| contact.extended);
-        speaks.then(|| Message::Extended { id: 0, payload: hello.to_bytes().into() })
-    }
-
-    /// The port of our DHT node, for a peer that has one too.
-    pub(crate) fn port_message(&self, peer: PeerKey, config: &Config) -> Option<Message> {
-        let has_one = self.contacts.get(&peer).is_some_and(|contact| contact.dht);
-        config.dht_port.filter(|_| has_one && !self.private).map(Message::Port)
-    }
-
-    /// Our extension handshake to a peer: what the meeting knows of it.
-    pub(crate) fn hello(&self, peer: PeerKey, config: &Config) -> ExtendedHandshake {
-        let ip = self.contacts.get(&peer).map(|contact| contact.addr.ip());
-        let pex = self.speaks_pex(config).then_some(ExtensionIds::PEX);
-        let ids = ExtensionIds { metadata: Some(ExtensionIds::METADATA), pex, holepunch: None };
-        ExtendedHandshake { ids, ..ExtendedHandshake::ours(ip.unwrap_or(IpAddr::from([0; 4])), config.listen_port) }
-    }
-
-    /// A peer's extension handshake, or a later one, which says only what has changed.
-    pub(crate) fn greeted(&mut self, now: Time, peer: PeerKey, hello: &ExtendedHandshake, config: &Config) {
-        let speaks_pex = self.speaks_pex(config);
-        let Some(contact) = self.contacts.get_mut(&peer) else { return };
-        contact.ids.learn(hello.ids);
-        contact.exchange.set_open(now, speaks_pex && contact.ids.pex.is_some_and(|id| id != 0));
-        let from = contact.addr.ip();
-        if let Some(port) = hello.port.filter(|_| !contact.outbound && contact.listens.is_none()) {
-            let addr = SocketAddr::new(from, port);
-            contact.listens = Some(addr);
-            self.roster += 1;
-            self.found(now, Source::Host(from), &[addr]);
-            self.book.connected(addr);
-        }
-        self.seen_at(from, hello.your_ip);
-    }
-
-    /// The number by which a peer wants to be sent `ut_metadata` messages, if it does.
-    pub(crate) fn metadata_id(&self, peer: PeerKey) -> Option<u8> {
-        self.contacts.get(&peer)?.ids.metadata.filter(|id| *id != 0)
-    }
-
-    /// A peer names the port of its DHT node.
-    pub(crate) fn dht_node(&self, peer: PeerKey, port: u16, config: &Config, out: &mut VecDeque<Output>) {
-        if let Some(contact) = self.contacts.get(&peer)
-            && !self.private
-            && config.dht_port.is_some()
-            && port != 0
-        {
-            out.push_back(Output::DhtNode(SocketAddr::new(contact.addr.ip(), port)));
-        }
-    }
-
-    /// A peer tells of others.
-    pub(crate) fn told(&mut self, now: Time, peer: PeerKey, payload: &[u8], config: &Config) -> Result<(), Why> {
-        let speaks_pex = self.speaks_pex(config);
-        let Some(contact) = self.contacts.get_mut(&peer).filter(|_| speaks_pex) else { return Ok(()) };
-        let message = PexMessage::parse(payload).map_err(|_| Why::Extended)?;
-        let addrs: Vec<SocketAddr> = contact.exchange.hear(now, message)?.collect();
-        let from = contact.addr.ip();
-        self.found(now, Source::Host(from), &addrs);
-        Ok(())
-    }
-
-    /// Tells peers of each other, as far as there is news for them.
-    pub(crate) fn tell_peers(&mut self, now: Time, is_seed: impl Fn(PeerKey) -> bool, out: &mut VecDeque<Output>) {
-        if !self.contacts.values().any(|contact| contact.exchange.is_due(now, self.roster)) {
-            return;
-        }
-        let listed =
-            |(peer, contact): (&PeerKey, &Contact)| Some((contact.listens?, pex::flags(is_seed(*peer), contact.outbound)));
-        let roster: Roster = self.contacts.iter().filter_map(listed).collect();
-        for (peer, contact) in &mut self.contacts {
-            if contact.exchange.is_due(now, self.roster)
-                && let Some(id) = contact.ids.pex
-                && let Some(message) = contact.exchange.tell(now, self.roster, &roster, contact.listens.unwrap_or(contact.addr))
-            {
-                let message = Message::Extended { id, payload: message.to_bytes().into() };
-                out.push_back(Output::Send(*peer, vec![message]));
-            }
-        }
-    }
-
-    fn speaks_pex(&self, config: &Config) -> bool {
-        config.pex && !self.private
-    }
-
-    fn seen_at(&mut self, by: IpAddr, ours: Option<IpAddr>) {
-        if let Some(ours) = ours.and_then(|ours| self.outlook.hear(by, ours)) {
-            self.book.set_ours(ours);
-        }
     }
 }

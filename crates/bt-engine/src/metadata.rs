@@ -21,13 +21,14 @@ use core::time::Duration;
 const METADATA_MAX: u32 = 16 << 20;
 /// The length in bytes of all copies under way together. Short ones push out longer ones.
 const COPIES_BYTES_MAX: u64 = 32 << 20;
-/// Parts that one peer is asked for at a time.
-const ASKED_MAX: usize = 2;
+/// Parts that one peer is asked for at a time at first, and at most: one more for each that it gave.
+const ASKED_START: usize = 2;
+const ASKED_MAX: usize = 8;
 /// A part that was asked for so long ago may be asked of others too.
 const HEDGE: Duration = Duration::from_secs(2);
 /// A peer that offers metadata, is asked, and answers nothing for so long is left.
 const SILENCE: Duration = Duration::from_secs(30);
-/// While others wait for room, a copy must be whole after so long.
+/// While others wait for room, for a copy or for a connection, a copy must be whole after so long.
 const COPY_PATIENCE: Duration = Duration::from_secs(60);
 /// A peer that rejects rests for so long; it doubles up to the second.
 const REST_MIN: Duration = Duration::from_secs(5);
@@ -50,8 +51,9 @@ pub(crate) struct Assembly {
 struct Supplier {
     addr: SocketAddr,
     size: u32,
-    /// The parts that it was asked for and has not answered.
+    /// The parts that it was asked for and has not answered, and how many they may be.
     asked: Vec<u32>,
+    window: usize,
     /// When it answered last, or was asked after it had answered everything.
     heard: Time,
     rests_until: Time,
@@ -101,7 +103,8 @@ impl Assembly {
         if size > METADATA_MAX || !is_new {
             return Err(Why::MetadataSize);
         }
-        let supplier = Supplier { addr, size, asked: Vec::new(), heard: now, rests_until: now, rest: REST_MIN };
+        let (asked, window) = (Vec::new(), ASKED_START);
+        let supplier = Supplier { addr, size, asked, window, heard: now, rests_until: now, rest: REST_MIN };
         self.suppliers.entry(peer).or_insert(supplier);
         Ok(())
     }
@@ -127,7 +130,7 @@ impl Assembly {
         }
         let (Some(supplier), Some(copy)) = (self.suppliers.get_mut(&peer), self.copies.get_mut(&id)) else { return Vec::new() };
         let already = supplier.asked.len();
-        while supplier.asked.len() < ASKED_MAX
+        while supplier.asked.len() < supplier.window
             && let Some(part) = copy.free_part(now, &supplier.asked)
         {
             if supplier.asked.is_empty() {
@@ -156,6 +159,7 @@ impl Assembly {
             return Err(Why::MetadataSize);
         }
         supplier.rest = REST_MIN;
+        supplier.window = ASKED_MAX.min(supplier.window + 1);
         let (from, size) = (supplier.addr, supplier.size);
         let id = self.copy_of(peer, size);
         let Some(copy) = self.copies.get_mut(&id) else { return Ok(None) };
@@ -181,19 +185,18 @@ impl Assembly {
         }
     }
 
-    /// A second has passed: who is to be left for its silence.
-    pub(crate) fn watch(&mut self, now: Time) -> Vec<PeerKey> {
+    /// A second has passed: who is to be left for its silence or slowness. `crowded`: there is no room for further peers.
+    pub(crate) fn watch(&mut self, now: Time, crowded: bool) -> Vec<PeerKey> {
         let is_silent = |supplier: &Supplier| !supplier.asked.is_empty() && supplier.heard + SILENCE <= now;
         let silent = self.suppliers.iter().filter(|(_, supplier)| is_silent(supplier)).map(|(peer, _)| *peer);
         let mut left: BTreeSet<PeerKey> = silent.collect();
-        if core::mem::take(&mut self.is_short) {
-            let slow = self.copies.iter().filter(|(_, copy)| copy.since + COPY_PATIENCE <= now).map(|(id, _)| id.by);
-            let slow: Vec<Option<PeerKey>> = slow.collect();
-            if slow.contains(&None) {
-                self.part_ways();
-            }
-            left.extend(slow.into_iter().flatten());
+        let is_short = core::mem::take(&mut self.is_short);
+        let slow = self.copies.iter().filter(|(_, copy)| copy.since + COPY_PATIENCE <= now).map(|(id, _)| id.by);
+        let slow: Vec<Option<PeerKey>> = slow.filter(|_| is_short || crowded).collect();
+        if is_short && slow.contains(&None) {
+            self.part_ways();
         }
+        left.extend(slow.into_iter().flatten());
         left.into_iter().collect()
     }
 
@@ -287,5 +290,188 @@ impl Copy {
 
     fn held(&self) -> u64 {
         self.parts.iter().flatten().map(|part| part.bytes.len() as u64).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_types::Rng;
+    use std::vec;
+
+    /// What a peer does.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    enum Does {
+        /// Gives what it is asked for.
+        Gives,
+        /// Gives wrong bytes of the right length.
+        Lies,
+        /// Offers so many bytes, and gives wrong ones.
+        Offers(u32),
+        /// Says nothing.
+        IsSilent,
+        /// Rejects everything.
+        Rejects,
+        /// Gives a part, wrong, every twenty seconds.
+        Drips,
+    }
+    use Does::{Drips, Gives, IsSilent, Lies, Offers, Rejects};
+
+    fn addr(peer: PeerKey) -> SocketAddr {
+        SocketAddr::from(([9, 0, 0, peer.0 as u8], 1))
+    }
+
+    /// The bytes of a part of metadata of this length, each byte with this added.
+    fn part(metadata: &[u8], part: u32, total: u32, wrong: u8) -> Vec<u8> {
+        let start = part * METADATA_PART;
+        let byte = |at: u32| metadata.get(at as usize).copied().unwrap_or(0).wrapping_add(wrong);
+        (start..total.min(start + METADATA_PART)).map(byte).collect()
+    }
+
+    /// What a game came to.
+    struct Outcome {
+        /// The second at which the metadata was right.
+        second: u64,
+        left: BTreeMap<PeerKey, Why>,
+        most_held: u64,
+        parts: usize,
+    }
+
+    /// Lets peers give metadata of so many bytes, each a part in a tenth of a second, in an order by chance.
+    fn play(seed: u64, len: usize, peers: &[Does]) -> Outcome {
+        let mut rng = Rng::from_seed(seed);
+        let mut metadata = vec![0; len];
+        rng.fill(&mut metadata);
+        let mut assembly = Assembly::new(InfoHash(bt_hash::sha1(&metadata)));
+        let mut outcome = Outcome { second: 0, left: BTreeMap::new(), most_held: 0, parts: 0 };
+        let mut asked: BTreeMap<PeerKey, Vec<u32>> = BTreeMap::new();
+        let keys: Vec<PeerKey> = (0..peers.len() as u64).map(PeerKey).collect();
+        let size_of = |peer: PeerKey| if let Offers(size) = peers[peer.0 as usize] { size } else { len as u32 };
+        for &peer in &keys {
+            if let Err(why) = assembly.offered(Time::ZERO, peer, addr(peer), size_of(peer)) {
+                outcome.left.insert(peer, why);
+            }
+        }
+        for tenth in 0..10 * 3600u64 {
+            let now = Time::from_millis(tenth * 100);
+            let mut leaves = Vec::new();
+            if tenth % 10 == 0 {
+                leaves.extend(assembly.watch(now, false).into_iter().map(|peer| (peer, Why::NoMetadata)));
+            }
+            let mut order = keys.clone();
+            rng.shuffle(&mut order);
+            for peer in order {
+                if outcome.left.contains_key(&peer) || leaves.iter().any(|(left, _)| *left == peer) {
+                    continue;
+                }
+                let wants = asked.entry(peer).or_default();
+                wants.extend(assembly.ask(now, peer));
+                assert!(wants.len() <= ASKED_MAX, "{peer:?} is asked for {wants:?}");
+                let does = peers[peer.0 as usize];
+                if wants.is_empty() || does == IsSilent || (does == Drips && tenth % 200 != 0) {
+                    continue;
+                }
+                let number = wants.remove(0);
+                if does == Rejects {
+                    assembly.rejected(now, peer, number);
+                    continue;
+                }
+                let data = part(&metadata, number, size_of(peer), u8::from(does != Gives));
+                outcome.parts += 1;
+                match assembly.received(now, peer, number, size_of(peer), &data).unwrap() {
+                    Some(Whole::Right(bytes)) => {
+                        assert_eq!(bytes, metadata);
+                        assert_eq!(assembly.progress().0, 0, "nothing is held any more");
+                        outcome.second = tenth / 10;
+                        return outcome;
+                    }
+                    Some(Whole::Wrong(liar)) => leaves.extend(liar.map(|_| (peer, Why::BadMetadata))),
+                    None => {}
+                }
+            }
+            outcome.most_held = outcome.most_held.max(assembly.progress().0);
+            for (peer, why) in leaves {
+                assembly.left(peer);
+                outcome.left.insert(peer, why);
+            }
+        }
+        panic!("the metadata never came");
+    }
+
+    #[test]
+    fn one_honest_peer_of_ten_is_enough() {
+        // (length, what the nine others do, seconds at most)
+        let table: [(usize, &[Does], u64); 9] = [
+            (100, &[Lies], 25),
+            (40_000, &[Lies], 10),
+            (40_000, &[IsSilent], 40),
+            (40_000, &[Rejects], 10),
+            (40_000, &[Offers(1 << 30)], 1),
+            (40_000, &[Offers(METADATA_MAX)], 10),
+            (40_000, &[Offers(39_999), Offers(40_001)], 10),
+            (400_000, &[Drips], 60),
+            (400_000, &[Lies, IsSilent, Rejects, Offers(300_000), Drips, Offers(u32::MAX)], 60),
+        ];
+        for (len, others, seconds) in table {
+            for seed in 0..5 {
+                let mut peers: Vec<Does> = others.iter().copied().cycle().take(9).collect();
+                peers.insert(seed as usize * 2, Gives);
+                let outcome = play(seed, len, &peers);
+                assert!(outcome.second <= seconds, "{len} bytes among {others:?}: {} s", outcome.second);
+                let honest = PeerKey(seed * 2);
+                assert!(!outcome.left.contains_key(&honest), "{len} bytes among {others:?}: {:?}", outcome.left);
+            }
+        }
+    }
+
+    #[test]
+    fn metadata_of_eight_mebibytes_among_liars_and_the_memory_that_it_takes() {
+        for (others, seconds) in [(Lies, 700), (IsSilent, 100), (Offers(METADATA_MAX), 100), (Drips, 700)] {
+            let mut peers = vec![others; 9];
+            peers.insert(4, Gives);
+            let outcome = play(1, 8 << 20, &peers);
+            assert!(outcome.second <= seconds, "among {others:?}: {} s", outcome.second);
+            assert!(outcome.most_held <= COPIES_BYTES_MAX, "among {others:?}: {}", outcome.most_held);
+            assert!(!outcome.left.contains_key(&PeerKey(4)), "among {others:?}: {:?}", outcome.left);
+        }
+    }
+
+    #[test]
+    fn honest_peers_give_each_part_about_once() {
+        let outcome = play(1, 8 << 20, &[Gives; 10]);
+        assert_eq!((outcome.parts, outcome.left.len()), (512, 0));
+        assert!(outcome.second <= 10, "ten give ten times as fast: {} s", outcome.second);
+    }
+
+    #[test]
+    fn who_makes_a_copy_slowly_is_left_when_others_wait_for_its_place() {
+        for (crowded, left) in [(false, vec![]), (true, vec![PeerKey(0), PeerKey(1)])] {
+            let mut assembly = Assembly::new(InfoHash([0; 20]));
+            assembly.apart = true;
+            for (peer, second) in [(0, 0), (1, 0), (2, 30)].map(|(peer, second)| (PeerKey(peer), Time::from_secs(second))) {
+                assembly.offered(second, peer, addr(peer), 40_000).unwrap();
+                assert_eq!(assembly.ask(second, peer), [0, 1]);
+                assembly.received(Time::from_secs(50), peer, 0, 40_000, &[0; 16_384]).unwrap();
+            }
+            assert_eq!(assembly.watch(Time::from_secs(59), crowded), []);
+            assert_eq!(assembly.watch(Time::from_secs(60), crowded), left);
+        }
+    }
+
+    #[test]
+    fn a_claim_allocates_nothing() {
+        let mut assembly = Assembly::new(InfoHash([0; 20]));
+        let peer = PeerKey(1);
+        for size in [METADATA_MAX + 1, 1 << 30, u32::MAX] {
+            assert_eq!(assembly.offered(Time::ZERO, peer, addr(peer), size), Err(Why::MetadataSize));
+        }
+        assert!(assembly.ask(Time::ZERO, peer).is_empty() && assembly.copies.is_empty());
+        assert_eq!(assembly.offered(Time::ZERO, peer, addr(peer), METADATA_MAX), Ok(()));
+        assert_eq!(assembly.offered(Time::ZERO, peer, addr(peer), METADATA_MAX), Ok(()));
+        assert_eq!(assembly.offered(Time::ZERO, peer, addr(peer), 5), Err(Why::MetadataSize), "it changes");
+        assert_eq!(assembly.ask(Time::ZERO, peer), [0, 1]);
+        assert_eq!(assembly.received(Time::ZERO, peer, 7, METADATA_MAX, &[1]), Ok(None), "nobody asked for it");
+        assert_eq!(assembly.received(Time::ZERO, peer, 1, 5, &[1]), Err(Why::MetadataSize));
+        assert_eq!(assembly.progress(), (0, Some((0, METADATA_MAX))));
     }
 }

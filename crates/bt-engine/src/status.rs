@@ -50,6 +50,8 @@ pub enum Why {
     BadPiece,
     /// Fault: it alone sent metadata with a wrong hash. Its address is banned.
     BadMetadata,
+    /// Fault: its address is banned for something that it did before.
+    Banned,
 }
 
 impl Why {
@@ -81,6 +83,7 @@ impl fmt::Display for Why {
             Why::Unrequested => "it sent blocks that nobody asked for",
             Why::BadPiece => "it sent a piece with wrong bytes",
             Why::BadMetadata => "it sent wrong metadata",
+            Why::Banned => "its address is banned",
         })
     }
 }

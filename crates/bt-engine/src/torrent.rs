@@ -3,6 +3,7 @@
 //! Decides: only who hears of what. Must not know: sockets, files, other torrents.
 //! Invariant: the picker, ledger, choker and meeting cannot see each other; every path between them is here.
 
+use crate::backlog::HAVES_MAX;
 use crate::config::{Budget, Config, Rates};
 use crate::io::{Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
 use crate::map;
@@ -217,11 +218,11 @@ impl Torrent {
         out.push_back(Output::Event(self.key, Event::PeerJoined(addr, peer_id)));
     }
 
-    /// A peer whom we met while the metadata was not there. It knows us as one who has nothing: it hears of each piece that we have,
-    /// and of the metadata.
+    /// A peer whom we met while the metadata was not there. It knows us as one who has nothing: it hears of the pieces that we have,
+    /// as far as a bitfield's place can be taken by single words, and of the metadata.
     pub(crate) fn adopt(&mut self, now: Time, arrival: &Arrival, config: &Config) {
         let shown = self.have.iter(&self.geometry).filter(|_| self.reveal.is_none());
-        let haves: Vec<Message> = shown.map(|piece| Message::Have(piece.number())).collect();
+        let haves: Vec<Message> = shown.take(HAVES_MAX).map(|piece| Message::Have(piece.number())).collect();
         let mut hello = self.hello(arrival.key, config);
         // What is switched off is said: it may have been on.
         hello.ids.pex = hello.ids.pex.or(Some(0));

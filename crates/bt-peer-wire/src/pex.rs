@@ -117,7 +117,7 @@ mod tests {
             ],
             dropped: vec!["5.6.7.8:9".parse().unwrap()],
         };
-        let bytes = b"d5:added6:\x01\x02\x03\x04\x01\x027:added.f1:\x026:added618:\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\0\x018:added6.f1:\07:dropped6:\x05\x06\x07\x08\0\x09e";
+        let bytes = b"d5:added6:\x01\x02\x03\x04\x01\x027:added.f1:\x026:added618:\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\0\x018:added6.f1:\x007:dropped6:\x05\x06\x07\x08\0\x09e";
         assert_eq!(message.to_bytes(), bytes);
         assert_eq!(PexMessage::parse(bytes), Ok(message));
         assert_eq!(PexMessage::parse(b"de"), Ok(PexMessage::default()));

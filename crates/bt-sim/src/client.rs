@@ -13,8 +13,8 @@ use crate::violation::Broken;
 use crate::watch::Watch;
 use crate::wires::{Heard, Wire, Wires};
 use bt_engine::desk::{Admission, Desk};
-use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec, TorrentStatus, Why};
-use bt_peer_wire::{Handshake, Message, Reserved};
+use bt_engine::{Budget, Config, Engine, Input, MagnetSpec, Output, PeerKey, TorrentKey, TorrentSpec, TorrentStatus, Why};
+use bt_peer_wire::{ExtendedHandshake, Handshake, Message, MetadataMessage, Reserved};
 use bt_piece_store::{Done, Order};
 use bt_types::{Bitfield, Block, PeerId, Piece, Rng, Source, Time, Verdict};
 use bytes::Bytes;
@@ -50,12 +50,46 @@ pub enum Manners {
     Boaster,
     /// It downloads and never serves anybody.
     FreeRider,
+    /// It gives everything as it is but the metadata.
+    AboutMetadata(MetadataLie),
+}
+
+/// What a peer does to the metadata.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MetadataLie {
+    /// It gives wrong bytes.
+    Bytes,
+    /// It claims that there are so many bytes of it.
+    Size(u32),
+    /// It offers it and never gives it.
+    Silence,
 }
 
 impl Manners {
     /// Whether all that it says and sends is true.
     pub fn is_truthful(self) -> bool {
         matches!(self, Manners::Honest | Manners::FreeRider)
+    }
+}
+
+impl MetadataLie {
+    /// What becomes of a message.
+    fn told(self, message: Message) -> Option<Message> {
+        let Message::Extended { id, payload } = &message else { return Some(message) };
+        if *id == 0 {
+            let mut hello = ExtendedHandshake::parse(payload).expect("the engine says nothing malformed");
+            if let (MetadataLie::Size(size), Some(claim)) = (self, &mut hello.metadata_size) {
+                *claim = size;
+            }
+            return Some(Message::Extended { id: 0, payload: hello.to_bytes().into() });
+        }
+        let Ok(Some(MetadataMessage::Data { part, total, data })) = MetadataMessage::parse(payload) else { return Some(message) };
+        let data = match self {
+            MetadataLie::Bytes => data.iter().map(|byte| !byte).collect(),
+            MetadataLie::Size(_) => data,
+            MetadataLie::Silence => return None,
+        };
+        Some(Message::Extended { id: *id, payload: MetadataMessage::Data { part, total, data }.to_bytes().into() })
     }
 }
 
@@ -76,6 +110,8 @@ pub(crate) struct Start {
     pub(crate) trackers: Vec<Vec<String>>,
     /// Addresses that the user named.
     pub(crate) told: Vec<SocketAddr>,
+    /// It knows a magnet link only.
+    pub(crate) is_magnet: bool,
     pub(crate) content: Arc<Content>,
     pub(crate) disk: Disk,
     pub(crate) rng: Rng,
@@ -90,6 +126,9 @@ pub(crate) struct Client {
     /// Blocks that it served.
     served: u64,
     ours: Handshake,
+    content: Arc<Content>,
+    /// The torrent, while its metadata is not there.
+    awaited: Option<TorrentSpec>,
     engine: Engine,
     desk: Desk,
     /// Who was let in at the door.
@@ -113,7 +152,7 @@ pub(crate) struct Client {
 impl Client {
     /// Opens the torrent from the disk, and joins its swarm.
     pub(crate) fn start(start: Start, scene: &mut Scene<'_>) -> Client {
-        let Start { host, addr, manners, budget, trackers, told, content, disk, mut rng } = start;
+        let Start { host, addr, manners, budget, trackers, told, is_magnet, content, disk, mut rng } = start;
         let geometry = content.geometry;
         let detail = if content.files.is_some() { Detail::Bytes } else { Detail::Messages };
         let (store, have) = Store::open(&content, &disk);
@@ -127,11 +166,13 @@ impl Client {
             manners,
             budget,
             ours: Handshake { reserved: Reserved::OURS, info_hash: content.info_hash, peer_id },
+            content: Arc::clone(&content),
+            awaited: None,
             desk,
             admissions: BTreeMap::new(),
             engine: Engine::new(config, budget, rng.fork()),
             store,
-            wires: Wires::new(geometry.piece_count(), detail),
+            wires: Wires::new(detail),
             announces: Announces::new(host, content.info_hash, peer_id, addr.port(), rng.fork()),
             watch: Watch::new(geometry, have.clone()),
             rng,
@@ -150,15 +191,35 @@ impl Client {
             info_hash: client.ours.info_hash,
             geometry,
             have,
-            trackers,
+            trackers: trackers.clone(),
             wants: Vec::new(),
-            metadata: Default::default(),
+            metadata: content.metadata.clone(),
             private: false,
         };
-        client.inputs.push_back(Input::Add(TORRENT, Box::new(spec)));
+        if is_magnet {
+            client.awaited = Some(spec);
+            let magnet = MagnetSpec { info_hash: content.info_hash, trackers };
+            client.inputs.push_back(Input::AddMagnet(TORRENT, Box::new(magnet)));
+        } else {
+            client.add(spec);
+        }
         client.inputs.push_back(Input::PeersFound(TORRENT, Source::User, told));
         client.settle(scene);
         client
+    }
+
+    /// The torrent is known.
+    fn add(&mut self, spec: TorrentSpec) {
+        self.wires.set_pieces(spec.geometry.piece_count());
+        self.inputs.push_back(Input::Add(TORRENT, Box::new(spec)));
+    }
+
+    /// The engine has found the metadata.
+    fn metadata(&mut self, bytes: &Bytes) {
+        match self.awaited.take().filter(|_| *bytes == self.content.metadata) {
+            Some(spec) => self.add(spec),
+            None => self.watch.wrong_metadata(),
+        }
     }
 
     /// Something happened on its host.
@@ -327,6 +388,7 @@ impl Client {
             }
         }
         self.watch.reserved(self.engine.reserved(TORRENT), self.budget.store_bytes);
+        self.watch.metadata_held(self.engine.magnet(TORRENT).map_or(0, |magnet| magnet.held));
         let due = [self.engine.deadline(), self.disk_at, self.disk_deadline(), self.wires.deadline(), self.announces.deadline()];
         if let Some(at) = due.into_iter().flatten().min() {
             scene.net.set_timer(self.host, at.max(scene.now));
@@ -366,8 +428,9 @@ impl Client {
                     let announced = self.announces.start(now, *order, scene.net);
                     self.announced(announced);
                 }
-                // No torrent here is a magnet, and peers are found by trackers alone.
-                Output::Seek(..) | Output::DhtNode(_) | Output::Metadata(..) | Output::Event(..) => {}
+                Output::Metadata(_, bytes) => self.metadata(&bytes),
+                // There is no DHT here, and there are no neighbours.
+                Output::Seek(..) | Output::DhtNode(_) | Output::Event(..) => {}
             }
         }
         self.watch.orders_over();
@@ -410,6 +473,7 @@ impl Client {
                     }
                 }
             }
+            Manners::AboutMetadata(lie) => messages = messages.into_iter().filter_map(|message| lie.told(message)).collect(),
             _ => {}
         }
         self.wires.send(now, peer, &messages);

@@ -7,14 +7,20 @@ use crate::stream::Detail;
 use bt_metainfo::{Builder, Metainfo, PieceDigests};
 use bt_piece_store::{Layout, MemStorage, Storage};
 use bt_types::{Geometry, InfoHash, Piece, Rng};
+use bytes::Bytes;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
+
+/// Length in bytes of the metadata of a torrent without bytes.
+const METADATA_LEN: usize = 20;
 
 /// One torrent.
 #[derive(Debug)]
 pub(crate) struct Content {
     pub(crate) info_hash: InfoHash,
+    /// The `info` dictionary; in a world of messages, bytes of chance.
+    pub(crate) metadata: Bytes,
     /// How it is cut.
     pub(crate) geometry: Geometry,
     /// Its bytes, in a world of bytes.
@@ -36,10 +42,11 @@ impl Content {
         match detail {
             Detail::Bytes => Content::with_bytes(total, piece_length, rng),
             Detail::Messages => {
-                let mut hash = [0; 20];
-                rng.fill(&mut hash);
+                let mut metadata = vec![0; METADATA_LEN];
+                rng.fill(&mut metadata);
+                let info_hash = InfoHash(bt_hash::sha1(&metadata));
                 let geometry = Geometry::new(total, piece_length).expect("a scenario names a geometry that can be");
-                Content { info_hash: InfoHash(hash), geometry, files: None }
+                Content { info_hash, metadata: metadata.into(), geometry, files: None }
             }
         }
     }
@@ -51,11 +58,13 @@ impl Content {
         let files = vec![file("first", total / 3), file("empty", 0), file("second", total - total / 3)];
         let digests: Vec<_> = bytes.chunks(piece_length as usize).map(bt_hash::sha1).collect();
         let torrent = Builder { piece_length, ..Builder::new("swarm", files) }.build(&digests);
-        let Metainfo { info, info_hashes, .. } = Metainfo::from_bytes(&torrent).expect("what the builder makes can be read");
+        let Metainfo { info, info_hashes, info_bytes, .. } =
+            Metainfo::from_bytes(&torrent).expect("what the builder makes can be read");
         let layout = Arc::new(Layout::new(&info));
         let digests = info.require_digests().expect("a v1 torrent has digests");
         Content {
             info_hash: info_hashes.swarm().expect("a v1 torrent has an info-hash"),
+            metadata: info_bytes.into(),
             geometry: *layout.geometry(),
             files: Some(Arc::new(Files { layout, digests, bytes })),
         }

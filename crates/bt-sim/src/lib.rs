@@ -32,7 +32,7 @@ mod watch;
 mod wires;
 mod world;
 
-pub use client::Manners;
+pub use client::{Manners, MetadataLie};
 pub use network::{HostId, Link};
 pub use report::{Finisher, Report, Sample};
 pub use stream::Detail;

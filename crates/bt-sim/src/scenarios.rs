@@ -3,7 +3,7 @@
 //! Decides: sizes, rates and faults. Must not know: how anything is carried out.
 //! Invariant: everything but the numbers drawn from the seed is fixed, so a name and a seed show a run again.
 
-use crate::client::Manners;
+use crate::client::{Manners, MetadataLie};
 use crate::network::{HostId, Link};
 use crate::report::Report;
 use crate::stream::Detail;
@@ -27,6 +27,8 @@ const TABLE: &[Scenario] = &[
     ("tracker-late", tracker_late),
     ("full-disk", full_disk),
     ("strangers", strangers),
+    ("magnets", magnets),
+    ("word-of-mouth", word_of_mouth),
     ("poison-all", |seed| poison(seed, Manners::Liar { after: 0, one_in: 1 })),
     ("poison-some", |seed| poison(seed, Manners::Liar { after: 160, one_in: 5 })),
     ("flash-50", |seed| flash(seed, 50)),
@@ -98,6 +100,32 @@ fn silent(seed: u64) -> (World, Time) {
     }
     add_leechers(&mut world, 8, FAST);
     (world, Time::from_secs(180))
+}
+
+/// Five who know a magnet link only. Of ten who have the metadata, which has three parts, nine lie about it.
+fn magnets(seed: u64) -> (World, Time) {
+    let mut world = World::new(seed, Detail::Bytes, 2048, 1 << 10);
+    add_seed(&mut world, 1 << 20);
+    let lies = [MetadataLie::Bytes, MetadataLie::Size(1 << 30), MetadataLie::Silence];
+    for (n, lie) in lies.into_iter().cycle().take(9).enumerate() {
+        let manners = Manners::AboutMetadata(lie);
+        world.add(Peer { is_seed: true, manners, ..peer(&format!("liar {}", n + 1)) });
+    }
+    for n in 1..=5 {
+        let joins = Time::from_millis(world.chance(2_000));
+        world.add(Peer { joins, is_magnet: true, ..peer(&format!("magnet {n}")) });
+    }
+    (world, Time::from_secs(120))
+}
+
+/// Ten leechers that know of the seed alone: of each other they hear from it.
+fn word_of_mouth(seed: u64) -> (World, Time) {
+    let mut world = World::new(seed, Detail::Bytes, 64, 64 << 10);
+    add_seed(&mut world, 512 << 10);
+    for n in 1..=10 {
+        world.add(Peer { knows: Knows::First, ..peer(&format!("leecher {n}")) });
+    }
+    (world, Time::from_secs(120))
 }
 
 /// Some leave as soon as they have finished; three lose their power on the way and come back with what their disks held.
@@ -290,5 +318,6 @@ fn peer(name: &str) -> Peer {
         leaves_after: None,
         budget: Budget::default(),
         knows: Knows::Tracker,
+        is_magnet: false,
     }
 }

@@ -61,6 +61,12 @@ pub enum Broken {
     /// More payload ordered for a peer than its send credit.
     #[error("it ordered {1} bytes for {0:?} before they were sent")]
     SendCredit(PeerKey, u64),
+    /// It took something for the torrent's metadata that is not.
+    #[error("it took wrong metadata")]
+    WrongMetadata,
+    /// More bytes of metadata held than may be.
+    #[error("it holds {0} bytes of metadata")]
+    MetadataHeld(u64),
     /// An honest peer was blamed.
     #[error("it blamed an honest peer at {0}: {1}")]
     Blamed(SocketAddr, Why),

@@ -15,6 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Payload bytes that may be ordered for one peer ahead of their sending: a mebibyte, one turn, and one block.
 const SEND_CREDIT_MAX: u64 = (1 << 20) + (256 << 10) + (16 << 10);
 
+/// Bytes of metadata that may be held: two copies of the longest that is taken.
+const METADATA_HELD_MAX: u64 = 32 << 20;
+
 /// The model of one engine with one torrent.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -128,6 +131,18 @@ impl Watch {
         if bytes > budget.max(u64::from(self.geometry.piece_length())) {
             self.keep(Err(Broken::StoreCredit(bytes, budget)));
         }
+    }
+
+    /// The engine holds so many bytes of metadata.
+    pub(crate) fn metadata_held(&mut self, bytes: u64) {
+        if bytes > METADATA_HELD_MAX {
+            self.keep(Err(Broken::MetadataHeld(bytes)));
+        }
+    }
+
+    /// The engine took something for the metadata that is not, or took it twice.
+    pub(crate) fn wrong_metadata(&mut self) {
+        self.keep(Err(Broken::WrongMetadata));
     }
 
     fn keep(&mut self, kept: Result<(), Broken>) {

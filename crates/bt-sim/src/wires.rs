@@ -16,7 +16,8 @@ use std::net::SocketAddr;
 /// All connections of a program.
 #[derive(Debug)]
 pub(crate) struct Wires {
-    pieces: u32,
+    /// Number of pieces, once it is known.
+    pieces: Option<u32>,
     detail: Detail,
     wires: BTreeMap<PeerKey, Wire>,
     /// Those that may have something to write and room for it.
@@ -63,9 +64,14 @@ impl Wire {
 }
 
 impl Wires {
-    /// No connections yet, for a torrent of so many pieces.
-    pub(crate) fn new(pieces: u32, detail: Detail) -> Wires {
-        Wires { pieces, detail, wires: BTreeMap::new(), to_write: BTreeSet::new() }
+    /// No connections yet.
+    pub(crate) fn new(detail: Detail) -> Wires {
+        Wires { pieces: None, detail, wires: BTreeMap::new(), to_write: BTreeSet::new() }
+    }
+
+    /// The torrent has so many pieces. Connections that stand go on without knowing it.
+    pub(crate) fn set_pieces(&mut self, pieces: u32) {
+        self.pieces = Some(pieces);
     }
 
     // ---- they come and go ----
@@ -108,7 +114,9 @@ impl Wires {
             match wire.pipe.next() {
                 Ok(Some(Incoming::Handshake(theirs))) if theirs.info_hash == ours.info_hash => {
                     wire.is_shaken = true;
-                    wire.pipe.set_pieces(self.pieces);
+                    if let Some(pieces) = self.pieces {
+                        wire.pipe.set_pieces(pieces);
+                    }
                     if !wire.outbound {
                         wire.pipe.send_handshake(ours);
                         self.to_write.insert(peer);

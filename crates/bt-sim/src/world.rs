@@ -63,6 +63,8 @@ pub struct Peer {
     pub budget: Budget,
     /// Whom it learns of.
     pub knows: Knows,
+    /// It knows a magnet link only: its metadata comes from peers.
+    pub is_magnet: bool,
 }
 
 /// Where a peer learns of others.
@@ -72,6 +74,8 @@ pub enum Knows {
     Tracker,
     /// From its user: everybody who was added before it.
     Earlier,
+    /// From its user: who was added first.
+    First,
     /// From nobody: others must come to it.
     Nobody,
 }
@@ -335,8 +339,10 @@ impl World {
             trackers: if peer.knows == Knows::Tracker { vec![vec![self.tracker.url(host)]] } else { Vec::new() },
             told: match peer.knows {
                 Knows::Earlier => self.peers[..index].iter().map(|host| host.addr).collect(),
+                Knows::First => self.peers[..index.min(1)].iter().map(|host| host.addr).collect(),
                 Knows::Tracker | Knows::Nobody => Vec::new(),
             },
+            is_magnet: peer.is_magnet,
             content: Arc::clone(&self.content),
             disk: disk.clone(),
             rng: self.rng.fork(),

@@ -24,7 +24,7 @@ fn the_same_seed_shows_the_same_run_and_another_seed_another() {
         let first = report(name, 1);
         assert_eq!(first, report(name, 1), "{name}");
         assert_ne!(first.trace_hash, report(name, 2).trace_hash, "{name}");
-        let told = if name == "strangers" { 0 } else { first.finishers.len() };
+        let told = if ["strangers", "word-of-mouth"].contains(&name) { 0 } else { first.finishers.len() };
         assert_eq!(first.completed as usize, told, "{name}: the tracker counts everybody who asks it once");
     }
     assert_eq!(run("nothing", 1), Err(Violation::UnknownScenario("nothing".into())));
@@ -72,6 +72,29 @@ fn silence_costs_a_snub_and_no_more() {
         let report = report("silent", seed);
         assert_eq!(report.finishers.len(), 8);
         assert!(report.finishers.iter().all(|finisher| finisher.finished < Time::from_secs(40)), "{report}");
+    }
+}
+
+#[test]
+fn magnets_get_their_metadata_from_one_honest_peer_among_ten() {
+    let mut banned = 0;
+    for seed in 1..=3 {
+        let report = report("magnets", seed);
+        assert_eq!(report.finishers.len(), 5);
+        assert!(report.finishers.iter().all(|finisher| finisher.finished < Time::from_secs(60)), "{report}");
+        banned += report.hang_ups_for_fault;
+    }
+    assert!(banned > 0, "who gave wrong bytes alone is banned");
+}
+
+#[test]
+fn a_swarm_forms_by_word_of_mouth() {
+    for seed in 1..=3 {
+        let report = report("word-of-mouth", seed);
+        assert_eq!(report.finishers.len(), 10);
+        assert!(report.seed_copies_milli < 2_000, "leechers serve each other: {report}");
+        let start = report.progress.iter().find(|sample| sample.at >= Time::from_secs(4)).unwrap();
+        assert!(start.payload > start.from_seeds, "after seconds: {report}");
     }
 }
 

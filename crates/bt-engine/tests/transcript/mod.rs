@@ -10,6 +10,7 @@
 //! A: connects                   it dialled us; `answers` when we dialled it; `without fast` may follow
 //! A: is ourselves | is like B   a connection whose handshake has our peer id, or B's
 //! A: bitfield 101, unchoke      messages of one read
+//! A: bytes ff80                 a bitfield of these bytes
 //! A: sends 0:0, 0:1             blocks of payload
 //! A: sent 16384                 so many payload bytes left for it
 //! A: cannot be read 0:0         a block that it was to be served
@@ -21,14 +22,27 @@
 //! want 0-3 skip | low | normal | high, 5 high
 //! order sequential | rarest     of what is wanted equally
 //! need 3-4 by 30s               a deadline
+//! A: offers 40000               its extension handshake: `ut_metadata` is 3, `ut_pex` is 4, and metadata of so many bytes
+//! A: listens 7                  its extension handshake: the port that it takes connections on
+//! A: sees 5.0.0.1               its extension handshake: our address
+//! A: gives 0, 2 | gives wrong 1 parts of the metadata, 16 KiB each
+//! A: rejects 0 | wants 0        the same part
+//! A: tells of B C               peers (BEP 11)
+//! A: port 7
+//! found B by A                  addresses that somebody found in the DHT; the host there is A's
+//! sought dht | lsd              a search is over
+//! the metadata is there         the torrent is added
 //! leave                         the torrent is removed
 //! at 20s                        time passes
 //! ```
 
 use bt_engine::{
-    Budget, Config, Engine, Event, Input, Order, Output, PeerKey, Priority, Rates, TorrentKey, TorrentSpec, TrackerKey, Want,
+    Budget, Config, Engine, Event, Input, MagnetSpec, Order, Output, PeerKey, Priority, Rates, TorrentKey, TorrentSpec,
+    TrackerKey, Via, Want,
 };
-use bt_peer_wire::{ExtendedHandshake, Handshake, Message, Reserved};
+use bt_peer_wire::{
+    ExtendedHandshake, ExtensionIds, Handshake, METADATA_PART, Message, MetadataMessage, PexFlags, PexMessage, Reserved,
+};
 use bt_tracker_wire::{AnnounceReply, Failure};
 use bt_types::{BLOCK_LEN, Bitfield, Block, Geometry, InfoHash, PeerId, Piece, RawBlock, Rng, Source, StoreFault, Time, Verdict};
 use bytes::Bytes;
@@ -39,6 +53,8 @@ use std::ops::Range;
 const TORRENT: TorrentKey = TorrentKey(0);
 const HASH: InfoHash = InfoHash([7; 20]);
 const OURS: PeerId = PeerId([b'm'; 20]);
+/// The numbers of peers for extensions.
+const THEIRS: ExtensionIds = ExtensionIds { metadata: Some(3), pex: Some(4), holepunch: None };
 
 /// The torrent of a script.
 pub(crate) struct Scene {
@@ -50,7 +66,25 @@ pub(crate) struct Scene {
     pub(crate) have: &'static str,
     /// Tracker URLs, each a tier.
     pub(crate) trackers: &'static [&'static str],
+    /// What is beside the pieces.
+    pub(crate) setting: Setting,
 }
+
+/// Metadata, and ways to find peers.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting {
+    /// Length of the metadata in bytes; 0 is none.
+    pub(crate) metadata: usize,
+    /// The torrent begins as a magnet.
+    pub(crate) magnet: bool,
+    /// It is, or turns out to be, private.
+    pub(crate) private: bool,
+    /// There are a DHT node, on port 9, and neighbours to call.
+    pub(crate) seeks: bool,
+}
+
+/// A torrent from its file, whose peers come from trackers, the user and each other.
+pub(crate) const PLAIN: Setting = Setting { metadata: 0, magnet: false, private: false, seeks: false };
 
 /// The script with the engine's answers below each line.
 pub(crate) fn play(scene: &Scene, script: &str) -> String {
@@ -66,6 +100,10 @@ pub(crate) fn play(scene: &Scene, script: &str) -> String {
 
 struct Player {
     engine: Engine,
+    /// The torrent, while its metadata is not there.
+    awaited: Option<TorrentSpec>,
+    metadata: Bytes,
+    hash: InfoHash,
     geometry: Geometry,
     now: Time,
     keys: BTreeMap<char, PeerKey>,
@@ -78,21 +116,42 @@ impl Player {
     fn new(scene: &Scene) -> Player {
         let piece_length = scene.blocks * BLOCK_LEN;
         let geometry = Geometry::new(u64::from(scene.pieces) * u64::from(piece_length), piece_length).unwrap();
-        let mut engine = Engine::new(Config::new(OURS), Budget::default(), Rng::from_seed(1));
-        let trackers = scene.trackers.iter().map(|url| vec![url.to_string()]).collect();
+        let Setting { metadata, magnet, private, seeks } = scene.setting;
+        let dht_port = seeks.then_some(9);
+        let config = Config { listen_port: Some(6881), dht_port, lsd: seeks, ..Config::new(OURS) };
+        let mut engine = Engine::new(config, Budget::default(), Rng::from_seed(1));
+        let trackers: Vec<Vec<String>> = scene.trackers.iter().map(|url| vec![url.to_string()]).collect();
         let have = bitfield(scene.have, &geometry);
+        let metadata = Bytes::from((0..metadata).map(|n| n as u8).collect::<Vec<u8>>());
+        let info_hash = if metadata.is_empty() { HASH } else { InfoHash(bt_hash::sha1(&metadata)) };
         let spec = TorrentSpec {
-            info_hash: HASH,
+            info_hash,
             geometry,
             have,
-            trackers,
+            trackers: trackers.clone(),
             wants: Vec::new(),
-            metadata: Default::default(),
-            private: false,
+            metadata: metadata.clone(),
+            private,
         };
-        engine.handle(Time::ZERO, Input::Add(TORRENT, Box::new(spec)));
+        let mut awaited = Some(spec);
+        let input = match awaited.take_if(|_| !magnet) {
+            Some(spec) => Input::Add(TORRENT, Box::new(spec)),
+            None => Input::AddMagnet(TORRENT, Box::new(MagnetSpec { info_hash, trackers })),
+        };
+        engine.handle(Time::ZERO, input);
         let (keys, tracker) = (BTreeMap::new(), TrackerKey(0));
-        Player { engine, geometry, now: Time::ZERO, keys, next_key: 0, tracker, text: String::new() }
+        Player {
+            engine,
+            awaited,
+            metadata,
+            hash: info_hash,
+            geometry,
+            now: Time::ZERO,
+            keys,
+            next_key: 0,
+            tracker,
+            text: String::new(),
+        }
     }
 
     // ---- the script ----
@@ -103,6 +162,12 @@ impl Player {
         }
         let words: Vec<&str> = line.split(' ').collect();
         let input = match words[..] {
+            ["found", ref peers @ .., "by", finder] => {
+                let addrs = peers.iter().map(|peer| addr(peer.chars().next().unwrap())).collect();
+                Input::PeersFound(TORRENT, Source::Host(addr(finder.chars().next().unwrap()).ip()), addrs)
+            }
+            ["sought", via] => Input::Sought(TORRENT, if via == "dht" { Via::Dht } else { Via::Lsd }),
+            ["the", "metadata", "is", "there"] => Input::Add(TORRENT, Box::new(self.awaited.take().unwrap())),
             ["found", ref peers @ ..] => {
                 let addrs = peers.iter().map(|peer| addr(peer.chars().next().unwrap())).collect();
                 Input::PeersFound(TORRENT, Source::User, addrs)
@@ -139,12 +204,19 @@ impl Player {
         let input = match words[..] {
             ["connects"] => self.connect(name, false, PeerId([name as u8; 20]), Reserved::OURS),
             ["answers"] => self.connect(name, true, PeerId([name as u8; 20]), Reserved::OURS),
+            ["connects", "with", "dht"] => self.connect(name, false, PeerId([name as u8; 20]), Reserved::ours(true)),
             ["connects", "without", "fast"] => self.connect(name, false, PeerId([name as u8; 20]), Reserved::default()),
             ["is", "ourselves"] => self.connect(name, true, OURS, Reserved::OURS),
             ["is", "like", other] => self.connect(name, false, PeerId([other.as_bytes()[0]; 20]), Reserved::OURS),
             ["sent", bytes] => Input::Sent(self.keys[&name], bytes.parse().unwrap()),
             ["cannot", "be", "read", block] => Input::ReadFailed(self.keys[&name], self.block(block)),
             ["closes"] => Input::Closed(self.keys[&name]),
+            ["gives", ..] => {
+                let (wrong, parts) =
+                    what["gives ".len()..].strip_prefix("wrong ").map_or((0, &what["gives ".len()..]), |parts| (1, parts));
+                let parts = parts.split(", ").map(|part| self.part(part.parse().unwrap(), wrong)).collect();
+                Input::Frames(self.keys[&name], parts)
+            }
             ["sends", ..] => {
                 let blocks = what["sends ".len()..].split(", ").map(|block| self.payload(block)).collect();
                 Input::Frames(self.keys[&name], blocks)
@@ -158,7 +230,7 @@ impl Player {
         let peer = PeerKey(self.next_key);
         self.next_key += 1;
         self.keys.insert(name, peer);
-        let handshake = Handshake { reserved, info_hash: HASH, peer_id };
+        let handshake = Handshake { reserved, info_hash: self.hash, peer_id };
         Input::Connected { peer, torrent: TORRENT, addr: addr(name), outbound, handshake }
     }
 
@@ -182,10 +254,27 @@ impl Player {
             ["not", "interested"] => Message::NotInterested,
             ["have", piece] => Message::Have(piece.parse().unwrap()),
             ["have-all"] => Message::HaveAll,
-            ["upload-only"] => {
-                let hello = ExtendedHandshake { upload_only: Some(true), ..ExtendedHandshake::default() };
-                Message::Extended { id: 0, payload: hello.to_bytes().into() }
+            ["upload-only"] => hello(ExtendedHandshake { upload_only: Some(true), ..ExtendedHandshake::default() }),
+            ["hello"] => hello(ExtendedHandshake { ids: THEIRS, ..ExtendedHandshake::default() }),
+            ["offers", bytes] => {
+                let metadata_size = Some(bytes.parse().unwrap());
+                hello(ExtendedHandshake { ids: THEIRS, metadata_size, ..ExtendedHandshake::default() })
             }
+            ["listens", port] => {
+                hello(ExtendedHandshake { ids: THEIRS, port: Some(port.parse().unwrap()), ..ExtendedHandshake::default() })
+            }
+            ["sees", ip] => hello(ExtendedHandshake { your_ip: Some(ip.parse().unwrap()), ..ExtendedHandshake::default() }),
+            ["rejects", part] => metadata(&MetadataMessage::Reject(part.parse().unwrap())),
+            ["wants", part] => metadata(&MetadataMessage::Request(part.parse().unwrap())),
+            ["tells", "of", ref peers @ ..] => {
+                let added = peers.iter().map(|peer| (addr(peer.chars().next().unwrap()), PexFlags(0))).collect();
+                let message = PexMessage { added, dropped: Vec::new() };
+                Message::Extended { id: ExtensionIds::PEX, payload: message.to_bytes().into() }
+            }
+            ["port", port] => Message::Port(port.parse().unwrap()),
+            ["bytes", hex] => Message::Bitfield(
+                hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect(),
+            ),
             ["bitfield", bits] => Message::Bitfield(Bytes::copy_from_slice(bitfield(bits, &self.geometry).as_bytes())),
             ["request", block] => Message::Request(self.block(block).raw()),
             ["cancel", block] => Message::Cancel(self.block(block).raw()),
@@ -197,6 +286,14 @@ impl Player {
     fn payload(&self, block: &str) -> Message {
         let RawBlock { piece, begin, len } = self.block(block).raw();
         Message::Piece { piece, begin, data: vec![0; len as usize].into() }
+    }
+
+    /// A part of the metadata, as it is or with something added to each byte.
+    fn part(&self, part: u32, wrong: u8) -> Message {
+        let start = (part * METADATA_PART) as usize;
+        let end = self.metadata.len().min(start + METADATA_PART as usize);
+        let data = self.metadata[start..end].iter().map(|byte| byte.wrapping_add(wrong)).collect();
+        metadata(&MetadataMessage::Data { part, total: self.metadata.len() as u32, data })
     }
 
     fn piece(&self, number: &str) -> Piece {
@@ -266,11 +363,25 @@ impl Player {
             Message::Cancel(block) => format!("cancel {}", self.show_block(*block)),
             Message::Reject(block) => format!("reject {}", self.show_block(*block)),
             Message::NotInterested => "not interested".into(),
-            Message::Extended { id: 0, payload } => match ExtendedHandshake::parse(payload).unwrap().upload_only {
-                None => "hello".into(),
-                Some(true) => "hello upload-only".into(),
-                Some(false) => "hello not upload-only".into(),
+            Message::Extended { id: 0, payload } => show_hello(&ExtendedHandshake::parse(payload).unwrap()),
+            Message::Extended { id: 3, payload } => match MetadataMessage::parse(payload).unwrap().unwrap() {
+                MetadataMessage::Request(part) => format!("wants part {part}"),
+                MetadataMessage::Reject(part) => format!("rejects part {part}"),
+                MetadataMessage::Data { part, total, data } => {
+                    let start = (part * METADATA_PART) as usize;
+                    assert_eq!(
+                        (data, total as usize),
+                        (self.metadata.slice(start..self.metadata.len().min(start + 16_384)), self.metadata.len())
+                    );
+                    format!("part {part}")
+                }
             },
+            Message::Extended { id: 4, payload } => {
+                let PexMessage { added, dropped } = PexMessage::parse(payload).unwrap();
+                let added = added.into_iter().map(|(addr, flags)| format!(" {}/{}:{}", name(addr), addr.port(), flags.0));
+                let dropped = dropped.into_iter().map(|addr| format!(" -{}", name(addr)));
+                format!("tells of{}", added.chain(dropped).collect::<String>())
+            }
             other => format!("{other:?}").to_lowercase(),
         }
     }
@@ -282,6 +393,31 @@ impl Player {
     fn name(&self, peer: PeerKey) -> char {
         self.keys.iter().find(|(_, key)| **key == peer).map_or('?', |(name, _)| *name)
     }
+}
+
+fn hello(hello: ExtendedHandshake) -> Message {
+    Message::Extended { id: 0, payload: hello.to_bytes().into() }
+}
+
+fn metadata(message: &MetadataMessage) -> Message {
+    Message::Extended { id: ExtensionIds::METADATA, payload: message.to_bytes().into() }
+}
+
+/// What our extension handshake says beside the usual.
+fn show_hello(hello: &ExtendedHandshake) -> String {
+    let mut text = String::from("hello");
+    if let Some(size) = hello.metadata_size {
+        text.push_str(&format!(" with {size} bytes of metadata"));
+    }
+    if hello.ids.metadata.is_some() && hello.ids.pex != Some(ExtensionIds::PEX) {
+        text.push_str(if hello.ids.pex.is_some() { " switches pex off" } else { " without pex" });
+    }
+    match hello.upload_only {
+        None => {}
+        Some(true) => text.push_str(" upload-only"),
+        Some(false) => text.push_str(" not upload-only"),
+    }
+    text
 }
 
 fn bitfield(bits: &str, geometry: &Geometry) -> Bitfield {

@@ -1,0 +1,150 @@
+//! What connected peers say beside pieces and metadata: extension handshakes (BEP 10), ports of DHT nodes (BEP 5), each other (BEP 11).
+//!
+//! Decides: what is said to whom, and what of it a private torrent keeps to itself. Must not know: pieces, how an order is carried out.
+//! Invariant: a message goes out only with the number that its receiver gave it.
+
+use crate::config::Config;
+use crate::io::{Output, PeerKey};
+use crate::meeting::Meeting;
+use crate::peer::Arrival;
+use crate::pex::{self, Exchange, Roster};
+use crate::status::Why;
+use alloc::collections::VecDeque;
+use alloc::vec;
+use alloc::vec::Vec;
+use bt_peer_wire::{ExtendedHandshake, ExtensionIds, Message, PexMessage};
+use bt_types::{PeerId, Source, Time};
+use core::net::{IpAddr, SocketAddr};
+
+/// A connected peer, as far as its torrent does not matter.
+#[derive(Debug)]
+pub(crate) struct Contact {
+    pub(crate) id: PeerId,
+    pub(crate) addr: SocketAddr,
+    pub(crate) outbound: bool,
+    /// It speaks the extension protocol (BEP 10).
+    pub(crate) extended: bool,
+    /// It has a DHT node (BEP 5), and has named its port.
+    pub(crate) dht: bool,
+    pub(crate) dht_named: bool,
+    /// Where it takes connections, if that is known.
+    pub(crate) listens: Option<SocketAddr>,
+    /// The numbers by which it wants to be spoken to.
+    pub(crate) ids: ExtensionIds,
+    pub(crate) exchange: Exchange,
+}
+
+impl Contact {
+    pub(crate) fn new(arrival: &Arrival) -> Contact {
+        let Arrival { addr, outbound, handshake, .. } = arrival;
+        Contact {
+            id: handshake.peer_id,
+            addr: *addr,
+            outbound: *outbound,
+            extended: handshake.reserved.extended(),
+            dht: handshake.reserved.dht(),
+            dht_named: false,
+            listens: outbound.then_some(*addr),
+            ids: ExtensionIds::default(),
+            exchange: Exchange::default(),
+        }
+    }
+
+    /// Where it can be dialled, or came from.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listens.unwrap_or(self.addr)
+    }
+}
+
+impl Meeting {
+    /// An extension handshake of ours as a message, if the peer speaks the protocol.
+    pub(crate) fn hello_message(&self, peer: PeerKey, hello: &ExtendedHandshake) -> Option<Message> {
+        let speaks = self.contacts.get(&peer).is_some_and(|contact| contact.extended);
+        speaks.then(|| Message::Extended { id: 0, payload: hello.to_bytes().into() })
+    }
+
+    /// The port of our DHT node, for a peer that has one too.
+    pub(crate) fn port_message(&self, peer: PeerKey, config: &Config) -> Option<Message> {
+        let has_one = self.contacts.get(&peer).is_some_and(|contact| contact.dht);
+        config.dht_port.filter(|_| has_one && !self.private).map(Message::Port)
+    }
+
+    /// Our extension handshake to a peer: what the meeting knows of it.
+    pub(crate) fn hello(&self, peer: PeerKey, config: &Config) -> ExtendedHandshake {
+        let ip = self.contacts.get(&peer).map(|contact| contact.addr.ip());
+        let pex = self.speaks_pex(config).then_some(ExtensionIds::PEX);
+        let ids = ExtensionIds { metadata: Some(ExtensionIds::METADATA), pex, holepunch: None };
+        ExtendedHandshake { ids, ..ExtendedHandshake::ours(ip.unwrap_or(IpAddr::from([0; 4])), config.listen_port) }
+    }
+
+    /// A peer's extension handshake, or a later one, which says only what has changed.
+    pub(crate) fn greeted(&mut self, now: Time, peer: PeerKey, hello: &ExtendedHandshake, config: &Config) {
+        let speaks_pex = self.speaks_pex(config);
+        let Some(contact) = self.contacts.get_mut(&peer) else { return };
+        contact.ids.learn(hello.ids);
+        contact.exchange.set_open(now, speaks_pex && contact.ids.pex.is_some_and(|id| id != 0));
+        let from = contact.addr.ip();
+        if let Some(port) = hello.port.filter(|_| !contact.outbound && contact.listens.is_none()) {
+            let addr = SocketAddr::new(from, port);
+            contact.listens = Some(addr);
+            self.roster += 1;
+            self.found(now, Source::Host(from), &[addr]);
+            self.book.connected(addr);
+        }
+        self.seen_at(from, hello.your_ip);
+    }
+
+    /// The number by which a peer wants to be sent `ut_metadata` messages, if it does.
+    pub(crate) fn metadata_id(&self, peer: PeerKey) -> Option<u8> {
+        self.contacts.get(&peer)?.ids.metadata.filter(|id| *id != 0)
+    }
+
+    /// A peer names the port of its DHT node. Only the first word counts: a node has one port.
+    pub(crate) fn dht_node(&mut self, peer: PeerKey, port: u16, config: &Config, out: &mut VecDeque<Output>) {
+        let asks = config.dht_port.is_some() && !self.private && port != 0;
+        if let Some(contact) = self.contacts.get_mut(&peer).filter(|contact| asks && !contact.dht_named) {
+            contact.dht_named = true;
+            out.push_back(Output::DhtNode(SocketAddr::new(contact.addr.ip(), port)));
+        }
+    }
+
+    /// A peer tells of others.
+    pub(crate) fn told(&mut self, now: Time, peer: PeerKey, payload: &[u8], config: &Config) -> Result<(), Why> {
+        let speaks_pex = self.speaks_pex(config);
+        let Some(contact) = self.contacts.get_mut(&peer).filter(|_| speaks_pex) else { return Ok(()) };
+        let message = PexMessage::parse(payload).map_err(|_| Why::Extended)?;
+        let addrs: Vec<SocketAddr> = contact.exchange.hear(now, message)?.collect();
+        let from = contact.addr.ip();
+        self.found(now, Source::Host(from), &addrs);
+        Ok(())
+    }
+
+    /// Tells peers of each other, as far as there is news for them.
+    pub(crate) fn tell_peers(&mut self, now: Time, is_seed: impl Fn(PeerKey) -> bool, out: &mut VecDeque<Output>) {
+        if !self.contacts.values().any(|contact| contact.exchange.is_due(now, self.roster)) {
+            return;
+        }
+        let listed =
+            |(peer, contact): (&PeerKey, &Contact)| Some((contact.listens?, pex::flags(is_seed(*peer), contact.outbound)));
+        let roster: Roster = self.contacts.iter().filter_map(listed).collect();
+        for (peer, contact) in &mut self.contacts {
+            if contact.exchange.is_due(now, self.roster)
+                && let Some(id) = contact.ids.pex
+                && let Some(message) = contact.exchange.tell(now, self.roster, &roster, contact.address())
+            {
+                let message = Message::Extended { id, payload: message.to_bytes().into() };
+                out.push_back(Output::Send(*peer, vec![message]));
+            }
+        }
+    }
+
+    fn speaks_pex(&self, config: &Config) -> bool {
+        config.pex && !self.private
+    }
+
+    pub(crate) fn seen_at(&mut self, by: IpAddr, ours: Option<IpAddr>) {
+        if let Some(ours) = ours.and_then(|ours| self.outlook.hear(by, ours)) {
+            self.book.set_ours(ours);
+        }
+    }
+}
