@@ -14,6 +14,7 @@ mod race;
 mod remote;
 mod skip;
 mod stage;
+mod tap;
 mod tmpfs;
 
 pub mod foreign;
@@ -27,6 +28,7 @@ pub use net::{Door, Host, Net};
 pub use process::{Finished, Process};
 pub use race::{Course, Outcome};
 pub use stage::{LOOPBACK, Protocol, Stage, listening};
+pub use tap::{Heard, Tap};
 pub use tmpfs::SmallDisk;
 
 use std::time::Duration;

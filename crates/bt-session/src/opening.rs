@@ -246,7 +246,8 @@ fn selected(magnet: &Magnet, metainfo: &Metainfo) -> Result<BTreeSet<usize>, Add
     let stored = metainfo.info.files.iter().enumerate().filter(|(_, file)| file.is_stored()).map(|(index, _)| index);
     let files: BTreeSet<usize> = stored.filter(is_named).collect();
     if files.is_empty() {
-        return Err(AddError::Selection("the link selects no file that the torrent has".into()));
+        let why = "the link selects no file that the torrent has".into();
+        return Err(AddError::Metadata { code: "invalid_file_selection", why });
     }
     Ok(files)
 }
