@@ -15,6 +15,8 @@ use tokio::net::UdpSocket;
 pub(crate) enum Speech {
     /// A bencoded dictionary (BEP 5).
     Dht,
+    /// A packet of version 1 (BEP 29).
+    Utp,
     /// Of nobody who is here.
     Unknown,
 }
@@ -23,9 +25,21 @@ impl Speech {
     pub(crate) fn of(datagram: &[u8]) -> Speech {
         match datagram.first() {
             Some(b'd') => Speech::Dht,
+            Some(byte) if byte & 15 == 1 => Speech::Utp,
             _ => Speech::Unknown,
         }
     }
+}
+
+/// The answer to a packet that begins a uTP connection, which we do not take: a reset. Without it the peer would wait for seconds until
+/// it tries TCP. It is as long as the packet that it answers.
+pub(crate) fn refuse_utp(packet: &[u8]) -> Option<[u8; 20]> {
+    /// Kind and version, in the first byte.
+    const SYN: u8 = 0x41;
+    const RESET: u8 = 0x31;
+    // Kind, extension, connection id (2), times (4, 4), window (4), sequence number (2), acknowledged number (2).
+    let &[SYN, _, id_high, id_low, .., seq_high, seq_low, _, _] = packet.first_chunk::<20>()? else { return None };
+    Some([RESET, 0, id_high, id_low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, seq_high, seq_low])
 }
 
 /// The sockets, on the thread that uses them.
@@ -131,6 +145,33 @@ fn bind(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn datagrams_are_told_apart_and_who_speaks_utp_is_told_no() {
+        let mut syn = [7; 20];
+        syn[0] = 0x41;
+        syn[2..4].copy_from_slice(&[1, 2]);
+        syn[16..18].copy_from_slice(&[3, 4]);
+        let data = {
+            let mut data = syn;
+            data[0] = 0x01;
+            data
+        };
+        for (bytes, speech) in [
+            (&b"d1:q"[..], Speech::Dht),
+            (&syn, Speech::Utp),
+            (&data, Speech::Utp),
+            (b"", Speech::Unknown),
+            (b"x", Speech::Unknown),
+        ] {
+            assert_eq!(Speech::of(bytes), speech, "{bytes:?}");
+        }
+        let reset = refuse_utp(&[&syn[..], b"more"].concat()).unwrap();
+        assert_eq!((reset[0], &reset[2..4], &reset[18..]), (0x31, &[1, 2][..], &[3, 4][..]));
+        assert_eq!(refuse_utp(&data), None, "only what begins a connection is answered: no two hosts answer each other for ever");
+        assert_eq!(refuse_utp(&syn[..19]), None);
+        assert_eq!(refuse_utp(&reset), None);
+    }
 
     #[test]
     fn the_port_is_that_of_tcp_if_it_is_free() {

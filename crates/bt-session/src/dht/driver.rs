@@ -6,10 +6,10 @@
 use super::{DhtConfig, DhtHandle, DhtStatus};
 use crate::clock::Clock;
 use crate::session::StartError;
-use crate::udp::{Speech, UdpPort};
+use crate::udp::{self, Speech, UdpPort};
 use bt_dht::{Ask, AskKey, Config, Contact, DATAGRAM_MAX, Event, Input, Node, Output, Report};
 use bt_net::Egress;
-use bt_types::{Closeness, Rng, closeness};
+use bt_types::{Closeness, Rng, Source, closeness};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -148,6 +148,11 @@ impl Work {
                 Speech::Dht => {
                     self.tell.send_modify(|status| status.received += 1);
                     self.node.handle(now, Input::Datagram { from, bytes });
+                }
+                Speech::Utp => {
+                    if let Some(refusal) = udp::refuse_utp(bytes) {
+                        self.port.send(from, Source::Host(from.ip()), &refusal);
+                    }
                 }
                 Speech::Unknown => {}
             }
