@@ -23,12 +23,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The most peers that are taken from a magnet link.
 const PEERS_MAX: usize = 100;
 
-/// Runs a step that may block.
-pub(crate) fn on_thread(step: impl FnOnce() + Send + 'static) -> Result<(), AddError> {
-    let thread = std::thread::Builder::new().name("bt-check".into()).spawn(step);
-    thread.map(drop).map_err(|error| store_error(Path::new("check thread"), &error))
-}
-
 /// Where the data of a torrent is, or will be, and what of it is wanted.
 pub(crate) struct Ground {
     info_hash: InfoHash,
@@ -164,11 +158,9 @@ impl Follower {
     /// Begins to open the torrent, unless it is being stopped.
     pub(crate) fn begin(self, metadata: Bytes) {
         let inner = Arc::clone(&self.opener.inner);
-        let Ok(permit) = Arc::clone(&inner.opening).try_acquire_owned() else { return };
-        inner.state.send_replace(TorrentState::Checking);
-        let begun = on_thread(move || {
+        let begun = inner.step(move || {
+            self.opener.inner.state.send_replace(TorrentState::Checking);
             self.open(&metadata);
-            drop(permit);
         });
         if let Err(error) = begun {
             inner.state.send_replace(TorrentState::Failed(error));
@@ -209,6 +201,17 @@ impl Follower {
 }
 
 impl Inner {
+    /// Runs a step that may block on a thread of its own. Nothing is begun once the torrent is being stopped.
+    pub(crate) fn step(&self, step: impl FnOnce() + Send + 'static) -> Result<(), AddError> {
+        let permit = Arc::clone(&self.opening).try_acquire_owned().map_err(|_| AddError::Stopping)?;
+        let run = move || {
+            step();
+            drop(permit);
+        };
+        let thread = std::thread::Builder::new().name("bt-check".into()).spawn(run);
+        thread.map(drop).map_err(|error| store_error(Path::new("check thread"), &error))
+    }
+
     /// From now on connections for it are let in.
     fn register(&self) -> Result<(), AddError> {
         let register = ToControl::Register(self.info_hash, self.key, self.shard.clone());

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::control::ToControl;
 use crate::disk::{DiskOrder, Disks};
 use crate::events::{AddError, Summary, TorrentEvent, TorrentState};
-use crate::opening::{self, Ground, Opener};
+use crate::opening::{Ground, Opener};
 use crate::shard::{Departure, ToShard};
 use crate::state::{Lock, StateDir};
 use bt_engine::{Input, MagnetStatus, Order, Priority, TorrentKey, TorrentStatus, Want};
@@ -25,6 +25,9 @@ use tokio::sync::{OnceCell, Semaphore, broadcast, mpsc, oneshot, watch};
 
 /// News kept for a listener that is behind.
 const EVENTS_MAX: usize = 256;
+
+/// Steps of a torrent's beginning at a time: the one that follows a magnet link may not have ended when its metadata comes.
+const STEPS: usize = 2;
 
 /// How a torrent is added.
 #[derive(Clone, Debug)]
@@ -100,7 +103,7 @@ pub(crate) struct Inner {
     pub(crate) state: watch::Sender<TorrentState>,
     pub(crate) events: broadcast::Sender<TorrentEvent>,
     pub(crate) lock: Mutex<Option<Lock>>,
-    /// One permit, taken while its data is checked for the first time; none is given once it is stopped.
+    /// A permit for each step of its beginning; none is given once it is stopped.
     pub(crate) opening: Arc<Semaphore>,
     summary: OnceCell<Summary>,
 }
@@ -141,11 +144,7 @@ impl TorrentHandle {
         let inner = Arc::new(Inner::new(home, info_hash, TorrentState::Checking));
         inner.take_ground(&ground, None);
         let opener = Opener { inner: Arc::clone(&inner), options };
-        let permit = Arc::clone(&inner.opening).try_acquire_owned();
-        opening::on_thread(move || {
-            opener.open(ground, false);
-            drop(permit);
-        })?;
+        inner.step(move || opener.open(ground, false))?;
         Ok(TorrentHandle(inner))
     }
 
@@ -159,7 +158,7 @@ impl TorrentHandle {
         let inner = Arc::new(Inner::new(home, info_hash, TorrentState::Finding(MagnetStatus::default())));
         let opener = Opener { inner: Arc::clone(&inner), options };
         let magnet = magnet.clone();
-        opening::on_thread(move || opener.follow(magnet, state_dir))?;
+        inner.step(move || opener.follow(magnet, state_dir))?;
         Ok(TorrentHandle(inner))
     }
 
@@ -280,7 +279,7 @@ impl Inner {
             state: watch::Sender::new(state),
             events: broadcast::Sender::new(EVENTS_MAX),
             lock: Mutex::new(None),
-            opening: Arc::new(Semaphore::new(1)),
+            opening: Arc::new(Semaphore::new(STEPS)),
             summary: OnceCell::new(),
         }
     }
@@ -293,14 +292,13 @@ impl Inner {
 
     async fn stop(&self) -> Summary {
         self.progress.cancel();
-        let _ = self.state.subscribe().wait_for(|state| *state != TorrentState::Checking).await;
+        // What is being begun or checked ends first, and nothing is begun any more: metadata may come in this very moment.
+        let _ = self.opening.acquire_many(STEPS as u32).await;
+        self.opening.close();
         let _ = self.control.send(ToControl::Unregister(self.info_hash, self.key)).await;
         let (done, departure) = oneshot::channel();
         let _ = self.shard.send(ToShard::Remove(self.key, done)).await;
         let Departure { status, sources } = departure.await.unwrap_or_default();
-        // Metadata may have come in the same moment: what it began has ended then, and begins no more.
-        let _ = self.opening.acquire().await;
-        self.opening.close();
         let (done, detached) = oneshot::channel();
         self.disks.submit([(self.key, DiskOrder::Detach(done))].into_iter());
         let _ = detached.await;
