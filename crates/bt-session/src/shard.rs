@@ -112,7 +112,7 @@ struct Entry {
 /// How much of a torrent is known.
 enum Stage {
     /// Its info-hash. Whoever goes on with the metadata is gone once that has come.
-    Magnet(Option<Follower>),
+    Magnet(Option<Box<Follower>>),
     /// Everything.
     Whole { layout: Arc<Layout>, storage: Arc<dyn Storage>, private: bool },
 }
@@ -257,7 +257,7 @@ impl Shard {
     fn add_magnet(&mut self, key: TorrentKey, new: NewMagnet) {
         let now = self.clock.now();
         let NewMagnet { spec, peers, events, state, follower } = new;
-        self.torrents.insert(key, Entry { info_hash: spec.info_hash, stage: Stage::Magnet(Some(follower)), events, state });
+        self.torrents.insert(key, Entry { info_hash: spec.info_hash, stage: Stage::Magnet(Some(Box::new(follower))), events, state });
         self.engine.handle(now, Input::AddMagnet(key, Box::new(spec)));
         self.engine.handle(now, Input::PeersFound(key, Source::User, peers));
     }
