@@ -43,6 +43,11 @@ impl Liar {
         Liar::answer(listener, move |stream, lies| poisoner.serve(&stream, info_hash, lies))
     }
 
+    /// A peer that offers metadata of so many bytes, and gives out these.
+    pub(crate) fn metadata(info_hash: [u8; 20], info: &'static [u8], claimed: u64) -> Result<Liar> {
+        Liar::listen(move |stream, lies| offer(&stream, info_hash, info, claimed, lies))
+    }
+
     /// A web server whose every answer makes no sense as a tracker's.
     pub(crate) fn http_tracker(body: &'static [u8]) -> Result<Liar> {
         Liar::listen(move |mut stream, lies| {
@@ -160,10 +165,47 @@ fn lie(kind: Kind, mut stream: &TcpStream, info_hash: [u8; 20], pieces: usize, l
 }
 
 /// Waits for the other side's handshake and answers it. No reserved bit is set: base protocol only.
-fn shake(mut stream: &TcpStream, info_hash: [u8; 20], name: &str) -> std::io::Result<()> {
+fn shake(stream: &TcpStream, info_hash: [u8; 20], name: &str) -> std::io::Result<()> {
+    shake_with([0; 8], stream, info_hash, name)
+}
+
+fn shake_with(reserved: [u8; 8], mut stream: &TcpStream, info_hash: [u8; 20], name: &str) -> std::io::Result<()> {
     stream.read_exact(&mut [0; 68])?;
     let peer_id = format!("-XX0001-{name:12.12}");
-    stream.write_all(&[&b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0"[..], &info_hash, peer_id.as_bytes()].concat())
+    stream.write_all(&[&b"\x13BitTorrent protocol"[..], &reserved, &info_hash, peer_id.as_bytes()].concat())
+}
+
+/// Speaks BEP 9, and counts the pieces of metadata that it was asked for.
+fn offer(mut stream: &TcpStream, info_hash: [u8; 20], info: &[u8], claimed: u64, lies: &AtomicU32) -> std::io::Result<()> {
+    shake_with([0, 0, 0, 0, 0, 0x10, 0, 0], stream, info_hash, "Metadata")?;
+    let send = |mut stream: &TcpStream, to: u8, payload: &[u8]| {
+        let length = (payload.len() as u32 + 2).to_be_bytes();
+        stream.write_all(&[&length[..], &[20, to], payload].concat())
+    };
+    send(stream, 0, format!("d1:md11:ut_metadatai1ee13:metadata_sizei{claimed}ee").as_bytes())?;
+    let mut their_id = 0;
+    loop {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length)?;
+        let mut message = vec![0; u32::from_be_bytes(length) as usize];
+        stream.read_exact(&mut message)?;
+        let [20, to, payload @ ..] = message.as_slice() else { continue };
+        if *to == 0 {
+            their_id = number_after(payload, b"11:ut_metadatai").unwrap_or_default() as u8;
+        } else if let Some(piece) = number_after(payload, b"5:piecei") {
+            lies.fetch_add(1, Ordering::Relaxed);
+            let head = format!("d8:msg_typei1e5:piecei{piece}e10:total_sizei{claimed}ee");
+            let data = info.chunks(16 << 10).nth(piece).unwrap_or_default();
+            send(stream, their_id, &[head.as_bytes(), data].concat())?;
+        }
+    }
+}
+
+/// The number that follows a text.
+fn number_after(bytes: &[u8], text: &[u8]) -> Option<usize> {
+    let at = bytes.windows(text.len()).position(|window| window == text)? + text.len();
+    let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit());
+    Some(digits.fold(0, |number, digit| number * 10 + usize::from(digit - b'0')))
 }
 
 /// Says that it has every piece, and unchokes.

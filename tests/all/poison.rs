@@ -43,7 +43,7 @@ fn beside(how: &str, honest: usize, percent: u64, allowed: u64) -> Test {
     let hosts = (0..HONEST).map(|_| honest_host(&net)).collect::<Result<Vec<_>>>()?;
     let seeds = hosts.iter().enumerate().map(|(number, host)| {
         let home = stage.path(format!("home of seed {number}"));
-        Bt::SEED.share(&Seat { host, torrent: &torrent, dir: &stage.path(""), home: &home })
+        Bt::SEED.share(&Seat::new(host, &torrent, &stage.path(""), &home))
     });
     let mut seeds = seeds.collect::<Result<Vec<Box<dyn Running>>>>()?;
     for seed in &mut seeds {

@@ -5,10 +5,12 @@
 
 mod bt;
 
-pub use bt::Bt;
+pub use bt::{Bt, discover};
 
 use crate::{Host, Protocol};
 use anyhow::{Result, bail};
+use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -42,6 +44,20 @@ pub trait Client: Sync {
     }
 }
 
+/// How clients find each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Discovery {
+    /// Through the torrent's trackers alone.
+    #[default]
+    Trackers,
+    /// Through the DHT alone, which begins at this node.
+    Dht(SocketAddr),
+    /// Through what other peers tell alone, beginning with this one.
+    Pex(Option<SocketAddr>),
+    /// On the local network alone.
+    Lsd,
+}
+
 /// Where a client runs, and on what.
 #[derive(Clone, Copy, Debug)]
 pub struct Seat<'a> {
@@ -53,6 +69,22 @@ pub struct Seat<'a> {
     pub dir: &'a Path,
     /// A folder for its settings and state.
     pub home: &'a Path,
+    /// The link that it is given in place of the torrent.
+    pub magnet: Option<&'a str>,
+    /// How it finds others.
+    pub discovery: Discovery,
+}
+
+impl<'a> Seat<'a> {
+    /// A seat of a client that is given the torrent, and finds others through its trackers.
+    pub fn new(host: &'a Host, torrent: &'a Path, dir: &'a Path, home: &'a Path) -> Seat<'a> {
+        Seat { host, torrent, dir, home, magnet: None, discovery: Discovery::Trackers }
+    }
+
+    /// What the client is given: the link, or the path of the torrent.
+    pub(crate) fn source(&self) -> &'a OsStr {
+        self.magnet.map_or(self.torrent.as_os_str(), OsStr::new)
+    }
 }
 
 /// A client that runs until it is dropped.
@@ -65,6 +97,11 @@ pub trait Running: Send {
 
     /// The end of what it printed, for a failure message.
     fn transcript(&self) -> String;
+
+    /// Waits until it knows what the torrent of its magnet link contains.
+    fn wait_metadata(&mut self, limit: Duration) -> Result<()> {
+        self.wait("metadata", limit, &mut |progress| progress.metadata)
+    }
 
     /// Waits until every piece is there and checked.
     fn wait_complete(&mut self, limit: Duration) -> Result<()> {
@@ -90,6 +127,8 @@ pub trait Running: Send {
 /// How far a client is.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Progress {
+    /// Whether it says that it knows what the torrent of its magnet link contains.
+    pub metadata: bool,
     /// Whether every piece is there and checked.
     pub complete: bool,
     /// Payload that it has.

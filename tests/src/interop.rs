@@ -117,7 +117,7 @@ impl<'a> Meeting<'a> {
     /// A seed that the tracker knows: whoever announces now is told of it.
     fn seed(&self, client: &dyn Client, host: &Host) -> Result<Box<dyn Running>> {
         let home = self.path("home of the seed");
-        let mut seed = client.share(&Seat { host, torrent: &self.torrent, dir: &self.path(""), home: &home })?;
+        let mut seed = client.share(&Seat::new(host, &self.torrent, &self.path(""), &home))?;
         seed.wait_complete(PATIENCE).with_context(|| format!("{} as a seed", client.name()))?;
         let known = self.stage.wait_seeder(&self.torrent, host);
         known.with_context(|| format!("{} did not announce itself\n{}", client.name(), seed.transcript()))?;
@@ -127,7 +127,7 @@ impl<'a> Meeting<'a> {
     /// A leecher in its first second, and where its copy of the tree will be.
     fn leech(&self, client: &dyn Client, who: &str, host: &Host) -> Result<(Box<dyn Running>, PathBuf)> {
         let (dir, home) = (self.path(who), self.path(&format!("home of {who}")));
-        let running = client.share(&Seat { host, torrent: &self.torrent, dir: &dir, home: &home })?;
+        let running = client.share(&Seat::new(host, &self.torrent, &dir, &home))?;
         Ok((running, dir.join("content")))
     }
 }

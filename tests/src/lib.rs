@@ -14,12 +14,13 @@ mod race;
 mod remote;
 mod skip;
 mod stage;
+mod tap;
 mod tmpfs;
 
 pub mod foreign;
 
 pub use binary::bt;
-pub use client::{Bt, Client, Progress, Running, Seat};
+pub use client::{Bt, Client, Discovery, Progress, Running, Seat, discover};
 pub use compare::{Snapshot, ensure_same, snapshot};
 pub use data::{random_bytes, random_file, tree};
 pub use interop::{Guest, Meeting};
@@ -27,6 +28,7 @@ pub use net::{Door, Host, Net};
 pub use process::{Finished, Process};
 pub use race::{Course, Outcome};
 pub use stage::{LOOPBACK, Protocol, Stage, listening};
+pub use tap::{Heard, Tap};
 pub use tmpfs::SmallDisk;
 
 use std::time::Duration;

@@ -66,7 +66,7 @@ impl Course {
 
         let host = shaped(net, self.seed_up)?;
         let (dir, home) = (stage.path(""), stage.path("home of the seed"));
-        let mut seeding = seed.share(&Seat { host: &host, torrent: &torrent, dir: &dir, home: &home })?;
+        let mut seeding = seed.share(&Seat::new(&host, &torrent, &dir, &home))?;
         seeding.wait_complete(crate::PATIENCE)?;
         stage.wait_seeder(&torrent, &host).with_context(|| format!("{} as a seed", seed.name()))?;
 
@@ -74,7 +74,7 @@ impl Course {
         let mut leechers = Vec::new();
         for (number, host) in hosts.iter().enumerate() {
             let (dir, home) = (stage.path(format!("leecher {number}")), stage.path(format!("home of leecher {number}")));
-            let running = leecher.open(&Seat { host, torrent: &torrent, dir: &dir, home: &home })?;
+            let running = leecher.open(&Seat::new(host, &torrent, &dir, &home))?;
             leechers.push(Leecher { running, copy: dir.join("data.bin"), finished: None, progress: Progress::default() });
         }
         let first = Instant::now();

@@ -142,7 +142,7 @@ pub(crate) struct CreateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// A .torrent file, `-`, or an http(s) URL
+    /// A .torrent file, `-`, an http(s) URL or a magnet link
     pub(crate) source: String,
     /// List the files
     #[arg(long)]
@@ -180,7 +180,26 @@ pub(crate) struct NetArgs {
     #[arg(long)]
     pub(crate) no_resume: bool,
     #[command(flatten)]
+    pub(crate) discovery: DiscoveryArgs,
+    #[command(flatten)]
     pub(crate) trust: TrustArgs,
+}
+
+/// Where peers come from besides trackers. Private torrents use none of these.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DiscoveryArgs {
+    /// Do not look for peers in the DHT
+    #[arg(long, env = "BT_NO_DHT", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_dht: bool,
+    /// A DHT node to begin at, in place of the public ones; repeat for more
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_host_port, conflicts_with = "no_dht")]
+    pub(crate) dht_bootstrap: Vec<String>,
+    /// Do not ask peers for other peers, and tell them of none
+    #[arg(long)]
+    pub(crate) no_pex: bool,
+    /// Do not look for peers on the local network
+    #[arg(long, env = "BT_NO_LSD", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_lsd: bool,
 }
 
 /// Whom to trust over HTTPS.
@@ -193,7 +212,7 @@ pub(crate) struct TrustArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    /// .torrent files, `-`, or http(s) URLs
+    /// .torrent files, `-`, http(s) URLs or magnet links
     #[arg(required = true)]
     pub(crate) source: Vec<String>,
     /// Where to download to
@@ -216,6 +235,12 @@ pub(crate) struct GetArgs {
     /// Give up after so long without progress [default: wait]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
+    /// Fetch the .torrent file that a magnet link stands for, and nothing else
+    #[arg(long)]
+    pub(crate) metadata_only: bool,
+    /// Where to write it [default: NAME.torrent in the current directory]
+    #[arg(short, long, value_name = "FILE", requires = "metadata_only")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -251,7 +276,7 @@ pub(crate) struct TrackerArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AskArgs {
-    /// A .torrent file, `-`, or an http(s) URL
+    /// A .torrent file, `-`, an http(s) URL or a magnet link
     pub(crate) source: String,
     /// How long to wait for each tracker
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "15s")]
@@ -323,7 +348,7 @@ pub(crate) enum DhtVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct MagnetArgs {
-    /// A .torrent file, `-`, or an http(s) URL
+    /// A .torrent file, `-`, an http(s) URL or a magnet link
     pub(crate) source: String,
 }
 

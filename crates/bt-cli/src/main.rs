@@ -7,6 +7,7 @@
 mod args;
 mod commands;
 mod exit;
+mod job;
 mod output;
 mod progress;
 mod reason;

@@ -89,6 +89,21 @@ impl Line {
         self.draw(done, total, text, &map);
     }
 
+    /// Shows what is waited for, and that nobody knows how long.
+    pub(crate) fn wait(&mut self, text: &str) {
+        self.bar.set_message(text.to_owned());
+        if self.mode == ProgressMode::Plain && self.said_at.elapsed() >= PLAIN_EVERY {
+            eprintln!("{}: {text}", self.name);
+            self.said_at = Instant::now();
+        }
+    }
+
+    /// The name is another from now on.
+    pub(crate) fn rename(&mut self, name: &str) {
+        self.bar.set_prefix(name.to_owned());
+        self.name = name.to_owned();
+    }
+
     fn draw(&mut self, done: u64, total: u64, text: &str, map: &[Cell]) {
         let percent = units::percent(done, total);
         if self.mode == ProgressMode::Bar {

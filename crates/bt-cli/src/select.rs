@@ -13,12 +13,12 @@ const LISTED: usize = 8;
 
 /// For each torrent the numbers of the selected files; `None` is all of them.
 pub(crate) fn select(torrents: &[&Metainfo], globs: &[String]) -> Outcome<Vec<Option<BTreeSet<usize>>>> {
-    if globs.is_empty() {
+    if globs.is_empty() || torrents.is_empty() {
         return Ok(vec![None; torrents.len()]);
     }
     let mut selected = vec![BTreeSet::new(); torrents.len()];
     for glob in globs {
-        let matcher = Glob::new(glob).map_err(|error| Failure::usage(format!("--select: {error}")))?.compile_matcher();
+        let matcher = matcher(glob)?;
         let mut matched = false;
         for (torrent, selected) in torrents.iter().zip(&mut selected) {
             for (index, _) in stored(torrent).filter(|(_, file)| is_match(&matcher, file)) {
@@ -37,6 +37,15 @@ pub(crate) fn select(torrents: &[&Metainfo], globs: &[String]) -> Outcome<Vec<Op
         Ok((selected.len() < stored(torrent).count()).then_some(selected))
     };
     torrents.iter().zip(selected).map(choose).collect()
+}
+
+/// Refuses what is no glob.
+pub(crate) fn check(globs: &[String]) -> Outcome {
+    globs.iter().try_for_each(|glob| matcher(glob).map(drop))
+}
+
+fn matcher(glob: &str) -> Outcome<GlobMatcher> {
+    Ok(Glob::new(glob).map_err(|error| Failure::usage(format!("--select: {error}")))?.compile_matcher())
 }
 
 /// The files that a person sees, with their numbers.

@@ -1,16 +1,67 @@
-//! SOURCE on the command line: a `.torrent` path, standard input, or a URL.
+//! SOURCE on the command line: a `.torrent` path, standard input, a URL or a magnet link.
 //!
 //! Decides: how a torrent is fetched. Must not know: what is done with it.
 //! Invariant: no more than the limit is read, whatever the source.
 
 use crate::exit::{Exit, Failure, Outcome};
-use bt_metainfo::Metainfo;
+use bt_metainfo::{Magnet, Metainfo};
 use bt_session::{Asker, Roots};
+use bt_types::InfoHash;
 use std::io::Read as _;
 
 /// The largest `.torrent` that is read from a file, and from the network.
 const FILE_MAX: u64 = 64 << 20;
 const URL_MAX: usize = 10 << 20;
+
+/// What a SOURCE is.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// All that there is to know of a torrent.
+    Torrent(Box<Metainfo>),
+    /// What names it.
+    Magnet(Magnet),
+}
+
+impl Source {
+    /// The name to show.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Source::Torrent(torrent) => torrent.info.name.clone(),
+            Source::Magnet(magnet) => magnet.name.clone().unwrap_or_else(|| self.hash().unwrap_or_default()),
+        }
+    }
+
+    /// What names its swarm.
+    pub(crate) fn swarm(&self) -> Option<InfoHash> {
+        match self {
+            Source::Torrent(torrent) => torrent.info_hashes.swarm(),
+            Source::Magnet(magnet) => magnet.info_hashes.swarm(),
+        }
+    }
+
+    /// The same in hex.
+    pub(crate) fn hash(&self) -> Option<String> {
+        self.swarm().map(|hash| hash.to_string())
+    }
+
+    /// Every tracker that it names.
+    pub(crate) fn trackers(&self) -> Vec<&String> {
+        match self {
+            Source::Torrent(torrent) => torrent.trackers.iter().flatten().collect(),
+            Source::Magnet(magnet) => magnet.trackers.iter().collect(),
+        }
+    }
+}
+
+/// Reads a source, and trusts these certificates for an https URL.
+pub(crate) async fn open(source: &str, roots: &Roots) -> Outcome<Source> {
+    if !source.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("magnet:")) {
+        return load_trusting(source, roots).await.map(|torrent| Source::Torrent(Box::new(torrent)));
+    }
+    let invalid =
+        |error: bt_metainfo::MagnetError| Failure::new(Exit::Input, error.code(), format!("the magnet link is refused: {error}"));
+    Magnet::parse(source).map(Source::Magnet).map_err(invalid)
+}
 
 /// Fetches and parses a torrent.
 pub(crate) async fn load(source: &str) -> Outcome<Metainfo> {
@@ -18,7 +69,7 @@ pub(crate) async fn load(source: &str) -> Outcome<Metainfo> {
 }
 
 /// The same, and trusts these certificates for an https URL.
-pub(crate) async fn load_trusting(source: &str, roots: &Roots) -> Outcome<Metainfo> {
+async fn load_trusting(source: &str, roots: &Roots) -> Outcome<Metainfo> {
     let invalid = |message: String| Failure::new(Exit::Input, "invalid_source", message);
     let bytes = if source == "-" {
         read(std::io::stdin(), "standard input")?
@@ -27,10 +78,11 @@ pub(crate) async fn load_trusting(source: &str, roots: &Roots) -> Outcome<Metain
         let failed = |error| Failure::new(Exit::Network, "fetch_failed", format!("cannot fetch {source}: {error}"));
         asker.fetch(source, URL_MAX).await.map_err(failed)?
     } else if source.starts_with("magnet:") {
-        return Err(Failure::usage("magnet links cannot be opened yet; give the .torrent file or its URL"));
+        let why = "a magnet link does not say enough here; `bt get --metadata-only` fetches the .torrent file that it stands for";
+        return Err(Failure::usage(why));
     } else {
         let file = std::fs::File::open(source).map_err(|error| {
-            invalid(format!("cannot read {source}: {error}; SOURCE is a .torrent file, `-` or an http(s) URL"))
+            invalid(format!("cannot read {source}: {error}; SOURCE is a .torrent file, `-`, an http(s) URL or a magnet link"))
         })?;
         if file.metadata().is_ok_and(|found| found.is_dir()) {
             return Err(invalid(format!("{source} is a directory; SOURCE is a .torrent file (`bt create` makes one)")));
@@ -56,7 +108,18 @@ pub(crate) fn parse(source: &str, bytes: &[u8]) -> Outcome<Metainfo> {
         .map_err(|error| Failure::new(Exit::Input, error.code(), format!("{source} is not a valid torrent: {error}")))
 }
 
-/// Fetches a torrent that is to be transferred, not just looked at.
+/// Reads a source that is to be transferred, not just looked at.
+pub(crate) async fn open_for_transfer(source: &str, roots: &Roots) -> Outcome<Source> {
+    let found = open(source, roots).await?;
+    let digests = match &found {
+        Source::Torrent(torrent) => torrent.info.require_digests().map(drop),
+        Source::Magnet(magnet) => magnet.info_hashes.v1.map(drop).ok_or(bt_metainfo::MetainfoError::V2Unsupported),
+    };
+    digests.map_err(|error| Failure::new(Exit::Input, error.code(), format!("{source}: {error}")))?;
+    Ok(found)
+}
+
+/// The same of what must be a torrent.
 pub(crate) async fn load_for_transfer(source: &str, roots: &Roots) -> Outcome<Metainfo> {
     let torrent = load_trusting(source, roots).await?;
     match torrent.info.require_digests() {

@@ -3,22 +3,18 @@
 //! Decides: when a transfer is over, and with which exit code. Must not know: sockets, files.
 //! Invariant: whatever ends it, state is saved, trackers are told, and the summary comes last.
 
-use crate::args::NetArgs;
+use crate::args::{DiscoveryArgs, NetArgs};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::job::{Job, Rules};
 use crate::output::Output;
-use crate::progress::{Board, Line};
-use crate::reason::{self, Teller};
+use crate::progress::Board;
 use crate::signals::Stop;
-use crate::units;
-use bt_metainfo::Metainfo;
-use bt_session::{
-    AddError, AddOptions, Budget, Event, Rates, Reason, Roots, Session, SessionConfig, StartError, Summary, TorrentEvent,
-    TorrentHandle, TorrentState, TorrentStatus,
-};
-use serde_json::{Value, json};
+use crate::source::Source;
+use bt_session::dht::{DhtConfig, PUBLIC_ROUTERS};
+use bt_session::{AddOptions, Budget, Rates, Roots, Session, SessionConfig, StartError, Summary};
+use serde_json::json;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
-use tokio::sync::{broadcast, watch};
+use std::time::Duration;
 use tokio::task::LocalSet;
 
 /// Time between two looks at the torrents: progress is printed at least four times a second while bytes move.
@@ -28,15 +24,24 @@ const STOP_MAX: Duration = Duration::from_secs(6);
 
 /// What to run.
 pub(crate) struct Plan {
-    pub(crate) torrents: Vec<(Metainfo, AddOptions)>,
+    pub(crate) torrents: Vec<(Source, AddOptions)>,
     pub(crate) net: NetArgs,
     /// Certificates to trust for HTTPS trackers.
     pub(crate) roots: Roots,
     /// Give up after so long without progress.
     pub(crate) timeout: Option<Duration>,
     pub(crate) after: After,
+    /// The metadata of magnet links is all that is wanted.
+    pub(crate) metadata_only: Option<MetadataOnly>,
     /// `bt seed`: a signal is its normal end.
     pub(crate) is_seed: bool,
+}
+
+/// Where the metadata of magnet links goes.
+#[derive(Clone, Debug)]
+pub(crate) struct MetadataOnly {
+    /// `None`: to a file with the torrent's name.
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// What happens when a download is complete.
@@ -49,7 +54,7 @@ pub(crate) struct After {
 
 impl After {
     /// Whether a torrent that was completed so long ago, and uploaded so much, is over.
-    fn is_over(&self, since: Duration, up: u64, total: u64) -> bool {
+    pub(crate) fn is_over(&self, since: Duration, up: u64, total: u64) -> bool {
         let ratio = |ratio: f64| up as f64 >= ratio * total as f64;
         match (self.seed, self.ratio, self.time) {
             (true, ..) => false,
@@ -69,9 +74,12 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     stop.exit_with(if plan.is_seed { 0 } else { Exit::Interrupted as i32 });
     let config = SessionConfig {
         listen: plan.net.listen,
-        state_dir: Some(state_dir(&plan.net)?),
+        state_dir: (!plan.net.no_resume).then(|| state_dir(&plan.net)).transpose()?,
         limits: Budget { rates: Rates { up: plan.net.up, down: plan.net.down }, ..Budget::default() },
         extra_roots: plan.roots,
+        dht: dht(&plan.net.discovery, &plan.torrents),
+        lsd: !plan.net.discovery.no_lsd,
+        pex: !plan.net.discovery.no_pex,
         ..SessionConfig::default()
     };
     let session = Session::start(config).map_err(|error| match error {
@@ -80,14 +88,16 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     })?;
     let board = Board::new(output);
     let mut jobs = Vec::new();
-    for (torrent, options) in plan.torrents {
-        let name = torrent.info.name.clone();
-        let added = session.add(&torrent, options);
-        let total = added.as_ref().map_or_else(|_| torrent.info.geometry.total(), TorrentHandle::bytes_wanted);
-        output.event("checking", json!({ "name": name, "info_hash": hash(&torrent), "bytes_total": total }));
-        jobs.push(Job::new(name, hash(&torrent).unwrap_or_default(), total, added, &board));
+    for (source, options) in plan.torrents {
+        let added = match &source {
+            Source::Torrent(torrent) => session.add(torrent, options),
+            Source::Magnet(magnet) => session.add_magnet(magnet, options),
+        };
+        jobs.push(Job::new(&source, added, output, &board));
     }
-    let end = watch_jobs(&mut jobs, &session, &plan.after, plan.timeout, plan.is_seed, &stop, output, &board).await;
+    let Plan { after, timeout, is_seed, metadata_only, .. } = plan;
+    let rules = Rules { after: &after, timeout, is_seed, metadata_only: metadata_only.as_ref() };
+    let end = watch_jobs(&mut jobs, &session, rules, &stop, output, &board).await;
     board.clear();
     if stop.is_asked() {
         output.event("stopped", json!({ "reason": "signal" }));
@@ -119,17 +129,15 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one caller; the parts of a run")]
 async fn watch_jobs(
     jobs: &mut [Job],
     session: &Session,
-    after: &After,
-    timeout: Option<Duration>,
-    is_seed: bool,
+    rules: Rules<'_>,
     stop: &Stop,
     output: &Output,
     board: &Board,
 ) -> Outcome {
+    let is_seed = rules.is_seed;
     let mut tick = tokio::time::interval(TICK);
     let mut ready = false;
     loop {
@@ -141,7 +149,7 @@ async fn watch_jobs(
             _ = tick.tick() => {}
         }
         for job in jobs.iter_mut() {
-            job.look(after, timeout, is_seed, output, board);
+            job.look(rules, output, board);
         }
         if !ready && jobs.iter().all(|job| job.began || job.over) {
             ready = true;
@@ -162,264 +170,17 @@ async fn watch_jobs(
     }
 }
 
-/// One torrent on its way.
-struct Job {
-    name: String,
-    /// Bytes of what is wanted.
-    total: u64,
-    info_hash: String,
-    handle: Option<TorrentHandle>,
-    state: Option<watch::Receiver<TorrentState>>,
-    events: Option<broadcast::Receiver<TorrentEvent>>,
-    line: Line,
-    /// Its data was checked.
-    began: bool,
-    completed_at: Option<Instant>,
-    over: bool,
-    failure: Option<Failure>,
-    shown: Option<TorrentStatus>,
-    moved_at: Instant,
-    bytes_seen: u64,
-    reasons: Teller,
-    /// What a tracker or the disk said last.
-    detail: Option<String>,
-}
-
-impl Job {
-    fn new(name: String, info_hash: String, total: u64, added: Result<TorrentHandle, AddError>, board: &Board) -> Job {
-        let (handle, failure) = match added {
-            Ok(handle) => (Some(handle), None),
-            Err(error) => (None, Some(add_failure(&name, &error))),
-        };
-        Job {
-            line: board.line(&name, total),
-            name,
-            total,
-            info_hash,
-            state: handle.as_ref().map(TorrentHandle::state),
-            events: handle.as_ref().map(TorrentHandle::events),
-            over: failure.is_some(),
-            handle,
-            began: false,
-            completed_at: None,
-            failure,
-            shown: None,
-            moved_at: Instant::now(),
-            bytes_seen: 0,
-            reasons: Teller::new(Instant::now()),
-            detail: None,
-        }
+/// The node of the DHT; none if it is not wanted, or if no torrent may use it.
+fn dht(discovery: &DiscoveryArgs, torrents: &[(Source, AddOptions)]) -> Option<DhtConfig> {
+    let is_private = |source: &Source| matches!(source, Source::Torrent(torrent) if torrent.private);
+    if discovery.no_dht || torrents.iter().all(|(source, _)| is_private(source)) {
+        return None;
     }
-
-    /// Tells what is new, and decides whether the torrent is over.
-    fn look(&mut self, after: &After, timeout: Option<Duration>, is_seed: bool, output: &Output, board: &Board) {
-        if self.over {
-            return;
-        }
-        self.hear(output, board);
-        let Some(state) = self.state.as_ref().map(|state| state.borrow().clone()) else { return };
-        match state {
-            TorrentState::Checking => {
-                let (done, total) = self.handle.as_ref().map(TorrentHandle::check_progress).unwrap_or_default();
-                self.line.update(done, total.max(1), "checking");
-                self.moved_at = Instant::now();
-            }
-            TorrentState::Failed(error) => self.fail(add_failure(&self.name, &error)),
-            TorrentState::Stopped => {
-                let message =
-                    format!("{}: its thread ended; this is a bug, run again with -v and report what it says", self.name);
-                self.fail(Failure::new(Exit::Other, "stopped", message));
-            }
-            TorrentState::Active(status) => self.advance(&status, after, timeout, is_seed, output, board),
-        }
-    }
-
-    fn advance(
-        &mut self,
-        status: &TorrentStatus,
-        after: &After,
-        timeout: Option<Duration>,
-        is_seed: bool,
-        output: &Output,
-        board: &Board,
-    ) {
-        let complete = status.is_done();
-        if is_seed && !self.began && status.pieces_done == 0 && !complete {
-            let message = format!("{}: none of its data is here; name the directory that holds it with --dir", self.name);
-            return self.fail(Failure::new(Exit::Verify, "no_data", message));
-        }
-        self.began = true;
-        self.show(status, output);
-        if complete && self.completed_at.is_none() {
-            self.completed_at = Some(Instant::now());
-            if !is_seed {
-                output.event("complete", json!({ "info_hash": self.info_hash, "name": self.name }));
-                board.say(format_args!("{}: complete and verified", self.name));
-            }
-        }
-        match self.completed_at {
-            Some(at) => self.over = !is_seed && after.is_over(at.elapsed(), status.bytes_up, self.total),
-            None => self.wait(status, timeout, output, board),
-        }
-    }
-
-    fn show(&mut self, status: &TorrentStatus, output: &Output) {
-        if self.shown.as_ref() == Some(status) {
-            return;
-        }
-        self.line.show(status);
-        output.event(
-            "progress",
-            json!({
-                "info_hash": self.info_hash,
-                "bytes_done": status.bytes_wanted - status.bytes_missing,
-                "bytes_total": status.bytes_wanted,
-                "bytes_down": status.bytes_down,
-                "bytes_up": status.bytes_up,
-                "down_rate": status.down_rate,
-                "up_rate": status.up_rate,
-                "peers": status.peers,
-                "seeds": status.seeds,
-            }),
-        );
-        self.shown = Some(status.clone());
-    }
-
-    /// Not complete: why is it slow, and for how long has it not moved?
-    fn wait(&mut self, status: &TorrentStatus, timeout: Option<Duration>, output: &Output, board: &Board) {
-        if status.bytes_down > self.bytes_seen && status.store_fault.is_none() {
-            self.bytes_seen = status.bytes_down;
-            self.moved_at = Instant::now();
-        }
-        let still = self.moved_at.elapsed();
-        if let Some(reason) = self.reasons.hear(Instant::now(), status.slow) {
-            self.say_reason(reason, status.down_rate, output, board);
-        }
-        if timeout.is_some_and(|timeout| still >= timeout) {
-            let exit = if status.store_fault.is_some() { Exit::Disk } else { Exit::Network };
-            let code = status.store_fault.map_or("no_progress", bt_types::StoreFault::name);
-            let why = status.slow.map_or_else(String::new, |reason| format!(": {}", self.explain(reason)));
-            let message = format!("{}: no progress for {} s{why}", self.name, still.as_secs());
-            self.fail(Failure::new(exit, code, message));
-        }
-    }
-
-    fn say_reason(&self, reason: Reason, rate: u64, output: &Output, board: &Board) {
-        let name = reason::name(reason);
-        output.event("reason", json!({ "info_hash": self.info_hash, "reason": name, "detail": self.detail, "down_rate": rate }));
-        let state = if rate == 0 { "waiting" } else { "slow" };
-        board.say(format_args!("{}: {state}: {}", self.name, self.explain(reason)));
-    }
-
-    fn explain(&self, reason: Reason) -> String {
-        let text = reason::words(reason);
-        // What a tracker or the disk said explains nothing about peers that are connected.
-        let detail = self.detail.as_ref().filter(|_| matches!(reason, Reason::NoPeers | Reason::Store(_)));
-        detail.map_or_else(|| text.clone(), |detail| format!("{text} ({detail})"))
-    }
-
-    /// News since the last look.
-    fn hear(&mut self, output: &Output, board: &Board) {
-        while let Some(Ok(event)) = self.events.as_mut().map(broadcast::Receiver::try_recv) {
-            match event {
-                TorrentEvent::Checked { bytes_there } if bytes_there > 0 => {
-                    board.say(format_args!("{}: {} already there", self.name, units::size(bytes_there)));
-                }
-                TorrentEvent::StoreDetail(detail) => self.detail = Some(detail),
-                TorrentEvent::Engine(Event::StoreFailed(fault)) => {
-                    self.reasons.told(Instant::now(), Reason::Store(fault));
-                    self.say_reason(Reason::Store(fault), 0, output, board);
-                }
-                TorrentEvent::Engine(Event::StoreRecovered) => {
-                    self.detail = None;
-                    board.say(format_args!("{}: the disk works again", self.name));
-                }
-                TorrentEvent::Engine(Event::TrackerFailed { url, why }) => self.detail = Some(format!("{}: {why}", host(&url))),
-                TorrentEvent::Engine(Event::TrackerReply { url, warning, .. }) => {
-                    self.detail = None;
-                    if let Some(warning) = warning {
-                        board.say(format_args!("{}: {} says: {warning}", self.name, host(&url)));
-                    }
-                }
-                TorrentEvent::Engine(Event::BadPiece(piece, _)) => {
-                    board.say(format_args!("{}: piece {} had wrong bytes and is fetched again", self.name, piece.number()));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn fail(&mut self, failure: Failure) {
-        self.failure = Some(failure);
-        self.over = true;
-    }
-
-    fn report(&self, summary: &Summary, output: &Output) {
-        let (down, up, wasted) =
-            summary.status.as_ref().map(|status| (status.bytes_down, status.bytes_up, status.bytes_wasted)).unwrap_or_default();
-        let from_leechers: u64 = summary.sources.iter().map(|source| source.down_as_leecher).sum();
-        let sources: Vec<Value> = summary
-            .sources
-            .iter()
-            .map(|source| {
-                json!({
-                    "addr": source.addr.to_string(),
-                    "client": source.client,
-                    "bytes_down": source.down,
-                    "bytes_down_from_leecher": source.down_as_leecher,
-                    "bytes_up": source.up,
-                })
-            })
-            .collect();
-        output.event(
-            "summary",
-            json!({
-                "info_hash": self.info_hash,
-                "name": self.name,
-                "complete": self.completed_at.is_some(),
-                "bytes_total": self.total,
-                "bytes_there": summary.bytes_there,
-                "bytes_downloaded": down,
-                "bytes_uploaded": up,
-                "bytes_wasted": wasted,
-                "peers_banned": summary.status.as_ref().map_or(0, |status| status.peers_banned),
-                "pieces_bad": summary.status.as_ref().map_or(0, |status| status.bad_pieces),
-                "bytes_from_leechers": from_leechers,
-                "sources": sources,
-            }),
-        );
-        output.line(format_args!(
-            "{}: {} there before, {} downloaded ({} from other leechers), {} uploaded, {} wasted",
-            self.name,
-            units::size(summary.bytes_there),
-            units::size(down),
-            units::size(from_leechers),
-            units::size(up),
-            units::size(wasted)
-        ));
-    }
-}
-
-/// The host of a tracker's URL: the rest may hold a passkey.
-fn host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split_once('/').map_or(rest, |(host, _)| host)
-}
-
-fn hash(torrent: &Metainfo) -> Option<String> {
-    torrent.info_hashes.swarm().map(|hash| hash.to_string())
-}
-
-fn add_failure(name: &str, error: &AddError) -> Failure {
-    let (exit, code) = match error {
-        AddError::Unsupported(_) => (Exit::Input, "unsupported"),
-        AddError::Foreign { .. } => (Exit::Disk, "foreign"),
-        AddError::Store { fault, .. } => (Exit::Disk, fault.name()),
-        AddError::Locked { .. } => (Exit::Other, "locked"),
-        AddError::Duplicate => (Exit::Usage, "duplicate"),
-        AddError::Stopping => (Exit::Interrupted, "interrupted"),
+    let bootstrap = match discovery.dht_bootstrap.as_slice() {
+        [] => PUBLIC_ROUTERS.map(String::from).to_vec(),
+        named => named.to_vec(),
     };
-    Failure::new(exit, code, format!("{name}: {error}"))
+    Some(DhtConfig { bootstrap, ..DhtConfig::default() })
 }
 
 /// `--state`, or `BT_HOME`, or `bt` in the XDG state directory.
@@ -450,11 +211,5 @@ mod tests {
         for (after, up, over) in table {
             assert_eq!(after.is_over(secs, up, total), over, "{after:?} after {up} bytes");
         }
-    }
-
-    #[test]
-    fn a_passkey_is_not_shown() {
-        assert_eq!(host("https://tracker.example/secret/announce"), "tracker.example");
-        assert_eq!(host("udp://[::1]:6969"), "[::1]:6969");
     }
 }

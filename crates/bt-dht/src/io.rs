@@ -146,6 +146,8 @@ pub enum Event {
     Peers {
         /// Which search.
         ask: AskKey,
+        /// The host that told of them.
+        from: IpAddr,
         /// Where they listen.
         peers: Vec<SocketAddr>,
     },

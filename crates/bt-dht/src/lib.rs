@@ -49,6 +49,7 @@ mod node;
 mod overlay;
 mod peers;
 mod read;
+mod saved;
 mod search;
 mod secure;
 mod table;
@@ -63,4 +64,5 @@ pub use item::{Item, ItemFault, Mutable, SALT_MAX, VALUE_MAX, Value, mutable_tar
 pub use message::{Body, DATAGRAM_MAX, KrpcError, Message, Query, Response, Samples, Stored, TOKEN_MAX, TRANSACTION_MAX, Want};
 pub use node::Node;
 pub use read::Malformed;
+pub use saved::{read_contacts, write_contacts};
 pub use secure::{is_secure, secure_id};

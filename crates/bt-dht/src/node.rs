@@ -14,6 +14,7 @@ use crate::message::{Body, KrpcError, Message, Query, Response, Want};
 use crate::overlay::{Care, Overlay};
 use crate::peers::PeerStore;
 use crate::read::{Malformed, named};
+use crate::saved::SAVED_MAX;
 use crate::search::{Kind, Search, merge};
 use crate::table::K;
 use crate::token::Tokens;
@@ -30,7 +31,6 @@ pub(crate) const VERSION: [u8; 4] = *b"bt\x01\x00";
 const TICK: Duration = Duration::from_secs(5);
 /// Addresses to begin at that are kept.
 const ROUTERS_MAX: usize = 32;
-const SAVED_MAX: usize = 256;
 /// Saved nodes that one search begins with.
 const SAVED_ASKED: usize = 32;
 /// Searches at once; a further one ends at once, with nothing.

@@ -98,7 +98,8 @@ impl Search {
     }
 
     fn take_peers(&mut self, ask: AskKey, from: Contact, values: &[SocketAddr], counted: bool) -> Option<Event> {
-        let source = Source::Host(from.addr.ip());
+        let from = from.addr.ip();
+        let source = Source::Host(from);
         let mut new = Vec::new();
         for peer in values.iter().filter(|peer| may_name(source, **peer)) {
             if !counted && self.uncounted.len() < PEERS_MAX {
@@ -108,7 +109,7 @@ impl Search {
                 new.push(*peer);
             }
         }
-        (!new.is_empty()).then_some(Event::Peers { ask, peers: new })
+        (!new.is_empty()).then_some(Event::Peers { ask, from, peers: new })
     }
 
     fn take_item(&mut self, ask: AskKey, item: Item) -> Option<Event> {

@@ -145,7 +145,7 @@ impl TorrentStatus {
 }
 
 /// A magnet at one moment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MagnetStatus {
     /// Connections.
     pub peers: usize,

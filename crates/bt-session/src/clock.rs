@@ -23,3 +23,11 @@ impl Clock {
         self.0 + time.since(Time::ZERO)
     }
 }
+
+/// Waits until then; for ever if there is no such moment.
+pub(crate) async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,27 +1,39 @@
-//! The control thread: it accepts connections, talks to trackers, and places torrents on shards.
+//! The control thread: it accepts connections, talks to trackers, and owns the UDP port: the DHT node lives here, and LSD.
 //!
 //! Decides: nothing about torrents. Must not know: blocks, messages of peers.
 //! Invariant: stopping waits for the farewells, and for nothing else.
 
 use crate::announces::{Announces, Ourselves};
 use crate::clock::Clock;
+use crate::dht::{DhtHandle, Driver};
 use crate::dial;
 use crate::door::{Pass, SharedDesk};
+use crate::lookups::Lookups;
+use crate::lsd::{self, Lsd, ToLsd};
 use crate::shard::ToShard;
-use bt_engine::{AnnounceOrder, TorrentKey};
+use crate::state::StateDir;
+use bt_engine::{AnnounceOrder, Input, TorrentKey, Via};
+use bt_net::Egress;
 use bt_tracker_client::TrackerClient;
-use bt_types::InfoHash;
+use bt_types::{InfoHash, Rng, Source};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 /// Messages that wait for the control thread.
 pub(crate) const INBOX_MAX: usize = 1024;
 /// Rest after an accept that failed for lack of descriptors, so that the loop does not spin.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
+/// How long finding the addresses of one host may take.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the known nodes of the DHT are kept for the next run: what a crash can lose.
+const SAVE_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// What the control thread is told.
 #[derive(Debug)]
@@ -32,6 +44,10 @@ pub(crate) enum ToControl {
     Unregister(InfoHash, TorrentKey),
     /// Talk to a tracker.
     Announce(TorrentKey, InfoHash, Box<AnnounceOrder>),
+    /// Find the addresses of peers that the user named, and pass them on.
+    Peers(TorrentKey, Vec<(String, u16)>),
+    /// Ask elsewhere for peers.
+    Seek(TorrentKey, InfoHash, Via),
     /// Finish: wait for farewells, then answer.
     Stop(oneshot::Sender<()>),
 }
@@ -65,13 +81,22 @@ impl Registry {
 pub(crate) struct Control {
     pub(crate) clock: Clock,
     pub(crate) desk: SharedDesk,
+    pub(crate) egress: Egress,
     pub(crate) trackers: TrackerClient,
     pub(crate) ourselves: Ourselves,
+    pub(crate) rng: Rng,
+    pub(crate) state_dir: StateDir,
+    /// The node of the DHT, not yet running, and the way to it.
+    pub(crate) dht: Option<(Driver, DhtHandle)>,
+    /// Whether peers are sought on the local network.
+    pub(crate) lsd: bool,
 }
 
 impl Control {
     pub(crate) async fn run(self, listeners: Vec<std::net::TcpListener>, mut from: mpsc::Receiver<ToControl>) {
+        let Control { clock, desk, egress, trackers, ourselves, rng, state_dir, dht, lsd } = self;
         let registry = Rc::new(RefCell::new(Registry::default()));
+        let listen: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         for listener in listeners {
             let listener = match TcpListener::from_std(listener) {
                 Ok(listener) => listener,
@@ -80,19 +105,53 @@ impl Control {
                     continue;
                 }
             };
-            tokio::task::spawn_local(accept_loop(listener, self.clock, SharedDesk::clone(&self.desk), Rc::clone(&registry)));
+            spawn_local(accept_loop(listener, clock, SharedDesk::clone(&desk), Rc::clone(&registry)));
         }
-        let mut announces = Announces::new(self.clock, self.desk, self.trackers, self.ourselves, Rc::clone(&registry));
+        let mut announces = Announces::new(clock, desk, trackers, ourselves, Rc::clone(&registry));
+        let dht = dht.map(|(driver, handle)| {
+            spawn_local(driver.run());
+            handle
+        });
+        let mut lookups = Lookups::new(dht.clone(), ourselves.port, Rc::clone(&registry));
+        let to_lsd = lsd.then(|| {
+            let (to, inbox) = mpsc::channel(lsd::INBOX_MAX);
+            spawn_local(Lsd::new(clock, rng, listen, Rc::clone(&registry)).run(inbox));
+            to
+        });
+        let mut save = tokio::time::interval(SAVE_EVERY);
+        save.reset();
         loop {
             let message = tokio::select! {
                 message = from.recv() => message,
                 () = announces.reap() => continue,
+                () = lookups.reap() => continue,
+                _ = save.tick() => {
+                    save_nodes(dht.as_ref(), &state_dir, false).await;
+                    continue;
+                }
             };
             match message {
                 Some(ToControl::Register(hash, key, shard)) => registry.borrow_mut().insert(hash, key, shard),
-                Some(ToControl::Unregister(hash, key)) => registry.borrow_mut().remove(hash, key),
+                Some(ToControl::Unregister(hash, key)) => {
+                    registry.borrow_mut().remove(hash, key);
+                    lookups.leave(key);
+                    if let Some(lsd) = &to_lsd {
+                        let _ = lsd.send(ToLsd::Leave(key)).await;
+                    }
+                }
                 Some(ToControl::Announce(key, hash, order)) => announces.begin(key, hash, *order),
+                Some(ToControl::Peers(key, named)) => {
+                    spawn_local(resolve_peers(egress.clone(), Rc::clone(&registry), key, named));
+                }
+                Some(ToControl::Seek(key, hash, Via::Dht)) => lookups.seek(key, hash),
+                // The engine seeks there only if it was told that this can be done.
+                Some(ToControl::Seek(key, hash, Via::Lsd)) => {
+                    if let Some(lsd) = &to_lsd {
+                        let _ = lsd.send(ToLsd::Seek(key, hash)).await;
+                    }
+                }
                 Some(ToControl::Stop(done)) => {
+                    save_nodes(dht.as_ref(), &state_dir, true).await;
                     announces.finish().await;
                     let _ = done.send(());
                     return;
@@ -100,6 +159,34 @@ impl Control {
                 None => return,
             }
         }
+    }
+}
+
+/// Passes on each address as soon as it is known. Ends when the torrent has left.
+async fn resolve_peers(egress: Egress, registry: Rc<RefCell<Registry>>, key: TorrentKey, named: Vec<(String, u16)>) {
+    for (host, port) in named {
+        match egress.resolve(&host, port, Instant::now() + RESOLVE_TIMEOUT).await {
+            Ok(addrs) => {
+                let Some(shard) = registry.borrow().shard(key) else { return };
+                let _ = shard.send(ToShard::Input(Input::PeersFound(key, Source::User, addrs))).await;
+            }
+            Err(error) => tracing::info!(host, %error, "cannot find a peer that was named"),
+        }
+    }
+}
+
+/// Keeps the nodes of the DHT that are known now for the next run. A table that is empty takes nothing away from an earlier one.
+async fn save_nodes(dht: Option<&DhtHandle>, state_dir: &StateDir, is_end: bool) {
+    let Some(dht) = dht else { return };
+    let contacts = if is_end { dht.stop().await } else { dht.contacts().await };
+    if contacts.is_empty() {
+        return;
+    }
+    let state_dir = state_dir.clone();
+    match tokio::task::spawn_blocking(move || state_dir.save_nodes(&contacts)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "cannot keep the nodes of the DHT"),
+        Err(panic) => tracing::error!(%panic, "bug: keeping the nodes of the DHT panicked"),
     }
 }
 
@@ -115,7 +202,7 @@ async fn accept_loop(listener: TcpListener, clock: Clock, desk: SharedDesk, regi
         };
         let Some(mut pass) = Pass::ask(&desk, clock.now(), addr.ip()) else { continue };
         let registry = Rc::clone(&registry);
-        tokio::task::spawn_local(async move {
+        spawn_local(async move {
             let shaken = match dial::accept(stream, clock).await {
                 Ok(shaken) => shaken,
                 Err(error) => {

@@ -3,25 +3,38 @@
 //! Decides: the words of a torrent's life. Must not know: how they are shown.
 //! Invariant: values only.
 
-use bt_engine::{Event, SourceStat, TorrentStatus};
+use bt_engine::{Event, MagnetStatus, SourceStat, TorrentStatus};
 use std::path::PathBuf;
 
 /// Where a torrent stands; always the newest, older ones are not kept.
 #[derive(Clone, PartialEq, Debug)]
 pub enum TorrentState {
+    /// The metadata of its magnet link is sought.
+    Finding(MagnetStatus),
     /// The data that is there is being checked.
     Checking,
     /// It is in its swarm.
     Active(TorrentStatus),
+    /// Its metadata is known, and nothing else was wanted.
+    Known,
     /// It could not be started.
     Failed(AddError),
     /// It was removed.
     Stopped,
 }
 
+impl TorrentState {
+    /// Whether nothing follows.
+    pub fn is_over(&self) -> bool {
+        matches!(self, TorrentState::Known | TorrentState::Failed(_) | TorrentState::Stopped)
+    }
+}
+
 /// News of a torrent. A listener that is too slow misses the oldest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TorrentEvent {
+    /// The metadata of a magnet link came and can be used.
+    Metadata,
     /// The data was checked: bytes that were there and right.
     Checked {
         /// Bytes in pieces that need not be downloaded.
@@ -39,6 +52,17 @@ pub enum AddError {
     /// The torrent is v2 only.
     #[error("{0}")]
     Unsupported(String),
+    /// The metadata that a magnet link names was found, and is refused.
+    #[error("the metadata of the magnet link is refused: {why}")]
+    Metadata {
+        /// Stable, in snake_case.
+        code: &'static str,
+        /// For a person.
+        why: String,
+    },
+    /// None of its files is wanted.
+    #[error("{0}")]
+    Selection(String),
     /// A file in the way is not part of the torrent, and was not made by us.
     #[error("{} is there already and is not part of this torrent; move it away, or download to another directory with --dir", path.display())]
     Foreign {

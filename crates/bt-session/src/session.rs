@@ -6,27 +6,32 @@
 use crate::announces::Ourselves;
 use crate::clock::Clock;
 use crate::control::{self, Control, ToControl};
+use crate::dht::{DhtConfig, DhtHandle, Driver};
 use crate::disk::Disks;
 use crate::door::{self, SharedDesk};
 use crate::events::AddError;
 use crate::shard::{self, Shard, ToShard};
 use crate::state::StateDir;
 use crate::torrent::{AddOptions, Home, TorrentHandle};
+use crate::udp;
 use bt_engine::desk::Desk;
 use bt_engine::{Budget, Config, Input, TorrentKey};
-use bt_metainfo::Metainfo;
+use bt_metainfo::{Magnet, Metainfo};
 use bt_net::{Egress, EgressConfig, NetError, Roots};
 use bt_tracker_client::TrackerClient;
-use bt_types::{PeerId, Rng};
+use bt_types::{InfoHash, PeerId, Rng};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
+
+/// Nodes of the DHT to begin at that are taken from one torrent.
+const NODES_MAX: usize = 8;
 
 /// Settings of a session.
 #[derive(Clone, Debug)]
@@ -43,9 +48,17 @@ pub struct SessionConfig {
     pub disk_threads: usize,
     /// Certificates to trust for HTTPS trackers, besides the ones that browsers trust.
     pub extra_roots: Roots,
+    /// The node of the DHT (BEP 5) that torrents which are not private find peers with; `None`: there is none. What it knew in an earlier
+    /// run is in the state directory.
+    pub dht: Option<DhtConfig>,
+    /// Whether torrents that are not private find peers on the local network (BEP 14).
+    pub lsd: bool,
+    /// Whether peers of torrents that are not private tell each other of peers (BEP 11).
+    pub pex: bool,
 }
 
 impl Default for SessionConfig {
+    /// Peers come from trackers, from the user and from other peers: who wants the DHT says where to begin.
     fn default() -> SessionConfig {
         SessionConfig {
             listen: None,
@@ -54,16 +67,21 @@ impl Default for SessionConfig {
             shards: 1,
             disk_threads: 2,
             extra_roots: Roots::default(),
+            dht: None,
+            lsd: false,
+            pex: true,
         }
     }
 }
 
-/// Why a session could not start.
+/// Why a session, or a node of the DHT, could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The listening socket.
-    #[error("cannot listen for peers{}: {source}", .addr.map(|addr| format!(" at {addr}")).unwrap_or_default())]
+    #[error("cannot listen{} ({transport}): {source}", .addr.map(|addr| format!(" at {addr}")).unwrap_or_default())]
     Listen {
+        /// `TCP` or `UDP`.
+        transport: &'static str,
         /// The address that was asked for.
         addr: Option<SocketAddr>,
         /// What the system said.
@@ -88,6 +106,7 @@ pub struct Session {
     threads: Vec<JoinHandle<()>>,
     peer_id: PeerId,
     listen: Vec<SocketAddr>,
+    dht: Option<DhtHandle>,
     clock: Clock,
     next_key: AtomicU32,
     torrents: Mutex<BTreeMap<TorrentKey, (TorrentHandle, usize)>>,
@@ -98,7 +117,8 @@ impl Session {
     pub fn start(config: SessionConfig) -> Result<Session, StartError> {
         let clock = Clock::start();
         let mut rng = os_rng()?;
-        let listeners = door::listen(config.listen).map_err(|source| StartError::Listen { addr: config.listen, source })?;
+        let listeners =
+            door::listen(config.listen).map_err(|source| StartError::Listen { transport: "TCP", addr: config.listen, source })?;
         let listen: Vec<SocketAddr> = listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
         let port = listen.first().map_or(0, SocketAddr::port);
         let peer_id = PeerId::ours(&mut rng);
@@ -107,32 +127,47 @@ impl Session {
         let disks = Arc::new(Disks::start(config.disk_threads, clock)?);
         let (control, control_inbox) = mpsc::channel(control::INBOX_MAX);
 
-        let engine_config = Config { listen_port: Some(port), ..Config::new(peer_id) };
+        let state_dir = StateDir::new(config.state_dir);
+        let (dht, dht_port) = match config.dht {
+            Some(dht) => {
+                let sockets = udp::bind_beside(&listen)?;
+                let port = sockets.first().map(UdpSocket::local_addr).transpose()?.map(|addr| addr.port());
+                let saved = [state_dir.nodes(), dht.saved].concat();
+                (Some(Driver::new(clock, rng.fork(), egress.clone(), sockets, DhtConfig { saved, ..dht })?), port)
+            }
+            None => (None, None),
+        };
+        let dht_handle = dht.as_ref().map(|(_, handle)| handle.clone());
+        let (lsd, pex) = (config.lsd, config.pex);
+        let engine_config = Config { listen_port: Some(port), dht_port, lsd, pex, ..Config::new(peer_id) };
         let mut threads = Vec::new();
         let mut shards = Vec::new();
         for n in 0..config.shards.max(1) {
             let (shard, inbox) = mpsc::channel(shard::INBOX_MAX);
             shards.push(shard.clone());
             let (engine_config, budget, rng) = (engine_config.clone(), config.limits, rng.fork());
-            let (egress, disks, control) = (egress.clone(), Arc::clone(&disks), control.clone());
+            let (egress, disks, control, dht) = (egress.clone(), Arc::clone(&disks), control.clone(), dht_handle.clone());
             let name = format!("bt-shard-{n}");
             threads.push(spawn(&name, move || {
-                Shard::new(clock, engine_config, budget, rng, egress, disks, control, shard).run(inbox)
+                Shard::new(clock, engine_config, budget, rng, egress, disks, control, dht, shard).run(inbox)
             })?);
         }
-        let trackers = TrackerClient::new(egress, rng.fork());
+        let trackers = TrackerClient::new(egress.clone(), rng.fork());
         let ourselves = Ourselves { peer_id, port, key: rng.next_u32() };
-        let worker = Control { clock, desk: Arc::clone(&desk), trackers, ourselves };
+        let (desk_too, state_dir_too) = (Arc::clone(&desk), state_dir.clone());
+        let rng = rng.fork();
+        let worker = Control { clock, desk: desk_too, egress, trackers, ourselves, rng, state_dir: state_dir_too, dht, lsd };
         threads.push(spawn("bt-control", move || worker.run(listeners, control_inbox))?);
         Ok(Session {
             desk,
-            state_dir: StateDir::new(config.state_dir),
+            state_dir,
             disks,
             control,
             shards,
             threads,
             peer_id,
             listen,
+            dht: dht_handle,
             clock,
             next_key: AtomicU32::new(0),
             torrents: Mutex::default(),
@@ -144,6 +179,11 @@ impl Session {
         &self.listen
     }
 
+    /// The way to its node of the DHT, if it has one.
+    pub fn dht(&self) -> Option<&DhtHandle> {
+        self.dht.as_ref()
+    }
+
     /// What peers know us by.
     pub fn peer_id(&self) -> PeerId {
         self.peer_id
@@ -151,8 +191,27 @@ impl Session {
 
     /// Adds a torrent: its data is checked, then it joins its swarm.
     pub fn add(&self, metainfo: &Metainfo, options: AddOptions) -> Result<TorrentHandle, AddError> {
+        let added = self.place(metainfo.info_hashes.swarm(), |home| TorrentHandle::begin(home, metainfo, options))?;
+        if let Some(dht) = self.dht.as_ref().filter(|_| !metainfo.private) {
+            let nodes = metainfo.nodes.iter().take(NODES_MAX);
+            nodes.for_each(|(host, port)| dht.add_router(format!("{host}:{port}")));
+        }
+        Ok(added)
+    }
+
+    /// Adds the torrent that a magnet link names: its metadata comes from peers (BEP 9), and then it is as if it had been added whole.
+    pub fn add_magnet(&self, magnet: &Magnet, options: AddOptions) -> Result<TorrentHandle, AddError> {
+        self.place(magnet.info_hashes.v1, |home| TorrentHandle::follow(home, magnet, options))
+    }
+
+    /// Gives a torrent a place on a shard.
+    fn place(
+        &self,
+        swarm: Option<InfoHash>,
+        begin: impl FnOnce(Home) -> Result<TorrentHandle, AddError>,
+    ) -> Result<TorrentHandle, AddError> {
         let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
-        if torrents.values().any(|(torrent, _)| Some(torrent.info_hash()) == metainfo.info_hashes.swarm()) {
+        if torrents.values().any(|(torrent, _)| Some(torrent.info_hash()) == swarm) {
             return Err(AddError::Duplicate);
         }
         let key = TorrentKey(self.next_key.fetch_add(1, Relaxed));
@@ -166,7 +225,7 @@ impl Session {
             state_dir: self.state_dir.clone(),
             clock: self.clock,
         };
-        let begun = TorrentHandle::begin(home, metainfo, options);
+        let begun = begin(home);
         match &begun {
             Ok(torrent) => {
                 torrents.insert(key, (torrent.clone(), place));

@@ -4,14 +4,18 @@
 //! Invariant: nothing here blocks; only this thread touches the engine; one clock reading per batch.
 
 use crate::buffers::Buffers;
-use crate::clock::Clock;
+use crate::clock::{Clock, sleep_until};
 use crate::control::ToControl;
+use crate::dht::DhtHandle;
 use crate::dial::{self, Shaken};
 use crate::disk::{DiskOrder, Disks};
 use crate::door::Pass;
-use crate::events::{TorrentEvent, TorrentState};
+use crate::events::{AddError, TorrentEvent, TorrentState};
+use crate::opening::Follower;
 use crate::wire::{self, End, Mailbox};
-use bt_engine::{Budget, Config, Engine, Event, Input, Output, PeerKey, SourceStat, TorrentKey, TorrentSpec, TorrentStatus};
+use bt_engine::{
+    Budget, Config, Engine, Event, Input, MagnetSpec, Output, PeerKey, SourceStat, TorrentKey, TorrentSpec, TorrentStatus, Via,
+};
 use bt_net::Egress;
 use bt_peer_wire::{Handshake, Reserved};
 use bt_piece_store::{Layout, Storage, read_blocks};
@@ -40,6 +44,10 @@ pub(crate) enum ToShard {
     Input(Input),
     /// A torrent to work on, its data checked.
     Add(TorrentKey, Box<NewTorrent>),
+    /// A magnet link to follow.
+    AddMagnet(TorrentKey, Box<NewMagnet>),
+    /// What a magnet link led to cannot be used: leave the torrent.
+    Fail(TorrentKey, AddError),
     /// A torrent to leave; the answer comes when the engine has let go of it.
     Remove(TorrentKey, oneshot::Sender<Departure>),
     /// A connection that somebody made to us and that named one of our torrents.
@@ -62,6 +70,23 @@ pub(crate) struct NewTorrent {
     pub(crate) peers: Vec<SocketAddr>,
     pub(crate) events: broadcast::Sender<TorrentEvent>,
     pub(crate) state: watch::Sender<TorrentState>,
+    /// A magnet link led to it: the torrent is here already, or has left meanwhile.
+    pub(crate) of_magnet: bool,
+}
+
+/// What a shard needs for a magnet link.
+pub(crate) struct NewMagnet {
+    pub(crate) spec: MagnetSpec,
+    pub(crate) peers: Vec<SocketAddr>,
+    pub(crate) events: broadcast::Sender<TorrentEvent>,
+    pub(crate) state: watch::Sender<TorrentState>,
+    pub(crate) follower: Follower,
+}
+
+impl std::fmt::Debug for NewMagnet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewMagnet").field("spec", &self.spec).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for NewTorrent {
@@ -79,16 +104,29 @@ pub(crate) struct Departure {
 
 struct Entry {
     info_hash: InfoHash,
-    layout: Arc<Layout>,
-    storage: Arc<dyn Storage>,
+    stage: Stage,
     events: broadcast::Sender<TorrentEvent>,
     state: watch::Sender<TorrentState>,
+}
+
+/// How much of a torrent is known.
+enum Stage {
+    /// Its info-hash. Whoever goes on with the metadata is gone once that has come.
+    Magnet(Option<Box<Follower>>),
+    /// Everything.
+    Whole { layout: Arc<Layout>, storage: Arc<dyn Storage>, private: bool },
 }
 
 impl Drop for Entry {
     /// Also when the shard's thread unwinds: nobody waits for ever for a torrent that has no engine any more.
     fn drop(&mut self) {
-        self.state.send_replace(TorrentState::Stopped);
+        self.state.send_if_modified(|state| {
+            let is_news = !state.is_over();
+            if is_news {
+                *state = TorrentState::Stopped;
+            }
+            is_news
+        });
     }
 }
 
@@ -99,6 +137,7 @@ pub(crate) struct Shard {
     egress: Egress,
     disks: Arc<Disks>,
     control: mpsc::Sender<ToControl>,
+    dht: Option<DhtHandle>,
     inbox: mpsc::Sender<ToShard>,
     torrents: BTreeMap<TorrentKey, Entry>,
     peers: BTreeMap<PeerKey, Rc<Mailbox>>,
@@ -118,6 +157,7 @@ impl Shard {
         egress: Egress,
         disks: Arc<Disks>,
         control: mpsc::Sender<ToControl>,
+        dht: Option<DhtHandle>,
         inbox: mpsc::Sender<ToShard>,
     ) -> Shard {
         Shard {
@@ -127,6 +167,7 @@ impl Shard {
             egress,
             disks,
             control,
+            dht,
             inbox,
             torrents: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -173,6 +214,14 @@ impl Shard {
                 self.engine.handle(now, input);
             }
             ToShard::Add(key, new) => self.add(key, *new),
+            ToShard::AddMagnet(key, new) => self.add_magnet(key, *new),
+            ToShard::Fail(key, error) => {
+                self.engine.handle(now, Input::Remove(key));
+                self.carry_out();
+                if let Some(entry) = self.torrents.remove(&key) {
+                    entry.state.send_replace(TorrentState::Failed(error));
+                }
+            }
             ToShard::Remove(key, done) => {
                 let departure = Departure { status: self.engine.status(now, key), sources: self.engine.sources(key) };
                 self.engine.handle(now, Input::Remove(key));
@@ -191,23 +240,50 @@ impl Shard {
 
     fn add(&mut self, key: TorrentKey, new: NewTorrent) {
         let now = self.clock.now();
-        let NewTorrent { spec, layout, storage, peers, events, state } = new;
-        self.torrents.insert(key, Entry { info_hash: spec.info_hash, layout, storage, events, state });
+        let NewTorrent { spec, layout, storage, peers, events, state, of_magnet } = new;
+        let stage = Stage::Whole { layout, storage, private: spec.private };
+        match self.torrents.get_mut(&key) {
+            Some(entry) => entry.stage = stage,
+            None if of_magnet => return,
+            None => {
+                self.torrents.insert(key, Entry { info_hash: spec.info_hash, stage, events, state });
+            }
+        }
         self.engine.handle(now, Input::Add(key, Box::new(spec)));
         self.engine.handle(now, Input::PeersFound(key, Source::User, peers));
         self.publish_one(key);
+    }
+
+    fn add_magnet(&mut self, key: TorrentKey, new: NewMagnet) {
+        let now = self.clock.now();
+        let NewMagnet { spec, peers, events, state, follower } = new;
+        self.torrents
+            .insert(key, Entry { info_hash: spec.info_hash, stage: Stage::Magnet(Some(Box::new(follower))), events, state });
+        self.engine.handle(now, Input::AddMagnet(key, Box::new(spec)));
+        self.engine.handle(now, Input::PeersFound(key, Source::User, peers));
+    }
+
+    /// The metadata of a magnet link: a thread looks at it, and at the data that is there.
+    fn metadata(&mut self, key: TorrentKey, metadata: Bytes) {
+        if let Some(Entry { stage: Stage::Magnet(follower), .. }) = self.torrents.get_mut(&key)
+            && let Some(follower) = follower.take()
+        {
+            follower.begin(metadata);
+        }
     }
 
     // ---- connections ----
 
     fn accepted(&mut self, key: TorrentKey, mut shaken: Shaken, addr: SocketAddr, pass: Pass) {
         let Some(entry) = self.torrents.get(&key) else { return };
-        shaken.wire.send_handshake(&self.handshake(entry.info_hash));
+        shaken.wire.send_handshake(&self.handshake(entry));
         self.adopt(key, shaken, addr, Some(pass));
     }
 
-    fn handshake(&self, info_hash: InfoHash) -> Handshake {
-        Handshake { reserved: Reserved::OURS, info_hash, peer_id: self.config.peer_id }
+    /// Peers of a private torrent hear nothing of our DHT node (BEP 27).
+    fn handshake(&self, entry: &Entry) -> Handshake {
+        let tells_dht = self.config.dht_port.is_some() && !matches!(entry.stage, Stage::Whole { private: true, .. });
+        Handshake { reserved: Reserved::ours(tells_dht), info_hash: entry.info_hash, peer_id: self.config.peer_id }
     }
 
     /// A connection on which both handshakes are done, or ours is queued: it gets a task and a key.
@@ -218,7 +294,9 @@ impl Shard {
             self.engine.handle(self.clock.now(), Input::DialFailed(key, addr));
             return;
         };
-        wire.set_pieces(entry.layout.geometry().piece_count());
+        if let Stage::Whole { layout, .. } = &entry.stage {
+            wire.set_pieces(layout.geometry().piece_count());
+        }
         let peer = PeerKey(self.next_peer);
         self.next_peer += 1;
         let mailbox = Rc::new(Mailbox::default());
@@ -243,7 +321,7 @@ impl Shard {
 
     fn dial(&self, key: TorrentKey, addr: SocketAddr, source: Source) {
         let Some(entry) = self.torrents.get(&key) else { return };
-        let (ours, clock) = (self.handshake(entry.info_hash), self.clock);
+        let (ours, clock) = (self.handshake(entry), self.clock);
         let (egress, inbox) = (self.egress.clone(), self.inbox.clone());
         tokio::task::spawn_local(async move {
             let shaken = match dial::dial(&egress, source, addr, ours, clock).await {
@@ -286,17 +364,30 @@ impl Shard {
                         self.engine.handle(self.clock.now(), Input::Announced(key, tracker, busy));
                     }
                 }
-                Output::Seek(..) | Output::DhtNode(_) | Output::Metadata(..) => {}
+                Output::Seek(key, via) => self.seek(key, via),
+                Output::DhtNode(addr) => {
+                    if let Some(dht) = &self.dht {
+                        dht.add_port(addr);
+                    }
+                }
+                Output::Metadata(key, metadata) => self.metadata(key, metadata),
                 Output::Event(key, event) => self.event(key, event),
             }
         }
         self.disks.submit(self.to_disk.drain(..));
     }
 
+    fn seek(&mut self, key: TorrentKey, via: Via) {
+        let Some(entry) = self.torrents.get(&key) else { return };
+        if self.control.try_send(ToControl::Seek(key, entry.info_hash, via)).is_err() {
+            self.engine.handle(self.clock.now(), Input::Sought(key, via));
+        }
+    }
+
     /// Reads blocks and hands them to the peer's task: at once when the page cache has them, else by a disk thread.
     fn serve(&mut self, peer: PeerKey, key: TorrentKey, blocks: Vec<Block>) {
-        let Some(entry) = self.torrents.get(&key) else { return };
-        match read_blocks(&entry.layout, entry.storage.as_ref(), &blocks, false) {
+        let Some(Entry { stage: Stage::Whole { layout, storage, .. }, .. }) = self.torrents.get(&key) else { return };
+        match read_blocks(layout, storage.as_ref(), &blocks, false) {
             Ok(Some(data)) => self.deliver(peer, blocks.into_iter().zip(data.into_iter().map(Some)).collect()),
             // A miss, or an error that a disk thread will see again and sort out block by block.
             Ok(None) | Err(_) => self.to_disk.push((key, DiskOrder::Read(peer, blocks))),
@@ -340,20 +431,19 @@ impl Shard {
 
     fn publish_one(&self, key: TorrentKey) {
         let Some(entry) = self.torrents.get(&key) else { return };
-        let Some(status) = self.engine.status(self.clock.now(), key) else { return };
+        let news = match entry.stage {
+            Stage::Magnet(_) => self.engine.magnet(key).map(TorrentState::Finding),
+            Stage::Whole { .. } => self.engine.status(self.clock.now(), key).map(TorrentState::Active),
+        };
+        let Some(news) = news else { return };
         entry.state.send_if_modified(|state| {
-            let changed = !matches!(state, TorrentState::Active(old) if *old == status);
+            // A magnet whose metadata has come is being checked, whatever its peers do.
+            let is_later = matches!((&news, &*state), (TorrentState::Finding(_), TorrentState::Checking | TorrentState::Known));
+            let changed = !is_later && *state != news;
             if changed {
-                *state = TorrentState::Active(status);
+                *state = news;
             }
             changed
         });
-    }
-}
-
-async fn sleep_until(deadline: Option<std::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
     }
 }

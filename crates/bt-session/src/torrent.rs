@@ -5,28 +5,29 @@
 
 use crate::clock::Clock;
 use crate::control::ToControl;
-use crate::disk::{Attached, DiskOrder, Disks};
+use crate::disk::{DiskOrder, Disks};
 use crate::events::{AddError, Summary, TorrentEvent, TorrentState};
-use crate::shard::{Departure, NewTorrent, ToShard};
+use crate::opening::{Ground, Opener};
+use crate::shard::{Departure, ToShard};
 use crate::state::{Lock, StateDir};
-use bt_engine::{Input, Order, Priority, TorrentKey, TorrentSpec, TorrentStatus, Want};
-use bt_metainfo::{Metainfo, PieceDigests};
-use bt_piece_store::{
-    DiskStorage, Journal, Layout, LayoutFile, OpenError, Progress, Storage, StoreError, Trust, Worker, locate, open_torrent,
-};
-use bt_types::{Bitfield, InfoHash};
-use bytes::Bytes;
+use bt_engine::{Input, MagnetStatus, Order, Priority, TorrentKey, TorrentStatus, Want};
+use bt_metainfo::{Magnet, Metainfo};
+use bt_piece_store::{Layout, Progress};
+use bt_types::InfoHash;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OnceCell, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{OnceCell, Semaphore, broadcast, mpsc, oneshot, watch};
 
 /// News kept for a listener that is behind.
 const EVENTS_MAX: usize = 256;
+
+/// Steps of a torrent's beginning at a time: the one that follows a magnet link may not have ended when its metadata comes.
+const STEPS: usize = 2;
 
 /// How a torrent is added.
 #[derive(Clone, Debug)]
@@ -39,15 +40,48 @@ pub struct AddOptions {
     pub trust_data: bool,
     /// Remember nothing of earlier runs, and leave nothing for later ones.
     pub no_resume: bool,
-    /// Numbers in the torrent's list of the files that are wanted; all of them if this is `None`. A piece that a wanted file shares with
-    /// another comes whole.
-    pub select: Option<BTreeSet<usize>>,
+    /// Which of its files are wanted. A piece that a wanted file shares with another comes whole.
+    pub select: Select,
+    /// Of a magnet link: fetch its metadata, and nothing else.
+    pub metadata_only: bool,
+}
+
+/// Which files of a torrent are wanted.
+#[derive(Clone, Default)]
+pub enum Select {
+    /// All of them; of a magnet link those that it selects itself (BEP 53).
+    #[default]
+    All,
+    /// Those with these numbers in the torrent's list.
+    Files(BTreeSet<usize>),
+    /// Those that this chooses once the torrent is known; `None` is all of them.
+    By(Arc<Chooser>),
+}
+
+/// Chooses the numbers of the files that are wanted, or says why it cannot.
+pub type Chooser = dyn Fn(&Metainfo) -> Result<Option<BTreeSet<usize>>, String> + Send + Sync;
+
+impl std::fmt::Debug for Select {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Select::All => f.write_str("All"),
+            Select::Files(files) => f.debug_tuple("Files").field(files).finish(),
+            Select::By(_) => f.write_str("By(..)"),
+        }
+    }
 }
 
 impl AddOptions {
     /// Download to, or seed from, this directory.
     pub fn new(dir: impl Into<PathBuf>) -> AddOptions {
-        AddOptions { dir: dir.into(), peers: Vec::new(), trust_data: false, no_resume: false, select: None }
+        AddOptions {
+            dir: dir.into(),
+            peers: Vec::new(),
+            trust_data: false,
+            no_resume: false,
+            select: Select::All,
+            metadata_only: false,
+        }
     }
 }
 
@@ -55,22 +89,32 @@ impl AddOptions {
 #[derive(Clone, Debug)]
 pub struct TorrentHandle(Arc<Inner>);
 
-struct Inner {
-    key: TorrentKey,
-    info_hash: InfoHash,
-    shard: mpsc::Sender<ToShard>,
-    control: mpsc::Sender<ToControl>,
-    disks: Arc<Disks>,
+pub(crate) struct Inner {
+    pub(crate) key: TorrentKey,
+    pub(crate) info_hash: InfoHash,
+    pub(crate) shard: mpsc::Sender<ToShard>,
+    pub(crate) control: mpsc::Sender<ToControl>,
+    pub(crate) disks: Arc<Disks>,
     clock: Clock,
-    layout: Arc<Layout>,
-    /// Bytes of the pieces that were wanted when it was added.
-    bytes_wanted: u64,
-    progress: Arc<Progress>,
-    bytes_there: AtomicU64,
-    state: watch::Sender<TorrentState>,
-    events: broadcast::Sender<TorrentEvent>,
-    lock: Mutex<Option<Lock>>,
+    /// What its metadata says; of a magnet link at some time later.
+    pub(crate) known: OnceLock<Known>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) bytes_there: AtomicU64,
+    pub(crate) state: watch::Sender<TorrentState>,
+    pub(crate) events: broadcast::Sender<TorrentEvent>,
+    pub(crate) lock: Mutex<Option<Lock>>,
+    /// A permit for each step of its beginning; none is given once it is stopped.
+    pub(crate) opening: Arc<Semaphore>,
     summary: OnceCell<Summary>,
+}
+
+/// What is known of a torrent once its metadata is there.
+pub(crate) struct Known {
+    pub(crate) layout: Arc<Layout>,
+    /// Bytes of the pieces that were wanted when it was added.
+    pub(crate) bytes_wanted: u64,
+    /// The torrent that a magnet link led to.
+    pub(crate) of_magnet: Option<Arc<Metainfo>>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -92,51 +136,29 @@ pub(crate) struct Home {
 impl TorrentHandle {
     /// Begins: the data that is there is checked on a thread of its own, then the torrent joins its swarm.
     pub(crate) fn begin(home: Home, metainfo: &Metainfo, options: AddOptions) -> Result<TorrentHandle, AddError> {
-        let digests = metainfo.info.require_digests().map_err(|error| AddError::Unsupported(error.to_string()))?;
         let Some(info_hash) = metainfo.info_hashes.swarm() else {
             return Err(AddError::Unsupported("the torrent has no info-hash".into()));
         };
-        let state_dir = if options.no_resume { StateDir::new(None) } else { home.state_dir };
-        let dir_error = |error: std::io::Error| store_error(&options.dir, &error);
-        let (root, mut layout) = locate(&options.dir, &metainfo.info).map_err(dir_error)?;
-        if let Some(files) = &options.select {
-            layout.select(files);
-        }
-        let (wanted, layout) = (layout.wanted(), Arc::new(layout));
-        let storage = DiskStorage::create(&root).map_err(|error| store_error(&root, &error))?;
-        let lock = state_dir.lock(info_hash, &root).map_err(dir_error)?;
-        let lock = lock.ok_or_else(|| AddError::Locked { dir: root.clone() })?;
-        let inner = Arc::new(Inner {
-            key: home.key,
-            info_hash,
-            shard: home.shard,
-            control: home.control,
-            disks: home.disks,
-            clock: home.clock,
-            layout: Arc::clone(&layout),
-            bytes_wanted: bytes(&layout, &wanted),
-            progress: Arc::default(),
-            bytes_there: AtomicU64::new(0),
-            state: watch::Sender::new(TorrentState::Checking),
-            events: broadcast::Sender::new(EVENTS_MAX),
-            lock: Mutex::new(Some(lock)),
-            summary: OnceCell::new(),
-        });
-        let opening = Opening {
-            inner: Arc::clone(&inner),
-            layout,
-            wanted,
-            digests,
-            storage: Arc::new(storage),
-            trackers: metainfo.trackers.clone(),
-            metadata: Bytes::copy_from_slice(&metainfo.info_bytes),
-            private: metainfo.private,
-            trust: if options.trust_data { Trust::Data } else { Trust::Journal },
-            peers: options.peers,
+        let state_dir = home.state_dir.clone();
+        let ground = Ground::prepare(metainfo, &options, state_dir)?;
+        let inner = Arc::new(Inner::new(home, info_hash, TorrentState::Checking));
+        inner.take_ground(&ground, None);
+        let opener = Opener { inner: Arc::clone(&inner), options };
+        inner.step(move || opener.open(ground, false))?;
+        Ok(TorrentHandle(inner))
+    }
+
+    /// Begins with a magnet link: its metadata is sought in its swarm.
+    pub(crate) fn follow(home: Home, magnet: &Magnet, options: AddOptions) -> Result<TorrentHandle, AddError> {
+        let Some(info_hash) = magnet.info_hashes.v1 else {
+            let why = bt_metainfo::MetainfoError::V2Unsupported;
+            return Err(AddError::Unsupported(why.to_string()));
         };
-        let thread = std::thread::Builder::new().name("bt-check".into());
-        let journal = move |opening: &Opening| state_dir.journal(info_hash, &root, opening.layout.geometry());
-        thread.spawn(move || opening.run(journal)).map_err(|error| store_error(Path::new("check thread"), &error))?;
+        let state_dir = home.state_dir.clone();
+        let inner = Arc::new(Inner::new(home, info_hash, TorrentState::Finding(MagnetStatus::default())));
+        let opener = Opener { inner: Arc::clone(&inner), options };
+        let magnet = magnet.clone();
+        inner.step(move || opener.follow(magnet, state_dir))?;
         Ok(TorrentHandle(inner))
     }
 
@@ -160,14 +182,32 @@ impl TorrentHandle {
         (self.0.progress.done(), self.0.progress.total())
     }
 
-    /// Bytes of the pieces that were wanted when it was added: all of them, or those of the selected files.
+    /// The torrent that a magnet link led to, once it is known.
+    pub fn metainfo(&self) -> Option<Arc<Metainfo>> {
+        self.0.known.get()?.of_magnet.clone()
+    }
+
+    /// Bytes of the pieces that were wanted when it was added: all of them, or those of the selected files. 0 while the metadata of a
+    /// magnet link is sought.
     pub fn bytes_wanted(&self) -> u64 {
-        self.0.bytes_wanted
+        self.0.known.get().map_or(0, |known| known.bytes_wanted)
     }
 
     /// Bytes of these that were there and right when it started; 0 until that is known.
     pub fn bytes_there(&self) -> u64 {
         self.0.bytes_there.load(Relaxed)
+    }
+
+    /// Waits until the metadata of a magnet link is known.
+    pub async fn wait_metadata(&self) -> Result<Arc<Metainfo>, AddError> {
+        let mut state = self.state();
+        let found =
+            state.wait_for(|state| !matches!(state, TorrentState::Finding(_)) && self.metainfo().is_some() || state.is_over());
+        let over = match found.await.as_deref() {
+            Ok(TorrentState::Failed(error)) => error.clone(),
+            _ => AddError::Stopping,
+        };
+        self.metainfo().ok_or(over)
     }
 
     /// Waits until the data is checked and the torrent is in its swarm.
@@ -182,7 +222,8 @@ impl TorrentHandle {
 
     /// The numbers of the pieces that hold a byte of the file with this number in the torrent's list.
     pub fn pieces_of(&self, file: usize) -> Option<Range<u32>> {
-        self.0.layout.files().get(file).map(|file| self.0.layout.numbers_of(file))
+        let layout = &self.0.known.get()?.layout;
+        layout.files().get(file).map(|file| layout.numbers_of(file))
     }
 
     /// From now on these pieces are wanted so much.
@@ -205,9 +246,9 @@ impl TorrentHandle {
         let mut state = self.state();
         let found = state
             .wait_for(|state| match state {
-                TorrentState::Checking => false,
+                TorrentState::Finding(_) | TorrentState::Checking => false,
                 TorrentState::Active(status) => enough(status),
-                TorrentState::Failed(_) | TorrentState::Stopped => true,
+                TorrentState::Known | TorrentState::Failed(_) | TorrentState::Stopped => true,
             })
             .await;
         match found.as_deref() {
@@ -224,15 +265,36 @@ impl TorrentHandle {
 }
 
 impl Inner {
+    fn new(home: Home, info_hash: InfoHash, state: TorrentState) -> Inner {
+        Inner {
+            key: home.key,
+            info_hash,
+            shard: home.shard,
+            control: home.control,
+            disks: home.disks,
+            clock: home.clock,
+            known: OnceLock::new(),
+            progress: Arc::default(),
+            bytes_there: AtomicU64::new(0),
+            state: watch::Sender::new(state),
+            events: broadcast::Sender::new(EVENTS_MAX),
+            lock: Mutex::new(None),
+            opening: Arc::new(Semaphore::new(STEPS)),
+            summary: OnceCell::new(),
+        }
+    }
+
     /// Tells the engine, once it knows the torrent.
     async fn want(&self, want: Want) {
-        let _ = self.state.subscribe().wait_for(|state| *state != TorrentState::Checking).await;
+        let _ = self.state.subscribe().wait_for(|state| matches!(state, TorrentState::Active(_)) || state.is_over()).await;
         let _ = self.shard.send(ToShard::Input(Input::Want(self.key, vec![want]))).await;
     }
 
     async fn stop(&self) -> Summary {
         self.progress.cancel();
-        let _ = self.state.subscribe().wait_for(|state| *state != TorrentState::Checking).await;
+        // What is being begun or checked ends first, and nothing is begun any more: metadata may come in this very moment.
+        let _ = self.opening.acquire_many(STEPS as u32).await;
+        self.opening.close();
         let _ = self.control.send(ToControl::Unregister(self.info_hash, self.key)).await;
         let (done, departure) = oneshot::channel();
         let _ = self.shard.send(ToShard::Remove(self.key, done)).await;
@@ -242,79 +304,5 @@ impl Inner {
         let _ = detached.await;
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
         Summary { bytes_there: self.bytes_there.load(Relaxed), status, sources }
-    }
-}
-
-/// A torrent between being added and being in its swarm.
-struct Opening {
-    inner: Arc<Inner>,
-    layout: Arc<Layout>,
-    wanted: Bitfield,
-    digests: Arc<PieceDigests>,
-    storage: Arc<dyn Storage>,
-    trackers: Vec<Vec<String>>,
-    metadata: Bytes,
-    private: bool,
-    trust: Trust,
-    peers: Vec<SocketAddr>,
-}
-
-impl Opening {
-    fn run(self, journal: impl FnOnce(&Opening) -> Result<Journal, StoreError>) {
-        let inner = Arc::clone(&self.inner);
-        if let Err(error) = self.open(journal) {
-            inner.state.send_replace(TorrentState::Failed(error));
-        }
-    }
-
-    fn open(self, journal: impl FnOnce(&Opening) -> Result<Journal, StoreError>) -> Result<(), AddError> {
-        let journal = journal(&self).map_err(OpenError::from)?;
-        let Opening { inner, layout, wanted, digests, storage, trackers, metadata, private, trust, peers } = self;
-        let opened = open_torrent(&layout, &digests, journal, storage.as_ref(), trust, &inner.progress)?;
-        let geometry = *layout.geometry();
-        let there = wanted.common(&opened.have, &geometry);
-        let bytes_there = there.map(|piece| u64::from(geometry.piece_len(piece))).sum();
-        inner.bytes_there.store(bytes_there, Relaxed);
-        let _ = inner.events.send(TorrentEvent::Checked { bytes_there });
-        let worker = Worker::new(Arc::clone(&layout), digests, opened.journal);
-        let (layout_too, storage_too) = (Arc::clone(&layout), Arc::clone(&storage));
-        let attached = Attached { worker, layout: layout_too, storage: storage_too, shard: inner.shard.clone() };
-        inner.disks.submit([(inner.key, DiskOrder::Attach(Box::new(attached)))].into_iter());
-        let register = ToControl::Register(inner.info_hash, inner.key, inner.shard.clone());
-        inner.control.blocking_send(register).map_err(|_| AddError::Stopping)?;
-        let info_hash = inner.info_hash;
-        let spec = TorrentSpec { info_hash, geometry, have: opened.have, trackers, wants: wants(&layout), metadata, private };
-        let (events, state) = (inner.events.clone(), inner.state.clone());
-        let new = NewTorrent { spec, layout, storage, peers, events, state };
-        inner.shard.blocking_send(ToShard::Add(inner.key, Box::new(new))).map_err(|_| AddError::Stopping)
-    }
-}
-
-/// What the selected files are, in pieces.
-fn wants(layout: &Layout) -> Vec<Want> {
-    let is_wanted = |file: &&LayoutFile| file.is_wanted;
-    if layout.files().iter().all(|file| is_wanted(&file)) {
-        return Vec::new();
-    }
-    let all = Want::Pieces(0..layout.geometry().piece_count(), Priority::Skip);
-    let files = layout.files().iter().filter(is_wanted);
-    std::iter::once(all).chain(files.map(|file| Want::Pieces(layout.numbers_of(file), Priority::Normal))).collect()
-}
-
-fn bytes(layout: &Layout, pieces: &Bitfield) -> u64 {
-    pieces.iter(layout.geometry()).map(|piece| u64::from(layout.geometry().piece_len(piece))).sum()
-}
-
-fn store_error(path: &Path, error: &std::io::Error) -> AddError {
-    AddError::Store { fault: bt_piece_store::fault_of(error), detail: format!("{}: {error}", path.display()) }
-}
-
-impl From<OpenError> for AddError {
-    fn from(error: OpenError) -> AddError {
-        match error {
-            OpenError::Foreign { path } => AddError::Foreign { path },
-            OpenError::Store(error) => AddError::Store { fault: error.fault(), detail: error.to_string() },
-            OpenError::Cancelled => AddError::Stopping,
-        }
     }
 }

@@ -1,4 +1,5 @@
-//! Tracker announces and scrapes as values and as bytes, over HTTP (BEP 3, 7, 21, 23, 24, 31, 48) and UDP (BEP 15, 41), both directions.
+//! Announces and scrapes as values and as bytes, both directions: to trackers over HTTP (BEP 3, 7, 21, 23, 24, 31, 48) and UDP
+//! (BEP 15, 41), and to the local network (BEP 14).
 //!
 //! Decides: what a well-formed request or reply is. Must not know: sockets, swarms, when to announce.
 //! Invariant: what one side writes the other side reads back as the same value; no claimed length is trusted.
@@ -23,6 +24,7 @@ extern crate std;
 
 mod body;
 mod exchange;
+mod lsd;
 mod options;
 mod query;
 mod udp;
@@ -30,6 +32,7 @@ mod value;
 
 pub use body::{ReplyError, read_announce_body, read_scrape_body, write_announce_body, write_failure_body, write_scrape_body};
 pub use exchange::{ExchangeError, Output, UdpConnection, UdpExchange};
+pub use lsd::{LSD_HASHES_MAX, LSD_MAX, LSD_V4, LSD_V6, LocalAnnounce};
 pub use query::{QueryError, announce_url, parse_announce, parse_scrape, scrape_url};
 pub use udp::{Family, SCRAPE_HASHES_MAX, UDP_PAYLOAD_MAX, UdpReply, UdpRequest, udp_peers_max};
 pub use value::{Announce, AnnounceReply, Answer, Ask, Event, Failure, LEFT_UNKNOWN, RetryIn, ScrapeReply, SwarmCounts};

@@ -3,7 +3,7 @@
 //! Decides: its command line. Must not know: who is on the other side.
 //! Invariant: nothing but what a person could type.
 
-use super::{Client, Progress, Running, Seat};
+use super::{Client, Discovery, Progress, Running, Seat};
 use crate::{Process, bt};
 use anyhow::{Context as _, Result};
 use std::process::Command;
@@ -19,6 +19,8 @@ impl Bt {
     pub const GET: Bt = Bt { verb: &["get", "--seed"] };
     /// Seeds what is there.
     pub const SEED: Bt = Bt { verb: &["seed"] };
+    /// Downloads so slowly that it has not everything for a long time.
+    pub const SLOW: Bt = Bt { verb: &["get", "--seed", "--down", "1MiB/s"] };
 }
 
 impl Client for Bt {
@@ -32,8 +34,22 @@ impl Client for Bt {
 
     fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
         let mut command = bt(seat.home);
-        command.args(self.verb).arg(seat.torrent).arg("-d").arg(seat.dir).args(["--listen", "0.0.0.0:6881"]);
+        command.args(self.verb).arg(seat.source()).arg("-d").arg(seat.dir);
+        // Of the address family that others are told of.
+        command.args(["--listen", "0.0.0.0:6881"]);
+        discover(&mut command, seat.discovery);
         Ok(Box::new(RunningBt { command: seat.host.inside(&command), process: None, is_seed: self.verb == Bt::SEED.verb }))
+    }
+}
+
+/// Adds the options of this way to find peers, and of no other.
+pub fn discover(command: &mut Command, discovery: Discovery) -> &mut Command {
+    match discovery {
+        Discovery::Trackers => command.arg("--no-pex"),
+        Discovery::Dht(at) => command.env_remove("BT_NO_DHT").args(["--no-pex", "--dht-bootstrap", &at.to_string()]),
+        Discovery::Pex(None) => command,
+        Discovery::Pex(Some(peer)) => command.args(["--peer", &peer.to_string()]),
+        Discovery::Lsd => command.env_remove("BT_NO_LSD").arg("--no-pex"),
     }
 }
 
@@ -53,11 +69,13 @@ impl Running for RunningBt {
 
     fn progress(&mut self) -> Result<Progress> {
         let Some(process) = &mut self.process else { return Ok(Progress::default()) };
+        let metadata = process.last_event("metadata").is_some();
         let complete = process.last_event(if self.is_seed { "ready" } else { "complete" }).is_some();
         anyhow::ensure!(!process.is_over()?, "bt ended\n{}", process.transcript());
-        let Some(said) = process.last_event("progress") else { return Ok(Progress { complete, ..Progress::default() }) };
+        let said = process.last_event("progress").filter(|said| said["phase"] != "metadata");
+        let Some(said) = said else { return Ok(Progress { metadata, complete, ..Progress::default() }) };
         let count = |field: &str| said[field].as_u64().context("progress counts bytes");
-        Ok(Progress { complete, bytes_done: count("bytes_done")?, bytes_up: count("bytes_up")? })
+        Ok(Progress { metadata, complete, bytes_done: count("bytes_done")?, bytes_up: count("bytes_up")? })
     }
 
     fn transcript(&self) -> String {

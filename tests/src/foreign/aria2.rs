@@ -75,6 +75,7 @@ impl Running for RunningAria2 {
         // It writes numbers as strings.
         let count = |field: &str| torrent[field].as_str().and_then(|number| number.parse().ok()).context("aria2 counts bytes");
         Ok(Progress {
+            metadata: false,
             complete: torrent["seeder"] == "true",
             bytes_done: count("completedLength")?,
             bytes_up: count("uploadLength")?,

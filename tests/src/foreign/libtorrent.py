@@ -12,27 +12,36 @@ def say(event, **fields):
     print(json.dumps({"event": event, **fields}), flush=True)
 
 
-def session(listen, tcp_only=False):
+def session(listen, tcp_only=False, dht=None, lsd=False):
     # Only what needs the outside world is off; encryption and the rest stay at their defaults.
     return lt.session({
         "listen_interfaces": listen,
-        "enable_dht": False,
-        "enable_lsd": False,
+        "enable_dht": dht is not None,
+        "dht_bootstrap_nodes": dht or "",
+        # The nodes of a test are on one network.
+        "dht_restrict_routing_ips": False,
+        "dht_restrict_search_ips": False,
+        "enable_lsd": lsd,
         "enable_upnp": False,
         "enable_natpmp": False,
         "enable_outgoing_utp": not tcp_only,
         "enable_incoming_utp": not tcp_only,
         "allow_multiple_connections_per_ip": True,
         "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.peer_notification
-        | lt.alert.category_t.storage_notification,
+        | lt.alert.category_t.storage_notification | lt.alert.category_t.dht_notification,
     })
 
 
-def add(ses, path, directory, super_seed=False):
-    params = lt.add_torrent_params()
-    params.ti = lt.torrent_info(path)
+def add(ses, path, directory, super_seed=False, pex=True):
+    if path.startswith("magnet:"):
+        params = lt.parse_magnet_uri(path)
+    else:
+        params = lt.add_torrent_params()
+        params.ti = lt.torrent_info(path)
     params.save_path = directory
     params.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
+    if not pex:
+        params.flags |= lt.torrent_flags.disable_pex
     if super_seed:
         params.flags |= lt.torrent_flags.super_seeding
     return ses.add_torrent(params)
@@ -59,17 +68,23 @@ def check(options):
 
 
 def share(options):
-    ses = session(options.listen, options.tcp_only)
+    ses = session(options.listen, options.tcp_only, options.dht, options.lsd)
+    # It seeks a torrent in the DHT when that is added, and if it knows no node then, a quarter of an hour later.
+    while options.dht and not any(isinstance(alert, lt.dht_bootstrap_alert) for alert in ses.pop_alerts()):
+        time.sleep(0.01)
     say("open")
     if options.wait:
         sys.stdin.readline()
-    handle = add(ses, options.torrents[0], options.dir, options.super_seed)
+    handle = add(ses, options.torrents[0], options.dir, options.super_seed, not options.no_pex)
+    # Of the torrent: the limit of a session spares local networks.
+    handle.set_download_limit(options.down)
     wait_checked(handle)
     say("ready")
     if options.peer:
         host, port = options.peer.rsplit(":", 1)
         handle.connect_peer((host, int(port)))
     flushing, complete, before = False, False, None
+    known = not options.torrents[0].startswith("magnet:")
     while True:
         for alert in ses.pop_alerts():
             print(alert.message(), file=sys.stderr, flush=True)
@@ -77,6 +92,9 @@ def share(options):
                 complete = True
                 say("complete", downloaded=handle.status().total_payload_download)
         status = handle.status()
+        if status.has_metadata and not known:
+            known = True
+            say("metadata", name=status.name)
         now = (status.total_wanted_done, status.total_payload_upload)
         if now != before:
             say("progress", bytes_done=now[0], bytes_up=now[1])
@@ -96,6 +114,10 @@ parser.add_argument("--listen", default="0.0.0.0:0")
 parser.add_argument("--peer")
 parser.add_argument("--tcp-only", action="store_true")
 parser.add_argument("--super-seed", action="store_true")
+parser.add_argument("--dht", help="a node to begin at; without it there is no DHT")
+parser.add_argument("--lsd", action="store_true")
+parser.add_argument("--no-pex", action="store_true")
+parser.add_argument("--down", type=int, default=0, help="bytes per second")
 parser.add_argument("--wait", action="store_true", help="for a line on standard input, before it begins")
 chosen = parser.parse_args()
 {"check": check, "share": share}[chosen.mode](chosen)

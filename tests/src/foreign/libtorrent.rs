@@ -5,8 +5,9 @@
 
 use super::PORT;
 use super::script::Script;
-use crate::client::{Client, Running, Seat};
+use crate::client::{Client, Discovery, Running, Seat};
 use anyhow::Result;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
@@ -17,16 +18,18 @@ const DHT_SCRIPT: &str = include_str!("libtorrent_dht.py");
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Libtorrent {
     name: &'static str,
-    option: Option<&'static str>,
+    options: &'static [&'static str],
 }
 
 impl Libtorrent {
     /// As it comes.
-    pub const DEFAULT: Libtorrent = Libtorrent { name: "libtorrent", option: None };
+    pub const DEFAULT: Libtorrent = Libtorrent { name: "libtorrent", options: &[] };
     /// Without uTP.
-    pub const TCP: Libtorrent = Libtorrent { name: "libtorrent TCP", option: Some("--tcp-only") };
+    pub const TCP: Libtorrent = Libtorrent { name: "libtorrent TCP", options: &["--tcp-only"] };
     /// Its seed shows each peer one piece at a time (BEP 16).
-    pub const SUPER: Libtorrent = Libtorrent { name: "libtorrent super", option: Some("--super-seed") };
+    pub const SUPER: Libtorrent = Libtorrent { name: "libtorrent super", options: &["--super-seed"] };
+    /// Downloads so slowly that it has not everything for a long time.
+    pub const SLOW: Libtorrent = Libtorrent { name: "libtorrent slow", options: &["--down", "1048576"] };
 
     /// Looks for it.
     pub fn find() -> Option<Libtorrent> {
@@ -47,11 +50,11 @@ impl Libtorrent {
         command
     }
 
-    /// Downloads a torrent to `dir`, seeds what is there, and runs until it is killed. It listens on `listen` (`ADDR:PORT`) and
+    /// Downloads a torrent, or what a magnet link names, to `dir`, seeds what is there, and runs until it is killed. It listens on `listen` (`ADDR:PORT`) and
     /// prints `ready` when the data is checked and `complete` when all is there. `--peer ADDR:PORT` may be added.
-    pub fn share_on(self, torrent: &Path, dir: &Path, listen: &str) -> Command {
+    pub fn share_on(self, torrent: impl AsRef<OsStr>, dir: &Path, listen: &str) -> Command {
         let mut command = script("share", dir);
-        command.arg(torrent).args(["--listen", listen]).args(self.option);
+        command.arg(torrent).args(["--listen", listen]).args(self.options);
         command
     }
 }
@@ -66,7 +69,13 @@ impl Client for Libtorrent {
     }
 
     fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
-        let mut command = self.share_on(seat.torrent, seat.dir, &format!("{}:{PORT}", seat.host.v4));
+        let mut command = self.share_on(seat.source(), seat.dir, &format!("{}:{PORT}", seat.host.v4));
+        match seat.discovery {
+            Discovery::Trackers => {}
+            Discovery::Dht(at) => drop(command.args(["--no-pex", "--dht", &at.to_string()])),
+            Discovery::Pex(peer) => drop(command.args(peer.iter().flat_map(|peer| ["--peer".into(), peer.to_string()]))),
+            Discovery::Lsd => drop(command.args(["--no-pex", "--lsd"])),
+        }
         command.arg("--wait").env("HOME", seat.home);
         Ok(Box::new(Script::open(self.name, &mut seat.host.inside(&command))?))
     }

@@ -5,7 +5,7 @@
 
 use super::{PORT, utf8, version};
 use crate::Process;
-use crate::client::{Client, Progress, Running, Seat, until};
+use crate::client::{Client, Discovery, Progress, Running, Seat, until};
 use crate::remote::{Answer, Remote};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
@@ -31,9 +31,10 @@ impl Client for Qbittorrent {
     }
 
     fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
+        let lsd = seat.discovery == Discovery::Lsd;
         let settings = format!(
             "[LegalNotice]\nAccepted=true\n\
-             [BitTorrent]\nSession\\DHTEnabled=false\nSession\\LSDEnabled=false\nSession\\PeXEnabled=false\nSession\\Port={PORT}\n\
+             [BitTorrent]\nSession\\DHTEnabled=false\nSession\\LSDEnabled={lsd}\nSession\\PeXEnabled=false\nSession\\Port={PORT}\n\
              Session\\DefaultSavePath={}\n\
              [Network]\nPortForwardingEnabled=false\n\
              [Preferences]\nWebUI\\LocalHostAuth=false\nWebUI\\CSRFProtection=false\nWebUI\\Port={REMOTE}\nWebUI\\Address=127.0.0.1\n",
@@ -47,7 +48,7 @@ impl Client for Qbittorrent {
         let process = Process::start("qbittorrent-nox", &mut seat.host.inside(&command))?;
         let log = seat.home.join("qBittorrent/data/logs/qbittorrent.log");
         let remote = Remote::new(seat.host, REMOTE)?;
-        let running = RunningQbittorrent { process, remote, torrent: seat.torrent.to_path_buf(), log };
+        let running = RunningQbittorrent { process, remote, torrent: seat.source().into(), log };
         until("qBittorrent's remote control", || running.ask("app/version", &[], b"").ok())?;
         Ok(Box::new(running))
     }
@@ -71,6 +72,13 @@ impl RunningQbittorrent {
 
 impl Running for RunningQbittorrent {
     fn add(&mut self) -> Result<()> {
+        if let Some(link) = utf8(&self.torrent)?.strip_prefix("magnet:") {
+            let form = format!(
+                "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"urls\"\r\n\r\nmagnet:{link}\r\n--{BOUNDARY}--\r\n"
+            );
+            let headers = [format!("Content-Type: multipart/form-data; boundary={BOUNDARY}")];
+            return self.ask("torrents/add", &headers, form.as_bytes()).map(drop);
+        }
         let open = format!(
             "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"torrents\"; filename=\"a.torrent\"\r\n\
              Content-Type: application/x-bittorrent\r\n\r\n"
@@ -86,6 +94,7 @@ impl Running for RunningQbittorrent {
         let count = |field: &str| torrent[field].as_u64().with_context(|| format!("no {field} in {answer}"));
         let state = torrent["state"].as_str().unwrap_or_default();
         Ok(Progress {
+            metadata: torrent["total_size"].as_i64() > Some(0),
             complete: count("amount_left")? == 0 && matches!(state, "uploading" | "stalledUP" | "forcedUP" | "queuedUP"),
             bytes_done: count("completed")?,
             bytes_up: count("uploaded")?,

@@ -87,7 +87,7 @@ impl Running for RunningRtorrent {
             return Ok(Progress::default());
         }
         let [complete, hashing, bytes_done, bytes_up] = numbers[..] else { anyhow::bail!("rTorrent: {answer}") };
-        Ok(Progress { complete: complete == 1 && hashing == 0, bytes_done, bytes_up })
+        Ok(Progress { metadata: false, complete: complete == 1 && hashing == 0, bytes_done, bytes_up })
     }
 
     fn transcript(&self) -> String {

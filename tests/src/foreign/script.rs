@@ -29,11 +29,14 @@ impl Running for Script {
     }
 
     fn progress(&mut self) -> Result<Progress> {
+        let metadata = self.process.last_event("metadata").is_some();
         let complete = self.process.last_event("complete").is_some();
         ensure!(!self.process.is_over()?, "the script ended\n{}", self.process.transcript());
-        let Some(said) = self.process.last_event("progress") else { return Ok(Progress { complete, ..Progress::default() }) };
+        let Some(said) = self.process.last_event("progress") else {
+            return Ok(Progress { metadata, complete, ..Progress::default() });
+        };
         let count = |field: &str| said[field].as_u64().context("progress counts bytes");
-        Ok(Progress { complete, bytes_done: count("bytes_done")?, bytes_up: count("bytes_up")? })
+        Ok(Progress { metadata, complete, bytes_done: count("bytes_done")?, bytes_up: count("bytes_up")? })
     }
 
     fn transcript(&self) -> String {

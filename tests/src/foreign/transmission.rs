@@ -5,7 +5,7 @@
 
 use super::{PORT, utf8, version};
 use crate::Process;
-use crate::client::{Client, Progress, Running, Seat, until};
+use crate::client::{Client, Discovery, Progress, Running, Seat, until};
 use crate::remote::Remote;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -30,8 +30,9 @@ impl Client for Transmission {
     }
 
     fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
+        let lsd = seat.discovery == Discovery::Lsd;
         let settings = json!({
-            "dht-enabled": false, "lpd-enabled": false, "pex-enabled": false, "utp-enabled": false, "port-forwarding-enabled": false,
+            "dht-enabled": false, "lpd-enabled": lsd, "pex-enabled": false, "utp-enabled": false, "port-forwarding-enabled": false,
             "download-dir": seat.dir, "incomplete-dir-enabled": false, "rename-partial-files": false, "ratio-limit-enabled": false,
             "bind-address-ipv4": "0.0.0.0", "peer-port": PORT, "rpc-bind-address": "127.0.0.1", "rpc-whitelist-enabled": false,
         });
@@ -45,7 +46,7 @@ impl Client for Transmission {
         let token = until("transmission's remote control", || {
             remote.post("/transmission/rpc", &[], b"{}").ok()?.header("x-transmission-session-id").map(str::to_owned)
         })?;
-        Ok(Box::new(Daemon { process, remote, token, torrent: seat.torrent.to_path_buf() }))
+        Ok(Box::new(Daemon { process, remote, token, torrent: seat.source().into() }))
     }
 }
 
@@ -73,13 +74,17 @@ impl Running for Daemon {
     }
 
     fn progress(&mut self) -> Result<Progress> {
-        let answer =
-            self.ask("torrent-get", &json!({ "fields": ["status", "sizeWhenDone", "leftUntilDone", "uploadedEver"] }))?;
+        let answer = self.ask(
+            "torrent-get",
+            &json!({ "fields": ["status", "sizeWhenDone", "leftUntilDone", "uploadedEver", "metadataPercentComplete"] }),
+        )?;
         let Some(torrent) = answer["torrents"].get(0) else { return Ok(Progress::default()) };
         let count = |field: &str| torrent[field].as_u64().with_context(|| format!("no {field} in {answer}"));
         let left = count("leftUntilDone")?;
+        let metadata = torrent["metadataPercentComplete"] == 1.0;
         Ok(Progress {
-            complete: left == 0 && count("status")? == SEEDING,
+            metadata,
+            complete: metadata && left == 0 && count("status")? == SEEDING,
             bytes_done: count("sizeWhenDone")? - left,
             bytes_up: count("uploadedEver")?,
         })

@@ -6,17 +6,19 @@
 use crate::args::AskArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
-use crate::source;
-use bt_metainfo::Metainfo;
-use bt_session::{Asker, SwarmCounts, TrackerError};
+use crate::source::{self, Source};
+use bt_session::{Asker, LEFT_UNKNOWN, SwarmCounts, TrackerError};
 use bt_types::InfoHash;
 use serde_json::{Value, json};
 
 pub(crate) async fn announce(args: AskArgs, output: &Output) -> Outcome {
-    let (torrent, hash, asker) = prepare(&args).await?;
-    let left = torrent.info.geometry.total();
+    let (source, hash, asker) = prepare(&args).await?;
+    let left = match &source {
+        Source::Torrent(torrent) => torrent.info.geometry.total(),
+        Source::Magnet(_) => LEFT_UNKNOWN,
+    };
     let mut answers = Vec::new();
-    for url in torrent.trackers.iter().flatten() {
+    for url in source.trackers() {
         let answer = asker.announce(url, hash, left, args.timeout).await;
         if let Ok(reply) = &answer {
             let count = |count: Option<u32>| count.map_or("?".to_owned(), |count| count.to_string());
@@ -46,9 +48,9 @@ pub(crate) async fn announce(args: AskArgs, output: &Output) -> Outcome {
 }
 
 pub(crate) async fn scrape(args: AskArgs, output: &Output) -> Outcome {
-    let (torrent, hash, asker) = prepare(&args).await?;
+    let (source, hash, asker) = prepare(&args).await?;
     let mut answers = Vec::new();
-    for url in torrent.trackers.iter().flatten() {
+    for url in source.trackers() {
         let answer = asker.scrape(url, hash, args.timeout).await;
         if let Ok(counts) = &answer {
             output.line(match counts {
@@ -77,15 +79,14 @@ fn describe(counts: &SwarmCounts) -> String {
     format!("{complete} seeders, {incomplete} leechers{partial}, {downloaded} downloads")
 }
 
-async fn prepare(args: &AskArgs) -> Outcome<(Metainfo, InfoHash, Asker)> {
+async fn prepare(args: &AskArgs) -> Outcome<(Source, InfoHash, Asker)> {
     let roots = args.trust.roots()?;
-    let torrent = source::load_trusting(&args.source, &roots).await?;
-    let hash = torrent.info_hashes.swarm();
-    let hash = hash.ok_or_else(|| Failure::new(Exit::Input, "no_info_hash", "the torrent has no info-hash"))?;
-    if torrent.trackers.is_empty() {
-        return Err(Failure::new(Exit::Input, "no_trackers", "the torrent names no tracker; `bt create -a URL` adds one"));
+    let source = source::open(&args.source, &roots).await?;
+    let hash = source.swarm().ok_or_else(|| Failure::new(Exit::Input, "no_info_hash", "the torrent has no info-hash"))?;
+    if source.trackers().is_empty() {
+        return Err(Failure::new(Exit::Input, "no_trackers", "it names no tracker; `bt create -a URL` adds one to a torrent"));
     }
-    Ok((torrent, hash, Asker::new(roots).map_err(anyhow::Error::from)?))
+    Ok((source, hash, Asker::new(roots).map_err(anyhow::Error::from)?))
 }
 
 /// One tracker's answer as JSON; an error is said at once.

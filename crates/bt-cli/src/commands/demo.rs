@@ -136,7 +136,7 @@ async fn download(leechers: &[Actor], torrent: &Metainfo, stop: &Stop, output: &
                 TorrentState::Failed(error) => {
                     return Err(Failure::new(Exit::Other, "failure", format!("{}: {error}", actor.name)));
                 }
-                TorrentState::Checking | TorrentState::Stopped => {}
+                TorrentState::Finding(_) | TorrentState::Checking | TorrentState::Known | TorrentState::Stopped => {}
             }
         }
         if complete == leechers.len() {

@@ -7,7 +7,8 @@ use crate::args::{DhtArgs, DhtVerb};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::signals::Stop;
-use bt_session::dht::{Announce, Ask, Dht, DhtConfig, DhtError, DhtHandle, Event, Id, Item, Mutable, Report, Value};
+use bt_session::StartError;
+use bt_session::dht::{Announce, Ask, Dht, DhtConfig, DhtHandle, Event, Id, Item, Mutable, Report, Value};
 use bt_session::dht::{mutable_target, new_secret, public_key};
 use bt_types::InfoHash;
 use serde_json::{Value as Json, json};
@@ -32,10 +33,10 @@ pub(crate) async fn run(args: DhtArgs, output: &Output) -> Outcome {
     if args.dht_bootstrap.is_empty() && !matches!(args.verb, DhtVerb::Node | DhtVerb::Ping { .. }) {
         return Err(Failure::usage("nobody to begin at: name a node with --dht-bootstrap HOST:PORT"));
     }
-    let config = DhtConfig { listen, bootstrap: args.dht_bootstrap, read_only: !is_node, ..DhtConfig::default() };
-    let dht = Dht::start(if is_node { DhtConfig { reply_bytes_per_sec: NODE_RATE, ..config } } else { config });
+    let config = DhtConfig { bootstrap: args.dht_bootstrap, read_only: !is_node, ..DhtConfig::default() };
+    let dht = Dht::start(&listen, if is_node { DhtConfig { reply_bytes_per_sec: NODE_RATE, ..config } } else { config });
     let dht = dht.map_err(|error| match &error {
-        DhtError::Listen { .. } => Failure::new(Exit::Other, "cannot_listen", error),
+        StartError::Listen { .. } => Failure::new(Exit::Other, "cannot_listen", error),
         _ => Failure::from(anyhow::Error::from(error)),
     })?;
     let handle = dht.handle();

@@ -1,27 +1,67 @@
 //! `bt get`: download torrents, then exit.
 //!
 //! Decides: what the options mean together. Must not know: how a download works.
-//! Invariant: every source is understood before anything is downloaded.
+//! Invariant: every source is understood before anything is downloaded; no file that exists is overwritten.
 
 use crate::args::GetArgs;
-use crate::exit::Outcome;
+use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::select;
-use crate::source;
-use crate::transfer::{self, After, Plan};
-use bt_session::AddOptions;
+use crate::source::{self, Source};
+use crate::transfer::{self, After, MetadataOnly, Plan};
+use bt_metainfo::Metainfo;
+use bt_session::{AddOptions, Select};
+use std::sync::Arc;
 
 pub(crate) async fn run(args: GetArgs, output: &Output) -> Outcome {
-    let (roots, mut loaded) = (args.net.trust.roots()?, Vec::new());
-    for source in &args.source {
-        let torrent = source::load_for_transfer(source, &roots).await?;
-        torrent.warnings.iter().for_each(|warning| output.note(format_args!("{source}: {warning}")));
-        loaded.push(torrent);
+    let (roots, mut sources) = (args.net.trust.roots()?, Vec::new());
+    let metadata_only = args.metadata_only.then(|| MetadataOnly { file: args.output.clone() });
+    if let Some(file) = &args.output {
+        if args.source.len() > 1 {
+            return Err(Failure::usage("-o names one file; give one source, or leave -o out"));
+        }
+        if file.symlink_metadata().is_ok() {
+            return Err(Failure::new(Exit::Other, "exists", format!("{} exists; choose another name with -o", file.display())));
+        }
     }
-    let selected = select::select(&loaded.iter().collect::<Vec<_>>(), &args.select)?;
-    let options =
-        |select| AddOptions { peers: args.net.peer.clone(), no_resume: args.net.no_resume, select, ..AddOptions::new(&args.dir) };
-    let torrents = loaded.into_iter().zip(selected.into_iter().map(options)).collect();
+    for source in &args.source {
+        let found = source::open_for_transfer(source, &roots).await?;
+        if let Source::Torrent(torrent) = &found {
+            torrent.warnings.iter().for_each(|warning| output.note(format_args!("{source}: {warning}")));
+        }
+        sources.push(found);
+    }
+    let torrents: Vec<&Metainfo> = sources
+        .iter()
+        .filter_map(|source| match source {
+            Source::Torrent(torrent) => Some(&**torrent),
+            Source::Magnet(_) => None,
+        })
+        .collect();
+    let mut selected = select::select(&torrents, &args.select)?.into_iter();
+    let mut planned = Vec::new();
+    for source in sources {
+        let select = match &source {
+            Source::Torrent(_) => selected.next().flatten().map_or(Select::All, Select::Files),
+            Source::Magnet(_) => later(&args.select)?,
+        };
+        let (peers, no_resume, metadata_only) = (args.net.peer.clone(), args.net.no_resume, args.metadata_only);
+        planned.push((source, AddOptions { peers, no_resume, select, metadata_only, ..AddOptions::new(&args.dir) }));
+    }
     let after = After { seed: args.seed, ratio: args.seed_ratio, time: args.seed_time };
-    transfer::run(Plan { torrents, net: args.net, roots, timeout: args.timeout, after, is_seed: false }, output).await
+    let plan = Plan { torrents: planned, net: args.net, roots, timeout: args.timeout, after, metadata_only, is_seed: false };
+    transfer::run(plan, output).await
+}
+
+/// The files of a magnet link are chosen when they are known.
+fn later(globs: &[String]) -> Outcome<Select> {
+    if globs.is_empty() {
+        return Ok(Select::All);
+    }
+    select::check(globs)?;
+    let globs = globs.to_vec();
+    Ok(Select::By(Arc::new(move |torrent| {
+        let selected = select::select(&[torrent], &globs).map_err(|failure| failure.message)?;
+        Ok(selected.into_iter().next().flatten())
+    })))
 }

@@ -7,7 +7,7 @@ use crate::args::SeedArgs;
 use crate::commands::create;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
-use crate::source;
+use crate::source::{self, Source};
 use crate::transfer::{self, After, Plan};
 use bt_metainfo::Metainfo;
 use bt_piece_store::CreateOptions;
@@ -21,7 +21,7 @@ pub(crate) async fn run(args: SeedArgs, output: &Output) -> Outcome {
             let torrent = source::load_for_transfer(&path.to_string_lossy(), &roots).await?;
             (torrent, PathBuf::from("."), false)
         } else {
-            (make(path, &args.announce, output)?, path.clone(), true)
+            (make(path, &args, output)?, path.clone(), true)
         };
         let options = AddOptions {
             peers: args.net.peer.clone(),
@@ -30,9 +30,10 @@ pub(crate) async fn run(args: SeedArgs, output: &Output) -> Outcome {
             no_resume: args.net.no_resume,
             ..AddOptions::new(args.dir.clone().unwrap_or(dir))
         };
-        torrents.push((torrent, options));
+        torrents.push((Source::Torrent(Box::new(torrent)), options));
     }
-    transfer::run(Plan { torrents, net: args.net, roots, timeout: None, after: After::default(), is_seed: true }, output).await
+    let (after, net) = (After::default(), args.net);
+    transfer::run(Plan { torrents, net, roots, timeout: None, after, metadata_only: None, is_seed: true }, output).await
 }
 
 /// A file that is named like one, or that begins like one and can be parsed.
@@ -45,8 +46,8 @@ fn is_torrent(path: &Path) -> bool {
 }
 
 /// Makes a torrent of the path, and keeps it in the current directory to be passed on.
-fn make(path: &Path, announce: &[String], output: &Output) -> Outcome<Metainfo> {
-    let options = CreateOptions { trackers: create::tiers(announce), ..create::options() };
+fn make(path: &Path, args: &SeedArgs, output: &Output) -> Outcome<Metainfo> {
+    let options = CreateOptions { trackers: create::tiers(&args.announce), ..create::options() };
     let created = create::create(path, &options, output)?;
     let file = PathBuf::from(format!("{}.torrent", created.metainfo.info.name));
     match std::fs::read(&file) {
@@ -58,7 +59,8 @@ fn make(path: &Path, announce: &[String], output: &Output) -> Outcome<Metainfo> 
         Err(_) => create::write(&file, &created.bytes, false)?,
     }
     output.note(format_args!("{}: pass this file on", file.display()));
-    if announce.is_empty() {
+    let discovery = &args.net.discovery;
+    if args.announce.is_empty() && discovery.no_dht && discovery.no_lsd {
         output.note("it names no tracker (-a URL): peers must be told where this seeder is (--peer)");
     }
     Ok(created.metainfo)

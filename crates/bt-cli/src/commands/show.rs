@@ -1,4 +1,4 @@
-//! `bt show` and `bt magnet`: describe a torrent.
+//! `bt show` and `bt magnet`: describe a torrent, or what a magnet link says of one.
 //!
 //! Decides: the layout of the description. Must not know: how a torrent is parsed.
 //! Invariant: the JSON fields are the contract's.
@@ -6,24 +6,37 @@
 use crate::args::{MagnetArgs, ShowArgs};
 use crate::exit::Outcome;
 use crate::output::Output;
-use crate::source;
+use crate::source::{self, Source};
 use crate::units;
-use bt_metainfo::{Attr, Metainfo};
+use bt_metainfo::{Attr, Magnet, Metainfo};
+use bt_session::Roots;
 use serde_json::{Value, json};
 
 pub(crate) async fn run(args: ShowArgs, output: &Output) -> Outcome {
-    let torrent = source::load(&args.source).await?;
-    output.object(describe(&torrent));
-    if !output.json {
-        print(&torrent, args.files, output);
+    match source::open(&args.source, &Roots::default()).await? {
+        Source::Torrent(torrent) => {
+            output.object(describe(&torrent));
+            if !output.json {
+                print(&torrent, args.files, output);
+            }
+        }
+        Source::Magnet(magnet) => {
+            output.object(describe_magnet(&magnet));
+            if !output.json {
+                print_magnet(&magnet, output);
+            }
+        }
     }
     Ok(())
 }
 
 pub(crate) async fn magnet(args: MagnetArgs, output: &Output) -> Outcome {
-    let torrent = source::load(&args.source).await?;
-    output.object(json!({ "magnet": torrent.magnet() }));
-    output.line(torrent.magnet());
+    let link = match source::open(&args.source, &Roots::default()).await? {
+        Source::Torrent(torrent) => torrent.magnet(),
+        Source::Magnet(magnet) => magnet.to_string(),
+    };
+    output.object(json!({ "magnet": link }));
+    output.line(link);
     Ok(())
 }
 
@@ -54,6 +67,51 @@ fn describe(torrent: &Metainfo) -> Value {
         "magnet": torrent.magnet(),
         "warnings": torrent.warnings,
     })
+}
+
+/// The fields of a torrent, those that a link does not know being null, and those that only a link has.
+fn describe_magnet(magnet: &Magnet) -> Value {
+    json!({
+        "name": magnet.name,
+        "format": null,
+        "info_hash_v1": magnet.info_hashes.v1.map(|hash| hash.to_string()),
+        "info_hash_v2": magnet.info_hashes.v2.map(|hash| hash.to_string()),
+        "piece_length": null,
+        "piece_count": null,
+        "total_size": null,
+        "private": null,
+        "trackers": magnet.trackers.iter().map(|url| [url]).collect::<Vec<_>>(),
+        "web_seeds": magnet.web_seeds,
+        "files": null,
+        "creation_date": null,
+        "created_by": null,
+        "comment": null,
+        "source": null,
+        "magnet": magnet.to_string(),
+        "warnings": [],
+        "peers": magnet.peers.iter().map(endpoint).collect::<Vec<_>>(),
+        "select_only": magnet.files.iter().map(|range| [range.start(), range.end()]).collect::<Vec<_>>(),
+    })
+}
+
+fn endpoint((host, port): &(String, u16)) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn print_magnet(magnet: &Magnet, output: &Output) {
+    let row = |name: &str, value: &dyn std::fmt::Display| output.line(format_args!("{name:<13}{value}"));
+    let rows = |name: &str, values: &mut dyn Iterator<Item = String>| {
+        values.enumerate().for_each(|(n, value)| row(if n == 0 { name } else { "" }, &printable(&value)));
+    };
+    rows("name", &mut magnet.name.iter().cloned());
+    rows("info-hash v1", &mut magnet.info_hashes.v1.iter().map(ToString::to_string));
+    rows("info-hash v2", &mut magnet.info_hashes.v2.iter().map(ToString::to_string));
+    rows("trackers", &mut magnet.trackers.iter().cloned());
+    rows("web seeds", &mut magnet.web_seeds.iter().cloned());
+    rows("peers", &mut magnet.peers.iter().map(endpoint));
+    rows("files", &mut magnet.files.iter().map(|range| format!("number {} to {}", range.start(), range.end())));
+    row("magnet", magnet);
+    row("", &"`bt get --metadata-only` fetches the .torrent file that it stands for");
 }
 
 /// The letters of BEP 47.

@@ -207,7 +207,7 @@ impl World {
         let (mut peers, mut report) = (Vec::new(), bt_dht::Report::default());
         for event in self.events.drain(..) {
             match event {
-                Event::Peers { ask, peers: found } if ask == key => peers.extend(found),
+                Event::Peers { ask, peers: found, .. } if ask == key => peers.extend(found),
                 Event::Done { ask, report: done } if ask == key => report = done,
                 _ => {}
             }

@@ -1,0 +1,409 @@
+//! One torrent of a running command, from its first event to its summary.
+//!
+//! Decides: when it is over, and with which exit code. Must not know: the other torrents, sockets, files.
+//! Invariant: what it tells comes in the contract's order; a download that does not move says why.
+
+use crate::commands::create;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use crate::progress::{Board, Line};
+use crate::reason::{self, Teller};
+use crate::source::Source;
+use crate::transfer::{After, MetadataOnly};
+use crate::units;
+use bt_metainfo::Metainfo;
+use bt_session::{AddError, Event, MagnetStatus, Reason, Summary, TorrentEvent, TorrentHandle, TorrentState, TorrentStatus};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tokio::sync::{broadcast, watch};
+
+/// What the plan says of every torrent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules<'a> {
+    pub(crate) after: &'a After,
+    /// Give up after so long without progress.
+    pub(crate) timeout: Option<Duration>,
+    /// `bt seed`.
+    pub(crate) is_seed: bool,
+    pub(crate) metadata_only: Option<&'a MetadataOnly>,
+}
+
+/// One torrent on its way.
+pub(crate) struct Job {
+    name: String,
+    /// Bytes of what is wanted.
+    total: u64,
+    info_hash: String,
+    pub(crate) handle: Option<TorrentHandle>,
+    state: Option<watch::Receiver<TorrentState>>,
+    events: Option<broadcast::Receiver<TorrentEvent>>,
+    line: Line,
+    /// Its data was checked.
+    pub(crate) began: bool,
+    pub(crate) completed_at: Option<Instant>,
+    pub(crate) over: bool,
+    pub(crate) failure: Option<Failure>,
+    shown: Option<TorrentStatus>,
+    /// What was told last of the search for its metadata.
+    found: Option<MagnetStatus>,
+    /// Where its metadata was written, if that was all that was wanted.
+    written: Option<PathBuf>,
+    moved_at: Instant,
+    bytes_seen: u64,
+    reasons: Teller,
+    /// What a tracker or the disk said last.
+    detail: Option<String>,
+}
+
+impl Job {
+    pub(crate) fn new(source: &Source, added: Result<TorrentHandle, AddError>, output: &Output, board: &Board) -> Job {
+        let (name, info_hash) = (source.name(), source.hash().unwrap_or_default());
+        let total = match source {
+            Source::Torrent(torrent) => {
+                let total = added.as_ref().map_or_else(|_| torrent.info.geometry.total(), TorrentHandle::bytes_wanted);
+                output.event("checking", json!({ "name": name, "info_hash": info_hash, "bytes_total": total }));
+                total
+            }
+            Source::Magnet(_) => 0,
+        };
+        let (handle, failure) = match added {
+            Ok(handle) => (Some(handle), None),
+            Err(error) => (None, Some(add_failure(&name, &error))),
+        };
+        Job {
+            line: board.line(&name, total),
+            name,
+            total,
+            info_hash,
+            state: handle.as_ref().map(TorrentHandle::state),
+            events: handle.as_ref().map(TorrentHandle::events),
+            over: failure.is_some(),
+            handle,
+            began: false,
+            completed_at: None,
+            failure,
+            shown: None,
+            found: None,
+            written: None,
+            moved_at: Instant::now(),
+            bytes_seen: 0,
+            reasons: Teller::new(Instant::now()),
+            detail: None,
+        }
+    }
+
+    /// Tells what is new, and decides whether the torrent is over.
+    pub(crate) fn look(&mut self, rules: Rules<'_>, output: &Output, board: &Board) {
+        if self.over {
+            return;
+        }
+        self.hear(output, board);
+        let Some(state) = self.state.as_ref().map(|state| state.borrow().clone()) else { return };
+        match state {
+            TorrentState::Finding(status) => self.find(status, rules, output),
+            TorrentState::Known => self.write(rules.metadata_only, output),
+            TorrentState::Checking => {
+                let (done, total) = self.handle.as_ref().map(TorrentHandle::check_progress).unwrap_or_default();
+                self.line.update(done, total.max(1), "checking");
+                self.moved_at = Instant::now();
+            }
+            TorrentState::Failed(error) => self.fail(add_failure(&self.name, &error)),
+            TorrentState::Stopped => {
+                let message =
+                    format!("{}: its thread ended; this is a bug, run again with -v and report what it says", self.name);
+                self.fail(Failure::new(Exit::Other, "stopped", message));
+            }
+            TorrentState::Active(status) => self.advance(&status, rules, output, board),
+        }
+    }
+
+    /// Its metadata is sought.
+    fn find(&mut self, status: MagnetStatus, rules: Rules<'_>, output: &Output) {
+        self.line.wait(&finding(&status));
+        if self.found != Some(status) {
+            if self.found.is_none_or(|before| status.received > before.received) {
+                self.moved_at = Instant::now();
+            }
+            self.found = Some(status);
+            output.event(
+                "progress",
+                json!({
+                    "info_hash": self.info_hash,
+                    "phase": "metadata",
+                    "peers": status.peers,
+                    "metadata_done": status.received,
+                    "metadata_total": status.size,
+                }),
+            );
+        }
+        let still = self.moved_at.elapsed();
+        if rules.timeout.is_some_and(|timeout| still >= timeout) {
+            let detail = self.detail.as_ref().map_or_else(String::new, |detail| format!(" ({detail})"));
+            let why = if status.peers == 0 {
+                format!("no peers were found{detail}")
+            } else {
+                format!("{} peers gave none", status.peers)
+            };
+            let message = format!(
+                "{}: no metadata for {} s: {why}; name a peer with --peer, or get the .torrent file",
+                self.name,
+                still.as_secs()
+            );
+            self.fail(Failure::new(Exit::Network, "no_metadata", message));
+        }
+    }
+
+    /// The metadata came and can be used.
+    fn learn(&mut self, torrent: &Metainfo, output: &Output, board: &Board) {
+        let geometry = torrent.info.geometry;
+        self.name = torrent.info.name.clone();
+        self.total = self.handle.as_ref().map_or(0, TorrentHandle::bytes_wanted);
+        self.line.rename(&self.name);
+        output.event(
+            "metadata",
+            json!({
+                "info_hash": self.info_hash,
+                "name": self.name,
+                "bytes": torrent.info_bytes.len(),
+                "total_size": torrent.info.payload_len(),
+                "piece_length": geometry.piece_length(),
+                "piece_count": geometry.piece_count(),
+                "files": torrent.info.files.iter().filter(|file| file.is_stored()).count(),
+                "private": torrent.private,
+            }),
+        );
+        board.say(format_args!("{}: metadata found, {}", self.name, units::size(torrent.info.payload_len())));
+    }
+
+    /// Its metadata was all that was wanted.
+    fn write(&mut self, only: Option<&MetadataOnly>, output: &Output) {
+        let Some(torrent) = self.handle.as_ref().and_then(TorrentHandle::metainfo) else { return };
+        let file = only.and_then(|only| only.file.clone()).unwrap_or_else(|| format!("{}.torrent", torrent.info.name).into());
+        match create::write(&file, &torrent.to_bytes(), false) {
+            Ok(()) => {
+                output.line(file.display());
+                self.written = Some(file);
+                self.completed_at = Some(Instant::now());
+                self.over = true;
+            }
+            Err(failure) => self.fail(failure),
+        }
+    }
+
+    fn advance(&mut self, status: &TorrentStatus, rules: Rules<'_>, output: &Output, board: &Board) {
+        let Rules { after, timeout, is_seed, .. } = rules;
+        let complete = status.is_done();
+        if is_seed && !self.began && status.pieces_done == 0 && !complete {
+            let message = format!("{}: none of its data is here; name the directory that holds it with --dir", self.name);
+            return self.fail(Failure::new(Exit::Verify, "no_data", message));
+        }
+        self.began = true;
+        self.show(status, output);
+        if complete && self.completed_at.is_none() {
+            self.completed_at = Some(Instant::now());
+            if !is_seed {
+                output.event("complete", json!({ "info_hash": self.info_hash, "name": self.name }));
+                board.say(format_args!("{}: complete and verified", self.name));
+            }
+        }
+        match self.completed_at {
+            Some(at) => self.over = !is_seed && after.is_over(at.elapsed(), status.bytes_up, self.total),
+            None => self.wait(status, timeout, output, board),
+        }
+    }
+
+    fn show(&mut self, status: &TorrentStatus, output: &Output) {
+        if self.shown.as_ref() == Some(status) {
+            return;
+        }
+        self.line.show(status);
+        output.event(
+            "progress",
+            json!({
+                "info_hash": self.info_hash,
+                "phase": if status.is_done() { "seed" } else { "download" },
+                "bytes_done": status.bytes_wanted - status.bytes_missing,
+                "bytes_total": status.bytes_wanted,
+                "bytes_down": status.bytes_down,
+                "bytes_up": status.bytes_up,
+                "down_rate": status.down_rate,
+                "up_rate": status.up_rate,
+                "peers": status.peers,
+                "seeds": status.seeds,
+            }),
+        );
+        self.shown = Some(status.clone());
+    }
+
+    /// Not complete: why is it slow, and for how long has it not moved?
+    fn wait(&mut self, status: &TorrentStatus, timeout: Option<Duration>, output: &Output, board: &Board) {
+        if status.bytes_down > self.bytes_seen && status.store_fault.is_none() {
+            self.bytes_seen = status.bytes_down;
+            self.moved_at = Instant::now();
+        }
+        let still = self.moved_at.elapsed();
+        if let Some(reason) = self.reasons.hear(Instant::now(), status.slow) {
+            self.say_reason(reason, status.down_rate, output, board);
+        }
+        if timeout.is_some_and(|timeout| still >= timeout) {
+            let exit = if status.store_fault.is_some() { Exit::Disk } else { Exit::Network };
+            let code = status.store_fault.map_or("no_progress", bt_types::StoreFault::name);
+            let why = status.slow.map_or_else(String::new, |reason| format!(": {}", self.explain(reason)));
+            let message = format!("{}: no progress for {} s{why}", self.name, still.as_secs());
+            self.fail(Failure::new(exit, code, message));
+        }
+    }
+
+    fn say_reason(&self, reason: Reason, rate: u64, output: &Output, board: &Board) {
+        let name = reason::name(reason);
+        output.event("reason", json!({ "info_hash": self.info_hash, "reason": name, "detail": self.detail, "down_rate": rate }));
+        let state = if rate == 0 { "waiting" } else { "slow" };
+        board.say(format_args!("{}: {state}: {}", self.name, self.explain(reason)));
+    }
+
+    fn explain(&self, reason: Reason) -> String {
+        let text = reason::words(reason);
+        // What a tracker or the disk said explains nothing about peers that are connected.
+        let detail = self.detail.as_ref().filter(|_| matches!(reason, Reason::NoPeers | Reason::Store(_)));
+        detail.map_or_else(|| text.clone(), |detail| format!("{text} ({detail})"))
+    }
+
+    /// News since the last look.
+    fn hear(&mut self, output: &Output, board: &Board) {
+        while let Some(Ok(event)) = self.events.as_mut().map(broadcast::Receiver::try_recv) {
+            match event {
+                TorrentEvent::Metadata => {
+                    if let Some(torrent) = self.handle.as_ref().and_then(TorrentHandle::metainfo) {
+                        self.learn(&torrent, output, board);
+                        let fields = json!({ "name": self.name, "info_hash": self.info_hash, "bytes_total": self.total });
+                        output.event("checking", fields);
+                    }
+                }
+                TorrentEvent::Checked { bytes_there } if bytes_there > 0 => {
+                    board.say(format_args!("{}: {} already there", self.name, units::size(bytes_there)));
+                }
+                TorrentEvent::StoreDetail(detail) => self.detail = Some(detail),
+                TorrentEvent::Engine(Event::StoreFailed(fault)) => {
+                    self.reasons.told(Instant::now(), Reason::Store(fault));
+                    self.say_reason(Reason::Store(fault), 0, output, board);
+                }
+                TorrentEvent::Engine(Event::StoreRecovered) => {
+                    self.detail = None;
+                    board.say(format_args!("{}: the disk works again", self.name));
+                }
+                TorrentEvent::Engine(Event::TrackerFailed { url, why }) => self.detail = Some(format!("{}: {why}", host(&url))),
+                TorrentEvent::Engine(Event::TrackerReply { url, warning, .. }) => {
+                    self.detail = None;
+                    if let Some(warning) = warning {
+                        board.say(format_args!("{}: {} says: {warning}", self.name, host(&url)));
+                    }
+                }
+                TorrentEvent::Engine(Event::BadPiece(piece, _)) => {
+                    board.say(format_args!("{}: piece {} had wrong bytes and is fetched again", self.name, piece.number()));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.failure = Some(failure);
+        self.over = true;
+    }
+
+    /// What is said last.
+    pub(crate) fn report(&self, summary: &Summary, output: &Output) {
+        if let Some(file) = &self.written {
+            let fields =
+                json!({ "info_hash": self.info_hash, "name": self.name, "complete": true, "metadata_only": true, "path": file });
+            return output.event("summary", fields);
+        }
+        let (down, up, wasted) =
+            summary.status.as_ref().map(|status| (status.bytes_down, status.bytes_up, status.bytes_wasted)).unwrap_or_default();
+        let from_leechers: u64 = summary.sources.iter().map(|source| source.down_as_leecher).sum();
+        let sources: Vec<Value> = summary
+            .sources
+            .iter()
+            .map(|source| {
+                json!({
+                    "addr": source.addr.to_string(),
+                    "client": source.client,
+                    "bytes_down": source.down,
+                    "bytes_down_from_leecher": source.down_as_leecher,
+                    "bytes_up": source.up,
+                })
+            })
+            .collect();
+        output.event(
+            "summary",
+            json!({
+                "info_hash": self.info_hash,
+                "name": self.name,
+                "complete": self.completed_at.is_some(),
+                "bytes_total": self.total,
+                "bytes_there": summary.bytes_there,
+                "bytes_downloaded": down,
+                "bytes_uploaded": up,
+                "bytes_wasted": wasted,
+                "peers_banned": summary.status.as_ref().map_or(0, |status| status.peers_banned),
+                "pieces_bad": summary.status.as_ref().map_or(0, |status| status.bad_pieces),
+                "bytes_from_leechers": from_leechers,
+                "sources": sources,
+            }),
+        );
+        output.line(format_args!(
+            "{}: {} there before, {} downloaded ({} from other leechers), {} uploaded, {} wasted",
+            self.name,
+            units::size(summary.bytes_there),
+            units::size(down),
+            units::size(from_leechers),
+            units::size(up),
+            units::size(wasted)
+        ));
+    }
+}
+
+/// The host of a tracker's URL: the rest may hold a passkey.
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split_once('/').map_or(rest, |(host, _)| host)
+}
+
+fn add_failure(name: &str, error: &AddError) -> Failure {
+    let (exit, code) = match error {
+        AddError::Unsupported(_) => (Exit::Input, "unsupported"),
+        AddError::Metadata { code, .. } => (Exit::Input, *code),
+        AddError::Selection(_) => (Exit::Usage, "usage"),
+        AddError::Foreign { .. } => (Exit::Disk, "foreign"),
+        AddError::Store { fault, .. } => (Exit::Disk, fault.name()),
+        AddError::Locked { .. } => (Exit::Other, "locked"),
+        AddError::Duplicate => (Exit::Usage, "duplicate"),
+        AddError::Stopping => (Exit::Interrupted, "interrupted"),
+    };
+    Failure::new(exit, code, format!("{name}: {error}"))
+}
+
+/// How the search for metadata stands.
+fn finding(status: &MagnetStatus) -> String {
+    match status.size {
+        Some(size) => format!(
+            "finding metadata: {} peers, {}% of {}",
+            status.peers,
+            units::percent(status.received, size.into()),
+            units::size(size.into())
+        ),
+        None => format!("finding metadata: {} peers", status.peers),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passkey_is_not_shown() {
+        assert_eq!(host("https://tracker.example/secret/announce"), "tracker.example");
+        assert_eq!(host("udp://[::1]:6969"), "[::1]:6969");
+    }
+}

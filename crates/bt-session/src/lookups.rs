@@ -1,0 +1,97 @@
+//! Searches of torrents in the DHT: how many at a time, and what becomes of their finds.
+//!
+//! Decides: which search waits for another. Must not know: how a search goes; which torrents are private: the engine seeks none of
+//! these here.
+//! Invariant: every search of a torrent that is here ends with one `Sought`; one that has left ends its search.
+
+use crate::control::Registry;
+use crate::dht::DhtHandle;
+use crate::shard::ToShard;
+use bt_engine::{Input, TorrentKey, Via};
+use bt_types::{InfoHash, Source};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// Searches at a time: each asks a few nodes at once. The others wait.
+const SEARCHES_MAX: usize = 16;
+/// How long a search waits for a first node of the DHT to answer us.
+const FIRST_NODE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Lookups {
+    dht: Option<DhtHandle>,
+    /// The TCP port that we announce.
+    port: u16,
+    registry: Rc<RefCell<Registry>>,
+    /// One entry at most for each torrent.
+    waiting: VecDeque<(TorrentKey, InfoHash)>,
+    running: BTreeMap<TorrentKey, AbortHandle>,
+    tasks: JoinSet<()>,
+}
+
+impl Lookups {
+    pub(crate) fn new(dht: Option<DhtHandle>, port: u16, registry: Rc<RefCell<Registry>>) -> Lookups {
+        let (waiting, running, tasks) = (VecDeque::new(), BTreeMap::new(), JoinSet::new());
+        Lookups { dht, port, registry, waiting, running, tasks }
+    }
+
+    /// Searches for peers of a torrent, and announces us, as soon as there is room.
+    pub(crate) fn seek(&mut self, key: TorrentKey, hash: InfoHash) {
+        if !self.running.contains_key(&key) && self.waiting.iter().all(|(waits, _)| *waits != key) {
+            self.waiting.push_back((key, hash));
+        }
+        self.fill();
+    }
+
+    /// A torrent is gone.
+    pub(crate) fn leave(&mut self, key: TorrentKey) {
+        self.waiting.retain(|(waits, _)| *waits != key);
+        if let Some(task) = self.running.remove(&key) {
+            task.abort();
+        }
+        self.fill();
+    }
+
+    /// Lets others begin as searches end; never returns.
+    pub(crate) async fn reap(&mut self) {
+        loop {
+            match self.tasks.join_next().await {
+                Some(_) => {
+                    self.running.retain(|_, task| !task.is_finished());
+                    self.fill();
+                }
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn fill(&mut self) {
+        while self.running.len() < SEARCHES_MAX
+            && let Some((key, hash)) = self.waiting.pop_front()
+        {
+            let search = search(self.dht.clone(), key, hash, self.port, Rc::clone(&self.registry));
+            self.running.insert(key, self.tasks.spawn_local(search));
+        }
+    }
+}
+
+/// One search, from the first node to the last.
+async fn search(dht: Option<DhtHandle>, key: TorrentKey, hash: InfoHash, port: u16, registry: Rc<RefCell<Registry>>) {
+    let tell = async |input: Input| {
+        let shard = registry.borrow().shard(key);
+        if let Some(shard) = shard {
+            let _ = shard.send(ToShard::Input(input)).await;
+        }
+    };
+    if let Some(dht) = dht
+        && dht.knows_somebody(FIRST_NODE).await
+    {
+        let mut found = dht.get_peers(hash, Some(port)).await;
+        while let Some((from, peers)) = found.next().await {
+            tell(Input::PeersFound(key, Source::Host(from), peers)).await;
+        }
+    }
+    tell(Input::Sought(key, Via::Dht)).await;
+}

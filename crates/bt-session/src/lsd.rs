@@ -1,0 +1,185 @@
+//! Peers on the local network (BEP 14): the sockets around `swarms`.
+//!
+//! Decides: on which interfaces is spoken and listened. Must not know: torrents' contents, which are private; the engine seeks none
+//! of these here.
+//! Invariant: nothing leaves but announces to the two groups, with a time to live of one hop; who is not on a network of ours is not
+//! heard; a machine without multicast has a line in its log and no error.
+
+mod interfaces;
+mod swarms;
+
+use crate::clock::Clock;
+use crate::control::Registry;
+use crate::shard::ToShard;
+use crate::udp::UdpPort;
+use bt_engine::{Input, TorrentKey, Via};
+use bt_tracker_wire::{LSD_MAX, LSD_V4, LSD_V6, LocalAnnounce};
+use bt_types::{InfoHash, Rng, Source};
+use interfaces::Interface;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::cell::RefCell;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::rc::Rc;
+use std::time::Duration;
+use swarms::Swarms;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+/// Orders that wait for the task.
+pub(crate) const INBOX_MAX: usize = 256;
+/// How far announces go: this network and no other.
+const HOPS: u32 = 1;
+/// Datagrams that are read of one socket before anything else has its turn.
+const BATCH: usize = 64;
+/// Rest after a socket failed, so that the loop does not spin.
+const SOCKET_REST: Duration = Duration::from_millis(200);
+
+/// What the task is told.
+#[derive(Debug)]
+pub(crate) enum ToLsd {
+    /// Announce a torrent, and listen for others who have it.
+    Seek(TorrentKey, InfoHash),
+    /// Do neither from now on.
+    Leave(TorrentKey),
+}
+
+/// The task of one session.
+pub(crate) struct Lsd {
+    clock: Clock,
+    registry: Rc<RefCell<Registry>>,
+    swarms: Swarms,
+    /// Where peers can connect to us.
+    listen: Vec<SocketAddr>,
+    port: UdpPort,
+    interfaces: Vec<Interface>,
+}
+
+impl Lsd {
+    pub(crate) fn new(clock: Clock, mut rng: Rng, listen: Vec<SocketAddr>, registry: Rc<RefCell<Registry>>) -> Lsd {
+        let cookie = format!("bt-{:08x}", rng.next_u32());
+        let swarms = Swarms::new(listen.first().map_or(0, SocketAddr::port), cookie);
+        Lsd { clock, registry, swarms, listen, port: UdpPort::default(), interfaces: Vec::new() }
+    }
+
+    /// Runs until the session is gone.
+    pub(crate) async fn run(mut self, mut from: mpsc::Receiver<ToLsd>) {
+        let wanted = |group: &SocketAddr| self.listen.iter().any(|at| at.is_ipv4() == group.is_ipv4());
+        let mut sockets = Vec::new();
+        for group in [LSD_V4.into(), LSD_V6.into()].into_iter().filter(wanted) {
+            match bind(group) {
+                Ok(socket) => sockets.push(socket),
+                Err(error) => tracing::info!(%group, %error, "no search for peers on the local network"),
+            }
+        }
+        self.port = UdpPort::open(sockets).await;
+        self.join();
+        let mut buffer = vec![0; LSD_MAX];
+        loop {
+            let deadline = self.swarms.deadline().map(|at| self.clock.instant(at));
+            tokio::select! {
+                message = from.recv() => match message {
+                    Some(ToLsd::Seek(key, hash)) => self.swarms.seek(self.clock.now(), key, hash),
+                    Some(ToLsd::Leave(key)) => self.swarms.leave(key),
+                    None => return,
+                },
+                readable = self.port.readable() => match readable {
+                    Ok(index) => self.receive(index, &mut buffer).await,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot receive from the local network");
+                        sleep(SOCKET_REST).await;
+                    }
+                },
+                () = crate::clock::sleep_until(deadline) => self.announce().await,
+            }
+        }
+    }
+
+    /// Enters the groups on every interface there is now. Interfaces come and go.
+    fn join(&mut self) {
+        match interfaces::find(&self.listen) {
+            Ok(found) => self.interfaces = found,
+            Err(error) => tracing::info!(%error, "cannot list the network interfaces"),
+        }
+        for interface in &self.interfaces {
+            let v4 = interface.v4.zip(self.port.socket(true));
+            let v4 = v4.map_or(Ok(()), |(ip, socket)| SockRef::from(socket).join_multicast_v4(LSD_V4.ip(), &ip));
+            let v6 = self.port.socket(false).filter(|_| interface.v6);
+            let v6 = v6.map_or(Ok(()), |socket| SockRef::from(socket).join_multicast_v6(LSD_V6.ip(), interface.index));
+            for error in [v4, v6].into_iter().filter_map(Result::err) {
+                // To be in a group twice is an error of this kind.
+                if error.kind() != io::ErrorKind::AddrInUse {
+                    tracing::info!(?interface, %error, "no peers are heard on a network interface");
+                }
+            }
+        }
+    }
+
+    /// Says what is due, on every interface.
+    async fn announce(&mut self) {
+        let (announces, keys) = self.swarms.due(self.clock.now());
+        if keys.is_empty() {
+            return;
+        }
+        self.join();
+        for announce in &announces {
+            for interface in &self.interfaces {
+                if let Err(error) = self.say(announce, interface) {
+                    tracing::info!(?interface, %error, "cannot announce on a network interface");
+                }
+            }
+        }
+        for key in keys {
+            self.tell(key, Input::Sought(key, Via::Lsd)).await;
+        }
+    }
+
+    fn say(&self, announce: &LocalAnnounce, interface: &Interface) -> io::Result<()> {
+        if let Some((ip, socket)) = interface.v4.zip(self.port.socket(true)) {
+            SockRef::from(socket).set_multicast_if_v4(&ip)?;
+            socket.try_send_to(&announce.write(LSD_V4.into()), LSD_V4.into())?;
+        }
+        if let Some(socket) = self.port.socket(false).filter(|_| interface.v6) {
+            SockRef::from(socket).set_multicast_if_v6(interface.index)?;
+            socket.try_send_to(&announce.write(LSD_V6.into()), LSD_V6.into())?;
+        }
+        Ok(())
+    }
+
+    async fn receive(&mut self, index: usize, buffer: &mut [u8]) {
+        for _ in 0..BATCH {
+            let Some((len, from)) = self.port.receive(index, buffer) else { return };
+            if !interfaces::is_neighbour(&self.interfaces, from.ip()) {
+                continue;
+            }
+            let Some(announce) = LocalAnnounce::read(buffer.get(..len).unwrap_or_default()) else { continue };
+            for (key, at) in self.swarms.hear(self.clock.now(), from, &announce) {
+                tracing::debug!(%at, "a peer on the local network");
+                self.tell(key, Input::PeersFound(key, Source::Host(at.ip()), vec![at])).await;
+            }
+        }
+    }
+
+    async fn tell(&self, key: TorrentKey, input: Input) {
+        let shard = self.registry.borrow().shard(key);
+        if let Some(shard) = shard {
+            let _ = shard.send(ToShard::Input(input)).await;
+        }
+    }
+}
+
+/// A socket that shares the port of a group with the other clients of this machine.
+fn bind(group: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(group), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    if group.is_ipv4() {
+        socket.set_multicast_ttl_v4(HOPS)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, group.port())).into())?;
+    } else {
+        socket.set_only_v6(true)?;
+        socket.set_multicast_hops_v6(HOPS)?;
+        socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, group.port())).into())?;
+    }
+    Ok(socket.into())
+}

@@ -1,0 +1,285 @@
+//! A torrent between being added and being in its swarm: its data is looked at, on a thread of its own.
+//!
+//! Decides: the order of the steps; which files are wanted. Must not know: engines' insides, sockets.
+//! Invariant: nothing is created on the disk before the torrent was found to be one that we can transfer; a torrent that has left
+//! meanwhile does not come back.
+
+use crate::control::ToControl;
+use crate::disk::{Attached, DiskOrder};
+use crate::events::{AddError, TorrentEvent, TorrentState};
+use crate::shard::{NewMagnet, NewTorrent, ToShard};
+use crate::state::{Lock, StateDir};
+use crate::torrent::{AddOptions, Inner, Known, Select};
+use bt_engine::{MagnetSpec, Priority, TorrentSpec, Want};
+use bt_metainfo::{Magnet, Metainfo, PieceDigests};
+use bt_piece_store::{DiskStorage, Layout, LayoutFile, OpenError, Storage, Trust, Worker, locate, open_torrent};
+use bt_types::{Bitfield, InfoHash};
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The most peers that are taken from a magnet link.
+const PEERS_MAX: usize = 100;
+
+/// Where the data of a torrent is, or will be, and what of it is wanted.
+pub(crate) struct Ground {
+    info_hash: InfoHash,
+    pub(crate) layout: Arc<Layout>,
+    wanted: Bitfield,
+    digests: Arc<PieceDigests>,
+    storage: Arc<dyn Storage>,
+    trackers: Vec<Vec<String>>,
+    metadata: Bytes,
+    private: bool,
+    root: PathBuf,
+    state_dir: StateDir,
+    lock: Mutex<Option<Lock>>,
+}
+
+impl Ground {
+    /// Finds the place of the data, and takes the torrent's lock there.
+    pub(crate) fn prepare(metainfo: &Metainfo, options: &AddOptions, state_dir: StateDir) -> Result<Ground, AddError> {
+        let digests = metainfo.info.require_digests().map_err(|error| AddError::Unsupported(error.to_string()))?;
+        let info_hash = metainfo.info_hashes.v1.ok_or_else(|| AddError::Unsupported("the torrent has no info-hash".into()))?;
+        let state_dir = if options.no_resume { StateDir::new(None) } else { state_dir };
+        let dir_error = |error: std::io::Error| store_error(&options.dir, &error);
+        let (root, mut layout) = locate(&options.dir, &metainfo.info).map_err(dir_error)?;
+        let selected = match &options.select {
+            Select::All => None,
+            Select::Files(files) => Some(files.clone()),
+            Select::By(choose) => choose(metainfo).map_err(AddError::Selection)?,
+        };
+        if let Some(files) = selected {
+            layout.select(&files);
+        }
+        let storage = DiskStorage::create(&root).map_err(|error| store_error(&root, &error))?;
+        let lock = state_dir.lock(info_hash, &root).map_err(dir_error)?;
+        let lock = lock.ok_or_else(|| AddError::Locked { dir: root.clone() })?;
+        Ok(Ground {
+            info_hash,
+            wanted: layout.wanted(),
+            layout: Arc::new(layout),
+            digests,
+            storage: Arc::new(storage),
+            trackers: metainfo.trackers.clone(),
+            metadata: Bytes::copy_from_slice(&metainfo.info_bytes),
+            private: metainfo.private,
+            root,
+            state_dir,
+            lock: Mutex::new(Some(lock)),
+        })
+    }
+}
+
+impl Inner {
+    /// The torrent is known from now on, and this is its ground.
+    pub(crate) fn take_ground(&self, ground: &Ground, of_magnet: Option<Arc<Metainfo>>) {
+        let bytes_wanted = bytes(&ground.layout, &ground.wanted);
+        let _ = self.known.set(Known { layout: Arc::clone(&ground.layout), bytes_wanted, of_magnet });
+        let lock = ground.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = lock;
+    }
+}
+
+/// Who opens a torrent.
+pub(crate) struct Opener {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) options: AddOptions,
+}
+
+impl Opener {
+    /// Checks the data and joins the swarm; `of_magnet`: goes on in it.
+    pub(crate) fn open(self, ground: Ground, of_magnet: bool) {
+        let inner = Arc::clone(&self.inner);
+        if let Err(error) = self.try_open(ground, of_magnet) {
+            fail(&inner, error, of_magnet);
+        }
+    }
+
+    fn try_open(self, ground: Ground, of_magnet: bool) -> Result<(), AddError> {
+        let Opener { inner, options } = self;
+        let Ground { info_hash, layout, wanted, digests, storage, trackers, metadata, private, root, state_dir, .. } = ground;
+        let journal = state_dir.journal(info_hash, &root, layout.geometry()).map_err(OpenError::from)?;
+        let trust = if options.trust_data { Trust::Data } else { Trust::Journal };
+        let opened = open_torrent(&layout, &digests, journal, storage.as_ref(), trust, &inner.progress)?;
+        let geometry = *layout.geometry();
+        let there = wanted.common(&opened.have, &geometry);
+        let bytes_there = there.map(|piece| u64::from(geometry.piece_len(piece))).sum();
+        inner.bytes_there.store(bytes_there, Relaxed);
+        let _ = inner.events.send(TorrentEvent::Checked { bytes_there });
+        let worker = Worker::new(Arc::clone(&layout), digests, opened.journal);
+        let (layout_too, storage_too) = (Arc::clone(&layout), Arc::clone(&storage));
+        let attached = Attached { worker, layout: layout_too, storage: storage_too, shard: inner.shard.clone() };
+        inner.disks.submit([(inner.key, DiskOrder::Attach(Box::new(attached)))].into_iter());
+        if !of_magnet {
+            inner.register()?;
+        }
+        let spec = TorrentSpec { info_hash, geometry, have: opened.have, trackers, wants: wants(&layout), metadata, private };
+        let (events, state) = (inner.events.clone(), inner.state.clone());
+        let new = NewTorrent { spec, layout, storage, peers: options.peers, events, state, of_magnet };
+        inner.shard.blocking_send(ToShard::Add(inner.key, Box::new(new))).map_err(|_| AddError::Stopping)
+    }
+
+    /// Joins the swarm of a magnet link.
+    pub(crate) fn follow(self, mut magnet: Magnet, state_dir: StateDir) {
+        let inner = Arc::clone(&self.inner);
+        // A link knows no tiers: each of its trackers is one.
+        let trackers: Vec<Vec<String>> = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
+        let mut named = std::mem::take(&mut magnet.peers);
+        named.truncate(PEERS_MAX);
+        let new = NewMagnet {
+            spec: MagnetSpec { info_hash: inner.info_hash, trackers },
+            peers: self.options.peers.clone(),
+            events: inner.events.clone(),
+            state: inner.state.clone(),
+            follower: Follower { opener: self, magnet, state_dir },
+        };
+        let begin = || {
+            inner.register()?;
+            inner.shard.blocking_send(ToShard::AddMagnet(inner.key, Box::new(new))).map_err(|_| AddError::Stopping)?;
+            inner.control.blocking_send(ToControl::Peers(inner.key, named)).map_err(|_| AddError::Stopping)
+        };
+        if let Err(error) = begin() {
+            inner.state.send_replace(TorrentState::Failed(error));
+        }
+    }
+}
+
+/// Who goes on when the metadata of a magnet link has come.
+pub(crate) struct Follower {
+    opener: Opener,
+    magnet: Magnet,
+    state_dir: StateDir,
+}
+
+impl Follower {
+    /// Begins to open the torrent, unless it is being stopped.
+    pub(crate) fn begin(self, metadata: Bytes) {
+        let inner = Arc::clone(&self.opener.inner);
+        let begun = inner.step(move || {
+            self.opener.inner.state.send_replace(TorrentState::Checking);
+            self.open(&metadata);
+        });
+        if let Err(error) = begun {
+            inner.state.send_replace(TorrentState::Failed(error));
+        }
+    }
+
+    fn open(self, metadata: &[u8]) {
+        let Follower { mut opener, magnet, state_dir } = self;
+        let inner = Arc::clone(&opener.inner);
+        let mut known = || {
+            let metainfo = metainfo_of(&magnet, metadata)?;
+            if matches!(opener.options.select, Select::All) && !magnet.files.is_empty() {
+                opener.options.select = Select::Files(selected(&magnet, &metainfo)?);
+            }
+            Ok(Arc::new(metainfo))
+        };
+        let metainfo = match known() {
+            Ok(metainfo) => metainfo,
+            Err(error) => return fail(&inner, error, true),
+        };
+        if opener.options.metadata_only {
+            let layout = Arc::new(Layout::new(&metainfo.info));
+            let bytes_wanted = metainfo.info.geometry.total();
+            let _ = inner.known.set(Known { layout, bytes_wanted, of_magnet: Some(metainfo) });
+            let _ = inner.events.send(TorrentEvent::Metadata);
+            inner.state.send_replace(TorrentState::Known);
+            return;
+        }
+        match Ground::prepare(&metainfo, &opener.options, state_dir) {
+            Ok(ground) => {
+                inner.take_ground(&ground, Some(metainfo));
+                let _ = inner.events.send(TorrentEvent::Metadata);
+                opener.open(ground, true);
+            }
+            Err(error) => fail(&inner, error, true),
+        }
+    }
+}
+
+impl Inner {
+    /// Runs a step that may block on a thread of its own. Nothing is begun once the torrent is being stopped.
+    pub(crate) fn step(&self, step: impl FnOnce() + Send + 'static) -> Result<(), AddError> {
+        let permit = Arc::clone(&self.opening).try_acquire_owned().map_err(|_| AddError::Stopping)?;
+        let run = move || {
+            step();
+            drop(permit);
+        };
+        let thread = std::thread::Builder::new().name("bt-check".into()).spawn(run);
+        thread.map(drop).map_err(|error| store_error(Path::new("check thread"), &error))
+    }
+
+    /// From now on connections for it are let in.
+    fn register(&self) -> Result<(), AddError> {
+        let register = ToControl::Register(self.info_hash, self.key, self.shard.clone());
+        self.control.blocking_send(register).map_err(|_| AddError::Stopping)
+    }
+}
+
+/// It could not be opened. A magnet is in its swarm already and leaves it.
+fn fail(inner: &Inner, error: AddError, of_magnet: bool) {
+    if of_magnet {
+        let _ = inner.control.blocking_send(ToControl::Unregister(inner.info_hash, inner.key));
+        let _ = inner.shard.blocking_send(ToShard::Fail(inner.key, error));
+    } else {
+        inner.state.send_replace(TorrentState::Failed(error));
+    }
+}
+
+/// The torrent of a link, if the metadata is what the link names.
+fn metainfo_of(magnet: &Magnet, metadata: &[u8]) -> Result<Metainfo, AddError> {
+    let trackers = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
+    let metainfo = Metainfo::from_info(metadata, trackers, magnet.web_seeds.clone())
+        .map_err(|error| AddError::Metadata { code: error.code(), why: error.to_string() })?;
+    let (named, found) = (&magnet.info_hashes, &metainfo.info_hashes);
+    if named.v1.is_some_and(|v1| found.v1 != Some(v1)) || named.v2.is_some_and(|v2| found.v2 != Some(v2)) {
+        let why = "its info-hashes are not those of the link".into();
+        return Err(AddError::Metadata { code: "wrong_info_hash", why });
+    }
+    Ok(metainfo)
+}
+
+/// The files that a link selects (BEP 53).
+fn selected(magnet: &Magnet, metainfo: &Metainfo) -> Result<BTreeSet<usize>, AddError> {
+    let is_named =
+        |index: &usize| u32::try_from(*index).is_ok_and(|index| magnet.files.iter().any(|range| range.contains(&index)));
+    let stored = metainfo.info.files.iter().enumerate().filter(|(_, file)| file.is_stored()).map(|(index, _)| index);
+    let files: BTreeSet<usize> = stored.filter(is_named).collect();
+    if files.is_empty() {
+        let why = "the link selects no file that the torrent has".into();
+        return Err(AddError::Metadata { code: "invalid_file_selection", why });
+    }
+    Ok(files)
+}
+
+/// What the selected files are, in pieces.
+fn wants(layout: &Layout) -> Vec<Want> {
+    let is_wanted = |file: &&LayoutFile| file.is_wanted;
+    if layout.files().iter().all(|file| is_wanted(&file)) {
+        return Vec::new();
+    }
+    let all = Want::Pieces(0..layout.geometry().piece_count(), Priority::Skip);
+    let files = layout.files().iter().filter(is_wanted);
+    std::iter::once(all).chain(files.map(|file| Want::Pieces(layout.numbers_of(file), Priority::Normal))).collect()
+}
+
+fn bytes(layout: &Layout, pieces: &Bitfield) -> u64 {
+    pieces.iter(layout.geometry()).map(|piece| u64::from(layout.geometry().piece_len(piece))).sum()
+}
+
+fn store_error(path: &Path, error: &std::io::Error) -> AddError {
+    AddError::Store { fault: bt_piece_store::fault_of(error), detail: format!("{}: {error}", path.display()) }
+}
+
+impl From<OpenError> for AddError {
+    fn from(error: OpenError) -> AddError {
+        match error {
+            OpenError::Foreign { path } => AddError::Foreign { path },
+            OpenError::Store(error) => AddError::Store { fault: error.fault(), detail: error.to_string() },
+            OpenError::Cancelled => AddError::Stopping,
+        }
+    }
+}

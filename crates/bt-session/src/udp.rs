@@ -1,0 +1,186 @@
+//! The one UDP port of a client: a socket of each address family, and what arrives told apart.
+//!
+//! Decides: which sockets there are, and whose a datagram is. Must not know: what a datagram says.
+//! Invariant: no datagram goes to an address that `may_name` does not allow whoever named it.
+
+use crate::session::StartError;
+use bt_types::{Source, may_name};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use tokio::net::UdpSocket;
+
+/// Whose a datagram is: all that come to one port begin differently.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Speech {
+    /// A bencoded dictionary (BEP 5).
+    Dht,
+    /// A packet of version 1 (BEP 29).
+    Utp,
+    /// Of nobody who is here.
+    Unknown,
+}
+
+impl Speech {
+    pub(crate) fn of(datagram: &[u8]) -> Speech {
+        match datagram.first() {
+            Some(b'd') => Speech::Dht,
+            Some(byte) if byte & 15 == 1 => Speech::Utp,
+            _ => Speech::Unknown,
+        }
+    }
+}
+
+/// The answer to a packet that begins a uTP connection, which we do not take: a reset. Without it the peer would wait for seconds until
+/// it tries TCP. It is as long as the packet that it answers.
+pub(crate) fn refuse_utp(packet: &[u8]) -> Option<[u8; 20]> {
+    /// Kind and version, in the first byte.
+    const SYN: u8 = 0x41;
+    const RESET: u8 = 0x31;
+    // Kind, extension, connection id (2), times (4, 4), window (4), sequence number (2), acknowledged number (2).
+    let &[SYN, _, id_high, id_low, .., seq_high, seq_low, _, _] = packet.first_chunk::<20>()? else { return None };
+    Some([RESET, 0, id_high, id_low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, seq_high, seq_low])
+}
+
+/// The sockets, on the thread that uses them.
+#[derive(Debug, Default)]
+pub(crate) struct UdpPort {
+    sockets: Vec<UdpSocket>,
+}
+
+impl UdpPort {
+    /// Takes sockets into the runtime of this thread; one that cannot be used is logged and left out.
+    pub(crate) async fn open(sockets: Vec<std::net::UdpSocket>) -> UdpPort {
+        let mut port = UdpPort::default();
+        for socket in sockets {
+            match UdpSocket::from_std(socket) {
+                // Only what the runtime has seen writable once can be written to without waiting.
+                Ok(socket) => match socket.writable().await {
+                    Ok(()) => port.sockets.push(socket),
+                    Err(error) => tracing::error!(%error, "cannot use a UDP socket"),
+                },
+                Err(error) => tracing::error!(%error, "cannot use a UDP socket"),
+            }
+        }
+        port
+    }
+
+    /// The socket of IPv4, or of IPv6.
+    pub(crate) fn socket(&self, is_v4: bool) -> Option<&UdpSocket> {
+        self.sockets.iter().find(|socket| socket.local_addr().is_ok_and(|own| own.is_ipv4() == is_v4))
+    }
+
+    /// The number of the first socket that has something.
+    pub(crate) async fn readable(&self) -> io::Result<usize> {
+        let mut readable: Vec<_> = self.sockets.iter().map(|socket| Box::pin(socket.readable())).collect();
+        std::future::poll_fn(|context| {
+            for (index, socket) in readable.iter_mut().enumerate() {
+                if let std::task::Poll::Ready(result) = socket.as_mut().poll(context) {
+                    return std::task::Poll::Ready(result.map(|()| index));
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+
+    /// One datagram of a socket: its length in the buffer, and from whom. `None` when there is none.
+    pub(crate) fn receive(&self, index: usize, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+        // An error of a datagram that was sent before may be told here; the next call goes on.
+        self.sockets.get(index)?.try_recv_from(buffer).ok()
+    }
+
+    /// Sends if `named_by` may name the address. A datagram that cannot leave now is lost, as datagrams are.
+    pub(crate) fn send(&self, to: SocketAddr, named_by: Source, bytes: &[u8]) -> bool {
+        may_name(named_by, to)
+            && self.socket(to.is_ipv4()).is_some_and(|socket| match socket.try_send_to(bytes, to) {
+                Ok(_) => true,
+                Err(error) => {
+                    tracing::debug!(%to, %error, "cannot send");
+                    false
+                }
+            })
+    }
+}
+
+/// Sockets at these addresses, at most one of each family. None: both on any port; a machine without one of them has the other.
+pub(crate) fn bind_all(asked: &[SocketAddr]) -> Result<Vec<std::net::UdpSocket>, StartError> {
+    let listen =
+        |addr: &SocketAddr| bind(*addr).map_err(|source| StartError::Listen { transport: "UDP", addr: Some(*addr), source });
+    if !asked.is_empty() {
+        return asked.iter().map(listen).collect();
+    }
+    let any = [(Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv6Addr::UNSPECIFIED, 0).into()];
+    let (bound, mut failed): (Vec<_>, Vec<_>) = any.iter().map(listen).partition(Result::is_ok);
+    match failed.pop() {
+        Some(error) if bound.is_empty() => error.map(|socket| vec![socket]),
+        _ => bound.into_iter().collect(),
+    }
+}
+
+/// Sockets at the addresses of the TCP listeners: on the same port if that is free for UDP too, else all on another one.
+pub(crate) fn bind_beside(tcp: &[SocketAddr]) -> Result<Vec<std::net::UdpSocket>, StartError> {
+    bind_all(tcp).or_else(|error| {
+        tracing::warn!(%error, "taking another UDP port");
+        let mut port = 0;
+        let mut sockets = Vec::new();
+        for addr in tcp {
+            sockets.extend(bind_all(&[SocketAddr::new(addr.ip(), port)])?);
+            port = sockets.last().map_or(Ok(0), |socket| socket.local_addr().map(|addr| addr.port()))?;
+        }
+        Ok(sockets)
+    })
+}
+
+fn bind(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagrams_are_told_apart_and_who_speaks_utp_is_told_no() {
+        let mut syn = [7; 20];
+        syn[0] = 0x41;
+        syn[2..4].copy_from_slice(&[1, 2]);
+        syn[16..18].copy_from_slice(&[3, 4]);
+        let data = {
+            let mut data = syn;
+            data[0] = 0x01;
+            data
+        };
+        for (bytes, speech) in [
+            (&b"d1:q"[..], Speech::Dht),
+            (&syn, Speech::Utp),
+            (&data, Speech::Utp),
+            (b"", Speech::Unknown),
+            (b"x", Speech::Unknown),
+        ] {
+            assert_eq!(Speech::of(bytes), speech, "{bytes:?}");
+        }
+        let reset = refuse_utp(&[&syn[..], b"more"].concat()).unwrap();
+        assert_eq!((reset[0], &reset[2..4], &reset[18..]), (0x31, &[1, 2][..], &[3, 4][..]));
+        assert_eq!(refuse_utp(&data), None, "only what begins a connection is answered: no two hosts answer each other for ever");
+        assert_eq!(refuse_utp(&syn[..19]), None);
+        assert_eq!(refuse_utp(&reset), None);
+    }
+
+    #[test]
+    fn the_port_is_that_of_tcp_if_it_is_free() {
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let taken = std::net::UdpSocket::bind(loopback(0)).unwrap().local_addr().unwrap();
+        let same = bind_beside(&[taken]).unwrap();
+        assert_eq!(same.len(), 1);
+        assert_eq!(same[0].local_addr().unwrap(), taken);
+        let other = bind_beside(&[taken]).unwrap();
+        assert_ne!(other[0].local_addr().unwrap(), taken);
+    }
+}

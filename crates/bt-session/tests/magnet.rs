@@ -1,0 +1,112 @@
+//! Magnet links between sessions on loopback.
+
+use bt_piece_store::{CreateOptions, Progress, create_torrent};
+use bt_session::dht::{Dht, DhtConfig};
+use bt_session::{AddError, AddOptions, Magnet, Metainfo, Select, Session, SessionConfig, TorrentState};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+const ANY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+
+fn config() -> SessionConfig {
+    SessionConfig { listen: Some(ANY.into()), ..SessionConfig::default() }
+}
+
+/// A folder `tree` with two files in `dir`, and a torrent of it.
+fn torrent(dir: &Path) -> Metainfo {
+    let tree = dir.join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    for (name, byte) in [("a", 1), ("b", 2)] {
+        std::fs::write(tree.join(name), vec![byte; 100_000]).unwrap();
+    }
+    let options = CreateOptions { piece_length: Some(16 << 10), ..CreateOptions::default() };
+    create_torrent(&tree, &options, &Progress::default()).unwrap().metainfo
+}
+
+async fn seeding(config: SessionConfig, torrent: &Metainfo, dir: &Path) -> Session {
+    let session = Session::start(config).unwrap();
+    session.add(torrent, AddOptions::new(dir)).unwrap().wait_active().await.unwrap();
+    session
+}
+
+/// The link of a torrent, with a peer.
+fn link(torrent: &Metainfo, peer: Option<SocketAddr>) -> Magnet {
+    let link = torrent.magnet();
+    let link = peer.map_or(link.clone(), |peer| format!("{link}&x.pe={peer}"));
+    Magnet::parse(&link).unwrap()
+}
+
+#[tokio::test]
+async fn a_link_leads_through_its_peer_to_the_files_that_are_chosen() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let torrent = torrent(from.path());
+    let seeder = seeding(config(), &torrent, from.path()).await;
+    let leecher = Session::start(config()).unwrap();
+    let choose = |torrent: &Metainfo| {
+        let is_b = |file: &bt_metainfo::FileEntry| file.path.last().is_some_and(|name| name == "b");
+        Ok(Some(torrent.info.files.iter().enumerate().filter(|(_, file)| is_b(file)).map(|(index, _)| index).collect()))
+    };
+    let options = AddOptions { select: Select::By(Arc::new(choose)), ..AddOptions::new(to.path()) };
+    let magnet = link(&torrent, seeder.listen_addrs().first().copied());
+    let leech = leecher.add_magnet(&magnet, options.clone()).unwrap();
+    assert_eq!(leecher.add_magnet(&magnet, options).unwrap_err(), AddError::Duplicate);
+    assert_eq!(leech.wait_metadata().await.unwrap().info_bytes, torrent.info_bytes);
+    leech.wait_complete().await.unwrap();
+    assert_eq!(std::fs::read(to.path().join("tree/b")).unwrap(), [2; 100_000]);
+    assert!(leech.bytes_wanted() < 150_000, "{}", leech.bytes_wanted());
+    leecher.stop().await;
+    seeder.stop().await;
+}
+
+#[tokio::test]
+async fn metadata_alone_touches_no_disk() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let torrent = torrent(from.path());
+    let seeder = seeding(config(), &torrent, from.path()).await;
+    let leecher = Session::start(config()).unwrap();
+    let options =
+        AddOptions { metadata_only: true, peers: seeder.listen_addrs().to_vec(), ..AddOptions::new(to.path().join("x")) };
+    let leech = leecher.add_magnet(&link(&torrent, None), options).unwrap();
+    let found = leech.wait_metadata().await.unwrap();
+    assert_eq!(Metainfo::from_bytes(&found.to_bytes()).unwrap().info_hashes, torrent.info_hashes);
+    leech.state().wait_for(|state| *state == TorrentState::Known).await.unwrap();
+    leech.stop().await;
+    assert!(!to.path().join("x").exists());
+    leecher.stop().await;
+    seeder.stop().await;
+}
+
+#[tokio::test]
+async fn two_sessions_meet_in_the_dht_and_remember_it() {
+    let (from, to, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let torrent = torrent(from.path());
+    let node = Dht::start(&[ANY.into()], DhtConfig::default()).unwrap();
+    let bootstrap = vec![node.listen()[0].to_string()];
+    let with_dht = || SessionConfig { dht: Some(DhtConfig { bootstrap: bootstrap.clone(), ..DhtConfig::default() }), ..config() };
+    let seeder = seeding(with_dht(), &torrent, from.path()).await;
+    let leecher = Session::start(SessionConfig { state_dir: Some(state.path().into()), ..with_dht() }).unwrap();
+    // Whoever seeks first finds nobody and seeks again.
+    leecher.add_magnet(&link(&torrent, None), AddOptions::new(to.path())).unwrap().wait_complete().await.unwrap();
+    leecher.stop().await;
+    seeder.stop().await;
+
+    let saved = std::fs::read(state.path().join("dht.nodes")).unwrap();
+    let Ok(SocketAddr::V4(at)) = bootstrap[0].parse() else { panic!("{bootstrap:?}") };
+    let compact = [&at.ip().octets()[..], &at.port().to_be_bytes()].concat();
+    assert!(saved.windows(6).any(|window| window == compact), "the node is kept for the next run");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_search_that_finds_nobody_is_stopped_at_once() {
+    let from = tempfile::tempdir().unwrap();
+    let torrent = torrent(from.path());
+    let config = SessionConfig { dht: Some(DhtConfig::default()), ..config() };
+    let session = Session::start(config).unwrap();
+    let leech = session.add_magnet(&link(&torrent, None), AddOptions::new(from.path().join("to"))).unwrap();
+    assert!(matches!(*leech.state().borrow(), TorrentState::Finding(_)));
+    assert_eq!(leech.stop().await.status, None);
+    assert_eq!(leech.wait_metadata().await.unwrap_err(), AddError::Stopping);
+    session.stop().await;
+}
