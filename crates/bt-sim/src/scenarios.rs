@@ -215,7 +215,7 @@ fn leave(seed: u64) -> (World, Time) {
 /// The seed leaves a small swarm, with a torrent of 80 pieces, as soon as it gave 1.02 copies.
 fn leave_early(seed: u64) -> (World, Time) {
     let mut world = World::new(seed, Detail::Messages, 80, LARGE.1);
-    let first = swarm(&mut world, 12, |_| HOME.0 / 2);
+    let first = swarm(&mut world, HOME.0 / 2, 12, |_| HOME.0 / 2);
     let bytes = world.torrent_len() / 100 * 102;
     world.plan_on_upload(first, bytes, Act::Leave(first));
     (world, Time::from_secs(300))
@@ -277,13 +277,13 @@ fn poison(seed: u64, manners: Manners) -> (World, Time) {
 /// A seed, and leechers that join within a second.
 fn crowd(seed: u64, leechers: usize, up: impl Fn(usize) -> u64) -> (World, HostId) {
     let mut world = World::new(seed, Detail::Messages, LARGE.0, LARGE.1);
-    let first = swarm(&mut world, leechers, up);
+    let first = swarm(&mut world, HOME.0, leechers, up);
     (world, first)
 }
 
-/// A seed, and leechers that come within a second.
-fn swarm(world: &mut World, leechers: usize, up: impl Fn(usize) -> u64) -> HostId {
-    let seed = home(world, up(0));
+/// A seed with an uplink of so many bytes per second, and leechers that come within a second.
+fn swarm(world: &mut World, seed_up: u64, leechers: usize, up: impl Fn(usize) -> u64) -> HostId {
+    let seed = home(world, seed_up);
     let first = world.add(Peer { is_seed: true, name: "seed".to_owned(), ..seed });
     for n in 0..leechers {
         let home = home(world, up(n));
