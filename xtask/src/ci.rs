@@ -27,6 +27,7 @@ const CHECKS: &[Step] = &[
     ("sim flash-50", &sim("flash-50", "1..2")),
     ("sim unequal-50", &sim("unequal-50", "1..2")),
     ("sim leave-50", &sim("leave-50", "1..2")),
+    ("sim leave-12", &sim("leave-12", "1..20")),
     ("sim hostile-50", &sim("hostile-50", "1..2")),
     ("sim riders-20", &sim("riders-20", "1..2")),
     ("cost", &["run", "--quiet", "--release", "--package", "xtask", "--", "cost"]),
