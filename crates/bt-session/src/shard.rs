@@ -257,7 +257,8 @@ impl Shard {
     fn add_magnet(&mut self, key: TorrentKey, new: NewMagnet) {
         let now = self.clock.now();
         let NewMagnet { spec, peers, events, state, follower } = new;
-        self.torrents.insert(key, Entry { info_hash: spec.info_hash, stage: Stage::Magnet(Some(Box::new(follower))), events, state });
+        self.torrents
+            .insert(key, Entry { info_hash: spec.info_hash, stage: Stage::Magnet(Some(Box::new(follower))), events, state });
         self.engine.handle(now, Input::AddMagnet(key, Box::new(spec)));
         self.engine.handle(now, Input::PeersFound(key, Source::User, peers));
     }
