@@ -121,7 +121,11 @@ fn announce_and_scrape_print_what_the_tracker_says() -> Test {
         let seed = Process::start("seed", &mut stage.seed("seed", &torrent, &stage.path(""), LOOPBACK))?;
         seed.wait_event("ready", PATIENCE)?;
         // The first announce and the first question race: ask until the seed is there.
-        let ask = |verb| Process::run(verb, stage.bt("asker").arg(verb).arg(&torrent), PATIENCE)?.expect_code(0)?.last();
+        let link = stage.show(&torrent)?["magnet"].as_str().context("a link")?.to_owned();
+        let ask_by =
+            |verb, source: &str| Process::run(verb, stage.bt("asker").args([verb, source]), PATIENCE)?.expect_code(0)?.last();
+        let path = torrent.to_string_lossy();
+        let ask = |verb| ask_by(verb, &path);
         let deadline = std::time::Instant::now() + PATIENCE;
         let scraped = loop {
             let answer: Value = ask("scrape")?;
@@ -130,9 +134,12 @@ fn announce_and_scrape_print_what_the_tracker_says() -> Test {
             }
         };
         assert_eq!((&scraped["trackers"][0]["url"], &scraped["trackers"][0]["seeders"]), (&json!(url), &json!(1)), "{scraped}");
-        let announced = ask("announce")?;
-        ensure!(announced["trackers"][0]["interval"].as_u64() > Some(0), "{announced}");
-        assert_eq!(announced["trackers"][0]["peers"].as_array().map(Vec::len), Some(1), "{announced}");
+        assert_eq!(ask_by("scrape", &link)?, scraped, "the link asks the same");
+        for source in [&*path, &link] {
+            let announced = ask_by("announce", source)?;
+            ensure!(announced["trackers"][0]["interval"].as_u64() > Some(0), "{announced}");
+            assert_eq!(announced["trackers"][0]["peers"].as_array().map(Vec::len), Some(1), "{announced}");
+        }
         // A seed that stops says so: the tracker forgets it.
         seed.stop(PATIENCE)?.expect_code(0)?;
         assert_eq!(ask("scrape")?["trackers"][0]["seeders"], 0);

@@ -131,6 +131,8 @@ impl Job {
                 json!({
                     "info_hash": self.info_hash,
                     "phase": "metadata",
+                    "bytes_done": 0,
+                    "bytes_total": null,
                     "peers": status.peers,
                     "metadata_done": status.received,
                     "metadata_total": status.size,

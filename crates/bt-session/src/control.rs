@@ -12,6 +12,7 @@ use crate::lookups::Lookups;
 use crate::lsd::{self, Lsd, ToLsd};
 use crate::shard::ToShard;
 use crate::state::StateDir;
+use crate::udp;
 use bt_engine::{AnnounceOrder, Input, TorrentKey, Via};
 use bt_net::Egress;
 use bt_tracker_client::TrackerClient;
@@ -88,13 +89,15 @@ pub(crate) struct Control {
     pub(crate) state_dir: StateDir,
     /// The node of the DHT, not yet running, and the way to it.
     pub(crate) dht: Option<(Driver, DhtHandle)>,
+    /// The UDP port, if no node of the DHT has it.
+    pub(crate) idle_udp: Vec<std::net::UdpSocket>,
     /// Whether peers are sought on the local network.
     pub(crate) lsd: bool,
 }
 
 impl Control {
     pub(crate) async fn run(self, listeners: Vec<std::net::TcpListener>, mut from: mpsc::Receiver<ToControl>) {
-        let Control { clock, desk, egress, trackers, ourselves, rng, state_dir, dht, lsd } = self;
+        let Control { clock, desk, egress, trackers, ourselves, rng, state_dir, dht, idle_udp, lsd } = self;
         let registry = Rc::new(RefCell::new(Registry::default()));
         let listen: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         for listener in listeners {
@@ -112,6 +115,9 @@ impl Control {
             spawn_local(driver.run());
             handle
         });
+        if dht.is_none() {
+            spawn_local(udp::refuse_all(idle_udp));
+        }
         let mut lookups = Lookups::new(dht.clone(), ourselves.port, Rc::clone(&registry));
         let to_lsd = lsd.then(|| {
             let (to, inbox) = mpsc::channel(lsd::INBOX_MAX);

@@ -95,3 +95,44 @@ async fn search(dht: Option<DhtHandle>, key: TorrentKey, hash: InfoHash, port: u
     }
     tell(Input::Sought(key, Via::Dht)).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc;
+    use tokio::task::LocalSet;
+
+    #[tokio::test]
+    async fn each_search_ends_with_one_word_and_who_has_left_hears_none() {
+        let (shard, mut inbox) = mpsc::channel(1000);
+        let registry = Rc::new(RefCell::new(Registry::default()));
+        let mut lookups = Lookups::new(None, 1, Rc::clone(&registry));
+        let torrents = 3 * u32::try_from(SEARCHES_MAX).unwrap();
+        let gone = [TorrentKey(0), TorrentKey(torrents - 1)];
+        LocalSet::new()
+            .run_until(async {
+                for key in (0..torrents).map(TorrentKey) {
+                    let hash = InfoHash([u8::try_from(key.0).unwrap(); 20]);
+                    registry.borrow_mut().insert(hash, key, shard.clone());
+                    // A second order while the first is under way is the same search.
+                    lookups.seek(key, hash);
+                    lookups.seek(key, hash);
+                }
+                assert_eq!((lookups.running.len(), lookups.waiting.len()), (SEARCHES_MAX, 2 * SEARCHES_MAX));
+                gone.into_iter().for_each(|key| lookups.leave(key));
+                while !lookups.running.is_empty() || !lookups.waiting.is_empty() {
+                    tokio::select! {
+                        () = lookups.reap() => {}
+                        () = tokio::task::yield_now() => {}
+                    }
+                }
+            })
+            .await;
+        let mut sought = Vec::new();
+        while let Ok(ToShard::Input(Input::Sought(key, Via::Dht))) = inbox.try_recv() {
+            sought.push(key);
+        }
+        sought.sort_unstable();
+        assert_eq!(sought, (1..torrents - 1).map(TorrentKey).collect::<Vec<_>>());
+    }
+}

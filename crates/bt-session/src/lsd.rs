@@ -11,7 +11,7 @@ mod swarms;
 use crate::clock::Clock;
 use crate::control::Registry;
 use crate::shard::ToShard;
-use crate::udp::UdpPort;
+use crate::udp::{SOCKET_REST, UdpPort};
 use bt_engine::{Input, TorrentKey, Via};
 use bt_tracker_wire::{LSD_MAX, LSD_V4, LSD_V6, LocalAnnounce};
 use bt_types::{InfoHash, Rng, Source};
@@ -21,7 +21,6 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
-use std::time::Duration;
 use swarms::Swarms;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -32,8 +31,6 @@ pub(crate) const INBOX_MAX: usize = 256;
 const HOPS: u32 = 1;
 /// Datagrams that are read of one socket before anything else has its turn.
 const BATCH: usize = 64;
-/// Rest after a socket failed, so that the loop does not spin.
-const SOCKET_REST: Duration = Duration::from_millis(200);
 
 /// What the task is told.
 #[derive(Debug)]

@@ -128,14 +128,15 @@ impl Session {
         let (control, control_inbox) = mpsc::channel(control::INBOX_MAX);
 
         let state_dir = StateDir::new(config.state_dir);
-        let (dht, dht_port) = match config.dht {
+        let sockets = udp::bind_beside(&listen);
+        let (dht, dht_port, idle_udp) = match config.dht {
             Some(dht) => {
-                let sockets = udp::bind_beside(&listen)?;
+                let sockets = sockets?;
                 let port = sockets.first().map(UdpSocket::local_addr).transpose()?.map(|addr| addr.port());
-                let saved = [state_dir.nodes(), dht.saved].concat();
-                (Some(Driver::new(clock, rng.fork(), egress.clone(), sockets, DhtConfig { saved, ..dht })?), port)
+                let config = DhtConfig { saved: [state_dir.nodes(), dht.saved].concat(), ..dht };
+                (Some(Driver::new(clock, rng.fork(), egress.clone(), sockets, config)?), port, Vec::new())
             }
-            None => (None, None),
+            None => (None, None, sockets.unwrap_or_default()),
         };
         let dht_handle = dht.as_ref().map(|(_, handle)| handle.clone());
         let (lsd, pex) = (config.lsd, config.pex);
@@ -156,7 +157,8 @@ impl Session {
         let ourselves = Ourselves { peer_id, port, key: rng.next_u32() };
         let (desk_too, state_dir_too) = (Arc::clone(&desk), state_dir.clone());
         let rng = rng.fork();
-        let worker = Control { clock, desk: desk_too, egress, trackers, ourselves, rng, state_dir: state_dir_too, dht, lsd };
+        let worker =
+            Control { clock, desk: desk_too, egress, trackers, ourselves, rng, state_dir: state_dir_too, dht, idle_udp, lsd };
         threads.push(spawn("bt-control", move || worker.run(listeners, control_inbox))?);
         Ok(Session {
             desk,

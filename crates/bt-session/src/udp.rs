@@ -8,7 +8,11 @@ use bt_types::{Source, may_name};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 use tokio::net::UdpSocket;
+
+/// Rest after a socket failed, so that a loop does not spin.
+pub(crate) const SOCKET_REST: Duration = Duration::from_millis(200);
 
 /// Whose a datagram is: all that come to one port begin differently.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,6 +104,29 @@ impl UdpPort {
                     false
                 }
             })
+    }
+}
+
+/// Tells everybody who begins a uTP connection no, on a port that is good for nothing else.
+pub(crate) async fn refuse_all(sockets: Vec<std::net::UdpSocket>) {
+    let port = UdpPort::open(sockets).await;
+    let mut buffer = [0; 64];
+    loop {
+        match port.readable().await {
+            Ok(index) => {
+                while let Some((len, from)) = port.receive(index, &mut buffer) {
+                    if let Some(refusal) = refuse_utp(buffer.get(..len).unwrap_or_default()) {
+                        port.send(from, Source::Host(from.ip()), &refusal);
+                    }
+                    // Others have their turn, however many come.
+                    tokio::task::yield_now().await;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot receive");
+                tokio::time::sleep(SOCKET_REST).await;
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use super::{DhtConfig, DhtHandle, DhtStatus};
 use crate::clock::Clock;
 use crate::session::StartError;
-use crate::udp::{self, Speech, UdpPort};
+use crate::udp::{self, SOCKET_REST, Speech, UdpPort};
 use bt_dht::{Ask, AskKey, Config, Contact, DATAGRAM_MAX, Event, Input, Node, Output, Report};
 use bt_net::Egress;
 use bt_types::{Closeness, Rng, Source, closeness};
@@ -28,8 +28,6 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 const RESOLVE_AGAIN: Duration = Duration::from_secs(30);
 /// Names of routers that are being resolved: as many as a node keeps addresses.
 const RESOLVING_MAX: usize = 32;
-/// Rest after a socket failed, so that the loop does not spin.
-const SOCKET_REST: Duration = Duration::from_millis(200);
 
 /// What a node is told.
 #[derive(Debug)]
