@@ -27,6 +27,8 @@ const VAIN: Duration = Duration::from_secs(30);
 const TEASERS_SEEN: usize = 1000;
 /// Who was promised a piece and takes nothing for so long loses it to others.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for what is promised or on its way at the end, when our uplink is idle.
+const PATIENCE_IDLE: Duration = Duration::from_secs(1);
 /// Who wants nothing of what it was shown for so long wants only a part of the torrent.
 const CHOOSY: Duration = Duration::from_secs(2);
 
@@ -44,6 +46,10 @@ pub(crate) struct Reveal {
     left: u32,
     /// Pieces on their way: to whom, and since when.
     sent: BTreeMap<Piece, (PeerKey, Time)>,
+    /// Since when no piece waits.
+    dry_since: Option<Time>,
+    /// Those that are served take far less than we could send.
+    idle: bool,
     /// What somebody has is shown to everybody.
     open: bool,
     /// When a block was served last, or somebody came while nobody was there.
@@ -79,6 +85,8 @@ struct Owed {
     piece: Piece,
     /// Bytes that were not ordered for it yet.
     left: u32,
+    /// When it was promised.
+    since: Time,
 }
 
 impl Reveal {
@@ -94,6 +102,8 @@ impl Reveal {
             peers: BTreeMap::new(),
             left,
             sent: BTreeMap::new(),
+            dry_since: None,
+            idle: false,
             open: false,
             served_at: Time::ZERO,
         }
@@ -243,7 +253,8 @@ impl Reveal {
         None
     }
 
-    /// Strikes out what others have by now, or should have, as it was sent [`PATIENCE`] ago, and takes back what was promised to peers that take nothing: from those that are served after
+    /// Strikes out what others have by now, or should have, as it was sent a while ago; when nothing else is left, what somebody takes
+    /// longer for than that counts as sent, so that one slow peer does not keep the others waiting. And takes back what was promised to peers that take nothing: from those that are served after
     /// [`PATIENCE`], from the others too when nothing else is left to show.
     pub(crate) fn reclaim(&mut self, now: Time, is_served: impl Fn(PeerKey) -> bool, is_out: impl Fn(Piece) -> bool) {
         for piece in core::mem::take(&mut self.line) {
@@ -253,11 +264,13 @@ impl Reveal {
                 Fate::Promised | Fate::Sent | Fate::Out => {}
             }
         }
-        let came = |(piece, (_, at)): &(&Piece, &(PeerKey, Time))| is_out(**piece) || now - *at >= PATIENCE;
+        let patience = self.patience();
+        let came = |(piece, (_, at)): &(&Piece, &(PeerKey, Time))| is_out(**piece) || now - *at >= patience;
         let came: Vec<Piece> = self.sent.iter().filter(came).map(|(piece, _)| *piece).collect();
         came.into_iter().for_each(|piece| self.set(piece, Fate::Out));
         let is_dry = self.line.is_empty();
-        let mut back = Vec::new();
+        self.dry_since = is_dry.then(|| self.dry_since.unwrap_or(now));
+        let (mut back, mut slow) = (Vec::new(), Vec::new());
         for (&peer, shown) in &mut self.peers {
             let is_late = !shown.owed.is_empty() && now - shown.moved_at >= PATIENCE;
             if is_late && is_served(peer) {
@@ -265,9 +278,25 @@ impl Reveal {
             }
             if is_late || (is_dry && !is_served(peer)) {
                 back.extend(core::mem::take(&mut shown.owed).into_iter().map(|owed| owed.piece));
+            } else if is_dry {
+                let is_slow = |owed: &mut Owed| now - owed.since >= patience;
+                slow.extend(shown.owed.extract_if(.., is_slow).map(|owed| (owed.piece, peer)));
             }
         }
+        for (piece, peer) in slow {
+            self.set(piece, Fate::Sent);
+            self.sent.insert(piece, (peer, now));
+        }
         self.take_back(back);
+    }
+
+    /// Whether those that are served take far less than we could send: others need not wait for them then.
+    pub(crate) fn set_idle(&mut self, idle: bool) {
+        self.idle = idle;
+    }
+
+    fn patience(&self) -> Duration {
+        if self.idle { PATIENCE_IDLE } else { PATIENCE }
     }
 
     /// Whether there are peers and none has taken anything for so long that showing pieces one by one helps nobody.
@@ -280,9 +309,13 @@ impl Reveal {
         self.left == 0 && self.sent.is_empty()
     }
 
-    /// Whether one copy of everything is at least on its way now, for the first time: then what is out is shown to everybody.
-    pub(crate) fn opens(&mut self) -> bool {
-        self.left == 0 && !core::mem::replace(&mut self.open, self.left == 0)
+    /// Whether one copy of everything is at least on its way now, or has been promised for a while, for the first time: then what is out
+    /// is shown to everybody.
+    pub(crate) fn opens(&mut self, now: Time) -> bool {
+        let is_dry = self.dry_since.is_some_and(|since| now - since >= self.patience());
+        let opens = !self.open && (self.left == 0 || is_dry);
+        self.open |= opens;
+        opens
     }
 
     /// The pieces that somebody has and that a peer was not shown; it is shown them now.
@@ -336,7 +369,7 @@ impl Shown {
         if self.owed.is_empty() {
             self.moved_at = now;
         }
-        self.owed.push(Owed { piece, left: geometry.piece_len(piece) });
+        self.owed.push(Owed { piece, left: geometry.piece_len(piece), since: now });
     }
 
     /// Bytes of pieces that are promised to it and were not ordered for it yet.
@@ -356,7 +389,11 @@ mod tests {
 
     /// A seed of so many pieces of two blocks.
     fn seed(pieces: u32) -> (Geometry, Reveal) {
-        let geometry = Geometry::new(u64::from(pieces) << 15, 1 << 15).unwrap();
+        seed_of(pieces, 1 << 15)
+    }
+
+    fn seed_of(pieces: u32, len: u32) -> (Geometry, Reveal) {
+        let geometry = Geometry::new(u64::from(pieces) * u64::from(len), len).unwrap();
         let mut reveal = Reveal::new(geometry, &mut Rng::from_seed(1));
         [A, B].into_iter().for_each(|peer| reveal.join(NOW, peer));
         (geometry, reveal)
@@ -375,9 +412,9 @@ mod tests {
         let (geometry, mut reveal) = seed(2);
         let shown = reveal.show(NOW, A, 0, |_| false);
         give(&mut reveal, &geometry, A, shown[0]);
-        assert!(!reveal.opens(), "a piece is left");
+        assert!(!reveal.opens(NOW), "a piece is left");
         geometry.blocks(shown[1]).for_each(|block| reveal.served(NOW, A, block));
-        assert!(reveal.opens() && !reveal.is_over());
+        assert!(reveal.opens(NOW) && !reveal.is_over());
         assert_eq!(reveal.show_out(B), [shown[0]]);
         assert!(!reveal.grant(NOW, B, shown[1]), "B does not know of it");
         let mut left = seed(1).1;
@@ -445,6 +482,24 @@ mod tests {
         reveal.lost(again[0]);
         assert!(!reveal.is_over());
         assert!(reveal.grant(late, A, again[0]), "it was shown it once, and may have it now");
+    }
+
+    #[test]
+    fn at_the_end_one_slow_peer_keeps_nobody_waiting() {
+        let (geometry, mut reveal) = seed_of(2, 1 << 20);
+        let shown = reveal.show(NOW, A, 2 << 20, |_| false);
+        give(&mut reveal, &geometry, A, shown[0]);
+        for second in 0..=5 {
+            let now = Time::from_secs(second);
+            reveal.served(now, A, geometry.nth_block(shown[1], second as u32).unwrap());
+            reveal.reclaim(now, |_| true, |_| false);
+            assert_eq!(reveal.opens(now), second == 5, "what A has is shown to B then");
+        }
+        assert!(!reveal.is_over(), "A may still have it first");
+        assert!(reveal.grant(NOW + PATIENCE, A, shown[1]));
+        reveal.set_idle(true);
+        reveal.reclaim(NOW + PATIENCE + PATIENCE_IDLE, |_| true, |_| false);
+        assert!(reveal.is_over(), "A takes less than we could send");
     }
 
     #[test]

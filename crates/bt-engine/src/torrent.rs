@@ -88,6 +88,8 @@ pub(crate) struct Torrent {
     next_watch: Option<Time>,
     /// The highest rate of the download so far, looked at once a second.
     best_rate: u64,
+    /// The same of the upload.
+    best_up: u64,
 }
 
 impl Torrent {
@@ -133,6 +135,7 @@ impl Torrent {
             rounds: 0,
             next_watch: None,
             best_rate: 0,
+            best_up: 0,
         };
         // Nobody works on anything yet that could be given up.
         let _ = torrent.work.want(&wants);
@@ -371,8 +374,11 @@ impl Torrent {
             self.unask(blocks);
             self.leave_lead(peer, out);
         }
+        let up = self.up.rate(now);
+        self.best_up = self.best_up.max(up);
         if let Some(reveal) = &mut self.reveal {
             let work = &self.work;
+            reveal.set_idle(up < self.best_up / 2);
             reveal.reclaim(now, |peer| self.unchoked.contains(&peer), |piece| work.availability(piece) > 0);
             for row in self.peers.values_mut().filter(|row| !row.interested) {
                 for piece in reveal.let_choose(now, row.key, &row.has) {

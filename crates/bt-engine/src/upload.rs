@@ -142,7 +142,7 @@ impl Torrent {
         }
         if reveal.is_over() {
             self.reveal_all();
-        } else if reveal.opens() {
+        } else if reveal.opens(now) {
             for row in self.peers.values_mut() {
                 let news = reveal.show_out(row.key).into_iter().filter(|&piece| !row.has.has(piece));
                 let haves: Vec<Message> = news.map(|piece| Message::Have(piece.number())).collect();
