@@ -5,7 +5,7 @@
 
 use crate::Test;
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::foreign::Libtorrent;
+use bt_tests::foreign::{Libtorrent, Webtorrent};
 use bt_tests::{PATIENCE, Process, Stage, listening, skip};
 use serde_json::{Value, json};
 use std::net::UdpSocket;
@@ -29,6 +29,21 @@ fn libtorrent_and_bt_find_each_others_peers() -> Test {
     let announced = dht(&stage, &["get-peers", HASH, "--announce", "8888"], &at)?.expect_code(0)?.last()?;
     ensure!(announced["stored"].as_u64() > Some(0), "{announced}");
     let seeker = Process::start("libtorrent", &mut libtorrent.dht("get-peers", HASH, &at))?;
+    seeker.wait_for("our peer", PATIENCE, |said| said["peers"].to_string().contains("127.0.0.1:8888"))?;
+    Ok(())
+}
+
+#[test]
+fn bittorrent_dht_and_bt_find_each_others_peers() -> Test {
+    let stage = Stage::new()?;
+    let (_router, at) = node(&stage, "router", &[])?;
+    let Some(mut announcer) = Webtorrent::dht("announce", HASH, &at) else { skip!("WebTorrent is not installed") };
+    let _theirs = Process::start("bittorrent-dht", &mut announcer)?;
+    until(|| dht(&stage, &["get-peers", HASH], &at), |found| found["peers"] == json!(["127.0.0.1:7777"]))?;
+
+    dht(&stage, &["get-peers", HASH, "--announce", "8888"], &at)?.expect_code(0)?;
+    let mut seeker = Webtorrent::dht("get-peers", HASH, &at).context("it was there")?;
+    let seeker = Process::start("bittorrent-dht", &mut seeker)?;
     seeker.wait_for("our peer", PATIENCE, |said| said["peers"].to_string().contains("127.0.0.1:8888"))?;
     Ok(())
 }

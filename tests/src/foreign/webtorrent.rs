@@ -13,6 +13,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 const SCRIPT: &str = include_str!("webtorrent.mjs");
+const DHT_SCRIPT: &str = include_str!("webtorrent_dht.mjs");
 
 /// The library, among npm's global packages.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,17 @@ impl Client for Webtorrent {
         command.args(["--input-type=module", "--eval", SCRIPT]).arg(library).arg(seat.torrent).arg(seat.dir);
         command.arg(PORT.to_string()).env("HOME", seat.home);
         Ok(Box::new(Script::open("WebTorrent", &mut seat.host.inside(&command))?))
+    }
+}
+
+impl Webtorrent {
+    /// Its DHT node, the package `bittorrent-dht`, if it is installed: it joins at `bootstrap` and announces a peer at port 7777 for the
+    /// info-hash, or looks for its peers (`get-peers`), until it is stopped.
+    pub fn dht(mode: &str, hash: &str, bootstrap: &str) -> Option<Command> {
+        let library = library()?.join("index.js");
+        let mut command = Command::new("node");
+        command.args(["--input-type=module", "--eval", DHT_SCRIPT]).arg(library).args([mode, hash, bootstrap]);
+        Some(command)
     }
 }
 
