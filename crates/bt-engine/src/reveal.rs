@@ -29,6 +29,9 @@ const TEASERS_SEEN: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same for what is promised or on its way at the end, when our uplink is idle.
 const PATIENCE_IDLE: Duration = Duration::from_secs(1);
+/// A peer is shown no more while so many pieces that it was given are seen nowhere else: it keeps them for itself, or cannot pass them on.
+/// When that leaves our uplink idle, twice as many are allowed.
+const UNSPREAD_MAX: usize = 16;
 /// Who wants nothing of what it was shown for so long wants only a part of the torrent.
 const CHOOSY: Duration = Duration::from_secs(2);
 
@@ -46,6 +49,10 @@ pub(crate) struct Reveal {
     left: u32,
     /// Pieces on their way: to whom, and since when.
     sent: BTreeMap<Piece, (PeerKey, Time)>,
+    /// Pieces that were given to one peer, and that nobody else has.
+    unspread: BTreeMap<Piece, PeerKey>,
+    /// How many of these a peer may have.
+    unspread_max: usize,
     /// Since when no piece waits.
     dry_since: Option<Time>,
     /// Those that are served take far less than we could send.
@@ -73,6 +80,8 @@ enum Fate {
 struct Shown {
     pieces: Bitfield,
     owed: Vec<Owed>,
+    /// How many pieces were given to it that nobody else has.
+    unspread: usize,
     /// When it last took something, or was promised something while it was owed nothing.
     moved_at: Time,
     /// It let a promise lapse: it is promised nothing for a while, unless it asks for what it was shown, or gets something anywhere.
@@ -102,6 +111,8 @@ impl Reveal {
             peers: BTreeMap::new(),
             left,
             sent: BTreeMap::new(),
+            unspread: BTreeMap::new(),
+            unspread_max: UNSPREAD_MAX,
             dry_since: None,
             idle: false,
             open: false,
@@ -115,7 +126,7 @@ impl Reveal {
             self.served_at = now;
         }
         let pieces = Bitfield::empty(self.geometry.piece_count());
-        self.peers.insert(peer, Shown { pieces, owed: Vec::new(), moved_at: now, lazy_until: now });
+        self.peers.insert(peer, Shown { pieces, owed: Vec::new(), unspread: 0, moved_at: now, lazy_until: now });
     }
 
     /// A peer left. What was promised to it, and what was on its way, waits again.
@@ -193,6 +204,10 @@ impl Reveal {
             owed.left = owed.left.saturating_sub(block.len());
             if owed.left == 0 {
                 let piece = shown.owed.swap_remove(index).piece;
+                shown.unspread += 1;
+                if let Some(before) = self.unspread.insert(piece, peer).and_then(|before| self.peers.get_mut(&before)) {
+                    before.unspread -= 1;
+                }
                 self.set(piece, Fate::Sent);
                 self.sent.insert(piece, (peer, now));
             }
@@ -207,7 +222,9 @@ impl Reveal {
         // It is taken out, so that it is the only one when no other is left.
         let alone = if self.peers.is_empty() { ALONE.min(self.geometry.total() / ALONE_PART) } else { 0 };
         let ahead = rate.max(AHEAD_MIN).max(alone);
-        while now >= shown.lazy_until
+        let spreads = alone > 0 || shown.unspread < self.unspread_max;
+        while spreads
+            && now >= shown.lazy_until
             && shown.left() < ahead
             && let Some(piece) = self.next(&is_out)
         {
@@ -256,7 +273,19 @@ impl Reveal {
     /// Strikes out what others have by now, or should have, as it was sent a while ago; when nothing else is left, what somebody takes
     /// longer for than that counts as sent, so that one slow peer does not keep the others waiting. And takes back what was promised to peers that take nothing: from those that are served after
     /// [`PATIENCE`], from the others too when nothing else is left to show.
-    pub(crate) fn reclaim(&mut self, now: Time, is_served: impl Fn(PeerKey) -> bool, is_out: impl Fn(Piece) -> bool) {
+    /// `copies` tells how many others have a piece.
+    pub(crate) fn reclaim(&mut self, now: Time, is_served: impl Fn(PeerKey) -> bool, copies: impl Fn(Piece) -> u32) {
+        let is_out = |piece| copies(piece) > 0;
+        let peers = &mut self.peers;
+        self.unspread.retain(|piece, owner| {
+            let Some(shown) = peers.get_mut(owner) else { return false };
+            let is_spread = copies(*piece) > 1;
+            shown.unspread -= usize::from(is_spread);
+            !is_spread
+        });
+        if self.idle {
+            self.unspread_max = self.unspread_max.saturating_mul(2);
+        }
         for piece in core::mem::take(&mut self.line) {
             match self.fate(piece) {
                 Fate::Waits if is_out(piece) => self.set(piece, Fate::Out),
@@ -422,7 +451,7 @@ mod tests {
         geometry.blocks(last).for_each(|block| left.served(NOW, A, block));
         left.leave(A);
         assert_eq!(left.show(NOW, B, 0, |_| false), [last], "it never arrived");
-        reveal.reclaim(NOW + PATIENCE, |_| true, |_| false);
+        reveal.reclaim(NOW + PATIENCE, |_| true, |_| 0);
         assert!(reveal.is_over(), "it should have arrived by now");
     }
 
@@ -472,7 +501,7 @@ mod tests {
         let shown = reveal.show(NOW, A, 0, |_| false);
         assert_eq!(shown.len(), 2);
         let late = NOW + PATIENCE;
-        reveal.reclaim(late, |_| true, |_| false);
+        reveal.reclaim(late, |_| true, |_| 0);
         assert!(reveal.show(late, A, 0, |_| false).is_empty(), "A must ask first");
         let again = reveal.show(late, B, 0, |_| false);
         assert_eq!(again.len(), 2);
@@ -485,6 +514,29 @@ mod tests {
     }
 
     #[test]
+    fn who_passes_nothing_on_is_given_little() {
+        let (geometry, mut reveal) = seed(100);
+        let mut given = Vec::new();
+        for _ in 0..100 {
+            let news = reveal.show(NOW, A, 0, |_| false);
+            news.iter().for_each(|&piece| give(&mut reveal, &geometry, A, piece));
+            given.extend(news);
+        }
+        let owned = given.len();
+        assert!((UNSPREAD_MAX..=UNSPREAD_MAX + 1).contains(&owned), "{given:?}");
+        let copies = |piece| u32::from(given.contains(&piece));
+        reveal.reclaim(NOW, |_| true, |piece| if given[..2].contains(&piece) { 2 } else { copies(piece) });
+        assert!(!reveal.show(NOW, A, 0, |_| false).is_empty(), "B has two of them now");
+        let (_, mut reveal) = seed(100);
+        reveal.unspread_max = 0;
+        assert!(reveal.show(NOW, A, 0, |_| false).is_empty());
+        reveal.unspread_max = UNSPREAD_MAX / 2;
+        reveal.set_idle(true);
+        reveal.reclaim(NOW, |_| true, |_| 0);
+        assert_eq!(reveal.unspread_max, UNSPREAD_MAX, "more is allowed when nobody takes as much as we could send");
+    }
+
+    #[test]
     fn at_the_end_one_slow_peer_keeps_nobody_waiting() {
         let (geometry, mut reveal) = seed_of(2, 1 << 20);
         let shown = reveal.show(NOW, A, 2 << 20, |_| false);
@@ -492,13 +544,13 @@ mod tests {
         for second in 0..=5 {
             let now = Time::from_secs(second);
             reveal.served(now, A, geometry.nth_block(shown[1], second as u32).unwrap());
-            reveal.reclaim(now, |_| true, |_| false);
+            reveal.reclaim(now, |_| true, |_| 0);
             assert_eq!(reveal.opens(now), second == 5, "what A has is shown to B then");
         }
         assert!(!reveal.is_over(), "A may still have it first");
         assert!(reveal.grant(NOW + PATIENCE, A, shown[1]));
         reveal.set_idle(true);
-        reveal.reclaim(NOW + PATIENCE + PATIENCE_IDLE, |_| true, |_| false);
+        reveal.reclaim(NOW + PATIENCE + PATIENCE_IDLE, |_| true, |_| 0);
         assert!(reveal.is_over(), "A takes less than we could send");
     }
 
@@ -507,7 +559,7 @@ mod tests {
         let (_, mut reveal) = seed(9);
         let shown = reveal.show(NOW, A, 1 << 15, |_| false);
         let late = NOW + PATIENCE;
-        reveal.reclaim(late, |_| true, |_| false);
+        reveal.reclaim(late, |_| true, |_| 0);
         assert!(reveal.show(late, A, 1 << 15, |_| false).is_empty());
         reveal.got(late, A, shown[0]);
         let more = reveal.show(late, A, 1 << 15, |piece| piece == shown[0]);
@@ -524,7 +576,7 @@ mod tests {
         let (_, mut reveal) = seed(3);
         assert_eq!(reveal.show(NOW, A, 1 << 20, |_| false).len(), 3);
         let late = NOW + PATIENCE;
-        reveal.reclaim(late, |_| true, |_| false);
+        reveal.reclaim(late, |_| true, |_| 0);
         assert!(reveal.show(late, A, 1 << 20, |_| false).is_empty());
         assert!(!reveal.is_over());
         let later = late + 2 * PATIENCE;
@@ -548,7 +600,7 @@ mod tests {
     #[test]
     fn it_is_over_when_others_have_everything_although_nobody_asks() {
         let (_, mut reveal) = seed(5);
-        reveal.reclaim(NOW, |_| false, |_| true);
+        reveal.reclaim(NOW, |_| false, |_| 1);
         assert!(reveal.is_over());
     }
 
@@ -557,7 +609,7 @@ mod tests {
         let (_, mut reveal) = seed(2);
         let waiting = reveal.show(NOW, A, 0, |_| false);
         assert!(reveal.show(NOW, B, 1 << 20, |_| false).is_empty(), "nothing else is left");
-        reveal.reclaim(NOW, |peer| peer == B, |_| false);
+        reveal.reclaim(NOW, |peer| peer == B, |_| 0);
         assert_eq!(reveal.show(NOW, B, 1 << 20, |_| false), waiting);
     }
 }

@@ -379,7 +379,7 @@ impl Torrent {
         if let Some(reveal) = &mut self.reveal {
             let work = &self.work;
             reveal.set_idle(up < self.best_up / 2);
-            reveal.reclaim(now, |peer| self.unchoked.contains(&peer), |piece| work.availability(piece) > 0);
+            reveal.reclaim(now, |peer| self.unchoked.contains(&peer), |piece| work.availability(piece));
             for row in self.peers.values_mut().filter(|row| !row.interested) {
                 for piece in reveal.let_choose(now, row.key, &row.has) {
                     row.say(Message::Have(piece.number()), &mut self.talked_to);

@@ -69,7 +69,7 @@ pub fn goals(scenario: &str, runs: &[Report]) -> Vec<Goal> {
             };
             vec![worst]
         }
-        "riders-20" => {
+        "riders-20" | "riders-slow" => {
             let before = Goal {
                 what: "runs in which every contributor finished before any free rider",
                 milli: runs.iter().filter(|run| contributors_come_first(run)).count() as u64 * 1000,

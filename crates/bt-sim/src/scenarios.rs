@@ -37,7 +37,8 @@ const TABLE: &[Scenario] = &[
     ("leave-50", leave),
     ("leave-12", leave_early),
     ("hostile-50", hostile),
-    ("riders-20", riders),
+    ("riders-20", |seed| riders(seed, HOME.0)),
+    ("riders-slow", |seed| riders(seed, HOME.0 / 4)),
 ];
 
 /// The names that [`run`] knows.
@@ -251,8 +252,9 @@ fn hostile(seed: u64) -> (World, Time) {
 }
 
 /// Four of twenty only take.
-fn riders(seed: u64) -> (World, Time) {
-    let (mut world, _) = crowd(seed, 16, |_| HOME.0 / 4);
+fn riders(seed: u64, seed_up: u64) -> (World, Time) {
+    let mut world = World::new(seed, Detail::Messages, LARGE.0, LARGE.1);
+    swarm(&mut world, seed_up, 16, |_| HOME.0 / 4);
     for n in 1..=4 {
         let home = home(&mut world, HOME.0 / 4);
         world.add(Peer { manners: Manners::FreeRider, name: format!("rider {n}"), ..home });
