@@ -7,7 +7,7 @@ mod bt;
 
 pub use bt::Bt;
 
-use crate::{Host, Protocol};
+use crate::{Host, Process, Protocol};
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -65,6 +65,9 @@ pub trait Running: Send {
 
     /// The end of what it printed, for a failure message.
     fn transcript(&self) -> String;
+
+    /// What runs; `None` before it has started.
+    fn process(&self) -> Option<&Process>;
 
     /// Waits until every piece is there and checked.
     fn wait_complete(&mut self, limit: Duration) -> Result<()> {

@@ -7,6 +7,7 @@ use super::{Client, Progress, Running, Seat};
 use crate::{Process, bt};
 use anyhow::{Context as _, Result};
 use std::process::Command;
+use std::time::Duration;
 
 /// `bt get` or `bt seed`.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,8 @@ impl Bt {
     pub const GET: Bt = Bt { verb: &["get", "--seed"] };
     /// Seeds what is there.
     pub const SEED: Bt = Bt { verb: &["seed"] };
+    /// Seeds what is there without hashing it.
+    pub const TRUST: Bt = Bt { verb: &["seed", "--no-check"] };
 }
 
 impl Client for Bt {
@@ -33,7 +36,7 @@ impl Client for Bt {
     fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
         let mut command = bt(seat.home);
         command.args(self.verb).arg(seat.torrent).arg("-d").arg(seat.dir).args(["--listen", "0.0.0.0:6881"]);
-        Ok(Box::new(RunningBt { command: seat.host.inside(&command), process: None, is_seed: self.verb == Bt::SEED.verb }))
+        Ok(Box::new(RunningBt { command: seat.host.inside(&command), process: None, is_seed: self.verb != Bt::GET.verb }))
     }
 }
 
@@ -62,5 +65,15 @@ impl Running for RunningBt {
 
     fn transcript(&self) -> String {
         self.process.as_ref().map(Process::transcript).unwrap_or_default()
+    }
+
+    fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
+    /// It says so, and need not be asked again and again.
+    fn wait_complete(&mut self, limit: Duration) -> Result<()> {
+        let process = self.process.as_ref().context("bt has its torrent")?;
+        process.wait_event(if self.is_seed { "ready" } else { "complete" }, limit).map(drop)
     }
 }
