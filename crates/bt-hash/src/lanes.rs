@@ -5,6 +5,7 @@
 
 use crate::Sha1Digest;
 use crate::sha1_ni::{BLOCK, ShaNi, State};
+use crate::sha1_wide::{WIDTH, Wide};
 
 /// The state before the first block (FIPS 180-4).
 const INITIAL: State = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
@@ -25,15 +26,36 @@ struct Message<'a> {
     state: State,
 }
 
-/// Hashes all messages, four, two or one at a time, and appends their digests in order.
-pub(crate) fn digest_many(cpu: ShaNi, messages: &[&[&[u8]]], digests: &mut Vec<Sha1Digest>) {
+/// What the processor can do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cpu {
+    narrow: ShaNi,
+    wide: Option<Wide>,
+}
+
+impl Cpu {
+    pub(crate) fn detect() -> Option<Cpu> {
+        Some(Cpu { narrow: ShaNi::detect()?, wide: Wide::detect() })
+    }
+}
+
+/// Hashes all messages, eight, four, two or one at a time, and appends their digests in order.
+pub(crate) fn digest_many(cpu: Cpu, messages: &[&[&[u8]]], digests: &mut Vec<Sha1Digest>) {
     let mut all: Vec<Message<'_>> = messages.iter().map(|slices| Message::new(slices)).collect();
     loop {
-        let mut active = all.iter_mut().filter(|message| message.blocks > 0);
+        let active: Vec<&mut Message<'_>> = all.iter_mut().filter(|message| message.blocks > 0).collect();
+        let mut active = active.into_iter();
+        if let Some(wide) = cpu.wide
+            && active.len() >= WIDTH
+            && let Ok(messages) = <[_; WIDTH]>::try_from(active.by_ref().take(WIDTH).collect::<Vec<_>>())
+        {
+            run(messages, |states, blocks| wide.compress(states, blocks));
+            continue;
+        }
         match (active.next(), active.next(), active.next(), active.next()) {
-            (Some(a), Some(b), Some(c), Some(d)) => run(cpu, [a, b, c, d]),
-            (Some(a), Some(b), _, _) => run(cpu, [a, b]),
-            (Some(a), ..) => run(cpu, [a]),
+            (Some(a), Some(b), Some(c), Some(d)) => run([a, b, c, d], |states, blocks| cpu.narrow.compress(states, blocks)),
+            (Some(a), Some(b), _, _) => run([a, b], |states, blocks| cpu.narrow.compress(states, blocks)),
+            (Some(a), ..) => run([a], |states, blocks| cpu.narrow.compress(states, blocks)),
             _ => break,
         }
     }
@@ -41,19 +63,19 @@ pub(crate) fn digest_many(cpu: ShaNi, messages: &[&[&[u8]]], digests: &mut Vec<S
 }
 
 /// Feeds these messages side by side until the shortest is done.
-fn run<const N: usize>(cpu: ShaNi, mut messages: [&mut Message<'_>; N]) {
+fn run<const N: usize>(mut messages: [&mut Message<'_>; N], compress: impl Fn(&mut [State; N], [&[[u8; BLOCK]]; N])) {
     let mut states = messages.each_ref().map(|message| message.state);
     while messages.iter().all(|message| message.blocks > 0) {
         let whole = messages.iter_mut().map(|message| message.whole_blocks()).min().unwrap_or(0);
         if whole > 0 {
             let blocks = messages.each_mut().map(|message| message.take_whole(whole));
-            cpu.compress(&mut states, blocks);
+            compress(&mut states, blocks);
         } else {
             for message in &mut messages {
                 message.gather();
             }
             let blocks = messages.each_ref().map(|message| core::slice::from_ref(&message.gathered));
-            cpu.compress(&mut states, blocks);
+            compress(&mut states, blocks);
         }
     }
     for (message, state) in messages.into_iter().zip(states) {
