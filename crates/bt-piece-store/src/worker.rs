@@ -20,7 +20,9 @@ const SYNC_BYTES: u64 = 64 << 20;
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Pieces hashed side by side: a full batch.
-const LANES: usize = 4;
+const LANES: usize = 8;
+/// Bytes of complete pieces that are a full batch too: large pieces are not kept in memory for the sake of lanes.
+const LANE_BYTES: u64 = 8 << 20;
 /// How long a complete piece waits for others to be hashed with.
 const LANE_WAIT: Duration = Duration::from_millis(4);
 
@@ -185,6 +187,7 @@ impl Worker {
     /// been long enough.
     fn is_batch_due(&self, now: Time) -> bool {
         self.complete.len() >= LANES
+            || self.complete.len() as u64 * u64::from(self.layout.geometry().piece_length()) >= LANE_BYTES
             || self.assembling.is_empty()
             || self.batch_deadline().is_some_and(|deadline| now >= deadline)
     }
@@ -358,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_complete_piece_waits_for_company_but_not_long() {
-        let fixture = Fixture::new(&[6 * 32_768], 32_768);
+        let fixture = Fixture::new(&[10 * 32_768], 32_768);
         let arrive = |number| fixture.arrival(number);
         // The first block of another piece: something is under way.
         let begun = |number: u32| fixture.arrival(number).into_iter().take(1);
@@ -371,7 +374,7 @@ mod tests {
             ("alone", arrive(0), NOW, 1, 1),
             ("another is under way", arrive(0).into_iter().chain(begun(5)).collect(), NOW, 0, 0),
             ("but not for ever", arrive(0).into_iter().chain(begun(5)).collect(), late, 0, 1),
-            ("a full batch", (0..4).flat_map(arrive).chain(begun(5)).collect(), NOW, 4, 4),
+            ("a full batch", (0..8).flat_map(arrive).chain(begun(9)).collect(), NOW, 8, 8),
             ("urgent", urgent.into_iter().chain(begun(5)).collect(), NOW, 1, 1),
         ];
         for (what, orders, then, at_once, by_then) in table {
