@@ -27,7 +27,8 @@ pub(crate) struct Wide(());
 
 impl Wide {
     pub(crate) fn detect() -> Option<Wide> {
-        let there = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
+        let there =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
         there.then_some(Wide(()))
     }
 

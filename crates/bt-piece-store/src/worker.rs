@@ -4,13 +4,14 @@
 //! Invariant: a piece is hashed before a byte of it is written; a verified piece is kept until it is written.
 
 use crate::failed::Failed;
+use crate::slices::Slices;
 use crate::storage::{Storage, StoreError};
 use crate::{Journal, Layout};
 use bt_metainfo::PieceDigests;
 use bt_types::{Block, Piece, StoreFault, Time, Verdict};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -217,8 +218,7 @@ impl Worker {
 
     /// Writes the verified pieces in order, until the disk refuses.
     fn write(&mut self, now: Time, storage: &dyn Storage, done: &mut Vec<Done>) {
-        let pieces: Vec<Piece> = self.verified.keys().copied().collect();
-        let mut result = self.journal.dirty(&pieces);
+        let mut result = self.mark_dirty();
         while result.is_ok()
             && let Some((piece, blocks)) = self.verified.pop_first()
         {
@@ -238,10 +238,22 @@ impl Worker {
         }
     }
 
+    /// Records what is about to be written, together with everything that is under way: that will be written soon, and one record
+    /// does for all.
+    fn mark_dirty(&mut self) -> Result<(), StoreError> {
+        let dirty = &self.journal.known().dirty;
+        if self.verified.keys().all(|piece| dirty.has(*piece)) {
+            return Ok(());
+        }
+        let complete = self.complete.iter().map(|(piece, _)| piece);
+        let pieces: Vec<Piece> = self.verified.keys().chain(complete).chain(self.assembling.keys()).copied().collect();
+        self.journal.dirty(&pieces)
+    }
+
     /// One vectored write for each file that the piece touches.
     fn write_piece(&mut self, piece: Piece, blocks: &[Bytes], storage: &dyn Storage) -> Result<(), StoreError> {
         let layout = Arc::clone(&self.layout);
-        let mut slices = Slices { blocks: blocks.iter(), current: &[] };
+        let mut slices = Slices::of(blocks);
         for span in layout.piece_spans(piece) {
             let data = slices.take(span.len as usize);
             if !span.file.is_stored {
@@ -311,30 +323,6 @@ impl Worker {
     }
 }
 
-/// Cuts scattered blocks at file boundaries.
-struct Slices<'a> {
-    blocks: std::slice::Iter<'a, Bytes>,
-    current: &'a [u8],
-}
-
-impl<'a> Slices<'a> {
-    /// The next `len` bytes.
-    fn take(&mut self, mut len: usize) -> Vec<IoSlice<'a>> {
-        let mut taken = Vec::new();
-        while len > 0 {
-            if self.current.is_empty() {
-                let Some(block) = self.blocks.next() else { break };
-                self.current = block;
-            }
-            let (part, rest) = self.current.split_at(len.min(self.current.len()));
-            taken.push(IoSlice::new(part));
-            self.current = rest;
-            len -= part.len();
-        }
-        taken
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,6 +339,16 @@ mod tests {
 
     fn good(fixture: &Fixture, number: u32) -> Done {
         Done::Checked { piece: fixture.piece(number), verdict: Verdict::Good }
+    }
+
+    #[test]
+    fn one_record_does_for_all_pieces_that_are_under_way() {
+        let fixture = Fixture::new(&[3 * 32_768], 32_768);
+        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
+        let begun = |number| fixture.arrival(number).into_iter().take(1);
+        worker.run(NOW, fixture.arrival(0).into_iter().chain(begun(2)).collect(), &storage);
+        worker.run(NOW + LANE_WAIT, Vec::new(), &storage);
+        assert_eq!(recorded(&fixture).1, [0, 2]);
     }
 
     fn recorded(fixture: &Fixture) -> (Vec<u32>, Vec<u32>) {
