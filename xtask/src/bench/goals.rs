@@ -42,9 +42,13 @@ pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
     let one = |seed: &str, leecher: &str, what: &str| figures.median(&figure("one", seed, leecher, what));
     let theirs = "libtorrent TCP";
     let ratio = |ours: Option<f64>, theirs: Option<f64>| Some(ours? / theirs?);
-    let ours = figure("one", "bt", "bt", "wall");
-    let others = figures.medians("one/", "/wall").filter(|(name, _)| *name != ours).map(|(_, wall)| wall);
-    let next = others.min_by(f64::total_cmp);
+    // In each scenario against its own pairs: they move the same file.
+    let of_next = |scenario: &str| {
+        let ours = figure(scenario, "bt", "bt", "wall");
+        let start = format!("{scenario}/");
+        let others = figures.medians(&start, "/wall").filter(|(name, _)| *name != ours).map(|(_, wall)| wall);
+        ratio(figures.median(&ours), others.min_by(f64::total_cmp))
+    };
     let hashing = |who: &str, what: &str| figures.median(&format!("hashing/{who}/{what}"));
     let made = |who: &str| ratio(hashing(who, "cpu"), hashing("mktorrent -t 2", "cpu"));
     let faster = |who: &str| ratio(hashing("mktorrent -t 2", "wall"), hashing(who, "wall"));
@@ -65,7 +69,8 @@ pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
             0.30,
         ),
         ("seconds from bt to bt, of libtorrent to libtorrent", ratio(one("bt", "bt", "wall"), one(theirs, theirs, "wall")), 0.50),
-        ("seconds from bt to bt, of the fastest other pair", ratio(one("bt", "bt", "wall"), next), 1.0),
+        ("seconds from bt to bt, of the fastest other pair", of_next("one"), 1.0),
+        ("seconds from bt to bt, of the fastest other pair of those who take long", of_next("others"), 1.0),
         ("peak MiB of a leecher of 50 seeds, pieces of 16 MiB", crowd.map(|bytes| bytes / f64::from(1 << 20)), 128.0),
         ("CPU per GiB of bt create, of mktorrent's", made("bt create"), 0.60),
         ("CPU per GiB of bt verify, of mktorrent's", made("bt verify"), 0.60),

@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// Runs of each pair
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Only this: one, fan-out, fan-in, small-pieces, large-pieces, files, pieces, crowd, hashing, many, shards, calls; repeat for more
+    /// Only this: one, others, fan-out, fan-in, small-pieces, large-pieces, files, pieces, crowd, hashing, many, shards, calls; repeat for more
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Only the system calls of a fixed transfer

@@ -38,7 +38,7 @@ const MIB: u64 = 1 << 20;
 /// `bt` and the fastest of the others.
 const TWO: &[Pair] = &[(&Bt::SEED, 1, &Bt::GET, 1), (TCP, 1, TCP, 1)];
 
-const SCENARIOS: [Scenario; 8] = [
+const SCENARIOS: [Scenario; 9] = [
     Scenario {
         name: "one",
         what: "one seed, one leecher, one file in pieces of 1 MiB",
@@ -50,10 +50,20 @@ const SCENARIOS: [Scenario; 8] = [
             (TCP, 1, &Bt::GET, 1),
             (&Bt::SEED, 1, TCP, 1),
             (TCP, 1, TCP, 1),
-            (&Libtorrent::DEFAULT, 1, &Libtorrent::DEFAULT, 1),
             (&Aria2, 1, &Aria2, 1),
             (&Aria2, 1, &Bt::GET, 1),
             (&Bt::SEED, 1, &Aria2, 1),
+        ],
+    },
+    Scenario {
+        name: "others",
+        what: "one seed, one leecher; a short file, for those who take long",
+        files: 1,
+        size: Size::Part(16),
+        piece: MIB,
+        pairs: &[
+            (&Bt::SEED, 1, &Bt::GET, 1),
+            (&Libtorrent::DEFAULT, 1, &Libtorrent::DEFAULT, 1),
             (&Transmission, 1, &Transmission, 1),
             (&Transmission, 1, &Bt::GET, 1),
             (&Bt::SEED, 1, &Transmission, 1),
