@@ -43,20 +43,19 @@ impl Cpu {
 pub(crate) fn digest_many(cpu: Cpu, messages: &[&[&[u8]]], digests: &mut Vec<Sha1Digest>) {
     let mut all: Vec<Message<'_>> = messages.iter().map(|slices| Message::new(slices)).collect();
     loop {
-        let active: Vec<&mut Message<'_>> = all.iter_mut().filter(|message| message.blocks > 0).collect();
-        let mut active = active.into_iter();
-        if let Some(wide) = cpu.wide
-            && active.len() >= WIDTH
-            && let Ok(messages) = <[_; WIDTH]>::try_from(active.by_ref().take(WIDTH).collect::<Vec<_>>())
-        {
-            run(messages, |states, blocks| wide.compress(states, blocks));
-            continue;
-        }
-        match (active.next(), active.next(), active.next(), active.next()) {
-            (Some(a), Some(b), Some(c), Some(d)) => run([a, b, c, d], |states, blocks| cpu.narrow.compress(states, blocks)),
-            (Some(a), Some(b), _, _) => run([a, b], |states, blocks| cpu.narrow.compress(states, blocks)),
-            (Some(a), ..) => run([a], |states, blocks| cpu.narrow.compress(states, blocks)),
-            _ => break,
+        let mut active: Vec<&mut Message<'_>> = all.iter_mut().filter(|message| message.blocks > 0).take(WIDTH).collect();
+        // With five messages eight lanes are faster already, though three of them are for nothing.
+        match (&mut active[..], cpu.wide) {
+            ([a, b, c, d, e, f, g, h], Some(wide)) => {
+                run([a, b, c, d, e, f, g, h], |states, blocks| wide.compress(states, blocks))
+            }
+            ([a, b, c, d, e, f, g], Some(wide)) => run([a, b, c, d, e, f, g], |states, blocks| wide.compress(states, blocks)),
+            ([a, b, c, d, e, f], Some(wide)) => run([a, b, c, d, e, f], |states, blocks| wide.compress(states, blocks)),
+            ([a, b, c, d, e], Some(wide)) => run([a, b, c, d, e], |states, blocks| wide.compress(states, blocks)),
+            ([a, b, c, d, ..], _) => run([a, b, c, d], |states, blocks| cpu.narrow.compress(states, blocks)),
+            ([a, b, ..], _) => run([a, b], |states, blocks| cpu.narrow.compress(states, blocks)),
+            ([a], _) => run([a], |states, blocks| cpu.narrow.compress(states, blocks)),
+            ([], _) => break,
         }
     }
     digests.extend(all.iter().map(Message::digest));

@@ -32,14 +32,19 @@ impl Wide {
         there.then_some(Wide(()))
     }
 
-    /// Feeds each lane's blocks into its state. All lanes have the same number of blocks.
-    pub(crate) fn compress(self, states: &mut [State; WIDTH], blocks: [&[[u8; BLOCK]]; WIDTH]) {
+    /// Feeds each lane's blocks into its state. All lanes have the same number of blocks. Where there are fewer than eight, the last
+    /// one is hashed again and again beside them.
+    pub(crate) fn compress<const N: usize>(self, states: &mut [State; N], blocks: [&[[u8; BLOCK]]; N]) {
+        const { assert!(0 < N && N <= WIDTH) };
+        let mut all: [State; WIDTH] = core::array::from_fn(|lane| states[lane.min(N - 1)]);
+        let blocks = core::array::from_fn(|lane| blocks[lane.min(N - 1)]);
         // SAFETY: `compress` needs the target features avx2, avx512f and avx512vl. `self` exists, so `detect` found all of them on
         // this processor. The function has no other precondition: it takes references only and does no pointer arithmetic.
         #[expect(unsafe_code, reason = "calling a function that needs target features")]
         unsafe {
-            compress(states, blocks);
+            compress(&mut all, blocks);
         }
+        states.copy_from_slice(&all[..N]);
     }
 }
 

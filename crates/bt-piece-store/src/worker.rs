@@ -156,8 +156,9 @@ impl Worker {
                 Order::Stop => stop = true,
             }
         }
-        if urgent || stop || self.is_batch_due(now) {
-            self.hash(&mut done);
+        let due = if urgent || stop { self.complete.len() } else { self.batch_due(now) };
+        if due > 0 {
+            self.hash(due, now, &mut done);
         }
         if !self.held || stop {
             self.write(now, storage, &mut done);
@@ -184,23 +185,23 @@ impl Worker {
         self.complete_since.map(|since| since + LANE_WAIT)
     }
 
-    /// Whether the complete pieces wait no longer: they fill the lanes, nothing that could join them is under way, or it has
-    /// been long enough.
-    fn is_batch_due(&self, now: Time) -> bool {
-        self.complete.len() >= LANES
-            || self.complete.len() as u64 * u64::from(self.layout.geometry().piece_length()) >= LANE_BYTES
-            || self.assembling.is_empty()
-            || self.batch_deadline().is_some_and(|deadline| now >= deadline)
+    /// How many of the complete pieces wait no longer: those that fill lanes; all if they are large, nothing that could join them is
+    /// under way, or it has been long enough.
+    fn batch_due(&self, now: Time) -> usize {
+        let (count, piece_length) = (self.complete.len(), u64::from(self.layout.geometry().piece_length()));
+        let are_large = LANES as u64 * piece_length > LANE_BYTES && count as u64 * piece_length >= LANE_BYTES;
+        let all = are_large || self.assembling.is_empty() || self.batch_deadline().is_some_and(|deadline| now >= deadline);
+        if all { count } else { count - count % LANES }
     }
 
     fn is_sync_due(&self, now: Time) -> bool {
         self.unsynced.bytes >= SYNC_BYTES || self.sync_deadline().is_some_and(|deadline| now >= deadline)
     }
 
-    /// Hashes all complete pieces at once. Right ones wait to be written; wrong ones are dropped.
-    fn hash(&mut self, done: &mut Vec<Done>) {
-        self.complete_since = None;
-        let pieces = std::mem::take(&mut self.complete);
+    /// Hashes the first `count` complete pieces at once. Right ones wait to be written; wrong ones are dropped.
+    fn hash(&mut self, count: usize, now: Time, done: &mut Vec<Done>) {
+        let pieces: Vec<(Piece, Vec<Bytes>)> = self.complete.drain(..count).collect();
+        self.complete_since = (!self.complete.is_empty()).then_some(now);
         let messages: Vec<Vec<&[u8]>> = pieces.iter().map(|(_, blocks)| blocks.iter().map(|data| &data[..]).collect()).collect();
         let messages: Vec<&[&[u8]]> = messages.iter().map(Vec::as_slice).collect();
         let mut digests = Vec::with_capacity(messages.len());
@@ -373,6 +374,7 @@ mod tests {
             ("another is under way", arrive(0).into_iter().chain(begun(5)).collect(), NOW, 0, 0),
             ("but not for ever", arrive(0).into_iter().chain(begun(5)).collect(), late, 0, 1),
             ("a full batch", (0..8).flat_map(arrive).chain(begun(9)).collect(), NOW, 8, 8),
+            ("the ninth waits", (0..9).flat_map(arrive).chain(begun(9)).collect(), late, 8, 9),
             ("urgent", urgent.into_iter().chain(begun(5)).collect(), NOW, 1, 1),
         ];
         for (what, orders, then, at_once, by_then) in table {
