@@ -7,7 +7,7 @@ mod bt;
 
 pub use bt::{Bt, discover};
 
-use crate::{Host, Protocol};
+use crate::{Host, Process, Protocol};
 use anyhow::{Result, bail};
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -102,6 +102,9 @@ pub trait Running: Send {
     fn wait_metadata(&mut self, limit: Duration) -> Result<()> {
         self.wait("metadata", limit, &mut |progress| progress.metadata)
     }
+
+    /// What runs; `None` before it has started.
+    fn process(&self) -> Option<&Process>;
 
     /// Waits until every piece is there and checked.
     fn wait_complete(&mut self, limit: Duration) -> Result<()> {

@@ -6,7 +6,11 @@
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
+
+/// Bytes compared at once.
+const PART: usize = 1 << 20;
 
 /// Every path below a root with its bytes; `None` for what is no regular file.
 pub type Snapshot = BTreeMap<PathBuf, Option<Vec<u8>>>;
@@ -44,11 +48,32 @@ pub fn ensure_same(left: &Path, right: &Path) -> Result<()> {
         // Joining an empty name would ask for a directory.
         let of = |root: &Path| if name.as_os_str().is_empty() { root.to_path_buf() } else { root.join(&name) };
         let (one, other) = (of(left), of(right));
-        if one.is_dir() != other.is_dir() || (one.is_file() && fs::read(&one)? != fs::read(&other)?) {
+        if one.is_dir() != other.is_dir() || (one.is_file() && !same_bytes(&one, &other)?) {
             bail!("{} differs from {}", one.display(), other.display());
         }
     }
     Ok(())
+}
+
+/// Whether two files hold the same; only a part of them is in memory at a time.
+fn same_bytes(one: &Path, other: &Path) -> Result<bool> {
+    if fs::metadata(one)?.len() != fs::metadata(other)?.len() {
+        return Ok(false);
+    }
+    let open = |path| Ok::<_, io::Error>(BufReader::with_capacity(PART, fs::File::open(path)?));
+    let (mut one, mut other) = (open(one)?, open(other)?);
+    loop {
+        let (ours, theirs) = (one.fill_buf()?, other.fill_buf()?);
+        let len = ours.len().min(theirs.len());
+        if len == 0 {
+            return Ok(ours.len() == theirs.len());
+        }
+        if ours[..len] != theirs[..len] {
+            return Ok(false);
+        }
+        one.consume(len);
+        other.consume(len);
+    }
 }
 
 /// Calls `seen` with each path and its name below `root`; links are not followed.

@@ -119,7 +119,7 @@ impl<'a> Meeting<'a> {
         let home = self.path("home of the seed");
         let mut seed = client.share(&Seat::new(host, &self.torrent, &self.path(""), &home))?;
         seed.wait_complete(PATIENCE).with_context(|| format!("{} as a seed", client.name()))?;
-        let known = self.stage.wait_seeder(&self.torrent, host);
+        let known = self.stage.wait_seeders(1, &self.torrent, host);
         known.with_context(|| format!("{} did not announce itself\n{}", client.name(), seed.transcript()))?;
         Ok(seed)
     }

@@ -4,9 +4,10 @@
 //! Invariant: waiting is a deadline on something that the process says or does, never a guess at its speed.
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -26,6 +27,8 @@ pub struct Process {
 pub struct Finished {
     /// The exit code; `None` after a signal.
     pub code: Option<i32>,
+    /// Seconds of processor time, in user and in system mode.
+    pub cpu_seconds: f64,
     /// Standard output.
     pub out: String,
     /// Standard error.
@@ -115,17 +118,20 @@ impl Process {
     /// Waits for its end.
     pub fn finish(mut self, limit: Duration) -> Result<Finished> {
         let deadline = Instant::now() + limit;
-        while self.child.try_wait()?.is_none() {
+        // Its account can be read until it is waited for.
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        while waitid(WaitId::Pid(self.pid()?), look)?.is_none() {
             if Instant::now() > deadline {
                 bail!("{}: waited {limit:?} for its end, in vain\n{}", self.name, self.transcript());
             }
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(1));
         }
+        let cpu_seconds = self.cpu_seconds()?;
         let code = self.child.wait()?.code();
         // The pipes end with the process: what it printed last is not missed.
         self.out.wait(limit, |_| None::<()>);
         self.err.wait(limit, |_| None::<()>);
-        Ok(Finished { code, out: self.out.lock().text.join("\n"), err: self.err.lock().text.join("\n") })
+        Ok(Finished { code, cpu_seconds, out: self.out.lock().text.join("\n"), err: self.err.lock().text.join("\n") })
     }
 
     /// Whether it has ended by itself.
@@ -135,11 +141,30 @@ impl Process {
 
     /// Seconds of processor time that it has used, in user and in system mode.
     pub fn cpu_seconds(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name in parentheses may hold spaces: count fields after it. utime and stime are the 14th and 15th.
-        let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat has a name")?;
-        let ticks: f64 = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-        Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
+        Ok(cpu(Path::new(&format!("/proc/{}/stat", self.child.id())))?.1)
+    }
+
+    /// The same of each of its threads that runs, with the thread's name.
+    pub fn cpu_of_threads(&self) -> Result<Vec<(String, f64)>> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()))?;
+        tasks.map(|task| cpu(&task?.path().join("stat"))).collect()
+    }
+
+    /// Bytes of memory that it holds.
+    pub fn memory(&self) -> Result<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// The most bytes of memory that it held at any time.
+    pub fn peak_memory(&self) -> Result<u64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, field: &str) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let kib = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.with_context(|| format!("{}: no {field} in its status", self.name))?.parse()?;
+        Ok(kib << 10)
     }
 
     /// The most memory that it ever had at a time, in bytes.
@@ -162,6 +187,16 @@ impl Process {
         };
         format!("  its standard output ended in\n{}  its standard error ended in\n{}", tail(&self.out), tail(&self.err))
     }
+}
+
+/// The name, and seconds of processor time, of the process or thread with this file of the kernel's.
+fn cpu(stat: &Path) -> Result<(String, f64)> {
+    let stat = std::fs::read_to_string(stat)?;
+    // The name in parentheses may hold spaces: count fields after it. utime and stime are the 14th and 15th.
+    let (head, fields) = stat.rsplit_once(") ").context("/proc/PID/stat has a name")?;
+    let ticks: f64 = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    let (_, name) = head.split_once('(').context("/proc/PID/stat has a name")?;
+    Ok((name.to_owned(), ticks / rustix::param::clock_ticks_per_second() as f64))
 }
 
 impl Drop for Process {

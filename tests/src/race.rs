@@ -68,7 +68,7 @@ impl Course {
         let (dir, home) = (stage.path(""), stage.path("home of the seed"));
         let mut seeding = seed.share(&Seat::new(&host, &torrent, &dir, &home))?;
         seeding.wait_complete(crate::PATIENCE)?;
-        stage.wait_seeder(&torrent, &host).with_context(|| format!("{} as a seed", seed.name()))?;
+        stage.wait_seeders(1, &torrent, &host).with_context(|| format!("{} as a seed", seed.name()))?;
 
         let hosts = self.leecher_up.iter().map(|&up| shaped(net, up)).collect::<Result<Vec<_>>>()?;
         let mut leechers = Vec::new();

@@ -95,17 +95,17 @@ impl Stage {
         Ok((tracker, url))
     }
 
-    /// Waits until the torrent's tracker, asked from `host`, knows of a seed: whoever announces then is told of it.
-    pub fn wait_seeder(&self, torrent: &Path, host: &Host) -> Result<()> {
+    /// Waits until the torrent's tracker, asked from `host`, knows of so many seeds: whoever announces then is told of them.
+    pub fn wait_seeders(&self, count: u64, torrent: &Path, host: &Host) -> Result<()> {
         let mut scrape = self.bt("scraper");
         let mut scrape = host.inside(scrape.arg("scrape").arg(torrent));
         let deadline = Instant::now() + PATIENCE;
         loop {
             let swarm = Process::run("scrape", &mut scrape, PATIENCE)?;
-            if swarm.objects().iter().any(|answer| answer["trackers"][0]["seeders"].as_u64() > Some(0)) {
+            if swarm.objects().iter().any(|answer| answer["trackers"][0]["seeders"].as_u64() >= Some(count)) {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "waited {PATIENCE:?} for a seed at the tracker, in vain\n{}", swarm.out);
+            ensure!(Instant::now() < deadline, "waited {PATIENCE:?} for {count} seeds at the tracker, in vain\n{}", swarm.out);
             std::thread::sleep(Duration::from_millis(100));
         }
     }

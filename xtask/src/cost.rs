@@ -5,7 +5,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bt_tests::skip;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Inputs that are counted, and those before them in which the swarm comes to life.
@@ -21,7 +21,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
         skip!("valgrind is not installed");
     }
-    let example = build(root)?;
+    let example = crate::example::build(root, "bt-engine", "cost")?;
     println!("{:>8} {:>8} {:>12} {:>8}", "peers", "pieces", "per input", "times");
     let mut least = None;
     for (peers, pieces) in [(10, 1_000), (1_000, 1_000), (10, 100_000)] {
@@ -48,17 +48,4 @@ fn count(example: &Path, peers: u32, pieces: u32, inputs: u64) -> Result<u64> {
         Ok(0) => bail!("no call of the engine was counted: the names of its calls have changed"),
         count => count.context("a number of instructions"),
     }
-}
-
-fn build(root: &Path) -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--release", "--package", "bt-engine", "--example", "cost"]);
-    command.args(["--message-format", "json-render-diagnostics"]).current_dir(root).stderr(Stdio::inherit());
-    let output = command.output().context("cargo")?;
-    ensure!(output.status.success(), "the example does not build");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let mut executables = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    executables.next().context("cargo names the executable")
 }

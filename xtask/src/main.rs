@@ -4,11 +4,13 @@
 //! Invariant: a tool that finds something wrong ends with a code other than 0.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod beps;
 mod ci;
 mod cost;
-mod cpu;
+mod example;
 mod interop;
+mod median;
 mod race;
 mod sim;
 mod swarm;
@@ -40,8 +42,8 @@ enum Task {
     Sim(sim::Args),
     /// Real `bt` processes over loopback: a tracker, seeds, leechers; compares every copy
     SwarmTest(swarm::Args),
-    /// Processor seconds per GiB, of bt to bt and of libtorrent to libtorrent
-    Cpu(cpu::Args),
+    /// Time, processor time, memory and system calls of the data path, beside other clients
+    Bench(bench::Args),
     /// Instructions of the engine for one input, with few and with many peers and pieces
     Cost,
     /// Every foreign client that is installed, both ways and in one swarm, in network namespaces
@@ -58,7 +60,7 @@ fn main() -> ExitCode {
         Task::Tidy { root } => tidy::run(&root),
         Task::Sim(args) => sim::run(&args),
         Task::SwarmTest(args) => swarm::run(&args),
-        Task::Cpu(args) => cpu::run(&args),
+        Task::Bench(args) => bench::run(&args, &root()),
         Task::Cost => cost::run(&root()),
         Task::Interop(args) => interop::run(&args, &root()),
         Task::Race(args) => race::run(&args),

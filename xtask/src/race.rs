@@ -3,6 +3,7 @@
 //! Decides: the courses, who runs on them, what is compared: ratios within one run of the tool. Must not know: how a client works.
 //! Invariant: runs are interleaved, A B C A B C, so that a slow minute of the machine hits everybody.
 
+use crate::median::median;
 use anyhow::{Context as _, Result};
 use bt_tests::foreign::{Aria2, Libtorrent, Transmission};
 use bt_tests::{Bt, Client, Course, Net, Outcome};
@@ -140,13 +141,6 @@ fn last(entrant: &Entrant, course: &Course) -> Option<f64> {
     all.then(|| median(entrant.outcomes.iter().filter_map(|outcome| Some(outcome.finished.last()?.as_secs_f64()))))
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = |at: usize| values.get(at).copied().unwrap_or_default();
-    (middle(values.len().saturating_sub(1) / 2) + middle(values.len() / 2)) / 2.0
-}
-
 fn table(entrants: &[Entrant], course: &Course) -> String {
     let bound = course.bound();
     let foreign = entrants.iter().filter(|entrant| entrant.leecher.name() != Bt::GET.name());
@@ -197,16 +191,4 @@ fn report(entrants: &[Entrant], course: &Course) -> Value {
         "bytes": course.bytes, "piece_length": course.piece, "seed_up": course.seed_up, "leecher_up": course.leecher_up,
         "leave_at_percent": course.leave_at, "bound": course.bound(), "entrants": entrants,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::median;
-
-    #[test]
-    fn the_median_of_an_even_number_lies_between_two() {
-        for (values, wanted) in [(vec![], 0.0), (vec![3.0], 3.0), (vec![9.0, 1.0, 2.0], 2.0), (vec![4.0, 1.0, 2.0, 9.0], 3.0)] {
-            assert_eq!(median(values.into_iter()), wanted);
-        }
-    }
 }

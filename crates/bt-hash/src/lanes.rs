@@ -5,6 +5,7 @@
 
 use crate::Sha1Digest;
 use crate::sha1_ni::{BLOCK, ShaNi, State};
+use crate::sha1_wide::{WIDTH, Wide};
 
 /// The state before the first block (FIPS 180-4).
 const INITIAL: State = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
@@ -25,35 +26,55 @@ struct Message<'a> {
     state: State,
 }
 
-/// Hashes all messages, four, two or one at a time, and appends their digests in order.
-pub(crate) fn digest_many(cpu: ShaNi, messages: &[&[&[u8]]], digests: &mut Vec<Sha1Digest>) {
+/// What the processor can do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cpu {
+    narrow: ShaNi,
+    wide: Option<Wide>,
+}
+
+impl Cpu {
+    pub(crate) fn detect() -> Option<Cpu> {
+        Some(Cpu { narrow: ShaNi::detect()?, wide: Wide::detect() })
+    }
+}
+
+/// Hashes all messages, eight, four, two or one at a time, and appends their digests in order.
+pub(crate) fn digest_many(cpu: Cpu, messages: &[&[&[u8]]], digests: &mut Vec<Sha1Digest>) {
     let mut all: Vec<Message<'_>> = messages.iter().map(|slices| Message::new(slices)).collect();
     loop {
-        let mut active = all.iter_mut().filter(|message| message.blocks > 0);
-        match (active.next(), active.next(), active.next(), active.next()) {
-            (Some(a), Some(b), Some(c), Some(d)) => run(cpu, [a, b, c, d]),
-            (Some(a), Some(b), _, _) => run(cpu, [a, b]),
-            (Some(a), ..) => run(cpu, [a]),
-            _ => break,
+        let mut active: Vec<&mut Message<'_>> = all.iter_mut().filter(|message| message.blocks > 0).take(WIDTH).collect();
+        // With five messages eight lanes are faster already, though three of them are for nothing.
+        match (&mut active[..], cpu.wide) {
+            ([a, b, c, d, e, f, g, h], Some(wide)) => {
+                run([a, b, c, d, e, f, g, h], |states, blocks| wide.compress(states, blocks))
+            }
+            ([a, b, c, d, e, f, g], Some(wide)) => run([a, b, c, d, e, f, g], |states, blocks| wide.compress(states, blocks)),
+            ([a, b, c, d, e, f], Some(wide)) => run([a, b, c, d, e, f], |states, blocks| wide.compress(states, blocks)),
+            ([a, b, c, d, e], Some(wide)) => run([a, b, c, d, e], |states, blocks| wide.compress(states, blocks)),
+            ([a, b, c, d, ..], _) => run([a, b, c, d], |states, blocks| cpu.narrow.compress(states, blocks)),
+            ([a, b, ..], _) => run([a, b], |states, blocks| cpu.narrow.compress(states, blocks)),
+            ([a], _) => run([a], |states, blocks| cpu.narrow.compress(states, blocks)),
+            ([], _) => break,
         }
     }
     digests.extend(all.iter().map(Message::digest));
 }
 
 /// Feeds these messages side by side until the shortest is done.
-fn run<const N: usize>(cpu: ShaNi, mut messages: [&mut Message<'_>; N]) {
+fn run<const N: usize>(mut messages: [&mut Message<'_>; N], compress: impl Fn(&mut [State; N], [&[[u8; BLOCK]]; N])) {
     let mut states = messages.each_ref().map(|message| message.state);
     while messages.iter().all(|message| message.blocks > 0) {
         let whole = messages.iter_mut().map(|message| message.whole_blocks()).min().unwrap_or(0);
         if whole > 0 {
             let blocks = messages.each_mut().map(|message| message.take_whole(whole));
-            cpu.compress(&mut states, blocks);
+            compress(&mut states, blocks);
         } else {
             for message in &mut messages {
                 message.gather();
             }
             let blocks = messages.each_ref().map(|message| core::slice::from_ref(&message.gathered));
-            cpu.compress(&mut states, blocks);
+            compress(&mut states, blocks);
         }
     }
     for (message, state) in messages.into_iter().zip(states) {

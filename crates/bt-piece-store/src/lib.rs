@@ -24,6 +24,7 @@ mod journal;
 mod layout;
 mod progress;
 mod read;
+mod slices;
 mod storage;
 #[cfg(test)]
 mod testkit;

@@ -7,9 +7,12 @@ use crate::{Layout, Storage};
 use bt_types::Block;
 use bytes::Bytes;
 use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The longest group in bytes that is read into one buffer.
 const GROUP_MAX: u64 = 256 * 1024;
+/// Buffers of that length that are kept for later: 4 MiB.
+const SPENT_MAX: usize = 16;
 
 /// Reads blocks, in the order given. With `wait` false it returns `None` as soon as a byte is not in memory: try again on a
 /// thread that may block. A file that is too short is an error.
@@ -44,8 +47,8 @@ fn start(layout: &Layout, block: &Block) -> u64 {
 
 fn read_group(layout: &Layout, storage: &dyn Storage, group: &[Block], wait: bool) -> io::Result<Option<Bytes>> {
     let len: usize = group.iter().map(|block| block.len() as usize).sum();
-    let mut bytes = vec![0; len];
-    let mut rest = bytes.as_mut_slice();
+    let mut buffer = Buffer::new(len);
+    let mut rest = buffer.as_mut();
     let first = group.first().map_or(0, |block| start(layout, block));
     for span in layout.range(first, len as u64) {
         let (part, after) = rest.split_at_mut(span.len as usize);
@@ -63,7 +66,49 @@ fn read_group(layout: &Layout, storage: &dyn Storage, group: &[Block], wait: boo
             Some(_) => {}
         }
     }
-    Ok(Some(Bytes::from(bytes)))
+    Ok(Some(Bytes::from_owner(buffer)))
+}
+
+/// Large buffers whose blocks were sent, to be used again: memory that the system need not hand out, nor anybody clear.
+static SPENT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
+/// What a group is read into.
+struct Buffer {
+    memory: Vec<u8>,
+    len: usize,
+}
+
+impl Buffer {
+    /// Room for so many bytes. A group that is small has memory of its own: it would keep a large buffer from others.
+    fn new(len: usize) -> Buffer {
+        let kept = (GROUP_MAX as usize / 2..=GROUP_MAX as usize).contains(&len);
+        let spent = kept.then(|| spent().pop()).flatten();
+        let memory = spent.unwrap_or_else(|| vec![0; if kept { GROUP_MAX as usize } else { len }]);
+        Buffer { memory, len }
+    }
+
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[..self.len]
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.memory[..self.len]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut spent = spent();
+        if self.memory.len() == GROUP_MAX as usize && spent.len() < SPENT_MAX {
+            spent.push(std::mem::take(&mut self.memory));
+        }
+    }
+}
+
+fn spent() -> MutexGuard<'static, Vec<Vec<u8>>> {
+    SPENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

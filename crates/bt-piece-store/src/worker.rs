@@ -4,13 +4,14 @@
 //! Invariant: a piece is hashed before a byte of it is written; a verified piece is kept until it is written.
 
 use crate::failed::Failed;
+use crate::slices::Slices;
 use crate::storage::{Storage, StoreError};
 use crate::{Journal, Layout};
 use bt_metainfo::PieceDigests;
 use bt_types::{Block, Piece, StoreFault, Time, Verdict};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,9 @@ const SYNC_BYTES: u64 = 64 << 20;
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Pieces hashed side by side: a full batch.
-const LANES: usize = 4;
+const LANES: usize = 8;
+/// Bytes of complete pieces that are a full batch too: large pieces are not kept in memory for the sake of lanes.
+const LANE_BYTES: u64 = 8 << 20;
 /// How long a complete piece waits for others to be hashed with.
 const LANE_WAIT: Duration = Duration::from_millis(4);
 
@@ -153,8 +156,9 @@ impl Worker {
                 Order::Stop => stop = true,
             }
         }
-        if urgent || stop || self.is_batch_due(now) {
-            self.hash(&mut done);
+        let due = if urgent || stop { self.complete.len() } else { self.batch_due(now) };
+        if due > 0 {
+            self.hash(due, now, &mut done);
         }
         if !self.held || stop {
             self.write(now, storage, &mut done);
@@ -181,22 +185,23 @@ impl Worker {
         self.complete_since.map(|since| since + LANE_WAIT)
     }
 
-    /// Whether the complete pieces wait no longer: they fill the lanes, nothing that could join them is under way, or it has
-    /// been long enough.
-    fn is_batch_due(&self, now: Time) -> bool {
-        self.complete.len() >= LANES
-            || self.assembling.is_empty()
-            || self.batch_deadline().is_some_and(|deadline| now >= deadline)
+    /// How many of the complete pieces wait no longer: those that fill lanes; all if they are large, nothing that could join them is
+    /// under way, or it has been long enough.
+    fn batch_due(&self, now: Time) -> usize {
+        let (count, piece_length) = (self.complete.len(), u64::from(self.layout.geometry().piece_length()));
+        let are_large = LANES as u64 * piece_length > LANE_BYTES && count as u64 * piece_length >= LANE_BYTES;
+        let all = are_large || self.assembling.is_empty() || self.batch_deadline().is_some_and(|deadline| now >= deadline);
+        if all { count } else { count - count % LANES }
     }
 
     fn is_sync_due(&self, now: Time) -> bool {
         self.unsynced.bytes >= SYNC_BYTES || self.sync_deadline().is_some_and(|deadline| now >= deadline)
     }
 
-    /// Hashes all complete pieces at once. Right ones wait to be written; wrong ones are dropped.
-    fn hash(&mut self, done: &mut Vec<Done>) {
-        self.complete_since = None;
-        let pieces = std::mem::take(&mut self.complete);
+    /// Hashes the first `count` complete pieces at once. Right ones wait to be written; wrong ones are dropped.
+    fn hash(&mut self, count: usize, now: Time, done: &mut Vec<Done>) {
+        let pieces: Vec<(Piece, Vec<Bytes>)> = self.complete.drain(..count).collect();
+        self.complete_since = (!self.complete.is_empty()).then_some(now);
         let messages: Vec<Vec<&[u8]>> = pieces.iter().map(|(_, blocks)| blocks.iter().map(|data| &data[..]).collect()).collect();
         let messages: Vec<&[&[u8]]> = messages.iter().map(Vec::as_slice).collect();
         let mut digests = Vec::with_capacity(messages.len());
@@ -214,8 +219,7 @@ impl Worker {
 
     /// Writes the verified pieces in order, until the disk refuses.
     fn write(&mut self, now: Time, storage: &dyn Storage, done: &mut Vec<Done>) {
-        let pieces: Vec<Piece> = self.verified.keys().copied().collect();
-        let mut result = self.journal.dirty(&pieces);
+        let mut result = self.mark_dirty();
         while result.is_ok()
             && let Some((piece, blocks)) = self.verified.pop_first()
         {
@@ -235,10 +239,22 @@ impl Worker {
         }
     }
 
+    /// Records what is about to be written, together with everything that is under way: that will be written soon, and one record
+    /// does for all.
+    fn mark_dirty(&mut self) -> Result<(), StoreError> {
+        let dirty = &self.journal.known().dirty;
+        if self.verified.keys().all(|piece| dirty.has(*piece)) {
+            return Ok(());
+        }
+        let complete = self.complete.iter().map(|(piece, _)| piece);
+        let pieces: Vec<Piece> = self.verified.keys().chain(complete).chain(self.assembling.keys()).copied().collect();
+        self.journal.dirty(&pieces)
+    }
+
     /// One vectored write for each file that the piece touches.
     fn write_piece(&mut self, piece: Piece, blocks: &[Bytes], storage: &dyn Storage) -> Result<(), StoreError> {
         let layout = Arc::clone(&self.layout);
-        let mut slices = Slices { blocks: blocks.iter(), current: &[] };
+        let mut slices = Slices::of(blocks);
         for span in layout.piece_spans(piece) {
             let data = slices.take(span.len as usize);
             if !span.file.is_stored {
@@ -308,30 +324,6 @@ impl Worker {
     }
 }
 
-/// Cuts scattered blocks at file boundaries.
-struct Slices<'a> {
-    blocks: std::slice::Iter<'a, Bytes>,
-    current: &'a [u8],
-}
-
-impl<'a> Slices<'a> {
-    /// The next `len` bytes.
-    fn take(&mut self, mut len: usize) -> Vec<IoSlice<'a>> {
-        let mut taken = Vec::new();
-        while len > 0 {
-            if self.current.is_empty() {
-                let Some(block) = self.blocks.next() else { break };
-                self.current = block;
-            }
-            let (part, rest) = self.current.split_at(len.min(self.current.len()));
-            taken.push(IoSlice::new(part));
-            self.current = rest;
-            len -= part.len();
-        }
-        taken
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,6 +342,16 @@ mod tests {
         Done::Checked { piece: fixture.piece(number), verdict: Verdict::Good }
     }
 
+    #[test]
+    fn one_record_does_for_all_pieces_that_are_under_way() {
+        let fixture = Fixture::new(&[3 * 32_768], 32_768);
+        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
+        let begun = |number| fixture.arrival(number).into_iter().take(1);
+        worker.run(NOW, fixture.arrival(0).into_iter().chain(begun(2)).collect(), &storage);
+        worker.run(NOW + LANE_WAIT, Vec::new(), &storage);
+        assert_eq!(recorded(&fixture).1, [0, 2]);
+    }
+
     fn recorded(fixture: &Fixture) -> (Vec<u32>, Vec<u32>) {
         let journal = fixture.journal();
         let numbers = |set: &bt_types::Bitfield| set.iter(fixture.layout.geometry()).map(Piece::number).collect();
@@ -358,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_complete_piece_waits_for_company_but_not_long() {
-        let fixture = Fixture::new(&[6 * 32_768], 32_768);
+        let fixture = Fixture::new(&[10 * 32_768], 32_768);
         let arrive = |number| fixture.arrival(number);
         // The first block of another piece: something is under way.
         let begun = |number: u32| fixture.arrival(number).into_iter().take(1);
@@ -371,7 +373,8 @@ mod tests {
             ("alone", arrive(0), NOW, 1, 1),
             ("another is under way", arrive(0).into_iter().chain(begun(5)).collect(), NOW, 0, 0),
             ("but not for ever", arrive(0).into_iter().chain(begun(5)).collect(), late, 0, 1),
-            ("a full batch", (0..4).flat_map(arrive).chain(begun(5)).collect(), NOW, 4, 4),
+            ("a full batch", (0..8).flat_map(arrive).chain(begun(9)).collect(), NOW, 8, 8),
+            ("the ninth waits", (0..9).flat_map(arrive).chain(begun(9)).collect(), late, 8, 9),
             ("urgent", urgent.into_iter().chain(begun(5)).collect(), NOW, 1, 1),
         ];
         for (what, orders, then, at_once, by_then) in table {

@@ -7,6 +7,7 @@ use super::{Client, Discovery, Progress, Running, Seat};
 use crate::{Process, bt};
 use anyhow::{Context as _, Result};
 use std::process::Command;
+use std::time::Duration;
 
 /// `bt get` or `bt seed`.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,8 @@ impl Bt {
     pub const SEED: Bt = Bt { verb: &["seed"] };
     /// Downloads so slowly that it has not everything for a long time.
     pub const SLOW: Bt = Bt { verb: &["get", "--seed", "--down", "1MiB/s"] };
+    /// Seeds what is there without hashing it.
+    pub const TRUST: Bt = Bt { verb: &["seed", "--no-check"] };
 }
 
 impl Client for Bt {
@@ -38,7 +41,11 @@ impl Client for Bt {
         // Of the address family that others are told of.
         command.args(["--listen", "0.0.0.0:6881"]);
         discover(&mut command, seat.discovery);
-        Ok(Box::new(RunningBt { command: seat.host.inside(&command), process: None, is_seed: self.verb == Bt::SEED.verb }))
+        Ok(Box::new(RunningBt {
+            command: seat.host.inside(&command),
+            process: None,
+            is_seed: self.verb.first() == Some(&"seed"),
+        }))
     }
 }
 
@@ -80,5 +87,15 @@ impl Running for RunningBt {
 
     fn transcript(&self) -> String {
         self.process.as_ref().map(Process::transcript).unwrap_or_default()
+    }
+
+    fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
+    /// It says so, and need not be asked again and again.
+    fn wait_complete(&mut self, limit: Duration) -> Result<()> {
+        let process = self.process.as_ref().context("bt has its torrent")?;
+        process.wait_event(if self.is_seed { "ready" } else { "complete" }, limit).map(drop)
     }
 }

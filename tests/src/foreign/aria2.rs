@@ -85,6 +85,10 @@ impl Running for RunningAria2 {
     fn transcript(&self) -> String {
         self.process.transcript()
     }
+
+    fn process(&self) -> Option<&Process> {
+        Some(&self.process)
+    }
 }
 
 /// Its remote control takes torrents in base 64 only.

@@ -1,7 +1,8 @@
-"""Drives libtorrent for the tests: `check` verifies data, `share` downloads and seeds. Prints JSON lines."""
+"""Drives libtorrent for the tests: `check` verifies data, `share` downloads and seeds, `many` seeds many. Prints JSON lines."""
 
 import argparse
 import json
+import os
 import sys
 import time
 
@@ -106,8 +107,26 @@ def share(options):
         time.sleep(0.05)
 
 
+def many(options):
+    ses = session(options.listen, options.tcp_only)
+    say("open")
+    sys.stdin.readline()
+    handles = []
+    for entry in sorted(os.scandir(options.torrents[0]), key=lambda entry: entry.name):
+        params = lt.add_torrent_params()
+        params.ti = lt.torrent_info(entry.path)
+        params.save_path = options.dir
+        params.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
+        params.flags |= lt.torrent_flags.seed_mode
+        handles.append(ses.add_torrent(params))
+    while not all(handle.status().is_seeding for handle in handles):
+        time.sleep(0.02)
+    say("added", torrents=len(handles))
+    sys.stdin.readline()
+
+
 parser = argparse.ArgumentParser()
-parser.add_argument("mode", choices=["check", "share"])
+parser.add_argument("mode", choices=["check", "share", "many"])
 parser.add_argument("torrents", nargs="+")
 parser.add_argument("--dir", required=True)
 parser.add_argument("--listen", default="0.0.0.0:0")
@@ -120,4 +139,4 @@ parser.add_argument("--no-pex", action="store_true")
 parser.add_argument("--down", type=int, default=0, help="bytes per second")
 parser.add_argument("--wait", action="store_true", help="for a line on standard input, before it begins")
 chosen = parser.parse_args()
-{"check": check, "share": share}[chosen.mode](chosen)
+{"check": check, "share": share, "many": many}[chosen.mode](chosen)

@@ -50,6 +50,14 @@ impl Libtorrent {
         command
     }
 
+    /// Seeds every torrent of a folder, with the data in `dir`, believing that it is there. It prints `open`, adds them when it is told a
+    /// line, prints `added`, and ends when it is told another.
+    pub fn many(self, torrents: &Path, dir: &Path) -> Command {
+        let mut command = script("many", dir);
+        command.arg(torrents).args(["--listen", "127.0.0.1:0"]);
+        command
+    }
+
     /// Downloads a torrent, or what a magnet link names, to `dir`, seeds what is there, and runs until it is killed. It listens on `listen` (`ADDR:PORT`) and
     /// prints `ready` when the data is checked and `complete` when all is there. `--peer ADDR:PORT` may be added.
     pub fn share_on(self, torrent: impl AsRef<OsStr>, dir: &Path, listen: &str) -> Command {

@@ -105,4 +105,8 @@ impl Running for RunningQbittorrent {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         format!("{}  its log\n{log}", self.process.transcript())
     }
+
+    fn process(&self) -> Option<&Process> {
+        Some(&self.process)
+    }
 }

@@ -8,6 +8,7 @@ use crate::Process;
 use crate::client::{OPEN_WITHIN, Progress, Running};
 use anyhow::{Context as _, Result, ensure};
 use std::process::Command;
+use std::time::Duration;
 
 /// A script that has said `open`.
 #[derive(Debug)]
@@ -39,7 +40,16 @@ impl Running for Script {
         Ok(Progress { metadata, complete, bytes_done: count("bytes_done")?, bytes_up: count("bytes_up")? })
     }
 
+    /// It says so, and need not be asked again and again.
+    fn wait_complete(&mut self, limit: Duration) -> Result<()> {
+        self.process.wait_event("complete", limit).map(drop)
+    }
+
     fn transcript(&self) -> String {
         self.process.transcript()
+    }
+
+    fn process(&self) -> Option<&Process> {
+        Some(&self.process)
     }
 }

@@ -93,4 +93,8 @@ impl Running for Daemon {
     fn transcript(&self) -> String {
         self.process.transcript()
     }
+
+    fn process(&self) -> Option<&Process> {
+        Some(&self.process)
+    }
 }

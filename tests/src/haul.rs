@@ -1,0 +1,130 @@
+//! A transfer as fast as it goes: seeds that have all, leechers that start together, no limit anywhere.
+//!
+//! Decides: who runs where, what is measured. Must not know: which client it is, nor what a good figure is.
+//! Invariant: what a client did before the leechers began, its own check of the data above all, is not counted.
+
+use crate::{Client, Host, Net, PATIENCE, Process, Protocol, Running, Seat, Stage, ensure_same, random_file};
+use anyhow::{Context as _, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The tracker's address: that of the first host of every network.
+const TRACKER: &str = "http://10.77.0.1:6969/announce";
+
+/// Files of a tree that lie in one directory.
+const FILES_TOGETHER: u32 = 100;
+
+/// Content, and its torrent.
+#[derive(Debug)]
+pub struct Cargo {
+    stage: Stage,
+    source: PathBuf,
+    torrent: PathBuf,
+    bytes: u64,
+}
+
+/// What a transfer cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Toll {
+    /// From the moment when the first leecher was given its torrent until the last one was complete.
+    pub wall: Duration,
+    /// Processor seconds of all seeds together.
+    pub seed_cpu: f64,
+    /// Processor seconds of all leechers together.
+    pub leecher_cpu: f64,
+    /// The most memory that a seed held, in bytes.
+    pub seed_peak: u64,
+    /// The most memory that a leecher held, in bytes.
+    pub leecher_peak: u64,
+}
+
+impl Cargo {
+    /// So many files of random bytes with a size of `bytes` together, in pieces of this length, in this folder.
+    pub fn new(folder: &Path, files: u32, bytes: u64, piece: u64) -> Result<Cargo> {
+        let stage = Stage::within(folder)?;
+        let source = stage.path("content");
+        if files == 1 {
+            random_file(&source, 1, bytes)?;
+        } else {
+            for number in 0..files {
+                let dir = source.join(format!("{:04}", number / FILES_TOGETHER));
+                fs::create_dir_all(&dir)?;
+                random_file(&dir.join(format!("{number:06}.bin")), number.into(), bytes / u64::from(files))?;
+            }
+        }
+        let torrent = stage.create(&source, &["--piece-length", &piece.to_string(), "-a", TRACKER])?;
+        Ok(Cargo { stage, source, torrent, bytes })
+    }
+
+    /// Bytes of content.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Moves it from so many seeds to so many leechers, once. Copies lie beside the source.
+    pub fn haul(&self, folder: &Path, seed: (&dyn Client, usize), leecher: (&dyn Client, usize)) -> Result<Toll> {
+        let net = Net::new().context("network namespaces need root and `ip`")?;
+        let stage = Stage::within(folder)?;
+        let tracker_host = net.host()?;
+        let at = (tracker_host.v4, 6969).into();
+        let (_tracker, _) = stage.tracker_with(Protocol::Http, at, Some(&tracker_host), &["--interval", "10s"])?;
+
+        let hosts = hosts(&net, seed.1)?;
+        let mut seeds = Vec::new();
+        for (number, host) in hosts.iter().enumerate() {
+            let (dir, home) = (self.stage.path(""), stage.path(format!("home of seed {number}")));
+            seeds.push(seed.0.share(&Seat::new(host, &self.torrent, &dir, &home))?);
+        }
+        for running in &mut seeds {
+            running.wait_complete(PATIENCE).with_context(|| format!("{} as a seed", seed.0.name()))?;
+        }
+        let known = stage.wait_seeders(seed.1 as u64, &self.torrent, &tracker_host);
+        known.with_context(|| format!("{} as a seed", seed.0.name()))?;
+
+        let hosts = self::hosts(&net, leecher.1)?;
+        let (mut leechers, mut copies) = (Vec::new(), Vec::new());
+        for (number, host) in hosts.iter().enumerate() {
+            let (dir, home) = (stage.path(format!("copy {number}")), stage.path(format!("home of leecher {number}")));
+            leechers.push(leecher.0.open(&Seat::new(host, &self.torrent, &dir, &home))?);
+            copies.push(dir.join("content"));
+        }
+        let before = (cpu(&seeds)?, cpu(&leechers)?);
+        let began = Instant::now();
+        for running in &mut leechers {
+            running.add()?;
+        }
+        for running in &mut leechers {
+            let what = || format!("{} from {}", leecher.0.name(), seed.0.name());
+            running.wait_complete(PATIENCE).with_context(what)?;
+        }
+        let wall = began.elapsed();
+        let toll = Toll {
+            wall,
+            seed_cpu: cpu(&seeds)? - before.0,
+            leecher_cpu: cpu(&leechers)? - before.1,
+            seed_peak: peak(&seeds)?,
+            leecher_peak: peak(&leechers)?,
+        };
+        drop((seeds, leechers));
+        copies.iter().try_for_each(|copy| ensure_same(&self.source, copy))?;
+        Ok(toll)
+    }
+}
+
+fn hosts(net: &Net, count: usize) -> Result<Vec<Host>> {
+    (0..count).map(|_| net.host()).collect()
+}
+
+fn processes(all: &[Box<dyn Running>]) -> impl Iterator<Item = &Process> {
+    all.iter().filter_map(|running| running.process())
+}
+
+/// Processor seconds so far, of those that run.
+fn cpu(all: &[Box<dyn Running>]) -> Result<f64> {
+    processes(all).map(Process::cpu_seconds).sum()
+}
+
+fn peak(all: &[Box<dyn Running>]) -> Result<u64> {
+    processes(all).try_fold(0, |most, process| Ok(process.peak_memory()?.max(most)))
+}

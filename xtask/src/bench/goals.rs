@@ -1,0 +1,88 @@
+//! What the data path must show.
+//!
+//! Decides: which figures are promised, and how much. Must not know: how they were measured.
+//! Invariant: a goal is a ratio of figures of one run, or a count: never seconds.
+
+use super::figures::Figures;
+use super::transfers::figure;
+use std::fmt;
+
+/// A figure and its limit.
+#[derive(Debug)]
+pub(super) struct Goal {
+    what: &'static str,
+    value: f64,
+    limit: f64,
+    at_least: bool,
+}
+
+impl Goal {
+    /// Whether the limit is kept.
+    pub(super) fn holds(&self) -> bool {
+        if self.at_least { self.value >= self.limit } else { self.value <= self.limit }
+    }
+
+    /// Holds or not, the value, its limit, and what it is.
+    pub(super) fn cells(&self) -> [String; 4] {
+        let (sign, word) = (if self.at_least { "≥" } else { "≤" }, if self.holds() { "holds" } else { "MISSED" });
+        let number = |value: f64| if value >= 1000.0 { format!("{value:.0}") } else { format!("{value:.2}") };
+        [word.to_owned(), number(self.value), format!("{sign} {}", number(self.limit)), self.what.to_owned()]
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [word, value, limit, what] = self.cells();
+        write!(f, "{word:<6}  {value:>6} {limit:<9}  {what}")
+    }
+}
+
+/// The goals whose figures were measured.
+pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
+    let one = |seed: &str, leecher: &str, what: &str| figures.median(&figure("one", seed, leecher, what));
+    let theirs = "libtorrent TCP";
+    let ratio = |ours: Option<f64>, theirs: Option<f64>| Some(ours? / theirs?);
+    // In each scenario against its own pairs: they move the same file.
+    let of_next = |scenario: &str| {
+        let ours = figure(scenario, "bt", "bt", "wall");
+        let start = format!("{scenario}/");
+        let others = figures.medians(&start, "/wall").filter(|(name, _)| *name != ours).map(|(_, wall)| wall);
+        ratio(figures.median(&ours), others.min_by(f64::total_cmp))
+    };
+    let hashing = |who: &str, what: &str| figures.median(&format!("hashing/{who}/{what}"));
+    let made = |who: &str| ratio(hashing(who, "cpu"), hashing("mktorrent -t 2", "cpu"));
+    let faster = |who: &str| ratio(hashing("mktorrent -t 2", "wall"), hashing(who, "wall"));
+    let fan = |leecher: &str| figures.median(&figure("fan-out", "bt", leecher, "cpu"));
+    let shard = |number: &str| figures.median(&format!("shards/2/cpu {number}"));
+    let balance = || Some(shard("0")?.min(shard("1")?) / shard("0")?.max(shard("1")?));
+    let crowd = figures.median(&figure("crowd", "50 bt", "bt", "leecher peak"));
+
+    let at_most = [
+        (
+            "CPU per GiB as a leecher of libtorrent, of libtorrent's own",
+            ratio(one(theirs, "bt", "leecher cpu"), one(theirs, theirs, "leecher cpu")),
+            0.70,
+        ),
+        (
+            "CPU per GiB as a seed for libtorrent, of libtorrent's own",
+            ratio(one("bt", theirs, "seed cpu"), one(theirs, theirs, "seed cpu")),
+            0.30,
+        ),
+        ("seconds from bt to bt, of libtorrent to libtorrent", ratio(one("bt", "bt", "wall"), one(theirs, theirs, "wall")), 0.50),
+        ("seconds from bt to bt, of the fastest other pair", of_next("one"), 1.0),
+        ("seconds from bt to bt, of the fastest other pair of those who take long", of_next("others"), 1.0),
+        ("peak MiB of a leecher of 50 seeds, pieces of 16 MiB", crowd.map(|bytes| bytes / f64::from(1 << 20)), 128.0),
+        ("CPU per GiB of bt create, of mktorrent's", made("bt create"), 0.60),
+        ("CPU per GiB of bt verify, of mktorrent's", made("bt verify"), 0.60),
+        ("CPU per delivered GiB with four leechers, of that with one", ratio(fan("4 bt"), fan("bt")), 1.10),
+        ("receive and send calls for 1 GiB, both sides", figures.least("calls/receive and send"), 10_000.0),
+        ("the leecher's writes for 1 GiB", figures.least("calls/leecher writes"), 1100.0),
+    ];
+    let at_least = [
+        ("times as fast as mktorrent: bt create", faster("bt create"), 1.70),
+        ("times as fast as mktorrent: bt verify", faster("bt verify"), 1.70),
+        ("CPU of the idler of two shards, of the busier's", balance(), 0.50),
+    ];
+    let goal = |at_least| move |(what, value, limit): (_, Option<f64>, _)| Some(Goal { what, value: value?, limit, at_least });
+    at_most.into_iter().filter_map(goal(false)).chain(at_least.into_iter().filter_map(goal(true))).collect()
+}

@@ -1,0 +1,106 @@
+//! `bench`: what the data path costs, beside other clients.
+//!
+//! Decides: what is measured, in which order, where it is written. Must not know: how a client works.
+//! Invariant: whatever is compared was measured in this run, on this machine, interleaved.
+
+mod calls;
+mod figures;
+mod goals;
+mod hashing;
+mod many;
+mod page;
+mod table;
+mod transfers;
+
+use anyhow::{Context as _, Result, ensure};
+use figures::Figures;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use table::Table;
+
+/// Where all files lie: in memory, so that no disk is measured.
+const FOLDER: &str = "/dev/shm";
+
+/// What is measured.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Size of the file of the first scenario in MiB; others move a part of it
+    #[arg(long, default_value_t = 2048, value_name = "MIB", value_parser = clap::value_parser!(u64).range(64..))]
+    size: u64,
+    /// Runs of each pair
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Only this: one, others, fan-out, fan-in, small-pieces, large-pieces, files, pieces, crowd, hashing, many, shards, calls; repeat for more
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Only the system calls of a fixed transfer
+    #[arg(long, conflicts_with = "only")]
+    calls: bool,
+    /// Write the figures of every run into this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the tables into docs/performance.md
+    #[arg(long)]
+    write: bool,
+}
+
+/// A run of the tool.
+struct Bench<'a> {
+    args: &'a Args,
+    /// The workspace.
+    root: &'a Path,
+    folder: &'a Path,
+    figures: Figures,
+    tables: Vec<Table>,
+    /// Scenarios that could not run, and why.
+    skipped: Vec<String>,
+}
+
+impl Bench<'_> {
+    fn wants(&self, name: &str) -> bool {
+        match self.args.calls {
+            true => name == "calls",
+            false => self.args.only.is_empty() || self.args.only.iter().any(|only| only == name),
+        }
+    }
+
+    fn show(&mut self, table: Table) {
+        println!("{}", table.plain());
+        self.tables.push(table);
+    }
+
+    fn skip(&mut self, name: &str, why: &str) {
+        eprintln!("SKIPPED: {name}: {why}");
+        self.skipped.push(format!("{name}: {why}"));
+    }
+}
+
+/// Measures, prints tables and goals, and fails if a goal is missed.
+pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
+    let mut bench =
+        Bench { args, root, folder: Path::new(FOLDER), figures: Figures::default(), tables: Vec::new(), skipped: Vec::new() };
+    transfers::run(&mut bench)?;
+    type Part = fn(&mut Bench<'_>) -> Result<()>;
+    let parts: [(&str, Part); 4] =
+        [("hashing", hashing::run), ("many", many::run), ("shards", many::shards), ("calls", calls::run)];
+    for (name, part) in parts {
+        if bench.wants(name) {
+            part(&mut bench).with_context(|| name.to_owned())?;
+        }
+    }
+    let in_ci = std::env::var_os("BT_CI").is_some_and(|value| value == "1");
+    ensure!(!in_ci || bench.skipped.is_empty(), "BT_CI=1 forbids skipping: {}", bench.skipped.join("; "));
+
+    let goals = goals::goals(&bench.figures);
+    goals.iter().for_each(|goal| println!("{goal}"));
+    if let Some(path) = &args.json {
+        let report = json!({ "machine": page::machine(), "clients": page::clients(), "size_mib": args.size, "figures": bench.figures.json() });
+        std::fs::write(path, format!("{report:#}\n")).with_context(|| path.display().to_string())?;
+    }
+    if args.write {
+        page::write(&bench, &goals)?;
+    }
+    let missed = goals.iter().filter(|goal| !goal.holds()).count();
+    ensure!(missed == 0, "{missed} of {} goals are missed", goals.len());
+    Ok(())
+}
