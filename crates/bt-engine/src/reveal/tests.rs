@@ -1,0 +1,208 @@
+//! What an initial seed shows to whom, step by step.
+//!
+//! Decides: nothing. Must not know: torrents, messages.
+//! Invariant: a test moves the clock itself.
+
+use super::*;
+use std::collections::BTreeSet;
+
+const A: PeerKey = PeerKey(1);
+const B: PeerKey = PeerKey(2);
+const NOW: Time = Time::ZERO;
+
+/// A seed of so many pieces of two blocks.
+fn seed(pieces: u32) -> (Geometry, Reveal) {
+    seed_of(pieces, 1 << 15)
+}
+
+fn seed_of(pieces: u32, len: u32) -> (Geometry, Reveal) {
+    let geometry = Geometry::new(u64::from(pieces) * u64::from(len), len).unwrap();
+    let mut reveal = Reveal::new(geometry, &mut Rng::from_seed(1));
+    [A, B].into_iter().for_each(|peer| reveal.join(NOW, peer));
+    (geometry, reveal)
+}
+
+fn give(reveal: &mut Reveal, geometry: &Geometry, peer: PeerKey, piece: Piece) {
+    for block in geometry.blocks(piece) {
+        assert!(reveal.grant(NOW, peer, piece));
+        reveal.served(NOW, peer, block);
+    }
+    reveal.got(NOW, peer, piece);
+}
+
+#[test]
+fn what_is_on_its_way_is_shown_to_others_when_it_has_arrived() {
+    let (geometry, mut reveal) = seed(2);
+    let shown = reveal.show(NOW, A, 0, |_| false);
+    give(&mut reveal, &geometry, A, shown[0]);
+    assert!(!reveal.opens(NOW), "a piece is left");
+    geometry.blocks(shown[1]).for_each(|block| reveal.served(NOW, A, block));
+    assert!(reveal.opens(NOW) && !reveal.is_over());
+    assert_eq!(reveal.show_out(B), [shown[0]]);
+    assert!(!reveal.grant(NOW, B, shown[1]), "B does not know of it");
+    let mut left = seed(1).1;
+    let last = left.show(NOW, A, 0, |_| false)[0];
+    geometry.blocks(last).for_each(|block| left.served(NOW, A, block));
+    left.leave(A);
+    assert_eq!(left.show(NOW, B, 0, |_| false), [last], "it never arrived");
+    reveal.reclaim(NOW + PATIENCE, |_| true, |_| 0);
+    assert!(reveal.is_over(), "it should have arrived by now");
+}
+
+#[test]
+fn each_peer_is_shown_pieces_of_its_own_until_one_copy_is_out() {
+    let (geometry, mut reveal) = seed(20);
+    let mut given = BTreeSet::new();
+    while !reveal.is_over() {
+        for peer in [A, B] {
+            for piece in reveal.show(NOW, peer, 0, |_| false) {
+                assert!(given.insert(piece), "{piece:?} is shown twice");
+                let other = if peer == A { B } else { A };
+                assert!(!reveal.grant(NOW, other, piece));
+                give(&mut reveal, &geometry, peer, piece);
+            }
+        }
+    }
+    assert_eq!(given.len(), 20);
+}
+
+#[test]
+fn who_is_served_is_shown_enough_for_a_second_and_who_waits_a_single_piece() {
+    let (_, mut reveal) = seed(100);
+    assert_eq!(reveal.show(NOW, A, 10 << 15, |_| false).len(), 10);
+    assert!(reveal.show(NOW, A, 10 << 15, |_| false).is_empty(), "it has enough");
+    let teaser = reveal.tease(B, |_| true).unwrap();
+    assert_ne!(reveal.tease(B, |_| true).unwrap(), teaser, "another one, when it wants nothing all the same");
+    assert!(reveal.grant(NOW, B, teaser), "it may have it when it is served");
+    reveal.show(NOW, A, 100 << 15, |_| false);
+    assert!(!reveal.grant(NOW, A, teaser), "and nobody else then");
+}
+
+#[test]
+fn what_others_have_is_not_given() {
+    let (_, mut reveal) = seed(10);
+    let shown = reveal.show(NOW, A, 1 << 20, |piece| piece.number() != 7);
+    assert_eq!(shown.iter().map(|piece| piece.number()).collect::<Vec<_>>(), [7]);
+    assert!(!reveal.is_over(), "that one is on its way");
+    reveal.leave(A);
+    let again = reveal.show(NOW, B, 1 << 20, |_| false);
+    assert_eq!(again, shown, "and is given to another");
+}
+
+#[test]
+fn who_takes_nothing_loses_its_promise_and_who_left_its_pieces() {
+    let (geometry, mut reveal) = seed(2);
+    let shown = reveal.show(NOW, A, 0, |_| false);
+    assert_eq!(shown.len(), 2);
+    let late = NOW + PATIENCE;
+    reveal.reclaim(late, |_| true, |_| 0);
+    assert!(reveal.show(late, A, 0, |_| false).is_empty(), "A must ask first");
+    let again = reveal.show(late, B, 0, |_| false);
+    assert_eq!(again.len(), 2);
+    again.iter().for_each(|&piece| give(&mut reveal, &geometry, B, piece));
+    assert!(reveal.is_over());
+    reveal.leave(B);
+    reveal.lost(again[0]);
+    assert!(!reveal.is_over());
+    assert!(reveal.grant(late, A, again[0]), "it was shown it once, and may have it now");
+}
+
+#[test]
+fn who_passes_nothing_on_is_given_little() {
+    let (geometry, mut reveal) = seed(100);
+    let mut given = Vec::new();
+    for _ in 0..100 {
+        let news = reveal.show(NOW, A, 0, |_| false);
+        news.iter().for_each(|&piece| give(&mut reveal, &geometry, A, piece));
+        given.extend(news);
+    }
+    let owned = given.len();
+    assert!((UNSPREAD_MAX..=UNSPREAD_MAX + 1).contains(&owned), "{given:?}");
+    let copies = |piece| u32::from(given.contains(&piece));
+    reveal.reclaim(NOW, |_| true, |piece| if given[..2].contains(&piece) { 2 } else { copies(piece) });
+    assert!(!reveal.show(NOW, A, 0, |_| false).is_empty(), "B has two of them now");
+    let (_, mut reveal) = seed(100);
+    reveal.unspread_max = 0;
+    assert!(reveal.show(NOW, A, 0, |_| false).is_empty());
+    reveal.unspread_max = UNSPREAD_MAX / 2;
+    reveal.set_idle(true);
+    reveal.reclaim(NOW, |_| true, |_| 0);
+    assert_eq!(reveal.unspread_max, UNSPREAD_MAX, "more is allowed when nobody takes as much as we could send");
+}
+
+#[test]
+fn at_the_end_one_slow_peer_keeps_nobody_waiting() {
+    let (geometry, mut reveal) = seed_of(2, 1 << 20);
+    let shown = reveal.show(NOW, A, 2 << 20, |_| false);
+    give(&mut reveal, &geometry, A, shown[0]);
+    for second in 0..=5 {
+        let now = Time::from_secs(second);
+        reveal.served(now, A, geometry.nth_block(shown[1], second as u32).unwrap());
+        reveal.reclaim(now, |_| true, |_| 0);
+        assert_eq!(reveal.opens(now), second == 5, "what A has is shown to B then");
+    }
+    assert!(!reveal.is_over(), "A may still have it first");
+    assert!(reveal.grant(NOW + PATIENCE, A, shown[1]));
+    reveal.set_idle(true);
+    reveal.reclaim(NOW + PATIENCE + PATIENCE_IDLE, |_| true, |_| 0);
+    assert!(reveal.is_over(), "A takes less than we could send");
+}
+
+#[test]
+fn who_gets_pieces_elsewhere_is_shown_others() {
+    let (_, mut reveal) = seed(9);
+    let shown = reveal.show(NOW, A, 1 << 15, |_| false);
+    let late = NOW + PATIENCE;
+    reveal.reclaim(late, |_| true, |_| 0);
+    assert!(reveal.show(late, A, 1 << 15, |_| false).is_empty());
+    reveal.got(late, A, shown[0]);
+    let more = reveal.show(late, A, 1 << 15, |piece| piece == shown[0]);
+    assert!(!more.is_empty() && !more.contains(&shown[0]), "{more:?}");
+    more.iter().for_each(|&piece| reveal.got(late, A, piece));
+    assert!(
+        !reveal.show(late, A, 1 << 15, |piece| piece == shown[0] || more.contains(&piece)).is_empty(),
+        "it is owed nothing any more"
+    );
+}
+
+#[test]
+fn who_wants_nothing_has_what_it_was_shown_and_laziness_ends() {
+    let (_, mut reveal) = seed(3);
+    assert_eq!(reveal.show(NOW, A, 1 << 20, |_| false).len(), 3);
+    let late = NOW + PATIENCE;
+    reveal.reclaim(late, |_| true, |_| 0);
+    assert!(reveal.show(late, A, 1 << 20, |_| false).is_empty());
+    assert!(!reveal.is_over());
+    let later = late + 2 * PATIENCE;
+    assert!(reveal.show(later, A, 1 << 20, |_| false).is_empty(), "they are promised again, but are no news");
+    reveal.sated(later, A);
+    assert!(reveal.is_over());
+}
+
+#[test]
+fn it_is_in_vain_when_nobody_takes_anything() {
+    let (geometry, mut reveal) = seed(3);
+    assert!(!reveal.is_vain(NOW));
+    assert!(reveal.is_vain(NOW + VAIN));
+    let piece = reveal.show(NOW, A, 0, |_| false)[0];
+    reveal.served(NOW + VAIN, A, geometry.nth_block(piece, 0).unwrap());
+    assert!(!reveal.is_vain(NOW + VAIN));
+    [A, B].into_iter().for_each(|peer| reveal.leave(peer));
+    assert!(!reveal.is_vain(NOW + 5 * VAIN), "nobody is there");
+}
+
+#[test]
+fn it_is_over_when_others_have_everything_although_nobody_asks() {
+    let (_, mut reveal) = seed(5);
+    reveal.reclaim(NOW, |_| false, |_| 1);
+    assert!(reveal.is_over());
+}
+
+#[test]
+fn at_the_end_promises_to_those_who_are_not_served_are_taken_back() {
+    let (_, mut reveal) = seed(2);
+    let waiting = reveal.show(NOW, A, 0, |_| false);
+    assert!(reveal.show(NOW, B, 1 << 20, |_| false).is_empty(), "nothing else is left");
+    reveal.reclaim(NOW, |peer| peer == B, |_| 0);
+    assert_eq!(reveal.show(NOW, B, 1 << 20, |_| false), waiting);
+}
