@@ -26,6 +26,8 @@ use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
+/// An initial seed that sends less than this part of its best rate is idle.
+const IDLE_PART: u64 = 4;
 /// Time between two looks for silent peers.
 const WATCH: Duration = Duration::from_secs(1);
 
@@ -88,7 +90,8 @@ pub(crate) struct Torrent {
     next_watch: Option<Time>,
     /// The highest rate of the download so far, looked at once a second.
     best_rate: u64,
-    /// The same of the upload.
+    /// The rate of the upload a second ago, and the highest that it kept for two looks: at first the system's buffers fill, which is no rate.
+    up_before: u64,
     best_up: u64,
 }
 
@@ -135,6 +138,7 @@ impl Torrent {
             rounds: 0,
             next_watch: None,
             best_rate: 0,
+            up_before: 0,
             best_up: 0,
         };
         // Nobody works on anything yet that could be given up.
@@ -375,10 +379,10 @@ impl Torrent {
             self.leave_lead(peer, out);
         }
         let up = self.up.rate(now);
-        self.best_up = self.best_up.max(up);
+        self.best_up = self.best_up.max(up.min(core::mem::replace(&mut self.up_before, up)));
         if let Some(reveal) = &mut self.reveal {
             let work = &self.work;
-            reveal.set_idle(up < self.best_up / 2);
+            reveal.set_idle(up < self.best_up / IDLE_PART);
             reveal.reclaim(now, |peer| self.unchoked.contains(&peer), |piece| work.availability(piece));
             for row in self.peers.values_mut().filter(|row| !row.interested) {
                 for piece in reveal.let_choose(now, row.key, &row.has) {
