@@ -270,8 +270,8 @@ impl Reveal {
         None
     }
 
-    /// Strikes out what others have by now, or should have, as it was sent a while ago; when nothing else is left, what somebody takes
-    /// longer for than that counts as sent, so that one slow peer does not keep the others waiting. And takes back what was promised to peers that take nothing: from those that are served after
+    /// Strikes out what others have by now, or should have, as it was sent a while ago; when nothing else is left and our uplink is
+    /// idle, what somebody takes longer for than that counts as sent, so that one slow peer does not keep the others waiting. And takes back what was promised to peers that take nothing: from those that are served after
     /// [`PATIENCE`], from the others too when nothing else is left to show.
     /// `copies` tells how many others have a piece.
     pub(crate) fn reclaim(&mut self, now: Time, is_served: impl Fn(PeerKey) -> bool, copies: impl Fn(Piece) -> u32) {
@@ -307,7 +307,7 @@ impl Reveal {
             }
             if is_late || (is_dry && !is_served(peer)) {
                 back.extend(core::mem::take(&mut shown.owed).into_iter().map(|owed| owed.piece));
-            } else if is_dry {
+            } else if is_dry && self.idle {
                 let is_slow = |owed: &mut Owed| now - owed.since >= patience;
                 slow.extend(shown.owed.extract_if(.., is_slow).map(|owed| (owed.piece, peer)));
             }
@@ -338,10 +338,10 @@ impl Reveal {
         self.left == 0 && self.sent.is_empty()
     }
 
-    /// Whether one copy of everything is at least on its way now, or has been promised for a while, for the first time: then what is out
-    /// is shown to everybody.
+    /// Whether one copy of everything is at least on its way now, or has been promised for a while and our uplink is idle, for the first
+    /// time: then what is out is shown to everybody.
     pub(crate) fn opens(&mut self, now: Time) -> bool {
-        let is_dry = self.dry_since.is_some_and(|since| now - since >= self.patience());
+        let is_dry = self.idle && self.dry_since.is_some_and(|since| now - since >= self.patience());
         let opens = !self.open && (self.left == 0 || is_dry);
         self.open |= opens;
         opens
