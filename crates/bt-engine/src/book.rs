@@ -97,7 +97,7 @@ impl Book {
             }
             return false;
         }
-        if !self.has_room(origin) || (self.entries.len() >= ADDRESSES_MAX && origin != Origin::User) {
+        if !self.has_room(origin) || (self.entries.len() >= ADDRESSES_MAX && !self.make_room(origin)) {
             return false;
         }
         let lot = rank::lot(&self.ours, addr).unwrap_or_else(|| rng.next_u32());
@@ -109,6 +109,18 @@ impl Book {
 
     fn has_room(&self, origin: Origin) -> bool {
         origin.bounds().is_none_or(|(host, max)| self.named.get(&host).is_none_or(|count| *count < max))
+    }
+
+    /// Whether an address may enter a full book. What the user names always may; what a tracker names takes the place of the hearsay
+    /// that failed most, so that hosts who name enough others do not keep its peers away.
+    fn make_room(&mut self, origin: Origin) -> bool {
+        if origin.is_hearsay() {
+            return false;
+        }
+        let unused = self.entries.iter().filter(|(_, entry)| entry.origin.is_hearsay() && entry.next.is_some());
+        let worst = unused.max_by_key(|(_, entry)| entry.fails).map(|(addr, _)| *addr);
+        worst.into_iter().for_each(|addr| self.forget(addr));
+        worst.is_some() || origin == Origin::User
     }
 
     /// Somebody who is trusted more named it too.
@@ -311,6 +323,22 @@ mod tests {
         assert_eq!((3..9).map(|n| fill(host(n), u32::from(n) * 10_000)).collect::<Vec<_>>(), [250, 250, 250, 0, 0, 0]);
         assert_eq!(fill(Origin::User, 100_000), 3000);
         assert_eq!(fill(host(1), 200_000), 0, "what it named is still there");
+    }
+
+    #[test]
+    fn hosts_who_fill_the_book_do_not_keep_the_peers_of_a_tracker_away() {
+        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
+        let peer = |n: u32| SocketAddr::new((0x0800_0000 + n).to_be_bytes().into(), 1);
+        let named = (0..8).flat_map(|by| (0..250).map(move |n| (host(by), peer(u32::from(by) * 1000 + n))));
+        assert_eq!(named.filter(|(by, peer)| book.add(Time::ZERO, *peer, *by, &mut rng)).count(), ADDRESSES_MAX);
+        let (connected, _) = book.take(Time::ZERO).unwrap();
+        let (failed, _) = book.take(Time::ZERO).unwrap();
+        book.failed(Time::ZERO, failed);
+        let tracker = Origin::Tracker([9, 9, 9, 100].into());
+        let honest: Vec<SocketAddr> = (0..200).map(|n| peer(100_000 + n)).collect();
+        assert!(honest.iter().all(|&peer| book.add(Time::ZERO, peer, tracker, &mut rng)));
+        assert_eq!((book.entries.len(), book.named.values().sum::<usize>()), (ADDRESSES_MAX, ADDRESSES_MAX));
+        assert_eq!((book.knows(connected), book.knows(failed)), (true, false), "what failed goes first, who is connected stays");
     }
 
     #[test]

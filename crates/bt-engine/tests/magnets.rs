@@ -151,6 +151,57 @@ fn who_rejects_rests_and_who_is_silent_is_left() {
 }
 
 #[test]
+fn who_offers_and_rejects_holds_no_place() {
+    let told = "
+        A: answers
+        B: connects
+        A: offers 40000
+        B: offers 40000
+        A: gives 0
+        B: rejects 2
+        C: connects
+        D: connects";
+    let scene = Scene { setting: Setting { room: 2, ..MAGNET.setting }, ..MAGNET };
+    assert_snapshot!(play(&scene, told), @"
+    > A: answers
+    < A: have-none, hello
+    > B: connects
+    < B: have-none, hello
+    > A: offers 40000
+    < A: wants part 0
+    < A: wants part 1
+    > B: offers 40000
+    < B: wants part 2
+    > A: gives 0
+    > B: rejects 2
+    > C: connects
+    < B: hang up, no room for another connection
+    < C: have-none, hello
+    > D: connects
+    < C: hang up, no room for another connection
+    < D: have-none, hello
+    ");
+}
+
+#[test]
+fn when_everybody_gives_nothing_others_are_tried() {
+    let told = "
+        A: connects
+        at 1s
+        B: connects
+        B: offers 40000
+        B: rejects 0
+        B: rejects 1
+        found C D
+        at 5s
+        B: rejects 0
+        B: rejects 1
+        at 62s";
+    let scene = Scene { setting: Setting { room: 2, ..MAGNET.setting }, ..MAGNET };
+    assert_snapshot!(play(&scene, told), @"");
+}
+
+#[test]
 fn impossible_sizes_are_not_asked_for() {
     let told = "
         A: connects
