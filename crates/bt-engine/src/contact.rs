@@ -153,3 +153,27 @@ impl Meeting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_peer_wire::{Handshake, Reserved};
+    use bt_types::{InfoHash, Rng};
+
+    #[test]
+    fn the_first_word_of_where_a_peer_sees_us_counts() {
+        let config = Config::new(PeerId([0; 20]));
+        let (key, info_hash) = (PeerKey(1), InfoHash([7; 20]));
+        let torrent = crate::io::TorrentKey(0);
+        let mut meeting = Meeting::new(Time::ZERO, torrent, info_hash, Vec::new(), false, &config, Rng::from_seed(1));
+        let handshake = Handshake { reserved: Reserved::OURS, info_hash, peer_id: PeerId([1; 20]) };
+        let addr = SocketAddr::from(([9, 0, 0, 1], 1));
+        meeting.join(&Arrival { key, addr, outbound: false, handshake, room: true });
+        let (first, later) = (IpAddr::from([5, 0, 0, 1]), IpAddr::from([5, 0, 0, 2]));
+        for ours in [first, later] {
+            let hello = ExtendedHandshake { your_ip: Some(ours), ..ExtendedHandshake::default() };
+            meeting.greeted(Time::ZERO, key, &hello, &config);
+        }
+        assert_eq!(meeting.outlook.hear([9, 0, 0, 2].into(), first), Some(first));
+    }
+}

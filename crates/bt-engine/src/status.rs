@@ -70,7 +70,7 @@ impl fmt::Display for Why {
             Why::Duplicate => "we are connected to this peer already",
             Why::Full => "no room for another connection",
             Why::BothSeeds => "neither wants anything",
-            Why::NoMetadata => "it did not send the metadata that it offered",
+            Why::NoMetadata => "it gave no metadata",
             Why::MetadataSize => "it offers metadata of an impossible length",
             Why::Backlog => "it said too much before the metadata was there",
             Why::Private => "the torrent is private",
