@@ -24,7 +24,7 @@ pub enum Why {
     Full,
     /// Neither wants anything: each has everything, or all that it wants.
     BothSeeds,
-    /// It offered metadata, was asked, and sent none.
+    /// It gave no metadata, although it had offered some and was asked, or while others waited for its place.
     NoMetadata,
     /// Its metadata is longer than we take, or it changes its length.
     MetadataSize,
