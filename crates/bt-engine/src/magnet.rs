@@ -102,7 +102,10 @@ impl Magnet {
             }
             self.make_room(now, scope);
             self.meeting.reach_further();
-            self.meeting.tell_peers(now, |_| false, scope.out);
+            // What has come may be the metadata of a private torrent.
+            if !self.is_found {
+                self.meeting.tell_peers(now, |_| false, scope.out);
+            }
             self.ask_everybody(now, scope);
             self.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
         }
