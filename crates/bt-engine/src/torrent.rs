@@ -101,7 +101,8 @@ impl Torrent {
             metadata,
             geometry,
             work: Work::new(geometry, &have, meeting.rng.fork()),
-            reveal: have.is_full().then(|| Reveal::new(geometry, &mut meeting.rng)),
+            // In the end every peer hears of every piece by a message of its own: of so many, and no more.
+            reveal: (have.is_full() && have.len() as usize <= HAVES_MAX).then(|| Reveal::new(geometry, &mut meeting.rng)),
             meeting,
             sources: Sources::default(),
             on_parole: BTreeSet::new(),

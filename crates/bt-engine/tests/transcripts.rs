@@ -442,6 +442,22 @@ fn who_copies_the_id_of_a_peer_neither_pushes_it_out_nor_keeps_it_away() {
 }
 
 #[test]
+fn a_seed_of_very_many_pieces_shows_them_all_at_once() {
+    let shown = |pieces: u32| {
+        let have = String::leak("1".repeat(pieces as usize));
+        play(&Scene { pieces, blocks: 1, have, trackers: &[], setting: PLAIN }, "A: connects")
+    };
+    assert_snapshot!(shown(16_384), @"
+    > A: connects
+    < A: have-none, hello, have 12002
+    ");
+    assert_snapshot!(shown(16_385), @"
+    > A: connects
+    < A: have-all, hello upload-only
+    ");
+}
+
+#[test]
 fn trackers_hear_each_event_once() {
     let told = "
         tracker fails
