@@ -6,7 +6,7 @@
 use crate::rank;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use bt_types::{Closeness, Rng, Source, Time, closeness, may_name, normalise};
+use bt_types::{Closeness, Rng, Source, Time, closeness, may_name, normalise, subscriber};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
@@ -28,7 +28,7 @@ const REDIAL: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     entries: BTreeMap<SocketAddr, Entry>,
-    /// How many entries each tracker and host has.
+    /// How many entries each tracker and host has; a public IPv6 /64 counts as one host.
     named: BTreeMap<IpAddr, usize>,
     /// Our own addresses, as far as they are known.
     ours: Vec<IpAddr>,
@@ -62,8 +62,8 @@ impl Origin {
     fn bounds(self) -> Option<(IpAddr, usize)> {
         match self {
             Origin::User => None,
-            Origin::Tracker(host) => Some((host, FROM_TRACKER_MAX)),
-            Origin::Host(host) => Some((host, FROM_HOST_MAX)),
+            Origin::Tracker(host) => Some((subscriber(host), FROM_TRACKER_MAX)),
+            Origin::Host(host) => Some((subscriber(host), FROM_HOST_MAX)),
         }
     }
 
@@ -323,6 +323,11 @@ mod tests {
         assert_eq!((3..9).map(|n| fill(host(n), u32::from(n) * 10_000)).collect::<Vec<_>>(), [250, 250, 250, 0, 0, 0]);
         assert_eq!(fill(Origin::User, 100_000), 3000);
         assert_eq!(fill(host(1), 200_000), 0, "what it named is still there");
+        let mut book = Book::default();
+        let liars = (0..300u16).map(|n| Origin::Host(core::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n).into()));
+        let named = (0x0800_0000u32..).map(|n| SocketAddr::new(n.to_be_bytes().into(), 1));
+        let taken = liars.zip(named).filter(|(liar, peer)| book.add(Time::ZERO, *peer, *liar, &mut rng)).count();
+        assert_eq!(taken, FROM_HOST_MAX, "the hosts of an IPv6 network are one");
     }
 
     #[test]
