@@ -320,7 +320,8 @@ impl Torrent {
             row.has.iter(&self.geometry).filter(|&piece| self.work.availability(piece) == 0).for_each(|piece| reveal.lost(piece));
         }
         if why == Why::BothSeeds {
-            self.parted.extend(self.meeting.address(peer));
+            // Only what can be dialled again: others would make the set grow with every connection that they make.
+            self.parted.extend(self.meeting.address(peer).filter(|addr| self.meeting.book.knows(*addr)));
         }
         self.meeting.leave(now, peer, why, self.is_done());
         out.push_back(Output::Event(self.key, Event::PeerLeft(row.addr, why)));

@@ -235,7 +235,9 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         let at = socket.local_addr().unwrap();
         let flood = UdpSocket::bind("127.0.0.1:0").unwrap();
-        (0..2 * BATCH).for_each(|_| drop(flood.send_to(b"d", at).unwrap()));
+        for _ in 0..2 * BATCH {
+            flood.send_to(b"d", at).unwrap();
+        }
         let egress = Egress::new(EgressConfig::default()).unwrap();
         let (driver, handle) =
             Driver::new(Clock::start(), Rng::from_seed(1), egress, vec![socket], DhtConfig::default()).unwrap();
