@@ -51,6 +51,8 @@ pub(crate) struct Job {
     written: Option<PathBuf>,
     moved_at: Instant,
     bytes_seen: u64,
+    /// The most bytes of metadata that were there at a time.
+    metadata_seen: u64,
     reasons: Teller,
     /// What a tracker or the disk said last.
     detail: Option<String>,
@@ -88,6 +90,7 @@ impl Job {
             written: None,
             moved_at: Instant::now(),
             bytes_seen: 0,
+            metadata_seen: 0,
             reasons: Teller::new(Instant::now()),
             detail: None,
         }
@@ -122,8 +125,10 @@ impl Job {
     fn find(&mut self, status: MagnetStatus, rules: Rules<'_>, output: &Output) {
         self.line.wait(&finding(&status));
         if self.found != Some(status) {
-            if self.found.is_none_or(|before| status.received > before.received) {
+            // Whoever begins a copy anew, again and again, brings it no further.
+            if self.found.is_none() || status.received > self.metadata_seen {
                 self.moved_at = Instant::now();
+                self.metadata_seen = status.received;
             }
             self.found = Some(status);
             output.event(

@@ -11,10 +11,9 @@ use crate::message::{
     Body, DATAGRAM_MAX, KrpcError, Message, Query, Response, Samples, Stored, TOKEN_MAX, TRANSACTION_MAX, Want,
 };
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 use bt_bencoding::{Cursor, Kind, Limits};
-use bt_types::{InfoHash, compact_v4, compact_v6};
+use bt_types::{InfoHash, compact_v4, compact_v6, printable};
 use core::net::SocketAddr;
 
 /// Limits of a datagram. An item of BEP 44 may nest lists within it.
@@ -178,7 +177,7 @@ fn read_error(e: Cursor<'_>) -> Option<KrpcError> {
     let code = items.next()?.as_int()?;
     let message = items.next().and_then(|item| item.as_bytes()).unwrap_or_default();
     let message = message.get(..ERROR_TEXT_MAX).unwrap_or(message);
-    Some(KrpcError { code, message: String::from_utf8_lossy(message).into_owned() })
+    Some(KrpcError { code, message: printable(message) })
 }
 
 fn read_want(a: Cursor<'_>) -> Option<Want> {

@@ -6,7 +6,7 @@
 use crate::rank;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use bt_types::{Closeness, Rng, Source, Time, closeness, may_name, normalise};
+use bt_types::{Closeness, Rng, Source, Time, closeness, may_name, normalise, subscriber};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
@@ -28,7 +28,7 @@ const REDIAL: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     entries: BTreeMap<SocketAddr, Entry>,
-    /// How many entries each tracker and host has.
+    /// How many entries each tracker and host has; a public IPv6 /64 counts as one host.
     named: BTreeMap<IpAddr, usize>,
     /// Our own addresses, as far as they are known.
     ours: Vec<IpAddr>,
@@ -62,8 +62,8 @@ impl Origin {
     fn bounds(self) -> Option<(IpAddr, usize)> {
         match self {
             Origin::User => None,
-            Origin::Tracker(host) => Some((host, FROM_TRACKER_MAX)),
-            Origin::Host(host) => Some((host, FROM_HOST_MAX)),
+            Origin::Tracker(host) => Some((subscriber(host), FROM_TRACKER_MAX)),
+            Origin::Host(host) => Some((subscriber(host), FROM_HOST_MAX)),
         }
     }
 
@@ -97,7 +97,7 @@ impl Book {
             }
             return false;
         }
-        if !self.has_room(origin) || (self.entries.len() >= ADDRESSES_MAX && origin != Origin::User) {
+        if !self.has_room(origin) || (self.entries.len() >= ADDRESSES_MAX && !self.make_room(origin)) {
             return false;
         }
         let lot = rank::lot(&self.ours, addr).unwrap_or_else(|| rng.next_u32());
@@ -109,6 +109,18 @@ impl Book {
 
     fn has_room(&self, origin: Origin) -> bool {
         origin.bounds().is_none_or(|(host, max)| self.named.get(&host).is_none_or(|count| *count < max))
+    }
+
+    /// Whether an address may enter a full book. What the user names always may; what a tracker names takes the place of the hearsay
+    /// that failed most, so that hosts who name enough others do not keep its peers away.
+    fn make_room(&mut self, origin: Origin) -> bool {
+        if origin.is_hearsay() {
+            return false;
+        }
+        let unused = self.entries.iter().filter(|(_, entry)| entry.origin.is_hearsay() && entry.next.is_some());
+        let worst = unused.max_by_key(|(_, entry)| entry.fails).map(|(addr, _)| *addr);
+        worst.into_iter().for_each(|addr| self.forget(addr));
+        worst.is_some() || origin == Origin::User
     }
 
     /// Somebody who is trusted more named it too.
@@ -311,6 +323,27 @@ mod tests {
         assert_eq!((3..9).map(|n| fill(host(n), u32::from(n) * 10_000)).collect::<Vec<_>>(), [250, 250, 250, 0, 0, 0]);
         assert_eq!(fill(Origin::User, 100_000), 3000);
         assert_eq!(fill(host(1), 200_000), 0, "what it named is still there");
+        let mut book = Book::default();
+        let liars = (0..300u16).map(|n| Origin::Host(core::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n).into()));
+        let named = (0x0800_0000u32..).map(|n| SocketAddr::new(n.to_be_bytes().into(), 1));
+        let taken = liars.zip(named).filter(|(liar, peer)| book.add(Time::ZERO, *peer, *liar, &mut rng)).count();
+        assert_eq!(taken, FROM_HOST_MAX, "the hosts of an IPv6 network are one");
+    }
+
+    #[test]
+    fn hosts_who_fill_the_book_do_not_keep_the_peers_of_a_tracker_away() {
+        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
+        let peer = |n: u32| SocketAddr::new((0x0800_0000 + n).to_be_bytes().into(), 1);
+        let named = (0..8).flat_map(|by| (0..250).map(move |n| (host(by), peer(u32::from(by) * 1000 + n))));
+        assert_eq!(named.filter(|(by, peer)| book.add(Time::ZERO, *peer, *by, &mut rng)).count(), ADDRESSES_MAX);
+        let (connected, _) = book.take(Time::ZERO).unwrap();
+        let (failed, _) = book.take(Time::ZERO).unwrap();
+        book.failed(Time::ZERO, failed);
+        let tracker = Origin::Tracker([9, 9, 9, 100].into());
+        let honest: Vec<SocketAddr> = (0..200).map(|n| peer(100_000 + n)).collect();
+        assert!(honest.iter().all(|&peer| book.add(Time::ZERO, peer, tracker, &mut rng)));
+        assert_eq!((book.entries.len(), book.named.values().sum::<usize>()), (ADDRESSES_MAX, ADDRESSES_MAX));
+        assert_eq!((book.knows(connected), book.knows(failed)), (true, false), "what failed goes first, who is connected stays");
     }
 
     #[test]

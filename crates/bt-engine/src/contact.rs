@@ -27,6 +27,8 @@ pub(crate) struct Contact {
     /// It has a DHT node (BEP 5), and has named its port.
     pub(crate) dht: bool,
     pub(crate) dht_named: bool,
+    /// It has said where it sees us.
+    sees_us: bool,
     /// Where it takes connections, if that is known.
     pub(crate) listens: Option<SocketAddr>,
     /// The numbers by which it wants to be spoken to.
@@ -44,6 +46,7 @@ impl Contact {
             extended: handshake.reserved.extended(),
             dht: handshake.reserved.dht(),
             dht_named: false,
+            sees_us: false,
             listens: outbound.then_some(*addr),
             ids: ExtensionIds::default(),
             exchange: Exchange::default(),
@@ -84,6 +87,8 @@ impl Meeting {
         contact.ids.learn(hello.ids);
         contact.exchange.set_open(now, speaks_pex && contact.ids.pex.is_some_and(|id| id != 0));
         let from = contact.addr.ip();
+        // Only the first word counts: each time that it changes, the whole book may have to be ranked anew.
+        let your_ip = hello.your_ip.filter(|_| !core::mem::replace(&mut contact.sees_us, true));
         if let Some(port) = hello.port.filter(|_| !contact.outbound && contact.listens.is_none()) {
             let addr = SocketAddr::new(from, port);
             contact.listens = Some(addr);
@@ -91,7 +96,7 @@ impl Meeting {
             self.found(now, Source::Host(from), &[addr]);
             self.book.connected(addr);
         }
-        self.seen_at(from, hello.your_ip);
+        self.seen_at(from, your_ip);
     }
 
     /// The number by which a peer wants to be sent `ut_metadata` messages, if it does.
@@ -146,5 +151,29 @@ impl Meeting {
         if let Some(ours) = ours.and_then(|ours| self.outlook.hear(by, ours)) {
             self.book.set_ours(ours);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_peer_wire::{Handshake, Reserved};
+    use bt_types::{InfoHash, Rng};
+
+    #[test]
+    fn the_first_word_of_where_a_peer_sees_us_counts() {
+        let config = Config::new(PeerId([0; 20]));
+        let (key, info_hash) = (PeerKey(1), InfoHash([7; 20]));
+        let torrent = crate::io::TorrentKey(0);
+        let mut meeting = Meeting::new(Time::ZERO, torrent, info_hash, Vec::new(), false, &config, Rng::from_seed(1));
+        let handshake = Handshake { reserved: Reserved::OURS, info_hash, peer_id: PeerId([1; 20]) };
+        let addr = SocketAddr::from(([9, 0, 0, 1], 1));
+        meeting.join(&Arrival { key, addr, outbound: false, handshake, room: true });
+        let (first, later) = (IpAddr::from([5, 0, 0, 1]), IpAddr::from([5, 0, 0, 2]));
+        for ours in [first, later] {
+            let hello = ExtendedHandshake { your_ip: Some(ours), ..ExtendedHandshake::default() };
+            meeting.greeted(Time::ZERO, key, &hello, &config);
+        }
+        assert_eq!(meeting.outlook.hear([9, 0, 0, 2].into(), first), Some(first));
     }
 }

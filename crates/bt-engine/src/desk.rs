@@ -10,11 +10,11 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use bt_types::{Closeness, Time, closeness, normalise};
+use bt_types::{Closeness, Time, closeness, subscriber};
 use core::net::IpAddr;
 use core::time::Duration;
 
-/// Accepted connections that have not shaken hands yet, in all and from one address.
+/// Accepted connections that have not shaken hands yet, in all and from one address. A public IPv6 /64 counts as one address.
 const PENDING_MAX: usize = 128;
 const PENDING_PER_IP_MAX: usize = 4;
 /// Accepted connections from one address, shaken or not. Loopback is exempt: many clients live there.
@@ -85,7 +85,7 @@ impl Desk {
 
     /// Somebody connected from this address: whether it may stay until it has shaken hands.
     pub fn accept(&mut self, now: Time, ip: IpAddr) -> Option<Admission> {
-        let ip = normalise(ip);
+        let ip = subscriber(ip);
         let pending: usize = self.pending.values().sum();
         let near = closeness(ip) == Some(Closeness::Loopback);
         let of = |map: &BTreeMap<IpAddr, usize>| map.get(&ip).copied().unwrap_or(0);
@@ -154,6 +154,8 @@ mod tests {
         let mut inside: Vec<Admission> = core::iter::from_fn(|| desk.accept(Time::ZERO, ip)).collect();
         assert_eq!(inside.len(), PENDING_PER_IP_MAX);
         assert!(desk.accept(Time::ZERO, "8.8.8.8".parse().unwrap()).is_some(), "others still can");
+        let of_one_network = (1..100u16).map(|n| std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n).into());
+        assert_eq!(of_one_network.filter(|ip| desk.accept(Time::ZERO, *ip).is_some()).count(), PENDING_PER_IP_MAX);
         inside.iter().for_each(|admission| desk.shaken(admission));
         inside.extend(core::iter::from_fn(|| desk.accept(Time::ZERO, ip)));
         assert_eq!(inside.len(), PER_IP_MAX);

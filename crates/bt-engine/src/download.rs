@@ -11,7 +11,7 @@ use crate::torrent::Torrent;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bt_peer_wire::Message;
-use bt_types::{Bitfield, Block, RawBlock, Time};
+use bt_types::{Bitfield, Block, Piece, RawBlock, Time};
 use bytes::Bytes;
 
 /// Hints of one kind that are remembered of a peer.
@@ -136,7 +136,10 @@ impl Torrent {
     pub(crate) fn peer_has_these_too(&mut self, now: Time, peer: PeerKey, has: Option<Bitfield>) -> Result<(), Why> {
         let has = has.ok_or(Why::Bitfield)?;
         let geometry = self.geometry;
-        has.iter(&geometry).try_for_each(|piece| self.peer_has(now, peer, piece.number()))
+        // The same bitfield again costs next to nothing, however long it is.
+        let Some(row) = self.peers.get(&peer).filter(|row| row.has.lacks_some_of(&has)) else { return Ok(()) };
+        let news: Vec<Piece> = has.iter(&geometry).filter(|&piece| !row.has.has(piece)).collect();
+        news.into_iter().try_for_each(|piece| self.peer_has(now, peer, piece.number()))
     }
 
     pub(crate) fn peer_has(&mut self, now: Time, peer: PeerKey, number: u32) -> Result<(), Why> {

@@ -21,6 +21,8 @@ use core::time::Duration;
 
 /// Time between two looks for silent peers and for parts to ask for again.
 const WATCH: Duration = Duration::from_secs(1);
+/// Who gives no metadata for so long makes room for somebody to dial, when there is no other room.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What trackers hear while nobody knows how much is left: something is.
 const PROGRESS: Progress = Progress { uploaded: 0, downloaded: 0, left: BLOCK_LEN as u64, is_done: false };
 
@@ -40,6 +42,7 @@ pub(crate) struct Magnet {
 #[derive(Debug)]
 struct Acquaintance {
     arrival: Arrival,
+    since: Time,
     backlog: Backlog,
 }
 
@@ -97,8 +100,12 @@ impl Magnet {
             for peer in self.assembly.watch(now, self.meeting.is_full(scope.budget)) {
                 self.hang_up(now, peer, Why::NoMetadata, scope);
             }
+            self.make_room(now, scope);
             self.meeting.reach_further();
-            self.meeting.tell_peers(now, |_| false, scope.out);
+            // What has come may be the metadata of a private torrent.
+            if !self.is_found {
+                self.meeting.tell_peers(now, |_| false, scope.out);
+            }
             self.ask_everybody(now, scope);
             self.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
         }
@@ -123,7 +130,7 @@ impl Magnet {
                 self.hang_up(now, peer, Why::Private, scope);
             }
         }
-        let peers = self.peers.into_values().map(|Acquaintance { arrival, backlog }| (arrival, backlog.into_messages()));
+        let peers = self.peers.into_values().map(|Acquaintance { arrival, backlog, .. }| (arrival, backlog.into_messages()));
         (self.meeting, peers.collect())
     }
 
@@ -154,7 +161,7 @@ impl Magnet {
         if !words.is_empty() {
             scope.out.push_back(Output::Send(key, words));
         }
-        self.peers.insert(key, Acquaintance { arrival, backlog: Backlog::default() });
+        self.peers.insert(key, Acquaintance { arrival, since: now, backlog: Backlog::default() });
         self.next_watch.get_or_insert(now + WATCH);
         scope.out.push_back(Output::Event(self.meeting.key, Event::PeerJoined(addr, peer_id)));
     }
@@ -163,13 +170,28 @@ impl Magnet {
         match self.meeting.admit(arrival, scope.config, scope.budget)? {
             Room::Free => {}
             Room::Of(twin) => self.hang_up(now, twin, Why::Duplicate, scope),
-            // Somebody who has nothing for us makes room for one who comes to us.
+            // Somebody who gives us nothing makes room for one who comes to us.
             Room::None => {
-                let idle = self.peers.keys().copied().find(|peer| !self.assembly.is_supplier(*peer));
-                self.hang_up(now, idle.filter(|_| !arrival.outbound).ok_or(Why::Full)?, Why::Full, scope);
+                let idle = self.idle(now).filter(|_| !arrival.outbound);
+                self.hang_up(now, idle.ok_or(Why::Full)?, Why::Full, scope);
             }
         }
         Ok(())
+    }
+
+    /// Who is here longest of those who give no metadata.
+    fn idle(&self, now: Time) -> Option<PeerKey> {
+        self.peers.keys().copied().find(|peer| !self.assembly.is_giving(now, *peer))
+    }
+
+    /// When all places are taken, also by those who give nothing, somebody has to go before another can be dialled.
+    fn make_room(&mut self, now: Time, scope: &mut Scope<'_>) {
+        let someone_waits = self.meeting.book.deadline().is_some_and(|at| at <= now);
+        let crowded = !self.is_found && self.meeting.is_full(scope.budget) && someone_waits;
+        let is_late = |peer: &PeerKey| self.peers.get(peer).is_some_and(|row| row.since + PATIENCE <= now);
+        if let Some(idle) = self.idle(now).filter(is_late).filter(|_| crowded) {
+            self.hang_up(now, idle, Why::NoMetadata, scope);
+        }
     }
 
     fn hang_up(&mut self, now: Time, peer: PeerKey, why: Why, scope: &mut Scope<'_>) {

@@ -18,7 +18,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_tracker_wire::{AnnounceReply, Failure};
-use bt_types::{Closeness, InfoHash, PeerId, Rng, Source, Time, closeness};
+use bt_types::{Closeness, InfoHash, PeerId, Rng, Source, Time, closeness, normalise};
 use core::net::{IpAddr, SocketAddr};
 
 /// Dials under way per torrent.
@@ -42,8 +42,8 @@ pub(crate) struct Meeting {
     seeks: Vec<Seek>,
     pub(crate) outlook: Outlook,
     pub(crate) contacts: BTreeMap<PeerKey, Contact>,
-    /// The connection to each peer.
-    ids: BTreeMap<PeerId, PeerKey>,
+    /// The connection to each peer. An id alone names nobody: anyone can copy it, so who has it at another address is another peer.
+    ids: BTreeMap<(PeerId, IpAddr), PeerKey>,
     /// Connections that we made.
     outbound: usize,
     dialing: usize,
@@ -256,7 +256,7 @@ impl Meeting {
         if self.private && *outbound && !self.book.knows(*addr) {
             return Err(Why::Private);
         }
-        let twin = self.ids.get(&handshake.peer_id).and_then(|key| self.contacts.get_key_value(key));
+        let twin = self.ids.get(&(handshake.peer_id, normalise(addr.ip()))).and_then(|key| self.contacts.get_key_value(key));
         if let Some((key, twin)) = twin {
             // Both dialled at once: both sides keep the connection that the smaller id made.
             let ours_stays = config.peer_id < handshake.peer_id;
@@ -284,7 +284,7 @@ impl Meeting {
     pub(crate) fn join(&mut self, arrival: &Arrival) {
         let Arrival { key, addr, outbound, handshake, .. } = arrival;
         self.book.connected(*addr);
-        self.ids.insert(handshake.peer_id, *key);
+        self.ids.insert((handshake.peer_id, normalise(addr.ip())), *key);
         self.outbound += usize::from(*outbound);
         self.roster += u64::from(*outbound);
         self.contacts.insert(*key, Contact::new(arrival));
@@ -293,7 +293,7 @@ impl Meeting {
     /// A connection is gone.
     pub(crate) fn leave(&mut self, now: Time, peer: PeerKey, why: Why, is_done: bool) {
         let Some(contact) = self.contacts.remove(&peer) else { return };
-        self.ids.remove(&contact.id);
+        self.ids.remove(&(contact.id, normalise(contact.addr.ip())));
         self.outbound -= usize::from(contact.outbound);
         self.roster += u64::from(contact.listens.is_some());
         let addr = contact.address();

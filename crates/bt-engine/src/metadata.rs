@@ -54,6 +54,8 @@ struct Supplier {
     /// The parts that it was asked for and has not answered, and how many they may be.
     asked: Vec<u32>,
     window: usize,
+    /// It gave a part.
+    gave: bool,
     /// When it answered last, or was asked after it had answered everything.
     heard: Time,
     rests_until: Time,
@@ -104,7 +106,7 @@ impl Assembly {
             return Err(Why::MetadataSize);
         }
         let (asked, window) = (Vec::new(), ASKED_START);
-        let supplier = Supplier { addr, size, asked, window, heard: now, rests_until: now, rest: REST_MIN };
+        let supplier = Supplier { addr, size, asked, window, gave: false, heard: now, rests_until: now, rest: REST_MIN };
         self.suppliers.entry(peer).or_insert(supplier);
         Ok(())
     }
@@ -116,9 +118,9 @@ impl Assembly {
         }
     }
 
-    /// Whether the peer offers metadata.
-    pub(crate) fn is_supplier(&self, peer: PeerKey) -> bool {
-        self.suppliers.contains_key(&peer)
+    /// Whether the peer gives metadata. An offer is only a word: who made one and rejects what it is asked for gives nothing.
+    pub(crate) fn is_giving(&self, now: Time, peer: PeerKey) -> bool {
+        self.suppliers.get(&peer).is_some_and(|supplier| supplier.gave && supplier.rests_until <= now)
     }
 
     /// The parts to ask of a peer now. They count as asked.
@@ -158,6 +160,7 @@ impl Assembly {
         if total != supplier.size {
             return Err(Why::MetadataSize);
         }
+        supplier.gave = true;
         supplier.rest = REST_MIN;
         supplier.window = ASKED_MAX.min(supplier.window + 1);
         let (from, size) = (supplier.addr, supplier.size);

@@ -24,7 +24,7 @@ pub enum Why {
     Full,
     /// Neither wants anything: each has everything, or all that it wants.
     BothSeeds,
-    /// It offered metadata, was asked, and sent none.
+    /// It gave no metadata, although it had offered some and was asked, or while others waited for its place.
     NoMetadata,
     /// Its metadata is longer than we take, or it changes its length.
     MetadataSize,
@@ -70,7 +70,7 @@ impl fmt::Display for Why {
             Why::Duplicate => "we are connected to this peer already",
             Why::Full => "no room for another connection",
             Why::BothSeeds => "neither wants anything",
-            Why::NoMetadata => "it did not send the metadata that it offered",
+            Why::NoMetadata => "it gave no metadata",
             Why::MetadataSize => "it offers metadata of an impossible length",
             Why::Backlog => "it said too much before the metadata was there",
             Why::Private => "the torrent is private",

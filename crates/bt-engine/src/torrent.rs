@@ -104,7 +104,8 @@ impl Torrent {
             metadata,
             geometry,
             work: Work::new(geometry, &have, meeting.rng.fork()),
-            reveal: have.is_full().then(|| Reveal::new(geometry, &mut meeting.rng)),
+            // In the end every peer hears of every piece by a message of its own: of so many, and no more.
+            reveal: (have.is_full() && have.len() as usize <= HAVES_MAX).then(|| Reveal::new(geometry, &mut meeting.rng)),
             meeting,
             sources: Sources::default(),
             on_parole: BTreeSet::new(),
@@ -323,7 +324,8 @@ impl Torrent {
             row.has.iter(&self.geometry).filter(|&piece| self.work.availability(piece) == 0).for_each(|piece| reveal.lost(piece));
         }
         if why == Why::BothSeeds {
-            self.parted.extend(self.meeting.address(peer));
+            // Only what can be dialled again: others would make the set grow with every connection that they make.
+            self.parted.extend(self.meeting.address(peer).filter(|addr| self.meeting.book.knows(*addr)));
         }
         self.meeting.leave(now, peer, why, self.is_done());
         out.push_back(Output::Event(self.key, Event::PeerLeft(row.addr, why)));

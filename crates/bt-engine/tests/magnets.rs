@@ -145,8 +145,70 @@ fn who_rejects_rests_and_who_is_silent_is_left() {
     > at 40s
     < 10.000s A: wants part 0
     < 10.000s A: wants part 1
-    < 34.000s B: hang up, it did not send the metadata that it offered
-    < 40.000s A: hang up, it did not send the metadata that it offered
+    < 34.000s B: hang up, it gave no metadata
+    < 40.000s A: hang up, it gave no metadata
+    ");
+}
+
+#[test]
+fn who_offers_and_rejects_holds_no_place() {
+    let told = "
+        A: answers
+        B: connects
+        A: offers 40000
+        B: offers 40000
+        A: gives 0
+        B: rejects 2
+        C: connects
+        D: connects";
+    let scene = Scene { setting: Setting { room: 2, ..MAGNET.setting }, ..MAGNET };
+    assert_snapshot!(play(&scene, told), @"
+    > A: answers
+    < A: have-none, hello
+    > B: connects
+    < B: have-none, hello
+    > A: offers 40000
+    < A: wants part 0
+    < A: wants part 1
+    > B: offers 40000
+    < B: wants part 2
+    > A: gives 0
+    > B: rejects 2
+    > C: connects
+    < B: hang up, no room for another connection
+    < C: have-none, hello
+    > D: connects
+    < C: hang up, no room for another connection
+    < D: have-none, hello
+    ");
+}
+
+#[test]
+fn when_everybody_gives_nothing_others_are_tried() {
+    let told = "
+        A: connects
+        at 1s
+        B: connects
+        found C D
+        at 62s
+        D: answers
+        at 63s";
+    let scene = Scene { setting: Setting { room: 2, ..MAGNET.setting }, ..MAGNET };
+    assert_snapshot!(play(&scene, told), @"
+    > A: connects
+    < A: have-none, hello
+    > at 1s
+    > B: connects
+    < 1.000s B: have-none, hello
+    > found C D
+    > at 62s
+    < 60.000s A: hang up, it gave no metadata
+    < 60.000s dial D
+    > D: answers
+    < 62.000s D: have-none, hello
+    > at 63s
+    < 63.000s B: hang up, it gave no metadata
+    < 63.000s dial C
     ");
 }
 

@@ -405,7 +405,7 @@ fn one_connection_to_a_peer_and_none_to_ourselves() {
         found A B
         A: is ourselves
         B: answers
-        C: is like B
+        C: is B again
         B: closes";
     assert_snapshot!(play(&LEECHER, told), @"
     > found A B
@@ -415,10 +415,45 @@ fn one_connection_to_a_peer_and_none_to_ourselves() {
     < A: hang up, it is ourselves
     > B: answers
     < B: have-none, hello
-    > C: is like B
+    > C: is B again
     < B: hang up, we are connected to this peer already
     < C: have-none, hello
     > B: closes
+    ");
+}
+
+#[test]
+fn who_copies_the_id_of_a_peer_neither_pushes_it_out_nor_keeps_it_away() {
+    let told = "
+        A: answers
+        B: is like A
+        C: is like D
+        D: connects";
+    assert_snapshot!(play(&LEECHER, told), @"
+    > A: answers
+    < A: have-none, hello
+    > B: is like A
+    < B: have-none, hello
+    > C: is like D
+    < C: have-none, hello
+    > D: connects
+    < D: have-none, hello
+    ");
+}
+
+#[test]
+fn a_seed_of_very_many_pieces_shows_them_all_at_once() {
+    let shown = |pieces: u32| {
+        let have = String::leak("1".repeat(pieces as usize));
+        play(&Scene { pieces, blocks: 1, have, trackers: &[], setting: PLAIN }, "A: connects")
+    };
+    assert_snapshot!(shown(16_384), @"
+    > A: connects
+    < A: have-none, hello, have 12002
+    ");
+    assert_snapshot!(shown(16_385), @"
+    > A: connects
+    < A: have-all, hello upload-only
     ");
 }
 

@@ -6,6 +6,7 @@
 use crate::MetainfoError;
 use alloc::string::String;
 use bt_bencoding::{Cursor, Kind};
+pub(crate) use bt_types::{is_steering, printable};
 
 /// The value of a key, when present; its type must be `kind`.
 pub(crate) fn optional<'a>(dict: Cursor<'a>, key: &'static str, kind: Kind) -> Result<Option<Cursor<'a>>, MetainfoError> {
@@ -33,15 +34,4 @@ pub(crate) fn int(dict: Cursor<'_>, key: &'static str) -> Result<i64, MetainfoEr
 /// Free text for a person. What is not a string counts as absent: nothing depends on it.
 pub(crate) fn text(dict: Cursor<'_>, key: &str) -> Option<String> {
     dict.get(key.as_bytes())?.as_bytes().map(printable)
-}
-
-/// The bytes as text, without anything that could steer a terminal or turn the reading direction.
-pub(crate) fn printable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().map(|c| if is_steering(c) { '\u{fffd}' } else { c }).collect()
-}
-
-/// Whether the character is a control, a line separator or a bidirectional override.
-pub(crate) fn is_steering(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

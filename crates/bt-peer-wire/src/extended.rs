@@ -6,6 +6,7 @@
 use crate::{REQUESTS_QUEUED_MAX, WireFault};
 use alloc::{string::String, vec::Vec};
 use bt_bencoding::{Cursor, Kind, Limits, write};
+use bt_types::is_steering;
 use core::net::IpAddr;
 
 /// The longest client name that is kept, in bytes.
@@ -57,7 +58,7 @@ pub struct ExtendedHandshake {
     /// `metadata_size`: the length in bytes of the `info` dictionary, from a peer that has it (BEP 9). A claim: 0 and what no
     /// u32 holds count as absent.
     pub metadata_size: Option<u32>,
-    /// `v`: name and version of the client, control characters removed, at most 64 bytes.
+    /// `v`: name and version of the client, characters that steer a terminal removed, at most 64 bytes.
     pub client: Option<String>,
     /// `reqq`: how many requests the peer queues before it drops some.
     pub requests_max: Option<u32>,
@@ -149,7 +150,7 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
 
 fn client_name(bytes: &[u8]) -> String {
     let mut name = String::new();
-    for c in String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()) {
+    for c in String::from_utf8_lossy(bytes).chars().filter(|c| !is_steering(*c)) {
         if name.len() + c.len_utf8() > CLIENT_MAX {
             break;
         }

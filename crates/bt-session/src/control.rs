@@ -49,6 +49,8 @@ pub(crate) enum ToControl {
     Peers(TorrentKey, Vec<(String, u16)>),
     /// Ask elsewhere for peers.
     Seek(TorrentKey, InfoHash, Via),
+    /// The torrent turned out to be private: end every search for it, before it names us (BEP 27).
+    Hide(TorrentKey),
     /// Finish: wait for farewells, then answer.
     Stop(oneshot::Sender<()>),
 }
@@ -138,8 +140,10 @@ impl Control {
             };
             match message {
                 Some(ToControl::Register(hash, key, shard)) => registry.borrow_mut().insert(hash, key, shard),
-                Some(ToControl::Unregister(hash, key)) => {
-                    registry.borrow_mut().remove(hash, key);
+                Some(message @ (ToControl::Unregister(_, key) | ToControl::Hide(key))) => {
+                    if let ToControl::Unregister(hash, _) = message {
+                        registry.borrow_mut().remove(hash, key);
+                    }
                     lookups.leave(key);
                     if let Some(lsd) = &to_lsd {
                         let _ = lsd.send(ToLsd::Leave(key)).await;

@@ -81,7 +81,11 @@ impl Lsd {
                     None => return,
                 },
                 readable = self.port.readable() => match readable {
-                    Ok(index) => self.receive(index, &mut buffer).await,
+                    Ok(index) => {
+                        self.receive(index, &mut buffer).await;
+                        // Others have their turn, however many come.
+                        tokio::task::yield_now().await;
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "cannot receive from the local network");
                         sleep(SOCKET_REST).await;

@@ -181,6 +181,9 @@ impl Follower {
             Ok(metainfo) => metainfo,
             Err(error) => return fail(&inner, error, true),
         };
+        if metainfo.private {
+            let _ = inner.control.blocking_send(ToControl::Hide(inner.key));
+        }
         if opener.options.metadata_only {
             let layout = Arc::new(Layout::new(&metainfo.info));
             let bytes_wanted = metainfo.info.geometry.total();

@@ -379,7 +379,9 @@ impl Shard {
 
     fn seek(&mut self, key: TorrentKey, via: Via) {
         let Some(entry) = self.torrents.get(&key) else { return };
-        if self.control.try_send(ToControl::Seek(key, entry.info_hash, via)).is_err() {
+        // Once the metadata of a magnet has come, it may be that of a private torrent.
+        let may_ask = !matches!(entry.stage, Stage::Magnet(None));
+        if !may_ask || self.control.try_send(ToControl::Seek(key, entry.info_hash, via)).is_err() {
             self.engine.handle(self.clock.now(), Input::Sought(key, via));
         }
     }

@@ -1,5 +1,6 @@
 //! Magnet links between sessions on loopback.
 
+use bt_bencoding::{Cursor, Limits};
 use bt_piece_store::{CreateOptions, Progress, create_torrent};
 use bt_session::dht::{Dht, DhtConfig};
 use bt_session::{AddError, AddOptions, Magnet, Metainfo, Select, Session, SessionConfig, TorrentState};
@@ -15,12 +16,16 @@ fn config() -> SessionConfig {
 
 /// A folder `tree` with two files in `dir`, and a torrent of it.
 fn torrent(dir: &Path) -> Metainfo {
+    torrent_of(dir, false)
+}
+
+fn torrent_of(dir: &Path, private: bool) -> Metainfo {
     let tree = dir.join("tree");
     std::fs::create_dir(&tree).unwrap();
     for (name, byte) in [("a", 1), ("b", 2)] {
         std::fs::write(tree.join(name), vec![byte; 100_000]).unwrap();
     }
-    let options = CreateOptions { piece_length: Some(16 << 10), ..CreateOptions::default() };
+    let options = CreateOptions { piece_length: Some(16 << 10), private, ..CreateOptions::default() };
     create_torrent(&tree, &options, &Progress::default()).unwrap().metainfo
 }
 
@@ -111,4 +116,63 @@ async fn a_search_that_finds_nobody_is_stopped_at_once() {
     assert_eq!(leech.stop().await.status, None);
     assert_eq!(leech.wait_metadata().await.unwrap_err(), AddError::Stopping);
     session.stop().await;
+}
+
+/// The one node of a DHT, in the hands of a test.
+struct Node(tokio::net::UdpSocket);
+
+impl Node {
+    /// The next datagram: the name of a query (`pong` for an answer), its transaction, and from where.
+    async fn next(&self) -> (String, Vec<u8>, SocketAddr) {
+        let mut buffer = [0; 2048];
+        let (len, from) = self.0.recv_from(&mut buffer).await.unwrap();
+        let message = Cursor::parse(&buffer[..len], Limits::NETWORK).unwrap();
+        let text = |key: &[u8]| message.get(key).and_then(|value| value.as_bytes()).map(<[u8]>::to_vec);
+        (text(b"q").map_or("pong".into(), |query| String::from_utf8(query).unwrap()), text(b"t").unwrap(), from)
+    }
+
+    async fn answer(&self, transaction: &[u8], to: SocketAddr) {
+        let head = format!("d1:rd2:id20:{}5:nodes0:5:token1:xe1:t{}:", "i".repeat(20), transaction.len());
+        self.0.send_to(&[head.as_bytes(), transaction, b"1:y1:re"].concat(), to).await.unwrap();
+    }
+
+    /// Asks for a sign of life, and returns what queries came before it.
+    async fn ping(&self, to: SocketAddr) -> Vec<String> {
+        let ping = format!("d1:ad2:id20:{}e1:q4:ping1:t1:p1:y1:qe", "i".repeat(20));
+        self.0.send_to(ping.as_bytes(), to).await.unwrap();
+        let mut before = Vec::new();
+        loop {
+            match self.next().await.0 {
+                pong if pong == "pong" => return before,
+                query => before.push(query),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_turns_out_private_is_announced_nowhere() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let torrent = torrent_of(from.path(), true);
+    let node = Node(tokio::net::UdpSocket::bind(ANY).await.unwrap());
+    let bootstrap = vec![node.0.local_addr().unwrap().to_string()];
+    let dht = Some(DhtConfig { bootstrap, ..DhtConfig::default() });
+    let leecher = Session::start(SessionConfig { dht, ..config() }).unwrap();
+    let leech = leecher.add_magnet(&link(&torrent, None), AddOptions::new(to.path())).unwrap();
+    let (transaction, at) = loop {
+        match node.next().await {
+            (query, transaction, at) if query == "get_peers" => break (transaction, at),
+            (_, transaction, at) => node.answer(&transaction, at).await,
+        }
+    };
+    let seeder = Session::start(config()).unwrap();
+    seeder.add(&torrent, AddOptions { peers: leecher.listen_addrs().to_vec(), ..AddOptions::new(from.path()) }).unwrap();
+    leech.wait_active().await.unwrap();
+    node.ping(at).await;
+    // Whoever is found closest is told who we are, at the end of a search.
+    node.answer(&transaction, at).await;
+    let heard = node.ping(at).await;
+    assert!(!heard.iter().any(|query| query == "announce_peer"), "{heard:?}");
+    leecher.stop().await;
+    seeder.stop().await;
 }

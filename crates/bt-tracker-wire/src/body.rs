@@ -8,7 +8,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_bencoding::{Cursor, Kind, Limits, ScanError, write};
-use bt_types::{InfoHash, compact_v4, compact_v6, normalise, push_compact};
+use bt_types::{InfoHash, compact_v4, compact_v6, normalise, printable, push_compact};
 use core::net::{IpAddr, SocketAddr};
 use thiserror::Error;
 
@@ -99,7 +99,7 @@ fn read_ip(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 fn read_text(root: Cursor<'_>, key: &[u8]) -> Option<String> {
-    Some(String::from_utf8_lossy(root.get(key)?.as_bytes()?).into_owned())
+    Some(printable(root.get(key)?.as_bytes()?))
 }
 
 fn read_count(root: Cursor<'_>, key: &[u8]) -> Option<u32> {
@@ -242,6 +242,8 @@ mod tests {
             assert_eq!(read_announce_body(body), refused(retry_in), "{}", body.escape_ascii());
             assert_eq!(read_scrape_body(body).map(|_| AnnounceReply::default()), refused(retry_in));
         }
+        let steering = read_announce_body(b"d14:failure reason6:\x1b[2Jnoe");
+        assert_eq!(steering, Err(ReplyError::Refused(Failure::new("\u{fffd}[2Jno"))), "no tracker steers a terminal");
         let failure = Failure { reason: "é".into(), retry_in: Some(RetryIn::Never) };
         assert_eq!(read_announce_body(&write_failure_body(&failure)), Err(ReplyError::Refused(failure)));
     }

@@ -7,7 +7,7 @@ use crate::options::{push_url_data, read_url_data};
 use crate::{Announce, AnnounceReply, Event, SwarmCounts};
 use alloc::string::String;
 use alloc::vec::Vec;
-use bt_types::{InfoHash, PeerId, compact_v4, compact_v6, push_compact};
+use bt_types::{InfoHash, PeerId, compact_v4, compact_v6, printable, push_compact};
 
 /// The most bytes in one datagram: what the smallest IPv6 path carries (1,280) without its headers.
 pub const UDP_PAYLOAD_MAX: usize = 1_232;
@@ -188,7 +188,11 @@ impl UdpReply {
                 UdpReply::Announce { transaction, reply }
             }
             SCRAPE => UdpReply::Scrape { transaction, counts: core::iter::from_fn(|| read.counts()).collect() },
-            ERROR => UdpReply::Error { transaction, message: String::from_utf8_lossy(read.0).trim_end_matches('\0').into() },
+            ERROR => {
+                let text =
+                    read.0.get(..read.0.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)).unwrap_or_default();
+                UdpReply::Error { transaction, message: printable(text) }
+            }
             _ => return None,
         })
     }

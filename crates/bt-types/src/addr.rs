@@ -36,6 +36,15 @@ pub fn normalise(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// What one subscriber has at least, and therefore counts as one: an IPv4 address, or all of a public IPv6 /64. Near us each address
+/// is a host of its own.
+pub fn subscriber(ip: IpAddr) -> IpAddr {
+    match normalise(ip) {
+        IpAddr::V6(v6) if closeness(ip) == Some(Closeness::Public) => Ipv6Addr::from(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        other => other,
+    }
+}
+
 /// How close the address is to us; `None` when nobody can be reached there (unspecified, multicast, broadcast, 0/8, reserved).
 /// IPv4 addresses inside IPv6 (mapped, NAT64, 6to4) count as the IPv4 address that they lead to.
 pub fn closeness(ip: IpAddr) -> Option<Closeness> {
@@ -166,5 +175,19 @@ mod tests {
         push_compact(&mut bytes, v6);
         bytes.push(0);
         assert!(compact_v6(&bytes).eq([v6]), "a rest is dropped");
+    }
+
+    #[test]
+    fn a_subscriber_has_an_address_or_a_network() {
+        let table = [
+            ("9.9.9.9", "9.9.9.9"),
+            ("::ffff:9.9.9.9", "9.9.9.9"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("fd77::1", "fd77::1"),
+            ("::1", "::1"),
+        ];
+        for (ip, of) in table {
+            assert_eq!(subscriber(ip.parse().unwrap()), of.parse::<IpAddr>().unwrap(), "{ip}");
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! ```text
 //! found A B                     addresses that the user named
 //! A: connects                   it dialled us; `answers` when we dialled it; `without fast` may follow
-//! A: is ourselves | is like B   a connection whose handshake has our peer id, or B's
+//! A: is ourselves | is like B   a connection whose handshake has our peer id, or B's; `is B again`: it comes from B's host too
 //! A: bitfield 101, unchoke      messages of one read
 //! A: bytes ff80                 a bitfield of these bytes
 //! A: sends 0:0, 0:1             blocks of payload
@@ -81,10 +81,12 @@ pub(crate) struct Setting {
     pub(crate) private: bool,
     /// There are a DHT node, on port 9, and neighbours to call.
     pub(crate) seeks: bool,
+    /// The most connections.
+    pub(crate) room: usize,
 }
 
 /// A torrent from its file, whose peers come from trackers, the user and each other.
-pub(crate) const PLAIN: Setting = Setting { metadata: 0, magnet: false, private: false, seeks: false };
+pub(crate) const PLAIN: Setting = Setting { metadata: 0, magnet: false, private: false, seeks: false, room: 100 };
 
 /// The script with the engine's answers below each line.
 pub(crate) fn play(scene: &Scene, script: &str) -> String {
@@ -116,10 +118,10 @@ impl Player {
     fn new(scene: &Scene) -> Player {
         let piece_length = scene.blocks * BLOCK_LEN;
         let geometry = Geometry::new(u64::from(scene.pieces) * u64::from(piece_length), piece_length).unwrap();
-        let Setting { metadata, magnet, private, seeks } = scene.setting;
+        let Setting { metadata, magnet, private, seeks, room } = scene.setting;
         let dht_port = seeks.then_some(9);
         let config = Config { listen_port: Some(6881), dht_port, lsd: seeks, ..Config::new(OURS) };
-        let mut engine = Engine::new(config, Budget::default(), Rng::from_seed(1));
+        let mut engine = Engine::new(config, Budget { peers_per_torrent: room, ..Budget::default() }, Rng::from_seed(1));
         let trackers: Vec<Vec<String>> = scene.trackers.iter().map(|url| vec![url.to_string()]).collect();
         let have = bitfield(scene.have, &geometry);
         let metadata = Bytes::from((0..metadata).map(|n| n as u8).collect::<Vec<u8>>());
@@ -206,6 +208,14 @@ impl Player {
             ["answers"] => self.connect(name, true, PeerId([name as u8; 20]), Reserved::OURS),
             ["connects", "with", "dht"] => self.connect(name, false, PeerId([name as u8; 20]), Reserved::ours(true)),
             ["connects", "without", "fast"] => self.connect(name, false, PeerId([name as u8; 20]), Reserved::default()),
+            ["is", other, "again"] => {
+                let twin = other.chars().next().unwrap();
+                let mut input = self.connect(name, false, PeerId([twin as u8; 20]), Reserved::OURS);
+                if let Input::Connected { addr: from, .. } = &mut input {
+                    *from = SocketAddr::new(addr(twin).ip(), 50_000);
+                }
+                input
+            }
             ["is", "ourselves"] => self.connect(name, true, OURS, Reserved::OURS),
             ["is", "like", other] => self.connect(name, false, PeerId([other.as_bytes()[0]; 20]), Reserved::OURS),
             ["sent", bytes] => Input::Sent(self.keys[&name], bytes.parse().unwrap()),

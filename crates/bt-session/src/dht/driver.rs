@@ -107,7 +107,11 @@ impl Driver {
                 },
                 Some(router) = resolved.recv() => work.node.handle(clock.now(), Input::Router(router)),
                 readable = work.port.readable() => match readable {
-                    Ok(index) => work.receive(index, &mut buffer),
+                    Ok(index) => {
+                        work.receive(index, &mut buffer);
+                        // Others have their turn, however many come: a socket that is never empty does not make this wait.
+                        tokio::task::yield_now().await;
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "cannot receive");
                         sleep(SOCKET_REST).await;
@@ -215,5 +219,39 @@ async fn resolve(egress: Egress, router: String, found: mpsc::Sender<SocketAddr>
             Err(error) => tracing::warn!(router, %error, "cannot resolve"),
         }
         sleep(RESOLVE_AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_net::EgressConfig;
+    use std::collections::BTreeSet;
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+
+    #[tokio::test]
+    async fn a_flood_of_datagrams_leaves_others_their_turn() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let at = socket.local_addr().unwrap();
+        let flood = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..2 * BATCH {
+            flood.send_to(b"d", at).unwrap();
+        }
+        let egress = Egress::new(EgressConfig::default()).unwrap();
+        let (driver, handle) =
+            Driver::new(Clock::start(), Rng::from_seed(1), egress, vec![socket], DhtConfig::default()).unwrap();
+        let tasks = LocalSet::new();
+        let seen = tasks.run_until(async {
+            spawn_local(driver.run());
+            let mut seen = BTreeSet::new();
+            while seen.last() != Some(&(2 * BATCH as u64)) {
+                seen.insert(handle.status().received);
+                yield_now().await;
+            }
+            seen
+        });
+        let seen = tokio::time::timeout(Duration::from_secs(60), seen).await.unwrap();
+        assert!(seen.contains(&(BATCH as u64)), "{seen:?}");
     }
 }
