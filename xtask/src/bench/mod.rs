@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the tables into docs/performance.md
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["only", "calls"])]
     write: bool,
 }
 

@@ -46,7 +46,11 @@ pub(super) fn clients() -> String {
         Some(version) => format!("{} {version}", client.name()),
         None => format!("{} (not installed)", client.name()),
     });
-    format!("{}, rqbit (not driven by this tool)", named.join(", "))
+    let rqbit = match Command::new("rqbit").arg("--version").output() {
+        Ok(_) => "there, but this tool cannot drive it",
+        Err(_) => "not installed",
+    };
+    format!("{}, rqbit ({rqbit})", named.join(", "))
 }
 
 fn date() -> String {
