@@ -12,7 +12,7 @@ pub(crate) const BUFFER_LEN: usize = 512 << 10;
 /// Buffers kept, in use or not: 32 MiB. Slices in them are blocks that the engine's store credit covers.
 const KEPT_MAX: usize = 64;
 /// Buffers looked at for one that is free, oldest first: they become free in about the order they were spent.
-const TRIES: usize = 4;
+const TRIES: usize = 16;
 
 /// The pool. One thread uses it; slices may end their lives on any other.
 #[derive(Debug, Default)]
