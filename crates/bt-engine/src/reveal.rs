@@ -29,6 +29,8 @@ const TEASERS_SEEN: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same for what is promised or on its way at the end, when our uplink is idle.
 const PATIENCE_IDLE: Duration = Duration::from_secs(1);
+/// After the last block was ordered, so long nothing is sent twice: what the system's buffers hold keeps the uplink busy, and arrives first.
+const SETTLE: Duration = Duration::from_secs(1);
 /// A peer is shown no more while so many pieces that it was given are seen nowhere else: it keeps them for itself, or cannot pass them on.
 /// When that leaves our uplink idle, twice as many are allowed.
 const UNSPREAD_MAX: usize = 16;
@@ -53,8 +55,8 @@ pub(crate) struct Reveal {
     unspread: BTreeMap<Piece, PeerKey>,
     /// How many of these a peer may have.
     unspread_max: usize,
-    /// Since when no piece waits.
-    dry_since: Option<Time>,
+    /// Since when everything is on its way.
+    sent_since: Option<Time>,
     /// Those that are served take far less than we could send.
     idle: bool,
     /// What somebody has is shown to everybody.
@@ -113,7 +115,7 @@ impl Reveal {
             sent: BTreeMap::new(),
             unspread: BTreeMap::new(),
             unspread_max: UNSPREAD_MAX,
-            dry_since: None,
+            sent_since: None,
             idle: false,
             open: false,
             served_at: Time::ZERO,
@@ -271,7 +273,7 @@ impl Reveal {
     }
 
     /// Strikes out what others have by now, or should have, as it was sent a while ago; when nothing else is left and our uplink is
-    /// idle, what somebody takes longer for than that counts as sent, so that one slow peer does not keep the others waiting. And takes back what was promised to peers that take nothing: from those that are served after
+    /// idle, what somebody takes longer for than that is given to another, so that one slow peer does not keep the others waiting. And takes back what was promised to peers that take nothing: from those that are served after
     /// [`PATIENCE`], from the others too when nothing else is left to show.
     /// `copies` tells how many others have a piece.
     pub(crate) fn reclaim(&mut self, now: Time, is_served: impl Fn(PeerKey) -> bool, copies: impl Fn(Piece) -> u32) {
@@ -298,8 +300,7 @@ impl Reveal {
         let came: Vec<Piece> = self.sent.iter().filter(came).map(|(piece, _)| *piece).collect();
         came.into_iter().for_each(|piece| self.set(piece, Fate::Out));
         let is_dry = self.line.is_empty();
-        self.dry_since = is_dry.then(|| self.dry_since.unwrap_or(now));
-        let (mut back, mut slow) = (Vec::new(), Vec::new());
+        let mut back = Vec::new();
         for (&peer, shown) in &mut self.peers {
             let is_late = !shown.owed.is_empty() && now - shown.moved_at >= PATIENCE;
             if is_late && is_served(peer) {
@@ -309,12 +310,12 @@ impl Reveal {
                 back.extend(core::mem::take(&mut shown.owed).into_iter().map(|owed| owed.piece));
             } else if is_dry && self.idle {
                 let is_slow = |owed: &mut Owed| now - owed.since >= patience;
-                slow.extend(shown.owed.extract_if(.., is_slow).map(|owed| (owed.piece, peer)));
+                let before = back.len();
+                back.extend(shown.owed.extract_if(.., is_slow).map(|owed| owed.piece));
+                if back.len() > before {
+                    shown.lazy_until = now + 2 * PATIENCE;
+                }
             }
-        }
-        for (piece, peer) in slow {
-            self.set(piece, Fate::Sent);
-            self.sent.insert(piece, (peer, now));
         }
         self.take_back(back);
     }
@@ -338,11 +339,11 @@ impl Reveal {
         self.left == 0 && self.sent.is_empty()
     }
 
-    /// Whether one copy of everything is at least on its way now, or has been promised for a while and our uplink is idle, for the first
-    /// time: then what is out is shown to everybody.
+    /// Whether one copy of everything has been on its way for a moment, for the first time: then what is out is shown to everybody.
     pub(crate) fn opens(&mut self, now: Time) -> bool {
-        let is_dry = self.idle && self.dry_since.is_some_and(|since| now - since >= self.patience());
-        let opens = !self.open && (self.left == 0 || is_dry);
+        self.sent_since = (self.left == 0).then(|| self.sent_since.unwrap_or(now));
+        let is_settled = self.sent_since.is_some_and(|since| now - since >= SETTLE);
+        let opens = !self.open && is_settled;
         self.open |= opens;
         opens
     }
