@@ -54,7 +54,8 @@ impl Torrent {
         }
         let mut asked = 0;
         while asked < bytes && row.pipeline.room() > 0 {
-            let Some(block) = self.work.next_block(now, row, budget.store_bytes) else {
+            let has_something = self.work.has_something(budget.store_bytes);
+            let Some(block) = has_something.then(|| self.work.next_block(now, row, budget.store_bytes)).flatten() else {
                 if !core::mem::replace(&mut row.hungry, true) {
                     self.hungry.push_back(peer);
                 }
