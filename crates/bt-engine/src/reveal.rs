@@ -34,6 +34,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// A peer is shown no more while so many pieces that it was given are seen nowhere else: it keeps them for itself, or cannot pass them on.
 /// When that leaves our uplink idle, twice as many are allowed.
 const UNSPREAD_MAX: usize = 16;
+/// Among fewer peers than this a piece may be seen nowhere else because the others are slow.
+const UNSPREAD_PEERS: usize = 16;
 /// Who wants nothing of what it was shown for so long wants only a part of the torrent.
 const CHOOSY: Duration = Duration::from_secs(2);
 
@@ -224,7 +226,7 @@ impl Reveal {
         // It is taken out, so that it is the only one when no other is left.
         let alone = if self.peers.is_empty() { ALONE.min(self.geometry.total() / ALONE_PART) } else { 0 };
         let ahead = rate.max(AHEAD_MIN).max(alone);
-        let spreads = alone > 0 || shown.unspread < self.unspread_max;
+        let spreads = self.peers.len() < UNSPREAD_PEERS || shown.unspread < self.unspread_max;
         while spreads
             && now >= shown.lazy_until
             && shown.left() < ahead

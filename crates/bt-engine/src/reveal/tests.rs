@@ -111,6 +111,7 @@ fn who_takes_nothing_loses_its_promise_and_who_left_its_pieces() {
 #[test]
 fn who_passes_nothing_on_is_given_little() {
     let (geometry, mut reveal) = seed(100);
+    (2..20).for_each(|peer| reveal.join(NOW, PeerKey(peer)));
     let mut given = Vec::new();
     for _ in 0..100 {
         let news = reveal.show(NOW, A, 0, |_| false);
@@ -123,6 +124,7 @@ fn who_passes_nothing_on_is_given_little() {
     reveal.reclaim(NOW, |_| true, |piece| if given[..2].contains(&piece) { 2 } else { copies(piece) });
     assert!(!reveal.show(NOW, A, 0, |_| false).is_empty(), "B has two of them now");
     let (_, mut reveal) = seed(100);
+    (2..20).for_each(|peer| reveal.join(NOW, PeerKey(peer)));
     reveal.unspread_max = 0;
     assert!(reveal.show(NOW, A, 0, |_| false).is_empty());
     reveal.unspread_max = UNSPREAD_MAX / 2;
