@@ -274,10 +274,9 @@ impl Reveal {
         None
     }
 
-    /// Strikes out what others have by now, or should have, as it was sent a while ago; when nothing else is left and our uplink is
-    /// idle, what somebody takes longer for than that is given to another, so that one slow peer does not keep the others waiting. And takes back what was promised to peers that take nothing: from those that are served after
-    /// [`PATIENCE`], from the others too when nothing else is left to show.
-    /// `copies` tells how many others have a piece.
+    /// Once a second: strikes out what others have by now, or should have, as it was sent a while ago. Takes back what was promised to peers
+    /// that take nothing: from those that are served after [`PATIENCE`], from the others too when nothing else is left to show; and, when
+    /// nothing else is left and our uplink is idle, what is taken too slowly. `copies` tells how many others have a piece.
     pub(crate) fn reclaim(&mut self, now: Time, is_served: impl Fn(PeerKey) -> bool, copies: impl Fn(Piece) -> u32) {
         let is_out = |piece| copies(piece) > 0;
         let peers = &mut self.peers;
