@@ -5,9 +5,8 @@
 
 use crate::Test;
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{LOOPBACK, PATIENCE, Process, Stage, ensure_same, listening, random_file};
+use bt_tests::{PATIENCE, Process, Seeded, Stage, ensure_same, random_file};
 use serde_json::Value;
-use std::path::PathBuf;
 
 const SIZE: u64 = 256 << 20;
 /// Interrupted when so much is verified and written: more than may be lost.
@@ -42,28 +41,18 @@ fn after_sigkill_at_most_64_mib_are_fetched_again() -> Test {
 }
 
 /// A seed that is slow enough to be interrupted.
-struct Scene {
-    stage: Stage,
-    torrent: PathBuf,
-    _seed: Process,
-    at: String,
-}
+struct Scene(Seeded);
 
 impl Scene {
     fn new() -> Result<Scene> {
         let stage = Stage::new()?;
         let source = stage.path("data.bin");
         random_file(&source, 9, SIZE)?;
-        let torrent = stage.create(&source, &["--piece-length", "256KiB"])?;
-        let mut command = stage.seed("seed", &torrent, &stage.path(""), LOOPBACK);
-        let seed = Process::start("seed", command.args(["--up", "64MiB/s"]))?;
-        let at = listening(&seed)?;
-        Ok(Scene { stage, torrent, _seed: seed, at })
+        Ok(Scene(Seeded::new(stage, &source, &["--piece-length", "256KiB"], &["--up", "64MiB/s"])?))
     }
 
     fn get(&self) -> Result<Process> {
-        let mut command = self.stage.get("get", &self.torrent, &self.stage.path("copy"), LOOPBACK);
-        Process::start("get", command.args(["--peer", &self.at]))
+        Process::start("get", &mut self.0.get("get", "copy"))
     }
 
     /// A download that has so much, and goes on.
@@ -76,7 +65,7 @@ impl Scene {
     /// Runs the same command to its end; its account must add up.
     fn finish(&self) -> Result<Value> {
         let summary = self.get()?.finish(PATIENCE)?.expect_code(0)?.event("summary")?;
-        ensure_same(&self.stage.path("data.bin"), &self.stage.path("copy/data.bin"))?;
+        ensure_same(&self.0.stage.path("data.bin"), &self.0.stage.path("copy/data.bin"))?;
         let (there, down, wasted) =
             (count(&summary, "bytes_there")?, count(&summary, "bytes_downloaded")?, count(&summary, "bytes_wasted")?);
         ensure!(there < SIZE, "it was complete before the interruption");

@@ -5,9 +5,8 @@
 
 use crate::Test;
 use anyhow::{Result, ensure};
-use bt_tests::{LOOPBACK, PATIENCE, Process, Stage, ensure_same, listening, random_file};
+use bt_tests::{LOOPBACK, PATIENCE, Process, Seeded, Stage, ensure_same, listening, random_file};
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 #[test]
@@ -16,8 +15,8 @@ fn selected_files_come_and_a_second_run_fetches_the_rest() -> Test {
     let get = |select: &[&str]| scene.get("get").args(select).start()?.finish(PATIENCE)?.expect_code(0);
 
     let first = get(&["--select", "c.bin"])?.event("summary")?;
-    let copy = scene.stage.path("copy of get/tree");
-    ensure_same(&scene.stage.path("tree/c.bin"), &copy.join("c.bin"))?;
+    let copy = scene.0.stage.path("copy of get/tree");
+    ensure_same(&scene.0.stage.path("tree/c.bin"), &copy.join("c.bin"))?;
     // The first piece of c.bin holds the end of b.bin too.
     let names: Vec<_> = fs::read_dir(&copy)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
     ensure!(names.len() == 2 && names.contains(&"b.bin".into()), "made: {names:?}");
@@ -25,7 +24,7 @@ fn selected_files_come_and_a_second_run_fetches_the_rest() -> Test {
     ensure!(first["complete"] == true && total == down && total < Some(760_000), "{first}");
 
     let second = get(&[])?.event("summary")?;
-    ensure_same(&scene.stage.path("tree"), &copy)?;
+    ensure_same(&scene.0.stage.path("tree"), &copy)?;
     ensure!(second["bytes_there"] == first["bytes_total"] && second["bytes_total"] == 1_300_000, "{second}");
     Ok(())
 }
@@ -39,10 +38,10 @@ fn who_selected_files_seeds_them_and_parts_from_who_wants_nothing() -> Test {
     partial.wait_for("the seed to leave", PATIENCE, |event| event["event"] == "progress" && event["peers"] == 0)?;
     let at = partial.objects().iter().find_map(|event| event["listen"][0].as_str().map(String::from));
 
-    let mut other = scene.stage.get("other", &scene.torrent, &scene.stage.path("other"), LOOPBACK);
+    let mut other = scene.0.stage.get("other", &scene.0.torrent, &scene.0.stage.path("other"), LOOPBACK);
     other.args(["--select", "a.bin", "--peer", &at.unwrap_or_default()]);
     Process::run("other", &mut other, PATIENCE)?.expect_code(0)?;
-    ensure_same(&scene.stage.path("tree/a.bin"), &scene.stage.path("other/tree/a.bin"))?;
+    ensure_same(&scene.0.stage.path("tree/a.bin"), &scene.0.stage.path("other/tree/a.bin"))?;
     partial.stop(PATIENCE)?.expect_code(0)?;
     ensure!(complete["name"] == "tree", "{complete}");
     Ok(())
@@ -61,10 +60,10 @@ fn a_glob_that_matches_nothing_is_refused_with_names() -> Test {
 fn the_true_reason_of_a_slow_download_is_told() -> Test {
     let slow = Scene::new(&["--up", "12KiB/s"])?;
     let quick = Scene::new(&[])?;
-    let poor = quick.stage.get("poor", &quick.torrent, &quick.stage.path("poor"), LOOPBACK);
+    let poor = quick.0.stage.get("poor", &quick.0.torrent, &quick.0.stage.path("poor"), LOOPBACK);
     let poor = Ready(poor).start()?;
     let poor_at = listening(&poor)?;
-    let among_poor = quick.stage.get("among poor", &quick.torrent, &quick.stage.path("among poor"), LOOPBACK);
+    let among_poor = quick.0.stage.get("among poor", &quick.0.torrent, &quick.0.stage.path("among poor"), LOOPBACK);
     let waiting = [
         ("slow_peers", slow.get("slow").start()?),
         ("limit", quick.get("limited").args(&["--down", "64KiB/s"]).start()?),
@@ -79,12 +78,7 @@ fn the_true_reason_of_a_slow_download_is_told() -> Test {
 }
 
 /// A seed of a folder of three files and an empty one, whose pieces do not end with the files.
-struct Scene {
-    stage: Stage,
-    torrent: PathBuf,
-    _seed: Process,
-    at: String,
-}
+struct Scene(Seeded);
 
 impl Scene {
     fn new(seed: &[&str]) -> Result<Scene> {
@@ -94,17 +88,12 @@ impl Scene {
         for (n, (name, len)) in (1..).zip([("a.bin", 100_000), ("b.bin", 500_000), ("c.bin", 700_000), ("empty", 0)]) {
             random_file(&tree.join(name), n, len)?;
         }
-        let torrent = stage.create(&tree, &["--piece-length", "32KiB"])?;
-        let seed = Process::start("seed", stage.seed("seed", &torrent, &stage.path(""), LOOPBACK).args(seed))?;
-        let at = listening(&seed)?;
-        Ok(Scene { stage, torrent, _seed: seed, at })
+        Ok(Scene(Seeded::new(stage, &tree, &["--piece-length", "32KiB"], seed)?))
     }
 
     /// A download from the seed.
     fn get(&self, who: &str) -> Ready {
-        let mut command = self.stage.get(who, &self.torrent, &self.stage.path(format!("copy of {who}")), LOOPBACK);
-        command.args(["--peer", &self.at]);
-        Ready(command)
+        Ready(self.0.get(who, &format!("copy of {who}")))
     }
 }
 

@@ -3,8 +3,9 @@
 //! Decides: which binary is tested. Must not know: what it does.
 //! Invariant: all tests of one run use the same binary.
 
+use anyhow::{Context as _, Result, ensure};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// A `bt` command with JSON output whose state lives in `home`, apart from every other process's. It finds no peers but those that
@@ -19,24 +20,21 @@ fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| match std::env::var_os("BT_BIN") {
         Some(path) => PathBuf::from(path),
-        None => build(),
+        None => build_release(&["--package", "bt-cli"]).unwrap_or_else(|error| panic!("no bt: {error:#}")),
     })
 }
 
-fn build() -> PathBuf {
+/// Makes a release build of the one program of the workspace that these options of `cargo build` select, and returns its path.
+pub fn build_release(options: &[&str]) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace");
-    let output = Command::new(cargo)
-        .args(["build", "--release", "--package", "bt-cli", "--message-format", "json-render-diagnostics"])
-        .current_dir(root)
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .expect("cargo can be run");
-    assert!(output.status.success(), "bt-cli does not build");
-    // Cargo itself says where it put the binary, whatever the target directory is.
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .expect("cargo names the executable")
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests/ is in the workspace")?;
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--release", "--message-format", "json-render-diagnostics"]).args(options);
+    let output = command.current_dir(root).stderr(Stdio::inherit()).output().context("cargo can be run")?;
+    ensure!(output.status.success(), "{options:?} does not build");
+    // Cargo itself says where it put the program, whatever the target directory is.
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut executables = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    executables.next().context("cargo names the executable")
 }

@@ -20,7 +20,7 @@ mod tmpfs;
 
 pub mod foreign;
 
-pub use binary::bt;
+pub use binary::{bt, build_release};
 pub use client::{Bt, Client, Discovery, Progress, Running, Seat, discover};
 pub use compare::{Snapshot, ensure_same, snapshot};
 pub use data::{random_bytes, random_file, tree};
@@ -29,7 +29,7 @@ pub use interop::{Guest, Meeting};
 pub use net::{Door, Host, Net};
 pub use process::{Finished, Process};
 pub use race::{Course, Outcome};
-pub use stage::{LOOPBACK, Protocol, Stage, listening};
+pub use stage::{LOOPBACK, Protocol, Seeded, Stage, listening};
 pub use tap::{Heard, Tap};
 pub use tmpfs::SmallDisk;
 

@@ -125,6 +125,35 @@ impl Stage {
     }
 }
 
+/// A stage with a torrent of something that lies there, and a seed of it on loopback.
+#[derive(Debug)]
+pub struct Seeded {
+    /// The stage.
+    pub stage: Stage,
+    /// The torrent's file.
+    pub torrent: PathBuf,
+    /// Where the seed listens.
+    at: String,
+    _seed: Process,
+}
+
+impl Seeded {
+    /// Makes a torrent of `source`, a path on the stage, and seeds it, both with these further options.
+    pub fn new(stage: Stage, source: &Path, create: &[&str], seed: &[&str]) -> Result<Seeded> {
+        let torrent = stage.create(source, create)?;
+        let seed = Process::start("seed", stage.seed("seed", &torrent, &stage.path(""), LOOPBACK).args(seed))?;
+        let at = listening(&seed)?;
+        Ok(Seeded { stage, torrent, at, _seed: seed })
+    }
+
+    /// A download from the seed into the folder `copy` on the stage.
+    pub fn get(&self, who: &str, copy: &str) -> Command {
+        let mut command = self.stage.get(who, &self.torrent, &self.stage.path(copy), LOOPBACK);
+        command.args(["--peer", &self.at]);
+        command
+    }
+}
+
 /// Waits until a `bt` is ready, and returns the first address, or URL, at which it listens.
 pub fn listening(process: &Process) -> Result<String> {
     let ready = process.wait_event("ready", PATIENCE)?;

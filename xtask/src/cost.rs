@@ -4,7 +4,7 @@
 //! Invariant: only the engine's own calls are counted, and its start is subtracted: a count is the same in every run.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use bt_tests::skip;
+use bt_tests::{build_release, skip};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -17,11 +17,11 @@ const CALLS: [&str; 3] = ["handle", "wake", "poll"];
 const TIMES_MAX: f64 = 2.0;
 
 /// Counts, prints a table, and fails if many cost too much.
-pub(crate) fn run(root: &Path) -> Result<()> {
+pub(crate) fn run() -> Result<()> {
     if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
         skip!("valgrind is not installed");
     }
-    let example = crate::example::build(root, "bt-engine", "cost")?;
+    let example = build_release(&["--package", "bt-engine", "--example", "cost"])?;
     println!("{:>8} {:>8} {:>12} {:>8}", "peers", "pieces", "per input", "times");
     let mut least = None;
     for (peers, pieces) in [(10, 1_000), (1_000, 1_000), (10, 100_000)] {

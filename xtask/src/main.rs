@@ -8,7 +8,6 @@ mod bench;
 mod beps;
 mod ci;
 mod cost;
-mod example;
 mod interop;
 mod median;
 mod race;
@@ -61,7 +60,7 @@ fn main() -> ExitCode {
         Task::Sim(args) => sim::run(&args),
         Task::SwarmTest(args) => swarm::run(&args),
         Task::Bench(args) => bench::run(&args, &root()),
-        Task::Cost => cost::run(&root()),
+        Task::Cost => cost::run(),
         Task::Interop(args) => interop::run(&args, &root()),
         Task::Race(args) => race::run(&args),
         Task::Beps => beps::run(&root()),

@@ -7,11 +7,14 @@ use super::Bench;
 use super::table::{Table, number};
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::foreign::Libtorrent;
-use bt_tests::{LOOPBACK, PATIENCE, Process, Stage, ensure_same, listening, random_bytes, random_file};
+use bt_tests::{LOOPBACK, PATIENCE, Process, Stage, build_release, ensure_same, listening, random_bytes, random_file};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+/// The program that adds torrents through the library.
+const MANY: &[&str] = &["--package", "bt-session", "--example", "many"];
 
 const TORRENTS: u64 = 10_000;
 const PIECES: u64 = 64;
@@ -35,7 +38,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
         // A hole: nobody reads it.
         fs::File::create(data.join(&name))?.set_len(PIECES * PIECE)?;
     }
-    let mut ours = Command::new(crate::example::build(bench.root, "bt-session", "many")?);
+    let mut ours = Command::new(build_release(MANY)?);
     ours.arg(&torrents).arg(&data);
     let mut sides = vec![("bt", ours)];
     match Libtorrent::find() {
@@ -108,7 +111,7 @@ pub(super) fn shards(bench: &mut Bench<'_>) -> Result<()> {
         fs::rename(&made, &path)?;
         paths.push(path);
     }
-    let example = crate::example::build(bench.root, "bt-session", "many")?;
+    let example = build_release(MANY)?;
     let mut table = Table::new(
         "shards: two torrents of 1 GiB from one process on loopback, a leecher for each",
         &["shards", "seconds", "CPU s, first shard", "CPU s, second shard"],
