@@ -41,7 +41,7 @@ const CHECKS: &[Step] = &[
 /// Real processes, and what would be published.
 const PROCESSES: &[Step] = &[
     ("processes", &["test", "--package", "bt-tests", "--", "--nocapture", "--test-threads", "2"]),
-    ("packages", &["package", "--quiet", "--workspace", "--exclude", "xtask", "--exclude", "bt-tests"]),
+    ("packages", &["run", "--quiet", "--package", "xtask", "--", "packages"]),
 ];
 
 /// A scenario with several seeds, and its goals.

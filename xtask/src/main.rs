@@ -10,6 +10,7 @@ mod ci;
 mod cost;
 mod interop;
 mod median;
+mod packages;
 mod race;
 mod sim;
 mod swarm;
@@ -49,6 +50,8 @@ enum Task {
     Interop(interop::Args),
     /// Swarms with narrow uplinks, of `bt` and of foreign clients, in network namespaces
     Race(race::Args),
+    /// Every shipped crate, packed as it would be published, and built from that
+    Packages,
     /// Print the table of docs/beps.md from the mentions in the sources
     Beps,
 }
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Task::Cost => cost::run(),
         Task::Interop(args) => interop::run(&args, &root()),
         Task::Race(args) => race::run(&args),
+        Task::Packages => packages::run(&root()),
         Task::Beps => beps::run(&root()),
     };
     match done {

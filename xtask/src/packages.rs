@@ -1,0 +1,60 @@
+//! `packages`: every shipped crate, packed as it would be published and built from what was packed.
+//!
+//! Decides: what is packed. Must not know: what is in a crate.
+//! Invariant: what is built is what was packed now, not what an earlier run left behind.
+
+use anyhow::{Context as _, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs, io};
+
+/// Packs and builds the crates of the workspace at `root`.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    // Builds of a crate from a registry are told apart by its version alone too, so that nothing of an earlier run may be here.
+    let target = root.join("target/packages");
+    remove(&target)?;
+    forget_unpacked(root)?;
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["package", "--quiet", "--workspace", "--exclude", "xtask", "--exclude", "bt-tests", "--target-dir"]);
+    command.arg(&target).current_dir(root);
+    ensure!(command.status().context("cargo can be run")?.success(), "cargo package failed");
+    Ok(())
+}
+
+/// Removes our crates from among the sources that Cargo unpacked from local registries.
+///
+/// To build a packed crate that needs another of ours, Cargo makes a local registry in the target folder and unpacks it under its home, in a
+/// folder named after the registry's path. What it finds there it takes without a look at the content, so that a second run in the same place
+/// with the same version would build against the crates of the first.
+fn forget_unpacked(root: &Path) -> Result<()> {
+    let Some(sources) = cargo_home().map(|home| home.join("registry/src")) else { return Ok(()) };
+    let crates: Vec<_> = names(&root.join("crates"))?.iter().map(|name| format!("{name}-{}", env!("CARGO_PKG_VERSION"))).collect();
+    // The name of a registry that has a host begins with it, that of a local one with the dash before the hash.
+    for registry in names(&sources)?.iter().filter(|name| name.starts_with('-')) {
+        for name in &crates {
+            remove(&sources.join(registry).join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a folder if there is one.
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).with_context(|| format!("{} stays", folder.display())),
+        _ => Ok(()),
+    }
+}
+
+fn cargo_home() -> Option<PathBuf> {
+    env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")))
+}
+
+/// The names in a folder; none where there is no folder.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
+    }
+}
