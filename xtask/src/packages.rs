@@ -29,7 +29,8 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 /// with the same version would build against the crates of the first.
 fn forget_unpacked(root: &Path) -> Result<()> {
     let Some(sources) = cargo_home().map(|home| home.join("registry/src")) else { return Ok(()) };
-    let crates: Vec<_> = names(&root.join("crates"))?.iter().map(|name| format!("{name}-{}", env!("CARGO_PKG_VERSION"))).collect();
+    let crates: Vec<_> =
+        names(&root.join("crates"))?.iter().map(|name| format!("{name}-{}", env!("CARGO_PKG_VERSION"))).collect();
     // The name of a registry that has a host begins with it, that of a local one with the dash before the hash.
     for registry in names(&sources)?.iter().filter(|name| name.starts_with('-')) {
         for name in &crates {
@@ -42,7 +43,9 @@ fn forget_unpacked(root: &Path) -> Result<()> {
 /// Removes a folder if there is one.
 fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).with_context(|| format!("{} stays", folder.display())),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{} stays", folder.display()))
+        }
         _ => Ok(()),
     }
 }
