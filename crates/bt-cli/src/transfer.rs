@@ -11,13 +11,16 @@ use crate::progress::Board;
 use crate::signals::Stop;
 use crate::source::Source;
 use bt_session::dht::{DhtConfig, PUBLIC_ROUTERS};
-use bt_session::{AddOptions, Budget, Rates, Roots, Session, SessionConfig, StartError, Summary};
+use bt_session::{AddOptions, Budget, Rates, Roots, Session, SessionConfig, StartError, Summary, TorrentHandle};
 use serde_json::json;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
-/// Time between two looks at the torrents: progress is printed at least four times a second while bytes move.
+/// Time between two looks at the torrents: progress is printed at least four times a second while bytes move. What begins or is complete is
+/// seen at once.
 const TICK: Duration = Duration::from_millis(200);
 /// Stopping must not take longer, whatever trackers do.
 const STOP_MAX: Duration = Duration::from_secs(6);
@@ -139,6 +142,10 @@ async fn watch_jobs(
 ) -> Outcome {
     let is_seed = rules.is_seed;
     let mut tick = tokio::time::interval(TICK);
+    let news = Rc::new(Notify::new());
+    for handle in jobs.iter().filter_map(|job| job.handle.clone()) {
+        tokio::task::spawn_local(tell_turns(handle, Rc::clone(&news)));
+    }
     let mut ready = false;
     loop {
         tokio::select! {
@@ -147,6 +154,7 @@ async fn watch_jobs(
                 return if is_seed || complete { Ok(()) } else { Err(Failure::interrupted()) };
             }
             _ = tick.tick() => {}
+            () = news.notified() => {}
         }
         for job in jobs.iter_mut() {
             job.look(rules, output, board);
@@ -167,6 +175,16 @@ async fn watch_jobs(
         if jobs.iter().all(|job| job.over) {
             return Ok(());
         }
+    }
+}
+
+/// Tells when a torrent has begun, and when it is complete.
+async fn tell_turns(handle: TorrentHandle, news: Rc<Notify>) {
+    let began = handle.wait_active().await;
+    news.notify_one();
+    if began.is_ok() {
+        let _ = handle.wait_complete().await;
+        news.notify_one();
     }
 }
 
