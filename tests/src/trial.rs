@@ -75,7 +75,11 @@ impl Trial {
     /// Which pieces of the copy in `dir` are right.
     pub fn right(&self, dir: &Path) -> Vec<bool> {
         let copy = fs::read(Trial::copy(dir)).unwrap_or_default();
-        self.original.chunks(PIECE).enumerate().map(|(n, piece)| copy.get(n * PIECE..n * PIECE + piece.len()) == Some(piece)).collect()
+        self.original
+            .chunks(PIECE)
+            .enumerate()
+            .map(|(n, piece)| copy.get(n * PIECE..n * PIECE + piece.len()) == Some(piece))
+            .collect()
     }
 
     /// Bytes in pieces that are right.

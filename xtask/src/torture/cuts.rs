@@ -36,7 +36,7 @@ pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
         let mut had = 0;
         loop {
             let mut runner = Runner::start(&trial, &home, &dir)?;
-            trial.ensure_claims(&runner.process, &dir).with_context(|| format!("round {round}"))?;
+            runner.ensure_claims(&trial, &dir).with_context(|| format!("round {round}"))?;
             let there = runner.life(None).there;
             if had > 0 {
                 let gone = u64::saturating_sub(had, there);
