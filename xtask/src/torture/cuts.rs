@@ -10,11 +10,11 @@ use bt_tests::{PATIENCE, PowerDisk, Rng, Trial, ensure_same};
 use std::time::Duration;
 
 /// Size of the file in MiB.
-const MIB: usize = 96;
+const MIB: usize = 64;
 /// How fast the seed sends: slow enough that a copy takes longer than the time after which it must be safe.
-const UP: &str = "16MiB/s";
+const UP: &str = "10MiB/s";
 /// A process lives for less than this.
-const LIFE_MAX_MS: u64 = 8000;
+const LIFE_MAX_MS: u64 = 7000;
 /// The most that may be unsynced at any moment.
 const UNSYNCED_MAX: u64 = 128 << 20;
 /// In one round of so many a process is killed, and the power is cut just after its successor has looked at the data.

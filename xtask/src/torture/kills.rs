@@ -55,7 +55,7 @@ impl Runner {
     }
 
     /// Fails if it claims a piece that is not on the disk. One that is complete and over claims nothing more.
-    pub(super) fn ensure_claims(&mut self, trial: &Trial, dir: &Path) -> Result<()> {
+    pub(super) fn ensure_claims(&self, trial: &Trial, dir: &Path) -> Result<()> {
         match trial.ensure_claims(&self.process, dir) {
             Err(error) if !self.process.is_over()? => Err(error),
             _ => Ok(()),
@@ -81,7 +81,7 @@ pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
         let (dir, home) = (trial.stage.path(format!("copy {copies}")), trial.stage.path(format!("home {copies}")));
         let mut before: Option<Life> = None;
         loop {
-            let mut runner = Runner::start(&trial, &home, &dir)?;
+            let runner = Runner::start(&trial, &home, &dir)?;
             runner.ensure_claims(&trial, &dir).with_context(|| format!("round {round}"))?;
             let there = runner.life(None).there;
             if let Some(before) = before.take() {
