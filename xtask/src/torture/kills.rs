@@ -19,6 +19,8 @@ const LIFE_MAX_MS: u64 = 1200;
 pub(super) const LOST_MAX: u64 = 64 << 20;
 /// Half of the restarts must bring payload within this time.
 const RESUMES_WITHIN: f64 = 2.0;
+/// A life that is longer is told of.
+const SLOW: Duration = Duration::from_secs(10);
 /// In one round of so many the seed is killed too.
 const SEED_DIES: u64 = 4;
 
@@ -57,7 +59,7 @@ impl Runner {
     /// Fails if it claims a piece that is not on the disk. One that is complete and over claims nothing more.
     pub(super) fn ensure_claims(&self, trial: &Trial, dir: &Path) -> Result<()> {
         match trial.ensure_claims(&self.process, dir) {
-            Err(error) if !self.process.is_over()? => Err(error),
+            Err(error) if self.process.last_event("complete").is_none() => Err(error),
             _ => Ok(()),
         }
     }
@@ -98,6 +100,9 @@ pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
             let payload = if rng.below(4) > 0 { Some(runner.wait_payload()?) } else { None };
             let_run(moment);
             let life = runner.life(payload);
+            if runner.began.elapsed() > SLOW {
+                println!("  round {round} took {:.1} s\n{}", runner.began.elapsed().as_secs_f64(), runner.process.transcript());
+            }
             resumed.extend(life.resumed.map(|after| after.as_secs_f64()));
             runner.process.kill()?;
             let is_over = runner.process.finish(PATIENCE)?.code == Some(0);
