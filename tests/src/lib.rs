@@ -3,6 +3,7 @@
 //! Decides: how a process is started, watched and ended. Must not know: any bt crate's inside; it sees what a person sees.
 //! Invariant: whatever a test starts or makes is gone when its value is dropped, also after a panic.
 
+mod asker;
 mod binary;
 mod client;
 mod compare;
@@ -10,6 +11,7 @@ mod data;
 mod haul;
 mod interop;
 mod net;
+mod power;
 mod process;
 mod race;
 mod remote;
@@ -17,9 +19,11 @@ mod skip;
 mod stage;
 mod tap;
 mod tmpfs;
+mod trial;
 
 pub mod foreign;
 
+pub use asker::{Asker, Part};
 pub use binary::{bt, build_release};
 pub use client::{Bt, Client, Discovery, Progress, Running, Seat, discover};
 pub use compare::{Snapshot, ensure_same, snapshot};
@@ -27,11 +31,16 @@ pub use data::{random_bytes, random_file, tree};
 pub use haul::{Cargo, Toll};
 pub use interop::{Guest, Meeting};
 pub use net::{Door, Host, Net};
+pub use power::PowerDisk;
 pub use process::{Finished, Process};
 pub use race::{Course, Outcome};
 pub use stage::{LOOPBACK, Protocol, Seeded, Stage, listening};
 pub use tap::{Heard, Tap};
 pub use tmpfs::SmallDisk;
+pub use trial::Trial;
+
+/// A stream of numbers that is the same for the same seed.
+pub use bt_types::Rng;
 
 use std::time::Duration;
 

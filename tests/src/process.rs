@@ -118,9 +118,7 @@ impl Process {
     /// Waits for its end.
     pub fn finish(mut self, limit: Duration) -> Result<Finished> {
         let deadline = Instant::now() + limit;
-        // Its account can be read until it is waited for.
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        while waitid(WaitId::Pid(self.pid()?), look)?.is_none() {
+        while !self.is_over()? {
             if Instant::now() > deadline {
                 bail!("{}: waited {limit:?} for its end, in vain\n{}", self.name, self.transcript());
             }
@@ -135,8 +133,10 @@ impl Process {
     }
 
     /// Whether it has ended by itself.
-    pub fn is_over(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_some())
+    pub fn is_over(&self) -> Result<bool> {
+        // Its account can be read until it is waited for.
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        Ok(waitid(WaitId::Pid(self.pid()?), look)?.is_some())
     }
 
     /// Seconds of processor time that it has used, in user and in system mode.

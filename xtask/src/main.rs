@@ -15,6 +15,7 @@ mod race;
 mod sim;
 mod swarm;
 mod tidy;
+mod torture;
 
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -50,6 +51,8 @@ enum Task {
     Interop(interop::Args),
     /// Swarms with narrow uplinks, of `bt` and of foreign clients, in network namespaces
     Race(race::Args),
+    /// Kills, power cuts, a full disk, changed files: real `bt` processes, and what they promise
+    Torture(torture::Args),
     /// Every shipped crate, packed as it would be published, and built from that
     Packages,
     /// Print the table of docs/beps.md from the mentions in the sources
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Task::Cost => cost::run(),
         Task::Interop(args) => interop::run(&args, &root()),
         Task::Race(args) => race::run(&args),
+        Task::Torture(args) => torture::run(&args),
         Task::Packages => packages::run(&root()),
         Task::Beps => beps::run(&root()),
     };

@@ -16,7 +16,18 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     forget_unpacked(root)?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["package", "--quiet", "--workspace", "--exclude", "xtask", "--exclude", "bt-tests", "--target-dir"]);
+    command.args([
+        "package",
+        "--quiet",
+        "--workspace",
+        "--exclude",
+        "xtask",
+        "--exclude",
+        "bt-tests",
+        "--exclude",
+        "bt-fuzz",
+        "--target-dir",
+    ]);
     command.arg(&target).current_dir(root);
     ensure!(command.status().context("cargo can be run")?.success(), "cargo package failed");
     Ok(())

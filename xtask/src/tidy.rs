@@ -5,6 +5,7 @@
 
 mod floors;
 mod sources;
+mod supply;
 #[cfg(test)]
 mod tests;
 mod workspace;
@@ -22,7 +23,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     if !problems.is_empty() {
         bail!("tidy: {} problems", problems.len());
     }
-    println!("tidy: floors, dependencies, purity, headers and words are in order");
+    println!("tidy: floors, dependencies, licences, purity, headers and words are in order");
     Ok(())
 }
 
@@ -32,5 +33,6 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
     let mut problems = floors::problems(&workspace);
     problems.extend(floors::unexplained_dependencies(&workspace)?);
     problems.extend(sources::problems(&workspace)?);
+    problems.extend(supply::problems(root)?);
     Ok(problems)
 }

@@ -9,6 +9,7 @@ use crate::storage::{Stat, Storage, StoreError};
 use crate::{Journal, Layout, LayoutFile, Progress};
 use bt_metainfo::PieceDigests;
 use bt_types::{Bitfield, Piece};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// A torrent whose data was looked at.
@@ -89,10 +90,19 @@ pub fn open_torrent(
     for (_, file) in layout.stored().filter(|&(index, file)| file.length == 0 && file.is_wanted && stats[index].is_none()) {
         storage.create_new(&file.path).map_err(StoreError::at(&file.path))?;
     }
+    // Whoever wrote what was found may not have synced it: the journal says "have" of nothing that a power cut can take.
+    let found = |piece: &Piece| have.has(*piece) && (!known.have.has(*piece) || suspect.binary_search(piece).is_ok());
+    let unsafe_files: BTreeSet<usize> =
+        layout.geometry().pieces().filter(found).flat_map(|piece| layout.piece_spans(piece)).map(|span| span.index).collect();
+    for (_, file) in layout.stored().filter(|(index, _)| unsafe_files.contains(index)) {
+        storage.sync(&file.path).map_err(StoreError::at(&file.path))?;
+    }
     if have != known.have || !known.dirty.is_empty() {
         journal.reset(have.clone())?;
     }
-    if !have.is_full() {
+    if have.is_full() {
+        journal.clean_stop(stats)?;
+    } else {
         journal.begin()?;
     }
     Ok(Opened { have, journal, adopted, hashed: u32::try_from(suspect.len()).unwrap_or(u32::MAX) })
@@ -159,10 +169,7 @@ fn is_ours(known: &Known, index: usize) -> bool {
 /// Whether a file is as the journal left it. After a crash its time says nothing: our own writes came after the last record.
 fn is_unchanged(known: &Known, index: usize, file: &LayoutFile, stat: Option<Stat>) -> bool {
     match &known.clean {
-        Some(then) => match (then.get(index).copied().flatten(), stat) {
-            (Some(then), Some(now)) => (then.len, then.mtime_ns) == (now.len, now.mtime_ns),
-            (then, now) => then == now,
-        },
+        Some(then) => then.get(index).copied().flatten() == stat,
         None => stat.is_some_and(|stat| stat.len == file.length),
     }
 }

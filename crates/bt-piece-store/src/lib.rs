@@ -18,6 +18,7 @@
 
 mod check;
 mod create;
+mod doubt;
 mod failed;
 mod hashing;
 mod journal;

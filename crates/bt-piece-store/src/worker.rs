@@ -3,9 +3,10 @@
 //! Decides: what is hashed, written and synced, and when. Must not know: threads, clocks, who sent a block.
 //! Invariant: a piece is hashed before a byte of it is written; a verified piece is kept until it is written.
 
+use crate::doubt::Doubts;
 use crate::failed::Failed;
 use crate::slices::Slices;
-use crate::storage::{Storage, StoreError};
+use crate::storage::{Stat, Storage, StoreError};
 use crate::{Journal, Layout};
 use bt_metainfo::PieceDigests;
 use bt_types::{Block, Piece, StoreFault, Time, Verdict};
@@ -49,7 +50,12 @@ pub enum Order {
         /// Which piece.
         piece: Piece,
     },
-    /// Write what a fault held back.
+    /// A block of the piece could not be read, as a file of it changed, or is not there.
+    Doubt {
+        /// Which piece.
+        piece: Piece,
+    },
+    /// Write what a fault held back, and look again at files that somebody else changed.
     Retry,
     /// Sync now.
     Sync,
@@ -103,6 +109,7 @@ pub struct Worker {
     /// For each file, whether it is known to exist in full length.
     ready: Vec<bool>,
     unsynced: Unsynced,
+    doubts: Doubts,
 }
 
 /// What was written since the last sync.
@@ -130,13 +137,14 @@ impl Worker {
             held: false,
             ready,
             unsynced: Unsynced::default(),
+            doubts: Doubts::default(),
         }
     }
 
     /// Carries out a batch, which may be empty when the deadline has passed.
     pub fn run(&mut self, now: Time, batch: Vec<Order>, storage: &dyn Storage) -> Vec<Done> {
         let mut done = Vec::new();
-        let (mut urgent, mut sync, mut stop) = (false, false, false);
+        let (mut urgent, mut sync, mut stop, mut retry) = (false, false, false, false);
         for order in batch {
             match order {
                 Order::Store { block, data } => {
@@ -151,11 +159,17 @@ impl Worker {
                 Order::Forget { piece } => {
                     self.assembling.remove(&piece);
                 }
-                Order::Retry => self.held = false,
+                Order::Doubt { piece } => self.doubt(piece, storage),
+                Order::Retry => retry = true,
                 Order::Sync => sync = true,
                 Order::Stop => stop = true,
             }
         }
+        if retry {
+            self.held = false;
+            self.look_again(storage, &mut done);
+        }
+        self.doubts.step(&self.layout, &self.digests, storage);
         let due = if urgent || stop { self.complete.len() } else { self.batch_due(now) };
         if due > 0 {
             self.hash(due, now, &mut done);
@@ -174,7 +188,31 @@ impl Worker {
 
     /// When `run` must be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
-        self.sync_deadline().into_iter().chain(self.batch_deadline()).min()
+        let at_once = self.doubts.is_looking().then_some(Time::ZERO);
+        at_once.or_else(|| self.sync_deadline().into_iter().chain(self.batch_deadline()).min())
+    }
+
+    /// Whether a file that somebody else changed was not found right since.
+    pub fn is_in_doubt(&self) -> bool {
+        !self.doubts.is_empty()
+    }
+
+    fn doubt(&mut self, piece: Piece, storage: &dyn Storage) {
+        let files = || self.layout.piece_spans(piece).filter(|span| span.file.is_stored);
+        let is_changed = |path| storage.is_changed(path).unwrap_or(true);
+        let changed: Vec<usize> = files().filter(|span| is_changed(&span.file.path)).map(|span| span.index).collect();
+        // If none of them changed, one is too short: it was so when it was believed.
+        let all = || files().map(|span| span.index).collect();
+        for index in if changed.is_empty() { all() } else { changed } {
+            self.doubts.add(index);
+        }
+    }
+
+    fn look_again(&mut self, storage: &dyn Storage, done: &mut Vec<Done>) {
+        let had = |piece| self.journal.known().have.has(piece) || self.unsynced.pieces.contains(&piece);
+        if let Some(error) = self.doubts.retry(&self.layout, storage, had) {
+            done.push(self.failed(&error));
+        }
     }
 
     fn sync_deadline(&self) -> Option<Time> {
@@ -264,7 +302,11 @@ impl Worker {
             self.unsynced.files.insert(span.index);
             storage.write_at(&span.file.path, span.offset, &data).map_err(|error| {
                 self.ready[span.index] = false;
-                StoreError { path: span.file.path.clone(), source: error }
+                let error = StoreError { path: span.file.path.clone(), source: error };
+                if error.fault() == StoreFault::Changed {
+                    self.doubts.add(span.index);
+                }
+                error
             })?;
         }
         Ok(())
@@ -309,11 +351,27 @@ impl Worker {
             // The data is safe and only the record is missing: try again at the next deadline.
             self.unsynced = Unsynced { pieces, since: Some(now), ..Unsynced::default() };
             done.push(self.failed(&error));
+        } else if !list.is_empty() && self.is_complete() {
+            // Nothing is written from here on: a seed that is killed is as good as one that was stopped.
+            self.stop(storage, done);
         }
     }
 
+    fn is_complete(&self) -> bool {
+        let (wanted, have) = (self.layout.wanted(), &self.journal.known().have);
+        wanted.common(have, self.layout.geometry()).count() == wanted.count() as usize
+    }
+
+    /// Notes what the files look like. One that somebody else changed is noted as nothing looks, so that the next start hashes it.
     fn stop(&mut self, storage: &dyn Storage, done: &mut Vec<Done>) {
-        let result = crate::check::stat_files(&self.layout, storage).and_then(|stats| self.journal.clean_stop(stats));
+        let result = crate::check::stat_files(&self.layout, storage).and_then(|mut stats| {
+            for (index, file) in self.layout.stored().filter(|&(index, _)| stats[index].is_some()).collect::<Vec<_>>() {
+                if storage.is_changed(&file.path).unwrap_or(true) {
+                    stats[index] = Some(Stat::NONE);
+                }
+            }
+            self.journal.clean_stop(stats)
+        });
         if let Err(error) = result {
             done.push(self.failed(&error));
         }
@@ -325,276 +383,4 @@ impl Worker {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testkit::Fixture;
-    use crate::{FaultyStorage, MemStorage, Op, Progress, Trust, open_torrent};
-    use proptest::prelude::*;
-    use std::path::Path;
-
-    const NOW: Time = Time::ZERO;
-
-    fn worker(fixture: &Fixture) -> Worker {
-        Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), fixture.journal())
-    }
-
-    fn good(fixture: &Fixture, number: u32) -> Done {
-        Done::Checked { piece: fixture.piece(number), verdict: Verdict::Good }
-    }
-
-    #[test]
-    fn one_record_does_for_all_pieces_that_are_under_way() {
-        let fixture = Fixture::new(&[3 * 32_768], 32_768);
-        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
-        let begun = |number| fixture.arrival(number).into_iter().take(1);
-        worker.run(NOW, fixture.arrival(0).into_iter().chain(begun(2)).collect(), &storage);
-        worker.run(NOW + LANE_WAIT, Vec::new(), &storage);
-        assert_eq!(recorded(&fixture).1, [0, 2]);
-    }
-
-    fn recorded(fixture: &Fixture) -> (Vec<u32>, Vec<u32>) {
-        let journal = fixture.journal();
-        let numbers = |set: &bt_types::Bitfield| set.iter(fixture.layout.geometry()).map(Piece::number).collect();
-        (numbers(&journal.known().have), numbers(&journal.known().dirty))
-    }
-
-    #[test]
-    fn a_complete_piece_waits_for_company_but_not_long() {
-        let fixture = Fixture::new(&[10 * 32_768], 32_768);
-        let arrive = |number| fixture.arrival(number);
-        // The first block of another piece: something is under way.
-        let begun = |number: u32| fixture.arrival(number).into_iter().take(1);
-        let late = NOW + LANE_WAIT;
-        let hurry = |number| Order::Check { piece: fixture.piece(number), urgent: true };
-        let urgent: Vec<Order> =
-            arrive(0).into_iter().filter(|order| !matches!(order, Order::Check { .. })).chain([hurry(0)]).collect();
-        // (orders, moment of a second look, pieces checked at once, pieces checked by then)
-        let table = [
-            ("alone", arrive(0), NOW, 1, 1),
-            ("another is under way", arrive(0).into_iter().chain(begun(5)).collect(), NOW, 0, 0),
-            ("but not for ever", arrive(0).into_iter().chain(begun(5)).collect(), late, 0, 1),
-            ("a full batch", (0..8).flat_map(arrive).chain(begun(9)).collect(), NOW, 8, 8),
-            ("the ninth waits", (0..9).flat_map(arrive).chain(begun(9)).collect(), late, 8, 9),
-            ("urgent", urgent.into_iter().chain(begun(5)).collect(), NOW, 1, 1),
-        ];
-        for (what, orders, then, at_once, by_then) in table {
-            let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
-            let first = worker.run(NOW, orders, &storage).len();
-            assert!(first > 0 || worker.deadline() == Some(late), "{what}");
-            let second = worker.run(then, Vec::new(), &storage).len();
-            assert_eq!((first, first + second), (at_once, by_then), "{what}");
-        }
-    }
-
-    #[test]
-    fn good_pieces_reach_their_files_and_bad_ones_reach_nothing() {
-        let fixture = Fixture::new(&[3, 0, 40_000, 70_000], 32_768);
-        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
-        let mut orders = fixture.arrival(0);
-        let mut spoilt = Vec::new();
-        if let Some(Order::Store { block, data }) = orders.first_mut() {
-            let mut wrong = data.to_vec();
-            wrong[7] ^= 1;
-            *data = wrong.into();
-            spoilt.push(*block);
-        }
-        let bad = Done::Checked { piece: fixture.piece(0), verdict: Verdict::Bad };
-        assert_eq!(worker.run(NOW, orders, &storage), [bad]);
-        assert_eq!(storage.content(&fixture.path(0)), None, "not even a file");
-
-        let all: Vec<Order> = [3, 1, 0, 2].into_iter().flat_map(|number| fixture.arrival(number)).collect();
-        let done = [0, 1, 2, 3].map(|number| good(&fixture, number));
-        assert_eq!(worker.run(NOW, all, &storage), [&[Done::Audited { wrong: spoilt }], &done[..]].concat());
-        for file in [0, 2, 3] {
-            assert_eq!(storage.content(&fixture.path(file)).unwrap(), fixture.content(file));
-        }
-    }
-
-    #[test]
-    fn a_check_without_all_blocks_is_bad_and_a_forgotten_piece_is_gone() {
-        let fixture = Fixture::new(&[40_000], 32_768);
-        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
-        let bad = Done::Checked { piece: fixture.piece(0), verdict: Verdict::Bad };
-        assert_eq!(worker.run(NOW, fixture.arrival(0).split_off(1), &storage), std::slice::from_ref(&bad));
-        let mut orders = fixture.arrival(0);
-        let check = orders.pop().unwrap();
-        orders.extend([Order::Forget { piece: fixture.piece(0) }, check]);
-        assert_eq!(worker.run(NOW, orders, &storage), [bad]);
-    }
-
-    #[test]
-    fn when_a_piece_is_right_at_last_it_is_known_which_blocks_were_wrong() {
-        let fixture = Fixture::new(&[4 * 65_536], 65_536);
-        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
-        let mut orders = fixture.arrival(1);
-        let mut wrong = Vec::new();
-        for (n, order) in orders.iter_mut().enumerate() {
-            if let (Order::Store { block, data }, true) = (order, n == 0 || n == 2) {
-                *data = Bytes::from(vec![0; data.len()]);
-                wrong.push(*block);
-            }
-        }
-        wrong.sort_unstable();
-        let bad = Done::Checked { piece: fixture.piece(1), verdict: Verdict::Bad };
-        assert_eq!(worker.run(NOW, orders, &storage), [bad]);
-        assert_eq!(worker.run(NOW, fixture.arrival(1), &storage), [Done::Audited { wrong }, good(&fixture, 1)]);
-        assert_eq!(worker.run(NOW, fixture.arrival(2), &storage), [good(&fixture, 2)]);
-    }
-
-    #[test]
-    fn have_is_recorded_after_the_sync_and_not_before() {
-        let fixture = Fixture::new(&[100_000], 16_384);
-        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
-        worker.run(NOW, fixture.arrival(0), &storage);
-        assert_eq!(recorded(&fixture), (vec![], vec![0]));
-        assert_eq!(worker.deadline(), Some(NOW + SYNC_INTERVAL));
-        worker.run(Time::from_secs(4), fixture.arrival(1), &storage);
-        assert_eq!(recorded(&fixture), (vec![], vec![0, 1]));
-        worker.run(Time::from_secs(5), vec![], &storage);
-        assert_eq!(recorded(&fixture), (vec![0, 1], vec![]));
-        assert_eq!(worker.deadline(), None);
-        worker.run(Time::from_secs(6), [fixture.arrival(2), vec![Order::Sync]].concat(), &storage);
-        assert_eq!(recorded(&fixture), (vec![0, 1, 2], vec![]));
-        storage.crash();
-        assert!((0..3).all(|number| fixture.is_right(&storage, fixture.piece(number))), "it was synced indeed");
-    }
-
-    #[test]
-    fn many_bytes_are_synced_before_the_time_is_up() {
-        let fixture = Fixture::new(&[SYNC_BYTES + 1], 16 << 20);
-        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
-        for number in 0..3 {
-            worker.run(NOW, fixture.arrival(number), &storage);
-        }
-        assert_eq!(recorded(&fixture).0, [0; 0]);
-        worker.run(NOW, fixture.arrival(3), &storage);
-        assert_eq!(recorded(&fixture).0, [0, 1, 2, 3]);
-    }
-
-    #[test]
-    fn a_full_disk_holds_pieces_back_and_loses_none() {
-        let fixture = Fixture::new(&[10_000, 60_000], 16_384);
-        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
-        storage.set_capacity(Some(24 << 10));
-        let done = worker.run(NOW, [fixture.arrival(0), fixture.arrival(1)].concat(), &storage);
-        let detail = "t/1: no storage space".to_owned();
-        let failed = |pieces: &[u32]| Done::Failed {
-            fault: StoreFault::NoSpace,
-            detail: detail.clone(),
-            pieces: pieces.iter().map(|&number| fixture.piece(number)).collect(),
-        };
-        assert_eq!(done, [good(&fixture, 0), failed(&[1])]);
-        assert_eq!(worker.run(NOW, fixture.arrival(2), &storage), [], "held, and reported once");
-        assert_eq!(worker.run(NOW, vec![Order::Retry], &storage), [failed(&[1, 2])]);
-        storage.set_capacity(None);
-        assert_eq!(worker.run(NOW, vec![Order::Retry], &storage), [good(&fixture, 1), good(&fixture, 2)]);
-        assert!((0..3).all(|number| fixture.is_right(&storage, fixture.piece(number))));
-    }
-
-    #[test]
-    fn a_file_that_vanished_is_a_fault_and_not_made_anew() {
-        let fixture = Fixture::new(&[60_000], 16_384);
-        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
-        worker.run(NOW, fixture.arrival(0), &storage);
-        storage.remove(&fixture.path(0)).unwrap();
-        for orders in [fixture.arrival(1), vec![Order::Retry], vec![Order::Retry]] {
-            let done = worker.run(NOW, orders, &storage);
-            assert!(matches!(done[..], [Done::Failed { fault: StoreFault::Missing, .. }]), "{done:?}");
-        }
-    }
-
-    #[test]
-    fn after_a_failed_sync_pieces_stay_dirty() {
-        let fixture = Fixture::new(&[60_000], 16_384);
-        let storage = FaultyStorage::new(MemStorage::new(), |op, _| (op == Op::Sync).then(|| io::Error::from_raw_os_error(5)));
-        let mut worker = worker(&fixture);
-        let done = worker.run(NOW, [fixture.arrival(0), vec![Order::Sync]].concat(), &storage);
-        assert!(matches!(done[..], [Done::Checked { .. }, Done::Failed { fault: StoreFault::Io, .. }]), "{done:?}");
-        assert_eq!(recorded(&fixture), (vec![], vec![0]));
-    }
-
-    #[test]
-    fn a_clean_stop_needs_no_hashing_afterwards() {
-        let fixture = Fixture::new(&[10_000, 60_000], 16_384);
-        let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
-        assert_eq!(worker.run(NOW, [fixture.arrival(0), vec![Order::Stop]].concat(), &storage), [good(&fixture, 0)]);
-        let opened =
-            open_torrent(&fixture.layout, &fixture.digests, fixture.journal(), &storage, Trust::Journal, &Progress::default())
-                .unwrap();
-        assert_eq!((opened.have.count(), opened.hashed, opened.adopted), (1, 0, 0));
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Arrive(u32),
-        Sync,
-        Later,
-        Full(bool),
-        Crash,
-        Stop,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            6 => (0..7u32).prop_map(Step::Arrive),
-            1 => Just(Step::Sync),
-            1 => Just(Step::Later),
-            1 => any::<bool>().prop_map(Step::Full),
-            1 => Just(Step::Crash),
-            1 => Just(Step::Stop),
-        ]
-    }
-
-    proptest! {
-        /// The oracle of the whole store: whatever happens, a piece that an opened torrent has is right on the disk.
-        #[test]
-        fn what_is_had_is_right(steps in proptest::collection::vec(step(), 1..40)) {
-            let fixture = Fixture::new(&[5_000, 0, 20_000, 3, 77_000], 16_384);
-            let storage = MemStorage::new();
-            let open = || {
-                let opened = open_torrent(&fixture.layout, &fixture.digests, fixture.journal(), &storage, Trust::Journal, &Progress::default()).unwrap();
-                let wrong = opened.have.iter(fixture.layout.geometry()).find(|&piece| !fixture.is_right(&storage, piece));
-                assert_eq!(wrong, None, "opened with a wrong piece");
-                (opened.have, Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), opened.journal))
-            };
-            let (mut have, mut worker) = open();
-            let mut now = NOW;
-            for step in steps {
-                let orders = match step {
-                    Step::Arrive(number) if have.has(fixture.piece(number)) => vec![],
-                    Step::Arrive(number) => fixture.arrival(number),
-                    Step::Sync => vec![Order::Sync, Order::Retry],
-                    Step::Later => {
-                        now = now + SYNC_INTERVAL;
-                        vec![]
-                    }
-                    Step::Full(full) => {
-                        storage.set_capacity(full.then_some(40_000));
-                        vec![Order::Retry]
-                    }
-                    Step::Crash => {
-                        storage.crash();
-                        fixture.state.crash();
-                        (have, worker) = open();
-                        vec![]
-                    }
-                    Step::Stop => vec![Order::Stop],
-                };
-                let stopped = orders == [Order::Stop];
-                for done in worker.run(now, orders, &storage) {
-                    if let Done::Checked { piece, verdict } = done {
-                        prop_assert_eq!(verdict, Verdict::Good);
-                        prop_assert!(fixture.is_right(&storage, piece));
-                        have.insert(piece);
-                    }
-                }
-                if stopped {
-                    let before = have.clone();
-                    (have, worker) = open();
-                    prop_assert_eq!(&have, &before, "a clean stop keeps everything");
-                }
-            }
-            prop_assert!(fixture.state.content(Path::new("journal")).is_some());
-        }
-    }
-}
+mod tests;

@@ -224,7 +224,7 @@ impl Desk {
                 }
             }
         }
-        if failed {
+        if failed || (retries && self.attached.worker.is_in_doubt()) {
             self.retry_at = Some(now + RETRY);
         } else if retries {
             self.tell(Input::StoreRecovered(key));
@@ -243,8 +243,12 @@ impl Desk {
             Ok(Some(data)) => blocks.into_iter().zip(data.into_iter().map(Some)).collect(),
             Ok(None) => blocks.into_iter().map(|block| (block, None)).collect(),
             Err(error) => {
-                self.fail(key, fault_of(&error), error.to_string());
+                let fault = fault_of(&error);
+                self.fail(key, fault, error.to_string());
                 self.retry_at = Some(now + RETRY);
+                if matches!(fault, StoreFault::Changed | StoreFault::Missing) {
+                    self.batch.extend(blocks.iter().map(|block| Order::Doubt { piece: block.piece() }));
+                }
                 blocks.into_iter().map(|block| (block, None)).collect()
             }
         };

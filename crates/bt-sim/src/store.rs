@@ -168,7 +168,7 @@ impl Store {
                             }
                             done.push(Done::Checked { piece, verdict });
                         }
-                        Order::Retry | Order::Sync | Order::Stop => {}
+                        Order::Doubt { .. } | Order::Retry | Order::Sync | Order::Stop => {}
                     }
                 }
                 done

@@ -60,6 +60,7 @@ const TABLE: &[Row] = &[
     ),
     ("bt-cli", 4, &["bt-session", "bt-tracker-server", "bt-piece-store", "bt-metainfo", "bt-types"]),
     ("bt-tests", 4, &["bt-types"]),
+    ("bt-fuzz", 4, &[]),
     ("xtask", 5, &["bt-sim", "bt-tests"]),
 ];
 

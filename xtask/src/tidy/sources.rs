@@ -13,7 +13,7 @@ const PURE: &[&str] =
     &["bt-types", "bt-bencoding", "bt-metainfo", "bt-peer-wire", "bt-tracker-wire", "bt-dht", "bt-engine", "bt-tracker"];
 
 /// Programs: they print, and end when something is badly wrong.
-const PROGRAMS: &[&str] = &["bt-cli", "bt-tests", "xtask"];
+const PROGRAMS: &[&str] = &["bt-cli", "bt-tests", "bt-fuzz", "xtask"];
 
 /// A file of more lines usually holds two things.
 const LINES_MAX: usize = 600;

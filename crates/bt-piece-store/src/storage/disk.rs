@@ -1,8 +1,10 @@
 //! A directory of the operating system.
 //!
 //! Decides: how a path below the root is opened, and which descriptors stay open. Must not know: torrents.
-//! Invariant: every open resolves beneath the held root without following a link; at most [`OPEN_MAX`] files stay open.
+//! Invariant: every open resolves beneath the held root without following a link; at most [`OPEN_MAX`] files stay open; no bytes are given
+//! out of a file that somebody else changed since it was first looked at.
 
+use super::seen::{Face, Seen};
 use super::{Stat, Storage, not_a_file};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -10,7 +12,7 @@ use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The most files that one storage keeps open.
 const OPEN_MAX: usize = 64;
@@ -24,13 +26,14 @@ pub struct DiskStorage {
     /// The file system lives in memory: a read never waits.
     in_memory: bool,
     open: Mutex<OpenFiles>,
+    seen: Mutex<Seen>,
 }
 
 impl DiskStorage {
     /// Opens an existing directory. The path itself may lead over links: the user named it.
     pub fn open(root: &Path) -> io::Result<DiskStorage> {
         let root = rustix::fs::open(root, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(DiskStorage { in_memory: is_in_memory(&root), root, open: Mutex::default() })
+        Ok(DiskStorage { in_memory: is_in_memory(&root), root, open: Mutex::default(), seen: Mutex::default() })
     }
 
     /// Opens a directory, after making it and its parents where they are missing.
@@ -65,12 +68,33 @@ impl DiskStorage {
     fn forget(&self, path: &Path) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).files.remove(path);
     }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An error if somebody else changed the file. It is looked at under the lock, so that no write of ours comes between.
+    fn check(&self, path: &Path, file: &OwnedFd, writes: bool) -> io::Result<()> {
+        let mut seen = self.seen();
+        let checked = seen.check(path, face(&rustix::fs::fstat(file)?));
+        if checked.is_err() {
+            // Another file may have its name by now.
+            drop(seen);
+            self.forget(path);
+        } else if writes {
+            seen.begin(path);
+        }
+        checked
+    }
 }
 
 impl Storage for DiskStorage {
     fn read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let file = self.file(path, false)?;
-        fill(buf, |rest, done| rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *rest, offset + done)))
+        let read = fill(buf, |rest, done| rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *rest, offset + done)))?;
+        // Afterwards: a change before or during the read shows.
+        self.check(path, &file, false)?;
+        Ok(read)
     }
 
     fn try_read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<Option<usize>> {
@@ -81,16 +105,17 @@ impl Storage for DiskStorage {
         match fill(buf, |rest, done| read_cached(&file, rest, offset + done)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => Ok(None),
-            result => result.map(Some),
+            result => {
+                let read = result?;
+                self.check(path, &file, false)?;
+                Ok(Some(read))
+            }
         }
     }
 
     fn write_at(&self, path: &Path, mut offset: u64, data: &[IoSlice<'_>]) -> io::Result<()> {
         let file = self.file(path, true)?;
-        if rustix::fs::fstat(&file)?.st_nlink == 0 {
-            self.forget(path);
-            return Err(io::ErrorKind::NotFound.into());
-        }
+        self.check(path, &file, true)?;
         let mut slices = data.to_vec();
         let mut rest = slices.as_mut_slice();
         IoSlice::advance_slices(&mut rest, 0);
@@ -107,7 +132,9 @@ impl Storage for DiskStorage {
     }
 
     fn set_len(&self, path: &Path, len: u64) -> io::Result<()> {
-        Ok(rustix::fs::ftruncate(self.file(path, true)?, len)?)
+        let file = self.file(path, true)?;
+        self.check(path, &file, true)?;
+        Ok(rustix::fs::ftruncate(file, len)?)
     }
 
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
@@ -122,31 +149,62 @@ impl Storage for DiskStorage {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(not_a_file());
         }
-        // The types of these fields differ between systems, so plain casts: a time before 1678 or after 2262 does not matter.
-        #[allow(clippy::unnecessary_cast)]
-        let nanoseconds = |secs: i64, nanos: i64| secs.saturating_mul(1_000_000_000).saturating_add(nanos);
-        Ok(Some(Stat {
-            len: u64::try_from(stat.st_size).unwrap_or(0),
-            mtime_ns: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-            ctime_ns: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
-        }))
+        let face = face(&stat);
+        // The first look is what all later ones are compared with.
+        let _ = self.seen().check(path, face);
+        Ok(Some(face.stat))
+    }
+
+    fn is_changed(&self, path: &Path) -> io::Result<bool> {
+        let file = self.file(path, false)?;
+        let now = face(&rustix::fs::fstat(&file)?);
+        Ok(now.links == 0 || self.seen().is_changed(path, now))
+    }
+
+    fn afresh(&self) -> io::Result<Arc<dyn Storage>> {
+        let root = self.root.try_clone()?;
+        Ok(Arc::new(DiskStorage { root, in_memory: self.in_memory, open: Mutex::default(), seen: Mutex::default() }))
+    }
+
+    fn trust(&self, path: &Path, stat: &Stat) -> io::Result<bool> {
+        // The descriptor may be of another file than the one that has the name now.
+        self.forget(path);
+        let file = self.file(path, false)?;
+        let mut seen = self.seen();
+        let now = face(&rustix::fs::fstat(&file)?);
+        let is_same = now.stat == *stat;
+        if is_same {
+            seen.trust(path, now);
+        }
+        Ok(is_same)
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
-        Ok(rustix::fs::fdatasync(self.file(path, false)?)?)
+        let file = self.file(path, false)?;
+        match rustix::fs::fdatasync(&file) {
+            // A file system that cannot be written has nothing to sync.
+            Err(Errno::INVAL | Errno::ROFS) => return Ok(()),
+            done => done?,
+        }
+        let mut seen = self.seen();
+        seen.settle(path, face(&rustix::fs::fstat(&file)?));
+        Ok(())
     }
 
     fn create_new(&self, path: &Path) -> io::Result<()> {
         let (parent, name) = self.parent(path, true)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o666))?;
+        self.seen().forget(path);
         self.open.lock().unwrap_or_else(PoisonError::into_inner).put(path, true, Arc::new(file));
         Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.forget(from);
-        self.forget(to);
+        for path in [from, to] {
+            self.forget(path);
+            self.seen().forget(path);
+        }
         let (from_dir, from_name) = self.parent(from, false)?;
         let (to_dir, to_name) = self.parent(to, false)?;
         rustix::fs::renameat(&from_dir, from_name, &to_dir, to_name)?;
@@ -155,8 +213,24 @@ impl Storage for DiskStorage {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.forget(path);
+        self.seen().forget(path);
         let (parent, name) = self.parent(path, false)?;
         Ok(rustix::fs::unlinkat(parent, name, AtFlags::empty())?)
+    }
+}
+
+/// What a file looks like. The types of these fields differ between systems, so plain casts: a time before 1678 or after 2262 does not matter.
+#[allow(clippy::unnecessary_cast)]
+fn face(stat: &rustix::fs::Stat) -> Face {
+    let nanoseconds = |secs: i64, nanos: i64| secs.saturating_mul(1_000_000_000).saturating_add(nanos);
+    Face {
+        id: (stat.st_dev as u64, stat.st_ino as u64),
+        stat: Stat {
+            len: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime_ns: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            ctime_ns: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+        },
+        links: stat.st_nlink as u64,
     }
 }
 
@@ -350,6 +424,42 @@ mod tests {
         assert!(walk(root.as_fd(), path("real/sub"), false).is_ok());
         assert!(walk(root.as_fd(), path("link/sub"), false).is_err());
         assert!(walk(root.as_fd(), path("real/.."), false).is_err());
+    }
+
+    #[test]
+    fn a_file_that_somebody_else_changed_is_neither_read_nor_written() {
+        let harms: [(&str, fn(&Path)); 6] = [
+            ("overwritten", |file| std::fs::write(file, "HELLO").unwrap()),
+            ("longer", |file| std::fs::write(file, "hello hello").unwrap()),
+            ("cut", |file| std::fs::write(file, "h").unwrap()),
+            ("its time put back", |file| {
+                let modified = file.metadata().unwrap().modified().unwrap();
+                std::fs::write(file, "HELLO").unwrap();
+                std::fs::File::options().write(true).open(file).unwrap().set_modified(modified).unwrap();
+            }),
+            ("replaced", |file| {
+                std::fs::write(file.with_extension("new"), "HELLO").unwrap();
+                std::fs::rename(file.with_extension("new"), file).unwrap();
+            }),
+            ("deleted", |file| std::fs::remove_file(file).unwrap()),
+        ];
+        for (what, harm) in harms {
+            let dir = tempfile::tempdir().unwrap();
+            let (storage, file, mut buf) = (DiskStorage::open(dir.path()).unwrap(), path("f"), [0; 5]);
+            storage.create_new(file).unwrap();
+            storage.write_at(file, 0, &[IoSlice::new(b"hello")]).unwrap();
+            storage.sync(file).unwrap();
+            assert_eq!((storage.read_at(file, 0, &mut buf).unwrap(), storage.is_changed(file).unwrap()), (5, false), "{what}");
+            harm(&dir.path().join("f"));
+            let expected = if what == "deleted" { "missing" } else { "changed" };
+            assert!(storage.is_changed(file).unwrap(), "{what}");
+            for _ in 0..2 {
+                assert_ne!(fault(storage.read_at(file, 0, &mut buf)), "ok", "{what}");
+                assert_eq!(fault(storage.read_at(file, 0, &mut buf)), expected, "{what}");
+                assert_eq!(fault(storage.write_at(file, 0, &[IoSlice::new(b"x")])), expected, "{what}");
+            }
+            assert_ne!(fault(storage.try_read_at(file, 0, &mut buf)), "ok", "{what}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::{Stat, Storage};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Which operation is about to happen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,6 +79,18 @@ impl<S: Storage> Storage for FaultyStorage<S> {
 
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
         self.ask(Op::Stat, path)?.stat(path)
+    }
+
+    fn is_changed(&self, path: &Path) -> io::Result<bool> {
+        self.inner.is_changed(path)
+    }
+
+    fn afresh(&self) -> io::Result<Arc<dyn Storage>> {
+        self.inner.afresh()
+    }
+
+    fn trust(&self, path: &Path, stat: &Stat) -> io::Result<bool> {
+        self.inner.trust(path, stat)
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {

@@ -157,6 +157,18 @@ impl Storage for MemStorage {
         Ok(self.disk().files.get(path).map(stat))
     }
 
+    fn is_changed(&self, _: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn afresh(&self) -> io::Result<Arc<dyn Storage>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn trust(&self, _: &Path, _: &Stat) -> io::Result<bool> {
+        Ok(true)
+    }
+
     fn sync(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.disk();
         let file = disk.file(path)?;

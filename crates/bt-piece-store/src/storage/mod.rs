@@ -6,6 +6,7 @@
 mod disk;
 mod faulty;
 mod mem;
+mod seen;
 
 pub use disk::DiskStorage;
 pub use faulty::{FaultyStorage, Op};
@@ -14,6 +15,7 @@ pub use mem::MemStorage;
 use bt_types::StoreFault;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Regular files below a root. Paths are relative, without `.` and `..`. All calls block, but for [`Storage::try_read_at`].
 pub trait Storage: Send + Sync {
@@ -31,6 +33,15 @@ pub trait Storage: Send + Sync {
 
     /// What is known of a file; `None` when there is none. Anything but a regular file is an error.
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
+
+    /// Whether somebody else changed the file since it was first looked at. Reads and writes of such a file are errors.
+    fn is_changed(&self, path: &Path) -> io::Result<bool>;
+
+    /// The same directory, with nothing looked at yet.
+    fn afresh(&self) -> io::Result<Arc<dyn Storage>>;
+
+    /// The file was found right while it looked so: believes it again, if it still does; returns whether.
+    fn trust(&self, path: &Path, stat: &Stat) -> io::Result<bool>;
 
     /// Makes the file's bytes and length survive a power cut.
     fn sync(&self, path: &Path) -> io::Result<()>;
@@ -54,6 +65,11 @@ pub struct Stat {
     pub mtime_ns: i64,
     /// When content or attributes last changed; nobody can set this back.
     pub ctime_ns: i64,
+}
+
+impl Stat {
+    /// What no file looks like: whatever is found later differs.
+    pub(crate) const NONE: Stat = Stat { len: u64::MAX, mtime_ns: i64::MIN, ctime_ns: i64::MIN };
 }
 
 /// A file operation that failed.

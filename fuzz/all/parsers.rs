@@ -1,0 +1,167 @@
+//! What reads files, links, datagrams and HTTP bodies.
+//!
+//! Decides: what must hold of whatever is accepted. Must not know: how it is parsed.
+//! Invariant: what was accepted, written and read again is the same.
+
+use bt_bencoding::{Cursor, Kind, Limits, Writer, scan, write};
+use bt_fuzz::fuzz;
+use bt_metainfo::{Magnet, Metainfo};
+use bt_piece_store::{Journal, MemStorage, Progress, Storage as _, Trust, open_torrent};
+use bt_tracker_wire::{
+    Family, LocalAnnounce, UdpReply, UdpRequest, parse_announce, parse_scrape, read_announce_body, read_scrape_body,
+    write_announce_body, write_scrape_body,
+};
+use std::io::IoSlice;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+#[test]
+fn bencode() {
+    fuzz("bencode", |input| {
+        let Ok(found) = scan(input, Limits::NETWORK) else {
+            return assert!(Cursor::parse(input, Limits::NETWORK).is_err());
+        };
+        assert!((1..=input.len()).contains(&found.consumed));
+        let (value, rest) = Cursor::parse_prefix(input, Limits::NETWORK).expect("what was scanned is read");
+        assert_eq!(value.span().len() + rest.len(), input.len());
+        let again = write(|writer| copy(writer, value, 0));
+        if found.sorted {
+            assert_eq!(again, value.span(), "there is one encoding of a value");
+        }
+        assert_eq!(scan(&again, Limits::NETWORK).map(|scan| scan.consumed), Ok(again.len()));
+    });
+}
+
+/// Writes a value again, piece by piece.
+fn copy(writer: Writer<'_>, value: Cursor<'_>, depth: usize) {
+    assert!(depth <= Limits::NETWORK.depth);
+    match value.kind() {
+        Kind::Int => writer.int(value.as_int().expect("an integer is one")),
+        Kind::Bytes => writer.bytes(value.as_bytes().expect("a string is one")),
+        Kind::List => writer.list(|list| value.list().for_each(|item| copy(list.item(), item, depth + 1))),
+        Kind::Dict => {
+            let mut entries: Vec<_> = value.dict().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            writer.dict(|dict| entries.into_iter().for_each(|(key, item)| copy(dict.key(key), item, depth + 1)));
+        }
+    }
+}
+
+#[test]
+fn metainfo() {
+    fuzz("metainfo", |input| {
+        let Ok(torrent) = Metainfo::from_bytes(input) else { return };
+        let info = &torrent.info;
+        let mut at = 0;
+        for file in &info.files {
+            assert!(file.offset >= at, "files overlap");
+            at = file.offset + file.length;
+            assert_eq!(file.path.first(), Some(&info.name));
+            for part in &file.path {
+                let is_plain = !part.is_empty() && part != "." && part != ".." && !part.contains(['/', '\0', '\\']);
+                assert!(is_plain && part.len() <= 255, "{part:?}");
+            }
+        }
+        assert!(at <= info.geometry.total());
+        if let Ok(digests) = info.require_digests() {
+            assert!(info.geometry.pieces().all(|piece| digests.expected(piece).is_some()));
+        }
+        let again = Metainfo::from_bytes(&torrent.to_bytes()).expect("what we write is a torrent");
+        assert_eq!((&again.info_hashes, &again.info, &again.trackers), (&torrent.info_hashes, info, &torrent.trackers));
+        assert!(Magnet::parse(&torrent.magnet()).is_ok_and(|magnet| magnet.info_hashes == torrent.info_hashes));
+    });
+}
+
+#[test]
+fn magnet() {
+    fuzz("magnet", |input| {
+        let Ok(magnet) = Magnet::parse(&String::from_utf8_lossy(input)) else { return };
+        assert_eq!(Magnet::parse(&magnet.to_string()).as_ref(), Ok(&magnet));
+    });
+}
+
+#[test]
+fn tracker_http() {
+    fuzz("tracker_http", |input| {
+        if let Ok(reply) = read_announce_body(input) {
+            assert!(reply.peers.len() <= input.len());
+            let again = read_announce_body(&write_announce_body(&reply)).expect("what we write is read");
+            assert!(again.peers.len() <= reply.peers.len() && again.interval == reply.interval);
+        }
+        if let Ok(reply) = read_scrape_body(input) {
+            assert!(read_scrape_body(&write_scrape_body(&reply)).is_ok_and(|again| again.swarms.len() <= reply.swarms.len()));
+        }
+        let query = String::from_utf8_lossy(input);
+        let _ = (parse_announce(&query), parse_scrape(&query));
+    });
+}
+
+#[test]
+fn tracker_udp() {
+    fuzz("tracker_udp", |input| {
+        if let Some(request) = UdpRequest::parse(input) {
+            assert_eq!(UdpRequest::parse(&request.write()), Some(request));
+        }
+        for family in [Family::V4, Family::V6] {
+            if let Some(reply) = UdpReply::parse(input, family) {
+                let again = UdpReply::parse(&reply.write(family), family);
+                assert_eq!(again, Some(reply));
+            }
+        }
+    });
+}
+
+#[test]
+fn lsd() {
+    fuzz("lsd", |input| {
+        let Some(call) = LocalAnnounce::read(input) else { return };
+        let group = SocketAddr::from((Ipv4Addr::new(239, 192, 152, 143), 6771));
+        assert_eq!(LocalAnnounce::read(&call.write(group)), Some(call));
+    });
+}
+
+#[test]
+fn krpc() {
+    fuzz("krpc", |input| {
+        let Ok(message) = bt_dht::Message::parse(input) else { return };
+        let written = message.write();
+        assert_eq!(bt_dht::Message::parse(&written).as_ref(), Ok(&message));
+    });
+}
+
+#[test]
+fn dht_nodes() {
+    fuzz("dht_nodes", |input| {
+        let Some(contacts) = bt_dht::read_contacts(input) else { return };
+        assert_eq!(bt_dht::read_contacts(&bt_dht::write_contacts(&contacts)), Some(contacts));
+    });
+}
+
+/// The torrent of the journals in the corpus: seven pieces of zeros in three files.
+fn torrent() -> bt_metainfo::Info {
+    let digests = vec![bt_hash::sha1(&[0; 16_384]); 7];
+    let files = vec![(vec!["a".into()], 40_000), (vec!["b".into()], 0), (vec!["c".into()], 7 * 16_384 - 40_000)];
+    let builder = bt_metainfo::Builder { piece_length: 16_384, ..bt_metainfo::Builder::new("t", files) };
+    Metainfo::from_bytes(&builder.build(&digests)).expect("a torrent").info
+}
+
+#[test]
+fn journal() {
+    let info = torrent();
+    let (layout, digests) = (bt_piece_store::Layout::new(&info), info.require_digests().expect("digests"));
+    let id = bt_types::InfoHash([7; 20]);
+    fuzz("journal", |input| {
+        let (state, disk, name) = (Arc::new(MemStorage::new()), MemStorage::new(), Path::new("j"));
+        state.create_new(name).expect("a new disk");
+        state.write_at(name, 0, &[IoSlice::new(input)]).expect("a disk without a limit");
+        // Of nothing that is there anything can be had, whatever the journal says; and a journal that was opened says the same again.
+        let open = || {
+            let journal = Journal::open(state.clone(), name, id, layout.geometry()).expect("no journal is an error");
+            open_torrent(&layout, &digests, journal, &disk, Trust::Journal, &Progress::default()).expect("nothing is foreign")
+        };
+        let first = open().have;
+        assert_eq!(first.count(), 0);
+        assert_eq!(open().have, first);
+    });
+}

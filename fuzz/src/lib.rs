@@ -1,0 +1,49 @@
+//! How a target is run: its corpus first, then inputs that grow out of the corpus, so many or for so long.
+//!
+//! Decides: how an input is made of a corpus. Must not know: any target.
+//! Invariant: a target that fails fails again with the seed that is printed.
+//!
+//! A random input dies at the first byte that a parser looks at. So what the engine draws is a recipe: which file of the corpus is taken,
+//! and what is done to it. A target gets the result.
+
+mod recipe;
+
+use recipe::Recipe;
+use std::panic::RefUnwindSafe;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Inputs that are tried where nobody says for how long.
+const INPUTS: usize = 4_000;
+/// The longest recipe in bytes.
+const RECIPE_MAX: usize = 2_048;
+/// Seconds for which each target runs, in place of a number of inputs.
+const SECONDS: &str = "BT_FUZZ_SECONDS";
+
+/// Runs `check`, which panics at a finding, with the files of `corpus/NAME`, and with what grows out of them.
+pub fn fuzz(name: &str, check: impl Fn(&[u8]) + RefUnwindSafe) {
+    let corpus = corpus(name);
+    corpus.iter().for_each(|input| check(input));
+    let executions = AtomicU64::new(corpus.len() as u64);
+    let target = bolero::check!().with_max_len(RECIPE_MAX);
+    let target = match std::env::var(SECONDS).ok().and_then(|seconds| seconds.parse().ok()) {
+        Some(seconds) => target.with_test_time(Duration::from_secs(seconds)),
+        None => target.with_iterations(INPUTS),
+    };
+    target.for_each(|recipe: &[u8]| {
+        executions.fetch_add(1, Relaxed);
+        check(&Recipe::new(recipe).cook(&corpus));
+    });
+    println!("fuzz {name}: {} executions, {} files in the corpus, no finding", executions.load(Relaxed), corpus.len());
+}
+
+/// The files of a target, in the order of their names.
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap_or_else(|error| panic!("{name}: {error}")).path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "{} is empty", folder.display());
+    paths.iter().map(|path| std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))).collect()
+}

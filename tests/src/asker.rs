@@ -1,0 +1,159 @@
+//! A peer that asks: what a program claims to have, and what it sends.
+//!
+//! Decides: how long an answer is waited for. Must not know: what is right.
+//! Invariant: it says what the other side said on the wire, and nothing that a program says of itself.
+
+use anyhow::{Context as _, Result, ensure};
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// How long the other side may take to say what it has. One that has nothing says nothing.
+const CLAIMS_WITHIN: Duration = Duration::from_secs(1);
+/// The longest message that is read, in bytes.
+const MESSAGE_MAX: usize = 1 << 20;
+const UNCHOKE: u8 = 1;
+const INTERESTED: u8 = 2;
+const HAVE: u8 = 4;
+const BITFIELD: u8 = 5;
+const REQUEST: u8 = 6;
+const PIECE: u8 = 7;
+
+/// A connection to somebody who shares a torrent (BEP 3, without any extension).
+#[derive(Debug)]
+pub struct Asker {
+    stream: TcpStream,
+    claims: Vec<bool>,
+    is_unchoked: bool,
+}
+
+/// A block of a piece.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Part {
+    /// The piece's number.
+    pub piece: u32,
+    /// First byte in the piece.
+    pub begin: u32,
+    /// Length in bytes.
+    pub len: u32,
+}
+
+impl Asker {
+    /// Connects, shakes hands, and hears what pieces the other side claims; the torrent has so many.
+    pub fn meet(at: &str, info_hash: [u8; 20], pieces: usize) -> Result<Asker> {
+        let at: SocketAddr = at.parse().with_context(|| format!("{at} is no address"))?;
+        let mut stream = TcpStream::connect_timeout(&at, CLAIMS_WITHIN)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(CLAIMS_WITHIN))?;
+        let id = format!("-AK0001-{:012}", stream.local_addr()?.port());
+        stream.write_all(&[b"\x13BitTorrent protocol".as_slice(), &[0; 8], &info_hash, id.as_bytes()].concat())?;
+        let mut theirs = [0; 68];
+        stream.read_exact(&mut theirs).context("no handshake")?;
+        ensure!(theirs[28..48] == info_hash, "the handshake is for another torrent");
+        let mut asker = Asker { stream, claims: vec![false; pieces], is_unchoked: false };
+        asker.hear(CLAIMS_WITHIN, |asker, _| asker.claims.contains(&true).then_some(()))?;
+        Ok(asker)
+    }
+
+    /// The pieces that it claimed so far.
+    pub fn claims(&self) -> &[bool] {
+        &self.claims
+    }
+
+    /// Asks for blocks and returns those that came, until all have come or nothing comes for so long.
+    pub fn ask(&mut self, parts: &[Part], patience: Duration) -> Result<Vec<(Part, Vec<u8>)>> {
+        if !self.is_unchoked {
+            self.say(INTERESTED, &[])?;
+            self.hear(patience, |asker, _| asker.is_unchoked.then_some(()))?;
+        }
+        if !self.is_unchoked {
+            return Ok(Vec::new());
+        }
+        for part in parts {
+            self.say(REQUEST, &[part.piece, part.begin, part.len])?;
+        }
+        let mut came = Vec::new();
+        while came.len() < parts.len()
+            && let Some(block) = self.hear(patience, |_, message| block(message))?
+        {
+            came.push(block);
+        }
+        Ok(came)
+    }
+
+    /// Waits until it claims a piece that it did not claim before; false when it says nothing for so long.
+    pub fn hear_more(&mut self, patience: Duration) -> Result<bool> {
+        let before = self.claims.clone();
+        Ok(self.hear(patience, |asker, _| (asker.claims != before).then_some(()))?.is_some())
+    }
+
+    fn say(&mut self, id: u8, numbers: &[u32]) -> Result<()> {
+        let len = u32::try_from(1 + 4 * numbers.len())?;
+        let body = numbers.iter().flat_map(|number| number.to_be_bytes());
+        let message: Vec<u8> = len.to_be_bytes().into_iter().chain([id]).chain(body).collect();
+        Ok(self.stream.write_all(&message)?)
+    }
+
+    /// Reads messages until `pick` makes something of one; `None` at the deadline, and when the connection ended.
+    fn hear<T>(&mut self, limit: Duration, mut pick: impl FnMut(&Asker, &[u8]) -> Option<T>) -> Result<Option<T>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            let message = match self.message() {
+                Ok(message) => message,
+                Err(error) if is_silence(&error) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            match message.split_first() {
+                Some((&UNCHOKE, _)) => self.is_unchoked = true,
+                Some((0, _)) => self.is_unchoked = false,
+                Some((&HAVE, number)) => {
+                    let number = number.try_into().map(u32::from_be_bytes).context("a have has a number")?;
+                    *self.claims.get_mut(number as usize).context("a have of a piece that there is not")? = true;
+                }
+                Some((&BITFIELD, bits)) => {
+                    for (number, claim) in self.claims.iter_mut().enumerate() {
+                        *claim = bits.get(number / 8).is_some_and(|byte| byte & (0x80 >> (number % 8)) != 0);
+                    }
+                }
+                _ => {}
+            }
+            if let Some(found) = pick(self, &message) {
+                return Ok(Some(found));
+            }
+        }
+    }
+
+    fn message(&mut self) -> io::Result<Vec<u8>> {
+        let mut len = [0; 4];
+        self.stream.read_exact(&mut len)?;
+        let len = u32::from_be_bytes(len) as usize;
+        if len > MESSAGE_MAX {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut message = vec![0; len];
+        self.stream.read_exact(&mut message)?;
+        Ok(message)
+    }
+}
+
+fn block(message: &[u8]) -> Option<(Part, Vec<u8>)> {
+    let rest = message.strip_prefix(&[PIECE])?;
+    let (&[a, b, c, d, e, f, g, h], data) = rest.split_first_chunk::<8>()?;
+    let part = Part {
+        piece: u32::from_be_bytes([a, b, c, d]),
+        begin: u32::from_be_bytes([e, f, g, h]),
+        len: u32::try_from(data.len()).ok()?,
+    };
+    Some((part, data.to_vec()))
+}
+
+/// Nothing came, or nothing will: the other side may hang up whenever it likes.
+fn is_silence(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut, UnexpectedEof, WouldBlock};
+    matches!(error.kind(), WouldBlock | TimedOut | UnexpectedEof | ConnectionReset | BrokenPipe)
+}

@@ -1,0 +1,135 @@
+//! A torrent whose original is kept, to tell at any moment which pieces of a copy are right, and which a program claims.
+//!
+//! Decides: how a copy is compared. Must not know: what happens to the copy.
+//! Invariant: every byte of a piece is compared; no size, time or word of a program is trusted.
+
+use crate::{Asker, LOOPBACK, PATIENCE, Part, Process, Stage, listening, random_bytes};
+use anyhow::{Context as _, Result, ensure};
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Length in bytes of the pieces.
+const PIECE: usize = 256 << 10;
+/// The file's name.
+const NAME: &str = "data.bin";
+/// How long an answer of somebody who may say nothing is waited for.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// A file of random bytes, its torrent, and a seed on a port that stays the same.
+#[derive(Debug)]
+pub struct Trial {
+    /// Where it all lies.
+    pub stage: Stage,
+    /// The torrent's file.
+    pub torrent: PathBuf,
+    original: Vec<u8>,
+    info_hash: [u8; 20],
+    seed_at: SocketAddr,
+    up: String,
+}
+
+impl Trial {
+    /// A file of so many MiB; the seed sends at most `up` (as `--up` takes it).
+    pub fn new(mib: usize, up: &str) -> Result<Trial> {
+        let stage = Stage::new()?;
+        let original = random_bytes(mib as u64, mib << 20);
+        let source = stage.path(NAME);
+        fs::write(&source, &original)?;
+        let torrent = stage.create(&source, &["--piece-length", &PIECE.to_string()])?;
+        let shown = stage.show(&torrent)?;
+        let info_hash = hash(shown["info_hash_v1"].as_str().context("the torrent has a v1 info-hash")?)?;
+        // Free a moment ago, and below the ports that the system gives to whoever asks for any.
+        let seed_at = TcpListener::bind(LOOPBACK)?.local_addr()?;
+        Ok(Trial { stage, torrent, original, info_hash, seed_at, up: up.into() })
+    }
+
+    /// Length of the file in bytes.
+    pub fn total(&self) -> u64 {
+        self.original.len() as u64
+    }
+
+    /// A running seed of the original.
+    pub fn seed(&self) -> Result<Process> {
+        let mut command = self.stage.seed("seed", &self.torrent, &self.stage.path(""), self.seed_at);
+        let seed = Process::start("seed", command.args(["--up", &self.up]))?;
+        seed.wait_event("ready", PATIENCE)?;
+        Ok(seed)
+    }
+
+    /// A download into `dir` from the seed, whose state lies in `home`.
+    pub fn get(&self, home: &Path, dir: &Path) -> Command {
+        let mut command = crate::bt(home);
+        command.arg("get").arg(&self.torrent).arg("-d").arg(dir).args(["--listen", &LOOPBACK.to_string()]);
+        command.args(["--peer", &self.seed_at.to_string()]);
+        command
+    }
+
+    /// The copy in `dir`.
+    pub fn copy(dir: &Path) -> PathBuf {
+        dir.join(NAME)
+    }
+
+    /// Which pieces of the copy in `dir` are right.
+    pub fn right(&self, dir: &Path) -> Vec<bool> {
+        let copy = fs::read(Trial::copy(dir)).unwrap_or_default();
+        self.original
+            .chunks(PIECE)
+            .enumerate()
+            .map(|(n, piece)| copy.get(n * PIECE..n * PIECE + piece.len()) == Some(piece))
+            .collect()
+    }
+
+    /// Bytes in pieces that are right.
+    pub fn right_bytes(&self, dir: &Path) -> u64 {
+        let lengths = self.original.chunks(PIECE).map(|piece| piece.len() as u64);
+        lengths.zip(self.right(dir)).filter(|(_, right)| *right).map(|(len, _)| len).sum()
+    }
+
+    /// Fails if a program that shares the copy in `dir` claims a piece that is not there; asked over the wire.
+    pub fn ensure_claims(&self, process: &Process, dir: &Path) -> Result<()> {
+        let asker = Asker::meet(&listening(process)?, self.info_hash, self.original.len().div_ceil(PIECE))?;
+        let false_claim = asker.claims().iter().zip(self.right(dir)).position(|(claims, right)| *claims && !right);
+        ensure!(false_claim.is_none(), "it claims piece {false_claim:?}, which is not on the disk");
+        Ok(())
+    }
+
+    /// Asks a program for what it claims; the numbers of blocks that came right and wrong.
+    pub fn served(&self, at: &str) -> Result<(usize, usize)> {
+        let mut asker = Asker::meet(at, self.info_hash, self.original.len().div_ceil(PIECE))?;
+        let (mut asked, mut right, mut wrong) = (vec![false; asker.claims().len()], 0, 0);
+        loop {
+            let fresh: Vec<usize> = (0..asked.len()).filter(|&n| asker.claims()[n] && !asked[n]).collect();
+            let parts: Vec<Part> = fresh.iter().flat_map(|&n| self.parts(n)).collect();
+            for (part, data) in asker.ask(&parts, ANSWER_WITHIN)? {
+                let from = part.piece as usize * PIECE + part.begin as usize;
+                let is_right = self.original.get(from..from + data.len()) == Some(&data[..]);
+                *(if is_right { &mut right } else { &mut wrong }) += 1;
+            }
+            fresh.iter().for_each(|&n| asked[n] = true);
+            let is_new = asker.claims().iter().zip(&asked).any(|(claims, asked)| *claims && !asked);
+            if !is_new && !asker.hear_more(ANSWER_WITHIN)? {
+                return Ok((right, wrong));
+            }
+        }
+    }
+
+    /// The first and the last block of a piece.
+    fn parts(&self, piece: usize) -> impl Iterator<Item = Part> + use<> {
+        const BLOCK: u32 = 16 << 10;
+        let len = self.original.len().saturating_sub(piece * PIECE).min(PIECE) as u32;
+        let last = len.saturating_sub(1) / BLOCK * BLOCK;
+        let part = move |begin: u32| Part { piece: piece as u32, begin, len: BLOCK.min(len - begin) };
+        [0, last].into_iter().take(if last == 0 { 1 } else { 2 }).map(part)
+    }
+}
+
+fn hash(text: &str) -> Result<[u8; 20]> {
+    let mut bytes = [0; 20];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2).context("40 hex digits")?, 16)?;
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,140 @@
+//! Files that change under a seed, and while it is stopped.
+//!
+//! Decides: what is done to the file. Must not know: how a change is noticed.
+//! Invariant: what the seed sends afterwards is compared with the original block by block; an honest leecher ends with the right data.
+
+use anyhow::{Context as _, Result, ensure};
+use bt_tests::foreign::Libtorrent;
+use bt_tests::{Client as _, LOOPBACK, PATIENCE, Process, Trial, ensure_same, listening, random_bytes};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Size of the file in MiB.
+const MIB: usize = 16;
+/// How fast the harmed seed and the honest one send.
+const UP: [&str; 2] = ["8MiB/s", "4MiB/s"];
+/// The file changes when the leecher has so much.
+const HARMED_AT: u64 = 3 << 20;
+/// A seed must end so soon after it was asked to.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
+/// Pieces that may be wrong: those whose blocks were in flight.
+const WRONG_MAX: usize = 16;
+
+type Harm = fn(&Path) -> Result<()>;
+
+/// What is done to the file, the worst last.
+const HARMS: [(&str, Harm); 5] = [
+    ("overwritten", overwrite),
+    ("truncated", |path| Ok(OpenOptions::new().write(true).open(path)?.set_len(1 << 20)?)),
+    ("deleted", |path| Ok(fs::remove_file(path)?)),
+    ("replaced", |path| {
+        let other = path.with_extension("other");
+        fs::write(&other, random_bytes(99, MIB << 20))?;
+        Ok(fs::rename(other, path)?)
+    }),
+    ("a piece overwritten, its time put back", |path| {
+        let modified = path.metadata()?.modified()?;
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        file.seek(SeekFrom::Start(8 << 20))?;
+        file.write_all(&random_bytes(98, 256 << 10))?;
+        Ok(file.set_modified(modified)?)
+    }),
+];
+
+/// Tries every harm and prints the figures.
+pub(super) fn run(short: bool) -> Result<()> {
+    println!("changed files, a file of {MIB} MiB");
+    for (what, harm) in if short { &HARMS[3..] } else { &HARMS[..] } {
+        match Libtorrent::DEFAULT.version() {
+            Some(_) => under_a_seed(what, *harm).with_context(|| format!("{what} under a seed"))?,
+            None => super::skipped("libtorrent is not installed")?,
+        }
+    }
+    for (number, (what, harm)) in HARMS.into_iter().enumerate() {
+        for killed in [false, true] {
+            // In short, every other one was killed.
+            if short && killed == number.is_multiple_of(2) {
+                continue;
+            }
+            while_stopped(what, harm, killed).with_context(|| format!("{what} while it was stopped, killed: {killed}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn under_a_seed(what: &str, harm: Harm) -> Result<()> {
+    let trial = Trial::new(MIB, UP[1])?;
+    let (dir, copy) = (trial.stage.path("harmed"), trial.stage.path("copy"));
+    let seed = harmed_seed(&trial, &dir)?;
+    let leecher_at = TcpListener::bind(LOOPBACK)?.local_addr()?.to_string();
+    let mut command = Libtorrent::DEFAULT.share_on(&trial.torrent, &copy, &leecher_at);
+    let leecher = Process::start("libtorrent", command.args(["--peer", &listening(&seed)?]))?;
+    leecher.wait_for("a beginning", PATIENCE, |event| event["bytes_done"].as_u64() >= Some(HARMED_AT))?;
+    harm(&Trial::copy(&dir))?;
+    let honest_dir = trial.stage.path("");
+    let mut honest = trial.stage.seed("honest", &trial.torrent, &honest_dir, LOOPBACK);
+    let _honest = Process::start("seed", honest.args(["--up", UP[1], "--peer", &leecher_at]))?;
+    leecher.wait_event("complete", PATIENCE)?;
+    leecher.kill()?;
+    let said = leecher.finish(PATIENCE)?.err;
+    let wrong = said.lines().filter(|line| line.contains("hash for piece")).count();
+    ensure_same(&trial.stage.path("data.bin"), &Trial::copy(&copy))?;
+    ensure!(wrong <= WRONG_MAX, "{wrong} pieces were wrong");
+    let (right, bad) = trial.served(&listening(&seed)?)?;
+    ensure!(bad == 0, "{bad} wrong blocks were served long after the change");
+    ends(seed)?;
+    println!("  {what:<40} libtorrent: right in the end, {wrong} wrong pieces; later {right} blocks right, none wrong");
+    Ok(())
+}
+
+fn while_stopped(what: &str, harm: Harm, killed: bool) -> Result<()> {
+    let trial = Trial::new(MIB, UP[1])?;
+    let dir = trial.stage.path("harmed");
+    let seed = harmed_seed(&trial, &dir)?;
+    if killed {
+        seed.kill()?;
+        seed.finish(PATIENCE)?;
+    } else {
+        ends(seed)?;
+    }
+    harm(&Trial::copy(&dir))?;
+    let mut command = trial.stage.seed("harmed", &trial.torrent, &dir, LOOPBACK);
+    let seed = Process::start("seed", &mut command)?;
+    let how = if killed { "killed, then" } else { "stopped, then" };
+    if let Err(refusal) = seed.wait_event("ready", PATIENCE) {
+        let finished = seed.finish(PATIENCE)?;
+        ensure!(matches!(finished.code, Some(4 | 6)), "{refusal:#}");
+        println!("  {how} {what:<40} refused with code {}", finished.code.unwrap_or_default());
+        return Ok(());
+    }
+    let (right, bad) = trial.served(&listening(&seed)?)?;
+    ensure!(bad == 0, "{bad} of {} blocks were wrong", right + bad);
+    ends(seed)?;
+    println!("  {how} {what:<40} {right} blocks right, none wrong");
+    Ok(())
+}
+
+/// A seed of a copy in `dir` that can be harmed.
+fn harmed_seed(trial: &Trial, dir: &Path) -> Result<Process> {
+    fs::create_dir_all(dir)?;
+    fs::copy(trial.stage.path("data.bin"), Trial::copy(dir))?;
+    let mut command = trial.stage.seed("harmed", &trial.torrent, dir, LOOPBACK);
+    let seed = Process::start("seed", command.args(["--up", UP[0]]))?;
+    seed.wait_event("ready", PATIENCE)?;
+    Ok(seed)
+}
+
+fn ends(seed: Process) -> Result<()> {
+    let asked = Instant::now();
+    seed.stop(PATIENCE)?.expect_code(0)?;
+    ensure!(asked.elapsed() <= ENDS_WITHIN, "it took {:.1} s to end", asked.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn overwrite(path: &Path) -> Result<()> {
+    let mut file = File::options().write(true).open(path)?;
+    Ok(file.write_all(&random_bytes(99, MIB << 20))?)
+}

@@ -1,0 +1,52 @@
+//! A disk half the size of the file.
+//!
+//! Decides: when it grows. Must not know: how the end of the space is noticed.
+//! Invariant: the process that waits is the one that completes.
+
+use super::{mib, skipped};
+use anyhow::{Context as _, Result, ensure};
+use bt_tests::{PATIENCE, Process, SmallDisk, Trial, ensure_same};
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// Size of the file in MiB.
+const MIB: usize = 48;
+/// It must be complete so long after there is room.
+const COMPLETE_WITHIN: Duration = Duration::from_secs(35);
+/// How much may be fetched again: blocks that were under way twice, not pieces.
+const AGAIN_MAX: u64 = 1 << 20;
+
+/// Runs it and prints the figures.
+pub(super) fn run() -> Result<()> {
+    println!("a full disk: a file of {MIB} MiB, a disk of {} MiB", MIB / 2);
+    let trial = Trial::new(MIB, "64MiB/s")?;
+    let _source = trial.seed()?;
+    let (dir, home) = (trial.stage.path("small"), trial.stage.path("home"));
+    fs::create_dir(&dir)?;
+    let Some(disk) = SmallDisk::mount(&dir, (MIB / 2) as u32) else {
+        return skipped("a small file system cannot be mounted: not root");
+    };
+
+    let impatient = Process::run("get", trial.get(&home, &dir).args(["--timeout", "5s"]), PATIENCE)?;
+    let error = impatient.expect_code(6)?.event("error")?;
+    ensure!(error["code"] == "no_space", "it gave up for another reason: {error}");
+
+    let there = trial.right_bytes(&dir);
+    let get = Process::start("get", &mut trial.get(&home, &dir))?;
+    get.wait_for("the reason", PATIENCE, |event| event["reason"] == "no_space")?;
+    let grown = Instant::now();
+    disk.grow(2 * MIB as u32)?;
+    get.wait_event("complete", PATIENCE)?;
+    let took = grown.elapsed();
+    let summary = get.finish(PATIENCE)?.expect_code(0)?.event("summary")?;
+    ensure_same(&trial.stage.path("data.bin"), &Trial::copy(&dir))?;
+    let count = |field: &str| summary[field].as_u64().with_context(|| format!("the summary has {field}"));
+    let again = (count("bytes_there")? + count("bytes_downloaded")?).saturating_sub(trial.total());
+    let forgotten = there.saturating_sub(count("bytes_there")?);
+    println!("  with --timeout it ended with code 6; {:.1} MiB were there then", mib(there));
+    println!("  complete {:.1} s after there was room, {:.2} MiB fetched again", took.as_secs_f64(), mib(again));
+    ensure!(forgotten == 0, "{:.1} MiB that were on the disk were not found again", mib(forgotten));
+    ensure!(took <= COMPLETE_WITHIN, "it took {:.1} s", took.as_secs_f64());
+    ensure!(again <= AGAIN_MAX, "{:.1} MiB were fetched again", mib(again));
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! `kill -9` in the middle of a download, again and again.
+//!
+//! Decides: when who is killed, and what may be lost. Must not know: the journal.
+//! Invariant: what is on the disk is compared with the original before the next start, what is claimed is asked over the wire after it.
+
+use super::{let_run, mib, row};
+use anyhow::{Context as _, Result, ensure};
+use bt_tests::{PATIENCE, Process, Rng, Trial, ensure_same};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Size of the file in MiB.
+const MIB: usize = 96;
+/// How fast the seed sends: a copy in 1.5 s.
+const UP: &str = "64MiB/s";
+/// A process lives for less than this.
+const LIFE_MAX_MS: u64 = 1200;
+/// The most that a kill may cost, besides open pieces.
+pub(super) const LOST_MAX: u64 = 64 << 20;
+/// Half of the restarts must bring payload within this time.
+const RESUMES_WITHIN: f64 = 2.0;
+/// A life that is longer is told of.
+const SLOW: Duration = Duration::from_secs(10);
+/// In one round of so many the seed is killed too.
+const SEED_DIES: u64 = 4;
+
+/// What a killed process had.
+pub(super) struct Life {
+    /// Bytes that were there when it began, at least.
+    pub(super) there: u64,
+    /// Payload that it received.
+    pub(super) down: u64,
+    /// From its start until payload came.
+    pub(super) resumed: Option<Duration>,
+}
+
+/// A download that runs.
+pub(super) struct Runner {
+    pub(super) process: Process,
+    began: Instant,
+}
+
+impl Runner {
+    /// Starts a download, and waits until it has looked at its data. A restart that is refused fails here.
+    pub(super) fn start(trial: &Trial, home: &Path, dir: &Path) -> Result<Runner> {
+        let began = Instant::now();
+        let process = Process::start("get", &mut trial.get(home, dir))?;
+        process.wait_event("ready", PATIENCE).context("the restart was refused")?;
+        Ok(Runner { process, began })
+    }
+
+    /// Waits until payload comes, or all is there.
+    pub(super) fn wait_payload(&self) -> Result<Duration> {
+        let moves = |event: &serde_json::Value| event["bytes_down"].as_u64() > Some(0) || event["event"] == "complete";
+        self.process.wait_for("payload", PATIENCE, moves)?;
+        Ok(self.began.elapsed())
+    }
+
+    /// Fails if it claims a piece that is not on the disk. One that is complete and over claims nothing more.
+    pub(super) fn ensure_claims(&self, trial: &Trial, dir: &Path) -> Result<()> {
+        match trial.ensure_claims(&self.process, dir) {
+            Err(error) if self.process.last_event("complete").is_none() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// What it had, by its own words.
+    pub(super) fn life(&self, resumed: Option<Duration>) -> Life {
+        let progress = |event: &serde_json::Value| Some((event["bytes_done"].as_u64()?, event["bytes_down"].as_u64()?));
+        let all: Vec<(u64, u64)> = self.process.objects().iter().filter_map(progress).collect();
+        let (first, last) = (all.first().copied().unwrap_or_default(), all.last().copied().unwrap_or_default());
+        Life { there: first.0.saturating_sub(first.1), down: last.1, resumed }
+    }
+}
+
+/// Runs so many rounds and prints the figures.
+pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
+    println!("kill -9, {rounds} rounds, a file of {MIB} MiB at {UP}");
+    let (trial, mut rng) = (Trial::new(MIB, UP)?, Rng::from_seed(seed));
+    let mut source = trial.seed()?;
+    let (mut lost, mut resumed, mut copies, mut round) = (Vec::new(), Vec::new(), 0, 0);
+    while round < rounds {
+        let (dir, home) = (trial.stage.path(format!("copy {copies}")), trial.stage.path(format!("home {copies}")));
+        let mut before: Option<Life> = None;
+        loop {
+            let runner = Runner::start(&trial, &home, &dir)?;
+            runner.ensure_claims(&trial, &dir).with_context(|| format!("round {round}"))?;
+            let there = runner.life(None).there;
+            if let Some(before) = before.take() {
+                let gone = (before.there + before.down).saturating_sub(there);
+                ensure!(gone <= LOST_MAX, "round {round}: {:.1} MiB are fetched again", mib(gone));
+                lost.push(mib(gone));
+            }
+            if round >= rounds {
+                runner.process.finish(PATIENCE)?.expect_code(0)?;
+                break;
+            }
+            // Some die before anything comes.
+            let moment = Duration::from_millis(rng.below(LIFE_MAX_MS));
+            let payload = if rng.below(4) > 0 { Some(runner.wait_payload()?) } else { None };
+            let_run(moment);
+            let life = runner.life(payload);
+            if runner.began.elapsed() > SLOW {
+                println!("  round {round} took {:.1} s\n{}", runner.began.elapsed().as_secs_f64(), runner.process.transcript());
+            }
+            resumed.extend(life.resumed.map(|after| after.as_secs_f64()));
+            runner.process.kill()?;
+            let is_over = runner.process.finish(PATIENCE)?.code == Some(0);
+            if rng.below(SEED_DIES) == 0 {
+                source.kill()?;
+                source.finish(PATIENCE)?;
+                source = trial.seed()?;
+            }
+            if is_over {
+                break;
+            }
+            round += 1;
+            before = Some(life);
+        }
+        ensure_same(&trial.stage.path("data.bin"), &Trial::copy(&dir)).with_context(|| format!("copy {copies}"))?;
+        std::fs::remove_dir_all(&dir)?;
+        copies += 1;
+    }
+    println!("  {copies} copies, each as the original; no claimed piece was missing; no restart was refused");
+    row("fetched again for a kill, open pieces counted", "MiB", &lost);
+    row("from the start until payload comes", "s", &resumed);
+    let middle = crate::median::median(resumed.iter().copied());
+    ensure!(middle <= RESUMES_WITHIN, "the median restart brings payload after {middle:.1} s");
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! `torture`: kills, power cuts, a full disk and changed files, with real `bt` processes.
+//!
+//! Decides: which ordeals there are, what is promised. Must not know: how `bt` keeps a promise.
+//! Invariant: a broken promise fails the run; what cannot be tried here is said to be skipped, and fails in CI.
+
+mod changed;
+mod cuts;
+mod full;
+mod kills;
+
+use crate::median::median;
+use anyhow::{Result, bail};
+use std::time::{Duration, Instant};
+
+/// How much.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Times that processes are killed
+    #[arg(long, default_value_t = 200)]
+    rounds: u32,
+    /// Times that the power is cut
+    #[arg(long, default_value_t = 50)]
+    cuts: u32,
+    /// A few rounds of everything
+    #[arg(long)]
+    short: bool,
+    /// Only these ordeals; repeat for more
+    #[arg(long, value_enum)]
+    only: Vec<Ordeal>,
+    /// What the moments are drawn from; equal seeds give equal moments
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// What is done to processes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Ordeal {
+    /// Killed and started again
+    Kills,
+    /// The power of the disk is cut
+    Cuts,
+    /// The disk is full, and grows
+    Full,
+    /// Files change under a seed
+    Changed,
+}
+
+/// Runs every ordeal, prints what came of each, and fails when a promise was broken.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let (rounds, cuts) = if args.short { (6, 2) } else { (args.rounds, args.cuts) };
+    let mut broken = Vec::new();
+    for ordeal in [Ordeal::Kills, Ordeal::Cuts, Ordeal::Full, Ordeal::Changed] {
+        if !args.only.is_empty() && !args.only.contains(&ordeal) {
+            continue;
+        }
+        let began = Instant::now();
+        let done = match ordeal {
+            Ordeal::Kills => kills::run(rounds, args.seed),
+            Ordeal::Cuts => cuts::run(cuts, args.seed),
+            Ordeal::Full => full::run(),
+            Ordeal::Changed => changed::run(args.short),
+        };
+        match done {
+            Ok(()) => println!("{ordeal:?}: {:.0} s, every promise kept\n", began.elapsed().as_secs_f64()),
+            Err(error) => {
+                println!("{ordeal:?}: {:.0} s, BROKEN: {error:#}\n", began.elapsed().as_secs_f64());
+                broken.push(format!("{ordeal:?}: {error:#}"));
+            }
+        }
+    }
+    if !broken.is_empty() {
+        bail!("{}", broken.join("\n"));
+    }
+    Ok(())
+}
+
+/// Says that an ordeal cannot be tried here; in CI that is a failure.
+fn skipped(why: &str) -> Result<()> {
+    if std::env::var_os("BT_CI").is_some_and(|value| value == "1") {
+        bail!("SKIPPED: {why}, but BT_CI=1 forbids skipping");
+    }
+    println!("SKIPPED: {why}");
+    Ok(())
+}
+
+/// A row of the table: the median and the greatest of some figures.
+fn row(what: &str, unit: &str, figures: &[f64]) {
+    let most = figures.iter().copied().fold(0.0, f64::max);
+    println!("  {what:<44} median {:>8.2} {unit:<4} max {most:>8.2} {unit}", median(figures.iter().copied()));
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Lets the processes go on for so long.
+fn let_run(moment: Duration) {
+    std::thread::sleep(moment);
+}
