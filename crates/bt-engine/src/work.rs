@@ -29,12 +29,23 @@ pub(crate) struct Work {
     freed: bool,
     /// A piece was not opened for want of room.
     is_short: bool,
+    /// Pieces that were opened and nobody was told of.
+    opened: BTreeSet<Piece>,
 }
 
 impl Work {
     pub(crate) fn new(geometry: Geometry, have: &Bitfield, mut rng: Rng) -> Work {
         let picker = Picker::new(&geometry, have, &mut rng);
-        Work { geometry, picker, ledger: Ledger::new(geometry), due: BTreeSet::new(), rng, freed: false, is_short: false }
+        Work {
+            geometry,
+            picker,
+            ledger: Ledger::new(geometry),
+            due: BTreeSet::new(),
+            rng,
+            freed: false,
+            is_short: false,
+            opened: BTreeSet::new(),
+        }
     }
 
     /// Changes what is wanted. Pieces that somebody works on and that are skipped now are given up: they, and who led them.
@@ -129,6 +140,7 @@ impl Work {
             if peer.unproven < peer.trust() && self.has_room(store_bytes) && self.picker.take_this(piece) {
                 peer.unproven += 1;
                 self.ledger.open(piece, peer.key, peer.on_parole);
+                self.opened.insert(piece);
                 peer.lead = Some(piece);
                 return self.ledger.ask_free(piece, due);
             }
@@ -145,6 +157,7 @@ impl Work {
             if peer.unproven < peer.trust() && self.has_room(store_bytes) && self.picker.take_this(piece) {
                 peer.unproven += 1;
                 self.ledger.open(piece, peer.key, peer.on_parole);
+                self.opened.insert(piece);
             }
             if self.ledger.lead(piece) == Some(peer.key)
                 && let Some(block) = self.ledger.ask_free(piece, due)
@@ -167,6 +180,7 @@ impl Work {
         let piece = suggested.or_else(|| self.picker.take(&peer.has, peer.counted, &mut self.rng))?;
         peer.unproven += 1;
         self.ledger.open(piece, peer.key, peer.on_parole);
+        self.opened.insert(piece);
         Some(piece)
     }
 
@@ -191,6 +205,11 @@ impl Work {
     /// The open pieces.
     pub(crate) fn open(&self) -> impl Iterator<Item = Piece> {
         self.ledger.pieces()
+    }
+
+    /// The pieces that were opened since this was called last.
+    pub(crate) fn take_opened(&mut self) -> Vec<Piece> {
+        core::mem::take(&mut self.opened).into_iter().collect()
     }
 
     /// Bytes of open pieces.

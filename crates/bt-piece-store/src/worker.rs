@@ -38,6 +38,11 @@ pub enum Order {
         /// Its bytes.
         data: Bytes,
     },
+    /// Blocks of these pieces will come: what is recorded of them together need not be recorded one by one.
+    Expect {
+        /// Which pieces.
+        pieces: Vec<Piece>,
+    },
     /// Every block of the piece was stored: hash it, and write it if it is right.
     Check {
         /// Which piece.
@@ -97,6 +102,8 @@ pub struct Worker {
     journal: Journal,
     /// Blocks by their first byte, of pieces that are not complete.
     assembling: BTreeMap<Piece, BTreeMap<u32, Bytes>>,
+    /// Pieces that will come.
+    expected: BTreeSet<Piece>,
     /// Complete pieces that wait to be hashed together, since the moment that the first one came.
     complete: Vec<(Piece, Vec<Bytes>)>,
     complete_since: Option<Time>,
@@ -130,6 +137,7 @@ impl Worker {
             digests,
             journal,
             assembling: BTreeMap::new(),
+            expected: BTreeSet::new(),
             complete: Vec::new(),
             complete_since: None,
             failed: Failed::default(),
@@ -150,13 +158,16 @@ impl Worker {
                 Order::Store { block, data } => {
                     self.assembling.entry(block.piece()).or_default().insert(block.begin(), data);
                 }
+                Order::Expect { pieces } => self.expected.extend(pieces),
                 Order::Check { piece, urgent: hurry } => {
+                    self.expected.remove(&piece);
                     let blocks = self.assembling.remove(&piece).unwrap_or_default();
                     self.complete.push((piece, blocks.into_values().collect()));
                     self.complete_since.get_or_insert(now);
                     urgent |= hurry;
                 }
                 Order::Forget { piece } => {
+                    self.expected.remove(&piece);
                     self.assembling.remove(&piece);
                 }
                 Order::Doubt { piece } => self.doubt(piece, storage),
@@ -285,7 +296,10 @@ impl Worker {
             return Ok(());
         }
         let complete = self.complete.iter().map(|(piece, _)| piece);
-        let pieces: Vec<Piece> = self.verified.keys().chain(complete).chain(self.assembling.keys()).copied().collect();
+        let under_way = complete.chain(self.assembling.keys()).chain(&self.expected);
+        let mut pieces: Vec<Piece> = self.verified.keys().chain(under_way).copied().collect();
+        pieces.sort_unstable();
+        pieces.dedup();
         self.journal.dirty(&pieces)
     }
 

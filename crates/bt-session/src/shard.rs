@@ -347,6 +347,7 @@ impl Shard {
                 }
                 Output::Serve(peer, key, blocks) => self.serve(peer, key, blocks),
                 Output::Store(key, block, data) => self.to_disk.push((key, DiskOrder::store(block, data))),
+                Output::Expect(key, pieces) => self.to_disk.push((key, DiskOrder::expect(pieces))),
                 Output::Check { torrent, piece, urgent } => self.to_disk.push((torrent, DiskOrder::check(piece, urgent))),
                 Output::Forget(key, piece) => self.to_disk.push((key, DiskOrder::forget(piece))),
                 Output::Dial(key, addr, source) => self.dial(key, addr, source),

@@ -29,6 +29,16 @@ fn one_record_does_for_all_pieces_that_are_under_way() {
     assert_eq!(recorded(&fixture).1, [0, 2]);
 }
 
+#[test]
+fn pieces_that_will_come_are_recorded_with_the_first() {
+    let fixture = Fixture::new(&[4 * 32_768], 32_768);
+    let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
+    let expect = Order::Expect { pieces: [0, 2, 3].map(|number| fixture.piece(number)).into() };
+    let forget = Order::Forget { piece: fixture.piece(3) };
+    worker.run(NOW, [expect, forget].into_iter().chain(fixture.arrival(0)).collect(), &storage);
+    assert_eq!(recorded(&fixture).1, [0, 2]);
+}
+
 fn recorded(fixture: &Fixture) -> (Vec<u32>, Vec<u32>) {
     let journal = fixture.journal();
     let numbers = |set: &bt_types::Bitfield| set.iter(fixture.layout.geometry()).map(Piece::number).collect();
