@@ -31,6 +31,7 @@ const CHECKS: &[Step] = &[
     ("sim hostile-50", &sim("hostile-50", "1..2")),
     ("sim riders-20", &sim("riders-20", "1..2")),
     ("sim riders-slow", &sim("riders-slow", "1..2")),
+    ("sim far", &sim("far", "1..2")),
     ("sim magnets", &sim("magnets", "1..5")),
     ("sim word-of-mouth", &sim("word-of-mouth", "1..5")),
     ("cost", &["run", "--quiet", "--release", "--package", "xtask", "--", "cost"]),

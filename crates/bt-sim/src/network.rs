@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Bytes that a socket holds and that have not left, and bytes that left and have not arrived: about what a system's send buffer
-/// and congestion window come to.
-const UNSENT_MAX: usize = 16 << 10;
+/// Bytes that left a socket and have not arrived, and those that it holds besides, as a part of that: about what a system's congestion
+/// window and send buffer come to. On a long and wide way it is more: what fills it.
+const UNSENT_PART: usize = 16;
 const IN_FLIGHT_MAX: usize = 256 << 10;
 /// Bytes that leave a host at once; how many, is chance.
 const SEGMENT_MAX: u64 = 16 << 10;
@@ -119,8 +119,9 @@ struct Host {
 struct Socket {
     host: HostId,
     unsent: Unsent,
-    /// Bytes that left and have not arrived.
+    /// Bytes that left and have not arrived, and how many these may be.
     in_flight: usize,
+    in_flight_max: usize,
     in_line: bool,
     /// The program waits for room.
     is_full: bool,
@@ -190,8 +191,8 @@ impl Network {
     pub(crate) fn connect(&mut self, now: Time, host: HostId, to: SocketAddr) -> PeerKey {
         // A connection has two sockets, with numbers that differ in the last bit.
         let key = PeerKey(self.number() * 2);
-        self.sockets.insert(key, Socket::new(host));
         let latency = self.latency_to(host, to.ip());
+        self.sockets.insert(key, self.socket(host, latency));
         self.agenda.plan(now + latency, Step::Knock(key, to));
         key
     }
@@ -327,7 +328,8 @@ impl Network {
             self.agenda.plan(back, Step::Tell(caller, Event::Refused(key)));
             return None;
         };
-        self.sockets.insert(twin(key), Socket::new(listener));
+        let latency = self.latency(caller, listener);
+        self.sockets.insert(twin(key), self.socket(listener, latency));
         self.agenda.plan(back, Step::Tell(caller, Event::Connected(key)));
         // A caller has another port for each connection.
         let port = 40_000 + (key.0 / 2 % 20_000) as u16;
@@ -390,6 +392,12 @@ impl Network {
         self.host(a).link.latency + self.host(b).link.latency
     }
 
+    /// A socket of this host, whose bytes take so long.
+    fn socket(&self, host: HostId, latency: Duration) -> Socket {
+        let under_way = u128::from(self.host(host).link.up) * 2 * latency.as_micros() / 1_000_000;
+        Socket::new(host, IN_FLIGHT_MAX.max(usize::try_from(under_way).unwrap_or(usize::MAX)))
+    }
+
     fn latency_to(&self, from: HostId, ip: IpAddr) -> Duration {
         self.latency(from, self.find(ip).unwrap_or(from))
     }
@@ -404,13 +412,15 @@ impl Network {
 }
 
 impl Socket {
-    fn new(host: HostId) -> Socket {
-        Socket { host, unsent: Unsent::default(), in_flight: 0, in_line: false, is_full: false }
+    fn new(host: HostId, in_flight_max: usize) -> Socket {
+        Socket { host, unsent: Unsent::default(), in_flight: 0, in_flight_max, in_line: false, is_full: false }
     }
 
     /// How many more bytes it holds.
     fn room(&self) -> usize {
-        UNSENT_MAX.min(IN_FLIGHT_MAX.saturating_sub(self.in_flight)).saturating_sub(self.unsent.len())
+        (self.in_flight_max / UNSENT_PART)
+            .min(self.in_flight_max.saturating_sub(self.in_flight))
+            .saturating_sub(self.unsent.len())
     }
 }
 

@@ -39,6 +39,7 @@ const TABLE: &[Scenario] = &[
     ("hostile-50", hostile),
     ("riders-20", |seed| riders(seed, HOME.0)),
     ("riders-slow", |seed| riders(seed, HOME.0 / 4)),
+    ("far", far),
 ];
 
 /// The names that [`run`] knows.
@@ -273,6 +274,15 @@ fn poison(seed: u64, manners: Manners) -> (World, Time) {
     world.add(Peer { is_seed: true, manners, name: "poisoner".to_owned(), ..poisoner });
     let leecher = home(&mut world, HOME.0);
     world.add(Peer { joins: Time::from_secs(2), ..leecher });
+    (world, Time::from_secs(120))
+}
+
+/// One seed and one leecher with 1 Gbit/s each and 200 ms between them, there and back: 25 MB are under way when nothing is wasted.
+fn far(seed: u64) -> (World, Time) {
+    let mut world = World::new(seed, Detail::Messages, 2048, 1 << 20);
+    let link = Link { up: 125_000_000, down: 125_000_000, latency: Duration::from_millis(50) };
+    world.add(Peer { is_seed: true, link, ..peer("seed") });
+    world.add(Peer { link, ..peer("leecher") });
     (world, Time::from_secs(120))
 }
 
