@@ -323,6 +323,9 @@ impl Engine {
     /// After a torrent acted: notes its deadline, its peers that must join a line, and that it may have messages to send.
     fn settle(&mut self, key: TorrentKey) {
         let Some(torrent) = self.torrents.get_mut(&key) else { return };
+        if torrent.peers.is_empty() {
+            torrent.rest();
+        }
         self.touched.insert(key);
         self.changed.insert(key);
         self.downlink.give_back(torrent.take_unasked());

@@ -71,7 +71,7 @@ impl Ground {
             digests,
             storage,
             trackers: metainfo.trackers.clone(),
-            metadata: Bytes::copy_from_slice(&metainfo.info_bytes),
+            metadata: metainfo.info_bytes.clone(),
             private: metainfo.private,
             root,
             dirs: dirs.clone(),

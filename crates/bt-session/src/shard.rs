@@ -117,13 +117,7 @@ enum Stage {
 impl Drop for Entry {
     /// Also when the shard's thread unwinds: nobody waits for ever for a torrent that has no engine any more.
     fn drop(&mut self) {
-        self.inner.state.send_if_modified(|state| {
-            let is_news = !state.is_over();
-            if is_news {
-                *state = TorrentState::Stopped;
-            }
-            is_news
-        });
+        self.inner.end();
     }
 }
 

@@ -318,6 +318,17 @@ impl Inner {
         let _ = self.shard.send(ToShard::Input(Input::Want(self.key, vec![want]))).await;
     }
 
+    /// Nothing follows, if that was not said before.
+    pub(crate) fn end(&self) {
+        self.state.send_if_modified(|state| {
+            let is_news = !state.is_over();
+            if is_news {
+                *state = TorrentState::Stopped;
+            }
+            is_news
+        });
+    }
+
     async fn stop(&self) -> Summary {
         self.progress.cancel();
         self.openers.forget(self.key);
@@ -332,6 +343,8 @@ impl Inner {
         self.disks.submit([(self.key, DiskOrder::Detach(done))].into_iter());
         let _ = detached.await;
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The shard never had it if its opening had not begun.
+        self.end();
         Summary { bytes_there: self.bytes_there.load(Relaxed), status, sources }
     }
 }
