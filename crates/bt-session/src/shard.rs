@@ -425,13 +425,17 @@ impl Shard {
         }
     }
 
-    /// Publishes the states of torrents that changed and that somebody watches. Whoever begins to watch is told what was missed.
     fn publish(&mut self) {
-        let mut changed = self.engine.take_changed();
-        changed.append(&mut self.lively);
-        changed.append(&mut self.watched.lock().unwrap_or_else(PoisonError::into_inner));
-        changed.retain(|key| self.torrents.get(key).is_some_and(|entry| !entry.inner.state.is_closed()));
-        changed.into_iter().for_each(|key| self.publish_one(key));
+        self.to_publish().into_iter().for_each(|key| self.publish_one(key));
+    }
+
+    /// The torrents whose state changed while somebody watched, and those that somebody has begun to watch: he is told what was missed.
+    fn to_publish(&mut self) -> BTreeSet<TorrentKey> {
+        let mut keys = self.engine.take_changed();
+        keys.append(&mut self.lively);
+        keys.retain(|key| self.torrents.get(key).is_some_and(|entry| !entry.inner.state.is_closed()));
+        keys.append(&mut self.watched.lock().unwrap_or_else(PoisonError::into_inner));
+        keys
     }
 
     fn publish_one(&mut self, key: TorrentKey) {
@@ -455,3 +459,6 @@ impl Shard {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

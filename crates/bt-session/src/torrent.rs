@@ -174,7 +174,7 @@ impl TorrentHandle {
         self.0.info_hash
     }
 
-    /// Where it stands, now and whenever that changes.
+    /// Where it stands, now and whenever that changes. Of what changed while nobody watched, counts and rates follow in a moment.
     pub fn state(&self) -> watch::Receiver<TorrentState> {
         self.0.watch()
     }
@@ -272,7 +272,7 @@ impl TorrentHandle {
 }
 
 impl Inner {
-    fn new(home: Home, info_hash: InfoHash, state: TorrentState) -> Inner {
+    pub(crate) fn new(home: Home, info_hash: InfoHash, state: TorrentState) -> Inner {
         Inner {
             key: home.key,
             info_hash,
@@ -294,7 +294,7 @@ impl Inner {
     }
 
     /// The state from now on. Nothing was published while nobody watched: the shard is told that somebody does.
-    fn watch(&self) -> watch::Receiver<TorrentState> {
+    pub(crate) fn watch(&self) -> watch::Receiver<TorrentState> {
         let state = self.state.subscribe();
         if self.state.receiver_count() == 1 {
             self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(self.key);
