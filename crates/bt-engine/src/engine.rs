@@ -193,6 +193,11 @@ impl Engine {
     /// The torrents and magnets whose status may have changed since this was last asked. What is told of the others is what it was, but
     /// that rates fall.
     pub fn take_changed(&mut self) -> BTreeSet<TorrentKey> {
+        for key in &self.changed {
+            if let Some(torrent) = self.torrents.get_mut(key) {
+                torrent.is_changed = false;
+            }
+        }
         core::mem::take(&mut self.changed)
     }
 
@@ -326,8 +331,12 @@ impl Engine {
         if torrent.peers.is_empty() {
             torrent.rest();
         }
-        self.touched.insert(key);
-        self.changed.insert(key);
+        if !torrent.talked_to.is_empty() {
+            self.touched.insert(key);
+        }
+        if !core::mem::replace(&mut torrent.is_changed, true) {
+            self.changed.insert(key);
+        }
         self.downlink.give_back(torrent.take_unasked());
         torrent.take_askers().into_iter().for_each(|peer| self.downlink.join(key, peer));
         torrent.take_unparked().into_iter().for_each(|peer| self.uplink.join(key, peer));

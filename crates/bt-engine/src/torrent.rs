@@ -84,6 +84,8 @@ pub(crate) struct Torrent {
     pub(crate) banned: u32,
     /// The deadline that the engine knows of.
     pub(crate) planned: Option<Time>,
+    /// The engine knows that it acted.
+    pub(crate) is_changed: bool,
     /// Upload slots, before limits.
     pub(crate) slots: usize,
     pub(crate) next_round: Time,
@@ -136,6 +138,7 @@ impl Torrent {
             bad_pieces: 0,
             banned: 0,
             planned: None,
+            is_changed: false,
             slots: config.upload_slots,
             next_round: now,
             rounds: 0,

@@ -83,3 +83,27 @@ impl Work {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Priority, Want};
+
+    #[test]
+    fn a_shelf_is_let_go_of_and_made_again_as_it_was() {
+        let geometry = Geometry::new(64, 1).unwrap();
+        let everything = Bitfield::full(64);
+        let mut work = Work::new(geometry, &everything, Rng::from_seed(1));
+        let first = geometry.piece(0).unwrap();
+        assert!(matches!(work, Work::Done(..)) && work.is_wanted(first) && work.is_end_game() && !work.take_freed());
+        work.shelf().more([first].into_iter());
+        assert_eq!((work.availability(first), work.open().count(), work.reserved()), (1, 0, 0));
+        work.shelf().less([first].into_iter());
+        work.rest();
+        assert!(matches!(work, Work::Done(..)) && work.availability(first) == 0);
+        assert_eq!(work.shelf().want(&[Want::Pieces(0..1, Priority::Skip)]), []);
+        work.rest();
+        assert!(!work.is_wanted(first), "what was chosen is kept");
+        assert!(size_of::<Work>() <= 80, "this is what ten thousand torrents hold");
+    }
+}

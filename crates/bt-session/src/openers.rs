@@ -85,3 +85,36 @@ impl Drop for AtWork {
         self.0.lock().threads -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_few_steps_run_at_a_time_and_one_that_is_forgotten_does_not() {
+        let openers = Arc::new(Openers::default());
+        let gate = Arc::new(Mutex::new(()));
+        let (begun, steps) = mpsc::channel();
+        let closed = gate.lock().unwrap();
+        let all = u32::try_from(OPENERS_MAX).unwrap() + 3;
+        for key in (0..all).map(TorrentKey) {
+            let (begun, gate) = (begun.clone(), Arc::clone(&gate));
+            let step = move || {
+                begun.send(key).unwrap();
+                drop(gate.lock());
+                assert_ne!(key, TorrentKey(0), "a step that panics does not take its thread's place away");
+            };
+            openers.begin(key, step).unwrap();
+        }
+        drop(begun);
+        let mut ran: Vec<TorrentKey> = (0..OPENERS_MAX).map(|_| steps.recv().unwrap()).collect();
+        assert!(steps.try_recv().is_err());
+        openers.forget(TorrentKey(all - 2));
+        drop(closed);
+        ran.extend(steps);
+        ran.sort_unstable();
+        let (forgotten, last) = (all - 2, all - 1);
+        assert_eq!(ran, (0..forgotten).chain([last]).map(TorrentKey).collect::<Vec<_>>());
+    }
+}

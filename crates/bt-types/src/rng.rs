@@ -62,6 +62,7 @@ impl Rng {
         }
     }
 
+    #[inline]
     fn running(&mut self) -> &mut ChaCha8Rng {
         if let State::Resting(seed, words) = self.0 {
             let mut rng = ChaCha8Rng::from_seed(seed);
