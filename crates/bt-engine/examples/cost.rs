@@ -1,13 +1,14 @@
 //! The engine among puppets: so many inputs, so that a profiler can count what one costs.
 //!
 //! Decides: the puppets' acts. Must not know: how the engine works.
-//! Invariant: equal arguments give equal inputs, and the mix of inputs does not depend on the number of puppets or pieces.
+//! Invariant: equal arguments give equal inputs, and the mix of inputs does not depend on the number of puppets, pieces or torrents.
 //!
-//! `cost PEERS PIECES INPUTS`: the download of a torrent from puppets that each have half of it, serve us, and want what we have.
-//! `cargo xtask cost` runs it under a profiler with few and many.
+//! `cost PEERS PIECES IDLE INPUTS`: the download of a torrent from puppets that each have half of it, serve us, and want what we have, beside
+//! so many torrents that are complete and that nobody comes for. `cargo xtask cost` runs it under a profiler with few and many.
 
 use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec};
 use bt_peer_wire::{Handshake, Message, Reserved};
+use bt_tracker_wire::AnnounceReply;
 use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, RawBlock, Rng, Time, Verdict};
 use bytes::Bytes;
 use std::collections::{BTreeSet, VecDeque};
@@ -16,6 +17,8 @@ use std::time::Duration;
 const TORRENT: TorrentKey = TorrentKey(0);
 const HASH: InfoHash = InfoHash([1; 20]);
 const BLOCKS_PER_PIECE: u32 = 32;
+/// Pieces of each idle torrent.
+const IDLE_PIECES: u32 = 64;
 /// Time between two inputs: what comes over a link does not depend on the number of those who share it.
 const TICK: Duration = Duration::from_millis(1);
 /// In each round so many blocks come, and as many haves and requests as follow.
@@ -25,11 +28,11 @@ const REQUESTS_A_ROUND: u32 = 4;
 
 fn main() {
     let numbers: Vec<u32> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
-    let [peers, pieces, inputs] = numbers[..] else {
-        eprintln!("usage: cost PEERS PIECES INPUTS");
+    let [peers, pieces, idle, inputs] = numbers[..] else {
+        eprintln!("usage: cost PEERS PIECES IDLE INPUTS");
         std::process::exit(2);
     };
-    let mut puppets = Puppets::new(peers, pieces);
+    let mut puppets = Puppets::new(peers, pieces, idle);
     let done = puppets.play(inputs);
     println!(
         "{done} inputs; {} blocks came, {} pieces were checked, {} blocks were served",
@@ -63,7 +66,7 @@ struct Puppets {
 }
 
 impl Puppets {
-    fn new(peers: u32, pieces: u32) -> Puppets {
+    fn new(peers: u32, pieces: u32, idle: u32) -> Puppets {
         let piece_length = BLOCKS_PER_PIECE * BLOCK_LEN;
         let geometry = Geometry::new(u64::from(pieces) * u64::from(piece_length), piece_length).expect("a piece and more");
         let budget = Budget { peers_per_torrent: peers as usize, peers: peers as usize, ..Budget::default() };
@@ -82,22 +85,25 @@ impl Puppets {
             checked: 0,
             served: 0,
         };
-        puppets.add();
+        let have = Bitfield::empty(geometry.piece_count());
+        puppets.add(TORRENT, geometry, have);
+        let small = Geometry::new(u64::from(IDLE_PIECES * BLOCK_LEN), BLOCK_LEN).expect("a piece and more");
+        (1..=idle).for_each(|number| puppets.add(TorrentKey(number), small, Bitfield::full(IDLE_PIECES)));
         (0..u64::from(peers)).for_each(|peer| puppets.join(peer));
         puppets
     }
 
-    fn add(&mut self) {
+    fn add(&mut self, key: TorrentKey, geometry: Geometry, have: Bitfield) {
         let spec = TorrentSpec {
             info_hash: HASH,
-            geometry: self.geometry,
-            have: Bitfield::empty(self.geometry.piece_count()),
-            trackers: Vec::new(),
+            geometry,
+            trackers: if have.is_full() { vec![vec!["http://tracker/".into()]] } else { Vec::new() },
+            have,
             wants: Vec::new(),
             metadata: Bytes::new(),
             private: false,
         };
-        self.give(Input::Add(TORRENT, Box::new(spec)));
+        self.give(Input::Add(key, Box::new(spec)));
     }
 
     fn join(&mut self, peer: u64) {
@@ -198,6 +204,10 @@ impl Puppets {
                 self.checked += 1;
                 self.ours.push(piece.number());
                 self.answers.push_back(Input::Checked(TORRENT, piece, Verdict::Good));
+            }
+            Output::Announce(key, order) => {
+                let reply = AnnounceReply { interval: 1800, ..AnnounceReply::default() };
+                self.answers.push_back(Input::Announced(key, order.tracker, Ok(([127, 0, 0, 1].into(), reply))));
             }
             _ => {}
         }

@@ -54,8 +54,8 @@ impl Torrent {
         }
         let mut asked = 0;
         while asked < bytes && row.pipeline.room() > 0 {
-            let has_something = self.work.has_something(budget.store_bytes);
-            let Some(block) = has_something.then(|| self.work.next_block(now, row, budget.store_bytes)).flatten() else {
+            let has_something = self.work.shelf().has_something(budget.store_bytes);
+            let Some(block) = has_something.then(|| self.work.shelf().next_block(now, row, budget.store_bytes)).flatten() else {
                 if !core::mem::replace(&mut row.hungry, true) {
                     self.hungry.push_back(peer);
                 }
@@ -72,7 +72,7 @@ impl Torrent {
     pub(crate) fn unask(&mut self, blocks: impl IntoIterator<Item = Block>) {
         for block in blocks {
             self.unasked += u64::from(block.len());
-            self.work.release([block]);
+            self.work.shelf().release([block]);
         }
     }
 
@@ -95,7 +95,7 @@ impl Torrent {
             return;
         }
         for _ in 0..self.hungry.len() {
-            if !self.work.has_something(budget.store_bytes) {
+            if !self.work.shelf().has_something(budget.store_bytes) {
                 break;
             }
             let Some(peer) = self.hungry.pop_front() else { break };
@@ -126,7 +126,7 @@ impl Torrent {
         row.counted = !row.has.is_full();
         row.wanted = row.has.count_common(&self.missing);
         if row.counted {
-            self.work.more(row.has.iter(&self.geometry));
+            self.work.shelf().more(row.has.iter(&self.geometry));
         }
         Self::update_interest(row, &mut self.talked_to);
         self.allow_newcomer(peer);
@@ -148,7 +148,7 @@ impl Torrent {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         if row.has.insert(piece) {
             if row.counted {
-                self.work.more([piece].into_iter());
+                self.work.shelf().more([piece].into_iter());
             }
             row.wanted += u32::from(self.missing.has(piece));
             Self::update_interest(row, &mut self.talked_to);
@@ -224,7 +224,7 @@ impl Torrent {
 
     /// The peer cannot go on with the piece that it leads: another may take it over.
     pub(crate) fn leave_lead(&mut self, peer: PeerKey, out: &mut VecDeque<Output>) {
-        let given_up = self.work.leave(peer);
+        let given_up = self.work.shelf().leave(peer);
         if let Some(row) = self.peers.get_mut(&peer) {
             row.lead = None;
             row.unproven = 0;
@@ -254,7 +254,7 @@ impl Torrent {
             return if row.unrequested() { Ok(()) } else { Err(Why::Unrequested) };
         }
         let source = row.source;
-        match self.work.deliver(block, peer, source) {
+        match self.work.shelf().deliver(block, peer, source) {
             Delivery::Late => self.wasted += len,
             Delivery::Needed { others_asked, complete } => {
                 out.push_back(Output::Store(self.key, block, data));
@@ -262,7 +262,7 @@ impl Torrent {
                     self.cancel_elsewhere(block);
                 }
                 if complete {
-                    let opened = self.work.take_opened();
+                    let opened = self.work.shelf().take_opened();
                     if !opened.is_empty() {
                         out.push_back(Output::Expect(self.key, opened));
                     }

@@ -12,6 +12,7 @@ use crate::meeting::Meeting;
 use crate::peer::Arrival;
 use crate::status::{MagnetStatus, SourceStat, TorrentStatus, Why};
 use crate::torrent::Torrent;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bt_peer_wire::Message;
@@ -23,7 +24,7 @@ pub struct Engine {
     config: Config,
     budget: Budget,
     rng: Rng,
-    torrents: BTreeMap<TorrentKey, Torrent>,
+    torrents: BTreeMap<TorrentKey, Box<Torrent>>,
     /// Torrents whose metadata is not there yet.
     magnets: BTreeMap<TorrentKey, Magnet>,
     /// Which torrent a connection belongs to.
@@ -34,6 +35,8 @@ pub struct Engine {
     downlink: Line,
     /// Torrents whose peers may have messages in their outboxes.
     touched: BTreeSet<TorrentKey>,
+    /// Torrents, and magnets, that acted since it was last asked.
+    changed: BTreeSet<TorrentKey>,
     /// When each torrent must be woken.
     agenda: BTreeSet<(Time, TorrentKey)>,
     out: VecDeque<Output>,
@@ -52,6 +55,7 @@ impl Engine {
             magnets: BTreeMap::new(),
             routes: BTreeMap::new(),
             touched: BTreeSet::new(),
+            changed: BTreeSet::new(),
             agenda: BTreeSet::new(),
             out: VecDeque::new(),
         }
@@ -79,13 +83,12 @@ impl Engine {
             Input::Remove(key) => {
                 if let Some(mut torrent) = self.torrents.remove(&key) {
                     torrent.stop(&mut self.out);
+                    self.forget(key, torrent.planned, &torrent.meeting);
                 }
                 if let Some(mut magnet) = self.magnets.remove(&key) {
                     magnet.stop(&mut self.out);
+                    self.forget(key, magnet.planned, &magnet.meeting);
                 }
-                self.agenda.retain(|(_, at)| *at != key);
-                self.routes.retain(|_, torrent| *torrent != key);
-                self.touched.remove(&key);
             }
             Input::Sought(key, via) => self.on(now, key, |torrent, _| torrent.meeting.sought(now, via)),
             Input::PeersFound(key, source, addrs) => self.on(now, key, |torrent, engine| {
@@ -187,6 +190,17 @@ impl Engine {
         self.torrents.get(&key).map(|torrent| torrent.status(now))
     }
 
+    /// The torrents and magnets whose status may have changed since this was last asked. What is told of the others is what it was, but
+    /// that rates fall.
+    pub fn take_changed(&mut self) -> BTreeSet<TorrentKey> {
+        for key in &self.changed {
+            if let Some(torrent) = self.torrents.get_mut(key) {
+                torrent.is_changed = false;
+            }
+        }
+        core::mem::take(&mut self.changed)
+    }
+
     /// A magnet at this moment; `None` after its torrent was added.
     pub fn magnet(&self, key: TorrentKey) -> Option<MagnetStatus> {
         self.magnets.get(&key).map(Magnet::status)
@@ -199,7 +213,7 @@ impl Engine {
 
     /// What moved between us and each peer of a torrent.
     pub fn sources(&self, key: TorrentKey) -> Vec<SourceStat> {
-        self.torrents.get(&key).map(Torrent::source_stats).unwrap_or_default()
+        self.torrents.get(&key).map(|torrent| torrent.source_stats()).unwrap_or_default()
     }
 
     /// The bytes of a torrent's open pieces: what the store is asked to hold at most.
@@ -236,6 +250,7 @@ impl Engine {
         act(magnet, &mut Scope { config: &self.config, budget: &self.budget, room, out: &mut self.out });
         let next = magnet.deadline(&self.budget);
         let planned = core::mem::replace(&mut magnet.planned, next);
+        self.changed.insert(key);
         self.replan(key, planned, next);
     }
 
@@ -252,7 +267,7 @@ impl Engine {
                 (Meeting::new(now, key, spec.info_hash, trackers, spec.private, &self.config, rng), Vec::new())
             }
         };
-        self.torrents.insert(key, Torrent::new(now, spec, meeting, &self.config));
+        self.torrents.insert(key, Box::new(Torrent::new(now, spec, meeting, &self.config)));
         self.on(now, key, |torrent, engine| torrent.wake(now, engine.config, engine.budget, engine.out));
         for (arrival, said) in peers {
             self.on(now, key, |torrent, engine| torrent.adopt(now, &arrival, engine.config));
@@ -313,7 +328,15 @@ impl Engine {
     /// After a torrent acted: notes its deadline, its peers that must join a line, and that it may have messages to send.
     fn settle(&mut self, key: TorrentKey) {
         let Some(torrent) = self.torrents.get_mut(&key) else { return };
-        self.touched.insert(key);
+        if torrent.peers.is_empty() {
+            torrent.rest();
+        }
+        if !torrent.talked_to.is_empty() {
+            self.touched.insert(key);
+        }
+        if !core::mem::replace(&mut torrent.is_changed, true) {
+            self.changed.insert(key);
+        }
         self.downlink.give_back(torrent.take_unasked());
         torrent.take_askers().into_iter().for_each(|peer| self.downlink.join(key, peer));
         torrent.take_unparked().into_iter().for_each(|peer| self.uplink.join(key, peer));
@@ -322,6 +345,16 @@ impl Engine {
             torrent.planned = next;
             self.replan(key, planned, next);
         }
+    }
+
+    /// A torrent or magnet is gone: nothing leads to it any more.
+    fn forget(&mut self, key: TorrentKey, planned: Option<Time>, meeting: &Meeting) {
+        self.replan(key, planned, None);
+        for peer in meeting.contacts.keys() {
+            self.routes.remove(peer);
+        }
+        self.touched.remove(&key);
+        self.changed.remove(&key);
     }
 
     fn replan(&mut self, key: TorrentKey, planned: Option<Time>, next: Option<Time>) {

@@ -67,6 +67,7 @@ mod pipeline;
 mod rank;
 mod reveal;
 mod seek;
+mod shelf;
 mod slow;
 mod sources;
 mod supply;

@@ -29,7 +29,7 @@ const PROGRESS: Progress = Progress { uploaded: 0, downloaded: 0, left: BLOCK_LE
 /// A torrent without metadata, and its peers.
 #[derive(Debug)]
 pub(crate) struct Magnet {
-    meeting: Meeting,
+    pub(crate) meeting: Meeting,
     assembly: Assembly,
     peers: BTreeMap<PeerKey, Acquaintance>,
     /// The metadata is out.

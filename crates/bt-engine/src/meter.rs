@@ -3,6 +3,7 @@
 //! Decides: how a rate is measured, and when so many bytes may pass. Must not know: what the bytes are.
 //! Invariant: integers only; a bucket never lets more than its rate and one burst pass.
 
+use alloc::boxed::Box;
 use bt_types::Time;
 use core::time::Duration;
 
@@ -14,19 +15,26 @@ const SLOTS: usize = 8;
 /// Bytes per second over the last two seconds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meter {
+    /// Made for the first byte: most of what could be measured never moves.
+    window: Option<Box<Window>>,
+    total: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Window {
     slots: [u64; SLOTS],
     /// Number of the slot that is being filled, counted from time zero.
     current: u64,
     /// First slot that was ever filled, so that a young meter is not averaged over time before it.
-    first: Option<u64>,
-    total: u64,
+    first: u64,
 }
 
 impl Meter {
     pub(crate) fn add(&mut self, now: Time, bytes: u64) {
-        self.advance(now);
-        self.first.get_or_insert(self.current);
-        if let Some(slot) = self.slots.get_mut((self.current % SLOTS as u64) as usize) {
+        let slot = now.as_micros() / SLOT;
+        let window = self.window.get_or_insert_with(|| Box::new(Window { slots: [0; SLOTS], current: slot, first: slot }));
+        window.advance(slot);
+        if let Some(slot) = window.slots.get_mut((window.current % SLOTS as u64) as usize) {
             *slot += bytes;
         }
         self.total += bytes;
@@ -40,18 +48,19 @@ impl Meter {
     /// Bytes per second over the last two seconds; of a younger stream since its first byte, but over one second at least.
     pub(crate) fn rate(&self, now: Time) -> u64 {
         let slot = now.as_micros() / SLOT;
-        let Some(first) = self.first else { return 0 };
-        let oldest = (slot + 1).saturating_sub(SLOTS as u64).max(first);
+        let Some(Window { slots, current, first }) = self.window.as_deref() else { return 0 };
+        let oldest = (slot + 1).saturating_sub(SLOTS as u64).max(*first);
         let sum: u64 = (oldest..=slot)
-            .filter(|n| *n <= self.current && n + (SLOTS as u64) > self.current)
-            .filter_map(|n| self.slots.get((n % SLOTS as u64) as usize))
+            .filter(|n| n <= current && n + (SLOTS as u64) > *current)
+            .filter_map(|n| slots.get((n % SLOTS as u64) as usize))
             .sum();
         let micros = now.as_micros().saturating_sub(oldest * SLOT).max(1_000_000);
         sum.saturating_mul(1_000_000) / micros
     }
+}
 
-    fn advance(&mut self, now: Time) {
-        let slot = now.as_micros() / SLOT;
+impl Window {
+    fn advance(&mut self, slot: u64) {
         let stale = slot.saturating_sub(self.current).min(SLOTS as u64);
         for n in 0..stale {
             if let Some(old) = self.slots.get_mut(((slot - n) % SLOTS as u64) as usize) {

@@ -43,6 +43,8 @@ const CHOOSY: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Reveal {
     geometry: Geometry,
+    /// What the order of the line is drawn with when the first peer comes: until then there are no tables.
+    draw: Option<Rng>,
     fates: Vec<Fate>,
     /// For each piece how many peers were teased with it.
     teased: Vec<u32>,
@@ -104,16 +106,18 @@ struct Owed {
 
 impl Reveal {
     pub(crate) fn new(geometry: Geometry, rng: &mut Rng) -> Reveal {
-        let mut line: Vec<Piece> = geometry.pieces().collect();
-        rng.shuffle(&mut line);
-        let left = geometry.piece_count();
+        // Drawn now, so that what follows does not depend on when a peer comes, and drawn again the same then.
+        let mut draw = rng.clone();
+        draw.rest();
+        let _ = Self::line(&geometry, rng);
         Reveal {
             geometry,
-            fates: vec![Fate::Waits; line.len()],
-            teased: vec![0; line.len()],
-            line: line.into(),
+            draw: Some(draw),
+            fates: Vec::new(),
+            teased: Vec::new(),
+            line: VecDeque::new(),
             peers: BTreeMap::new(),
-            left,
+            left: geometry.piece_count(),
             sent: BTreeMap::new(),
             unspread: BTreeMap::new(),
             unspread_max: UNSPREAD_MAX,
@@ -124,10 +128,22 @@ impl Reveal {
         }
     }
 
+    /// All pieces in the order in which they are shown.
+    fn line(geometry: &Geometry, rng: &mut Rng) -> Vec<Piece> {
+        let mut line: Vec<Piece> = geometry.pieces().collect();
+        rng.shuffle(&mut line);
+        line
+    }
+
     /// A peer connected, and is told that we have nothing.
     pub(crate) fn join(&mut self, now: Time, peer: PeerKey) {
         if self.peers.is_empty() {
             self.served_at = now;
+        }
+        if let Some(mut draw) = self.draw.take() {
+            let line = Self::line(&self.geometry, &mut draw);
+            (self.fates, self.teased) = (vec![Fate::Waits; line.len()], vec![0; line.len()]);
+            self.line = line.into();
         }
         let pieces = Bitfield::empty(self.geometry.piece_count());
         self.peers.insert(peer, Shown { pieces, owed: Vec::new(), unspread: 0, moved_at: now, lazy_until: now });

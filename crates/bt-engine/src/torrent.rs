@@ -17,6 +17,7 @@ use crate::sources::{SourceId, Sources};
 use crate::status::{SourceStat, TorrentStatus, Why};
 use crate::supply::Supply;
 use crate::work::Work;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bt_peer_wire::Message;
@@ -59,7 +60,7 @@ pub(crate) struct Torrent {
     pub(crate) unchoked: BTreeSet<PeerKey>,
     pub(crate) work: Work,
     /// Present while we are the seed that a swarm begins with.
-    pub(crate) reveal: Option<Reveal>,
+    pub(crate) reveal: Option<Box<Reveal>>,
     pub(crate) sources: Sources,
     /// Those with a part in a piece that failed.
     pub(crate) on_parole: BTreeSet<SourceId>,
@@ -83,6 +84,8 @@ pub(crate) struct Torrent {
     pub(crate) banned: u32,
     /// The deadline that the engine knows of.
     pub(crate) planned: Option<Time>,
+    /// The engine knows that it acted.
+    pub(crate) is_changed: bool,
     /// Upload slots, before limits.
     pub(crate) slots: usize,
     pub(crate) next_round: Time,
@@ -105,7 +108,8 @@ impl Torrent {
             geometry,
             work: Work::new(geometry, &have, meeting.rng.fork()),
             // In the end every peer hears of every piece by a message of its own: of so many, and no more.
-            reveal: (have.is_full() && have.len() as usize <= HAVES_MAX).then(|| Reveal::new(geometry, &mut meeting.rng)),
+            reveal: (have.is_full() && have.len() as usize <= HAVES_MAX)
+                .then(|| Box::new(Reveal::new(geometry, &mut meeting.rng))),
             meeting,
             sources: Sources::default(),
             on_parole: BTreeSet::new(),
@@ -134,6 +138,7 @@ impl Torrent {
             bad_pieces: 0,
             banned: 0,
             planned: None,
+            is_changed: false,
             slots: config.upload_slots,
             next_round: now,
             rounds: 0,
@@ -142,8 +147,10 @@ impl Torrent {
             up_before: 0,
             best_up: 0,
         };
-        // Nobody works on anything yet that could be given up.
-        let _ = torrent.work.want(&wants);
+        if !wants.is_empty() {
+            // Nobody works on anything yet that could be given up.
+            let _ = torrent.work.shelf().want(&wants);
+        }
         torrent.count_wanted();
         torrent.meeting.announcer.set_partial(now, torrent.is_partial());
         torrent
@@ -167,6 +174,14 @@ impl Torrent {
         }
         if self.next_watch.is_some_and(|at| at <= now) {
             self.watch(now, out);
+        }
+    }
+
+    /// After something happened while nobody is connected: lets go of what only peers need.
+    pub(crate) fn rest(&mut self) {
+        self.meeting.rng.rest();
+        if self.is_complete() {
+            self.work.rest();
         }
     }
 
@@ -317,7 +332,7 @@ impl Torrent {
         self.unask(row.pipeline.clear());
         self.leave_lead(peer, out);
         if row.counted {
-            self.work.less(row.has.iter(&self.geometry));
+            self.work.shelf().less(row.has.iter(&self.geometry));
         }
         if let Some(reveal) = &mut self.reveal {
             reveal.leave(peer);
@@ -374,7 +389,7 @@ impl Torrent {
         }
         // In end-game, blocks are late by now that can be asked of somebody else.
         if !again.is_empty() || self.work.is_end_game() {
-            self.work.look_again();
+            self.work.shelf().look_again();
         }
         for (peer, blocks) in again {
             self.unask(blocks);

@@ -29,7 +29,7 @@ impl Torrent {
             && room
             && block.len() <= BLOCK_LEN
             && self.have.has(block.piece())
-            && self.reveal.as_mut().is_none_or(shown);
+            && self.reveal.as_deref_mut().is_none_or(shown);
         if !granted {
             // Without the fast extension a request that came too late is just not answered (BEP 3).
             if row.fast {

@@ -28,7 +28,7 @@ impl Torrent {
 
     fn piece_good(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
         self.is_checked(piece, true);
-        if let [sender] = self.work.close(piece)[..]
+        if let [sender] = self.work.shelf().close(piece)[..]
             && self.on_parole.remove(&sender)
         {
             self.peers.values_mut().filter(|peer| peer.source == sender).for_each(|peer| peer.on_parole = false);
@@ -72,11 +72,11 @@ impl Torrent {
 
     /// The peer that led a piece is given more at a time if it was right; it may have waited for that.
     fn is_checked(&mut self, piece: Piece, right: bool) {
-        if let Some(row) = self.work.lead(piece).and_then(|lead| self.peers.get_mut(&lead)) {
+        if let Some(row) = self.work.shelf().lead(piece).and_then(|lead| self.peers.get_mut(&lead)) {
             row.unproven = row.unproven.saturating_sub(1);
             row.proven += u32::from(right);
             if row.hungry {
-                self.work.look_again();
+                self.work.shelf().look_again();
             }
         }
     }
@@ -87,7 +87,7 @@ impl Torrent {
         self.spoiled += len;
         self.is_checked(piece, false);
         self.bad_pieces = self.bad_pieces.saturating_add(1);
-        let senders = self.work.fail(piece);
+        let senders = self.work.shelf().fail(piece);
         let addrs = senders.iter().filter_map(|&id| Some(self.sources.get(id)?.addr)).collect();
         out.push_back(Output::Event(self.key, Event::BadPiece(piece, addrs)));
         if let [liar] = senders[..] {
@@ -102,7 +102,7 @@ impl Torrent {
 
     /// A piece that had failed is right at last, and these blocks of the failed attempt were not: now it is known who lied.
     pub(crate) fn audited(&mut self, now: Time, wrong: &[Block], out: &mut VecDeque<Output>) {
-        let liars: BTreeSet<SourceId> = wrong.iter().filter_map(|&block| self.work.suspect(block)).collect();
+        let liars: BTreeSet<SourceId> = wrong.iter().filter_map(|&block| self.work.shelf().suspect(block)).collect();
         liars.into_iter().for_each(|liar| self.ban(now, liar, out));
     }
 

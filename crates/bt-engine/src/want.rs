@@ -38,7 +38,7 @@ impl Torrent {
     /// Other pieces are wanted, or in another order.
     pub(crate) fn want(&mut self, now: Time, wants: &[Want], budget: &Budget, out: &mut VecDeque<Output>) {
         let was_done = self.is_done();
-        let given_up = self.work.want(wants);
+        let given_up = self.work.shelf().want(wants);
         self.give_up(given_up, out);
         self.count_wanted();
         for peer in self.peers.values_mut() {

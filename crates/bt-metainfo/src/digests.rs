@@ -3,18 +3,19 @@
 //! Decides: which digest a piece must have. Must not know: where its bytes are.
 //! Invariant: there is one digest for each piece of the torrent.
 
-use alloc::vec::Vec;
 use bt_hash::{Algorithm, Digest, Sha1Digest};
 use bt_types::{Geometry, Piece};
+use bytes::Bytes;
 
 /// The expected digests of a torrent's pieces. Today those of the v1 side: SHA-1 of each piece (BEP 3).
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PieceDigests(Vec<Sha1Digest>);
+pub struct PieceDigests(Bytes);
 
 impl PieceDigests {
-    /// The digests of a v1 torrent: `None` when there is not one for each piece.
-    pub fn v1(digests: Vec<Sha1Digest>, geometry: &Geometry) -> Option<PieceDigests> {
-        (u32::try_from(digests.len()) == Ok(geometry.piece_count())).then_some(PieceDigests(digests))
+    /// The digests of a v1 torrent, 20 bytes each: `None` when there is not one for each piece.
+    pub fn v1(digests: Bytes, geometry: &Geometry) -> Option<PieceDigests> {
+        let is_whole = digests.len() as u64 == u64::from(geometry.piece_count()) * size_of::<Sha1Digest>() as u64;
+        is_whole.then_some(PieceDigests(digests))
     }
 
     /// How the bytes of a piece are to be hashed.
@@ -24,7 +25,8 @@ impl PieceDigests {
 
     /// The digest that the piece must have; `None` for a piece of another torrent.
     pub fn expected(&self, piece: Piece) -> Option<Digest> {
-        self.0.get(piece.index()).map(|&digest| Digest::Sha1(digest))
+        let (digests, _) = self.0.as_chunks();
+        digests.get(piece.index()).map(|&digest: &Sha1Digest| Digest::Sha1(digest))
     }
 
     /// Whether a piece whose bytes hash to `digest` is right.
@@ -42,8 +44,9 @@ mod tests {
     fn each_piece_has_its_own_digest() {
         let geometry = Geometry::new(20, 10).unwrap();
         let [first, second] = [geometry.piece(0).unwrap(), geometry.piece(1).unwrap()];
-        assert_eq!(PieceDigests::v1(vec![[1; 20]], &geometry), None);
-        let digests = PieceDigests::v1(vec![[1; 20], [2; 20]], &geometry).unwrap();
+        assert_eq!(PieceDigests::v1(vec![1; 20].into(), &geometry), None);
+        assert_eq!(PieceDigests::v1(vec![1; 39].into(), &geometry), None);
+        let digests = PieceDigests::v1([[1; 20], [2; 20]].concat().into(), &geometry).unwrap();
         assert!(digests.matches(first, &Digest::Sha1([1; 20])));
         assert!(!digests.matches(second, &Digest::Sha1([1; 20])));
         assert!(!digests.matches(first, &Digest::Sha256([1; 32])));

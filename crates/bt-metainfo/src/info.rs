@@ -8,6 +8,7 @@ use crate::{Format, MetainfoError, PieceDigests, fields, tree};
 use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
 use bt_bencoding::{Cursor, Kind, Limits, scan};
 use bt_types::{Geometry, GeometryError};
+use bytes::Bytes;
 
 /// The most files that a torrent may list.
 pub(crate) const FILES_MAX: usize = 500_000;
@@ -88,8 +89,8 @@ impl Info {
         self.digests.clone().ok_or(MetainfoError::V2Unsupported)
     }
 
-    /// Parses an `info` value that the scanner accepted; appends to `warnings`.
-    pub(crate) fn parse(info: Cursor<'_>, warnings: &mut Vec<String>) -> Result<(Info, Format), MetainfoError> {
+    /// Parses an `info` value that the scanner accepted, `bytes`; appends to `warnings`.
+    pub(crate) fn parse(info: Cursor<'_>, bytes: &Bytes, warnings: &mut Vec<String>) -> Result<(Info, Format), MetainfoError> {
         let format = Format::of(info)?;
         if format != Format::V1 && !scan(info.span(), Limits::TORRENT)?.sorted {
             return Err(MetainfoError::NotCanonical);
@@ -109,7 +110,7 @@ impl Info {
         let align = if format == Format::V2 { u64::from(piece_length) } else { 1 };
         let (files, total) = place(raw, stored.paths, align)?;
         let geometry = Geometry::new(total, piece_length)?;
-        let digests = if format == Format::V2 { None } else { Some(Arc::new(digests(info, &geometry)?)) };
+        let digests = if format == Format::V2 { None } else { Some(Arc::new(digests(info, bytes, &geometry)?)) };
         Ok((Info { name: stored.name, geometry, files, digests }, format))
     }
 }
@@ -201,11 +202,11 @@ fn place(raw: Vec<RawFile<'_>>, paths: Vec<Vec<String>>, align: u64) -> Result<(
     Ok((files, end))
 }
 
-fn digests(info: Cursor<'_>, geometry: &Geometry) -> Result<PieceDigests, MetainfoError> {
+fn digests(info: Cursor<'_>, bytes: &Bytes, geometry: &Geometry) -> Result<PieceDigests, MetainfoError> {
     let pieces = fields::bytes(info, "pieces")?;
-    let wrong = MetainfoError::PieceHashes { expected: geometry.piece_count(), found: pieces.len() };
-    match pieces.as_chunks::<20>() {
-        (digests, []) => PieceDigests::v1(digests.to_vec(), geometry).ok_or(wrong),
-        _ => Err(wrong),
-    }
+    // Where they are in the bytes that are kept: there is no need to keep them twice.
+    let from = pieces.as_ptr().addr() - info.span().as_ptr().addr();
+    let digests = bytes.slice(from..from + pieces.len());
+    PieceDigests::v1(digests, geometry)
+        .ok_or(MetainfoError::PieceHashes { expected: geometry.piece_count(), found: pieces.len() })
 }

@@ -9,6 +9,7 @@ use alloc::string::{String, ToString as _};
 use alloc::{borrow::ToOwned as _, format, vec, vec::Vec};
 use bt_bencoding::{Cursor, Kind, Limits, scan};
 use bt_types::{InfoHash, InfoHashV2, InfoHashes};
+use bytes::Bytes;
 
 /// The most trackers, web seeds and nodes, each, that we keep.
 const ADDRESSES_MAX: usize = 1000;
@@ -24,7 +25,7 @@ pub struct Metainfo {
     /// What it contains.
     pub info: Info,
     /// The original bytes of `info`, as peers exchange them (BEP 9).
-    pub info_bytes: Vec<u8>,
+    pub info_bytes: Bytes,
     /// Peers may come from its trackers only (BEP 27).
     pub private: bool,
     /// The `source` inside `info`, which sets apart equal torrents of different sites.
@@ -141,12 +142,13 @@ impl Metainfo {
 
     /// What `info` alone says.
     fn of_info(info_dict: Cursor<'_>, mut warnings: Vec<String>) -> Result<Metainfo, MetainfoError> {
-        let (info, format) = Info::parse(info_dict, &mut warnings)?;
+        let info_bytes = Bytes::copy_from_slice(info_dict.span());
+        let (info, format) = Info::parse(info_dict, &info_bytes, &mut warnings)?;
         Ok(Metainfo {
             format,
             info_hashes: info_hashes(format, info_dict.span()),
             info,
-            info_bytes: info_dict.span().to_vec(),
+            info_bytes,
             private: info_dict.get(b"private").and_then(|flag| flag.as_int()) == Some(1),
             source: fields::text(info_dict, "source"),
             trackers: Vec::new(),

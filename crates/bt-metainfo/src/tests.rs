@@ -6,6 +6,7 @@
 use crate::{Builder, Format, Metainfo, MetainfoError, auto_piece_length};
 use alloc::{format, string::String, string::ToString as _, vec, vec::Vec};
 use bt_bencoding::{Writer, write};
+use bytes::Bytes;
 use proptest::prelude::*;
 
 /// A torrent whose `info` is the given, already encoded entries.
@@ -200,11 +201,11 @@ fn an_info_of_peers_becomes_the_same_torrent() {
     assert_eq!(parsed, whole);
     assert_eq!(parsed.to_bytes(), builder.build(&[[0; 20]]));
     let bare = Metainfo::from_info(&whole.info_bytes, vec![], vec![]).unwrap();
-    assert_eq!(bare.to_bytes(), [b"d4:info", whole.info_bytes.as_slice(), b"e"].concat());
+    assert_eq!(bare.to_bytes(), [b"d4:info", &whole.info_bytes[..], b"e"].concat());
     let refused = |bytes: &[u8]| Metainfo::from_info(bytes, vec![], vec![]).map_err(|error| error.code());
     assert_eq!(refused(b"le"), Err("wrong_type"));
     assert_eq!(refused(b"de"), Err("missing_key"));
-    assert_eq!(refused(&[whole.info_bytes.as_slice(), b"x"].concat()), Err("invalid_bencode"));
+    assert_eq!(refused(&[&whole.info_bytes[..], b"x"].concat()), Err("invalid_bencode"));
 }
 
 #[test]
@@ -212,7 +213,7 @@ fn odd_info_bytes_are_kept_in_a_torrent_file() {
     let unsorted = format!("d4:name1:x6:lengthi5e12:piece lengthi16384e{PIECE}e");
     let parsed = Metainfo::from_info(unsorted.as_bytes(), vec![], vec![]).unwrap();
     let again = Metainfo::from_bytes(&parsed.to_bytes()).unwrap();
-    assert_eq!((again.info_bytes, again.info_hashes), (unsorted.into_bytes(), parsed.info_hashes));
+    assert_eq!((again.info_bytes, again.info_hashes), (Bytes::from(unsorted), parsed.info_hashes));
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl Journal {
 
     /// A journal that is forgotten with the process.
     pub fn in_memory(id: InfoHash, geometry: &Geometry) -> Result<Journal, StoreError> {
-        Journal::open(Arc::new(crate::MemStorage::new()), Path::new("journal"), id, geometry)
+        Journal::open(Arc::new(Nowhere), Path::new(""), id, geometry)
     }
 
     /// What the journal says now.
@@ -245,6 +245,47 @@ impl Journal {
             _ => return None,
         }
         Some(())
+    }
+}
+
+/// The storage of a journal that is forgotten with the process: nothing is written, and there is nothing to read.
+struct Nowhere;
+
+impl Storage for Nowhere {
+    fn read_at(&self, _: &Path, _: u64, _: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn try_read_at(&self, _: &Path, _: u64, _: &mut [u8]) -> io::Result<Option<usize>> {
+        Ok(Some(0))
+    }
+
+    fn write_at(&self, _: &Path, _: u64, _: &[IoSlice<'_>]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_len(&self, _: &Path, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn stat(&self, _: &Path) -> io::Result<Option<Stat>> {
+        Ok(None)
+    }
+
+    fn sync(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn create_new(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -157,7 +157,8 @@ impl Announces {
             ..Announce::new(hash, peer_id, port)
         };
         async move {
-            match trackers.announce(&order.url, &announce, deadline).await {
+            // Made when it begins: many wait for their turn, and this is large.
+            match Box::pin(trackers.announce(&order.url, &announce, deadline)).await {
                 Ok(answer) => Ok((answer.from, answer.reply)),
                 Err(TrackerError::Refused(failure)) => Err(failure),
                 Err(error) => Err(Failure::new(error.to_string())),

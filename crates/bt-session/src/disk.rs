@@ -9,7 +9,7 @@ use bt_engine::{Input, PeerKey, TorrentKey};
 use bt_piece_store::{Done, Layout, Order, Storage, Worker, fault_of, read_blocks};
 use bt_types::{Block, Piece, StoreFault, Time};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -89,7 +89,7 @@ impl Disks {
             let queue = Arc::clone(queue);
             std::thread::Builder::new()
                 .name(format!("bt-disk-{n}"))
-                .spawn(move || Thread { clock, torrents: BTreeMap::new() }.run(&queue))
+                .spawn(move || Thread { clock, torrents: BTreeMap::new(), agenda: BTreeSet::new() }.run(&queue))
         };
         let threads = queues.iter().enumerate().map(spawn).collect::<std::io::Result<_>>()?;
         Ok(Disks { queues, threads: Mutex::new(threads) })
@@ -147,12 +147,16 @@ impl Queue {
 struct Thread {
     clock: Clock,
     torrents: BTreeMap<TorrentKey, Desk>,
+    /// When each torrent has something to do.
+    agenda: BTreeSet<(Time, TorrentKey)>,
 }
 
 /// A torrent on this thread.
 struct Desk {
-    attached: Attached,
+    attached: Box<Attached>,
     batch: Vec<Order>,
+    /// Its place in the agenda.
+    planned: Option<Time>,
     /// The store failed; when it is tried again.
     retry_at: Option<Time>,
 }
@@ -160,27 +164,41 @@ struct Desk {
 impl Thread {
     fn run(mut self, queue: &Queue) {
         while let Some(orders) = queue.take(self.wait()) {
+            let mut busy: BTreeSet<TorrentKey> = orders.iter().map(|(key, _)| *key).collect();
             for (key, order) in orders {
                 self.sort(key, order);
             }
             let now = self.clock.now();
-            for (key, desk) in &mut self.torrents {
-                desk.work(*key, now);
+            busy.extend(self.agenda.range(..=(now, TorrentKey(u32::MAX))).map(|(_, key)| *key));
+            for key in busy {
+                let Some(desk) = self.torrents.get_mut(&key) else { continue };
+                desk.work(key, now);
+                let next = desk.deadline();
+                let planned = std::mem::replace(&mut desk.planned, next);
+                self.replan(key, planned, next);
             }
+        }
+    }
+
+    fn replan(&mut self, key: TorrentKey, planned: Option<Time>, next: Option<Time>) {
+        if planned != next {
+            if let Some(planned) = planned {
+                self.agenda.remove(&(planned, key));
+            }
+            self.agenda.extend(next.map(|at| (at, key)));
         }
     }
 
     /// How long nothing is due.
     fn wait(&self) -> Option<Duration> {
-        let due = self.torrents.values().filter_map(Desk::deadline).min()?;
-        Some(due.since(self.clock.now()))
+        self.agenda.first().map(|(due, _)| due.since(self.clock.now()))
     }
 
     /// Puts an order into its torrent's batch; reads are answered at once.
     fn sort(&mut self, key: TorrentKey, order: DiskOrder) {
         match order {
             DiskOrder::Attach(attached) => {
-                self.torrents.insert(key, Desk { attached: *attached, batch: Vec::new(), retry_at: None });
+                self.torrents.insert(key, Desk { attached, batch: Vec::new(), planned: None, retry_at: None });
             }
             DiskOrder::Work(order) => {
                 if let Some(desk) = self.torrents.get_mut(&key) {
@@ -194,6 +212,7 @@ impl Thread {
             }
             DiskOrder::Detach(done) => {
                 if let Some(mut desk) = self.torrents.remove(&key) {
+                    self.replan(key, desk.planned, None);
                     desk.batch.push(Order::Stop);
                     desk.work(key, self.clock.now());
                 }
@@ -242,7 +261,7 @@ impl Desk {
 
     /// Reads for a peer. A file that cannot be read stops the torrent with its cause, as one that cannot be written does.
     fn read(&mut self, key: TorrentKey, now: Time, peer: PeerKey, blocks: Vec<Block>) {
-        let Attached { layout, storage, .. } = &self.attached;
+        let Attached { layout, storage, .. } = &*self.attached;
         let answer = match read_blocks(layout, storage.as_ref(), &blocks, true) {
             Ok(Some(data)) => blocks.into_iter().zip(data.into_iter().map(Some)).collect(),
             Ok(None) => blocks.into_iter().map(|block| (block, None)).collect(),

@@ -5,6 +5,11 @@
 
 use bt_engine::{Event, MagnetStatus, SourceStat, TorrentStatus};
 use std::path::PathBuf;
+use std::sync::OnceLock;
+use tokio::sync::broadcast;
+
+/// News kept for a listener that is behind.
+const NEWS_MAX: usize = 256;
 
 /// Where a torrent stands; always the newest, older ones are not kept.
 #[derive(Clone, PartialEq, Debug)]
@@ -44,6 +49,25 @@ pub enum TorrentEvent {
     Engine(Event),
     /// Which file the store failed on and what the system said, after [`Event::StoreFailed`].
     StoreDetail(String),
+}
+
+/// The news of a torrent on their way to those who listen. Room for them is made when somebody does.
+#[derive(Debug, Default)]
+pub(crate) struct News(OnceLock<broadcast::Sender<TorrentEvent>>);
+
+impl News {
+    /// Tells everybody who listens.
+    pub(crate) fn tell(&self, event: TorrentEvent) {
+        if let Some(channel) = self.0.get() {
+            // Who listened is gone: that is fine.
+            let _ = channel.send(event);
+        }
+    }
+
+    /// News from now on.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<TorrentEvent> {
+        self.0.get_or_init(|| broadcast::Sender::new(NEWS_MAX)).subscribe()
+    }
 }
 
 /// Why a torrent could not be started.

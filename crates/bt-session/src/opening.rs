@@ -1,10 +1,11 @@
-//! A torrent between being added and being in its swarm: its data is looked at, on a thread of its own.
+//! A torrent between being added and being in its swarm: its data is looked at, on a thread for that.
 //!
 //! Decides: the order of the steps; which files are wanted. Must not know: engines' insides, sockets.
 //! Invariant: nothing is created on the disk before the torrent was found to be one that we can transfer; a torrent that has left
 //! meanwhile does not come back.
 
 use crate::control::ToControl;
+use crate::dirs::Dirs;
 use crate::disk::{Attached, DiskOrder};
 use crate::events::{AddError, TorrentEvent, TorrentState};
 use crate::shard::{NewMagnet, NewTorrent, ToShard};
@@ -12,7 +13,7 @@ use crate::state::{Lock, StateDir};
 use crate::torrent::{AddOptions, Inner, Known, Select};
 use bt_engine::{MagnetSpec, Priority, TorrentSpec, Want};
 use bt_metainfo::{Magnet, Metainfo, PieceDigests};
-use bt_piece_store::{DiskStorage, Layout, LayoutFile, OpenError, Storage, Trust, Worker, locate, open_torrent};
+use bt_piece_store::{Layout, LayoutFile, OpenError, Storage, Trust, Worker, locate, open_torrent};
 use bt_types::{Bitfield, InfoHash};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -34,13 +35,19 @@ pub(crate) struct Ground {
     metadata: Bytes,
     private: bool,
     root: PathBuf,
+    dirs: Dirs,
     state_dir: StateDir,
     lock: Mutex<Option<Lock>>,
 }
 
 impl Ground {
     /// Finds the place of the data, and takes the torrent's lock there.
-    pub(crate) fn prepare(metainfo: &Metainfo, options: &AddOptions, state_dir: StateDir) -> Result<Ground, AddError> {
+    pub(crate) fn prepare(
+        metainfo: &Metainfo,
+        options: &AddOptions,
+        dirs: &Dirs,
+        state_dir: StateDir,
+    ) -> Result<Ground, AddError> {
         let digests = metainfo.info.require_digests().map_err(|error| AddError::Unsupported(error.to_string()))?;
         let info_hash = metainfo.info_hashes.v1.ok_or_else(|| AddError::Unsupported("the torrent has no info-hash".into()))?;
         let state_dir = if options.no_resume { StateDir::new(None) } else { state_dir };
@@ -54,7 +61,7 @@ impl Ground {
         if let Some(files) = selected {
             layout.select(&files);
         }
-        let storage = DiskStorage::create(&root).map_err(|error| store_error(&root, &error))?;
+        let storage = dirs.open(&root).map_err(|error| store_error(&root, &error))?;
         let lock = state_dir.lock(info_hash, &root).map_err(dir_error)?;
         let lock = lock.ok_or_else(|| AddError::Locked { dir: root.clone() })?;
         Ok(Ground {
@@ -62,11 +69,12 @@ impl Ground {
             wanted: layout.wanted(),
             layout: Arc::new(layout),
             digests,
-            storage: Arc::new(storage),
+            storage,
             trackers: metainfo.trackers.clone(),
-            metadata: Bytes::copy_from_slice(&metainfo.info_bytes),
+            metadata: metainfo.info_bytes.clone(),
             private: metainfo.private,
             root,
+            dirs: dirs.clone(),
             state_dir,
             lock: Mutex::new(Some(lock)),
         })
@@ -100,15 +108,16 @@ impl Opener {
 
     fn try_open(self, ground: Ground, of_magnet: bool) -> Result<(), AddError> {
         let Opener { inner, options } = self;
-        let Ground { info_hash, layout, wanted, digests, storage, trackers, metadata, private, root, state_dir, .. } = ground;
-        let journal = state_dir.journal(info_hash, &root, layout.geometry()).map_err(OpenError::from)?;
+        let Ground { info_hash, layout, wanted, digests, storage, trackers, metadata, private, root, dirs, state_dir, .. } =
+            ground;
+        let journal = state_dir.journal(&dirs, info_hash, &root, layout.geometry()).map_err(OpenError::from)?;
         let trust = if options.trust_data { Trust::Data } else { Trust::Journal };
         let opened = open_torrent(&layout, &digests, journal, storage.as_ref(), trust, &inner.progress)?;
         let geometry = *layout.geometry();
         let there = wanted.common(&opened.have, &geometry);
         let bytes_there = there.map(|piece| u64::from(geometry.piece_len(piece))).sum();
         inner.bytes_there.store(bytes_there, Relaxed);
-        let _ = inner.events.send(TorrentEvent::Checked { bytes_there });
+        inner.news.tell(TorrentEvent::Checked { bytes_there });
         let worker = Worker::new(Arc::clone(&layout), digests, opened.journal);
         let (layout_too, storage_too) = (Arc::clone(&layout), Arc::clone(&storage));
         let attached = Attached { worker, layout: layout_too, storage: storage_too, shard: inner.shard.clone() };
@@ -117,13 +126,12 @@ impl Opener {
             inner.register()?;
         }
         let spec = TorrentSpec { info_hash, geometry, have: opened.have, trackers, wants: wants(&layout), metadata, private };
-        let (events, state) = (inner.events.clone(), inner.state.clone());
-        let new = NewTorrent { spec, layout, storage, peers: options.peers, events, state, of_magnet };
+        let new = NewTorrent { inner: Arc::clone(&inner), spec, layout, storage, peers: options.peers, of_magnet };
         inner.shard.blocking_send(ToShard::Add(inner.key, Box::new(new))).map_err(|_| AddError::Stopping)
     }
 
     /// Joins the swarm of a magnet link.
-    pub(crate) fn follow(self, mut magnet: Magnet, state_dir: StateDir) {
+    pub(crate) fn follow(self, mut magnet: Magnet, dirs: Dirs, state_dir: StateDir) {
         let inner = Arc::clone(&self.inner);
         // A link knows no tiers: each of its trackers is one.
         let trackers: Vec<Vec<String>> = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
@@ -132,9 +140,8 @@ impl Opener {
         let new = NewMagnet {
             spec: MagnetSpec { info_hash: inner.info_hash, trackers },
             peers: self.options.peers.clone(),
-            events: inner.events.clone(),
-            state: inner.state.clone(),
-            follower: Follower { opener: self, magnet, state_dir },
+            inner: Arc::clone(&inner),
+            follower: Follower { opener: self, magnet, dirs, state_dir },
         };
         let begin = || {
             inner.register()?;
@@ -151,6 +158,7 @@ impl Opener {
 pub(crate) struct Follower {
     opener: Opener,
     magnet: Magnet,
+    dirs: Dirs,
     state_dir: StateDir,
 }
 
@@ -168,7 +176,7 @@ impl Follower {
     }
 
     fn open(self, metadata: &[u8]) {
-        let Follower { mut opener, magnet, state_dir } = self;
+        let Follower { mut opener, magnet, dirs, state_dir } = self;
         let inner = Arc::clone(&opener.inner);
         let mut known = || {
             let metainfo = metainfo_of(&magnet, metadata)?;
@@ -188,14 +196,14 @@ impl Follower {
             let layout = Arc::new(Layout::new(&metainfo.info));
             let bytes_wanted = metainfo.info.geometry.total();
             let _ = inner.known.set(Known { layout, bytes_wanted, of_magnet: Some(metainfo) });
-            let _ = inner.events.send(TorrentEvent::Metadata);
+            inner.news.tell(TorrentEvent::Metadata);
             inner.state.send_replace(TorrentState::Known);
             return;
         }
-        match Ground::prepare(&metainfo, &opener.options, state_dir) {
+        match Ground::prepare(&metainfo, &opener.options, &dirs, state_dir) {
             Ok(ground) => {
                 inner.take_ground(&ground, Some(metainfo));
-                let _ = inner.events.send(TorrentEvent::Metadata);
+                inner.news.tell(TorrentEvent::Metadata);
                 opener.open(ground, true);
             }
             Err(error) => fail(&inner, error, true),
@@ -204,17 +212,6 @@ impl Follower {
 }
 
 impl Inner {
-    /// Runs a step that may block on a thread of its own. Nothing is begun once the torrent is being stopped.
-    pub(crate) fn step(&self, step: impl FnOnce() + Send + 'static) -> Result<(), AddError> {
-        let permit = Arc::clone(&self.opening).try_acquire_owned().map_err(|_| AddError::Stopping)?;
-        let run = move || {
-            step();
-            drop(permit);
-        };
-        let thread = std::thread::Builder::new().name("bt-check".into()).spawn(run);
-        thread.map(drop).map_err(|error| store_error(Path::new("check thread"), &error))
-    }
-
     /// From now on connections for it are let in.
     fn register(&self) -> Result<(), AddError> {
         let register = ToControl::Register(self.info_hash, self.key, self.shard.clone());
@@ -273,7 +270,7 @@ fn bytes(layout: &Layout, pieces: &Bitfield) -> u64 {
     pieces.iter(layout.geometry()).map(|piece| u64::from(layout.geometry().piece_len(piece))).sum()
 }
 
-fn store_error(path: &Path, error: &std::io::Error) -> AddError {
+pub(crate) fn store_error(path: &Path, error: &std::io::Error) -> AddError {
     AddError::Store { fault: bt_piece_store::fault_of(error), detail: format!("{}: {error}", path.display()) }
 }
 

@@ -7,12 +7,14 @@ use crate::announces::Ourselves;
 use crate::clock::Clock;
 use crate::control::{self, Control, ToControl};
 use crate::dht::{DhtConfig, DhtHandle, Driver};
+use crate::dirs::Dirs;
 use crate::disk::Disks;
 use crate::door::{self, SharedDesk};
 use crate::events::AddError;
+use crate::openers::Openers;
 use crate::shard::{self, Shard, ToShard};
 use crate::state::StateDir;
-use crate::torrent::{AddOptions, Home, TorrentHandle};
+use crate::torrent::{AddOptions, Home, TorrentHandle, Watched};
 use crate::udp;
 use bt_engine::desk::Desk;
 use bt_engine::{Budget, Config, Input, TorrentKey};
@@ -100,16 +102,27 @@ pub enum StartError {
 pub struct Session {
     desk: SharedDesk,
     state_dir: StateDir,
+    dirs: Dirs,
     disks: Arc<Disks>,
+    openers: Arc<Openers>,
     control: mpsc::Sender<ToControl>,
-    shards: Vec<mpsc::Sender<ToShard>>,
+    shards: Vec<(mpsc::Sender<ToShard>, Watched)>,
     threads: Vec<JoinHandle<()>>,
     peer_id: PeerId,
     listen: Vec<SocketAddr>,
     dht: Option<DhtHandle>,
     clock: Clock,
     next_key: AtomicU32,
-    torrents: Mutex<BTreeMap<TorrentKey, (TorrentHandle, usize)>>,
+    torrents: Mutex<Torrents>,
+}
+
+/// What a session has.
+#[derive(Debug, Default)]
+struct Torrents {
+    /// Each torrent and its shard, by the hash that names its swarm.
+    by_hash: BTreeMap<InfoHash, (TorrentHandle, usize)>,
+    /// What each shard was last told that it may use.
+    leases: Vec<Option<Budget>>,
 }
 
 impl Session {
@@ -145,12 +158,13 @@ impl Session {
         let mut shards = Vec::new();
         for n in 0..config.shards.max(1) {
             let (shard, inbox) = mpsc::channel(shard::INBOX_MAX);
-            shards.push(shard.clone());
+            let watched = Watched::default();
+            shards.push((shard.clone(), Arc::clone(&watched)));
             let (engine_config, budget, rng) = (engine_config.clone(), config.limits, rng.fork());
             let (egress, disks, control, dht) = (egress.clone(), Arc::clone(&disks), control.clone(), dht_handle.clone());
             let name = format!("bt-shard-{n}");
             threads.push(spawn(&name, move || {
-                Shard::new(clock, engine_config, budget, rng, egress, disks, control, dht, shard).run(inbox)
+                Shard::new(clock, engine_config, budget, rng, egress, disks, control, dht, shard, watched).run(inbox)
             })?);
         }
         let trackers = TrackerClient::new(egress.clone(), rng.fork());
@@ -163,7 +177,9 @@ impl Session {
         Ok(Session {
             desk,
             state_dir,
+            dirs: Dirs::default(),
             disks,
+            openers: Arc::default(),
             control,
             shards,
             threads,
@@ -213,28 +229,31 @@ impl Session {
         begin: impl FnOnce(Home) -> Result<TorrentHandle, AddError>,
     ) -> Result<TorrentHandle, AddError> {
         let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
-        if torrents.values().any(|(torrent, _)| Some(torrent.info_hash()) == swarm) {
+        if swarm.is_some_and(|swarm| torrents.by_hash.contains_key(&swarm)) {
             return Err(AddError::Duplicate);
         }
         let key = TorrentKey(self.next_key.fetch_add(1, Relaxed));
         let place = door::lock(&self.desk).place();
-        let shard = self.shards.get(place).cloned().ok_or(AddError::Stopping)?;
+        let (shard, watched) = self.shards.get(place).cloned().ok_or(AddError::Stopping)?;
         let home = Home {
             key,
             shard,
+            watched,
             control: self.control.clone(),
             disks: Arc::clone(&self.disks),
+            openers: Arc::clone(&self.openers),
+            dirs: self.dirs.clone(),
             state_dir: self.state_dir.clone(),
             clock: self.clock,
         };
         let begun = begin(home);
         match &begun {
             Ok(torrent) => {
-                torrents.insert(key, (torrent.clone(), place));
+                torrents.by_hash.insert(torrent.info_hash(), (torrent.clone(), place));
             }
             Err(_) => door::lock(&self.desk).unplace(place),
         }
-        self.lease();
+        self.lease(&mut torrents);
         begun
     }
 
@@ -242,27 +261,23 @@ impl Session {
     pub async fn remove(&self, torrent: &TorrentHandle) {
         torrent.stop().await;
         let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
-        let hash = torrent.info_hash();
-        if let Some(key) = torrents.iter().find(|(_, (at, _))| at.info_hash() == hash).map(|(key, _)| *key)
-            && let Some((_, place)) = torrents.remove(&key)
-        {
+        if let Some((_, place)) = torrents.by_hash.remove(&torrent.info_hash()) {
             door::lock(&self.desk).unplace(place);
         }
-        drop(torrents);
-        self.lease();
+        self.lease(&mut torrents);
     }
 
     /// Stops every torrent, says farewell to trackers, and ends all threads. Takes at most about five seconds.
     pub async fn stop(self) {
         let torrents = std::mem::take(&mut *self.torrents.lock().unwrap_or_else(PoisonError::into_inner));
-        for (torrent, _) in torrents.values() {
+        for (torrent, _) in torrents.by_hash.values() {
             torrent.stop().await;
         }
         let (done, farewells) = oneshot::channel();
         if self.control.send(ToControl::Stop(done)).await.is_ok() {
             let _ = farewells.await;
         }
-        for shard in &self.shards {
+        for (shard, _) in &self.shards {
             let _ = shard.send(ToShard::Stop).await;
         }
         for thread in self.threads {
@@ -271,12 +286,15 @@ impl Session {
         self.disks.stop();
     }
 
-    /// Tells every shard what it may use, after torrents came or went.
-    fn lease(&self) {
+    /// Tells the shards what they may use, as far as that changed when torrents came or went.
+    fn lease(&self, torrents: &mut Torrents) {
         let leases = door::lock(&self.desk).leases();
-        for (shard, lease) in self.shards.iter().zip(leases) {
-            // A full inbox means a busy shard: it goes on with the lease it has until the next change.
-            let _ = shard.try_send(ToShard::Input(Input::Budget(lease)));
+        torrents.leases.resize(self.shards.len(), None);
+        for (((shard, _), lease), told) in self.shards.iter().zip(leases).zip(&mut torrents.leases) {
+            // A full inbox means a busy shard: it goes on with the lease it has until a torrent comes or goes again.
+            if *told != Some(lease) && shard.try_send(ToShard::Input(Input::Budget(lease))).is_ok() {
+                *told = Some(lease);
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::disk::{DiskOrder, Disks};
 use crate::door::Pass;
 use crate::events::{AddError, TorrentEvent, TorrentState};
 use crate::opening::Follower;
+use crate::torrent::{Inner, Watched};
 use crate::wire::{self, End, Mailbox};
 use bt_engine::{
     Budget, Config, Engine, Event, Input, MagnetSpec, Output, PeerKey, SourceStat, TorrentKey, TorrentSpec, TorrentStatus, Via,
@@ -20,21 +21,21 @@ use bt_net::Egress;
 use bt_peer_wire::{Handshake, Reserved};
 use bt_piece_store::{Layout, Storage, read_blocks};
 use bt_tracker_wire::Failure;
-use bt_types::{Block, InfoHash, Rng, Source};
+use bt_types::{Block, Rng, Source};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 /// Messages that wait for a shard. A full inbox stops sockets from being read.
 pub(crate) const INBOX_MAX: usize = 1024;
 /// Inputs handled between two looks at the engine's orders.
 const BATCH_MAX: usize = 64;
-/// Time between two published states of a torrent while bytes move.
+/// Time between two published states of a torrent that somebody watches and that changes.
 const PUBLISH: Duration = Duration::from_millis(200);
 
 /// What a shard is told.
@@ -64,22 +65,20 @@ pub(crate) enum ToShard {
 
 /// What a shard needs for a new torrent.
 pub(crate) struct NewTorrent {
+    pub(crate) inner: Arc<Inner>,
     pub(crate) spec: TorrentSpec,
     pub(crate) layout: Arc<Layout>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) peers: Vec<SocketAddr>,
-    pub(crate) events: broadcast::Sender<TorrentEvent>,
-    pub(crate) state: watch::Sender<TorrentState>,
     /// A magnet link led to it: the torrent is here already, or has left meanwhile.
     pub(crate) of_magnet: bool,
 }
 
 /// What a shard needs for a magnet link.
 pub(crate) struct NewMagnet {
+    pub(crate) inner: Arc<Inner>,
     pub(crate) spec: MagnetSpec,
     pub(crate) peers: Vec<SocketAddr>,
-    pub(crate) events: broadcast::Sender<TorrentEvent>,
-    pub(crate) state: watch::Sender<TorrentState>,
     pub(crate) follower: Follower,
 }
 
@@ -103,10 +102,8 @@ pub(crate) struct Departure {
 }
 
 struct Entry {
-    info_hash: InfoHash,
+    inner: Arc<Inner>,
     stage: Stage,
-    events: broadcast::Sender<TorrentEvent>,
-    state: watch::Sender<TorrentState>,
 }
 
 /// How much of a torrent is known.
@@ -120,13 +117,7 @@ enum Stage {
 impl Drop for Entry {
     /// Also when the shard's thread unwinds: nobody waits for ever for a torrent that has no engine any more.
     fn drop(&mut self) {
-        self.state.send_if_modified(|state| {
-            let is_news = !state.is_over();
-            if is_news {
-                *state = TorrentState::Stopped;
-            }
-            is_news
-        });
+        self.inner.end();
     }
 }
 
@@ -140,6 +131,10 @@ pub(crate) struct Shard {
     dht: Option<DhtHandle>,
     inbox: mpsc::Sender<ToShard>,
     torrents: BTreeMap<TorrentKey, Entry>,
+    /// Torrents that somebody has begun to watch.
+    watched: Watched,
+    /// Torrents whose rates fall also when nothing happens.
+    lively: BTreeSet<TorrentKey>,
     peers: BTreeMap<PeerKey, Rc<Mailbox>>,
     buffers: Rc<Buffers>,
     next_peer: u64,
@@ -159,6 +154,7 @@ impl Shard {
         control: mpsc::Sender<ToControl>,
         dht: Option<DhtHandle>,
         inbox: mpsc::Sender<ToShard>,
+        watched: Watched,
     ) -> Shard {
         Shard {
             engine: Engine::new(config.clone(), budget, rng),
@@ -170,6 +166,8 @@ impl Shard {
             dht,
             inbox,
             torrents: BTreeMap::new(),
+            watched,
+            lively: BTreeSet::new(),
             peers: BTreeMap::new(),
             buffers: Rc::default(),
             next_peer: 0,
@@ -211,7 +209,9 @@ impl Shard {
                 if let Input::Closed(peer) = &input {
                     self.peers.remove(peer);
                 }
+                let wants = if let Input::Want(key, _) = &input { Some(*key) } else { None };
                 self.engine.handle(now, input);
+                wants.into_iter().for_each(|key| self.publish_one(key));
             }
             ToShard::Add(key, new) => self.add(key, *new),
             ToShard::AddMagnet(key, new) => self.add_magnet(key, *new),
@@ -219,7 +219,7 @@ impl Shard {
                 self.engine.handle(now, Input::Remove(key));
                 self.carry_out();
                 if let Some(entry) = self.torrents.remove(&key) {
-                    entry.state.send_replace(TorrentState::Failed(error));
+                    entry.inner.state.send_replace(TorrentState::Failed(error));
                 }
             }
             ToShard::Remove(key, done) => {
@@ -240,13 +240,13 @@ impl Shard {
 
     fn add(&mut self, key: TorrentKey, new: NewTorrent) {
         let now = self.clock.now();
-        let NewTorrent { spec, layout, storage, peers, events, state, of_magnet } = new;
+        let NewTorrent { inner, spec, layout, storage, peers, of_magnet } = new;
         let stage = Stage::Whole { layout, storage, private: spec.private };
         match self.torrents.get_mut(&key) {
             Some(entry) => entry.stage = stage,
             None if of_magnet => return,
             None => {
-                self.torrents.insert(key, Entry { info_hash: spec.info_hash, stage, events, state });
+                self.torrents.insert(key, Entry { inner, stage });
             }
         }
         self.engine.handle(now, Input::Add(key, Box::new(spec)));
@@ -256,9 +256,8 @@ impl Shard {
 
     fn add_magnet(&mut self, key: TorrentKey, new: NewMagnet) {
         let now = self.clock.now();
-        let NewMagnet { spec, peers, events, state, follower } = new;
-        self.torrents
-            .insert(key, Entry { info_hash: spec.info_hash, stage: Stage::Magnet(Some(Box::new(follower))), events, state });
+        let NewMagnet { inner, spec, peers, follower } = new;
+        self.torrents.insert(key, Entry { inner, stage: Stage::Magnet(Some(Box::new(follower))) });
         self.engine.handle(now, Input::AddMagnet(key, Box::new(spec)));
         self.engine.handle(now, Input::PeersFound(key, Source::User, peers));
     }
@@ -283,7 +282,7 @@ impl Shard {
     /// Peers of a private torrent hear nothing of our DHT node (BEP 27).
     fn handshake(&self, entry: &Entry) -> Handshake {
         let tells_dht = self.config.dht_port.is_some() && !matches!(entry.stage, Stage::Whole { private: true, .. });
-        Handshake { reserved: Reserved::ours(tells_dht), info_hash: entry.info_hash, peer_id: self.config.peer_id }
+        Handshake { reserved: Reserved::ours(tells_dht), info_hash: entry.inner.info_hash, peer_id: self.config.peer_id }
     }
 
     /// A connection on which both handshakes are done, or ours is queued: it gets a task and a key.
@@ -360,7 +359,7 @@ impl Shard {
                 Output::Announce(key, order) => {
                     let Some(entry) = self.torrents.get(&key) else { continue };
                     let tracker = order.tracker;
-                    if self.control.try_send(ToControl::Announce(key, entry.info_hash, order)).is_err() {
+                    if self.control.try_send(ToControl::Announce(key, entry.inner.info_hash, order)).is_err() {
                         let busy = Err(Failure::new("too many announces are waiting"));
                         self.engine.handle(self.clock.now(), Input::Announced(key, tracker, busy));
                     }
@@ -382,7 +381,7 @@ impl Shard {
         let Some(entry) = self.torrents.get(&key) else { return };
         // Once the metadata of a magnet has come, it may be that of a private torrent.
         let may_ask = !matches!(entry.stage, Stage::Magnet(None));
-        if !may_ask || self.control.try_send(ToControl::Seek(key, entry.info_hash, via)).is_err() {
+        if !may_ask || self.control.try_send(ToControl::Seek(key, entry.inner.info_hash, via)).is_err() {
             self.engine.handle(self.clock.now(), Input::Sought(key, via));
         }
     }
@@ -409,7 +408,7 @@ impl Shard {
 
     // ---- news ----
 
-    fn event(&self, key: TorrentKey, event: Event) {
+    fn event(&mut self, key: TorrentKey, event: Event) {
         match &event {
             // There is one of these for every piece: the published state tells of them.
             Event::Piece(_) => return,
@@ -423,23 +422,34 @@ impl Shard {
 
     fn tell(&self, key: TorrentKey, event: TorrentEvent) {
         if let Some(entry) = self.torrents.get(&key) {
-            // Nobody listening is fine.
-            let _ = entry.events.send(event);
+            entry.inner.news.tell(event);
         }
     }
 
-    fn publish(&self) {
-        self.torrents.keys().for_each(|key| self.publish_one(*key));
+    fn publish(&mut self) {
+        self.to_publish().into_iter().for_each(|key| self.publish_one(key));
     }
 
-    fn publish_one(&self, key: TorrentKey) {
+    /// The torrents whose state changed while somebody watched, and those that somebody has begun to watch: he is told what was missed.
+    fn to_publish(&mut self) -> BTreeSet<TorrentKey> {
+        let mut keys = self.engine.take_changed();
+        keys.append(&mut self.lively);
+        keys.retain(|key| self.torrents.get(key).is_some_and(|entry| !entry.inner.state.is_closed()));
+        keys.append(&mut self.watched.lock().unwrap_or_else(PoisonError::into_inner));
+        keys
+    }
+
+    fn publish_one(&mut self, key: TorrentKey) {
         let Some(entry) = self.torrents.get(&key) else { return };
         let news = match entry.stage {
             Stage::Magnet(_) => self.engine.magnet(key).map(TorrentState::Finding),
             Stage::Whole { .. } => self.engine.status(self.clock.now(), key).map(TorrentState::Active),
         };
         let Some(news) = news else { return };
-        entry.state.send_if_modified(|state| {
+        if matches!(&news, TorrentState::Active(status) if status.down_rate + status.up_rate > 0) {
+            self.lively.insert(key);
+        }
+        entry.inner.state.send_if_modified(|state| {
             // A magnet whose metadata has come is being checked, whatever its peers do.
             let is_later = matches!((&news, &*state), (TorrentState::Finding(_), TorrentState::Checking | TorrentState::Known));
             let changed = !is_later && *state != news;
@@ -450,3 +460,6 @@ impl Shard {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,14 +3,14 @@
 //! Decides: names below the state directory. Must not know: what a journal says.
 //! Invariant: two processes never work on one torrent in one directory; nobody sees half a file.
 
+use crate::dirs::Dirs;
 use bt_dht::Contact;
-use bt_piece_store::{DiskStorage, Journal, Storage, StoreError};
+use bt_piece_store::{Journal, StoreError};
 use bt_types::{Geometry, InfoHash};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The file with the nodes of the DHT, and the most bytes that are read of it.
 const NODES: &str = "dht.nodes";
@@ -42,10 +42,9 @@ impl StateDir {
         }
     }
 
-    pub(crate) fn journal(&self, hash: InfoHash, root: &Path, geometry: &Geometry) -> Result<Journal, StoreError> {
+    pub(crate) fn journal(&self, dirs: &Dirs, hash: InfoHash, root: &Path, geometry: &Geometry) -> Result<Journal, StoreError> {
         let Some(dir) = &self.0 else { return Journal::in_memory(hash, geometry) };
-        let storage = DiskStorage::create(dir).map_err(|source| StoreError { path: dir.clone(), source })?;
-        let storage: Arc<dyn Storage> = Arc::new(storage);
+        let storage = dirs.open(dir).map_err(|source| StoreError { path: dir.clone(), source })?;
         Journal::open(storage, Path::new(&format!("{}.journal", stem(hash, root))), hash, geometry)
     }
 

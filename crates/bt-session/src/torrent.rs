@@ -5,9 +5,11 @@
 
 use crate::clock::Clock;
 use crate::control::ToControl;
+use crate::dirs::Dirs;
 use crate::disk::{DiskOrder, Disks};
-use crate::events::{AddError, Summary, TorrentEvent, TorrentState};
-use crate::opening::{Ground, Opener};
+use crate::events::{AddError, News, Summary, TorrentEvent, TorrentState};
+use crate::openers::Openers;
+use crate::opening::{Ground, Opener, store_error};
 use crate::shard::{Departure, ToShard};
 use crate::state::{Lock, StateDir};
 use bt_engine::{Input, MagnetStatus, Order, Priority, TorrentKey, TorrentStatus, Want};
@@ -17,14 +19,11 @@ use bt_types::InfoHash;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore, broadcast, mpsc, oneshot, watch};
-
-/// News kept for a listener that is behind.
-const EVENTS_MAX: usize = 256;
 
 /// Steps of a torrent's beginning at a time: the one that follows a magnet link may not have ended when its metadata comes.
 const STEPS: usize = 2;
@@ -101,12 +100,18 @@ pub(crate) struct Inner {
     pub(crate) progress: Arc<Progress>,
     pub(crate) bytes_there: AtomicU64,
     pub(crate) state: watch::Sender<TorrentState>,
-    pub(crate) events: broadcast::Sender<TorrentEvent>,
+    pub(crate) news: News,
+    /// Where the shard hears that somebody watches.
+    watched: Watched,
+    openers: Arc<Openers>,
     pub(crate) lock: Mutex<Option<Lock>>,
     /// A permit for each step of its beginning; none is given once it is stopped.
     pub(crate) opening: Arc<Semaphore>,
-    summary: OnceCell<Summary>,
+    summary: OnceCell<Box<Summary>>,
 }
+
+/// Torrents of a shard whose state somebody watches who was not there before. It looks at them when it next publishes.
+pub(crate) type Watched = Arc<Mutex<BTreeSet<TorrentKey>>>;
 
 /// What is known of a torrent once its metadata is there.
 pub(crate) struct Known {
@@ -127,8 +132,11 @@ impl std::fmt::Debug for Inner {
 pub(crate) struct Home {
     pub(crate) key: TorrentKey,
     pub(crate) shard: mpsc::Sender<ToShard>,
+    pub(crate) watched: Watched,
     pub(crate) control: mpsc::Sender<ToControl>,
     pub(crate) disks: Arc<Disks>,
+    pub(crate) openers: Arc<Openers>,
+    pub(crate) dirs: Dirs,
     pub(crate) state_dir: StateDir,
     pub(crate) clock: Clock,
 }
@@ -139,8 +147,7 @@ impl TorrentHandle {
         let Some(info_hash) = metainfo.info_hashes.swarm() else {
             return Err(AddError::Unsupported("the torrent has no info-hash".into()));
         };
-        let state_dir = home.state_dir.clone();
-        let ground = Ground::prepare(metainfo, &options, state_dir)?;
+        let ground = Ground::prepare(metainfo, &options, &home.dirs, home.state_dir.clone())?;
         let inner = Arc::new(Inner::new(home, info_hash, TorrentState::Checking));
         inner.take_ground(&ground, None);
         let opener = Opener { inner: Arc::clone(&inner), options };
@@ -154,11 +161,11 @@ impl TorrentHandle {
             let why = bt_metainfo::MetainfoError::V2Unsupported;
             return Err(AddError::Unsupported(why.to_string()));
         };
-        let state_dir = home.state_dir.clone();
+        let (dirs, state_dir) = (home.dirs.clone(), home.state_dir.clone());
         let inner = Arc::new(Inner::new(home, info_hash, TorrentState::Finding(MagnetStatus::default())));
         let opener = Opener { inner: Arc::clone(&inner), options };
         let magnet = magnet.clone();
-        inner.step(move || opener.follow(magnet, state_dir))?;
+        inner.step(move || opener.follow(magnet, dirs, state_dir))?;
         Ok(TorrentHandle(inner))
     }
 
@@ -167,14 +174,14 @@ impl TorrentHandle {
         self.0.info_hash
     }
 
-    /// Where it stands, now and whenever that changes.
+    /// Where it stands, now and whenever that changes. Of what changed while nobody watched, counts and rates follow in a moment.
     pub fn state(&self) -> watch::Receiver<TorrentState> {
-        self.0.state.subscribe()
+        self.0.watch()
     }
 
     /// News from now on.
     pub fn events(&self) -> broadcast::Receiver<TorrentEvent> {
-        self.0.events.subscribe()
+        self.0.news.listen()
     }
 
     /// How far the check of the data is: bytes looked at, and bytes to look at.
@@ -260,12 +267,12 @@ impl TorrentHandle {
 
     /// Leaves the swarm, saves what is known, and gives the account. A second call gives the same account.
     pub async fn stop(&self) -> Summary {
-        self.0.summary.get_or_init(|| self.0.stop()).await.clone()
+        Summary::clone(self.0.summary.get_or_init(async || Box::new(self.0.stop().await)).await)
     }
 }
 
 impl Inner {
-    fn new(home: Home, info_hash: InfoHash, state: TorrentState) -> Inner {
+    pub(crate) fn new(home: Home, info_hash: InfoHash, state: TorrentState) -> Inner {
         Inner {
             key: home.key,
             info_hash,
@@ -277,11 +284,32 @@ impl Inner {
             progress: Arc::default(),
             bytes_there: AtomicU64::new(0),
             state: watch::Sender::new(state),
-            events: broadcast::Sender::new(EVENTS_MAX),
+            news: News::default(),
+            watched: home.watched,
+            openers: home.openers,
             lock: Mutex::new(None),
             opening: Arc::new(Semaphore::new(STEPS)),
             summary: OnceCell::new(),
         }
+    }
+
+    /// The state from now on. Nothing was published while nobody watched: the shard is told that somebody does.
+    pub(crate) fn watch(&self) -> watch::Receiver<TorrentState> {
+        let state = self.state.subscribe();
+        if self.state.receiver_count() == 1 {
+            self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(self.key);
+        }
+        state
+    }
+
+    /// Runs a step that may block on a thread for such steps. Nothing is begun once the torrent is being stopped.
+    pub(crate) fn step(&self, step: impl FnOnce() + Send + 'static) -> Result<(), AddError> {
+        let permit = Arc::clone(&self.opening).try_acquire_owned().map_err(|_| AddError::Stopping)?;
+        let run = move || {
+            step();
+            drop(permit);
+        };
+        self.openers.begin(self.key, run).map_err(|error| store_error(Path::new("check thread"), &error))
     }
 
     /// Tells the engine, once it knows the torrent.
@@ -290,8 +318,20 @@ impl Inner {
         let _ = self.shard.send(ToShard::Input(Input::Want(self.key, vec![want]))).await;
     }
 
+    /// Nothing follows, if that was not said before.
+    pub(crate) fn end(&self) {
+        self.state.send_if_modified(|state| {
+            let is_news = !state.is_over();
+            if is_news {
+                *state = TorrentState::Stopped;
+            }
+            is_news
+        });
+    }
+
     async fn stop(&self) -> Summary {
         self.progress.cancel();
+        self.openers.forget(self.key);
         // What is being begun or checked ends first, and nothing is begun any more: metadata may come in this very moment.
         let _ = self.opening.acquire_many(STEPS as u32).await;
         self.opening.close();
@@ -303,6 +343,8 @@ impl Inner {
         self.disks.submit([(self.key, DiskOrder::Detach(done))].into_iter());
         let _ = detached.await;
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The shard never had it if its opening had not begun.
+        self.end();
         Summary { bytes_there: self.bytes_there.load(Relaxed), status, sources }
     }
 }

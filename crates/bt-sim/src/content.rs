@@ -64,7 +64,7 @@ impl Content {
         let digests = info.require_digests().expect("a v1 torrent has digests");
         Content {
             info_hash: info_hashes.swarm().expect("a v1 torrent has an info-hash"),
-            metadata: info_bytes.into(),
+            metadata: info_bytes,
             geometry: *layout.geometry(),
             files: Some(Arc::new(Files { layout, digests, bytes })),
         }

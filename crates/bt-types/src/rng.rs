@@ -3,13 +3,22 @@
 //! Decides: how numbers are drawn. Must not know: where the seed came from.
 //! Invariant: equal seeds give equal sequences on every machine.
 
+use alloc::boxed::Box;
 use core::fmt;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 /// A seeded random number generator. With a secret seed its output cannot be guessed.
 #[derive(Clone)]
-pub struct Rng(ChaCha8Rng);
+pub struct Rng(State);
+
+#[derive(Clone)]
+enum State {
+    /// A seed, and how many words of its stream were drawn.
+    Resting([u8; 32], u64),
+    /// With a stretch of the stream at hand.
+    Running(Box<ChaCha8Rng>),
+}
 
 impl Rng {
     /// A generator for a test or a simulation.
@@ -23,7 +32,7 @@ impl Rng {
 
     /// A generator from 32 secret bytes of the operating system.
     pub fn from_secret(seed: [u8; 32]) -> Rng {
-        Rng(ChaCha8Rng::from_seed(seed))
+        Rng(State::Resting(seed, 0))
     }
 
     /// A generator whose stream is independent of this one's from here on.
@@ -35,12 +44,37 @@ impl Rng {
 
     /// Any number.
     pub fn next_u64(&mut self) -> u64 {
-        self.0.next_u64()
+        self.running().next_u64()
     }
 
     /// Any number.
     pub fn next_u32(&mut self) -> u32 {
-        self.0.next_u32()
+        self.running().next_u32()
+    }
+
+    /// Lets go of the stretch of the stream that was computed ahead, 256 bytes: nothing will be drawn for a while. What is drawn then is
+    /// what would have been drawn.
+    pub fn rest(&mut self) {
+        if let State::Running(rng) = &self.0 {
+            // 2^64 words are never drawn.
+            let words = u64::try_from(rng.get_word_pos()).unwrap_or(u64::MAX);
+            self.0 = State::Resting(rng.get_seed(), words);
+        }
+    }
+
+    #[inline]
+    fn running(&mut self) -> &mut ChaCha8Rng {
+        if let State::Resting(seed, words) = self.0 {
+            let mut rng = ChaCha8Rng::from_seed(seed);
+            if words > 0 {
+                rng.set_word_pos(words.into());
+            }
+            self.0 = State::Running(Box::new(rng));
+        }
+        match &mut self.0 {
+            State::Running(rng) => rng,
+            State::Resting(..) => unreachable!("it was woken"),
+        }
     }
 
     /// A number in `0..bound`, evenly but for a bias below 2^-32 for bounds below 2^32; 0 when the bound is 0.
@@ -57,7 +91,7 @@ impl Rng {
 
     /// Fills the bytes.
     pub fn fill(&mut self, bytes: &mut [u8]) {
-        self.0.fill_bytes(bytes);
+        self.running().fill_bytes(bytes);
     }
 
     /// Puts the items into an even random order (Fisher-Yates).
@@ -85,6 +119,24 @@ mod tests {
         let drawn: Vec<u64> = (0..4).map(|_| rng.below(1000)).collect();
         assert_eq!(drawn, [381, 294, 798, 916]);
         assert_eq!(Rng::from_seed(1).below(0), 0);
+    }
+
+    #[test]
+    fn who_rests_draws_what_it_would_have_drawn() {
+        let (mut awake, mut rested) = (Rng::from_seed(7), Rng::from_seed(7));
+        for round in 0..1000 {
+            // All offsets within a stretch, at its end too.
+            let draws = |rng: &mut Rng| match round % 3 {
+                0 => u64::from(rng.next_u32()),
+                1 => rng.next_u64(),
+                _ => rng.fork().next_u64(),
+            };
+            assert_eq!(draws(&mut awake), draws(&mut rested), "in round {round}");
+            if round % 7 != 0 {
+                rested.rest();
+            }
+            assert!(size_of_val(&rested) <= 48);
+        }
     }
 
     #[test]

@@ -55,6 +55,10 @@ pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
     let fan = |leecher: &str| figures.median(&figure("fan-out", "bt", leecher, "cpu"));
     let shard = |number: &str| figures.median(&format!("shards/2/cpu {number}"));
     let balance = || Some(shard("0")?.min(shard("1")?) / shard("0")?.max(shard("1")?));
+    let many = |what: &str| {
+        let of = |who: &str| figures.median(&format!("many/{who}/{what}"));
+        ratio(of("bt"), of("libtorrent"))
+    };
     let crowd = figures.median(&figure("crowd", "50 bt", "bt", "leecher peak"));
 
     let at_most = [
@@ -75,6 +79,9 @@ pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
         ("CPU per GiB of bt create, of mktorrent's", made("bt create"), 0.60),
         ("CPU per GiB of bt verify, of mktorrent's", made("bt verify"), 0.60),
         ("CPU per delivered GiB with four leechers, of that with one", ratio(fan("4 bt"), fan("bt")), 1.10),
+        ("memory of a torrent that is seeded, of libtorrent's", many("memory"), 1.0),
+        ("seconds to add ten thousand torrents, of libtorrent's", many("add wall"), 1.0),
+        ("CPU of ten thousand idle torrents, of libtorrent's", many("idle cpu"), 1.0),
         ("receive and send calls for 1 GiB, both sides", figures.least("calls/receive and send"), 10_000.0),
         ("the leecher's writes for 1 GiB", figures.least("calls/leecher writes"), 1100.0),
     ];

@@ -114,6 +114,7 @@ async fn download(leechers: &[Actor], torrent: &Metainfo, stop: &Stop, output: &
     let total = torrent.info.geometry.total();
     let board = Board::new(output);
     let mut lines: Vec<Line> = leechers.iter().map(|actor| board.line(&actor.name, total)).collect();
+    let states: Vec<_> = leechers.iter().map(|actor| actor.handle.state()).collect();
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     let began = Instant::now();
     loop {
@@ -122,8 +123,8 @@ async fn download(leechers: &[Actor], torrent: &Metainfo, stop: &Stop, output: &
             _ = tick.tick() => {}
         }
         let mut complete = 0;
-        for (actor, line) in leechers.iter().zip(&mut lines) {
-            match &*actor.handle.state().borrow() {
+        for ((actor, state), line) in leechers.iter().zip(&states).zip(&mut lines) {
+            match &*state.borrow() {
                 TorrentState::Active(status) => {
                     line.show(status);
                     complete += usize::from(status.is_done());

@@ -19,6 +19,10 @@ const OPEN_MAX: usize = 64;
 /// The most slices that one call takes (`IOV_MAX`).
 const SLICES_MAX: usize = 1024;
 
+/// Which directory it is, whatever paths lead to it: the numbers of its device and of itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Place(u64, u64);
+
 /// Files below a directory, which is held open: renaming the directory, or putting a link in its place, changes nothing.
 #[derive(Debug)]
 pub struct DiskStorage {
@@ -40,6 +44,14 @@ impl DiskStorage {
     pub fn create(root: &Path) -> io::Result<DiskStorage> {
         std::fs::create_dir_all(root)?;
         DiskStorage::open(root)
+    }
+
+    /// Which directory this is. No other one has its place while this is held open.
+    pub fn place(&self) -> io::Result<Place> {
+        let stat = rustix::fs::fstat(&self.root)?;
+        // The types of these fields differ between systems.
+        #[allow(clippy::unnecessary_cast)]
+        Ok(Place(stat.st_dev as u64, stat.st_ino as u64))
     }
 
     /// An open descriptor of a regular file, from the cache when it allows what is asked.

@@ -1,0 +1,292 @@
+//! The blocks that are still needed: the picker's waiting pieces and the ledger's open ones, as one shelf.
+//!
+//! Decides: the next block for a peer. Must not know: connections, messages, time.
+//! Invariant: a piece that we lack either waits in the picker or is open in the ledger.
+
+use crate::io::{PeerKey, Priority, Want};
+use crate::ledger::{Delivery, Ledger};
+use crate::peer::Peer;
+use crate::picker::Picker;
+use crate::sources::SourceId;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use bt_types::{Bitfield, Block, Geometry, Piece, Rng, Time};
+use core::ops::Range;
+
+/// Pieces with a deadline that are looked at for a peer.
+const DUE_MAX: usize = 64;
+
+/// The blocks of a torrent that are still needed.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    geometry: Geometry,
+    picker: Picker,
+    ledger: Ledger,
+    /// Pieces that we lack and that are needed by a moment.
+    due: BTreeSet<(Time, Piece)>,
+    rng: Rng,
+    /// Blocks, or room that was asked for, became free since they were last given out.
+    freed: bool,
+    /// A piece was not opened for want of room.
+    is_short: bool,
+    /// No piece was ever given a priority.
+    is_plain: bool,
+    /// Pieces that were opened and nobody was told of.
+    opened: BTreeSet<Piece>,
+}
+
+impl Shelf {
+    pub(crate) fn new(geometry: Geometry, have: &Bitfield, mut rng: Rng) -> Shelf {
+        let picker = Picker::new(&geometry, have, &mut rng);
+        let (ledger, due, opened) = (Ledger::new(geometry), BTreeSet::new(), BTreeSet::new());
+        Shelf { geometry, picker, ledger, due, rng, freed: false, is_short: false, is_plain: true, opened }
+    }
+
+    /// Changes what is wanted. Pieces that somebody works on and that are skipped now are given up: they, and who led them.
+    #[must_use]
+    pub(crate) fn want(&mut self, wants: &[Want]) -> Vec<(Piece, Option<PeerKey>)> {
+        for want in wants {
+            match want {
+                Want::Pieces(..) => {}
+                Want::Order(order) => self.picker.set_order(*order),
+                Want::By(pieces, by) => self.need_by(pieces.start..pieces.end.min(self.geometry.piece_count()), *by),
+            }
+        }
+        let priorities = wants.iter().filter_map(|want| match want {
+            Want::Pieces(pieces, priority) => Some((pieces.clone(), *priority)),
+            Want::Order(_) | Want::By(..) => None,
+        });
+        self.freed = true;
+        let mut priorities = priorities.peekable();
+        if priorities.peek().is_none() {
+            return Vec::new();
+        }
+        self.is_plain = false;
+        self.picker.prioritise(priorities, &mut self.rng);
+        let picker = &self.picker;
+        let given_up = self.ledger.give_up(|piece| picker.priority(piece) == Priority::Skip);
+        given_up.iter().for_each(|&(piece, _)| self.picker.put_back(piece, &mut self.rng));
+        given_up
+    }
+
+    fn need_by(&mut self, numbers: Range<u32>, by: Option<Time>) {
+        self.due.retain(|(_, piece)| !numbers.contains(&piece.number()));
+        if let Some(by) = by {
+            let pieces = numbers.filter_map(|number| self.geometry.piece(number));
+            self.due.extend(pieces.map(|piece| (by, piece)));
+        }
+    }
+
+    /// Whether the piece is wanted, there or not.
+    pub(crate) fn is_wanted(&self, piece: Piece) -> bool {
+        self.picker.priority(piece) > Priority::Skip
+    }
+
+    /// The best block for a peer, now asked of it: of the piece it works on, of one with a deadline, of a piece that somebody left,
+    /// of a new piece, of a piece that somebody else works on, and at the very end one that others were asked for and that is late.
+    pub(crate) fn next_block(&mut self, now: Time, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
+        let due = peer.pipeline.due(now);
+        // The piece may have failed since, and be somebody else's now.
+        peer.lead = peer.lead.filter(|&piece| self.ledger.lead(piece) == Some(peer.key));
+        if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece, due)) {
+            return Some(block);
+        }
+        if !peer.serves_us {
+            return self.next_allowed(due, peer, store_bytes);
+        }
+        if let Some(block) = self.next_due(due, peer, store_bytes) {
+            return Some(block);
+        }
+        let trusted = peer.unproven < peer.trust();
+        if peer.on_parole {
+            peer.lead = trusted.then(|| self.open_piece(peer, store_bytes)).flatten();
+            return peer.lead.and_then(|piece| self.ledger.ask_free(piece, due));
+        }
+        if trusted {
+            // What no leecher has comes first from a peer that has everything: the others can finish the rest without it.
+            let rare_first = !peer.counted && self.picker.has_unseen();
+            let is_wanted = |piece| !rare_first || self.picker.availability(piece) == 0;
+            let adopted = self.ledger.adopt(peer.key, &peer.has, is_wanted);
+            peer.unproven += u32::from(adopted.is_some());
+            peer.lead = adopted.or_else(|| self.open_piece(peer, store_bytes));
+            if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece, due)) {
+                return Some(block);
+            }
+        } else if !self.is_end_game() && self.has_room(store_bytes) {
+            // A piece of its own is all that it gets until that one is right. When no other can be opened, it helps with those that are.
+            return None;
+        }
+        if let Some(piece) = self.ledger.joinable(peer.key, &peer.has) {
+            return self.ledger.ask_free(piece, due);
+        }
+        self.is_end_game().then(|| self.ledger.ask_late(now, due, &peer.has, |block| peer.pipeline.has_asked(block)))?
+    }
+
+    /// A block of the piece that is needed first, among those with a deadline that the peer has. Others join who works on it already.
+    fn next_due(&mut self, due: Time, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
+        let first = self.due.iter().take(DUE_MAX).map(|(_, piece)| *piece).filter(|&piece| peer.has.has(piece));
+        for piece in first.collect::<Vec<_>>() {
+            if !peer.on_parole
+                && self.ledger.may_join(piece, peer.key)
+                && let Some(block) = self.ledger.ask_free(piece, due)
+            {
+                return Some(block);
+            }
+            if peer.unproven < peer.trust() && self.has_room(store_bytes) && self.picker.take_this(piece) {
+                peer.unproven += 1;
+                self.ledger.open(piece, peer.key, peer.on_parole);
+                self.opened.insert(piece);
+                peer.lead = Some(piece);
+                return self.ledger.ask_free(piece, due);
+            }
+        }
+        None
+    }
+
+    /// A block of a piece that a peer serves although it chokes us.
+    fn next_allowed(&mut self, due: Time, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
+        for piece in peer.we_may_ask.clone() {
+            if !peer.has.has(piece) {
+                continue;
+            }
+            if peer.unproven < peer.trust() && self.has_room(store_bytes) && self.picker.take_this(piece) {
+                peer.unproven += 1;
+                self.ledger.open(piece, peer.key, peer.on_parole);
+                self.opened.insert(piece);
+            }
+            if self.ledger.lead(piece) == Some(peer.key)
+                && let Some(block) = self.ledger.ask_free(piece, due)
+            {
+                // When it serves us at last, it goes on with this piece.
+                peer.lead = Some(piece);
+                return Some(block);
+            }
+        }
+        None
+    }
+
+    /// A new piece, if the store has room for it: one that the peer suggests, if none is better, or the picker's choice.
+    fn open_piece(&mut self, peer: &mut Peer, store_bytes: u64) -> Option<Piece> {
+        if !self.has_room(store_bytes) {
+            return None;
+        }
+        let suggested = peer.suggested.iter().copied().find(|&piece| peer.has.has(piece) && self.picker.is_first(piece));
+        let suggested = suggested.filter(|&piece| self.picker.take_this(piece));
+        let piece = suggested.or_else(|| self.picker.take(&peer.has, peer.counted, &mut self.rng))?;
+        peer.unproven += 1;
+        self.ledger.open(piece, peer.key, peer.on_parole);
+        self.opened.insert(piece);
+        Some(piece)
+    }
+
+    /// Whether the store has room for another piece. One is always allowed.
+    fn has_room(&mut self, store_bytes: u64) -> bool {
+        let reserved = self.ledger.reserved();
+        let has_room = reserved == 0 || reserved + u64::from(self.geometry.piece_length()) <= store_bytes;
+        self.is_short |= !has_room;
+        has_room
+    }
+
+    /// Whether there may be a block for a peer: a free one, a piece to open, or one to ask for twice.
+    pub(crate) fn has_something(&mut self, store_bytes: u64) -> bool {
+        self.ledger.has_free() || self.is_end_game() || self.has_room(store_bytes)
+    }
+
+    /// Whether every piece that we want and lack is open.
+    pub(crate) fn is_end_game(&self) -> bool {
+        self.picker.waiting() == 0
+    }
+
+    /// The open pieces.
+    pub(crate) fn open(&self) -> impl Iterator<Item = Piece> {
+        self.ledger.pieces()
+    }
+
+    /// The pieces that were opened since this was called last.
+    pub(crate) fn take_opened(&mut self) -> Vec<Piece> {
+        core::mem::take(&mut self.opened).into_iter().collect()
+    }
+
+    /// Bytes of open pieces.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.ledger.reserved()
+    }
+
+    /// A leecher has these pieces.
+    pub(crate) fn more<'a>(&mut self, pieces: impl Iterator<Item = Piece> + 'a) {
+        pieces.for_each(|piece| self.picker.more(piece, &mut self.rng));
+    }
+
+    /// How many leechers have this piece.
+    pub(crate) fn availability(&self, piece: Piece) -> u32 {
+        self.picker.availability(piece)
+    }
+
+    /// A leecher with these pieces left.
+    pub(crate) fn less<'a>(&mut self, pieces: impl Iterator<Item = Piece> + 'a) {
+        pieces.for_each(|piece| self.picker.less(piece, &mut self.rng));
+    }
+
+    /// A peer will not deliver these blocks.
+    pub(crate) fn release(&mut self, blocks: impl IntoIterator<Item = Block>) {
+        for block in blocks {
+            self.freed |= self.ledger.release(block);
+        }
+    }
+
+    pub(crate) fn deliver(&mut self, block: Block, peer: PeerKey, from: SourceId) -> Delivery {
+        let delivery = self.ledger.deliver(block, peer, from);
+        self.freed |= delivery == Delivery::Late;
+        delivery
+    }
+
+    /// The peer works no longer on the pieces that it led. Those that only it might deliver start anew: what the store
+    /// holds of them must be forgotten.
+    #[must_use]
+    pub(crate) fn leave(&mut self, peer: PeerKey) -> Vec<Piece> {
+        let (led, given_up) = self.ledger.leave(peer);
+        given_up.iter().for_each(|&piece| self.picker.put_back(piece, &mut self.rng));
+        self.freed |= led;
+        given_up
+    }
+
+    /// Who leads the piece.
+    pub(crate) fn lead(&self, piece: Piece) -> Option<PeerKey> {
+        self.ledger.lead(piece)
+    }
+
+    /// The piece is verified and written. Who sent it.
+    pub(crate) fn close(&mut self, piece: Piece) -> Vec<SourceId> {
+        self.freed |= core::mem::take(&mut self.is_short);
+        self.due.retain(|(_, due)| *due != piece);
+        self.ledger.close(piece)
+    }
+
+    /// Who sent a block of a piece when it failed last.
+    pub(crate) fn suspect(&self, block: Block) -> Option<SourceId> {
+        self.ledger.suspect(block)
+    }
+
+    /// The piece was wrong: it waits again. Who sent it.
+    pub(crate) fn fail(&mut self, piece: Piece) -> Vec<SourceId> {
+        let senders = self.ledger.fail(piece);
+        self.picker.put_back(piece, &mut self.rng);
+        self.freed = true;
+        senders
+    }
+
+    /// What a shelf without pieces and without peers is made of again, if it would be the same.
+    pub(crate) fn essence(&self) -> Option<(Geometry, Rng)> {
+        self.is_plain.then(|| (self.geometry, self.rng.clone()))
+    }
+
+    /// Peers that had nothing to be asked for can be asked again.
+    pub(crate) fn look_again(&mut self) {
+        self.freed = true;
+    }
+
+    /// Whether blocks, or room for pieces, became free since this was last asked.
+    pub(crate) fn take_freed(&mut self) -> bool {
+        core::mem::take(&mut self.freed)
+    }
+}

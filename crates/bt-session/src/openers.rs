@@ -1,0 +1,120 @@
+//! Threads on which torrents are opened: what may block for as long as a disk likes.
+//!
+//! Decides: how many torrents are opened at a time. Must not know: how a torrent is opened.
+//! Invariant: a torrent has one step at most that waits; one whose step is forgotten is never opened.
+
+use bt_engine::TorrentKey;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Torrents that are opened at a time. Checking one uses all cores: more would only make a disk seek.
+const OPENERS_MAX: usize = 8;
+/// How long a thread that has nothing to do waits for more.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// What is done on one of the threads.
+type Step = Box<dyn FnOnce() + Send>;
+
+/// The threads, which come when they are needed and go when they are not.
+#[derive(Default)]
+pub(crate) struct Openers {
+    waiting: Mutex<Waiting>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// In the order in which the torrents were added.
+    steps: BTreeMap<TorrentKey, Step>,
+    threads: usize,
+    idle: usize,
+}
+
+impl std::fmt::Debug for Openers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Openers").finish_non_exhaustive()
+    }
+}
+
+impl Openers {
+    /// Runs a step of a torrent as soon as a thread is free.
+    pub(crate) fn begin(self: &Arc<Self>, key: TorrentKey, step: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let mut waiting = self.lock();
+        if waiting.idle <= waiting.steps.len() && waiting.threads < OPENERS_MAX {
+            let openers = Arc::clone(self);
+            std::thread::Builder::new().name("bt-check".into()).spawn(move || AtWork(openers).0.run())?;
+            waiting.threads += 1;
+        }
+        waiting.steps.insert(key, Box::new(step));
+        self.more.notify_one();
+        Ok(())
+    }
+
+    /// Drops the step of a torrent that waits, if one does.
+    pub(crate) fn forget(&self, key: TorrentKey) {
+        let step = self.lock().steps.remove(&key);
+        // What it holds is let go after the lock.
+        drop(step);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        loop {
+            let mut waiting = self.lock();
+            waiting.idle += 1;
+            let is_idle = |waiting: &mut Waiting| waiting.steps.is_empty();
+            waiting = self.more.wait_timeout_while(waiting, LINGER, is_idle).unwrap_or_else(PoisonError::into_inner).0;
+            waiting.idle -= 1;
+            let Some((_, step)) = waiting.steps.pop_first() else { return };
+            drop(waiting);
+            step();
+        }
+    }
+}
+
+/// One thread, also when it unwinds.
+struct AtWork(Arc<Openers>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.lock().threads -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_few_steps_run_at_a_time_and_one_that_is_forgotten_does_not() {
+        let openers = Arc::new(Openers::default());
+        let gate = Arc::new(Mutex::new(()));
+        let (begun, steps) = mpsc::channel();
+        let closed = gate.lock().unwrap();
+        let all = u32::try_from(OPENERS_MAX).unwrap() + 3;
+        for key in (0..all).map(TorrentKey) {
+            let (begun, gate) = (begun.clone(), Arc::clone(&gate));
+            let step = move || {
+                begun.send(key).unwrap();
+                drop(gate.lock());
+                assert_ne!(key, TorrentKey(0), "a step that panics does not take its thread's place away");
+            };
+            openers.begin(key, step).unwrap();
+        }
+        drop(begun);
+        let mut ran: Vec<TorrentKey> = (0..OPENERS_MAX).map(|_| steps.recv().unwrap()).collect();
+        assert!(steps.try_recv().is_err());
+        openers.forget(TorrentKey(all - 2));
+        drop(closed);
+        ran.extend(steps);
+        ran.sort_unstable();
+        let (forgotten, last) = (all - 2, all - 1);
+        assert_eq!(ran, (0..forgotten).chain([last]).map(TorrentKey).collect::<Vec<_>>());
+    }
+}

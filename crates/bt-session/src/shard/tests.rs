@@ -1,0 +1,89 @@
+use super::*;
+use crate::torrent::Home;
+use bt_metainfo::{Builder, Metainfo};
+use bt_net::EgressConfig;
+use bt_piece_store::MemStorage;
+use bt_types::{Bitfield, PeerId};
+
+/// A shard that nobody runs, with so many torrents that are all there.
+fn shard(torrents: u32) -> (Shard, Vec<Arc<Inner>>) {
+    let (clock, mut rng) = (Clock::start(), Rng::from_seed(1));
+    let disks = Arc::new(Disks::start(1, clock).unwrap());
+    let (control, _) = mpsc::channel(1);
+    let (inbox, _) = mpsc::channel(1);
+    let egress = Egress::new(EgressConfig::default()).unwrap();
+    let config = Config::new(PeerId::ours(&mut rng));
+    let (watched, budget) = (Watched::default(), Budget::default());
+    let mut shard = Shard::new(
+        clock,
+        config,
+        budget,
+        rng,
+        egress,
+        Arc::clone(&disks),
+        control.clone(),
+        None,
+        inbox.clone(),
+        Arc::clone(&watched),
+    );
+    let add = |number: u32| {
+        let torrent =
+            Builder { piece_length: 16_384, single_file: true, ..Builder::new(&number.to_string(), vec![(vec![], 1_000_000)]) };
+        let torrent = Metainfo::from_bytes(&torrent.build(&[[0; 20]; 62])).unwrap();
+        let (key, info_hash) = (TorrentKey(number), torrent.info_hashes.v1.unwrap());
+        let (geometry, layout) = (torrent.info.geometry, Arc::new(Layout::new(&torrent.info)));
+        let home = Home {
+            key,
+            shard: inbox.clone(),
+            watched: Arc::clone(&watched),
+            control: control.clone(),
+            disks: Arc::clone(&disks),
+            openers: Arc::default(),
+            dirs: Default::default(),
+            state_dir: crate::state::StateDir::new(None),
+            clock,
+        };
+        let inner = Arc::new(Inner::new(home, info_hash, TorrentState::Checking));
+        let spec = TorrentSpec {
+            info_hash,
+            geometry,
+            have: Bitfield::full(geometry.piece_count()),
+            trackers: vec![],
+            wants: vec![],
+            metadata: torrent.info_bytes,
+            private: false,
+        };
+        let storage = Arc::new(MemStorage::new());
+        let new = NewTorrent { inner: Arc::clone(&inner), spec, layout, storage, peers: vec![], of_magnet: false };
+        shard.take(ToShard::Add(key, Box::new(new)));
+        inner
+    };
+    let inners = (0..torrents).map(add).collect();
+    (shard, inners)
+}
+
+#[test]
+fn a_torrent_that_nobody_watches_publishes_nothing() {
+    let (mut shard, torrents) = shard(100);
+    let touch = |shard: &mut Shard, number| {
+        let found = Input::PeersFound(TorrentKey(number), Source::User, vec![([127, 0, 0, 1], 9).into()]);
+        shard.take(ToShard::Input(found));
+    };
+    let keys = |numbers: &[u32]| numbers.iter().copied().map(TorrentKey).collect::<BTreeSet<_>>();
+    assert!(
+        torrents.iter().all(|torrent| matches!(*torrent.state.borrow(), TorrentState::Active(_))),
+        "they are told to be there"
+    );
+    assert_eq!(shard.to_publish(), keys(&[]), "and then nobody asks");
+
+    let state = torrents[5].watch();
+    assert_eq!(shard.to_publish(), keys(&[5]), "who begins to watch is told what was missed");
+    (0..10).for_each(|number| touch(&mut shard, number));
+    assert_eq!(shard.to_publish(), keys(&[5]));
+    assert_eq!(shard.to_publish(), keys(&[]), "nothing has changed since");
+    drop(state);
+    touch(&mut shard, 5);
+    assert_eq!(shard.to_publish(), keys(&[]));
+    drop(torrents[7].watch());
+    assert_eq!(shard.to_publish(), keys(&[7]), "also one who only looks is told, for when he looks again");
+}
