@@ -134,6 +134,7 @@ fn dht_node() {
                         message.transaction = query.transaction;
                         bytes = message.write();
                     }
+                    answered = Some(to);
                     node.handle(now, Input::Datagram { from: to, bytes: &bytes });
                 }
                 4 => {

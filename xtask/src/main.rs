@@ -8,6 +8,7 @@ mod bench;
 mod beps;
 mod ci;
 mod cost;
+mod fuzz;
 mod interop;
 mod median;
 mod packages;
@@ -53,6 +54,8 @@ enum Task {
     Race(race::Args),
     /// Kills, power cuts, a full disk, changed files: real `bt` processes, and what they promise
     Torture(torture::Args),
+    /// Every parser and every machine, against inputs that nobody means well with
+    Fuzz(fuzz::Args),
     /// Every shipped crate, packed as it would be published, and built from that
     Packages,
     /// Print the table of docs/beps.md from the mentions in the sources
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Task::Interop(args) => interop::run(&args, &root()),
         Task::Race(args) => race::run(&args),
         Task::Torture(args) => torture::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args, &root()),
         Task::Packages => packages::run(&root()),
         Task::Beps => beps::run(&root()),
     };
