@@ -24,7 +24,8 @@ const COMPACT_AFTER: u64 = 1 << 20;
 
 /// The journal of one torrent in one directory.
 pub struct Journal {
-    state: Arc<dyn Storage>,
+    /// Where the file lies; nowhere, if it is forgotten with the process.
+    state: Option<Arc<dyn Storage>>,
     path: PathBuf,
     id: InfoHash,
     geometry: Geometry,
@@ -51,20 +52,16 @@ pub(crate) struct Known {
 impl Journal {
     /// Opens the journal `name` of a torrent. One that belongs to another torrent or version says nothing, and will be replaced.
     pub fn open(state: Arc<dyn Storage>, name: &Path, id: InfoHash, geometry: &Geometry) -> Result<Journal, StoreError> {
-        let fresh = Known {
-            have: Bitfield::empty(geometry.piece_count()),
-            dirty: Bitfield::empty(geometry.piece_count()),
-            clean: None,
-            existed: false,
-        };
-        let mut journal = Journal { state, path: name.to_owned(), id, geometry: *geometry, known: fresh, end: 0, compact_end: 0 };
-        journal.recover().map_err(StoreError::at(name))?;
+        let mut journal = Journal { state: Some(Arc::clone(&state)), path: name.to_owned(), ..Journal::in_memory(id, geometry) };
+        journal.recover(state.as_ref()).map_err(StoreError::at(name))?;
         Ok(journal)
     }
 
     /// A journal that is forgotten with the process.
-    pub fn in_memory(id: InfoHash, geometry: &Geometry) -> Result<Journal, StoreError> {
-        Journal::open(Arc::new(Nowhere), Path::new(""), id, geometry)
+    pub fn in_memory(id: InfoHash, geometry: &Geometry) -> Journal {
+        let nothing = || Bitfield::empty(geometry.piece_count());
+        let known = Known { have: nothing(), dirty: nothing(), clean: None, existed: false };
+        Journal { state: None, path: PathBuf::new(), id, geometry: *geometry, known, end: 0, compact_end: 0 }
     }
 
     /// What the journal says now.
@@ -131,7 +128,8 @@ impl Journal {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.state.sync(&self.path).map_err(StoreError::at(&self.path))
+        let Some(state) = &self.state else { return Ok(()) };
+        state.sync(&self.path).map_err(StoreError::at(&self.path))
     }
 
     /// Adds a record; a record that fails half-way is overwritten by the next. Any record ends a clean stop.
@@ -140,8 +138,9 @@ impl Journal {
             if journal.end == 0 || journal.end.saturating_sub(journal.compact_end) > COMPACT_AFTER {
                 journal.rewrite()?;
             }
+            let Some(state) = &journal.state else { return Ok(()) };
             let record = framed(body);
-            journal.state.write_at(&journal.path, journal.end, &[IoSlice::new(&record)])?;
+            state.write_at(&journal.path, journal.end, &[IoSlice::new(&record)])?;
             journal.end += record.len() as u64;
             Ok(())
         };
@@ -152,6 +151,7 @@ impl Journal {
 
     /// Writes what is known into a new file and puts it in the place of the old one.
     fn rewrite(&mut self) -> io::Result<()> {
+        let Some(state) = &self.state else { return Ok(()) };
         let mut bytes = framed(&self.header());
         let mut body = vec![b'P'];
         body.extend_from_slice(self.known.have.as_bytes());
@@ -159,13 +159,13 @@ impl Journal {
         bytes.extend_from_slice(&framed(&body));
 
         let draft = self.path.with_extension("new");
-        if self.state.stat(&draft)?.is_some() {
-            self.state.remove(&draft)?;
+        if state.stat(&draft)?.is_some() {
+            state.remove(&draft)?;
         }
-        self.state.create_new(&draft)?;
-        self.state.write_at(&draft, 0, &[IoSlice::new(&bytes)])?;
-        self.state.sync(&draft)?;
-        self.state.rename(&draft, &self.path)?;
+        state.create_new(&draft)?;
+        state.write_at(&draft, 0, &[IoSlice::new(&bytes)])?;
+        state.sync(&draft)?;
+        state.rename(&draft, &self.path)?;
         (self.end, self.compact_end) = (bytes.len() as u64, bytes.len() as u64);
         Ok(())
     }
@@ -179,11 +179,11 @@ impl Journal {
     }
 
     /// Reads the file and replays its records.
-    fn recover(&mut self) -> io::Result<()> {
+    fn recover(&mut self, state: &dyn Storage) -> io::Result<()> {
         let mut bytes = Vec::new();
-        if let Some(stat) = self.state.stat(&self.path)? {
+        if let Some(stat) = state.stat(&self.path)? {
             bytes.resize(usize::try_from(stat.len).map_err(|_| io::ErrorKind::InvalidData)?, 0);
-            let len = self.state.read_at(&self.path, 0, &mut bytes)?;
+            let len = state.read_at(&self.path, 0, &mut bytes)?;
             bytes.truncate(len);
         }
         let mut rest = bytes.as_slice();
@@ -245,47 +245,6 @@ impl Journal {
             _ => return None,
         }
         Some(())
-    }
-}
-
-/// The storage of a journal that is forgotten with the process: nothing is written, and there is nothing to read.
-struct Nowhere;
-
-impl Storage for Nowhere {
-    fn read_at(&self, _: &Path, _: u64, _: &mut [u8]) -> io::Result<usize> {
-        Ok(0)
-    }
-
-    fn try_read_at(&self, _: &Path, _: u64, _: &mut [u8]) -> io::Result<Option<usize>> {
-        Ok(Some(0))
-    }
-
-    fn write_at(&self, _: &Path, _: u64, _: &[IoSlice<'_>]) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn set_len(&self, _: &Path, _: u64) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn stat(&self, _: &Path) -> io::Result<Option<Stat>> {
-        Ok(None)
-    }
-
-    fn sync(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn create_new(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn remove(&self, _: &Path) -> io::Result<()> {
-        Ok(())
     }
 }
 

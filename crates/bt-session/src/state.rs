@@ -43,7 +43,7 @@ impl StateDir {
     }
 
     pub(crate) fn journal(&self, dirs: &Dirs, hash: InfoHash, root: &Path, geometry: &Geometry) -> Result<Journal, StoreError> {
-        let Some(dir) = &self.0 else { return Journal::in_memory(hash, geometry) };
+        let Some(dir) = &self.0 else { return Ok(Journal::in_memory(hash, geometry)) };
         let storage = dirs.open(dir).map_err(|source| StoreError { path: dir.clone(), source })?;
         Journal::open(storage, Path::new(&format!("{}.journal", stem(hash, root))), hash, geometry)
     }
