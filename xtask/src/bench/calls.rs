@@ -29,7 +29,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
         bench.skip("calls", "strace is not installed");
         return Ok(());
     }
-    let stage = Stage::within(bench.folder)?;
+    let stage = Stage::within(&bench.args.folder)?;
     let source = stage.path("content");
     random_file(&source, 1, BYTES)?;
     let torrent = stage.create(&source, &["--piece-length", "1MiB"])?;
@@ -59,7 +59,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 fn transfer(bench: &Bench<'_>, stage: &Stage, torrent: &Path) -> Result<[Calls; 2]> {
-    let copies = Stage::within(bench.folder)?;
+    let copies = Stage::within(&bench.args.folder)?;
     let (seed_log, get_log) = (copies.path("seed.calls"), copies.path("get.calls"));
     let mut seed = copies.seed("seed", torrent, &stage.path(""), LOOPBACK);
     let seed = Process::start("seed", &mut counted(seed.arg("--no-check"), &seed_log))?;

@@ -24,7 +24,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
         bench.skip("hashing", "mktorrent is not installed");
         return Ok(());
     };
-    let stage = Stage::within(bench.folder)?;
+    let stage = Stage::within(&bench.args.folder)?;
     let source = stage.path("content");
     random_file(&source, 1, GIB << 30)?;
     let piece = (1u64 << PIECE_POWER).to_string();

@@ -28,7 +28,7 @@ const SHARD_BYTES: u64 = 1 << 30;
 
 /// Ten thousand torrents, in us and in libtorrent.
 pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
-    let stage = Stage::within(bench.folder)?;
+    let stage = Stage::within(&bench.args.folder)?;
     let (torrents, data) = (stage.path("torrents"), stage.path("data"));
     fs::create_dir_all(&torrents)?;
     fs::create_dir_all(&data)?;
@@ -98,7 +98,7 @@ fn metainfo(name: &str, seed: u64) -> Vec<u8> {
 
 /// Two torrents that are seeded by one process on two shards, to a leecher each.
 pub(super) fn shards(bench: &mut Bench<'_>) -> Result<()> {
-    let stage = Stage::within(bench.folder)?;
+    let stage = Stage::within(&bench.args.folder)?;
     let (torrents, data) = (stage.path("torrents"), stage.path("data"));
     fs::create_dir_all(&torrents)?;
     fs::create_dir_all(&data)?;
@@ -123,7 +123,7 @@ pub(super) fn shards(bench: &mut Bench<'_>) -> Result<()> {
             seed.tell("begin")?;
             seed.wait_event("added", PATIENCE)?;
             let at = listening(&seed)?;
-            let stage = Stage::within(bench.folder)?;
+            let stage = Stage::within(&bench.args.folder)?;
             let (wall, cpu) = fetch_both(&stage, &seed, &paths, &at)?;
             names.iter().try_for_each(|name| ensure_same(&data.join(name), &stage.path(name).join(name)))?;
             bench.figures.add(format!("shards/{count}/wall"), wall);

@@ -18,9 +18,6 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use table::Table;
 
-/// Where all files lie: in memory, so that no disk is measured.
-const FOLDER: &str = "/dev/shm";
-
 /// What is measured.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -36,11 +33,14 @@ pub(crate) struct Args {
     /// Only the system calls of a fixed transfer
     #[arg(long, conflicts_with = "only")]
     calls: bool,
+    /// Where all files lie: in memory, so that no disk is measured
+    #[arg(long, default_value = "/dev/shm", value_name = "DIR")]
+    folder: PathBuf,
     /// Write the figures of every run into this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the tables into docs/performance.md
-    #[arg(long, conflicts_with_all = ["only", "calls"])]
+    #[arg(long, conflicts_with_all = ["only", "calls", "folder"])]
     write: bool,
 }
 
@@ -49,7 +49,6 @@ struct Bench<'a> {
     args: &'a Args,
     /// The workspace.
     root: &'a Path,
-    folder: &'a Path,
     figures: Figures,
     tables: Vec<Table>,
     /// Scenarios that could not run, and why.
@@ -77,8 +76,7 @@ impl Bench<'_> {
 
 /// Measures, prints tables and goals, and fails if a goal is missed.
 pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
-    let mut bench =
-        Bench { args, root, folder: Path::new(FOLDER), figures: Figures::default(), tables: Vec::new(), skipped: Vec::new() };
+    let mut bench = Bench { args, root, figures: Figures::default(), tables: Vec::new(), skipped: Vec::new() };
     transfers::run(&mut bench)?;
     type Part = fn(&mut Bench<'_>) -> Result<()>;
     let parts: [(&str, Part); 4] =

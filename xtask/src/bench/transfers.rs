@@ -31,6 +31,7 @@ enum Size {
     Pieces(u64),
 }
 
+const LIBTORRENT: &dyn Client = &Libtorrent::DEFAULT;
 const TCP: &dyn Client = &Libtorrent::TCP;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -63,7 +64,9 @@ const SCENARIOS: [Scenario; 9] = [
         piece: MIB,
         pairs: &[
             (&Bt::SEED, 1, &Bt::GET, 1),
-            (&Libtorrent::DEFAULT, 1, &Libtorrent::DEFAULT, 1),
+            (LIBTORRENT, 1, LIBTORRENT, 1),
+            (LIBTORRENT, 1, &Bt::GET, 1),
+            (&Bt::SEED, 1, LIBTORRENT, 1),
             (&Transmission, 1, &Transmission, 1),
             (&Transmission, 1, &Bt::GET, 1),
             (&Bt::SEED, 1, &Transmission, 1),
@@ -127,7 +130,7 @@ impl Scenario {
             Size::Part(part) => (bench.args.size << 20) / part,
             Size::Pieces(count) => count * self.piece,
         };
-        let cargo = Cargo::new(bench.folder, self.files, bytes, self.piece)?;
+        let cargo = Cargo::new(&bench.args.folder, self.files, bytes, self.piece)?;
         let here = |pair: &&Pair| pair.0.version().is_some() && pair.2.version().is_some();
         let pairs: Vec<&Pair> = self.pairs.iter().filter(here).collect();
         for run in 1..=bench.args.runs {
@@ -156,7 +159,7 @@ impl Scenario {
 
     fn measure(&self, bench: &mut Bench<'_>, cargo: &Cargo, pair: &Pair, run: u32) -> Result<()> {
         let (seed, seeds, leecher, leechers) = *pair;
-        let toll = cargo.haul(bench.folder, (seed, seeds), (leecher, leechers))?;
+        let toll = cargo.haul(&bench.args.folder, (seed, seeds), (leecher, leechers))?;
         let gib = (cargo.bytes() * leechers as u64) as f64 / f64::from(1 << 30);
         let figures = [
             ("wall", toll.wall.as_secs_f64()),
