@@ -7,7 +7,7 @@ mod disk;
 mod faulty;
 mod mem;
 
-pub use disk::{DiskStorage, Place};
+pub use disk::{Directory, DiskStorage, Place};
 pub use faulty::{FaultyStorage, Op};
 pub use mem::MemStorage;
 
