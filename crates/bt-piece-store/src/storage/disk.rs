@@ -381,7 +381,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("real/sub")).unwrap();
         symlink("real", dir.path().join("link")).unwrap();
-        let root = DiskStorage::open(dir.path()).unwrap().root;
+        let root = Directory::open(dir.path()).unwrap().fd;
         assert!(walk(root.as_fd(), path("real/sub"), false).is_ok());
         assert!(walk(root.as_fd(), path("link/sub"), false).is_err());
         assert!(walk(root.as_fd(), path("real/.."), false).is_err());
