@@ -37,5 +37,5 @@ pub use journal::Journal;
 pub use layout::{Layout, LayoutFile, Span, locate};
 pub use progress::Progress;
 pub use read::read_blocks;
-pub use storage::{DiskStorage, FaultyStorage, MemStorage, Op, Place, Stat, Storage, StoreError, fault_of};
+pub use storage::{Directory, DiskStorage, FaultyStorage, MemStorage, Op, Place, Stat, Storage, StoreError, fault_of};
 pub use worker::{Done, Order, Worker};

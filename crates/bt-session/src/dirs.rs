@@ -1,9 +1,9 @@
 //! The directories that torrents live in: those that share one hold it open once.
 //!
-//! Decides: which torrents share a storage. Must not know: torrents.
-//! Invariant: two torrents share a storage only if a path of both leads to the same directory now.
+//! Decides: which torrents share a directory. Must not know: torrents.
+//! Invariant: two torrents share a directory only if a path of both leads to it now; their open files are their own.
 
-use bt_piece_store::{DiskStorage, Place};
+use bt_piece_store::{Directory, DiskStorage, Place};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -11,13 +11,17 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Every directory that is held open.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Dirs(Arc<Mutex<BTreeMap<Place, Weak<DiskStorage>>>>);
+pub(crate) struct Dirs(Arc<Mutex<BTreeMap<Place, Weak<Directory>>>>);
 
 impl Dirs {
-    /// The storage of a directory, which is made if it is missing.
-    pub(crate) fn open(&self, dir: &Path) -> io::Result<Arc<DiskStorage>> {
+    /// The files of a torrent below a directory, which is made if it is missing.
+    pub(crate) fn open(&self, dir: &Path) -> io::Result<DiskStorage> {
+        self.hold(dir).map(DiskStorage::below)
+    }
+
+    fn hold(&self, dir: &Path) -> io::Result<Arc<Directory>> {
         // Opened in any case: the path may lead elsewhere than it did.
-        let fresh = DiskStorage::create(dir)?;
+        let fresh = Directory::create(dir)?;
         let place = fresh.place()?;
         let mut dirs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = dirs.get(&place).and_then(Weak::upgrade) {
@@ -34,21 +38,18 @@ impl Dirs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bt_piece_store::Storage as _;
 
     #[test]
     fn a_directory_is_held_open_once_and_one_in_its_place_is_another() {
         let (dirs, dir) = (Dirs::default(), tempfile::tempdir().unwrap());
         let at = dir.path().join("data");
-        let first = dirs.open(&at).unwrap();
-        assert!(Arc::ptr_eq(&first, &dirs.open(&dir.path().join("./data")).unwrap()));
+        let first = dirs.hold(&at).unwrap();
+        assert!(Arc::ptr_eq(&first, &dirs.hold(&dir.path().join("./data")).unwrap()));
         std::fs::rename(&at, dir.path().join("moved")).unwrap();
-        let second = dirs.open(&at).unwrap();
+        let second = dirs.hold(&at).unwrap();
         assert!(!Arc::ptr_eq(&first, &second));
-        second.create_new(Path::new("file")).unwrap();
-        assert_eq!(first.stat(Path::new("file")).unwrap(), None);
         drop((first, second));
-        dirs.open(dir.path()).unwrap();
+        let _ = dirs.hold(dir.path()).unwrap();
         assert_eq!(dirs.0.lock().unwrap().len(), 1, "who is gone is forgotten");
     }
 }

@@ -6,6 +6,7 @@
 use bt_engine::TorrentKey;
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ impl Openers {
         let mut waiting = self.lock();
         if waiting.idle <= waiting.steps.len() && waiting.threads < OPENERS_MAX {
             let openers = Arc::clone(self);
-            std::thread::Builder::new().name("bt-check".into()).spawn(move || AtWork(openers).0.run())?;
+            std::thread::Builder::new().name("bt-check".into()).spawn(move || openers.run())?;
             waiting.threads += 1;
         }
         waiting.steps.insert(key, Box::new(step));
@@ -70,19 +71,16 @@ impl Openers {
             let is_idle = |waiting: &mut Waiting| waiting.steps.is_empty();
             waiting = self.more.wait_timeout_while(waiting, LINGER, is_idle).unwrap_or_else(PoisonError::into_inner).0;
             waiting.idle -= 1;
-            let Some((_, step)) = waiting.steps.pop_first() else { return };
+            let Some((_, step)) = waiting.steps.pop_first() else {
+                waiting.threads -= 1;
+                return;
+            };
             drop(waiting);
-            step();
+            // A panic ends the step of one torrent, not what waits behind it.
+            if catch_unwind(AssertUnwindSafe(step)).is_err() {
+                tracing::error!("bug: opening a torrent panicked");
+            }
         }
-    }
-}
-
-/// One thread, also when it unwinds.
-struct AtWork(Arc<Openers>);
-
-impl Drop for AtWork {
-    fn drop(&mut self) {
-        self.0.lock().threads -= 1;
     }
 }
 

@@ -69,7 +69,7 @@ impl Ground {
             wanted: layout.wanted(),
             layout: Arc::new(layout),
             digests,
-            storage,
+            storage: Arc::new(storage),
             trackers: metainfo.trackers.clone(),
             metadata: metainfo.info_bytes.clone(),
             private: metainfo.private,

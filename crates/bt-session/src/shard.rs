@@ -427,11 +427,11 @@ impl Shard {
     }
 
     fn publish(&mut self) {
-        self.to_publish().into_iter().for_each(|key| self.publish_one(key));
+        self.take_news().into_iter().for_each(|key| self.publish_one(key));
     }
 
     /// The torrents whose state changed while somebody watched, and those that somebody has begun to watch: he is told what was missed.
-    fn to_publish(&mut self) -> BTreeSet<TorrentKey> {
+    fn take_news(&mut self) -> BTreeSet<TorrentKey> {
         let mut keys = self.engine.take_changed();
         keys.append(&mut self.lively);
         keys.retain(|key| self.torrents.get(key).is_some_and(|entry| !entry.inner.state.is_closed()));

@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The file with the nodes of the DHT, and the most bytes that are read of it.
 const NODES: &str = "dht.nodes";
@@ -44,7 +45,7 @@ impl StateDir {
 
     pub(crate) fn journal(&self, dirs: &Dirs, hash: InfoHash, root: &Path, geometry: &Geometry) -> Result<Journal, StoreError> {
         let Some(dir) = &self.0 else { return Ok(Journal::in_memory(hash, geometry)) };
-        let storage = dirs.open(dir).map_err(|source| StoreError { path: dir.clone(), source })?;
+        let storage = Arc::new(dirs.open(dir).map_err(|source| StoreError { path: dir.clone(), source })?);
         Journal::open(storage, Path::new(&format!("{}.journal", stem(hash, root))), hash, geometry)
     }
 

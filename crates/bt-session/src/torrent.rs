@@ -142,7 +142,7 @@ pub(crate) struct Home {
 }
 
 impl TorrentHandle {
-    /// Begins: the data that is there is checked on a thread of its own, then the torrent joins its swarm.
+    /// Begins: the data that is there is checked on a thread for that, then the torrent joins its swarm.
     pub(crate) fn begin(home: Home, metainfo: &Metainfo, options: AddOptions) -> Result<TorrentHandle, AddError> {
         let Some(info_hash) = metainfo.info_hashes.swarm() else {
             return Err(AddError::Unsupported("the torrent has no info-hash".into()));

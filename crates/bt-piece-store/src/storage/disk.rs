@@ -23,35 +23,58 @@ const SLICES_MAX: usize = 1024;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Place(u64, u64);
 
-/// Files below a directory, which is held open: renaming the directory, or putting a link in its place, changes nothing.
+/// A directory that is held open: renaming it, or putting a link in its place, changes nothing.
 #[derive(Debug)]
-pub struct DiskStorage {
-    root: OwnedFd,
+pub struct Directory {
+    fd: OwnedFd,
     /// The file system lives in memory: a read never waits.
     in_memory: bool,
+}
+
+impl Directory {
+    /// Opens an existing directory. The path itself may lead over links: the user named it.
+    pub fn open(path: &Path) -> io::Result<Directory> {
+        let fd = rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Directory { in_memory: is_in_memory(&fd), fd })
+    }
+
+    /// Opens a directory, after making it and its parents where they are missing.
+    pub fn create(path: &Path) -> io::Result<Directory> {
+        std::fs::create_dir_all(path)?;
+        Directory::open(path)
+    }
+
+    /// Which directory this is. No other one has its place while this is held open.
+    pub fn place(&self) -> io::Result<Place> {
+        let stat = rustix::fs::fstat(&self.fd)?;
+        // The types of these fields differ between systems.
+        #[allow(clippy::unnecessary_cast)]
+        Ok(Place(stat.st_dev as u64, stat.st_ino as u64))
+    }
+}
+
+/// Files below a directory.
+#[derive(Debug)]
+pub struct DiskStorage {
+    root: Arc<Directory>,
     open: Mutex<OpenFiles>,
     seen: Mutex<Seen>,
 }
 
 impl DiskStorage {
-    /// Opens an existing directory. The path itself may lead over links: the user named it.
+    /// Files below a directory that is open, perhaps beside others who have files of their own open there.
+    pub fn below(root: Arc<Directory>) -> DiskStorage {
+        DiskStorage { root, open: Mutex::default(), seen: Mutex::default() }
+    }
+
+    /// [`DiskStorage::below`] a directory that exists.
     pub fn open(root: &Path) -> io::Result<DiskStorage> {
-        let root = rustix::fs::open(root, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(DiskStorage { in_memory: is_in_memory(&root), root, open: Mutex::default(), seen: Mutex::default() })
+        Directory::open(root).map(Arc::new).map(DiskStorage::below)
     }
 
-    /// Opens a directory, after making it and its parents where they are missing.
+    /// [`DiskStorage::below`] a directory that is made if it is missing.
     pub fn create(root: &Path) -> io::Result<DiskStorage> {
-        std::fs::create_dir_all(root)?;
-        DiskStorage::open(root)
-    }
-
-    /// Which directory this is. No other one has its place while this is held open.
-    pub fn place(&self) -> io::Result<Place> {
-        let stat = rustix::fs::fstat(&self.root)?;
-        // The types of these fields differ between systems.
-        #[allow(clippy::unnecessary_cast)]
-        Ok(Place(stat.st_dev as u64, stat.st_ino as u64))
+        Directory::create(root).map(Arc::new).map(DiskStorage::below)
     }
 
     /// An open descriptor of a regular file, from the cache when it allows what is asked.
@@ -62,7 +85,7 @@ impl DiskStorage {
         }
         let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
         // NONBLOCK: opening a pipe that somebody put there must not hang; regular files ignore it.
-        let file = Arc::new(open_beneath(self.root.as_fd(), path, access | OFlags::NONBLOCK)?);
+        let file = Arc::new(open_beneath(self.root.fd.as_fd(), path, access | OFlags::NONBLOCK)?);
         if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
             return Err(not_a_file());
         }
@@ -73,7 +96,7 @@ impl DiskStorage {
     /// The directory that holds the path's last component, and that component. `make` creates what is missing.
     fn parent<'p>(&self, path: &'p Path, make: bool) -> io::Result<(OwnedFd, &'p Path)> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        let parent = walk(self.root.as_fd(), path.parent().unwrap_or(Path::new("")), make)?;
+        let parent = walk(self.root.fd.as_fd(), path.parent().unwrap_or(Path::new("")), make)?;
         Ok((parent, Path::new(name)))
     }
 
@@ -110,7 +133,7 @@ impl Storage for DiskStorage {
     }
 
     fn try_read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<Option<usize>> {
-        if self.in_memory {
+        if self.root.in_memory {
             return self.read_at(path, offset, buf).map(Some);
         }
         let file = self.file(path, false)?;
@@ -174,8 +197,7 @@ impl Storage for DiskStorage {
     }
 
     fn afresh(&self) -> io::Result<Arc<dyn Storage>> {
-        let root = self.root.try_clone()?;
-        Ok(Arc::new(DiskStorage { root, in_memory: self.in_memory, open: Mutex::default(), seen: Mutex::default() }))
+        Ok(Arc::new(DiskStorage::below(Arc::clone(&self.root))))
     }
 
     fn trust(&self, path: &Path, stat: &Stat) -> io::Result<bool> {
@@ -432,7 +454,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("real/sub")).unwrap();
         symlink("real", dir.path().join("link")).unwrap();
-        let root = DiskStorage::open(dir.path()).unwrap().root;
+        let root = Directory::open(dir.path()).unwrap().fd;
         assert!(walk(root.as_fd(), path("real/sub"), false).is_ok());
         assert!(walk(root.as_fd(), path("link/sub"), false).is_err());
         assert!(walk(root.as_fd(), path("real/.."), false).is_err());

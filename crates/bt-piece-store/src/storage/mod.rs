@@ -8,7 +8,7 @@ mod faulty;
 mod mem;
 mod seen;
 
-pub use disk::{DiskStorage, Place};
+pub use disk::{Directory, DiskStorage, Place};
 pub use faulty::{FaultyStorage, Op};
 pub use mem::MemStorage;
 

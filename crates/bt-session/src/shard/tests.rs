@@ -1,3 +1,8 @@
+//! What a shard publishes.
+//!
+//! Decides: nothing. Must not know: sockets.
+//! Invariant: nothing here depends on the time.
+
 use super::*;
 use crate::torrent::Home;
 use bt_metainfo::{Builder, Metainfo};
@@ -74,16 +79,16 @@ fn a_torrent_that_nobody_watches_publishes_nothing() {
         torrents.iter().all(|torrent| matches!(*torrent.state.borrow(), TorrentState::Active(_))),
         "they are told to be there"
     );
-    assert_eq!(shard.to_publish(), keys(&[]), "and then nobody asks");
+    assert_eq!(shard.take_news(), keys(&[]), "and then nobody asks");
 
     let state = torrents[5].watch();
-    assert_eq!(shard.to_publish(), keys(&[5]), "who begins to watch is told what was missed");
+    assert_eq!(shard.take_news(), keys(&[5]), "who begins to watch is told what was missed");
     (0..10).for_each(|number| touch(&mut shard, number));
-    assert_eq!(shard.to_publish(), keys(&[5]));
-    assert_eq!(shard.to_publish(), keys(&[]), "nothing has changed since");
+    assert_eq!(shard.take_news(), keys(&[5]));
+    assert_eq!(shard.take_news(), keys(&[]), "nothing has changed since");
     drop(state);
     touch(&mut shard, 5);
-    assert_eq!(shard.to_publish(), keys(&[]));
+    assert_eq!(shard.take_news(), keys(&[]));
     drop(torrents[7].watch());
-    assert_eq!(shard.to_publish(), keys(&[7]), "also one who only looks is told, for when he looks again");
+    assert_eq!(shard.take_news(), keys(&[7]), "also one who only looks is told, for when he looks again");
 }
