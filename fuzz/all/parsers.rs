@@ -104,9 +104,9 @@ fn tracker_udp() {
             assert_eq!(UdpRequest::parse(&request.write()), Some(request));
         }
         for family in [Family::V4, Family::V6] {
-            // A longer one has more peers or counts than we write, and bytes that are no text become longer ones that say so.
+            // A longer one has more than we write, and bytes that are no text become longer ones that say so.
             let is_ours = |reply: &UdpReply| match reply {
-                UdpReply::Error { message, .. } => message.is_ascii(),
+                UdpReply::Error { message, .. } => message.is_ascii() && message.len() <= UDP_PAYLOAD_MAX - 8,
                 UdpReply::Scrape { counts, .. } => counts.len() <= SCRAPE_HASHES_MAX,
                 _ => input.len() <= UDP_PAYLOAD_MAX,
             };
