@@ -104,7 +104,8 @@ fn tracker_http() {
 #[test]
 fn tracker_udp() {
     fuzz("tracker_udp", |input| {
-        if let Some(request) = UdpRequest::parse(input) {
+        // Of longer ones not everything is written.
+        if let Some(request) = UdpRequest::parse(input).filter(|_| input.len() <= UDP_PAYLOAD_MAX) {
             assert_eq!(UdpRequest::parse(&request.write()), Some(request));
         }
         for family in [Family::V4, Family::V6] {
