@@ -42,6 +42,7 @@ const CHECKS: &[Step] = &[
 /// Real processes, and what would be published.
 const PROCESSES: &[Step] = &[
     ("processes", &["test", "--package", "bt-tests", "--", "--nocapture", "--test-threads", "2"]),
+    ("calls", &["run", "--quiet", "--release", "--package", "xtask", "--", "bench", "--calls"]),
     ("torture", &["run", "--quiet", "--release", "--package", "xtask", "--", "torture", "--short"]),
     ("packages", &["run", "--quiet", "--package", "xtask", "--", "packages"]),
 ];
