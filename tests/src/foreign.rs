@@ -8,6 +8,7 @@ mod libtorrent;
 mod mktorrent;
 mod opentracker;
 mod qbittorrent;
+mod rqbit;
 mod rtorrent;
 mod script;
 mod transmission;
@@ -18,6 +19,7 @@ pub use libtorrent::Libtorrent;
 pub use mktorrent::Mktorrent;
 pub use opentracker::Opentracker;
 pub use qbittorrent::Qbittorrent;
+pub use rqbit::Rqbit;
 pub use rtorrent::Rtorrent;
 pub use transmission::Transmission;
 pub use webtorrent::Webtorrent;
@@ -27,7 +29,7 @@ use anyhow::{Context as _, Result};
 use std::path::Path;
 use std::process::Command;
 
-/// Every client that the harness can drive, installed or not.
+/// Every client that the harness can drive and that `.ci/run` installs. [`Rqbit`] is another, where somebody compiled it.
 pub const CLIENTS: [&dyn Client; 6] = [&Libtorrent::DEFAULT, &Transmission, &Aria2, &Qbittorrent, &Rtorrent, &Webtorrent];
 
 /// Where every client listens; each has a namespace of its own.

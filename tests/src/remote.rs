@@ -40,10 +40,20 @@ impl Remote {
         Ok(stream)
     }
 
+    /// Reads what is at a path.
+    pub(crate) fn get(&self, path: &str) -> Result<Answer> {
+        self.ask("GET", path, &[], &[])
+    }
+
     /// Sends a body, with further header lines, and reads the answer.
     pub(crate) fn post(&self, path: &str, headers: &[String], body: &[u8]) -> Result<Answer> {
+        self.ask("POST", path, headers, body)
+    }
+
+    fn ask(&self, method: &str, path: &str, headers: &[String], body: &[u8]) -> Result<Answer> {
         let mut stream = self.connect()?;
-        let mut request = format!("POST {path} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\nContent-Length: {}\r\n", self.port, body.len());
+        let mut request =
+            format!("{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\nContent-Length: {}\r\n", self.port, body.len());
         for header in headers {
             request += &format!("{header}\r\n");
         }

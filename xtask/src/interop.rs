@@ -4,7 +4,7 @@
 //! Invariant: a cell is filled only by a transfer whose copy equals the original.
 
 use anyhow::{Context as _, Result, bail};
-use bt_tests::foreign::CLIENTS;
+use bt_tests::foreign::{CLIENTS, Rqbit};
 use bt_tests::{Bt, Client, Meeting, Net, Protocol};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -27,8 +27,12 @@ const MARK: &str = "<!-- what follows is written by `cargo xtask interop --write
 pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
     let net = Net::new().context("network namespaces need root and `ip`")?;
     let wanted = |client: &&dyn Client| args.client.is_empty() || args.client.iter().any(|name| name == client.name());
-    let here: Vec<(&dyn Client, String)> =
-        CLIENTS.into_iter().filter(wanted).filter_map(|client| Some((client, client.version()?))).collect();
+    let here: Vec<(&dyn Client, String)> = CLIENTS
+        .into_iter()
+        .chain([&Rqbit as &dyn Client])
+        .filter(wanted)
+        .filter_map(|client| Some((client, client.version()?)))
+        .collect();
     let mut failures = Vec::new();
     let mut cell = |what: &str, done: Result<String>| {
         done.unwrap_or_else(|error| {

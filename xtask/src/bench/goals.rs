@@ -64,6 +64,12 @@ pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
         let of = |who: &str| figures.median(&format!("many/{who}/{what}"));
         ratio(of("bt"), of("libtorrent"))
     };
+    // What the engine may hold of a store that is behind.
+    let budget = f64::from(64 << 20);
+    let peak = |side: &str| {
+        let median = |who: &str| figures.median(&figure("one", who, who, side));
+        ratio(median("bt"), median("rqbit").map(|bytes| bytes + budget))
+    };
     let crowd = figures.median(&figure("crowd", "50 bt", "bt", "leecher peak"));
 
     let at_most = [
@@ -75,6 +81,8 @@ pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
         ("the same without uTP", beside(tcp, ["bt", "bt"], "wall"), 0.50),
         ("seconds from bt to bt, of the fastest other pair", of_next("one"), 1.0),
         ("seconds from bt to bt, of the fastest other pair of those who take long", of_next("others"), 1.0),
+        ("peak memory of a leecher, of rqbit's and the block budget", peak("leecher peak"), 1.0),
+        ("peak memory of a seed, of rqbit's and the block budget", peak("seed peak"), 1.0),
         ("peak MiB of a leecher of 50 seeds, pieces of 16 MiB", crowd.map(|bytes| bytes / f64::from(1 << 20)), 128.0),
         ("CPU per GiB of bt create, of mktorrent's", made("bt create"), 0.60),
         ("CPU per GiB of bt verify, of mktorrent's", made("bt verify"), 0.60),

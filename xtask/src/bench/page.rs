@@ -7,7 +7,7 @@ use super::Bench;
 use super::goals::Goal;
 use super::table::Table;
 use anyhow::{Context as _, Result};
-use bt_tests::foreign::{Aria2, Libtorrent, Transmission};
+use bt_tests::foreign::{Aria2, Libtorrent, Rqbit, Transmission};
 use bt_tests::{Bt, Client};
 use std::process::Command;
 
@@ -41,16 +41,12 @@ pub(super) fn machine() -> String {
 
 /// Who was measured, with versions.
 pub(super) fn clients() -> String {
-    let all: [&dyn Client; 4] = [&Bt::GET, &Libtorrent::DEFAULT, &Aria2, &Transmission];
+    let all: [&dyn Client; 5] = [&Bt::GET, &Libtorrent::DEFAULT, &Aria2, &Rqbit, &Transmission];
     let named = all.map(|client| match client.version() {
         Some(version) => format!("{} {version}", client.name()),
         None => format!("{} (not installed)", client.name()),
     });
-    let rqbit = match Command::new("rqbit").arg("--version").output() {
-        Ok(_) => "there, but this tool cannot drive it",
-        Err(_) => "not installed",
-    };
-    format!("{}, rqbit ({rqbit})", named.join(", "))
+    named.join(", ")
 }
 
 fn date() -> String {

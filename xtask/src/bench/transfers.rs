@@ -6,7 +6,7 @@
 use super::Bench;
 use super::table::{Table, mib, number};
 use anyhow::{Context as _, Result};
-use bt_tests::foreign::{Aria2, Libtorrent, Transmission};
+use bt_tests::foreign::{Aria2, Libtorrent, Rqbit, Transmission};
 use bt_tests::{Bt, Cargo, Client};
 
 /// Seeds and leechers.
@@ -54,6 +54,9 @@ const SCENARIOS: [Scenario; 9] = [
             (&Aria2, 1, &Aria2, 1),
             (&Aria2, 1, &Bt::GET, 1),
             (&Bt::SEED, 1, &Aria2, 1),
+            (&Rqbit, 1, &Rqbit, 1),
+            (&Rqbit, 1, &Bt::GET, 1),
+            (&Bt::SEED, 1, &Rqbit, 1),
         ],
     },
     Scenario {

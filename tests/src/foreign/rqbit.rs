@@ -1,0 +1,85 @@
+//! rqbit.
+//!
+//! Decides: its options. Must not know: who is on the other side.
+//! Invariant: it keeps no state, and finds others through trackers alone.
+
+use super::{PORT, version};
+use crate::Process;
+use crate::client::{Client, Progress, Running, Seat, until};
+use crate::remote::Remote;
+use anyhow::{Context as _, Result, ensure};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Command;
+
+const REMOTE: u16 = 3030;
+
+/// The program.
+#[derive(Clone, Copy, Debug)]
+pub struct Rqbit;
+
+impl Client for Rqbit {
+    fn name(&self) -> &'static str {
+        "rqbit"
+    }
+
+    fn version(&self) -> Option<String> {
+        version("rqbit", &["--version"])
+    }
+
+    fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
+        fs::create_dir_all(seat.dir)?;
+        let mut command = Command::new("rqbit");
+        command.args([
+            "--disable-dht",
+            "--disable-lsd",
+            "--disable-upnp-port-forward",
+            "--listen-ip",
+            "0.0.0.0",
+            "--listen-port",
+        ]);
+        command.arg(PORT.to_string()).args(["--http-api-listen-addr"]);
+        command.arg(SocketAddr::from((Ipv4Addr::LOCALHOST, REMOTE)).to_string());
+        command.args(["server", "start", "--disable-persistence"]).arg(seat.dir);
+        let process = Process::start("rqbit", &mut seat.host.inside(&command))?;
+        let running = Server { process, remote: Remote::new(seat.host, REMOTE)?, torrent: seat.torrent.to_path_buf() };
+        until("rqbit's remote control", || running.remote.connect().ok())?;
+        Ok(Box::new(running))
+    }
+}
+
+#[derive(Debug)]
+struct Server {
+    process: Process,
+    remote: Remote,
+    torrent: PathBuf,
+}
+
+impl Running for Server {
+    fn add(&mut self) -> Result<()> {
+        // It may take what is there, after a check.
+        let answer = self.remote.post("/torrents?overwrite=true", &[], &fs::read(&self.torrent)?)?.json()?;
+        ensure!(answer["id"] == 0, "rqbit: {answer}");
+        Ok(())
+    }
+
+    fn progress(&mut self) -> Result<Progress> {
+        let answer = self.remote.get("/torrents/0/stats/v1")?.json()?;
+        let count = |field: &str| answer[field].as_u64().with_context(|| format!("no {field} in {answer}"));
+        Ok(Progress {
+            metadata: true,
+            complete: answer["finished"] == true && answer["state"] == "live",
+            bytes_done: count("progress_bytes")?,
+            bytes_up: count("uploaded_bytes")?,
+        })
+    }
+
+    fn transcript(&self) -> String {
+        self.process.transcript()
+    }
+
+    fn process(&self) -> Option<&Process> {
+        Some(&self.process)
+    }
+}
