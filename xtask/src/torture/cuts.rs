@@ -15,6 +15,8 @@ const MIB: usize = 64;
 const UP: &str = "10MiB/s";
 /// A process lives for less than this.
 const LIFE_MAX_MS: u64 = 7000;
+/// And the first one for more.
+const FIRST_LIFE_MS: u64 = 2000;
 /// The most that may be unsynced at any moment.
 const UNSYNCED_MAX: u64 = 128 << 20;
 /// In one round of so many a process is killed, and the power is cut just after its successor has looked at the data.
@@ -47,8 +49,10 @@ pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
                 runner.process.finish(PATIENCE)?.expect_code(0)?;
                 break;
             }
-            let_run(Duration::from_millis(rng.below(LIFE_MAX_MS)));
-            if rng.below(KILLED_FIRST) == 0 {
+            // In the first round something was written, and not synced.
+            let least = if round == 0 { FIRST_LIFE_MS } else { 0 };
+            let_run(Duration::from_millis(rng.below(LIFE_MAX_MS).clamp(least, LIFE_MAX_MS)));
+            if round == 0 || rng.below(KILLED_FIRST) == 0 {
                 runner.process.kill()?;
                 if runner.process.finish(PATIENCE)?.code == Some(0) {
                     break;
