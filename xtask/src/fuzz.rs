@@ -1,4 +1,4 @@
-//! `fuzz`: every target of `fuzz/` for a while, with inputs that no run before tried.
+//! `fuzz`: every target of `tests/fuzz` for a while, with inputs that no run before tried.
 //!
 //! Decides: for how long, and from which seed. Must not know: any target.
 //! Invariant: the same seed and the same number of executions are the same inputs.
