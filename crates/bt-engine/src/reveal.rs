@@ -36,6 +36,10 @@ const SETTLE: Duration = Duration::from_secs(1);
 const UNSPREAD_MAX: usize = 16;
 /// Among fewer peers than this a piece may be seen nowhere else because the others are slow.
 const UNSPREAD_PEERS: usize = 16;
+/// A peer that takes what it was shown in one go, and asks for more only after so long, looks for it only now and then, as rqbit does, every
+/// five seconds: it is shown so many times as much as it took the last time.
+const GLANCE: Duration = Duration::from_secs(2);
+const GLANCE_TIMES: u64 = 4;
 /// Who wants nothing of what it was shown for so long wants only a part of the torrent.
 const CHOOSY: Duration = Duration::from_secs(2);
 
@@ -90,6 +94,11 @@ struct Shown {
     unspread: usize,
     /// When it last took something, or was promised something while it was owed nothing.
     moved_at: Time,
+    /// Bytes that it took since it last paused, and when it began.
+    taken: u64,
+    taking_since: Time,
+    /// How much it is shown because it looks only now and then.
+    glance: u64,
     /// It let a promise lapse: it is promised nothing for a while, unless it asks for what it was shown, or gets something anywhere.
     lazy_until: Time,
 }
@@ -145,8 +154,17 @@ impl Reveal {
             (self.fates, self.teased) = (vec![Fate::Waits; line.len()], vec![0; line.len()]);
             self.line = line.into();
         }
-        let pieces = Bitfield::empty(self.geometry.piece_count());
-        self.peers.insert(peer, Shown { pieces, owed: Vec::new(), unspread: 0, moved_at: now, lazy_until: now });
+        let shown = Shown {
+            pieces: Bitfield::empty(self.geometry.piece_count()),
+            owed: Vec::new(),
+            unspread: 0,
+            moved_at: now,
+            taken: 0,
+            taking_since: now,
+            glance: 0,
+            lazy_until: now,
+        };
+        self.peers.insert(peer, shown);
     }
 
     /// A peer left. What was promised to it, and what was on its way, waits again.
@@ -175,6 +193,7 @@ impl Reveal {
         let fate = self.fate(piece);
         let Some(shown) = self.peers.get_mut(&peer).filter(|shown| shown.pieces.has(piece)) else { return false };
         shown.lazy_until = now;
+        shown.comes_back(now);
         match fate {
             Fate::Sent | Fate::Out => true,
             Fate::Promised => shown.owed.iter().any(|owed| owed.piece == piece),
@@ -216,7 +235,7 @@ impl Reveal {
     /// A block was ordered for a peer.
     pub(crate) fn served(&mut self, now: Time, peer: PeerKey, block: Block) {
         let Some(shown) = self.peers.get_mut(&peer) else { return };
-        shown.moved_at = now;
+        shown.take(now, block.len());
         self.served_at = now;
         if let Some(index) = shown.owed.iter().position(|owed| owed.piece == block.piece())
             && let Some(owed) = shown.owed.get_mut(index)
@@ -241,7 +260,7 @@ impl Reveal {
         let Some(mut shown) = self.peers.remove(&peer) else { return news };
         // It is taken out, so that it is the only one when no other is left.
         let alone = if self.peers.is_empty() { ALONE.min(self.geometry.total() / ALONE_PART) } else { 0 };
-        let ahead = rate.max(AHEAD_MIN).max(alone);
+        let ahead = rate.max(AHEAD_MIN).max(alone).max(shown.glance);
         let spreads = self.peers.len() < UNSPREAD_PEERS || shown.unspread < self.unspread_max;
         while spreads
             && now >= shown.lazy_until
@@ -319,6 +338,10 @@ impl Reveal {
         let is_dry = self.line.is_empty();
         let mut back = Vec::new();
         for (&peer, shown) in &mut self.peers {
+            // Who is not served has another reason to pause.
+            if !is_served(peer) {
+                (shown.taken, shown.glance) = (0, 0);
+            }
             let is_late = !shown.owed.is_empty() && now - shown.moved_at >= PATIENCE;
             if is_late && is_served(peer) {
                 shown.lazy_until = now + 2 * PATIENCE;
@@ -417,6 +440,26 @@ impl Shown {
             self.moved_at = now;
         }
         self.owed.push(Owed { piece, left: geometry.piece_len(piece), since: now });
+    }
+
+    /// A block was ordered for it.
+    fn take(&mut self, now: Time, bytes: u32) {
+        if self.taken == 0 {
+            self.taking_since = now;
+        }
+        self.taken += u64::from(bytes);
+        self.moved_at = now;
+    }
+
+    /// It asks for a block, perhaps after a pause.
+    fn comes_back(&mut self, now: Time) {
+        let pause = now - self.moved_at;
+        if pause < GLANCE {
+            return;
+        }
+        let was_quick = self.moved_at - self.taking_since < pause;
+        self.glance = if was_quick { self.taken * GLANCE_TIMES } else { self.taken };
+        self.taken = 0;
     }
 
     /// Bytes of pieces that are promised to it and were not ordered for it yet.

@@ -80,6 +80,28 @@ fn who_is_served_is_shown_enough_for_a_second_and_who_waits_a_single_piece() {
 }
 
 #[test]
+fn who_looks_only_now_and_then_is_shown_ever_more_and_who_was_not_served_is_not() {
+    // (whether it is served all the time, pieces that it is shown in the end, when two are enough for a second)
+    for (is_served, most) in [(true, 8), (false, 2)] {
+        let (geometry, mut reveal) = seed(1000);
+        let (mut now, mut shown) = (NOW, Vec::new());
+        for _ in 0..3 {
+            shown = reveal.show(now, A, 0, |_| false);
+            now = now + Duration::from_secs(5);
+            for &piece in &shown {
+                for block in geometry.blocks(piece) {
+                    assert!(reveal.grant(now, A, piece));
+                    reveal.served(now, A, block);
+                }
+                reveal.got(now, A, piece);
+            }
+            reveal.reclaim(now, |_| is_served, |_| 0);
+        }
+        assert_eq!(shown.len(), most, "served all the time: {is_served}");
+    }
+}
+
+#[test]
 fn what_others_have_is_not_given() {
     let (_, mut reveal) = seed(10);
     let shown = reveal.show(NOW, A, 1 << 20, |piece| piece.number() != 7);
