@@ -6,7 +6,7 @@
 mod transcript;
 
 use insta::assert_snapshot;
-use transcript::{PLAIN, Scene, play};
+use transcript::{PLAIN, Scene, Setting, play};
 
 /// A leecher with nothing, of six pieces of one block.
 const LEECHER: Scene = Scene { pieces: 6, blocks: 1, have: "000000", trackers: &[], setting: PLAIN };
@@ -261,5 +261,41 @@ fn an_initial_seed_shows_everything_to_who_wants_nothing_of_what_it_was_shown() 
     > A: interested, request 0:0, request 1:0
     < 3.000s A: unchoke
     < 3.000s A: serve 0:0
+    ");
+}
+
+#[test]
+fn a_slow_store_stops_the_asking_until_it_has_written() {
+    let told = "
+        A: answers
+        A: have-all
+        A: unchoke
+        B: answers
+        B: have-all
+        B: unchoke
+        A: sends 5:0
+        at 10s
+        piece 5 is good";
+    // Room for one piece of one block, sent or asked for.
+    let scene = Scene { setting: Setting { store: 1 << 14, ..PLAIN }, ..LEECHER };
+    assert_snapshot!(play(&scene, told), @"
+    > A: answers
+    < A: have-none, hello
+    > A: have-all
+    < A: interested
+    > A: unchoke
+    < A: request 5:0
+    > B: answers
+    < B: have-none, hello
+    > B: have-all
+    < B: interested
+    > B: unchoke
+    > A: sends 5:0
+    < store 5:0
+    < check 5
+    > at 10s
+    > piece 5 is good
+    < 10.000s event: Piece(5)
+    < 10.000s A: request 2:0
     ");
 }

@@ -83,10 +83,13 @@ pub(crate) struct Setting {
     pub(crate) seeks: bool,
     /// The most connections.
     pub(crate) room: usize,
+    /// Bytes that the store may hold unwritten.
+    pub(crate) store: u64,
 }
 
 /// A torrent from its file, whose peers come from trackers, the user and each other.
-pub(crate) const PLAIN: Setting = Setting { metadata: 0, magnet: false, private: false, seeks: false, room: 100 };
+pub(crate) const PLAIN: Setting =
+    Setting { metadata: 0, magnet: false, private: false, seeks: false, room: 100, store: 64 << 20 };
 
 /// The script with the engine's answers below each line.
 pub(crate) fn play(scene: &Scene, script: &str) -> String {
@@ -118,10 +121,11 @@ impl Player {
     fn new(scene: &Scene) -> Player {
         let piece_length = scene.blocks * BLOCK_LEN;
         let geometry = Geometry::new(u64::from(scene.pieces) * u64::from(piece_length), piece_length).unwrap();
-        let Setting { metadata, magnet, private, seeks, room } = scene.setting;
+        let Setting { metadata, magnet, private, seeks, room, store } = scene.setting;
         let dht_port = seeks.then_some(9);
         let config = Config { listen_port: Some(6881), dht_port, lsd: seeks, ..Config::new(OURS) };
-        let mut engine = Engine::new(config, Budget { peers_per_torrent: room, ..Budget::default() }, Rng::from_seed(1));
+        let mut engine =
+            Engine::new(config, Budget { peers_per_torrent: room, store_bytes: store, ..Budget::default() }, Rng::from_seed(1));
         let trackers: Vec<Vec<String>> = scene.trackers.iter().map(|url| vec![url.to_string()]).collect();
         let have = bitfield(scene.have, &geometry);
         let metadata = Bytes::from((0..metadata).map(|n| n as u8).collect::<Vec<u8>>());
