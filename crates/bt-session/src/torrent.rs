@@ -169,6 +169,11 @@ impl TorrentHandle {
         Ok(TorrentHandle(inner))
     }
 
+    /// Whether both are the same torrent, and not one that was added again.
+    pub(crate) fn is(&self, other: &TorrentHandle) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The hash that names its swarm.
     pub fn info_hash(&self) -> InfoHash {
         self.0.info_hash
