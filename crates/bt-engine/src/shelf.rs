@@ -31,7 +31,7 @@ pub(crate) struct Shelf {
     is_short: bool,
     /// No piece was ever given a priority.
     is_plain: bool,
-    /// Pieces that were opened and nobody was told of.
+    /// Open pieces that nobody was told of.
     opened: BTreeSet<Piece>,
 }
 
@@ -65,7 +65,7 @@ impl Shelf {
         self.picker.prioritise(priorities, &mut self.rng);
         let picker = &self.picker;
         let given_up = self.ledger.give_up(|piece| picker.priority(piece) == Priority::Skip);
-        given_up.iter().for_each(|&(piece, _)| self.picker.put_back(piece, &mut self.rng));
+        given_up.iter().for_each(|&(piece, _)| self.put_back(piece));
         given_up
     }
 
@@ -202,7 +202,7 @@ impl Shelf {
         self.ledger.pieces()
     }
 
-    /// The pieces that were opened since this was called last.
+    /// The pieces that were opened since this was called last, and are open.
     pub(crate) fn take_opened(&mut self) -> Vec<Piece> {
         core::mem::take(&mut self.opened).into_iter().collect()
     }
@@ -245,9 +245,15 @@ impl Shelf {
     #[must_use]
     pub(crate) fn leave(&mut self, peer: PeerKey) -> Vec<Piece> {
         let (led, given_up) = self.ledger.leave(peer);
-        given_up.iter().for_each(|&piece| self.picker.put_back(piece, &mut self.rng));
+        given_up.iter().for_each(|&piece| self.put_back(piece));
         self.freed |= led;
         given_up
+    }
+
+    /// A piece that was open waits again.
+    fn put_back(&mut self, piece: Piece) {
+        self.opened.remove(&piece);
+        self.picker.put_back(piece, &mut self.rng);
     }
 
     /// Who leads the piece.
@@ -270,7 +276,7 @@ impl Shelf {
     /// The piece was wrong: it waits again. Who sent it.
     pub(crate) fn fail(&mut self, piece: Piece) -> Vec<SourceId> {
         let senders = self.ledger.fail(piece);
-        self.picker.put_back(piece, &mut self.rng);
+        self.put_back(piece);
         self.freed = true;
         senders
     }
@@ -288,5 +294,32 @@ impl Shelf {
     /// Whether blocks, or room for pieces, became free since this was last asked.
     pub(crate) fn take_freed(&mut self) -> bool {
         core::mem::take(&mut self.freed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::Arrival;
+    use crate::supply::Supply;
+    use bt_peer_wire::{Handshake, Reserved};
+    use bt_types::{InfoHash, PeerId};
+
+    #[test]
+    fn nobody_is_told_to_expect_a_piece_that_was_given_up() {
+        let geometry = Geometry::new(4 << 14, 1 << 14).unwrap();
+        let mut shelf = Shelf::new(geometry, &Bitfield::empty(4), Rng::from_seed(1));
+        let handshake = Handshake { reserved: Reserved::OURS, info_hash: InfoHash([1; 20]), peer_id: PeerId([1; 20]) };
+        let arrival = Arrival { key: PeerKey(1), addr: ([1, 1, 1, 1], 1).into(), outbound: true, handshake, room: true };
+        let mut peer = Peer::new(Time::ZERO, &arrival, SourceId(1), 4, Supply::new(0));
+        (peer.has, peer.serves_us) = (Bitfield::full(4), true);
+        shelf.more(geometry.pieces());
+        let block = shelf.next_block(Time::ZERO, &mut peer, u64::MAX).unwrap();
+        let number = block.piece().number();
+        assert_eq!(shelf.want(&[Want::Pieces(number..number + 1, Priority::Skip)]).len(), 1);
+        assert_eq!(shelf.take_opened(), []);
+        peer.unproven = 0;
+        let block = shelf.next_block(Time::ZERO, &mut peer, u64::MAX).unwrap();
+        assert_eq!(shelf.take_opened(), [block.piece()]);
     }
 }

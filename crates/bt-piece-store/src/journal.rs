@@ -10,8 +10,8 @@
 //! record. Reading ends at the first record that is not whole; what follows is lost, and then every piece that is not "have"
 //! counts as dirty. The file is made by the first record, so that a torrent that was refused at opening has none.
 
-use crate::storage::{Stat, Storage, StoreError};
-use bt_types::{Bitfield, Geometry, InfoHash, Piece};
+use crate::storage::{Stat, Storage, StoreError, fault_of};
+use bt_types::{Bitfield, Geometry, InfoHash, Piece, StoreFault};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -132,21 +132,33 @@ impl Journal {
         state.sync(&self.path).map_err(StoreError::at(&self.path))
     }
 
-    /// Adds a record; a record that fails half-way is overwritten by the next. Any record ends a clean stop.
+    /// Adds a record; a record that fails half-way is overwritten by the next. A file that somebody else changed, or took away, is
+    /// written anew. Any record ends a clean stop.
     fn append(&mut self, body: &[u8]) -> Result<(), StoreError> {
         let append = |journal: &mut Journal| {
             if journal.end == 0 || journal.end.saturating_sub(journal.compact_end) > COMPACT_AFTER {
                 journal.rewrite()?;
             }
-            let Some(state) = &journal.state else { return Ok(()) };
             let record = framed(body);
-            state.write_at(&journal.path, journal.end, &[IoSlice::new(&record)])?;
+            match journal.write(&record) {
+                // Nobody else has a say in this file: what it shall say is known here.
+                Err(error) if matches!(fault_of(&error), StoreFault::Changed | StoreFault::Missing) => {
+                    journal.rewrite()?;
+                    journal.write(&record)?;
+                }
+                written => written?,
+            }
             journal.end += record.len() as u64;
             Ok(())
         };
         append(self).map_err(StoreError::at(&self.path))?;
         self.known.clean = None;
         Ok(())
+    }
+
+    fn write(&self, record: &[u8]) -> io::Result<()> {
+        let Some(state) = &self.state else { return Ok(()) };
+        state.write_at(&self.path, self.end, &[IoSlice::new(record)])
     }
 
     /// Writes what is known into a new file and puts it in the place of the old one.
@@ -338,6 +350,33 @@ mod tests {
         open(&state).have(&pieces(&[1])).unwrap();
         let other = Journal::open(Arc::<MemStorage>::clone(&state), Path::new("j"), InfoHash([8; 20]), &geometry()).unwrap();
         assert!(!other.known().existed && other.known().have.is_empty());
+    }
+
+    #[test]
+    fn one_that_somebody_touched_or_took_away_is_written_anew() {
+        let harms: [(&str, fn(&Path)); 4] = [
+            ("given another name", |file| std::fs::hard_link(file, file.with_extension("kept")).unwrap()),
+            ("cut", |file| std::fs::write(file, "").unwrap()),
+            ("replaced", |file| {
+                std::fs::copy(file, file.with_extension("copy")).unwrap();
+                std::fs::rename(file.with_extension("copy"), file).unwrap();
+            }),
+            ("deleted", |file| std::fs::remove_file(file).unwrap()),
+        ];
+        for (what, harm) in harms {
+            let dir = tempfile::tempdir().unwrap();
+            let open = || {
+                let state = Arc::new(crate::DiskStorage::open(dir.path()).unwrap());
+                Journal::open(state, Path::new("j"), ID, &geometry()).unwrap()
+            };
+            let mut journal = open();
+            journal.have(&pieces(&[1])).unwrap();
+            harm(&dir.path().join("j"));
+            journal.dirty(&pieces(&[2])).unwrap();
+            journal.have(&pieces(&[3])).unwrap();
+            let known = open().known().clone();
+            assert_eq!((numbers_of(&known.have), numbers_of(&known.dirty)), (vec![1, 3], vec![2]), "{what}");
+        }
     }
 
     #[test]

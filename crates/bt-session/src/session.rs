@@ -261,7 +261,11 @@ impl Session {
     pub async fn remove(&self, torrent: &TorrentHandle) {
         torrent.stop().await;
         let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, place)) = torrents.by_hash.remove(&torrent.info_hash()) {
+        // It may have been removed before, and added again.
+        let is_it = |(held, _): &(TorrentHandle, usize)| held.is(torrent);
+        if torrents.by_hash.get(&torrent.info_hash()).is_some_and(is_it)
+            && let Some((_, place)) = torrents.by_hash.remove(&torrent.info_hash())
+        {
             door::lock(&self.desk).unplace(place);
         }
         self.lease(&mut torrents);

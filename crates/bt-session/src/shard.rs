@@ -451,8 +451,8 @@ impl Shard {
         }
         entry.inner.state.send_if_modified(|state| {
             // A magnet whose metadata has come is being checked, whatever its peers do.
-            let is_later = matches!((&news, &*state), (TorrentState::Finding(_), TorrentState::Checking | TorrentState::Known));
-            let changed = !is_later && *state != news;
+            let is_later = matches!((&news, &*state), (TorrentState::Finding(_), TorrentState::Checking));
+            let changed = !is_later && !state.is_over() && *state != news;
             if changed {
                 *state = news;
             }

@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore, broadcast, mpsc, oneshot, watch};
 
 /// Steps of a torrent's beginning at a time: the one that follows a magnet link may not have ended when its metadata comes.
-const STEPS: usize = 2;
+pub(crate) const STEPS: u32 = 2;
 
 /// How a torrent is added.
 #[derive(Clone, Debug)]
@@ -169,6 +169,11 @@ impl TorrentHandle {
         Ok(TorrentHandle(inner))
     }
 
+    /// Whether both are the same torrent, and not one that was added again.
+    pub(crate) fn is(&self, other: &TorrentHandle) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The hash that names its swarm.
     pub fn info_hash(&self) -> InfoHash {
         self.0.info_hash
@@ -288,24 +293,26 @@ impl Inner {
             watched: home.watched,
             openers: home.openers,
             lock: Mutex::new(None),
-            opening: Arc::new(Semaphore::new(STEPS)),
+            opening: Arc::new(Semaphore::new(STEPS as usize)),
             summary: OnceCell::new(),
         }
     }
 
-    /// The state from now on. Nothing was published while nobody watched: the shard is told that somebody does.
+    /// The state from now on. Nothing was published while nobody watched: the shard is told that somebody does, also when others
+    /// watch, as they may have begun in this very moment.
     pub(crate) fn watch(&self) -> watch::Receiver<TorrentState> {
         let state = self.state.subscribe();
-        if self.state.receiver_count() == 1 {
-            self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(self.key);
-        }
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(self.key);
         state
     }
 
     /// Runs a step that may block on a thread for such steps. Nothing is begun once the torrent is being stopped.
-    pub(crate) fn step(&self, step: impl FnOnce() + Send + 'static) -> Result<(), AddError> {
+    pub(crate) fn step(self: &Arc<Self>, step: impl FnOnce() + Send + 'static) -> Result<(), AddError> {
         let permit = Arc::clone(&self.opening).try_acquire_owned().map_err(|_| AddError::Stopping)?;
+        let inner = Arc::clone(self);
         let run = move || {
+            // Let go of before the permit.
+            let _ends = EndsInPanic(inner);
             step();
             drop(permit);
         };
@@ -331,9 +338,9 @@ impl Inner {
 
     async fn stop(&self) -> Summary {
         self.progress.cancel();
-        self.openers.forget(self.key);
-        // What is being begun or checked ends first, and nothing is begun any more: metadata may come in this very moment.
-        let _ = self.opening.acquire_many(STEPS as u32).await;
+        // What is being begun or checked ends first, and nothing is begun any more: metadata may come in this very moment. What waits for
+        // a thread is dropped after that, or it would wait for those of other torrents.
+        let (_all, ()) = tokio::join!(self.opening.acquire_many(STEPS), async { self.openers.forget(self.key) });
         self.opening.close();
         let _ = self.control.send(ToControl::Unregister(self.info_hash, self.key)).await;
         let (done, departure) = oneshot::channel();
@@ -346,5 +353,16 @@ impl Inner {
         // The shard never had it if its opening had not begun.
         self.end();
         Summary { bytes_there: self.bytes_there.load(Relaxed), status, sources }
+    }
+}
+
+/// While a torrent is opened: nobody waits for ever for one whose opening panicked.
+struct EndsInPanic(Arc<Inner>);
+
+impl Drop for EndsInPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end();
+        }
     }
 }

@@ -83,3 +83,17 @@ async fn one_directory_is_worked_on_once() {
     one.stop().await;
     other.stop().await;
 }
+
+#[tokio::test]
+async fn a_torrent_that_was_removed_takes_none_with_it_that_came_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let torrent = torrent(dir.path(), "data.bin", 100_000);
+    let session = Session::start(config()).unwrap();
+    let first = session.add(&torrent, AddOptions::new(dir.path())).unwrap();
+    session.remove(&first).await;
+    let second = session.add(&torrent, AddOptions::new(dir.path())).unwrap();
+    session.remove(&first).await;
+    assert_eq!(session.add(&torrent, AddOptions::new(dir.path())).unwrap_err(), AddError::Duplicate);
+    session.stop().await;
+    assert!(second.state().borrow().is_over(), "the session knew of it");
+}

@@ -87,7 +87,7 @@ impl TrackerClient {
         }
     }
 
-    /// Scrapes swarms; over UDP the first 74 only. A tracker may leave out swarms that it does not know.
+    /// Scrapes swarms; over UDP the first 60 only. A tracker may leave out swarms that it does not know.
     pub async fn scrape(&self, url: &str, hashes: &[InfoHash], deadline: Duration) -> Result<ScrapeReply, TrackerError> {
         match self.ask(url, Ask::Scrape(hashes.to_vec()), deadline).await?.answer {
             Answer::Scrape(reply) => Ok(reply),

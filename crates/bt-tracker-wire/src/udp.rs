@@ -11,8 +11,10 @@ use bt_types::{InfoHash, PeerId, compact_v4, compact_v6, printable, push_compact
 
 /// The most bytes in one datagram: what the smallest IPv6 path carries (1,280) without its headers.
 pub const UDP_PAYLOAD_MAX: usize = 1_232;
-/// The most hashes in one UDP scrape (BEP 15 says "about 74").
+/// The most hashes of one UDP scrape that are read and answered: BEP 15 allows "about 74". The answer to so many is 896 bytes.
 pub const SCRAPE_HASHES_MAX: usize = 74;
+/// The most hashes that are written into one UDP scrape: 74 make 1,496 bytes, which with headers is more than Ethernet carries.
+pub const SCRAPE_ASKED_MAX: usize = (UDP_PAYLOAD_MAX - SCRAPE_HEAD) / 20;
 
 /// The number that opens every connect request.
 const PROTOCOL: u64 = 0x0417_2710_1980;
@@ -22,6 +24,8 @@ const SCRAPE: u32 = 2;
 const ERROR: u32 = 3;
 /// Bytes of an announce reply before its peers.
 const ANNOUNCE_REPLY_HEAD: usize = 20;
+/// Bytes of a scrape before its hashes.
+const SCRAPE_HEAD: usize = 16;
 
 /// The address family that a datagram travels in; it decides the size of the peers in an announce reply.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -88,7 +92,7 @@ impl UdpRequest {
         }
     }
 
-    /// The datagram. Hashes past the 74th are left out, and URL data that makes the datagram longer than [`UDP_PAYLOAD_MAX`].
+    /// The datagram. What makes it longer than [`UDP_PAYLOAD_MAX`] is left out: hashes past the [`SCRAPE_ASKED_MAX`]th, and URL data.
     pub fn write(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(98);
         let mut head = |connection: u64, action: u32, transaction: u32| {
@@ -107,7 +111,7 @@ impl UdpRequest {
             }
             UdpRequest::Scrape { connection, transaction, hashes } => {
                 head(*connection, SCRAPE, *transaction);
-                hashes.iter().take(SCRAPE_HASHES_MAX).for_each(|hash| out.extend_from_slice(&hash.0));
+                hashes.iter().take(SCRAPE_ASKED_MAX).for_each(|hash| out.extend_from_slice(&hash.0));
             }
         }
         out
@@ -363,6 +367,20 @@ mod tests {
             assert_eq!(UdpRequest::parse(&datagram), Some(expected), "{asked} hashes");
         }
         assert_eq!(UdpRequest::parse(&UdpRequest::Scrape { connection: 1, transaction: 2, hashes: Vec::new() }.write()), None);
+    }
+
+    #[test]
+    fn no_scrape_of_ours_is_fragmented() {
+        for (asked, written) in [(1, 1), (60, 60), (61, 60), (SCRAPE_HASHES_MAX, 60), (200, 60)] {
+            let hashes = vec![InfoHash([1; 20]); asked];
+            let datagram = UdpRequest::Scrape { connection: 1, transaction: 2, hashes }.write();
+            assert_eq!(datagram.len(), SCRAPE_HEAD + written * 20, "{asked} hashes");
+            assert!(datagram.len() <= UDP_PAYLOAD_MAX);
+        }
+        let counts = vec![SwarmCounts::default(); 200];
+        let answer = UdpReply::Scrape { transaction: 1, counts }.write(Family::V4);
+        assert_eq!(answer.len(), 8 + SCRAPE_HASHES_MAX * 12, "whoever asks for 74 is told of 74");
+        assert!(answer.len() <= UDP_PAYLOAD_MAX);
     }
 
     #[test]

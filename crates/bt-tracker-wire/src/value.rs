@@ -160,7 +160,7 @@ pub struct ScrapeReply {
 pub enum Ask {
     /// Announce one torrent.
     Announce(Announce),
-    /// Ask for the counts of these swarms; 74 at most over UDP.
+    /// Ask for the counts of these swarms; over UDP of the first [`SCRAPE_ASKED_MAX`](crate::SCRAPE_ASKED_MAX) only.
     Scrape(Vec<InfoHash>),
 }
 

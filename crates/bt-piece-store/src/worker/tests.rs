@@ -252,6 +252,35 @@ fn a_file_that_changed_is_believed_again_when_it_is_right_again() {
 }
 
 #[test]
+fn a_file_that_looked_wrong_for_what_its_neighbour_held_is_looked_at_again_with_that() {
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 2] = [
+        ("changed", |neighbour| std::fs::write(neighbour, [7; 20_000]).unwrap()),
+        ("missing", |neighbour| std::fs::remove_file(neighbour).unwrap()),
+    ];
+    for (what, harm) in harms {
+        // They share the second piece.
+        let fixture = Fixture::new(&[20_000, 20_000], 16_384);
+        let dir = tempfile::tempdir().unwrap();
+        let storage = DiskStorage::open(dir.path()).unwrap();
+        let mut worker = worker(&fixture);
+        let orders = (0..3).flat_map(|number| fixture.arrival(number)).chain([Order::Sync]).collect();
+        assert_eq!(worker.run(NOW, orders, &storage).len(), 3);
+        let [file, neighbour] = [0, 1].map(|number| dir.path().join(fixture.path(number)));
+        harm(&neighbour);
+        std::fs::hard_link(&file, dir.path().join("link")).unwrap();
+        worker.run(NOW, vec![Order::Doubt { piece: fixture.piece(0) }, Order::Retry], &storage);
+        for _ in 0..3 {
+            worker.run(NOW, vec![Order::Retry], &storage);
+            assert!(worker.is_in_doubt(), "{what}");
+        }
+        std::fs::write(&neighbour, fixture.content(1)).unwrap();
+        worker.run(NOW, vec![Order::Retry], &storage);
+        assert!(!worker.is_in_doubt(), "{what}");
+    }
+}
+
+#[test]
 fn a_file_that_changed_is_hashed_at_the_next_start_however_we_stopped() {
     for order in [None, Some(Order::Stop)] {
         let fixture = Fixture::new(&[3 * 16_384], 16_384);

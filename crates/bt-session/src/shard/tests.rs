@@ -89,6 +89,23 @@ fn a_torrent_that_nobody_watches_publishes_nothing() {
     drop(state);
     touch(&mut shard, 5);
     assert_eq!(shard.take_news(), keys(&[]));
+    let others = torrents[5].state.subscribe();
+    let state = torrents[5].watch();
+    assert_eq!(shard.take_news(), keys(&[5]), "what was missed is told also to one who is not alone");
+    drop((state, others));
     drop(torrents[7].watch());
     assert_eq!(shard.take_news(), keys(&[7]), "also one who only looks is told, for when he looks again");
+}
+
+#[test]
+fn a_torrent_whose_opening_panics_is_over() {
+    let (_, torrents) = shard(1);
+    let state = torrents[0].watch();
+    torrents[0].state.send_replace(TorrentState::Checking);
+    torrents[0].step(|| panic!("a bug, for a test")).unwrap();
+    // Waits for the thread, which is done with the step once it lets go of the permit.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let permits = runtime.block_on(torrents[0].opening.acquire_many(crate::torrent::STEPS)).unwrap();
+    assert!(state.borrow().is_over());
+    drop(permits);
 }
