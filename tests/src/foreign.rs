@@ -1,6 +1,6 @@
 //! Other people's programs: clients, a tracker and a maker of torrents.
 //!
-//! Decides: how each is configured: discovery other than trackers is off, encryption stays at their default. Must not know: `bt`.
+//! Decides: how each is configured: found through what the seat names alone, encryption at its default. Must not know: `bt`.
 //! Invariant: a program that is not installed is `None`, never a failure.
 
 mod aria2;

@@ -58,7 +58,7 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Make a .torrent of a file or directory
     Create(CreateArgs),
-    /// Describe a torrent
+    /// Describe a torrent or a magnet link
     Show(ShowArgs),
     /// Check data against a torrent and name what is bad
     Verify(VerifyArgs),
