@@ -107,8 +107,10 @@ impl Torrent {
     }
 
     fn ban(&mut self, now: Time, liar: SourceId, out: &mut VecDeque<Output>) {
-        self.banned = self.banned.saturating_add(1);
         if let Some(stat) = self.sources.get(liar) {
+            // Several of its pieces may turn out wrong.
+            let is_news = !self.meeting.book.is_banned(stat.addr);
+            self.banned = self.banned.saturating_add(u32::from(is_news));
             self.meeting.book.ban(stat.addr);
         }
         let connected: Vec<PeerKey> = self.peers.values().filter(|peer| peer.source == liar).map(|peer| peer.key).collect();

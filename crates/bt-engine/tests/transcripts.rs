@@ -186,6 +186,70 @@ fn the_sole_sender_of_a_bad_piece_is_banned() {
 }
 
 #[test]
+fn who_sent_two_bad_pieces_is_banned_once() {
+    let told = "
+        order sequential
+        A: connects
+        A: have-all, unchoke
+        A: sends 0:0
+        piece 0 is good
+        A: sends 1:0
+        piece 1 is good
+        A: sends 2:0
+        piece 2 is good
+        A: sends 3:0
+        piece 3 is good
+        A: sends 4:0, 5:0
+        piece 4 is bad
+        piece 5 is bad
+        count bans";
+    let scene = Scene { pieces: 6, blocks: 1, have: "000000", ..LEECHER };
+    assert_snapshot!(play(&scene, told), @"
+    > order sequential
+    > A: connects
+    < A: have-none, hello
+    > A: have-all, unchoke
+    < A: interested, request 0:0
+    > A: sends 0:0
+    < store 0:0
+    < check 0
+    > piece 0 is good
+    < event: Piece(0)
+    < A: request 1:0
+    > A: sends 1:0
+    < store 1:0
+    < check 1
+    > piece 1 is good
+    < event: Piece(1)
+    < A: request 2:0
+    > A: sends 2:0
+    < store 2:0
+    < check 2
+    > piece 2 is good
+    < event: Piece(2)
+    < A: request 3:0
+    > A: sends 3:0
+    < store 3:0
+    < check 3
+    > piece 3 is good
+    < event: Piece(3)
+    < A: request 4:0, request 5:0
+    > A: sends 4:0, 5:0
+    < store 4:0
+    < check 4 urgently
+    < store 5:0
+    < check 5 urgently
+    > piece 4 is bad
+    < event: piece 4 is bad, from A
+    < A: hang up, it sent a piece with wrong bytes
+    > piece 5 is bad
+    < event: piece 5 is bad, from A
+    > count bans
+    < 1 banned
+    ");
+}
+
+#[test]
 fn a_bad_piece_of_two_senders_is_fetched_again_from_one_alone() {
     let told = "
         A: connects without fast

@@ -33,6 +33,7 @@
 //! sought dht | lsd              a search is over
 //! the metadata is there         the torrent is added
 //! leave                         the torrent is removed
+//! count bans                    how many peers were banned
 //! at 20s                        time passes
 //! ```
 
@@ -200,6 +201,10 @@ impl Player {
             ["need", pieces, "by", moment] => Input::Want(TORRENT, vec![Want::By(range(pieces), Some(seconds(moment)))]),
             ["leave"] => Input::Remove(TORRENT),
             ["at", moment] => return self.wait(moment),
+            ["count", "bans"] => {
+                let status = self.engine.status(self.now, TORRENT).unwrap();
+                return self.text.push_str(&format!("< {} banned\n", status.peers_banned));
+            }
             _ => panic!("not understood: {line}"),
         };
         self.engine.handle(self.now, input);
