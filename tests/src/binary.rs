@@ -24,13 +24,19 @@ fn binary() -> &'static Path {
     })
 }
 
+/// The cargo that runs us, or the one there is, in a folder.
+pub fn cargo(folder: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(folder);
+    command
+}
+
 /// Makes a release build of the one program of the workspace that these options of `cargo build` select, and returns its path.
 pub fn build_release(options: &[&str]) -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests/ is in the workspace")?;
-    let mut command = Command::new(cargo);
+    let mut command = cargo(root);
     command.args(["build", "--quiet", "--release", "--message-format", "json-render-diagnostics"]).args(options);
-    let output = command.current_dir(root).stderr(Stdio::inherit()).output().context("cargo can be run")?;
+    let output = command.stderr(Stdio::inherit()).output().context("cargo can be run")?;
     ensure!(output.status.success(), "{options:?} does not build");
     // Cargo itself says where it put the program, whatever the target directory is.
     let text = String::from_utf8_lossy(&output.stdout);

@@ -24,7 +24,7 @@ mod trial;
 pub mod foreign;
 
 pub use asker::{Asker, Part};
-pub use binary::{bt, build_release};
+pub use binary::{bt, build_release, cargo};
 pub use client::{Bt, Client, Discovery, Progress, Running, Seat, discover};
 pub use compare::{Snapshot, ensure_same, snapshot};
 pub use data::{random_bytes, random_file, tree};

@@ -4,9 +4,9 @@
 //! Invariant: it stops at the first failure and names the command that failed.
 
 use anyhow::{Context as _, Result, bail};
+use bt_tests::cargo;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A name, and a command line after `cargo`.
@@ -69,11 +69,9 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 }
 
 fn step(root: &Path, args: &[&str]) -> Result<(bool, Duration)> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let start = Instant::now();
-    let status = Command::new(cargo)
+    let status = cargo(root)
         .args(args)
-        .current_dir(root)
         .env("RUSTDOCFLAGS", "-D warnings")
         // The errors of tests name their causes; where in the harness they were made helps nobody.
         .env("RUST_LIB_BACKTRACE", "0")

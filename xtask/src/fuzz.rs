@@ -4,8 +4,8 @@
 //! Invariant: the same seed and the same number of executions are the same inputs.
 
 use anyhow::{Context as _, Result, ensure};
+use bt_tests::cargo;
 use std::path::Path;
-use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Which targets.
@@ -26,10 +26,9 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let seed = args.seed.unwrap_or_else(clock);
     println!("fuzz: {} s for each target, seed {seed}", args.seconds);
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = cargo(root);
     command.args(["test", "--quiet", "--release", "--package", "bt-fuzz", "--test", "all", "--", "--nocapture"]);
-    command.args(&args.target).current_dir(root);
+    command.args(&args.target);
     command.env("BT_FUZZ_SECONDS", args.seconds.to_string()).env("BOLERO_RANDOM_SEED", seed.to_string());
     ensure!(command.status().context("cargo can be run")?.success(), "there is a finding: make it a file of the target's corpus");
     Ok(())

@@ -4,9 +4,12 @@
 //! Invariant: what is built is what was packed now, not what an earlier run left behind.
 
 use anyhow::{Context as _, Result, ensure};
+use bt_tests::cargo;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::{env, fs, io};
+
+/// The packages that stay here.
+const NOT_SHIPPED: [&str; 3] = ["xtask", "bt-tests", "bt-fuzz"];
 
 /// Packs and builds the crates of the workspace at `root`.
 pub(crate) fn run(root: &Path) -> Result<()> {
@@ -14,21 +17,9 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let target = root.join("target/packages");
     remove(&target)?;
     forget_unpacked(root)?;
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args([
-        "package",
-        "--quiet",
-        "--workspace",
-        "--exclude",
-        "xtask",
-        "--exclude",
-        "bt-tests",
-        "--exclude",
-        "bt-fuzz",
-        "--target-dir",
-    ]);
-    command.arg(&target).current_dir(root);
+    let mut command = cargo(root);
+    command.args(["package", "--quiet", "--workspace"]).arg("--target-dir").arg(&target);
+    command.args(NOT_SHIPPED.iter().flat_map(|name| ["--exclude", name]));
     ensure!(command.status().context("cargo can be run")?.success(), "cargo package failed");
     Ok(())
 }

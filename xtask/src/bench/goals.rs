@@ -74,11 +74,15 @@ pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
 
     let at_most = [
         ("CPU per GiB as a leecher of libtorrent, of libtorrent's own", beside(default, [default, "bt"], "leecher cpu"), 0.70),
-        ("the same without uTP", beside(tcp, [tcp, "bt"], "leecher cpu"), 0.70),
+        (
+            "CPU per GiB as a leecher of libtorrent, of libtorrent's own, without uTP",
+            beside(tcp, [tcp, "bt"], "leecher cpu"),
+            0.70,
+        ),
         ("CPU per GiB as a seed for libtorrent, of libtorrent's own", beside(default, ["bt", default], "seed cpu"), 0.30),
-        ("the same without uTP", beside(tcp, ["bt", tcp], "seed cpu"), 0.30),
+        ("CPU per GiB as a seed for libtorrent, of libtorrent's own, without uTP", beside(tcp, ["bt", tcp], "seed cpu"), 0.30),
         ("seconds from bt to bt, of libtorrent to libtorrent", beside(default, ["bt", "bt"], "wall"), 0.50),
-        ("the same without uTP", beside(tcp, ["bt", "bt"], "wall"), 0.50),
+        ("seconds from bt to bt, of libtorrent to libtorrent without uTP", beside(tcp, ["bt", "bt"], "wall"), 0.50),
         ("seconds from bt to bt, of the fastest other pair", of_next("one"), 1.0),
         ("seconds from bt to bt, of the fastest other pair of those who take long", of_next("others"), 1.0),
         ("peak memory of a leecher, of rqbit's and the block budget", peak("leecher peak"), 1.0),

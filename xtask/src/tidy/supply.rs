@@ -3,12 +3,12 @@
 //! Decides: how a licence expression is read. Must not know: which licences are allowed.
 //! Invariant: every package of Cargo.lock is looked at, whatever system it is for.
 
-use anyhow::{Context as _, Result, bail};
+use super::workspace::metadata;
+use anyhow::Result;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 /// Everything that deny.toml does not allow; a workspace without that file has no such rule.
 pub(super) fn problems(root: &Path) -> Result<Vec<String>> {
@@ -17,16 +17,7 @@ pub(super) fn problems(root: &Path) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let rules = Rules::parse(&fs::read_to_string(path)?);
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["metadata", "--locked", "--format-version", "1"])
-        .current_dir(root)
-        .output()
-        .context("cargo metadata")?;
-    if !output.status.success() {
-        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let metadata = metadata(root, &["--locked"])?;
     Ok(metadata["packages"].as_array().into_iter().flatten().flat_map(|package| rules.problems(package)).collect())
 }
 

@@ -4,10 +4,10 @@
 //! Invariant: Cargo itself reads the manifests.
 
 use anyhow::{Context as _, Result, bail};
+use bt_tests::cargo;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// A Cargo workspace on disk.
 #[derive(Debug)]
@@ -33,16 +33,7 @@ pub(super) struct Dependency {
 
 impl Workspace {
     pub(super) fn read(root: &Path) -> Result<Workspace> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo)
-            .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
-            .current_dir(root)
-            .output()
-            .context("cargo metadata")?;
-        if !output.status.success() {
-            bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        let metadata: Value = serde_json::from_slice(&output.stdout)?;
+        let metadata = metadata(root, &["--no-deps", "--offline"])?;
         let packages = array(&metadata["packages"]).map(Package::of).collect::<Result<_>>()?;
         Ok(Workspace { root: root.to_path_buf(), packages })
     }
@@ -55,6 +46,16 @@ impl Workspace {
     pub(super) fn files(&self) -> Result<Vec<PathBuf>> {
         files_below(&self.root)
     }
+}
+
+/// What Cargo says of the workspace at `root` and its packages.
+pub(super) fn metadata(root: &Path, options: &[&str]) -> Result<Value> {
+    let mut command = cargo(root);
+    let output = command.args(["metadata", "--format-version", "1"]).args(options).output().context("cargo metadata")?;
+    if !output.status.success() {
+        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 impl Package {
