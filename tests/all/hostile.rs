@@ -7,8 +7,8 @@ use crate::Test;
 use crate::liars::{Kind, Liar};
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::{
-    Finished, LOOPBACK, PATIENCE, Process, Protocol, SmallDisk, Snapshot, Stage, ensure_same, listening, random_file, skip,
-    snapshot,
+    Finished, LOOPBACK, PATIENCE, Process, Protocol, Seeded, SmallDisk, Snapshot, Stage, ensure_same, listening, random_file,
+    skip, snapshot,
 };
 use std::fs;
 use std::net::UdpSocket;
@@ -165,7 +165,7 @@ fn a_tracker_that_returns_rubbish_is_a_network_failure() -> Test {
 
 #[test]
 fn a_full_disk_is_a_disk_failure_after_the_timeout() -> Test {
-    let scene = Seeded::new(24 << 20, &[])?;
+    let scene = Seeded::file(24 << 20, &[])?;
     let Some((_disk, copy)) = small_disk(&scene.stage)? else { skip!("a small file system cannot be mounted: not root") };
     let mut command = scene.get("get", &copy);
     let finished = Process::run("get", command.args(["--timeout", "5s"]), PATIENCE)?.expect_code(6)?;
@@ -177,7 +177,7 @@ fn a_full_disk_is_a_disk_failure_after_the_timeout() -> Test {
 
 #[test]
 fn a_full_disk_pauses_a_download_that_goes_on_when_there_is_room() -> Test {
-    let scene = Seeded::new(24 << 20, &[])?;
+    let scene = Seeded::file(24 << 20, &[])?;
     let Some((disk, copy)) = small_disk(&scene.stage)? else { skip!("a small file system cannot be mounted: not root") };
     let get = Process::start("get", &mut scene.get("get", &copy))?;
     get.wait_for("the reason", PATIENCE, |event| event["reason"] == "no_space")?;
@@ -195,9 +195,9 @@ fn small_disk(stage: &Stage) -> Result<Option<(SmallDisk, PathBuf)>> {
 #[test]
 fn beside_peers_that_send_rubbish_the_transfer_completes() -> Test {
     // The honest seed is slow enough that the liars are asked, too.
-    let scene = Seeded::new(16 << 20, &["--up", "4MiB/s"])?;
+    let scene = Seeded::file(16 << 20, &["--up", "4MiB/s"])?;
     let shown = scene.stage.show(&scene.torrent)?;
-    let hash = hex(shown["info_hash_v1"].as_str().context("the torrent has a v1 info-hash")?)?;
+    let hash = scene.stage.info_hash(&scene.torrent)?.0;
     let pieces = shown["piece_count"].as_u64().context("the torrent has pieces")? as usize;
     let kinds = [Kind::Noise, Kind::HugeFrame, Kind::BadMessages, Kind::Poison];
     let liars = kinds.map(|kind| Liar::peer(kind, hash, pieces).map(|liar| (kind, liar)));
@@ -266,33 +266,6 @@ fn a_forged_connection_id_gets_no_answer() -> Test {
     Ok(())
 }
 
-/// A file and somebody who seeds it.
-struct Seeded {
-    stage: Stage,
-    source: PathBuf,
-    torrent: PathBuf,
-    _seed: Process,
-    at: String,
-}
-
-impl Seeded {
-    fn new(size: u64, options: &[&str]) -> Result<Seeded> {
-        let stage = Stage::new()?;
-        let source = stage.path("data.bin");
-        random_file(&source, size, size)?;
-        let torrent = stage.create(&source, &["--piece-length", "256KiB"])?;
-        let seed = Process::start("seed", stage.seed("seed", &torrent, &stage.path(""), LOOPBACK).args(options))?;
-        let at = listening(&seed)?;
-        Ok(Seeded { stage, source, torrent, _seed: seed, at })
-    }
-
-    fn get(&self, who: &str, copy: &Path) -> std::process::Command {
-        let mut command = self.stage.get(who, &self.torrent, copy, LOOPBACK);
-        command.args(["--peer", &self.at]);
-        command
-    }
-}
-
 /// A download folder with a neighbour that must stay as it is.
 struct Outside {
     parent: PathBuf,
@@ -322,12 +295,4 @@ fn outside(parent: &Path) -> Result<Snapshot> {
     let mut all = snapshot(parent)?;
     all.retain(|path, _| !path.starts_with("downloads"));
     Ok(all)
-}
-
-pub(crate) fn hex(text: &str) -> Result<[u8; 20]> {
-    let mut bytes = [0; 20];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2).context("40 hex digits")?, 16)?;
-    }
-    Ok(bytes)
 }

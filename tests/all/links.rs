@@ -4,10 +4,9 @@
 //! Invariant: all on loopback, between peers that the arguments name: nobody is looked for.
 
 use crate::Test;
-use crate::hostile::hex;
 use crate::liars::Liar;
 use anyhow::{Context as _, ensure};
-use bt_tests::{LOOPBACK, PATIENCE, Process, Stage, ensure_same, listening, random_file, snapshot};
+use bt_tests::{InfoHash, LOOPBACK, PATIENCE, Process, Stage, ensure_same, listening, random_file, snapshot};
 use serde_json::{Value, json};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -152,7 +151,7 @@ fn metadata_that_would_lead_out_of_the_folder_is_refused() -> Test {
     let stage = Stage::new()?;
     fs::create_dir(stage.path("downloads"))?;
     let before = snapshot(&stage.path("downloads"))?;
-    let liar = Liar::metadata(hex(EVIL_HASH)?, EVIL, EVIL.len() as u64)?;
+    let liar = Liar::metadata(InfoHash::from_hex(EVIL_HASH).context("40 hex digits")?.0, EVIL, EVIL.len() as u64)?;
     let mut get = stage.bt("victim");
     get.args(["get", &format!("magnet:?xt=urn:btih:{EVIL_HASH}&x.pe={}", liar.at), "-d", "downloads"]);
     let finished = Process::run("get", get.args(["--listen", &LOOPBACK.to_string()]), PATIENCE)?.expect_code(3)?;
@@ -165,7 +164,7 @@ fn metadata_that_would_lead_out_of_the_folder_is_refused() -> Test {
 #[test]
 fn a_peer_that_claims_a_gibibyte_of_metadata_costs_no_memory() -> Test {
     let stage = Stage::new()?;
-    let hash = hex(HASH)?;
+    let hash = InfoHash::from_hex(HASH).context("40 hex digits")?.0;
     // One is refused at once; the other claims what is just allowed, and sends rubbish.
     let liars = [Liar::metadata(hash, b"", 1 << 30)?, Liar::metadata(hash, EVIL, 16 << 20)?];
     let mut get = stage.bt("victim");

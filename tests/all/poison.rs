@@ -4,7 +4,6 @@
 //! Invariant: the poisoner is faster than all honest seeds together, so that it is always asked.
 
 use crate::Test;
-use crate::hostile::hex;
 use crate::liars::{Liar, Poisoner};
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::{Bt, Client as _, Host, Net, PATIENCE, Process, Running, Seat, Stage, ensure_same, random_file, skip};
@@ -37,8 +36,7 @@ fn beside(how: &str, honest: usize, percent: u64, allowed: u64) -> Test {
     let source = stage.path("data.bin");
     random_file(&source, 1, SIZE)?;
     let torrent = stage.create(&source, &["--piece-length", &PIECE.to_string()])?;
-    let shown = stage.show(&torrent)?;
-    let hash = hex(shown["info_hash_v1"].as_str().context("the torrent has a v1 info-hash")?)?;
+    let hash = stage.info_hash(&torrent)?.0;
 
     let hosts = (0..HONEST).map(|_| honest_host(&net)).collect::<Result<Vec<_>>>()?;
     let seeds = hosts.iter().enumerate().map(|(number, host)| {

@@ -4,9 +4,8 @@
 //! Invariant: what must not be seen of the one torrent is seen of the other, which has everything else in common with it.
 
 use crate::Test;
-use crate::hostile::hex;
 use anyhow::{Context as _, ensure};
-use bt_tests::{Heard, Net, PATIENCE, Process, Stage, Tap, ensure_same, listening, random_file, skip};
+use bt_tests::{Heard, InfoHash, Net, PATIENCE, Process, Stage, Tap, ensure_same, listening, random_file, skip};
 use std::net::SocketAddr;
 
 const SIZE: u64 = 4 << 20;
@@ -81,7 +80,7 @@ impl Traces {
     const ALL: Traces = Traces { shared: true, in_dht: true, on_lsd: true, tells_node: true, offers_pex: true };
 
     fn of(heard: &[Heard], info_hash: &str) -> anyhow::Result<Traces> {
-        let hash = hex(info_hash)?;
+        let hash = InfoHash::from_hex(info_hash).context("40 hex digits")?.0;
         let has = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
         let mut seen = Traces::default();
         for datagram in heard.iter().flat_map(|heard| &heard.datagrams) {

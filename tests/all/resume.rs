@@ -5,7 +5,7 @@
 
 use crate::Test;
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{PATIENCE, Process, Seeded, Stage, ensure_same, random_file};
+use bt_tests::{PATIENCE, Process, Seeded, ensure_same};
 use serde_json::Value;
 
 const SIZE: u64 = 256 << 20;
@@ -45,10 +45,7 @@ struct Scene(Seeded);
 
 impl Scene {
     fn new() -> Result<Scene> {
-        let stage = Stage::new()?;
-        let source = stage.path("data.bin");
-        random_file(&source, 9, SIZE)?;
-        Ok(Scene(Seeded::new(stage, &source, &["--piece-length", "256KiB"], &["--up", "64MiB/s"])?))
+        Ok(Scene(Seeded::file(SIZE, &["--up", "64MiB/s"])?))
     }
 
     fn get(&self) -> Result<Process> {
@@ -65,7 +62,7 @@ impl Scene {
     /// Runs the same command to its end; its account must add up.
     fn finish(&self) -> Result<Value> {
         let summary = self.get()?.finish(PATIENCE)?.expect_code(0)?.event("summary")?;
-        ensure_same(&self.0.stage.path("data.bin"), &self.0.stage.path("copy/data.bin"))?;
+        ensure_same(&self.0.source, &self.0.stage.path("copy/data.bin"))?;
         let (there, down, wasted) =
             (count(&summary, "bytes_there")?, count(&summary, "bytes_downloaded")?, count(&summary, "bytes_wasted")?);
         ensure!(there < SIZE, "it was complete before the interruption");

@@ -93,7 +93,7 @@ impl Scene {
 
     /// A download from the seed.
     fn get(&self, who: &str) -> Ready {
-        Ready(self.0.get(who, &format!("copy of {who}")))
+        Ready(self.0.get(who, format!("copy of {who}")))
     }
 }
 

@@ -34,13 +34,14 @@ pub use net::{Door, Host, Net};
 pub use power::PowerDisk;
 pub use process::{Finished, Process};
 pub use race::{Course, Outcome};
+pub use skip::skipped;
 pub use stage::{LOOPBACK, Protocol, Seeded, Stage, listening};
 pub use tap::{Heard, Tap};
 pub use tmpfs::SmallDisk;
 pub use trial::Trial;
 
-/// A stream of numbers that is the same for the same seed.
-pub use bt_types::Rng;
+/// The hash that names a torrent, and a stream of numbers that is the same for the same seed.
+pub use bt_types::{InfoHash, Rng};
 
 use std::time::Duration;
 

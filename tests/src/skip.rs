@@ -3,13 +3,17 @@
 //! Decides: what a missing tool means: a skipped test for a person, a failure in CI. Must not know: any tool.
 //! Invariant: with `BT_CI=1` no test is silently left out.
 
-/// Prints `SKIPPED: why` and returns from the test; with `BT_CI=1` it panics instead.
+/// Prints `SKIPPED: why`; with `BT_CI=1` it panics instead.
+pub fn skipped(why: &str) {
+    assert!(std::env::var_os("BT_CI").is_none_or(|value| value != "1"), "SKIPPED: {why}, but BT_CI=1 forbids skipping");
+    eprintln!("SKIPPED: {why}");
+}
+
+/// [`skipped`](crate::skipped), and returns from the test.
 #[macro_export]
 macro_rules! skip {
     ($($why:tt)*) => {{
-        let why = format!($($why)*);
-        assert!(std::env::var_os("BT_CI").is_none_or(|value| value != "1"), "SKIPPED: {why}, but BT_CI=1 forbids skipping");
-        eprintln!("SKIPPED: {why}");
+        $crate::skipped(&format!($($why)*));
         return Ok(());
     }};
 }

@@ -3,7 +3,7 @@
 //! Decides: where things lie, and the arguments that every scene repeats. Must not know: what a scene shows.
 //! Invariant: two actors share no state.
 
-use crate::{Host, PATIENCE, Process, bt};
+use crate::{Host, InfoHash, PATIENCE, Process, bt, random_file};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -68,6 +68,13 @@ impl Stage {
         Process::run("show", self.bt("shower").arg("show").arg(torrent), PATIENCE)?.expect_code(0)?.last()
     }
 
+    /// The v1 info-hash of a torrent, as `bt show` says it.
+    pub fn info_hash(&self, torrent: &Path) -> Result<InfoHash> {
+        let shown = self.show(torrent)?;
+        let hash = shown["info_hash_v1"].as_str().and_then(InfoHash::from_hex);
+        hash.with_context(|| format!("no v1 info-hash: {shown}"))
+    }
+
     /// A running `bt tracker` at this address (port 0: any), in `host` or on this machine, and its announce URL.
     pub fn tracker(&self, protocol: Protocol, at: SocketAddr, host: Option<&Host>) -> Result<(Process, String)> {
         self.tracker_with(protocol, at, host, &[])
@@ -130,6 +137,8 @@ impl Stage {
 pub struct Seeded {
     /// The stage.
     pub stage: Stage,
+    /// What is seeded.
+    pub source: PathBuf,
     /// The torrent's file.
     pub torrent: PathBuf,
     /// Where the seed listens.
@@ -143,11 +152,19 @@ impl Seeded {
         let torrent = stage.create(source, create)?;
         let seed = Process::start("seed", stage.seed("seed", &torrent, &stage.path(""), LOOPBACK).args(seed))?;
         let at = listening(&seed)?;
-        Ok(Seeded { stage, torrent, at, _seed: seed })
+        Ok(Seeded { stage, source: source.to_path_buf(), torrent, at, _seed: seed })
+    }
+
+    /// The same of a file of so many random bytes in pieces of 256 KiB.
+    pub fn file(size: u64, seed: &[&str]) -> Result<Seeded> {
+        let stage = Stage::new()?;
+        let source = stage.path("data.bin");
+        random_file(&source, size, size)?;
+        Seeded::new(stage, &source, &["--piece-length", "256KiB"], seed)
     }
 
     /// A download from the seed into the folder `copy` on the stage.
-    pub fn get(&self, who: &str, copy: &str) -> Command {
+    pub fn get(&self, who: &str, copy: impl AsRef<Path>) -> Command {
         let mut command = self.stage.get(who, &self.torrent, &self.stage.path(copy), LOOPBACK);
         command.args(["--peer", &self.at]);
         command

@@ -4,7 +4,7 @@
 //! Invariant: every byte of a piece is compared; no size, time or word of a program is trusted.
 
 use crate::{Asker, LOOPBACK, PATIENCE, Part, Process, Stage, listening, random_bytes};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -39,8 +39,7 @@ impl Trial {
         let source = stage.path(NAME);
         fs::write(&source, &original)?;
         let torrent = stage.create(&source, &["--piece-length", &PIECE.to_string()])?;
-        let shown = stage.show(&torrent)?;
-        let info_hash = hash(shown["info_hash_v1"].as_str().context("the torrent has a v1 info-hash")?)?;
+        let info_hash = stage.info_hash(&torrent)?.0;
         // Free a moment ago, and below the ports that the system gives to whoever asks for any.
         let seed_at = TcpListener::bind(LOOPBACK)?.local_addr()?;
         Ok(Trial { stage, torrent, original, info_hash, seed_at, up: up.into() })
@@ -124,12 +123,4 @@ impl Trial {
         let part = move |begin: u32| Part { piece: piece as u32, begin, len: BLOCK.min(len - begin) };
         [0, last].into_iter().take(if last == 0 { 1 } else { 2 }).map(part)
     }
-}
-
-fn hash(text: &str) -> Result<[u8; 20]> {
-    let mut bytes = [0; 20];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2).context("40 hex digits")?, 16)?;
-    }
-    Ok(bytes)
 }

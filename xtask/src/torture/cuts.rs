@@ -4,9 +4,9 @@
 //! Invariant: payload and state lie on the same disk; what it holds after the cut is compared before the next start.
 
 use super::kills::Runner;
-use super::{let_run, mib, row, skipped};
+use super::{let_run, mib, row};
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{PATIENCE, PowerDisk, Rng, Trial, ensure_same};
+use bt_tests::{PATIENCE, PowerDisk, Rng, Trial, ensure_same, skip};
 use std::time::Duration;
 
 /// Size of the file in MiB.
@@ -26,7 +26,7 @@ const KILLED_FIRST: u64 = 3;
 pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
     println!("power cuts, {rounds} rounds, ext4 without a flush of its journal, a file of {MIB} MiB at {UP}");
     if let Some(why) = PowerDisk::obstacle() {
-        return skipped(&why);
+        skip!("{why}");
     }
     let (trial, mut rng) = (Trial::new(MIB, UP)?, Rng::from_seed(seed));
     let mount = trial.stage.path("disk");

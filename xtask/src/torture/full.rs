@@ -3,9 +3,9 @@
 //! Decides: when it grows. Must not know: how the end of the space is noticed.
 //! Invariant: the process that waits is the one that completes.
 
-use super::{mib, skipped};
+use super::mib;
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{PATIENCE, Process, SmallDisk, Trial, ensure_same};
+use bt_tests::{PATIENCE, Process, SmallDisk, Trial, ensure_same, skip};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ pub(super) fn run() -> Result<()> {
     let (dir, home) = (trial.stage.path("small"), trial.stage.path("home"));
     fs::create_dir(&dir)?;
     let Some(disk) = SmallDisk::mount(&dir, (MIB / 2) as u32) else {
-        return skipped("a small file system cannot be mounted: not root");
+        skip!("a small file system cannot be mounted: not root");
     };
 
     let impatient = Process::run("get", trial.get(&home, &dir).args(["--timeout", "5s"]), PATIENCE)?;

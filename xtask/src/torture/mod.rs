@@ -74,15 +74,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Says that an ordeal cannot be tried here; in CI that is a failure.
-fn skipped(why: &str) -> Result<()> {
-    if std::env::var_os("BT_CI").is_some_and(|value| value == "1") {
-        bail!("SKIPPED: {why}, but BT_CI=1 forbids skipping");
-    }
-    println!("SKIPPED: {why}");
-    Ok(())
-}
-
 /// A row of the table: the median and the greatest of some figures.
 fn row(what: &str, unit: &str, figures: &[f64]) {
     let most = figures.iter().copied().fold(0.0, f64::max);
