@@ -216,8 +216,8 @@ impl Storage for DiskStorage {
     fn sync(&self, path: &Path) -> io::Result<()> {
         let file = self.file(path, false)?;
         match rustix::fs::fdatasync(&file) {
-            // A file system that cannot be written has nothing to sync.
-            Err(Errno::INVAL | Errno::ROFS) => return Ok(()),
+            // On a file system that cannot be written there is nothing to sync, unless it could be when we wrote: then that may be lost.
+            Err(Errno::INVAL | Errno::ROFS) if !self.seen().is_ours(path) => return Ok(()),
             done => done?,
         }
         let mut seen = self.seen();

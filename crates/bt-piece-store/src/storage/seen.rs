@@ -56,6 +56,11 @@ impl Seen {
         }
     }
 
+    /// Whether we wrote, and have not synced.
+    pub(super) fn is_ours(&self, path: &Path) -> bool {
+        self.files.get(&self.hasher.hash_one(path)).is_some_and(|known| known.ours)
+    }
+
     /// What we wrote is synced, and the file looks so.
     pub(super) fn settle(&mut self, path: &Path, now: Face) {
         if let Some(known) = self.files.get_mut(&self.hasher.hash_one(path)).filter(|known| known.ours) {
@@ -99,9 +104,12 @@ mod tests {
         }
         assert_eq!(seen.check(path, face(1, 1, 0)).unwrap_err().kind(), io::ErrorKind::NotFound);
 
+        assert!(!seen.is_ours(path));
         seen.begin(path);
+        assert!(seen.is_ours(path));
         assert!(seen.check(path, face(1, 3, 1)).is_ok(), "not synced: times move");
         seen.settle(path, face(1, 4, 1));
+        assert!(!seen.is_ours(path));
         assert!(seen.check(path, face(1, 4, 1)).is_ok() && seen.check(path, first).is_err());
         seen.settle(path, face(1, 5, 1));
         assert!(seen.check(path, face(1, 5, 1)).is_err(), "a sync of what we did not write makes nothing ours");
