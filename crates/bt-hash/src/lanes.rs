@@ -1,30 +1,23 @@
-//! Many SHA-1 messages, each a list of slices, laid side by side into lanes.
+//! Many messages of SHA-1 or SHA-256, each a list of slices, laid side by side into lanes.
 //!
 //! Decides: which messages share a run, and how blocks are cut from slices. Must not know: instructions.
 //! Invariant: a block that lies in one slice is read where it lies; only one that straddles slices is copied.
 
-use crate::Sha1Digest;
-use crate::sha1_ni::{BLOCK, ShaNi, State};
-use crate::sha1_wide::{WIDTH, Wide};
+use crate::sha1_ni::ShaNi;
+use crate::wide::{WIDEST, Wide};
+use crate::{Sha1Digest, Sha256Digest};
 
-/// The state before the first block (FIPS 180-4).
-const INITIAL: State = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
+/// Bytes that one compression takes.
+pub(crate) const BLOCK: usize = 64;
+/// What one compression takes.
+pub(crate) type Block = [u8; BLOCK];
 
-/// One message on its way through a lane.
-struct Message<'a> {
-    slices: core::slice::Iter<'a, &'a [u8]>,
-    current: &'a [u8],
-    /// Message bytes not yet hashed.
-    left: u64,
-    len: u64,
-    /// Blocks not yet hashed, padding counted.
-    blocks: u64,
-    /// The next block, when it straddles slices or holds padding.
-    gathered: [u8; BLOCK],
-    /// Padding begins with one bit; it was written already.
-    marked: bool,
-    state: State,
-}
+/// The states before the first block (FIPS 180-4).
+const SHA1: [u32; 5] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
+const SHA256: [u32; 8] = [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+
+/// From so many messages on wide lanes are faster than the SHA instructions, though some of them are for nothing.
+const WIDE_FROM: usize = 5;
 
 /// What the processor can do.
 #[derive(Clone, Copy, Debug)]
@@ -39,64 +32,90 @@ impl Cpu {
     }
 }
 
-/// Hashes all messages, eight, four, two or one at a time, and appends their digests in order.
-pub(crate) fn digest_many(cpu: Cpu, messages: &[&[&[u8]]], digests: &mut Vec<Sha1Digest>) {
-    let mut all: Vec<Message<'_>> = messages.iter().map(|slices| Message::new(slices)).collect();
+/// Hashes all messages, up to sixteen side by side, and appends their digests in order.
+pub(crate) fn sha1_many(cpu: Cpu, messages: &[&[&[u8]]], digests: &mut Vec<Sha1Digest>) {
+    let states = hash(SHA1, messages, |states, blocks| match cpu.wide {
+        Some(wide) if states.len() >= WIDE_FROM => wide.sha1(states, blocks),
+        _ => cpu.narrow.sha1(states, blocks),
+    });
+    digests.extend(states.map(|state| bytes(&state)));
+}
+
+/// The same with SHA-256. Few messages are hashed one after another, with the `sha2` crate.
+pub(crate) fn sha256_many(cpu: Cpu, messages: &[&[&[u8]]], digests: &mut Vec<Sha256Digest>) {
+    let states = hash(SHA256, messages, |states, blocks| match cpu.wide {
+        Some(wide) if states.len() >= WIDE_FROM => wide.sha256(states, blocks),
+        _ => states.iter_mut().zip(blocks).for_each(|(state, blocks)| sha2::block_api::compress256(state, blocks)),
+    });
+    digests.extend(states.map(|state| bytes(&state)));
+}
+
+/// The states after all messages, each begun in this one.
+fn hash<const WORDS: usize>(
+    initial: [u32; WORDS],
+    messages: &[&[&[u8]]],
+    compress: impl Fn(&mut [[u32; WORDS]], &[&[Block]]),
+) -> impl Iterator<Item = [u32; WORDS]> {
+    let mut all: Vec<Message<'_, WORDS>> = messages.iter().map(|slices| Message::new(slices, initial)).collect();
     loop {
-        let mut active: Vec<&mut Message<'_>> = all.iter_mut().filter(|message| message.blocks > 0).take(WIDTH).collect();
-        // With five messages eight lanes are faster already, though three of them are for nothing.
-        match (&mut active[..], cpu.wide) {
-            ([a, b, c, d, e, f, g, h], Some(wide)) => {
-                run([a, b, c, d, e, f, g, h], |states, blocks| wide.compress(states, blocks))
-            }
-            ([a, b, c, d, e, f, g], Some(wide)) => run([a, b, c, d, e, f, g], |states, blocks| wide.compress(states, blocks)),
-            ([a, b, c, d, e, f], Some(wide)) => run([a, b, c, d, e, f], |states, blocks| wide.compress(states, blocks)),
-            ([a, b, c, d, e], Some(wide)) => run([a, b, c, d, e], |states, blocks| wide.compress(states, blocks)),
-            ([a, b, c, d, ..], _) => run([a, b, c, d], |states, blocks| cpu.narrow.compress(states, blocks)),
-            ([a, b, ..], _) => run([a, b], |states, blocks| cpu.narrow.compress(states, blocks)),
-            ([a], _) => run([a], |states, blocks| cpu.narrow.compress(states, blocks)),
-            ([], _) => break,
+        let mut active: Vec<_> = all.iter_mut().filter(|message| message.blocks > 0).take(WIDEST).collect();
+        if active.is_empty() {
+            break;
         }
+        run(&mut active, &compress);
     }
-    digests.extend(all.iter().map(Message::digest));
+    all.into_iter().map(|message| message.state)
 }
 
 /// Feeds these messages side by side until the shortest is done.
-fn run<const N: usize>(mut messages: [&mut Message<'_>; N], compress: impl Fn(&mut [State; N], [&[[u8; BLOCK]]; N])) {
-    let mut states = messages.each_ref().map(|message| message.state);
+fn run<const WORDS: usize>(messages: &mut [&mut Message<'_, WORDS>], compress: impl Fn(&mut [[u32; WORDS]], &[&[Block]])) {
+    let mut states: Vec<[u32; WORDS]> = messages.iter().map(|message| message.state).collect();
     while messages.iter().all(|message| message.blocks > 0) {
         let whole = messages.iter_mut().map(|message| message.whole_blocks()).min().unwrap_or(0);
+        let mut blocks: [&[Block]; WIDEST] = [&[]; WIDEST];
         if whole > 0 {
-            let blocks = messages.each_mut().map(|message| message.take_whole(whole));
-            compress(&mut states, blocks);
+            blocks.iter_mut().zip(&mut *messages).for_each(|(blocks, message)| *blocks = message.take_whole(whole));
         } else {
-            for message in &mut messages {
-                message.gather();
-            }
-            let blocks = messages.each_ref().map(|message| core::slice::from_ref(&message.gathered));
-            compress(&mut states, blocks);
+            messages.iter_mut().for_each(|message| message.gather());
+            blocks.iter_mut().zip(&*messages).for_each(|(blocks, message)| *blocks = core::slice::from_ref(&message.gathered));
         }
+        compress(&mut states, &blocks[..messages.len()]);
     }
-    for (message, state) in messages.into_iter().zip(states) {
-        message.state = state;
-    }
+    messages.iter_mut().zip(states).for_each(|(message, state)| message.state = state);
 }
 
-impl<'a> Message<'a> {
-    fn new(slices: &'a [&'a [u8]]) -> Message<'a> {
+/// The words of a state as bytes, each from its highest byte on.
+fn bytes<const WORDS: usize, const BYTES: usize>(state: &[u32; WORDS]) -> [u8; BYTES] {
+    const { assert!(4 * WORDS == BYTES) };
+    let mut digest = [0; BYTES];
+    for (to, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+        *to = word.to_be_bytes();
+    }
+    digest
+}
+
+/// One message on its way through a lane.
+struct Message<'a, const WORDS: usize> {
+    slices: core::slice::Iter<'a, &'a [u8]>,
+    current: &'a [u8],
+    /// Message bytes not yet hashed.
+    left: u64,
+    len: u64,
+    /// Blocks not yet hashed, padding counted.
+    blocks: u64,
+    /// The next block, when it straddles slices or holds padding.
+    gathered: Block,
+    /// Padding begins with one bit; it was written already.
+    marked: bool,
+    state: [u32; WORDS],
+}
+
+impl<'a, const WORDS: usize> Message<'a, WORDS> {
+    fn new(slices: &'a [&'a [u8]], state: [u32; WORDS]) -> Message<'a, WORDS> {
         let len: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
         // One byte of padding mark and eight of length follow the message.
         let blocks = (len + 9).div_ceil(BLOCK as u64);
-        Message {
-            slices: slices.iter(),
-            current: &[],
-            left: len,
-            len,
-            blocks,
-            gathered: [0; BLOCK],
-            marked: false,
-            state: INITIAL,
-        }
+        Message { slices: slices.iter(), current: &[], left: len, len, blocks, gathered: [0; BLOCK], marked: false, state }
     }
 
     /// Blocks that lie whole in the current slice.
@@ -105,7 +124,7 @@ impl<'a> Message<'a> {
         self.current.len() / BLOCK
     }
 
-    fn take_whole(&mut self, count: usize) -> &'a [[u8; BLOCK]] {
+    fn take_whole(&mut self, count: usize) -> &'a [Block] {
         let (taken, rest) = self.current.split_at(count * BLOCK);
         self.current = rest;
         self.left -= taken.len() as u64;
@@ -146,13 +165,5 @@ impl<'a> Message<'a> {
         {
             self.current = slice;
         }
-    }
-
-    fn digest(&self) -> Sha1Digest {
-        let mut digest = [0; 20];
-        for (to, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(self.state) {
-            *to = word.to_be_bytes();
-        }
-        digest
     }
 }

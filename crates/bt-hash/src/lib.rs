@@ -21,7 +21,7 @@ mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod sha1_ni;
 #[cfg(target_arch = "x86_64")]
-mod sha1_wide;
+mod wide;
 
 use sha1::Digest as _;
 
@@ -56,7 +56,11 @@ pub fn digest_many(algorithm: Algorithm, messages: &[&[&[u8]]], digests: &mut Ve
             sha1_many(messages, &mut sha1);
             digests.extend(sha1.into_iter().map(Digest::Sha1));
         }
-        Algorithm::Sha256 => digests.extend(messages.iter().map(|message| one(algorithm, message))),
+        Algorithm::Sha256 => {
+            let mut sha256 = Vec::with_capacity(messages.len());
+            sha256_many(messages, &mut sha256);
+            digests.extend(sha256.into_iter().map(Digest::Sha256));
+        }
     }
 }
 
@@ -64,25 +68,27 @@ pub fn digest_many(algorithm: Algorithm, messages: &[&[&[u8]]], digests: &mut Ve
 pub fn sha1_many(messages: &[&[&[u8]]], digests: &mut Vec<Sha1Digest>) {
     #[cfg(target_arch = "x86_64")]
     if let Some(cpu) = lanes::Cpu::detect() {
-        lanes::digest_many(cpu, messages, digests);
+        lanes::sha1_many(cpu, messages, digests);
         return;
     }
-    sha1_many_portable(messages, digests);
+    digests.extend(messages.iter().map(|message| Sha1Digest::from(alone::<sha1::Sha1>(message))));
 }
 
-/// One message after another.
-fn sha1_many_portable(messages: &[&[&[u8]]], digests: &mut Vec<Sha1Digest>) {
-    digests.extend(messages.iter().map(|message| {
-        let mut state = sha1::Sha1::new();
-        message.iter().for_each(|slice| state.update(slice));
-        Sha1Digest::from(state.finalize())
-    }));
+/// [`digest_many`] for SHA-256, without the enum around each digest.
+pub fn sha256_many(messages: &[&[&[u8]]], digests: &mut Vec<Sha256Digest>) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(cpu) = lanes::Cpu::detect() {
+        lanes::sha256_many(cpu, messages, digests);
+        return;
+    }
+    digests.extend(messages.iter().map(|message| Sha256Digest::from(alone::<sha2::Sha256>(message))));
 }
 
-fn one(algorithm: Algorithm, message: &[&[u8]]) -> Digest {
-    let mut state = State::new(algorithm);
+/// One message, by the portable path.
+fn alone<Hash: sha1::Digest>(message: &[&[u8]]) -> sha1::digest::Output<Hash> {
+    let mut state = Hash::new();
     message.iter().for_each(|slice| state.update(slice));
-    state.finish()
+    state.finalize()
 }
 
 /// SHA-1 of one contiguous message.
@@ -152,24 +158,30 @@ mod tests {
         let bytes = [0x5a; 200];
         let messages: Vec<[&[u8]; 1]> = (0..=200).map(|len| [&bytes[..len]]).collect();
         let messages: Vec<&[&[u8]]> = messages.iter().map(<[_; 1]>::as_slice).collect();
-        let mut digests = Vec::new();
-        sha1_many(&messages, &mut digests);
-        for (len, digest) in digests.iter().enumerate() {
-            assert_eq!(*digest, sha1(&bytes[..len]), "{len} bytes");
+        // So many that all lanes are in use, and so few that the SHA instructions are.
+        for together in [1, 3, 8, 16, 201] {
+            let (mut sha1s, mut sha256s) = (Vec::new(), Vec::new());
+            messages.chunks(together).for_each(|messages| sha1_many(messages, &mut sha1s));
+            messages.chunks(together).for_each(|messages| sha256_many(messages, &mut sha256s));
+            for (len, (one, other)) in sha1s.iter().zip(&sha256s).enumerate() {
+                assert_eq!(*one, sha1(&bytes[..len]), "{len} bytes, {together} together");
+                assert_eq!(*other, sha256(&bytes[..len]), "{len} bytes, {together} together");
+            }
         }
     }
 
     proptest! {
         #[test]
         fn lanes_equal_the_portable_path(
-            messages in proptest::collection::vec(proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..6), 0..20),
+            messages in proptest::collection::vec(proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..6), 0..40),
         ) {
             let slices: Vec<Vec<&[u8]>> = messages.iter().map(|message| message.iter().map(Vec::as_slice).collect()).collect();
             let slices: Vec<&[&[u8]]> = slices.iter().map(Vec::as_slice).collect();
-            let (mut lanes, mut portable) = (Vec::new(), Vec::new());
-            sha1_many(&slices, &mut lanes);
-            sha1_many_portable(&slices, &mut portable);
-            prop_assert_eq!(lanes, portable);
+            let (mut sha1, mut sha256) = (Vec::new(), Vec::new());
+            sha1_many(&slices, &mut sha1);
+            sha256_many(&slices, &mut sha256);
+            prop_assert_eq!(sha1, slices.iter().map(|message| Sha1Digest::from(alone::<sha1::Sha1>(message))).collect::<Vec<Sha1Digest>>());
+            prop_assert_eq!(sha256, slices.iter().map(|message| Sha256Digest::from(alone::<sha2::Sha256>(message))).collect::<Vec<Sha256Digest>>());
         }
 
         #[test]

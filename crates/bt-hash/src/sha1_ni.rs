@@ -6,15 +6,14 @@
 //! One stream of `sha1rnds4` waits for its own result most of the time. Two to four streams side by side fill those waits: on
 //! one core two lanes hash 1.7 times, four lanes 2.5 times as many bytes as one.
 
+use crate::lanes::Block;
 use core::arch::x86_64::{
     __m128i, _mm_add_epi32, _mm_extract_epi32, _mm_set_epi32, _mm_set_epi64x, _mm_sha1msg1_epu32, _mm_sha1msg2_epu32,
     _mm_sha1nexte_epu32, _mm_sha1rnds4_epu32, _mm_shuffle_epi8, _mm_shuffle_epi32, _mm_xor_si128,
 };
 
 /// The five words of a SHA-1 state.
-pub(crate) type State = [u32; 5];
-/// Bytes that one compression takes.
-pub(crate) const BLOCK: usize = 64;
+type State = [u32; 5];
 
 /// Proof that the processor has the instructions: only [`ShaNi::detect`] makes one.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +25,17 @@ impl ShaNi {
         there.then_some(ShaNi(()))
     }
 
-    /// Feeds each lane's blocks into its state. All lanes have the same number of blocks.
-    pub(crate) fn compress<const N: usize>(self, states: &mut [State; N], blocks: [&[[u8; BLOCK]]; N]) {
+    /// Feeds each lane's blocks into its state, four, two or one lane at a time. All lanes have the same number of blocks.
+    pub(crate) fn sha1(self, states: &mut [State], blocks: &[&[Block]]) {
+        let ((fours, states), (blocks_of_fours, blocks)) = (states.as_chunks_mut::<4>(), blocks.as_chunks::<4>());
+        fours.iter_mut().zip(blocks_of_fours).for_each(|(states, blocks)| self.compress(states, blocks));
+        let ((twos, states), (blocks_of_twos, blocks)) = (states.as_chunks_mut::<2>(), blocks.as_chunks::<2>());
+        twos.iter_mut().zip(blocks_of_twos).for_each(|(states, blocks)| self.compress(states, blocks));
+        let ((ones, _), (blocks_of_ones, _)) = (states.as_chunks_mut::<1>(), blocks.as_chunks::<1>());
+        ones.iter_mut().zip(blocks_of_ones).for_each(|(states, blocks)| self.compress(states, blocks));
+    }
+
+    fn compress<const N: usize>(self, states: &mut [State; N], blocks: &[&[Block]; N]) {
         // SAFETY: `compress` needs the target features sha, ssse3 and sse4.1. `self` exists, so `detect` found all of them on
         // this processor. The function has no other precondition: it takes references only and does no pointer arithmetic.
         #[expect(unsafe_code, reason = "calling a function that needs target features")]
@@ -48,7 +56,7 @@ struct Lane {
 }
 
 #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
-fn compress<const N: usize>(states: &mut [State; N], blocks: [&[[u8; BLOCK]]; N]) {
+fn compress<const N: usize>(states: &mut [State; N], blocks: &[&[Block]; N]) {
     let zero = _mm_set_epi64x(0, 0);
     let mut abcd = [zero; N];
     let mut e = [zero; N];
@@ -121,7 +129,7 @@ fn compress<const N: usize>(states: &mut [State; N], blocks: [&[[u8; BLOCK]]; N]
 
 /// A block as four registers of big-endian words, the first word in the highest place.
 #[target_feature(enable = "sse2,ssse3")]
-fn load(block: &[u8; BLOCK]) -> [__m128i; 4] {
+fn load(block: &Block) -> [__m128i; 4] {
     let turn = _mm_set_epi64x(0x0001_0203_0405_0607, 0x0809_0a0b_0c0d_0e0f);
     let (quarters, _) = block.as_chunks::<16>();
     let mut words = [turn; 4];

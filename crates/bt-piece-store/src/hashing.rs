@@ -14,7 +14,7 @@ const READ_LEN: usize = 1 << 20;
 /// Pieces up to this length are hashed side by side, which takes far fewer cycles; longer ones as they are read.
 const LANE_LEN_MAX: u32 = 4 << 20;
 /// Pieces hashed side by side.
-const LANES: usize = 8;
+const LANES: usize = 16;
 /// Bytes of neighbouring pieces that one thread takes at once, so that each reads in order.
 const RUN_LEN: u32 = 16 << 20;
 

@@ -22,9 +22,9 @@ const SYNC_BYTES: u64 = 64 << 20;
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Pieces hashed side by side: a full batch.
-const LANES: usize = 8;
+const LANES: usize = 16;
 /// Bytes of complete pieces that are a full batch too: large pieces are not kept in memory for the sake of lanes.
-const LANE_BYTES: u64 = 8 << 20;
+const LANE_BYTES: u64 = 16 << 20;
 /// How long a complete piece waits for others to be hashed with.
 const LANE_WAIT: Duration = Duration::from_millis(4);
 
