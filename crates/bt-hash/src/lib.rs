@@ -3,9 +3,9 @@
 //! Decides: how digests are computed. Must not know: what is hashed.
 //! Invariant: `digest_many` equals hashing each message alone, whatever its slices.
 //!
-//! A piece arrives scattered over network buffers, so a message is a list of slices and is never joined. Several SHA-1 messages are
-//! hashed side by side on one core where the processor has SHA instructions or AVX-512 (`sha1_ni.rs` and `sha1_wide.rs` say why
-//! that is faster); elsewhere, and for SHA-256, one after another with the RustCrypto crates, which are also the oracle in tests.
+//! A piece arrives scattered over network buffers, so a message is a list of slices and is never joined. Several messages are
+//! hashed side by side on one core where the processor has SHA instructions or AVX-512 (`sha1_ni.rs` and `wide.rs` say why that is
+//! faster); elsewhere one after another with the RustCrypto crates, which are also the oracle in tests.
 //!
 //! ```
 //! let whole: &[&[u8]] = &[b"hello"];

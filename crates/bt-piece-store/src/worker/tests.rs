@@ -47,7 +47,7 @@ fn recorded(fixture: &Fixture) -> (Vec<u32>, Vec<u32>) {
 
 #[test]
 fn a_complete_piece_waits_for_company_but_not_long() {
-    let fixture = Fixture::new(&[10 * 32_768], 32_768);
+    let fixture = Fixture::new(&[18 * 32_768], 32_768);
     let arrive = |number| fixture.arrival(number);
     // The first block of another piece: something is under way.
     let begun = |number: u32| fixture.arrival(number).into_iter().take(1);
@@ -60,8 +60,8 @@ fn a_complete_piece_waits_for_company_but_not_long() {
         ("alone", arrive(0), NOW, 1, 1),
         ("another is under way", arrive(0).into_iter().chain(begun(5)).collect(), NOW, 0, 0),
         ("but not for ever", arrive(0).into_iter().chain(begun(5)).collect(), late, 0, 1),
-        ("a full batch", (0..8).flat_map(arrive).chain(begun(9)).collect(), NOW, 8, 8),
-        ("the ninth waits", (0..9).flat_map(arrive).chain(begun(9)).collect(), late, 8, 9),
+        ("a full batch", (0..16).flat_map(arrive).chain(begun(17)).collect(), NOW, 16, 16),
+        ("the next one waits", (0..17).flat_map(arrive).chain(begun(17)).collect(), late, 16, 17),
         ("urgent", urgent.into_iter().chain(begun(5)).collect(), NOW, 1, 1),
     ];
     for (what, orders, then, at_once, by_then) in table {
