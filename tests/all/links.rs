@@ -178,7 +178,7 @@ fn a_peer_that_claims_a_gibibyte_of_metadata_costs_no_memory() -> Test {
         ensure!(Instant::now() < deadline, "it was asked for nothing\n{}", victim.transcript());
         std::thread::sleep(Duration::from_millis(20));
     }
-    let peak = victim.memory_peak()?;
+    let peak = victim.peak_memory()?;
     println!("{} MiB at most", peak >> 20);
     ensure!(peak < 128 << 20, "{} MiB", peak >> 20);
     assert_eq!(liars[0].lies(), 0, "it was asked for a part of a gibibyte");

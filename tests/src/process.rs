@@ -167,14 +167,6 @@ impl Process {
         Ok(kib << 10)
     }
 
-    /// The most memory that it ever had at a time, in bytes.
-    pub fn memory_peak(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc/PID/status tells of memory")?;
-        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kilobytes << 10)
-    }
-
     fn pid(&self) -> Result<Pid> {
         i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process has an id")
     }

@@ -28,6 +28,7 @@ def session(listen, tcp_only=False, dht=None, lsd=False):
         "enable_outgoing_utp": not tcp_only,
         "enable_incoming_utp": not tcp_only,
         "allow_multiple_connections_per_ip": True,
+        "connections_limit": 1000,
         "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.peer_notification
         | lt.alert.category_t.storage_notification | lt.alert.category_t.dht_notification,
     })
@@ -122,6 +123,7 @@ def many(options):
     while not all(handle.status().is_seeding for handle in handles):
         time.sleep(0.02)
     say("added", torrents=len(handles))
+    say("ready", listen=[f"127.0.0.1:{ses.listen_port()}"])
     sys.stdin.readline()
 
 

@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 const MANY: &[&str] = &["--package", "bt-session", "--example", "many"];
 
 const TORRENTS: u64 = 10_000;
-const PIECES: u64 = 64;
+pub(super) const PIECES: u64 = 64;
 const PIECE: u64 = 16 << 10;
 
 /// How long the processor time of torrents that nobody asks for is counted.
-const IDLE: Duration = Duration::from_secs(10);
+pub(super) const IDLE: Duration = Duration::from_secs(10);
 
 /// Bytes of each torrent of the shards.
 const SHARD_BYTES: u64 = 1 << 30;
@@ -29,22 +29,7 @@ const SHARD_BYTES: u64 = 1 << 30;
 /// Ten thousand torrents, in us and in libtorrent.
 pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let stage = Stage::within(&bench.args.folder)?;
-    let (torrents, data) = (stage.path("torrents"), stage.path("data"));
-    fs::create_dir_all(&torrents)?;
-    fs::create_dir_all(&data)?;
-    for number in 0..TORRENTS {
-        let name = format!("{number:05}");
-        fs::write(torrents.join(format!("{name}.torrent")), metainfo(&name, number))?;
-        // A hole: nobody reads it.
-        fs::File::create(data.join(&name))?.set_len(PIECES * PIECE)?;
-    }
-    let mut ours = Command::new(build_release(MANY)?);
-    ours.arg(&torrents).arg(&data);
-    let mut sides = vec![("bt", ours)];
-    match Libtorrent::find() {
-        Some(libtorrent) => sides.push(("libtorrent", libtorrent.many(&torrents, &data))),
-        None => bench.skip("many", "libtorrent for Python is not installed"),
-    }
+    let mut sides = sides(bench, "many", &stage, TORRENTS)?;
     let title = format!("many: {TORRENTS} torrents of {PIECES} pieces, seeding in one process");
     let mut table = Table::new(title, &["", "KiB each", "seconds to add", "CPU s to add", "idle CPU, % of a core"]);
     for (name, command) in &mut sides {
@@ -60,6 +45,27 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     }
     bench.show(table);
     Ok(())
+}
+
+/// Makes so many torrents of what is not there, and the commands that seed them all from one process: ours, and libtorrent's where it is.
+pub(super) fn sides(bench: &mut Bench<'_>, scenario: &str, stage: &Stage, count: u64) -> Result<Vec<(&'static str, Command)>> {
+    let (torrents, data) = (stage.path("torrents"), stage.path("data"));
+    fs::create_dir_all(&torrents)?;
+    fs::create_dir_all(&data)?;
+    for number in 0..count {
+        let name = format!("{number:05}");
+        fs::write(torrents.join(format!("{name}.torrent")), metainfo(&name, number))?;
+        // A hole: nobody reads it.
+        fs::File::create(data.join(&name))?.set_len(PIECES * PIECE)?;
+    }
+    let mut ours = Command::new(build_release(MANY)?);
+    ours.arg(&torrents).arg(&data);
+    let mut sides = vec![("bt", ours)];
+    match Libtorrent::find() {
+        Some(libtorrent) => sides.push(("libtorrent", libtorrent.many(&torrents, &data))),
+        None => bench.skip(scenario, "libtorrent for Python is not installed"),
+    }
+    Ok(sides)
 }
 
 fn look(bench: &mut Bench<'_>, name: &str, command: &mut Command) -> Result<()> {

@@ -7,6 +7,7 @@ mod calls;
 mod figures;
 mod goals;
 mod hashing;
+mod idle;
 mod many;
 mod page;
 mod table;
@@ -27,7 +28,7 @@ pub(crate) struct Args {
     /// Runs of each pair
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Only this: one, others, fan-out, fan-in, small-pieces, large-pieces, files, pieces, crowd, hashing, many, shards, calls; repeat for more
+    /// Only this: one, others, fan-out, fan-in, small-pieces, large-pieces, files, pieces, crowd, hashing, many, idle, shards, calls; repeat for more
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Only the system calls of a fixed transfer
@@ -79,8 +80,8 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
     let mut bench = Bench { args, root, figures: Figures::default(), tables: Vec::new(), skipped: Vec::new() };
     transfers::run(&mut bench)?;
     type Part = fn(&mut Bench<'_>) -> Result<()>;
-    let parts: [(&str, Part); 4] =
-        [("hashing", hashing::run), ("many", many::run), ("shards", many::shards), ("calls", calls::run)];
+    let parts: [(&str, Part); 5] =
+        [("hashing", hashing::run), ("many", many::run), ("idle", idle::run), ("shards", many::shards), ("calls", calls::run)];
     for (name, part) in parts {
         if bench.wants(name) {
             part(&mut bench).with_context(|| name.to_owned())?;
