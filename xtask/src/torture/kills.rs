@@ -17,7 +17,7 @@ const UP: &str = "64MiB/s";
 const LIFE_MAX_MS: u64 = 1200;
 /// The most that a kill may cost, besides open pieces.
 pub(super) const LOST_MAX: u64 = 64 << 20;
-/// Half of the restarts must bring payload within this time.
+/// A restart must bring payload within this time, in seconds: each in a long run, half of them in a short one, beside which other things run.
 const RESUMES_WITHIN: f64 = 2.0;
 /// A life that is longer is told of.
 const SLOW: Duration = Duration::from_secs(10);
@@ -74,7 +74,7 @@ impl Runner {
 }
 
 /// Runs so many rounds and prints the figures.
-pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
+pub(super) fn run(rounds: u32, seed: u64, short: bool) -> Result<()> {
     println!("kill -9, {rounds} rounds, a file of {MIB} MiB at {UP}");
     let (trial, mut rng) = (Trial::new(MIB, UP)?, Rng::from_seed(seed));
     let mut source = trial.seed()?;
@@ -124,7 +124,10 @@ pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
     println!("  {copies} copies, each as the original; no claimed piece was missing; no restart was refused");
     row("fetched again for a kill, open pieces counted", "MiB", &lost);
     row("from the start until payload comes", "s", &resumed);
-    let middle = crate::median::median(resumed.iter().copied());
-    ensure!(middle <= RESUMES_WITHIN, "the median restart brings payload after {middle:.1} s");
+    let (what, after) = match short {
+        true => ("median", crate::median::median(resumed.iter().copied())),
+        false => ("slowest", resumed.iter().copied().fold(0.0, f64::max)),
+    };
+    ensure!(after <= RESUMES_WITHIN, "the {what} restart brings payload after {after:.1} s");
     Ok(())
 }

@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         let began = Instant::now();
         let done = match ordeal {
-            Ordeal::Kills => kills::run(rounds, args.seed),
+            Ordeal::Kills => kills::run(rounds, args.seed, args.short),
             Ordeal::Cuts => cuts::run(cuts, args.seed),
             Ordeal::Full => full::run(),
             Ordeal::Changed => changed::run(args.short),
