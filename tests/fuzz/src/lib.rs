@@ -4,7 +4,8 @@
 //! Invariant: a target that fails fails again with the seed that is printed.
 //!
 //! A random input dies at the first byte that a parser looks at. So what the engine draws is a recipe: which file of the corpus is taken,
-//! and what is done to it. A target gets the result.
+//! and what is done to it. A target gets the result. libFuzzer sees which branches an input takes, grows the corpus itself, and its inputs
+//! are given as they are.
 
 mod recipe;
 
@@ -21,11 +22,17 @@ const RECIPE_MAX: usize = 2_048;
 /// Seconds for which each target runs, in place of a number of inputs.
 const SECONDS: &str = "BT_FUZZ_SECONDS";
 
+/// What libFuzzer is told; it is there only where libFuzzer draws the inputs.
+const LIBFUZZER: &str = "BOLERO_LIBFUZZER_ARGS";
+
 /// Runs `check`, which panics at a finding, with the files of `corpus/NAME`, and with what grows out of them.
 pub fn fuzz(name: &str, check: impl Fn(&[u8]) + RefUnwindSafe) {
     let corpus = corpus(name);
     corpus.iter().for_each(|input| check(input));
     let executions = AtomicU64::new(corpus.len() as u64);
+    if std::env::var_os(LIBFUZZER).is_some() {
+        return bolero::check!().for_each(|input: &[u8]| check(input));
+    }
     let target = bolero::check!().with_max_len(RECIPE_MAX);
     let target = match std::env::var(SECONDS).ok().and_then(|seconds| seconds.parse().ok()) {
         Some(seconds) => target.with_test_time(Duration::from_secs(seconds)),
