@@ -13,6 +13,7 @@ use crate::transfer::{After, MetadataOnly};
 use crate::units;
 use bt_metainfo::Metainfo;
 use bt_session::{AddError, Event, MagnetStatus, Reason, Summary, TorrentEvent, TorrentHandle, TorrentState, TorrentStatus};
+use bt_types::StoreFault;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -255,7 +256,7 @@ impl Job {
         }
         if timeout.is_some_and(|timeout| still >= timeout) {
             let exit = if status.store_fault.is_some() { Exit::Disk } else { Exit::Network };
-            let code = status.store_fault.map_or("no_progress", bt_types::StoreFault::name);
+            let code = status.store_fault.map_or("no_progress", StoreFault::name);
             let why = status.slow.map_or_else(String::new, |reason| format!(": {}", self.explain(reason)));
             let message = format!("{}: no progress for {} s{why}", self.name, still.as_secs());
             self.fail(Failure::new(exit, code, message));
@@ -383,6 +384,7 @@ fn add_failure(name: &str, error: &AddError) -> Failure {
         AddError::Metadata { code, .. } => (Exit::Input, *code),
         AddError::Selection(_) => (Exit::Usage, "usage"),
         AddError::Foreign { .. } => (Exit::Disk, "foreign"),
+        AddError::Gone { .. } => (Exit::Disk, StoreFault::Missing.name()),
         AddError::Store { fault, .. } => (Exit::Disk, fault.name()),
         AddError::Locked { .. } => (Exit::Other, "locked"),
         AddError::Duplicate => (Exit::Usage, "duplicate"),

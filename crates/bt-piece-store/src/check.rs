@@ -43,6 +43,13 @@ pub enum OpenError {
         /// The file, relative to the root.
         path: PathBuf,
     },
+    /// No file that held pieces is there: they were moved, or their disk is not mounted. They are not made anew, as that would lie in the way
+    /// when they come back.
+    #[error("{} held pieces and is not there: bring it back, or mount its disk", path.display())]
+    Gone {
+        /// The first of them, relative to the root.
+        path: PathBuf,
+    },
     /// The disk refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -72,6 +79,9 @@ pub fn open_torrent(
 ) -> Result<Opened, OpenError> {
     let stats = stat_files(layout, storage)?;
     let known = journal.known();
+    if let Some(file) = gone(layout, known, &stats) {
+        return Err(OpenError::Gone { path: file.path.clone() });
+    }
     let Plan { mut have, suspect, unknown } = match trust {
         Trust::Journal => Plan::new(layout, known, &stats),
         Trust::Data => Plan::trusting(layout, &stats),
@@ -172,6 +182,15 @@ fn is_unchanged(known: &Known, index: usize, file: &LayoutFile, stat: Option<Sta
         Some(then) => then.get(index).copied().flatten() == stat,
         None => stat.is_some_and(|stat| stat.len == file.length),
     }
+}
+
+/// The first file that held pieces, by the journal, if none of those is there. One that is gone alone is fetched again.
+fn gone<'a>(layout: &'a Layout, known: &Known, stats: &[Option<Stat>]) -> Option<&'a LayoutFile> {
+    let held_pieces = |file: &LayoutFile| file.is_wanted && layout.pieces_of(file).any(|piece| known.have.has(piece));
+    let mut held = layout.stored().filter(|(_, file)| held_pieces(file));
+    let (first, file) = held.next()?;
+    let is_gone = |index: usize| stats[index].is_none();
+    (is_gone(first) && held.all(|(index, _)| is_gone(index))).then_some(file)
 }
 
 /// Whether every byte of the piece exists.
@@ -381,6 +400,20 @@ mod tests {
             let opened = open(&fixture, &storage).unwrap();
             assert_eq!((opened.have.count(), opened.hashed), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn what_was_moved_away_is_not_made_anew() {
+        let fixture = fixture();
+        let storage = downloaded(&fixture);
+        let files = || fixture.layout.stored().map(|(index, _)| fixture.path(index)).collect::<Vec<_>>();
+        files().iter().for_each(|path| storage.remove(path).unwrap());
+        for _ in 0..2 {
+            assert!(matches!(open(&fixture, &storage), Err(OpenError::Gone { path }) if path == files()[0]));
+        }
+        assert!(files().iter().all(|path| storage.content(path).is_none()));
+        put(&storage, &fixture.path(0), &fixture.content(0));
+        assert!(open(&fixture, &storage).unwrap().have.count() > 0, "one of them is back");
     }
 
     #[test]

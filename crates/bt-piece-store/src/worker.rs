@@ -7,7 +7,7 @@ use crate::doubt::Doubts;
 use crate::failed::Failed;
 use crate::slices::Slices;
 use crate::storage::{Stat, Storage, StoreError};
-use crate::{Journal, Layout};
+use crate::{Journal, Layout, LayoutFile};
 use bt_metainfo::PieceDigests;
 use bt_types::{Block, Piece, StoreFault, Time, Verdict};
 use bytes::Bytes;
@@ -115,6 +115,8 @@ pub struct Worker {
     held: bool,
     /// For each file, whether it is known to exist in full length.
     ready: Vec<bool>,
+    /// A file that holds pieces. Where it is gone, its disk is, and no other file is made.
+    witness: Option<usize>,
     unsynced: Unsynced,
     doubts: Doubts,
 }
@@ -132,6 +134,8 @@ impl Worker {
     /// The worker of a torrent that was opened.
     pub fn new(layout: Arc<Layout>, digests: Arc<PieceDigests>, journal: Journal) -> Worker {
         let ready = vec![false; layout.files().len()];
+        let first = journal.known().have.iter(layout.geometry()).next();
+        let witness = first.and_then(|piece| layout.piece_spans(piece).find(|span| span.file.is_stored).map(|span| span.index));
         Worker {
             layout,
             digests,
@@ -144,6 +148,7 @@ impl Worker {
             verified: BTreeMap::new(),
             held: false,
             ready,
+            witness,
             unsynced: Unsynced::default(),
             doubts: Doubts::default(),
         }
@@ -322,30 +327,44 @@ impl Worker {
                 }
                 error
             })?;
+            self.witness = Some(span.index);
         }
         Ok(())
     }
 
     /// Makes sure that a file exists in its full length, the unwritten part a hole. A file that held pieces and vanished is not
-    /// made anew: it would look complete and be empty.
+    /// made anew: it would look complete and be empty. Nor is any other where one vanished: it would lie where the disk was mounted.
     fn make_ready(&mut self, index: usize, storage: &dyn Storage) -> Result<(), StoreError> {
         if self.ready[index] {
             return Ok(());
         }
         let file = &self.layout.files()[index];
-        let held_pieces = || {
-            let have = &self.journal.known().have;
-            self.layout.pieces_of(file).any(|piece| have.has(piece) || self.unsynced.pieces.contains(&piece))
-        };
-        let prepare = || match storage.stat(&file.path)? {
-            Some(stat) if stat.len >= file.length => Ok(()),
-            Some(_) => storage.set_len(&file.path, file.length),
-            None if held_pieces() => Err(io::ErrorKind::NotFound.into()),
-            None => storage.create_new(&file.path).and_then(|()| storage.set_len(&file.path, file.length)),
-        };
-        prepare().map_err(StoreError::at(&file.path))?;
+        let here = StoreError::at(&file.path);
+        match storage.stat(&file.path).map_err(StoreError::at(&file.path))? {
+            Some(stat) if stat.len >= file.length => {}
+            Some(_) => storage.set_len(&file.path, file.length).map_err(here)?,
+            None if self.held_pieces(file) => return Err(here(io::ErrorKind::NotFound.into())),
+            None => {
+                self.ensure_witness(storage)?;
+                storage.create_new(&file.path).and_then(|()| storage.set_len(&file.path, file.length)).map_err(here)?;
+            }
+        }
         self.ready[index] = true;
         Ok(())
+    }
+
+    fn held_pieces(&self, file: &LayoutFile) -> bool {
+        let have = &self.journal.known().have;
+        self.layout.pieces_of(file).any(|piece| have.has(piece) || self.unsynced.pieces.contains(&piece))
+    }
+
+    fn ensure_witness(&self, storage: &dyn Storage) -> Result<(), StoreError> {
+        let Some(index) = self.witness else { return Ok(()) };
+        let path = &self.layout.files()[index].path;
+        match storage.stat(path).map_err(StoreError::at(path))? {
+            Some(_) => Ok(()),
+            None => Err(StoreError::at(path)(io::ErrorKind::NotFound.into())),
+        }
     }
 
     /// Syncs the files, then records their pieces as "have". After a failed sync nobody knows what reached the disk: those pieces stay

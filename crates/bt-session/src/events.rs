@@ -93,6 +93,12 @@ pub enum AddError {
         /// The file, relative to the download directory.
         path: PathBuf,
     },
+    /// No file that held pieces is there.
+    #[error("{} held pieces and is not there; bring it back or mount its disk, or begin anew with --no-resume", path.display())]
+    Gone {
+        /// The first of them, relative to the download directory.
+        path: PathBuf,
+    },
     /// The disk failed while the data was checked.
     #[error("{detail}")]
     Store {

@@ -278,6 +278,7 @@ impl From<OpenError> for AddError {
     fn from(error: OpenError) -> AddError {
         match error {
             OpenError::Foreign { path } => AddError::Foreign { path },
+            OpenError::Gone { path } => AddError::Gone { path },
             OpenError::Store(error) => AddError::Store { fault: error.fault(), detail: error.to_string() },
             OpenError::Cancelled => AddError::Stopping,
         }

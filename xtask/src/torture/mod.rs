@@ -1,10 +1,11 @@
-//! `torture`: kills, power cuts, a full disk and changed files, with real `bt` processes.
+//! `torture`: kills, power cuts, full and failing disks, changed files, with real `bt` processes.
 //!
 //! Decides: which ordeals there are, what is promised. Must not know: how `bt` keeps a promise.
 //! Invariant: a broken promise fails the run; what cannot be tried here is said to be skipped, and fails in CI.
 
 mod changed;
 mod cuts;
+mod disks;
 mod full;
 mod kills;
 
@@ -43,13 +44,15 @@ enum Ordeal {
     Full,
     /// Files change under a seed
     Changed,
+    /// The disk goes away, and comes back
+    Disks,
 }
 
 /// Runs every ordeal, prints what came of each, and fails when a promise was broken.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let (rounds, cuts) = if args.short { (6, 2) } else { (args.rounds, args.cuts) };
     let mut broken = Vec::new();
-    for ordeal in [Ordeal::Kills, Ordeal::Cuts, Ordeal::Full, Ordeal::Changed] {
+    for ordeal in [Ordeal::Kills, Ordeal::Cuts, Ordeal::Full, Ordeal::Changed, Ordeal::Disks] {
         if !args.only.is_empty() && !args.only.contains(&ordeal) {
             continue;
         }
@@ -59,6 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Ordeal::Cuts => cuts::run(cuts, args.seed),
             Ordeal::Full => full::run(),
             Ordeal::Changed => changed::run(args.short),
+            Ordeal::Disks => disks::run(),
         };
         match done {
             Ok(()) => println!("{ordeal:?}: {:.0} s, every promise kept\n", began.elapsed().as_secs_f64()),

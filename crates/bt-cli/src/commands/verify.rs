@@ -64,7 +64,7 @@ pub(crate) fn check(torrent: &Metainfo, dir: &Path, output: &Output) -> Outcome<
     progress::watch(output, "checking", &job, || verify(&layout, &digests, &storage, &job)).map_err(|error| match error {
         OpenError::Store(error) => Failure::new(Exit::Disk, error.fault().name(), error),
         OpenError::Cancelled => Failure::interrupted(),
-        error @ OpenError::Foreign { .. } => Failure::new(Exit::Verify, "foreign", error),
+        error @ (OpenError::Foreign { .. } | OpenError::Gone { .. }) => Failure::new(Exit::Verify, "foreign", error),
     })
 }
 
