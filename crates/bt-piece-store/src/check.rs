@@ -412,7 +412,7 @@ mod tests {
             assert!(matches!(open(&fixture, &storage), Err(OpenError::Gone { path }) if path == files()[0]));
         }
         assert!(files().iter().all(|path| storage.content(path).is_none()));
-        put(&storage, &fixture.path(0), &fixture.content(0));
+        put(&storage, &fixture.path(0), fixture.content(0));
         assert!(open(&fixture, &storage).unwrap().have.count() > 0, "one of them is back");
     }
 
