@@ -23,7 +23,7 @@ pub const OVER_MAX: f64 = 8.0;
 /// An honest transfer may take so many times as long as without misbehaviour beside it.
 pub const TIMES_MAX: f64 = 2.0;
 /// An honest transfer that takes no longer than this is not judged: it would be judged by the noise of the machine.
-const JUDGED_FROM: Duration = Duration::from_millis(1500);
+const JUDGED_FROM: Duration = Duration::from_secs(1);
 
 /// What happens to somebody, or something, that misbehaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,7 +80,7 @@ impl Scale {
     /// Enough to see what happens.
     pub const QUICK: Scale = Scale { mib: 4, up: None, sustained: false };
     /// Enough to measure.
-    pub const FULL: Scale = Scale { mib: 64, up: Some("16MiB/s"), sustained: true };
+    pub const FULL: Scale = Scale { mib: 128, up: Some("32MiB/s"), sustained: true };
 }
 
 /// Plays all cases of a party.

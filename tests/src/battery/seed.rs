@@ -10,7 +10,7 @@ use crate::{InfoHash, LOOPBACK, PATIENCE, Process, random_bytes};
 use Outcome::{Banned, Dropped, Forgotten, Ignored, OthersAsked, Rejected};
 use anyhow::{Context as _, Result, ensure};
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -23,8 +23,6 @@ const DRIP: Duration = Duration::from_millis(5);
 struct Case {
     name: &'static str,
     outcome: Outcome,
-    /// It waits for a deadline of the download's: such cases are played together.
-    is_slow: bool,
     /// How the connection begins.
     begin: fn(&mut Wire) -> Result<()>,
     /// What it does then: once, or for ever if others have to be asked.
@@ -34,7 +32,7 @@ struct Case {
 type Step = fn(&mut Wire) -> Result<()>;
 
 const fn case(name: &'static str, outcome: Outcome, begin: Step, act: Step) -> Case {
-    Case { name, outcome, is_slow: false, begin, act }
+    Case { name, outcome, begin, act }
 }
 
 /// To a download of a torrent.
@@ -49,7 +47,7 @@ const PAYLOAD: &[Case] = &[
         wire.send(&handshake(MODERN, wire.swarm.info_hash, &wire.their_id.clone()))
     }),
     case("a handshake twice", Dropped, Wire::shake, |wire| wire.send(&handshake(MODERN, wire.swarm.info_hash, &wire.id.clone()))),
-    Case { is_slow: true, ..case("no handshake", Dropped, Wire::hear_first, |_| Ok(())) },
+    case("no handshake", Dropped, Wire::hear_first, |_| Ok(())),
     // ---- what it says it has ----
     case("a length of 4 GiB", Dropped, Wire::shake, |wire| wire.send(&[0xff; 64])),
     case("have-all, then have-none", Dropped, Wire::shake, |wire| {
@@ -282,16 +280,9 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
             before = victim.process.memory()?.max(before);
             victim.end(&scene).map(|_| took)
         })?;
-        for batch in cases.chunk_by(|one, other| one.is_slow && other.is_slow) {
-            let played: Vec<Result<Figures>> = thread::scope(|scope| {
-                let play = |case| {
-                    let (took, over) = play(case, &scene, scale, source, before)?;
-                    Ok(Figures { over, took, clean: alone })
-                };
-                let players: Vec<_> = batch.iter().map(|case| scope.spawn(move || play(case))).collect();
-                players.into_iter().map(|player| player.join().unwrap_or_else(|_| panic!("a player panicked"))).collect()
-            });
-            batch.iter().zip(played).for_each(|(case, played)| report.add(case.name, case.outcome, played));
+        for case in cases {
+            let played = play(case, &scene, scale, source, before);
+            report.add(case.name, case.outcome, played.map(|(took, over)| Figures { over, took, clean: alone }));
         }
     }
     scene.ensure_untouched()?;
@@ -303,7 +294,9 @@ fn play(case: &Case, scene: &Scene, scale: &Scale, source: &str, before: u64) ->
     let hostile = Hostile::listen(*case, &scene.swarm)?;
     let victim = Victim::start(scene, source, Some(hostile.at))?;
     hostile.acted.recv_timeout(PATIENCE).context("it was not met")?.context("what was done first")?;
-    let goes_on = scale.sustained && matches!(case.outcome, Dropped | Ignored | Rejected);
+    let is_magnet = source.starts_with("magnet:");
+    // Nobody asks for metadata that is there.
+    let goes_on = scale.sustained && !is_magnet && matches!(case.outcome, Dropped | Ignored | Rejected);
     let is_over = AtomicBool::new(false);
     let took = thread::scope(|scope| {
         scope.spawn(|| {
@@ -325,7 +318,7 @@ fn play(case: &Case, scene: &Scene, scale: &Scale, source: &str, before: u64) ->
     let is_banned = case.outcome == Banned;
     ensure!(!is_banned || hostile.met.load(Relaxed) == 1, "it was met again");
     // What is said of a magnet link's peers is not counted with its torrent's.
-    ensure!(banned == u64::from(is_banned) || source.starts_with("magnet:"), "{banned} were banned");
+    ensure!(banned == u64::from(is_banned) || is_magnet, "{banned} were banned");
     Ok((took, over))
 }
 
@@ -333,7 +326,7 @@ fn play(case: &Case, scene: &Scene, scale: &Scale, source: &str, before: u64) ->
 struct Victim {
     process: Process,
     at: SocketAddr,
-    copy: std::path::PathBuf,
+    copy: PathBuf,
 }
 
 impl Victim {

@@ -12,8 +12,8 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -233,11 +233,12 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
         let took = get.took;
         get.end(&scene).map(|()| took)
     })?;
-    let mut report = Report::new("tracker");
+    // One transfer at a time: each has the seed for itself.
+    let (mut report, turn) = (Report::new("tracker"), &Mutex::new(()));
     for batch in CASES.chunk_by(|one, other| one.is_slow && other.is_slow) {
         let played: Vec<Result<Figures>> = thread::scope(|scope| {
             let play = |case| {
-                let (took, over) = play(case, &scene, honest, before)?;
+                let (took, over) = play(case, &scene, honest, before, turn)?;
                 Ok(Figures { took, over, clean: alone })
             };
             let players: Vec<_> = batch.iter().map(|case| scope.spawn(move || play(case))).collect();
@@ -249,7 +250,7 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     report.end()
 }
 
-fn play(case: &Case, scene: &Scene, honest: SocketAddr, before: u64) -> Result<(Duration, f64)> {
+fn play(case: &Case, scene: &Scene, honest: SocketAddr, before: u64, turn: &Mutex<()>) -> Result<(Duration, f64)> {
     let liar = Liar::listen(case.answer)?;
     let torrent = scene.stage.path(scene.fresh("hostile")).with_extension("torrent");
     let url = liar.url.as_bytes();
@@ -269,7 +270,10 @@ fn play(case: &Case, scene: &Scene, honest: SocketAddr, before: u64) -> Result<(
     }
     let asked = liar.asked.swap(0, Relaxed);
     ensure!(asked <= ASKED_MAX, "one announce asked {asked} times");
-    let get = Get::start(scene, &torrent, honest)?;
+    let get = {
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        Get::start(scene, &torrent, honest)?
+    };
     let deadline = Instant::now() + PATIENCE;
     while liar.asked.load(Relaxed) == 0 {
         ensure!(Instant::now() < deadline, "the download does not ask the tracker");
