@@ -266,6 +266,11 @@ impl Place {
         let error = refusal.event("error").or_else(|_| refusal.last())?;
         ensure!(error["message"].as_str().is_some_and(|message| message.len() > 10), "{error}");
         ensure!(trial.right_bytes(&self.dir) == right, "data was touched");
-        Ok(if self.home.is_dir() { fs::remove_dir_all(&self.home)? } else { fs::remove_file(&self.home)? })
+        if self.home.is_dir() {
+            fs::remove_dir_all(&self.home)?
+        } else {
+            fs::remove_file(&self.home)?
+        }
+        Ok(())
     }
 }
