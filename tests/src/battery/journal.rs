@@ -162,8 +162,8 @@ fn crc32c(bytes: &[u8]) -> u32 {
 
 /// Plays all cases.
 pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
-    // A copy takes half a second.
-    let trial = Trial::new(scale.mib as usize, &format!("{}MiB/s", 2 * scale.mib))?;
+    // Slowly enough to be stopped in the middle.
+    let trial = Trial::new(scale.mib as usize, scale.up.unwrap_or("8MiB/s"))?;
     let seed = trial.seed()?;
     let precious = trial.stage.path("precious");
     fs::write(&precious, "untouched")?;

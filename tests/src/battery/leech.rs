@@ -350,7 +350,7 @@ impl Wire {
 /// Plays all cases.
 pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     let scene = Scene::new(scale)?;
-    let (seed, at) = scene.ready_seed()?;
+    let (seed, at) = scene.ready_seed(None)?;
     let alone = clean(|| scene.honest(at))?;
     let before = seed.memory()?;
     let mut report = Report::new("leech");

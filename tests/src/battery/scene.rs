@@ -69,8 +69,8 @@ impl Scene {
     }
 
     /// The same when it is ready, and where it listens.
-    pub(super) fn ready_seed(&self) -> Result<(Process, SocketAddr)> {
-        let seed = self.seed(None, &[])?;
+    pub(super) fn ready_seed(&self, up: Option<&str>) -> Result<(Process, SocketAddr)> {
+        let seed = self.seed(up, &[])?;
         let at = listening(&seed)?.parse()?;
         Ok((seed, at))
     }

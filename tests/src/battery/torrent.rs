@@ -112,7 +112,7 @@ fn name(name: &str) -> Vec<u8> {
 /// Plays all cases.
 pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     let scene = Scene::new(scale)?;
-    let (seed, at) = scene.ready_seed()?;
+    let (seed, at) = scene.ready_seed(None)?;
     let alone = clean(|| scene.honest(at))?;
     // What a refusal takes; a short-lived command is not seen at its most each time.
     let nothing = scene.stage.path("nothing.torrent");

@@ -225,7 +225,7 @@ fn announced(asked: &[u8], interval: u32, peers: &[u8]) -> Vec<u8> {
 /// Plays all cases.
 pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     let scene = Scene::new(scale)?;
-    let (_seed, honest) = scene.ready_seed()?;
+    let (_seed, honest) = scene.ready_seed(scale.up)?;
     let mut before = 0;
     let alone = clean(|| {
         let get = Get::start(&scene, &scene.torrent, honest)?;
