@@ -310,9 +310,7 @@ fn play(case: &Case, scene: &Scene, scale: &Scale, source: &str, before: u64) ->
         took
     })?;
     hostile.is_complete.store(true, Relaxed);
-    if !matches!(case.outcome, OthersAsked | Forgotten) {
-        hostile.left.recv_timeout(PATIENCE).context("it did not end")?.context("what was seen in the end")?;
-    }
+    hostile.judged.recv_timeout(PATIENCE).context("it was not judged")?.context("what came of it")?;
     let over = settled(&victim.process, before)?;
     let banned = victim.end(scene)?;
     let is_banned = case.outcome == Banned;
@@ -365,24 +363,24 @@ struct Hostile {
     met: Arc<AtomicU32>,
     /// Comes when it has begun to misbehave, for the first time.
     acted: mpsc::Receiver<Result<()>>,
-    /// Comes when a connection was judged.
-    left: mpsc::Receiver<Result<()>>,
+    /// Comes when it is known what that led to.
+    judged: mpsc::Receiver<Result<()>>,
     is_complete: Arc<AtomicBool>,
 }
 
 impl Hostile {
     fn listen(case: Case, swarm: &Arc<Swarm>) -> Result<Hostile> {
         let listener = TcpListener::bind(LOOPBACK)?;
-        let ((acting, acted), (leaving, left)) = (mpsc::channel(), mpsc::channel());
+        let ((acting, acted), (judging, judged)) = (mpsc::channel(), mpsc::channel());
         let (met, is_complete) = (Arc::<AtomicU32>::default(), Arc::<AtomicBool>::default());
         let hostile =
-            Hostile { at: listener.local_addr()?, met: Arc::clone(&met), acted, left, is_complete: Arc::clone(&is_complete) };
+            Hostile { at: listener.local_addr()?, met: Arc::clone(&met), acted, judged, is_complete: Arc::clone(&is_complete) };
         let swarm = Arc::clone(swarm);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 met.fetch_add(1, Relaxed);
-                let (acting, leaving, swarm, is_complete) =
-                    (acting.clone(), leaving.clone(), Arc::clone(&swarm), Arc::clone(&is_complete));
+                let (acting, judging, swarm, is_complete) =
+                    (acting.clone(), judging.clone(), Arc::clone(&swarm), Arc::clone(&is_complete));
                 thread::spawn(move || {
                     let Ok(mut wire) = Wire::accepted(stream, &swarm) else { return };
                     let played = case.play(&mut wire);
@@ -390,7 +388,11 @@ impl Hostile {
                     // Nobody listens any more to what is done later.
                     let _ = acting.send(played);
                     if is_played {
-                        let _ = leaving.send(case.judge(wire, &is_complete));
+                        let _ = judging.send(case.judge(&mut wire));
+                    }
+                    // It leaves in the middle by being forgotten here.
+                    if is_played && case.outcome != Forgotten {
+                        case.go_on(&mut wire, &is_complete);
                     }
                 });
             }
@@ -407,21 +409,21 @@ impl Case {
     }
 
     /// What must come of it.
-    fn judge(&self, mut wire: Wire, is_complete: &AtomicBool) -> Result<()> {
+    fn judge(&self, wire: &mut Wire) -> Result<()> {
         match self.outcome {
-            // It closes the connection by going.
-            Forgotten => Ok(()),
             Dropped | Banned => wire.ensure_end(),
-            OthersAsked => {
-                while (self.act)(&mut wire).is_ok() && !is_complete.load(Relaxed) {}
-                Ok(())
+            Ignored | Rejected => wire.ensure_answered(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Goes on until the download is complete.
+    fn go_on(&self, wire: &mut Wire, is_complete: &AtomicBool) {
+        while !is_complete.load(Relaxed) {
+            if self.outcome == OthersAsked && (self.act)(wire).is_err() {
+                return;
             }
-            _ => {
-                while !is_complete.load(Relaxed) {
-                    thread::sleep(DRIP);
-                }
-                wire.ensure_answered()
-            }
+            thread::sleep(DRIP);
         }
     }
 }
