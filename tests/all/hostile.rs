@@ -1,4 +1,4 @@
-//! Bad input of every kind: torrents, trackers, peers, disks, forged datagrams.
+//! Bad input of every kind: torrents, trackers, peers, disks, forged datagrams. Much more of it is in the battery.
 //!
 //! Decides: what is bad. Must not know: where it is caught.
 //! Invariant: every refusal has its exit code and says why, and nothing outside the download folder changes.
@@ -7,35 +7,11 @@ use crate::Test;
 use crate::liars::{Kind, Liar};
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::{
-    Finished, LOOPBACK, PATIENCE, Process, Protocol, Seeded, SmallDisk, Snapshot, Stage, ensure_same, listening, random_file,
-    skip, snapshot,
+    Canary, Finished, LOOPBACK, PATIENCE, Process, Protocol, Seeded, SmallDisk, Stage, ensure_same, listening, random_file, skip,
 };
 use std::fs;
 use std::net::UdpSocket;
-use std::path::{Path, PathBuf};
-
-#[test]
-fn hostile_torrents_are_refused_and_nothing_is_written() -> Test {
-    let stage = Stage::new()?;
-    let outside = Outside::new(&stage)?;
-    for (case, bytes) in hostile_torrents() {
-        let torrent = stage.path("hostile.torrent");
-        fs::write(&torrent, bytes)?;
-        for verb in ["show", "get", "verify", "seed"] {
-            let mut command = stage.bt("victim");
-            command.arg(verb).arg(&torrent);
-            match verb {
-                "get" | "seed" => drop(command.arg("-d").arg(&outside.downloads)),
-                "verify" => drop(command.arg(&outside.downloads)),
-                _ => {}
-            }
-            let finished = Process::run(verb, &mut command, PATIENCE)?;
-            refused(finished).with_context(|| format!("{case}, bt {verb}"))?;
-        }
-        fs::remove_file(&torrent)?;
-    }
-    outside.assert_untouched()
-}
+use std::path::PathBuf;
 
 #[test]
 fn truncated_torrents_are_refused() -> Test {
@@ -61,55 +37,6 @@ fn refused(finished: Finished) -> Test {
     ensure!(error["message"].as_str().is_some_and(|message| message.len() > 10), "{error}");
     ensure!(finished.err.starts_with("bt: ") && !finished.err.contains("panicked"), "standard error: {}", finished.err);
     Ok(())
-}
-
-fn hostile_torrents() -> Vec<(&'static str, Vec<u8>)> {
-    let deep = |open: &str, close: &str| [open.repeat(100_000), "0:".into(), close.repeat(100_000)].concat();
-    let info = |inner: &str| format!("d4:infod{inner}ee").into_bytes();
-    let file = |length: &str| info(&format!("6:lengthi{length}e4:name1:a12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaa"));
-    let tree = |files: &str| info(&format!("5:filesl{files}e4:name1:a12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaa"));
-    let piece_length =
-        |length: &str| info(&format!("6:lengthi9e4:name1:a12:piece lengthi{length}e6:pieces20:aaaaaaaaaaaaaaaaaaaa"));
-    let name = |name: &str| {
-        let len = name.len();
-        info(&format!("6:lengthi9e4:name{len}:{name}12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaa"))
-    };
-    vec![
-        ("empty", Vec::new()),
-        ("noise", bt_tests::random_bytes(1, 10_000)),
-        ("nested lists", deep("l", "e").into_bytes()),
-        ("nested dictionaries", deep("d1:a", "e").into_bytes()),
-        ("nested inside info", info(&format!("4:name{}", deep("l", "e")))),
-        ("unclosed nesting", "l".repeat(100_000).into_bytes()),
-        ("a string longer than the file", b"d4:info99999999999:x".to_vec()),
-        ("a string length that overflows", b"d4:info99999999999999999999999:x".to_vec()),
-        ("a negative string length", b"d4:info-1:xe".to_vec()),
-        ("no info", b"d8:announce3:abce".to_vec()),
-        ("info is a list", b"d4:infolee".to_vec()),
-        ("a negative size", file("-1")),
-        ("a size that overflows", file("99999999999999999999")),
-        ("the largest size", file("9223372036854775807")),
-        ("a size written oddly", file("007")),
-        (
-            "sizes whose sum overflows",
-            tree("d6:lengthi9223372036854775807e4:pathl1:aeed6:lengthi9223372036854775807e4:pathl1:bee"),
-        ),
-        ("a negative size in a tree", tree("d6:lengthi-9e4:pathl1:aee")),
-        ("no files", tree("")),
-        ("a path of nothing", tree("d6:lengthi9e4:pathlee")),
-        ("a path that climbs", tree("d6:lengthi9e4:pathl2:..2:..6:passwdee")),
-        ("a path that climbs in the middle", tree("d6:lengthi9e4:pathl1:a2:..2:..1:bee")),
-        ("an absolute path", tree("d6:lengthi9e4:pathl4:/etc6:passwdee")),
-        ("an absolute path in one component", tree("d6:lengthi9e4:pathl11:/etc/passwdee")),
-        ("a name that climbs", name("..")),
-        ("an absolute name", name("/etc/passwd")),
-        ("piece length 0", piece_length("0")),
-        ("a negative piece length", piece_length("-16384")),
-        ("a piece length that overflows", piece_length("18446744073709551616")),
-        ("pieces that are no hashes", info("6:lengthi9e4:name1:a12:piece lengthi16384e6:pieces19:aaaaaaaaaaaaaaaaaaa")),
-        ("too few hashes", file("99999999")),
-        ("duplicate keys", b"d4:infod6:lengthi9eee4:infod6:lengthi9eee".to_vec()),
-    ]
 }
 
 /// What could be an accident is renamed; the new names stay below the download folder.
@@ -223,12 +150,12 @@ fn a_symbolic_link_in_the_download_folder_is_not_followed() -> Test {
     let torrent = stage.create(&source, &[])?;
     let seed = Process::start("seed", &mut stage.seed("seed", &torrent, &stage.path(""), LOOPBACK))?;
     let at = listening(&seed)?;
-    let outside = Outside::new(&stage)?;
-    fs::create_dir(outside.downloads.join("content"))?;
-    std::os::unix::fs::symlink(&outside.canary, outside.downloads.join("content/dir 0"))?;
-    let mut command = stage.get("get", &torrent, &outside.downloads, LOOPBACK);
+    let canary = Canary::new(&stage)?;
+    fs::create_dir(canary.downloads.join("content"))?;
+    std::os::unix::fs::symlink(&canary.neighbour, canary.downloads.join("content/dir 0"))?;
+    let mut command = stage.get("get", &torrent, &canary.downloads, LOOPBACK);
     Process::run("get", command.args(["--peer", &at, "--timeout", "5s"]), PATIENCE)?.expect_code(6)?;
-    outside.assert_untouched()
+    canary.ensure_untouched()
 }
 
 /// BEP 15: a connection id proves that its owner can receive at its address.
@@ -264,35 +191,4 @@ fn a_forged_connection_id_gets_no_answer() -> Test {
         assert_eq!(ask(&connect(5))?[..8], [0, 0, 0, 0, 0, 0, 0, 5], "an id with one changed bit was answered");
     }
     Ok(())
-}
-
-/// A download folder with a neighbour that must stay as it is.
-struct Outside {
-    parent: PathBuf,
-    downloads: PathBuf,
-    canary: PathBuf,
-    before: Snapshot,
-}
-
-impl Outside {
-    fn new(stage: &Stage) -> Result<Outside> {
-        let parent = stage.path("parent");
-        let (downloads, canary) = (parent.join("downloads"), parent.join("canary"));
-        fs::create_dir_all(&downloads)?;
-        fs::create_dir_all(&canary)?;
-        fs::write(canary.join("precious"), "untouched")?;
-        Ok(Outside { before: outside(&parent)?, parent, downloads, canary })
-    }
-
-    fn assert_untouched(&self) -> Test {
-        assert_eq!(self.before, outside(&self.parent)?);
-        Ok(())
-    }
-}
-
-/// Everything below `parent` but the download folder.
-fn outside(parent: &Path) -> Result<Snapshot> {
-    let mut all = snapshot(parent)?;
-    all.retain(|path, _| !path.starts_with("downloads"));
-    Ok(all)
 }

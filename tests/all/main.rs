@@ -4,6 +4,7 @@
 //! Invariant: no test depends on the speed of the machine: each waits for something that a process says.
 #![cfg(target_os = "linux")]
 
+mod battery;
 mod cli;
 mod creation;
 mod dht;

@@ -5,6 +5,7 @@
 
 mod asker;
 mod binary;
+mod canary;
 mod client;
 mod compare;
 mod data;
@@ -21,10 +22,12 @@ mod tap;
 mod tmpfs;
 mod trial;
 
+pub mod battery;
 pub mod foreign;
 
 pub use asker::{Asker, Part};
 pub use binary::{bt, build_release, cargo};
+pub use canary::Canary;
 pub use client::{Bt, Client, Discovery, Progress, Running, Seat, discover};
 pub use compare::{Snapshot, ensure_same, snapshot};
 pub use data::{random_bytes, random_file, tree};

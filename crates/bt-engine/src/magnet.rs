@@ -206,6 +206,7 @@ impl Magnet {
         self.meeting.leave(now, peer, why, self.is_found);
         self.assembly.left(peer);
         scope.out.push_back(Output::Event(self.meeting.key, Event::PeerLeft(arrival.addr, why)));
+        self.ask_everybody(now, scope);
     }
 
     /// One message of a peer. An error ends the connection.

@@ -113,8 +113,11 @@ impl Assembly {
 
     /// The connection is gone. What it gave to a copy of several stays.
     pub(crate) fn left(&mut self, peer: PeerKey) {
-        if let Some(supplier) = self.suppliers.remove(&peer) {
-            self.copies.remove(&CopyId { size: supplier.size, by: Some(peer) });
+        let Some(Supplier { size, asked, .. }) = self.suppliers.remove(&peer) else { return };
+        self.copies.remove(&CopyId { size, by: Some(peer) });
+        // What it was asked for can be asked of others at once.
+        if let Some(copy) = self.copies.get_mut(&CopyId { size, by: None }) {
+            copy.asked.retain(|part, _| !asked.contains(part));
         }
     }
 
@@ -154,11 +157,11 @@ impl Assembly {
         data: &[u8],
     ) -> Result<Option<Whole>, Why> {
         let Some(supplier) = self.suppliers.get_mut(&peer) else { return Ok(None) };
+        if total != supplier.size && supplier.asked.contains(&part) {
+            return Err(Why::MetadataSize);
+        }
         if !supplier.answer(now, part) {
             return Ok(None);
-        }
-        if total != supplier.size {
-            return Err(Why::MetadataSize);
         }
         supplier.gave = true;
         supplier.rest = REST_MIN;
@@ -444,6 +447,22 @@ mod tests {
         let outcome = play(1, 8 << 20, &[Gives; 10]);
         assert_eq!((outcome.parts, outcome.left.len()), (512, 0));
         assert!(outcome.second <= 10, "ten give ten times as fast: {} s", outcome.second);
+    }
+
+    #[test]
+    fn what_somebody_was_asked_for_who_left_is_asked_of_others_at_once() {
+        let mut assembly = Assembly::new(InfoHash([0; 20]));
+        let (one, other) = (PeerKey(0), PeerKey(1));
+        for peer in [one, other] {
+            assembly.offered(Time::ZERO, peer, addr(peer), 60_000).unwrap();
+        }
+        assert_eq!((assembly.ask(Time::ZERO, one), assembly.ask(Time::ZERO, other)), (vec![0, 1], vec![2, 3]));
+        assembly.received(Time::ZERO, other, 2, 60_000, &[0; 16_384]).unwrap();
+        assert_eq!(assembly.ask(Time::ZERO, other), [], "it is asked of somebody");
+        // It gives a part that is as long as another size would have it.
+        assert_eq!(assembly.received(Time::ZERO, one, 0, 10, &[1; 10]), Err(Why::MetadataSize));
+        assembly.left(one);
+        assert_eq!(assembly.ask(Time::ZERO, other), [0, 1]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ const VERSION: u8 = 1;
 const FRAME: usize = 8;
 /// A journal is rewritten when it is this much longer in bytes than after its last rewrite.
 const COMPACT_AFTER: u64 = 1 << 20;
+/// A longer file in bytes is no journal, and none of it is read: ours stay far below, with 500,000 files and two million pieces.
+const LEN_MAX: u64 = 64 << 20;
 
 /// The journal of one torrent in one directory.
 pub struct Journal {
@@ -193,7 +195,7 @@ impl Journal {
     /// Reads the file and replays its records.
     fn recover(&mut self, state: &dyn Storage) -> io::Result<()> {
         let mut bytes = Vec::new();
-        if let Some(stat) = state.stat(&self.path)? {
+        if let Some(stat) = state.stat(&self.path)?.filter(|stat| stat.len <= LEN_MAX) {
             bytes.resize(usize::try_from(stat.len).map_err(|_| io::ErrorKind::InvalidData)?, 0);
             let len = state.read_at(&self.path, 0, &mut bytes)?;
             bytes.truncate(len);
@@ -223,8 +225,9 @@ impl Journal {
             b'P' => {
                 let count = self.geometry.piece_count();
                 let (have, dirty) = body.split_at_checked(Bitfield::byte_len(count))?;
-                self.known.have = Bitfield::from_wire(have, count)?;
-                self.known.dirty = Bitfield::from_wire(dirty, count)?;
+                // Both or none: half of a record that makes no sense is not believed either.
+                let (have, dirty) = (Bitfield::from_wire(have, count)?, Bitfield::from_wire(dirty, count)?);
+                (self.known.have, self.known.dirty) = (have, dirty);
             }
             b'D' | b'G' => {
                 let (words, []) = body.as_chunks::<4>() else { return None };
@@ -350,6 +353,26 @@ mod tests {
         open(&state).have(&pieces(&[1])).unwrap();
         let other = Journal::open(Arc::<MemStorage>::clone(&state), Path::new("j"), InfoHash([8; 20]), &geometry()).unwrap();
         assert!(!other.known().existed && other.known().have.is_empty());
+    }
+
+    #[test]
+    fn a_record_that_makes_no_sense_changes_nothing() {
+        for body in [&b"P\xff\xff\xff\xff\xff"[..], b"P\xff\xff\xff\xff\xff\xff", b"G\x05\0\0\0\xff\xff\xff\xff", b"Zzz", b""] {
+            let bytes = [history(&[(true, vec![1])]), framed(body)].concat();
+            let known = reopen(&bytes);
+            assert_eq!((numbers_of(&known.have), known.dirty.count()), (vec![1], PIECES - 1), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_says_nothing_and_is_not_read() {
+        let state = Arc::new(MemStorage::new());
+        open(&state).have(&pieces(&[1])).unwrap();
+        state.write_at(Path::new("j"), LEN_MAX, &[IoSlice::new(b"x")]).unwrap();
+        let mut journal = open(&state);
+        assert!(!journal.known().existed && journal.known().have.is_empty());
+        journal.have(&pieces(&[2])).unwrap();
+        assert_eq!(numbers_of(&open(&state).known().have), [2], "it is written anew");
     }
 
     #[test]

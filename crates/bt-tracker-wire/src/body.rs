@@ -3,12 +3,13 @@
 //! Decides: which keys are read, and how forgivingly. Must not know: HTTP status, who sent it.
 //! Invariant: an unreadable part is left out, never guessed; what we write is canonical bencode.
 
+use crate::value::words;
 use crate::{AnnounceReply, Failure, RetryIn, ScrapeReply, SwarmCounts};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_bencoding::{Cursor, Kind, Limits, ScanError, write};
-use bt_types::{InfoHash, compact_v4, compact_v6, normalise, printable, push_compact};
+use bt_types::{InfoHash, compact_v4, compact_v6, normalise, push_compact};
 use core::net::{IpAddr, SocketAddr};
 use thiserror::Error;
 
@@ -99,7 +100,7 @@ fn read_ip(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 fn read_text(root: Cursor<'_>, key: &[u8]) -> Option<String> {
-    Some(printable(root.get(key)?.as_bytes()?))
+    Some(words(root.get(key)?.as_bytes()?))
 }
 
 fn read_count(root: Cursor<'_>, key: &[u8]) -> Option<u32> {
@@ -244,6 +245,8 @@ mod tests {
         }
         let steering = read_announce_body(b"d14:failure reason6:\x1b[2Jnoe");
         assert_eq!(steering, Err(ReplyError::Refused(Failure::new("\u{fffd}[2Jno"))), "no tracker steers a terminal");
+        let talkative = read_announce_body(&[&b"d14:failure reason100000:"[..], &b"\x07".repeat(100_000), b"e"].concat());
+        assert_eq!(talkative, Err(ReplyError::Refused(Failure::new("\u{fffd}".repeat(500)))), "nor fills a log");
         let failure = Failure { reason: "é".into(), retry_in: Some(RetryIn::Never) };
         assert_eq!(read_announce_body(&write_failure_body(&failure)), Err(ReplyError::Refused(failure)));
     }

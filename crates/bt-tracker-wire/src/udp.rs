@@ -4,10 +4,11 @@
 //! Invariant: nothing that we write is longer than `UDP_PAYLOAD_MAX`, so none is fragmented.
 
 use crate::options::{push_url_data, read_url_data};
+use crate::value::words;
 use crate::{Announce, AnnounceReply, Event, SwarmCounts};
 use alloc::string::String;
 use alloc::vec::Vec;
-use bt_types::{InfoHash, PeerId, compact_v4, compact_v6, printable, push_compact};
+use bt_types::{InfoHash, PeerId, compact_v4, compact_v6, push_compact};
 
 /// The most bytes in one datagram: what the smallest IPv6 path carries (1,280) without its headers.
 pub const UDP_PAYLOAD_MAX: usize = 1_232;
@@ -195,7 +196,7 @@ impl UdpReply {
             ERROR => {
                 let text =
                     read.0.get(..read.0.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)).unwrap_or_default();
-                UdpReply::Error { transaction, message: printable(text) }
+                UdpReply::Error { transaction, message: words(text) }
             }
             _ => return None,
         })

@@ -5,12 +5,21 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use bt_types::{InfoHash, PeerId};
+use bt_types::{InfoHash, PeerId, printable};
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 /// `left` of a torrent whose size is not known: the largest number that trackers with signed numbers can read as well.
 pub const LEFT_UNKNOWN: u64 = u64::MAX >> 1;
+
+/// Text of a tracker is cut after so many characters: it is for a person, and goes into logs.
+const WORDS_MAX: usize = 500;
+
+/// Text of a tracker, made safe to show.
+pub(crate) fn words(bytes: &[u8]) -> String {
+    // No character has more bytes than four.
+    printable(bytes.get(..4 * WORDS_MAX).unwrap_or(bytes)).chars().take(WORDS_MAX).collect()
+}
 
 /// One announce of one torrent (BEP 3, BEP 15).
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,8 +1,9 @@
-//! `torture`: kills, power cuts, full and failing disks, changed files, with real `bt` processes.
+//! `torture`: kills, power cuts, full and failing disks, changed files and misbehaviour of every kind, with real `bt` processes.
 //!
 //! Decides: which ordeals there are, what is promised. Must not know: how `bt` keeps a promise.
 //! Invariant: a broken promise fails the run; what cannot be tried here is said to be skipped, and fails in CI.
 
+mod battery;
 mod changed;
 mod cuts;
 mod disks;
@@ -46,14 +47,17 @@ enum Ordeal {
     Changed,
     /// The disk goes away, and comes back
     Disks,
+    /// Peers, trackers, torrents and journals misbehave; not in short, as the tests play it too
+    Battery,
 }
 
 /// Runs every ordeal, prints what came of each, and fails when a promise was broken.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let (rounds, cuts) = if args.short { (6, 2) } else { (args.rounds, args.cuts) };
     let mut broken = Vec::new();
-    for ordeal in [Ordeal::Kills, Ordeal::Cuts, Ordeal::Full, Ordeal::Changed, Ordeal::Disks] {
-        if !args.only.is_empty() && !args.only.contains(&ordeal) {
+    for ordeal in [Ordeal::Kills, Ordeal::Cuts, Ordeal::Full, Ordeal::Changed, Ordeal::Disks, Ordeal::Battery] {
+        let is_meant = if args.only.is_empty() { !args.short || ordeal != Ordeal::Battery } else { args.only.contains(&ordeal) };
+        if !is_meant {
             continue;
         }
         let began = Instant::now();
@@ -63,6 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Ordeal::Full => full::run(),
             Ordeal::Changed => changed::run(args.short),
             Ordeal::Disks => disks::run(),
+            Ordeal::Battery => battery::run(),
         };
         match done {
             Ok(()) => println!("{ordeal:?}: {:.0} s, every promise kept\n", began.elapsed().as_secs_f64()),

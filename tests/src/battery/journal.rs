@@ -1,0 +1,276 @@
+//! What a `bt get` remembers on the disk, spoilt while it was stopped or killed.
+//!
+//! Decides: how it is spoilt, and what must come of it. Must not know: how a journal is read; its records are written by hand here.
+//! Invariant: no piece is claimed that is not on the disk, nothing that is right there is fetched again, and the copy is right in the end.
+
+use super::scene::{clean, settled, sound};
+use super::{Figures, Outcome, Report, Row, Scale};
+use crate::{PATIENCE, Process, Trial, ensure_same, random_bytes};
+use Outcome::{Ignored, Rechecked, Refused};
+use anyhow::{Context as _, Result, ensure};
+use std::fs::{self, OpenOptions};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// The exit code of a command that cannot use the disk.
+const DISK: i32 = 6;
+/// Length in bytes of a record's head: the length of its body, and the body's checksum.
+const HEAD: usize = 8;
+
+pub(super) struct Case {
+    name: &'static str,
+    outcome: Outcome,
+    /// The download was killed, not stopped: there is no word of a clean end.
+    killed: bool,
+    harm: fn(&Spoilt) -> Result<()>,
+}
+
+const fn stopped(name: &'static str, outcome: Outcome, harm: fn(&Spoilt) -> Result<()>) -> Case {
+    Case { name, outcome, killed: false, harm }
+}
+
+const fn killed(name: &'static str, outcome: Outcome, harm: fn(&Spoilt) -> Result<()>) -> Case {
+    Case { name, outcome, killed: true, harm }
+}
+
+/// The state of a download that does not run.
+pub(super) struct Spoilt {
+    journal: PathBuf,
+    /// The journal of a complete copy of the same torrent elsewhere.
+    complete: Vec<u8>,
+    /// A file that must stay as it is.
+    precious: PathBuf,
+}
+
+pub(super) const CASES: &[Case] = &[
+    // ---- bytes ----
+    stopped("empty", Rechecked, |it| it.edit(Vec::clear)),
+    killed("empty, after a kill", Rechecked, |it| it.edit(Vec::clear)),
+    stopped("cut to its half", Rechecked, |it| it.edit(|bytes| bytes.truncate(bytes.len() / 2))),
+    killed("cut to its half, after a kill", Rechecked, |it| it.edit(|bytes| bytes.truncate(bytes.len() / 2))),
+    stopped("a byte short", Rechecked, |it| it.edit(|bytes| bytes.truncate(bytes.len() - 1))),
+    stopped("its first bit flipped", Rechecked, |it| it.edit(|bytes| bytes[0] ^= 1)),
+    stopped("a bit of its version flipped", Rechecked, |it| it.edit(|bytes| bytes[HEAD + 1] ^= 2)),
+    stopped("a bit in its middle flipped", Rechecked, |it| {
+        it.edit(|bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0x10;
+        })
+    }),
+    killed("a bit in its middle flipped, after a kill", Rechecked, |it| {
+        it.edit(|bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0x10;
+        })
+    }),
+    stopped("its last bit flipped", Rechecked, |it| it.edit(|bytes| *bytes.last_mut().unwrap_or(&mut 0) ^= 0x80)),
+    stopped("all zeros", Rechecked, |it| it.edit(|bytes| bytes.fill(0))),
+    stopped("all ones", Rechecked, |it| it.edit(|bytes| bytes.fill(0xff))),
+    stopped("noise", Rechecked, |it| it.edit(|bytes| *bytes = random_bytes(1, 100_000))),
+    stopped("4 KiB of zeros behind it", Rechecked, |it| it.edit(|bytes| bytes.extend([0; 4096]))),
+    killed("4 KiB of zeros behind it, after a kill", Rechecked, |it| it.edit(|bytes| bytes.extend([0; 4096]))),
+    stopped("100 KB of noise behind it", Rechecked, |it| it.edit(|bytes| bytes.extend(random_bytes(2, 100_000)))),
+    stopped("itself once more behind it", Rechecked, |it| it.edit(|bytes| bytes.extend_from_within(..))),
+    stopped("a gibibyte of nothing behind it", Rechecked, |it| {
+        Ok(OpenOptions::new().write(true).open(&it.journal)?.set_len(1 << 30)?)
+    }),
+    // ---- records whose checksum is right ----
+    stopped("of a newer version", Rechecked, |it| it.edit_header(|header| header[1] = 99)),
+    stopped("of another torrent", Rechecked, |it| it.edit_header(|header| header[2] ^= 1)),
+    stopped("of other pieces", Rechecked, |it| it.edit_header(|header| header[22] ^= 1)),
+    stopped("of another size", Rechecked, |it| it.edit_header(|header| *header.last_mut().unwrap_or(&mut 0) ^= 0x40)),
+    stopped("of a complete copy elsewhere", Rechecked, |it| it.edit(|bytes| bytes.clone_from(&it.complete))),
+    stopped("a record of 4 GiB", Rechecked, |it| it.edit(|bytes| bytes.extend([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, b'G']))),
+    stopped("a record of nothing", Rechecked, |it| it.edit(|bytes| bytes.extend(record(b"")))),
+    stopped("a record that nobody knows", Rechecked, |it| it.edit(|bytes| bytes.extend(record(b"Zzz")))),
+    stopped("a piece that there is not", Rechecked, |it| it.edit(|bytes| bytes.extend(record(b"G\xff\xff\xff\xff")))),
+    stopped("a piece and a half", Rechecked, |it| it.edit(|bytes| bytes.extend(record(b"G\x01\x00\x00\x00\x02\x00")))),
+    stopped("pieces in a bitfield that is too long", Rechecked, |it| {
+        it.edit(|bytes| bytes.extend(record(&[&b"P"[..], &[0xff; 1000]].concat())))
+    }),
+    stopped("pieces in a bitfield that is too short", Rechecked, |it| it.edit(|bytes| bytes.extend(record(b"P\xff")))),
+    stopped("a clean end with half a file", Rechecked, |it| it.edit(|bytes| bytes.extend(record(b"C\x01\x02\x03")))),
+    stopped("a clean end with 500,000 files", Rechecked, |it| {
+        it.edit(|bytes| bytes.extend(record(&[&b"C"[..], &vec![1; 500_000 * 25]].concat())))
+    }),
+    stopped("a million records of one piece", Rechecked, |it| {
+        it.edit(|bytes| bytes.extend(record(b"D\x00\x00\x00\x00").repeat(1_000_000)))
+    }),
+    // ---- what else lies there ----
+    stopped("taken away", Rechecked, |it| Ok(fs::remove_file(&it.journal)?)),
+    stopped("with another name too", Ignored, |it| Ok(fs::hard_link(&it.journal, it.journal.with_extension("kept"))?)),
+    stopped("a draft of noise beside it", Ignored, |it| Ok(fs::write(it.journal.with_extension("new"), random_bytes(1, 1000))?)),
+    stopped("a lock of noise beside it", Ignored, |it| Ok(fs::write(it.journal.with_extension("lock"), random_bytes(1, 1000))?)),
+    stopped("a lock that is a link to a precious file", Ignored, |it| {
+        let lock = it.journal.with_extension("lock");
+        fs::remove_file(&lock)?;
+        Ok(std::os::unix::fs::symlink(&it.precious, lock)?)
+    }),
+    stopped("a directory in its place", Refused(DISK), |it| {
+        fs::remove_file(&it.journal)?;
+        Ok(fs::create_dir(&it.journal)?)
+    }),
+    stopped("a link to a precious file in its place", Refused(DISK), |it| {
+        fs::remove_file(&it.journal)?;
+        Ok(std::os::unix::fs::symlink(&it.precious, &it.journal)?)
+    }),
+    stopped("a pipe in its place", Refused(DISK), |it| {
+        fs::remove_file(&it.journal)?;
+        Ok(rustix::fs::mknodat(rustix::fs::CWD, &it.journal, rustix::fs::FileType::Fifo, 0o600.into(), 0)?)
+    }),
+    stopped("a directory in the place of its lock", Refused(DISK), |it| {
+        let lock = it.journal.with_extension("lock");
+        fs::remove_file(&lock)?;
+        Ok(fs::create_dir(lock)?)
+    }),
+    stopped("a file in the place of the state directory", Refused(DISK), |it| {
+        let home = it.journal.parent().context("it lies in a directory")?;
+        fs::remove_dir_all(home)?;
+        Ok(fs::write(home, "no directory")?)
+    }),
+];
+
+impl Spoilt {
+    fn edit(&self, change: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
+        let mut bytes = fs::read(&self.journal)?;
+        change(&mut bytes);
+        Ok(fs::write(&self.journal, bytes)?)
+    }
+
+    /// Changes the body of the first record, and makes its checksum right again.
+    fn edit_header(&self, change: impl FnOnce(&mut [u8])) -> Result<()> {
+        self.edit(|bytes| {
+            let end = HEAD + usize::from(bytes[0]);
+            change(&mut bytes[HEAD..end]);
+            let header = record(&bytes[HEAD..end]);
+            bytes.splice(..end, header);
+        })
+    }
+}
+
+/// A record: length, checksum, body.
+fn record(body: &[u8]) -> Vec<u8> {
+    [&(body.len() as u32).to_le_bytes()[..], &crc32c(body).to_le_bytes(), body].concat()
+}
+
+/// CRC-32C (Castagnoli), bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 })
+    })
+}
+
+/// Plays all cases.
+pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
+    // Slowly enough to be stopped in the middle.
+    let trial = Trial::new(scale.mib as usize, scale.up.unwrap_or("8MiB/s"))?;
+    let seed = trial.seed()?;
+    let precious = trial.stage.path("precious");
+    fs::write(&precious, "untouched")?;
+    let (mut complete, mut before, mut number) = (Vec::new(), 0, 0);
+    let mut place = || {
+        number += 1;
+        Place { home: trial.stage.path(format!("home {number}")), dir: trial.stage.path(format!("copy {number}")) }
+    };
+    // A clean one was stopped, too.
+    let alone = clean(|| {
+        let place = place();
+        place.stop(&trial, false)?;
+        let resumed = place.go_on(&trial)?;
+        let took = resumed.took;
+        before = resumed.get.memory()?.max(before);
+        place.end(&trial, resumed)?;
+        complete = fs::read(place.journal()?)?;
+        Ok(took)
+    })?;
+    let mut report = Report::new("journal");
+    for case in CASES {
+        let place = place();
+        let play = || {
+            place.stop(&trial, case.killed)?;
+            (case.harm)(&Spoilt { journal: place.journal()?, complete: complete.clone(), precious: precious.clone() })?;
+            if let Refused(code) = case.outcome {
+                place.refuse(&trial, code)?;
+            }
+            let resumed = place.go_on(&trial)?;
+            let (took, over) = (resumed.took, settled(&resumed.get, before)?);
+            place.end(&trial, resumed)?;
+            ensure!(fs::read(&precious)? == b"untouched", "another file was written to");
+            Ok(Figures { over, took, clean: alone })
+        };
+        report.add(case.name, case.outcome, play());
+        fs::remove_dir_all(&place.dir)?;
+    }
+    sound(seed.stop(PATIENCE)?.expect_code(0)?)?;
+    report.end()
+}
+
+/// Where a download lies, and what it remembers.
+struct Place {
+    home: PathBuf,
+    dir: PathBuf,
+}
+
+/// A download that went on, and seeds.
+struct Resumed {
+    get: Process,
+    /// From its start until it was complete.
+    took: Duration,
+    /// Bytes that were right on the disk before.
+    right: u64,
+}
+
+impl Place {
+    fn journal(&self) -> Result<PathBuf> {
+        let mut names = fs::read_dir(&self.home)?.filter_map(|entry| Some(entry.ok()?.path()));
+        names.find(|path| path.extension().is_some_and(|extension| extension == "journal")).context("there is a journal")
+    }
+
+    /// A download that ends in its first half.
+    fn stop(&self, trial: &Trial, killed: bool) -> Result<()> {
+        let get = Process::start("get", &mut trial.get(&self.home, &self.dir))?;
+        get.wait_for("a beginning", PATIENCE, |event| event["bytes_down"].as_u64() >= Some(trial.total() / 4))?;
+        if killed {
+            get.kill()?;
+            get.finish(PATIENCE)?;
+        } else {
+            sound(get.stop(PATIENCE)?.expect_code(7)?)?;
+        }
+        Ok(())
+    }
+
+    /// The same command again goes on and completes.
+    fn go_on(&self, trial: &Trial) -> Result<Resumed> {
+        let right = trial.right_bytes(&self.dir);
+        let began = Instant::now();
+        let get = Process::start("get", trial.get(&self.home, &self.dir).arg("--seed"))?;
+        get.wait_event("ready", PATIENCE)?;
+        trial.ensure_claims(&get, &self.dir)?;
+        get.wait_event("complete", PATIENCE)?;
+        let took = began.elapsed();
+        Ok(Resumed { get, took, right })
+    }
+
+    /// Ends it: it had found all that was right, and its copy is right.
+    fn end(&self, trial: &Trial, Resumed { get, right, .. }: Resumed) -> Result<()> {
+        let summary = sound(get.stop(PATIENCE)?.expect_code(0)?)?.event("summary")?;
+        let there = summary["bytes_there"].as_u64().with_context(|| format!("it says what was there: {summary}"))?;
+        ensure!(there >= right, "{right} bytes were right on the disk, and {there} of them were found");
+        ensure_same(&trial.stage.path("data.bin"), &Trial::copy(&self.dir))
+    }
+
+    /// The same command again says why it cannot go on. What is in its way is then taken away, with all that was remembered.
+    fn refuse(&self, trial: &Trial, code: i32) -> Result<()> {
+        let right = trial.right_bytes(&self.dir);
+        let refusal = sound(Process::run("get", &mut trial.get(&self.home, &self.dir), PATIENCE)?.expect_code(code)?)?;
+        let error = refusal.event("error").or_else(|_| refusal.last())?;
+        ensure!(error["message"].as_str().is_some_and(|message| message.len() > 10), "{error}");
+        ensure!(trial.right_bytes(&self.dir) == right, "data was touched");
+        if self.home.is_dir() {
+            fs::remove_dir_all(&self.home)?
+        } else {
+            fs::remove_file(&self.home)?
+        }
+        Ok(())
+    }
+}

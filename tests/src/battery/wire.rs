@@ -1,0 +1,345 @@
+//! A connection to a `bt`, byte for byte: frames are put together by hand, so that a case shows what it sends.
+//!
+//! Decides: what a handshake and a frame look like, and how long an answer is waited for. Must not know: what is hostile.
+//! Invariant: it judges by what comes back on the wire; a send that fails because the other side hung up is no error.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long an answer, or the end of the connection, is waited for. Beyond every deadline of a handshake, below every one of silence.
+const ANSWER_WITHIN: Duration = Duration::from_secs(40);
+/// The longest message that is read, in bytes.
+const MESSAGE_MAX: usize = 1 << 20;
+
+/// Length in bytes of a block.
+pub(super) const BLOCK: u32 = 16 << 10;
+/// The reserved bytes of a client with extensions (BEP 10) and the fast extension (BEP 6), and of one with neither.
+pub(super) const MODERN: [u8; 8] = [0, 0, 0, 0, 0, 0x10, 0, 4];
+pub(super) const PLAIN: [u8; 8] = [0; 8];
+
+pub(super) const CHOKE: u8 = 0;
+pub(super) const UNCHOKE: u8 = 1;
+pub(super) const INTERESTED: u8 = 2;
+pub(super) const NOT_INTERESTED: u8 = 3;
+pub(super) const HAVE: u8 = 4;
+pub(super) const BITFIELD: u8 = 5;
+pub(super) const REQUEST: u8 = 6;
+pub(super) const PIECE: u8 = 7;
+pub(super) const CANCEL: u8 = 8;
+pub(super) const PORT: u8 = 9;
+pub(super) const SUGGEST: u8 = 13;
+pub(super) const HAVE_ALL: u8 = 14;
+pub(super) const HAVE_NONE: u8 = 15;
+pub(super) const REJECT: u8 = 16;
+pub(super) const ALLOWED_FAST: u8 = 17;
+pub(super) const EXTENDED: u8 = 20;
+
+/// What everybody in the swarm knows.
+#[derive(Debug)]
+pub(super) struct Swarm {
+    pub(super) info_hash: [u8; 20],
+    /// The `info` dictionary.
+    pub(super) info: Vec<u8>,
+    pub(super) content: Vec<u8>,
+    /// Length in bytes of a piece.
+    pub(super) piece: u32,
+}
+
+impl Swarm {
+    /// Number of pieces.
+    pub(super) fn pieces(&self) -> u32 {
+        self.content.len().div_ceil(self.piece as usize) as u32
+    }
+
+    /// The bytes of a block, as many of them as there are.
+    pub(super) fn block(&self, [piece, begin, len]: [u32; 3]) -> &[u8] {
+        let start = self.content.len().min(piece as usize * self.piece as usize + begin as usize);
+        &self.content[start..self.content.len().min(start + len as usize)]
+    }
+
+    /// A bitfield of everything, its spare bits clear.
+    pub(super) fn bitfield(&self) -> Vec<u8> {
+        let mut bits = vec![0xff; self.pieces().div_ceil(8) as usize];
+        let spare = bits.len() as u32 * 8 - self.pieces();
+        bits.last_mut().into_iter().for_each(|last| *last = 0xff << spare);
+        bits
+    }
+}
+
+/// A frame: length, id, body.
+pub(super) fn frame(id: u8, body: &[u8]) -> Vec<u8> {
+    [&(body.len() as u32 + 1).to_be_bytes()[..], &[id], body].concat()
+}
+
+/// A frame whose body is numbers.
+pub(super) fn numbers(id: u8, numbers: &[u32]) -> Vec<u8> {
+    frame(id, &numbers.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<_>>())
+}
+
+/// A frame of the extension protocol; number 0 is its handshake.
+pub(super) fn extended(number: u8, payload: &[u8]) -> Vec<u8> {
+    frame(EXTENDED, &[&[number], payload].concat())
+}
+
+/// A handshake.
+pub(super) fn handshake(reserved: [u8; 8], info_hash: [u8; 20], id: &[u8; 20]) -> Vec<u8> {
+    [&b"\x13BitTorrent protocol"[..], &reserved, &info_hash, id].concat()
+}
+
+/// The number that follows a text.
+pub(super) fn number_after(bytes: &[u8], text: &str) -> Option<u32> {
+    let at = bytes.windows(text.len()).position(|window| window == text.as_bytes())? + text.len();
+    let digits: Vec<u8> = bytes[at..].iter().copied().take_while(u8::is_ascii_digit).collect();
+    String::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// The hostile end of a connection.
+#[derive(Debug)]
+pub(super) struct Wire {
+    stream: TcpStream,
+    pub(super) swarm: Arc<Swarm>,
+    /// We connected: our handshake comes first.
+    dialled: bool,
+    /// Our peer id.
+    pub(super) id: [u8; 20],
+    /// Theirs, once it is known.
+    pub(super) their_id: [u8; 20],
+    is_unchoked: bool,
+    /// Number of the messages of an extension that the other side takes, by name.
+    pex: u8,
+    metadata: u8,
+}
+
+impl Wire {
+    /// Connects to a `bt`.
+    pub(super) fn dial(at: SocketAddr, swarm: &Arc<Swarm>) -> Result<Wire> {
+        let stream = TcpStream::connect_timeout(&at, ANSWER_WITHIN).context("it accepts no connection")?;
+        Wire::new(stream, swarm, true)
+    }
+
+    /// One that connected to us.
+    pub(super) fn accepted(stream: TcpStream, swarm: &Arc<Swarm>) -> Result<Wire> {
+        Wire::new(stream, swarm, false)
+    }
+
+    fn new(stream: TcpStream, swarm: &Arc<Swarm>, dialled: bool) -> Result<Wire> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(ANSWER_WITHIN))?;
+        let mut id = *b"-XX0001-000000000000";
+        id[8..].copy_from_slice(format!("{:012}", NUMBER.fetch_add(1, Ordering::Relaxed)).as_bytes());
+        Ok(Wire { stream, swarm: Arc::clone(swarm), dialled, id, their_id: [0; 20], is_unchoked: false, pex: 1, metadata: 2 })
+    }
+
+    /// Another connection to the same process.
+    pub(super) fn another(&self) -> Result<Wire> {
+        Wire::dial(self.stream.peer_addr()?, &self.swarm)
+    }
+
+    // ---- what is sent ----
+
+    /// Sends bytes as they are. That the other side has hung up is found out when it is asked for something.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        match self.stream.write_all(bytes) {
+            Err(error) if is_over(&error) => Ok(()),
+            sent => Ok(sent.context("it takes no more bytes")?),
+        }
+    }
+
+    /// Sends so many copies of a frame, many at a time.
+    pub(super) fn flood(&mut self, frame: &[u8], count: usize) -> Result<()> {
+        let many = (64usize << 10).div_ceil(frame.len());
+        let chunk = frame.repeat(many);
+        for sent in (0..count).step_by(many) {
+            self.send(&chunk[..frame.len() * many.min(count - sent)])?;
+        }
+        Ok(())
+    }
+
+    /// Exchanges right handshakes, as a client with all extensions does.
+    pub(super) fn shake(&mut self) -> Result<()> {
+        self.shake_as(MODERN)
+    }
+
+    /// The same with other reserved bytes.
+    pub(super) fn shake_as(&mut self, reserved: [u8; 8]) -> Result<()> {
+        let ours = handshake(reserved, self.swarm.info_hash, &self.id);
+        if self.dialled {
+            self.send(&ours)?;
+        }
+        self.hear_handshake()?;
+        if self.dialled { Ok(()) } else { self.send(&ours) }
+    }
+
+    /// Reads the other side's handshake.
+    fn hear_handshake(&mut self) -> Result<()> {
+        let mut theirs = [0; 68];
+        self.stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+        self.stream.read_exact(&mut theirs).context("it does not shake hands")?;
+        ensure!(theirs[28..48] == self.swarm.info_hash, "the handshake is for another torrent");
+        self.their_id.copy_from_slice(&theirs[48..]);
+        Ok(())
+    }
+
+    /// Reads the other side's handshake if that comes first.
+    pub(super) fn hear_first(&mut self) -> Result<()> {
+        if self.dialled { Ok(()) } else { self.hear_handshake() }
+    }
+
+    /// An extension handshake (BEP 10) that offers everything, with further keys behind `metadata_size`.
+    pub(super) fn greet(&mut self, metadata_size: i64) -> Result<()> {
+        let hello = format!("d1:md11:ut_metadatai3e6:ut_pexi4ee13:metadata_sizei{metadata_size}ee");
+        self.send(&extended(0, hello.as_bytes()))
+    }
+
+    /// A message of `ut_metadata` (BEP 9).
+    pub(super) fn metadata(&mut self, payload: &[u8]) -> Result<()> {
+        self.send(&extended(self.metadata, payload))
+    }
+
+    /// A message of `ut_pex` (BEP 11).
+    pub(super) fn pex(&mut self, payload: &[u8]) -> Result<()> {
+        self.send(&extended(self.pex, payload))
+    }
+
+    /// Ends our direction, and goes on to listen.
+    pub(super) fn close_half(&self) -> Result<()> {
+        Ok(self.stream.shutdown(std::net::Shutdown::Write)?)
+    }
+
+    /// Goes away with a reset: what was sent to us and not read is lost.
+    pub(super) fn reset(&self) -> Result<()> {
+        Ok(rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))?)
+    }
+
+    // ---- what comes back ----
+
+    /// The next message that `pick` takes; an error when the connection ends before, or nothing comes.
+    pub(super) fn hear<T>(&mut self, what: &str, mut pick: impl FnMut(&[u8]) -> Option<T>) -> Result<T> {
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        loop {
+            let message = self.message(deadline).with_context(|| format!("waited for {what}"))?;
+            if let Some(found) = pick(&message) {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The body of the next message with this id.
+    pub(super) fn hear_id(&mut self, id: u8) -> Result<Vec<u8>> {
+        self.hear(&format!("message {id}"), |message| message.strip_prefix(&[id]).map(<[u8]>::to_vec))
+    }
+
+    /// What is asked of us next: piece, begin, length.
+    pub(super) fn hear_request(&mut self) -> Result<[u32; 3]> {
+        self.hear("a request", |message| message.strip_prefix(&[REQUEST]).and_then(three))
+    }
+
+    /// The payload of the next `ut_metadata` message.
+    pub(super) fn hear_metadata(&mut self) -> Result<Vec<u8>> {
+        self.hear("a message of ut_metadata", |message| message.strip_prefix(&[EXTENDED, 3]).map(<[u8]>::to_vec))
+    }
+
+    /// Waits until the other side has closed the connection; what it sends before is passed over.
+    pub(super) fn ensure_end(&mut self) -> Result<()> {
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        let mut bytes = vec![0; 64 << 10];
+        loop {
+            self.set_deadline(deadline)?;
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if is_over(&error) => return Ok(()),
+                Err(error) => bail!("the connection should have ended: {error}"),
+            }
+        }
+    }
+
+    /// The connection is as good as any: a block that the other side has comes right.
+    pub(super) fn ensure_served(&mut self) -> Result<()> {
+        let block = [self.swarm.pieces() / 2, 0, BLOCK];
+        self.send(&frame(INTERESTED, &[]))?;
+        if self.is_unchoked {
+            self.send(&numbers(REQUEST, &block))?;
+        }
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        loop {
+            let message = self.message(deadline).context("waited for a block")?;
+            match message.split_first() {
+                Some((&UNCHOKE, _)) => self.send(&numbers(REQUEST, &block))?,
+                // Asked too often, or just when it choked us.
+                Some((&REJECT, body)) if three(body) == Some(block) && self.is_unchoked => {
+                    self.send(&numbers(REQUEST, &block))?;
+                }
+                Some((&PIECE, body)) if body.starts_with(&[block[0].to_be_bytes(), block[1].to_be_bytes()].concat()) => {
+                    ensure!(body[8..] == *self.swarm.block(block), "the block has wrong bytes");
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The connection stands: a request that cannot be granted is answered by a reject (BEP 6).
+    pub(super) fn ensure_answered(&mut self) -> Result<()> {
+        let block = [self.swarm.pieces() - 1, 0, 1];
+        self.send(&numbers(REQUEST, &block))?;
+        self.hear("an answer to a request", |message| match message.split_first()? {
+            (&REJECT, body) if three(body) == Some(block) => Some(()),
+            (&PIECE, body) if body.len() == 9 => Some(()),
+            _ => None,
+        })
+    }
+
+    /// The next message that is no keep-alive.
+    pub(super) fn message(&mut self, deadline: Instant) -> Result<Vec<u8>> {
+        loop {
+            let mut len = [0; 4];
+            self.read(&mut len, deadline)?;
+            let len = u32::from_be_bytes(len) as usize;
+            ensure!(len <= MESSAGE_MAX, "it sends a message of {len} bytes");
+            let mut message = vec![0; len];
+            self.read(&mut message, deadline)?;
+            match message.as_slice() {
+                [] => continue,
+                [CHOKE] => self.is_unchoked = false,
+                [UNCHOKE] => self.is_unchoked = true,
+                [EXTENDED, 0, hello @ ..] => {
+                    let number = |name| number_after(hello, name).and_then(|number| u8::try_from(number).ok());
+                    self.pex = number("6:ut_pexi").unwrap_or(self.pex);
+                    self.metadata = number("11:ut_metadatai").unwrap_or(self.metadata);
+                }
+                _ => {}
+            }
+            return Ok(message);
+        }
+    }
+
+    fn read(&mut self, bytes: &mut [u8], deadline: Instant) -> Result<()> {
+        self.set_deadline(deadline)?;
+        match self.stream.read_exact(bytes) {
+            Err(error) if is_over(&error) => bail!("the other side hung up"),
+            read => Ok(read.context("nothing came")?),
+        }
+    }
+
+    fn set_deadline(&self, deadline: Instant) -> Result<()> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        Ok(self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?)
+    }
+}
+
+/// Three numbers.
+pub(super) fn three(body: &[u8]) -> Option<[u32; 3]> {
+    let (words, []) = body.as_chunks::<4>() else { return None };
+    <[u32; 3]>::try_from(words.iter().map(|word| u32::from_be_bytes(*word)).collect::<Vec<_>>()).ok()
+}
+
+fn is_over(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
+}

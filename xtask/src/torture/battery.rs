@@ -1,0 +1,44 @@
+//! The battery of misbehaviours, each sustained while an honest transfer runs beside it.
+//!
+//! Decides: that memory and time bind. Must not know: any case; they are in `bt_tests::battery`.
+//! Invariant: a case whose time is too long is played again before it counts: the machine does other things, too.
+
+use anyhow::{Result, bail};
+use bt_tests::battery::{OVER_MAX, Play, Scale, TIMES_MAX, parties};
+use std::collections::BTreeMap;
+
+/// How often a party is played while figures are too bad.
+const TRIES: usize = 3;
+
+/// Plays every party and prints the figures.
+pub(super) fn run() -> Result<()> {
+    let cases: usize = parties().iter().map(|(_, count, _)| count).sum();
+    println!(
+        "{cases} misbehaviours beside honest transfers of {} MiB: at most {OVER_MAX} MiB and {TIMES_MAX} times the time",
+        Scale::FULL.mib
+    );
+    let mut failures = Vec::new();
+    for (_, _, play) in parties() {
+        failures.extend(party(play).err().map(|error| format!("{error:#}")));
+    }
+    if !failures.is_empty() {
+        bail!("{}", failures.join("\n"));
+    }
+    Ok(())
+}
+
+/// Plays all cases of a party, again while figures are too bad.
+fn party(play: Play) -> Result<()> {
+    // What is said of each case whose figures were too bad each time.
+    let mut excess: Option<BTreeMap<&str, String>> = None;
+    for _ in 0..TRIES {
+        let rows = play(&Scale::FULL)?;
+        let now: BTreeMap<&str, String> = rows.iter().filter_map(|row| Some((row.case, row.excess()?))).collect();
+        let still = excess.iter().flatten().filter(|(case, _)| now.contains_key(*case));
+        excess = Some(if excess.is_none() { now } else { still.map(|(case, said)| (*case, said.clone())).collect() });
+        if excess.iter().all(BTreeMap::is_empty) {
+            return Ok(());
+        }
+    }
+    bail!("{}", excess.into_iter().flatten().map(|(_, said)| said).collect::<Vec<_>>().join("\n"))
+}
