@@ -7,6 +7,7 @@
 mod cli;
 mod creation;
 mod dht;
+mod farewell;
 mod hostile;
 mod interop;
 mod liars;
