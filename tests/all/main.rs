@@ -9,6 +9,7 @@ mod creation;
 mod dht;
 mod farewell;
 mod hostile;
+mod idle;
 mod interop;
 mod liars;
 mod limits;

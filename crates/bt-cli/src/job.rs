@@ -12,7 +12,9 @@ use crate::source::Source;
 use crate::transfer::{After, MetadataOnly};
 use crate::units;
 use bt_metainfo::Metainfo;
-use bt_session::{AddError, Event, MagnetStatus, Panics, Reason, Summary, TorrentEvent, TorrentHandle, TorrentState, TorrentStatus};
+use bt_session::{
+    AddError, Event, MagnetStatus, Panics, Reason, Summary, TorrentEvent, TorrentHandle, TorrentState, TorrentStatus,
+};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -56,8 +56,7 @@ impl Account {
         if self.sources.is_empty() {
             return now;
         }
-        let mut all: BTreeMap<SocketAddr, SourceStat> =
-            self.sources.iter().map(|source| (source.addr, source.clone())).collect();
+        let mut all: BTreeMap<SocketAddr, SourceStat> = self.sources.iter().map(|source| (source.addr, source.clone())).collect();
         for source in now {
             let before = all.remove(&source.addr);
             let sum = |of: fn(&SourceStat) -> u64| of(&source) + before.as_ref().map_or(0, of);

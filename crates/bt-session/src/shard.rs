@@ -20,7 +20,8 @@ use crate::panics::{Bugs, Place};
 use crate::torrent::{Inner, Watched};
 use crate::wire::{self, End, Mailbox};
 use bt_engine::{
-    Budget, Config, Engine, Event, Input, MagnetSpec, Output, PeerKey, Rates, SourceStat, TorrentKey, TorrentSpec, TorrentStatus, Via,
+    Budget, Config, Engine, Event, Input, MagnetSpec, Output, PeerKey, Rates, SourceStat, TorrentKey, TorrentSpec, TorrentStatus,
+    Via,
 };
 use bt_net::Egress;
 use bt_peer_wire::{Handshake, Reserved};

@@ -75,7 +75,10 @@ impl Shard {
         if self.panicked.len() > PANICS_MAX {
             return self.give_up();
         }
-        tracing::error!(torrents = self.torrents.len(), "bug: an engine panicked; its torrents go on from the pieces that they have");
+        tracing::error!(
+            torrents = self.torrents.len(),
+            "bug: an engine panicked; its torrents go on from the pieces that they have"
+        );
         for (&key, entry) in &self.torrents {
             match &entry.stage {
                 Stage::Whole { .. } => self.to_disk.push((key, DiskOrder::Settle)),
@@ -168,13 +171,8 @@ mod tests {
         remember(&mut wants, &by(5, 8));
         remember(&mut wants, &pieces(1, 1000, Priority::Skip));
         remember(&mut wants, &Want::Order(Order::RarestFirst));
-        let left = [
-            pieces(0, 1, Priority::High),
-            by(5, 9),
-            by(5, 8),
-            pieces(1, 1000, Priority::Skip),
-            Want::Order(Order::RarestFirst),
-        ];
+        let left =
+            [pieces(0, 1, Priority::High), by(5, 9), by(5, 8), pieces(1, 1000, Priority::Skip), Want::Order(Order::RarestFirst)];
         assert_eq!(wants, left);
     }
 }
