@@ -33,6 +33,7 @@ impl Torrent {
                 gives: peer.pipeline.rate(now),
                 debt: peer.up.total().cast_signed().saturating_sub_unsigned(peer.pipeline.received()),
                 since: peer.choke_changed,
+                wasteful: peer.wasteful || peer.wastes_slot(now),
                 owed: self.reveal.as_ref().is_some_and(|reveal| reveal.is_owed(peer.key)),
             })
             .collect();
@@ -62,13 +63,19 @@ impl Torrent {
         }
     }
 
-    /// A peer became interested: it is served at once while slots are free.
+    /// A peer became interested: it is served at once while slots are free, or in place of one that makes no use of its slot.
     pub(crate) fn unchoke_if_free(&mut self, now: Time, peer: PeerKey, budget: &Budget) {
-        let is_interested = |key: &&PeerKey| self.peers.get(key).is_some_and(|peer| peer.interested);
-        let served = self.unchoked.iter().filter(|&key| *key != peer).filter(is_interested).count();
-        let slots = self.slots_now(budget);
-        if self.store_fault.is_none() && !self.unchoked.contains(&peer) && served < slots {
-            self.unchoke(now, peer, served >= Slots::of(slots).regular);
+        if self.store_fault.is_some() || self.unchoked.contains(&peer) {
+            return;
+        }
+        let served = || self.unchoked.iter().filter_map(|key| self.peers.get(key)).filter(|peer| peer.interested);
+        let (count, slots) = (served().count(), self.slots_now(budget));
+        let owes = |key| self.reveal.as_ref().is_some_and(|reveal| reveal.is_owed(key));
+        let idle = || served().filter(|peer| peer.wastes_slot(now) && !owes(peer.key)).min_by_key(|peer| peer.choke_changed);
+        let idle = if count < slots { None } else { idle().map(|peer| peer.key) };
+        idle.into_iter().for_each(|idle| self.choke(now, idle));
+        if count < slots || idle.is_some() {
+            self.unchoke(now, peer, count >= Slots::of(slots).regular);
             self.reveal_to(now, peer);
         }
     }
@@ -91,6 +98,7 @@ impl Torrent {
     fn choke(&mut self, now: Time, peer: PeerKey) {
         let Some(row) = self.peers.get_mut(&peer) else { return };
         self.unchoked.remove(&peer);
+        row.wasteful |= row.wastes_slot(now);
         row.unchoked = false;
         row.optimistic = false;
         row.choke_changed = now;

@@ -104,6 +104,7 @@ impl Control {
         let Control { clock, bugs, desk, egress, trackers, ourselves, rng, state_dir, dht, idle_udp, lsd } = self;
         let registry = Rc::new(RefCell::new(Registry::default()));
         let listen: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let waiting = Waiting::default();
         for listener in listeners {
             let listener = match TcpListener::from_std(listener) {
                 Ok(listener) => listener,
@@ -112,7 +113,14 @@ impl Control {
                     continue;
                 }
             };
-            spawn_local(accept_loop(listener, clock, bugs.clone(), SharedDesk::clone(&desk), Rc::clone(&registry)));
+            spawn_local(accept_loop(
+                listener,
+                clock,
+                bugs.clone(),
+                SharedDesk::clone(&desk),
+                Rc::clone(&registry),
+                Rc::clone(&waiting),
+            ));
         }
         let mut announces = Announces::new(clock, bugs, desk, trackers, ourselves, Rc::clone(&registry));
         let dht = dht.map(|(driver, handle)| {
@@ -202,7 +210,17 @@ async fn save_nodes(dht: Option<&DhtHandle>, state_dir: &StateDir, is_end: bool)
     }
 }
 
-async fn accept_loop(listener: TcpListener, clock: Clock, bugs: Bugs, desk: SharedDesk, registry: Rc<RefCell<Registry>>) {
+/// Those who have not shaken hands, by the numbers of their passes, and how each is told to go.
+type Waiting = Rc<RefCell<BTreeMap<u64, oneshot::Sender<()>>>>;
+
+async fn accept_loop(
+    listener: TcpListener,
+    clock: Clock,
+    bugs: Bugs,
+    desk: SharedDesk,
+    registry: Rc<RefCell<Registry>>,
+    waiting: Waiting,
+) {
     loop {
         let (stream, addr) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -212,10 +230,20 @@ async fn accept_loop(listener: TcpListener, clock: Clock, bugs: Bugs, desk: Shar
                 continue;
             }
         };
-        let Some(mut pass) = Pass::ask(&desk, clock.now(), addr.ip()) else { continue };
-        let (registry, bugs) = (Rc::clone(&registry), bugs.clone());
+        let Some(pass) = Pass::ask(&desk, clock.now(), addr.ip()) else { continue };
+        let Some((number, instead_of)) = pass.numbers() else { continue };
+        let (go, told_to_go) = oneshot::channel();
+        waiting.borrow_mut().insert(number, go);
+        let other = instead_of.and_then(|other| waiting.borrow_mut().remove(&other));
+        other.map(|other| other.send(()));
+        let (registry, bugs, waiting) = (Rc::clone(&registry), bugs.clone(), Rc::clone(&waiting));
         spawn_local(async move {
-            let shaken = match bugs.contain_task(Place::Connection, dial::accept(stream, clock)).await {
+            let accepted = tokio::select! {
+                accepted = bugs.contain_task(Place::Connection, dial::accept(stream, clock)) => accepted,
+                _ = told_to_go => None,
+            };
+            waiting.borrow_mut().remove(&number);
+            let shaken = match accepted {
                 Some(Ok(shaken)) => shaken,
                 Some(Err(error)) => {
                     tracing::debug!(%addr, %error, "no handshake");

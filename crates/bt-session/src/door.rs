@@ -23,19 +23,22 @@ pub(crate) type SharedDesk = Arc<Mutex<Desk>>;
 pub(crate) struct Pass {
     desk: SharedDesk,
     admission: Option<Admission>,
-    shaken: bool,
 }
 
 impl Pass {
     pub(crate) fn ask(desk: &SharedDesk, now: Time, ip: IpAddr) -> Option<Pass> {
         let admission = lock(desk).accept(now, ip)?;
-        Some(Pass { desk: Arc::clone(desk), admission: Some(admission), shaken: false })
+        Some(Pass { desk: Arc::clone(desk), admission: Some(admission) })
+    }
+
+    /// Its number, and that of the connection that must go for it.
+    pub(crate) fn numbers(&self) -> Option<(u64, Option<u64>)> {
+        self.admission.as_ref().map(|admission| (admission.number, admission.instead_of))
     }
 
     /// The connection shook hands.
-    pub(crate) fn shaken(&mut self) {
+    pub(crate) fn shaken(&self) {
         if let Some(admission) = &self.admission {
-            self.shaken = true;
             lock(&self.desk).shaken(admission);
         }
     }
@@ -44,7 +47,7 @@ impl Pass {
 impl Drop for Pass {
     fn drop(&mut self) {
         if let Some(admission) = self.admission.take() {
-            lock(&self.desk).ended(admission, self.shaken);
+            lock(&self.desk).ended(admission);
         }
     }
 }
