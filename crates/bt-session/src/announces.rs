@@ -24,7 +24,7 @@ use tokio::time::{sleep_until, timeout};
 
 /// A tracker must answer within this time; a farewell has less, because somebody waits for us to go.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(30);
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(4);
+const FAREWELL_TIMEOUT: Duration = Duration::from_millis(3_500);
 /// So much of it is left to what is with the tracker still; then that is given up.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
