@@ -88,7 +88,7 @@ pub(crate) fn round(now: Time, candidates: &[Candidate], slots: Slots, seeding: 
     if seeding {
         // Those in the middle of their turn first, then those who waited longest; who makes no use of a turn comes last.
         interested.sort_by_key(|c| {
-            let in_turn = c.unchoked && (c.owed || now - c.since < SEED_TURN);
+            let in_turn = c.unchoked && (c.owed || !c.wasteful && now - c.since < SEED_TURN);
             (c.wasteful && !c.owed, !in_turn, c.unchoked, c.since)
         });
         let chosen = interested.iter().take(slots.regular + slots.optimistic).map(|c| c.peer);
@@ -201,6 +201,8 @@ mod tests {
         assert_eq!(choose(&candidates, true, false).0, [2, 1, 5]);
         let later = [served(1, 10), served(2, 9), served(3, 8), waits(4, 60), waits(5, 30)];
         assert_eq!(choose(&later, true, false).0, [5, 4, 3]);
+        let wastes = Candidate { wasteful: true, ..served(1, 95) };
+        assert_eq!(choose(&[wastes, served(2, 90), waits(4, 60), waits(5, 30)], true, false).0, [2, 5, 4], "others use it");
         let owed = Candidate { owed: true, ..served(1, 10) };
         assert_eq!(
             choose(&[owed, served(2, 9), waits(4, 60), waits(5, 30)], true, false).0,

@@ -194,8 +194,8 @@ impl Peer {
         1 + self.proven / PROVEN_FOR_ONE
     }
 
-    /// Whether it is served, asks for nothing, and nothing is on its way to it: others make better use of that.
-    pub(crate) fn wastes_slot(&self, now: Time) -> bool {
+    /// Whether it is served, has asked for nothing for a while, and nothing is on its way to it.
+    pub(crate) fn is_idle(&self, now: Time) -> bool {
         let is_idle = self.unchoked && self.uploads.is_empty() && self.sending == 0;
         is_idle && now - self.choke_changed.max(self.asked_at) >= IDLE_SLOT
     }

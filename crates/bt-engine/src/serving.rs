@@ -6,6 +6,8 @@
 use crate::choker::{self, Candidate, Chosen, Slots};
 use crate::config::{Budget, Config};
 use crate::io::PeerKey;
+use crate::peer::Peer;
+use crate::reveal::Reveal;
 use crate::torrent::Torrent;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -33,7 +35,7 @@ impl Torrent {
                 gives: peer.pipeline.rate(now),
                 debt: peer.up.total().cast_signed().saturating_sub_unsigned(peer.pipeline.received()),
                 since: peer.choke_changed,
-                wasteful: peer.wasteful || peer.wastes_slot(now),
+                wasteful: peer.wasteful || self.wastes_slot(peer, now),
                 owed: self.reveal.as_ref().is_some_and(|reveal| reveal.is_owed(peer.key)),
             })
             .collect();
@@ -70,14 +72,21 @@ impl Torrent {
         }
         let served = || self.unchoked.iter().filter_map(|key| self.peers.get(key)).filter(|peer| peer.interested);
         let (count, slots) = (served().count(), self.slots_now(budget));
-        let owes = |key| self.reveal.as_ref().is_some_and(|reveal| reveal.is_owed(key));
-        let idle = || served().filter(|peer| peer.wastes_slot(now) && !owes(peer.key)).min_by_key(|peer| peer.choke_changed);
+        let idle = || served().filter(|peer| self.wastes_slot(peer, now)).min_by_key(|peer| peer.choke_changed);
         let idle = if count < slots { None } else { idle().map(|peer| peer.key) };
         idle.into_iter().for_each(|idle| self.choke(now, idle));
         if count < slots || idle.is_some() {
             self.unchoke(now, peer, count >= Slots::of(slots).regular);
             self.reveal_to(now, peer);
         }
+    }
+
+    /// Whether a peer makes no use of its slot although we show it something that it lacks.
+    fn wastes_slot(&self, peer: &Peer, now: Time) -> bool {
+        let is_shown = |reveal: &Reveal| {
+            !reveal.is_owed(peer.key) && reveal.shown(peer.key).is_none_or(|shown| peer.has.lacks_some_of(shown))
+        };
+        peer.is_idle(now) && self.reveal.as_deref().is_none_or(is_shown)
     }
 
     fn slots_now(&self, budget: &Budget) -> usize {
@@ -96,9 +105,10 @@ impl Torrent {
     }
 
     fn choke(&mut self, now: Time, peer: PeerKey) {
+        let wastes = self.peers.get(&peer).is_some_and(|row| self.wastes_slot(row, now));
         let Some(row) = self.peers.get_mut(&peer) else { return };
         self.unchoked.remove(&peer);
-        row.wasteful |= row.wastes_slot(now);
+        row.wasteful |= wastes;
         row.unchoked = false;
         row.optimistic = false;
         row.choke_changed = now;
