@@ -5,7 +5,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use bt_types::network;
+use bt_types::{Time, network};
 use core::net::IpAddr;
 
 /// Those of the networks that have the most here, if that is more than the newcomer's own has; else those of its own network, which it
@@ -20,10 +20,26 @@ pub(crate) fn give_way<K: Copy>(newcomer: IpAddr, here: impl Iterator<Item = (K,
     here.filter(|(_, ip)| goes(*ip)).map(|(key, _)| key).collect()
 }
 
+/// In what order those who wait are let in: whose network has the fewest who want to first, then who waited longest.
+pub(crate) fn fewest_first<K: Copy>(waiting: &[(K, IpAddr, Time)]) -> Vec<K> {
+    let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    waiting.iter().for_each(|(_, ip, _)| *counts.entry(network(*ip)).or_default() += 1);
+    let mut order: Vec<&(K, IpAddr, Time)> = waiting.iter().collect();
+    order.sort_by_key(|(_, ip, since)| (counts.get(&network(*ip)).copied(), *since));
+    order.into_iter().map(|(key, ..)| *key).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::vec;
+
+    #[test]
+    fn who_is_alone_does_not_wait_behind_a_crowd() {
+        let waits = |key: u8, ip: &str, since| (key, ip.parse().unwrap(), Time::from_secs(since));
+        let waiting = [waits(1, "2.1.1.1", 1), waits(2, "2.1.1.2", 2), waits(3, "3.1.1.1", 9), waits(4, "4.1.1.1", 8)];
+        assert_eq!(fewest_first(&waiting), [4, 3, 1, 2]);
+    }
 
     #[test]
     fn the_most_crowded_network_gives_way() {

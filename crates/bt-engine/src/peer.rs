@@ -22,7 +22,7 @@ use core::time::Duration;
 const UNREQUESTED_FORGIVEN: u32 = 64;
 
 /// A peer that is served and asks for nothing for so long leaves its slot to whoever wants it.
-const IDLE_SLOT: Duration = Duration::from_secs(3);
+const IDLE_SLOT: Duration = Duration::from_secs(2);
 
 /// Right pieces of a peer for each further one that it may lead unchecked.
 const PROVEN_FOR_ONE: u32 = 4;

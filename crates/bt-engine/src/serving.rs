@@ -5,6 +5,7 @@
 
 use crate::choker::{self, Candidate, Chosen, Slots};
 use crate::config::{Budget, Config};
+use crate::crowd;
 use crate::io::PeerKey;
 use crate::peer::Peer;
 use crate::reveal::Reveal;
@@ -78,6 +79,24 @@ impl Torrent {
         if count < slots || idle.is_some() {
             self.unchoke(now, peer, count >= Slots::of(slots).regular);
             self.reveal_to(now, peer);
+        }
+    }
+
+    /// Gives slots of which no use is made to those who wait.
+    pub(crate) fn hand_over(&mut self, now: Time) {
+        let served = self.unchoked.iter().filter_map(|key| self.peers.get(key));
+        let idle: Vec<(PeerKey, bool)> =
+            served.filter(|peer| self.wastes_slot(peer, now)).map(|peer| (peer.key, peer.optimistic)).collect();
+        if idle.is_empty() || self.store_fault.is_some() {
+            return;
+        }
+        let waits = |peer: &&Peer| peer.interested && !peer.unchoked && !peer.wasteful;
+        let waiting: Vec<_> =
+            self.peers.values().filter(waits).map(|peer| (peer.key, peer.addr.ip(), peer.choke_changed)).collect();
+        for ((idle, optimistic), next) in idle.into_iter().zip(crowd::fewest_first(&waiting)) {
+            self.choke(now, idle);
+            self.unchoke(now, next, optimistic);
+            self.reveal_to(now, next);
         }
     }
 

@@ -377,6 +377,7 @@ impl Torrent {
     /// Looks for peers that were asked and are silent, and gives those that rejected another chance.
     fn watch(&mut self, now: Time, out: &mut VecDeque<Output>) {
         self.tell_haves();
+        self.hand_over(now);
         let mut again = Vec::new();
         for peer in self.peers.values_mut() {
             let silent = peer.pipeline.snub_if_silent(now);
