@@ -56,7 +56,7 @@ fn five_hundred_idle_connections_keep_nobody_out() -> Test {
     let (tries, inside) = (crowd.tries.load(Ordering::Relaxed), crowd.inside.load(Ordering::Relaxed));
     println!("{CONNECTIONS} idle connections, {tries} tries, {inside} shaken now: first payload after {took:?}");
     ensure!(inside > 0, "the crowd never came in");
-    ensure!(took < SERVED_WITHIN, "it waited {took:?} for its first payload");
+    ensure!(took < SERVED_WITHIN, "it waited {took:?} for its first payload\n{}", get.transcript());
     get.finish(PATIENCE)?.expect_code(0)?;
     ensure_same(&source, &copy.join("data.bin"))?;
     seed.stop(PATIENCE)?.expect_code(0)?;
