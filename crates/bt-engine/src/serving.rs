@@ -90,14 +90,27 @@ impl Torrent {
         if idle.is_empty() || self.store_fault.is_some() {
             return;
         }
-        let waits = |peer: &&Peer| peer.interested && !peer.unchoked && !peer.wasteful;
-        let waiting: Vec<_> =
-            self.peers.values().filter(waits).map(|peer| (peer.key, peer.addr.ip(), peer.choke_changed)).collect();
-        for ((idle, optimistic), next) in idle.into_iter().zip(crowd::fewest_first(&waiting)) {
+        for ((idle, optimistic), next) in idle.into_iter().zip(self.waiting()) {
             self.choke(now, idle);
             self.unchoke(now, next, optimistic);
             self.reveal_to(now, next);
         }
+    }
+
+    /// Somebody who was served left: his slot goes to one who waits, not to the next one who comes.
+    pub(crate) fn fill_slot(&mut self, now: Time, optimistic: bool) {
+        let next = if self.store_fault.is_some() { None } else { self.waiting().first().copied() };
+        if let Some(next) = next {
+            self.unchoke(now, next, optimistic);
+            self.reveal_to(now, next);
+        }
+    }
+
+    /// Who waits to be served, in the order in which they are when a slot is free between two rounds.
+    fn waiting(&self) -> Vec<PeerKey> {
+        let waits = |peer: &&Peer| peer.interested && !peer.unchoked && !peer.wasteful;
+        let waiting = self.peers.values().filter(waits).map(|peer| (peer.key, peer.addr.ip(), peer.choke_changed));
+        crowd::fewest_first(&waiting.collect::<Vec<_>>())
     }
 
     /// Whether a peer makes no use of its slot although we show it something that it lacks.

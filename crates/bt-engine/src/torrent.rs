@@ -331,7 +331,9 @@ impl Torrent {
     /// Forgets a connection: its requests go back, its pieces count no more.
     pub(crate) fn closed(&mut self, now: Time, peer: PeerKey, why: Why, out: &mut VecDeque<Output>) {
         let Some(mut row) = self.peers.remove(&peer) else { return };
-        self.unchoked.remove(&peer);
+        if self.unchoked.remove(&peer) {
+            self.fill_slot(now, row.optimistic);
+        }
         self.unask(row.pipeline.clear());
         self.leave_lead(peer, out);
         if row.counted {

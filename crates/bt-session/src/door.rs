@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Connections that wait to be accepted.
-const BACKLOG: i32 = 128;
+const BACKLOG: i32 = 1024;
 /// Ports tried when none was asked for: where peers of BitTorrent are expected (BEP 3), then whatever is free.
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
 
