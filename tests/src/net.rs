@@ -82,6 +82,12 @@ impl Host {
         run(Command::new("tc").args(["-n", &self.namespace.name]).args(tbf))
     }
 
+    /// Gives it further addresses, each in a network of 256.
+    pub fn take_addresses(&self, addresses: &[Ipv4Addr]) -> Result<()> {
+        let lines = addresses.iter().map(|address| format!("address add {address}/24 dev eth0\n"));
+        self.namespace.ip(&lines.collect::<String>())
+    }
+
     /// A way in.
     pub fn door(&self) -> Result<Door> {
         let path = format!("/run/netns/{}", self.namespace.name);

@@ -12,7 +12,9 @@ use crate::source::Source;
 use crate::transfer::{After, MetadataOnly};
 use crate::units;
 use bt_metainfo::Metainfo;
-use bt_session::{AddError, Event, MagnetStatus, Reason, Summary, TorrentEvent, TorrentHandle, TorrentState, TorrentStatus};
+use bt_session::{
+    AddError, Event, MagnetStatus, Panics, Reason, Summary, TorrentEvent, TorrentHandle, TorrentState, TorrentStatus,
+};
 use bt_types::StoreFault;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -98,7 +100,7 @@ impl Job {
     }
 
     /// Tells what is new, and decides whether the torrent is over.
-    pub(crate) fn look(&mut self, rules: Rules<'_>, output: &Output, board: &Board) {
+    pub(crate) fn look(&mut self, rules: Rules<'_>, panics: Panics, output: &Output, board: &Board) {
         if self.over {
             return;
         }
@@ -118,7 +120,7 @@ impl Job {
                     format!("{}: its thread ended; this is a bug, run again with -v and report what it says", self.name);
                 self.fail(Failure::new(Exit::Other, "stopped", message));
             }
-            TorrentState::Active(status) => self.advance(&status, rules, output, board),
+            TorrentState::Active(status) => self.advance(&status, rules, panics, output, board),
         }
     }
 
@@ -199,7 +201,7 @@ impl Job {
         }
     }
 
-    fn advance(&mut self, status: &TorrentStatus, rules: Rules<'_>, output: &Output, board: &Board) {
+    fn advance(&mut self, status: &TorrentStatus, rules: Rules<'_>, panics: Panics, output: &Output, board: &Board) {
         let Rules { after, timeout, is_seed, .. } = rules;
         let complete = status.is_done();
         if is_seed && !self.began && status.pieces_done == 0 && !complete {
@@ -207,7 +209,7 @@ impl Job {
             return self.fail(Failure::new(Exit::Verify, "no_data", message));
         }
         self.began = true;
-        self.show(status, output);
+        self.show(status, panics, output);
         if complete && self.completed_at.is_none() {
             self.completed_at = Some(Instant::now());
             if !is_seed {
@@ -221,7 +223,7 @@ impl Job {
         }
     }
 
-    fn show(&mut self, status: &TorrentStatus, output: &Output) {
+    fn show(&mut self, status: &TorrentStatus, panics: Panics, output: &Output) {
         if self.shown.as_ref() == Some(status) {
             return;
         }
@@ -239,6 +241,7 @@ impl Job {
                 "up_rate": status.up_rate,
                 "peers": status.peers,
                 "seeds": status.seeds,
+                "panics": counts(panics),
             }),
         );
         self.shown = Some(status.clone());
@@ -321,7 +324,7 @@ impl Job {
     }
 
     /// What is said last.
-    pub(crate) fn report(&self, summary: &Summary, output: &Output) {
+    pub(crate) fn report(&self, summary: &Summary, panics: Panics, output: &Output) {
         if let Some(file) = &self.written {
             let fields =
                 json!({ "info_hash": self.info_hash, "name": self.name, "complete": true, "metadata_only": true, "path": file });
@@ -356,6 +359,7 @@ impl Job {
                 "bytes_wasted": wasted,
                 "peers_banned": summary.status.as_ref().map_or(0, |status| status.peers_banned),
                 "pieces_bad": summary.status.as_ref().map_or(0, |status| status.bad_pieces),
+                "panics": counts(panics),
                 "bytes_from_leechers": from_leechers,
                 "sources": sources,
             }),
@@ -370,6 +374,26 @@ impl Job {
             units::size(wasted)
         ));
     }
+}
+
+/// Panics of the whole process, as programs read them.
+fn counts(panics: Panics) -> Value {
+    let Panics { connections, engines, others } = panics;
+    json!({ "connections": connections, "engines": engines, "others": others })
+}
+
+/// What a person is told when there are more panics than before.
+pub(crate) fn warning(before: Panics, now: Panics) -> Option<String> {
+    let what = if now.engines > before.engines {
+        "the torrents left their peers and go on from what they have"
+    } else if now.others > before.others {
+        "a torrent or an announce failed"
+    } else if now.connections > before.connections {
+        "a connection ended"
+    } else {
+        return None;
+    };
+    Some(format!("warning: a bug in bt: {what}; run again with -v and report what it says ({} so far)", now.total()))
 }
 
 /// The host of a tracker's URL: the rest may hold a passkey.
@@ -387,6 +411,7 @@ fn add_failure(name: &str, error: &AddError) -> Failure {
         AddError::Gone { .. } => (Exit::Disk, StoreFault::Missing.name()),
         AddError::Store { fault, .. } => (Exit::Disk, fault.name()),
         AddError::Locked { .. } => (Exit::Other, "locked"),
+        AddError::Bug(_) => (Exit::Other, "bug"),
         AddError::Duplicate => (Exit::Usage, "duplicate"),
         AddError::Stopping => (Exit::Interrupted, "interrupted"),
     };
@@ -409,6 +434,18 @@ fn finding(status: &MagnetStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn panics_are_shown_when_there_are_more() {
+        let some = |connections, engines, others| Panics { connections, engines, others };
+        assert_eq!(warning(some(0, 0, 0), some(0, 0, 0)), None);
+        assert_eq!(warning(some(2, 1, 1), some(2, 1, 1)), None);
+        let told = warning(some(2, 0, 0), some(2, 1, 0)).unwrap();
+        assert!(told.contains("go on from what they have") && told.contains("(3 so far)"), "{told}");
+        assert!(warning(some(0, 0, 0), some(1, 0, 0)).unwrap().contains("a connection ended"));
+        assert!(warning(some(0, 0, 0), some(0, 0, 1)).unwrap().contains("failed"));
+        assert_eq!(counts(some(1, 2, 3)), json!({ "connections": 1, "engines": 2, "others": 3 }));
+    }
 
     #[test]
     fn a_passkey_is_not_shown() {

@@ -5,7 +5,7 @@
 
 use crate::args::{DiscoveryArgs, NetArgs};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::job::{Job, Rules};
+use crate::job::{self, Job, Rules};
 use crate::output::Output;
 use crate::progress::Board;
 use crate::signals::Stop;
@@ -105,7 +105,10 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     if stop.is_asked() {
         output.event("stopped", json!({ "reason": "signal" }));
     }
+    let panics = session.panics();
     let farewell = async {
+        // All at once. Each has its account afterwards.
+        session.stop().await;
         let mut summaries = Vec::new();
         for job in &jobs {
             summaries.push(match &job.handle {
@@ -113,7 +116,6 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
                 None => Summary::default(),
             });
         }
-        session.stop().await;
         summaries
     };
     let summaries = tokio::time::timeout(STOP_MAX, farewell).await.unwrap_or_default();
@@ -123,7 +125,7 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     let interrupted = end.err();
     failures.iter().chain(&interrupted).for_each(|failure| output.failure(failure));
     for (job, summary) in jobs.iter().zip(&summaries) {
-        job.report(summary, output);
+        job.report(summary, panics, output);
     }
     match interrupted.or_else(|| failures.pop()) {
         None => Ok(()),
@@ -147,6 +149,7 @@ async fn watch_jobs(
         tokio::task::spawn_local(tell_turns(handle, Rc::clone(&news)));
     }
     let mut ready = false;
+    let mut panics = session.panics();
     loop {
         tokio::select! {
             () = stop.asked() => {
@@ -156,8 +159,10 @@ async fn watch_jobs(
             _ = tick.tick() => {}
             () = news.notified() => {}
         }
+        let before = std::mem::replace(&mut panics, session.panics());
+        job::warning(before, panics).into_iter().for_each(|warning| board.say(warning));
         for job in jobs.iter_mut() {
-            job.look(rules, output, board);
+            job.look(rules, panics, output, board);
         }
         if !ready && jobs.iter().all(|job| job.began || job.over) {
             ready = true;

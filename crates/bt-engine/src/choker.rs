@@ -30,6 +30,8 @@ pub(crate) struct Candidate {
     pub(crate) debt: i64,
     /// When it was last choked or unchoked, or when it came.
     pub(crate) since: Time,
+    /// It was served and asked for nothing, or is at that.
+    pub(crate) wasteful: bool,
     /// It is in the middle of a piece that nobody else is given.
     pub(crate) owed: bool,
 }
@@ -84,10 +86,10 @@ pub(crate) fn round(now: Time, candidates: &[Candidate], slots: Slots, seeding: 
     let mut interested: Vec<&Candidate> = candidates.iter().filter(|c| c.interested).collect();
     rng.shuffle(&mut interested);
     if seeding {
-        // Those in the middle of their turn first, then those who waited longest.
+        // Those in the middle of their turn first, then those who waited longest; who makes no use of a turn comes last.
         interested.sort_by_key(|c| {
-            let in_turn = c.unchoked && (c.owed || now - c.since < SEED_TURN);
-            (!in_turn, c.unchoked, c.since)
+            let in_turn = c.unchoked && (c.owed || !c.wasteful && now - c.since < SEED_TURN);
+            (c.wasteful && !c.owed, !in_turn, c.unchoked, c.since)
         });
         let chosen = interested.iter().take(slots.regular + slots.optimistic).map(|c| c.peer);
         return Chosen { regular: chosen.collect(), optimistic: Vec::new() };
@@ -99,7 +101,7 @@ pub(crate) fn round(now: Time, candidates: &[Candidate], slots: Slots, seeding: 
     let unlucky = others.split_off(others.len().min(slots.regular));
     lucky.truncate(slots.optimistic);
     let mut waiting: Vec<&Candidate> = unlucky.into_iter().filter(|c| !c.optimistic).collect();
-    waiting.sort_by_key(|c| (c.snubbed, c.debt));
+    waiting.sort_by_key(|c| (c.wasteful, c.snubbed, c.debt));
     let free = slots.optimistic - lucky.len();
     lucky.extend(waiting.into_iter().take(free));
     Chosen { regular: others.iter().map(|c| c.peer).collect(), optimistic: lucky.iter().map(|c| c.peer).collect() }
@@ -120,6 +122,7 @@ mod tests {
             snubbed: false,
             gives,
             since,
+            wasteful: false,
             owed: false,
             debt: 0,
         }
@@ -140,6 +143,12 @@ mod tests {
         let table: Vec<(&str, Vec<Candidate>, Vec<u64>, Vec<u64>)> = vec![
             ("the two fastest by merit, the rest by chance", vec![p(1, 10), p(2, 30), p(3, 20)], vec![2, 3], vec![1]),
             ("who is not interested is not served", vec![Candidate { interested: false, ..p(1, 99) }, p(2, 1)], vec![2], vec![]),
+            (
+                "who was served by chance and asked for nothing waits for others",
+                vec![p(1, 9), p(2, 8), Candidate { wasteful: true, ..p(3, 0) }, owes(4, 100)],
+                vec![1, 2],
+                vec![4],
+            ),
             ("a snubber comes last", vec![Candidate { snubbed: true, ..p(1, 99) }, p(2, 1), p(3, 2)], vec![3, 2], vec![1]),
             ("who has cost us least gets the chance", vec![p(1, 9), p(2, 8), owes(3, 50), owes(4, 10)], vec![1, 2], vec![4]),
             ("nobody, no slots", vec![], vec![], vec![]),
@@ -192,6 +201,8 @@ mod tests {
         assert_eq!(choose(&candidates, true, false).0, [2, 1, 5]);
         let later = [served(1, 10), served(2, 9), served(3, 8), waits(4, 60), waits(5, 30)];
         assert_eq!(choose(&later, true, false).0, [5, 4, 3]);
+        let wastes = Candidate { wasteful: true, ..served(1, 95) };
+        assert_eq!(choose(&[wastes, served(2, 90), waits(4, 60), waits(5, 30)], true, false).0, [2, 5, 4], "others use it");
         let owed = Candidate { owed: true, ..served(1, 10) };
         assert_eq!(
             choose(&[owed, served(2, 9), waits(4, 60), waits(5, 30)], true, false).0,

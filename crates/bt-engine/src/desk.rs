@@ -6,17 +6,20 @@
 //! Invariant: the leases of all shards together never exceed the limits of the process.
 
 use crate::config::{Budget, Rates};
+use crate::crowd;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use bt_types::{Closeness, Time, closeness, subscriber};
+use bt_types::{Closeness, Time, closeness, network, subscriber};
 use core::net::IpAddr;
 use core::time::Duration;
 
-/// Accepted connections that have not shaken hands yet, in all and from one address. A public IPv6 /64 counts as one address.
+/// Accepted connections that have not shaken hands yet, in all, from one address and from one network. A public IPv6 /64 counts as one
+/// address, an IPv4 /24 or IPv6 /48 as one network, unless it is near us.
 const PENDING_MAX: usize = 128;
 const PENDING_PER_IP_MAX: usize = 4;
+const PENDING_PER_NETWORK_MAX: usize = 16;
 /// Accepted connections from one address, shaken or not. Loopback is exempt: many clients live there.
 const PER_IP_MAX: usize = 8;
 /// An accepted connection must have named a torrent after this long.
@@ -32,7 +35,9 @@ pub struct Desk {
     limits: Budget,
     /// Number of torrents on each shard.
     load: Vec<usize>,
-    pending: BTreeMap<IpAddr, usize>,
+    /// Who has not shaken hands, the oldest first.
+    pending: BTreeMap<u64, IpAddr>,
+    next: u64,
     accepted: BTreeMap<IpAddr, usize>,
     /// Up to when the places of each tracker host are given away; hosts whose places are all free are forgotten.
     hosts: BTreeMap<String, Time>,
@@ -41,7 +46,11 @@ pub struct Desk {
 /// A permission to stay for one accepted connection: to be given back.
 #[derive(Debug)]
 pub struct Admission {
+    /// Its number: the larger, the later it came.
+    pub number: u64,
     ip: IpAddr,
+    /// This one, which has not shaken hands, must go for it: its network has more such connections than any other.
+    pub instead_of: Option<u64>,
     /// The connection must have shaken hands by then.
     pub handshake_by: Time,
 }
@@ -50,7 +59,7 @@ impl Desk {
     /// A desk for so many shards and these limits of the whole process.
     pub fn new(limits: Budget, shards: usize) -> Desk {
         let load = vec![0; shards.max(1)];
-        Desk { limits, load, pending: BTreeMap::new(), accepted: BTreeMap::new(), hosts: BTreeMap::new() }
+        Desk { limits, load, pending: BTreeMap::new(), next: 0, accepted: BTreeMap::new(), hosts: BTreeMap::new() }
     }
 
     /// The shard for a new torrent: the one with the fewest.
@@ -86,28 +95,39 @@ impl Desk {
     /// Somebody connected from this address: whether it may stay until it has shaken hands.
     pub fn accept(&mut self, now: Time, ip: IpAddr) -> Option<Admission> {
         let ip = subscriber(ip);
-        let pending: usize = self.pending.values().sum();
-        let near = closeness(ip) == Some(Closeness::Loopback);
-        let of = |map: &BTreeMap<IpAddr, usize>| map.get(&ip).copied().unwrap_or(0);
-        let crowded = !near && (of(&self.pending) >= PENDING_PER_IP_MAX || of(&self.accepted) >= PER_IP_MAX);
-        if pending >= PENDING_MAX || crowded {
+        let (near, is_public) = (closeness(ip) == Some(Closeness::Loopback), closeness(ip) == Some(Closeness::Public));
+        let pending = |is_such: &dyn Fn(IpAddr) -> bool| self.pending.values().filter(|other| is_such(**other)).count();
+        let crowded = pending(&|other| other == ip) >= PENDING_PER_IP_MAX
+            || is_public && pending(&|other| network(other) == network(ip)) >= PENDING_PER_NETWORK_MAX
+            || self.accepted.get(&ip).is_some_and(|count| *count >= PER_IP_MAX);
+        if crowded && !near {
             return None;
         }
-        *self.pending.entry(ip).or_default() += 1;
+        let mut instead_of = None;
+        if self.pending.len() >= PENDING_MAX {
+            let here = self.pending.iter().map(|(number, ip)| (*number, *ip));
+            let oldest = crowd::give_way(ip, here).first().copied()?;
+            if self.pending.get(&oldest).is_some_and(|other| network(*other) == network(ip)) {
+                return None;
+            }
+            self.pending.remove(&oldest);
+            instead_of = Some(oldest);
+        }
+        let number = self.next;
+        self.next += 1;
+        self.pending.insert(number, ip);
         *self.accepted.entry(ip).or_default() += 1;
-        Some(Admission { ip, handshake_by: now + HANDSHAKE_TIMEOUT })
+        Some(Admission { number, ip, instead_of, handshake_by: now + HANDSHAKE_TIMEOUT })
     }
 
     /// The connection shook hands.
     pub fn shaken(&mut self, admission: &Admission) {
-        Self::lower(&mut self.pending, admission.ip);
+        self.pending.remove(&admission.number);
     }
 
-    /// The connection ended; `shaken` tells whether it had shaken hands.
-    pub fn ended(&mut self, admission: Admission, shaken: bool) {
-        if !shaken {
-            Self::lower(&mut self.pending, admission.ip);
-        }
+    /// The connection ended.
+    pub fn ended(&mut self, admission: Admission) {
+        self.pending.remove(&admission.number);
         Self::lower(&mut self.accepted, admission.ip);
     }
 
@@ -161,8 +181,27 @@ mod tests {
         assert_eq!(inside.len(), PER_IP_MAX);
         inside.iter().skip(PENDING_PER_IP_MAX).for_each(|admission| desk.shaken(admission));
         assert!(desk.accept(Time::ZERO, ip).is_none(), "all its places are taken");
-        desk.ended(inside.remove(0), true);
+        desk.ended(inside.remove(0));
         assert!(desk.accept(Time::ZERO, ip).is_some());
+    }
+
+    #[test]
+    fn many_networks_that_say_nothing_keep_no_other_one_out() {
+        let mut desk = Desk::new(Budget::default(), 1);
+        let mute = |n: usize| core::net::Ipv4Addr::new(45, 1, (n % 32) as u8, (1 + n / 32) as u8).into();
+        let mut inside: Vec<Admission> = (0..500).filter_map(|n| desk.accept(Time::ZERO, mute(n))).collect();
+        assert_eq!(inside.len(), PENDING_MAX, "no network has more than another");
+        let late = desk.accept(Time::ZERO, "46.1.1.1".parse().unwrap()).unwrap();
+        assert_eq!(late.instead_of, Some(inside[0].number), "the oldest goes");
+        assert_eq!(desk.pending.len(), PENDING_MAX);
+        desk.ended(inside.remove(0));
+        assert_eq!(desk.pending.len(), PENDING_MAX, "it was forgotten before");
+        let again = desk.accept(Time::ZERO, mute(0)).unwrap();
+        assert!(inside.iter().any(|other| Some(other.number) == again.instead_of), "it may come back, and not for who came late");
+
+        let mut desk = Desk::new(Budget::default(), 1);
+        let of_one = (1..=255).filter(|n| desk.accept(Time::ZERO, core::net::Ipv4Addr::new(45, 1, 1, *n).into()).is_some());
+        assert_eq!(of_one.count(), PENDING_PER_NETWORK_MAX);
     }
 
     #[test]

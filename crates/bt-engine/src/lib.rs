@@ -53,6 +53,7 @@ mod announcer;
 mod book;
 mod choker;
 mod contact;
+mod crowd;
 mod fast;
 mod ledger;
 mod line;

@@ -15,10 +15,14 @@ use alloc::vec::Vec;
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_types::{Bitfield, Block, Piece, Time};
 use core::net::SocketAddr;
+use core::time::Duration;
 
 /// Blocks that nobody asked for and that are forgiven, beyond those that were cancelled or given up: a peer may have sent
 /// them before our word reached it.
 const UNREQUESTED_FORGIVEN: u32 = 64;
+
+/// A peer that is served and asks for nothing for so long leaves its slot to whoever wants it.
+const IDLE_SLOT: Duration = Duration::from_secs(2);
 
 /// Right pieces of a peer for each further one that it may lead unchecked.
 const PROVEN_FOR_ONE: u32 = 4;
@@ -51,6 +55,10 @@ pub(crate) struct Peer {
     pub(crate) unchoked: bool,
     pub(crate) optimistic: bool,
     pub(crate) choke_changed: Time,
+    /// When it last asked for a block.
+    pub(crate) asked_at: Time,
+    /// It was served, asked for nothing, and did not ask since.
+    pub(crate) wasteful: bool,
     /// We told it that we want something.
     pub(crate) we_want: bool,
     pub(crate) pipeline: Pipeline,
@@ -123,6 +131,8 @@ impl Peer {
             unchoked: false,
             optimistic: false,
             choke_changed: now,
+            asked_at: now,
+            wasteful: false,
             we_want: false,
             // Until the peer says what it queues: 250 is what clients without `reqq` take.
             pipeline: Pipeline::new(now, 250),
@@ -182,6 +192,12 @@ impl Peer {
     /// poisoner is, it spoils few pieces before it is known.
     pub(crate) fn trust(&self) -> u32 {
         1 + self.proven / PROVEN_FOR_ONE
+    }
+
+    /// Whether it is served, has asked for nothing for a while, and nothing is on its way to it.
+    pub(crate) fn is_idle(&self, now: Time) -> bool {
+        let is_idle = self.unchoked && self.uploads.is_empty() && self.sending == 0;
+        is_idle && now - self.choke_changed.max(self.asked_at) >= IDLE_SLOT
     }
 
     /// Whether its requests for this piece are served: always while it is unchoked, else as a newcomer.

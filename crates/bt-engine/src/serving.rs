@@ -5,7 +5,10 @@
 
 use crate::choker::{self, Candidate, Chosen, Slots};
 use crate::config::{Budget, Config};
+use crate::crowd;
 use crate::io::PeerKey;
+use crate::peer::Peer;
+use crate::reveal::Reveal;
 use crate::torrent::Torrent;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -33,6 +36,7 @@ impl Torrent {
                 gives: peer.pipeline.rate(now),
                 debt: peer.up.total().cast_signed().saturating_sub_unsigned(peer.pipeline.received()),
                 since: peer.choke_changed,
+                wasteful: peer.wasteful || self.wastes_slot(peer, now),
                 owed: self.reveal.as_ref().is_some_and(|reveal| reveal.is_owed(peer.key)),
             })
             .collect();
@@ -62,15 +66,59 @@ impl Torrent {
         }
     }
 
-    /// A peer became interested: it is served at once while slots are free.
+    /// A peer became interested: it is served at once while slots are free, or in place of one that makes no use of its slot.
     pub(crate) fn unchoke_if_free(&mut self, now: Time, peer: PeerKey, budget: &Budget) {
-        let is_interested = |key: &&PeerKey| self.peers.get(key).is_some_and(|peer| peer.interested);
-        let served = self.unchoked.iter().filter(|&key| *key != peer).filter(is_interested).count();
-        let slots = self.slots_now(budget);
-        if self.store_fault.is_none() && !self.unchoked.contains(&peer) && served < slots {
-            self.unchoke(now, peer, served >= Slots::of(slots).regular);
+        if self.store_fault.is_some() || self.unchoked.contains(&peer) {
+            return;
+        }
+        let served = || self.unchoked.iter().filter_map(|key| self.peers.get(key)).filter(|peer| peer.interested);
+        let (count, slots) = (served().count(), self.slots_now(budget));
+        let idle = || served().filter(|peer| self.wastes_slot(peer, now)).min_by_key(|peer| peer.choke_changed);
+        let idle = if count < slots { None } else { idle().map(|peer| peer.key) };
+        idle.into_iter().for_each(|idle| self.choke(now, idle));
+        if count < slots || idle.is_some() {
+            self.unchoke(now, peer, count >= Slots::of(slots).regular);
             self.reveal_to(now, peer);
         }
+    }
+
+    /// Gives slots of which no use is made to those who wait.
+    pub(crate) fn hand_over(&mut self, now: Time) {
+        let served = self.unchoked.iter().filter_map(|key| self.peers.get(key));
+        let idle: Vec<(PeerKey, bool)> =
+            served.filter(|peer| self.wastes_slot(peer, now)).map(|peer| (peer.key, peer.optimistic)).collect();
+        if idle.is_empty() || self.store_fault.is_some() {
+            return;
+        }
+        for ((idle, optimistic), next) in idle.into_iter().zip(self.waiting()) {
+            self.choke(now, idle);
+            self.unchoke(now, next, optimistic);
+            self.reveal_to(now, next);
+        }
+    }
+
+    /// Somebody who was served left: his slot goes to one who waits, not to the next one who comes.
+    pub(crate) fn fill_slot(&mut self, now: Time, optimistic: bool) {
+        let next = if self.store_fault.is_some() { None } else { self.waiting().first().copied() };
+        if let Some(next) = next {
+            self.unchoke(now, next, optimistic);
+            self.reveal_to(now, next);
+        }
+    }
+
+    /// Who waits to be served, in the order in which they are when a slot is free between two rounds.
+    fn waiting(&self) -> Vec<PeerKey> {
+        let waits = |peer: &&Peer| peer.interested && !peer.unchoked && !peer.wasteful;
+        let waiting = self.peers.values().filter(waits).map(|peer| (peer.key, peer.addr.ip(), peer.choke_changed));
+        crowd::fewest_first(&waiting.collect::<Vec<_>>())
+    }
+
+    /// Whether a peer makes no use of its slot although we show it something that it lacks.
+    fn wastes_slot(&self, peer: &Peer, now: Time) -> bool {
+        let is_shown = |reveal: &Reveal| {
+            !reveal.is_owed(peer.key) && reveal.shown(peer.key).is_none_or(|shown| peer.has.lacks_some_of(shown))
+        };
+        peer.is_idle(now) && self.reveal.as_deref().is_none_or(is_shown)
     }
 
     fn slots_now(&self, budget: &Budget) -> usize {
@@ -89,8 +137,10 @@ impl Torrent {
     }
 
     fn choke(&mut self, now: Time, peer: PeerKey) {
+        let wastes = self.peers.get(&peer).is_some_and(|row| self.wastes_slot(row, now));
         let Some(row) = self.peers.get_mut(&peer) else { return };
         self.unchoked.remove(&peer);
+        row.wasteful |= wastes;
         row.unchoked = false;
         row.optimistic = false;
         row.choke_changed = now;

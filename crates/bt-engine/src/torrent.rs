@@ -5,6 +5,7 @@
 
 use crate::backlog::HAVES_MAX;
 use crate::config::{Budget, Config, Rates};
+use crate::crowd;
 use crate::io::{Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
 use crate::map;
 use crate::meeting::{Meeting, Progress, Room};
@@ -293,18 +294,20 @@ impl Torrent {
             Room::Free => {}
             Room::Of(twin) => self.hang_up(now, twin, Why::Duplicate, out),
             Room::None => {
-                let stranger = if arrival.outbound { None } else { self.stranger() };
+                let stranger = if arrival.outbound { None } else { self.stranger(arrival.addr) };
                 self.hang_up(now, stranger.ok_or(Why::Full)?, Why::Full, out);
             }
         }
         Ok(())
     }
 
-    /// A peer, by chance, with which nothing was ever exchanged. It makes room for one that comes to us when there is none: so those
-    /// who come late find neighbours, and nobody can fill our places by being there and doing nothing.
-    fn stranger(&mut self) -> Option<PeerKey> {
+    /// A peer, by chance, with which nothing was ever exchanged. It makes room for one that comes to us from this address when there is
+    /// none: so those who come late find neighbours, and nobody can fill our places by being there and doing nothing, from however many
+    /// networks.
+    fn stranger(&mut self, newcomer: SocketAddr) -> Option<PeerKey> {
         let is_stranger = |peer: &&Peer| peer.up.total() == 0 && peer.pipeline.received() == 0;
-        let strangers: Vec<PeerKey> = self.peers.values().filter(is_stranger).map(|peer| peer.key).collect();
+        let here = self.peers.values().filter(is_stranger).map(|peer| (peer.key, peer.addr.ip()));
+        let strangers = crowd::give_way(newcomer.ip(), here);
         strangers.get(self.meeting.rng.index(strangers.len())).copied()
     }
 
@@ -328,7 +331,9 @@ impl Torrent {
     /// Forgets a connection: its requests go back, its pieces count no more.
     pub(crate) fn closed(&mut self, now: Time, peer: PeerKey, why: Why, out: &mut VecDeque<Output>) {
         let Some(mut row) = self.peers.remove(&peer) else { return };
-        self.unchoked.remove(&peer);
+        if self.unchoked.remove(&peer) {
+            self.fill_slot(now, row.optimistic);
+        }
         self.unask(row.pipeline.clear());
         self.leave_lead(peer, out);
         if row.counted {
@@ -374,6 +379,7 @@ impl Torrent {
     /// Looks for peers that were asked and are silent, and gives those that rejected another chance.
     fn watch(&mut self, now: Time, out: &mut VecDeque<Output>) {
         self.tell_haves();
+        self.hand_over(now);
         let mut again = Vec::new();
         for peer in self.peers.values_mut() {
             let silent = peer.pipeline.snub_if_silent(now);

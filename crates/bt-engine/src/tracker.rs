@@ -187,7 +187,9 @@ impl Tracker {
 
     /// What it is told when we leave, if it knows us.
     pub(crate) fn farewell(&self) -> Option<Call> {
-        (self.knows_us && self.standing != Standing::Gone).then(|| self.call(Event::Stopped))
+        // One that has not answered yet may have put us on its list all the same.
+        let may_know_us = self.knows_us || self.asked.is_some();
+        (may_know_us && self.standing != Standing::Gone).then(|| self.call(Event::Stopped))
     }
 
     fn call(&self, event: Event) -> Call {

@@ -23,6 +23,7 @@ impl Torrent {
     pub(crate) fn requested(&mut self, now: Time, peer: PeerKey, raw: RawBlock) -> Result<(), Why> {
         let block = self.geometry.block(raw).ok_or(Why::OutOfRange)?;
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
+        (row.asked_at, row.wasteful) = (now, false);
         let room = row.uploads.len() < REQUESTS_QUEUED_MAX as usize;
         let shown = |reveal: &mut Reveal| reveal.grant(now, peer, block.piece());
         let granted = row.may_have(block.piece())

@@ -10,6 +10,7 @@ use crate::dial;
 use crate::door::{Pass, SharedDesk};
 use crate::lookups::Lookups;
 use crate::lsd::{self, Lsd, ToLsd};
+use crate::panics::{Bugs, Place};
 use crate::shard::ToShard;
 use crate::state::StateDir;
 use crate::udp;
@@ -83,6 +84,7 @@ impl Registry {
 
 pub(crate) struct Control {
     pub(crate) clock: Clock,
+    pub(crate) bugs: Bugs,
     pub(crate) desk: SharedDesk,
     pub(crate) egress: Egress,
     pub(crate) trackers: TrackerClient,
@@ -99,9 +101,10 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) async fn run(self, listeners: Vec<std::net::TcpListener>, mut from: mpsc::Receiver<ToControl>) {
-        let Control { clock, desk, egress, trackers, ourselves, rng, state_dir, dht, idle_udp, lsd } = self;
+        let Control { clock, bugs, desk, egress, trackers, ourselves, rng, state_dir, dht, idle_udp, lsd } = self;
         let registry = Rc::new(RefCell::new(Registry::default()));
         let listen: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let waiting = Waiting::default();
         for listener in listeners {
             let listener = match TcpListener::from_std(listener) {
                 Ok(listener) => listener,
@@ -110,9 +113,16 @@ impl Control {
                     continue;
                 }
             };
-            spawn_local(accept_loop(listener, clock, SharedDesk::clone(&desk), Rc::clone(&registry)));
+            spawn_local(accept_loop(
+                listener,
+                clock,
+                bugs.clone(),
+                SharedDesk::clone(&desk),
+                Rc::clone(&registry),
+                Rc::clone(&waiting),
+            ));
         }
-        let mut announces = Announces::new(clock, desk, trackers, ourselves, Rc::clone(&registry));
+        let mut announces = Announces::new(clock, bugs, desk, trackers, ourselves, Rc::clone(&registry));
         let dht = dht.map(|(driver, handle)| {
             spawn_local(driver.run());
             handle
@@ -200,7 +210,17 @@ async fn save_nodes(dht: Option<&DhtHandle>, state_dir: &StateDir, is_end: bool)
     }
 }
 
-async fn accept_loop(listener: TcpListener, clock: Clock, desk: SharedDesk, registry: Rc<RefCell<Registry>>) {
+/// Those who have not shaken hands, by the numbers of their passes, and how each is told to go.
+type Waiting = Rc<RefCell<BTreeMap<u64, oneshot::Sender<()>>>>;
+
+async fn accept_loop(
+    listener: TcpListener,
+    clock: Clock,
+    bugs: Bugs,
+    desk: SharedDesk,
+    registry: Rc<RefCell<Registry>>,
+    waiting: Waiting,
+) {
     loop {
         let (stream, addr) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -210,15 +230,26 @@ async fn accept_loop(listener: TcpListener, clock: Clock, desk: SharedDesk, regi
                 continue;
             }
         };
-        let Some(mut pass) = Pass::ask(&desk, clock.now(), addr.ip()) else { continue };
-        let registry = Rc::clone(&registry);
+        let Some(pass) = Pass::ask(&desk, clock.now(), addr.ip()) else { continue };
+        let Some((number, instead_of)) = pass.numbers() else { continue };
+        let (go, told_to_go) = oneshot::channel();
+        waiting.borrow_mut().insert(number, go);
+        let other = instead_of.and_then(|other| waiting.borrow_mut().remove(&other));
+        other.map(|other| other.send(()));
+        let (registry, bugs, waiting) = (Rc::clone(&registry), bugs.clone(), Rc::clone(&waiting));
         spawn_local(async move {
-            let shaken = match dial::accept(stream, clock).await {
-                Ok(shaken) => shaken,
-                Err(error) => {
+            let accepted = tokio::select! {
+                accepted = bugs.contain_task(Place::Connection, dial::accept(stream, clock)) => accepted,
+                _ = told_to_go => None,
+            };
+            waiting.borrow_mut().remove(&number);
+            let shaken = match accepted {
+                Some(Ok(shaken)) => shaken,
+                Some(Err(error)) => {
                     tracing::debug!(%addr, %error, "no handshake");
                     return;
                 }
+                None => return,
             };
             pass.shaken();
             let found = registry.borrow().by_hash.get(&shaken.handshake.info_hash).cloned();

@@ -1,9 +1,12 @@
 //! Disk threads: each runs the workers of its torrents, one batch after another.
 //!
 //! Decides: which thread has a torrent, and when a failed store is tried again. Must not know: peers' wishes, hashes.
-//! Invariant: a torrent, and so a piece, is always on the same thread; nothing but these threads blocks on a disk.
+//! Invariant: a torrent, and so a piece, is always on the same thread; nothing but these threads blocks on a disk; a panic ends the torrent
+//! that it was about, and no other.
 
 use crate::clock::Clock;
+use crate::events::AddError;
+use crate::panics::{Bugs, Place};
 use crate::shard::ToShard;
 use bt_engine::{Input, PeerKey, TorrentKey};
 use bt_piece_store::{Done, Layout, Order, Storage, Worker, fault_of, read_blocks};
@@ -26,6 +29,8 @@ pub(crate) enum DiskOrder {
     Work(Order),
     /// Read these blocks for a peer.
     Read(PeerKey, Vec<Block>),
+    /// Finish what is complete, sync, and answer with `Settled`: whoever ordered the rest is gone. It is overwritten when it comes again.
+    Settle,
     /// Sync, note a clean stop, let go of it, and answer.
     Detach(oneshot::Sender<()>),
 }
@@ -83,13 +88,13 @@ struct Waiting {
 
 impl Disks {
     /// Starts so many threads.
-    pub(crate) fn start(count: usize, clock: Clock) -> std::io::Result<Disks> {
+    pub(crate) fn start(count: usize, clock: Clock, bugs: &Bugs) -> std::io::Result<Disks> {
         let queues: Vec<Arc<Queue>> = (0..count.max(1)).map(|_| Arc::default()).collect();
         let spawn = |(n, queue): (usize, &Arc<Queue>)| {
-            let queue = Arc::clone(queue);
+            let (queue, bugs) = (Arc::clone(queue), bugs.clone());
             std::thread::Builder::new()
                 .name(format!("bt-disk-{n}"))
-                .spawn(move || Thread { clock, torrents: BTreeMap::new(), agenda: BTreeSet::new() }.run(&queue))
+                .spawn(move || Thread { clock, bugs, torrents: BTreeMap::new(), agenda: BTreeSet::new() }.run(&queue))
         };
         let threads = queues.iter().enumerate().map(spawn).collect::<std::io::Result<_>>()?;
         Ok(Disks { queues, threads: Mutex::new(threads) })
@@ -146,6 +151,7 @@ impl Queue {
 /// One disk thread at work.
 struct Thread {
     clock: Clock,
+    bugs: Bugs,
     torrents: BTreeMap<TorrentKey, Desk>,
     /// When each torrent has something to do.
     agenda: BTreeSet<(Time, TorrentKey)>,
@@ -166,18 +172,33 @@ impl Thread {
         while let Some(orders) = queue.take(self.wait()) {
             let mut busy: BTreeSet<TorrentKey> = orders.iter().map(|(key, _)| *key).collect();
             for (key, order) in orders {
-                self.sort(key, order);
+                self.contain(key, |thread| thread.sort(key, order));
             }
             let now = self.clock.now();
             busy.extend(self.agenda.range(..=(now, TorrentKey(u32::MAX))).map(|(_, key)| *key));
             for key in busy {
-                let Some(desk) = self.torrents.get_mut(&key) else { continue };
-                desk.work(key, now);
-                let next = desk.deadline();
-                let planned = std::mem::replace(&mut desk.planned, next);
-                self.replan(key, planned, next);
+                self.contain(key, |thread| thread.work(key, now));
             }
         }
+    }
+
+    /// A panic costs one torrent its worker: it stops with a cause.
+    fn contain(&mut self, key: TorrentKey, act: impl FnOnce(&mut Thread)) {
+        let bugs = self.bugs.clone();
+        if bugs.contain(Place::Other, || act(self)).is_none()
+            && let Some(desk) = self.torrents.remove(&key)
+        {
+            self.replan(key, desk.planned, None);
+            desk.send(ToShard::Fail(key, AddError::Bug("the worker that writes its files")));
+        }
+    }
+
+    fn work(&mut self, key: TorrentKey, now: Time) {
+        let Some(desk) = self.torrents.get_mut(&key) else { return };
+        desk.work(key, now);
+        let next = desk.deadline();
+        let planned = std::mem::replace(&mut desk.planned, next);
+        self.replan(key, planned, next);
     }
 
     fn replan(&mut self, key: TorrentKey, planned: Option<Time>, next: Option<Time>) {
@@ -208,6 +229,13 @@ impl Thread {
             DiskOrder::Read(peer, blocks) => {
                 if let Some(desk) = self.torrents.get_mut(&key) {
                     desk.read(key, self.clock.now(), peer, blocks);
+                }
+            }
+            DiskOrder::Settle => {
+                if let Some(desk) = self.torrents.get_mut(&key) {
+                    desk.batch.push(Order::Stop);
+                    desk.work(key, self.clock.now());
+                    desk.send(ToShard::Settled(key));
                 }
             }
             DiskOrder::Detach(done) => {

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Connections that wait to be accepted.
-const BACKLOG: i32 = 128;
+const BACKLOG: i32 = 1024;
 /// Ports tried when none was asked for: where peers of BitTorrent are expected (BEP 3), then whatever is free.
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
 
@@ -23,19 +23,22 @@ pub(crate) type SharedDesk = Arc<Mutex<Desk>>;
 pub(crate) struct Pass {
     desk: SharedDesk,
     admission: Option<Admission>,
-    shaken: bool,
 }
 
 impl Pass {
     pub(crate) fn ask(desk: &SharedDesk, now: Time, ip: IpAddr) -> Option<Pass> {
         let admission = lock(desk).accept(now, ip)?;
-        Some(Pass { desk: Arc::clone(desk), admission: Some(admission), shaken: false })
+        Some(Pass { desk: Arc::clone(desk), admission: Some(admission) })
+    }
+
+    /// Its number, and that of the connection that must go for it.
+    pub(crate) fn numbers(&self) -> Option<(u64, Option<u64>)> {
+        self.admission.as_ref().map(|admission| (admission.number, admission.instead_of))
     }
 
     /// The connection shook hands.
-    pub(crate) fn shaken(&mut self) {
+    pub(crate) fn shaken(&self) {
         if let Some(admission) = &self.admission {
-            self.shaken = true;
             lock(&self.desk).shaken(admission);
         }
     }
@@ -44,7 +47,7 @@ impl Pass {
 impl Drop for Pass {
     fn drop(&mut self) {
         if let Some(admission) = self.admission.take() {
-            lock(&self.desk).ended(admission, self.shaken);
+            lock(&self.desk).ended(admission);
         }
     }
 }

@@ -113,6 +113,9 @@ pub enum AddError {
         /// The download directory.
         dir: PathBuf,
     },
+    /// It was given up because of a bug of ours: a panic.
+    #[error("this is a bug of bt: {0} panicked; please report what was logged")]
+    Bug(&'static str),
     /// This session has the torrent already.
     #[error("this torrent was added already")]
     Duplicate,

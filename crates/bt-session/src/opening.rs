@@ -222,7 +222,6 @@ impl Inner {
 /// It could not be opened. A magnet is in its swarm already and leaves it.
 fn fail(inner: &Inner, error: AddError, of_magnet: bool) {
     if of_magnet {
-        let _ = inner.control.blocking_send(ToControl::Unregister(inner.info_hash, inner.key));
         let _ = inner.shard.blocking_send(ToShard::Fail(inner.key, error));
     } else {
         inner.state.send_replace(TorrentState::Failed(error));

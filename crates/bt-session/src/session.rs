@@ -12,6 +12,7 @@ use crate::disk::Disks;
 use crate::door::{self, SharedDesk};
 use crate::events::AddError;
 use crate::openers::Openers;
+use crate::panics::{Bugs, Panics};
 use crate::shard::{self, Shard, ToShard};
 use crate::state::StateDir;
 use crate::torrent::{AddOptions, Home, TorrentHandle, Watched};
@@ -28,6 +29,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -105,6 +107,7 @@ pub struct Session {
     dirs: Dirs,
     disks: Arc<Disks>,
     openers: Arc<Openers>,
+    bugs: Bugs,
     control: mpsc::Sender<ToControl>,
     shards: Vec<(mpsc::Sender<ToShard>, Watched)>,
     threads: Vec<JoinHandle<()>>,
@@ -137,7 +140,8 @@ impl Session {
         let peer_id = PeerId::ours(&mut rng);
         let egress = Egress::new(EgressConfig { extra_roots: config.extra_roots, ..EgressConfig::default() })?;
         let desk: SharedDesk = Arc::new(Mutex::new(Desk::new(config.limits, config.shards)));
-        let disks = Arc::new(Disks::start(config.disk_threads, clock)?);
+        let bugs = Bugs::default();
+        let disks = Arc::new(Disks::start(config.disk_threads, clock, &bugs)?);
         let (control, control_inbox) = mpsc::channel(control::INBOX_MAX);
 
         let state_dir = StateDir::new(config.state_dir);
@@ -162,17 +166,29 @@ impl Session {
             shards.push((shard.clone(), Arc::clone(&watched)));
             let (engine_config, budget, rng) = (engine_config.clone(), config.limits, rng.fork());
             let (egress, disks, control, dht) = (egress.clone(), Arc::clone(&disks), control.clone(), dht_handle.clone());
+            let bugs = bugs.clone();
             let name = format!("bt-shard-{n}");
             threads.push(spawn(&name, move || {
-                Shard::new(clock, engine_config, budget, rng, egress, disks, control, dht, shard, watched).run(inbox)
+                Shard::new(clock, engine_config, budget, rng, bugs, egress, disks, control, dht, shard, watched).run(inbox)
             })?);
         }
         let trackers = TrackerClient::new(egress.clone(), rng.fork());
         let ourselves = Ourselves { peer_id, port, key: rng.next_u32() };
         let (desk_too, state_dir_too) = (Arc::clone(&desk), state_dir.clone());
-        let rng = rng.fork();
-        let worker =
-            Control { clock, desk: desk_too, egress, trackers, ourselves, rng, state_dir: state_dir_too, dht, idle_udp, lsd };
+        let (rng, bugs_too) = (rng.fork(), bugs.clone());
+        let worker = Control {
+            clock,
+            bugs: bugs_too,
+            desk: desk_too,
+            egress,
+            trackers,
+            ourselves,
+            rng,
+            state_dir: state_dir_too,
+            dht,
+            idle_udp,
+            lsd,
+        };
         threads.push(spawn("bt-control", move || worker.run(listeners, control_inbox))?);
         Ok(Session {
             desk,
@@ -180,6 +196,7 @@ impl Session {
             dirs: Dirs::default(),
             disks,
             openers: Arc::default(),
+            bugs,
             control,
             shards,
             threads,
@@ -200,6 +217,11 @@ impl Session {
     /// The way to its node of the DHT, if it has one.
     pub fn dht(&self) -> Option<&DhtHandle> {
         self.dht.as_ref()
+    }
+
+    /// How often a bug of ours ended something since the session started.
+    pub fn panics(&self) -> Panics {
+        self.bugs.counts()
     }
 
     /// What peers know us by.
@@ -242,6 +264,7 @@ impl Session {
             control: self.control.clone(),
             disks: Arc::clone(&self.disks),
             openers: Arc::clone(&self.openers),
+            bugs: self.bugs.clone(),
             dirs: self.dirs.clone(),
             state_dir: self.state_dir.clone(),
             clock: self.clock,
@@ -274,9 +297,8 @@ impl Session {
     /// Stops every torrent, says farewell to trackers, and ends all threads. Takes at most about five seconds.
     pub async fn stop(self) {
         let torrents = std::mem::take(&mut *self.torrents.lock().unwrap_or_else(PoisonError::into_inner));
-        for (torrent, _) in torrents.by_hash.values() {
-            torrent.stop().await;
-        }
+        // All at once: the farewells of the last need not wait for the disk of the first.
+        all(torrents.by_hash.values().map(|(torrent, _)| torrent.stop()).collect()).await;
         let (done, farewells) = oneshot::channel();
         if self.control.send(ToControl::Stop(done)).await.is_ok() {
             let _ = farewells.await;
@@ -303,6 +325,16 @@ impl Session {
     }
 }
 
+/// Waits for all of them. Each is told of whenever any of them goes on.
+async fn all<T>(futures: Vec<impl Future<Output = T>>) {
+    let mut under_way: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    std::future::poll_fn(|context| {
+        under_way.retain_mut(|future| future.as_mut().poll(context).is_pending());
+        if under_way.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
 /// A thread with a runtime of its own, for tasks that never leave it.
 pub(crate) fn spawn<F: Future<Output = ()>>(name: &str, main: impl FnOnce() -> F + Send + 'static) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -314,3 +346,6 @@ pub(crate) fn os_rng() -> io::Result<Rng> {
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     Ok(Rng::from_secret(seed))
 }
+
+#[cfg(test)]
+mod tests;

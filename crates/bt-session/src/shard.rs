@@ -1,8 +1,12 @@
 //! One shard: a thread with an engine and the sockets of its torrents. Its driver loop is `Shard::run`.
 //!
 //! Decides: nothing about torrents; it carries the engine's orders out. Must not know: how files are laid out, trackers.
-//! Invariant: nothing here blocks; only this thread touches the engine; one clock reading per batch.
+//! Invariant: nothing here blocks; only this thread touches the engine; one clock reading per batch; a panic in a turn ends this engine
+//! and nothing else (`rebuild.rs`).
 
+mod rebuild;
+
+use crate::account::Account;
 use crate::buffers::Buffers;
 use crate::clock::{Clock, sleep_until};
 use crate::control::ToControl;
@@ -12,19 +16,22 @@ use crate::disk::{DiskOrder, Disks};
 use crate::door::Pass;
 use crate::events::{AddError, TorrentEvent, TorrentState};
 use crate::opening::Follower;
+use crate::panics::{Bugs, Place};
 use crate::torrent::{Inner, Watched};
 use crate::wire::{self, End, Mailbox};
 use bt_engine::{
-    Budget, Config, Engine, Event, Input, MagnetSpec, Output, PeerKey, SourceStat, TorrentKey, TorrentSpec, TorrentStatus, Via,
+    Budget, Config, Engine, Event, Input, MagnetSpec, Output, PeerKey, Rates, SourceStat, TorrentKey, TorrentSpec, TorrentStatus,
+    Via,
 };
 use bt_net::Egress;
 use bt_peer_wire::{Handshake, Reserved};
 use bt_piece_store::{Layout, Storage, read_blocks};
 use bt_tracker_wire::Failure;
-use bt_types::{Block, Rng, Source};
+use bt_types::{Block, Rng, Source, Time};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -59,6 +66,11 @@ pub(crate) enum ToShard {
     Read(PeerKey, Vec<(Block, Option<Bytes>)>),
     /// Why the store of a torrent stopped, for a person.
     StoreDetail(TorrentKey, String),
+    /// All that an earlier engine ordered for this torrent is done: it can come back.
+    Settled(TorrentKey),
+    /// A bug, for tests: a panic in the turn, or in every connection of a torrent.
+    #[cfg(test)]
+    Bug(Option<TorrentKey>),
     /// Finish.
     Stop,
 }
@@ -101,17 +113,31 @@ pub(crate) struct Departure {
     pub(crate) sources: Vec<SourceStat>,
 }
 
+/// A torrent of this shard, with all that is needed to give it to another engine.
 struct Entry {
     inner: Arc<Inner>,
     stage: Stage,
+    /// Peers that the user named.
+    peers: Vec<SocketAddr>,
+    limit: Option<Rates>,
+    /// What moved before this engine.
+    before: Option<Box<Account>>,
+    /// It is being removed.
+    leaves: bool,
 }
 
 /// How much of a torrent is known.
 enum Stage {
     /// Its info-hash. Whoever goes on with the metadata is gone once that has come.
-    Magnet(Option<Box<Follower>>),
-    /// Everything.
-    Whole { layout: Arc<Layout>, storage: Arc<dyn Storage>, private: bool },
+    Magnet { spec: Box<MagnetSpec>, follower: Option<Box<Follower>> },
+    /// Everything. The spec says what it has, and what is wanted, at this moment.
+    Whole { layout: Arc<Layout>, storage: Arc<dyn Storage>, spec: Box<TorrentSpec>, bytes_there: u64 },
+}
+
+impl Entry {
+    fn new(inner: Arc<Inner>, stage: Stage, peers: Vec<SocketAddr>) -> Entry {
+        Entry { inner, stage, peers, limit: None, before: None, leaves: false }
+    }
 }
 
 impl Drop for Entry {
@@ -125,6 +151,11 @@ pub(crate) struct Shard {
     engine: Engine,
     clock: Clock,
     config: Config,
+    budget: Budget,
+    rng: Rng,
+    bugs: Bugs,
+    /// When its last engines panicked.
+    panicked: Vec<Time>,
     egress: Egress,
     disks: Arc<Disks>,
     control: mpsc::Sender<ToControl>,
@@ -148,7 +179,8 @@ impl Shard {
         clock: Clock,
         config: Config,
         budget: Budget,
-        rng: Rng,
+        mut rng: Rng,
+        bugs: Bugs,
         egress: Egress,
         disks: Arc<Disks>,
         control: mpsc::Sender<ToControl>,
@@ -157,9 +189,13 @@ impl Shard {
         watched: Watched,
     ) -> Shard {
         Shard {
-            engine: Engine::new(config.clone(), budget, rng),
+            engine: Engine::new(config.clone(), budget, rng.fork()),
             clock,
             config,
+            budget,
+            rng,
+            bugs,
+            panicked: Vec::new(),
             egress,
             disks,
             control,
@@ -177,28 +213,46 @@ impl Shard {
 
     /// The driver loop: take what came, handle it, carry out the orders, sleep until something comes or is due.
     pub(crate) async fn run(mut self, mut from: mpsc::Receiver<ToShard>) {
+        // Handled from its end. After a panic the rest of it is still there.
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let mut publish = tokio::time::interval(PUBLISH);
         publish.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let deadline = self.engine.deadline().map(|at| self.clock.instant(at));
-            tokio::select! {
-                count = from.recv_many(&mut batch, BATCH_MAX) => if count == 0 { return },
-                () = sleep_until(deadline) => {}
-                _ = publish.tick(), if !self.torrents.is_empty() => self.publish(),
-            }
-            let now = self.clock.now();
-            for message in batch.drain(..) {
-                if matches!(message, ToShard::Stop) {
-                    return;
+            let mut publishes = false;
+            if batch.is_empty() {
+                let deadline = self.engine.deadline().map(|at| self.clock.instant(at));
+                tokio::select! {
+                    count = from.recv_many(&mut batch, BATCH_MAX) => if count == 0 { return },
+                    () = sleep_until(deadline) => {}
+                    _ = publish.tick(), if !self.torrents.is_empty() => publishes = true,
                 }
-                self.take(message);
+                batch.reverse();
             }
-            if self.engine.deadline().is_some_and(|at| at <= now) {
-                self.engine.wake(now);
+            let bugs = self.bugs.clone();
+            match bugs.contain(Place::Engine, || self.turn(&mut batch, publishes)) {
+                Some(ControlFlow::Continue(())) => {}
+                Some(ControlFlow::Break(())) => return,
+                None => self.rebuild(&mut batch),
             }
-            self.carry_out();
         }
+    }
+
+    fn turn(&mut self, batch: &mut Vec<ToShard>, publishes: bool) -> ControlFlow<()> {
+        if publishes {
+            self.publish();
+        }
+        let now = self.clock.now();
+        while let Some(message) = batch.pop() {
+            if matches!(message, ToShard::Stop) {
+                return ControlFlow::Break(());
+            }
+            self.take(message);
+        }
+        if self.engine.deadline().is_some_and(|at| at <= now) {
+            self.engine.wake(now);
+        }
+        self.carry_out();
+        ControlFlow::Continue(())
     }
 
     /// One message from outside.
@@ -206,9 +260,7 @@ impl Shard {
         let now = self.clock.now();
         match message {
             ToShard::Input(input) => {
-                if let Input::Closed(peer) = &input {
-                    self.peers.remove(peer);
-                }
+                self.note(&input);
                 let wants = if let Input::Want(key, _) = &input { Some(*key) } else { None };
                 self.engine.handle(now, input);
                 wants.into_iter().for_each(|key| self.publish_one(key));
@@ -216,14 +268,20 @@ impl Shard {
             ToShard::Add(key, new) => self.add(key, *new),
             ToShard::AddMagnet(key, new) => self.add_magnet(key, *new),
             ToShard::Fail(key, error) => {
+                if let Some(entry) = self.torrents.get_mut(&key) {
+                    entry.leaves = true;
+                    entry.inner.fail(error);
+                    let _ = self.control.try_send(ToControl::Unregister(entry.inner.info_hash, key));
+                }
                 self.engine.handle(now, Input::Remove(key));
                 self.carry_out();
-                if let Some(entry) = self.torrents.remove(&key) {
-                    entry.inner.state.send_replace(TorrentState::Failed(error));
-                }
+                self.torrents.remove(&key);
             }
             ToShard::Remove(key, done) => {
-                let departure = Departure { status: self.engine.status(now, key), sources: self.engine.sources(key) };
+                let departure = self.departure(key);
+                if let Some(entry) = self.torrents.get_mut(&key) {
+                    entry.leaves = true;
+                }
                 self.engine.handle(now, Input::Remove(key));
                 self.carry_out();
                 self.torrents.remove(&key);
@@ -234,6 +292,11 @@ impl Shard {
             ToShard::Dialled(key, addr, Some(shaken)) => self.adopt(key, *shaken, addr, None),
             ToShard::Read(peer, blocks) => self.deliver(peer, blocks),
             ToShard::StoreDetail(key, detail) => self.tell(key, TorrentEvent::StoreDetail(detail)),
+            ToShard::Settled(key) => self.come_back(key),
+            #[cfg(test)]
+            ToShard::Bug(None) => panic!("a bug in an engine, for a test"),
+            #[cfg(test)]
+            ToShard::Bug(Some(_)) => self.peers.values().next().into_iter().for_each(|mailbox| mailbox.bug()),
             ToShard::Stop => {}
         }
     }
@@ -241,12 +304,13 @@ impl Shard {
     fn add(&mut self, key: TorrentKey, new: NewTorrent) {
         let now = self.clock.now();
         let NewTorrent { inner, spec, layout, storage, peers, of_magnet } = new;
-        let stage = Stage::Whole { layout, storage, private: spec.private };
+        let bytes_there = rebuild::bytes_of(&spec);
+        let stage = Stage::Whole { layout, storage, spec: Box::new(spec.clone()), bytes_there };
         match self.torrents.get_mut(&key) {
             Some(entry) => entry.stage = stage,
             None if of_magnet => return,
             None => {
-                self.torrents.insert(key, Entry { inner, stage });
+                self.torrents.insert(key, Entry::new(inner, stage, peers.clone()));
             }
         }
         self.engine.handle(now, Input::Add(key, Box::new(spec)));
@@ -257,14 +321,15 @@ impl Shard {
     fn add_magnet(&mut self, key: TorrentKey, new: NewMagnet) {
         let now = self.clock.now();
         let NewMagnet { inner, spec, peers, follower } = new;
-        self.torrents.insert(key, Entry { inner, stage: Stage::Magnet(Some(Box::new(follower))) });
+        let stage = Stage::Magnet { spec: Box::new(spec.clone()), follower: Some(Box::new(follower)) };
+        self.torrents.insert(key, Entry::new(inner, stage, peers.clone()));
         self.engine.handle(now, Input::AddMagnet(key, Box::new(spec)));
         self.engine.handle(now, Input::PeersFound(key, Source::User, peers));
     }
 
     /// The metadata of a magnet link: a thread looks at it, and at the data that is there.
     fn metadata(&mut self, key: TorrentKey, metadata: Bytes) {
-        if let Some(Entry { stage: Stage::Magnet(follower), .. }) = self.torrents.get_mut(&key)
+        if let Some(Entry { stage: Stage::Magnet { follower, .. }, .. }) = self.torrents.get_mut(&key)
             && let Some(follower) = follower.take()
         {
             follower.begin(metadata);
@@ -281,7 +346,7 @@ impl Shard {
 
     /// Peers of a private torrent hear nothing of our DHT node (BEP 27).
     fn handshake(&self, entry: &Entry) -> Handshake {
-        let tells_dht = self.config.dht_port.is_some() && !matches!(entry.stage, Stage::Whole { private: true, .. });
+        let tells_dht = self.config.dht_port.is_some() && !matches!(&entry.stage, Stage::Whole { spec, .. } if spec.private);
         Handshake { reserved: Reserved::ours(tells_dht), info_hash: entry.inner.info_hash, peer_id: self.config.peer_id }
     }
 
@@ -302,14 +367,14 @@ impl Shard {
         self.peers.insert(peer, Rc::clone(&mailbox));
         let outbound = pass.is_none();
         let (inbox, buffers, clock) = (self.inbox.clone(), Rc::clone(&self.buffers), self.clock);
-        let task = tokio::task::spawn_local(wire::run(peer, stream, wire, mailbox, inbox.clone(), buffers, clock));
+        let bugs = self.bugs.clone();
         tokio::task::spawn_local(async move {
-            // A panic in the task ends this connection and no other.
-            match task.await {
-                Ok(End::HungUp | End::Closed) => {}
-                Ok(End::Fault(fault)) => tracing::debug!(%addr, %fault, "peer broke the protocol"),
-                Ok(End::Io(error)) => tracing::debug!(%addr, %error, "connection failed"),
-                Err(panic) => tracing::error!(%addr, %panic, "bug: a connection's task panicked"),
+            let task = wire::run(peer, stream, wire, mailbox, inbox.clone(), buffers, clock);
+            match bugs.contain_task(Place::Connection, task).await {
+                Some(End::HungUp | End::Closed) => {}
+                Some(End::Fault(fault)) => tracing::debug!(%addr, %fault, "peer broke the protocol"),
+                Some(End::Io(error)) => tracing::debug!(%addr, %error, "connection failed"),
+                None => tracing::error!(%addr, "bug: a connection's task panicked"),
             }
             drop(pass);
             let _ = inbox.send(ToShard::Input(Input::Closed(peer))).await;
@@ -321,14 +386,16 @@ impl Shard {
     fn dial(&self, key: TorrentKey, addr: SocketAddr, source: Source) {
         let Some(entry) = self.torrents.get(&key) else { return };
         let (ours, clock) = (self.handshake(entry), self.clock);
-        let (egress, inbox) = (self.egress.clone(), self.inbox.clone());
+        let (egress, inbox, bugs) = (self.egress.clone(), self.inbox.clone(), self.bugs.clone());
         tokio::task::spawn_local(async move {
-            let shaken = match dial::dial(&egress, source, addr, ours, clock).await {
-                Ok(shaken) => Some(Box::new(shaken)),
-                Err(error) => {
+            let dialled = bugs.contain_task(Place::Connection, dial::dial(&egress, source, addr, ours, clock)).await;
+            let shaken = match dialled {
+                Some(Ok(shaken)) => Some(Box::new(shaken)),
+                Some(Err(error)) => {
                     tracing::debug!(%addr, %error, "dial failed");
                     None
                 }
+                None => None,
             };
             let _ = inbox.send(ToShard::Dialled(key, addr, shaken)).await;
         });
@@ -380,7 +447,7 @@ impl Shard {
     fn seek(&mut self, key: TorrentKey, via: Via) {
         let Some(entry) = self.torrents.get(&key) else { return };
         // Once the metadata of a magnet has come, it may be that of a private torrent.
-        let may_ask = !matches!(entry.stage, Stage::Magnet(None));
+        let may_ask = !matches!(entry.stage, Stage::Magnet { follower: None, .. });
         if !may_ask || self.control.try_send(ToControl::Seek(key, entry.inner.info_hash, via)).is_err() {
             self.engine.handle(self.clock.now(), Input::Sought(key, via));
         }
@@ -407,6 +474,26 @@ impl Shard {
     }
 
     // ---- news ----
+
+    /// A torrent at this moment, with what moved before this engine.
+    fn status(&self, key: TorrentKey) -> Option<TorrentStatus> {
+        let status = self.engine.status(self.clock.now(), key)?;
+        let before = self.torrents.get(&key).and_then(|entry| entry.before.as_deref());
+        Some(match before {
+            Some(before) => before.with(status),
+            None => status,
+        })
+    }
+
+    fn departure(&self, key: TorrentKey) -> Departure {
+        let sources = self.engine.sources(key);
+        let before = self.torrents.get(&key).and_then(|entry| entry.before.as_deref());
+        let sources = match before {
+            Some(before) => before.with_sources(sources),
+            None => sources,
+        };
+        Departure { status: self.status(key), sources }
+    }
 
     fn event(&mut self, key: TorrentKey, event: Event) {
         match &event {
@@ -442,8 +529,8 @@ impl Shard {
     fn publish_one(&mut self, key: TorrentKey) {
         let Some(entry) = self.torrents.get(&key) else { return };
         let news = match entry.stage {
-            Stage::Magnet(_) => self.engine.magnet(key).map(TorrentState::Finding),
-            Stage::Whole { .. } => self.engine.status(self.clock.now(), key).map(TorrentState::Active),
+            Stage::Magnet { .. } => self.engine.magnet(key).map(TorrentState::Finding),
+            Stage::Whole { .. } => self.status(key).map(TorrentState::Active),
         };
         let Some(news) = news else { return };
         if matches!(&news, TorrentState::Active(status) if status.down_rate + status.up_rate > 0) {

@@ -10,6 +10,7 @@ use crate::disk::{DiskOrder, Disks};
 use crate::events::{AddError, News, Summary, TorrentEvent, TorrentState};
 use crate::openers::Openers;
 use crate::opening::{Ground, Opener, store_error};
+use crate::panics::{Bugs, Place};
 use crate::shard::{Departure, ToShard};
 use crate::state::{Lock, StateDir};
 use bt_engine::{Input, MagnetStatus, Order, Priority, TorrentKey, TorrentStatus, Want};
@@ -104,6 +105,7 @@ pub(crate) struct Inner {
     /// Where the shard hears that somebody watches.
     watched: Watched,
     openers: Arc<Openers>,
+    bugs: Bugs,
     pub(crate) lock: Mutex<Option<Lock>>,
     /// A permit for each step of its beginning; none is given once it is stopped.
     pub(crate) opening: Arc<Semaphore>,
@@ -136,6 +138,7 @@ pub(crate) struct Home {
     pub(crate) control: mpsc::Sender<ToControl>,
     pub(crate) disks: Arc<Disks>,
     pub(crate) openers: Arc<Openers>,
+    pub(crate) bugs: Bugs,
     pub(crate) dirs: Dirs,
     pub(crate) state_dir: StateDir,
     pub(crate) clock: Clock,
@@ -292,6 +295,7 @@ impl Inner {
             news: News::default(),
             watched: home.watched,
             openers: home.openers,
+            bugs: home.bugs,
             lock: Mutex::new(None),
             opening: Arc::new(Semaphore::new(STEPS as usize)),
             summary: OnceCell::new(),
@@ -327,10 +331,19 @@ impl Inner {
 
     /// Nothing follows, if that was not said before.
     pub(crate) fn end(&self) {
+        self.end_as(TorrentState::Stopped);
+    }
+
+    /// It cannot go on, if it was not over before.
+    pub(crate) fn fail(&self, error: AddError) {
+        self.end_as(TorrentState::Failed(error));
+    }
+
+    fn end_as(&self, last: TorrentState) {
         self.state.send_if_modified(|state| {
             let is_news = !state.is_over();
             if is_news {
-                *state = TorrentState::Stopped;
+                *state = last;
             }
             is_news
         });
@@ -356,13 +369,14 @@ impl Inner {
     }
 }
 
-/// While a torrent is opened: nobody waits for ever for one whose opening panicked.
+/// While a torrent is opened: nobody waits for ever for one whose opening panicked, and that is counted.
 struct EndsInPanic(Arc<Inner>);
 
 impl Drop for EndsInPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.end();
+            self.0.bugs.caught(Place::Other);
+            self.0.fail(AddError::Bug("its opening"));
         }
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Mailbox {
 enum WireOrder {
     Messages(Vec<Message>),
     Payload(RawBlock, Bytes),
+    #[cfg(test)]
+    Bug,
 }
 
 impl Mailbox {
@@ -54,6 +56,13 @@ impl Mailbox {
 
     pub(crate) fn hang_up(&self) {
         self.hang_up.set(true);
+        self.wake.notify_one();
+    }
+
+    /// A bug in the connection's task, for tests.
+    #[cfg(test)]
+    pub(crate) fn bug(&self) {
+        self.orders.borrow_mut().push(WireOrder::Bug);
         self.wake.notify_one();
     }
 }
@@ -167,6 +176,8 @@ impl Pump<'_> {
             match order {
                 WireOrder::Messages(messages) => messages.iter().for_each(|message| self.wire.send(message)),
                 WireOrder::Payload(block, data) => self.wire.send_piece(block, data),
+                #[cfg(test)]
+                WireOrder::Bug => panic!("a bug in a connection, for a test"),
             }
         }
         if was_empty && self.wire.queued() > 0 {

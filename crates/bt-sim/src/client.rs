@@ -296,6 +296,11 @@ impl Client {
     fn accept(&mut self, peer: PeerKey, addr: SocketAddr, scene: &mut Scene<'_>) {
         match self.desk.accept(scene.now, addr.ip()) {
             Some(admission) => {
+                let goes = self.admissions.iter().find(|(_, other)| Some(other.number) == admission.instead_of);
+                if let Some((&other, _)) = goes {
+                    scene.net.close(scene.now, other);
+                    self.lose(other);
+                }
                 self.admissions.insert(peer, admission);
                 self.wires.incoming(scene.now, peer, addr);
             }
@@ -341,7 +346,7 @@ impl Client {
     fn forget(&mut self, peer: PeerKey) -> Option<Wire> {
         let wire = self.wires.remove(peer)?;
         if let Some(admission) = self.admissions.remove(&peer) {
-            self.desk.ended(admission, wire.is_shaken());
+            self.desk.ended(admission);
         }
         Some(wire)
     }

@@ -45,6 +45,14 @@ pub fn subscriber(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// The network that an address is in, as far as whoever has much of it has it cheaply: an IPv4 /24, an IPv6 /48.
+pub fn network(ip: IpAddr) -> IpAddr {
+    match normalise(ip) {
+        IpAddr::V4(v4) => Ipv4Addr::from(v4.to_bits() & !0xff).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from(v6.to_bits() & !(u128::MAX >> 48)).into(),
+    }
+}
+
 /// How close the address is to us; `None` when nobody can be reached there (unspecified, multicast, broadcast, 0/8, reserved).
 /// IPv4 addresses inside IPv6 (mapped, NAT64, 6to4) count as the IPv4 address that they lead to.
 pub fn closeness(ip: IpAddr) -> Option<Closeness> {
@@ -175,6 +183,20 @@ mod tests {
         push_compact(&mut bytes, v6);
         bytes.push(0);
         assert!(compact_v6(&bytes).eq([v6]), "a rest is dropped");
+    }
+
+    #[test]
+    fn a_network_is_24_or_48_bits() {
+        let table = [
+            ("1.2.3.4", "1.2.3.0"),
+            ("::ffff:1.2.3.4", "1.2.3.0"),
+            ("127.0.0.1", "127.0.0.0"),
+            ("2a01:1:2:3:4::5", "2a01:1:2::"),
+            ("fd77::1", "fd77::"),
+        ];
+        for (ip, of) in table {
+            assert_eq!(network(ip.parse().unwrap()), of.parse::<IpAddr>().unwrap(), "{ip}");
+        }
     }
 
     #[test]

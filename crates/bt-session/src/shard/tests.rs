@@ -13,7 +13,7 @@ use bt_types::{Bitfield, PeerId};
 /// A shard that nobody runs, with so many torrents that are all there.
 fn shard(torrents: u32) -> (Shard, Vec<Arc<Inner>>) {
     let (clock, mut rng) = (Clock::start(), Rng::from_seed(1));
-    let disks = Arc::new(Disks::start(1, clock).unwrap());
+    let (disks, bugs) = (Arc::new(Disks::start(1, clock, &Bugs::default()).unwrap()), Bugs::default());
     let (control, _) = mpsc::channel(1);
     let (inbox, _) = mpsc::channel(1);
     let egress = Egress::new(EgressConfig::default()).unwrap();
@@ -24,6 +24,7 @@ fn shard(torrents: u32) -> (Shard, Vec<Arc<Inner>>) {
         config,
         budget,
         rng,
+        bugs,
         egress,
         Arc::clone(&disks),
         control.clone(),
@@ -44,6 +45,7 @@ fn shard(torrents: u32) -> (Shard, Vec<Arc<Inner>>) {
             control: control.clone(),
             disks: Arc::clone(&disks),
             openers: Arc::default(),
+            bugs: Bugs::default(),
             dirs: Default::default(),
             state_dir: crate::state::StateDir::new(None),
             clock,

@@ -1,0 +1,127 @@
+//! Five hundred connections that do nothing, from 32 networks: an honest peer is served all the same.
+//!
+//! Decides: where they come from, and how they come back. Must not know: whom a seed lets in, or why.
+//! Invariant: they stay as long as the seed lets them, and come back as soon as it does not; ten seconds are the product's promise.
+
+use crate::Test;
+use anyhow::{Result, ensure};
+use bt_tests::{Door, Net, PATIENCE, Process, Stage, ensure_same, listening, random_file, skip};
+use rustix::net::{AddressFamily, SocketType};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const CONNECTIONS: usize = 500;
+const NETWORKS: usize = 32;
+const SIZE: u64 = 4 << 20;
+/// From its start to its first payload.
+const SERVED_WITHIN: Duration = Duration::from_secs(10);
+
+#[test]
+fn five_hundred_idle_connections_keep_nobody_out() -> Test {
+    let Some(net) = Net::new() else { skip!("no network namespaces: not root, or no `ip`") };
+    let (seed_host, bad_host, honest_host) = (net.host()?, net.host()?, net.host()?);
+    // Networks of the public Internet, where nobody is a neighbour.
+    let sources: Vec<Ipv4Addr> =
+        (0..CONNECTIONS).map(|n| Ipv4Addr::new(45, 1, (n % NETWORKS) as u8, (1 + n / NETWORKS) as u8)).collect();
+    bad_host.take_addresses(&sources)?;
+    let (honest, seed_at) = (Ipv4Addr::new(46, 1, 1, 1), Ipv4Addr::new(47, 1, 1, 1));
+    honest_host.take_addresses(&[honest])?;
+    seed_host.take_addresses(&[seed_at])?;
+
+    let stage = Stage::new()?;
+    let source = stage.path("data.bin");
+    random_file(&source, 1, SIZE)?;
+    let torrent = stage.create(&source, &["--piece-length", "64KiB"])?;
+    let hash = stage.info_hash(&torrent)?.0;
+    let at = SocketAddr::from((seed_at, 6881));
+    let seed = Process::start("seed", &mut seed_host.inside(&stage.seed("seed", &torrent, &stage.path(""), at)))?;
+    listening(&seed)?;
+
+    let crowd = Crowd::gather(&bad_host.door()?, &sources, at, hash)?;
+    let deadline = Instant::now() + PATIENCE;
+    while crowd.tries.load(Ordering::Relaxed) < CONNECTIONS {
+        ensure!(Instant::now() < deadline, "the crowd does not come");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let copy = stage.path("copy");
+    let mut get = stage.get("get", &torrent, &copy, (honest, 6881).into());
+    let began = Instant::now();
+    let get = Process::start("get", &mut honest_host.inside(get.args(["--peer", &at.to_string()])))?;
+    get.wait_for("payload", PATIENCE, |event| event["bytes_down"].as_u64() > Some(0))?;
+    let took = began.elapsed();
+    let (tries, inside) = (crowd.tries.load(Ordering::Relaxed), crowd.inside.load(Ordering::Relaxed));
+    println!("{CONNECTIONS} idle connections, {tries} tries, {inside} shaken now: first payload after {took:?}");
+    ensure!(inside > 0, "the crowd never came in");
+    ensure!(took < SERVED_WITHIN, "it waited {took:?} for its first payload\n{}", get.transcript());
+    get.finish(PATIENCE)?.expect_code(0)?;
+    ensure_same(&source, &copy.join("data.bin"))?;
+    seed.stop(PATIENCE)?.expect_code(0)?;
+    Ok(())
+}
+
+/// Connections that do nothing: half of them after a handshake and `interested`, half of them at once.
+struct Crowd {
+    tries: Arc<AtomicUsize>,
+    inside: Arc<AtomicUsize>,
+    over: Arc<AtomicBool>,
+}
+
+impl Crowd {
+    fn gather(door: &Door, sources: &[Ipv4Addr], at: SocketAddr, hash: [u8; 20]) -> Result<Crowd> {
+        let crowd = Crowd { tries: Arc::default(), inside: Arc::default(), over: Arc::default() };
+        let gather = || {
+            for (number, &source) in sources.iter().enumerate() {
+                let (tries, inside, over) = (Arc::clone(&crowd.tries), Arc::clone(&crowd.inside), Arc::clone(&crowd.over));
+                // A thread is where the one is that began it.
+                thread::Builder::new().stack_size(128 << 10).spawn(move || {
+                    while !over.load(Ordering::Relaxed) {
+                        let _ = idle(source, at, number, hash, &tries, &inside);
+                        // Whoever is turned away knocks again a moment later.
+                        thread::sleep(Duration::from_millis(100));
+                    }
+                })?;
+            }
+            Ok(())
+        };
+        door.within(gather)?;
+        Ok(crowd)
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One connection, until the other side ends it.
+fn idle(
+    source: Ipv4Addr,
+    at: SocketAddr,
+    number: usize,
+    hash: [u8; 20],
+    tries: &AtomicUsize,
+    inside: &AtomicUsize,
+) -> std::io::Result<()> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    rustix::net::bind(&socket, &SocketAddr::from((source, 0)))?;
+    let connected = rustix::net::connect(&socket, &at);
+    tries.fetch_add(1, Ordering::Relaxed);
+    connected?;
+    let mut stream = TcpStream::from(socket);
+    if number % 2 == 1 {
+        return std::io::copy(&mut stream, &mut std::io::sink()).map(drop);
+    }
+    let id = format!("-ID0001-{number:012}");
+    stream.write_all(&[b"\x13BitTorrent protocol".as_slice(), &[0; 8], &hash, id.as_bytes()].concat())?;
+    stream.read_exact(&mut [0; 68])?;
+    stream.write_all(&[0, 0, 0, 1, 2])?;
+    inside.fetch_add(1, Ordering::Relaxed);
+    let ended = std::io::copy(&mut stream, &mut std::io::sink()).map(drop);
+    inside.fetch_sub(1, Ordering::Relaxed);
+    ended
+}
