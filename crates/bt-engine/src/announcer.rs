@@ -119,6 +119,11 @@ impl Announcer {
         self.tiers.iter().flatten().filter_map(Tracker::farewell).collect()
     }
 
+    /// The URLs of all trackers, in tiers.
+    pub(crate) fn urls(&self) -> Vec<Vec<String>> {
+        self.tiers.iter().map(|tier| tier.iter().map(|tracker| tracker.url.clone()).collect()).collect()
+    }
+
     /// The URL of a tracker, for reports.
     pub(crate) fn url(&self, key: TrackerKey) -> Option<&str> {
         self.tiers.iter().flatten().find(|tracker| tracker.key == key).map(|tracker| tracker.url.as_str())

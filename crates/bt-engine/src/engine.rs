@@ -211,6 +211,11 @@ impl Engine {
         self.torrents.get(&key).map(|torrent| &torrent.have)
     }
 
+    /// What a torrent that is like this one at this moment would be added with. What was asked of this one is not in it.
+    pub fn spec(&self, key: TorrentKey) -> Option<TorrentSpec> {
+        self.torrents.get(&key).map(|torrent| torrent.spec())
+    }
+
     /// What moved between us and each peer of a torrent.
     pub fn sources(&self, key: TorrentKey) -> Vec<SourceStat> {
         self.torrents.get(&key).map(|torrent| torrent.source_stats()).unwrap_or_default()

@@ -5,28 +5,30 @@
 
 use crate::io::PeerKey;
 use crate::meter::Bucket;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bt_types::Time;
 
-/// A torrent's limit.
+/// A torrent's limit. Most torrents never have one: then it is not there.
+#[derive(Default, Debug)]
+pub(crate) struct Pace(Option<Box<Limit>>);
+
 #[derive(Debug)]
-pub(crate) struct Pace {
+struct Limit {
     bucket: Bucket,
     parked: Vec<PeerKey>,
 }
 
 impl Pace {
-    /// No limit.
-    pub(crate) fn new(now: Time) -> Pace {
-        Pace { bucket: Bucket::new(None, now), parked: Vec::new() }
-    }
-
     pub(crate) fn set_rate(&mut self, rate: Option<u64>, now: Time) {
-        self.bucket.set_rate(rate, now);
+        if rate.is_some() || self.0.is_some() {
+            let limit = self.0.get_or_insert_with(|| Box::new(Limit { bucket: Bucket::new(None, now), parked: Vec::new() }));
+            limit.bucket.set_rate(rate, now);
+        }
     }
 
     pub(crate) fn rate(&self) -> Option<u64> {
-        self.bucket.rate()
+        self.0.as_ref()?.bucket.rate()
     }
 
     pub(crate) fn is_limited(&self) -> bool {
@@ -35,28 +37,35 @@ impl Pace {
 
     /// Whether the peer may have its turn; if not, it is parked.
     pub(crate) fn passes(&mut self, now: Time, peer: PeerKey) -> bool {
-        let is_open = self.bucket.is_open(now);
+        let Some(limit) = &mut self.0 else { return true };
+        let is_open = limit.bucket.is_open(now);
         if !is_open {
-            self.parked.push(peer);
+            limit.parked.push(peer);
         }
         is_open
     }
 
     pub(crate) fn charge(&mut self, bytes: u64) {
-        self.bucket.take(bytes);
+        if let Some(limit) = &mut self.0 {
+            limit.bucket.take(bytes);
+        }
     }
 
     pub(crate) fn give_back(&mut self, bytes: u64) {
-        self.bucket.give_back(bytes);
+        if let Some(limit) = &mut self.0 {
+            limit.bucket.give_back(bytes);
+        }
     }
 
     /// Those who were parked, if the limit has room.
     pub(crate) fn unpark(&mut self, now: Time) -> Vec<PeerKey> {
-        if self.parked.is_empty() || !self.bucket.is_open(now) { Vec::new() } else { core::mem::take(&mut self.parked) }
+        let Some(limit) = &mut self.0 else { return Vec::new() };
+        if limit.parked.is_empty() || !limit.bucket.is_open(now) { Vec::new() } else { core::mem::take(&mut limit.parked) }
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
-        // Without a limit those who were parked under an earlier one go on at once.
-        if self.parked.is_empty() { None } else { self.bucket.opens_at().or((!self.is_limited()).then_some(Time::ZERO)) }
+        let limit = self.0.as_ref().filter(|limit| !limit.parked.is_empty())?;
+        // Without a rate those who were parked under an earlier one go on at once.
+        limit.bucket.opens_at().or((!self.is_limited()).then_some(Time::ZERO))
     }
 }

@@ -128,8 +128,8 @@ impl Torrent {
             store_fault: None,
             down: Meter::default(),
             up: Meter::default(),
-            up_pace: Pace::new(now),
-            down_pace: Pace::new(now),
+            up_pace: Pace::default(),
+            down_pace: Pace::default(),
             askers: Vec::new(),
             unparked: Vec::new(),
             unasked: 0,
@@ -155,6 +155,19 @@ impl Torrent {
         torrent.count_wanted();
         torrent.meeting.announcer.set_partial(now, torrent.is_partial());
         torrent
+    }
+
+    /// What a torrent that is like this one would be added with.
+    pub(crate) fn spec(&self) -> TorrentSpec {
+        TorrentSpec {
+            info_hash: self.meeting.info_hash,
+            geometry: self.geometry,
+            have: self.have.clone(),
+            trackers: self.meeting.announcer.urls(),
+            wants: Vec::new(),
+            metadata: self.metadata.clone(),
+            private: self.meeting.private,
+        }
     }
 
     // ---- time ----

@@ -176,6 +176,7 @@ fn who_offers_and_rejects_holds_no_place() {
     > B: rejects 2
     > C: connects
     < B: hang up, no room for another connection
+    < A: wants part 2
     < C: have-none, hello
     > D: connects
     < C: hang up, no room for another connection

@@ -152,7 +152,7 @@ impl Queue {
 struct Thread {
     clock: Clock,
     bugs: Bugs,
-    torrents: BTreeMap<TorrentKey, Desk>,
+    torrents: BTreeMap<TorrentKey, Box<Desk>>,
     /// When each torrent has something to do.
     agenda: BTreeSet<(Time, TorrentKey)>,
 }
@@ -219,7 +219,7 @@ impl Thread {
     fn sort(&mut self, key: TorrentKey, order: DiskOrder) {
         match order {
             DiskOrder::Attach(attached) => {
-                self.torrents.insert(key, Desk { attached, batch: Vec::new(), planned: None, retry_at: None });
+                self.torrents.insert(key, Box::new(Desk { attached, batch: Vec::new(), planned: None, retry_at: None }));
             }
             DiskOrder::Work(order) => {
                 if let Some(desk) = self.torrents.get_mut(&key) {

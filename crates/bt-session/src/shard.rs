@@ -21,7 +21,7 @@ use crate::torrent::{Inner, Watched};
 use crate::wire::{self, End, Mailbox};
 use bt_engine::{
     Budget, Config, Engine, Event, Input, MagnetSpec, Output, PeerKey, Rates, SourceStat, TorrentKey, TorrentSpec, TorrentStatus,
-    Via,
+    Via, Want,
 };
 use bt_net::Egress;
 use bt_peer_wire::{Handshake, Reserved};
@@ -29,7 +29,7 @@ use bt_piece_store::{Layout, Storage, read_blocks};
 use bt_tracker_wire::Failure;
 use bt_types::{Block, Rng, Source, Time};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -113,30 +113,44 @@ pub(crate) struct Departure {
     pub(crate) sources: Vec<SourceStat>,
 }
 
-/// A torrent of this shard, with all that is needed to give it to another engine.
+/// A torrent of this shard.
 struct Entry {
     inner: Arc<Inner>,
     stage: Stage,
+    /// What another engine would have to be told; nothing of most torrents.
+    kept: Option<Box<Kept>>,
+    /// It is being removed.
+    leaves: bool,
+}
+
+/// What must not be lost with an engine.
+#[derive(Default)]
+struct Kept {
     /// Peers that the user named.
     peers: Vec<SocketAddr>,
     limit: Option<Rates>,
+    wants: Vec<Want>,
     /// What moved before this engine.
-    before: Option<Box<Account>>,
-    /// It is being removed.
-    leaves: bool,
+    before: Account,
+    /// The torrent as it was when its engine ended, and what came since, until another one has it.
+    spec: Option<TorrentSpec>,
 }
 
 /// How much of a torrent is known.
 enum Stage {
     /// Its info-hash. Whoever goes on with the metadata is gone once that has come.
     Magnet { spec: Box<MagnetSpec>, follower: Option<Box<Follower>> },
-    /// Everything. The spec says what it has, and what is wanted, at this moment.
-    Whole { layout: Arc<Layout>, storage: Arc<dyn Storage>, spec: Box<TorrentSpec>, bytes_there: u64 },
+    /// Everything.
+    Whole { layout: Arc<Layout>, storage: Arc<dyn Storage>, private: bool, bytes_there: u64 },
 }
 
 impl Entry {
-    fn new(inner: Arc<Inner>, stage: Stage, peers: Vec<SocketAddr>) -> Entry {
-        Entry { inner, stage, peers, limit: None, before: None, leaves: false }
+    fn new(inner: Arc<Inner>, stage: Stage) -> Entry {
+        Entry { inner, stage, kept: None, leaves: false }
+    }
+
+    fn kept(&mut self) -> &mut Kept {
+        self.kept.get_or_insert_default()
     }
 }
 
@@ -161,7 +175,7 @@ pub(crate) struct Shard {
     control: mpsc::Sender<ToControl>,
     dht: Option<DhtHandle>,
     inbox: mpsc::Sender<ToShard>,
-    torrents: BTreeMap<TorrentKey, Entry>,
+    torrents: BTreeMap<TorrentKey, Box<Entry>>,
     /// Torrents that somebody has begun to watch.
     watched: Watched,
     /// Torrents whose rates fall also when nothing happens.
@@ -305,16 +319,21 @@ impl Shard {
         let now = self.clock.now();
         let NewTorrent { inner, spec, layout, storage, peers, of_magnet } = new;
         let bytes_there = rebuild::bytes_of(&spec);
-        let stage = Stage::Whole { layout, storage, spec: Box::new(spec.clone()), bytes_there };
-        match self.torrents.get_mut(&key) {
-            Some(entry) => entry.stage = stage,
-            None if of_magnet => return,
-            None => {
-                self.torrents.insert(key, Entry::new(inner, stage, peers.clone()));
+        let stage = Stage::Whole { layout, storage, private: spec.private, bytes_there };
+        let entry = match self.torrents.entry(key) {
+            btree_map::Entry::Occupied(entry) => {
+                let entry = entry.into_mut();
+                entry.stage = stage;
+                entry
             }
+            btree_map::Entry::Vacant(_) if of_magnet => return,
+            btree_map::Entry::Vacant(place) => place.insert(Box::new(Entry::new(inner, stage))),
+        };
+        if !spec.wants.is_empty() {
+            entry.kept().wants = spec.wants.clone();
         }
         self.engine.handle(now, Input::Add(key, Box::new(spec)));
-        self.engine.handle(now, Input::PeersFound(key, Source::User, peers));
+        self.hear_of(key, peers);
         self.publish_one(key);
     }
 
@@ -322,14 +341,21 @@ impl Shard {
         let now = self.clock.now();
         let NewMagnet { inner, spec, peers, follower } = new;
         let stage = Stage::Magnet { spec: Box::new(spec.clone()), follower: Some(Box::new(follower)) };
-        self.torrents.insert(key, Entry::new(inner, stage, peers.clone()));
+        self.torrents.insert(key, Box::new(Entry::new(inner, stage)));
         self.engine.handle(now, Input::AddMagnet(key, Box::new(spec)));
-        self.engine.handle(now, Input::PeersFound(key, Source::User, peers));
+        self.hear_of(key, peers);
+    }
+
+    /// Peers that the user named.
+    fn hear_of(&mut self, key: TorrentKey, peers: Vec<SocketAddr>) {
+        let found = Input::PeersFound(key, Source::User, peers);
+        self.note(&found);
+        self.engine.handle(self.clock.now(), found);
     }
 
     /// The metadata of a magnet link: a thread looks at it, and at the data that is there.
     fn metadata(&mut self, key: TorrentKey, metadata: Bytes) {
-        if let Some(Entry { stage: Stage::Magnet { follower, .. }, .. }) = self.torrents.get_mut(&key)
+        if let Some(Stage::Magnet { follower, .. }) = self.torrents.get_mut(&key).map(|entry| &mut entry.stage)
             && let Some(follower) = follower.take()
         {
             follower.begin(metadata);
@@ -346,7 +372,7 @@ impl Shard {
 
     /// Peers of a private torrent hear nothing of our DHT node (BEP 27).
     fn handshake(&self, entry: &Entry) -> Handshake {
-        let tells_dht = self.config.dht_port.is_some() && !matches!(&entry.stage, Stage::Whole { spec, .. } if spec.private);
+        let tells_dht = self.config.dht_port.is_some() && !matches!(entry.stage, Stage::Whole { private: true, .. });
         Handshake { reserved: Reserved::ours(tells_dht), info_hash: entry.inner.info_hash, peer_id: self.config.peer_id }
     }
 
@@ -455,7 +481,7 @@ impl Shard {
 
     /// Reads blocks and hands them to the peer's task: at once when the page cache has them, else by a disk thread.
     fn serve(&mut self, peer: PeerKey, key: TorrentKey, blocks: Vec<Block>) {
-        let Some(Entry { stage: Stage::Whole { layout, storage, .. }, .. }) = self.torrents.get(&key) else { return };
+        let Some(Stage::Whole { layout, storage, .. }) = self.torrents.get(&key).map(|entry| &entry.stage) else { return };
         match read_blocks(layout, storage.as_ref(), &blocks, false) {
             Ok(Some(data)) => self.deliver(peer, blocks.into_iter().zip(data.into_iter().map(Some)).collect()),
             // A miss, or an error that a disk thread will see again and sort out block by block.
@@ -478,7 +504,7 @@ impl Shard {
     /// A torrent at this moment, with what moved before this engine.
     fn status(&self, key: TorrentKey) -> Option<TorrentStatus> {
         let status = self.engine.status(self.clock.now(), key)?;
-        let before = self.torrents.get(&key).and_then(|entry| entry.before.as_deref());
+        let before = self.torrents.get(&key).and_then(|entry| Some(&entry.kept.as_ref()?.before));
         Some(match before {
             Some(before) => before.with(status),
             None => status,
@@ -487,7 +513,7 @@ impl Shard {
 
     fn departure(&self, key: TorrentKey) -> Departure {
         let sources = self.engine.sources(key);
-        let before = self.torrents.get(&key).and_then(|entry| entry.before.as_deref());
+        let before = self.torrents.get(&key).and_then(|entry| Some(&entry.kept.as_ref()?.before));
         let sources = match before {
             Some(before) => before.with_sources(sources),
             None => sources,

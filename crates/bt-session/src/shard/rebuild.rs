@@ -1,10 +1,10 @@
 //! A shard after a panic in its turn: another engine, and the torrents as they were.
 //!
 //! Decides: what of a torrent outlives its engine, and when to give up. Must not know: what went wrong.
-//! Invariant: nothing of the old engine is used again, and nothing is hashed again; a torrent comes back once its disk thread has answered
+//! Invariant: of the old engine nothing is used again but what it says of its torrents, and nothing is hashed again; a torrent comes back once its disk thread has answered
 //! all that the old engine ordered, so that no verdict meets a piece of the new one.
 
-use super::{Entry, Shard, Stage, ToShard};
+use super::{Shard, Stage, ToShard};
 use crate::account::Account;
 use crate::control::ToControl;
 use crate::disk::DiskOrder;
@@ -28,35 +28,30 @@ impl Shard {
                 self.peers.remove(peer);
             }
             Input::Budget(budget) => self.budget = *budget,
+            // Nobody has the torrent: its engine ended, and its disk thread does what that one ordered.
             Input::Checked(key, piece, Verdict::Good) => {
-                if let Some(spec) = self.spec_mut(*key) {
+                let kept = self.torrents.get_mut(key).and_then(|entry| entry.kept.as_mut());
+                if let Some(spec) = kept.and_then(|kept| kept.spec.as_mut()) {
                     spec.have.insert(*piece);
                 }
             }
             Input::Want(key, wants) => {
-                if let Some(spec) = self.spec_mut(*key) {
-                    wants.iter().for_each(|want| remember(&mut spec.wants, want));
+                if let Some(entry) = self.torrents.get_mut(key) {
+                    wants.iter().for_each(|want| remember(&mut entry.kept().wants, want));
                 }
             }
-            Input::PeersFound(key, Source::User, found) => {
+            Input::PeersFound(key, Source::User, found) if !found.is_empty() => {
                 if let Some(entry) = self.torrents.get_mut(key) {
-                    let room = PEERS_MAX.saturating_sub(entry.peers.len());
-                    entry.peers.extend(found.iter().take(room));
+                    let peers = &mut entry.kept().peers;
+                    peers.extend(found.iter().take(PEERS_MAX.saturating_sub(peers.len())));
                 }
             }
             Input::Limit(key, rates) => {
                 if let Some(entry) = self.torrents.get_mut(key) {
-                    entry.limit = Some(*rates);
+                    entry.kept().limit = Some(*rates);
                 }
             }
             _ => {}
-        }
-    }
-
-    fn spec_mut(&mut self, key: TorrentKey) -> Option<&mut TorrentSpec> {
-        match self.torrents.get_mut(&key) {
-            Some(Entry { stage: Stage::Whole { spec, .. }, .. }) => Some(spec),
-            _ => None,
         }
     }
 
@@ -79,26 +74,42 @@ impl Shard {
             torrents = self.torrents.len(),
             "bug: an engine panicked; its torrents go on from the pieces that they have"
         );
+        let mut lost = Vec::new();
         for (&key, entry) in &self.torrents {
+            let is_known = entry.kept.as_ref().is_some_and(|kept| kept.spec.is_some());
             match &entry.stage {
-                Stage::Whole { .. } => self.to_disk.push((key, DiskOrder::Settle)),
+                Stage::Whole { .. } if is_known => self.to_disk.push((key, DiskOrder::Settle)),
+                // The engine panicked when it was given this one, or cannot speak of it.
+                Stage::Whole { .. } => lost.push(key),
                 Stage::Magnet { follower: Some(_), .. } => batch.push(ToShard::Settled(key)),
                 // Whoever opens it brings it back, or says that it cannot be opened.
                 Stage::Magnet { follower: None, .. } => {}
             }
         }
+        lost.into_iter().for_each(|key| self.lose(key, "the engine that was given it"));
         self.disks.submit(self.to_disk.drain(..));
     }
 
-    /// What moved so far is kept, as far as the engine can still say it.
+    fn lose(&mut self, key: TorrentKey, whose: &'static str) {
+        if let Some(entry) = self.torrents.remove(&key) {
+            let _ = self.control.try_send(ToControl::Unregister(entry.inner.info_hash, key));
+            entry.inner.fail(AddError::Bug(whose));
+        }
+    }
+
+    /// What the torrents are, and what moved so far, is kept as far as the engine that panicked can still say it: such a report changes
+    /// nothing.
     fn close_accounts(&mut self) {
         let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
         for key in keys {
-            // A report changes nothing; a second panic here costs the account of this torrent alone.
-            let Some(departure) = self.bugs.contain(Place::Other, || self.departure(key)) else { continue };
-            let moved = departure.status.filter(|status| status.bytes_down + status.bytes_up > 0);
-            if let (Some(status), Some(entry)) = (moved, self.torrents.get_mut(&key)) {
-                entry.before = Some(Box::new(Account::closed(&status, departure.sources)));
+            let report = self.bugs.contain(Place::Other, || (self.engine.spec(key), self.departure(key)));
+            let (Some((spec, departure)), Some(entry)) = (report, self.torrents.get_mut(&key)) else { continue };
+            // Of one that waits to come back since the last panic it says nothing.
+            if let Some(spec) = spec {
+                entry.kept().spec = Some(spec);
+            }
+            if let Some(status) = departure.status.filter(|status| status.bytes_down + status.bytes_up > 0) {
+                entry.kept().before = Account::closed(&status, departure.sources);
             }
         }
     }
@@ -110,16 +121,19 @@ impl Shard {
             return;
         }
         let Some(entry) = self.torrents.get_mut(&key) else { return };
-        let comes = match &entry.stage {
-            Stage::Whole { spec, bytes_there, .. } => {
-                let verified = bytes_of(spec).saturating_sub(*bytes_there);
-                entry.before.iter_mut().for_each(|before| before.settle(verified));
-                Input::Add(key, spec.clone())
+        let (comes, kept) = match &entry.stage {
+            Stage::Magnet { spec, .. } => (Input::AddMagnet(key, spec.clone()), entry.kept()),
+            Stage::Whole { bytes_there, .. } => {
+                let bytes_there = *bytes_there;
+                let kept = entry.kept();
+                let Some(mut spec) = kept.spec.take() else { return };
+                kept.before.settle(bytes_of(&spec).saturating_sub(bytes_there));
+                spec.wants.clone_from(&kept.wants);
+                (Input::Add(key, Box::new(spec)), kept)
             }
-            Stage::Magnet { spec, .. } => Input::AddMagnet(key, spec.clone()),
         };
-        let peers = Input::PeersFound(key, Source::User, entry.peers.clone());
-        let limit = entry.limit.map(|rates| Input::Limit(key, rates));
+        let peers = Input::PeersFound(key, Source::User, kept.peers.clone());
+        let limit = kept.limit.map(|rates| Input::Limit(key, rates));
         let now = self.clock.now();
         [Some(comes), limit, Some(peers)].into_iter().flatten().for_each(|input| self.engine.handle(now, input));
         self.publish_one(key);
@@ -128,10 +142,8 @@ impl Shard {
     /// One engine after another panicked: no further one is tried with these torrents.
     fn give_up(&mut self) {
         tracing::error!(torrents = self.torrents.len(), "bug: one engine after another panicked; its torrents are given up");
-        for (key, entry) in std::mem::take(&mut self.torrents) {
-            let _ = self.control.try_send(ToControl::Unregister(entry.inner.info_hash, key));
-            entry.inner.fail(AddError::Bug("engine after engine of its shard"));
-        }
+        let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.lose(key, "engine after engine of its shard"));
     }
 }
 
