@@ -150,7 +150,7 @@ fn two_hundred_torrents_leave_together() -> Test {
     for torrent in torrents.iter().step_by(20) {
         let swarm = Process::run("scrape", stage.bt("scraper").arg("scrape").arg(torrent), PATIENCE)?.expect_code(0)?.last()?;
         let count = |field: &str| swarm["trackers"][0][field].as_u64();
-        ensure!((count("seeders"), count("downloaders")) == (Some(0), Some(0)), "{swarm}");
+        ensure!((count("seeders"), count("leechers")) == (Some(0), Some(0)), "{swarm}");
     }
     Ok(())
 }

@@ -23,6 +23,8 @@ const ALONE: u64 = 8 << 20;
 const ALONE_PART: u64 = 16;
 /// After so long without a block that anybody took, everything is shown, whatever the reason was.
 const VAIN: Duration = Duration::from_secs(30);
+/// The same once so many promises were made in vain, and twice as many as were kept: those around us take promises, and not pieces.
+const LAPSED_MAX: u32 = 64;
 /// A teaser is looked for among so many pieces.
 const TEASERS_SEEN: usize = 1000;
 /// Who was promised a piece and takes nothing for so long loses it to others.
@@ -69,6 +71,9 @@ pub(crate) struct Reveal {
     idle: bool,
     /// What somebody has is shown to everybody.
     open: bool,
+    /// Promises that were taken back from peers that took nothing, and pieces that were given.
+    lapsed: u32,
+    given: u32,
     /// When a block was served last, or somebody came while nobody was there.
     served_at: Time,
 }
@@ -133,6 +138,8 @@ impl Reveal {
             sent_since: None,
             idle: false,
             open: false,
+            lapsed: 0,
+            given: 0,
             served_at: Time::ZERO,
         }
     }
@@ -170,6 +177,7 @@ impl Reveal {
     /// A peer left. What was promised to it, and what was on its way, waits again.
     pub(crate) fn leave(&mut self, peer: PeerKey) {
         if let Some(shown) = self.peers.remove(&peer) {
+            self.lapsed = self.lapsed.saturating_add(u32::from(!shown.owed.is_empty()));
             let owed = shown.owed.into_iter().map(|owed| owed.piece);
             let lost = owed.chain(self.sent_to(peer)).collect();
             self.take_back(lost);
@@ -243,6 +251,7 @@ impl Reveal {
             owed.left = owed.left.saturating_sub(block.len());
             if owed.left == 0 {
                 let piece = shown.owed.swap_remove(index).piece;
+                self.given = self.given.saturating_add(1);
                 shown.unspread += 1;
                 if let Some(before) = self.unspread.insert(piece, peer).and_then(|before| self.peers.get_mut(&before)) {
                     before.unspread -= 1;
@@ -336,7 +345,7 @@ impl Reveal {
         let came: Vec<Piece> = self.sent.iter().filter(came).map(|(piece, _)| *piece).collect();
         came.into_iter().for_each(|piece| self.set(piece, Fate::Out));
         let is_dry = self.line.is_empty();
-        let mut back = Vec::new();
+        let (mut back, mut lapsed) = (Vec::new(), 0);
         for (&peer, shown) in &mut self.peers {
             // Who is not served has another reason to pause.
             if !is_served(peer) {
@@ -345,6 +354,7 @@ impl Reveal {
             let is_late = !shown.owed.is_empty() && now - shown.moved_at >= PATIENCE;
             if is_late && is_served(peer) {
                 shown.lazy_until = now + 2 * PATIENCE;
+                lapsed += 1;
             }
             if is_late || (is_dry && !is_served(peer)) {
                 back.extend(core::mem::take(&mut shown.owed).into_iter().map(|owed| owed.piece));
@@ -354,9 +364,11 @@ impl Reveal {
                 back.extend(shown.owed.extract_if(.., is_slow).map(|owed| owed.piece));
                 if back.len() > before {
                     shown.lazy_until = now + 2 * PATIENCE;
+                    lapsed += 1;
                 }
             }
         }
+        self.lapsed = self.lapsed.saturating_add(lapsed);
         self.take_back(back);
     }
 
@@ -369,9 +381,10 @@ impl Reveal {
         if self.idle { PATIENCE_IDLE } else { PATIENCE }
     }
 
-    /// Whether there are peers and none has taken anything for so long that showing pieces one by one helps nobody.
+    /// Whether showing pieces one by one helps nobody: there are peers and none has taken anything for long, or most promises lapse.
     pub(crate) fn is_vain(&self, now: Time) -> bool {
-        !self.peers.is_empty() && now - self.served_at >= VAIN
+        let lapses = self.lapsed > LAPSED_MAX.max(self.given.saturating_mul(2));
+        lapses || !self.peers.is_empty() && now - self.served_at >= VAIN
     }
 
     /// Whether one copy of everything is out.

@@ -225,6 +225,21 @@ fn it_is_over_when_others_have_everything_although_nobody_asks() {
 }
 
 #[test]
+fn promises_that_lapse_again_and_again_end_it() {
+    let (geometry, mut reveal) = seed(200);
+    let honest: Vec<Piece> = reveal.show(NOW, A, 0, |_| false);
+    honest.into_iter().for_each(|piece| give(&mut reveal, &geometry, A, piece));
+    for n in 0..=LAPSED_MAX {
+        assert!(!reveal.is_vain(NOW), "{n} promises lapsed");
+        let newcomer = PeerKey(100 + u64::from(n));
+        reveal.join(NOW, newcomer);
+        assert!(!reveal.show(NOW, newcomer, 0, |_| false).is_empty());
+        reveal.leave(newcomer);
+    }
+    assert!(reveal.is_vain(NOW));
+}
+
+#[test]
 fn at_the_end_promises_to_those_who_are_not_served_are_taken_back() {
     let (_, mut reveal) = seed(2);
     let waiting = reveal.show(NOW, A, 0, |_| false);
