@@ -190,7 +190,7 @@ impl Wire {
         if self.dialled { Ok(()) } else { self.hear_handshake() }
     }
 
-    /// An extension handshake (BEP 10) that offers everything, with further keys behind `metadata_size`.
+    /// An extension handshake (BEP 10) that offers `ut_metadata` and `ut_pex`, and metadata of so many bytes.
     pub(super) fn greet(&mut self, metadata_size: i64) -> Result<()> {
         let hello = format!("d1:md11:ut_metadatai3e6:ut_pexi4ee13:metadata_sizei{metadata_size}ee");
         self.send(&extended(0, hello.as_bytes()))
