@@ -5,6 +5,7 @@
 
 use crate::Test;
 use anyhow::{Result, ensure};
+use bt_tests::frames::{INTERESTED, PLAIN, frame, handshake};
 use bt_tests::{Door, Net, PATIENCE, Process, Stage, ensure_same, listening, random_file, skip};
 use rustix::net::{AddressFamily, SocketType};
 use std::io::{Read as _, Write as _};
@@ -117,9 +118,9 @@ fn idle(
         return std::io::copy(&mut stream, &mut std::io::sink()).map(drop);
     }
     let id = format!("-ID0001-{number:012}");
-    stream.write_all(&[b"\x13BitTorrent protocol".as_slice(), &[0; 8], &hash, id.as_bytes()].concat())?;
+    stream.write_all(&handshake(PLAIN, hash, id.as_bytes()))?;
     stream.read_exact(&mut [0; 68])?;
-    stream.write_all(&[0, 0, 0, 1, 2])?;
+    stream.write_all(&frame(INTERESTED, &[]))?;
     inside.fetch_add(1, Ordering::Relaxed);
     let ended = std::io::copy(&mut stream, &mut std::io::sink()).map(drop);
     inside.fetch_sub(1, Ordering::Relaxed);

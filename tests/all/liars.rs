@@ -4,6 +4,7 @@
 //! Invariant: each runs on a thread of the test and ends with it; each counts whom it lied to.
 
 use anyhow::Result;
+use bt_tests::frames::*;
 use bt_tests::{Host, random_bytes};
 use bt_types::Rng;
 use std::io::{Read as _, Write as _};
@@ -151,7 +152,7 @@ fn lie(kind: Kind, mut stream: &TcpStream, info_hash: [u8; 20], pieces: usize, l
         Kind::BadMessages => {
             lies.fetch_add(1, Ordering::Relaxed);
             // A `have` of one byte, then a piece out of range.
-            stream.write_all(&[0, 0, 0, 2, 4, 0, 0, 0, 0, 5, 4, 0xff, 0xff, 0xff, 0xff])?;
+            stream.write_all(&[frame(HAVE, &[0]), numbers(HAVE, &[u32::MAX])].concat())?;
         }
         Kind::Poison => {
             claim_all(stream, pieces)?;
@@ -166,75 +167,46 @@ fn lie(kind: Kind, mut stream: &TcpStream, info_hash: [u8; 20], pieces: usize, l
 
 /// Waits for the other side's handshake and answers it. No reserved bit is set: base protocol only.
 fn shake(stream: &TcpStream, info_hash: [u8; 20], name: &str) -> std::io::Result<()> {
-    shake_with([0; 8], stream, info_hash, name)
+    shake_with(PLAIN, stream, info_hash, name)
 }
 
 fn shake_with(reserved: [u8; 8], mut stream: &TcpStream, info_hash: [u8; 20], name: &str) -> std::io::Result<()> {
     stream.read_exact(&mut [0; 68])?;
     let peer_id = format!("-XX0001-{name:12.12}");
-    stream.write_all(&[&b"\x13BitTorrent protocol"[..], &reserved, &info_hash, peer_id.as_bytes()].concat())
+    stream.write_all(&handshake(reserved, info_hash, peer_id.as_bytes()))
 }
 
 /// Speaks BEP 9, and counts the pieces of metadata that it was asked for.
 fn offer(mut stream: &TcpStream, info_hash: [u8; 20], info: &[u8], claimed: u64, lies: &AtomicU32) -> std::io::Result<()> {
     shake_with([0, 0, 0, 0, 0, 0x10, 0, 0], stream, info_hash, "Metadata")?;
-    let send = |mut stream: &TcpStream, to: u8, payload: &[u8]| {
-        let length = (payload.len() as u32 + 2).to_be_bytes();
-        stream.write_all(&[&length[..], &[20, to], payload].concat())
-    };
-    send(stream, 0, format!("d1:md11:ut_metadatai1ee13:metadata_sizei{claimed}ee").as_bytes())?;
+    stream.write_all(&extended(0, format!("d1:md11:ut_metadatai1ee13:metadata_sizei{claimed}ee").as_bytes()))?;
     let mut their_id = 0;
     loop {
-        let mut length = [0; 4];
-        stream.read_exact(&mut length)?;
-        let mut message = vec![0; u32::from_be_bytes(length) as usize];
-        stream.read_exact(&mut message)?;
-        let [20, to, payload @ ..] = message.as_slice() else { continue };
+        let message = read_message(stream)?;
+        let [EXTENDED, to, payload @ ..] = message.as_slice() else { continue };
         if *to == 0 {
-            their_id = number_after(payload, b"11:ut_metadatai").unwrap_or_default() as u8;
-        } else if let Some(piece) = number_after(payload, b"5:piecei") {
+            their_id = number_after(payload, "11:ut_metadatai").unwrap_or_default() as u8;
+        } else if let Some(piece) = number_after(payload, "5:piecei") {
             lies.fetch_add(1, Ordering::Relaxed);
             let head = format!("d8:msg_typei1e5:piecei{piece}e10:total_sizei{claimed}ee");
-            let data = info.chunks(16 << 10).nth(piece).unwrap_or_default();
-            send(stream, their_id, &[head.as_bytes(), data].concat())?;
+            let data = info.chunks(BLOCK as usize).nth(piece as usize).unwrap_or_default();
+            stream.write_all(&extended(their_id, &[head.as_bytes(), data].concat()))?;
         }
     }
 }
 
-/// The number that follows a text.
-fn number_after(bytes: &[u8], text: &[u8]) -> Option<usize> {
-    let at = bytes.windows(text.len()).position(|window| window == text)? + text.len();
-    let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit());
-    Some(digits.fold(0, |number, digit| number * 10 + usize::from(digit - b'0')))
-}
-
 /// Says that it has every piece, and unchokes.
 fn claim_all(mut stream: &TcpStream, pieces: usize) -> std::io::Result<()> {
-    let bitfield: Vec<u8> = (0..pieces.div_ceil(8)).map(|byte| spread(pieces - byte * 8)).collect();
-    let length = (bitfield.len() as u32 + 1).to_be_bytes();
-    stream.write_all(&[&length[..], &[5], &bitfield, &[0, 0, 0, 1, 1]].concat())
-}
-
-/// A byte whose first `count` bits are set, all eight if there are more.
-fn spread(count: usize) -> u8 {
-    if count >= 8 { 0xff } else { !(0xff >> count) }
+    stream.write_all(&[frame(BITFIELD, &all_bits(pieces)), frame(UNCHOKE, &[])].concat())
 }
 
 /// Answers requests with what `block` makes of index, begin and length, until the other side has had enough.
 fn serve(mut stream: &TcpStream, mut block: impl FnMut(usize, usize, usize) -> Vec<u8>) -> std::io::Result<()> {
     loop {
-        let mut length = [0; 4];
-        stream.read_exact(&mut length)?;
-        let mut message = vec![0; u32::from_be_bytes(length) as usize];
-        stream.read_exact(&mut message)?;
-        if let [6, request @ ..] = message.as_slice()
-            && let Ok(request) = <&[u8; 12]>::try_from(request)
-        {
-            let [index, begin, len] =
-                [0, 4, 8].map(|at| request[at..at + 4].iter().fold(0, |number, &byte| number << 8 | usize::from(byte)));
-            let block = block(index, begin, len);
-            let length = (9 + block.len() as u32).to_be_bytes();
-            stream.write_all(&[&length[..], &[7], &request[..8], &block].concat())?;
+        let message = read_message(stream)?;
+        if let Some([index, begin, len]) = message.strip_prefix(&[REQUEST]).and_then(three) {
+            let block = block(index as usize, begin as usize, len as usize);
+            stream.write_all(&frame(PIECE, &[&message[1..9], &block].concat()))?;
         }
     }
 }

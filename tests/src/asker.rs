@@ -3,6 +3,7 @@
 //! Decides: how long an answer is waited for. Must not know: what is right.
 //! Invariant: it says what the other side said on the wire, and nothing that a program says of itself.
 
+use crate::frames::*;
 use anyhow::{Context as _, Result, ensure};
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -10,14 +11,6 @@ use std::time::{Duration, Instant};
 
 /// How long the other side may take to say what it has. One that has nothing says nothing.
 const CLAIMS_WITHIN: Duration = Duration::from_secs(1);
-/// The longest message that is read, in bytes.
-const MESSAGE_MAX: usize = 1 << 20;
-const UNCHOKE: u8 = 1;
-const INTERESTED: u8 = 2;
-const HAVE: u8 = 4;
-const BITFIELD: u8 = 5;
-const REQUEST: u8 = 6;
-const PIECE: u8 = 7;
 
 /// A connection to somebody who shares a torrent (BEP 3, without any extension).
 #[derive(Debug)]
@@ -46,7 +39,7 @@ impl Asker {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(CLAIMS_WITHIN))?;
         let id = format!("-AK0001-{:012}", stream.local_addr()?.port());
-        stream.write_all(&[b"\x13BitTorrent protocol".as_slice(), &[0; 8], &info_hash, id.as_bytes()].concat())?;
+        stream.write_all(&handshake(PLAIN, info_hash, id.as_bytes()))?;
         let mut theirs = [0; 68];
         stream.read_exact(&mut theirs).context("no handshake")?;
         ensure!(theirs[28..48] == info_hash, "the handshake is for another torrent");
@@ -63,14 +56,14 @@ impl Asker {
     /// Asks for blocks and returns those that came, until all have come or nothing comes for so long.
     pub fn ask(&mut self, parts: &[Part], patience: Duration) -> Result<Vec<(Part, Vec<u8>)>> {
         if !self.is_unchoked {
-            self.say(INTERESTED, &[])?;
+            self.stream.write_all(&frame(INTERESTED, &[]))?;
             self.hear(patience, |asker, _| asker.is_unchoked.then_some(()))?;
         }
         if !self.is_unchoked {
             return Ok(Vec::new());
         }
         for part in parts {
-            self.say(REQUEST, &[part.piece, part.begin, part.len])?;
+            self.stream.write_all(&numbers(REQUEST, &[part.piece, part.begin, part.len]))?;
         }
         let mut came = Vec::new();
         while came.len() < parts.len()
@@ -87,13 +80,6 @@ impl Asker {
         Ok(self.hear(patience, |asker, _| (asker.claims != before).then_some(()))?.is_some())
     }
 
-    fn say(&mut self, id: u8, numbers: &[u32]) -> Result<()> {
-        let len = u32::try_from(1 + 4 * numbers.len())?;
-        let body = numbers.iter().flat_map(|number| number.to_be_bytes());
-        let message: Vec<u8> = len.to_be_bytes().into_iter().chain([id]).chain(body).collect();
-        Ok(self.stream.write_all(&message)?)
-    }
-
     /// Reads messages until `pick` makes something of one; `None` at the deadline, and when the connection ended.
     fn hear<T>(&mut self, limit: Duration, mut pick: impl FnMut(&Asker, &[u8]) -> Option<T>) -> Result<Option<T>> {
         let deadline = Instant::now() + limit;
@@ -103,14 +89,14 @@ impl Asker {
                 return Ok(None);
             }
             self.stream.set_read_timeout(Some(left))?;
-            let message = match self.message() {
+            let message = match read_message(&self.stream) {
                 Ok(message) => message,
                 Err(error) if is_silence(&error) => return Ok(None),
                 Err(error) => return Err(error.into()),
             };
             match message.split_first() {
                 Some((&UNCHOKE, _)) => self.is_unchoked = true,
-                Some((0, _)) => self.is_unchoked = false,
+                Some((&CHOKE, _)) => self.is_unchoked = false,
                 Some((&HAVE, number)) => {
                     let number = number.try_into().map(u32::from_be_bytes).context("a have has a number")?;
                     *self.claims.get_mut(number as usize).context("a have of a piece that there is not")? = true;
@@ -126,18 +112,6 @@ impl Asker {
                 return Ok(Some(found));
             }
         }
-    }
-
-    fn message(&mut self) -> io::Result<Vec<u8>> {
-        let mut len = [0; 4];
-        self.stream.read_exact(&mut len)?;
-        let len = u32::from_be_bytes(len) as usize;
-        if len > MESSAGE_MAX {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let mut message = vec![0; len];
-        self.stream.read_exact(&mut message)?;
-        Ok(message)
     }
 }
 

@@ -24,6 +24,7 @@ mod trial;
 
 pub mod battery;
 pub mod foreign;
+pub mod frames;
 
 pub use asker::{Asker, Part};
 pub use binary::{bt, build_release, cargo};

@@ -1,7 +1,8 @@
 //! `fuzz`: every target of `tests/fuzz` for a while, with inputs that no run before tried.
 //!
 //! Decides: for how long, from which seed, who draws the inputs. Must not know: any target.
-//! Invariant: the same seed and the same number of executions are the same inputs.
+//! Invariant: drawn by chance, the same seed and the same number of executions are the same inputs; libFuzzer goes on from what it found
+//! before.
 
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::cargo;

@@ -14,7 +14,7 @@ Exit codes of bt:
   3  missing, unreadable or invalid torrent, magnet link or input
   4  the data does not verify
   5  network: no peers, metadata or tracker within --timeout
-  6  disk: permission, I/O error, or full for longer than --timeout
+  6  disk: permission, I/O error, data moved away, or full for longer than --timeout
   7  interrupted; the same command continues
   8  the daemon is not reachable
   9  partial success";

@@ -49,7 +49,7 @@ pub struct Admission {
     /// Its number: the larger, the later it came.
     pub number: u64,
     ip: IpAddr,
-    /// This one, which has not shaken hands, must go for it: its network has more such connections than any other.
+    /// This one, which has not shaken hands, must go for it: no network has more such connections than its own.
     pub instead_of: Option<u64>,
     /// The connection must have shaken hands by then.
     pub handshake_by: Time,

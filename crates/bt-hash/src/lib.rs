@@ -4,8 +4,8 @@
 //! Invariant: `digest_many` equals hashing each message alone, whatever its slices.
 //!
 //! A piece arrives scattered over network buffers, so a message is a list of slices and is never joined. Several messages are
-//! hashed side by side on one core where the processor has SHA instructions or AVX-512 (`sha1_ni.rs` and `wide.rs` say why that is
-//! faster); elsewhere one after another with the RustCrypto crates, which are also the oracle in tests.
+//! hashed side by side on one core where the processor has SHA instructions, and better with AVX-512 too (`sha1_ni.rs` and `wide.rs`
+//! say why that is faster); elsewhere one after another with the RustCrypto crates, which are also the oracle in tests.
 //!
 //! ```
 //! let whole: &[&[u8]] = &[b"hello"];

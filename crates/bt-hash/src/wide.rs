@@ -94,8 +94,9 @@ fn four([q0, q1, q2, q3]: [__m128i; 4]) -> __m512i {
 /// The compressions, over one kind of register.
 macro_rules! compressions {
     (
-        $name:ident, $lanes:expr, $join:ident [$($part:literal)*], $register:ident, $broadcast:ident, $add:ident, $xor:ident, $ternary:ident, $rotate:ident, $shift:ident,
-        $shuffle:ident, $low32:ident, $high32:ident, $low64:ident, $high64:ident
+        $name:ident, $lanes:expr, $join:ident [$($part:literal)*], $register:ident, $broadcast:ident,
+        $add:ident, $xor:ident, $ternary:ident, $rotate:ident, $shift:ident, $shuffle:ident,
+        $low32:ident, $high32:ident, $low64:ident, $high64:ident
     ) => {
         mod $name {
             use super::{$join, Block, quarter, CHOOSE, K1, K256, MAJORITY, PARITY};

@@ -1,7 +1,7 @@
 //! Bugs that show themselves as panics: caught where they can be contained, and counted.
 //!
 //! Decides: what is a panic of a connection, of an engine, of anything else. Must not know: what goes on after one.
-//! Invariant: whoever catches a panic in a session catches it here, so none goes uncounted.
+//! Invariant: whoever catches a panic in a session counts it here, wherever it was caught.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;

@@ -4,8 +4,9 @@
 //! Invariant: one seed lives through all cases; beside each somebody downloads everything from it.
 
 use super::scene::{Scene, clean, settled, sound};
-use super::wire::*;
+use super::wire::{Swarm, Wire};
 use super::{Figures, Outcome, Report, Row, Scale};
+use crate::frames::*;
 use crate::{PATIENCE, random_bytes};
 use Outcome::{Dropped, Forgotten, Ignored, Rejected};
 use anyhow::{Result, ensure};

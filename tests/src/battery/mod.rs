@@ -1,4 +1,4 @@
-//! A battery of misbehaviours, byte by byte, against real `bt` processes: as a leech, as a seed, as a tracker, in torrents, in the state on disk.
+//! A battery of misbehaviours, byte by byte, against real `bt` processes: as a leech, as a seed, as a tracker, in torrents, in journals.
 //!
 //! Decides: what a case has to show, and what is measured beside it. Must not know: how `bt` defends itself.
 //! Invariant: each case names its safe outcome and fails without it; the process lives, says nothing of a bug, and an honest transfer
@@ -44,8 +44,6 @@ pub enum Outcome {
     Refused(i32),
     /// What is remembered is not believed: the data is looked at, and the download goes on.
     Rechecked,
-    /// What is left of it is believed, and the download goes on.
-    Resumed,
 }
 
 /// What came of a case.
@@ -70,8 +68,8 @@ pub struct Row {
 pub struct Scale {
     /// Size of the honest transfer in MiB.
     pub mib: u32,
-    /// What the uplink of honest seeds is limited to where a download is misbehaved to: what is lost by waiting for somebody bad has its measure in
-    /// that, and a download that is fed evenly has about the same memory each time.
+    /// What the uplink of honest seeds is limited to where a download is misbehaved to: what is lost by waiting for somebody bad has
+    /// its measure in that, and a download that is fed evenly has about the same memory each time.
     pub up: Option<&'static str>,
     /// Misbehaviour goes on until the honest transfer beside it has ended.
     pub sustained: bool,

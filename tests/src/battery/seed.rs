@@ -4,8 +4,9 @@
 //! Invariant: the honest seed comes when the misbehaviour has been met, so that nothing can be had before.
 
 use super::scene::{Scene, clean, free_address, settled, sound};
-use super::wire::*;
+use super::wire::{Swarm, Wire};
 use super::{Figures, Outcome, Report, Row, Scale};
+use crate::frames::*;
 use crate::{InfoHash, LOOPBACK, PATIENCE, Process, random_bytes};
 use Outcome::{Banned, Dropped, Forgotten, Ignored, OthersAsked, Rejected};
 use anyhow::{Context as _, Result, ensure};

@@ -1,8 +1,9 @@
 //! A connection to a `bt`, byte for byte: frames are put together by hand, so that a case shows what it sends.
 //!
-//! Decides: what a handshake and a frame look like, and how long an answer is waited for. Must not know: what is hostile.
+//! Decides: how long an answer is waited for, and what a good one is. Must not know: what is hostile.
 //! Invariant: it judges by what comes back on the wire; a send that fails because the other side hung up is no error.
 
+use crate::frames::*;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -12,31 +13,6 @@ use std::time::{Duration, Instant};
 
 /// How long an answer, or the end of the connection, is waited for. Beyond every deadline of a handshake, below every one of silence.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
-/// The longest message that is read, in bytes.
-const MESSAGE_MAX: usize = 1 << 20;
-
-/// Length in bytes of a block.
-pub(super) const BLOCK: u32 = 16 << 10;
-/// The reserved bytes of a client with extensions (BEP 10) and the fast extension (BEP 6), and of one with neither.
-pub(super) const MODERN: [u8; 8] = [0, 0, 0, 0, 0, 0x10, 0, 4];
-pub(super) const PLAIN: [u8; 8] = [0; 8];
-
-pub(super) const CHOKE: u8 = 0;
-pub(super) const UNCHOKE: u8 = 1;
-pub(super) const INTERESTED: u8 = 2;
-pub(super) const NOT_INTERESTED: u8 = 3;
-pub(super) const HAVE: u8 = 4;
-pub(super) const BITFIELD: u8 = 5;
-pub(super) const REQUEST: u8 = 6;
-pub(super) const PIECE: u8 = 7;
-pub(super) const CANCEL: u8 = 8;
-pub(super) const PORT: u8 = 9;
-pub(super) const SUGGEST: u8 = 13;
-pub(super) const HAVE_ALL: u8 = 14;
-pub(super) const HAVE_NONE: u8 = 15;
-pub(super) const REJECT: u8 = 16;
-pub(super) const ALLOWED_FAST: u8 = 17;
-pub(super) const EXTENDED: u8 = 20;
 
 /// What everybody in the swarm knows.
 #[derive(Debug)]
@@ -61,40 +37,10 @@ impl Swarm {
         &self.content[start..self.content.len().min(start + len as usize)]
     }
 
-    /// A bitfield of everything, its spare bits clear.
+    /// A bitfield of everything.
     pub(super) fn bitfield(&self) -> Vec<u8> {
-        let mut bits = vec![0xff; self.pieces().div_ceil(8) as usize];
-        let spare = bits.len() as u32 * 8 - self.pieces();
-        bits.last_mut().into_iter().for_each(|last| *last = 0xff << spare);
-        bits
+        all_bits(self.pieces() as usize)
     }
-}
-
-/// A frame: length, id, body.
-pub(super) fn frame(id: u8, body: &[u8]) -> Vec<u8> {
-    [&(body.len() as u32 + 1).to_be_bytes()[..], &[id], body].concat()
-}
-
-/// A frame whose body is numbers.
-pub(super) fn numbers(id: u8, numbers: &[u32]) -> Vec<u8> {
-    frame(id, &numbers.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<_>>())
-}
-
-/// A frame of the extension protocol; number 0 is its handshake.
-pub(super) fn extended(number: u8, payload: &[u8]) -> Vec<u8> {
-    frame(EXTENDED, &[&[number], payload].concat())
-}
-
-/// A handshake.
-pub(super) fn handshake(reserved: [u8; 8], info_hash: [u8; 20], id: &[u8; 20]) -> Vec<u8> {
-    [&b"\x13BitTorrent protocol"[..], &reserved, &info_hash, id].concat()
-}
-
-/// The number that follows a text.
-pub(super) fn number_after(bytes: &[u8], text: &str) -> Option<u32> {
-    let at = bytes.windows(text.len()).position(|window| window == text.as_bytes())? + text.len();
-    let digits: Vec<u8> = bytes[at..].iter().copied().take_while(u8::is_ascii_digit).collect();
-    String::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// The hostile end of a connection.
@@ -190,7 +136,7 @@ impl Wire {
         if self.dialled { Ok(()) } else { self.hear_handshake() }
     }
 
-    /// An extension handshake (BEP 10) that offers everything, with further keys behind `metadata_size`.
+    /// An extension handshake (BEP 10) that offers `ut_metadata` and `ut_pex`, and metadata of so many bytes.
     pub(super) fn greet(&mut self, metadata_size: i64) -> Result<()> {
         let hello = format!("d1:md11:ut_metadatai3e6:ut_pexi4ee13:metadata_sizei{metadata_size}ee");
         self.send(&extended(0, hello.as_bytes()))
@@ -331,12 +277,6 @@ impl Wire {
         let left = deadline.saturating_duration_since(Instant::now());
         Ok(self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?)
     }
-}
-
-/// Three numbers.
-pub(super) fn three(body: &[u8]) -> Option<[u32; 3]> {
-    let (words, []) = body.as_chunks::<4>() else { return None };
-    <[u32; 3]>::try_from(words.iter().map(|word| u32::from_be_bytes(*word)).collect::<Vec<_>>()).ok()
 }
 
 fn is_over(error: &io::Error) -> bool {

@@ -1,7 +1,7 @@
 //! The battery of misbehaviours, each sustained while an honest transfer runs beside it.
 //!
 //! Decides: that memory and time bind. Must not know: any case; they are in `bt_tests::battery`.
-//! Invariant: a case whose time is too long is played again before it counts: the machine does other things, too.
+//! Invariant: a case whose memory or time is too much is played again before it counts: the machine does other things, too.
 
 use anyhow::{Result, bail};
 use bt_tests::battery::{OVER_MAX, Play, Scale, TIMES_MAX, parties};

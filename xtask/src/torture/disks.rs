@@ -155,14 +155,14 @@ impl Bound {
     }
 
     fn bind(&self) -> Result<()> {
-        mount(Command::new("mount").arg("--bind").args([&self.real, &self.mount]))
+        succeed(Command::new("mount").arg("--bind").args([&self.real, &self.mount]))
     }
 }
 
 impl Disk for Bound {
     fn harm(&self, _: u32) -> Result<()> {
         // Lazily: it has files open.
-        mount(Command::new("umount").arg("--lazy").arg(&self.mount))
+        succeed(Command::new("umount").arg("--lazy").arg(&self.mount))
     }
 
     fn mend(&self, _: u32) -> Result<()> {
@@ -243,10 +243,10 @@ impl Disk for Few {
 }
 
 fn limit(process: u32, descriptors: &str) -> Result<()> {
-    mount(Command::new("prlimit").arg(format!("--nofile={descriptors}:")).args(["--pid", &process.to_string()]))
+    succeed(Command::new("prlimit").arg(format!("--nofile={descriptors}:")).args(["--pid", &process.to_string()]))
 }
 
-fn mount(command: &mut Command) -> Result<()> {
+fn succeed(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(())

@@ -1,8 +1,8 @@
 //! A shard after a panic in its turn: another engine, and the torrents as they were.
 //!
 //! Decides: what of a torrent outlives its engine, and when to give up. Must not know: what went wrong.
-//! Invariant: of the old engine nothing is used again but what it says of its torrents, and nothing is hashed again; a torrent comes back once its disk thread has answered
-//! all that the old engine ordered, so that no verdict meets a piece of the new one.
+//! Invariant: of the old engine nothing is used again but what it says of its torrents, and nothing is hashed again; a torrent comes
+//! back once its disk thread has answered all that the old engine ordered, so that no verdict meets a piece of the new one.
 
 use super::{Shard, Stage, ToShard};
 use crate::account::Account;
