@@ -183,9 +183,8 @@ pub(crate) struct Shard {
     peers: BTreeMap<PeerKey, Rc<Mailbox>>,
     buffers: Rc<Buffers>,
     next_peer: u64,
-    /// Orders for disk threads, gathered over one batch.
+    /// Orders for disk threads, gathered over one batch, and farewells to trackers that wait for room.
     to_disk: Vec<(TorrentKey, DiskOrder)>,
-    /// Farewells to trackers that wait for room.
     farewells: Vec<ToControl>,
 }
 
@@ -478,8 +477,7 @@ impl Shard {
         self.disks.submit(self.to_disk.drain(..));
     }
 
-    /// Does it once the farewells have been passed on for which there was no room: thousands of torrents may leave at once, and nobody
-    /// says a farewell again.
+    /// Does it once the farewells for which there was no room have been passed on: nobody says one again.
     fn after_farewells(&mut self, act: impl FnOnce() + 'static) {
         let farewells = std::mem::take(&mut self.farewells);
         if farewells.is_empty() {
