@@ -83,10 +83,17 @@ impl Torrent {
     }
 
     /// Gives slots of which no use is made to those who wait.
-    pub(crate) fn hand_over(&mut self, now: Time) {
-        let served = self.unchoked.iter().filter_map(|key| self.peers.get(key));
-        let idle: Vec<(PeerKey, bool)> =
-            served.filter(|peer| self.wastes_slot(peer, now)).map(|peer| (peer.key, peer.optimistic)).collect();
+    pub(crate) fn hand_over(&mut self, now: Time, budget: &Budget) {
+        let served = || self.unchoked.iter().filter_map(|key| self.peers.get(key));
+        // The slot of one who wants nothing may have been given away already.
+        let mut free = self.slots_now(budget).saturating_sub(served().filter(|peer| peer.interested).count());
+        let mut has_slot = |peer: &&Peer| {
+            let has = peer.interested || free > 0;
+            free -= usize::from(has && !peer.interested);
+            has
+        };
+        let idle = served().filter(|peer| self.wastes_slot(peer, now)).filter(|peer| has_slot(peer));
+        let idle: Vec<(PeerKey, bool)> = idle.map(|peer| (peer.key, peer.optimistic)).collect();
         if idle.is_empty() || self.store_fault.is_some() {
             return;
         }
@@ -137,7 +144,9 @@ impl Torrent {
     }
 
     fn choke(&mut self, now: Time, peer: PeerKey) {
-        let wastes = self.peers.get(&peer).is_some_and(|row| self.wastes_slot(row, now));
+        // Who had all that we had, or asks slowly, makes use of the next turn.
+        let asked_nothing = |row: &Peer| row.interested && row.asked_at <= row.choke_changed && self.wastes_slot(row, now);
+        let wastes = self.peers.get(&peer).is_some_and(asked_nothing);
         let Some(row) = self.peers.get_mut(&peer) else { return };
         self.unchoked.remove(&peer);
         row.wasteful |= wastes;

@@ -187,7 +187,7 @@ impl Torrent {
             self.choke_round(now, config, budget);
         }
         if self.next_watch.is_some_and(|at| at <= now) {
-            self.watch(now, out);
+            self.watch(now, budget, out);
         }
     }
 
@@ -344,7 +344,8 @@ impl Torrent {
     /// Forgets a connection: its requests go back, its pieces count no more.
     pub(crate) fn closed(&mut self, now: Time, peer: PeerKey, why: Why, out: &mut VecDeque<Output>) {
         let Some(mut row) = self.peers.remove(&peer) else { return };
-        if self.unchoked.remove(&peer) {
+        // The slot of one who wants nothing may have been given away already.
+        if self.unchoked.remove(&peer) && row.interested {
             self.fill_slot(now, row.optimistic);
         }
         self.unask(row.pipeline.clear());
@@ -390,9 +391,9 @@ impl Torrent {
     }
 
     /// Looks for peers that were asked and are silent, and gives those that rejected another chance.
-    fn watch(&mut self, now: Time, out: &mut VecDeque<Output>) {
+    fn watch(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
         self.tell_haves();
-        self.hand_over(now);
+        self.hand_over(now, budget);
         let mut again = Vec::new();
         for peer in self.peers.values_mut() {
             let silent = peer.pipeline.snub_if_silent(now);

@@ -184,9 +184,9 @@ fn is_unchanged(known: &Known, index: usize, file: &LayoutFile, stat: Option<Sta
     }
 }
 
-/// The first file that held pieces, by the journal, if none of those is there. One that is gone alone is fetched again.
+/// The first file that held pieces, by the journal, if none of those is there, wanted or not. One that is gone alone is fetched again.
 fn gone<'a>(layout: &'a Layout, known: &Known, stats: &[Option<Stat>]) -> Option<&'a LayoutFile> {
-    let held_pieces = |file: &LayoutFile| file.is_wanted && layout.pieces_of(file).any(|piece| known.have.has(piece));
+    let held_pieces = |file: &LayoutFile| layout.pieces_of(file).any(|piece| known.have.has(piece));
     let mut held = layout.stored().filter(|(_, file)| held_pieces(file));
     let (first, file) = held.next()?;
     let is_gone = |index: usize| stats[index].is_none();
@@ -414,6 +414,13 @@ mod tests {
         assert!(files().iter().all(|path| storage.content(path).is_none()));
         put(&storage, &fixture.path(0), fixture.content(0));
         assert!(open(&fixture, &storage).unwrap().have.count() > 0, "one of them is back");
+
+        // Another file is wanted now, of which somebody threw away what the one that is there shares with it.
+        let mut fixture = self::fixture();
+        let storage = downloaded(&fixture);
+        Arc::make_mut(&mut fixture.layout).select(&BTreeSet::from([2]));
+        storage.remove(&fixture.path(2)).unwrap();
+        assert!(open(&fixture, &storage).is_ok(), "it is fetched again");
     }
 
     #[test]

@@ -338,7 +338,8 @@ impl Worker {
         if self.ready[index] {
             return Ok(());
         }
-        let file = &self.layout.files()[index];
+        let layout = Arc::clone(&self.layout);
+        let file = &layout.files()[index];
         let here = StoreError::at(&file.path);
         match storage.stat(&file.path).map_err(StoreError::at(&file.path))? {
             Some(stat) if stat.len >= file.length => {}
@@ -358,13 +359,18 @@ impl Worker {
         self.layout.pieces_of(file).any(|piece| have.has(piece) || self.unsynced.pieces.contains(&piece))
     }
 
-    fn ensure_witness(&self, storage: &dyn Storage) -> Result<(), StoreError> {
+    /// That what held pieces is still there: the witness, or another file in its place. Somebody may move one away as soon as it is
+    /// whole.
+    fn ensure_witness(&mut self, storage: &dyn Storage) -> Result<(), StoreError> {
         let Some(index) = self.witness else { return Ok(()) };
         let path = &self.layout.files()[index].path;
-        match storage.stat(path).map_err(StoreError::at(path))? {
-            Some(_) => Ok(()),
-            None => Err(StoreError::at(path)(io::ErrorKind::NotFound.into())),
+        if storage.stat(path).map_err(StoreError::at(path))?.is_some() {
+            return Ok(());
         }
+        let is_there = |file: &LayoutFile| self.held_pieces(file) && matches!(storage.stat(&file.path), Ok(Some(_)));
+        let other = self.layout.stored().find(|(_, file)| is_there(file)).map(|(index, _)| index);
+        self.witness = Some(other.ok_or_else(|| StoreError::at(path)(io::ErrorKind::NotFound.into()))?);
+        Ok(())
     }
 
     /// Syncs the files, then records their pieces as "have". After a failed sync nobody knows what reached the disk: those pieces stay

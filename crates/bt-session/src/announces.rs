@@ -127,9 +127,8 @@ impl Announces {
                 }
             };
             let result = tokio::select! {
-                Some(result) = bugs.contain_task(Place::Other, ask) => result,
+                result = bugs.contain_task(Place::Other, ask) => result.unwrap_or_else(|| Err(Failure::new("a bug of ours"))),
                 Ok(()) = given_up => Err(Failure::new("we leave")),
-                else => Err(Failure::new("a bug of ours")),
             };
             asked.borrow_mut().remove(&(key, tracker));
             drop(over);

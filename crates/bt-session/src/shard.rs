@@ -183,8 +183,9 @@ pub(crate) struct Shard {
     peers: BTreeMap<PeerKey, Rc<Mailbox>>,
     buffers: Rc<Buffers>,
     next_peer: u64,
-    /// Orders for disk threads, gathered over one batch.
+    /// Orders for disk threads, gathered over one batch, and farewells to trackers that wait for room.
     to_disk: Vec<(TorrentKey, DiskOrder)>,
+    farewells: Vec<ToControl>,
 }
 
 impl Shard {
@@ -222,6 +223,7 @@ impl Shard {
             buffers: Rc::default(),
             next_peer: 0,
             to_disk: Vec::new(),
+            farewells: Vec::new(),
         }
     }
 
@@ -290,6 +292,7 @@ impl Shard {
                 self.engine.handle(now, Input::Remove(key));
                 self.carry_out();
                 self.torrents.remove(&key);
+                self.after_farewells(|| ());
             }
             ToShard::Remove(key, done) => {
                 let departure = self.departure(key);
@@ -299,7 +302,7 @@ impl Shard {
                 self.engine.handle(now, Input::Remove(key));
                 self.carry_out();
                 self.torrents.remove(&key);
-                let _ = done.send(departure);
+                self.after_farewells(|| drop(done.send(departure)));
             }
             ToShard::Accepted(key, shaken, addr, pass) => self.accepted(key, *shaken, addr, pass),
             ToShard::Dialled(key, addr, None) => self.engine.handle(now, Input::DialFailed(key, addr)),
@@ -452,7 +455,11 @@ impl Shard {
                 Output::Announce(key, order) => {
                     let Some(entry) = self.torrents.get(&key) else { continue };
                     let tracker = order.tracker;
-                    if self.control.try_send(ToControl::Announce(key, entry.inner.info_hash, order)).is_err() {
+                    let leaves = order.event == bt_tracker_wire::Event::Stopped;
+                    let refused = self.control.try_send(ToControl::Announce(key, entry.inner.info_hash, order)).err();
+                    if leaves {
+                        self.farewells.extend(refused.map(mpsc::error::TrySendError::into_inner));
+                    } else if refused.is_some() {
                         let busy = Err(Failure::new("too many announces are waiting"));
                         self.engine.handle(self.clock.now(), Input::Announced(key, tracker, busy));
                     }
@@ -468,6 +475,21 @@ impl Shard {
             }
         }
         self.disks.submit(self.to_disk.drain(..));
+    }
+
+    /// Does it once the farewells for which there was no room have been passed on: nobody says one again.
+    fn after_farewells(&mut self, act: impl FnOnce() + 'static) {
+        let farewells = std::mem::take(&mut self.farewells);
+        if farewells.is_empty() {
+            return act();
+        }
+        let control = self.control.clone();
+        tokio::task::spawn_local(async move {
+            for farewell in farewells {
+                let _ = control.send(farewell).await;
+            }
+            act();
+        });
     }
 
     fn seek(&mut self, key: TorrentKey, via: Via) {

@@ -191,6 +191,21 @@ fn a_file_that_vanished_is_a_fault_and_not_made_anew() {
 }
 
 #[test]
+fn a_file_that_was_moved_away_keeps_no_other_from_being_made() {
+    // Pieces: 0 is of file 0, 1 of file 1, 2 of file 2.
+    let fixture = Fixture::new(&[16_384, 16_384, 16_384, 16_384], 16_384);
+    let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
+    worker.run(NOW, [fixture.arrival(0), vec![Order::Sync]].concat(), &storage);
+    worker.run(NOW, [fixture.arrival(1), vec![Order::Sync]].concat(), &storage);
+    storage.remove(&fixture.path(1)).unwrap();
+    assert_eq!(worker.run(NOW, fixture.arrival(2), &storage), [good(&fixture, 2)], "the first is there");
+    storage.remove(&fixture.path(0)).unwrap();
+    storage.remove(&fixture.path(2)).unwrap();
+    let done = worker.run(NOW, fixture.arrival(3), &storage);
+    assert!(matches!(done[..], [Done::Failed { fault: StoreFault::Missing, .. }]), "{done:?}");
+}
+
+#[test]
 fn after_a_failed_sync_pieces_stay_dirty() {
     let fixture = Fixture::new(&[60_000], 16_384);
     let storage = FaultyStorage::new(MemStorage::new(), |op, _| (op == Op::Sync).then(|| io::Error::from_raw_os_error(5)));

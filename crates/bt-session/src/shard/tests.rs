@@ -12,9 +12,15 @@ use bt_types::{Bitfield, PeerId};
 
 /// A shard that nobody runs, with so many torrents that are all there.
 fn shard(torrents: u32) -> (Shard, Vec<Arc<Inner>>) {
+    let (shard, inners, _) = shard_of(torrents, 1, vec![]);
+    (shard, inners)
+}
+
+/// The same, with trackers, and with so much room on the way to them.
+fn shard_of(torrents: u32, room: usize, trackers: Vec<Vec<String>>) -> (Shard, Vec<Arc<Inner>>, mpsc::Receiver<ToControl>) {
     let (clock, mut rng) = (Clock::start(), Rng::from_seed(1));
     let (disks, bugs) = (Arc::new(Disks::start(1, clock, &Bugs::default()).unwrap()), Bugs::default());
-    let (control, _) = mpsc::channel(1);
+    let (control, to_control) = mpsc::channel(room);
     let (inbox, _) = mpsc::channel(1);
     let egress = Egress::new(EgressConfig::default()).unwrap();
     let config = Config::new(PeerId::ours(&mut rng));
@@ -55,7 +61,7 @@ fn shard(torrents: u32) -> (Shard, Vec<Arc<Inner>>) {
             info_hash,
             geometry,
             have: Bitfield::full(geometry.piece_count()),
-            trackers: vec![],
+            trackers: trackers.clone(),
             wants: vec![],
             metadata: torrent.info_bytes,
             private: false,
@@ -66,7 +72,41 @@ fn shard(torrents: u32) -> (Shard, Vec<Arc<Inner>>) {
         inner
     };
     let inners = (0..torrents).map(add).collect();
-    (shard, inners)
+    (shard, inners, to_control)
+}
+
+#[tokio::test]
+async fn a_crowd_that_leaves_at_once_says_farewell_to_its_trackers() {
+    let test = async {
+        let (mut shard, _torrents, mut to_control) = shard_of(5, 6, vec![vec!["http://127.0.0.1:9/announce".into()]]);
+        shard.carry_out();
+        let mut left = Vec::new();
+        for key in (0..5).map(TorrentKey) {
+            let (done, departure) = oneshot::channel();
+            shard.take(ToShard::Remove(key, done));
+            left.push(departure);
+        }
+        // They have left once all of it is with the control thread.
+        let mut farewells = 0;
+        let told = async {
+            for departure in left {
+                departure.await.unwrap();
+            }
+        };
+        tokio::pin!(told);
+        loop {
+            tokio::select! {
+                biased;
+                Some(message) = to_control.recv() => {
+                    let leaves = |order: &bt_engine::AnnounceOrder| order.event == bt_tracker_wire::Event::Stopped;
+                    farewells += u32::from(matches!(&message, ToControl::Announce(_, _, order) if leaves(order)));
+                }
+                () = &mut told => break,
+            }
+        }
+        assert_eq!(farewells, 5);
+    };
+    tokio::task::LocalSet::new().run_until(test).await;
 }
 
 #[test]
