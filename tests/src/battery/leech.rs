@@ -351,7 +351,7 @@ impl Wire {
 /// Plays all cases.
 pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     let scene = Scene::new(scale)?;
-    let (seed, at) = scene.ready_seed(None)?;
+    let (seed, at) = scene.ready_seed(scale.up)?;
     let alone = clean(|| scene.honest(at))?;
     let before = seed.memory()?;
     let mut report = Report::new("leech");

@@ -79,7 +79,7 @@ impl Scale {
     /// Enough to see what happens.
     pub const QUICK: Scale = Scale { mib: 4, up: None, sustained: false };
     /// Enough to measure.
-    pub const FULL: Scale = Scale { mib: 64, up: Some("32MiB/s"), sustained: true };
+    pub const FULL: Scale = Scale { mib: 48, up: Some("16MiB/s"), sustained: true };
 }
 
 /// Plays all cases of a party.
