@@ -200,6 +200,8 @@ fn formatted(image: &Path, scene: &Scene) -> Result<PowerDisk> {
     fs::remove_dir(&scene.mount)?;
     let disk = PowerDisk::new(image, &scene.mount, 4 * BYTES / MIB)?;
     fs::remove_dir(scene.mount.join("lost+found"))?;
+    // A disk that dies would bring it back.
+    succeed(Command::new("sync").arg("--file-system").arg(&scene.mount))?;
     Ok(disk)
 }
 
