@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// What all cases together may leave, in bytes, where they are played for long: nothing may grow from case to case.
+const ALL_OVER_MAX: u64 = 16 << 20;
+
 /// A flood.
 const MANY: usize = 10_000;
 /// Between two bytes of somebody who takes its time: a handshake takes longer than it may.
@@ -353,9 +356,11 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     let scene = Scene::new(scale)?;
     let (seed, at) = scene.ready_seed(scale.up)?;
     let alone = clean(|| scene.honest(at))?;
-    let before = seed.memory()?;
+    let begun = seed.memory()?;
     let mut report = Report::new("leech");
     for batch in CASES.chunk_by(|one, other| one.is_slow && other.is_slow) {
+        // What the allocator keeps of one flood is not held against the next case.
+        let before = seed.memory()?;
         let is_over = AtomicBool::new(false);
         let (took, played) = thread::scope(|scope| {
             let goes_on = || scale.sustained && !is_over.load(Relaxed);
@@ -374,6 +379,8 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
             report.add(case.name, case.outcome, played.and(figures));
         }
     }
+    let all = seed.memory()?.saturating_sub(begun);
+    ensure!(!scale.sustained || all <= ALL_OVER_MAX, "all cases together left {} MiB", all >> 20);
     sound(seed.stop(PATIENCE)?.expect_code(0)?)?;
     scene.ensure_untouched()?;
     report.end()
