@@ -5,7 +5,7 @@
 //! before.
 
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::cargo;
+use bt_tests::{cargo, skipped};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
         if has_nightly() {
             by_coverage(args, seed, root)?;
         } else {
-            println!("SKIPPED: libFuzzer: no nightly toolchain is installed");
+            skipped("libFuzzer: no nightly toolchain is installed");
         }
     }
     Ok(())

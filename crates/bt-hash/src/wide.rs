@@ -15,7 +15,7 @@ use core::arch::x86_64::{
 /// The most messages side by side.
 pub(crate) const WIDEST: usize = 16;
 /// Messages side by side in registers of half that width.
-pub(crate) const HALF: usize = 8;
+const HALF: usize = 8;
 
 /// Truth tables of three inputs, for the ternary logic instruction.
 const CHOOSE: i32 = 0xca;

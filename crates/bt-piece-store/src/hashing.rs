@@ -79,7 +79,7 @@ impl Job<'_> {
             buffer.resize(READ_LEN, 0);
             return run.iter().map(|&piece| self.hash_long(piece, buffer)).collect();
         }
-        buffer.resize(LANES * piece_length as usize, 0);
+        buffer.resize(run.len().min(LANES) * piece_length as usize, 0);
         let mut digests = Vec::with_capacity(run.len());
         for pieces in run.chunks(LANES) {
             digests.extend(self.hash_together(pieces, buffer)?);

@@ -28,7 +28,6 @@ def session(listen, tcp_only=False, dht=None, lsd=False):
         "enable_outgoing_utp": not tcp_only,
         "enable_incoming_utp": not tcp_only,
         "allow_multiple_connections_per_ip": True,
-        "connections_limit": 1000,
         "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.peer_notification
         | lt.alert.category_t.storage_notification | lt.alert.category_t.dht_notification,
     })
@@ -110,6 +109,8 @@ def share(options):
 
 def many(options):
     ses = session(options.listen, options.tcp_only)
+    # Each of many torrents may have its peers.
+    ses.apply_settings({"connections_limit": 1000})
     say("open")
     sys.stdin.readline()
     handles = []

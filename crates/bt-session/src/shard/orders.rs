@@ -1,0 +1,105 @@
+//! What the engine of a shard orders, carried out.
+//!
+//! Decides: nothing. Must not know: why something is ordered.
+//! Invariant: nothing here blocks; what finds no room elsewhere is answered as failed, but a farewell, which waits.
+
+use super::{Shard, Stage};
+use crate::control::ToControl;
+use crate::disk::DiskOrder;
+use bt_engine::{Input, Output, PeerKey, TorrentKey, Via};
+use bt_piece_store::read_blocks;
+use bt_tracker_wire::{Event, Failure};
+use bt_types::Block;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+impl Shard {
+    pub(super) fn carry_out(&mut self) {
+        while let Some(output) = self.engine.poll() {
+            match output {
+                Output::Send(peer, messages) => {
+                    if let Some(mailbox) = self.peers.get(&peer) {
+                        mailbox.send(messages);
+                    }
+                }
+                Output::Serve(peer, key, blocks) => self.serve(peer, key, blocks),
+                Output::Store(key, block, data) => self.to_disk.push((key, DiskOrder::store(block, data))),
+                Output::Expect(key, pieces) => self.to_disk.push((key, DiskOrder::expect(pieces))),
+                Output::Check { torrent, piece, urgent } => self.to_disk.push((torrent, DiskOrder::check(piece, urgent))),
+                Output::Forget(key, piece) => self.to_disk.push((key, DiskOrder::forget(piece))),
+                Output::Dial(key, addr, source) => self.dial(key, addr, source),
+                Output::HangUp(peer, why) => {
+                    tracing::debug!(?peer, %why, "hanging up");
+                    if let Some(mailbox) = self.peers.remove(&peer) {
+                        mailbox.hang_up();
+                    }
+                }
+                Output::Announce(key, order) => {
+                    let Some(entry) = self.torrents.get(&key) else { continue };
+                    let tracker = order.tracker;
+                    let leaves = order.event == Event::Stopped;
+                    let refused = self.control.try_send(ToControl::Announce(key, entry.inner.info_hash, order)).err();
+                    if leaves {
+                        self.farewells.extend(refused.map(mpsc::error::TrySendError::into_inner));
+                    } else if refused.is_some() {
+                        let busy = Err(Failure::new("too many announces are waiting"));
+                        self.engine.handle(self.clock.now(), Input::Announced(key, tracker, busy));
+                    }
+                }
+                Output::Seek(key, via) => self.seek(key, via),
+                Output::DhtNode(addr) => {
+                    if let Some(dht) = &self.dht {
+                        dht.add_port(addr);
+                    }
+                }
+                Output::Metadata(key, metadata) => self.metadata(key, metadata),
+                Output::Event(key, event) => self.event(key, event),
+            }
+        }
+        self.disks.submit(self.to_disk.drain(..));
+    }
+
+    /// Does it once the farewells for which there was no room have been passed on: nobody says one again.
+    pub(super) fn after_farewells(&mut self, act: impl FnOnce() + 'static) {
+        let farewells = std::mem::take(&mut self.farewells);
+        if farewells.is_empty() {
+            return act();
+        }
+        let control = self.control.clone();
+        tokio::task::spawn_local(async move {
+            for farewell in farewells {
+                let _ = control.send(farewell).await;
+            }
+            act();
+        });
+    }
+
+    fn seek(&mut self, key: TorrentKey, via: Via) {
+        let Some(entry) = self.torrents.get(&key) else { return };
+        // Once the metadata of a magnet has come, it may be that of a private torrent.
+        let may_ask = !matches!(entry.stage, Stage::Magnet { follower: None, .. });
+        if !may_ask || self.control.try_send(ToControl::Seek(key, entry.inner.info_hash, via)).is_err() {
+            self.engine.handle(self.clock.now(), Input::Sought(key, via));
+        }
+    }
+
+    /// Reads blocks and hands them to the peer's task: at once when the page cache has them, else by a disk thread.
+    fn serve(&mut self, peer: PeerKey, key: TorrentKey, blocks: Vec<Block>) {
+        let Some(Stage::Whole { layout, storage, .. }) = self.torrents.get(&key).map(|entry| &entry.stage) else { return };
+        match read_blocks(layout, storage.as_ref(), &blocks, false) {
+            Ok(Some(data)) => self.deliver(peer, blocks.into_iter().zip(data.into_iter().map(Some)).collect()),
+            // A miss, or an error that a disk thread will see again and sort out block by block.
+            Ok(None) | Err(_) => self.to_disk.push((key, DiskOrder::Read(peer, blocks))),
+        }
+    }
+
+    pub(super) fn deliver(&mut self, peer: PeerKey, blocks: Vec<(Block, Option<Bytes>)>) {
+        let Some(mailbox) = self.peers.get(&peer) else { return };
+        for (block, data) in blocks {
+            match data {
+                Some(data) => mailbox.serve(block.raw(), data),
+                None => self.engine.handle(self.clock.now(), Input::ReadFailed(peer, block)),
+            }
+        }
+    }
+}
