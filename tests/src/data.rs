@@ -57,3 +57,8 @@ pub fn tree(root: &Path, seed: u64, files: u32, total: u64) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Bytes in MiB.
+pub fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}

@@ -31,7 +31,7 @@ pub use binary::{bt, build_release, cargo};
 pub use canary::Canary;
 pub use client::{Bt, Client, Discovery, Progress, Running, Seat, discover};
 pub use compare::{Snapshot, ensure_same, snapshot};
-pub use data::{random_bytes, random_file, tree};
+pub use data::{mib, random_bytes, random_file, tree};
 pub use haul::{Cargo, Toll};
 pub use interop::{Guest, Meeting};
 pub use net::{Door, Host, Net};

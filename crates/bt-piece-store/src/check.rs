@@ -252,7 +252,7 @@ impl Report {
 }
 
 /// Hashes all data. Changes nothing.
-pub fn verify(layout: &Layout, digests: &PieceDigests, storage: &dyn Storage, progress: &Progress) -> Result<Report, OpenError> {
+pub fn verify(layout: &Layout, digests: &PieceDigests, storage: &dyn Storage, progress: &Progress) -> Result<Report, HashError> {
     let stats = stat_files(layout, storage)?;
     let pieces: Vec<Piece> = layout.geometry().pieces().collect();
     let found = hash_pieces(layout, digests.algorithm(), storage, &pieces, progress)?;
@@ -462,7 +462,7 @@ mod tests {
         });
         fixture.put(storage.inner(), 0);
         let error = verify(&fixture.layout, &fixture.digests, &storage, &Progress::default()).unwrap_err();
-        let OpenError::Store(error) = error else { panic!("{error}") };
+        let HashError::Store(error) = error else { panic!("{error}") };
         assert_eq!((error.path.clone(), fault_of(&error.source).name()), (fixture.path(0), "permission"));
     }
 

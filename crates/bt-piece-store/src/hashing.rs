@@ -20,10 +20,12 @@ const RUN_LEN: u32 = 16 << 20;
 
 /// Why hashing ended early.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HashError {
+pub enum HashError {
+    /// The disk refused.
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("cancelled")]
+    /// [`Progress::cancel`] was called.
+    #[error("the check was interrupted")]
     Cancelled,
 }
 

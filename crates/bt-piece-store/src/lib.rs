@@ -33,6 +33,7 @@ mod worker;
 
 pub use check::{FileReport, FileState, OpenError, Opened, Report, Trust, open_torrent, verify};
 pub use create::{CreateError, CreateOptions, Created, Skipped, create_torrent};
+pub use hashing::HashError;
 pub use journal::Journal;
 pub use layout::{Layout, LayoutFile, Span, locate};
 pub use progress::Progress;

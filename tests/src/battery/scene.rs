@@ -5,7 +5,7 @@
 
 use super::wire::Swarm;
 use super::{BACK_WITHIN, OVER_MAX, Scale};
-use crate::{Canary, Finished, LOOPBACK, PATIENCE, Process, Stage, ensure_same, listening, random_bytes};
+use crate::{Canary, Finished, LOOPBACK, PATIENCE, Process, Stage, ensure_same, listening, mib, random_bytes};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -151,8 +151,4 @@ pub(super) fn watched(name: &str, command: &mut Command) -> Result<(Finished, f6
         thread::sleep(Duration::from_millis(1));
     }
     Ok((sound(process.finish(PATIENCE)?)?, mib(peak)))
-}
-
-pub(super) fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }

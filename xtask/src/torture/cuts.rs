@@ -4,9 +4,9 @@
 //! Invariant: payload and state lie on the same disk; what it holds after the cut is compared before the next start.
 
 use super::kills::Runner;
-use super::{let_run, mib, row};
+use super::{let_run, row};
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{PATIENCE, PowerDisk, Rng, Trial, ensure_same, skip};
+use bt_tests::{PATIENCE, PowerDisk, Rng, Trial, ensure_same, mib, skip};
 use std::time::Duration;
 
 /// Size of the file in MiB.

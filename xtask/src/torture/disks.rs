@@ -6,7 +6,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::{
-    Finished, LOOPBACK, PATIENCE, PowerDisk, Process, SmallDisk, Stage, ensure_same, listening, random_file, skip, tree,
+    Finished, LOOPBACK, PATIENCE, PowerDisk, Process, SmallDisk, Stage, ensure_same, listening, mib, random_file, skip, tree,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -128,7 +128,7 @@ fn one(fault: &Fault) -> Result<()> {
         fault.what,
         cause["reason"].as_str().unwrap_or_default(),
         if fault.restarts { "after a restart" } else { "afterwards" },
-        super::mib(down.saturating_sub(BYTES))
+        mib(down.saturating_sub(BYTES))
     );
     Ok(())
 }

@@ -3,9 +3,8 @@
 //! Decides: when it grows. Must not know: how the end of the space is noticed.
 //! Invariant: the process that waits is the one that completes.
 
-use super::mib;
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{PATIENCE, Process, SmallDisk, Trial, ensure_same, skip};
+use bt_tests::{PATIENCE, Process, SmallDisk, Trial, ensure_same, mib, skip};
 use std::fs;
 use std::time::{Duration, Instant};
 

@@ -3,9 +3,9 @@
 //! Decides: when who is killed, and what may be lost. Must not know: the journal.
 //! Invariant: what is on the disk is compared with the original before the next start, what is claimed is asked over the wire after it.
 
-use super::{let_run, mib, row};
+use super::{let_run, row};
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{PATIENCE, Process, Rng, Trial, ensure_same};
+use bt_tests::{PATIENCE, Process, Rng, Trial, ensure_same, mib};
 use std::path::Path;
 use std::time::{Duration, Instant};
 

@@ -89,10 +89,6 @@ fn row(what: &str, unit: &str, figures: &[f64]) {
     println!("  {what:<44} median {:>8.2} {unit:<4} max {most:>8.2} {unit}", median(figures.iter().copied()));
 }
 
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
-}
-
 /// Lets the processes go on for so long.
 fn let_run(moment: Duration) {
     std::thread::sleep(moment);

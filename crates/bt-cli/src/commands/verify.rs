@@ -9,7 +9,7 @@ use crate::output::Output;
 use crate::progress;
 use crate::source;
 use bt_metainfo::Metainfo;
-use bt_piece_store::{DiskStorage, FileState, OpenError, Progress, Report, locate, verify};
+use bt_piece_store::{DiskStorage, FileState, HashError, Progress, Report, locate, verify};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -62,9 +62,8 @@ pub(crate) fn check(torrent: &Metainfo, dir: &Path, output: &Output) -> Outcome<
     };
     let job = Progress::default();
     progress::watch(output, "checking", &job, || verify(&layout, &digests, &storage, &job)).map_err(|error| match error {
-        OpenError::Store(error) => Failure::new(Exit::Disk, error.fault().name(), error),
-        OpenError::Cancelled => Failure::interrupted(),
-        error @ (OpenError::Foreign { .. } | OpenError::Gone { .. }) => Failure::new(Exit::Verify, "foreign", error),
+        HashError::Store(error) => Failure::new(Exit::Disk, error.fault().name(), error),
+        HashError::Cancelled => Failure::interrupted(),
     })
 }
 
