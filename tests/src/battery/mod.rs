@@ -68,10 +68,10 @@ pub struct Row {
 pub struct Scale {
     /// Size of the honest transfer in MiB.
     pub mib: u32,
-    /// What the uplink of honest seeds is limited to where a download is misbehaved to: what is lost by waiting for somebody bad has
-    /// its measure in that, and a download that is fed evenly has about the same memory each time.
+    /// What the uplink of honest seeds is limited to: what is lost by waiting for somebody bad has its measure in that, and a download
+    /// that is fed evenly has about the same memory each time.
     pub up: Option<&'static str>,
-    /// Misbehaviour goes on until the honest transfer beside it has ended.
+    /// Misbehaviour goes on until the honest transfer beside it has ended, where that makes sense.
     pub sustained: bool,
 }
 
