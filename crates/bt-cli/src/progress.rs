@@ -9,6 +9,7 @@ use crate::units;
 use bt_piece_store::Progress;
 use bt_session::{Cell, TorrentStatus};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// A plain line is printed this often, or after so many per cent.
@@ -128,15 +129,22 @@ pub(crate) fn watch<T: Send>(output: &Output, what: &str, progress: &Progress, j
     bar.set_prefix(what.to_owned());
     let mut said = Instant::now();
     std::thread::scope(|scope| {
-        let job = scope.spawn(job);
-        while !job.is_finished() {
+        // Nothing is ever sent: the job's end is that of the channel, whether it returns or panics.
+        let (under_way, end) = mpsc::channel::<()>();
+        let job = scope.spawn(move || {
+            let _under_way = under_way;
+            job()
+        });
+        loop {
             bar.set_length(progress.total());
             bar.set_position(progress.done());
             if output.mode == ProgressMode::Plain && said.elapsed() >= PLAIN_EVERY {
                 eprintln!("{what}: {}%", units::percent(progress.done(), progress.total()));
                 said = Instant::now();
             }
-            std::thread::park_timeout(Duration::from_millis(50));
+            if end.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Disconnected) {
+                break;
+            }
         }
         bar.finish_and_clear();
         match job.join() {

@@ -5,7 +5,7 @@
 
 use crate::sha1_ni::ShaNi;
 use crate::wide::{WIDEST, Wide};
-use crate::{Sha1Digest, Sha256Digest};
+use crate::{Algorithm, Sha1Digest, Sha256Digest};
 
 /// Bytes that one compression takes.
 pub(crate) const BLOCK: usize = 64;
@@ -29,6 +29,15 @@ pub(crate) struct Cpu {
 impl Cpu {
     pub(crate) fn detect() -> Option<Cpu> {
         Some(Cpu { narrow: ShaNi::detect()?, wide: Wide::detect() })
+    }
+
+    /// How many messages are hashed side by side at most.
+    pub(crate) fn lanes(self, algorithm: Algorithm) -> usize {
+        match (self.wide, algorithm) {
+            (Some(_), _) => WIDEST,
+            (None, Algorithm::Sha1) => 4,
+            (None, Algorithm::Sha256) => 1,
+        }
     }
 }
 

@@ -48,6 +48,16 @@ pub enum Digest {
     Sha256(Sha256Digest),
 }
 
+/// How many messages fill the lanes of this processor, from 1 to 16: more than these at once are hashed no faster.
+pub fn lanes(algorithm: Algorithm) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(cpu) = lanes::Cpu::detect() {
+        return cpu.lanes(algorithm);
+    }
+    let _ = algorithm;
+    1
+}
+
 /// Hashes every message and appends one digest each to `digests`, in order.
 pub fn digest_many(algorithm: Algorithm, messages: &[&[&[u8]]], digests: &mut Vec<Digest>) {
     match algorithm {

@@ -3,6 +3,7 @@
 //! Decides: who reads what, and how large the reads are. Must not know: what a digest is compared with.
 //! Invariant: a piece has a digest only if every byte of it was read.
 
+use crate::memory::Memory;
 use crate::storage::StoreError;
 use crate::{Layout, LayoutFile, Progress, Storage};
 use bt_hash::{Algorithm, Digest, State};
@@ -13,8 +14,6 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 const READ_LEN: usize = 1 << 20;
 /// Pieces up to this length are hashed side by side, which takes far fewer cycles; longer ones as they are read.
 const LANE_LEN_MAX: u32 = 4 << 20;
-/// Pieces hashed side by side.
-const LANES: usize = 16;
 /// Bytes of neighbouring pieces that one thread takes at once, so that each reads in order.
 const RUN_LEN: u32 = 16 << 20;
 
@@ -43,8 +42,9 @@ pub(crate) fn hash_pieces(
     let runs: Vec<&[Piece]> = pieces.chunks(run).collect();
     let next = AtomicUsize::new(0);
     let job = Job { layout, algorithm, storage, progress };
+    let longest = runs.first().map_or(0, |run| run.len());
     let work = || -> Result<Vec<(usize, Vec<Option<Digest>>)>, HashError> {
-        let mut buffer = Vec::new();
+        let mut buffer = Memory::new(job.buffer_len(longest));
         let mut done = Vec::new();
         loop {
             let number = next.fetch_add(1, Relaxed);
@@ -75,15 +75,25 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn hash_run(&self, run: &[Piece], buffer: &mut Vec<u8>) -> Result<Vec<Option<Digest>>, HashError> {
-        let piece_length = self.layout.geometry().piece_length();
-        if piece_length > LANE_LEN_MAX {
-            buffer.resize(READ_LEN, 0);
+    /// Bytes that a run of so many pieces is read into.
+    fn buffer_len(&self, pieces: usize) -> usize {
+        match self.layout.geometry().piece_length() {
+            long if long > LANE_LEN_MAX => READ_LEN,
+            piece_length => pieces.min(self.lanes()) * piece_length as usize,
+        }
+    }
+
+    /// Pieces hashed side by side. More would only need more memory than stays close to the processor.
+    fn lanes(&self) -> usize {
+        bt_hash::lanes(self.algorithm)
+    }
+
+    fn hash_run(&self, run: &[Piece], buffer: &mut [u8]) -> Result<Vec<Option<Digest>>, HashError> {
+        if self.layout.geometry().piece_length() > LANE_LEN_MAX {
             return run.iter().map(|&piece| self.hash_long(piece, buffer)).collect();
         }
-        buffer.resize(run.len().min(LANES) * piece_length as usize, 0);
         let mut digests = Vec::with_capacity(run.len());
-        for pieces in run.chunks(LANES) {
+        for pieces in run.chunks(self.lanes()) {
             digests.extend(self.hash_together(pieces, buffer)?);
         }
         Ok(digests)

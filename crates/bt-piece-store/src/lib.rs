@@ -23,6 +23,7 @@ mod failed;
 mod hashing;
 mod journal;
 mod layout;
+mod memory;
 mod progress;
 mod read;
 mod slices;

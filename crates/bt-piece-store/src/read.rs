@@ -3,6 +3,7 @@
 //! Decides: which blocks are read together. Must not know: who asked.
 //! Invariant: one read for each file span of a group of contiguous blocks; the blocks share its buffer.
 
+use crate::memory::Memory;
 use crate::{Layout, Storage};
 use bt_types::Block;
 use bytes::Bytes;
@@ -70,11 +71,11 @@ fn read_group(layout: &Layout, storage: &dyn Storage, group: &[Block], wait: boo
 }
 
 /// Large buffers whose blocks were sent, to be used again: memory that the system need not hand out, nor anybody clear.
-static SPENT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+static SPENT: Mutex<Vec<Memory>> = Mutex::new(Vec::new());
 
 /// What a group is read into.
 struct Buffer {
-    memory: Vec<u8>,
+    memory: Memory,
     len: usize,
 }
 
@@ -83,7 +84,7 @@ impl Buffer {
     fn new(len: usize) -> Buffer {
         let kept = (GROUP_MAX as usize / 2..=GROUP_MAX as usize).contains(&len);
         let spent = kept.then(|| spent().pop()).flatten();
-        let memory = spent.unwrap_or_else(|| vec![0; if kept { GROUP_MAX as usize } else { len }]);
+        let memory = spent.unwrap_or_else(|| Memory::new(if kept { GROUP_MAX as usize } else { len }));
         Buffer { memory, len }
     }
 
@@ -107,7 +108,7 @@ impl Drop for Buffer {
     }
 }
 
-fn spent() -> MutexGuard<'static, Vec<Vec<u8>>> {
+fn spent() -> MutexGuard<'static, Vec<Memory>> {
     SPENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -21,8 +21,6 @@ const SYNC_BYTES: u64 = 64 << 20;
 /// How long written bytes may stay unsynced.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Pieces hashed side by side: a full batch.
-const LANES: usize = 16;
 /// Bytes of complete pieces that are a full batch too: large pieces are not kept in memory for the sake of lanes.
 const LANE_BYTES: u64 = 16 << 20;
 /// How long a complete piece waits for others to be hashed with.
@@ -99,6 +97,8 @@ pub enum Done {
 pub struct Worker {
     layout: Arc<Layout>,
     digests: Arc<PieceDigests>,
+    /// Pieces that this processor hashes side by side: a full batch.
+    lanes: usize,
     journal: Journal,
     /// Blocks by their first byte, of pieces that are not complete.
     assembling: BTreeMap<Piece, BTreeMap<u32, Bytes>>,
@@ -138,6 +138,7 @@ impl Worker {
         let witness = first.and_then(|piece| layout.piece_spans(piece).find(|span| span.file.is_stored).map(|span| span.index));
         Worker {
             layout,
+            lanes: bt_hash::lanes(digests.algorithm()),
             digests,
             journal,
             assembling: BTreeMap::new(),
@@ -243,9 +244,9 @@ impl Worker {
     /// under way, or it has been long enough.
     fn batch_due(&self, now: Time) -> usize {
         let (count, piece_length) = (self.complete.len(), u64::from(self.layout.geometry().piece_length()));
-        let are_large = LANES as u64 * piece_length > LANE_BYTES && count as u64 * piece_length >= LANE_BYTES;
+        let are_large = self.lanes as u64 * piece_length > LANE_BYTES && count as u64 * piece_length >= LANE_BYTES;
         let all = are_large || self.assembling.is_empty() || self.batch_deadline().is_some_and(|deadline| now >= deadline);
-        if all { count } else { count - count % LANES }
+        if all { count } else { count - count % self.lanes }
     }
 
     fn is_sync_due(&self, now: Time) -> bool {

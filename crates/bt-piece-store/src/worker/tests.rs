@@ -12,7 +12,9 @@ use std::path::Path;
 const NOW: Time = Time::ZERO;
 
 fn worker(fixture: &Fixture) -> Worker {
-    Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), fixture.journal())
+    let worker = Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), fixture.journal());
+    // Whatever processor this runs on.
+    Worker { lanes: 16, ..worker }
 }
 
 fn good(fixture: &Fixture, number: u32) -> Done {

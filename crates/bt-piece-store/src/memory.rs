@@ -1,0 +1,61 @@
+//! Memory that files are read into.
+//!
+//! Decides: where it begins. Must not know: what is read.
+//! Invariant: it begins where a page of memory does.
+//!
+//! Some processors (AMD's Zen 3) copy at a quarter of their speed when the place copied to begins one to forty bytes further into
+//! its page than the place copied from. Allocators put large memory sixteen bytes into a page, and most reads of a file begin
+//! where a page of it does: exactly there. docs/decisions/0013 has the measurements.
+
+use std::ops::{Deref, DerefMut};
+
+/// What a page is aligned to, in bytes. Where pages are larger this is as good: only the lowest twelve bits of addresses count.
+const PAGE: usize = 4096;
+
+/// So many bytes, zero at first, from the start of a page on.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    bytes: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Memory {
+    pub(crate) fn new(len: usize) -> Memory {
+        let bytes = vec![0; len + PAGE];
+        // An offset that cannot be told, which the library allows for, is as good as none.
+        let start = Some(bytes.as_ptr().align_offset(PAGE)).filter(|&start| start <= PAGE).unwrap_or(0);
+        Memory { bytes, start, len }
+    }
+}
+
+impl Deref for Memory {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.start..self.start + self.len]
+    }
+}
+
+impl DerefMut for Memory {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_begins_where_a_page_does_wherever_it_moves() {
+        for len in [0, 1, 16_384, 1 << 20] {
+            let mut memory = Memory::new(len);
+            memory.fill(7);
+            let moved = Box::new(memory);
+            assert_eq!((moved.len(), moved.as_ptr().addr() % PAGE), (len, 0));
+            assert!(moved.iter().all(|&byte| byte == 7));
+        }
+        assert!(Memory::default().is_empty());
+    }
+}
