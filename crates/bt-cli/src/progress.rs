@@ -130,7 +130,7 @@ pub(crate) fn watch<T: Send>(output: &Output, what: &str, progress: &Progress, j
     let mut said = Instant::now();
     std::thread::scope(|scope| {
         // Nothing is ever sent: the job's end is that of the channel, whether it returns or panics.
-        let (under_way, end) = mpsc::channel::<()>();
+        let (under_way, end) = mpsc::sync_channel::<()>(0);
         let job = scope.spawn(move || {
             let _under_way = under_way;
             job()

@@ -17,15 +17,15 @@ const PAGE: usize = 4096;
 pub(crate) struct Memory {
     bytes: Vec<u8>,
     start: usize,
-    len: usize,
 }
 
 impl Memory {
     pub(crate) fn new(len: usize) -> Memory {
-        let bytes = vec![0; len + PAGE];
-        // An offset that cannot be told, which the library allows for, is as good as none.
-        let start = Some(bytes.as_ptr().align_offset(PAGE)).filter(|&start| start <= PAGE).unwrap_or(0);
-        Memory { bytes, start, len }
+        let mut bytes = vec![0; len + PAGE];
+        // The library may be unable to tell, and says the largest number then.
+        let start = bytes.as_ptr().align_offset(PAGE).min(PAGE);
+        bytes.truncate(start + len);
+        Memory { bytes, start }
     }
 }
 
@@ -33,13 +33,13 @@ impl Deref for Memory {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes[self.start..self.start + self.len]
+        &self.bytes[self.start..]
     }
 }
 
 impl DerefMut for Memory {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.start + self.len]
+        &mut self.bytes[self.start..]
     }
 }
 
