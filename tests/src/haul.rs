@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// The tracker's address: that of the first host of every network.
 const TRACKER: &str = "http://10.77.0.1:6969/announce";
 
+/// How long a transfer may take: the slowest client with the most pieces needs minutes on a slow machine.
+const TRANSFER: Duration = Duration::from_secs(600);
+
 /// Files of a tree that lie in one directory.
 const FILES_TOGETHER: u32 = 100;
 
@@ -96,7 +99,7 @@ impl Cargo {
         }
         for running in &mut leechers {
             let what = || format!("{} from {}", leecher.0.name(), seed.0.name());
-            running.wait_complete(PATIENCE).with_context(what)?;
+            running.wait_complete(TRANSFER).with_context(what)?;
         }
         let wall = began.elapsed();
         let toll = Toll {
@@ -113,7 +116,12 @@ impl Cargo {
 }
 
 fn hosts(net: &Net, count: usize) -> Result<Vec<Host>> {
-    (0..count).map(|_| net.host()).collect()
+    let host = |_| {
+        let host = net.host()?;
+        host.unpace()?;
+        Ok(host)
+    };
+    (0..count).map(host).collect()
 }
 
 fn processes(all: &[Box<dyn Running>]) -> impl Iterator<Item = &Process> {

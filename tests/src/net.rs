@@ -76,6 +76,15 @@ impl Host {
         wrapped
     }
 
+    /// Lets its connections send as Linux does unless it is told otherwise, whatever the machine's own choice is. One that paces, as BBR
+    /// does, needs a timer for each packet.
+    pub fn unpace(&self) -> Result<()> {
+        let (v4, v6) = (self.v4, self.v6);
+        self.namespace.ip(&format!(
+            "route replace 10.77.0.0/24 dev eth0 src {v4} congctl cubic\nroute replace fd77::/64 dev eth0 src {v6} congctl cubic\n"
+        ))
+    }
+
     /// Slows what leaves this host down to a rate like `100mbit`.
     pub fn shape(&self, rate: &str) -> Result<()> {
         let tbf = ["qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", rate, "burst", "128kb", "latency", "50ms"];

@@ -94,7 +94,10 @@ enum Fate {
 #[derive(Debug)]
 struct Shown {
     pieces: Bitfield,
-    owed: Vec<Owed>,
+    /// Pieces on their way to it that are promised to it: a second's worth, which are thousands where peers are fast.
+    owed: BTreeMap<Piece, Owed>,
+    /// Bytes of these that were not ordered for it yet.
+    left: u64,
     /// How many pieces were given to it that nobody else has.
     unspread: usize,
     /// When it last took something, or was promised something while it was owed nothing.
@@ -108,10 +111,9 @@ struct Shown {
     lazy_until: Time,
 }
 
-/// A piece on its way to the one peer that it is promised to.
+/// How far a piece is on its way to the one peer that it is promised to.
 #[derive(Clone, Copy, Debug)]
 struct Owed {
-    piece: Piece,
     /// Bytes that were not ordered for it yet.
     left: u32,
     /// When it was promised.
@@ -163,7 +165,8 @@ impl Reveal {
         }
         let shown = Shown {
             pieces: Bitfield::empty(self.geometry.piece_count()),
-            owed: Vec::new(),
+            owed: BTreeMap::new(),
+            left: 0,
             unspread: 0,
             moved_at: now,
             taken: 0,
@@ -178,8 +181,7 @@ impl Reveal {
     pub(crate) fn leave(&mut self, peer: PeerKey) {
         if let Some(shown) = self.peers.remove(&peer) {
             self.lapsed = self.lapsed.saturating_add(u32::from(!shown.owed.is_empty()));
-            let owed = shown.owed.into_iter().map(|owed| owed.piece);
-            let lost = owed.chain(self.sent_to(peer)).collect();
+            let lost = shown.owed.into_keys().chain(self.sent_to(peer)).collect();
             self.take_back(lost);
         }
     }
@@ -204,7 +206,7 @@ impl Reveal {
         shown.comes_back(now);
         match fate {
             Fate::Sent | Fate::Out => true,
-            Fate::Promised => shown.owed.iter().any(|owed| owed.piece == piece),
+            Fate::Promised => shown.owed.contains_key(&piece),
             Fate::Waits => {
                 shown.promise(now, piece, &self.geometry);
                 self.set(piece, Fate::Promised);
@@ -215,7 +217,7 @@ impl Reveal {
 
     /// Whether the peer is in the middle of a piece that is promised to it.
     pub(crate) fn is_owed(&self, peer: PeerKey) -> bool {
-        let is_begun = |owed: &Owed| owed.left < self.geometry.piece_len(owed.piece);
+        let is_begun = |(piece, owed): (&Piece, &Owed)| owed.left < self.geometry.piece_len(*piece);
         self.peers.get(&peer).is_some_and(|shown| shown.owed.iter().any(is_begun))
     }
 
@@ -223,7 +225,7 @@ impl Reveal {
     pub(crate) fn sated(&mut self, now: Time, peer: PeerKey) {
         let Some(shown) = self.peers.get_mut(&peer) else { return };
         (shown.lazy_until, shown.moved_at) = (now, now);
-        let owed = core::mem::take(&mut shown.owed).into_iter().map(|owed| owed.piece);
+        let owed = shown.take_owed();
         let had: Vec<Piece> = owed.chain(self.sent_to(peer)).collect();
         had.into_iter().for_each(|piece| self.set(piece, Fate::Out));
     }
@@ -232,8 +234,7 @@ impl Reveal {
     pub(crate) fn got(&mut self, now: Time, peer: PeerKey, piece: Piece) {
         let Some(shown) = self.peers.get_mut(&peer) else { return };
         shown.lazy_until = now;
-        if let Some(index) = shown.owed.iter().position(|owed| owed.piece == piece) {
-            shown.owed.swap_remove(index);
+        if shown.is_no_more_owed(piece) {
             self.set(piece, Fate::Out);
         } else if self.fate(piece) == Fate::Sent {
             self.set(piece, Fate::Out);
@@ -245,12 +246,13 @@ impl Reveal {
         let Some(shown) = self.peers.get_mut(&peer) else { return };
         shown.take(now, block.len());
         self.served_at = now;
-        if let Some(index) = shown.owed.iter().position(|owed| owed.piece == block.piece())
-            && let Some(owed) = shown.owed.get_mut(index)
-        {
-            owed.left = owed.left.saturating_sub(block.len());
+        let piece = block.piece();
+        if let Some(owed) = shown.owed.get_mut(&piece) {
+            let ordered = block.len().min(owed.left);
+            owed.left -= ordered;
+            shown.left -= u64::from(ordered);
             if owed.left == 0 {
-                let piece = shown.owed.swap_remove(index).piece;
+                shown.owed.remove(&piece);
                 self.given = self.given.saturating_add(1);
                 shown.unspread += 1;
                 if let Some(before) = self.unspread.insert(piece, peer).and_then(|before| self.peers.get_mut(&before)) {
@@ -273,7 +275,7 @@ impl Reveal {
         let spreads = self.peers.len() < UNSPREAD_PEERS || shown.unspread < self.unspread_max;
         while spreads
             && now >= shown.lazy_until
-            && shown.left() < ahead
+            && shown.left < ahead
             && let Some(piece) = self.next(&is_out)
         {
             shown.promise(now, piece, &self.geometry);
@@ -357,15 +359,15 @@ impl Reveal {
                 lapsed += 1;
             }
             if is_late || (is_dry && !is_served(peer)) {
-                back.extend(core::mem::take(&mut shown.owed).into_iter().map(|owed| owed.piece));
+                back.extend(shown.take_owed());
             } else if is_dry && self.idle {
-                let is_slow = |owed: &mut Owed| now - owed.since >= patience;
-                let before = back.len();
-                back.extend(shown.owed.extract_if(.., is_slow).map(|owed| owed.piece));
-                if back.len() > before {
+                let is_slow = |(_, owed): &(&Piece, &Owed)| now - owed.since >= patience;
+                let slow: Vec<Piece> = shown.owed.iter().filter(is_slow).map(|(piece, _)| *piece).collect();
+                if !slow.is_empty() {
                     shown.lazy_until = now + 2 * PATIENCE;
                     lapsed += 1;
                 }
+                back.extend(slow.into_iter().filter(|piece| shown.is_no_more_owed(*piece)));
             }
         }
         self.lapsed = self.lapsed.saturating_add(lapsed);
@@ -415,7 +417,7 @@ impl Reveal {
         if !lacks_some || shown.pieces.is_full() || now - shown.moved_at < CHOOSY {
             return Vec::new();
         }
-        let given = core::mem::take(&mut shown.owed).into_iter().map(|owed| owed.piece).collect();
+        let given = shown.take_owed().collect();
         let news = self.geometry.pieces().filter(|&piece| shown.pieces.insert(piece) && !has.has(piece)).collect();
         self.take_back(given);
         news
@@ -452,7 +454,23 @@ impl Shown {
         if self.owed.is_empty() {
             self.moved_at = now;
         }
-        self.owed.push(Owed { piece, left: geometry.piece_len(piece), since: now });
+        let left = geometry.piece_len(piece);
+        if self.owed.insert(piece, Owed { left, since: now }).is_none() {
+            self.left += u64::from(left);
+        }
+    }
+
+    /// Whether it was owed this piece; it is not any more.
+    fn is_no_more_owed(&mut self, piece: Piece) -> bool {
+        let owed = self.owed.remove(&piece);
+        self.left -= owed.map_or(0, |owed| u64::from(owed.left));
+        owed.is_some()
+    }
+
+    /// What it was owed; it is owed nothing any more.
+    fn take_owed(&mut self) -> impl Iterator<Item = Piece> + use<> {
+        self.left = 0;
+        core::mem::take(&mut self.owed).into_keys()
     }
 
     /// A block was ordered for it.
@@ -473,11 +491,6 @@ impl Shown {
         let was_quick = self.moved_at - self.taking_since < pause;
         self.glance = if was_quick { self.taken * GLANCE_TIMES } else { self.taken };
         self.taken = 0;
-    }
-
-    /// Bytes of pieces that are promised to it and were not ordered for it yet.
-    fn left(&self) -> u64 {
-        self.owed.iter().map(|owed| u64::from(owed.left)).sum()
     }
 }
 

@@ -13,17 +13,11 @@ use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::rc::Rc;
-use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::Instant;
 
 /// Slices given to one vectored write: sixteen blocks with their headers.
 const WRITE_SLICES: usize = 64;
-/// A read of at least so many bytes that did not fill its buffer emptied the socket of a peer that sends fast: the next one waits for this
-/// long, so that it finds more. Each read costs a wake, a batch for the engine and one for the disk.
-const FAST_READ: usize = 64 << 10;
-const READ_REST: Duration = Duration::from_millis(1);
 /// A peer that lets so many bytes pile up does not read: far above the engine's send credit and a burst of messages.
 const QUEUE_MAX: usize = 8 << 20;
 
@@ -102,8 +96,7 @@ pub(crate) async fn run(
     buffers: Rc<Buffers>,
     clock: Clock,
 ) -> End {
-    let rest_until = Instant::now();
-    let mut pump = Pump { key, stream: &stream, wire: &mut wire, inbox: &inbox, buffers: &buffers, clock, rest_until };
+    let mut pump = Pump { key, stream: &stream, wire: &mut wire, inbox: &inbox, buffers: &buffers, clock };
     loop {
         let step = async {
             pump.deliver().await?;
@@ -112,7 +105,7 @@ pub(crate) async fn run(
             let deadline = clock.instant(pump.wire.deadline());
             let wants_write = pump.wire.queued() > 0;
             tokio::select! {
-                ready = readable(&stream, pump.rest_until) => {
+                ready = stream.readable() => {
                     ready?;
                     pump.read()?;
                 }
@@ -128,14 +121,6 @@ pub(crate) async fn run(
     }
 }
 
-/// Waits until the socket has bytes, and rests before.
-async fn readable(stream: &TcpStream, rest_until: Instant) -> io::Result<()> {
-    if Instant::now() < rest_until {
-        tokio::time::sleep_until(rest_until).await;
-    }
-    stream.readable().await
-}
-
 struct Pump<'a> {
     key: PeerKey,
     stream: &'a TcpStream,
@@ -143,8 +128,6 @@ struct Pump<'a> {
     inbox: &'a mpsc::Sender<ToShard>,
     buffers: &'a Buffers,
     clock: Clock,
-    /// No read before.
-    rest_until: Instant,
 }
 
 impl Pump<'_> {
@@ -218,12 +201,8 @@ impl Pump<'_> {
         self.buffers.make_room(input);
         match self.stream.try_read_buf(input) {
             Ok(0) => Err(End::Closed),
-            Ok(n) => {
-                let is_emptied = input.len() < input.capacity();
+            Ok(_) => {
                 self.wire.heard(self.clock.now());
-                if n >= FAST_READ && is_emptied {
-                    self.rest_until = Instant::now() + READ_REST;
-                }
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),

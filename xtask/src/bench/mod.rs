@@ -52,8 +52,10 @@ struct Bench<'a> {
     root: &'a Path,
     figures: Figures,
     tables: Vec<Table>,
-    /// Scenarios that could not run, and why.
+    /// Scenarios that could not run here, and why.
     skipped: Vec<String>,
+    /// Scenarios that ran and broke off, and why.
+    failed: Vec<String>,
 }
 
 impl Bench<'_> {
@@ -73,19 +75,27 @@ impl Bench<'_> {
         eprintln!("SKIPPED: {name}: {why}");
         self.skipped.push(format!("{name}: {why}"));
     }
+
+    /// Runs a scenario if it is wanted. One that breaks off takes no figures of others with it.
+    fn attempt(&mut self, name: &str, scenario: impl FnOnce(&mut Self) -> Result<()>) {
+        if self.wants(name)
+            && let Err(error) = scenario(self)
+        {
+            eprintln!("FAILED: {name}: {error:#}");
+            self.failed.push(format!("{name}: {error:#}"));
+        }
+    }
 }
 
 /// Measures, prints tables and goals, and fails if a goal is missed.
 pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
-    let mut bench = Bench { args, root, figures: Figures::default(), tables: Vec::new(), skipped: Vec::new() };
-    transfers::run(&mut bench)?;
+    let mut bench = Bench { args, root, figures: Figures::default(), tables: Vec::new(), skipped: Vec::new(), failed: Vec::new() };
+    transfers::run(&mut bench);
     type Part = fn(&mut Bench<'_>) -> Result<()>;
     let parts: [(&str, Part); 5] =
         [("hashing", hashing::run), ("many", many::run), ("idle", idle::run), ("shards", many::shards), ("calls", calls::run)];
     for (name, part) in parts {
-        if bench.wants(name) {
-            part(&mut bench).with_context(|| name.to_owned())?;
-        }
+        bench.attempt(name, part);
     }
     let in_ci = std::env::var_os("BT_CI").is_some_and(|value| value == "1");
     ensure!(!in_ci || bench.skipped.is_empty(), "BT_CI=1 forbids skipping: {}", bench.skipped.join("; "));
@@ -99,6 +109,7 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
     if args.write {
         page::write(&bench, &goals)?;
     }
+    ensure!(bench.failed.is_empty(), "not measured: {}", bench.failed.join("; "));
     let missed = goals.iter().filter(|goal| !goal.holds()).count();
     ensure!(missed == 0, "{missed} of {} goals are missed", goals.len());
     Ok(())

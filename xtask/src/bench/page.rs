@@ -23,7 +23,7 @@ pub(super) fn write(bench: &Bench<'_>, goals: &[Goal]) -> Result<()> {
     goals.iter().for_each(|goal| list.row(goal.cells()));
     let tables: Vec<String> = std::iter::once(&list).chain(&bench.tables).map(Table::markdown).collect();
     let how = format!("{}, {}. {}. Medians of {} runs.", date(), machine(), clients(), bench.args.runs);
-    let skipped: String = bench.skipped.iter().map(|what| format!("\nNot measured: {what}.\n")).collect();
+    let skipped: String = bench.skipped.iter().chain(&bench.failed).map(|what| format!("\nNot measured: {what}.\n")).collect();
     Ok(std::fs::write(&path, format!("{text}{MARK}\n{how}\n{skipped}\n{}", tables.join("\n")))?)
 }
 

@@ -5,7 +5,7 @@
 
 use super::Bench;
 use super::table::{Table, mib, number};
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use bt_tests::foreign::{Aria2, Libtorrent, Rqbit, Transmission};
 use bt_tests::{Bt, Cargo, Client};
 
@@ -118,13 +118,10 @@ pub(super) fn figure(scenario: &str, seed: &str, leecher: &str, what: &str) -> S
 }
 
 /// Runs the scenarios that are wanted.
-pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
+pub(super) fn run(bench: &mut Bench<'_>) {
     for scenario in &SCENARIOS {
-        if bench.wants(scenario.name) {
-            scenario.run(bench).with_context(|| scenario.name)?;
-        }
+        bench.attempt(scenario.name, |bench| scenario.run(bench));
     }
-    Ok(())
 }
 
 impl Scenario {
