@@ -116,12 +116,7 @@ impl Cargo {
 }
 
 fn hosts(net: &Net, count: usize) -> Result<Vec<Host>> {
-    let host = |_| {
-        let host = net.host()?;
-        host.unpace()?;
-        Ok(host)
-    };
-    (0..count).map(host).collect()
+    (0..count).map(|_| net.fast_host()).collect()
 }
 
 fn processes(all: &[Box<dyn Running>]) -> impl Iterator<Item = &Process> {

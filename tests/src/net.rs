@@ -57,6 +57,17 @@ impl Net {
         ))?;
         Ok(Host { namespace, v4, v6 })
     }
+
+    /// A further host for measurements. It sends as Linux does unless it is told otherwise, whatever the machine's own choice is: one that paces,
+    /// as BBR does, needs a timer for each packet.
+    pub fn fast_host(&self) -> Result<Host> {
+        let host = self.host()?;
+        let (v4, v6) = (host.v4, host.v6);
+        host.namespace.ip(&format!(
+            "route replace 10.77.0.0/24 dev eth0 src {v4} congctl cubic\nroute replace fd77::/64 dev eth0 src {v6} congctl cubic\n"
+        ))?;
+        Ok(host)
+    }
 }
 
 impl Host {
@@ -74,15 +85,6 @@ impl Host {
             wrapped.current_dir(dir);
         }
         wrapped
-    }
-
-    /// Lets its connections send as Linux does unless it is told otherwise, whatever the machine's own choice is. One that paces, as BBR
-    /// does, needs a timer for each packet.
-    pub fn unpace(&self) -> Result<()> {
-        let (v4, v6) = (self.v4, self.v6);
-        self.namespace.ip(&format!(
-            "route replace 10.77.0.0/24 dev eth0 src {v4} congctl cubic\nroute replace fd77::/64 dev eth0 src {v6} congctl cubic\n"
-        ))
     }
 
     /// Slows what leaves this host down to a rate like `100mbit`.

@@ -234,9 +234,7 @@ impl Reveal {
     pub(crate) fn got(&mut self, now: Time, peer: PeerKey, piece: Piece) {
         let Some(shown) = self.peers.get_mut(&peer) else { return };
         shown.lazy_until = now;
-        if shown.is_no_more_owed(piece) {
-            self.set(piece, Fate::Out);
-        } else if self.fate(piece) == Fate::Sent {
+        if shown.is_no_more_owed(piece) || self.fate(piece) == Fate::Sent {
             self.set(piece, Fate::Out);
         }
     }

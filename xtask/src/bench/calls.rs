@@ -6,7 +6,7 @@
 use super::Bench;
 use super::table::{Table, number};
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{LOOPBACK, PATIENCE, Process, Stage, ensure_same, listening, random_file};
+use bt_tests::{Host, Net, PATIENCE, Process, Stage, ensure_same, listening, random_file};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -23,8 +23,12 @@ const WRITE: [&str; 4] = ["pwrite64", "pwritev", "pwritev2", "io_uring_enter"];
 /// How many times a call was made, by its name.
 type Calls = BTreeMap<String, u64>;
 
-/// Counts the calls of `bt seed` and `bt get` on loopback.
+/// Counts the calls of `bt seed` and `bt get`, a network namespace each.
 pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
+    let Some(net) = Net::new() else {
+        bench.skip("calls", "network namespaces need root and `ip`");
+        return Ok(());
+    };
     if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
         bench.skip("calls", "strace is not installed");
         return Ok(());
@@ -33,8 +37,9 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let source = stage.path("content");
     random_file(&source, 1, BYTES)?;
     let torrent = stage.create(&source, &["--piece-length", "1MiB"])?;
+    let hosts = [net.fast_host()?, net.fast_host()?];
     for _ in 0..bench.args.runs {
-        let [seed, get] = transfer(bench, &stage, &torrent)?;
+        let [seed, get] = transfer(bench, &stage, &torrent, &hosts)?;
         let sum = |calls: &Calls, names: [&str; 4]| names.iter().filter_map(|name| calls.get(*name)).sum::<u64>() as f64;
         let network = |calls: &Calls| sum(calls, RECEIVE) + sum(calls, SEND);
         let figures = [
@@ -58,14 +63,14 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-fn transfer(bench: &Bench<'_>, stage: &Stage, torrent: &Path) -> Result<[Calls; 2]> {
+fn transfer(bench: &Bench<'_>, stage: &Stage, torrent: &Path, [here, there]: &[Host; 2]) -> Result<[Calls; 2]> {
     let copies = Stage::within(&bench.args.folder)?;
     let (seed_log, get_log) = (copies.path("seed.calls"), copies.path("get.calls"));
-    let mut seed = copies.seed("seed", torrent, &stage.path(""), LOOPBACK);
-    let seed = Process::start("seed", &mut counted(seed.arg("--no-check"), &seed_log))?;
+    let mut seed = copies.seed("seed", torrent, &stage.path(""), (here.v4, 0).into());
+    let seed = Process::start("seed", &mut here.inside(&counted(seed.arg("--no-check"), &seed_log)))?;
     let at = listening(&seed)?;
-    let mut get = copies.get("get", torrent, &copies.path("copy"), LOOPBACK);
-    Process::run("get", &mut counted(get.args(["--peer", &at]), &get_log), PATIENCE)?.expect_code(0)?;
+    let mut get = copies.get("get", torrent, &copies.path("copy"), (there.v4, 0).into());
+    Process::run("get", &mut there.inside(&counted(get.args(["--peer", &at]), &get_log)), PATIENCE)?.expect_code(0)?;
     seed.stop(PATIENCE)?;
     ensure_same(&stage.path("content"), &copies.path("copy/content"))?;
     Ok([read(&seed_log)?, read(&get_log)?])

@@ -89,7 +89,8 @@ impl Bench<'_> {
 
 /// Measures, prints tables and goals, and fails if a goal is missed.
 pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
-    let mut bench = Bench { args, root, figures: Figures::default(), tables: Vec::new(), skipped: Vec::new(), failed: Vec::new() };
+    let mut bench =
+        Bench { args, root, figures: Figures::default(), tables: Vec::new(), skipped: Vec::new(), failed: Vec::new() };
     transfers::run(&mut bench);
     type Part = fn(&mut Bench<'_>) -> Result<()>;
     let parts: [(&str, Part); 5] =
