@@ -112,11 +112,11 @@ impl Announcer {
         self.plan();
     }
 
-    /// We leave: every tracker that knows of us is told once, and nothing follows.
+    /// We leave: every tracker that knows of us is told, and nothing follows.
     pub(crate) fn stop(&mut self) -> Vec<Call> {
         self.stopped = true;
         self.plan();
-        self.tiers.iter().flatten().filter_map(Tracker::farewell).collect()
+        self.tiers.iter().flatten().flat_map(|tracker| tracker.farewell(self.us)).collect()
     }
 
     /// The URLs of all trackers, in tiers.
@@ -335,6 +335,16 @@ mod tests {
         );
         assert_eq!(a.stop().iter().map(|call| call.url.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!((a.take(Time::from_secs(9000), true), a.deadline(true)), (None, None), "nothing follows stopped");
+    }
+
+    #[test]
+    fn who_leaves_before_the_first_answer_says_first_that_the_download_is_complete() {
+        let mut a = Announcer::new(Time::ZERO, vec![vec!["a".into()]], &mut Rng::from_seed(5));
+        assert_eq!(a.take(Time::ZERO, true).unwrap().event, Event::Started);
+        let said = |a: &mut Announcer| a.stop().iter().map(|call| call.event).collect::<Vec<_>>();
+        assert_eq!(said(&mut a), [Event::Stopped]);
+        a.complete(Time::ZERO);
+        assert_eq!(said(&mut a), [Event::Completed, Event::Stopped]);
     }
 
     #[test]

@@ -185,11 +185,14 @@ impl Tracker {
         }
     }
 
-    /// What it is told when we leave, if it knows us.
-    pub(crate) fn farewell(&self) -> Option<Call> {
+    /// What it is told when we leave, one after the other, if it knows us: that the download is complete, if it was not told so, and that we go.
+    pub(crate) fn farewell(&self, us: Us) -> impl Iterator<Item = Call> {
         // One that has not answered yet may have put us on its list all the same.
-        let may_know_us = self.knows_us || self.asked.is_some();
-        (may_know_us && self.standing != Standing::Gone).then(|| self.call(Event::Stopped))
+        let may_know_us = (self.knows_us || self.asked.is_some()) && self.standing != Standing::Gone;
+        let is_told = self.knows_completed || self.asked.is_some_and(|asked| asked.as_seed);
+        let completed = us.completed && !is_told;
+        let events = [completed.then_some(Event::Completed), Some(Event::Stopped)];
+        events.into_iter().flatten().filter(move |_| may_know_us).map(|event| self.call(event))
     }
 
     fn call(&self, event: Event) -> Call {
@@ -247,7 +250,11 @@ mod tests {
         t.answered(Time::ZERO, &reply(9), false, Us::default(), &mut rng);
         t.ask(Time::ZERO, Us::default());
         t.failed(Time::ZERO, Some(RetryIn::Never), &mut rng);
-        assert_eq!((t.standing(), t.farewell()), (Standing::Gone, None), "it hears nothing more, not even a farewell");
+        assert_eq!(
+            (t.standing(), t.farewell(Us::default()).count()),
+            (Standing::Gone, 0),
+            "it hears nothing more, not even a farewell"
+        );
     }
 
     #[test]
@@ -303,7 +310,7 @@ mod tests {
         }
         let some = |id: &str| Some(id.as_bytes().to_vec());
         assert_eq!(echoed, [None, some("a"), some("a"), some("b")]);
-        assert_eq!(t.farewell().unwrap().tracker_id, some("b"));
+        assert_eq!(t.farewell(Us::default()).next().unwrap().tracker_id, some("b"));
     }
 
     proptest! {

@@ -15,6 +15,7 @@ use bt_tracker_wire::{Announce, AnnounceReply, Event, Failure};
 use bt_types::{InfoHash, PeerId};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -31,8 +32,10 @@ const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 /// Announces that are with a tracker. The engine has one at most for each tracker.
 type Asked = Rc<RefCell<BTreeMap<(TorrentKey, TrackerKey), UnderWay>>>;
 
-/// An announce that is with a tracker.
+/// An announce that is with a tracker, or waits for the one before it.
 struct UnderWay {
+    /// Which one it is.
+    number: u64,
     /// The word of its end.
     over: oneshot::Receiver<()>,
     /// Ends it.
@@ -56,6 +59,8 @@ pub(crate) struct Announces {
     ourselves: Ourselves,
     registry: Rc<RefCell<Registry>>,
     asked: Asked,
+    /// How many announces were begun.
+    count: u64,
     regular: JoinSet<()>,
     farewells: JoinSet<()>,
 }
@@ -70,7 +75,7 @@ impl Announces {
         registry: Rc<RefCell<Registry>>,
     ) -> Announces {
         let (regular, farewells) = (JoinSet::new(), JoinSet::new());
-        Announces { clock, bugs, desk, trackers, ourselves, registry, asked: Asked::default(), regular, farewells }
+        Announces { clock, bugs, desk, trackers, ourselves, registry, asked: Asked::default(), count: 0, regular, farewells }
     }
 
     /// Carries an order out.
@@ -79,7 +84,8 @@ impl Announces {
             let farewell = self.farewell(key, hash, order);
             self.farewells.spawn_local(farewell);
         } else {
-            let announce = self.announce(key, hash, order);
+            self.count += 1;
+            let announce = self.announce(key, hash, order, self.count);
             self.regular.spawn_local(announce);
         }
     }
@@ -101,8 +107,9 @@ impl Announces {
         let _ = timeout(FAREWELL_TIMEOUT, farewells).await;
     }
 
-    /// Leaves when the desk lets the tracker's host be asked, unless the torrent has gone by then.
-    fn announce(&self, key: TorrentKey, hash: InfoHash, order: AnnounceOrder) -> impl Future<Output = ()> + use<> {
+    /// Leaves when the desk lets the tracker's host be asked, unless the torrent has gone by then; and after what is with the tracker, if
+    /// `completed` is the last but one word to it.
+    fn announce(&self, key: TorrentKey, hash: InfoHash, order: AnnounceOrder, number: u64) -> impl Future<Output = ()> + use<> {
         let now = self.clock.now();
         let at = tracker_host(&order.url).map_or(now, |host| door::lock(&self.desk).announce_at(now, &host));
         let (leaves, tracker) = (self.clock.instant(at), order.tracker);
@@ -111,12 +118,12 @@ impl Announces {
         let begin = move |asked: &Asked| {
             let (told, over) = oneshot::channel();
             let (give_up, given_up) = oneshot::channel();
-            asked.borrow_mut().insert((key, tracker), UnderWay { over, give_up });
-            (told, given_up)
+            let before = asked.borrow_mut().insert((key, tracker), UnderWay { number, over, give_up });
+            (before, told, given_up)
         };
         let begun = (at <= now).then(|| begin(&asked));
         async move {
-            let (over, given_up) = match begun {
+            let (before, over, given_up) = match begun {
                 Some(begun) => begun,
                 None => {
                     sleep_until(leaves.into()).await;
@@ -126,11 +133,22 @@ impl Announces {
                     begin(&asked)
                 }
             };
+            let ask = async {
+                if let Some(before) = before {
+                    let _ = before.over.await;
+                }
+                ask.await
+            };
             let result = tokio::select! {
                 result = bugs.contain_task(Place::Other, ask) => result.unwrap_or_else(|| Err(Failure::new("a bug of ours"))),
-                Ok(()) = given_up => Err(Failure::new("we leave")),
+                // Given up, or whoever waited for it is: then this goes too.
+                _ = given_up => Err(Failure::new("we leave")),
             };
-            asked.borrow_mut().remove(&(key, tracker));
+            if let Entry::Occupied(last) = asked.borrow_mut().entry((key, tracker))
+                && last.get().number == number
+            {
+                last.remove();
+            }
             drop(over);
             let shard = registry.borrow().shard(key);
             if let Some(shard) = shard {
@@ -146,7 +164,7 @@ impl Announces {
         let ask = self.ask(hash, order, FAREWELL_TIMEOUT);
         async move {
             let in_order = async {
-                if let Some(UnderWay { mut over, give_up }) = before
+                if let Some(UnderWay { mut over, give_up, .. }) = before
                     && timeout(LAST_WORD_TIMEOUT, &mut over).await.is_err()
                 {
                     let _ = give_up.send(());
@@ -213,10 +231,10 @@ mod tests {
         AnnounceOrder { tracker, url, event, uploaded: 0, downloaded: 0, left: 0, num_want: 0, tracker_id: None }
     }
 
-    /// `completed` and `stopped` to the tracker at this address, one right after the other.
-    fn leave(at: SocketAddr) -> Announces {
+    /// All these to the tracker at this address, one right after the other.
+    fn say(at: SocketAddr, events: &[Event]) -> Announces {
         let mut announces = announces();
-        for event in [Event::Completed, Event::Stopped] {
+        for &event in events {
             announces.begin(TorrentKey(0), InfoHash([1; 20]), order(at, event));
         }
         announces
@@ -253,20 +271,21 @@ mod tests {
         let addr = listener.local_addr().unwrap();
         let tracker = tokio::spawn(async move {
             let mut told = Vec::new();
-            for _ in 0..2 {
+            for _ in 0..3 {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut request = Vec::new();
                 while !request.ends_with(b"\r\n\r\n") {
                     request.push(stream.read_u8().await.unwrap());
                 }
                 let request = String::from_utf8(request).unwrap();
-                told.push(request.contains("event=stopped"));
+                told.push(["started", "completed", "stopped"].map(|event| request.contains(&format!("event={event}"))));
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nde").await.unwrap();
             }
             told
         });
-        LocalSet::new().run_until(async { leave(addr).finish().await }).await;
-        assert_eq!(tracker.await.unwrap(), [false, true]);
+        let all = [Event::Started, Event::Completed, Event::Stopped];
+        LocalSet::new().run_until(async { say(addr, &all).finish().await }).await;
+        assert_eq!(tracker.await.unwrap(), [[true, false, false], [false, true, false], [false, false, true]]);
     }
 
     #[tokio::test]
@@ -284,7 +303,7 @@ mod tests {
             }
             told
         });
-        LocalSet::new().run_until(async { leave(addr).finish().await }).await;
+        LocalSet::new().run_until(async { say(addr, &[Event::Completed, Event::Stopped]).finish().await }).await;
         assert_eq!(tracker.await.unwrap(), [false, true]);
     }
 }
