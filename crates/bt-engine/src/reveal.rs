@@ -453,9 +453,8 @@ impl Shown {
             self.moved_at = now;
         }
         let left = geometry.piece_len(piece);
-        if self.owed.insert(piece, Owed { left, since: now }).is_none() {
-            self.left += u64::from(left);
-        }
+        self.owed.insert(piece, Owed { left, since: now });
+        self.left += u64::from(left);
     }
 
     /// Whether it was owed this piece; it is not any more.

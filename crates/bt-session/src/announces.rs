@@ -29,7 +29,7 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_millis(3_500);
 /// So much of it is left to what is with the tracker still; then that is given up.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Announces that are with a tracker. The engine has one at most for each tracker.
+/// The last announce to each tracker that has not ended. Another follows it only when we leave.
 type Asked = Rc<RefCell<BTreeMap<(TorrentKey, TrackerKey), UnderWay>>>;
 
 /// An announce that is with a tracker, or waits for the one before it.
