@@ -14,7 +14,7 @@ pub(crate) const SEND_CREDIT_MAX: u64 = 512 << 10;
 /// overtaken by our own requests and haves.
 pub(crate) const SEND_CREDIT_MIN: u64 = 16 << 10;
 /// Payload bytes of one turn: one vectored write.
-const TURN_BYTES: u64 = 256 << 10;
+const TURN_BYTES: u64 = 512 << 10;
 /// Under a limit a turn is an eighth of a second's worth, but no more than this, so that peers share evenly, and a block at least.
 const TURN_BYTES_LIMITED: u64 = 32 << 10;
 

@@ -48,10 +48,51 @@ pub struct Connection {
     wrote_at: Time,
 }
 
+/// A part of what waits.
 #[derive(Debug)]
-struct Chunk {
-    bytes: Bytes,
-    payload: bool,
+enum Chunk {
+    Bytes {
+        bytes: Bytes,
+        payload: bool,
+    },
+    /// Bytes that the shell holds, of which so many are payload.
+    Elsewhere {
+        len: usize,
+        payload: usize,
+    },
+}
+
+impl Chunk {
+    fn len(&self) -> usize {
+        match self {
+            Chunk::Bytes { bytes, .. } => bytes.len(),
+            Chunk::Elsewhere { len, .. } => *len,
+        }
+    }
+
+    fn in_memory(&self) -> Option<&[u8]> {
+        match self {
+            Chunk::Bytes { bytes, .. } => Some(bytes),
+            Chunk::Elsewhere { .. } => None,
+        }
+    }
+
+    /// Takes the first `n` bytes away; how many of them count as payload.
+    fn advance(&mut self, n: usize) -> usize {
+        match self {
+            Chunk::Bytes { bytes, payload } => {
+                bytes.advance(n);
+                if *payload { n } else { 0 }
+            }
+            Chunk::Elsewhere { len, payload } => {
+                // Where the headers lie is the shell's; in the end it comes to the same.
+                let counted = n.min(*payload);
+                *payload -= counted;
+                *len -= n;
+                counted
+            }
+        }
+    }
 }
 
 impl Connection {
@@ -130,16 +171,29 @@ impl Connection {
     /// Queues a block of payload without copying it. `data` must be as long as the block says.
     pub fn send_piece(&mut self, block: RawBlock, data: Bytes) {
         debug_assert_eq!(data.len() as u64, u64::from(block.len), "payload of another length");
-        let before = self.tail.len();
-        piece_header(&mut self.tail, block);
-        self.queued += self.tail.len() - before + data.len();
+        let header = piece_header(block);
+        self.tail.extend_from_slice(&header);
+        self.queued += header.len() + data.len();
         self.close_tail();
-        self.chunks.push_back(Chunk { bytes: data, payload: true });
+        self.chunks.push_back(Chunk::Bytes { bytes: data, payload: true });
+    }
+
+    /// Queues `len` bytes that the shell holds itself: whole messages, of whose bytes `payload` are data of pieces.
+    pub fn send_elsewhere(&mut self, len: usize, payload: usize) {
+        debug_assert!(payload <= len, "more payload than bytes");
+        self.close_tail();
+        self.queued += len;
+        self.chunks.push_back(Chunk::Elsewhere { len, payload });
+    }
+
+    /// Whether what was queued last is [held by the shell](Connection::send_elsewhere), and waits.
+    pub fn ends_elsewhere(&self) -> bool {
+        self.tail.is_empty() && matches!(self.chunks.back(), Some(Chunk::Elsewhere { .. }))
     }
 
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
-            self.chunks.push_back(Chunk { bytes: core::mem::take(&mut self.tail).into(), payload: false });
+            self.chunks.push_back(Chunk::Bytes { bytes: core::mem::take(&mut self.tail).into(), payload: false });
         }
     }
 
@@ -148,10 +202,19 @@ impl Connection {
         self.queued
     }
 
-    /// What waits to be written, in order, as it lies in memory: for one vectored write.
+    /// What waits to be written, in order, as it lies in memory, up to what lies [elsewhere](Connection::elsewhere): for one vectored
+    /// write.
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         let tail = (!self.tail.is_empty()).then_some(self.tail.as_slice());
-        self.chunks.iter().map(|chunk| chunk.bytes.as_ref()).chain(tail)
+        self.chunks.iter().map(Chunk::in_memory).chain(tail.map(Some)).map_while(|bytes| bytes)
+    }
+
+    /// How many bytes that the shell holds itself must be written before anything else; none is 0.
+    pub fn elsewhere(&self) -> usize {
+        match self.chunks.front() {
+            Some(Chunk::Elsewhere { len, .. }) => *len,
+            _ => 0,
+        }
     }
 
     /// Notes that the first `n` waiting bytes were written `now`.
@@ -163,18 +226,15 @@ impl Connection {
             return;
         }
         // A partial write of the tail turns it into a chunk, so that what is left of it keeps its place.
-        let in_chunks: usize = self.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+        let in_chunks: usize = self.chunks.iter().map(Chunk::len).sum();
         if left > in_chunks {
             self.close_tail();
         }
         while let Some(chunk) = self.chunks.front_mut() {
-            let step = left.min(chunk.bytes.len());
-            chunk.bytes.advance(step);
+            let step = left.min(chunk.len());
+            self.payload_written += chunk.advance(step) as u64;
             left -= step;
-            if chunk.payload {
-                self.payload_written += step as u64;
-            }
-            if !chunk.bytes.is_empty() {
+            if chunk.len() > 0 {
                 break;
             }
             self.chunks.pop_front();
@@ -298,6 +358,28 @@ mod tests {
         connection.wrote(7, Time::ZERO);
         assert_eq!((connection.take_payload_written(), connection.queued()), (2, 0));
         assert_eq!(connection.chunks().count(), 0);
+    }
+
+    #[test]
+    fn what_lies_elsewhere_keeps_its_place() {
+        let mut connection = Connection::new(Time::ZERO);
+        connection.send(&Message::Unchoke);
+        assert!(!connection.ends_elsewhere());
+        connection.send_elsewhere(104, 100);
+        assert!(connection.ends_elsewhere());
+        connection.send_elsewhere(9, 0);
+        connection.send(&Message::Choke);
+        assert!(!connection.ends_elsewhere());
+        assert_eq!((connection.queued(), connection.elsewhere()), (123, 0));
+        assert_eq!(connection.chunks().map(<[u8]>::len).collect::<Vec<_>>(), [5], "only what comes before it");
+        connection.wrote(5, Time::ZERO);
+        assert_eq!((connection.elsewhere(), connection.chunks().count()), (104, 0));
+        connection.wrote(40, Time::ZERO);
+        connection.wrote(70, Time::ZERO);
+        assert_eq!((connection.elsewhere(), connection.take_payload_written()), (3, 100));
+        connection.wrote(3, Time::ZERO);
+        assert_eq!((connection.elsewhere(), connection.take_payload_written(), connection.queued()), (0, 0, 5));
+        assert_eq!(connection.chunks().map(<[u8]>::len).collect::<Vec<_>>(), [5]);
     }
 
     proptest! {

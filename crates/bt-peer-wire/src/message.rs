@@ -173,7 +173,7 @@ impl Message {
             Message::Reject(block) => with_numbers(out, id::REJECT, &[block.piece, block.begin, block.len]),
             Message::Bitfield(bits) => with_bytes(out, id::BITFIELD, &[], bits),
             Message::Piece { piece, begin, data } => {
-                piece_header(out, RawBlock { piece: *piece, begin: *begin, len: data.len() as u32 });
+                out.extend_from_slice(&piece_header(RawBlock { piece: *piece, begin: *begin, len: data.len() as u32 }));
                 out.extend_from_slice(data);
             }
             Message::Port(port) => with_bytes(out, id::PORT, &[], &port.to_be_bytes()),
@@ -183,11 +183,13 @@ impl Message {
     }
 }
 
-/// Appends what stands before the payload of a piece message.
-pub(crate) fn piece_header(out: &mut Vec<u8>, block: RawBlock) {
-    head(out, PIECE_HEADER + block.len, id::PIECE);
-    out.extend_from_slice(&block.piece.to_be_bytes());
-    out.extend_from_slice(&block.begin.to_be_bytes());
+/// What stands before the payload of a piece message: for whoever sends payload that is [elsewhere](crate::Connection::send_elsewhere).
+pub fn piece_header(block: RawBlock) -> [u8; 13] {
+    let mut header = [id::PIECE; 13];
+    header[..4].copy_from_slice(&(PIECE_HEADER + block.len).to_be_bytes());
+    header[5..9].copy_from_slice(&block.piece.to_be_bytes());
+    header[9..].copy_from_slice(&block.begin.to_be_bytes());
+    header
 }
 
 fn head(out: &mut Vec<u8>, len: u32, kind: u8) {

@@ -5,6 +5,7 @@
 //! that it was about, and no other.
 
 use crate::clock::Clock;
+use crate::conduit::Pipes;
 use crate::events::AddError;
 use crate::panics::{Bugs, Place};
 use crate::shard::ToShard;
@@ -27,8 +28,8 @@ pub(crate) enum DiskOrder {
     Attach(Box<Attached>),
     /// For its worker.
     Work(Order),
-    /// Read these blocks for a peer.
-    Read(PeerKey, Vec<Block>),
+    /// Read these blocks for a peer; into a pipe, if it can be, when they are to be `piped`.
+    Read { peer: PeerKey, blocks: Vec<Block>, piped: bool },
     /// Finish what is complete, sync, and answer with `Settled`: whoever ordered the rest is gone. It is overwritten when it comes again.
     Settle,
     /// Sync, note a clean stop, let go of it, and answer.
@@ -64,6 +65,7 @@ impl DiskOrder {
 /// The pool of disk threads.
 pub(crate) struct Disks {
     queues: Vec<Arc<Queue>>,
+    pipes: Arc<Pipes>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -89,15 +91,21 @@ struct Waiting {
 impl Disks {
     /// Starts so many threads.
     pub(crate) fn start(count: usize, clock: Clock, bugs: &Bugs) -> std::io::Result<Disks> {
+        let pipes = Arc::<Pipes>::default();
         let queues: Vec<Arc<Queue>> = (0..count.max(1)).map(|_| Arc::default()).collect();
         let spawn = |(n, queue): (usize, &Arc<Queue>)| {
-            let (queue, bugs) = (Arc::clone(queue), bugs.clone());
+            let (queue, bugs, pipes) = (Arc::clone(queue), bugs.clone(), Arc::clone(&pipes));
             std::thread::Builder::new()
                 .name(format!("bt-disk-{n}"))
-                .spawn(move || Thread { clock, bugs, torrents: BTreeMap::new(), agenda: BTreeSet::new() }.run(&queue))
+                .spawn(move || Thread { clock, bugs, pipes, torrents: BTreeMap::new(), agenda: BTreeSet::new() }.run(&queue))
         };
         let threads = queues.iter().enumerate().map(spawn).collect::<std::io::Result<_>>()?;
-        Ok(Disks { queues, threads: Mutex::new(threads) })
+        Ok(Disks { queues, pipes, threads: Mutex::new(threads) })
+    }
+
+    /// Ways from files to sockets, for whoever serves from memory.
+    pub(crate) fn pipes(&self) -> &Arc<Pipes> {
+        &self.pipes
     }
 
     /// Gives orders to the threads of their torrents; one wake per thread.
@@ -152,6 +160,7 @@ impl Queue {
 struct Thread {
     clock: Clock,
     bugs: Bugs,
+    pipes: Arc<Pipes>,
     torrents: BTreeMap<TorrentKey, Box<Desk>>,
     /// When each torrent has something to do.
     agenda: BTreeSet<(Time, TorrentKey)>,
@@ -226,9 +235,10 @@ impl Thread {
                     desk.batch.push(order);
                 }
             }
-            DiskOrder::Read(peer, blocks) => {
+            DiskOrder::Read { peer, blocks, piped } => {
                 if let Some(desk) = self.torrents.get_mut(&key) {
-                    desk.read(key, self.clock.now(), peer, blocks);
+                    let pipes = piped.then_some(&self.pipes);
+                    desk.read(key, self.clock.now(), peer, blocks, pipes);
                 }
             }
             DiskOrder::Settle => {
@@ -288,8 +298,11 @@ impl Desk {
     }
 
     /// Reads for a peer. A file that cannot be read stops the torrent with its cause, as one that cannot be written does.
-    fn read(&mut self, key: TorrentKey, now: Time, peer: PeerKey, blocks: Vec<Block>) {
+    fn read(&mut self, key: TorrentKey, now: Time, peer: PeerKey, blocks: Vec<Block>, pipes: Option<&Arc<Pipes>>) {
         let Attached { layout, storage, .. } = &*self.attached;
+        if let Some(conduit) = pipes.and_then(|pipes| pipes.fill(layout, storage.as_ref(), &blocks, true)) {
+            return self.send(ToShard::Piped(peer, conduit));
+        }
         let answer = match read_blocks(layout, storage.as_ref(), &blocks, true) {
             Ok(Some(data)) => blocks.into_iter().zip(data.into_iter().map(Some)).collect(),
             Ok(None) => blocks.into_iter().map(|block| (block, None)).collect(),

@@ -27,6 +27,7 @@ mod torrent;
 mod account;
 mod buffers;
 mod clock;
+mod conduit;
 mod control;
 mod dial;
 mod dirs;
@@ -39,6 +40,8 @@ mod opening;
 mod panics;
 mod shard;
 mod state;
+#[cfg(test)]
+mod testkit;
 mod udp;
 mod wire;
 

@@ -10,6 +10,7 @@ mod rebuild;
 use crate::account::Account;
 use crate::buffers::Buffers;
 use crate::clock::{Clock, sleep_until};
+use crate::conduit::Conduit;
 use crate::control::ToControl;
 use crate::dht::DhtHandle;
 use crate::dial::{self, Shaken};
@@ -63,6 +64,8 @@ pub(crate) enum ToShard {
     Dialled(TorrentKey, SocketAddr, Option<Box<Shaken>>),
     /// Blocks that a disk thread read for a peer; `None` for those that cannot be read.
     Read(PeerKey, Vec<(Block, Option<Bytes>)>),
+    /// Blocks that a disk thread put into a pipe for a peer.
+    Piped(PeerKey, Conduit),
     /// Why the store of a torrent stopped, for a person.
     StoreDetail(TorrentKey, String),
     /// All that an earlier engine ordered for this torrent is done: it can come back.
@@ -308,6 +311,11 @@ impl Shard {
             ToShard::Dialled(key, addr, None) => self.engine.handle(now, Input::DialFailed(key, addr)),
             ToShard::Dialled(key, addr, Some(shaken)) => self.adopt(key, *shaken, addr, None),
             ToShard::Read(peer, blocks) => self.deliver(peer, blocks),
+            ToShard::Piped(peer, conduit) => {
+                if let Some(mailbox) = self.peers.get(&peer) {
+                    mailbox.serve_piped(conduit);
+                }
+            }
             ToShard::StoreDetail(key, detail) => self.tell(key, TorrentEvent::StoreDetail(detail)),
             ToShard::Settled(key) => self.come_back(key),
             #[cfg(test)]

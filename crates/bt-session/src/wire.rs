@@ -5,14 +5,17 @@
 
 use crate::buffers::Buffers;
 use crate::clock::Clock;
+use crate::conduit::{Conduit, Pace};
 use crate::shard::ToShard;
 use bt_engine::{Input, PeerKey};
 use bt_peer_wire::{Connection, Incoming, Message, WireFault};
 use bt_types::RawBlock;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
@@ -26,6 +29,7 @@ const QUEUE_MAX: usize = 8 << 20;
 pub(crate) struct Mailbox {
     orders: RefCell<Vec<WireOrder>>,
     hang_up: Cell<bool>,
+    wants_pipes: Cell<bool>,
     wake: Notify,
 }
 
@@ -33,6 +37,7 @@ pub(crate) struct Mailbox {
 enum WireOrder {
     Messages(Vec<Message>),
     Payload(RawBlock, Bytes),
+    Piped(Conduit),
     #[cfg(test)]
     Bug,
 }
@@ -46,6 +51,17 @@ impl Mailbox {
     pub(crate) fn serve(&self, block: RawBlock, data: Bytes) {
         self.orders.borrow_mut().push(WireOrder::Payload(block, data));
         self.wake.notify_one();
+    }
+
+    /// [`Mailbox::serve`] of blocks that are in a pipe.
+    pub(crate) fn serve_piped(&self, conduit: Conduit) {
+        self.orders.borrow_mut().push(WireOrder::Piped(conduit));
+        self.wake.notify_one();
+    }
+
+    /// Whether blocks for this peer are worth a pipe.
+    pub(crate) fn wants_pipes(&self) -> bool {
+        self.wants_pipes.get()
     }
 
     pub(crate) fn hang_up(&self) {
@@ -96,11 +112,23 @@ pub(crate) async fn run(
     buffers: Rc<Buffers>,
     clock: Clock,
 ) -> End {
-    let mut pump = Pump { key, stream: &stream, wire: &mut wire, inbox: &inbox, buffers: &buffers, clock };
+    let mut pump = Pump {
+        key,
+        stream: &stream,
+        wire: &mut wire,
+        mailbox: &mailbox,
+        inbox: &inbox,
+        buffers: &buffers,
+        clock,
+        conduits: VecDeque::new(),
+        small: Vec::new(),
+        pace: Pace::new(clock.now()),
+        pipes: Conduit::suits(&stream),
+    };
     loop {
         let step = async {
             pump.deliver().await?;
-            pump.take_orders(&mailbox)?;
+            pump.take_orders()?;
             pump.write().await?;
             let deadline = clock.instant(pump.wire.deadline());
             let wants_write = pump.wire.queued() > 0;
@@ -125,9 +153,17 @@ struct Pump<'a> {
     key: PeerKey,
     stream: &'a TcpStream,
     wire: &'a mut Connection,
+    mailbox: &'a Mailbox,
     inbox: &'a mpsc::Sender<ToShard>,
     buffers: &'a Buffers,
     clock: Clock,
+    /// Blocks in pipes: what the connection knows to lie elsewhere, in order.
+    conduits: VecDeque<Conduit>,
+    /// Small messages on their way into a pipe.
+    small: Vec<u8>,
+    pace: Pace,
+    /// Pipes are worth it on this connection.
+    pipes: bool,
 }
 
 impl Pump<'_> {
@@ -150,15 +186,30 @@ impl Pump<'_> {
         fault.map_or(Ok(()), |fault| Err(fault.into()))
     }
 
-    fn take_orders(&mut self, mailbox: &Mailbox) -> Result<(), End> {
+    fn take_orders(&mut self) -> Result<(), End> {
+        let mailbox = self.mailbox;
         if mailbox.hang_up.get() {
             return Err(End::HungUp);
         }
         let was_empty = self.wire.queued() == 0;
         for order in mailbox.orders.borrow_mut().drain(..) {
             match order {
+                WireOrder::Messages(messages) if self.wire.ends_elsewhere() => {
+                    self.small.clear();
+                    messages.iter().for_each(|message| message.encode(&mut self.small));
+                    // In the pipe, too: a packet of their own would cost more.
+                    if self.conduits.back_mut().is_some_and(|conduit| conduit.append(&self.small)) {
+                        self.wire.send_elsewhere(self.small.len(), 0);
+                    } else {
+                        messages.iter().for_each(|message| self.wire.send(message));
+                    }
+                }
                 WireOrder::Messages(messages) => messages.iter().for_each(|message| self.wire.send(message)),
                 WireOrder::Payload(block, data) => self.wire.send_piece(block, data),
+                WireOrder::Piped(conduit) => {
+                    self.wire.send_elsewhere(conduit.len(), conduit.payload());
+                    self.conduits.push_back(conduit);
+                }
                 #[cfg(test)]
                 WireOrder::Bug => panic!("a bug in a connection, for a test"),
             }
@@ -172,7 +223,13 @@ impl Pump<'_> {
     /// Writes what the socket takes, and returns the credit for payload.
     async fn write(&mut self) -> Result<(), End> {
         while self.wire.queued() > 0 {
-            let written = {
+            let written = if let Some(conduit) = self.conduits.front_mut().filter(|_| self.wire.elsewhere() > 0) {
+                let poured = self.stream.try_io(Interest::WRITABLE, || conduit.pour(self.stream));
+                if conduit.len() == 0 {
+                    self.conduits.pop_front();
+                }
+                poured
+            } else {
                 let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
                 let mut used = 0;
                 for (slice, chunk) in slices.iter_mut().zip(self.wire.chunks()) {
@@ -190,6 +247,7 @@ impl Pump<'_> {
         }
         let sent = self.wire.take_payload_written();
         if sent > 0 {
+            self.mailbox.wants_pipes.set(self.pace.note(self.clock.now(), sent) && self.pipes);
             self.inbox.send(ToShard::Input(Input::Sent(self.key, sent))).await.map_err(|_| End::HungUp)?;
         }
         Ok(())
@@ -208,5 +266,78 @@ impl Pump<'_> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conduit::Pipes;
+    use crate::testkit::torrent;
+    use bt_peer_wire::{Handshake, Reserved};
+    use bt_piece_store::read_blocks;
+    use bt_types::{InfoHash, PeerId};
+    use std::sync::Arc;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn orders_are_written_in_order_whether_copied_or_in_pipes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (info, layout, storage, blocks) = torrent(dir.path());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+
+        let (mailbox, clock, (inbox, mut from)) = (Rc::new(Mailbox::default()), Clock::start(), mpsc::channel(64));
+        let pipes = Arc::new(Pipes::default());
+        let piped = || pipes.fill(&layout, &storage, &blocks, true).unwrap();
+        let copied = read_blocks(&layout, &storage, &blocks, true).unwrap().unwrap();
+        mailbox.send(vec![Message::Unchoke]);
+        mailbox.serve_piped(piped());
+        mailbox.send(vec![Message::Have(1)]);
+        blocks.iter().zip(copied).for_each(|(block, data)| mailbox.serve(block.raw(), data));
+        mailbox.serve_piped(piped());
+        mailbox.serve_piped(piped());
+        mailbox.send(vec![Message::Choke]);
+        let wire = Connection::new(clock.now());
+        let end = run(PeerKey(1), near, wire, Rc::clone(&mailbox), inbox, Rc::default(), clock);
+
+        let mut peer = Connection::new(clock.now());
+        let shake = Handshake { reserved: Reserved::OURS, info_hash: InfoHash([1; 20]), peer_id: PeerId([2; 20]) };
+        peer.receive(&shake.to_bytes());
+        let mut got = Vec::new();
+        let reads = async {
+            while got.last() != Some(&Incoming::Message(Message::Choke)) {
+                let mut buf = [0; 10_000];
+                let read = far.read(&mut buf).await.unwrap();
+                assert_ne!(read, 0);
+                peer.receive(&buf[..read]);
+                got.extend(std::iter::from_fn(|| peer.next().unwrap()));
+            }
+            mailbox.hang_up();
+        };
+        let (end, ()) = tokio::join!(end, reads);
+        assert!(matches!(end, End::HungUp), "{end:?}");
+
+        let data = ["a", "b"].map(|name| std::fs::read(dir.path().join("t").join(name)).unwrap()).concat();
+        let piece = |message: &Incoming| match message {
+            Incoming::Message(Message::Piece { piece, begin, data }) => Some((*piece, *begin, data.clone())),
+            _ => None,
+        };
+        let pieces: Vec<_> = got.iter().filter_map(piece).collect();
+        assert_eq!(pieces.len(), 4 * blocks.len());
+        for ((number, begin, payload), block) in pieces.iter().zip(blocks.iter().cycle()) {
+            assert_eq!((*number, *begin), (block.raw().piece, block.raw().begin));
+            let start = info.geometry.piece_start(block.piece()) as usize + *begin as usize;
+            assert!(**payload == data[start..start + payload.len()], "piece {number}, {begin}");
+        }
+        let others: Vec<usize> = (1..got.len()).filter(|&at| piece(&got[at]).is_none()).collect();
+        assert_eq!(others, [1, 2 + blocks.len(), got.len() - 1], "messages between them keep their places");
+        let mut sent = 0;
+        while let Ok(ToShard::Input(Input::Sent(_, bytes))) = from.try_recv() {
+            sent += bytes;
+        }
+        assert_eq!(sent, 4 * data.len() as u64);
     }
 }

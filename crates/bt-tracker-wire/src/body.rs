@@ -282,6 +282,8 @@ mod tests {
             let v4 = v4.into_iter().map(|(ip, port)| SocketAddr::new(ip.into(), port));
             let v6 = v6.into_iter().map(|(ip, port)| SocketAddr::new(core::net::Ipv6Addr::from(ip | 1 << 127).into(), port));
             let (interval, min_interval, seeders, leechers) = numbers;
+            // What would steer a terminal does not arrive.
+            let warning = warning.map(|text| words(text.as_bytes()));
             let external_ip = external.map(|ip| IpAddr::V4(ip.into()));
             let peers = v4.chain(v6).collect();
             let reply = AnnounceReply { interval, min_interval, seeders, leechers, peers, warning, tracker_id, external_ip };

@@ -148,6 +148,10 @@ impl Storage for DiskStorage {
         }
     }
 
+    fn lend(&self, path: &Path, wait: bool) -> io::Result<Option<Arc<OwnedFd>>> {
+        (wait || self.root.in_memory).then(|| self.file(path, false)).transpose()
+    }
+
     fn write_at(&self, path: &Path, mut offset: u64, data: &[IoSlice<'_>]) -> io::Result<()> {
         let file = self.file(path, true)?;
         self.check(path, &file, true)?;

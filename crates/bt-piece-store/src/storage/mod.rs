@@ -14,6 +14,7 @@ pub use mem::MemStorage;
 
 use bt_types::StoreFault;
 use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +25,12 @@ pub trait Storage: Send + Sync {
 
     /// [`Storage::read_at`] for bytes that are in memory already: `None` when it would have to wait for a device.
     fn try_read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<Option<usize>>;
+
+    /// The file itself, for whoever passes its pages on without copying them, and asks [`Storage::is_changed`] afterwards. `None` when
+    /// it has no descriptor, or when a device may have to be waited for and `wait` is false.
+    fn lend(&self, _path: &Path, _wait: bool) -> io::Result<Option<Arc<OwnedFd>>> {
+        Ok(None)
+    }
 
     /// Writes all of `data` at `offset` of a file that exists.
     fn write_at(&self, path: &Path, offset: u64, data: &[IoSlice<'_>]) -> io::Result<()>;

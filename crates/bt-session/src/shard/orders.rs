@@ -4,12 +4,13 @@
 //! Invariant: nothing here blocks; what finds no room elsewhere is answered as failed, but a farewell, which waits.
 
 use super::{Shard, Stage};
+use crate::conduit::Conduit;
 use crate::control::ToControl;
 use crate::disk::DiskOrder;
 use bt_engine::{Input, Output, PeerKey, TorrentKey, Via};
 use bt_piece_store::read_blocks;
 use bt_tracker_wire::{Event, Failure};
-use bt_types::Block;
+use bt_types::{Bitfield, Block};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -83,13 +84,21 @@ impl Shard {
         }
     }
 
-    /// Reads blocks and hands them to the peer's task: at once when the page cache has them, else by a disk thread.
+    /// Hands blocks to the peer's task, in a pipe or read: at once when nothing has to be waited for, else by a disk thread.
     fn serve(&mut self, peer: PeerKey, key: TorrentKey, blocks: Vec<Block>) {
         let Some(Stage::Whole { layout, storage, .. }) = self.torrents.get(&key).map(|entry| &entry.stage) else { return };
-        match read_blocks(layout, storage.as_ref(), &blocks, false) {
+        let Some(mailbox) = self.peers.get(&peer) else { return };
+        let piped = mailbox.wants_pipes() && Conduit::is_for(&blocks);
+        if piped && let Some(conduit) = self.disks.pipes().fill(layout, storage.as_ref(), &blocks, false) {
+            return mailbox.serve_piped(conduit);
+        }
+        // The disk thread of a torrent that is complete has little else to do; of others, what is in memory is copied at once.
+        let wait = piped && self.engine.have(key).is_some_and(Bitfield::is_full);
+        let read = if wait { Ok(None) } else { read_blocks(layout, storage.as_ref(), &blocks, false) };
+        match read {
             Ok(Some(data)) => self.deliver(peer, blocks.into_iter().zip(data.into_iter().map(Some)).collect()),
             // A miss, or an error that a disk thread will see again and sort out block by block.
-            Ok(None) | Err(_) => self.to_disk.push((key, DiskOrder::Read(peer, blocks))),
+            Ok(None) | Err(_) => self.to_disk.push((key, DiskOrder::Read { peer, blocks, piped })),
         }
     }
 
