@@ -12,8 +12,8 @@ use std::time::Duration;
 
 /// A peer that was asked and delivered nothing for this long may be given up, and its blocks asked of others.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Payload bytes that may be ordered for one peer ahead of their sending: a mebibyte, one turn, and one block.
-const SEND_CREDIT_MAX: u64 = (1 << 20) + (256 << 10) + (16 << 10);
+/// Payload bytes that may be ordered for one peer ahead of their sending: half a mebibyte, and one block.
+const SEND_CREDIT_MAX: u64 = (512 << 10) + (16 << 10);
 
 /// Bytes of metadata that may be held: two copies of the longest that is taken.
 const METADATA_HELD_MAX: u64 = 32 << 20;
