@@ -8,27 +8,28 @@
 //! docs/decisions/0015 has the measurements.
 
 use bt_peer_wire::piece_header;
-use bt_piece_store::{Layout, LayoutFile, Storage};
+use bt_piece_store::{Layout, Span, Storage};
 use bt_types::{Block, Time};
 use rustix::io::Errno;
 use std::io;
-use std::ops::RangeInclusive;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Blocks in one pipe. Copying fewer is as fast; more may not fit, as a block and its header take up to six of a pipe's places.
-const BLOCKS: RangeInclusive<usize> = 4..=40;
+/// Copying fewer blocks is as fast.
+const BLOCKS_MIN: usize = 4;
+/// Nor are blocks worth it that are shorter than this in the mean: each takes a page for its header.
+const MEAN_MIN: usize = 8 << 10;
 /// Length of a pipe in bytes: 256 places, each for a page or a part of one. The longest that Linux lets everyone have.
 const PIPE_LEN: usize = 1 << 20;
+/// Pipes of a session: a quarter of what Linux lets a user have of that length.
+const PIPES_MAX: usize = 16;
 /// So many bytes are written into a pipe at once or not at all (POSIX `PIPE_BUF`).
 const ATOMIC: usize = 512;
-/// Pipes of a session: half of what Linux lets a user have of that length.
-const PIPES_MAX: usize = 32;
 /// A peer that takes so many bytes within [`PACE`] is fast: 32 MiB/s.
 const FAST: u64 = PACE.as_millis() as u64 * (32 << 20) / 1000;
-/// How long is counted at least.
+/// How long is counted at least: much more than a socket's own buffer holds.
 const PACE: Duration = Duration::from_millis(100);
 
 /// How fast a peer takes payload.
@@ -44,7 +45,7 @@ impl Pace {
         Pace { since: now, bytes: 0, is_fast: false }
     }
 
-    /// So many bytes were taken. Returns whether the peer is fast: little of what it is sent lies in queues, and not for long.
+    /// So many bytes were taken. Returns whether the peer is fast, so that what it is sent does not lie in queues for long.
     pub(crate) fn note(&mut self, now: Time, bytes: u64) -> bool {
         self.bytes += bytes;
         let elapsed = now.since(self.since);
@@ -56,6 +57,11 @@ impl Pace {
     }
 }
 
+/// Whether pipes are worth it on a connection: not where TCP paces. It takes little at a time then, and pages cost more than copies.
+pub(crate) fn suits(socket: &impl AsFd) -> bool {
+    congestion(socket).is_ok_and(|name| !name.starts_with("bbr"))
+}
+
 /// Piece messages in a pipe.
 #[derive(Debug)]
 pub(crate) struct Conduit {
@@ -65,17 +71,16 @@ pub(crate) struct Conduit {
     payload: usize,
 }
 
+/// Why blocks are not in a pipe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unfilled {
+    /// A device may have to be waited for.
+    Waits,
+    /// They must be copied: they are few or short, there is no pipe, the system cannot, or an error that whoever copies will find again.
+    Refused,
+}
+
 impl Conduit {
-    /// Whether pipes are worth it on a connection: not where TCP paces. It takes little at a time then, and pages cost more than copies.
-    pub(crate) fn suits(socket: &impl AsFd) -> bool {
-        congestion(socket).is_ok_and(|name| !name.starts_with("bbr"))
-    }
-
-    /// Whether so many blocks are worth a pipe.
-    pub(crate) fn is_for(blocks: &[Block]) -> bool {
-        BLOCKS.contains(&blocks.len())
-    }
-
     /// Bytes that are in it.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -84,6 +89,27 @@ impl Conduit {
     /// How many bytes of the blocks were put in; the rest were headers.
     pub(crate) fn payload(&self) -> usize {
         self.payload
+    }
+
+    /// Puts parts of a file behind what is in it. What fails leaves it with too much said to be in it, so that its pipe is closed.
+    fn put(&mut self, file: BorrowedFd<'_>, parts: &[Part<'_>]) -> io::Result<()> {
+        let Some(pipe) = &self.pipe else { return Ok(()) };
+        for Part { header, span } in parts {
+            self.len += span.len as usize;
+            self.payload += span.len as usize;
+            if let Some(header) = header {
+                self.len += header.len();
+                rustix::io::write(&pipe.to, header)?;
+            }
+            let (mut at, end) = (span.offset, span.offset + u64::from(span.len));
+            while at < end {
+                match draw(file, at, &pipe.to, (end - at) as usize)? {
+                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    n => at += n as u64,
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Puts small messages behind what is in it; whether it could be done.
@@ -99,7 +125,11 @@ impl Conduit {
     /// Moves what a socket takes at once into it; how many bytes those were.
     pub(crate) fn pour(&mut self, socket: &impl AsFd) -> io::Result<usize> {
         let Some(pipe) = &self.pipe else { return Ok(0) };
-        let poured = pour(&pipe.from, socket, self.len)?;
+        let poured = pour(&pipe.from, socket, self.len);
+        if let Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) = poured {
+            self.pipes.give_up();
+        }
+        let poured = poured?;
         self.len -= poured;
         Ok(poured)
     }
@@ -131,25 +161,26 @@ struct Pipe {
 }
 
 impl Pipes {
-    /// Puts blocks with their headers into a pipe. `None` when they must be copied instead: `wait` is false and a device may have to be
-    /// waited for, or the system does not do it, or there is an error, which whoever copies will find again.
+    /// Puts blocks with their headers into a pipe. With `wait` false it never waits for a device.
     pub(crate) fn fill(
         self: &Arc<Self>,
         layout: &Layout,
         storage: &dyn Storage,
         blocks: &[Block],
         wait: bool,
-    ) -> Option<Conduit> {
-        if !Conduit::is_for(blocks) {
-            return None;
+    ) -> Result<Conduit, Unfilled> {
+        let parts = parts(layout, blocks).ok_or(Unfilled::Refused)?;
+        let pipe = self.take().ok_or(Unfilled::Refused)?;
+        let mut conduit = Conduit { pipes: Arc::clone(self), pipe: Some(pipe), len: 0, payload: 0 };
+        for run in parts.chunk_by(|a, b| a.span.index == b.span.index) {
+            let Some(Part { span, .. }) = run.first() else { continue };
+            match storage.lend(&span.file.path, wait, &mut |file| conduit.put(file, run)) {
+                Ok(true) => {}
+                Ok(false) => return Err(Unfilled::Waits),
+                Err(_) => return Err(Unfilled::Refused),
+            }
         }
-        let pipe = self.take()?;
-        let filled = Source { layout, storage, wait, file: None }.put_all(blocks, &pipe);
-        // From here on the pipe is closed with the conduit, as something is in it.
-        let len = filled.as_ref().map_or(1, |filled| *filled);
-        let payload = blocks.iter().map(|block| block.len() as usize).sum();
-        let conduit = Conduit { pipes: Arc::clone(self), pipe: Some(pipe), len, payload };
-        filled.is_some().then_some(conduit)
+        Ok(conduit)
     }
 
     /// An empty pipe, if there can be one.
@@ -170,59 +201,41 @@ impl Pipes {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// The system does not move pages into sockets: no pipe is used any more.
+    fn give_up(&self) {
+        self.open.fetch_add(PIPES_MAX, Ordering::Relaxed);
+        self.spare().clear();
+    }
+
     fn spare(&self) -> MutexGuard<'_, Vec<Pipe>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where blocks come from.
-struct Source<'a> {
-    layout: &'a Layout,
-    storage: &'a dyn Storage,
-    wait: bool,
-    /// The file that was read last, not looked at since.
-    file: Option<(&'a LayoutFile, Arc<OwnedFd>)>,
+/// A part of a block in one file, behind the block's header if it is the first.
+struct Part<'a> {
+    header: Option<[u8; 13]>,
+    span: Span<'a>,
 }
 
-impl Source<'_> {
-    /// Puts blocks with their headers into a pipe; how many bytes those are. `None` when it could not be, or must not be passed on.
-    fn put_all(mut self, blocks: &[Block], pipe: &Pipe) -> Option<usize> {
-        let mut len = 0;
-        for block in blocks {
-            let header = piece_header(block.raw());
-            if rustix::io::write(&pipe.to, &header) != Ok(header.len()) || !self.put(block, pipe).ok()? {
-                return None;
-            }
-            len += header.len() + block.len() as usize;
+/// The parts of blocks that are worth a pipe, and for which there is room in one: `sendfile` may wait for room in some kernels.
+fn parts<'a>(layout: &'a Layout, blocks: &[Block]) -> Option<Vec<Part<'a>>> {
+    let bytes: usize = blocks.iter().map(|block| block.len() as usize).sum();
+    if blocks.len() < BLOCKS_MIN || bytes < blocks.len() * MEAN_MIN {
+        return None;
+    }
+    let page = rustix::param::page_size();
+    let mut places = PIPE_LEN / page;
+    let mut parts = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        let mut header = Some(piece_header(block.raw()));
+        for span in layout.spans(block.piece(), block.begin(), block.len()) {
+            let pages = (span.offset as usize % page + span.len as usize).div_ceil(page);
+            places = places.checked_sub(pages + usize::from(header.is_some())).filter(|_| span.file.is_stored)?;
+            parts.push(Part { header: header.take(), span });
         }
-        self.close().ok()?.then_some(len)
     }
-
-    /// Whether the block's pages are in the pipe.
-    fn put(&mut self, block: &Block, pipe: &Pipe) -> io::Result<bool> {
-        for span in self.layout.spans(block.piece(), block.begin(), block.len()) {
-            if !self.file.as_ref().is_some_and(|(file, _)| std::ptr::eq(*file, span.file)) {
-                if !span.file.is_stored || !self.close()? {
-                    return Ok(false);
-                }
-                self.file = self.storage.lend(&span.file.path, self.wait)?.map(|fd| (span.file, fd));
-            }
-            let Some((_, file)) = &self.file else { return Ok(false) };
-            let (mut at, end) = (span.offset, span.offset + u64::from(span.len));
-            while at < end {
-                match draw(file, at, &pipe.to, (end - at) as usize)? {
-                    0 => return Ok(false),
-                    n => at += n as u64,
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    /// Looks at the file that was read: whether nobody changed it before or while it was.
-    fn close(&mut self) -> io::Result<bool> {
-        self.file.take().map_or(Ok(true), |(file, _)| self.storage.is_changed(&file.path).map(|is_changed| !is_changed))
-    }
+    Some(parts)
 }
 
 #[cfg(target_os = "linux")]
@@ -235,8 +248,8 @@ fn open() -> Result<(OwnedFd, OwnedFd), Errno> {
 
 /// Puts pages of a file into a pipe; how many bytes, 0 at its end.
 #[cfg(target_os = "linux")]
-fn draw(file: &OwnedFd, mut offset: u64, to: &OwnedFd, len: usize) -> Result<usize, Errno> {
-    // Not `splice`, which does the same: so whoever counts calls can tell these from those that send.
+fn draw(file: BorrowedFd<'_>, mut offset: u64, to: &OwnedFd, len: usize) -> Result<usize, Errno> {
+    // `splice` would do the same: so whoever counts calls can tell these from those that send.
     rustix::io::retry_on_intr(|| rustix::fs::sendfile(to, file, Some(&mut offset), len))
 }
 
@@ -265,7 +278,7 @@ fn open() -> Result<(OwnedFd, OwnedFd), Errno> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn draw(_: &OwnedFd, _: u64, _: &OwnedFd, _: usize) -> Result<usize, Errno> {
+fn draw(_: BorrowedFd<'_>, _: u64, _: &OwnedFd, _: usize) -> Result<usize, Errno> {
     Err(Errno::OPNOTSUPP)
 }
 
@@ -278,7 +291,7 @@ fn pour(_: &OwnedFd, _: &impl AsFd, _: usize) -> Result<usize, Errno> {
 mod tests {
     use super::*;
     use crate::testkit::torrent;
-    use bt_piece_store::read_blocks;
+    use bt_piece_store::{MemStorage, read_blocks};
     use std::io::Read as _;
     use std::os::unix::net::UnixStream;
 
@@ -314,7 +327,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (_, layout, storage, blocks) = torrent(dir.path());
         let pipes = Arc::new(Pipes::default());
-        let fill = |blocks: &[Block]| pipes.fill(&layout, &storage, blocks, true).is_some();
+        let fill = |blocks: &[Block]| pipes.fill(&layout, &storage, blocks, true).is_ok();
         assert!(fill(&blocks));
         assert!(!fill(&blocks[..3]), "few");
         assert!(!fill(&[&blocks[..]; 4].concat()), "many");
@@ -331,13 +344,33 @@ mod tests {
         let (_, layout, storage, blocks) = torrent(dir.path());
         let pipes = Arc::new(Pipes::default());
         let fill = || pipes.fill(&layout, &storage, &blocks, true);
+        let count = || (pipes.open.load(Ordering::Relaxed), pipes.spare().len());
         for _ in 0..3 * PIPES_MAX {
-            let (_near, far) = UnixStream::pair().unwrap();
-            let mut conduit = fill().expect("pipes that were closed make room for others");
-            conduit.pour(&far).unwrap();
+            drop(fill().expect("pipes that were closed make room for others"));
+            assert_eq!(count(), (0, 0));
         }
-        let held: Vec<Conduit> = std::iter::from_fn(fill).collect();
+        let nobody = MemStorage::new();
+        assert_eq!(pipes.fill(&layout, &nobody, &blocks, false).unwrap_err(), Unfilled::Waits);
+        assert_eq!(count(), (1, 1), "nothing was put in");
+        std::fs::write(dir.path().join("t/b"), b"other").unwrap();
+        assert_eq!(fill().unwrap_err(), Unfilled::Refused);
+        assert_eq!(count(), (0, 0), "the first file's part was in it");
+    }
+
+    #[test]
+    fn there_are_so_many_pipes_and_none_where_the_system_refuses() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, layout, storage, blocks) = torrent(dir.path());
+        let pipes = Arc::new(Pipes::default());
+        let fill = || pipes.fill(&layout, &storage, &blocks, true);
+        let held: Vec<Conduit> = std::iter::from_fn(|| fill().ok()).collect();
         assert!((1..=PIPES_MAX).contains(&held.len()), "{} pipes", held.len());
+        drop(held);
+        let mut conduit = fill().unwrap();
+        assert!(conduit.pour(&std::fs::File::open(dir.path()).unwrap()).is_err());
+        pipes.give_up();
+        drop(conduit);
+        assert_eq!(fill().unwrap_err(), Unfilled::Refused);
     }
 
     #[test]

@@ -57,6 +57,10 @@ impl DiskOrder {
         DiskOrder::Work(Order::Check { piece, urgent })
     }
 
+    fn is_work(&self) -> bool {
+        matches!(self, DiskOrder::Work(_))
+    }
+
     pub(crate) fn forget(piece: Piece) -> DiskOrder {
         DiskOrder::Work(Order::Forget { piece })
     }
@@ -85,6 +89,8 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     orders: Vec<(TorrentKey, DiskOrder)>,
+    /// Orders to check and write that are not done.
+    works: usize,
     stop: bool,
 }
 
@@ -112,9 +118,11 @@ impl Disks {
     pub(crate) fn submit(&self, orders: impl Iterator<Item = (TorrentKey, DiskOrder)>) {
         let mut woken = 0u64;
         for (key, order) in orders {
-            let n = key.0 as usize % self.queues.len();
+            let n = self.thread_of(key);
             if let Some(queue) = self.queues.get(n) {
-                queue.lock().orders.push((key, order));
+                let mut waiting = queue.lock();
+                waiting.works += usize::from(order.is_work());
+                waiting.orders.push((key, order));
                 woken |= 1 << (n % 64);
             }
         }
@@ -123,6 +131,15 @@ impl Disks {
                 queue.more.notify_one();
             }
         }
+    }
+
+    /// Whether the torrent's thread has nothing to check or to write, so that reads need not wait for it.
+    pub(crate) fn only_reads(&self, key: TorrentKey) -> bool {
+        self.queues.get(self.thread_of(key)).is_some_and(|queue| queue.lock().works == 0)
+    }
+
+    fn thread_of(&self, key: TorrentKey) -> usize {
+        key.0 as usize % self.queues.len()
     }
 
     /// Lets the threads finish what they have, and waits for them.
@@ -179,6 +196,7 @@ struct Desk {
 impl Thread {
     fn run(mut self, queue: &Queue) {
         while let Some(orders) = queue.take(self.wait()) {
+            let works = orders.iter().filter(|(_, order)| order.is_work()).count();
             let mut busy: BTreeSet<TorrentKey> = orders.iter().map(|(key, _)| *key).collect();
             for (key, order) in orders {
                 self.contain(key, |thread| thread.sort(key, order));
@@ -188,6 +206,7 @@ impl Thread {
             for key in busy {
                 self.contain(key, |thread| thread.work(key, now));
             }
+            queue.lock().works -= works;
         }
     }
 
@@ -300,7 +319,7 @@ impl Desk {
     /// Reads for a peer. A file that cannot be read stops the torrent with its cause, as one that cannot be written does.
     fn read(&mut self, key: TorrentKey, now: Time, peer: PeerKey, blocks: Vec<Block>, pipes: Option<&Arc<Pipes>>) {
         let Attached { layout, storage, .. } = &*self.attached;
-        if let Some(conduit) = pipes.and_then(|pipes| pipes.fill(layout, storage.as_ref(), &blocks, true)) {
+        if let Some(Ok(conduit)) = pipes.map(|pipes| pipes.fill(layout, storage.as_ref(), &blocks, true)) {
             return self.send(ToShard::Piped(peer, conduit));
         }
         let answer = match read_blocks(layout, storage.as_ref(), &blocks, true) {

@@ -5,7 +5,7 @@
 
 use crate::buffers::Buffers;
 use crate::clock::Clock;
-use crate::conduit::{Conduit, Pace};
+use crate::conduit::{self, Conduit, Pace};
 use crate::shard::ToShard;
 use bt_engine::{Input, PeerKey};
 use bt_peer_wire::{Connection, Incoming, Message, WireFault};
@@ -19,10 +19,12 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
-/// Slices given to one vectored write: sixteen blocks with their headers.
+/// Slices given to one vectored write: thirty-two blocks with their headers.
 const WRITE_SLICES: usize = 64;
 /// A peer that lets so many bytes pile up does not read: far above the engine's send credit and a burst of messages.
 const QUEUE_MAX: usize = 8 << 20;
+/// A peer that has not taken what is in so many pipes gets no more of them.
+const CONDUITS_MAX: usize = 4;
 
 /// The shard's side of a connection: orders for its task.
 #[derive(Debug, Default)]
@@ -123,7 +125,7 @@ pub(crate) async fn run(
         conduits: VecDeque::new(),
         small: Vec::new(),
         pace: Pace::new(clock.now()),
-        pipes: Conduit::suits(&stream),
+        suits_pipes: conduit::suits(&stream),
     };
     loop {
         let step = async {
@@ -162,8 +164,8 @@ struct Pump<'a> {
     /// Small messages on their way into a pipe.
     small: Vec<u8>,
     pace: Pace,
-    /// Pipes are worth it on this connection.
-    pipes: bool,
+    /// Whether pipes are worth it on this connection at all.
+    suits_pipes: bool,
 }
 
 impl Pump<'_> {
@@ -247,7 +249,8 @@ impl Pump<'_> {
         }
         let sent = self.wire.take_payload_written();
         if sent > 0 {
-            self.mailbox.wants_pipes.set(self.pace.note(self.clock.now(), sent) && self.pipes);
+            let is_fast = self.pace.note(self.clock.now(), sent);
+            self.mailbox.wants_pipes.set(is_fast && self.suits_pipes && self.conduits.len() < CONDUITS_MAX);
             self.inbox.send(ToShard::Input(Input::Sent(self.key, sent))).await.map_err(|_| End::HungUp)?;
         }
         Ok(())
@@ -289,7 +292,7 @@ mod tests {
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut far, _) = listener.accept().await.unwrap();
 
-        let (mailbox, clock, (inbox, mut from)) = (Rc::new(Mailbox::default()), Clock::start(), mpsc::channel(64));
+        let (mailbox, clock, (inbox, mut from)) = (Rc::new(Mailbox::default()), Clock::start(), mpsc::channel(1024));
         let pipes = Arc::new(Pipes::default());
         let piped = || pipes.fill(&layout, &storage, &blocks, true).unwrap();
         let copied = read_blocks(&layout, &storage, &blocks, true).unwrap().unwrap();

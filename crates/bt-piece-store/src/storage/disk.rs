@@ -2,7 +2,7 @@
 //!
 //! Decides: how a path below the root is opened, and which descriptors stay open. Must not know: torrents.
 //! Invariant: every open resolves beneath the held root without following a link; at most [`OPEN_MAX`] files stay open; no bytes are given
-//! out of a file that somebody else changed since it was first looked at.
+//! out of a file that somebody else changed since it was first looked at; pages that are lent are so when they are taken.
 
 use super::seen::{Face, Seen};
 use super::{Stat, Storage, not_a_file};
@@ -148,8 +148,14 @@ impl Storage for DiskStorage {
         }
     }
 
-    fn lend(&self, path: &Path, wait: bool) -> io::Result<Option<Arc<OwnedFd>>> {
-        (wait || self.root.in_memory).then(|| self.file(path, false)).transpose()
+    fn lend(&self, path: &Path, wait: bool, take: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<bool> {
+        if !wait && !self.root.in_memory {
+            return Ok(false);
+        }
+        let file = self.file(path, false)?;
+        take(file.as_fd())?;
+        self.check(path, &file, false)?;
+        Ok(true)
     }
 
     fn write_at(&self, path: &Path, mut offset: u64, data: &[IoSlice<'_>]) -> io::Result<()> {

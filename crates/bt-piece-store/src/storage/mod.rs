@@ -14,7 +14,7 @@ pub use mem::MemStorage;
 
 use bt_types::StoreFault;
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,10 +26,10 @@ pub trait Storage: Send + Sync {
     /// [`Storage::read_at`] for bytes that are in memory already: `None` when it would have to wait for a device.
     fn try_read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<Option<usize>>;
 
-    /// The file itself, for whoever passes its pages on without copying them, and asks [`Storage::is_changed`] afterwards. `None` when
-    /// it has no descriptor, or when a device may have to be waited for and `wait` is false.
-    fn lend(&self, _path: &Path, _wait: bool) -> io::Result<Option<Arc<OwnedFd>>> {
-        Ok(None)
+    /// Lends the file itself to `take`, which passes pages of it on without copying them; then looks whether somebody changed it, as
+    /// after a read. False when it has no descriptor, or when a device may have to be waited for and `wait` is false.
+    fn lend(&self, _path: &Path, _wait: bool, _take: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<bool> {
+        Ok(false)
     }
 
     /// Writes all of `data` at `offset` of a file that exists.

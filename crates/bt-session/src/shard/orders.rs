@@ -4,13 +4,13 @@
 //! Invariant: nothing here blocks; what finds no room elsewhere is answered as failed, but a farewell, which waits.
 
 use super::{Shard, Stage};
-use crate::conduit::Conduit;
+use crate::conduit::Unfilled;
 use crate::control::ToControl;
 use crate::disk::DiskOrder;
 use bt_engine::{Input, Output, PeerKey, TorrentKey, Via};
 use bt_piece_store::read_blocks;
 use bt_tracker_wire::{Event, Failure};
-use bt_types::{Bitfield, Block};
+use bt_types::Block;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -88,17 +88,17 @@ impl Shard {
     fn serve(&mut self, peer: PeerKey, key: TorrentKey, blocks: Vec<Block>) {
         let Some(Stage::Whole { layout, storage, .. }) = self.torrents.get(&key).map(|entry| &entry.stage) else { return };
         let Some(mailbox) = self.peers.get(&peer) else { return };
-        let piped = mailbox.wants_pipes() && Conduit::is_for(&blocks);
-        if piped && let Some(conduit) = self.disks.pipes().fill(layout, storage.as_ref(), &blocks, false) {
-            return mailbox.serve_piped(conduit);
-        }
-        // The disk thread of a torrent that is complete has little else to do; of others, what is in memory is copied at once.
-        let wait = piped && self.engine.have(key).is_some_and(Bitfield::is_full);
-        let read = if wait { Ok(None) } else { read_blocks(layout, storage.as_ref(), &blocks, false) };
+        let piped = mailbox.wants_pipes().then(|| self.disks.pipes().fill(layout, storage.as_ref(), &blocks, false));
+        let read = match piped {
+            Some(Ok(conduit)) => return mailbox.serve_piped(conduit),
+            // A pipe is worth a thread hop, but not to wait for pieces that are hashed and written.
+            Some(Err(Unfilled::Waits)) if self.disks.only_reads(key) => Ok(None),
+            _ => read_blocks(layout, storage.as_ref(), &blocks, false),
+        };
         match read {
             Ok(Some(data)) => self.deliver(peer, blocks.into_iter().zip(data.into_iter().map(Some)).collect()),
             // A miss, or an error that a disk thread will see again and sort out block by block.
-            Ok(None) | Err(_) => self.to_disk.push((key, DiskOrder::Read { peer, blocks, piped })),
+            Ok(None) | Err(_) => self.to_disk.push((key, DiskOrder::Read { peer, blocks, piped: piped.is_some() })),
         }
     }
 
