@@ -57,12 +57,12 @@ impl DiskOrder {
         DiskOrder::Work(Order::Check { piece, urgent })
     }
 
-    fn is_work(&self) -> bool {
-        matches!(self, DiskOrder::Work(_))
-    }
-
     pub(crate) fn forget(piece: Piece) -> DiskOrder {
         DiskOrder::Work(Order::Forget { piece })
+    }
+
+    fn is_work(&self) -> bool {
+        matches!(self, DiskOrder::Work(_))
     }
 }
 
