@@ -202,34 +202,27 @@ impl Connection {
         self.queued
     }
 
-    /// What waits to be written, in order, as it lies in memory, up to what lies [elsewhere](Connection::elsewhere): for one vectored
+    /// What waits to be written, in order, as it lies in memory, up to what lies [elsewhere](Connection::begins_elsewhere): for one vectored
     /// write.
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         let tail = (!self.tail.is_empty()).then_some(self.tail.as_slice());
         self.chunks.iter().map(Chunk::in_memory).chain(tail.map(Some)).map_while(|bytes| bytes)
     }
 
-    /// How many bytes that the shell holds itself must be written before anything else; none is 0.
-    pub fn elsewhere(&self) -> usize {
-        match self.chunks.front() {
-            Some(Chunk::Elsewhere { len, .. }) => *len,
-            _ => 0,
-        }
+    /// Whether bytes that the shell holds itself must be written before anything else.
+    pub fn begins_elsewhere(&self) -> bool {
+        matches!(self.chunks.front(), Some(Chunk::Elsewhere { .. }))
     }
 
     /// Notes that the first `n` waiting bytes were written `now`.
     pub fn wrote(&mut self, n: usize, now: Time) {
         self.wrote_at = now;
         let mut left = n.min(self.queued);
-        self.queued -= left;
-        if left == 0 {
-            return;
-        }
-        // A partial write of the tail turns it into a chunk, so that what is left of it keeps its place.
-        let in_chunks: usize = self.chunks.iter().map(Chunk::len).sum();
-        if left > in_chunks {
+        // A write that reaches the tail turns it into a chunk, so that what is left of it keeps its place.
+        if left > self.queued - self.tail.len() {
             self.close_tail();
         }
+        self.queued -= left;
         while let Some(chunk) = self.chunks.front_mut() {
             let step = left.min(chunk.len());
             self.payload_written += chunk.advance(step) as u64;
@@ -370,15 +363,15 @@ mod tests {
         connection.send_elsewhere(9, 0);
         connection.send(&Message::Choke);
         assert!(!connection.ends_elsewhere());
-        assert_eq!((connection.queued(), connection.elsewhere()), (123, 0));
+        assert_eq!((connection.queued(), connection.begins_elsewhere()), (123, false));
         assert_eq!(connection.chunks().map(<[u8]>::len).collect::<Vec<_>>(), [5], "only what comes before it");
         connection.wrote(5, Time::ZERO);
-        assert_eq!((connection.elsewhere(), connection.chunks().count()), (104, 0));
+        assert_eq!((connection.begins_elsewhere(), connection.chunks().count()), (true, 0));
         connection.wrote(40, Time::ZERO);
         connection.wrote(70, Time::ZERO);
-        assert_eq!((connection.elsewhere(), connection.take_payload_written()), (3, 100));
+        assert_eq!((connection.begins_elsewhere(), connection.take_payload_written()), (true, 100));
         connection.wrote(3, Time::ZERO);
-        assert_eq!((connection.elsewhere(), connection.take_payload_written(), connection.queued()), (0, 0, 5));
+        assert_eq!((connection.begins_elsewhere(), connection.take_payload_written(), connection.queued()), (false, 0, 5));
         assert_eq!(connection.chunks().map(<[u8]>::len).collect::<Vec<_>>(), [5]);
     }
 

@@ -1,7 +1,7 @@
 //! Disk threads: each runs the workers of its torrents, one batch after another.
 //!
 //! Decides: which thread has a torrent, and when a failed store is tried again. Must not know: peers' wishes, hashes.
-//! Invariant: a torrent, and so a piece, is always on the same thread; nothing but these threads blocks on a disk; a panic ends the torrent
+//! Invariant: a torrent, and so a piece, is always on the same thread; a shard leaves to these threads whatever may wait for a disk, but for opening a file; a panic ends the torrent
 //! that it was about, and no other.
 
 use crate::clock::Clock;
@@ -89,7 +89,7 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     orders: Vec<(TorrentKey, DiskOrder)>,
-    /// Orders to check and write that are not done.
+    /// Orders for workers that wait or are being carried out.
     works: usize,
     stop: bool,
 }
@@ -109,31 +109,28 @@ impl Disks {
         Ok(Disks { queues, pipes, threads: Mutex::new(threads) })
     }
 
-    /// Ways from files to sockets, for whoever serves from memory.
+    /// The pipes of the session: shards fill them, too.
     pub(crate) fn pipes(&self) -> &Arc<Pipes> {
         &self.pipes
     }
 
-    /// Gives orders to the threads of their torrents; one wake per thread.
+    /// Gives orders to the threads of their torrents; one lock and one wake for those of a thread that follow each other.
     pub(crate) fn submit(&self, orders: impl Iterator<Item = (TorrentKey, DiskOrder)>) {
-        let mut woken = 0u64;
-        for (key, order) in orders {
-            let n = self.thread_of(key);
-            if let Some(queue) = self.queues.get(n) {
-                let mut waiting = queue.lock();
+        let mut orders = orders.peekable();
+        while let Some(n) = orders.peek().map(|(key, _)| self.thread_of(*key)) {
+            let Some(queue) = self.queues.get(n) else { return };
+            let mut waiting = queue.lock();
+            while let Some((key, order)) = orders.next_if(|(key, _)| self.thread_of(*key) == n) {
                 waiting.works += usize::from(order.is_work());
                 waiting.orders.push((key, order));
-                woken |= 1 << (n % 64);
             }
-        }
-        for (n, queue) in self.queues.iter().enumerate() {
-            if woken & (1 << (n % 64)) != 0 {
-                queue.more.notify_one();
-            }
+            drop(waiting);
+            queue.more.notify_one();
         }
     }
 
-    /// Whether the torrent's thread has nothing to check or to write, so that reads need not wait for it.
+    /// Whether no order for a worker waits at the torrent's thread or is being carried out, so that reads need not wait long. What falls due
+    /// by itself does not count.
     pub(crate) fn only_reads(&self, key: TorrentKey) -> bool {
         self.queues.get(self.thread_of(key)).is_some_and(|queue| queue.lock().works == 0)
     }
@@ -322,19 +319,17 @@ impl Desk {
         if let Some(Ok(conduit)) = pipes.map(|pipes| pipes.fill(layout, storage.as_ref(), &blocks, true)) {
             return self.send(ToShard::Piped(peer, conduit));
         }
-        let answer = match read_blocks(layout, storage.as_ref(), &blocks, true) {
-            Ok(Some(data)) => blocks.into_iter().zip(data.into_iter().map(Some)).collect(),
-            Ok(None) => blocks.into_iter().map(|block| (block, None)).collect(),
-            Err(error) => {
-                let fault = fault_of(&error);
-                self.fail(key, fault, error.to_string());
-                self.retry_at = Some(now + RETRY);
-                if matches!(fault, StoreFault::Changed | StoreFault::Missing) {
-                    self.batch.extend(blocks.iter().map(|block| Order::Doubt { piece: block.piece() }));
-                }
-                blocks.into_iter().map(|block| (block, None)).collect()
+        let read = read_blocks(layout, storage.as_ref(), &blocks, true).unwrap_or_else(|error| {
+            let fault = fault_of(&error);
+            self.fail(key, fault, error.to_string());
+            self.retry_at = Some(now + RETRY);
+            if matches!(fault, StoreFault::Changed | StoreFault::Missing) {
+                self.batch.extend(blocks.iter().map(|block| Order::Doubt { piece: block.piece() }));
             }
-        };
+            None
+        });
+        let mut read = read.into_iter().flatten();
+        let answer = blocks.into_iter().map(|block| (block, read.next())).collect();
         self.send(ToShard::Read(peer, answer));
     }
 

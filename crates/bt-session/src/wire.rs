@@ -26,7 +26,7 @@ const QUEUE_MAX: usize = 8 << 20;
 /// A peer that has not taken what is in so many pipes gets no more of them.
 const CONDUITS_MAX: usize = 4;
 
-/// The shard's side of a connection: orders for its task.
+/// What a shard and a connection's task tell each other: orders, and whether pipes are worth it.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     orders: RefCell<Vec<WireOrder>>,
@@ -46,19 +46,22 @@ enum WireOrder {
 
 impl Mailbox {
     pub(crate) fn send(&self, messages: Vec<Message>) {
-        self.orders.borrow_mut().push(WireOrder::Messages(messages));
-        self.wake.notify_one();
+        self.order(WireOrder::Messages(messages));
     }
 
     pub(crate) fn serve(&self, block: RawBlock, data: Bytes) {
-        self.orders.borrow_mut().push(WireOrder::Payload(block, data));
-        self.wake.notify_one();
+        self.order(WireOrder::Payload(block, data));
     }
 
     /// [`Mailbox::serve`] of blocks that are in a pipe.
     pub(crate) fn serve_piped(&self, conduit: Conduit) {
-        self.orders.borrow_mut().push(WireOrder::Piped(conduit));
-        self.wake.notify_one();
+        self.order(WireOrder::Piped(conduit));
+    }
+
+    /// A bug in the connection's task, for tests.
+    #[cfg(test)]
+    pub(crate) fn bug(&self) {
+        self.order(WireOrder::Bug);
     }
 
     /// Whether blocks for this peer are worth a pipe.
@@ -71,10 +74,8 @@ impl Mailbox {
         self.wake.notify_one();
     }
 
-    /// A bug in the connection's task, for tests.
-    #[cfg(test)]
-    pub(crate) fn bug(&self) {
-        self.orders.borrow_mut().push(WireOrder::Bug);
+    fn order(&self, order: WireOrder) {
+        self.orders.borrow_mut().push(order);
         self.wake.notify_one();
     }
 }
@@ -82,7 +83,7 @@ impl Mailbox {
 /// Why a connection's task ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// The shard wanted it.
+    /// The shard wanted it, or is gone.
     HungUp,
     /// The peer closed it.
     Closed,
@@ -225,7 +226,7 @@ impl Pump<'_> {
     /// Writes what the socket takes, and returns the credit for payload.
     async fn write(&mut self) -> Result<(), End> {
         while self.wire.queued() > 0 {
-            let written = if let Some(conduit) = self.conduits.front_mut().filter(|_| self.wire.elsewhere() > 0) {
+            let written = if let Some(conduit) = self.conduits.front_mut().filter(|_| self.wire.begins_elsewhere()) {
                 let poured = self.stream.try_io(Interest::WRITABLE, || conduit.pour(self.stream));
                 if conduit.len() == 0 {
                     self.conduits.pop_front();

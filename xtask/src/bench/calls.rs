@@ -1,7 +1,7 @@
 //! System calls of one transfer.
 //!
 //! Decides: which calls are counted. Must not know: who makes them, and why.
-//! Invariant: the calls of both processes from their start to their end are counted.
+//! Invariant: of the calls that are counted, those of both processes are, from their start to their end.
 
 use super::Bench;
 use super::table::{Table, number};
@@ -56,8 +56,10 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     }
     let all = transfer(bench, &stage, &torrent, &hosts, "all")?;
     bench.figures.add("calls/all".to_owned(), all.iter().flat_map(Calls::values).sum::<u64>() as f64);
-    let mut table =
-        Table::new("calls: system calls of a transfer of 1 GiB in pieces of 1 MiB, the least of the runs", &["", "calls"]);
+    let mut table = Table::new(
+        "calls: system calls of a transfer of 1 GiB in pieces of 1 MiB, the least of the runs (all: of one run)",
+        &["", "calls"],
+    );
     let names: Vec<String> = bench.figures.medians("calls/", "").map(|(name, _)| name.to_owned()).collect();
     for name in names {
         table.row([name.trim_start_matches("calls/").to_owned(), number(bench.figures.least(&name), 0)]);

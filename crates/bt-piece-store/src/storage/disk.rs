@@ -2,7 +2,7 @@
 //!
 //! Decides: how a path below the root is opened, and which descriptors stay open. Must not know: torrents.
 //! Invariant: every open resolves beneath the held root without following a link; at most [`OPEN_MAX`] files stay open; no bytes are given
-//! out of a file that somebody else changed since it was first looked at; pages that are lent are so when they are taken.
+//! out of a file that somebody else changed since it was first looked at; for pages that are lent this holds when they are taken.
 
 use super::seen::{Face, Seen};
 use super::{Stat, Storage, not_a_file};
@@ -27,7 +27,7 @@ pub struct Place(u64, u64);
 #[derive(Debug)]
 pub struct Directory {
     fd: OwnedFd,
-    /// The file system lives in memory: a read never waits.
+    /// The file system lives in memory: a read waits for no device but swap.
     in_memory: bool,
 }
 
@@ -337,7 +337,7 @@ fn read_cached(_: &OwnedFd, _: &mut [u8], _: u64) -> Result<usize, Errno> {
     Err(Errno::OPNOTSUPP)
 }
 
-/// Whether the file system is memory: those refuse to say whether a read would wait, and never do.
+/// Whether the file system is memory: those refuse to say whether a read would wait, and wait for nothing but swap.
 #[cfg(target_os = "linux")]
 fn is_in_memory(dir: &OwnedFd) -> bool {
     const TMPFS: i128 = 0x0102_1994;

@@ -18,7 +18,8 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Regular files below a root. Paths are relative, without `.` and `..`. All calls block, but for [`Storage::try_read_at`].
+/// Regular files below a root. Paths are relative, without `.` and `..`. All calls may wait for a device, but for
+/// [`Storage::try_read_at`] and, when told so, [`Storage::lend`]: these wait for a file to be opened at most.
 pub trait Storage: Send + Sync {
     /// Reads until `buf` is full or the file ends; returns the number of bytes read.
     fn read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
@@ -27,9 +28,9 @@ pub trait Storage: Send + Sync {
     fn try_read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<Option<usize>>;
 
     /// Lends the file itself to `take`, which passes pages of it on without copying them; then looks whether somebody changed it, as
-    /// after a read. False when it has no descriptor, or when a device may have to be waited for and `wait` is false.
+    /// after a read. False when a device may have to be waited for and `wait` is false; an error when files have no descriptors here.
     fn lend(&self, _path: &Path, _wait: bool, _take: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<bool> {
-        Ok(false)
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Writes all of `data` at `offset` of a file that exists.

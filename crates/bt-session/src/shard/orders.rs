@@ -1,7 +1,7 @@
 //! What the engine of a shard orders, carried out.
 //!
 //! Decides: nothing. Must not know: why something is ordered.
-//! Invariant: nothing here blocks; what finds no room elsewhere is answered as failed, but a farewell, which waits.
+//! Invariant: nothing here blocks, but for opening a file; what finds no room elsewhere is answered as failed, but a farewell, which waits.
 
 use super::{Shard, Stage};
 use crate::conduit::Unfilled;
@@ -97,7 +97,7 @@ impl Shard {
         };
         match read {
             Ok(Some(data)) => self.deliver(peer, blocks.into_iter().zip(data.into_iter().map(Some)).collect()),
-            // A miss, or an error that a disk thread will see again and sort out block by block.
+            // A miss, or an error that a disk thread will find again: it stops the torrent, and these blocks count as not read.
             Ok(None) | Err(_) => self.to_disk.push((key, DiskOrder::Read { peer, blocks, piped: piped.is_some() })),
         }
     }
