@@ -1,5 +1,5 @@
-//! Seeds every torrent of a folder from one session: `many TORRENTS DATA [SHARDS]`. Prints JSON lines, and waits for a line on its
-//! standard input before it adds them and before it ends, so that somebody can look at it in between.
+//! Seeds every torrent of a folder from one session: `many TORRENTS DATA [SHARDS [LISTEN]]`. Prints JSON lines, and waits for a
+//! line on its standard input before it adds them and before it ends, so that somebody can look at it in between.
 
 use bt_session::{AddOptions, Metainfo, Session, SessionConfig};
 use std::io::BufRead as _;
@@ -8,9 +8,12 @@ use std::path::PathBuf;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
-    let (Some(torrents), Some(data)) = (args.next(), args.next()) else { anyhow::bail!("usage: many TORRENTS DATA [SHARDS]") };
+    let (Some(torrents), Some(data)) = (args.next(), args.next()) else {
+        anyhow::bail!("usage: many TORRENTS DATA [SHARDS [LISTEN]]")
+    };
     let shards = args.next().map_or(Ok(1), |count| count.parse())?;
-    let session = Session::start(SessionConfig { listen: Some(([127, 0, 0, 1], 0).into()), shards, ..SessionConfig::default() })?;
+    let listen = args.next().map_or(Ok(([127, 0, 0, 1], 0).into()), |addr| addr.parse())?;
+    let session = Session::start(SessionConfig { listen: Some(listen), shards, ..SessionConfig::default() })?;
     println!("{{\"event\":\"open\"}}");
     let mut told = std::io::stdin().lock().lines();
     told.next();

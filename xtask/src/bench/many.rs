@@ -7,9 +7,10 @@ use super::Bench;
 use super::table::{Table, number};
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::foreign::Libtorrent;
-use bt_tests::{LOOPBACK, PATIENCE, Process, Stage, build_release, ensure_same, listening, random_bytes, random_file};
+use bt_tests::{Host, Net, PATIENCE, Process, Stage, build_release, ensure_same, listening, random_bytes, random_file};
 use std::fs;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -104,6 +105,12 @@ fn metainfo(name: &str, seed: u64) -> Vec<u8> {
 
 /// Two torrents that are seeded by one process on two shards, to a leecher each.
 pub(super) fn shards(bench: &mut Bench<'_>) -> Result<()> {
+    let Some(net) = Net::new() else {
+        bench.skip("shards", "network namespaces need root and `ip`");
+        return Ok(());
+    };
+    let (host, hosts) = (net.fast_host()?, [net.fast_host()?, net.fast_host()?]);
+    let listen = SocketAddr::from((host.v4, 0)).to_string();
     let stage = Stage::within(&bench.args.folder)?;
     let (torrents, data) = (stage.path("torrents"), stage.path("data"));
     fs::create_dir_all(&torrents)?;
@@ -119,18 +126,19 @@ pub(super) fn shards(bench: &mut Bench<'_>) -> Result<()> {
     }
     let example = build_release(MANY)?;
     let mut table = Table::new(
-        "shards: two torrents of 1 GiB from one process on loopback, a leecher for each",
+        "shards: two torrents of 1 GiB from one process, a leecher for each",
         &["shards", "seconds", "CPU s, first shard", "CPU s, second shard"],
     );
     for count in [1, 2] {
         for _ in 0..bench.args.runs {
             let mut command = Command::new(&example);
-            let mut seed = Process::start_told("many", command.arg(&torrents).arg(&data).arg(count.to_string()))?;
+            command.arg(&torrents).arg(&data).args([&count.to_string(), &listen]);
+            let mut seed = Process::start_told("many", &mut host.inside(&command))?;
             seed.tell("begin")?;
             seed.wait_event("added", PATIENCE)?;
             let at = listening(&seed)?;
             let stage = Stage::within(&bench.args.folder)?;
-            let (wall, cpu) = fetch_both(&stage, &seed, &paths, &at)?;
+            let (wall, cpu) = fetch_both(&stage, &seed, &paths, &at, &hosts)?;
             names.iter().try_for_each(|name| ensure_same(&data.join(name), &stage.path(name).join(name)))?;
             bench.figures.add(format!("shards/{count}/wall"), wall);
             for (shard, cpu) in cpu.into_iter().enumerate() {
@@ -145,13 +153,13 @@ pub(super) fn shards(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 /// Seconds until both have their copy, and processor seconds of each shard.
-fn fetch_both(stage: &Stage, seed: &Process, torrents: &[impl AsRef<Path>], at: &str) -> Result<(f64, Vec<f64>)> {
+fn fetch_both(stage: &Stage, seed: &Process, torrents: &[PathBuf], at: &str, hosts: &[Host]) -> Result<(f64, Vec<f64>)> {
     let began = Instant::now();
     let mut leechers = Vec::new();
-    for torrent in torrents {
-        let name = torrent.as_ref().file_stem().context("a torrent has a name")?.to_string_lossy().into_owned();
-        let mut command = stage.get(&name, torrent.as_ref(), &stage.path(&name), LOOPBACK);
-        leechers.push(Process::start(&name, command.args(["--peer", at]))?);
+    for (torrent, host) in torrents.iter().zip(hosts) {
+        let name = torrent.file_stem().context("a torrent has a name")?.to_string_lossy().into_owned();
+        let mut command = stage.get(&name, torrent, &stage.path(&name), (host.v4, 0).into());
+        leechers.push(Process::start(&name, &mut host.inside(command.args(["--peer", at])))?);
     }
     for leecher in leechers {
         leecher.finish(PATIENCE)?.expect_code(0)?;
