@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 
 /// Length of every buffer: large reads cost far fewer cycles per byte.
 pub(crate) const BUFFER_LEN: usize = 512 << 10;
-/// Buffers kept, in use or not: 20 MiB. Slices in them are blocks that the engine's store credit covers.
-const KEPT_MAX: usize = 40;
+/// Buffers kept, in use or not: 32 MiB. Slices in them are blocks that the engine's store credit covers.
+const KEPT_MAX: usize = 64;
 /// Buffers looked at for one that is free, oldest first: they become free in about the order they were spent.
 const TRIES: usize = 16;
 
