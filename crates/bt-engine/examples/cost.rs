@@ -196,7 +196,7 @@ impl Puppets {
     fn obey(&mut self, output: Output) {
         match output {
             Output::Send(peer, messages) => messages.into_iter().for_each(|message| self.hear(peer.0, message)),
-            Output::Serve(peer, _, blocks) => {
+            Output::Serve { peer, blocks, .. } => {
                 self.served += blocks.len() as u32;
                 self.answers.push_back(Input::Sent(peer, blocks.iter().map(|block| u64::from(block.len())).sum()));
             }

@@ -165,7 +165,16 @@ pub enum Output {
     /// Write these messages, coalesced.
     Send(PeerKey, Vec<Message>),
     /// Read these blocks and write them to the peer; answer with `Sent`, or `ReadFailed` for each that cannot be read.
-    Serve(PeerKey, TorrentKey, Vec<Block>),
+    Serve {
+        /// To whom.
+        peer: PeerKey,
+        /// Of which torrent.
+        torrent: TorrentKey,
+        /// What, in this order.
+        blocks: Vec<Block>,
+        /// The peer took 32 MiB/s lately, so that what it is sent lies in no queue for long.
+        at_once: bool,
+    },
     /// Keep this block until its piece is checked.
     Store(TorrentKey, Block, Bytes),
     /// Work on these pieces began since the last `Check`. Nothing need be done, but what the store notes of them now it need not note one by

@@ -14,6 +14,8 @@ use alloc::vec::Vec;
 use bt_peer_wire::{Message, REQUESTS_QUEUED_MAX};
 use bt_types::{BLOCK_LEN, Block, Piece, RawBlock, Time};
 
+/// Bytes per second of a peer that takes at once what it is sent.
+const AT_ONCE: u64 = 32 << 20;
 /// A seed looks at so many pieces for the rarest, and suggests so many of them.
 const SUGGEST_SAMPLE: usize = 64;
 const SUGGESTED: usize = 4;
@@ -88,7 +90,8 @@ impl Torrent {
             if !row.outbox.is_empty() {
                 out.push_back(Output::Send(peer, core::mem::take(&mut row.outbox)));
             }
-            out.push_back(Output::Serve(peer, self.key, blocks));
+            let at_once = row.up.rate(now) >= AT_ONCE;
+            out.push_back(Output::Serve { peer, torrent: self.key, blocks, at_once });
         }
         self.up_pace.charge(ordered);
         if self.reveal.is_some() {

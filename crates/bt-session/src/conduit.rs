@@ -1,21 +1,20 @@
 //! Blocks on their way from a file to a socket that are not copied: a pipe holds the pages of the file themselves.
 //!
-//! Decides: which connections and blocks are worth a pipe, and how many pipes there are. Must not know: who asked, or why.
+//! Decides: which connections and blocks are worth a pipe, and how many pipes there are. Must not know: who asked, or how fast they are.
 //! Invariant: what is in a pipe is whole piece messages, of files that nobody else had changed by then; a pipe in which something is left
 //! is closed, never used again.
 //!
-//! Whoever writes to a file changes what lies in a pipe or a socket's queue, too: so this is for peers that take it at once.
-//! docs/decisions/0015 has the measurements.
+//! Whoever writes to a file changes what lies in a pipe or a socket's queue, too: so this is for peers of which the engine says that they take
+//! it at once. docs/decisions/0015 has the measurements.
 
 use bt_peer_wire::piece_header;
 use bt_piece_store::{Layout, Span, Storage};
-use bt_types::{Block, Time};
+use bt_types::Block;
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// Copying fewer blocks is as fast.
 const BLOCKS_MIN: usize = 4;
@@ -27,35 +26,6 @@ const PIPE_LEN: usize = 1 << 20;
 const PIPES_MAX: usize = 16;
 /// So many bytes are written into a pipe at once or not at all (POSIX `PIPE_BUF`).
 const ATOMIC: usize = 512;
-/// A peer that takes so many bytes a second is fast.
-const FAST: u64 = 32 << 20;
-/// The shortest time over which that is judged.
-const PACE: Duration = Duration::from_millis(100);
-
-/// How fast a peer takes payload.
-#[derive(Debug)]
-pub(crate) struct Pace {
-    since: Time,
-    bytes: u64,
-    is_fast: bool,
-}
-
-impl Pace {
-    pub(crate) fn new(now: Time) -> Pace {
-        Pace { since: now, bytes: 0, is_fast: false }
-    }
-
-    /// So many bytes were taken. Returns whether the peer is fast, so that what it is sent does not lie in queues for long.
-    pub(crate) fn note(&mut self, now: Time, bytes: u64) -> bool {
-        self.bytes += bytes;
-        let elapsed = now.since(self.since);
-        if elapsed >= PACE {
-            let is_fast = u128::from(self.bytes) * 1_000_000 >= u128::from(FAST) * elapsed.as_micros();
-            *self = Pace { since: now, bytes: 0, is_fast };
-        }
-        self.is_fast
-    }
-}
 
 /// Whether pipes are worth it on a connection: not where TCP paces. It takes little at a time then, and pages cost more than copies.
 pub(crate) fn suits(socket: &impl AsFd) -> bool {
@@ -371,17 +341,5 @@ mod tests {
         pipes.give_up();
         drop(conduit);
         assert_eq!(fill().unwrap_err(), Unfilled::Refused);
-    }
-
-    #[test]
-    fn a_peer_is_fast_while_it_takes_32_mib_a_second() {
-        let ms = |ms: u64| Time::ZERO + Duration::from_millis(ms);
-        let mut pace = Pace::new(ms(0));
-        let (whole, half) = (FAST / 10 + 1, FAST / 20 + 1);
-        let table =
-            [(50, half, false), (100, half, true), (150, 0, true), (201, half, false), (301, whole, true), (9000, whole, false)];
-        for (at, bytes, is_fast) in table {
-            assert_eq!(pace.note(ms(at), bytes), is_fast, "at {at} ms");
-        }
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::buffers::Buffers;
 use crate::clock::Clock;
-use crate::conduit::{self, Conduit, Pace};
+use crate::conduit::{self, Conduit};
 use crate::shard::ToShard;
 use bt_engine::{Input, PeerKey};
 use bt_peer_wire::{Connection, Incoming, Message, WireFault};
@@ -31,7 +31,7 @@ const CONDUITS_MAX: usize = 4;
 pub(crate) struct Mailbox {
     orders: RefCell<Vec<WireOrder>>,
     hang_up: Cell<bool>,
-    wants_pipes: Cell<bool>,
+    takes_pipes: Cell<bool>,
     wake: Notify,
 }
 
@@ -64,9 +64,9 @@ impl Mailbox {
         self.order(WireOrder::Bug);
     }
 
-    /// Whether blocks for this peer are worth a pipe.
-    pub(crate) fn wants_pipes(&self) -> bool {
-        self.wants_pipes.get()
+    /// Whether the connection goes with pipes, and another one has room.
+    pub(crate) fn takes_pipes(&self) -> bool {
+        self.takes_pipes.get()
     }
 
     pub(crate) fn hang_up(&self) {
@@ -125,7 +125,6 @@ pub(crate) async fn run(
         clock,
         conduits: VecDeque::new(),
         small: Vec::new(),
-        pace: Pace::new(clock.now()),
         suits_pipes: conduit::suits(&stream),
     };
     loop {
@@ -164,7 +163,6 @@ struct Pump<'a> {
     conduits: VecDeque<Conduit>,
     /// Small messages on their way into a pipe.
     small: Vec<u8>,
-    pace: Pace,
     /// Whether pipes are worth it on this connection at all.
     suits_pipes: bool,
 }
@@ -248,10 +246,9 @@ impl Pump<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.mailbox.takes_pipes.set(self.suits_pipes && self.conduits.len() < CONDUITS_MAX);
         let sent = self.wire.take_payload_written();
         if sent > 0 {
-            let is_fast = self.pace.note(self.clock.now(), sent);
-            self.mailbox.wants_pipes.set(is_fast && self.suits_pipes && self.conduits.len() < CONDUITS_MAX);
             self.inbox.send(ToShard::Input(Input::Sent(self.key, sent))).await.map_err(|_| End::HungUp)?;
         }
         Ok(())

@@ -425,7 +425,7 @@ impl Client {
                     self.blamed.extend(addr.filter(|_| why.is_fault()).map(|addr| (addr, why)));
                 }
                 Output::Send(peer, messages) => self.say(now, peer, messages),
-                Output::Serve(peer, _, blocks) => self.serve(now, peer, &blocks),
+                Output::Serve { peer, blocks, .. } => self.serve(now, peer, &blocks),
                 Output::Store(_, block, data) => self.order(now, Order::Store { block, data }),
                 Output::Expect(_, pieces) => self.order(now, Order::Expect { pieces }),
                 Output::Check { piece, urgent, .. } => self.order(now, Order::Check { piece, urgent }),

@@ -50,7 +50,7 @@ impl Tally {
                 self.note(&[3, peer.0]);
                 messages.iter().for_each(|message| self.message(message));
             }
-            Output::Serve(peer, _, blocks) => {
+            Output::Serve { peer, blocks, .. } => {
                 self.note(&[4, peer.0]);
                 blocks.iter().for_each(|block| self.block(0, block.raw()));
             }

@@ -18,7 +18,7 @@ pub(crate) fn line(output: &Output) -> String {
             format!("{} < {}", peer.0, words.join(", "))
         }
         Output::Store(_, block, _) => format!("store {block:?}"),
-        Output::Serve(peer, _, blocks) => format!("{} < serve {blocks:?}", peer.0),
+        Output::Serve { peer, blocks, .. } => format!("{} < serve {blocks:?}", peer.0),
         Output::Expect(_, pieces) => {
             format!("expect {}", pieces.iter().map(|piece| piece.number().to_string()).collect::<Vec<_>>().join(", "))
         }

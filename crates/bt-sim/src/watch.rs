@@ -107,7 +107,7 @@ impl Watch {
         let kept = match output {
             Output::HangUp(peer, _) => self.peers.remove(peer).map(drop).ok_or(Broken::UnknownPeer(*peer)),
             Output::Send(peer, messages) => messages.iter().try_for_each(|message| self.said(now, *peer, message)),
-            Output::Serve(peer, _, blocks) => self.served(*peer, blocks),
+            Output::Serve { peer, blocks, .. } => self.served(*peer, blocks),
             Output::Forget(_, piece) => {
                 self.open.remove(piece);
                 Ok(())
@@ -313,6 +313,10 @@ mod tests {
         Step::In(Input::Frames(peer, vec![message]))
     }
 
+    fn serves(peer: PeerKey, block: Block) -> Output {
+        Output::Serve { peer, torrent: TORRENT, blocks: vec![block], at_once: false }
+    }
+
     fn says(peer: PeerKey, message: Message) -> Step {
         Step::Out(Output::Send(peer, vec![message]))
     }
@@ -325,7 +329,7 @@ mod tests {
     #[test]
     fn each_rule_can_be_broken() {
         let geometry = Geometry::new(3 << 14, 1 << 14).unwrap();
-        let serve = |peer| Step::Out(Output::Serve(peer, TORRENT, vec![geometry.block(block(0)).unwrap()]));
+        let serve = |peer| Step::Out(serves(peer, geometry.block(block(0)).unwrap()));
         let good = Step::In(Input::Checked(TORRENT, geometry.piece(0).unwrap(), Verdict::Good));
         let ask = |peer, piece| says(peer, Message::Request(block(piece)));
         let (unchoke, want) = (|peer| hears(peer, Message::Unchoke), |peer| hears(peer, Message::Request(block(0))));
@@ -375,7 +379,7 @@ mod tests {
         assert_eq!(watch.broken(), Some(Broken::StoreCredit(1 << 15, 1 << 14)));
 
         let geometry = watch.geometry;
-        let serve = Output::Serve(A, TORRENT, vec![geometry.block(block(0)).unwrap()]);
+        let serve = serves(A, geometry.block(block(0)).unwrap());
         watch.output(Time::ZERO, &Output::Send(A, vec![Message::Unchoke]));
         for _ in 0..SEND_CREDIT_MAX / (1 << 14) {
             watch.input(Time::ZERO, &Input::Frames(A, vec![Message::Request(block(0))]));

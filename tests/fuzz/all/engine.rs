@@ -118,7 +118,7 @@ impl World {
                     }
                 }
             }
-            Output::Serve(key, _, blocks) => {
+            Output::Serve { peer: key, blocks, .. } => {
                 assert!(self.peers.contains_key(&key), "{key:?} is served, who is gone");
                 for block in blocks {
                     assert!(self.have.has(block.piece()), "served is {block:?}, which is not there");

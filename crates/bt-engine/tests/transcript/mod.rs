@@ -343,9 +343,9 @@ impl Player {
                 let messages: Vec<String> = messages.iter().map(|message| self.show(message)).collect();
                 format!("{}: {}", self.name(peer), messages.join(", "))
             }
-            Output::Serve(peer, _, blocks) => {
+            Output::Serve { peer, blocks, at_once, .. } => {
                 let blocks: Vec<String> = blocks.iter().map(|block| self.show_block(block.raw())).collect();
-                format!("{}: serve {}", self.name(peer), blocks.join(" "))
+                format!("{}: serve {}{}", self.name(peer), blocks.join(" "), if at_once { ", taken at once" } else { "" })
             }
             Output::Store(_, block, _) => format!("store {}", self.show_block(block.raw())),
             // A hint for the store, which need do nothing.

@@ -23,7 +23,7 @@ impl Shard {
                         mailbox.send(messages);
                     }
                 }
-                Output::Serve(peer, key, blocks) => self.serve(peer, key, blocks),
+                Output::Serve { peer, torrent, blocks, at_once } => self.serve(peer, torrent, blocks, at_once),
                 Output::Store(key, block, data) => self.to_disk.push((key, DiskOrder::store(block, data))),
                 Output::Expect(key, pieces) => self.to_disk.push((key, DiskOrder::expect(pieces))),
                 Output::Check { torrent, piece, urgent } => self.to_disk.push((torrent, DiskOrder::check(piece, urgent))),
@@ -85,10 +85,11 @@ impl Shard {
     }
 
     /// Hands blocks to the peer's task, in a pipe or read: at once when nothing has to be waited for, else by a disk thread.
-    fn serve(&mut self, peer: PeerKey, key: TorrentKey, blocks: Vec<Block>) {
+    fn serve(&mut self, peer: PeerKey, key: TorrentKey, blocks: Vec<Block>, at_once: bool) {
         let Some(Stage::Whole { layout, storage, .. }) = self.torrents.get(&key).map(|entry| &entry.stage) else { return };
         let Some(mailbox) = self.peers.get(&peer) else { return };
-        let piped = mailbox.wants_pipes().then(|| self.disks.pipes().fill(layout, storage.as_ref(), &blocks, false));
+        let worth_it = at_once && mailbox.takes_pipes();
+        let piped = worth_it.then(|| self.disks.pipes().fill(layout, storage.as_ref(), &blocks, false));
         let read = match piped {
             Some(Ok(conduit)) => return mailbox.serve_piped(conduit),
             // A pipe is worth a thread hop, but not to wait for pieces that are hashed and written.
