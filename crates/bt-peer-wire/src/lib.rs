@@ -43,7 +43,7 @@ pub use extended::{ExtendedHandshake, ExtensionIds};
 pub use fault::WireFault;
 pub use handshake::{HANDSHAKE_LEN, Handshake, Reserved};
 pub use holepunch::{HolepunchFault, HolepunchMessage};
-pub use message::{Message, piece_header};
+pub use message::{Message, PIECE_HEADER_LEN, piece_header};
 pub use metadata::{METADATA_PART, MetadataMessage};
 pub use pex::{PEX_ENTRIES_MAX, PexFlags, PexMessage};
 

@@ -183,9 +183,12 @@ impl Message {
     }
 }
 
+/// Length of [`piece_header`] in bytes.
+pub const PIECE_HEADER_LEN: usize = 13;
+
 /// What stands before the payload of a piece message: for whoever sends payload that is [elsewhere](crate::Connection::send_elsewhere).
-pub fn piece_header(block: RawBlock) -> [u8; 13] {
-    let mut header = [id::PIECE; 13];
+pub fn piece_header(block: RawBlock) -> [u8; PIECE_HEADER_LEN] {
+    let mut header = [id::PIECE; PIECE_HEADER_LEN];
     header[..4].copy_from_slice(&(PIECE_HEADER + block.len).to_be_bytes());
     header[5..9].copy_from_slice(&block.piece.to_be_bytes());
     header[9..].copy_from_slice(&block.begin.to_be_bytes());

@@ -7,7 +7,7 @@
 //! Whoever writes to a file changes what lies in a pipe or a socket's queue, too: so this is for peers of which the engine says that they take
 //! it at once. docs/decisions/0015 has the measurements.
 
-use bt_peer_wire::piece_header;
+use bt_peer_wire::{PIECE_HEADER_LEN, piece_header};
 use bt_piece_store::{Layout, Span, Storage};
 use bt_types::Block;
 use rustix::io::Errno;
@@ -18,11 +18,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Copying fewer blocks is as fast.
 const BLOCKS_MIN: usize = 4;
-/// Nor are blocks worth it that are shorter than this in the mean: each takes a page for its header.
+/// Nor are blocks worth it that are shorter than this in the mean: each takes two calls.
 const MEAN_MIN: usize = 8 << 10;
 /// Length of a pipe in bytes: 256 places, each for a page or a part of one. The longest that Linux lets everyone have.
 const PIPE_LEN: usize = 1 << 20;
-/// Pipes of a session: a quarter of what Linux lets a user have of that length.
+/// Length of a pipe of headers in bytes: a page, the shortest there is, and more than the headers of so many blocks as have room.
+const HEADERS_LEN: usize = 4 << 10;
+/// Pairs of pipes of a session: a quarter of what Linux lets a user have.
 const PIPES_MAX: usize = 16;
 /// So many bytes are written into a pipe at once or not at all (POSIX `PIPE_BUF`).
 const ATOMIC: usize = 512;
@@ -36,7 +38,7 @@ pub(crate) fn suits(socket: &impl AsFd) -> bool {
 #[derive(Debug)]
 pub(crate) struct Conduit {
     pipes: Arc<Pipes>,
-    pipe: Option<Pipe>,
+    pair: Option<Pair>,
     len: usize,
     payload: usize,
 }
@@ -61,19 +63,26 @@ impl Conduit {
         self.payload
     }
 
-    /// Puts parts of a file behind what is in it. What fails leaves it with too much said to be in it, so that its pipe is closed.
+    /// Lays headers ready. What fails leaves it with too much said to be in it, so that its pipes are closed; so it is with [`Conduit::put`].
+    fn lay(&mut self, headers: &[u8]) -> io::Result<()> {
+        let Some(pair) = &self.pair else { return Ok(()) };
+        self.len += headers.len();
+        let laid = rustix::io::write(&pair.headers.to, headers)?;
+        if laid == headers.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
+    /// Puts parts of a file behind what is in it, each block behind the next header that lies ready.
     fn put(&mut self, file: BorrowedFd<'_>, parts: &[Part<'_>]) -> io::Result<()> {
-        let Some(pipe) = &self.pipe else { return Ok(()) };
-        for Part { header, span } in parts {
+        let Some(Pair { blocks, headers }) = &self.pair else { return Ok(()) };
+        for Part { is_first, span } in parts {
+            if *is_first && pour(&headers.from, &blocks.to, PIECE_HEADER_LEN)? != PIECE_HEADER_LEN {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             self.len += span.len as usize;
             self.payload += span.len as usize;
-            if let Some(header) = header {
-                self.len += header.len();
-                rustix::io::write(&pipe.to, header)?;
-            }
             let (mut at, end) = (span.offset, span.offset + u64::from(span.len));
             while at < end {
-                match draw(file, at, &pipe.to, (end - at) as usize)? {
+                match draw(file, at, &blocks.to, (end - at) as usize)? {
                     0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                     n => at += n as u64,
                 }
@@ -85,7 +94,7 @@ impl Conduit {
     /// Puts small messages behind what is in it; whether it could be done.
     pub(crate) fn append(&mut self, messages: &[u8]) -> bool {
         let room = self.len > 0 && messages.len() <= ATOMIC;
-        let wrote = room && self.pipe.as_ref().is_some_and(|pipe| rustix::io::write(&pipe.to, messages).is_ok());
+        let wrote = room && self.pair.as_ref().is_some_and(|pair| rustix::io::write(&pair.blocks.to, messages).is_ok());
         if wrote {
             self.len += messages.len();
         }
@@ -94,8 +103,8 @@ impl Conduit {
 
     /// Moves what a socket takes at once into it; how many bytes those were.
     pub(crate) fn pour(&mut self, socket: &impl AsFd) -> io::Result<usize> {
-        let Some(pipe) = &self.pipe else { return Ok(0) };
-        let poured = pour(&pipe.from, socket, self.len);
+        let Some(pair) = &self.pair else { return Ok(0) };
+        let poured = pour(&pair.blocks.from, socket, self.len);
         if let Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) = poured {
             self.pipes.give_up();
         }
@@ -107,9 +116,9 @@ impl Conduit {
 
 impl Drop for Conduit {
     fn drop(&mut self) {
-        match self.pipe.take() {
-            Some(pipe) if self.len == 0 => self.pipes.spare().push(pipe),
-            pipe => self.pipes.close(pipe),
+        match self.pair.take() {
+            Some(pair) if self.len == 0 => self.pipes.spare().push(pair),
+            pair => self.pipes.close(pair),
         }
     }
 }
@@ -118,9 +127,18 @@ impl Drop for Conduit {
 #[derive(Debug, Default)]
 pub(crate) struct Pipes {
     /// Empty ones.
-    spare: Mutex<Vec<Pipe>>,
+    spare: Mutex<Vec<Pair>>,
     /// How many there are.
     open: AtomicUsize,
+}
+
+/// Pipes of a conduit.
+#[derive(Debug)]
+struct Pair {
+    /// What is to be sent.
+    blocks: Pipe,
+    /// Headers on their way in between the blocks: many lie in one page here, and each would fill one there.
+    headers: Pipe,
 }
 
 /// Both ends of a pipe. Neither ever waits.
@@ -140,11 +158,15 @@ impl Pipes {
         wait: bool,
     ) -> Result<Conduit, Unfilled> {
         let parts = parts(layout, blocks).ok_or(Unfilled::Refused)?;
-        let pipe = self.take().ok_or(Unfilled::Refused)?;
-        let mut conduit = Conduit { pipes: Arc::clone(self), pipe: Some(pipe), len: 0, payload: 0 };
+        let pair = self.take().ok_or(Unfilled::Refused)?;
+        let mut conduit = Conduit { pipes: Arc::clone(self), pair: Some(pair), len: 0, payload: 0 };
+        let mut headers: Vec<u8> = blocks.iter().flat_map(|block| piece_header(block.raw())).collect();
         for run in parts.chunk_by(|a, b| a.span.index == b.span.index) {
             let Some(Part { span, .. }) = run.first() else { continue };
-            match storage.lend(&span.file.path, wait, &mut |file| conduit.put(file, run)) {
+            match storage.lend(&span.file.path, wait, &mut |file| {
+                conduit.lay(&std::mem::take(&mut headers))?;
+                conduit.put(file, run)
+            }) {
                 Ok(true) => {}
                 Ok(false) => return Err(Unfilled::Waits),
                 Err(_) => return Err(Unfilled::Refused),
@@ -154,20 +176,20 @@ impl Pipes {
     }
 
     /// An empty pipe, if there can be one.
-    fn take(&self) -> Option<Pipe> {
-        if let Some(pipe) = self.spare().pop() {
-            return Some(pipe);
+    fn take(&self) -> Option<Pair> {
+        if let Some(pair) = self.spare().pop() {
+            return Some(pair);
         }
         if self.open.fetch_add(1, Ordering::Relaxed) < PIPES_MAX {
             // Where the system refuses, its place stays taken: nobody tries for ever.
-            return open().map(|(from, to)| Pipe { from, to }).ok();
+            return Some(Pair { blocks: open(PIPE_LEN).ok()?, headers: open(HEADERS_LEN).ok()? });
         }
         self.close(None);
         None
     }
 
-    fn close(&self, pipe: Option<Pipe>) {
-        drop(pipe);
+    fn close(&self, pair: Option<Pair>) {
+        drop(pair);
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -177,14 +199,14 @@ impl Pipes {
         self.spare().clear();
     }
 
-    fn spare(&self) -> MutexGuard<'_, Vec<Pipe>> {
+    fn spare(&self) -> MutexGuard<'_, Vec<Pair>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A part of a block in one file, behind the block's header if it is the first.
+/// A part of a block in one file; the block's header belongs before the first.
 struct Part<'a> {
-    header: Option<[u8; 13]>,
+    is_first: bool,
     span: Span<'a>,
 }
 
@@ -198,36 +220,36 @@ fn parts<'a>(layout: &'a Layout, blocks: &[Block]) -> Option<Vec<Part<'a>>> {
     let mut places = PIPE_LEN / page;
     let mut parts = Vec::with_capacity(blocks.len());
     for block in blocks {
-        let mut header = Some(piece_header(block.raw()));
+        let mut is_first = true;
         for span in layout.spans(block.piece(), block.begin(), block.len()) {
             let pages = (span.offset as usize % page + span.len as usize).div_ceil(page);
-            places = places.checked_sub(pages + usize::from(header.is_some())).filter(|_| span.file.is_stored)?;
-            parts.push(Part { header: header.take(), span });
+            places = places.checked_sub(pages + usize::from(is_first)).filter(|_| span.file.is_stored)?;
+            parts.push(Part { is_first, span });
+            is_first = false;
         }
     }
     Some(parts)
 }
 
 #[cfg(target_os = "linux")]
-fn open() -> Result<(OwnedFd, OwnedFd), Errno> {
+fn open(len: usize) -> Result<Pipe, Errno> {
     use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
     let (from, to) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
-    fcntl_setpipe_size(&to, PIPE_LEN)?;
-    Ok((from, to))
+    fcntl_setpipe_size(&to, len)?;
+    Ok(Pipe { from, to })
 }
 
 /// Puts pages of a file into a pipe; how many bytes, 0 at its end.
 #[cfg(target_os = "linux")]
 fn draw(file: BorrowedFd<'_>, mut offset: u64, to: &OwnedFd, len: usize) -> Result<usize, Errno> {
-    // Not `splice`, which would do as well: so in a count of system calls every `splice` is one into a socket.
     rustix::io::retry_on_intr(|| rustix::fs::sendfile(to, file, Some(&mut offset), len))
 }
 
-/// Puts what is in a pipe into a socket, as far as it takes it.
+/// Moves what is in a pipe into a socket or another pipe, as far as it takes it.
 #[cfg(target_os = "linux")]
-fn pour(from: &OwnedFd, socket: &impl AsFd, len: usize) -> Result<usize, Errno> {
+fn pour(from: &OwnedFd, to: &impl AsFd, len: usize) -> Result<usize, Errno> {
     use rustix::pipe::{SpliceFlags, splice};
-    rustix::io::retry_on_intr(|| splice(from, None, socket, None, len, SpliceFlags::NONBLOCK))
+    rustix::io::retry_on_intr(|| splice(from, None, to, None, len, SpliceFlags::NONBLOCK))
 }
 
 /// The name of a connection's congestion control.
@@ -243,7 +265,7 @@ fn congestion(_: &impl AsFd) -> Result<String, Errno> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn open() -> Result<(OwnedFd, OwnedFd), Errno> {
+fn open(_: usize) -> Result<Pipe, Errno> {
     Err(Errno::OPNOTSUPP)
 }
 

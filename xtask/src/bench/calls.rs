@@ -15,10 +15,13 @@ use std::time::Instant;
 /// The file, in pieces of a MiB.
 const BYTES: u64 = 1 << 30;
 
-/// Calls that take bytes from a socket, give bytes to one, and write files. `splice` only ever moves bytes from a pipe into a socket here.
+/// Calls that take bytes from a socket, give bytes to one, and write files. What `splice` gives to sockets is counted apart.
 const RECEIVE: &[&str] = &["recvfrom", "recvmsg", "recvmmsg", "readv"];
-const SEND: &[&str] = &["sendto", "sendmsg", "sendmmsg", "writev", "splice"];
+const SEND: &[&str] = &["sendto", "sendmsg", "sendmmsg", "writev"];
 const WRITE: &[&str] = &["pwrite64", "pwritev", "pwritev2", "io_uring_enter"];
+
+/// What makes strace count calls. Only those that are asked for are stopped for: a slow seed is read from more often.
+const COUNT: &[&str] = &["-c", "-U", "calls,name", "-e"];
 
 /// How many times a call was made, by its name.
 type Calls = BTreeMap<String, u64>;
@@ -38,23 +41,25 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     random_file(&source, 1, BYTES)?;
     let torrent = stage.create(&source, &["--piece-length", "1MiB"])?;
     let hosts = [net.fast_host()?, net.fast_host()?];
-    // Only these are counted, so that no other call is slower than it would be: a slow seed is read from more often.
-    let these = [RECEIVE, SEND, WRITE].concat().join(",");
+    let these = format!("trace={}", [RECEIVE, SEND, WRITE].concat().join(","));
     let sum = |calls: &Calls, names: &[&str]| names.iter().filter_map(|name| calls.get(*name)).sum::<u64>() as f64;
     for _ in 0..bench.args.runs {
-        let [seed, get] = transfer(bench, &stage, &torrent, &hosts, &these)?;
+        let [seed, get] = count(&transfer(bench, &stage, &torrent, &hosts, &[COUNT, &[&these]].concat())?)?;
+        // Most of them move a header from pipe to pipe. As each is stopped for, this transfer is slow: the other calls are not those of a fast one.
+        let [spliced, _] = transfer(bench, &stage, &torrent, &hosts, &["-y", "-e", "trace=splice"])?;
+        let spliced = spliced.lines().filter(|line| line.contains("<socket:")).count();
         let network = |calls: &Calls| sum(calls, RECEIVE) + sum(calls, SEND);
         let figures = [
             ("seed receive", sum(&seed, RECEIVE)),
-            ("seed send", sum(&seed, SEND)),
+            ("seed send", sum(&seed, SEND) + spliced as f64),
             ("leecher receive", sum(&get, RECEIVE)),
             ("leecher send", sum(&get, SEND)),
-            ("receive and send", network(&seed) + network(&get)),
+            ("receive and send", network(&seed) + network(&get) + spliced as f64),
             ("leecher writes", sum(&get, WRITE)),
         ];
         figures.into_iter().for_each(|(what, value)| bench.figures.add(format!("calls/{what}"), value));
     }
-    let all = transfer(bench, &stage, &torrent, &hosts, "all")?;
+    let all = count(&transfer(bench, &stage, &torrent, &hosts, &[COUNT, &["trace=all"]].concat())?)?;
     bench.figures.add("calls/all".to_owned(), all.iter().flat_map(Calls::values).sum::<u64>() as f64);
     let mut table = Table::new(
         "calls: system calls of a transfer of 1 GiB in pieces of 1 MiB, the least of the runs (all: of one run)",
@@ -68,46 +73,55 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-fn transfer(bench: &Bench<'_>, stage: &Stage, torrent: &Path, [here, there]: &[Host; 2], which: &str) -> Result<[Calls; 2]> {
+/// A transfer of which strace notes the calls of both sides, as `how` says: its logs.
+fn transfer(bench: &Bench<'_>, stage: &Stage, torrent: &Path, [here, there]: &[Host; 2], how: &[&str]) -> Result<[String; 2]> {
     let copies = Stage::within(&bench.args.folder)?;
     let (seed_log, get_log) = (copies.path("seed.calls"), copies.path("get.calls"));
     let mut seed = copies.seed("seed", torrent, &stage.path(""), (here.v4, 0).into());
-    let seed = Process::start("seed", &mut here.inside(&counted(seed.arg("--no-check"), &seed_log, which)))?;
+    let seed = Process::start("seed", &mut here.inside(&noted(seed.arg("--no-check"), &seed_log, how)))?;
     let at = listening(&seed)?;
     let mut get = copies.get("get", torrent, &copies.path("copy"), (there.v4, 0).into());
-    Process::run("get", &mut there.inside(&counted(get.args(["--peer", &at]), &get_log, which)), PATIENCE)?.expect_code(0)?;
+    Process::run("get", &mut there.inside(&noted(get.args(["--peer", &at]), &get_log, how)), PATIENCE)?.expect_code(0)?;
     seed.stop(PATIENCE)?;
     ensure_same(&stage.path("content"), &copies.path("copy/content"))?;
     Ok([read(&seed_log)?, read(&get_log)?])
 }
 
-/// The same command, `which` of its calls counted by a process that is nobody's parent: signals and the end are the command's own.
-fn counted(command: &Command, log: &Path, which: &str) -> Command {
-    let mut counted = Command::new("strace");
-    counted.args(["-D", "-f", "-c", "-U", "calls,name", "--seccomp-bpf", "-e"]).arg(format!("trace={which}"));
-    counted.arg("-o").arg(log).arg(command.get_program()).args(command.get_args());
-    counted.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+/// The same command, its calls noted by a process that is nobody's parent: signals and the end are the command's own.
+fn noted(command: &Command, log: &Path, how: &[&str]) -> Command {
+    let mut noted = Command::new("strace");
+    noted.args(["-D", "-f", "--seccomp-bpf"]).args(how).arg("-o").arg(log);
+    noted.arg(command.get_program()).args(command.get_args());
+    noted.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
     if let Some(dir) = command.get_current_dir() {
-        counted.current_dir(dir);
+        noted.current_dir(dir);
     }
-    counted
+    noted
 }
 
-/// What was counted. It is written when the command has ended, a little later.
-fn read(log: &Path) -> Result<Calls> {
+/// What strace wrote. The end is written when the command has ended, a little later.
+fn read(log: &Path) -> Result<String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let text = std::fs::read_to_string(log).unwrap_or_default();
-        if text.lines().any(|line| line.ends_with("total")) {
-            let row = |line: &str| {
-                let (calls, name) = line.trim().split_once(' ')?;
-                Some((name.trim().to_owned(), calls.parse().ok()?))
-            };
-            let mut calls: Calls = text.lines().filter_map(row).collect();
-            calls.remove("total").context("strace counts calls")?;
-            return Ok(calls);
+        if text.trim_end().ends_with("total") || text.trim_end().ends_with("+++ exited with 0 +++") {
+            return Ok(text);
         }
         ensure!(Instant::now() < deadline, "waited {PATIENCE:?} for strace's account, in vain: {text}");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
+}
+
+/// The sums that strace wrote.
+fn count([seed, get]: &[String; 2]) -> Result<[Calls; 2]> {
+    let calls = |log: &String| {
+        let row = |line: &str| {
+            let (calls, name) = line.trim().split_once(' ')?;
+            Some((name.trim().to_owned(), calls.parse().ok()?))
+        };
+        let mut calls: Calls = log.lines().filter_map(row).collect();
+        calls.remove("total").context("strace counts calls")?;
+        anyhow::Ok(calls)
+    };
+    Ok([calls(seed)?, calls(get)?])
 }
