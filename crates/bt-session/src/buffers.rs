@@ -1,77 +1,56 @@
-//! Receive buffers of a shard, used again and again: memory that the system need not hand out and clear anew.
+//! Receive buffers of a shard. Connections that have nothing to read share them: else a few blocks in each buffer would keep all of it.
 //!
-//! Decides: when a buffer can be used again. Must not know: what is received.
+//! Decides: when a buffer is gone on with by another connection. Must not know: what is received.
 //! Invariant: of the part of a buffer that is given out nobody holds a slice; idle sockets hold none.
+//!
+//! Full ones go back to the allocator with their last slice. It hands them out again as cheaply as a pool of them did.
 
 use bytes::BytesMut;
 use std::cell::RefCell;
-use std::collections::VecDeque;
 
-/// Length of every buffer: large reads cost far fewer cycles per byte.
-pub(crate) const BUFFER_LEN: usize = 512 << 10;
+/// Length of every buffer: large reads cost far fewer cycles per byte. The longest incomplete message, a bitfield, takes half of one.
+const BUFFER_LEN: usize = 512 << 10;
 /// What is left of a buffer is used as long as it is this much: smaller reads cost more than they save.
 const ROOM_MIN: usize = BUFFER_LEN / 8;
-/// Buffers kept of each kind: 32 MiB. Slices in them are blocks that the engine's store credit covers.
+/// Buffers that are kept for the next connection: 32 MiB.
 const KEPT_MAX: usize = 64;
-/// Buffers looked at for one that is free, oldest first: they become free in about the order they were spent.
-const TRIES: usize = 16;
 
-/// The pool. One thread uses it; slices may end their lives on any other.
+/// Buffers with room. One thread uses them; slices may end their lives on any other.
 #[derive(Debug, Default)]
-pub(crate) struct Buffers {
-    /// Those with room, which the next connection goes on with: else a few blocks in each of many would keep them all.
-    begun: RefCell<Vec<BytesMut>>,
-    /// Those that are full, oldest first.
-    spent: RefCell<VecDeque<BytesMut>>,
-}
+pub(crate) struct Buffers(RefCell<Vec<BytesMut>>);
 
 impl Buffers {
-    /// A buffer with nothing to read in it, and with so much room at least.
-    fn take(&self, room: usize) -> BytesMut {
-        if let Some(begun) = self.begun.borrow_mut().pop_if(|begun| begun.capacity() >= room) {
-            return begun;
-        }
-        let len = room.max(BUFFER_LEN);
-        let mut spent = self.spent.borrow_mut();
-        for _ in 0..TRIES.min(spent.len()) {
-            let Some(mut buffer) = spent.pop_front() else { break };
-            if buffer.try_reclaim(len) {
-                return buffer;
-            }
-            spent.push_back(buffer);
-        }
-        BytesMut::with_capacity(len)
-    }
-
-    /// A buffer that is not read into any more. Slices of it may still be held.
-    fn put(&self, mut buffer: BytesMut) {
-        let mut spent = self.spent.borrow_mut();
-        if spent.len() < KEPT_MAX {
-            buffer.clear();
-            spent.push_back(buffer);
-        }
-    }
-
     /// Makes room in a connection's input: if little is left, its incomplete message moves to another buffer.
     pub(crate) fn make_room(&self, input: &mut BytesMut) {
-        if input.capacity() - input.len() >= ROOM_MIN {
-            return;
+        if input.capacity() - input.len() < ROOM_MIN {
+            let mut fresh = self.take(input.len() + ROOM_MIN);
+            fresh.extend_from_slice(input);
+            *input = fresh;
         }
-        let mut fresh = self.take(input.len() + ROOM_MIN);
-        fresh.extend_from_slice(input);
-        self.put(std::mem::replace(input, fresh));
     }
 
     /// Takes the buffer of a connection that waits for nothing.
     pub(crate) fn rest(&self, input: &mut BytesMut) {
-        if !input.is_empty() || input.capacity() == 0 {
-            return;
+        if input.is_empty() {
+            let buffer = std::mem::take(input);
+            let mut kept = self.0.borrow_mut();
+            if buffer.capacity() >= ROOM_MIN && kept.len() < KEPT_MAX {
+                kept.push(buffer);
+            }
         }
-        let buffer = std::mem::take(input);
-        if buffer.capacity() >= ROOM_MIN && self.begun.borrow().len() < KEPT_MAX {
-            self.begun.borrow_mut().push(buffer);
-        } else {
-            self.put(buffer);
+    }
+
+    /// A buffer in which there is nothing to read, with so much room at least.
+    fn take(&self, room: usize) -> BytesMut {
+        let mut kept = self.0.borrow_mut();
+        match kept.iter().rposition(|buffer| buffer.capacity() >= room) {
+            Some(at) => {
+                let mut buffer = kept.swap_remove(at);
+                // The whole of it, if nobody holds a slice of it any more.
+                let _ = buffer.try_reclaim(BUFFER_LEN);
+                buffer
+            }
+            None => BytesMut::with_capacity(BUFFER_LEN),
         }
     }
 }
@@ -79,6 +58,7 @@ impl Buffers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
     /// A connection's empty input, as it reads for the first time.
     fn begin(buffers: &Buffers) -> BytesMut {
@@ -87,24 +67,10 @@ mod tests {
         input
     }
 
-    #[test]
-    fn a_buffer_comes_back_when_its_last_slice_is_gone() {
-        let buffers = Buffers::default();
-        let mut input = begin(&buffers);
-        let start = input.as_ptr();
+    /// Fills the input and takes a message of so many bytes from it.
+    fn receive(input: &mut BytesMut, len: usize) -> Bytes {
         input.resize(BUFFER_LEN, 7);
-        let slice = input.split_to(BUFFER_LEN - 400).freeze();
-        buffers.rest(&mut input);
-        assert_eq!(input.len(), 400, "an incomplete message keeps its buffer");
-        input.clear();
-        buffers.rest(&mut input);
-        assert_eq!(input.capacity(), 0);
-
-        let other = begin(&buffers);
-        assert_ne!(other.as_ptr(), start, "a slice is still held");
-        drop(slice);
-        let again = begin(&buffers);
-        assert_eq!((again.as_ptr(), again.capacity() >= BUFFER_LEN), (start, true));
+        input.split_to(len).freeze()
     }
 
     #[test]
@@ -112,27 +78,48 @@ mod tests {
         let buffers = Buffers::default();
         let mut input = begin(&buffers);
         let start = input.as_ptr().addr();
-        input.resize(BUFFER_LEN - ROOM_MIN, 7);
-        let slice = input.split().freeze();
+        let message = receive(&mut input, BUFFER_LEN - ROOM_MIN);
         buffers.rest(&mut input);
+        assert_eq!(input.len(), ROOM_MIN, "an incomplete message keeps its buffer");
+        input.clear();
+        buffers.rest(&mut input);
+        assert_eq!(input.capacity(), 0);
 
-        let mut long = begin(&buffers);
-        assert_eq!((long.as_ptr().addr(), long.len()), (start + slice.len(), 0), "behind what is still held");
-        buffers.rest(&mut long);
-        long.resize(BUFFER_LEN, 1);
-        buffers.make_room(&mut long);
-        assert!(long.capacity() - long.len() >= ROOM_MIN, "but not where an incomplete message would fill it");
-        assert!(long.iter().all(|byte| *byte == 1) && slice.iter().all(|byte| *byte == 7));
+        let mut next = begin(&buffers);
+        assert_eq!((next.as_ptr().addr(), next.len()), (start + message.len(), 0), "behind what is still held");
+        assert!(message.iter().all(|byte| *byte == 7));
+        buffers.rest(&mut next);
+        drop(message);
+        let next = begin(&buffers);
+        assert_eq!((next.as_ptr().addr(), next.capacity()), (start, BUFFER_LEN), "all of it, when nothing is");
     }
 
     #[test]
-    fn a_full_buffer_hands_its_rest_to_the_next() {
+    fn an_incomplete_message_moves_where_there_is_room_behind_it() {
         let buffers = Buffers::default();
-        let mut input = begin(&buffers);
-        input.resize(BUFFER_LEN - 10, 1);
-        let _read = input.split_to(BUFFER_LEN - 30);
+        let mut rested = begin(&buffers);
+        let _message = receive(&mut rested, BUFFER_LEN - ROOM_MIN);
+        rested.clear();
+        buffers.rest(&mut rested);
+
+        let mut input = begin(&Buffers::default());
+        let _message = receive(&mut input, BUFFER_LEN - 20);
         buffers.make_room(&mut input);
-        assert_eq!(&input[..], [1; 20]);
-        assert!(input.capacity() - input.len() >= ROOM_MIN);
+        assert_eq!(input[..], [7; 20]);
+        assert!(input.capacity() - input.len() >= ROOM_MIN, "little would be left in what rests");
+        assert!(begin(&buffers).capacity() < BUFFER_LEN, "but another connection can have it");
+    }
+
+    #[test]
+    fn so_many_are_kept_and_none_without_room() {
+        let buffers = Buffers::default();
+        let mut full = begin(&buffers);
+        let _message = receive(&mut full, BUFFER_LEN - ROOM_MIN + 1);
+        full.clear();
+        buffers.rest(&mut full);
+        assert_eq!(buffers.0.borrow().len(), 0);
+        let mut inputs: Vec<BytesMut> = (0..2 * KEPT_MAX).map(|_| begin(&buffers)).collect();
+        inputs.iter_mut().for_each(|input| buffers.rest(input));
+        assert_eq!(buffers.0.borrow().len(), KEPT_MAX);
     }
 }

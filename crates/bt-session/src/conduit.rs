@@ -20,11 +20,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const BLOCKS_MIN: usize = 4;
 /// Nor are blocks worth it that are shorter than this in the mean: each takes two calls.
 const MEAN_MIN: usize = 8 << 10;
-/// Length of a pipe in bytes: 256 places, each for a page or a part of one. The longest that Linux lets everyone have.
+/// Length of a pipe of blocks in bytes: a place for each page or part of one, 256 where pages have 4 KiB. The longest that Linux lets everyone have.
 const PIPE_LEN: usize = 1 << 20;
-/// Length of a pipe of headers in bytes: a page, the shortest there is, and more than the headers of so many blocks as have room.
+/// Length of a pipe of headers in bytes: a page. A block takes two places at least, so that the headers of all that there is room for fit.
 const HEADERS_LEN: usize = 4 << 10;
-/// Pairs of pipes of a session: a quarter of what Linux lets a user have.
+const _: () = assert!(PIPE_LEN / HEADERS_LEN / 2 * PIECE_HEADER_LEN <= HEADERS_LEN);
+/// Pairs of pipes of a session: a quarter of the pages that Linux lets a user have in pipes.
 const PIPES_MAX: usize = 16;
 /// So many bytes are written into a pipe at once or not at all (POSIX `PIPE_BUF`).
 const ATOMIC: usize = 512;
@@ -65,7 +66,7 @@ impl Conduit {
 
     /// Lays headers ready. What fails leaves it with too much said to be in it, so that its pipes are closed; so it is with [`Conduit::put`].
     fn lay(&mut self, headers: &[u8]) -> io::Result<()> {
-        let Some(pair) = &self.pair else { return Ok(()) };
+        let Some(pair) = self.pair.as_ref().filter(|_| !headers.is_empty()) else { return Ok(()) };
         self.len += headers.len();
         let laid = rustix::io::write(&pair.headers.to, headers)?;
         if laid == headers.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
@@ -75,14 +76,14 @@ impl Conduit {
     fn put(&mut self, file: BorrowedFd<'_>, parts: &[Part<'_>]) -> io::Result<()> {
         let Some(Pair { blocks, headers }) = &self.pair else { return Ok(()) };
         for Part { is_first, span } in parts {
-            if *is_first && pour(&headers.from, &blocks.to, PIECE_HEADER_LEN)? != PIECE_HEADER_LEN {
+            if *is_first && self.pipes.moved(pour(&headers.from, &blocks.to, PIECE_HEADER_LEN))? != PIECE_HEADER_LEN {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             self.len += span.len as usize;
             self.payload += span.len as usize;
             let (mut at, end) = (span.offset, span.offset + u64::from(span.len));
             while at < end {
-                match draw(file, at, &blocks.to, (end - at) as usize)? {
+                match self.pipes.moved(draw(file, at, &blocks.to, (end - at) as usize))? {
                     0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                     n => at += n as u64,
                 }
@@ -104,11 +105,7 @@ impl Conduit {
     /// Moves what a socket takes at once into it; how many bytes those were.
     pub(crate) fn pour(&mut self, socket: &impl AsFd) -> io::Result<usize> {
         let Some(pair) = &self.pair else { return Ok(0) };
-        let poured = pour(&pair.blocks.from, socket, self.len);
-        if let Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) = poured {
-            self.pipes.give_up();
-        }
-        let poured = poured?;
+        let poured = self.pipes.moved(pour(&pair.blocks.from, socket, self.len))?;
         self.len -= poured;
         Ok(poured)
     }
@@ -123,12 +120,12 @@ impl Drop for Conduit {
     }
 }
 
-/// The pipes of a session.
+/// The pipes of a session, in pairs.
 #[derive(Debug, Default)]
 pub(crate) struct Pipes {
-    /// Empty ones.
+    /// Empty pairs.
     spare: Mutex<Vec<Pair>>,
-    /// How many there are.
+    /// How many pairs there are.
     open: AtomicUsize,
 }
 
@@ -175,7 +172,7 @@ impl Pipes {
         Ok(conduit)
     }
 
-    /// An empty pipe, if there can be one.
+    /// An empty pair, if there can be one.
     fn take(&self) -> Option<Pair> {
         if let Some(pair) = self.spare().pop() {
             return Some(pair);
@@ -193,10 +190,13 @@ impl Pipes {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// The system does not move pages into sockets: no pipe is made any more, and idle ones go.
-    fn give_up(&self) {
-        self.open.fetch_add(PIPES_MAX, Ordering::Relaxed);
-        self.spare().clear();
+    /// How many bytes the system moved. Where it cannot or must not, nobody tries again: no pipe is made any more, and idle ones go.
+    fn moved(&self, bytes: Result<usize, Errno>) -> io::Result<usize> {
+        if let Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) = bytes {
+            self.open.fetch_add(PIPES_MAX, Ordering::Relaxed);
+            self.spare().clear();
+        }
+        Ok(bytes?)
     }
 
     fn spare(&self) -> MutexGuard<'_, Vec<Pair>> {
@@ -291,27 +291,32 @@ mod tests {
     fn what_is_poured_is_what_would_have_been_copied() {
         let dir = tempfile::tempdir().unwrap();
         let (_, layout, storage, mut blocks) = torrent(dir.path());
-        blocks.reverse();
-        let copied = read_blocks(&layout, &storage, &blocks, true).unwrap().unwrap();
-        let expected: Vec<u8> =
-            blocks.iter().zip(copied).flat_map(|(block, data)| [&piece_header(block.raw())[..], &data].concat()).collect();
+        let pipes = Arc::new(Pipes::default());
+        for _ in 0..2 {
+            blocks.reverse();
+            let copied = read_blocks(&layout, &storage, &blocks, true).unwrap().unwrap();
+            let expected: Vec<u8> =
+                blocks.iter().zip(copied).flat_map(|(block, data)| [&piece_header(block.raw())[..], &data].concat()).collect();
 
-        let mut conduit = Arc::new(Pipes::default()).fill(&layout, &storage, &blocks, true).unwrap();
-        assert_eq!((conduit.len(), conduit.payload()), (expected.len(), 200_002));
-        assert!(conduit.append(b"and this") && !conduit.append(&[0; ATOMIC + 1]));
-        let expected = [&expected[..], b"and this"].concat();
-        let (mut near, far) = UnixStream::pair().unwrap();
-        far.set_nonblocking(true).unwrap();
-        let (mut got, mut buf) = (Vec::new(), [0; 5000]);
-        while got.len() < expected.len() {
-            match conduit.pour(&far) {
-                Ok(poured) => assert!(poured > 0 || conduit.len() == 0),
-                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            let mut conduit = pipes.fill(&layout, &storage, &blocks, true).unwrap();
+            assert_eq!((conduit.len(), conduit.payload()), (expected.len(), 200_002));
+            assert!(conduit.append(b"and this") && !conduit.append(&[0; ATOMIC + 1]));
+            let expected = [&expected[..], b"and this"].concat();
+            let (mut near, far) = UnixStream::pair().unwrap();
+            far.set_nonblocking(true).unwrap();
+            let (mut got, mut buf) = (Vec::new(), [0; 5000]);
+            while got.len() < expected.len() {
+                match conduit.pour(&far) {
+                    Ok(poured) => assert!(poured > 0 || conduit.len() == 0),
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+                }
+                let read = near.read(&mut buf).unwrap();
+                got.extend_from_slice(&buf[..read]);
             }
-            let read = near.read(&mut buf).unwrap();
-            got.extend_from_slice(&buf[..read]);
+            assert!(got == expected && conduit.len() == 0);
+            drop(conduit);
+            assert_eq!((pipes.open.load(Ordering::Relaxed), pipes.spare().len()), (1, 1), "for the next");
         }
-        assert!(got == expected && conduit.len() == 0);
     }
 
     #[test]
@@ -359,9 +364,8 @@ mod tests {
         assert!((1..=PIPES_MAX).contains(&held.len()), "{} pipes", held.len());
         drop(held);
         let mut conduit = fill().unwrap();
-        assert!(conduit.pour(&std::fs::File::open(dir.path()).unwrap()).is_err());
-        pipes.give_up();
-        drop(conduit);
+        let appended = std::fs::OpenOptions::new().create(true).append(true).open(dir.path().join("x")).unwrap();
+        assert_eq!(conduit.pour(&appended).unwrap_err().kind(), io::ErrorKind::InvalidInput, "pages do not go there");
         assert_eq!(fill().unwrap_err(), Unfilled::Refused);
     }
 }

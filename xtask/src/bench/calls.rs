@@ -45,9 +45,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let sum = |calls: &Calls, names: &[&str]| names.iter().filter_map(|name| calls.get(*name)).sum::<u64>() as f64;
     for _ in 0..bench.args.runs {
         let [seed, get] = count(&transfer(bench, &stage, &torrent, &hosts, &[COUNT, &[&these]].concat())?)?;
-        // Most of them move a header from pipe to pipe. As each is stopped for, this transfer is slow: the other calls are not those of a fast one.
-        let [spliced, _] = transfer(bench, &stage, &torrent, &hosts, &["-y", "-e", "trace=splice"])?;
-        let spliced = spliced.lines().filter(|line| line.contains("<socket:")).count();
+        let spliced = spliced(&transfer(bench, &stage, &torrent, &hosts, &["-y", "-e", "trace=splice"])?)?;
         let network = |calls: &Calls| sum(calls, RECEIVE) + sum(calls, SEND);
         let figures = [
             ("seed receive", sum(&seed, RECEIVE)),
@@ -110,6 +108,18 @@ fn read(log: &Path) -> Result<String> {
         ensure!(Instant::now() < deadline, "waited {PATIENCE:?} for strace's account, in vain: {text}");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
+}
+
+/// The calls of `splice` that gave bytes to sockets. Most others move a header from pipe to pipe, and as each is stopped for, the transfer is slow:
+/// so that only these calls are counted in it, and all others in a fast one.
+fn spliced([seed, _]: &[String; 2]) -> Result<u64> {
+    let into_socket = || seed.lines().filter(|line| line.contains("<socket:"));
+    let bytes: u64 = into_socket().filter_map(|line| line.rsplit_once("= ")?.1.parse::<u64>().ok()).sum();
+    ensure!(
+        bytes > BYTES * 9 / 10,
+        "{bytes} bytes of {BYTES} left through pipes: the transfer in which `splice` is counted is not like the other"
+    );
+    Ok(into_socket().count() as u64)
 }
 
 /// The sums that strace wrote.
