@@ -89,6 +89,9 @@ impl DiskStorage {
         if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
             return Err(not_a_file());
         }
+        // That a file was read need not be noted at every read. Only its owner may ask for that.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::fs::fcntl_setfl(&file, access | OFlags::NOATIME);
         open.put(path, write, Arc::clone(&file));
         Ok(file)
     }
