@@ -64,11 +64,13 @@ impl Conduit {
         self.payload
     }
 
-    /// Lays headers ready. What fails leaves it with too much said to be in it, so that its pipes are closed; so it is with [`Conduit::put`].
-    fn lay(&mut self, headers: &[u8]) -> io::Result<()> {
-        let Some(pair) = self.pair.as_ref().filter(|_| !headers.is_empty()) else { return Ok(()) };
+    /// Lays the headers of blocks ready. What fails leaves it with too much said to be in it, so that its pipes are closed; so it is with
+    /// [`Conduit::put`].
+    fn lay(&mut self, blocks: &[Block]) -> io::Result<()> {
+        let Some(pair) = &self.pair else { return Ok(()) };
+        let headers: Vec<u8> = blocks.iter().flat_map(|block| piece_header(block.raw())).collect();
         self.len += headers.len();
-        let laid = rustix::io::write(&pair.headers.to, headers)?;
+        let laid = rustix::io::write(&pair.headers.to, &headers)?;
         if laid == headers.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 
@@ -157,11 +159,12 @@ impl Pipes {
         let parts = parts(layout, blocks).ok_or(Unfilled::Refused)?;
         let pair = self.take().ok_or(Unfilled::Refused)?;
         let mut conduit = Conduit { pipes: Arc::clone(self), pair: Some(pair), len: 0, payload: 0 };
-        let mut headers: Vec<u8> = blocks.iter().flat_map(|block| piece_header(block.raw())).collect();
         for run in parts.chunk_by(|a, b| a.span.index == b.span.index) {
             let Some(Part { span, .. }) = run.first() else { continue };
             match storage.lend(&span.file.path, wait, &mut |file| {
-                conduit.lay(&std::mem::take(&mut headers))?;
+                if conduit.len() == 0 {
+                    conduit.lay(blocks)?;
+                }
                 conduit.put(file, run)
             }) {
                 Ok(true) => {}

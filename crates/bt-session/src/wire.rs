@@ -26,7 +26,7 @@ const QUEUE_MAX: usize = 8 << 20;
 /// A peer that has not taken what is in so many pipes gets no more of them.
 const CONDUITS_MAX: usize = 4;
 
-/// What a shard and a connection's task tell each other: orders, and whether pipes are worth it.
+/// What a shard and a connection's task tell each other: orders, and whether pipes are taken.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     orders: RefCell<Vec<WireOrder>>,

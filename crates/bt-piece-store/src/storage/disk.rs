@@ -395,6 +395,19 @@ mod tests {
         Path::new(text)
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn that_a_file_was_read_is_not_noted() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), b"bytes").unwrap();
+        let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+        let file = std::fs::File::options().write(true).open(dir.path().join("file")).unwrap();
+        file.set_times(std::fs::FileTimes::new().set_accessed(long_ago)).unwrap();
+        let storage = DiskStorage::open(dir.path()).unwrap();
+        assert_eq!(storage.read_at(path("file"), 0, &mut [0; 5]).unwrap(), 5);
+        assert_eq!(file.metadata().unwrap().accessed().unwrap(), long_ago);
+    }
+
     #[test]
     fn what_is_written_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
