@@ -3,7 +3,7 @@
 //! Decides: nothing. Must not know: limits, or what a key means.
 //! Invariant: it never allocates; asking a value for what it is not gives nothing, never an error.
 
-use crate::lexer::{Token, lex};
+use crate::lexer::{Lexed, Token, lex};
 use crate::scan::{Limits, ScanError, ScanErrorKind, scan};
 
 /// One value inside a scanned input. Copying it copies a slice. Finding a key or the next item walks over the values before it.
@@ -64,7 +64,7 @@ impl<'a> Cursor<'a> {
     /// The integer.
     pub fn as_int(&self) -> Option<i64> {
         match lex(self.span, 0) {
-            Ok((Token::Int(value), _)) => Some(value),
+            Ok(Lexed { token: Token::Int(value), .. }) => Some(value),
             _ => None,
         }
     }
@@ -72,7 +72,7 @@ impl<'a> Cursor<'a> {
     /// The byte string.
     pub fn as_bytes(&self) -> Option<&'a [u8]> {
         match lex(self.span, 0) {
-            Ok((Token::Bytes(value), _)) => Some(value),
+            Ok(Lexed { token: Token::Bytes(value), .. }) => Some(value),
             _ => None,
         }
     }
@@ -133,7 +133,7 @@ impl<'a> Iterator for DictIter<'a> {
 fn take_value<'a>(rest: &mut &'a [u8]) -> Option<Cursor<'a>> {
     let (mut at, mut open) = (0, 0usize);
     loop {
-        let (token, next) = lex(rest, at).ok()?;
+        let Lexed { token, next, .. } = lex(rest, at).ok()?;
         at = next;
         match token {
             Token::List | Token::Dict => open += 1,

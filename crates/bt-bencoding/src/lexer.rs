@@ -1,6 +1,6 @@
 //! One token at a time: the only code that reads bencode's bytes.
 //!
-//! Decides: the form of integers and lengths. Must not know: nesting.
+//! Decides: the form of integers and lengths, and which odd forms have a meaning. Must not know: nesting, who tolerates them.
 //! Invariant: a token's payload lies inside the input; the next offset is always larger than the last.
 
 use crate::ScanErrorKind;
@@ -15,62 +15,73 @@ pub(crate) enum Token<'a> {
     End,
 }
 
-/// The token that begins at `at`, and the offset after it.
-pub(crate) fn lex(bytes: &[u8], at: usize) -> Result<(Token<'_>, usize), ScanErrorKind> {
+/// A token with its place, and what is odd about its form.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Lexed<'a> {
+    pub(crate) token: Token<'a>,
+    /// Offset in bytes after the token.
+    pub(crate) next: usize,
+    /// Leading zeros or `-0`: one number can be read, but it is not written the one right way.
+    pub(crate) odd: Option<ScanErrorKind>,
+}
+
+/// Reads the token that begins at `at`.
+pub(crate) fn lex(bytes: &[u8], at: usize) -> Result<Lexed<'_>, ScanErrorKind> {
     let rest = bytes.get(at..).unwrap_or_default();
-    let (token, len) = match rest {
+    let (token, len, odd) = match rest {
         [] => return Err(ScanErrorKind::Truncated),
         [b'i', digits @ ..] => integer(digits)?,
-        [b'l', ..] => (Token::List, 1),
-        [b'd', ..] => (Token::Dict, 1),
-        [b'e', ..] => (Token::End, 1),
+        [b'l', ..] => (Token::List, 1, false),
+        [b'd', ..] => (Token::Dict, 1, false),
+        [b'e', ..] => (Token::End, 1, false),
         [b'0'..=b'9', ..] => string(rest)?,
         _ => return Err(ScanErrorKind::UnexpectedByte),
     };
+    let kind = if matches!(token, Token::Int(_)) { ScanErrorKind::OddInteger } else { ScanErrorKind::OddLength };
     // No overflow: `len` bytes of `rest` exist.
-    Ok((token, at + len))
+    Ok(Lexed { token, next: at + len, odd: odd.then_some(kind) })
 }
 
 /// Reads `<digits>e` after the `i`. The value is gathered below zero, where `i64` reaches one further.
-fn integer(text: &[u8]) -> Result<(Token<'_>, usize), ScanErrorKind> {
+fn integer(text: &[u8]) -> Result<(Token<'_>, usize, bool), ScanErrorKind> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
     };
-    let (below_zero, len) =
+    let Number { value: below_zero, len, leading_zero } =
         number(digits, b'e', ScanErrorKind::OddInteger, |value, digit| value.checked_mul(10)?.checked_sub(digit))?;
-    let value = match (negative, below_zero) {
-        (true, 0) => return Err(ScanErrorKind::OddInteger),
-        (true, value) => value,
-        (false, value) => value.checked_neg().ok_or(ScanErrorKind::IntegerRange)?,
-    };
-    Ok((Token::Int(value), 1 + usize::from(negative) + len))
+    let value = if negative { below_zero } else { below_zero.checked_neg().ok_or(ScanErrorKind::IntegerRange)? };
+    Ok((Token::Int(value), 1 + usize::from(negative) + len, leading_zero || (negative && value == 0)))
 }
 
 /// Reads `<length>:<payload>`.
-fn string(text: &[u8]) -> Result<(Token<'_>, usize), ScanErrorKind> {
-    let (len, prefix) = number(text, b':', ScanErrorKind::OddLength, |value, digit| value.checked_mul(10)?.checked_add(digit))?;
-    let len = usize::try_from(len).map_err(|_| ScanErrorKind::Truncated)?;
+fn string(text: &[u8]) -> Result<(Token<'_>, usize, bool), ScanErrorKind> {
+    let Number { value, len: prefix, leading_zero } =
+        number(text, b':', ScanErrorKind::OddLength, |value, digit| value.checked_mul(10)?.checked_add(digit))?;
+    let len = usize::try_from(value).map_err(|_| ScanErrorKind::Truncated)?;
     let payload = text.get(prefix..).and_then(|rest| rest.get(..len)).ok_or(ScanErrorKind::Truncated)?;
-    Ok((Token::Bytes(payload), prefix + len))
+    Ok((Token::Bytes(payload), prefix + len, leading_zero))
 }
 
-/// Folds decimal digits up to `stop`; returns the value and the length read, `stop` included. No digits, leading zeros and any
-/// other byte are `odd`. It reads at most 20 digits: then the fold has overflowed.
-fn number(
-    text: &[u8],
-    stop: u8,
-    odd: ScanErrorKind,
-    fold: impl Fn(i64, i64) -> Option<i64>,
-) -> Result<(i64, usize), ScanErrorKind> {
+/// Decimal digits that were read.
+struct Number {
+    value: i64,
+    /// Bytes read, the stop byte included.
+    len: usize,
+    leading_zero: bool,
+}
+
+/// Folds decimal digits up to `stop`. No digits and any other byte are `odd`.
+fn number(text: &[u8], stop: u8, odd: ScanErrorKind, fold: impl Fn(i64, i64) -> Option<i64>) -> Result<Number, ScanErrorKind> {
     let mut value = 0;
     for (index, &byte) in text.iter().enumerate() {
-        let leading_zero = text.first() == Some(&b'0') && index == 1;
         match byte {
-            b'0'..=b'9' if !leading_zero => {
+            b'0'..=b'9' => {
                 value = fold(value, i64::from(byte - b'0')).ok_or(ScanErrorKind::IntegerRange)?;
             }
-            byte if byte == stop && index > 0 => return Ok((value, index + 1)),
+            byte if byte == stop && index > 0 => {
+                return Ok(Number { value, len: index + 1, leading_zero: index > 1 && text.first() == Some(&b'0') });
+            }
             _ => return Err(odd),
         }
     }
@@ -84,20 +95,22 @@ mod tests {
     #[test]
     fn every_form_of_a_token() {
         use ScanErrorKind::*;
-        type Row = (&'static [u8], Result<(Token<'static>, usize), ScanErrorKind>);
-        let table: [Row; 30] = [
-            (b"i0e", Ok((Token::Int(0), 3))),
-            (b"i42eX", Ok((Token::Int(42), 4))),
-            (b"i-7e", Ok((Token::Int(-7), 4))),
-            (b"i9223372036854775807e", Ok((Token::Int(i64::MAX), 21))),
-            (b"i-9223372036854775808e", Ok((Token::Int(i64::MIN), 22))),
+        type Row = (&'static [u8], Result<(Token<'static>, usize, Option<ScanErrorKind>), ScanErrorKind>);
+        let table: [Row; 32] = [
+            (b"i0e", Ok((Token::Int(0), 3, None))),
+            (b"i42eX", Ok((Token::Int(42), 4, None))),
+            (b"i-7e", Ok((Token::Int(-7), 4, None))),
+            (b"i9223372036854775807e", Ok((Token::Int(i64::MAX), 21, None))),
+            (b"i-9223372036854775808e", Ok((Token::Int(i64::MIN), 22, None))),
             (b"i9223372036854775808e", Err(IntegerRange)),
             (b"i-9223372036854775809e", Err(IntegerRange)),
             (b"i99999999999999999999999e", Err(IntegerRange)),
-            (b"i-0e", Err(OddInteger)),
-            (b"i00e", Err(OddInteger)),
-            (b"i007e", Err(OddInteger)),
-            (b"i-07e", Err(OddInteger)),
+            (b"i-0e", Ok((Token::Int(0), 4, Some(OddInteger)))),
+            (b"i00e", Ok((Token::Int(0), 4, Some(OddInteger)))),
+            (b"i007e", Ok((Token::Int(7), 5, Some(OddInteger)))),
+            (b"i00000000000000000000000007e", Ok((Token::Int(7), 28, Some(OddInteger)))),
+            (b"i-00e", Ok((Token::Int(0), 5, Some(OddInteger)))),
+            (b"i-07e", Ok((Token::Int(-7), 5, Some(OddInteger)))),
             (b"i+5e", Err(OddInteger)),
             (b"ie", Err(OddInteger)),
             (b"i-e", Err(OddInteger)),
@@ -106,19 +119,20 @@ mod tests {
             (b"i 5e", Err(OddInteger)),
             (b"i5", Err(Truncated)),
             (b"i", Err(Truncated)),
-            (b"0:", Ok((Token::Bytes(b""), 2))),
-            (b"3:abcd", Ok((Token::Bytes(b"abc"), 5))),
+            (b"0:", Ok((Token::Bytes(b""), 2, None))),
+            (b"3:abcd", Ok((Token::Bytes(b"abc"), 5, None))),
             (b"3:ab", Err(Truncated)),
             (b"3", Err(Truncated)),
-            (b"03:abc", Err(OddLength)),
-            (b"00:", Err(OddLength)),
+            (b"03:abc", Ok((Token::Bytes(b"abc"), 6, Some(OddLength)))),
+            (b"00:", Ok((Token::Bytes(b""), 3, Some(OddLength)))),
             (b"1-2:x", Err(OddLength)),
             (b"9223372036854775807:x", Err(Truncated)),
             (b"18446744073709551615:x", Err(IntegerRange)),
             (b"-5:x", Err(UnexpectedByte)),
         ];
         for (input, expected) in table {
-            assert_eq!(lex(input, 0), expected, "{}", input.escape_ascii());
+            let found = lex(input, 0).map(|lexed| (lexed.token, lexed.next, lexed.odd));
+            assert_eq!(found, expected, "{}", input.escape_ascii());
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Invariant: what it accepts is one complete value that the cursor and serde can walk without a check or deep recursion.
 
 use crate::Cursor;
-use crate::lexer::{Token, lex};
+use crate::lexer::{Lexed, Token, lex};
 use alloc::vec::Vec;
 
 /// The deepest nesting that any [`Limits`] can allow.
@@ -22,13 +22,16 @@ pub struct Limits {
     pub tokens: usize,
     /// Length of the input in bytes.
     pub bytes: usize,
+    /// Whether numbers and lengths with leading zeros, and `-0`, are taken.
+    pub odd_numbers: bool,
 }
 
 impl Limits {
     /// For messages of peers, trackers and DHT nodes.
-    pub const NETWORK: Limits = Limits { depth: 32, tokens: 64 * 1024, bytes: 4 << 20 };
-    /// For `.torrent` files and the `info` that peers send: half a million files at 16 tokens each.
-    pub const TORRENT: Limits = Limits { depth: 100, tokens: 8_000_000, bytes: 128 << 20 };
+    pub const NETWORK: Limits = Limits { depth: 32, tokens: 64 * 1024, bytes: 4 << 20, odd_numbers: false };
+    /// For `.torrent` files and the `info` that peers send: half a million files at 16 tokens each. Odd numbers are taken, as by
+    /// other clients: such torrents exist, and their info-hash is that of the bytes as they are.
+    pub const TORRENT: Limits = Limits { depth: 100, tokens: 8_000_000, bytes: 128 << 20, odd_numbers: true };
 }
 
 /// What a scan found.
@@ -36,9 +39,17 @@ impl Limits {
 pub struct Scan {
     /// Length in bytes of the value; what follows was not looked at.
     pub consumed: usize,
-    /// Whether the keys of every dictionary are in order. With this, and nothing left over, the input is canonical: the only
-    /// encoding of its value.
+    /// Whether the keys of every dictionary are in order.
     pub sorted: bool,
+    /// Whether a number or length has leading zeros, or is `-0`.
+    pub odd_numbers: bool,
+}
+
+impl Scan {
+    /// Whether the value has the only encoding that there is of it.
+    pub fn is_canonical(&self) -> bool {
+        self.sorted && !self.odd_numbers
+    }
 }
 
 /// Why an input is refused, and where.
@@ -104,14 +115,20 @@ pub fn scan(bytes: &[u8], limits: Limits) -> Result<Scan, ScanError> {
         sorted: true,
         rewalk_budget: bytes.len().saturating_mul(REWALKS_MAX),
     };
-    let mut at = 0;
+    let (mut at, mut odd_numbers) = (0, false);
     for _ in 0..limits.tokens {
         let fail = |kind| ScanError { at, kind };
-        let (token, next) = lex(bytes, at).map_err(fail)?;
+        let Lexed { token, next, odd } = lex(bytes, at).map_err(fail)?;
+        if let Some(kind) = odd {
+            odd_numbers = true;
+            if !limits.odd_numbers {
+                return Err(fail(kind));
+            }
+        }
         scanner.token(token, at, next).map_err(fail)?;
         at = next;
         if scanner.stack.is_empty() {
-            return Ok(Scan { consumed: at, sorted: scanner.sorted });
+            return Ok(Scan { consumed: at, sorted: scanner.sorted, odd_numbers });
         }
     }
     Err(ScanError { at, kind: ScanErrorKind::TooManyTokens })
@@ -268,8 +285,24 @@ mod tests {
             (b"d0:0:1:\xff0:e", 11, true),
         ];
         for (input, consumed, sorted) in table {
-            assert_eq!(scan(input, Limits::NETWORK), Ok(Scan { consumed, sorted }), "{}", input.escape_ascii());
+            assert_eq!(
+                scan(input, Limits::NETWORK),
+                Ok(Scan { consumed, sorted, odd_numbers: false }),
+                "{}",
+                input.escape_ascii()
+            );
         }
+    }
+
+    #[test]
+    fn odd_numbers_are_taken_in_torrents_alone() {
+        for (input, kind) in [(b"li007ee".as_slice(), ScanErrorKind::OddInteger), (b"l01:ai-0ee", ScanErrorKind::OddLength)] {
+            assert_eq!(scan(input, Limits::NETWORK), Err(ScanError { at: 1, kind }));
+            let found = scan(input, Limits::TORRENT).unwrap();
+            assert!(found.odd_numbers && found.sorted && !found.is_canonical() && found.consumed == input.len());
+        }
+        assert!(scan(b"d1:ai0ee", Limits::TORRENT).unwrap().is_canonical());
+        assert_eq!(Cursor::parse(b"d01:ai007ee", Limits::TORRENT).unwrap().get(b"a").unwrap().as_int(), Some(7));
     }
 
     #[test]

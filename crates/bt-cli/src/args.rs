@@ -3,9 +3,10 @@
 //! Decides: names, defaults and help of options. Must not know: what a command does.
 //! Invariant: an option that is accepted has an effect.
 
-use crate::units::{parse_duration, parse_rate, parse_size};
+use crate::units::{parse_duration, parse_piece_length, parse_rate, parse_size};
 use bt_types::InfoHash;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -111,8 +112,8 @@ pub(crate) struct CreateArgs {
     /// A tracker; repeat for further tiers, separate by commas within a tier
     #[arg(short, long, value_name = "URL")]
     pub(crate) announce: Vec<String>,
-    /// Bytes per piece, a power of two [default: chosen by the size]
-    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+    /// Bytes per piece, a power of two, as 256K or 4M [default: chosen by the size]
+    #[arg(long, value_parser = parse_piece_length, value_name = "SIZE")]
     pub(crate) piece_length: Option<u64>,
     /// Peers may come from the trackers only
     #[arg(long)]
@@ -126,7 +127,7 @@ pub(crate) struct CreateArgs {
     /// Free text
     #[arg(long)]
     pub(crate) comment: Option<String>,
-    /// Leave out files that match; repeat for more
+    /// Leave out files and directories: names, or globs; repeat for more
     #[arg(long, value_name = "GLOB")]
     pub(crate) exclude: Vec<String>,
     /// Do not record when it was made
@@ -142,8 +143,8 @@ pub(crate) struct CreateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// A .torrent file, `-`, an http(s) URL or a magnet link
-    pub(crate) source: String,
+    /// A .torrent file, `-`, an http(s) URL, a magnet link or an info-hash
+    pub(crate) source: OsString,
     /// List the files
     #[arg(long)]
     pub(crate) files: bool,
@@ -152,7 +153,7 @@ pub(crate) struct ShowArgs {
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// A .torrent file
-    pub(crate) torrent: String,
+    pub(crate) torrent: OsString,
     /// Where the data is: the directory that contains it, or the data itself
     #[arg(default_value = ".")]
     pub(crate) dir: PathBuf,
@@ -212,15 +213,15 @@ pub(crate) struct TrustArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    /// .torrent files, `-`, http(s) URLs or magnet links
+    /// .torrent files, `-`, http(s) URLs, magnet links, info-hashes, or files of links
     #[arg(required = true)]
-    pub(crate) source: Vec<String>,
+    pub(crate) source: Vec<OsString>,
     /// Where to download to
     #[arg(short, long, default_value = ".")]
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) net: NetArgs,
-    /// Download only files whose path matches, with or without the torrent's name; repeat for more
+    /// Download only these files: names, directories or globs, with or without the torrent's name; repeat for more
     #[arg(long, value_name = "GLOB")]
     pub(crate) select: Vec<String>,
     /// Seed after the download until stopped
@@ -276,8 +277,8 @@ pub(crate) struct TrackerArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AskArgs {
-    /// A .torrent file, `-`, an http(s) URL or a magnet link
-    pub(crate) source: String,
+    /// A .torrent file, `-`, an http(s) URL, a magnet link or an info-hash
+    pub(crate) source: OsString,
     /// How long to wait for each tracker
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "15s")]
     pub(crate) timeout: Duration,
@@ -348,8 +349,8 @@ pub(crate) enum DhtVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct MagnetArgs {
-    /// A .torrent file, `-`, an http(s) URL or a magnet link
-    pub(crate) source: String,
+    /// A .torrent file, `-`, an http(s) URL, a magnet link or an info-hash
+    pub(crate) source: OsString,
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use crate::commands::create;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 use crate::progress::{Board, Line};
-use crate::reason::{self, Teller};
+use crate::reason::{self, Teller, TrackerNews};
 use crate::source::Source;
 use crate::transfer::{After, MetadataOnly};
 use crate::units;
@@ -17,7 +17,9 @@ use bt_session::{
 };
 use bt_types::StoreFault;
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, watch};
 
@@ -59,10 +61,17 @@ pub(crate) struct Job {
     reasons: Teller,
     /// What a tracker or the disk said last.
     detail: Option<String>,
+    tracker_news: Rc<RefCell<TrackerNews>>,
 }
 
 impl Job {
-    pub(crate) fn new(source: &Source, added: Result<TorrentHandle, AddError>, output: &Output, board: &Board) -> Job {
+    pub(crate) fn new(
+        source: &Source,
+        added: Result<TorrentHandle, AddError>,
+        tracker_news: &Rc<RefCell<TrackerNews>>,
+        output: &Output,
+        board: &Board,
+    ) -> Job {
         let (name, info_hash) = (source.name(), source.hash().unwrap_or_default());
         let total = match source {
             Source::Torrent(torrent) => {
@@ -76,18 +85,18 @@ impl Job {
             Ok(handle) => (Some(handle), None),
             Err(error) => (None, Some(add_failure(&name, &error))),
         };
-        Job {
+        let mut job = Job {
             line: board.line(&name, total),
             name,
             total,
             info_hash,
             state: handle.as_ref().map(TorrentHandle::state),
             events: handle.as_ref().map(TorrentHandle::events),
-            over: failure.is_some(),
+            over: false,
             handle,
             began: false,
             completed_at: None,
-            failure,
+            failure: None,
             shown: None,
             found: None,
             written: None,
@@ -96,7 +105,12 @@ impl Job {
             metadata_seen: 0,
             reasons: Teller::new(Instant::now()),
             detail: None,
+            tracker_news: Rc::clone(tracker_news),
+        };
+        if let Some(failure) = failure {
+            job.fail(failure, output, board);
         }
+        job
     }
 
     /// Tells what is new, and decides whether the torrent is over.
@@ -107,25 +121,25 @@ impl Job {
         self.hear(output, board);
         let Some(state) = self.state.as_ref().map(|state| state.borrow().clone()) else { return };
         match state {
-            TorrentState::Finding(status) => self.find(status, rules, output),
-            TorrentState::Known => self.write(rules.metadata_only, output),
+            TorrentState::Finding(status) => self.find(status, rules, output, board),
+            TorrentState::Known => self.write(rules.metadata_only, output, board),
             TorrentState::Checking => {
                 let (done, total) = self.handle.as_ref().map(TorrentHandle::check_progress).unwrap_or_default();
                 self.line.update(done, total.max(1), "checking");
                 self.moved_at = Instant::now();
             }
-            TorrentState::Failed(error) => self.fail(add_failure(&self.name, &error)),
+            TorrentState::Failed(error) => self.fail(add_failure(&self.name, &error), output, board),
             TorrentState::Stopped => {
                 let message =
                     format!("{}: its thread ended; this is a bug, run again with -v and report what it says", self.name);
-                self.fail(Failure::new(Exit::Other, "stopped", message));
+                self.fail(Failure::new(Exit::Other, "stopped", message), output, board);
             }
             TorrentState::Active(status) => self.advance(&status, rules, panics, output, board),
         }
     }
 
     /// Its metadata is sought.
-    fn find(&mut self, status: MagnetStatus, rules: Rules<'_>, output: &Output) {
+    fn find(&mut self, status: MagnetStatus, rules: Rules<'_>, output: &Output, board: &Board) {
         self.line.wait(&finding(&status));
         if self.found != Some(status) {
             // Whoever begins a copy anew, again and again, brings it no further.
@@ -160,7 +174,7 @@ impl Job {
                 self.name,
                 still.as_secs()
             );
-            self.fail(Failure::new(Exit::Network, "no_metadata", message));
+            self.fail(Failure::new(Exit::Network, "no_metadata", message), output, board);
         }
     }
 
@@ -187,9 +201,9 @@ impl Job {
     }
 
     /// Its metadata was all that was wanted.
-    fn write(&mut self, only: Option<&MetadataOnly>, output: &Output) {
+    fn write(&mut self, only: Option<&MetadataOnly>, output: &Output, board: &Board) {
         let Some(torrent) = self.handle.as_ref().and_then(TorrentHandle::metainfo) else { return };
-        let file = only.and_then(|only| only.file.clone()).unwrap_or_else(|| format!("{}.torrent", torrent.info.name).into());
+        let file = only.and_then(|only| only.file.clone()).unwrap_or_else(|| create::file_name(&torrent.info.name));
         match create::write(&file, &torrent.to_bytes(), false) {
             Ok(()) => {
                 output.line(file.display());
@@ -197,7 +211,7 @@ impl Job {
                 self.completed_at = Some(Instant::now());
                 self.over = true;
             }
-            Err(failure) => self.fail(failure),
+            Err(failure) => self.fail(failure, output, board),
         }
     }
 
@@ -206,7 +220,7 @@ impl Job {
         let complete = status.is_done();
         if is_seed && !self.began && status.pieces_done == 0 && !complete {
             let message = format!("{}: none of its data is here; name the directory that holds it with --dir", self.name);
-            return self.fail(Failure::new(Exit::Verify, "no_data", message));
+            return self.fail(Failure::new(Exit::Verify, "no_data", message), output, board);
         }
         self.began = true;
         self.show(status, panics, output);
@@ -262,7 +276,7 @@ impl Job {
             let code = status.store_fault.map_or("no_progress", StoreFault::name);
             let why = status.slow.map_or_else(String::new, |reason| format!(": {}", self.explain(reason)));
             let message = format!("{}: no progress for {} s{why}", self.name, still.as_secs());
-            self.fail(Failure::new(exit, code, message));
+            self.fail(Failure::new(exit, code, message), output, board);
         }
     }
 
@@ -303,12 +317,13 @@ impl Job {
                     self.detail = None;
                     board.say(format_args!("{}: the disk works again", self.name));
                 }
-                TorrentEvent::Engine(Event::TrackerFailed { url, why }) => self.detail = Some(format!("{}: {why}", host(&url))),
+                TorrentEvent::Engine(Event::TrackerFailed { url, why }) => {
+                    self.say_of_tracker("tracker_failed", &url, Some(&why), output, board);
+                    self.detail = Some(format!("{}: {why}", host(&url)));
+                }
                 TorrentEvent::Engine(Event::TrackerReply { url, warning, .. }) => {
                     self.detail = None;
-                    if let Some(warning) = warning {
-                        board.say(format_args!("{}: {} says: {warning}", self.name, host(&url)));
-                    }
+                    self.say_of_tracker("tracker_warning", &url, warning.as_deref(), output, board);
                 }
                 TorrentEvent::Engine(Event::BadPiece(piece, _)) => {
                     board.say(format_args!("{}: piece {} had wrong bytes and is fetched again", self.name, piece.number()));
@@ -318,16 +333,33 @@ impl Job {
         }
     }
 
-    fn fail(&mut self, failure: Failure) {
-        self.failure = Some(failure);
+    /// Says it now: the other torrents of the command may go on for months.
+    fn fail(&mut self, failure: Failure, output: &Output, board: &Board) {
+        output.error_object(&failure);
+        board.error(&failure.message);
+        self.failure = Some(Failure { told: true, ..failure });
         self.over = true;
+    }
+
+    /// A tracker failed, warned or works again. The text is said once for all torrents that use the tracker, the event for each.
+    fn say_of_tracker(&self, reason: &str, url: &str, why: Option<&str>, output: &Output, board: &Board) {
+        let host = host(url);
+        let is_news = self.tracker_news.borrow_mut().is_news(host, why);
+        if let Some(why) = why {
+            let detail = format!("{host}: {why}");
+            output.event("reason", json!({ "info_hash": self.info_hash, "reason": reason, "detail": detail, "down_rate": null }));
+        }
+        match why {
+            Some(why) if is_news => board.say(format_args!("{}: tracker {host}: {why}", self.name)),
+            None if is_news => board.say(format_args!("{}: tracker {host} answers again", self.name)),
+            _ => {}
+        }
     }
 
     /// What is said last.
     pub(crate) fn report(&self, summary: &Summary, panics: Panics, output: &Output) {
         if let Some(file) = &self.written {
-            let fields =
-                json!({ "info_hash": self.info_hash, "name": self.name, "complete": true, "metadata_only": true, "path": file });
+            let fields = json!({ "info_hash": self.info_hash, "name": self.name, "complete": true, "metadata_only": true, "path": file.to_string_lossy() });
             return output.event("summary", fields);
         }
         let (down, up, wasted) =
@@ -396,10 +428,11 @@ pub(crate) fn warning(before: Panics, now: Panics) -> Option<String> {
     Some(format!("warning: a bug in bt: {what}; run again with -v and report what it says ({} so far)", now.total()))
 }
 
-/// The host of a tracker's URL: the rest may hold a passkey.
+/// The host of a tracker's URL: the rest may hold a password or a passkey.
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split_once('/').map_or(rest, |(host, _)| host)
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
 fn add_failure(name: &str, error: &AddError) -> Failure {
@@ -451,5 +484,6 @@ mod tests {
     fn a_passkey_is_not_shown() {
         assert_eq!(host("https://tracker.example/secret/announce"), "tracker.example");
         assert_eq!(host("udp://[::1]:6969"), "[::1]:6969");
+        assert_eq!(host("http://u:p@ss@t:1?key=a@b"), "t:1");
     }
 }

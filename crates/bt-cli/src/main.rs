@@ -33,6 +33,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
+    raise_descriptor_limit();
     log_to_stderr(cli.output.verbose);
     let output = Output::new(name(&cli.command), &cli.output);
     match run(cli.command, &output) {
@@ -65,7 +66,9 @@ fn run(command: Command, output: &Output) -> Outcome {
             Command::Dht(args) => commands::dht::run(args, output).await,
             Command::Magnet(args) => commands::show::magnet(args, output).await,
             Command::Completions(args) => {
-                clap_complete::generate(args.shell, &mut Cli::command(), "bt", &mut std::io::stdout());
+                let mut script = Vec::new();
+                clap_complete::generate(args.shell, &mut Cli::command(), "bt", &mut script);
+                output::print_all(&String::from_utf8_lossy(&script));
                 Ok(())
             }
             Command::Help(args) => help(args.topic.as_deref()),
@@ -94,9 +97,10 @@ fn name(command: &Command) -> &'static str {
 fn help(topic: Option<&str>) -> Outcome {
     let mut cli = Cli::command();
     cli.build();
-    let shown = match topic {
+    // A reader that went away is no failure of ours.
+    let _ = match topic {
         Some("exit-codes") => {
-            println!("{EXIT_CODES}");
+            output::print_all(EXIT_CODES);
             Ok(())
         }
         None => cli.print_help(),
@@ -105,7 +109,16 @@ fn help(topic: Option<&str>) -> Outcome {
             None => return Err(Failure::usage(format!("there is no command {topic}; `bt --help` lists them"))),
         },
     };
-    shown.map_err(|error| Failure::from(anyhow::Error::from(error)))
+    Ok(())
+}
+
+/// Raises the soft limit of open files to the hard one: 1,024 is meant for programs that call `select`. Where that is refused, the session
+/// makes do with what there is.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 fn log_to_stderr(verbose: u8) {
@@ -115,5 +128,6 @@ fn log_to_stderr(verbose: u8) {
         _ => "debug",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("BT_LOG").unwrap_or_else(|_| level.into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).log_internal_errors(false);
+    log.with_writer(|| output::LogWriter).init();
 }

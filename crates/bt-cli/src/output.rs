@@ -1,12 +1,14 @@
-//! Results on standard output, news on standard error.
+//! Results on standard output, news on standard error: the only way to either.
 //!
-//! Decides: the frame of JSON objects, and what is silenced. Must not know: any command.
-//! Invariant: in JSON mode standard output holds nothing but JSON, one object per line, flushed at once.
+//! Decides: the frame of JSON objects, what is silenced, and which characters reach a terminal. Must not know: any command.
+//! Invariant: in JSON mode standard output holds nothing but JSON, one object per line, flushed at once. No control character of
+//! a stranger's text leaves here, and a reader that went away, or a full disk behind a log, ends nothing.
 
 use crate::args::{OutputArgs, ProgressMode};
 use crate::exit::Failure;
 use serde_json::{Map, Value, json};
-use std::io::{IsTerminal as _, Write as _};
+use std::borrow::Cow;
+use std::io::{IsTerminal as _, Write};
 
 /// Where a command's words go.
 #[derive(Clone, Debug)]
@@ -33,14 +35,14 @@ impl Output {
     /// A line of the result, unless JSON was asked for.
     pub(crate) fn line(&self, text: impl std::fmt::Display) {
         if !self.json {
-            print_line(&text.to_string());
+            print(text);
         }
     }
 
     /// A line for the person, unless it was silenced.
     pub(crate) fn note(&self, text: impl std::fmt::Display) {
         if !self.quiet {
-            eprintln!("{text}");
+            say(text);
         }
     }
 
@@ -65,12 +67,17 @@ impl Output {
 
     /// The last word of a command that failed.
     pub(crate) fn failure(&self, failure: &Failure) {
+        self.error_object(failure);
+        say(format_args!("bt: {}", failure.message));
+    }
+
+    /// What failed, for programs: an event of a command that has begun, else an object of its own.
+    pub(crate) fn error_object(&self, failure: &Failure) {
         if self.json && self.began.get() && matches!(self.command, "get" | "seed" | "demo" | "tracker" | "dht") {
             self.event("error", json!({ "code": failure.code, "message": failure.message }));
         } else if self.json {
             print_json("bt.error/1", json!({ "code": failure.code, "message": failure.message }));
         }
-        eprintln!("bt: {}", failure.message);
     }
 }
 
@@ -80,11 +87,77 @@ fn print_json(schema: &str, fields: Value) {
     if let Value::Object(fields) = fields {
         object.extend(fields);
     }
-    print_line(&Value::Object(object).to_string());
+    write_line(std::io::stdout().lock(), &escape(&Value::Object(object).to_string()));
+}
+
+/// Prints a line on standard output.
+pub(crate) fn print(text: impl std::fmt::Display) {
+    write_line(std::io::stdout().lock(), &printable(&text.to_string()));
+}
+
+/// Prints a line on standard error.
+pub(crate) fn say(text: impl std::fmt::Display) {
+    write_line(std::io::stderr().lock(), &printable(&text.to_string()));
+}
+
+/// Prints a text of our own that has several lines on standard output.
+pub(crate) fn print_all(text: &str) {
+    text.lines().for_each(print);
+}
+
+/// Logs go to standard error line by line, like everything else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        String::from_utf8_lossy(bytes).lines().for_each(say);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The text without what could steer a terminal, line breaks included: a stranger's text must not look like a line of ours.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    if text.contains(bt_types::is_steering) { Cow::Owned(bt_types::printable(text.as_bytes())) } else { Cow::Borrowed(text) }
+}
+
+/// JSON text with steering characters escaped. They can stand in strings alone, and `serde_json` escapes only those below a space.
+fn escape(json: &str) -> Cow<'_, str> {
+    if !json.contains(bt_types::is_steering) {
+        return Cow::Borrowed(json);
+    }
+    let escape = |c: char| match c {
+        // All of them are of the basic plane, so one escape says each.
+        c if bt_types::is_steering(c) => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    Cow::Owned(json.chars().map(escape).collect())
 }
 
 /// A reader that went away is no failure of ours.
-fn print_line(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+fn write_line(mut to: impl Write, text: &str) {
+    let _ = writeln!(to, "{text}").and_then(|()| to.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strangers_text_steers_no_terminal() {
+        let hostile = "a\u{1b}]0;x\u{7}\u{9b}2J\r\nb\u{202e}c\u{7f}";
+        assert_eq!(printable(hostile), "a\u{fffd}]0;x\u{fffd}\u{fffd}2J\u{fffd}\u{fffd}b\u{fffd}c\u{fffd}");
+        let escaped = escape(&json!({ "text": hostile }).to_string()).into_owned();
+        assert!(!escaped.contains(bt_types::is_steering), "{escaped}");
+        assert_eq!(serde_json::from_str::<Value>(&escaped).unwrap(), json!({ "text": hostile }));
+    }
+
+    #[test]
+    fn a_writer_that_fails_ends_nothing() {
+        write_line(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap(), "lost");
+    }
 }

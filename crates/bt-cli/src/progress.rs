@@ -4,7 +4,7 @@
 //! Invariant: writes to standard error only.
 
 use crate::args::ProgressMode;
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::units;
 use bt_piece_store::Progress;
 use bt_session::{Cell, TorrentStatus};
@@ -51,7 +51,7 @@ impl Board {
             _ => ProgressBar::hidden(),
         };
         bar.set_style(style(TRANSFER_TEMPLATE));
-        bar.set_prefix(name.to_owned());
+        bar.set_prefix(output::printable(name).into_owned());
         Line { mode: self.mode, name: name.to_owned(), bar, said_at: Instant::now(), said_percent: 0 }
     }
 
@@ -60,9 +60,17 @@ impl Board {
         match self.mode {
             ProgressMode::None => {}
             ProgressMode::Bar => {
-                let _ = self.bars.println(text.to_string());
+                let _ = self.bars.println(output::printable(&text.to_string()));
             }
-            _ => eprintln!("{text}"),
+            _ => output::say(text),
+        }
+    }
+
+    /// Says that something failed, also where progress is silenced.
+    pub(crate) fn error(&self, text: &str) {
+        match self.mode {
+            ProgressMode::Bar => self.say(format_args!("bt: {text}")),
+            _ => output::say(format_args!("bt: {text}")),
         }
     }
 
@@ -92,16 +100,16 @@ impl Line {
 
     /// Shows what is waited for, and that nobody knows how long.
     pub(crate) fn wait(&mut self, text: &str) {
-        self.bar.set_message(text.to_owned());
+        self.bar.set_message(output::printable(text).into_owned());
         if self.mode == ProgressMode::Plain && self.said_at.elapsed() >= PLAIN_EVERY {
-            eprintln!("{}: {text}", self.name);
+            output::say(format_args!("{}: {text}", self.name));
             self.said_at = Instant::now();
         }
     }
 
     /// The name is another from now on.
     pub(crate) fn rename(&mut self, name: &str) {
-        self.bar.set_prefix(name.to_owned());
+        self.bar.set_prefix(output::printable(name).into_owned());
         self.name = name.to_owned();
     }
 
@@ -115,7 +123,7 @@ impl Line {
         }
         let due = self.said_at.elapsed() >= PLAIN_EVERY || percent >= self.said_percent + PLAIN_PERCENT;
         if self.mode == ProgressMode::Plain && due {
-            eprintln!("{}: {percent}% of {}, {text}", self.name, units::size(total));
+            output::say(format_args!("{}: {percent}% of {}, {text}", self.name, units::size(total)));
             self.said_at = Instant::now();
             self.said_percent = percent - percent % PLAIN_PERCENT;
         }
@@ -139,7 +147,7 @@ pub(crate) fn watch<T: Send>(output: &Output, what: &str, progress: &Progress, j
             bar.set_length(progress.total());
             bar.set_position(progress.done());
             if output.mode == ProgressMode::Plain && said.elapsed() >= PLAIN_EVERY {
-                eprintln!("{what}: {}%", units::percent(progress.done(), progress.total()));
+                output::say(format_args!("{what}: {}%", units::percent(progress.done(), progress.total())));
                 said = Instant::now();
             }
             if end.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Disconnected) {

@@ -1,10 +1,14 @@
-//! Why a download is slow, in words, and not too often.
+//! Why a download is slow and what trackers complain of, in words, and not too often.
 //!
 //! Decides: the words, and when they are said again. Must not know: how a reason is found.
 //! Invariant: a reason is said only after the download was slow for a while, and no two within that time.
 
 use bt_session::Reason;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+/// The most trackers whose last word is remembered.
+const TRACKERS_MAX: usize = 1000;
 
 /// A download that was slow, or fast, for so long is taken to be so.
 const LASTING: Duration = Duration::from_secs(3);
@@ -75,9 +79,48 @@ impl Teller {
     }
 }
 
+/// Remembers what each tracker complained of last.
+#[derive(Debug, Default)]
+pub(crate) struct TrackerNews(BTreeMap<String, String>);
+
+impl TrackerNews {
+    /// Whether this word of a tracker differs from its last; `None` means that nothing is wrong.
+    pub(crate) fn is_news(&mut self, host: &str, why: Option<&str>) -> bool {
+        let Some(why) = why else { return self.0.remove(host).is_some() };
+        if self.0.get(host).is_some_and(|last| last == why) {
+            return false;
+        }
+        if self.0.len() >= TRACKERS_MAX {
+            // Words are said again, which is better than to hold more and more of them.
+            self.0.clear();
+        }
+        self.0.insert(host.to_owned(), why.to_owned());
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tracker_is_heard_once_until_its_word_changes() {
+        let mut news = TrackerNews::default();
+        let table = [
+            ("a", None, false),
+            ("a", Some("down"), true),
+            ("a", Some("down"), false),
+            ("b", Some("down"), true),
+            ("a", Some("unregistered"), true),
+            ("a", None, true),
+            ("a", None, false),
+        ];
+        for (host, why, expected) in table {
+            assert_eq!(news.is_news(host, why), expected, "{host} {why:?}");
+        }
+        (0..3000).for_each(|n| assert!(news.is_news(&n.to_string(), Some("down"))));
+        assert!(news.0.len() <= TRACKERS_MAX);
+    }
 
     #[test]
     fn lasting_reasons_are_said_once_and_changes_at_most_every_three_seconds() {

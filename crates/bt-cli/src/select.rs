@@ -1,33 +1,29 @@
 //! `--select`: which files of a torrent are wanted.
 //!
-//! Decides: what a glob matches. Must not know: pieces, downloads.
-//! Invariant: a glob that matches nothing is an error, never a download of nothing.
+//! Decides: which files a pattern selects. Must not know: pieces, downloads.
+//! Invariant: a pattern that matches nothing is an error, never a download of nothing.
 
 use crate::exit::{Failure, Outcome};
 use bt_metainfo::{FileEntry, Metainfo};
-use globset::{Glob, GlobMatcher};
+use bt_piece_store::PathPattern;
 use std::collections::BTreeSet;
 
 /// Files that an error lists.
 const LISTED: usize = 8;
 
 /// For each torrent the numbers of the selected files; `None` is all of them.
-pub(crate) fn select(torrents: &[&Metainfo], globs: &[String]) -> Outcome<Vec<Option<BTreeSet<usize>>>> {
-    if globs.is_empty() || torrents.is_empty() {
+pub(crate) fn select(torrents: &[&Metainfo], patterns: &[String]) -> Outcome<Vec<Option<BTreeSet<usize>>>> {
+    if patterns.is_empty() || torrents.is_empty() {
         return Ok(vec![None; torrents.len()]);
     }
     let mut selected = vec![BTreeSet::new(); torrents.len()];
-    for glob in globs {
-        let matcher = matcher(glob)?;
-        let mut matched = false;
-        for (torrent, selected) in torrents.iter().zip(&mut selected) {
-            for (index, _) in stored(torrent).filter(|(_, file)| is_match(&matcher, file)) {
-                selected.insert(index);
-                matched = true;
-            }
-        }
-        if !matched {
-            return Err(Failure::usage(format!("--select {glob:?} matches no file; {}", list(torrents))));
+    for text in patterns {
+        let pattern = PathPattern::new(text);
+        // Where the text is the name of a file or directory, it means that alone.
+        if !add_matches(torrents, &mut selected, |path| pattern.names(path))
+            && !add_matches(torrents, &mut selected, |path| pattern.is_glob_match(path))
+        {
+            return Err(Failure::usage(format!("--select {text:?} matches no file; {}", list(torrents))));
         }
     }
     let choose = |(torrent, selected): (&&Metainfo, BTreeSet<usize>)| {
@@ -39,24 +35,24 @@ pub(crate) fn select(torrents: &[&Metainfo], globs: &[String]) -> Outcome<Vec<Op
     torrents.iter().zip(selected).map(choose).collect()
 }
 
-/// Refuses what is no glob.
-pub(crate) fn check(globs: &[String]) -> Outcome {
-    globs.iter().try_for_each(|glob| matcher(glob).map(drop))
-}
-
-fn matcher(glob: &str) -> Outcome<GlobMatcher> {
-    Ok(Glob::new(glob).map_err(|error| Failure::usage(format!("--select: {error}")))?.compile_matcher())
+/// Adds the files whose path matches, with or without the torrent's name. Whether there were any.
+fn add_matches(torrents: &[&Metainfo], selected: &mut [BTreeSet<usize>], is_match: impl Fn(&str) -> bool) -> bool {
+    let mut any = false;
+    for (torrent, selected) in torrents.iter().zip(selected) {
+        for (index, file) in stored(torrent) {
+            let below = file.path.get(1..).unwrap_or_default();
+            if is_match(&file.path.join("/")) || (!below.is_empty() && is_match(&below.join("/"))) {
+                selected.insert(index);
+                any = true;
+            }
+        }
+    }
+    any
 }
 
 /// The files that a person sees, with their numbers.
 fn stored(torrent: &Metainfo) -> impl Iterator<Item = (usize, &FileEntry)> {
     torrent.info.files.iter().enumerate().filter(|(_, file)| file.is_stored())
-}
-
-/// A glob is matched with the whole path, and with what is below the torrent's name.
-fn is_match(glob: &GlobMatcher, file: &FileEntry) -> bool {
-    let below = file.path.get(1..).unwrap_or_default();
-    glob.is_match(file.path.join("/")) || (!below.is_empty() && glob.is_match(below.join("/")))
 }
 
 fn list(torrents: &[&Metainfo]) -> String {
@@ -91,12 +87,29 @@ mod tests {
     }
 
     #[test]
+    fn exact_names_and_directories_mean_themselves() {
+        let tree = torrent("[G] t", &["[a] 1.mkv", "a 1.mkv", "b.txt", "d/e/f", "d/g"]);
+        let table: &[(&str, &[usize])] = &[
+            ("[a] 1.mkv", &[0]),
+            ("[a][ ]1.mkv", &[1]),
+            ("[G] t/b.txt", &[2]),
+            ("d", &[3, 4]),
+            ("d/", &[3, 4]),
+            ("[G] t/d/e", &[3]),
+        ];
+        for (pattern, wanted) in table {
+            let selected = select(&[&tree], &[pattern.to_string()]).unwrap();
+            assert_eq!(selected, [Some(wanted.iter().copied().collect())], "{pattern}");
+        }
+    }
+
+    #[test]
     fn what_matches_nothing_is_refused_with_the_names_of_files() {
         let (tree, other) = (torrent("t", &["a.txt", "b.bin"]), torrent("u", &["c.txt", "d.txt"]));
         let refusal = |torrents: &[&Metainfo], glob: &str| select(torrents, &[glob.into()]).unwrap_err().message;
         assert_eq!(refusal(&[&tree], "x*"), "--select \"x*\" matches no file; there are: t/a.txt, t/b.bin");
         assert_eq!(refusal(&[&tree, &other], "*.bin"), "--select leaves no file of u; there are: u/c.txt, u/d.txt");
-        assert!(refusal(&[&tree], "[").starts_with("--select: "));
+        assert!(refusal(&[&tree], "[").contains("matches no file"));
         let names: Vec<String> = (0..20).map(|n| format!("f{n:02}")).collect();
         let many = torrent("m", &names.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(refusal(&[&many], "x").ends_with("m/f07 and 12 more (`bt show --files` lists them)"));

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first asks politely, the second ends at once.
+//! SIGINT, SIGTERM and SIGHUP: the first asks politely, the second ends at once.
 //!
 //! Decides: the exit code of a second signal. Must not know: what is being stopped.
 //! Invariant: a person who presses Ctrl-C twice gets the prompt back.
@@ -8,21 +8,35 @@ use std::rc::Rc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
+/// What SIGHUP does: it comes when the terminal is closed, and from a supervisor that wants lists to be read again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hangup {
+    /// The same as SIGTERM.
+    Stops,
+    /// Nothing: a service outlives the terminal that started it.
+    GoesOn,
+}
+
 /// Whether somebody asked us to stop.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stop(Rc<(Cell<bool>, Notify, Cell<i32>)>);
 
 impl Stop {
     /// Listens for signals from now on. Must be called on a `LocalSet`.
-    pub(crate) fn listen() -> std::io::Result<Stop> {
+    pub(crate) fn listen(hangup: Hangup) -> std::io::Result<Stop> {
         let stop = Stop::default();
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut hung_up = signal(SignalKind::hangup())?;
         let task = stop.clone();
         tokio::task::spawn_local(async move {
             loop {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
+                    _ = hung_up.recv() => match hangup {
+                        Hangup::Stops => {}
+                        Hangup::GoesOn => continue,
+                    },
                 }
                 let (asked, wake, code) = &*task.0;
                 if asked.replace(true) {

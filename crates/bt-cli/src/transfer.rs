@@ -8,7 +8,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::job::{self, Job, Rules};
 use crate::output::Output;
 use crate::progress::Board;
-use crate::signals::Stop;
+use crate::signals::{Hangup, Stop};
 use crate::source::Source;
 use bt_session::dht::{DhtConfig, PUBLIC_ROUTERS};
 use bt_session::{AddOptions, Budget, Rates, Roots, Session, SessionConfig, StartError, Summary, TorrentHandle};
@@ -73,11 +73,11 @@ pub(crate) async fn run(plan: Plan, output: &Output) -> Outcome {
 }
 
 async fn run_local(plan: Plan, output: &Output) -> Outcome {
-    let stop = Stop::listen().map_err(anyhow::Error::from)?;
+    let stop = Stop::listen(Hangup::Stops).map_err(anyhow::Error::from)?;
     stop.exit_with(if plan.is_seed { 0 } else { Exit::Interrupted as i32 });
     let config = SessionConfig {
         listen: plan.net.listen,
-        state_dir: (!plan.net.no_resume).then(|| state_dir(&plan.net)).transpose()?,
+        state_dir: if plan.net.no_resume { None } else { usable_state_dir(&plan, output)? },
         limits: Budget { rates: Rates { up: plan.net.up, down: plan.net.down }, ..Budget::default() },
         extra_roots: plan.roots,
         dht: dht(&plan.net.discovery, &plan.torrents),
@@ -90,13 +90,13 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
         error => Failure::from(anyhow::Error::from(error)),
     })?;
     let board = Board::new(output);
-    let mut jobs = Vec::new();
+    let (mut jobs, tracker_news) = (Vec::new(), Rc::default());
     for (source, options) in plan.torrents {
         let added = match &source {
             Source::Torrent(torrent) => session.add(torrent, options),
             Source::Magnet(magnet) => session.add_magnet(magnet, options),
         };
-        jobs.push(Job::new(&source, added, output, &board));
+        jobs.push(Job::new(&source, added, &tracker_news, output, &board));
     }
     let Plan { after, timeout, is_seed, metadata_only, .. } = plan;
     let rules = Rules { after: &after, timeout, is_seed, metadata_only: metadata_only.as_ref() };
@@ -119,11 +119,11 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
         summaries
     };
     let summaries = tokio::time::timeout(STOP_MAX, farewell).await.unwrap_or_default();
-    // Errors are said before the summaries, which come last.
     let all_failed = jobs.iter().all(|job| job.failure.is_some());
     let mut failures: Vec<Failure> = jobs.iter_mut().filter_map(|job| job.failure.take()).collect();
     let interrupted = end.err();
-    failures.iter().chain(&interrupted).for_each(|failure| output.failure(failure));
+    // Errors are said before the summaries, which come last; those of torrents were said when they happened.
+    interrupted.iter().for_each(|failure| output.failure(failure));
     for (job, summary) in jobs.iter().zip(&summaries) {
         job.report(summary, panics, output);
     }
@@ -204,6 +204,26 @@ fn dht(discovery: &DiscoveryArgs, torrents: &[(Source, AddOptions)]) -> Option<D
         named => named.to_vec(),
     };
     Some(DhtConfig { bootstrap, ..DhtConfig::default() })
+}
+
+/// The state directory, if it can be written. Complete data is seeded without one; a download would be lost with the first crash.
+fn usable_state_dir(plan: &Plan, output: &Output) -> Outcome<Option<PathBuf>> {
+    let dir = state_dir(&plan.net)?;
+    let probe = || {
+        std::fs::create_dir_all(&dir)?;
+        tempfile::Builder::new().prefix(".probe-").tempfile_in(&dir).map(drop)
+    };
+    let Err(error) = probe() else { return Ok(Some(dir)) };
+    let fault = bt_piece_store::fault_of(&error);
+    let message = format!("cannot keep state in {}: {}", dir.display(), error.kind());
+    if plan.is_seed {
+        output.note(format_args!(
+            "{message}; going on without: the data is checked at every start (--state DIR names another place)"
+        ));
+        return Ok(None);
+    }
+    let message = format!("{message}; name another place with --state DIR, or remember nothing with --no-resume");
+    Err(Failure::new(Exit::Disk, fault.name(), message))
 }
 
 /// `--state`, or `BT_HOME`, or `bt` in the XDG state directory.

@@ -12,6 +12,14 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     Ok(size.as_u64())
 }
 
+/// The length of a piece: a power of two, so that `1M` is 1 MiB.
+pub(crate) fn parse_piece_length(text: &str) -> Result<u64, String> {
+    match text.strip_suffix(['K', 'k', 'M', 'm', 'G', 'g']) {
+        Some(_) => parse_size(&format!("{text}iB")),
+        None => parse_size(text),
+    }
+}
+
 /// A size per second; `/s` may be left out.
 pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
     match parse_size(text.strip_suffix("/s").unwrap_or(text)) {
@@ -52,6 +60,11 @@ mod tests {
         let sizes = [("64MiB", Some(64 << 20)), ("500kB", Some(500_000)), ("12345", Some(12_345)), ("x", None), ("-1", None)];
         for (text, bytes) in sizes {
             assert_eq!(parse_size(text).ok(), bytes, "{text}");
+        }
+        let lengths =
+            [("1M", Some(1 << 20)), ("16k", Some(16 << 10)), ("4MiB", Some(4 << 20)), ("65536", Some(65_536)), ("M", None)];
+        for (text, bytes) in lengths {
+            assert_eq!(parse_piece_length(text).ok(), bytes, "{text}");
         }
         let rates = [("16MiB/s", Some(16 << 20)), ("2MB", Some(2_000_000)), ("0", None), ("/s", None)];
         for (text, bytes) in rates {

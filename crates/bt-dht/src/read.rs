@@ -17,7 +17,7 @@ use bt_types::{InfoHash, compact_v4, compact_v6, printable};
 use core::net::SocketAddr;
 
 /// Limits of a datagram. An item of BEP 44 may nest lists within it.
-const LIMITS: Limits = Limits { depth: 32, tokens: 1024, bytes: DATAGRAM_MAX };
+const LIMITS: Limits = Limits { depth: 32, tokens: 1024, bytes: DATAGRAM_MAX, odd_numbers: false };
 /// The longest text of an error that is kept, in bytes.
 const ERROR_TEXT_MAX: usize = 200;
 

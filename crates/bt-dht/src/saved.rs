@@ -11,7 +11,7 @@ use bt_bencoding::{Cursor, Kind, Limits, write};
 pub(crate) const SAVED_MAX: usize = 256;
 /// What so many take at most, in bytes: 38 each, keys and lengths.
 const BYTES_MAX: usize = SAVED_MAX * 38 + 64;
-const LIMITS: Limits = Limits { depth: 2, tokens: 8, bytes: BYTES_MAX };
+const LIMITS: Limits = Limits { depth: 2, tokens: 8, bytes: BYTES_MAX, odd_numbers: false };
 
 /// The bytes of these nodes, of the first 256.
 pub fn write_contacts(contacts: &[Contact]) -> Vec<u8> {

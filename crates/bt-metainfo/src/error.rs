@@ -48,17 +48,14 @@ pub enum MetainfoError {
     /// It lists more files than we accept.
     #[error("it lists more than {0} files")]
     TooManyFiles(usize),
-    /// It says to be one file and several at once.
-    #[error("it has both \"length\" and \"files\"")]
-    AmbiguousFiles,
     /// A path that would lead out of the download directory.
     #[error("the file path \"{0}\" would lead out of the download directory")]
     UnsafePath(String),
     /// A path with too many components, too many bytes or none.
     #[error("the file path \"{0}\" is empty, too deep or too long")]
     PathLength(String),
-    /// A v2 `info` whose dictionary keys are not sorted.
-    #[error("the keys of its version 2 \"info\" are not sorted")]
+    /// A v2 `info` whose dictionary keys are not sorted, or whose numbers are odd.
+    #[error("its version 2 \"info\" is not canonical: keys are not sorted, or numbers have leading zeros")]
     NotCanonical,
     /// The two halves of a hybrid torrent list different files.
     #[error("it is a hybrid torrent whose two halves list different files")]
@@ -83,7 +80,6 @@ impl MetainfoError {
             MetainfoError::PieceHashes { .. } => "invalid_piece_hashes",
             MetainfoError::NoFiles => "no_files",
             MetainfoError::TooManyFiles(_) => "too_many_files",
-            MetainfoError::AmbiguousFiles => "ambiguous_files",
             MetainfoError::UnsafePath(_) => "unsafe_path",
             MetainfoError::PathLength(_) => "invalid_path_length",
             MetainfoError::NotCanonical => "not_canonical",

@@ -92,12 +92,17 @@ impl Info {
     /// Parses an `info` value that the scanner accepted, `bytes`; appends to `warnings`.
     pub(crate) fn parse(info: Cursor<'_>, bytes: &Bytes, warnings: &mut Vec<String>) -> Result<(Info, Format), MetainfoError> {
         let format = Format::of(info)?;
-        if format != Format::V1 && !scan(info.span(), Limits::TORRENT)?.sorted {
+        if format != Format::V1 && !scan(info.span(), Limits::TORRENT)?.is_canonical() {
             return Err(MetainfoError::NotCanonical);
         }
         let name = info.get(b"name.utf-8").and_then(|name| name.as_bytes()).map_or_else(|| fields::bytes(info, "name"), Ok)?;
         let raw = match format {
-            Format::V1 => list_files(info, name)?,
+            Format::V1 => {
+                if info.get(b"files").is_some() && info.get(b"length").is_some() {
+                    warnings.push("it has both \"length\" and \"files\": \"files\" counts".into());
+                }
+                list_files(info, name)?
+            }
             Format::V2 => tree::files(info, name)?,
             Format::Hybrid => agreeing(list_files(info, name)?, &tree::files(info, name)?)?,
         };
@@ -141,15 +146,13 @@ impl<'a> RawFile<'a> {
     }
 }
 
-/// The files of the v1 side: `length`, or `files` (BEP 3).
+/// The files of the v1 side: `files`, or `length` (BEP 3). Where both are there, `files` counts, as in other clients.
 fn list_files<'a>(info: Cursor<'a>, name: &'a [u8]) -> Result<Vec<RawFile<'a>>, MetainfoError> {
-    let list = match (fields::optional(info, "files", Kind::List)?, info.get(b"length")) {
-        (Some(_), Some(_)) => return Err(MetainfoError::AmbiguousFiles),
-        (None, _) => return Ok(vec![RawFile::new(vec![name], info)?]),
-        (Some(list), None) => list.list(),
+    let Some(list) = fields::optional(info, "files", Kind::List)? else {
+        return Ok(vec![RawFile::new(vec![name], info)?]);
     };
     let mut files = Vec::new();
-    for file in list {
+    for file in list.list() {
         if files.len() == FILES_MAX {
             return Err(MetainfoError::TooManyFiles(FILES_MAX));
         }

@@ -1,10 +1,11 @@
 //! Magnet links as values (BEP 9, BEP 52 for `btmh`, BEP 53 for `so`).
 //!
-//! Decides: which links are refused, what goes into a link and how it is escaped. Must not know: how a link is followed.
+//! Decides: which links are refused, which values are left out, and how a link is escaped. Must not know: how a link is followed.
 //! Invariant: a value names a torrent; its link is printable ASCII, and reads back as the same value.
 
 use crate::fields;
 use alloc::borrow::ToOwned as _;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_types::{InfoHash, InfoHashV2, InfoHashes};
@@ -17,6 +18,8 @@ const LINK_MAX: usize = 64 * 1024;
 const ENTRIES_MAX: usize = 1000;
 /// The most characters of a name.
 const NAME_MAX: usize = 1024;
+/// The most warnings about one link.
+const WARNINGS_MAX: usize = 20;
 /// Multihash prefix of SHA-256 in hex: the function's code and the digest's length.
 const SHA256_MULTIHASH: &str = "1220";
 
@@ -35,6 +38,8 @@ pub struct Magnet {
     pub peers: Vec<(String, u16)>,
     /// `so`: numbers of the files to download (BEP 53), all if it is empty.
     pub files: Vec<RangeInclusive<u32>>,
+    /// What was left out, one sentence each; not a part of the link.
+    pub warnings: Vec<String>,
 }
 
 /// Why a text is not a magnet link that we accept.
@@ -55,21 +60,6 @@ pub enum MagnetError {
     /// Two different info-hashes of one kind.
     #[error("it names two torrents")]
     TwoTorrents,
-    /// A `%` without two hex digits.
-    #[error("it has a \"%\" that is not followed by two hex digits")]
-    Escape,
-    /// The value of this key is not printable UTF-8 text.
-    #[error("the value of \"{0}\" is not printable text")]
-    Text(&'static str),
-    /// An `x.pe` that is not a host and a port.
-    #[error("an \"x.pe\" is not a host and a port")]
-    Peer,
-    /// An `so` that is not a list of numbers and ranges.
-    #[error("its \"so\" is not a list of file numbers and ranges")]
-    Files,
-    /// More values of this key than any honest link has.
-    #[error("it has more than {ENTRIES_MAX} values of \"{0}\"")]
-    TooMany(&'static str),
 }
 
 impl MagnetError {
@@ -81,11 +71,6 @@ impl MagnetError {
             MagnetError::NoTorrent => "no_info_hash",
             MagnetError::InfoHash => "invalid_info_hash",
             MagnetError::TwoTorrents => "two_info_hashes",
-            MagnetError::Escape => "invalid_escape",
-            MagnetError::Text(_) => "invalid_text",
-            MagnetError::Peer => "invalid_peer",
-            MagnetError::Files => "invalid_file_selection",
-            MagnetError::TooMany(_) => "too_many_values",
         }
     }
 }
@@ -93,48 +78,74 @@ impl MagnetError {
 impl Magnet {
     /// The link with nothing but info-hashes.
     pub fn new(info_hashes: InfoHashes) -> Magnet {
-        Magnet { info_hashes, name: None, trackers: Vec::new(), web_seeds: Vec::new(), peers: Vec::new(), files: Vec::new() }
+        Magnet {
+            info_hashes,
+            name: None,
+            trackers: Vec::new(),
+            web_seeds: Vec::new(),
+            peers: Vec::new(),
+            files: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
-    /// Reads a link. Keys that are not known are ignored, and so are empty values; a known key with a wrong value refuses the link.
+    /// Reads a link as people paste it: blanks around it, either case, `&amp;` from a web page. It needs a readable info-hash and nothing
+    /// else (BEP 9): a value that cannot be read is left out, with a warning. Keys that are not known and empty values are ignored.
     pub fn parse(link: &str) -> Result<Magnet, MagnetError> {
         if link.len() > LINK_MAX {
             return Err(MagnetError::TooLong);
         }
-        let query = after(link.trim(), "magnet:?").ok_or(MagnetError::Scheme)?;
+        let query = after(link.trim(), "magnet:?").ok_or(MagnetError::Scheme)?.replace("&amp;", "&");
         let mut magnet = Magnet::new(InfoHashes { v1: None, v2: None });
-        for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')).filter(|(_, value)| !value.is_empty()) {
-            let value = unescape(value)?;
+        let mut has_unreadable_hash = false;
+        for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+            let value = unescape(value.trim());
             // Some writers number the keys that they repeat: `tr.1`, `tr.2`.
-            match key.split_once('.').filter(|(_, n)| n.parse::<u32>().is_ok()).map_or(key, |(key, _)| key) {
-                "xt" => magnet.add_topic(&value)?,
-                "dn" => magnet.name = Some(fields::printable(&value).chars().take(NAME_MAX).collect()),
-                "tr" => add(&mut magnet.trackers, "tr", text("tr", &value)?.to_owned())?,
-                "ws" => add(&mut magnet.web_seeds, "ws", text("ws", &value)?.to_owned())?,
-                "x.pe" => add(&mut magnet.peers, "x.pe", peer(text("x.pe", &value)?).ok_or(MagnetError::Peer)?)?,
+            let key = key.trim().to_ascii_lowercase();
+            let key = key.split_once('.').filter(|(_, n)| n.parse::<u32>().is_ok()).map_or(&*key, |(key, _)| key);
+            if value.trim_ascii().is_empty() {
+                continue;
+            }
+            match key {
+                "xt" => has_unreadable_hash |= !magnet.add_topic(&value)?,
+                "dn" => magnet.name = Some(fields::printable(&value).trim().chars().take(NAME_MAX).collect()),
+                "tr" => keep(&mut magnet.trackers, &mut magnet.warnings, "tr", text(&value).map(str::to_owned)),
+                "ws" => keep(&mut magnet.web_seeds, &mut magnet.warnings, "ws", text(&value).map(str::to_owned)),
+                "x.pe" => keep(&mut magnet.peers, &mut magnet.warnings, "x.pe", text(&value).and_then(peer)),
                 "so" => {
-                    for range in text("so", &value)?.split(',') {
-                        add(&mut magnet.files, "so", files(range).ok_or(MagnetError::Files)?)?;
+                    for range in text(&value).unwrap_or("?").split(',') {
+                        keep(&mut magnet.files, &mut magnet.warnings, "so", files(range.trim()));
                     }
                 }
                 _ => {}
             }
         }
-        if magnet.info_hashes.swarm().is_none() { Err(MagnetError::NoTorrent) } else { Ok(magnet) }
+        match magnet.info_hashes.swarm() {
+            Some(_) => Ok(magnet),
+            None if has_unreadable_hash => Err(MagnetError::InfoHash),
+            None => Err(MagnetError::NoTorrent),
+        }
     }
 
-    /// An `xt`: other names than info-hashes are somebody else's.
-    fn add_topic(&mut self, topic: &[u8]) -> Result<(), MagnetError> {
-        let topic = text("xt", topic)?;
-        if let Some(digits) = after(topic, "urn:btih:") {
-            let hash = InfoHash::from_hex(digits).or_else(|| base32(digits)).ok_or(MagnetError::InfoHash)?;
-            return set(&mut self.info_hashes.v1, hash);
+    /// The link that an info-hash alone stands for: 40 hex or 32 base32 digits, or 64 hex digits of version 2.
+    pub fn of_digits(digits: &str) -> Option<Magnet> {
+        let v1 = InfoHash::from_hex(digits).or_else(|| base32(digits));
+        let v2 = InfoHashV2::from_hex(digits);
+        (v1.is_some() || v2.is_some()).then(|| Magnet::new(InfoHashes { v1, v2 }))
+    }
+
+    /// An `xt`; whether it was read. Other names than info-hashes are not ours to read.
+    fn add_topic(&mut self, topic: &[u8]) -> Result<bool, MagnetError> {
+        let Some(topic) = text(topic) else { return Ok(false) };
+        if let Some(digits) = after(topic, "urn:btih:").map(str::trim) {
+            let hash = InfoHash::from_hex(digits).or_else(|| base32(digits));
+            return hash.map_or(Ok(false), |hash| set(&mut self.info_hashes.v1, hash));
         }
-        if let Some(digits) = after(topic, "urn:btmh:") {
-            let hash = digits.strip_prefix(SHA256_MULTIHASH).and_then(InfoHashV2::from_hex).ok_or(MagnetError::InfoHash)?;
-            return set(&mut self.info_hashes.v2, hash);
+        if let Some(digits) = after(topic, "urn:btmh:").map(str::trim) {
+            let hash = digits.strip_prefix(SHA256_MULTIHASH).and_then(InfoHashV2::from_hex);
+            return hash.map_or(Ok(false), |hash| set(&mut self.info_hashes.v2, hash));
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -144,27 +155,31 @@ fn after<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-fn set<T: PartialEq>(place: &mut Option<T>, value: T) -> Result<(), MagnetError> {
-    if place.as_ref().is_some_and(|old| *old != value) {
+fn set<T: PartialEq>(known: &mut Option<T>, hash: T) -> Result<bool, MagnetError> {
+    if known.as_ref().is_some_and(|old| *old != hash) {
         return Err(MagnetError::TwoTorrents);
     }
-    *place = Some(value);
-    Ok(())
+    *known = Some(hash);
+    Ok(true)
 }
 
-fn add<T: PartialEq>(list: &mut Vec<T>, key: &'static str, value: T) -> Result<(), MagnetError> {
-    if list.len() == ENTRIES_MAX {
-        return Err(MagnetError::TooMany(key));
+/// Adds a value of a key to its list, or warns that it was left out.
+fn keep<T: PartialEq>(list: &mut Vec<T>, warnings: &mut Vec<String>, key: &str, value: Option<T>) {
+    let warning = match value {
+        Some(value) if list.contains(&value) => return,
+        Some(value) if list.len() < ENTRIES_MAX => return list.push(value),
+        Some(_) => format!("more than {ENTRIES_MAX} values of \"{key}\": the others were left out"),
+        None => format!("a value of \"{key}\" cannot be read and was left out"),
+    };
+    if warnings.len() < WARNINGS_MAX && !warnings.contains(&warning) {
+        warnings.push(warning);
     }
-    if !list.contains(&value) {
-        list.push(value);
-    }
-    Ok(())
 }
 
-fn text<'a>(key: &'static str, value: &'a [u8]) -> Result<&'a str, MagnetError> {
-    let text = core::str::from_utf8(value).map_err(|_| MagnetError::Text(key))?.trim();
-    if text.is_empty() || text.contains(fields::is_steering) { Err(MagnetError::Text(key)) } else { Ok(text) }
+/// Printable text, without blanks around it.
+fn text(value: &[u8]) -> Option<&str> {
+    let text = core::str::from_utf8(value).ok()?.trim();
+    (!text.is_empty() && !text.contains(fields::is_steering)).then_some(text)
 }
 
 /// `host:port`, an IPv6 address in brackets. What the host is, is for others to find out.
@@ -208,22 +223,24 @@ fn base32(digits: &str) -> Option<InfoHash> {
     Some(InfoHash(bytes))
 }
 
-/// The bytes that a value stands for: `%41` is one byte, `+` a space.
-fn unescape(value: &str) -> Result<Vec<u8>, MagnetError> {
+/// The bytes that a value stands for: `%41` is one byte, `+` a space. A `%` without two hex digits stands for itself.
+fn unescape(value: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16)).ok_or(MagnetError::Escape);
-                let (high, low) = (digit()?, digit()?);
-                u8::try_from(high * 16 + low).map_err(|_| MagnetError::Escape)?
+    let mut rest = value.as_bytes();
+    while let [byte, behind @ ..] = rest {
+        let digit = |at: usize| behind.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+        let escaped = digit(0).zip(digit(1)).and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+        rest = behind;
+        bytes.push(match (byte, escaped) {
+            (b'%', Some(escaped)) => {
+                rest = behind.get(2..).unwrap_or_default();
+                escaped
             }
-            b'+' => b' ',
-            other => other,
+            (b'+', _) => b' ',
+            (other, _) => *other,
         });
     }
-    Ok(bytes)
+    bytes
 }
 
 impl fmt::Display for Magnet {
@@ -282,7 +299,7 @@ mod tests {
     use super::*;
     use alloc::string::ToString as _;
     use proptest::prelude::*;
-    use std::{format, vec};
+    use std::vec;
 
     const HEX: &str = "c12fe1c06bba254a9dc9f519b335aa7c1367a88a";
     const HASH: &str = "xt=urn:btih:c12fe1c06bba254a9dc9f519b335aa7c1367a88a";
@@ -345,28 +362,51 @@ mod tests {
             ("invalid_info_hash", format!("magnet:?xt=urn:btmh:{}", "ab".repeat(32))),
             ("invalid_info_hash", format!("magnet:?xt=urn:btmh:1220{}", "ab".repeat(31))),
             ("two_info_hashes", with(&format!("&xt=urn:btih:{}", "0".repeat(40)))),
-            ("invalid_escape", with("&dn=%4")),
-            ("invalid_escape", with("&tr=%zz")),
-            ("invalid_escape", with("&tr=%+1")),
-            ("invalid_text", with("&tr=%ff")),
-            ("invalid_text", with("&tr=http://x/%0ay")),
-            ("invalid_text", with("&ws=%20")),
-            ("invalid_peer", with("&x.pe=1.2.3.4")),
-            ("invalid_peer", with("&x.pe=1.2.3.4:0")),
-            ("invalid_peer", with("&x.pe=1.2.3.4:65536")),
-            ("invalid_peer", with("&x.pe=:5")),
-            ("invalid_peer", with("&x.pe=2001:db8::1:5")),
-            ("invalid_peer", with("&x.pe=[x]:5")),
-            ("invalid_file_selection", with("&so=1-")),
-            ("invalid_file_selection", with("&so=5-4")),
-            ("invalid_file_selection", with("&so=4294967296")),
-            ("invalid_file_selection", with("&so=1,,2")),
-            ("too_many_values", with(&(0..1001).map(|n| format!("&tr=u{n}")).collect::<String>())),
         ];
         for (number, (code, link)) in table.iter().enumerate() {
             let refused = Magnet::parse(link).map_err(|error| error.code());
             assert_eq!(refused, Err(*code), "row {number}: {}", &link[..link.len().min(100)]);
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_left_out_with_a_warning() {
+        let unread = |key: &str| format!("a value of \"{key}\" cannot be read and was left out");
+        // (what follows the info-hash, keys that are warned of, the rest of the link)
+        let table: [(&str, &[&str], &str); 14] = [
+            ("&dn=100%+Real", &[], "&dn=100%25%20Real"),
+            ("&dn=%4", &[], "&dn=%254"),
+            ("&foo=50%&%=%zz", &[], ""),
+            ("&amp;dn=a&amp;tr=http://t/", &[], "&dn=a&tr=http%3A%2F%2Ft%2F"),
+            ("&DN= a &Tr= http://t/ ", &[], "&dn=a&tr=http%3A%2F%2Ft%2F"),
+            ("&tr=%ff&tr=udp://b:1", &["tr"], "&tr=udp%3A%2F%2Fb%3A1"),
+            ("&tr=http://x/%0ay&tr=%20", &["tr"], ""),
+            ("&ws=%ff", &["ws"], ""),
+            ("&x.pe=1.2.3.4&x.pe=1.2.3.4:0&x.pe=1.2.3.4:65536&x.pe=:5", &["x.pe"], ""),
+            ("&x.pe=2001:db8::1:5&x.pe=[x]:5&x.pe=1.2.3.4:5", &["x.pe"], "&x.pe=1.2.3.4:5"),
+            ("&so=1-&so=5-4&so=4294967296", &["so"], ""),
+            ("&so=1,,2", &["so"], "&so=1,2"),
+            ("&so=%ff", &["so"], ""),
+            ("&xt=urn:btih:junk&xt=urn:btmh:12", &[], ""),
+        ];
+        for (more, keys, rest) in table {
+            let magnet = Magnet::parse(&format!("magnet:?{HASH}{more}")).unwrap();
+            let warnings: Vec<String> = keys.iter().map(|key| unread(key)).collect();
+            assert_eq!(magnet.warnings, warnings, "{more}");
+            assert_eq!(magnet.to_string(), format!("magnet:?{HASH}{rest}"), "{more}");
+        }
+        let many =
+            Magnet::parse(&format!("magnet:?{HASH}{}", (0..1001).map(|n| format!("&tr=u{n}")).collect::<String>())).unwrap();
+        assert_eq!((many.trackers.len(), many.warnings.len()), (ENTRIES_MAX, 1));
+    }
+
+    #[test]
+    fn an_info_hash_alone_is_a_link() {
+        let table = [(HEX, true), ("YEX6DQDLXISUVHOJ6UM3GNNKPQJWPKEK", true), (&HEX[1..], false), ("", false), ("photos", false)];
+        for (digits, is_link) in table {
+            assert_eq!(Magnet::of_digits(digits).is_some(), is_link, "{digits}");
+        }
+        assert!(Magnet::of_digits(&"ab".repeat(32)).unwrap().info_hashes.v2.is_some());
     }
 
     fn hash<const N: usize>() -> impl Strategy<Value = Option<[u8; N]>> {
@@ -392,7 +432,7 @@ mod tests {
             files.sort_by_key(|range| range.clone().into_inner());
             files.dedup();
             let info_hashes = InfoHashes { v1: v1.map(InfoHash), v2: v2.map(InfoHashV2) };
-            let magnet = Magnet { info_hashes, name, web_seeds: trackers.clone(), trackers, peers, files };
+            let magnet = Magnet { name, web_seeds: trackers.clone(), trackers, peers, files, ..Magnet::new(info_hashes) };
             let link = magnet.to_string();
             prop_assert!(link.bytes().all(|byte| byte.is_ascii_graphic()));
             prop_assert_eq!(Magnet::parse(&link), Ok(magnet));

@@ -80,16 +80,19 @@ impl Format {
 }
 
 impl Metainfo {
-    /// Parses a `.torrent` file. Unsorted keys and trailing bytes of a v1 torrent become warnings.
+    /// Parses a `.torrent` file. Unsorted keys, odd numbers, both `length` and `files`, and trailing bytes of a v1 torrent become warnings.
     pub fn from_bytes(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
-        let sorted = scan(bytes, Limits::TORRENT)?.sorted;
+        let found = scan(bytes, Limits::TORRENT)?;
         let (root, trailing) = Cursor::parse_prefix(bytes, Limits::TORRENT)?;
         if root.dict().next().is_none() {
             return Err(MetainfoError::NotATorrent);
         }
         let mut warnings = Vec::new();
-        if !sorted {
+        if !found.sorted {
             warnings.push("the keys of a dictionary are not sorted".to_owned());
+        }
+        if found.odd_numbers {
+            warnings.push("a number has leading zeros, or is -0".to_owned());
         }
         if !trailing.is_empty() {
             warnings.push(format!("{} bytes after the end were ignored", trailing.len()));
@@ -149,7 +152,8 @@ impl Metainfo {
             info_hashes: info_hashes(format, info_dict.span()),
             info,
             info_bytes,
-            private: info_dict.get(b"private").and_then(|flag| flag.as_int()) == Some(1),
+            // Every integer but 0, as other clients read it: their peers must not leak into the DHT.
+            private: info_dict.get(b"private").and_then(|flag| flag.as_int()).is_some_and(|flag| flag != 0),
             source: fields::text(info_dict, "source"),
             trackers: Vec::new(),
             web_seeds: Vec::new(),

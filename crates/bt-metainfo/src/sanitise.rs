@@ -3,8 +3,8 @@
 //! Decides: what a component becomes, and who is renamed when two files want one name. Must not know: the disk's own rules.
 //! Invariant: no result leaves its directory; equal input gives equal names; names that are safe are not touched.
 //!
-//! The rules are the same on every system, so that a torrent has the same names everywhere. Only what must be an attack (`..`, an
-//! absolute path, NUL) is refused; the rest is renamed with a warning. Unicode normalisation forms are not folded.
+//! The rules are the same on every system, so that a torrent has the same names everywhere. Only what must be an attack (`..`, NUL, an
+//! absolute path below the name) is refused; the rest is renamed with a warning. Unicode normalisation forms are not folded.
 
 use crate::info::{DEPTH_MAX, RawFile};
 use crate::{MetainfoError, fields};
@@ -57,7 +57,8 @@ fn shown(file: &RawFile<'_>) -> String {
 
 /// The path with each component cleaned; empty ones vanish. Refuses what would leave the directory.
 fn clean_path(file: &RawFile<'_>) -> Result<Vec<String>, MetainfoError> {
-    if file.path.iter().any(|part| *part == b".." || part.starts_with(b"/") || part.contains(&0)) {
+    let is_absolute = file.path.iter().skip(1).any(|part| part.starts_with(b"/"));
+    if is_absolute || file.path.iter().any(|part| *part == b".." || part.contains(&0)) {
         return Err(MetainfoError::UnsafePath(shown(file)));
     }
     let (name, below) = file.path.split_first().ok_or(MetainfoError::NoFiles)?;

@@ -33,7 +33,8 @@ fn hostile_and_broken_torrents_are_refused_with_a_code() {
         ("invalid_bencode", single("i5e", "i16384e")[..40].to_vec()),
         ("invalid_bencode", b"".to_vec()),
         ("invalid_bencode", [b"d1:x".as_slice(), &b"l".repeat(100_000)].concat()),
-        ("invalid_bencode", single("i05e", "i16384e")),
+        ("ok", single("i05e", "i16384e")),
+        ("invalid_bencode", single("i+5e", "i16384e")),
         ("invalid_bencode", single("i5e6:lengthi6e", "i16384e")),
         ("not_a_torrent", b"le".to_vec()),
         ("not_a_torrent", b"de".to_vec()),
@@ -54,7 +55,7 @@ fn hostile_and_broken_torrents_are_refused_with_a_code() {
         ("invalid_piece_hashes", single("i0e", "i16384e")),
         ("invalid_piece_hashes", torrent("6:lengthi5e4:name1:x12:piece lengthi16384e6:pieces3:abc")),
         ("no_files", tree("")),
-        ("ambiguous_files", torrent(&format!("5:filesle6:lengthi5e4:name1:x12:piece lengthi16384e{PIECE}"))),
+        ("no_files", torrent(&format!("5:filesle6:lengthi5e4:name1:x12:piece lengthi16384e{PIECE}"))),
         ("missing_key", tree("d6:lengthi5ee")),
         ("missing_key", tree("d6:lengthi5e4:pathlee")),
         ("wrong_type", tree("d6:lengthi5e4:pathli1eee")),
@@ -64,7 +65,8 @@ fn hostile_and_broken_torrents_are_refused_with_a_code() {
         ("unsafe_path", tree("d6:lengthi5e4:pathl11:/etc/passwdee")),
         ("unsafe_path", tree("d6:lengthi5e4:pathl3:a\0bee")),
         ("unsafe_path", named("..")),
-        ("unsafe_path", named("/etc/passwd")),
+        ("unsafe_path", named("a\0b")),
+        ("ok", named("/etc/passwd")),
         ("invalid_path_length", tree(&format!("d6:lengthi5e4:pathl{}ee", "1:a".repeat(64)))),
         ("invalid_path_length", tree(&format!("d6:lengthi5e4:pathl{}ee", format!("200:{}", "a".repeat(200)).repeat(20)))),
         ("unsupported_version", torrent("12:meta versioni3e")),
@@ -82,6 +84,33 @@ fn what_is_tolerated_is_a_warning() {
     assert_eq!(parsed.warnings, ["the keys of a dictionary are not sorted", "4 bytes after the end were ignored"]);
     assert_eq!(parsed.info_hashes.v1.unwrap().0, bt_hash::sha1(&parsed.info_bytes));
     assert!(unsorted.windows(parsed.info_bytes.len()).any(|window| window == parsed.info_bytes));
+}
+
+#[test]
+fn what_other_clients_take_is_taken_with_a_warning() {
+    let both = format!("5:filesld6:lengthi5e4:pathl1:aeee6:lengthi9e4:name1:x12:piece lengthi16384e{PIECE}");
+    let table: [(Vec<u8>, &str, &str); 3] = [
+        (torrent(&format!("6:lengthi005e4:name1:x12:piece lengthi16384e{PIECE}")), "x", "a number has leading zeros, or is -0"),
+        (torrent(&both), "x/a", "it has both \"length\" and \"files\": \"files\" counts"),
+        (
+            torrent(&format!("6:lengthi1e4:name11:/etc/passwd12:piece lengthi16384e{PIECE}")),
+            "_etc_passwd",
+            "\"/etc/passwd\" is stored as \"_etc_passwd\"",
+        ),
+    ];
+    for (bytes, path, warning) in table {
+        let parsed = Metainfo::from_bytes(&bytes).unwrap();
+        assert_eq!(parsed.info.files[0].path.join("/"), path);
+        assert_eq!(parsed.warnings, [warning]);
+    }
+}
+
+#[test]
+fn every_integer_but_zero_makes_a_torrent_private() {
+    for (value, private) in [("i1e", true), ("i2e", true), ("i-1e", true), ("i0e", false), ("i-0e", false), ("1:1", false)] {
+        let inner = format!("6:lengthi5e4:name1:x12:piece lengthi16384e{PIECE}7:private{value}");
+        assert_eq!(Metainfo::from_bytes(&torrent(&inner)).unwrap().private, private, "{value}");
+    }
 }
 
 #[test]

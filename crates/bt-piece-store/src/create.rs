@@ -5,17 +5,18 @@
 
 use crate::hashing::{HashError, hash_pieces};
 use crate::storage::{DiskStorage, Stat, Storage, StoreError};
-use crate::{Layout, Progress};
+use crate::{Layout, PathPattern, Progress};
 use bt_hash::{Algorithm, Digest, Sha1Digest};
 use bt_metainfo::{Builder, Metainfo, MetainfoError};
 use bt_types::{Geometry, PIECE_LENGTH_MAX, Piece};
-use globset::{Glob, GlobSet, GlobSetBuilder};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// The shortest piece length that we make, in bytes: one block.
 const PIECE_LENGTH_MIN: u32 = 16 * 1024;
+/// The longest file in bytes that is looked at to find out whether it is a torrent of the tree itself.
+const OWN_TORRENT_MAX: u64 = 64 << 20;
 
 /// What goes into a torrent beside the files.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -38,7 +39,7 @@ pub struct CreateOptions {
     pub created_by: Option<String>,
     /// Seconds since 1970.
     pub creation_date: Option<i64>,
-    /// Files and directories to leave out: globs, matched with the path below the root and with the name alone.
+    /// Files and directories to leave out: [`PathPattern`]s, held against the path below the root and the name alone.
     pub exclude: Vec<String>,
 }
 
@@ -91,10 +92,10 @@ pub enum CreateError {
     #[error("{} changed while it was read: wait until nobody writes to it", .0.display())]
     Changed(PathBuf),
     /// The piece length is not a power of two of at least 16 KiB.
-    #[error("a piece length of {0} bytes is not possible: it must be a power of two from 16 KiB to 512 MiB")]
+    #[error("a piece length of {0} bytes is not possible: it must be a power of two from 16KiB to 512MiB, for example 1MiB")]
     PieceLength(u32),
-    /// A pattern is not a glob.
-    #[error("the pattern is not valid: {0}")]
+    /// A pattern is neither a glob nor the name of a file.
+    #[error("the pattern {0:?} is no valid glob and names no file: check its brackets and braces")]
     Pattern(String),
     /// The torrent would be one that nobody accepts.
     #[error("no valid torrent can be made of this: {0}")]
@@ -109,7 +110,7 @@ pub fn create_torrent(path: &Path, options: &CreateOptions, progress: &Progress)
     let path = &path.canonicalize().map_err(io_error(path))?;
     let (Some(parent), Some(top)) = (path.parent(), path.file_name()) else { return Err(CreateError::Empty(path.clone())) };
     let storage = DiskStorage::open(parent).map_err(io_error(parent))?;
-    let tree = Tree::walk(path, &storage, &patterns(&options.exclude)?)?;
+    let tree = Tree::walk(path, &storage, Excluded::new(&options.exclude, &torrent_name(path, options)?))?;
 
     let builder = builder(path, &tree, options)?;
     let draft = draft(path, &builder)?;
@@ -120,12 +121,19 @@ pub fn create_torrent(path: &Path, options: &CreateOptions, progress: &Progress)
     Ok(Created { metainfo: Metainfo::from_bytes(&bytes)?, bytes, skipped: tree.skipped })
 }
 
+/// The name that the torrent of this path will have, before anything is read of it.
+pub fn torrent_name(path: &Path, options: &CreateOptions) -> Result<String, CreateError> {
+    if let Some(name) = &options.name {
+        return Ok(name.clone());
+    }
+    let path = path.canonicalize().map_err(io_error(path))?;
+    let name = path.file_name().ok_or_else(|| CreateError::Empty(path.clone()))?;
+    name.to_str().map(str::to_owned).ok_or_else(|| CreateError::NotUtf8(path.clone()))
+}
+
 fn builder(path: &Path, tree: &Tree, options: &CreateOptions) -> Result<Builder, CreateError> {
-    let name = match &options.name {
-        Some(name) => name,
-        None => path.file_name().and_then(OsStr::to_str).ok_or_else(|| CreateError::NotUtf8(path.to_owned()))?,
-    };
-    let mut builder = Builder::new(name, tree.files.iter().map(|file| (file.path.clone(), file.stat.len)).collect());
+    let name = torrent_name(path, options)?;
+    let mut builder = Builder::new(&name, tree.files.iter().map(|file| (file.path.clone(), file.stat.len)).collect());
     if let Some(length) = options.piece_length {
         if !length.is_power_of_two() || !(PIECE_LENGTH_MIN..=PIECE_LENGTH_MAX).contains(&length) {
             return Err(CreateError::PieceLength(length));
@@ -181,13 +189,14 @@ struct Found {
 
 impl Tree {
     /// Lists the tree; only one directory is open at a time. `storage` is the directory that holds the root.
-    fn walk(root: &Path, storage: &DiskStorage, exclude: &GlobSet) -> Result<Tree, CreateError> {
+    fn walk(root: &Path, storage: &DiskStorage, mut excluded: Excluded) -> Result<Tree, CreateError> {
         let mut tree = Tree { is_file: root.is_file(), files: Vec::new(), skipped: Vec::new() };
         let mut paths = Vec::new();
         if tree.is_file {
             paths.push(Vec::new());
         } else {
-            tree.list(root, exclude, &mut paths)?;
+            tree.list(root, &mut excluded, &mut paths)?;
+            excluded.all_used()?;
         }
         paths.sort_unstable();
         for path in paths {
@@ -205,7 +214,7 @@ impl Tree {
         })
     }
 
-    fn list(&mut self, root: &Path, exclude: &GlobSet, paths: &mut Vec<Vec<String>>) -> Result<(), CreateError> {
+    fn list(&mut self, root: &Path, excluded: &mut Excluded, paths: &mut Vec<Vec<String>>) -> Result<(), CreateError> {
         let mut directories = vec![Vec::<String>::new()];
         while let Some(parent) = directories.pop() {
             let directory = root.join(parent.iter().collect::<PathBuf>());
@@ -213,13 +222,17 @@ impl Tree {
                 let entry = entry.map_err(io_error(&directory))?;
                 let name = entry.file_name();
                 let below: PathBuf = parent.iter().map(OsStr::new).chain([name.as_os_str()]).collect();
-                if exclude.is_match(&below) || exclude.is_match(&name) {
+                if excluded.is_match(&below, &name) {
                     continue;
                 }
                 let kind = entry.file_type().map_err(io_error(&entry.path()))?;
                 if kind.is_symlink() || !(kind.is_file() || kind.is_dir()) {
                     let what = if kind.is_symlink() { "a symlink" } else { "not a regular file" };
                     self.skipped.push(Skipped { path: below, what });
+                    continue;
+                }
+                if parent.is_empty() && excluded.is_own_torrent(&entry.path()) {
+                    self.skipped.push(Skipped { path: below, what: "a torrent of this directory itself" });
                     continue;
                 }
                 let name = name.into_string().map_err(|_| CreateError::NotUtf8(entry.path()))?;
@@ -239,12 +252,51 @@ fn stat(root: &Path, path: &[String], storage: &DiskStorage) -> Result<Stat, Cre
     stat.ok_or_else(|| CreateError::Changed(root.with_file_name(&below)))
 }
 
-fn patterns(exclude: &[String]) -> Result<GlobSet, CreateError> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in exclude {
-        set.add(Glob::new(pattern).map_err(|error| CreateError::Pattern(error.to_string()))?);
+/// What is left out of a tree.
+struct Excluded {
+    /// Each with its text, and whether it is a glob or named a file.
+    patterns: Vec<(String, PathPattern, bool)>,
+    /// The torrent's name: a torrent of that name in the tree is one that was made of it before.
+    name: String,
+}
+
+impl Excluded {
+    fn new(patterns: &[String], name: &str) -> Excluded {
+        let pattern = |text: &String| {
+            let pattern = PathPattern::new(text);
+            let is_glob = pattern.is_glob();
+            (text.clone(), pattern, is_glob)
+        };
+        Excluded { patterns: patterns.iter().map(pattern).collect(), name: name.to_owned() }
     }
-    set.build().map_err(|error| CreateError::Pattern(error.to_string()))
+
+    fn is_match(&mut self, below: &Path, name: &OsStr) -> bool {
+        let (below, name) = (below.to_string_lossy(), name.to_string_lossy());
+        let mut found = false;
+        for (_, pattern, used) in &mut self.patterns {
+            let is_match = [&below, &name].iter().any(|path| pattern.names(path) || pattern.is_glob_match(path));
+            *used |= is_match;
+            found |= is_match;
+        }
+        found
+    }
+
+    /// Whether the file is a torrent of this tree, which an earlier run left there.
+    fn is_own_torrent(&self, path: &Path) -> bool {
+        let is_small = || path.metadata().is_ok_and(|found| found.len() <= OWN_TORRENT_MAX);
+        path.extension().is_some_and(|extension| extension == "torrent")
+            && is_small()
+            && std::fs::read(path)
+                .is_ok_and(|bytes| Metainfo::from_bytes(&bytes).is_ok_and(|torrent| torrent.info.name == self.name))
+    }
+
+    /// Refuses a pattern that can have no effect.
+    fn all_used(&self) -> Result<(), CreateError> {
+        match self.patterns.iter().find(|(_, _, used)| !used) {
+            Some((text, ..)) => Err(CreateError::Pattern(text.clone())),
+            None => Ok(()),
+        }
+    }
 }
 
 /// For `map_err`.
@@ -375,6 +427,21 @@ mod tests {
         assert_eq!(paths(&with(&["d", "?*.txt", "[ue]*", ".dot"]).unwrap()), ["fix/Z", "fix/ünï"]);
         assert!(matches!(with(&["*"]), Err(CreateError::Empty(_))));
         assert!(matches!(with(&["["]), Err(CreateError::Pattern(_))));
+        write(&dir.path().join("fix"), "[a] [1080p]", b"x");
+        assert_eq!(paths(&with(&["[a] [1080p]", "d/", ".dot", "empty"]).unwrap()), ["fix/Z", "fix/a.txt", "fix/ünï"]);
+    }
+
+    #[test]
+    fn a_torrent_of_the_tree_itself_is_left_out_and_named() {
+        let dir = tree();
+        let root = dir.path().join("fix");
+        let first = create(&root, &CreateOptions::default()).unwrap();
+        write(&root, "fix.torrent", &first.bytes);
+        let other = create(&root.join("a.txt"), &CreateOptions::default()).unwrap();
+        write(&root, "a.torrent", &other.bytes);
+        let again = create(&root, &CreateOptions::default()).unwrap();
+        assert_eq!(again.skipped, [Skipped { path: "fix.torrent".into(), what: "a torrent of this directory itself" }]);
+        assert!(paths(&again).contains(&"fix/a.torrent".to_owned()), "a torrent of something else is a file like any");
     }
 
     #[test]
@@ -409,7 +476,7 @@ mod tests {
         let dir = tree();
         let root = dir.path().join("fix");
         let storage = DiskStorage::open(dir.path()).unwrap();
-        let tree = Tree::walk(&root, &storage, &GlobSet::empty()).unwrap();
+        let tree = Tree::walk(&root, &storage, Excluded::new(&[], "fix")).unwrap();
         assert!(tree.unchanged(&root, &storage).is_ok());
         fs::File::options().write(true).open(root.join("Z")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
         assert!(matches!(tree.unchanged(&root, &storage), Err(CreateError::Changed(path)) if path.ends_with("fix/Z")));

@@ -44,7 +44,7 @@ const TORRENTS: &[(&str, Bytes)] = &[
     ("a negative size", || file("-1")),
     ("a size that overflows", || file("99999999999999999999")),
     ("the largest size", || file("9223372036854775807")),
-    ("a size written oddly", || file("007")),
+    ("a size with a plus", || file("+7")),
     ("sizes whose sum overflows", || {
         tree("d6:lengthi9223372036854775807e4:pathl1:aeed6:lengthi9223372036854775807e4:pathl1:bee")
     }),
@@ -64,7 +64,7 @@ const TORRENTS: &[(&str, Bytes)] = &[
     ("an absolute path", || tree("d6:lengthi9e4:pathl4:/etc6:passwdee")),
     ("an absolute path in one component", || tree("d6:lengthi9e4:pathl11:/etc/passwdee")),
     ("a name that climbs", || name("..")),
-    ("an absolute name", || name("/etc/passwd")),
+    ("a name with a NUL", || name("a\0b")),
 ];
 
 /// Links, after `magnet:`.

@@ -19,11 +19,12 @@ pub(crate) async fn announce(args: AskArgs, output: &Output) -> Outcome {
     };
     let mut answers = Vec::new();
     for url in source.trackers() {
+        let shown = source::without_password(url);
         let answer = asker.announce(url, hash, left, args.timeout).await;
         if let Ok(reply) = &answer {
             let count = |count: Option<u32>| count.map_or("?".to_owned(), |count| count.to_string());
             let (seeds, leeches) = (count(reply.seeders), count(reply.leechers));
-            output.line(format_args!("{url}: {seeds} seeders, {leeches} leechers, again in {} s", reply.interval));
+            output.line(format_args!("{shown}: {seeds} seeders, {leeches} leechers, again in {} s", reply.interval));
             reply.peers.iter().for_each(|peer| output.line(format_args!("  {peer}")));
             if let Some(ip) = reply.external_ip {
                 output.line(format_args!("  we are {ip} to it"));
@@ -32,7 +33,7 @@ pub(crate) async fn announce(args: AskArgs, output: &Output) -> Outcome {
                 output.note(format_args!("  warning: {warning}"));
             }
         }
-        answers.push(answer_of(url, answer, output, |reply| {
+        answers.push(answer_of(&shown, answer, output, |reply| {
             json!({
                 "interval": reply.interval,
                 "min_interval": reply.min_interval,
@@ -51,14 +52,15 @@ pub(crate) async fn scrape(args: AskArgs, output: &Output) -> Outcome {
     let (source, hash, asker) = prepare(&args).await?;
     let mut answers = Vec::new();
     for url in source.trackers() {
+        let shown = source::without_password(url);
         let answer = asker.scrape(url, hash, args.timeout).await;
         if let Ok(counts) = &answer {
             output.line(match counts {
-                Some(counts) => format!("{url}: {}", describe(counts)),
-                None => format!("{url}: it does not know the torrent"),
+                Some(counts) => format!("{shown}: {}", describe(counts)),
+                None => format!("{shown}: it does not know the torrent"),
             });
         }
-        answers.push(answer_of(url, answer, output, |counts| {
+        answers.push(answer_of(&shown, answer, output, |counts| {
             json!({
                 "known": counts.is_some(),
                 "seeders": counts.map(|counts| counts.complete),
@@ -84,7 +86,11 @@ async fn prepare(args: &AskArgs) -> Outcome<(Source, InfoHash, Asker)> {
     let source = source::open(&args.source, &roots).await?;
     let hash = source.swarm().ok_or_else(|| Failure::new(Exit::Input, "no_info_hash", "the torrent has no info-hash"))?;
     if source.trackers().is_empty() {
-        return Err(Failure::new(Exit::Input, "no_trackers", "it names no tracker; `bt create -a URL` adds one to a torrent"));
+        return Err(Failure::new(
+            Exit::Input,
+            "no_trackers",
+            "it names no tracker to ask; ask for peers in the DHT with `bt dht get-peers`, or give a magnet link with &tr=URL at its end",
+        ));
     }
     Ok((source, hash, Asker::new(roots).map_err(anyhow::Error::from)?))
 }

@@ -8,17 +8,18 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::progress;
 use crate::units;
-use bt_piece_store::{CreateError, CreateOptions, Created, Progress, create_torrent};
+use bt_piece_store::{CreateError, CreateOptions, Created, Progress, create_torrent, torrent_name};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use url::Url;
 
 pub(crate) fn run(args: CreateArgs, output: &Output) -> Outcome {
     let piece_length = args.piece_length.map(u32::try_from).transpose();
     let options = CreateOptions {
         name: args.name,
         piece_length: piece_length.map_err(|_| Failure::usage("--piece-length is at most 512MiB"))?,
-        trackers: tiers(&args.announce),
-        web_seeds: args.web_seed,
+        trackers: tiers(&args.announce)?,
+        web_seeds: args.web_seed.iter().map(|url| web_seed(url)).collect::<Outcome<_>>()?,
         private: args.private,
         source: args.source,
         comment: args.comment,
@@ -26,20 +27,18 @@ pub(crate) fn run(args: CreateArgs, output: &Output) -> Outcome {
         creation_date: (!args.no_date).then(|| jiff::Timestamp::now().as_second()),
         ..options()
     };
-    // Said before the hashing, not after it.
-    if let Some(path) = &args.output {
-        refuse_existing(path, args.force)?;
-    }
-    let created = create(&args.path, &options, output)?;
-    let default = PathBuf::from(format!("{}.torrent", created.metainfo.info.name));
-    let path = args.output.unwrap_or(default);
+    // What makes the output impossible is said before the hashing: of terabytes that takes hours.
+    let name = name(&args.path, &options)?;
+    let path = args.output.unwrap_or_else(|| file_name(&name));
     refuse_existing(&path, args.force)?;
+    probe(&path)?;
+    let created = create(&args.path, &options, output)?;
     write(&path, &created.bytes, args.force)?;
 
     let hashes = &created.metainfo.info_hashes;
     let skipped: Vec<String> = created.skipped.iter().map(|skipped| skipped.path.display().to_string()).collect();
     output.object(json!({
-        "path": path,
+        "path": path.to_string_lossy(),
         "name": created.metainfo.info.name,
         "info_hash_v1": hashes.v1.map(|hash| hash.to_string()),
         "info_hash_v2": hashes.v2.map(|hash| hash.to_string()),
@@ -63,9 +62,51 @@ pub(crate) fn options() -> CreateOptions {
     CreateOptions { created_by: Some(concat!("bt/", env!("CARGO_PKG_VERSION")).into()), ..CreateOptions::default() }
 }
 
-/// Each `-a` is a tier; commas separate trackers of one tier (BEP 12).
-pub(crate) fn tiers(announce: &[String]) -> Vec<Vec<String>> {
-    announce.iter().map(|tier| tier.split(',').map(|url| url.trim().to_owned()).collect()).collect()
+/// Each `-a` is a tier; commas separate trackers of one tier (BEP 12). What no client could ask is refused.
+pub(crate) fn tiers(announce: &[String]) -> Outcome<Vec<Vec<String>>> {
+    let tier = |tier: &String| tier.split(',').map(|url| tracker(url.trim())).collect();
+    announce.iter().map(tier).collect()
+}
+
+fn tracker(text: &str) -> Outcome<String> {
+    let refuse = |why: &str| Failure::usage(format!("-a {text:?}: {why}, as in udp://tracker.example:6969/announce"));
+    let url = absolute(text).map_err(|why| refuse(&why))?;
+    match url.scheme() {
+        "http" | "https" | "ws" | "wss" => Ok(text.to_owned()),
+        "udp" if url.port().is_some_and(|port| port != 0) => Ok(text.to_owned()),
+        "udp" => Err(refuse("a UDP tracker's URL names a port")),
+        _ => Err(refuse("a tracker's URL begins with http://, https:// or udp://")),
+    }
+}
+
+fn web_seed(text: &str) -> Outcome<String> {
+    let refuse = |why: &str| Failure::usage(format!("--web-seed {text:?}: {why}, as in https://files.example/"));
+    match absolute(text.trim()).map_err(|why| refuse(&why))?.scheme() {
+        "http" | "https" | "ftp" => Ok(text.trim().to_owned()),
+        _ => Err(refuse("a web seed's URL begins with http:// or https://")),
+    }
+}
+
+/// A URL with a host.
+fn absolute(text: &str) -> Result<Url, String> {
+    if text.contains(bt_types::is_steering) || text.contains(char::is_whitespace) {
+        return Err("a URL holds no blanks and no control characters".into());
+    }
+    let url = Url::parse(text).map_err(|error| format!("this is no URL ({error})"))?;
+    if url.host_str().is_none_or(str::is_empty) { Err("the URL names no host".into()) } else { Ok(url) }
+}
+
+/// The file of a torrent with this name: a name of 255 bytes is cut, so that the file's name fits.
+pub(crate) fn file_name(name: &str) -> PathBuf {
+    const NAME_MAX: usize = 255;
+    const ENDING: &str = ".torrent";
+    let end = (0..=name.len().min(NAME_MAX - ENDING.len())).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}{ENDING}", name.get(..end).unwrap_or_default()).into()
+}
+
+/// The name of the torrent that is made of a path.
+pub(crate) fn name(path: &Path, options: &CreateOptions) -> Outcome<String> {
+    torrent_name(path, options).map_err(|error| failure(path, &error))
 }
 
 /// Makes a torrent, with progress.
@@ -106,15 +147,80 @@ fn refuse_existing(path: &Path, force: bool) -> Outcome {
     Ok(())
 }
 
-/// Writes beside the goal and renames, so that nobody ever sees half a file.
+/// Refuses a path where no file could be written.
+fn probe(path: &Path) -> Outcome {
+    beside(path).map(drop).map_err(|error| unwritable(path, &error))
+}
+
+/// Writes beside the goal and renames, so that no reader ever sees half a file.
 pub(crate) fn write(path: &Path, bytes: &[u8], force: bool) -> Outcome {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || {
-        let mut file = tempfile::Builder::new().prefix(".bt-create-").tempfile_in(dir)?;
+        let mut file = beside(path)?;
         std::io::Write::write_all(&mut file, bytes)?;
-        // Temporary files are private; a torrent is made to be passed on.
-        std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
         if force { file.persist(path) } else { file.persist_noclobber(path) }.map_err(|error| error.error).map(drop)
     };
-    write().map_err(|error: std::io::Error| Failure::disk(path, &error))
+    write().map_err(|error: std::io::Error| unwritable(path, &error))
+}
+
+/// A new file in the directory of the path, with the mode that the umask leaves: a torrent may hold a passkey.
+fn beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    tempfile::Builder::new().prefix(".bt-create-").permissions(mode).tempfile_in(directory(path))
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Without the name of the temporary file, which says nothing to a person.
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    let why = match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            format!("the directory {} does not exist; make it, or name another file with -o", directory(path).display())
+        }
+        std::io::ErrorKind::AlreadyExists => "it exists; choose another name with -o".into(),
+        kind => format!("{kind}; name another file with -o"),
+    };
+    Failure::new(Exit::Disk, bt_piece_store::fault_of(error).name(), format!("cannot write {}: {why}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_trackers_are_refused() {
+        let table = [
+            ("http://t/announce", true),
+            ("https://u:pw@t:1/", true),
+            ("udp://t:6969", true),
+            ("udp://[::1]:6969/announce", true),
+            ("wss://t/", true),
+            ("", false),
+            ("http://", false),
+            ("http://?x", false),
+            ("udp://t/announce", false),
+            ("udp://t:0", false),
+            ("t:6969", false),
+            ("ftp://t/", false),
+            ("http://a b/", false),
+            ("http://t/\u{1b}[2J", false),
+        ];
+        for (url, good) in table {
+            assert_eq!(tiers(&[url.into()]).is_ok(), good, "{url}");
+        }
+        assert_eq!(
+            tiers(&["http://a/, http://b/".into(), "http://c/".into()]).unwrap(),
+            [vec!["http://a/", "http://b/"], vec!["http://c/"]]
+        );
+        assert!(tiers(&["http://a/,".into()]).is_err() && web_seed("udp://t:1").is_err() && web_seed("https://w/").is_ok());
+    }
+
+    #[test]
+    fn a_long_name_gives_a_file_that_can_be_written() {
+        for name in ["a".repeat(255), "ü".repeat(127), "x".into()] {
+            let file = file_name(&name);
+            assert!(file.as_os_str().len() <= 255 && file.extension().is_some_and(|extension| extension == "torrent"));
+        }
+    }
 }

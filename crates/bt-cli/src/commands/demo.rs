@@ -8,7 +8,7 @@ use crate::commands::{create, verify};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::progress::{Board, Line};
-use crate::signals::Stop;
+use crate::signals::{Hangup, Stop};
 use crate::units;
 use anyhow::Context as _;
 use bt_metainfo::Metainfo;
@@ -30,7 +30,7 @@ pub(crate) async fn run(args: DemoArgs, output: &Output) -> Outcome {
 }
 
 async fn run_local(args: DemoArgs, output: &Output) -> Outcome {
-    let stop = Stop::listen().map_err(anyhow::Error::from)?;
+    let stop = Stop::listen(Hangup::Stops).map_err(anyhow::Error::from)?;
     stop.exit_with(Exit::Interrupted as i32);
     let stage = tempfile::Builder::new().prefix("bt-demo-").tempdir().context("no room for the demo's files")?;
     let source = match args.path {

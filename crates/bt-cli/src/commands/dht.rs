@@ -6,7 +6,7 @@
 use crate::args::{DhtArgs, DhtVerb};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
-use crate::signals::Stop;
+use crate::signals::{Hangup, Stop};
 use bt_session::StartError;
 use bt_session::dht::{Announce, Ask, Dht, DhtConfig, DhtHandle, Event, Id, Item, Mutable, Report, Value};
 use bt_session::dht::{mutable_target, new_secret, public_key};
@@ -183,7 +183,7 @@ async fn put(
 async fn node(dht: Dht, output: &Output) -> Outcome {
     tokio::task::LocalSet::new()
         .run_until(async {
-            let stop = Stop::listen().map_err(anyhow::Error::from)?;
+            let stop = Stop::listen(Hangup::Stops).map_err(anyhow::Error::from)?;
             let listen: Vec<String> = dht.listen().iter().map(ToString::to_string).collect();
             output.event("ready", json!({ "verb": "node", "listen": listen }));
             output.line(format_args!("ready: {}", listen.join(" ")));

@@ -16,20 +16,18 @@ use std::sync::Arc;
 pub(crate) async fn run(args: GetArgs, output: &Output) -> Outcome {
     let (roots, mut sources) = (args.net.trust.roots()?, Vec::new());
     let metadata_only = args.metadata_only.then(|| MetadataOnly { file: args.output.clone() });
-    if let Some(file) = &args.output {
-        if args.source.len() > 1 {
-            return Err(Failure::usage("-o names one file; give one source, or leave -o out"));
-        }
-        if file.symlink_metadata().is_ok() {
-            return Err(Failure::new(Exit::Other, "exists", format!("{} exists; choose another name with -o", file.display())));
-        }
+    if let Some(file) = args.output.as_ref().filter(|file| file.symlink_metadata().is_ok()) {
+        return Err(Failure::new(Exit::Other, "exists", format!("{} exists; choose another name with -o", file.display())));
     }
     for source in &args.source {
-        let found = source::open_for_transfer(source, &roots).await?;
-        if let Source::Torrent(torrent) = &found {
-            torrent.warnings.iter().for_each(|warning| output.note(format_args!("{source}: {warning}")));
+        for found in source::open_all(source, &roots).await? {
+            source::require_transfer(source, &found)?;
+            found.warnings().iter().for_each(|warning| output.note(format_args!("{}: {warning}", source::shown(source))));
+            sources.push(found);
         }
-        sources.push(found);
+    }
+    if args.output.is_some() && sources.len() > 1 {
+        return Err(Failure::usage("-o names one file; give one source, or leave -o out"));
     }
     let torrents: Vec<&Metainfo> = sources
         .iter()
@@ -43,7 +41,7 @@ pub(crate) async fn run(args: GetArgs, output: &Output) -> Outcome {
     for source in sources {
         let select = match &source {
             Source::Torrent(_) => selected.next().flatten().map_or(Select::All, Select::Files),
-            Source::Magnet(_) => later(&args.select)?,
+            Source::Magnet(_) => later(&args.select),
         };
         let (peers, no_resume, metadata_only) = (args.net.peer.clone(), args.net.no_resume, args.metadata_only);
         planned.push((source, AddOptions { peers, no_resume, select, metadata_only, ..AddOptions::new(&args.dir) }));
@@ -54,14 +52,13 @@ pub(crate) async fn run(args: GetArgs, output: &Output) -> Outcome {
 }
 
 /// The files of a magnet link are chosen when they are known.
-fn later(globs: &[String]) -> Outcome<Select> {
-    if globs.is_empty() {
-        return Ok(Select::All);
+fn later(patterns: &[String]) -> Select {
+    if patterns.is_empty() {
+        return Select::All;
     }
-    select::check(globs)?;
-    let globs = globs.to_vec();
-    Ok(Select::By(Arc::new(move |torrent| {
-        let selected = select::select(&[torrent], &globs).map_err(|failure| failure.message)?;
+    let patterns = patterns.to_vec();
+    Select::By(Arc::new(move |torrent| {
+        let selected = select::select(&[torrent], &patterns).map_err(|failure| failure.message)?;
         Ok(selected.into_iter().next().flatten())
-    })))
+    }))
 }

@@ -18,10 +18,15 @@ pub(crate) async fn run(args: SeedArgs, output: &Output) -> Outcome {
     let (roots, mut torrents) = (args.net.trust.roots()?, Vec::new());
     for path in &args.path {
         let (torrent, dir, made) = if is_torrent(path) {
-            let torrent = source::load_for_transfer(&path.to_string_lossy(), &roots).await?;
-            (torrent, PathBuf::from("."), false)
+            let found = Source::Torrent(Box::new(source::load(path.as_os_str(), &roots).await?));
+            source::require_transfer(path.as_os_str(), &found)?;
+            found.warnings().iter().for_each(|warning| output.note(format_args!("{}: {warning}", path.display())));
+            (found, PathBuf::from("."), false)
+        } else if path.exists() {
+            (Source::Torrent(Box::new(make(path, &args, output)?)), path.clone(), true)
         } else {
-            (make(path, &args, output)?, path.clone(), true)
+            let message = format!("{} does not exist; `bt seed` takes files, folders and torrents", path.display());
+            return Err(Failure::new(Exit::Input, "not_found", message));
         };
         let options = AddOptions {
             peers: args.net.peer.clone(),
@@ -30,38 +35,68 @@ pub(crate) async fn run(args: SeedArgs, output: &Output) -> Outcome {
             no_resume: args.net.no_resume,
             ..AddOptions::new(args.dir.clone().unwrap_or(dir))
         };
-        torrents.push((Source::Torrent(Box::new(torrent)), options));
+        torrents.push((torrent, options));
     }
     let (after, net) = (After::default(), args.net);
     transfer::run(Plan { torrents, net, roots, timeout: None, after, metadata_only: None, is_seed: true }, output).await
 }
 
-/// A file that is named like one, or that begins like one and can be parsed.
+/// A file that is named like one, or that begins like one and can be parsed; a URL; standard input.
 fn is_torrent(path: &Path) -> bool {
-    if path.extension().is_some_and(|extension| extension == "torrent") || !path.exists() {
+    let is_url = || path.to_str().is_some_and(|text| text == "-" || text.contains("://"));
+    if path.is_dir() {
+        return false;
+    }
+    if path.extension().is_some_and(|extension| extension == "torrent") || (!path.exists() && is_url()) {
         return true;
     }
     let small = path.metadata().is_ok_and(|found| found.is_file() && found.len() < 64 << 20);
     small && std::fs::read(path).is_ok_and(|bytes| bytes.first() == Some(&b'd') && Metainfo::from_bytes(&bytes).is_ok())
 }
 
-/// Makes a torrent of the path, and keeps it in the current directory to be passed on.
+/// Makes a torrent of the path, and keeps it in the current directory to be passed on. Where `bt create` made it before, that one is
+/// seeded: its trackers, its date and its comment are the person's.
 fn make(path: &Path, args: &SeedArgs, output: &Output) -> Outcome<Metainfo> {
-    let options = CreateOptions { trackers: create::tiers(&args.announce), ..create::options() };
-    let created = create::create(path, &options, output)?;
-    let file = PathBuf::from(format!("{}.torrent", created.metainfo.info.name));
-    match std::fs::read(&file) {
-        Ok(bytes) if bytes == created.bytes => {}
-        Ok(_) => {
-            let message = format!("{} exists and is another torrent; move it away, or seed it by its name", file.display());
-            return Err(Failure::new(Exit::Other, "exists", message));
+    let trackers = create::tiers(&args.announce)?;
+    let name = create::name(path, &create::options())?;
+    let file = create::file_name(&name);
+    let is_other = || {
+        let message = format!(
+            "{0} exists and is not a torrent of this data; move it away, or seed what it describes with `bt seed {0}`",
+            file.display()
+        );
+        Failure::new(Exit::Other, "exists", message)
+    };
+    let old = match std::fs::read(&file) {
+        Ok(bytes) => Some(Metainfo::from_bytes(&bytes).ok().filter(|old| old.info.name == name).ok_or_else(is_other)?),
+        Err(_) => None,
+    };
+    let like_old = old.as_ref().map_or_else(create::options, |old| CreateOptions {
+        piece_length: Some(old.info.geometry.piece_length()),
+        private: old.private,
+        source: old.source.clone(),
+        ..create::options()
+    });
+    let created = create::create(path, &CreateOptions { trackers: trackers.clone(), ..like_old }, output)?;
+    let torrent = match old {
+        None => {
+            create::write(&file, &created.bytes, false)?;
+            output.note(format_args!("{}: pass this file or the link on", file.display()));
+            created.metainfo
         }
-        Err(_) => create::write(&file, &created.bytes, false)?,
-    }
-    output.note(format_args!("{}: pass this file on", file.display()));
+        Some(mut old) if old.info_hashes == created.metainfo.info_hashes => {
+            output.note(format_args!("{} describes this data and is used", file.display()));
+            let is_known = |tier: &Vec<String>| tier.iter().all(|url| old.trackers.iter().flatten().any(|known| known == url));
+            let new: Vec<_> = trackers.into_iter().filter(|tier| !is_known(tier)).collect();
+            old.trackers.extend(new);
+            old
+        }
+        Some(_) => return Err(is_other()),
+    };
+    output.note(torrent.magnet());
     let discovery = &args.net.discovery;
-    if args.announce.is_empty() && discovery.no_dht && discovery.no_lsd {
+    if torrent.trackers.is_empty() && discovery.no_dht && discovery.no_lsd {
         output.note("it names no tracker (-a URL): peers must be told where this seeder is (--peer)");
     }
-    Ok(created.metainfo)
+    Ok(torrent)
 }

@@ -88,7 +88,7 @@ fn describe_magnet(magnet: &Magnet) -> Value {
         "comment": null,
         "source": null,
         "magnet": magnet.to_string(),
-        "warnings": [],
+        "warnings": magnet.warnings,
         "peers": magnet.peers.iter().map(endpoint).collect::<Vec<_>>(),
         "select_only": magnet.files.iter().map(|range| [range.start(), range.end()]).collect::<Vec<_>>(),
     })
@@ -101,7 +101,7 @@ fn endpoint((host, port): &(String, u16)) -> String {
 fn print_magnet(magnet: &Magnet, output: &Output) {
     let row = |name: &str, value: &dyn std::fmt::Display| output.line(format_args!("{name:<13}{value}"));
     let rows = |name: &str, values: &mut dyn Iterator<Item = String>| {
-        values.enumerate().for_each(|(n, value)| row(if n == 0 { name } else { "" }, &printable(&value)));
+        values.enumerate().for_each(|(n, value)| row(if n == 0 { name } else { "" }, &value));
     };
     rows("name", &mut magnet.name.iter().cloned());
     rows("info-hash v1", &mut magnet.info_hashes.v1.iter().map(ToString::to_string));
@@ -111,6 +111,9 @@ fn print_magnet(magnet: &Magnet, output: &Output) {
     rows("peers", &mut magnet.peers.iter().map(endpoint));
     rows("files", &mut magnet.files.iter().map(|range| format!("number {} to {}", range.start(), range.end())));
     row("magnet", magnet);
+    for warning in &magnet.warnings {
+        row("warning", warning);
+    }
     row("", &"`bt get --metadata-only` fetches the .torrent file that it stands for");
 }
 
@@ -130,7 +133,7 @@ fn print(torrent: &Metainfo, list_files: bool, output: &Output) {
     let row = |name: &str, value: &dyn std::fmt::Display| output.line(format_args!("{name:<13}{value}"));
     let optional = |name: &str, value: &Option<String>| {
         if let Some(value) = value {
-            row(name, &printable(value));
+            row(name, value);
         }
     };
     row("name", &torrent.info.name);
@@ -145,10 +148,10 @@ fn print(torrent: &Metainfo, list_files: bool, output: &Output) {
         row("private", &"yes: peers come from its trackers only");
     }
     for (n, tier) in torrent.trackers.iter().enumerate() {
-        row(if n == 0 { "trackers" } else { "" }, &printable(&tier.join(", ")));
+        row(if n == 0 { "trackers" } else { "" }, &tier.join(", "));
     }
     for (n, url) in torrent.web_seeds.iter().enumerate() {
-        row(if n == 0 { "web seeds" } else { "" }, &printable(url));
+        row(if n == 0 { "web seeds" } else { "" }, url);
     }
     optional("created", &date(torrent));
     optional("created by", &torrent.created_by);
@@ -156,16 +159,11 @@ fn print(torrent: &Metainfo, list_files: bool, output: &Output) {
     optional("source", &torrent.source);
     row("magnet", &torrent.magnet());
     for warning in &torrent.warnings {
-        row("warning", &printable(warning));
+        row("warning", warning);
     }
     if list_files {
         for file in stored {
             output.line(format_args!("{:>12}  {}", file.length, file.path.join("/")));
         }
     }
-}
-
-/// Text of a stranger, without what could steer a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

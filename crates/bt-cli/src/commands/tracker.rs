@@ -6,7 +6,7 @@
 use crate::args::TrackerArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
-use crate::signals::Stop;
+use crate::signals::{Hangup, Stop};
 use bt_tracker_server::{Config, TrackerConfig, TrackerServer};
 use serde_json::json;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,7 +23,7 @@ pub(crate) async fn run(args: TrackerArgs, output: &Output) -> Outcome {
     let tracker = TrackerConfig { interval: args.interval, ..TrackerConfig::default() };
     tokio::task::LocalSet::new()
         .run_until(async {
-            let stop = Stop::listen().map_err(anyhow::Error::from)?;
+            let stop = Stop::listen(Hangup::GoesOn).map_err(anyhow::Error::from)?;
             let server = TrackerServer::start(Config { http, udp, tracker }).await;
             let server = server.map_err(|error| Failure::new(Exit::Other, "cannot_listen", error))?;
             let announce = |scheme: &str, addr: &SocketAddr| format!("{scheme}://{addr}/announce");

@@ -10,11 +10,12 @@ use crate::progress;
 use crate::source;
 use bt_metainfo::Metainfo;
 use bt_piece_store::{DiskStorage, FileState, HashError, Progress, Report, locate, verify};
+use bt_session::Roots;
 use serde_json::{Value, json};
 use std::path::Path;
 
 pub(crate) async fn run(args: VerifyArgs, output: &Output) -> Outcome {
-    let torrent = source::load(&args.torrent).await?;
+    let torrent = source::load(&args.torrent, &Roots::default()).await?;
     let report = check(&torrent, &args.dir, output)?;
     let pieces = torrent.info.geometry.piece_count();
     let bad: Vec<Value> = report.files.iter().filter_map(describe).collect();
@@ -74,5 +75,5 @@ fn describe(file: &bt_piece_store::FileReport) -> Option<Value> {
         FileState::WrongLength { found } => ("wrong_length", Some(found), None),
         FileState::Bad { pieces } => ("bad", None, Some(pieces)),
     };
-    Some(json!({ "path": file.path, "state": state, "found_length": found, "bad_pieces": pieces }))
+    Some(json!({ "path": file.path.to_string_lossy(), "state": state, "found_length": found, "bad_pieces": pieces }))
 }
