@@ -51,7 +51,8 @@ pub struct Rates {
 /// What the engine may use of things that the whole process shares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Budget {
-    /// Bytes of blocks that may be requested or held by the store at a time. At least one piece is always allowed.
+    /// Bytes of blocks that all torrents together may have requested, or have in the store's memory. Where there are none, one piece is always
+    /// allowed.
     pub store_bytes: u64,
     /// Payload to and from all peers together.
     pub rates: Rates,

@@ -11,6 +11,7 @@ use crate::magnet::{Magnet, Scope};
 use crate::meeting::Meeting;
 use crate::peer::Arrival;
 use crate::status::{MagnetStatus, SourceStat, TorrentStatus, Why};
+use crate::store_room::StoreRoom;
 use crate::torrent::Torrent;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,6 +34,8 @@ pub struct Engine {
     uplink: Line,
     /// Under a limit: peers that wait to be asked.
     downlink: Line,
+    /// The store's memory.
+    store_room: StoreRoom,
     /// Torrents whose peers may have messages in their outboxes.
     touched: BTreeSet<TorrentKey>,
     /// Torrents, and magnets, that acted since it was last asked.
@@ -54,6 +57,7 @@ impl Engine {
             torrents: BTreeMap::new(),
             magnets: BTreeMap::new(),
             routes: BTreeMap::new(),
+            store_room: StoreRoom::default(),
             touched: BTreeSet::new(),
             changed: BTreeSet::new(),
             agenda: BTreeSet::new(),
@@ -127,6 +131,7 @@ impl Engine {
             Input::Checked(key, piece, verdict) => {
                 self.on(now, key, |torrent, engine| torrent.checked(now, piece, verdict, engine.out));
             }
+            Input::OnDisk(key, piece, bytes) => self.on(now, key, |torrent, _| torrent.work.shelf().on_disk(piece, bytes)),
             Input::Audited(key, wrong) => self.on(now, key, |torrent, engine| torrent.audited(now, &wrong, engine.out)),
             Input::StoreFailed(key, fault) => {
                 self.on(now, key, |torrent, engine| torrent.store_failed(now, fault, engine.config, engine.budget, engine.out));
@@ -170,7 +175,7 @@ impl Engine {
     /// When [`Engine::wake`] must be called, if nothing else happens before.
     pub fn deadline(&self) -> Option<Time> {
         let torrents = self.agenda.first().map(|(at, _)| *at);
-        [torrents, self.uplink.deadline(), self.downlink.deadline()].into_iter().flatten().min()
+        [torrents, self.uplink.deadline(), self.downlink.deadline(), self.store_room.deadline()].into_iter().flatten().min()
     }
 
     /// Acts on what has become due.
@@ -179,6 +184,9 @@ impl Engine {
         for key in due {
             self.on(now, key, |torrent, engine| torrent.wake(now, engine.config, engine.budget, engine.out));
             self.on_magnet(key, |magnet, scope| magnet.wake(now, scope));
+        }
+        for key in self.store_room.take_holders(now) {
+            self.on(now, key, |torrent, engine| torrent.give_up_stalled(engine.out));
         }
         self.take_turns(now);
     }
@@ -221,7 +229,7 @@ impl Engine {
         self.torrents.get(&key).map(|torrent| torrent.source_stats()).unwrap_or_default()
     }
 
-    /// The bytes of a torrent's open pieces: what the store is asked to hold at most.
+    /// The bytes of a torrent that the store may have to hold in memory.
     pub fn reserved(&self, key: TorrentKey) -> u64 {
         self.torrents.get(&key).map_or(0, |torrent| torrent.work.reserved())
     }
@@ -296,8 +304,12 @@ impl Engine {
         });
     }
 
-    /// Gives the links to those in line while they are open.
+    /// Gives the links to those in line while they are open, and the store's room to those that lack it.
     fn take_turns(&mut self, now: Time) {
+        for key in self.store_room.take_retries() {
+            self.on(now, key, |torrent, _| torrent.work.shelf().look_for_room());
+        }
+        self.store_room.plan(now);
         while let Some((key, peer, bytes)) = self.uplink.next(now) {
             let Some(torrent) = self.torrents.get_mut(&key) else { continue };
             let ordered = torrent.serve(now, peer, bytes, &mut self.out);
@@ -309,7 +321,8 @@ impl Engine {
         }
         while let Some((key, peer, bytes)) = self.downlink.next(now) {
             let Some(torrent) = self.torrents.get_mut(&key) else { continue };
-            let asked = torrent.ask_in_turn(now, peer, &self.budget, bytes);
+            let budget = budget_of(&self.budget, &self.store_room, torrent);
+            let asked = torrent.ask_in_turn(now, peer, &budget, bytes);
             self.downlink.charge(asked);
             self.settle(key);
         }
@@ -324,9 +337,10 @@ impl Engine {
     /// Lets a torrent act, and gives out the requests that this made possible.
     fn on(&mut self, now: Time, key: TorrentKey, act: impl FnOnce(&mut Torrent, &mut Shared<'_>)) {
         let Some(torrent) = self.torrents.get_mut(&key) else { return };
-        let mut shared = Shared { config: &self.config, budget: &self.budget, uplink: &mut self.uplink, out: &mut self.out };
+        let budget = budget_of(&self.budget, &self.store_room, torrent);
+        let mut shared = Shared { config: &self.config, budget: &budget, uplink: &mut self.uplink, out: &mut self.out };
         act(torrent, &mut shared);
-        torrent.feed_hungry(now, &self.budget);
+        torrent.feed_hungry(now, &budget);
         self.settle(key);
     }
 
@@ -339,6 +353,7 @@ impl Engine {
         if !torrent.talked_to.is_empty() {
             self.touched.insert(key);
         }
+        self.store_room.note(key, torrent.work.reserved(), torrent.work.is_short());
         if !core::mem::replace(&mut torrent.is_changed, true) {
             self.changed.insert(key);
         }
@@ -358,6 +373,7 @@ impl Engine {
         for peer in meeting.contacts.keys() {
             self.routes.remove(peer);
         }
+        self.store_room.forget(key);
         self.touched.remove(&key);
         self.changed.remove(&key);
     }
@@ -379,6 +395,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// The budget of a torrent at this moment: of the store's memory, its part of what all share.
+fn budget_of(budget: &Budget, room: &StoreRoom, torrent: &Torrent) -> Budget {
+    Budget { store_bytes: room.limit(torrent.key, torrent.work.unit(), budget.store_bytes), ..*budget }
 }
 
 /// What a torrent may use of its engine while it acts.

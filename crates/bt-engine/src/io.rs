@@ -135,6 +135,8 @@ pub enum Input {
     Closed(PeerKey),
     /// An ordered check is done; the bytes are written if it was good.
     Checked(TorrentKey, Piece, Verdict),
+    /// The store has put so many bytes of a long piece on the disk ([`bt_types::Geometry::has_long_pieces`]).
+    OnDisk(TorrentKey, Piece, u64),
     /// A piece that failed before is right now: these blocks were wrong when it failed.
     Audited(TorrentKey, Vec<Block>),
     /// The store cannot go on. What it holds stays with it; no piece is lost.

@@ -2,7 +2,7 @@
 //!
 //! Decides: the state of every block of the open pieces. Must not know: rarity, request windows, choking.
 //! Invariant: a block counts as free only when nobody is asked for it and nobody has delivered it; the bytes reserved are
-//! the lengths of the open pieces.
+//! the lengths of the open pieces, or of long pieces the blocks that are asked for or not yet on the disk.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
@@ -33,6 +33,10 @@ pub(crate) struct Ledger {
 #[derive(Debug)]
 struct Open {
     slots: Vec<Slot>,
+    /// Bytes that it takes of the store's memory.
+    reserved: u64,
+    /// It was opened, or a block of it came, since stalled pieces were looked for last.
+    moved: bool,
     free: u32,
     missing: u32,
     /// No block before this one is free.
@@ -72,7 +76,7 @@ impl Ledger {
         Ledger { geometry, open, with_free, orphans, suspect, reserved: 0 }
     }
 
-    /// Bytes of all open pieces: what the store may have to hold.
+    /// Bytes that the store may have to hold in memory.
     pub(crate) fn reserved(&self) -> u64 {
         self.reserved
     }
@@ -82,9 +86,32 @@ impl Ledger {
         let blocks = self.geometry.block_count(piece);
         let alone = alone || self.suspect.contains_key(&piece);
         let slots = vec![Slot::default(); blocks as usize];
-        self.open.insert(piece, Open { slots, free: blocks, missing: blocks, first_free: 0, lead: Some(lead), alone });
+        let reserved = if self.geometry.has_long_pieces() { 0 } else { u64::from(self.geometry.piece_len(piece)) };
+        let open = Open { slots, reserved, moved: true, free: blocks, missing: blocks, first_free: 0, lead: Some(lead), alone };
+        self.open.insert(piece, open);
         self.with_free.insert(piece);
-        self.reserved += u64::from(self.geometry.piece_len(piece));
+        self.reserved += reserved;
+    }
+
+    /// Number of open pieces.
+    pub(crate) fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// The store has put so many bytes of a long piece on the disk. Whether that gave room back.
+    pub(crate) fn on_disk(&mut self, piece: Piece, bytes: u64) -> bool {
+        let Some(open) = self.open.get_mut(&piece).filter(|_| self.geometry.has_long_pieces()) else { return false };
+        let bytes = bytes.min(open.reserved);
+        open.reserved -= bytes;
+        self.reserved -= bytes;
+        bytes > 0
+    }
+
+    /// Closes the pieces for which nothing came since this was called last, unless they wait for their check: they, and who led them.
+    pub(crate) fn give_up_stalled(&mut self) -> Vec<(Piece, Option<PeerKey>)> {
+        let stalled = |open: &mut Open| open.missing > 0 && !core::mem::take(&mut open.moved);
+        let stalled: BTreeSet<Piece> = self.open.iter_mut().filter_map(|(piece, open)| stalled(open).then_some(*piece)).collect();
+        self.give_up(|piece| stalled.contains(&piece))
     }
 
     /// Who leads the piece.
@@ -104,7 +131,12 @@ impl Ledger {
         if open.free == 0 {
             self.with_free.remove(&piece);
         }
-        self.geometry.nth_block(piece, n)
+        let block = self.geometry.nth_block(piece, n)?;
+        if self.geometry.has_long_pieces() {
+            open.reserved += u64::from(block.len());
+            self.reserved += u64::from(block.len());
+        }
+        Some(block)
     }
 
     /// The open pieces.
@@ -180,6 +212,7 @@ impl Ledger {
         open.free += 1;
         open.first_free = open.first_free.min(n);
         self.with_free.insert(block.piece());
+        self.on_disk(block.piece(), u64::from(block.len()));
         true
     }
 
@@ -196,11 +229,20 @@ impl Ledger {
         let others_asked = slot.asked > 1;
         *slot = Slot { from: Some(from), ..Slot::default() };
         open.missing -= 1;
-        let complete = open.missing == 0;
+        open.moved = true;
+        let (complete, mut late_bytes) = (open.missing == 0, 0);
         if was_free {
+            late_bytes = u64::from(block.len());
             open.free -= 1;
             if open.free == 0 {
                 self.with_free.remove(&block.piece());
+            }
+        }
+        if late_bytes > 0 && self.geometry.has_long_pieces() {
+            // It was given up, and so was its room.
+            self.reserved += late_bytes;
+            if let Some(open) = self.open.get_mut(&block.piece()) {
+                open.reserved += late_bytes;
             }
         }
         Delivery::Needed { others_asked, complete }
@@ -265,7 +307,7 @@ impl Ledger {
         self.with_free.remove(&piece);
         self.orphans.remove(&piece);
         let open = self.open.remove(&piece)?;
-        self.reserved -= u64::from(self.geometry.piece_len(piece));
+        self.reserved -= open.reserved;
         Some(open)
     }
 
@@ -371,6 +413,43 @@ mod tests {
         assert_eq!(ledger.ask_free(piece, DUE), Some(block), "and B is asked again");
         assert_eq!(ledger.leave(B), (true, alloc::vec![piece]), "nobody else may finish it");
         assert_eq!(ledger.reserved(), 0);
+    }
+
+    #[test]
+    fn of_a_long_piece_only_blocks_that_are_under_way_are_reserved() {
+        let length = bt_types::PIECE_IN_MEMORY_MAX + 16_384;
+        let geometry = Geometry::new(u64::from(length) * 2, length).unwrap();
+        let mut ledger = Ledger::new(geometry);
+        let piece = geometry.piece(0).unwrap();
+        ledger.open(piece, A, false);
+        assert_eq!((ledger.reserved(), ledger.open_count()), (0, 1));
+        let asked: Vec<Block> = (0..3).map(|_| ledger.ask_free(piece, DUE).unwrap()).collect();
+        assert_eq!(ledger.reserved(), 3 * 16_384);
+        ledger.release(asked[2]);
+        assert_eq!(ledger.reserved(), 2 * 16_384);
+        ledger.deliver(asked[2], A, SourceId(0));
+        ledger.deliver(asked[0], A, SourceId(0));
+        assert_eq!(ledger.reserved(), 3 * 16_384, "what came is held until it is on the disk");
+        assert!(ledger.on_disk(piece, 2 * 16_384) && ledger.reserved() == 16_384);
+        ledger.give_up(|_| true);
+        assert!(!ledger.on_disk(piece, 16_384) && ledger.reserved() == 0);
+    }
+
+    #[test]
+    fn a_piece_for_which_nothing_comes_is_stalled_at_the_second_look() {
+        let (g, mut ledger, _) = ledger();
+        let (first, second) = (g.piece(0).unwrap(), g.piece(1).unwrap());
+        ledger.open(first, A, false);
+        ledger.open(second, B, false);
+        assert_eq!(ledger.give_up_stalled(), []);
+        let block = ledger.ask_free(second, DUE).unwrap();
+        ledger.deliver(block, B, SourceId(0));
+        assert_eq!(ledger.give_up_stalled(), [(first, Some(A))]);
+        for block in core::iter::from_fn(|| ledger.ask_free(second, DUE)).collect::<Vec<_>>() {
+            ledger.deliver(block, B, SourceId(0));
+        }
+        ledger.give_up_stalled();
+        assert_eq!(ledger.give_up_stalled(), [], "what waits for its check is not given up");
     }
 
     #[test]

@@ -35,6 +35,7 @@ extern crate std;
 mod config;
 mod io;
 mod status;
+mod store_room;
 
 mod backlog;
 mod download;

@@ -10,11 +10,13 @@ use crate::picker::Picker;
 use crate::sources::SourceId;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use bt_types::{Bitfield, Block, Geometry, Piece, Rng, Time};
+use bt_types::{BLOCK_LEN, Bitfield, Block, Geometry, Piece, Rng, Time};
 use core::ops::Range;
 
 /// Pieces with a deadline that are looked at for a peer.
 const DUE_MAX: usize = 64;
+/// Long pieces that are open at a time: each takes its length on the disk a second time, until it is whole.
+const LONG_OPEN_MAX: usize = 4;
 
 /// The blocks of a torrent that are still needed.
 #[derive(Debug)]
@@ -88,6 +90,9 @@ impl Shelf {
         let due = peer.pipeline.due(now);
         // The piece may have failed since, and be somebody else's now.
         peer.lead = peer.lead.filter(|&piece| self.ledger.lead(piece) == Some(peer.key));
+        if self.geometry.has_long_pieces() && !self.has_room(store_bytes) {
+            return None;
+        }
         if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece, due)) {
             return Some(block);
         }
@@ -112,7 +117,7 @@ impl Shelf {
             if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece, due)) {
                 return Some(block);
             }
-        } else if !self.is_end_game() && self.has_room(store_bytes) {
+        } else if !self.is_end_game() && self.may_open(store_bytes) {
             // A piece of its own is all that it gets until that one is right. When no other can be opened, it helps with those that are.
             return None;
         }
@@ -132,7 +137,7 @@ impl Shelf {
             {
                 return Some(block);
             }
-            if peer.unproven < peer.trust() && self.has_room(store_bytes) && self.picker.take_this(piece) {
+            if peer.unproven < peer.trust() && self.may_open(store_bytes) && self.picker.take_this(piece) {
                 peer.unproven += 1;
                 self.ledger.open(piece, peer.key, peer.on_parole);
                 self.opened.insert(piece);
@@ -149,7 +154,7 @@ impl Shelf {
             if !peer.has.has(piece) {
                 continue;
             }
-            if peer.unproven < peer.trust() && self.has_room(store_bytes) && self.picker.take_this(piece) {
+            if peer.unproven < peer.trust() && self.may_open(store_bytes) && self.picker.take_this(piece) {
                 peer.unproven += 1;
                 self.ledger.open(piece, peer.key, peer.on_parole);
                 self.opened.insert(piece);
@@ -167,7 +172,7 @@ impl Shelf {
 
     /// A new piece, if the store has room for it: one that the peer suggests, if none is better, or the picker's choice.
     fn open_piece(&mut self, peer: &mut Peer, store_bytes: u64) -> Option<Piece> {
-        if !self.has_room(store_bytes) {
+        if !self.may_open(store_bytes) {
             return None;
         }
         let suggested = peer.suggested.iter().copied().find(|&piece| peer.has.has(piece) && self.picker.is_first(piece));
@@ -179,17 +184,58 @@ impl Shelf {
         Some(piece)
     }
 
-    /// Whether the store has room for another piece. One is always allowed.
+    /// What is reserved of the store's memory at a time, in bytes: a piece, or a block where pieces are long.
+    pub(crate) fn unit(&self) -> u64 {
+        u64::from(if self.geometry.has_long_pieces() { BLOCK_LEN } else { self.geometry.piece_length() })
+    }
+
+    /// Whether the torrent may reserve another unit, if `store_bytes` is what it may have.
     fn has_room(&mut self, store_bytes: u64) -> bool {
-        let reserved = self.ledger.reserved();
-        let has_room = reserved == 0 || reserved + u64::from(self.geometry.piece_length()) <= store_bytes;
+        let has_room = self.ledger.reserved() + self.unit() <= store_bytes;
         self.is_short |= !has_room;
         has_room
     }
 
+    /// Whether another piece may be opened.
+    fn may_open(&mut self, store_bytes: u64) -> bool {
+        let too_many = self.geometry.has_long_pieces() && self.ledger.open_count() >= LONG_OPEN_MAX;
+        self.is_short |= too_many;
+        !too_many && self.has_room(store_bytes)
+    }
+
     /// Whether there may be a block for a peer: a free one, a piece to open, or one to ask for twice.
     pub(crate) fn has_something(&mut self, store_bytes: u64) -> bool {
-        self.ledger.has_free() || self.is_end_game() || self.has_room(store_bytes)
+        if self.geometry.has_long_pieces() && !self.has_room(store_bytes) {
+            return false;
+        }
+        self.ledger.has_free() || self.is_end_game() || self.may_open(store_bytes)
+    }
+
+    /// Whether the torrent could not reserve what it wanted.
+    pub(crate) fn is_short(&self) -> bool {
+        self.is_short
+    }
+
+    /// There may be room again.
+    pub(crate) fn look_for_room(&mut self) {
+        self.freed |= core::mem::take(&mut self.is_short);
+    }
+
+    /// The store has put so many bytes of a long piece on the disk.
+    pub(crate) fn on_disk(&mut self, piece: Piece, bytes: u64) {
+        if self.ledger.on_disk(piece, bytes) {
+            self.look_for_room();
+        }
+    }
+
+    /// Gives up the pieces for which nothing came since this was called last: they, and who led them.
+    pub(crate) fn give_up_stalled(&mut self) -> Vec<(Piece, Option<PeerKey>)> {
+        let given_up = self.ledger.give_up_stalled();
+        given_up.iter().for_each(|&(piece, _)| self.put_back(piece));
+        if !given_up.is_empty() {
+            self.look_for_room();
+        }
+        given_up
     }
 
     /// Whether every piece that we want and lack is open.
@@ -207,7 +253,7 @@ impl Shelf {
         core::mem::take(&mut self.opened).into_iter().collect()
     }
 
-    /// Bytes of open pieces.
+    /// Bytes that the store may have to hold in memory.
     pub(crate) fn reserved(&self) -> u64 {
         self.ledger.reserved()
     }
@@ -263,7 +309,7 @@ impl Shelf {
 
     /// The piece is verified and written. Who sent it.
     pub(crate) fn close(&mut self, piece: Piece) -> Vec<SourceId> {
-        self.freed |= core::mem::take(&mut self.is_short);
+        self.look_for_room();
         self.due.retain(|(_, due)| *due != piece);
         self.ledger.close(piece)
     }

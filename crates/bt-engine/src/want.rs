@@ -101,7 +101,13 @@ impl Torrent {
         }
     }
 
-    /// Pieces that were worked on and are not wanted any more: what was asked for is taken back, what came is forgotten.
+    /// Another torrent lacks room in the store: pieces for which nothing comes give way.
+    pub(crate) fn give_up_stalled(&mut self, out: &mut VecDeque<Output>) {
+        let stalled = self.work.shelf().give_up_stalled();
+        self.give_up(stalled, out);
+    }
+
+    /// Pieces that were worked on and are given up: what was asked for is taken back, what came is forgotten.
     fn give_up(&mut self, pieces: Vec<(Piece, Option<PeerKey>)>, out: &mut VecDeque<Output>) {
         for lead in pieces.iter().filter_map(|(_, lead)| *lead) {
             if let Some(row) = self.peers.get_mut(&lead) {

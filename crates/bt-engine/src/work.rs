@@ -65,9 +65,19 @@ impl Work {
         self.get().into_iter().flat_map(Shelf::open)
     }
 
-    /// Bytes of open pieces.
+    /// Bytes that the store may have to hold in memory.
     pub(crate) fn reserved(&self) -> u64 {
         self.get().map_or(0, Shelf::reserved)
+    }
+
+    /// What is reserved of the store's memory at a time, in bytes.
+    pub(crate) fn unit(&self) -> u64 {
+        self.get().map_or(1, Shelf::unit)
+    }
+
+    /// Whether the torrent could not reserve what it wanted.
+    pub(crate) fn is_short(&self) -> bool {
+        self.get().is_some_and(Shelf::is_short)
     }
 
     /// How many leechers have this piece.

@@ -16,24 +16,30 @@ const FAILED_MAX: usize = 64;
 pub(crate) struct Failed(BTreeMap<Piece, Vec<Digest>>);
 
 impl Failed {
-    /// A piece was wrong, and these were its blocks.
-    pub(crate) fn remember(&mut self, piece: Piece, blocks: &[Bytes]) {
+    /// Whether the piece was wrong before.
+    pub(crate) fn has(&self, piece: Piece) -> bool {
+        self.0.contains_key(&piece)
+    }
+
+    /// A piece was wrong, and these are the digests of its blocks.
+    pub(crate) fn remember(&mut self, piece: Piece, digests: Vec<Digest>) {
         if self.0.len() >= FAILED_MAX && !self.0.contains_key(&piece) {
             self.0.pop_first();
         }
-        self.0.insert(piece, digests(blocks));
+        self.0.insert(piece, digests);
     }
 
-    /// A piece is right, and these are its blocks: those that were wrong when it failed last. `None` if it never failed.
-    pub(crate) fn audit(&mut self, geometry: &Geometry, piece: Piece, blocks: &[Bytes]) -> Option<Vec<Block>> {
+    /// A piece is right, and these are the digests of its blocks: those that were wrong when it failed last. `None` if it never failed.
+    pub(crate) fn audit(&mut self, geometry: &Geometry, piece: Piece, digests: &[Digest]) -> Option<Vec<Block>> {
         let then = self.0.remove(&piece)?;
-        let differs = digests(blocks).into_iter().zip(then).map(|(now, then)| now != then);
+        let differs = digests.iter().zip(then).map(|(now, then)| *now != then);
         let wrong = geometry.blocks(piece).zip(differs).filter(|(_, differs)| *differs);
         Some(wrong.map(|(block, _)| block).collect())
     }
 }
 
-fn digests(blocks: &[Bytes]) -> Vec<Digest> {
+/// The digest of each block.
+pub(crate) fn digests(blocks: &[Bytes]) -> Vec<Digest> {
     let slices: Vec<[&[u8]; 1]> = blocks.iter().map(|data| [&data[..]]).collect();
     let messages: Vec<&[&[u8]]> = slices.iter().map(<[_; 1]>::as_slice).collect();
     let mut digests = Vec::with_capacity(messages.len());

@@ -66,6 +66,11 @@ impl Journal {
         Journal { state: None, path: PathBuf::new(), id, geometry: *geometry, known, end: 0, compact_end: 0 }
     }
 
+    /// The torrent that it is of.
+    pub(crate) fn torrent(&self) -> InfoHash {
+        self.id
+    }
+
     /// What the journal says now.
     pub(crate) fn known(&self) -> &Known {
         &self.known

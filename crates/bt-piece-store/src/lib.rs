@@ -23,6 +23,7 @@ mod failed;
 mod hashing;
 mod journal;
 mod layout;
+mod long;
 mod memory;
 mod pattern;
 mod progress;

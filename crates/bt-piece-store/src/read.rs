@@ -1,7 +1,8 @@
 //! Blocks for peers.
 //!
 //! Decides: which blocks are read together. Must not know: who asked.
-//! Invariant: one read for each file span of a group of contiguous blocks; the blocks share its buffer.
+//! Invariant: one read for each file span of a group of contiguous blocks; the blocks share its buffer, of which every byte was read or
+//! cleared.
 
 use crate::memory::Memory;
 use crate::{Layout, Storage};
@@ -55,6 +56,8 @@ fn read_group(layout: &Layout, storage: &dyn Storage, group: &[Block], wait: boo
         let (part, after) = rest.split_at_mut(span.len as usize);
         rest = after;
         if !span.file.is_stored {
+            // The buffer may hold bytes of other blocks, of another torrent even.
+            part.fill(0);
             continue;
         }
         let read = match wait {
@@ -194,6 +197,27 @@ mod tests {
         let read = read_blocks(&fixture.layout, &storage, &blocks, true).unwrap().unwrap();
         assert!(read.iter().zip(&blocks).all(|(data, block)| data.len() == block.len() as usize));
         assert_eq!(read.into_iter().rev().collect::<Vec<_>>().concat(), fixture.data);
+    }
+
+    #[test]
+    fn padding_is_zeros_whatever_the_buffer_held() {
+        // A buffer that is used again, full of other bytes.
+        let data = vec![0xab; 200_000];
+        let (info, storage) = crate::testkit::padded(&data, 16_384);
+        let layout = Layout::new(&info);
+        let blocks: Vec<Block> = info.geometry.pieces().flat_map(|piece| info.geometry.blocks(piece)).collect();
+        for wait in [true, false] {
+            for _ in 0..2 {
+                let read = read_blocks(&layout, &storage, &blocks, wait).unwrap().unwrap().concat();
+                assert!(read[..200_000] == data[..] && read[200_000..].iter().all(|&byte| byte == 0), "wait: {wait}");
+            }
+            // The padding alone, into a buffer that data was in.
+            let last = blocks.iter().filter(|block| start(&layout, block) >= 200_000).copied().collect::<Vec<_>>();
+            assert!(!last.is_empty());
+            drop(read_blocks(&layout, &storage, &blocks[..8], wait).unwrap());
+            let read = read_blocks(&layout, &storage, &last, wait).unwrap().unwrap().concat();
+            assert!(read.iter().all(|&byte| byte == 0), "wait: {wait}");
+        }
     }
 
     #[test]

@@ -89,6 +89,19 @@ impl Fixture {
     }
 }
 
+/// A torrent of one file with these bytes and as much padding behind it (BEP 47), and a disk with the file.
+pub(crate) fn padded(data: &[u8], piece_length: u32) -> (bt_metainfo::Info, MemStorage) {
+    let total = data.len() * 2;
+    let pieces = total.div_ceil(piece_length as usize);
+    let file = |path: &str, attr: &str| format!("d{attr}6:lengthi{}e4:pathl{}:{path}ee", data.len(), path.len());
+    let files = [file("a", ""), file("pad", "4:attr1:p")].concat();
+    let head = format!("d4:infod5:filesl{files}e4:name1:t12:piece lengthi{piece_length}e6:pieces{}:", pieces * 20);
+    let torrent = [head.as_bytes(), &vec![0; pieces * 20], b"ee"].concat();
+    let storage = MemStorage::new();
+    put(&storage, Path::new("t/a"), data);
+    (Metainfo::from_bytes(&torrent).unwrap().info, storage)
+}
+
 /// Makes a file with this content.
 pub(crate) fn put(storage: &MemStorage, path: &Path, content: &[u8]) {
     storage.create_new(path).unwrap();

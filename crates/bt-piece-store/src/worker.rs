@@ -4,7 +4,8 @@
 //! Invariant: a piece is hashed before a byte of it is written; a verified piece is kept until it is written.
 
 use crate::doubt::Doubts;
-use crate::failed::Failed;
+use crate::failed::{self, Failed};
+use crate::long::{CHUNK, LongPieces};
 use crate::slices::Slices;
 use crate::storage::{Stat, Storage, StoreError};
 use crate::{Journal, Layout, LayoutFile};
@@ -76,6 +77,13 @@ pub enum Done {
         /// What was found.
         verdict: Verdict,
     },
+    /// So many bytes of a piece that is too long for memory are in a file: they are not held any more.
+    OnDisk {
+        /// Which piece.
+        piece: Piece,
+        /// Bytes.
+        bytes: u64,
+    },
     /// A piece that was wrong before is right now; told just before that. These blocks were wrong when it failed last.
     Audited {
         /// The wrong blocks, in order.
@@ -107,9 +115,11 @@ pub struct Worker {
     /// Complete pieces that wait to be hashed together, since the moment that the first one came.
     complete: Vec<(Piece, Vec<Bytes>)>,
     complete_since: Option<Time>,
+    /// Pieces that are too long for memory.
+    long: LongPieces,
     /// What is remembered of pieces that were wrong.
     failed: Failed,
-    /// Pieces that are right and not yet written.
+    /// Pieces that are right and not yet written. Long ones have their blocks elsewhere.
     verified: BTreeMap<Piece, Vec<Bytes>>,
     /// The disk refused, and nobody asked to try again.
     held: bool,
@@ -136,6 +146,7 @@ impl Worker {
         let ready = vec![false; layout.files().len()];
         let first = journal.known().have.iter(layout.geometry()).next();
         let witness = first.and_then(|piece| layout.piece_spans(piece).find(|span| span.file.is_stored).map(|span| span.index));
+        let long = LongPieces::new(digests.algorithm(), *layout.geometry(), journal.torrent());
         Worker {
             layout,
             lanes: bt_hash::lanes(digests.algorithm()),
@@ -145,6 +156,7 @@ impl Worker {
             expected: BTreeSet::new(),
             complete: Vec::new(),
             complete_since: None,
+            long,
             failed: Failed::default(),
             verified: BTreeMap::new(),
             held: false,
@@ -161,12 +173,16 @@ impl Worker {
         let (mut urgent, mut sync, mut stop, mut retry) = (false, false, false, false);
         for order in batch {
             match order {
+                Order::Store { block, data } if self.has_long_pieces() => self.store_long(block, data, storage, &mut done),
                 Order::Store { block, data } => {
                     self.assembling.entry(block.piece()).or_default().insert(block.begin(), data);
                 }
                 Order::Expect { pieces } => self.expected.extend(pieces),
                 Order::Check { piece, urgent: hurry } => {
                     self.expected.remove(&piece);
+                    if self.long.postpones(piece) {
+                        continue;
+                    }
                     let blocks = self.assembling.remove(&piece).unwrap_or_default();
                     self.complete.push((piece, blocks.into_values().collect()));
                     self.complete_since.get_or_insert(now);
@@ -175,6 +191,7 @@ impl Worker {
                 Order::Forget { piece } => {
                     self.expected.remove(&piece);
                     self.assembling.remove(&piece);
+                    self.long.forget(piece, storage);
                 }
                 Order::Doubt { piece } => self.doubt(piece, storage),
                 Order::Retry => retry = true,
@@ -184,12 +201,13 @@ impl Worker {
         }
         if retry {
             self.held = false;
+            self.retry_long(storage, &mut done);
             self.look_again(storage, &mut done);
         }
         self.doubts.step(&self.layout, &self.digests, storage);
         let due = if urgent || stop { self.complete.len() } else { self.batch_due(now) };
         if due > 0 {
-            self.hash(due, now, &mut done);
+            self.hash(due, now, storage, &mut done);
         }
         if !self.held || stop {
             self.write(now, storage, &mut done);
@@ -198,6 +216,9 @@ impl Worker {
             self.sync(now, storage, &mut done);
         }
         if stop {
+            if self.has_long_pieces() {
+                self.long.clear(storage);
+            }
             self.stop(storage, &mut done);
         }
         done
@@ -254,19 +275,24 @@ impl Worker {
     }
 
     /// Hashes the first `count` complete pieces at once. Right ones wait to be written; wrong ones are dropped.
-    fn hash(&mut self, count: usize, now: Time, done: &mut Vec<Done>) {
+    fn hash(&mut self, count: usize, now: Time, storage: &dyn Storage, done: &mut Vec<Done>) {
         let pieces: Vec<(Piece, Vec<Bytes>)> = self.complete.drain(..count).collect();
         self.complete_since = (!self.complete.is_empty()).then_some(now);
+        if self.has_long_pieces() {
+            return pieces.into_iter().for_each(|(piece, _)| self.check_long(piece, storage, done));
+        }
         let messages: Vec<Vec<&[u8]>> = pieces.iter().map(|(_, blocks)| blocks.iter().map(|data| &data[..]).collect()).collect();
         let messages: Vec<&[&[u8]]> = messages.iter().map(Vec::as_slice).collect();
         let mut digests = Vec::with_capacity(messages.len());
         bt_hash::digest_many(self.digests.algorithm(), &messages, &mut digests);
         for ((piece, blocks), digest) in pieces.into_iter().zip(digests) {
             if self.digests.matches(piece, &digest) {
-                done.extend(self.failed.audit(self.layout.geometry(), piece, &blocks).map(|wrong| Done::Audited { wrong }));
+                let blocks_digests = if self.failed.has(piece) { failed::digests(&blocks) } else { Vec::new() };
+                let wrong = self.failed.audit(self.layout.geometry(), piece, &blocks_digests);
+                done.extend(wrong.map(|wrong| Done::Audited { wrong }));
                 self.verified.insert(piece, blocks);
             } else {
-                self.failed.remember(piece, &blocks);
+                self.failed.remember(piece, failed::digests(&blocks));
                 done.push(Done::Checked { piece, verdict: Verdict::Bad });
             }
         }
@@ -278,7 +304,11 @@ impl Worker {
         while result.is_ok()
             && let Some((piece, blocks)) = self.verified.pop_first()
         {
-            result = self.write_piece(piece, &blocks, storage);
+            result = if self.has_long_pieces() {
+                self.write_long(piece, storage)
+            } else {
+                self.write_range(piece, 0, &blocks, storage)
+            };
             if result.is_ok() {
                 self.unsynced.pieces.insert(piece);
                 self.unsynced.bytes += u64::from(self.layout.geometry().piece_len(piece));
@@ -292,6 +322,70 @@ impl Worker {
             self.held = true;
             done.push(self.failed(&error));
         }
+    }
+
+    // ---- pieces that are too long for memory ----
+
+    fn has_long_pieces(&self) -> bool {
+        self.layout.geometry().has_long_pieces()
+    }
+
+    fn store_long(&mut self, block: Block, data: Bytes, storage: &dyn Storage, done: &mut Vec<Done>) {
+        match self.long.store(block, data, storage) {
+            // It waits behind one that the disk refused.
+            Ok(()) if self.held => {}
+            Ok(()) => on_disk(block.piece(), u64::from(block.len()), done),
+            Err(error) => {
+                self.held = true;
+                done.push(self.failed(&error));
+            }
+        }
+    }
+
+    fn retry_long(&mut self, storage: &dyn Storage, done: &mut Vec<Done>) {
+        match self.long.retry(storage) {
+            Ok(written) => {
+                written.into_iter().for_each(|(piece, bytes)| on_disk(piece, bytes, done));
+                self.complete.extend(self.long.take_postponed().into_iter().map(|piece| (piece, Vec::new())));
+            }
+            Err(error) => {
+                self.held = true;
+                done.push(self.failed(&error));
+            }
+        }
+    }
+
+    /// Compares the digest of a long piece. A wrong one is let go of.
+    fn check_long(&mut self, piece: Piece, storage: &dyn Storage, done: &mut Vec<Done>) {
+        let is_good = self.long.digest(piece).is_some_and(|digest| self.digests.matches(piece, &digest));
+        // Who sent what is told apart only if every block can be read back.
+        if is_good
+            && self.failed.has(piece)
+            && let Ok(digests) = self.long.block_digests(piece, storage)
+        {
+            let wrong = self.failed.audit(self.layout.geometry(), piece, &digests);
+            done.extend(wrong.map(|wrong| Done::Audited { wrong }));
+        }
+        if is_good {
+            self.verified.insert(piece, Vec::new());
+            return;
+        }
+        if let Ok(digests) = self.long.block_digests(piece, storage) {
+            self.failed.remember(piece, digests);
+        }
+        self.long.forget(piece, storage);
+        done.push(Done::Checked { piece, verdict: Verdict::Bad });
+    }
+
+    /// Copies a verified piece to its files.
+    fn write_long(&mut self, piece: Piece, storage: &dyn Storage) -> Result<(), StoreError> {
+        let end = self.layout.geometry().piece_len(piece);
+        for begin in (0..end).step_by(CHUNK as usize) {
+            let part = self.long.read(piece, begin, CHUNK.min(end - begin), storage)?;
+            self.write_range(piece, begin, &[part], storage)?;
+        }
+        self.long.forget(piece, storage);
+        Ok(())
     }
 
     /// Records what is about to be written, together with everything that is under way: that will be written soon, and one record
@@ -309,11 +403,12 @@ impl Worker {
         self.journal.dirty(&pieces)
     }
 
-    /// One vectored write for each file that the piece touches.
-    fn write_piece(&mut self, piece: Piece, blocks: &[Bytes], storage: &dyn Storage) -> Result<(), StoreError> {
+    /// One vectored write for each file that a part of the piece touches.
+    fn write_range(&mut self, piece: Piece, begin: u32, blocks: &[Bytes], storage: &dyn Storage) -> Result<(), StoreError> {
         let layout = Arc::clone(&self.layout);
         let mut slices = Slices::of(blocks);
-        for span in layout.piece_spans(piece) {
+        let len: usize = blocks.iter().map(Bytes::len).sum();
+        for span in layout.spans(piece, begin, u32::try_from(len).unwrap_or(u32::MAX)) {
             let data = slices.take(span.len as usize);
             if !span.file.is_stored {
                 continue;
@@ -419,6 +514,14 @@ impl Worker {
 
     fn failed(&self, error: &StoreError) -> Done {
         Done::Failed { fault: error.fault(), detail: error.to_string(), pieces: self.verified.keys().copied().collect() }
+    }
+}
+
+/// Adds to what was told of the piece already.
+fn on_disk(piece: Piece, bytes: u64, done: &mut Vec<Done>) {
+    match done.last_mut() {
+        Some(Done::OnDisk { piece: last, bytes: sum }) if *last == piece => *sum += bytes,
+        _ => done.push(Done::OnDisk { piece, bytes }),
     }
 }
 

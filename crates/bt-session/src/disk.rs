@@ -294,6 +294,7 @@ impl Desk {
         for done in self.attached.worker.run(now, batch, self.attached.storage.as_ref()) {
             match done {
                 Done::Checked { piece, verdict } => self.tell(Input::Checked(key, piece, verdict)),
+                Done::OnDisk { piece, bytes } => self.tell(Input::OnDisk(key, piece, bytes)),
                 Done::Audited { wrong } => self.tell(Input::Audited(key, wrong)),
                 Done::Failed { fault, detail, .. } => {
                     failed = true;

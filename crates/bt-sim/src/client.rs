@@ -505,6 +505,7 @@ impl Client {
         for done in self.store.run(now, std::mem::take(&mut self.to_disk)) {
             match done {
                 Done::Checked { piece, verdict } => self.inputs.push_back(Input::Checked(TORRENT, piece, verdict)),
+                Done::OnDisk { piece, bytes } => self.inputs.push_back(Input::OnDisk(TORRENT, piece, bytes)),
                 Done::Audited { wrong } => self.inputs.push_back(Input::Audited(TORRENT, wrong)),
                 Done::Failed { fault, .. } => {
                     failed = true;

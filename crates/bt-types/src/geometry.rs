@@ -13,6 +13,8 @@ pub const BLOCK_LEN_MAX: u32 = 128 * 1024;
 pub const PIECES_MAX: u32 = 2_097_152;
 /// The largest piece length in bytes that we accept: 512 MiB.
 pub const PIECE_LENGTH_MAX: u32 = 512 * 1024 * 1024;
+/// The longest piece in bytes that is put together in memory: 32 MiB, half of what all torrents may hold there by default.
+pub const PIECE_IN_MEMORY_MAX: u32 = 32 * 1024 * 1024;
 /// The largest total length in bytes that we accept: 2^48.
 const TOTAL_MAX: u64 = 1 << 48;
 
@@ -59,6 +61,11 @@ pub struct RawBlock {
 }
 
 impl Geometry {
+    /// Whether pieces are too long to be put together in memory: their blocks go to the disk one by one, and are hashed there.
+    pub fn has_long_pieces(&self) -> bool {
+        self.piece_length > PIECE_IN_MEMORY_MAX
+    }
+
     /// The shape of `total` bytes in pieces of `piece_length` bytes, the last one shorter. A total of zero has no pieces.
     pub fn new(total: u64, piece_length: u32) -> Result<Geometry, GeometryError> {
         if piece_length == 0 || piece_length > PIECE_LENGTH_MAX {

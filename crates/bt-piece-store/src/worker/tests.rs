@@ -7,7 +7,7 @@ use super::*;
 use crate::testkit::Fixture;
 use crate::{DiskStorage, FaultyStorage, MemStorage, Op, Progress, Trust, open_torrent, read_blocks};
 use proptest::prelude::*;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const NOW: Time = Time::ZERO;
 
@@ -398,4 +398,57 @@ proptest! {
         }
         prop_assert!(fixture.state.content(Path::new("journal")).is_some());
     }
+}
+
+#[test]
+fn a_piece_too_long_for_memory_is_put_together_on_the_disk() {
+    let length = bt_types::PIECE_IN_MEMORY_MAX + 16_384;
+    let fixture = Fixture::new(&[100, u64::from(length), 50_000], length);
+    let part = || PathBuf::from(format!(".bt-{}.part", bt_types::InfoHash([1; 20])));
+    let storage = MemStorage::new();
+    // What a process left that was killed.
+    storage.create_new(&part()).unwrap();
+    let mut worker = worker(&fixture);
+    // The first blocks come last.
+    let mut orders = fixture.arrival(0);
+    let check = orders.pop().unwrap();
+    let done = worker.run(NOW, orders, &storage);
+    assert_eq!(done, [Done::OnDisk { piece: fixture.piece(0), bytes: u64::from(length) }], "told once for all of a batch");
+    assert!(
+        worker.assembling.is_empty() && storage.stat(&fixture.path(1)).unwrap().is_none(),
+        "nothing unverified in a payload file"
+    );
+    assert_eq!(worker.run(NOW, vec![check], &storage), [good(&fixture, 0)]);
+    assert!(fixture.is_right(&storage, fixture.piece(0)) && storage.stat(&part()).unwrap().is_none());
+
+    // One wrong block: it is found when the piece is right.
+    let mut spoilt = fixture.arrival(1);
+    let Some(Order::Store { block, data }) = spoilt.first_mut() else { panic!() };
+    let wrong = *block;
+    *data = Bytes::from(vec![7; data.len()]);
+    let done = worker.run(NOW, spoilt, &storage);
+    assert_eq!(done.last(), Some(&Done::Checked { piece: fixture.piece(1), verdict: Verdict::Bad }));
+    let done = worker.run(NOW, fixture.arrival(1), &storage);
+    assert_eq!(done.get(1..), Some(&[Done::Audited { wrong: vec![wrong] }, good(&fixture, 1)][..]));
+    assert!(fixture.is_right(&storage, fixture.piece(1)));
+}
+
+#[test]
+fn blocks_of_a_long_piece_that_the_disk_refuses_are_kept_and_written_later() {
+    let length = bt_types::PIECE_IN_MEMORY_MAX + 16_384;
+    let fixture = Fixture::new(&[u64::from(length)], length);
+    let is_full = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let refuses = Arc::clone(&is_full);
+    let rule = move |op, _: &Path| {
+        let refuses = op == Op::Write && refuses.load(std::sync::atomic::Ordering::Relaxed);
+        refuses.then(|| io::ErrorKind::StorageFull.into())
+    };
+    let storage = FaultyStorage::new(MemStorage::new(), rule);
+    let mut worker = worker(&fixture);
+    let done = worker.run(NOW, fixture.arrival(0), &storage);
+    assert!(matches!(done[..], [Done::Failed { fault: StoreFault::NoSpace, .. }]), "{done:?}");
+    is_full.store(false, std::sync::atomic::Ordering::Relaxed);
+    let done = worker.run(NOW, vec![Order::Retry], &storage);
+    assert_eq!(done, [Done::OnDisk { piece: fixture.piece(0), bytes: u64::from(length) }, good(&fixture, 0)]);
+    assert!(fixture.is_right(storage.inner(), fixture.piece(0)));
 }

@@ -1,0 +1,174 @@
+//! The store's memory, shared by the torrents of an engine.
+//!
+//! Decides: how much of the budget a torrent may reserve, who is asked next when room becomes free, and when pieces that nothing comes
+//! for give way. Must not know: pieces, peers.
+//! Invariant: all torrents together reserve no more than the budget; one unit is always allowed where nothing is reserved.
+
+use crate::io::TorrentKey;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use bt_types::Time;
+use core::time::Duration;
+
+/// Torrents that are asked again when room became free. More of them are asked at the next time, so that one input stays cheap.
+const RETRIES_MAX: usize = 8;
+/// While a torrent lacks room, open pieces for which nothing came between two looks give way: an attacker must not hold the budget
+/// with pieces that it never completes. As long as a peer that does not deliver is waited for (`pipeline.rs`).
+const LOOK_EVERY: Duration = Duration::from_secs(20);
+
+/// What each torrent reserved, and which torrents want more.
+#[derive(Debug, Default)]
+pub(crate) struct StoreRoom {
+    /// Bytes that each torrent has reserved; only of those that have some, or lack room.
+    claims: BTreeMap<TorrentKey, u64>,
+    total: u64,
+    /// Torrents that could not open a piece because there was no room.
+    short: BTreeSet<TorrentKey>,
+    /// The torrent that was asked last after room became free: the next one comes after it.
+    asked_last: Option<TorrentKey>,
+    /// The torrent that gave room back since the others were asked.
+    freed_by: Option<TorrentKey>,
+    look_at: Option<Time>,
+}
+
+impl StoreRoom {
+    /// Bytes that the torrent may have reserved at this moment. `unit` is what it reserves at a time.
+    pub(crate) fn limit(&self, key: TorrentKey, unit: u64, budget: u64) -> u64 {
+        if self.total == 0 {
+            return budget.max(unit);
+        }
+        let own = self.claims.get(&key).copied().unwrap_or(0);
+        let share = budget / u64::try_from(self.claims.len().max(1)).unwrap_or(u64::MAX);
+        let free = budget.saturating_sub(self.total);
+        (own + free).min(share.max(unit))
+    }
+
+    /// Takes note of what a torrent has reserved after it acted, and whether it lacked room.
+    pub(crate) fn note(&mut self, key: TorrentKey, bytes: u64, is_short: bool) {
+        let claims = bytes > 0 || is_short;
+        let before = if claims { self.claims.insert(key, bytes) } else { self.claims.remove(&key) }.unwrap_or(0);
+        self.total = self.total - before + bytes;
+        if bytes < before {
+            self.freed_by = Some(key);
+        }
+        if is_short {
+            self.short.insert(key);
+        } else if !self.short.is_empty() {
+            self.short.remove(&key);
+        }
+    }
+
+    /// The torrent is gone.
+    pub(crate) fn forget(&mut self, key: TorrentKey) {
+        self.note(key, 0, false);
+    }
+
+    /// The torrents that are to be asked whether they can go on, if room became free. The one that gave it back has looked itself.
+    pub(crate) fn take_retries(&mut self) -> impl Iterator<Item = TorrentKey> + use<> {
+        let mut retries = Vec::new();
+        if let Some(by) = self.freed_by.take() {
+            let from = self.asked_last.map_or(TorrentKey(0), |last| TorrentKey(last.0.wrapping_add(1)));
+            let others = self.short.range(from..).chain(self.short.range(..from)).copied();
+            retries.extend(others.filter(|key| *key != by).take(RETRIES_MAX));
+            self.asked_last = retries.last().copied().or(self.asked_last);
+        }
+        retries.into_iter()
+    }
+
+    /// When [`StoreRoom::take_stalled`] must be called.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.look_at
+    }
+
+    /// Plans the next look while a torrent lacks room.
+    pub(crate) fn plan(&mut self, now: Time) {
+        if self.short.is_empty() {
+            self.look_at = None;
+        } else {
+            self.look_at.get_or_insert(now + LOOK_EVERY);
+        }
+    }
+
+    /// The torrents whose stalled pieces must give way now.
+    pub(crate) fn take_holders(&mut self, now: Time) -> Vec<TorrentKey> {
+        if self.look_at.take_if(|at| *at <= now).is_none() {
+            return Vec::new();
+        }
+        self.claims.keys().copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: TorrentKey = TorrentKey(1);
+    const B: TorrentKey = TorrentKey(2);
+    const C: TorrentKey = TorrentKey(3);
+
+    #[test]
+    fn a_torrent_may_have_its_share_of_what_is_left() {
+        // (reserved by A, by B, A and B are short, unit, limit of A, of B), of a budget of 64
+        let table = [
+            (0, 0, (false, false), 1, 64, 64),
+            (0, 0, (false, false), 96, 96, 96),
+            (64, 0, (false, false), 1, 64, 0),
+            (64, 0, (true, true), 1, 32, 0),
+            (40, 0, (true, true), 1, 32, 24),
+            (40, 24, (true, false), 1, 32, 24),
+            (30, 10, (false, false), 1, 32, 32),
+            (30, 10, (false, false), 40, 40, 34),
+            (96, 0, (false, false), 96, 96, 0),
+        ];
+        for (a, b, (a_short, b_short), unit, limit_a, limit_b) in table {
+            let mut room = StoreRoom::default();
+            room.note(A, a, a_short);
+            room.note(B, b, b_short);
+            assert_eq!((room.limit(A, unit, 64), room.limit(B, unit, 64)), (limit_a, limit_b), "{a} and {b}, {unit}");
+        }
+    }
+
+    #[test]
+    fn those_that_lack_room_are_asked_in_turn_when_some_becomes_free() {
+        let mut room = StoreRoom::default();
+        room.note(A, 64, true);
+        room.note(B, 0, true);
+        room.note(C, 0, true);
+        assert_eq!(room.take_retries().count(), 0, "nothing became free");
+        room.note(A, 63, true);
+        assert_eq!(room.take_retries().collect::<Vec<_>>(), [B, C], "A has looked itself");
+        assert_eq!(room.take_retries().count(), 0);
+        room.note(C, 1, false);
+        room.note(A, 62, true);
+        assert_eq!(room.take_retries().collect::<Vec<_>>(), [B]);
+        room.forget(B);
+        room.forget(A);
+        assert_eq!((room.take_retries().count(), room.total), (0, 1));
+        (10..40).for_each(|n| room.note(TorrentKey(n), 0, true));
+        room.note(C, 0, false);
+        let first: Vec<_> = room.take_retries().collect();
+        assert_eq!(first.len(), RETRIES_MAX);
+        room.note(C, 1, false);
+        room.note(C, 0, false);
+        assert!(room.take_retries().all(|key| !first.contains(&key)), "the next ones");
+    }
+
+    #[test]
+    fn stalled_pieces_give_way_only_while_a_torrent_lacks_room() {
+        let mut room = StoreRoom::default();
+        room.note(A, 64, false);
+        room.plan(Time::ZERO);
+        assert_eq!(room.deadline(), None);
+        room.note(B, 0, true);
+        room.plan(Time::ZERO);
+        room.plan(Time::from_secs(5));
+        assert_eq!(room.deadline(), Some(Time::from_secs(20)));
+        assert_eq!(room.take_holders(Time::from_secs(19)), []);
+        assert_eq!(room.take_holders(Time::from_secs(20)), [A, B]);
+        room.plan(Time::from_secs(20));
+        assert_eq!(room.deadline(), Some(Time::from_secs(40)));
+        room.note(B, 1, false);
+        room.plan(Time::from_secs(21));
+        assert_eq!(room.deadline(), None);
+    }
+}

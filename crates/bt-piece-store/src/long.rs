@@ -1,0 +1,178 @@
+//! Pieces that are too long for memory: put together in a file of their own, and hashed as they come.
+//!
+//! Decides: where in that file a piece lies, and how far it is hashed. Must not know: who sent a block, payload files.
+//! Invariant: a block is in memory only until it is in the file; the file is gone when no long piece is open. What it holds is not
+//! believed after a restart.
+
+use crate::failed;
+use crate::storage::{Storage, StoreError};
+use bt_hash::{Algorithm, Digest, State};
+use bt_types::{Block, Geometry, InfoHash, Piece};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, IoSlice};
+use std::path::PathBuf;
+
+/// Bytes that are copied or hashed at a time.
+pub(crate) const CHUNK: u32 = 1 << 20;
+
+/// The long pieces of a torrent that are not whole yet.
+#[derive(Debug)]
+pub(crate) struct LongPieces {
+    algorithm: Algorithm,
+    geometry: Geometry,
+    /// The file that they are put together in, below the download directory.
+    path: PathBuf,
+    /// The file was made by this process: one that was there before is of a process that was killed.
+    is_made: bool,
+    open: BTreeMap<Piece, LongPiece>,
+    /// Blocks that the disk refused.
+    refused: Vec<(Block, Bytes)>,
+    /// Pieces to be checked when those are in the file.
+    postponed: Vec<Piece>,
+}
+
+struct LongPiece {
+    /// Its place in the file, counted in pieces.
+    slot: u64,
+    hash: State,
+    /// Bytes that are hashed: all that came without a gap.
+    hashed: u32,
+    /// Blocks that came behind a gap: first byte, and length.
+    ahead: BTreeMap<u32, u32>,
+}
+
+impl std::fmt::Debug for LongPiece {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LongPiece").field("slot", &self.slot).field("hashed", &self.hashed).finish_non_exhaustive()
+    }
+}
+
+impl LongPieces {
+    pub(crate) fn new(algorithm: Algorithm, geometry: Geometry, torrent: InfoHash) -> LongPieces {
+        let path = PathBuf::from(format!(".bt-{torrent}.part"));
+        LongPieces {
+            algorithm,
+            geometry,
+            path,
+            is_made: false,
+            open: BTreeMap::new(),
+            refused: Vec::new(),
+            postponed: Vec::new(),
+        }
+    }
+
+    /// Puts the check of a piece off while the disk refuses blocks. Whether it did.
+    pub(crate) fn postpones(&mut self, piece: Piece) -> bool {
+        let refuses = !self.refused.is_empty();
+        if refuses {
+            self.postponed.push(piece);
+        }
+        refuses
+    }
+
+    /// The pieces whose check was put off.
+    pub(crate) fn take_postponed(&mut self) -> Vec<Piece> {
+        std::mem::take(&mut self.postponed)
+    }
+
+    /// Puts a block into the file. On an error it is kept, and tried again by [`LongPieces::retry`].
+    pub(crate) fn store(&mut self, block: Block, data: Bytes, storage: &dyn Storage) -> Result<(), StoreError> {
+        if !self.refused.is_empty() {
+            self.refused.push((block, data));
+            return Ok(());
+        }
+        let result = self.write(block, &data, storage).map_err(StoreError::at(&self.path));
+        if result.is_err() {
+            self.refused.push((block, data));
+        }
+        result
+    }
+
+    /// Puts the blocks that the disk refused into the file. Returns how many bytes of which piece.
+    pub(crate) fn retry(&mut self, storage: &dyn Storage) -> Result<Vec<(Piece, u64)>, StoreError> {
+        let mut written = Vec::new();
+        for (block, data) in std::mem::take(&mut self.refused) {
+            let len = u64::from(block.len());
+            self.store(block, data, storage)?;
+            if self.refused.is_empty() {
+                written.push((block.piece(), len));
+            }
+        }
+        Ok(written)
+    }
+
+    fn write(&mut self, block: Block, data: &Bytes, storage: &dyn Storage) -> io::Result<()> {
+        if !self.is_made {
+            match storage.remove(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => storage.create_new(&self.path)?,
+            }
+            self.is_made = true;
+        }
+        let taken: BTreeSet<u64> = self.open.values().map(|piece| piece.slot).collect();
+        let slot = (0..).find(|slot| !taken.contains(slot)).unwrap_or(0);
+        let fresh = || LongPiece { slot, hash: State::new(self.algorithm), hashed: 0, ahead: BTreeMap::new() };
+        let piece = self.open.entry(block.piece()).or_insert_with(fresh);
+        let start = piece.slot * u64::from(self.geometry.piece_length());
+        storage.write_at(&self.path, start + u64::from(block.begin()), &[IoSlice::new(data)])?;
+        if block.begin() > piece.hashed {
+            piece.ahead.insert(block.begin(), block.len());
+        } else if block.begin() == piece.hashed {
+            piece.hash.update(data);
+            piece.hashed += block.len();
+        }
+        // What came behind the gap is read back: it is seldom much, as blocks of a piece are asked for in order.
+        while let Some(&len) = piece.ahead.get(&piece.hashed) {
+            let mut bytes = vec![0; len as usize];
+            read_exact(storage, &self.path, start + u64::from(piece.hashed), &mut bytes)?;
+            piece.ahead.remove(&piece.hashed);
+            piece.hash.update(&bytes);
+            piece.hashed += len;
+        }
+        Ok(())
+    }
+
+    /// The digest of a piece of which every block was stored; `None` where one was not.
+    pub(crate) fn digest(&self, piece: Piece) -> Option<Digest> {
+        let open = self.open.get(&piece)?;
+        (open.hashed == self.geometry.piece_len(piece)).then(|| open.hash.clone().finish())
+    }
+
+    /// A part of a piece, as it lies in the file.
+    pub(crate) fn read(&self, piece: Piece, begin: u32, len: u32, storage: &dyn Storage) -> Result<Bytes, StoreError> {
+        let slot = self.open.get(&piece).map_or(0, |piece| piece.slot);
+        let mut bytes = vec![0; len as usize];
+        let at = slot * u64::from(self.geometry.piece_length()) + u64::from(begin);
+        read_exact(storage, &self.path, at, &mut bytes).map_err(StoreError::at(&self.path))?;
+        Ok(bytes.into())
+    }
+
+    /// The digest of each block of a piece.
+    pub(crate) fn block_digests(&self, piece: Piece, storage: &dyn Storage) -> Result<Vec<Digest>, StoreError> {
+        let digest = |block: Block| Ok(failed::digests(&[self.read(piece, block.begin(), block.len(), storage)?]));
+        self.geometry.blocks(piece).map(digest).collect::<Result<Vec<_>, _>>().map(|digests| digests.concat())
+    }
+
+    /// Lets go of a piece; the file goes with the last one.
+    pub(crate) fn forget(&mut self, piece: Piece, storage: &dyn Storage) {
+        self.refused.retain(|(block, _)| block.piece() != piece);
+        if self.open.remove(&piece).is_some() && self.open.is_empty() {
+            self.clear(storage);
+        }
+    }
+
+    /// Lets go of everything. A file that cannot be removed is removed before the next one is made.
+    pub(crate) fn clear(&mut self, storage: &dyn Storage) {
+        self.open.clear();
+        self.refused.clear();
+        self.postponed.clear();
+        if let Err(_gone_or_refused) = storage.remove(&self.path) {}
+        self.is_made = false;
+    }
+}
+
+fn read_exact(storage: &dyn Storage, path: &std::path::Path, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+    let read = storage.read_at(path, offset, bytes)?;
+    if read == bytes.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
