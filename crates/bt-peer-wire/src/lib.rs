@@ -29,6 +29,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod allowance;
 mod connection;
 mod extended;
 mod fault;
@@ -38,6 +39,7 @@ mod message;
 mod metadata;
 mod pex;
 
+pub use allowance::MessageAllowance;
 pub use connection::{Connection, Incoming};
 pub use extended::{ExtendedHandshake, ExtensionIds};
 pub use fault::WireFault;

@@ -38,6 +38,7 @@ mod lsd;
 mod openers;
 mod opening;
 mod panics;
+mod queues;
 mod shard;
 mod state;
 #[cfg(test)]

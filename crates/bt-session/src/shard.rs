@@ -8,7 +8,6 @@ mod orders;
 mod rebuild;
 
 use crate::account::Account;
-use crate::buffers::Buffers;
 use crate::clock::{Clock, sleep_until};
 use crate::conduit::Conduit;
 use crate::control::ToControl;
@@ -19,13 +18,14 @@ use crate::door::Pass;
 use crate::events::{AddError, TorrentEvent, TorrentState};
 use crate::opening::Follower;
 use crate::panics::{Bugs, Place};
+use crate::queues::Inbox;
 use crate::torrent::{Inner, Watched};
-use crate::wire::{self, End, Mailbox};
+use crate::wire::{self, End, Mailbox, ShardQueues};
 use bt_engine::{
     Budget, Config, Engine, Event, Input, MagnetSpec, PeerKey, Rates, SourceStat, TorrentKey, TorrentSpec, TorrentStatus, Want,
 };
 use bt_net::Egress;
-use bt_peer_wire::{Handshake, Reserved};
+use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_piece_store::{Layout, Storage};
 use bt_types::{Block, Rng, Source, Time};
 use bytes::Bytes;
@@ -36,7 +36,7 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Messages that wait for a shard. A full inbox stops sockets from being read.
 pub(crate) const INBOX_MAX: usize = 1024;
@@ -50,6 +50,8 @@ const PUBLISH: Duration = Duration::from_millis(200);
 pub(crate) enum ToShard {
     /// A cause for the engine.
     Input(Input),
+    /// Messages of one peer, and the room that they take in the inbox.
+    Frames(PeerKey, Vec<Message>, OwnedSemaphorePermit),
     /// A torrent to work on, its data checked.
     Add(TorrentKey, Box<NewTorrent>),
     /// A magnet link to follow.
@@ -176,14 +178,13 @@ pub(crate) struct Shard {
     disks: Arc<Disks>,
     control: mpsc::Sender<ToControl>,
     dht: Option<DhtHandle>,
-    inbox: mpsc::Sender<ToShard>,
+    queues: ShardQueues,
     torrents: BTreeMap<TorrentKey, Box<Entry>>,
     /// Torrents that somebody has begun to watch.
     watched: Watched,
     /// Torrents whose rates fall also when nothing happens.
     lively: BTreeSet<TorrentKey>,
     peers: BTreeMap<PeerKey, Rc<Mailbox>>,
-    buffers: Rc<Buffers>,
     next_peer: u64,
     /// Orders for disk threads, gathered over one batch.
     to_disk: Vec<(TorrentKey, DiskOrder)>,
@@ -218,12 +219,11 @@ impl Shard {
             disks,
             control,
             dht,
-            inbox,
+            queues: ShardQueues { inbox, room: Inbox::default(), outboxes: Rc::default(), buffers: Rc::default() },
             torrents: BTreeMap::new(),
             watched,
             lively: BTreeSet::new(),
             peers: BTreeMap::new(),
-            buffers: Rc::default(),
             next_peer: 0,
             to_disk: Vec::new(),
             farewells: Vec::new(),
@@ -283,6 +283,10 @@ impl Shard {
                 let wants = if let Input::Want(key, _) = &input { Some(*key) } else { None };
                 self.engine.handle(now, input);
                 wants.into_iter().for_each(|key| self.publish_one(key));
+            }
+            ToShard::Frames(peer, messages, room) => {
+                self.engine.handle(now, Input::Frames(peer, messages));
+                drop(room);
             }
             ToShard::Add(key, new) => self.add(key, *new),
             ToShard::AddMagnet(key, new) => self.add_magnet(key, *new),
@@ -403,10 +407,10 @@ impl Shard {
         let mailbox = Rc::new(Mailbox::default());
         self.peers.insert(peer, Rc::clone(&mailbox));
         let outbound = pass.is_none();
-        let (inbox, buffers, clock) = (self.inbox.clone(), Rc::clone(&self.buffers), self.clock);
+        let (queues, clock) = (self.queues.clone(), self.clock);
         let bugs = self.bugs.clone();
         tokio::task::spawn_local(async move {
-            let task = wire::run(peer, stream, wire, mailbox, inbox.clone(), buffers, clock);
+            let task = wire::run(peer, stream, wire, mailbox, queues.clone(), clock);
             match bugs.contain_task(Place::Connection, task).await {
                 Some(End::HungUp | End::Closed) => {}
                 Some(End::Fault(fault)) => tracing::debug!(%addr, %fault, "peer broke the protocol"),
@@ -414,7 +418,7 @@ impl Shard {
                 None => tracing::error!(%addr, "bug: a connection's task panicked"),
             }
             drop(pass);
-            let _ = inbox.send(ToShard::Input(Input::Closed(peer))).await;
+            let _ = queues.inbox.send(ToShard::Input(Input::Closed(peer))).await;
         });
         let input = Input::Connected { peer, torrent: key, addr, outbound, handshake };
         self.engine.handle(self.clock.now(), input);
@@ -423,7 +427,7 @@ impl Shard {
     fn dial(&self, key: TorrentKey, addr: SocketAddr, source: Source) {
         let Some(entry) = self.torrents.get(&key) else { return };
         let (ours, clock) = (self.handshake(entry), self.clock);
-        let (egress, inbox, bugs) = (self.egress.clone(), self.inbox.clone(), self.bugs.clone());
+        let (egress, inbox, bugs) = (self.egress.clone(), self.queues.inbox.clone(), self.bugs.clone());
         tokio::task::spawn_local(async move {
             let dialled = bugs.contain_task(Place::Connection, dial::dial(&egress, source, addr, ours, clock)).await;
             let shaken = match dialled {

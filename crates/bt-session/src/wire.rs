@@ -1,15 +1,17 @@
 //! One connection's task: bytes between a socket and the shard that owns it.
 //!
 //! Decides: how much is read and written at a time. Must not know: torrents, or what a message means.
-//! Invariant: one task owns a socket; a full inbox of the shard stops the reading; an idle socket holds no buffer.
+//! Invariant: one task owns a socket; a full inbox of the shard stops the reading, and so does a peer that only talks, while others go on; an
+//! idle socket holds no buffer.
 
 use crate::buffers::Buffers;
 use crate::clock::Clock;
 use crate::conduit::{self, Conduit};
+use crate::queues::{Inbox, Outboxes};
 use crate::shard::ToShard;
 use bt_engine::{Input, PeerKey};
-use bt_peer_wire::{Connection, Incoming, Message, WireFault};
-use bt_types::RawBlock;
+use bt_peer_wire::{Connection, Incoming, Message, MessageAllowance, WireFault};
+use bt_types::{BLOCK_LEN, RawBlock, Time};
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -21,8 +23,8 @@ use tokio::sync::{Notify, mpsc};
 
 /// Slices given to one vectored write: thirty-two blocks with their headers.
 const WRITE_SLICES: usize = 64;
-/// A peer that lets so many bytes pile up does not read: far above the engine's send credit and a burst of messages.
-const QUEUE_MAX: usize = 8 << 20;
+/// Messages given to the shard at a time: then the other connections of its thread have their turn.
+const BATCH_MAX: usize = 2048;
 /// A peer that has not taken what is in so many pipes gets no more of them.
 const CONDUITS_MAX: usize = 4;
 
@@ -111,17 +113,19 @@ pub(crate) async fn run(
     stream: TcpStream,
     mut wire: Connection,
     mailbox: Rc<Mailbox>,
-    inbox: mpsc::Sender<ToShard>,
-    buffers: Rc<Buffers>,
+    to_shard: ShardQueues,
     clock: Clock,
 ) -> End {
+    to_shard.outboxes.enter();
     let mut pump = Pump {
         key,
         stream: &stream,
         wire: &mut wire,
         mailbox: &mailbox,
-        inbox: &inbox,
-        buffers: &buffers,
+        to_shard: &to_shard,
+        allowance: MessageAllowance::new(clock.now()),
+        reads_on: false,
+        counted: 0,
         clock,
         conduits: VecDeque::new(),
         small: Vec::new(),
@@ -132,10 +136,16 @@ pub(crate) async fn run(
             pump.deliver().await?;
             pump.take_orders()?;
             pump.write().await?;
-            let deadline = clock.instant(pump.wire.deadline());
+            pump.count_queue()?;
+            // Until then a peer that only talks is not read.
+            let opens_at = pump.opens_at();
+            let deadline = pump.wire.deadline();
+            let deadline = clock.instant(opens_at.map_or(deadline, |at| at.min(deadline)));
             let wants_write = pump.wire.queued() > 0;
+            let (goes_on, reads) = (pump.reads_on && opens_at.is_none(), !pump.reads_on && opens_at.is_none());
             tokio::select! {
-                ready = stream.readable() => {
+                () = tokio::task::yield_now(), if goes_on => {}
+                ready = stream.readable(), if reads => {
                     ready?;
                     pump.read()?;
                 }
@@ -151,13 +161,26 @@ pub(crate) async fn run(
     }
 }
 
+/// What the connections of a shard share.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardQueues {
+    pub(crate) inbox: mpsc::Sender<ToShard>,
+    pub(crate) room: Inbox,
+    pub(crate) outboxes: Rc<Outboxes>,
+    pub(crate) buffers: Rc<Buffers>,
+}
+
 struct Pump<'a> {
     key: PeerKey,
     stream: &'a TcpStream,
     wire: &'a mut Connection,
     mailbox: &'a Mailbox,
-    inbox: &'a mpsc::Sender<ToShard>,
-    buffers: &'a Buffers,
+    to_shard: &'a ShardQueues,
+    allowance: MessageAllowance,
+    /// More messages may be complete than one batch took.
+    reads_on: bool,
+    /// What the shard knows of the length of this connection's queue.
+    counted: usize,
     clock: Clock,
     /// Blocks in pipes: what the connection knows to lie elsewhere, in order.
     conduits: VecDeque<Conduit>,
@@ -170,19 +193,34 @@ struct Pump<'a> {
 impl Pump<'_> {
     /// Gives all complete messages to the shard, as one batch.
     async fn deliver(&mut self) -> Result<(), End> {
-        let mut messages = Vec::new();
+        if self.opens_at().is_some() {
+            return Ok(());
+        }
+        let (mut messages, mut count) = (Vec::new(), 0);
         let fault = loop {
+            self.reads_on = count == BATCH_MAX;
+            if self.reads_on {
+                break None;
+            }
             match self.wire.next() {
-                Ok(Some(Incoming::Message(message))) => messages.push(message),
+                Ok(Some(Incoming::Message(message))) => {
+                    count += 1;
+                    self.allowance.take(&message);
+                    // That it came is all that a keep-alive says.
+                    if message != Message::KeepAlive {
+                        messages.push(message);
+                    }
+                }
                 Ok(Some(Incoming::Handshake(_))) => {}
                 Ok(None) => break None,
                 Err(fault) => break Some(fault),
             }
         };
-        self.buffers.rest(self.wire.input());
+        self.to_shard.buffers.rest(self.wire.input());
         if !messages.is_empty() {
-            let batch = ToShard::Input(Input::Frames(self.key, messages));
-            self.inbox.send(batch).await.map_err(|_| End::HungUp)?;
+            let room = self.to_shard.room.room_for(&messages).await.ok_or(End::HungUp)?;
+            let batch = ToShard::Frames(self.key, messages, room);
+            self.to_shard.inbox.send(batch).await.map_err(|_| End::HungUp)?;
         }
         fault.map_or(Ok(()), |fault| Err(fault.into()))
     }
@@ -218,7 +256,20 @@ impl Pump<'_> {
         if was_empty && self.wire.queued() > 0 {
             self.wire.begin_write(self.clock.now());
         }
-        if self.wire.queued() > QUEUE_MAX { Err(WireFault::Stalled.into()) } else { Ok(()) }
+        Ok(())
+    }
+
+    /// When the peer is read again; `None` if that is now.
+    fn opens_at(&mut self) -> Option<Time> {
+        self.allowance.opens_at(self.clock.now())
+    }
+
+    /// Tells the shard how long the queue is. A peer that lets too much pile up does not read.
+    fn count_queue(&mut self) -> Result<(), End> {
+        let queued = self.wire.queued();
+        let may_stay = self.to_shard.outboxes.note(self.counted, queued);
+        self.counted = queued;
+        if may_stay { Ok(()) } else { Err(WireFault::Stalled.into()) }
     }
 
     /// Writes what the socket takes, and returns the credit for payload.
@@ -249,7 +300,8 @@ impl Pump<'_> {
         self.mailbox.takes_pipes.set(self.suits_pipes && self.conduits.len() < CONDUITS_MAX);
         let sent = self.wire.take_payload_written();
         if sent > 0 {
-            self.inbox.send(ToShard::Input(Input::Sent(self.key, sent))).await.map_err(|_| End::HungUp)?;
+            self.allowance.credit(sent.div_ceil(u64::from(BLOCK_LEN)));
+            self.to_shard.inbox.send(ToShard::Input(Input::Sent(self.key, sent))).await.map_err(|_| End::HungUp)?;
         }
         Ok(())
     }
@@ -257,7 +309,7 @@ impl Pump<'_> {
     /// Reads once.
     fn read(&mut self) -> Result<(), End> {
         let input = self.wire.input();
-        self.buffers.make_room(input);
+        self.to_shard.buffers.make_room(input);
         match self.stream.try_read_buf(input) {
             Ok(0) => Err(End::Closed),
             Ok(_) => {
@@ -270,6 +322,12 @@ impl Pump<'_> {
     }
 }
 
+impl Drop for Pump<'_> {
+    fn drop(&mut self) {
+        self.to_shard.outboxes.leave(self.counted);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,8 +337,62 @@ mod tests {
     use bt_piece_store::read_blocks;
     use bt_types::{InfoHash, PeerId};
     use std::sync::Arc;
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+
+    fn queues(inbox: mpsc::Sender<ToShard>) -> ShardQueues {
+        ShardQueues { inbox, room: Inbox::default(), outboxes: Rc::default(), buffers: Rc::default() }
+    }
+
+    /// A connection's task whose handshake is done, and the other end of its socket.
+    async fn connected(clock: Clock) -> (TcpStream, TcpStream, Connection) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        let mut wire = Connection::new(clock.now());
+        let shake = Handshake { reserved: Reserved::OURS, info_hash: InfoHash([1; 20]), peer_id: PeerId([2; 20]) };
+        wire.receive(&shake.to_bytes());
+        wire.next().unwrap();
+        (near, far, wire)
+    }
+
+    #[tokio::test]
+    async fn small_messages_come_in_batches_and_keep_alives_not_at_all() {
+        let (clock, (inbox, mut from)) = (Clock::start(), mpsc::channel(1024));
+        let (near, mut far, wire) = connected(clock).await;
+        let run = run(PeerKey(1), near, wire, Rc::default(), queues(inbox), clock);
+        let have = [0, 0, 0, 5, 4, 0, 0, 0, 1];
+        let flood = async {
+            far.write_all(&[[0; 4]; 10_000].concat()).await.unwrap();
+            far.write_all(&[have; 10_000].concat()).await.unwrap();
+            drop(far);
+        };
+        let counts = async {
+            let mut counts = Vec::new();
+            while let Some(message) = from.recv().await {
+                match message {
+                    ToShard::Frames(_, messages, _) => counts.push(messages.len()),
+                    _ => break,
+                }
+            }
+            counts
+        };
+        let (end, (), counts) = tokio::join!(run, flood, counts);
+        assert!(matches!(end, End::Closed), "{end:?}");
+        assert_eq!(counts.iter().sum::<usize>(), 10_000);
+        assert!(counts.iter().all(|count| *count <= BATCH_MAX), "{counts:?}");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_left() {
+        let (clock, (inbox, _from), mailbox) = (Clock::start(), mpsc::channel(1024), Rc::new(Mailbox::default()));
+        let (near, _far, wire) = connected(clock).await;
+        let block = RawBlock { piece: 0, begin: 0, len: 16_384 };
+        // More than the socket's buffers and the queue take.
+        (0..4096).for_each(|_| mailbox.serve(block, Bytes::from_static(&[0; 16_384])));
+        let end = run(PeerKey(1), near, wire, Rc::clone(&mailbox), queues(inbox), clock).await;
+        assert!(matches!(end, End::Fault(WireFault::Stalled)), "{end:?}");
+    }
 
     #[tokio::test]
     async fn orders_are_written_in_order_whether_copied_or_in_pipes() {
@@ -302,7 +414,7 @@ mod tests {
         mailbox.serve_piped(piped());
         mailbox.send(vec![Message::Choke]);
         let wire = Connection::new(clock.now());
-        let end = run(PeerKey(1), near, wire, Rc::clone(&mailbox), inbox, Rc::default(), clock);
+        let end = run(PeerKey(1), near, wire, Rc::clone(&mailbox), queues(inbox), clock);
 
         let mut peer = Connection::new(clock.now());
         let shake = Handshake { reserved: Reserved::OURS, info_hash: InfoHash([1; 20]), peer_id: PeerId([2; 20]) };

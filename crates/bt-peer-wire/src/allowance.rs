@@ -1,0 +1,108 @@
+//! How many messages of a peer are taken beside those that carry payload.
+//!
+//! Decides: when a peer that only talks is read again. Must not know: sockets, what a message means.
+//! Invariant: a peer that is served or serves is never waited for; another is taken [`BURST`] messages and [`PER_SECOND`] from then on.
+
+use crate::Message;
+use bt_types::Time;
+use core::time::Duration;
+
+/// Messages that come at once at the most: as many as a seed of the largest usual torrents needs to name its pieces one by one.
+const BURST: u64 = 256 * 1024;
+/// Messages a second after that: a peer that completes 16,384 pieces a second downloads 256 MiB/s at least.
+const PER_SECOND: u64 = 16 * 1024;
+/// Messages for each block that moved, either way: its request, a `have`, a cancel.
+const PER_BLOCK: u64 = 4;
+/// Bytes of one message that count as another message.
+const BYTES_PER_MESSAGE: usize = 256;
+
+/// The account of one peer.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageAllowance {
+    /// Messages that may come.
+    left: u64,
+    /// Up to when it was filled.
+    filled_at: Time,
+}
+
+impl MessageAllowance {
+    /// The account of a peer that has just come.
+    pub fn new(now: Time) -> MessageAllowance {
+        MessageAllowance { left: BURST, filled_at: now }
+    }
+
+    /// Takes a message into account.
+    pub fn take(&mut self, message: &Message) {
+        let cost = match message {
+            Message::Piece { .. } => return self.credit(1),
+            Message::Bitfield(bytes) | Message::Extended { payload: bytes, .. } => 1 + bytes.len() / BYTES_PER_MESSAGE,
+            _ => 1,
+        };
+        self.left = self.left.saturating_sub(cost as u64);
+    }
+
+    /// So many blocks were sent to the peer, or came from it.
+    pub fn credit(&mut self, blocks: u64) {
+        self.left = (self.left + blocks.saturating_mul(PER_BLOCK)).min(BURST);
+    }
+
+    /// Fills the account. When the next message is taken: `None` if that is now.
+    pub fn opens_at(&mut self, now: Time) -> Option<Time> {
+        let passed = now.since(self.filled_at).as_micros();
+        let fresh = u64::try_from(passed * u128::from(PER_SECOND) / 1_000_000).unwrap_or(BURST);
+        if fresh > 0 {
+            self.left = (self.left + fresh).min(BURST);
+            self.filled_at = now;
+        }
+        // Not message by message: each time a peer is read again costs as much as hundreds of messages.
+        (self.left == 0).then(|| now + Duration::from_millis(50))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use std::vec;
+
+    #[test]
+    fn who_only_talks_is_slowed_down() {
+        let mut allowance = MessageAllowance::new(Time::ZERO);
+        for _ in 0..BURST {
+            assert_eq!(allowance.opens_at(Time::ZERO), None);
+            allowance.take(&Message::KeepAlive);
+        }
+        let again = allowance.opens_at(Time::ZERO).unwrap();
+        let mut taken = 0;
+        while allowance.opens_at(again).is_none() {
+            allowance.take(&Message::Have(1));
+            taken += 1;
+        }
+        assert_eq!(taken, PER_SECOND / 20, "those of 50 ms");
+    }
+
+    #[test]
+    fn who_is_served_or_serves_is_never_waited_for() {
+        let mut allowance = MessageAllowance::new(Time::ZERO);
+        let request = Message::Request(bt_types::RawBlock { piece: 0, begin: 0, len: 16_384 });
+        for _ in 0..BURST * 2 {
+            allowance.take(&request);
+            allowance.take(&Message::Have(0));
+            allowance.credit(1);
+            allowance.take(&Message::Piece { piece: 0, begin: 0, data: Bytes::new() });
+            assert_eq!(allowance.opens_at(Time::ZERO), None);
+        }
+    }
+
+    #[test]
+    fn long_messages_count_more() {
+        let mut allowance = MessageAllowance::new(Time::ZERO);
+        let long = Message::Extended { id: 1, payload: Bytes::from(vec![0; 64 * 1024]) };
+        let mut taken = 0;
+        while allowance.opens_at(Time::ZERO).is_none() {
+            allowance.take(&long);
+            taken += 1;
+        }
+        assert!((1000..1100).contains(&taken), "{taken}");
+    }
+}

@@ -1,0 +1,110 @@
+//! What waits between the connections of a shard and the shard itself, in bytes.
+//!
+//! Decides: how much may wait, and which connection ends when too much does. Must not know: what waits.
+//! Invariant: messages on their way to a shard take [`INBOX_BYTES`] at the most; a connection whose peer takes nothing gives way before
+//! others do.
+
+use bt_peer_wire::Message;
+use std::cell::Cell;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Memory of the messages and the payload that wait for a shard. A connection waits for room before it is read again.
+const INBOX_BYTES: u32 = 16 << 20;
+/// A peer that lets so many bytes pile up does not read: far above the engine's send credit and a burst of messages.
+const OUTBOX_BYTES: usize = 8 << 20;
+/// Bytes that wait for the peers of a shard all together. Beyond it a connection with more than its share of them ends.
+const OUTBOXES_BYTES: usize = 64 << 20;
+
+/// The room in a shard's inbox.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox(Arc<Semaphore>);
+
+impl Default for Inbox {
+    fn default() -> Inbox {
+        Inbox(Arc::new(Semaphore::new(INBOX_BYTES as usize)))
+    }
+}
+
+impl Inbox {
+    /// Waits until there is room for these messages. It is given back when the shard has handled them.
+    pub(crate) async fn room_for(&self, messages: &[Message]) -> Option<OwnedSemaphorePermit> {
+        let bytes: usize = messages.iter().map(|message| size_of::<Message>() + data_len(message)).sum();
+        let bytes = u32::try_from(bytes).unwrap_or(INBOX_BYTES).min(INBOX_BYTES);
+        Arc::clone(&self.0).acquire_many_owned(bytes).await.ok()
+    }
+}
+
+/// Bytes that a message has beside itself.
+fn data_len(message: &Message) -> usize {
+    match message {
+        Message::Piece { data, .. } | Message::Bitfield(data) | Message::Extended { payload: data, .. } => data.len(),
+        _ => 0,
+    }
+}
+
+/// The bytes that wait for the peers of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Outboxes {
+    bytes: Cell<usize>,
+    connections: Cell<usize>,
+}
+
+impl Outboxes {
+    /// Takes note of a connection's queue, which was `before` long. Whether the connection may stay.
+    pub(crate) fn note(&self, before: usize, now: usize) -> bool {
+        let bytes = self.bytes.get() + now - before;
+        self.bytes.set(bytes);
+        let is_too_much = now > before && bytes > OUTBOXES_BYTES && now >= bytes / self.connections.get().max(1);
+        now <= OUTBOX_BYTES && !is_too_much
+    }
+
+    /// A connection begins.
+    pub(crate) fn enter(&self) {
+        self.connections.set(self.connections.get() + 1);
+    }
+
+    /// A connection ends with so much in its queue.
+    pub(crate) fn leave(&self, bytes: usize) {
+        self.note(bytes, 0);
+        self.connections.set(self.connections.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    const MIB: usize = 1 << 20;
+
+    #[tokio::test]
+    async fn messages_that_wait_take_so_much_memory() {
+        let inbox = Inbox::default();
+        let small = vec![Message::KeepAlive; 100_000];
+        let first = inbox.room_for(&small).await.unwrap();
+        assert_eq!(inbox.0.available_permits(), INBOX_BYTES as usize - 100_000 * size_of::<Message>());
+        let large = [Message::Piece { piece: 0, begin: 0, data: Bytes::from(vec![0; 16 * MIB]) }];
+        let waits = tokio::time::timeout(std::time::Duration::from_millis(10), inbox.room_for(&large)).await;
+        assert!(waits.is_err(), "there is no room beside the first");
+        drop(first);
+        assert!(inbox.room_for(&large).await.is_some(), "what is longer than all the room has it alone");
+    }
+
+    #[test]
+    fn the_connection_with_the_longest_queue_gives_way() {
+        let outboxes = Outboxes::default();
+        (0..20).for_each(|_| outboxes.enter());
+        for _ in 0..9 {
+            assert!(outboxes.note(0, 7 * MIB));
+        }
+        assert!(outboxes.note(0, MIB / 2), "a small queue stays");
+        assert!(outboxes.note(MIB / 2, MIB));
+        assert!(!outboxes.note(7 * MIB, 7 * MIB + 1), "one with more than its share does not");
+        assert!(outboxes.note(7 * MIB, 6 * MIB), "one that becomes shorter does");
+        assert!(!outboxes.note(0, OUTBOX_BYTES + 1));
+        let before = outboxes.bytes.get();
+        outboxes.leave(7 * MIB);
+        assert_eq!((outboxes.bytes.get(), outboxes.connections.get()), (before - 7 * MIB, 19));
+    }
+}
