@@ -1,4 +1,4 @@
-//! The battery of misbehaviours, quick: what must come of each is asserted; memory and time are printed.
+//! The battery of misbehaviours, quick: what must come of each is asserted, and the peak of memory; what is left of it, and time, are printed.
 //!
 //! Decides: how much is played here. Must not know: any case; they are in `bt_tests::battery`.
 //! Invariant: no test judges a time. `cargo xtask torture --only battery` does.
@@ -48,6 +48,8 @@ fn play(party: &str) -> Test {
     let (_, count, play) = parties().into_iter().find(|(name, ..)| *name == party).context("there is such a party")?;
     let rows = play(&Scale::QUICK)?;
     ensure!(rows.len() == count, "{} of {count} cases were played", rows.len());
+    let peaks: Vec<String> = rows.iter().filter_map(|row| row.peak_excess()).collect();
+    ensure!(peaks.is_empty(), "{}", peaks.join("\n"));
     rows.iter().filter_map(|row| row.excess()).for_each(|excess| println!("  beyond what torture allows: {excess}"));
     Ok(())
 }

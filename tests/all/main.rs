@@ -9,6 +9,7 @@ mod cli;
 mod creation;
 mod dht;
 mod farewell;
+mod flood;
 mod hostile;
 mod idle;
 mod interop;

@@ -142,8 +142,9 @@ pub struct Seeded {
     /// The torrent's file.
     pub torrent: PathBuf,
     /// Where the seed listens.
-    at: String,
-    _seed: Process,
+    pub at: String,
+    /// The seed.
+    pub seed: Process,
 }
 
 impl Seeded {
@@ -152,7 +153,7 @@ impl Seeded {
         let torrent = stage.create(source, create)?;
         let seed = Process::start("seed", stage.seed("seed", &torrent, &stage.path(""), LOOPBACK).args(seed))?;
         let at = listening(&seed)?;
-        Ok(Seeded { stage, source: source.to_path_buf(), torrent, at, _seed: seed })
+        Ok(Seeded { stage, source: source.to_path_buf(), torrent, at, seed })
     }
 
     /// The same of a file of so many random bytes in pieces of 256 KiB.

@@ -193,10 +193,10 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
                 place.refuse(&trial, code)?;
             }
             let resumed = place.go_on(&trial)?;
-            let (took, over) = (resumed.took, settled(&resumed.get, before)?);
+            let (took, held) = (resumed.took, settled(&resumed.get, before)?);
             place.end(&trial, resumed)?;
             ensure!(fs::read(&precious)? == b"untouched", "another file was written to");
-            Ok(Figures { over, took, clean: alone })
+            Ok(Figures { held, took, clean: alone })
         };
         report.add(case.name, case.outcome, play());
         fs::remove_dir_all(&place.dir)?;

@@ -367,6 +367,7 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     for batch in CASES.chunk_by(|one, other| one.is_slow && other.is_slow) {
         // What the allocator keeps of one flood is not held against the next case.
         let before = seed.memory()?;
+        seed.forget_peak()?;
         let is_over = AtomicBool::new(false);
         let (took, played) = thread::scope(|scope| {
             let goes_on = || scale.sustained && !is_over.load(Relaxed);
@@ -378,7 +379,7 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
                 players.into_iter().map(|player| player.join().unwrap_or_else(|_| panic!("a player panicked"))).collect();
             (took, played)
         });
-        let figures = took.and_then(|took| Ok(Figures { over: settled(&seed, before)?, took, clean: alone }));
+        let figures = took.and_then(|took| Ok(Figures { held: settled(&seed, before)?, took, clean: alone }));
         let figures = figures.map_err(|error| format!("{error:#}"));
         for (case, played) in batch.iter().zip(played) {
             let figures = figures.clone().map_err(anyhow::Error::msg);

@@ -20,6 +20,8 @@ use std::time::Duration;
 pub const BACK_WITHIN: Duration = Duration::from_secs(5);
 /// So near to what it was before, in MiB.
 pub const OVER_MAX: f64 = 8.0;
+/// While a case lasts it is at most this far from it, in MiB.
+pub const PEAK_MAX: f64 = 64.0;
 /// An honest transfer may take so many times as long as without misbehaviour beside it.
 pub const TIMES_MAX: f64 = 2.0;
 /// An honest transfer that takes no longer than this is not judged: it would be judged by the noise of the machine.
@@ -55,8 +57,8 @@ pub struct Row {
     pub case: &'static str,
     /// What happened, as it should.
     pub outcome: Outcome,
-    /// Memory over what it was before, in MiB.
-    pub over: f64,
+    /// Memory over what it was before, in MiB, and the most of it at any time.
+    pub held: Held,
     /// Time of the honest transfer beside it.
     pub took: Duration,
     /// Time of such a transfer alone.
@@ -102,12 +104,19 @@ impl Row {
         self.took.as_secs_f64() / self.clean.as_secs_f64().max(f64::EPSILON)
     }
 
+    /// Too much memory while the case lasted: this does not depend on the machine's speed.
+    pub fn peak_excess(&self) -> Option<String> {
+        let Row { party, case, held: Held { peak, .. }, .. } = self;
+        (*peak > PEAK_MAX).then(|| format!("{party}, {case}: {peak:.1} MiB more than before at its peak"))
+    }
+
     /// What is wrong with the figures.
     pub fn excess(&self) -> Option<String> {
-        let Row { party, case, over, .. } = self;
+        let Row { party, case, held: Held { over, .. }, .. } = self;
         let is_slow = self.times() > TIMES_MAX && self.took > JUDGED_FROM;
         match () {
             () if *over > OVER_MAX => Some(format!("{party}, {case}: {over:.1} MiB more than before")),
+            () if self.peak_excess().is_some() => self.peak_excess(),
             () if is_slow => Some(format!("{party}, {case}: {:.2} times the clean time", self.times())),
             () => None,
         }
@@ -116,7 +125,7 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Row { party, case, outcome, over, .. } = self;
+        let Row { party, case, outcome, held: Held { over, peak }, .. } = self;
         let outcome = match outcome {
             Outcome::Refused(code) => format!("refused, code {code}"),
             Outcome::OthersAsked => "others asked".into(),
@@ -124,7 +133,7 @@ impl fmt::Display for Row {
         };
         write!(
             f,
-            "  {party:<7} {case:<62} {outcome:<15} {over:>6.1} MiB {:>6.2} s {:>6.2} times",
+            "  {party:<7} {case:<62} {outcome:<15} {over:>6.1} MiB ({peak:>5.1}) {:>6.2} s {:>6.2} times",
             self.took.as_secs_f64(),
             self.times()
         )
@@ -146,8 +155,8 @@ impl Report {
 
     fn add(&mut self, case: &'static str, outcome: Outcome, played: Result<Figures>) {
         match played {
-            Ok(Figures { over, took, clean }) => {
-                self.rows.push(Row { party: self.party, case, outcome, over, took, clean });
+            Ok(Figures { held, took, clean }) => {
+                self.rows.push(Row { party: self.party, case, outcome, held, took, clean });
             }
             Err(error) => self.failures.push(format!("{}, {case}: {outcome:?} was expected: {error:#}", self.party)),
         }
@@ -162,11 +171,19 @@ impl Report {
     }
 }
 
+/// Memory of a process over what it was before, in MiB.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// A moment after the case.
+    pub over: f64,
+    /// The most at any time while it lasted.
+    pub peak: f64,
+}
+
 /// What was measured beside a case.
 #[derive(Clone, Copy, Debug)]
 struct Figures {
-    /// MiB over what it was before.
-    over: f64,
+    held: Held,
     took: Duration,
     clean: Duration,
 }

@@ -4,7 +4,7 @@
 //! Invariant: a process that printed a panic or a bug fails, whatever else it did.
 
 use super::wire::Swarm;
-use super::{BACK_WITHIN, OVER_MAX, Scale};
+use super::{BACK_WITHIN, Held, OVER_MAX, Scale};
 use crate::{Canary, Finished, LOOPBACK, PATIENCE, Process, Stage, ensure_same, listening, mib, random_bytes};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
@@ -127,13 +127,14 @@ pub(super) fn sound(finished: Finished) -> Result<Finished> {
     Ok(finished)
 }
 
-/// Waits until a process has about as much memory as before; how many MiB more it has then.
-pub(super) fn settled(process: &Process, before: u64) -> Result<f64> {
+/// Waits until a process has about as much memory as before; how many MiB more it has then, and had at most.
+pub(super) fn settled(process: &Process, before: u64) -> Result<Held> {
     let deadline = Instant::now() + BACK_WITHIN;
     loop {
         let over = mib(process.memory()?) - mib(before);
         if over <= OVER_MAX || Instant::now() > deadline {
-            return Ok(over.max(0.0));
+            let peak = mib(process.peak_memory()?) - mib(before);
+            return Ok(Held { over: over.max(0.0), peak: peak.max(0.0) });
         }
         thread::sleep(Duration::from_millis(20));
     }

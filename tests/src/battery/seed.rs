@@ -5,7 +5,7 @@
 
 use super::scene::{Scene, clean, free_address, settled, sound};
 use super::wire::{Swarm, Wire};
-use super::{Figures, Outcome, Report, Row, Scale};
+use super::{Figures, Held, Outcome, Report, Row, Scale};
 use crate::frames::*;
 use crate::{InfoHash, LOOPBACK, PATIENCE, Process, random_bytes};
 use Outcome::{Banned, Dropped, Forgotten, Ignored, OthersAsked, Rejected};
@@ -283,7 +283,7 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
         })?;
         for case in cases {
             let played = play(case, &scene, scale, source, before);
-            report.add(case.name, case.outcome, played.map(|(took, over)| Figures { over, took, clean: alone }));
+            report.add(case.name, case.outcome, played.map(|(took, held)| Figures { held, took, clean: alone }));
         }
     }
     scene.ensure_untouched()?;
@@ -291,7 +291,7 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
 }
 
 /// Plays a case; how long the honest transfer took, and how many MiB the download has more than one that met nobody bad.
-fn play(case: &Case, scene: &Scene, scale: &Scale, source: &str, before: u64) -> Result<(Duration, f64)> {
+fn play(case: &Case, scene: &Scene, scale: &Scale, source: &str, before: u64) -> Result<(Duration, Held)> {
     let hostile = Hostile::listen(*case, &scene.swarm)?;
     let victim = Victim::start(scene, source, Some(hostile.at))?;
     hostile.acted.recv_timeout(PATIENCE).context("it was not met")?.context("what was done first")?;
@@ -312,13 +312,13 @@ fn play(case: &Case, scene: &Scene, scale: &Scale, source: &str, before: u64) ->
     })?;
     hostile.is_complete.store(true, Relaxed);
     hostile.judged.recv_timeout(PATIENCE).context("it was not judged")?.context("what came of it")?;
-    let over = settled(&victim.process, before)?;
+    let held = settled(&victim.process, before)?;
     let banned = victim.end(scene)?;
     let is_banned = case.outcome == Banned;
     ensure!(!is_banned || hostile.met.load(Relaxed) == 1, "it was met again");
     // What is said of a magnet link's peers is not counted with its torrent's.
     ensure!(banned == u64::from(is_banned) || is_magnet, "{banned} were banned");
-    Ok((took, over))
+    Ok((took, held))
 }
 
 /// A download that somebody misbehaves to.

@@ -4,7 +4,7 @@
 //! Invariant: whoever reads a torrent refuses it alike, and nothing is written.
 
 use super::scene::{Scene, clean, sound, watched};
-use super::{Figures, Outcome, Report, Row, Scale};
+use super::{Figures, Held, Outcome, Report, Row, Scale};
 use crate::{Finished, random_bytes};
 use Outcome::Refused;
 use anyhow::{Context as _, Result, ensure};
@@ -142,7 +142,11 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
             is_over.store(true, Relaxed);
             (took, player.join().unwrap_or_else(|_| panic!("a player panicked")))
         });
-        let figures = took.and_then(|took| Ok(Figures { over: (played? - before).max(0.0), took, clean: alone }));
+        let figures = took.and_then(|took| {
+            // The command has ended: what it held at most is all that there is to see.
+            let peak = (played? - before).max(0.0);
+            Ok(Figures { held: Held { over: peak, peak }, took, clean: alone })
+        });
         report.add(case, Refused(INPUT), figures);
     }
     sound(seed.stop(crate::PATIENCE)?.expect_code(0)?)?;

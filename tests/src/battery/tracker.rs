@@ -4,7 +4,7 @@
 //! Invariant: `bt announce` says what is thought of the answer; a `bt get` beside has another peer, and does not suffer.
 
 use super::scene::{Scene, clean, free_address, settled, sound};
-use super::{Figures, Outcome, Report, Row, Scale};
+use super::{Figures, Held, Outcome, Report, Row, Scale};
 use crate::{LOOPBACK, PATIENCE, Process, random_bytes};
 use Outcome::{Ignored, Refused};
 use anyhow::{Result, ensure};
@@ -238,8 +238,8 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     for batch in CASES.chunk_by(|one, other| one.is_slow && other.is_slow) {
         let played: Vec<Result<Figures>> = thread::scope(|scope| {
             let play = |case| {
-                let (took, over) = play(case, &scene, honest, before, turn)?;
-                Ok(Figures { took, over, clean: alone })
+                let (took, held) = play(case, &scene, honest, before, turn)?;
+                Ok(Figures { took, held, clean: alone })
             };
             let players: Vec<_> = batch.iter().map(|case| scope.spawn(move || play(case))).collect();
             players.into_iter().map(|player| player.join().unwrap_or_else(|_| panic!("a player panicked"))).collect()
@@ -250,7 +250,7 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     report.end()
 }
 
-fn play(case: &Case, scene: &Scene, honest: SocketAddr, before: u64, turn: &Mutex<()>) -> Result<(Duration, f64)> {
+fn play(case: &Case, scene: &Scene, honest: SocketAddr, before: u64, turn: &Mutex<()>) -> Result<(Duration, Held)> {
     let liar = Liar::listen(case.answer)?;
     let torrent = scene.stage.path(scene.fresh("hostile")).with_extension("torrent");
     let url = liar.url.as_bytes();
@@ -279,12 +279,12 @@ fn play(case: &Case, scene: &Scene, honest: SocketAddr, before: u64, turn: &Mute
         ensure!(Instant::now() < deadline, "the download does not ask the tracker");
         thread::sleep(Duration::from_millis(5));
     }
-    let over = settled(&get.process, before)?;
+    let held = settled(&get.process, before)?;
     let took = get.took;
     get.end(scene)?;
     let asked = liar.asked.load(Relaxed);
     ensure!(asked <= ASKED_MAX, "a download asked {asked} times");
-    Ok((took, over))
+    Ok((took, held))
 }
 
 /// A download that has ended and seeds.
