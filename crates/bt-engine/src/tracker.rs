@@ -164,7 +164,8 @@ impl Tracker {
         };
         self.standing = if retry_in == Some(RetryIn::Never) { Standing::Gone } else { Standing::Fails(rounds) };
         let wait = match retry_in {
-            Some(RetryIn::Minutes(minutes)) => minutes_of(minutes),
+            Some(RetryIn::Minutes(minutes)) => welcome_after(u64::from(minutes) * 60),
+            Some(RetryIn::Seconds(seconds)) => welcome_after(seconds.into()),
             Some(RetryIn::Never) | None => RETRY.saturating_mul(rounds.saturating_mul(rounds)).min(RETRY_MAX),
         };
         self.due = now + wait + up_to(wait / 4, rng);
@@ -201,8 +202,8 @@ impl Tracker {
 }
 
 /// What a tracker may ask us to wait: a minute to a day.
-fn minutes_of(minutes: u32) -> Duration {
-    Duration::from_secs(u64::from(minutes) * 60).clamp(INTERVAL_MIN, INTERVAL_MAX)
+fn welcome_after(seconds: u64) -> Duration {
+    Duration::from_secs(seconds).clamp(INTERVAL_MIN, INTERVAL_MAX)
 }
 
 fn up_to(span: Duration, rng: &mut Rng) -> Duration {
@@ -239,11 +240,19 @@ mod tests {
 
     #[test]
     fn retry_in_is_obeyed() {
-        for (minutes, low, high) in [(0, 60, 75), (5, 300, 375), (u32::MAX, 86_400, 108_000)] {
+        let (minutes, seconds) = (RetryIn::Minutes, RetryIn::Seconds);
+        let table = [
+            (minutes(0), 60, 75),
+            (minutes(5), 300, 375),
+            (minutes(u32::MAX), 86_400, 108_000),
+            (seconds(1), 60, 75),
+            (seconds(1800), 1800, 2250),
+        ];
+        for (retry_in, low, high) in table {
             let (mut t, mut rng) = tracker();
             t.ask(Time::ZERO, Us::default());
-            t.failed(Time::ZERO, Some(RetryIn::Minutes(minutes)), &mut rng);
-            assert!((Time::from_secs(low)..=Time::from_secs(high)).contains(&t.due), "{minutes} minutes: {}", t.due);
+            t.failed(Time::ZERO, Some(retry_in), &mut rng);
+            assert!((Time::from_secs(low)..=Time::from_secs(high)).contains(&t.due), "{retry_in:?}: {}", t.due);
         }
         let (mut t, mut rng) = tracker();
         t.ask(Time::ZERO, Us::default());

@@ -4,13 +4,14 @@
 //! Invariant: `gate` is called before every connect.
 
 use crate::error::NetError;
+use crate::resolve::Resolver;
 use crate::tls::{self, Roots};
 use bt_types::{Source, may_name, normalise};
 use rustls::ClientConfig;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use tokio::net::{TcpSocket, TcpStream, UdpSocket, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout_at};
 
 /// How we go out.
@@ -27,12 +28,13 @@ pub struct EgressConfig {
 pub struct Egress {
     bind: Option<IpAddr>,
     tls: Arc<ClientConfig>,
+    resolver: Resolver,
 }
 
 impl Egress {
     /// Fails only when the TLS library refuses its own defaults.
     pub fn new(config: EgressConfig) -> Result<Egress, NetError> {
-        Ok(Egress { bind: config.bind, tls: tls::client(&config.extra_roots)? })
+        Ok(Egress { bind: config.bind, tls: tls::client(&config.extra_roots)?, resolver: Resolver::default() })
     }
 
     /// The addresses of a host name, or of an address written as text (IPv6 with or without brackets). At least one, no
@@ -41,8 +43,8 @@ impl Egress {
         let literal = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host);
         let found: Vec<SocketAddr> = match literal.parse::<IpAddr>() {
             Ok(ip) => vec![SocketAddr::new(ip, port)],
-            Err(_) => match timeout_at(deadline, lookup_host((host, port))).await {
-                Ok(Ok(found)) => found.collect(),
+            Err(_) => match timeout_at(deadline, self.resolver.lookup(host, port)).await {
+                Ok(Ok(found)) => found,
                 Ok(Err(source)) => return Err(NetError::Resolve { host: host.to_owned(), source }),
                 Err(_) => return Err(NetError::Timeout),
             },

@@ -72,6 +72,9 @@ pub enum NetError {
     /// A redirect that is not followed: from https to http, or without a readable target.
     #[error("the server redirects to a place that is not followed: {0}")]
     Redirect(&'static str),
+    /// The server redirects to a magnet link, which is no place to fetch from.
+    #[error("the server redirects to a magnet link")]
+    Magnet(String),
     /// More redirects than allowed.
     #[error("too many redirects")]
     TooManyRedirects,

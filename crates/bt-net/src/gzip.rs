@@ -11,7 +11,8 @@ use std::io::Read as _;
 pub(crate) fn decode(coding: Option<&str>, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, NetError> {
     let coding = coding.map(|coding| coding.trim().to_ascii_lowercase()).unwrap_or_default();
     match coding.as_str() {
-        "" | "identity" => Ok(body),
+        // Names of character sets, and of nothing, are what some trackers write there.
+        "" | "identity" | "none" | "utf-8" | "utf8" | "binary" | "8bit" => Ok(body),
         "gzip" | "x-gzip" => inflate(&body, limit),
         _ => Err(NetError::Encoding("it is none that we accept")),
     }
@@ -44,7 +45,7 @@ mod tests {
             assert_eq!(decode(Some(coding), gzip(b"hello"), 5).unwrap(), b"hello");
             assert!(matches!(decode(Some(coding), gzip(b"hello"), 4), Err(NetError::TooLarge { limit: 4 })));
         }
-        for coding in [None, Some(""), Some("identity")] {
+        for coding in [None, Some(""), Some("identity"), Some("none"), Some("UTF-8"), Some("binary")] {
             assert_eq!(decode(coding, b"hello".to_vec(), 5).unwrap(), b"hello");
         }
     }

@@ -6,17 +6,22 @@
 use crate::egress::Egress;
 use crate::error::NetError;
 use crate::gzip;
-use bt_types::Source;
+use crate::lenient::Modern;
+use base64::Engine as _;
+use bt_types::{Closeness, Source, closeness};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, HOST, LOCATION, USER_AGENT};
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, HOST, LOCATION, RETRY_AFTER, USER_AGENT,
+};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
 use rustls::pki_types::ServerName;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -28,7 +33,7 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Bytes of a reply's head at most.
 const HEAD_MAX: usize = 16 * 1024;
 /// Header fields at most.
-const HEADERS_MAX: usize = 64;
+const HEADERS_MAX: usize = 256;
 /// What we call ourselves.
 const OUR_NAME: &str = concat!("bt/", env!("CARGO_PKG_VERSION"));
 
@@ -61,6 +66,10 @@ pub struct HttpReply {
     pub status: u16,
     /// The body of the last hop, uncompressed.
     pub body: Vec<u8>,
+    /// The connection ended before the body that was promised: the caller knows whether what came is whole.
+    pub is_cut: bool,
+    /// How long the server wants to be left alone (RFC 9110, `Retry-After`).
+    pub retry_after: Option<Duration>,
     /// The address that it came from: the source of every address in the body.
     pub from: SocketAddr,
 }
@@ -79,15 +88,17 @@ impl Egress {
             let hop = Hop::new(&url)?;
             let (mut response, from, _driver) = self.ask(&hop, source, via.take(), deadline).await?;
             if is_redirect(response.status().as_u16()) {
-                let target = response.headers().get(LOCATION).and_then(|target| target.to_str().ok());
-                url = redirect(&url, target)?;
+                // Some write it in UTF-8, which a field should not hold.
+                let target = response.headers().get(LOCATION).map(|target| String::from_utf8_lossy(target.as_bytes()));
+                url = redirect(&url, target.as_deref(), from)?;
                 source = Source::Host(from.ip());
                 continue;
             }
-            let body = read_body(response.body_mut(), options.max_body).await?;
+            let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
+            let (body, is_cut) = read_body(response.body_mut(), options.max_body).await?;
             let coding = response.headers().get(CONTENT_ENCODING).map(|coding| coding.to_str().unwrap_or("unreadable"));
             let body = gzip::decode(coding, body, options.max_body)?;
-            return Ok(HttpReply { status: response.status().as_u16(), body, from });
+            return Ok(HttpReply { status: response.status().as_u16(), body, is_cut, retry_after, from });
         }
         Err(NetError::TooManyRedirects)
     }
@@ -169,6 +180,16 @@ impl<'a> Hop<'a> {
         }
     }
 
+    /// The user name and password of the URL, as RFC 7617 sends them.
+    fn credentials(&self) -> Option<String> {
+        let (user, password) = (self.url.username(), self.url.password());
+        if user.is_empty() && password.is_none() {
+            return None;
+        }
+        let text = [percent_decode_str(user).collect::<Vec<u8>>(), percent_decode_str(password.unwrap_or_default()).collect()];
+        Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text.join(&b':'))))
+    }
+
     fn request(&self) -> Result<Request<Empty<Bytes>>, NetError> {
         // Without user name and password, which `Host` must not carry.
         let authority = &self.url[Position::BeforeHost..Position::AfterPort];
@@ -178,6 +199,10 @@ impl<'a> Hop<'a> {
             .header(ACCEPT, "*/*")
             .header(ACCEPT_ENCODING, "gzip")
             .header(CONNECTION, "close");
+        let request = match self.credentials() {
+            Some(credentials) => request.header(AUTHORIZATION, credentials),
+            None => request,
+        };
         request.body(Empty::new()).map_err(|error| bad_url(self.url.as_str(), &error))
     }
 }
@@ -189,7 +214,8 @@ where
     let request = hop.request()?;
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_MAX).max_headers(HEADERS_MAX);
-    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    builder.allow_spaces_after_header_name_in_responses(true).ignore_invalid_headers_in_responses(true);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(Modern::new(stream))).await?;
     driver.spawn(async move {
         // What goes wrong here is told to the request as well.
         let _ = connection.await;
@@ -197,32 +223,60 @@ where
     Ok(sender.send_request(request).await?)
 }
 
-async fn read_body(incoming: &mut Incoming, limit: usize) -> Result<Vec<u8>, NetError> {
+/// The body, and whether the connection ended before it did.
+async fn read_body(incoming: &mut Incoming, limit: usize) -> Result<(Vec<u8>, bool), NetError> {
     let mut body = Vec::new();
     while let Some(frame) = incoming.frame().await {
-        let frame = frame?;
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) if body.is_empty() => return Err(error.into()),
+            Err(_) => return Ok((body, true)),
+        };
         let Some(data) = frame.data_ref() else { continue };
         if data.len() > limit.saturating_sub(body.len()) {
             return Err(NetError::TooLarge { limit });
         }
         body.extend_from_slice(data);
     }
-    Ok(body)
+    Ok((body, false))
 }
 
 fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
-/// The next URL; what was secure stays secure.
-fn redirect(url: &Url, target: Option<&str>) -> Result<Url, NetError> {
+/// The next URL; what was secure stays secure. A server that is near us may lead to itself or to the public: not to another service here.
+fn redirect(url: &Url, target: Option<&str>, from: SocketAddr) -> Result<Url, NetError> {
     let target = target.ok_or(NetError::Redirect("no readable location"))?;
     let next = url.join(target).map_err(|_| NetError::Redirect("no readable location"))?;
-    if url.scheme() == "https" && next.scheme() != "https" { Err(NetError::Redirect("from https to http")) } else { Ok(next) }
+    if next.scheme() == "magnet" {
+        return Err(NetError::Magnet(next.into()));
+    }
+    if url.scheme() == "https" && next.scheme() != "https" {
+        return Err(NetError::Redirect("from https to http"));
+    }
+    let port = next.port_or_known_default();
+    let is_its_own = next.host() == url.host() && (port == Some(from.port()) || port == Some(443));
+    if closeness(from.ip()) != Some(Closeness::Public) && !is_its_own {
+        return Err(NetError::Redirect("from a server in a private network to another one"));
+    }
+    Ok(next)
+}
+
+/// The time that a `Retry-After` names: seconds, or a date.
+fn retry_after(text: &str) -> Option<Duration> {
+    let seconds = || text.trim().parse().ok().map(Duration::from_secs);
+    let date = || httpdate::parse_http_date(text.trim()).ok()?.duration_since(SystemTime::now()).ok();
+    seconds().or_else(date)
 }
 
 fn bad_url(url: &str, why: &dyn std::fmt::Display) -> NetError {
-    // Only up to the path: what follows may hold a passkey.
-    let shown = url.split(['?', '#']).next().unwrap_or_default().chars().take(100).collect();
+    // Only up to the path: what follows may hold a passkey. Nor with a password.
+    let shown = url.split(['?', '#']).next().unwrap_or_default();
+    let shown = match shown.split_once("://").map(|(scheme, rest)| (scheme, rest.rsplit_once('@'))) {
+        Some((scheme, Some((_, host)))) => format!("{scheme}://{host}"),
+        _ => shown.to_owned(),
+    };
+    let shown = shown.chars().take(100).collect();
     NetError::Url { url: shown, why: why.to_string() }
 }

@@ -24,6 +24,8 @@ mod egress;
 mod error;
 mod gzip;
 mod http;
+mod lenient;
+mod resolve;
 mod tls;
 
 pub use egress::{Egress, EgressConfig};

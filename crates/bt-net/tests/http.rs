@@ -57,7 +57,7 @@ fn user() -> HttpOptions {
 async fn the_query_arrives_as_it_was_written() {
     let (addr, server) = scripted(vec![ok("hello")]).await;
     let reply = get(&format!("http://{addr}/a/announce?info_hash=%00%2B+~%ff&x=1#f"), user()).await.unwrap();
-    assert_eq!(reply, HttpReply { status: 200, body: b"hello".to_vec(), from: addr });
+    assert_eq!(reply, HttpReply { status: 200, body: b"hello".to_vec(), is_cut: false, retry_after: None, from: addr });
     let head = server.await.unwrap().remove(0);
     assert!(head.starts_with("GET /a/announce?info_hash=%00%2B+~%ff&x=1 HTTP/1.1\r\n"), "{head}");
     assert!(head.contains(&format!("host: {addr}\r\n")), "{head}");
@@ -101,13 +101,66 @@ async fn gzip_is_accepted_undone_and_capped() {
 #[tokio::test]
 async fn rude_servers_give_errors() {
     let long_head = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(100_000)).into_bytes();
-    let many_headers = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: x\r\n".repeat(65)).into_bytes();
-    let cut_short = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc".to_vec();
-    for answer in [long_head, many_headers, cut_short, b"220 smtp.example ESMTP\r\n".to_vec(), Vec::new()] {
+    let many_headers = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: x\r\n".repeat(257)).into_bytes();
+    for answer in [long_head, many_headers, b"220 smtp.example ESMTP\r\n".to_vec(), Vec::new()] {
         let (addr, _server) = scripted(vec![answer]).await;
         let result = get(&format!("http://{addr}/"), user()).await;
         assert!(matches!(result, Err(NetError::Http(_))), "{result:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_untidy_but_whole_is_taken() {
+    let body = |head: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n{head}\r\nabcdef").into_bytes();
+    let answers = [
+        body("Content-Encoding: none\r\n"),
+        body("Content-Encoding: UTF-8\r\n"),
+        body("X-A : b\r\n"),
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nX-N\xe9: a\r\n\r\nabcdef".to_vec()].concat(),
+        body(&"X: x\r\n".repeat(200)),
+        b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n0\r\n\r\n".to_vec(),
+    ];
+    for answer in answers {
+        let (addr, _server) = scripted(vec![answer.clone()]).await;
+        let reply =
+            get(&format!("http://{addr}/"), user()).await.unwrap_or_else(|error| panic!("{error}: {}", answer.escape_ascii()));
+        assert!(reply.body == b"abcdef" && !reply.is_cut, "{}", answer.escape_ascii());
+    }
+    // Whether these are whole is for the reader of the body to say.
+    let cut = [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabcdef".to_vec(),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n".to_vec(),
+    ];
+    for answer in cut {
+        let (addr, _server) = scripted(vec![answer]).await;
+        let reply = get(&format!("http://{addr}/"), user()).await.unwrap();
+        assert!(reply.body == b"abcdef" && reply.is_cut);
+    }
+    let to = "/\u{fc}/announce";
+    let (addr, server) = scripted(vec![moved(to), ok("there")]).await;
+    assert_eq!(get(&format!("http://{addr}/"), user()).await.unwrap().body, b"there");
+    assert!(server.await.unwrap()[1].starts_with("GET /%C3%BC/announce HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
+async fn a_password_is_sent_and_not_shown_and_a_server_says_when_to_come_back() {
+    let busy = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let (addr, server) = scripted(vec![busy]).await;
+    let reply = get(&format!("http://u%40:p%C3%BC@{addr}/x"), user()).await.unwrap();
+    assert_eq!((reply.status, reply.retry_after), (429, Some(Duration::from_secs(3600))));
+    let head = server.await.unwrap().remove(0);
+    assert!(head.contains("authorization: Basic dUA6cMO8\r\n") && head.contains(&format!("host: {addr}\r\n")), "{head}");
+    let error = get("ftp://u:secret@h/x?key", user()).await.unwrap_err().to_string();
+    assert!(!error.contains("secret") && !error.contains("key"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_near_us_leads_to_itself_and_to_no_other_service_here() {
+    let (other, _other) = scripted(vec![ok("another service")]).await;
+    let (addr, _server) = scripted(vec![moved(&format!("http://{other}/"))]).await;
+    assert!(matches!(get(&format!("http://{addr}/"), user()).await, Err(NetError::Redirect(_))));
+    let (addr, _server) = scripted(vec![moved("/there"), ok("itself")]).await;
+    assert_eq!(get(&format!("http://{addr}/"), user()).await.unwrap().body, b"itself");
 }
 
 #[tokio::test]
@@ -131,8 +184,11 @@ async fn redirects_are_followed_up_to_the_limit() {
     }
     let (addr, _server) = scripted(vec![b"HTTP/1.1 301 Moved\r\nContent-Length: 0\r\n\r\n".to_vec()]).await;
     assert!(matches!(get(&format!("http://{addr}/"), user()).await, Err(NetError::Redirect(_))));
-    let (addr, _server) = scripted(vec![moved("ftp://127.0.0.1/")]).await;
-    assert!(matches!(get(&format!("http://{addr}/"), user()).await, Err(NetError::Url { .. })));
+    let (addr, _server) = scripted(vec![moved("ftp://example.com/")]).await;
+    assert!(matches!(get(&format!("http://{addr}/"), user()).await, Err(NetError::Redirect(_) | NetError::Url { .. })));
+    let (addr, _server) = scripted(vec![moved("magnet:?xt=urn:btih:00")]).await;
+    let magnet = get(&format!("http://{addr}/"), user()).await;
+    assert!(matches!(&magnet, Err(NetError::Magnet(link)) if link == "magnet:?xt=urn:btih:00"), "{magnet:?}");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::door::{self, SharedDesk};
 use crate::panics::{Bugs, Place};
 use crate::shard::ToShard;
 use bt_engine::{AnnounceOrder, Input, TorrentKey, TrackerKey};
-use bt_tracker_client::{TrackerClient, TrackerError, tracker_host};
+use bt_tracker_client::{TrackerClient, tracker_host};
 use bt_tracker_wire::{Announce, AnnounceReply, Event, Failure};
 use bt_types::{InfoHash, PeerId};
 use std::cell::RefCell;
@@ -199,8 +199,7 @@ impl Announces {
             // Made when it begins: many wait for their turn, and this is large.
             match Box::pin(trackers.announce(&order.url, &announce, deadline)).await {
                 Ok(answer) => Ok((answer.from, answer.reply)),
-                Err(TrackerError::Refused(failure)) => Err(failure),
-                Err(error) => Err(Failure::new(error.to_string())),
+                Err(error) => Err(error.into_failure()),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What a tracker's URL says, and whether it may lead into a private network.
 //!
 //! Decides: the schemes, and the path rule. Must not know: sockets, requests.
-//! Invariant: no HTTP request that a torrent named reaches a private address unless its path is a tracker's.
+//! Invariant: no HTTP request that a torrent named reaches a private address unless its path begins as a tracker's does.
 
 use crate::error::TrackerError;
 use bt_tracker_wire::{Announce, Ask};
@@ -34,7 +34,14 @@ pub(crate) struct TrackerAddress {
 
 impl TrackerAddress {
     pub(crate) fn parse(text: &str) -> Result<TrackerAddress, TrackerError> {
-        let url = Url::parse(text).map_err(|_| TrackerError::Url("it is not a URL"))?;
+        let mut url = Url::parse(text).map_err(|_| TrackerError::Url("it is not a URL"))?;
+        // The library reads host names, international ones above all, only in schemes that it knows.
+        if url.scheme() == "udp"
+            && let Some(host) = url.host_str()
+            && let Ok(host) = url::Host::parse(&percent_encoding::percent_decode_str(host).decode_utf8_lossy())
+        {
+            url.set_host(Some(&host.to_string())).map_err(|_| TrackerError::Url("it names no host"))?;
+        }
         let scheme = match url.scheme() {
             "http" | "https" => Scheme::Http,
             "udp" => Scheme::Udp,
@@ -62,8 +69,8 @@ impl TrackerAddress {
     /// the router's or our own web pages. UDP is not held to this: what the URL chose travels only to who has answered a connect
     /// request as a tracker does.
     pub(crate) fn check_path(&self, addr: SocketAddr) -> Result<(), TrackerError> {
-        let last = self.path.rsplit('/').next().unwrap_or_default();
-        let is_trackers = last.starts_with("announce") || last.starts_with("scrape");
+        let path = self.path.trim_start_matches('/');
+        let is_trackers = path.starts_with("announce") || path.starts_with("scrape");
         if self.scheme == Scheme::Udp || is_trackers || closeness(addr.ip()) == Some(Closeness::Public) {
             Ok(())
         } else {
@@ -84,6 +91,9 @@ mod tests {
             ("http://127.0.0.1:6969/announce", Scheme::Http, "127.0.0.1", 6969),
             ("udp://[::1]:6969/announce", Scheme::Udp, "[::1]", 6969),
             ("udp://H:80", Scheme::Udp, "h", 80),
+            ("udp://b\u{fc}cher.example:80", Scheme::Udp, "xn--bcher-kva.example", 80),
+            ("http://b\u{fc}cher.example/announce", Scheme::Http, "xn--bcher-kva.example", 80),
+            ("udp://user:pw@h:80", Scheme::Udp, "h", 80),
         ];
         for (url, scheme, host, port) in good {
             let address = TrackerAddress::parse(url).unwrap();
@@ -122,8 +132,12 @@ mod tests {
     fn a_private_address_is_asked_only_where_trackers_are() {
         for (url, private) in [
             ("http://h/announce", true),
-            ("http://h/x/announce.php?passkey=1", true),
-            ("http://h/announce/key", false),
+            ("http://h/announce.php?passkey=1", true),
+            ("http://h/announce/key", true),
+            ("http://h/announce/", true),
+            ("http://h//announce", true),
+            ("http://h/x/announce", false),
+            ("http://h/api/delete/announce", false),
             ("http://h/scrape", true),
             ("http://h/", false),
             ("http://h/admin?announce", false),

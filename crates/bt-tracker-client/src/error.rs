@@ -4,8 +4,9 @@
 //! Invariant: the texts show nothing of a URL's path or query, which may hold a passkey.
 
 use bt_net::NetError;
-use bt_tracker_wire::{ExchangeError, Failure, ReplyError};
+use bt_tracker_wire::{ExchangeError, Failure, ReplyError, RetryIn};
 use std::net::IpAddr;
+use std::time::Duration;
 use thiserror::Error;
 
 /// Why a tracker gave no answer.
@@ -18,7 +19,7 @@ pub enum TrackerError {
     #[error("trackers of the kind {0}:// are not supported; http, https and udp are")]
     Scheme(String),
     /// The tracker is in a private network or on this machine, and its URL is not a tracker's: it might be another service.
-    #[error("{0} is not public, and the URL does not end in announce or scrape")]
+    #[error("{0} is not public, and the URL's path does not begin with /announce or /scrape")]
     PrivatePath(IpAddr),
     /// The URL does not end in `announce...`, so it is not known where to scrape (BEP 48).
     #[error("the tracker cannot be scraped: its URL does not end in announce")]
@@ -30,8 +31,13 @@ pub enum TrackerError {
     #[error(transparent)]
     Net(#[from] NetError),
     /// The server answered with an HTTP error and nothing that a tracker says.
-    #[error("the server answered with HTTP status {0}")]
-    Status(u16),
+    #[error("the server answered with HTTP status {status}")]
+    Status {
+        /// The status.
+        status: u16,
+        /// How long it wants to be left alone, if it says.
+        retry_after: Option<Duration>,
+    },
     /// The reply cannot be read.
     #[error("{0}")]
     Malformed(ReplyError),
@@ -41,6 +47,20 @@ pub enum TrackerError {
     /// An announce was answered as a scrape, or the other way round.
     #[error("the tracker answered another question")]
     WrongAnswer,
+}
+
+impl TrackerError {
+    /// The same as a tracker's refusal: its words, and when it may be asked again.
+    pub fn into_failure(self) -> Failure {
+        let reason = self.to_string();
+        match self {
+            TrackerError::Refused(failure) => failure,
+            TrackerError::Status { retry_after: Some(after), .. } => {
+                Failure::new(reason).retry(RetryIn::Seconds(u32::try_from(after.as_secs()).unwrap_or(u32::MAX)))
+            }
+            _ => Failure::new(reason),
+        }
+    }
 }
 
 impl From<ReplyError> for TrackerError {

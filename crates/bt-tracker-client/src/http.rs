@@ -5,7 +5,9 @@
 
 use crate::{Answered, TrackerError};
 use bt_net::{Egress, HttpOptions};
-use bt_tracker_wire::{Answer, Ask, ReplyError, announce_url, read_announce_body, read_scrape_body, scrape_url};
+use bt_tracker_wire::{
+    Answer, Ask, Failure, ReplyError, RetryIn, announce_url, read_announce_body, read_scrape_body, scrape_url,
+};
 use bt_types::Source;
 use std::net::SocketAddr;
 use tokio::time::Instant;
@@ -31,8 +33,11 @@ pub(crate) async fn ask(
     match (reply.status, read) {
         (200, Ok(answer)) => Ok(Answered { answer, from: reply.from.ip() }),
         // Some trackers refuse with a status and say why in the body.
-        (_, Err(ReplyError::Refused(failure))) => Err(TrackerError::Refused(failure)),
+        (_, Err(ReplyError::Refused(failure))) => {
+            let after = reply.retry_after.map(|after| RetryIn::Seconds(u32::try_from(after.as_secs()).unwrap_or(u32::MAX)));
+            Err(TrackerError::Refused(Failure { retry_in: failure.retry_in.or(after), ..failure }))
+        }
         (200, Err(error)) => Err(error.into()),
-        (status, _) => Err(TrackerError::Status(status)),
+        (status, _) => Err(TrackerError::Status { status, retry_after: reply.retry_after }),
     }
 }

@@ -41,6 +41,9 @@ use tokio::time::{Instant, timeout_at};
 use turnstile::Turnstile;
 use udp::UdpTrackers;
 
+/// Addresses of one family of a tracker that are tried.
+const ADDRESSES_MAX: usize = 8;
+
 /// The host in a tracker's URL, by which the caps and a caller's pace count: a name in lower case, or an address as text. `None`
 /// when the URL is not one of a tracker that can be asked.
 pub fn tracker_host(url: &str) -> Option<String> {
@@ -100,15 +103,65 @@ impl TrackerClient {
         let tracker = TrackerAddress::parse(url)?;
         let _place = timeout_at(deadline, self.turnstile.enter(&tracker.host)).await.map_err(|_| TrackerError::Busy)?;
         let addrs = self.egress.resolve(&tracker.host, tracker.port, deadline).await?;
-        let first = |v4: bool| addrs.iter().copied().find(|addr| addr.is_ipv4() == v4);
-        match (first(true), first(false)) {
-            (Some(v4), Some(v6)) => {
-                let (v4, v6) = (self.ask_one(&tracker, v4, &ask, deadline), self.ask_one(&tracker, v6, &ask, deadline));
-                merge::first_of_both(v4, v6).await
-            }
-            (Some(addr), None) | (None, Some(addr)) => self.ask_one(&tracker, addr, &ask, deadline).await,
-            (None, None) => Err(bt_net::NetError::NoAddress { host: tracker.host }.into()),
+        self.ask_at(&tracker, &addrs, &ask, deadline).await
+    }
+
+    /// [`TrackerClient::announce`] to these addresses of the tracker, in place of those that its name has.
+    pub async fn announce_at(
+        &self,
+        url: &str,
+        announce: &Announce,
+        addrs: &[SocketAddr],
+        deadline: Duration,
+    ) -> Result<Announced, TrackerError> {
+        let (tracker, ask) = (TrackerAddress::parse(url)?, Ask::Announce(announce.clone()));
+        let Answered { answer, from } = self.ask_at(&tracker, addrs, &ask, Instant::now() + deadline).await?;
+        match answer {
+            Answer::Announce(reply) => Ok(Announced { reply, from }),
+            Answer::Scrape(_) => Err(TrackerError::WrongAnswer),
         }
+    }
+
+    /// Both families at once, the addresses of each one after another.
+    async fn ask_at(
+        &self,
+        tracker: &TrackerAddress,
+        addrs: &[SocketAddr],
+        ask: &Ask,
+        deadline: Instant,
+    ) -> Result<Answered, TrackerError> {
+        let (v4, v6): (Vec<SocketAddr>, Vec<SocketAddr>) = addrs.iter().partition(|addr| addr.is_ipv4());
+        match (v4.is_empty(), v6.is_empty()) {
+            (false, false) => {
+                merge::first_of_both(self.ask_any(tracker, &v4, ask, deadline), self.ask_any(tracker, &v6, ask, deadline)).await
+            }
+            (false, true) => self.ask_any(tracker, &v4, ask, deadline).await,
+            (true, _) => self.ask_any(tracker, &v6, ask, deadline).await,
+        }
+    }
+
+    /// The first of the addresses that answers. What is left of the time is shared among those that were not tried. A tracker's own word
+    /// ends it: another address would say the same.
+    async fn ask_any(
+        &self,
+        tracker: &TrackerAddress,
+        addrs: &[SocketAddr],
+        ask: &Ask,
+        deadline: Instant,
+    ) -> Result<Answered, TrackerError> {
+        let mut last = TrackerError::Net(bt_net::NetError::NoAddress { host: tracker.host.clone() });
+        let addrs = addrs.get(..ADDRESSES_MAX).unwrap_or(addrs);
+        for (tried, &addr) in addrs.iter().enumerate() {
+            let now = Instant::now();
+            let left = u32::try_from(addrs.len() - tried).unwrap_or(u32::MAX);
+            let until = now + deadline.saturating_duration_since(now) / left;
+            match self.ask_one(tracker, addr, ask, until).await {
+                Err(error @ (TrackerError::Net(_) | TrackerError::PrivatePath(_) | TrackerError::Malformed(_))) => last = error,
+                Err(error @ TrackerError::Status { status: 500.., retry_after: None }) => last = error,
+                word => return word,
+            }
+        }
+        Err(last)
     }
 
     async fn ask_one(

@@ -83,8 +83,25 @@ async fn what_an_http_tracker_does_wrong_is_told_apart() {
         matches!(ask(200, refusal).await, TrackerError::Refused(failure) if failure == Failure::new("no").retry(RetryIn::Never))
     );
     assert!(matches!(ask(403, refusal).await, TrackerError::Refused(_)));
-    assert!(matches!(ask(404, b"d8:intervali60ee").await, TrackerError::Status(404)));
+    assert!(matches!(ask(404, b"d8:intervali60ee").await, TrackerError::Status { status: 404, .. }));
     assert!(matches!(ask(200, b"<html>").await, TrackerError::Malformed(_)));
+}
+
+#[tokio::test]
+async fn every_address_of_a_name_is_tried() {
+    // "localhost" may have one address: the resolver of this test is the list of addresses itself.
+    let (addr, tracker) = http_tracker(vec![(200, b"d8:intervali60e5:peers0:e")]).await;
+    let dead = std::net::SocketAddr::from(([127, 0, 0, 9], addr.port()));
+    let silent = std::net::SocketAddr::from(([127, 0, 0, 8], addr.port()));
+    let _silent = std::net::TcpListener::bind(silent).unwrap();
+    let url = format!("http://{addr}/announce");
+    let reply = client().announce_at(&url, &announce(), &[dead, addr], DEADLINE).await.unwrap().reply;
+    assert_eq!(reply.interval, 60);
+    assert_eq!(tracker.await.unwrap().len(), 1);
+    let (addr, _tracker) = http_tracker(vec![(200, b"d8:intervali60e5:peers0:e")]).await;
+    let url = format!("http://{addr}/announce");
+    let reply = client().announce_at(&url, &announce(), &[silent, addr], Duration::from_secs(2)).await;
+    assert!(reply.is_ok(), "one that accepts and says nothing costs its share of the time: {reply:?}");
 }
 
 #[tokio::test]

@@ -67,12 +67,17 @@ pub fn read_scrape_body(body: &[u8]) -> Result<ScrapeReply, ReplyError> {
 }
 
 fn read_root(body: &[u8]) -> Result<Cursor<'_>, ReplyError> {
-    let (root, _rest) = Cursor::parse_prefix(body, Limits::NETWORK)?;
+    // Numbers with leading zeros have one meaning, and other clients take them.
+    let (root, _rest) = Cursor::parse_prefix(body, Limits { odd_numbers: true, ..Limits::NETWORK })?;
     if root.kind() != Kind::Dict {
         return Err(ReplyError::NotADictionary);
     }
     match read_text(root, b"failure reason") {
-        Some(reason) => Err(Failure { reason, retry_in: root.get(b"retry in").and_then(read_retry) }.into()),
+        Some(reason) => {
+            let interval = read_count(root, b"interval").max(read_count(root, b"min interval")).filter(|seconds| *seconds > 0);
+            let retry_in = root.get(b"retry in").and_then(read_retry).or(interval.map(RetryIn::Seconds));
+            Err(Failure { reason, retry_in }.into())
+        }
         None => Ok(root),
     }
 }
@@ -180,6 +185,7 @@ pub fn write_failure_body(failure: &Failure) -> Vec<u8> {
             d.key(b"failure reason").bytes(failure.reason.as_bytes());
             match failure.retry_in {
                 Some(RetryIn::Minutes(minutes)) => d.key(b"retry in").int(minutes.into()),
+                Some(RetryIn::Seconds(seconds)) => d.key(b"retry in").int(i64::from(seconds.div_ceil(60))),
                 Some(RetryIn::Never) => d.key(b"retry in").bytes(b"never"),
                 None => {}
             }
@@ -231,11 +237,15 @@ mod tests {
     #[test]
     fn a_refusal_is_an_error_with_its_retry_time() {
         let refused = |retry_in| Err(ReplyError::Refused(Failure { reason: "no".into(), retry_in }));
-        let table: [(&[u8], _); 6] = [
+        let table: [(&[u8], _); 10] = [
             (b"d14:failure reason2:noe", None),
-            (b"d14:failure reason2:no8:intervali5ee", None),
+            (b"d14:failure reason2:no8:intervali5ee", Some(RetryIn::Seconds(5))),
             (b"d14:failure reason2:no8:retry ini5ee", Some(RetryIn::Minutes(5))),
             (b"d14:failure reason2:no8:retry in2:15e", Some(RetryIn::Minutes(15))),
+            (b"d14:failure reason2:no8:intervali1800e12:min intervali900ee", Some(RetryIn::Seconds(1800))),
+            (b"d14:failure reason2:no12:min intervali0900ee", Some(RetryIn::Seconds(900))),
+            (b"d14:failure reason2:no8:intervali0ee", None),
+            (b"d14:failure reason2:no8:intervali1800e8:retry ini5ee", Some(RetryIn::Minutes(5))),
             (b"d14:failure reason2:no8:retry in5:nevere", Some(RetryIn::Never)),
             (b"d14:failure reason2:no8:retry in4:soone", None),
         ];

@@ -9,8 +9,8 @@ use bt_types::{InfoHash, PeerId, printable};
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
-/// `left` of a torrent whose size is not known: the largest number that trackers with signed numbers can read as well.
-pub const LEFT_UNKNOWN: u64 = u64::MAX >> 1;
+/// `left` of a torrent whose size is not known: one block. Zero would make us a seed, and some trackers refuse or count what is huge.
+pub const LEFT_UNKNOWN: u64 = 16 * 1024;
 
 /// Text of a tracker is cut after so many characters: it is for a person, and goes into logs.
 const WORDS_MAX: usize = 500;
@@ -134,11 +134,13 @@ impl fmt::Display for Failure {
 
 impl core::error::Error for Failure {}
 
-/// When a refused announce may be tried again (BEP 31).
+/// When a refused announce may be tried again: BEP 31, or the `interval` and `min interval` of the refusal, or HTTP's `Retry-After`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RetryIn {
     /// After this many minutes.
     Minutes(u32),
+    /// After this many seconds.
+    Seconds(u32),
     /// Not at all.
     Never,
 }
