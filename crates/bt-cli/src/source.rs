@@ -5,7 +5,7 @@
 
 use crate::exit::{Exit, Failure, Outcome};
 use bt_metainfo::{Magnet, Metainfo};
-use bt_session::{Asker, Roots};
+use bt_session::{Asker, FetchError, Roots};
 use bt_types::InfoHash;
 use std::ffi::OsStr;
 use std::io::Read as _;
@@ -79,7 +79,10 @@ pub(crate) async fn open(source: &OsStr, roots: &Roots) -> Outcome<Source> {
 pub(crate) async fn open_all(source: &OsStr, roots: &Roots) -> Outcome<Vec<Source>> {
     let bytes = match Place::of(source) {
         Place::Link(link) => return Ok(vec![Source::Magnet(link?)]),
-        Place::Url(url) => fetch(url, roots).await?,
+        Place::Url(url) => match fetch(url, roots).await? {
+            Fetched::Bytes(bytes) => bytes,
+            Fetched::Link(text) => return Ok(vec![Source::Magnet(link(&text)?)]),
+        },
         Place::Unspoken(scheme) => {
             let why = format!("{}: {scheme} is not spoken here; {SOURCES}", shown(source));
             return Err(Failure::new(Exit::Input, "invalid_source", why));
@@ -172,10 +175,23 @@ fn links(bytes: &[u8]) -> Option<impl Iterator<Item = Outcome<Magnet>>> {
         .then(|| lines().take(LINKS_MAX).map(|line| Magnet::of_digits(line).map_or_else(|| link(line), Ok)))
 }
 
-async fn fetch(url: &str, roots: &Roots) -> Outcome<Vec<u8>> {
+/// What a URL led to.
+enum Fetched {
+    Bytes(Vec<u8>),
+    /// Some sites redirect to a magnet link.
+    Link(String),
+}
+
+async fn fetch(url: &str, roots: &Roots) -> Outcome<Fetched> {
     let asker = Asker::new(roots.clone()).map_err(anyhow::Error::from)?;
-    let failed = |error| Failure::new(Exit::Network, "fetch_failed", format!("cannot fetch {}: {error}", without_password(url)));
-    asker.fetch(url, URL_MAX).await.map_err(failed)
+    match asker.fetch(url, URL_MAX).await {
+        Ok(bytes) => Ok(Fetched::Bytes(bytes)),
+        Err(FetchError::Magnet(text)) => Ok(Fetched::Link(text)),
+        Err(error) => {
+            let message = format!("cannot fetch {}: {error}", without_password(url));
+            Err(Failure::new(Exit::Network, "fetch_failed", message))
+        }
+    }
 }
 
 fn read_file(path: &Path) -> Outcome<Vec<u8>> {

@@ -88,6 +88,12 @@ impl Announcer {
         self.plan();
     }
 
+    /// Addresses or routes of this machine are others now.
+    pub(crate) fn network_changed(&mut self, now: Time) {
+        self.trackers_mut().for_each(|tracker| tracker.network_changed(now));
+        self.plan();
+    }
+
     /// A tracker answered. `near`: it is on loopback, where no floor applies to intervals.
     pub(crate) fn answered(&mut self, now: Time, key: TrackerKey, reply: &AnnounceReply, near: bool, rng: &mut Rng) {
         let us = self.us;

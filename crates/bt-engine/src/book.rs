@@ -4,18 +4,18 @@
 //! Invariant: no address that its source may not name ever enters; the book is bounded, and so is the part that one source fills.
 
 use crate::rank;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use bt_types::{Closeness, Rng, Source, Time, closeness, may_name, normalise, subscriber};
+use bt_types::{Closeness, Rng, Source, Time, closeness, may_name, normalise_addr, subscriber};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 /// Addresses remembered per torrent.
-const ADDRESSES_MAX: usize = 2000;
+const ADDRESSES_MAX: usize = 4000;
 /// Of these, how many one tracker may have named, and how many any other host: a peer, a DHT node.
-const FROM_TRACKER_MAX: usize = 1000;
+const FROM_TRACKER_MAX: usize = 2500;
 const FROM_HOST_MAX: usize = 250;
-/// Addresses banned per torrent; the oldest are not kept.
+/// Subscribers banned per torrent; the oldest are not kept.
 const BANS_MAX: usize = 4096;
 /// After so many failures in a row an address is forgotten.
 const FAILS_MAX: u32 = 6;
@@ -32,11 +32,23 @@ pub(crate) struct Book {
     named: BTreeMap<IpAddr, usize>,
     /// Our own addresses, as far as they are known.
     ours: Vec<IpAddr>,
-    /// Those that can be dialled: fewest failures first, then by lot.
-    due: BTreeSet<(u32, u32, SocketAddr)>,
+    /// Those that can be dialled: fewest failures first, those seen lately before others, then by lot.
+    due: BTreeSet<(u32, bool, u32, SocketAddr)>,
     /// Those that can be dialled from a moment on.
     later: BTreeSet<(Time, SocketAddr)>,
     banned: BTreeSet<(IpAddr, u16)>,
+    /// The same in the order of the bans.
+    ban_order: VecDeque<(IpAddr, u16)>,
+}
+
+/// An address to dial.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Dial {
+    pub(crate) addr: SocketAddr,
+    /// Who named it.
+    pub(crate) source: Source,
+    /// It was never dialled, or was connected the last time.
+    pub(crate) is_first: bool,
 }
 
 /// Who named an address, from the most to the least trusted.
@@ -46,6 +58,8 @@ pub(crate) enum Origin {
     User,
     /// A tracker of the torrent.
     Tracker(IpAddr),
+    /// The author of a magnet link.
+    Link,
     /// Another host: a peer, a DHT node, a neighbour.
     Host(IpAddr),
 }
@@ -54,6 +68,7 @@ impl Origin {
     fn source(self) -> Source {
         match self {
             Origin::User => Source::User,
+            Origin::Link => Source::Link,
             Origin::Tracker(host) | Origin::Host(host) => Source::Host(host),
         }
     }
@@ -61,7 +76,8 @@ impl Origin {
     /// Who it is, if there are bounds for it, and how many entries it may have.
     fn bounds(self) -> Option<(IpAddr, usize)> {
         match self {
-            Origin::User => None,
+            // A link has a bound of its own.
+            Origin::User | Origin::Link => None,
             Origin::Tracker(host) => Some((subscriber(host), FROM_TRACKER_MAX)),
             Origin::Host(host) => Some((subscriber(host), FROM_HOST_MAX)),
         }
@@ -69,7 +85,7 @@ impl Origin {
 
     /// Whether somebody named it whom also a private torrent believes (BEP 27).
     fn is_hearsay(self) -> bool {
-        matches!(self, Origin::Host(_))
+        matches!(self, Origin::Link | Origin::Host(_))
     }
 }
 
@@ -77,6 +93,8 @@ impl Origin {
 struct Entry {
     origin: Origin,
     fails: u32,
+    /// It was connected before, or heard of in the last announce: it is dialled before those of which nothing was heard for longer.
+    is_old: bool,
     /// The order among equals is chance, or a rank that is as good as chance: if everybody dialled the same few first, the others
     /// would be alone.
     lot: u32,
@@ -87,7 +105,7 @@ struct Entry {
 impl Book {
     /// Somebody named an address. False if it was not taken, or is known already.
     pub(crate) fn add(&mut self, now: Time, addr: SocketAddr, origin: Origin, rng: &mut Rng) -> bool {
-        let addr = SocketAddr::new(normalise(addr.ip()), addr.port());
+        let addr = normalise_addr(addr);
         if !may_name(origin.source(), addr) || self.is_banned(addr) {
             return false;
         }
@@ -95,13 +113,14 @@ impl Book {
             if origin < entry.origin && self.has_room(origin) {
                 self.rename(addr, origin);
             }
+            self.set_old(addr, false);
             return false;
         }
         if !self.has_room(origin) || (self.entries.len() >= ADDRESSES_MAX && !self.make_room(origin)) {
             return false;
         }
         let lot = rank::lot(&self.ours, addr).unwrap_or_else(|| rng.next_u32());
-        self.entries.insert(addr, Entry { origin, fails: 0, lot, next: None });
+        self.entries.insert(addr, Entry { origin, fails: 0, is_old: false, lot, next: None });
         self.count(origin, 1);
         self.plan(addr, Some(now));
         true
@@ -147,8 +166,8 @@ impl Book {
         self.ours.push(ours);
         for (&addr, entry) in &mut self.entries {
             let Some(lot) = rank::lot(&self.ours, addr) else { continue };
-            if self.due.remove(&(entry.fails, entry.lot, addr)) {
-                self.due.insert((entry.fails, lot, addr));
+            if self.due.remove(&(entry.fails, entry.is_old, entry.lot, addr)) {
+                self.due.insert((entry.fails, entry.is_old, lot, addr));
             }
             entry.lot = lot;
         }
@@ -165,20 +184,45 @@ impl Book {
         hearsay.collect::<Vec<_>>().into_iter().for_each(|addr| self.forget(addr));
     }
 
-    /// The address to dial now, with who named it: fewest failures first.
-    pub(crate) fn take(&mut self, now: Time) -> Option<(SocketAddr, Source)> {
+    /// The address to dial now: fewest failures first.
+    pub(crate) fn take(&mut self, now: Time) -> Option<Dial> {
         while let Some(&(at, addr)) = self.later.first()
             && at <= now
         {
             self.later.pop_first();
             if let Some(entry) = self.entries.get(&addr) {
-                self.due.insert((entry.fails, entry.lot, addr));
+                self.due.insert((entry.fails, entry.is_old, entry.lot, addr));
             }
         }
         let (.., addr) = self.due.pop_first()?;
         let entry = self.entries.get_mut(&addr)?;
         entry.next = None;
-        Some((addr, entry.origin.source()))
+        Some(Dial { addr, source: entry.origin.source(), is_first: entry.fails == 0 })
+    }
+
+    /// How many addresses can be dialled now or soon.
+    pub(crate) fn waiting(&self) -> usize {
+        self.due.len() + self.later.len()
+    }
+
+    /// The network is another: what failed there may work here, and is tried at once.
+    pub(crate) fn forgive(&mut self, now: Time) {
+        let waits: Vec<SocketAddr> = self.later.iter().filter(|(at, _)| *at > now).map(|(_, addr)| *addr).collect();
+        for addr in waits {
+            self.plan(addr, None);
+            if let Some(entry) = self.entries.get_mut(&addr) {
+                entry.fails = 0;
+            }
+            self.plan(addr, Some(now));
+        }
+    }
+
+    fn set_old(&mut self, addr: SocketAddr, is_old: bool) {
+        let Some(entry) = self.entries.get_mut(&addr).filter(|entry| entry.is_old != is_old) else { return };
+        if self.due.remove(&(entry.fails, entry.is_old, entry.lot, addr)) {
+            self.due.insert((entry.fails, is_old, entry.lot, addr));
+        }
+        entry.is_old = is_old;
     }
 
     /// Addresses that were never tried, or were good the last time, and are not connected.
@@ -193,6 +237,7 @@ impl Book {
 
     /// A dial led to nothing.
     pub(crate) fn failed(&mut self, now: Time, addr: SocketAddr) {
+        self.set_old(addr, true);
         let Some(entry) = self.entries.get_mut(&addr) else { return };
         entry.fails += 1;
         if entry.fails >= FAILS_MAX && entry.origin != Origin::User {
@@ -207,6 +252,7 @@ impl Book {
     /// A connection to this address stands.
     pub(crate) fn connected(&mut self, addr: SocketAddr) {
         self.plan(addr, None);
+        self.set_old(addr, false);
         if let Some(entry) = self.entries.get_mut(&addr) {
             entry.fails = 0;
         }
@@ -227,11 +273,18 @@ impl Book {
         }
     }
 
-    /// Never meet this peer again: by address, on loopback by address and port.
+    /// Never meet this peer again: by subscriber (an IPv4 address, a public IPv6 /64), on loopback by address and port.
     pub(crate) fn ban(&mut self, addr: SocketAddr) {
         self.forget(addr);
-        if self.banned.len() < BANS_MAX {
-            self.banned.insert(Self::ban_key(addr));
+        let key = Self::ban_key(addr);
+        if !self.banned.insert(key) {
+            return;
+        }
+        self.ban_order.push_back(key);
+        if self.ban_order.len() > BANS_MAX
+            && let Some(oldest) = self.ban_order.pop_front()
+        {
+            self.banned.remove(&oldest);
         }
     }
 
@@ -244,7 +297,7 @@ impl Book {
         let Some(entry) = self.entries.get_mut(&addr) else { return };
         if let Some(old) = core::mem::replace(&mut entry.next, next) {
             self.later.remove(&(old, addr));
-            self.due.remove(&(entry.fails, entry.lot, addr));
+            self.due.remove(&(entry.fails, entry.is_old, entry.lot, addr));
         }
         if let Some(next) = next {
             self.later.insert((next, addr));
@@ -252,7 +305,7 @@ impl Book {
     }
 
     fn ban_key(addr: SocketAddr) -> (IpAddr, u16) {
-        let ip = normalise(addr.ip());
+        let ip = subscriber(addr.ip());
         (ip, if closeness(ip) == Some(Closeness::Loopback) { addr.port() } else { 0 })
     }
 }
@@ -304,11 +357,57 @@ mod tests {
         let mut book = Book::default();
         book.ban(addr("8.8.8.8:1"));
         book.ban(addr("127.0.0.1:1"));
-        let table = [("8.8.8.8:2", true), ("127.0.0.1:1", true), ("127.0.0.1:2", false), ("8.8.4.4:1", false)];
+        book.ban(addr("[2001:db8:a:b::1]:1"));
+        let table = [
+            ("8.8.8.8:2", true),
+            ("127.0.0.1:1", true),
+            ("127.0.0.1:2", false),
+            ("8.8.4.4:1", false),
+            ("[2001:db8:a:b:ffff::2]:7", true),
+            ("[2001:db8:a:c::1]:1", false),
+        ];
         for (peer, banned) in table {
             assert_eq!(book.is_banned(addr(peer)), banned, "{peer}");
         }
         assert!(!book.add(Time::ZERO, addr("8.8.8.8:5"), Origin::User, &mut Rng::from_seed(1)));
+    }
+
+    #[test]
+    fn a_full_list_of_bans_lets_the_oldest_go() {
+        let mut book = Book::default();
+        let peer = |n: u32| SocketAddr::new((0x0800_0000 + n).to_be_bytes().into(), 1);
+        let bans = BANS_MAX as u32 + 10;
+        (0..bans).for_each(|n| book.ban(peer(n)));
+        book.ban(peer(bans - 1));
+        assert_eq!([0, 9, 10, bans - 1].map(|n| book.is_banned(peer(n))), [false, false, true, true]);
+        assert_eq!((book.banned.len(), book.ban_order.len()), (BANS_MAX, BANS_MAX));
+    }
+
+    #[test]
+    fn who_was_seen_lately_is_dialled_before_others() {
+        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
+        let [gone, seen, good] = ["8.8.8.8:1", "8.8.8.8:2", "8.8.8.8:3"].map(addr);
+        assert!([gone, seen, good].iter().all(|&peer| book.add(Time::ZERO, peer, host(1), &mut rng)));
+        while book.take(Time::ZERO).is_some() {}
+        [gone, seen, good].iter().for_each(|&peer| book.failed(Time::ZERO, peer));
+        // One was named again since, and one connected to us.
+        book.add(Time::from_secs(1), seen, host(2), &mut rng);
+        book.connected(good);
+        book.closed(Time::from_secs(1), good);
+        let order: Vec<SocketAddr> = core::iter::from_fn(|| book.take(Time::from_secs(100))).map(|dial| dial.addr).collect();
+        assert_eq!(order, [good, seen, gone]);
+    }
+
+    #[test]
+    fn another_network_gives_every_address_another_chance() {
+        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
+        let peer = addr("8.8.8.8:6881");
+        book.add(Time::ZERO, peer, host(9), &mut rng);
+        book.take(Time::ZERO);
+        book.failed(Time::ZERO, peer);
+        assert_eq!(book.take(Time::from_secs(1)), None);
+        book.forgive(Time::from_secs(1));
+        assert_eq!(book.take(Time::from_secs(1)).map(|dial| dial.is_first), Some(true));
     }
 
     #[test]
@@ -320,7 +419,7 @@ mod tests {
         };
         assert_eq!(fill(host(1), 0), FROM_HOST_MAX);
         assert_eq!(fill(Origin::Tracker([9, 9, 9, 2].into()), 10_000), FROM_TRACKER_MAX);
-        assert_eq!((3..9).map(|n| fill(host(n), u32::from(n) * 10_000)).collect::<Vec<_>>(), [250, 250, 250, 0, 0, 0]);
+        assert_eq!((3..9).map(|n| fill(host(n), u32::from(n) * 10_000)).collect::<Vec<_>>(), [250, 250, 250, 250, 250, 0]);
         assert_eq!(fill(Origin::User, 100_000), 3000);
         assert_eq!(fill(host(1), 200_000), 0, "what it named is still there");
         let mut book = Book::default();
@@ -334,10 +433,10 @@ mod tests {
     fn hosts_who_fill_the_book_do_not_keep_the_peers_of_a_tracker_away() {
         let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
         let peer = |n: u32| SocketAddr::new((0x0800_0000 + n).to_be_bytes().into(), 1);
-        let named = (0..8).flat_map(|by| (0..250).map(move |n| (host(by), peer(u32::from(by) * 1000 + n))));
+        let named = (0..16).flat_map(|by| (0..250).map(move |n| (host(by), peer(u32::from(by) * 1000 + n))));
         assert_eq!(named.filter(|(by, peer)| book.add(Time::ZERO, *peer, *by, &mut rng)).count(), ADDRESSES_MAX);
-        let (connected, _) = book.take(Time::ZERO).unwrap();
-        let (failed, _) = book.take(Time::ZERO).unwrap();
+        let connected = book.take(Time::ZERO).unwrap().addr;
+        let failed = book.take(Time::ZERO).unwrap().addr;
         book.failed(Time::ZERO, failed);
         let tracker = Origin::Tracker([9, 9, 9, 100].into());
         let honest: Vec<SocketAddr> = (0..200).map(|n| peer(100_000 + n)).collect();
@@ -368,7 +467,7 @@ mod tests {
         book.set_ours(ours);
         peers[25..].iter().for_each(|&peer| assert!(book.add(Time::ZERO, peer, host(1), &mut rng)));
         peers.sort_by_key(|&peer| rank::lot(&[ours], peer));
-        let taken: Vec<SocketAddr> = core::iter::from_fn(|| book.take(Time::ZERO)).map(|(peer, _)| peer).collect();
+        let taken: Vec<SocketAddr> = core::iter::from_fn(|| book.take(Time::ZERO)).map(|dial| dial.addr).collect();
         peers.retain(|peer| taken.contains(peer));
         assert_eq!((taken.len(), taken), (49, peers));
     }

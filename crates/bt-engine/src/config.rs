@@ -60,11 +60,13 @@ pub struct Budget {
     pub peers_per_torrent: usize,
     /// Connections of all torrents.
     pub peers: usize,
+    /// Dials of all torrents that are under way at a time.
+    pub dials: usize,
 }
 
 impl Default for Budget {
-    /// 64 MiB of blocks, no rate limit, 100 connections per torrent and 500 in all.
+    /// 64 MiB of blocks, no rate limit, 100 connections per torrent and 500 in all, 200 dials at a time.
     fn default() -> Budget {
-        Budget { store_bytes: 64 << 20, rates: Rates::default(), peers_per_torrent: 100, peers: 500 }
+        Budget { store_bytes: 64 << 20, rates: Rates::default(), peers_per_torrent: 100, peers: 500, dials: 200 }
     }
 }

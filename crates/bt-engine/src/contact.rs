@@ -90,7 +90,9 @@ impl Meeting {
         // Only the first word counts: each time that it changes, the whole book may have to be ranked anew.
         let your_ip = hello.your_ip.filter(|_| !core::mem::replace(&mut contact.sees_us, true));
         if let Some(port) = hello.port.filter(|_| !contact.outbound && contact.listens.is_none()) {
-            let addr = SocketAddr::new(from, port);
+            // With the scope of a link-local address.
+            let mut addr = contact.addr;
+            addr.set_port(port);
             contact.listens = Some(addr);
             self.roster += 1;
             self.found(now, Source::Host(from), &[addr]);
@@ -109,7 +111,9 @@ impl Meeting {
         let asks = config.dht_port.is_some() && !self.private && port != 0;
         if let Some(contact) = self.contacts.get_mut(&peer).filter(|contact| asks && !contact.dht_named) {
             contact.dht_named = true;
-            out.push_back(Output::DhtNode(SocketAddr::new(contact.addr.ip(), port)));
+            let mut node = contact.addr;
+            node.set_port(port);
+            out.push_back(Output::DhtNode(node));
         }
     }
 

@@ -86,9 +86,10 @@ impl Desk {
             store_bytes: self.limits.store_bytes / busy as u64,
             rates: Rates { up: share(self.limits.rates.up), down: share(self.limits.rates.down) },
             peers: self.limits.peers / busy,
+            dials: self.limits.dials / busy,
             ..self.limits
         };
-        let idle = Budget { store_bytes: 0, rates: Rates { up: Some(0), down: Some(0) }, peers: 0, ..self.limits };
+        let idle = Budget { store_bytes: 0, rates: Rates { up: Some(0), down: Some(0) }, peers: 0, dials: 0, ..self.limits };
         self.load.iter().map(|load| if *load > 0 { share } else { idle }).collect()
     }
 

@@ -163,8 +163,9 @@ impl Torrent {
     // ---- hints (BEP 6) ----
 
     /// The peer serves requests for this piece even while it chokes us.
-    pub(crate) fn allowed_fast(&mut self, peer: PeerKey, number: u32) -> Result<(), Why> {
-        let piece = self.geometry.piece(number).ok_or(Why::OutOfRange)?;
+    pub(crate) fn allowed_fast(&mut self, peer: PeerKey, number: u32) {
+        // Some clients draw pieces that there are not.
+        let Some(piece) = self.geometry.piece(number) else { return };
         if let Some(row) = self.peers.get_mut(&peer)
             && row.we_may_ask.len() < HINTS_MAX
             && !self.have.has(piece)
@@ -172,19 +173,17 @@ impl Torrent {
         {
             row.we_may_ask.push(piece);
         }
-        Ok(())
     }
 
     /// The peer thinks that we should take this piece first.
-    pub(crate) fn suggested(&mut self, peer: PeerKey, number: u32) -> Result<(), Why> {
-        let piece = self.geometry.piece(number).ok_or(Why::OutOfRange)?;
+    pub(crate) fn suggested(&mut self, peer: PeerKey, number: u32) {
+        let Some(piece) = self.geometry.piece(number) else { return };
         if let Some(row) = self.peers.get_mut(&peer)
             && !self.have.has(piece)
         {
             row.suggested.truncate(HINTS_MAX - 1);
             row.suggested.push_front(piece);
         }
-        Ok(())
     }
 
     // ---- what the peer says of our requests ----

@@ -10,8 +10,8 @@ use crate::line::Line;
 use crate::magnet::{Magnet, Scope};
 use crate::meeting::Meeting;
 use crate::peer::Arrival;
+use crate::room::Room;
 use crate::status::{MagnetStatus, SourceStat, TorrentStatus, Why};
-use crate::store_room::StoreRoom;
 use crate::torrent::Torrent;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,7 +35,9 @@ pub struct Engine {
     /// Under a limit: peers that wait to be asked.
     downlink: Line,
     /// The store's memory.
-    store_room: StoreRoom,
+    store_room: Room,
+    /// Dials under way.
+    dial_room: Room,
     /// Torrents whose peers may have messages in their outboxes.
     touched: BTreeSet<TorrentKey>,
     /// Torrents, and magnets, that acted since it was last asked.
@@ -57,7 +59,8 @@ impl Engine {
             torrents: BTreeMap::new(),
             magnets: BTreeMap::new(),
             routes: BTreeMap::new(),
-            store_room: StoreRoom::default(),
+            store_room: Room::default(),
+            dial_room: Room::default(),
             touched: BTreeSet::new(),
             changed: BTreeSet::new(),
             agenda: BTreeSet::new(),
@@ -69,6 +72,12 @@ impl Engine {
 
     /// Takes a cause.
     pub fn handle(&mut self, now: Time, input: Input) {
+        if matches!(input, Input::NetworkChanged) {
+            let magnets: Vec<TorrentKey> = self.magnets.keys().copied().collect();
+            for key in magnets {
+                self.on_magnet(key, |magnet, scope| magnet.meeting.network_changed(now, scope.budget, scope.out));
+            }
+        }
         match self.magnet_of(&input) {
             Some(key) => self.magnet_in(now, key, input),
             None => self.torrent_in(now, input),
@@ -148,6 +157,12 @@ impl Engine {
                 torrent.limit(now, rates);
                 torrent.feed_everybody(now, engine.budget);
             }),
+            Input::NetworkChanged => {
+                let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
+                for key in keys {
+                    self.on(now, key, |torrent, engine| torrent.meeting.network_changed(now, engine.budget, engine.out));
+                }
+            }
             Input::Budget(budget) => {
                 self.budget = budget;
                 self.uplink.set_rate(budget.rates.up, now);
@@ -260,8 +275,10 @@ impl Engine {
     fn on_magnet(&mut self, key: TorrentKey, act: impl FnOnce(&mut Magnet, &mut Scope<'_>)) {
         let room = self.routes.len() < self.budget.peers;
         let Some(magnet) = self.magnets.get_mut(&key) else { return };
-        act(magnet, &mut Scope { config: &self.config, budget: &self.budget, room, out: &mut self.out });
-        let next = magnet.deadline(&self.budget);
+        let budget = Budget { dials: dials_of(&self.budget, &self.dial_room, key), ..self.budget };
+        act(magnet, &mut Scope { config: &self.config, budget: &budget, room, out: &mut self.out });
+        self.dial_room.note(key, magnet.meeting.dialing() as u64, magnet.meeting.is_short_of_dials());
+        let next = magnet.deadline(&budget);
         let planned = core::mem::replace(&mut magnet.planned, next);
         self.changed.insert(key);
         self.replan(key, planned, next);
@@ -309,6 +326,10 @@ impl Engine {
         for key in self.store_room.take_retries() {
             self.on(now, key, |torrent, _| torrent.work.shelf().look_for_room());
         }
+        for key in self.dial_room.take_retries() {
+            self.on(now, key, |torrent, engine| torrent.meeting.dial(now, engine.budget, engine.out));
+            self.on_magnet(key, |magnet, scope| magnet.meeting.dial(now, scope.budget, scope.out));
+        }
         self.store_room.plan(now);
         while let Some((key, peer, bytes)) = self.uplink.next(now) {
             let Some(torrent) = self.torrents.get_mut(&key) else { continue };
@@ -321,7 +342,7 @@ impl Engine {
         }
         while let Some((key, peer, bytes)) = self.downlink.next(now) {
             let Some(torrent) = self.torrents.get_mut(&key) else { continue };
-            let budget = budget_of(&self.budget, &self.store_room, torrent);
+            let budget = budget_of(&self.budget, &self.store_room, &self.dial_room, torrent);
             let asked = torrent.ask_in_turn(now, peer, &budget, bytes);
             self.downlink.charge(asked);
             self.settle(key);
@@ -337,7 +358,7 @@ impl Engine {
     /// Lets a torrent act, and gives out the requests that this made possible.
     fn on(&mut self, now: Time, key: TorrentKey, act: impl FnOnce(&mut Torrent, &mut Shared<'_>)) {
         let Some(torrent) = self.torrents.get_mut(&key) else { return };
-        let budget = budget_of(&self.budget, &self.store_room, torrent);
+        let budget = budget_of(&self.budget, &self.store_room, &self.dial_room, torrent);
         let mut shared = Shared { config: &self.config, budget: &budget, uplink: &mut self.uplink, out: &mut self.out };
         act(torrent, &mut shared);
         torrent.feed_hungry(now, &budget);
@@ -354,13 +375,15 @@ impl Engine {
             self.touched.insert(key);
         }
         self.store_room.note(key, torrent.work.reserved(), torrent.work.is_short());
+        self.dial_room.note(key, torrent.meeting.dialing() as u64, torrent.meeting.is_short_of_dials());
         if !core::mem::replace(&mut torrent.is_changed, true) {
             self.changed.insert(key);
         }
         self.downlink.give_back(torrent.take_unasked());
         torrent.take_askers().into_iter().for_each(|peer| self.downlink.join(key, peer));
         torrent.take_unparked().into_iter().for_each(|peer| self.uplink.join(key, peer));
-        let (planned, next) = (torrent.planned, torrent.deadline(&self.budget));
+        let budget = budget_of(&self.budget, &self.store_room, &self.dial_room, torrent);
+        let (planned, next) = (torrent.planned, torrent.deadline(&budget));
         if planned != next {
             torrent.planned = next;
             self.replan(key, planned, next);
@@ -374,6 +397,7 @@ impl Engine {
             self.routes.remove(peer);
         }
         self.store_room.forget(key);
+        self.dial_room.forget(key);
         self.touched.remove(&key);
         self.changed.remove(&key);
     }
@@ -397,9 +421,17 @@ impl Engine {
     }
 }
 
-/// The budget of a torrent at this moment: of the store's memory, its part of what all share.
-fn budget_of(budget: &Budget, room: &StoreRoom, torrent: &Torrent) -> Budget {
-    Budget { store_bytes: room.limit(torrent.key, torrent.work.unit(), budget.store_bytes), ..*budget }
+/// The budget of a torrent at this moment: of what all share, its part.
+fn budget_of(budget: &Budget, store_room: &Room, dial_room: &Room, torrent: &Torrent) -> Budget {
+    Budget {
+        store_bytes: store_room.limit(torrent.key, torrent.work.unit(), budget.store_bytes),
+        dials: dials_of(budget, dial_room, torrent.key),
+        ..*budget
+    }
+}
+
+fn dials_of(budget: &Budget, dial_room: &Room, key: TorrentKey) -> usize {
+    usize::try_from(dial_room.limit(key, 1, budget.dials as u64)).unwrap_or(usize::MAX)
 }
 
 /// What a torrent may use of its engine while it acts.
@@ -465,8 +497,8 @@ fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, 
         }
         Message::Cancel(raw) => torrent.cancelled(key, raw)?,
         Message::Reject(raw) => torrent.rejected(key, raw, engine.out)?,
-        Message::Suggest(piece) => torrent.suggested(key, piece)?,
-        Message::AllowedFast(piece) => torrent.allowed_fast(key, piece)?,
+        Message::Suggest(piece) => torrent.suggested(key, piece),
+        Message::AllowedFast(piece) => torrent.allowed_fast(key, piece),
         _ => {}
     }
     Ok(())

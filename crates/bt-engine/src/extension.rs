@@ -26,8 +26,8 @@ impl Torrent {
     pub(crate) fn extended(&mut self, now: Time, peer: PeerKey, id: u8, payload: &Bytes, config: &Config) -> Result<(), Why> {
         match id {
             0 => {
-                let hello = ExtendedHandshake::parse(payload).map_err(|_| Why::Extended)?;
-                self.greeted(now, peer, hello, config)
+                // One that cannot be read says nothing; the transfer goes on without extensions.
+                ExtendedHandshake::parse(payload).map_or(Ok(()), |hello| self.greeted(now, peer, hello, config))
             }
             ExtensionIds::METADATA => self.metadata_wanted(peer, payload),
             ExtensionIds::PEX => self.meeting.told(now, peer, payload, config),

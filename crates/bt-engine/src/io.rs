@@ -14,6 +14,7 @@ use bt_types::{Bitfield, Block, Geometry, InfoHash, PeerId, Piece, Source, Store
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
+use core::time::Duration;
 
 /// One torrent in one engine; chosen by the shell, never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -125,6 +126,8 @@ pub enum Input {
         /// What the peer said.
         handshake: Handshake,
     },
+    /// Addresses or routes of this machine are others now, or it slept: what failed before may work.
+    NetworkChanged,
     /// An ordered dial led to nothing.
     DialFailed(TorrentKey, SocketAddr),
     /// Messages of one read, in order.
@@ -161,7 +164,8 @@ pub enum Input {
 #[derive(Debug)]
 pub enum Output {
     /// Connect and shake hands; answer with `Connected` or `DialFailed`.
-    Dial(TorrentKey, SocketAddr, Source),
+    /// For so long at the most.
+    Dial(TorrentKey, SocketAddr, Source, Duration),
     /// Close the connection; the engine has forgotten it already, no `Closed` is needed.
     HangUp(PeerKey, Why),
     /// Write these messages, coalesced.

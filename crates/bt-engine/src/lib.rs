@@ -23,7 +23,7 @@
 //! };
 //! engine.handle(Time::ZERO, Input::Add(TorrentKey(0), Box::new(spec)));
 //! engine.handle(Time::ZERO, Input::PeersFound(TorrentKey(0), Source::User, vec!["127.0.0.1:6881".parse()?]));
-//! assert!(matches!(engine.poll(), Some(Output::Dial(TorrentKey(0), _, Source::User))));
+//! assert!(matches!(engine.poll(), Some(Output::Dial(TorrentKey(0), _, Source::User, _))));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![no_std]
@@ -35,7 +35,6 @@ extern crate std;
 mod config;
 mod io;
 mod status;
-mod store_room;
 
 mod backlog;
 mod download;
@@ -68,6 +67,7 @@ mod picker;
 mod pipeline;
 mod rank;
 mod reveal;
+mod room;
 mod seek;
 mod shelf;
 mod slow;

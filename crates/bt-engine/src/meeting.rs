@@ -20,9 +20,19 @@ use alloc::vec::Vec;
 use bt_tracker_wire::{AnnounceReply, Failure};
 use bt_types::{Closeness, InfoHash, PeerId, Rng, Source, Time, closeness, normalise};
 use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
 
-/// Dials under way per torrent.
+/// Dials under way per torrent, as long as they lead to peers.
 const DIALS_MAX: usize = 20;
+/// After so many dials in a row that led to nothing, while fewer peers than [`FEW_PEERS`] are connected, as many are under way as the
+/// budget allows: one living peer among hundreds of dead addresses is found in seconds.
+const SILENT_DIALS: usize = 10;
+const FEW_PEERS: usize = 8;
+/// A dial is given up after this time, as is usual.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// While few peers are connected and many addresses wait, a first try has this long: two tries of the system, and every round trip on Earth.
+/// An address that was given up so soon is tried again with all patience.
+const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 /// Per cent of its connections that a torrent makes itself at first, and how much more in each second that it has peers.
 const REACH_START: usize = 40;
 const REACH_STEP: usize = 5;
@@ -47,6 +57,10 @@ pub(crate) struct Meeting {
     /// Connections that we made.
     outbound: usize,
     dialing: usize,
+    /// Dials in a row that led to nothing.
+    silent_dials: usize,
+    /// More dials were wanted than the budget had.
+    is_short_of_dials: bool,
     /// Per cent of the connections that we may make ourselves.
     reach: usize,
     swarm: Option<(u32, u32)>,
@@ -101,6 +115,8 @@ impl Meeting {
             ids: BTreeMap::new(),
             outbound: 0,
             dialing: 0,
+            silent_dials: 0,
+            is_short_of_dials: false,
             reach: REACH_START,
             swarm: None,
             roster: 0,
@@ -203,7 +219,8 @@ impl Meeting {
     pub(crate) fn found(&mut self, now: Time, source: Source, addrs: &[SocketAddr]) {
         match source {
             Source::User => self.add(now, Origin::User, addrs),
-            Source::Host(_) if self.private => {}
+            Source::Link | Source::Host(_) if self.private => {}
+            Source::Link => self.add(now, Origin::Link, addrs),
             Source::Host(host) => self.add(now, Origin::Host(host), addrs),
         }
     }
@@ -217,21 +234,58 @@ impl Meeting {
     /// At first a part of the connections is left to those who come later: if the first to join took all of each other's, they would be a
     /// swarm of their own, and who came later would starve. What nobody comes for is dialled for after all.
     fn may_dial(&self, budget: &Budget) -> bool {
-        let made = self.outbound + self.dialing;
-        let is_room = self.contacts.len() + self.dialing < budget.peers_per_torrent;
-        is_room && self.dialing < DIALS_MAX && made < (budget.peers_per_torrent * self.reach).div_ceil(100)
+        // Most of what is dialled in silence leads to nothing, and takes no connection.
+        let dialing = if self.is_silent() { 0 } else { self.dialing };
+        let is_room = self.contacts.len() + dialing < budget.peers_per_torrent;
+        is_room
+            && self.dialing < self.dials_max(budget)
+            && self.outbound + dialing < (budget.peers_per_torrent * self.reach).div_ceil(100)
+    }
+
+    /// Few peers are connected, and addresses lead to nothing.
+    fn is_silent(&self) -> bool {
+        self.contacts.len() < FEW_PEERS && self.silent_dials >= SILENT_DIALS
+    }
+
+    fn dials_max(&self, budget: &Budget) -> usize {
+        if self.is_silent() { budget.dials } else { budget.dials.min(DIALS_MAX) }
+    }
+
+    /// Dials under way.
+    pub(crate) fn dialing(&self) -> usize {
+        self.dialing
+    }
+
+    /// Whether another torrent's dials kept some of this one's from being made.
+    pub(crate) fn is_short_of_dials(&self) -> bool {
+        self.is_short_of_dials
     }
 
     pub(crate) fn dial(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
         while self.may_dial(budget) {
-            let Some((addr, source)) = self.book.take(now) else { break };
+            let is_hurried = self.contacts.len() < FEW_PEERS && self.book.waiting() > DIALS_MAX;
+            let Some(dial) = self.book.take(now) else { break };
+            let patience = if is_hurried && dial.is_first { SHORT_PATIENCE } else { PATIENCE };
             self.dialing += 1;
-            out.push_back(Output::Dial(self.key, addr, source));
+            out.push_back(Output::Dial(self.key, dial.addr, dial.source, patience));
         }
+        let wants = if self.is_silent() { usize::MAX } else { DIALS_MAX };
+        self.is_short_of_dials =
+            self.dialing >= budget.dials && budget.dials < wants && self.book.deadline().is_some_and(|at| at <= now);
+    }
+
+    /// What failed may work now: addresses, trackers and searches are tried again, and trackers hear where we are.
+    pub(crate) fn network_changed(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
+        self.silent_dials = 0;
+        self.book.forgive(now);
+        self.announcer.network_changed(now);
+        self.seeks.iter_mut().for_each(|seek| seek.hurry());
+        self.dial(now, budget, out);
     }
 
     pub(crate) fn dial_failed(&mut self, now: Time, addr: SocketAddr) {
         self.dialing = self.dialing.saturating_sub(1);
+        self.silent_dials = self.silent_dials.saturating_add(1);
         self.book.failed(now, addr);
     }
 
@@ -242,6 +296,7 @@ impl Meeting {
         let Arrival { addr, outbound, handshake, room, .. } = arrival;
         if *outbound {
             self.dialing = self.dialing.saturating_sub(1);
+            self.silent_dials = 0;
         }
         if handshake.info_hash != self.info_hash {
             return Err(Why::WrongTorrent);

@@ -59,6 +59,13 @@ impl Seek {
         is_due
     }
 
+    /// The next search is due at once, unless one is under way.
+    pub(crate) fn hurry(&mut self) {
+        if matches!(self.state, State::Sought(_)) {
+            (self.state, self.retry) = (State::Untried, RETRY_MIN);
+        }
+    }
+
     /// The search is over.
     pub(crate) fn sought(&mut self, now: Time) {
         self.state = State::Sought(now);

@@ -169,7 +169,15 @@ impl Tracker {
             Some(RetryIn::Never) | None => RETRY.saturating_mul(rounds.saturating_mul(rounds)).min(RETRY_MAX),
         };
         self.due = now + wait + up_to(wait / 4, rng);
+        // What it asks for is obeyed on every network; our own back-off ends with the network that it failed on.
+        self.welcome_at = if retry_in.is_some() { self.due } else { now };
         true
+    }
+
+    /// We are reached in another way now, and so is it, perhaps.
+    pub(crate) fn network_changed(&mut self, now: Time) {
+        let at = if self.works() { now } else { self.welcome_at.max(now) };
+        self.due = self.due.min(at);
     }
 
     /// There is news for it: it hears of it soon, unless it failed and rests.
@@ -294,6 +302,25 @@ mod tests {
         }
         let works = |second| Standing::Works(Time::from_secs(second));
         assert_eq!(standings, [works(1), works(1), Standing::Fails(1), Standing::Fails(2), works(5), works(5)]);
+    }
+
+    #[test]
+    fn another_network_ends_our_back_off_and_not_what_a_tracker_asks_for() {
+        // (what the tracker said, when it is asked again after a change in the tenth second)
+        let (answers, refuses) = (Ok(reply(1800)), |retry_in| Err(retry_in));
+        let table = [(answers, 10), (refuses(None), 10), (refuses(Some(RetryIn::Seconds(600))), 600)];
+        for (word, at) in table {
+            let (mut t, mut rng) = tracker();
+            for _ in 0..5 {
+                t.ask(Time::ZERO, Us::default());
+                match &word {
+                    Ok(reply) => t.answered(Time::ZERO, reply, false, Us::default(), &mut rng),
+                    Err(retry_in) => t.failed(Time::ZERO, *retry_in, &mut rng),
+                };
+            }
+            t.network_changed(Time::from_secs(10));
+            assert!((Time::from_secs(at)..=Time::from_secs(at * 5 / 4)).contains(&t.due), "{word:?}: {}", t.due);
+        }
     }
 
     #[test]

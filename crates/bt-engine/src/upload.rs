@@ -26,13 +26,13 @@ impl Torrent {
         let block = self.geometry.block(raw).ok_or(Why::OutOfRange)?;
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         (row.asked_at, row.wasteful) = (now, false);
-        let room = row.uploads.len() < REQUESTS_QUEUED_MAX as usize;
+        // Blocks of up to 128 KiB are served (BEP 3 knew no limit), as long as all are no more than a full queue of the usual length.
+        let queued = || row.uploads.iter().map(|block| u64::from(block.len())).sum::<u64>();
+        let is_usual = block.len() <= BLOCK_LEN || queued() < u64::from(REQUESTS_QUEUED_MAX) * u64::from(BLOCK_LEN);
+        let room = row.uploads.len() < REQUESTS_QUEUED_MAX as usize && is_usual;
         let shown = |reveal: &mut Reveal| reveal.grant(now, peer, block.piece());
-        let granted = row.may_have(block.piece())
-            && room
-            && block.len() <= BLOCK_LEN
-            && self.have.has(block.piece())
-            && self.reveal.as_deref_mut().is_none_or(shown);
+        let granted =
+            row.may_have(block.piece()) && room && self.have.has(block.piece()) && self.reveal.as_deref_mut().is_none_or(shown);
         if !granted {
             // Without the fast extension a request that came too late is just not answered (BEP 3).
             if row.fast {

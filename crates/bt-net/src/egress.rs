@@ -6,7 +6,7 @@
 use crate::error::NetError;
 use crate::resolve::Resolver;
 use crate::tls::{self, Roots};
-use bt_types::{Source, may_name, normalise};
+use bt_types::{Source, may_name, normalise, normalise_addr};
 use rustls::ClientConfig;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -51,7 +51,7 @@ impl Egress {
         };
         let mut addrs = Vec::new();
         for addr in found {
-            let addr = SocketAddr::new(normalise(addr.ip()), addr.port());
+            let addr = normalise_addr(addr);
             if self.reaches(addr) && !addrs.contains(&addr) {
                 addrs.push(addr);
             }

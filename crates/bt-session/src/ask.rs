@@ -21,6 +21,9 @@ pub enum FetchError {
     /// The network, or the gate.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// The server leads to this magnet link.
+    #[error("the server redirects to a magnet link")]
+    Magnet(String),
     /// The server did not give it.
     #[error("the server answers with status {0}")]
     Status(u16),
@@ -47,7 +50,10 @@ impl Asker {
     /// GETs a `.torrent` of at most `max` bytes from a URL that the user named.
     pub async fn fetch(&self, url: &str, max: usize) -> Result<Vec<u8>, FetchError> {
         let options = HttpOptions { max_body: max, ..HttpOptions::new(Source::User) };
-        let reply = self.egress.http_get(url, &options).await?;
+        let reply = match self.egress.http_get(url, &options).await {
+            Err(NetError::Magnet(link)) => return Err(FetchError::Magnet(link)),
+            reply => reply?,
+        };
         if reply.status == 200 { Ok(reply.body) } else { Err(FetchError::Status(reply.status)) }
     }
 

@@ -10,6 +10,7 @@ use crate::dial;
 use crate::door::{Pass, SharedDesk};
 use crate::lookups::Lookups;
 use crate::lsd::{self, Lsd, ToLsd};
+use crate::network::NetworkWatch;
 use crate::panics::{Bugs, Place};
 use crate::shard::ToShard;
 use crate::state::StateDir;
@@ -34,6 +35,9 @@ pub(crate) const INBOX_MAX: usize = 1024;
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 /// How long finding the addresses of one host may take.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait before a name that was not found is looked up again, at first and at most.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(10);
+const RESOLVE_AGAIN_MAX: Duration = Duration::from_secs(300);
 /// How often the known nodes of the DHT are kept for the next run: what a crash can lose.
 const SAVE_EVERY: Duration = Duration::from_secs(5 * 60);
 
@@ -46,7 +50,7 @@ pub(crate) enum ToControl {
     Unregister(InfoHash, TorrentKey),
     /// Talk to a tracker.
     Announce(TorrentKey, InfoHash, Box<AnnounceOrder>),
-    /// Find the addresses of peers that the user named, and pass them on.
+    /// Find the addresses of peers that a magnet link names, and pass them on.
     Peers(TorrentKey, Vec<(String, u16)>),
     /// Ask elsewhere for peers.
     Seek(TorrentKey, InfoHash, Via),
@@ -97,11 +101,13 @@ pub(crate) struct Control {
     pub(crate) idle_udp: Vec<std::net::UdpSocket>,
     /// Whether peers are sought on the local network.
     pub(crate) lsd: bool,
+    /// All shards, to be told when the network of this machine changes.
+    pub(crate) shards: Vec<mpsc::Sender<ToShard>>,
 }
 
 impl Control {
     pub(crate) async fn run(self, listeners: Vec<std::net::TcpListener>, mut from: mpsc::Receiver<ToControl>) {
-        let Control { clock, bugs, desk, egress, trackers, ourselves, rng, state_dir, dht, idle_udp, lsd } = self;
+        let Control { clock, bugs, desk, egress, trackers, ourselves, rng, state_dir, dht, idle_udp, lsd, shards } = self;
         let registry = Rc::new(RefCell::new(Registry::default()));
         let listen: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let waiting = Waiting::default();
@@ -136,6 +142,7 @@ impl Control {
             spawn_local(Lsd::new(clock, rng, listen, Rc::clone(&registry)).run(inbox));
             to
         });
+        let mut network = NetworkWatch::start();
         let mut save = tokio::time::interval(SAVE_EVERY);
         save.reset();
         loop {
@@ -143,6 +150,13 @@ impl Control {
                 message = from.recv() => message,
                 () = announces.reap() => continue,
                 () = lookups.reap() => continue,
+                change = network.changed() => {
+                    tracing::info!(?change, "the network of this machine changed");
+                    for shard in &shards {
+                        let _ = shard.send(ToShard::NetworkChanged(change.clone())).await;
+                    }
+                    continue;
+                }
                 _ = save.tick() => {
                     save_nodes(dht.as_ref(), &state_dir, false).await;
                     continue;
@@ -182,16 +196,29 @@ impl Control {
     }
 }
 
-/// Passes on each address as soon as it is known. Ends when the torrent has left.
-async fn resolve_peers(egress: Egress, registry: Rc<RefCell<Registry>>, key: TorrentKey, named: Vec<(String, u16)>) {
-    for (host, port) in named {
-        match egress.resolve(&host, port, Instant::now() + RESOLVE_TIMEOUT).await {
-            Ok(addrs) => {
-                let Some(shard) = registry.borrow().shard(key) else { return };
-                let _ = shard.send(ToShard::Input(Input::PeersFound(key, Source::User, addrs))).await;
+/// Passes on each address as soon as it is known. A name that is not found is looked up again, at first after [`RESOLVE_AGAIN`], then after
+/// twice as long each time: the network may not be there yet. Ends when all are found, or the torrent has left.
+async fn resolve_peers(egress: Egress, registry: Rc<RefCell<Registry>>, key: TorrentKey, mut named: Vec<(String, u16)>) {
+    let mut wait = RESOLVE_AGAIN;
+    loop {
+        let mut unknown = Vec::new();
+        for (host, port) in named {
+            let found = egress.resolve(&host, port, Instant::now() + RESOLVE_TIMEOUT).await;
+            let Some(shard) = registry.borrow().shard(key) else { return };
+            match found {
+                Ok(addrs) => drop(shard.send(ToShard::Input(Input::PeersFound(key, Source::Link, addrs))).await),
+                Err(error) => {
+                    tracing::info!(host, %error, "cannot find a peer that was named");
+                    unknown.push((host, port));
+                }
             }
-            Err(error) => tracing::info!(host, %error, "cannot find a peer that was named"),
         }
+        if unknown.is_empty() {
+            return;
+        }
+        named = unknown;
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(RESOLVE_AGAIN_MAX);
     }
 }
 

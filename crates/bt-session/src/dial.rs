@@ -12,8 +12,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// A connect must succeed within this time.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Read at a time while waiting for a handshake: it and the first messages behind it.
 const READ: usize = 4 << 10;
 
@@ -38,9 +36,16 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Connects, says our handshake and waits for the peer's.
-pub(crate) async fn dial(egress: &Egress, source: Source, addr: SocketAddr, ours: Handshake, clock: Clock) -> io::Result<Shaken> {
-    let deadline = tokio::time::Instant::now() + CONNECT_TIMEOUT;
+/// Connects within `patience`, says our handshake and waits for the peer's.
+pub(crate) async fn dial(
+    egress: &Egress,
+    source: Source,
+    addr: SocketAddr,
+    patience: Duration,
+    ours: Handshake,
+    clock: Clock,
+) -> io::Result<Shaken> {
+    let deadline = tokio::time::Instant::now() + patience;
     let stream = egress.dial(source, addr, deadline).await.map_err(io::Error::other)?;
     tune(&stream)?;
     let mut wire = Connection::new(clock.now());

@@ -35,6 +35,7 @@ mod disk;
 mod door;
 mod lookups;
 mod lsd;
+mod network;
 mod openers;
 mod opening;
 mod panics;

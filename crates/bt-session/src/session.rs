@@ -188,6 +188,7 @@ impl Session {
             dht,
             idle_udp,
             lsd,
+            shards: shards.iter().map(|(shard, _)| shard.clone()).collect(),
         };
         threads.push(spawn("bt-control", move || worker.run(listeners, control_inbox))?);
         Ok(Session {

@@ -16,6 +16,7 @@ use crate::dial::{self, Shaken};
 use crate::disk::{DiskOrder, Disks};
 use crate::door::Pass;
 use crate::events::{AddError, TorrentEvent, TorrentState};
+use crate::network::NetworkChange;
 use crate::opening::Follower;
 use crate::panics::{Bugs, Place};
 use crate::queues::Inbox;
@@ -27,7 +28,7 @@ use bt_engine::{
 use bt_net::Egress;
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_piece_store::{Layout, Storage};
-use bt_types::{Block, Rng, Source, Time};
+use bt_types::{Block, Rng, Source, Time, normalise};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::net::SocketAddr;
@@ -68,6 +69,8 @@ pub(crate) enum ToShard {
     Read(PeerKey, Vec<(Block, Option<Bytes>)>),
     /// Blocks that a disk thread put into a pipe for a peer.
     Piped(PeerKey, Conduit),
+    /// Addresses or routes of this machine are others now.
+    NetworkChanged(NetworkChange),
     /// Why the store of a torrent stopped, for a person.
     StoreDetail(TorrentKey, String),
     /// All that an earlier engine ordered for this torrent is done: it can come back.
@@ -321,6 +324,7 @@ impl Shard {
                 }
             }
             ToShard::StoreDetail(key, detail) => self.tell(key, TorrentEvent::StoreDetail(detail)),
+            ToShard::NetworkChanged(change) => self.network_changed(&change),
             ToShard::Settled(key) => self.come_back(key),
             #[cfg(test)]
             ToShard::Bug(None) => panic!("a bug in an engine, for a test"),
@@ -359,6 +363,19 @@ impl Shard {
         self.torrents.insert(key, Box::new(Entry::new(inner, stage)));
         self.engine.handle(now, Input::AddMagnet(key, Box::new(spec)));
         self.hear_of(key, peers);
+    }
+
+    /// Connections from addresses that are gone end now: nothing would tell that they are dead. What failed before is tried again.
+    fn network_changed(&mut self, change: &NetworkChange) {
+        let is_dead = |mailbox: &Mailbox| change.slept_long || mailbox.leaves_from(&change.gone);
+        let dead: Vec<PeerKey> = self.peers.iter().filter(|(_, mailbox)| is_dead(mailbox)).map(|(peer, _)| *peer).collect();
+        for peer in dead {
+            if let Some(mailbox) = self.peers.remove(&peer) {
+                mailbox.hang_up();
+            }
+            self.engine.handle(self.clock.now(), Input::Closed(peer));
+        }
+        self.engine.handle(self.clock.now(), Input::NetworkChanged);
     }
 
     /// Peers that the user named.
@@ -404,7 +421,8 @@ impl Shard {
         }
         let peer = PeerKey(self.next_peer);
         self.next_peer += 1;
-        let mailbox = Rc::new(Mailbox::default());
+        let local = stream.local_addr().ok().map(|local| normalise(local.ip()));
+        let mailbox = Rc::new(Mailbox::new(local));
         self.peers.insert(peer, Rc::clone(&mailbox));
         let outbound = pass.is_none();
         let (queues, clock) = (self.queues.clone(), self.clock);
@@ -424,12 +442,12 @@ impl Shard {
         self.engine.handle(self.clock.now(), input);
     }
 
-    fn dial(&self, key: TorrentKey, addr: SocketAddr, source: Source) {
+    fn dial(&self, key: TorrentKey, addr: SocketAddr, source: Source, patience: Duration) {
         let Some(entry) = self.torrents.get(&key) else { return };
         let (ours, clock) = (self.handshake(entry), self.clock);
         let (egress, inbox, bugs) = (self.egress.clone(), self.queues.inbox.clone(), self.bugs.clone());
         tokio::task::spawn_local(async move {
-            let dialled = bugs.contain_task(Place::Connection, dial::dial(&egress, source, addr, ours, clock)).await;
+            let dialled = bugs.contain_task(Place::Connection, dial::dial(&egress, source, addr, patience, ours, clock)).await;
             let shaken = match dialled {
                 Some(Ok(shaken)) => Some(Box::new(shaken)),
                 Some(Err(error)) => {

@@ -14,8 +14,9 @@ use bt_peer_wire::{Connection, Incoming, Message, MessageAllowance, WireFault};
 use bt_types::{BLOCK_LEN, RawBlock, Time};
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::rc::Rc;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -31,6 +32,8 @@ const CONDUITS_MAX: usize = 4;
 /// What a shard and a connection's task tell each other: orders, and whether pipes are taken.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
+    /// The address of this machine that the connection leaves from.
+    local: Option<IpAddr>,
     orders: RefCell<Vec<WireOrder>>,
     hang_up: Cell<bool>,
     takes_pipes: Cell<bool>,
@@ -47,6 +50,16 @@ enum WireOrder {
 }
 
 impl Mailbox {
+    /// The mailbox of a connection from this address of ours.
+    pub(crate) fn new(local: Option<IpAddr>) -> Mailbox {
+        Mailbox { local, ..Mailbox::default() }
+    }
+
+    /// Whether the connection leaves from one of these addresses.
+    pub(crate) fn leaves_from(&self, addresses: &BTreeSet<IpAddr>) -> bool {
+        self.local.is_some_and(|local| addresses.contains(&local))
+    }
+
     pub(crate) fn send(&self, messages: Vec<Message>) {
         self.order(WireOrder::Messages(messages));
     }

@@ -415,7 +415,7 @@ impl Client {
             self.watch.output(now, &output);
             scene.tally.order(now, self.host, &output);
             match output {
-                Output::Dial(_, addr, _) => {
+                Output::Dial(_, addr, ..) => {
                     let peer = scene.net.connect(now, self.host, addr);
                     self.wires.dialled(now, peer, addr);
                 }

@@ -44,7 +44,7 @@ impl Tally {
         }
         self.note(&[now.as_micros(), host.0 as u64]);
         match output {
-            Output::Dial(_, addr, _) => self.note(&[1, u64::from(addr.port())]),
+            Output::Dial(_, addr, ..) => self.note(&[1, u64::from(addr.port())]),
             Output::HangUp(peer, why) => self.note(&[2, peer.0, *why as u64]),
             Output::Send(peer, messages) => {
                 self.note(&[3, peer.0]);

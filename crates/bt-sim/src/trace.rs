@@ -24,7 +24,7 @@ pub(crate) fn line(output: &Output) -> String {
         }
         Output::Check { piece, urgent, .. } => format!("check {}{}", piece.number(), if *urgent { " urgently" } else { "" }),
         Output::Forget(_, piece) => format!("forget {}", piece.number()),
-        Output::Dial(_, addr, _) => format!("dial {addr}"),
+        Output::Dial(_, addr, ..) => format!("dial {addr}"),
         Output::HangUp(peer, why) => format!("{} hung up: {why}", peer.0),
         Output::Announce(_, order) => format!("announce {:?}, left {}", order.event, order.left),
         Output::Seek(_, via) => format!("seek peers via {via:?}"),

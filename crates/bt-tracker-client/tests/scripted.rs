@@ -91,8 +91,8 @@ async fn what_an_http_tracker_does_wrong_is_told_apart() {
 async fn every_address_of_a_name_is_tried() {
     // "localhost" may have one address: the resolver of this test is the list of addresses itself.
     let (addr, tracker) = http_tracker(vec![(200, b"d8:intervali60e5:peers0:e")]).await;
-    let dead = std::net::SocketAddr::from(([127, 0, 0, 9], addr.port()));
-    let silent = std::net::SocketAddr::from(([127, 0, 0, 8], addr.port()));
+    let dead = SocketAddr::from(([127, 0, 0, 9], addr.port()));
+    let silent = SocketAddr::from(([127, 0, 0, 8], addr.port()));
     let _silent = std::net::TcpListener::bind(silent).unwrap();
     let url = format!("http://{addr}/announce");
     let reply = client().announce_at(&url, &announce(), &[dead, addr], DEADLINE).await.unwrap().reply;

@@ -4,7 +4,7 @@
 //! Invariant: a source never names an address that is closer to us than the source itself.
 
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// How close an address is to us, from a stranger's to our own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -24,6 +24,8 @@ pub enum Closeness {
 pub enum Source {
     /// The person at the keyboard: may name anything that can be connected to.
     User,
+    /// The author of a magnet link or a torrent file, who may be anybody anywhere, whoever opened it.
+    Link,
     /// Another host, known by the address that we talk to it on: a tracker, a peer, a DHT node, a redirecting server.
     Host(IpAddr),
 }
@@ -33,6 +35,16 @@ pub fn normalise(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(ip, IpAddr::V4),
         IpAddr::V4(_) => ip,
+    }
+}
+
+/// [`normalise`] of an address with its port. A link-local IPv6 address keeps its scope: without it nothing can be sent there.
+pub fn normalise_addr(addr: SocketAddr) -> SocketAddr {
+    match (normalise(addr.ip()), addr) {
+        (IpAddr::V6(ip), SocketAddr::V6(v6)) if ip.is_unicast_link_local() => {
+            SocketAddrV6::new(ip, v6.port(), 0, v6.scope_id()).into()
+        }
+        (ip, addr) => SocketAddr::new(ip, addr.port()),
     }
 }
 
@@ -54,7 +66,8 @@ pub fn network(ip: IpAddr) -> IpAddr {
 }
 
 /// How close the address is to us; `None` when nobody can be reached there (unspecified, multicast, broadcast, 0/8, reserved).
-/// IPv4 addresses inside IPv6 (mapped, NAT64, 6to4) count as the IPv4 address that they lead to.
+/// IPv4 addresses inside IPv6 (mapped, translated, NAT64, 6to4, Teredo) count as the IPv4 address that they lead to. What the prefix for
+/// local NAT64 (RFC 8215) and site-local addresses lead to only the network knows: they are private.
 pub fn closeness(ip: IpAddr) -> Option<Closeness> {
     match normalise(ip) {
         IpAddr::V4(v4) => closeness_v4(v4),
@@ -91,8 +104,14 @@ fn closeness_v6(ip: Ipv6Addr) -> Option<Closeness> {
         closeness_v4(Ipv4Addr::new(a, b, c, d))
     };
     match ip.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] | [0, 0, 0, 0, 0, 0, high, low] => embedded(high, low),
-        [first, ..] if first & 0xfe00 == 0xfc00 => Some(Closeness::Private),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..]
+        | [0, 0, 0, 0, 0, 0, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low] => embedded(high, low),
+        // RFC 4380: the server, and at the end the client with every bit turned.
+        [0x2001, 0, high, low, _, _, not_high, not_low] => embedded(high, low).max(embedded(!not_high, !not_low)),
+        [0x64, 0xff9b, 1, ..] => Some(Closeness::Private),
+        [first, ..] if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 => Some(Closeness::Private),
         [first, ..] if first & 0xffc0 == 0xfe80 => Some(Closeness::Link),
         _ => Some(Closeness::Public),
     }
@@ -105,6 +124,7 @@ pub fn may_name(source: Source, addr: SocketAddr) -> bool {
     addr.port() != 0
         && match source {
             Source::User => true,
+            Source::Link => target == Closeness::Public,
             Source::Host(host) => closeness(host).is_some_and(|host| target <= host),
         }
 }
@@ -153,6 +173,13 @@ mod tests {
             ("1.2.3.4", "[::ffff:127.0.0.1]:1", false),
             ("1.2.3.4", "[64:ff9b::7f00:1]:1", false),
             ("1.2.3.4", "[2002:7f00:1::]:1", false),
+            ("1.2.3.4", "[64:ff9b:1::1.2.3.4]:1", false),
+            ("1.2.3.4", "[::ffff:0:10.0.0.1]:1", false),
+            ("1.2.3.4", "[2001:0:4136:e378:8000:63bf:3fff:fdd2]:1", true),
+            ("1.2.3.4", "[2001:0:4136:e378:8000:63bf:f5ff:fffe]:1", false),
+            ("1.2.3.4", "[2001:0:a00:1:8000:63bf:3fff:fdd2]:1", false),
+            ("1.2.3.4", "[fec0::1]:1", false),
+            ("1.2.3.4", "[2002:808:808::]:1", true),
             ("1.2.3.4", "[::1]:1", false),
             ("1.2.3.4", "[fd00::1]:1", false),
             ("192.168.1.1", "10.0.0.1:1", true),
@@ -169,6 +196,9 @@ mod tests {
         for (source, target, allowed) in table {
             assert_eq!(may_name(Source::Host(ip(source)), target.parse().unwrap()), allowed, "{source} names {target}");
         }
+        for (target, allowed) in [("8.8.8.8:1", true), ("10.0.0.1:1", false), ("127.0.0.1:1", false), ("[fe80::1]:1", false)] {
+            assert_eq!(may_name(Source::Link, target.parse().unwrap()), allowed, "a link names {target}");
+        }
         assert!(may_name(Source::User, "127.0.0.1:9".parse().unwrap()));
         assert!(!may_name(Source::User, "0.0.0.0:9".parse().unwrap()));
     }
@@ -183,6 +213,15 @@ mod tests {
         push_compact(&mut bytes, v6);
         bytes.push(0);
         assert!(compact_v6(&bytes).eq([v6]), "a rest is dropped");
+    }
+
+    #[test]
+    fn a_link_local_address_keeps_its_scope() {
+        let scoped = SocketAddrV6::new("fe80::1".parse().unwrap(), 5, 7, 3);
+        assert_eq!(normalise_addr(scoped.into()), SocketAddrV6::new("fe80::1".parse().unwrap(), 5, 0, 3).into());
+        let global = SocketAddrV6::new("2001:db8::1".parse().unwrap(), 5, 7, 3);
+        assert_eq!(normalise_addr(global.into()), "[2001:db8::1]:5".parse().unwrap());
+        assert_eq!(normalise_addr("[::ffff:1.2.3.4]:5".parse().unwrap()), "1.2.3.4:5".parse().unwrap());
     }
 
     #[test]

@@ -28,7 +28,9 @@ mod rng;
 mod text;
 mod time;
 
-pub use addr::{Closeness, Source, closeness, compact_v4, compact_v6, may_name, network, normalise, push_compact, subscriber};
+pub use addr::{
+    Closeness, Source, closeness, compact_v4, compact_v6, may_name, network, normalise, normalise_addr, push_compact, subscriber,
+};
 pub use bitfield::Bitfield;
 pub use fault::{StoreFault, Verdict};
 pub use geometry::{

@@ -337,7 +337,7 @@ impl Player {
 
     fn answer(&mut self, output: Output) -> Option<String> {
         Some(match output {
-            Output::Dial(_, addr, _) => format!("dial {}", name(addr)),
+            Output::Dial(_, addr, ..) => format!("dial {}", name(addr)),
             Output::HangUp(peer, why) => format!("{}: hang up, {why}", self.name(peer)),
             Output::Send(peer, messages) => {
                 let messages: Vec<String> = messages.iter().map(|message| self.show(message)).collect();

@@ -28,7 +28,7 @@ impl Shard {
                 Output::Expect(key, pieces) => self.to_disk.push((key, DiskOrder::expect(pieces))),
                 Output::Check { torrent, piece, urgent } => self.to_disk.push((torrent, DiskOrder::check(piece, urgent))),
                 Output::Forget(key, piece) => self.to_disk.push((key, DiskOrder::forget(piece))),
-                Output::Dial(key, addr, source) => self.dial(key, addr, source),
+                Output::Dial(key, addr, source, patience) => self.dial(key, addr, source, patience),
                 Output::HangUp(peer, why) => {
                     tracing::debug!(?peer, %why, "hanging up");
                     if let Some(mailbox) = self.peers.remove(&peer) {

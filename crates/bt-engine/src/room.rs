@@ -1,8 +1,8 @@
-//! The store's memory, shared by the torrents of an engine.
+//! What the torrents of an engine share and take in units: the store's memory, and dials under way.
 //!
-//! Decides: how much of the budget a torrent may reserve, who is asked next when room becomes free, and when pieces that nothing comes
-//! for give way. Must not know: pieces, peers.
-//! Invariant: all torrents together reserve no more than the budget; one unit is always allowed where nothing is reserved.
+//! Decides: how much of it a torrent may take, which torrent is asked next when room becomes free, and when those that keep theirs without
+//! use are looked at. Must not know: pieces, peers.
+//! Invariant: all torrents together take no more than there is; one unit is always allowed where nothing is taken.
 
 use crate::io::TorrentKey;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -16,13 +16,13 @@ const RETRIES_MAX: usize = 8;
 /// with pieces that it never completes. As long as a peer that does not deliver is waited for (`pipeline.rs`).
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
-/// What each torrent reserved, and which torrents want more.
+/// What each torrent has taken, and which torrents want more.
 #[derive(Debug, Default)]
-pub(crate) struct StoreRoom {
-    /// Bytes that each torrent has reserved; only of those that have some, or lack room.
+pub(crate) struct Room {
+    /// What each torrent has taken; only of those that have some, or lack room.
     claims: BTreeMap<TorrentKey, u64>,
     total: u64,
-    /// Torrents that could not open a piece because there was no room.
+    /// Torrents that wanted more than there was.
     short: BTreeSet<TorrentKey>,
     /// The torrent that was asked last after room became free: the next one comes after it.
     asked_last: Option<TorrentKey>,
@@ -31,8 +31,8 @@ pub(crate) struct StoreRoom {
     look_at: Option<Time>,
 }
 
-impl StoreRoom {
-    /// Bytes that the torrent may have reserved at this moment. `unit` is what it reserves at a time.
+impl Room {
+    /// What the torrent may have at this moment. `unit` is what it takes at a time.
     pub(crate) fn limit(&self, key: TorrentKey, unit: u64, budget: u64) -> u64 {
         if self.total == 0 {
             return budget.max(unit);
@@ -43,12 +43,12 @@ impl StoreRoom {
         (own + free).min(share.max(unit))
     }
 
-    /// Takes note of what a torrent has reserved after it acted, and whether it lacked room.
-    pub(crate) fn note(&mut self, key: TorrentKey, bytes: u64, is_short: bool) {
-        let claims = bytes > 0 || is_short;
-        let before = if claims { self.claims.insert(key, bytes) } else { self.claims.remove(&key) }.unwrap_or(0);
-        self.total = self.total - before + bytes;
-        if bytes < before {
+    /// Takes note of what a torrent has after it acted, and whether it wanted more.
+    pub(crate) fn note(&mut self, key: TorrentKey, taken: u64, is_short: bool) {
+        let claims = taken > 0 || is_short;
+        let before = if claims { self.claims.insert(key, taken) } else { self.claims.remove(&key) }.unwrap_or(0);
+        self.total = self.total - before + taken;
+        if taken < before {
             self.freed_by = Some(key);
         }
         if is_short {
@@ -75,7 +75,7 @@ impl StoreRoom {
         retries.into_iter()
     }
 
-    /// When [`StoreRoom::take_stalled`] must be called.
+    /// When [`Room::take_stalled`] must be called.
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.look_at
     }
@@ -121,7 +121,7 @@ mod tests {
             (96, 0, (false, false), 96, 96, 0),
         ];
         for (a, b, (a_short, b_short), unit, limit_a, limit_b) in table {
-            let mut room = StoreRoom::default();
+            let mut room = Room::default();
             room.note(A, a, a_short);
             room.note(B, b, b_short);
             assert_eq!((room.limit(A, unit, 64), room.limit(B, unit, 64)), (limit_a, limit_b), "{a} and {b}, {unit}");
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn those_that_lack_room_are_asked_in_turn_when_some_becomes_free() {
-        let mut room = StoreRoom::default();
+        let mut room = Room::default();
         room.note(A, 64, true);
         room.note(B, 0, true);
         room.note(C, 0, true);
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn stalled_pieces_give_way_only_while_a_torrent_lacks_room() {
-        let mut room = StoreRoom::default();
+        let mut room = Room::default();
         room.note(A, 64, false);
         room.plan(Time::ZERO);
         assert_eq!(room.deadline(), None);

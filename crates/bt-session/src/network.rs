@@ -1,0 +1,227 @@
+//! When this machine is reached in another way: addresses and default routes that come and go, and sleep.
+//!
+//! Decides: what counts as a change. Must not know: connections, torrents.
+//! Invariant: a burst of changes is told once, when it has settled.
+
+use bt_types::normalise;
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// Changes come in bursts: an address goes, another comes, then a route.
+const SETTLE: Duration = Duration::from_millis(300);
+/// Where the system tells nothing, and to notice sleep, this often is looked.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A clock that goes on in sleep may be ahead of one that does not by this before it counts as sleep.
+const SLEEP_MIN: Duration = Duration::from_secs(5);
+/// After so much sleep the other ends have given their connections up (BEP 3: two minutes without a word).
+const SLEEP_LONG: Duration = Duration::from_secs(120);
+
+/// What changed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct NetworkChange {
+    /// Addresses that this machine has no more: what leaves from them goes nowhere.
+    pub(crate) gone: BTreeSet<IpAddr>,
+    /// The machine slept so long that no connection is alive.
+    pub(crate) slept_long: bool,
+}
+
+/// Watches the network of this machine.
+pub(crate) struct NetworkWatch {
+    messages: Messages,
+    addresses: BTreeSet<IpAddr>,
+    asleep: Duration,
+}
+
+impl NetworkWatch {
+    pub(crate) fn start() -> NetworkWatch {
+        let messages = Messages::open().unwrap_or_else(|error| {
+            tracing::info!(%error, "the system does not tell of changes of the network; they are looked for");
+            Messages::none()
+        });
+        NetworkWatch { messages, addresses: addresses().unwrap_or_default(), asleep: asleep() }
+    }
+
+    /// Waits for the next change.
+    pub(crate) async fn changed(&mut self) -> NetworkChange {
+        loop {
+            let mut is_told = tokio::select! {
+                is_change = self.messages.next() => is_change,
+                () = sleep(LOOK_EVERY) => false,
+            };
+            if is_told {
+                // Until nothing more comes.
+                let settled = Instant::now() + SETTLE;
+                loop {
+                    tokio::select! {
+                        is_change = self.messages.next() => is_told |= is_change,
+                        () = sleep_until(settled) => break,
+                    }
+                }
+            }
+            if let Some(change) = self.look(is_told) {
+                return change;
+            }
+        }
+    }
+
+    /// Compares with what was seen last. `is_told`: a route changed, or an address.
+    fn look(&mut self, is_told: bool) -> Option<NetworkChange> {
+        let slept = asleep().saturating_sub(self.asleep);
+        let addresses = addresses().unwrap_or_else(|_| self.addresses.clone());
+        let gone: BTreeSet<IpAddr> = self.addresses.difference(&addresses).copied().collect();
+        let is_change = is_told || addresses != self.addresses || slept >= SLEEP_MIN;
+        (self.addresses, self.asleep) = (addresses, asleep());
+        is_change.then_some(NetworkChange { gone, slept_long: slept >= SLEEP_LONG })
+    }
+}
+
+/// The addresses of all interfaces that are up.
+fn addresses() -> io::Result<BTreeSet<IpAddr>> {
+    let up = getifaddrs()?.filter(|entry| entry.flags.contains(InterfaceFlags::IFF_UP));
+    let ip = |entry: nix::ifaddrs::InterfaceAddress| {
+        let addr = entry.address?;
+        let v4 = addr.as_sockaddr_in().map(|addr| IpAddr::from(addr.ip()));
+        v4.or_else(|| addr.as_sockaddr_in6().map(|addr| IpAddr::from(addr.ip()))).map(normalise)
+    };
+    Ok(up.filter_map(ip).collect())
+}
+
+/// How long the machine has slept since it started.
+#[cfg(target_os = "linux")]
+fn asleep() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    let now = |clock| {
+        let now = clock_gettime(clock);
+        Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+    };
+    now(ClockId::Boottime).saturating_sub(now(ClockId::Monotonic))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn asleep() -> Duration {
+    Duration::ZERO
+}
+
+/// What the kernel tells of addresses and routes (rtnetlink).
+struct Messages {
+    /// The runtime knows datagram sockets of the Internet; to read one is the same in every family.
+    #[cfg(target_os = "linux")]
+    socket: Option<tokio::net::UdpSocket>,
+}
+
+#[cfg(target_os = "linux")]
+impl Messages {
+    fn open() -> io::Result<Messages> {
+        use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
+        use std::os::fd::AsRawFd as _;
+        /// Groups of `linux/rtnetlink.h`: addresses and routes of both families.
+        const GROUPS: u32 = 0x10 | 0x40 | 0x100 | 0x400;
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
+        Ok(Messages { socket: Some(tokio::net::UdpSocket::from_std(socket.into())?) })
+    }
+
+    fn none() -> Messages {
+        Messages { socket: None }
+    }
+
+    /// Waits for a datagram; whether it tells of a change that matters.
+    async fn next(&mut self) -> bool {
+        let Some(socket) = &self.socket else { return std::future::pending().await };
+        let mut buffer = [0; 8192];
+        match socket.recv(&mut buffer).await {
+            Ok(len) => tells_of_change(buffer.get(..len).unwrap_or_default()),
+            // Too many at once for the socket's buffer: something changed.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => true,
+            Err(_) => {
+                self.socket = None;
+                false
+            }
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Messages {
+    fn open() -> io::Result<Messages> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn none() -> Messages {
+        Messages {}
+    }
+
+    async fn next(&mut self) -> bool {
+        std::future::pending().await
+    }
+}
+
+/// Whether netlink messages tell of an address, or of a default route (`linux/netlink.h`, `linux/rtnetlink.h`).
+#[cfg(target_os = "linux")]
+fn tells_of_change(mut messages: &[u8]) -> bool {
+    const HEADER: usize = 16;
+    const ADDRESSES: [u16; 2] = [20, 21];
+    const ROUTES: [u16; 2] = [24, 25];
+    while let Some(header) = messages.first_chunk::<HEADER>() {
+        let [a, b, c, d, low, high, ..] = *header;
+        let len = u32::from_ne_bytes([a, b, c, d]) as usize;
+        let Some(body) = messages.get(HEADER..len) else { return false };
+        let kind = u16::from_ne_bytes([low, high]);
+        // The second byte of a route is the length of its prefix: none is the way to everywhere.
+        if ADDRESSES.contains(&kind) || (ROUTES.contains(&kind) && body.get(1) == Some(&0)) {
+            return true;
+        }
+        // Messages begin at multiples of four bytes.
+        messages = messages.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn addresses_and_default_routes_matter_and_rubbish_does_no_harm() {
+        let message = |kind: u16, body: &[u8]| {
+            let len = 16 + body.len() as u32;
+            let mut message = [&len.to_ne_bytes()[..], &kind.to_ne_bytes(), &[0; 10], body].concat();
+            message.resize(message.len().next_multiple_of(4), 0);
+            message
+        };
+        let (address, route, default) = (message(20, &[2, 24, 0, 0]), message(24, &[2, 24, 0, 0, 0]), message(25, &[2, 0]));
+        let table = [
+            (address.clone(), true),
+            (route.clone(), false),
+            (default.clone(), true),
+            ([route.clone(), default].concat(), true),
+            ([route, address[..10].to_vec()].concat(), false),
+            (vec![0xff; 100], false),
+            (vec![0; 100], false),
+            (Vec::new(), false),
+        ];
+        for (messages, expected) in table {
+            assert_eq!(tells_of_change(&messages), expected, "{}", messages.escape_ascii());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_went_is_told() {
+        let mut watch = NetworkWatch::start();
+        assert_eq!(watch.look(false), None, "nothing changed");
+        let lost: IpAddr = "192.0.2.1".parse().unwrap();
+        watch.addresses.insert(lost);
+        assert_eq!(watch.look(false).map(|change| change.gone), Some(BTreeSet::from([lost])));
+        assert_eq!(watch.look(true), Some(NetworkChange::default()), "a route changed");
+        watch.asleep = asleep().saturating_sub(SLEEP_LONG);
+        // A machine that never slept has no such time to take away.
+        assert!(asleep() < SLEEP_LONG || watch.look(false).is_some_and(|change| change.slept_long));
+    }
+}
