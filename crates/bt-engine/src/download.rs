@@ -162,9 +162,9 @@ impl Torrent {
 
     // ---- hints (BEP 6) ----
 
-    /// The peer serves requests for this piece even while it chokes us.
-    pub(crate) fn allowed_fast(&mut self, peer: PeerKey, number: u32) -> Result<(), Why> {
-        let piece = self.geometry.piece(number).ok_or(Why::OutOfRange)?;
+    /// The peer serves requests for this piece even while it chokes us. A hint about a piece that there is not is none.
+    pub(crate) fn allowed_fast(&mut self, peer: PeerKey, number: u32) {
+        let Some(piece) = self.geometry.piece(number) else { return };
         if let Some(row) = self.peers.get_mut(&peer)
             && row.we_may_ask.len() < HINTS_MAX
             && !self.have.has(piece)
@@ -172,19 +172,17 @@ impl Torrent {
         {
             row.we_may_ask.push(piece);
         }
-        Ok(())
     }
 
-    /// The peer thinks that we should take this piece first.
-    pub(crate) fn suggested(&mut self, peer: PeerKey, number: u32) -> Result<(), Why> {
-        let piece = self.geometry.piece(number).ok_or(Why::OutOfRange)?;
+    /// The peer thinks that we should take this piece first, if there is such a piece.
+    pub(crate) fn suggested(&mut self, peer: PeerKey, number: u32) {
+        let Some(piece) = self.geometry.piece(number) else { return };
         if let Some(row) = self.peers.get_mut(&peer)
             && !self.have.has(piece)
         {
             row.suggested.truncate(HINTS_MAX - 1);
             row.suggested.push_front(piece);
         }
-        Ok(())
     }
 
     // ---- what the peer says of our requests ----
@@ -202,11 +200,11 @@ impl Torrent {
     }
 
     pub(crate) fn rejected(&mut self, peer: PeerKey, raw: RawBlock, out: &mut VecDeque<Output>) -> Result<(), Why> {
-        let block = self.geometry.block(raw).ok_or(Why::OutOfRange)?;
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         if !row.fast {
             return Err(Why::NotFast);
         }
+        let Some(block) = self.geometry.block(raw) else { return Ok(()) };
         if !row.pipeline.remove(block) {
             return Ok(());
         }

@@ -215,7 +215,7 @@ impl Magnet {
         match message {
             Message::Port(port) => self.meeting.dht_node(peer, port, scope.config, scope.out),
             Message::Extended { id: 0, payload } => {
-                let hello = ExtendedHandshake::parse(&payload).map_err(|_| Why::Extended)?;
+                let Ok(hello) = ExtendedHandshake::parse(&payload) else { return Ok(()) };
                 self.meeting.greeted(now, peer, &hello, scope.config);
                 if let Some(size) = hello.metadata_size.filter(|_| self.meeting.metadata_id(peer).is_some()) {
                     self.assembly.offered(now, peer, row.arrival.addr, size)?;

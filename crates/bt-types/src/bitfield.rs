@@ -30,13 +30,18 @@ impl Bitfield {
         Bitfield { bytes, len, count: len }
     }
 
-    /// Reads the bytes of a `bitfield` message: `None` when the length is wrong or a spare bit is set (BEP 3).
+    /// Reads the bytes of a `bitfield` message: `None` when the length is wrong. Spare bits say nothing and are cleared: BEP 3 forbids to
+    /// set them, and some clients do.
     pub fn from_wire(bytes: &[u8], len: u32) -> Option<Bitfield> {
-        if bytes.len() != Self::byte_len(len) || bytes.last().is_some_and(|last| last & !Self::last_mask(len) != 0) {
+        if bytes.len() != Self::byte_len(len) {
             return None;
         }
+        let mut bytes = bytes.to_vec();
+        if let Some(last) = bytes.last_mut() {
+            *last &= Self::last_mask(len);
+        }
         let count = bytes.iter().map(|byte| byte.count_ones()).sum();
-        Some(Bitfield { bytes: bytes.to_vec(), len, count })
+        Some(Bitfield { bytes, len, count })
     }
 
     /// Number of bytes on the wire for `len` pieces.
@@ -164,7 +169,7 @@ mod tests {
     #[test]
     fn wire_form_is_strict() {
         assert!(Bitfield::from_wire(&[0b1110_0000], 3).unwrap().is_full());
-        assert_eq!(Bitfield::from_wire(&[0b1111_0000], 3), None, "spare bit");
+        assert_eq!(Bitfield::from_wire(&[0b0101_1111], 3), Bitfield::from_wire(&[0b0100_0000], 3), "spare bits");
         assert_eq!(Bitfield::from_wire(&[], 3), None, "too short");
         assert_eq!(Bitfield::from_wire(&[0, 0], 3), None, "too long");
         assert_eq!(Bitfield::full(3).as_bytes(), [0b1110_0000]);
