@@ -7,6 +7,7 @@
 mod battery;
 mod cli;
 mod creation;
+mod dead_addresses;
 mod dht;
 mod farewell;
 mod flood;
@@ -17,6 +18,7 @@ mod liars;
 mod limits;
 mod links;
 mod magnet;
+mod moving;
 mod poison;
 mod private;
 mod resume;

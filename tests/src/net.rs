@@ -100,6 +100,11 @@ impl Host {
         self.namespace.ip(&lines.collect::<String>())
     }
 
+    /// Runs lines of `ip` here. Its way to the bridge is called `eth0`.
+    pub fn ip(&self, lines: &str) -> Result<()> {
+        self.namespace.ip(lines)
+    }
+
     /// A way in.
     pub fn door(&self) -> Result<Door> {
         let path = format!("/run/netns/{}", self.namespace.name);

@@ -121,7 +121,8 @@ impl Meeting {
     pub(crate) fn told(&mut self, now: Time, peer: PeerKey, payload: &[u8], config: &Config) -> Result<(), Why> {
         let speaks_pex = self.speaks_pex(config);
         let Some(contact) = self.contacts.get_mut(&peer).filter(|_| speaks_pex) else { return Ok(()) };
-        let message = PexMessage::parse(payload).map_err(|_| Why::Extended)?;
+        // What cannot be read names no peers, and counts as heard: a flood of it is one too.
+        let message = PexMessage::parse(payload).unwrap_or_default();
         let addrs: Vec<SocketAddr> = contact.exchange.hear(now, message)?.collect();
         let from = contact.addr.ip();
         self.found(now, Source::Host(from), &addrs);

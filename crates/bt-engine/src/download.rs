@@ -162,9 +162,8 @@ impl Torrent {
 
     // ---- hints (BEP 6) ----
 
-    /// The peer serves requests for this piece even while it chokes us.
+    /// The peer serves requests for this piece even while it chokes us. A hint about a piece that there is not is none.
     pub(crate) fn allowed_fast(&mut self, peer: PeerKey, number: u32) {
-        // Some clients draw pieces that there are not.
         let Some(piece) = self.geometry.piece(number) else { return };
         if let Some(row) = self.peers.get_mut(&peer)
             && row.we_may_ask.len() < HINTS_MAX
@@ -175,7 +174,7 @@ impl Torrent {
         }
     }
 
-    /// The peer thinks that we should take this piece first.
+    /// The peer thinks that we should take this piece first, if there is such a piece.
     pub(crate) fn suggested(&mut self, peer: PeerKey, number: u32) {
         let Some(piece) = self.geometry.piece(number) else { return };
         if let Some(row) = self.peers.get_mut(&peer)
@@ -201,11 +200,11 @@ impl Torrent {
     }
 
     pub(crate) fn rejected(&mut self, peer: PeerKey, raw: RawBlock, out: &mut VecDeque<Output>) -> Result<(), Why> {
-        let block = self.geometry.block(raw).ok_or(Why::OutOfRange)?;
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         if !row.fast {
             return Err(Why::NotFast);
         }
+        let Some(block) = self.geometry.block(raw) else { return Ok(()) };
         if !row.pipeline.remove(block) {
             return Ok(());
         }

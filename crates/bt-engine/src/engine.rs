@@ -487,7 +487,7 @@ fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, 
         }
         Message::Have(piece) => torrent.peer_has(now, key, piece)?,
         Message::Request(raw) => {
-            torrent.requested(now, key, raw)?;
+            torrent.requested(now, key, raw);
             engine.join_uplink(torrent, key);
         }
         Message::Piece { piece, begin, data } => {
@@ -495,7 +495,7 @@ fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, 
             let raw = RawBlock { piece, begin, len: data.len() as u32 };
             torrent.received(now, key, raw, data, engine.out)?;
         }
-        Message::Cancel(raw) => torrent.cancelled(key, raw)?,
+        Message::Cancel(raw) => torrent.cancelled(key, raw),
         Message::Reject(raw) => torrent.rejected(key, raw, engine.out)?,
         Message::Suggest(piece) => torrent.suggested(key, piece),
         Message::AllowedFast(piece) => torrent.allowed_fast(key, piece),

@@ -25,11 +25,12 @@ impl Torrent {
     /// A peer says something of an extension.
     pub(crate) fn extended(&mut self, now: Time, peer: PeerKey, id: u8, payload: &Bytes, config: &Config) -> Result<(), Why> {
         match id {
-            0 => {
-                // One that cannot be read says nothing; the transfer goes on without extensions.
-                ExtendedHandshake::parse(payload).map_or(Ok(()), |hello| self.greeted(now, peer, hello, config))
+            // A peer whose handshake cannot be read transfers well without extensions.
+            0 => ExtendedHandshake::parse(payload).map_or(Ok(()), |hello| self.greeted(now, peer, hello, config)),
+            ExtensionIds::METADATA => {
+                self.metadata_wanted(peer, payload);
+                Ok(())
             }
-            ExtensionIds::METADATA => self.metadata_wanted(peer, payload),
             ExtensionIds::PEX => self.meeting.told(now, peer, payload, config),
             _ => Ok(()),
         }
@@ -49,11 +50,10 @@ impl Torrent {
         self.refuse_idle(peer)
     }
 
-    /// A peer wants a part of the metadata. We have it, so what others say of theirs is nothing to us.
-    fn metadata_wanted(&mut self, peer: PeerKey, payload: &Bytes) -> Result<(), Why> {
-        let message = MetadataMessage::parse(payload).map_err(|_| Why::Extended)?;
-        let Some(MetadataMessage::Request(part)) = message else { return Ok(()) };
-        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
+    /// A peer wants a part of the metadata. We have it, so what others say of theirs is nothing to us, nor what cannot be read.
+    fn metadata_wanted(&mut self, peer: PeerKey, payload: &Bytes) {
+        let Ok(Some(MetadataMessage::Request(part))) = MetadataMessage::parse(payload) else { return };
+        let Some(row) = self.peers.get_mut(&peer) else { return };
         match row.supply.ask(part) {
             Answer::Send => self.send_metadata(peer, &[part]),
             Answer::Later => {}
@@ -64,7 +64,6 @@ impl Torrent {
                 }
             }
         }
-        Ok(())
     }
 
     fn send_metadata(&mut self, peer: PeerKey, parts: &[u32]) {

@@ -8,7 +8,8 @@ use crate::meter::Bucket;
 use alloc::collections::VecDeque;
 use bt_types::{BLOCK_LEN, Time};
 
-/// Payload bytes ordered for one peer and not yet written, at most: enough to keep a fast socket full between two wakes.
+/// Payload bytes ordered for one peer and not yet written, at most, beyond the rest of the last block (128 KiB at most): enough to keep a
+/// fast socket full between two wakes.
 pub(crate) const SEND_CREDIT_MAX: u64 = 512 << 10;
 /// The same, at least. In between, a peer has what it takes in a second: payload that is ordered can neither be cancelled nor
 /// overtaken by our own requests and haves.

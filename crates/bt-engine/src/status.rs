@@ -40,7 +40,7 @@ pub enum Why {
     Bitfield,
     /// Fault: a message of the fast extension without having offered it.
     NotFast,
-    /// Fault: a broken extension handshake, or a broken message of an extension.
+    /// Fault: metadata in a message that cannot be read, while we have none (BEP 9).
     Extended,
     /// Fault: it told of peers far too often (BEP 11).
     Flood,

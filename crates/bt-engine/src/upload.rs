@@ -6,8 +6,6 @@
 use crate::fast::{self, NEWCOMER};
 use crate::io::{Output, PeerKey};
 use crate::line::{SEND_CREDIT_MAX, SEND_CREDIT_MIN};
-use crate::reveal::Reveal;
-use crate::status::Why;
 use crate::torrent::Torrent;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -21,40 +19,36 @@ const SUGGEST_SAMPLE: usize = 64;
 const SUGGESTED: usize = 4;
 
 impl Torrent {
-    /// A peer asks for a block.
-    pub(crate) fn requested(&mut self, now: Time, peer: PeerKey, raw: RawBlock) -> Result<(), Why> {
-        let block = self.geometry.block(raw).ok_or(Why::OutOfRange)?;
-        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
+    /// A peer asks for a block: of up to [`bt_types::BLOCK_LEN_MAX`], as old clients do. What there is not is not served.
+    pub(crate) fn requested(&mut self, now: Time, peer: PeerKey, raw: RawBlock) {
+        let Some(row) = self.peers.get_mut(&peer) else { return };
         (row.asked_at, row.wasteful) = (now, false);
-        // Blocks of up to 128 KiB are served (BEP 3 knew no limit), as long as all are no more than a full queue of the usual length.
+        // All that are longer than usual together with the others: no more bytes than a full queue of the usual length.
         let queued = || row.uploads.iter().map(|block| u64::from(block.len())).sum::<u64>();
-        let is_usual = block.len() <= BLOCK_LEN || queued() < u64::from(REQUESTS_QUEUED_MAX) * u64::from(BLOCK_LEN);
+        let is_usual = raw.len <= BLOCK_LEN || queued() < u64::from(REQUESTS_QUEUED_MAX) * u64::from(BLOCK_LEN);
         let room = row.uploads.len() < REQUESTS_QUEUED_MAX as usize && is_usual;
-        let shown = |reveal: &mut Reveal| reveal.grant(now, peer, block.piece());
-        let granted =
-            row.may_have(block.piece()) && room && self.have.has(block.piece()) && self.reveal.as_deref_mut().is_none_or(shown);
-        if !granted {
+        let block = self.geometry.block(raw).filter(|block| {
+            let piece = block.piece();
+            let is_there = row.may_have(piece) && room && self.have.has(piece);
+            is_there && self.reveal.as_deref_mut().is_none_or(|reveal| reveal.grant(now, peer, piece))
+        });
+        match block {
+            Some(block) => row.uploads.push_back(block),
+            None if row.fast => row.say(Message::Reject(raw), &mut self.talked_to),
             // Without the fast extension a request that came too late is just not answered (BEP 3).
-            if row.fast {
-                row.say(Message::Reject(raw), &mut self.talked_to);
-            }
-            return Ok(());
+            None => {}
         }
-        row.uploads.push_back(block);
-        Ok(())
     }
 
     /// A peer wants a block no more.
-    pub(crate) fn cancelled(&mut self, peer: PeerKey, raw: RawBlock) -> Result<(), Why> {
-        let block = self.geometry.block(raw).ok_or(Why::OutOfRange)?;
-        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
-        if let Some(index) = row.uploads.iter().position(|waiting| *waiting == block) {
+    pub(crate) fn cancelled(&mut self, peer: PeerKey, raw: RawBlock) {
+        let Some(row) = self.peers.get_mut(&peer) else { return };
+        if let Some(index) = row.uploads.iter().position(|waiting| waiting.raw() == raw) {
             row.uploads.remove(index);
             if row.fast {
                 row.say(Message::Reject(raw), &mut self.talked_to);
             }
         }
-        Ok(())
     }
 
     /// Whether the peer has something to be served, credit to be sent it, and no place in the line; it has one then.

@@ -1,11 +1,11 @@
 //! The extension handshake (BEP 10): what a client says about itself once more, as a dictionary.
 //!
 //! Decides: which keys we read and write. Must not know: the messages of the extensions.
-//! Invariant: a key of the wrong type is as if it were absent; only a broken dictionary is a fault.
+//! Invariant: a key of the wrong type is as if it were absent; only a broken dictionary is an error.
 
-use crate::{REQUESTS_QUEUED_MAX, WireFault};
+use crate::{LENIENT, REQUESTS_QUEUED_MAX, WireFault};
 use alloc::{string::String, vec::Vec};
-use bt_bencoding::{Cursor, Kind, Limits, write};
+use bt_bencoding::{Cursor, Kind, write};
 use bt_types::is_steering;
 use core::net::IpAddr;
 
@@ -95,9 +95,10 @@ impl ExtendedHandshake {
         self.upload_only = later.upload_only.or(self.upload_only);
     }
 
-    /// Reads the payload of an extended message with id 0.
+    /// Reads the payload of an extended message with id 0. Numbers with leading zeros are read, and bytes behind the dictionary are not.
+    /// On an error the peer is to be treated as if it had said nothing: clients whose handshake is untidy transfer well.
     pub fn parse(payload: &[u8]) -> Result<ExtendedHandshake, WireFault> {
-        let root = Cursor::parse(payload, Limits::NETWORK).map_err(|_| WireFault::Extended)?;
+        let (root, _) = Cursor::parse_prefix(payload, LENIENT).map_err(|_| WireFault::Extended)?;
         if root.kind() != Kind::Dict {
             return Err(WireFault::Extended);
         }
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_values_count_as_absent_and_broken_ones_as_a_fault() {
+    fn odd_values_count_as_absent_and_untidy_ones_are_read() {
         let odd = b"d1:pi0e4:reqqi-5e1:vi7e6:yourip3:abce";
         assert_eq!(ExtendedHandshake::parse(odd), Ok(ExtendedHandshake::default()));
         let odd = b"d1:md11:ut_metadata1:26:ut_pexi256ee13:metadata_sizei4294967296ee";
@@ -191,7 +192,10 @@ mod tests {
         for empty in [&b"d1:mlee"[..], b"d1:mi1ee", b"d13:metadata_sizei0ee", b"d13:metadata_sizei-1ee"] {
             assert_eq!(ExtendedHandshake::parse(empty), Ok(ExtendedHandshake::default()));
         }
-        for broken in [&b"le"[..], b"d", b"", b"i1e", &[b'l'; 10_000]] {
+        let untidy = b"d13:metadata_sizei0012e4:reqqi-0eeX";
+        let read = ExtendedHandshake { metadata_size: Some(12), requests_max: Some(0), ..ExtendedHandshake::default() };
+        assert_eq!(ExtendedHandshake::parse(untidy), Ok(read));
+        for broken in [&b"le"[..], b"d", b"", b"i1e", b"d1:v1:a1:v1:be", &[b'l'; 10_000]] {
             assert_eq!(ExtendedHandshake::parse(broken), Err(WireFault::Extended));
         }
     }

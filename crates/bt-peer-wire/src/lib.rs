@@ -49,5 +49,8 @@ pub use message::{Message, PIECE_HEADER_LEN, piece_header};
 pub use metadata::{METADATA_PART, MetadataMessage};
 pub use pex::{PEX_ENTRIES_MAX, PexFlags, PexMessage};
 
+/// What is read of bencoded messages of peers: numbers with leading zeros too, which some clients write.
+pub(crate) const LENIENT: bt_bencoding::Limits = bt_bencoding::Limits { odd_numbers: true, ..bt_bencoding::Limits::NETWORK };
+
 /// The number of requests that we let a peer queue at us, advertised as `reqq` (BEP 10).
 pub const REQUESTS_QUEUED_MAX: u32 = 2048;

@@ -3,9 +3,9 @@
 //! Decides: their bytes, and how many entries are read. Must not know: who is told of whom, or how often.
 //! Invariant: no more than [`PEX_ENTRIES_MAX`] entries of a kind come out of a message, however long it is.
 
-use crate::WireFault;
+use crate::{LENIENT, WireFault};
 use alloc::vec::Vec;
-use bt_bencoding::{Cursor, DictWriter, Kind, Limits, write};
+use bt_bencoding::{Cursor, DictWriter, Kind, write};
 use bt_types::{compact_v4, compact_v6, normalise, push_compact};
 use core::net::SocketAddr;
 
@@ -38,27 +38,22 @@ pub struct PexMessage {
 }
 
 impl PexMessage {
-    /// Reads what follows the id of an extended message. Lists that are not whole entries are a fault; flags that are not one for
-    /// each address count as absent.
+    /// Reads what follows the id of an extended message. The rest of a list behind its last whole entry is not read; lists of another
+    /// kind, and flags that are not one for each address, count as absent.
     pub fn parse(payload: &[u8]) -> Result<PexMessage, WireFault> {
         const FAULT: WireFault = WireFault::Extension("ut_pex");
-        let root = Cursor::parse(payload, Limits::NETWORK).map_err(|_| FAULT)?;
+        let (root, _) = Cursor::parse_prefix(payload, LENIENT).map_err(|_| FAULT)?;
         if root.kind() != Kind::Dict {
             return Err(FAULT);
         }
-        let list = |key: &[u8], entry: usize| match root.get(key).map(|value| value.as_bytes()) {
-            None => Ok(&[][..]),
-            Some(Some(bytes)) if bytes.len() % entry == 0 => Ok(bytes),
-            Some(_) => Err(FAULT),
-        };
-        let flags = |key: &[u8]| root.get(key).and_then(|value| value.as_bytes()).unwrap_or_default();
-        let (added, added6) = (list(b"added", 6)?, list(b"added6", 18)?);
-        let added = with_flags(compact_v4(added), added.len() / 6, flags(b"added.f")).chain(with_flags(
+        let list = |key: &[u8]| root.get(key).and_then(|value| value.as_bytes()).unwrap_or_default();
+        let (added, added6) = (list(b"added"), list(b"added6"));
+        let added = with_flags(compact_v4(added), added.len() / 6, list(b"added.f")).chain(with_flags(
             compact_v6(added6),
             added6.len() / 18,
-            flags(b"added6.f"),
+            list(b"added6.f"),
         ));
-        let dropped = compact_v4(list(b"dropped", 6)?).chain(compact_v6(list(b"dropped6", 18)?));
+        let dropped = compact_v4(list(b"dropped")).chain(compact_v6(list(b"dropped6")));
         Ok(PexMessage { added: added.take(PEX_ENTRIES_MAX).collect(), dropped: dropped.take(PEX_ENTRIES_MAX).collect() })
     }
 
@@ -125,20 +120,17 @@ mod tests {
     }
 
     #[test]
-    fn broken_lists_are_faults_and_broken_flags_are_none() {
-        let table: [&[u8]; 8] = [
-            b"",
-            b"le",
-            b"d",
-            b"d5:added5:aaaaae",
-            b"d5:addedi1ee",
-            b"d6:added66:aaaaaae",
-            b"d7:dropped7:aaaaaaae",
-            b"d8:dropped61:ae",
-        ];
-        for bytes in table {
+    fn whole_entries_are_read_and_broken_flags_are_none() {
+        for bytes in [&b""[..], b"le", b"d"] {
             assert_eq!(PexMessage::parse(bytes), Err(WireFault::Extension("ut_pex")), "{}", bytes.escape_ascii());
         }
+        let nothing: [&[u8]; 5] =
+            [b"d5:added5:aaaaae", b"d5:addedi1ee", b"d6:added66:aaaaaae", b"d8:dropped61:aeX", b"d1:xi-01ee"];
+        for bytes in nothing {
+            assert_eq!(PexMessage::parse(bytes), Ok(PexMessage::default()), "{}", bytes.escape_ascii());
+        }
+        let one = PexMessage::parse(b"d5:added8:\x01\x02\x03\x04\x01\x02abe").unwrap();
+        assert_eq!(one.added, [("1.2.3.4:258".parse().unwrap(), PexFlags(0))]);
         for flags in [&b""[..], b"7:added.f0:", b"7:added.f2:\x02\x02", b"7:added.fi2e"] {
             let bytes = [b"d5:added6:\x01\x02\x03\x04\x01\x02", flags, b"e"].concat();
             assert_eq!(PexMessage::parse(&bytes).unwrap().added, [("1.2.3.4:258".parse().unwrap(), PexFlags(0))]);

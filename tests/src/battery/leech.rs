@@ -136,24 +136,36 @@ pub(super) const CASES: &[Case] = &[
         wire.flood(&all, times)
     }),
     // ---- requests ----
-    case("a request for a piece that there is not", Dropped, |wire| {
-        wire.shaken(&numbers(REQUEST, &[wire.swarm.pieces(), 0, BLOCK]))
+    case("a request for a piece that there is not", Rejected, |wire| {
+        wire.shake()?;
+        wire.ensure_rejected([wire.swarm.pieces(), 0, BLOCK])
     }),
-    case("a request beyond the end of its piece", Dropped, |wire| wire.shaken(&numbers(REQUEST, &[0, wire.swarm.piece, BLOCK]))),
-    case("a request across the end of its piece", Dropped, |wire| {
-        wire.shaken(&numbers(REQUEST, &[0, wire.swarm.piece - BLOCK / 2, BLOCK]))
+    case("a request beyond the end of its piece", Rejected, |wire| {
+        wire.unchoked()?;
+        wire.ensure_rejected([0, wire.swarm.piece, BLOCK])
     }),
-    case("a request whose end overflows", Dropped, |wire| wire.shaken(&numbers(REQUEST, &[0, u32::MAX, u32::MAX]))),
-    case("a request beyond the short last piece", Dropped, |wire| {
-        let last = wire.swarm.pieces() - 1;
-        wire.shaken(&numbers(REQUEST, &[last, wire.swarm.piece - 1, 1]))
+    case("a request across the end of its piece", Rejected, |wire| {
+        wire.unchoked()?;
+        wire.ensure_rejected([0, wire.swarm.piece - BLOCK / 2, BLOCK])
     }),
-    case("a request for nothing", Dropped, |wire| wire.shaken(&numbers(REQUEST, &[0, 0, 0]))),
+    case("a request whose end overflows", Rejected, |wire| {
+        wire.unchoked()?;
+        wire.ensure_rejected([0, u32::MAX, u32::MAX])
+    }),
+    case("a request beyond the short last piece", Rejected, |wire| {
+        wire.unchoked()?;
+        wire.ensure_rejected([wire.swarm.pieces() - 1, wire.swarm.piece - 1, 1])
+    }),
+    case("a request for nothing", Rejected, |wire| {
+        wire.unchoked()?;
+        wire.ensure_rejected([0, 0, 0])
+    }),
     case("a request for 32 KiB", Ignored, |wire| {
         wire.unchoked()?;
         wire.send(&numbers(REQUEST, &[0, 0, 2 * BLOCK]))?;
-        let is_it = |message: &[u8]| message.starts_with(&[PIECE]) && message.len() == 9 + 2 * BLOCK as usize;
-        wire.hear("32 KiB of a piece", |message| is_it(message).then_some(()))
+        let piece = wire.hear_id(PIECE)?;
+        ensure!(piece.len() == 8 + 2 * BLOCK as usize, "{} bytes came", piece.len());
+        Ok(())
     }),
     case("a request while choked", Rejected, |wire| {
         wire.shake()?;
@@ -192,7 +204,7 @@ pub(super) const CASES: &[Case] = &[
         wire.unchoked()?;
         wire.flood(&[numbers(REQUEST, &[0, 0, BLOCK]), numbers(CANCEL, &[0, 0, BLOCK])].concat(), MANY / 2)
     }),
-    case("a cancel of a piece that there is not", Dropped, |wire| {
+    case("a cancel of a piece that there is not", Ignored, |wire| {
         wire.shaken(&numbers(CANCEL, &[wire.swarm.pieces(), 0, BLOCK]))
     }),
     // ---- payload and hints that nobody wants ----
@@ -286,7 +298,7 @@ pub(super) const CASES: &[Case] = &[
         ensure!(given <= 2 * parts, "{parts} parts were given out {given} times");
         Ok(())
     }),
-    case("metadata asked for with a negative number", Dropped, |wire| {
+    case("metadata asked for with a negative number", Ignored, |wire| {
         wire.greeted()?;
         wire.metadata(b"d8:msg_typei0e5:piecei-1ee")
     }),
@@ -294,15 +306,15 @@ pub(super) const CASES: &[Case] = &[
         wire.greeted()?;
         wire.metadata(b"d8:msg_typei1e5:piecei0e10:total_sizei4eexxxx")
     }),
-    case("a message about metadata that is no bencode", Dropped, |wire| {
+    case("a message about metadata that is no bencode", Ignored, |wire| {
         wire.greeted()?;
         wire.metadata(b"\xff\xff")
     }),
-    case("a message about peers that is no bencode", Dropped, |wire| {
+    case("a message about peers that is no bencode", Ignored, |wire| {
         wire.greeted()?;
         wire.pex(b"\x00\x00")
     }),
-    case("7 bytes of peers", Dropped, |wire| {
+    case("7 bytes of peers", Ignored, |wire| {
         wire.greeted()?;
         wire.pex(b"d5:added7:1234567e")
     }),
