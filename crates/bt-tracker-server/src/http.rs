@@ -85,10 +85,11 @@ async fn connection(stream: TcpStream, ip: IpAddr, table: Table, _place: Place) 
 }
 
 fn respond(table: &Table, ip: IpAddr, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    if request.method() != Method::GET {
-        let mut response = Response::new(Full::from("only GET\n"));
+    // hyper sends no body after the head that answers a HEAD.
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = Response::new(Full::from("only GET and HEAD\n"));
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());

@@ -148,30 +148,29 @@ impl Tracker {
         Some(reply.write(family))
     }
 
-    /// Answers a GET of `target`, the path with its query. Announces get peers of both families.
+    /// Answers a GET of `target`, the path with its query. Announces get peers of both families. Slashes too many do not matter.
     pub fn http(&mut self, now: Time, from: IpAddr, target: &str) -> HttpAnswer {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        // The same query will never be a good one (BEP 31).
-        let refuse = |error: QueryError| write_failure_body(&Failure::new(error.to_string()).retry(RetryIn::Never));
-        let body = match path {
-            "/announce" => match parse_announce(query) {
+        let page = path.strip_prefix('/').map(|path| path.trim_matches('/'));
+        let body = match page {
+            Some("announce") => match parse_announce(query) {
                 Ok(announce) => match self.announce(now, normalise(from), Transport::Http, &announce) {
                     Ok(reply) => write_announce_body(&AnnounceReply { external_ip: Some(from), ..reply }),
                     Err(failure) => write_failure_body(&failure),
                 },
                 Err(error) => refuse(error),
             },
-            "/scrape" => match parse_scrape(query) {
+            Some("scrape") => match parse_scrape(query) {
                 Ok(hashes) => write_scrape_body(&self.scrape(now, hashes)),
                 Err(error) => refuse(error),
             },
-            "/" => self.page().into_bytes(),
+            Some("") => self.page().into_bytes(),
             _ => {
                 let body = b"no such page; announce at /announce\n".to_vec();
                 return HttpAnswer { status: 404, body, shrinks: false };
             }
         };
-        HttpAnswer { status: 200, body, shrinks: path == "/scrape" }
+        HttpAnswer { status: 200, body, shrinks: page == Some("scrape") }
     }
 
     /// How much is going on.
@@ -246,6 +245,13 @@ impl Tracker {
 /// The family of an address, and the other one.
 fn families(ip: IpAddr) -> (Family, Family) {
     if ip.is_ipv4() { (Family::V4, Family::V6) } else { (Family::V6, Family::V4) }
+}
+
+/// The refusal of a query. "Never" (BEP 31) silences a client for good, so it is said only of what no other client configuration
+/// changes: the torrent and who asks.
+fn refuse(error: QueryError) -> Vec<u8> {
+    let failure = Failure::new(error.to_string());
+    write_failure_body(&if error.key() == "port" { failure } else { failure.retry(RetryIn::Never) })
 }
 
 fn whole_seconds(duration: Duration) -> u32 {

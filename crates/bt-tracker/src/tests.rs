@@ -275,13 +275,25 @@ fn a_malformed_request_gets_a_short_refusal() {
         ("/announce", "missing info_hash", never),
         ("/announce?info_hash=%", "invalid info_hash", never),
         ("/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=aaaaaaaaaaaaaaaaaaaa&port=0", "invalid port", None),
+        ("/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=aaaaaaaaaaaaaaaaaaaa&port=65536", "invalid port", None),
         ("/scrape", "missing info_hash", never),
     ] {
         let answer = t.http(Time::ZERO, ip("1.1.1.1"), target);
         let refused = Err(ReplyError::Refused(Failure { retry_in, ..Failure::new(reason) }));
         assert_eq!((answer.status, read_announce_body(&answer.body)), (200, refused), "{target}");
     }
-    for (target, status) in [("/", 200), ("/?x", 200), ("/announced", 404), ("", 404), ("//announce", 404), ("/\u{e9}", 404)] {
+    for (target, status) in [
+        ("/", 200),
+        ("/?x", 200),
+        ("/announced", 404),
+        ("", 404),
+        ("//announce", 200),
+        ("/announce/", 200),
+        ("/scrape/", 200),
+        ("announce", 404),
+        ("/announce/key", 404),
+        ("/\u{e9}", 404),
+    ] {
         assert_eq!(t.http(Time::ZERO, ip("1.1.1.1"), target).status, status, "{target}");
     }
     assert_eq!(t.stats().torrents, 0);
