@@ -20,8 +20,10 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod completions;
 mod connection;
 mod pool;
+mod shares;
 mod swarm;
 mod table;
 #[cfg(test)]
@@ -39,6 +41,7 @@ use connection::ConnectionIds;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use pool::Peer;
+use swarm::{Needs, shared};
 use table::Table;
 
 /// The policy and the limits of a tracker.
@@ -192,8 +195,8 @@ impl Tracker {
         } else if announce.port == 0 {
             return Err(Failure::new(QueryError::Invalid("port").to_string()));
         } else {
-            self.table.upsert(now, asker, announce)?;
-            peers = self.choose(ip, transport, announce);
+            let needs = self.table.upsert(now, asker, announce)?;
+            peers = self.choose(ip, transport, announce, needs);
         }
         self.announces = self.announces.saturating_add(1);
         let counts = self.table.counts(announce.info_hash);
@@ -207,25 +210,19 @@ impl Tracker {
         })
     }
 
-    /// Random peers for the asker: never itself, for a seed or partial seed only those that download, no address that is
-    /// closer to us than the asker is.
-    fn choose(&mut self, ip: IpAddr, transport: Transport, announce: &Announce) -> Vec<SocketAddr> {
+    /// Random peers for the asker: never itself, only those that it needs, no address that is closer to us than the asker is.
+    fn choose(&mut self, ip: IpAddr, transport: Transport, announce: &Announce, needs: Needs) -> Vec<SocketAddr> {
         let wanted = announce.num_want.unwrap_or(self.config.peers_default).min(self.config.peers_max);
         let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
         let Some(swarm) = self.table.swarm(announce.info_hash) else { return Vec::new() };
-        let downloads = announce.left > 0 && announce.event != Event::Paused;
         let suits = |peer: &Peer| peer.id != announce.peer_id && may_name(Source::Host(ip), peer.addr);
-        let mut draw = |family, wanted| swarm.sample(wanted, family, downloads, &mut self.rng, suits);
+        let mut draw = |family, wanted| swarm.sample(wanted, family, needs, &mut self.rng, suits);
         let (own, other) = families(ip);
         if transport == Transport::Udp {
             return draw(own, wanted.min(udp_peers_max(own)));
         }
         // The asker may lack the other family: at least half are of its own, if there are so many.
-        let (mut peers, mut others) = (draw(own, wanted), draw(other, wanted));
-        others.truncate((wanted / 2).max(wanted - peers.len()));
-        peers.truncate(wanted - others.len());
-        peers.extend(others);
-        peers
+        shared(draw(own, wanted), draw(other, wanted), wanted)
     }
 
     /// Seconds until the next announce, a little later at random.

@@ -1,0 +1,174 @@
+//! What each subscriber holds of a table, so that the one who holds most gives way when the table is full.
+//!
+//! Decides: who is the most crowded. Must not know: what is held, or when a table is full.
+//! Invariant: `counts` and `ranks` hold exactly the subscribers that hold two entries or more; most hold one and cost nothing here.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use bt_types::subscriber;
+use core::net::IpAddr;
+
+/// The entries of a table by subscriber: an IPv4 address, or a public IPv6 /64.
+#[derive(Debug)]
+pub(crate) struct Shares<T> {
+    held: BTreeSet<(IpAddr, T)>,
+    counts: BTreeMap<IpAddr, usize>,
+    ranks: BTreeSet<(usize, IpAddr)>,
+    /// What is less than every entry.
+    least: T,
+}
+
+/// Who makes room for a newcomer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Yields<T> {
+    /// This entry, of the subscriber that holds most: the newcomer's own one, if none holds more.
+    Entry(T),
+    /// The oldest, whichever that is: no subscriber holds more than one.
+    Oldest,
+}
+
+impl<T: Ord + Copy> Shares<T> {
+    /// Nothing is held. `least` is less than every entry.
+    pub(crate) fn new(least: T) -> Shares<T> {
+        Shares { held: BTreeSet::new(), counts: BTreeMap::new(), ranks: BTreeSet::new(), least }
+    }
+
+    /// Adds an entry that an address has from now on.
+    pub(crate) fn insert(&mut self, ip: IpAddr, entry: T) {
+        let owner = subscriber(ip);
+        let before = self.count(owner);
+        if self.held.insert((owner, entry)) {
+            self.rank(owner, before, before + 1);
+        }
+    }
+
+    /// Takes an entry of an address away.
+    pub(crate) fn remove(&mut self, ip: IpAddr, entry: T) {
+        let owner = subscriber(ip);
+        let before = self.count(owner);
+        if self.held.remove(&(owner, entry)) {
+            self.rank(owner, before, before.saturating_sub(1));
+        }
+    }
+
+    /// Who makes room when an address wants one entry more.
+    pub(crate) fn yields_to(&self, ip: IpAddr) -> Yields<T> {
+        let newcomer = subscriber(ip);
+        let most = self.ranks.last().map_or((1, newcomer), |&(count, owner)| (count, owner));
+        let owner = if self.count(newcomer) >= most.0 { newcomer } else { most.1 };
+        self.first_of(owner).map_or(Yields::Oldest, Yields::Entry)
+    }
+
+    fn count(&self, owner: IpAddr) -> usize {
+        self.counts.get(&owner).copied().unwrap_or_else(|| usize::from(self.first_of(owner).is_some()))
+    }
+
+    fn first_of(&self, owner: IpAddr) -> Option<T> {
+        self.held.range((owner, self.least)..).next().filter(|entry| entry.0 == owner).map(|entry| entry.1)
+    }
+
+    fn rank(&mut self, owner: IpAddr, before: usize, after: usize) {
+        self.ranks.remove(&(before, owner));
+        if after > 1 {
+            self.counts.insert(owner, after);
+            self.ranks.insert((after, owner));
+        } else {
+            self.counts.remove(&owner);
+        }
+    }
+}
+
+/// Entries that have one owner each, found by the entry as well.
+#[derive(Debug)]
+pub(crate) struct Owned<T> {
+    owners: BTreeMap<T, IpAddr>,
+    shares: Shares<T>,
+}
+
+impl<T: Ord + Copy> Owned<T> {
+    /// Nothing is owned. `least` is less than every entry.
+    pub(crate) fn new(least: T) -> Owned<T> {
+        Owned { owners: BTreeMap::new(), shares: Shares::new(least) }
+    }
+
+    /// Adds an entry, which belongs to the subscriber at this address alone.
+    pub(crate) fn insert(&mut self, ip: IpAddr, entry: T) {
+        self.remove(entry);
+        self.owners.insert(entry, subscriber(ip));
+        self.shares.insert(ip, entry);
+    }
+
+    /// Takes an entry away, if it is there.
+    pub(crate) fn remove(&mut self, entry: T) {
+        if let Some(owner) = self.owners.remove(&entry) {
+            self.shares.remove(owner, entry);
+        }
+    }
+
+    /// Whether an entry is owned, and not by the subscriber at this address.
+    pub(crate) fn is_of_another(&self, ip: IpAddr, entry: T) -> bool {
+        self.owners.get(&entry).is_some_and(|&owner| owner != subscriber(ip))
+    }
+
+    /// An entry of the subscriber that owns most, the newcomer's own if none owns more; `None` when each owns one at most.
+    pub(crate) fn most_crowded(&self, newcomer: IpAddr) -> Option<T> {
+        match self.shares.yields_to(newcomer) {
+            Yields::Entry(entry) => Some(entry),
+            Yields::Oldest => None,
+        }
+    }
+
+    /// Any entry.
+    pub(crate) fn any(&self) -> Option<T> {
+        self.owners.first_key_value().map(|(entry, _)| *entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([1, 1, 1, last])
+    }
+
+    #[test]
+    fn who_holds_most_gives_way() {
+        let mut shares = Shares::new(0u32);
+        assert_eq!(shares.yields_to(ip(1)), Yields::Oldest, "nothing is held");
+        shares.insert(ip(1), 1);
+        shares.insert(ip(2), 2);
+        assert_eq!(shares.yields_to(ip(3)), Yields::Oldest, "each holds one");
+        assert_eq!(shares.yields_to(ip(2)), Yields::Entry(2), "who holds as much as any takes its own");
+        shares.insert(ip(1), 3);
+        assert_eq!([ip(2), ip(3), ip(1)].map(|ip| shares.yields_to(ip)), [Yields::Entry(1); 3]);
+        shares.remove(ip(1), 1);
+        assert_eq!(shares.yields_to(ip(3)), Yields::Oldest);
+        for host in 1..=3u32 {
+            shares.insert(core::net::Ipv6Addr::from(0x2001_0db8 << 96 | u128::from(host)).into(), 10 + host);
+        }
+        assert_eq!(shares.yields_to(ip(3)), Yields::Entry(11), "an IPv6 /64 is one");
+    }
+
+    proptest! {
+        #[test]
+        fn the_ranks_agree_with_the_entries(steps: std::vec::Vec<(bool, u8, u8)>) {
+            let (mut shares, mut model) = (Shares::new(0u8), BTreeSet::new());
+            for (add, host, entry) in steps {
+                let (host, entry) = (ip(host % 4), entry % 8);
+                if add {
+                    shares.insert(host, entry);
+                    model.insert((host, entry));
+                } else {
+                    shares.remove(host, entry);
+                    model.remove(&(host, entry));
+                }
+                let count = |ip| model.iter().filter(|held| held.0 == ip).count();
+                let ranks = (0..4).map(|host| (count(ip(host)), ip(host))).filter(|rank| rank.0 > 1).collect::<BTreeSet<_>>();
+                prop_assert_eq!(&shares.ranks, &ranks);
+                prop_assert_eq!(shares.counts.len(), ranks.len());
+                prop_assert_eq!(&shares.held, &model);
+            }
+        }
+    }
+}
