@@ -22,8 +22,8 @@ extern crate std;
 
 mod completions;
 mod connection;
+mod owned;
 mod pool;
-mod shares;
 mod swarm;
 mod table;
 #[cfg(test)]

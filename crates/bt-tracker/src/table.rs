@@ -5,12 +5,12 @@
 //! was, `idle` those without peers.
 
 use crate::completions::Completions;
-use crate::shares::{Owned, Shares, Yields};
+use crate::owned::Owned;
 use crate::swarm::{Needs, Swarm};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use bt_tracker_wire::{Announce, Event, Failure, RetryIn, SwarmCounts};
-use bt_types::{InfoHash, Time};
+use bt_types::{InfoHash, Shares, Time, Yields};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 

@@ -3,13 +3,13 @@
 //! Decides: who is the most crowded. Must not know: what is held, or when a table is full.
 //! Invariant: `counts` and `ranks` hold exactly the subscribers that hold two entries or more; most hold one and cost nothing here.
 
+use crate::subscriber;
 use alloc::collections::{BTreeMap, BTreeSet};
-use bt_types::subscriber;
 use core::net::IpAddr;
 
 /// The entries of a table by subscriber: an IPv4 address, or a public IPv6 /64.
 #[derive(Debug)]
-pub(crate) struct Shares<T> {
+pub struct Shares<T> {
     held: BTreeSet<(IpAddr, T)>,
     counts: BTreeMap<IpAddr, usize>,
     ranks: BTreeSet<(usize, IpAddr)>,
@@ -19,7 +19,7 @@ pub(crate) struct Shares<T> {
 
 /// Who makes room for a newcomer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Yields<T> {
+pub enum Yields<T> {
     /// This entry, of the subscriber that holds most: the newcomer's own one, if none holds more.
     Entry(T),
     /// The oldest, whichever that is: no subscriber holds more than one.
@@ -28,37 +28,47 @@ pub(crate) enum Yields<T> {
 
 impl<T: Ord + Copy> Shares<T> {
     /// Nothing is held. `least` is less than every entry.
-    pub(crate) fn new(least: T) -> Shares<T> {
+    pub fn new(least: T) -> Shares<T> {
         Shares { held: BTreeSet::new(), counts: BTreeMap::new(), ranks: BTreeSet::new(), least }
     }
 
+    /// How many entries the subscriber behind an address holds.
+    pub fn count(&self, ip: IpAddr) -> usize {
+        self.count_of(subscriber(ip))
+    }
+
+    /// The least entry that the subscriber behind an address holds.
+    pub fn first(&self, ip: IpAddr) -> Option<T> {
+        self.first_of(subscriber(ip))
+    }
+
     /// Adds an entry that an address has from now on.
-    pub(crate) fn insert(&mut self, ip: IpAddr, entry: T) {
+    pub fn insert(&mut self, ip: IpAddr, entry: T) {
         let owner = subscriber(ip);
-        let before = self.count(owner);
+        let before = self.count_of(owner);
         if self.held.insert((owner, entry)) {
             self.rank(owner, before, before + 1);
         }
     }
 
     /// Takes an entry of an address away.
-    pub(crate) fn remove(&mut self, ip: IpAddr, entry: T) {
+    pub fn remove(&mut self, ip: IpAddr, entry: T) {
         let owner = subscriber(ip);
-        let before = self.count(owner);
+        let before = self.count_of(owner);
         if self.held.remove(&(owner, entry)) {
             self.rank(owner, before, before.saturating_sub(1));
         }
     }
 
     /// Who makes room when an address wants one entry more.
-    pub(crate) fn yields_to(&self, ip: IpAddr) -> Yields<T> {
+    pub fn yields_to(&self, ip: IpAddr) -> Yields<T> {
         let newcomer = subscriber(ip);
         let most = self.ranks.last().map_or((1, newcomer), |&(count, owner)| (count, owner));
-        let owner = if self.count(newcomer) >= most.0 { newcomer } else { most.1 };
+        let owner = if self.count_of(newcomer) >= most.0 { newcomer } else { most.1 };
         self.first_of(owner).map_or(Yields::Oldest, Yields::Entry)
     }
 
-    fn count(&self, owner: IpAddr) -> usize {
+    fn count_of(&self, owner: IpAddr) -> usize {
         self.counts.get(&owner).copied().unwrap_or_else(|| usize::from(self.first_of(owner).is_some()))
     }
 
@@ -74,52 +84,6 @@ impl<T: Ord + Copy> Shares<T> {
         } else {
             self.counts.remove(&owner);
         }
-    }
-}
-
-/// Entries that have one owner each, found by the entry as well.
-#[derive(Debug)]
-pub(crate) struct Owned<T> {
-    owners: BTreeMap<T, IpAddr>,
-    shares: Shares<T>,
-}
-
-impl<T: Ord + Copy> Owned<T> {
-    /// Nothing is owned. `least` is less than every entry.
-    pub(crate) fn new(least: T) -> Owned<T> {
-        Owned { owners: BTreeMap::new(), shares: Shares::new(least) }
-    }
-
-    /// Adds an entry, which belongs to the subscriber at this address alone.
-    pub(crate) fn insert(&mut self, ip: IpAddr, entry: T) {
-        self.remove(entry);
-        self.owners.insert(entry, subscriber(ip));
-        self.shares.insert(ip, entry);
-    }
-
-    /// Takes an entry away, if it is there.
-    pub(crate) fn remove(&mut self, entry: T) {
-        if let Some(owner) = self.owners.remove(&entry) {
-            self.shares.remove(owner, entry);
-        }
-    }
-
-    /// Whether an entry is owned, and not by the subscriber at this address.
-    pub(crate) fn is_of_another(&self, ip: IpAddr, entry: T) -> bool {
-        self.owners.get(&entry).is_some_and(|&owner| owner != subscriber(ip))
-    }
-
-    /// An entry of the subscriber that owns most, the newcomer's own if none owns more; `None` when each owns one at most.
-    pub(crate) fn most_crowded(&self, newcomer: IpAddr) -> Option<T> {
-        match self.shares.yields_to(newcomer) {
-            Yields::Entry(entry) => Some(entry),
-            Yields::Oldest => None,
-        }
-    }
-
-    /// Any entry.
-    pub(crate) fn any(&self) -> Option<T> {
-        self.owners.first_key_value().map(|(entry, _)| *entry)
     }
 }
 
