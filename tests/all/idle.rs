@@ -1,13 +1,15 @@
-//! Five hundred connections that do nothing, from 32 networks: an honest peer is served all the same.
+//! Connections that do nothing, hundreds at a seed and thousands at a tracker: an honest client is served all the same.
 //!
-//! Decides: where they come from, and how they come back. Must not know: whom a seed lets in, or why.
-//! Invariant: they stay as long as the seed lets them, and come back as soon as it does not; ten seconds are the product's promise.
+//! Decides: where they come from, and how they come back. Must not know: whom a seed or a tracker lets in, or why.
+//! Invariant: they stay as long as they are let, and come back as soon as they are not; the bounds of time are the product's promise.
 
 use crate::Test;
 use anyhow::{Result, ensure};
 use bt_tests::frames::{INTERESTED, PLAIN, frame, handshake};
-use bt_tests::{Door, Net, PATIENCE, Process, Stage, ensure_same, listening, random_file, skip};
+use bt_tests::{Door, Net, PATIENCE, Process, Protocol, Stage, ensure_same, listening, random_file, skip};
 use rustix::net::{AddressFamily, SocketType};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -62,6 +64,69 @@ fn five_hundred_idle_connections_keep_nobody_out() -> Test {
     ensure_same(&source, &copy.join("data.bin"))?;
     seed.stop(PATIENCE)?.expect_code(0)?;
     Ok(())
+}
+
+/// Idle HTTP connections at a tracker, and within what time it answers beside them.
+const AT_TRACKER: usize = 10_000;
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+
+#[test]
+fn ten_thousand_idle_http_connections_keep_no_announce_out() -> Test {
+    if !can_open(AT_TRACKER + 500) {
+        skip!("the system does not let a process open {AT_TRACKER} files")
+    }
+    let stage = Stage::new()?;
+    let (tracker, url) = stage.tracker(Protocol::Http, "127.0.0.1:0".parse()?, None)?;
+    let at: SocketAddr = url.trim_start_matches("http://").trim_end_matches("/announce").parse()?;
+    for addresses in [32, AT_TRACKER] {
+        let mut idle = VecDeque::new();
+        // Every other one begins a request that never ends.
+        let connect = |n: usize| -> Result<TcpStream> {
+            let [.., high, low] = (n % addresses).to_be_bytes();
+            let mut stream = connect_from(Ipv4Addr::new(127, 9, high, low), at)?;
+            // It may have given way already.
+            let _ = if n % 2 == 0 { stream.write_all(b"GET /announce?info_hash=") } else { Ok(()) };
+            Ok(stream)
+        };
+        for n in 0..AT_TRACKER {
+            idle.push_back(connect(n)?);
+        }
+        let mut slowest = Duration::ZERO;
+        for round in 0..50 {
+            for n in 0..20 {
+                idle.pop_front();
+                idle.push_back(connect(AT_TRACKER + round * 20 + n)?);
+            }
+            let began = Instant::now();
+            let mut honest = connect_from(Ipv4Addr::new(127, 8, 0, 1), at)?;
+            honest.set_read_timeout(Some(PATIENCE))?;
+            let query = "info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=6881&left=1";
+            write!(honest, "GET /announce?{query} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")?;
+            let mut answer = Vec::new();
+            honest.read_to_end(&mut answer)?;
+            ensure!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+            slowest = slowest.max(began.elapsed());
+        }
+        println!("{AT_TRACKER} idle connections from {addresses} addresses: the slowest announce took {slowest:?}");
+        ensure!(slowest < ANSWERED_WITHIN, "an announce took {slowest:?} beside idle connections from {addresses} addresses");
+    }
+    tracker.stop(PATIENCE)?.expect_code(0)?;
+    Ok(())
+}
+
+/// Raises the limit of open files as far as the system lets us; whether `files` may be open then.
+fn can_open(files: usize) -> bool {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+    getrlimit(Resource::Nofile).current.is_none_or(|current| current >= files as u64)
+}
+
+fn connect_from(source: Ipv4Addr, at: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    rustix::net::bind(&socket, &SocketAddr::from((source, 0)))?;
+    rustix::net::connect(&socket, &at)?;
+    Ok(TcpStream::from(socket))
 }
 
 /// Connections that do nothing: half of them after a handshake and `interested`, half of them at once.

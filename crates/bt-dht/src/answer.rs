@@ -70,9 +70,7 @@ impl Node {
                 let peers = self.peers.peers(info_hash, family, no_seed, &mut self.rng);
                 response.values = (!peers.is_empty()).then_some(peers);
                 response.blooms = if scrape { self.peers.blooms(info_hash) } else { None };
-                // Without a token nobody comes to announce here (BEP 33).
-                let room = self.peers.has_room(info_hash, from.addr);
-                response.token = room.then(|| self.tokens.make(now, ip, info_hash.into()));
+                response.token = Some(self.tokens.make(now, ip, info_hash.into()));
             }
             Query::AnnouncePeer { info_hash, port, token, seed } => {
                 self.check_token(now, from, info_hash.into(), &token)?;
@@ -86,7 +84,7 @@ impl Node {
             }
             Query::Put { item, cas, token } => {
                 self.check_token(now, from, item.target(), &token)?;
-                self.items.put(now, *item, cas).map_err(|refused| match refused {
+                self.items.put(now, ip, *item, cas).map_err(|refused| match refused {
                     Refused::Fault(fault) => refusal(fault),
                     Refused::CasMismatch => KrpcError::new(KrpcError::CAS_MISMATCH, "another version is stored"),
                     Refused::OldSeq => KrpcError::new(KrpcError::OLD_SEQ, "a newer version is stored"),

@@ -5,7 +5,7 @@
 
 use crate::id::Id;
 use alloc::vec::Vec;
-use bt_types::{Closeness, closeness, compact_v4, compact_v6, normalise, push_compact};
+use bt_types::{Closeness, closeness, compact_v4, compact_v6, normalise, push_compact, subscriber};
 use core::net::{IpAddr, SocketAddr};
 
 /// Which DHT: the one of IPv4 or the one of IPv6 (BEP 32).
@@ -51,10 +51,10 @@ pub(crate) fn network_of(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, 0)
 }
 
-/// Whether two addresses belong to the same machine, so that only one of them counts. The ports of this machine, and of hosts
+/// Whether two addresses belong to the same subscriber, so that only one of them counts. The ports of this machine, and of hosts
 /// that are not public, are machines of their own.
 pub(crate) fn same_host(one: SocketAddr, other: SocketAddr) -> bool {
-    if closeness(one.ip()) == Some(Closeness::Public) { one.ip() == other.ip() } else { one == other }
+    if closeness(one.ip()) == Some(Closeness::Public) { subscriber(one.ip()) == subscriber(other.ip()) } else { one == other }
 }
 
 /// The compact form of contacts of one family; others are left out.

@@ -4,12 +4,12 @@
 //! Invariant: an address that has not answered a query of ours never gets more than three times the bytes that it sent.
 
 use alloc::collections::BTreeMap;
-use bt_types::{Closeness, Time, closeness};
+use bt_types::{Closeness, Time, closeness, subscriber};
 use core::mem;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-/// Queries of one host that are answered: so many at once, then so many a second.
+/// Queries of one subscriber that are answered: so many at once, then so many a second.
 const QUERIES_BURST: u64 = 50;
 const QUERIES_PER_SEC: u64 = 5;
 /// Bytes that an unverified address may get for each byte that it sent.
@@ -66,11 +66,15 @@ impl Guard {
 
     /// Whether a query of `len` bytes that arrived is answered. Its bytes count as credit.
     pub(crate) fn admit(&mut self, now: Time, from: SocketAddr, len: usize) -> bool {
+        // The ports of this machine would share one bucket.
+        let is_own = closeness(from.ip()) == Some(Closeness::Loopback);
+        if !is_own && !self.hosts.entry(now, subscriber(from.ip())).take(now, 1, QUERIES_BURST, QUERIES_PER_SEC) {
+            return false;
+        }
+        // Only now: who asks too often, from all its addresses, has no other one forgotten.
         let standing = self.addrs.entry(now, from);
         standing.credit = standing.credit.saturating_add(len.saturating_mul(FACTOR));
-        // The ports of this machine would share one bucket.
-        closeness(from.ip()) == Some(Closeness::Loopback)
-            || self.hosts.entry(now, from.ip()).take(now, 1, QUERIES_BURST, QUERIES_PER_SEC)
+        true
     }
 
     /// The address answered a query of ours.
@@ -153,8 +157,22 @@ mod tests {
         assert_eq!(ask(&mut guard, Time::ZERO, "5.6.7.8:9"), 50);
         assert_eq!(ask(&mut guard, Time::ZERO, "5.6.7.8:10"), 0, "another port is the same host");
         assert_eq!(ask(&mut guard, Time::ZERO, "5.6.7.9:9"), 50);
+        assert_eq!(ask(&mut guard, Time::ZERO, "[2a00:0:0:1::1]:9"), 50);
+        assert_eq!(ask(&mut guard, Time::ZERO, "[2a00:0:0:1:ffff::2]:9"), 0, "an IPv6 /64 is one host");
+        assert_eq!(ask(&mut guard, Time::ZERO, "[2a00:0:0:2::1]:9"), 50);
         assert_eq!(ask(&mut guard, Time::from_secs(2), "5.6.7.8:9"), 10);
         assert_eq!(ask(&mut guard, Time::ZERO, "127.0.0.1:9"), 100, "not on loopback");
+    }
+
+    #[test]
+    fn who_asks_too_often_has_nobody_else_forgotten() {
+        let mut guard = Guard::new(Time::ZERO, 20_000);
+        guard.answered(Time::ZERO, addr("5.6.7.8:9"));
+        for host in 0..3 * u128::try_from(REMEMBERED_MAX).unwrap() {
+            let ip = core::net::Ipv6Addr::from((0x2a00 << 112) | host);
+            guard.admit(Time::ZERO, SocketAddr::new(ip.into(), 9), 60);
+        }
+        assert_eq!(guard.allowance(Time::ZERO, addr("5.6.7.8:9"), 1000), 1000);
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod answer;
 mod bloom;
 mod calls;
 mod contact;
+mod crowd;
 mod guard;
 mod id;
 mod item;

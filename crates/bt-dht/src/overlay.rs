@@ -8,7 +8,7 @@ use crate::id::Id;
 use crate::secure::{is_secure, secure_id};
 use crate::table::{K, Table};
 use alloc::collections::BTreeMap;
-use bt_types::{Closeness, Rng, Time, closeness, normalise};
+use bt_types::{Closeness, Rng, Time, closeness, normalise, subscriber};
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -101,7 +101,7 @@ impl Overlay {
         if closeness(voter) != Some(Closeness::Public) {
             return false;
         }
-        self.votes.insert(voter, normalise(seen_at));
+        self.votes.insert(subscriber(voter), normalise(seen_at));
         if self.votes.len() < VOTERS {
             return false;
         }

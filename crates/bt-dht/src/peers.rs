@@ -1,15 +1,16 @@
 //! The peers that announced themselves to us (BEP 5), their counts (BEP 33) and a sample of their torrents (BEP 51).
 //!
 //! Decides: who is kept, and for how long. Must not know: tokens, messages.
-//! Invariant: one peer per torrent and host; never more torrents or peers than the limits.
+//! Invariant: one peer per torrent and subscriber; never more torrents or peers than the limits, and no network has them alone.
 
 use crate::bloom::Bloom;
 use crate::contact::Family;
+use crate::crowd::{crowd_of, who_yields};
 use crate::message::Samples;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use bt_types::{Closeness, InfoHash, Rng, Time, closeness};
-use core::net::SocketAddr;
+use bt_types::{Closeness, InfoHash, Rng, Shares, Time, Yields, closeness, subscriber};
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 /// Torrents that are kept.
@@ -24,9 +25,11 @@ const PEER_LIFE: Duration = Duration::from_secs(30 * 60);
 const SAMPLE_MAX: usize = 20;
 const SAMPLE_LIFE: Duration = Duration::from_secs(5 * 60);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct PeerStore {
     torrents: BTreeMap<InfoHash, Swarm>,
+    /// The torrents that one network has to itself.
+    lone: Shares<InfoHash>,
     sample: Vec<InfoHash>,
     sample_until: Time,
 }
@@ -34,46 +37,72 @@ pub(crate) struct PeerStore {
 /// The peers of a torrent.
 #[derive(Debug, Default)]
 struct Swarm {
-    /// By host.
+    /// By subscriber.
     peers: BTreeMap<SocketAddr, Peer>,
+    /// The network of its peers, while no other one was here.
+    lone: Option<IpAddr>,
     last: Time,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Peer {
-    port: u16,
+    addr: SocketAddr,
     seed: bool,
     since: Time,
 }
 
-impl PeerStore {
-    /// Whether a peer at this address could be added.
-    pub(crate) fn has_room(&self, hash: InfoHash, peer: SocketAddr) -> bool {
-        self.torrents.get(&hash).is_none_or(|swarm| swarm.peers.len() < PEERS_MAX || swarm.peers.contains_key(&host(peer)))
+impl Default for PeerStore {
+    fn default() -> PeerStore {
+        let lone = Shares::new(InfoHash([0; 20]));
+        PeerStore { torrents: BTreeMap::new(), lone, sample: Vec::new(), sample_until: Time::ZERO }
     }
+}
 
-    /// Adds or renews a peer. When there are too many torrents, the one with the fewest peers goes, of those the oldest.
+impl PeerStore {
+    /// Adds or renews a peer. When there are too many torrents, one gives way; when this one has too many peers, the oldest of the
+    /// network that has most of them.
     pub(crate) fn announce(&mut self, now: Time, hash: InfoHash, peer: SocketAddr, seed: bool) {
-        if !self.has_room(hash, peer) {
-            return;
-        }
-        if self.torrents.len() >= TORRENTS_MAX && !self.torrents.contains_key(&hash) {
-            let least = self.torrents.iter().min_by_key(|(_, swarm)| (swarm.peers.len(), swarm.last)).map(|(hash, _)| *hash);
-            least.map(|least| self.torrents.remove(&least));
+        let network = crowd_of(peer.ip());
+        if !self.torrents.contains_key(&hash) {
+            if self.torrents.len() >= TORRENTS_MAX {
+                self.make_room(network);
+            }
+            self.lone.insert(network, hash);
+            self.torrents.insert(hash, Swarm { lone: Some(network), ..Swarm::default() });
         }
         let swarm = self.torrents.entry(hash).or_default();
+        if swarm.lone.is_some_and(|opener| opener != network)
+            && let Some(opener) = swarm.lone.take()
+        {
+            self.lone.remove(opener, hash);
+        }
+        if swarm.peers.len() >= PEERS_MAX && !swarm.peers.contains_key(&host(peer)) {
+            let gone = who_yields(peer.ip(), swarm.peers.iter().map(|(host, peer)| (peer.addr.ip(), peer.since, *host)));
+            gone.map(|gone| swarm.peers.remove(&gone));
+        }
         swarm.last = now;
-        swarm.peers.insert(host(peer), Peer { port: peer.port(), seed, since: now });
+        swarm.peers.insert(host(peer), Peer { addr: peer, seed, since: now });
+    }
+
+    /// A torrent gives way: one of the network that has most to itself; when each has one, that with the fewest peers, of those the
+    /// oldest.
+    fn make_room(&mut self, newcomer: IpAddr) {
+        let smallest = || self.torrents.iter().min_by_key(|(_, swarm)| (swarm.peers.len(), swarm.last)).map(|(hash, _)| *hash);
+        let gone = match self.lone.yields_to(newcomer) {
+            Yields::Entry(hash) => Some(hash),
+            Yields::Oldest => smallest(),
+        };
+        let Some(hash) = gone else { return };
+        if let Some(opener) = self.torrents.remove(&hash).and_then(|swarm| swarm.lone) {
+            self.lone.remove(opener, hash);
+        }
     }
 
     /// Some peers of one family: any, if there are more than fit into an answer.
     pub(crate) fn peers(&self, hash: InfoHash, family: Family, no_seed: bool, rng: &mut Rng) -> Vec<SocketAddr> {
         let Some(swarm) = self.torrents.get(&hash) else { return Vec::new() };
-        let wanted = |(host, peer): (&SocketAddr, &Peer)| {
-            let addr = SocketAddr::new(host.ip(), peer.port);
-            (Family::of(addr) == family && !(no_seed && peer.seed)).then_some(addr)
-        };
-        let mut found: Vec<SocketAddr> = swarm.peers.iter().filter_map(wanted).collect();
+        let wanted = |peer: &Peer| (Family::of(peer.addr) == family && !(no_seed && peer.seed)).then_some(peer.addr);
+        let mut found: Vec<SocketAddr> = swarm.peers.values().filter_map(wanted).collect();
         rng.shuffle(&mut found);
         found.truncate(ANSWER_MAX);
         found
@@ -83,8 +112,8 @@ impl PeerStore {
     pub(crate) fn blooms(&self, hash: InfoHash) -> Option<(Bloom, Bloom)> {
         let swarm = self.torrents.get(&hash)?;
         let (mut seeds, mut peers) = (Bloom::default(), Bloom::default());
-        for (host, peer) in &swarm.peers {
-            if peer.seed { seeds.insert(host.ip()) } else { peers.insert(host.ip()) }
+        for peer in swarm.peers.values() {
+            if peer.seed { seeds.insert(peer.addr.ip()) } else { peers.insert(peer.addr.ip()) }
         }
         Some((seeds, peers))
     }
@@ -108,9 +137,14 @@ impl PeerStore {
 
     /// Forgets peers that did not announce again.
     pub(crate) fn expire(&mut self, now: Time) {
-        self.torrents.retain(|_, swarm| {
+        let lone = &mut self.lone;
+        self.torrents.retain(|hash, swarm| {
             swarm.peers.retain(|_, peer| now.since(peer.since) < PEER_LIFE);
-            !swarm.peers.is_empty()
+            let stays = !swarm.peers.is_empty();
+            if !stays && let Some(opener) = swarm.lone {
+                lone.remove(opener, *hash);
+            }
+            stays
         });
     }
 
@@ -119,16 +153,17 @@ impl PeerStore {
     }
 }
 
-/// What a peer is known by: its address, whatever its port (BEP 33). On this machine every port is somebody else.
+/// What a peer is known by: its subscriber, whatever its port (BEP 33). On this machine every port is another peer.
 fn host(peer: SocketAddr) -> SocketAddr {
     let port = if closeness(peer.ip()) == Some(Closeness::Loopback) { peer.port() } else { 0 };
-    SocketAddr::new(peer.ip(), port)
+    SocketAddr::new(subscriber(peer.ip()), port)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+    use std::format;
     use std::net::Ipv4Addr;
 
     fn hash(number: usize) -> InfoHash {
@@ -164,7 +199,7 @@ mod tests {
     fn nothing_grows_past_its_limit() {
         let (mut store, mut rng) = (PeerStore::default(), Rng::from_seed(1));
         (0..600).for_each(|number| store.announce(Time::ZERO, hash(0), peer(number), false));
-        assert!(!store.has_room(hash(0), peer(599)) && store.has_room(hash(0), peer(0)));
+        assert_eq!(store.torrents[&hash(0)].peers.len(), PEERS_MAX);
         assert_eq!(store.peers(hash(0), Family::V4, false, &mut rng).len(), ANSWER_MAX);
         for number in 1..TORRENTS_MAX + 10 {
             store.announce(Time(u64::try_from(number).unwrap()), hash(number), peer(1), false);
@@ -172,6 +207,35 @@ mod tests {
         assert_eq!(store.len(), TORRENTS_MAX);
         assert!(store.blooms(hash(0)).is_some(), "the fullest stays");
         assert!(store.blooms(hash(1)).is_none() && store.blooms(hash(TORRENTS_MAX)).is_some(), "the oldest of the others goes");
+    }
+
+    /// The n-th address of an IPv6 /48, each in a /64 of its own.
+    fn flooder(n: usize) -> SocketAddr {
+        let ip = core::net::Ipv6Addr::from((0x2a00 << 112) | ((n as u128) << 64));
+        SocketAddr::new(ip.into(), 7)
+    }
+
+    #[test]
+    fn a_subscriber_has_one_peer_in_a_torrent() {
+        let (mut store, mut rng) = (PeerStore::default(), Rng::from_seed(1));
+        for host in 1..100 {
+            store.announce(Time::ZERO, hash(1), format!("[2a00::{host}]:7").parse().unwrap(), false);
+        }
+        assert_eq!(store.peers(hash(1), Family::V6, false, &mut rng), ["[2a00::99]:7".parse().unwrap()]);
+    }
+
+    #[test]
+    fn one_network_fills_neither_a_torrent_nor_the_store() {
+        let (mut store, mut rng) = (PeerStore::default(), Rng::from_seed(1));
+        (0..50).for_each(|n| store.announce(Time::ZERO, hash(0), SocketAddr::from(([n, 6, 7, 8], 9)), false));
+        (0..2_000).for_each(|n| store.announce(Time::from_secs(1), hash(0), flooder(n), false));
+        store.announce(Time::from_secs(2), hash(0), "99.1.1.1:9".parse().unwrap(), false);
+        assert_eq!(store.peers(hash(0), Family::V4, false, &mut rng).len(), 51);
+
+        (1..50).for_each(|n| store.announce(Time::ZERO, hash(n), peer(u16::try_from(n * 256).unwrap()), false));
+        (1_000..8_000).for_each(|n| store.announce(Time::from_secs(1), hash(n), flooder(n), false));
+        assert_eq!(store.len(), TORRENTS_MAX);
+        assert!((0..50).all(|n| store.blooms(hash(n)).is_some()), "what others announced is still there");
     }
 
     #[test]

@@ -18,6 +18,7 @@
 
 mod gzip;
 mod http;
+mod places;
 mod socket;
 mod table;
 mod udp;
@@ -75,12 +76,13 @@ impl TrackerServer {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(StartError::Random)?;
         let table = Table::new(config.tracker, secret);
+        let places = places::Places::new();
         let (mut http_addrs, mut udp_addrs, mut tasks) = (Vec::new(), Vec::new(), JoinSet::new());
         for addr in config.http {
             let fail = |source| StartError::Listen { protocol: "HTTP", addr, source };
             let listener = socket::listen(addr).map_err(fail)?;
             http_addrs.push(listener.local_addr().map_err(fail)?);
-            tasks.spawn(http::serve(listener, table.clone()));
+            tasks.spawn(http::serve(listener, table.clone(), places.clone()));
         }
         for addr in config.udp {
             let fail = |source| StartError::Listen { protocol: "UDP", addr, source };

@@ -69,6 +69,16 @@ async fn pipelined_requests_are_all_answered_also_byte_by_byte() {
 }
 
 #[tokio::test]
+async fn a_head_is_answered_as_a_get_without_its_body() {
+    let server = start().await;
+    for target in [ANNOUNCE.into(), ANNOUNCE.replace("/announce", "//announce/"), "/".into()] {
+        let request = format!("HEAD {target} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+        let answer = exchange(server.http_addrs()[0], request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_carries_a_hundred_requests() {
     let server = start().await;
     let request = format!("GET {ANNOUNCE} HTTP/1.1\r\nHost: t\r\n\r\n").repeat(150);
@@ -104,7 +114,6 @@ async fn what_is_malformed_gets_a_short_answer() {
         (line("GET", "/announce?info_hash=%"), "HTTP/1.1 200", "invalid info_hash"),
         (line("GET", "/elsewhere"), "HTTP/1.1 404", ""),
         (line("POST", ANNOUNCE), "HTTP/1.1 405", ""),
-        (line("HEAD", ANNOUNCE), "HTTP/1.1 405", ""),
         (line("GET", &format!("/{}", "x".repeat(20_000))), "HTTP/1.1 4", ""),
         (b"rubbish\r\n\r\n".to_vec(), "HTTP/1.1 400", ""),
         (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n".to_vec(), "HTTP/1.1 400", ""),

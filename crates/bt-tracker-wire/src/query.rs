@@ -1,7 +1,7 @@
 //! Announces and scrapes as HTTP queries (BEP 3, BEP 48), written and parsed.
 //!
 //! Decides: how bytes are escaped and which keys count. Must not know: who asks, connections, bodies.
-//! Invariant: a `+` is the byte 0x2B; unknown keys never matter; a bad known key is named in the error.
+//! Invariant: a `+` is the byte 0x2B; only what an announce cannot do without, and is bad, refuses it, and is named in the error.
 
 use crate::{Announce, Event, LEFT_UNKNOWN};
 use alloc::format;
@@ -9,7 +9,6 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bt_types::{InfoHash, PeerId};
 use core::fmt::Write as _;
-use core::str::FromStr;
 use thiserror::Error;
 
 /// Why a query is not an announce or a scrape; the text goes to the client as the failure reason.
@@ -18,12 +17,21 @@ pub enum QueryError {
     /// A key that must be there is not.
     #[error("missing {0}")]
     Missing(&'static str),
-    /// A key that may come once came twice.
+    /// A key that must be there came twice, with two values.
     #[error("more than one {0}")]
     Duplicate(&'static str),
     /// The value cannot be read: wrong length, bad escape, not a number.
     #[error("invalid {0}")]
     Invalid(&'static str),
+}
+
+impl QueryError {
+    /// The key that is at fault.
+    pub fn key(&self) -> &'static str {
+        match self {
+            QueryError::Missing(key) | QueryError::Duplicate(key) | QueryError::Invalid(key) => key,
+        }
+    }
 }
 
 /// The URL of an HTTP announce: the tracker's URL with the query appended.
@@ -100,38 +108,46 @@ fn push_escaped(out: &mut String, bytes: &[u8]) {
 
 /// Reads the query of an announce, without its `?`.
 ///
-/// `info_hash`, `peer_id` and `port` must be there once; `uploaded` and `downloaded` default to 0 and `left` to unknown, as
-/// does a negative `left`. A negative `numwant` is no wish. The `ip` key is ignored: an address is proven by its packets.
+/// `info_hash`, `peer_id` and `port` must be there, with one value each. Of every other key the last value that can be read counts:
+/// the tracker's own URL stands in front and may hold the same key (`key=PASSKEY`). Without one, `uploaded` and `downloaded` are 0
+/// and `left` is unknown; a number that is too large is the largest there is, a negative one is none at all. The `ip` key is
+/// ignored: an address is proven by its packets.
 pub fn parse_announce(query: &str) -> Result<Announce, QueryError> {
     let fields = Fields(query);
     let info_hash = InfoHash(fields.twenty_bytes("info_hash")?);
     let peer_id = PeerId(fields.twenty_bytes("peer_id")?);
-    let port = fields.number("port")?.ok_or(QueryError::Missing("port"))?;
-    let event = match fields.one("event")? {
-        Some("started") => Event::Started,
-        Some("completed") => Event::Completed,
-        Some("stopped") => Event::Stopped,
-        Some("paused") => Event::Paused,
-        _ => Event::None,
-    };
+    let port = fields.one("port")?.parse().map_err(|_| QueryError::Invalid("port"))?;
+    let event = fields.last("event", |event| match event {
+        "started" => Some(Event::Started),
+        "completed" => Some(Event::Completed),
+        "stopped" => Some(Event::Stopped),
+        "paused" => Some(Event::Paused),
+        _ => None,
+    });
     Ok(Announce {
-        uploaded: fields.number("uploaded")?.unwrap_or(0),
-        downloaded: fields.number("downloaded")?.unwrap_or(0),
-        left: fields.number_or_negative("left")?.unwrap_or(LEFT_UNKNOWN),
-        event,
+        uploaded: fields.last("uploaded", number).unwrap_or(0),
+        downloaded: fields.last("downloaded", number).unwrap_or(0),
+        left: fields.last("left", number).unwrap_or(LEFT_UNKNOWN),
+        event: event.unwrap_or_default(),
         // Any text may be a key; we only ever compare it, and only our own kind.
-        key: fields.one("key")?.and_then(|key| u32::from_str_radix(key, 16).ok()).unwrap_or(0),
-        num_want: fields.number_or_negative("numwant")?,
-        tracker_id: fields.one("trackerid")?.map(|id| unescape(id).ok_or(QueryError::Invalid("trackerid"))).transpose()?,
+        key: fields.last("key", |key| u32::from_str_radix(key, 16).ok()).unwrap_or(0),
+        num_want: fields.last("numwant", number).map(|wanted| u32::try_from(wanted).unwrap_or(u32::MAX)),
+        tracker_id: fields.last("trackerid", unescape),
         ..Announce::new(info_hash, peer_id, port)
     })
 }
 
-/// Reads the query of a scrape, without its `?`: at least one `info_hash`, in order, duplicates kept.
+/// Reads the query of a scrape, without its `?`: every `info_hash` that can be read, in order, duplicates kept; at least one.
 pub fn parse_scrape(query: &str) -> Result<Vec<InfoHash>, QueryError> {
-    let hashes: Vec<_> =
-        Fields(query).all("info_hash").map(|value| twenty_bytes("info_hash", value)).collect::<Result<_, _>>()?;
-    if hashes.is_empty() { Err(QueryError::Missing("info_hash")) } else { Ok(hashes.into_iter().map(InfoHash).collect()) }
+    let mut missing = QueryError::Missing("info_hash");
+    let mut hashes = Vec::new();
+    for value in Fields(query).all("info_hash") {
+        match twenty_bytes("info_hash", value) {
+            Ok(hash) => hashes.push(InfoHash(hash)),
+            Err(invalid) => missing = invalid,
+        }
+    }
+    if hashes.is_empty() { Err(missing) } else { Ok(hashes) }
 }
 
 /// The `key=value` pairs of a query; a bare key has the empty value.
@@ -146,29 +162,27 @@ impl<'a> Fields<'a> {
             .map(|pair| pair.1)
     }
 
-    fn one(&self, key: &'static str) -> Result<Option<&'a str>, QueryError> {
+    /// The value of a key that must be there; said twice it is as good as once.
+    fn one(&self, key: &'static str) -> Result<&'a str, QueryError> {
         let mut values = self.all(key);
-        let first = values.next();
-        if values.next().is_some() { Err(QueryError::Duplicate(key)) } else { Ok(first) }
+        let first = values.next().ok_or(QueryError::Missing(key))?;
+        if values.any(|other| other != first) { Err(QueryError::Duplicate(key)) } else { Ok(first) }
+    }
+
+    /// The last value of a key that can be read.
+    fn last<T>(&self, key: &'static str, read: impl Fn(&'a str) -> Option<T>) -> Option<T> {
+        self.all(key).filter_map(read).last()
     }
 
     fn twenty_bytes(&self, key: &'static str) -> Result<[u8; 20], QueryError> {
-        twenty_bytes(key, self.one(key)?.ok_or(QueryError::Missing(key))?)
+        twenty_bytes(key, self.one(key)?)
     }
+}
 
-    /// `None` when the key is absent or empty.
-    fn number<T: FromStr>(&self, key: &'static str) -> Result<Option<T>, QueryError> {
-        let text = self.one(key)?.filter(|text| !text.is_empty());
-        text.map(|text| text.parse().map_err(|_| QueryError::Invalid(key))).transpose()
-    }
-
-    /// As [`number`](Self::number), with any negative number read as absent too.
-    fn number_or_negative<T: FromStr>(&self, key: &'static str) -> Result<Option<T>, QueryError> {
-        match self.one(key)?.and_then(|text| text.strip_prefix('-')) {
-            Some(digits) if !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()) => Ok(None),
-            _ => self.number(key),
-        }
-    }
+/// A number of decimal digits only; what exceeds the type is its largest value.
+fn number(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 fn twenty_bytes(key: &'static str, value: &str) -> Result<[u8; 20], QueryError> {
@@ -213,6 +227,17 @@ mod tests {
             (format!("{GOOD}&event=resting"), good()),
             (format!("{GOOD}&ip=6.6.6.6&ip=7.7.7.7"), good()),
             (format!("{GOOD}&key=not-hex"), good()),
+            (format!("key=PASSKEY&{GOOD}&key=1F"), Announce { key: 0x1f, ..good() }),
+            (format!("event=started&{GOOD}&event=stopped"), Announce { event: Event::Stopped, ..good() }),
+            (format!("{GOOD}&numwant=50&numwant=50"), Announce { num_want: Some(50), ..good() }),
+            (format!("{GOOD}&{GOOD}"), good()),
+            (format!("{GOOD}&uploaded=-5&downloaded=-1&left=1"), Announce { left: 1, ..good() }),
+            (format!("{GOOD}&uploaded=1.5e9&downloaded=NaN&left=0.5&numwant=many&trackerid=%"), good()),
+            (format!("{GOOD}&left=-"), good()),
+            (
+                format!("{GOOD}&left=18446744073709551616&uploaded=99999999999999999999&numwant=99999999999"),
+                Announce { left: u64::MAX, uploaded: u64::MAX, num_want: Some(u32::MAX), ..good() },
+            ),
             (format!("{GOOD}&left=4294967296&event=stopped"), Announce { left: 1 << 32, event: Event::Stopped, ..good() }),
             (format!("{GOOD}&left=18446744073709551615&numwant=0"), Announce { left: u64::MAX, num_want: Some(0), ..good() }),
             (GOOD.replace("aaaaaaaaaaaaaaaaaaaa", "%61aaaaaaaaaaaaaaaaaaa"), good()),
@@ -238,14 +263,12 @@ mod tests {
             (GOOD.replace(hash, "info_hash=aaaaaaaaaaaaaaaaaaa%"), Invalid("info_hash")),
             (GOOD.replace(hash, "info_hash=aaaaaaaaaaaaaaaaaaa%4"), Invalid("info_hash")),
             (GOOD.replace(hash, "info_hash=aaaaaaaaaaaaaaaaaaa%zz"), Invalid("info_hash")),
-            (format!("{GOOD}&{hash}"), Duplicate("info_hash")),
+            (format!("{GOOD}&{hash}").replace("&info_hash=aaa", "&info_hash=baa"), Duplicate("info_hash")),
+            (format!("{GOOD}&port=2"), Duplicate("port")),
             (GOOD.replace("&peer_id=bbbbbbbbbbbbbbbbbbbb", ""), Missing("peer_id")),
             (GOOD.replace("&port=1", ""), Missing("port")),
             (GOOD.replace("&port=1", "&port=65536"), Invalid("port")),
             (GOOD.replace("&port=1", "&port=-1"), Invalid("port")),
-            (format!("{GOOD}&left=18446744073709551616"), Invalid("left")),
-            (format!("{GOOD}&left=-"), Invalid("left")),
-            (format!("{GOOD}&numwant=many"), Invalid("numwant")),
         ];
         for (query, expected) in table {
             assert_eq!(parse_announce(&query), Err(expected), "{query}");
@@ -258,6 +281,7 @@ mod tests {
         let (a, b) = (InfoHash([b'a'; 20]), InfoHash([0; 20]));
         let url = scrape_url("http://h/announce", &[a, b, a]).unwrap();
         assert_eq!(parse_scrape(url.split_once('?').unwrap().1), Ok(vec![a, b, a]));
+        assert_eq!(parse_scrape(&format!("info_hash=short&info_hash={}", "a".repeat(20))), Ok(vec![a]), "what can be read");
         assert_eq!(parse_scrape(""), Err(QueryError::Missing("info_hash")));
         assert_eq!(parse_scrape("info_hash=short"), Err(QueryError::Invalid("info_hash")));
     }

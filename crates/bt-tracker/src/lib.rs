@@ -20,7 +20,9 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod completions;
 mod connection;
+mod owned;
 mod pool;
 mod swarm;
 mod table;
@@ -39,6 +41,7 @@ use connection::ConnectionIds;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use pool::Peer;
+use swarm::{Needs, shared};
 use table::Table;
 
 /// The policy and the limits of a tracker.
@@ -148,30 +151,29 @@ impl Tracker {
         Some(reply.write(family))
     }
 
-    /// Answers a GET of `target`, the path with its query. Announces get peers of both families.
+    /// Answers a GET of `target`, the path with its query. Announces get peers of both families. Slashes too many do not matter.
     pub fn http(&mut self, now: Time, from: IpAddr, target: &str) -> HttpAnswer {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        // The same query will never be a good one (BEP 31).
-        let refuse = |error: QueryError| write_failure_body(&Failure::new(error.to_string()).retry(RetryIn::Never));
-        let body = match path {
-            "/announce" => match parse_announce(query) {
+        let page = path.strip_prefix('/').map(|path| path.trim_matches('/'));
+        let body = match page {
+            Some("announce") => match parse_announce(query) {
                 Ok(announce) => match self.announce(now, normalise(from), Transport::Http, &announce) {
                     Ok(reply) => write_announce_body(&AnnounceReply { external_ip: Some(from), ..reply }),
                     Err(failure) => write_failure_body(&failure),
                 },
                 Err(error) => refuse(error),
             },
-            "/scrape" => match parse_scrape(query) {
+            Some("scrape") => match parse_scrape(query) {
                 Ok(hashes) => write_scrape_body(&self.scrape(now, hashes)),
                 Err(error) => refuse(error),
             },
-            "/" => self.page().into_bytes(),
+            Some("") => self.page().into_bytes(),
             _ => {
                 let body = b"no such page; announce at /announce\n".to_vec();
                 return HttpAnswer { status: 404, body, shrinks: false };
             }
         };
-        HttpAnswer { status: 200, body, shrinks: path == "/scrape" }
+        HttpAnswer { status: 200, body, shrinks: page == Some("scrape") }
     }
 
     /// How much is going on.
@@ -193,8 +195,8 @@ impl Tracker {
         } else if announce.port == 0 {
             return Err(Failure::new(QueryError::Invalid("port").to_string()));
         } else {
-            self.table.upsert(now, asker, announce)?;
-            peers = self.choose(ip, transport, announce);
+            let needs = self.table.upsert(now, asker, announce)?;
+            peers = self.choose(ip, transport, announce, needs);
         }
         self.announces = self.announces.saturating_add(1);
         let counts = self.table.counts(announce.info_hash);
@@ -208,25 +210,19 @@ impl Tracker {
         })
     }
 
-    /// Random peers for the asker: never itself, for a seed or partial seed only those that download, no address that is
-    /// closer to us than the asker is.
-    fn choose(&mut self, ip: IpAddr, transport: Transport, announce: &Announce) -> Vec<SocketAddr> {
+    /// Random peers for the asker: never itself, only those that it needs, no address that is closer to us than the asker is.
+    fn choose(&mut self, ip: IpAddr, transport: Transport, announce: &Announce, needs: Needs) -> Vec<SocketAddr> {
         let wanted = announce.num_want.unwrap_or(self.config.peers_default).min(self.config.peers_max);
         let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
         let Some(swarm) = self.table.swarm(announce.info_hash) else { return Vec::new() };
-        let downloads = announce.left > 0 && announce.event != Event::Paused;
         let suits = |peer: &Peer| peer.id != announce.peer_id && may_name(Source::Host(ip), peer.addr);
-        let mut draw = |family, wanted| swarm.sample(wanted, family, downloads, &mut self.rng, suits);
+        let mut draw = |family, wanted| swarm.sample(wanted, family, needs, &mut self.rng, suits);
         let (own, other) = families(ip);
         if transport == Transport::Udp {
             return draw(own, wanted.min(udp_peers_max(own)));
         }
         // The asker may lack the other family: at least half are of its own, if there are so many.
-        let (mut peers, mut others) = (draw(own, wanted), draw(other, wanted));
-        others.truncate((wanted / 2).max(wanted - peers.len()));
-        peers.truncate(wanted - others.len());
-        peers.extend(others);
-        peers
+        shared(draw(own, wanted), draw(other, wanted), wanted)
     }
 
     /// Seconds until the next announce, a little later at random.
@@ -246,6 +242,13 @@ impl Tracker {
 /// The family of an address, and the other one.
 fn families(ip: IpAddr) -> (Family, Family) {
     if ip.is_ipv4() { (Family::V4, Family::V6) } else { (Family::V6, Family::V4) }
+}
+
+/// The refusal of a query. "Never" (BEP 31) silences a client for good, so it is said only of what no other client configuration
+/// changes: the torrent and who asks.
+fn refuse(error: QueryError) -> Vec<u8> {
+    let failure = Failure::new(error.to_string());
+    write_failure_body(&if error.key() == "port" { failure } else { failure.retry(RetryIn::Never) })
 }
 
 fn whole_seconds(duration: Duration) -> u32 {

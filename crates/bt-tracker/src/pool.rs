@@ -17,8 +17,8 @@ pub(crate) struct Peer {
     pub(crate) id: PeerId,
     /// When it is forgotten unless it announces again.
     pub(crate) expires: Time,
-    /// Whether its completed download was counted.
-    pub(crate) counted: bool,
+    /// Whether it has shown that it knows what it lacks: it has metadata.
+    pub(crate) informed: bool,
 }
 
 /// A list of peers in no order.
@@ -104,7 +104,7 @@ mod tests {
     use std::vec;
 
     fn peer(port: u16) -> Peer {
-        Peer { addr: ([1, 2, 3, 4], port).into(), id: PeerId([0; 20]), expires: Time::ZERO, counted: false }
+        Peer { addr: ([1, 2, 3, 4], port).into(), id: PeerId([0; 20]), expires: Time::ZERO, informed: false }
     }
 
     proptest! {

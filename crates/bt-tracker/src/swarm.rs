@@ -1,12 +1,12 @@
 //! The peers of one torrent, by role and by family.
 //!
 //! Decides: roles, counts and random choice. Must not know: other swarms, time-outs, limits.
-//! Invariant: an address is in one pool at most; a completed download is counted once for each peer.
+//! Invariant: an address is in one pool at most.
 
 use crate::pool::{Peer, Pool, RandomOrder};
 use alloc::vec::Vec;
-use bt_tracker_wire::{Announce, Event, Family, SwarmCounts};
-use bt_types::{Closeness, Rng, Time, closeness};
+use bt_tracker_wire::{Announce, Event, Family, LEFT_UNKNOWN, SwarmCounts};
+use bt_types::{Closeness, Rng, Time, closeness, subscriber};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Peers of one public IPv4 address or one public IPv6 /64, the span of one subscriber: a campus behind one address finds room,
@@ -26,6 +26,18 @@ pub(crate) struct Swarm {
     completed: u32,
 }
 
+/// Whom a peer is to be told of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Needs {
+    /// Of all: it downloads.
+    All,
+    /// Of those that download: it has all that it wants.
+    Leechers,
+    /// Of those that download first, and of the others as well: it says that nothing is left, and may only not know. Clients that
+    /// have just a link say so until they have the metadata.
+    Unproven,
+}
+
 #[derive(Default, Debug)]
 struct ByFamily {
     v4: Pool,
@@ -33,24 +45,29 @@ struct ByFamily {
 }
 
 impl Swarm {
-    /// Takes a peer's news. Returns when it would have expired, if it was known.
-    pub(crate) fn upsert(&mut self, addr: SocketAddr, announce: &Announce, expires: Time) -> Option<Time> {
+    /// Takes a peer's news. Returns the peer as it was known, and whom it is to be told of.
+    pub(crate) fn upsert(&mut self, addr: SocketAddr, announce: &Announce, expires: Time) -> (Option<Peer>, Needs) {
         let known = self.take(addr);
-        let is_seed = announce.left == 0;
-        let mut counted = known.as_ref().is_some_and(|peer| peer.counted);
-        // A peer that we never saw may have completed while the tracker was down: it did if it downloaded anything.
-        let credible = known.is_some() || announce.downloaded > 0;
-        if announce.event == Event::Completed && is_seed && credible && !counted {
-            self.completed = self.completed.saturating_add(1);
-            counted = true;
-        }
-        let role = match (is_seed, announce.event == Event::Paused) {
-            (true, _) => &mut self.seeds,
-            (false, true) => &mut self.partial,
-            (false, false) => &mut self.leechers,
+        let before = known.as_ref().filter(|peer| peer.id == announce.peer_id);
+        // Who lacked something, uploads or completed has had metadata, so it knows what is left.
+        let informed = announce.left > 0
+            || announce.uploaded > 0
+            || announce.event == Event::Completed
+            || before.is_some_and(|peer| peer.informed);
+        let (role, needs) = match (announce.left == 0, announce.event == Event::Paused) {
+            (true, _) => (&mut self.seeds, if informed { Needs::Leechers } else { Needs::Unproven }),
+            (false, true) => (&mut self.partial, Needs::Leechers),
+            (false, false) => (&mut self.leechers, Needs::All),
         };
-        role.of(addr).insert(Peer { addr, id: announce.peer_id, expires, counted });
-        known.map(|peer| peer.expires)
+        // A link that is said to have everything left proves nothing of what is left later.
+        let informed = informed && announce.left < LEFT_UNKNOWN;
+        role.of(addr).insert(Peer { addr, id: announce.peer_id, expires, informed });
+        (known, needs)
+    }
+
+    /// Counts a completed download.
+    pub(crate) fn complete(&mut self) {
+        self.completed = self.completed.saturating_add(1);
     }
 
     /// Takes a peer out, whatever its role.
@@ -65,7 +82,7 @@ impl Swarm {
 
     /// Whether the subscriber behind an address has as many peers here as it may have.
     pub(crate) fn is_crowded(&self, addr: SocketAddr) -> bool {
-        let (first, last) = subscriber(addr.ip());
+        let (first, last) = span(addr.ip());
         let count = |role: &ByFamily| role.pool(family_of(addr)).count_between(first, last, PEERS_PER_SUBSCRIBER);
         let is_public = closeness(addr.ip()) == Some(Closeness::Public);
         is_public && self.roles().into_iter().map(count).sum::<usize>() >= PEERS_PER_SUBSCRIBER
@@ -92,22 +109,42 @@ impl Swarm {
         [&self.leechers, &self.seeds, &self.partial]
     }
 
-    /// Up to `wanted` random peers that suit the asker, in one family; only those that download when the asker does not.
+    /// All peers, in no order.
+    pub(crate) fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
+        let pools = self.roles().into_iter().flat_map(|role| [&role.v4, &role.v6]);
+        pools.flat_map(|pool| (0..pool.len()).filter_map(|index| pool.at(index))).map(|peer| peer.addr)
+    }
+
+    /// Up to `wanted` random peers of one family that suit the asker.
     pub(crate) fn sample(
         &self,
         wanted: usize,
         family: Family,
-        downloads: bool,
+        needs: Needs,
         rng: &mut Rng,
         suits: impl Fn(&Peer) -> bool,
     ) -> Vec<SocketAddr> {
-        let roles = self.roles().into_iter().take(if downloads { 3 } else { 1 });
-        let pools: Vec<&Pool> = roles.map(|role| role.pool(family)).collect();
-        let total = pools.iter().map(|pool| pool.len()).sum();
-        let looks = wanted.saturating_mul(LOOKS_PER_PEER).saturating_add(LOOKS_PER_PEER);
-        let drawn = RandomOrder::new(total, rng).take(looks).filter_map(|index| peer_at(&pools, index));
-        drawn.filter(|peer| suits(peer)).map(|peer| peer.addr).take(wanted).collect()
+        let [leechers, seeds, partial] = self.roles().map(|role| role.pool(family));
+        let mut draw = |pools: &[&Pool]| {
+            let total = pools.iter().map(|pool| pool.len()).sum();
+            let looks = wanted.saturating_mul(LOOKS_PER_PEER).saturating_add(LOOKS_PER_PEER);
+            let drawn = RandomOrder::new(total, rng).take(looks).filter_map(|index| peer_at(pools, index));
+            drawn.filter(|peer| suits(peer)).map(|peer| peer.addr).take(wanted).collect::<Vec<_>>()
+        };
+        match needs {
+            Needs::All => draw(&[leechers, seeds, partial]),
+            Needs::Leechers => draw(&[leechers]),
+            Needs::Unproven => shared(draw(&[leechers]), draw(&[seeds, partial]), wanted),
+        }
     }
+}
+
+/// Up to `wanted` of two lists that hold no more each: at least half of the first, if there are so many, and the rest of the second.
+pub(crate) fn shared(mut first: Vec<SocketAddr>, mut second: Vec<SocketAddr>, wanted: usize) -> Vec<SocketAddr> {
+    second.truncate((wanted / 2).max(wanted.saturating_sub(first.len())));
+    first.truncate(wanted.saturating_sub(second.len()));
+    first.extend(second);
+    first
 }
 
 /// The peer at an index into the pools one after another.
@@ -141,12 +178,14 @@ impl ByFamily {
     }
 }
 
-/// The first and the last address of whoever has this one.
-fn subscriber(ip: IpAddr) -> (SocketAddr, SocketAddr) {
-    const HOST: u128 = u64::MAX as u128;
-    let (first, last) = match ip {
-        IpAddr::V4(_) => (ip, ip),
-        IpAddr::V6(v6) => (Ipv6Addr::from(v6.to_bits() & !HOST).into(), Ipv6Addr::from(v6.to_bits() | HOST).into()),
+/// The first and the last address of the subscriber that has this one: all ports of the address, or of its public IPv6 /64.
+pub(crate) fn span(ip: IpAddr) -> (SocketAddr, SocketAddr) {
+    let first = subscriber(ip);
+    let last = match first {
+        IpAddr::V6(network) if closeness(ip) == Some(Closeness::Public) => {
+            Ipv6Addr::from(network.to_bits() | u128::from(u64::MAX)).into()
+        }
+        host => host,
     };
     (SocketAddr::new(first, 0), SocketAddr::new(last, u16::MAX))
 }

@@ -1,19 +1,23 @@
 //! All swarms, bounded in number and in time.
 //!
-//! Decides: who is forgotten when, and what happens at the limits. Must not know: who is told of whom.
-//! Invariant: `expiry` holds exactly one entry for each peer; `idle` holds exactly the swarms without peers.
+//! Decides: who is forgotten when, and who gives way at the limits. Must not know: who is told of whom.
+//! Invariant: `expiry` and `peers` hold exactly one entry for each peer; `lone` holds the swarms in which only one subscriber ever
+//! was, `idle` those without peers.
 
-use crate::swarm::Swarm;
+use crate::completions::Completions;
+use crate::owned::Owned;
+use crate::swarm::{Needs, Swarm};
 use alloc::collections::{BTreeMap, BTreeSet};
-use bt_tracker_wire::{Announce, Failure, RetryIn, SwarmCounts};
-use bt_types::{InfoHash, Time};
-use core::net::SocketAddr;
+use alloc::vec::Vec;
+use bt_tracker_wire::{Announce, Event, Failure, RetryIn, SwarmCounts};
+use bt_types::{InfoHash, Shares, Time, Yields};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 /// Peers forgotten in one request at most, so that no request waits for a sweep. An announce adds one peer at most, so
 /// the rest never grows.
 const FORGOTTEN_AT_ONCE: usize = 64;
-/// Minutes after which a peer that found the table full may ask again (BEP 31).
+/// Minutes after which a peer that found no room may ask again (BEP 31).
 const FULL_RETRY: RetryIn = RetryIn::Minutes(10);
 
 /// The swarm table.
@@ -21,8 +25,13 @@ const FULL_RETRY: RetryIn = RetryIn::Minutes(10);
 pub(crate) struct Table {
     swarms: BTreeMap<InfoHash, Swarm>,
     expiry: BTreeSet<(Time, InfoHash, SocketAddr)>,
-    /// Kept for their completed count, until the room is needed.
-    idle: BTreeSet<InfoHash>,
+    /// The peers by subscriber.
+    peers: Shares<(InfoHash, SocketAddr)>,
+    /// Swarms in which no other subscriber ever was than the one that opened it.
+    lone: Owned<InfoHash>,
+    /// Kept for their completed count, until the room is needed; they belong to who left last.
+    idle: Owned<InfoHash>,
+    completions: Completions,
     torrents_limit: usize,
     peers_limit: usize,
     peer_age: Duration,
@@ -31,7 +40,18 @@ pub(crate) struct Table {
 impl Table {
     /// An empty table; `peer_age` is how long a peer is remembered after its last announce.
     pub(crate) fn new(torrents_limit: usize, peers_limit: usize, peer_age: Duration) -> Table {
-        Table { swarms: BTreeMap::new(), expiry: BTreeSet::new(), idle: BTreeSet::new(), torrents_limit, peers_limit, peer_age }
+        let least = (InfoHash([0; 20]), SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
+        Table {
+            swarms: BTreeMap::new(),
+            expiry: BTreeSet::new(),
+            peers: Shares::new(least),
+            lone: Owned::new(least.0),
+            idle: Owned::new(least.0),
+            completions: Completions::new(peers_limit),
+            torrents_limit,
+            peers_limit,
+            peer_age,
+        }
     }
 
     /// Number of swarms.
@@ -44,7 +64,7 @@ impl Table {
         self.expiry.len()
     }
 
-    /// The swarm, if anybody is or was in it.
+    /// The swarm, if a peer is in it or completed it.
     pub(crate) fn swarm(&self, hash: InfoHash) -> Option<&Swarm> {
         self.swarms.get(&hash)
     }
@@ -54,18 +74,31 @@ impl Table {
         self.swarm(hash).map_or_else(|| Swarm::default().counts(), Swarm::counts)
     }
 
-    /// Adds a peer or takes its news; refused when the peer is new and the table is full.
-    pub(crate) fn upsert(&mut self, now: Time, addr: SocketAddr, announce: &Announce) -> Result<(), Failure> {
+    /// Adds a peer or takes its news, and says whom it needs. In a full table others give way to a new peer; it is refused when its
+    /// subscriber has too many in this swarm.
+    pub(crate) fn upsert(&mut self, now: Time, addr: SocketAddr, announce: &Announce) -> Result<Needs, Failure> {
         let hash = announce.info_hash;
         self.make_room(hash, addr)?;
         let expires = now + self.peer_age;
-        let before = self.swarms.entry(hash).or_default().upsert(addr, announce, expires);
-        if let Some(before) = before {
-            self.expiry.remove(&(before, hash, addr));
+        let is_new_swarm = !self.swarms.contains_key(&hash);
+        let swarm = self.swarms.entry(hash).or_default();
+        let (known, needs) = swarm.upsert(addr, announce, expires);
+        // A peer that we never saw may have completed while the tracker was down: it did if it downloaded anything.
+        let credible = known.is_some() || announce.downloaded > 0;
+        let completed = announce.event == Event::Completed && announce.left == 0 && credible;
+        if completed && self.completions.count(hash, addr) {
+            swarm.complete();
+        }
+        match known {
+            Some(known) => drop(self.expiry.remove(&(known.expires, hash, addr))),
+            None => {
+                self.peers.insert(addr.ip(), (hash, addr));
+                self.idle.remove(hash);
+                self.note_subscriber(hash, addr.ip(), is_new_swarm);
+            }
         }
         self.expiry.insert((expires, hash, addr));
-        self.idle.remove(&hash);
-        Ok(())
+        Ok(needs)
     }
 
     /// Takes a peer out; nothing happens when it is unknown.
@@ -73,11 +106,12 @@ impl Table {
         let Some(swarm) = self.swarms.get_mut(&hash) else { return };
         let Some(peer) = swarm.take(addr) else { return };
         self.expiry.remove(&(peer.expires, hash, addr));
+        self.peers.remove(addr.ip(), (hash, addr));
         if swarm.is_empty() {
             if swarm.counts().downloaded > 0 {
-                self.idle.insert(hash);
+                self.idle.insert(addr.ip(), hash);
             } else {
-                self.swarms.remove(&hash);
+                self.forget_swarm(hash);
             }
         }
     }
@@ -92,19 +126,70 @@ impl Table {
         }
     }
 
+    /// A swarm belongs to the subscriber that opened it, until another one comes.
+    fn note_subscriber(&mut self, hash: InfoHash, ip: IpAddr, is_new_swarm: bool) {
+        if is_new_swarm {
+            self.lone.insert(ip, hash);
+        } else if self.lone.is_of_another(ip, hash) {
+            self.lone.remove(hash);
+        }
+    }
+
+    fn forget_swarm(&mut self, hash: InfoHash) {
+        self.idle.remove(hash);
+        self.lone.remove(hash);
+        self.swarms.remove(&hash);
+    }
+
     fn make_room(&mut self, hash: InfoHash, addr: SocketAddr) -> Result<(), Failure> {
         let swarm = self.swarms.get(&hash);
-        if swarm.is_some_and(|swarm| !swarm.has(addr) && swarm.is_crowded(addr)) {
+        if swarm.is_some_and(|swarm| swarm.has(addr)) {
+            return Ok(());
+        }
+        if swarm.is_some_and(|swarm| swarm.is_crowded(addr)) {
             return Err(Failure::new("too many peers at this address").retry(FULL_RETRY));
         }
-        if self.expiry.len() >= self.peers_limit && !swarm.is_some_and(|swarm| swarm.has(addr)) {
-            return Err(Failure::new("the tracker has too many peers").retry(FULL_RETRY));
+        if self.expiry.len() >= self.peers_limit {
+            self.drop_peer(addr.ip());
         }
-        if swarm.is_none() && self.swarms.len() >= self.torrents_limit {
-            let full = || Failure::new("the tracker has too many torrents").retry(FULL_RETRY);
-            let given_up = self.idle.pop_first().ok_or_else(full)?;
-            self.swarms.remove(&given_up);
+        // The peer that gave way may have been the last one of this swarm.
+        if !self.swarms.contains_key(&hash) && self.swarms.len() >= self.torrents_limit {
+            self.drop_swarm(addr.ip());
         }
-        Ok(())
+        if self.swarms.len() < self.torrents_limit || self.swarms.contains_key(&hash) {
+            Ok(())
+        } else {
+            Err(Failure::new("the tracker has too many torrents").retry(FULL_RETRY))
+        }
+    }
+
+    /// A peer gives way: one of the subscriber that has most, else the one that was not heard of for longest.
+    fn drop_peer(&mut self, newcomer: IpAddr) {
+        match (self.peers.yields_to(newcomer), self.expiry.first()) {
+            (Yields::Entry((hash, addr)), _) | (Yields::Oldest, Some(&(_, hash, addr))) => self.remove(hash, addr),
+            (Yields::Oldest, None) => {}
+        }
+    }
+
+    /// A swarm gives way: one without peers; else one of the subscriber that has most swarms to itself. When each has one or none,
+    /// peers give way until a swarm is empty; several subscribers that share all their swarms lose them in the same order.
+    fn drop_swarm(&mut self, newcomer: IpAddr) {
+        if let Some(idle) = self.idle.most_crowded(newcomer).or_else(|| self.idle.any()) {
+            return self.forget_swarm(idle);
+        }
+        if let Some(hash) = self.lone.most_crowded(newcomer) {
+            let peers: Vec<SocketAddr> = self.swarm(hash).into_iter().flat_map(Swarm::addrs).collect();
+            peers.into_iter().for_each(|addr| self.remove(hash, addr));
+            return self.forget_swarm(hash);
+        }
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            self.drop_peer(newcomer);
+            if let Some(idle) = self.idle.any() {
+                self.forget_swarm(idle);
+            }
+            if self.swarms.len() < self.torrents_limit {
+                return;
+            }
+        }
     }
 }

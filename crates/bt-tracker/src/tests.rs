@@ -7,8 +7,8 @@ use crate::{Config, Tracker};
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_tracker_wire::{
-    Announce, AnnounceReply, Event, Failure, Family, ReplyError, RetryIn, SwarmCounts, UdpReply, UdpRequest, announce_url,
-    read_announce_body, read_scrape_body, scrape_url,
+    Announce, AnnounceReply, Event, Failure, Family, LEFT_UNKNOWN, ReplyError, RetryIn, SwarmCounts, UdpReply, UdpRequest,
+    announce_url, read_announce_body, read_scrape_body, scrape_url,
 };
 use bt_types::{InfoHash, PeerId, Time};
 use core::net::{IpAddr, SocketAddr};
@@ -39,8 +39,9 @@ fn leecher(addr: &str) -> Announce {
     Announce { left: 1, ..Announce::new(HASH, PeerId(id), port) }
 }
 
+/// A seed that has uploaded, so there is no doubt that it has metadata.
 fn seed(addr: &str) -> Announce {
-    Announce { left: 0, ..leecher(addr) }
+    Announce { left: 0, uploaded: 1, ..leecher(addr) }
 }
 
 fn http(tracker: &mut Tracker, now: Time, from: &str, announce: &Announce) -> Result<AnnounceReply, ReplyError> {
@@ -109,6 +110,39 @@ fn nobody_is_told_of_itself_and_seeds_not_of_seeds() {
     peers(&mut t, "2.2.2.2:2", &seed("2.2.2.2:2"));
     let seen = peers(&mut t, "3.3.3.3:3", &seed("3.3.3.3:3"));
     assert_eq!(seen, addrs(&["1.1.1.1:1", "[2001:db8::1]:1"]));
+}
+
+#[test]
+fn who_says_nothing_is_left_and_may_have_only_a_link_is_told_of_seeds() {
+    let link = |addr| Announce { uploaded: 0, event: Event::Started, ..seed(addr) };
+    let (old, me) = ("1.1.1.1:1", "2.2.2.2:2");
+    for (steps, told) in [
+        (vec![link(me)], vec![old]),
+        (vec![link(me), Announce { event: Event::None, ..link(me) }], vec![old]),
+        (vec![seed(me)], vec![]),
+        (vec![leecher(me), link(me)], vec![]),
+        (vec![link(me), leecher(me)], vec![old]),
+        (vec![Announce { event: Event::Completed, ..link(me) }, link(me)], vec![]),
+        (vec![Announce { left: LEFT_UNKNOWN, ..leecher(me) }, link(me)], vec![old]),
+        (vec![leecher(me), Announce { peer_id: PeerId([3; 20]), ..link(me) }], vec![old]),
+    ] {
+        let mut t = tracker();
+        peers(&mut t, old, &link(old));
+        let answers: Vec<_> = steps.iter().map(|step| peers(&mut t, me, step)).collect();
+        assert_eq!(answers.last(), Some(&addrs(&told)), "{steps:?}");
+        let over_udp = udp_announce(&mut t, "3.3.3.3:3", &link("3.3.3.3:3")).unwrap().peers.len();
+        assert_eq!(over_udp, 2, "{steps:?}");
+    }
+    // Those that download come first; beside many of them at most half are seeds.
+    let mut t = tracker();
+    (0..60).for_each(|n| drop(peers(&mut t, &format!("1.1.1.{n}:5"), &seed(&format!("1.1.1.{n}:5")))));
+    (0..10).for_each(|n| drop(peers(&mut t, &format!("1.1.2.{n}:6"), &leecher(&format!("1.1.2.{n}:6")))));
+    for (wanted, downloads) in [(50, 10), (20, 10), (10, 5)] {
+        let told = peers(&mut t, me, &Announce { num_want: Some(wanted), ..link(me) });
+        let ports = told.iter().filter(|addr| addr.port() == 6).count();
+        assert_eq!((told.len(), ports), (wanted as usize, downloads), "{wanted} wanted");
+    }
+    assert_eq!(counts(&mut t, Time::ZERO), (61, 0, 10), "counted as it says");
 }
 
 #[test]
@@ -275,13 +309,25 @@ fn a_malformed_request_gets_a_short_refusal() {
         ("/announce", "missing info_hash", never),
         ("/announce?info_hash=%", "invalid info_hash", never),
         ("/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=aaaaaaaaaaaaaaaaaaaa&port=0", "invalid port", None),
+        ("/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=aaaaaaaaaaaaaaaaaaaa&port=65536", "invalid port", None),
         ("/scrape", "missing info_hash", never),
     ] {
         let answer = t.http(Time::ZERO, ip("1.1.1.1"), target);
         let refused = Err(ReplyError::Refused(Failure { retry_in, ..Failure::new(reason) }));
         assert_eq!((answer.status, read_announce_body(&answer.body)), (200, refused), "{target}");
     }
-    for (target, status) in [("/", 200), ("/?x", 200), ("/announced", 404), ("", 404), ("//announce", 404), ("/\u{e9}", 404)] {
+    for (target, status) in [
+        ("/", 200),
+        ("/?x", 200),
+        ("/announced", 404),
+        ("", 404),
+        ("//announce", 200),
+        ("/announce/", 200),
+        ("/scrape/", 200),
+        ("announce", 404),
+        ("/announce/key", 404),
+        ("/\u{e9}", 404),
+    ] {
         assert_eq!(t.http(Time::ZERO, ip("1.1.1.1"), target).status, status, "{target}");
     }
     assert_eq!(t.stats().torrents, 0);
@@ -349,29 +395,87 @@ fn one_address_cannot_fill_a_swarm() {
         .for_each(|addr| drop(http(&mut t, Time::ZERO, &addr, &leecher(&addr)).unwrap()));
 }
 
+/// Announces in swarm `n`.
+fn enter(t: &mut Tracker, n: u32, addr: &str) {
+    let mut hash = [0; 20];
+    hash[16..].copy_from_slice(&n.to_be_bytes());
+    http(t, Time::ZERO, addr, &Announce { info_hash: InfoHash(hash), ..leecher(addr) }).unwrap();
+}
+
+/// Whether swarm `n` has a peer.
+fn lives(t: &mut Tracker, n: u32) -> bool {
+    let mut hash = [0; 20];
+    hash[16..].copy_from_slice(&n.to_be_bytes());
+    let answer = t.http(Time::ZERO, ip("9.9.9.9"), &scrape_url("/announce", &[InfoHash(hash)]).unwrap());
+    read_scrape_body(&answer.body).unwrap().swarms[0].1.incomplete > 0
+}
+
 #[test]
-fn a_full_table_refuses_newcomers_and_keeps_members() {
-    let mut t = Tracker::new(Config { torrents_limit: 2, peers_limit: 3, ..Config::default() }, [1; 32]);
-    let in_swarm = |n: u8, addr| Announce { info_hash: InfoHash([n; 20]), ..leecher(addr) };
-    for n in [1, 2] {
-        http(&mut t, Time::ZERO, "1.1.1.1:1", &in_swarm(n, "1.1.1.1:1")).unwrap();
+fn no_subscriber_can_use_up_the_torrents_or_the_peers() {
+    // One IPv4 address, one /64, one address near us, and two that open the same torrents.
+    let one: fn(u32) -> Vec<String> = |n| vec![format!("6.6.6.6:{}", 1 + n % 60)];
+    let slash_64: fn(u32) -> Vec<String> = |n| vec![format!("[2001:db8:6::{n:x}]:1")];
+    let near: fn(u32) -> Vec<String> = |_| vec!["127.0.0.1:7".into()];
+    let pair: fn(u32) -> Vec<String> = |_| vec!["6.6.6.6:1".into(), "7.7.7.7:1".into()];
+    for (torrents_limit, peers_limit) in [(100, 100_000), (100_000, 100)] {
+        for flood in [one, slash_64, near, pair] {
+            let mut t = Tracker::new(Config { torrents_limit, peers_limit, ..Config::default() }, [1; 32]);
+            enter(&mut t, 1, "1.1.1.1:1");
+            enter(&mut t, 2_000_000, "[2001:db8:1::1]:1");
+            let flooders = |t: &mut Tracker, range: core::ops::Range<u32>| {
+                range.for_each(|n| flood(n).iter().for_each(|addr| enter(t, 1_000 + n, addr)));
+            };
+            flooders(&mut t, 0..1_000);
+            (2..52).for_each(|n| enter(&mut t, n, &format!("1.1.1.{n}:1")));
+            flooders(&mut t, 2_000..3_000);
+            let stats = t.stats();
+            assert!(stats.torrents <= torrents_limit && stats.peers <= peers_limit, "{stats:?}");
+            let alive = (1..52).chain([2_000_000]).filter(|&n| lives(&mut t, n)).count();
+            assert_eq!(alive, 52, "{} of {torrents_limit} torrents, {peers_limit} peers", flood(1)[0]);
+        }
     }
-    let refused = |reason: &str| Err(ReplyError::Refused(Failure::new(reason).retry(RetryIn::Minutes(10))));
-    let third = in_swarm(3, "1.1.1.1:1");
-    assert_eq!(http(&mut t, Time::ZERO, "1.1.1.1:1", &third), refused("the tracker has too many torrents"));
+}
 
-    // A swarm that is remembered only for its count makes room.
-    let left = Announce { left: 0, downloaded: 1, event: Event::Completed, ..in_swarm(1, "1.1.1.1:1") };
-    http(&mut t, Time::ZERO, "1.1.1.1:1", &left).unwrap();
-    http(&mut t, Time::ZERO, "1.1.1.1:1", &Announce { event: Event::Stopped, ..left }).unwrap();
-    assert_eq!(t.stats().torrents, 2, "the completed count outlives the peers");
-    http(&mut t, Time::ZERO, "1.1.1.1:1", &third).unwrap();
-    assert_eq!(t.stats().torrents, 2);
+#[test]
+fn where_each_has_one_the_oldest_gives_way() {
+    for (torrents_limit, peers_limit) in [(3, 100), (100, 3)] {
+        let mut t = Tracker::new(Config { torrents_limit, peers_limit, ..Config::default() }, [1; 32]);
+        for n in 1..=5u8 {
+            let addr = format!("1.1.1.{n}:1");
+            let announce = Announce { info_hash: InfoHash([n; 20]), ..leecher(&addr) };
+            http(&mut t, Time::from_secs(n.into()), &addr, &announce).unwrap();
+        }
+        let found: Vec<u8> = (1..=5).filter(|&n| t.table.swarm(InfoHash([n; 20])).is_some()).collect();
+        assert_eq!(found, [3, 4, 5]);
+    }
+}
 
-    http(&mut t, Time::ZERO, "2.2.2.2:2", &in_swarm(2, "2.2.2.2:2")).unwrap();
-    let fourth = in_swarm(2, "3.3.3.3:3");
-    assert_eq!(http(&mut t, Time::ZERO, "3.3.3.3:3", &fourth), refused("the tracker has too many peers"));
-    http(&mut t, Time::ZERO, "2.2.2.2:2", &in_swarm(2, "2.2.2.2:2")).unwrap();
+#[test]
+fn a_swarm_without_peers_gives_way_before_one_with_peers() {
+    let mut t = Tracker::new(Config { torrents_limit: 2, ..Config::default() }, [1; 32]);
+    let done = Announce { left: 0, downloaded: 1, event: Event::Completed, ..leecher("1.1.1.1:1") };
+    http(&mut t, Time::ZERO, "1.1.1.1:1", &done).unwrap();
+    http(&mut t, Time::ZERO, "1.1.1.1:1", &Announce { event: Event::Stopped, ..done }).unwrap();
+    enter(&mut t, 1, "2.2.2.2:2");
+    assert_eq!((t.stats().torrents, counts(&mut t, Time::ZERO)), (2, (0, 1, 0)), "the count outlives the peers");
+    enter(&mut t, 2, "2.2.2.2:2");
+    assert_eq!((t.stats().torrents, counts(&mut t, Time::ZERO)), (2, (0, 0, 0)));
+    assert!(lives(&mut t, 1) && lives(&mut t, 2));
+}
+
+#[test]
+fn who_leaves_and_comes_back_completes_nothing_new() {
+    let mut t = tracker();
+    let mut round = |addr: &str| {
+        for (event, left) in [(Event::Started, 5), (Event::Completed, 0), (Event::Stopped, 0)] {
+            http(&mut t, Time::ZERO, addr, &Announce { event, left, ..leecher(addr) }).unwrap();
+        }
+        counts(&mut t, Time::ZERO).1
+    };
+    assert_eq!((0..100).map(|_| round("1.1.1.1:1")).last(), Some(1));
+    assert_eq!((0..100).map(|port| round(&format!("1.1.1.1:{}", port + 1))).last(), Some(8), "one subscriber adds few");
+    assert_eq!((0..100).map(|host| round(&format!("[2001:db8::{host}]:1"))).last(), Some(16));
+    assert_eq!(round("1.1.1.2:1"), 17, "and others count");
 }
 
 /// What happens to the table, with times and peers few enough to meet often.
@@ -387,7 +491,7 @@ proptest! {
         for (pause, peer, event, is_seed, v6) in steps {
             now += pause;
             let addr = if v6 { format!("[2001:db8::{peer}]:1") } else { format!("1.1.1.{peer}:1") };
-            let announce = Announce { event, left: u64::from(!is_seed), ..leecher(&addr) };
+            let announce = Announce { event, left: u64::from(!is_seed), uploaded: 1, ..leecher(&addr) };
             let told = http(&mut t, Time::from_secs(now), &addr, &announce).unwrap().peers;
 
             model.retain(|_, &mut (_, heard)| heard + 120 > now);

@@ -1,5 +1,6 @@
 //! The nouns that every crate of the workspace shares: info-hashes, peer ids, pieces and blocks, bitfields,
-//! virtual time, seeded randomness, compact addresses and the rule of who may name which address.
+//! virtual time, seeded randomness, compact addresses, the rule of who may name which address,
+//! and the one of who gives way where there is no room.
 //!
 //! Decides: what a valid value is. Must not know: any file, socket, clock or format above it.
 //! Invariant: a value that exists is in range; nothing checks it again.
@@ -25,6 +26,7 @@ mod fault;
 mod geometry;
 mod id;
 mod rng;
+mod shares;
 mod text;
 mod time;
 
@@ -38,5 +40,6 @@ pub use geometry::{
 };
 pub use id::{InfoHash, InfoHashV2, InfoHashes, PeerId, push_hex};
 pub use rng::Rng;
+pub use shares::{Shares, Yields};
 pub use text::{is_steering, printable};
 pub use time::Time;
