@@ -69,8 +69,14 @@ impl TrackerAddress {
     /// the router's or our own web pages. UDP is not held to this: what the URL chose travels only to who has answered a connect
     /// request as a tracker does.
     pub(crate) fn check_path(&self, addr: SocketAddr) -> Result<(), TrackerError> {
-        let path = self.path.trim_start_matches('/');
-        let is_trackers = path.starts_with("announce") || path.starts_with("scrape");
+        // One part may come before it: many trackers have the subscriber's key there.
+        let is_announce = |part: &&str| part.starts_with("announce") || part.starts_with("scrape");
+        let parts: Vec<&str> = self.path.split('/').filter(|part| !part.is_empty()).collect();
+        let is_trackers = match parts.as_slice() {
+            [_, last] if is_announce(last) => true,
+            [first, ..] => is_announce(first),
+            [] => false,
+        };
         if self.scheme == Scheme::Udp || is_trackers || closeness(addr.ip()) == Some(Closeness::Public) {
             Ok(())
         } else {
@@ -136,7 +142,8 @@ mod tests {
             ("http://h/announce/key", true),
             ("http://h/announce/", true),
             ("http://h//announce", true),
-            ("http://h/x/announce", false),
+            ("http://h/key/announce", true),
+            ("http://h/x/announce.php?passkey=1", true),
             ("http://h/api/delete/announce", false),
             ("http://h/scrape", true),
             ("http://h/", false),

@@ -19,7 +19,7 @@ pub enum TrackerError {
     #[error("trackers of the kind {0}:// are not supported; http, https and udp are")]
     Scheme(String),
     /// The tracker is in a private network or on this machine, and its URL is not a tracker's: it might be another service.
-    #[error("{0} is not public, and the URL's path does not begin with /announce or /scrape")]
+    #[error("{0} is not public, and the URL's path is none of a tracker: /announce…, /KEY/announce… or /scrape…")]
     PrivatePath(IpAddr),
     /// The URL does not end in `announce...`, so it is not known where to scrape (BEP 48).
     #[error("the tracker cannot be scraped: its URL does not end in announce")]
