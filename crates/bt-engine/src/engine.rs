@@ -127,6 +127,7 @@ impl Engine {
             Input::Checked(key, piece, verdict) => {
                 self.on(now, key, |torrent, engine| torrent.checked(now, piece, verdict, engine.out));
             }
+            Input::Lost(key, pieces) => self.on(now, key, |torrent, engine| torrent.lost(now, &pieces, engine.budget)),
             Input::Audited(key, wrong) => self.on(now, key, |torrent, engine| torrent.audited(now, &wrong, engine.out)),
             Input::StoreFailed(key, fault) => {
                 self.on(now, key, |torrent, engine| torrent.store_failed(now, fault, engine.config, engine.budget, engine.out));

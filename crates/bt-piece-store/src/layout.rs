@@ -86,6 +86,16 @@ impl Layout {
         self.files.iter().enumerate().filter(|(_, file)| file.is_stored)
     }
 
+    /// Whether there is no directory of the torrent's: it is one file.
+    pub fn is_one_file(&self) -> bool {
+        self.files.iter().all(|file| file.path.components().count() == 1)
+    }
+
+    /// What all files lie in, or the one file that there is.
+    pub fn top(&self) -> Option<&Path> {
+        self.files.first().and_then(|file| file.path.iter().next()).map(Path::new)
+    }
+
     /// The file ranges of `len` bytes of a piece from `begin`; what lies beyond the torrent's end is left out.
     pub fn spans(&self, piece: Piece, begin: u32, len: u32) -> impl Iterator<Item = Span<'_>> {
         self.range(self.geometry.piece_start(piece) + u64::from(begin), u64::from(len))

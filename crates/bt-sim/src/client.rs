@@ -505,6 +505,7 @@ impl Client {
         for done in self.store.run(now, std::mem::take(&mut self.to_disk)) {
             match done {
                 Done::Checked { piece, verdict } => self.inputs.push_back(Input::Checked(TORRENT, piece, verdict)),
+                Done::Lost { pieces } => self.inputs.push_back(Input::Lost(TORRENT, pieces)),
                 Done::Audited { wrong } => self.inputs.push_back(Input::Audited(TORRENT, wrong)),
                 Done::Failed { fault, .. } => {
                     failed = true;
