@@ -356,6 +356,19 @@ impl Job {
         }
     }
 
+    /// It ended: whether that failed only now, as something is not safe on the disk.
+    pub(crate) fn hear_end(&mut self, summary: &Summary, output: &Output, board: &Board) -> bool {
+        let unsaved = summary.unsaved.as_ref().filter(|_| self.failure.is_none());
+        if let Some(unsaved) = unsaved {
+            let message = format!(
+                "{}: not all of it is safe on the disk: {}; run the same command again once the disk works",
+                self.name, unsaved.detail
+            );
+            self.fail(Failure::new(Exit::Disk, unsaved.fault.name(), message), output, board);
+        }
+        unsaved.is_some()
+    }
+
     /// What is said last.
     pub(crate) fn report(&self, summary: &Summary, panics: Panics, output: &Output) {
         if let Some(file) = &self.written {
@@ -442,6 +455,7 @@ fn add_failure(name: &str, error: &AddError) -> Failure {
         AddError::Selection(_) => (Exit::Usage, "usage"),
         AddError::Foreign { .. } => (Exit::Disk, "foreign"),
         AddError::Gone { .. } => (Exit::Disk, StoreFault::Missing.name()),
+        AddError::Owned { .. } => (Exit::Disk, "owned"),
         AddError::Store { fault, .. } => (Exit::Disk, fault.name()),
         AddError::Locked { .. } => (Exit::Other, "locked"),
         AddError::Bug(_) => (Exit::Other, "bug"),

@@ -119,9 +119,12 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
         summaries
     };
     let summaries = tokio::time::timeout(STOP_MAX, farewell).await.unwrap_or_default();
+    let unsaved =
+        jobs.iter_mut().zip(&summaries).fold(false, |unsaved, (job, summary)| job.hear_end(summary, output, &board) || unsaved);
     let all_failed = jobs.iter().all(|job| job.failure.is_some());
     let mut failures: Vec<Failure> = jobs.iter_mut().filter_map(|job| job.failure.take()).collect();
-    let interrupted = end.err();
+    // The same command goes on after an interrupt: not where a disk fails.
+    let interrupted = end.err().filter(|_| !unsaved);
     // Errors are said before the summaries, which come last; those of torrents were said when they happened.
     interrupted.iter().for_each(|failure| output.failure(failure));
     for (job, summary) in jobs.iter().zip(&summaries) {

@@ -141,6 +141,7 @@ impl Engine {
                 self.on(now, key, |torrent, engine| torrent.checked(now, piece, verdict, engine.out));
             }
             Input::OnDisk(key, piece, bytes) => self.on(now, key, |torrent, _| torrent.work.shelf().on_disk(piece, bytes)),
+            Input::Lost(key, pieces) => self.on(now, key, |torrent, engine| torrent.lost(now, &pieces, engine.budget)),
             Input::Audited(key, wrong) => self.on(now, key, |torrent, engine| torrent.audited(now, &wrong, engine.out)),
             Input::StoreFailed(key, fault) => {
                 self.on(now, key, |torrent, engine| torrent.store_failed(now, fault, engine.config, engine.budget, engine.out));

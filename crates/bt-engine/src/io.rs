@@ -142,6 +142,9 @@ pub enum Input {
     OnDisk(TorrentKey, Piece, u64),
     /// A piece that failed before is right now: these blocks were wrong when it failed.
     Audited(TorrentKey, Vec<Block>),
+    /// These pieces are not there any more, although they were good: another program wrote over them, or the disk lost them. Nobody is to
+    /// blame, and they are fetched again.
+    Lost(TorrentKey, Vec<Piece>),
     /// The store cannot go on. What it holds stays with it; no piece is lost.
     StoreFailed(TorrentKey, StoreFault),
     /// The store goes on again.

@@ -314,6 +314,13 @@ impl Shelf {
         self.ledger.close(piece)
     }
 
+    /// The piece is not there any more, whether it was told of or waits for its check: it waits again.
+    pub(crate) fn lose(&mut self, piece: Piece) {
+        self.close(piece);
+        self.put_back(piece);
+        self.freed = true;
+    }
+
     /// Who sent a block of a piece when it failed last.
     pub(crate) fn suspect(&self, block: Block) -> Option<SourceId> {
         self.ledger.suspect(block)

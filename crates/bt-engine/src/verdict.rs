@@ -3,6 +3,7 @@
 //! Decides: who is believed, watched and banned. Must not know: how pieces are chosen or checked.
 //! Invariant: a peer is banned only when it is certain that its bytes were wrong.
 
+use crate::config::Budget;
 use crate::io::{Event, Output, PeerKey};
 use crate::sources::SourceId;
 use crate::status::Why;
@@ -98,6 +99,41 @@ impl Torrent {
         }
         let room = PAROLE_MAX.saturating_sub(self.on_parole.len());
         self.on_parole.extend(senders.into_iter().take(room));
+    }
+
+    /// Pieces that were good are not there any more: they are wanted again if they were wanted, and served to nobody.
+    pub(crate) fn lost(&mut self, now: Time, pieces: &[Piece], budget: &Budget) {
+        let was_done = self.is_done();
+        // Whoever shows its pieces one by one has all of them.
+        self.reveal_all();
+        for &piece in pieces {
+            self.is_checked(piece, true);
+            self.work.shelf().lose(piece);
+            self.untold.retain(|untold| *untold != piece);
+            if !self.have.remove(piece) {
+                continue;
+            }
+            let len = u64::from(self.geometry.piece_len(piece));
+            self.bytes_done -= len;
+            if self.work.is_wanted(piece) && self.missing.insert(piece) {
+                self.bytes_missing += len;
+                for peer in self.peers.values_mut().filter(|peer| peer.has.has(piece)) {
+                    peer.wanted += 1;
+                    Self::update_interest(peer, &mut self.talked_to);
+                }
+            }
+        }
+        for peer in self.peers.values_mut() {
+            let (gone, kept): (VecDeque<Block>, _) = peer.uploads.drain(..).partition(|block| pieces.contains(&block.piece()));
+            peer.uploads = kept;
+            if peer.fast {
+                peer.say_all(gone.into_iter().map(|block| Message::Reject(block.raw())), &mut self.talked_to);
+            }
+        }
+        if was_done && !self.is_done() {
+            self.resume(now);
+        }
+        self.feed_everybody(now, budget);
     }
 
     /// A piece that had failed is right at last, and these blocks of the failed attempt were not: now it is known who lied.

@@ -84,7 +84,7 @@ impl Torrent {
     }
 
     /// Something is wanted again: those who were left are welcome again.
-    fn resume(&mut self, now: Time) {
+    pub(crate) fn resume(&mut self, now: Time) {
         self.meeting.announcer.set_partial(now, false);
         self.tell_upload_only(false);
         for addr in core::mem::take(&mut self.parted) {

@@ -299,3 +299,61 @@ fn a_slow_store_stops_the_asking_until_it_has_written() {
     < 10.000s A: request 2:0
     ");
 }
+
+#[test]
+fn what_is_lost_is_wanted_again_served_to_nobody_and_nobodys_fault() {
+    let scene = Scene { pieces: 3, have: "110", ..LEECHER };
+    let told = "
+        A: answers
+        A: have-all
+        A: unchoke
+        A: sends 2:0
+        B: connects
+        B: interested
+        at 11s
+        pieces 0 2 are lost
+        B: request 0:0, request 1:0
+        A: sends 0:0
+        piece 0 is good
+        A: sends 2:0
+        piece 2 is good
+        count bans";
+    assert_snapshot!(play(&scene, told), @"
+    > A: answers
+    < A: bitfield 110, hello
+    > A: have-all
+    < A: interested
+    > A: unchoke
+    < A: request 2:0
+    > A: sends 2:0
+    < store 2:0
+    < check 2 urgently
+    > B: connects
+    < B: bitfield 110, hello
+    > B: interested
+    < B: unchoke
+    > at 11s
+    > pieces 0 2 are lost
+    < 11.000s A: request 0:0
+    > B: request 0:0, request 1:0
+    < 11.000s B: reject 0:0
+    < 11.000s B: serve 1:0
+    > A: sends 0:0
+    < 11.000s store 0:0
+    < 11.000s check 0
+    > piece 0 is good
+    < 11.000s event: Piece(0)
+    < 11.000s B: have 0
+    < 11.000s A: request 2:0
+    > A: sends 2:0
+    < 11.000s store 2:0
+    < 11.000s check 2 urgently
+    > piece 2 is good
+    < 11.000s event: Piece(2)
+    < 11.000s event: Complete
+    < 11.000s A: hang up, neither wants anything
+    < 11.000s B: have 2
+    > count bans
+    < 0 banned
+    ");
+}

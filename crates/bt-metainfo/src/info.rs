@@ -37,6 +37,9 @@ pub struct Info {
 pub struct FileEntry {
     /// Sanitised components below the download directory; the first is the torrent's name.
     pub path: Vec<String>,
+    /// The components as the torrent lists them, where those name another place that a Unix system can have: data of other clients may be
+    /// there.
+    pub listed: Option<Vec<Vec<u8>>>,
     /// Length in bytes.
     pub length: u64,
     /// Offset in bytes of its first byte in the torrent.
@@ -200,7 +203,8 @@ fn place(raw: Vec<RawFile<'_>>, paths: Vec<Vec<String>>, align: u64) -> Result<(
         let offset = if file.length == 0 { Some(end) } else { end.checked_next_multiple_of(align) };
         let offset = offset.ok_or(MetainfoError::FileSize)?;
         end = offset.checked_add(file.length).ok_or(MetainfoError::FileSize)?;
-        files.push(FileEntry { path, length: file.length, offset, attr: file.attr });
+        let listed = sanitise::listed(&file, &path);
+        files.push(FileEntry { path, listed, length: file.length, offset, attr: file.attr });
     }
     Ok((files, end))
 }

@@ -55,6 +55,20 @@ fn shown(file: &RawFile<'_>) -> String {
     fields::printable(&file.path.join(&b'/')).chars().take(200).collect()
 }
 
+/// The path as it is listed, where it differs from the one that is stored and names a place that a Unix system can have: another client may
+/// have stored the file there.
+pub(crate) fn listed(file: &RawFile<'_>, path: &[String]) -> Option<Vec<Vec<u8>>> {
+    let (name, below) = file.path.split_first()?;
+    let parts: Vec<&[u8]> = core::iter::once(*name).chain(below.iter().copied().filter(|part| !part.is_empty())).collect();
+    let is_name = |part: &[u8]| {
+        !matches!(part, b"" | b"." | b"..") && part.len() <= COMPONENT_MAX && !part.iter().any(|byte| matches!(byte, b'/' | 0))
+    };
+    let differs = !parts.iter().copied().eq(path.iter().map(|part| part.as_bytes()));
+    let fits = parts.len() == path.len() && parts.iter().map(|part| part.len() + 1).sum::<usize>() <= PATH_MAX;
+    let is_place = file.is_stored() && differs && fits && parts.iter().all(|part| is_name(part));
+    is_place.then(|| parts.into_iter().map(<[u8]>::to_vec).collect())
+}
+
 /// The path with each component cleaned; empty ones vanish. Refuses what would leave the directory.
 fn clean_path(file: &RawFile<'_>) -> Result<Vec<String>, MetainfoError> {
     let is_absolute = file.path.iter().skip(1).any(|part| part.starts_with(b"/"));
@@ -83,7 +97,8 @@ fn component(bytes: &[u8]) -> String {
     let name = name.trim_end_matches(['.', ' ']);
     match name {
         "" => SUBSTITUTE.to_owned(),
-        name if is_reserved(name) => format!("{SUBSTITUTE}{name}"),
+        // What is longer by a character may be too long.
+        name if is_reserved(name) => shorten(&format!("{SUBSTITUTE}{name}")).trim_end_matches(['.', ' ']).to_owned(),
         name => name.to_owned(),
     }
 }
@@ -217,6 +232,11 @@ mod tests {
         for (bytes, expected) in table {
             assert_eq!(component(bytes), expected, "{}", bytes.escape_ascii());
         }
+        for (stem, extension) in [("con.", ""), ("aux", ".txt"), ("nul.", "."), ("lpt1. ", " ")] {
+            let name = format!("{stem}{}{extension}", "x".repeat(COMPONENT_MAX - stem.len() - extension.len()));
+            let safe = component(name.as_bytes());
+            assert!(safe.len() <= COMPONENT_MAX && safe == component(safe.as_bytes()) && !is_reserved(&safe), "{name}: {safe}");
+        }
         let cut = component(format!("{long}.flac").as_bytes());
         assert_eq!(cut, format!("{}.flac", "ä".repeat(125)), "250 bytes of stem, 5 of extension");
     }
@@ -247,6 +267,26 @@ mod tests {
             let (paths, warnings) = stored(listed);
             assert_eq!(paths, expected);
             assert_eq!(warnings.is_empty(), listed == expected, "{warnings:?}");
+        }
+    }
+
+    #[test]
+    fn a_listed_path_is_kept_where_it_is_another_place() {
+        let table: [(&[&[u8]], Option<&[&[u8]]>); 8] = [
+            (&[b"t", b"plain"], None),
+            (&[b"Vol. 1...", b"aux.c"], Some(&[b"Vol. 1...", b"aux.c"])),
+            (&[b"t", b"", b"a\\b"], Some(&[b"t", b"a\\b"])),
+            (&[b"t", b"\xff"], Some(&[b"t", b"\xff"])),
+            (&[b"t", b"a/b"], None),
+            (&[b"t", b".", b"x"], None),
+            (&[b"t", b""], None),
+            (&[b"t", &[b'x'; 256]], None),
+        ];
+        for (path, expected) in table {
+            let raw = RawFile { path: path.to_vec(), length: 1, attr: Attr::default() };
+            let clean = clean_path(&raw).unwrap();
+            let expected = expected.map(|parts| parts.iter().map(|part| part.to_vec()).collect::<Vec<_>>());
+            assert_eq!(listed(&raw, &clean), expected, "{clean:?}");
         }
     }
 

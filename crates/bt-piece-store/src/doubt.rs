@@ -1,17 +1,17 @@
-//! Files that somebody else changed: their pieces are hashed again, and if all are right, the files are believed again.
+//! Files that another program touched: their pieces are hashed again, and what is right is believed again.
 //!
-//! Decides: when a file is looked at again, how much is hashed at once. Must not know: who noticed the change.
-//! Invariant: a file is believed again only if every piece of it that we have was hashed, and it did not change meanwhile.
+//! Decides: which pieces of such a file are hashed, when it is looked at again, how much is hashed at once. Must not know: who noticed.
+//! Invariant: a file is believed again only if what was hashed of it is right or given up, and its content did not change meanwhile.
 
-use crate::hashing::hash_pieces;
-use crate::storage::{Stat, Storage, StoreError};
+use crate::hashing::{HashError, hash_pieces};
+use crate::identity::{Change, Stat, sample};
+use crate::storage::{Storage, StoreError};
 use crate::{Layout, Progress};
 use bt_metainfo::PieceDigests;
-use bt_types::Piece;
+use bt_types::{Piece, Rng};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
-use std::sync::Arc;
 
 /// Bytes hashed at once: other torrents of the same thread wait so long.
 const STEP: u64 = 16 << 20;
@@ -23,7 +23,7 @@ pub(crate) struct Doubts(BTreeMap<usize, Doubt>);
 #[derive(Default)]
 struct Doubt {
     look: Option<Look>,
-    /// It was found wrong while it, and the files that it shares pieces with, looked so.
+    /// It was not believed while it, and the files that it shares pieces with, looked so.
     wrong: Option<View>,
 }
 
@@ -37,9 +37,24 @@ struct View {
 /// A look that is under way.
 struct Look {
     view: View,
-    storage: Arc<dyn Storage>,
     /// Pieces to hash, the next one last.
     left: Vec<Piece>,
+    /// Pieces that are not right.
+    wrong: Vec<Piece>,
+    right: u32,
+    /// All pieces that we have of it, while only a sample of them is hashed.
+    all: Option<Vec<Piece>>,
+}
+
+/// A look at a file that has ended.
+pub(crate) struct Looked {
+    pub(crate) index: usize,
+    /// How it looked.
+    pub(crate) stat: Stat,
+    /// Pieces of it that we had and that are not there any more.
+    pub(crate) wrong: Vec<Piece>,
+    /// Pieces that are right.
+    pub(crate) right: u32,
 }
 
 impl Doubts {
@@ -58,21 +73,35 @@ impl Doubts {
         self.0.values().any(|doubt| doubt.look.is_some())
     }
 
-    /// Begins to look at each file that differs from what was found wrong, or that shares a piece with one that does. `had` says which
-    /// pieces we have. Returns what stands against the first file that is not being looked at.
-    pub(crate) fn retry(&mut self, layout: &Layout, storage: &dyn Storage, had: impl Fn(Piece) -> bool) -> Option<StoreError> {
+    /// Begins to look at each file that differs from what was found wrong, or that shares a piece with one that does; with `only`
+    /// attributes changed, at no other. `had` says which pieces we have. Returns what stands against the first file that is not being
+    /// looked at.
+    pub(crate) fn look(
+        &mut self,
+        layout: &Layout,
+        storage: &dyn Storage,
+        rng: &mut Rng,
+        only: Change,
+        had: impl Fn(Piece) -> bool,
+    ) -> Option<StoreError> {
         let mut against = None;
         // Thousands of files may share a piece.
         let mut pieces = BTreeMap::new();
         let mut edge = |number| *pieces.entry(number).or_insert_with(|| look_of_piece(layout, number, storage));
         for (&index, doubt) in self.0.iter_mut().filter(|(_, doubt)| doubt.look.is_none()) {
             let file = &layout.files()[index];
+            let change = storage.change(&file.path).unwrap_or(Change::Content);
+            if change > only {
+                continue;
+            }
             let numbers = layout.numbers_of(file);
             let edges = [edge(numbers.start), edge(numbers.end.saturating_sub(1))];
-            match doubt.begin(storage.stat(&file.path), file.length, edges, storage) {
-                Ok((view, storage)) => {
-                    let left = layout.pieces_of(file).filter(|&piece| had(piece)).collect();
-                    doubt.look = Some(Look { view, storage, left });
+            match doubt.begin(storage.stat(&file.path), edges) {
+                Ok(view) => {
+                    let had: Vec<Piece> = layout.pieces_of(file).filter(|&piece| had(piece)).collect();
+                    let some = (change < Change::Content).then(|| sample(&had, layout.geometry().piece_length(), rng));
+                    let (left, all) = some.map_or_else(|| (had.clone(), None), |some| (some, Some(had.clone())));
+                    doubt.look = Some(Look { view, left, wrong: Vec::new(), right: 0, all });
                 }
                 Err(source) => {
                     against.get_or_insert(StoreError { path: file.path.clone(), source });
@@ -82,39 +111,62 @@ impl Doubts {
         against
     }
 
-    /// Hashes some pieces.
-    pub(crate) fn step(&mut self, layout: &Layout, digests: &PieceDigests, storage: &dyn Storage) {
-        let Some((&index, doubt)) = self.0.iter_mut().find(|(_, doubt)| doubt.look.is_some()) else { return };
-        let Some(mut look) = doubt.look.take() else { return };
+    /// Hashes some pieces. Returns a look that ended; its file is in doubt until [`Doubts::believe`].
+    pub(crate) fn step(
+        &mut self,
+        layout: &Layout,
+        digests: &PieceDigests,
+        storage: &dyn Storage,
+    ) -> Result<Option<Looked>, StoreError> {
+        let under_way = self.0.iter_mut().find_map(|(&index, doubt)| Some((index, doubt.look.take()?, doubt)));
+        let Some((index, mut look, doubt)) = under_way else { return Ok(None) };
         let count = usize::try_from(STEP / u64::from(layout.geometry().piece_length())).unwrap_or(1).max(1);
         let pieces = look.left.split_off(look.left.len().saturating_sub(count));
-        let found = hash_pieces(layout, digests.algorithm(), look.storage.as_ref(), &pieces, &Progress::default());
-        let right = |(&piece, digest): (&Piece, &Option<_>)| digest.as_ref().is_some_and(|digest| digests.matches(piece, digest));
         // What cannot be read now is neither right nor wrong.
-        let Ok(found) = found else { return };
-        if !pieces.iter().zip(&found).all(right) {
-            doubt.wrong = Some(look.view);
-        } else if !look.left.is_empty() {
+        let found = match hash_pieces(layout, digests.algorithm(), storage, &pieces, &Progress::default()) {
+            Ok(found) => found,
+            Err(HashError::Store(error)) => return Err(error),
+            Err(HashError::Cancelled) => return Ok(None),
+        };
+        for (piece, digest) in pieces.into_iter().zip(found) {
+            match digest.is_some_and(|digest| digests.matches(piece, &digest)) {
+                true => look.right += 1,
+                false => look.wrong.push(piece),
+            }
+        }
+        if let Some(all) = look.all.take_if(|_| !look.wrong.is_empty()) {
+            look = Look { left: all, wrong: Vec::new(), right: 0, ..look };
+        }
+        if !look.left.is_empty() {
             doubt.look = Some(look);
-        } else if storage.trust(&layout.files()[index].path, &look.view.stat).is_ok_and(|believed| believed) {
+            return Ok(None);
+        }
+        let Look { view, wrong, right, .. } = look;
+        // Unless it is believed, it need not be hashed again as long as it looks so.
+        doubt.wrong = Some(view);
+        Ok(Some(Looked { index, stat: view.stat, wrong, right }))
+    }
+
+    /// A file that was looked at is believed, unless its content changed meanwhile.
+    pub(crate) fn believe(&mut self, layout: &Layout, storage: &dyn Storage, index: usize, stat: &Stat) -> bool {
+        let believed = layout.files().get(index).is_some_and(|file| storage.trust(&file.path, stat).unwrap_or(false));
+        if believed {
             self.0.remove(&index);
         }
+        believed
     }
 }
 
 impl Doubt {
-    fn begin(
-        &self,
-        stat: io::Result<Option<Stat>>,
-        length: u64,
-        edges: [u64; 2],
-        storage: &dyn Storage,
-    ) -> io::Result<(View, Arc<dyn Storage>)> {
+    fn begin(&self, stat: io::Result<Option<Stat>>, edges: [u64; 2]) -> io::Result<View> {
         let view = View { stat: stat?.ok_or(io::ErrorKind::NotFound)?, edges };
-        if view.stat.len != length || self.wrong == Some(view) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "somebody else changed it, and its pieces are wrong"));
+        if self.wrong == Some(view) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "another program changed it, and it is not what it was: bring back what was there, or move it away and start again",
+            ));
         }
-        Ok((view, storage.afresh()?))
+        Ok(view)
     }
 }
 
@@ -123,8 +175,7 @@ fn look_of_piece(layout: &Layout, number: u32, storage: &dyn Storage) -> u64 {
     let mut hasher = DefaultHasher::new();
     let spans = layout.geometry().piece(number).into_iter().flat_map(|piece| layout.piece_spans(piece));
     for span in spans.filter(|span| span.file.is_stored) {
-        let stat = storage.stat(&span.file.path).ok().flatten();
-        stat.map(|stat| (stat.len, stat.mtime_ns, stat.ctime_ns)).hash(&mut hasher);
+        storage.stat(&span.file.path).ok().flatten().hash(&mut hasher);
     }
     hasher.finish()
 }

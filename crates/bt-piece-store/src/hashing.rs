@@ -1,7 +1,8 @@
 //! Hashing pieces that are in files, on all cores.
 //!
 //! Decides: who reads what, and how large the reads are. Must not know: what a digest is compared with.
-//! Invariant: a piece has a digest only if every byte of it was read.
+//! Invariant: a piece has a digest only if every byte of it was read. What is read is what is there, whatever happened to a file: who asks
+//! compares how files looked before and look afterwards.
 
 use crate::memory::Memory;
 use crate::storage::StoreError;
@@ -63,6 +64,26 @@ pub(crate) fn hash_pieces(
     .concat();
     finished.sort_unstable_by_key(|(number, _)| *number);
     Ok(finished.into_iter().flat_map(|(_, digests)| digests).collect())
+}
+
+/// The bytes of a piece as they are on the disk, whatever happened to its files; `None` when some do not exist.
+pub(crate) fn read_piece(layout: &Layout, storage: &dyn Storage, piece: Piece) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut bytes = vec![0; layout.geometry().piece_len(piece) as usize];
+    let mut rest = bytes.as_mut_slice();
+    for span in layout.piece_spans(piece) {
+        let (part, after) = rest.split_at_mut(span.len as usize);
+        rest = after;
+        if !span.file.is_stored {
+            continue;
+        }
+        match storage.read_raw(&span.file.path, span.offset, part) {
+            Ok(read) if read == part.len() => {}
+            Ok(_) => return Ok(None),
+            Err(error) if crate::fault_of(&error) == StoreFault::Missing => return Ok(None),
+            Err(error) => return Err(StoreError { path: span.file.path.clone(), source: error }),
+        }
+    }
+    Ok(Some(bytes))
 }
 
 /// What all threads share.
@@ -160,7 +181,7 @@ impl Job<'_> {
             place.fill(0);
             return Ok(true);
         }
-        match self.storage.read_at(&part.file.path, part.offset, place) {
+        match self.storage.read_raw(&part.file.path, part.offset, place) {
             Ok(read) => Ok(read == place.len()),
             Err(error) if crate::fault_of(&error) == StoreFault::Missing => Ok(false),
             Err(error) => Err(StoreError { path: part.file.path.clone(), source: error }.into()),

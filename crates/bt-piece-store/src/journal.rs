@@ -6,20 +6,28 @@
 //! A file is records: length (`u32`), CRC-32C of the body (`u32`), body. Numbers are little-endian. A body is one byte of kind and:
 //! `H` version, info-hash, piece length, total length: the first record · `P` a bitfield of have, one of dirty: the first one
 //! after `H`, and after compaction · `D` and `G` piece numbers that become dirty (about to be written), good (written and
-//! synced) · `O` opened: somebody may write from here on · `C` the file stats at a clean stop, which holds only as the last
-//! record. Reading ends at the first record that is not whole; what follows is lost, and then every piece that is not "have"
-//! counts as dirty. The file is made by the first record, so that a torrent that was refused at opening has none.
+//! synced) · `F` files as they look now that we made them, wrote to them, or found them right. Reading ends at the first record
+//! that is not whole; what follows is lost, and then every piece that is not "have" counts as dirty. The file is made by the first
+//! record, so that a torrent that was refused at opening has none.
+//!
+//! `F` comes when a file was made and before it is written to, and after each batch of writes: what differs later was done by another
+//! program, or by us in the moment in which we were killed.
 
-use crate::storage::{Stat, Storage, StoreError, fault_of};
+use crate::identity::{Noted, Stat};
+use crate::storage::{Storage, StoreError, fault_of};
 use bt_types::{Bitfield, Geometry, InfoHash, Piece, StoreFault};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Length and checksum before a body.
 const FRAME: usize = 8;
-/// A journal is rewritten when it is this much longer in bytes than after its last rewrite.
+/// A file in an `F` record: number, whether we made it, device, inode, length, two times.
+const FILE_LEN: usize = 45;
+/// Numbers of files are below this: no torrent has more.
+const FILES_MAX: usize = 500_000;
+/// A journal is rewritten when it is this much longer in bytes than after its last rewrite, and twice as long.
 const COMPACT_AFTER: u64 = 1 << 20;
 /// A longer file in bytes is no journal, and none of it is read: ours stay far below, with 500,000 files and two million pieces.
 const LEN_MAX: u64 = 64 << 20;
@@ -45,10 +53,24 @@ pub(crate) struct Known {
     pub(crate) have: Bitfield,
     /// Perhaps written, partly or wholly.
     pub(crate) dirty: Bitfield,
-    /// The stats of all files in torrent order, when the last stop was clean.
-    pub(crate) clean: Option<Vec<Option<Stat>>>,
-    /// Whether the torrent was opened here before.
-    pub(crate) existed: bool,
+    /// Files by their numbers, as they looked last; those behind the end are not known.
+    files: Vec<Option<Noted>>,
+}
+
+impl Known {
+    /// How a file looked when we last wrote to it or found it right.
+    pub(crate) fn file(&self, index: usize) -> Option<Noted> {
+        self.files.get(index).copied().flatten()
+    }
+
+    fn note(&mut self, index: usize, noted: Noted) {
+        if self.files.len() <= index {
+            self.files.resize(index + 1, None);
+        }
+        if let Some(file) = self.files.get_mut(index) {
+            *file = Some(noted);
+        }
+    }
 }
 
 impl Journal {
@@ -62,7 +84,7 @@ impl Journal {
     /// A journal that is forgotten with the process.
     pub fn in_memory(id: InfoHash, geometry: &Geometry) -> Journal {
         let nothing = || Bitfield::empty(geometry.piece_count());
-        let known = Known { have: nothing(), dirty: nothing(), clean: None, existed: false };
+        let known = Known { have: nothing(), dirty: nothing(), files: Vec::new() };
         Journal { state: None, path: PathBuf::new(), id, geometry: *geometry, known, end: 0, compact_end: 0 }
     }
 
@@ -74,12 +96,6 @@ impl Journal {
     /// What the journal says now.
     pub(crate) fn known(&self) -> &Known {
         &self.known
-    }
-
-    /// Records, durably, that somebody may write from here on: what appears in the directory is ours.
-    pub(crate) fn begin(&mut self) -> Result<(), StoreError> {
-        self.append(b"O")?;
-        self.sync()
     }
 
     /// Records that pieces are about to be written. Needs no sync: if it is lost with the power, so is the promise of the pieces.
@@ -109,41 +125,35 @@ impl Journal {
         self.sync()
     }
 
-    /// Records that nobody writes from here on, with the stats of all files. Does nothing when nothing was recorded since the last.
-    pub(crate) fn clean_stop(&mut self, stats: Vec<Option<Stat>>) -> Result<(), StoreError> {
-        if self.known.clean.as_ref() == Some(&stats) {
+    /// Records how files look. Needs no sync: if it is lost with the power, the files are hashed.
+    pub(crate) fn note(&mut self, files: &[(usize, Noted)]) -> Result<(), StoreError> {
+        let news: Vec<_> = files.iter().copied().filter(|&(index, noted)| self.known.file(index) != Some(noted)).collect();
+        if news.is_empty() {
             return Ok(());
         }
-        let mut body = vec![b'C'];
-        for stat in &stats {
-            let (present, stat) = (u8::from(stat.is_some()), stat.unwrap_or(Stat { len: 0, mtime_ns: 0, ctime_ns: 0 }));
-            body.push(present);
-            body.extend_from_slice(&stat.len.to_le_bytes());
-            body.extend_from_slice(&stat.mtime_ns.to_le_bytes());
-            body.extend_from_slice(&stat.ctime_ns.to_le_bytes());
-        }
-        self.append(&body)?;
-        self.known.clean = Some(stats);
-        self.sync()
+        self.append(&file_record(&news))?;
+        news.into_iter().for_each(|(index, noted)| self.known.note(index, noted));
+        Ok(())
     }
 
-    /// Forgets everything and records these pieces instead; the others are known not to be there.
+    /// Forgets which pieces there are and records these instead; the others are known not to be there.
     pub(crate) fn reset(&mut self, have: Bitfield) -> Result<(), StoreError> {
         let dirty = Bitfield::empty(self.geometry.piece_count());
-        self.known = Known { have, dirty, clean: None, existed: true };
+        (self.known.have, self.known.dirty) = (have, dirty);
         self.rewrite().map_err(StoreError::at(&self.path))
     }
 
-    fn sync(&self) -> Result<(), StoreError> {
-        let Some(state) = &self.state else { return Ok(()) };
+    /// Makes what was recorded survive a power cut.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        let Some(state) = self.state.as_ref().filter(|_| self.end > 0) else { return Ok(()) };
         state.sync(&self.path).map_err(StoreError::at(&self.path))
     }
 
-    /// Adds a record; a record that fails half-way is overwritten by the next. A file that somebody else changed, or took away, is
-    /// written anew. Any record ends a clean stop.
+    /// Adds a record; a record that fails half-way is overwritten by the next. A file that another program changed, or took away, is
+    /// written anew.
     fn append(&mut self, body: &[u8]) -> Result<(), StoreError> {
         let append = |journal: &mut Journal| {
-            if journal.end == 0 || journal.end.saturating_sub(journal.compact_end) > COMPACT_AFTER {
+            if journal.end == 0 || journal.end.saturating_sub(journal.compact_end) > COMPACT_AFTER.max(journal.compact_end) {
                 journal.rewrite()?;
             }
             let record = framed(body);
@@ -158,9 +168,7 @@ impl Journal {
             journal.end += record.len() as u64;
             Ok(())
         };
-        append(self).map_err(StoreError::at(&self.path))?;
-        self.known.clean = None;
-        Ok(())
+        append(self).map_err(StoreError::at(&self.path))
     }
 
     fn write(&self, record: &[u8]) -> io::Result<()> {
@@ -176,6 +184,11 @@ impl Journal {
         body.extend_from_slice(self.known.have.as_bytes());
         body.extend_from_slice(self.known.dirty.as_bytes());
         bytes.extend_from_slice(&framed(&body));
+        let files = self.known.files.iter().enumerate().filter_map(|(index, noted)| Some((index, (*noted)?)));
+        let files: Vec<(usize, Noted)> = files.collect();
+        if !files.is_empty() {
+            bytes.extend_from_slice(&framed(&file_record(&files)));
+        }
 
         let draft = self.path.with_extension("new");
         if state.stat(&draft)?.is_some() {
@@ -209,13 +222,11 @@ impl Journal {
         if take_record(&mut rest) != Some(self.header().as_slice()) {
             return Ok(());
         }
-        self.known.existed = true;
         while let Some(()) = take_record(&mut rest).and_then(|body| self.replay(body)) {
             self.end = (bytes.len() - rest.len()) as u64;
         }
         self.compact_end = self.end;
         if self.end < bytes.len() as u64 {
-            self.known.clean = None;
             self.known.dirty = missing_from(&self.known.have, &self.geometry);
             self.rewrite()?;
         }
@@ -225,7 +236,6 @@ impl Journal {
     /// Takes one record into account; `None` when its body makes no sense.
     fn replay(&mut self, body: &[u8]) -> Option<()> {
         let (kind, body) = body.split_first()?;
-        self.known.clean = None;
         match kind {
             b'P' => {
                 let count = self.geometry.piece_count();
@@ -247,21 +257,11 @@ impl Journal {
                     to.insert(piece);
                 }
             }
-            b'C' => {
-                let (stats, []) = body.as_chunks::<25>() else { return None };
-                let stat = |&[present, ref rest @ ..]: &[u8; 25]| {
-                    let (words, _) = rest.as_chunks::<8>();
-                    let &[len, mtime, ctime] = words else { return None };
-                    let stat = Stat {
-                        len: u64::from_le_bytes(len),
-                        mtime_ns: i64::from_le_bytes(mtime),
-                        ctime_ns: i64::from_le_bytes(ctime),
-                    };
-                    (present == 1).then_some(stat)
-                };
-                self.known.clean = Some(stats.iter().map(stat).collect());
+            b'F' => {
+                let (files, []) = body.as_chunks::<FILE_LEN>() else { return None };
+                let files: Option<Vec<(usize, Noted)>> = files.iter().map(read_file).collect();
+                files?.into_iter().for_each(|(index, noted)| self.known.note(index, noted));
             }
-            b'O' => {}
             _ => return None,
         }
         Some(())
@@ -278,8 +278,32 @@ fn numbers(kind: u8, pieces: &[Piece]) -> Vec<u8> {
     std::iter::once(kind).chain(pieces.iter().flat_map(|piece| piece.number().to_le_bytes())).collect()
 }
 
+fn file_record(files: &[(usize, Noted)]) -> Vec<u8> {
+    let mut body = vec![b'F'];
+    for &(index, Noted { stat, made }) in files {
+        body.extend_from_slice(&u32::try_from(index).unwrap_or(u32::MAX).to_le_bytes());
+        body.push(u8::from(made));
+        for number in [stat.id.0, stat.id.1, stat.len, stat.mtime_ns.cast_unsigned(), stat.ctime_ns.cast_unsigned()] {
+            body.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+    body
+}
+
+fn read_file(bytes: &[u8; FILE_LEN]) -> Option<(usize, Noted)> {
+    let (&index, rest) = bytes.split_first_chunk::<4>()?;
+    let (&made, rest) = rest.split_first()?;
+    let (words, []) = rest.as_chunks::<8>() else { return None };
+    let &[device, inode, len, mtime, ctime] = words else { return None };
+    let id = (u64::from_le_bytes(device), u64::from_le_bytes(inode));
+    let (mtime_ns, ctime_ns) = (i64::from_le_bytes(mtime), i64::from_le_bytes(ctime));
+    let stat = Stat { id, len: u64::from_le_bytes(len), mtime_ns, ctime_ns };
+    let index = usize::try_from(u32::from_le_bytes(index)).ok().filter(|index| *index < FILES_MAX)?;
+    Some((index, Noted { stat, made: made == 1 }))
+}
+
 fn framed(body: &[u8]) -> Vec<u8> {
-    // A body is at most the stats of all files: 500,000 times 25 bytes.
+    // A body is at most what all files look like: 500,000 times 45 bytes.
     let len = u32::try_from(body.len()).unwrap_or(u32::MAX);
     [&len.to_le_bytes(), &crc32c::crc32c(body).to_le_bytes(), body].concat()
 }
@@ -333,23 +357,20 @@ mod tests {
     fn what_was_recorded_is_known_again() {
         let state = Arc::new(MemStorage::new());
         let mut journal = open(&state);
-        assert!(!journal.known().existed && state.stat(Path::new("j")).unwrap().is_none());
-        journal.begin().unwrap();
-        assert!(open(&state).known().existed);
+        assert!(state.stat(Path::new("j")).unwrap().is_none());
         journal.dirty(&pieces(&[1, 2, 3])).unwrap();
         journal.have(&pieces(&[1, 3])).unwrap();
+        let noted = |len, made| Noted { stat: Stat { id: (u64::MAX, 7), len, mtime_ns: -1, ctime_ns: i64::MAX }, made };
+        journal.note(&[(4, noted(5, false)), (0, noted(6, true))]).unwrap();
+        journal.note(&[(0, noted(7, true))]).unwrap();
         let known = open(&state).known().clone();
-        assert_eq!(
-            (numbers_of(&known.have), numbers_of(&known.dirty), known.clean, known.existed),
-            (vec![1, 3], vec![2], None, true)
-        );
+        assert_eq!((numbers_of(&known.have), numbers_of(&known.dirty)), (vec![1, 3], vec![2]));
+        let files = |known: &Known| [0, 1, 4, 5].map(|index| known.file(index));
+        assert_eq!(files(&known), [Some(noted(7, true)), None, Some(noted(5, false)), None]);
 
-        let stats = vec![None, Some(Stat { len: 5, mtime_ns: -1, ctime_ns: i64::MAX })];
-        journal.clean_stop(stats.clone()).unwrap();
-        assert_eq!(open(&state).known().clean, Some(stats));
-        journal.dirty(&pieces(&[1])).unwrap();
-        let known = open(&state).known().clone();
-        assert_eq!((numbers_of(&known.have), known.clean), (vec![3], None), "writing again makes it dirty and unclean");
+        journal.reset(Bitfield::empty(PIECES)).unwrap();
+        let again = open(&state).known().clone();
+        assert_eq!((again.have.count(), files(&again)), (0, files(&known)), "files are kept when it is written anew");
     }
 
     #[test]
@@ -357,12 +378,21 @@ mod tests {
         let state = Arc::new(MemStorage::new());
         open(&state).have(&pieces(&[1])).unwrap();
         let other = Journal::open(Arc::<MemStorage>::clone(&state), Path::new("j"), InfoHash([8; 20]), &geometry()).unwrap();
-        assert!(!other.known().existed && other.known().have.is_empty());
+        assert!(other.known().have.is_empty());
     }
 
     #[test]
     fn a_record_that_makes_no_sense_changes_nothing() {
-        for body in [&b"P\xff\xff\xff\xff\xff"[..], b"P\xff\xff\xff\xff\xff\xff", b"G\x05\0\0\0\xff\xff\xff\xff", b"Zzz", b""] {
+        for body in [
+            &b"P\xff\xff\xff\xff\xff"[..],
+            b"P\xff\xff\xff\xff\xff\xff",
+            b"G\x05\0\0\0\xff\xff\xff\xff",
+            b"Zzz",
+            b"F\0",
+            &[&b"F"[..], &[0xff; 45]].concat(),
+            b"C\0",
+            b"",
+        ] {
             let bytes = [history(&[(true, vec![1])]), framed(body)].concat();
             let known = reopen(&bytes);
             assert_eq!((numbers_of(&known.have), known.dirty.count()), (vec![1], PIECES - 1), "{body:?}");
@@ -375,7 +405,7 @@ mod tests {
         open(&state).have(&pieces(&[1])).unwrap();
         state.write_at(Path::new("j"), LEN_MAX, &[IoSlice::new(b"x")]).unwrap();
         let mut journal = open(&state);
-        assert!(!journal.known().existed && journal.known().have.is_empty());
+        assert!(journal.known().have.is_empty());
         journal.have(&pieces(&[2])).unwrap();
         assert_eq!(numbers_of(&open(&state).known().have), [2], "it is written anew");
     }
@@ -424,7 +454,7 @@ mod tests {
     fn history(steps: &[(bool, Vec<u32>)]) -> Vec<u8> {
         let state = Arc::new(MemStorage::new());
         let mut journal = open(&state);
-        journal.begin().unwrap();
+        journal.dirty(&pieces(&[39])).unwrap();
         for (good, numbers) in steps {
             let pieces = pieces(numbers);
             if *good { journal.have(&pieces) } else { journal.dirty(&pieces) }.unwrap();
@@ -461,7 +491,7 @@ mod tests {
                 flipped[at] ^= flip;
                 let known = reopen(&flipped);
                 prop_assert!(states.contains(&numbers_of(&known.have)), "flipped at {}", at);
-                prop_assert!(!known.existed || known.have.count() + known.dirty.count() == PIECES, "the rest is dirty");
+                prop_assert!(known == open(&Arc::default()).known().clone() || known.have.count() + known.dirty.count() == PIECES, "the rest is dirty");
             }
         }
     }

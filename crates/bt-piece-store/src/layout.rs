@@ -5,10 +5,12 @@
 
 use bt_metainfo::{FileEntry, Info};
 use bt_types::{Bitfield, Geometry, Piece};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::io;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The files of a torrent, with paths relative to a storage's root.
@@ -23,6 +25,8 @@ pub struct Layout {
 pub struct LayoutFile {
     /// Path below the root.
     pub path: PathBuf,
+    /// Another one, as the torrent lists it: looked for first.
+    listed: Option<PathBuf>,
     /// Length in bytes.
     pub length: u64,
     /// Offset in bytes of its first byte in the torrent.
@@ -54,14 +58,48 @@ impl Layout {
 
     /// The layout with another name in place of the torrent's.
     pub(crate) fn with_top(info: &Info, top: &OsStr) -> Layout {
+        // A renamed top is called what it is called.
+        let listed_top = |parts: &[Vec<u8>]| match parts.first() {
+            Some(part) if top == OsStr::new(&info.name) => OsStr::from_bytes(part).to_owned(),
+            _ => top.to_owned(),
+        };
+        let listed = |parts: &Vec<Vec<u8>>| {
+            let below = parts.iter().skip(1).map(|part| OsStr::from_bytes(part).to_owned());
+            std::iter::once(listed_top(parts)).chain(below).collect::<PathBuf>()
+        };
         let file = |entry: &FileEntry| LayoutFile {
             path: std::iter::once(top).chain(entry.path.iter().skip(1).map(OsStr::new)).collect(),
+            listed: entry.listed.as_ref().map(listed),
             length: entry.length,
             offset: entry.offset,
             is_stored: entry.is_stored(),
             is_wanted: true,
         };
         Layout { geometry: info.geometry, files: info.files.iter().map(file).collect() }
+    }
+
+    /// Takes the names that are listed where something is called so below this directory: what is missing is made under names that are
+    /// safe on every system.
+    pub(crate) fn look_for(&mut self, root: &Path) {
+        // By their names in small letters: on a disk that ignores case two of them are one file.
+        let mut taken: HashMap<String, PathBuf> = HashMap::new();
+        let key = |path: &Path| path.to_string_lossy().to_lowercase();
+        for file in self.files.iter_mut().filter(|file| file.is_stored) {
+            if let Some(listed) = file.listed.take() {
+                let safe = std::mem::take(&mut file.path);
+                for (safe, listed) in safe.iter().zip(&listed) {
+                    let is_there = safe != listed && root.join(&file.path).join(listed).symlink_metadata().is_ok();
+                    file.path.push(if is_there { listed } else { safe });
+                }
+                let other = taken.get(&key(&file.path));
+                if other.is_some_and(|other| *other == file.path || is_same(&root.join(other), &root.join(&file.path)))
+                    && let Some(name) = safe.file_name()
+                {
+                    file.path.set_file_name(name);
+                }
+            }
+            taken.insert(key(&file.path), file.path.clone());
+        }
     }
 
     /// Only the files with these numbers are wanted.
@@ -84,6 +122,16 @@ impl Layout {
     /// The files that exist on the disk, with their numbers.
     pub(crate) fn stored(&self) -> impl Iterator<Item = (usize, &LayoutFile)> {
         self.files.iter().enumerate().filter(|(_, file)| file.is_stored)
+    }
+
+    /// Whether there is no directory of the torrent's: it is one file.
+    pub fn is_one_file(&self) -> bool {
+        self.files.iter().all(|file| file.path.components().count() == 1)
+    }
+
+    /// What all files lie in, or the one file that there is.
+    pub fn top(&self) -> Option<&Path> {
+        self.files.first().and_then(|file| file.path.iter().next()).map(Path::new)
     }
 
     /// The file ranges of `len` bytes of a piece from `begin`; what lies beyond the torrent's end is left out.
@@ -143,25 +191,34 @@ impl Layout {
 /// Where a torrent's data is, given the directory that a user named: the directory contains the torrent's name, or it is the
 /// content itself (also a renamed one). Returns the root for a storage and the layout below it.
 pub fn locate(dir: &Path, info: &Info) -> io::Result<(PathBuf, Layout)> {
-    let inside = (dir.to_owned(), Layout::new(info));
-    if dir.join(&info.name).symlink_metadata().is_ok() || !is_content(dir, info) {
-        return Ok(inside);
+    let (mut root, mut layout) = (dir.to_owned(), Layout::new(info));
+    let listed = layout.files.first().and_then(|file| file.listed.as_ref()?.iter().next());
+    let names = [Some(OsStr::new(&info.name)), listed];
+    let is_inside = names.into_iter().flatten().any(|name| dir.join(name).symlink_metadata().is_ok());
+    if !is_inside && is_content(dir, &layout) {
+        let dir = dir.canonicalize()?;
+        if let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) {
+            (root, layout) = (parent.to_owned(), Layout::with_top(info, name));
+        }
     }
-    let dir = dir.canonicalize()?;
-    match (dir.parent(), dir.file_name()) {
-        (Some(parent), Some(name)) => Ok((parent.to_owned(), Layout::with_top(info, name))),
-        _ => Ok(inside),
-    }
+    layout.look_for(&root);
+    Ok((root, layout))
+}
+
+/// Whether both lead to one file.
+fn is_same(a: &Path, b: &Path) -> bool {
+    let id = |path: &Path| path.metadata().map(|found| (found.dev(), found.ino())).ok();
+    id(a).is_some_and(|first| id(b) == Some(first))
 }
 
 /// Whether the path is the torrent's one file, or a directory that holds one of its files at its place.
-fn is_content(dir: &Path, info: &Info) -> bool {
+fn is_content(dir: &Path, layout: &Layout) -> bool {
     /// Looking at more files would be slow for a torrent of which nothing is there.
     const TRIES: usize = 100;
-    let stored = info.files.iter().filter(|file| file.is_stored()).take(TRIES);
-    stored.map(|file| file.path.iter().skip(1).collect::<PathBuf>()).any(|below| {
+    let paths = layout.stored().take(TRIES).flat_map(|(_, file)| [Some(&file.path), file.listed.as_ref()]).flatten();
+    paths.map(|path| path.iter().skip(1).collect::<PathBuf>()).any(|below| {
         let path = if below.as_os_str().is_empty() { dir.to_owned() } else { dir.join(below) };
-        path.symlink_metadata().is_ok_and(|found| found.is_file())
+        path.metadata().is_ok_and(|found| found.is_file())
     })
 }
 
@@ -215,6 +272,35 @@ mod tests {
         assert_eq!((root, layout.files()[1].path.as_path()), (dir.clone(), Path::new("renamed/d/1")));
         std::fs::create_dir_all(dir.join("renamed/t")).unwrap();
         assert_eq!(locate(&dir.join("renamed"), &info).unwrap().0, dir.join("renamed"), "the name inside wins");
+    }
+
+    #[test]
+    fn data_under_the_names_that_are_listed_is_found() {
+        let listed = ["aux.c", "track 1.", "README", "readme", "a\\b", "same", "same", "plain"];
+        let files = listed.iter().map(|name| (vec![(*name).to_owned()], 1)).collect();
+        let bytes = Builder { piece_length: 16_384, ..Builder::new("Vol. 1...", files) }.build(&[[0; 20]]);
+        let info = Metainfo::from_bytes(&bytes).unwrap().info;
+        let names =
+            |layout: &Layout| -> Vec<String> { layout.files.iter().map(|file| file.path.display().to_string()).collect() };
+        let safe =
+            ["_aux.c", "track 1", "README", "readme.1", "a_b", "same", "same.1", "plain"].map(|name| format!("Vol. 1/{name}"));
+        let tree = tempfile::tempdir().unwrap();
+        assert_eq!(names(&locate(tree.path(), &info).unwrap().1), safe, "nothing is there yet");
+
+        let dir = tree.path().join("Vol. 1...");
+        std::fs::create_dir(&dir).unwrap();
+        let there = ["aux.c", "track 1.", "README", "readme", "same", "plain"];
+        there.iter().for_each(|name| std::fs::write(dir.join(name), "x").unwrap());
+        let found = ["aux.c", "track 1.", "README", "readme", "a_b", "same", "same.1", "plain"];
+        let inside = found.map(|name| format!("Vol. 1.../{name}"));
+        assert_eq!(names(&locate(tree.path(), &info).unwrap().1), inside);
+        let (root, layout) = locate(&dir, &info).unwrap();
+        assert_eq!((root, names(&layout)), (tree.path().canonicalize().unwrap(), inside.to_vec()), "in place");
+
+        // A disk that ignores case has one file under both names.
+        std::fs::remove_file(dir.join("readme")).unwrap();
+        std::fs::hard_link(dir.join("README"), dir.join("readme")).unwrap();
+        assert_eq!(names(&locate(tree.path(), &info).unwrap().1)[3], "Vol. 1.../readme.1");
     }
 
     proptest! {

@@ -148,18 +148,6 @@ mod tests {
         fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
             self.inner.stat(path)
         }
-        fn is_changed(&self, _: &Path) -> io::Result<bool> {
-            unreachable!()
-        }
-
-        fn afresh(&self) -> io::Result<std::sync::Arc<dyn Storage>> {
-            unreachable!()
-        }
-
-        fn trust(&self, _: &Path, _: &Stat) -> io::Result<bool> {
-            unreachable!()
-        }
-
         fn sync(&self, _: &Path) -> io::Result<()> {
             unreachable!("reading writes nothing")
         }

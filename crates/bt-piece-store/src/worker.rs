@@ -1,19 +1,27 @@
 //! The owner of one torrent's pieces on their way to the disk.
 //!
 //! Decides: what is hashed, written and synced, and when. Must not know: threads, clocks, who sent a block.
-//! Invariant: a piece is hashed before a byte of it is written; a verified piece is kept until it is written.
+//! Invariant: a piece is hashed before a byte of it is written; a verified piece is kept until it is written; the last wanted piece is good
+//! only when all of them are synced and no file of theirs was touched by another program since they were verified.
+//!
+//! `worker/long_pieces.rs` has what differs for pieces that are too long for memory, `worker/write.rs` writes, `worker/settle.rs` syncs and settles what is complete, `worker/touched.rs` looks at files that another program touched.
+
+mod long_pieces;
+mod settle;
+mod touched;
+mod write;
+
+pub(crate) use write::is_blank;
 
 use crate::doubt::Doubts;
 use crate::failed::{self, Failed};
-use crate::long::{CHUNK, LongPieces};
-use crate::slices::Slices;
-use crate::storage::{Stat, Storage, StoreError};
-use crate::{Journal, Layout, LayoutFile};
+use crate::long::LongPieces;
+use crate::storage::{Storage, StoreError};
+use crate::{Journal, Layout};
 use bt_metainfo::PieceDigests;
-use bt_types::{Block, Piece, StoreFault, Time, Verdict};
+use bt_types::{Bitfield, Block, Piece, Rng, StoreFault, Time, Verdict};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,11 +67,11 @@ pub enum Order {
         /// Which piece.
         piece: Piece,
     },
-    /// Write what a fault held back, and look again at files that somebody else changed.
+    /// Write what a fault held back, and look again at files that another program changed.
     Retry,
     /// Sync now.
     Sync,
-    /// Nothing more will come: write, sync, and record a clean stop.
+    /// Nothing more will come: write and sync.
     Stop,
 }
 
@@ -88,6 +96,11 @@ pub enum Done {
     Audited {
         /// The wrong blocks, in order.
         wrong: Vec<Block>,
+    },
+    /// Pieces that were good, or are about to be told so, are not there any more: another program wrote over them, or the disk lost them.
+    Lost {
+        /// Which pieces.
+        pieces: Vec<Piece>,
     },
     /// The disk refused. Nothing is lost: the pieces are kept, and written after [`Order::Retry`]. Reported once for each try.
     Failed {
@@ -119,16 +132,34 @@ pub struct Worker {
     long: LongPieces,
     /// What is remembered of pieces that were wrong.
     failed: Failed,
-    /// Pieces that are right and not yet written. Long ones have their blocks elsewhere.
+    /// Right pieces that could not be written, or were not yet. Long ones have their blocks elsewhere.
     verified: BTreeMap<Piece, Vec<Bytes>>,
     /// The disk refused, and nobody asked to try again.
     held: bool,
-    /// For each file, whether it is known to exist in full length.
-    ready: Vec<bool>,
+    /// How each file may be written.
+    standing: Vec<Standing>,
     /// A file that holds pieces. Where it is gone, its disk is, and no other file is made.
     witness: Option<usize>,
     unsynced: Unsynced,
     doubts: Doubts,
+    /// Pieces that are wanted and not written.
+    missing: Bitfield,
+    /// The last pieces, written and not yet told of.
+    last: Vec<Piece>,
+    /// Files of which a sample was right since the last piece was written.
+    sampled: BTreeSet<usize>,
+    rng: Rng,
+}
+
+/// How a file may be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    /// It was not looked at, or a write to it failed.
+    Unknown,
+    /// It is ours, and as long as it shall be.
+    Ours,
+    /// It may be the user's: what it holds is compared, and nothing of it is overwritten.
+    Unproven,
 }
 
 /// What was written since the last sync.
@@ -138,16 +169,23 @@ struct Unsynced {
     files: BTreeSet<usize>,
     bytes: u64,
     since: Option<Time>,
+    /// A sync failed: what was written may be on no disk, and in no memory either.
+    is_unsafe: bool,
 }
 
 impl Worker {
     /// The worker of a torrent that was opened.
     pub fn new(layout: Arc<Layout>, digests: Arc<PieceDigests>, journal: Journal) -> Worker {
-        let ready = vec![false; layout.files().len()];
-        let first = journal.known().have.iter(layout.geometry()).next();
+        let have = &journal.known().have;
+        let first = have.iter(layout.geometry()).next();
         let witness = first.and_then(|piece| layout.piece_spans(piece).find(|span| span.file.is_stored).map(|span| span.index));
         let long = LongPieces::new(digests.algorithm(), *layout.geometry(), journal.torrent());
+        let mut missing = layout.wanted();
+        have.iter(layout.geometry()).for_each(|piece| {
+            missing.remove(piece);
+        });
         Worker {
+            standing: vec![Standing::Unknown; layout.files().len()],
             layout,
             lanes: bt_hash::lanes(digests.algorithm()),
             digests,
@@ -160,10 +198,14 @@ impl Worker {
             failed: Failed::default(),
             verified: BTreeMap::new(),
             held: false,
-            ready,
             witness,
             unsynced: Unsynced::default(),
             doubts: Doubts::default(),
+            missing,
+            last: Vec::new(),
+            sampled: BTreeSet::new(),
+            // What is sampled need not be hard to guess: who knows how to set times back is not met by chance.
+            rng: Rng::from_seed(std::process::id().into()),
         }
     }
 
@@ -199,58 +241,58 @@ impl Worker {
                 Order::Stop => stop = true,
             }
         }
+        self.held &= !retry;
         if retry {
-            self.held = false;
             self.retry_long(storage, &mut done);
-            self.look_again(storage, &mut done);
         }
-        self.doubts.step(&self.layout, &self.digests, storage);
+        if retry || stop {
+            self.rewrite(storage, &mut done);
+        }
+        self.look(retry, storage, &mut done);
         let due = if urgent || stop { self.complete.len() } else { self.batch_due(now) };
         if due > 0 {
             self.hash(due, now, storage, &mut done);
         }
-        if !self.held || stop {
+        if self.doubts.is_empty() && (!self.held || stop) {
             self.write(now, storage, &mut done);
         }
         if sync || stop || self.is_sync_due(now) {
             self.sync(now, storage, &mut done);
         }
-        if stop {
-            if self.has_long_pieces() {
-                self.long.clear(storage);
-            }
-            self.stop(storage, &mut done);
+        if !self.last.is_empty() && (!self.held || stop) {
+            self.settle(now, storage, &mut done);
+        }
+        if stop && self.has_long_pieces() {
+            self.long.clear(storage);
         }
         done
     }
 
     /// When `run` must be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
-        let at_once = self.doubts.is_looking().then_some(Time::ZERO);
+        let at_once = (self.doubts.is_looking() || (!self.last.is_empty() && !self.held)).then_some(Time::ZERO);
         at_once.or_else(|| self.sync_deadline().into_iter().chain(self.batch_deadline()).min())
     }
 
-    /// Whether a file that somebody else changed was not found right since.
-    pub fn is_in_doubt(&self) -> bool {
+    /// Whether a file that another program touched was not found right since.
+    #[cfg(test)]
+    fn is_in_doubt(&self) -> bool {
         !self.doubts.is_empty()
     }
 
-    fn doubt(&mut self, piece: Piece, storage: &dyn Storage) {
-        let files = || self.layout.piece_spans(piece).filter(|span| span.file.is_stored);
-        let is_changed = |path| storage.is_changed(path).unwrap_or(true);
-        let changed: Vec<usize> = files().filter(|span| is_changed(&span.file.path)).map(|span| span.index).collect();
-        // If none of them changed, one is too short: it was so when it was believed.
-        let all = || files().map(|span| span.index).collect();
-        for index in if changed.is_empty() { all() } else { changed } {
-            self.doubts.add(index);
-        }
+    /// Whether nothing stands against writing: the disk did not refuse, and no file waits to be found right again.
+    pub fn is_well(&self) -> bool {
+        !self.held && self.doubts.is_empty() && !self.unsynced.is_unsafe
     }
 
-    fn look_again(&mut self, storage: &dyn Storage, done: &mut Vec<Done>) {
-        let had = |piece| self.journal.known().have.has(piece) || self.unsynced.pieces.contains(&piece);
-        if let Some(error) = self.doubts.retry(&self.layout, storage, had) {
-            done.push(self.failed(&error));
-        }
+    /// Whether everything that is wanted is verified, written, synced and told of.
+    pub fn is_settled(&self) -> bool {
+        self.missing.is_empty() && self.last.is_empty()
+    }
+
+    /// Whether the piece was verified and written.
+    fn had(&self, piece: Piece) -> bool {
+        self.journal.known().have.has(piece) || self.unsynced.pieces.contains(&piece)
     }
 
     fn sync_deadline(&self) -> Option<Time> {
@@ -287,8 +329,8 @@ impl Worker {
         bt_hash::digest_many(self.digests.algorithm(), &messages, &mut digests);
         for ((piece, blocks), digest) in pieces.into_iter().zip(digests) {
             if self.digests.matches(piece, &digest) {
-                let blocks_digests = if self.failed.has(piece) { failed::digests(&blocks) } else { Vec::new() };
-                let wrong = self.failed.audit(self.layout.geometry(), piece, &blocks_digests);
+                let block_digests = if self.failed.has(piece) { failed::digests(&blocks) } else { Vec::new() };
+                let wrong = self.failed.audit(self.layout.geometry(), piece, &block_digests);
                 done.extend(wrong.map(|wrong| Done::Audited { wrong }));
                 self.verified.insert(piece, blocks);
             } else {
@@ -298,232 +340,12 @@ impl Worker {
         }
     }
 
-    /// Writes the verified pieces in order, until the disk refuses.
-    fn write(&mut self, now: Time, storage: &dyn Storage, done: &mut Vec<Done>) {
-        let mut result = self.mark_dirty();
-        while result.is_ok()
-            && let Some((piece, blocks)) = self.verified.pop_first()
-        {
-            result = if self.has_long_pieces() {
-                self.write_long(piece, storage)
-            } else {
-                self.write_range(piece, 0, &blocks, storage)
-            };
-            if result.is_ok() {
-                self.unsynced.pieces.insert(piece);
-                self.unsynced.bytes += u64::from(self.layout.geometry().piece_len(piece));
-                self.unsynced.since.get_or_insert(now);
-                done.push(Done::Checked { piece, verdict: Verdict::Good });
-            } else {
-                self.verified.insert(piece, blocks);
-            }
-        }
-        if let Err(error) = result {
-            self.held = true;
-            done.push(self.failed(&error));
-        }
-    }
-
-    // ---- pieces that are too long for memory ----
-
-    fn has_long_pieces(&self) -> bool {
-        self.layout.geometry().has_long_pieces()
-    }
-
-    fn store_long(&mut self, block: Block, data: Bytes, storage: &dyn Storage, done: &mut Vec<Done>) {
-        match self.long.store(block, data, storage) {
-            // It waits behind one that the disk refused.
-            Ok(()) if self.held => {}
-            Ok(()) => on_disk(block.piece(), u64::from(block.len()), done),
-            Err(error) => {
-                self.held = true;
-                done.push(self.failed(&error));
-            }
-        }
-    }
-
-    fn retry_long(&mut self, storage: &dyn Storage, done: &mut Vec<Done>) {
-        match self.long.retry(storage) {
-            Ok(written) => {
-                written.into_iter().for_each(|(piece, bytes)| on_disk(piece, bytes, done));
-                self.complete.extend(self.long.take_postponed().into_iter().map(|piece| (piece, Vec::new())));
-            }
-            Err(error) => {
-                self.held = true;
-                done.push(self.failed(&error));
-            }
-        }
-    }
-
-    /// Compares the digest of a long piece. A wrong one is let go of.
-    fn check_long(&mut self, piece: Piece, storage: &dyn Storage, done: &mut Vec<Done>) {
-        let is_good = self.long.digest(piece).is_some_and(|digest| self.digests.matches(piece, &digest));
-        // Who sent what is told apart only if every block can be read back.
-        if is_good
-            && self.failed.has(piece)
-            && let Ok(digests) = self.long.block_digests(piece, storage)
-        {
-            let wrong = self.failed.audit(self.layout.geometry(), piece, &digests);
-            done.extend(wrong.map(|wrong| Done::Audited { wrong }));
-        }
-        if is_good {
-            self.verified.insert(piece, Vec::new());
-            return;
-        }
-        if let Ok(digests) = self.long.block_digests(piece, storage) {
-            self.failed.remember(piece, digests);
-        }
-        self.long.forget(piece, storage);
-        done.push(Done::Checked { piece, verdict: Verdict::Bad });
-    }
-
-    /// Copies a verified piece to its files.
-    fn write_long(&mut self, piece: Piece, storage: &dyn Storage) -> Result<(), StoreError> {
-        let end = self.layout.geometry().piece_len(piece);
-        for begin in (0..end).step_by(CHUNK as usize) {
-            let part = self.long.read(piece, begin, CHUNK.min(end - begin), storage)?;
-            self.write_range(piece, begin, &[part], storage)?;
-        }
-        self.long.forget(piece, storage);
-        Ok(())
-    }
-
-    /// Records what is about to be written, together with everything that is under way: that will be written soon, and one record
-    /// does for all.
-    fn mark_dirty(&mut self) -> Result<(), StoreError> {
-        let dirty = &self.journal.known().dirty;
-        if self.verified.keys().all(|piece| dirty.has(*piece)) {
-            return Ok(());
-        }
-        let complete = self.complete.iter().map(|(piece, _)| piece);
-        let under_way = complete.chain(self.assembling.keys()).chain(&self.expected);
-        let mut pieces: Vec<Piece> = self.verified.keys().chain(under_way).copied().collect();
-        pieces.sort_unstable();
-        pieces.dedup();
-        self.journal.dirty(&pieces)
-    }
-
-    /// One vectored write for each file that a part of the piece touches.
-    fn write_range(&mut self, piece: Piece, begin: u32, blocks: &[Bytes], storage: &dyn Storage) -> Result<(), StoreError> {
-        let layout = Arc::clone(&self.layout);
-        let mut slices = Slices::of(blocks);
-        let len: usize = blocks.iter().map(Bytes::len).sum();
-        for span in layout.spans(piece, begin, u32::try_from(len).unwrap_or(u32::MAX)) {
-            let data = slices.take(span.len as usize);
-            if !span.file.is_stored {
-                continue;
-            }
-            self.make_ready(span.index, storage)?;
-            self.unsynced.files.insert(span.index);
-            storage.write_at(&span.file.path, span.offset, &data).map_err(|error| {
-                self.ready[span.index] = false;
-                let error = StoreError { path: span.file.path.clone(), source: error };
-                if error.fault() == StoreFault::Changed {
-                    self.doubts.add(span.index);
-                }
-                error
-            })?;
-            self.witness = Some(span.index);
-        }
-        Ok(())
-    }
-
-    /// Makes sure that a file exists in its full length, the unwritten part a hole. A file that held pieces and vanished is not
-    /// made anew: it would look complete and be empty. Nor is any other where one vanished: it would lie where the disk was mounted.
-    fn make_ready(&mut self, index: usize, storage: &dyn Storage) -> Result<(), StoreError> {
-        if self.ready[index] {
-            return Ok(());
-        }
-        let layout = Arc::clone(&self.layout);
-        let file = &layout.files()[index];
-        let here = StoreError::at(&file.path);
-        match storage.stat(&file.path).map_err(StoreError::at(&file.path))? {
-            Some(stat) if stat.len >= file.length => {}
-            Some(_) => storage.set_len(&file.path, file.length).map_err(here)?,
-            None if self.held_pieces(file) => return Err(here(io::ErrorKind::NotFound.into())),
-            None => {
-                self.ensure_witness(storage)?;
-                storage.create_new(&file.path).and_then(|()| storage.set_len(&file.path, file.length)).map_err(here)?;
-            }
-        }
-        self.ready[index] = true;
-        Ok(())
-    }
-
-    fn held_pieces(&self, file: &LayoutFile) -> bool {
-        let have = &self.journal.known().have;
-        self.layout.pieces_of(file).any(|piece| have.has(piece) || self.unsynced.pieces.contains(&piece))
-    }
-
-    /// That what held pieces is still there: the witness, or another file in its place. Somebody may move one away as soon as it is
-    /// whole.
-    fn ensure_witness(&mut self, storage: &dyn Storage) -> Result<(), StoreError> {
-        let Some(index) = self.witness else { return Ok(()) };
-        let path = &self.layout.files()[index].path;
-        if storage.stat(path).map_err(StoreError::at(path))?.is_some() {
-            return Ok(());
-        }
-        let is_there = |file: &LayoutFile| self.held_pieces(file) && matches!(storage.stat(&file.path), Ok(Some(_)));
-        let other = self.layout.stored().find(|(_, file)| is_there(file)).map(|(index, _)| index);
-        self.witness = Some(other.ok_or_else(|| StoreError::at(path)(io::ErrorKind::NotFound.into()))?);
-        Ok(())
-    }
-
-    /// Syncs the files, then records their pieces as "have". After a failed sync nobody knows what reached the disk: those pieces stay
-    /// dirty in the journal and are hashed again at the next start.
-    fn sync(&mut self, now: Time, storage: &dyn Storage, done: &mut Vec<Done>) {
-        let Unsynced { pieces, files, .. } = std::mem::take(&mut self.unsynced);
-        let sync = |index: &usize| {
-            let path = &self.layout.files()[*index].path;
-            storage.sync(path).map_err(StoreError::at(path))
-        };
-        if let Err(error) = files.iter().try_for_each(sync) {
-            done.push(self.failed(&error));
-            return;
-        }
-        let list: Vec<Piece> = pieces.iter().copied().collect();
-        if let Err(error) = self.journal.have(&list) {
-            // The data is safe and only the record is missing: try again at the next deadline.
-            self.unsynced = Unsynced { pieces, since: Some(now), ..Unsynced::default() };
-            done.push(self.failed(&error));
-        } else if !list.is_empty() && self.is_complete() {
-            // Nothing is written from here on: a seed that is killed is as good as one that was stopped.
-            self.stop(storage, done);
-        }
-    }
-
-    fn is_complete(&self) -> bool {
-        let (wanted, have) = (self.layout.wanted(), &self.journal.known().have);
-        wanted.common(have, self.layout.geometry()).count() == wanted.count() as usize
-    }
-
-    /// Notes what the files look like. One that somebody else changed is noted as nothing looks, so that the next start hashes it.
-    fn stop(&mut self, storage: &dyn Storage, done: &mut Vec<Done>) {
-        let result = crate::check::stat_files(&self.layout, storage).and_then(|mut stats| {
-            for (index, file) in self.layout.stored().filter(|&(index, _)| stats[index].is_some()).collect::<Vec<_>>() {
-                if storage.is_changed(&file.path).unwrap_or(true) {
-                    stats[index] = Some(Stat::NONE);
-                }
-            }
-            self.journal.clean_stop(stats)
-        });
-        if let Err(error) = result {
-            done.push(self.failed(&error));
-        }
-    }
-
     fn failed(&self, error: &StoreError) -> Done {
         Done::Failed { fault: error.fault(), detail: error.to_string(), pieces: self.verified.keys().copied().collect() }
     }
 }
 
-/// Adds to what was told of the piece already.
-fn on_disk(piece: Piece, bytes: u64, done: &mut Vec<Done>) {
-    match done.last_mut() {
-        Some(Done::OnDisk { piece: last, bytes: sum }) if *last == piece => *sum += bytes,
-        _ => done.push(Done::OnDisk { piece, bytes }),
-    }
-}
-
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod touching;

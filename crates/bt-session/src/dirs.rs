@@ -1,9 +1,11 @@
 //! The directories that torrents live in: those that share one hold it open once.
 //!
 //! Decides: which torrents share a directory. Must not know: torrents.
-//! Invariant: two torrents share a directory only if a path of both leads to it now; their open files are their own.
+//! Invariant: two torrents share a directory only if a path of both leads to it now; their open files are their own. A directory that is held
+//! is no other torrent's to write as a whole, nor is one above it.
 
-use bt_piece_store::{Directory, DiskStorage, Place};
+use crate::owner::live_below;
+use bt_piece_store::{Directory, Place};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -14,14 +16,34 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub(crate) struct Dirs(Arc<Mutex<BTreeMap<Place, Weak<Directory>>>>);
 
 impl Dirs {
-    /// The files of a torrent below a directory, which is made if it is missing.
-    pub(crate) fn open(&self, dir: &Path) -> io::Result<DiskStorage> {
-        self.hold(dir).map(DiskStorage::below)
+    /// A directory for files of our own, which is made if it is missing.
+    pub(crate) fn open(&self, dir: &Path) -> io::Result<Arc<Directory>> {
+        self.keep(Directory::create(dir)?)
     }
 
-    fn hold(&self, dir: &Path) -> io::Result<Arc<Directory>> {
-        // Opened in any case: the path may lead elsewhere than it did.
+    /// A directory that torrents live in, which is made if it is missing. An error if another torrent writes all that is in it.
+    pub(crate) fn hold(&self, dir: &Path) -> io::Result<Arc<Directory>> {
         let fresh = Directory::create(dir)?;
+        self.hold_all(fresh, &dir.canonicalize()?)
+    }
+
+    fn hold_all(&self, fresh: Directory, path: &Path) -> io::Result<Arc<Directory>> {
+        // One that may not be opened is nobody's to write as a whole, as far as we can tell.
+        let above = path.parent().and_then(|parent| Some((Directory::open(parent).ok()?, parent)));
+        let fresh = match above {
+            Some((above, parent)) => fresh.holding(self.hold_all(above, parent)?),
+            None => fresh,
+        };
+        let dir = self.keep(fresh)?;
+        if live_below(&*dir) {
+            return Ok(dir);
+        }
+        let why = "another torrent is being downloaded to it; stop that one first, or choose another directory";
+        Err(io::Error::new(io::ErrorKind::ResourceBusy, why))
+    }
+
+    /// The one that is held already, if there is one: `fresh` was opened in any case, as the path may lead elsewhere than it did.
+    fn keep(&self, fresh: Directory) -> io::Result<Arc<Directory>> {
         let place = fresh.place()?;
         let mut dirs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = dirs.get(&place).and_then(Weak::upgrade) {
@@ -49,7 +71,8 @@ mod tests {
         let second = dirs.hold(&at).unwrap();
         assert!(!Arc::ptr_eq(&first, &second));
         drop((first, second));
-        let _ = dirs.hold(dir.path()).unwrap();
-        assert_eq!(dirs.0.lock().unwrap().len(), 1, "who is gone is forgotten");
+        let _held = dirs.hold(dir.path()).unwrap();
+        let above = dir.path().canonicalize().unwrap().ancestors().count();
+        assert_eq!(dirs.0.lock().unwrap().len(), above, "who is gone is forgotten");
     }
 }

@@ -6,7 +6,8 @@
 
 use crate::clock::Clock;
 use crate::conduit::Pipes;
-use crate::events::AddError;
+use crate::events::{AddError, Unsaved};
+use crate::owner::Claim;
 use crate::panics::{Bugs, Place};
 use crate::shard::ToShard;
 use bt_engine::{Input, PeerKey, TorrentKey};
@@ -32,8 +33,8 @@ pub(crate) enum DiskOrder {
     Read { peer: PeerKey, blocks: Vec<Block>, piped: bool },
     /// Finish what is complete, sync, and answer with `Settled`: whoever ordered the rest is gone. It is overwritten when it comes again.
     Settle,
-    /// Sync, note a clean stop, let go of it, and answer.
-    Detach(oneshot::Sender<()>),
+    /// Write and sync what is left, let go of it, and answer with what stood against that.
+    Detach(oneshot::Sender<Option<Unsaved>>),
 }
 
 /// A torrent's worker and what it works with.
@@ -42,6 +43,7 @@ pub(crate) struct Attached {
     pub(crate) layout: Arc<Layout>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) shard: mpsc::Sender<ToShard>,
+    pub(crate) claim: Claim,
 }
 
 impl DiskOrder {
@@ -186,8 +188,12 @@ struct Desk {
     batch: Vec<Order>,
     /// Its place in the agenda.
     planned: Option<Time>,
-    /// The store failed; when it is tried again.
+    /// The store failed, and did not recover.
+    is_faulty: bool,
+    /// When it is tried again.
     retry_at: Option<Time>,
+    /// Why what was written last is not safe.
+    unsaved: Option<Unsaved>,
 }
 
 impl Thread {
@@ -244,7 +250,7 @@ impl Thread {
     fn sort(&mut self, key: TorrentKey, order: DiskOrder) {
         match order {
             DiskOrder::Attach(attached) => {
-                self.torrents.insert(key, Box::new(Desk { attached, batch: Vec::new(), planned: None, retry_at: None }));
+                self.torrents.insert(key, Box::new(Desk::new(attached)));
             }
             DiskOrder::Work(order) => {
                 if let Some(desk) = self.torrents.get_mut(&key) {
@@ -265,20 +271,35 @@ impl Thread {
                 }
             }
             DiskOrder::Detach(done) => {
+                let mut unsaved = None;
                 if let Some(mut desk) = self.torrents.remove(&key) {
                     self.replan(key, desk.planned, None);
                     desk.batch.push(Order::Stop);
                     desk.work(key, self.clock.now());
+                    unsaved = desk.unsaved;
                 }
-                let _ = done.send(());
+                let _ = done.send(unsaved);
             }
         }
     }
 }
 
 impl Desk {
+    fn new(attached: Box<Attached>) -> Desk {
+        let desk = Desk { attached, batch: Vec::new(), planned: None, is_faulty: false, retry_at: None, unsaved: None };
+        desk.share();
+        desk
+    }
+
     fn deadline(&self) -> Option<Time> {
         [self.attached.worker.deadline(), self.retry_at].into_iter().flatten().min()
+    }
+
+    /// Other torrents may read the files of one that writes nothing any more.
+    fn share(&self) {
+        if self.attached.worker.is_settled() {
+            self.attached.claim.share();
+        }
     }
 
     fn work(&mut self, key: TorrentKey, now: Time) {
@@ -289,23 +310,32 @@ impl Desk {
         if self.batch.is_empty() && self.attached.worker.deadline().is_none_or(|at| at > now) {
             return;
         }
+        let was_settled = self.attached.worker.is_settled();
         let batch = std::mem::take(&mut self.batch);
         let mut failed = false;
+        self.unsaved = None;
         for done in self.attached.worker.run(now, batch, self.attached.storage.as_ref()) {
             match done {
                 Done::Checked { piece, verdict } => self.tell(Input::Checked(key, piece, verdict)),
                 Done::OnDisk { piece, bytes } => self.tell(Input::OnDisk(key, piece, bytes)),
                 Done::Audited { wrong } => self.tell(Input::Audited(key, wrong)),
+                Done::Lost { pieces } => self.tell(Input::Lost(key, pieces)),
                 Done::Failed { fault, detail, .. } => {
                     failed = true;
+                    self.unsaved = Some(Unsaved { fault, detail: detail.clone() });
                     self.fail(key, fault, detail);
                 }
             }
         }
-        if failed || (retries && self.attached.worker.is_in_doubt()) {
+        self.is_faulty |= failed;
+        if failed || (retries && !self.attached.worker.is_well()) {
             self.retry_at = Some(now + RETRY);
-        } else if retries {
+        } else if self.is_faulty && self.attached.worker.is_well() {
+            (self.is_faulty, self.retry_at) = (false, None);
             self.tell(Input::StoreRecovered(key));
+        }
+        if !was_settled {
+            self.share();
         }
     }
 
@@ -314,21 +344,28 @@ impl Desk {
         self.tell(Input::StoreFailed(key, fault));
     }
 
-    /// Reads for a peer. A file that cannot be read stops the torrent with its cause, as one that cannot be written does.
+    /// Reads for a peer. A file that cannot be read stops the torrent with its cause, as one that cannot be written does; one of which only
+    /// attributes changed does not, if its pieces are right.
     fn read(&mut self, key: TorrentKey, now: Time, peer: PeerKey, blocks: Vec<Block>, pipes: Option<&Arc<Pipes>>) {
-        let Attached { layout, storage, .. } = &*self.attached;
+        let Attached { layout, storage, worker, .. } = &mut *self.attached;
         if let Some(Ok(conduit)) = pipes.map(|pipes| pipes.fill(layout, storage.as_ref(), &blocks, true)) {
             return self.send(ToShard::Piped(peer, conduit));
         }
-        let read = read_blocks(layout, storage.as_ref(), &blocks, true).unwrap_or_else(|error| {
-            let fault = fault_of(&error);
-            self.fail(key, fault, error.to_string());
-            self.retry_at = Some(now + RETRY);
-            if matches!(fault, StoreFault::Changed | StoreFault::Missing) {
-                self.batch.extend(blocks.iter().map(|block| Order::Doubt { piece: block.piece() }));
+        let read = match read_blocks(layout, storage.as_ref(), &blocks, true) {
+            Ok(read) => read,
+            Err(error) => {
+                let hashed = worker.read_hashed(&blocks, storage.as_ref());
+                if hashed.is_none() {
+                    let fault = fault_of(&error);
+                    self.fail(key, fault, error.to_string());
+                    (self.is_faulty, self.retry_at) = (true, Some(now + RETRY));
+                    if matches!(fault, StoreFault::Changed | StoreFault::Missing) {
+                        self.batch.extend(blocks.iter().map(|block| Order::Doubt { piece: block.piece() }));
+                    }
+                }
+                hashed
             }
-            None
-        });
+        };
         let mut read = read.into_iter().flatten();
         let answer = blocks.into_iter().map(|block| (block, read.next())).collect();
         self.send(ToShard::Read(peer, answer));

@@ -99,6 +99,18 @@ pub enum AddError {
         /// The first of them, relative to the download directory.
         path: PathBuf,
     },
+    /// Another torrent works on these files, in this session or in another process.
+    #[error(
+        "{} belongs to another torrent that is being {}; stop that one first, or choose another directory with --dir",
+        path.display(),
+        if *is_written { "downloaded" } else { "seeded" }
+    )]
+    Owned {
+        /// The file, or the directory of all files, relative to the download directory.
+        path: PathBuf,
+        /// Whether the other one writes.
+        is_written: bool,
+    },
     /// The disk failed while the data was checked.
     #[error("{detail}")]
     Store {
@@ -133,4 +145,15 @@ pub struct Summary {
     pub status: Option<TorrentStatus>,
     /// What moved between us and each peer.
     pub sources: Vec<SourceStat>,
+    /// What stood against writing and syncing everything at the end: not all that was said to be there may outlive a power cut.
+    pub unsaved: Option<Unsaved>,
+}
+
+/// Why something is not safe on the disk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unsaved {
+    /// The cause.
+    pub fault: bt_types::StoreFault,
+    /// The file, and what the system said.
+    pub detail: String,
 }

@@ -8,12 +8,13 @@ use crate::control::ToControl;
 use crate::dirs::Dirs;
 use crate::disk::{Attached, DiskOrder};
 use crate::events::{AddError, TorrentEvent, TorrentState};
+use crate::owner::Claim;
 use crate::shard::{NewMagnet, NewTorrent, ToShard};
 use crate::state::{Lock, StateDir};
 use crate::torrent::{AddOptions, Inner, Known, Select};
 use bt_engine::{MagnetSpec, Priority, TorrentSpec, Want};
 use bt_metainfo::{Magnet, Metainfo, PieceDigests};
-use bt_piece_store::{Layout, LayoutFile, OpenError, Storage, Trust, Worker, locate, open_torrent};
+use bt_piece_store::{Directory, DiskStorage, Layout, LayoutFile, OpenError, Storage, Trust, Worker, locate, open_torrent};
 use bt_types::{Bitfield, InfoHash};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -30,7 +31,7 @@ pub(crate) struct Ground {
     pub(crate) layout: Arc<Layout>,
     wanted: Bitfield,
     digests: Arc<PieceDigests>,
-    storage: Arc<dyn Storage>,
+    dir: Arc<Directory>,
     trackers: Vec<Vec<String>>,
     metadata: Bytes,
     private: bool,
@@ -61,7 +62,7 @@ impl Ground {
         if let Some(files) = selected {
             layout.select(&files);
         }
-        let storage = dirs.open(&root).map_err(|error| store_error(&root, &error))?;
+        let dir = dirs.hold(&root).map_err(|error| store_error(&root, &error))?;
         let lock = state_dir.lock(info_hash, &root).map_err(dir_error)?;
         let lock = lock.ok_or_else(|| AddError::Locked { dir: root.clone() })?;
         Ok(Ground {
@@ -69,7 +70,7 @@ impl Ground {
             wanted: layout.wanted(),
             layout: Arc::new(layout),
             digests,
-            storage: Arc::new(storage),
+            dir,
             trackers: metainfo.trackers.clone(),
             metadata: metainfo.info_bytes.clone(),
             private: metainfo.private,
@@ -108,11 +109,16 @@ impl Opener {
 
     fn try_open(self, ground: Ground, of_magnet: bool) -> Result<(), AddError> {
         let Opener { inner, options } = self;
-        let Ground { info_hash, layout, wanted, digests, storage, trackers, metadata, private, root, dirs, state_dir, .. } =
-            ground;
+        let Ground { info_hash, layout, wanted, digests, dir, trackers, metadata, private, root, dirs, state_dir, .. } = ground;
         let journal = state_dir.journal(&dirs, info_hash, &root, layout.geometry()).map_err(OpenError::from)?;
         let trust = if options.trust_data { Trust::Data } else { Trust::Journal };
-        let opened = open_torrent(&layout, &digests, journal, storage.as_ref(), trust, &inner.progress)?;
+        let storage: Arc<dyn Storage> = Arc::new(DiskStorage::below(Arc::clone(&dir)).over_links());
+        let mut claim = Claim::default();
+        let opened = open_torrent(&layout, &digests, journal, storage.as_ref(), trust, &inner.progress, &mut |how| {
+            let top = layout.top().unwrap_or(Path::new(""));
+            claim = Claim::take(&dir, top, layout.is_one_file(), how)?;
+            Ok(())
+        })?;
         let geometry = *layout.geometry();
         let there = wanted.common(&opened.have, &geometry);
         let bytes_there = there.map(|piece| u64::from(geometry.piece_len(piece))).sum();
@@ -120,7 +126,7 @@ impl Opener {
         inner.news.tell(TorrentEvent::Checked { bytes_there });
         let worker = Worker::new(Arc::clone(&layout), digests, opened.journal);
         let (layout_too, storage_too) = (Arc::clone(&layout), Arc::clone(&storage));
-        let attached = Attached { worker, layout: layout_too, storage: storage_too, shard: inner.shard.clone() };
+        let attached = Attached { worker, layout: layout_too, storage: storage_too, shard: inner.shard.clone(), claim };
         inner.disks.submit([(inner.key, DiskOrder::Attach(Box::new(attached)))].into_iter());
         if !of_magnet {
             inner.register()?;
@@ -278,6 +284,7 @@ impl From<OpenError> for AddError {
         match error {
             OpenError::Foreign { path } => AddError::Foreign { path },
             OpenError::Gone { path } => AddError::Gone { path },
+            OpenError::Owned { path, is_written } => AddError::Owned { path, is_written },
             OpenError::Store(error) => AddError::Store { fault: error.fault(), detail: error.to_string() },
             OpenError::Cancelled => AddError::Stopping,
         }

@@ -5,7 +5,7 @@
 
 use crate::dirs::Dirs;
 use bt_dht::Contact;
-use bt_piece_store::{Journal, StoreError};
+use bt_piece_store::{DiskStorage, Journal, StoreError};
 use bt_types::{Geometry, InfoHash};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -45,7 +45,8 @@ impl StateDir {
 
     pub(crate) fn journal(&self, dirs: &Dirs, hash: InfoHash, root: &Path, geometry: &Geometry) -> Result<Journal, StoreError> {
         let Some(dir) = &self.0 else { return Ok(Journal::in_memory(hash, geometry)) };
-        let storage = Arc::new(dirs.open(dir).map_err(|source| StoreError { path: dir.clone(), source })?);
+        let dir = dirs.open(dir).map_err(|source| StoreError { path: dir.clone(), source })?;
+        let storage = Arc::new(DiskStorage::below(dir));
         Journal::open(storage, Path::new(&format!("{}.journal", stem(hash, root))), hash, geometry)
     }
 

@@ -361,11 +361,11 @@ impl Inner {
         let Departure { status, sources } = departure.await.unwrap_or_default();
         let (done, detached) = oneshot::channel();
         self.disks.submit([(self.key, DiskOrder::Detach(done))].into_iter());
-        let _ = detached.await;
+        let unsaved = detached.await.ok().flatten();
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
         // The shard never had it if its opening had not begun.
         self.end();
-        Summary { bytes_there: self.bytes_there.load(Relaxed), status, sources }
+        Summary { bytes_there: self.bytes_there.load(Relaxed), status, sources, unsaved }
     }
 }
 

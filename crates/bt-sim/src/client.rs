@@ -506,6 +506,7 @@ impl Client {
             match done {
                 Done::Checked { piece, verdict } => self.inputs.push_back(Input::Checked(TORRENT, piece, verdict)),
                 Done::OnDisk { piece, bytes } => self.inputs.push_back(Input::OnDisk(TORRENT, piece, bytes)),
+                Done::Lost { pieces } => self.inputs.push_back(Input::Lost(TORRENT, pieces)),
                 Done::Audited { wrong } => self.inputs.push_back(Input::Audited(TORRENT, wrong)),
                 Done::Failed { fault, .. } => {
                     failed = true;

@@ -57,18 +57,6 @@ impl Storage for WatchedDisk {
         self.files.stat(path)
     }
 
-    fn is_changed(&self, path: &Path) -> io::Result<bool> {
-        self.files.is_changed(path)
-    }
-
-    fn afresh(&self) -> io::Result<Arc<dyn Storage>> {
-        self.files.afresh()
-    }
-
-    fn trust(&self, path: &Path, stat: &Stat) -> io::Result<bool> {
-        self.files.trust(path, stat)
-    }
-
     fn sync(&self, path: &Path) -> io::Result<()> {
         self.files.sync(path)
     }

@@ -128,7 +128,10 @@ impl Store {
                 let journal = Journal::open(Arc::clone(state) as _, Path::new("journal"), content.info_hash, &content.geometry);
                 let (layout, digests) = (Arc::clone(&torrent.layout), Arc::clone(&torrent.digests));
                 let journal = journal.expect("memory does not fail");
-                let opened = open_torrent(&layout, &digests, journal, files.as_ref(), Trust::Journal, &Progress::default());
+                let opened =
+                    open_torrent(&layout, &digests, journal, files.as_ref(), Trust::Journal, &Progress::default(), &mut |_| {
+                        Ok(())
+                    });
                 let opened = opened.expect("the torrent's own files can be opened");
                 let worker = Box::new(Worker::new(layout, digests, opened.journal));
                 (Store::Worker { worker, disk: Arc::clone(files), torrent: Arc::clone(torrent) }, opened.have)

@@ -97,6 +97,12 @@ impl Watch {
                     self.have.insert(*piece);
                 }
             }
+            Input::Lost(_, pieces) => {
+                for piece in pieces {
+                    self.open.remove(piece);
+                    self.have.remove(*piece);
+                }
+            }
             _ => {}
         }
     }

@@ -25,6 +25,8 @@ pub enum StoreFault {
     Missing,
     /// The file is not the one that we wrote: other size, other kind, a link.
     Changed,
+    /// A file that is none of the torrent's has the name of one.
+    Foreign,
     /// No file descriptor is left.
     TooManyFiles,
     /// The device failed, or gave any other error.
@@ -39,6 +41,7 @@ impl StoreFault {
             StoreFault::Permission => "permission",
             StoreFault::Missing => "missing",
             StoreFault::Changed => "changed",
+            StoreFault::Foreign => "foreign",
             StoreFault::TooManyFiles => "too_many_files",
             StoreFault::Io => "io",
         }
@@ -51,7 +54,8 @@ impl fmt::Display for StoreFault {
             StoreFault::NoSpace => "no space left on the disk",
             StoreFault::Permission => "no permission for the files",
             StoreFault::Missing => "a file is missing",
-            StoreFault::Changed => "a file was changed by somebody else",
+            StoreFault::Changed => "a file was changed by another program",
+            StoreFault::Foreign => "a file that is none of the torrent's is in the way",
             StoreFault::TooManyFiles => "no file descriptor is left",
             StoreFault::Io => "the disk gave an error",
         })

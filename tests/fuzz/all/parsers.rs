@@ -174,7 +174,7 @@ fn journal() {
         // a journal that was opened says the same again.
         let open = || {
             let journal = Journal::open(state.clone(), name, id, layout.geometry()).expect("no journal is an error");
-            match open_torrent(&layout, &digests, journal, &disk, Trust::Journal, &Progress::default()) {
+            match open_torrent(&layout, &digests, journal, &disk, Trust::Journal, &Progress::default(), &mut |_| Ok(())) {
                 Ok(opened) => Some(opened.have.count()),
                 Err(OpenError::Gone { .. }) => None,
                 Err(error) => panic!("{error}"),

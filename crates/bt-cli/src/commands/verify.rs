@@ -55,7 +55,7 @@ pub(crate) fn check(torrent: &Metainfo, dir: &Path, output: &Output) -> Outcome<
     let digests = torrent.info.require_digests().map_err(unsupported)?;
     let (root, layout) = locate(dir, &torrent.info).map_err(|error| Failure::disk(dir, &error))?;
     let storage = match DiskStorage::open(&root) {
-        Ok(storage) => storage,
+        Ok(storage) => storage.over_links(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(Failure::new(Exit::Input, "not_found", format!("{} does not exist", root.display())));
         }

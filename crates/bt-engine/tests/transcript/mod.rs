@@ -16,6 +16,7 @@
 //! A: cannot be read 0:0         a block that it was to be served
 //! A: closes
 //! piece 0 is good | is bad
+//! pieces 0 1 are lost           although they were good
 //! store failed | recovered
 //! tracker answers 1800 | fails  the last announce; the number is its interval in seconds
 //! rate 16384                    upload limit in bytes per second
@@ -182,6 +183,9 @@ impl Player {
             ["piece", number, "is", verdict] => {
                 let verdict = if verdict == "good" { Verdict::Good } else { Verdict::Bad };
                 Input::Checked(TORRENT, self.piece(number), verdict)
+            }
+            ["pieces", ref numbers @ .., "are", "lost"] => {
+                Input::Lost(TORRENT, numbers.iter().map(|number| self.piece(number)).collect())
             }
             ["store", "failed"] => Input::StoreFailed(TORRENT, StoreFault::NoSpace),
             ["store", "recovered"] => Input::StoreRecovered(TORRENT),

@@ -1,14 +1,15 @@
 //! A directory of the operating system.
 //!
 //! Decides: how a path below the root is opened, and which descriptors stay open. Must not know: torrents.
-//! Invariant: every open resolves beneath the held root without following a link; at most [`OPEN_MAX`] files stay open; no bytes are given
-//! out of a file that somebody else changed since it was first looked at; for pages that are lent this holds when they are taken.
+//! Invariant: nothing is written over a link below the held root; at most [`OPEN_MAX`] files stay open; no bytes are given out of a file that
+//! another program touched since it was first looked at, but by `read_raw`; for pages that are lent this holds when they are taken.
 
 use super::seen::{Face, Seen};
-use super::{Stat, Storage, not_a_file};
+use super::{Storage, changed, not_a_file};
+use crate::identity::{Change, Stat};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
@@ -29,19 +30,27 @@ pub struct Directory {
     fd: OwnedFd,
     /// The file system lives in memory: a read waits for no device but swap.
     in_memory: bool,
+    /// One above it, that is held open as long as this one.
+    _above: Option<Arc<Directory>>,
 }
 
 impl Directory {
     /// Opens an existing directory. The path itself may lead over links: the user named it.
     pub fn open(path: &Path) -> io::Result<Directory> {
         let fd = rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Directory { in_memory: is_in_memory(&fd), fd })
+        Ok(Directory { in_memory: is_in_memory(&fd), fd, _above: None })
     }
 
     /// Opens a directory, after making it and its parents where they are missing.
     pub fn create(path: &Path) -> io::Result<Directory> {
         std::fs::create_dir_all(path)?;
         Directory::open(path)
+    }
+
+    /// This one, which holds `above` open, too.
+    #[must_use]
+    pub fn holding(self, above: Arc<Directory>) -> Directory {
+        Directory { _above: Some(above), ..self }
     }
 
     /// Which directory this is. No other one has its place while this is held open.
@@ -53,18 +62,34 @@ impl Directory {
     }
 }
 
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// Files below a directory.
 #[derive(Debug)]
 pub struct DiskStorage {
     root: Arc<Directory>,
+    /// Reads follow links that the user laid.
+    over_links: bool,
     open: Mutex<OpenFiles>,
     seen: Mutex<Seen>,
+    /// Directories in which names were made, and not synced.
+    named: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl DiskStorage {
     /// Files below a directory that is open, perhaps beside others who have files of their own open there.
     pub fn below(root: Arc<Directory>) -> DiskStorage {
-        DiskStorage { root, open: Mutex::default(), seen: Mutex::default() }
+        DiskStorage { root, over_links: false, open: Mutex::default(), seen: Mutex::default(), named: Mutex::default() }
+    }
+
+    /// Reads also what lies behind links below the root: the user laid them, and reading changes nothing. Writing over one stays an error.
+    #[must_use]
+    pub fn over_links(self) -> DiskStorage {
+        DiskStorage { over_links: true, ..self }
     }
 
     /// [`DiskStorage::below`] a directory that exists.
@@ -84,8 +109,12 @@ impl DiskStorage {
             return Ok(file);
         }
         let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
-        // NONBLOCK: opening a pipe that somebody put there must not hang; regular files ignore it.
-        let file = Arc::new(open_beneath(self.root.fd.as_fd(), path, access | OFlags::NONBLOCK)?);
+        // NONBLOCK: opening a pipe that lies there must not hang; regular files ignore it.
+        let flags = access | OFlags::NONBLOCK;
+        let file = Arc::new(match write || !self.over_links {
+            true => open_beneath(self.root.fd.as_fd(), path, flags).map_err(|error| self.explain(error))?,
+            false => rustix::fs::openat(&self.root.fd, relative(path)?, flags | OFlags::CLOEXEC, Mode::empty())?,
+        });
         if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
             return Err(not_a_file());
         }
@@ -103,6 +132,46 @@ impl DiskStorage {
         Ok((parent, Path::new(name)))
     }
 
+    /// An error of an open that follows no link, for a person.
+    fn explain(&self, error: io::Error) -> io::Error {
+        const WHY: &str =
+            "it lies behind a symbolic link: it is read there and not written; name the place that the link leads to with --dir";
+        let is_link = self.over_links && error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+        if is_link { io::Error::new(io::ErrorKind::InvalidData, WHY) } else { error }
+    }
+
+    /// What has the name now.
+    fn find(&self, path: &Path) -> io::Result<Option<Stat>> {
+        let found = if self.over_links {
+            rustix::fs::statat(&self.root.fd, relative(path)?, AtFlags::empty())
+        } else {
+            let (parent, name) = match self.parent(path, false) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                found => found?,
+            };
+            rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+        };
+        let stat = match found {
+            Err(Errno::NOENT) => return Ok(None),
+            stat => stat?,
+        };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(not_a_file());
+        }
+        Ok(Some(face(&stat).stat))
+    }
+
+    /// What has the name now, and what happened to it since the first look.
+    fn look(&self, path: &Path) -> io::Result<(Option<Stat>, Change)> {
+        let found = self.find(path)?;
+        let change = found.map_or(Change::Content, |stat| self.seen().look(path, stat));
+        if change == Change::Content {
+            // The descriptor may be of another file than the one that has the name now.
+            self.forget(path);
+        }
+        Ok((found, change))
+    }
+
     fn forget(&self, path: &Path) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).files.remove(path);
     }
@@ -111,18 +180,40 @@ impl DiskStorage {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An error if somebody else changed the file. It is looked at under the lock, so that no write of ours comes between.
-    fn check(&self, path: &Path, file: &OwnedFd, writes: bool) -> io::Result<()> {
+    /// An error if another program touched the file. It is looked at under the lock, so that no write of ours comes between.
+    fn check(&self, path: &Path, file: &OwnedFd) -> io::Result<()> {
         let mut seen = self.seen();
         let checked = seen.check(path, face(&rustix::fs::fstat(file)?));
         if checked.is_err() {
-            // Another file may have its name by now.
             drop(seen);
             self.forget(path);
-        } else if writes {
-            seen.begin(path);
+            // Another file may have its name by now.
+            if let Ok(Some(other)) = self.find(path) {
+                self.seen().look(path, other);
+                return Err(changed());
+            }
         }
         checked
+    }
+
+    /// Writes by `write`, between two looks. A file of which only attributes changed is written: what it holds is what we know, as long as
+    /// its name leads to it.
+    fn change_by(&self, path: &Path, write: impl FnOnce(&OwnedFd) -> io::Result<()>) -> io::Result<()> {
+        let file = self.file(path, true)?;
+        let mut checked = self.check(path, &file);
+        if checked.is_err() && self.change(path)? == Change::Attributes {
+            checked = Ok(());
+        }
+        checked?;
+        self.seen().begin(path);
+        let written = write(&file);
+        let mut seen = self.seen();
+        seen.end(path, face(&rustix::fs::fstat(&file)?).stat);
+        written
+    }
+
+    fn named(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -131,7 +222,7 @@ impl Storage for DiskStorage {
         let file = self.file(path, false)?;
         let read = fill(buf, |rest, done| rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *rest, offset + done)))?;
         // Afterwards: a change before or during the read shows.
-        self.check(path, &file, false)?;
+        self.check(path, &file)?;
         Ok(read)
     }
 
@@ -145,7 +236,7 @@ impl Storage for DiskStorage {
             Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => Ok(None),
             result => {
                 let read = result?;
-                self.check(path, &file, false)?;
+                self.check(path, &file)?;
                 Ok(Some(read))
             }
         }
@@ -157,84 +248,85 @@ impl Storage for DiskStorage {
         }
         let file = self.file(path, false)?;
         take(file.as_fd())?;
-        self.check(path, &file, false)?;
+        self.check(path, &file)?;
         Ok(true)
     }
 
-    fn write_at(&self, path: &Path, mut offset: u64, data: &[IoSlice<'_>]) -> io::Result<()> {
-        let file = self.file(path, true)?;
-        self.check(path, &file, true)?;
-        let mut slices = data.to_vec();
-        let mut rest = slices.as_mut_slice();
-        IoSlice::advance_slices(&mut rest, 0);
-        while !rest.is_empty() {
-            let batch = rest.get(..SLICES_MAX).unwrap_or(rest);
-            let written = rustix::io::retry_on_intr(|| rustix::io::pwritev(&file, batch, offset))?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            offset += written as u64;
-            IoSlice::advance_slices(&mut rest, written);
+    fn read_raw(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let file = self.file(path, false)?;
+        fill(buf, |rest, done| rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *rest, offset + done)))
+    }
+
+    fn next_data(&self, path: &Path, offset: u64) -> io::Result<Option<u64>> {
+        let file = self.file(path, false)?;
+        match rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(offset)) {
+            Err(Errno::NXIO) => Ok(None),
+            // Where holes are not told apart, everything may be data.
+            found => Ok(Some(found.unwrap_or(offset))),
         }
-        Ok(())
+    }
+
+    fn write_at(&self, path: &Path, mut offset: u64, data: &[IoSlice<'_>]) -> io::Result<()> {
+        self.change_by(path, |file| {
+            let mut slices = data.to_vec();
+            let mut rest = slices.as_mut_slice();
+            IoSlice::advance_slices(&mut rest, 0);
+            while !rest.is_empty() {
+                let batch = rest.get(..SLICES_MAX).unwrap_or(rest);
+                let written = rustix::io::retry_on_intr(|| rustix::io::pwritev(file, batch, offset))?;
+                if written == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                offset += written as u64;
+                IoSlice::advance_slices(&mut rest, written);
+            }
+            Ok(())
+        })
     }
 
     fn set_len(&self, path: &Path, len: u64) -> io::Result<()> {
-        let file = self.file(path, true)?;
-        self.check(path, &file, true)?;
-        Ok(rustix::fs::ftruncate(file, len)?)
+        self.change_by(path, |file| Ok(rustix::fs::ftruncate(file, len)?))
     }
 
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
-        let (parent, name) = match self.parent(path, false) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            found => found?,
-        };
-        let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => return Ok(None),
-            stat => stat?,
-        };
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(not_a_file());
-        }
-        let face = face(&stat);
-        // The first look is what all later ones are compared with.
-        let _ = self.seen().check(path, face);
-        Ok(Some(face.stat))
+        Ok(self.look(path)?.0)
     }
 
-    fn is_changed(&self, path: &Path) -> io::Result<bool> {
-        let file = self.file(path, false)?;
-        let now = face(&rustix::fs::fstat(&file)?);
-        Ok(now.links == 0 || self.seen().is_changed(path, now))
+    fn change(&self, path: &Path) -> io::Result<Change> {
+        Ok(self.look(path)?.1)
     }
 
-    fn afresh(&self) -> io::Result<Arc<dyn Storage>> {
-        Ok(Arc::new(DiskStorage::below(Arc::clone(&self.root))))
+    fn noted(&self, path: &Path) -> io::Result<Option<Stat>> {
+        let noted = self.seen().noted(path);
+        if noted.is_some() { Ok(noted) } else { self.stat(path) }
     }
 
     fn trust(&self, path: &Path, stat: &Stat) -> io::Result<bool> {
-        // The descriptor may be of another file than the one that has the name now.
+        let Some(now) = self.find(path)? else { return Ok(false) };
         self.forget(path);
-        let file = self.file(path, false)?;
-        let mut seen = self.seen();
-        let now = face(&rustix::fs::fstat(&file)?);
-        let is_same = now.stat == *stat;
-        if is_same {
-            seen.trust(path, now);
-        }
-        Ok(is_same)
+        Ok(self.seen().trust(path, stat, now) < Change::Content)
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
         let file = self.file(path, false)?;
         match rustix::fs::fdatasync(&file) {
             // On a file system that cannot be written there is nothing to sync, unless it could be when we wrote: then that may be lost.
-            Err(Errno::INVAL | Errno::ROFS) if !self.seen().is_ours(path) => return Ok(()),
+            Err(Errno::INVAL | Errno::ROFS) if !self.seen().is_unsynced(path) => return Ok(()),
             done => done?,
         }
-        let mut seen = self.seen();
-        seen.settle(path, face(&rustix::fs::fstat(&file)?));
+        self.seen().synced(path);
+        Ok(())
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        let dirs: Vec<PathBuf> = self.named().iter().cloned().collect();
+        for dir in dirs {
+            match rustix::fs::fsync(walk(self.root.fd.as_fd(), &dir, false)?) {
+                // Some file systems know no such thing for directories.
+                Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.named().remove(&dir),
+                Err(error) => return Err(error.into()),
+            };
+        }
         Ok(())
     }
 
@@ -242,7 +334,18 @@ impl Storage for DiskStorage {
         let (parent, name) = self.parent(path, true)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o666))?;
-        self.seen().forget(path);
+        let mut seen = self.seen();
+        seen.forget(path);
+        seen.look(path, face(&rustix::fs::fstat(&file)?).stat);
+        drop(seen);
+        let mut named = self.named();
+        // Where a directory is known its own are, too.
+        for dir in path.ancestors().skip(1) {
+            if !named.insert(dir.to_owned()) {
+                break;
+            }
+        }
+        drop(named);
         self.open.lock().unwrap_or_else(PoisonError::into_inner).put(path, true, Arc::new(file));
         Ok(())
     }
@@ -271,8 +374,8 @@ impl Storage for DiskStorage {
 fn face(stat: &rustix::fs::Stat) -> Face {
     let nanoseconds = |secs: i64, nanos: i64| secs.saturating_mul(1_000_000_000).saturating_add(nanos);
     Face {
-        id: (stat.st_dev as u64, stat.st_ino as u64),
         stat: Stat {
+            id: (stat.st_dev as u64, stat.st_ino as u64),
             len: u64::try_from(stat.st_size).unwrap_or(0),
             mtime_ns: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
             ctime_ns: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
@@ -291,6 +394,12 @@ fn fill(buf: &mut [u8], mut read: impl FnMut(&mut [u8], u64) -> Result<usize, Er
         }
     }
     Ok(done)
+}
+
+/// A path that stays below a directory, as far as names go.
+fn relative(path: &Path) -> io::Result<&Path> {
+    let stays = path.components().all(|component| matches!(component, Component::Normal(_)));
+    if stays { Ok(path) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
 /// Opens a path below `root`, following no link. One call where the kernel can; otherwise component by component.
@@ -465,14 +574,38 @@ mod tests {
             assert_eq!(fault(storage.set_len(path(name), 0)), "changed", "{name}");
             assert_eq!(fault(storage.stat(path(name))), "changed", "{name}");
         }
-        for name in ["dir/new", "dangling", "dir/sub/new"] {
-            assert_eq!(fault(storage.create_new(path(name))), "changed", "{name}");
+        for (name, cause) in [("dir/new", "changed"), ("dangling", "foreign"), ("dir/sub/new", "changed")] {
+            assert_eq!(fault(storage.create_new(path(name))), cause, "{name}");
         }
         assert!(storage.create_new(path("../escape")).is_err() && storage.read_at(path("../x"), 0, &mut buf).is_err());
         assert!(storage.remove(path("dir/secret")).is_err());
         let names: Vec<_> = std::fs::read_dir(outside.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["secret"]);
         assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"secret");
+    }
+
+    #[test]
+    fn links_that_the_user_laid_are_read_over_and_not_written_over() {
+        let library = tempfile::tempdir().unwrap();
+        std::fs::write(library.path().join("a"), "hello").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        symlink(library.path(), dir.path().join("dir")).unwrap();
+        symlink(library.path().join("a"), dir.path().join("file")).unwrap();
+        let storage = DiskStorage::open(dir.path()).unwrap().over_links();
+        for name in ["dir/a", "file"] {
+            let mut buf = [0; 5];
+            assert_eq!(storage.stat(path(name)).unwrap().unwrap().len, 5);
+            assert_eq!(storage.read_at(path(name), 0, &mut buf).unwrap(), 5);
+            assert_eq!(&buf, b"hello");
+            let refusals = [storage.write_at(path(name), 0, &[IoSlice::new(b"x")]), storage.set_len(path(name), 0)];
+            for refusal in refusals {
+                assert!(refusal.unwrap_err().to_string().contains("symbolic link"), "{name}");
+            }
+            assert_eq!(fault(storage.create_new(path(name))), if name == "file" { "foreign" } else { "changed" });
+        }
+        assert_eq!(storage.stat(path("dir/none")).unwrap(), None);
+        assert!(storage.read_at(path("../escape"), 0, &mut [0; 1]).is_err());
+        assert_eq!(std::fs::read(library.path().join("a")).unwrap(), b"hello");
     }
 
     #[test]
@@ -509,14 +642,17 @@ mod tests {
             storage.create_new(file).unwrap();
             storage.write_at(file, 0, &[IoSlice::new(b"hello")]).unwrap();
             storage.sync(file).unwrap();
-            assert_eq!((storage.read_at(file, 0, &mut buf).unwrap(), storage.is_changed(file).unwrap()), (5, false), "{what}");
+            assert_eq!((storage.read_at(file, 0, &mut buf).unwrap(), storage.change(file).unwrap()), (5, Change::None), "{what}");
             harm(&dir.path().join("f"));
             let expected = if what == "deleted" { "missing" } else { "changed" };
-            assert!(storage.is_changed(file).unwrap(), "{what}");
+            let change = if what == "its time put back" { Change::Attributes } else { Change::Content };
+            assert_eq!(storage.change(file).unwrap(), change, "{what}");
             for _ in 0..2 {
                 assert_ne!(fault(storage.read_at(file, 0, &mut buf)), "ok", "{what}");
                 assert_eq!(fault(storage.read_at(file, 0, &mut buf)), expected, "{what}");
-                assert_eq!(fault(storage.write_at(file, 0, &[IoSlice::new(b"x")])), expected, "{what}");
+                // Of which only attributes changed: it is looked at in the end.
+                let written = if change == Change::Attributes { "ok" } else { expected };
+                assert_eq!(fault(storage.write_at(file, 0, &[IoSlice::new(b"x")])), written, "{what}");
             }
             assert_ne!(fault(storage.try_read_at(file, 0, &mut buf)), "ok", "{what}");
         }

@@ -3,16 +3,16 @@
 //! Decides: nothing: the rule does. Must not know: what is stored.
 //! Invariant: an operation that the rule fails does not reach the storage below.
 
-use super::{Stat, Storage};
+use super::Storage;
+use crate::identity::{Change, Stat};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::Path;
-use std::sync::Arc;
 
 /// Which operation is about to happen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Op {
-    /// [`Storage::read_at`] and [`Storage::try_read_at`].
+    /// [`Storage::read_at`], [`Storage::try_read_at`] and [`Storage::read_raw`].
     Read,
     /// [`Storage::write_at`].
     Write,
@@ -22,6 +22,8 @@ pub enum Op {
     Stat,
     /// [`Storage::sync`].
     Sync,
+    /// [`Storage::sync_names`].
+    SyncNames,
     /// [`Storage::create_new`].
     Create,
     /// [`Storage::rename`], with the path it goes to.
@@ -81,16 +83,28 @@ impl<S: Storage> Storage for FaultyStorage<S> {
         self.ask(Op::Stat, path)?.stat(path)
     }
 
-    fn is_changed(&self, path: &Path) -> io::Result<bool> {
-        self.inner.is_changed(path)
+    fn read_raw(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.ask(Op::Read, path)?.read_raw(path, offset, buf)
     }
 
-    fn afresh(&self) -> io::Result<Arc<dyn Storage>> {
-        self.inner.afresh()
+    fn next_data(&self, path: &Path, offset: u64) -> io::Result<Option<u64>> {
+        self.inner.next_data(path, offset)
+    }
+
+    fn change(&self, path: &Path) -> io::Result<Change> {
+        self.inner.change(path)
+    }
+
+    fn noted(&self, path: &Path) -> io::Result<Option<Stat>> {
+        self.inner.noted(path)
     }
 
     fn trust(&self, path: &Path, stat: &Stat) -> io::Result<bool> {
         self.inner.trust(path, stat)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.ask(Op::SyncNames, Path::new(""))?.sync_names()
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {

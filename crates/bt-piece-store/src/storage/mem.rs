@@ -3,7 +3,8 @@
 //! Decides: nothing. Must not know: torrents.
 //! Invariant: after a crash a file holds what it held at its last sync; a hole takes no room.
 
-use super::{Stat, Storage};
+use super::Storage;
+use crate::identity::Stat;
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -23,12 +24,16 @@ struct MemDisk {
     files: BTreeMap<PathBuf, MemFile>,
     /// Bytes that may be taken; no limit when `None`.
     capacity: Option<u64>,
+    /// Counts files.
+    made: u64,
     /// Counts changes, in place of a clock.
     changes: i64,
 }
 
 #[derive(Clone, Default, Debug)]
 struct MemFile {
+    /// Tells it from a later one of its name.
+    number: u64,
     now: Content,
     synced: Content,
 }
@@ -153,20 +158,13 @@ impl Storage for MemStorage {
     }
 
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
-        let stat = |file: &MemFile| Stat { len: file.now.len, mtime_ns: file.now.mtime_ns, ctime_ns: file.now.mtime_ns };
+        let stat = |file: &MemFile| Stat {
+            id: (0, file.number),
+            len: file.now.len,
+            mtime_ns: file.now.mtime_ns,
+            ctime_ns: file.now.mtime_ns,
+        };
         Ok(self.disk().files.get(path).map(stat))
-    }
-
-    fn is_changed(&self, _: &Path) -> io::Result<bool> {
-        Ok(false)
-    }
-
-    fn afresh(&self) -> io::Result<Arc<dyn Storage>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn trust(&self, _: &Path, _: &Stat) -> io::Result<bool> {
-        Ok(true)
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
@@ -181,7 +179,9 @@ impl Storage for MemStorage {
         if disk.files.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        disk.files.insert(path.to_owned(), MemFile::default());
+        disk.made += 1;
+        let file = MemFile { number: disk.made, ..MemFile::default() };
+        disk.files.insert(path.to_owned(), file);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Files as the store needs them: few blocking operations, relative to one root directory.
 //!
 //! Decides: the operations and their errors. Must not know: torrents, pieces.
-//! Invariant: an implementation never touches anything outside its root and never follows a symlink below it.
+//! Invariant: an implementation never changes anything outside its root, nor over a symlink below it.
 
 mod disk;
 mod faulty;
@@ -12,11 +12,11 @@ pub use disk::{Directory, DiskStorage, Place};
 pub use faulty::{FaultyStorage, Op};
 pub use mem::MemStorage;
 
+pub(crate) use crate::identity::{Change, Stat};
 use bt_types::StoreFault;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Regular files below a root. Paths are relative, without `.` and `..`. All calls may wait for a device, but for
 /// [`Storage::try_read_at`] and, when told so, [`Storage::lend`]: these wait for a file to be opened at most.
@@ -27,10 +27,20 @@ pub trait Storage: Send + Sync {
     /// [`Storage::read_at`] for bytes that are in memory already: `None` when it would have to wait for a device.
     fn try_read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<Option<usize>>;
 
-    /// Lends the file itself to `take`, which passes pages of it on without copying them; then looks whether somebody changed it, as
+    /// Lends the file itself to `take`, which passes pages of it on without copying them; then looks whether it changed, as
     /// after a read. False when a device may have to be waited for and `wait` is false; an error when files have no descriptors here.
     fn lend(&self, _path: &Path, _wait: bool, _take: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<bool> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// [`Storage::read_at`] of what is there now, whatever happened to the file: to hash it.
+    fn read_raw(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_at(path, offset, buf)
+    }
+
+    /// Where the next byte may be that is not in a hole, at `offset` or after it; `None` when only a hole follows.
+    fn next_data(&self, _path: &Path, offset: u64) -> io::Result<Option<u64>> {
+        Ok(Some(offset))
     }
 
     /// Writes all of `data` at `offset` of a file that exists.
@@ -42,17 +52,29 @@ pub trait Storage: Send + Sync {
     /// What is known of a file; `None` when there is none. Anything but a regular file is an error.
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
 
-    /// Whether somebody else changed the file since it was first looked at. Reads and writes of such a file are errors.
-    fn is_changed(&self, path: &Path) -> io::Result<bool>;
+    /// What happened to the file since it was first looked at, or was trusted, beside our own writes. Reads and writes of a file that
+    /// changed are errors.
+    fn change(&self, _path: &Path) -> io::Result<Change> {
+        Ok(Change::None)
+    }
 
-    /// The same directory, with nothing looked at yet.
-    fn afresh(&self) -> io::Result<Arc<dyn Storage>>;
+    /// What the file is to be compared with later: how it looked after our last write, or when it was first looked at or trusted.
+    fn noted(&self, path: &Path) -> io::Result<Option<Stat>> {
+        self.stat(path)
+    }
 
-    /// The file was found right while it looked so: believes it again, if it still does; returns whether.
-    fn trust(&self, path: &Path, stat: &Stat) -> io::Result<bool>;
+    /// The file was found right while it looked so: believes it again, unless its content changed since; returns whether.
+    fn trust(&self, _path: &Path, _stat: &Stat) -> io::Result<bool> {
+        Ok(true)
+    }
 
     /// Makes the file's bytes and length survive a power cut.
     fn sync(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names of files that were made survive a power cut.
+    fn sync_names(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Makes an empty file, and the directories it lies in. An error when something has that name.
     fn create_new(&self, path: &Path) -> io::Result<()>;
@@ -62,22 +84,6 @@ pub trait Storage: Send + Sync {
 
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-}
-
-/// What tells whether a file was changed. Times are nanoseconds since 1970.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stat {
-    /// Length in bytes.
-    pub len: u64,
-    /// When the content last changed.
-    pub mtime_ns: i64,
-    /// When content or attributes last changed; nobody can set this back.
-    pub ctime_ns: i64,
-}
-
-impl Stat {
-    /// What no file looks like: whatever is found later differs.
-    pub(crate) const NONE: Stat = Stat { len: u64::MAX, mtime_ns: i64::MIN, ctime_ns: i64::MIN };
 }
 
 /// A file operation that failed.
@@ -117,9 +123,23 @@ pub fn fault_of(error: &io::Error) -> StoreFault {
         (_, StorageFull | QuotaExceeded | FileTooLarge) => StoreFault::NoSpace,
         (_, PermissionDenied | ReadOnlyFilesystem) => StoreFault::Permission,
         (_, NotFound) => StoreFault::Missing,
-        (_, AlreadyExists | CrossesDevices | InvalidData | IsADirectory | NotADirectory | UnexpectedEof) => StoreFault::Changed,
+        (_, AlreadyExists) => StoreFault::Foreign,
+        (_, CrossesDevices | InvalidData | IsADirectory | NotADirectory | UnexpectedEof) => StoreFault::Changed,
         _ => StoreFault::Io,
     }
+}
+
+/// The error for a file that is none of the torrent's and has the name of one.
+pub(crate) fn foreign() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        "it is there and is none of the torrent's; move it away, or choose another directory with --dir",
+    )
+}
+
+/// The error for a file that another program touched.
+fn changed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "another program changed it")
 }
 
 /// The error for a directory, link, pipe or device where a file should be.
@@ -143,6 +163,7 @@ mod tests {
             (io::Error::from_raw_os_error(24), StoreFault::TooManyFiles),
             (io::Error::from_raw_os_error(40), StoreFault::Changed),
             (io::Error::from_raw_os_error(21), StoreFault::Changed),
+            (io::Error::from_raw_os_error(17), StoreFault::Foreign),
             (not_a_file(), StoreFault::Changed),
             (io::Error::from_raw_os_error(5), StoreFault::Io),
         ];

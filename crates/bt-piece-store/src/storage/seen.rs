@@ -1,21 +1,20 @@
-//! What files looked like when they were last known to be ours, to notice that somebody else changed one.
+//! What files looked like when they were last known to be as we wrote or found them, to notice that another program touched one.
 //!
-//! Decides: what counts as a change. Must not know: what is in a file, how it is opened.
-//! Invariant: a file that somebody else changed stays changed; what we write ourselves is no change.
+//! Decides: when a file is in doubt. Must not know: what is in a file, how it is opened.
+//! Invariant: a file in doubt stays so until it is trusted again; what we write ourselves brings no doubt.
 //!
-//! Between a write of ours and the sync that ends it nothing is compared: times may still move then, as on a network's file systems.
+//! A write of ours moves a file's time: it is compared right before and noted right after. What another program writes between these two
+//! is not told apart from ours.
 
-use super::Stat;
+use crate::identity::{Change, Stat};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::Path;
 
-/// What tells one state of one file from others.
+/// A file that is open, at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Face {
-    /// The file itself, whatever its name: device and inode.
-    pub(super) id: (u64, u64),
     pub(super) stat: Stat,
     /// Names that it has; none when it was deleted.
     pub(super) links: u64,
@@ -31,55 +30,89 @@ pub(super) struct Seen {
 
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    face: Face,
-    /// We write, or wrote and have not synced.
-    ours: bool,
+    stat: Stat,
+    doubt: Change,
+    /// We are writing.
+    writing: bool,
+    /// We wrote, and have not synced.
+    unsynced: bool,
+}
+
+impl Known {
+    fn new(stat: Stat) -> Known {
+        Known { stat, doubt: Change::None, writing: false, unsynced: false }
+    }
 }
 
 impl Seen {
-    /// A file is about to be read, was read, or is about to be written: an error if it is not as it was when it was looked at first.
+    fn known(&mut self, path: &Path) -> Option<&mut Known> {
+        self.files.get_mut(&self.hasher.hash_one(path))
+    }
+
+    /// The first look at a file is what later ones are compared with. What happened since.
+    pub(super) fn look(&mut self, path: &Path, now: Stat) -> Change {
+        let known = self.files.entry(self.hasher.hash_one(path)).or_insert_with(|| Known::new(now));
+        let is_ours = known.writing && known.stat.id == now.id;
+        if !is_ours {
+            known.doubt = known.doubt.max(known.stat.change_to(&now));
+        }
+        known.doubt
+    }
+
+    /// A file was read, or is about to be written: an error if it is in doubt.
     pub(super) fn check(&mut self, path: &Path, now: Face) -> io::Result<()> {
-        let known = self.files.entry(self.hasher.hash_one(path)).or_insert(Known { face: now, ours: false });
         if now.links == 0 {
             return Err(io::ErrorKind::NotFound.into());
         }
-        if (known.ours && known.face.id == now.id) || known.face == now {
-            return Ok(());
+        match self.look(path, now.stat) {
+            Change::None => Ok(()),
+            Change::Attributes | Change::Content => Err(super::changed()),
         }
-        Err(io::Error::new(io::ErrorKind::InvalidData, "somebody else changed it"))
     }
 
-    /// We are about to write a file that [`Seen::check`] let pass.
+    /// We write from here on.
     pub(super) fn begin(&mut self, path: &Path) {
-        if let Some(known) = self.files.get_mut(&self.hasher.hash_one(path)) {
-            known.ours = true;
+        if let Some(known) = self.known(path) {
+            (known.writing, known.unsynced) = (true, true);
+        }
+    }
+
+    /// We wrote, and the file looks so.
+    pub(super) fn end(&mut self, path: &Path, now: Stat) {
+        if let Some(known) = self.known(path) {
+            (known.writing, known.stat) = (false, now);
         }
     }
 
     /// Whether we wrote, and have not synced.
-    pub(super) fn is_ours(&self, path: &Path) -> bool {
-        self.files.get(&self.hasher.hash_one(path)).is_some_and(|known| known.ours)
+    pub(super) fn is_unsynced(&mut self, path: &Path) -> bool {
+        self.known(path).is_some_and(|known| known.unsynced)
     }
 
-    /// What we wrote is synced, and the file looks so.
-    pub(super) fn settle(&mut self, path: &Path, now: Face) {
-        if let Some(known) = self.files.get_mut(&self.hasher.hash_one(path)).filter(|known| known.ours) {
-            *known = Known { face: now, ours: false };
+    /// What we wrote is synced.
+    pub(super) fn synced(&mut self, path: &Path) {
+        if let Some(known) = self.known(path) {
+            known.unsynced = false;
         }
     }
 
-    /// Whether [`Seen::check`] would find a change.
-    pub(super) fn is_changed(&self, path: &Path, now: Face) -> bool {
-        let known = self.files.get(&self.hasher.hash_one(path));
-        known.is_some_and(|known| known.face != now && (!known.ours || known.face.id != now.id))
+    /// What the file is to be compared with later. One of which only attributes changed is marked.
+    pub(super) fn noted(&mut self, path: &Path) -> Option<Stat> {
+        let known = self.known(path)?;
+        Some(if known.doubt == Change::Attributes { known.stat.doubted() } else { known.stat })
     }
 
-    /// The file was found right while it looked so.
-    pub(super) fn trust(&mut self, path: &Path, face: Face) {
-        self.files.insert(self.hasher.hash_one(path), Known { face, ours: false });
+    /// The file was found right while it looked so. What happened since.
+    pub(super) fn trust(&mut self, path: &Path, then: &Stat, now: Stat) -> Change {
+        let change = then.change_to(&now);
+        if change < Change::Content {
+            let unsynced = self.is_unsynced(path);
+            self.files.insert(self.hasher.hash_one(path), Known { unsynced, ..Known::new(now) });
+        }
+        change
     }
 
-    /// The file is removed or made by us: whatever has its name next is looked at anew.
+    /// The file is removed or made by us: what has its name next is looked at anew.
     pub(super) fn forget(&mut self, path: &Path) {
         self.files.remove(&self.hasher.hash_one(path));
     }
@@ -89,34 +122,46 @@ impl Seen {
 mod tests {
     use super::*;
 
-    fn face(ino: u64, mtime_ns: i64, links: u64) -> Face {
-        Face { id: (1, ino), stat: Stat { len: 5, mtime_ns, ctime_ns: mtime_ns }, links }
+    fn stat(ino: u64, mtime_ns: i64, ctime_ns: i64) -> Stat {
+        Stat { id: (1, ino), len: 5, mtime_ns, ctime_ns }
+    }
+
+    fn check(seen: &mut Seen, stat: Stat) -> bool {
+        seen.check(Path::new("f"), Face { stat, links: 1 }).is_ok()
     }
 
     #[test]
-    fn what_others_do_is_a_change_and_what_we_do_is_none() {
-        let (mut seen, path) = (Seen::default(), Path::new("f"));
-        let first = face(1, 1, 1);
-        assert!(seen.check(path, first).is_ok() && seen.check(path, first).is_ok());
-        for other in [face(1, 2, 1), face(2, 1, 1), face(1, 1, 2)] {
-            assert!(seen.is_changed(path, other));
-            assert_eq!(seen.check(path, other).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    fn what_others_do_brings_doubt_and_what_we_do_brings_none() {
+        let path = Path::new("f");
+        let first = stat(1, 1, 1);
+        for (other, change) in
+            [(stat(1, 2, 2), Change::Content), (stat(2, 1, 1), Change::Content), (stat(1, 1, 2), Change::Attributes)]
+        {
+            let mut seen = Seen::default();
+            assert!(check(&mut seen, first) && check(&mut seen, first));
+            assert!(!check(&mut seen, other) && !check(&mut seen, first), "doubt stays");
+            assert_eq!(seen.look(path, first), change);
+            assert_eq!(
+                seen.noted(path).unwrap().change_to(&first),
+                if change == Change::Content { Change::None } else { change }
+            );
+            assert_eq!(seen.trust(path, &first, stat(1, 9, 9)), Change::Content, "it changed while it was looked at");
+            assert!(!check(&mut seen, first));
+            assert_eq!(seen.trust(path, &other, Stat { ctime_ns: 7, ..other }), Change::Attributes);
+            assert!(check(&mut seen, Stat { ctime_ns: 7, ..other }));
         }
-        assert_eq!(seen.check(path, face(1, 1, 0)).unwrap_err().kind(), io::ErrorKind::NotFound);
 
-        assert!(!seen.is_ours(path));
+        let mut seen = Seen::default();
+        assert!(check(&mut seen, first) && !seen.is_unsynced(path));
         seen.begin(path);
-        assert!(seen.is_ours(path));
-        assert!(seen.check(path, face(1, 3, 1)).is_ok(), "not synced: times move");
-        seen.settle(path, face(1, 4, 1));
-        assert!(!seen.is_ours(path));
-        assert!(seen.check(path, face(1, 4, 1)).is_ok() && seen.check(path, first).is_err());
-        seen.settle(path, face(1, 5, 1));
-        assert!(seen.check(path, face(1, 5, 1)).is_err(), "a sync of what we did not write makes nothing ours");
-
-        seen.trust(path, first);
-        assert!(seen.check(path, first).is_ok());
+        assert!(check(&mut seen, stat(1, 3, 3)), "it may be read while we write");
+        seen.end(path, stat(1, 4, 4));
+        assert!(seen.is_unsynced(path) && check(&mut seen, stat(1, 4, 4)));
+        seen.synced(path);
+        assert!(!seen.is_unsynced(path) && !check(&mut seen, stat(1, 5, 5)), "a change between a write and its sync shows");
         seen.forget(path);
-        assert!(seen.check(path, face(9, 9, 1)).is_ok());
+        assert!(check(&mut seen, stat(9, 9, 9)));
+        let gone = seen.check(path, Face { stat: stat(9, 9, 9), links: 0 });
+        assert_eq!(gone.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -7,17 +7,18 @@ use super::*;
 use crate::testkit::Fixture;
 use crate::{DiskStorage, FaultyStorage, MemStorage, Op, Progress, Trust, open_torrent, read_blocks};
 use proptest::prelude::*;
+use std::io;
 use std::path::{Path, PathBuf};
 
-const NOW: Time = Time::ZERO;
+pub(super) const NOW: Time = Time::ZERO;
 
-fn worker(fixture: &Fixture) -> Worker {
+pub(super) fn worker(fixture: &Fixture) -> Worker {
     let worker = Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), fixture.journal());
     // Whatever processor this runs on.
     Worker { lanes: 16, ..worker }
 }
 
-fn good(fixture: &Fixture, number: u32) -> Done {
+pub(super) fn good(fixture: &Fixture, number: u32) -> Done {
     Done::Checked { piece: fixture.piece(number), verdict: Verdict::Good }
 }
 
@@ -43,7 +44,7 @@ fn pieces_that_will_come_are_recorded_with_the_first() {
 
 fn recorded(fixture: &Fixture) -> (Vec<u32>, Vec<u32>) {
     let journal = fixture.journal();
-    let numbers = |set: &bt_types::Bitfield| set.iter(fixture.layout.geometry()).map(Piece::number).collect();
+    let numbers = |set: &Bitfield| set.iter(fixture.layout.geometry()).map(Piece::number).collect();
     (numbers(&journal.known().have), numbers(&journal.known().dirty))
 }
 
@@ -222,9 +223,16 @@ fn a_clean_stop_needs_no_hashing_afterwards() {
     let fixture = Fixture::new(&[10_000, 60_000], 16_384);
     let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
     assert_eq!(worker.run(NOW, [fixture.arrival(0), vec![Order::Stop]].concat(), &storage), [good(&fixture, 0)]);
-    let opened =
-        open_torrent(&fixture.layout, &fixture.digests, fixture.journal(), &storage, Trust::Journal, &Progress::default())
-            .unwrap();
+    let opened = open_torrent(
+        &fixture.layout,
+        &fixture.digests,
+        fixture.journal(),
+        &storage,
+        Trust::Journal,
+        &Progress::default(),
+        &mut |_| Ok(()),
+    )
+    .unwrap();
     assert_eq!((opened.have.count(), opened.hashed, opened.adopted), (1, 0, 0));
 }
 
@@ -309,7 +317,8 @@ fn a_file_that_changed_is_hashed_at_the_next_start_however_we_stopped() {
         let open = || {
             let storage = DiskStorage::open(dir.path()).unwrap();
             let (layout, digests) = (&fixture.layout, &fixture.digests);
-            open_torrent(layout, digests, fixture.journal(), &storage, Trust::Journal, &Progress::default()).unwrap()
+            open_torrent(layout, digests, fixture.journal(), &storage, Trust::Journal, &Progress::default(), &mut |_| Ok(()))
+                .unwrap()
         };
         assert_eq!(open().hashed, 0);
         let mut wrong = fixture.data.clone();
@@ -350,7 +359,7 @@ proptest! {
         let fixture = Fixture::new(&[5_000, 0, 20_000, 3, 77_000], 16_384);
         let storage = MemStorage::new();
         let open = || {
-            let opened = open_torrent(&fixture.layout, &fixture.digests, fixture.journal(), &storage, Trust::Journal, &Progress::default()).unwrap();
+            let opened = open_torrent(&fixture.layout, &fixture.digests, fixture.journal(), &storage, Trust::Journal, &Progress::default(), &mut |_| Ok(())).unwrap();
             let wrong = opened.have.iter(fixture.layout.geometry()).find(|&piece| !fixture.is_right(&storage, piece));
             assert_eq!(wrong, None, "opened with a wrong piece");
             (opened.have, Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), opened.journal))

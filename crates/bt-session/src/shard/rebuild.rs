@@ -35,6 +35,14 @@ impl Shard {
                     spec.have.insert(*piece);
                 }
             }
+            Input::Lost(key, pieces) => {
+                let kept = self.torrents.get_mut(key).and_then(|entry| entry.kept.as_mut());
+                if let Some(spec) = kept.and_then(|kept| kept.spec.as_mut()) {
+                    pieces.iter().for_each(|piece| {
+                        spec.have.remove(*piece);
+                    });
+                }
+            }
             Input::Want(key, wants) => {
                 if let Some(entry) = self.torrents.get_mut(key) {
                     wants.iter().for_each(|want| remember(&mut entry.kept().wants, want));

@@ -1,0 +1,122 @@
+//! What is trusted of a file that was verified or written before.
+//!
+//! Decides: what a difference between two looks at a file means, and which pieces are a sample. Must not know: disks, journals.
+//! Invariant: bytes are believed without a hash only while length, time of change and inode are as they were noted.
+//!
+//! docs/decisions/0017 says why, and what a sample catches.
+
+use bt_types::{Piece, Rng};
+
+/// Bytes that a sample reads at most, unless one piece is longer.
+const SAMPLE_BYTES: u64 = 16 << 20;
+
+/// What tells one state of a file from others. Times are nanoseconds since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Stat {
+    /// The file itself, whatever its name: device and inode.
+    pub id: (u64, u64),
+    /// Length in bytes.
+    pub len: u64,
+    /// When the content last changed. Programs can set it.
+    pub mtime_ns: i64,
+    /// When content or attributes last changed. No program can set it.
+    pub ctime_ns: i64,
+}
+
+/// What happened to a file between two looks, the worst last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Change {
+    /// Nothing.
+    #[default]
+    None,
+    /// Its inode was touched and its content seems to be the same: a link, `chmod`, `chown`, a rename, a backup's visit. A write whose
+    /// time was set back looks like this too.
+    Attributes,
+    /// Its content changed, or another file has its name.
+    Content,
+}
+
+impl Stat {
+    /// What happened to a file that looked like this and looks like `now`.
+    pub fn change_to(&self, now: &Stat) -> Change {
+        let (inode, now_inode) = (self.id.1, now.id.1);
+        match () {
+            () if self == now => Change::None,
+            // The number of a device may change when the system starts.
+            () if inode == now_inode && self.len == now.len && self.mtime_ns == now.mtime_ns => Change::Attributes,
+            () => Change::Content,
+        }
+    }
+
+    /// The same with a mark: whatever is found later, an attribute differs.
+    pub(crate) fn doubted(self) -> Stat {
+        Stat { ctime_ns: i64::MIN, ..self }
+    }
+}
+
+/// A file as it was when it was last written by us, or found right.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Noted {
+    pub(crate) stat: Stat,
+    /// We made it: what makes it longer than it shall be is not the user's.
+    pub(crate) made: bool,
+}
+
+impl Noted {
+    /// Whether this is the file, whatever is in it now.
+    pub(crate) fn is_file(&self, stat: &Stat) -> bool {
+        self.stat.id.1 == stat.id.1
+    }
+}
+
+/// Some of the pieces, by chance: one of each of as many equal parts of the list as may be read. What was changed in one place of more than
+/// two parts' length is met for certain.
+pub(crate) fn sample(pieces: &[Piece], piece_length: u32, rng: &mut Rng) -> Vec<Piece> {
+    let count = usize::try_from(SAMPLE_BYTES / u64::from(piece_length.max(1))).unwrap_or(usize::MAX).max(1);
+    if pieces.len() <= count {
+        return pieces.to_vec();
+    }
+    let part = |n: usize| n * pieces.len() / count;
+    (0..count).filter_map(|n| pieces.get(part(n) + rng.index(part(n + 1) - part(n))).copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bt_types::Geometry;
+
+    #[test]
+    fn what_a_difference_means() {
+        let then = Stat { id: (1, 2), len: 3, mtime_ns: 4, ctime_ns: 5 };
+        let table = [
+            ("nothing", then, Change::None),
+            ("a link, chmod, chown, a rename and back", Stat { ctime_ns: 6, ..then }, Change::Attributes),
+            ("the system started anew", Stat { id: (9, 2), ..then }, Change::Attributes),
+            ("a write", Stat { mtime_ns: 6, ctime_ns: 6, ..then }, Change::Content),
+            ("a time that was set, also back", Stat { mtime_ns: 1, ctime_ns: 6, ..then }, Change::Content),
+            ("longer", Stat { len: 4, ..then }, Change::Content),
+            ("cut", Stat { len: 0, ..then }, Change::Content),
+            ("a copy with its times in its place", Stat { id: (1, 7), ctime_ns: 6, ..then }, Change::Content),
+        ];
+        for (what, now, change) in table {
+            assert_eq!(then.change_to(&now), change, "{what}");
+            assert_eq!(then.doubted().change_to(&now), change.max(Change::Attributes), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_sample_is_spread_and_bounded() {
+        let geometry = Geometry::new(1 << 30, 1 << 18).unwrap();
+        let pieces: Vec<Piece> = geometry.pieces().collect();
+        let mut rng = Rng::from_seed(1);
+        for few in [0, 1, 64] {
+            assert_eq!(sample(&pieces[..few], 1 << 18, &mut rng), &pieces[..few]);
+        }
+        for _ in 0..50 {
+            let found = sample(&pieces, 1 << 18, &mut rng);
+            assert_eq!(found.len(), 64);
+            assert!(found.iter().enumerate().all(|(n, piece)| piece.index() / 64 == n), "one of each part");
+        }
+        assert_eq!(sample(&pieces, 64 << 20, &mut rng).len(), 1, "however long a piece is");
+    }
+}

@@ -1,0 +1,142 @@
+//! What is written becomes safe, and what is complete is told of.
+//!
+//! Decides: when files are synced, and whether the last piece may be told. Must not know: peers, threads.
+//! Invariant: the journal says "have" only after the sync; after a failed sync a piece is read, hashed and written again before that.
+
+use super::{Done, SYNC_BYTES, Unsynced, Worker};
+use crate::hashing::read_piece;
+use crate::identity::Change;
+use crate::storage::{Storage, StoreError};
+use bt_types::{Piece, Time, Verdict};
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+impl Worker {
+    /// Syncs the files, then records their pieces as "have".
+    pub(super) fn sync(&mut self, now: Time, storage: &dyn Storage, done: &mut Vec<Done>) {
+        if self.unsynced.is_unsafe {
+            return;
+        }
+        if self.unsynced.pieces.is_empty() {
+            self.unsynced = Unsynced::default();
+            return;
+        }
+        let sync = |index: &usize| {
+            let path = &self.layout.files()[*index].path;
+            storage.sync(path).map_err(StoreError::at(path))
+        };
+        let names = || storage.sync_names().map_err(StoreError::at(std::path::Path::new(".")));
+        if let Err(error) = self.unsynced.files.iter().try_for_each(sync).and_then(|()| names()) {
+            // The system may have let go of what it could not write.
+            (self.unsynced.is_unsafe, self.unsynced.since, self.held) = (true, None, true);
+            return done.push(self.failed(&error));
+        }
+        let list: Vec<Piece> = self.unsynced.pieces.iter().copied().collect();
+        if let Err(error) = self.journal.have(&list) {
+            // The data is safe and only the record is missing: try again at the next deadline.
+            self.unsynced.since = Some(now);
+            self.held = true;
+            return done.push(self.failed(&error));
+        }
+        self.unsynced = Unsynced::default();
+    }
+
+    /// After a failed sync: what was written is hashed, and written again, so that the next sync is about all of it.
+    pub(super) fn rewrite(&mut self, storage: &dyn Storage, done: &mut Vec<Done>) {
+        if !self.unsynced.is_unsafe {
+            return;
+        }
+        let (mut lost, mut touched) = (Vec::new(), BTreeSet::new());
+        let mut result = Ok(());
+        for piece in self.unsynced.pieces.clone() {
+            result = read_piece(&self.layout, storage, piece).and_then(|bytes| {
+                match bytes.filter(|bytes| self.is_right(piece, bytes)) {
+                    Some(bytes) => self.write_range(piece, 0, &[Bytes::from(bytes)], &mut touched, storage),
+                    None => {
+                        lost.push(piece);
+                        Ok(())
+                    }
+                }
+            });
+            if result.is_err() {
+                break;
+            }
+        }
+        self.lose(&lost, done);
+        if let Err(error) = result.and(self.note(&touched, storage)) {
+            self.held = true;
+            return done.push(self.failed(&error));
+        }
+        // Due at once.
+        (self.unsynced.is_unsafe, self.unsynced.bytes) = (false, SYNC_BYTES);
+    }
+
+    pub(super) fn is_right(&self, piece: Piece, bytes: &[u8]) -> bool {
+        let mut digests = Vec::with_capacity(1);
+        bt_hash::digest_many(self.digests.algorithm(), &[&[bytes]], &mut digests);
+        digests.first().is_some_and(|digest| self.digests.matches(piece, digest))
+    }
+
+    /// Everything that is wanted is written. The last pieces are told of once all is synced and every file is as we left it, or was looked
+    /// at since.
+    pub(super) fn settle(&mut self, now: Time, storage: &dyn Storage, done: &mut Vec<Done>) {
+        self.sync(now, storage, done);
+        if !self.unsynced.pieces.is_empty() || !self.doubts.is_empty() {
+            return;
+        }
+        if let Err(error) = self.look_at_all(storage) {
+            self.held = true;
+            return done.push(self.failed(&error));
+        }
+        if self.doubts.is_empty() {
+            done.extend(self.last.drain(..).map(|piece| Done::Checked { piece, verdict: Verdict::Good }));
+        } else {
+            self.look(false, storage, done);
+        }
+    }
+
+    /// Brings every file in doubt that another program touched since it was verified.
+    fn look_at_all(&mut self, storage: &dyn Storage) -> Result<(), StoreError> {
+        let layout = Arc::clone(&self.layout);
+        for (index, file) in layout.stored().filter(|(_, file)| file.length > 0) {
+            if !layout.pieces_of(file).any(|piece| self.had(piece)) {
+                continue;
+            }
+            let here = StoreError::at(&file.path);
+            match storage.change(&file.path) {
+                Ok(Change::None) => {}
+                // Another program may touch it again and again.
+                Ok(Change::Attributes) if self.sampled.contains(&index) => {}
+                Ok(_) if storage.stat(&file.path).is_ok_and(|stat| stat.is_none()) => {
+                    return Err(here(io::ErrorKind::NotFound.into()));
+                }
+                Ok(_) => self.doubts.add(index),
+                Err(error) => return Err(here(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Pieces are not there any more.
+    pub(super) fn lose(&mut self, pieces: &[Piece], done: &mut Vec<Done>) {
+        if pieces.is_empty() {
+            return;
+        }
+        for &piece in pieces {
+            self.unsynced.pieces.remove(&piece);
+            self.last.retain(|last| *last != piece);
+        }
+        let wanted = self.layout.wanted();
+        pieces.iter().filter(|piece| wanted.has(**piece)).for_each(|&piece| {
+            self.missing.insert(piece);
+        });
+        done.push(Done::Lost { pieces: pieces.to_vec() });
+        // Those that are still there need not wait for them.
+        done.extend(self.last.drain(..).map(|piece| Done::Checked { piece, verdict: Verdict::Good }));
+        if let Err(error) = self.journal.dirty(pieces) {
+            done.push(self.failed(&error));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Files that another program touched.
+//!
+//! Decides: what is given up, and what stays as it is. Must not know: how a touch is noticed.
+//! Invariant: a file of a complete torrent is never written; what is given up is told before its file is believed again.
+
+use super::{Done, Standing, Worker};
+use crate::doubt::Looked;
+use crate::hashing::read_piece;
+use crate::identity::{Change, Noted};
+use crate::storage::{Storage, StoreError};
+use bt_types::{Block, Piece};
+use bytes::Bytes;
+use std::sync::Arc;
+
+impl Worker {
+    /// A block of the piece could not be read.
+    pub(super) fn doubt(&mut self, piece: Piece, storage: &dyn Storage) {
+        let files = || self.layout.piece_spans(piece).filter(|span| span.file.is_stored);
+        let is_changed = |path| storage.change(path).map_or(true, |change| change > Change::None);
+        let changed: Vec<usize> = files().filter(|span| is_changed(&span.file.path)).map(|span| span.index).collect();
+        // If none of them changed, one is too short: it was so when it was believed.
+        let all = || files().map(|span| span.index).collect();
+        for index in if changed.is_empty() { all() } else { changed } {
+            self.doubts.add(index);
+        }
+    }
+
+    /// Blocks of files of which only attributes changed: each of their pieces is hashed, and the blocks are given out of what was hashed, so
+    /// that no peer waits. `None` if more changed, or a piece is wrong. The files are looked at next.
+    pub fn read_hashed(&mut self, blocks: &[Block], storage: &dyn Storage) -> Option<Vec<Bytes>> {
+        let mut read: Option<(Piece, Bytes)> = None;
+        let mut data = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            let piece = block.piece();
+            if read.as_ref().is_none_or(|(last, _)| *last != piece) {
+                self.doubt(piece, storage);
+                let files = self.layout.piece_spans(piece).filter(|span| span.file.is_stored);
+                let mut changes = files.map(|span| storage.change(&span.file.path).unwrap_or(Change::Content));
+                if changes.any(|change| change == Change::Content) {
+                    return None;
+                }
+                let bytes = read_piece(&self.layout, storage, piece).ok()??;
+                read = self.is_right(piece, &bytes).then(|| (piece, Bytes::from(bytes)));
+            }
+            let (begin, len) = (block.begin() as usize, block.len() as usize);
+            let bytes = &read.as_ref()?.1;
+            data.push(bytes.get(begin..begin.checked_add(len)?).map(|_| bytes.slice(begin..begin + len))?);
+        }
+        // They are believed again after a look.
+        self.begin(Change::Attributes, storage);
+        Some(data)
+    }
+
+    /// Begins to look at files in doubt of which no more than this changed. What stands against that.
+    fn begin(&mut self, only: Change, storage: &dyn Storage) -> Option<StoreError> {
+        let (journal, unsynced) = (&self.journal, &self.unsynced);
+        let had = |piece| journal.known().have.has(piece) || unsynced.pieces.contains(&piece);
+        self.doubts.look(&self.layout, storage, &mut self.rng, only, had)
+    }
+
+    /// Looks at files in doubt: at those of which only attributes changed at once, at all others when the store is tried again or
+    /// everything else is there.
+    pub(super) fn look(&mut self, retry: bool, storage: &dyn Storage, done: &mut Vec<Done>) {
+        if self.doubts.is_empty() {
+            return;
+        }
+        let only = if retry || !self.last.is_empty() { Change::Content } else { Change::Attributes };
+        let against = self.begin(only, storage);
+        if let Some(error) = against.filter(|_| retry || !self.held) {
+            self.held = true;
+            done.push(self.failed(&error));
+        }
+        match self.doubts.step(&self.layout, &self.digests, storage) {
+            Ok(Some(looked)) => self.looked(&looked, storage, done),
+            Ok(None) => {}
+            Err(error) => {
+                self.held = true;
+                done.push(self.failed(&error));
+            }
+        }
+    }
+
+    fn looked(&mut self, looked: &Looked, storage: &dyn Storage, done: &mut Vec<Done>) {
+        let Looked { index, stat, wrong, right } = looked;
+        let layout = Arc::clone(&self.layout);
+        let Some(file) = layout.files().get(*index) else { return };
+        let then = self.journal.known().file(*index).filter(|then| then.is_file(stat));
+        let is_ours = then.is_some() || *right > 0;
+        let made = then.is_some_and(|then| then.made);
+        // What is complete is the user's: a change is his, or a harm that he should know of.
+        let is_kept = (self.missing.is_empty() && self.last.is_empty()) || !is_ours || (stat.len > file.length && !made);
+        if is_kept && (!wrong.is_empty() || stat.len != file.length) {
+            if !is_ours && wrong.is_empty() {
+                // It held nothing of ours, and something else is there now: who writes next compares.
+                self.stand(*index, Standing::Unknown);
+                self.doubts.believe(&layout, storage, *index, stat);
+            }
+            return;
+        }
+        self.lose(wrong, done);
+        if !self.doubts.believe(&layout, storage, *index, stat) {
+            return;
+        }
+        self.sampled.insert(*index);
+        self.stand(*index, Standing::Unknown);
+        let fit = || {
+            if stat.len > file.length {
+                storage.set_len(&file.path, file.length)?;
+            }
+            storage.noted(&file.path)
+        };
+        let noted = match fit() {
+            Ok(Some(stat)) if is_ours => self.journal.note(&[(*index, Noted { stat, made })]),
+            Ok(_) => Ok(()),
+            Err(error) => Err(StoreError::at(&file.path)(error)),
+        };
+        if let Err(error) = noted {
+            self.held = true;
+            done.push(self.failed(&error));
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Files that other programs touch while they are downloaded, or while the download does not run.
+//!
+//! Decides: the cases. Must not know: how a touch is noticed.
+//! Invariant: every case looks at real files, and at what is told of them.
+
+use super::tests::{NOW, good, worker};
+use super::*;
+use crate::testkit::Fixture;
+use crate::{DiskStorage, FaultyStorage, MemStorage, Op, OpenError, Opened, Progress, Trust, open_torrent};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// A download to a real directory.
+struct Scene {
+    fixture: Fixture,
+    dir: tempfile::TempDir,
+    storage: DiskStorage,
+    worker: Worker,
+}
+
+impl Scene {
+    fn new(lengths: &[u64]) -> Scene {
+        let (fixture, dir) = (Fixture::new(lengths, 16_384), tempfile::tempdir().unwrap());
+        let (storage, worker) = (DiskStorage::open(dir.path()).unwrap(), worker(&fixture));
+        Scene { fixture, dir, storage, worker }
+    }
+
+    fn file(&self, number: usize) -> PathBuf {
+        self.dir.path().join(self.fixture.path(number))
+    }
+
+    fn run(&mut self, orders: Vec<Order>) -> Vec<Done> {
+        self.worker.run(NOW, orders, &self.storage)
+    }
+
+    /// Pieces arrive, and whatever follows by itself happens.
+    fn arrive(&mut self, numbers: &[u32]) -> Vec<Done> {
+        let orders = numbers.iter().flat_map(|&number| self.fixture.arrival(number)).collect();
+        let mut done = self.run(orders);
+        self.go_on(&mut done);
+        done
+    }
+
+    fn retry(&mut self) -> Vec<Done> {
+        let mut done = self.run(vec![Order::Retry]);
+        self.go_on(&mut done);
+        done
+    }
+
+    fn go_on(&mut self, done: &mut Vec<Done>) {
+        while self.worker.deadline() == Some(Time::ZERO) {
+            done.extend(self.run(Vec::new()));
+        }
+    }
+
+    fn good(&self, numbers: &[u32]) -> Vec<Done> {
+        numbers.iter().map(|&number| good(&self.fixture, number)).collect()
+    }
+
+    fn lost(&self, numbers: &[u32]) -> Done {
+        Done::Lost { pieces: numbers.iter().map(|&number| self.fixture.piece(number)).collect() }
+    }
+
+    /// The process was killed, and another one opens the torrent.
+    fn open(&mut self) -> Result<Opened, OpenError> {
+        self.storage = DiskStorage::open(self.dir.path()).unwrap();
+        let (layout, digests) = (&self.fixture.layout, &self.fixture.digests);
+        open_torrent(
+            layout,
+            digests,
+            self.fixture.journal(),
+            &self.storage,
+            Trust::Journal,
+            &Progress::default(),
+            &mut |_| Ok(()),
+        )
+    }
+
+    fn is_right(&self) -> bool {
+        self.fixture
+            .layout
+            .stored()
+            .all(|(number, _)| fs::read(self.file(number)).is_ok_and(|data| data == self.fixture.content(number)))
+    }
+}
+
+fn overwrite(file: &Path, at: usize, bytes: &[u8]) {
+    let mut data = fs::read(file).unwrap();
+    data.resize(data.len().max(at + bytes.len()), 0);
+    data[at..at + bytes.len()].copy_from_slice(bytes);
+    fs::write(file, data).unwrap();
+}
+
+fn fault_of(done: &[Done]) -> Option<StoreFault> {
+    match done.last() {
+        Some(Done::Failed { fault, .. }) => Some(*fault),
+        _ => None,
+    }
+}
+
+#[test]
+fn what_was_verified_and_changed_is_lost_before_the_last_piece_is_good() {
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm, &[u32]); 5] = [
+        ("overwritten", |file| overwrite(file, 20_000, b"X"), &[1]),
+        (
+            "overwritten, its time put back",
+            |file| {
+                let modified = file.metadata().unwrap().modified().unwrap();
+                overwrite(file, 20_000, b"X");
+                fs::File::options().write(true).open(file).unwrap().set_modified(modified).unwrap();
+            },
+            &[1],
+        ),
+        ("cut", |file| fs::File::options().write(true).open(file).unwrap().set_len(16_384).unwrap(), &[1, 2]),
+        ("longer", |file| overwrite(file, 4 * 16_384, b"more"), &[]),
+        (
+            "a copy in its place",
+            |file| {
+                fs::copy(file, file.with_extension("copy")).unwrap();
+                fs::rename(file.with_extension("copy"), file).unwrap();
+            },
+            &[],
+        ),
+    ];
+    for (what, harm, lost) in harms {
+        let mut scene = Scene::new(&[4 * 16_384]);
+        assert_eq!(scene.arrive(&[0, 1]), scene.good(&[0, 1]), "{what}");
+        scene.run(vec![Order::Sync]);
+        assert_eq!(scene.arrive(&[2]), scene.good(&[2]), "{what}");
+        let file = scene.file(0);
+        harm(&file);
+        // The last piece meets the change when it is written, or when all is looked at in the end.
+        let mut done = scene.arrive(&[3]);
+        if fault_of(&done) == Some(StoreFault::Changed) {
+            done.pop();
+            done.extend(scene.retry());
+        }
+        let losses = (!lost.is_empty()).then(|| scene.lost(lost));
+        let (mut news, told): (Vec<Done>, Vec<Done>) = done.into_iter().partition(|done| matches!(done, Done::Lost { .. }));
+        assert_eq!((news.pop(), told), (losses, scene.good(&[3])), "{what}");
+        assert_eq!(scene.worker.is_settled(), lost.is_empty(), "{what}");
+        assert_eq!(scene.arrive(lost), scene.good(lost), "{what}");
+        assert!(scene.worker.is_settled() && scene.is_right(), "{what}");
+    }
+}
+
+#[test]
+fn links_and_modes_hold_nothing_up() {
+    let mut scene = Scene::new(&[2 * 16_384, 2 * 16_384]);
+    let touch = |scene: &Scene, n: u32| {
+        let file = scene.file(0);
+        fs::hard_link(&file, file.with_extension(n.to_string())).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600 | (n % 8))).unwrap();
+        fs::rename(&file, file.with_extension("away")).unwrap();
+        fs::rename(file.with_extension("away"), &file).unwrap();
+    };
+    assert_eq!(scene.arrive(&[0]), scene.good(&[0]));
+    touch(&scene, 1);
+    assert_eq!(scene.arrive(&[1]), scene.good(&[1]));
+    touch(&scene, 2);
+    assert_eq!(scene.arrive(&[2]), scene.good(&[2]));
+    touch(&scene, 3);
+    assert_eq!(scene.arrive(&[3]), scene.good(&[3]));
+    assert!(scene.worker.is_settled());
+    touch(&scene, 4);
+    let opened = scene.open().unwrap();
+    assert_eq!((opened.have.count(), opened.hashed), (4, 2), "the file that was touched");
+    assert_eq!(scene.open().unwrap().hashed, 0);
+
+    // Peers are served what was hashed, and nothing that is wrong.
+    let blocks: Vec<Block> =
+        scene.fixture.layout.geometry().pieces().flat_map(|piece| scene.fixture.layout.geometry().blocks(piece)).collect();
+    let read = |scene: &Scene| crate::read_blocks(&scene.fixture.layout, &scene.storage, &blocks, true);
+    assert!(read(&scene).is_ok());
+    touch(&scene, 5);
+    assert!(read(&scene).is_err());
+    assert_eq!(scene.worker.read_hashed(&blocks, &scene.storage).unwrap().concat(), scene.fixture.data);
+    scene.go_on(&mut Vec::new());
+    assert_eq!(scene.run(Vec::new()), []);
+    assert!(scene.worker.is_well() && read(&scene).is_ok());
+    overwrite(&scene.file(0), 5, b"X");
+    assert!(read(&scene).is_err() && scene.worker.read_hashed(&blocks, &scene.storage).is_none());
+}
+
+#[test]
+fn what_changed_while_the_download_was_killed_is_hashed() {
+    type Harm = fn(&Path);
+    let nothing: Harm = |_| ();
+    let harms: [(&str, Harm, (u32, u32)); 5] = [
+        ("nothing", nothing, (3, 0)),
+        ("overwritten", |file| overwrite(file, 20_000, b"X"), (2, 3)),
+        ("longer", |file| overwrite(file, 4 * 16_384, b"more"), (3, 4)),
+        ("a link", |file| fs::hard_link(file, file.with_extension("link")).unwrap(), (3, 3)),
+        (
+            "a link, then longer",
+            |file| {
+                fs::hard_link(file, file.with_extension("link")).unwrap();
+                overwrite(file, 4 * 16_384, b"more");
+            },
+            (3, 4),
+        ),
+    ];
+    for (what, harm, expected) in harms {
+        let mut scene = Scene::new(&[4 * 16_384]);
+        scene.arrive(&[0, 1]);
+        scene.run(vec![Order::Sync]);
+        scene.arrive(&[2]);
+        scene.run(vec![Order::Sync]);
+        harm(&scene.file(0));
+        let opened = scene.open().unwrap();
+        let hashed = if what == "overwritten" { 4 } else { expected.1 };
+        assert_eq!((opened.have.count(), opened.hashed), (expected.0, hashed), "{what}");
+        assert_eq!(fs::metadata(scene.file(0)).unwrap().len(), 4 * 16_384, "{what}: what is ours is as long as it shall be");
+        assert_eq!(scene.open().unwrap().hashed, 0, "{what}: once");
+    }
+}
+
+#[test]
+fn a_file_of_the_users_is_not_overwritten_whenever_it_comes() {
+    for killed in [false, true] {
+        let mut scene = Scene::new(&[2 * 16_384, 2 * 16_384]);
+        scene.open().unwrap();
+        assert_eq!(scene.arrive(&[0]), scene.good(&[0]));
+        let (file, mine) = (scene.file(1), b"the user's notes".repeat(100));
+        fs::write(&file, &mine).unwrap();
+        if killed {
+            assert!(matches!(scene.open(), Err(OpenError::Foreign { path }) if path == scene.fixture.path(1)));
+        } else {
+            assert_eq!(fault_of(&scene.arrive(&[2])), Some(StoreFault::Foreign));
+            assert_eq!(fault_of(&scene.retry()), Some(StoreFault::Foreign));
+        }
+        assert_eq!(fs::read(&file).unwrap(), mine);
+        fs::remove_file(&file).unwrap();
+        if killed {
+            assert!(scene.open().is_ok());
+        } else {
+            assert_eq!(scene.retry(), scene.good(&[2]), "it was moved away");
+        }
+    }
+    // One that the user made longer is his, if it was his.
+    let mut scene = Scene::new(&[2 * 16_384]);
+    fs::create_dir_all(scene.file(0).parent().unwrap()).unwrap();
+    fs::write(scene.file(0), scene.fixture.content(0)).unwrap();
+    assert_eq!(scene.open().unwrap().adopted, 2);
+    overwrite(&scene.file(0), 2 * 16_384, b"more");
+    assert!(matches!(scene.open(), Err(OpenError::Foreign { .. })));
+    assert_eq!(fs::metadata(scene.file(0)).unwrap().len(), 2 * 16_384 + 4);
+}
+
+#[test]
+fn small_files_that_share_a_piece_with_a_missing_one_are_compared() {
+    for wrong in [false, true] {
+        let mut scene = Scene::new(&[4_000, 4_000, 4_000, 40_000]);
+        fs::create_dir_all(scene.file(0).parent().unwrap()).unwrap();
+        for number in [0, 2, 3] {
+            fs::write(scene.file(number), scene.fixture.content(number)).unwrap();
+        }
+        let notes = b"notes".repeat(800);
+        if wrong {
+            fs::write(scene.file(2), &notes).unwrap();
+        }
+        let opened = scene.open().unwrap();
+        scene.worker = Worker::new(Arc::clone(&scene.fixture.layout), Arc::clone(&scene.fixture.digests), opened.journal);
+        assert_eq!(opened.have.count(), 3);
+        let done = scene.arrive(&[0]);
+        if wrong {
+            assert_eq!(fault_of(&done), Some(StoreFault::Foreign));
+            assert_eq!(fs::read(scene.file(2)).unwrap(), notes);
+        } else {
+            assert_eq!(done, scene.good(&[0]));
+            assert!(scene.is_right());
+        }
+    }
+}
+
+#[test]
+fn room_that_another_program_made_is_filled() {
+    let mut scene = Scene::new(&[16_384, 4_000, 50_000]);
+    fs::create_dir_all(scene.file(0).parent().unwrap()).unwrap();
+    fs::File::create(scene.file(1)).unwrap().set_len(4_000).unwrap();
+    fs::write(scene.file(2), vec![0; 50_000]).unwrap();
+    scene.open().unwrap();
+    let all: Vec<u32> = (0..scene.fixture.layout.geometry().piece_count()).collect();
+    assert_eq!(scene.arrive(&all), scene.good(&all));
+    assert!(scene.is_right());
+}
+
+#[test]
+fn the_last_piece_is_good_when_all_is_synced_and_a_failed_sync_is_begun_again() {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    for (op, harm) in [(Op::Sync, false), (Op::Sync, true), (Op::SyncNames, false)] {
+        let fixture = Fixture::new(&[60_000], 16_384);
+        let fails = Arc::new(AtomicBool::new(true));
+        let rule = Arc::clone(&fails);
+        let storage = FaultyStorage::new(MemStorage::new(), move |now, _| {
+            (now == op && rule.load(Relaxed)).then(|| io::Error::from_raw_os_error(5))
+        });
+        let mut worker = worker(&fixture);
+        let all = (0..4).flat_map(|number| fixture.arrival(number)).collect();
+        let done = worker.run(NOW, all, &storage);
+        assert!(matches!(done[..], [Done::Failed { fault: StoreFault::Io, .. }]), "{done:?}");
+        assert!(matches!(worker.run(NOW, vec![Order::Retry], &storage)[..], [Done::Failed { .. }]));
+        assert!(!worker.is_settled() && fixture.journal().known().have.is_empty());
+        if harm {
+            // What the system could not write it let go of.
+            storage.inner().write_at(&fixture.path(0), 20_000, &[io::IoSlice::new(b"old")]).unwrap();
+        }
+        fails.store(false, Relaxed);
+        let lost = Done::Lost { pieces: vec![fixture.piece(1)] };
+        let rest = if harm { vec![0, 2, 3] } else { vec![0, 1, 2, 3] };
+        let told = rest.iter().map(|&number| good(&fixture, number));
+        let expected: Vec<Done> = harm.then_some(lost).into_iter().chain(told).collect();
+        assert_eq!(worker.run(NOW, vec![Order::Retry], &storage), expected);
+        assert_eq!(worker.is_settled(), !harm);
+        storage.inner().crash();
+        assert!(rest.iter().all(|&number| fixture.is_right(storage.inner(), fixture.piece(number))), "all was written again");
+        assert_eq!(fixture.journal().known().have.count() as usize, rest.len());
+    }
+}
+
+#[test]
+fn a_complete_file_that_the_user_changes_stays_as_he_likes_it() {
+    let mut scene = Scene::new(&[2 * 16_384]);
+    assert_eq!(scene.arrive(&[0, 1]), scene.good(&[0, 1]));
+    overwrite(&scene.file(0), 5, b"edited");
+    assert_eq!(scene.run(vec![Order::Doubt { piece: scene.fixture.piece(0) }]), []);
+    assert_eq!(scene.retry(), []);
+    assert_eq!(fault_of(&scene.retry()), Some(StoreFault::Changed));
+    assert!(!scene.worker.is_well() && scene.worker.is_settled());
+}

@@ -1,0 +1,244 @@
+//! Pieces on their way into files.
+//!
+//! Decides: which files are made, and what is not overwritten. Must not know: digests, syncs.
+//! Invariant: a file that is not ours is not changed; that a file was made is recorded before it is written to, and how it looks after each
+//! batch of writes.
+
+use super::{Done, Standing, Worker};
+use crate::LayoutFile;
+use crate::identity::Noted;
+use crate::slices::Slices;
+use crate::storage::{Storage, StoreError, foreign};
+use bt_types::{Piece, StoreFault, Time, Verdict};
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+/// Bytes of a file that are looked at at once, to see whether it holds anything.
+const BLANK_LEN: usize = 256 << 10;
+
+impl Worker {
+    /// Writes the verified pieces in order, until the disk refuses.
+    pub(super) fn write(&mut self, now: Time, storage: &dyn Storage, done: &mut Vec<Done>) {
+        if self.verified.is_empty() {
+            return;
+        }
+        let (ready, mut result) = self.make_all_ready(storage);
+        if !ready.is_empty()
+            && let Err(error) = self.mark_dirty()
+        {
+            self.held = true;
+            return done.push(self.failed(&error));
+        }
+        let mut written = Vec::new();
+        let mut touched = BTreeSet::new();
+        for piece in ready {
+            let Some(blocks) = self.verified.remove(&piece) else { continue };
+            let result_of_piece = if self.has_long_pieces() {
+                self.write_long(piece, &mut touched, storage)
+            } else {
+                self.write_range(piece, 0, &blocks, &mut touched, storage)
+            };
+            if let Err(error) = result_of_piece {
+                self.verified.insert(piece, blocks);
+                result = Err(error);
+                break;
+            }
+            self.unsynced.pieces.insert(piece);
+            self.unsynced.bytes += u64::from(self.layout.geometry().piece_len(piece));
+            self.unsynced.since.get_or_insert(now);
+            self.missing.remove(piece);
+            written.push(piece);
+        }
+        self.unsynced.files.extend(&touched);
+        let noted = self.note(&touched, storage);
+        // Those that make it whole are told of when it is settled.
+        if self.missing.is_empty() {
+            self.sampled.clear();
+            self.last.append(&mut written);
+        }
+        done.extend(written.into_iter().map(|piece| Done::Checked { piece, verdict: Verdict::Good }));
+        if let Err(error) = result.and(noted) {
+            self.held = true;
+            done.push(self.failed(&error));
+        }
+    }
+
+    /// Makes the files of the verified pieces ready. The pieces whose files are, up to the first whose are not, and what stood against it.
+    fn make_all_ready(&mut self, storage: &dyn Storage) -> (Vec<Piece>, Result<(), StoreError>) {
+        let layout = Arc::clone(&self.layout);
+        let pieces: Vec<Piece> = self.verified.keys().copied().collect();
+        let mut made = BTreeSet::new();
+        let mut ready = Vec::new();
+        let mut result = Ok(());
+        for &piece in &pieces {
+            let spans = layout.piece_spans(piece).filter(|span| span.file.is_stored);
+            result = spans.map(|span| span.index).try_for_each(|index| self.make_ready(index, &mut made, storage));
+            if result.is_err() {
+                break;
+            }
+            ready.push(piece);
+        }
+        let noted = self.note_made(&made, storage);
+        // What is not recorded as ours is not written.
+        if noted.is_err() { (Vec::new(), noted) } else { (ready, result) }
+    }
+
+    /// Records what is about to be written, together with everything that is under way: that will be written soon, and one record
+    /// does for all.
+    fn mark_dirty(&mut self) -> Result<(), StoreError> {
+        let dirty = &self.journal.known().dirty;
+        if self.verified.keys().all(|piece| dirty.has(*piece)) {
+            return Ok(());
+        }
+        let complete = self.complete.iter().map(|(piece, _)| piece);
+        let under_way = complete.chain(self.assembling.keys()).chain(&self.expected);
+        let mut pieces: Vec<Piece> = self.verified.keys().chain(under_way).copied().collect();
+        pieces.sort_unstable();
+        pieces.dedup();
+        self.journal.dirty(&pieces)
+    }
+
+    /// One vectored write for each file that a part of the piece touches.
+    pub(super) fn write_range(
+        &mut self,
+        piece: Piece,
+        begin: u32,
+        blocks: &[Bytes],
+        touched: &mut BTreeSet<usize>,
+        storage: &dyn Storage,
+    ) -> Result<(), StoreError> {
+        let layout = Arc::clone(&self.layout);
+        let mut slices = Slices::of(blocks);
+        let len: usize = blocks.iter().map(Bytes::len).sum();
+        for span in layout.spans(piece, begin, u32::try_from(len).unwrap_or(u32::MAX)) {
+            let data = slices.take(span.len as usize);
+            if !span.file.is_stored {
+                continue;
+            }
+            let result = if self.standing.get(span.index) == Some(&Standing::Unproven) {
+                compare(storage, span.file, span.offset, &data)
+            } else {
+                touched.insert(span.index);
+                storage.write_at(&span.file.path, span.offset, &data)
+            };
+            result.map_err(|error| {
+                self.stand(span.index, Standing::Unknown);
+                let error = StoreError { path: span.file.path.clone(), source: error };
+                if error.fault() == StoreFault::Changed {
+                    self.doubts.add(span.index);
+                }
+                error
+            })?;
+            self.witness = Some(span.index);
+        }
+        Ok(())
+    }
+
+    pub(super) fn stand(&mut self, index: usize, standing: Standing) {
+        if let Some(place) = self.standing.get_mut(index) {
+            *place = standing;
+        }
+    }
+
+    /// Makes sure that a file exists in its full length, the unwritten part a hole. A file that held pieces and vanished is not
+    /// made anew: it would look complete and be empty. Nor is any other where one vanished: it would lie where the disk was mounted.
+    /// One that is there and that we know nothing of is written only if there is nothing in it.
+    fn make_ready(&mut self, index: usize, made: &mut BTreeSet<usize>, storage: &dyn Storage) -> Result<(), StoreError> {
+        if self.standing.get(index) != Some(&Standing::Unknown) {
+            return Ok(());
+        }
+        let layout = Arc::clone(&self.layout);
+        let file = &layout.files()[index];
+        let here = |error| StoreError::at(&file.path)(error);
+        let mut standing = Standing::Ours;
+        match storage.stat(&file.path).map_err(here)? {
+            Some(stat) if self.journal.known().file(index).is_some_and(|noted| noted.is_file(&stat)) => {
+                if stat.len < file.length {
+                    storage.set_len(&file.path, file.length).map_err(here)?;
+                }
+            }
+            Some(stat) if stat.len <= file.length && is_blank(storage, file, stat.len).map_err(here)? => {
+                storage.set_len(&file.path, file.length).map_err(here)?;
+                made.insert(index);
+            }
+            Some(_) => standing = Standing::Unproven,
+            None if self.held_pieces(file) => return Err(here(io::ErrorKind::NotFound.into())),
+            None => {
+                self.ensure_witness(storage)?;
+                storage.create_new(&file.path).and_then(|()| storage.set_len(&file.path, file.length)).map_err(here)?;
+                made.insert(index);
+            }
+        }
+        self.stand(index, standing);
+        Ok(())
+    }
+
+    /// Records files that are ours from now on.
+    fn note_made(&mut self, files: &BTreeSet<usize>, storage: &dyn Storage) -> Result<(), StoreError> {
+        let news = self.looks(files, storage, true)?;
+        self.journal.note(&news)
+    }
+
+    /// Records how files look after our writes.
+    pub(super) fn note(&mut self, files: &BTreeSet<usize>, storage: &dyn Storage) -> Result<(), StoreError> {
+        let news = self.looks(files, storage, false)?;
+        self.journal.note(&news)
+    }
+
+    fn looks(&self, files: &BTreeSet<usize>, storage: &dyn Storage, made: bool) -> Result<Vec<(usize, Noted)>, StoreError> {
+        let mut looks = Vec::new();
+        for &index in files {
+            let path = &self.layout.files()[index].path;
+            let then = self.journal.known().file(index);
+            if let Some(stat) = storage.noted(path).map_err(StoreError::at(path))? {
+                looks.push((index, Noted { stat, made: made || then.is_some_and(|then| then.made && then.is_file(&stat)) }));
+            }
+        }
+        Ok(looks)
+    }
+
+    fn held_pieces(&self, file: &LayoutFile) -> bool {
+        self.layout.pieces_of(file).any(|piece| self.had(piece))
+    }
+
+    /// That what held pieces is still there: the witness, or another file in its place. The user may move one away as soon as it is
+    /// whole.
+    fn ensure_witness(&mut self, storage: &dyn Storage) -> Result<(), StoreError> {
+        let Some(index) = self.witness else { return Ok(()) };
+        let path = &self.layout.files()[index].path;
+        if storage.stat(path).map_err(StoreError::at(path))?.is_some() {
+            return Ok(());
+        }
+        let is_there = |file: &LayoutFile| self.held_pieces(file) && matches!(storage.stat(&file.path), Ok(Some(_)));
+        let other = self.layout.stored().find(|(_, file)| is_there(file)).map(|(index, _)| index);
+        self.witness = Some(other.ok_or_else(|| StoreError::at(path)(io::ErrorKind::NotFound.into()))?);
+        Ok(())
+    }
+}
+
+/// Whether a file of this length holds nothing but zeros: an interrupted download that another program made room for, or nothing at all.
+pub(crate) fn is_blank(storage: &dyn Storage, file: &LayoutFile, len: u64) -> io::Result<bool> {
+    let mut at = 0;
+    let mut buffer = Vec::new();
+    while at < len {
+        let Some(data) = storage.next_data(&file.path, at)? else { return Ok(true) };
+        at = data.max(at);
+        buffer.resize(BLANK_LEN, 0);
+        match storage.read_raw(&file.path, at, &mut buffer)? {
+            0 => return Ok(true),
+            read if buffer.iter().take(read).any(|&byte| byte != 0) => return Ok(false),
+            read => at = at.saturating_add(read as u64),
+        }
+    }
+    Ok(true)
+}
+
+/// An error unless a file holds these bytes already.
+fn compare(storage: &dyn Storage, file: &LayoutFile, offset: u64, data: &[io::IoSlice<'_>]) -> io::Result<()> {
+    let mut there = vec![0; data.iter().map(|part| part.len()).sum()];
+    let read = storage.read_raw(&file.path, offset, &mut there)?;
+    let is_same = read == there.len() && data.iter().flat_map(|part| part.iter()).eq(&there);
+    if is_same { Ok(()) } else { Err(foreign()) }
+}
