@@ -85,7 +85,7 @@ fn ten_thousand_idle_http_connections_keep_no_announce_out() -> Test {
             let [.., high, low] = (n % addresses).to_be_bytes();
             let mut stream = connect_from(Ipv4Addr::new(127, 9, high, low), at)?;
             // It may have given way already.
-            let _ = if n % 2 == 0 { stream.write_all(b"GET /announce?info_hash=") } else { Ok(()) };
+            let _ = if n.is_multiple_of(2) { stream.write_all(b"GET /announce?info_hash=") } else { Ok(()) };
             Ok(stream)
         };
         for n in 0..AT_TRACKER {

@@ -164,6 +164,13 @@ fn what_is_no_message_is_nothing() {
     assert_eq!(Message::parse(&long), Err(Malformed::NoMessage));
 }
 
+#[test]
+fn the_text_of_an_error_is_short_and_safe_to_show() {
+    let long = [b"d1:eli201e1000:\x1b[2J".as_slice(), &[b'x'; 996], b"e1:t2:aa1:y1:ee"].concat();
+    let Ok(Message { body: Body::Error(error), .. }) = Message::parse(&long) else { panic!("no error") };
+    assert!(error.message.chars().count() <= 200 && !error.message.chars().any(char::is_control), "{}", error.message);
+}
+
 proptest! {
     #[test]
     fn nothing_that_comes_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0usize..80, byte: u8) {
