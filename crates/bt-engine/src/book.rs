@@ -194,10 +194,17 @@ impl Book {
                 self.due.insert((entry.fails, entry.is_old, entry.lot, addr));
             }
         }
-        let (.., addr) = self.due.pop_first()?;
-        let entry = self.entries.get_mut(&addr)?;
-        entry.next = None;
-        Some(Dial { addr, source: entry.origin.source(), is_first: entry.fails == 0 })
+        loop {
+            let (.., addr) = self.due.pop_first()?;
+            // Other addresses of a banned host may have been in the book before.
+            if self.is_banned(addr) {
+                self.forget(addr);
+                continue;
+            }
+            let entry = self.entries.get_mut(&addr)?;
+            entry.next = None;
+            return Some(Dial { addr, source: entry.origin.source(), is_first: entry.fails == 0 });
+        }
     }
 
     /// How many addresses can be dialled now or soon.
@@ -370,6 +377,17 @@ mod tests {
             assert_eq!(book.is_banned(addr(peer)), banned, "{peer}");
         }
         assert!(!book.add(Time::ZERO, addr("8.8.8.8:5"), Origin::User, &mut Rng::from_seed(1)));
+    }
+
+    #[test]
+    fn no_address_of_a_banned_host_is_dialled() {
+        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
+        let peers = ["8.8.8.8:1", "8.8.8.8:2", "[2a01::1]:1", "[2a01::2]:1", "8.8.4.4:1"].map(addr);
+        peers.iter().for_each(|&peer| assert!(book.add(Time::ZERO, peer, host(1), &mut rng)));
+        book.ban(peers[0]);
+        book.ban(peers[2]);
+        let dialled: Vec<SocketAddr> = core::iter::from_fn(|| book.take(Time::ZERO)).map(|dial| dial.addr).collect();
+        assert_eq!((&dialled[..], book.entries.len()), (&peers[4..], 1));
     }
 
     #[test]

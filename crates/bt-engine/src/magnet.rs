@@ -258,9 +258,12 @@ impl Magnet {
     /// It alone made a wrong copy.
     fn ban(&mut self, now: Time, liar: SocketAddr, scope: &mut Scope<'_>) {
         self.meeting.book.ban(liar);
-        let connected = self.peers.iter().filter(|(_, row)| row.arrival.addr == liar).map(|(peer, _)| *peer);
-        for peer in connected.collect::<Vec<_>>() {
-            self.hang_up(now, peer, Why::BadMetadata, scope);
+        let book = &self.meeting.book;
+        let connected = self.peers.iter().filter(|(_, row)| row.arrival.addr == liar || book.is_banned(row.arrival.addr));
+        let connected =
+            connected.map(|(peer, row)| (*peer, if row.arrival.addr == liar { Why::BadMetadata } else { Why::Banned }));
+        for (peer, why) in connected.collect::<Vec<_>>() {
+            self.hang_up(now, peer, why, scope);
         }
     }
 

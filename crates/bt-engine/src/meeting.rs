@@ -356,7 +356,7 @@ impl Meeting {
             Why::BadPiece | Why::BadMetadata => self.book.ban(addr),
             // The torrent remembers it, and may want it again.
             Why::BothSeeds => {}
-            Why::MetadataSize | Why::Private => self.book.forget(addr),
+            Why::MetadataSize | Why::Private | Why::Banned => self.book.forget(addr),
             // Others come first now.
             Why::NoMetadata => self.book.failed(now, addr),
             _ => self.book.closed(now, addr),

@@ -1,10 +1,10 @@
 //! Our own address, as others see it (BEP 10 `yourip`, BEP 24).
 //!
 //! Decides: which hearsay is believed. Must not know: what the address is used for.
-//! Invariant: one voice for each address that speaks; two that agree are believed, and the table is bounded.
+//! Invariant: one voice for each host that speaks (an IPv4 address or a public IPv6 /64); two that agree are believed, and the table is bounded.
 
 use alloc::collections::BTreeMap;
-use bt_types::{Closeness, closeness, normalise};
+use bt_types::{Closeness, closeness, normalise, subscriber};
 use core::net::IpAddr;
 
 /// Voices that are remembered; later ones are not heard.
@@ -21,7 +21,7 @@ pub(crate) struct Outlook {
 impl Outlook {
     /// Somebody says that it sees us at this address. The address that is believed, if this one now is.
     pub(crate) fn hear(&mut self, voice: IpAddr, ours: IpAddr) -> Option<IpAddr> {
-        let (voice, ours) = (normalise(voice), normalise(ours));
+        let (voice, ours) = (subscriber(voice), normalise(ours));
         let is_heard = self.voices.len() < VOICES_MAX || self.voices.contains_key(&voice);
         if closeness(ours) != Some(Closeness::Public) || !is_heard || self.voices.insert(voice, ours) == Some(ours) {
             return None;
@@ -56,6 +56,9 @@ mod tests {
             let heard = outlook.hear(voice.parse().unwrap(), ours.parse().unwrap());
             assert_eq!(heard, believed.map(|ip: &str| ip.parse().unwrap()), "{voice} says {ours}");
         }
+        let mut alone = Outlook::default();
+        let of_one_network = ["2a01::1", "2a01::2", "2a01::3"].map(|voice| voice.parse().unwrap());
+        assert!(of_one_network.iter().all(|voice| alone.hear(*voice, [5, 0, 0, 1].into()).is_none()), "one host has one voice");
         let mut crowd = Outlook::default();
         let heard = (0..200u8).filter(|n| crowd.hear([9, 0, 0, *n].into(), [5, 0, 0, *n].into()).is_some()).count();
         assert_eq!((heard, crowd.voices.len()), (0, VOICES_MAX));

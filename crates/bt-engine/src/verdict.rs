@@ -4,7 +4,7 @@
 //! Invariant: a peer is banned only when it is certain that its bytes were wrong.
 
 use crate::config::Budget;
-use crate::io::{Event, Output, PeerKey};
+use crate::io::{Event, Output};
 use crate::sources::SourceId;
 use crate::status::Why;
 use crate::torrent::Torrent;
@@ -149,9 +149,12 @@ impl Torrent {
             self.banned = self.banned.saturating_add(u32::from(is_news));
             self.meeting.book.ban(stat.addr);
         }
-        let connected: Vec<PeerKey> = self.peers.values().filter(|peer| peer.source == liar).map(|peer| peer.key).collect();
-        for peer in connected {
-            self.hang_up(now, peer, Why::BadPiece, out);
+        // Its other connections go too: they would poison the next piece.
+        let book = &self.meeting.book;
+        let connected = self.peers.values().filter(|peer| peer.source == liar || book.is_banned(peer.addr));
+        let connected = connected.map(|peer| (peer.key, if peer.source == liar { Why::BadPiece } else { Why::Banned }));
+        for (peer, why) in connected.collect::<Vec<_>>() {
+            self.hang_up(now, peer, why, out);
         }
     }
 }

@@ -1,14 +1,15 @@
 //! When this machine is reached in another way: addresses and default routes that come and go, and sleep.
 //!
 //! Decides: what counts as a change. Must not know: connections, torrents.
-//! Invariant: a burst of changes is told once, when it has settled.
+//! Invariant: a burst of changes is told once, when it has settled; what leaves the machine reachable as it was is no change. Leases that
+//! are renewed, routers that repeat themselves and containers that start make the kernel talk all day, and each change announces every torrent.
 
-use bt_types::normalise;
+use bt_types::{Closeness, closeness, normalise};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -26,6 +27,8 @@ const SLEEP_LONG: Duration = Duration::from_secs(120);
 pub(crate) struct NetworkChange {
     /// Addresses that this machine has no more: what leaves from them goes nowhere.
     pub(crate) gone: BTreeSet<IpAddr>,
+    /// Others reach this machine in another way, and it them: trackers must hear of it, and what failed may work.
+    pub(crate) is_elsewhere: bool,
     /// The machine slept so long that no connection is alive.
     pub(crate) slept_long: bool,
 }
@@ -34,6 +37,8 @@ pub(crate) struct NetworkChange {
 pub(crate) struct NetworkWatch {
     messages: Messages,
     addresses: BTreeSet<IpAddr>,
+    /// The addresses from which we speak with strangers.
+    ways_out: [Option<IpAddr>; 2],
     asleep: Duration,
 }
 
@@ -43,41 +48,60 @@ impl NetworkWatch {
             tracing::info!(%error, "the system does not tell of changes of the network; they are looked for");
             Messages::none()
         });
-        NetworkWatch { messages, addresses: addresses().unwrap_or_default(), asleep: asleep() }
+        NetworkWatch { messages, addresses: addresses().unwrap_or_default(), ways_out: ways_out(), asleep: asleep() }
     }
 
     /// Waits for the next change.
     pub(crate) async fn changed(&mut self) -> NetworkChange {
         loop {
-            let mut is_told = tokio::select! {
-                is_change = self.messages.next() => is_change,
+            let is_told = tokio::select! {
+                is_told = self.messages.next() => is_told,
                 () = sleep(LOOK_EVERY) => false,
             };
+            let slept = asleep().saturating_sub(self.asleep) >= SLEEP_MIN;
+            if self.messages.are_told() && !is_told && !slept {
+                continue;
+            }
             if is_told {
-                // Until nothing more comes.
                 let settled = Instant::now() + SETTLE;
                 loop {
                     tokio::select! {
-                        is_change = self.messages.next() => is_told |= is_change,
+                        _ = self.messages.next() => {}
                         () = sleep_until(settled) => break,
                     }
                 }
             }
-            if let Some(change) = self.look(is_told) {
+            if let Some(change) = self.look() {
                 return change;
             }
         }
     }
 
-    /// Compares with what was seen last. `is_told`: a route changed, or an address.
-    fn look(&mut self, is_told: bool) -> Option<NetworkChange> {
-        let slept = asleep().saturating_sub(self.asleep);
+    /// Compares with what was seen last.
+    fn look(&mut self) -> Option<NetworkChange> {
         let addresses = addresses().unwrap_or_else(|_| self.addresses.clone());
+        let (ways_out, asleep) = (ways_out(), asleep());
+        let slept = asleep.saturating_sub(self.asleep);
         let gone: BTreeSet<IpAddr> = self.addresses.difference(&addresses).copied().collect();
-        let is_change = is_told || addresses != self.addresses || slept >= SLEEP_MIN;
-        (self.addresses, self.asleep) = (addresses, asleep());
-        is_change.then_some(NetworkChange { gone, slept_long: slept >= SLEEP_LONG })
+        // Each interface of a container has an address of its link, at which nobody but the container reaches us.
+        let is_far = |ip: &IpAddr| closeness(*ip) < Some(Closeness::Link);
+        let is_elsewhere =
+            ways_out != self.ways_out || self.addresses.symmetric_difference(&addresses).any(is_far) || slept >= SLEEP_MIN;
+        (self.addresses, self.ways_out, self.asleep) = (addresses, ways_out, asleep);
+        let change = NetworkChange { gone, is_elsewhere, slept_long: slept >= SLEEP_LONG };
+        (change != NetworkChange::default()).then_some(change)
     }
+}
+
+/// The address from which the system would speak with a stranger in each family. Nothing is sent for it.
+fn ways_out() -> [Option<IpAddr>; 2] {
+    let strangers = [IpAddr::from([1, 0, 0, 1]), Ipv6Addr::new(0x2606, 0x4700, 0, 0, 0, 0, 0, 1).into()];
+    strangers.map(|stranger| {
+        let any: IpAddr = if stranger.is_ipv4() { [0; 4].into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
+        socket.connect(SocketAddr::new(stranger, 9)).ok()?;
+        socket.local_addr().ok().map(|local| local.ip())
+    })
 }
 
 /// The addresses of all interfaces that are up.
@@ -131,6 +155,11 @@ impl Messages {
         Messages { socket: None }
     }
 
+    /// Whether the system tells of changes at all.
+    fn are_told(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// Waits for a datagram; whether it tells of a change that matters.
     async fn next(&mut self) -> bool {
         let Some(socket) = &self.socket else { return std::future::pending().await };
@@ -155,6 +184,10 @@ impl Messages {
 
     fn none() -> Messages {
         Messages {}
+    }
+
+    fn are_told(&self) -> bool {
+        false
     }
 
     async fn next(&mut self) -> bool {
@@ -215,13 +248,21 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_went_is_told() {
         let mut watch = NetworkWatch::start();
-        assert_eq!(watch.look(false), None, "nothing changed");
-        let lost: IpAddr = "192.0.2.1".parse().unwrap();
+        assert_eq!(watch.look(), None, "nothing changed");
+        let change = |gone: &[IpAddr], is_elsewhere| {
+            Some(NetworkChange { gone: gone.iter().copied().collect(), is_elsewhere, slept_long: false })
+        };
+        let (lost, of_a_container): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "fe80::1:2:3".parse().unwrap());
         watch.addresses.insert(lost);
-        assert_eq!(watch.look(false).map(|change| change.gone), Some(BTreeSet::from([lost])));
-        assert_eq!(watch.look(true), Some(NetworkChange::default()), "a route changed");
-        watch.asleep = asleep().saturating_sub(SLEEP_LONG);
+        assert_eq!(watch.look(), change(&[lost], true));
+        watch.addresses.insert(of_a_container);
+        assert_eq!(watch.look(), change(&[of_a_container], false), "what leaves from there ends, and nothing else");
+        watch.ways_out = [Some(lost), None];
+        assert_eq!(watch.look(), change(&[], true), "another way out");
         // A machine that never slept has no such time to take away.
-        assert!(asleep() < SLEEP_LONG || watch.look(false).is_some_and(|change| change.slept_long));
+        if asleep() >= SLEEP_LONG {
+            watch.asleep = Duration::ZERO;
+            assert_eq!(watch.look(), Some(NetworkChange { is_elsewhere: true, slept_long: true, ..NetworkChange::default() }));
+        }
     }
 }

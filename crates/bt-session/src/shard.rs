@@ -375,7 +375,9 @@ impl Shard {
             }
             self.engine.handle(self.clock.now(), Input::Closed(peer));
         }
-        self.engine.handle(self.clock.now(), Input::NetworkChanged);
+        if change.is_elsewhere {
+            self.engine.handle(self.clock.now(), Input::NetworkChanged);
+        }
     }
 
     /// Peers that the user named.

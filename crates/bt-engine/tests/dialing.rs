@@ -1,0 +1,117 @@
+//! The living among the dead: how long it takes to find one peer among addresses that do not answer, in virtual time.
+//!
+//! Decides: who answers, and how soon. Must not know: whom the engine dials first, or for how long.
+//! Invariant: a dial to a dead address ends when the engine's patience does, and not before.
+
+use bt_engine::{AnnounceOrder, Budget, Config, Engine, Input, Output, TorrentKey, TorrentSpec};
+use bt_peer_wire::{Handshake, Reserved};
+use bt_tracker_wire::AnnounceReply;
+use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, Rng, Time};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Dials of a process that may be under way at once.
+const DIALS_MAX: usize = 200;
+const LIVING: u32 = 0x2d0a_141e;
+
+/// What became of a swarm.
+struct Fared {
+    /// When each torrent's living peer was connected.
+    found: BTreeMap<TorrentKey, Duration>,
+    /// The most dials that were under way at once.
+    under_way: usize,
+}
+
+/// One torrent for each of `dead`, which has so many dead addresses and a living one, which answers after `answers`.
+fn play(seed: u64, dead: &[u32], answers: Duration) -> Fared {
+    let mut rng = Rng::from_seed(seed);
+    let mut engine = Engine::new(Config::new(PeerId([1; 20])), Budget::default(), rng.fork());
+    let geometry = Geometry::new(u64::from(BLOCK_LEN), BLOCK_LEN).unwrap();
+    for (key, _) in (0..).zip(dead) {
+        let spec = TorrentSpec {
+            info_hash: InfoHash([key as u8; 20]),
+            geometry,
+            have: Bitfield::empty(1),
+            trackers: vec![vec!["http://tracker/announce".into()]],
+            wants: Vec::new(),
+            metadata: Vec::new().into(),
+            private: false,
+        };
+        engine.handle(Time::ZERO, Input::Add(TorrentKey(key), Box::new(spec)));
+    }
+    let mut fared = Fared { found: BTreeMap::new(), under_way: 0 };
+    // When each dial ends, and whether somebody answers it.
+    let mut ends: BTreeMap<(Time, u32), (TorrentKey, SocketAddr, bool)> = BTreeMap::new();
+    let (mut now, mut number) = (Time::ZERO, 0);
+    loop {
+        while let Some(output) = engine.poll() {
+            match output {
+                Output::Dial(key, addr, _, patience) => {
+                    let is_heard = is_alive(addr) && answers <= patience;
+                    number += 1;
+                    ends.insert((now + if is_heard { answers } else { patience }, number), (key, addr, is_heard));
+                }
+                Output::Announce(key, order) => tell(&mut engine, now, key, &order, dead[key.0 as usize], &mut rng),
+                _ => {}
+            }
+        }
+        fared.under_way = fared.under_way.max(ends.len());
+        if fared.found.len() == dead.len() {
+            return fared;
+        }
+        let dial = ends.first_key_value().map(|((at, _), _)| *at);
+        now = [dial, engine.deadline()].into_iter().flatten().min().expect("it tries until it has found somebody").max(now);
+        assert!(now < Time::from_secs(3600), "seed {seed}: nobody was found in an hour");
+        let later = ends.split_off(&(now, u32::MAX));
+        let due = std::mem::replace(&mut ends, later);
+        for ((at, number), (key, addr, is_heard)) in due {
+            if is_heard {
+                fared.found.entry(key).or_insert(at.since(Time::ZERO));
+                let handshake =
+                    Handshake { reserved: Reserved::OURS, info_hash: InfoHash([key.0 as u8; 20]), peer_id: PeerId([2; 20]) };
+                let peer = bt_engine::PeerKey(number.into());
+                engine.handle(now, Input::Connected { peer, torrent: key, addr, outbound: true, handshake });
+            } else {
+                engine.handle(now, Input::DialFailed(key, addr));
+            }
+        }
+        if engine.deadline().is_some_and(|at| at <= now) {
+            engine.wake(now);
+        }
+    }
+}
+
+fn is_alive(addr: SocketAddr) -> bool {
+    addr.ip() == std::net::Ipv4Addr::from(LIVING)
+}
+
+/// The tracker tells of all addresses, the living one in the midst of them.
+fn tell(engine: &mut Engine, now: Time, key: TorrentKey, order: &AnnounceOrder, dead: u32, rng: &mut Rng) {
+    let mut peers: Vec<SocketAddr> = (0..dead).map(|n| SocketAddr::from(((0x5000_0000 + n * 997).to_be_bytes(), 6881))).collect();
+    peers.push(SocketAddr::from((LIVING.to_be_bytes(), 6881)));
+    rng.shuffle(&mut peers);
+    let reply = AnnounceReply { interval: 1800, peers, ..AnnounceReply::default() };
+    engine.handle(now, Input::Announced(key, order.tracker, Ok(([9, 9, 9, 9].into(), reply))));
+}
+
+#[test]
+fn the_living_are_found_in_seconds_whatever_the_order() {
+    // (dead addresses of each torrent, when the living one answers, seconds within which it is found)
+    let table: [(&[u32], u64, u64); 5] = [
+        (&[0], 100, 1),
+        (&[200], 100, 4),
+        (&[2000], 100, 30),
+        // Farther than the first patience reaches.
+        (&[200], 3_000, 30),
+        (&[200; 10], 100, 40),
+    ];
+    for (dead, answers, within) in table {
+        let fared: Vec<Fared> = (0..20).map(|seed| play(seed, dead, Duration::from_millis(answers))).collect();
+        let latest = fared.iter().flat_map(|fared| fared.found.values()).max().unwrap();
+        let under_way = fared.iter().map(|fared| fared.under_way).max().unwrap();
+        println!("{dead:?}, answering after {answers} ms: found after {latest:?} at the latest, {under_way} dials at once");
+        assert!(*latest <= Duration::from_secs(within), "{dead:?}, {answers} ms: after {latest:?}");
+        assert!(under_way <= DIALS_MAX, "{dead:?}: {under_way} dials were under way");
+    }
+}
