@@ -348,4 +348,5 @@ impl Worker {
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+#[path = "worker/touching/tests.rs"]
 mod touching;

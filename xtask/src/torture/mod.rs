@@ -4,6 +4,7 @@
 //! Invariant: a broken promise fails the run; what cannot be tried here is said to be skipped, and fails in CI.
 
 mod battery;
+mod beside;
 mod changed;
 mod cuts;
 mod disks;
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     seed: u64,
 }
 
+/// Rounds of [`Ordeal::Beside`] in a short run: under a minute.
+const BESIDE_SHORT: u32 = 10;
+
 /// What is done to processes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Ordeal {
@@ -47,6 +51,8 @@ enum Ordeal {
     Changed,
     /// The disk goes away, and comes back
     Disks,
+    /// Another program writes, cuts, links, renames and makes files beside a download
+    Beside,
     /// Peers, trackers, torrents and journals misbehave; not in short, as the tests play it too
     Battery,
 }
@@ -55,7 +61,7 @@ enum Ordeal {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let (rounds, cuts) = if args.short { (6, 2) } else { (args.rounds, args.cuts) };
     let mut broken = Vec::new();
-    for ordeal in [Ordeal::Kills, Ordeal::Cuts, Ordeal::Full, Ordeal::Changed, Ordeal::Disks, Ordeal::Battery] {
+    for ordeal in [Ordeal::Kills, Ordeal::Cuts, Ordeal::Full, Ordeal::Changed, Ordeal::Disks, Ordeal::Beside, Ordeal::Battery] {
         let is_meant = if args.only.is_empty() { !args.short || ordeal != Ordeal::Battery } else { args.only.contains(&ordeal) };
         if !is_meant {
             continue;
@@ -67,6 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Ordeal::Full => full::run(),
             Ordeal::Changed => changed::run(args.short),
             Ordeal::Disks => disks::run(),
+            Ordeal::Beside => beside::run(if args.short { BESIDE_SHORT } else { args.rounds }, args.seed),
             Ordeal::Battery => battery::run(),
         };
         match done {

@@ -1,0 +1,209 @@
+//! Another program writes, cuts, links, renames and makes files beside a download that is killed again and again.
+//!
+//! Decides: what the other program does and when. Must not know: how `bt` notices it.
+//! Invariant: the other program notes when each write of its ended. What it did to names is undone before the download is left in peace; what
+//! it did to bytes is not.
+
+use super::let_run;
+use anyhow::{Context as _, Result, bail, ensure};
+use bt_tests::{PATIENCE, Process, Rng, Trial};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Size of the file in MiB, and how fast the seed sends: a copy takes a second if nothing happens.
+const MIB: usize = 8;
+const UP: &str = "8MiB/s";
+/// A process lives for less than this before it is killed; in a round it is killed fewer times than that.
+const LIFE_MAX_MS: u64 = 800;
+const KILLS: u64 = 3;
+/// Between two acts of the other program.
+const PAUSE_MAX_MS: u64 = 120;
+/// Bytes that it writes at a time.
+const WRITE: usize = 5000;
+/// What was written so long before `complete` was said was there when its piece was checked last.
+const SURELY_BEFORE: Duration = Duration::from_secs(2);
+const FOREIGN: &[u8] = b"this is the user's, and no part of any torrent";
+
+/// What the other program did to bytes.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    from: u64,
+    to: u64,
+    at: Instant,
+}
+
+/// Runs so many rounds and prints what came of them.
+pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
+    println!("another program beside a download that is killed, {rounds} rounds, a file of {MIB} MiB at {UP}");
+    let (trial, mut rng) = (Trial::new(MIB, UP)?, Rng::from_seed(seed));
+    let _source = trial.seed()?;
+    let original = fs::read(trial.stage.path("data.bin"))?;
+    let (mut acts, mut kills, mut foreign) = (0, 0, 0);
+    for round in 0..rounds {
+        // In half of the rounds it stops before the end.
+        let until_the_end = round % 2 == 1;
+        let did = play(&trial, &original, until_the_end, &mut rng).with_context(|| format!("round {round} of seed {seed}"))?;
+        acts += did.acts;
+        kills += did.kills;
+        foreign += did.foreign;
+    }
+    println!("  {acts} acts beside {kills} kills; {foreign} foreign files, each untouched");
+    println!("  {rounds} downloads ended right; none called complete what had been spoilt before it was checked");
+    Ok(())
+}
+
+/// What happened in a round.
+#[derive(Debug, Default)]
+struct Did {
+    acts: u32,
+    kills: u32,
+    foreign: u32,
+}
+
+fn play(trial: &Trial, original: &[u8], until_the_end: bool, rng: &mut Rng) -> Result<Did> {
+    let name = format!("round {}", rng.next_u32());
+    let (dir, home) = (trial.stage.path(&name), trial.stage.path(format!("home of {name}")));
+    let (copy, over) = (Trial::copy(&dir), AtomicBool::new(false));
+    let mut did = Did::default();
+    let mut their_rng = rng.fork();
+    let (complete_at, written) = thread::scope(|scope| {
+        let meddler = scope.spawn(|| meddle(&copy, &over, &mut their_rng));
+        let lived = lives(trial, &home, &dir, until_the_end, &over, rng, &mut did);
+        over.store(true, Ordering::Relaxed);
+        let meddled = meddler.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let complete_at = lived?;
+        let (written, acts, foreign) = meddled?;
+        (did.acts, did.foreign) = (acts, foreign);
+        anyhow::Ok((complete_at, written))
+    })?;
+    if let Some(complete_at) = complete_at {
+        let now = fs::read(&copy).unwrap_or_default();
+        for spoilt in written.iter().filter(|written| written.at + SURELY_BEFORE < complete_at) {
+            let range = spoilt.from as usize..spoilt.to as usize;
+            // What was written there later does not count.
+            let is_last = written.iter().all(|other| other.at <= spoilt.at || other.to <= spoilt.from || other.from >= spoilt.to);
+            let is_right = now.get(range.clone()) == original.get(range);
+            ensure!(!is_last || is_right, "complete, with bytes {}..{} that were spoilt before", spoilt.from, spoilt.to);
+        }
+    }
+    // Left in peace, the same command ends right.
+    let finished = Process::run("get in peace", &mut trial.get(&home, &dir), PATIENCE)?;
+    let finished = finished.expect_code(0)?;
+    ensure!(finished.event("complete").is_ok(), "it did not say complete");
+    ensure!(fs::read(&copy)? == original, "complete, and not as the original");
+    fs::remove_dir_all(&dir)?;
+    Ok(did)
+}
+
+/// Starts the download and kills it a few times; the last life ends by itself. When it said `complete`, if it did while the other program was
+/// still at work.
+fn lives(
+    trial: &Trial,
+    home: &Path,
+    dir: &Path,
+    until_the_end: bool,
+    over: &AtomicBool,
+    rng: &mut Rng,
+    did: &mut Did,
+) -> Result<Option<Instant>> {
+    for _ in 0..rng.below(KILLS + 1) {
+        let process = Process::start("get", &mut trial.get(home, dir))?;
+        let_run(Duration::from_millis(rng.below(LIFE_MAX_MS)));
+        process.kill()?;
+        process.finish(PATIENCE)?;
+        did.kills += 1;
+    }
+    let process = Process::start("get", &mut trial.get(home, dir))?;
+    if !until_the_end {
+        let_run(Duration::from_millis(rng.below(LIFE_MAX_MS)));
+        over.store(true, Ordering::Relaxed);
+    }
+    // The other program may go on for ever, and a download with it.
+    let said = process.wait_event("complete", if until_the_end { Duration::from_secs(5) } else { PATIENCE });
+    let complete_at = said.is_ok().then(Instant::now);
+    over.store(true, Ordering::Relaxed);
+    if complete_at.is_none() && !process.is_over()? {
+        process.interrupt()?;
+    }
+    let finished = process.finish(PATIENCE)?;
+    match finished.code {
+        Some(0) if complete_at.is_some() => {}
+        // Stopped, or a name was another program's at the start.
+        Some(6 | 7) => {}
+        code => bail!("it ended with {code:?}\n{}", finished.err),
+    }
+    Ok(complete_at.filter(|_| until_the_end))
+}
+
+/// The other program: what it wrote, how much it did, and how many foreign files it made.
+fn meddle(copy: &Path, over: &AtomicBool, rng: &mut Rng) -> Result<(Vec<Written>, u32, u32)> {
+    let (mut written, mut acts, mut foreign) = (Vec::new(), 0, 0);
+    while !over.load(Ordering::Relaxed) {
+        let_run(Duration::from_millis(rng.below(PAUSE_MAX_MS)));
+        let act = rng.below(6);
+        match act_once(act, copy, rng, &mut written) {
+            Ok(()) => {
+                acts += 1;
+                foreign += u32::from(act == 5);
+            }
+            // The file is not there yet.
+            Err(error) if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((written, acts, foreign))
+}
+
+fn act_once(act: u64, copy: &Path, rng: &mut Rng, written: &mut Vec<Written>) -> Result<()> {
+    let beside = |ending: &str| PathBuf::from(format!("{}.{ending}", copy.display()));
+    let len = fs::metadata(copy)?.len();
+    match act {
+        0 => {
+            let from = rng.below(len.saturating_sub(WRITE as u64).max(1));
+            OpenOptions::new().write(true).open(copy)?.write_all_at(&[0x5a; WRITE], from)?;
+            written.push(Written { from, to: from + WRITE as u64, at: Instant::now() });
+        }
+        1 => {
+            let to = rng.below(len.max(1));
+            OpenOptions::new().write(true).open(copy)?.set_len(to)?;
+            written.push(Written { from: to, to: len, at: Instant::now() });
+        }
+        2 => {
+            fs::hard_link(copy, beside("link"))?;
+            fs::remove_file(beside("link"))?;
+        }
+        3 => fs::set_permissions(copy, Permissions::from_mode(if rng.below(2) == 0 { 0o600 } else { 0o644 }))?,
+        4 => {
+            fs::rename(copy, beside("away"))?;
+            let_run(Duration::from_millis(rng.below(50)));
+            put_back(copy, &beside("away"))?;
+        }
+        _ => {
+            fs::rename(copy, beside("away"))?;
+            // A download may have made the name anew in between: then it is ours, and stays.
+            if let Ok(file) = File::options().write(true).create_new(true).open(copy) {
+                file.write_all_at(FOREIGN, 0)?;
+                let_run(Duration::from_millis(rng.below(200)));
+                ensure!(fs::read(copy)? == FOREIGN, "a foreign file was written to");
+                fs::remove_file(copy)?;
+            }
+            put_back(copy, &beside("away"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the file its name back, unless the download made another one meanwhile.
+fn put_back(copy: &Path, away: &Path) -> Result<()> {
+    match fs::hard_link(away, copy) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(fs::remove_file(away)?)
+}
