@@ -15,14 +15,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Size of the file in MiB, and how fast the seed sends: a copy takes a second if nothing happens.
+/// Size of the file in MiB, and how fast each download takes it: a second if nothing happens.
 const MIB: usize = 8;
-const UP: &str = "8MiB/s";
+const DOWN: &str = "8MiB/s";
+/// What the seed sends to all together.
+const UP: &str = "128MiB/s";
+/// Rounds that are played at a time: most of each is waiting.
+const AT_ONCE: u32 = 8;
 /// A process lives for less than this before it is killed; in a round it is killed fewer times than that.
 const LIFE_MAX_MS: u64 = 800;
 const KILLS: u64 = 3;
-/// Between two acts of the other program.
+/// Between two acts of the other program. Where it does not stop before the end, it must let the download come to one.
 const PAUSE_MAX_MS: u64 = 120;
+const LONG_PAUSE_MAX_MS: u64 = 2500;
+/// So long an end is waited for beside it.
+const END_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes that it writes at a time.
 const WRITE: usize = 5000;
 /// What was written so long before `complete` was said was there when its piece was checked last.
@@ -43,26 +50,38 @@ pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
     let (trial, mut rng) = (Trial::new(MIB, UP)?, Rng::from_seed(seed));
     let _source = trial.seed()?;
     let original = fs::read(trial.stage.path("data.bin"))?;
-    let (mut acts, mut kills, mut foreign) = (0, 0, 0);
-    for round in 0..rounds {
-        // In half of the rounds it stops before the end.
-        let until_the_end = round % 2 == 1;
-        let did = play(&trial, &original, until_the_end, &mut rng).with_context(|| format!("round {round} of seed {seed}"))?;
-        acts += did.acts;
-        kills += did.kills;
-        foreign += did.foreign;
-    }
-    println!("  {acts} acts beside {kills} kills; {foreign} foreign files, each untouched");
+    let did = thread::scope(|scope| -> Result<Vec<Did>> {
+        let players: Vec<_> = (0..AT_ONCE.min(rounds))
+            .map(|first| {
+                let (trial, original, mut rng) = (&trial, &original, rng.fork());
+                scope.spawn(move || -> Result<Vec<Did>> {
+                    let play = |round: u32| {
+                        // In half of the rounds it stops before the end.
+                        let until_the_end = (round / AT_ONCE) % 2 == 1;
+                        play(trial, original, until_the_end, &mut rng).with_context(|| format!("round {round} of seed {seed}"))
+                    };
+                    (first..rounds).step_by(AT_ONCE as usize).map(play).collect()
+                })
+            })
+            .collect();
+        let ends = players.into_iter().map(|player| player.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        Ok(ends.collect::<Result<Vec<_>>>()?.concat())
+    })?;
+    let sum = |count: fn(&Did) -> u32| did.iter().map(count).sum::<u32>();
+    let (acts, kills, foreign, late) = (sum(|did| did.acts), sum(|did| did.kills), sum(|did| did.foreign), sum(|did| did.late));
+    println!("  {acts} acts beside {kills} kills; {foreign} foreign files, each untouched; {late} complete beside the other program");
     println!("  {rounds} downloads ended right; none called complete what had been spoilt before it was checked");
     Ok(())
 }
 
 /// What happened in a round.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Did {
     acts: u32,
     kills: u32,
     foreign: u32,
+    /// It said `complete` while the other program was at work.
+    late: u32,
 }
 
 fn play(trial: &Trial, original: &[u8], until_the_end: bool, rng: &mut Rng) -> Result<Did> {
@@ -72,7 +91,9 @@ fn play(trial: &Trial, original: &[u8], until_the_end: bool, rng: &mut Rng) -> R
     let mut did = Did::default();
     let mut their_rng = rng.fork();
     let (complete_at, written) = thread::scope(|scope| {
-        let meddler = scope.spawn(|| meddle(&copy, &over, &mut their_rng));
+        let (copy_too, over_too) = (&copy, &over);
+        let pause = if until_the_end { LONG_PAUSE_MAX_MS } else { PAUSE_MAX_MS };
+        let meddler = scope.spawn(move || meddle(copy_too, over_too, pause, &mut their_rng));
         let lived = lives(trial, &home, &dir, until_the_end, &over, rng, &mut did);
         over.store(true, Ordering::Relaxed);
         let meddled = meddler.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -81,6 +102,7 @@ fn play(trial: &Trial, original: &[u8], until_the_end: bool, rng: &mut Rng) -> R
         (did.acts, did.foreign) = (acts, foreign);
         anyhow::Ok((complete_at, written))
     })?;
+    did.late = u32::from(complete_at.is_some());
     if let Some(complete_at) = complete_at {
         let now = fs::read(&copy).unwrap_or_default();
         for spoilt in written.iter().filter(|written| written.at + SURELY_BEFORE < complete_at) {
@@ -92,8 +114,10 @@ fn play(trial: &Trial, original: &[u8], until_the_end: bool, rng: &mut Rng) -> R
         }
     }
     // Left in peace, the same command ends right.
+    let t0=Instant::now();
     let finished = Process::run("get in peace", &mut trial.get(&home, &dir), PATIENCE)?;
     let finished = finished.expect_code(0)?;
+    eprintln!("DEBUG until_end {until_the_end} peace {:?} down {:?}", t0.elapsed(), finished.event("summary").map(|s| s["bytes_downloaded"].clone()).ok());
     ensure!(finished.event("complete").is_ok(), "it did not say complete");
     ensure!(fs::read(&copy)? == original, "complete, and not as the original");
     fs::remove_dir_all(&dir)?;
@@ -112,20 +136,22 @@ fn lives(
     did: &mut Did,
 ) -> Result<Option<Instant>> {
     for _ in 0..rng.below(KILLS + 1) {
-        let process = Process::start("get", &mut trial.get(home, dir))?;
+        let process = Process::start("get", trial.get(home, dir).args(["--down", DOWN]))?;
         let_run(Duration::from_millis(rng.below(LIFE_MAX_MS)));
         process.kill()?;
         process.finish(PATIENCE)?;
         did.kills += 1;
     }
-    let process = Process::start("get", &mut trial.get(home, dir))?;
+    let process = Process::start("get", trial.get(home, dir).args(["--down", DOWN]))?;
     if !until_the_end {
         let_run(Duration::from_millis(rng.below(LIFE_MAX_MS)));
         over.store(true, Ordering::Relaxed);
     }
     // The other program may go on for ever, and a download with it.
-    let said = process.wait_event("complete", if until_the_end { Duration::from_secs(5) } else { PATIENCE });
+    let t0=Instant::now();
+    let said = process.wait_event("complete", if until_the_end { END_WITHIN } else { PATIENCE });
     let complete_at = said.is_ok().then(Instant::now);
+    eprintln!("DEBUG until_end {until_the_end} last life {:?} {}", t0.elapsed(), process.transcript());
     over.store(true, Ordering::Relaxed);
     if complete_at.is_none() && !process.is_over()? {
         process.interrupt()?;
@@ -141,10 +167,10 @@ fn lives(
 }
 
 /// The other program: what it wrote, how much it did, and how many foreign files it made.
-fn meddle(copy: &Path, over: &AtomicBool, rng: &mut Rng) -> Result<(Vec<Written>, u32, u32)> {
+fn meddle(copy: &Path, over: &AtomicBool, pause: u64, rng: &mut Rng) -> Result<(Vec<Written>, u32, u32)> {
     let (mut written, mut acts, mut foreign) = (Vec::new(), 0, 0);
     while !over.load(Ordering::Relaxed) {
-        let_run(Duration::from_millis(rng.below(PAUSE_MAX_MS)));
+        let_run(Duration::from_millis(rng.below(pause)));
         let act = rng.below(6);
         match act_once(act, copy, rng, &mut written) {
             Ok(()) => {

@@ -36,7 +36,7 @@ pub(crate) struct Args {
 }
 
 /// Rounds of [`Ordeal::Beside`] in a short run: under a minute.
-const BESIDE_SHORT: u32 = 10;
+const BESIDE_SHORT: u32 = 16;
 
 /// What is done to processes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]

@@ -1,0 +1,222 @@
+//! What an opened torrent is found to have: the cases.
+//!
+//! Decides: what is expected. Must not know: how it is done.
+//! Invariant: every case looks at files, not at the code under test.
+
+use super::*;
+use crate::testkit::{Fixture, put};
+use crate::{MemStorage, Order, Worker, fault_of};
+use bt_types::Time;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+fn open(fixture: &Fixture, storage: &MemStorage) -> Result<Opened, OpenError> {
+    open_torrent(&fixture.layout, &fixture.digests, fixture.journal(), storage, Trust::Journal, &Progress::default(), &mut |_| {
+        Ok(())
+    })
+}
+
+fn counts(opened: &Opened) -> (u32, u32, u32) {
+    (opened.have.count(), opened.hashed, opened.adopted)
+}
+
+fn overwrite(storage: &MemStorage, fixture: &Fixture, file: usize, offset: u64, bytes: &[u8]) {
+    storage.write_at(&fixture.path(file), offset, &[IoSlice::new(bytes)]).unwrap();
+}
+
+/// Files 0 (4 pieces), 1 (empty), 2 (half a piece), 3 (the other half and 3 more).
+fn fixture() -> Fixture {
+    Fixture::new(&[65_536, 0, 8_192, 8_192 + 49_152], 16_384)
+}
+
+/// A disk and a journal after a download that was stopped cleanly.
+fn downloaded(fixture: &Fixture) -> MemStorage {
+    let storage = MemStorage::new();
+    let journal = open(fixture, &storage).unwrap().journal;
+    let mut worker = Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), journal);
+    let orders = (0..8).flat_map(|number| fixture.arrival(number)).chain([Order::Stop]).collect();
+    assert_eq!(worker.run(Time::ZERO, orders, &storage).len(), 8);
+    storage
+}
+
+#[test]
+fn nothing_there_is_nothing_to_do_but_empty_files() {
+    let (fixture, storage) = (fixture(), MemStorage::new());
+    assert_eq!(counts(&open(&fixture, &storage).unwrap()), (0, 0, 0));
+    assert_eq!(storage.content(&fixture.path(1)).unwrap(), b"");
+    assert_eq!(storage.content(&fixture.path(0)), None);
+}
+
+#[test]
+fn data_that_is_there_is_adopted_and_remembered() {
+    let (fixture, storage) = (fixture(), MemStorage::new());
+    fixture.put(&storage, 0);
+    overwrite(&storage, &fixture, 0, 20_000, b"damaged");
+    let progress = Progress::default();
+    let opened =
+        open_torrent(&fixture.layout, &fixture.digests, fixture.journal(), &storage, Trust::Journal, &progress, &mut |_| Ok(()))
+            .unwrap();
+    assert_eq!(counts(&opened), (3, 4, 3));
+    assert_eq!((progress.done(), progress.total()), (65_536, 65_536));
+    assert!(!opened.have.has(fixture.piece(1)));
+    let again = open(&fixture, &storage).unwrap();
+    assert_eq!(counts(&again), (3, 0, 0), "what was adopted is in the journal");
+}
+
+#[test]
+fn a_file_that_is_something_else_is_refused() {
+    let right = fixture().content(0).to_vec();
+    let longer = [right.as_slice(), b"more"].concat();
+    let table: [(&str, &[u8], bool); 7] = [
+        ("right", &right, false),
+        ("empty", b"", false),
+        ("a beginning", &right[..20_000], false),
+        ("longer", &longer, true),
+        ("no piece of it", &[7; 1000], true),
+        ("no piece of it, in its full length", &[7; 65_536], true),
+        ("room for it", &[0; 65_536], false),
+    ];
+    for (name, content, foreign) in table {
+        let (fixture, storage) = (fixture(), MemStorage::new());
+        put(&storage, &fixture.path(0), content);
+        match open(&fixture, &storage) {
+            Err(OpenError::Foreign { path }) => assert!(foreign && path == fixture.path(0), "{name}"),
+            other => assert!(!foreign && other.is_ok(), "{name}: {other:?}"),
+        }
+        assert_eq!(storage.content(&fixture.path(0)).unwrap(), content, "{name}: untouched");
+    }
+}
+
+#[test]
+fn a_file_of_ours_is_never_foreign() {
+    let (fixture, storage) = (fixture(), MemStorage::new());
+    open(&fixture, &storage).unwrap();
+    put(&storage, &fixture.path(0), &[0; 65_536]);
+    for _ in 0..3 {
+        assert_eq!(open(&fixture, &storage).unwrap().have.count(), 0, "a crash before the first piece was whole");
+    }
+}
+
+#[test]
+fn a_file_that_came_after_a_clean_stop_may_be_foreign() {
+    let fixture = fixture();
+    let storage = downloaded(&fixture);
+    storage.remove(&fixture.path(0)).unwrap();
+    let Opened { journal, .. } = open(&fixture, &storage).unwrap();
+    let mut worker = Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), journal);
+    assert_eq!(worker.run(Time::ZERO, vec![Order::Stop], &storage), []);
+    put(&storage, &fixture.path(0), b"somebody's diary");
+    for _ in 0..2 {
+        assert!(matches!(open(&fixture, &storage), Err(OpenError::Foreign { .. })), "also when asked twice");
+    }
+}
+
+#[test]
+fn after_a_clean_stop_only_changed_files_are_hashed() {
+    type Change = fn(&MemStorage, &Fixture);
+    let table: [(&str, Change, (u32, u32)); 6] = [
+        ("nothing", |_, _| (), (8, 0)),
+        ("touched", |s, f| overwrite(s, f, 0, 0, &f.content(0)[..1]), (8, 4)),
+        ("damaged", |s, f| overwrite(s, f, 0, 1, b"damage"), (7, 4)),
+        ("cut", |s, f| s.set_len(&f.path(0), 16_384).unwrap(), (5, 1)),
+        ("removed", |s, f| s.remove(&f.path(0)).unwrap(), (4, 0)),
+        ("half a piece removed", |s, f| s.remove(&f.path(2)).unwrap(), (7, 0)),
+    ];
+    for (name, change, expected) in table {
+        let fixture = fixture();
+        let storage = downloaded(&fixture);
+        change(&storage, &fixture);
+        let opened = open(&fixture, &storage).unwrap();
+        assert_eq!((opened.have.count(), opened.hashed), expected, "{name}");
+    }
+}
+
+#[test]
+fn what_was_moved_away_is_not_made_anew() {
+    let fixture = fixture();
+    let storage = downloaded(&fixture);
+    let files = || fixture.layout.stored().map(|(index, _)| fixture.path(index)).collect::<Vec<_>>();
+    files().iter().for_each(|path| storage.remove(path).unwrap());
+    for _ in 0..2 {
+        assert!(matches!(open(&fixture, &storage), Err(OpenError::Gone { path }) if path == files()[0]));
+    }
+    assert!(files().iter().all(|path| storage.content(path).is_none()));
+    put(&storage, &fixture.path(0), fixture.content(0));
+    assert!(open(&fixture, &storage).unwrap().have.count() > 0, "one of them is back");
+
+    // Another file is wanted now, of which somebody threw away what the one that is there shares with it.
+    let mut fixture = self::fixture();
+    let storage = downloaded(&fixture);
+    Arc::make_mut(&mut fixture.layout).select(&BTreeSet::from([2]));
+    storage.remove(&fixture.path(2)).unwrap();
+    assert!(open(&fixture, &storage).is_ok(), "it is fetched again");
+}
+
+#[test]
+fn after_a_crash_only_dirty_pieces_are_hashed() {
+    let fixture = fixture();
+    let storage = downloaded(&fixture);
+    fixture.journal().dirty(&[fixture.piece(5), fixture.piece(6)]).unwrap();
+    overwrite(&storage, &fixture, 3, 8_192 + 16_384, b"torn");
+    let opened = open(&fixture, &storage).unwrap();
+    assert_eq!(counts(&opened), (7, 4, 0), "its time moved since our last record: all of the file is hashed");
+    assert!(!opened.have.has(fixture.piece(6)));
+}
+
+#[test]
+fn trusted_data_is_not_hashed() {
+    let (fixture, storage) = (fixture(), MemStorage::new());
+    put(&storage, &fixture.path(0), &[0; 65_536]);
+    let opened = open_torrent(
+        &fixture.layout,
+        &fixture.digests,
+        fixture.journal(),
+        &storage,
+        Trust::Data,
+        &Progress::default(),
+        &mut |_| Ok(()),
+    )
+    .unwrap();
+    assert_eq!(counts(&opened), (4, 0, 0));
+}
+
+#[test]
+fn a_check_can_be_cancelled_and_changes_nothing() {
+    let (fixture, storage, progress) = (fixture(), MemStorage::new(), Progress::default());
+    fixture.put(&storage, 0);
+    progress.cancel();
+    let result =
+        open_torrent(&fixture.layout, &fixture.digests, fixture.journal(), &storage, Trust::Journal, &progress, &mut |_| Ok(()));
+    assert!(matches!(result, Err(OpenError::Cancelled)));
+    assert_eq!(storage.content(&fixture.path(1)), None);
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    let fixture = fixture();
+    let storage = crate::FaultyStorage::new(MemStorage::new(), |op, path| {
+        (op == crate::Op::Read && path.ends_with("0")).then(|| io::ErrorKind::PermissionDenied.into())
+    });
+    fixture.put(storage.inner(), 0);
+    let error = verify(&fixture.layout, &fixture.digests, &storage, &Progress::default()).unwrap_err();
+    let HashError::Store(error) = error else { panic!("{error}") };
+    assert_eq!((error.path.clone(), fault_of(&error.source).name()), (fixture.path(0), "permission"));
+}
+
+#[test]
+fn verify_names_what_is_bad() {
+    let fixture = fixture();
+    let storage = downloaded(&fixture);
+    let report = || verify(&fixture.layout, &fixture.digests, &storage, &Progress::default()).unwrap();
+    assert!(report().is_complete());
+    overwrite(&storage, &fixture, 0, 0, b"damage");
+    storage.remove(&fixture.path(2)).unwrap();
+    overwrite(&storage, &fixture, 3, 57_344, b"longer");
+    let report = report();
+    assert_eq!(report.bad, [fixture.piece(0), fixture.piece(4)]);
+    let states: Vec<FileState> = report.files.iter().map(|file| file.state).collect();
+    assert_eq!(
+        states,
+        [FileState::Bad { pieces: 1 }, FileState::Good, FileState::Missing, FileState::WrongLength { found: 57_350 }]
+    );
+}
