@@ -7,7 +7,7 @@ use crate::units::{parse_duration, parse_piece_length, parse_rate, parse_size};
 use bt_types::InfoHash;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -166,7 +166,7 @@ pub(crate) struct NetArgs {
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
     /// A peer to connect to; repeat for more
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_peer)]
     pub(crate) peer: Vec<SocketAddr>,
     /// Upload limit, as 500KiB/s or 2MB/s
     #[arg(long, value_parser = parse_rate, value_name = "RATE")]
@@ -369,6 +369,19 @@ fn parse_hash(text: &str) -> Result<InfoHash, String> {
     InfoHash::from_hex(text).ok_or_else(|| "it has 40 hex digits".into())
 }
 
+/// An address with a port. One of the same link names its interface, as in `[fe80::1%eth0]:6881` (RFC 4007).
+fn parse_peer(text: &str) -> Result<SocketAddr, String> {
+    const FORM: &str = "it has the form ADDR:PORT, [ADDR]:PORT or [ADDR%INTERFACE]:PORT";
+    let Some((ip, rest)) = text.strip_prefix('[').and_then(|text| text.split_once('%')) else {
+        return text.parse().map_err(|_| FORM.to_owned());
+    };
+    let (scope, port) = rest.split_once("]:").ok_or(FORM)?;
+    let (ip, port) = (ip.parse::<Ipv6Addr>().map_err(|_| FORM)?, port.parse().map_err(|_| FORM)?);
+    let index = scope.parse().ok().or_else(|| bt_session::interface_index(scope));
+    let index = index.ok_or_else(|| format!("there is no network interface {scope:?}; `ip link` lists them"))?;
+    Ok(SocketAddrV6::new(ip, port, 0, index).into())
+}
+
 fn parse_host_port(text: &str) -> Result<String, String> {
     match text.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) => Ok(text.into()),
@@ -380,5 +393,27 @@ fn parse_ratio(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(ratio) if ratio.is_finite() && ratio >= 0.0 => Ok(ratio),
         _ => Err("a ratio is a number like 1.5".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_named_with_its_scope() {
+        let scoped = |scope| Ok(SocketAddrV6::new("fe80::1".parse().unwrap(), 6881, 0, scope).into());
+        let table = [
+            ("1.2.3.4:5", Ok("1.2.3.4:5".parse().unwrap())),
+            ("[2001:db8::1]:5", Ok("[2001:db8::1]:5".parse().unwrap())),
+            ("[fe80::1%3]:6881", scoped(3)),
+            ("[fe80::1%lo]:6881", scoped(1)),
+        ];
+        for (text, addr) in table {
+            assert_eq!(parse_peer(text), addr, "{text}");
+        }
+        for text in ["", "1.2.3.4", "[fe80::1%lo]", "[fe80::1%lo]:x", "[1.2.3.4%lo]:1", "[fe80::1%no such thing]:1"] {
+            assert!(parse_peer(text).is_err(), "{text}");
+        }
     }
 }

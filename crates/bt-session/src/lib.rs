@@ -55,6 +55,7 @@ pub use bt_net::Roots;
 pub use bt_tracker_client::TrackerError;
 pub use bt_tracker_wire::{AnnounceReply, LEFT_UNKNOWN, SwarmCounts};
 pub use events::{AddError, Summary, TorrentEvent, TorrentState, Unsaved};
+pub use lsd::interfaces::interface_index;
 pub use panics::Panics;
 pub use session::{Session, SessionConfig, StartError};
 pub use torrent::{AddOptions, Chooser, Select, TorrentHandle};

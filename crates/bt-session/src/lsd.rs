@@ -5,7 +5,7 @@
 //! Invariant: nothing leaves but announces to the two groups, with a time to live of one hop; who is not on a network of ours is not
 //! heard; a machine without multicast has a line in its log and no error.
 
-mod interfaces;
+pub(crate) mod interfaces;
 mod swarms;
 
 use crate::clock::Clock;

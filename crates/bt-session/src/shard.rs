@@ -4,6 +4,7 @@
 //! Invariant: nothing here blocks; only this thread touches the engine; one clock reading per batch; a panic in a turn ends this engine
 //! and nothing else (`rebuild.rs`).
 
+mod held;
 mod orders;
 mod rebuild;
 
@@ -30,6 +31,7 @@ use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_piece_store::{Layout, Storage};
 use bt_types::{Block, Rng, Source, Time, normalise};
 use bytes::Bytes;
+use held::Held;
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -189,6 +191,7 @@ pub(crate) struct Shard {
     lively: BTreeSet<TorrentKey>,
     peers: BTreeMap<PeerKey, Rc<Mailbox>>,
     next_peer: u64,
+    held: Held,
     /// Orders for disk threads, gathered over one batch.
     to_disk: Vec<(TorrentKey, DiskOrder)>,
     /// Farewells to trackers that wait for room.
@@ -228,6 +231,7 @@ impl Shard {
             lively: BTreeSet::new(),
             peers: BTreeMap::new(),
             next_peer: 0,
+            held: Held::default(),
             to_disk: Vec::new(),
             farewells: Vec::new(),
         }

@@ -84,6 +84,11 @@ impl Mailbox {
         self.takes_pipes.get()
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_hung_up(&self) -> bool {
+        self.hang_up.get()
+    }
+
     pub(crate) fn hang_up(&self) {
         self.hang_up.set(true);
         self.wake.notify_one();

@@ -78,6 +78,11 @@ fn takes(listen: &[SocketAddr], ip: IpAddr) -> bool {
     listen.iter().any(|at| at.is_ipv4() == ip.is_ipv4() && (at.ip().is_unspecified() || at.ip() == ip))
 }
 
+/// The number of a network interface: the scope of link-local addresses on it.
+pub fn interface_index(name: &str) -> Option<u32> {
+    if_nametoindex(name).ok()
+}
+
 fn ip_of(addr: SockaddrStorage) -> Option<IpAddr> {
     let v4 = addr.as_sockaddr_in().map(|addr| IpAddr::from(addr.ip()));
     v4.or_else(|| addr.as_sockaddr_in6().map(|addr| IpAddr::from(addr.ip())))

@@ -7,7 +7,7 @@ use super::{Shard, Stage};
 use crate::conduit::Unfilled;
 use crate::control::ToControl;
 use crate::disk::DiskOrder;
-use bt_engine::{Input, Output, PeerKey, TorrentKey, Via};
+use bt_engine::{Input, Output, PeerKey, TorrentKey, Via, Why};
 use bt_piece_store::read_blocks;
 use bt_tracker_wire::{Event, Failure};
 use bt_types::Block;
@@ -32,7 +32,8 @@ impl Shard {
                 Output::HangUp(peer, why) => {
                     tracing::debug!(?peer, %why, "hanging up");
                     if let Some(mailbox) = self.peers.remove(&peer) {
-                        mailbox.hang_up();
+                        // A liar that comes back again and again costs a handshake a second, not thousands.
+                        if why == Why::Banned { self.held.hang_up_later(mailbox) } else { mailbox.hang_up() }
                     }
                 }
                 Output::Announce(key, order) => {
