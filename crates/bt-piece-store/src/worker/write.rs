@@ -74,7 +74,14 @@ impl Worker {
         let mut result = Ok(());
         for &piece in &pieces {
             let spans = layout.piece_spans(piece).filter(|span| span.file.is_stored);
-            result = spans.map(|span| span.index).try_for_each(|index| self.make_ready(index, &mut made, storage));
+            result = spans.map(|span| span.index).try_for_each(|index| {
+                self.make_ready(index, &mut made, storage).inspect_err(|error| {
+                    // It is looked at when the store is tried again, and believed as it is then.
+                    if error.fault() == StoreFault::Changed {
+                        self.doubts.add(index);
+                    }
+                })
+            });
             if result.is_err() {
                 break;
             }
@@ -167,8 +174,10 @@ impl Worker {
             None if self.held_pieces(file) => return Err(here(io::ErrorKind::NotFound.into())),
             None => {
                 self.ensure_witness(storage)?;
-                storage.create_new(&file.path).and_then(|()| storage.set_len(&file.path, file.length)).map_err(here)?;
+                storage.create_new(&file.path).map_err(here)?;
+                // Ours from here on, also where another program writes to it before its length is set.
                 made.insert(index);
+                storage.set_len(&file.path, file.length).map_err(here)?;
             }
         }
         self.stand(index, standing);

@@ -331,3 +331,27 @@ fn a_complete_file_that_the_user_changes_stays_as_he_likes_it() {
     assert_eq!(fault_of(&scene.retry()), Some(StoreFault::Changed));
     assert!(!scene.worker.is_well() && scene.worker.is_settled());
 }
+
+#[test]
+fn a_file_that_is_spoilt_while_it_is_made_is_ours_all_the_same() {
+    let (fixture, dir) = (Fixture::new(&[40_000], 16_384), tempfile::tempdir().unwrap());
+    let (path, once) = (dir.path().join(fixture.path(0)), std::sync::Once::new());
+    // Another program writes between the making of the file and the setting of its length.
+    let rule = move |op, _: &Path| {
+        if op == Op::SetLen {
+            once.call_once(|| fs::write(&path, b"another program's").unwrap());
+        }
+        None
+    };
+    let storage = FaultyStorage::new(DiskStorage::open(dir.path()).unwrap(), rule);
+    let mut worker = worker(&fixture);
+    let mut done = worker.run(NOW, (0..3).flat_map(|number| fixture.arrival(number)).collect(), &storage);
+    for _ in 0..5 {
+        done.extend(worker.run(NOW, vec![Order::Retry], &storage));
+        while worker.deadline() == Some(Time::ZERO) {
+            done.extend(worker.run(NOW, Vec::new(), &storage));
+        }
+    }
+    assert!((0..3).all(|number| done.contains(&good(&fixture, number))), "{done:?}");
+    assert_eq!(fs::read(dir.path().join(fixture.path(0))).unwrap(), fixture.data);
+}
