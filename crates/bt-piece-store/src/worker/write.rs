@@ -63,13 +63,14 @@ impl Worker {
     /// Makes the files of the verified pieces ready. The pieces whose files are, up to the first whose are not, and what stood against it.
     fn make_all_ready(&mut self, storage: &dyn Storage) -> (Vec<Piece>, Result<(), StoreError>) {
         let layout = Arc::clone(&self.layout);
+        let mut is_here = false;
         let pieces: Vec<Piece> = self.verified.keys().copied().collect();
         let mut made = BTreeSet::new();
         let mut ready = Vec::new();
         let mut result = Ok(());
         for &piece in &pieces {
             let spans = layout.piece_spans(piece).filter(|span| span.file.is_stored);
-            result = spans.map(|span| span.index).try_for_each(|index| self.make_ready(index, &mut made, storage));
+            result = spans.map(|span| span.index).try_for_each(|index| self.make_ready(index, &mut made, &mut is_here, storage));
             if result.is_err() {
                 break;
             }
@@ -138,7 +139,13 @@ impl Worker {
     /// Makes sure that a file exists in its full length, the unwritten part a hole. A file that held pieces and vanished is not
     /// made anew: it would look complete and be empty. Nor is any other where one vanished: it would lie where the disk was mounted.
     /// One that is there and that we know nothing of is written only if there is nothing in it.
-    fn make_ready(&mut self, index: usize, made: &mut BTreeSet<usize>, storage: &dyn Storage) -> Result<(), StoreError> {
+    fn make_ready(
+        &mut self,
+        index: usize,
+        made: &mut BTreeSet<usize>,
+        is_here: &mut bool,
+        storage: &dyn Storage,
+    ) -> Result<(), StoreError> {
         if self.standing.get(index) != Some(&Standing::Unknown) {
             return Ok(());
         }
@@ -159,8 +166,15 @@ impl Worker {
             Some(_) => standing = Standing::Unproven,
             None if self.held_pieces(file) => return Err(here(io::ErrorKind::NotFound.into())),
             None => {
-                self.ensure_witness(storage)?;
-                storage.create_new(&file.path).and_then(|()| storage.set_len(&file.path, file.length)).map_err(here)?;
+                // Once for all files of a batch.
+                if !std::mem::replace(is_here, true) {
+                    self.ensure_witness(storage)?;
+                }
+                storage.create_new(&file.path).map_err(here)?;
+                // What is in one piece is written whole.
+                if layout.numbers_of(file).len() > 1 {
+                    storage.set_len(&file.path, file.length).map_err(here)?;
+                }
                 made.insert(index);
             }
         }
