@@ -154,9 +154,8 @@ pub fn open_torrent(
     let found = |piece: &Piece| have.has(*piece) && (!known.have.has(*piece) || hashed.binary_search(piece).is_ok());
     let unsafe_files: BTreeSet<usize> =
         layout.geometry().pieces().filter(found).flat_map(|piece| layout.piece_spans(piece)).map(|span| span.index).collect();
-    for (_, file) in layout.stored().filter(|(index, _)| unsafe_files.contains(index)) {
-        storage.sync(&file.path).map_err(StoreError::at(&file.path))?;
-    }
+    let found = layout.stored().filter(|(index, _)| unsafe_files.contains(index));
+    storage.sync_many(&found.map(|(_, file)| file.path.as_path()).collect::<Vec<_>>())?;
     storage.sync_names().map_err(StoreError::at(Path::new(".")))?;
     let (have, hashed, adopted) = (have.clone(), u32::try_from(hashed.len()).unwrap_or(u32::MAX), *adopted);
     if have != known.have || !known.dirty.is_empty() {

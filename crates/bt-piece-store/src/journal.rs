@@ -44,6 +44,8 @@ pub struct Journal {
     end: u64,
     /// `end` after the last rewrite.
     compact_end: u64,
+    /// Something was recorded that is not synced.
+    is_unsynced: bool,
 }
 
 /// What a journal says.
@@ -85,7 +87,7 @@ impl Journal {
     pub fn in_memory(id: InfoHash, geometry: &Geometry) -> Journal {
         let nothing = || Bitfield::empty(geometry.piece_count());
         let known = Known { have: nothing(), dirty: nothing(), files: Vec::new() };
-        Journal { state: None, path: PathBuf::new(), id, geometry: *geometry, known, end: 0, compact_end: 0 }
+        Journal { state: None, path: PathBuf::new(), id, geometry: *geometry, known, end: 0, compact_end: 0, is_unsynced: false }
     }
 
     /// The torrent that it is of.
@@ -144,9 +146,12 @@ impl Journal {
     }
 
     /// Makes what was recorded survive a power cut.
-    pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        let Some(state) = self.state.as_ref().filter(|_| self.end > 0) else { return Ok(()) };
-        state.sync(&self.path).map_err(StoreError::at(&self.path))
+    pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
+        if let Some(state) = self.state.as_ref().filter(|_| self.is_unsynced) {
+            state.sync(&self.path).map_err(StoreError::at(&self.path))?;
+        }
+        self.is_unsynced = false;
+        Ok(())
     }
 
     /// Adds a record; a record that fails half-way is overwritten by the next. A file that another program changed, or took away, is
@@ -166,6 +171,7 @@ impl Journal {
                 written => written?,
             }
             journal.end += record.len() as u64;
+            journal.is_unsynced = true;
             Ok(())
         };
         append(self).map_err(StoreError::at(&self.path))

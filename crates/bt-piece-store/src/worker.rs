@@ -19,7 +19,7 @@ use crate::long::LongPieces;
 use crate::storage::{Storage, StoreError};
 use crate::{Journal, Layout};
 use bt_metainfo::PieceDigests;
-use bt_types::{Bitfield, Block, Piece, Rng, StoreFault, Time, Verdict};
+use bt_types::{Bitfield, Block, Piece, StoreFault, Time, Verdict};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -148,7 +148,8 @@ pub struct Worker {
     last: Vec<Piece>,
     /// Files of which a sample was right since the last piece was written.
     sampled: BTreeSet<usize>,
-    rng: Rng,
+    /// Looks at files that were touched: what is sampled differs from one to the next.
+    looks: u64,
 }
 
 /// How a file may be written.
@@ -204,8 +205,7 @@ impl Worker {
             missing,
             last: Vec::new(),
             sampled: BTreeSet::new(),
-            // What is sampled need not be hard to guess: who knows how to set times back is not met by chance.
-            rng: Rng::from_seed(std::process::id().into()),
+            looks: 0,
         }
     }
 

@@ -24,7 +24,11 @@ impl Dirs {
     /// A directory that torrents live in, which is made if it is missing. An error if another torrent writes all that is in it.
     pub(crate) fn hold(&self, dir: &Path) -> io::Result<Arc<Directory>> {
         let fresh = Directory::create(dir)?;
-        self.hold_all(fresh, &dir.canonicalize()?)
+        // One that is held already holds all above it.
+        match self.held(fresh.place()?).filter(|held| held.is_holding()) {
+            Some(held) => Ok(held),
+            None => self.hold_all(fresh, &dir.canonicalize()?),
+        }
     }
 
     fn hold_all(&self, fresh: Directory, path: &Path) -> io::Result<Arc<Directory>> {
@@ -42,13 +46,18 @@ impl Dirs {
         Err(io::Error::new(io::ErrorKind::ResourceBusy, why))
     }
 
+    fn held(&self, place: Place) -> Option<Arc<Directory>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&place).and_then(Weak::upgrade)
+    }
+
     /// The one that is held already, if there is one: `fresh` was opened in any case, as the path may lead elsewhere than it did.
     fn keep(&self, fresh: Directory) -> io::Result<Arc<Directory>> {
         let place = fresh.place()?;
-        let mut dirs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = dirs.get(&place).and_then(Weak::upgrade) {
+        // One that is to hold others takes the place of one that does not.
+        if let Some(held) = self.held(place).filter(|held| held.is_holding() >= fresh.is_holding()) {
             return Ok(held);
         }
+        let mut dirs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Only directories that torrents live in are remembered.
         dirs.retain(|_, dir| dir.strong_count() > 0);
         let fresh = Arc::new(fresh);

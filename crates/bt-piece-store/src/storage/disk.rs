@@ -5,7 +5,7 @@
 //! another program touched since it was first looked at, but by `read_raw`; for pages that are lent this holds when they are taken.
 
 use super::seen::{Face, Seen};
-use super::{Storage, changed, not_a_file};
+use super::{Storage, StoreError, changed, not_a_file};
 use crate::identity::{Change, Stat};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -17,6 +17,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The most files that one storage keeps open.
 const OPEN_MAX: usize = 64;
+/// So many files are synced together with all else that their file system has to write: one by one each would wait for a commit.
+/// docs/decisions/0018 has the measurements.
+const TOGETHER: usize = 64;
 /// The most slices that one call takes (`IOV_MAX`).
 const SLICES_MAX: usize = 1024;
 
@@ -31,14 +34,14 @@ pub struct Directory {
     /// The file system lives in memory: a read waits for no device but swap.
     in_memory: bool,
     /// One above it, that is held open as long as this one.
-    _above: Option<Arc<Directory>>,
+    above: Option<Arc<Directory>>,
 }
 
 impl Directory {
     /// Opens an existing directory. The path itself may lead over links: the user named it.
     pub fn open(path: &Path) -> io::Result<Directory> {
         let fd = rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Directory { in_memory: is_in_memory(&fd), fd, _above: None })
+        Ok(Directory { in_memory: is_in_memory(&fd), fd, above: None })
     }
 
     /// Opens a directory, after making it and its parents where they are missing.
@@ -50,7 +53,12 @@ impl Directory {
     /// This one, which holds `above` open, too.
     #[must_use]
     pub fn holding(self, above: Arc<Directory>) -> Directory {
-        Directory { _above: Some(above), ..self }
+        Directory { above: Some(above), ..self }
+    }
+
+    /// Whether it holds one above it.
+    pub fn is_holding(&self) -> bool {
+        self.above.is_some()
     }
 
     /// Which directory this is. No other one has its place while this is held open.
@@ -78,12 +86,21 @@ pub struct DiskStorage {
     seen: Mutex<Seen>,
     /// Directories in which names were made, and not synced.
     named: Mutex<BTreeSet<PathBuf>>,
+    /// The directory in which a file was made last, until names are synced: the next one is often made there, too.
+    last_dir: Mutex<Option<(PathBuf, Arc<OwnedFd>)>>,
 }
 
 impl DiskStorage {
     /// Files below a directory that is open, perhaps beside others who have files of their own open there.
     pub fn below(root: Arc<Directory>) -> DiskStorage {
-        DiskStorage { root, over_links: false, open: Mutex::default(), seen: Mutex::default(), named: Mutex::default() }
+        DiskStorage {
+            root,
+            over_links: false,
+            open: Mutex::default(),
+            seen: Mutex::default(),
+            named: Mutex::default(),
+            last_dir: Mutex::default(),
+        }
     }
 
     /// Reads also what lies behind links below the root: the user laid them, and reading changes nothing. Writing over one stays an error.
@@ -212,6 +229,16 @@ impl DiskStorage {
         written
     }
 
+    fn last_dir(&self) -> MutexGuard<'_, Option<(PathBuf, Arc<OwnedFd>)>> {
+        self.last_dir.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The directories in which names were made, from now on to be noted anew.
+    fn take_named(&self) -> BTreeSet<PathBuf> {
+        *self.last_dir() = None;
+        std::mem::take(&mut *self.named())
+    }
+
     fn named(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
         self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -318,34 +345,71 @@ impl Storage for DiskStorage {
         Ok(())
     }
 
-    fn sync_names(&self) -> io::Result<()> {
-        let dirs: Vec<PathBuf> = self.named().iter().cloned().collect();
-        for dir in dirs {
-            match rustix::fs::fsync(walk(self.root.fd.as_fd(), &dir, false)?) {
-                // Some file systems know no such thing for directories.
-                Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.named().remove(&dir),
-                Err(error) => return Err(error.into()),
-            };
+    fn sync_many(&self, paths: &[&Path]) -> Result<(), StoreError> {
+        // Another program's files may be what fails, and files of other disks may lie below: then each is asked for by itself.
+        let together = paths.len() >= TOGETHER && rustix::fs::syncfs(&self.root.fd).is_ok();
+        let here = self.root.place().map(|Place(device, _)| device).ok();
+        let named = if together { self.take_named() } else { BTreeSet::new() };
+        for &path in paths {
+            let mut seen = self.seen();
+            let is_safe = together && seen.noted(path).is_some_and(|stat| Some(stat.id.0) == here);
+            if is_safe {
+                seen.synced(path);
+                continue;
+            }
+            drop(seen);
+            if let Err(error) = self.sync(path) {
+                self.named().extend(named);
+                return Err(StoreError::at(path)(error));
+            }
+            if together {
+                // What is on another disk has its names there.
+                self.named().extend(path.ancestors().skip(1).map(Path::to_owned));
+            }
         }
         Ok(())
     }
 
+    fn sync_names(&self) -> io::Result<()> {
+        let dirs = self.take_named();
+        let sync = |dir: &PathBuf| match rustix::fs::fsync(walk(self.root.fd.as_fd(), dir, false)?) {
+            // Some file systems know no such thing for directories.
+            Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        let synced = dirs.iter().try_for_each(sync);
+        if synced.is_err() {
+            self.named().extend(dirs);
+        }
+        synced
+    }
+
     fn create_new(&self, path: &Path) -> io::Result<()> {
-        let (parent, name) = self.parent(path, true)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o666))?;
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let make = |dir: &OwnedFd| rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o666));
+        let dir = path.parent().unwrap_or(Path::new(""));
+        let last = self.last_dir().as_ref().filter(|(last, _)| last == dir).map(|(_, fd)| Arc::clone(fd));
+        let file = match last.map(|last| make(&last)) {
+            // It may have been removed.
+            None | Some(Err(Errno::NOENT)) => {
+                let fd = Arc::new(walk(self.root.fd.as_fd(), dir, true)?);
+                *self.last_dir() = Some((dir.to_owned(), Arc::clone(&fd)));
+                let mut named = self.named();
+                // Where a directory is known its own are, too.
+                for dir in path.ancestors().skip(1) {
+                    if !named.insert(dir.to_owned()) {
+                        break;
+                    }
+                }
+                make(&fd)?
+            }
+            Some(made) => made?,
+        };
         let mut seen = self.seen();
         seen.forget(path);
         seen.look(path, face(&rustix::fs::fstat(&file)?).stat);
         drop(seen);
-        let mut named = self.named();
-        // Where a directory is known its own are, too.
-        for dir in path.ancestors().skip(1) {
-            if !named.insert(dir.to_owned()) {
-                break;
-            }
-        }
-        drop(named);
         self.open.lock().unwrap_or_else(PoisonError::into_inner).put(path, true, Arc::new(file));
         Ok(())
     }

@@ -71,6 +71,11 @@ pub trait Storage: Send + Sync {
     /// Makes the file's bytes and length survive a power cut.
     fn sync(&self, path: &Path) -> io::Result<()>;
 
+    /// [`Storage::sync`] of many files, as one where that is sooner. The error names the first file that it is known of.
+    fn sync_many(&self, paths: &[&Path]) -> Result<(), StoreError> {
+        paths.iter().try_for_each(|path| self.sync(path).map_err(StoreError::at(path)))
+    }
+
     /// Makes the names of files that were made survive a power cut.
     fn sync_names(&self) -> io::Result<()> {
         Ok(())

@@ -11,6 +11,7 @@ use bt_types::{Piece, Time, Verdict};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 impl Worker {
@@ -23,12 +24,9 @@ impl Worker {
             self.unsynced = Unsynced::default();
             return;
         }
-        let sync = |index: &usize| {
-            let path = &self.layout.files()[*index].path;
-            storage.sync(path).map_err(StoreError::at(path))
-        };
-        let names = || storage.sync_names().map_err(StoreError::at(std::path::Path::new(".")));
-        if let Err(error) = self.unsynced.files.iter().try_for_each(sync).and_then(|()| names()) {
+        let paths: Vec<&Path> = self.unsynced.files.iter().map(|&index| self.layout.files()[index].path.as_path()).collect();
+        let names = || storage.sync_names().map_err(StoreError::at(Path::new(".")));
+        if let Err(error) = storage.sync_many(&paths).and_then(|()| names()) {
             // The system may have let go of what it could not write.
             (self.unsynced.is_unsafe, self.unsynced.since, self.held) = (true, None, true);
             return done.push(self.failed(&error));

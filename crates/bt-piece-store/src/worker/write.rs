@@ -68,6 +68,7 @@ impl Worker {
     /// Makes the files of the verified pieces ready. The pieces whose files are, up to the first whose are not, and what stood against it.
     fn make_all_ready(&mut self, storage: &dyn Storage) -> (Vec<Piece>, Result<(), StoreError>) {
         let layout = Arc::clone(&self.layout);
+        let mut is_here = false;
         let pieces: Vec<Piece> = self.verified.keys().copied().collect();
         let mut made = BTreeSet::new();
         let mut ready = Vec::new();
@@ -75,7 +76,7 @@ impl Worker {
         for &piece in &pieces {
             let spans = layout.piece_spans(piece).filter(|span| span.file.is_stored);
             result = spans.map(|span| span.index).try_for_each(|index| {
-                self.make_ready(index, &mut made, storage).inspect_err(|error| {
+                self.make_ready(index, &mut made, &mut is_here, storage).inspect_err(|error| {
                     // It is looked at when the store is tried again, and believed as it is then.
                     if error.fault() == StoreFault::Changed {
                         self.doubts.add(index);
@@ -152,7 +153,13 @@ impl Worker {
     /// Makes sure that a file exists in its full length, the unwritten part a hole. A file that held pieces and vanished is not
     /// made anew: it would look complete and be empty. Nor is any other where one vanished: it would lie where the disk was mounted.
     /// One that is there and that we know nothing of is written only if there is nothing in it.
-    fn make_ready(&mut self, index: usize, made: &mut BTreeSet<usize>, storage: &dyn Storage) -> Result<(), StoreError> {
+    fn make_ready(
+        &mut self,
+        index: usize,
+        made: &mut BTreeSet<usize>,
+        is_here: &mut bool,
+        storage: &dyn Storage,
+    ) -> Result<(), StoreError> {
         if self.standing.get(index) != Some(&Standing::Unknown) {
             return Ok(());
         }
@@ -173,11 +180,17 @@ impl Worker {
             Some(_) => standing = Standing::Unproven,
             None if self.held_pieces(file) => return Err(here(io::ErrorKind::NotFound.into())),
             None => {
-                self.ensure_witness(storage)?;
+                // Once for all files of a batch.
+                if !std::mem::replace(is_here, true) {
+                    self.ensure_witness(storage)?;
+                }
                 storage.create_new(&file.path).map_err(here)?;
                 // Ours from here on, also where another program writes to it before its length is set.
                 made.insert(index);
-                storage.set_len(&file.path, file.length).map_err(here)?;
+                // What is in one piece is written whole.
+                if layout.numbers_of(file).len() > 1 {
+                    storage.set_len(&file.path, file.length).map_err(here)?;
+                }
             }
         }
         self.stand(index, standing);

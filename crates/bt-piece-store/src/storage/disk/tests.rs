@@ -175,6 +175,25 @@ fn a_file_that_vanished_is_not_written_into_nowhere() {
 }
 
 #[test]
+fn many_files_are_synced_together_and_none_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = DiskStorage::open(dir.path()).unwrap();
+    let files: Vec<PathBuf> = (0..2 * TOGETHER).map(|n| PathBuf::from(format!("d/{n}"))).collect();
+    for count in [TOGETHER - 1, 2 * TOGETHER] {
+        let files = &files[..count];
+        for file in files {
+            let _ = storage.create_new(file);
+            storage.write_at(file, 0, &[IoSlice::new(b"x")]).unwrap();
+        }
+        let paths: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+        storage.sync_many(&paths).unwrap();
+        storage.sync_names().unwrap();
+        assert!(files.iter().all(|file| !storage.seen().is_unsynced(file)) && storage.named().is_empty());
+    }
+    assert_eq!(storage.sync_many(&[path("gone")]).unwrap_err().path, path("gone"));
+}
+
+#[test]
 fn a_thousand_files_need_few_descriptors() {
     let dir = tempfile::tempdir().unwrap();
     let storage = DiskStorage::open(dir.path()).unwrap();
