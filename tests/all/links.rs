@@ -91,11 +91,12 @@ fn a_link_leads_to_the_torrent_and_to_the_files_that_are_wanted() -> Test {
     let shown = stage.show(&torrent)?;
     let seed = Process::start("seed", &mut stage.seed("seed", &torrent, &stage.path(""), LOOPBACK))?;
     let at = listening(&seed)?;
-    let link = format!("{}&x.pe={at}", shown["magnet"].as_str().context("a link")?);
+    let link = shown["magnet"].as_str().context("a link")?.to_owned();
 
     let file = stage.path("again.torrent");
     let mut only = stage.bt("only");
     only.args(["get", &link, "--metadata-only", "-o", "again.torrent", "-d", "nothing", "--listen", &LOOPBACK.to_string()]);
+    only.args(["--peer", &at]);
     let finished = Process::run("get", &mut only, PATIENCE)?.expect_code(0)?;
     let metadata = finished.event("metadata")?;
     assert_eq!((&metadata["name"], &metadata["files"], &metadata["total_size"]), (&json!("content"), &json!(3), &json!(900_000)));
@@ -120,7 +121,7 @@ fn a_link_leads_to_the_torrent_and_to_the_files_that_are_wanted() -> Test {
     {
         let dir = stage.path(format!("copy {number}"));
         let mut get = stage.bt(&format!("getter {number}"));
-        get.args(["get", &format!("{link}{suffix}"), "--listen", &LOOPBACK.to_string()]).args(options).arg("-d").arg(&dir);
+        get.args(["get", &format!("{link}{suffix}"), "--listen", &LOOPBACK.to_string(), "--peer", &at]).args(options).arg("-d").arg(&dir);
         let finished = Process::run("get", &mut get, PATIENCE)?.expect_code(0)?;
         finished.event("complete")?;
         for name in wanted {
@@ -143,13 +144,25 @@ const EVIL: &[u8] =
 const EVIL_HASH: &str = "b911337d32f2dc6c0ba452f7c398938dde746351";
 
 #[test]
+fn a_link_does_not_lead_to_services_of_this_machine() -> Test {
+    let (stage, service) = (Stage::new()?, std::net::TcpListener::bind(LOOPBACK)?);
+    service.set_nonblocking(true)?;
+    let link = format!("magnet:?xt=urn:btih:{HASH}&x.pe={}&x.pe=localhost:{}", service.local_addr()?, service.local_addr()?.port());
+    let mut get = stage.bt("get");
+    get.args(["get", &link, "-d", "copy", "--timeout", "2s", "--listen", &LOOPBACK.to_string()]);
+    Process::run("get", &mut get, PATIENCE)?.expect_code(5)?;
+    ensure!(service.accept().is_err(), "a service of this machine was connected to");
+    Ok(())
+}
+
+#[test]
 fn metadata_that_would_lead_out_of_the_folder_is_refused() -> Test {
     let stage = Stage::new()?;
     fs::create_dir(stage.path("downloads"))?;
     let before = snapshot(&stage.path("downloads"))?;
     let liar = Liar::metadata(InfoHash::from_hex(EVIL_HASH).context("40 hex digits")?.0, EVIL, EVIL.len() as u64)?;
     let mut get = stage.bt("victim");
-    get.args(["get", &format!("magnet:?xt=urn:btih:{EVIL_HASH}&x.pe={}", liar.at), "-d", "downloads"]);
+    get.args(["get", &format!("magnet:?xt=urn:btih:{EVIL_HASH}"), "-d", "downloads", "--peer", &liar.at.to_string()]);
     let finished = Process::run("get", get.args(["--listen", &LOOPBACK.to_string()]), PATIENCE)?.expect_code(3)?;
     let error = finished.objects().into_iter().find(|said| said["code"].is_string()).context("an error")?;
     assert_eq!(error["code"], "unsafe_path", "{error}");

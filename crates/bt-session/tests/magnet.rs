@@ -35,11 +35,9 @@ async fn seeding(config: SessionConfig, torrent: &Metainfo, dir: &Path) -> Sessi
     session
 }
 
-/// The link of a torrent, with a peer.
-fn link(torrent: &Metainfo, peer: Option<SocketAddr>) -> Magnet {
-    let link = torrent.magnet();
-    let link = peer.map_or(link.clone(), |peer| format!("{link}&x.pe={peer}"));
-    Magnet::parse(&link).unwrap()
+/// The link of a torrent.
+fn link(torrent: &Metainfo) -> Magnet {
+    Magnet::parse(&torrent.magnet()).unwrap()
 }
 
 #[tokio::test]
@@ -52,8 +50,9 @@ async fn a_link_leads_through_its_peer_to_the_files_that_are_chosen() {
         let is_b = |file: &bt_metainfo::FileEntry| file.path.last().is_some_and(|name| name == "b");
         Ok(Some(torrent.info.files.iter().enumerate().filter(|(_, file)| is_b(file)).map(|(index, _)| index).collect()))
     };
-    let options = AddOptions { select: Select::By(Arc::new(choose)), ..AddOptions::new(to.path()) };
-    let magnet = link(&torrent, seeder.listen_addrs().first().copied());
+    let peers = seeder.listen_addrs().to_vec();
+    let options = AddOptions { peers, select: Select::By(Arc::new(choose)), ..AddOptions::new(to.path()) };
+    let magnet = link(&torrent);
     let leech = leecher.add_magnet(&magnet, options.clone()).unwrap();
     assert_eq!(leecher.add_magnet(&magnet, options).unwrap_err(), AddError::Duplicate);
     assert_eq!(leech.wait_metadata().await.unwrap().info_bytes, torrent.info_bytes);
@@ -72,7 +71,7 @@ async fn metadata_alone_touches_no_disk() {
     let leecher = Session::start(config()).unwrap();
     let options =
         AddOptions { metadata_only: true, peers: seeder.listen_addrs().to_vec(), ..AddOptions::new(to.path().join("x")) };
-    let leech = leecher.add_magnet(&link(&torrent, None), options).unwrap();
+    let leech = leecher.add_magnet(&link(&torrent), options).unwrap();
     let found = leech.wait_metadata().await.unwrap();
     assert_eq!(Metainfo::from_bytes(&found.to_bytes()).unwrap().info_hashes, torrent.info_hashes);
     leech.state().wait_for(|state| *state == TorrentState::Known).await.unwrap();
@@ -92,14 +91,14 @@ async fn two_sessions_meet_in_the_dht_and_remember_it() {
     let seeder = seeding(with_dht(), &torrent, from.path()).await;
     let leecher = Session::start(SessionConfig { state_dir: Some(state.path().into()), ..with_dht() }).unwrap();
     // Whoever seeks first finds nobody and seeks again.
-    leecher.add_magnet(&link(&torrent, None), AddOptions::new(to.path())).unwrap().wait_complete().await.unwrap();
+    leecher.add_magnet(&link(&torrent), AddOptions::new(to.path())).unwrap().wait_complete().await.unwrap();
     leecher.stop().await;
 
     // The next run begins at the nodes that this one knew.
     let dht = Some(DhtConfig::default());
     let later = Session::start(SessionConfig { state_dir: Some(state.path().into()), dht, ..config() }).unwrap();
     let again = AddOptions::new(to.path().join("again"));
-    later.add_magnet(&link(&torrent, None), again).unwrap().wait_complete().await.unwrap();
+    later.add_magnet(&link(&torrent), again).unwrap().wait_complete().await.unwrap();
     later.stop().await;
     seeder.stop().await;
     node.stop().await;
@@ -111,7 +110,7 @@ async fn a_search_that_finds_nobody_is_stopped_at_once() {
     let torrent = torrent(from.path());
     let config = SessionConfig { dht: Some(DhtConfig::default()), ..config() };
     let session = Session::start(config).unwrap();
-    let leech = session.add_magnet(&link(&torrent, None), AddOptions::new(from.path().join("to"))).unwrap();
+    let leech = session.add_magnet(&link(&torrent), AddOptions::new(from.path().join("to"))).unwrap();
     assert!(matches!(*leech.state().borrow(), TorrentState::Finding(_)));
     assert_eq!(leech.stop().await.status, None);
     assert_eq!(leech.wait_metadata().await.unwrap_err(), AddError::Stopping);
@@ -158,7 +157,7 @@ async fn a_link_that_turns_out_private_is_announced_nowhere() {
     let bootstrap = vec![node.0.local_addr().unwrap().to_string()];
     let dht = Some(DhtConfig { bootstrap, ..DhtConfig::default() });
     let leecher = Session::start(SessionConfig { dht, ..config() }).unwrap();
-    let leech = leecher.add_magnet(&link(&torrent, None), AddOptions::new(to.path())).unwrap();
+    let leech = leecher.add_magnet(&link(&torrent), AddOptions::new(to.path())).unwrap();
     let (transaction, at) = loop {
         match node.next().await {
             (query, transaction, at) if query == "get_peers" => break (transaction, at),
