@@ -121,7 +121,10 @@ fn a_link_leads_to_the_torrent_and_to_the_files_that_are_wanted() -> Test {
     {
         let dir = stage.path(format!("copy {number}"));
         let mut get = stage.bt(&format!("getter {number}"));
-        get.args(["get", &format!("{link}{suffix}"), "--listen", &LOOPBACK.to_string(), "--peer", &at]).args(options).arg("-d").arg(&dir);
+        get.args(["get", &format!("{link}{suffix}"), "--listen", &LOOPBACK.to_string(), "--peer", &at])
+            .args(options)
+            .arg("-d")
+            .arg(&dir);
         let finished = Process::run("get", &mut get, PATIENCE)?.expect_code(0)?;
         finished.event("complete")?;
         for name in wanted {
@@ -147,7 +150,8 @@ const EVIL_HASH: &str = "b911337d32f2dc6c0ba452f7c398938dde746351";
 fn a_link_does_not_lead_to_services_of_this_machine() -> Test {
     let (stage, service) = (Stage::new()?, std::net::TcpListener::bind(LOOPBACK)?);
     service.set_nonblocking(true)?;
-    let link = format!("magnet:?xt=urn:btih:{HASH}&x.pe={}&x.pe=localhost:{}", service.local_addr()?, service.local_addr()?.port());
+    let link =
+        format!("magnet:?xt=urn:btih:{HASH}&x.pe={}&x.pe=localhost:{}", service.local_addr()?, service.local_addr()?.port());
     let mut get = stage.bt("get");
     get.args(["get", &link, "-d", "copy", "--timeout", "2s", "--listen", &LOOPBACK.to_string()]);
     Process::run("get", &mut get, PATIENCE)?.expect_code(5)?;
