@@ -7,7 +7,7 @@ use crate::hashing::{HashError, hash_pieces};
 use crate::storage::{DiskStorage, Stat, Storage, StoreError};
 use crate::{Layout, PathPattern, Progress};
 use bt_hash::{Algorithm, Digest, Sha1Digest};
-use bt_metainfo::{Builder, Metainfo, MetainfoError};
+use bt_metainfo::{Builder, Info, Metainfo, MetainfoError};
 use bt_types::{Geometry, PIECE_LENGTH_MAX, Piece};
 use std::ffi::OsStr;
 use std::io;
@@ -52,6 +52,17 @@ pub struct Created {
     pub metainfo: Metainfo,
     /// What was left out though nobody asked for it.
     pub skipped: Vec<Skipped>,
+    /// Files whose names not every system can store.
+    pub renamed: Vec<Renamed>,
+}
+
+/// A file that is called otherwise where its name is not possible.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Renamed {
+    /// Its path as the torrent lists it.
+    pub path: PathBuf,
+    /// What it becomes where it is downloaded anew.
+    pub stored_as: PathBuf,
 }
 
 /// Something in the tree that cannot be in a torrent.
@@ -80,8 +91,8 @@ pub enum CreateError {
     /// A name is not UTF-8.
     #[error("the name of {} is not UTF-8: rename it, or leave it out", .0.display())]
     NotUtf8(PathBuf),
-    /// A name that cannot be stored everywhere, so that downloaders would have to change it.
-    #[error("{} cannot be stored on every system (it would become {}): rename it, or leave it out", path.display(), stored_as.display())]
+    /// A name that is none of a file on any system.
+    #[error("{} is no name of a file (it would become {}): choose another one", path.display(), stored_as.display())]
     Name {
         /// The file.
         path: PathBuf,
@@ -114,11 +125,13 @@ pub fn create_torrent(path: &Path, options: &CreateOptions, progress: &Progress)
 
     let builder = builder(path, &tree, options)?;
     let draft = draft(path, &builder)?;
-    let layout = Layout::with_top(&draft.info, top);
+    let renamed = renamed(&builder, &draft.info)?;
+    let mut layout = Layout::with_top(&draft.info, top);
+    layout.look_for(parent);
     let digests = hash(&layout, &storage, progress)?;
     tree.unchanged(path, &storage)?;
     let bytes = builder.build(&digests);
-    Ok(Created { metainfo: Metainfo::from_bytes(&bytes)?, bytes, skipped: tree.skipped })
+    Ok(Created { metainfo: Metainfo::from_bytes(&bytes)?, bytes, skipped: tree.skipped, renamed })
 }
 
 /// The name that the torrent of this path will have, before anything is read of it.
@@ -144,22 +157,31 @@ fn builder(path: &Path, tree: &Tree, options: &CreateOptions) -> Result<Builder,
     Ok(Builder { trackers, web_seeds, private, source, comment, created_by, creation_date, single_file: tree.is_file, ..builder })
 }
 
-/// The torrent with blank digests, parsed as any downloader would: this applies all limits and finds the names that would have to
-/// change, before anything is hashed.
+/// The torrent with blank digests, parsed as any downloader would: this applies all limits before anything is hashed.
 fn draft(path: &Path, builder: &Builder) -> Result<Metainfo, CreateError> {
     let total = builder.files.iter().map(|(_, length)| *length).sum();
     if total == 0 {
         return Err(CreateError::Empty(path.to_owned()));
     }
     let geometry = Geometry::new(total, builder.piece_length).map_err(MetainfoError::from)?;
-    let draft = Metainfo::from_bytes(&builder.build(&vec![[0; 20]; geometry.piece_count() as usize]))?;
-    for ((listed, _), stored) in builder.files.iter().zip(&draft.info.files) {
-        if !std::iter::once(&builder.name).chain(listed).eq(&stored.path) {
-            let path = std::iter::once(&builder.name).chain(listed).collect();
-            return Err(CreateError::Name { path, stored_as: stored.path.iter().collect() });
+    Ok(Metainfo::from_bytes(&builder.build(&vec![[0; 20]; geometry.piece_count() as usize]))?)
+}
+
+/// The files that are called otherwise where they are downloaded anew. This system has them, so that they are listed as they are.
+fn renamed(builder: &Builder, info: &Info) -> Result<Vec<Renamed>, CreateError> {
+    let mut renamed = Vec::new();
+    for ((below, _), file) in builder.files.iter().zip(&info.files) {
+        let path = std::iter::once(&builder.name).chain(below);
+        if path.clone().eq(&file.path) {
+            continue;
         }
+        let (path, stored_as) = (path.collect(), file.path.iter().collect());
+        if file.listed.is_none() && file.length > 0 {
+            return Err(CreateError::Name { path, stored_as });
+        }
+        renamed.push(Renamed { path, stored_as });
     }
-    Ok(draft)
+    Ok(renamed)
 }
 
 fn hash(layout: &Layout, storage: &DiskStorage, progress: &Progress) -> Result<Vec<Sha1Digest>, CreateError> {
@@ -445,15 +467,29 @@ mod tests {
     }
 
     #[test]
+    fn names_that_not_every_system_can_store_are_listed_as_they_are() {
+        let odd = ["A", "a", "a ", "aux.c", "b\\c", "plain"];
+        let dir = tempfile::tempdir().unwrap();
+        for (content, name) in odd.iter().enumerate() {
+            write(&dir.path().join("t"), name, &[content as u8]);
+            write(&dir.path().join("u"), &content.to_string(), &[content as u8]);
+        }
+        let of = |name: &str| create(&dir.path().join(name), &CreateOptions::default()).unwrap();
+        let (created, plain) = (of("t"), of("u"));
+        let renamed: Vec<&Path> = created.renamed.iter().map(|renamed| renamed.path.as_path()).collect();
+        assert_eq!(renamed, ["t/a", "t/a ", "t/aux.c", "t/b\\c"].map(Path::new));
+        assert_eq!(created.metainfo.info.digests, plain.metainfo.info.digests, "the data under these names was hashed");
+        let named = CreateOptions { name: Some("a/b".to_owned()), ..CreateOptions::default() };
+        assert!(matches!(create(&dir.path().join("u"), &named), Err(CreateError::Name { .. })));
+    }
+
+    #[test]
     fn what_nobody_could_use_is_refused() {
         type Make = fn(&Path);
-        let table: [(&str, Make, &str); 6] = [
+        let table: [(&str, Make, &str); 3] = [
             ("nothing", |_| (), "holds no data"),
             ("only empty files", |root| write(root, "e", b""), "holds no data"),
             ("not UTF-8", |root| fs::write(root.join(OsStr::from_bytes(b"\xff")), b"x").unwrap(), "is not UTF-8"),
-            ("a trailing space", |root| write(root, "a ", b"x"), "it would become t/a)"),
-            ("a reserved name", |root| write(root, "d/aux.txt", b"x"), "it would become t/d/_aux.txt)"),
-            ("names that differ in case", |root| ["A", "a"].iter().for_each(|name| write(root, name, b"x")), "t/a.1)"),
         ];
         for (name, make, message) in table {
             let dir = tempfile::tempdir().unwrap();

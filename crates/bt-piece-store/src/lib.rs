@@ -36,7 +36,7 @@ mod testkit;
 mod worker;
 
 pub use check::{FileReport, FileState, OpenError, Opened, Report, Trust, Use, open_torrent, verify};
-pub use create::{CreateError, CreateOptions, Created, Skipped, create_torrent, torrent_name};
+pub use create::{CreateError, CreateOptions, Created, Renamed, Skipped, create_torrent, torrent_name};
 pub use hashing::HashError;
 pub use identity::{Change, Stat};
 pub use journal::Journal;

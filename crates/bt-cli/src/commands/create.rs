@@ -37,6 +37,7 @@ pub(crate) fn run(args: CreateArgs, output: &Output) -> Outcome {
 
     let hashes = &created.metainfo.info_hashes;
     let skipped: Vec<String> = created.skipped.iter().map(|skipped| skipped.path.display().to_string()).collect();
+    let renamed: Vec<String> = created.renamed.iter().map(|renamed| renamed.path.display().to_string()).collect();
     output.object(json!({
         "path": path.to_string_lossy(),
         "name": created.metainfo.info.name,
@@ -48,6 +49,7 @@ pub(crate) fn run(args: CreateArgs, output: &Output) -> Outcome {
         "files": created.metainfo.info.files.len(),
         "magnet": created.metainfo.magnet(),
         "skipped": skipped,
+        "renamed": renamed,
     }));
     output.line(path.display());
     if let Some(hash) = hashes.v1 {
@@ -116,6 +118,12 @@ pub(crate) fn create(path: &Path, options: &CreateOptions, output: &Output) -> O
     let created = created.map_err(|error| failure(path, &error))?;
     for skipped in &created.skipped {
         output.note(format_args!("left out: {} ({})", skipped.path.display(), skipped.what));
+    }
+    for renamed in &created.renamed {
+        let (path, stored_as) = (renamed.path.display(), renamed.stored_as.display());
+        output.note(format_args!(
+            "{path} is a name that not every system can store: it is listed as it is, and downloaded as {stored_as}"
+        ));
     }
     let geometry = created.metainfo.info.geometry;
     output.note(format_args!(
