@@ -76,7 +76,9 @@ fn metainfo() {
 #[test]
 fn magnet() {
     fuzz("magnet", |input| {
-        let Ok(magnet) = Magnet::parse(&String::from_utf8_lossy(input)) else { return };
+        let Ok(mut magnet) = Magnet::parse(&String::from_utf8_lossy(input)) else { return };
+        // What was left out is not written.
+        magnet.warnings.clear();
         match Magnet::parse(&magnet.to_string()) {
             // Escaped, a link may be three times as long.
             Err(MagnetError::TooLong) => {}
