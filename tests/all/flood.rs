@@ -37,14 +37,16 @@ fn small_messages_at_full_speed_take_no_memory_and_nobodys_turn() -> Test {
         ("extension handshakes", extended(0, b"d1:md11:ut_metadatai1eee")),
     ];
     // Keep-alives are the cheapest to send: the whole ten seconds of them, and a part for the others.
-    for ((what, message), lasts) in kinds.iter().zip([LASTS, LASTS / 2, LASTS / 2, LASTS / 2]) {
+    for (kind, ((what, message), lasts)) in kinds.iter().zip([LASTS, LASTS / 2, LASTS / 2, LASTS / 2]).enumerate() {
         let before = seed.memory()?;
         seed.forget_peak()?;
         let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         let took = thread::scope(|scope| -> Result<Duration> {
             for number in 0..CONNECTIONS {
                 let (over, sent) = (&over, &sent);
-                scope.spawn(move || flood(at, hash, number, message, over, sent));
+                // Those of before may be connected still, as what they sent is not read to its end: others come.
+                let id = format!("-FL0001-{kind:04}{number:08}");
+                scope.spawn(move || flood(at, hash, &id, message, over, sent));
             }
             let began = Instant::now();
             let took = download(&seeded, what);
@@ -76,9 +78,8 @@ fn download(seeded: &Seeded, who: &str) -> Result<Duration> {
 }
 
 /// Sends the message until it is over; comes again where it is thrown out.
-fn flood(at: SocketAddr, hash: [u8; 20], number: usize, message: &[u8], over: &AtomicBool, sent: &AtomicU64) {
+fn flood(at: SocketAddr, hash: [u8; 20], id: &str, message: &[u8], over: &AtomicBool, sent: &AtomicU64) {
     let blob = message.repeat((64 << 10) / message.len());
-    let id = format!("-FL0001-{number:012}");
     while !over.load(Ordering::Relaxed) {
         let connection = || -> std::io::Result<()> {
             let mut stream = TcpStream::connect(at)?;
