@@ -11,14 +11,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// Length in bytes of the pieces.
+/// Length in bytes of the pieces of a file.
 const PIECE: usize = 256 << 10;
-/// The file's name.
+/// And of a tree of small files.
+const SMALL_PIECE: usize = 16 << 10;
+/// Files in one directory of a tree.
+const FILES: usize = 1000;
+/// The name of the file, or of the tree.
 const NAME: &str = "data.bin";
 /// How long an answer of somebody who may say nothing is waited for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// A file of random bytes, its torrent, and a seed on a port that stays the same.
+/// A file of random bytes or a tree of files of one byte each, its torrent, and a seed on a port that stays the same.
 #[derive(Debug)]
 pub struct Trial {
     /// Where it all lies.
@@ -26,6 +30,9 @@ pub struct Trial {
     /// The torrent's file.
     pub torrent: PathBuf,
     original: Vec<u8>,
+    piece: usize,
+    /// The paths below the copy, in the torrent's order; none of a file.
+    files: Vec<PathBuf>,
     info_hash: [u8; 20],
     seed_at: SocketAddr,
     up: String,
@@ -38,14 +45,30 @@ impl Trial {
         let original = random_bytes(mib as u64, mib << 20);
         let source = stage.path(NAME);
         fs::write(&source, &original)?;
-        let torrent = stage.create(&source, &["--piece-length", &PIECE.to_string()])?;
+        Trial::of(stage, original, Vec::new(), PIECE, up)
+    }
+
+    /// A tree of so many files of one byte each.
+    pub fn tree(files: usize, up: &str) -> Result<Trial> {
+        let stage = Stage::new()?;
+        let original = random_bytes(files as u64, files);
+        let files: Vec<PathBuf> = (0..files).map(|n| format!("{:04}/{:04}", n / FILES, n % FILES).into()).collect();
+        for (path, byte) in files.iter().map(|path| stage.path(NAME).join(path)).zip(&original) {
+            fs::create_dir_all(path.parent().unwrap_or(&path))?;
+            fs::write(path, [*byte])?;
+        }
+        Trial::of(stage, original, files, SMALL_PIECE, up)
+    }
+
+    fn of(stage: Stage, original: Vec<u8>, files: Vec<PathBuf>, piece: usize, up: &str) -> Result<Trial> {
+        let torrent = stage.create(&stage.path(NAME), &["--piece-length", &piece.to_string()])?;
         let info_hash = stage.info_hash(&torrent)?.0;
         // Free a moment ago, and below the ports that the system gives to whoever asks for any.
         let seed_at = TcpListener::bind(LOOPBACK)?.local_addr()?;
-        Ok(Trial { stage, torrent, original, info_hash, seed_at, up: up.into() })
+        Ok(Trial { stage, torrent, original, piece, files, info_hash, seed_at, up: up.into() })
     }
 
-    /// Length of the file in bytes.
+    /// Length of everything in bytes.
     pub fn total(&self) -> u64 {
         self.original.len() as u64
     }
@@ -73,23 +96,26 @@ impl Trial {
 
     /// Which pieces of the copy in `dir` are right.
     pub fn right(&self, dir: &Path) -> Vec<bool> {
-        let copy = fs::read(Trial::copy(dir)).unwrap_or_default();
-        self.original
-            .chunks(PIECE)
-            .enumerate()
-            .map(|(n, piece)| copy.get(n * PIECE..n * PIECE + piece.len()) == Some(piece))
-            .collect()
+        let path = Trial::copy(dir);
+        if !self.files.is_empty() {
+            let is_right = |(file, byte): (&PathBuf, &u8)| fs::read(path.join(file)).is_ok_and(|bytes| bytes == [*byte]);
+            let rights: Vec<bool> = self.files.iter().zip(&self.original).map(is_right).collect();
+            return rights.chunks(self.piece).map(|piece| piece.iter().all(|right| *right)).collect();
+        }
+        let copy = fs::read(path).unwrap_or_default();
+        let pieces = self.original.chunks(self.piece).enumerate();
+        pieces.map(|(n, piece)| copy.get(n * self.piece..n * self.piece + piece.len()) == Some(piece)).collect()
     }
 
     /// Bytes in pieces that are right.
     pub fn right_bytes(&self, dir: &Path) -> u64 {
-        let lengths = self.original.chunks(PIECE).map(|piece| piece.len() as u64);
+        let lengths = self.original.chunks(self.piece).map(|piece| piece.len() as u64);
         lengths.zip(self.right(dir)).filter(|(_, right)| *right).map(|(len, _)| len).sum()
     }
 
     /// Fails if a program that shares the copy in `dir` claims a piece that is not there; asked over the wire.
     pub fn ensure_claims(&self, process: &Process, dir: &Path) -> Result<()> {
-        let asker = Asker::meet(&listening(process)?, self.info_hash, self.original.len().div_ceil(PIECE))?;
+        let asker = Asker::meet(&listening(process)?, self.info_hash, self.original.len().div_ceil(self.piece))?;
         let false_claim = asker.claims().iter().zip(self.right(dir)).position(|(claims, right)| *claims && !right);
         ensure!(false_claim.is_none(), "it claims piece {false_claim:?}, which is not on the disk");
         Ok(())
@@ -97,13 +123,13 @@ impl Trial {
 
     /// Asks a program for what it claims; the numbers of blocks that came right and wrong.
     pub fn served(&self, at: &str) -> Result<(usize, usize)> {
-        let mut asker = Asker::meet(at, self.info_hash, self.original.len().div_ceil(PIECE))?;
+        let mut asker = Asker::meet(at, self.info_hash, self.original.len().div_ceil(self.piece))?;
         let (mut asked, mut right, mut wrong) = (vec![false; asker.claims().len()], 0, 0);
         loop {
             let fresh: Vec<usize> = (0..asked.len()).filter(|&n| asker.claims()[n] && !asked[n]).collect();
             let parts: Vec<Part> = fresh.iter().flat_map(|&n| self.parts(n)).collect();
             for (part, data) in asker.ask(&parts, ANSWER_WITHIN)? {
-                let from = part.piece as usize * PIECE + part.begin as usize;
+                let from = part.piece as usize * self.piece + part.begin as usize;
                 let is_right = self.original.get(from..from + data.len()) == Some(&data[..]);
                 *(if is_right { &mut right } else { &mut wrong }) += 1;
             }
@@ -118,7 +144,7 @@ impl Trial {
     /// The first and the last block of a piece.
     fn parts(&self, piece: usize) -> impl Iterator<Item = Part> + use<> {
         const BLOCK: u32 = 16 << 10;
-        let len = self.original.len().saturating_sub(piece * PIECE).min(PIECE) as u32;
+        let len = self.original.len().saturating_sub(piece * self.piece).min(self.piece) as u32;
         let last = len.saturating_sub(1) / BLOCK * BLOCK;
         let part = move |begin: u32| Part { piece: piece as u32, begin, len: BLOCK.min(len - begin) };
         [0, last].into_iter().take(if last == 0 { 1 } else { 2 }).map(part)

@@ -11,34 +11,45 @@ use std::time::Duration;
 
 /// Size of the file in MiB.
 const MIB: usize = 64;
+/// Files of one byte of a tree, in a long run and in a short one, and the size in MiB of a disk that has room for so many.
+const FILES: [usize; 2] = [100_000, 10_000];
+const TREE_DISK: u64 = 2048;
 /// How fast the seed sends: slow enough that a copy takes longer than the time after which it must be safe.
 const UP: &str = "10MiB/s";
-/// A process lives for less than this.
+/// A process lives for less than this; where a tree is smaller, it has as much less time to be written.
 const LIFE_MAX_MS: u64 = 7000;
-/// And the first one for more.
-const FIRST_LIFE_MS: u64 = 2000;
+/// The first one lives for more than its life's part of so many.
+const FIRST_LIFE_PART: u64 = 4;
 /// The most that may be unsynced at any moment.
 const UNSYNCED_MAX: u64 = 128 << 20;
 /// In one round of so many a process is killed, and the power is cut just after its successor has looked at the data.
 const KILLED_FIRST: u64 = 3;
 
-/// Runs so many rounds and prints the figures.
-pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
+/// Runs so many rounds for a file, and for a tree of small files, and prints the figures.
+pub(super) fn run(rounds: u32, seed: u64, short: bool) -> Result<()> {
     println!("power cuts, {rounds} rounds, ext4 without a flush of its journal, a file of {MIB} MiB at {UP}");
     if let Some(why) = PowerDisk::obstacle() {
         skip!("{why}");
     }
-    let (trial, mut rng) = (Trial::new(MIB, UP)?, Rng::from_seed(seed));
+    cut(&Trial::new(MIB, UP)?, 4 * MIB as u64, LIFE_MAX_MS, rounds, seed)?;
+    let files = FILES[usize::from(short)];
+    println!("  the same with {files} files of one byte");
+    let life_max_ms = LIFE_MAX_MS * files as u64 / FILES[0] as u64;
+    cut(&Trial::tree(files, UP)?, TREE_DISK, life_max_ms, rounds, seed)
+}
+
+fn cut(trial: &Trial, disk_mib: u64, life_max_ms: u64, rounds: u32, seed: u64) -> Result<()> {
+    let mut rng = Rng::from_seed(seed);
     let mount = trial.stage.path("disk");
-    let disk = PowerDisk::new(&trial.stage.path("disk image"), &mount, 4 * MIB as u64)?;
+    let disk = PowerDisk::new(&trial.stage.path("disk image"), &mount, disk_mib)?;
     let _source = trial.seed()?;
     let (mut lost, mut copies, mut round) = (Vec::new(), 0, 0);
     while round < rounds {
         let (dir, home) = (mount.join(format!("copy {copies}")), mount.join(format!("home {copies}")));
         let mut had = 0;
         loop {
-            let mut runner = Runner::start(&trial, &home, &dir)?;
-            runner.ensure_claims(&trial, &dir).with_context(|| format!("round {round}"))?;
+            let mut runner = Runner::start(trial, &home, &dir)?;
+            runner.ensure_claims(trial, &dir).with_context(|| format!("round {round}"))?;
             let there = runner.life(None).there;
             if had > 0 {
                 let gone = u64::saturating_sub(had, there);
@@ -50,14 +61,14 @@ pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
                 break;
             }
             // In the first round something was written, and not synced.
-            let least = if round == 0 { FIRST_LIFE_MS } else { 0 };
-            let_run(Duration::from_millis(rng.below(LIFE_MAX_MS).clamp(least, LIFE_MAX_MS)));
+            let least = if round == 0 { life_max_ms / FIRST_LIFE_PART } else { 0 };
+            let_run(Duration::from_millis(rng.below(life_max_ms).clamp(least, life_max_ms)));
             if round == 0 || rng.below(KILLED_FIRST) == 0 {
                 runner.process.kill()?;
                 if runner.process.finish(PATIENCE)?.code == Some(0) {
                     break;
                 }
-                runner = Runner::start(&trial, &home, &dir)?;
+                runner = Runner::start(trial, &home, &dir)?;
             }
             let life = runner.life(None);
             disk.cut()?;

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let began = Instant::now();
         let done = match ordeal {
             Ordeal::Kills => kills::run(rounds, args.seed, args.short),
-            Ordeal::Cuts => cuts::run(cuts, args.seed),
+            Ordeal::Cuts => cuts::run(cuts, args.seed, args.short),
             Ordeal::Full => full::run(),
             Ordeal::Changed => changed::run(args.short),
             Ordeal::Disks => disks::run(),
