@@ -135,7 +135,8 @@ fn a_link_leads_to_the_torrent_and_to_the_files_that_are_wanted() -> Test {
     }
     for (suffix, options, code) in [("&so=7", &[][..], 3), ("", &["--select", "nothing"], 2)] {
         let mut get = stage.bt("choosy");
-        get.args(["get", &format!("{link}{suffix}"), "-d", "choosy", "--listen", &LOOPBACK.to_string()]).args(options);
+        get.args(["get", &format!("{link}{suffix}"), "-d", "choosy", "--listen", &LOOPBACK.to_string(), "--peer", &at])
+            .args(options);
         Process::run("get", &mut get, PATIENCE)?.expect_code(code)?;
     }
     Ok(())
