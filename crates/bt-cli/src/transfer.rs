@@ -123,15 +123,17 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     // Errors are said before the summaries, which come last.
     let all_failed = jobs.iter().all(|job| job.failure.is_some());
     let mut failures: Vec<Failure> = jobs.iter_mut().filter_map(|job| job.failure.take()).collect();
-    // The same command goes on after an interrupt: not where a disk fails.
-    let interrupted = end.err().filter(|_| !unsaved);
+    let interrupted = end.err();
+    // What was there and is not safe is worse than an interrupt.
+    let is_worse = unsaved && interrupted.is_some();
+    let interrupted = interrupted.filter(|_| !unsaved);
     failures.iter().chain(&interrupted).for_each(|failure| output.failure(failure));
     for (job, summary) in jobs.iter().zip(&summaries) {
         job.report(summary, panics, output);
     }
     match interrupted.or_else(|| failures.pop()) {
         None => Ok(()),
-        Some(failure) if all_failed || failure.exit == Exit::Interrupted => Err(Failure { told: true, ..failure }),
+        Some(failure) if all_failed || is_worse || failure.exit == Exit::Interrupted => Err(Failure { told: true, ..failure }),
         Some(failure) => Err(Failure { exit: Exit::Partial, told: true, ..failure }),
     }
 }

@@ -266,6 +266,11 @@ impl Worker {
         self.missing.is_empty() && self.last.is_empty()
     }
 
+    /// Whether pieces that were told of are not synced.
+    pub fn has_unsynced(&self) -> bool {
+        !self.unsynced.pieces.is_empty()
+    }
+
     /// Whether the piece was verified and written.
     fn had(&self, piece: Piece) -> bool {
         self.journal.known().have.has(piece) || self.unsynced.pieces.contains(&piece)

@@ -111,7 +111,10 @@ fn one(fault: &Fault) -> Result<()> {
     let mut down = 0;
     if fault.restarts {
         let asked = Instant::now();
-        down += downloaded(&get.stop(PATIENCE)?.expect_code(7)?, &hit_hash)?;
+        let stopped = get.stop(PATIENCE)?;
+        // What was there and could not be synced is worse than an interrupt.
+        ensure!(matches!(stopped.code, Some(6 | 7)), "it ended with code {:?}", stopped.code);
+        down += downloaded(&stopped, &hit_hash)?;
         ensure!(asked.elapsed() <= ENDS_WITHIN, "it took {:.1} s to end", asked.elapsed().as_secs_f64());
         disk.mend(0)?;
         get = start()?;
