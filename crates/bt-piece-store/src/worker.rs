@@ -246,7 +246,8 @@ impl Worker {
 
     /// When `run` must be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
-        let at_once = (self.doubts.is_looking() || (!self.last.is_empty() && !self.held)).then_some(Time::ZERO);
+        let waits = !self.last.is_empty() || (!self.verified.is_empty() && !self.doubts.is_empty());
+        let at_once = (self.doubts.is_looking() || (waits && !self.held)).then_some(Time::ZERO);
         at_once.or_else(|| self.sync_deadline().into_iter().chain(self.batch_deadline()).min())
     }
 
