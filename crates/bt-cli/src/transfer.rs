@@ -123,7 +123,8 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
         jobs.iter_mut().zip(&summaries).fold(false, |unsaved, (job, summary)| job.hear_end(summary, output, &board) || unsaved);
     let all_failed = jobs.iter().all(|job| job.failure.is_some());
     let mut failures: Vec<Failure> = jobs.iter_mut().filter_map(|job| job.failure.take()).collect();
-    // The same command goes on after an interrupt: not where a disk fails.
+    // What was told of and is not safe is worse than an interrupt.
+    let is_worse = unsaved && end.is_err();
     let interrupted = end.err().filter(|_| !unsaved);
     // Errors are said before the summaries, which come last; those of torrents were said when they happened.
     interrupted.iter().for_each(|failure| output.failure(failure));
@@ -132,6 +133,7 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     }
     match interrupted.or_else(|| failures.pop()) {
         None => Ok(()),
+        Some(failure) if is_worse => Err(Failure { exit: Exit::Disk, told: true, ..failure }),
         Some(failure) if all_failed || failure.exit == Exit::Interrupted => Err(Failure { told: true, ..failure }),
         Some(failure) => Err(Failure { exit: Exit::Partial, told: true, ..failure }),
     }

@@ -270,7 +270,8 @@ impl Worker {
 
     /// When `run` must be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
-        let at_once = (self.doubts.is_looking() || (!self.last.is_empty() && !self.held)).then_some(Time::ZERO);
+        let waits = !self.last.is_empty() || (!self.verified.is_empty() && !self.doubts.is_empty());
+        let at_once = (self.doubts.is_looking() || (waits && !self.held)).then_some(Time::ZERO);
         at_once.or_else(|| self.sync_deadline().into_iter().chain(self.batch_deadline()).min())
     }
 
@@ -288,6 +289,11 @@ impl Worker {
     /// Whether everything that is wanted is verified, written, synced and told of.
     pub fn is_settled(&self) -> bool {
         self.missing.is_empty() && self.last.is_empty()
+    }
+
+    /// Whether pieces that were told of are not synced.
+    pub fn has_unsynced(&self) -> bool {
+        !self.unsynced.pieces.is_empty()
     }
 
     /// Whether the piece was verified and written.

@@ -276,7 +276,7 @@ impl Thread {
                     self.replan(key, desk.planned, None);
                     desk.batch.push(Order::Stop);
                     desk.work(key, self.clock.now());
-                    unsaved = desk.unsaved;
+                    unsaved = desk.unsaved.filter(|_| desk.attached.worker.has_unsynced());
                 }
                 let _ = done.send(unsaved);
             }

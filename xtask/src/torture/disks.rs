@@ -111,7 +111,13 @@ fn one(fault: &Fault) -> Result<()> {
     let mut down = 0;
     if fault.restarts {
         let asked = Instant::now();
-        down += downloaded(&get.stop(PATIENCE)?.expect_code(7)?, &hit_hash)?;
+        let stopped = get.stop(PATIENCE)?;
+        // What was told of and is not safe is said, and worse than an interrupt.
+        let is_told =
+            |event: &serde_json::Value| event["message"].as_str().is_some_and(|text| text.contains("not all of it is safe"));
+        let code = if stopped.objects().iter().any(is_told) { 6 } else { 7 };
+        let stopped = stopped.expect_code(code)?;
+        down += downloaded(&stopped, &hit_hash)?;
         ensure!(asked.elapsed() <= ENDS_WITHIN, "it took {:.1} s to end", asked.elapsed().as_secs_f64());
         disk.mend(0)?;
         get = start()?;

@@ -143,7 +143,7 @@ pub(crate) fn foreign() -> io::Error {
 }
 
 /// The error for a file that another program touched.
-fn changed() -> io::Error {
+pub(crate) fn changed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "another program changed it")
 }
 

@@ -7,7 +7,7 @@ use super::{Done, Standing, Worker};
 use crate::doubt::Looked;
 use crate::hashing::read_piece;
 use crate::identity::{Change, Noted};
-use crate::storage::{Storage, StoreError};
+use crate::storage::{Storage, StoreError, changed};
 use bt_types::{Block, Piece, Rng};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -61,13 +61,13 @@ impl Worker {
         self.doubts.look(&self.layout, storage, &mut rng, only, had)
     }
 
-    /// Looks at files in doubt: at those of which only attributes changed at once, at all others when the store is tried again or
-    /// everything else is there.
+    /// Looks at files in doubt: while something is missing at once, and of a complete torrent only at those of which no more than attributes
+    /// changed, at all others when the store is tried again.
     pub(super) fn look(&mut self, retry: bool, storage: &dyn Storage, done: &mut Vec<Done>) {
         if self.doubts.is_empty() {
             return;
         }
-        let only = if retry || !self.last.is_empty() { Change::Content } else { Change::Attributes };
+        let only = if retry || !self.is_settled() { Change::Content } else { Change::Attributes };
         let against = self.begin(only, storage);
         if let Some(error) = against.filter(|_| retry || !self.held) {
             self.held = true;
@@ -102,7 +102,10 @@ impl Worker {
         }
         self.lose(wrong, done);
         if !self.doubts.believe(&layout, storage, *index, stat) {
-            return;
+            // It is looked at again when the store is tried again: not as fast as another program can write.
+            let error = StoreError::at(&file.path)(changed());
+            self.held = true;
+            return done.push(self.failed(&error));
         }
         self.sampled.insert(*index);
         self.stand(*index, Standing::Unknown);

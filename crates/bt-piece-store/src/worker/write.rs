@@ -6,7 +6,7 @@
 
 use super::{Done, Standing, Worker};
 use crate::LayoutFile;
-use crate::identity::Noted;
+use crate::identity::{Change, Noted};
 use crate::slices::Slices;
 use crate::storage::{Storage, StoreError, foreign};
 use bt_types::{Piece, StoreFault, Time, Verdict};
@@ -60,8 +60,11 @@ impl Worker {
         }
         done.extend(written.into_iter().map(|piece| Done::Checked { piece, verdict: Verdict::Good }));
         if let Err(error) = result.and(noted) {
-            self.held = true;
-            done.push(self.failed(&error));
+            // Files in doubt are looked at at once, and that says what stands against them.
+            if self.doubts.is_empty() {
+                self.held = true;
+                done.push(self.failed(&error));
+            }
         }
     }
 
@@ -131,17 +134,22 @@ impl Worker {
                 touched.insert(span.index);
                 storage.write_at(&span.file.path, span.offset, &data)
             };
-            result.map_err(|error| {
-                self.stand(span.index, Standing::Unknown);
-                let error = StoreError { path: span.file.path.clone(), source: error };
-                if error.fault() == StoreFault::Changed {
-                    self.doubts.add(span.index);
-                }
-                error
-            })?;
+            result.map_err(|error| self.refused(span.index, error, storage))?;
             self.witness = Some(span.index);
         }
         Ok(())
+    }
+
+    /// A file could not be written. One that another program touched is in doubt.
+    fn refused(&mut self, index: usize, source: io::Error, storage: &dyn Storage) -> StoreError {
+        let path = self.layout.files()[index].path.clone();
+        self.stand(index, Standing::Unknown);
+        let is_touched = |path| storage.change(path).is_ok_and(|change| change > Change::None);
+        let error = StoreError { path, source };
+        if error.fault() == StoreFault::Changed && is_touched(&error.path) {
+            self.doubts.add(index);
+        }
+        error
     }
 
     pub(super) fn stand(&mut self, index: usize, standing: Standing) {
@@ -170,7 +178,7 @@ impl Worker {
         match storage.stat(&file.path).map_err(here)? {
             Some(stat) if self.journal.known().file(index).is_some_and(|noted| noted.is_file(&stat)) => {
                 if stat.len < file.length {
-                    storage.set_len(&file.path, file.length).map_err(here)?;
+                    storage.set_len(&file.path, file.length).map_err(|error| self.refused(index, error, storage))?;
                 }
             }
             Some(stat) if stat.len <= file.length && is_blank(storage, file, stat.len).map_err(here)? => {
