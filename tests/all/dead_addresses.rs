@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const SIZE: u64 = 3 << 20;
-/// A network of the public Internet, where nobody is a neighbour.
+/// A network of the public Internet, with no neighbours.
 const SEED_AT: Ipv4Addr = Ipv4Addr::new(45, 10, 20, 30);
 const PORT: u16 = 7601;
 /// Dials of a process that may be under way at once.
@@ -123,7 +123,7 @@ impl World {
         Ok(host)
     }
 
-    /// A torrent whose tracker tells of the seed among so many dead addresses.
+    /// A torrent whose tracker tells of the seed among `dead` addresses that do not answer.
     fn torrent(&self, swarm: u64, dead: usize) -> Result<PathBuf> {
         let at = SocketAddr::from((self.seed_host.v4, 0));
         let listener = self.seed_host.door()?.within(|| TcpListener::bind(at))?;

@@ -85,7 +85,7 @@ fn flood(at: SocketAddr, hash: [u8; 20], id: &str, message: &[u8], over: &Atomic
             let mut stream = TcpStream::connect(at)?;
             stream.write_all(&handshake(MODERN, hash, id.as_bytes()))?;
             stream.read_exact(&mut [0; 68])?;
-            // It must notice when it is over although nobody reads.
+            // It must notice when it is over although the seed does not read.
             stream.set_write_timeout(Some(Duration::from_millis(200)))?;
             // A message that was cut goes on where it was.
             let mut at = 0;

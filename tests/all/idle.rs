@@ -114,7 +114,7 @@ fn ten_thousand_idle_http_connections_keep_no_announce_out() -> Test {
     Ok(())
 }
 
-/// Raises the limit of open files as far as the system lets us; whether `files` may be open then.
+/// Raises the limit of open files to the hard limit; whether `files` may be open then.
 fn can_open(files: usize) -> bool {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

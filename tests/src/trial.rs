@@ -48,7 +48,7 @@ impl Trial {
         Trial::of(stage, original, Vec::new(), PIECE, up)
     }
 
-    /// A tree of so many files of one byte each.
+    /// A tree with this number of files of one byte each.
     pub fn tree(files: usize, up: &str) -> Result<Trial> {
         let stage = Stage::new()?;
         let original = random_bytes(files as u64, files);

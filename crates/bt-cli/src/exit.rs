@@ -63,6 +63,11 @@ impl Failure {
     }
 }
 
+/// What the system said, without the path of a temporary file, which says nothing to a person.
+pub(crate) fn cause(error: &std::io::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
         Failure::new(Exit::Other, "failure", format!("{error:#}"))
@@ -71,3 +76,15 @@ impl From<anyhow::Error> for Failure {
 
 /// The end of a command.
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_names_the_fault_and_no_temporary_file() {
+        let refused = tempfile::Builder::new().prefix(".probe-").tempfile_in("/proc").unwrap_err();
+        assert!(!cause(&refused).contains("probe"), "{}", cause(&refused));
+        assert_eq!(cause(&std::io::Error::from_raw_os_error(5)), "Input/output error (os error 5)");
+    }
+}

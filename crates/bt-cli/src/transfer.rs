@@ -4,7 +4,7 @@
 //! Invariant: whatever ends it, state is saved, trackers are told, and the summary comes last.
 
 use crate::args::{DiscoveryArgs, NetArgs};
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{self, Exit, Failure, Outcome};
 use crate::job::{self, Job, Rules};
 use crate::output::Output;
 use crate::progress::Board;
@@ -220,7 +220,7 @@ fn usable_state_dir(plan: &Plan, output: &Output) -> Outcome<Option<PathBuf>> {
     };
     let Err(error) = probe() else { return Ok(Some(dir)) };
     let fault = bt_piece_store::fault_of(&error);
-    let message = format!("cannot keep state in {}: {}", dir.display(), error.kind());
+    let message = format!("cannot keep state in {}: {}", dir.display(), exit::cause(&error));
     if plan.is_seed {
         output.note(format_args!(
             "{message}; going on without: the data is checked at every start (--state DIR names another place)"

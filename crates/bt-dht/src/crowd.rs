@@ -1,7 +1,7 @@
 //! Who gives way where we store for others and nothing more fits.
 //!
 //! Decides: which entry goes. Must not know: what is stored.
-//! Invariant: no network takes an entry of one that has no more than itself; so nobody fills a store alone.
+//! Invariant: no network takes an entry of one that has no more than itself, so that one network cannot fill a store.
 
 use alloc::collections::BTreeMap;
 use bt_types::{Closeness, Time, closeness, network};

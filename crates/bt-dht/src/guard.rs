@@ -9,7 +9,7 @@ use core::mem;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-/// Queries of one subscriber that are answered: so many at once, then so many a second.
+/// Queries of one subscriber that the node answers: a burst, and then a rate per second.
 const QUERIES_BURST: u64 = 50;
 const QUERIES_PER_SEC: u64 = 5;
 /// Bytes that an unverified address may get for each byte that it sent.

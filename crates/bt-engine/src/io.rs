@@ -138,12 +138,12 @@ pub enum Input {
     Closed(PeerKey),
     /// An ordered check is done; the bytes are written if it was good.
     Checked(TorrentKey, Piece, Verdict),
-    /// The store has put so many bytes of a long piece on the disk ([`bt_types::Geometry::has_long_pieces`]).
+    /// The store has put this number of bytes of a long piece on the disk ([`bt_types::Geometry::has_long_pieces`]).
     OnDisk(TorrentKey, Piece, u64),
     /// A piece that failed before is right now: these blocks were wrong when it failed.
     Audited(TorrentKey, Vec<Block>),
-    /// These pieces are not there any more, although they were good: another program wrote over them, or the disk lost them. Nobody is to
-    /// blame, and they are fetched again.
+    /// These pieces are not there any more, although they were good: another program wrote over them, or the disk lost them. No peer is
+    /// blamed, and the engine fetches them again.
     Lost(TorrentKey, Vec<Piece>),
     /// The store cannot go on. What it holds stays with it; no piece is lost.
     StoreFailed(TorrentKey, StoreFault),

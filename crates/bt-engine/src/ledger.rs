@@ -98,7 +98,7 @@ impl Ledger {
         self.open.len()
     }
 
-    /// The store has put so many bytes of a long piece on the disk. Whether that gave room back.
+    /// The store has put `bytes` of a long piece on the disk. Whether that gave room back.
     pub(crate) fn on_disk(&mut self, piece: Piece, bytes: u64) -> bool {
         let Some(open) = self.open.get_mut(&piece).filter(|_| self.geometry.has_long_pieces()) else { return false };
         let bytes = bytes.min(open.reserved);

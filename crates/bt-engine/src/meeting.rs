@@ -24,8 +24,8 @@ use core::time::Duration;
 
 /// Dials under way per torrent, as long as they lead to peers.
 const DIALS_MAX: usize = 20;
-/// After so many dials in a row that led to nothing, while fewer peers than [`FEW_PEERS`] are connected, as many are under way as the
-/// budget allows: one living peer among hundreds of dead addresses is found in seconds.
+/// After this number of failed dials in a row, with fewer than [`FEW_PEERS`] peers connected, the torrent dials as many addresses at a
+/// time as the budget allows: one living peer among hundreds of dead addresses is found in seconds.
 const SILENT_DIALS: usize = 10;
 const FEW_PEERS: usize = 8;
 /// A dial is given up after this time, as is usual.

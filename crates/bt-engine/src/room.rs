@@ -75,7 +75,7 @@ impl Room {
         retries.into_iter()
     }
 
-    /// When [`Room::take_stalled`] must be called.
+    /// When [`Room::take_holders`] must be called.
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.look_at
     }

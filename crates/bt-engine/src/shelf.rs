@@ -221,7 +221,7 @@ impl Shelf {
         self.freed |= core::mem::take(&mut self.is_short);
     }
 
-    /// The store has put so many bytes of a long piece on the disk.
+    /// The store has put `bytes` of a long piece on the disk.
     pub(crate) fn on_disk(&mut self, piece: Piece, bytes: u64) {
         if self.ledger.on_disk(piece, bytes) {
             self.look_for_room();

@@ -101,7 +101,7 @@ impl Torrent {
         self.on_parole.extend(senders.into_iter().take(room));
     }
 
-    /// Pieces that were good are not there any more: they are wanted again if they were wanted, and served to nobody.
+    /// Pieces that were good are not there any more: the torrent wants them again if it wanted them before, and serves them to no peer.
     pub(crate) fn lost(&mut self, now: Time, pieces: &[Piece], budget: &Budget) {
         let was_done = self.is_done();
         // Whoever shows its pieces one by one has all of them.
@@ -109,7 +109,6 @@ impl Torrent {
         for &piece in pieces {
             self.is_checked(piece, true);
             self.work.shelf().lose(piece);
-            self.untold.retain(|untold| *untold != piece);
             if !self.have.remove(piece) {
                 continue;
             }
@@ -123,8 +122,10 @@ impl Torrent {
                 }
             }
         }
+        // It may be all pieces, and many peers: each is looked at once.
+        self.untold.retain(|piece| self.have.has(*piece));
         for peer in self.peers.values_mut() {
-            let (gone, kept): (VecDeque<Block>, _) = peer.uploads.drain(..).partition(|block| pieces.contains(&block.piece()));
+            let (kept, gone): (_, VecDeque<Block>) = peer.uploads.drain(..).partition(|block| self.have.has(block.piece()));
             peer.uploads = kept;
             if peer.fast {
                 peer.say_all(gone.into_iter().map(|block| Message::Reject(block.raw())), &mut self.talked_to);

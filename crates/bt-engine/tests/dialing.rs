@@ -23,7 +23,7 @@ struct Fared {
     under_way: usize,
 }
 
-/// One torrent for each of `dead`, which has so many dead addresses and a living one, which answers after `answers`.
+/// One torrent for each of `dead`, which has that number of dead addresses, and a living one that answers after `answers`.
 fn play(seed: u64, dead: &[u32], answers: Duration) -> Fared {
     let mut rng = Rng::from_seed(seed);
     let mut engine = Engine::new(Config::new(PeerId([1; 20])), Budget::default(), rng.fork());
@@ -41,7 +41,7 @@ fn play(seed: u64, dead: &[u32], answers: Duration) -> Fared {
         engine.handle(Time::ZERO, Input::Add(TorrentKey(key), Box::new(spec)));
     }
     let mut fared = Fared { found: BTreeMap::new(), under_way: 0 };
-    // When each dial ends, and whether somebody answers it.
+    // When each dial ends, and whether a peer answers it.
     let mut ends: BTreeMap<(Time, u32), (TorrentKey, SocketAddr, bool)> = BTreeMap::new();
     let (mut now, mut number) = (Time::ZERO, 0);
     loop {
@@ -61,8 +61,8 @@ fn play(seed: u64, dead: &[u32], answers: Duration) -> Fared {
             return fared;
         }
         let dial = ends.first_key_value().map(|((at, _), _)| *at);
-        now = [dial, engine.deadline()].into_iter().flatten().min().expect("it tries until it has found somebody").max(now);
-        assert!(now < Time::from_secs(3600), "seed {seed}: nobody was found in an hour");
+        now = [dial, engine.deadline()].into_iter().flatten().min().expect("it tries until it has found the peer").max(now);
+        assert!(now < Time::from_secs(3600), "seed {seed}: the peer was not found in an hour");
         let later = ends.split_off(&(now, u32::MAX));
         let due = std::mem::replace(&mut ends, later);
         for ((at, number), (key, addr, is_heard)) in due {

@@ -1,4 +1,4 @@
-//! What peers say that is not as it should be, and harms nobody: it is passed over, and the connection goes on.
+//! Untidy messages of peers that do no harm: the engine ignores them, and the connection goes on.
 //!
 //! Decides: what the engine must take. Must not know: its insides.
 //! Invariant: every case is played on an engine of its own, as a leecher and as a seed.

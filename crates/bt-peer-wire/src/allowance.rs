@@ -41,7 +41,7 @@ impl MessageAllowance {
         self.left = self.left.saturating_sub(cost as u64);
     }
 
-    /// So many blocks were sent to the peer, or came from it.
+    /// The peer was sent `blocks`, or sent them.
     pub fn credit(&mut self, blocks: u64) {
         self.left = (self.left + blocks.saturating_mul(PER_BLOCK)).min(BURST);
     }

@@ -185,7 +185,7 @@ fn make<'a>(
 /// What was found.
 struct Looked {
     have: Bitfield,
-    /// How the files looked before they were hashed, and look still, as far as their content goes.
+    /// The stat of each file before it was hashed. Its content was not changed since.
     stats: Vec<Option<Stat>>,
     /// The pieces that were hashed, in order.
     hashed: Vec<Piece>,

@@ -85,7 +85,7 @@ pub enum Done {
         /// What was found.
         verdict: Verdict,
     },
-    /// So many bytes of a piece that is too long for memory are in a file: they are not held any more.
+    /// Bytes of a piece that is too long for memory are in a file, and no longer in memory.
     OnDisk {
         /// Which piece.
         piece: Piece,

@@ -32,7 +32,7 @@ impl Dirs {
     }
 
     fn hold_all(&self, fresh: Directory, path: &Path) -> io::Result<Arc<Directory>> {
-        // One that may not be opened is nobody's to write as a whole, as far as we can tell.
+        // No torrent can write a whole directory above that the system does not let us open.
         let above = path.parent().and_then(|parent| Some((Directory::open(parent).ok()?, parent)));
         let fresh = match above {
             Some((above, parent)) => fresh.holding(self.hold_all(above, parent)?),

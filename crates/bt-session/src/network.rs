@@ -83,7 +83,7 @@ impl NetworkWatch {
         let (ways_out, asleep) = (ways_out(), asleep());
         let slept = asleep.saturating_sub(self.asleep);
         let gone: BTreeSet<IpAddr> = self.addresses.difference(&addresses).copied().collect();
-        // Each interface of a container has an address of its link, at which nobody but the container reaches us.
+        // Each interface of a container has an address of its link, at which only the container reaches us.
         let is_far = |ip: &IpAddr| closeness(*ip) < Some(Closeness::Link);
         let is_elsewhere =
             ways_out != self.ways_out || self.addresses.symmetric_difference(&addresses).any(is_far) || slept >= SLEEP_MIN;

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Memory of the messages and the payload that wait for a shard. A connection waits for room before it is read again.
 const INBOX_BYTES: u32 = 16 << 20;
-/// A peer that lets so many bytes pile up does not read: far above the engine's send credit and a burst of messages.
+/// Bytes that wait for one peer. A peer with more of them does not read: this is far above the engine's send credit and a burst of messages.
 const OUTBOX_BYTES: usize = 8 << 20;
 /// Bytes that wait for the peers of a shard all together. Beyond it a connection with more than its share of them ends.
 const OUTBOXES_BYTES: usize = 64 << 20;

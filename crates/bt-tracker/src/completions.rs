@@ -21,7 +21,7 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    /// None were counted; so many are remembered.
+    /// No completion was counted; the last `limit` are remembered.
     pub(crate) fn new(limit: usize) -> Completions {
         Completions { counted: BTreeSet::new(), order: VecDeque::new(), limit }
     }

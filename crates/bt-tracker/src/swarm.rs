@@ -139,7 +139,7 @@ impl Swarm {
     }
 }
 
-/// Up to `wanted` of two lists that hold no more each: at least half of the first, if there are so many, and the rest of the second.
+/// Merges two lists of at most `wanted` peers into one: the first has at least half of the places if it can fill them.
 pub(crate) fn shared(mut first: Vec<SocketAddr>, mut second: Vec<SocketAddr>, wanted: usize) -> Vec<SocketAddr> {
     second.truncate((wanted / 2).max(wanted.saturating_sub(first.len())));
     first.truncate(wanted.saturating_sub(second.len()));

@@ -44,7 +44,7 @@ struct Written {
     at: Instant,
 }
 
-/// Runs so many rounds and prints what came of them.
+/// Runs the rounds and prints what came of them.
 pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
     println!("another program beside a download that is killed, {rounds} rounds, a file of {MIB} MiB at {UP}");
     let (trial, mut rng) = (Trial::new(MIB, UP)?, Rng::from_seed(seed));

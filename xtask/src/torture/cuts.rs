@@ -11,21 +11,21 @@ use std::time::Duration;
 
 /// Size of the file in MiB.
 const MIB: usize = 64;
-/// Files of one byte of a tree, in a long run and in a short one, and the size in MiB of a disk that has room for so many.
+/// Files of one byte of a tree, in a long run and in a short one, and the size in MiB of a disk that has room for them.
 const FILES: [usize; 2] = [100_000, 10_000];
 const TREE_DISK: u64 = 2048;
 /// How fast the seed sends: slow enough that a copy takes longer than the time after which it must be safe.
 const UP: &str = "10MiB/s";
 /// A process lives for less than this; where a tree is smaller, it has as much less time to be written.
 const LIFE_MAX_MS: u64 = 7000;
-/// The first one lives for more than its life's part of so many.
+/// The first one lives for more than this part of that: a quarter.
 const FIRST_LIFE_PART: u64 = 4;
 /// The most that may be unsynced at any moment.
 const UNSYNCED_MAX: u64 = 128 << 20;
 /// In one round of so many a process is killed, and the power is cut just after its successor has looked at the data.
 const KILLED_FIRST: u64 = 3;
 
-/// Runs so many rounds for a file, and for a tree of small files, and prints the figures.
+/// Runs the rounds for a file, and for a tree of small files, and prints the figures.
 pub(super) fn run(rounds: u32, seed: u64, short: bool) -> Result<()> {
     println!("power cuts, {rounds} rounds, ext4 without a flush of its journal, a file of {MIB} MiB at {UP}");
     if let Some(why) = PowerDisk::obstacle() {

@@ -4,7 +4,7 @@
 //! Invariant: an existing file is replaced only with `--force`, and only by a complete one.
 
 use crate::args::CreateArgs;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{self, Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::progress;
 use crate::units;
@@ -180,14 +180,13 @@ fn directory(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Without the name of the temporary file, which says nothing to a person.
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     let why = match error.kind() {
         std::io::ErrorKind::NotFound => {
             format!("the directory {} does not exist; make it, or name another file with -o", directory(path).display())
         }
         std::io::ErrorKind::AlreadyExists => "it exists; choose another name with -o".into(),
-        kind => format!("{kind}; name another file with -o"),
+        _ => format!("{}; name another file with -o", exit::cause(error)),
     };
     Failure::new(Exit::Disk, bt_piece_store::fault_of(error).name(), format!("cannot write {}: {why}", path.display()))
 }

@@ -144,7 +144,7 @@ fn what_was_moved_away_is_not_made_anew() {
     put(&storage, &fixture.path(0), fixture.content(0));
     assert!(open(&fixture, &storage).unwrap().have.count() > 0, "one of them is back");
 
-    // Another file is wanted now, of which somebody threw away what the one that is there shares with it.
+    // Another file is wanted now, of which the user threw away what the one that is there shares with it.
     let mut fixture = self::fixture();
     let storage = downloaded(&fixture);
     Arc::make_mut(&mut fixture.layout).select(&BTreeSet::from([2]));

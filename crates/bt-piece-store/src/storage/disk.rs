@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The most files that one storage keeps open.
 const OPEN_MAX: usize = 64;
-/// So many files are synced together with all else that their file system has to write: one by one each would wait for a commit.
+/// From this number of files on, one call syncs their whole file system: one by one, each would wait for a commit.
 /// docs/decisions/0018 has the measurements.
 const TOGETHER: usize = 64;
 /// The most slices that one call takes (`IOV_MAX`).
@@ -460,7 +460,7 @@ fn fill(buf: &mut [u8], mut read: impl FnMut(&mut [u8], u64) -> Result<usize, Er
     Ok(done)
 }
 
-/// A path that stays below a directory, as far as names go.
+/// A path whose names do not lead out of a directory.
 fn relative(path: &Path) -> io::Result<&Path> {
     let stays = path.components().all(|component| matches!(component, Component::Normal(_)));
     if stays { Ok(path) } else { Err(io::ErrorKind::InvalidInput.into()) }
