@@ -221,13 +221,16 @@ impl Reveal {
         self.peers.get(&peer).is_some_and(|shown| shown.owed.iter().any(is_begun))
     }
 
-    /// A peer wants nothing of what it was shown: it has that, from whomever. Not every client says so with a `have`.
+    /// A peer wants nothing of what it was shown. What it began to take it has, from whomever: not every client says so with a `have`. What
+    /// it never asked for waits again: its message may have crossed our promise, and then nobody has the piece.
     pub(crate) fn sated(&mut self, now: Time, peer: PeerKey) {
         let Some(shown) = self.peers.get_mut(&peer) else { return };
         (shown.lazy_until, shown.moved_at) = (now, now);
-        let owed = shown.take_owed();
-        let had: Vec<Piece> = owed.chain(self.sent_to(peer)).collect();
+        let (begun, untouched): (Vec<_>, Vec<_>) =
+            shown.take_owed().partition(|(piece, owed)| owed.left < self.geometry.piece_len(*piece));
+        let had: Vec<Piece> = begun.into_iter().map(|(piece, _)| piece).chain(self.sent_to(peer)).collect();
         had.into_iter().for_each(|piece| self.set(piece, Fate::Out));
+        self.take_back(untouched.into_iter().map(|(piece, _)| piece).collect());
     }
 
     /// A peer has a piece now, from whomever: it is owed that one no more, and is awake.
@@ -357,7 +360,7 @@ impl Reveal {
                 lapsed += 1;
             }
             if is_late || (is_dry && !is_served(peer)) {
-                back.extend(shown.take_owed());
+                back.extend(shown.take_owed().map(|(piece, _)| piece));
             } else if is_dry && self.idle {
                 let is_slow = |(_, owed): &(&Piece, &Owed)| now - owed.since >= patience;
                 let slow: Vec<Piece> = shown.owed.iter().filter(is_slow).map(|(piece, _)| *piece).collect();
@@ -415,7 +418,7 @@ impl Reveal {
         if !lacks_some || shown.pieces.is_full() || now - shown.moved_at < CHOOSY {
             return Vec::new();
         }
-        let given = shown.take_owed().collect();
+        let given = shown.take_owed().map(|(piece, _)| piece).collect();
         let news = self.geometry.pieces().filter(|&piece| shown.pieces.insert(piece) && !has.has(piece)).collect();
         self.take_back(given);
         news
@@ -465,9 +468,9 @@ impl Shown {
     }
 
     /// What it was owed; it is owed nothing any more.
-    fn take_owed(&mut self) -> impl Iterator<Item = Piece> + use<> {
+    fn take_owed(&mut self) -> impl Iterator<Item = (Piece, Owed)> + use<> {
         self.left = 0;
-        core::mem::take(&mut self.owed).into_keys()
+        core::mem::take(&mut self.owed).into_iter()
     }
 
     /// A block was ordered for it.

@@ -192,8 +192,8 @@ fn who_gets_pieces_elsewhere_is_shown_others() {
 }
 
 #[test]
-fn who_wants_nothing_has_what_it_was_shown_and_laziness_ends() {
-    let (_, mut reveal) = seed(3);
+fn who_wants_nothing_has_what_it_began_to_take_and_laziness_ends() {
+    let (geometry, mut reveal) = seed(3);
     assert_eq!(reveal.show(NOW, A, 1 << 20, |_| false).len(), 3);
     let late = NOW + PATIENCE;
     reveal.reclaim(late, |_| true, |_| 0);
@@ -201,8 +201,26 @@ fn who_wants_nothing_has_what_it_was_shown_and_laziness_ends() {
     assert!(!reveal.is_over());
     let later = late + 2 * PATIENCE;
     assert!(reveal.show(later, A, 1 << 20, |_| false).is_empty(), "they are promised again, but are no news");
+    for piece in geometry.pieces() {
+        reveal.served(later, A, geometry.nth_block(piece, 0).unwrap());
+    }
     reveal.sated(later, A);
     assert!(reveal.is_over());
+}
+
+#[test]
+fn what_was_promised_and_never_asked_for_is_promised_to_another() {
+    let (geometry, mut reveal) = seed(3);
+    reveal.show(NOW, A, 1 << 20, |_| false);
+    let begun = geometry.pieces().next().unwrap();
+    reveal.served(NOW, A, geometry.nth_block(begun, 0).unwrap());
+    // Its "not interested" crossed our promise, or it wants another part: nobody may have the other two.
+    reveal.sated(NOW, A);
+    assert!(!reveal.is_over());
+    let others: Vec<Piece> = geometry.pieces().filter(|piece| *piece != begun).collect();
+    let mut shown = reveal.show(NOW, B, 1 << 20, |_| false);
+    shown.sort();
+    assert_eq!(shown, others);
 }
 
 #[test]
