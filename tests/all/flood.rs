@@ -5,7 +5,7 @@
 
 use crate::Test;
 use anyhow::{Result, ensure};
-use bt_tests::frames::{CHOKE, HAVE, INTERESTED, MODERN, NOT_INTERESTED, UNCHOKE, extended, frame, handshake, numbers};
+use bt_tests::frames::{CHOKE, HAVE, INTERESTED, MODERN, NOT_INTERESTED, REQUEST, UNCHOKE, extended, frame, handshake, numbers};
 use bt_tests::{Process, Seeded, mib};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -30,14 +30,15 @@ fn small_messages_at_full_speed_take_no_memory_and_nobodys_turn() -> Test {
     let hash = seeded.stage.info_hash(&seeded.torrent)?.0;
     let alone = download(&seeded, "alone")?;
     // What each connection sends again and again.
-    let kinds: [(&str, Vec<u8>); 4] = [
+    let kinds: [(&str, Vec<u8>); 5] = [
         ("keep-alives", vec![0; 4]),
         ("haves", numbers(HAVE, &[1])),
         ("changes of mind", [INTERESTED, NOT_INTERESTED, CHOKE, UNCHOKE].map(|id| frame(id, &[])).concat()),
+        ("requests of a choked peer", numbers(REQUEST, &[0, 0, 16_384])),
         ("extension handshakes", extended(0, b"d1:md11:ut_metadatai1eee")),
     ];
     // Keep-alives are the cheapest to send: the whole ten seconds of them, and a part for the others.
-    for (kind, ((what, message), lasts)) in kinds.iter().zip([LASTS, LASTS / 2, LASTS / 2, LASTS / 2]).enumerate() {
+    for (kind, ((what, message), lasts)) in kinds.iter().zip([LASTS, LASTS / 2, LASTS / 2, LASTS / 2, LASTS / 2]).enumerate() {
         let before = seed.memory()?;
         seed.forget_peak()?;
         let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));

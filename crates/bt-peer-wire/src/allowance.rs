@@ -8,19 +8,21 @@ use bt_types::Time;
 use core::time::Duration;
 
 /// Messages that come at once at the most: as many as a seed of the largest usual torrents needs to name its pieces one by one.
-const BURST: u64 = 256 * 1024;
+const BURST: i64 = 256 * 1024;
 /// Messages a second after that: a peer that completes 16,384 pieces a second downloads 256 MiB/s at least.
-const PER_SECOND: u64 = 16 * 1024;
+const PER_SECOND: i64 = 16 * 1024;
 /// Messages for each block that moved, either way: its request, a `have`, a cancel.
-const PER_BLOCK: u64 = 4;
+const PER_BLOCK: i64 = 4;
 /// Bytes of one message that count as another message.
 const BYTES_PER_MESSAGE: usize = 256;
+/// A peer is waited for this long at least: each time it is read again costs as much as hundreds of messages.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// The account of one peer.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageAllowance {
-    /// Messages that may come.
-    left: u64,
+    /// Messages that may come. Negative after a batch that held more of them.
+    left: i64,
     /// Up to when it was filled.
     filled_at: Time,
 }
@@ -38,24 +40,25 @@ impl MessageAllowance {
             Message::Bitfield(bytes) | Message::Extended { payload: bytes, .. } => 1 + bytes.len() / BYTES_PER_MESSAGE,
             _ => 1,
         };
-        self.left = self.left.saturating_sub(cost as u64);
+        self.left = self.left.saturating_sub(i64::try_from(cost).unwrap_or(BURST));
     }
 
     /// The peer was sent `blocks`, or sent them.
     pub fn credit(&mut self, blocks: u64) {
-        self.left = (self.left + blocks.saturating_mul(PER_BLOCK)).min(BURST);
+        let messages = i64::try_from(blocks).unwrap_or(BURST).saturating_mul(PER_BLOCK);
+        self.left = self.left.saturating_add(messages).min(BURST);
     }
 
     /// Fills the account. When the next message is taken: `None` if that is now.
     pub fn opens_at(&mut self, now: Time) -> Option<Time> {
         let passed = now.since(self.filled_at).as_micros();
-        let fresh = u64::try_from(passed * u128::from(PER_SECOND) / 1_000_000).unwrap_or(BURST);
+        let fresh = i64::try_from(passed * u128::from(PER_SECOND.unsigned_abs()) / 1_000_000).unwrap_or(BURST);
         if fresh > 0 {
-            self.left = (self.left + fresh).min(BURST);
+            self.left = self.left.saturating_add(fresh).min(BURST);
             self.filled_at = now;
         }
-        // Not message by message: each time a peer is read again costs as much as hundreds of messages.
-        (self.left == 0).then(|| now + Duration::from_millis(50))
+        let debt = Duration::from_micros(self.left.min(0).unsigned_abs() * 1_000_000 / PER_SECOND.unsigned_abs());
+        (self.left <= 0).then(|| now + debt.max(PAUSE_MIN))
     }
 }
 
@@ -79,6 +82,21 @@ mod tests {
             taken += 1;
         }
         assert_eq!(taken, PER_SECOND / 20, "those of 50 ms");
+    }
+
+    #[test]
+    fn what_a_batch_held_too_much_is_waited_for() {
+        const BATCH: i64 = 2048;
+        const SECONDS: i64 = 10;
+        let (mut allowance, mut taken) = (MessageAllowance::new(Time::ZERO), 0);
+        // It is asked every millisecond, as when other things of this connection happen, and every time a whole batch lies ready.
+        for ms in 0..SECONDS as u64 * 1000 {
+            if allowance.opens_at(Time::ZERO + Duration::from_millis(ms)).is_none() {
+                (0..BATCH).for_each(|_| allowance.take(&Message::Have(1)));
+                taken += BATCH;
+            }
+        }
+        assert!(taken <= BURST + SECONDS * PER_SECOND + BATCH, "{taken}");
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl Control {
             spawn_local(Lsd::new(clock, rng, listen, Rc::clone(&registry)).run(inbox));
             to
         });
-        let mut network = NetworkWatch::start();
+        spawn_local(NetworkWatch::start().run(shards));
         let mut save = tokio::time::interval(SAVE_EVERY);
         save.reset();
         loop {
@@ -150,13 +150,6 @@ impl Control {
                 message = from.recv() => message,
                 () = announces.reap() => continue,
                 () = lookups.reap() => continue,
-                change = network.changed() => {
-                    tracing::info!(?change, "the network of this machine changed");
-                    for shard in &shards {
-                        let _ = shard.send(ToShard::NetworkChanged(change.clone())).await;
-                    }
-                    continue;
-                }
                 _ = save.tick() => {
                     save_nodes(dht.as_ref(), &state_dir, false).await;
                     continue;

@@ -5,11 +5,11 @@
 //! is no other torrent's to write as a whole, nor is one above it.
 
 use crate::owner::live_below;
-use bt_piece_store::{Directory, Place};
+use bt_piece_store::{Directory, OpenError, Place, StoreError};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Every directory that is held open.
 #[derive(Clone, Debug, Default)]
@@ -22,48 +22,54 @@ impl Dirs {
     }
 
     /// A directory that torrents live in, which is made if it is missing. An error if another torrent writes all that is in it.
-    pub(crate) fn hold(&self, dir: &Path) -> io::Result<Arc<Directory>> {
-        let fresh = Directory::create(dir)?;
+    pub(crate) fn hold(&self, dir: &Path) -> Result<Arc<Directory>, OpenError> {
+        let failed = |source| StoreError { path: dir.to_owned(), source };
+        let fresh = Directory::create(dir).map_err(failed)?;
         // One that is held already holds all above it.
-        match self.held(fresh.place()?).filter(|held| held.is_holding()) {
+        match self.held(fresh.place().map_err(failed)?).filter(|held| held.is_holding()) {
             Some(held) => Ok(held),
-            None => self.hold_all(fresh, &dir.canonicalize()?),
+            None => self.hold_all(fresh, &dir.canonicalize().map_err(failed)?),
         }
     }
 
-    fn hold_all(&self, fresh: Directory, path: &Path) -> io::Result<Arc<Directory>> {
-        // No torrent can write a whole directory above that the system does not let us open.
+    fn hold_all(&self, fresh: Directory, path: &Path) -> Result<Arc<Directory>, OpenError> {
         let above = path.parent().and_then(|parent| Some((Directory::open(parent).ok()?, parent)));
         let fresh = match above {
-            Some((above, parent)) => fresh.holding(self.hold_all(above, parent)?),
-            None => fresh,
+            Some((above, parent)) if can_be_written_whole(parent) => fresh.holding(self.hold_all(above, parent)?),
+            Some(_) | None => fresh,
         };
-        let dir = self.keep(fresh)?;
-        if live_below(&*dir) {
-            return Ok(dir);
-        }
-        let why = "another torrent is being downloaded to it; stop that one first, or choose another directory";
-        Err(io::Error::new(io::ErrorKind::ResourceBusy, why))
+        let dir = self.keep(fresh).map_err(|source| StoreError { path: path.to_owned(), source })?;
+        if live_below(&*dir) { Ok(dir) } else { Err(OpenError::Owned { path: path.to_owned(), is_written: true }) }
     }
 
     fn held(&self, place: Place) -> Option<Arc<Directory>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&place).and_then(Weak::upgrade)
+        self.known().get(&place).and_then(Weak::upgrade)
     }
 
     /// The one that is held already, if there is one: `fresh` was opened in any case, as the path may lead elsewhere than it did.
     fn keep(&self, fresh: Directory) -> io::Result<Arc<Directory>> {
         let place = fresh.place()?;
+        let mut dirs = self.known();
         // One that is to hold others takes the place of one that does not.
-        if let Some(held) = self.held(place).filter(|held| held.is_holding() >= fresh.is_holding()) {
+        if let Some(held) = dirs.get(&place).and_then(Weak::upgrade).filter(|held| held.is_holding() >= fresh.is_holding()) {
             return Ok(held);
         }
-        let mut dirs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Only directories that torrents live in are remembered.
         dirs.retain(|_, dir| dir.strong_count() > 0);
         let fresh = Arc::new(fresh);
         dirs.insert(place, Arc::downgrade(&fresh));
         Ok(fresh)
     }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<Place, Weak<Directory>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a torrent of ours could own this directory, the top of all its files. Never the root, which has no name, nor one in which we may
+/// not write: anybody who can read such a directory could lock it, and no torrent could be added below.
+fn can_be_written_whole(dir: &Path) -> bool {
+    dir.parent().is_some() && rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
 #[cfg(test)]
@@ -81,7 +87,9 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &second));
         drop((first, second));
         let _held = dirs.hold(dir.path()).unwrap();
-        let above = dir.path().canonicalize().unwrap().ancestors().count();
-        assert_eq!(dirs.0.lock().unwrap().len(), above, "who is gone is forgotten");
+        let path = dir.path().canonicalize().unwrap();
+        let above = path.ancestors().skip(1).take_while(|dir| can_be_written_whole(dir)).count();
+        assert_eq!(dirs.known().len(), 1 + above, "who is gone is forgotten");
+        assert!(!can_be_written_whole(Path::new("/")));
     }
 }

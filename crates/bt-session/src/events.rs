@@ -106,7 +106,7 @@ pub enum AddError {
         if *is_written { "downloaded" } else { "seeded" }
     )]
     Owned {
-        /// The file, or the directory of all files, relative to the download directory.
+        /// The file, or the directory of all files, relative to the download directory; or a directory above that one.
         path: PathBuf,
         /// Whether the other one writes.
         is_written: bool,

@@ -4,6 +4,8 @@
 //! Invariant: a burst of changes is told once, when it has settled; what leaves the machine reachable as it was is no change. Leases that
 //! are renewed, routers that repeat themselves and containers that start make the kernel talk all day, and each change announces every torrent.
 
+use crate::lsd::interfaces::ip_of;
+use crate::shard::ToShard;
 use bt_types::{Closeness, closeness, normalise};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
@@ -11,6 +13,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// Changes come in bursts: an address goes, another comes, then a route.
@@ -51,8 +54,21 @@ impl NetworkWatch {
         NetworkWatch { messages, addresses: addresses().unwrap_or_default(), ways_out: ways_out(), asleep: asleep() }
     }
 
-    /// Waits for the next change.
-    pub(crate) async fn changed(&mut self) -> NetworkChange {
+    /// Tells all shards of each change, until they are gone.
+    pub(crate) async fn run(mut self, shards: Vec<mpsc::Sender<ToShard>>) {
+        loop {
+            let change = self.changed().await;
+            tracing::info!(?change, "the network of this machine changed");
+            for shard in &shards {
+                if shard.send(ToShard::NetworkChanged(change.clone())).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits for the next change. Who stops waiting loses one that was told and has not settled.
+    async fn changed(&mut self) -> NetworkChange {
         loop {
             let is_told = tokio::select! {
                 is_told = self.messages.next() => is_told,
@@ -107,12 +123,7 @@ fn ways_out() -> [Option<IpAddr>; 2] {
 /// The addresses of all interfaces that are up.
 fn addresses() -> io::Result<BTreeSet<IpAddr>> {
     let up = getifaddrs()?.filter(|entry| entry.flags.contains(InterfaceFlags::IFF_UP));
-    let ip = |entry: nix::ifaddrs::InterfaceAddress| {
-        let addr = entry.address?;
-        let v4 = addr.as_sockaddr_in().map(|addr| IpAddr::from(addr.ip()));
-        v4.or_else(|| addr.as_sockaddr_in6().map(|addr| IpAddr::from(addr.ip()))).map(normalise)
-    };
-    Ok(up.filter_map(ip).collect())
+    Ok(up.filter_map(|entry| ip_of(&entry.address?)).map(normalise).collect())
 }
 
 /// How long the machine has slept since it started.

@@ -62,7 +62,7 @@ impl Ground {
         if let Some(files) = selected {
             layout.select(&files);
         }
-        let dir = dirs.hold(&root).map_err(|error| store_error(&root, &error))?;
+        let dir = dirs.hold(&root)?;
         let lock = state_dir.lock(info_hash, &root).map_err(dir_error)?;
         let lock = lock.ok_or_else(|| AddError::Locked { dir: root.clone() })?;
         Ok(Ground {

@@ -83,7 +83,10 @@ mod tests {
         std::os::unix::fs::symlink("real", base.path().join("link")).unwrap();
         let take = |(dir, top, is_file, how): (&str, &str, bool, Use)| {
             // A session of its own.
-            let held = Dirs::default().hold(&base.path().join(dir)).map_err(|_| "directory")?;
+            let held = Dirs::default().hold(&base.path().join(dir)).map_err(|error| match error {
+                OpenError::Owned { is_written: true, .. } => "directory",
+                error => panic!("{error}"),
+            })?;
             match Claim::take(&held, Path::new(top), is_file, how) {
                 Ok(claim) => Ok((held, claim)),
                 Err(OpenError::Owned { is_written, .. }) => Err(if is_written { "written" } else { "read" }),

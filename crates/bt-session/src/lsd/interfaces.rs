@@ -48,7 +48,9 @@ pub(super) fn find(listen: &[SocketAddr]) -> io::Result<Vec<Interface>> {
     for entry in getifaddrs()? {
         let is_loopback = entry.flags.contains(InterfaceFlags::IFF_LOOPBACK);
         let can_multicast = is_loopback || entry.flags.contains(InterfaceFlags::IFF_MULTICAST);
-        let (Some(ip), Some(mask)) = (entry.address.and_then(ip_of), entry.netmask.and_then(ip_of)) else { continue };
+        let (Some(ip), Some(mask)) = (entry.address.as_ref().and_then(ip_of), entry.netmask.as_ref().and_then(ip_of)) else {
+            continue;
+        };
         if !entry.flags.contains(InterfaceFlags::IFF_UP) || !can_multicast || !takes(listen, ip) {
             continue;
         }
@@ -83,7 +85,8 @@ pub fn interface_index(name: &str) -> Option<u32> {
     if_nametoindex(name).ok()
 }
 
-fn ip_of(addr: SockaddrStorage) -> Option<IpAddr> {
+/// The Internet address in an address of the system's.
+pub(crate) fn ip_of(addr: &SockaddrStorage) -> Option<IpAddr> {
     let v4 = addr.as_sockaddr_in().map(|addr| IpAddr::from(addr.ip()));
     v4.or_else(|| addr.as_sockaddr_in6().map(|addr| IpAddr::from(addr.ip())))
 }
