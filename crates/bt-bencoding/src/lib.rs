@@ -34,3 +34,8 @@ pub use cursor::{Cursor, DictIter, Kind, ListIter};
 pub use scan::{Limits, Scan, ScanError, ScanErrorKind, scan};
 pub use serde::{DecodeError, Decoded, EncodeError, Warning, decode, encode};
 pub use writer::{DictWriter, ListWriter, Writer, write};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

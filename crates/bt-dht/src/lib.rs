@@ -67,3 +67,8 @@ pub use node::Node;
 pub use read::Malformed;
 pub use saved::{read_contacts, write_contacts};
 pub use secure::{is_secure, secure_id};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

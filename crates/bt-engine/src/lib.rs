@@ -84,3 +84,8 @@ pub use io::{
     AnnounceOrder, Event, Input, MagnetSpec, Order, Output, PeerKey, Priority, TorrentKey, TorrentSpec, TrackerKey, Via, Want,
 };
 pub use status::{Cell, MagnetStatus, Reason, SourceStat, TorrentStatus, Why};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

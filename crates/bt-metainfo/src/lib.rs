@@ -39,3 +39,8 @@ pub use error::MetainfoError;
 pub use info::{Attr, FileEntry, Info};
 pub use magnet::{Magnet, MagnetError};
 pub use metainfo::{Format, Metainfo};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

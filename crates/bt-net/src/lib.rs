@@ -32,3 +32,8 @@ pub use egress::{Egress, EgressConfig};
 pub use error::NetError;
 pub use http::{HttpOptions, HttpReply};
 pub use tls::Roots;
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -54,3 +54,8 @@ pub(crate) const LENIENT: bt_bencoding::Limits = bt_bencoding::Limits { odd_numb
 
 /// The number of requests that we let a peer queue at us, advertised as `reqq` (BEP 10).
 pub const REQUESTS_QUEUED_MAX: u32 = 2048;
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

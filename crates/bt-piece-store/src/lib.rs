@@ -46,3 +46,8 @@ pub use progress::Progress;
 pub use read::read_blocks;
 pub use storage::{Directory, DiskStorage, FaultyStorage, MemStorage, Op, Place, Storage, StoreError, fault_of};
 pub use worker::{Done, Order, Worker};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

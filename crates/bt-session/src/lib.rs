@@ -59,3 +59,8 @@ pub use lsd::interfaces::interface_index;
 pub use panics::Panics;
 pub use session::{Session, SessionConfig, StartError};
 pub use torrent::{AddOptions, Chooser, Select, TorrentHandle};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

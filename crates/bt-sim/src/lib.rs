@@ -39,3 +39,8 @@ pub use stream::Detail;
 pub use trace::Sink;
 pub use violation::{Broken, Violation};
 pub use world::{Act, Knows, Peer, World};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -182,3 +182,8 @@ impl TrackerClient {
         Ok(answered)
     }
 }
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -113,3 +113,8 @@ impl TrackerServer {
         self.tasks.shutdown().await;
     }
 }
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

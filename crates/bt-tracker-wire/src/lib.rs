@@ -36,3 +36,8 @@ pub use lsd::{LSD_HASHES_MAX, LSD_MAX, LSD_V4, LSD_V6, LocalAnnounce};
 pub use query::{QueryError, announce_url, parse_announce, parse_scrape, scrape_url};
 pub use udp::{Family, SCRAPE_ASKED_MAX, SCRAPE_HASHES_MAX, UDP_PAYLOAD_MAX, UdpReply, UdpRequest, udp_peers_max};
 pub use value::{Announce, AnnounceReply, Answer, Ask, Event, Failure, LEFT_UNKNOWN, RetryIn, ScrapeReply, SwarmCounts};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

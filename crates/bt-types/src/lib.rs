@@ -43,3 +43,8 @@ pub use rng::Rng;
 pub use shares::{Shares, Yields};
 pub use text::{is_steering, printable};
 pub use time::Time;
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
