@@ -46,7 +46,7 @@ pub(crate) enum Exit {
 
 impl Failure {
     pub(crate) fn new(exit: Exit, code: &'static str, message: impl fmt::Display) -> Failure {
-        Failure { exit, code, message: message.to_string(), told: false }
+        Failure { exit, code, message: without_numbers(&message.to_string()), told: false }
     }
 
     pub(crate) fn usage(message: impl fmt::Display) -> Failure {
@@ -65,7 +65,20 @@ impl Failure {
 
 /// What the system said, without the path of a temporary file, which says nothing to a person.
 pub(crate) fn cause(error: &std::io::Error) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+    let text = error.to_string();
+    // As the crate `tempfile` words it.
+    text.split(" at path ").next().unwrap_or_default().to_owned()
+}
+
+/// A message without the system's numbers of errors, which follow its words.
+fn without_numbers(message: &str) -> String {
+    const BEGIN: &str = " (os error ";
+    let mut parts = message.split(BEGIN);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| match part.split_once(')') {
+        Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => text + rest,
+        _ => text + BEGIN + part,
+    })
 }
 
 impl From<anyhow::Error> for Failure {
@@ -85,6 +98,17 @@ mod tests {
     fn a_cause_names_the_fault_and_no_temporary_file() {
         let refused = tempfile::Builder::new().prefix(".probe-").tempfile_in("/proc").unwrap_err();
         assert!(!cause(&refused).contains("probe"), "{}", cause(&refused));
-        assert_eq!(cause(&std::io::Error::from_raw_os_error(5)), "Input/output error (os error 5)");
+    }
+
+    #[test]
+    fn a_message_has_the_words_of_the_system_and_not_its_numbers() {
+        let error = std::io::Error::from_raw_os_error(5);
+        let table = [
+            (format!("a: {error}; b: {error}!"), "a: Input/output error; b: Input/output error!"),
+            ("(os error x) (os error 5".into(), "(os error x) (os error 5"),
+        ];
+        for (message, words) in table {
+            assert_eq!(Failure::new(Exit::Disk, "io", message).message, words);
+        }
     }
 }

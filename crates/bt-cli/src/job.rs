@@ -3,17 +3,19 @@
 //! Decides: when it is over, and with which exit code. Must not know: the other torrents, sockets, files.
 //! Invariant: what it tells comes in the contract's order; a download that does not move says why.
 
+use crate::asked::{Asked, Place};
 use crate::commands::create;
 use crate::exit::{Exit, Failure};
+use crate::frame::{Phase, Row};
 use crate::output::Output;
-use crate::progress::{Board, Line};
+use crate::progress::{Board, straight_map};
 use crate::reason::{self, Teller, TrackerNews};
 use crate::source::Source;
 use crate::transfer::{After, MetadataOnly};
 use crate::units;
 use bt_metainfo::Metainfo;
 use bt_session::{
-    AddError, Event, MagnetStatus, Panics, Reason, Summary, TorrentEvent, TorrentHandle, TorrentState, TorrentStatus,
+    AddError, Event, MagnetStatus, Panics, Reason, Summary, TorrentEvent, TorrentHandle, TorrentState, TorrentStatus, Via,
 };
 use bt_types::StoreFault;
 use serde_json::{Value, json};
@@ -43,7 +45,11 @@ pub(crate) struct Job {
     pub(crate) handle: Option<TorrentHandle>,
     state: Option<watch::Receiver<TorrentState>>,
     events: Option<broadcast::Receiver<TorrentEvent>>,
-    line: Line,
+    row: Row,
+    since: Instant,
+    asked: Asked,
+    /// The link to pass on.
+    link: Option<String>,
     /// Its data was checked.
     pub(crate) began: bool,
     pub(crate) completed_at: Option<Instant>,
@@ -86,7 +92,10 @@ impl Job {
             Err(error) => (None, Some(add_failure(&name, &error))),
         };
         let mut job = Job {
-            line: board.line(&name, total),
+            row: Row::new(&name, Phase::Checking),
+            since: Instant::now(),
+            asked: Asked::default(),
+            link: source.magnet(),
             name,
             total,
             info_hash,
@@ -125,7 +134,7 @@ impl Job {
             TorrentState::Known => self.write(rules.metadata_only, output, board),
             TorrentState::Checking => {
                 let (done, total) = self.handle.as_ref().map(TorrentHandle::check_progress).unwrap_or_default();
-                self.line.update(done, total.max(1), "checking");
+                self.row = Row { done, total, map: straight_map(done, total), ..Row::new(&self.name, Phase::Checking) };
                 self.moved_at = Instant::now();
             }
             TorrentState::Failed(error) => self.fail(add_failure(&self.name, &error), output, board),
@@ -138,9 +147,34 @@ impl Job {
         }
     }
 
+    /// What a person sees of it.
+    pub(crate) fn row(&self) -> Row {
+        let mut notes = if self.is_quiet() { self.asked.notes(Instant::now()) } else { Vec::new() };
+        if self.row.phase == Phase::Seeding {
+            notes.splice(0..0, self.link.clone());
+        }
+        let phase = if self.over { Phase::Over } else { self.row.phase };
+        Row { name: self.name.clone(), phase, elapsed: self.since.elapsed(), notes, ..self.row.clone() }
+    }
+
+    /// Whether a person may ask what is waited for.
+    fn is_quiet(&self) -> bool {
+        match self.row.phase {
+            Phase::Finding | Phase::Seeding => true,
+            Phase::Downloading => self.row.down_rate == 0,
+            Phase::Checking | Phase::Over => false,
+        }
+    }
+
+    /// The link to pass on.
+    pub(crate) fn link(&self) -> Option<&str> {
+        self.link.as_deref()
+    }
+
     /// Its metadata is sought.
     fn find(&mut self, status: MagnetStatus, rules: Rules<'_>, output: &Output, board: &Board) {
-        self.line.wait(&finding(&status));
+        let (done, total, peers) = (status.received, status.size.map_or(0, u64::from), status.peers);
+        self.row = Row { done, total, peers, ..Row::new(&self.name, Phase::Finding) };
         if self.found != Some(status) {
             // Whoever begins a copy anew, again and again, brings it no further.
             if self.found.is_none() || status.received > self.metadata_seen {
@@ -167,7 +201,7 @@ impl Job {
             let why = if status.peers == 0 {
                 format!("no peers were found{detail}")
             } else {
-                format!("{} peers gave none", status.peers)
+                format!("{} gave none", units::count(status.peers, "peer"))
             };
             let message = format!(
                 "{}: no metadata for {} s: {why}; name a peer with --peer, or get the .torrent file",
@@ -183,7 +217,6 @@ impl Job {
         let geometry = torrent.info.geometry;
         self.name = torrent.info.name.clone();
         self.total = self.handle.as_ref().map_or(0, TorrentHandle::bytes_wanted);
-        self.line.rename(&self.name);
         output.event(
             "metadata",
             json!({
@@ -241,7 +274,8 @@ impl Job {
         if self.shown.as_ref() == Some(status) {
             return;
         }
-        self.line.show(status);
+        let phase = if status.is_done() { Phase::Seeding } else { Phase::Downloading };
+        self.row = Row::of(&self.name, phase, status, Duration::ZERO);
         output.event(
             "progress",
             json!({
@@ -283,6 +317,9 @@ impl Job {
     fn say_reason(&self, reason: Reason, rate: u64, output: &Output, board: &Board) {
         let name = reason::name(reason);
         output.event("reason", json!({ "info_hash": self.info_hash, "reason": name, "detail": self.detail, "down_rate": rate }));
+        if reason == Reason::Limit {
+            return board.say(format_args!("{}: downloads as fast as your limit (--down) allows", self.name));
+        }
         let state = if rate == 0 { "waiting" } else { "slow" };
         board.say(format_args!("{}: {state}: {}", self.name, self.explain(reason)));
     }
@@ -296,6 +333,7 @@ impl Job {
 
     /// News since the last look.
     fn hear(&mut self, output: &Output, board: &Board) {
+        let now = Instant::now();
         while let Some(Ok(event)) = self.events.as_mut().map(broadcast::Receiver::try_recv) {
             match event {
                 TorrentEvent::Metadata => {
@@ -319,12 +357,17 @@ impl Job {
                 }
                 TorrentEvent::Engine(Event::TrackerFailed { url, why }) => {
                     self.say_of_tracker("tracker_failed", &url, Some(&why), output, board);
+                    self.asked.said(now, Place::Tracker(host(&url).into()), why.clone());
                     self.detail = Some(format!("{}: {why}", host(&url)));
                 }
-                TorrentEvent::Engine(Event::TrackerReply { url, warning, .. }) => {
+                TorrentEvent::Engine(Event::TrackerReply { url, warning, peers, .. }) => {
+                    self.asked.found(now, Place::Tracker(host(&url).into()), peers);
                     self.detail = None;
                     self.say_of_tracker("tracker_warning", &url, warning.as_deref(), output, board);
                 }
+                TorrentEvent::Engine(Event::TrackerAsked(url)) => self.asked.ask(now, Place::Tracker(host(&url).into())),
+                TorrentEvent::Engine(Event::SearchBegan(via)) => self.asked.ask(now, via.into()),
+                TorrentEvent::Engine(Event::SearchEnded { via: Via::Dht, found }) => self.asked.found(now, Place::Dht, found),
                 TorrentEvent::Engine(Event::BadPiece(piece, _)) => {
                     board.say(format_args!("{}: piece {} had wrong bytes and is fetched again", self.name, piece.number()));
                 }
@@ -409,6 +452,10 @@ impl Job {
                 "sources": sources,
             }),
         );
+        // Of what failed before a byte moved there is nothing to report.
+        if self.completed_at.is_none() && summary.bytes_there == 0 && down == 0 && up == 0 {
+            return;
+        }
         output.line(format_args!(
             "{}: {} there before, {} downloaded ({} from other leechers), {} uploaded, {} wasted",
             self.name,
@@ -463,19 +510,6 @@ fn add_failure(name: &str, error: &AddError) -> Failure {
         AddError::Stopping => (Exit::Interrupted, "interrupted"),
     };
     Failure::new(exit, code, format!("{name}: {error}"))
-}
-
-/// How the search for metadata stands.
-fn finding(status: &MagnetStatus) -> String {
-    match status.size {
-        Some(size) => format!(
-            "finding metadata: {} peers, {}% of {}",
-            status.peers,
-            units::percent(status.received, size.into()),
-            units::size(size.into())
-        ),
-        None => format!("finding metadata: {} peers", status.peers),
-    }
 }
 
 #[cfg(test)]

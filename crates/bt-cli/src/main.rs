@@ -5,12 +5,15 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod asked;
 mod commands;
 mod exit;
+mod frame;
 mod job;
 mod output;
 mod progress;
 mod reason;
+mod screen;
 mod select;
 mod signals;
 mod source;

@@ -1,67 +1,75 @@
-//! Progress for people: bars on a terminal, plain lines elsewhere.
+//! Progress for people: a live block on a terminal, plain lines elsewhere.
 //!
-//! Decides: what a line says, and how often. Must not know: where the numbers come from.
+//! Decides: how often something is said. Must not know: where the figures come from.
 //! Invariant: writes to standard error only.
 
 use crate::args::ProgressMode;
+use crate::frame::{self, Phase, Row};
 use crate::output::{self, Output};
+use crate::screen::Screen;
 use crate::units;
 use bt_piece_store::Progress;
-use bt_session::{Cell, TorrentStatus};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use bt_session::MapCell;
+use std::cell::RefCell;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// A plain line is printed this often, or after so many per cent.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 const PLAIN_PERCENT: u64 = 10;
-
-const HASH_TEMPLATE: &str = "{prefix} {wide_bar} {percent:>3}% {binary_bytes_per_sec} {eta}";
-const TRANSFER_TEMPLATE: &str = "{prefix:16!} {msg}";
-/// Columns beside the map and the text: the name, per cent and spaces.
-const FIXED_COLUMNS: usize = 16 + 1 + 1 + 4 + 1;
-/// Columns of a map, on a terminal too narrow for more, and at most.
-const MAP_COLUMNS: (usize, usize) = (10, 128);
+/// Cells of the map of something that goes from the first byte to the last.
+const CELLS: u32 = 100;
 
 /// The progress of several transfers at once.
 #[derive(Debug)]
 pub(crate) struct Board {
     mode: ProgressMode,
-    bars: MultiProgress,
+    state: RefCell<State>,
 }
 
-/// One line of a [`Board`].
 #[derive(Debug)]
-pub(crate) struct Line {
-    mode: ProgressMode,
-    name: String,
-    bar: ProgressBar,
-    said_at: Instant,
-    said_percent: u64,
+struct State {
+    screen: Screen,
+    rows: Vec<Row>,
+    /// What was said last of each row in plain lines.
+    said: Vec<Said>,
+}
+
+#[derive(Clone, Debug)]
+struct Said {
+    at: Instant,
+    percent: u64,
+    sentence: String,
 }
 
 impl Board {
     pub(crate) fn new(output: &Output) -> Board {
-        Board { mode: output.mode, bars: MultiProgress::new() }
+        let state = State { screen: Screen::new(), rows: Vec::new(), said: Vec::new() };
+        Board { mode: output.mode, state: RefCell::new(state) }
     }
 
-    pub(crate) fn line(&self, name: &str, total: u64) -> Line {
-        let bar = match self.mode {
-            ProgressMode::Bar => self.bars.add(ProgressBar::new(total)),
-            _ => ProgressBar::hidden(),
-        };
-        bar.set_style(style(TRANSFER_TEMPLATE));
-        bar.set_prefix(output::printable(name).into_owned());
-        Line { mode: self.mode, name: name.to_owned(), bar, said_at: Instant::now(), said_percent: 0 }
+    /// Shows where the transfers stand, always in the same order.
+    pub(crate) fn show(&self, mut rows: Vec<Row>) {
+        for row in &mut rows {
+            row.name = output::printable(&row.name).into_owned();
+            row.notes.iter_mut().for_each(|note| *note = output::printable(note).into_owned());
+        }
+        let mut state = self.state.borrow_mut();
+        match self.mode {
+            ProgressMode::Bar => {
+                state.rows = rows;
+                state.draw(None);
+            }
+            ProgressMode::Plain => state.say_due(&rows, Instant::now()),
+            ProgressMode::None | ProgressMode::Auto => {}
+        }
     }
 
-    /// Says something without disturbing the bars.
+    /// Says something without disturbing what is shown.
     pub(crate) fn say(&self, text: impl std::fmt::Display) {
         match self.mode {
             ProgressMode::None => {}
-            ProgressMode::Bar => {
-                let _ = self.bars.println(output::printable(&text.to_string()));
-            }
+            ProgressMode::Bar => self.state.borrow_mut().draw(Some(&output::printable(&text.to_string()))),
             _ => output::say(text),
         }
     }
@@ -74,68 +82,68 @@ impl Board {
         }
     }
 
+    /// Lets something print on standard output, which may be the same terminal.
+    pub(crate) fn aside(&self, print: impl FnOnce()) {
+        let rows = std::mem::take(&mut self.state.borrow_mut().rows);
+        self.clear();
+        print();
+        if self.mode == ProgressMode::Bar {
+            self.show(rows);
+        }
+    }
+
+    /// Nothing is shown from here on, until there is more to show.
     pub(crate) fn clear(&self) {
-        let _ = self.bars.clear();
+        if self.mode == ProgressMode::Bar {
+            self.show(Vec::new());
+        }
     }
 }
 
-impl Line {
-    /// Shows where a transfer stands.
-    pub(crate) fn show(&mut self, status: &TorrentStatus) {
-        let mut text =
-            format!("{} peers, down {}, up {}", status.peers, units::rate(status.down_rate), units::rate(status.up_rate));
-        if !status.is_done() && status.down_rate > 0 {
-            let left = status.bytes_missing / status.down_rate;
-            text.push_str(&format!(", {} left", indicatif::HumanDuration(Duration::from_secs(left))));
-        }
-        self.draw(status.bytes_wanted - status.bytes_missing, status.bytes_wanted, &text, &status.map);
+impl State {
+    fn draw(&mut self, above: Option<&str>) {
+        let lines = frame::draw(&self.rows, self.screen.size());
+        self.screen.draw(above, &lines);
     }
 
-    /// Shows how far something is that goes from the first byte to the last.
-    pub(crate) fn update(&mut self, done: u64, total: u64, text: &str) {
-        let part = |n| if n < units::percent(done, total) { Cell::All } else { Cell::Missing };
-        let map: Vec<Cell> = (0..100).map(part).collect();
-        self.draw(done, total, text, &map);
-    }
-
-    /// Shows what is waited for, and that nobody knows how long.
-    pub(crate) fn wait(&mut self, text: &str) {
-        self.bar.set_message(output::printable(text).into_owned());
-        if self.mode == ProgressMode::Plain && self.said_at.elapsed() >= PLAIN_EVERY {
-            output::say(format_args!("{}: {text}", self.name));
-            self.said_at = Instant::now();
+    fn say_due(&mut self, rows: &[Row], now: Instant) {
+        self.said.resize(rows.len(), Said { at: now, percent: 0, sentence: String::new() });
+        for (row, said) in rows.iter().zip(&mut self.said) {
+            let percent = units::percent(row.done, row.total);
+            let is_under_way = matches!(row.phase, Phase::Checking | Phase::Downloading) && row.total > 0;
+            let is_far = is_under_way && percent >= said.percent + PLAIN_PERCENT;
+            if !is_far && now - said.at < PLAIN_EVERY {
+                continue;
+            }
+            // Of a seed that nobody asks there is no news.
+            let sentence = Row { elapsed: Duration::ZERO, ..row.clone() }.sentence();
+            if row.phase == Phase::Over || (row.phase == Phase::Seeding && sentence == said.sentence) {
+                continue;
+            }
+            let percent_text = if is_under_way { format!("{percent}%, ") } else { String::new() };
+            let notes = row.notes.iter().map(|note| format!("; {note}")).collect::<String>();
+            output::say(format_args!("{}: {percent_text}{}{notes}", row.name, row.sentence()));
+            *said = Said { at: now, percent: percent - percent % PLAIN_PERCENT, sentence };
         }
     }
+}
 
-    /// The name is another from now on.
-    pub(crate) fn rename(&mut self, name: &str) {
-        self.bar.set_prefix(output::printable(name).into_owned());
-        self.name = name.to_owned();
-    }
-
-    fn draw(&mut self, done: u64, total: u64, text: &str, map: &[Cell]) {
-        let percent = units::percent(done, total);
-        if self.mode == ProgressMode::Bar {
-            let columns = usize::from(console::Term::stderr().size().1);
-            let (least, most) = MAP_COLUMNS;
-            let width = columns.saturating_sub(FIXED_COLUMNS + text.len()).clamp(least, most);
-            self.bar.set_message(format!("{} {percent:>3}% {text}", draw_map(map, width)));
+/// The map of something that goes from the first byte to the last.
+pub(crate) fn straight_map(done: u64, total: u64) -> Vec<MapCell> {
+    let percent = if total == 0 { 0 } else { units::percent(done, total) };
+    let cell = |n| {
+        if u64::from(n) < percent {
+            MapCell { have: 1, ..MapCell::default() }
+        } else {
+            MapCell { missing: 1, ..MapCell::default() }
         }
-        let due = self.said_at.elapsed() >= PLAIN_EVERY || percent >= self.said_percent + PLAIN_PERCENT;
-        if self.mode == ProgressMode::Plain && due {
-            output::say(format_args!("{}: {percent}% of {}, {text}", self.name, units::size(total)));
-            self.said_at = Instant::now();
-            self.said_percent = percent - percent % PLAIN_PERCENT;
-        }
-    }
+    };
+    (0..CELLS).map(cell).collect()
 }
 
 /// Runs a job on a thread of its own and shows how far it is.
 pub(crate) fn watch<T: Send>(output: &Output, what: &str, progress: &Progress, job: impl FnOnce() -> T + Send) -> T {
-    let bar = if output.mode == ProgressMode::Bar { ProgressBar::new(0) } else { ProgressBar::hidden() };
-    bar.set_style(style(HASH_TEMPLATE));
-    bar.set_prefix(what.to_owned());
-    let mut said = Instant::now();
+    let (board, began) = (Board::new(output), Instant::now());
     std::thread::scope(|scope| {
         // Nothing is ever sent: the job's end is that of the channel, whether it returns or panics.
         let (under_way, end) = mpsc::sync_channel::<()>(0);
@@ -143,18 +151,11 @@ pub(crate) fn watch<T: Send>(output: &Output, what: &str, progress: &Progress, j
             let _under_way = under_way;
             job()
         });
-        loop {
-            bar.set_length(progress.total());
-            bar.set_position(progress.done());
-            if output.mode == ProgressMode::Plain && said.elapsed() >= PLAIN_EVERY {
-                output::say(format_args!("{what}: {}%", units::percent(progress.done(), progress.total())));
-                said = Instant::now();
-            }
-            if end.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Disconnected) {
-                break;
-            }
+        while end.recv_timeout(Duration::from_millis(100)) != Err(RecvTimeoutError::Disconnected) {
+            let (done, total, map) = (progress.done(), progress.total(), straight_map(progress.done(), progress.total()));
+            board.show(vec![Row { done, total, map, elapsed: began.elapsed(), ..Row::new(what, Phase::Checking) }]);
         }
-        bar.finish_and_clear();
+        board.clear();
         match job.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -162,44 +163,33 @@ pub(crate) fn watch<T: Send>(output: &Output, what: &str, progress: &Progress, j
     })
 }
 
-/// The cells of a map on so many columns: several behind one column, or one on several.
-fn draw_map(map: &[Cell], width: usize) -> String {
-    let column = |n: usize| {
-        let start = n * map.len() / width;
-        let end = ((n + 1) * map.len() / width).max(start + 1);
-        match map.get(start..end).unwrap_or_default().iter().copied().reduce(Cell::with) {
-            None | Some(Cell::Skipped) => ' ',
-            Some(Cell::Missing) => '·',
-            Some(Cell::UnderWay) => '░',
-            Some(Cell::Some) => '▒',
-            Some(Cell::All) => '█',
-        }
-    };
-    (0..width).map(column).collect()
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_map_fits_its_columns() {
-        use Cell::{All, Missing, Skipped, UnderWay};
-        let map = [All, All, Cell::Some, All, UnderWay, Missing, Missing, Skipped];
+    fn plain_lines_are_due_by_time_and_by_parts() {
+        let mut state = State { screen: Screen::new(), rows: Vec::new(), said: Vec::new() };
+        let begin = Instant::now();
+        let row = |phase, done| Row { done, total: 100, ..Row::new("x", phase) };
+        use Phase::{Downloading, Over, Seeding};
+        // (second, row, whether it is said)
         let table = [
-            (&map[..], 8, "██▒█░·· "),
-            (&map, 4, "█▒░·"),
-            (&map, 2, "▒░"),
-            (&map, 16, "████▒▒██░░····  "),
-            (&map[3..5], 5, "███░░"),
-            (&[], 3, "   "),
+            (0, row(Downloading, 5), false),
+            (1, row(Downloading, 11), true),
+            (2, row(Downloading, 19), false),
+            (3, row(Downloading, 20), true),
+            (12, row(Downloading, 20), false),
+            (13, row(Downloading, 20), true),
+            (23, row(Seeding, 100), true),
+            (33, row(Seeding, 100), false),
+            (43, Row { uploaded: 1, ..row(Seeding, 100) }, true),
+            (53, row(Over, 100), false),
         ];
-        for (map, width, drawn) in table {
-            assert_eq!(draw_map(map, width), drawn, "{width}");
+        for (second, row, expected) in table {
+            let now = begin + Duration::from_secs(second);
+            state.say_due(&[row], now);
+            assert_eq!(state.said[0].at == now && second > 0, expected, "at {second} s");
         }
     }
 }

@@ -49,6 +49,14 @@ impl Source {
         self.swarm().map(|hash| hash.to_string())
     }
 
+    /// The link to pass on. None of a private torrent: its trackers' URLs are one person's.
+    pub(crate) fn magnet(&self) -> Option<String> {
+        match self {
+            Source::Torrent(torrent) => (!torrent.private).then(|| torrent.magnet()),
+            Source::Magnet(magnet) => Some(magnet.to_string()),
+        }
+    }
+
     /// What was tolerated or left out when it was read.
     pub(crate) fn warnings(&self) -> &[String] {
         match self {

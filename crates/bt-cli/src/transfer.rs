@@ -169,13 +169,21 @@ async fn watch_jobs(
         for job in jobs.iter_mut() {
             job.look(rules, panics, output, board);
         }
+        board.show(jobs.iter().map(Job::row).collect());
         if !ready && jobs.iter().all(|job| job.began || job.over) {
             ready = true;
             if jobs.iter().any(|job| job.began) {
                 let listen: Vec<String> = session.listen_addrs().iter().map(ToString::to_string).collect();
-                output.event("ready", json!({ "listen": listen }));
+                let began = || jobs.iter().filter(|job| job.began);
                 if is_seed {
-                    output.line(format_args!("ready: {}", listen.join(" ")));
+                    let links: Vec<&str> = began().filter_map(Job::link).collect();
+                    output.event("ready", json!({ "listen": listen, "magnets": links }));
+                    board.aside(|| {
+                        output.line(format_args!("ready: {}", listen.join(" ")));
+                        links.iter().for_each(|link| output.line(link));
+                    });
+                } else {
+                    output.event("ready", json!({ "listen": listen }));
                 }
             }
         }

@@ -46,6 +46,22 @@ pub(crate) fn rate(bytes: u64) -> String {
     format!("{}/s", size(bytes))
 }
 
+/// `1 peer`, `2 peers`.
+pub(crate) fn count(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// `0:07`, `12:05`, `1:02:03`, `3d 4h`.
+pub(crate) fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours) {
+        (0, 0) => format!("{minutes}:{:02}", seconds % 60),
+        (0, hours) => format!("{hours}:{minutes:02}:{:02}", seconds % 60),
+        _ => format!("{days}d {hours}h"),
+    }
+}
+
 /// Whole per cent, 100 only when all is done.
 pub(crate) fn percent(done: u64, total: u64) -> u64 {
     if total == 0 { 100 } else { u64::try_from(u128::from(done) * 100 / u128::from(total)).unwrap_or(100) }
@@ -74,6 +90,11 @@ mod tests {
         for (text, secs) in times {
             assert_eq!(parse_duration(text).ok(), secs.map(Duration::from_secs), "{text}");
         }
+        let clocks = [(7, "0:07"), (725, "12:05"), (3723, "1:02:03"), (273_600, "3d 4h")];
+        for (secs, text) in clocks {
+            assert_eq!(clock(Duration::from_secs(secs)), text);
+        }
+        assert_eq!((count(0, "peer"), count(1, "peer")), ("0 peers".into(), "1 peer".into()));
         assert_eq!((percent(999, 1000), percent(1000, 1000), percent(0, 0)), (99, 100, 100));
     }
 }

@@ -103,7 +103,9 @@ impl Engine {
                     self.forget(key, magnet.planned, &magnet.meeting);
                 }
             }
-            Input::Sought(key, via) => self.on(now, key, |torrent, _| torrent.meeting.sought(now, via)),
+            Input::Sought(key, via, found) => {
+                self.on(now, key, |torrent, engine| torrent.meeting.sought(now, via, found, engine.out));
+            }
             Input::PeersFound(key, source, addrs) => self.on(now, key, |torrent, engine| {
                 torrent.meeting.found(now, source, &addrs);
                 torrent.meeting.dial(now, engine.budget, engine.out);
@@ -256,7 +258,7 @@ impl Engine {
     fn magnet_of(&self, input: &Input) -> Option<TorrentKey> {
         let key = match input {
             _ if self.magnets.is_empty() => return None,
-            Input::PeersFound(key, ..) | Input::DialFailed(key, _) | Input::Announced(key, ..) | Input::Sought(key, _) => key,
+            Input::PeersFound(key, ..) | Input::DialFailed(key, _) | Input::Announced(key, ..) | Input::Sought(key, ..) => key,
             Input::Connected { torrent, .. } => torrent,
             Input::Frames(peer, _) | Input::Closed(peer) => self.routes.get(peer)?,
             _ => return None,

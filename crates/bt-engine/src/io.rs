@@ -153,8 +153,8 @@ pub enum Input {
     ReadFailed(PeerKey, Block),
     /// An ordered announce was answered by the tracker at this address, or failed: refused by it, or never answered.
     Announced(TorrentKey, TrackerKey, Result<(IpAddr, AnnounceReply), Failure>),
-    /// An ordered search is over; what it found came as `PeersFound` before.
-    Sought(TorrentKey, Via),
+    /// An ordered search is over; the addresses that it found, so many in all, came as `PeersFound` before.
+    Sought(TorrentKey, Via, usize),
     /// Other pieces are wanted, or in another order. The changes are made one after another.
     Want(TorrentKey, Vec<Want>),
     /// What one torrent may use, within what all may.
@@ -267,5 +267,16 @@ pub enum Event {
         url: String,
         /// Why, for a person.
         why: String,
+    },
+    /// A tracker is asked: its URL.
+    TrackerAsked(String),
+    /// Peers are looked for.
+    SearchBegan(Via),
+    /// A search for peers is over.
+    SearchEnded {
+        /// Where it was made.
+        via: Via,
+        /// Number of addresses that were found. Peers on the local network answer later, and are not counted.
+        found: usize,
     },
 }

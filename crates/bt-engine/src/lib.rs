@@ -83,7 +83,7 @@ pub use engine::Engine;
 pub use io::{
     AnnounceOrder, Event, Input, MagnetSpec, Order, Output, PeerKey, Priority, TorrentKey, TorrentSpec, TrackerKey, Via, Want,
 };
-pub use status::{Cell, MagnetStatus, Reason, SourceStat, TorrentStatus, Why};
+pub use status::{MagnetStatus, MapCell, Reason, SourceStat, TorrentStatus, Why};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

@@ -84,7 +84,7 @@ impl Magnet {
             }
             Input::Closed(peer) => self.closed(now, peer, Why::Gone, scope),
             Input::Announced(_, tracker, result) => drop(self.meeting.announced(now, tracker, result, scope.out)),
-            Input::Sought(_, via) => self.meeting.sought(now, via),
+            Input::Sought(_, via, found) => self.meeting.sought(now, via, found, scope.out),
             _ => {}
         }
         self.meeting.dial(now, scope.budget, scope.out);

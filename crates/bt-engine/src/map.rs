@@ -3,7 +3,7 @@
 //! Decides: what a cell says of the pieces behind it. Must not know: how cells are drawn.
 //! Invariant: every piece is behind exactly one cell.
 
-use crate::status::Cell;
+use crate::status::MapCell;
 use alloc::vec::Vec;
 use bt_types::{Bitfield, Piece};
 
@@ -11,25 +11,20 @@ use bt_types::{Bitfield, Piece};
 const CELLS_MAX: u32 = 128;
 
 /// The map of a torrent: what is there, what is wanted and missing, and the pieces that are under way.
-pub(crate) fn cells(have: &Bitfield, missing: &Bitfield, under_way: impl Iterator<Item = Piece>) -> Vec<Cell> {
+pub(crate) fn cells(have: &Bitfield, missing: &Bitfield, under_way: impl Iterator<Item = Piece>) -> Vec<MapCell> {
     let (pieces, count) = (u64::from(have.len()), u64::from(have.len().min(CELLS_MAX)));
     // Both are below 2^32, and so is any piece's number.
     let start = |cell: u64| (cell * pieces / count.max(1)) as u32;
     let cell = |n: u64| {
-        let (have, missing) = (have.count_in(start(n)..start(n + 1)), missing.count_in(start(n)..start(n + 1)));
-        match (have, missing) {
-            (0, 0) => Cell::Skipped,
-            (0, _) => Cell::Missing,
-            (_, 0) => Cell::All,
-            _ => Cell::Some,
-        }
+        let (start, end) = (start(n), start(n + 1));
+        MapCell { have: have.count_in(start..end), missing: missing.count_in(start..end), is_under_way: false }
     };
-    let mut cells: Vec<Cell> = (0..count).map(cell).collect();
+    let mut cells: Vec<MapCell> = (0..count).map(cell).collect();
     for piece in under_way {
         // The last cell that starts at or before the piece.
         let n = ((u64::from(piece.number()) + 1) * count - 1) / pieces.max(1);
-        if let Some(cell) = cells.get_mut(n as usize).filter(|cell| **cell == Cell::Missing) {
-            *cell = Cell::UnderWay;
+        if let Some(cell) = cells.get_mut(n as usize) {
+            cell.is_under_way = true;
         }
     }
     cells
@@ -40,7 +35,6 @@ mod tests {
     use super::*;
     use bt_types::Geometry;
     use std::string::String;
-    use std::vec;
 
     /// A torrent as text, one character for each piece: `#` is there, `-` missing, `~` under way, `x` skipped.
     fn draw(pieces: &str) -> String {
@@ -56,12 +50,12 @@ mod tests {
         };
         let open: Vec<Piece> = set(&['~']).iter(&geometry).collect();
         let cells = cells(&set(&['#']), &set(&['-', '~']), open.into_iter());
-        let letter = |cell: Cell| match cell {
-            Cell::Skipped => 'x',
-            Cell::Missing => '-',
-            Cell::UnderWay => '~',
-            Cell::Some => '+',
-            Cell::All => '#',
+        let letter = |cell: MapCell| match cell {
+            MapCell { have: 0, missing: 0, .. } => 'x',
+            MapCell { have: 0, is_under_way: true, .. } => '~',
+            MapCell { have: 0, .. } => '-',
+            MapCell { missing: 0, .. } => '#',
+            _ => '+',
         };
         cells.into_iter().map(letter).collect()
     }
@@ -95,27 +89,16 @@ mod tests {
                 have.remove(piece);
                 let mut missing = none.clone();
                 missing.insert(piece);
-                let by_count = cells(&have, &missing, core::iter::empty()).iter().position(|cell| *cell != Cell::All);
-                let by_number = cells(&none, &all, core::iter::once(piece)).iter().position(|cell| *cell == Cell::UnderWay);
+                let by_count = cells(&have, &missing, core::iter::empty()).iter().position(|cell| cell.missing > 0);
+                let by_number = cells(&none, &all, core::iter::once(piece)).iter().position(|cell| cell.is_under_way);
                 assert_eq!(by_count, by_number, "{piece:?} of {pieces}");
             }
         }
     }
 
     #[test]
-    fn cells_merge_into_what_is_behind_both() {
-        use Cell::{All, Missing, Skipped, UnderWay};
-        let table = vec![
-            (Skipped, Missing, Missing),
-            (Skipped, All, All),
-            (Missing, UnderWay, UnderWay),
-            (Missing, All, Cell::Some),
-            (UnderWay, All, Cell::Some),
-            (Cell::Some, All, Cell::Some),
-            (All, All, All),
-        ];
-        for (a, b, both) in table {
-            assert_eq!((a.with(b), b.with(a)), (both, both), "{a:?} {b:?}");
-        }
+    fn joined_cells_count_what_is_behind_both() {
+        let cell = |have, missing, is_under_way| MapCell { have, missing, is_under_way };
+        assert_eq!(cell(1, 2, false).with(cell(3, 4, true)), cell(4, 6, true));
     }
 }

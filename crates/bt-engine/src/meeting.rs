@@ -138,10 +138,12 @@ impl Meeting {
         while let Some(call) = self.announcer.take(now, hungry) {
             let free = budget.peers_per_torrent.saturating_sub(self.contacts.len() + self.dialing);
             let order = self.announce_order(call, progress, free);
+            out.push_back(Output::Event(self.key, Event::TrackerAsked(order.url.clone())));
             out.push_back(Output::Announce(self.key, Box::new(order)));
         }
         for seek in &mut self.seeks {
             if seek.take(now, hungry) {
+                out.push_back(Output::Event(self.key, Event::SearchBegan(seek.via)));
                 out.push_back(Output::Seek(self.key, seek.via));
             }
         }
@@ -204,7 +206,8 @@ impl Meeting {
     }
 
     /// A search is over.
-    pub(crate) fn sought(&mut self, now: Time, via: Via) {
+    pub(crate) fn sought(&mut self, now: Time, via: Via, found: usize, out: &mut VecDeque<Output>) {
+        out.push_back(Output::Event(self.key, Event::SearchEnded { via, found }));
         self.seeks.iter_mut().filter(|seek| seek.via == via).for_each(|seek| seek.sought(now));
     }
 
@@ -375,6 +378,7 @@ impl Meeting {
     pub(crate) fn stop(&mut self, progress: &Progress, out: &mut VecDeque<Output>) {
         for call in self.announcer.stop() {
             let order = self.announce_order(call, progress, 0);
+            out.push_back(Output::Event(self.key, Event::TrackerAsked(order.url.clone())));
             out.push_back(Output::Announce(self.key, Box::new(order)));
         }
         out.extend(self.contacts.keys().map(|&peer| Output::HangUp(peer, Why::Removed)));

@@ -134,7 +134,7 @@ pub struct TorrentStatus {
     /// Why the download is slow or stands still, when it is.
     pub slow: Option<Reason>,
     /// The pieces, squeezed into at most 128 cells.
-    pub map: Vec<Cell>,
+    pub map: Vec<MapCell>,
 }
 
 impl TorrentStatus {
@@ -177,28 +177,23 @@ pub enum Reason {
 }
 
 /// A stretch of a torrent's pieces.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Cell {
-    /// Nothing of it is there or wanted.
-    Skipped,
-    /// Nothing of it is there.
-    Missing,
-    /// Nothing of it is there, and some of it is under way.
-    UnderWay,
-    /// A part of it is there, and something is missing.
-    Some,
-    /// Everything is there, or all of it that is wanted.
-    All,
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MapCell {
+    /// Pieces that are verified and written.
+    pub have: u32,
+    /// Pieces that are wanted and lacking.
+    pub missing: u32,
+    /// Blocks of a missing piece were requested.
+    pub is_under_way: bool,
 }
 
-impl Cell {
-    /// Two stretches as one.
-    pub fn with(self, other: Cell) -> Cell {
-        match (self.min(other), self.max(other)) {
-            (one, same) if one == same => one,
-            (Cell::Skipped, other) => other,
-            (Cell::Missing, Cell::UnderWay) => Cell::UnderWay,
-            _ => Cell::Some,
+impl MapCell {
+    /// Joins two stretches.
+    pub fn with(self, other: MapCell) -> MapCell {
+        MapCell {
+            have: self.have.saturating_add(other.have),
+            missing: self.missing.saturating_add(other.missing),
+            is_under_way: self.is_under_way || other.is_under_way,
         }
     }
 }

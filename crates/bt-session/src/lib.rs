@@ -49,7 +49,7 @@ mod udp;
 mod wire;
 
 pub use ask::{Asker, FetchError};
-pub use bt_engine::{Budget, Cell, Event, MagnetStatus, Order, Priority, Rates, Reason, SourceStat, TorrentStatus, Why};
+pub use bt_engine::{Budget, Event, MagnetStatus, MapCell, Order, Priority, Rates, Reason, SourceStat, TorrentStatus, Via, Why};
 pub use bt_metainfo::{Magnet, Metainfo};
 pub use bt_net::Roots;
 pub use bt_tracker_client::TrackerError;

@@ -85,15 +85,17 @@ async fn search(dht: Option<DhtHandle>, key: TorrentKey, hash: InfoHash, port: u
             let _ = shard.send(ToShard::Input(input)).await;
         }
     };
+    let mut sum = 0;
     if let Some(dht) = dht
         && dht.knows_somebody(FIRST_NODE).await
     {
         let mut found = dht.get_peers(hash, Some(port)).await;
         while let Some((from, peers)) = found.next().await {
+            sum += peers.len();
             tell(Input::PeersFound(key, Source::Host(from), peers)).await;
         }
     }
-    tell(Input::Sought(key, Via::Dht)).await;
+    tell(Input::Sought(key, Via::Dht, sum)).await;
 }
 
 #[cfg(test)]
@@ -129,7 +131,7 @@ mod tests {
             })
             .await;
         let mut sought = Vec::new();
-        while let Ok(ToShard::Input(Input::Sought(key, Via::Dht))) = inbox.try_recv() {
+        while let Ok(ToShard::Input(Input::Sought(key, Via::Dht, 0))) = inbox.try_recv() {
             sought.push(key);
         }
         sought.sort_unstable();

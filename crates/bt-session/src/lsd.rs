@@ -131,7 +131,7 @@ impl Lsd {
             }
         }
         for key in keys {
-            self.tell(key, Input::Sought(key, Via::Lsd)).await;
+            self.tell(key, Input::Sought(key, Via::Lsd, 0)).await;
         }
     }
 

@@ -245,7 +245,7 @@ impl World {
                 let addrs = (0..steps.below(8)).map(|n| (Ipv4Addr::new(8, 8, n, 1), 6881).into()).collect();
                 self.tell(Input::PeersFound(KEY, Source::Host(Ipv4Addr::new(8, 8, 8, 8).into()), addrs));
                 if let Some(via) = self.seeks.pop() {
-                    self.tell(Input::Sought(KEY, via));
+                    self.tell(Input::Sought(KEY, via, 0));
                 }
             }
             12 => {

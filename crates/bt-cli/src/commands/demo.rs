@@ -6,8 +6,9 @@
 use crate::args::DemoArgs;
 use crate::commands::{create, verify};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::frame::{Phase, Row};
 use crate::output::Output;
-use crate::progress::{Board, Line};
+use crate::progress::Board;
 use crate::signals::{Hangup, Stop};
 use crate::units;
 use anyhow::Context as _;
@@ -113,7 +114,6 @@ impl Actor {
 async fn download(leechers: &[Actor], torrent: &Metainfo, stop: &Stop, output: &Output) -> Outcome {
     let total = torrent.info.geometry.total();
     let board = Board::new(output);
-    let mut lines: Vec<Line> = leechers.iter().map(|actor| board.line(&actor.name, total)).collect();
     let states: Vec<_> = leechers.iter().map(|actor| actor.handle.state()).collect();
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     let began = Instant::now();
@@ -122,11 +122,12 @@ async fn download(leechers: &[Actor], torrent: &Metainfo, stop: &Stop, output: &
             () = stop.asked() => return Err(Failure::new(Exit::Interrupted, "interrupted", "the demo was interrupted")),
             _ = tick.tick() => {}
         }
-        let mut complete = 0;
-        for ((actor, state), line) in leechers.iter().zip(&states).zip(&mut lines) {
+        let (mut complete, mut rows) = (0, Vec::new());
+        for (actor, state) in leechers.iter().zip(&states) {
             match &*state.borrow() {
                 TorrentState::Active(status) => {
-                    line.show(status);
+                    let phase = if status.is_done() { Phase::Seeding } else { Phase::Downloading };
+                    rows.push(Row::of(&actor.name, phase, status, began.elapsed()));
                     complete += usize::from(status.is_done());
                     output.event(
                         "progress",
@@ -140,6 +141,7 @@ async fn download(leechers: &[Actor], torrent: &Metainfo, stop: &Stop, output: &
                 TorrentState::Finding(_) | TorrentState::Checking | TorrentState::Known | TorrentState::Stopped => {}
             }
         }
+        board.show(rows);
         if complete == leechers.len() {
             board.clear();
             return Ok(());

@@ -174,7 +174,7 @@ impl Player {
                 let addrs = peers.iter().map(|peer| addr(peer.chars().next().unwrap())).collect();
                 Input::PeersFound(TORRENT, Source::Host(addr(finder.chars().next().unwrap()).ip()), addrs)
             }
-            ["sought", via] => Input::Sought(TORRENT, if via == "dht" { Via::Dht } else { Via::Lsd }),
+            ["sought", via] => Input::Sought(TORRENT, if via == "dht" { Via::Dht } else { Via::Lsd }, 0),
             ["the", "metadata", "is", "there"] => Input::Add(TORRENT, Box::new(self.awaited.take().unwrap())),
             ["found", ref peers @ ..] => {
                 let addrs = peers.iter().map(|peer| addr(peer.chars().next().unwrap())).collect();
@@ -364,6 +364,8 @@ impl Player {
             Output::DhtNode(addr) => format!("a DHT node at {addr}"),
             Output::Metadata(_, bytes) => format!("metadata of {} bytes", bytes.len()),
             Output::Event(_, Event::PeerJoined(..) | Event::PeerLeft(..)) => return None,
+            // They say what the orders beside them and the inputs say.
+            Output::Event(_, Event::TrackerAsked(_) | Event::SearchBegan(_) | Event::SearchEnded { .. }) => return None,
             Output::Event(_, Event::BadPiece(piece, from)) => {
                 let from: String = from.into_iter().map(name).collect();
                 format!("event: piece {piece:?} is bad, from {from}")

@@ -81,7 +81,7 @@ impl Shard {
         // Once the metadata of a magnet has come, it may be that of a private torrent.
         let may_ask = !matches!(entry.stage, Stage::Magnet { follower: None, .. });
         if !may_ask || self.control.try_send(ToControl::Seek(key, entry.inner.info_hash, via)).is_err() {
-            self.engine.handle(self.clock.now(), Input::Sought(key, via));
+            self.engine.handle(self.clock.now(), Input::Sought(key, via, 0));
         }
     }
 

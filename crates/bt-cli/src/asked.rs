@@ -1,0 +1,98 @@
+//! Who was asked for peers, and what they said last.
+//!
+//! Decides: the words. Must not know: how peers are sought.
+//! Invariant: a tracker is named by its host, as the rest of its URL may hold a passkey.
+
+use crate::units;
+use bt_session::Via;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// A place where peers are sought.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Place {
+    /// The host of a tracker.
+    Tracker(String),
+    Dht,
+    LocalNetwork,
+}
+
+impl From<Via> for Place {
+    fn from(via: Via) -> Place {
+        match via {
+            Via::Dht => Place::Dht,
+            Via::Lsd => Place::LocalNetwork,
+        }
+    }
+}
+
+/// What the places said, the last word of each.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked(BTreeMap<Place, (Instant, Option<String>)>);
+
+impl Asked {
+    /// It is asked. What it said before stays until it says more.
+    pub(crate) fn ask(&mut self, now: Instant, place: Place) {
+        self.0.entry(place).or_insert((now, None));
+    }
+
+    pub(crate) fn said(&mut self, now: Instant, place: Place, text: String) {
+        self.0.insert(place, (now, Some(text)));
+    }
+
+    /// It gave this many addresses.
+    pub(crate) fn found(&mut self, now: Instant, place: Place, addresses: usize) {
+        self.said(now, place, units::count(addresses, "peer"));
+    }
+
+    /// A line for each place.
+    pub(crate) fn notes(&self, now: Instant) -> Vec<String> {
+        let note = |(place, (at, word)): (&Place, &(Instant, Option<String>))| {
+            let ago = ago(now.saturating_duration_since(*at));
+            let name = match place {
+                Place::Tracker(host) => format!("tracker {host}"),
+                Place::Dht => "DHT".into(),
+                Place::LocalNetwork => "local network".into(),
+            };
+            match word {
+                Some(word) => format!("{name}: {word}, {ago}"),
+                None => format!("{name}: asked {ago}"),
+            }
+        };
+        self.0.iter().map(note).collect()
+    }
+}
+
+fn ago(time: Duration) -> String {
+    match time.as_secs() {
+        0 => "now".into(),
+        seconds @ 1..=99 => format!("{seconds} s ago"),
+        seconds => format!("{} min ago", seconds / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_of_each_place_is_kept_with_its_age() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let tracker = || Place::Tracker("t.example:80".into());
+        let mut asked = Asked::default();
+        asked.ask(at(0), tracker());
+        asked.ask(at(0), Via::Dht.into());
+        asked.ask(at(1), Via::Lsd.into());
+        assert_eq!(
+            asked.notes(at(3)),
+            ["tracker t.example:80: asked 3 s ago", "DHT: asked 3 s ago", "local network: asked 2 s ago"]
+        );
+        asked.said(at(4), tracker(), "connection refused".into());
+        asked.found(at(5), Place::Dht, 1);
+        asked.ask(at(200), tracker());
+        let notes =
+            ["tracker t.example:80: connection refused, 3 min ago", "DHT: 1 peer, 3 min ago", "local network: asked 3 min ago"];
+        assert_eq!(asked.notes(at(205)), notes);
+    }
+}
