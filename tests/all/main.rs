@@ -22,6 +22,7 @@ mod moving;
 mod poison;
 mod private;
 mod resume;
+mod screens;
 mod select;
 mod trackers;
 mod transfer;

@@ -11,8 +11,15 @@ use std::sync::OnceLock;
 /// A `bt` command with JSON output whose state lives in `home`, apart from every other process's. It finds no peers but those that
 /// trackers, peers and its arguments name: nothing leaves for the outside, and no test meets another.
 pub fn bt(home: &Path) -> Command {
+    let mut command = bt_for_people(home);
+    command.arg("--json");
+    command
+}
+
+/// The same, which speaks to people.
+pub fn bt_for_people(home: &Path) -> Command {
     let mut command = Command::new(binary());
-    command.arg("--json").env("BT_HOME", home).env_remove("BT_LOG").env("BT_NO_DHT", "1").env("BT_NO_LSD", "1");
+    command.env("BT_HOME", home).env_remove("BT_LOG").env("BT_NO_DHT", "1").env("BT_NO_LSD", "1");
     command
 }
 

@@ -19,6 +19,7 @@ mod remote;
 mod skip;
 mod stage;
 mod tap;
+mod terminal;
 mod tmpfs;
 mod trial;
 
@@ -27,7 +28,7 @@ pub mod foreign;
 pub mod frames;
 
 pub use asker::{Asker, Part};
-pub use binary::{bt, build_release, cargo};
+pub use binary::{bt, bt_for_people, build_release, cargo};
 pub use canary::Canary;
 pub use client::{Bt, Client, Discovery, Progress, Running, Seat, discover};
 pub use compare::{Snapshot, ensure_same, snapshot};
@@ -41,6 +42,7 @@ pub use race::{Course, Outcome};
 pub use skip::skipped;
 pub use stage::{LOOPBACK, Protocol, Seeded, Stage, listening};
 pub use tap::{Heard, Tap};
+pub use terminal::{Terminal, TerminalSize};
 pub use tmpfs::SmallDisk;
 pub use trial::Trial;
 

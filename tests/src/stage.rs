@@ -3,7 +3,7 @@
 //! Decides: where things lie, and the arguments that every scene repeats. Must not know: what a scene shows.
 //! Invariant: two actors share no state.
 
-use crate::{Host, InfoHash, PATIENCE, Process, bt, random_file};
+use crate::{Host, InfoHash, PATIENCE, Process, bt, bt_for_people, random_file};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -49,6 +49,13 @@ impl Stage {
     /// A `bt --json` command with the state of the actor `who`, in the stage's folder.
     pub fn bt(&self, who: &str) -> Command {
         let mut command = bt(&self.path(format!("state of {who}")));
+        command.current_dir(self.dir.path());
+        command
+    }
+
+    /// The same, which speaks to people.
+    pub fn bt_for_people(&self, who: &str) -> Command {
+        let mut command = bt_for_people(&self.path(format!("state of {who}")));
         command.current_dir(self.dir.path());
         command
     }

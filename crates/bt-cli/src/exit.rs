@@ -71,7 +71,7 @@ pub(crate) fn cause(error: &std::io::Error) -> String {
 }
 
 /// A message without the system's numbers of errors, which follow its words.
-fn without_numbers(message: &str) -> String {
+pub(crate) fn without_numbers(message: &str) -> String {
     const BEGIN: &str = " (os error ";
     let mut parts = message.split(BEGIN);
     let first = parts.next().unwrap_or_default().to_owned();

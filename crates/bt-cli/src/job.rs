@@ -5,7 +5,7 @@
 
 use crate::asked::{Asked, Place};
 use crate::commands::create;
-use crate::exit::{Exit, Failure};
+use crate::exit::{self, Exit, Failure};
 use crate::frame::{Phase, Row};
 use crate::output::Output;
 use crate::progress::{Board, straight_map};
@@ -346,7 +346,7 @@ impl Job {
                 TorrentEvent::Checked { bytes_there } if bytes_there > 0 => {
                     board.say(format_args!("{}: {} already there", self.name, units::size(bytes_there)));
                 }
-                TorrentEvent::StoreDetail(detail) => self.detail = Some(detail),
+                TorrentEvent::StoreDetail(detail) => self.detail = Some(exit::without_numbers(&detail)),
                 TorrentEvent::Engine(Event::StoreFailed(fault)) => {
                     self.reasons.told(Instant::now(), Reason::Store(fault));
                     self.say_reason(Reason::Store(fault), 0, output, board);
@@ -356,6 +356,7 @@ impl Job {
                     board.say(format_args!("{}: the disk works again", self.name));
                 }
                 TorrentEvent::Engine(Event::TrackerFailed { url, why }) => {
+                    let why = exit::without_numbers(&why);
                     self.say_of_tracker("tracker_failed", &url, Some(&why), output, board);
                     self.asked.said(now, Place::Tracker(host(&url).into()), why.clone());
                     self.detail = Some(format!("{}: {why}", host(&url)));
