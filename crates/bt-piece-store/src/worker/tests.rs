@@ -409,11 +409,15 @@ proptest! {
     }
 }
 
+/// Where long pieces are put together.
+fn part() -> PathBuf {
+    PathBuf::from(format!(".bt-{}.part", bt_types::InfoHash([1; 20])))
+}
+
 #[test]
 fn a_piece_too_long_for_memory_is_put_together_on_the_disk() {
     let length = bt_types::PIECE_IN_MEMORY_MAX + 16_384;
     let fixture = Fixture::new(&[100, u64::from(length), 50_000], length);
-    let part = || PathBuf::from(format!(".bt-{}.part", bt_types::InfoHash([1; 20])));
     let storage = MemStorage::new();
     // What a process left that was killed.
     storage.create_new(&part()).unwrap();
@@ -460,4 +464,99 @@ fn blocks_of_a_long_piece_that_the_disk_refuses_are_kept_and_written_later() {
     let done = worker.run(NOW, vec![Order::Retry], &storage);
     assert_eq!(done, [Done::OnDisk { piece: fixture.piece(0), bytes: u64::from(length) }, good(&fixture, 0)]);
     assert!(fixture.is_right(storage.inner(), fixture.piece(0)));
+}
+
+/// A disk that refuses one kind of operation while it is told so, or when it was told to after so many more.
+struct Refusing {
+    storage: FaultyStorage<MemStorage>,
+    /// Operations that it allows; then it refuses.
+    allowed: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Refusing {
+    fn new(what: Op) -> Refusing {
+        use std::sync::atomic::Ordering::Relaxed;
+        let allowed = Arc::new(std::sync::atomic::AtomicUsize::new(usize::MAX));
+        let left = Arc::clone(&allowed);
+        let rule = move |op, _: &Path| {
+            let refuses = op == what && left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err();
+            refuses.then(|| io::Error::from_raw_os_error(5))
+        };
+        Refusing { storage: FaultyStorage::new(MemStorage::new(), rule), allowed }
+    }
+
+    fn allow(&self, count: usize) {
+        self.allowed.store(count, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+fn failed(done: &Done) -> bool {
+    matches!(done, Done::Failed { fault: StoreFault::Io, .. })
+}
+
+#[test]
+fn a_retry_that_fails_half_way_loses_no_block_of_a_long_piece() {
+    let length = bt_types::PIECE_IN_MEMORY_MAX + 16_384;
+    let (fixture, disk) = (Fixture::new(&[u64::from(length)], length), Refusing::new(Op::Write));
+    let mut worker = worker(&fixture);
+    disk.allow(0);
+    assert!(worker.run(NOW, fixture.arrival(0), &disk.storage).iter().all(failed));
+    disk.allow(3);
+    let done = worker.run(NOW, vec![Order::Retry], &disk.storage);
+    assert_eq!(done.first(), Some(&Done::OnDisk { piece: fixture.piece(0), bytes: 3 * 16_384 }), "those are there");
+    assert!(done.len() == 2 && failed(&done[1]), "{done:?}");
+    disk.allow(usize::MAX);
+    let rest = Done::OnDisk { piece: fixture.piece(0), bytes: u64::from(length) - 3 * 16_384 };
+    assert_eq!(worker.run(NOW, vec![Order::Retry], &disk.storage), [rest, good(&fixture, 0)]);
+    assert!(fixture.is_right(disk.storage.inner(), fixture.piece(0)));
+}
+
+#[test]
+fn a_long_piece_that_is_forgotten_takes_nothing_of_others_along() {
+    let length = bt_types::PIECE_IN_MEMORY_MAX + 16_384;
+    let (fixture, disk) = (Fixture::new(&[u64::from(length) + 50_000], length), Refusing::new(Op::Write));
+    let mut worker = worker(&fixture);
+    // Only the first piece has a place in the file when the disk refuses a block of it, and then waits the whole second one.
+    let mut blocks = fixture.arrival(0);
+    blocks.truncate(2);
+    disk.allow(1);
+    let done = worker.run(NOW, [blocks, fixture.arrival(1)].concat(), &disk.storage);
+    assert!(done.len() == 2 && failed(&done[1]), "{done:?}");
+    assert_eq!(worker.run(NOW, vec![Order::Forget { piece: fixture.piece(0) }], &disk.storage), []);
+    disk.allow(usize::MAX);
+    let done = worker.run(NOW, vec![Order::Retry], &disk.storage);
+    assert_eq!(done, [Done::OnDisk { piece: fixture.piece(1), bytes: 50_000 }, good(&fixture, 1)]);
+    assert!(fixture.is_right(disk.storage.inner(), fixture.piece(1)));
+    assert_eq!(disk.storage.inner().content(&part()), None, "nothing is open");
+}
+
+#[test]
+fn a_block_of_a_long_piece_is_on_the_disk_also_while_something_else_is_held() {
+    let length = bt_types::PIECE_IN_MEMORY_MAX + 16_384;
+    let (fixture, disk) = (Fixture::new(&[u64::from(length) + 50_000], length), Refusing::new(Op::Sync));
+    let mut worker = worker(&fixture);
+    worker.run(NOW, fixture.arrival(1), &disk.storage);
+    disk.allow(0);
+    assert!(worker.run(NOW, vec![Order::Sync], &disk.storage).iter().all(failed) && !worker.is_well());
+    let block = fixture.arrival(0).into_iter().take(1).collect();
+    assert_eq!(worker.run(NOW, block, &disk.storage), [Done::OnDisk { piece: fixture.piece(0), bytes: 16_384 }]);
+}
+
+#[test]
+fn after_a_stop_that_could_not_write_it_a_long_piece_comes_again() {
+    let length = bt_types::PIECE_IN_MEMORY_MAX + 16_384;
+    let (fixture, disk) = (Fixture::new(&[u64::from(length) + 50_000], length), Refusing::new(Op::SetLen));
+    let mut worker = worker(&fixture);
+    disk.allow(0);
+    worker.run(NOW, fixture.arrival(1), &disk.storage);
+    assert!(worker.run(NOW, vec![Order::Stop], &disk.storage).iter().all(failed));
+    assert_eq!(disk.storage.inner().content(&part()), None);
+    // Another piece has its place in the file when the disk is well again.
+    disk.allow(usize::MAX);
+    let begun = fixture.arrival(0).into_iter().take(1);
+    let done = worker.run(NOW, begun.chain([Order::Retry]).collect(), &disk.storage);
+    assert_eq!(done, [Done::OnDisk { piece: fixture.piece(0), bytes: 16_384 }], "what is not there is not written");
+    let done = worker.run(NOW, fixture.arrival(1), &disk.storage);
+    assert_eq!(done.last(), Some(&good(&fixture, 1)));
+    assert!(fixture.is_right(disk.storage.inner(), fixture.piece(1)));
 }
