@@ -355,6 +355,3 @@ impl Worker {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-#[path = "worker/touching/tests.rs"]
-mod touching;

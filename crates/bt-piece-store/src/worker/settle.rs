@@ -62,7 +62,9 @@ impl Worker {
                 break;
             }
         }
-        self.lose(&lost, done);
+        if !self.lose(&lost, done) {
+            return;
+        }
         if let Err(error) = result.and(self.note(&touched, storage)) {
             self.held = true;
             return done.push(self.failed(&error));
@@ -117,10 +119,16 @@ impl Worker {
         Ok(())
     }
 
-    /// Pieces are not there any more.
-    pub(super) fn lose(&mut self, pieces: &[Piece], done: &mut Vec<Done>) {
+    /// Pieces are not there any more. Whether that is recorded: if not, it is not told either, and the store is held.
+    #[must_use]
+    pub(super) fn lose(&mut self, pieces: &[Piece], done: &mut Vec<Done>) -> bool {
         if pieces.is_empty() {
-            return;
+            return true;
+        }
+        if let Err(error) = self.journal.dirty(pieces) {
+            self.held = true;
+            done.push(self.failed(&error));
+            return false;
         }
         for &piece in pieces {
             self.unsynced.pieces.remove(&piece);
@@ -131,10 +139,10 @@ impl Worker {
             self.missing.insert(piece);
         });
         done.push(Done::Lost { pieces: pieces.to_vec() });
-        // Those that are still there need not wait for them.
-        done.extend(self.last.drain(..).map(|piece| Done::Checked { piece, verdict: Verdict::Good }));
-        if let Err(error) = self.journal.dirty(pieces) {
-            done.push(self.failed(&error));
+        // Those that are still there need not wait for them. If all that is wanted is there, they wait until the rest is looked at.
+        if !self.missing.is_empty() {
+            done.extend(self.last.drain(..).map(|piece| Done::Checked { piece, verdict: Verdict::Good }));
         }
+        true
     }
 }

@@ -67,11 +67,13 @@ impl Worker {
         if self.doubts.is_empty() {
             return;
         }
-        let only = if retry || !self.is_settled() { Change::Content } else { Change::Attributes };
-        let against = self.begin(only, storage);
-        if let Some(error) = against.filter(|_| retry || !self.held) {
-            self.held = true;
-            done.push(self.failed(&error));
+        // What is held waits for the next try: not as fast as another program can write.
+        if retry || !self.held {
+            let only = if retry || !self.is_settled() { Change::Content } else { Change::Attributes };
+            if let Some(error) = self.begin(only, storage) {
+                self.held = true;
+                done.push(self.failed(&error));
+            }
         }
         match self.doubts.step(&self.layout, &self.digests, storage) {
             Ok(Some(looked)) => self.looked(&looked, storage, done),
@@ -100,9 +102,11 @@ impl Worker {
             }
             return;
         }
-        self.lose(wrong, done);
+        if !self.lose(wrong, done) {
+            return self.doubts.forget_look(*index);
+        }
         if !self.doubts.believe(&layout, storage, *index, stat) {
-            // It is looked at again when the store is tried again: not as fast as another program can write.
+            // It is looked at again when the store is tried again.
             let error = StoreError::at(&file.path)(changed());
             self.held = true;
             return done.push(self.failed(&error));
@@ -126,3 +130,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,13 @@
 //! Decides: the cases. Must not know: how a touch is noticed.
 //! Invariant: every case looks at real files, and at what is told of them.
 
-use super::tests::{NOW, good, worker};
 use super::*;
 use crate::testkit::Fixture;
-use crate::{DiskStorage, FaultyStorage, MemStorage, Op, OpenError, Opened, Progress, Trust, open_torrent};
+use crate::worker::Order;
+use crate::worker::tests::{NOW, good, worker};
+use crate::{DiskStorage, FaultyStorage, Journal, MemStorage, Op, OpenError, Opened, Progress, Trust, open_torrent};
+use bt_types::{StoreFault, Time};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -76,6 +79,12 @@ impl Scene {
             &Progress::default(),
             &mut |_| Ok(()),
         )
+    }
+
+    /// The same, and it works on.
+    fn reopen(&mut self) {
+        let journal = self.open().unwrap().journal;
+        self.worker = Worker::new(Arc::clone(&self.fixture.layout), Arc::clone(&self.fixture.digests), journal);
     }
 
     fn is_right(&self) -> bool {
@@ -262,9 +271,8 @@ fn small_files_that_share_a_piece_with_a_missing_one_are_compared() {
         if wrong {
             fs::write(scene.file(2), &notes).unwrap();
         }
-        let opened = scene.open().unwrap();
-        scene.worker = Worker::new(Arc::clone(&scene.fixture.layout), Arc::clone(&scene.fixture.digests), opened.journal);
-        assert_eq!(opened.have.count(), 3);
+        scene.reopen();
+        assert_eq!(scene.worker.journal.known().have.count(), 3);
         let done = scene.arrive(&[0]);
         if wrong {
             assert_eq!(fault_of(&done), Some(StoreFault::Foreign));
@@ -354,4 +362,57 @@ fn a_file_that_is_spoilt_while_it_is_made_is_ours_all_the_same() {
     }
     assert!((0..3).all(|number| done.contains(&good(&fixture, number))), "{done:?}");
     assert_eq!(fs::read(dir.path().join(fixture.path(0))).unwrap(), fixture.data);
+}
+
+#[test]
+fn what_is_lost_and_not_wanted_makes_nothing_complete_before_the_rest_is_looked_at() {
+    for harm in [true, false] {
+        let mut scene = Scene::new(&[16_384, 16_384, 16_384]);
+        assert_eq!(scene.arrive(&[0]), scene.good(&[0]));
+        scene.run(vec![Order::Sync]);
+        // The first file is not wanted any more.
+        Arc::make_mut(&mut scene.fixture.layout).select(&BTreeSet::from([1, 2]));
+        scene.reopen();
+        assert_eq!(scene.arrive(&[1]), scene.good(&[1]));
+        overwrite(&scene.file(0), 5, b"X");
+        if harm {
+            overwrite(&scene.file(1), 5, b"X");
+        } else {
+            fs::hard_link(scene.file(1), scene.dir.path().join("link")).unwrap();
+        }
+        let lost = if harm { vec![scene.lost(&[0]), scene.lost(&[1])] } else { vec![scene.lost(&[0])] };
+        assert_eq!(scene.arrive(&[2]), [lost, scene.good(&[2])].concat());
+        assert_eq!(scene.worker.is_settled(), !harm);
+    }
+}
+
+#[test]
+fn what_cannot_be_recorded_as_lost_stays_in_doubt() {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    let mut scene = Scene::new(&[4 * 16_384]);
+    let fails = Arc::new(AtomicBool::new(false));
+    let rule = Arc::clone(&fails);
+    // One write fails, and the next does not.
+    let rule = move |op, _: &Path| (op == Op::Write && rule.swap(false, Relaxed)).then(|| io::Error::from_raw_os_error(5));
+    let state = Arc::new(FaultyStorage::new(DiskStorage::open(scene.dir.path()).unwrap(), rule));
+    let geometry = *scene.fixture.layout.geometry();
+    let journal = || {
+        let id = bt_types::InfoHash([1; 20]);
+        Journal::open(Arc::<FaultyStorage<_>>::clone(&state), Path::new("journal"), id, &geometry).unwrap()
+    };
+    scene.worker = Worker::new(Arc::clone(&scene.fixture.layout), Arc::clone(&scene.fixture.digests), journal());
+    assert_eq!(scene.arrive(&[0, 1, 2]), scene.good(&[0, 1, 2]));
+    scene.run(vec![Order::Sync]);
+    overwrite(&scene.file(0), 20_000, b"X");
+    fails.store(true, Relaxed);
+    let mut done = scene.run(vec![Order::Doubt { piece: scene.fixture.piece(1) }]);
+    scene.go_on(&mut done);
+    assert_eq!((done.len(), fault_of(&done)), (1, Some(StoreFault::Io)));
+    // What a restart would find: a record of what was there, and a file that differs from it.
+    let known = journal();
+    let noted = known.known().file(0).unwrap().stat;
+    let now = DiskStorage::open(scene.dir.path()).unwrap().stat(&scene.fixture.path(0)).unwrap().unwrap();
+    assert_eq!((known.known().have.count(), noted.change_to(&now)), (3, Change::Content));
+    assert_eq!(scene.retry(), [scene.lost(&[1])]);
+    assert!(scene.worker.is_well() && journal().known().have.count() == 2);
 }
