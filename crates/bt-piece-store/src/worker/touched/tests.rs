@@ -12,7 +12,7 @@ use bt_types::{StoreFault, Time};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A download to a real directory.
@@ -415,4 +415,24 @@ fn what_cannot_be_recorded_as_lost_stays_in_doubt() {
     assert_eq!((known.known().have.count(), noted.change_to(&now)), (3, Change::Content));
     assert_eq!(scene.retry(), [scene.lost(&[1])]);
     assert!(scene.worker.is_well() && journal().known().have.count() == 2);
+}
+
+#[test]
+fn a_file_that_got_the_inode_of_ours_is_the_users() {
+    let mut scene = Scene::new(&[2 * 16_384, 2 * 16_384]);
+    assert_eq!(scene.arrive(&[0, 2]), scene.good(&[0, 2]));
+    scene.run(vec![Order::Sync]);
+    // The process has ended: nothing holds the file open.
+    scene.storage = DiskStorage::open(scene.dir.path()).unwrap();
+    let (file, notes) = (scene.file(1), b"the user's notes".repeat(5_000));
+    let inode = fs::metadata(&file).unwrap().ino();
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, &notes).unwrap();
+    let has_it = fs::metadata(&file).unwrap().ino() == inode;
+    if has_it && fs::metadata(&file).unwrap().created().is_err() {
+        // Here they cannot be told apart.
+        return;
+    }
+    assert!(matches!(scene.open(), Err(OpenError::Foreign { path }) if path == scene.fixture.path(1)));
+    assert_eq!(fs::read(&file).unwrap(), notes);
 }
