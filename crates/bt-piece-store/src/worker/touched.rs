@@ -5,7 +5,7 @@
 
 use super::{Done, Standing, Worker};
 use crate::doubt::Looked;
-use crate::hashing::read_piece;
+use crate::hashing::read_range;
 use crate::identity::{Change, Noted};
 use crate::storage::{Storage, StoreError, changed};
 use bt_types::{Block, Piece, Rng};
@@ -26,9 +26,12 @@ impl Worker {
     }
 
     /// Blocks of files of which only attributes changed: each of their pieces is hashed, and the blocks are given out of what was hashed, so
-    /// that no peer waits. `None` if more changed, or a piece is wrong. The files are looked at next.
+    /// that no peer waits. `None` if more changed, a piece is wrong, or pieces are too long for memory. The files are looked at next.
     pub fn read_hashed(&mut self, blocks: &[Block], storage: &dyn Storage) -> Option<Vec<Bytes>> {
-        let mut read: Option<(Piece, Bytes)> = None;
+        if self.has_long_pieces() {
+            return None;
+        }
+        let mut read: Option<(Piece, Vec<u8>)> = None;
         let mut data = Vec::with_capacity(blocks.len());
         for block in blocks {
             let piece = block.piece();
@@ -39,16 +42,23 @@ impl Worker {
                 if changes.any(|change| change == Change::Content) {
                     return None;
                 }
-                let bytes = read_piece(&self.layout, storage, piece).ok()??;
-                read = self.is_right(piece, &bytes).then(|| (piece, Bytes::from(bytes)));
+                let len = self.layout.geometry().piece_len(piece);
+                let bytes = read_range(&self.layout, storage, piece, 0, len).ok()??;
+                read = self.is_right(piece, &bytes).then_some((piece, bytes));
             }
             let (begin, len) = (block.begin() as usize, block.len() as usize);
-            let bytes = &read.as_ref()?.1;
-            data.push(bytes.get(begin..begin.checked_add(len)?).map(|_| bytes.slice(begin..begin + len))?);
+            // A copy: the blocks of a batch may be of as many pieces, and would keep each of them in memory.
+            data.push(Bytes::copy_from_slice(read.as_ref()?.1.get(begin..begin.checked_add(len)?)?));
         }
         // They are believed again after a look.
         self.begin(Change::Attributes, storage);
         Some(data)
+    }
+
+    fn is_right(&self, piece: Piece, bytes: &[u8]) -> bool {
+        let mut digests = Vec::with_capacity(1);
+        bt_hash::digest_many(self.digests.algorithm(), &[&[bytes]], &mut digests);
+        digests.first().is_some_and(|digest| self.digests.matches(piece, digest))
     }
 
     /// Begins to look at files in doubt of which no more than this changed. What stands against that.
