@@ -436,3 +436,31 @@ fn a_file_that_got_the_inode_of_ours_is_the_users() {
     assert!(matches!(scene.open(), Err(OpenError::Foreign { path }) if path == scene.fixture.path(1)));
     assert_eq!(fs::read(&file).unwrap(), notes);
 }
+
+#[test]
+fn how_far_a_check_is_never_goes_back_nor_past_its_end_when_a_file_is_hashed_again() {
+    let mut scene = Scene::new(&[4 * 16_384]);
+    assert_eq!(scene.arrive(&[0, 1, 2, 3]), scene.good(&[0, 1, 2, 3]));
+    scene.run(vec![Order::Sync]);
+    overwrite(&scene.file(0), 20_000, b"X");
+    let (progress, seen) = (Arc::new(Progress::default()), Arc::new(std::sync::Mutex::new(Vec::new())));
+    let (shown, watched, file) = (Arc::clone(&progress), Arc::clone(&seen), scene.file(0));
+    // Another program writes while the file is hashed.
+    let rule = move |op, _: &Path| {
+        let mut seen = watched.lock().unwrap();
+        seen.push((shown.done(), shown.total()));
+        if op == Op::Read && seen.iter().filter(|(_, total)| *total > 0).count() == 1 {
+            overwrite(&file, 40_000, b"Y");
+        }
+        None
+    };
+    let storage = FaultyStorage::new(DiskStorage::open(scene.dir.path()).unwrap(), rule);
+    let (layout, digests) = (&scene.fixture.layout, &scene.fixture.digests);
+    let journal = scene.fixture.journal();
+    let opened = open_torrent(layout, digests, journal, &storage, Trust::Journal, &progress, &mut |_| Ok(())).unwrap();
+    assert_eq!(opened.have.count(), 2);
+    assert_eq!((progress.done(), progress.total()), (2 * 4 * 16_384, 2 * 4 * 16_384), "two rounds");
+    let seen = seen.lock().unwrap();
+    assert!(seen.is_sorted_by(|then, now| then.0 <= now.0 && then.1 <= now.1), "{seen:?}");
+    assert!(seen.iter().all(|(done, total)| done <= total), "{seen:?}");
+}
