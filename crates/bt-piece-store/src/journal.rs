@@ -16,6 +16,7 @@
 use crate::identity::{Noted, Stat};
 use crate::storage::{Storage, StoreError, fault_of};
 use bt_types::{Bitfield, Geometry, InfoHash, Piece, StoreFault};
+use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,9 +62,16 @@ pub(crate) struct Known {
     pub(crate) dirty: Bitfield,
     /// Files by their numbers, as they looked last; those behind the end are not known.
     files: Vec<Option<Noted>>,
+    /// Files that held nothing when they were opened. Not recorded: somebody may fill them until we write.
+    blank: HashMap<usize, Stat>,
 }
 
 impl Known {
+    /// Whether the file was found to hold nothing, and looks as it did then.
+    pub(crate) fn is_blank(&self, index: usize, now: &Stat) -> bool {
+        self.blank.get(&index) == Some(now)
+    }
+
     /// How a file looked when we last wrote to it or found it right.
     pub(crate) fn file(&self, index: usize) -> Option<Noted> {
         self.files.get(index).copied().flatten()
@@ -90,7 +98,7 @@ impl Journal {
     /// A journal that is forgotten with the process.
     pub fn in_memory(id: InfoHash, geometry: &Geometry) -> Journal {
         let nothing = || Bitfield::empty(geometry.piece_count());
-        let known = Known { have: nothing(), dirty: nothing(), files: Vec::new() };
+        let known = Known { have: nothing(), dirty: nothing(), files: Vec::new(), blank: HashMap::new() };
         Journal { state: None, path: PathBuf::new(), id, geometry: *geometry, known, end: 0, compact_end: 0, is_unsynced: false }
     }
 
@@ -140,6 +148,11 @@ impl Journal {
         self.append(&file_record(&news))?;
         news.into_iter().for_each(|(index, noted)| self.known.note(index, noted));
         Ok(())
+    }
+
+    /// Remembers, until the process ends, files that hold nothing.
+    pub(crate) fn set_blank(&mut self, files: Vec<(usize, Stat)>) {
+        self.known.blank = files.into_iter().collect();
     }
 
     /// Forgets which pieces there are and records these instead; the others are known not to be there.

@@ -464,3 +464,17 @@ fn how_far_a_check_is_never_goes_back_nor_past_its_end_when_a_file_is_hashed_aga
     assert!(seen.is_sorted_by(|then, now| then.0 <= now.0 && then.1 <= now.1), "{seen:?}");
     assert!(seen.iter().all(|(done, total)| done <= total), "{seen:?}");
 }
+
+#[test]
+fn a_file_whose_length_is_refused_as_another_program_touched_it_is_looked_at_at_once() {
+    let mut scene = Scene::new(&[4 * 16_384]);
+    assert_eq!(scene.arrive(&[0, 1]), scene.good(&[0, 1]));
+    scene.run(vec![Order::Sync]);
+    // How this worker may write the file it finds out at its first write, and that begins with the length.
+    scene.reopen();
+    fs::File::options().write(true).open(scene.file(0)).unwrap().set_len(16_384).unwrap();
+    assert_eq!(scene.arrive(&[2]), [vec![scene.lost(&[1])], scene.good(&[2])].concat(), "without another try");
+    assert!(scene.worker.is_well());
+    assert_eq!(scene.arrive(&[1, 3]), scene.good(&[1, 3]));
+    assert!(scene.is_right());
+}
