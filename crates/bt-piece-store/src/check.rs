@@ -38,7 +38,8 @@ pub enum Trust {
     Data,
 }
 
-/// Why a torrent was not opened. Nothing was changed.
+/// Why a torrent was not opened. No file that was there was changed. New may be, where something is missing, directories on the way, and of a
+/// torrent that is one file that file, empty: both are made to be claimed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A file with the name of one of the torrent's is something else, and would be overwritten.
@@ -92,8 +93,9 @@ pub enum Use {
 const ROUNDS_MAX: u32 = 5;
 
 /// Finds out which pieces are there. Hashed is what differs from how the journal left it, what was being written at a crash, and without a
-/// journal whatever there is; of files of which only attributes changed a sample. Then calls `claim`, which may refuse, and only after that
-/// changes anything: makes the empty files that are wanted, cuts files of ours that grew, and brings the journal up to date.
+/// journal whatever there is; of files of which only attributes changed a sample. Then calls `claim`, which may refuse; the file of a torrent
+/// that is one file, and that is not complete, is made for that, empty, if it is missing. Only after that changes anything else: makes the
+/// empty files that are wanted, cuts files of ours that grew, and brings the journal up to date.
 pub fn open_torrent(
     layout: &Layout,
     digests: &PieceDigests,
@@ -106,24 +108,24 @@ pub fn open_torrent(
     let known = journal.known();
     let looked = look(layout, digests, known, storage, trust, progress)?;
     let Looked { have, stats, hashed, adopted } = &looked;
-    let mut grown = Vec::new();
-    let mut ours = Vec::new();
+    let (mut grown, mut ours, mut blank) = (Vec::new(), Vec::new(), Vec::new());
     for (index, file) in layout.stored() {
         let Some(stat) = stats[index] else { continue };
         let then = known.file(index).filter(|then| then.is_file(&stat));
-        let is_foreign = match then {
+        let holds = match then {
             // What is behind the end of one that we did not make is the user's.
-            Some(then) => stat.len > file.length && !then.made,
-            None => is_foreign(layout, file, &stat, have, storage).map_err(StoreError::at(&file.path))?,
+            Some(then) if stat.len > file.length && !then.made => Holds::Else,
+            Some(_) => Holds::Ours,
+            None => judge(layout, file, &stat, have, storage).map_err(StoreError::at(&file.path))?,
         };
-        if is_foreign {
-            return Err(OpenError::Foreign { path: file.path.clone() });
+        match holds {
+            Holds::Else => return Err(OpenError::Foreign { path: file.path.clone() }),
+            Holds::Ours => ours.push((index, Noted { stat, made: then.is_some_and(|then| then.made) })),
+            Holds::Nothing => blank.push((index, stat)),
+            Holds::Unknown => {}
         }
         if stat.len > file.length {
             grown.push((index, file));
-        }
-        if then.is_some() || layout.pieces_of(file).any(|piece| have.has(piece)) {
-            ours.push((index, Noted { stat, made: then.is_some_and(|then| then.made) }));
         }
     }
     let wanted = layout.wanted();
@@ -163,6 +165,7 @@ pub fn open_torrent(
     }
     journal.note(&ours)?;
     journal.sync()?;
+    journal.set_blank(blank);
     Ok(Opened { have, journal, adopted, hashed })
 }
 
@@ -340,15 +343,29 @@ fn is_there(layout: &Layout, stats: &[Option<Stat>], piece: Piece) -> bool {
         .all(|span| !span.file.is_stored || stats[span.index].is_some_and(|stat| stat.len >= span.offset + u64::from(span.len)))
 }
 
-/// Whether a file that we know nothing of is none of the torrent's: it holds something, and no piece. One that shares all of its pieces with
-/// others cannot be judged while those are missing: the [`Worker`](crate::Worker) compares what comes with what is there.
-fn is_foreign(layout: &Layout, file: &LayoutFile, stat: &Stat, have: &Bitfield, storage: &dyn Storage) -> io::Result<bool> {
-    if stat.len > file.length {
-        return Ok(true);
-    }
+/// What a file holds.
+enum Holds {
+    /// It is ours, or holds pieces.
+    Ours,
+    /// No byte but zeros.
+    Nothing,
+    /// It shares all of its pieces with others, and cannot be judged while those are missing: the [`Worker`](crate::Worker) compares what comes
+    /// with what is there.
+    Unknown,
+    /// Something that is none of the torrent's.
+    Else,
+}
+
+/// What a file holds that we know nothing of.
+fn judge(layout: &Layout, file: &LayoutFile, stat: &Stat, have: &Bitfield, storage: &dyn Storage) -> io::Result<Holds> {
     let is_alone = |piece| layout.piece_spans(piece).filter(|span| span.file.is_stored).count() == 1;
-    let holds_piece = layout.pieces_of(file).any(|piece| have.has(piece));
-    Ok(!holds_piece && layout.pieces_of(file).any(is_alone) && !is_blank(storage, file, stat.len)?)
+    Ok(match () {
+        () if stat.len > file.length => Holds::Else,
+        () if layout.pieces_of(file).any(|piece| have.has(piece)) => Holds::Ours,
+        () if !layout.pieces_of(file).any(is_alone) => Holds::Unknown,
+        () if is_blank(storage, file, stat.len)? => Holds::Nothing,
+        () => Holds::Else,
+    })
 }
 
 /// What `verify` found.

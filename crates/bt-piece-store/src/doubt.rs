@@ -63,6 +63,11 @@ impl Doubts {
         self.0.entry(index).or_default();
     }
 
+    /// Nothing came of the look at a file: it is looked at again, also if it looks the same.
+    pub(crate) fn forget_look(&mut self, index: usize) {
+        self.0.insert(index, Doubt::default());
+    }
+
     /// Whether any file is.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

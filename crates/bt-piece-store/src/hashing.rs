@@ -66,11 +66,17 @@ pub(crate) fn hash_pieces(
     Ok(finished.into_iter().flat_map(|(_, digests)| digests).collect())
 }
 
-/// The bytes of a piece as they are on the disk, whatever happened to its files; `None` when some do not exist.
-pub(crate) fn read_piece(layout: &Layout, storage: &dyn Storage, piece: Piece) -> Result<Option<Vec<u8>>, StoreError> {
-    let mut bytes = vec![0; layout.geometry().piece_len(piece) as usize];
+/// Bytes of a piece as they are on the disk, whatever happened to its files; `None` when some do not exist.
+pub(crate) fn read_range(
+    layout: &Layout,
+    storage: &dyn Storage,
+    piece: Piece,
+    begin: u32,
+    len: u32,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut bytes = vec![0; len as usize];
     let mut rest = bytes.as_mut_slice();
-    for span in layout.piece_spans(piece) {
+    for span in layout.spans(piece, begin, len) {
         let (part, after) = rest.split_at_mut(span.len as usize);
         rest = after;
         if !span.file.is_stored {

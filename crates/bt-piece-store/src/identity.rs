@@ -1,7 +1,8 @@
 //! What is trusted of a file that was verified or written before.
 //!
 //! Decides: what a difference between two looks at a file means, and which pieces are a sample. Must not know: disks, journals.
-//! Invariant: bytes are believed without a hash only while length, time of change and inode are as they were noted.
+//! Invariant: bytes are believed without a hash only while length, time of change, inode and, where it is known, birth are as they were
+//! noted.
 //!
 //! docs/decisions/0017 says why, and what a sample catches.
 
@@ -13,8 +14,10 @@ const SAMPLE_BYTES: u64 = 16 << 20;
 /// What tells one state of a file from others. Times are nanoseconds since 1970.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Stat {
-    /// The file itself, whatever its name: device and inode.
+    /// The file itself, whatever its name: device and inode. A file that is made later may get the inode of one that was removed.
     pub id: (u64, u64),
+    /// When the file was made, where that is known.
+    pub birth_ns: Option<i64>,
     /// Length in bytes.
     pub len: u64,
     /// When the content last changed. Programs can set it.
@@ -39,13 +42,18 @@ pub enum Change {
 impl Stat {
     /// What happened to a file that looked like this and looks like `now`.
     pub fn change_to(&self, now: &Stat) -> Change {
-        let (inode, now_inode) = (self.id.1, now.id.1);
         match () {
-            () if self == now => Change::None,
+            () if !self.is_same_file(now) || self.len != now.len || self.mtime_ns != now.mtime_ns => Change::Content,
             // The number of a device may change when the system starts.
-            () if inode == now_inode && self.len == now.len && self.mtime_ns == now.mtime_ns => Change::Attributes,
-            () => Change::Content,
+            () if self.id != now.id || self.ctime_ns != now.ctime_ns => Change::Attributes,
+            () => Change::None,
         }
+    }
+
+    /// Whether this is the same file, whatever is in it. A birth that is known of one of them only is not compared.
+    pub(crate) fn is_same_file(&self, other: &Stat) -> bool {
+        let births = self.birth_ns.zip(other.birth_ns);
+        self.id.1 == other.id.1 && births.is_none_or(|(birth, other)| birth == other)
     }
 
     /// The same with a mark: whatever is found later, an attribute differs.
@@ -65,7 +73,7 @@ pub(crate) struct Noted {
 impl Noted {
     /// Whether this is the file, whatever is in it now.
     pub(crate) fn is_file(&self, stat: &Stat) -> bool {
-        self.stat.id.1 == stat.id.1
+        self.stat.is_same_file(stat)
     }
 }
 
@@ -87,7 +95,7 @@ mod tests {
 
     #[test]
     fn what_a_difference_means() {
-        let then = Stat { id: (1, 2), len: 3, mtime_ns: 4, ctime_ns: 5 };
+        let then = Stat { id: (1, 2), birth_ns: Some(3), len: 3, mtime_ns: 4, ctime_ns: 5 };
         let table = [
             ("nothing", then, Change::None),
             ("a link, chmod, chown, a rename and back", Stat { ctime_ns: 6, ..then }, Change::Attributes),
@@ -97,6 +105,8 @@ mod tests {
             ("longer", Stat { len: 4, ..then }, Change::Content),
             ("cut", Stat { len: 0, ..then }, Change::Content),
             ("a copy with its times in its place", Stat { id: (1, 7), ctime_ns: 6, ..then }, Change::Content),
+            ("such a copy that got its inode", Stat { birth_ns: Some(6), ctime_ns: 6, ..then }, Change::Content),
+            ("a birth that was not noted", Stat { birth_ns: None, ..then }, Change::None),
         ];
         for (what, now, change) in table {
             assert_eq!(then.change_to(&now), change, "{what}");

@@ -6,16 +6,17 @@
 //! A file is records: length (`u32`), CRC-32C of the body (`u32`), body. Numbers are little-endian. A body is one byte of kind and:
 //! `H` version, info-hash, piece length, total length: the first record · `P` a bitfield of have, one of dirty: the first one
 //! after `H`, and after compaction · `D` and `G` piece numbers that become dirty (about to be written), good (written and
-//! synced) · `F` files as they look now that we made them, wrote to them, or found them right. Reading ends at the first record
-//! that is not whole; what follows is lost, and then every piece that is not "have" counts as dirty. The file is made by the first
-//! record, so that a torrent that was refused at opening has none.
+//! synced) · `B` files as they look now that we made them, wrote to them, or found them right · `F`, of earlier versions: the same without
+//! the time at which each was made. Reading ends at the first record that is not whole; what follows is lost, and then every piece that is
+//! not "have" counts as dirty. The file is made by the first record, so that a torrent that was refused at opening has none.
 //!
-//! `F` comes when a file was made and before it is written to, and after each batch of writes: what differs later was done by another
+//! `B` comes when a file was made and before it is written to, and after each batch of writes: what differs later was done by another
 //! program, or by us in the moment in which we were killed.
 
 use crate::identity::{Noted, Stat};
 use crate::storage::{Storage, StoreError, fault_of};
 use bt_types::{Bitfield, Geometry, InfoHash, Piece, StoreFault};
+use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,14 +24,18 @@ use std::sync::Arc;
 const VERSION: u8 = 2;
 /// Length and checksum before a body.
 const FRAME: usize = 8;
-/// A file in an `F` record: number, whether we made it, device, inode, length, two times.
-const FILE_LEN: usize = 45;
+/// A file in a `B` record: number, whether we made it, device, inode, length, when it and its inode last changed, when it was made.
+const FILE_LEN: usize = 53;
+/// A file in an `F` record.
+const FILE_LEN_WITHOUT_BIRTH: usize = 45;
+/// Stands for a time at which a file was made that is not known.
+const NO_BIRTH: i64 = i64::MIN;
 /// Numbers of files are below this: no torrent has more.
 const FILES_MAX: usize = 500_000;
 /// A journal is rewritten when it is this much longer in bytes than after its last rewrite, and twice as long.
 const COMPACT_AFTER: u64 = 1 << 20;
-/// A longer file in bytes is no journal, and none of it is read: ours stay far below, with 500,000 files and two million pieces.
-const LEN_MAX: u64 = 64 << 20;
+/// A longer file in bytes is no journal, and none of it is read: ours stay below, with 500,000 files and two million pieces.
+const LEN_MAX: u64 = 128 << 20;
 
 /// The journal of one torrent in one directory.
 pub struct Journal {
@@ -57,9 +62,16 @@ pub(crate) struct Known {
     pub(crate) dirty: Bitfield,
     /// Files by their numbers, as they looked last; those behind the end are not known.
     files: Vec<Option<Noted>>,
+    /// Files that held nothing when they were opened. Not recorded: somebody may fill them until we write.
+    blank: HashMap<usize, Stat>,
 }
 
 impl Known {
+    /// Whether the file was found to hold nothing, and looks as it did then.
+    pub(crate) fn is_blank(&self, index: usize, now: &Stat) -> bool {
+        self.blank.get(&index) == Some(now)
+    }
+
     /// How a file looked when we last wrote to it or found it right.
     pub(crate) fn file(&self, index: usize) -> Option<Noted> {
         self.files.get(index).copied().flatten()
@@ -86,7 +98,7 @@ impl Journal {
     /// A journal that is forgotten with the process.
     pub fn in_memory(id: InfoHash, geometry: &Geometry) -> Journal {
         let nothing = || Bitfield::empty(geometry.piece_count());
-        let known = Known { have: nothing(), dirty: nothing(), files: Vec::new() };
+        let known = Known { have: nothing(), dirty: nothing(), files: Vec::new(), blank: HashMap::new() };
         Journal { state: None, path: PathBuf::new(), id, geometry: *geometry, known, end: 0, compact_end: 0, is_unsynced: false }
     }
 
@@ -136,6 +148,11 @@ impl Journal {
         self.append(&file_record(&news))?;
         news.into_iter().for_each(|(index, noted)| self.known.note(index, noted));
         Ok(())
+    }
+
+    /// Remembers, until the process ends, files that hold nothing.
+    pub(crate) fn set_blank(&mut self, files: Vec<(usize, Stat)>) {
+        self.known.blank = files.into_iter().collect();
     }
 
     /// Forgets which pieces there are and records these instead; the others are known not to be there.
@@ -263,9 +280,12 @@ impl Journal {
                     to.insert(piece);
                 }
             }
-            b'F' => {
-                let (files, []) = body.as_chunks::<FILE_LEN>() else { return None };
-                let files: Option<Vec<(usize, Noted)>> = files.iter().map(read_file).collect();
+            b'B' | b'F' => {
+                let files = body.chunks_exact(if *kind == b'B' { FILE_LEN } else { FILE_LEN_WITHOUT_BIRTH });
+                if !files.remainder().is_empty() {
+                    return None;
+                }
+                let files: Option<Vec<(usize, Noted)>> = files.map(read_file).collect();
                 files?.into_iter().for_each(|(index, noted)| self.known.note(index, noted));
             }
             _ => return None,
@@ -285,31 +305,35 @@ fn numbers(kind: u8, pieces: &[Piece]) -> Vec<u8> {
 }
 
 fn file_record(files: &[(usize, Noted)]) -> Vec<u8> {
-    let mut body = vec![b'F'];
+    let mut body = vec![b'B'];
     for &(index, Noted { stat, made }) in files {
         body.extend_from_slice(&u32::try_from(index).unwrap_or(u32::MAX).to_le_bytes());
         body.push(u8::from(made));
-        for number in [stat.id.0, stat.id.1, stat.len, stat.mtime_ns.cast_unsigned(), stat.ctime_ns.cast_unsigned()] {
+        for number in [stat.id.0, stat.id.1, stat.len] {
             body.extend_from_slice(&number.to_le_bytes());
+        }
+        for time in [stat.mtime_ns, stat.ctime_ns, stat.birth_ns.unwrap_or(NO_BIRTH)] {
+            body.extend_from_slice(&time.to_le_bytes());
         }
     }
     body
 }
 
-fn read_file(bytes: &[u8; FILE_LEN]) -> Option<(usize, Noted)> {
+fn read_file(bytes: &[u8]) -> Option<(usize, Noted)> {
     let (&index, rest) = bytes.split_first_chunk::<4>()?;
     let (&made, rest) = rest.split_first()?;
     let (words, []) = rest.as_chunks::<8>() else { return None };
-    let &[device, inode, len, mtime, ctime] = words else { return None };
+    let &[device, inode, len, mtime, ctime, ref birth @ ..] = words else { return None };
     let id = (u64::from_le_bytes(device), u64::from_le_bytes(inode));
     let (mtime_ns, ctime_ns) = (i64::from_le_bytes(mtime), i64::from_le_bytes(ctime));
-    let stat = Stat { id, len: u64::from_le_bytes(len), mtime_ns, ctime_ns };
+    let birth_ns = birth.first().map(|birth| i64::from_le_bytes(*birth)).filter(|birth| *birth != NO_BIRTH);
+    let stat = Stat { id, birth_ns, len: u64::from_le_bytes(len), mtime_ns, ctime_ns };
     let index = usize::try_from(u32::from_le_bytes(index)).ok().filter(|index| *index < FILES_MAX)?;
     Some((index, Noted { stat, made: made == 1 }))
 }
 
 fn framed(body: &[u8]) -> Vec<u8> {
-    // A body is at most what all files look like: 500,000 times 45 bytes.
+    // A body is at most what all files look like: 500,000 times 53 bytes.
     let len = u32::try_from(body.len()).unwrap_or(u32::MAX);
     [&len.to_le_bytes(), &crc32c::crc32c(body).to_le_bytes(), body].concat()
 }
@@ -366,7 +390,10 @@ mod tests {
         assert!(state.stat(Path::new("j")).unwrap().is_none());
         journal.dirty(&pieces(&[1, 2, 3])).unwrap();
         journal.have(&pieces(&[1, 3])).unwrap();
-        let noted = |len, made| Noted { stat: Stat { id: (u64::MAX, 7), len, mtime_ns: -1, ctime_ns: i64::MAX }, made };
+        let noted = |len, made: bool| {
+            let birth_ns = made.then_some(-7);
+            Noted { stat: Stat { id: (u64::MAX, 7), birth_ns, len, mtime_ns: -1, ctime_ns: i64::MAX }, made }
+        };
         journal.note(&[(4, noted(5, false)), (0, noted(6, true))]).unwrap();
         journal.note(&[(0, noted(7, true))]).unwrap();
         let known = open(&state).known().clone();
@@ -377,6 +404,16 @@ mod tests {
         journal.reset(Bitfield::empty(PIECES)).unwrap();
         let again = open(&state).known().clone();
         assert_eq!((again.have.count(), files(&again)), (0, files(&known)), "files are kept when it is written anew");
+    }
+
+    #[test]
+    fn a_file_that_an_earlier_version_noted_is_known_without_its_birth() {
+        let numbers = [1u64, 7, 5, 3, 4].map(u64::to_le_bytes).concat();
+        let record = framed(&[&b"F"[..], &2u32.to_le_bytes(), &[1], &numbers].concat());
+        let known = reopen(&[history(&[(true, vec![1])]), record].concat());
+        let stat = Stat { id: (1, 7), birth_ns: None, len: 5, mtime_ns: 3, ctime_ns: 4 };
+        assert_eq!(known.file(2), Some(Noted { stat, made: true }));
+        assert_eq!(numbers_of(&known.have), [1]);
     }
 
     #[test]
@@ -396,6 +433,8 @@ mod tests {
             b"Zzz",
             b"F\0",
             &[&b"F"[..], &[0xff; 45]].concat(),
+            &[&b"B"[..], &[0xff; 53]].concat(),
+            &[&b"B"[..], &[0; 45]].concat(),
             b"C\0",
             b"",
         ] {

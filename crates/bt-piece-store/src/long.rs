@@ -76,30 +76,32 @@ impl LongPieces {
         std::mem::take(&mut self.postponed)
     }
 
-    /// Puts a block into the file. On an error it is kept, and tried again by [`LongPieces::retry`].
-    pub(crate) fn store(&mut self, block: Block, data: Bytes, storage: &dyn Storage) -> Result<(), StoreError> {
+    /// Puts a block into the file; returns whether it is there. On an error it is kept, and tried again by [`LongPieces::retry`]; it waits
+    /// for that, too, where another block does.
+    pub(crate) fn store(&mut self, block: Block, data: Bytes, storage: &dyn Storage) -> Result<bool, StoreError> {
         if !self.refused.is_empty() {
             self.refused.push((block, data));
-            return Ok(());
+            return Ok(false);
         }
         let result = self.write(block, &data, storage).map_err(StoreError::at(&self.path));
         if result.is_err() {
             self.refused.push((block, data));
         }
-        result
+        result.map(|()| true)
     }
 
-    /// Puts the blocks that the disk refused into the file. Returns how many bytes of which piece.
-    pub(crate) fn retry(&mut self, storage: &dyn Storage) -> Result<Vec<(Piece, u64)>, StoreError> {
-        let mut written = Vec::new();
+    /// Puts the blocks that the disk refused into the file, up to one that it refuses again. Returns how many bytes of which piece are
+    /// there now, and what stands against the rest.
+    pub(crate) fn retry(&mut self, storage: &dyn Storage) -> (Vec<(Piece, u64)>, Result<(), StoreError>) {
+        let (mut written, mut result) = (Vec::new(), Ok(()));
         for (block, data) in std::mem::take(&mut self.refused) {
-            let len = u64::from(block.len());
-            self.store(block, data, storage)?;
-            if self.refused.is_empty() {
-                written.push((block.piece(), len));
+            match self.store(block, data, storage) {
+                Ok(true) => written.push((block.piece(), u64::from(block.len()))),
+                Ok(false) => {}
+                Err(error) => result = Err(error),
             }
         }
-        Ok(written)
+        (written, result)
     }
 
     fn write(&mut self, block: Block, data: &Bytes, storage: &dyn Storage) -> io::Result<()> {
@@ -110,8 +112,7 @@ impl LongPieces {
             }
             self.is_made = true;
         }
-        let taken: BTreeSet<u64> = self.open.values().map(|piece| piece.slot).collect();
-        let slot = (0..).find(|slot| !taken.contains(slot)).unwrap_or(0);
+        let slot = self.open.get(&block.piece()).map_or_else(|| self.free_slot(), |piece| piece.slot);
         let fresh = || LongPiece { slot, hash: State::new(self.algorithm), hashed: 0, ahead: BTreeMap::new() };
         let piece = self.open.entry(block.piece()).or_insert_with(fresh);
         let start = piece.slot * u64::from(self.geometry.piece_length());
@@ -133,6 +134,12 @@ impl LongPieces {
         Ok(())
     }
 
+    /// The first place in the file that no piece has.
+    fn free_slot(&self) -> u64 {
+        let taken: BTreeSet<u64> = self.open.values().map(|piece| piece.slot).collect();
+        (0..).find(|slot| !taken.contains(slot)).unwrap_or(0)
+    }
+
     /// The digest of a piece of which every block was stored; `None` where one was not.
     pub(crate) fn digest(&self, piece: Piece) -> Option<Digest> {
         let open = self.open.get(&piece)?;
@@ -141,7 +148,8 @@ impl LongPieces {
 
     /// A part of a piece, as it lies in the file.
     pub(crate) fn read(&self, piece: Piece, begin: u32, len: u32, storage: &dyn Storage) -> Result<Bytes, StoreError> {
-        let slot = self.open.get(&piece).map_or(0, |piece| piece.slot);
+        let not_here = || StoreError::at(&self.path)(io::ErrorKind::NotFound.into());
+        let slot = self.open.get(&piece).ok_or_else(not_here)?.slot;
         let mut bytes = vec![0; len as usize];
         let at = slot * u64::from(self.geometry.piece_length()) + u64::from(begin);
         read_exact(storage, &self.path, at, &mut bytes).map_err(StoreError::at(&self.path))?;
@@ -156,17 +164,24 @@ impl LongPieces {
 
     /// Lets go of a piece; the file goes with the last one.
     pub(crate) fn forget(&mut self, piece: Piece, storage: &dyn Storage) {
+        self.open.remove(&piece);
         self.refused.retain(|(block, _)| block.piece() != piece);
-        if self.open.remove(&piece).is_some() && self.open.is_empty() {
-            self.clear(storage);
+        self.postponed.retain(|postponed| *postponed != piece);
+        if self.is_made && self.open.is_empty() && self.refused.is_empty() {
+            self.remove_file(storage);
         }
     }
 
-    /// Lets go of everything. A file that cannot be removed is removed before the next one is made.
+    /// Lets go of everything.
     pub(crate) fn clear(&mut self, storage: &dyn Storage) {
         self.open.clear();
         self.refused.clear();
         self.postponed.clear();
+        self.remove_file(storage);
+    }
+
+    /// One that cannot be removed is removed before the next one is made.
+    fn remove_file(&mut self, storage: &dyn Storage) {
         if let Err(_gone_or_refused) = storage.remove(&self.path) {}
         self.is_made = false;
     }

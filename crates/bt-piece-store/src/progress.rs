@@ -1,7 +1,7 @@
 //! How far a long job is, and whether it should stop.
 //!
 //! Decides: nothing. Must not know: who looks.
-//! Invariant: the count of bytes done only grows.
+//! Invariant: the counts only grow, and that of bytes done is never the larger one.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -19,7 +19,7 @@ impl Progress {
         self.done.load(Relaxed)
     }
 
-    /// Bytes to look at in all; zero until the job knows.
+    /// Bytes to look at in all, as far as the job knows: zero at first, and more when it finds that it must look at some again.
     pub fn total(&self) -> u64 {
         self.total.load(Relaxed)
     }
@@ -33,8 +33,9 @@ impl Progress {
         self.cancelled.load(Relaxed)
     }
 
-    pub(crate) fn begin(&self, total: u64) {
-        self.total.store(total, Relaxed);
+    /// So many bytes more are looked at from now on.
+    pub(crate) fn begin(&self, bytes: u64) {
+        self.total.fetch_add(bytes, Relaxed);
     }
 
     pub(crate) fn add(&self, bytes: u64) {

@@ -263,6 +263,8 @@ impl Worker {
             self.settle(now, storage, &mut done);
         }
         if stop && self.has_long_pieces() {
+            // Those that could not be written have their bytes there, and come again.
+            self.verified.clear();
             self.long.clear(storage);
         }
         done
@@ -353,6 +355,3 @@ impl Worker {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-#[path = "worker/touching/tests.rs"]
-mod touching;

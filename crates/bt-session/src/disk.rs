@@ -1,6 +1,6 @@
 //! Disk threads: each runs the workers of its torrents, one batch after another.
 //!
-//! Decides: which thread has a torrent, and when a failed store is tried again. Must not know: peers' wishes, hashes.
+//! Decides: which thread has a torrent, and when a failed store is tried again. Must not know: peers' wishes, what makes a piece right.
 //! Invariant: a torrent, and so a piece, is always on the same thread; a shard leaves to these threads whatever may wait for a disk, but for opening a file; a panic ends the torrent
 //! that it was about, and no other.
 
@@ -354,9 +354,10 @@ impl Desk {
         let read = match read_blocks(layout, storage.as_ref(), &blocks, true) {
             Ok(read) => read,
             Err(error) => {
-                let hashed = worker.read_hashed(&blocks, storage.as_ref());
+                let fault = fault_of(&error);
+                let may_be_right = fault == StoreFault::Changed;
+                let hashed = may_be_right.then(|| worker.read_hashed(&blocks, storage.as_ref())).flatten();
                 if hashed.is_none() {
-                    let fault = fault_of(&error);
                     self.fail(key, fault, error.to_string());
                     (self.is_faulty, self.retry_at) = (true, Some(now + RETRY));
                     if matches!(fault, StoreFault::Changed | StoreFault::Missing) {
@@ -378,5 +379,42 @@ impl Desk {
     /// The shard never waits for this thread, so waiting for room in its inbox cannot last.
     fn send(&self, message: ToShard) {
         let _ = self.attached.shard.blocking_send(message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::torrent;
+    use bt_piece_store::{FaultyStorage, Journal, Op};
+    use bt_types::InfoHash;
+
+    #[test]
+    fn a_disk_that_cannot_read_puts_no_file_in_doubt() {
+        const KEY: TorrentKey = TorrentKey(1);
+        // EIO; too many open files; a link where a file was: something that another program did.
+        for (code, in_doubt) in [(5, false), (24, false), (40, true)] {
+            let dir = tempfile::tempdir().unwrap();
+            let (info, layout, storage, blocks) = torrent(dir.path());
+            let rule = move |op, _: &std::path::Path| (op == Op::Read).then(|| std::io::Error::from_raw_os_error(code));
+            let (layout, digests) = (Arc::new(layout), info.require_digests().unwrap());
+            let journal = Journal::in_memory(InfoHash([1; 20]), layout.geometry());
+            let (shard, mut told) = mpsc::channel(8);
+            let mut desk = Desk::new(Box::new(Attached {
+                worker: Worker::new(Arc::clone(&layout), digests, journal),
+                layout,
+                storage: Arc::new(FaultyStorage::new(storage, rule)),
+                shard,
+                claim: Claim::default(),
+            }));
+            desk.read(KEY, Time::ZERO, PeerKey(1), blocks, None);
+            desk.work(KEY, Time::ZERO);
+            assert_eq!(desk.attached.worker.is_well(), !in_doubt, "{code}");
+            drop(desk);
+            let told: Vec<ToShard> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+            let is_refused =
+                |told: &ToShard| matches!(told, ToShard::Read(_, blocks) if blocks.iter().all(|(_, data)| data.is_none()));
+            assert!(told.iter().any(is_refused), "{code}: the peer has its answer");
+        }
     }
 }

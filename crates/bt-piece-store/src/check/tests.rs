@@ -220,3 +220,29 @@ fn verify_names_what_is_bad() {
         [FileState::Bad { pieces: 1 }, FileState::Good, FileState::Missing, FileState::WrongLength { found: 57_350 }]
     );
 }
+
+#[test]
+fn room_that_another_program_made_is_looked_through_once_unless_it_is_filled_meanwhile() {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    for filled in [false, true] {
+        let (fixture, reads) = (fixture(), Arc::new(AtomicUsize::new(0)));
+        let (counted, room) = (Arc::clone(&reads), fixture.path(0));
+        let storage = crate::FaultyStorage::new(MemStorage::new(), move |op, path| {
+            counted.fetch_add(usize::from(op == crate::Op::Read && path == room), Relaxed);
+            None
+        });
+        put(storage.inner(), &fixture.path(0), &[0; 65_536]);
+        let (layout, digests, progress) = (&fixture.layout, &fixture.digests, Progress::default());
+        let opened =
+            open_torrent(layout, digests, fixture.journal(), &storage, Trust::Journal, &progress, &mut |_| Ok(())).unwrap();
+        let at_opening = reads.load(Relaxed);
+        assert!(at_opening > 0);
+        if filled {
+            overwrite(storage.inner(), &fixture, 0, 60_000, b"the user's notes");
+        }
+        let mut worker = Worker::new(Arc::clone(layout), Arc::clone(digests), opened.journal);
+        let done = worker.run(Time::ZERO, fixture.arrival(0), &storage);
+        let is_good = matches!(done[..], [crate::Done::Checked { .. }]);
+        assert_eq!((is_good, reads.load(Relaxed) > at_opening), (!filled, filled), "{done:?}");
+    }
+}

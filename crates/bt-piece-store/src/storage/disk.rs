@@ -4,10 +4,11 @@
 //! Invariant: nothing is written over a link below the held root; at most [`OPEN_MAX`] files stay open; no bytes are given out of a file that
 //! another program touched since it was first looked at, but by `read_raw`; for pages that are lent this holds when they are taken.
 
-use super::seen::{Face, Seen};
-use super::{Storage, StoreError, changed, not_a_file};
+use super::face::{face_at, face_of};
+use super::seen::Seen;
+use super::{Storage, StoreError, changed};
 use crate::identity::{Change, Stat};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, IoSlice};
@@ -132,9 +133,7 @@ impl DiskStorage {
             true => open_beneath(self.root.fd.as_fd(), path, flags).map_err(|error| self.explain(error))?,
             false => rustix::fs::openat(&self.root.fd, relative(path)?, flags | OFlags::CLOEXEC, Mode::empty())?,
         });
-        if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
-            return Err(not_a_file());
-        }
+        face_of(&file)?;
         // That a file was read need not be noted at every read. Only its owner may ask for that.
         #[cfg(target_os = "linux")]
         let _ = rustix::fs::fcntl_setfl(&file, access | OFlags::NOATIME);
@@ -160,22 +159,18 @@ impl DiskStorage {
     /// What has the name now.
     fn find(&self, path: &Path) -> io::Result<Option<Stat>> {
         let found = if self.over_links {
-            rustix::fs::statat(&self.root.fd, relative(path)?, AtFlags::empty())
+            face_at(&self.root.fd, relative(path)?, AtFlags::empty())
         } else {
             let (parent, name) = match self.parent(path, false) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 found => found?,
             };
-            rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+            face_at(&parent, name, AtFlags::SYMLINK_NOFOLLOW)
         };
-        let stat = match found {
-            Err(Errno::NOENT) => return Ok(None),
-            stat => stat?,
-        };
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(not_a_file());
+        match found {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => Ok(Some(found?.stat)),
         }
-        Ok(Some(face(&stat).stat))
     }
 
     /// What has the name now, and what happened to it since the first look.
@@ -200,7 +195,7 @@ impl DiskStorage {
     /// An error if another program touched the file. It is looked at under the lock, so that no write of ours comes between.
     fn check(&self, path: &Path, file: &OwnedFd) -> io::Result<()> {
         let mut seen = self.seen();
-        let checked = seen.check(path, face(&rustix::fs::fstat(file)?));
+        let checked = seen.check(path, face_of(file)?);
         if checked.is_err() {
             drop(seen);
             self.forget(path);
@@ -225,7 +220,7 @@ impl DiskStorage {
         self.seen().begin(path);
         let written = write(&file);
         let mut seen = self.seen();
-        seen.end(path, face(&rustix::fs::fstat(&file)?).stat);
+        seen.end(path, face_of(&file)?.stat);
         written
     }
 
@@ -408,7 +403,7 @@ impl Storage for DiskStorage {
         };
         let mut seen = self.seen();
         seen.forget(path);
-        seen.look(path, face(&rustix::fs::fstat(&file)?).stat);
+        seen.look(path, face_of(&file)?.stat);
         drop(seen);
         self.open.lock().unwrap_or_else(PoisonError::into_inner).put(path, true, Arc::new(file));
         Ok(())
@@ -430,21 +425,6 @@ impl Storage for DiskStorage {
         self.seen().forget(path);
         let (parent, name) = self.parent(path, false)?;
         Ok(rustix::fs::unlinkat(parent, name, AtFlags::empty())?)
-    }
-}
-
-/// What a file looks like. The types of these fields differ between systems, so plain casts: a time before 1678 or after 2262 does not matter.
-#[allow(clippy::unnecessary_cast)]
-fn face(stat: &rustix::fs::Stat) -> Face {
-    let nanoseconds = |secs: i64, nanos: i64| secs.saturating_mul(1_000_000_000).saturating_add(nanos);
-    Face {
-        stat: Stat {
-            id: (stat.st_dev as u64, stat.st_ino as u64),
-            len: u64::try_from(stat.st_size).unwrap_or(0),
-            mtime_ns: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-            ctime_ns: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
-        },
-        links: stat.st_nlink as u64,
     }
 }
 

@@ -160,6 +160,7 @@ impl Storage for MemStorage {
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
         let stat = |file: &MemFile| Stat {
             id: (0, file.number),
+            birth_ns: None,
             len: file.now.len,
             mtime_ns: file.now.mtime_ns,
             ctime_ns: file.now.mtime_ns,

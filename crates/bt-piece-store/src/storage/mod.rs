@@ -4,6 +4,7 @@
 //! Invariant: an implementation never changes anything outside its root, nor over a symlink below it.
 
 mod disk;
+mod face;
 mod faulty;
 mod mem;
 mod seen;

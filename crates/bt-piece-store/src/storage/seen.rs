@@ -6,19 +6,12 @@
 //! A write of ours moves a file's time: it is compared right before and noted right after. What another program writes between these two
 //! is not told apart from ours.
 
+use super::face::Face;
 use crate::identity::{Change, Stat};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::Path;
-
-/// A file that is open, at one moment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Face {
-    pub(super) stat: Stat,
-    /// Names that it has; none when it was deleted.
-    pub(super) links: u64,
-}
 
 /// The files that were looked at.
 #[derive(Default, Debug)]
@@ -123,7 +116,7 @@ mod tests {
     use super::*;
 
     fn stat(ino: u64, mtime_ns: i64, ctime_ns: i64) -> Stat {
-        Stat { id: (1, ino), len: 5, mtime_ns, ctime_ns }
+        Stat { id: (1, ino), birth_ns: None, len: 5, mtime_ns, ctime_ns }
     }
 
     fn check(seen: &mut Seen, stat: Stat) -> bool {

@@ -17,9 +17,8 @@ impl Worker {
 
     pub(super) fn store_long(&mut self, block: Block, data: Bytes, storage: &dyn Storage, done: &mut Vec<Done>) {
         match self.long.store(block, data, storage) {
-            // It waits behind one that the disk refused.
-            Ok(()) if self.held => {}
-            Ok(()) => on_disk(block.piece(), u64::from(block.len()), done),
+            Ok(true) => on_disk(block.piece(), u64::from(block.len()), done),
+            Ok(false) => {}
             Err(error) => {
                 self.held = true;
                 done.push(self.failed(&error));
@@ -29,11 +28,10 @@ impl Worker {
 
     /// Puts away the blocks that the disk refused.
     pub(super) fn retry_long(&mut self, storage: &dyn Storage, done: &mut Vec<Done>) {
-        match self.long.retry(storage) {
-            Ok(written) => {
-                written.into_iter().for_each(|(piece, bytes)| on_disk(piece, bytes, done));
-                self.complete.extend(self.long.take_postponed().into_iter().map(|piece| (piece, Vec::new())));
-            }
+        let (written, result) = self.long.retry(storage);
+        written.into_iter().for_each(|(piece, bytes)| on_disk(piece, bytes, done));
+        match result {
+            Ok(()) => self.complete.extend(self.long.take_postponed().into_iter().map(|piece| (piece, Vec::new()))),
             Err(error) => {
                 self.held = true;
                 done.push(self.failed(&error));

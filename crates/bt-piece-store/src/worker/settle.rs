@@ -4,9 +4,11 @@
 //! Invariant: the journal says "have" only after the sync; after a failed sync a piece is read, hashed and written again before that.
 
 use super::{Done, SYNC_BYTES, Unsynced, Worker};
-use crate::hashing::read_piece;
+use crate::hashing::read_range;
 use crate::identity::Change;
+use crate::long::CHUNK;
 use crate::storage::{Storage, StoreError};
+use bt_hash::State;
 use bt_types::{Piece, Time, Verdict};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -49,20 +51,18 @@ impl Worker {
         let (mut lost, mut touched) = (Vec::new(), BTreeSet::new());
         let mut result = Ok(());
         for piece in self.unsynced.pieces.clone() {
-            result = read_piece(&self.layout, storage, piece).and_then(|bytes| {
-                match bytes.filter(|bytes| self.is_right(piece, bytes)) {
-                    Some(bytes) => self.write_range(piece, 0, &[Bytes::from(bytes)], &mut touched, storage),
-                    None => {
-                        lost.push(piece);
-                        Ok(())
-                    }
+            match self.rewrite_piece(piece, &mut touched, storage) {
+                Ok(true) => {}
+                Ok(false) => lost.push(piece),
+                Err(error) => {
+                    result = Err(error);
+                    break;
                 }
-            });
-            if result.is_err() {
-                break;
             }
         }
-        self.lose(&lost, done);
+        if !self.lose(&lost, done) {
+            return;
+        }
         if let Err(error) = result.and(self.note(&touched, storage)) {
             self.held = true;
             return done.push(self.failed(&error));
@@ -71,10 +71,18 @@ impl Worker {
         (self.unsynced.is_unsafe, self.unsynced.bytes) = (false, SYNC_BYTES);
     }
 
-    pub(super) fn is_right(&self, piece: Piece, bytes: &[u8]) -> bool {
-        let mut digests = Vec::with_capacity(1);
-        bt_hash::digest_many(self.digests.algorithm(), &[&[bytes]], &mut digests);
-        digests.first().is_some_and(|digest| self.digests.matches(piece, digest))
+    /// Writes what a piece holds again, and hashes that: whether it is right. A part at a time, as it may be too long for memory; what is
+    /// wrong is written where it is already.
+    fn rewrite_piece(&mut self, piece: Piece, touched: &mut BTreeSet<usize>, storage: &dyn Storage) -> Result<bool, StoreError> {
+        let end = self.layout.geometry().piece_len(piece);
+        let mut hash = State::new(self.digests.algorithm());
+        for begin in (0..end).step_by(CHUNK as usize) {
+            let part = read_range(&self.layout, storage, piece, begin, CHUNK.min(end - begin))?;
+            let Some(part) = part.map(Bytes::from) else { return Ok(false) };
+            hash.update(&part);
+            self.write_range(piece, begin, &[part], touched, storage)?;
+        }
+        Ok(self.digests.matches(piece, &hash.finish()))
     }
 
     /// Everything that is wanted is written. The last pieces are told of once all is synced and every file is as we left it, or was looked
@@ -117,10 +125,16 @@ impl Worker {
         Ok(())
     }
 
-    /// Pieces are not there any more.
-    pub(super) fn lose(&mut self, pieces: &[Piece], done: &mut Vec<Done>) {
+    /// Pieces are not there any more. Whether that is recorded: if not, it is not told either, and the store is held.
+    #[must_use]
+    pub(super) fn lose(&mut self, pieces: &[Piece], done: &mut Vec<Done>) -> bool {
         if pieces.is_empty() {
-            return;
+            return true;
+        }
+        if let Err(error) = self.journal.dirty(pieces) {
+            self.held = true;
+            done.push(self.failed(&error));
+            return false;
         }
         for &piece in pieces {
             self.unsynced.pieces.remove(&piece);
@@ -131,10 +145,10 @@ impl Worker {
             self.missing.insert(piece);
         });
         done.push(Done::Lost { pieces: pieces.to_vec() });
-        // Those that are still there need not wait for them.
-        done.extend(self.last.drain(..).map(|piece| Done::Checked { piece, verdict: Verdict::Good }));
-        if let Err(error) = self.journal.dirty(pieces) {
-            done.push(self.failed(&error));
+        // Those that are still there need not wait for them. If all that is wanted is there, they wait until the rest is looked at.
+        if !self.missing.is_empty() {
+            done.extend(self.last.drain(..).map(|piece| Done::Checked { piece, verdict: Verdict::Good }));
         }
+        true
     }
 }

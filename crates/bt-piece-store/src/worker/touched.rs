@@ -5,7 +5,7 @@
 
 use super::{Done, Standing, Worker};
 use crate::doubt::Looked;
-use crate::hashing::read_piece;
+use crate::hashing::read_range;
 use crate::identity::{Change, Noted};
 use crate::storage::{Storage, StoreError, changed};
 use bt_types::{Block, Piece, Rng};
@@ -26,9 +26,12 @@ impl Worker {
     }
 
     /// Blocks of files of which only attributes changed: each of their pieces is hashed, and the blocks are given out of what was hashed, so
-    /// that no peer waits. `None` if more changed, or a piece is wrong. The files are looked at next.
+    /// that no peer waits. `None` if more changed, a piece is wrong, or pieces are too long for memory. The files are looked at next.
     pub fn read_hashed(&mut self, blocks: &[Block], storage: &dyn Storage) -> Option<Vec<Bytes>> {
-        let mut read: Option<(Piece, Bytes)> = None;
+        if self.has_long_pieces() {
+            return None;
+        }
+        let mut read: Option<(Piece, Vec<u8>)> = None;
         let mut data = Vec::with_capacity(blocks.len());
         for block in blocks {
             let piece = block.piece();
@@ -39,16 +42,23 @@ impl Worker {
                 if changes.any(|change| change == Change::Content) {
                     return None;
                 }
-                let bytes = read_piece(&self.layout, storage, piece).ok()??;
-                read = self.is_right(piece, &bytes).then(|| (piece, Bytes::from(bytes)));
+                let len = self.layout.geometry().piece_len(piece);
+                let bytes = read_range(&self.layout, storage, piece, 0, len).ok()??;
+                read = self.is_right(piece, &bytes).then_some((piece, bytes));
             }
             let (begin, len) = (block.begin() as usize, block.len() as usize);
-            let bytes = &read.as_ref()?.1;
-            data.push(bytes.get(begin..begin.checked_add(len)?).map(|_| bytes.slice(begin..begin + len))?);
+            // A copy: the blocks of a batch may be of as many pieces, and would keep each of them in memory.
+            data.push(Bytes::copy_from_slice(read.as_ref()?.1.get(begin..begin.checked_add(len)?)?));
         }
         // They are believed again after a look.
         self.begin(Change::Attributes, storage);
         Some(data)
+    }
+
+    fn is_right(&self, piece: Piece, bytes: &[u8]) -> bool {
+        let mut digests = Vec::with_capacity(1);
+        bt_hash::digest_many(self.digests.algorithm(), &[&[bytes]], &mut digests);
+        digests.first().is_some_and(|digest| self.digests.matches(piece, digest))
     }
 
     /// Begins to look at files in doubt of which no more than this changed. What stands against that.
@@ -67,11 +77,13 @@ impl Worker {
         if self.doubts.is_empty() {
             return;
         }
-        let only = if retry || !self.is_settled() { Change::Content } else { Change::Attributes };
-        let against = self.begin(only, storage);
-        if let Some(error) = against.filter(|_| retry || !self.held) {
-            self.held = true;
-            done.push(self.failed(&error));
+        // What is held waits for the next try: not as fast as another program can write.
+        if retry || !self.held {
+            let only = if retry || !self.is_settled() { Change::Content } else { Change::Attributes };
+            if let Some(error) = self.begin(only, storage) {
+                self.held = true;
+                done.push(self.failed(&error));
+            }
         }
         match self.doubts.step(&self.layout, &self.digests, storage) {
             Ok(Some(looked)) => self.looked(&looked, storage, done),
@@ -100,9 +112,11 @@ impl Worker {
             }
             return;
         }
-        self.lose(wrong, done);
+        if !self.lose(wrong, done) {
+            return self.doubts.forget_look(*index);
+        }
         if !self.doubts.believe(&layout, storage, *index, stat) {
-            // It is looked at again when the store is tried again: not as fast as another program can write.
+            // It is looked at again when the store is tried again.
             let error = StoreError::at(&file.path)(changed());
             self.held = true;
             return done.push(self.failed(&error));
@@ -126,3 +140,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@
 
 use super::{Done, Standing, Worker};
 use crate::LayoutFile;
-use crate::identity::{Change, Noted};
+use crate::identity::{Change, Noted, Stat};
 use crate::slices::Slices;
 use crate::storage::{Storage, StoreError, foreign};
 use bt_types::{Piece, StoreFault, Time, Verdict};
@@ -178,10 +178,10 @@ impl Worker {
         match storage.stat(&file.path).map_err(here)? {
             Some(stat) if self.journal.known().file(index).is_some_and(|noted| noted.is_file(&stat)) => {
                 if stat.len < file.length {
-                    storage.set_len(&file.path, file.length).map_err(|error| self.refused(index, error, storage))?;
+                    storage.set_len(&file.path, file.length).map_err(here)?;
                 }
             }
-            Some(stat) if stat.len <= file.length && is_blank(storage, file, stat.len).map_err(here)? => {
+            Some(stat) if stat.len <= file.length && self.holds_nothing(index, &stat, storage).map_err(here)? => {
                 storage.set_len(&file.path, file.length).map_err(here)?;
                 made.insert(index);
             }
@@ -227,6 +227,11 @@ impl Worker {
             }
         }
         Ok(looks)
+    }
+
+    /// Looks through a file, unless that was done when the torrent was opened: it may take minutes.
+    fn holds_nothing(&self, index: usize, stat: &Stat, storage: &dyn Storage) -> io::Result<bool> {
+        Ok(self.journal.known().is_blank(index, stat) || is_blank(storage, &self.layout.files()[index], stat.len)?)
     }
 
     fn held_pieces(&self, file: &LayoutFile) -> bool {

@@ -202,3 +202,20 @@ fn a_thousand_files_need_few_descriptors() {
     }
     assert_eq!(storage.open.lock().unwrap().files.len(), OPEN_MAX);
 }
+
+#[test]
+fn when_a_file_was_made_is_known_where_the_system_says_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = DiskStorage::open(dir.path()).unwrap();
+    storage.create_new(path("file")).unwrap();
+    let made = || storage.stat(path("file")).unwrap().unwrap().birth_ns;
+    let created = std::fs::metadata(dir.path().join("file")).unwrap().created().ok();
+    let expected = created.map(|at| at.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos());
+    if cfg!(target_os = "linux") {
+        assert_eq!(made().map(|birth| u128::try_from(birth).unwrap()), expected);
+    }
+    let first = made();
+    storage.write_at(path("file"), 0, &[IoSlice::new(b"bytes")]).unwrap();
+    assert_eq!(made(), first);
+    assert_eq!(storage.noted(path("file")).unwrap().unwrap().birth_ns, first, "the same of the open file");
+}

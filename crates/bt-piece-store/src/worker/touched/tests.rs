@@ -3,13 +3,16 @@
 //! Decides: the cases. Must not know: how a touch is noticed.
 //! Invariant: every case looks at real files, and at what is told of them.
 
-use super::tests::{NOW, good, worker};
 use super::*;
 use crate::testkit::Fixture;
-use crate::{DiskStorage, FaultyStorage, MemStorage, Op, OpenError, Opened, Progress, Trust, open_torrent};
+use crate::worker::Order;
+use crate::worker::tests::{NOW, good, worker};
+use crate::{DiskStorage, FaultyStorage, Journal, MemStorage, Op, OpenError, Opened, Progress, Trust, open_torrent};
+use bt_types::{StoreFault, Time};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A download to a real directory.
@@ -76,6 +79,12 @@ impl Scene {
             &Progress::default(),
             &mut |_| Ok(()),
         )
+    }
+
+    /// The same, and it works on.
+    fn reopen(&mut self) {
+        let journal = self.open().unwrap().journal;
+        self.worker = Worker::new(Arc::clone(&self.fixture.layout), Arc::clone(&self.fixture.digests), journal);
     }
 
     fn is_right(&self) -> bool {
@@ -262,9 +271,8 @@ fn small_files_that_share_a_piece_with_a_missing_one_are_compared() {
         if wrong {
             fs::write(scene.file(2), &notes).unwrap();
         }
-        let opened = scene.open().unwrap();
-        scene.worker = Worker::new(Arc::clone(&scene.fixture.layout), Arc::clone(&scene.fixture.digests), opened.journal);
-        assert_eq!(opened.have.count(), 3);
+        scene.reopen();
+        assert_eq!(scene.worker.journal.known().have.count(), 3);
         let done = scene.arrive(&[0]);
         if wrong {
             assert_eq!(fault_of(&done), Some(StoreFault::Foreign));
@@ -354,4 +362,119 @@ fn a_file_that_is_spoilt_while_it_is_made_is_ours_all_the_same() {
     }
     assert!((0..3).all(|number| done.contains(&good(&fixture, number))), "{done:?}");
     assert_eq!(fs::read(dir.path().join(fixture.path(0))).unwrap(), fixture.data);
+}
+
+#[test]
+fn what_is_lost_and_not_wanted_makes_nothing_complete_before_the_rest_is_looked_at() {
+    for harm in [true, false] {
+        let mut scene = Scene::new(&[16_384, 16_384, 16_384]);
+        assert_eq!(scene.arrive(&[0]), scene.good(&[0]));
+        scene.run(vec![Order::Sync]);
+        // The first file is not wanted any more.
+        Arc::make_mut(&mut scene.fixture.layout).select(&BTreeSet::from([1, 2]));
+        scene.reopen();
+        assert_eq!(scene.arrive(&[1]), scene.good(&[1]));
+        overwrite(&scene.file(0), 5, b"X");
+        if harm {
+            overwrite(&scene.file(1), 5, b"X");
+        } else {
+            fs::hard_link(scene.file(1), scene.dir.path().join("link")).unwrap();
+        }
+        let lost = if harm { vec![scene.lost(&[0]), scene.lost(&[1])] } else { vec![scene.lost(&[0])] };
+        assert_eq!(scene.arrive(&[2]), [lost, scene.good(&[2])].concat());
+        assert_eq!(scene.worker.is_settled(), !harm);
+    }
+}
+
+#[test]
+fn what_cannot_be_recorded_as_lost_stays_in_doubt() {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    let mut scene = Scene::new(&[4 * 16_384]);
+    let fails = Arc::new(AtomicBool::new(false));
+    let rule = Arc::clone(&fails);
+    // One write fails, and the next does not.
+    let rule = move |op, _: &Path| (op == Op::Write && rule.swap(false, Relaxed)).then(|| io::Error::from_raw_os_error(5));
+    let state = Arc::new(FaultyStorage::new(DiskStorage::open(scene.dir.path()).unwrap(), rule));
+    let geometry = *scene.fixture.layout.geometry();
+    let journal = || {
+        let id = bt_types::InfoHash([1; 20]);
+        Journal::open(Arc::<FaultyStorage<_>>::clone(&state), Path::new("journal"), id, &geometry).unwrap()
+    };
+    scene.worker = Worker::new(Arc::clone(&scene.fixture.layout), Arc::clone(&scene.fixture.digests), journal());
+    assert_eq!(scene.arrive(&[0, 1, 2]), scene.good(&[0, 1, 2]));
+    scene.run(vec![Order::Sync]);
+    overwrite(&scene.file(0), 20_000, b"X");
+    fails.store(true, Relaxed);
+    let mut done = scene.run(vec![Order::Doubt { piece: scene.fixture.piece(1) }]);
+    scene.go_on(&mut done);
+    assert_eq!((done.len(), fault_of(&done)), (1, Some(StoreFault::Io)));
+    // What a restart would find: a record of what was there, and a file that differs from it.
+    let known = journal();
+    let noted = known.known().file(0).unwrap().stat;
+    let now = DiskStorage::open(scene.dir.path()).unwrap().stat(&scene.fixture.path(0)).unwrap().unwrap();
+    assert_eq!((known.known().have.count(), noted.change_to(&now)), (3, Change::Content));
+    assert_eq!(scene.retry(), [scene.lost(&[1])]);
+    assert!(scene.worker.is_well() && journal().known().have.count() == 2);
+}
+
+#[test]
+fn a_file_that_got_the_inode_of_ours_is_the_users() {
+    let mut scene = Scene::new(&[2 * 16_384, 2 * 16_384]);
+    assert_eq!(scene.arrive(&[0, 2]), scene.good(&[0, 2]));
+    scene.run(vec![Order::Sync]);
+    // The process has ended: nothing holds the file open.
+    scene.storage = DiskStorage::open(scene.dir.path()).unwrap();
+    let (file, notes) = (scene.file(1), b"the user's notes".repeat(5_000));
+    let inode = fs::metadata(&file).unwrap().ino();
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, &notes).unwrap();
+    let has_it = fs::metadata(&file).unwrap().ino() == inode;
+    if has_it && fs::metadata(&file).unwrap().created().is_err() {
+        // Here they cannot be told apart.
+        return;
+    }
+    assert!(matches!(scene.open(), Err(OpenError::Foreign { path }) if path == scene.fixture.path(1)));
+    assert_eq!(fs::read(&file).unwrap(), notes);
+}
+
+#[test]
+fn how_far_a_check_is_never_goes_back_nor_past_its_end_when_a_file_is_hashed_again() {
+    let mut scene = Scene::new(&[4 * 16_384]);
+    assert_eq!(scene.arrive(&[0, 1, 2, 3]), scene.good(&[0, 1, 2, 3]));
+    scene.run(vec![Order::Sync]);
+    overwrite(&scene.file(0), 20_000, b"X");
+    let (progress, seen) = (Arc::new(Progress::default()), Arc::new(std::sync::Mutex::new(Vec::new())));
+    let (shown, watched, file) = (Arc::clone(&progress), Arc::clone(&seen), scene.file(0));
+    // Another program writes while the file is hashed.
+    let rule = move |op, _: &Path| {
+        let mut seen = watched.lock().unwrap();
+        seen.push((shown.done(), shown.total()));
+        if op == Op::Read && seen.iter().filter(|(_, total)| *total > 0).count() == 1 {
+            overwrite(&file, 40_000, b"Y");
+        }
+        None
+    };
+    let storage = FaultyStorage::new(DiskStorage::open(scene.dir.path()).unwrap(), rule);
+    let (layout, digests) = (&scene.fixture.layout, &scene.fixture.digests);
+    let journal = scene.fixture.journal();
+    let opened = open_torrent(layout, digests, journal, &storage, Trust::Journal, &progress, &mut |_| Ok(())).unwrap();
+    assert_eq!(opened.have.count(), 2);
+    assert_eq!((progress.done(), progress.total()), (2 * 4 * 16_384, 2 * 4 * 16_384), "two rounds");
+    let seen = seen.lock().unwrap();
+    assert!(seen.is_sorted_by(|then, now| then.0 <= now.0 && then.1 <= now.1), "{seen:?}");
+    assert!(seen.iter().all(|(done, total)| done <= total), "{seen:?}");
+}
+
+#[test]
+fn a_file_whose_length_is_refused_as_another_program_touched_it_is_looked_at_at_once() {
+    let mut scene = Scene::new(&[4 * 16_384]);
+    assert_eq!(scene.arrive(&[0, 1]), scene.good(&[0, 1]));
+    scene.run(vec![Order::Sync]);
+    // How this worker may write the file it finds out at its first write, and that begins with the length.
+    scene.reopen();
+    fs::File::options().write(true).open(scene.file(0)).unwrap().set_len(16_384).unwrap();
+    assert_eq!(scene.arrive(&[2]), [vec![scene.lost(&[1])], scene.good(&[2])].concat(), "without another try");
+    assert!(scene.worker.is_well());
+    assert_eq!(scene.arrive(&[1, 3]), scene.good(&[1, 3]));
+    assert!(scene.is_right());
 }

@@ -1,0 +1,87 @@
+//! What files of the operating system look like.
+//!
+//! Decides: which calls say it. Must not know: what a difference means.
+//! Invariant: only a regular file has a face.
+
+use super::not_a_file;
+use crate::identity::Stat;
+use rustix::fs::{AtFlags, FileType};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// A file that is open, at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Face {
+    pub(super) stat: Stat,
+    /// Names that it has; none when it was deleted.
+    pub(super) links: u64,
+}
+
+/// What an open file looks like. Anything but a regular file is an error.
+pub(super) fn face_of(file: &OwnedFd) -> io::Result<Face> {
+    match face_with_birth(file, None, AtFlags::empty())? {
+        Some(face) => Ok(face),
+        None => face(&rustix::fs::fstat(file)?),
+    }
+}
+
+/// What has a name in a directory looks like. Anything but a regular file is an error.
+pub(super) fn face_at(dir: &OwnedFd, name: &Path, flags: AtFlags) -> io::Result<Face> {
+    match face_with_birth(dir, Some(name), flags)? {
+        Some(face) => Ok(face),
+        None => face(&rustix::fs::statat(dir, name, flags)?),
+    }
+}
+
+/// What a file looks like, without the time at which it was made. The types of these fields differ between systems, so plain casts.
+#[allow(clippy::unnecessary_cast)]
+fn face(stat: &rustix::fs::Stat) -> io::Result<Face> {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(not_a_file());
+    }
+    let stat_of_it = Stat {
+        id: (stat.st_dev as u64, stat.st_ino as u64),
+        birth_ns: None,
+        len: u64::try_from(stat.st_size).unwrap_or(0),
+        mtime_ns: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        ctime_ns: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+    };
+    Ok(Face { stat: stat_of_it, links: stat.st_nlink as u64 })
+}
+
+/// What the file of this name in `fd`, or `fd` itself, looks like; `None` where the kernel, or a sandbox, does not know the call.
+#[cfg(target_os = "linux")]
+fn face_with_birth(fd: &OwnedFd, name: Option<&Path>, flags: AtFlags) -> io::Result<Option<Face>> {
+    use rustix::fs::{StatxFlags, StatxTimestamp};
+    let flags = if name.is_some() { flags } else { AtFlags::EMPTY_PATH };
+    let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    let stat = match rustix::fs::statx(fd, name.unwrap_or(Path::new("")), flags, wanted) {
+        Err(rustix::io::Errno::NOSYS) => return Ok(None),
+        stat => stat?,
+    };
+    if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
+        return Err(not_a_file());
+    }
+    let time = |time: StatxTimestamp| nanoseconds(time.tv_sec, time.tv_nsec.into());
+    let has_birth = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
+    let stat_of_it = Stat {
+        id: (rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino),
+        birth_ns: has_birth.then(|| time(stat.stx_btime)),
+        len: stat.stx_size,
+        mtime_ns: time(stat.stx_mtime),
+        ctime_ns: time(stat.stx_ctime),
+    };
+    Ok(Some(Face { stat: stat_of_it, links: stat.stx_nlink.into() }))
+}
+
+/// Elsewhere files are told apart without it.
+#[cfg(not(target_os = "linux"))]
+fn face_with_birth(_: &OwnedFd, _: Option<&Path>, _: AtFlags) -> io::Result<Option<Face>> {
+    Ok(None)
+}
+
+/// A time as it is noted. One before 1678 or after 2262 does not matter.
+fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+}
