@@ -76,6 +76,10 @@ pub(crate) enum Command {
     Scrape(AskArgs),
     /// Talk to the DHT, or run a node of it
     Dht(DhtArgs),
+    /// List the downloads that are remembered
+    List(ListArgs),
+    /// Forget downloads that are remembered; their data stays
+    Forget(ForgetArgs),
     /// Print the magnet link of a torrent
     Magnet(MagnetArgs),
     /// Print a completion script for a shell
@@ -177,7 +181,7 @@ pub(crate) struct NetArgs {
     /// Where progress is remembered [default: $BT_HOME, or bt in $XDG_STATE_HOME]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// Remember nothing, and use nothing remembered
+    /// Ignore saved progress and save none; what is saved of these downloads is forgotten
     #[arg(long)]
     pub(crate) no_resume: bool,
     #[command(flatten)]
@@ -345,6 +349,23 @@ pub(crate) enum DhtVerb {
     },
     /// Run a node until stopped: others can begin at it
     Node,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// List what is remembered, here or in this directory [default: $BT_HOME, or bt in $XDG_STATE_HOME]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, required = true)]
+    pub(crate) state: Option<Option<PathBuf>>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// Names, or info-hashes or how they begin, as `bt list --state` prints them
+    #[arg(required = true, value_name = "TORRENT")]
+    pub(crate) torrent: Vec<String>,
+    /// Where downloads are remembered [default: $BT_HOME, or bt in $XDG_STATE_HOME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -127,7 +127,7 @@ impl Job {
         if self.over {
             return;
         }
-        self.hear(output, board);
+        self.hear(rules.is_seed, output, board);
         let Some(state) = self.state.as_ref().map(|state| state.borrow().clone()) else { return };
         match state {
             TorrentState::Finding(status) => self.find(status, rules, output, board),
@@ -332,7 +332,7 @@ impl Job {
     }
 
     /// News since the last look.
-    fn hear(&mut self, output: &Output, board: &Board) {
+    fn hear(&mut self, is_seed: bool, output: &Output, board: &Board) {
         let now = Instant::now();
         while let Some(Ok(event)) = self.events.as_mut().map(broadcast::Receiver::try_recv) {
             match event {
@@ -345,6 +345,9 @@ impl Job {
                 }
                 TorrentEvent::Checked { bytes_there } if bytes_there > 0 => {
                     board.say(format_args!("{}: {} already there", self.name, units::size(bytes_there)));
+                }
+                TorrentEvent::Deleted if !is_seed => {
+                    board.say(format_args!("{}: what was there was deleted; the download begins anew", self.name));
                 }
                 TorrentEvent::StoreDetail(detail) => self.detail = Some(exit::without_numbers(&detail)),
                 TorrentEvent::Engine(Event::StoreFailed(fault)) => {

@@ -7,17 +7,20 @@
 //! `H` version, info-hash, piece length, total length: the first record · `P` a bitfield of have, one of dirty: the first one
 //! after `H`, and after compaction · `D` and `G` piece numbers that become dirty (about to be written), good (written and
 //! synced) · `B` files as they look now that we made them, wrote to them, or found them right · `F`, of earlier versions: the same without
-//! the time at which each was made. Reading ends at the first record that is not whole; what follows is lost, and then every piece that is
+//! the time at which each was made · `R` where the torrent lives: its directory's device, inode and birth, then the length of the torrent's
+//! name, the name, and the directory's path. Reading ends at the first record that is not whole; what follows is lost, and then every piece that is
 //! not "have" counts as dirty. The file is made by the first record, so that a torrent that was refused at opening has none.
 //!
 //! `B` comes when a file was made and before it is written to, and after each batch of writes: what differs later was done by another
 //! program, or by us in the moment in which we were killed.
 
-use crate::identity::{Noted, Stat};
+use crate::identity::{FolderId, Noted, Stat};
 use crate::storage::{Storage, StoreError, fault_of};
 use bt_types::{Bitfield, Geometry, InfoHash, Piece, StoreFault};
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::{self, IoSlice};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,6 +45,8 @@ pub struct Journal {
     /// Where the file lies; nowhere, if it is forgotten with the process.
     state: Option<Arc<dyn Storage>>,
     path: PathBuf,
+    /// The download directory, as people name it.
+    dir: PathBuf,
     id: InfoHash,
     geometry: Geometry,
     known: Known,
@@ -62,8 +67,33 @@ pub(crate) struct Known {
     pub(crate) dirty: Bitfield,
     /// Files by their numbers, as they looked last; those behind the end are not known.
     files: Vec<Option<Noted>>,
+    /// Where the torrent lives.
+    pub(crate) home: Option<Home>,
     /// Files that held nothing when they were opened. Not recorded: somebody may fill them until we write.
     blank: HashMap<usize, Stat>,
+}
+
+/// Where a torrent lives, and what it is called.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Home {
+    pub(crate) folder: FolderId,
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+}
+
+/// What is remembered of a torrent in a directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Remembered {
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// Its name; empty if an earlier version made the journal.
+    pub name: String,
+    /// The download directory; empty if an earlier version made the journal.
+    pub dir: PathBuf,
+    /// Bytes of the pieces that are there.
+    pub bytes_have: u64,
+    /// Bytes of all pieces.
+    pub bytes_total: u64,
 }
 
 impl Known {
@@ -98,8 +128,24 @@ impl Journal {
     /// A journal that is forgotten with the process.
     pub fn in_memory(id: InfoHash, geometry: &Geometry) -> Journal {
         let nothing = || Bitfield::empty(geometry.piece_count());
-        let known = Known { have: nothing(), dirty: nothing(), files: Vec::new(), blank: HashMap::new() };
-        Journal { state: None, path: PathBuf::new(), id, geometry: *geometry, known, end: 0, compact_end: 0, is_unsynced: false }
+        let known = Known { have: nothing(), dirty: nothing(), files: Vec::new(), home: None, blank: HashMap::new() };
+        Journal {
+            state: None,
+            path: PathBuf::new(),
+            dir: PathBuf::new(),
+            id,
+            geometry: *geometry,
+            known,
+            end: 0,
+            compact_end: 0,
+            is_unsynced: false,
+        }
+    }
+
+    /// Remembers with the torrent that it lives in this directory, for [`Journal::look`].
+    #[must_use]
+    pub fn living_in(self, dir: &Path) -> Journal {
+        Journal { dir: dir.to_owned(), ..self }
     }
 
     /// The torrent that it is of.
@@ -148,6 +194,32 @@ impl Journal {
         self.append(&file_record(&news))?;
         news.into_iter().for_each(|(index, noted)| self.known.note(index, noted));
         Ok(())
+    }
+
+    /// Records where the torrent lives.
+    pub(crate) fn settle(&mut self, folder: FolderId, name: &str) -> Result<(), StoreError> {
+        let home = Home { folder, name: name.to_owned(), path: self.dir.clone() };
+        if self.known.home.as_ref() == Some(&home) {
+            return Ok(());
+        }
+        self.append(&home_record(&home))?;
+        self.known.home = Some(home);
+        Ok(())
+    }
+
+    /// What the journal of this name says of its torrent, whichever it is; `None` if it is no journal.
+    pub fn look(state: &dyn Storage, name: &Path) -> Result<Option<Remembered>, StoreError> {
+        let read = || -> io::Result<Option<Remembered>> {
+            let bytes = read_all(state, name)?;
+            let Some((id, geometry)) = take_record(&mut bytes.as_slice()).and_then(read_header) else { return Ok(None) };
+            let mut journal = Journal::in_memory(id, &geometry);
+            journal.replay_all(&bytes);
+            let Known { have, home, .. } = journal.known;
+            let bytes_have = have.iter(&geometry).map(|piece| u64::from(geometry.piece_len(piece))).sum();
+            let (name, dir) = home.map(|home| (home.name, home.path)).unwrap_or_default();
+            Ok(Some(Remembered { info_hash: id, name, dir, bytes_have, bytes_total: geometry.total() }))
+        };
+        read().map_err(StoreError::at(name))
     }
 
     /// Remembers, until the process ends, files that hold nothing.
@@ -213,6 +285,7 @@ impl Journal {
             bytes.extend_from_slice(&framed(&file_record(&files)));
         }
 
+        bytes.extend(self.known.home.iter().flat_map(|home| framed(&home_record(home))));
         let draft = self.path.with_extension("new");
         if state.stat(&draft)?.is_some() {
             state.remove(&draft)?;
@@ -235,18 +308,10 @@ impl Journal {
 
     /// Reads the file and replays its records.
     fn recover(&mut self, state: &dyn Storage) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        if let Some(stat) = state.stat(&self.path)?.filter(|stat| stat.len <= LEN_MAX) {
-            bytes.resize(usize::try_from(stat.len).map_err(|_| io::ErrorKind::InvalidData)?, 0);
-            let len = state.read_at(&self.path, 0, &mut bytes)?;
-            bytes.truncate(len);
-        }
-        let mut rest = bytes.as_slice();
-        if take_record(&mut rest) != Some(self.header().as_slice()) {
+        let bytes = read_all(state, &self.path)?;
+        self.replay_all(&bytes);
+        if self.end == 0 {
             return Ok(());
-        }
-        while let Some(()) = take_record(&mut rest).and_then(|body| self.replay(body)) {
-            self.end = (bytes.len() - rest.len()) as u64;
         }
         self.compact_end = self.end;
         if self.end < bytes.len() as u64 {
@@ -254,6 +319,17 @@ impl Journal {
             self.rewrite()?;
         }
         Ok(())
+    }
+
+    /// Takes the records of a journal of this torrent into account. `end` is behind the last one that is whole.
+    fn replay_all(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        if take_record(&mut rest) != Some(self.header().as_slice()) {
+            return;
+        }
+        while let Some(()) = take_record(&mut rest).and_then(|body| self.replay(body)) {
+            self.end = (bytes.len() - rest.len()) as u64;
+        }
     }
 
     /// Takes one record into account; `None` when its body makes no sense.
@@ -288,6 +364,7 @@ impl Journal {
                 let files: Option<Vec<(usize, Noted)>> = files.map(read_file).collect();
                 files?.into_iter().for_each(|(index, noted)| self.known.note(index, noted));
             }
+            b'R' => self.known.home = Some(read_home(body)?),
             _ => return None,
         }
         Some(())
@@ -330,6 +407,51 @@ fn read_file(bytes: &[u8]) -> Option<(usize, Noted)> {
     let stat = Stat { id, birth_ns, len: u64::from_le_bytes(len), mtime_ns, ctime_ns };
     let index = usize::try_from(u32::from_le_bytes(index)).ok().filter(|index| *index < FILES_MAX)?;
     Some((index, Noted { stat, made: made == 1 }))
+}
+
+fn home_record(home: &Home) -> Vec<u8> {
+    let mut body = vec![b'R'];
+    for number in [home.folder.id.0, home.folder.id.1] {
+        body.extend_from_slice(&number.to_le_bytes());
+    }
+    body.extend_from_slice(&home.folder.birth_ns.unwrap_or(NO_BIRTH).to_le_bytes());
+    body.extend_from_slice(&u32::try_from(home.name.len()).unwrap_or(u32::MAX).to_le_bytes());
+    body.extend_from_slice(home.name.as_bytes());
+    body.extend_from_slice(home.path.as_os_str().as_bytes());
+    body
+}
+
+fn read_home(body: &[u8]) -> Option<Home> {
+    let (&device, rest) = body.split_first_chunk::<8>()?;
+    let (&inode, rest) = rest.split_first_chunk::<8>()?;
+    let (&birth, rest) = rest.split_first_chunk::<8>()?;
+    let (&name_len, rest) = rest.split_first_chunk::<4>()?;
+    let (name, path) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(name_len)).ok()?)?;
+    let id = (u64::from_le_bytes(device), u64::from_le_bytes(inode));
+    let birth_ns = Some(i64::from_le_bytes(birth)).filter(|birth| *birth != NO_BIRTH);
+    let name = String::from_utf8(name.to_vec()).ok()?;
+    Some(Home { folder: FolderId { id, birth_ns }, name, path: PathBuf::from(OsStr::from_bytes(path)) })
+}
+
+/// The torrent that a header names, and its geometry.
+fn read_header(body: &[u8]) -> Option<(InfoHash, Geometry)> {
+    let (&[b'H', VERSION], rest) = body.split_first_chunk::<2>()? else { return None };
+    let (&id, rest) = rest.split_first_chunk::<20>()?;
+    let (&piece_length, rest) = rest.split_first_chunk::<4>()?;
+    let total = u64::from_le_bytes(*rest.first_chunk::<8>()?);
+    let geometry = Geometry::new(total, u32::from_le_bytes(piece_length)).ok()?;
+    Some((InfoHash(id), geometry))
+}
+
+/// A whole journal; nothing of one that is too long.
+fn read_all(state: &dyn Storage, path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(stat) = state.stat(path)?.filter(|stat| stat.len <= LEN_MAX) {
+        bytes.resize(usize::try_from(stat.len).map_err(|_| io::ErrorKind::InvalidData)?, 0);
+        let len = state.read_at(path, 0, &mut bytes)?;
+        bytes.truncate(len);
+    }
+    Ok(bytes)
 }
 
 fn framed(body: &[u8]) -> Vec<u8> {

@@ -45,6 +45,8 @@ pub enum TorrentEvent {
         /// Bytes in pieces that need not be downloaded.
         bytes_there: u64,
     },
+    /// Pieces were remembered, and their files were deleted: the download begins anew.
+    Deleted,
     /// From the engine.
     Engine(Event),
     /// Which file the store failed on and what the system said, after [`Event::StoreFailed`].

@@ -4,10 +4,10 @@
 //! Invariant: nothing is written over a link below the held root; at most [`OPEN_MAX`] files stay open; no bytes are given out of a file that
 //! another program touched since it was first looked at, but by `read_raw`; for pages that are lent this holds when they are taken.
 
-use super::face::{face_at, face_of};
+use super::face::{face_at, face_of, folder_of};
 use super::seen::Seen;
 use super::{Storage, StoreError, changed};
-use crate::identity::{Change, Stat};
+use crate::identity::{Change, FolderId, Stat};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::{BTreeSet, HashMap};
@@ -312,6 +312,10 @@ impl Storage for DiskStorage {
 
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
         Ok(self.look(path)?.0)
+    }
+
+    fn folder(&self) -> io::Result<Option<FolderId>> {
+        folder_of(self.root.as_fd()).map(Some)
     }
 
     fn change(&self, path: &Path) -> io::Result<Change> {
