@@ -18,6 +18,7 @@ mod liars;
 mod limits;
 mod links;
 mod magnet;
+mod mistakes;
 mod moving;
 mod poison;
 mod private;

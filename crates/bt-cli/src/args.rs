@@ -119,13 +119,13 @@ pub(crate) struct CreateArgs {
     /// Bytes per piece, a power of two, as 256K or 4M [default: chosen by the size]
     #[arg(long, value_parser = parse_piece_length, value_name = "SIZE")]
     pub(crate) piece_length: Option<u64>,
-    /// Peers may come from the trackers only
+    /// Set the private flag: no DHT, PEX or local discovery
     #[arg(long)]
     pub(crate) private: bool,
     /// A web server that has the data; repeat for more
     #[arg(long, value_name = "URL")]
     pub(crate) web_seed: Vec<String>,
-    /// Text that sets this torrent apart from an equal one elsewhere
+    /// Value of the `source` field; changes the info-hash
     #[arg(long)]
     pub(crate) source: Option<String>,
     /// Free text
@@ -167,7 +167,7 @@ pub(crate) struct VerifyArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct NetArgs {
     /// Where to listen for peers [default: all addresses, a port from 6881 or any free one]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     pub(crate) listen: Option<SocketAddr>,
     /// A peer to connect to; repeat for more
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_peer)]
@@ -231,13 +231,13 @@ pub(crate) struct GetArgs {
     /// Seed after the download until stopped
     #[arg(long)]
     pub(crate) seed: bool,
-    /// Seed after the download until so much was uploaded for each byte of the torrent
+    /// Seed until this share ratio
     #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
     pub(crate) seed_ratio: Option<f64>,
-    /// Seed after the download for so long
+    /// Seed after the download for this time
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) seed_time: Option<Duration>,
-    /// Give up after so long without progress [default: wait]
+    /// Give up after this time without progress [default: wait]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
     /// Fetch the .torrent file that a magnet link stands for, and nothing else
@@ -269,13 +269,13 @@ pub(crate) struct SeedArgs {
 #[derive(Debug, Args)]
 pub(crate) struct TrackerArgs {
     /// Serve UDP here; repeat for more [default: 0.0.0.0:6969 and `[::]:6969`, unless --http is given]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     pub(crate) udp: Vec<SocketAddr>,
     /// Serve HTTP here; repeat for more [default: 0.0.0.0:6969 and `[::]:6969`, unless --udp is given]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     pub(crate) http: Vec<SocketAddr>,
     /// How often peers shall announce
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30m")]
+    #[arg(long, value_name = "TIME", value_parser = parse_interval, default_value = "30m")]
     pub(crate) interval: Duration,
 }
 
@@ -295,7 +295,7 @@ pub(crate) struct DhtArgs {
     #[command(subcommand)]
     pub(crate) verb: DhtVerb,
     /// Where to listen (UDP); repeat for the other address family [default: any port; for `node` 6881]
-    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    #[arg(long, global = true, value_name = "ADDR:PORT", value_parser = parse_listen)]
     pub(crate) listen: Vec<SocketAddr>,
     /// A node to begin at; repeat for more
     #[arg(long, global = true, value_name = "HOST:PORT", value_parser = parse_host_port)]
@@ -310,6 +310,7 @@ pub(crate) enum DhtVerb {
     /// Ask whether there is a node at an address
     Ping {
         /// The node
+        #[arg(value_name = "ADDR:PORT", value_parser = parse_peer)]
         addr: SocketAddr,
     },
     /// Find the peers of a torrent
@@ -390,9 +391,22 @@ fn parse_hash(text: &str) -> Result<InfoHash, String> {
     InfoHash::from_hex(text).ok_or_else(|| "it has 40 hex digits".into())
 }
 
+/// How often peers announce: not at all would be a flood.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        interval if interval < Duration::from_secs(1) => Err("an interval is 1s at least; 30m is usual".into()),
+        interval => Ok(interval),
+    }
+}
+
+/// An address of this machine with a port.
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "it has the form ADDR:PORT, as 0.0.0.0:6881, 127.0.0.1:0 or [::]:6881".into())
+}
+
 /// An address with a port. One of the same link names its interface, as in `[fe80::1%eth0]:6881` (RFC 4007).
 fn parse_peer(text: &str) -> Result<SocketAddr, String> {
-    const FORM: &str = "it has the form ADDR:PORT, [ADDR]:PORT or [ADDR%INTERFACE]:PORT";
+    const FORM: &str = "it has the form ADDR:PORT, [ADDR]:PORT or [ADDR%INTERFACE]:PORT, with an IP address and no name";
     let Some((ip, rest)) = text.strip_prefix('[').and_then(|text| text.split_once('%')) else {
         return text.parse().map_err(|_| FORM.to_owned());
     };

@@ -236,9 +236,8 @@ impl Job {
     /// Its metadata was all that was wanted.
     fn write(&mut self, only: Option<&MetadataOnly>, output: &Output, board: &Board) {
         let Some(torrent) = self.handle.as_ref().and_then(TorrentHandle::metainfo) else { return };
-        let file = only.and_then(|only| only.file.clone()).unwrap_or_else(|| create::file_name(&torrent.info.name));
-        match create::write(&file, &torrent.to_bytes(), false) {
-            Ok(()) => {
+        match create::keep(&torrent, only.and_then(|only| only.file.as_deref()), output) {
+            Ok(file) => {
                 output.line(file.display());
                 self.written = Some(file);
                 self.completed_at = Some(Instant::now());

@@ -87,7 +87,10 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
         ..SessionConfig::default()
     };
     let session = Session::start(config).map_err(|error| match error {
-        StartError::Listen { .. } => Failure::new(Exit::Other, "cannot_listen", error),
+        StartError::Listen { ref source, .. } => {
+            let advice = exit::listen_advice(source);
+            Failure::new(Exit::Other, "cannot_listen", format!("{error}; {advice}, or leave --listen out"))
+        }
         error => Failure::from(anyhow::Error::from(error)),
     })?;
     let board = Board::new(output);
@@ -233,7 +236,8 @@ fn usable_state_dir(plan: &Plan, output: &Output) -> Outcome<Option<PathBuf>> {
     };
     let Err(error) = probe() else { return Ok(Some(dir)) };
     let fault = bt_piece_store::fault_of(&error);
-    let message = format!("cannot keep state in {}: {}", dir.display(), exit::cause(&error));
+    let why = if dir.is_file() { "it is a file, not a directory".into() } else { exit::cause(&error) };
+    let message = format!("cannot keep state in {}: {why}", dir.display());
     if plan.is_seed {
         output.note(format_args!(
             "{message}; going on without: the data is checked at every start (--state DIR names another place)"

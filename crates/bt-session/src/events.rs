@@ -131,7 +131,7 @@ pub enum AddError {
     #[error("this is a bug of bt: {0} panicked; please report what was logged")]
     Bug(&'static str),
     /// This session has the torrent already.
-    #[error("this torrent was added already")]
+    #[error("this torrent was added already; name it once")]
     Duplicate,
     /// The session is stopping.
     #[error("the session is stopping")]
