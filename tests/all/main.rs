@@ -25,6 +25,7 @@ mod private;
 mod resume;
 mod screens;
 mod select;
+mod tour;
 mod trackers;
 mod transfer;
 
