@@ -149,12 +149,10 @@ impl Job {
 
     /// What a person sees of it.
     pub(crate) fn row(&self) -> Row {
-        let mut notes = if self.is_quiet() { self.asked.notes(Instant::now()) } else { Vec::new() };
-        if self.row.phase == Phase::Seeding {
-            notes.splice(0..0, self.link.clone());
-        }
+        let notes = if self.is_quiet() { self.asked.notes(Instant::now()) } else { Vec::new() };
+        let link = self.link.clone().filter(|_| self.row.phase == Phase::Seeding);
         let phase = if self.over { Phase::Over } else { self.row.phase };
-        Row { name: self.name.clone(), phase, elapsed: self.since.elapsed(), notes, ..self.row.clone() }
+        Row { name: self.name.clone(), phase, elapsed: self.since.elapsed(), link, notes, ..self.row.clone() }
     }
 
     /// Whether a person may ask what is waited for.
