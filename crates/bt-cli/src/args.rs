@@ -24,6 +24,7 @@ pub(crate) struct Cli {
 
 /// How results and progress are shown.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
     /// Print JSON on standard output, one object per line
     #[arg(long, global = true)]
@@ -56,33 +57,59 @@ pub(crate) enum ProgressMode {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show the whole story on this machine: a tracker, a seeder, leechers, every copy verified
+    #[command(after_help = "Examples:\n  bt demo\n  bt demo holiday/ --leechers 5 --keep")]
     Demo(DemoArgs),
     /// Make a .torrent of a file or directory
+    #[command(
+        after_help = "Examples:\n  bt create holiday/ -a udp://tracker.example:6969/announce\n  bt create film.mkv --piece-length 4M --private -o film.torrent"
+    )]
     Create(CreateArgs),
     /// Describe a torrent or a magnet link
+    #[command(after_help = "Examples:\n  bt show holiday.torrent --files\n  bt show --json 'magnet:?xt=urn:btih:…'")]
     Show(ShowArgs),
     /// Check data against a torrent and name what is bad
+    #[command(after_help = "Examples:\n  bt verify holiday.torrent\n  bt verify holiday.torrent /mnt/backup")]
     Verify(VerifyArgs),
     /// Download torrents, then exit
     #[command(visible_alias = "download")]
+    #[command(
+        after_help = "Examples:\n  bt get holiday.torrent -d downloads\n  bt get 'magnet:?xt=urn:btih:…' --select '*.jpg' --seed-ratio 1.5"
+    )]
     Get(GetArgs),
     /// Check data and seed it until stopped
+    #[command(after_help = "Examples:\n  bt seed holiday/\n  bt seed holiday.torrent -d /mnt/data --up 2MiB/s")]
     Seed(SeedArgs),
     /// Run a tracker
+    #[command(after_help = "Examples:\n  bt tracker\n  bt tracker --udp 0.0.0.0:6969 --interval 10m")]
     Tracker(TrackerArgs),
     /// Announce to a torrent's trackers once and print what they say
+    #[command(
+        after_help = "Examples:\n  bt announce holiday.torrent\n  bt announce 'magnet:?xt=urn:btih:…&tr=udp://tracker.example:6969'"
+    )]
     Announce(AskArgs),
     /// Ask a torrent's trackers for the size of its swarm
+    #[command(
+        after_help = "Examples:\n  bt scrape holiday.torrent\n  bt scrape --json 'magnet:?xt=urn:btih:…&tr=udp://tracker.example:6969'"
+    )]
     Scrape(AskArgs),
     /// Talk to the DHT, or run a node of it
+    #[command(
+        after_help = "Examples:\n  bt dht node --listen 0.0.0.0:6881\n  bt dht get-peers HASH --dht-bootstrap 192.0.2.1:6881"
+    )]
     Dht(DhtArgs),
     /// List the downloads that are remembered
+    #[command(after_help = "Examples:\n  bt list --state\n  bt list --state /srv/bt --json")]
     List(ListArgs),
     /// Forget downloads that are remembered; their data stays
+    #[command(after_help = "Examples:\n  bt forget holiday\n  bt forget 3059b465 --state /srv/bt")]
     Forget(ForgetArgs),
     /// Print the magnet link of a torrent
+    #[command(after_help = "Examples:\n  bt magnet holiday.torrent\n  bt magnet https://site.example/holiday.torrent")]
     Magnet(MagnetArgs),
     /// Print a completion script for a shell
+    #[command(
+        after_help = "Examples:\n  bt completions bash > ~/.local/share/bash-completion/completions/bt\n  bt completions fish > ~/.config/fish/completions/bt.fish"
+    )]
     Completions(CompletionsArgs),
     /// Print help, for a command or on `exit-codes`
     Help(HelpArgs),
@@ -165,6 +192,7 @@ pub(crate) struct VerifyArgs {
 
 /// Options of `get` and `seed` about the network and state.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Network and state")]
 pub(crate) struct NetArgs {
     /// Where to listen for peers [default: all addresses, a port from 6881 or any free one]
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
@@ -223,8 +251,6 @@ pub(crate) struct GetArgs {
     /// Where to download to
     #[arg(short, long, default_value = ".")]
     pub(crate) dir: PathBuf,
-    #[command(flatten)]
-    pub(crate) net: NetArgs,
     /// Download only these files: names, directories or globs, with or without the torrent's name; repeat for more
     #[arg(long, value_name = "GLOB")]
     pub(crate) select: Vec<String>,
@@ -246,6 +272,8 @@ pub(crate) struct GetArgs {
     /// Where to write it [default: NAME.torrent in the current directory]
     #[arg(short, long, value_name = "FILE", requires = "metadata_only")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) net: NetArgs,
 }
 
 #[derive(Debug, Args)]
