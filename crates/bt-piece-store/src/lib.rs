@@ -44,7 +44,7 @@ pub use layout::{Layout, LayoutFile, Span, locate};
 pub use pattern::PathPattern;
 pub use progress::Progress;
 pub use read::read_blocks;
-pub use storage::{Directory, DiskStorage, FaultyStorage, MemStorage, Op, Place, Storage, StoreError, fault_of};
+pub use storage::{Directory, DiskStorage, FaultyStorage, MemStorage, Op, OpenFiles, Place, Storage, StoreError, fault_of};
 pub use worker::{Done, Order, Worker};
 
 /// Compiles the example of the README.

@@ -117,7 +117,7 @@ impl Opener {
         let Ground { info_hash, layout, wanted, digests, dir, trackers, metadata, private, root, dirs, state_dir, .. } = ground;
         let journal = state_dir.journal(&dirs, info_hash, &root, layout.geometry()).map_err(OpenError::from)?;
         let trust = if options.trust_data { Trust::Data } else { Trust::Journal };
-        let storage: Arc<dyn Storage> = Arc::new(DiskStorage::below(Arc::clone(&dir)).over_links());
+        let storage: Arc<dyn Storage> = Arc::new(DiskStorage::below(Arc::clone(&dir)).over_links().sharing(dirs.open_files()));
         let mut claim = Claim::default();
         let opened = open_torrent(&layout, &digests, journal, storage.as_ref(), trust, &inner.progress, &mut |how| {
             let top = layout.top().unwrap_or(Path::new(""));

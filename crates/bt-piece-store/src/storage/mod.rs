@@ -7,11 +7,13 @@ mod disk;
 mod face;
 mod faulty;
 mod mem;
+mod open_files;
 mod seen;
 
 pub use disk::{Directory, DiskStorage, Place};
 pub use faulty::{FaultyStorage, Op};
 pub use mem::MemStorage;
+pub use open_files::OpenFiles;
 
 pub(crate) use crate::identity::{Change, FolderId, Stat};
 use bt_types::StoreFault;
