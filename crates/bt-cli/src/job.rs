@@ -65,6 +65,7 @@ pub(crate) struct Job {
     /// The most bytes of metadata that were there at a time.
     metadata_seen: u64,
     reasons: Teller,
+    limit_was_said: bool,
     /// What a tracker or the disk said last.
     detail: Option<String>,
     tracker_news: Rc<RefCell<TrackerNews>>,
@@ -113,6 +114,7 @@ impl Job {
             bytes_seen: 0,
             metadata_seen: 0,
             reasons: Teller::new(Instant::now()),
+            limit_was_said: false,
             detail: None,
             tracker_news: Rc::clone(tracker_news),
         };
@@ -311,10 +313,14 @@ impl Job {
         }
     }
 
-    fn say_reason(&self, reason: Reason, rate: u64, output: &Output, board: &Board) {
+    fn say_reason(&mut self, reason: Reason, rate: u64, output: &Output, board: &Board) {
         let name = reason::name(reason);
         output.event("reason", json!({ "info_hash": self.info_hash, "reason": name, "detail": self.detail, "down_rate": rate }));
         if reason == Reason::Limit {
+            // That is as the person wishes: once is enough.
+            if std::mem::replace(&mut self.limit_was_said, true) {
+                return;
+            }
             return board.say(format_args!("{}: downloads as fast as your limit (--down) allows", self.name));
         }
         let state = if rate == 0 { "waiting" } else { "slow" };
