@@ -121,6 +121,8 @@ fn who_says_nothing_is_left_and_may_have_only_a_link_is_told_of_seeds() {
         (vec![link(me), Announce { event: Event::None, ..link(me) }], vec![old]),
         (vec![seed(me)], vec![]),
         (vec![leecher(me), link(me)], vec![]),
+        (vec![Announce { left: 1 << 30, ..leecher(me) }, link(me)], vec![]),
+        (vec![Announce { left: u64::MAX >> 1, ..leecher(me) }, link(me)], vec![old]),
         (vec![link(me), leecher(me)], vec![old]),
         (vec![Announce { event: Event::Completed, ..link(me) }, link(me)], vec![]),
         (vec![Announce { left: LEFT_UNKNOWN, ..leecher(me) }, link(me)], vec![old]),
