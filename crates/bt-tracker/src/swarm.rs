@@ -101,9 +101,9 @@ impl Swarm {
         }
     }
 
-    /// Whether no peer is left.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.roles().into_iter().all(|role| role.len() == 0)
+    /// Number of peers.
+    pub(crate) fn len(&self) -> usize {
+        self.roles().into_iter().map(ByFamily::len).sum()
     }
 
     /// Those that download come first.
