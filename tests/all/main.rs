@@ -17,6 +17,7 @@ mod interop;
 mod liars;
 mod limits;
 mod links;
+mod local;
 mod magnet;
 mod mistakes;
 mod moving;

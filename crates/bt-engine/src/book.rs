@@ -21,6 +21,8 @@ const BANS_MAX: usize = 4096;
 const FAILS_MAX: u32 = 6;
 /// Wait after the first failure; it doubles with each.
 const RETRY: Duration = Duration::from_secs(10);
+/// A host that calls for us is dialled at once, but no address more often than this, whoever calls in its name.
+const CALL_REST: Duration = Duration::from_secs(1);
 /// Wait before a peer that was connected is dialled again.
 const REDIAL: Duration = Duration::from_secs(30);
 
@@ -98,6 +100,8 @@ struct Entry {
     /// The order among equals is chance, or a rank that is as good as chance: if everybody dialled the same few first, the others
     /// would be alone.
     lot: u32,
+    /// Before this moment a call does not have it dialled again.
+    rests: Time,
     /// When it may be dialled; `None` while it is dialled or connected.
     next: Option<Time>,
 }
@@ -120,7 +124,7 @@ impl Book {
             return false;
         }
         let lot = rank::lot(&self.ours, addr).unwrap_or_else(|| rng.next_u32());
-        self.entries.insert(addr, Entry { origin, fails: 0, is_old: false, lot, next: None });
+        self.entries.insert(addr, Entry { origin, fails: 0, is_old: false, lot, rests: now, next: None });
         self.count(origin, 1);
         self.plan(addr, Some(now));
         true
@@ -202,7 +206,7 @@ impl Book {
                 continue;
             }
             let entry = self.entries.get_mut(&addr)?;
-            entry.next = None;
+            (entry.next, entry.rests) = (None, now + CALL_REST);
             return Some(Dial { addr, source: entry.origin.source(), is_first: entry.fails == 0 });
         }
     }
@@ -222,6 +226,18 @@ impl Book {
             }
             self.plan(addr, Some(now));
         }
+    }
+
+    /// The host at this address said itself that it is there: what failed before, or ended, is no reason to wait. An address that is
+    /// dialled or connected stays as it is.
+    pub(crate) fn called(&mut self, now: Time, addr: SocketAddr) {
+        let Some((rests, next)) = self.entries.get(&addr).and_then(|entry| Some((entry.rests, entry.next?))) else { return };
+        // Its place among those that can be dialled depends on its failures.
+        self.plan(addr, None);
+        if let Some(entry) = self.entries.get_mut(&addr) {
+            entry.fails = 0;
+        }
+        self.plan(addr, Some(next.min(now.max(rests))));
     }
 
     fn set_old(&mut self, addr: SocketAddr, is_old: bool) {
@@ -426,6 +442,35 @@ mod tests {
         assert_eq!(book.take(Time::from_secs(1)), None);
         book.forgive(Time::from_secs(1));
         assert_eq!(book.take(Time::from_secs(1)).map(|dial| dial.is_first), Some(true));
+    }
+
+    #[test]
+    fn who_calls_is_not_in_back_off_and_not_dialled_more_than_once_a_second() {
+        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
+        let (start, peer) = (Time::from_secs(1), addr("10.0.0.9:6881"));
+        let neighbour = Origin::Host(peer.ip());
+        assert!(book.add(start, peer, neighbour, &mut rng));
+        assert!(book.take(start).is_some());
+        book.called(start, peer);
+        assert_eq!(book.take(start), None, "it is dialled at this moment");
+        // However often it fails, and however often somebody calls.
+        let mut dialled = 1;
+        for tenth in 0..100 {
+            let now = start + Duration::from_millis(100 * tenth);
+            book.failed(now, peer);
+            assert!(book.knows(peer));
+            book.called(now, peer);
+            dialled += usize::from(book.take(now).is_some_and(|dial| dial.is_first));
+        }
+        assert_eq!(dialled, 10, "one in each second");
+        let end = Time::from_secs(100);
+        book.connected(peer);
+        book.called(end, peer);
+        assert_eq!(book.take(end), None, "it is connected");
+        book.closed(end, peer);
+        assert_eq!(book.take(end), None);
+        book.called(end, peer);
+        assert_eq!(book.take(end).map(|dial| dial.addr), Some(peer), "the connection ended");
     }
 
     #[test]

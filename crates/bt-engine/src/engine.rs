@@ -110,6 +110,10 @@ impl Engine {
                 torrent.meeting.found(now, source, &addrs);
                 torrent.meeting.dial(now, engine.budget, engine.out);
             }),
+            Input::Called { torrent, addr, is_new } => self.on(now, torrent, |torrent, engine| {
+                torrent.called(now, addr, is_new);
+                torrent.meeting.dial(now, engine.budget, engine.out);
+            }),
             Input::Connected { peer, torrent, addr, outbound, handshake } => {
                 if !self.torrents.contains_key(&torrent) {
                     self.out.push_back(Output::HangUp(peer, Why::Removed));
@@ -259,7 +263,7 @@ impl Engine {
         let key = match input {
             _ if self.magnets.is_empty() => return None,
             Input::PeersFound(key, ..) | Input::DialFailed(key, _) | Input::Announced(key, ..) | Input::Sought(key, ..) => key,
-            Input::Connected { torrent, .. } => torrent,
+            Input::Called { torrent, .. } | Input::Connected { torrent, .. } => torrent,
             Input::Frames(peer, _) | Input::Closed(peer) => self.routes.get(peer)?,
             _ => return None,
         };

@@ -113,6 +113,15 @@ pub enum Input {
     Remove(TorrentKey),
     /// Somebody named addresses of peers.
     PeersFound(TorrentKey, Source, Vec<SocketAddr>),
+    /// A process on the local network says that it shares the torrent, and takes connections at this address (BEP 14).
+    Called {
+        /// What it shares.
+        torrent: TorrentKey,
+        /// The address that it called from, with the port that it named.
+        addr: SocketAddr,
+        /// Nobody called from there before, or another process did.
+        is_new: bool,
+    },
     /// A connection stands and both handshakes are done.
     Connected {
         /// The shell's name for the connection.
@@ -153,7 +162,7 @@ pub enum Input {
     ReadFailed(PeerKey, Block),
     /// An ordered announce was answered by the tracker at this address, or failed: refused by it, or never answered.
     Announced(TorrentKey, TrackerKey, Result<(IpAddr, AnnounceReply), Failure>),
-    /// An ordered search is over; the addresses that it found, so many in all, came as `PeersFound` before.
+    /// An ordered search is over; the addresses that it found, so many in all, came as `PeersFound` or `Called` before.
     Sought(TorrentKey, Via, usize),
     /// Other pieces are wanted, or in another order. The changes are made one after another.
     Want(TorrentKey, Vec<Want>),
@@ -202,7 +211,7 @@ pub enum Output {
     Forget(TorrentKey, Piece),
     /// Talk to the tracker; answer with `Announced`.
     Announce(TorrentKey, Box<AnnounceOrder>),
-    /// Ask there for peers, and tell those who ask there of us; answer with `PeersFound` at any time and with one `Sought` at the end.
+    /// Ask there for peers, and tell those who ask there of us; answer with `PeersFound` or `Called` at any time and with one `Sought` at the end.
     Seek(TorrentKey, Via),
     /// A peer says that it has a DHT node at this address (BEP 5).
     DhtNode(SocketAddr),

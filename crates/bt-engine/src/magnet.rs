@@ -74,6 +74,7 @@ impl Magnet {
     pub(crate) fn handle(&mut self, now: Time, input: Input, scope: &mut Scope<'_>) {
         match input {
             Input::PeersFound(_, source, addrs) => self.meeting.found(now, source, &addrs),
+            Input::Called { addr, .. } => self.meeting.called(now, addr),
             Input::Connected { peer, addr, outbound, handshake, .. } => {
                 self.connected(now, Arrival { key: peer, addr, outbound, handshake, room: scope.room }, scope);
             }

@@ -228,6 +228,14 @@ impl Meeting {
         }
     }
 
+    /// A neighbour says that it takes connections at this address of its own.
+    pub(crate) fn called(&mut self, now: Time, addr: SocketAddr) {
+        if !self.private {
+            self.add(now, Origin::Host(addr.ip()), &[addr]);
+            self.book.called(now, addr);
+        }
+    }
+
     fn add(&mut self, now: Time, origin: Origin, addrs: &[SocketAddr]) {
         for &addr in addrs {
             self.book.add(now, addr, origin, &mut self.rng);

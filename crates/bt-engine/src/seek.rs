@@ -9,9 +9,11 @@ use core::time::Duration;
 
 /// Time between two searches of the DHT: what a node stores of us lasts for half an hour (BEP 5).
 const DHT_INTERVAL: Duration = Duration::from_secs(15 * 60);
-/// Time between two calls on the local network (BEP 14).
+/// Time between two calls on the local network (BEP 14), and between the first two while peers are lacking: a datagram may be lost, and more
+/// than one a minute nobody shall send.
 const LSD_INTERVAL: Duration = Duration::from_secs(5 * 60);
-/// While peers are lacking, the DHT is searched again after this time; it doubles from the first to the second.
+const LSD_RETRY: Duration = Duration::from_secs(60);
+/// While peers are lacking, the DHT is searched again after this time; each wait doubles, up to the second, which holds for calls too.
 const RETRY_MIN: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(5 * 60);
 
@@ -33,7 +35,7 @@ enum State {
 
 impl Seek {
     pub(crate) fn new(via: Via) -> Seek {
-        Seek { via, state: State::Untried, retry: RETRY_MIN }
+        Seek { via, state: State::Untried, retry: retry_min(via) }
     }
 
     /// When the next search is due. `hungry`: more peers are needed.
@@ -41,7 +43,7 @@ impl Seek {
         match (self.state, self.via) {
             (State::Untried, _) => Some(Time::ZERO),
             (State::UnderWay, _) => None,
-            (State::Sought(at), Via::Dht) if hungry => Some(at + self.retry),
+            (State::Sought(at), _) if hungry => Some(at + self.retry),
             (State::Sought(at), Via::Dht) => Some(at + DHT_INTERVAL),
             (State::Sought(at), Via::Lsd) => Some(at + LSD_INTERVAL),
         }
@@ -53,7 +55,7 @@ impl Seek {
         if is_due {
             // Each search that leaves us hungry makes the next wait longer.
             let again = matches!(self.state, State::Sought(_)) && hungry;
-            self.retry = if again { (2 * self.retry).min(RETRY_MAX) } else { RETRY_MIN };
+            self.retry = if again { (2 * self.retry).min(RETRY_MAX) } else { retry_min(self.via) };
             self.state = State::UnderWay;
         }
         is_due
@@ -62,7 +64,7 @@ impl Seek {
     /// The next search is due at once, unless one is under way.
     pub(crate) fn hurry(&mut self) {
         if matches!(self.state, State::Sought(_)) {
-            (self.state, self.retry) = (State::Untried, RETRY_MIN);
+            (self.state, self.retry) = (State::Untried, retry_min(self.via));
         }
     }
 
@@ -72,10 +74,16 @@ impl Seek {
     }
 }
 
+fn retry_min(via: Via) -> Duration {
+    match via {
+        Via::Dht => RETRY_MIN,
+        Via::Lsd => LSD_RETRY,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::vec;
     use std::vec::Vec;
 
     /// The seconds at which searches begin, each of which takes a second. Hungry until that second.
@@ -101,10 +109,9 @@ mod tests {
     }
 
     #[test]
-    fn the_local_network_is_called_every_five_minutes() {
-        for hungry in [0, 3000] {
-            assert_eq!(play(Via::Lsd, hungry, 1000), vec![0, 301, 602, 903]);
-        }
+    fn the_local_network_is_called_every_five_minutes_and_sooner_while_peers_are_lacking() {
+        assert_eq!(play(Via::Lsd, 0, 1000), [0, 301, 602, 903]);
+        assert_eq!(play(Via::Lsd, 3000, 1000), [0, 61, 182, 423, 724]);
     }
 
     #[test]

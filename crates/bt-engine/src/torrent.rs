@@ -294,6 +294,14 @@ impl Torrent {
         self.next_watch.get_or_insert(now + WATCH);
     }
 
+    /// A neighbour called. We may have parted from it as neither wanted anything: another process in its place may want something.
+    pub(crate) fn called(&mut self, now: Time, addr: SocketAddr, is_new: bool) {
+        if is_new && self.parted.remove(&addr) {
+            self.meeting.book.closed(now, addr);
+        }
+        self.meeting.called(now, addr);
+    }
+
     /// Whether a new connection may stay. It may push out an older one to the same peer, or a stranger.
     fn admit(
         &mut self,

@@ -14,14 +14,14 @@ use crate::shard::ToShard;
 use crate::udp::{SOCKET_REST, UdpPort};
 use bt_engine::{Input, TorrentKey, Via};
 use bt_tracker_wire::{LSD_MAX, LSD_V4, LSD_V6, LocalAnnounce};
-use bt_types::{InfoHash, Rng, Source};
+use bt_types::{InfoHash, Rng};
 use interfaces::Interface;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::cell::RefCell;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
-use swarms::Swarms;
+use swarms::{Call, Swarms};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -55,7 +55,7 @@ pub(crate) struct Lsd {
 impl Lsd {
     pub(crate) fn new(clock: Clock, mut rng: Rng, listen: Vec<SocketAddr>, registry: Rc<RefCell<Registry>>) -> Lsd {
         let cookie = format!("bt-{:08x}", rng.next_u32());
-        let swarms = Swarms::new(listen.first().map_or(0, SocketAddr::port), cookie);
+        let swarms = Swarms::new(listen.first().map_or(0, SocketAddr::port), cookie, rng);
         Lsd { clock, registry, swarms, listen, port: UdpPort::default(), interfaces: Vec::new() }
     }
 
@@ -119,7 +119,7 @@ impl Lsd {
     /// Says what is due, on every interface.
     async fn announce(&mut self) {
         let (announces, keys) = self.swarms.due(self.clock.now());
-        if keys.is_empty() {
+        if announces.is_empty() {
             return;
         }
         self.join();
@@ -154,9 +154,9 @@ impl Lsd {
                 continue;
             }
             let Some(announce) = LocalAnnounce::read(buffer.get(..len).unwrap_or_default()) else { continue };
-            for (key, at) in self.swarms.hear(self.clock.now(), from, &announce) {
-                tracing::debug!(%at, "a peer on the local network");
-                self.tell(key, Input::PeersFound(key, Source::Host(at.ip()), vec![at])).await;
+            for Call { torrent, addr, is_new } in self.swarms.hear(self.clock.now(), from, &announce) {
+                tracing::debug!(%addr, is_new, "a peer on the local network");
+                self.tell(torrent, Input::Called { torrent, addr, is_new }).await;
             }
         }
     }

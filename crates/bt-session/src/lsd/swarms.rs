@@ -1,13 +1,13 @@
 //! Whom we tell and whom we hear on the local network (BEP 14), without sockets.
 //!
 //! Decides: when a torrent is announced, and which announces of others count. Must not know: sockets, interfaces.
-//! Invariant: a torrent that nobody sought here is never named and never heard of; each is announced at most once a minute; what a
-//! neighbour says leads to its own address only.
+//! Invariant: a torrent that nobody sought here is never named and never heard of; unasked, each is announced at most once a minute; what a
+//! neighbour says leads to its own address only, and an answer never calls for another.
 
 use bt_engine::TorrentKey;
 use bt_tracker_wire::{LSD_HASHES_MAX, LocalAnnounce};
-use bt_types::{InfoHash, Time};
-use std::collections::BTreeMap;
+use bt_types::{InfoHash, Rng, Time};
+use std::collections::{BTreeMap, btree_map};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -19,6 +19,17 @@ const AGAIN: Duration = Duration::from_secs(60);
 const SOURCES_MAX: usize = 256;
 const PER_SOURCE_MAX: u32 = 32;
 const WINDOW: Duration = Duration::from_secs(60);
+/// A call is answered within this time, by each who hears it at a moment of its own.
+const ANSWER_WITHIN: Duration = Duration::from_millis(500);
+/// Who calls so soon after an announce has heard it, or is heard by those who dial it.
+const ANSWER_REST: Duration = Duration::from_secs(1);
+/// Torrents that are named in answers, in a window of time: as many as one host can call for.
+const ANSWERS_MAX: u32 = PER_SOURCE_MAX * LSD_HASHES_MAX as u32;
+/// Processes that are known to share a torrent with us, and for how long without a word of theirs: two calls may be lost.
+const CALLERS_MAX: usize = 4096;
+const CALLER_FOR: Duration = Duration::from_secs(15 * 60);
+/// Longer cookies are not kept.
+const COOKIE_MAX: usize = 64;
 
 #[derive(Debug)]
 struct Swarm {
@@ -26,6 +37,18 @@ struct Swarm {
     announced: Option<Time>,
     /// When it will be announced next, if that was ordered.
     due: Option<Time>,
+    /// When somebody's call will be answered.
+    answer: Option<Time>,
+}
+
+/// A neighbour shares a torrent of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Call {
+    pub(super) torrent: TorrentKey,
+    /// Where it takes connections.
+    pub(super) addr: SocketAddr,
+    /// It is not the process that called from there before.
+    pub(super) is_new: bool,
 }
 
 /// The torrents that may be named here.
@@ -36,16 +59,22 @@ pub(super) struct Swarms {
     swarms: BTreeMap<InfoHash, Swarm>,
     /// Since when a host's announces are counted, and how many there were.
     heard: BTreeMap<IpAddr, (Time, u32)>,
+    /// Who called for what: the cookie that it gave, and when it did last.
+    callers: BTreeMap<(InfoHash, SocketAddr), (String, Time)>,
+    /// Since when answers are counted, and how many there were.
+    answers: (Time, u32),
+    rng: Rng,
 }
 
 impl Swarms {
-    pub(super) fn new(port: u16, cookie: String) -> Swarms {
-        Swarms { port, cookie, swarms: BTreeMap::new(), heard: BTreeMap::new() }
+    pub(super) fn new(port: u16, cookie: String, rng: Rng) -> Swarms {
+        let (swarms, heard, callers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Swarms { port, cookie, swarms, heard, callers, answers: (Time::ZERO, 0), rng }
     }
 
     /// A torrent's peers are sought here.
     pub(super) fn seek(&mut self, now: Time, key: TorrentKey, hash: InfoHash) {
-        let swarm = self.swarms.entry(hash).or_insert(Swarm { key, announced: None, due: None });
+        let swarm = self.swarms.entry(hash).or_insert(Swarm { key, announced: None, due: None, answer: None });
         let again = swarm.announced.map_or(now, |announced| announced + AGAIN);
         (swarm.key, swarm.due) = (key, Some(swarm.due.unwrap_or_else(|| again.max(now + GATHER))));
     }
@@ -53,21 +82,22 @@ impl Swarms {
     /// A torrent is gone.
     pub(super) fn leave(&mut self, key: TorrentKey) {
         self.swarms.retain(|_, swarm| swarm.key != key);
+        self.callers.retain(|(hash, _), _| self.swarms.contains_key(hash));
     }
 
     /// When the next announce is due.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.swarms.values().filter_map(|swarm| swarm.due).min()
+        self.swarms.values().flat_map(|swarm| [swarm.due, swarm.answer]).flatten().min()
     }
 
-    /// What is to be said now, and for which torrents.
+    /// What is to be said now, and the torrents for which that was ordered.
     pub(super) fn due(&mut self, now: Time) -> (Vec<LocalAnnounce>, Vec<TorrentKey>) {
         let (mut hashes, mut keys) = (Vec::new(), Vec::new());
         for (hash, swarm) in &mut self.swarms {
-            if swarm.due.is_some_and(|due| due <= now) {
-                (swarm.due, swarm.announced) = (None, Some(now));
+            if [swarm.due, swarm.answer].into_iter().flatten().any(|due| due <= now) {
                 hashes.push(*hash);
-                keys.push(swarm.key);
+                keys.extend(swarm.due.take().map(|_| swarm.key));
+                (swarm.answer, swarm.announced) = (None, Some(now));
             }
         }
         let announce =
@@ -75,14 +105,63 @@ impl Swarms {
         (hashes.chunks(LSD_HASHES_MAX).map(announce).collect(), keys)
     }
 
-    /// A neighbour announced: the torrents of ours that it shares, and where it listens.
-    pub(super) fn hear(&mut self, now: Time, from: SocketAddr, announce: &LocalAnnounce) -> Vec<(TorrentKey, SocketAddr)> {
+    /// A neighbour announced: the torrents of ours that it shares, and where it listens. Of a process that is new it is not known whether it
+    /// can be dialled: it is answered, so that it can dial us.
+    pub(super) fn hear(&mut self, now: Time, from: SocketAddr, announce: &LocalAnnounce) -> Vec<Call> {
         if announce.cookie.as_deref() == Some(&self.cookie) || !self.counts(now, from.ip()) {
             return Vec::new();
         }
-        let mut at = from;
-        at.set_port(announce.port);
-        announce.hashes.iter().filter_map(|hash| Some((self.swarms.get(hash)?.key, at))).collect()
+        let mut calls = Vec::new();
+        for hash in &announce.hashes {
+            let Some(torrent) = self.swarms.get(hash).map(|swarm| swarm.key) else { continue };
+            // With the scope of a link-local address.
+            let mut addr = from;
+            addr.set_port(announce.port);
+            let is_new = self.is_new(now, *hash, addr, announce.cookie.as_deref());
+            if is_new {
+                self.answer(now, hash);
+            }
+            calls.push(Call { torrent, addr, is_new });
+        }
+        calls
+    }
+
+    /// Whether this is another process than the one that called from there before. Who gives no cookie may be.
+    fn is_new(&mut self, now: Time, hash: InfoHash, addr: SocketAddr, cookie: Option<&str>) -> bool {
+        let Some(cookie) = cookie.filter(|cookie| cookie.len() <= COOKIE_MAX) else { return true };
+        if self.callers.len() >= CALLERS_MAX {
+            self.callers.retain(|_, (_, heard)| now.since(*heard) < CALLER_FOR);
+        }
+        let has_room = self.callers.len() < CALLERS_MAX;
+        match self.callers.entry((hash, addr)) {
+            btree_map::Entry::Occupied(mut known) => {
+                let (last, heard) = known.insert((cookie.into(), now));
+                last != cookie || now.since(heard) >= CALLER_FOR
+            }
+            btree_map::Entry::Vacant(place) => {
+                if has_room {
+                    place.insert((cookie.into(), now));
+                }
+                true
+            }
+        }
+    }
+
+    /// Announces a torrent soon, unless that was done a moment ago or too many were answered for.
+    fn answer(&mut self, now: Time, hash: &InfoHash) {
+        let Some(swarm) = self.swarms.get_mut(hash) else { return };
+        if swarm.answer.is_some() || swarm.announced.is_some_and(|at| now.since(at) < ANSWER_REST) {
+            return;
+        }
+        let (since, count) = &mut self.answers;
+        if now.since(*since) >= WINDOW {
+            (*since, *count) = (now, 0);
+        }
+        if *count < ANSWERS_MAX {
+            *count += 1;
+            let wait = self.rng.below(ANSWER_WITHIN.as_millis() as u64);
+            swarm.answer = Some(now + GATHER + Duration::from_millis(wait));
+        }
     }
 
     /// Whether a host has not said too much yet.
@@ -114,7 +193,7 @@ mod tests {
     }
 
     fn swarms() -> Swarms {
-        Swarms::new(6881, "us".into())
+        Swarms::new(6881, "us".into(), Rng::from_seed(1))
     }
 
     fn said(hashes: &[InfoHash]) -> LocalAnnounce {
@@ -159,13 +238,92 @@ mod tests {
         let (mut swarms, from) = (swarms(), "10.0.0.9:6771".parse().unwrap());
         assert_eq!(swarms.hear(at(0), from, &said(&[HASH])), []);
         swarms.seek(at(0), TorrentKey(1), HASH);
-        let found = [(TorrentKey(1), "10.0.0.9:7000".parse().unwrap())];
+        let found = [Call { torrent: TorrentKey(1), addr: "10.0.0.9:7000".parse().unwrap(), is_new: true }];
         assert_eq!(swarms.hear(at(0), from, &said(&[HASH, OTHER])), found);
+        let of_a_link: SocketAddr = "[fe80::1%3]:6771".parse().unwrap();
+        let called = swarms.hear(at(0), of_a_link, &said(&[HASH]));
+        assert_eq!(called.first().map(|call| call.addr), Some("[fe80::1%3]:7000".parse().unwrap()), "its scope is kept");
         let own = LocalAnnounce { cookie: Some("us".into()), ..said(&[HASH]) };
         assert_eq!(swarms.hear(at(0), from, &own), []);
         swarms.leave(TorrentKey(1));
         assert_eq!(swarms.hear(at(0), from, &said(&[HASH])), []);
         assert_eq!(swarms.deadline(), None);
+    }
+
+    fn process(cookie: &str) -> LocalAnnounce {
+        LocalAnnounce { cookie: Some(cookie.into()), ..said(&[HASH]) }
+    }
+
+    /// When it speaks next, if within a second.
+    fn speaks(swarms: &mut Swarms, now: Time) -> bool {
+        let soon = swarms.deadline().filter(|at| at.since(now) < Duration::from_secs(1));
+        soon.is_some_and(|at| !swarms.due(at).0.is_empty())
+    }
+
+    #[test]
+    fn a_process_that_is_new_is_answered_once_within_a_second() {
+        let (mut swarms, from) = (swarms(), "10.0.0.9:6771".parse().unwrap());
+        swarms.seek(at(0), TorrentKey(1), HASH);
+        swarms.due(at(1));
+        let mut calls = |second, said: &LocalAnnounce| {
+            let call = swarms.hear(at(second), from, said);
+            (call[0].is_new, speaks(&mut swarms, at(second)))
+        };
+        assert_eq!(calls(1, &process("a")), (true, false), "we announced a moment ago");
+        assert_eq!(calls(5, &process("a")), (false, false));
+        assert_eq!(calls(6, &process("b")), (true, true), "another one from the same address");
+        assert_eq!(calls(300, &process("b")), (false, false), "it calls every five minutes");
+        assert_eq!(calls(310, &said(&[HASH])), (true, true), "who gives no cookie may be new");
+        assert_eq!(calls(320, &process("b")), (false, false));
+        assert_eq!(calls(320 + 15 * 60, &process("b")), (true, true), "it was away");
+    }
+
+    #[test]
+    fn what_was_ordered_is_done_with_an_answer() {
+        let (mut swarms, from) = (swarms(), "10.0.0.9:6771".parse().unwrap());
+        swarms.seek(at(0), TorrentKey(1), HASH);
+        swarms.due(at(1));
+        swarms.seek(at(10), TorrentKey(1), HASH);
+        swarms.hear(at(10), from, &process("a"));
+        let (announces, keys) = swarms.due(at(11));
+        assert_eq!((announces.len(), keys, swarms.deadline()), (1, vec![TorrentKey(1)], None));
+    }
+
+    #[test]
+    fn a_hundred_who_hear_a_call_answer_it_once_each() {
+        let mut crowd: Vec<Swarms> = (0..100).map(|n| Swarms::new(6881, format!("{n}"), Rng::from_seed(n))).collect();
+        let host = |n: usize| SocketAddr::from(([10, 0, 0, n as u8], 6771));
+        crowd.iter_mut().for_each(|swarms| swarms.seek(at(0), TorrentKey(1), HASH));
+        // Nobody knows of anybody yet: the most that can be answered.
+        crowd.iter_mut().for_each(|swarms| drop(swarms.due(at(1))));
+        let caller = host(200);
+        crowd.iter_mut().for_each(|swarms| drop(swarms.hear(at(10), caller, &process("caller"))));
+        let mut said = vec![0; crowd.len()];
+        while let Some((now, n)) = crowd.iter().enumerate().filter_map(|(n, swarms)| Some((swarms.deadline()?, n))).min() {
+            assert!(now < at(11), "{now:?}");
+            for announce in crowd[n].due(now).0 {
+                said[n] += 1;
+                crowd.iter_mut().for_each(|swarms| drop(swarms.hear(now, host(n), &announce)));
+            }
+        }
+        assert_eq!(said, vec![1; 100]);
+    }
+
+    #[test]
+    fn who_calls_under_many_names_is_answered_within_bounds() {
+        let (mut swarms, from) = (swarms(), "10.0.0.9:6771".parse().unwrap());
+        swarms.seek(at(0), TorrentKey(1), HASH);
+        swarms.due(at(1));
+        let mut answers = 0;
+        for tenth in 20..620 {
+            let now = Time::ZERO + Duration::from_millis(100 * tenth);
+            swarms.hear(now, from, &process(&format!("{tenth}")));
+            answers += swarms.due(now).0.len();
+        }
+        assert!((2..=32).contains(&answers), "{answers}");
+        assert!(swarms.callers.len() <= CALLERS_MAX);
+        swarms.leave(TorrentKey(1));
+        assert!(swarms.callers.is_empty());
     }
 
     #[test]
