@@ -21,12 +21,12 @@ pub(crate) async fn run(args: GetArgs, output: &Output) -> Outcome {
     let (roots, mut sources) = (args.net.trust.roots()?, Vec::new());
     let metadata_only = args.metadata_only.then(|| MetadataOnly { file: args.output.clone() });
     for source in &args.source {
-        advise_quotes(source, output);
         for found in source::open_all(source, &roots).await? {
             source::require_transfer(source, &found)?;
             found.warnings().iter().for_each(|warning| output.note(format_args!("{}: {warning}", source::shown(source))));
             sources.push(found);
         }
+        advise_quotes(source, output);
     }
     if args.output.is_some() && sources.len() > 1 {
         return Err(Failure::usage("-o names one file; give one source, or leave -o out"));
