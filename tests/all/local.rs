@@ -41,6 +41,61 @@ fn downloads_one_after_another_from_one_address_begin_at_once() -> Test {
     Ok(())
 }
 
+#[test]
+fn two_processes_that_meet_on_three_addresses_have_one_connection() -> Test {
+    let Some(net) = Net::new() else { skip!("no network namespaces: not root, or no `ip`") };
+    let scene = Scene::new()?;
+    let host = net.host()?;
+    let at = |port: u16| [format!("127.0.0.1:{port}"), format!("{}:{port}", host.v4), format!("[{}]:{port}", host.v6)];
+    let [ours, theirs] = [at(6881), at(6882)].map(|at| at.into_iter().flat_map(|addr| ["--peer".into(), addr]).collect());
+    let names: [Vec<String>; 2] = [theirs, ours];
+    let dir = scene.stage.path("copy");
+    // So slow that both are busy all the time.
+    let mut seed = scene.stage.bt("seed");
+    seed.arg("seed").arg(&scene.torrent).arg("-d").arg(scene.stage.path("")).args(["--up", "256KiB/s", "--listen", EVERYWHERE]);
+    let mut get = scene.stage.bt("getter");
+    get.arg("get").arg(&scene.torrent).arg("-d").arg(&dir).args(["--listen", "[::]:6882"]);
+    let start = |who: &str, command: &mut Command, peers: &[String]| {
+        Process::start(who, &mut host.inside(discover(command.args(peers), Discovery::Lsd)))
+    };
+    let both = [start("seed", &mut seed, &names[0])?, start("getter", &mut get, &names[1])?];
+    let met = |process: &Process| {
+        process.wait_for("a peer", PATIENCE, |said| said["event"] == "progress" && said["peers"].as_u64() > Some(0))
+    };
+    met(&both[1])?;
+    let began = Instant::now();
+    met(&both[0])?;
+    // What each says from two seconds after it met the other one on, until enough was said to tell.
+    let deadline = began + PATIENCE;
+    let (mut counts, mut connections) = ([Vec::new(), Vec::new()], 0);
+    while counts.iter().any(|counts| counts.len() < 20) {
+        ensure!(Instant::now() < deadline, "they fell silent: {counts:?}\n{}", both[1].transcript());
+        ensure!(!both[1].is_over()?, "the download ended too soon: {counts:?}");
+        std::thread::sleep(Duration::from_millis(100));
+        for (process, counts) in both.iter().zip(&mut counts) {
+            counts.extend(process.last_event("progress").filter(|_| began.elapsed() > SOON).map(|said| said["peers"].clone()));
+        }
+        if began.elapsed() > SOON {
+            connections = connections.max(established(&host)?);
+        }
+    }
+    let is_one = counts.iter().flatten().all(|count| *count == 1);
+    ensure!(is_one && connections == 1, "{connections} connections, {counts:?}");
+    let [_, getter] = both;
+    getter.finish(PATIENCE)?.expect_code(0)?;
+    ensure_same(&scene.source, &dir.join("content.bin"))
+}
+
+/// How many TCP connections stand between processes of this host.
+fn established(host: &Host) -> Result<usize> {
+    let mut command = Command::new("cat");
+    command.args(["/proc/net/tcp", "/proc/net/tcp6"]);
+    let shown = Process::run("connections", &mut host.inside(&command), PATIENCE)?;
+    // The state of an established connection is 01. Each has two ends here.
+    let ends = shown.out.lines().filter(|line| line.split_whitespace().nth(3) == Some("01")).count();
+    Ok(ends / 2)
+}
+
 /// A torrent that names no tracker.
 struct Scene {
     stage: Stage,
@@ -61,13 +116,8 @@ impl Scene {
 
     /// A seed that calls on the local network.
     fn seed(&self, host: &Host) -> Result<Process> {
-        Process::start("seed", &mut host.inside(&self.seed_command("seed", &[])))
-    }
-
-    fn seed_command(&self, who: &str, options: &[&str]) -> Command {
-        let mut command = self.stage.bt(who);
-        command.arg("seed").arg(&self.torrent).arg("-d").arg(self.stage.path("")).args(["--listen", EVERYWHERE]).args(options);
-        discover(&mut command, Discovery::Lsd);
-        command
+        let mut command = self.stage.bt("seed");
+        command.arg("seed").arg(&self.torrent).arg("-d").arg(self.stage.path("")).args(["--listen", EVERYWHERE]);
+        Process::start("seed", &mut host.inside(discover(&mut command, Discovery::Lsd)))
     }
 }

@@ -16,12 +16,16 @@ use bt_peer_wire::{ExtendedHandshake, ExtensionIds, Message, PexMessage};
 use bt_types::{PeerId, Source, Time};
 use core::net::{IpAddr, SocketAddr};
 
+/// Other addresses that are remembered of one peer.
+const ALIASES_MAX: usize = 8;
+
 /// A connected peer, as far as its torrent does not matter.
 #[derive(Debug)]
 pub(crate) struct Contact {
     pub(crate) id: PeerId,
     pub(crate) addr: SocketAddr,
     pub(crate) outbound: bool,
+    pub(crate) since: Time,
     /// It speaks the extension protocol (BEP 10).
     pub(crate) extended: bool,
     /// It has a DHT node (BEP 5), and has named its port.
@@ -31,23 +35,27 @@ pub(crate) struct Contact {
     sees_us: bool,
     /// Where it takes connections, if that is known.
     pub(crate) listens: Option<SocketAddr>,
+    /// Where else it can be dialled: none of these is, while it is connected.
+    pub(crate) aliases: Vec<SocketAddr>,
     /// The numbers by which it wants to be spoken to.
     pub(crate) ids: ExtensionIds,
     pub(crate) exchange: Exchange,
 }
 
 impl Contact {
-    pub(crate) fn new(arrival: &Arrival) -> Contact {
+    pub(crate) fn new(now: Time, arrival: &Arrival) -> Contact {
         let Arrival { addr, outbound, handshake, .. } = arrival;
         Contact {
             id: handshake.peer_id,
             addr: *addr,
             outbound: *outbound,
+            since: now,
             extended: handshake.reserved.extended(),
             dht: handshake.reserved.dht(),
             dht_named: false,
             sees_us: false,
             listens: outbound.then_some(*addr),
+            aliases: Vec::new(),
             ids: ExtensionIds::default(),
             exchange: Exchange::default(),
         }
@@ -56,6 +64,16 @@ impl Contact {
     /// Where it can be dialled, or came from.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listens.unwrap_or(self.addr)
+    }
+
+    /// It can be dialled there too. False if no more such addresses are remembered.
+    pub(crate) fn is_also_at(&mut self, addr: SocketAddr) -> bool {
+        let is_known = self.listens == Some(addr) || self.aliases.contains(&addr);
+        let has_room = self.aliases.len() < ALIASES_MAX;
+        if !is_known && has_room {
+            self.aliases.push(addr);
+        }
+        is_known || has_room
     }
 }
 
@@ -173,7 +191,7 @@ mod tests {
         let mut meeting = Meeting::new(Time::ZERO, torrent, info_hash, Vec::new(), false, &config, Rng::from_seed(1));
         let handshake = Handshake { reserved: Reserved::OURS, info_hash, peer_id: PeerId([1; 20]) };
         let addr = SocketAddr::from(([9, 0, 0, 1], 1));
-        meeting.join(&Arrival { key, addr, outbound: false, handshake, room: true });
+        meeting.join(Time::ZERO, &Arrival { key, addr, outbound: false, handshake, room: true });
         let (first, later) = (IpAddr::from([5, 0, 0, 1]), IpAddr::from([5, 0, 0, 2]));
         for ours in [first, later] {
             let hello = ExtendedHandshake { your_ip: Some(ours), ..ExtendedHandshake::default() };

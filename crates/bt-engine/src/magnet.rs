@@ -150,11 +150,11 @@ impl Magnet {
     fn connected(&mut self, now: Time, arrival: Arrival, scope: &mut Scope<'_>) {
         let (key, addr, peer_id) = (arrival.key, arrival.addr, arrival.handshake.peer_id);
         if let Err(why) = self.admit(now, &arrival, scope) {
-            self.meeting.refused(now, addr, why);
+            self.meeting.refused(now, &arrival, why);
             scope.out.push_back(Output::HangUp(key, why));
             return;
         }
-        self.meeting.join(&arrival);
+        self.meeting.join(now, &arrival);
         let opening = arrival.is_fast().then_some(Message::HaveNone);
         let hello = self.meeting.hello_message(key, &self.meeting.hello(key, scope.config));
         let port = self.meeting.port_message(key, scope.config);
@@ -168,7 +168,7 @@ impl Magnet {
     }
 
     fn admit(&mut self, now: Time, arrival: &Arrival, scope: &mut Scope<'_>) -> Result<(), Why> {
-        match self.meeting.admit(arrival, scope.config, scope.budget)? {
+        match self.meeting.admit(now, arrival, scope.config, scope.budget)? {
             Room::Free => {}
             Room::Of(twin) => self.hang_up(now, twin, Why::Duplicate, scope),
             // Somebody who gives us nothing makes room for one who comes to us.

@@ -18,8 +18,8 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_tracker_wire::{AnnounceReply, Failure};
-use bt_types::{Closeness, InfoHash, PeerId, Rng, Source, Time, closeness, normalise};
-use core::net::{IpAddr, SocketAddr};
+use bt_types::{Closeness, InfoHash, PeerId, Rng, Source, Time, closeness, normalise, normalise_addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
 /// Dials under way per torrent, as long as they lead to peers.
@@ -36,6 +36,8 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 /// Per cent of its connections that a torrent makes itself at first, and how much more in each second that it has peers.
 const REACH_START: usize = 40;
 const REACH_STEP: usize = 5;
+/// Two connections that were made within this time, one by each end, may have crossed: neither end knew of the other's.
+const CROSSING: Duration = Duration::from_secs(3);
 /// Fewer connections than this while something is missing: trackers and the DHT are asked as soon as they welcome it.
 const PEERS_WANTED: usize = 20;
 
@@ -52,8 +54,10 @@ pub(crate) struct Meeting {
     seeks: Vec<Seek>,
     pub(crate) outlook: Outlook,
     pub(crate) contacts: BTreeMap<PeerKey, Contact>,
-    /// The connection to each peer. An id alone names nobody: anyone can copy it, so who has it at another address is another peer.
+    /// The connection to each peer.
     ids: BTreeMap<(PeerId, IpAddr), PeerKey>,
+    /// Where the peer can be dialled whose connection another one replaces at this moment.
+    heirloom: Vec<SocketAddr>,
     /// Connections that we made.
     outbound: usize,
     dialing: usize,
@@ -113,6 +117,7 @@ impl Meeting {
             outlook: Outlook::default(),
             contacts: BTreeMap::new(),
             ids: BTreeMap::new(),
+            heirloom: Vec::new(),
             outbound: 0,
             dialing: 0,
             silent_dials: 0,
@@ -303,7 +308,7 @@ impl Meeting {
     // ---- peers come and go ----
 
     /// Whether a new connection may stay, and in whose place.
-    pub(crate) fn admit(&mut self, arrival: &Arrival, config: &Config, budget: &Budget) -> Result<Room, Why> {
+    pub(crate) fn admit(&mut self, now: Time, arrival: &Arrival, config: &Config, budget: &Budget) -> Result<Room, Why> {
         let Arrival { addr, outbound, handshake, room, .. } = arrival;
         if *outbound {
             self.dialing = self.dialing.saturating_sub(1);
@@ -322,15 +327,36 @@ impl Meeting {
         if self.private && *outbound && !self.book.knows(*addr) {
             return Err(Why::Private);
         }
-        let twin = self.ids.get(&(handshake.peer_id, normalise(addr.ip()))).and_then(|key| self.contacts.get_key_value(key));
-        if let Some((key, twin)) = twin {
-            // Both dialled at once: both sides keep the connection that the smaller id made.
+        let twin = self.twin(handshake.peer_id, addr.ip());
+        if let Some((key, twin)) = twin.and_then(|key| self.contacts.get_key_value(&key)) {
+            // Both dialled at once: both sides keep the connection that the smaller id made. From another address only if it was at once: who
+            // copied the id later does not push its owner out.
+            let may_have_crossed = twin.addr.ip() == addr.ip() || now.since(twin.since) < CROSSING;
             let ours_stays = config.peer_id < handshake.peer_id;
-            let stays = twin.outbound == *outbound || twin.outbound == ours_stays;
+            let stays = twin.outbound == *outbound || twin.outbound == ours_stays || !may_have_crossed;
             return if stays { Err(Why::Duplicate) } else { Ok(Room::Of(*key)) };
         }
         let is_free = *room && !self.is_full(budget);
         Ok(if is_free { Room::Free } else { Room::None })
+    }
+
+    /// The connection to the peer that has this id and can be at this address.
+    fn twin(&self, id: PeerId, ip: IpAddr) -> Option<PeerKey> {
+        let ip = normalise(ip);
+        let others = || self.ids.range((id, Ipv4Addr::UNSPECIFIED.into())..=(id, Ipv6Addr::from_bits(u128::MAX).into()));
+        let twin =
+            self.ids.get(&(id, ip)).or_else(|| others().find(|((_, other), _)| may_be_one(*other, ip)).map(|(_, key)| key));
+        twin.copied()
+    }
+
+    /// A peer can be dialled there too.
+    fn is_also_at(&mut self, now: Time, peer: PeerKey, addr: SocketAddr) {
+        let addr = normalise_addr(addr);
+        if self.contacts.get_mut(&peer).is_some_and(|contact| contact.is_also_at(addr)) {
+            self.book.connected(addr);
+        } else {
+            self.book.closed(now, addr);
+        }
     }
 
     /// Whether there is no room for another connection.
@@ -339,21 +365,35 @@ impl Meeting {
     }
 
     /// A connection was made and cannot stay.
-    pub(crate) fn refused(&mut self, now: Time, addr: SocketAddr, why: Why) {
+    pub(crate) fn refused(&mut self, now: Time, arrival: &Arrival, why: Why) {
+        let Arrival { addr, outbound, handshake, .. } = arrival;
         match why {
-            Why::Ourselves | Why::Banned => self.book.forget(addr),
-            _ => self.book.closed(now, addr),
+            Why::Ourselves | Why::Banned => self.book.forget(*addr),
+            Why::Duplicate => {
+                let Some(twin) = self.twin(handshake.peer_id, addr.ip()) else { return };
+                // Who dialled us takes connections at the same port of each of its addresses.
+                let port = self.contacts.get(&twin).and_then(|contact| contact.listens).map(|listens| listens.port());
+                let mut alias = *addr;
+                alias.set_port(if *outbound { addr.port() } else { port.unwrap_or(0) });
+                if alias.port() != 0 {
+                    self.is_also_at(now, twin, alias);
+                }
+            }
+            _ => self.book.closed(now, *addr),
         }
     }
 
     /// A connection stays.
-    pub(crate) fn join(&mut self, arrival: &Arrival) {
+    pub(crate) fn join(&mut self, now: Time, arrival: &Arrival) {
         let Arrival { key, addr, outbound, handshake, .. } = arrival;
         self.book.connected(*addr);
         self.ids.insert((handshake.peer_id, normalise(addr.ip())), *key);
         self.outbound += usize::from(*outbound);
         self.roster += u64::from(*outbound);
-        self.contacts.insert(*key, Contact::new(arrival));
+        self.contacts.insert(*key, Contact::new(now, arrival));
+        for addr in core::mem::take(&mut self.heirloom) {
+            self.is_also_at(now, *key, addr);
+        }
     }
 
     /// A connection is gone.
@@ -364,9 +404,15 @@ impl Meeting {
         self.roster += u64::from(contact.listens.is_some());
         let addr = contact.address();
         match why {
+            Why::Duplicate => self.heirloom = contact.listens.into_iter().chain(contact.aliases).collect(),
+            Why::BothSeeds => {}
+            // Each of them may be dialled again; all but the first to answer are aliases again.
+            _ => contact.aliases.iter().for_each(|&alias| self.book.closed(now, alias)),
+        }
+        match why {
             Why::BadPiece | Why::BadMetadata => self.book.ban(addr),
             // The torrent remembers it, and may want it again.
-            Why::BothSeeds => {}
+            Why::BothSeeds | Why::Duplicate => {}
             Why::MetadataSize | Why::Private | Why::Banned => self.book.forget(addr),
             // Others come first now.
             Why::NoMetadata => self.book.failed(now, addr),
@@ -377,9 +423,10 @@ impl Meeting {
         }
     }
 
-    /// Where a peer can be dialled, or came from.
-    pub(crate) fn address(&self, peer: PeerKey) -> Option<SocketAddr> {
-        self.contacts.get(&peer).map(Contact::address)
+    /// Where a peer can be dialled, or came from, and where else it can be dialled.
+    pub(crate) fn addresses(&self, peer: PeerKey) -> impl Iterator<Item = SocketAddr> {
+        let contact = self.contacts.get(&peer).into_iter();
+        contact.flat_map(|contact| core::iter::once(contact.address()).chain(contact.aliases.iter().copied()))
     }
 
     /// Leaves the swarm: says so to trackers, and hangs up on everybody.
@@ -400,4 +447,11 @@ impl Meeting {
         let is_hearsay = |contact: &Contact| !self.book.knows(contact.address());
         self.contacts.iter().filter(|(_, contact)| is_hearsay(contact)).map(|(peer, _)| *peer).collect()
     }
+}
+
+/// Whether who has one peer id at two addresses is taken for one peer. An id alone names nobody, as anyone can copy it. But a host may have
+/// an address of each family, and several on networks near us; that it has two public ones of one family is rarer than a copy.
+fn may_be_one(one: IpAddr, other: IpAddr) -> bool {
+    let is_near = |ip| closeness(ip) != Some(Closeness::Public);
+    one.is_ipv4() != other.is_ipv4() || (is_near(one) && is_near(other))
 }

@@ -250,11 +250,11 @@ impl Torrent {
     ) {
         let (key, addr, peer_id) = (arrival.key, arrival.addr, arrival.handshake.peer_id);
         if let Err(why) = self.admit(now, &arrival, config, budget, out) {
-            self.meeting.refused(now, addr, why);
+            self.meeting.refused(now, &arrival, why);
             out.push_back(Output::HangUp(key, why));
             return;
         }
-        self.meeting.join(&arrival);
+        self.meeting.join(now, &arrival);
         let opening = self.opening(arrival.is_fast());
         let hello = self.meeting.hello_message(key, &self.hello(key, config));
         let port = self.meeting.port_message(key, config);
@@ -311,7 +311,7 @@ impl Torrent {
         budget: &Budget,
         out: &mut VecDeque<Output>,
     ) -> Result<(), Why> {
-        match self.meeting.admit(arrival, config, budget)? {
+        match self.meeting.admit(now, arrival, config, budget)? {
             Room::Free => {}
             Room::Of(twin) => self.hang_up(now, twin, Why::Duplicate, out),
             Room::None => {
@@ -367,7 +367,7 @@ impl Torrent {
         }
         if why == Why::BothSeeds {
             // Only what can be dialled again: others would make the set grow with every connection that they make.
-            self.parted.extend(self.meeting.address(peer).filter(|addr| self.meeting.book.knows(*addr)));
+            self.parted.extend(self.meeting.addresses(peer).filter(|addr| self.meeting.book.knows(*addr)));
         }
         self.meeting.leave(now, peer, why, self.is_done());
         out.push_back(Output::Event(self.key, Event::PeerLeft(row.addr, why)));

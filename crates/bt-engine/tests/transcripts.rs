@@ -478,6 +478,28 @@ fn who_copies_the_id_of_a_peer_neither_pushes_it_out_nor_keeps_it_away() {
 }
 
 #[test]
+fn a_peer_is_one_on_all_its_addresses_and_its_id_does_not_push_it_out() {
+    // A host has an address of each family. Who has a second one of the same is taken for another, and pushes nobody out either.
+    let told = "
+        A: answers
+        B: answers like A at [2a01::1]:7
+        at 10s
+        C: is A at [2a01::2]:7
+        D: is A at 8.8.8.8:7";
+    assert_snapshot!(play(&LEECHER, told), @"
+    > A: answers
+    < A: have-none, hello
+    > B: answers like A at [2a01::1]:7
+    < B: hang up, we are connected to this peer already
+    > at 10s
+    > C: is A at [2a01::2]:7
+    < 10.000s C: hang up, we are connected to this peer already
+    > D: is A at 8.8.8.8:7
+    < 10.000s D: have-none, hello
+    ");
+}
+
+#[test]
 fn a_seed_of_very_many_pieces_shows_them_all_at_once() {
     let shown = |pieces: u32| {
         let have = String::leak("1".repeat(pieces as usize));

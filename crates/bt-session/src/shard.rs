@@ -431,6 +431,9 @@ impl Shard {
         let mailbox = Rc::new(Mailbox::new(local));
         self.peers.insert(peer, Rc::clone(&mailbox));
         let outbound = pass.is_none();
+        if outbound {
+            mailbox.greet();
+        }
         let (queues, clock) = (self.queues.clone(), self.clock);
         let bugs = self.bugs.clone();
         tokio::task::spawn_local(async move {

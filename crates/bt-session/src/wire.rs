@@ -36,6 +36,10 @@ pub(crate) struct Mailbox {
     local: Option<IpAddr>,
     orders: RefCell<Vec<WireOrder>>,
     hang_up: Cell<bool>,
+    /// The peer has our handshake, or it is on its way.
+    has_greeted: Cell<bool>,
+    /// Our handshake is all that the peer will hear, and last.
+    is_hushed: Cell<bool>,
     takes_pipes: Cell<bool>,
     wake: Notify,
 }
@@ -53,6 +57,17 @@ impl Mailbox {
     /// The mailbox of a connection from this address of ours.
     pub(crate) fn new(local: Option<IpAddr>) -> Mailbox {
         Mailbox { local, ..Mailbox::default() }
+    }
+
+    /// We dialled, or the connection's task runs: the peer has our handshake, or will have it at once.
+    pub(crate) fn greet(&self) {
+        self.has_greeted.set(true);
+    }
+
+    /// Keeps our handshake back until the end of the connection. False if it has left.
+    pub(crate) fn hush(&self) -> bool {
+        self.is_hushed.set(!self.has_greeted.get());
+        self.is_hushed.get()
     }
 
     /// Whether the connection leaves from one of these addresses.
@@ -134,6 +149,10 @@ pub(crate) async fn run(
     to_shard: ShardQueues,
     clock: Clock,
 ) -> End {
+    if mailbox.is_hushed.get() {
+        return refuse(&stream, &wire, &mailbox).await;
+    }
+    mailbox.greet();
     to_shard.outboxes.enter();
     let mut pump = Pump {
         key,
@@ -177,6 +196,19 @@ pub(crate) async fn run(
             return end;
         }
     }
+}
+
+/// Ends a connection that another one makes needless, with our handshake as the last word. If it came at once, the peer might hear it
+/// before that of the other connection, and end that one.
+async fn refuse(stream: &TcpStream, wire: &Connection, mailbox: &Mailbox) -> End {
+    while !mailbox.hang_up.get() {
+        mailbox.wake.notified().await;
+    }
+    // An empty socket takes the few bytes at once; who does not hear them dials again, and not more.
+    if let Some(handshake) = wire.chunks().next() {
+        let _ = stream.try_write(handshake);
+    }
+    End::HungUp
 }
 
 /// What the connections of a shard share.

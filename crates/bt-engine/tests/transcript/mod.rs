@@ -9,6 +9,7 @@
 //! found A B                     addresses that the user named
 //! A: connects                   it dialled us; `answers` when we dialled it; `without fast` may follow
 //! A: is ourselves | is like B   a connection whose handshake has our peer id, or B's; `is B again`: it comes from B's host too
+//! A: is B at 10.0.0.1:7         the same from that address; `answers like B at` it when we dialled
 //! A: bitfield 101, unchoke      messages of one read
 //! A: bytes ff80                 a bitfield of these bytes
 //! A: sends 0:0, 0:1             blocks of payload
@@ -226,6 +227,14 @@ impl Player {
                 let mut input = self.connect(name, false, PeerId([twin as u8; 20]), Reserved::OURS);
                 if let Input::Connected { addr: from, .. } = &mut input {
                     *from = SocketAddr::new(addr(twin).ip(), 50_000);
+                }
+                input
+            }
+            ["is", other, "at", from] | ["answers", "like", other, "at", from] => {
+                let id = PeerId([other.as_bytes()[0]; 20]);
+                let mut input = self.connect(name, words[0] == "answers", id, Reserved::OURS);
+                if let Input::Connected { addr, .. } = &mut input {
+                    *addr = from.parse().unwrap();
                 }
                 input
             }

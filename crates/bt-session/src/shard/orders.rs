@@ -33,7 +33,9 @@ impl Shard {
                     tracing::debug!(?peer, %why, "hanging up");
                     if let Some(mailbox) = self.peers.remove(&peer) {
                         // A liar that comes back again and again costs a handshake a second, not thousands.
-                        if why == Why::Banned { self.held.hang_up_later(mailbox) } else { mailbox.hang_up() }
+                        // A second connection to one peer ends a moment later too: then the peer knows of the first, and our id tells it.
+                        let is_late = why == Why::Banned || (why == Why::Duplicate && mailbox.hush());
+                        if is_late { self.held.hang_up_later(mailbox) } else { mailbox.hang_up() }
                     }
                 }
                 Output::Announce(key, order) => {
