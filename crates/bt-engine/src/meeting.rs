@@ -36,7 +36,7 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 /// Per cent of its connections that a torrent makes itself at first, and how much more in each second that it has peers.
 const REACH_START: usize = 40;
 const REACH_STEP: usize = 5;
-/// Two connections that were made within this time, one by each end, may have crossed: neither end knew of the other's.
+/// A peer that has several addresses is met on all of them within this time, and both ends may dial.
 const CROSSING: Duration = Duration::from_secs(3);
 /// Fewer connections than this while something is missing: trackers and the DHT are asked as soon as they welcome it.
 const PEERS_WANTED: usize = 20;
@@ -327,26 +327,25 @@ impl Meeting {
         if self.private && *outbound && !self.book.knows(*addr) {
             return Err(Why::Private);
         }
-        let twin = self.twin(handshake.peer_id, addr.ip());
+        let twin = self.twin(now, handshake.peer_id, addr.ip());
         if let Some((key, twin)) = twin.and_then(|key| self.contacts.get_key_value(&key)) {
-            // Both dialled at once: both sides keep the connection that the smaller id made. From another address only if it was at once: who
-            // copied the id later does not push its owner out.
-            let may_have_crossed = twin.addr.ip() == addr.ip() || now.since(twin.since) < CROSSING;
+            // Both dialled at once: both sides keep the connection that the smaller id made.
             let ours_stays = config.peer_id < handshake.peer_id;
-            let stays = twin.outbound == *outbound || twin.outbound == ours_stays || !may_have_crossed;
+            let stays = twin.outbound == *outbound || twin.outbound == ours_stays;
             return if stays { Err(Why::Duplicate) } else { Ok(Room::Of(*key)) };
         }
         let is_free = *room && !self.is_full(budget);
         Ok(if is_free { Room::Free } else { Room::None })
     }
 
-    /// The connection to the peer that has this id and can be at this address.
-    fn twin(&self, id: PeerId, ip: IpAddr) -> Option<PeerKey> {
+    /// The connection to the peer that has this id and can be at this address. At another address only while that connection is young: later
+    /// its machine may have moved, and the connection be dead without either end's knowledge; and who copied the id pushes nobody out.
+    fn twin(&self, now: Time, id: PeerId, ip: IpAddr) -> Option<PeerKey> {
         let ip = normalise(ip);
         let others = || self.ids.range((id, Ipv4Addr::UNSPECIFIED.into())..=(id, Ipv6Addr::from_bits(u128::MAX).into()));
-        let twin =
-            self.ids.get(&(id, ip)).or_else(|| others().find(|((_, other), _)| may_be_one(*other, ip)).map(|(_, key)| key));
-        twin.copied()
+        let is_young = |key: &PeerKey| self.contacts.get(key).is_some_and(|contact| now.since(contact.since) < CROSSING);
+        let is_one = |((_, other), key): &(&(PeerId, IpAddr), &PeerKey)| may_be_one(*other, ip) && is_young(key);
+        self.ids.get(&(id, ip)).or_else(|| others().find(is_one).map(|(_, key)| key)).copied()
     }
 
     /// A peer can be dialled there too.
@@ -370,7 +369,7 @@ impl Meeting {
         match why {
             Why::Ourselves | Why::Banned => self.book.forget(*addr),
             Why::Duplicate => {
-                let Some(twin) = self.twin(handshake.peer_id, addr.ip()) else { return };
+                let Some(twin) = self.twin(now, handshake.peer_id, addr.ip()) else { return };
                 // Who dialled us takes connections at the same port of each of its addresses.
                 let port = self.contacts.get(&twin).and_then(|contact| contact.listens).map(|listens| listens.port());
                 let mut alias = *addr;

@@ -479,7 +479,8 @@ fn who_copies_the_id_of_a_peer_neither_pushes_it_out_nor_keeps_it_away() {
 
 #[test]
 fn a_peer_is_one_on_all_its_addresses_and_its_id_does_not_push_it_out() {
-    // A host has an address of each family. Who has a second one of the same is taken for another, and pushes nobody out either.
+    // A host has an address of each family. Later its machine may have moved, and the first connection be dead: what comes then stays beside
+    // it, and pushes nobody out either.
     let told = "
         A: answers
         B: answers like A at [2a01::1]:7
@@ -493,9 +494,9 @@ fn a_peer_is_one_on_all_its_addresses_and_its_id_does_not_push_it_out() {
     < B: hang up, we are connected to this peer already
     > at 10s
     > C: is A at [2a01::2]:7
-    < 10.000s C: hang up, we are connected to this peer already
+    < 10.000s C: have-none, hello
     > D: is A at 8.8.8.8:7
-    < 10.000s D: have-none, hello
+    < 10.000s D: hang up, we are connected to this peer already
     ");
 }
 
