@@ -64,6 +64,8 @@ pub(crate) struct Job {
     bytes_seen: u64,
     /// The most bytes of metadata that were there at a time.
     metadata_seen: u64,
+    /// Its metadata is there, and that was told.
+    is_known: bool,
     reasons: Teller,
     limit_was_said: bool,
     /// What a tracker or the disk said last.
@@ -113,6 +115,7 @@ impl Job {
             moved_at: Instant::now(),
             bytes_seen: 0,
             metadata_seen: 0,
+            is_known: matches!(source, Source::Torrent(_)),
             reasons: Teller::new(Instant::now()),
             limit_was_said: false,
             detail: None,
@@ -337,15 +340,17 @@ impl Job {
     /// News since the last look.
     fn hear(&mut self, is_seed: bool, output: &Output, board: &Board) {
         let now = Instant::now();
+        // Asked for and not heard of: it may come before anybody listens.
+        if !self.is_known
+            && let Some(torrent) = self.handle.as_ref().and_then(TorrentHandle::metainfo)
+        {
+            self.is_known = true;
+            self.learn(&torrent, output, board);
+            let fields = json!({ "name": self.name, "info_hash": self.info_hash, "bytes_total": self.total });
+            output.event("checking", fields);
+        }
         while let Some(Ok(event)) = self.events.as_mut().map(broadcast::Receiver::try_recv) {
             match event {
-                TorrentEvent::Metadata => {
-                    if let Some(torrent) = self.handle.as_ref().and_then(TorrentHandle::metainfo) {
-                        self.learn(&torrent, output, board);
-                        let fields = json!({ "name": self.name, "info_hash": self.info_hash, "bytes_total": self.total });
-                        output.event("checking", fields);
-                    }
-                }
                 TorrentEvent::Checked { bytes_there } if bytes_there > 0 => {
                     board.say(format_args!("{}: {} already there", self.name, units::size(bytes_there)));
                 }
