@@ -5,8 +5,8 @@
 //!
 //! A file is records: length (`u32`), CRC-32C of the body (`u32`), body. Numbers are little-endian. A body is one byte of kind and:
 //! `H` version, info-hash, piece length, total length: the first record · `P` a bitfield of have, one of dirty: the first one
-//! after `H`, and after compaction · `D` and `G` piece numbers that become dirty (about to be written), good (written and
-//! synced) · `B` files as they look now that we made them, wrote to them, or found them right · `F`, of earlier versions: the same without
+//! after `H`, and after compaction · `D` and `G` piece numbers that become dirty (written and not synced, or about to be written again), good
+//! (written and synced) · `B` files as they look now that we made them, wrote to them, or found them right · `F`, of earlier versions: the same without
 //! the time at which each was made · `R` where the torrent lives: its directory's device, inode and birth, then the length of the torrent's
 //! name, the name, and the directory's path. Reading ends at the first record that is not whole; what follows is lost, and then every piece that is
 //! not "have" counts as dirty. The file is made by the first record, so that a torrent that was refused at opening has none.
@@ -148,13 +148,28 @@ impl Journal {
         &self.known
     }
 
-    /// Records that pieces are about to be written. Needs no sync: if it is lost with the power, so is the promise of the pieces.
+    /// Records that pieces are lost.
     pub(crate) fn dirty(&mut self, pieces: &[Piece]) -> Result<(), StoreError> {
+        self.written(pieces, &[])
+    }
+
+    /// Records that pieces were written, and how their files look now. Needs no sync, and comes after the writes: what is killed, or loses
+    /// its power, before it is there finds files that look otherwise than noted, and hashes them.
+    pub(crate) fn written(&mut self, pieces: &[Piece], files: &[(usize, Noted)]) -> Result<(), StoreError> {
         let fresh: Vec<Piece> = pieces.iter().copied().filter(|&piece| !self.known.dirty.has(piece)).collect();
-        if fresh.is_empty() {
+        let news: Vec<_> = files.iter().copied().filter(|&(index, noted)| self.known.file(index) != Some(noted)).collect();
+        let mut records = Vec::new();
+        if !fresh.is_empty() {
+            records.extend_from_slice(&framed(&numbers(b'D', &fresh)));
+        }
+        if !news.is_empty() {
+            records.extend_from_slice(&framed(&file_record(&news)));
+        }
+        if records.is_empty() {
             return Ok(());
         }
-        self.append(&numbers(b'D', &fresh))?;
+        self.append(&records)?;
+        news.into_iter().for_each(|(index, noted)| self.known.note(index, noted));
         for &piece in &fresh {
             self.known.have.remove(piece);
             self.known.dirty.insert(piece);
@@ -167,7 +182,7 @@ impl Journal {
         if pieces.is_empty() {
             return Ok(());
         }
-        self.append(&numbers(b'G', pieces))?;
+        self.append(&framed(&numbers(b'G', pieces)))?;
         for &piece in pieces {
             self.known.dirty.remove(piece);
             self.known.have.insert(piece);
@@ -177,13 +192,7 @@ impl Journal {
 
     /// Records how files look. Needs no sync: if it is lost with the power, the files are hashed.
     pub(crate) fn note(&mut self, files: &[(usize, Noted)]) -> Result<(), StoreError> {
-        let news: Vec<_> = files.iter().copied().filter(|&(index, noted)| self.known.file(index) != Some(noted)).collect();
-        if news.is_empty() {
-            return Ok(());
-        }
-        self.append(&file_record(&news))?;
-        news.into_iter().for_each(|(index, noted)| self.known.note(index, noted));
-        Ok(())
+        self.written(&[], files)
     }
 
     /// Records where the torrent lives.
@@ -192,7 +201,7 @@ impl Journal {
         if self.known.home.as_ref() == Some(&home) {
             return Ok(());
         }
-        self.append(&home_record(&home))?;
+        self.append(&framed(&home_record(&home)))?;
         self.known.home = Some(home);
         Ok(())
     }
@@ -233,32 +242,31 @@ impl Journal {
         Ok(())
     }
 
-    /// Adds a record; a record that fails half-way is overwritten by the next. A file that another program changed, or took away, is
-    /// written anew.
-    fn append(&mut self, body: &[u8]) -> Result<(), StoreError> {
+    /// Adds framed records; what fails half-way is overwritten by the next. A file that another program changed, or took away, is written
+    /// anew.
+    fn append(&mut self, records: &[u8]) -> Result<(), StoreError> {
         let append = |journal: &mut Journal| {
             if journal.end == 0 || journal.end.saturating_sub(journal.compact_end) > COMPACT_AFTER.max(journal.compact_end) {
                 journal.rewrite()?;
             }
-            let record = framed(body);
-            match journal.write(&record) {
+            match journal.write(records) {
                 // Nobody else has a say in this file: what it shall say is known here.
                 Err(error) if matches!(fault_of(&error), StoreFault::Changed | StoreFault::Missing) => {
                     journal.rewrite()?;
-                    journal.write(&record)?;
+                    journal.write(records)?;
                 }
                 written => written?,
             }
-            journal.end += record.len() as u64;
+            journal.end += records.len() as u64;
             journal.is_unsynced = true;
             Ok(())
         };
         append(self).map_err(StoreError::at(&self.path))
     }
 
-    fn write(&self, record: &[u8]) -> io::Result<()> {
+    fn write(&self, records: &[u8]) -> io::Result<()> {
         let Some(state) = &self.state else { return Ok(()) };
-        state.write_at(&self.path, self.end, &[IoSlice::new(record)])
+        state.write_at(&self.path, self.end, &[IoSlice::new(records)])
     }
 
     /// Writes what is known into a new file and puts it in the place of the old one.

@@ -205,6 +205,15 @@ fn after_a_crash_only_dirty_pieces_are_hashed() {
 }
 
 #[test]
+fn a_kill_between_a_write_and_its_record_costs_no_piece() {
+    let (fixture, storage) = (fixture(), MemStorage::new());
+    let mut worker = Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), fixture.journal());
+    worker.run(Time::ZERO, fixture.arrival(0), &storage);
+    drop(worker);
+    assert!(open(&fixture, &storage).unwrap().have.has(fixture.piece(0)));
+}
+
+#[test]
 fn trusted_data_is_not_hashed() {
     let (fixture, storage) = (fixture(), MemStorage::new());
     put(&storage, &fixture.path(0), &[0; 65_536]);
