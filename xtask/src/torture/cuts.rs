@@ -16,8 +16,11 @@ const FILES: [usize; 2] = [100_000, 10_000];
 const TREE_DISK: u64 = 2048;
 /// How fast the seed sends: slow enough that a copy takes longer than the time after which it must be safe.
 const UP: &str = "10MiB/s";
-/// A process lives for less than this; where a tree is smaller, it has as much less time to be written.
+/// A process lives for less than this; where a tree is smaller, it has as much less time to be written. After each copy that was complete
+/// before a cut came it lives a quarter shorter: how long a copy takes depends on the machine.
 const LIFE_MAX_MS: u64 = 7000;
+/// No life is shorter than this at most.
+const LIFE_LEAST_MS: u64 = 20;
 /// The first one lives for more than this part of that: a quarter.
 const FIRST_LIFE_PART: u64 = 4;
 /// The most that may be unsynced at any moment.
@@ -38,7 +41,7 @@ pub(super) fn run(rounds: u32, seed: u64, short: bool) -> Result<()> {
     cut(&Trial::tree(files, UP)?, TREE_DISK, life_max_ms, rounds, seed)
 }
 
-fn cut(trial: &Trial, disk_mib: u64, life_max_ms: u64, rounds: u32, seed: u64) -> Result<()> {
+fn cut(trial: &Trial, disk_mib: u64, mut life_max_ms: u64, rounds: u32, seed: u64) -> Result<()> {
     let mut rng = Rng::from_seed(seed);
     let mount = trial.stage.path("disk");
     let disk = PowerDisk::new(&trial.stage.path("disk image"), &mount, disk_mib)?;
@@ -46,7 +49,7 @@ fn cut(trial: &Trial, disk_mib: u64, life_max_ms: u64, rounds: u32, seed: u64) -
     let (mut lost, mut copies, mut round) = (Vec::new(), 0, 0);
     while round < rounds {
         let (dir, home) = (mount.join(format!("copy {copies}")), mount.join(format!("home {copies}")));
-        let mut had = 0;
+        let (mut had, round_before) = (0, round);
         loop {
             let mut runner = Runner::start(trial, &home, &dir)?;
             runner.ensure_claims(trial, &dir).with_context(|| format!("round {round}"))?;
@@ -84,6 +87,9 @@ fn cut(trial: &Trial, disk_mib: u64, life_max_ms: u64, rounds: u32, seed: u64) -
         ensure_same(&trial.stage.path("data.bin"), &Trial::copy(&dir)).with_context(|| format!("copy {copies}"))?;
         std::fs::remove_dir_all(&dir)?;
         copies += 1;
+        if round == round_before {
+            life_max_ms = (life_max_ms * 3 / 4).max(LIFE_LEAST_MS);
+        }
     }
     println!("  {copies} copies, each as the original; no claimed piece was missing; no restart was refused");
     row("fetched again for a cut, open pieces counted", "MiB", &lost);
