@@ -6,7 +6,7 @@
 mod transcript;
 
 use insta::assert_snapshot;
-use transcript::{PLAIN, Scene, play};
+use transcript::{PLAIN, Scene, Setting, play};
 
 /// A leecher with nothing, of three pieces of two blocks.
 const LEECHER: Scene = Scene { pieces: 3, blocks: 2, have: "000", trackers: &[], setting: PLAIN };
@@ -497,6 +497,47 @@ fn a_peer_is_one_on_all_its_addresses_and_its_id_does_not_push_it_out() {
     > D: is A at 8.8.8.8:7
     < 10.000s D: have-none, hello
     ");
+}
+
+#[test]
+fn who_calls_is_dialled_at_once_and_a_seed_only_if_it_is_another_process() {
+    let told = "
+        neighbour A anew
+        A: answers
+        neighbour A
+        A: bitfield 111
+        at 5s
+        neighbour A
+        neighbour A anew
+        B: answers like A at 1.0.0.1:6881
+        B: closes
+        neighbour A
+        at 7s";
+    assert_snapshot!(play(&SEED, told), @"
+    > neighbour A anew
+    < dial A
+    > A: answers
+    < A: have-none, hello, have 2
+    > neighbour A
+    > A: bitfield 111
+    < A: hang up, neither wants anything
+    > at 5s
+    > neighbour A
+    > neighbour A anew
+    < 5.000s dial A
+    > B: answers like A at 1.0.0.1:6881
+    < 5.000s B: have-none, hello, have 1
+    > B: closes
+    > neighbour A
+    > at 7s
+    < 6.000s dial A
+    ");
+}
+
+#[test]
+fn neighbours_name_no_peers_of_a_private_torrent() {
+    let setting = Setting { private: true, ..PLAIN };
+    assert_snapshot!(play(&Scene { setting, ..LEECHER }, "neighbour A anew"), @"> neighbour A anew");
 }
 
 #[test]
