@@ -4,9 +4,10 @@
 //! Invariant: the tracker tells each swarm of other addresses, in an order of its own.
 
 use crate::Test;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, bail, ensure};
 use bt_tests::foreign::Libtorrent;
 use bt_tests::{Client, Host, Net, PATIENCE, Process, Rng, Seat, Stage, ensure_same, listening, random_file, skip};
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -162,10 +163,23 @@ fn answer(swarm: u64, dead: usize) -> Vec<u8> {
     [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), &body].concat()
 }
 
-/// Sockets in the namespace of this process that wait for an answer to their first packet.
+/// How many sockets in the namespace of this process waited for an answer to their first packet at one moment: those that are in two lists, one
+/// read right after the other. While one list is read, sockets that it names are closed, and others opened that it will name.
 fn half_open(pid: u32) -> Result<usize> {
+    let (before, after) = (dials(pid)?, dials(pid)?);
+    Ok(before.intersection(&after).count())
+}
+
+/// Both ends of each dial.
+fn dials(pid: u32) -> Result<BTreeSet<String>> {
     let sockets = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("net/tcp"))?;
-    let state = |line: &str| line.split_whitespace().nth(3).map(str::to_owned).context("a socket has a state");
-    let states = sockets.lines().skip(1).map(state).collect::<Result<Vec<_>>>()?;
-    Ok(states.iter().filter(|state| *state == "02").count())
+    let mut dials = BTreeSet::new();
+    for line in sockets.lines().skip(1) {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, remote, state, ..] = fields[..] else { bail!("a socket has a state: {line}") };
+        if state == "02" {
+            dials.insert(format!("{local} {remote}"));
+        }
+    }
+    Ok(dials)
 }

@@ -5,7 +5,7 @@
 //! Invariant: every copy is compared byte by byte with the original.
 
 use crate::Test;
-use bt_tests::foreign::{Aria2, CLIENTS, Libtorrent, Opentracker, Qbittorrent, Rtorrent, Transmission, Webtorrent};
+use bt_tests::foreign::{Aria2, CLIENTS, Libtorrent, Opentracker, Qbittorrent, Rqbit, Rtorrent, Transmission, Webtorrent};
 use bt_tests::{Bt, Client, Meeting, Net, Process, Protocol, skip};
 use std::fs;
 
@@ -64,6 +64,26 @@ fn meet(foreign: &dyn Client, pairs: &[(&dyn Client, &dyn Client)]) -> Test {
         for protocol in [Protocol::Http, Protocol::Udp].into_iter().filter(|&protocol| foreign.announces_over(protocol)) {
             let took = Meeting::new(&net, protocol)?.transfer(seed, leecher)?;
             println!("{} from {} through {protocol:?}: {took:.1?}", leecher.name(), seed.name());
+        }
+    }
+    Ok(())
+}
+
+/// Clients announce `left=0` while they have only a link: our tracker names seeds to them nevertheless.
+#[test]
+fn links_work_both_ways_through_our_tracker() -> Test {
+    let Some(net) = Net::new() else { skip!("no network namespaces: not root, or no `ip`") };
+    for client in CLIENTS.into_iter().chain([&Rqbit as &dyn Client]) {
+        if client.version().is_none() {
+            // Nobody packages rqbit.
+            if client.name() != "rqbit" {
+                skip!("{} is not installed", client.name())
+            }
+            continue;
+        }
+        for (seed, leecher) in [(client, &Bt::GET as &dyn Client), (&Bt::SEED, client)] {
+            let took = Meeting::new(&net, Protocol::Http)?.transfer_by_link(seed, leecher)?;
+            println!("{} from {} by link: {took:.1?}", leecher.name(), seed.name());
         }
     }
     Ok(())

@@ -106,8 +106,12 @@ fn a_link_leads_to_the_torrent_and_to_the_files_that_are_wanted() -> Test {
         assert_eq!(again[field], shown[field], "{field}");
     }
     ensure!(!stage.path("nothing").exists(), "a folder was made");
-    let refused = Process::run("get", &mut only, PATIENCE)?.expect_code(1)?.last()?;
-    assert_eq!(refused["code"], "exists");
+    let known = Process::run("get", &mut only, PATIENCE)?.expect_code(0)?;
+    ensure!(known.err.contains("again.torrent is there already and is this torrent"), "{}", known.err);
+    fs::write(&file, "something else")?;
+    let refused = Process::run("get", &mut only, PATIENCE)?.expect_code(1)?;
+    ensure!(refused.objects().iter().any(|object| object["code"] == "exists"), "{}", refused.out);
+    assert_eq!(fs::read(&file)?, b"something else");
 
     // What the link selects, what the option selects in its place, and all of it.
     for (number, (suffix, options, wanted)) in [

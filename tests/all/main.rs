@@ -19,12 +19,14 @@ mod limits;
 mod links;
 mod local;
 mod magnet;
+mod mistakes;
 mod moving;
 mod poison;
 mod private;
 mod resume;
 mod screens;
 mod select;
+mod tour;
 mod trackers;
 mod transfer;
 

@@ -78,3 +78,34 @@ fn last_done(events: &[Value]) -> u64 {
 fn count(summary: &Value, field: &str) -> Result<u64> {
     summary[field].as_u64().with_context(|| format!("the summary has {field}: {summary}"))
 }
+
+#[test]
+fn what_was_deleted_is_fetched_again_and_what_is_remembered_is_listed_and_forgotten() -> Test {
+    let seeded = Seeded::file(1 << 20, &[])?;
+    let stage = &seeded.stage;
+    let get = |options: &[&str]| Process::run("get", seeded.get("get", "copy").args(options), PATIENCE);
+    let list = || -> Result<Vec<Value>> {
+        let listed = Process::run("list", stage.bt("get").args(["list", "--state"]), PATIENCE)?.expect_code(0)?.last()?;
+        Ok(listed["torrents"].as_array().cloned().unwrap_or_default())
+    };
+    get(&[])?.expect_code(0)?;
+    std::fs::remove_dir_all(stage.path("copy"))?;
+    let again = get(&[])?.expect_code(0)?;
+    ensure!(again.err.contains("was deleted; the download begins anew"), "{}", again.err);
+    ensure_same(&seeded.source, &stage.path("copy/data.bin"))?;
+
+    let saved = list()?;
+    ensure!(saved.len() == 1 && saved[0]["name"] == "data.bin" && saved[0]["bytes_have"] == 1 << 20, "{saved:?}");
+    ensure!(saved[0]["dir"].as_str().is_some_and(|dir| dir.ends_with("/copy")), "{saved:?}");
+    let forget = |name: &str| Process::run("forget", stage.bt("get").args(["forget", name]), PATIENCE);
+    forget("other.bin")?.expect_code(3)?;
+    forget("data.bin")?.expect_code(0)?;
+    ensure!(list()?.is_empty(), "it was forgotten");
+    ensure_same(&seeded.source, &stage.path("copy/data.bin"))?;
+
+    get(&[])?.expect_code(0)?;
+    ensure!(list()?.len() == 1, "it is remembered again");
+    get(&["--no-resume"])?.expect_code(0)?;
+    ensure!(list()?.is_empty(), "--no-resume forgets");
+    Ok(())
+}

@@ -75,10 +75,20 @@ impl<'a> Meeting<'a> {
 
     /// One seeds, the other downloads and is compared. Says how long the download took.
     pub fn transfer(&self, seed: &dyn Client, leecher: &dyn Client) -> Result<Duration> {
+        self.transfer_of(seed, leecher, None)
+    }
+
+    /// The same; the one that downloads has only the link, with the tracker in it.
+    pub fn transfer_by_link(&self, seed: &dyn Client, leecher: &dyn Client) -> Result<Duration> {
+        let shown = self.stage.show(&self.torrent)?;
+        self.transfer_of(seed, leecher, Some(shown["magnet"].as_str().context("the torrent has a link")?))
+    }
+
+    fn transfer_of(&self, seed: &dyn Client, leecher: &dyn Client, magnet: Option<&str>) -> Result<Duration> {
         let (host, other_host) = (self.net.host()?, self.net.host()?);
         let _seed = self.seed(seed, &host)?;
         let began = Instant::now();
-        let (mut running, copy) = self.leech(leecher, "leecher", &other_host)?;
+        let (mut running, copy) = self.leech(leecher, "leecher", &other_host, magnet)?;
         running.wait_complete(PATIENCE).with_context(|| format!("{} from {}", leecher.name(), seed.name()))?;
         let took = began.elapsed();
         ensure_same(&self.source, &copy)?;
@@ -94,7 +104,7 @@ impl<'a> Meeting<'a> {
         let hosts = everyone.iter().map(|_| self.net.host()).collect::<Result<Vec<_>>>()?;
         let mut swarm = Vec::new();
         for (number, (client, host)) in everyone.iter().zip(&hosts).enumerate() {
-            swarm.push((client.name(), self.leech(*client, &format!("leecher {number}"), host)?));
+            swarm.push((client.name(), self.leech(*client, &format!("leecher {number}"), host, None)?));
         }
         let (began, mut times) = (Instant::now(), vec![None; swarm.len()]);
         while times.contains(&None) {
@@ -125,9 +135,9 @@ impl<'a> Meeting<'a> {
     }
 
     /// A leecher in its first second, and where its copy of the tree will be.
-    fn leech(&self, client: &dyn Client, who: &str, host: &Host) -> Result<(Box<dyn Running>, PathBuf)> {
+    fn leech(&self, client: &dyn Client, who: &str, host: &Host, magnet: Option<&str>) -> Result<(Box<dyn Running>, PathBuf)> {
         let (dir, home) = (self.path(who), self.path(&format!("home of {who}")));
-        let running = client.share(&Seat::new(host, &self.torrent, &dir, &home))?;
+        let running = client.share(&Seat { magnet, ..Seat::new(host, &self.torrent, &dir, &home) })?;
         Ok((running, dir.join("content")))
     }
 }

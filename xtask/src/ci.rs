@@ -5,6 +5,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use bt_tests::cargo;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -55,24 +56,36 @@ const fn sim<'a>(name: &'a str, seeds: &'a str) -> [&'a str; 10] {
 /// Runs all steps in the workspace at `root` and prints a table of seconds.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let mut table = String::from("\n  seconds  step\n");
+    let skips = root.join("target/skipped-tests");
+    std::fs::create_dir_all(root.join("target"))?;
+    std::fs::write(&skips, "")?;
+    let began = Instant::now();
     for (name, args) in CHECKS.iter().chain(PROCESSES) {
         println!("== {name}: cargo {}", args.join(" "));
-        let (done, took) = step(root, args)?;
+        let (done, took) = step(root, args, &skips)?;
+        println!("== {name}: {:.1} s, {:.1} min so far", took.as_secs_f64(), began.elapsed().as_secs_f64() / 60.0);
         writeln!(table, "  {:>7.1}  {name}", took.as_secs_f64())?;
         if !done {
             println!("{table}");
             bail!("step {name} failed: cargo {}", args.join(" "));
         }
     }
-    println!("{table}\nci: all {} steps passed", CHECKS.len() + PROCESSES.len());
+    println!("{table}");
+    let skipped = std::fs::read_to_string(&skips)?;
+    for why in skipped.lines().collect::<BTreeSet<_>>() {
+        println!("SKIPPED: {why}");
+    }
+    println!("ci: all {} steps passed, {} tests were skipped", CHECKS.len() + PROCESSES.len(), skipped.lines().count());
     Ok(())
 }
 
-fn step(root: &Path, args: &[&str]) -> Result<(bool, Duration)> {
+fn step(root: &Path, args: &[&str], skips: &Path) -> Result<(bool, Duration)> {
     let start = Instant::now();
     let status = cargo(root)
         .args(args)
         .env("RUSTDOCFLAGS", "-D warnings")
+        // Where tests note that they were skipped.
+        .env("BT_SKIPS", skips)
         // The errors of tests name their causes; where in the harness they were made helps nobody.
         .env("RUST_LIB_BACKTRACE", "0")
         .status()

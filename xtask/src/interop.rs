@@ -44,11 +44,18 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
 
     let mut pairs = Vec::new();
     for (client, _) in &here {
-        let mut cells = Vec::new();
+        let (mut cells, mut links) = (Vec::new(), Vec::new());
         for protocol in [Protocol::Http, Protocol::Udp] {
             if !client.announces_over(protocol) {
                 cells.extend(["-".into(), "-".into()]);
                 continue;
+            }
+            if protocol == Protocol::Http {
+                let to_bt = Meeting::new(&net, protocol)?.transfer_by_link(*client, &Bt::GET);
+                let from_bt = Meeting::new(&net, protocol)?.transfer_by_link(&Bt::SEED, *client);
+                for done in [to_bt, from_bt] {
+                    links.push(cell(client.name(), done.map(|took| format!("{:.1} s", took.as_secs_f64()))));
+                }
             }
             let to_bt = Meeting::new(&net, protocol)?.transfer(*client, &Bt::GET);
             let from_bt = Meeting::new(&net, protocol)?.transfer(&Bt::SEED, *client);
@@ -56,6 +63,7 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
                 cells.push(cell(client.name(), done.map(|took| format!("{:.1} s", took.as_secs_f64()))));
             }
         }
+        cells.append(&mut links);
         eprintln!("{}: {}", client.name(), cells.join(", "));
         pairs.push(cells);
     }
@@ -69,12 +77,13 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
         Err(error) => vec![cell("the mixed swarm", Err(error)); clients.len() + 2],
     };
 
-    let mut table =
-        String::from("| client | version | to bt, HTTP | from bt, HTTP | to bt, UDP | from bt, UDP | in the mixed swarm |\n");
-    table += "|---|---|---|---|---|---|---|\n";
+    let mut table = String::from(
+        "| client | version | to bt, HTTP | from bt, HTTP | to bt, UDP | from bt, UDP | to bt, link | from bt, link | in the mixed swarm |\n",
+    );
+    table += "|---|---|---|---|---|---|---|---|---|\n";
     let (ours, theirs) = guests.split_at(2);
     for guest in ours {
-        writeln!(table, "| bt | {} | | | | | {guest} |", Bt::GET.version().unwrap_or_default())?;
+        writeln!(table, "| bt | {} | | | | | | | {guest} |", Bt::GET.version().unwrap_or_default())?;
     }
     for (((client, version), cells), guest) in here.iter().zip(&pairs).zip(theirs) {
         writeln!(table, "| {} | {version} | {} | {guest} |", client.name(), cells.join(" | "))?;

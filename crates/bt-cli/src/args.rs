@@ -24,6 +24,7 @@ pub(crate) struct Cli {
 
 /// How results and progress are shown.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
     /// Print JSON on standard output, one object per line
     #[arg(long, global = true)]
@@ -56,29 +57,59 @@ pub(crate) enum ProgressMode {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show the whole story on this machine: a tracker, a seeder, leechers, every copy verified
+    #[command(after_help = "Examples:\n  bt demo\n  bt demo holiday/ --leechers 5 --keep")]
     Demo(DemoArgs),
     /// Make a .torrent of a file or directory
+    #[command(
+        after_help = "Examples:\n  bt create holiday/ -a udp://tracker.example:6969/announce\n  bt create film.mkv --piece-length 4M --private -o film.torrent"
+    )]
     Create(CreateArgs),
     /// Describe a torrent or a magnet link
+    #[command(after_help = "Examples:\n  bt show holiday.torrent --files\n  bt show --json 'magnet:?xt=urn:btih:…'")]
     Show(ShowArgs),
     /// Check data against a torrent and name what is bad
+    #[command(after_help = "Examples:\n  bt verify holiday.torrent\n  bt verify holiday.torrent /mnt/backup")]
     Verify(VerifyArgs),
     /// Download torrents, then exit
     #[command(visible_alias = "download")]
+    #[command(
+        after_help = "Examples:\n  bt get holiday.torrent -d downloads\n  bt get 'magnet:?xt=urn:btih:…' --select '*.jpg' --seed-ratio 1.5"
+    )]
     Get(GetArgs),
     /// Check data and seed it until stopped
+    #[command(after_help = "Examples:\n  bt seed holiday/\n  bt seed holiday.torrent -d /mnt/data --up 2MiB/s")]
     Seed(SeedArgs),
     /// Run a tracker
+    #[command(after_help = "Examples:\n  bt tracker\n  bt tracker --udp 0.0.0.0:6969 --interval 10m")]
     Tracker(TrackerArgs),
     /// Announce to a torrent's trackers once and print what they say
+    #[command(
+        after_help = "Examples:\n  bt announce holiday.torrent\n  bt announce 'magnet:?xt=urn:btih:…&tr=udp://tracker.example:6969'"
+    )]
     Announce(AskArgs),
     /// Ask a torrent's trackers for the size of its swarm
+    #[command(
+        after_help = "Examples:\n  bt scrape holiday.torrent\n  bt scrape --json 'magnet:?xt=urn:btih:…&tr=udp://tracker.example:6969'"
+    )]
     Scrape(AskArgs),
     /// Talk to the DHT, or run a node of it
+    #[command(
+        after_help = "Examples:\n  bt dht node --listen 0.0.0.0:6881\n  bt dht get-peers HASH --dht-bootstrap 192.0.2.1:6881"
+    )]
     Dht(DhtArgs),
+    /// List the downloads that are remembered
+    #[command(after_help = "Examples:\n  bt list --state\n  bt list --state /srv/bt --json")]
+    List(ListArgs),
+    /// Forget downloads that are remembered; their data stays
+    #[command(after_help = "Examples:\n  bt forget holiday\n  bt forget 3059b465 --state /srv/bt")]
+    Forget(ForgetArgs),
     /// Print the magnet link of a torrent
+    #[command(after_help = "Examples:\n  bt magnet holiday.torrent\n  bt magnet https://site.example/holiday.torrent")]
     Magnet(MagnetArgs),
     /// Print a completion script for a shell
+    #[command(
+        after_help = "Examples:\n  bt completions bash > ~/.local/share/bash-completion/completions/bt\n  bt completions fish > ~/.config/fish/completions/bt.fish"
+    )]
     Completions(CompletionsArgs),
     /// Print help, for a command or on `exit-codes`
     Help(HelpArgs),
@@ -115,13 +146,13 @@ pub(crate) struct CreateArgs {
     /// Bytes per piece, a power of two, as 256K or 4M [default: chosen by the size]
     #[arg(long, value_parser = parse_piece_length, value_name = "SIZE")]
     pub(crate) piece_length: Option<u64>,
-    /// Peers may come from the trackers only
+    /// Set the private flag: no DHT, PEX or local discovery
     #[arg(long)]
     pub(crate) private: bool,
     /// A web server that has the data; repeat for more
     #[arg(long, value_name = "URL")]
     pub(crate) web_seed: Vec<String>,
-    /// Text that sets this torrent apart from an equal one elsewhere
+    /// Value of the `source` field; changes the info-hash
     #[arg(long)]
     pub(crate) source: Option<String>,
     /// Free text
@@ -161,9 +192,10 @@ pub(crate) struct VerifyArgs {
 
 /// Options of `get` and `seed` about the network and state.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Network and state")]
 pub(crate) struct NetArgs {
     /// Where to listen for peers [default: all addresses, a port from 6881 or any free one]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     pub(crate) listen: Option<SocketAddr>,
     /// A peer to connect to; repeat for more
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_peer)]
@@ -177,7 +209,7 @@ pub(crate) struct NetArgs {
     /// Where progress is remembered [default: $BT_HOME, or bt in $XDG_STATE_HOME]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// Remember nothing, and use nothing remembered
+    /// Ignore saved progress and save none; what is saved of these downloads is forgotten
     #[arg(long)]
     pub(crate) no_resume: bool,
     #[command(flatten)]
@@ -219,21 +251,19 @@ pub(crate) struct GetArgs {
     /// Where to download to
     #[arg(short, long, default_value = ".")]
     pub(crate) dir: PathBuf,
-    #[command(flatten)]
-    pub(crate) net: NetArgs,
     /// Download only these files: names, directories or globs, with or without the torrent's name; repeat for more
     #[arg(long, value_name = "GLOB")]
     pub(crate) select: Vec<String>,
     /// Seed after the download until stopped
     #[arg(long)]
     pub(crate) seed: bool,
-    /// Seed after the download until so much was uploaded for each byte of the torrent
+    /// Seed until this share ratio
     #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
     pub(crate) seed_ratio: Option<f64>,
-    /// Seed after the download for so long
+    /// Seed after the download for this time
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) seed_time: Option<Duration>,
-    /// Give up after so long without progress [default: wait]
+    /// Give up after this time without progress [default: wait]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
     /// Fetch the .torrent file that a magnet link stands for, and nothing else
@@ -242,6 +272,8 @@ pub(crate) struct GetArgs {
     /// Where to write it [default: NAME.torrent in the current directory]
     #[arg(short, long, value_name = "FILE", requires = "metadata_only")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) net: NetArgs,
 }
 
 #[derive(Debug, Args)]
@@ -265,13 +297,13 @@ pub(crate) struct SeedArgs {
 #[derive(Debug, Args)]
 pub(crate) struct TrackerArgs {
     /// Serve UDP here; repeat for more [default: 0.0.0.0:6969 and `[::]:6969`, unless --http is given]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     pub(crate) udp: Vec<SocketAddr>,
     /// Serve HTTP here; repeat for more [default: 0.0.0.0:6969 and `[::]:6969`, unless --udp is given]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     pub(crate) http: Vec<SocketAddr>,
     /// How often peers shall announce
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30m")]
+    #[arg(long, value_name = "TIME", value_parser = parse_interval, default_value = "30m")]
     pub(crate) interval: Duration,
 }
 
@@ -291,7 +323,7 @@ pub(crate) struct DhtArgs {
     #[command(subcommand)]
     pub(crate) verb: DhtVerb,
     /// Where to listen (UDP); repeat for the other address family [default: any port; for `node` 6881]
-    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    #[arg(long, global = true, value_name = "ADDR:PORT", value_parser = parse_listen)]
     pub(crate) listen: Vec<SocketAddr>,
     /// A node to begin at; repeat for more
     #[arg(long, global = true, value_name = "HOST:PORT", value_parser = parse_host_port)]
@@ -306,6 +338,7 @@ pub(crate) enum DhtVerb {
     /// Ask whether there is a node at an address
     Ping {
         /// The node
+        #[arg(value_name = "ADDR:PORT", value_parser = parse_peer)]
         addr: SocketAddr,
     },
     /// Find the peers of a torrent
@@ -348,6 +381,23 @@ pub(crate) enum DhtVerb {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// List what is remembered, here or in this directory [default: $BT_HOME, or bt in $XDG_STATE_HOME]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, required = true)]
+    pub(crate) state: Option<Option<PathBuf>>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// Names, or info-hashes or how they begin, as `bt list --state` prints them
+    #[arg(required = true, value_name = "TORRENT")]
+    pub(crate) torrent: Vec<String>,
+    /// Where downloads are remembered [default: $BT_HOME, or bt in $XDG_STATE_HOME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct MagnetArgs {
     /// A .torrent file, `-`, an http(s) URL, a magnet link or an info-hash
     pub(crate) source: OsString,
@@ -369,9 +419,22 @@ fn parse_hash(text: &str) -> Result<InfoHash, String> {
     InfoHash::from_hex(text).ok_or_else(|| "it has 40 hex digits".into())
 }
 
+/// How often peers announce: not at all would be a flood.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        interval if interval < Duration::from_secs(1) => Err("an interval is 1s at least; 30m is usual".into()),
+        interval => Ok(interval),
+    }
+}
+
+/// An address of this machine with a port.
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "it has the form ADDR:PORT, as 0.0.0.0:6881, 127.0.0.1:0 or [::]:6881".into())
+}
+
 /// An address with a port. One of the same link names its interface, as in `[fe80::1%eth0]:6881` (RFC 4007).
 fn parse_peer(text: &str) -> Result<SocketAddr, String> {
-    const FORM: &str = "it has the form ADDR:PORT, [ADDR]:PORT or [ADDR%INTERFACE]:PORT";
+    const FORM: &str = "it has the form ADDR:PORT, [ADDR]:PORT or [ADDR%INTERFACE]:PORT, with an IP address and no name";
     let Some((ip, rest)) = text.strip_prefix('[').and_then(|text| text.split_once('%')) else {
         return text.parse().map_err(|_| FORM.to_owned());
     };

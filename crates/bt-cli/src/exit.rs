@@ -70,6 +70,16 @@ pub(crate) fn cause(error: &std::io::Error) -> String {
     text.split(" at path ").next().unwrap_or_default().to_owned()
 }
 
+/// What helps when an address cannot be listened at.
+pub(crate) fn listen_advice(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrNotAvailable => "name an address of this machine (`ip address` lists them)",
+        std::io::ErrorKind::AddrInUse => "another program listens there: stop it or name another port",
+        std::io::ErrorKind::PermissionDenied => "name a port above 1023, as lower ones need more rights",
+        _ => "name another address and port",
+    }
+}
+
 /// A message without the system's numbers of errors, which follow its words.
 pub(crate) fn without_numbers(message: &str) -> String {
     const BEGIN: &str = " (os error ";

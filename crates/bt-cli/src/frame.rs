@@ -48,6 +48,8 @@ pub(crate) struct Row {
     pub(crate) seeds: usize,
     pub(crate) elapsed: Duration,
     pub(crate) map: Vec<MapCell>,
+    /// The link to pass on.
+    pub(crate) link: Option<String>,
     /// What a person should know of it beside the figures, a line each.
     pub(crate) notes: Vec<String>,
 }
@@ -66,6 +68,7 @@ impl Row {
             seeds: 0,
             elapsed: Duration::ZERO,
             map: Vec::new(),
+            link: None,
             notes: Vec::new(),
         }
     }
@@ -156,7 +159,7 @@ pub(crate) fn draw(rows: &[Row], size: Size) -> Vec<String> {
     let total = (rows.len() > 1).then(|| cut(&total(rows), columns));
     let full = |row: &Row| {
         let figures = cut(&format!("{INDENT}{}", fit(row.figures(), columns.saturating_sub(INDENT.len()))), columns);
-        let notes = row.notes.iter().take(NOTES_MAX).map(|note| cut(&format!("{INDENT}{note}"), columns));
+        let notes = row.link.iter().chain(&row.notes).take(NOTES_MAX).map(|note| cut(&format!("{INDENT}{note}"), columns));
         [head(row), figures].into_iter().chain(notes).collect::<Vec<_>>()
     };
     let all: Vec<String> = rows.iter().flat_map(full).chain(total.clone()).collect();

@@ -64,7 +64,10 @@ pub(crate) struct Job {
     bytes_seen: u64,
     /// The most bytes of metadata that were there at a time.
     metadata_seen: u64,
+    /// Its metadata is there, and that was told.
+    is_known: bool,
     reasons: Teller,
+    limit_was_said: bool,
     /// What a tracker or the disk said last.
     detail: Option<String>,
     tracker_news: Rc<RefCell<TrackerNews>>,
@@ -112,7 +115,9 @@ impl Job {
             moved_at: Instant::now(),
             bytes_seen: 0,
             metadata_seen: 0,
+            is_known: matches!(source, Source::Torrent(_)),
             reasons: Teller::new(Instant::now()),
+            limit_was_said: false,
             detail: None,
             tracker_news: Rc::clone(tracker_news),
         };
@@ -127,7 +132,7 @@ impl Job {
         if self.over {
             return;
         }
-        self.hear(output, board);
+        self.hear(rules.is_seed, output, board);
         let Some(state) = self.state.as_ref().map(|state| state.borrow().clone()) else { return };
         match state {
             TorrentState::Finding(status) => self.find(status, rules, output, board),
@@ -149,12 +154,10 @@ impl Job {
 
     /// What a person sees of it.
     pub(crate) fn row(&self) -> Row {
-        let mut notes = if self.is_quiet() { self.asked.notes(Instant::now()) } else { Vec::new() };
-        if self.row.phase == Phase::Seeding {
-            notes.splice(0..0, self.link.clone());
-        }
+        let notes = if self.is_quiet() { self.asked.notes(Instant::now()) } else { Vec::new() };
+        let link = self.link.clone().filter(|_| self.row.phase == Phase::Seeding);
         let phase = if self.over { Phase::Over } else { self.row.phase };
-        Row { name: self.name.clone(), phase, elapsed: self.since.elapsed(), notes, ..self.row.clone() }
+        Row { name: self.name.clone(), phase, elapsed: self.since.elapsed(), link, notes, ..self.row.clone() }
     }
 
     /// Whether a person may ask what is waited for.
@@ -236,9 +239,8 @@ impl Job {
     /// Its metadata was all that was wanted.
     fn write(&mut self, only: Option<&MetadataOnly>, output: &Output, board: &Board) {
         let Some(torrent) = self.handle.as_ref().and_then(TorrentHandle::metainfo) else { return };
-        let file = only.and_then(|only| only.file.clone()).unwrap_or_else(|| create::file_name(&torrent.info.name));
-        match create::write(&file, &torrent.to_bytes(), false) {
-            Ok(()) => {
+        match create::keep(&torrent, only.and_then(|only| only.file.as_deref()), output) {
+            Ok(file) => {
                 output.line(file.display());
                 self.written = Some(file);
                 self.completed_at = Some(Instant::now());
@@ -314,10 +316,14 @@ impl Job {
         }
     }
 
-    fn say_reason(&self, reason: Reason, rate: u64, output: &Output, board: &Board) {
+    fn say_reason(&mut self, reason: Reason, rate: u64, output: &Output, board: &Board) {
         let name = reason::name(reason);
         output.event("reason", json!({ "info_hash": self.info_hash, "reason": name, "detail": self.detail, "down_rate": rate }));
         if reason == Reason::Limit {
+            // That is as the person wishes: once is enough.
+            if std::mem::replace(&mut self.limit_was_said, true) {
+                return;
+            }
             return board.say(format_args!("{}: downloads as fast as your limit (--down) allows", self.name));
         }
         let state = if rate == 0 { "waiting" } else { "slow" };
@@ -332,19 +338,24 @@ impl Job {
     }
 
     /// News since the last look.
-    fn hear(&mut self, output: &Output, board: &Board) {
+    fn hear(&mut self, is_seed: bool, output: &Output, board: &Board) {
         let now = Instant::now();
+        // Asked for and not heard of: it may come before anybody listens.
+        if !self.is_known
+            && let Some(torrent) = self.handle.as_ref().and_then(TorrentHandle::metainfo)
+        {
+            self.is_known = true;
+            self.learn(&torrent, output, board);
+            let fields = json!({ "name": self.name, "info_hash": self.info_hash, "bytes_total": self.total });
+            output.event("checking", fields);
+        }
         while let Some(Ok(event)) = self.events.as_mut().map(broadcast::Receiver::try_recv) {
             match event {
-                TorrentEvent::Metadata => {
-                    if let Some(torrent) = self.handle.as_ref().and_then(TorrentHandle::metainfo) {
-                        self.learn(&torrent, output, board);
-                        let fields = json!({ "name": self.name, "info_hash": self.info_hash, "bytes_total": self.total });
-                        output.event("checking", fields);
-                    }
-                }
                 TorrentEvent::Checked { bytes_there } if bytes_there > 0 => {
                     board.say(format_args!("{}: {} already there", self.name, units::size(bytes_there)));
+                }
+                TorrentEvent::Deleted if !is_seed => {
+                    board.say(format_args!("{}: what was there was deleted; the download begins anew", self.name));
                 }
                 TorrentEvent::StoreDetail(detail) => self.detail = Some(exit::without_numbers(&detail)),
                 TorrentEvent::Engine(Event::StoreFailed(fault)) => {

@@ -67,6 +67,8 @@ fn run(command: Command, output: &Output) -> Outcome {
             Command::Announce(args) => commands::ask::announce(args, output).await,
             Command::Scrape(args) => commands::ask::scrape(args, output).await,
             Command::Dht(args) => commands::dht::run(args, output).await,
+            Command::List(args) => commands::saved::list(&args, output),
+            Command::Forget(args) => commands::saved::forget(&args, output),
             Command::Magnet(args) => commands::show::magnet(args, output).await,
             Command::Completions(args) => {
                 let mut script = Vec::new();
@@ -91,6 +93,8 @@ fn name(command: &Command) -> &'static str {
         Command::Announce(_) => "announce",
         Command::Scrape(_) => "scrape",
         Command::Dht(_) => "dht",
+        Command::List(_) => "list",
+        Command::Forget(_) => "forget",
         Command::Magnet(_) => "magnet",
         Command::Completions(_) => "completions",
         Command::Help(_) => "help",

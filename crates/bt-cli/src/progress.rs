@@ -52,7 +52,7 @@ impl Board {
     pub(crate) fn show(&self, mut rows: Vec<Row>) {
         for row in &mut rows {
             row.name = output::printable(&row.name).into_owned();
-            row.notes.iter_mut().for_each(|note| *note = output::printable(note).into_owned());
+            row.link.iter_mut().chain(&mut row.notes).for_each(|note| *note = output::printable(note).into_owned());
         }
         let mut state = self.state.borrow_mut();
         match self.mode {

@@ -30,12 +30,12 @@ pub(crate) fn name(reason: Reason) -> &'static str {
 pub(crate) fn words(reason: Reason) -> String {
     match reason {
         Reason::Store(fault) => return fault.to_string(),
-        Reason::Limit => "our own limit (--down) holds it",
+        Reason::Limit => "the limit that you set (--down)",
         Reason::NoPeers => "no peers are connected; check the tracker, or name one with --peer",
         Reason::NoData => "the connected peers do not have what is missing",
-        Reason::Choked => "the peers that have what is missing do not serve us yet",
+        Reason::Choked => "connected peers have what is missing and do not upload to us yet",
         Reason::RarestOnePeer => "one peer alone has what is missing",
-        Reason::SlowPeers => "the peers that serve us deliver little",
+        Reason::SlowPeers => "connected peers are slow",
     }
     .into()
 }

@@ -98,9 +98,10 @@ pub(crate) async fn open_all(source: &OsStr, roots: &Roots) -> Outcome<Vec<Sourc
         Place::StandardInput => read(std::io::stdin(), "standard input")?,
         Place::File(path) => read_file(path)?,
     };
+    let name = if source == "-" { "standard input".into() } else { shown(source) };
     match links(&bytes) {
         Some(links) => links.map(|link| link.map(Source::Magnet)).collect(),
-        None => Ok(vec![Source::Torrent(Box::new(parse(&shown(source), &bytes)?))]),
+        None => Ok(vec![Source::Torrent(Box::new(parse(&name, &bytes)?))]),
     }
 }
 
@@ -196,7 +197,10 @@ async fn fetch(url: &str, roots: &Roots) -> Outcome<Fetched> {
         Ok(bytes) => Ok(Fetched::Bytes(bytes)),
         Err(FetchError::Magnet(text)) => Ok(Fetched::Link(text)),
         Err(error) => {
-            let message = format!("cannot fetch {}: {error}", without_password(url));
+            let message = format!(
+                "cannot fetch {}: {error}; try again later, or get the .torrent file or a magnet link elsewhere",
+                without_password(url)
+            );
             Err(Failure::new(Exit::Network, "fetch_failed", message))
         }
     }
@@ -205,11 +209,25 @@ async fn fetch(url: &str, roots: &Roots) -> Outcome<Fetched> {
 fn read_file(path: &Path) -> Outcome<Vec<u8>> {
     let invalid = |message: String| Failure::new(Exit::Input, "invalid_source", message);
     let name = path.display().to_string();
-    let file = std::fs::File::open(path).map_err(|error| invalid(format!("cannot read {name}: {error}; {SOURCES}")))?;
+    let file = std::fs::File::open(path).map_err(|error| match not_quite_a_hash(&name) {
+        Some(why) => invalid(why),
+        None if error.kind() == std::io::ErrorKind::NotFound => invalid(format!("{name} does not exist; {SOURCES}")),
+        None => invalid(format!("cannot read {name}: {error}; {SOURCES}")),
+    })?;
     if file.metadata().is_ok_and(|found| found.is_dir()) {
-        return Err(invalid(format!("{name} is a directory; SOURCE is a .torrent file (`bt create` makes one)")));
+        return Err(invalid(format!(
+            "{name} is a directory; `bt create {name}` makes a .torrent file of it, `bt seed {name}` makes one and shares it"
+        )));
     }
     read(file, &name)
+}
+
+/// What is wrong with a text that may be meant as an info-hash.
+fn not_quite_a_hash(text: &str) -> Option<String> {
+    let is_long = text.len() >= 30 && text.len() <= 70;
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let why = "an info-hash has 40 hex digits; copy it again from where it came";
+    (is_long && is_hex).then(|| format!("{text} has {} hex digits: {why}", text.len()))
 }
 
 fn read(from: impl std::io::Read, name: &str) -> Outcome<Vec<u8>> {
@@ -225,7 +243,11 @@ fn read(from: impl std::io::Read, name: &str) -> Outcome<Vec<u8>> {
 /// Parses a torrent that came from `source`.
 pub(crate) fn parse(source: &str, bytes: &[u8]) -> Outcome<Metainfo> {
     Metainfo::from_bytes(bytes).map_err(|error| {
-        let why = mistaken_for_a_torrent(bytes).map_or_else(|| error.to_string(), str::to_owned);
+        let advice = || match bytes.first() {
+            Some(b'd') => format!("{error}; fetch it again, or ask who made it"),
+            _ => "it does not begin as one; to share a file, use `bt seed` or `bt create`".to_owned(),
+        };
+        let why = mistaken_for_a_torrent(bytes).map_or_else(advice, str::to_owned);
         Failure::new(Exit::Input, error.code(), format!("{source} is not a valid torrent: {why}"))
     })
 }

@@ -12,8 +12,9 @@ use crate::signals::{Hangup, Stop};
 use crate::source::Source;
 use bt_session::dht::{DhtConfig, PUBLIC_ROUTERS};
 use bt_session::{AddOptions, Budget, Rates, Roots, Session, SessionConfig, StartError, Summary, TorrentHandle};
+use rustix::fs::Access;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -77,7 +78,7 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     stop.exit_with(if plan.is_seed { 0 } else { Exit::Interrupted as i32 });
     let config = SessionConfig {
         listen: plan.net.listen,
-        state_dir: if plan.net.no_resume { None } else { usable_state_dir(&plan, output)? },
+        state_dir: usable_state_dir(&plan, output)?,
         limits: Budget { rates: Rates { up: plan.net.up, down: plan.net.down }, ..Budget::default() },
         extra_roots: plan.roots,
         dht: dht(&plan.net.discovery, &plan.torrents),
@@ -86,7 +87,10 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
         ..SessionConfig::default()
     };
     let session = Session::start(config).map_err(|error| match error {
-        StartError::Listen { .. } => Failure::new(Exit::Other, "cannot_listen", error),
+        StartError::Listen { ref source, .. } => {
+            let advice = exit::listen_advice(source);
+            Failure::new(Exit::Other, "cannot_listen", format!("{error}; {advice}, or leave --listen out"))
+        }
         error => Failure::from(anyhow::Error::from(error)),
     })?;
     let board = Board::new(output);
@@ -221,14 +225,19 @@ fn dht(discovery: &DiscoveryArgs, torrents: &[(Source, AddOptions)]) -> Option<D
 
 /// The state directory, if it can be written. Complete data is seeded without one; a download would be lost with the first crash.
 fn usable_state_dir(plan: &Plan, output: &Output) -> Outcome<Option<PathBuf>> {
-    let dir = state_dir(&plan.net)?;
+    if plan.net.no_resume {
+        // What is remembered there is forgotten; nothing is made.
+        return Ok(state_dir(plan.net.state.as_deref()).ok().filter(|dir| rustix::fs::access(dir, Access::WRITE_OK).is_ok()));
+    }
+    let dir = state_dir(plan.net.state.as_deref())?;
     let probe = || {
         std::fs::create_dir_all(&dir)?;
         tempfile::Builder::new().prefix(".probe-").tempfile_in(&dir).map(drop)
     };
     let Err(error) = probe() else { return Ok(Some(dir)) };
     let fault = bt_piece_store::fault_of(&error);
-    let message = format!("cannot keep state in {}: {}", dir.display(), exit::cause(&error));
+    let why = if dir.is_file() { "it is a file, not a directory".into() } else { exit::cause(&error) };
+    let message = format!("cannot keep state in {}: {why}", dir.display());
     if plan.is_seed {
         output.note(format_args!(
             "{message}; going on without: the data is checked at every start (--state DIR names another place)"
@@ -240,11 +249,14 @@ fn usable_state_dir(plan: &Plan, output: &Output) -> Outcome<Option<PathBuf>> {
 }
 
 /// `--state`, or `BT_HOME`, or `bt` in the XDG state directory.
-fn state_dir(net: &NetArgs) -> Outcome<PathBuf> {
+pub(crate) fn state_dir(named: Option<&Path>) -> Outcome<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || var("HOME").map(|home| home.join(".local/state/bt"));
-    let found =
-        net.state.clone().or_else(|| var("BT_HOME")).or_else(|| var("XDG_STATE_HOME").map(|dir| dir.join("bt"))).or_else(home);
+    let found = named
+        .map(Path::to_owned)
+        .or_else(|| var("BT_HOME"))
+        .or_else(|| var("XDG_STATE_HOME").map(|dir| dir.join("bt")))
+        .or_else(home);
     found.ok_or_else(|| Failure::usage("there is no home directory to keep state in; name one with --state, or use --no-resume"))
 }
 

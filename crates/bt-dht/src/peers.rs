@@ -1,7 +1,7 @@
 //! The peers that announced themselves to us (BEP 5), their counts (BEP 33) and a sample of their torrents (BEP 51).
 //!
 //! Decides: who is kept, and for how long. Must not know: tokens, messages.
-//! Invariant: one peer per torrent and subscriber; never more torrents or peers than the limits, and no network has them alone.
+//! Invariant: one peer per torrent and subscriber; never more torrents or peers than the limits; `opened` holds exactly the torrents.
 
 use crate::bloom::Bloom;
 use crate::contact::Family;
@@ -28,19 +28,20 @@ const SAMPLE_LIFE: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug)]
 pub(crate) struct PeerStore {
     torrents: BTreeMap<InfoHash, Swarm>,
-    /// The torrents that one network has to itself.
-    lone: Shares<InfoHash>,
+    /// The torrents by the network that opened them.
+    opened: Shares<InfoHash>,
     sample: Vec<InfoHash>,
     sample_until: Time,
 }
 
 /// The peers of a torrent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Swarm {
     /// By subscriber.
     peers: BTreeMap<SocketAddr, Peer>,
-    /// The network of its peers, while no other one was here.
-    lone: Option<IpAddr>,
+    /// The network of its first peer. It stays, whoever comes: else two networks that open torrents together, as a host with IPv4 and
+    /// IPv6 can, would have none that count.
+    opener: IpAddr,
     last: Time,
 }
 
@@ -53,8 +54,8 @@ struct Peer {
 
 impl Default for PeerStore {
     fn default() -> PeerStore {
-        let lone = Shares::new(InfoHash([0; 20]));
-        PeerStore { torrents: BTreeMap::new(), lone, sample: Vec::new(), sample_until: Time::ZERO }
+        let opened = Shares::new(InfoHash([0; 20]));
+        PeerStore { torrents: BTreeMap::new(), opened, sample: Vec::new(), sample_until: Time::ZERO }
     }
 }
 
@@ -67,15 +68,9 @@ impl PeerStore {
             if self.torrents.len() >= TORRENTS_MAX {
                 self.make_room(network);
             }
-            self.lone.insert(network, hash);
-            self.torrents.insert(hash, Swarm { lone: Some(network), ..Swarm::default() });
+            self.opened.insert(network, hash);
         }
-        let swarm = self.torrents.entry(hash).or_default();
-        if swarm.lone.is_some_and(|opener| opener != network)
-            && let Some(opener) = swarm.lone.take()
-        {
-            self.lone.remove(opener, hash);
-        }
+        let swarm = self.torrents.entry(hash).or_insert_with(|| Swarm { peers: BTreeMap::new(), opener: network, last: now });
         if swarm.peers.len() >= PEERS_MAX && !swarm.peers.contains_key(&host(peer)) {
             let gone = who_yields(peer.ip(), swarm.peers.iter().map(|(host, peer)| (peer.addr.ip(), peer.since, *host)));
             gone.map(|gone| swarm.peers.remove(&gone));
@@ -84,17 +79,17 @@ impl PeerStore {
         swarm.peers.insert(host(peer), Peer { addr: peer, seed, since: now });
     }
 
-    /// A torrent gives way: one of the network that has most to itself; when each has one, that with the fewest peers, of those the
-    /// oldest.
+    /// A torrent gives way: of those of the network that opened most, or of all when each opened one, that with the fewest peers, of
+    /// those the oldest.
     fn make_room(&mut self, newcomer: IpAddr) {
-        let smallest = || self.torrents.iter().min_by_key(|(_, swarm)| (swarm.peers.len(), swarm.last)).map(|(hash, _)| *hash);
-        let gone = match self.lone.yields_to(newcomer) {
-            Yields::Entry(hash) => Some(hash),
-            Yields::Oldest => smallest(),
+        let crowd = match self.opened.yields_to(newcomer) {
+            Yields::Entry(hash) => self.torrents.get(&hash).map(|swarm| swarm.opener),
+            Yields::Oldest => None,
         };
-        let Some(hash) = gone else { return };
-        if let Some(opener) = self.torrents.remove(&hash).and_then(|swarm| swarm.lone) {
-            self.lone.remove(opener, hash);
+        let may_go = self.torrents.iter().filter(|(_, swarm)| crowd.is_none_or(|crowd| swarm.opener == crowd));
+        if let Some((&hash, swarm)) = may_go.min_by_key(|(_, swarm)| (swarm.peers.len(), swarm.last)) {
+            self.opened.remove(swarm.opener, hash);
+            self.torrents.remove(&hash);
         }
     }
 
@@ -137,12 +132,12 @@ impl PeerStore {
 
     /// Forgets peers that did not announce again.
     pub(crate) fn expire(&mut self, now: Time) {
-        let lone = &mut self.lone;
+        let opened = &mut self.opened;
         self.torrents.retain(|hash, swarm| {
             swarm.peers.retain(|_, peer| now.since(peer.since) < PEER_LIFE);
             let stays = !swarm.peers.is_empty();
-            if !stays && let Some(opener) = swarm.lone {
-                lone.remove(opener, *hash);
+            if !stays {
+                opened.remove(swarm.opener, *hash);
             }
             stays
         });
@@ -236,6 +231,22 @@ mod tests {
         (1_000..8_000).for_each(|n| store.announce(Time::from_secs(1), hash(n), flooder(n), false));
         assert_eq!(store.len(), TORRENTS_MAX);
         assert!((0..50).all(|n| store.blooms(hash(n)).is_some()), "what others announced is still there");
+    }
+
+    #[test]
+    fn two_networks_together_push_out_nobodys_torrents() {
+        let mut store = PeerStore::default();
+        let honest = |n: usize| SocketAddr::from(([9, u8::try_from(n / 3).unwrap(), 7, 8], 9));
+        (0..60).for_each(|n| store.announce(Time::ZERO, hash(n), honest(n), false));
+        for n in 1_000..8_000 {
+            store.announce(Time::from_secs(1), hash(n), "1.1.1.1:9".parse().unwrap(), false);
+            store.announce(Time::from_secs(1), hash(n), flooder(0), false);
+        }
+        (60..90).for_each(|n| store.announce(Time::from_secs(2), hash(n), honest(n), false));
+        assert_eq!(store.len(), TORRENTS_MAX);
+        assert!((0..90).all(|n| store.blooms(hash(n)).is_some()), "three torrents of each network are still there");
+        store.expire(Time::from_secs(1_801));
+        assert_eq!((store.len(), store.opened.count(honest(89).ip()), store.opened.count(flooder(0).ip())), (30, 0, 0));
     }
 
     #[test]

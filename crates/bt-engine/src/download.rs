@@ -260,10 +260,6 @@ impl Torrent {
                     self.cancel_elsewhere(block);
                 }
                 if complete {
-                    let opened = self.work.shelf().take_opened();
-                    if !opened.is_empty() {
-                        out.push_back(Output::Expect(self.key, opened));
-                    }
                     let urgent = self.work.is_end_game();
                     out.push_back(Output::Check { torrent: self.key, piece: block.piece(), urgent });
                 }

@@ -195,9 +195,6 @@ pub enum Output {
     },
     /// Keep this block until its piece is checked.
     Store(TorrentKey, Block, Bytes),
-    /// Work on these pieces began since the last `Check`. Nothing need be done, but what the store notes of them now it need not note one by
-    /// one when they are complete.
-    Expect(TorrentKey, Vec<Piece>),
     /// All blocks of the piece are with the store: compare with the digest, write, answer with `Checked`.
     Check {
         /// Its torrent.

@@ -33,15 +33,13 @@ pub(crate) struct Shelf {
     is_short: bool,
     /// No piece was ever given a priority.
     is_plain: bool,
-    /// Open pieces that nobody was told of.
-    opened: BTreeSet<Piece>,
 }
 
 impl Shelf {
     pub(crate) fn new(geometry: Geometry, have: &Bitfield, mut rng: Rng) -> Shelf {
         let picker = Picker::new(&geometry, have, &mut rng);
-        let (ledger, due, opened) = (Ledger::new(geometry), BTreeSet::new(), BTreeSet::new());
-        Shelf { geometry, picker, ledger, due, rng, freed: false, is_short: false, is_plain: true, opened }
+        let (ledger, due) = (Ledger::new(geometry), BTreeSet::new());
+        Shelf { geometry, picker, ledger, due, rng, freed: false, is_short: false, is_plain: true }
     }
 
     /// Changes what is wanted. Pieces that somebody works on and that are skipped now are given up: they, and who led them.
@@ -140,7 +138,6 @@ impl Shelf {
             if peer.unproven < peer.trust() && self.may_open(store_bytes) && self.picker.take_this(piece) {
                 peer.unproven += 1;
                 self.ledger.open(piece, peer.key, peer.on_parole);
-                self.opened.insert(piece);
                 peer.lead = Some(piece);
                 return self.ledger.ask_free(piece, due);
             }
@@ -157,7 +154,6 @@ impl Shelf {
             if peer.unproven < peer.trust() && self.may_open(store_bytes) && self.picker.take_this(piece) {
                 peer.unproven += 1;
                 self.ledger.open(piece, peer.key, peer.on_parole);
-                self.opened.insert(piece);
             }
             if self.ledger.lead(piece) == Some(peer.key)
                 && let Some(block) = self.ledger.ask_free(piece, due)
@@ -180,7 +176,6 @@ impl Shelf {
         let piece = suggested.or_else(|| self.picker.take(&peer.has, peer.counted, &mut self.rng))?;
         peer.unproven += 1;
         self.ledger.open(piece, peer.key, peer.on_parole);
-        self.opened.insert(piece);
         Some(piece)
     }
 
@@ -248,11 +243,6 @@ impl Shelf {
         self.ledger.pieces()
     }
 
-    /// The pieces that were opened since this was called last, and are open.
-    pub(crate) fn take_opened(&mut self) -> Vec<Piece> {
-        core::mem::take(&mut self.opened).into_iter().collect()
-    }
-
     /// Bytes that the store may have to hold in memory.
     pub(crate) fn reserved(&self) -> u64 {
         self.ledger.reserved()
@@ -298,7 +288,6 @@ impl Shelf {
 
     /// A piece that was open waits again.
     fn put_back(&mut self, piece: Piece) {
-        self.opened.remove(&piece);
         self.picker.put_back(piece, &mut self.rng);
     }
 
@@ -347,32 +336,5 @@ impl Shelf {
     /// Whether blocks, or room for pieces, became free since this was last asked.
     pub(crate) fn take_freed(&mut self) -> bool {
         core::mem::take(&mut self.freed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::peer::Arrival;
-    use crate::supply::Supply;
-    use bt_peer_wire::{Handshake, Reserved};
-    use bt_types::{InfoHash, PeerId};
-
-    #[test]
-    fn nobody_is_told_to_expect_a_piece_that_was_given_up() {
-        let geometry = Geometry::new(4 << 14, 1 << 14).unwrap();
-        let mut shelf = Shelf::new(geometry, &Bitfield::empty(4), Rng::from_seed(1));
-        let handshake = Handshake { reserved: Reserved::OURS, info_hash: InfoHash([1; 20]), peer_id: PeerId([1; 20]) };
-        let arrival = Arrival { key: PeerKey(1), addr: ([1, 1, 1, 1], 1).into(), outbound: true, handshake, room: true };
-        let mut peer = Peer::new(Time::ZERO, &arrival, SourceId(1), 4, Supply::new(0));
-        (peer.has, peer.serves_us) = (Bitfield::full(4), true);
-        shelf.more(geometry.pieces());
-        let block = shelf.next_block(Time::ZERO, &mut peer, u64::MAX).unwrap();
-        let number = block.piece().number();
-        assert_eq!(shelf.want(&[Want::Pieces(number..number + 1, Priority::Skip)]).len(), 1);
-        assert_eq!(shelf.take_opened(), []);
-        peer.unproven = 0;
-        let block = shelf.next_block(Time::ZERO, &mut peer, u64::MAX).unwrap();
-        assert_eq!(shelf.take_opened(), [block.piece()]);
     }
 }

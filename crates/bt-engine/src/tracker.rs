@@ -144,7 +144,10 @@ impl Tracker {
         let floor = if near { INTERVAL_MIN_LOOPBACK } else { INTERVAL_MIN };
         let seconds = |secs: u32| Duration::from_secs(u64::from(secs)).clamp(floor, INTERVAL_MAX);
         let interval = if reply.interval == 0 { INTERVAL } else { seconds(reply.interval) };
-        self.welcome_at = now + reply.min_interval.map_or(interval, seconds).min(interval);
+        let least = reply.min_interval.map_or(interval, seconds);
+        // Some trackers name a longer least interval than the usual one: both are obeyed.
+        let interval = interval.max(least);
+        self.welcome_at = now + least;
         // A little late at random, so that a swarm does not announce in step.
         self.due = now + interval + up_to(interval / 20, rng);
         if self.is_owed(us) {
@@ -283,6 +286,21 @@ mod tests {
             t.ask(Time::ZERO, Us::default());
             t.answered(Time::ZERO, &reply(interval), near, Us::default(), &mut rng);
             assert!((Time::from_secs(low)..=Time::from_secs(high)).contains(&t.due), "{interval}: {}", t.due);
+        }
+    }
+
+    #[test]
+    fn of_two_intervals_both_are_obeyed() {
+        // (interval, least interval, earliest extra announce, next announce)
+        for (interval, least, welcome, due) in [(1800, Some(900), 900, 1800), (60, Some(1800), 1800, 1800), (600, None, 600, 600)]
+        {
+            let (mut t, mut rng) = tracker();
+            t.ask(Time::ZERO, Us::default());
+            let reply = AnnounceReply { min_interval: least, ..reply(interval) };
+            t.answered(Time::ZERO, &reply, false, Us::default(), &mut rng);
+            assert!((Time::from_secs(due)..=Time::from_secs(due * 21 / 20)).contains(&t.due), "{interval}: {}", t.due);
+            t.hurry(Time::from_secs(1));
+            assert_eq!(t.due, Time::from_secs(welcome), "{interval}");
         }
     }
 

@@ -11,7 +11,10 @@ use bt_types::{Geometry, GeometryError};
 use bytes::Bytes;
 
 /// The most files that a torrent may list.
-pub(crate) const FILES_MAX: usize = 500_000;
+const FILES_MAX: usize = 500_000;
+/// The most that the paths of all files may take, in bytes, each with the name and the directories that it shares with others: a long
+/// name and many files, or a deep tree, would become far more than the torrent itself.
+const PATHS_MAX: usize = 256 << 20;
 /// The most components in the path of a file.
 pub(crate) const DEPTH_MAX: usize = 64;
 /// The shortest piece length of a v2 torrent in bytes (BEP 52).
@@ -149,16 +152,43 @@ impl<'a> RawFile<'a> {
     }
 }
 
+/// The files that were read so far.
+pub(crate) struct Listing<'a> {
+    files: Vec<RawFile<'a>>,
+    /// Bytes that further paths may take.
+    room: usize,
+}
+
+impl<'a> Listing<'a> {
+    pub(crate) fn new() -> Listing<'a> {
+        Listing { files: Vec::new(), room: PATHS_MAX }
+    }
+
+    /// Adds a file, within what a torrent may list.
+    pub(crate) fn push(&mut self, file: RawFile<'a>) -> Result<(), MetainfoError> {
+        if self.files.len() == FILES_MAX {
+            return Err(MetainfoError::TooManyFiles(FILES_MAX));
+        }
+        let taken = file.path.iter().map(|part| part.len() + size_of::<String>()).sum();
+        let room = self.room.checked_sub(taken);
+        self.room = room.ok_or_else(|| MetainfoError::PathLength(sanitise::shown(&file.path)))?;
+        self.files.push(file);
+        Ok(())
+    }
+
+    /// The files; one at least.
+    pub(crate) fn finish(self) -> Result<Vec<RawFile<'a>>, MetainfoError> {
+        if self.files.is_empty() { Err(MetainfoError::NoFiles) } else { Ok(self.files) }
+    }
+}
+
 /// The files of the v1 side: `files`, or `length` (BEP 3). Where both are there, `files` counts, as in other clients.
 fn list_files<'a>(info: Cursor<'a>, name: &'a [u8]) -> Result<Vec<RawFile<'a>>, MetainfoError> {
     let Some(list) = fields::optional(info, "files", Kind::List)? else {
         return Ok(vec![RawFile::new(vec![name], info)?]);
     };
-    let mut files = Vec::new();
+    let mut files = Listing::new();
     for file in list.list() {
-        if files.len() == FILES_MAX {
-            return Err(MetainfoError::TooManyFiles(FILES_MAX));
-        }
         let parts = match fields::optional(file, "path.utf-8", Kind::List)? {
             Some(path) => Some(path),
             None => fields::optional(file, "path", Kind::List)?,
@@ -172,9 +202,9 @@ fn list_files<'a>(info: Cursor<'a>, name: &'a [u8]) -> Result<Vec<RawFile<'a>>, 
         if file.path.len() == 1 && !file.attr.padding {
             return Err(MetainfoError::MissingKey("path"));
         }
-        files.push(file);
+        files.push(file)?;
     }
-    if files.is_empty() { Err(MetainfoError::NoFiles) } else { Ok(files) }
+    files.finish()
 }
 
 /// The v1 files of a hybrid, if the v2 side lists the same ones in the same order.

@@ -108,7 +108,7 @@ impl Magnet {
             }
             match key {
                 "xt" => has_unreadable_hash |= !magnet.add_topic(&value)?,
-                "dn" => magnet.name = Some(fields::printable(&value).trim().chars().take(NAME_MAX).collect()),
+                "dn" => magnet.name = name(&value).or(magnet.name),
                 "tr" => keep(&mut magnet.trackers, &mut magnet.warnings, "tr", text(&value).map(str::to_owned)),
                 "ws" => keep(&mut magnet.web_seeds, &mut magnet.warnings, "ws", text(&value).map(str::to_owned)),
                 "x.pe" => keep(&mut magnet.peers, &mut magnet.warnings, "x.pe", text(&value).and_then(peer)),
@@ -174,6 +174,13 @@ fn keep<T: PartialEq>(list: &mut Vec<T>, warnings: &mut Vec<String>, key: &str, 
     if warnings.len() < WARNINGS_MAX && !warnings.contains(&warning) {
         warnings.push(warning);
     }
+}
+
+/// A name to show, without blanks around it; `None` if nothing is left.
+fn name(value: &[u8]) -> Option<String> {
+    let name: String = fields::printable(value).trim().chars().take(NAME_MAX).collect();
+    // Where it was cut there may be blanks again.
+    Some(name.trim_end().to_owned()).filter(|name| !name.is_empty())
 }
 
 /// Printable text, without blanks around it.
@@ -373,11 +380,13 @@ mod tests {
     fn what_cannot_be_read_is_left_out_with_a_warning() {
         let unread = |key: &str| format!("a value of \"{key}\" cannot be read and was left out");
         // (what follows the info-hash, keys that are warned of, the rest of the link)
-        let table: [(&str, &[&str], &str); 14] = [
+        let table: [(&str, &[&str], &str); 16] = [
             ("&dn=100%+Real", &[], "&dn=100%25%20Real"),
             ("&dn=%4", &[], "&dn=%254"),
             ("&foo=50%&%=%zz", &[], ""),
             ("&amp;dn=a&amp;tr=http://t/", &[], "&dn=a&tr=http%3A%2F%2Ft%2F"),
+            ("&dn=a&dn=%C2%A0", &[], "&dn=a"),
+            ("&dn=%E3%80%80", &[], ""),
             ("&DN= a &Tr= http://t/ ", &[], "&dn=a&tr=http%3A%2F%2Ft%2F"),
             ("&tr=%ff&tr=udp://b:1", &["tr"], "&tr=udp%3A%2F%2Fb%3A1"),
             ("&tr=http://x/%0ay&tr=%20", &["tr"], ""),
@@ -395,6 +404,8 @@ mod tests {
             assert_eq!(magnet.warnings, warnings, "{more}");
             assert_eq!(magnet.to_string(), format!("magnet:?{HASH}{rest}"), "{more}");
         }
+        let cut = Magnet::parse(&format!("magnet:?{HASH}&dn={}+b", "a".repeat(NAME_MAX - 1))).unwrap();
+        assert_eq!(Magnet::parse(&cut.to_string()), Ok(cut));
         let many =
             Magnet::parse(&format!("magnet:?{HASH}{}", (0..1001).map(|n| format!("&tr=u{n}")).collect::<String>())).unwrap();
         assert_eq!((many.trackers.len(), many.warnings.len()), (ENTRIES_MAX, 1));

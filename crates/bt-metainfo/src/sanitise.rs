@@ -37,7 +37,7 @@ pub(crate) fn storable(raw: &[RawFile<'_>], warnings: &mut Vec<String>) -> Resul
 
     let changed = || raw.iter().zip(&paths).filter(|(file, path)| file.is_stored() && !is_same(file, path));
     for (file, path) in changed().take(WARNINGS_MAX) {
-        warnings.push(format!("\"{}\" is stored as \"{}\"", shown(file), path.join("/")));
+        warnings.push(format!("\"{}\" is stored as \"{}\"", shown(&file.path), path.join("/")));
     }
     if let more @ 1.. = changed().count().saturating_sub(WARNINGS_MAX) {
         warnings.push(format!("{more} more files are stored under other names"));
@@ -51,8 +51,8 @@ fn is_same(file: &RawFile<'_>, path: &[String]) -> bool {
 }
 
 /// The listed path for a message.
-fn shown(file: &RawFile<'_>) -> String {
-    fields::printable(&file.path.join(&b'/')).chars().take(200).collect()
+pub(crate) fn shown(path: &[&[u8]]) -> String {
+    fields::printable(&path.join(&b'/')).chars().take(200).collect()
 }
 
 /// The path as it is listed, where it differs from the one that is stored and names a place that a Unix system can have: another client may
@@ -73,7 +73,7 @@ pub(crate) fn listed(file: &RawFile<'_>, path: &[String]) -> Option<Vec<Vec<u8>>
 fn clean_path(file: &RawFile<'_>) -> Result<Vec<String>, MetainfoError> {
     let is_absolute = file.path.iter().skip(1).any(|part| part.starts_with(b"/"));
     if is_absolute || file.path.iter().any(|part| *part == b".." || part.contains(&0)) {
-        return Err(MetainfoError::UnsafePath(shown(file)));
+        return Err(MetainfoError::UnsafePath(shown(&file.path)));
     }
     let (name, below) = file.path.split_first().ok_or(MetainfoError::NoFiles)?;
     let mut path = vec![component(name)];
@@ -83,7 +83,7 @@ fn clean_path(file: &RawFile<'_>) -> Result<Vec<String>, MetainfoError> {
     }
     let bytes: usize = path.iter().map(|part| part.len() + 1).sum();
     if path.len() > DEPTH_MAX || bytes > PATH_MAX {
-        return Err(MetainfoError::PathLength(shown(file)));
+        return Err(MetainfoError::PathLength(shown(&file.path)));
     }
     Ok(path)
 }

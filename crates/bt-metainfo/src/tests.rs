@@ -78,6 +78,20 @@ fn hostile_and_broken_torrents_are_refused_with_a_code() {
 }
 
 #[test]
+fn what_paths_share_does_not_make_more_of_a_torrent_than_it_is() {
+    // A name of a megabyte for each of a thousand files, and as much of directories.
+    let name = format!("4:name{}:{}", 1 << 20, "n".repeat(1 << 20));
+    let files = "d6:lengthi0e4:pathl1:aee".repeat(1_000);
+    let long_name = torrent(&format!("5:filesl{files}e{name}12:piece lengthi16384e6:pieces0:"));
+    let files: String = (0..80_000).map(|n| format!("6:{n:06}d0:d6:lengthi0eee")).collect();
+    let deep = (0..15).fold(files, |inside, _| format!("200:{}d{inside}e", "d".repeat(200)));
+    let deep = torrent(&format!("9:file treed{deep}e12:meta versioni2e4:name1:t12:piece lengthi16384e"));
+    for bytes in [long_name, deep] {
+        assert_eq!(code(&bytes), "invalid_path_length");
+    }
+}
+
+#[test]
 fn what_is_tolerated_is_a_warning() {
     let unsorted = torrent(&format!("4:name1:x6:lengthi5e12:piece lengthi16384e{PIECE}"));
     let parsed = Metainfo::from_bytes(&[unsorted.as_slice(), b"junk"].concat()).unwrap();

@@ -3,7 +3,7 @@
 //! Decides: which entry is a file and which a directory. Must not know: merkle trees, names that a disk refuses.
 //! Invariant: the walk is no deeper than the limit on paths.
 
-use crate::info::{DEPTH_MAX, FILES_MAX, RawFile};
+use crate::info::{DEPTH_MAX, Listing, RawFile};
 use crate::{MetainfoError, fields};
 use alloc::{vec, vec::Vec};
 use bt_bencoding::{Cursor, Kind};
@@ -14,18 +14,19 @@ const ROOT_LEN: usize = 32;
 /// The files in the order of the tree. A tree that is one file with the torrent's name is a single-file torrent.
 pub(crate) fn files<'a>(info: Cursor<'a>, name: &'a [u8]) -> Result<Vec<RawFile<'a>>, MetainfoError> {
     let root = fields::required(info, "file tree", Kind::Dict)?;
-    let mut files = Vec::new();
-    walk(root, &mut vec![name], &mut files)?;
-    match files.as_mut_slice() {
-        [] => return Err(MetainfoError::NoFiles),
-        [only] if only.path == [name, name] => only.path.truncate(1),
-        _ => {}
+    let mut listing = Listing::new();
+    walk(root, &mut vec![name], &mut listing)?;
+    let mut files = listing.finish()?;
+    if let [only] = files.as_mut_slice()
+        && only.path == [name, name]
+    {
+        only.path.truncate(1);
     }
     Ok(files)
 }
 
 /// Adds the files below `dir`. It recurses once for each component, at most [`DEPTH_MAX`] deep.
-fn walk<'a>(dir: Cursor<'a>, path: &mut Vec<&'a [u8]>, files: &mut Vec<RawFile<'a>>) -> Result<(), MetainfoError> {
+fn walk<'a>(dir: Cursor<'a>, path: &mut Vec<&'a [u8]>, files: &mut Listing<'a>) -> Result<(), MetainfoError> {
     if path.len() > DEPTH_MAX {
         return Err(MetainfoError::PathLength(fields::printable(path.get(1).copied().unwrap_or_default())));
     }
@@ -36,8 +37,7 @@ fn walk<'a>(dir: Cursor<'a>, path: &mut Vec<&'a [u8]>, files: &mut Vec<RawFile<'
         path.push(name);
         match entry.get(b"") {
             None => walk(entry, path, files)?,
-            Some(_) if files.len() == FILES_MAX => return Err(MetainfoError::TooManyFiles(FILES_MAX)),
-            Some(file) if entry.dict().count() == 1 => files.push(leaf(path.clone(), file)?),
+            Some(file) if entry.dict().count() == 1 => files.push(leaf(path.clone(), file)?)?,
             Some(_) => return Err(MetainfoError::WrongType("file tree")),
         }
         path.pop();

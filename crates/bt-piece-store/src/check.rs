@@ -27,6 +27,8 @@ pub struct Opened {
     pub adopted: u32,
     /// Number of pieces that were hashed.
     pub hashed: u32,
+    /// The journal knew of pieces, and all of them were deleted.
+    pub was_deleted: bool,
 }
 
 /// What is believed without hashing.
@@ -107,7 +109,7 @@ pub fn open_torrent(
 ) -> Result<Opened, OpenError> {
     let known = journal.known();
     let looked = look(layout, digests, known, storage, trust, progress)?;
-    let Looked { have, stats, hashed, adopted } = &looked;
+    let Looked { have, stats, hashed, adopted, was_deleted } = &looked;
     let (mut grown, mut ours, mut blank) = (Vec::new(), Vec::new(), Vec::new());
     for (index, file) in layout.stored() {
         let Some(stat) = stats[index] else { continue };
@@ -160,13 +162,18 @@ pub fn open_torrent(
     storage.sync_many(&found.map(|(_, file)| file.path.as_path()).collect::<Vec<_>>())?;
     storage.sync_names().map_err(StoreError::at(Path::new(".")))?;
     let (have, hashed, adopted) = (have.clone(), u32::try_from(hashed.len()).unwrap_or(u32::MAX), *adopted);
+    let was_deleted = *was_deleted;
     if have != known.have || !known.dirty.is_empty() {
         journal.reset(have.clone())?;
     }
     journal.note(&ours)?;
+    if let Some(folder) = storage.folder().map_err(StoreError::at(Path::new(".")))? {
+        let name = layout.top().map_or_else(String::new, |top| top.to_string_lossy().into_owned());
+        journal.settle(folder, &name)?;
+    }
     journal.sync()?;
     journal.set_blank(blank);
-    Ok(Opened { have, journal, adopted, hashed })
+    Ok(Opened { have, journal, adopted, hashed, was_deleted })
 }
 
 /// Makes files that are not there. One that another torrent made in this moment is looked at when it is written.
@@ -193,6 +200,8 @@ struct Looked {
     /// The pieces that were hashed, in order.
     hashed: Vec<Piece>,
     adopted: u32,
+    /// Everything that was there was deleted.
+    was_deleted: bool,
 }
 
 /// Looks at the files, hashes what must be, and looks again: what changed meanwhile is hashed again.
@@ -205,7 +214,8 @@ fn look(
     progress: &Progress,
 ) -> Result<Looked, OpenError> {
     let mut stats = stat_files(layout, storage)?;
-    if let Some(file) = gone(layout, known, &stats) {
+    let gone = gone(layout, known, &stats);
+    if let Some((_, file)) = gone.filter(|&(index, _)| !was_deleted(known, index, storage)) {
         return Err(OpenError::Gone { path: file.path.clone() });
     }
     let Plan { mut have, mut suspect, touched } = match trust {
@@ -269,7 +279,7 @@ fn look(
     }
     let adopted = |piece: &&Piece| have.has(**piece) && !known.have.has(**piece) && !known.dirty.has(**piece);
     let adopted = u32::try_from(hashed.iter().filter(adopted).count()).unwrap_or(u32::MAX);
-    Ok(Looked { have, stats, hashed: hashed.into_iter().collect(), adopted })
+    Ok(Looked { have, stats, hashed: hashed.into_iter().collect(), adopted, was_deleted: gone.is_some() })
 }
 
 /// The stats of all files, in torrent order; `None` for what is missing or never stored.
@@ -328,12 +338,20 @@ impl Plan {
 }
 
 /// The first file that held pieces, by the journal, if none of those is there, wanted or not. One that is gone alone is fetched again.
-fn gone<'a>(layout: &'a Layout, known: &Known, stats: &[Option<Stat>]) -> Option<&'a LayoutFile> {
+fn gone<'a>(layout: &'a Layout, known: &Known, stats: &[Option<Stat>]) -> Option<(usize, &'a LayoutFile)> {
     let held_pieces = |file: &LayoutFile| layout.pieces_of(file).any(|piece| known.have.has(piece));
     let mut held = layout.stored().filter(|(_, file)| held_pieces(file));
     let (first, file) = held.next()?;
     let is_gone = |index: usize| stats[index].is_none();
-    (is_gone(first) && held.all(|(index, _)| is_gone(index))).then_some(file)
+    (is_gone(first) && held.all(|(index, _)| is_gone(index))).then_some((first, file))
+}
+
+/// Whether a file that is gone was deleted: the directory is the one in which it lay, or was made anew in its place, and the file lay on the
+/// same file system. Else its disk may not be mounted.
+fn was_deleted(known: &Known, index: usize, storage: &dyn Storage) -> bool {
+    let now = storage.folder().ok().flatten();
+    let (Some(home), Some(file), Some(now)) = (&known.home, known.file(index), now) else { return false };
+    file.stat.id.0 == home.folder.id.0 && home.folder.is_succeeded_by(&now, file.stat.ctime_ns)
 }
 
 /// Whether every byte of the piece exists.

@@ -86,7 +86,7 @@ pub enum CreateError {
         source: io::Error,
     },
     /// There is no file, or only empty ones: nothing that could be transferred.
-    #[error("{} holds no data", .0.display())]
+    #[error("{} holds no data: a torrent needs a file with at least one byte", .0.display())]
     Empty(PathBuf),
     /// A name is not UTF-8.
     #[error("the name of {} is not UTF-8: rename it, or leave it out", .0.display())]

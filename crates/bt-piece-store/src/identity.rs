@@ -26,6 +26,25 @@ pub struct Stat {
     pub ctime_ns: i64,
 }
 
+/// What tells one directory from others, whatever its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FolderId {
+    /// Device and inode.
+    pub id: (u64, u64),
+    /// When it was made, where that is known.
+    pub birth_ns: Option<i64>,
+}
+
+impl FolderId {
+    /// Whether `now` is the same directory, or one that was made in its place, on the same file system, after `since`. A directory that
+    /// something was mounted on was there before.
+    pub(crate) fn is_succeeded_by(&self, now: &FolderId, since: i64) -> bool {
+        let is_same = self.id == now.id && self.birth_ns == now.birth_ns;
+        let is_younger = now.birth_ns.is_some_and(|birth| birth > since);
+        is_same || (self.id.0 == now.id.0 && is_younger)
+    }
+}
+
 /// What happened to a file between two looks, the worst last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Change {

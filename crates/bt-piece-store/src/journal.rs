@@ -5,33 +5,26 @@
 //!
 //! A file is records: length (`u32`), CRC-32C of the body (`u32`), body. Numbers are little-endian. A body is one byte of kind and:
 //! `H` version, info-hash, piece length, total length: the first record · `P` a bitfield of have, one of dirty: the first one
-//! after `H`, and after compaction · `D` and `G` piece numbers that become dirty (about to be written), good (written and
-//! synced) · `B` files as they look now that we made them, wrote to them, or found them right · `F`, of earlier versions: the same without
-//! the time at which each was made. Reading ends at the first record that is not whole; what follows is lost, and then every piece that is
+//! after `H`, and after compaction · `D` and `G` piece numbers that become dirty (written and not synced, or about to be written again), good
+//! (written and synced) · `B` files as they look now that we made them, wrote to them, or found them right · `F`, of earlier versions: the same without
+//! the time at which each was made · `R` where the torrent lives: its directory's device, inode and birth, then the length of the torrent's
+//! name, the name, and the directory's path. Reading ends at the first record that is not whole; what follows is lost, and then every piece that is
 //! not "have" counts as dirty. The file is made by the first record, so that a torrent that was refused at opening has none.
 //!
 //! `B` comes when a file was made and before it is written to, and after each batch of writes: what differs later was done by another
 //! program, or by us in the moment in which we were killed.
 
-use crate::identity::{Noted, Stat};
+mod records;
+
+use crate::identity::{FolderId, Noted, Stat};
 use crate::storage::{Storage, StoreError, fault_of};
 use bt_types::{Bitfield, Geometry, InfoHash, Piece, StoreFault};
+use records::{VERSION, file_record, framed, home_record, numbers, read_files, read_header, read_home, take_record};
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const VERSION: u8 = 2;
-/// Length and checksum before a body.
-const FRAME: usize = 8;
-/// A file in a `B` record: number, whether we made it, device, inode, length, when it and its inode last changed, when it was made.
-const FILE_LEN: usize = 53;
-/// A file in an `F` record.
-const FILE_LEN_WITHOUT_BIRTH: usize = 45;
-/// Stands for a time at which a file was made that is not known.
-const NO_BIRTH: i64 = i64::MIN;
-/// Numbers of files are below this: no torrent has more.
-const FILES_MAX: usize = 500_000;
 /// A journal is rewritten when it is this much longer in bytes than after its last rewrite, and twice as long.
 const COMPACT_AFTER: u64 = 1 << 20;
 /// A longer file in bytes is no journal, and none of it is read: ours stay below, with 500,000 files and two million pieces.
@@ -42,6 +35,8 @@ pub struct Journal {
     /// Where the file lies; nowhere, if it is forgotten with the process.
     state: Option<Arc<dyn Storage>>,
     path: PathBuf,
+    /// The download directory, as people name it.
+    dir: PathBuf,
     id: InfoHash,
     geometry: Geometry,
     known: Known,
@@ -62,8 +57,33 @@ pub(crate) struct Known {
     pub(crate) dirty: Bitfield,
     /// Files by their numbers, as they looked last; those behind the end are not known.
     files: Vec<Option<Noted>>,
+    /// Where the torrent lives.
+    pub(crate) home: Option<Home>,
     /// Files that held nothing when they were opened. Not recorded: somebody may fill them until we write.
     blank: HashMap<usize, Stat>,
+}
+
+/// Where a torrent lives, and what it is called.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Home {
+    pub(crate) folder: FolderId,
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+}
+
+/// What is remembered of a torrent in a directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Remembered {
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// Its name; empty if an earlier version made the journal.
+    pub name: String,
+    /// The download directory; empty if an earlier version made the journal.
+    pub dir: PathBuf,
+    /// Bytes of the pieces that are there.
+    pub bytes_have: u64,
+    /// Bytes of all pieces.
+    pub bytes_total: u64,
 }
 
 impl Known {
@@ -98,8 +118,24 @@ impl Journal {
     /// A journal that is forgotten with the process.
     pub fn in_memory(id: InfoHash, geometry: &Geometry) -> Journal {
         let nothing = || Bitfield::empty(geometry.piece_count());
-        let known = Known { have: nothing(), dirty: nothing(), files: Vec::new(), blank: HashMap::new() };
-        Journal { state: None, path: PathBuf::new(), id, geometry: *geometry, known, end: 0, compact_end: 0, is_unsynced: false }
+        let known = Known { have: nothing(), dirty: nothing(), files: Vec::new(), home: None, blank: HashMap::new() };
+        Journal {
+            state: None,
+            path: PathBuf::new(),
+            dir: PathBuf::new(),
+            id,
+            geometry: *geometry,
+            known,
+            end: 0,
+            compact_end: 0,
+            is_unsynced: false,
+        }
+    }
+
+    /// Remembers with the torrent that it lives in this directory, for [`Journal::look`].
+    #[must_use]
+    pub fn living_in(self, dir: &Path) -> Journal {
+        Journal { dir: dir.to_owned(), ..self }
     }
 
     /// The torrent that it is of.
@@ -112,13 +148,28 @@ impl Journal {
         &self.known
     }
 
-    /// Records that pieces are about to be written. Needs no sync: if it is lost with the power, so is the promise of the pieces.
+    /// Records that pieces are lost.
     pub(crate) fn dirty(&mut self, pieces: &[Piece]) -> Result<(), StoreError> {
+        self.written(pieces, &[])
+    }
+
+    /// Records that pieces were written, and how their files look now. Needs no sync, and comes after the writes: what is killed, or loses
+    /// its power, before it is there finds files that look otherwise than noted, and hashes them.
+    pub(crate) fn written(&mut self, pieces: &[Piece], files: &[(usize, Noted)]) -> Result<(), StoreError> {
         let fresh: Vec<Piece> = pieces.iter().copied().filter(|&piece| !self.known.dirty.has(piece)).collect();
-        if fresh.is_empty() {
+        let news: Vec<_> = files.iter().copied().filter(|&(index, noted)| self.known.file(index) != Some(noted)).collect();
+        let mut records = Vec::new();
+        if !fresh.is_empty() {
+            records.extend_from_slice(&framed(&numbers(b'D', &fresh)));
+        }
+        if !news.is_empty() {
+            records.extend_from_slice(&framed(&file_record(&news)));
+        }
+        if records.is_empty() {
             return Ok(());
         }
-        self.append(&numbers(b'D', &fresh))?;
+        self.append(&records)?;
+        news.into_iter().for_each(|(index, noted)| self.known.note(index, noted));
         for &piece in &fresh {
             self.known.have.remove(piece);
             self.known.dirty.insert(piece);
@@ -131,7 +182,7 @@ impl Journal {
         if pieces.is_empty() {
             return Ok(());
         }
-        self.append(&numbers(b'G', pieces))?;
+        self.append(&framed(&numbers(b'G', pieces)))?;
         for &piece in pieces {
             self.known.dirty.remove(piece);
             self.known.have.insert(piece);
@@ -141,13 +192,33 @@ impl Journal {
 
     /// Records how files look. Needs no sync: if it is lost with the power, the files are hashed.
     pub(crate) fn note(&mut self, files: &[(usize, Noted)]) -> Result<(), StoreError> {
-        let news: Vec<_> = files.iter().copied().filter(|&(index, noted)| self.known.file(index) != Some(noted)).collect();
-        if news.is_empty() {
+        self.written(&[], files)
+    }
+
+    /// Records where the torrent lives.
+    pub(crate) fn settle(&mut self, folder: FolderId, name: &str) -> Result<(), StoreError> {
+        let home = Home { folder, name: name.to_owned(), path: self.dir.clone() };
+        if self.known.home.as_ref() == Some(&home) {
             return Ok(());
         }
-        self.append(&file_record(&news))?;
-        news.into_iter().for_each(|(index, noted)| self.known.note(index, noted));
+        self.append(&framed(&home_record(&home)))?;
+        self.known.home = Some(home);
         Ok(())
+    }
+
+    /// What the journal of this name says of its torrent, whichever it is; `None` if it is no journal.
+    pub fn look(state: &dyn Storage, name: &Path) -> Result<Option<Remembered>, StoreError> {
+        let read = || -> io::Result<Option<Remembered>> {
+            let bytes = read_all(state, name)?;
+            let Some((id, geometry)) = take_record(&mut bytes.as_slice()).and_then(read_header) else { return Ok(None) };
+            let mut journal = Journal::in_memory(id, &geometry);
+            journal.replay_all(&bytes);
+            let Known { have, home, .. } = journal.known;
+            let bytes_have = have.iter(&geometry).map(|piece| u64::from(geometry.piece_len(piece))).sum();
+            let (name, dir) = home.map(|home| (home.name, home.path)).unwrap_or_default();
+            Ok(Some(Remembered { info_hash: id, name, dir, bytes_have, bytes_total: geometry.total() }))
+        };
+        read().map_err(StoreError::at(name))
     }
 
     /// Remembers, until the process ends, files that hold nothing.
@@ -171,32 +242,31 @@ impl Journal {
         Ok(())
     }
 
-    /// Adds a record; a record that fails half-way is overwritten by the next. A file that another program changed, or took away, is
-    /// written anew.
-    fn append(&mut self, body: &[u8]) -> Result<(), StoreError> {
+    /// Adds framed records; what fails half-way is overwritten by the next. A file that another program changed, or took away, is written
+    /// anew.
+    fn append(&mut self, records: &[u8]) -> Result<(), StoreError> {
         let append = |journal: &mut Journal| {
             if journal.end == 0 || journal.end.saturating_sub(journal.compact_end) > COMPACT_AFTER.max(journal.compact_end) {
                 journal.rewrite()?;
             }
-            let record = framed(body);
-            match journal.write(&record) {
+            match journal.write(records) {
                 // Nobody else has a say in this file: what it shall say is known here.
                 Err(error) if matches!(fault_of(&error), StoreFault::Changed | StoreFault::Missing) => {
                     journal.rewrite()?;
-                    journal.write(&record)?;
+                    journal.write(records)?;
                 }
                 written => written?,
             }
-            journal.end += record.len() as u64;
+            journal.end += records.len() as u64;
             journal.is_unsynced = true;
             Ok(())
         };
         append(self).map_err(StoreError::at(&self.path))
     }
 
-    fn write(&self, record: &[u8]) -> io::Result<()> {
+    fn write(&self, records: &[u8]) -> io::Result<()> {
         let Some(state) = &self.state else { return Ok(()) };
-        state.write_at(&self.path, self.end, &[IoSlice::new(record)])
+        state.write_at(&self.path, self.end, &[IoSlice::new(records)])
     }
 
     /// Writes what is known into a new file and puts it in the place of the old one.
@@ -213,6 +283,7 @@ impl Journal {
             bytes.extend_from_slice(&framed(&file_record(&files)));
         }
 
+        bytes.extend(self.known.home.iter().flat_map(|home| framed(&home_record(home))));
         let draft = self.path.with_extension("new");
         if state.stat(&draft)?.is_some() {
             state.remove(&draft)?;
@@ -235,18 +306,10 @@ impl Journal {
 
     /// Reads the file and replays its records.
     fn recover(&mut self, state: &dyn Storage) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        if let Some(stat) = state.stat(&self.path)?.filter(|stat| stat.len <= LEN_MAX) {
-            bytes.resize(usize::try_from(stat.len).map_err(|_| io::ErrorKind::InvalidData)?, 0);
-            let len = state.read_at(&self.path, 0, &mut bytes)?;
-            bytes.truncate(len);
-        }
-        let mut rest = bytes.as_slice();
-        if take_record(&mut rest) != Some(self.header().as_slice()) {
+        let bytes = read_all(state, &self.path)?;
+        self.replay_all(&bytes);
+        if self.end == 0 {
             return Ok(());
-        }
-        while let Some(()) = take_record(&mut rest).and_then(|body| self.replay(body)) {
-            self.end = (bytes.len() - rest.len()) as u64;
         }
         self.compact_end = self.end;
         if self.end < bytes.len() as u64 {
@@ -254,6 +317,17 @@ impl Journal {
             self.rewrite()?;
         }
         Ok(())
+    }
+
+    /// Takes the records of a journal of this torrent into account. `end` is behind the last one that is whole.
+    fn replay_all(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        if take_record(&mut rest) != Some(self.header().as_slice()) {
+            return;
+        }
+        while let Some(()) = take_record(&mut rest).and_then(|body| self.replay(body)) {
+            self.end = (bytes.len() - rest.len()) as u64;
+        }
     }
 
     /// Takes one record into account; `None` when its body makes no sense.
@@ -281,13 +355,10 @@ impl Journal {
                 }
             }
             b'B' | b'F' => {
-                let files = body.chunks_exact(if *kind == b'B' { FILE_LEN } else { FILE_LEN_WITHOUT_BIRTH });
-                if !files.remainder().is_empty() {
-                    return None;
-                }
-                let files: Option<Vec<(usize, Noted)>> = files.map(read_file).collect();
+                let files = read_files(*kind, body);
                 files?.into_iter().for_each(|(index, noted)| self.known.note(index, noted));
             }
+            b'R' => self.known.home = Some(read_home(body)?),
             _ => return None,
         }
         Some(())
@@ -300,54 +371,15 @@ impl std::fmt::Debug for Journal {
     }
 }
 
-fn numbers(kind: u8, pieces: &[Piece]) -> Vec<u8> {
-    std::iter::once(kind).chain(pieces.iter().flat_map(|piece| piece.number().to_le_bytes())).collect()
-}
-
-fn file_record(files: &[(usize, Noted)]) -> Vec<u8> {
-    let mut body = vec![b'B'];
-    for &(index, Noted { stat, made }) in files {
-        body.extend_from_slice(&u32::try_from(index).unwrap_or(u32::MAX).to_le_bytes());
-        body.push(u8::from(made));
-        for number in [stat.id.0, stat.id.1, stat.len] {
-            body.extend_from_slice(&number.to_le_bytes());
-        }
-        for time in [stat.mtime_ns, stat.ctime_ns, stat.birth_ns.unwrap_or(NO_BIRTH)] {
-            body.extend_from_slice(&time.to_le_bytes());
-        }
+/// A whole journal; nothing of one that is too long.
+fn read_all(state: &dyn Storage, path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(stat) = state.stat(path)?.filter(|stat| stat.len <= LEN_MAX) {
+        bytes.resize(usize::try_from(stat.len).map_err(|_| io::ErrorKind::InvalidData)?, 0);
+        let len = state.read_at(path, 0, &mut bytes)?;
+        bytes.truncate(len);
     }
-    body
-}
-
-fn read_file(bytes: &[u8]) -> Option<(usize, Noted)> {
-    let (&index, rest) = bytes.split_first_chunk::<4>()?;
-    let (&made, rest) = rest.split_first()?;
-    let (words, []) = rest.as_chunks::<8>() else { return None };
-    let &[device, inode, len, mtime, ctime, ref birth @ ..] = words else { return None };
-    let id = (u64::from_le_bytes(device), u64::from_le_bytes(inode));
-    let (mtime_ns, ctime_ns) = (i64::from_le_bytes(mtime), i64::from_le_bytes(ctime));
-    let birth_ns = birth.first().map(|birth| i64::from_le_bytes(*birth)).filter(|birth| *birth != NO_BIRTH);
-    let stat = Stat { id, birth_ns, len: u64::from_le_bytes(len), mtime_ns, ctime_ns };
-    let index = usize::try_from(u32::from_le_bytes(index)).ok().filter(|index| *index < FILES_MAX)?;
-    Some((index, Noted { stat, made: made == 1 }))
-}
-
-fn framed(body: &[u8]) -> Vec<u8> {
-    // A body is at most what all files look like: 500,000 times 53 bytes.
-    let len = u32::try_from(body.len()).unwrap_or(u32::MAX);
-    [&len.to_le_bytes(), &crc32c::crc32c(body).to_le_bytes(), body].concat()
-}
-
-/// Splits the first record off, when it is whole.
-fn take_record<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (frame, after) = rest.split_first_chunk::<FRAME>()?;
-    let &[a, b, c, d, ref crc @ ..] = frame;
-    let (body, after) = after.split_at_checked(usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()?)?;
-    if crc32c::crc32c(body).to_le_bytes() != *crc {
-        return None;
-    }
-    *rest = after;
-    Some(body)
+    Ok(bytes)
 }
 
 fn missing_from(have: &Bitfield, geometry: &Geometry) -> Bitfield {

@@ -38,13 +38,13 @@ mod worker;
 pub use check::{FileReport, FileState, OpenError, Opened, Report, Trust, Use, open_torrent, verify};
 pub use create::{CreateError, CreateOptions, Created, Renamed, Skipped, create_torrent, torrent_name};
 pub use hashing::HashError;
-pub use identity::{Change, Stat};
-pub use journal::Journal;
+pub use identity::{Change, FolderId, Stat};
+pub use journal::{Journal, Remembered};
 pub use layout::{Layout, LayoutFile, Span, locate};
 pub use pattern::PathPattern;
 pub use progress::Progress;
 pub use read::read_blocks;
-pub use storage::{Directory, DiskStorage, FaultyStorage, MemStorage, Op, Place, Storage, StoreError, fault_of};
+pub use storage::{Directory, DiskStorage, FaultyStorage, MemStorage, Op, OpenFiles, Place, Storage, StoreError, fault_of};
 pub use worker::{Done, Order, Worker};
 
 /// Compiles the example of the README.

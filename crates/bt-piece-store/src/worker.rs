@@ -15,6 +15,7 @@ pub(crate) use write::is_blank;
 
 use crate::doubt::Doubts;
 use crate::failed::{self, Failed};
+use crate::identity::Noted;
 use crate::long::LongPieces;
 use crate::storage::{Storage, StoreError};
 use crate::{Journal, Layout};
@@ -32,7 +33,7 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Bytes of complete pieces that are a full batch too: large pieces are not kept in memory for the sake of lanes.
 const LANE_BYTES: u64 = 16 << 20;
-/// How long a complete piece waits for others to be hashed with.
+/// How long a complete piece waits for others to be hashed with, and the record of a written one for others to be recorded with.
 const LANE_WAIT: Duration = Duration::from_millis(4);
 
 /// What a worker is asked to do.
@@ -44,11 +45,6 @@ pub enum Order {
         block: Block,
         /// Its bytes.
         data: Bytes,
-    },
-    /// Blocks of these pieces will come: what is recorded of them together need not be recorded one by one.
-    Expect {
-        /// Which pieces.
-        pieces: Vec<Piece>,
     },
     /// Every block of the piece was stored: hash it, and write it if it is right.
     Check {
@@ -123,8 +119,6 @@ pub struct Worker {
     journal: Journal,
     /// Blocks by their first byte, of pieces that are not complete.
     assembling: BTreeMap<Piece, BTreeMap<u32, Bytes>>,
-    /// Pieces that will come.
-    expected: BTreeSet<Piece>,
     /// Complete pieces that wait to be hashed together, since the moment that the first one came.
     complete: Vec<(Piece, Vec<Bytes>)>,
     complete_since: Option<Time>,
@@ -140,6 +134,7 @@ pub struct Worker {
     standing: Vec<Standing>,
     /// A file that holds pieces. Where it is gone, its disk is, and no other file is made.
     witness: Option<usize>,
+    unrecorded: Unrecorded,
     unsynced: Unsynced,
     doubts: Doubts,
     /// Pieces that are wanted and not written.
@@ -161,6 +156,15 @@ enum Standing {
     Ours,
     /// It may be the user's: what it holds is compared, and nothing of it is overwritten.
     Unproven,
+}
+
+/// What was written since the last record.
+#[derive(Default, Debug)]
+struct Unrecorded {
+    pieces: Vec<Piece>,
+    /// How the files looked after our last write.
+    files: BTreeMap<usize, Noted>,
+    since: Option<Time>,
 }
 
 /// What was written since the last sync.
@@ -192,7 +196,6 @@ impl Worker {
             digests,
             journal,
             assembling: BTreeMap::new(),
-            expected: BTreeSet::new(),
             complete: Vec::new(),
             complete_since: None,
             long,
@@ -200,6 +203,7 @@ impl Worker {
             verified: BTreeMap::new(),
             held: false,
             witness,
+            unrecorded: Unrecorded::default(),
             unsynced: Unsynced::default(),
             doubts: Doubts::default(),
             missing,
@@ -219,9 +223,7 @@ impl Worker {
                 Order::Store { block, data } => {
                     self.assembling.entry(block.piece()).or_default().insert(block.begin(), data);
                 }
-                Order::Expect { pieces } => self.expected.extend(pieces),
                 Order::Check { piece, urgent: hurry } => {
-                    self.expected.remove(&piece);
                     if self.long.postpones(piece) {
                         continue;
                     }
@@ -231,7 +233,6 @@ impl Worker {
                     urgent |= hurry;
                 }
                 Order::Forget { piece } => {
-                    self.expected.remove(&piece);
                     self.assembling.remove(&piece);
                     self.long.forget(piece, storage);
                 }
@@ -256,6 +257,9 @@ impl Worker {
         if self.doubts.is_empty() && (!self.held || stop) {
             self.write(now, storage, &mut done);
         }
+        if self.record_deadline().is_some_and(|due| now >= due) {
+            self.record(&mut done);
+        }
         if sync || stop || self.is_sync_due(now) {
             self.sync(now, storage, &mut done);
         }
@@ -274,7 +278,7 @@ impl Worker {
     pub fn deadline(&self) -> Option<Time> {
         let waits = !self.last.is_empty() || (!self.verified.is_empty() && !self.doubts.is_empty());
         let at_once = (self.doubts.is_looking() || (waits && !self.held)).then_some(Time::ZERO);
-        at_once.or_else(|| self.sync_deadline().into_iter().chain(self.batch_deadline()).min())
+        at_once.or_else(|| [self.sync_deadline(), self.batch_deadline(), self.record_deadline()].into_iter().flatten().min())
     }
 
     /// Whether a file that another program touched was not found right since.
@@ -305,6 +309,10 @@ impl Worker {
 
     fn sync_deadline(&self) -> Option<Time> {
         self.unsynced.since.map(|since| since + SYNC_INTERVAL)
+    }
+
+    fn record_deadline(&self) -> Option<Time> {
+        self.unrecorded.since.map(|since| since + LANE_WAIT)
     }
 
     fn batch_deadline(&self) -> Option<Time> {

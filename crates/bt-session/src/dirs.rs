@@ -1,21 +1,41 @@
-//! The directories that torrents live in: those that share one hold it open once.
+//! The directories that torrents live in: those that share one hold it open once. And the cache of open files of all torrents.
 //!
-//! Decides: which torrents share a directory. Must not know: torrents.
-//! Invariant: two torrents share a directory only if a path of both leads to it now; their open files are their own. A directory that is held
+//! Decides: which torrents share a directory, how many files stay open. Must not know: torrents.
+//! Invariant: two torrents share a directory only if a path of both leads to it now. A directory that is held
 //! is no other torrent's to write as a whole, nor is one above it.
 
 use crate::owner::live_below;
-use bt_piece_store::{Directory, OpenError, Place, StoreError};
+use bt_piece_store::{Directory, OpenError, OpenFiles, Place, StoreError};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// Every directory that is held open.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Dirs(Arc<Mutex<BTreeMap<Place, Weak<Directory>>>>);
+/// Payload files that stay open in a session: of the descriptors that the system allows this part, and no more than the second number.
+const OPEN_FILES_PART: u64 = 4;
+const OPEN_FILES_MAX: u64 = 1024;
+
+/// Every directory that is held open, and the open files of all torrents.
+#[derive(Clone, Debug)]
+pub(crate) struct Dirs {
+    held: Arc<Mutex<BTreeMap<Place, Weak<Directory>>>>,
+    open_files: Arc<OpenFiles>,
+}
+
+impl Default for Dirs {
+    fn default() -> Dirs {
+        let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        let max = usize::try_from((allowed / OPEN_FILES_PART).min(OPEN_FILES_MAX)).unwrap_or(1);
+        Dirs { held: Arc::default(), open_files: OpenFiles::new(max) }
+    }
+}
 
 impl Dirs {
+    /// The cache of open payload files.
+    pub(crate) fn open_files(&self) -> &Arc<OpenFiles> {
+        &self.open_files
+    }
+
     /// A directory for files of our own, which is made if it is missing.
     pub(crate) fn open(&self, dir: &Path) -> io::Result<Arc<Directory>> {
         self.keep(Directory::create(dir)?)
@@ -62,7 +82,7 @@ impl Dirs {
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<Place, Weak<Directory>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -51,10 +51,6 @@ impl DiskOrder {
         DiskOrder::Work(Order::Store { block, data })
     }
 
-    pub(crate) fn expect(pieces: Vec<Piece>) -> DiskOrder {
-        DiskOrder::Work(Order::Expect { pieces })
-    }
-
     pub(crate) fn check(piece: Piece, urgent: bool) -> DiskOrder {
         DiskOrder::Work(Order::Check { piece, urgent })
     }

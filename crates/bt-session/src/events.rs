@@ -45,6 +45,8 @@ pub enum TorrentEvent {
         /// Bytes in pieces that need not be downloaded.
         bytes_there: u64,
     },
+    /// Pieces were remembered, and their files were deleted: the download begins anew.
+    Deleted,
     /// From the engine.
     Engine(Event),
     /// Which file the store failed on and what the system said, after [`Event::StoreFailed`].
@@ -129,7 +131,7 @@ pub enum AddError {
     #[error("this is a bug of bt: {0} panicked; please report what was logged")]
     Bug(&'static str),
     /// This session has the torrent already.
-    #[error("this torrent was added already")]
+    #[error("this torrent was added already; name it once")]
     Duplicate,
     /// The session is stopping.
     #[error("the session is stopping")]

@@ -52,12 +52,14 @@ pub use ask::{Asker, FetchError};
 pub use bt_engine::{Budget, Event, MagnetStatus, MapCell, Order, Priority, Rates, Reason, SourceStat, TorrentStatus, Via, Why};
 pub use bt_metainfo::{Magnet, Metainfo};
 pub use bt_net::Roots;
+pub use bt_piece_store::Remembered;
 pub use bt_tracker_client::TrackerError;
 pub use bt_tracker_wire::{AnnounceReply, LEFT_UNKNOWN, SwarmCounts};
 pub use events::{AddError, Summary, TorrentEvent, TorrentState, Unsaved};
 pub use lsd::interfaces::interface_index;
 pub use panics::Panics;
 pub use session::{Session, SessionConfig, StartError};
+pub use state::{SavedTorrent, forget, saved_torrents};
 pub use torrent::{AddOptions, Chooser, Select, TorrentHandle};
 
 /// Compiles the example of the README.

@@ -10,7 +10,7 @@ use crate::disk::{Attached, DiskOrder};
 use crate::events::{AddError, TorrentEvent, TorrentState};
 use crate::owner::Claim;
 use crate::shard::{NewMagnet, NewTorrent, ToShard};
-use crate::state::{Lock, StateDir};
+use crate::state::{Lock, StateDir, stem};
 use crate::torrent::{AddOptions, Inner, Known, Select};
 use bt_engine::{MagnetSpec, Priority, TorrentSpec, Want};
 use bt_metainfo::{Magnet, Metainfo, PieceDigests};
@@ -51,7 +51,6 @@ impl Ground {
     ) -> Result<Ground, AddError> {
         let digests = metainfo.info.require_digests().map_err(|error| AddError::Unsupported(error.to_string()))?;
         let info_hash = metainfo.info_hashes.v1.ok_or_else(|| AddError::Unsupported("the torrent has no info-hash".into()))?;
-        let state_dir = if options.no_resume { StateDir::new(None) } else { state_dir };
         let dir_error = |error: std::io::Error| store_error(&options.dir, &error);
         let (root, mut layout) = locate(&options.dir, &metainfo.info).map_err(dir_error)?;
         let selected = match &options.select {
@@ -65,6 +64,12 @@ impl Ground {
         let dir = dirs.hold(&root)?;
         let lock = state_dir.lock(info_hash, &root).map_err(dir_error)?;
         let lock = lock.ok_or_else(|| AddError::Locked { dir: root.clone() })?;
+        let state_dir = if options.no_resume {
+            state_dir.remove_journal(&stem(info_hash, &root)).map_err(dir_error)?;
+            StateDir::new(None)
+        } else {
+            state_dir
+        };
         Ok(Ground {
             info_hash,
             wanted: layout.wanted(),
@@ -112,7 +117,7 @@ impl Opener {
         let Ground { info_hash, layout, wanted, digests, dir, trackers, metadata, private, root, dirs, state_dir, .. } = ground;
         let journal = state_dir.journal(&dirs, info_hash, &root, layout.geometry()).map_err(OpenError::from)?;
         let trust = if options.trust_data { Trust::Data } else { Trust::Journal };
-        let storage: Arc<dyn Storage> = Arc::new(DiskStorage::below(Arc::clone(&dir)).over_links());
+        let storage: Arc<dyn Storage> = Arc::new(DiskStorage::below(Arc::clone(&dir)).over_links().sharing(dirs.open_files()));
         let mut claim = Claim::default();
         let opened = open_torrent(&layout, &digests, journal, storage.as_ref(), trust, &inner.progress, &mut |how| {
             let top = layout.top().unwrap_or(Path::new(""));
@@ -123,6 +128,9 @@ impl Opener {
         let there = wanted.common(&opened.have, &geometry);
         let bytes_there = there.map(|piece| u64::from(geometry.piece_len(piece))).sum();
         inner.bytes_there.store(bytes_there, Relaxed);
+        if opened.was_deleted {
+            inner.news.tell(TorrentEvent::Deleted);
+        }
         inner.news.tell(TorrentEvent::Checked { bytes_there });
         let worker = Worker::new(Arc::clone(&layout), digests, opened.journal);
         let (layout_too, storage_too) = (Arc::clone(&layout), Arc::clone(&storage));

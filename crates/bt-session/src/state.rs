@@ -5,7 +5,7 @@
 
 use crate::dirs::Dirs;
 use bt_dht::Contact;
-use bt_piece_store::{DiskStorage, Journal, StoreError};
+use bt_piece_store::{DiskStorage, Journal, Remembered, StoreError};
 use bt_types::{Geometry, InfoHash};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -16,6 +16,8 @@ use std::sync::Arc;
 /// The file with the nodes of the DHT, and the most bytes that are read of it.
 const NODES: &str = "dht.nodes";
 const NODES_BYTES_MAX: u64 = 64 << 10;
+/// How the name of a journal ends.
+const JOURNAL: &str = ".journal";
 
 /// The directory that journals live in, if any does.
 #[derive(Clone, Debug)]
@@ -34,20 +36,24 @@ impl StateDir {
     pub(crate) fn lock(&self, hash: InfoHash, root: &Path) -> io::Result<Option<Lock>> {
         let Some(dir) = &self.0 else { return Ok(Some(Lock(None))) };
         std::fs::create_dir_all(dir)?;
-        let path = dir.join(format!("{}.lock", stem(hash, root)));
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Lock(Some(file)))),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        lock_file(&dir.join(format!("{}.lock", stem(hash, root))))
     }
 
     pub(crate) fn journal(&self, dirs: &Dirs, hash: InfoHash, root: &Path, geometry: &Geometry) -> Result<Journal, StoreError> {
         let Some(dir) = &self.0 else { return Ok(Journal::in_memory(hash, geometry)) };
         let dir = dirs.open(dir).map_err(|source| StoreError { path: dir.clone(), source })?;
         let storage = Arc::new(DiskStorage::below(dir));
-        Journal::open(storage, Path::new(&format!("{}.journal", stem(hash, root))), hash, geometry)
+        let dir = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+        Ok(Journal::open(storage, Path::new(&format!("{}{JOURNAL}", stem(hash, root))), hash, geometry)?.living_in(&dir))
+    }
+
+    /// Forgets a torrent whose lock is held.
+    pub(crate) fn remove_journal(&self, stem: &str) -> io::Result<()> {
+        let Some(dir) = &self.0 else { return Ok(()) };
+        match std::fs::remove_file(dir.join(format!("{stem}{JOURNAL}"))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// The nodes of the DHT that an earlier run knew; none if there was none, or if its file is spoilt.
@@ -78,8 +84,54 @@ impl StateDir {
     }
 }
 
+/// A torrent that a state directory remembers in a download directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SavedTorrent {
+    /// The name of its files below the state directory, without their endings.
+    stem: String,
+    /// What is remembered.
+    pub torrent: Remembered,
+}
+
+/// What a state directory remembers, by name. Files that are no journals are passed over; one that cannot be read is an error.
+pub fn saved_torrents(state_dir: &Path) -> Result<Vec<SavedTorrent>, StoreError> {
+    let at = |source| StoreError { path: state_dir.to_owned(), source };
+    let entries = match std::fs::read_dir(state_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(at)?,
+    };
+    let storage = DiskStorage::open(state_dir).map_err(at)?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = PathBuf::from(entry.map_err(at)?.file_name());
+        let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(JOURNAL)) else { continue };
+        if let Some(torrent) = Journal::look(&storage, &name)? {
+            found.push(SavedTorrent { stem: stem.to_owned(), torrent });
+        }
+    }
+    found.sort_by(|a, b| (&a.torrent.name, &a.stem).cmp(&(&b.torrent.name, &b.stem)));
+    Ok(found)
+}
+
+/// Forgets a torrent in a directory; its data stays. False while another process works on it.
+pub fn forget(state_dir: &Path, saved: &SavedTorrent) -> io::Result<bool> {
+    let Some(_lock) = lock_file(&state_dir.join(format!("{}.lock", saved.stem)))? else { return Ok(false) };
+    StateDir::new(Some(state_dir.to_owned())).remove_journal(&saved.stem)?;
+    Ok(true)
+}
+
+/// `None` when another process holds it.
+fn lock_file(path: &Path) -> io::Result<Option<Lock>> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(Lock(Some(file)))),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// A name for a torrent in a directory: its info-hash, and the start of the hash of the directory's path.
-fn stem(hash: InfoHash, root: &Path) -> String {
+pub(crate) fn stem(hash: InfoHash, root: &Path) -> String {
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let mut name = format!("{hash}-");
     let digest = bt_hash::sha1(root.as_os_str().as_bytes());

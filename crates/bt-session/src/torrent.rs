@@ -38,7 +38,7 @@ pub struct AddOptions {
     pub peers: Vec<SocketAddr>,
     /// Believe the files that are there without hashing them.
     pub trust_data: bool,
-    /// Remember nothing of earlier runs, and leave nothing for later ones.
+    /// Forget what earlier runs remembered, and leave nothing for later ones.
     pub no_resume: bool,
     /// Which of its files are wanted. A piece that a wanted file shares with another comes whole.
     pub select: Select,

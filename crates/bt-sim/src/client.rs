@@ -427,7 +427,6 @@ impl Client {
                 Output::Send(peer, messages) => self.say(now, peer, messages),
                 Output::Serve { peer, blocks, .. } => self.serve(now, peer, &blocks),
                 Output::Store(_, block, data) => self.order(now, Order::Store { block, data }),
-                Output::Expect(_, pieces) => self.order(now, Order::Expect { pieces }),
                 Output::Check { piece, urgent, .. } => self.order(now, Order::Check { piece, urgent }),
                 Output::Forget(_, piece) => self.order(now, Order::Forget { piece }),
                 Output::Announce(_, order) => {

@@ -156,7 +156,6 @@ impl Store {
                             let is_true = data.first() == TRUTH.first();
                             assembling.entry(block.piece()).or_default().insert(block, is_true);
                         }
-                        Order::Expect { .. } => {}
                         Order::Forget { piece } => drop(assembling.remove(&piece)),
                         Order::Check { piece, .. } => {
                             let blocks = assembling.remove(&piece).unwrap_or_default();

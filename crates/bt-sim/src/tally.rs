@@ -55,7 +55,6 @@ impl Tally {
                 blocks.iter().for_each(|block| self.block(0, block.raw()));
             }
             Output::Store(_, block, _) => self.block(5, block.raw()),
-            Output::Expect(_, pieces) => pieces.iter().for_each(|piece| self.note(&[22, u64::from(piece.number())])),
             Output::Check { piece, urgent, .. } => self.note(&[6, u64::from(piece.number()), u64::from(*urgent)]),
             Output::Forget(_, piece) => self.note(&[7, u64::from(piece.number())]),
             Output::Announce(_, order) => self.note(&[8, order.event as u64, order.uploaded, order.downloaded, order.left]),

@@ -19,9 +19,6 @@ pub(crate) fn line(output: &Output) -> String {
         }
         Output::Store(_, block, _) => format!("store {block:?}"),
         Output::Serve { peer, blocks, .. } => format!("{} < serve {blocks:?}", peer.0),
-        Output::Expect(_, pieces) => {
-            format!("expect {}", pieces.iter().map(|piece| piece.number().to_string()).collect::<Vec<_>>().join(", "))
-        }
         Output::Check { piece, urgent, .. } => format!("check {}{}", piece.number(), if *urgent { " urgently" } else { "" }),
         Output::Forget(_, piece) => format!("forget {}", piece.number()),
         Output::Dial(_, addr, ..) => format!("dial {addr}"),

@@ -1,7 +1,7 @@
 //! What a tracker's URL says, and whether it may lead into a private network.
 //!
 //! Decides: the schemes, and the path rule. Must not know: sockets, requests.
-//! Invariant: no HTTP request that a torrent named reaches a private address unless its path begins as a tracker's does.
+//! Invariant: no HTTP request that a torrent named reaches a private address unless its path is one that trackers have: see `check_path`.
 
 use crate::error::TrackerError;
 use bt_tracker_wire::{Announce, Ask};

@@ -106,7 +106,7 @@ impl TrackerClient {
         self.ask_at(&tracker, &addrs, &ask, deadline).await
     }
 
-    /// [`TrackerClient::announce`] to these addresses of the tracker, in place of those that its name has.
+    /// [`TrackerClient::announce`] to these addresses of the tracker, in place of those that its name has. The caps do not count it.
     pub async fn announce_at(
         &self,
         url: &str,

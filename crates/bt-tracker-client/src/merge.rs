@@ -32,10 +32,19 @@ async fn settle(early: Outcome, late: impl Future<Output = Outcome>) -> Outcome 
         },
         Err(early) => match late.await {
             Ok(late) => Ok(late),
-            // A tracker's own words tell more than a network error.
-            Err(late @ TrackerError::Refused(_)) => Err(late),
+            // A tracker's own words tell more than a network error, and when it may be asked again is to be obeyed.
+            Err(late) if weight(&late) > weight(&early) => Err(late),
             Err(_) => Err(early),
         },
+    }
+}
+
+/// How much an error tells of when the tracker may be asked again.
+fn weight(error: &TrackerError) -> u8 {
+    match error {
+        TrackerError::Refused(_) => 2,
+        TrackerError::Status { retry_after: Some(_), .. } => 1,
+        _ => 0,
     }
 }
 
@@ -46,6 +55,7 @@ fn merge(mut early: Answered, late: Answered) -> Answered {
         // Trackers that count by family see a part each, those that do not see the whole twice: the larger is nearer.
         ours.seeders = ours.seeders.max(other.seeders);
         ours.leechers = ours.leechers.max(other.leechers);
+        ours.interval = ours.interval.max(other.interval);
         ours.min_interval = ours.min_interval.max(other.min_interval);
         ours.warning = ours.warning.take().or(other.warning);
         ours.tracker_id = ours.tracker_id.take().or(other.tracker_id);
@@ -62,7 +72,7 @@ mod tests {
 
     fn answered(peers: &[&str], seeders: u32) -> Answered {
         let peers = peers.iter().map(|peer| peer.parse().unwrap()).collect();
-        let reply = AnnounceReply { interval: 5, seeders: Some(seeders), peers, ..AnnounceReply::default() };
+        let reply = AnnounceReply { interval: 5 * seeders, seeders: Some(seeders), peers, ..AnnounceReply::default() };
         Answered { answer: Answer::Announce(reply), from: [1, 2, 3, 4].into() }
     }
 
@@ -75,7 +85,7 @@ mod tests {
         let (v4, v6) = (answered(&["1.1.1.1:1", "2.2.2.2:2"], 2), answered(&["2.2.2.2:2", "[2001:db8::1]:1"], 3));
         let both = first_of_both(ready(Ok(v4.clone())), ready(Ok(v6))).await.unwrap();
         let Answer::Announce(reply) = both.answer else { panic!("not an announce") };
-        assert_eq!((reply.peers.len(), reply.seeders), (3, Some(3)));
+        assert_eq!((reply.peers.len(), reply.seeders, reply.interval), (3, Some(3), 15));
 
         let alone = Some(v4.clone());
         assert_eq!(first_of_both(ready(Ok(v4.clone())), ready(Err(refused()))).await.ok(), alone);
@@ -86,9 +96,16 @@ mod tests {
 
     #[tokio::test]
     async fn when_both_fail_the_words_of_the_tracker_are_kept() {
-        for (v4, v6) in [(refused(), TrackerError::Busy), (TrackerError::Busy, refused())] {
-            let result = first_of_both(ready(Err(v4)), ready(Err(v6))).await;
-            assert!(matches!(result, Err(TrackerError::Refused(_))), "{result:?}");
+        let rests = || TrackerError::Status { status: 503, retry_after: Some(Duration::from_secs(900)) };
+        for (v4, v6, kept) in [
+            (refused(), TrackerError::Busy, refused()),
+            (TrackerError::Busy, refused(), refused()),
+            (rests(), refused(), refused()),
+            (TrackerError::Busy, rests(), rests()),
+            (rests(), TrackerError::Busy, rests()),
+        ] {
+            let error = first_of_both(ready(Err(v4)), ready(Err(v6))).await.unwrap_err();
+            assert_eq!(error.into_failure(), kept.into_failure());
         }
     }
 }

@@ -16,6 +16,9 @@ use thiserror::Error;
 /// Seconds between announces when a tracker does not say.
 const DEFAULT_INTERVAL: u32 = 1_800;
 
+/// Bytes of a `tracker id` that is given back. A longer one is none: it would be kept for each tracker, and no request could hold it.
+const TRACKER_ID_MAX: usize = 1_024;
+
 /// Why a body holds no answer.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum ReplyError {
@@ -48,7 +51,11 @@ pub fn read_announce_body(body: &[u8]) -> Result<AnnounceReply, ReplyError> {
         leechers: read_count(root, b"incomplete"),
         peers,
         warning: read_text(root, b"warning message"),
-        tracker_id: root.get(b"tracker id").and_then(|value| value.as_bytes()).map(Vec::from),
+        tracker_id: root
+            .get(b"tracker id")
+            .and_then(|value| value.as_bytes())
+            .filter(|id| id.len() <= TRACKER_ID_MAX)
+            .map(Vec::from),
         external_ip: root.get(b"external ip").and_then(|value| value.as_bytes()).and_then(read_ip),
     })
 }
@@ -232,6 +239,15 @@ mod tests {
     fn key_order_and_trailing_bytes_do_not_matter() {
         let reply = read_announce_body(b"d5:peers0:8:intervali7ee\r\n").unwrap();
         assert_eq!(reply.interval, 7);
+    }
+
+    #[test]
+    fn a_tracker_id_is_kept_up_to_a_kibibyte() {
+        for (len, is_kept) in [(1, true), (TRACKER_ID_MAX, true), (TRACKER_ID_MAX + 1, false)] {
+            let id = alloc::vec![b'x'; len];
+            let body = write(|w| w.dict(|d| d.key(b"tracker id").bytes(&id)));
+            assert_eq!(read_announce_body(&body).unwrap().tracker_id, is_kept.then_some(id), "{len}");
+        }
     }
 
     #[test]

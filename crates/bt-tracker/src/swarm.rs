@@ -12,6 +12,8 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 /// Peers of one public IPv4 address or one public IPv6 /64, the span of one subscriber: a campus behind one address finds room,
 /// one host cannot be the swarm.
 const PEERS_PER_SUBSCRIBER: usize = 64;
+/// More bytes than any torrent has: what some clients say is left when they do not know.
+const LEFT_ABSURD: u64 = 1 << 60;
 /// Peers looked at for each peer wanted, when many do not suit the asker.
 const LOOKS_PER_PEER: usize = 4;
 
@@ -59,8 +61,8 @@ impl Swarm {
             (false, true) => (&mut self.partial, Needs::Leechers),
             (false, false) => (&mut self.leechers, Needs::All),
         };
-        // A link that is said to have everything left proves nothing of what is left later.
-        let informed = informed && announce.left < LEFT_UNKNOWN;
+        // Who has just a link says one block, or more than any torrent has: that proves nothing of what is left later.
+        let informed = informed && announce.left != LEFT_UNKNOWN && announce.left < LEFT_ABSURD;
         role.of(addr).insert(Peer { addr, id: announce.peer_id, expires, informed });
         (known, needs)
     }
@@ -99,9 +101,9 @@ impl Swarm {
         }
     }
 
-    /// Whether no peer is left.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.roles().into_iter().all(|role| role.len() == 0)
+    /// Number of peers.
+    pub(crate) fn len(&self) -> usize {
+        self.roles().into_iter().map(ByFamily::len).sum()
     }
 
     /// Those that download come first.

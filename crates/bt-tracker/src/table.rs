@@ -1,8 +1,8 @@
 //! All swarms, bounded in number and in time.
 //!
 //! Decides: who is forgotten when, and who gives way at the limits. Must not know: who is told of whom.
-//! Invariant: `expiry` and `peers` hold exactly one entry for each peer; `lone` holds the swarms in which only one subscriber ever
-//! was, `idle` those without peers.
+//! Invariant: `expiry` and `peers` hold exactly one entry for each peer; `small` holds the swarms of at most `FEW` peers, `idle` those
+//! without peers.
 
 use crate::completions::Completions;
 use crate::owned::Owned;
@@ -17,6 +17,9 @@ use core::time::Duration;
 /// Peers forgotten in one request at most, so that no request waits for a sweep. An announce adds one peer at most, so
 /// the rest never grows.
 const FORGOTTEN_AT_ONCE: usize = 64;
+/// Peers of a small swarm: more than a full table has room for in each swarm, so that no two or three subscribers fill it with swarms
+/// that are not small.
+const FEW: usize = 8;
 /// Minutes after which a peer that found no room may ask again (BEP 31).
 const FULL_RETRY: RetryIn = RetryIn::Minutes(10);
 
@@ -27,8 +30,9 @@ pub(crate) struct Table {
     expiry: BTreeSet<(Time, InfoHash, SocketAddr)>,
     /// The peers by subscriber.
     peers: Shares<(InfoHash, SocketAddr)>,
-    /// Swarms in which no other subscriber ever was than the one that opened it.
-    lone: Owned<InfoHash>,
+    /// Small swarms, and larger ones in which only one subscriber is. They belong to who opened them, or to who of those left has fewest
+    /// peers in all.
+    small: Owned<InfoHash>,
     /// Kept for their completed count, until the room is needed; they belong to who left last.
     idle: Owned<InfoHash>,
     completions: Completions,
@@ -45,7 +49,7 @@ impl Table {
             swarms: BTreeMap::new(),
             expiry: BTreeSet::new(),
             peers: Shares::new(least),
-            lone: Owned::new(least.0),
+            small: Owned::new(least.0),
             idle: Owned::new(least.0),
             completions: Completions::new(peers_limit),
             torrents_limit,
@@ -80,8 +84,8 @@ impl Table {
         let hash = announce.info_hash;
         self.make_room(hash, addr)?;
         let expires = now + self.peer_age;
-        let is_new_swarm = !self.swarms.contains_key(&hash);
         let swarm = self.swarms.entry(hash).or_default();
+        let opens = swarm.len() == 0;
         let (known, needs) = swarm.upsert(addr, announce, expires);
         // A peer that we never saw may have completed while the tracker was down: it did if it downloaded anything.
         let credible = known.is_some() || announce.downloaded > 0;
@@ -94,7 +98,7 @@ impl Table {
             None => {
                 self.peers.insert(addr.ip(), (hash, addr));
                 self.idle.remove(hash);
-                self.note_subscriber(hash, addr.ip(), is_new_swarm);
+                self.note_subscriber(hash, addr.ip(), opens);
             }
         }
         self.expiry.insert((expires, hash, addr));
@@ -107,12 +111,18 @@ impl Table {
         let Some(peer) = swarm.take(addr) else { return };
         self.expiry.remove(&(peer.expires, hash, addr));
         self.peers.remove(addr.ip(), (hash, addr));
-        if swarm.is_empty() {
-            if swarm.counts().downloaded > 0 {
+        match swarm.len() {
+            0 if swarm.counts().downloaded > 0 => {
+                self.small.remove(hash);
                 self.idle.insert(addr.ip(), hash);
-            } else {
-                self.forget_swarm(hash);
             }
+            0 => self.forget_swarm(hash),
+            1..=FEW => {
+                // Whoever is everywhere shall not take with it the swarms of others that it came to.
+                let owner = swarm.addrs().map(|addr| addr.ip()).min_by_key(|ip| self.peers.count(*ip));
+                owner.into_iter().for_each(|ip| self.small.insert(ip, hash));
+            }
+            _ => {}
         }
     }
 
@@ -126,18 +136,19 @@ impl Table {
         }
     }
 
-    /// A swarm belongs to the subscriber that opened it, until another one comes.
-    fn note_subscriber(&mut self, hash: InfoHash, ip: IpAddr, is_new_swarm: bool) {
-        if is_new_swarm {
-            self.lone.insert(ip, hash);
-        } else if self.lone.is_of_another(ip, hash) {
-            self.lone.remove(hash);
+    /// A swarm belongs to the subscriber that opened it, until others come and it is not small. Two subscribers that open swarms
+    /// together, as a host with IPv4 and IPv6 can, so hold them no less than one.
+    fn note_subscriber(&mut self, hash: InfoHash, ip: IpAddr, opens: bool) {
+        if opens {
+            self.small.insert(ip, hash);
+        } else if self.small.is_of_another(ip, hash) && self.swarm(hash).is_some_and(|swarm| swarm.len() > FEW) {
+            self.small.remove(hash);
         }
     }
 
     fn forget_swarm(&mut self, hash: InfoHash) {
         self.idle.remove(hash);
-        self.lone.remove(hash);
+        self.small.remove(hash);
         self.swarms.remove(&hash);
     }
 
@@ -171,13 +182,13 @@ impl Table {
         }
     }
 
-    /// A swarm gives way: one without peers; else one of the subscriber that has most swarms to itself. When each has one or none,
-    /// peers give way until a swarm is empty; several subscribers that share all their swarms lose them in the same order.
+    /// A swarm gives way: one without peers; else one of the subscriber that has most small ones. When each has one or none, peers give
+    /// way until a swarm is empty.
     fn drop_swarm(&mut self, newcomer: IpAddr) {
         if let Some(idle) = self.idle.most_crowded(newcomer).or_else(|| self.idle.any()) {
             return self.forget_swarm(idle);
         }
-        if let Some(hash) = self.lone.most_crowded(newcomer) {
+        if let Some(hash) = self.small.most_crowded(newcomer) {
             let peers: Vec<SocketAddr> = self.swarm(hash).into_iter().flat_map(Swarm::addrs).collect();
             peers.into_iter().for_each(|addr| self.remove(hash, addr));
             return self.forget_swarm(hash);

@@ -121,6 +121,8 @@ fn who_says_nothing_is_left_and_may_have_only_a_link_is_told_of_seeds() {
         (vec![link(me), Announce { event: Event::None, ..link(me) }], vec![old]),
         (vec![seed(me)], vec![]),
         (vec![leecher(me), link(me)], vec![]),
+        (vec![Announce { left: 1 << 30, ..leecher(me) }, link(me)], vec![]),
+        (vec![Announce { left: u64::MAX >> 1, ..leecher(me) }, link(me)], vec![old]),
         (vec![link(me), leecher(me)], vec![old]),
         (vec![Announce { event: Event::Completed, ..link(me) }, link(me)], vec![]),
         (vec![Announce { left: LEFT_UNKNOWN, ..leecher(me) }, link(me)], vec![old]),
@@ -432,8 +434,36 @@ fn no_subscriber_can_use_up_the_torrents_or_the_peers() {
             assert!(stats.torrents <= torrents_limit && stats.peers <= peers_limit, "{stats:?}");
             let alive = (1..52).chain([2_000_000]).filter(|&n| lives(&mut t, n)).count();
             assert_eq!(alive, 52, "{} of {torrents_limit} torrents, {peers_limit} peers", flood(1)[0]);
+            // Who has a few more than others keeps them as well.
+            (60..64).for_each(|n| enter(&mut t, n, "3.3.3.3:1"));
+            flooders(&mut t, 4_000..5_000);
+            let alive = (60..64).filter(|&n| lives(&mut t, n)).count();
+            assert_eq!(alive, 4, "{} of {torrents_limit} torrents, {peers_limit} peers", flood(1)[0]);
         }
     }
+}
+
+#[test]
+fn a_flooder_gains_nothing_by_joining_others_or_by_crowds_that_leave() {
+    let mut t = Tracker::new(Config { torrents_limit: 50, ..Config::default() }, [1; 32]);
+    let leave = |t: &mut Tracker, n: u32, addr: &str| {
+        let mut hash = [0; 20];
+        hash[16..].copy_from_slice(&n.to_be_bytes());
+        http(t, Time::ZERO, addr, &Announce { info_hash: InfoHash(hash), event: Event::Stopped, ..leecher(addr) }).unwrap();
+    };
+    let flood = |t: &mut Tracker, n: u32| {
+        let crowd: Vec<String> = (1..=10).map(|port| format!("6.6.6.6:{port}")).chain(["7.7.7.7:1".into()]).collect();
+        crowd.iter().for_each(|addr| enter(t, n, addr));
+        crowd.iter().skip(1).for_each(|addr| leave(t, n, addr));
+    };
+    (100..150).for_each(|n| flood(&mut t, n));
+    // Three of somebody's, to which the flooder comes before another one leaves.
+    for n in 0..3 {
+        ["4.4.4.4:1", "3.3.3.3:1", "6.6.6.6:1"].iter().for_each(|addr| enter(&mut t, n, addr));
+        leave(&mut t, n, "4.4.4.4:1");
+    }
+    (150..200).for_each(|n| flood(&mut t, n));
+    assert_eq!((t.stats().torrents, (0..3).filter(|&n| lives(&mut t, n)).count()), (50, 3));
 }
 
 #[test]

@@ -149,7 +149,7 @@ impl World {
             Output::Announce(_, order) => self.announces.push(order.tracker),
             Output::Seek(_, via) => self.seeks.push(via),
             Output::Event(_, Event::Complete) => assert!(!self.removed),
-            Output::Dial(..) | Output::DhtNode(_) | Output::Expect(..) | Output::Metadata(..) | Output::Event(..) => {}
+            Output::Dial(..) | Output::DhtNode(_) | Output::Metadata(..) | Output::Event(..) => {}
         }
     }
 

@@ -42,7 +42,7 @@ impl Client for Aria2 {
         command.args(["--check-integrity=true", "--seed-ratio=0.0", &format!("--listen-port={PORT}")]);
         command.args(["--file-allocation=none", "--summary-interval=0", "--show-console-readout=false", "--dir"]).arg(seat.dir);
         let process = Process::start("aria2c", &mut seat.host.inside(&command))?;
-        let running = RunningAria2 { process, remote: Remote::new(seat.host, REMOTE)?, torrent: seat.torrent.to_path_buf() };
+        let running = RunningAria2 { process, remote: Remote::new(seat.host, REMOTE)?, torrent: seat.source().into() };
         until("aria2's remote control", || running.ask("aria2.getVersion", json!([])).ok())?;
         Ok(Box::new(running))
     }
@@ -66,7 +66,10 @@ impl RunningAria2 {
 
 impl Running for RunningAria2 {
     fn add(&mut self) -> Result<()> {
-        self.ask("aria2.addTorrent", json!([base64(&fs::read(&self.torrent)?)])).map(drop)
+        match self.torrent.to_str().filter(|text| text.starts_with("magnet:")) {
+            Some(link) => self.ask("aria2.addUri", json!([[link]])).map(drop),
+            None => self.ask("aria2.addTorrent", json!([base64(&fs::read(&self.torrent)?)])).map(drop),
+        }
     }
 
     fn progress(&mut self) -> Result<Progress> {

@@ -43,7 +43,7 @@ impl Client for Rqbit {
         command.arg(SocketAddr::from((Ipv4Addr::LOCALHOST, REMOTE)).to_string());
         command.args(["server", "start", "--disable-persistence"]).arg(seat.dir);
         let process = Process::start("rqbit", &mut seat.host.inside(&command))?;
-        let running = Server { process, remote: Remote::new(seat.host, REMOTE)?, torrent: seat.torrent.to_path_buf() };
+        let running = Server { process, remote: Remote::new(seat.host, REMOTE)?, torrent: seat.source().into() };
         until("rqbit's remote control", || running.remote.connect().ok())?;
         Ok(Box::new(running))
     }
@@ -59,7 +59,11 @@ struct Server {
 impl Running for Server {
     fn add(&mut self) -> Result<()> {
         // It may take what is there, after a check.
-        let answer = self.remote.post("/torrents?overwrite=true", &[], &fs::read(&self.torrent)?)?.json()?;
+        let body = match self.torrent.to_str().filter(|text| text.starts_with("magnet:")) {
+            Some(link) => link.as_bytes().to_vec(),
+            None => fs::read(&self.torrent)?,
+        };
+        let answer = self.remote.post("/torrents?overwrite=true", &[], &body)?.json()?;
         ensure!(answer["id"] == 0, "rqbit: {answer}");
         Ok(())
     }

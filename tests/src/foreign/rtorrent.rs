@@ -45,7 +45,7 @@ impl Client for Rtorrent {
         let mut command = Command::new("rtorrent");
         command.args(["-n", "-o"]).arg(format!("import={}", utf8(&settings)?)).env("HOME", seat.home);
         let process = Process::start("rtorrent", &mut seat.host.inside(&command))?;
-        let running = RunningRtorrent { process, remote: Remote::new(seat.host, REMOTE)?, torrent: seat.torrent.to_path_buf() };
+        let running = RunningRtorrent { process, remote: Remote::new(seat.host, REMOTE)?, torrent: seat.source().into() };
         until("rTorrent's remote control", || running.ask("system.client_version", &[]).ok())?;
         Ok(Box::new(running))
     }
@@ -77,7 +77,8 @@ impl RunningRtorrent {
 
 impl Running for RunningRtorrent {
     fn add(&mut self) -> Result<()> {
-        self.ask("load.start", &["", utf8(&self.torrent)?]).map(drop)
+        // The text stands in XML.
+        self.ask("load.start", &["", &utf8(&self.torrent)?.replace('&', "&amp;")]).map(drop)
     }
 
     fn progress(&mut self) -> Result<Progress> {

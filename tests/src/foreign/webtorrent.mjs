@@ -1,4 +1,4 @@
-// Drives WebTorrent for the tests: node --input-type=module - LIBRARY TORRENT DIR PORT. Prints JSON lines.
+// Drives WebTorrent for the tests: node --input-type=module - LIBRARY TORRENT-OR-LINK DIR PORT. Prints JSON lines.
 import { once } from "node:events"
 import { readFileSync } from "node:fs"
 
@@ -13,7 +13,7 @@ const client = new WebTorrent({
 client.on("error", error => { console.error(error); process.exit(1) })
 say("open")
 await once(process.stdin, "data")
-const torrent = client.add(readFileSync(torrentFile), { path })
+const torrent = client.add(torrentFile.startsWith("magnet:") ? torrentFile : readFileSync(torrentFile), { path })
 torrent.on("done", () => say("complete"))
 torrent.on("warning", warning => console.error(warning))
 

@@ -34,7 +34,7 @@ impl Client for Webtorrent {
         fs::create_dir_all(seat.dir)?;
         let library = library().context("WebTorrent is not installed")?.join("index.js");
         let mut command = Command::new("node");
-        command.args(["--input-type=module", "--eval", SCRIPT]).arg(library).arg(seat.torrent).arg(seat.dir);
+        command.args(["--input-type=module", "--eval", SCRIPT]).arg(library).arg(seat.source()).arg(seat.dir);
         command.arg(PORT.to_string()).env("HOME", seat.home);
         Ok(Box::new(Script::open("WebTorrent", &mut seat.host.inside(&command))?))
     }

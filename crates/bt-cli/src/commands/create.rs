@@ -8,12 +8,16 @@ use crate::exit::{self, Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::progress;
 use crate::units;
+use bt_metainfo::Metainfo;
 use bt_piece_store::{CreateError, CreateOptions, Created, Progress, create_torrent, torrent_name};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use url::Url;
 
 pub(crate) fn run(args: CreateArgs, output: &Output) -> Outcome {
+    if args.name.as_ref().is_some_and(String::is_empty) {
+        return Err(Failure::usage("--name is empty; give a name, or leave it out for the name of the file or folder"));
+    }
     let piece_length = args.piece_length.map(u32::try_from).transpose();
     let options = CreateOptions {
         name: args.name,
@@ -144,6 +148,13 @@ fn failure(path: &Path, error: &CreateError) -> Failure {
         CreateError::Cancelled => (Exit::Interrupted, "interrupted"),
         _ => (Exit::Input, "invalid_input"),
     };
+    if code == "not_found" && !path.exists() {
+        return Failure::new(
+            exit,
+            code,
+            format!("{} does not exist; name a file or a folder to make a torrent of", path.display()),
+        );
+    }
     Failure::new(exit, code, format!("cannot make a torrent of {}: {error}", path.display()))
 }
 
@@ -170,6 +181,22 @@ pub(crate) fn write(path: &Path, bytes: &[u8], force: bool) -> Outcome {
     write().map_err(|error: std::io::Error| unwritable(path, &error))
 }
 
+/// Writes a torrent into this file, or into one with its name. A file that holds this torrent already stays.
+pub(crate) fn keep(torrent: &Metainfo, file: Option<&Path>, output: &Output) -> Outcome<PathBuf> {
+    let file = file.map_or_else(|| file_name(&torrent.info.name), Path::to_owned);
+    if file.symlink_metadata().is_ok() {
+        let old = std::fs::read(&file).ok().and_then(|bytes| Metainfo::from_bytes(&bytes).ok());
+        if old.is_some_and(|old| old.info_hashes == torrent.info_hashes) {
+            output.note(format_args!("{} is there already and is this torrent", file.display()));
+            return Ok(file);
+        }
+        let message = format!("{} exists and is not this torrent; choose another name with -o", file.display());
+        return Err(Failure::new(Exit::Other, "exists", message));
+    }
+    write(&file, &torrent.to_bytes(), false)?;
+    Ok(file)
+}
+
 /// A new file in the directory of the path, with the mode that the umask leaves: a torrent may hold a passkey.
 fn beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
@@ -182,7 +209,7 @@ fn directory(path: &Path) -> &Path {
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     let why = match error.kind() {
-        std::io::ErrorKind::NotFound => {
+        std::io::ErrorKind::NotFound if !directory(path).exists() => {
             format!("the directory {} does not exist; make it, or name another file with -o", directory(path).display())
         }
         std::io::ErrorKind::AlreadyExists => "it exists; choose another name with -o".into(),

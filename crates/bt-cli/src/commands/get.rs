@@ -4,6 +4,7 @@
 //! Invariant: every source is understood before anything is downloaded; no file that exists is overwritten.
 
 use crate::args::GetArgs;
+use crate::commands::create;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::select;
@@ -11,23 +12,36 @@ use crate::source::{self, Source};
 use crate::transfer::{self, After, MetadataOnly, Plan};
 use bt_metainfo::Metainfo;
 use bt_session::{AddOptions, Select};
+use serde_json::json;
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) async fn run(args: GetArgs, output: &Output) -> Outcome {
     let (roots, mut sources) = (args.net.trust.roots()?, Vec::new());
     let metadata_only = args.metadata_only.then(|| MetadataOnly { file: args.output.clone() });
-    if let Some(file) = args.output.as_ref().filter(|file| file.symlink_metadata().is_ok()) {
-        return Err(Failure::new(Exit::Other, "exists", format!("{} exists; choose another name with -o", file.display())));
-    }
     for source in &args.source {
         for found in source::open_all(source, &roots).await? {
             source::require_transfer(source, &found)?;
             found.warnings().iter().for_each(|warning| output.note(format_args!("{}: {warning}", source::shown(source))));
             sources.push(found);
         }
+        advise_quotes(source, output);
     }
     if args.output.is_some() && sources.len() > 1 {
         return Err(Failure::usage("-o names one file; give one source, or leave -o out"));
+    }
+    if let Some(only) = &metadata_only {
+        let (torrents, links) = sources.into_iter().partition(|source| matches!(source, Source::Torrent(_)));
+        sources = links;
+        for torrent in torrents {
+            write_torrent(&torrent, only, output)?;
+        }
+        if sources.is_empty() {
+            return Ok(());
+        }
+    } else {
+        make_directory(&args.dir, &sources)?;
     }
     let torrents: Vec<&Metainfo> = sources
         .iter()
@@ -49,6 +63,48 @@ pub(crate) async fn run(args: GetArgs, output: &Output) -> Outcome {
     let after = After { seed: args.seed, ratio: args.seed_ratio, time: args.seed_time };
     let plan = Plan { torrents: planned, net: args.net, roots, timeout: args.timeout, after, metadata_only, is_seed: false };
     transfer::run(plan, output).await
+}
+
+/// A shell cuts a link at its first `&`, unless it is quoted.
+fn advise_quotes(source: &OsStr, output: &Output) {
+    let is_short = |text: &str| text.starts_with("magnet:?xt=") && !text.contains('&');
+    if source.to_str().is_some_and(is_short) {
+        output.note(
+            "this link has one parameter alone: if it was longer, put it in quotes ('magnet:?…'), as the shell cuts it at `&`",
+        );
+    }
+}
+
+/// The torrent of a URL or file is its metadata already.
+fn write_torrent(source: &Source, only: &MetadataOnly, output: &Output) -> Outcome {
+    let Source::Torrent(torrent) = source else { return Ok(()) };
+    let file = create::keep(torrent, only.file.as_deref(), output)?;
+    let hash = source.hash();
+    output.event(
+        "summary",
+        json!({ "info_hash": hash, "name": torrent.info.name, "complete": true, "metadata_only": true, "path": file.to_string_lossy() }),
+    );
+    output.line(file.display());
+    Ok(())
+}
+
+/// Makes the download directory. A file is taken for one only if it is the content of the one torrent.
+fn make_directory(dir: &Path, sources: &[Source]) -> Outcome {
+    let is_content = || match sources {
+        [Source::Torrent(torrent)] => dir.file_name().is_some_and(|name| name == torrent.info.name.as_str()),
+        _ => false,
+    };
+    if dir.is_file() && !is_content() {
+        let message = format!("{} is a file, not a directory; name a directory with -d", dir.display());
+        return Err(Failure::new(Exit::Disk, "not_a_directory", message));
+    }
+    if dir.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir).map_err(|error| {
+        let message = format!("cannot create the directory {}: {error}; name another one with -d", dir.display());
+        Failure::new(Exit::Disk, bt_piece_store::fault_of(&error).name(), message)
+    })
 }
 
 /// The files of a magnet link are chosen when they are known.

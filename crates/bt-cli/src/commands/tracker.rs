@@ -4,10 +4,10 @@
 //! Invariant: the ready line is printed after the sockets are bound.
 
 use crate::args::TrackerArgs;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{self, Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::signals::{Hangup, Stop};
-use bt_tracker_server::{Config, TrackerConfig, TrackerServer};
+use bt_tracker_server::{Config, StartError, TrackerConfig, TrackerServer};
 use serde_json::json;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -25,7 +25,13 @@ pub(crate) async fn run(args: TrackerArgs, output: &Output) -> Outcome {
         .run_until(async {
             let stop = Stop::listen(Hangup::GoesOn).map_err(anyhow::Error::from)?;
             let server = TrackerServer::start(Config { http, udp, tracker }).await;
-            let server = server.map_err(|error| Failure::new(Exit::Other, "cannot_listen", error))?;
+            let server = server.map_err(|error| match &error {
+                StartError::Listen { source, .. } => {
+                    let advice = exit::listen_advice(source);
+                    Failure::new(Exit::Other, "cannot_listen", format!("{error}; {advice} with --udp or --http"))
+                }
+                StartError::Random(_) => Failure::new(Exit::Other, "cannot_start", error),
+            })?;
             let announce = |scheme: &str, addr: &SocketAddr| format!("{scheme}://{addr}/announce");
             let udp = server.udp_addrs().iter().map(|addr| announce("udp", addr));
             let urls: Vec<String> = udp.chain(server.http_addrs().iter().map(|addr| announce("http", addr))).collect();

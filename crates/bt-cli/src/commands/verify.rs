@@ -8,6 +8,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::progress;
 use crate::source;
+use crate::units;
 use bt_metainfo::Metainfo;
 use bt_piece_store::{DiskStorage, FileState, HashError, Progress, Report, locate, verify};
 use bt_session::Roots;
@@ -33,7 +34,9 @@ pub(crate) async fn run(args: VerifyArgs, output: &Output) -> Outcome {
             FileState::WrongLength { found } => {
                 output.line(format_args!("wrong length ({found} bytes): {}", file.path.display()));
             }
-            FileState::Bad { pieces } => output.line(format_args!("{pieces} bad pieces: {}", file.path.display())),
+            FileState::Bad { pieces } => {
+                output.line(format_args!("{}: {}", units::count(pieces as usize, "bad piece"), file.path.display()));
+            }
         }
     }
     if report.is_complete() {
@@ -57,7 +60,11 @@ pub(crate) fn check(torrent: &Metainfo, dir: &Path, output: &Output) -> Outcome<
     let storage = match DiskStorage::open(&root) {
         Ok(storage) => storage.over_links(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Failure::new(Exit::Input, "not_found", format!("{} does not exist", root.display())));
+            return Err(Failure::new(
+                Exit::Input,
+                "not_found",
+                format!("{} does not exist; name the directory that holds the data", root.display()),
+            ));
         }
         Err(error) => return Err(Failure::disk(&root, &error)),
     };

@@ -366,7 +366,6 @@ impl Player {
             }
             Output::Store(_, block, _) => format!("store {}", self.show_block(block.raw())),
             // A hint for the store, which need do nothing.
-            Output::Expect(..) => return None,
             Output::Check { piece, urgent, .. } => format!("check {piece:?}{}", if urgent { " urgently" } else { "" }),
             Output::Forget(_, piece) => format!("forget {piece:?}"),
             Output::Announce(_, order) => {

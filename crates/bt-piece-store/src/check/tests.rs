@@ -5,7 +5,7 @@
 
 use super::*;
 use crate::testkit::{Fixture, put};
-use crate::{MemStorage, Order, Worker, fault_of};
+use crate::{DiskStorage, MemStorage, Order, Worker, fault_of};
 use bt_types::Time;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -132,6 +132,47 @@ fn after_a_clean_stop_only_changed_files_are_hashed() {
 }
 
 #[test]
+fn what_was_deleted_is_fetched_anew_and_what_is_not_mounted_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, elsewhere) = (folder.path().join("data"), folder.path().join("elsewhere"));
+    let fixture = fixture();
+    let open_at = |dir: &Path| {
+        let storage = DiskStorage::create(dir).unwrap();
+        let (digests, progress) = (&fixture.digests, Progress::default());
+        let journal = fixture.journal().living_in(dir);
+        open_torrent(&fixture.layout, digests, journal, &storage, Trust::Journal, &progress, &mut |_| Ok(()))
+    };
+    let fill = || {
+        for (index, _) in fixture.layout.stored() {
+            let path = data.join(fixture.path(index));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, fixture.content(index)).unwrap();
+        }
+        assert!(!open_at(&data).unwrap().was_deleted);
+    };
+    let all = fixture.layout.geometry().piece_count();
+    std::fs::create_dir(&elsewhere).unwrap();
+    fill();
+    // As when a disk is not mounted: another directory has the path, and was there before.
+    assert!(matches!(open_at(&elsewhere), Err(OpenError::Gone { .. })));
+    let remembered = Journal::look(fixture.state.as_ref(), Path::new("journal")).unwrap().unwrap();
+    assert_eq!((remembered.name.as_str(), &remembered.dir), ("t", &data));
+    assert_eq!((remembered.bytes_have, remembered.bytes_total), (fixture.data.len() as u64, fixture.data.len() as u64));
+
+    let delete_files = || std::fs::remove_dir_all(data.join("t")).unwrap();
+    let delete_folder = || std::fs::remove_dir_all(&data).unwrap();
+    for delete in [&delete_files as &dyn Fn(), &delete_folder] {
+        assert_eq!(open_at(&data).unwrap().have.count(), all);
+        delete();
+        let opened = open_at(&data).unwrap();
+        assert!(opened.was_deleted);
+        assert_eq!(opened.have.count(), 0);
+        drop(opened);
+        fill();
+    }
+}
+
+#[test]
 fn what_was_moved_away_is_not_made_anew() {
     let fixture = fixture();
     let storage = downloaded(&fixture);
@@ -161,6 +202,15 @@ fn after_a_crash_only_dirty_pieces_are_hashed() {
     let opened = open(&fixture, &storage).unwrap();
     assert_eq!(counts(&opened), (7, 4, 0), "its time moved since our last record: all of the file is hashed");
     assert!(!opened.have.has(fixture.piece(6)));
+}
+
+#[test]
+fn a_kill_between_a_write_and_its_record_costs_no_piece() {
+    let (fixture, storage) = (fixture(), MemStorage::new());
+    let mut worker = Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), fixture.journal());
+    worker.run(Time::ZERO, fixture.arrival(0), &storage);
+    drop(worker);
+    assert!(open(&fixture, &storage).unwrap().have.has(fixture.piece(0)));
 }
 
 #[test]

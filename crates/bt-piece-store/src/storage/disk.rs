@@ -1,22 +1,23 @@
 //! A directory of the operating system.
 //!
 //! Decides: how a path below the root is opened, and which descriptors stay open. Must not know: torrents.
-//! Invariant: nothing is written over a link below the held root; at most [`OPEN_MAX`] files stay open; no bytes are given out of a file that
+//! Invariant: nothing is written over a link below the held root; no more files stay open than its cache allows; no bytes are given out of a file that
 //! another program touched since it was first looked at, but by `read_raw`; for pages that are lent this holds when they are taken.
 
-use super::face::{face_at, face_of};
+use super::face::{face_at, face_of, folder_of};
+use super::open_files::{OpenFiles, OpenFilesOf};
 use super::seen::Seen;
 use super::{Storage, StoreError, changed};
-use crate::identity::{Change, Stat};
+use crate::identity::{Change, FolderId, Stat};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most files that one storage keeps open.
+/// The most files that a storage keeps open which shares its cache with no other.
 const OPEN_MAX: usize = 64;
 /// From this number of files on, one call syncs their whole file system: one by one, each would wait for a commit.
 /// docs/decisions/0018 has the measurements.
@@ -83,7 +84,7 @@ pub struct DiskStorage {
     root: Arc<Directory>,
     /// Reads follow links that the user laid.
     over_links: bool,
-    open: Mutex<OpenFiles>,
+    open: OpenFilesOf,
     seen: Mutex<Seen>,
     /// Directories in which names were made, and not synced.
     named: Mutex<BTreeSet<PathBuf>>,
@@ -97,7 +98,7 @@ impl DiskStorage {
         DiskStorage {
             root,
             over_links: false,
-            open: Mutex::default(),
+            open: OpenFilesOf::new(OpenFiles::new(OPEN_MAX)),
             seen: Mutex::default(),
             named: Mutex::default(),
             last_dir: Mutex::default(),
@@ -108,6 +109,12 @@ impl DiskStorage {
     #[must_use]
     pub fn over_links(self) -> DiskStorage {
         DiskStorage { over_links: true, ..self }
+    }
+
+    /// Keeps its open files in this cache, which other storages share.
+    #[must_use]
+    pub fn sharing(self, open_files: &Arc<OpenFiles>) -> DiskStorage {
+        DiskStorage { open: OpenFilesOf::new(Arc::clone(open_files)), ..self }
     }
 
     /// [`DiskStorage::below`] a directory that exists.
@@ -122,22 +129,26 @@ impl DiskStorage {
 
     /// An open descriptor of a regular file, from the cache when it allows what is asked.
     fn file(&self, path: &Path, write: bool) -> io::Result<Arc<OwnedFd>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = open.get(path, write) {
+        if let Some(file) = self.open.get(path, write) {
             return Ok(file);
         }
         let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
         // NONBLOCK: opening a pipe that lies there must not hang; regular files ignore it.
         let flags = access | OFlags::NONBLOCK;
-        let file = Arc::new(match write || !self.over_links {
-            true => open_beneath(self.root.fd.as_fd(), path, flags).map_err(|error| self.explain(error))?,
-            false => rustix::fs::openat(&self.root.fd, relative(path)?, flags | OFlags::CLOEXEC, Mode::empty())?,
+        let open = || match write || !self.over_links {
+            true => open_beneath(self.root.fd.as_fd(), path, flags).map_err(|error| self.explain(error)),
+            false => Ok(rustix::fs::openat(&self.root.fd, relative(path)?, flags | OFlags::CLOEXEC, Mode::empty())?),
+        };
+        let file = Arc::new(match open() {
+            // Other files that are open only to be used again give way.
+            Err(error) if is_out_of_descriptors(&error) && self.open.shared().give_way() => open()?,
+            opened => opened?,
         });
         face_of(&file)?;
         // That a file was read need not be noted at every read. Only its owner may ask for that.
         #[cfg(target_os = "linux")]
         let _ = rustix::fs::fcntl_setfl(&file, access | OFlags::NOATIME);
-        open.put(path, write, Arc::clone(&file));
+        self.open.put(path, write, Arc::clone(&file));
         Ok(file)
     }
 
@@ -185,7 +196,7 @@ impl DiskStorage {
     }
 
     fn forget(&self, path: &Path) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).files.remove(path);
+        self.open.remove(path);
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -314,6 +325,10 @@ impl Storage for DiskStorage {
         Ok(self.look(path)?.0)
     }
 
+    fn folder(&self) -> io::Result<Option<FolderId>> {
+        folder_of(self.root.as_fd()).map(Some)
+    }
+
     fn change(&self, path: &Path) -> io::Result<Change> {
         Ok(self.look(path)?.1)
     }
@@ -405,7 +420,7 @@ impl Storage for DiskStorage {
         seen.forget(path);
         seen.look(path, face_of(&file)?.stat);
         drop(seen);
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).put(path, true, Arc::new(file));
+        self.open.put(path, true, Arc::new(file));
         Ok(())
     }
 
@@ -506,37 +521,8 @@ fn is_in_memory(_: &OwnedFd) -> bool {
     false
 }
 
-/// The files that are open, with the time of their last use counted in uses.
-#[derive(Default, Debug)]
-struct OpenFiles {
-    files: HashMap<PathBuf, OpenFile>,
-    uses: u64,
-}
-
-#[derive(Debug)]
-struct OpenFile {
-    file: Arc<OwnedFd>,
-    write: bool,
-    last_use: u64,
-}
-
-impl OpenFiles {
-    fn get(&mut self, path: &Path, write: bool) -> Option<Arc<OwnedFd>> {
-        self.uses += 1;
-        let entry = self.files.get_mut(path).filter(|entry| entry.write || !write)?;
-        entry.last_use = self.uses;
-        Some(Arc::clone(&entry.file))
-    }
-
-    /// Adds a file; the one that was not used for longest makes room.
-    fn put(&mut self, path: &Path, write: bool, file: Arc<OwnedFd>) {
-        if self.files.len() >= OPEN_MAX
-            && let Some(oldest) = self.files.iter().min_by_key(|(_, entry)| entry.last_use).map(|(path, _)| path.clone())
-        {
-            self.files.remove(&oldest);
-        }
-        self.files.insert(path.to_owned(), OpenFile { file, write, last_use: self.uses });
-    }
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 #[cfg(test)]

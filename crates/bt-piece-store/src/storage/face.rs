@@ -4,10 +4,10 @@
 //! Invariant: only a regular file has a face.
 
 use super::not_a_file;
-use crate::identity::Stat;
+use crate::identity::{FolderId, Stat};
 use rustix::fs::{AtFlags, FileType};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// A file that is open, at one moment.
@@ -32,6 +32,38 @@ pub(super) fn face_at(dir: &OwnedFd, name: &Path, flags: AtFlags) -> io::Result<
         Some(face) => Ok(face),
         None => face(&rustix::fs::statat(dir, name, flags)?),
     }
+}
+
+/// Which directory is open.
+pub(super) fn folder_of(dir: BorrowedFd<'_>) -> io::Result<FolderId> {
+    match folder_with_birth(dir)? {
+        Some(folder) => Ok(folder),
+        None => {
+            let stat = rustix::fs::fstat(dir)?;
+            // The types of these fields differ between systems.
+            #[allow(clippy::unnecessary_cast)]
+            Ok(FolderId { id: (stat.st_dev as u64, stat.st_ino as u64), birth_ns: None })
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn folder_with_birth(dir: BorrowedFd<'_>) -> io::Result<Option<FolderId>> {
+    use rustix::fs::StatxFlags;
+    let wanted = StatxFlags::INO | StatxFlags::BTIME;
+    let stat = match rustix::fs::statx(dir, Path::new(""), AtFlags::EMPTY_PATH, wanted) {
+        Err(rustix::io::Errno::NOSYS) => return Ok(None),
+        stat => stat?,
+    };
+    let has_birth = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
+    let birth = nanoseconds(stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec.into());
+    let id = (rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino);
+    Ok(Some(FolderId { id, birth_ns: has_birth.then_some(birth) }))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn folder_with_birth(_: BorrowedFd<'_>) -> io::Result<Option<FolderId>> {
+    Ok(None)
 }
 
 /// What a file looks like, without the time at which it was made. The types of these fields differ between systems, so plain casts.

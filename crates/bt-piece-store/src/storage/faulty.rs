@@ -4,7 +4,7 @@
 //! Invariant: an operation that the rule fails does not reach the storage below.
 
 use super::Storage;
-use crate::identity::{Change, Stat};
+use crate::identity::{Change, FolderId, Stat};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::Path;
@@ -93,6 +93,10 @@ impl<S: Storage> Storage for FaultyStorage<S> {
 
     fn change(&self, path: &Path) -> io::Result<Change> {
         self.inner.change(path)
+    }
+
+    fn folder(&self) -> io::Result<Option<FolderId>> {
+        self.inner.folder()
     }
 
     fn noted(&self, path: &Path) -> io::Result<Option<Stat>> {

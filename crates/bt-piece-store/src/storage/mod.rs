@@ -7,13 +7,15 @@ mod disk;
 mod face;
 mod faulty;
 mod mem;
+mod open_files;
 mod seen;
 
 pub use disk::{Directory, DiskStorage, Place};
 pub use faulty::{FaultyStorage, Op};
 pub use mem::MemStorage;
+pub use open_files::OpenFiles;
 
-pub(crate) use crate::identity::{Change, Stat};
+pub(crate) use crate::identity::{Change, FolderId, Stat};
 use bt_types::StoreFault;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
@@ -52,6 +54,11 @@ pub trait Storage: Send + Sync {
 
     /// What is known of a file; `None` when there is none. Anything but a regular file is an error.
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
+
+    /// The directory that all files are below; `None` where there are no directories, or where it cannot be told from others.
+    fn folder(&self) -> io::Result<Option<FolderId>> {
+        Ok(None)
+    }
 
     /// What happened to the file since it was first looked at, or was trusted, beside our own writes. Reads and writes of a file that
     /// changed are errors.

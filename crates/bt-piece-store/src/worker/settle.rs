@@ -19,6 +19,7 @@ use std::sync::Arc;
 impl Worker {
     /// Syncs the files, then records their pieces as "have".
     pub(super) fn sync(&mut self, now: Time, storage: &dyn Storage, done: &mut Vec<Done>) {
+        self.record(done);
         if self.unsynced.is_unsafe {
             return;
         }

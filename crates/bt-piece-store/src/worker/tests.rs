@@ -24,23 +24,16 @@ pub(super) fn good(fixture: &Fixture, number: u32) -> Done {
 }
 
 #[test]
-fn one_record_does_for_all_pieces_that_are_under_way() {
-    let fixture = Fixture::new(&[3 * 32_768], 32_768);
-    let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
-    let begun = |number| fixture.arrival(number).into_iter().take(1);
-    worker.run(NOW, fixture.arrival(0).into_iter().chain(begun(2)).collect(), &storage);
-    worker.run(NOW + LANE_WAIT, Vec::new(), &storage);
-    assert_eq!(recorded(&fixture).1, [0, 2]);
-}
-
-#[test]
-fn pieces_that_will_come_are_recorded_with_the_first() {
+fn one_record_does_for_all_that_is_written_within_moments() {
     let fixture = Fixture::new(&[4 * 32_768], 32_768);
     let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
-    let expect = Order::Expect { pieces: [0, 2, 3].map(|number| fixture.piece(number)).into() };
-    let forget = Order::Forget { piece: fixture.piece(3) };
-    worker.run(NOW, [expect, forget].into_iter().chain(fixture.arrival(0)).collect(), &storage);
-    assert_eq!(recorded(&fixture).1, [0, 2]);
+    worker.run(NOW, fixture.arrival(0), &storage);
+    worker.run(NOW + LANE_WAIT / 2, fixture.arrival(2), &storage);
+    assert_eq!(recorded(&fixture).1, [0; 0]);
+    worker.run(NOW + LANE_WAIT, Vec::new(), &storage);
+    assert_eq!(recorded(&fixture).1, [0, 2], "only what is written");
+    let look = fixture.journal().known().file(0).unwrap().stat;
+    assert_eq!(Some(look), storage.stat(&fixture.layout.files()[0].path).unwrap());
 }
 
 fn recorded(fixture: &Fixture) -> (Vec<u32>, Vec<u32>) {
@@ -137,9 +130,13 @@ fn have_is_recorded_after_the_sync_and_not_before() {
     let fixture = Fixture::new(&[100_000], 16_384);
     let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
     worker.run(NOW, fixture.arrival(0), &storage);
+    assert_eq!(recorded(&fixture), (vec![], vec![]));
+    assert_eq!(worker.deadline(), Some(NOW + LANE_WAIT), "its record waits for others");
+    worker.run(NOW + LANE_WAIT, vec![], &storage);
     assert_eq!(recorded(&fixture), (vec![], vec![0]));
     assert_eq!(worker.deadline(), Some(NOW + SYNC_INTERVAL));
     worker.run(Time::from_secs(4), fixture.arrival(1), &storage);
+    worker.run(Time::from_secs(4) + LANE_WAIT, vec![], &storage);
     assert_eq!(recorded(&fixture), (vec![], vec![0, 1]));
     worker.run(Time::from_secs(5), vec![], &storage);
     assert_eq!(recorded(&fixture), (vec![0, 1], vec![]));

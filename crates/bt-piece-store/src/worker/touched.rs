@@ -77,6 +77,8 @@ impl Worker {
         if self.doubts.is_empty() {
             return;
         }
+        // What is noted of a file is compared with what is there.
+        self.record(done);
         // What is held waits for the next try: not as fast as another program can write.
         if retry || !self.held {
             let only = if retry || !self.is_settled() { Change::Content } else { Change::Attributes };

@@ -1,10 +1,10 @@
 //! Pieces on their way into files.
 //!
 //! Decides: which files are made, and what is not overwritten. Must not know: digests, syncs.
-//! Invariant: a file that is not ours is not changed; that a file was made is recorded before it is written to, and how it looks after each
-//! batch of writes.
+//! Invariant: a file that is not ours is not changed; that a file was made is recorded before it is written to, and what was written and how
+//! its files look soon after.
 
-use super::{Done, Standing, Worker};
+use super::{Done, Standing, Unrecorded, Worker};
 use crate::LayoutFile;
 use crate::identity::{Change, Noted, Stat};
 use crate::slices::Slices;
@@ -25,12 +25,6 @@ impl Worker {
             return;
         }
         let (ready, mut result) = self.make_all_ready(storage);
-        if !ready.is_empty()
-            && let Err(error) = self.mark_dirty()
-        {
-            self.held = true;
-            return done.push(self.failed(&error));
-        }
         let mut written = Vec::new();
         let mut touched = BTreeSet::new();
         for piece in ready {
@@ -52,7 +46,7 @@ impl Worker {
             written.push(piece);
         }
         self.unsynced.files.extend(&touched);
-        let noted = self.note(&touched, storage);
+        let noted = self.note_written(now, &written, &touched, storage);
         // Those that make it whole are told of when it is settled.
         if self.missing.is_empty() {
             self.sampled.clear();
@@ -94,21 +88,6 @@ impl Worker {
         let noted = self.note_made(&made, storage);
         // What is not recorded as ours is not written.
         if noted.is_err() { (Vec::new(), noted) } else { (ready, result) }
-    }
-
-    /// Records what is about to be written, together with everything that is under way: that will be written soon, and one record
-    /// does for all.
-    fn mark_dirty(&mut self) -> Result<(), StoreError> {
-        let dirty = &self.journal.known().dirty;
-        if self.verified.keys().all(|piece| dirty.has(*piece)) {
-            return Ok(());
-        }
-        let complete = self.complete.iter().map(|(piece, _)| piece);
-        let under_way = complete.chain(self.assembling.keys()).chain(&self.expected);
-        let mut pieces: Vec<Piece> = self.verified.keys().chain(under_way).copied().collect();
-        pieces.sort_unstable();
-        pieces.dedup();
-        self.journal.dirty(&pieces)
     }
 
     /// One vectored write for each file that a part of the piece touches.
@@ -209,6 +188,37 @@ impl Worker {
     fn note_made(&mut self, files: &BTreeSet<usize>, storage: &dyn Storage) -> Result<(), StoreError> {
         let news = self.looks(files, storage, true)?;
         self.journal.note(&news)
+    }
+
+    /// Notes what we wrote, and how its files look now.
+    fn note_written(
+        &mut self,
+        now: Time,
+        pieces: &[Piece],
+        files: &BTreeSet<usize>,
+        storage: &dyn Storage,
+    ) -> Result<(), StoreError> {
+        let looks = self.looks(files, storage, false)?;
+        self.unrecorded.pieces.extend(pieces);
+        self.unrecorded.files.extend(looks);
+        if !self.unrecorded.pieces.is_empty() || !self.unrecorded.files.is_empty() {
+            self.unrecorded.since.get_or_insert(now);
+        }
+        Ok(())
+    }
+
+    /// Records what was written: one record for all batches that follow each other at once. What could not be recorded is hashed at the next
+    /// start.
+    pub(super) fn record(&mut self, done: &mut Vec<Done>) {
+        if self.unrecorded.since.is_none() {
+            return;
+        }
+        let Unrecorded { pieces, files, .. } = std::mem::take(&mut self.unrecorded);
+        let files: Vec<(usize, Noted)> = files.into_iter().collect();
+        if let Err(error) = self.journal.written(&pieces, &files) {
+            self.held = true;
+            done.push(self.failed(&error));
+        }
     }
 
     /// Records how files look after our writes.

@@ -25,7 +25,6 @@ impl Shard {
                 }
                 Output::Serve { peer, torrent, blocks, at_once } => self.serve(peer, torrent, blocks, at_once),
                 Output::Store(key, block, data) => self.to_disk.push((key, DiskOrder::store(block, data))),
-                Output::Expect(key, pieces) => self.to_disk.push((key, DiskOrder::expect(pieces))),
                 Output::Check { torrent, piece, urgent } => self.to_disk.push((torrent, DiskOrder::check(piece, urgent))),
                 Output::Forget(key, piece) => self.to_disk.push((key, DiskOrder::forget(piece))),
                 Output::Dial(key, addr, source, patience) => self.dial(key, addr, source, patience),

@@ -200,7 +200,7 @@ fn a_thousand_files_need_few_descriptors() {
     for n in 0..1000 {
         storage.create_new(&PathBuf::from(n.to_string())).unwrap();
     }
-    assert_eq!(storage.open.lock().unwrap().files.len(), OPEN_MAX);
+    assert_eq!(storage.open.shared().count(), OPEN_MAX);
 }
 
 #[test]

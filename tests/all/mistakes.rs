@@ -1,0 +1,141 @@
+//! What people get wrong, and what they are told: what it is, why, and a next step.
+//!
+//! Decides: the mistakes. Must not know: how they are found.
+//! Invariant: every message is one line for each thing that is wrong, without numbers of the system's errors, names of temporary files, or
+//! figures of what never began.
+
+use crate::Test;
+use anyhow::{Result, ensure};
+use bt_tests::{PATIENCE, Process, Stage};
+
+/// A command, its exit code, and what must be said.
+type Mistake = (&'static str, i32, &'static [&'static str]);
+
+const HASH: &str = "c12fe1c06bba254a9dc9f519b335aa7c1367a88a";
+
+/// `HASH` stands for an info-hash, `_` for a blank within an argument.
+const MISTAKES: &[Mistake] = &[
+    // Where to
+    ("get f.torrent -d afile", 6, &["afile is a file, not a directory", "name a directory with -d"]),
+    ("get f.torrent -d afile/x", 6, &["cannot create the directory afile/x", "Not a directory", "-d"]),
+    ("get f.torrent -d /proc/x", 6, &["cannot create the directory /proc/x", "name another one with -d"]),
+    ("get magnet:?xt=urn:btih:HASH&dn=x -d afile", 6, &["afile is a file", "-d"]),
+    ("get f.torrent --state afile", 6, &["cannot keep state in afile", "it is a file", "--state DIR", "--no-resume"]),
+    ("get f.torrent --state /proc/x", 6, &["cannot keep state in /proc/x", "--state DIR"]),
+    ("create f.bin", 1, &["f.bin.torrent exists", "-o", "--force"]),
+    ("create f.bin -o nodir/x.torrent", 6, &["the directory nodir does not exist", "make it"]),
+    ("create f.bin -o /proc/x.torrent", 6, &["cannot write /proc/x.torrent", "name another file with -o"]),
+    ("create f.bin -o folder", 1, &["folder exists", "-o"]),
+    ("get --metadata-only f.torrent -o afile", 1, &["afile exists and is not this torrent", "-o"]),
+    ("get --metadata-only f.torrent folder.torrent -o x", 2, &["-o names one file", "one source"]),
+    // What
+    ("get nothing", 3, &["nothing does not exist", "SOURCE is a .torrent file"]),
+    ("get nothing.torrent", 3, &["nothing.torrent does not exist", "magnet link"]),
+    ("get HASH0", 3, &["41 hex digits", "40 hex digits", "copy it again"]),
+    ("get c12fe1c06bba254a9dc9f519b335aa7c1367a8", 3, &["38 hex digits", "copy it again"]),
+    ("get ftp://host/x.torrent", 3, &["ftp is not spoken here", "http(s) URL"]),
+    ("get http://127.0.0.1:9/x.torrent", 5, &["cannot fetch http://127.0.0.1:9/x.torrent", "refused", "elsewhere"]),
+    ("get http://user:secret@127.0.0.1:9/x", 5, &["cannot fetch http://127.0.0.1:9/x", "refused"]),
+    ("get magnet:?dn=x", 3, &["the magnet link is refused", "xt"]),
+    ("get magnet:?xt=urn:btih:12", 3, &["the magnet link is refused"]),
+    ("get folder", 3, &["folder is a directory", "bt create folder", "bt seed folder"]),
+    ("get f.bin", 3, &["f.bin is not a valid torrent", "bt seed"]),
+    ("get empty", 3, &["empty is not a valid torrent: it is empty", "fetch it again"]),
+    ("get page.torrent", 3, &["a web page", "log in"]),
+    ("get packed.torrent", 3, &["gzip", "gunzip"]),
+    ("get cut.torrent", 3, &["cut.torrent is not a valid torrent", "fetch it again"]),
+    ("get -", 3, &["standard input is not a valid torrent: it is empty"]),
+    ("get f.torrent f.torrent -d out --timeout 1s", 2, &["f.bin: this torrent was added already", "name it once"]),
+    ("show f.bin", 3, &["f.bin is not a valid torrent"]),
+    ("show folder", 3, &["folder is a directory", "bt create folder"]),
+    ("magnet folder", 3, &["folder is a directory"]),
+    ("verify magnet:?xt=urn:btih:HASH .", 2, &["a magnet link does not say enough", "bt get --metadata-only"]),
+    ("verify f.torrent nowhere", 3, &["nowhere does not exist", "the directory that holds the data"]),
+    ("verify f.torrent folder", 4, &["0 of 1 pieces are right", "bt get"]),
+    ("seed nothing", 3, &["nothing does not exist", "files, folders and torrents"]),
+    ("seed f.torrent -d folder", 4, &["f.bin: none of its data is here", "--dir"]),
+    ("create nothing", 3, &["nothing does not exist", "a file or a folder"]),
+    ("create void", 3, &["cannot make a torrent of void", "holds no data", "at least one byte"]),
+    ("create f.bin --name  -o x", 2, &["--name is empty"]),
+    ("create f.bin --name a/b -o x", 3, &["a/b"]),
+    ("create f.bin --piece-length 1000 -o x", 2, &["1000 bytes is not possible", "a power of two", "1MiB"]),
+    ("create f.bin --piece-length much -o x", 2, &["much", "64MiB"]),
+    ("create f.bin -a http:// -o x", 2, &["http://", "host", "as in udp://tracker.example:6969/announce"]),
+    ("create f.bin -a udp://tracker.example -o x", 2, &["names a port", "6969"]),
+    ("create f.bin -a tracker.example -o x", 2, &["tracker.example", "as in udp://"]),
+    ("create f.bin --web-seed udp://host:1 -o x", 2, &["begins with http://", "as in https://"]),
+    ("create folder --exclude [ -o x", 2, &["["]),
+    ("forget nothing", 3, &["nothing is remembered of nothing", "bt list --state"]),
+    ("scrape f.torrent", 3, &["it names no tracker", "bt dht get-peers", "&tr=URL"]),
+    ("announce f.torrent", 3, &["it names no tracker", "&tr=URL"]),
+    // How
+    ("get f.torrent --select zzz -d out", 2, &["--select \"zzz\" matches no file", "there are: f.bin"]),
+    ("get f.torrent --up 0", 2, &["a rate of zero", "leave the option out"]),
+    ("get f.torrent --down fast", 2, &["\"fast\" is not a rate like 500KiB/s"]),
+    ("get f.torrent --timeout 5", 2, &["\"5\" is not a time like 5s"]),
+    ("get f.torrent --seed-ratio x", 2, &["a ratio is a number like 1.5"]),
+    ("get f.torrent --listen 127.0.0.1:80x", 2, &["it has the form ADDR:PORT", "0.0.0.0:6881"]),
+    (
+        "get f.torrent --listen 203.0.113.1:5 -d out",
+        1,
+        &["cannot listen at 203.0.113.1:5", "an address of this machine", "leave --listen out"],
+    ),
+    ("get f.torrent --peer localhost:1", 2, &["an IP address and no name"]),
+    ("get f.torrent --ca afile -d out", 3, &["cannot trust afile", "-----BEGIN CERTIFICATE-----"]),
+    ("get f.torrent --ca nowhere -d out", 3, &["cannot trust nowhere", "No such file"]),
+    ("get f.torrent --dht-bootstrap host", 2, &["HOST:PORT"]),
+    ("get f.torrent -d out --timeout 1s", 5, &["f.bin: no progress for", "no peers are connected", "--peer"]),
+    ("get HASH -d out --timeout 1s", 5, &["no metadata for", "no peers were found", "--peer"]),
+    ("tracker --udp 203.0.113.1:5", 1, &["203.0.113.1:5", "an address of this machine"]),
+    ("tracker --http nonsense", 2, &["it has the form ADDR:PORT"]),
+    ("tracker --interval 0s", 2, &["an interval is 1s at least"]),
+    ("dht ping 1.2.3.4", 2, &["it has the form ADDR:PORT"]),
+    ("dht get-peers zz", 2, &["it has 40 hex digits"]),
+    ("help nothing", 2, &["there is no command nothing", "bt --help"]),
+];
+
+#[test]
+fn who_makes_a_mistake_is_told_what_why_and_what_helps() -> Test {
+    let stage = Stage::new()?;
+    let write = |name: &str, bytes: &[u8]| std::fs::write(stage.path(name), bytes);
+    write("f.bin", &[7; 1000])?;
+    write("afile", b"text")?;
+    write("empty", b"")?;
+    write("page.torrent", b"<!DOCTYPE html><html>")?;
+    write("packed.torrent", b"\x1f\x8b\x08\0")?;
+    for folder in ["folder", "void"] {
+        std::fs::create_dir(stage.path(folder))?;
+    }
+    write("folder/notes.txt", b"notes")?;
+    for (source, torrent) in [("f.bin", "f.torrent"), ("f.bin", "f.bin.torrent"), ("folder", "folder.torrent")] {
+        Process::run("create", stage.bt("c").args(["create", source, "-o", torrent]), PATIENCE)?.expect_code(0)?;
+    }
+    write("cut.torrent", &std::fs::read(stage.path("f.torrent"))?[..40])?;
+    // The data would be found beside the torrent.
+    std::fs::create_dir(stage.path("data"))?;
+    let mut wrong = Vec::new();
+    for mistake in MISTAKES {
+        if let Err(error) = make(&stage, mistake) {
+            wrong.push(format!("{error:#}"));
+        }
+    }
+    ensure!(wrong.is_empty(), "{} of {} mistakes:\n{}", wrong.len(), MISTAKES.len(), wrong.join("\n"));
+    println!("{} mistakes", MISTAKES.len());
+    Ok(())
+}
+
+fn make(stage: &Stage, (line, code, said): &Mistake) -> Result<()> {
+    let line = line.replace("HASH", HASH);
+    let mut command = stage.bt_for_people("person");
+    command.args(line.split(' '));
+    let finished = Process::run("mistake", &mut command, PATIENCE)?;
+    let text = format!("{}{}", finished.out, finished.err);
+    ensure!(finished.code == Some(*code), "`bt {line}` ended with {:?}, not {code}: {text}", finished.code);
+    for words in *said {
+        ensure!(finished.err.contains(words), "`bt {line}` does not say {words:?}: {text}");
+    }
+    for noise in ["os error", ".bt-create-", ".probe-", "0 B uploaded", "panicked", "secret", "\x1b"] {
+        ensure!(!text.contains(noise), "`bt {line}` says {noise:?}: {text}");
+    }
+    Ok(())
+}
