@@ -15,9 +15,13 @@ use alloc::vec::Vec;
 use bt_peer_wire::{ExtendedHandshake, ExtensionIds, Message, PexMessage};
 use bt_types::{PeerId, Source, Time};
 use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
 
 /// Other addresses that are remembered of one peer.
 const ALIASES_MAX: usize = 8;
+
+/// A connection on which nothing was said for so long may be dead: its peer may have another address now.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// A connected peer, as far as its torrent does not matter.
 #[derive(Debug)]
@@ -26,6 +30,10 @@ pub(crate) struct Contact {
     pub(crate) addr: SocketAddr,
     pub(crate) outbound: bool,
     pub(crate) since: Time,
+    /// When it said something last.
+    pub(crate) heard: Time,
+    /// A later connection to it that we made while this one was silent: needless if this one is alive.
+    pub(crate) spare: Option<PeerKey>,
     /// It speaks the extension protocol (BEP 10).
     pub(crate) extended: bool,
     /// It has a DHT node (BEP 5), and has named its port.
@@ -50,6 +58,8 @@ impl Contact {
             addr: *addr,
             outbound: *outbound,
             since: now,
+            heard: now,
+            spare: None,
             extended: handshake.reserved.extended(),
             dht: handshake.reserved.dht(),
             dht_named: false,
@@ -64,6 +74,11 @@ impl Contact {
     /// Where it can be dialled, or came from.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listens.unwrap_or(self.addr)
+    }
+
+    /// Whether it said something lately.
+    pub(crate) fn is_alive(&self, now: Time) -> bool {
+        now.since(self.heard) < SILENCE
     }
 
     /// It can be dialled there too. False if no more such addresses are remembered.

@@ -317,6 +317,9 @@ impl Engine {
     /// Messages of one peer, one after another; the first fault ends its connection.
     fn frames(&mut self, now: Time, peer: PeerKey, messages: Vec<Message>) {
         self.on_peer(now, peer, |torrent, engine| {
+            if let Some(spare) = torrent.meeting.heard(now, peer) {
+                torrent.hang_up(now, spare, Why::Duplicate, engine.out);
+            }
             for message in messages {
                 let done = message_in(now, torrent, peer, message, engine);
                 if let Err(why) = done {

@@ -80,6 +80,9 @@ impl Magnet {
             }
             Input::DialFailed(_, addr) => self.meeting.dial_failed(now, addr),
             Input::Frames(peer, messages) => {
+                if let Some(spare) = self.meeting.heard(now, peer) {
+                    self.hang_up(now, spare, Why::Duplicate, scope);
+                }
                 let done = messages.into_iter().try_for_each(|message| self.hear(now, peer, message, scope));
                 done.unwrap_or_else(|why| self.hang_up(now, peer, why, scope));
             }

@@ -14,7 +14,7 @@ use crate::seek::Seek;
 use crate::status::Why;
 use crate::tracker::Call;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_tracker_wire::{AnnounceReply, Failure};
@@ -36,8 +36,10 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 /// Per cent of its connections that a torrent makes itself at first, and how much more in each second that it has peers.
 const REACH_START: usize = 40;
 const REACH_STEP: usize = 5;
-/// A peer that has several addresses is met on all of them within this time, and both ends may dial.
+/// Two connections that were made within this time, one by each end, may have crossed: neither end knew of the other's.
 const CROSSING: Duration = Duration::from_secs(3);
+/// Who ends its own connection then counts that time from a later moment than the other end, which would have both ended; so that end waits longer.
+const CROSSING_SLACK: Duration = Duration::from_secs(1);
 /// Fewer connections than this while something is missing: trackers and the DHT are asked as soon as they welcome it.
 const PEERS_WANTED: usize = 20;
 
@@ -54,8 +56,8 @@ pub(crate) struct Meeting {
     seeks: Vec<Seek>,
     pub(crate) outlook: Outlook,
     pub(crate) contacts: BTreeMap<PeerKey, Contact>,
-    /// The connection to each peer.
-    ids: BTreeMap<(PeerId, IpAddr), PeerKey>,
+    /// The connections to each peer.
+    ids: BTreeSet<(PeerId, IpAddr, PeerKey)>,
     /// Where the peer can be dialled whose connection another one replaces at this moment.
     heirloom: Vec<SocketAddr>,
     /// Connections that we made.
@@ -116,7 +118,7 @@ impl Meeting {
             seeks,
             outlook: Outlook::default(),
             contacts: BTreeMap::new(),
-            ids: BTreeMap::new(),
+            ids: BTreeSet::new(),
             heirloom: Vec::new(),
             outbound: 0,
             dialing: 0,
@@ -327,25 +329,39 @@ impl Meeting {
         if self.private && *outbound && !self.book.knows(*addr) {
             return Err(Why::Private);
         }
-        let twin = self.twin(now, handshake.peer_id, addr.ip());
-        if let Some((key, twin)) = twin.and_then(|key| self.contacts.get_key_value(&key)) {
-            // Both dialled at once: both sides keep the connection that the smaller id made.
+        if let Some(key) = self.twin(now, handshake.peer_id, addr.ip())
+            && let Some(twin) = self.contacts.get_mut(&key)
+        {
+            let (age, is_alive) = (now.since(twin.since), twin.is_alive(now));
+            // Both dialled at once: both ends keep the connection that the smaller id made.
             let ours_stays = config.peer_id < handshake.peer_id;
-            let stays = twin.outbound == *outbound || twin.outbound == ours_stays;
-            return if stays { Err(Why::Duplicate) } else { Ok(Room::Of(*key)) };
+            match (twin.outbound, *outbound) {
+                (false, true) if ours_stays && age < CROSSING + CROSSING_SLACK => return Ok(Room::Of(key)),
+                (true, false) if !ours_stays && age < CROSSING => return Ok(Room::Of(key)),
+                (_, true) if is_alive => return Err(Why::Duplicate),
+                (_, true) => twin.spare = Some(arrival.key),
+                (_, false) if is_alive && twin.addr.ip() == addr.ip() => return Err(Why::Duplicate),
+                // Whoever dialled ends it, unless the older connection is dead there. If the id is a copy, its owner loses nothing.
+                (_, false) => {}
+            }
         }
         let is_free = *room && !self.is_full(budget);
         Ok(if is_free { Room::Free } else { Room::None })
     }
 
-    /// The connection to the peer that has this id and can be at this address. At another address only while that connection is young: later
-    /// its machine may have moved, and the connection be dead without either end's knowledge; and who copied the id pushes nobody out.
+    /// The connection to the peer that has this id and can be at this address. Of several one that is alive, and of these one that we made.
     fn twin(&self, now: Time, id: PeerId, ip: IpAddr) -> Option<PeerKey> {
-        let ip = normalise(ip);
-        let others = || self.ids.range((id, Ipv4Addr::UNSPECIFIED.into())..=(id, Ipv6Addr::from_bits(u128::MAX).into()));
-        let is_young = |key: &PeerKey| self.contacts.get(key).is_some_and(|contact| now.since(contact.since) < CROSSING);
-        let is_one = |((_, other), key): &(&(PeerId, IpAddr), &PeerKey)| may_be_one(*other, ip) && is_young(key);
-        self.ids.get(&(id, ip)).or_else(|| others().find(is_one).map(|(_, key)| key)).copied()
+        let (first, last) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::from_bits(u128::MAX).into());
+        let of_id = self.ids.range((id, first, PeerKey(0))..=(id, last, PeerKey(u64::MAX)));
+        let twins = of_id.filter(|(_, other, _)| may_be_one(*other, normalise(ip))).map(|(.., key)| *key);
+        twins.max_by_key(|key| self.contacts.get(key).map(|twin| (twin.is_alive(now), twin.outbound, twin.heard)))
+    }
+
+    /// A peer said something. A connection that is needless, now that this one is known to be alive.
+    pub(crate) fn heard(&mut self, now: Time, peer: PeerKey) -> Option<PeerKey> {
+        let contact = self.contacts.get_mut(&peer)?;
+        contact.heard = now;
+        contact.spare.take()
     }
 
     /// A peer can be dialled there too.
@@ -386,7 +402,7 @@ impl Meeting {
     pub(crate) fn join(&mut self, now: Time, arrival: &Arrival) {
         let Arrival { key, addr, outbound, handshake, .. } = arrival;
         self.book.connected(*addr);
-        self.ids.insert((handshake.peer_id, normalise(addr.ip())), *key);
+        self.ids.insert((handshake.peer_id, normalise(addr.ip()), *key));
         self.outbound += usize::from(*outbound);
         self.roster += u64::from(*outbound);
         self.contacts.insert(*key, Contact::new(now, arrival));
@@ -398,12 +414,22 @@ impl Meeting {
     /// A connection is gone.
     pub(crate) fn leave(&mut self, now: Time, peer: PeerKey, why: Why, is_done: bool) {
         let Some(contact) = self.contacts.remove(&peer) else { return };
-        self.ids.remove(&(contact.id, normalise(contact.addr.ip())));
+        self.ids.remove(&(contact.id, normalise(contact.addr.ip()), peer));
         self.outbound -= usize::from(contact.outbound);
         self.roster += u64::from(contact.listens.is_some());
         let addr = contact.address();
+        let twin = self.twin(now, contact.id, contact.addr.ip());
+        // The other end ended it while the two had just met: it keeps the other connection.
+        let is_needless = why == Why::Gone && twin.is_some() && now.since(contact.since) < CROSSING + CROSSING_SLACK;
+        let why = if is_needless { Why::Duplicate } else { why };
         match why {
-            Why::Duplicate => self.heirloom = contact.listens.into_iter().chain(contact.aliases).collect(),
+            Why::Duplicate => {
+                let addrs = contact.listens.into_iter().chain(contact.aliases);
+                match twin {
+                    Some(twin) => addrs.for_each(|addr| self.is_also_at(now, twin, addr)),
+                    None => self.heirloom = addrs.collect(),
+                }
+            }
             Why::BothSeeds => {}
             // Each of them may be dialled again; all but the first to answer are aliases again.
             _ => contact.aliases.iter().for_each(|&alias| self.book.closed(now, alias)),
@@ -452,5 +478,5 @@ impl Meeting {
 /// an address of each family, and several on networks near us; that it has two public ones of one family is rarer than a copy.
 fn may_be_one(one: IpAddr, other: IpAddr) -> bool {
     let is_near = |ip| closeness(ip) != Some(Closeness::Public);
-    one.is_ipv4() != other.is_ipv4() || (is_near(one) && is_near(other))
+    one == other || one.is_ipv4() != other.is_ipv4() || (is_near(one) && is_near(other))
 }

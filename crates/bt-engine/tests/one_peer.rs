@@ -4,7 +4,7 @@
 //! Invariant: a connection that the other end refused is answered late, as shells do; closing takes as long as any other word.
 
 use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec, Why};
-use bt_peer_wire::{Handshake, Reserved};
+use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, Rng, Source, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -21,12 +21,14 @@ enum Step {
     Told(SocketAddr),
     Incoming(PeerKey, SocketAddr),
     Answered(PeerKey, SocketAddr),
+    Heard(PeerKey),
     Closed(PeerKey),
 }
 
 /// Two engines and the ways between them.
 struct Pair {
     engines: [Engine; 2],
+    now: Time,
     /// The addresses of each: one for each way.
     addrs: [Vec<SocketAddr>; 2],
     /// How long a word takes on each way.
@@ -74,7 +76,7 @@ impl Pair {
             told.extend(addrs[1 - end].iter().map(|&addr| (millis(spread), end, addr)));
         }
         let (connected, ways, steps) = Default::default();
-        let mut pair = Pair { engines, addrs, latency, connected, ways, steps, next: 0, dials: 0 };
+        let mut pair = Pair { engines, now: Time::ZERO, addrs, latency, connected, ways, steps, next: 0, dials: 0 };
         told.into_iter().for_each(|(after, end, addr)| pair.plan(Time::ZERO + after, end, Step::Told(addr)));
         pair
     }
@@ -84,8 +86,22 @@ impl Pair {
         self.steps.insert((at, self.next), (end, step));
     }
 
-    /// Lets time pass up to this moment.
+    /// Lets time pass up to this moment. Each end says something in every second, on each connection.
     fn play(&mut self, until: Time) {
+        while self.now < until {
+            let next = until.min(self.now + Duration::from_secs(1));
+            self.pass(next);
+            for end in [0, 1] {
+                for peer in self.connected[1 - end].clone() {
+                    let at = next + self.latency[self.ways[&peer]];
+                    self.plan(at, end, Step::Heard(peer));
+                }
+            }
+            self.now = next;
+        }
+    }
+
+    fn pass(&mut self, until: Time) {
         loop {
             let step = self.steps.keys().next().map(|(at, _)| *at);
             let wake = self.engines.iter().filter_map(Engine::deadline).min();
@@ -105,6 +121,12 @@ impl Pair {
         let (peer, addr, outbound) = match step {
             Step::Told(addr) => {
                 return self.engines[end].handle(now, Input::PeersFound(TORRENT, Source::User, vec![addr]));
+            }
+            Step::Heard(peer) => {
+                if self.connected[end].contains(&peer) {
+                    self.engines[end].handle(now, Input::Frames(peer, vec![Message::NotInterested]));
+                }
+                return;
             }
             Step::Closed(peer) => {
                 if self.connected[end].remove(&peer) {
@@ -160,13 +182,17 @@ impl Pair {
 
 /// Loopback, and an address of each family on one network.
 const NEAR: [&[&str]; 2] = [&["127.0.0.1", "10.0.0.1", "fd00::1"], &["127.0.0.1", "10.0.0.2", "fd00::2"]];
+/// One has two addresses, and reaches the other from one and the same.
+const ONE_WAY: [&[&str]; 2] = [&["10.0.0.1", "10.0.0.1"], &["10.0.0.2", "10.0.0.3"]];
 /// A public address of each family.
 const FAR: [&[&str]; 2] = [&["9.0.0.1", "2a01::1"], &["9.0.1.2", "2a02::2"]];
 
 #[test]
 fn one_connection_stays_whoever_dials_first() {
     for (seed, ips, spread) in (0..30).flat_map(|seed| {
-        [NEAR, FAR].into_iter().flat_map(move |ips| [0, 100, 1000].map(|spread| (seed, ips, Duration::from_millis(spread))))
+        [NEAR, FAR, ONE_WAY]
+            .into_iter()
+            .flat_map(move |ips| [0, 100, 1000].map(|spread| (seed, ips, Duration::from_millis(spread))))
     }) {
         let mut pair = Pair::new(seed, ips, spread);
         pair.play(Time::ZERO + spread + Duration::from_secs(2));
@@ -185,7 +211,7 @@ fn when_the_connection_is_lost_the_other_addresses_are_tried() {
     pair.play(now);
     for _ in 0..3 {
         let lost = *pair.connected[0].first().unwrap();
-        (0..2).for_each(|end| pair.plan(now, end, Step::Closed(lost)));
+        (0..2).for_each(|end| pair.plan(now + Duration::from_millis(1), end, Step::Closed(lost)));
         let before = pair.dials;
         now = now + Duration::from_secs(120);
         pair.play(now);

@@ -6,7 +6,7 @@
 mod transcript;
 
 use insta::assert_snapshot;
-use transcript::{PLAIN, Scene, play};
+use transcript::{PLAIN, Scene, Setting, play};
 
 /// A leecher with nothing, of three pieces of two blocks.
 const LEECHER: Scene = Scene { pieces: 3, blocks: 2, have: "000", trackers: &[], setting: PLAIN };
@@ -478,26 +478,116 @@ fn who_copies_the_id_of_a_peer_neither_pushes_it_out_nor_keeps_it_away() {
 }
 
 #[test]
-fn a_peer_is_one_on_all_its_addresses_and_its_id_does_not_push_it_out() {
-    // A host has an address of each family. Later its machine may have moved, and the first connection be dead: what comes then stays beside
-    // it, and pushes nobody out either.
+fn a_peer_that_is_alive_is_one_on_all_its_addresses() {
     let told = "
         A: answers
+        at 2s
+        A: unchoke
+        at 4s
         B: answers like A at [2a01::1]:7
-        at 10s
-        C: is A at [2a01::2]:7
-        D: is A at 8.8.8.8:7";
+        C: answers like A at 8.8.8.8:7";
+    // A host has an address of each family. Who has a second one of the same is taken for another.
     assert_snapshot!(play(&LEECHER, told), @"
     > A: answers
     < A: have-none, hello
+    > at 2s
+    > A: unchoke
+    > at 4s
     > B: answers like A at [2a01::1]:7
-    < B: hang up, we are connected to this peer already
+    < 4.000s B: hang up, we are connected to this peer already
+    > C: answers like A at 8.8.8.8:7
+    < 4.000s C: have-none, hello
+    ");
+}
+
+#[test]
+fn who_comes_with_the_id_of_a_peer_neither_pushes_it_out_nor_is_kept_away() {
+    let told = "
+        A: answers
+        at 10s
+        B: is A at [2a01::1]:7
+        A: unchoke
+        C: is A at [2a01::2]:7";
+    assert_snapshot!(play(&LEECHER, told), @"
+    > A: answers
+    < A: have-none, hello
     > at 10s
+    > B: is A at [2a01::1]:7
+    < 10.000s B: have-none, hello
+    > A: unchoke
     > C: is A at [2a01::2]:7
     < 10.000s C: have-none, hello
-    > D: is A at 8.8.8.8:7
-    < 10.000s D: hang up, we are connected to this peer already
     ");
+}
+
+#[test]
+fn a_peer_that_moved_is_connected_again_and_one_that_was_only_silent_is_not() {
+    let told = "
+        A: answers
+        at 10s
+        B: answers like A at [2a01::1]:7
+        at 11s
+        A: unchoke
+        at 20s
+        C: answers like A at [2a01::1]:7
+        A: closes
+        C: unchoke";
+    assert_snapshot!(play(&LEECHER, told), @"
+    > A: answers
+    < A: have-none, hello
+    > at 10s
+    > B: answers like A at [2a01::1]:7
+    < 10.000s B: have-none, hello
+    > at 11s
+    > A: unchoke
+    < 11.000s B: hang up, we are connected to this peer already
+    > at 20s
+    > C: answers like A at [2a01::1]:7
+    < 20.000s C: have-none, hello
+    > A: closes
+    > C: unchoke
+    ");
+}
+
+#[test]
+fn who_calls_is_dialled_at_once_and_a_seed_only_if_it_is_another_process() {
+    let told = "
+        neighbour A anew
+        A: answers
+        neighbour A
+        A: bitfield 111
+        at 5s
+        neighbour A
+        neighbour A anew
+        B: answers like A at 1.0.0.1:6881
+        B: closes
+        neighbour A
+        at 7s";
+    assert_snapshot!(play(&SEED, told), @"
+    > neighbour A anew
+    < dial A
+    > A: answers
+    < A: have-none, hello, have 2
+    > neighbour A
+    > A: bitfield 111
+    < A: hang up, neither wants anything
+    > at 5s
+    > neighbour A
+    > neighbour A anew
+    < 5.000s dial A
+    > B: answers like A at 1.0.0.1:6881
+    < 5.000s B: have-none, hello, have 1
+    > B: closes
+    > neighbour A
+    > at 7s
+    < 6.000s dial A
+    ");
+}
+
+#[test]
+fn neighbours_name_no_peers_of_a_private_torrent() {
+    let setting = Setting { private: true, ..PLAIN };
+    assert_snapshot!(play(&Scene { setting, ..LEECHER }, "neighbour A anew"), @"> neighbour A anew");
 }
 
 #[test]

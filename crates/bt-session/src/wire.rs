@@ -445,6 +445,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whom_another_connection_makes_needless_hears_who_we_are_at_the_end() {
+        let (clock, mailbox) = (Clock::start(), Rc::new(Mailbox::default()));
+        let (inbox, _from) = mpsc::channel(1024);
+        let (near, mut far, mut wire) = connected(clock).await;
+        let ours = Handshake { reserved: Reserved::OURS, info_hash: InfoHash([1; 20]), peer_id: PeerId([9; 20]) };
+        wire.send_handshake(&ours);
+        assert!(mailbox.hush());
+        mailbox.send(vec![Message::Unchoke]);
+        let run = run(PeerKey(1), near, wire, Rc::clone(&mailbox), queues(inbox), clock);
+        let listen = async {
+            tokio::task::yield_now().await;
+            assert!(far.try_read(&mut [0; 1]).is_err(), "nothing was said yet");
+            mailbox.hang_up();
+            let mut heard = Vec::new();
+            far.read_to_end(&mut heard).await.unwrap();
+            heard
+        };
+        let (end, heard) = tokio::join!(run, listen);
+        assert!(matches!(end, End::HungUp) && heard == ours.to_bytes(), "{end:?}, {heard:?}");
+        let dialled = Mailbox::default();
+        dialled.greet();
+        assert!(!dialled.hush(), "our handshake has left");
+    }
+
+    #[tokio::test]
     async fn orders_are_written_in_order_whether_copied_or_in_pipes() {
         let dir = tempfile::tempdir().unwrap();
         let (info, layout, storage, blocks) = torrent(dir.path());

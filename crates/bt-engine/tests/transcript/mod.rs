@@ -32,6 +32,7 @@
 //! A: tells of B C               peers (BEP 11)
 //! A: port 7
 //! found B by A                  addresses that somebody found in the DHT; the host there is A's
+//! neighbour A | neighbour A anew  it calls on the local network; it is another process than before
 //! sought dht | lsd              a search is over
 //! the metadata is there         the torrent is added
 //! leave                         the torrent is removed
@@ -174,6 +175,9 @@ impl Player {
             ["found", ref peers @ .., "by", finder] => {
                 let addrs = peers.iter().map(|peer| addr(peer.chars().next().unwrap())).collect();
                 Input::PeersFound(TORRENT, Source::Host(addr(finder.chars().next().unwrap()).ip()), addrs)
+            }
+            ["neighbour", name] | ["neighbour", name, "anew"] => {
+                Input::Called { torrent: TORRENT, addr: addr(name.chars().next().unwrap()), is_new: words.len() == 3 }
             }
             ["sought", via] => Input::Sought(TORRENT, if via == "dht" { Via::Dht } else { Via::Lsd }, 0),
             ["the", "metadata", "is", "there"] => Input::Add(TORRENT, Box::new(self.awaited.take().unwrap())),
