@@ -336,12 +336,14 @@ pub(crate) struct DhtArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DhtVerb {
     /// Ask whether there is a node at an address
+    #[command(after_help = "Examples:\n  bt dht ping 192.0.2.1:6881\n  bt dht ping --json '[2001:db8::1]:6881'")]
     Ping {
         /// The node
         #[arg(value_name = "ADDR:PORT", value_parser = parse_peer)]
         addr: SocketAddr,
     },
     /// Find the peers of a torrent
+    #[command(after_help = "Examples:\n  bt dht get-peers HASH\n  bt dht get-peers HASH --announce 6881")]
     GetPeers {
         /// The info-hash, 40 hex digits
         #[arg(value_name = "HASH", value_parser = parse_hash)]
@@ -354,6 +356,7 @@ pub(crate) enum DhtVerb {
         scrape: bool,
     },
     /// Fetch an item
+    #[command(after_help = "Examples:\n  bt dht get TARGET\n  bt dht get TARGET --salt news --json")]
     Get {
         /// Where it is stored, 40 hex digits
         #[arg(value_parser = parse_hash)]
@@ -363,6 +366,9 @@ pub(crate) enum DhtVerb {
         salt: Option<String>,
     },
     /// Store a text
+    #[command(
+        after_help = "Examples:\n  bt dht put 'a text of up to 1000 bytes'\n  bt dht put 'news of today' --key my.key --salt news"
+    )]
     Put {
         /// The text
         value: String,
@@ -377,6 +383,7 @@ pub(crate) enum DhtVerb {
         seq: Option<i64>,
     },
     /// Run a node until stopped: others can begin at it
+    #[command(after_help = "Examples:\n  bt dht node\n  bt dht node --listen 0.0.0.0:6881 --listen '[::]:6881'")]
     Node,
 }
 
@@ -462,6 +469,19 @@ fn parse_ratio(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory as _;
+
+    fn without_examples(command: &clap::Command) -> Vec<String> {
+        let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let count = examples.lines().filter(|line| line.starts_with("  bt ")).count();
+        let own = (count < 2 && command.get_name() != "help").then(|| command.get_name().to_owned());
+        own.into_iter().chain(command.get_subcommands().flat_map(without_examples)).collect()
+    }
+
+    #[test]
+    fn each_command_shows_two_examples() {
+        assert_eq!(without_examples(&Cli::command()), ["bt"], "the first page lists the commands");
+    }
 
     #[test]
     fn a_peer_is_named_with_its_scope() {

@@ -263,7 +263,8 @@ impl Job {
             self.completed_at = Some(Instant::now());
             if !is_seed {
                 output.event("complete", json!({ "info_hash": self.info_hash, "name": self.name }));
-                board.say(format_args!("{}: complete and verified", self.name));
+                let what = if status.pieces_done < status.pieces_total { "the selected files are " } else { "" };
+                board.say(format_args!("{}: {what}complete and verified", self.name));
             }
         }
         match self.completed_at {

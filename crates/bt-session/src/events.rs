@@ -89,8 +89,8 @@ pub enum AddError {
     /// None of its files is wanted.
     #[error("{0}")]
     Selection(String),
-    /// A file in the way is not part of the torrent, and was not made by us.
-    #[error("{} is there already and is not part of this torrent; move it away, or download to another directory with --dir", path.display())]
+    /// A file in the way holds something else than the torrent, or more, and was not made by us.
+    #[error("{} is there already, was not made by bt, and differs from this torrent; move it away, or download to another directory with --dir", path.display())]
     Foreign {
         /// The file, relative to the download directory.
         path: PathBuf,

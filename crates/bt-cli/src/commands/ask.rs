@@ -7,6 +7,7 @@ use crate::args::AskArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::source::{self, Source};
+use crate::units;
 use bt_session::{Asker, LEFT_UNKNOWN, SwarmCounts, TrackerError};
 use bt_types::InfoHash;
 use serde_json::{Value, json};
@@ -22,9 +23,12 @@ pub(crate) async fn announce(args: AskArgs, output: &Output) -> Outcome {
         let shown = source::without_password(url);
         let answer = asker.announce(url, hash, left, args.timeout).await;
         if let Ok(reply) = &answer {
-            let count = |count: Option<u32>| count.map_or("?".to_owned(), |count| count.to_string());
-            let (seeds, leeches) = (count(reply.seeders), count(reply.leechers));
-            output.line(format_args!("{shown}: {seeds} seeders, {leeches} leechers, again in {} s", reply.interval));
+            let count = |count: Option<u32>, noun| match count {
+                Some(count) => units::count(count as usize, noun),
+                None => format!("? {noun}s"),
+            };
+            let (seeds, leeches) = (count(reply.seeders, "seeder"), count(reply.leechers, "leecher"));
+            output.line(format_args!("{shown}: {seeds}, {leeches}, again in {} s", reply.interval));
             reply.peers.iter().for_each(|peer| output.line(format_args!("  {peer}")));
             if let Some(ip) = reply.external_ip {
                 output.line(format_args!("  we are {ip} to it"));
@@ -78,7 +82,9 @@ fn describe(counts: &SwarmCounts) -> String {
     // Only trackers that tell partial seeds apart name the downloaders (BEP 21).
     let partial = downloaders.and_then(|downloaders| incomplete.checked_sub(downloaders)).filter(|partial| *partial > 0);
     let partial = partial.map_or_else(String::new, |partial| format!(", {partial} of them partial seeds"));
-    format!("{complete} seeders, {incomplete} leechers{partial}, {downloaded} downloads")
+    let count = |count: u32, noun| units::count(count as usize, noun);
+    let (seeders, leechers) = (count(*complete, "seeder"), count(*incomplete, "leecher"));
+    format!("{seeders}, {leechers}{partial}, {}", count(*downloaded, "download"))
 }
 
 async fn prepare(args: &AskArgs) -> Outcome<(Source, InfoHash, Asker)> {

@@ -54,12 +54,14 @@ fn is_torrent(path: &Path) -> bool {
     small && std::fs::read(path).is_ok_and(|bytes| bytes.first() == Some(&b'd') && Metainfo::from_bytes(&bytes).is_ok())
 }
 
-/// Makes a torrent of the path, and keeps it in the current directory to be passed on. Where `bt create` made it before, that one is
-/// seeded: its trackers, its date and its comment are the person's.
+/// Makes a torrent of the path, and keeps it in the current directory to be passed on. Where `bt create` made it before, there or beside the
+/// data, that one is seeded: its trackers, its date and its comment are the person's.
 fn make(path: &Path, args: &SeedArgs, output: &Output) -> Outcome<Metainfo> {
     let trackers = create::tiers(&args.announce)?;
     let name = create::name(path, &create::options())?;
-    let file = create::file_name(&name);
+    let here = create::file_name(&name);
+    let beside = path.parent().map(|dir| dir.join(&here));
+    let file = beside.filter(|beside| beside.exists() && !here.exists()).unwrap_or(here);
     let is_other = || {
         let message = format!(
             "{0} exists and is not a torrent of this data; move it away, or seed what it describes with `bt seed {0}`",

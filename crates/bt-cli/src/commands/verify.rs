@@ -43,13 +43,24 @@ pub(crate) async fn run(args: VerifyArgs, output: &Output) -> Outcome {
         output.line(format_args!("all {pieces} pieces are right"));
         return Ok(());
     }
-    let message = format!("{} of {pieces} pieces are right; `bt get` fetches the others", report.good.count());
+    let message = advice(&report, pieces);
     // In JSON the report itself is the last word on standard output.
     if output.json {
         output.note(format_args!("bt: {message}"));
         std::process::exit(Exit::Verify as i32);
     }
     Err(Failure::new(Exit::Verify, "bad_data", message))
+}
+
+/// What is right, and what helps.
+fn advice(report: &Report, pieces: u32) -> String {
+    if report.good.count() < pieces {
+        return format!("{} of {pieces} pieces are right; `bt get` fetches the others", report.good.count());
+    }
+    if report.files.iter().any(|file| matches!(file.state, FileState::WrongLength { .. })) {
+        return format!("all {pieces} pieces are right, but a file is longer than in the torrent; move it away and run `bt get`");
+    }
+    format!("all {pieces} pieces are right, but an empty file is missing; `bt get` makes it")
 }
 
 /// Hashes the data in a directory, with progress.
