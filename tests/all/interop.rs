@@ -75,7 +75,7 @@ fn links_work_both_ways_through_our_tracker() -> Test {
     let Some(net) = Net::new() else { skip!("no network namespaces: not root, or no `ip`") };
     for client in CLIENTS.into_iter().chain([&Rqbit as &dyn Client]) {
         if client.version().is_none() {
-            // Nobody packages rqbit.
+            // rqbit is in no package of the system.
             if client.name() != "rqbit" {
                 skip!("{} is not installed", client.name())
             }

@@ -14,7 +14,7 @@ type Mistake = (&'static str, i32, &'static [&'static str], &'static [&'static s
 
 const HASH: &str = "c12fe1c06bba254a9dc9f519b335aa7c1367a88a";
 
-/// `HASH` stands for an info-hash that nobody has. In the steps `RIGHT` is that of `f.torrent`, `PEER` a seed of it, `LINK` its link,
+/// `HASH` stands for an info-hash without peers. In the steps `RIGHT` is that of `f.torrent`, `PEER` a seed of it, `LINK` its link,
 /// `TRACKED` its link with a tracker in it, `NODE` a node of the DHT, and `FRESH` a new directory; `right` is one in which its data lies.
 const MISTAKES: &[Mistake] = &[
     // Where to
@@ -223,6 +223,12 @@ const MISTAKES: &[Mistake] = &[
     ("tracker --http nonsense", 2, &["it has the form ADDR:PORT"], &["&tracker --http 127.0.0.1:0"]),
     ("tracker --interval 0s", 2, &["an interval is 1s at least"], &["&tracker --interval 1s --udp 127.0.0.1:0"]),
     ("dht ping 1.2.3.4", 2, &["it has the form ADDR:PORT"], &["dht ping NODE"]),
+    (
+        "dht node --listen 203.0.113.1:5",
+        1,
+        &["cannot listen at 203.0.113.1:5", "an address of this machine", "--listen"],
+        &["&dht node --listen 127.0.0.1:0"],
+    ),
     ("dht get-peers zz", 2, &["it has 40 hex digits"], &["dht get-peers RIGHT --dht-bootstrap NODE"]),
     ("help nothing", 2, &["there is no command nothing", "bt --help"], &["--help"]),
 ];
@@ -255,7 +261,7 @@ fn who_makes_a_mistake_is_told_what_why_and_what_helps() -> Test {
     let right = stage.info_hash(&torrent)?;
     // Its peer is known to the node from here on.
     let announce = ["dht", "get-peers", &right.to_string(), "--announce", "7777", "--dht-bootstrap", &node_at];
-    Process::run("announce", stage.bt("person").args(announce), PATIENCE)?;
+    Process::run("announce", stage.bt("person").args(announce), PATIENCE)?.expect_code(0)?;
     let words = [
         ("LINK", format!("magnet:?xt=urn:btih:{right}")),
         ("TRACKED", format!("magnet:?xt=urn:btih:{right}&tr={url}")),
@@ -265,7 +271,7 @@ fn who_makes_a_mistake_is_told_what_why_and_what_helps() -> Test {
     ];
     let mut wrong = Vec::new();
     for (number, mistake) in MISTAKES.iter().enumerate() {
-        let fresh = format!("fresh {number}").replace(' ', "-");
+        let fresh = format!("fresh-{number}");
         std::fs::create_dir(stage.path(&fresh))?;
         let followed = || {
             let steps =

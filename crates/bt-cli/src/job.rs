@@ -341,7 +341,7 @@ impl Job {
     /// News since the last look.
     fn hear(&mut self, is_seed: bool, output: &Output, board: &Board) {
         let now = Instant::now();
-        // Asked for and not heard of: it may come before anybody listens.
+        // Asked for, not only waited for: the event may come before this job listens.
         if !self.is_known
             && let Some(torrent) = self.handle.as_ref().and_then(TorrentHandle::metainfo)
         {

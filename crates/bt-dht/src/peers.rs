@@ -39,7 +39,7 @@ pub(crate) struct PeerStore {
 struct Swarm {
     /// By subscriber.
     peers: BTreeMap<SocketAddr, Peer>,
-    /// The network of its first peer. It stays, whoever comes: else two networks that open torrents together, as a host with IPv4 and
+    /// The network of its first peer. It stays, whatever peers come later: else two networks that open torrents together, as a host with IPv4 and
     /// IPv6 can, would have none that count.
     opener: IpAddr,
     last: Time,

@@ -38,7 +38,8 @@ const REACH_START: usize = 40;
 const REACH_STEP: usize = 5;
 /// Two connections that were made within this time, one by each end, may have crossed: neither end knew of the other's.
 const CROSSING: Duration = Duration::from_secs(3);
-/// Who ends its own connection then counts that time from a later moment than the other end, which would have both ended; so that end waits longer.
+/// The end that gives up its own connection waits this much longer: it counts from a later moment than the other end, and both
+/// connections would end.
 const CROSSING_SLACK: Duration = Duration::from_secs(1);
 /// Fewer connections than this while something is missing: trackers and the DHT are asked as soon as they welcome it.
 const PEERS_WANTED: usize = 20;
@@ -341,7 +342,7 @@ impl Meeting {
                 (_, true) if is_alive => return Err(Why::Duplicate),
                 (_, true) => twin.spare = Some(arrival.key),
                 (_, false) if is_alive && twin.addr.ip() == addr.ip() => return Err(Why::Duplicate),
-                // Whoever dialled ends it, unless the older connection is dead there. If the id is a copy, its owner loses nothing.
+                // The end that dialled ends it, unless the older connection is dead there. If the id is a copy, its owner loses nothing.
                 (_, false) => {}
             }
         }
@@ -357,7 +358,7 @@ impl Meeting {
         twins.max_by_key(|key| self.contacts.get(key).map(|twin| (twin.is_alive(now), twin.outbound, twin.heard)))
     }
 
-    /// A peer said something. A connection that is needless, now that this one is known to be alive.
+    /// Notes that a peer said something. Returns the later connection to it, which is needless as this one is alive.
     pub(crate) fn heard(&mut self, now: Time, peer: PeerKey) -> Option<PeerKey> {
         let contact = self.contacts.get_mut(&peer)?;
         contact.heard = now;

@@ -11,7 +11,7 @@
 //! name, the name, and the directory's path. Reading ends at the first record that is not whole; what follows is lost, and then every piece that is
 //! not "have" counts as dirty. The file is made by the first record, so that a torrent that was refused at opening has none.
 //!
-//! `B` comes when a file was made and before it is written to, and after each batch of writes: what differs later was done by another
+//! `B` comes when a file was made and before it is written to, and within 4 ms after each batch of writes: what differs later was done by another
 //! program, or by us in the moment in which we were killed.
 
 mod records;
@@ -148,7 +148,7 @@ impl Journal {
         &self.known
     }
 
-    /// Records that pieces are lost.
+    /// Records that pieces may not be there any more.
     pub(crate) fn dirty(&mut self, pieces: &[Piece]) -> Result<(), StoreError> {
         self.written(pieces, &[])
     }

@@ -118,7 +118,7 @@ impl Table {
             }
             0 => self.forget_swarm(hash),
             1..=FEW => {
-                // Whoever is everywhere shall not take with it the swarms of others that it came to.
+                // A subscriber that is in every swarm shall not take the swarms of others with it.
                 let owner = swarm.addrs().map(|addr| addr.ip()).min_by_key(|ip| self.peers.count(*ip));
                 owner.into_iter().for_each(|ip| self.small.insert(ip, hash));
             }

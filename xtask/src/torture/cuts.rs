@@ -19,11 +19,11 @@ const UP: &str = "10MiB/s";
 /// A process lives for less than this; where a tree is smaller, it has as much less time to be written. After each copy that was complete
 /// before a cut came it lives a quarter shorter: how long a copy takes depends on the machine.
 const LIFE_MAX_MS: u64 = 7000;
-/// No life is shorter than this at most.
+/// The shortest that this becomes.
 const LIFE_LEAST_MS: u64 = 20;
 /// The first one lives for more than this part of that: a quarter.
 const FIRST_LIFE_PART: u64 = 4;
-/// Copies without a cut, at most.
+/// This many copies may be complete before a cut comes, beside one for each round: more never end.
 const COPIES_MAX: u32 = 50;
 /// The most that may be unsynced at any moment.
 const UNSYNCED_MAX: u64 = 128 << 20;
@@ -51,13 +51,10 @@ fn cut(trial: &Trial, disk_mib: u64, mut life_max_ms: u64, rounds: u32, seed: u6
     let (mut lost, mut copies, mut round) = (Vec::new(), 0, 0);
     while round < rounds {
         let (dir, home) = (mount.join(format!("copy {copies}")), mount.join(format!("home {copies}")));
-        let (mut had, round_before, mut is_new) = (0, round, true);
+        let (mut had, round_before) = (0, round);
         loop {
             let mut runner = Runner::start(trial, &home, &dir)?;
-            // A new one claims nothing yet, and comparing many small files takes as long as writing them.
-            if !std::mem::take(&mut is_new) {
-                runner.ensure_claims(trial, &dir).with_context(|| format!("round {round}"))?;
-            }
+            runner.ensure_claims(trial, &dir).with_context(|| format!("round {round}"))?;
             let there = runner.life(None).there;
             if had > 0 {
                 let gone = u64::saturating_sub(had, there);

@@ -4,9 +4,10 @@
 //! Invariant: only `node` answers others; every other command asks read-only and is gone (BEP 43).
 
 use crate::args::{DhtArgs, DhtVerb};
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{self, Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::signals::{Hangup, Stop};
+use crate::units;
 use bt_session::StartError;
 use bt_session::dht::{Announce, Ask, Dht, DhtConfig, DhtHandle, Event, Id, Item, Mutable, Report, Value};
 use bt_session::dht::{mutable_target, new_secret, public_key};
@@ -36,7 +37,10 @@ pub(crate) async fn run(args: DhtArgs, output: &Output) -> Outcome {
     let config = DhtConfig { bootstrap: args.dht_bootstrap, read_only: !is_node, ..DhtConfig::default() };
     let dht = Dht::start(&listen, if is_node { DhtConfig { reply_bytes_per_sec: NODE_RATE, ..config } } else { config });
     let dht = dht.map_err(|error| match &error {
-        StartError::Listen { .. } => Failure::new(Exit::Other, "cannot_listen", error),
+        StartError::Listen { source, .. } => {
+            let advice = exit::listen_advice(source);
+            Failure::new(Exit::Other, "cannot_listen", format!("{error}; {advice} with --listen"))
+        }
         _ => Failure::from(anyhow::Error::from(error)),
     })?;
     let handle = dht.handle();
@@ -104,7 +108,7 @@ async fn get_peers(handle: &DhtHandle, hash: InfoHash, announce: Option<u16>, sc
     }
     let report = answers.report().await;
     let counts = report.scrape.as_ref().map(|scrape| (scrape.seeds.estimate(), scrape.peers.estimate()));
-    let mut said = format!("{} peers; {}", peers.len(), account(&report));
+    let mut said = format!("{}; {}", units::count(peers.len(), "peer"), account(&report));
     if let Some((seeds, others)) = counts {
         said += &format!("; about {seeds} seeds and {others} others");
     }

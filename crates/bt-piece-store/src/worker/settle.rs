@@ -64,7 +64,7 @@ impl Worker {
         if !self.lose(&lost, done) {
             return;
         }
-        if let Err(error) = result.and(self.note(&touched, storage)) {
+        if let Err(error) = result.and(self.note(&touched, false, storage)) {
             self.held = true;
             return done.push(self.failed(&error));
         }

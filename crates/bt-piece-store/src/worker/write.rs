@@ -85,7 +85,7 @@ impl Worker {
             }
             ready.push(piece);
         }
-        let noted = self.note_made(&made, storage);
+        let noted = self.note(&made, true, storage);
         // What is not recorded as ours is not written.
         if noted.is_err() { (Vec::new(), noted) } else { (ready, result) }
     }
@@ -184,12 +184,6 @@ impl Worker {
         Ok(())
     }
 
-    /// Records files that are ours from now on.
-    fn note_made(&mut self, files: &BTreeSet<usize>, storage: &dyn Storage) -> Result<(), StoreError> {
-        let news = self.looks(files, storage, true)?;
-        self.journal.note(&news)
-    }
-
     /// Notes what we wrote, and how its files look now.
     fn note_written(
         &mut self,
@@ -221,9 +215,9 @@ impl Worker {
         }
     }
 
-    /// Records how files look after our writes.
-    pub(super) fn note(&mut self, files: &BTreeSet<usize>, storage: &dyn Storage) -> Result<(), StoreError> {
-        let news = self.looks(files, storage, false)?;
+    /// Records how files look now that we wrote to them, or `made` them: these are ours from now on.
+    pub(super) fn note(&mut self, files: &BTreeSet<usize>, made: bool, storage: &dyn Storage) -> Result<(), StoreError> {
+        let news = self.looks(files, storage, made)?;
         self.journal.note(&news)
     }
 
