@@ -457,7 +457,7 @@ fn a_flooder_gains_nothing_by_joining_others_or_by_crowds_that_leave() {
         crowd.iter().skip(1).for_each(|addr| leave(t, n, addr));
     };
     (100..150).for_each(|n| flood(&mut t, n));
-    // Three swarms of another subscriber; the flooder joins them before a third one leaves.
+    // Three swarms of another subscriber; the flooder joins them before one of their peers leaves.
     for n in 0..3 {
         ["4.4.4.4:1", "3.3.3.3:1", "6.6.6.6:1"].iter().for_each(|addr| enter(&mut t, n, addr));
         leave(&mut t, n, "4.4.4.4:1");
