@@ -3,7 +3,7 @@
 //! Decides: how long is waited, and what a failure message shows. Must not know: which program it is.
 //! Invariant: waiting is a deadline on something that the process says or does, never a guess at its speed.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
@@ -12,6 +12,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// A process that is started has its program's memory after moments; this is many of them.
+const OWN_MEMORY_WITHIN: Duration = Duration::from_secs(10);
 
 /// A running program.
 #[derive(Debug)]
@@ -51,6 +54,7 @@ impl Process {
         let mut child = command.spawn().with_context(|| format!("{name}: cannot start {command:?}"))?;
         let out = Lines::of(child.stdout.take().context("stdout is piped")?);
         let err = Lines::of(child.stderr.take().context("stderr is piped")?);
+        wait_for_own_memory(child.id())?;
         Ok(Process { name: name.into(), child, out, err })
     }
 
@@ -192,6 +196,19 @@ impl Process {
 }
 
 /// The name, and seconds of processor time, of the process or thread with this file of the kernel's.
+/// Waits until a new process has memory of its own. For a moment after it was started it still shares that of this process, which would be
+/// measured as its own (seen in 1 of 45,000 starts, and more often on a busy machine).
+fn wait_for_own_memory(id: u32) -> Result<()> {
+    let ours = std::fs::read_link("/proc/self/exe")?;
+    let deadline = Instant::now() + OWN_MEMORY_WITHIN;
+    // One that has ended already has no program.
+    while std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|program| program == ours) {
+        ensure!(Instant::now() < deadline, "process {id} did not start its program within {OWN_MEMORY_WITHIN:?}");
+        thread::yield_now();
+    }
+    Ok(())
+}
+
 fn cpu(stat: &Path) -> Result<(String, f64)> {
     let stat = std::fs::read_to_string(stat)?;
     // The name in parentheses may hold spaces: count fields after it. utime and stime are the 14th and 15th.
