@@ -341,7 +341,8 @@ mod tests {
 
     #[test]
     fn rarest_first_among_what_the_peer_has() {
-        // (leechers that have each piece, what the peer has, whether it is a seed, pieces taken in order)
+        // (leechers that have each piece, what the peer has, whether it is a seed, pieces taken in
+        // order)
         let table: &[(&[u32], &[u32], bool, &[u32])] = &[
             (&[3, 1, 2], &[0, 1, 2], false, &[1, 2, 0]),
             (&[3, 1, 2], &[0, 2], false, &[2, 0]),
@@ -388,7 +389,8 @@ mod tests {
     #[test]
     fn priorities_come_before_rarity_and_skipped_pieces_never() {
         use Priority::{High, Low, Normal, Skip};
-        // (leechers that have each piece, their priorities, pieces taken in order from a seed: rarest first, and in order)
+        // (leechers that have each piece, their priorities, pieces taken in order from a seed:
+        // rarest first, and in order)
         let table: &[(&[u32], &[Priority], &[u32], &[u32])] = &[
             (&[3, 1, 2], &[High, Normal, Normal], &[0, 1, 2], &[0, 1, 2]),
             (&[3, 1, 2], &[Low, Low, Normal], &[2, 1, 0], &[2, 0, 1]),
