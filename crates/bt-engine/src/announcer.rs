@@ -2,8 +2,8 @@
 //!
 //! Decides: the order of the trackers, and which are asked side by side. Must not know: sockets,
 //! what a URL means.
-//! Invariant: a tracker is asked only after every tracker before it, in its own tier and in earlier
-//! tiers, failed, was silent for [`STAGGER`] or brought too few peers.
+//! Invariant: a tracker is asked only after all trackers before it, in its own and in earlier
+//! tiers. Each of those failed, was silent for [`STAGGER`] or brought too few peers.
 
 use crate::io::TrackerKey;
 use crate::tracker::{Call, Standing, Tracker, Us};
@@ -106,8 +106,8 @@ impl Announcer {
         if !trackers.get_mut(place).is_some_and(|tracker| tracker.answered(now, reply, near, us, rng)) {
             return;
         }
-        // Move it to the front of its tier, but not past a tracker that works: a slow tracker does
-        // not push out a quick one.
+        // Move it to the front of its tier, but not past a working tracker: a slow tracker must not
+        // push out a quick tracker.
         let front = trackers.iter().take(place).rposition(Tracker::works).map_or(0, |before| before + 1);
         if let Some(passed) = trackers.get_mut(front..=place) {
             passed.rotate_right(1);
@@ -156,8 +156,8 @@ impl Announcer {
         if self.stopped {
             return None;
         }
-        // A torrent that no tracker knows is as urgent as one that lacks peers: no peer finds it if
-        // it is a seed.
+        // A torrent that no tracker knows is as urgent as a torrent that lacks peers: no peer finds
+        // it if it is a seed.
         let urgent = hungry || !self.tiers.iter().flatten().any(Tracker::works);
         let mut first: Option<Turn> = None;
         let mut open = Some(Time::ZERO);

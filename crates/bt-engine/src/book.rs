@@ -21,12 +21,12 @@ const FROM_TRACKER_MAX: usize = 2500;
 const FROM_HOST_MAX: usize = 250;
 /// Most bans per torrent, counted by subscriber; beyond that the oldest ban is dropped.
 const BANS_MAX: usize = 4096;
-/// After this number of failures in a row an address is forgotten.
+/// After this number of failures in a row an address is forgotten, unless the user named it.
 const FAILS_MAX: u32 = 6;
 /// Seconds on which the back-off after a failure is based; it doubles with each failure.
 const RETRY: Duration = Duration::from_secs(10);
-/// A host that calls for us is dialled at once, but no address is dialled more often than once in
-/// this time: calls may be forged.
+/// Least seconds between two dials to an address whose host calls for us: calls may be forged. The
+/// first dial is made at once.
 const CALL_REST: Duration = Duration::from_secs(1);
 /// Seconds before a peer that was connected is dialled again.
 const REDIAL: Duration = Duration::from_secs(30);
@@ -92,7 +92,7 @@ impl Origin {
         }
     }
 
-    /// Whether a private torrent ignores this source (BEP 27).
+    /// Returns whether a private torrent ignores this source (BEP 27).
     fn is_hearsay(self) -> bool {
         matches!(self, Origin::Link | Origin::Host(_))
     }
@@ -144,7 +144,7 @@ impl Book {
 
     /// Makes room in a full book, if the source may have it; returns whether there is room now. An
     /// address of the user always enters. An address of a tracker takes the place of the hearsay
-    /// that failed most: hosts that name many addresses do not keep the tracker's peers away.
+    /// that failed most. Hosts that name many addresses thus do not keep the tracker's peers away.
     fn make_room(&mut self, origin: Origin) -> bool {
         if origin.is_hearsay() {
             return false;
@@ -155,7 +155,7 @@ impl Book {
         worst.is_some() || origin == Origin::User
     }
 
-    /// Changes the source to a more trusted one that named the address too.
+    /// Changes the source of an address to a more trusted source that named it too.
     fn rename(&mut self, addr: SocketAddr, origin: Origin) {
         let Some(entry) = self.entries.get_mut(&addr) else { return };
         let before = core::mem::replace(&mut entry.origin, origin);
@@ -186,7 +186,7 @@ impl Book {
         }
     }
 
-    /// Whether a source named this address.
+    /// Returns whether a source named this address.
     pub(crate) fn knows(&self, addr: SocketAddr) -> bool {
         self.entries.contains_key(&addr)
     }

@@ -33,7 +33,7 @@ pub(crate) struct Candidate {
     pub(crate) since: Time,
     /// It was unchoked and requested nothing, or is doing so now.
     pub(crate) wasteful: bool,
-    /// It has a part of a piece that a super-seed gives to no other peer.
+    /// It is in the middle of a piece that we, while super-seeding, give to no other peer.
     pub(crate) owed: bool,
 }
 

@@ -52,7 +52,7 @@ pub struct Rates {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Budget {
     /// Bytes of blocks that all torrents together may have requested or have in the store's memory.
-    /// A torrent with none of them is always allowed one piece.
+    /// While there are none, one piece is always allowed.
     pub store_bytes: u64,
     /// Limits of the payload to and from all peers together.
     pub rates: Rates,
@@ -65,7 +65,8 @@ pub struct Budget {
 }
 
 impl Default for Budget {
-    /// 64 MiB of blocks, no rate limit, 100 connections per torrent and 500 in all, 200 dials at a time.
+    /// Returns 64 MiB of blocks, no rate limit, 100 connections per torrent and 500 in all, 200
+    /// dials at a time.
     fn default() -> Budget {
         Budget { store_bytes: 64 << 20, rates: Rates::default(), peers_per_torrent: 100, peers: 500, dials: 200 }
     }

@@ -80,7 +80,7 @@ impl Contact {
         self.listens.unwrap_or(self.addr)
     }
 
-    /// Whether it sent a message lately.
+    /// Returns whether it sent a message lately.
     pub(crate) fn is_alive(&self, now: Time) -> bool {
         now.since(self.heard) < SILENCE
     }

@@ -1,8 +1,8 @@
-//! Makes the decisions that the whole process shares: which shard gets a torrent, which connections
-//! are accepted, what each shard may use, when a tracker host is asked.
+//! Makes the decisions that the whole process shares: placing torrents, accepting connections,
+//! splitting the budget over the shards, pacing announces.
 //!
-//! Decides: placement, accept caps, leases of rate and connections, the pace of announces. Must not
-//! know: sockets, the contents of torrents.
+//! Decides: placement, accept caps, leases of rate and connections, the pace of announces.
+//! Must not know: sockets, the contents of torrents.
 //! Invariant: the leases of all shards together never exceed the limits of the process.
 
 use crate::config::{Budget, Rates};
@@ -66,7 +66,7 @@ impl Desk {
         Desk { limits, load, pending: BTreeMap::new(), next: 0, accepted: BTreeMap::new(), hosts: BTreeMap::new() }
     }
 
-    /// Picks the shard for a new torrent: the one with the fewest.
+    /// Picks the shard with the fewest torrents for a new torrent.
     pub fn place(&mut self) -> usize {
         let shard = self.load.iter().enumerate().min_by_key(|(_, load)| **load).map_or(0, |(shard, _)| shard);
         if let Some(load) = self.load.get_mut(shard) {

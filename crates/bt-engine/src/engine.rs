@@ -2,7 +2,7 @@
 //!
 //! Decides: what torrents share: uplink, downlink, the store's memory, dials, the routes of
 //! connections. Must not know: how an output is carried out.
-//! Invariant: `handle` never fails and never blocks; the outputs are complete after `poll` returned
+//! Invariant: `handle` never fails and never blocks. The outputs are complete after `poll` returned
 //! `None`.
 
 use crate::config::{Budget, Config};

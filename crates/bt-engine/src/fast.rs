@@ -1,5 +1,5 @@
-//! Handles the fast extension (BEP 6): its messages, and the pieces that a newcomer may request
-//! while it is choked, so that it soon has something to trade.
+//! Handles the messages of the fast extension (BEP 6), and the pieces that a newcomer may request
+//! while choked: it soon has something to trade.
 //!
 //! Decides: which pieces these are. Must not know: the pieces that we have, the choking of peers.
 //! Invariant: the set depends on the torrent and on the peer's network only: more addresses there

@@ -4,8 +4,8 @@
 //! Decides: the state of every block of the open pieces. Must not know: rarity, request windows,
 //! choking.
 //! Invariant: a block counts as free only when no peer is asked for it and no peer has delivered
-//! it. The reserved bytes are the lengths of the open pieces; of long pieces, the blocks that are
-//! asked for or not yet on the disk.
+//! it. The reserved bytes are the lengths of the open pieces. Of long pieces they are the blocks
+//! that are asked for or not yet on the disk.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;

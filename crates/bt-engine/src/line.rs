@@ -13,7 +13,7 @@ use bt_types::{BLOCK_LEN, Time};
 /// Most payload bytes ordered for one peer and not yet written, beyond the rest of the last block
 /// (128 KiB at most). It keeps a fast socket full between two wakes.
 pub(crate) const SEND_CREDIT_MAX: u64 = 512 << 10;
-/// The least such bytes. In between, a peer's credit is a second of its rate: ordered payload can
+/// The least such bytes. In between, a peer's credit is a second of its rate. Ordered payload can
 /// neither be cancelled nor overtaken by our own requests and haves.
 pub(crate) const SEND_CREDIT_MIN: u64 = 16 << 10;
 /// Payload bytes of one turn: one vectored write.

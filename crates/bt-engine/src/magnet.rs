@@ -188,7 +188,7 @@ impl Magnet {
         Ok(())
     }
 
-    /// Returns the peer that is connected longest of those that give no metadata.
+    /// Returns the peer without metadata for us that is connected longest.
     fn idle(&self, now: Time) -> Option<PeerKey> {
         self.peers.keys().copied().find(|peer| !self.assembly.is_giving(now, *peer))
     }

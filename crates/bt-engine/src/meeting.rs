@@ -27,16 +27,16 @@ use core::time::Duration;
 
 /// Most dials under way per torrent while dials lead to peers.
 const DIALS_MAX: usize = 20;
-/// Failed dials in a row after which a torrent with fewer than [`FEW_PEERS`] connected peers dials
-/// as many addresses at a time as the budget allows. One living peer among hundreds of dead
-/// addresses is found in seconds.
+/// Failed dials in a row after which a torrent with few connected peers dials as many addresses at
+/// a time as the budget allows. One living peer among hundreds of dead addresses is found in
+/// seconds. Few peers means fewer than [`FEW_PEERS`].
 const SILENT_DIALS: usize = 10;
 const FEW_PEERS: usize = 8;
 /// Seconds after which a dial is given up, as is usual.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Seconds that a first dial has while few peers are connected and many addresses wait: time for
-/// two tries of the system, and for every round trip on Earth. An address that failed so soon is
-/// dialled again with [`PATIENCE`].
+/// Seconds that a first dial has while few peers are connected and many addresses wait. That is
+/// enough for two tries of the system, and for every round trip on Earth. An address that failed so
+/// soon is dialled again with [`PATIENCE`].
 const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 /// Per cent of its connections that a torrent may dial itself at first, and the increase for each
 /// second with peers.
@@ -259,8 +259,8 @@ impl Meeting {
         }
     }
 
-    /// Returns whether a dial may begin. At first a part of the connections is left to later peers:
-    /// if the first peers took all of each other's connections, later peers would starve.
+    /// Returns whether a dial may begin. At first a part of the connections is left to later peers.
+    /// If the first peers took all of each other's connections, later peers would starve.
     /// Connections that no peer comes for are dialled in the end.
     fn may_dial(&self, budget: &Budget) -> bool {
         // Most dials in silence fail, and take no connection.
@@ -363,7 +363,7 @@ impl Meeting {
     }
 
     /// Returns the connection to the peer that has this id and may be at this address. Among
-    /// several it prefers one that is alive, then one that we dialled.
+    /// several it prefers a connection that is alive, then a connection that we dialled.
     fn twin(&self, now: Time, id: PeerId, ip: IpAddr) -> Option<PeerKey> {
         let (first, last) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::from_bits(u128::MAX).into());
         let of_id = self.ids.range((id, first, PeerKey(0))..=(id, last, PeerKey(u64::MAX)));

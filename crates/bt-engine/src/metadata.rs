@@ -1,12 +1,12 @@
 //! Assembles a torrent's metadata from the parts that peers send (BEP 9).
 //!
-//! Decides: which part is asked of which peer, which copy is believed, which peer lied. Must not
-//! know: connections, the content of metadata.
+//! Decides: which part is asked of which peer, which copy is believed, which peer lied.
+//! Must not know: connections, the content of metadata.
 //! Invariant: only bytes with the right hash come out. A peer is called a liar only for a copy that
 //! is its own from end to end. All copies together claim at most [`COPIES_BYTES_MAX`].
 //!
 //! At first the peers that offer the same length make one copy together, each with other parts. If
-//! such a copy is wrong, it is unknown which peer lied: from then on every peer makes a copy alone,
+//! such a copy is wrong, it is unknown which peer lied. From then on every peer makes a copy alone,
 //! and a liar is found.
 
 use crate::io::PeerKey;

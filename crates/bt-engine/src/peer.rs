@@ -18,8 +18,8 @@ use bt_types::{Bitfield, Block, Piece, Time};
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// Unrequested blocks that are tolerated from a peer, beyond those that were cancelled or given up.
-/// The peer may have sent them before our message reached it.
+/// Unrequested blocks that are tolerated from a peer, beyond cancelled or abandoned requests. The
+/// peer may have sent them before our message reached it.
 const UNREQUESTED_FORGIVEN: u32 = 64;
 
 /// Seconds after which an unchoked peer that requests nothing leaves its slot to a waiting peer.

@@ -14,14 +14,14 @@ use core::time::Duration;
 const WINDOW_START: u32 = 4;
 /// The smallest window, in requests, of a peer that delivers.
 const WINDOW_MIN: u32 = 4;
-/// The window keeps the peer busy for its round trip and this time, in milliseconds, or for twice
-/// the longest pause between its blocks: some peers serve once or twice a second. Blocks that wait
-/// longer in its queue could come earlier from other peers.
+/// Milliseconds for which the window keeps the peer busy, beyond its round trip. Twice the longest
+/// pause between its blocks counts instead if that is longer, since some peers serve once or twice
+/// a second. Blocks that wait longer in its queue could come earlier from other peers.
 const QUEUE_TIME: Duration = Duration::from_millis(300);
 const QUEUE_TIME_MAX: Duration = Duration::from_secs(3);
 /// Milliseconds between two measurements of the rate.
 const SAMPLE: Duration = Duration::from_millis(250);
-/// Seconds that a block is late before it is asked of a second peer.
+/// Least seconds after its request before a block is late and may be asked of a second peer.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Seconds of silence after which a peer with outstanding requests is snubbed: its blocks go to
 /// other peers.
@@ -251,7 +251,7 @@ mod tests {
         let mut blocks = geometry.pieces().flat_map(|piece| geometry.blocks(piece));
         let mut pipeline = Pipeline::new(Time::ZERO, 2048);
         let (mut line, mut served) = (VecDeque::new(), 0);
-        // A hundred blocks each second, if it has so many requests.
+        // A hundred blocks each second, if it has that many requests.
         for second in 0..30 {
             let now = Time::from_secs(second);
             let mut serves = line.len().min(100);

@@ -6,10 +6,10 @@
 //! Invariant: a piece waits, is promised to one peer, is on its way to that peer, or was seen at
 //! another peer. A peer is shown every piece that it is promised.
 //!
-//! A seed that announces every piece is asked by all peers for the pieces that they find rarest,
-//! and sends many pieces twice before others leave it once. A super-seed announces no piece, and
-//! then shows each peer pieces of its own, as many as the peer can take. The peer passes them on to
-//! the other peers.
+//! All peers ask a seed that announces every piece for the pieces that they find rarest. It sends
+//! many pieces twice before others leave it once. A super-seed announces no piece, and then shows
+//! each peer pieces of its own, as many as the peer can take. The peer passes them on to the other
+//! peers.
 //!
 //! When every piece was sent once, the seed shows all pieces to all peers, but those still on their
 //! way last. All peers would ask for these first, as no other peer has them, and they would be sent
@@ -25,8 +25,8 @@ use core::time::Duration;
 /// Bytes: a peer is shown its next piece when less than this is left of its promised pieces, even
 /// if it is slow. Its requests must not run dry.
 const AHEAD_MIN: u64 = 64 << 10;
-/// Bytes promised ahead to the only connected peer, since no other peer could be given them; or
-/// this fraction of the torrent, if that is less.
+/// Bytes promised ahead to a peer that is the only connected peer. At most this fraction of the
+/// torrent.
 const ALONE: u64 = 8 << 20;
 const ALONE_PART: u64 = 16;
 /// Seconds without a served block after which super-seeding stops, whatever the reason.
@@ -40,12 +40,12 @@ const TEASERS_SEEN: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same for pieces that are promised or on their way at the end, while our uplink is idle.
 const PATIENCE_IDLE: Duration = Duration::from_secs(1);
-/// Seconds after the last block was ordered in which no piece is sent twice: the system's buffers
+/// Seconds after the last block was ordered in which no piece is sent twice. The system's buffers
 /// still keep the uplink busy, and their content arrives first.
 const SETTLE: Duration = Duration::from_secs(1);
-/// A peer is shown no more while this number of pieces that it was given are seen at no other peer:
-/// it keeps them for itself, or cannot pass them on. The number doubles each time that this leaves
-/// our uplink idle.
+/// Most pieces that were given to a peer and are seen at no other peer. Such a peer keeps them for
+/// itself, or cannot pass them on, and is shown no more. The number doubles each time that this
+/// leaves our uplink idle.
 const UNSPREAD_MAX: usize = 16;
 /// Peers: among fewer, a piece may be seen at no other peer because the other peers are slow.
 const UNSPREAD_PEERS: usize = 16;
@@ -232,7 +232,7 @@ impl Reveal {
         }
     }
 
-    /// Returns whether the peer has received a part of a piece that is promised to it.
+    /// Returns whether a part of a piece that is promised to the peer was ordered for it.
     pub(crate) fn is_owed(&self, peer: PeerKey) -> bool {
         let is_begun = |(piece, owed): (&Piece, &Owed)| owed.left < self.geometry.piece_len(*piece);
         self.peers.get(&peer).is_some_and(|shown| shown.owed.iter().any(is_begun))
@@ -346,10 +346,9 @@ impl Reveal {
     /// Cleans up once a second. Strikes out the pieces that other peers have by now, or should
     /// have, since they were sent a while ago.
     ///
-    /// Takes back promises to peers that take nothing: after [`PATIENCE`] from unchoked peers, and
-    /// from choked peers also when no other piece is left to show. When none is left and our uplink
-    /// is idle, slow promises are taken back as well. `copies` tells how many other peers have a
-    /// piece.
+    /// Takes back promises to peers that take nothing for [`PATIENCE`]. When no other piece is left
+    /// to show, choked peers lose their promises at once. If our uplink is idle then, slow promises
+    /// are taken back as well. `copies` tells how many other peers have a piece.
     pub(crate) fn reclaim(&mut self, now: Time, is_served: impl Fn(PeerKey) -> bool, copies: impl Fn(Piece) -> u32) {
         let is_out = |piece| copies(piece) > 0;
         let peers = &mut self.peers;

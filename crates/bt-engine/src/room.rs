@@ -15,9 +15,9 @@ use core::time::Duration;
 /// Torrents that are asked again each time that room becomes free. The rest is asked the next time,
 /// so that one input stays cheap.
 const RETRIES_MAX: usize = 8;
-/// Seconds between two checks for stalled pieces while a torrent lacks room. Open pieces that got
-/// nothing since the last check give way: an attacker must not hold the budget with pieces that it
-/// never completes. As long as the snub in `pipeline.rs`.
+/// Seconds between two checks for stalled pieces while a torrent lacks room; as long as the snub in
+/// `pipeline.rs`. Open pieces that got nothing since the last check give way: an attacker must not
+/// hold the budget with incomplete pieces.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 /// The units that each torrent has taken, and the torrents that want more.

@@ -85,9 +85,9 @@ impl Shelf {
         self.picker.priority(piece) > Priority::Skip
     }
 
-    /// Picks the best block for a peer, and marks it as asked. In this order: of the piece that it
-    /// leads, of a piece with a deadline, of an abandoned piece, of a new piece, of a piece of
-    /// another peer. At the very end a block that is late at another peer.
+    /// Picks the best block for a peer, and marks it as asked. The order: its own piece, a piece
+    /// with a deadline, an abandoned piece, a new piece, a piece of another peer. At the very end a
+    /// block that is late at another peer.
     pub(crate) fn next_block(&mut self, now: Time, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
         let due = peer.pipeline.due(now);
         // The piece may have failed since, and be led by another peer now.
@@ -110,8 +110,7 @@ impl Shelf {
             return peer.lead.and_then(|piece| self.ledger.ask_free(piece, due));
         }
         if trusted {
-            // A peer that has everything fetches us pieces that no leecher has first: leechers can
-            // provide the rest.
+            // A seed is first asked for pieces that no leecher has: leechers can provide the rest.
             let rare_first = !peer.counted && self.picker.has_unseen();
             let is_wanted = |piece| !rare_first || self.picker.availability(piece) == 0;
             let adopted = self.ledger.adopt(peer.key, &peer.has, is_wanted);
@@ -173,8 +172,8 @@ impl Shelf {
         None
     }
 
-    /// Opens a new piece, if the store has room for it: a piece that the peer suggests, if none is
-    /// better, or the picker's choice.
+    /// Opens a new piece, if the store has room for it. The peer's suggestion is taken if no piece
+    /// is better, else the picker's choice.
     fn open_piece(&mut self, peer: &mut Peer, store_bytes: u64) -> Option<Piece> {
         if !self.may_open(store_bytes) {
             return None;

@@ -213,8 +213,8 @@ pub struct SourceStat {
     /// Payload bytes that it sent us.
     pub down: u64,
     /// Of these, the bytes that it sent while it did not have everything. Zero for a peer that was
-    /// never interested in our pieces: a super-seed (BEP 16) seems to have little at first, and is
-    /// never interested.
+    /// never interested in our pieces: so is a super-seed (BEP 16), which seems to have little at
+    /// first.
     pub down_as_leecher: u64,
     /// Payload bytes that we sent it.
     pub up: u64,

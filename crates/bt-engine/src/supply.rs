@@ -17,7 +17,7 @@ const BURST: u32 = 64;
 pub(crate) struct Supply {
     /// The number of parts of the metadata.
     parts: u32,
-    /// Parts that it may still be sent, beyond those that wait.
+    /// Parts that it may still be sent, beyond the waiting parts.
     left: u32,
     /// Parts that may be sent before the next refill.
     burst: u32,

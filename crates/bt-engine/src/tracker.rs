@@ -380,8 +380,8 @@ mod tests {
     }
 
     proptest! {
-        /// Checks, for any order of events: `started` until it is acknowledged, then never; the
-        /// same for `completed`; `paused` in every other announce of a partial seed.
+        /// Checks events in any order. `started` and `completed` are sent until they are
+        /// acknowledged, and never again; `paused` is in every other announce of a partial seed.
         #[test]
         fn an_event_is_told_until_acknowledged_and_then_never_again(steps in prop::collection::vec((any::<bool>(), 0u8..4), 0..40)) {
             let (mut t, mut rng) = tracker();

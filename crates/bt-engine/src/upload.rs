@@ -115,8 +115,8 @@ impl Torrent {
         }
     }
 
-    /// Suggests to a newly unchoked peer the pieces of a sample that the fewest others have: a seed
-    /// sees more of the swarm than a leecher does.
+    /// Samples pieces, and suggests the rarest of them to a newly unchoked peer: a seed sees more
+    /// of the swarm than a leecher does.
     pub(crate) fn suggest(&mut self, peer: PeerKey) {
         let Some(row) = self.peers.get_mut(&peer).filter(|row| row.fast && row.counted) else { return };
         if !self.have.is_full() || self.reveal.is_some() {

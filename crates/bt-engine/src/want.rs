@@ -3,7 +3,7 @@
 //!
 //! Decides: when a download is done. Must not know: files, how pieces are sorted.
 //! Invariant: `missing` is the set of pieces that are wanted and missing; `wanted` of each peer
-//! counts the pieces of that set that the peer has.
+//! counts the pieces of that set at the peer.
 
 use crate::config::Budget;
 use crate::io::{Event, Output, PeerKey, Want};
