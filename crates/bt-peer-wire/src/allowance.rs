@@ -1,4 +1,4 @@
-//! Limits how many messages a peer may send beside those that carry payload.
+//! Limits how many messages without payload a peer may send.
 //!
 //! Decides: when a peer that sends no payload is read again. Must not know: sockets, the meaning of
 //! a message.

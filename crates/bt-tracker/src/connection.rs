@@ -1,8 +1,8 @@
 //! Makes and checks UDP connection ids: proof that an address receives what we send to it (BEP 15).
 //!
 //! Decides: which ids are valid. Must not know: datagrams, swarms.
-//! Invariant: an id is a keyed hash of address and epoch: nothing is stored, and an id cannot be
-//! made without the key.
+//! Invariant: an id is a keyed hash of address and epoch: nothing is stored, and only the key can
+//! make an id.
 
 use bt_types::{Rng, Time};
 use core::fmt;

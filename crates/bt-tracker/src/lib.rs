@@ -60,7 +60,7 @@ pub struct Config {
     /// Most peers in a reply. Over UDP at most what an unfragmented datagram carries: 202 IPv4, 67
     /// IPv6.
     pub peers_max: u32,
-    /// Most swarms, including those that are remembered only for their completed count.
+    /// Most swarms, including swarms that are remembered only for their completed count.
     pub torrents_limit: usize,
     /// Most peers, over all swarms. A peer that is alone in its swarm takes about 1.5 KiB of
     /// memory, with the swarm.
@@ -256,8 +256,8 @@ fn families(ip: IpAddr) -> (Family, Family) {
     if ip.is_ipv4() { (Family::V4, Family::V6) } else { (Family::V6, Family::V4) }
 }
 
-/// Writes the refusal of a query. "Never" (BEP 31) silences a client for good: it is said only of
-/// errors that no configuration of the client changes, in the torrent or in the peer id.
+/// Writes the refusal of a query. "Never" (BEP 31) silences a client for good. It is said only of a
+/// bad info-hash or peer id, which no other configuration of the client changes.
 fn refuse(error: QueryError) -> Vec<u8> {
     let failure = Failure::new(error.to_string());
     write_failure_body(&if error.key() == "port" { failure } else { failure.retry(RetryIn::Never) })

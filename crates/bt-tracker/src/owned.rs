@@ -34,7 +34,7 @@ impl<T: Ord + Copy> Owned<T> {
         }
     }
 
-    /// Returns whether an entry is owned by another subscriber than the one at this address.
+    /// Returns whether an entry is owned by a subscriber that is not at this address.
     pub(crate) fn is_of_another(&self, ip: IpAddr, entry: T) -> bool {
         self.owners.get(&entry).is_some_and(|&owner| owner != subscriber(ip))
     }

@@ -185,8 +185,8 @@ impl ByFamily {
     }
 }
 
-/// Returns the first and the last address of the subscriber that has this address: all ports of the
-/// address, or of its public IPv6 /64.
+/// Returns the first and the last address of a subscriber: all ports of the address, or of its
+/// public IPv6 /64.
 pub(crate) fn span(ip: IpAddr) -> (SocketAddr, SocketAddr) {
     let first = subscriber(ip);
     let last = match first {

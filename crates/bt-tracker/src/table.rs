@@ -1,9 +1,10 @@
 //! Holds all swarms, bounded in number and in time.
 //!
-//! Decides: which peer is forgotten when, and which peer or swarm gives way at the limits. Must not
-//! know: which peers are told of which.
-//! Invariant: `expiry` and `peers` hold exactly one entry for each peer; `small` holds the swarms
-//! of at most `FEW` peers, `idle` those without peers.
+//! Decides: which peer is forgotten when, and which peer or swarm gives way at the limits.
+//! Must not know: which peers are told of which.
+//! Invariant: `expiry` and `peers` hold exactly one entry for each peer. `small` holds the swarms
+//! of at most `FEW` peers, and larger swarms of a single subscriber; `idle` holds those without
+//! peers.
 
 use crate::completions::Completions;
 use crate::owned::Owned;

@@ -23,7 +23,7 @@ pub enum StoreFault {
     Permission,
     /// The file or directory is gone.
     Missing,
-    /// The file is not the one that we wrote: another size, another kind, a link.
+    /// The file is not ours any more: another size, another kind, a link.
     Changed,
     /// A file that does not belong to the torrent has the name of one of its files.
     Foreign,

@@ -6,8 +6,8 @@
 use alloc::string::String;
 use core::fmt;
 
-/// The 20 bytes that identify a swarm on the wire and at trackers: the SHA-1 of a v1 `info`, or the
-/// first 20 bytes of the SHA-256 of a v2 `info` (BEP 52).
+/// The 20 bytes that identify a swarm on the wire and at trackers. They are the SHA-1 of a v1
+/// `info`, or the first 20 bytes of the SHA-256 of a v2 `info` (BEP 52).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InfoHash(pub [u8; 20]);
 
