@@ -2,8 +2,8 @@
 //!
 //! Decides: which block is requested from which peer, and what each message about pieces changes.
 //! Must not know: the uplink, trackers.
-//! Invariant: a request goes only to a peer that serves us, for a block that `Work` marked as
-//! asked.
+//! Invariant: a request goes only to a peer that has unchoked us, or for a piece of its allowed
+//! fast set (BEP 6). Each requested block is marked as asked in `Work`.
 
 use crate::config::Budget;
 use crate::io::{Output, PeerKey};

@@ -332,8 +332,8 @@ impl Shelf {
         senders
     }
 
-    /// Returns what an equal shelf can be made from, if this one has no pieces and peers that would
-    /// differ.
+    /// Returns the geometry and the generator from which an equal shelf without pieces and peers
+    /// can be made. `None` if a priority was ever set.
     pub(crate) fn essence(&self) -> Option<(Geometry, Rng)> {
         self.is_plain.then(|| (self.geometry, self.rng.clone()))
     }
