@@ -1,5 +1,5 @@
-//! Times the searches for peers without a tracker: in the DHT (BEP 5) or on the local network (BEP
-//! 14).
+//! Times the searches for peers without a tracker: in the DHT (BEP 5) or on the local network
+//! (BEP 14).
 //!
 //! Decides: the time of each search. Must not know: how a search is made, which addresses it finds.
 //! Invariant: no search is ordered while a search is under way.
@@ -8,8 +8,8 @@ use crate::io::Via;
 use bt_types::Time;
 use core::time::Duration;
 
-/// Time between two searches of the DHT: what a DHT node stores of us lasts for half an hour (BEP
-/// 5).
+/// Time between two searches of the DHT: what a DHT node stores of us lasts for half an hour
+/// (BEP 5).
 const DHT_INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// Time between two announces on the local network (BEP 14), and between the first two while peers
 /// are lacking: a datagram may be lost. BEP 14 allows no more than one a minute.

@@ -57,8 +57,8 @@ impl ExtensionIds {
 pub struct ExtendedHandshake {
     /// `m`: the extensions whose messages it accepts.
     pub ids: ExtensionIds,
-    /// `metadata_size`: the length in bytes of the `info` dictionary, from a peer that has it (BEP
-    /// 9). An unchecked claim: 0, and numbers beyond a u32, count as absent.
+    /// `metadata_size`: the length in bytes of the `info` dictionary, from a peer that has it
+    /// (BEP 9). An unchecked claim: 0, and numbers beyond a u32, count as absent.
     pub metadata_size: Option<u32>,
     /// `v`: name and version of the client, at most 64 bytes, without characters that steer a
     /// terminal.

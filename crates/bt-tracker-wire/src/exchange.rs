@@ -11,8 +11,8 @@ use bt_types::{Rng, Time};
 use core::time::Duration;
 use thiserror::Error;
 
-/// Seconds of the first wait for a reply; each further wait is twice as long, up to 15 · 2^8 s (BEP
-/// 15).
+/// Seconds of the first wait for a reply; each further wait is twice as long, up to 15 · 2^8 s
+/// (BEP 15).
 const FIRST_WAIT: Duration = Duration::from_secs(15);
 const DOUBLINGS_MAX: u32 = 8;
 /// Seconds that a client may use a connection id (BEP 15).

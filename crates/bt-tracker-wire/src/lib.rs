@@ -1,6 +1,6 @@
 //! Represents announces and scrapes as values and as bytes, in both directions. They go to trackers
-//! over HTTP (BEP 3, 7, 21, 23, 24, 31, 48) and UDP (BEP 15, 41), and to the local network (BEP
-//! 14).
+//! over HTTP (BEP 3, 7, 21, 23, 24, 31, 48) and UDP (BEP 15, 41), and to the local network
+//! (BEP 14).
 //!
 //! Decides: which requests and replies are well-formed. Must not know: sockets, swarms, when to
 //! announce.

@@ -35,8 +35,8 @@ impl InfoHashV2 {
         from_hex(text).map(InfoHashV2)
     }
 
-    /// Returns the first 20 bytes, which stand for the v2 hash in handshakes and announces (BEP
-    /// 52).
+    /// Returns the first 20 bytes, which stand for the v2 hash in handshakes and announces
+    /// (BEP 52).
     pub fn truncated(&self) -> InfoHash {
         let mut short = [0; 20];
         for (to, from) in short.iter_mut().zip(self.0) {
