@@ -61,8 +61,8 @@ impl Torrent {
         }
     }
 
-    /// Announces the new pieces to all peers, also to peers that have them: a super-seed must know
-    /// which pieces are out.
+    /// Announces the new pieces to all peers except seeds, also to peers that have them: a
+    /// super-seed must know which pieces are out.
     pub(crate) fn tell_haves(&mut self) {
         let new = core::mem::take(&mut self.untold);
         if new.is_empty() {

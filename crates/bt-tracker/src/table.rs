@@ -83,8 +83,8 @@ impl Table {
     }
 
     /// Adds a peer or takes its announce; returns the kind of peers that it needs. In a full table
-    /// other peers give way to a new peer. It is refused if its subscriber has too many peers in
-    /// this swarm.
+    /// other peers give way to a new peer. A new peer is refused if its subscriber has too many
+    /// peers in this swarm.
     pub(crate) fn upsert(&mut self, now: Time, addr: SocketAddr, announce: &Announce) -> Result<Needs, Failure> {
         let hash = announce.info_hash;
         self.make_room(hash, addr)?;
