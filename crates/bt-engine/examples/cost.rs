@@ -1,10 +1,12 @@
-//! The engine among puppets: so many inputs, so that a profiler can count what one costs.
+//! Runs the engine among puppets: a number of inputs, so that a profiler can count the cost of one.
 //!
 //! Decides: the puppets' acts. Must not know: how the engine works.
-//! Invariant: equal arguments give equal inputs, and the mix of inputs does not depend on the number of puppets, pieces or torrents.
+//! Invariant: equal arguments give equal inputs, and the mix of inputs does not depend on the
+//! number of puppets, pieces or torrents.
 //!
-//! `cost PEERS PIECES IDLE INPUTS`: the download of a torrent from puppets that each have half of it, serve us, and want what we have, beside
-//! so many torrents that are complete and that nobody comes for. `cargo xtask cost` runs it under a profiler with few and many.
+//! `cost PEERS PIECES IDLE INPUTS`: downloads a torrent from puppets that each have half of it,
+//! have unchoked us, and are interested. There are also `IDLE` complete torrents without peers.
+//! `cargo xtask cost` runs it under a profiler with few and many of each.
 
 use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec};
 use bt_peer_wire::{Handshake, Message, Reserved};
@@ -19,9 +21,10 @@ const HASH: InfoHash = InfoHash([1; 20]);
 const BLOCKS_PER_PIECE: u32 = 32;
 /// Pieces of each idle torrent.
 const IDLE_PIECES: u32 = 64;
-/// Time between two inputs: what comes over a link does not depend on the number of those who share it.
+/// The time between two inputs: the traffic of a link does not depend on the number of peers that
+/// share it.
 const TICK: Duration = Duration::from_millis(1);
-/// In each round so many blocks come, and as many haves and requests as follow.
+/// The inputs of a round: this number of blocks, and the `have`s and requests that follow.
 const BLOCKS_A_ROUND: u32 = 8;
 const HAVES_A_ROUND: u32 = 2;
 const REQUESTS_A_ROUND: u32 = 4;
@@ -42,7 +45,7 @@ fn main() {
 
 #[derive(Default)]
 struct Puppet {
-    /// What we asked it for.
+    /// The requests that it has not answered.
     asked: VecDeque<RawBlock>,
     has: Vec<bool>,
 }
@@ -53,11 +56,11 @@ struct Puppets {
     now: Time,
     rng: Rng,
     puppets: Vec<Puppet>,
-    /// Puppets that have been asked for something, in the order of that.
+    /// Puppets with unanswered requests, in the order of their first.
     busy: VecDeque<u64>,
-    /// Those that we serve.
+    /// The puppets that we have unchoked.
     unchoked: BTreeSet<u64>,
-    /// Pieces that we have.
+    /// The pieces that we have.
     ours: Vec<u32>,
     answers: VecDeque<Input>,
     came: u32,
@@ -125,7 +128,7 @@ impl Puppets {
         self.give(Input::Frames(PeerKey(peer), vec![bits, Message::Interested, Message::Unchoke]));
     }
 
-    /// Plays rounds until so many inputs were given; says how many it were.
+    /// Plays rounds until this number of inputs was given; returns the number given.
     fn play(&mut self, inputs: u32) -> u32 {
         let mut given = 0;
         while given < inputs {
@@ -142,7 +145,7 @@ impl Puppets {
         given
     }
 
-    /// The puppet that was asked first sends a block.
+    /// Lets the puppet that was asked first send a block.
     fn block(&mut self) -> u32 {
         let Some(peer) = self.busy.pop_front() else { return 0 };
         let asked = &mut self.puppets[peer as usize].asked;
@@ -156,7 +159,7 @@ impl Puppets {
         1
     }
 
-    /// A puppet has a piece more.
+    /// Lets a puppet announce another piece.
     fn have(&mut self) -> u32 {
         let peer = self.rng.below(self.puppets.len() as u64);
         let piece = self.rng.below(u64::from(self.geometry.piece_count()));
@@ -168,7 +171,7 @@ impl Puppets {
         1
     }
 
-    /// A puppet that we serve wants a block.
+    /// Lets an unchoked puppet request a block.
     fn request(&mut self) -> u32 {
         let lot = self.rng.below(self.unchoked.len().max(1) as u64) as usize;
         let Some(&peer) = self.unchoked.iter().nth(lot) else { return 0 };
@@ -178,7 +181,7 @@ impl Puppets {
         1
     }
 
-    /// An input and what follows of it.
+    /// Gives an input, and the inputs that follow from its outputs.
     fn give(&mut self, input: Input) {
         self.answers.push_back(input);
         while let Some(input) = self.answers.pop_front() {

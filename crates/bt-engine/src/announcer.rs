@@ -1,8 +1,9 @@
-//! Whose turn it is among the trackers of a torrent (BEP 12), and how many peers to ask for.
+//! Picks the tracker of a torrent to ask next (BEP 12), and how many peers to ask for.
 //!
-//! Decides: order, and who is asked beside whom. Must not know: URLs' meaning, sockets, what a tracker is told.
-//! Invariant: a tracker is asked only after those before it in its tier, and the tiers before its own, failed, were silent
-//! for [`STAGGER`] or brought too few peers.
+//! Decides: the order of the trackers, and which are asked side by side. Must not know: sockets,
+//! what a URL means.
+//! Invariant: a tracker is asked only after all trackers before it, in its own and in earlier
+//! tiers. Each of those failed, was silent for [`STAGGER`] or brought too few peers.
 
 use crate::io::TrackerKey;
 use crate::tracker::{Call, Standing, Tracker, Us};
@@ -12,27 +13,28 @@ use bt_tracker_wire::{AnnounceReply, RetryIn};
 use bt_types::{Rng, Time};
 use core::time::Duration;
 
-/// A tracker that is silent for so long does not hold up the next one, while that is urgent.
+/// Seconds that a silent tracker holds up the next tracker while peers are urgently needed.
 const STAGGER: Duration = Duration::from_secs(5);
-/// A tracker that has answered for so long, and too few peers came of it, does not hold up the next tier.
+/// Seconds that a working tracker holds up the next tier while it has brought too few peers.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Peers asked of a tracker at most, and while few or none are needed.
+/// Most peers to ask a tracker for, and how many to ask for when few or none are needed.
 const NUM_WANT_MAX: usize = 200;
 const NUM_WANT_FEW: usize = 10;
 
 /// The trackers of one torrent.
 #[derive(Debug)]
 pub(crate) struct Announcer {
-    /// Tiers of trackers in the order of trial (BEP 12): shuffled once, then whoever answers moves to the front.
+    /// Tiers of trackers in the order of trial (BEP 12): shuffled once, then a tracker that answers
+    /// moves to the front.
     tiers: Vec<Vec<Tracker>>,
     us: Us,
     stopped: bool,
-    /// Whose turn is next while peers are not lacking, and while they are: it follows from the rest, and is asked for much more
-    /// often than that changes.
+    /// The next turn while there are enough peers, and the next turn while peers are lacking. Both
+    /// follow from the other fields, but are read much more often than those change.
     next: (Option<Turn>, Option<Turn>),
 }
 
-/// Which tracker, and from when on it may be asked.
+/// A tracker, and the time from which it may be asked.
 #[derive(Clone, Copy, Debug)]
 struct Turn {
     at: Time,
@@ -41,7 +43,7 @@ struct Turn {
 }
 
 impl Announcer {
-    /// Trackers in tiers; the first announce is due `now`.
+    /// Makes the announcer of these tiers; the first announce is due `now`.
     pub(crate) fn new(now: Time, tiers: Vec<Vec<String>>, rng: &mut Rng) -> Announcer {
         let mut keys = (0..u32::MAX).map(TrackerKey);
         let mut tracker = |url| Tracker::new(now, keys.next().unwrap_or(TrackerKey(u32::MAX)), url);
@@ -53,12 +55,12 @@ impl Announcer {
         announcer
     }
 
-    /// When the next announce is due. `hungry`: more peers are needed.
+    /// Returns when the next announce is due. `hungry`: more peers are needed.
     pub(crate) fn deadline(&self, hungry: bool) -> Option<Time> {
         self.next(hungry).map(|turn| turn.at)
     }
 
-    /// The announce that is due, if one is. It is on its way from now on.
+    /// Takes the announce that is due, if there is one. The tracker counts as asked from now on.
     pub(crate) fn take(&mut self, now: Time, hungry: bool) -> Option<Call> {
         let turn = self.next(hungry).filter(|turn| turn.at <= now)?;
         let us = self.us;
@@ -67,14 +69,15 @@ impl Announcer {
         call
     }
 
-    /// The download became complete: every tracker that knows us hears of it soon.
+    /// Notes that the download is complete: every tracker that knows us hears of it soon.
     pub(crate) fn complete(&mut self, now: Time) {
         self.us = Us { completed: true, partial: false };
         self.trackers_mut().for_each(|tracker| tracker.news(now));
         self.plan();
     }
 
-    /// Whether we lack something and download nothing more (BEP 21): trackers hear of it as soon as they welcome it.
+    /// Notes whether this is a partial seed (BEP 21): something is missing, and nothing more is
+    /// downloaded. Trackers hear of it as soon as they welcome an announce.
     pub(crate) fn set_partial(&mut self, now: Time, partial: bool) {
         if self.us.partial != partial && !self.us.completed {
             self.us.partial = partial;
@@ -82,19 +85,20 @@ impl Announcer {
         }
     }
 
-    /// More peers are needed: announce as soon as the trackers welcome it.
+    /// Announces as soon as the trackers welcome it, because more peers are needed.
     pub(crate) fn hurry(&mut self, now: Time) {
         self.trackers_mut().for_each(|tracker| tracker.hurry(now));
         self.plan();
     }
 
-    /// Addresses or routes of this machine are others now.
+    /// Notes that addresses or routes of this machine changed.
     pub(crate) fn network_changed(&mut self, now: Time) {
         self.trackers_mut().for_each(|tracker| tracker.network_changed(now));
         self.plan();
     }
 
-    /// A tracker answered. `near`: it is on loopback, where no floor applies to intervals.
+    /// Takes a tracker's answer. `near`: the tracker is on loopback, where an interval may be as
+    /// short as a second.
     pub(crate) fn answered(&mut self, now: Time, key: TrackerKey, reply: &AnnounceReply, near: bool, rng: &mut Rng) {
         let us = self.us;
         let Some((tier, place)) = self.find(key) else { return };
@@ -102,7 +106,8 @@ impl Announcer {
         if !trackers.get_mut(place).is_some_and(|tracker| tracker.answered(now, reply, near, us, rng)) {
             return;
         }
-        // To the front of its tier, but not past one that answers too: a slow tracker does not push out a quick one.
+        // Move it to the front of its tier, but not past a working tracker: a slow tracker must not
+        // push out a quick tracker.
         let front = trackers.iter().take(place).rposition(Tracker::works).map_or(0, |before| before + 1);
         if let Some(passed) = trackers.get_mut(front..=place) {
             passed.rotate_right(1);
@@ -110,7 +115,7 @@ impl Announcer {
         self.plan();
     }
 
-    /// A tracker failed, or refused until then.
+    /// Notes that a tracker failed, or refused until `retry_in`.
     pub(crate) fn failed(&mut self, now: Time, key: TrackerKey, retry_in: Option<RetryIn>, rng: &mut Rng) {
         if let Some(tracker) = self.trackers_mut().find(|tracker| tracker.key == key) {
             tracker.failed(now, retry_in, rng);
@@ -118,19 +123,20 @@ impl Announcer {
         self.plan();
     }
 
-    /// We leave: every tracker that knows of us is told, and nothing follows.
+    /// Ends the announcing: returns a `stopped` for every tracker that may know us. Nothing
+    /// follows.
     pub(crate) fn stop(&mut self) -> Vec<Call> {
         self.stopped = true;
         self.plan();
         self.tiers.iter().flatten().flat_map(|tracker| tracker.farewell(self.us)).collect()
     }
 
-    /// The URLs of all trackers, in tiers.
+    /// Returns the URLs of all trackers, in tiers.
     pub(crate) fn urls(&self) -> Vec<Vec<String>> {
         self.tiers.iter().map(|tier| tier.iter().map(|tracker| tracker.url.clone()).collect()).collect()
     }
 
-    /// The URL of a tracker, for reports.
+    /// Returns the URL of a tracker, for reports.
     pub(crate) fn url(&self, key: TrackerKey) -> Option<&str> {
         self.tiers.iter().flatten().find(|tracker| tracker.key == key).map(|tracker| tracker.url.as_str())
     }
@@ -143,13 +149,15 @@ impl Announcer {
         self.next = (self.next_turn(false), self.next_turn(true));
     }
 
-    /// Who may be asked first. The trackers are gone through in their order, with the moment from which one may be asked as far
-    /// as those before it are concerned: `None` is "not while they are as they are".
+    /// Picks the tracker that may be asked first. Walks the trackers in their order with `gate`,
+    /// the time from which the trackers before leave the way open. `None`: closed while their
+    /// standings stay the same.
     fn next_turn(&self, hungry: bool) -> Option<Turn> {
         if self.stopped {
             return None;
         }
-        // A torrent that no tracker knows is as urgent as one that lacks peers: nobody finds it, if it is a seed.
+        // A torrent that no tracker knows is as urgent as a torrent that lacks peers: no peer finds
+        // it if it is a seed.
         let urgent = hungry || !self.tiers.iter().flatten().any(Tracker::works);
         let mut first: Option<Turn> = None;
         let mut open = Some(Time::ZERO);
@@ -165,7 +173,8 @@ impl Announcer {
                 }
                 gate = match (tracker.asked_at(), tracker.standing()) {
                     (Some(at), _) => gate.filter(|_| urgent).map(|gate| gate.max(at + STAGGER)),
-                    // The trackers of a tier know the same peers: one that answers stands for those behind it.
+                    // The trackers of a tier know the same peers: a tracker that works stands for
+                    // those behind it.
                     (None, Standing::Works(_)) => None,
                     (None, _) => gate,
                 };
@@ -190,8 +199,9 @@ impl Announcer {
     }
 }
 
-/// How many peers to ask for, over all: what would fill the free connections beyond the addresses that were not tried yet. A
-/// complete torrent needs few, as those that lack pieces come by themselves; one that leaves needs none.
+/// Returns how many peers to ask for: enough to fill the free connections, less the addresses that
+/// were not tried yet. A complete torrent needs few, since peers that lack pieces come by
+/// themselves; a torrent that leaves needs none.
 pub(crate) fn num_want(free: usize, fresh: usize, complete: bool, leaves: bool) -> u32 {
     let wanted = match (leaves, complete) {
         (true, _) => 0,
@@ -208,7 +218,7 @@ mod tests {
     use std::string::ToString as _;
     use std::vec;
 
-    /// What a tracker does with every announce from that second on.
+    /// What a tracker does with every announce from some second on.
     #[derive(Clone, Copy)]
     enum Does {
         /// Answers, with an interval of 1000 s.
@@ -222,7 +232,8 @@ mod tests {
     }
     use Does::{Answers, Fails, IsSilent, SaysNever};
 
-    /// Plays the torrent's first `seconds`, and gives who was asked when. `hungry` until that second.
+    /// Plays the torrent's first `seconds`; returns which tracker was asked when. `hungry`: peers
+    /// are lacking before this second.
     fn play(tiers: &[&[&str]], does: &[(&'static str, u64, Does)], hungry: u64, seconds: u64) -> Vec<(u64, &'static str)> {
         let mut rng = Rng::from_seed(5);
         let tiers = tiers.iter().map(|tier| tier.iter().map(|url| url.to_string()).collect()).collect();
@@ -251,7 +262,7 @@ mod tests {
     fn a_silent_tracker_holds_up_the_next_for_seconds_only() {
         let does = [("a", 0, IsSilent), ("b", 0, IsSilent), ("c", 0, Answers)];
         let expected = [(0, "a"), (5, "b"), (10, "c")];
-        // Also when nobody is lacked: no tracker knows us yet.
+        // Also when peers are not lacking: no tracker knows us yet.
         for hungry in [0, 30] {
             assert_eq!(play(&[&["a"], &["b"], &["c"]], &does, hungry, 30), expected);
         }
@@ -263,7 +274,7 @@ mod tests {
         let asked = play(&[&["a"], &["b"]], &does, 0, 1200);
         let again = asked[1].0;
         assert_eq!(asked[..3], [(0, "a"), (again, "a"), (again + 30, "b")], "{asked:?}");
-        // The same within a tier, whose order is drawn.
+        // The same within a tier, whose order is shuffled.
         let does = [("a", 0, Answers), ("b", 0, Answers), ("a", 500, IsSilent), ("b", 500, IsSilent)];
         let asked = play(&[&["a", "b"]], &does, 0, 1200);
         let ((_, first), (again, _), (next_at, next)) = (asked[0], asked[1], asked[2]);
@@ -276,7 +287,7 @@ mod tests {
         let asked = play(&[&["a"], &["b"]], &does, 0, 2500);
         let times = |url: &str| asked.iter().filter(|(_, of)| *of == url).map(|(at, _)| *at).collect::<Vec<_>>();
         assert_eq!(asked[..2], [(0, "a"), (0, "b")]);
-        // Its back-off brings the first one back, and then it alone is asked: the second is let go.
+        // After its back-off tracker a answers, and is the only tracker asked from then on.
         assert_eq!((times("a").len(), times("b")), (5, vec![0]), "{asked:?}");
     }
 
@@ -302,7 +313,7 @@ mod tests {
 
     #[test]
     fn who_answers_moves_to_the_front_of_its_tier() {
-        // Only one of each tier answers; from then on it is the one that is asked.
+        // Only one tracker of the tier answers; from then on only that tracker is asked.
         for good in ["a", "b", "c"] {
             let does = ["a", "b", "c"].map(|url| (url, 0, if url == good { Answers } else { Fails }));
             let asked = play(&[&["a", "b", "c"]], &does, 0, 5000);

@@ -1,7 +1,9 @@
-//! What a peer said before its torrent's metadata was there, kept so that the torrent can hear it later.
+//! Keeps what a peer said before its torrent's metadata was there, so that the torrent can hear it
+//! later.
 //!
-//! Decides: what is worth keeping. Must not know: pieces, the torrent.
-//! Invariant: at most one bitfield, [`HAVES_MAX`] numbers and [`HINTS_MAX`] hints are held, whatever the peer says.
+//! Decides: what is worth keeping. Must not know: the torrent.
+//! Invariant: holds at most one bitfield, [`HAVES_MAX`] piece numbers and [`HINTS_MAX`] hints,
+//! whatever the peer says.
 
 use crate::fast;
 use crate::status::Why;
@@ -9,18 +11,19 @@ use alloc::vec::Vec;
 use bt_peer_wire::{ExtendedHandshake, Message};
 use bytes::Bytes;
 
-/// Numbers of pieces that a peer may say one by one: 64 KiB. A peer that says more is left, and we say no more either.
+/// Most `have` messages kept for a peer: 64 KiB of piece numbers. The engine closes the connection
+/// of a peer that sends more, and sends no more itself.
 pub(crate) const HAVES_MAX: usize = 16 * 1024;
-/// Hints (BEP 6) that are kept; later ones are not.
+/// Most hints (BEP 6) kept for a peer; later ones are dropped.
 const HINTS_MAX: usize = 32;
 
-/// What one peer said.
+/// The messages of one peer that still hold.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     hello: Option<ExtendedHandshake>,
     /// A bitfield, or have-all or have-none.
     has: Option<Message>,
-    /// It said something, so that have-all and have-none come too late.
+    /// The peer sent a message, so that have-all and have-none come too late.
     has_begun: bool,
     haves: Vec<u32>,
     hints: Vec<Message>,
@@ -29,7 +32,7 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    /// The peer says something. What is to be answered at once, if anything.
+    /// Takes a message of the peer. Returns the message to answer at once, if there is one.
     pub(crate) fn hear(&mut self, message: Message, fast: bool) -> Result<Option<Message>, Why> {
         if !fast && fast::is_fast_only(&message) {
             return Err(Why::NotFast);
@@ -40,7 +43,8 @@ impl Backlog {
             _ => self.has_begun = true,
         }
         match message {
-            // A copy: the buffer that it came in holds much else. A second one has all that the first had.
+            // A copy, because the buffer that it came in holds much else. A second bitfield has all
+            // that the first had.
             Message::Bitfield(bits) => self.has = Some(Message::Bitfield(Bytes::copy_from_slice(&bits))),
             Message::HaveAll | Message::HaveNone => self.has = Some(message),
             Message::Have(_) if self.haves.len() == HAVES_MAX => return Err(Why::Backlog),
@@ -57,7 +61,7 @@ impl Backlog {
         Ok(None)
     }
 
-    /// The peer's extension handshake, or a later one, which says only what has changed.
+    /// Takes the peer's extension handshake, or a later one, which says only what has changed.
     pub(crate) fn hear_hello(&mut self, hello: ExtendedHandshake) {
         match &mut self.hello {
             Some(said) => said.learn(hello),
@@ -65,7 +69,7 @@ impl Backlog {
         }
     }
 
-    /// The same in fewer messages, in an order in which a peer may say it.
+    /// Returns the same in fewer messages, in an order that the protocol allows.
     pub(crate) fn into_messages(self) -> Vec<Message> {
         let hello = self.hello.map(|hello| Message::Extended { id: 0, payload: hello.to_bytes().into() });
         let mut messages: Vec<Message> = hello.into_iter().chain(self.has).collect();

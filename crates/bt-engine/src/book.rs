@@ -1,7 +1,10 @@
-//! The addresses of peers: whom to dial next, whom to leave alone, whom never to meet again.
+//! Keeps the addresses of peers: which to dial next, which to leave alone for a while, which are
+//! banned.
 //!
-//! Decides: the order of dialling, back-off and bans. Must not know: how an address was found, beyond who named it.
-//! Invariant: no address that its source may not name ever enters; the book is bounded, and so is the part that one source fills.
+//! Decides: the order of dialling, back-off and bans. Must not know: how an address was found,
+//! beyond its source.
+//! Invariant: no address enters that its source may not name. The number of addresses is bounded,
+//! in all and per source.
 
 use crate::rank;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -10,36 +13,39 @@ use bt_types::{Closeness, Rng, Source, Time, closeness, may_name, normalise_addr
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-/// Addresses remembered per torrent.
+/// Most addresses remembered per torrent.
 const ADDRESSES_MAX: usize = 4000;
-/// Of these, how many one tracker may have named, and how many any other host: a peer, a DHT node.
+/// Of these, the most that one tracker may name, and the most that any other host may name: a peer,
+/// a DHT node.
 const FROM_TRACKER_MAX: usize = 2500;
 const FROM_HOST_MAX: usize = 250;
-/// Subscribers banned per torrent; the oldest are not kept.
+/// Most bans per torrent, counted by subscriber; beyond that the oldest ban is dropped.
 const BANS_MAX: usize = 4096;
-/// After so many failures in a row an address is forgotten.
+/// After this number of failures in a row an address is forgotten, unless the user named it.
 const FAILS_MAX: u32 = 6;
-/// Wait after the first failure; it doubles with each.
+/// Seconds on which the back-off after a failure is based; it doubles with each failure.
 const RETRY: Duration = Duration::from_secs(10);
-/// A host that calls for us is dialled at once, but no address more often than this, whoever calls in its name.
+/// Least seconds between two dials to an address whose host calls for us: calls may be forged. The
+/// first dial is made at once.
 const CALL_REST: Duration = Duration::from_secs(1);
-/// Wait before a peer that was connected is dialled again.
+/// Seconds before a peer that was connected is dialled again.
 const REDIAL: Duration = Duration::from_secs(30);
 
 /// The peer addresses of one torrent.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     entries: BTreeMap<SocketAddr, Entry>,
-    /// How many entries each tracker and host has; a public IPv6 /64 counts as one host.
+    /// The number of entries of each tracker and host; a public IPv6 /64 counts as one host.
     named: BTreeMap<IpAddr, usize>,
-    /// Our own addresses, as far as they are known.
+    /// Our own addresses that are known.
     ours: Vec<IpAddr>,
-    /// Those that can be dialled: fewest failures first, those seen lately before others, then by lot.
+    /// Addresses that can be dialled now: fewest failures first, then those seen lately, then by
+    /// `lot`.
     due: BTreeSet<(u32, bool, u32, SocketAddr)>,
-    /// Those that can be dialled from a moment on.
+    /// Addresses that can be dialled from a given time on.
     later: BTreeSet<(Time, SocketAddr)>,
     banned: BTreeSet<(IpAddr, u16)>,
-    /// The same in the order of the bans.
+    /// The same bans in the order in which they were made.
     ban_order: VecDeque<(IpAddr, u16)>,
 }
 
@@ -47,16 +53,16 @@ pub(crate) struct Book {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Dial {
     pub(crate) addr: SocketAddr,
-    /// Who named it.
+    /// The source that named it.
     pub(crate) source: Source,
     /// It was never dialled, or was connected the last time.
     pub(crate) is_first: bool,
 }
 
-/// Who named an address, from the most to the least trusted.
+/// The source of an address, from the most to the least trusted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Origin {
-    /// The person at the keyboard.
+    /// The user.
     User,
     /// A tracker of the torrent.
     Tracker(IpAddr),
@@ -75,7 +81,8 @@ impl Origin {
         }
     }
 
-    /// Who it is, if there are bounds for it, and how many entries it may have.
+    /// Returns the host that the bound counts for, and its most entries; `None` if there is no
+    /// bound.
     fn bounds(self) -> Option<(IpAddr, usize)> {
         match self {
             // A link has a bound of its own.
@@ -85,7 +92,7 @@ impl Origin {
         }
     }
 
-    /// Whether somebody named it whom also a private torrent believes (BEP 27).
+    /// Returns whether a private torrent ignores this source (BEP 27).
     fn is_hearsay(self) -> bool {
         matches!(self, Origin::Link | Origin::Host(_))
     }
@@ -95,19 +102,20 @@ impl Origin {
 struct Entry {
     origin: Origin,
     fails: u32,
-    /// It was connected before, or heard of in the last announce: it is dialled before those of which nothing was heard for longer.
+    /// Neither a connection nor a new mention since the last failure: dialled after the addresses
+    /// that have one.
     is_old: bool,
-    /// The order among equals is chance, or a rank that is as good as chance: if everybody dialled the same few first, the others
-    /// would be alone.
+    /// The order among equals is random, or a rank that is as good as random. If all peers dialled
+    /// the same few first, the other peers would be left without connections.
     lot: u32,
-    /// Before this moment a call does not have it dialled again.
+    /// Before this time a call does not have the address dialled again.
     rests: Time,
-    /// When it may be dialled; `None` while it is dialled or connected.
+    /// The time from which it may be dialled; `None` while it is being dialled or connected.
     next: Option<Time>,
 }
 
 impl Book {
-    /// Somebody named an address. False if it was not taken, or is known already.
+    /// Adds an address that a source named. False if it is refused, or known already.
     pub(crate) fn add(&mut self, now: Time, addr: SocketAddr, origin: Origin, rng: &mut Rng) -> bool {
         let addr = normalise_addr(addr);
         if !may_name(origin.source(), addr) || self.is_banned(addr) {
@@ -134,8 +142,9 @@ impl Book {
         origin.bounds().is_none_or(|(host, max)| self.named.get(&host).is_none_or(|count| *count < max))
     }
 
-    /// Whether an address may enter a full book. What the user names always may; what a tracker names takes the place of the hearsay
-    /// that failed most, so that hosts who name enough others do not keep its peers away.
+    /// Makes room in a full book, if the source may have it; returns whether there is room now. An
+    /// address of the user always enters. An address of a tracker takes the place of the hearsay
+    /// that failed most. Hosts that name many addresses thus do not keep the tracker's peers away.
     fn make_room(&mut self, origin: Origin) -> bool {
         if origin.is_hearsay() {
             return false;
@@ -146,7 +155,7 @@ impl Book {
         worst.is_some() || origin == Origin::User
     }
 
-    /// Somebody who is trusted more named it too.
+    /// Changes the source of an address to a more trusted source that named it too.
     fn rename(&mut self, addr: SocketAddr, origin: Origin) {
         let Some(entry) = self.entries.get_mut(&addr) else { return };
         let before = core::mem::replace(&mut entry.origin, origin);
@@ -164,7 +173,7 @@ impl Book {
         }
     }
 
-    /// One of our own addresses is known: addresses are ranked anew.
+    /// Takes one of our own addresses, and ranks the known addresses anew.
     pub(crate) fn set_ours(&mut self, ours: IpAddr) {
         self.ours.retain(|known| known.is_ipv4() != ours.is_ipv4());
         self.ours.push(ours);
@@ -177,18 +186,18 @@ impl Book {
         }
     }
 
-    /// Whether somebody named this address.
+    /// Returns whether a source named this address.
     pub(crate) fn knows(&self, addr: SocketAddr) -> bool {
         self.entries.contains_key(&addr)
     }
 
-    /// Forgets what neither the user nor a tracker named.
+    /// Forgets the addresses that neither the user nor a tracker named.
     pub(crate) fn forget_hearsay(&mut self) {
         let hearsay = self.entries.iter().filter(|(_, entry)| entry.origin.is_hearsay()).map(|(addr, _)| *addr);
         hearsay.collect::<Vec<_>>().into_iter().for_each(|addr| self.forget(addr));
     }
 
-    /// The address to dial now: fewest failures first.
+    /// Takes the address to dial now: fewest failures first.
     pub(crate) fn take(&mut self, now: Time) -> Option<Dial> {
         while let Some(&(at, addr)) = self.later.first()
             && at <= now
@@ -200,7 +209,7 @@ impl Book {
         }
         loop {
             let (.., addr) = self.due.pop_first()?;
-            // Other addresses of a banned host may have been in the book before.
+            // Other addresses of a banned host may have entered before the ban.
             if self.is_banned(addr) {
                 self.forget(addr);
                 continue;
@@ -211,12 +220,13 @@ impl Book {
         }
     }
 
-    /// How many addresses can be dialled now or soon.
+    /// Counts the addresses that can be dialled now or later.
     pub(crate) fn waiting(&self) -> usize {
         self.due.len() + self.later.len()
     }
 
-    /// The network is another: what failed there may work here, and is tried at once.
+    /// Ends every back-off after a change of network: an address that failed on the old network is
+    /// tried at once.
     pub(crate) fn forgive(&mut self, now: Time) {
         let waits: Vec<SocketAddr> = self.later.iter().filter(|(at, _)| *at > now).map(|(_, addr)| *addr).collect();
         for addr in waits {
@@ -228,11 +238,11 @@ impl Book {
         }
     }
 
-    /// The host at this address said itself that it is there: what failed before, or ended, is no reason to wait. An address that is
-    /// dialled or connected stays as it is.
+    /// Ends the back-off of an address whose host called for us: earlier failures are no reason to
+    /// wait. An address that is being dialled or connected stays as it is.
     pub(crate) fn called(&mut self, now: Time, addr: SocketAddr) {
         let Some((rests, next)) = self.entries.get(&addr).and_then(|entry| Some((entry.rests, entry.next?))) else { return };
-        // Its place among those that can be dialled depends on its failures.
+        // Its position in the order of dialling depends on its failures.
         self.plan(addr, None);
         if let Some(entry) = self.entries.get_mut(&addr) {
             entry.fails = 0;
@@ -248,17 +258,18 @@ impl Book {
         entry.is_old = is_old;
     }
 
-    /// Addresses that were never tried, or were good the last time, and are not connected.
+    /// Counts the addresses that were never tried, or were good the last time, and are not
+    /// connected.
     pub(crate) fn fresh(&self) -> usize {
         self.entries.values().filter(|entry| entry.fails == 0 && entry.next.is_some()).count()
     }
 
-    /// When the next address can be dialled; a moment that has passed when one can be now.
+    /// Returns when the next address can be dialled; a time in the past if one can be dialled now.
     pub(crate) fn deadline(&self) -> Option<Time> {
         if self.due.is_empty() { self.later.first().map(|(at, _)| *at) } else { Some(Time::ZERO) }
     }
 
-    /// A dial led to nothing.
+    /// Notes that a dial failed.
     pub(crate) fn failed(&mut self, now: Time, addr: SocketAddr) {
         self.set_old(addr, true);
         let Some(entry) = self.entries.get_mut(&addr) else { return };
@@ -267,12 +278,12 @@ impl Book {
             return self.forget(addr);
         }
         let wait = RETRY * 2u32.pow(entry.fails.min(FAILS_MAX));
-        // The person who named a peer waits for it: keep trying often.
+        // The user waits for a peer that the user named: keep trying often.
         let wait = if entry.origin == Origin::User { wait.min(RETRY) } else { wait };
         self.plan(addr, Some(now + wait));
     }
 
-    /// A connection to this address stands.
+    /// Notes that this address is connected.
     pub(crate) fn connected(&mut self, addr: SocketAddr) {
         self.plan(addr, None);
         self.set_old(addr, false);
@@ -281,14 +292,14 @@ impl Book {
         }
     }
 
-    /// A connection to this address ended.
+    /// Notes that the connection to this address ended.
     pub(crate) fn closed(&mut self, now: Time, addr: SocketAddr) {
         let Some(entry) = self.entries.get(&addr) else { return };
         let wait = if entry.origin == Origin::User { RETRY } else { REDIAL };
         self.plan(addr, Some(now + wait));
     }
 
-    /// Never dial this address again.
+    /// Forgets an address.
     pub(crate) fn forget(&mut self, addr: SocketAddr) {
         self.plan(addr, None);
         if let Some(entry) = self.entries.remove(&addr) {
@@ -296,7 +307,8 @@ impl Book {
         }
     }
 
-    /// Never meet this peer again: by subscriber (an IPv4 address, a public IPv6 /64), on loopback by address and port.
+    /// Bans a peer by subscriber (an IPv4 address, a public IPv6 /64); on loopback by address and
+    /// port.
     pub(crate) fn ban(&mut self, addr: SocketAddr) {
         self.forget(addr);
         let key = Self::ban_key(addr);
@@ -315,7 +327,7 @@ impl Book {
         self.banned.contains(&Self::ban_key(addr))
     }
 
-    /// Moves an address to its place in the order of dialling, or out of it.
+    /// Moves an address to its position in the order of dialling, or out of it.
     fn plan(&mut self, addr: SocketAddr, next: Option<Time>) {
         let Some(entry) = self.entries.get_mut(&addr) else { return };
         if let Some(old) = core::mem::replace(&mut entry.next, next) {
@@ -424,7 +436,7 @@ mod tests {
         assert!([gone, seen, good].iter().all(|&peer| book.add(Time::ZERO, peer, host(1), &mut rng)));
         while book.take(Time::ZERO).is_some() {}
         [gone, seen, good].iter().for_each(|&peer| book.failed(Time::ZERO, peer));
-        // One was named again since, and one connected to us.
+        // The second was named again since, and the third connected to us.
         book.add(Time::from_secs(1), seen, host(2), &mut rng);
         book.connected(good);
         book.closed(Time::from_secs(1), good);
@@ -453,7 +465,7 @@ mod tests {
         assert!(book.take(start).is_some());
         book.called(start, peer);
         assert_eq!(book.take(start), None, "it is dialled at this moment");
-        // However often it fails, and however often somebody calls.
+        // However often the dial fails, and however often the host calls.
         let mut dialled = 1;
         for tenth in 0..100 {
             let now = start + Duration::from_millis(100 * tenth);

@@ -1,7 +1,8 @@
-//! Whom to serve: tit for tat while we download, by turns when we seed, and by chance for newcomers (BEP 3).
+//! Picks the peers to unchoke: tit for tat while we download, by turns when we seed, and at random
+//! for newcomers (BEP 3).
 //!
-//! Decides: a set of peers, from a slice of candidates. Must not know: blocks, sockets, what the peers want.
-//! Invariant: a function over its arguments: equal candidates and seed, equal choice.
+//! Decides: a set of peers, from a slice of candidates. Must not know: blocks, sockets.
+//! Invariant: a pure function: equal candidates and an equal seed give an equal choice.
 
 use crate::io::PeerKey;
 use alloc::vec::Vec;
@@ -9,69 +10,71 @@ use bt_types::{Rng, Time};
 use core::cmp::Reverse;
 use core::time::Duration;
 
-/// A seed lets a peer keep its slot for so long before others get their turn.
+/// Seconds that a peer keeps its slot at a seed before other peers get their turn.
 const SEED_TURN: Duration = Duration::from_secs(30);
 
 /// A connected peer, as the choker sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     pub(crate) peer: PeerKey,
-    /// It wants something that we have.
+    /// It is interested in something that we have.
     pub(crate) interested: bool,
-    /// It is served now.
+    /// It is unchoked.
     pub(crate) unchoked: bool,
-    /// It is served now by chance.
+    /// It is unchoked optimistically.
     pub(crate) optimistic: bool,
-    /// It was asked and delivers nothing.
+    /// It was sent requests and delivers nothing.
     pub(crate) snubbed: bool,
-    /// Bytes per second that it gives us.
+    /// Bytes per second that it sends us.
     pub(crate) gives: u64,
-    /// Bytes that we gave it beyond what it gave us.
+    /// Bytes that we sent it, less the bytes that it sent us.
     pub(crate) debt: i64,
-    /// When it was last choked or unchoked, or when it came.
+    /// The time when it was last choked or unchoked, or when it connected.
     pub(crate) since: Time,
-    /// It was served and asked for nothing, or is at that.
+    /// It was unchoked and requested nothing, or is doing so now.
     pub(crate) wasteful: bool,
-    /// It is in the middle of a piece that nobody else is given.
+    /// It is in the middle of a piece that we, while super-seeding, give to no other peer.
     pub(crate) owed: bool,
 }
 
-/// The peers to serve until the next round.
+/// The peers to unchoke until the next round.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Chosen {
-    /// By merit, or by turn.
+    /// By tit for tat, or by turn.
     pub(crate) regular: Vec<PeerKey>,
-    /// By chance.
+    /// Optimistically.
     pub(crate) optimistic: Vec<PeerKey>,
 }
 
-/// How many to choose.
+/// The number of peers to choose.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slots {
     pub(crate) regular: usize,
     pub(crate) optimistic: usize,
 }
 
-/// A slot is worth having at so many bytes per second: a block every other second.
+/// Bytes per second that make a slot useful: a block every other second.
 const SLOT_RATE: u64 = 8 << 10;
-/// There are at least and at most so many slots.
+/// The least and the greatest number of slots.
 const SLOTS_MIN: usize = 2;
 const SLOTS_MAX: usize = 40;
 
 impl Slots {
-    /// So many slots: two of five by chance, so that newcomers get a first piece and better partners are found (BEP 3), one at least.
+    /// Splits this number of slots. Two of five are optimistic, and at least one: newcomers get a
+    /// first piece, and better partners are found (BEP 3).
     pub(crate) fn of(count: usize) -> Slots {
         let optimistic = (count * 2 / 5).max(1);
         Slots { regular: count.saturating_sub(optimistic), optimistic }
     }
 }
 
-/// How many slots make sense under a limit of the uplink.
+/// Returns how many slots make sense under an upload limit.
 pub(crate) fn slots_under(limit: Option<u64>) -> usize {
     limit.map_or(SLOTS_MAX, |limit| usize::try_from(limit / SLOT_RATE).unwrap_or(SLOTS_MAX).clamp(SLOTS_MIN, SLOTS_MAX))
 }
 
-/// How many slots there are from now on: one more while those who are served want nothing and others wait, one fewer while each gets too little.
+/// Returns the next number of slots. One more while the unchoked peers request nothing and others
+/// wait; one fewer while each gets too little.
 pub(crate) fn slots_next(now: usize, rate: u64, is_idle: bool, is_thin: bool) -> usize {
     let is_thin = is_thin && rate < now as u64 * SLOT_RATE;
     match (is_idle, is_thin) {
@@ -81,12 +84,14 @@ pub(crate) fn slots_next(now: usize, rate: u64, is_idle: bool, is_thin: bool) ->
     }
 }
 
-/// Chooses whom to serve. `seeding`: we have everything, so nobody can give. `rotate`: those served by chance had their turn.
+/// Picks the peers to unchoke. `seeding`: we have everything, so that no peer can give. `rotate`:
+/// the optimistically unchoked peers had their turn.
 pub(crate) fn round(now: Time, candidates: &[Candidate], slots: Slots, seeding: bool, rotate: bool, rng: &mut Rng) -> Chosen {
     let mut interested: Vec<&Candidate> = candidates.iter().filter(|c| c.interested).collect();
     rng.shuffle(&mut interested);
     if seeding {
-        // Those in the middle of their turn first, then those who waited longest; who makes no use of a turn comes last.
+        // First the peers within their turn, then the longest wait. Peers that made no use of a
+        // turn come last.
         interested.sort_by_key(|c| {
             let in_turn = c.unchoked && (c.owed || !c.wasteful && now - c.since < SEED_TURN);
             (c.wasteful && !c.owed, !in_turn, c.unchoked, c.since)
@@ -94,7 +99,8 @@ pub(crate) fn round(now: Time, candidates: &[Candidate], slots: Slots, seeding: 
         let chosen = interested.iter().take(slots.regular + slots.optimistic).map(|c| c.peer);
         return Chosen { regular: chosen.collect(), optimistic: Vec::new() };
     }
-    // Who is served by chance keeps that slot until it rotates; it does not take a slot of merit as well.
+    // An optimistically unchoked peer keeps that slot until it rotates, and takes no regular slot
+    // as well.
     let (mut lucky, mut others): (Vec<&Candidate>, Vec<&Candidate>) =
         interested.into_iter().partition(|c| c.optimistic && !rotate);
     others.sort_by_key(|c| (c.snubbed, Reverse(c.gives)));
@@ -162,7 +168,8 @@ mod tests {
     fn slots_follow_the_uplink() {
         let limits = [(None, 40), (Some(5 << 10), 2), (Some(64 << 10), 8), (Some(1 << 30), 40)];
         limits.into_iter().for_each(|(limit, slots)| assert_eq!(slots_under(limit), slots, "{limit:?}"));
-        // (slots, bytes per second, those served want nothing, those served wait for data, slots then)
+        // (slots, bytes per second, unchoked peers request nothing, unchoked peers wait for data,
+        // next slots)
         let table = [
             (10, 1 << 20, false, true, 10),
             (10, 20 << 10, false, true, 9),
@@ -196,7 +203,7 @@ mod tests {
     fn a_seed_serves_by_turns() {
         let served = |key, since| Candidate { unchoked: true, since: Time::from_secs(since), ..peer(key, 0) };
         let waits = |key, since| Candidate { since: Time::from_secs(since), ..peer(key, 0) };
-        // 1 and 2 are in their turn, 3 has had its, 4 and 5 wait.
+        // 1 and 2 are within their turn, 3 has had its turn, 4 and 5 wait.
         let candidates = [served(1, 95), served(2, 90), served(3, 20), waits(4, 60), waits(5, 30)];
         assert_eq!(choose(&candidates, true, false).0, [2, 1, 5]);
         let later = [served(1, 10), served(2, 9), served(3, 8), waits(4, 60), waits(5, 30)];

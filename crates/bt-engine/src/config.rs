@@ -1,6 +1,6 @@
-//! The engine's few knobs, each with its unit and reason.
+//! Holds the engine's few settings, each with its unit and reason.
 //!
-//! Decides: defaults. Must not know: who sets them.
+//! Decides: defaults. Must not know: the source of the settings.
 //! Invariant: hard caps are constants beside the code that they protect; settings stay below them.
 
 use core::time::Duration;
@@ -8,24 +8,24 @@ use core::time::Duration;
 /// Settings of an engine, fixed for its life.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Our peer id: a peer with the same one is ourselves.
+    /// The peer id of this client: a peer with the same id is ourselves.
     pub peer_id: bt_types::PeerId,
-    /// The TCP port that we tell peers we listen on, if we do.
+    /// The TCP port that we tell peers we listen on; `None` if we do not listen.
     pub listen_port: Option<u16>,
-    /// Peers unchoked at a time at first, per torrent; the number adapts to the uplink.
+    /// Peers of a torrent unchoked at a time at first; the number adapts to the uplink.
     pub upload_slots: usize,
     /// Time between choking rounds (BEP 3: ten seconds).
     pub choke_round: Duration,
-    /// The UDP port of our DHT node (BEP 5), if there is one to ask.
+    /// The UDP port of our DHT node (BEP 5); `None` if there is no node.
     pub dht_port: Option<u16>,
-    /// Whether peers are sought on the local network (BEP 14).
+    /// Whether the engine looks for peers on the local network (BEP 14).
     pub lsd: bool,
-    /// Whether peers tell each other of peers (BEP 11).
+    /// Whether peers are told of each other (BEP 11).
     pub pex: bool,
 }
 
 impl Config {
-    /// The defaults for a client with this id.
+    /// Makes the default settings for a client with this id.
     pub fn new(peer_id: bt_types::PeerId) -> Config {
         Config {
             peer_id,
@@ -39,7 +39,7 @@ impl Config {
     }
 }
 
-/// Limits of payload in bytes per second; `None` is no limit.
+/// Limits of payload in bytes per second; `None` means no limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Rates {
     /// To peers.
@@ -48,24 +48,25 @@ pub struct Rates {
     pub down: Option<u64>,
 }
 
-/// What the engine may use of things that the whole process shares.
+/// The engine's part of the resources that the whole process shares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Budget {
-    /// Bytes of blocks that all torrents together may have requested, or have in the store's memory. Where there are none, one piece is always
-    /// allowed.
+    /// Bytes of blocks that all torrents together may have requested or have in the store's memory.
+    /// While there are none, one piece is always allowed.
     pub store_bytes: u64,
-    /// Payload to and from all peers together.
+    /// Limits of the payload to and from all peers together.
     pub rates: Rates,
-    /// Connections of one torrent.
+    /// Most connections of one torrent.
     pub peers_per_torrent: usize,
-    /// Connections of all torrents.
+    /// Most connections of all torrents.
     pub peers: usize,
-    /// Dials of all torrents that are under way at a time.
+    /// Most dials of all torrents that are under way at a time.
     pub dials: usize,
 }
 
 impl Default for Budget {
-    /// 64 MiB of blocks, no rate limit, 100 connections per torrent and 500 in all, 200 dials at a time.
+    /// Returns 64 MiB of blocks, no rate limit, 100 connections per torrent and 500 in all, 200
+    /// dials at a time.
     fn default() -> Budget {
         Budget { store_bytes: 64 << 20, rates: Rates::default(), peers_per_torrent: 100, peers: 500, dials: 200 }
     }

@@ -1,7 +1,9 @@
-//! What connected peers say beside pieces and metadata: extension handshakes (BEP 10), ports of DHT nodes (BEP 5), each other (BEP 11).
+//! Handles what connected peers say beside pieces and metadata: extension handshakes (BEP 10),
+//! ports of DHT nodes (BEP 5), and PEX (BEP 11).
 //!
-//! Decides: what is said to whom, and what of it a private torrent keeps to itself. Must not know: pieces, how an order is carried out.
-//! Invariant: a message goes out only with the number that its receiver gave it.
+//! Decides: what each peer is told, and what a private torrent keeps to itself. Must not know:
+//! pieces, how an output is carried out.
+//! Invariant: an extension message is sent only with the id that its receiver chose.
 
 use crate::config::Config;
 use crate::io::{Output, PeerKey};
@@ -17,35 +19,37 @@ use bt_types::{PeerId, Source, Time};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-/// Other addresses that are remembered of one peer.
+/// Most other addresses remembered for one peer.
 const ALIASES_MAX: usize = 8;
 
-/// A connection on which nothing was said for so long may be dead: its peer may have another address now.
+/// Seconds without a message after which a connection may be dead: its peer may have another
+/// address now.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// A connected peer, as far as its torrent does not matter.
+/// A connected peer, without the state that depends on the torrent's pieces.
 #[derive(Debug)]
 pub(crate) struct Contact {
     pub(crate) id: PeerId,
     pub(crate) addr: SocketAddr,
     pub(crate) outbound: bool,
     pub(crate) since: Time,
-    /// When it said something last.
+    /// The time of its last message.
     pub(crate) heard: Time,
-    /// A later connection to it that we made while this one was silent: needless if this one is alive.
+    /// A later connection to the same peer, made while this one was silent. It is closed if this
+    /// one is alive.
     pub(crate) spare: Option<PeerKey>,
-    /// It speaks the extension protocol (BEP 10).
+    /// It supports the extension protocol (BEP 10).
     pub(crate) extended: bool,
-    /// It has a DHT node (BEP 5), and has named its port.
+    /// It has a DHT node (BEP 5), and whether it has named that node's port.
     pub(crate) dht: bool,
     pub(crate) dht_named: bool,
-    /// It has said where it sees us.
+    /// It has told us the address that it sees us at.
     sees_us: bool,
-    /// Where it takes connections, if that is known.
+    /// The address at which it accepts connections, if that is known.
     pub(crate) listens: Option<SocketAddr>,
-    /// Where else it can be dialled: none of these is, while it is connected.
+    /// Other addresses of the peer. None of them is dialled while it is connected.
     pub(crate) aliases: Vec<SocketAddr>,
-    /// The numbers by which it wants to be spoken to.
+    /// The extension message ids that it chose (BEP 10).
     pub(crate) ids: ExtensionIds,
     pub(crate) exchange: Exchange,
 }
@@ -71,17 +75,17 @@ impl Contact {
         }
     }
 
-    /// Where it can be dialled, or came from.
+    /// Returns the address to dial it at, or the address that it connected from.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listens.unwrap_or(self.addr)
     }
 
-    /// Whether it said something lately.
+    /// Returns whether it sent a message lately.
     pub(crate) fn is_alive(&self, now: Time) -> bool {
         now.since(self.heard) < SILENCE
     }
 
-    /// It can be dialled there too. False if no more such addresses are remembered.
+    /// Notes another address of the peer. False if there is no room for more.
     pub(crate) fn is_also_at(&mut self, addr: SocketAddr) -> bool {
         let is_known = self.listens == Some(addr) || self.aliases.contains(&addr);
         let has_room = self.aliases.len() < ALIASES_MAX;
@@ -93,19 +97,19 @@ impl Contact {
 }
 
 impl Meeting {
-    /// An extension handshake of ours as a message, if the peer speaks the protocol.
+    /// Wraps our extension handshake in a message, if the peer supports the extension protocol.
     pub(crate) fn hello_message(&self, peer: PeerKey, hello: &ExtendedHandshake) -> Option<Message> {
         let speaks = self.contacts.get(&peer).is_some_and(|contact| contact.extended);
         speaks.then(|| Message::Extended { id: 0, payload: hello.to_bytes().into() })
     }
 
-    /// The port of our DHT node, for a peer that has one too.
+    /// Makes a `port` message with the port of our DHT node, for a peer that has a node too.
     pub(crate) fn port_message(&self, peer: PeerKey, config: &Config) -> Option<Message> {
         let has_one = self.contacts.get(&peer).is_some_and(|contact| contact.dht);
         config.dht_port.filter(|_| has_one && !self.private).map(Message::Port)
     }
 
-    /// Our extension handshake to a peer: what the meeting knows of it.
+    /// Makes our extension handshake for a peer, with what the meeting knows of it.
     pub(crate) fn hello(&self, peer: PeerKey, config: &Config) -> ExtendedHandshake {
         let ip = self.contacts.get(&peer).map(|contact| contact.addr.ip());
         let pex = self.speaks_pex(config).then_some(ExtensionIds::PEX);
@@ -113,17 +117,17 @@ impl Meeting {
         ExtendedHandshake { ids, ..ExtendedHandshake::ours(ip.unwrap_or(IpAddr::from([0; 4])), config.listen_port) }
     }
 
-    /// A peer's extension handshake, or a later one, which says only what has changed.
+    /// Takes a peer's extension handshake, or a later one, which says only what has changed.
     pub(crate) fn greeted(&mut self, now: Time, peer: PeerKey, hello: &ExtendedHandshake, config: &Config) {
         let speaks_pex = self.speaks_pex(config);
         let Some(contact) = self.contacts.get_mut(&peer) else { return };
         contact.ids.learn(hello.ids);
         contact.exchange.set_open(now, speaks_pex && contact.ids.pex.is_some_and(|id| id != 0));
         let from = contact.addr.ip();
-        // Only the first word counts: each time that it changes, the whole book may have to be ranked anew.
+        // Only the first `yourip` of a peer counts: each change may rank the whole book anew.
         let your_ip = hello.your_ip.filter(|_| !core::mem::replace(&mut contact.sees_us, true));
         if let Some(port) = hello.port.filter(|_| !contact.outbound && contact.listens.is_none()) {
-            // With the scope of a link-local address.
+            // A copy of the address, because it keeps the scope of a link-local address.
             let mut addr = contact.addr;
             addr.set_port(port);
             contact.listens = Some(addr);
@@ -134,12 +138,12 @@ impl Meeting {
         self.seen_at(from, your_ip);
     }
 
-    /// The number by which a peer wants to be sent `ut_metadata` messages, if it does.
+    /// Returns the id by which a peer wants to be sent `ut_metadata` messages, if it wants them.
     pub(crate) fn metadata_id(&self, peer: PeerKey) -> Option<u8> {
         self.contacts.get(&peer)?.ids.metadata.filter(|id| *id != 0)
     }
 
-    /// A peer names the port of its DHT node. Only the first word counts: a node has one port.
+    /// Takes the port of a peer's DHT node. Only the first counts: a node has one port.
     pub(crate) fn dht_node(&mut self, peer: PeerKey, port: u16, config: &Config, out: &mut VecDeque<Output>) {
         let asks = config.dht_port.is_some() && !self.private && port != 0;
         if let Some(contact) = self.contacts.get_mut(&peer).filter(|contact| asks && !contact.dht_named) {
@@ -150,11 +154,12 @@ impl Meeting {
         }
     }
 
-    /// A peer tells of others.
+    /// Takes a PEX message of a peer (BEP 11).
     pub(crate) fn told(&mut self, now: Time, peer: PeerKey, payload: &[u8], config: &Config) -> Result<(), Why> {
         let speaks_pex = self.speaks_pex(config);
         let Some(contact) = self.contacts.get_mut(&peer).filter(|_| speaks_pex) else { return Ok(()) };
-        // What cannot be read names no peers, and counts as heard: a flood of it is one too.
+        // A message that cannot be parsed names no peers, but counts as a message: a flood of them
+        // is a flood too.
         let message = PexMessage::parse(payload).unwrap_or_default();
         let addrs: Vec<SocketAddr> = contact.exchange.hear(now, message)?.collect();
         let from = contact.addr.ip();
@@ -162,7 +167,7 @@ impl Meeting {
         Ok(())
     }
 
-    /// Tells peers of each other, as far as there is news for them.
+    /// Sends PEX messages to the peers for which there is news.
     pub(crate) fn tell_peers(&mut self, now: Time, is_seed: impl Fn(PeerKey) -> bool, out: &mut VecDeque<Output>) {
         if !self.contacts.values().any(|contact| contact.exchange.is_due(now, self.roster)) {
             return;

@@ -1,15 +1,18 @@
-//! Who makes room for a newcomer when there is none: places are shared by networks, not by connections.
+//! Picks the connection that makes room for a newcomer: places are shared by networks, not by
+//! connections.
 //!
-//! Decides: which of those who can go. Must not know: what the places are, who can go.
-//! Invariant: a network never takes a place of one that has no more than itself.
+//! Decides: which of the given connections may go. Must not know: the kind of the places.
+//! Invariant: a newcomer never displaces a connection of another network that has no more
+//! connections than its own network.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bt_types::{Time, network};
 use core::net::IpAddr;
 
-/// Those of the networks that have the most here, if that is more than the newcomer's own has; else those of its own network, which it
-/// may push out itself. In the order in which they were given.
+/// Returns the connections of the networks that have the most, if that is more than the newcomer's
+/// network has. Else returns those of the newcomer's network, which may displace its own. Keeps the
+/// order in which they were given.
 pub(crate) fn give_way<K: Copy>(newcomer: IpAddr, here: impl Iterator<Item = (K, IpAddr)> + Clone) -> Vec<K> {
     let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
     here.clone().for_each(|(_, ip)| *counts.entry(network(ip)).or_default() += 1);
@@ -20,7 +23,8 @@ pub(crate) fn give_way<K: Copy>(newcomer: IpAddr, here: impl Iterator<Item = (K,
     here.filter(|(_, ip)| goes(*ip)).map(|(key, _)| key).collect()
 }
 
-/// In what order those who wait are let in: whose network has the fewest who want to first, then who waited longest.
+/// Orders the waiting connections for admission: networks with the fewest waiting come first, then
+/// the longest wait.
 pub(crate) fn fewest_first<K: Copy>(waiting: &[(K, IpAddr, Time)]) -> Vec<K> {
     let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
     waiting.iter().for_each(|(_, ip, _)| *counts.entry(network(*ip)).or_default() += 1);

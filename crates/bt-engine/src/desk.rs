@@ -1,8 +1,8 @@
-//! The decisions that the whole process shares: which shard gets a torrent, who may connect, what each shard may use, when
-//! a tracker host is asked.
+//! Makes the decisions that the whole process shares: placing torrents, accepting connections,
+//! splitting the budget over the shards, pacing announces.
 //!
-//! Decides: placement, accept caps, leases of rate and connections, the pace of announces. Must not know: sockets, torrents'
-//! contents.
+//! Decides: placement, accept caps, leases of rate and connections, the pace of announces.
+//! Must not know: sockets, the contents of torrents.
 //! Invariant: the leases of all shards together never exceed the limits of the process.
 
 use crate::config::{Budget, Rates};
@@ -15,54 +15,58 @@ use bt_types::{Closeness, Time, closeness, network, subscriber};
 use core::net::IpAddr;
 use core::time::Duration;
 
-/// Accepted connections that have not shaken hands yet, in all, from one address and from one network. A public IPv6 /64 counts as one
-/// address, an IPv4 /24 or IPv6 /48 as one network, unless it is near us.
+/// Most accepted connections before their handshake: in all, from one address and from one network.
+/// A public IPv6 /64 counts as one address, an IPv4 /24 or IPv6 /48 as one network. Addresses near
+/// us have no limit per network.
 const PENDING_MAX: usize = 128;
 const PENDING_PER_IP_MAX: usize = 4;
 const PENDING_PER_NETWORK_MAX: usize = 16;
-/// Accepted connections from one address, shaken or not. Loopback is exempt: many clients live there.
+/// Most accepted connections from one address, before and after the handshake. Loopback is exempt:
+/// many clients may run there.
 const PER_IP_MAX: usize = 8;
-/// An accepted connection must have named a torrent after this long.
+/// Seconds until an accepted connection must have named a torrent.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Announces to one tracker host: so many at once, then one at a time with this distance. Ten thousand torrents that announce
-/// every half hour need a distance below 180 ms.
+/// Announces to one tracker host: this number at once, then one at a time at this distance in
+/// milliseconds. Ten thousand torrents that announce every half hour need a distance below 180 ms.
 const ANNOUNCE_BURST: u32 = 40;
 const ANNOUNCE_DISTANCE: Duration = Duration::from_millis(100);
 
-/// The desk of a process.
+/// The shared decisions of a process.
 #[derive(Debug)]
 pub struct Desk {
     limits: Budget,
-    /// Number of torrents on each shard.
+    /// The number of torrents on each shard.
     load: Vec<usize>,
-    /// Who has not shaken hands, the oldest first.
+    /// Connections before their handshake, the oldest first.
     pending: BTreeMap<u64, IpAddr>,
     next: u64,
     accepted: BTreeMap<IpAddr, usize>,
-    /// Up to when the places of each tracker host are given away; hosts whose places are all free are forgotten.
+    /// The time up to which the announces of each tracker host are booked. A host with no booked
+    /// announce is forgotten.
     hosts: BTreeMap<String, Time>,
 }
 
-/// A permission to stay for one accepted connection: to be given back.
+/// A permission for one accepted connection to stay; the shell gives it back at the end.
 #[derive(Debug)]
 pub struct Admission {
-    /// Its number: the larger, the later it came.
+    /// Its number: the larger, the later the connection came.
     pub number: u64,
     ip: IpAddr,
-    /// This one, which has not shaken hands, must go for it: no network has more such connections than its own.
+    /// The pending connection that must be closed for this one: no network has more pending
+    /// connections than that one's.
     pub instead_of: Option<u64>,
-    /// The connection must have shaken hands by then.
+    /// The time by which the connection must have finished its handshake.
     pub handshake_by: Time,
 }
 
 impl Desk {
-    /// A desk for so many shards and these limits of the whole process.
+    /// Makes a desk for this number of shards and these limits of the whole process.
     pub fn new(limits: Budget, shards: usize) -> Desk {
         let load = vec![0; shards.max(1)];
         Desk { limits, load, pending: BTreeMap::new(), next: 0, accepted: BTreeMap::new(), hosts: BTreeMap::new() }
     }
 
-    /// The shard for a new torrent: the one with the fewest.
+    /// Picks the shard with the fewest torrents for a new torrent.
     pub fn place(&mut self) -> usize {
         let shard = self.load.iter().enumerate().min_by_key(|(_, load)| **load).map_or(0, |(shard, _)| shard);
         if let Some(load) = self.load.get_mut(shard) {
@@ -71,14 +75,14 @@ impl Desk {
         shard
     }
 
-    /// A torrent left its shard.
+    /// Notes that a torrent left its shard.
     pub fn unplace(&mut self, shard: usize) {
         if let Some(load) = self.load.get_mut(shard) {
             *load = load.saturating_sub(1);
         }
     }
 
-    /// What each shard may use: the process's limits, split evenly over the shards that have torrents.
+    /// Splits the limits of the process evenly over the shards that have torrents.
     pub fn leases(&self) -> Vec<Budget> {
         let busy = self.load.iter().filter(|load| **load > 0).count().max(1);
         let share = |rate: Option<u64>| rate.map(|rate| rate / busy as u64);
@@ -93,7 +97,8 @@ impl Desk {
         self.load.iter().map(|load| if *load > 0 { share } else { idle }).collect()
     }
 
-    /// Somebody connected from this address: whether it may stay until it has shaken hands.
+    /// Decides whether a connection from this address may stay until its handshake; `None` refuses
+    /// it.
     pub fn accept(&mut self, now: Time, ip: IpAddr) -> Option<Admission> {
         let ip = subscriber(ip);
         let (near, is_public) = (closeness(ip) == Some(Closeness::Loopback), closeness(ip) == Some(Closeness::Public));
@@ -121,18 +126,18 @@ impl Desk {
         Some(Admission { number, ip, instead_of, handshake_by: now + HANDSHAKE_TIMEOUT })
     }
 
-    /// The connection shook hands.
+    /// Notes that the connection finished its handshake.
     pub fn shaken(&mut self, admission: &Admission) {
         self.pending.remove(&admission.number);
     }
 
-    /// The connection ended.
+    /// Notes that the connection ended.
     pub fn ended(&mut self, admission: Admission) {
         self.pending.remove(&admission.number);
         Self::lower(&mut self.accepted, admission.ip);
     }
 
-    /// When an announce to a tracker of this host may leave, `now` or later: every call takes a place of its own.
+    /// Books an announce to a tracker of this host: returns when it may leave, `now` or later.
     pub fn announce_at(&mut self, now: Time, host: &str) -> Time {
         self.hosts.retain(|_, taken| *taken > now);
         let taken = self.hosts.get(host).copied().unwrap_or(now);

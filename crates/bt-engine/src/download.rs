@@ -1,7 +1,9 @@
-//! The downloading half of a torrent: which block is asked of whom, and what becomes of it.
+//! The downloading half of a torrent: requests blocks from peers, and takes the blocks that come.
 //!
-//! Decides: what each message about pieces changes. Must not know: the uplink, trackers.
-//! Invariant: a request is sent only to a peer that serves us, for a block that `Work` marked as asked.
+//! Decides: which block is requested from which peer, and what each message about pieces changes.
+//! Must not know: the uplink, trackers.
+//! Invariant: a request goes only to a peer that has unchoked us, or for a piece of its allowed
+//! fast set (BEP 6). Each requested block is marked as asked in `Work`.
 
 use crate::config::Budget;
 use crate::io::{Output, PeerKey};
@@ -14,11 +16,12 @@ use bt_peer_wire::Message;
 use bt_types::{Bitfield, Block, Piece, RawBlock, Time};
 use bytes::Bytes;
 
-/// Hints of one kind that are remembered of a peer.
+/// Most hints of one kind (BEP 6) remembered for a peer.
 const HINTS_MAX: usize = 16;
 
 impl Torrent {
-    /// Gives the peer as many requests as its window has room for; under a limit the peer waits for its turn instead.
+    /// Requests as many blocks from the peer as its window has room for. Under a rate limit the
+    /// peer waits for its turn instead.
     pub(crate) fn feed(&mut self, now: Time, peer: PeerKey, budget: &Budget) {
         if budget.rates.down.is_none() && !self.down_pace.is_limited() {
             self.ask(now, peer, budget, u64::MAX);
@@ -31,7 +34,8 @@ impl Torrent {
         }
     }
 
-    /// The peer's turn under a limit. How many bytes were asked for.
+    /// Requests blocks when the peer's turn under a rate limit has come. Returns the number of
+    /// bytes requested.
     pub(crate) fn ask_in_turn(&mut self, now: Time, peer: PeerKey, budget: &Budget, bytes: u64) -> u64 {
         let Some(row) = self.peers.get_mut(&peer) else { return 0 };
         if !self.down_pace.passes(now, peer) {
@@ -46,7 +50,8 @@ impl Torrent {
         asked
     }
 
-    /// Gives the peer requests for so many bytes, as far as its window has room. How many bytes they are.
+    /// Requests blocks from the peer until `bytes` bytes are reached or its window is full. Returns
+    /// the number of bytes requested.
     fn ask(&mut self, now: Time, peer: PeerKey, budget: &Budget, bytes: u64) -> u64 {
         let Some(row) = self.peers.get_mut(&peer) else { return 0 };
         if !row.can_be_asked() || self.store_fault.is_some() {
@@ -68,7 +73,8 @@ impl Torrent {
         asked
     }
 
-    /// Blocks that were asked for will not come: others may be asked, and the limit has room for as many.
+    /// Releases blocks that were requested and will not come: other peers may be asked, and the
+    /// rate limit has room for as many bytes.
     pub(crate) fn unask(&mut self, blocks: impl IntoIterator<Item = Block>) {
         for block in blocks {
             self.unasked += u64::from(block.len());
@@ -76,20 +82,21 @@ impl Torrent {
         }
     }
 
-    /// Bytes that were asked for and will not come, since this was last called.
+    /// Returns the bytes that were requested and will not come, since the last call.
     pub(crate) fn take_unasked(&mut self) -> u64 {
         let bytes = core::mem::take(&mut self.unasked);
         self.down_pace.give_back(bytes);
         bytes
     }
 
-    /// Peers that join the downlink's line.
+    /// Takes the peers that join the downlink's queue.
     pub(crate) fn take_askers(&mut self) -> Vec<PeerKey> {
         core::mem::take(&mut self.askers)
     }
 
-    /// If blocks or room in the store have become free: gives requests to peers that could take more than there was, while there is
-    /// something. Each is looked at once, who waits longest first.
+    /// Requests blocks from peers that could take more requests than there were, if blocks or room
+    /// in the store became free. Each of them is tried once, the longest wait first, until there is
+    /// nothing to request.
     pub(crate) fn feed_hungry(&mut self, now: Time, budget: &Budget) {
         if !self.work.take_freed() {
             return;
@@ -106,7 +113,7 @@ impl Torrent {
         }
     }
 
-    /// Gives requests to every peer, after the store or the budget allows them again.
+    /// Requests blocks from every peer, after the store or the budget allows requests again.
     pub(crate) fn feed_everybody(&mut self, now: Time, budget: &Budget) {
         let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
         for peer in keys {
@@ -133,11 +140,11 @@ impl Torrent {
         self.refuse_idle(peer)
     }
 
-    /// A bitfield in the middle of a conversation: aria2 sends one in place of many `have`s.
+    /// Takes a bitfield in the middle of a conversation: aria2 sends one in place of many `have`s.
     pub(crate) fn peer_has_these_too(&mut self, now: Time, peer: PeerKey, has: Option<Bitfield>) -> Result<(), Why> {
         let has = has.ok_or(Why::Bitfield)?;
         let geometry = self.geometry;
-        // The same bitfield again costs next to nothing, however long it is.
+        // The same bitfield again costs next to nothing, even if it is long.
         let Some(row) = self.peers.get(&peer).filter(|row| row.has.lacks_some_of(&has)) else { return Ok(()) };
         let news: Vec<Piece> = has.iter(&geometry).filter(|&piece| !row.has.has(piece)).collect();
         news.into_iter().try_for_each(|piece| self.peer_has(now, peer, piece.number()))
@@ -162,7 +169,8 @@ impl Torrent {
 
     // ---- hints (BEP 6) ----
 
-    /// The peer serves requests for this piece even while it chokes us. A hint about a piece that there is not is none.
+    /// Notes a piece that the peer serves even while it chokes us (BEP 6). A piece number out of
+    /// range is ignored.
     pub(crate) fn allowed_fast(&mut self, peer: PeerKey, number: u32) {
         let Some(piece) = self.geometry.piece(number) else { return };
         if let Some(row) = self.peers.get_mut(&peer)
@@ -174,7 +182,8 @@ impl Torrent {
         }
     }
 
-    /// The peer thinks that we should take this piece first, if there is such a piece.
+    /// Notes a piece that the peer suggests to take first (BEP 6). A piece number out of range is
+    /// ignored.
     pub(crate) fn suggested(&mut self, peer: PeerKey, number: u32) {
         let Some(piece) = self.geometry.piece(number) else { return };
         if let Some(row) = self.peers.get_mut(&peer)
@@ -190,7 +199,8 @@ impl Torrent {
     pub(crate) fn choked_us(&mut self, peer: PeerKey, out: &mut VecDeque<Output>) {
         let Some(row) = self.peers.get_mut(&peer) else { return };
         row.serves_us = false;
-        // With the fast extension each request is answered by a reject or a block; without it all are void (BEP 6, BEP 3).
+        // With the fast extension each request is answered by a reject or a block (BEP 6). Without
+        // it a choke voids all requests (BEP 3).
         if !row.fast {
             let blocks = row.pipeline.clear();
             row.forgive(blocks.len());
@@ -208,25 +218,27 @@ impl Torrent {
         if !row.pipeline.remove(block) {
             return Ok(());
         }
-        // It still has the piece: some reject whatever is queued just before they choke us, or when they are busy. It is asked again
-        // after the next look at silent peers, so that requests and rejects do not chase each other.
+        // The peer still has the piece: some peers reject whatever is queued just before they choke
+        // us, or while they are busy. It is asked again after the next check for silent peers, so
+        // that requests and rejects do not chase each other.
         if row.serves_us {
             row.pipeline.pause();
         }
-        // What it allowed while it chokes us it allows no more.
+        // A piece that the peer rejected is not in its allowed fast set any more.
         row.we_may_ask.retain(|&piece| piece != block.piece());
         self.unask([block]);
         self.leave_lead(peer, out);
         Ok(())
     }
 
-    /// The peer cannot go on with the piece that it leads: another may take it over.
+    /// Ends the peer's lead of its piece, because the peer cannot go on: another peer may take the
+    /// piece over.
     pub(crate) fn leave_lead(&mut self, peer: PeerKey, out: &mut VecDeque<Output>) {
         let given_up = self.work.shelf().leave(peer);
         if let Some(row) = self.peers.get_mut(&peer) {
             row.lead = None;
             row.unproven = 0;
-            // What it was asked for of pieces that start anew must not come any more.
+            // Blocks requested from this peer must not come any more if their piece starts anew.
             self.unasked += row.take_back(&given_up, &mut self.talked_to);
         }
         out.extend(given_up.into_iter().map(|piece| Output::Forget(self.key, piece)));

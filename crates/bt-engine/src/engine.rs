@@ -1,7 +1,9 @@
-//! The engine: takes inputs, hands each to its torrent, and gives out orders.
+//! The engine: takes inputs, hands each to its torrent, and gives out outputs.
 //!
-//! Decides: what is shared by torrents: the uplink and the downlink, connection numbers. Must not know: how orders are carried out.
-//! Invariant: `handle` never fails and never blocks; orders are complete after `poll` gave `None`.
+//! Decides: what torrents share: uplink, downlink, the store's memory, dials, the routes of
+//! connections. Must not know: how an output is carried out.
+//! Invariant: `handle` never fails and never blocks. The outputs are complete after `poll` returned
+//! `None`.
 
 use crate::config::{Budget, Config};
 use crate::fast;
@@ -19,36 +21,36 @@ use alloc::vec::Vec;
 use bt_peer_wire::Message;
 use bt_types::{Bitfield, RawBlock, Rng, Time};
 
-/// The brain of a client: all torrents of one shard.
+/// All torrents of one shard of a client, and every decision about them.
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
     budget: Budget,
     rng: Rng,
     torrents: BTreeMap<TorrentKey, Box<Torrent>>,
-    /// Torrents whose metadata is not there yet.
+    /// Torrents without metadata so far.
     magnets: BTreeMap<TorrentKey, Magnet>,
-    /// Which torrent a connection belongs to.
+    /// The torrent of each connection.
     routes: BTreeMap<PeerKey, TorrentKey>,
-    /// Peers with requests that wait to be served.
+    /// The queue of peers whose requests wait to be served.
     uplink: Line,
-    /// Under a limit: peers that wait to be asked.
+    /// The queue of peers to request blocks from, under a rate limit.
     downlink: Line,
-    /// The store's memory.
+    /// The use of the store's memory by each torrent.
     store_room: Room,
-    /// Dials under way.
+    /// The dials under way of each torrent.
     dial_room: Room,
     /// Torrents whose peers may have messages in their outboxes.
     touched: BTreeSet<TorrentKey>,
-    /// Torrents, and magnets, that acted since it was last asked.
+    /// Torrents and magnets that acted since the last [`Engine::take_changed`].
     changed: BTreeSet<TorrentKey>,
-    /// When each torrent must be woken.
+    /// The time at which each torrent must be woken.
     agenda: BTreeSet<(Time, TorrentKey)>,
     out: VecDeque<Output>,
 }
 
 impl Engine {
-    /// An engine without torrents. Equal arguments and inputs give equal outputs.
+    /// Makes an engine without torrents. Equal arguments and inputs give equal outputs.
     pub fn new(config: Config, budget: Budget, rng: Rng) -> Engine {
         Engine {
             uplink: Line::new(budget.rates.up),
@@ -70,7 +72,7 @@ impl Engine {
 
     // ---- the machine ----
 
-    /// Takes a cause.
+    /// Takes an input.
     pub fn handle(&mut self, now: Time, input: Input) {
         if matches!(input, Input::NetworkChanged) {
             let magnets: Vec<TorrentKey> = self.magnets.keys().copied().collect();
@@ -182,7 +184,7 @@ impl Engine {
         }
     }
 
-    /// The next order, or `None` when all were given.
+    /// Returns the next output, or `None` when all were given.
     pub fn poll(&mut self) -> Option<Output> {
         if self.out.is_empty() {
             self.collect_messages();
@@ -194,7 +196,7 @@ impl Engine {
         output
     }
 
-    /// When [`Engine::wake`] must be called, if nothing else happens before.
+    /// Returns when [`Engine::wake`] must be called, if no input comes before.
     pub fn deadline(&self) -> Option<Time> {
         let torrents = self.agenda.first().map(|(at, _)| *at);
         [torrents, self.uplink.deadline(), self.downlink.deadline(), self.store_room.deadline()].into_iter().flatten().min()
@@ -215,13 +217,13 @@ impl Engine {
 
     // ---- reports ----
 
-    /// A torrent at this moment.
+    /// Returns the status of a torrent at this moment.
     pub fn status(&self, now: Time, key: TorrentKey) -> Option<TorrentStatus> {
         self.torrents.get(&key).map(|torrent| torrent.status(now))
     }
 
-    /// The torrents and magnets whose status may have changed since this was last asked. What is told of the others is what it was, but
-    /// that rates fall.
+    /// Takes the torrents and magnets whose status may have changed since the last call. The status
+    /// of the others is the same, except for falling rates.
     pub fn take_changed(&mut self) -> BTreeSet<TorrentKey> {
         for key in &self.changed {
             if let Some(torrent) = self.torrents.get_mut(key) {
@@ -231,34 +233,35 @@ impl Engine {
         core::mem::take(&mut self.changed)
     }
 
-    /// A magnet at this moment; `None` after its torrent was added.
+    /// Returns the status of a magnet at this moment; `None` after its torrent was added.
     pub fn magnet(&self, key: TorrentKey) -> Option<MagnetStatus> {
         self.magnets.get(&key).map(Magnet::status)
     }
 
-    /// The pieces that a torrent has, verified and written.
+    /// Returns the pieces that a torrent has, verified and written.
     pub fn have(&self, key: TorrentKey) -> Option<&Bitfield> {
         self.torrents.get(&key).map(|torrent| &torrent.have)
     }
 
-    /// What a torrent that is like this one at this moment would be added with. What was asked of this one is not in it.
+    /// Returns the spec with which a torrent like this one at this moment would be added. Its
+    /// `wants` are empty.
     pub fn spec(&self, key: TorrentKey) -> Option<TorrentSpec> {
         self.torrents.get(&key).map(|torrent| torrent.spec())
     }
 
-    /// What moved between us and each peer of a torrent.
+    /// Returns the bytes moved between us and each peer of a torrent.
     pub fn sources(&self, key: TorrentKey) -> Vec<SourceStat> {
         self.torrents.get(&key).map(|torrent| torrent.source_stats()).unwrap_or_default()
     }
 
-    /// The bytes of a torrent that the store may have to hold in memory.
+    /// Returns the bytes of a torrent that the store may have to hold in memory.
     pub fn reserved(&self, key: TorrentKey) -> u64 {
         self.torrents.get(&key).map_or(0, |torrent| torrent.work.reserved())
     }
 
     // ---- magnets ----
 
-    /// The magnet that an input is for, if it is for one.
+    /// Returns the magnet that an input is for, if it is for a magnet.
     fn magnet_of(&self, input: &Input) -> Option<TorrentKey> {
         let key = match input {
             _ if self.magnets.is_empty() => return None,
@@ -291,7 +294,7 @@ impl Engine {
         self.replan(key, planned, next);
     }
 
-    /// A torrent, with what its magnet has gathered, if there was one.
+    /// Adds a torrent, with what its magnet has gathered, if there was one.
     fn add(&mut self, now: Time, key: TorrentKey, spec: TorrentSpec) {
         let (meeting, peers) = match self.magnets.remove(&key) {
             Some(magnet) => {
@@ -314,7 +317,7 @@ impl Engine {
 
     // ---- inside ----
 
-    /// Messages of one peer, one after another; the first fault ends its connection.
+    /// Takes messages of one peer, one after another; the first fault ends its connection.
     fn frames(&mut self, now: Time, peer: PeerKey, messages: Vec<Message>) {
         self.on_peer(now, peer, |torrent, engine| {
             if let Some(spare) = torrent.meeting.heard(now, peer) {
@@ -331,7 +334,8 @@ impl Engine {
         });
     }
 
-    /// Gives the links to those in line while they are open, and the store's room to those that lack it.
+    /// Gives the links to queued peers while the limits allow it, and the store's room and dials to
+    /// torrents that lack them.
     fn take_turns(&mut self, now: Time) {
         for key in self.store_room.take_retries() {
             self.on(now, key, |torrent, _| torrent.work.shelf().look_for_room());
@@ -365,7 +369,7 @@ impl Engine {
         }
     }
 
-    /// Lets a torrent act, and gives out the requests that this made possible.
+    /// Lets a torrent act, and sends the requests that this made possible.
     fn on(&mut self, now: Time, key: TorrentKey, act: impl FnOnce(&mut Torrent, &mut Shared<'_>)) {
         let Some(torrent) = self.torrents.get_mut(&key) else { return };
         let budget = budget_of(&self.budget, &self.store_room, &self.dial_room, torrent);
@@ -375,7 +379,8 @@ impl Engine {
         self.settle(key);
     }
 
-    /// After a torrent acted: notes its deadline, its peers that must join a line, and that it may have messages to send.
+    /// Notes a torrent's deadline, its peers that must join a queue, and its waiting messages,
+    /// after the torrent acted.
     fn settle(&mut self, key: TorrentKey) {
         let Some(torrent) = self.torrents.get_mut(&key) else { return };
         if torrent.peers.is_empty() {
@@ -400,7 +405,7 @@ impl Engine {
         }
     }
 
-    /// A torrent or magnet is gone: nothing leads to it any more.
+    /// Removes every reference to a torrent or magnet that is gone.
     fn forget(&mut self, key: TorrentKey, planned: Option<Time>, meeting: &Meeting) {
         self.replan(key, planned, None);
         for peer in meeting.contacts.keys() {
@@ -419,7 +424,7 @@ impl Engine {
         self.agenda.extend(next.map(|next| (next, key)));
     }
 
-    /// Turns what waits in outboxes into orders, one per peer.
+    /// Turns the messages in outboxes into outputs, one per peer.
     fn collect_messages(&mut self) {
         while let Some(key) = self.touched.pop_first() {
             let Some(torrent) = self.torrents.get_mut(&key) else { continue };
@@ -431,7 +436,7 @@ impl Engine {
     }
 }
 
-/// The budget of a torrent at this moment: of what all share, its part.
+/// Computes a torrent's budget at this moment: its part of what all torrents share.
 fn budget_of(budget: &Budget, store_room: &Room, dial_room: &Room, torrent: &Torrent) -> Budget {
     Budget {
         store_bytes: store_room.limit(torrent.key, torrent.work.unit(), budget.store_bytes),
@@ -444,7 +449,7 @@ fn dials_of(budget: &Budget, dial_room: &Room, key: TorrentKey) -> usize {
     usize::try_from(dial_room.limit(key, 1, budget.dials as u64)).unwrap_or(usize::MAX)
 }
 
-/// What a torrent may use of its engine while it acts.
+/// The parts of the engine that a torrent may use while it acts.
 struct Shared<'a> {
     config: &'a Config,
     budget: &'a Budget,
@@ -460,7 +465,7 @@ impl Shared<'_> {
     }
 }
 
-/// One message of a peer. An error ends the connection.
+/// Takes one message of a peer. An error ends the connection.
 fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, engine: &mut Shared<'_>) -> Result<(), Why> {
     let pieces = torrent.geometry.piece_count();
     let Some(peer) = torrent.peers.get_mut(&key) else { return Ok(()) };

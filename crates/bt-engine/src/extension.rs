@@ -1,7 +1,8 @@
-//! A torrent's side of the extension protocol (BEP 10): handshakes, metadata for peers (BEP 9), peers for peers (BEP 11).
+//! A torrent's side of the extension protocol (BEP 10): handshakes, metadata for peers (BEP 9), PEX
+//! (BEP 11).
 //!
-//! Decides: what each message leads to. Must not know: how messages are written.
-//! Invariant: only peers' extension messages come here; none of it is done for each block.
+//! Decides: what each message leads to. Must not know: how messages are encoded.
+//! Invariant: only peers' extension messages come here; none of this work is done for each block.
 
 use crate::config::Config;
 use crate::io::{Output, PeerKey};
@@ -15,17 +16,17 @@ use bt_types::Time;
 use bytes::Bytes;
 
 impl Torrent {
-    /// Our extension handshake to a peer.
+    /// Makes our extension handshake for a peer.
     pub(crate) fn hello(&self, peer: PeerKey, config: &Config) -> ExtendedHandshake {
         let metadata_size = u32::try_from(self.metadata.len()).ok().filter(|size| *size != 0);
         let upload_only = self.is_upload_only().then_some(true);
         ExtendedHandshake { metadata_size, upload_only, ..self.meeting.hello(peer, config) }
     }
 
-    /// A peer says something of an extension.
+    /// Takes an extension message of a peer.
     pub(crate) fn extended(&mut self, now: Time, peer: PeerKey, id: u8, payload: &Bytes, config: &Config) -> Result<(), Why> {
         match id {
-            // A peer whose handshake cannot be read transfers well without extensions.
+            // A peer whose handshake cannot be parsed still transfers well without extensions.
             0 => ExtendedHandshake::parse(payload).map_or(Ok(()), |hello| self.greeted(now, peer, hello, config)),
             ExtensionIds::METADATA => {
                 self.metadata_wanted(peer, payload);
@@ -36,7 +37,7 @@ impl Torrent {
         }
     }
 
-    /// A peer's extension handshake; a later one says only what has changed.
+    /// Takes a peer's extension handshake; a later one says only what has changed.
     fn greeted(&mut self, now: Time, peer: PeerKey, hello: ExtendedHandshake, config: &Config) -> Result<(), Why> {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         self.meeting.greeted(now, peer, &hello, config);
@@ -50,7 +51,8 @@ impl Torrent {
         self.refuse_idle(peer)
     }
 
-    /// A peer wants a part of the metadata. We have it, so what others say of theirs is nothing to us, nor what cannot be read.
+    /// Answers a peer's request for a part of the metadata. We have the metadata: other messages,
+    /// and unreadable ones, are ignored.
     fn metadata_wanted(&mut self, peer: PeerKey, payload: &Bytes) {
         let Ok(Some(MetadataMessage::Request(part))) = MetadataMessage::parse(payload) else { return };
         let Some(row) = self.peers.get_mut(&peer) else { return };
@@ -69,7 +71,7 @@ impl Torrent {
     fn send_metadata(&mut self, peer: PeerKey, parts: &[u32]) {
         let (Some(row), Some(id)) = (self.peers.get_mut(&peer), self.meeting.metadata_id(peer)) else { return };
         for &part in parts {
-            // The supply lets only parts pass that there are.
+            // The supply lets only existing parts pass.
             let start = part.saturating_mul(METADATA_PART) as usize;
             let end = self.metadata.len().min(start.saturating_add(METADATA_PART as usize));
             let total = u32::try_from(self.metadata.len()).unwrap_or(0);
@@ -79,7 +81,7 @@ impl Torrent {
         }
     }
 
-    /// A second has passed: metadata that waited is sent, and peers hear of each other.
+    /// Sends metadata that waited and PEX messages, once a second.
     pub(crate) fn tell_extensions(&mut self, now: Time, out: &mut VecDeque<Output>) {
         let waiting = self.peers.values_mut().filter_map(|row| {
             let parts: Vec<u32> = row.supply.refill().collect();

@@ -1,23 +1,25 @@
-//! The fast extension (BEP 6): its messages, and the pieces that a newcomer may ask for while it is choked, so that it soon has
-//! something to trade.
+//! Handles the messages of the fast extension (BEP 6), and the pieces that a newcomer may request
+//! while choked: it soon has something to trade.
 //!
-//! Decides: which pieces these are. Must not know: what we have, who is choked.
-//! Invariant: a function of the torrent and the network that the peer is in: more addresses there do not bring more pieces.
+//! Decides: which pieces these are. Must not know: the pieces that we have, the choking of peers.
+//! Invariant: the set depends on the torrent and on the peer's network only: more addresses there
+//! do not bring more pieces.
 
 use alloc::vec::Vec;
 use bt_peer_wire::Message;
 use bt_types::{Geometry, InfoHash, Piece, normalise};
 use core::net::IpAddr;
 
-/// Who has fewer pieces than this is a newcomer, and may ask for so many.
+/// Pieces: a peer with fewer pieces than this is a newcomer, and may request this number of pieces
+/// while choked.
 pub(crate) const NEWCOMER: u32 = 10;
 
-/// Whether only peers with the fast extension may say this.
+/// Returns whether only peers with the fast extension may send this message.
 pub(crate) fn is_fast_only(message: &Message) -> bool {
     matches!(message, Message::HaveAll | Message::HaveNone | Message::Suggest(_) | Message::Reject(_) | Message::AllowedFast(_))
 }
 
-/// The allowed fast set of a peer. Empty for IPv6, for which the BEP has none.
+/// Computes the allowed fast set of a peer. Empty for IPv6, for which BEP 6 defines none.
 pub(crate) fn allowed_set(info_hash: &InfoHash, geometry: &Geometry, ip: IpAddr, count: usize) -> Vec<Piece> {
     let IpAddr::V4(ip) = normalise(ip) else { return Vec::new() };
     let [a, b, c, _] = ip.octets();

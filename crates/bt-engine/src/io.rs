@@ -1,6 +1,8 @@
-//! Everything that goes into the engine and everything that comes out: the first file to read.
+//! Defines everything that goes into the engine and everything that comes out: the first file to
+//! read.
 //!
-//! Decides: the words between the engine and a shell. Must not know: how a shell carries an order out.
+//! Decides: the types between the engine and a shell. Must not know: how a shell carries an output
+//! out.
 //! Invariant: every cause is an `Input`, every effect an `Output`; both are closed.
 
 use crate::config::{Budget, Rates};
@@ -16,48 +18,50 @@ use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
 use core::time::Duration;
 
-/// One torrent in one engine; chosen by the shell, never reused.
+/// The key of a torrent in one engine; chosen by the shell, never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TorrentKey(pub u32);
 
-/// One connection; chosen by the shell, never reused.
+/// The key of a connection; chosen by the shell, never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PeerKey(pub u64);
 
-/// One tracker of a torrent: its place in [`TorrentSpec::trackers`], tiers joined.
+/// The key of a tracker of a torrent: its position in [`TorrentSpec::trackers`], tiers joined.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TrackerKey(pub u32);
 
 /// What the engine must know of a torrent before it can work on it.
 #[derive(Clone, Debug)]
 pub struct TorrentSpec {
-    /// The swarm that we announce and shake hands for.
+    /// The info-hash of the swarm, used in announces and handshakes.
     pub info_hash: InfoHash,
-    /// How the bytes are cut.
+    /// How the bytes are divided into pieces and blocks.
     pub geometry: Geometry,
     /// The pieces that are verified and written already.
     pub have: Bitfield,
     /// Tracker URLs in tiers (BEP 12).
     pub trackers: Vec<Vec<String>>,
-    /// What is wanted of it from the start; all of it, rarest first, if this says nothing.
+    /// What the user wants of it from the start. Empty: all of it, rarest first.
     pub wants: Vec<Want>,
-    /// The `info` dictionary as the info-hash was made of it, for peers that ask for it (BEP 9); empty to give none.
+    /// The bencoded `info` dictionary that the info-hash was computed from, for peers that ask for
+    /// it (BEP 9). Empty: peers get none.
     pub metadata: Bytes,
-    /// Its peers come from its trackers and its user, and from nobody else (BEP 27).
+    /// Peers come from its trackers and its user only (BEP 27).
     pub private: bool,
 }
 
-/// What a magnet link says of a torrent: its metadata must come from peers (BEP 9). The info-hash is that of version 1, which a hybrid
-/// has too: the metadata of a link that has a `btmh` alone cannot be had yet.
+/// What a magnet link says of a torrent: its metadata must come from peers (BEP 9). The info-hash
+/// is that of version 1, which a hybrid torrent has too. The metadata of a link with only a `btmh`
+/// cannot be fetched yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MagnetSpec {
-    /// The swarm, and what the metadata must hash to.
+    /// The info-hash of the swarm, which the metadata must match.
     pub info_hash: InfoHash,
     /// Tracker URLs in tiers (BEP 12).
     pub trackers: Vec<Vec<String>>,
 }
 
-/// A way to find peers that is no tracker.
+/// A way to find peers without a tracker.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Via {
     /// The distributed hash table (BEP 5).
@@ -66,107 +70,114 @@ pub enum Via {
     Lsd,
 }
 
-/// How much a piece is wanted.
+/// How much the user wants a piece.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum Priority {
     /// Not at all.
     Skip,
-    /// After all others.
+    /// After all other pieces.
     Low,
-    /// As every piece is at first.
+    /// As every piece at first.
     #[default]
     Normal,
-    /// Before all others.
+    /// Before all other pieces.
     High,
 }
 
 /// The order in which pieces of one priority are fetched.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Order {
-    /// What few peers have comes first: best for the swarm.
+    /// Pieces that few peers have come first: best for the swarm.
     #[default]
     RarestFirst,
     /// From the first piece to the last.
     Sequential,
 }
 
-/// A change of what is wanted. Ranges are numbers of pieces; what lies beyond the last piece is ignored.
+/// A change of what the user wants. Ranges are piece numbers; numbers beyond the last piece are
+/// ignored.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Want {
-    /// How much these pieces are wanted.
+    /// The priority of these pieces.
     Pieces(Range<u32>, Priority),
-    /// The order of what is wanted equally.
+    /// The order of pieces of equal priority.
     Order(Order),
-    /// These pieces are needed by then: they come before all that have no deadline, the earliest first. `None` takes that back.
-    /// A skipped piece stays skipped.
+    /// These pieces are needed by this time: they come before all pieces without a deadline, the
+    /// earliest first. `None` takes the deadline back. A skipped piece stays skipped.
     By(Range<u32>, Option<Time>),
 }
 
-/// A cause.
+/// A cause, for the engine to act on.
 #[derive(Debug)]
 pub enum Input {
     /// Work on this torrent from now on.
     Add(TorrentKey, Box<TorrentSpec>),
-    /// Find this torrent's metadata. An `Add` with the same key and info-hash goes on with its trackers, addresses and peers.
+    /// Find this torrent's metadata. An `Add` with the same key and info-hash takes over its
+    /// trackers, addresses and peers.
     AddMagnet(TorrentKey, Box<MagnetSpec>),
-    /// Leave its swarm: say `stopped` to trackers, hang up on everybody, forget it.
+    /// Leave the torrent's swarm: announce `stopped`, close its connections, forget it.
     Remove(TorrentKey),
-    /// Somebody named addresses of peers.
+    /// A source named addresses of peers.
     PeersFound(TorrentKey, Source, Vec<SocketAddr>),
-    /// A process on the local network says that it shares the torrent, and takes connections at this address (BEP 14).
+    /// A process on the local network says that it shares the torrent and accepts connections at
+    /// this address (BEP 14).
     Called {
-        /// What it shares.
+        /// The torrent that it shares.
         torrent: TorrentKey,
-        /// The address that it called from, with the port that it named.
+        /// The address that it sent from, with the port that it named.
         addr: SocketAddr,
-        /// Nobody called from there before, or another process did.
+        /// No process called from this address before, or another process did.
         is_new: bool,
     },
-    /// A connection stands and both handshakes are done.
+    /// A connection is made and both handshakes are done.
     Connected {
-        /// The shell's name for the connection.
+        /// The shell's key of the connection.
         peer: PeerKey,
-        /// The torrent that was dialled for, or that the peer's handshake named.
+        /// The torrent that the shell dialled for, or that the peer's handshake named.
         torrent: TorrentKey,
         /// The peer's address.
         addr: SocketAddr,
-        /// We dialled.
+        /// The engine ordered the dial.
         outbound: bool,
-        /// What the peer said.
+        /// The peer's handshake.
         handshake: Handshake,
     },
-    /// Addresses or routes of this machine are others now, or it slept: what failed before may work.
+    /// Addresses or routes of this machine changed, or it slept: what failed before may work.
     NetworkChanged,
-    /// An ordered dial led to nothing.
+    /// An ordered dial failed.
     DialFailed(TorrentKey, SocketAddr),
-    /// Messages of one read, in order.
+    /// The messages of one read, in order.
     Frames(PeerKey, Vec<Message>),
-    /// So many bytes of ordered payload left for the peer, or will never leave: its send credit returns.
+    /// This number of bytes of ordered payload left for the peer, or will never leave: its send
+    /// credit returns.
     Sent(PeerKey, u64),
-    /// The connection is gone, whoever ended it.
+    /// The connection ended, whichever side ended it.
     Closed(PeerKey),
-    /// An ordered check is done; the bytes are written if it was good.
+    /// An ordered check is done; the bytes are written if the piece was good.
     Checked(TorrentKey, Piece, Verdict),
-    /// The store has put this number of bytes of a long piece on the disk ([`bt_types::Geometry::has_long_pieces`]).
+    /// The store has put this number of bytes of a long piece on the disk
+    /// ([`bt_types::Geometry::has_long_pieces`]).
     OnDisk(TorrentKey, Piece, u64),
     /// A piece that failed before is right now: these blocks were wrong when it failed.
     Audited(TorrentKey, Vec<Block>),
-    /// These pieces are not there any more, although they were good: another program wrote over them, or the disk lost them. No peer is
-    /// blamed, and the engine fetches them again.
+    /// These pieces were good and are lost: another program wrote over them, or the disk lost them.
+    /// The engine blames no peer, and fetches them again.
     Lost(TorrentKey, Vec<Piece>),
-    /// The store cannot go on. What it holds stays with it; no piece is lost.
+    /// The store cannot go on. It keeps what it holds; no piece is lost.
     StoreFailed(TorrentKey, StoreFault),
-    /// The store goes on again.
+    /// The store works again.
     StoreRecovered(TorrentKey),
-    /// A served block could not be read: the peer gets a reject.
+    /// A block to serve could not be read: the peer gets a reject.
     ReadFailed(PeerKey, Block),
-    /// An ordered announce was answered by the tracker at this address, or failed: refused by it, or never answered.
+    /// An ordered announce was answered by the tracker at this address, or failed: the tracker
+    /// refused or never answered.
     Announced(TorrentKey, TrackerKey, Result<(IpAddr, AnnounceReply), Failure>),
-    /// An ordered search is over; the addresses that it found, so many in all, came as `PeersFound` or `Called` before.
+    /// An ordered search is over, and found this number of addresses. They came as `PeersFound` or
+    /// `Called` before.
     Sought(TorrentKey, Via, usize),
-    /// Other pieces are wanted, or in another order. The changes are made one after another.
+    /// The user wants other pieces, or another order. The changes are made one after another.
     Want(TorrentKey, Vec<Want>),
-    /// What one torrent may use, within what all may.
+    /// The rate limits of one torrent, within those of all torrents.
     Limit(TorrentKey, Rates),
     /// The desk changed what this engine may use.
     Budget(Budget),
@@ -175,67 +186,70 @@ pub enum Input {
 /// An effect that a shell must carry out.
 #[derive(Debug)]
 pub enum Output {
-    /// Connect and shake hands; answer with `Connected` or `DialFailed`.
-    /// For so long at the most.
+    /// Connect and shake hands, within this time at most; answer with `Connected` or `DialFailed`.
     Dial(TorrentKey, SocketAddr, Source, Duration),
-    /// Close the connection; the engine has forgotten it already, no `Closed` is needed.
+    /// Close the connection. The engine has forgotten it already: `Closed` is not needed.
     HangUp(PeerKey, Why),
     /// Write these messages, coalesced.
     Send(PeerKey, Vec<Message>),
-    /// Read these blocks and write them to the peer; answer with `Sent`, or `ReadFailed` for each that cannot be read.
+    /// Read these blocks and write them to the peer; answer with `Sent`, or with `ReadFailed` for
+    /// each block that cannot be read.
     Serve {
-        /// To whom.
+        /// The peer to serve.
         peer: PeerKey,
-        /// Of which torrent.
+        /// The torrent of the blocks.
         torrent: TorrentKey,
-        /// What, in this order.
+        /// The blocks, in this order.
         blocks: Vec<Block>,
-        /// The peer took 32 MiB/s lately, so that what it is sent lies in no queue for long.
+        /// The peer drains at least 32 MiB/s: its payload does not lie in a queue for long.
         at_once: bool,
     },
     /// Keep this block until its piece is checked.
     Store(TorrentKey, Block, Bytes),
-    /// All blocks of the piece are with the store: compare with the digest, write, answer with `Checked`.
+    /// The store has all blocks of the piece: compare its digest, write it, answer with `Checked`.
     Check {
-        /// Its torrent.
+        /// The torrent of the piece.
         torrent: TorrentKey,
         /// The piece.
         piece: Piece,
-        /// Do not wait for others to check with it: the download ends soon.
+        /// Do not wait for other pieces to check with it: the download ends soon.
         urgent: bool,
     },
-    /// Drop the blocks of this piece: they will come again from one peer alone.
+    /// Drop the blocks of this piece: they will come again, from a single peer.
     Forget(TorrentKey, Piece),
-    /// Talk to the tracker; answer with `Announced`.
+    /// Announce to the tracker; answer with `Announced`.
     Announce(TorrentKey, Box<AnnounceOrder>),
-    /// Ask there for peers, and tell those who ask there of us; answer with `PeersFound` or `Called` at any time and with one `Sought` at the end.
+    /// Search for peers there, and make us known to peers that search there. Answer with
+    /// `PeersFound` or `Called` at any time, and with one `Sought` at the end.
     Seek(TorrentKey, Via),
     /// A peer says that it has a DHT node at this address (BEP 5).
     DhtNode(SocketAddr),
-    /// A magnet's metadata, whole, its hash compared: answer with `Add` or, if it cannot be used, with `Remove`.
+    /// The complete metadata of a magnet, its hash verified. Answer with `Add`, or with `Remove` if
+    /// the metadata cannot be used.
     Metadata(TorrentKey, Bytes),
-    /// Something that a person or a program wants to know.
+    /// News for a user or a program.
     Event(TorrentKey, Event),
 }
 
 /// What to tell a tracker. The shell adds our peer id, port and key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AnnounceOrder {
-    /// Which tracker.
+    /// The tracker.
     pub tracker: TrackerKey,
     /// Its URL.
     pub url: String,
-    /// What happened.
+    /// The event.
     pub event: AnnounceEvent,
     /// Payload bytes sent to peers since the torrent was added.
     pub uploaded: u64,
     /// Payload bytes that became verified pieces since the torrent was added.
     pub downloaded: u64,
-    /// Bytes still wanted and missing; of a partial seed all that are missing, so that nobody takes it for a seed.
+    /// Bytes wanted and missing. For a partial seed all missing bytes, so that the tracker does not
+    /// take it for a seed.
     pub left: u64,
-    /// How many peers are wanted.
+    /// The number of peers wanted.
     pub num_want: u32,
-    /// What the tracker wants to hear back.
+    /// The tracker id that the tracker wants to get back.
     pub tracker_id: Option<Vec<u8>>,
 }
 
@@ -252,37 +266,38 @@ pub enum Event {
     PeerLeft(SocketAddr, Why),
     /// A piece did not match its digest; the peers that sent it.
     BadPiece(Piece, Vec<SocketAddr>),
-    /// The store stopped the torrent.
+    /// A fault of the store stopped the torrent.
     StoreFailed(StoreFault),
-    /// The store goes on.
+    /// The store works again.
     StoreRecovered,
     /// A tracker answered.
     TrackerReply {
-        /// Which tracker.
+        /// The URL of the tracker.
         url: String,
-        /// Number of peers in the answer.
+        /// The number of peers in the answer.
         peers: usize,
-        /// What the tracker wants people to read.
+        /// A warning that the tracker wants users to read.
         warning: Option<String>,
-        /// Our own address as the tracker sees it (BEP 24): hearsay.
+        /// Our own address as the tracker sees it (BEP 24): unverified.
         external_ip: Option<IpAddr>,
     },
-    /// A tracker failed: its URL and why.
+    /// A tracker failed: its URL and the reason.
     TrackerFailed {
-        /// Which tracker.
+        /// The URL of the tracker.
         url: String,
-        /// Why, for a person.
+        /// The reason, for a user.
         why: String,
     },
-    /// A tracker is asked: its URL.
+    /// An announce to a tracker began: its URL.
     TrackerAsked(String),
-    /// Peers are looked for.
+    /// A search for peers began.
     SearchBegan(Via),
     /// A search for peers is over.
     SearchEnded {
-        /// Where it was made.
+        /// The kind of the search.
         via: Via,
-        /// Number of addresses that were found. Peers on the local network answer later, and are not counted.
+        /// The number of addresses found. Peers on the local network answer later, and are not
+        /// counted.
         found: usize,
     },
 }

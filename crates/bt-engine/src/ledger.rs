@@ -1,8 +1,11 @@
-//! Who was asked for which block, who delivered it, and who is to blame when a piece is bad.
+//! Tracks which peer was asked for each block, which peer delivered it, and which peers are to
+//! blame for a bad piece.
 //!
-//! Decides: the state of every block of the open pieces. Must not know: rarity, request windows, choking.
-//! Invariant: a block counts as free only when nobody is asked for it and nobody has delivered it; the bytes reserved are
-//! the lengths of the open pieces, or of long pieces the blocks that are asked for or not yet on the disk.
+//! Decides: the state of every block of the open pieces. Must not know: rarity, request windows,
+//! choking.
+//! Invariant: a block counts as free only when no peer is asked for it and no peer has delivered
+//! it. The reserved bytes are the lengths of the open pieces. Of long pieces they are the blocks
+//! that are asked for or not yet on the disk.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
@@ -12,7 +15,7 @@ use bt_types::{Bitfield, Block, Geometry, Piece, Time};
 use crate::io::PeerKey;
 use crate::sources::SourceId;
 
-/// A block is asked of at most so many peers at a time, in end-game.
+/// Most peers that are asked for the same block at a time, in end-game.
 const ASKED_MAX: u8 = 3;
 
 /// The open pieces of a torrent.
@@ -22,10 +25,11 @@ pub(crate) struct Ledger {
     open: BTreeMap<Piece, Open>,
     /// Open pieces that have a free block.
     with_free: BTreeSet<Piece>,
-    /// Open pieces that nobody leads.
+    /// Open pieces without a lead.
     orphans: BTreeSet<Piece>,
-    /// Pieces that failed with several senders, and who sent each block: they are fetched again from one peer alone, so that blame is
-    /// exact, and when they are right at last the store tells which of those blocks were wrong.
+    /// Pieces that failed with several senders, and the sender of each block. Each is fetched again
+    /// from a single peer, so that blame is exact. When it is right at last, the store tells which
+    /// of those blocks were wrong.
     suspect: BTreeMap<Piece, Vec<Option<SourceId>>>,
     reserved: u64,
 }
@@ -35,15 +39,15 @@ struct Open {
     slots: Vec<Slot>,
     /// Bytes that it takes of the store's memory.
     reserved: u64,
-    /// It was opened, or a block of it came, since stalled pieces were looked for last.
+    /// It was opened, or got a block, since the last check for stalled pieces.
     moved: bool,
     free: u32,
     missing: u32,
-    /// No block before this one is free.
+    /// No block before this index is free.
     first_free: u32,
-    /// The peer that opened the piece and takes its blocks in order; `None` after it left.
+    /// The peer that opened the piece and takes its blocks in order; `None` after that peer left.
     lead: Option<PeerKey>,
-    /// Only the lead may deliver.
+    /// Only the lead may deliver blocks.
     alone: bool,
 }
 
@@ -56,17 +60,18 @@ impl Open {
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     asked: u8,
-    /// When whoever was asked last should have delivered it.
+    /// When the peer that was asked last should have delivered it.
     due: Time,
     from: Option<SourceId>,
 }
 
-/// What a delivered block changed.
+/// The effect of a delivered block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Delivery {
-    /// Nobody needs it.
+    /// It is not needed.
     Late,
-    /// It was needed. `others_asked`: cancel it elsewhere. `complete`: its piece can be checked.
+    /// It was needed. `others_asked`: cancel it at other peers. `complete`: its piece can be
+    /// checked.
     Needed { others_asked: bool, complete: bool },
 }
 
@@ -76,12 +81,13 @@ impl Ledger {
         Ledger { geometry, open, with_free, orphans, suspect, reserved: 0 }
     }
 
-    /// Bytes that the store may have to hold in memory.
+    /// Returns the bytes that the store may have to hold in memory.
     pub(crate) fn reserved(&self) -> u64 {
         self.reserved
     }
 
-    /// Starts a piece for a peer; `alone`: nobody else may deliver blocks of it, as it is with pieces that failed.
+    /// Opens a piece for a peer. `alone`: only this peer may deliver its blocks, as with pieces
+    /// that failed.
     pub(crate) fn open(&mut self, piece: Piece, lead: PeerKey, alone: bool) {
         let blocks = self.geometry.block_count(piece);
         let alone = alone || self.suspect.contains_key(&piece);
@@ -93,12 +99,13 @@ impl Ledger {
         self.reserved += reserved;
     }
 
-    /// Number of open pieces.
+    /// Counts the open pieces.
     pub(crate) fn open_count(&self) -> usize {
         self.open.len()
     }
 
-    /// The store has put `bytes` of a long piece on the disk. Whether that gave room back.
+    /// Notes that the store has put `bytes` of a long piece on the disk. Returns whether that freed
+    /// room.
     pub(crate) fn on_disk(&mut self, piece: Piece, bytes: u64) -> bool {
         let Some(open) = self.open.get_mut(&piece).filter(|_| self.geometry.has_long_pieces()) else { return false };
         let bytes = bytes.min(open.reserved);
@@ -107,19 +114,21 @@ impl Ledger {
         bytes > 0
     }
 
-    /// Closes the pieces for which nothing came since this was called last, unless they wait for their check: they, and who led them.
+    /// Closes the pieces that got no block since the last call, unless they wait for their check.
+    /// Returns them and their leads.
     pub(crate) fn give_up_stalled(&mut self) -> Vec<(Piece, Option<PeerKey>)> {
         let stalled = |open: &mut Open| open.missing > 0 && !core::mem::take(&mut open.moved);
         let stalled: BTreeSet<Piece> = self.open.iter_mut().filter_map(|(piece, open)| stalled(open).then_some(*piece)).collect();
         self.give_up(|piece| stalled.contains(&piece))
     }
 
-    /// Who leads the piece.
+    /// Returns the peer that leads the piece.
     pub(crate) fn lead(&self, piece: Piece) -> Option<PeerKey> {
         self.open.get(&piece)?.lead
     }
 
-    /// A free block of the piece, now asked of somebody who should have delivered it when it is `due`.
+    /// Picks a free block of the piece, and marks it as asked of a peer that should deliver it by
+    /// `due`.
     pub(crate) fn ask_free(&mut self, piece: Piece, due: Time) -> Option<Block> {
         let open = self.open.get_mut(&piece)?;
         let is_free = |slot: &Slot| slot.asked == 0 && slot.from.is_none();
@@ -139,28 +148,29 @@ impl Ledger {
         Some(block)
     }
 
-    /// The open pieces.
+    /// Returns the open pieces.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece> {
         self.open.keys().copied()
     }
 
-    /// Whether any open piece has a free block.
+    /// Returns whether any open piece has a free block.
     pub(crate) fn has_free(&self) -> bool {
         !self.with_free.is_empty()
     }
 
-    /// Whether the peer may work on this open piece, which has a free block.
+    /// Returns whether the peer may work on this open piece, which has a free block.
     pub(crate) fn may_join(&self, piece: Piece, peer: PeerKey) -> bool {
         self.open.get(&piece).is_some_and(|open| open.free > 0 && (!open.alone || open.lead == Some(peer)))
     }
 
-    /// An open piece with a free block that this peer has and may work on: pieces whose lead has left come first.
+    /// Picks an open piece with a free block that this peer has and may work on. Pieces without a
+    /// lead come first.
     pub(crate) fn joinable(&self, peer: PeerKey, has: &Bitfield) -> Option<Piece> {
         let usable = |piece: &&Piece| has.has(**piece) && self.may_join(**piece, peer);
         self.orphans.iter().find(usable).or_else(|| self.with_free.iter().find(usable)).copied()
     }
 
-    /// An abandoned piece that this peer can take over and that is wanted of it: nobody leads it.
+    /// Takes over a wanted piece without a lead for this peer.
     pub(crate) fn adopt(&mut self, peer: PeerKey, has: &Bitfield, is_wanted: impl Fn(Piece) -> bool) -> Option<Piece> {
         let usable = |piece: &&Piece| has.has(**piece) && self.may_join(**piece, peer) && is_wanted(**piece);
         let piece = self.orphans.iter().find(usable).copied()?;
@@ -171,7 +181,8 @@ impl Ledger {
         Some(piece)
     }
 
-    /// In end-game: a block that somebody else was asked for and that is overdue, least asked first, for a peer that was not asked itself.
+    /// Picks a block in end-game for a peer that was not asked for it: overdue at another peer, the
+    /// least asked first.
     pub(crate) fn ask_late(
         &mut self,
         now: Time,
@@ -197,11 +208,11 @@ impl Ledger {
         Some(block)
     }
 
-    /// A peer will not deliver this block any more. True if the block is free now.
+    /// Notes that a peer will not deliver this block. True if the block is free now.
     pub(crate) fn release(&mut self, block: Block) -> bool {
         let Some((n, open)) = self.open_mut(block) else { return false };
         let Some(slot) = open.slots.get_mut(n as usize) else { return false };
-        // The piece may have been closed and opened anew since the peer was asked.
+        // The piece may have been closed and opened again since the peer was asked.
         if slot.asked == 0 {
             return false;
         }
@@ -216,11 +227,12 @@ impl Ledger {
         true
     }
 
-    /// A block arrived from a peer that was asked for it.
+    /// Takes a block from a peer that was asked for it.
     pub(crate) fn deliver(&mut self, block: Block, peer: PeerKey, from: SourceId) -> Delivery {
         let Some((n, open)) = self.open_mut(block) else { return Delivery::Late };
         if open.alone && open.lead != Some(peer) {
-            // It was asked for an earlier opening of the piece: whoever fetches it alone now is asked for this block, too.
+            // The peer was asked before the piece was opened again: the lead that fetches it alone
+            // now is asked for this block too.
             self.release(block);
             return Delivery::Late;
         }
@@ -239,7 +251,7 @@ impl Ledger {
             }
         }
         if late_bytes > 0 && self.geometry.has_long_pieces() {
-            // It was given up, and so was its room.
+            // The block was given up, and its room with it.
             self.reserved += late_bytes;
             if let Some(open) = self.open.get_mut(&block.piece()) {
                 open.reserved += late_bytes;
@@ -248,17 +260,18 @@ impl Ledger {
         Delivery::Needed { others_asked, complete }
     }
 
-    /// The piece was right and is written: it is closed for good. Its senders, each once.
+    /// Closes a piece that was right and is written. Returns its senders, each once.
     pub(crate) fn close(&mut self, piece: Piece) -> Vec<SourceId> {
         self.suspect.remove(&piece);
         self.drop_piece(piece).map(|open| open.senders().collect::<BTreeSet<_>>().into_iter().collect()).unwrap_or_default()
     }
 
-    /// The piece was wrong: it is closed, to be fetched again. Its senders, each once.
+    /// Closes a piece that was wrong, to be fetched again. Returns its senders, each once.
     pub(crate) fn fail(&mut self, piece: Piece) -> Vec<SourceId> {
         let Some(open) = self.drop_piece(piece) else { return Vec::new() };
         let senders: BTreeSet<SourceId> = open.senders().collect();
-        // The store remembers the blocks of the last failure only, so an earlier one must not be blamed for them.
+        // The store remembers the blocks of the last failure only: the senders of an earlier
+        // failure must not be blamed for them.
         self.suspect.remove(&piece);
         if senders.len() > 1 {
             self.suspect.insert(piece, open.slots.iter().map(|slot| slot.from).collect());
@@ -266,14 +279,15 @@ impl Ledger {
         senders.into_iter().collect()
     }
 
-    /// Who sent a block of a piece when it failed last.
+    /// Returns the sender of a block of a piece at the piece's last failure.
     pub(crate) fn suspect(&self, block: Block) -> Option<SourceId> {
         let senders = self.suspect.get(&block.piece())?;
         *senders.get(block.nth(&self.geometry)? as usize)?
     }
 
-    /// A peer left: others lead its pieces. Whether it led one with free blocks, and the pieces that it alone might deliver, closed unless
-    /// they wait for their check.
+    /// Takes the lead of its pieces from a peer that left: other peers may lead them. Returns
+    /// whether one of them had free blocks or was to be delivered by this peer alone. Also returns
+    /// the latter, closed unless they wait for their check.
     pub(crate) fn leave(&mut self, peer: PeerKey) -> (bool, Vec<Piece>) {
         let (mut led, mut given_up) = (false, Vec::new());
         for (&piece, open) in &mut self.open {
@@ -292,7 +306,8 @@ impl Ledger {
         (led, given_up)
     }
 
-    /// Closes the pieces that are not wanted any more, unless they wait for their check: they, and who led them.
+    /// Closes the pieces that are not wanted any more, unless they wait for their check. Returns
+    /// them and their leads.
     pub(crate) fn give_up(&mut self, is_unwanted: impl Fn(Piece) -> bool) -> Vec<(Piece, Option<PeerKey>)> {
         let unfinished = self.open.iter().filter(|(_, open)| open.missing > 0);
         let given_up: Vec<_> =
@@ -325,7 +340,7 @@ mod tests {
     const B: PeerKey = PeerKey(2);
     const DUE: Time = Time::from_secs(1);
 
-    /// Two pieces of three blocks.
+    /// Makes a ledger of two pieces of three blocks.
     fn ledger() -> (Geometry, Ledger, Bitfield) {
         let geometry = Geometry::new(6 * 16_384, 3 * 16_384).unwrap();
         (geometry, Ledger::new(geometry), Bitfield::full(2))

@@ -1,10 +1,13 @@
-//! The brain of a BitTorrent client: every decision about torrents and peers, and not one effect.
+//! Makes every decision of a BitTorrent client about torrents and peers, and carries none of them
+//! out.
 //!
-//! Decides: which piece, which peer, when to announce, when to give up. Must not know: clocks, sockets, files, threads.
-//! Invariant: same seed and same inputs, same outputs.
+//! Decides: which piece, which peer, when to announce, when to give up. Must not know: clocks,
+//! sockets, files, threads.
+//! Invariant: the same seed and the same inputs give the same outputs.
 //!
-//! Begin with [`Input`] and [`Output`] (`io.rs`). An [`Engine`] is driven like every machine of the workspace:
-//! `handle(now, input)`, then `poll()` until `None`; `deadline()` tells when to call `wake(now)`.
+//! Begin with [`Input`] and [`Output`] (`io.rs`). A shell drives an [`Engine`] like every machine
+//! of the workspace: `handle(now, input)`, then `poll()` until `None`; `deadline()` tells when to
+//! call `wake(now)`.
 //!
 //! ```
 //! use bt_engine::{Budget, Config, Engine, Input, Output, TorrentKey, TorrentSpec};

@@ -1,25 +1,28 @@
-//! Turns under one rate limit: the line of peers that wait to be served, or to be asked.
+//! Shares one rate limit by turns: the queue of peers that wait to be served, or to be sent
+//! requests.
 //!
-//! Decides: whose turn it is, and when. Must not know: torrents, choking, payload.
-//! Invariant: those in line have their turns one after another, so none starves; a limit is never passed by more than a block.
+//! Decides: which peer's turn it is, and when. Must not know: torrents, choking, payload.
+//! Invariant: queued peers have their turns one after another, so that none starves. Beyond its
+//! burst, a limit is exceeded by at most one turn.
 
 use crate::io::{PeerKey, TorrentKey};
 use crate::meter::Bucket;
 use alloc::collections::VecDeque;
 use bt_types::{BLOCK_LEN, Time};
 
-/// Payload bytes ordered for one peer and not yet written, at most, beyond the rest of the last block (128 KiB at most): enough to keep a
-/// fast socket full between two wakes.
+/// Most payload bytes ordered for one peer and not yet written, beyond the rest of the last block
+/// (128 KiB at most). It keeps a fast socket full between two wakes.
 pub(crate) const SEND_CREDIT_MAX: u64 = 512 << 10;
-/// The same, at least. In between, a peer has what it takes in a second: payload that is ordered can neither be cancelled nor
-/// overtaken by our own requests and haves.
+/// The least such bytes. In between, a peer's credit is a second of its rate. Ordered payload can
+/// neither be cancelled nor overtaken by our own requests and haves.
 pub(crate) const SEND_CREDIT_MIN: u64 = 16 << 10;
 /// Payload bytes of one turn: one vectored write.
 const TURN_BYTES: u64 = 512 << 10;
-/// Under a limit a turn is an eighth of a second's worth, but no more than this, so that peers share evenly, and a block at least.
+/// Most payload bytes of one turn under a limit, so that peers share evenly. A turn is an eighth of
+/// a second's worth, and at least a block.
 const TURN_BYTES_LIMITED: u64 = 32 << 10;
 
-/// Those who wait for one direction of the network.
+/// The peers that wait for one direction of the network.
 #[derive(Debug)]
 pub(crate) struct Line {
     bucket: Bucket,
@@ -35,12 +38,13 @@ impl Line {
         self.bucket.set_rate(rate, now);
     }
 
-    /// A peer joins the end of the line.
+    /// Adds a peer to the end of the queue.
     pub(crate) fn join(&mut self, torrent: TorrentKey, peer: PeerKey) {
         self.line.push_back((torrent, peer));
     }
 
-    /// Whose turn it is and how many bytes it may take, if anybody's.
+    /// Takes the peer whose turn it is, and the bytes that it may take. `None` if the queue is
+    /// empty or the limit has no room.
     pub(crate) fn next(&mut self, now: Time) -> Option<(TorrentKey, PeerKey, u64)> {
         if self.line.is_empty() || !self.bucket.is_open(now) {
             return None;
@@ -49,12 +53,12 @@ impl Line {
         Some((torrent, peer, turn(self.bucket.rate())))
     }
 
-    /// So many bytes pass.
+    /// Charges bytes that pass.
     pub(crate) fn charge(&mut self, bytes: u64) {
         self.bucket.take(bytes);
     }
 
-    /// So many bytes that were charged will not pass.
+    /// Gives back charged bytes that will not pass.
     pub(crate) fn give_back(&mut self, bytes: u64) {
         self.bucket.give_back(bytes);
     }
@@ -64,7 +68,7 @@ impl Line {
     }
 }
 
-/// Bytes of one turn under this limit.
+/// Computes the bytes of one turn under this limit.
 fn turn(rate: Option<u64>) -> u64 {
     rate.map_or(TURN_BYTES, |rate| (rate / 8).clamp(BLOCK_LEN.into(), TURN_BYTES_LIMITED))
 }

@@ -1,7 +1,10 @@
-//! A torrent of which only the name is known: it meets its peers and gets its metadata from them (BEP 9).
+//! A torrent of which only the info-hash is known: it connects to peers and gets its metadata from
+//! them (BEP 9).
 //!
-//! Decides: what becomes of peers while there are no pieces to speak of. Must not know: pieces, how metadata is put together.
-//! Invariant: connections are kept, and what their peers say is kept within bounds, until the torrent takes them over.
+//! Decides: the handling of peers while there are no pieces. Must not know: pieces, how metadata is
+//! assembled.
+//! Invariant: connections are kept, and what their peers say is kept within bounds, until the
+//! torrent takes them over.
 
 use crate::backlog::Backlog;
 use crate::config::{Budget, Config};
@@ -19,11 +22,12 @@ use bytes::Bytes;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// Time between two looks for silent peers and for parts to ask for again.
+/// Time between two checks for silent peers and for parts to ask for again: one second.
 const WATCH: Duration = Duration::from_secs(1);
-/// Who gives no metadata for so long makes room for somebody to dial, when there is no other room.
+/// Seconds after which a peer that gives no metadata makes room for a dial, if there is no other
+/// room.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What trackers hear while nobody knows how much is left: something is.
+/// The progress that trackers are told while it is unknown how much is left: something is.
 const PROGRESS: Progress = Progress { uploaded: 0, downloaded: 0, left: BLOCK_LEN as u64, is_done: false };
 
 /// A torrent without metadata, and its peers.
@@ -32,10 +36,10 @@ pub(crate) struct Magnet {
     pub(crate) meeting: Meeting,
     assembly: Assembly,
     peers: BTreeMap<PeerKey, Acquaintance>,
-    /// The metadata is out.
+    /// The metadata was given out.
     is_found: bool,
     next_watch: Option<Time>,
-    /// The deadline that the engine knows of.
+    /// The deadline that the engine knows.
     pub(crate) planned: Option<Time>,
 }
 
@@ -46,7 +50,7 @@ struct Acquaintance {
     backlog: Backlog,
 }
 
-/// What a magnet may use of its engine while it acts.
+/// The parts of the engine that a magnet may use while it acts.
 pub(crate) struct Scope<'a> {
     pub(crate) config: &'a Config,
     pub(crate) budget: &'a Budget,
@@ -70,7 +74,7 @@ impl Magnet {
 
     // ---- the machine ----
 
-    /// Something happened to it or to one of its peers.
+    /// Takes an input for it or for one of its peers.
     pub(crate) fn handle(&mut self, now: Time, input: Input, scope: &mut Scope<'_>) {
         match input {
             Input::PeersFound(_, source, addrs) => self.meeting.found(now, source, &addrs),
@@ -106,7 +110,7 @@ impl Magnet {
             }
             self.make_room(now, scope);
             self.meeting.reach_further();
-            // What has come may be the metadata of a private torrent.
+            // The metadata under way may be that of a private torrent.
             if !self.is_found {
                 self.meeting.tell_peers(now, |_| false, scope.out);
             }
@@ -121,8 +125,9 @@ impl Magnet {
         self.meeting.stop(&progress, out);
     }
 
-    /// What the torrent takes over: the meeting, and the peers with what they said. If it is private, those are left who came to us,
-    /// or whom neither the user nor a tracker named (BEP 27).
+    /// Hands the meeting to the torrent, and the peers with what they said. A private torrent
+    /// closes the connections of peers that came to us, or that neither the user nor a tracker
+    /// named (BEP 27).
     pub(crate) fn hand_over(
         mut self,
         now: Time,
@@ -174,7 +179,7 @@ impl Magnet {
         match self.meeting.admit(now, arrival, scope.config, scope.budget)? {
             Room::Free => {}
             Room::Of(twin) => self.hang_up(now, twin, Why::Duplicate, scope),
-            // Somebody who gives us nothing makes room for one who comes to us.
+            // A peer that gives us nothing makes room for a peer that connects to us.
             Room::None => {
                 let idle = self.idle(now).filter(|_| !arrival.outbound);
                 self.hang_up(now, idle.ok_or(Why::Full)?, Why::Full, scope);
@@ -183,12 +188,13 @@ impl Magnet {
         Ok(())
     }
 
-    /// Who is here longest of those who give no metadata.
+    /// Returns the peer without metadata for us that is connected longest.
     fn idle(&self, now: Time) -> Option<PeerKey> {
         self.peers.keys().copied().find(|peer| !self.assembly.is_giving(now, *peer))
     }
 
-    /// When all places are taken, also by those who give nothing, somebody has to go before another can be dialled.
+    /// Closes a connection that gives nothing, if all places are taken and an address waits to be
+    /// dialled.
     fn make_room(&mut self, now: Time, scope: &mut Scope<'_>) {
         let someone_waits = self.meeting.book.deadline().is_some_and(|at| at <= now);
         let crowded = !self.is_found && self.meeting.is_full(scope.budget) && someone_waits;
@@ -213,7 +219,7 @@ impl Magnet {
         self.ask_everybody(now, scope);
     }
 
-    /// One message of a peer. An error ends the connection.
+    /// Takes one message of a peer. An error ends the connection.
     fn hear(&mut self, now: Time, peer: PeerKey, message: Message, scope: &mut Scope<'_>) -> Result<(), Why> {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         match message {
@@ -259,7 +265,7 @@ impl Magnet {
         Ok(())
     }
 
-    /// It alone made a wrong copy.
+    /// Bans the peer that made a wrong copy alone.
     fn ban(&mut self, now: Time, liar: SocketAddr, scope: &mut Scope<'_>) {
         self.meeting.book.ban(liar);
         let book = &self.meeting.book;

@@ -1,19 +1,21 @@
-//! The map of a torrent's pieces for a person: as many cells as fit on a line, whatever the number of pieces.
+//! Draws a torrent's pieces for a user as cells: as many as fit on a line, whatever the number of
+//! pieces.
 //!
-//! Decides: what a cell says of the pieces behind it. Must not know: how cells are drawn.
+//! Decides: the content of a cell for the pieces behind it. Must not know: how cells are displayed.
 //! Invariant: every piece is behind exactly one cell.
 
 use crate::status::MapCell;
 use alloc::vec::Vec;
 use bt_types::{Bitfield, Piece};
 
-/// The most cells of a map.
+/// Most cells of a map: they fit on a line.
 const CELLS_MAX: u32 = 128;
 
-/// The map of a torrent: what is there, what is wanted and missing, and the pieces that are under way.
+/// Makes the map of a torrent: pieces that are there, pieces wanted and missing, and pieces under
+/// way.
 pub(crate) fn cells(have: &Bitfield, missing: &Bitfield, under_way: impl Iterator<Item = Piece>) -> Vec<MapCell> {
     let (pieces, count) = (u64::from(have.len()), u64::from(have.len().min(CELLS_MAX)));
-    // Both are below 2^32, and so is any piece's number.
+    // Both are below 2^32, and so is every piece number.
     let start = |cell: u64| (cell * pieces / count.max(1)) as u32;
     let cell = |n: u64| {
         let (start, end) = (start(n), start(n + 1));
@@ -36,7 +38,8 @@ mod tests {
     use bt_types::Geometry;
     use std::string::String;
 
-    /// A torrent as text, one character for each piece: `#` is there, `-` missing, `~` under way, `x` skipped.
+    /// Makes a torrent from text, one character for each piece: `#` is there, `-` missing, ` `
+    /// under way, `x` skipped.
     fn draw(pieces: &str) -> String {
         let geometry = Geometry::new(pieces.len() as u64, 1).unwrap();
         let set = |wanted: &[char]| {

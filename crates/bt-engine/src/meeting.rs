@@ -1,7 +1,10 @@
-//! Where a swarm meets: its trackers and searches, addresses, dials, and who is connected. What a torrent and a magnet share.
+//! Holds the swarm of a torrent or magnet: its trackers and searches, addresses, dials, and
+//! connected peers.
 //!
-//! Decides: who is asked for peers, who may connect, what connected peers are told of each other. Must not know: pieces, metadata.
-//! Invariant: of a private torrent nobody hears but its trackers, and nobody but they and the user names peers (BEP 27).
+//! Decides: which trackers and searches are asked for peers, which connections stay, what connected
+//! peers are told of each other. Must not know: pieces, metadata.
+//! Invariant: a private torrent is announced to its trackers only, and only its trackers and the
+//! user name its peers (BEP 27).
 
 use crate::announcer::{self, Announcer};
 use crate::book::{Book, Origin};
@@ -22,34 +25,39 @@ use bt_types::{Closeness, InfoHash, PeerId, Rng, Source, Time, closeness, normal
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
-/// Dials under way per torrent, as long as they lead to peers.
+/// Most dials under way per torrent while dials lead to peers.
 const DIALS_MAX: usize = 20;
-/// After this number of failed dials in a row, with fewer than [`FEW_PEERS`] peers connected, the torrent dials as many addresses at a
-/// time as the budget allows: one living peer among hundreds of dead addresses is found in seconds.
+/// Failed dials in a row after which a torrent with few connected peers dials as many addresses at
+/// a time as the budget allows. One living peer among hundreds of dead addresses is found in
+/// seconds. Few peers means fewer than [`FEW_PEERS`].
 const SILENT_DIALS: usize = 10;
 const FEW_PEERS: usize = 8;
-/// A dial is given up after this time, as is usual.
+/// Seconds after which a dial is given up, as is usual.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// While few peers are connected and many addresses wait, a first try has this long: two tries of the system, and every round trip on Earth.
-/// An address that was given up so soon is tried again with all patience.
+/// Seconds that a first dial has while few peers are connected and many addresses wait. That is
+/// enough for two tries of the system, and for every round trip on Earth. An address that failed so
+/// soon is dialled again with [`PATIENCE`].
 const SHORT_PATIENCE: Duration = Duration::from_secs(2);
-/// Per cent of its connections that a torrent makes itself at first, and how much more in each second that it has peers.
+/// Per cent of its connections that a torrent may dial itself at first, and the increase for each
+/// second with peers.
 const REACH_START: usize = 40;
 const REACH_STEP: usize = 5;
-/// Two connections that were made within this time, one by each end, may have crossed: neither end knew of the other's.
+/// Seconds within which two connections, one dialled by each end, may have crossed: neither end
+/// knew of the other's dial.
 const CROSSING: Duration = Duration::from_secs(3);
 /// The end that gives up its own connection waits this much longer: it counts from a later moment than the other end, and both
 /// connections would end.
 const CROSSING_SLACK: Duration = Duration::from_secs(1);
-/// Fewer connections than this while something is missing: trackers and the DHT are asked as soon as they welcome it.
+/// Connections: with fewer, while something is missing, trackers and the DHT are asked as soon as
+/// they welcome it.
 const PEERS_WANTED: usize = 20;
 
-/// The meeting place of one swarm.
+/// The swarm of one torrent or magnet.
 #[derive(Debug)]
 pub(crate) struct Meeting {
     pub(crate) key: TorrentKey,
     pub(crate) info_hash: InfoHash,
-    /// Peers come from trackers and the user only.
+    /// Peers come from trackers and the user only (BEP 27).
     pub(crate) private: bool,
     pub(crate) book: Book,
     pub(crate) announcer: Announcer,
@@ -57,25 +65,25 @@ pub(crate) struct Meeting {
     seeks: Vec<Seek>,
     pub(crate) outlook: Outlook,
     pub(crate) contacts: BTreeMap<PeerKey, Contact>,
-    /// The connections to each peer.
+    /// The connections of each peer id.
     ids: BTreeSet<(PeerId, IpAddr, PeerKey)>,
-    /// Where the peer can be dialled whose connection another one replaces at this moment.
+    /// The addresses of a peer whose connection is being replaced by another connection.
     heirloom: Vec<SocketAddr>,
-    /// Connections that we made.
+    /// Connections that we dialled.
     outbound: usize,
     dialing: usize,
-    /// Dials in a row that led to nothing.
+    /// Failed dials in a row.
     silent_dials: usize,
-    /// More dials were wanted than the budget had.
+    /// The budget had fewer dials than the torrent wanted.
     is_short_of_dials: bool,
-    /// Per cent of the connections that we may make ourselves.
+    /// Per cent of the connections that we may dial ourselves.
     reach: usize,
     swarm: Option<(u32, u32)>,
-    /// Changes whenever somebody whom others can connect to comes or goes.
+    /// Changes whenever a peer that others can connect to comes or goes.
     pub(crate) roster: u64,
 }
 
-/// What trackers hear of how far we are.
+/// The progress that trackers are told.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Progress {
     pub(crate) uploaded: u64,
@@ -85,14 +93,14 @@ pub(crate) struct Progress {
     pub(crate) is_done: bool,
 }
 
-/// Where a new connection finds room.
+/// The room for a new connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Room {
     /// There is room.
     Free,
-    /// In place of an older connection to the same peer.
+    /// In place of this older connection to the same peer.
     Of(PeerKey),
-    /// Only if another peer is left.
+    /// Only if the connection of another peer is closed.
     None,
 }
 
@@ -133,7 +141,7 @@ impl Meeting {
 
     // ---- time ----
 
-    /// When `wake` has something to do.
+    /// Returns when `wake` has something to do.
     pub(crate) fn deadline(&self, is_done: bool, budget: &Budget) -> Option<Time> {
         let hungry = self.lacks_peers(is_done);
         let dial = if self.may_dial(budget) { self.book.deadline() } else { None };
@@ -158,12 +166,13 @@ impl Meeting {
         self.dial(now, budget, out);
     }
 
-    /// A second with peers has passed.
+    /// Allows more dials, because a second with peers has passed.
     pub(crate) fn reach_further(&mut self) {
         self.reach = (self.reach + REACH_STEP).min(100);
     }
 
-    /// Whether others shall help: peers are lacking, and something is missing.
+    /// Returns whether trackers and searches should help: peers are lacking, and something is
+    /// missing.
     fn lacks_peers(&self, is_done: bool) -> bool {
         self.contacts.len() + self.dialing < PEERS_WANTED && !is_done
     }
@@ -184,7 +193,7 @@ impl Meeting {
         }
     }
 
-    /// A tracker answered. How many seeders it knows of, if it says.
+    /// Takes a tracker's answer. Returns how many seeders the tracker knows, if it says so.
     pub(crate) fn announced(
         &mut self,
         now: Time,
@@ -213,20 +222,20 @@ impl Meeting {
         }
     }
 
-    /// A search is over.
+    /// Notes that a search is over.
     pub(crate) fn sought(&mut self, now: Time, via: Via, found: usize, out: &mut VecDeque<Output>) {
         out.push_back(Output::Event(self.key, Event::SearchEnded { via, found }));
         self.seeks.iter_mut().filter(|seek| seek.via == via).for_each(|seek| seek.sought(now));
     }
 
-    /// Seeders and leechers, as a tracker said last.
+    /// Returns the seeders and leechers of a tracker's last answer.
     pub(crate) fn swarm(&self) -> Option<(u32, u32)> {
         self.swarm
     }
 
     // ---- addresses and dials ----
 
-    /// Somebody who is no tracker named addresses.
+    /// Adds addresses that a source other than a tracker named.
     pub(crate) fn found(&mut self, now: Time, source: Source, addrs: &[SocketAddr]) {
         match source {
             Source::User => self.add(now, Origin::User, addrs),
@@ -236,7 +245,7 @@ impl Meeting {
         }
     }
 
-    /// A neighbour says that it takes connections at this address of its own.
+    /// Adds the address of a host on the local network that says it accepts connections there.
     pub(crate) fn called(&mut self, now: Time, addr: SocketAddr) {
         if !self.private {
             self.add(now, Origin::Host(addr.ip()), &[addr]);
@@ -250,10 +259,11 @@ impl Meeting {
         }
     }
 
-    /// At first a part of the connections is left to those who come later: if the first to join took all of each other's, they would be a
-    /// swarm of their own, and who came later would starve. What nobody comes for is dialled for after all.
+    /// Returns whether a dial may begin. At first a part of the connections is left to later peers.
+    /// If the first peers took all of each other's connections, later peers would starve.
+    /// Connections that no peer comes for are dialled in the end.
     fn may_dial(&self, budget: &Budget) -> bool {
-        // Most of what is dialled in silence leads to nothing, and takes no connection.
+        // Most dials in silence fail, and take no connection.
         let dialing = if self.is_silent() { 0 } else { self.dialing };
         let is_room = self.contacts.len() + dialing < budget.peers_per_torrent;
         is_room
@@ -261,7 +271,7 @@ impl Meeting {
             && self.outbound + dialing < (budget.peers_per_torrent * self.reach).div_ceil(100)
     }
 
-    /// Few peers are connected, and addresses lead to nothing.
+    /// Returns whether few peers are connected and dials keep failing.
     fn is_silent(&self) -> bool {
         self.contacts.len() < FEW_PEERS && self.silent_dials >= SILENT_DIALS
     }
@@ -270,12 +280,12 @@ impl Meeting {
         if self.is_silent() { budget.dials } else { budget.dials.min(DIALS_MAX) }
     }
 
-    /// Dials under way.
+    /// Counts the dials under way.
     pub(crate) fn dialing(&self) -> usize {
         self.dialing
     }
 
-    /// Whether another torrent's dials kept some of this one's from being made.
+    /// Returns whether the dials of other torrents kept some of this torrent's from being made.
     pub(crate) fn is_short_of_dials(&self) -> bool {
         self.is_short_of_dials
     }
@@ -293,7 +303,8 @@ impl Meeting {
             self.dialing >= budget.dials && budget.dials < wants && self.book.deadline().is_some_and(|at| at <= now);
     }
 
-    /// What failed may work now: addresses, trackers and searches are tried again, and trackers hear where we are.
+    /// Tries addresses, trackers and searches again after a change of network; trackers hear our
+    /// new address.
     pub(crate) fn network_changed(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
         self.silent_dials = 0;
         self.book.forgive(now);
@@ -310,7 +321,7 @@ impl Meeting {
 
     // ---- peers come and go ----
 
-    /// Whether a new connection may stay, and in whose place.
+    /// Decides whether a new connection may stay, and in which place.
     pub(crate) fn admit(&mut self, now: Time, arrival: &Arrival, config: &Config, budget: &Budget) -> Result<Room, Why> {
         let Arrival { addr, outbound, handshake, room, .. } = arrival;
         if *outbound {
@@ -326,7 +337,7 @@ impl Meeting {
         if self.book.is_banned(*addr) {
             return Err(Why::Banned);
         }
-        // A dial that was under way when we learned that the torrent is private.
+        // A dial may have been under way when the torrent turned out to be private.
         if self.private && *outbound && !self.book.knows(*addr) {
             return Err(Why::Private);
         }
@@ -334,7 +345,7 @@ impl Meeting {
             && let Some(twin) = self.contacts.get_mut(&key)
         {
             let (age, is_alive) = (now.since(twin.since), twin.is_alive(now));
-            // Both dialled at once: both ends keep the connection that the smaller id made.
+            // Both ends dialled at once: both keep the connection that the smaller id dialled.
             let ours_stays = config.peer_id < handshake.peer_id;
             match (twin.outbound, *outbound) {
                 (false, true) if ours_stays && age < CROSSING + CROSSING_SLACK => return Ok(Room::Of(key)),
@@ -350,7 +361,8 @@ impl Meeting {
         Ok(if is_free { Room::Free } else { Room::None })
     }
 
-    /// The connection to the peer that has this id and can be at this address. Of several one that is alive, and of these one that we made.
+    /// Returns the connection to the peer that has this id and may be at this address. Among
+    /// several it prefers a connection that is alive, then a connection that we dialled.
     fn twin(&self, now: Time, id: PeerId, ip: IpAddr) -> Option<PeerKey> {
         let (first, last) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::from_bits(u128::MAX).into());
         let of_id = self.ids.range((id, first, PeerKey(0))..=(id, last, PeerKey(u64::MAX)));
@@ -365,7 +377,7 @@ impl Meeting {
         contact.spare.take()
     }
 
-    /// A peer can be dialled there too.
+    /// Notes another address of a peer.
     fn is_also_at(&mut self, now: Time, peer: PeerKey, addr: SocketAddr) {
         let addr = normalise_addr(addr);
         if self.contacts.get_mut(&peer).is_some_and(|contact| contact.is_also_at(addr)) {
@@ -375,19 +387,20 @@ impl Meeting {
         }
     }
 
-    /// Whether there is no room for another connection.
+    /// Returns whether there is no room for another connection.
     pub(crate) fn is_full(&self, budget: &Budget) -> bool {
         self.contacts.len() >= budget.peers_per_torrent
     }
 
-    /// A connection was made and cannot stay.
+    /// Notes that a new connection was refused.
     pub(crate) fn refused(&mut self, now: Time, arrival: &Arrival, why: Why) {
         let Arrival { addr, outbound, handshake, .. } = arrival;
         match why {
             Why::Ourselves | Why::Banned => self.book.forget(*addr),
             Why::Duplicate => {
                 let Some(twin) = self.twin(now, handshake.peer_id, addr.ip()) else { return };
-                // Who dialled us takes connections at the same port of each of its addresses.
+                // A peer that dialled us accepts connections at the same port of each of its
+                // addresses.
                 let port = self.contacts.get(&twin).and_then(|contact| contact.listens).map(|listens| listens.port());
                 let mut alias = *addr;
                 alias.set_port(if *outbound { addr.port() } else { port.unwrap_or(0) });
@@ -399,7 +412,7 @@ impl Meeting {
         }
     }
 
-    /// A connection stays.
+    /// Adds a connection that stays.
     pub(crate) fn join(&mut self, now: Time, arrival: &Arrival) {
         let Arrival { key, addr, outbound, handshake, .. } = arrival;
         self.book.connected(*addr);
@@ -412,7 +425,7 @@ impl Meeting {
         }
     }
 
-    /// A connection is gone.
+    /// Removes a connection that ended.
     pub(crate) fn leave(&mut self, now: Time, peer: PeerKey, why: Why, is_done: bool) {
         let Some(contact) = self.contacts.remove(&peer) else { return };
         self.ids.remove(&(contact.id, normalise(contact.addr.ip()), peer));
@@ -420,7 +433,8 @@ impl Meeting {
         self.roster += u64::from(contact.listens.is_some());
         let addr = contact.address();
         let twin = self.twin(now, contact.id, contact.addr.ip());
-        // The other end ended it while the two had just met: it keeps the other connection.
+        // The other end closed it just after the two connections were made: it keeps the other
+        // connection.
         let is_needless = why == Why::Gone && twin.is_some() && now.since(contact.since) < CROSSING + CROSSING_SLACK;
         let why = if is_needless { Why::Duplicate } else { why };
         match why {
@@ -432,15 +446,15 @@ impl Meeting {
                 }
             }
             Why::BothSeeds => {}
-            // Each of them may be dialled again; all but the first to answer are aliases again.
+            // Each alias may be dialled again; all but the first to answer become aliases again.
             _ => contact.aliases.iter().for_each(|&alias| self.book.closed(now, alias)),
         }
         match why {
             Why::BadPiece | Why::BadMetadata => self.book.ban(addr),
-            // The torrent remembers it, and may want it again.
+            // The torrent remembers the peer, and may want it again.
             Why::BothSeeds | Why::Duplicate => {}
             Why::MetadataSize | Why::Private | Why::Banned => self.book.forget(addr),
-            // Others come first now.
+            // Other addresses come first now.
             Why::NoMetadata => self.book.failed(now, addr),
             _ => self.book.closed(now, addr),
         }
@@ -449,13 +463,13 @@ impl Meeting {
         }
     }
 
-    /// Where a peer can be dialled, or came from, and where else it can be dialled.
+    /// Returns the address to dial a peer at, or that it connected from, and its other addresses.
     pub(crate) fn addresses(&self, peer: PeerKey) -> impl Iterator<Item = SocketAddr> {
         let contact = self.contacts.get(&peer).into_iter();
         contact.flat_map(|contact| core::iter::once(contact.address()).chain(contact.aliases.iter().copied()))
     }
 
-    /// Leaves the swarm: says so to trackers, and hangs up on everybody.
+    /// Leaves the swarm: announces `stopped` and closes all connections.
     pub(crate) fn stop(&mut self, progress: &Progress, out: &mut VecDeque<Output>) {
         for call in self.announcer.stop() {
             let order = self.announce_order(call, progress, 0);
@@ -465,7 +479,8 @@ impl Meeting {
         out.extend(self.contacts.keys().map(|&peer| Output::HangUp(peer, Why::Removed)));
     }
 
-    /// The torrent turned out to be private: what neither the user nor a tracker named is forgotten. The peers to leave.
+    /// Makes the torrent private: forgets addresses that neither the user nor a tracker named.
+    /// Returns the peers to disconnect.
     pub(crate) fn make_private(&mut self) -> Vec<PeerKey> {
         self.private = true;
         self.seeks.clear();
@@ -475,8 +490,9 @@ impl Meeting {
     }
 }
 
-/// Whether who has one peer id at two addresses is taken for one peer. An id alone names nobody, as anyone can copy it. But a host may have
-/// an address of each family, and several on networks near us; that it has two public ones of one family is rarer than a copy.
+/// Returns whether one peer id at two addresses counts as one peer. An id alone proves nothing,
+/// since it can be copied. But a host may have an address of each family, and several on networks
+/// near us. Two public ones of one family are rarer than a copy.
 fn may_be_one(one: IpAddr, other: IpAddr) -> bool {
     let is_near = |ip| closeness(ip) != Some(Closeness::Public);
     one == other || one.is_ipv4() != other.is_ipv4() || (is_near(one) && is_near(other))

@@ -1,11 +1,13 @@
-//! A torrent's metadata, put together from what peers send (BEP 9).
+//! Assembles a torrent's metadata from the parts that peers send (BEP 9).
 //!
-//! Decides: which part is asked of whom, whose copy is believed, who lied. Must not know: connections, what metadata says.
-//! Invariant: only bytes with the right hash come out; a peer is called a liar only for a copy that is its own from end to end;
-//! all copies together claim at most [`COPIES_BYTES_MAX`].
+//! Decides: which part is asked of which peer, which copy is believed, which peer lied.
+//! Must not know: connections, the content of metadata.
+//! Invariant: only bytes with the right hash come out. A peer is called a liar only for a copy that
+//! is its own from end to end. All copies together claim at most [`COPIES_BYTES_MAX`].
 //!
-//! At first peers that offer the same length make one copy together, each with other parts. If one such copy is wrong, nobody
-//! knows whose fault it is: from then on everybody makes a copy alone, and whoever lies is found.
+//! At first the peers that offer the same length make one copy together, each with other parts. If
+//! such a copy is wrong, it is unknown which peer lied. From then on every peer makes a copy alone,
+//! and a liar is found.
 
 use crate::io::PeerKey;
 use crate::status::Why;
@@ -17,20 +19,22 @@ use bytes::Bytes;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// The longest metadata that is taken, in bytes.
+/// The longest metadata that is accepted, in bytes.
 const METADATA_MAX: u32 = 16 << 20;
-/// The length in bytes of all copies under way together. Short ones push out longer ones.
+/// The total length in bytes of all copies under way. Short copies push out longer ones.
 const COPIES_BYTES_MAX: u64 = 32 << 20;
-/// Parts that one peer is asked for at a time at first, and at most: one more for each that it gave.
+/// Parts that one peer is asked for at a time at first, and at most: one more for each part that it
+/// gave.
 const ASKED_START: usize = 2;
 const ASKED_MAX: usize = 8;
-/// A part that was asked for so long ago may be asked of others too.
+/// Seconds after which a requested part may be asked of other peers too.
 const HEDGE: Duration = Duration::from_secs(2);
-/// A peer that offers metadata, is asked, and answers nothing for so long is left.
+/// Seconds after which the engine disconnects a peer that offers metadata, is asked, and does not
+/// answer.
 const SILENCE: Duration = Duration::from_secs(30);
-/// While others wait for room, for a copy or for a connection, a copy must be whole after so long.
+/// Seconds within which a copy must be complete while another copy or connection waits for room.
 const COPY_PATIENCE: Duration = Duration::from_secs(60);
-/// A peer that rejects rests for so long; it doubles up to the second.
+/// Seconds that a peer rests after a reject; doubles up to the second value.
 const REST_MIN: Duration = Duration::from_secs(5);
 const REST_MAX: Duration = Duration::from_secs(300);
 
@@ -40,9 +44,9 @@ pub(crate) struct Assembly {
     info_hash: InfoHash,
     suppliers: BTreeMap<PeerKey, Supplier>,
     copies: BTreeMap<CopyId, Copy>,
-    /// A copy of several peers was wrong: now everybody makes one alone.
+    /// A copy of several peers was wrong: every peer makes a copy alone now.
     apart: bool,
-    /// Somebody waits until there is room for its copy.
+    /// A peer waits until there is room for its copy.
     is_short: bool,
 }
 
@@ -62,11 +66,11 @@ struct Supplier {
     rest: Duration,
 }
 
-/// Which copy: short ones come first.
+/// The id of a copy; short copies sort first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct CopyId {
     size: u32,
-    /// Who makes it alone; `None` is together.
+    /// The peer that makes it alone; `None` if peers make it together.
     by: Option<PeerKey>,
 }
 
@@ -75,7 +79,7 @@ struct Copy {
     since: Time,
     parts: Vec<Option<Part>>,
     lacking: usize,
-    /// When each part was last asked of anybody.
+    /// When each part was last asked of any peer.
     asked: BTreeMap<u32, Time>,
 }
 
@@ -85,12 +89,12 @@ struct Part {
     bytes: Vec<u8>,
 }
 
-/// What a part that came made whole.
+/// The result of a part that completed a copy.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Whole {
     /// The metadata.
     Right(Bytes),
-    /// A wrong copy; who made it alone, if anybody did.
+    /// A wrong copy; the peer that made it, if a single peer did.
     Wrong(Option<SocketAddr>),
 }
 
@@ -99,7 +103,7 @@ impl Assembly {
         Assembly { info_hash, suppliers: BTreeMap::new(), copies: BTreeMap::new(), apart: false, is_short: false }
     }
 
-    /// A peer offers metadata of so many bytes.
+    /// Notes that a peer offers metadata of `size` bytes.
     pub(crate) fn offered(&mut self, now: Time, peer: PeerKey, addr: SocketAddr, size: u32) -> Result<(), Why> {
         let is_new = self.suppliers.get(&peer).is_none_or(|supplier| supplier.size == size);
         if size > METADATA_MAX || !is_new {
@@ -111,22 +115,23 @@ impl Assembly {
         Ok(())
     }
 
-    /// The connection is gone. What it gave to a copy of several stays.
+    /// Removes a peer whose connection ended. Parts that it gave to a shared copy stay.
     pub(crate) fn left(&mut self, peer: PeerKey) {
         let Some(Supplier { size, asked, .. }) = self.suppliers.remove(&peer) else { return };
         self.copies.remove(&CopyId { size, by: Some(peer) });
-        // What it was asked for can be asked of others at once.
+        // The parts that it was asked for can be asked of other peers at once.
         if let Some(copy) = self.copies.get_mut(&CopyId { size, by: None }) {
             copy.asked.retain(|part, _| !asked.contains(part));
         }
     }
 
-    /// Whether the peer gives metadata. An offer is only a word: who made one and rejects what it is asked for gives nothing.
+    /// Returns whether the peer gives metadata. An offer alone does not count: a peer may offer
+    /// metadata and reject every request.
     pub(crate) fn is_giving(&self, now: Time, peer: PeerKey) -> bool {
         self.suppliers.get(&peer).is_some_and(|supplier| supplier.gave && supplier.rests_until <= now)
     }
 
-    /// The parts to ask of a peer now. They count as asked.
+    /// Picks the parts to ask a peer for now. They count as asked.
     pub(crate) fn ask(&mut self, now: Time, peer: PeerKey) -> Vec<u32> {
         let Some(supplier) = self.suppliers.get(&peer).filter(|supplier| supplier.rests_until <= now) else { return Vec::new() };
         let id = self.copy_of(peer, supplier.size);
@@ -147,7 +152,7 @@ impl Assembly {
         supplier.asked.get(already..).unwrap_or_default().to_vec()
     }
 
-    /// A part came. What nobody asked for is ignored.
+    /// Takes a part. A part that was not asked for is ignored.
     pub(crate) fn received(
         &mut self,
         now: Time,
@@ -176,7 +181,8 @@ impl Assembly {
         Ok(self.copies.remove(&id).map(|copy| self.judge(copy)))
     }
 
-    /// A peer does not send a part: others may, and it is asked again after a rest.
+    /// Notes that a peer rejected a part: other peers may be asked for it, and this peer again
+    /// after a rest.
     pub(crate) fn rejected(&mut self, now: Time, peer: PeerKey, part: u32) {
         let Some(supplier) = self.suppliers.get_mut(&peer) else { return };
         if !supplier.answer(now, part) {
@@ -191,7 +197,8 @@ impl Assembly {
         }
     }
 
-    /// A second has passed: who is to be left for its silence or slowness. `crowded`: there is no room for further peers.
+    /// Returns the peers to disconnect for silence or slowness, once a second. `crowded`: there is
+    /// no room for further peers.
     pub(crate) fn watch(&mut self, now: Time, crowded: bool) -> Vec<PeerKey> {
         let is_silent = |supplier: &Supplier| !supplier.asked.is_empty() && supplier.heard + SILENCE <= now;
         let silent = self.suppliers.iter().filter(|(_, supplier)| is_silent(supplier)).map(|(peer, _)| *peer);
@@ -206,7 +213,7 @@ impl Assembly {
         left.into_iter().collect()
     }
 
-    /// Bytes that are held, and bytes of the fullest copy with its length.
+    /// Returns the bytes that are held, and the bytes of the fullest copy with its length.
     pub(crate) fn progress(&self) -> (u64, Option<(u64, u32)>) {
         let held = self.copies.values().map(Copy::held).sum();
         (held, self.copies.iter().map(|(id, copy)| (copy.held(), id.size)).max())
@@ -218,7 +225,7 @@ impl Assembly {
         CopyId { size, by: self.apart.then_some(peer) }
     }
 
-    /// Whether this copy is under way, or there is room to begin it.
+    /// Returns whether this copy is under way, or there is room to begin it.
     fn has_begun(&mut self, now: Time, id: CopyId) -> bool {
         if self.copies.contains_key(&id) {
             return true;
@@ -254,7 +261,7 @@ impl Assembly {
         }
     }
 
-    /// From now on everybody makes a copy alone.
+    /// Makes every peer make a copy alone from now on.
     fn part_ways(&mut self) {
         if !core::mem::replace(&mut self.apart, true) {
             self.copies.clear();
@@ -263,7 +270,7 @@ impl Assembly {
 }
 
 impl Supplier {
-    /// It answers a request, or not if there was none.
+    /// Notes that it answers a request; false if there was no such request.
     fn answer(&mut self, now: Time, part: u32) -> bool {
         let Some(place) = self.asked.iter().position(|asked| *asked == part) else { return false };
         self.asked.swap_remove(place);
@@ -274,12 +281,12 @@ impl Supplier {
 
 impl Copy {
     fn new(since: Time, size: u32) -> Copy {
-        // At most 16 MiB were let in: a thousand parts.
+        // The size was checked to be at most 16 MiB: about a thousand parts.
         let count = size.div_ceil(METADATA_PART) as usize;
         Copy { since, parts: (0..count).map(|_| None).collect(), lacking: count, asked: BTreeMap::new() }
     }
 
-    /// The first part that is lacking and that nobody was asked for of late.
+    /// Picks the first lacking part that no peer was asked for lately.
     fn free_part(&self, now: Time, not_these: &[u32]) -> Option<u32> {
         let is_free = |part: &u32| !not_these.contains(part) && self.asked.get(part).is_none_or(|at| *at + HEDGE <= now);
         (0u32..).zip(&self.parts).filter(|(_, held)| held.is_none()).map(|(part, _)| part).find(is_free)
@@ -308,11 +315,11 @@ mod tests {
     /// What a peer does.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     enum Does {
-        /// Gives what it is asked for.
+        /// Gives the parts that it is asked for.
         Gives,
         /// Gives wrong bytes of the right length.
         Lies,
-        /// Offers so many bytes, and gives wrong ones.
+        /// Offers this number of bytes, and gives wrong ones.
         Offers(u32),
         /// Says nothing.
         IsSilent,
@@ -327,14 +334,14 @@ mod tests {
         SocketAddr::from(([9, 0, 0, peer.0 as u8], 1))
     }
 
-    /// The bytes of a part of metadata of this length, each byte with this added.
+    /// Returns the bytes of a part of metadata of this length, with `wrong` added to each byte.
     fn part(metadata: &[u8], part: u32, total: u32, wrong: u8) -> Vec<u8> {
         let start = part * METADATA_PART;
         let byte = |at: u32| metadata.get(at as usize).copied().unwrap_or(0).wrapping_add(wrong);
         (start..total.min(start + METADATA_PART)).map(byte).collect()
     }
 
-    /// What a game came to.
+    /// The result of a played download.
     struct Outcome {
         /// The second at which the metadata was right.
         second: u64,
@@ -343,7 +350,8 @@ mod tests {
         parts: usize,
     }
 
-    /// Lets peers give metadata of so many bytes, each a part in a tenth of a second, in an order by chance.
+    /// Lets peers give metadata of `len` bytes, each a part in a tenth of a second, in random
+    /// order.
     fn play(seed: u64, len: usize, peers: &[Does]) -> Outcome {
         let mut rng = Rng::from_seed(seed);
         let mut metadata = vec![0; len];
@@ -406,7 +414,7 @@ mod tests {
 
     #[test]
     fn one_honest_peer_of_ten_is_enough() {
-        // (length, what the nine others do, seconds at most)
+        // (length, what the nine other peers do, seconds at most)
         let table: [(usize, &[Does], u64); 9] = [
             (100, &[Lies], 25),
             (40_000, &[Lies], 10),
@@ -459,7 +467,7 @@ mod tests {
         assert_eq!((assembly.ask(Time::ZERO, one), assembly.ask(Time::ZERO, other)), (vec![0, 1], vec![2, 3]));
         assembly.received(Time::ZERO, other, 2, 60_000, &[0; 16_384]).unwrap();
         assert_eq!(assembly.ask(Time::ZERO, other), [], "it is asked of somebody");
-        // It gives a part that is as long as another size would have it.
+        // It gives a part that is as long as another size would make it.
         assert_eq!(assembly.received(Time::ZERO, one, 0, 10, &[1; 10]), Err(Why::MetadataSize));
         assembly.left(one);
         assert_eq!(assembly.ask(Time::ZERO, other), [0, 1]);

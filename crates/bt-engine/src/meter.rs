@@ -1,7 +1,9 @@
-//! Rates, and the bucket that limits one.
+//! Measures rates, and limits them with token buckets.
 //!
-//! Decides: how a rate is measured, and when so many bytes may pass. Must not know: what the bytes are.
-//! Invariant: integers only; a bucket never lets more than its rate and one burst pass.
+//! Decides: how a rate is measured, and when bytes may pass. Must not know: the meaning of the
+//! bytes.
+//! Invariant: integers only. A bucket lets at most its rate and one burst pass, beyond the last
+//! block.
 
 use alloc::boxed::Box;
 use bt_types::Time;
@@ -12,10 +14,10 @@ const SLOT: u64 = 250_000;
 /// Slots that a [`Meter`] remembers: two seconds.
 const SLOTS: usize = 8;
 
-/// Bytes per second over the last two seconds.
+/// Measures bytes per second over the last two seconds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meter {
-    /// Made for the first byte: most of what could be measured never moves.
+    /// Made for the first byte: most meters never count one.
     window: Option<Box<Window>>,
     total: u64,
 }
@@ -23,9 +25,10 @@ pub(crate) struct Meter {
 #[derive(Clone, Debug)]
 struct Window {
     slots: [u64; SLOTS],
-    /// Number of the slot that is being filled, counted from time zero.
+    /// The number of the slot that is being filled, counted from time zero.
     current: u64,
-    /// First slot that was ever filled, so that a young meter is not averaged over time before it.
+    /// The first slot that was ever filled, so that a young meter is not averaged over the time
+    /// before it.
     first: u64,
 }
 
@@ -40,12 +43,13 @@ impl Meter {
         self.total += bytes;
     }
 
-    /// All bytes ever added.
+    /// Returns all bytes ever added.
     pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
-    /// Bytes per second over the last two seconds; of a younger stream since its first byte, but over one second at least.
+    /// Returns bytes per second over the last two seconds; for a younger stream since its first
+    /// byte, but over at least one second.
     pub(crate) fn rate(&self, now: Time) -> u64 {
         let slot = now.as_micros() / SLOT;
         let Some(Window { slots, current, first }) = self.window.as_deref() else { return 0 };
@@ -71,14 +75,14 @@ impl Window {
     }
 }
 
-/// A token bucket: `rate` bytes per second on average; what is saved while nothing passes is a tenth of a second's worth at most, and the
-/// last block that passes may be larger than what is left.
+/// A token bucket: `rate` bytes per second on average. At most a tenth of a second's worth is saved
+/// while nothing passes. The last block that passes may be larger than the tokens left.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     rate: Option<u64>,
-    /// Bytes that may pass now; negative after a block that was larger than what was left.
+    /// Bytes that may pass now; negative after a block that was larger than the tokens left.
     tokens: i64,
-    /// Millionth parts of a byte on top of that.
+    /// Millionths of a byte on top of the tokens.
     part: u64,
     filled_at: Time,
 }
@@ -101,7 +105,7 @@ impl Bucket {
         self.rate
     }
 
-    /// Whether a block may pass now.
+    /// Returns whether a block may pass now.
     pub(crate) fn is_open(&mut self, now: Time) -> bool {
         self.refill(now);
         self.rate.is_none() || self.tokens > 0
@@ -114,21 +118,23 @@ impl Bucket {
         }
     }
 
-    /// Gives back what was charged and will not pass.
+    /// Gives back charged bytes that will not pass.
     pub(crate) fn give_back(&mut self, bytes: u64) {
         if self.rate.is_some() {
             self.tokens = self.tokens.saturating_add_unsigned(bytes);
         }
     }
 
-    /// When a block may pass again; a moment that has passed when one may now. Never without a rate.
+    /// Returns when a block may pass again; a time in the past if a block may pass now. `None`
+    /// without a rate.
     pub(crate) fn opens_at(&self) -> Option<Time> {
         let rate = self.rate?;
         let Ok(debt) = u64::try_from(1i64.saturating_sub(self.tokens)) else { return Some(self.filled_at) };
         if rate == 0 {
             return None;
         }
-        // Wait until a hundredth of a second's worth is there, so that a wake serves more than one block.
+        // Wait until a hundredth of a second's worth is there, so that a wake serves several
+        // blocks.
         let wanted = debt.saturating_add(rate / 100);
         Some(self.filled_at + Duration::from_micros(wanted.saturating_mul(1_000_000).div_ceil(rate)))
     }
@@ -136,7 +142,8 @@ impl Bucket {
     fn refill(&mut self, now: Time) {
         let Some(rate) = self.rate else { return };
         let micros = u64::try_from((now - self.filled_at).as_micros()).unwrap_or(u64::MAX);
-        // Looked at often, each look earns less than a byte: the rest is kept for the next.
+        // A refill soon after the last earns less than a byte: the remainder is kept for the next
+        // refill.
         let earned = rate.saturating_mul(micros).saturating_add(self.part);
         let burst = i64::try_from((rate / 10).max(1)).unwrap_or(i64::MAX);
         self.tokens = self.tokens.saturating_add_unsigned(earned / 1_000_000).min(burst);

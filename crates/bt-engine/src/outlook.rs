@@ -1,25 +1,26 @@
-//! Our own address, as others see it (BEP 10 `yourip`, BEP 24).
+//! Finds our own address as other hosts see it (BEP 10 `yourip`, BEP 24).
 //!
-//! Decides: which hearsay is believed. Must not know: what the address is used for.
-//! Invariant: one voice for each host that speaks (an IPv4 address or a public IPv6 /64); two that agree are believed, and the table is bounded.
+//! Decides: which address is believed. Must not know: what the address is used for.
+//! Invariant: one vote for each host (an IPv4 address or a public IPv6 /64). An address needs two
+//! equal votes to be believed. The table is bounded.
 
 use alloc::collections::BTreeMap;
 use bt_types::{Closeness, closeness, normalise, subscriber};
 use core::net::IpAddr;
 
-/// Voices that are remembered; later ones are not heard.
+/// Most votes that are remembered; later hosts have no vote.
 const VOICES_MAX: usize = 64;
-/// So many must agree.
+/// Votes that must agree.
 const AGREEING_MIN: usize = 2;
 
-/// What was said of our address.
+/// The votes for our address.
 #[derive(Debug, Default)]
 pub(crate) struct Outlook {
     voices: BTreeMap<IpAddr, IpAddr>,
 }
 
 impl Outlook {
-    /// Somebody says that it sees us at this address. The address that is believed, if this one now is.
+    /// Takes a host's vote for our address. Returns the address if it is believed now.
     pub(crate) fn hear(&mut self, voice: IpAddr, ours: IpAddr) -> Option<IpAddr> {
         let (voice, ours) = (subscriber(voice), normalise(ours));
         let is_heard = self.voices.len() < VOICES_MAX || self.voices.contains_key(&voice);

@@ -1,7 +1,8 @@
-//! The limit of one torrent in one direction, within those that all share.
+//! Limits one torrent in one direction, within the limit that all torrents share.
 //!
-//! Decides: whether a peer whose turn has come may have it. Must not know: whose turn comes when.
-//! Invariant: who may not is parked, and is in line again when the limit allows it.
+//! Decides: whether a peer may use its turn. Must not know: the order of the turns.
+//! Invariant: a peer that may not use its turn is parked, and is in the queue again when the limit
+//! has room.
 
 use crate::io::PeerKey;
 use crate::meter::Bucket;
@@ -9,7 +10,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bt_types::Time;
 
-/// A torrent's limit. Most torrents never have one: then it is not there.
+/// The limit of a torrent; empty for most torrents, which never have a limit.
 #[derive(Default, Debug)]
 pub(crate) struct Pace(Option<Box<Limit>>);
 
@@ -35,7 +36,7 @@ impl Pace {
         self.rate().is_some()
     }
 
-    /// Whether the peer may have its turn; if not, it is parked.
+    /// Returns whether the peer may use its turn; if not, parks it.
     pub(crate) fn passes(&mut self, now: Time, peer: PeerKey) -> bool {
         let Some(limit) = &mut self.0 else { return true };
         let is_open = limit.bucket.is_open(now);
@@ -57,7 +58,7 @@ impl Pace {
         }
     }
 
-    /// Those who were parked, if the limit has room.
+    /// Takes the parked peers, if the limit has room.
     pub(crate) fn unpark(&mut self, now: Time) -> Vec<PeerKey> {
         let Some(limit) = &mut self.0 else { return Vec::new() };
         if limit.parked.is_empty() || !limit.bucket.is_open(now) { Vec::new() } else { core::mem::take(&mut limit.parked) }
@@ -65,7 +66,7 @@ impl Pace {
 
     pub(crate) fn deadline(&self) -> Option<Time> {
         let limit = self.0.as_ref().filter(|limit| !limit.parked.is_empty())?;
-        // Without a rate those who were parked under an earlier one go on at once.
+        // Without a rate, peers that were parked under an earlier rate go on at once.
         limit.bucket.opens_at().or((!self.is_limited()).then_some(Time::ZERO))
     }
 }

@@ -1,6 +1,7 @@
-//! One connected peer, as plain data: what it has, what was said, what it is owed.
+//! Holds one connected peer as plain data: what it has, what was said, what it is owed.
 //!
-//! Decides: nothing. Must not know: other peers, the torrent.
+//! Decides: when this peer counts as idle, as trusted, or as sending too many unrequested blocks.
+//! Must not know: other peers, the torrent.
 //! Invariant: `wanted` is the number of pieces that the peer has and that we want and lack.
 
 use crate::fast::NEWCOMER;
@@ -17,14 +18,14 @@ use bt_types::{Bitfield, Block, Piece, Time};
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// Blocks that nobody asked for and that are forgiven, beyond those that were cancelled or given up: a peer may have sent
-/// them before our word reached it.
+/// Unrequested blocks that are tolerated from a peer, beyond cancelled or abandoned requests. The
+/// peer may have sent them before our message reached it.
 const UNREQUESTED_FORGIVEN: u32 = 64;
 
-/// A peer that is served and asks for nothing for so long leaves its slot to whoever wants it.
+/// Seconds after which an unchoked peer that requests nothing leaves its slot to a waiting peer.
 const IDLE_SLOT: Duration = Duration::from_secs(2);
 
-/// Right pieces of a peer for each further one that it may lead unchecked.
+/// Right pieces of a peer for each further piece that it may lead unchecked.
 const PROVEN_FOR_ONE: u32 = 4;
 
 /// The state of one connection.
@@ -33,64 +34,65 @@ pub(crate) struct Peer {
     pub(crate) key: PeerKey,
     pub(crate) addr: SocketAddr,
     pub(crate) source: SourceId,
-    /// Both sides speak the fast extension (BEP 6).
+    /// Both sides support the fast extension (BEP 6).
     pub(crate) fast: bool,
     /// The next message may still be a bitfield.
     pub(crate) may_send_bitfield: bool,
     pub(crate) has: Bitfield,
-    /// Its pieces are counted in the picker's availability. Peers that came as seeds are not.
+    /// Its pieces are counted in the picker's availability. Peers that were seeds when they
+    /// connected are not counted.
     pub(crate) counted: bool,
     pub(crate) wanted: u32,
-    /// It speaks the extension protocol (BEP 10).
+    /// It supports the extension protocol (BEP 10).
     pub(crate) extended: bool,
-    /// What it may get of our metadata.
+    /// The upload of our metadata to it (BEP 9).
     pub(crate) supply: Supply,
-    /// It said that it wants nothing (BEP 21).
+    /// It said that it downloads nothing (BEP 21).
     pub(crate) upload_only: bool,
-    /// It serves us.
+    /// It has unchoked us.
     pub(crate) serves_us: bool,
-    /// It wants something that we have.
+    /// It is interested in our pieces.
     pub(crate) interested: bool,
-    /// We serve it.
+    /// We have unchoked it.
     pub(crate) unchoked: bool,
     pub(crate) optimistic: bool,
     pub(crate) choke_changed: Time,
-    /// When it last asked for a block.
+    /// When it last requested a block.
     pub(crate) asked_at: Time,
-    /// It was served, asked for nothing, and did not ask since.
+    /// It was unchoked and requested nothing, and has requested nothing since.
     pub(crate) wasteful: bool,
-    /// We told it that we want something.
+    /// We told it that we are interested.
     pub(crate) we_want: bool,
     pub(crate) pipeline: Pipeline,
-    /// It had a part in a piece that failed: its pieces are its own until one of them is right.
+    /// It had a part in a piece that failed: it fetches pieces alone until one of them is right.
     pub(crate) on_parole: bool,
-    /// The piece that it works on.
+    /// The piece that it leads.
     pub(crate) lead: Option<Piece>,
-    /// Pieces that it leads, or led to the end, and that are not checked.
+    /// Pieces that it leads or led to the end, and that are not checked yet.
     pub(crate) unproven: u32,
     /// Pieces that it led and that were right.
     pub(crate) proven: u32,
-    /// Pieces that it may ask for while choked (BEP 6).
+    /// Pieces that it may request while we choke it (BEP 6).
     pub(crate) may_ask: Vec<Piece>,
-    /// Pieces that we may ask it for while choked.
+    /// Pieces that we may request while it chokes us (BEP 6).
     pub(crate) we_may_ask: Vec<Piece>,
-    /// Pieces that it thinks we should take first.
+    /// Pieces that it suggests to take first (BEP 6).
     pub(crate) suggested: VecDeque<Piece>,
-    /// It could be given more requests than there were blocks.
+    /// It could take more requests than there were blocks to request.
     pub(crate) hungry: bool,
     unrequested_left: u32,
-    /// Blocks that it asked for and that are not ordered yet.
+    /// Blocks that it requested and that are not ordered yet.
     pub(crate) uploads: VecDeque<Block>,
     /// Payload bytes that are ordered and not written yet.
     pub(crate) sending: u64,
-    /// How many such bytes it may have.
+    /// Most such bytes that it may have.
     pub(crate) send_credit: u64,
-    /// It stands in the uplink's line, or is parked.
+    /// It is in the uplink's queue, or parked.
     pub(crate) in_line: bool,
-    /// It stands in the downlink's line, or is parked.
+    /// It is in the downlink's queue, or parked.
     pub(crate) asks: bool,
     pub(crate) up: Meter,
-    /// Messages that wait until the engine's orders are taken.
+    /// Messages that wait until the engine's outputs are taken.
     pub(crate) outbox: Vec<Message>,
 }
 
@@ -106,7 +108,7 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    /// Whether both sides speak the fast extension (BEP 6).
+    /// Returns whether both sides support the fast extension (BEP 6).
     pub(crate) fn is_fast(&self) -> bool {
         self.handshake.reserved.fast() && Reserved::OURS.fast()
     }
@@ -134,7 +136,7 @@ impl Peer {
             asked_at: now,
             wasteful: false,
             we_want: false,
-            // Until the peer says what it queues: 250 is what clients without `reqq` take.
+            // Until the peer says how many requests it queues: clients without `reqq` take 250.
             pipeline: Pipeline::new(now, 250),
             on_parole: false,
             lead: None,
@@ -155,7 +157,7 @@ impl Peer {
         }
     }
 
-    /// Queues a message for it. Whoever has something queued is noted once in `talked_to`.
+    /// Queues a message for it. A peer whose outbox was empty is added to `talked_to`.
     pub(crate) fn say(&mut self, message: Message, talked_to: &mut Vec<PeerKey>) {
         self.say_all([message], talked_to);
     }
@@ -168,17 +170,17 @@ impl Peer {
         self.outbox.extend(messages);
     }
 
-    /// Whether it may be given requests now.
+    /// Returns whether it may be sent requests now.
     pub(crate) fn can_be_asked(&self) -> bool {
         (self.serves_us || !self.we_may_ask.is_empty()) && self.wanted > 0
     }
 
-    /// Whether it wants nothing of anybody.
+    /// Returns whether it wants nothing from any peer.
     pub(crate) fn wants_nothing(&self) -> bool {
         self.has.is_full() || self.upload_only
     }
 
-    /// Cancels what it was asked for of these pieces. How many bytes they are.
+    /// Cancels its requests for blocks of these pieces. Returns their bytes.
     pub(crate) fn take_back(&mut self, pieces: &[Piece], talked_to: &mut Vec<PeerKey>) -> u64 {
         let blocks = self.pipeline.take_of(pieces);
         self.forgive(blocks.len());
@@ -188,29 +190,31 @@ impl Peer {
         blocks.iter().map(|block| u64::from(block.len())).sum()
     }
 
-    /// How many pieces it may lead at a time before they are checked: one until one was right, and then ever more. However fast a
-    /// poisoner is, it spoils few pieces before it is known.
+    /// Returns how many pieces it may lead unchecked at a time: one, and one more for every
+    /// [`PROVEN_FOR_ONE`] right pieces. Even a fast poisoner spoils few pieces before it is known.
     pub(crate) fn trust(&self) -> u32 {
         1 + self.proven / PROVEN_FOR_ONE
     }
 
-    /// Whether it is served, has asked for nothing for a while, and nothing is on its way to it.
+    /// Returns whether it is unchoked, has requested nothing for a while, and nothing is on its way
+    /// to it.
     pub(crate) fn is_idle(&self, now: Time) -> bool {
         let is_idle = self.unchoked && self.uploads.is_empty() && self.sending == 0;
         is_idle && now - self.choke_changed.max(self.asked_at) >= IDLE_SLOT
     }
 
-    /// Whether its requests for this piece are served: always while it is unchoked, else as a newcomer.
+    /// Returns whether its requests for this piece are served: always while it is unchoked, else as
+    /// a newcomer.
     pub(crate) fn may_have(&self, piece: Piece) -> bool {
         self.unchoked || (self.may_ask.contains(&piece) && self.has.count() < NEWCOMER)
     }
 
-    /// So many requests were cancelled or given up: their blocks may still come.
+    /// Tolerates the blocks of cancelled or abandoned requests: they may still come.
     pub(crate) fn forgive(&mut self, requests: usize) {
         self.unrequested_left = self.unrequested_left.saturating_add(requests as u32);
     }
 
-    /// A block came that is not outstanding. False if that happened too often.
+    /// Takes note of a block that was not requested. False if there were too many.
     pub(crate) fn unrequested(&mut self) -> bool {
         let forgiven = self.unrequested_left > 0;
         self.unrequested_left = self.unrequested_left.saturating_sub(1);

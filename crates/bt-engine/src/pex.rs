@@ -1,7 +1,9 @@
-//! How peers tell each other of peers (BEP 11).
+//! Exchanges peer addresses with peers (BEP 11).
 //!
-//! Decides: what one peer is told and when, and what is believed of what it tells. Must not know: connections, trackers.
-//! Invariant: a peer is told at most once a minute, of at most 50 comings and 50 goings; no more is heard of it than about that.
+//! Decides: what a peer is told and when, and which of its addresses are believed. Must not know:
+//! connections, trackers.
+//! Invariant: a peer is told at most once a minute, of at most 50 added and 50 dropped peers. About
+//! the same amount is accepted from it.
 
 use crate::status::Why;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -10,44 +12,45 @@ use bt_types::{Source, Time, may_name};
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// Time between two messages to one peer.
+/// Seconds between two messages to one peer.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// A message that comes sooner after the last one is not heard: some clients are a little early.
+/// Seconds before which a further message of a peer is ignored: some clients send a little early.
 const INTERVAL_HEARD: Duration = Duration::from_secs(45);
-/// After so many messages in a row that come too soon the peer is left.
+/// Early messages in a row after which a peer is disconnected.
 const EARLY_MAX: u32 = 8;
-/// Entries of a kind in a message of ours, and in one that is heard; the first that is heard may have more.
+/// Entries of a kind in our messages, and accepted in a peer's message; a peer's first message may
+/// have more.
 const ENTRIES_MAX: usize = 50;
-/// Peers that one peer was told of and not yet told that they are gone.
+/// Most peers that one peer was told of and not yet told that they are gone.
 const TOLD_MAX: usize = 1000;
 
-/// The peers that others can connect to, and what is said of them.
+/// The peers that other peers can connect to, and their flags.
 pub(crate) type Roster = BTreeMap<SocketAddr, PexFlags>;
 
-/// What is exchanged with one peer.
+/// The exchange with one peer.
 #[derive(Debug, Default)]
 pub(crate) struct Exchange {
     told: BTreeSet<SocketAddr>,
-    /// When it may be told more; `None` while it does not want to be.
+    /// When it may be told more; `None` while it does not want PEX.
     next: Option<Time>,
-    /// The roster that it knows all of.
+    /// The number of the roster that it was told completely.
     knows: Option<u64>,
     heard_at: Option<Time>,
     early: u32,
 }
 
 impl Exchange {
-    /// Whether the peer wants to be told.
+    /// Sets whether the peer wants PEX messages.
     pub(crate) fn set_open(&mut self, now: Time, open: bool) {
         self.next = if open { self.next.or(Some(now)) } else { None };
     }
 
-    /// Whether the peer could be told something of the roster with this number.
+    /// Returns whether the peer may be told something of the roster with this number now.
     pub(crate) fn is_due(&self, now: Time, roster: u64) -> bool {
         self.next.is_some_and(|at| at <= now) && self.knows != Some(roster)
     }
 
-    /// What the peer at this address is told now, if there is anything.
+    /// Makes the next message for the peer at this address, if there is news.
     pub(crate) fn tell(&mut self, now: Time, number: u64, roster: &Roster, to: SocketAddr) -> Option<PexMessage> {
         let may_know = |addr: SocketAddr| addr != to && may_name(Source::Host(to.ip()), addr);
         let room = TOLD_MAX.saturating_sub(self.told.len());
@@ -66,7 +69,8 @@ impl Exchange {
         Some(message)
     }
 
-    /// The peer tells of others: the addresses that are heard. It may name what is no closer to us than itself.
+    /// Takes a peer's message; returns the addresses to add. The peer may name only addresses that
+    /// are no closer to us than itself.
     pub(crate) fn hear(&mut self, now: Time, message: PexMessage) -> Result<impl Iterator<Item = SocketAddr> + use<>, Why> {
         let is_early = self.heard_at.is_some_and(|at| now < at + INTERVAL_HEARD);
         let room = match self.heard_at {
@@ -87,7 +91,7 @@ impl Exchange {
     }
 }
 
-/// What is said of a peer.
+/// Makes the flags of a peer.
 pub(crate) fn flags(is_seed: bool, outbound: bool) -> PexFlags {
     let bit = |is, bit| if is { bit } else { 0 };
     PexFlags(bit(is_seed, PexFlags::SEED) | bit(outbound, PexFlags::REACHABLE))
@@ -107,7 +111,8 @@ mod tests {
         numbers.map(|n| (addr(n), PexFlags(0))).collect()
     }
 
-    /// What is told at these seconds of these rosters: how many came, how many went.
+    /// Returns how many peers were added and dropped in each message, for these rosters at these
+    /// seconds.
     fn told(steps: &[(u64, core::ops::Range<u32>)]) -> Vec<(usize, usize)> {
         let mut exchange = Exchange::default();
         exchange.set_open(Time::ZERO, true);

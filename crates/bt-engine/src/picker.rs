@@ -1,7 +1,10 @@
-//! Which piece to open next: by priority, then rarest first, at random among equals (BEP 3), or in order.
+//! Picks the next piece to open: by priority, then rarest first, at random among equals (BEP 3), or
+//! in order.
 //!
-//! Decides: the order of pieces that nobody works on yet. Must not know: blocks, peers' names, the store.
-//! Invariant: `order` is sorted by bucket and `place` is its inverse; every update of a count moves one piece by one bucket.
+//! Decides: the order of the pieces that no peer works on yet. Must not know: blocks, peers' names,
+//! the store.
+//! Invariant: `order` is sorted by bucket and `place` is its inverse; every update of a count moves
+//! one piece by one bucket.
 
 use crate::io::{Order, Priority};
 use alloc::vec;
@@ -9,39 +12,43 @@ use alloc::vec::Vec;
 use bt_types::{Bitfield, Geometry, Piece, Rng};
 use core::ops::Range;
 
-/// The first pieces are taken at random, so that a newcomer soon has something to trade.
+/// Pieces that are first taken at random, so that a newcomer soon has something to trade.
 const RANDOM_FIRST: u32 = 4;
-/// Pieces that are looked at one by one for a peer; if it has none of them it has few, and what it has is looked at instead.
+/// Pieces that are looked at one by one for a peer. A peer that has none of them has few pieces,
+/// and those are searched instead.
 const LOOK: usize = 64;
-/// The bands of buckets, in their order. The last one is that of skipped pieces, from which nothing is taken.
+/// The bands of buckets, in their order. The last band holds the skipped pieces, which are never
+/// taken.
 const BANDS: [Priority; 4] = [Priority::High, Priority::Normal, Priority::Low, Priority::Skip];
 
-/// The pieces that we lack and that are not open, sorted by priority and by how many connected leechers have them.
+/// The pieces that we lack and that are not open, sorted by priority and by how many connected
+/// leechers have them.
 #[derive(Debug)]
 pub(crate) struct Picker {
     geometry: Geometry,
-    /// The pieces, best first. Peers that have everything do not change the order and are not counted.
+    /// The pieces, best first. Peers that have everything do not change the order and are not
+    /// counted.
     order: Vec<Piece>,
     /// For each piece its index in `order`, or [`ABSENT`].
     place: Vec<u32>,
     /// For each piece the number of leechers that have it.
     availability: Vec<u32>,
     priority: Vec<Priority>,
-    /// For each band the pieces in it.
+    /// The pieces in each band.
     members: [Bitfield; 4],
-    /// `starts[b]` is the index in `order` of the first piece of bucket `b` or a later one. A band has `levels` buckets, one for each
-    /// number of leechers.
+    /// `starts[b]` is the index in `order` of the first piece of bucket `b` or a later bucket. A
+    /// band has `levels` buckets, one for each number of leechers.
     starts: Vec<u32>,
     levels: usize,
     by: Order,
-    /// Pieces that were ever taken.
+    /// The number of pieces that were ever taken.
     taken: u32,
 }
 
 const ABSENT: u32 = u32::MAX;
 
 impl Picker {
-    /// All pieces that `have` lacks, of normal priority.
+    /// Makes a picker of all pieces that `have` lacks, with normal priority.
     pub(crate) fn new(geometry: &Geometry, have: &Bitfield, rng: &mut Rng) -> Picker {
         let count = geometry.piece_count();
         let mut picker = Picker {
@@ -60,7 +67,7 @@ impl Picker {
         picker
     }
 
-    /// Gives pieces other priorities; those that are open have them when they come back.
+    /// Sets the priorities of pieces; open pieces have them when they are put back.
     pub(crate) fn prioritise(&mut self, changes: impl Iterator<Item = (Range<u32>, Priority)>, rng: &mut Rng) {
         for (pieces, priority) in changes {
             let (start, end) = (pieces.start as usize, (pieces.end as usize).min(self.priority.len()));
@@ -71,7 +78,7 @@ impl Picker {
         self.arrange(rng);
     }
 
-    /// The order among pieces of the same priority, from now on.
+    /// Sets the order among pieces of the same priority.
     pub(crate) fn set_order(&mut self, by: Order) {
         self.by = by;
     }
@@ -80,14 +87,14 @@ impl Picker {
         self.priority.get(piece.index()).copied().unwrap_or(Priority::Skip)
     }
 
-    /// A leecher has this piece.
+    /// Counts one more leecher with this piece.
     pub(crate) fn more(&mut self, piece: Piece, rng: &mut Rng) {
         let Some(level) = self.availability.get_mut(piece.index()) else { return };
         *level += 1;
         let level = *level as usize;
         self.ensure_level(level);
         if self.is_waiting(piece) {
-            // The last of its bucket changes places with it, and the bucket ends one earlier.
+            // The last piece of its bucket changes places with it, and the bucket ends one earlier.
             let to = self.bucket_of(piece);
             let end = self.start(to) - 1;
             self.swap(self.index_of(piece), end);
@@ -96,7 +103,7 @@ impl Picker {
         }
     }
 
-    /// A leecher that had this piece left.
+    /// Counts one fewer leecher with this piece.
     pub(crate) fn less(&mut self, piece: Piece, rng: &mut Rng) {
         let Some(level) = self.availability.get_mut(piece.index()).filter(|level| **level > 0) else { return };
         *level -= 1;
@@ -109,8 +116,8 @@ impl Picker {
         }
     }
 
-    /// The best piece for a peer that has the pieces of `has`, or `None` when it has none that waits. `counted` tells that
-    /// its pieces are counted in the availability. The piece waits no longer.
+    /// Takes the best piece for a peer that has the pieces of `has`, or `None` if none of them
+    /// waits. `counted`: the peer's pieces are counted in the availability.
     pub(crate) fn take(&mut self, has: &Bitfield, counted: bool, rng: &mut Rng) -> Option<Piece> {
         let piece = (0..BANDS.len() - 1).find_map(|band| match self.by {
             Order::Sequential => self.members.get(band)?.common(has, &self.geometry).next(),
@@ -121,9 +128,9 @@ impl Picker {
         Some(piece)
     }
 
-    /// The rarest piece of the band among those in `has`.
+    /// Returns the rarest piece of the band among those in `has`.
     fn rarest(&self, band: usize, has: &Bitfield, counted: bool, rng: &mut Rng) -> Option<Piece> {
-        // Only a peer that is not counted can have what no counted one has.
+        // Only a peer that is not counted can have a piece that no counted peer has.
         let first = self.start(self.bucket(band, u32::from(counted)));
         let candidates = self.order.get(first..self.start(self.bucket(band + 1, 0)))?;
         if candidates.is_empty() {
@@ -133,7 +140,7 @@ impl Picker {
         let (before, after) = candidates.split_at_checked(turn)?;
         let front = after.iter().chain(before).take(LOOK).copied().find(|&piece| has.has(piece));
         front.or_else(|| {
-            // Places tell the order of what it has as well as a walk along all places would.
+            // The places of its pieces give the same order as a walk along all places.
             let steps = |index: usize| if index < turn { index + after.len() } else { index - turn };
             let theirs = self.members.get(band)?.common(has, &self.geometry);
             let placed = theirs.filter_map(|piece| Some((steps(self.index_of(piece).checked_sub(first)?), piece)));
@@ -151,18 +158,18 @@ impl Picker {
         waits
     }
 
-    /// Whether a piece waits than which none is better: as urgent and as rare as any.
+    /// Returns whether a waiting piece is as urgent and as rare as any other waiting piece.
     pub(crate) fn is_first(&self, piece: Piece) -> bool {
         let best = self.order.first().map(|&first| self.bucket_of(first));
         self.by == Order::RarestFirst && self.is_waiting(piece) && best.is_some_and(|best| self.bucket_of(piece) <= best)
     }
 
-    /// A taken piece is lacked again.
+    /// Puts a taken piece back, because it is lacking again.
     pub(crate) fn put_back(&mut self, piece: Piece, rng: &mut Rng) {
         if self.is_waiting(piece) {
             return;
         }
-        // Append it, then let it move down bucket by bucket to its own.
+        // Append it, then let it move down bucket by bucket to its own bucket.
         let bucket = self.bucket_of(piece);
         self.order.push(piece);
         self.note_place(self.order.len() - 1);
@@ -181,18 +188,18 @@ impl Picker {
         self.mix(self.index_of(piece), bucket, rng);
     }
 
-    /// How many leechers have this piece.
+    /// Returns how many leechers have this piece.
     pub(crate) fn availability(&self, piece: Piece) -> u32 {
         self.availability.get(piece.index()).copied().unwrap_or(0)
     }
 
-    /// Whether a piece waits that no leecher has.
+    /// Returns whether a piece waits that no leecher has.
     pub(crate) fn has_unseen(&self) -> bool {
         let is_unseen = |band| self.start(self.bucket(band, 1)) > self.start(self.bucket(band, 0));
         (0..BANDS.len() - 1).any(is_unseen)
     }
 
-    /// Number of pieces that wait; skipped ones do not.
+    /// Counts the waiting pieces, without skipped ones.
     pub(crate) fn waiting(&self) -> usize {
         self.start(self.bucket(BANDS.len() - 1, 0))
     }
@@ -232,7 +239,7 @@ impl Picker {
         }
     }
 
-    /// The members of the piece's band.
+    /// Returns the members of the piece's band.
     fn members_with(&mut self, piece: Piece) -> Option<&mut Bitfield> {
         let band = self.band_of(piece);
         self.members.get_mut(band)
@@ -258,7 +265,7 @@ impl Picker {
         band * self.levels + level as usize
     }
 
-    /// Where a bucket begins.
+    /// Returns the index at which a bucket begins.
     fn start(&self, bucket: usize) -> usize {
         self.starts.get(bucket).map_or(self.order.len(), |&start| start as usize)
     }
@@ -281,7 +288,8 @@ impl Picker {
         }
     }
 
-    /// Exchanges the piece at `index`, new in its bucket, with a random one of the bucket, so that equals stay shuffled.
+    /// Exchanges the piece at `index`, new in its bucket, with a random piece of the bucket, so
+    /// that equals stay shuffled.
     fn mix(&mut self, index: usize, bucket: usize, rng: &mut Rng) {
         let (begin, end) = (self.start(bucket), self.start(bucket + 1));
         if begin < end {
@@ -320,7 +328,7 @@ mod tests {
         set
     }
 
-    /// A picker past its random start, where `counts[n]` leechers have piece `n`.
+    /// Makes a picker past its random start, where `counts[n]` leechers have piece `n`.
     fn picker(counts: &[u32], rng: &mut Rng) -> (Geometry, Picker) {
         let g = geometry(counts.len() as u32);
         let mut picker = Picker::new(&g, &Bitfield::empty(g.piece_count()), rng);
@@ -333,7 +341,8 @@ mod tests {
 
     #[test]
     fn rarest_first_among_what_the_peer_has() {
-        // (leechers that have each piece, what the peer has, whether it is a seed, pieces taken in order)
+        // (leechers that have each piece, what the peer has, whether it is a seed, pieces taken in
+        // order)
         let table: &[(&[u32], &[u32], bool, &[u32])] = &[
             (&[3, 1, 2], &[0, 1, 2], false, &[1, 2, 0]),
             (&[3, 1, 2], &[0, 2], false, &[2, 0]),
@@ -380,7 +389,8 @@ mod tests {
     #[test]
     fn priorities_come_before_rarity_and_skipped_pieces_never() {
         use Priority::{High, Low, Normal, Skip};
-        // (leechers that have each piece, their priorities, pieces taken in order from a seed: rarest first, and in order)
+        // (leechers that have each piece, their priorities, pieces taken in order from a seed:
+        // rarest first, and in order)
         let table: &[(&[u32], &[Priority], &[u32], &[u32])] = &[
             (&[3, 1, 2], &[High, Normal, Normal], &[0, 1, 2], &[0, 1, 2]),
             (&[3, 1, 2], &[Low, Low, Normal], &[2, 1, 0], &[2, 0, 1]),
@@ -429,7 +439,8 @@ mod tests {
     }
 
     proptest! {
-        /// The model: a set of pieces, their counts and priorities, and the rule itself.
+        /// Compares with a model: a set of pieces, their counts and priorities, and the rule
+        /// itself.
         #[test]
         fn the_best_piece_is_taken_after_any_history(steps: Vec<(u8, u8, u8)>, few: u16, seed: u64, in_order: bool) {
             let mut rng = Rng::from_seed(seed);

@@ -1,7 +1,8 @@
-//! How many requests one peer is given ahead, and when it counts as silent.
+//! Sizes the request queue of one peer, and notices when the peer is silent.
 //!
 //! Decides: the request window and the snub. Must not know: which blocks are best, or other peers.
-//! Invariant: never more outstanding than the window, never a window above what the peer said it queues.
+//! Invariant: outstanding requests never exceed the window, and the window never exceeds the peer's
+//! `reqq`.
 
 use crate::meter::Meter;
 use alloc::collections::VecDeque;
@@ -9,39 +10,42 @@ use alloc::vec::Vec;
 use bt_types::{BLOCK_LEN, Block, Piece, Time};
 use core::time::Duration;
 
-/// Requests given to a peer before anything is known of it.
+/// Requests sent to a peer before its rate is known.
 const WINDOW_START: u32 = 4;
-/// The smallest window of a peer that delivers.
+/// The smallest window, in requests, of a peer that delivers.
 const WINDOW_MIN: u32 = 4;
-/// The window keeps the peer busy for its round trip and this long, or for twice the longest pause between its blocks, as some serve
-/// once or twice a second. What waits longer in its queue could come earlier from somebody else.
+/// Milliseconds for which the window keeps the peer busy, beyond its round trip. Twice the longest
+/// pause between its blocks counts instead if that is longer, since some peers serve once or twice
+/// a second. Blocks that wait longer in its queue could come earlier from other peers.
 const QUEUE_TIME: Duration = Duration::from_millis(300);
 const QUEUE_TIME_MAX: Duration = Duration::from_secs(3);
-/// Time between two looks at the rate.
+/// Milliseconds between two measurements of the rate.
 const SAMPLE: Duration = Duration::from_millis(250);
-/// A block is not asked of a second peer before it is so late.
+/// Least seconds after its request before a block is late and may be asked of a second peer.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A peer that was asked and delivers nothing for this long is snubbed: its blocks go to others.
+/// Seconds of silence after which a peer with outstanding requests is snubbed: its blocks go to
+/// other peers.
 const SNUB: Duration = Duration::from_secs(20);
 
-/// The requests that one peer has been given and not answered.
+/// The outstanding requests of one peer.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     asked: VecDeque<(Block, Time)>,
     window: u32,
     window_max: u32,
-    /// The window grows by one for each block that arrives, so it doubles in a round trip, until the rate stops growing.
+    /// The window grows by one for each block that arrives, so it doubles in a round trip, until
+    /// the rate stops growing.
     slow_start: bool,
     sampled_at: Time,
     sampled_rate: u64,
     /// The shortest time between a request and its block.
     delay_min: Duration,
-    /// The longest pause between two blocks of late.
+    /// The longest recent pause between two blocks.
     pause: Duration,
     meter: Meter,
     heard_at: Time,
     snubbed: bool,
-    /// The peer rejected a request although it serves us.
+    /// The peer rejected a request although it has unchoked us.
     paused: bool,
 }
 
@@ -63,13 +67,13 @@ impl Pipeline {
         }
     }
 
-    /// The peer says how many requests it queues (`reqq`, BEP 10).
+    /// Sets how many requests the peer queues (`reqq`, BEP 10).
     pub(crate) fn set_window_max(&mut self, max: u32) {
         self.window_max = max.max(1);
         self.window = self.window.min(self.window_max);
     }
 
-    /// How many more requests the peer may be given.
+    /// Returns how many more requests the peer may be sent.
     pub(crate) fn room(&self) -> usize {
         if self.paused {
             return 0;
@@ -77,8 +81,8 @@ impl Pipeline {
         (self.window as usize).saturating_sub(self.asked.len())
     }
 
-    /// When a block that it is asked for now should have come, twice the time that its rate and its queue let expect. Before its rate is
-    /// known, and at least, that is [`PATIENCE`].
+    /// Returns when a block that is requested now should have come: twice the time expected from
+    /// its rate and queue. It is at least [`PATIENCE`], also before the rate is known.
     pub(crate) fn due(&self, now: Time) -> Time {
         let queued = (self.asked.len() as u64 + 1) * u64::from(BLOCK_LEN);
         let queue_time = Duration::from_micros((queued * 1_000_000).checked_div(self.sampled_rate).unwrap_or_default());
@@ -94,12 +98,12 @@ impl Pipeline {
         self.snubbed
     }
 
-    /// Bytes per second that the peer delivers.
+    /// Returns the bytes per second that the peer delivers.
     pub(crate) fn rate(&self, now: Time) -> u64 {
         self.meter.rate(now)
     }
 
-    /// All bytes that it delivered.
+    /// Returns all bytes that it delivered.
     pub(crate) fn received(&self) -> u64 {
         self.meter.total()
     }
@@ -111,7 +115,7 @@ impl Pipeline {
         self.asked.push_back((block, now));
     }
 
-    /// A block arrived. False if it had not been asked for, or was given up.
+    /// Notes that a block arrived. False if it was not requested, or was given up.
     pub(crate) fn answer(&mut self, now: Time, block: Block) -> bool {
         self.meter.add(now, u64::from(block.len()));
         let Some(asked_at) = self.take(block) else { return false };
@@ -131,27 +135,28 @@ impl Pipeline {
         true
     }
 
-    /// The peer refused the block, or somebody else delivered it. False if it had not been asked for.
+    /// Removes a request that the peer rejected, or that another peer answered. False if there was
+    /// none.
     pub(crate) fn remove(&mut self, block: Block) -> bool {
         self.take(block).is_some()
     }
 
-    /// Gives it no more requests for now: it rejects them, although it serves us.
+    /// Stops requests to it for now: it rejects them, although it has unchoked us.
     pub(crate) fn pause(&mut self) {
         self.paused = true;
     }
 
-    /// Lets it have requests again. False if it had not been paused.
+    /// Allows requests to it again. False if it was not paused.
     pub(crate) fn resume(&mut self) -> bool {
         core::mem::take(&mut self.paused)
     }
 
-    /// Takes back everything, as after a choke.
+    /// Takes back all requests, as after a choke.
     pub(crate) fn clear(&mut self) -> Vec<Block> {
         self.asked.drain(..).map(|(block, _)| block).collect()
     }
 
-    /// Takes back what it was asked for of these pieces.
+    /// Takes back the requests for blocks of these pieces.
     pub(crate) fn take_of(&mut self, pieces: &[Piece]) -> Vec<Block> {
         let blocks: Vec<Block> =
             self.asked.iter().map(|(block, _)| *block).filter(|block| pieces.contains(&block.piece())).collect();
@@ -159,7 +164,8 @@ impl Pipeline {
         blocks
     }
 
-    /// Takes everything back from a peer that was silent for too long, and trusts it with one request at a time.
+    /// Takes back all requests of a peer that was silent for too long, and allows it one request at
+    /// a time.
     pub(crate) fn snub_if_silent(&mut self, now: Time) -> Option<Vec<Block>> {
         if self.asked.is_empty() || now - self.heard_at < SNUB {
             return None;
@@ -187,7 +193,8 @@ impl Pipeline {
         self.sampled_rate = rate;
     }
 
-    /// Blocks come in the order they were asked for, so the search ends at once as a rule.
+    /// Removes a request. Blocks come in the order of their requests as a rule, so the search ends
+    /// at once.
     fn take(&mut self, block: Block) -> Option<Time> {
         let index = self.asked.iter().position(|(asked, _)| *asked == block)?;
         self.asked.remove(index).map(|(_, at)| at)
@@ -199,7 +206,8 @@ mod tests {
     use super::*;
     use bt_types::Geometry;
 
-    /// Runs a peer that delivers `rate` bytes per second after `delay`, for ten seconds; the window it ends with.
+    /// Plays a peer that delivers `rate` bytes per second after `delay`, for ten seconds; returns
+    /// its last window.
     fn window_after(rate: u64, delay: Duration, max: u32) -> u32 {
         let geometry = Geometry::new(1 << 40, 1 << 29).unwrap();
         let mut blocks = geometry.pieces().flat_map(|piece| geometry.blocks(piece));
@@ -243,7 +251,7 @@ mod tests {
         let mut blocks = geometry.pieces().flat_map(|piece| geometry.blocks(piece));
         let mut pipeline = Pipeline::new(Time::ZERO, 2048);
         let (mut line, mut served) = (VecDeque::new(), 0);
-        // A hundred blocks each second, if it has so many requests.
+        // A hundred blocks each second, if it has that many requests.
         for second in 0..30 {
             let now = Time::from_secs(second);
             let mut serves = line.len().min(100);

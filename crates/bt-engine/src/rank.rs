@@ -1,13 +1,15 @@
-//! In which order two ends of a swarm would like to meet (BEP 40).
+//! Ranks pairs of addresses for dialling (BEP 40).
 //!
-//! Decides: a number for each pair of addresses, the same at both ends. Must not know: who is dialled.
-//! Invariant: for each of us the order of all others is another one, so that nobody is everybody's first choice.
+//! Decides: a number for each pair of addresses, the same at both ends. Must not know: which
+//! addresses are dialled.
+//! Invariant: the order of all other peers differs from peer to peer, so that no peer is the first
+//! choice of all.
 
 use bt_types::normalise;
 use core::net::{IpAddr, SocketAddr};
 
-/// The place of a peer in the order of dialling, if we know our own address of its family: the lower, the earlier. Two peers
-/// behind our own address are as good as each other.
+/// Returns a peer's rank in the order of dialling, if we know our own address of its family: the
+/// lower, the earlier. Peers behind our own address have no rank.
 pub(crate) fn lot(ours: &[IpAddr], peer: SocketAddr) -> Option<u32> {
     let ip = normalise(peer.ip());
     let ours = ours.iter().find(|ours| ours.is_ipv4() == ip.is_ipv4() && **ours != ip)?;
@@ -18,11 +20,13 @@ pub(crate) fn lot(ours: &[IpAddr], peer: SocketAddr) -> Option<u32> {
     }
 }
 
-/// The checksum of both addresses, the lower one first. Of the bytes behind the first `whole` and those in which they agree, only
-/// every second bit counts, from one byte behind the first difference on.
+/// Computes the checksum of both addresses, the lower one first. All bits count in the first
+/// `whole` bytes, or up to one byte behind the first difference if that is later. Of later bytes
+/// only every second bit counts.
 fn priority<const N: usize>(a: [u8; N], b: [u8; N], whole: usize) -> u32 {
     let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
-    // Within /16 three bytes count, within /24 four (of IPv6 /48, /56 and so on).
+    // Within a /16 three bytes count fully, within a /24 four (for IPv6 within a /48, /56 and so
+    // on).
     let full = if same >= whole { same + 1 } else { whole };
     let mask = |ip: [u8; N]| {
         let mut masked = ip;
@@ -33,7 +37,7 @@ fn priority<const N: usize>(a: [u8; N], b: [u8; N], whole: usize) -> u32 {
     crc32c(a.min(b).iter().chain(&a.max(b)))
 }
 
-/// CRC-32C (Castagnoli), bit by bit: it is taken over a few bytes, once for each address.
+/// Computes a CRC-32C (Castagnoli), bit by bit: it covers a few bytes, once for each address.
 fn crc32c<'a>(bytes: impl Iterator<Item = &'a u8>) -> u32 {
     !bytes.fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 })

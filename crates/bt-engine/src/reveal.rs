@@ -1,13 +1,19 @@
-//! Initial seeding: which piece a seed shows to whom until one copy of everything is out (after BEP 16, without its waiting).
+//! Super-seeding: picks the pieces that an initial seed shows to each peer until one copy of
+//! everything is out. After BEP 16, without its waiting.
 //!
-//! Decides: what each peer is shown, and that no piece is given twice while another was never given. Must not know: messages, slots, rates'
-//! origin.
-//! Invariant: a piece waits, is promised to one peer, is on its way to it, or was seen elsewhere; who is promised a piece was shown it.
+//! Decides: the pieces that each peer is shown, and that no piece is given twice while another was
+//! never given. Must not know: messages, slots, how rates are measured.
+//! Invariant: a piece waits, is promised to one peer, is on its way to that peer, or was seen at
+//! another peer. A peer is shown every piece that it is promised.
 //!
-//! A seed that says "I have everything" is asked by everybody for what they find rarest, and sends many pieces twice before others leave it
-//! once. Here it says "I have nothing" and then shows each peer pieces of its own, as many as it can take; what it was shown it passes
-//! on to the others. When every piece was sent once, the seed shows everything to everybody, but what is still on its way last: all would
-//! ask for that first, as nobody has it, and it would be sent again and again while it waits to arrive.
+//! All peers ask a seed that announces every piece for the pieces that they find rarest. It sends
+//! many pieces twice before others leave it once. A super-seed announces no piece, and then shows
+//! each peer pieces of its own, as many as the peer can take. The peer passes them on to the other
+//! peers.
+//!
+//! When every piece was sent once, the seed shows all pieces to all peers, but those still on their
+//! way last. All peers would ask for these first, as no other peer has them, and they would be sent
+//! again and again before they arrive.
 
 use crate::io::PeerKey;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -16,113 +22,123 @@ use alloc::vec::Vec;
 use bt_types::{Bitfield, Block, Geometry, Piece, Rng, Time};
 use core::time::Duration;
 
-/// A peer is shown its next piece when less than this is left of those before, however slow it is: requests must not run dry.
+/// Bytes: a peer is shown its next piece when less than this is left of its promised pieces, even
+/// if it is slow. Its requests must not run dry.
 const AHEAD_MIN: u64 = 64 << 10;
-/// A peer that is the only one is shown more, as nobody else could be given it: so much, or a part of the torrent if that is less.
+/// Bytes promised ahead to a peer that is the only connected peer. At most this fraction of the
+/// torrent.
 const ALONE: u64 = 8 << 20;
 const ALONE_PART: u64 = 16;
-/// After so long without a block that anybody took, everything is shown, whatever the reason was.
+/// Seconds without a served block after which super-seeding stops, whatever the reason.
 const VAIN: Duration = Duration::from_secs(30);
-/// The same once so many promises were made in vain, and twice as many as were kept: those around us take promises, and not pieces.
+/// Super-seeding stops when more than this number of promises lapsed, and lapses exceed twice the
+/// kept promises: the peers take promises, not pieces.
 const LAPSED_MAX: u32 = 64;
-/// A teaser is looked for among so many pieces.
+/// Pieces among which a teaser is looked for.
 const TEASERS_SEEN: usize = 1000;
-/// Who was promised a piece and takes nothing for so long loses it to others.
+/// Seconds after which a peer that takes nothing loses its promised pieces to other peers.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The same for what is promised or on its way at the end, when our uplink is idle.
+/// The same for pieces that are promised or on their way at the end, while our uplink is idle.
 const PATIENCE_IDLE: Duration = Duration::from_secs(1);
-/// After the last block was ordered, so long nothing is sent twice: what the system's buffers hold keeps the uplink busy, and arrives first.
+/// Seconds after the last block was ordered in which no piece is sent twice. The system's buffers
+/// still keep the uplink busy, and their content arrives first.
 const SETTLE: Duration = Duration::from_secs(1);
-/// A peer is shown no more while so many pieces that it was given are seen nowhere else: it keeps them for itself, or cannot pass them on.
-/// When that leaves our uplink idle, twice as many are allowed.
+/// Most pieces that were given to a peer and are seen at no other peer. Such a peer keeps them for
+/// itself, or cannot pass them on, and is shown no more. The number doubles each time that this
+/// leaves our uplink idle.
 const UNSPREAD_MAX: usize = 16;
-/// Among fewer peers than this a piece may be seen nowhere else because the others are slow.
+/// Peers: among fewer, a piece may be seen at no other peer because the other peers are slow.
 const UNSPREAD_PEERS: usize = 16;
-/// A peer that takes what it was shown in one go, and asks for more only after so long, looks for it only now and then, as rqbit does, every
-/// five seconds: it is shown so many times as much as it took the last time.
+/// Seconds of pause that mark a peer which looks for new pieces only now and then, like rqbit,
+/// every five seconds. It takes all shown pieces in one go. Such a peer is shown this multiple of
+/// the bytes that it took the last time.
 const GLANCE: Duration = Duration::from_secs(2);
 const GLANCE_TIMES: u64 = 4;
-/// Who wants nothing of what it was shown for so long wants only a part of the torrent.
+/// Seconds after which a peer that wants none of its shown pieces counts as wanting only a part of
+/// the torrent.
 const CHOOSY: Duration = Duration::from_secs(2);
 
-/// The state of an initial seed.
+/// The state of a super-seed.
 #[derive(Debug)]
 pub(crate) struct Reveal {
     geometry: Geometry,
-    /// What the order of the line is drawn with when the first peer comes: until then there are no tables.
+    /// Draws the order of the line when the first peer comes; there are no tables until then.
     draw: Option<Rng>,
     fates: Vec<Fate>,
-    /// For each piece how many peers were teased with it.
+    /// The number of peers that were teased with each piece.
     teased: Vec<u32>,
-    /// Every piece that waits, the next one to be shown first; and others, which are skipped.
+    /// Every piece that waits, the next to be shown first. Other pieces in it are skipped.
     line: VecDeque<Piece>,
     peers: BTreeMap<PeerKey, Shown>,
-    /// How many pieces wait or are promised.
+    /// The number of pieces that wait or are promised.
     left: u32,
-    /// Pieces on their way: to whom, and since when.
+    /// Pieces on their way: the peer that they are sent to, and since when.
     sent: BTreeMap<Piece, (PeerKey, Time)>,
-    /// Pieces that were given to one peer, and that nobody else has.
+    /// Pieces that were given to one peer, and that no other peer has.
     unspread: BTreeMap<Piece, PeerKey>,
-    /// How many of these a peer may have.
+    /// Most such pieces that a peer may have.
     unspread_max: usize,
     /// Since when everything is on its way.
     sent_since: Option<Time>,
-    /// Those that are served take far less than we could send.
+    /// The unchoked peers take far less than we could send.
     idle: bool,
-    /// What somebody has is shown to everybody.
+    /// All pieces that a peer has are shown to all peers.
     open: bool,
-    /// Promises that were taken back from peers that took nothing, and pieces that were given.
+    /// Promises taken back from peers that took nothing, and pieces that were given.
     lapsed: u32,
     given: u32,
-    /// When a block was served last, or somebody came while nobody was there.
+    /// When a block was served last, or the first peer connected.
     served_at: Time,
 }
 
-/// What became of a piece.
+/// The state of a piece.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
-    /// Nobody has it as far as we know, and nobody was promised it.
+    /// No peer is known to have it, and no peer was promised it.
     Waits,
-    /// It is given to one peer.
+    /// One peer is promised it.
     Promised,
-    /// All of it was ordered for the one peer.
+    /// All blocks of it were ordered for that peer.
     Sent,
-    /// Somebody else has it, as far as we know.
+    /// Another peer is known or assumed to have it.
     Out,
 }
 
 #[derive(Debug)]
 struct Shown {
     pieces: Bitfield,
-    /// Pieces on their way to it that are promised to it: a second's worth, which are thousands where peers are fast.
+    /// Pieces promised to it and not yet fully ordered: a second's worth, which are thousands if
+    /// the peer is fast.
     owed: BTreeMap<Piece, Owed>,
-    /// Bytes of these that were not ordered for it yet.
+    /// Bytes of these pieces that were not ordered for it yet.
     left: u64,
-    /// How many pieces were given to it that nobody else has.
+    /// The number of pieces that it was given and that no other peer has.
     unspread: usize,
     /// When it last took something, or was promised something while it was owed nothing.
     moved_at: Time,
-    /// Bytes that it took since it last paused, and when it began.
+    /// Bytes that it took since its last pause, and when it began to take them.
     taken: u64,
     taking_since: Time,
-    /// How much it is shown because it looks only now and then.
+    /// Bytes that it is shown ahead, because it looks only now and then.
     glance: u64,
-    /// It let a promise lapse: it is promised nothing for a while, unless it asks for what it was shown, or gets something anywhere.
+    /// It let a promise lapse: it is promised nothing before this time, unless it asks for a shown
+    /// piece or gets any piece.
     lazy_until: Time,
 }
 
-/// How far a piece is on its way to the one peer that it is promised to.
+/// The progress of a piece that is promised to a peer.
 #[derive(Clone, Copy, Debug)]
 struct Owed {
-    /// Bytes that were not ordered for it yet.
+    /// Bytes that were not ordered for the peer yet.
     left: u32,
-    /// When it was promised.
+    /// When the piece was promised.
     since: Time,
 }
 
 impl Reveal {
     pub(crate) fn new(geometry: Geometry, rng: &mut Rng) -> Reveal {
-        // Drawn now, so that what follows does not depend on when a peer comes, and drawn again the same then.
+        // Draw now, so that later draws do not depend on when a peer comes. The first peer draws
+        // the same again.
         let mut draw = rng.clone();
         draw.rest();
         let _ = Self::line(&geometry, rng);
@@ -146,14 +162,14 @@ impl Reveal {
         }
     }
 
-    /// All pieces in the order in which they are shown.
+    /// Draws the order in which the pieces are shown.
     fn line(geometry: &Geometry, rng: &mut Rng) -> Vec<Piece> {
         let mut line: Vec<Piece> = geometry.pieces().collect();
         rng.shuffle(&mut line);
         line
     }
 
-    /// A peer connected, and is told that we have nothing.
+    /// Adds a peer that connected, and is told that we have nothing.
     pub(crate) fn join(&mut self, now: Time, peer: PeerKey) {
         if self.peers.is_empty() {
             self.served_at = now;
@@ -177,7 +193,7 @@ impl Reveal {
         self.peers.insert(peer, shown);
     }
 
-    /// A peer left. What was promised to it, and what was on its way, waits again.
+    /// Removes a peer that left. Pieces that were promised to it or on their way to it wait again.
     pub(crate) fn leave(&mut self, peer: PeerKey) {
         if let Some(shown) = self.peers.remove(&peer) {
             self.lapsed = self.lapsed.saturating_add(u32::from(!shown.owed.is_empty()));
@@ -190,7 +206,7 @@ impl Reveal {
         self.sent.iter().filter(|(_, (to, _))| *to == peer).map(|(piece, _)| *piece).collect()
     }
 
-    /// Nobody has this piece any more.
+    /// Notes that no peer has this piece any more.
     pub(crate) fn lost(&mut self, piece: Piece) {
         if self.fate(piece) == Fate::Out {
             self.set(piece, Fate::Waits);
@@ -198,7 +214,8 @@ impl Reveal {
         }
     }
 
-    /// A peer asks for a block of this piece: whether it may have it. A piece that waits is promised to it.
+    /// Decides whether a peer that requests a block of this piece may have it. A waiting piece is
+    /// promised to the peer.
     pub(crate) fn grant(&mut self, now: Time, peer: PeerKey, piece: Piece) -> bool {
         let fate = self.fate(piece);
         let Some(shown) = self.peers.get_mut(&peer).filter(|shown| shown.pieces.has(piece)) else { return false };
@@ -215,14 +232,15 @@ impl Reveal {
         }
     }
 
-    /// Whether the peer is in the middle of a piece that is promised to it.
+    /// Returns whether a part of a piece that is promised to the peer was ordered for it.
     pub(crate) fn is_owed(&self, peer: PeerKey) -> bool {
         let is_begun = |(piece, owed): (&Piece, &Owed)| owed.left < self.geometry.piece_len(*piece);
         self.peers.get(&peer).is_some_and(|shown| shown.owed.iter().any(is_begun))
     }
 
-    /// A peer wants nothing of what it was shown. What it began to take it has, from whomever: not every client says so with a `have`. What
-    /// it never asked for waits again: its message may have crossed our promise, and then nobody has the piece.
+    /// Takes a peer's loss of interest in its shown pieces. Promised pieces that it began to take
+    /// count as had, from whatever source: not every client sends a `have`. Untouched ones wait
+    /// again: the message may have crossed our promise, and then no peer has the piece.
     pub(crate) fn sated(&mut self, now: Time, peer: PeerKey) {
         let Some(shown) = self.peers.get_mut(&peer) else { return };
         (shown.lazy_until, shown.moved_at) = (now, now);
@@ -233,7 +251,8 @@ impl Reveal {
         self.take_back(untouched.into_iter().map(|(piece, _)| piece).collect());
     }
 
-    /// A peer has a piece now, from whomever: it is owed that one no more, and is awake.
+    /// Notes that a peer has a piece now, from whatever source: the promise of that piece ends, and
+    /// the peer counts as active.
     pub(crate) fn got(&mut self, now: Time, peer: PeerKey, piece: Piece) {
         let Some(shown) = self.peers.get_mut(&peer) else { return };
         shown.lazy_until = now;
@@ -242,7 +261,7 @@ impl Reveal {
         }
     }
 
-    /// A block was ordered for a peer.
+    /// Notes that a block was ordered for a peer.
     pub(crate) fn served(&mut self, now: Time, peer: PeerKey, block: Block) {
         let Some(shown) = self.peers.get_mut(&peer) else { return };
         shown.take(now, block.len());
@@ -265,12 +284,13 @@ impl Reveal {
         }
     }
 
-    /// The pieces that a peer which is served, at `rate` bytes per second, is shown and promised now: enough for a second. `is_out` tells what
-    /// others have.
+    /// Picks the pieces that an unchoked peer with `rate` bytes per second is shown and promised
+    /// now: enough for a second. `is_out` tells whether other peers have a piece. Returns the newly
+    /// shown pieces.
     pub(crate) fn show(&mut self, now: Time, peer: PeerKey, rate: u64, is_out: impl Fn(Piece) -> bool) -> Vec<Piece> {
         let mut news = Vec::new();
         let Some(mut shown) = self.peers.remove(&peer) else { return news };
-        // It is taken out, so that it is the only one when no other is left.
+        // This peer is taken out of the map: an empty map means that it is the only peer.
         let alone = if self.peers.is_empty() { ALONE.min(self.geometry.total() / ALONE_PART) } else { 0 };
         let ahead = rate.max(AHEAD_MIN).max(alone).max(shown.glance);
         let spreads = self.peers.len() < UNSPREAD_PEERS || shown.unspread < self.unspread_max;
@@ -287,13 +307,15 @@ impl Reveal {
         news
     }
 
-    /// A piece that a peer which wants nothing is shown, so that it wants to be served: one that it `lacks`, and that is promised to nobody
-    /// yet. Another one for each peer, as far as they go round: whoever was shown a piece may ask for it, also after somebody else.
+    /// Picks a teaser: a piece that a peer which is not interested is shown, so that it becomes
+    /// interested. The peer `lacks` it, and it is promised to no peer. Each peer gets another piece
+    /// while there are enough: any peer that was shown a piece may ask for it, also after another
+    /// peer.
     pub(crate) fn tease(&mut self, peer: PeerKey, lacks: impl Fn(Piece) -> bool) -> Option<Piece> {
         let (line, fates, teased) = (&self.line, &self.fates, &mut self.teased);
         let shown = self.peers.get_mut(&peer)?;
         let waits = |piece: &Piece| fates.get(piece.index()) == Some(&Fate::Waits);
-        // From the end of the line: it is promised to somebody else last.
+        // From the end of the line: these pieces are promised to other peers last.
         let usable = || {
             let last = line.iter().rev().take(TEASERS_SEEN).copied();
             last.filter(|piece| waits(piece) && lacks(*piece) && !shown.pieces.has(*piece))
@@ -307,7 +329,7 @@ impl Reveal {
         Some(piece)
     }
 
-    /// The next piece that waits.
+    /// Takes the next piece that waits.
     fn next(&mut self, is_out: impl Fn(Piece) -> bool) -> Option<Piece> {
         while let Some(piece) = self.line.pop_front() {
             if self.fate(piece) != Fate::Waits {
@@ -321,9 +343,12 @@ impl Reveal {
         None
     }
 
-    /// Once a second: strikes out what others have by now, or should have, as it was sent a while ago. Takes back what was promised to peers
-    /// that take nothing: from those that are served after [`PATIENCE`], from the others too when nothing else is left to show; and, when
-    /// nothing else is left and our uplink is idle, what is taken too slowly. `copies` tells how many others have a piece.
+    /// Cleans up once a second. Strikes out the pieces that other peers have by now, or should
+    /// have, since they were sent a while ago.
+    ///
+    /// Takes back promises to peers that take nothing for [`PATIENCE`]. When no other piece is left
+    /// to show, choked peers lose their promises at once. If our uplink is idle then, slow promises
+    /// are taken back as well. `copies` tells how many other peers have a piece.
     pub(crate) fn reclaim(&mut self, now: Time, is_served: impl Fn(PeerKey) -> bool, copies: impl Fn(Piece) -> u32) {
         let is_out = |piece| copies(piece) > 0;
         let peers = &mut self.peers;
@@ -350,7 +375,7 @@ impl Reveal {
         let is_dry = self.line.is_empty();
         let (mut back, mut lapsed) = (Vec::new(), 0);
         for (&peer, shown) in &mut self.peers {
-            // Who is not served has another reason to pause.
+            // A choked peer has another reason to pause.
             if !is_served(peer) {
                 (shown.taken, shown.glance) = (0, 0);
             }
@@ -375,7 +400,8 @@ impl Reveal {
         self.take_back(back);
     }
 
-    /// Whether those that are served take far less than we could send: others need not wait for them then.
+    /// Sets whether the unchoked peers take far less than we could send: other peers need not wait
+    /// for them then.
     pub(crate) fn set_idle(&mut self, idle: bool) {
         self.idle = idle;
     }
@@ -384,18 +410,20 @@ impl Reveal {
         if self.idle { PATIENCE_IDLE } else { PATIENCE }
     }
 
-    /// Whether showing pieces one by one helps nobody: there are peers and none has taken anything for long, or most promises lapse.
+    /// Returns whether super-seeding helps no peer: peers are connected but took nothing for a
+    /// while, or most promises lapse.
     pub(crate) fn is_vain(&self, now: Time) -> bool {
         let lapses = self.lapsed > LAPSED_MAX.max(self.given.saturating_mul(2));
         lapses || !self.peers.is_empty() && now - self.served_at >= VAIN
     }
 
-    /// Whether one copy of everything is out.
+    /// Returns whether one copy of everything is out.
     pub(crate) fn is_over(&self) -> bool {
         self.left == 0 && self.sent.is_empty()
     }
 
-    /// Whether one copy of everything has been on its way for a moment, for the first time: then what is out is shown to everybody.
+    /// Returns whether one copy of everything has been on its way for a moment, the first time that
+    /// it is so. Then the pieces that are out are shown to all peers.
     pub(crate) fn opens(&mut self, now: Time) -> bool {
         self.sent_since = (self.left == 0).then(|| self.sent_since.unwrap_or(now));
         let is_settled = self.sent_since.is_some_and(|since| now - since >= SETTLE);
@@ -404,14 +432,15 @@ impl Reveal {
         opens
     }
 
-    /// The pieces that somebody has and that a peer was not shown; it is shown them now.
+    /// Shows a peer the pieces that other peers have and that it was not shown; returns them.
     pub(crate) fn show_out(&mut self, peer: PeerKey) -> Vec<Piece> {
         let Some(shown) = self.peers.get_mut(&peer) else { return Vec::new() };
         let is_out = |piece: &Piece| self.fates.get(piece.index()) == Some(&Fate::Out);
         self.geometry.pieces().filter(is_out).filter(|&piece| shown.pieces.insert(piece)).collect()
     }
 
-    /// A peer that `has` these pieces and wants nothing: if it was shown others a while ago, it chooses itself. What it is shown now.
+    /// Lets a peer choose itself, if it `has` these pieces and wanted none of its shown pieces for
+    /// a while. Returns the newly shown pieces.
     pub(crate) fn let_choose(&mut self, now: Time, peer: PeerKey, has: &Bitfield) -> Vec<Piece> {
         let Some(shown) = self.peers.get_mut(&peer) else { return Vec::new() };
         let lacks_some = has.lacks_some_of(&shown.pieces);
@@ -424,7 +453,7 @@ impl Reveal {
         news
     }
 
-    /// What a peer has been shown so far.
+    /// Returns the pieces that a peer has been shown so far.
     pub(crate) fn shown(&self, peer: PeerKey) -> Option<&Bitfield> {
         self.peers.get(&peer).map(|shown| &shown.pieces)
     }
@@ -432,7 +461,7 @@ impl Reveal {
     fn take_back(&mut self, pieces: Vec<Piece>) {
         for piece in pieces {
             self.set(piece, Fate::Waits);
-            // Behind the others, so that what nobody was promised comes first.
+            // Behind the others, so that pieces that were never promised come first.
             self.line.push_back(piece);
         }
     }
@@ -460,20 +489,20 @@ impl Shown {
         self.left += u64::from(left);
     }
 
-    /// Whether it was owed this piece; it is not any more.
+    /// Ends the promise of this piece; returns whether there was one.
     fn is_no_more_owed(&mut self, piece: Piece) -> bool {
         let owed = self.owed.remove(&piece);
         self.left -= owed.map_or(0, |owed| u64::from(owed.left));
         owed.is_some()
     }
 
-    /// What it was owed; it is owed nothing any more.
+    /// Ends all its promises; returns them.
     fn take_owed(&mut self) -> impl Iterator<Item = (Piece, Owed)> + use<> {
         self.left = 0;
         core::mem::take(&mut self.owed).into_iter()
     }
 
-    /// A block was ordered for it.
+    /// Notes that a block was ordered for it.
     fn take(&mut self, now: Time, bytes: u32) {
         if self.taken == 0 {
             self.taking_since = now;
@@ -482,7 +511,7 @@ impl Shown {
         self.moved_at = now;
     }
 
-    /// It asks for a block, perhaps after a pause.
+    /// Notes that it requests a block, perhaps after a pause.
     fn comes_back(&mut self, now: Time) {
         let pause = now - self.moved_at;
         if pause < GLANCE {

@@ -1,8 +1,10 @@
-//! What the torrents of an engine share and take in units: the store's memory, and dials under way.
+//! Shares among the torrents of an engine what they take in units: the store's memory, and dials
+//! under way.
 //!
-//! Decides: how much of it a torrent may take, which torrent is asked next when room becomes free, and when those that keep theirs without
-//! use are looked at. Must not know: pieces, peers.
-//! Invariant: all torrents together take no more than there is; one unit is always allowed where nothing is taken.
+//! Decides: how much a torrent may take, which torrent is asked next when room becomes free, and
+//! when idle holders are checked. Must not know: pieces, peers.
+//! Invariant: all torrents together take no more than there is. One unit is always allowed where
+//! nothing is taken.
 
 use crate::io::TorrentKey;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -10,29 +12,32 @@ use alloc::vec::Vec;
 use bt_types::Time;
 use core::time::Duration;
 
-/// Torrents that are asked again when room became free. More of them are asked at the next time, so that one input stays cheap.
+/// Torrents that are asked again each time that room becomes free. The rest is asked the next time,
+/// so that one input stays cheap.
 const RETRIES_MAX: usize = 8;
-/// While a torrent lacks room, open pieces for which nothing came between two looks give way: an attacker must not hold the budget
-/// with pieces that it never completes. As long as a peer that does not deliver is waited for (`pipeline.rs`).
+/// Seconds between two checks for stalled pieces while a torrent lacks room; as long as the snub in
+/// `pipeline.rs`. Open pieces that got nothing since the last check give way: an attacker must not
+/// hold the budget with incomplete pieces.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
-/// What each torrent has taken, and which torrents want more.
+/// The units that each torrent has taken, and the torrents that want more.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
-    /// What each torrent has taken; only of those that have some, or lack room.
+    /// The units that each torrent has taken; only torrents that took some, or lack room.
     claims: BTreeMap<TorrentKey, u64>,
     total: u64,
     /// Torrents that wanted more than there was.
     short: BTreeSet<TorrentKey>,
-    /// The torrent that was asked last after room became free: the next one comes after it.
+    /// The torrent that was asked last after room became free: the next torrent comes after it.
     asked_last: Option<TorrentKey>,
-    /// The torrent that gave room back since the others were asked.
+    /// The torrent that gave room back since the other torrents were asked.
     freed_by: Option<TorrentKey>,
     look_at: Option<Time>,
 }
 
 impl Room {
-    /// What the torrent may have at this moment. `unit` is what it takes at a time.
+    /// Returns the units that the torrent may have at this moment. `unit` is the number that it
+    /// takes at a time.
     pub(crate) fn limit(&self, key: TorrentKey, unit: u64, budget: u64) -> u64 {
         if self.total == 0 {
             return budget.max(unit);
@@ -43,7 +48,7 @@ impl Room {
         (own + free).min(share.max(unit))
     }
 
-    /// Takes note of what a torrent has after it acted, and whether it wanted more.
+    /// Notes the units that a torrent has after it acted, and whether it wanted more.
     pub(crate) fn note(&mut self, key: TorrentKey, taken: u64, is_short: bool) {
         let claims = taken > 0 || is_short;
         let before = if claims { self.claims.insert(key, taken) } else { self.claims.remove(&key) }.unwrap_or(0);
@@ -58,12 +63,13 @@ impl Room {
         }
     }
 
-    /// The torrent is gone.
+    /// Removes a torrent.
     pub(crate) fn forget(&mut self, key: TorrentKey) {
         self.note(key, 0, false);
     }
 
-    /// The torrents that are to be asked whether they can go on, if room became free. The one that gave it back has looked itself.
+    /// Takes the torrents to ask again, if room became free. The torrent that gave it back has
+    /// looked itself.
     pub(crate) fn take_retries(&mut self) -> impl Iterator<Item = TorrentKey> + use<> {
         let mut retries = Vec::new();
         if let Some(by) = self.freed_by.take() {
@@ -75,12 +81,12 @@ impl Room {
         retries.into_iter()
     }
 
-    /// When [`Room::take_holders`] must be called.
+    /// Returns when [`Room::take_holders`] must be called.
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.look_at
     }
 
-    /// Plans the next look while a torrent lacks room.
+    /// Plans the next check while a torrent lacks room.
     pub(crate) fn plan(&mut self, now: Time) {
         if self.short.is_empty() {
             self.look_at = None;
@@ -89,7 +95,7 @@ impl Room {
         }
     }
 
-    /// The torrents whose stalled pieces must give way now.
+    /// Takes the torrents whose stalled pieces must give way now.
     pub(crate) fn take_holders(&mut self, now: Time) -> Vec<TorrentKey> {
         if self.look_at.take_if(|at| *at <= now).is_none() {
             return Vec::new();

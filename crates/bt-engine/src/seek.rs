@@ -1,23 +1,26 @@
-//! When peers are sought in a way that is no tracker: in the DHT (BEP 5) or on the local network (BEP 14).
+//! Times the searches for peers without a tracker: in the DHT (BEP 5) or on the local network
+//! (BEP 14).
 //!
-//! Decides: the moment of each search. Must not know: how a search is made, what it finds.
-//! Invariant: no search is ordered while one is under way.
+//! Decides: the time of each search. Must not know: how a search is made, which addresses it finds.
+//! Invariant: no search is ordered while a search is under way.
 
 use crate::io::Via;
 use bt_types::Time;
 use core::time::Duration;
 
-/// Time between two searches of the DHT: what a node stores of us lasts for half an hour (BEP 5).
+/// Time between two searches of the DHT: what a DHT node stores of us lasts for half an hour
+/// (BEP 5).
 const DHT_INTERVAL: Duration = Duration::from_secs(15 * 60);
-/// Time between two calls on the local network (BEP 14), and between the first two while peers are lacking: a datagram may be lost, and more
-/// than one a minute nobody shall send.
+/// Time between two announces on the local network (BEP 14), and between the first two while peers
+/// are lacking: a datagram may be lost. BEP 14 allows no more than one a minute.
 const LSD_INTERVAL: Duration = Duration::from_secs(5 * 60);
 const LSD_RETRY: Duration = Duration::from_secs(60);
-/// While peers are lacking, the DHT is searched again after this time; each wait doubles, up to the second, which holds for calls too.
+/// Seconds after which the DHT is searched again while peers are lacking. Each wait doubles, up to
+/// the second value, which also limits local announces.
 const RETRY_MIN: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// One way to seek, and how it stands.
+/// The state of one way to search.
 #[derive(Debug)]
 pub(crate) struct Seek {
     pub(crate) via: Via,
@@ -38,7 +41,7 @@ impl Seek {
         Seek { via, state: State::Untried, retry: retry_min(via) }
     }
 
-    /// When the next search is due. `hungry`: more peers are needed.
+    /// Returns when the next search is due. `hungry`: more peers are needed.
     pub(crate) fn deadline(&self, hungry: bool) -> Option<Time> {
         match (self.state, self.via) {
             (State::Untried, _) => Some(Time::ZERO),
@@ -49,11 +52,11 @@ impl Seek {
         }
     }
 
-    /// Whether a search is due. It is under way from now on.
+    /// Returns whether a search is due; if so, it is under way from now on.
     pub(crate) fn take(&mut self, now: Time, hungry: bool) -> bool {
         let is_due = self.deadline(hungry).is_some_and(|at| at <= now);
         if is_due {
-            // Each search that leaves us hungry makes the next wait longer.
+            // Each search after which peers are still lacking makes the next wait longer.
             let again = matches!(self.state, State::Sought(_)) && hungry;
             self.retry = if again { (2 * self.retry).min(RETRY_MAX) } else { retry_min(self.via) };
             self.state = State::UnderWay;
@@ -61,14 +64,14 @@ impl Seek {
         is_due
     }
 
-    /// The next search is due at once, unless one is under way.
+    /// Makes the next search due at once, unless a search is under way.
     pub(crate) fn hurry(&mut self) {
         if matches!(self.state, State::Sought(_)) {
             (self.state, self.retry) = (State::Untried, retry_min(self.via));
         }
     }
 
-    /// The search is over.
+    /// Notes that the search is over.
     pub(crate) fn sought(&mut self, now: Time) {
         self.state = State::Sought(now);
     }
@@ -86,7 +89,8 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    /// The seconds at which searches begin, each of which takes a second. Hungry until that second.
+    /// Returns the seconds at which searches begin, each of which takes a second. `hungry`: peers
+    /// are lacking before this second.
     fn play(via: Via, hungry: u64, seconds: u64) -> Vec<u64> {
         let (mut seek, mut began) = (Seek::new(via), Vec::new());
         for second in 0..seconds {

@@ -1,7 +1,8 @@
-//! Whom a torrent serves: it lets the choker choose, and tells the peers.
+//! Unchokes and chokes the peers of a torrent: asks the choker for its choice, and tells the peers.
 //!
-//! Decides: when a choice is made, and from which facts. Must not know: how the choker chooses, what is served.
-//! Invariant: `unchoked` is the set of peers whose last word from us was `unchoke`.
+//! Decides: when a choice is made, and from which facts. Must not know: how the choker chooses,
+//! which blocks are served.
+//! Invariant: `unchoked` is the set of peers to which our last word was `unchoke`.
 
 use crate::choker::{self, Candidate, Chosen, Slots};
 use crate::config::{Budget, Config};
@@ -15,11 +16,11 @@ use alloc::vec::Vec;
 use bt_peer_wire::Message;
 use bt_types::Time;
 
-/// Those served by chance keep their slot for so many rounds.
+/// Rounds that an optimistically unchoked peer keeps its slot.
 const OPTIMISTIC_ROUNDS: u32 = 1;
 
 impl Torrent {
-    /// Chooses anew whom to serve.
+    /// Chooses anew which peers to unchoke.
     pub(crate) fn choke_round(&mut self, now: Time, config: &Config, budget: &Budget) {
         self.next_round = now + config.choke_round;
         let rotate = self.rounds.is_multiple_of(OPTIMISTIC_ROUNDS);
@@ -66,7 +67,8 @@ impl Torrent {
         }
     }
 
-    /// A peer became interested: it is served at once while slots are free, or in place of one that makes no use of its slot.
+    /// Unchokes a peer that became interested, if a slot is free or a peer makes no use of its
+    /// slot.
     pub(crate) fn unchoke_if_free(&mut self, now: Time, peer: PeerKey, budget: &Budget) {
         if self.store_fault.is_some() || self.unchoked.contains(&peer) {
             return;
@@ -82,10 +84,10 @@ impl Torrent {
         }
     }
 
-    /// Gives slots of which no use is made to those who wait.
+    /// Gives slots of which peers make no use to peers that wait.
     pub(crate) fn hand_over(&mut self, now: Time, budget: &Budget) {
         let served = || self.unchoked.iter().filter_map(|key| self.peers.get(key));
-        // The slot of one who wants nothing may have been given away already.
+        // The slot of a peer that is not interested may have been given away already.
         let mut free = self.slots_now(budget).saturating_sub(served().filter(|peer| peer.interested).count());
         let mut has_slot = |peer: &&Peer| {
             let has = peer.interested || free > 0;
@@ -104,7 +106,7 @@ impl Torrent {
         }
     }
 
-    /// Somebody who was served left: his slot goes to one who waits, not to the next one who comes.
+    /// Gives the slot of an unchoked peer that left to a peer that waits, not to the next newcomer.
     pub(crate) fn fill_slot(&mut self, now: Time, optimistic: bool) {
         let next = if self.store_fault.is_some() { None } else { self.waiting().first().copied() };
         if let Some(next) = next {
@@ -113,14 +115,15 @@ impl Torrent {
         }
     }
 
-    /// Who waits to be served, in the order in which they are when a slot is free between two rounds.
+    /// Returns the peers that wait for a slot, in the order in which they get slots between two
+    /// rounds.
     fn waiting(&self) -> Vec<PeerKey> {
         let waits = |peer: &&Peer| peer.interested && !peer.unchoked && !peer.wasteful;
         let waiting = self.peers.values().filter(waits).map(|peer| (peer.key, peer.addr.ip(), peer.choke_changed));
         crowd::fewest_first(&waiting.collect::<Vec<_>>())
     }
 
-    /// Whether a peer makes no use of its slot although we show it something that it lacks.
+    /// Returns whether a peer makes no use of its slot although we show it something that it lacks.
     fn wastes_slot(&self, peer: &Peer, now: Time) -> bool {
         let is_shown = |reveal: &Reveal| {
             !reveal.is_owed(peer.key) && reveal.shown(peer.key).is_none_or(|shown| peer.has.lacks_some_of(shown))
@@ -144,7 +147,7 @@ impl Torrent {
     }
 
     fn choke(&mut self, now: Time, peer: PeerKey) {
-        // Who had all that we had, or asks slowly, makes use of the next turn.
+        // A peer that had all that we had, or requests slowly, makes use of its next turn.
         let asked_nothing = |row: &Peer| row.interested && row.asked_at <= row.choke_changed && self.wastes_slot(row, now);
         let wastes = self.peers.get(&peer).is_some_and(asked_nothing);
         let Some(row) = self.peers.get_mut(&peer) else { return };
@@ -154,7 +157,8 @@ impl Torrent {
         row.optimistic = false;
         row.choke_changed = now;
         row.say(Message::Choke, &mut self.talked_to);
-        // With the fast extension every request is answered, here by a reject (BEP 6); a newcomer keeps what it may ask for.
+        // With the fast extension every request is answered, here by a reject (BEP 6). A newcomer
+        // keeps its requests for allowed pieces.
         for block in core::mem::take(&mut row.uploads) {
             if row.may_have(block.piece()) {
                 row.uploads.push_back(block);

@@ -1,6 +1,7 @@
-//! The blocks that are still needed: the picker's waiting pieces and the ledger's open ones, as one shelf.
+//! Holds the blocks that are still needed: the picker's waiting pieces and the ledger's open
+//! pieces.
 //!
-//! Decides: the next block for a peer. Must not know: connections, messages, time.
+//! Decides: the next block for a peer. Must not know: connections, messages, the clock.
 //! Invariant: a piece that we lack either waits in the picker or is open in the ledger.
 
 use crate::io::{PeerKey, Priority, Want};
@@ -13,9 +14,10 @@ use alloc::vec::Vec;
 use bt_types::{BLOCK_LEN, Bitfield, Block, Geometry, Piece, Rng, Time};
 use core::ops::Range;
 
-/// Pieces with a deadline that are looked at for a peer.
+/// Most pieces with a deadline that are looked at for a peer.
 const DUE_MAX: usize = 64;
-/// Long pieces that are open at a time: each takes its length on the disk a second time, until it is whole.
+/// Most long pieces that are open at a time: each takes its length on the disk a second time, until
+/// it is complete.
 const LONG_OPEN_MAX: usize = 4;
 
 /// The blocks of a torrent that are still needed.
@@ -24,12 +26,12 @@ pub(crate) struct Shelf {
     geometry: Geometry,
     picker: Picker,
     ledger: Ledger,
-    /// Pieces that we lack and that are needed by a moment.
+    /// Pieces that we lack and that have a deadline.
     due: BTreeSet<(Time, Piece)>,
     rng: Rng,
-    /// Blocks, or room that was asked for, became free since they were last given out.
+    /// Blocks became free, or room that was lacking, since they were last given out.
     freed: bool,
-    /// A piece was not opened for want of room.
+    /// A piece was not opened for lack of room.
     is_short: bool,
     /// No piece was ever given a priority.
     is_plain: bool,
@@ -42,7 +44,8 @@ impl Shelf {
         Shelf { geometry, picker, ledger, due, rng, freed: false, is_short: false, is_plain: true }
     }
 
-    /// Changes what is wanted. Pieces that somebody works on and that are skipped now are given up: they, and who led them.
+    /// Changes what the user wants. Gives up open pieces that are skipped now; returns them and
+    /// their leads.
     #[must_use]
     pub(crate) fn want(&mut self, wants: &[Want]) -> Vec<(Piece, Option<PeerKey>)> {
         for want in wants {
@@ -77,16 +80,17 @@ impl Shelf {
         }
     }
 
-    /// Whether the piece is wanted, there or not.
+    /// Returns whether the piece is wanted, also if we have it.
     pub(crate) fn is_wanted(&self, piece: Piece) -> bool {
         self.picker.priority(piece) > Priority::Skip
     }
 
-    /// The best block for a peer, now asked of it: of the piece it works on, of one with a deadline, of a piece that somebody left,
-    /// of a new piece, of a piece that somebody else works on, and at the very end one that others were asked for and that is late.
+    /// Picks the best block for a peer, and marks it as asked. The order: its own piece, a piece
+    /// with a deadline, an abandoned piece, a new piece, a piece of another peer. At the very end a
+    /// block that is late at another peer.
     pub(crate) fn next_block(&mut self, now: Time, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
         let due = peer.pipeline.due(now);
-        // The piece may have failed since, and be somebody else's now.
+        // The piece may have failed since, and be led by another peer now.
         peer.lead = peer.lead.filter(|&piece| self.ledger.lead(piece) == Some(peer.key));
         if self.geometry.has_long_pieces() && !self.has_room(store_bytes) {
             return None;
@@ -106,7 +110,7 @@ impl Shelf {
             return peer.lead.and_then(|piece| self.ledger.ask_free(piece, due));
         }
         if trusted {
-            // What no leecher has comes first from a peer that has everything: the others can finish the rest without it.
+            // A seed is first asked for pieces that no leecher has: leechers can provide the rest.
             let rare_first = !peer.counted && self.picker.has_unseen();
             let is_wanted = |piece| !rare_first || self.picker.availability(piece) == 0;
             let adopted = self.ledger.adopt(peer.key, &peer.has, is_wanted);
@@ -116,7 +120,8 @@ impl Shelf {
                 return Some(block);
             }
         } else if !self.is_end_game() && self.may_open(store_bytes) {
-            // A piece of its own is all that it gets until that one is right. When no other can be opened, it helps with those that are.
+            // Until the piece that it leads is right, it gets no other blocks. When no other piece
+            // can be opened, it helps with the open ones.
             return None;
         }
         if let Some(piece) = self.ledger.joinable(peer.key, &peer.has) {
@@ -125,7 +130,8 @@ impl Shelf {
         self.is_end_game().then(|| self.ledger.ask_late(now, due, &peer.has, |block| peer.pipeline.has_asked(block)))?
     }
 
-    /// A block of the piece that is needed first, among those with a deadline that the peer has. Others join who works on it already.
+    /// Picks a block of the piece with the earliest deadline that the peer has. The peer may join
+    /// peers that work on it already.
     fn next_due(&mut self, due: Time, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
         let first = self.due.iter().take(DUE_MAX).map(|(_, piece)| *piece).filter(|&piece| peer.has.has(piece));
         for piece in first.collect::<Vec<_>>() {
@@ -145,7 +151,7 @@ impl Shelf {
         None
     }
 
-    /// A block of a piece that a peer serves although it chokes us.
+    /// Picks a block of a piece that a peer serves although it chokes us.
     fn next_allowed(&mut self, due: Time, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
         for piece in peer.we_may_ask.clone() {
             if !peer.has.has(piece) {
@@ -158,7 +164,7 @@ impl Shelf {
             if self.ledger.lead(piece) == Some(peer.key)
                 && let Some(block) = self.ledger.ask_free(piece, due)
             {
-                // When it serves us at last, it goes on with this piece.
+                // When the peer unchokes us, it continues with this piece.
                 peer.lead = Some(piece);
                 return Some(block);
             }
@@ -166,7 +172,8 @@ impl Shelf {
         None
     }
 
-    /// A new piece, if the store has room for it: one that the peer suggests, if none is better, or the picker's choice.
+    /// Opens a new piece, if the store has room for it. The peer's suggestion is taken if no piece
+    /// is better, else the picker's choice.
     fn open_piece(&mut self, peer: &mut Peer, store_bytes: u64) -> Option<Piece> {
         if !self.may_open(store_bytes) {
             return None;
@@ -179,26 +186,28 @@ impl Shelf {
         Some(piece)
     }
 
-    /// What is reserved of the store's memory at a time, in bytes: a piece, or a block where pieces are long.
+    /// Returns what is reserved of the store's memory at a time, in bytes: a piece, or a block of
+    /// long pieces.
     pub(crate) fn unit(&self) -> u64 {
         u64::from(if self.geometry.has_long_pieces() { BLOCK_LEN } else { self.geometry.piece_length() })
     }
 
-    /// Whether the torrent may reserve another unit, if `store_bytes` is what it may have.
+    /// Returns whether the torrent may reserve another unit within `store_bytes`.
     fn has_room(&mut self, store_bytes: u64) -> bool {
         let has_room = self.ledger.reserved() + self.unit() <= store_bytes;
         self.is_short |= !has_room;
         has_room
     }
 
-    /// Whether another piece may be opened.
+    /// Returns whether another piece may be opened.
     fn may_open(&mut self, store_bytes: u64) -> bool {
         let too_many = self.geometry.has_long_pieces() && self.ledger.open_count() >= LONG_OPEN_MAX;
         self.is_short |= too_many;
         !too_many && self.has_room(store_bytes)
     }
 
-    /// Whether there may be a block for a peer: a free one, a piece to open, or one to ask for twice.
+    /// Returns whether there may be a block for a peer: a free block, a piece to open, or a block
+    /// to request twice.
     pub(crate) fn has_something(&mut self, store_bytes: u64) -> bool {
         if self.geometry.has_long_pieces() && !self.has_room(store_bytes) {
             return false;
@@ -206,24 +215,24 @@ impl Shelf {
         self.ledger.has_free() || self.is_end_game() || self.may_open(store_bytes)
     }
 
-    /// Whether the torrent could not reserve what it wanted.
+    /// Returns whether the torrent could not reserve what it wanted.
     pub(crate) fn is_short(&self) -> bool {
         self.is_short
     }
 
-    /// There may be room again.
+    /// Notes that there may be room again.
     pub(crate) fn look_for_room(&mut self) {
         self.freed |= core::mem::take(&mut self.is_short);
     }
 
-    /// The store has put `bytes` of a long piece on the disk.
+    /// Notes that the store has put `bytes` of a long piece on the disk.
     pub(crate) fn on_disk(&mut self, piece: Piece, bytes: u64) {
         if self.ledger.on_disk(piece, bytes) {
             self.look_for_room();
         }
     }
 
-    /// Gives up the pieces for which nothing came since this was called last: they, and who led them.
+    /// Gives up the pieces that got nothing since the last call; returns them and their leads.
     pub(crate) fn give_up_stalled(&mut self) -> Vec<(Piece, Option<PeerKey>)> {
         let given_up = self.ledger.give_up_stalled();
         given_up.iter().for_each(|&(piece, _)| self.put_back(piece));
@@ -233,37 +242,37 @@ impl Shelf {
         given_up
     }
 
-    /// Whether every piece that we want and lack is open.
+    /// Returns whether every piece that we want and lack is open.
     pub(crate) fn is_end_game(&self) -> bool {
         self.picker.waiting() == 0
     }
 
-    /// The open pieces.
+    /// Returns the open pieces.
     pub(crate) fn open(&self) -> impl Iterator<Item = Piece> {
         self.ledger.pieces()
     }
 
-    /// Bytes that the store may have to hold in memory.
+    /// Returns the bytes that the store may have to hold in memory.
     pub(crate) fn reserved(&self) -> u64 {
         self.ledger.reserved()
     }
 
-    /// A leecher has these pieces.
+    /// Counts one more leecher with these pieces.
     pub(crate) fn more<'a>(&mut self, pieces: impl Iterator<Item = Piece> + 'a) {
         pieces.for_each(|piece| self.picker.more(piece, &mut self.rng));
     }
 
-    /// How many leechers have this piece.
+    /// Returns how many leechers have this piece.
     pub(crate) fn availability(&self, piece: Piece) -> u32 {
         self.picker.availability(piece)
     }
 
-    /// A leecher with these pieces left.
+    /// Counts one fewer leecher with these pieces.
     pub(crate) fn less<'a>(&mut self, pieces: impl Iterator<Item = Piece> + 'a) {
         pieces.for_each(|piece| self.picker.less(piece, &mut self.rng));
     }
 
-    /// A peer will not deliver these blocks.
+    /// Releases blocks that a peer will not deliver.
     pub(crate) fn release(&mut self, blocks: impl IntoIterator<Item = Block>) {
         for block in blocks {
             self.freed |= self.ledger.release(block);
@@ -276,8 +285,8 @@ impl Shelf {
         delivery
     }
 
-    /// The peer works no longer on the pieces that it led. Those that only it might deliver start anew: what the store
-    /// holds of them must be forgotten.
+    /// Ends the peer's lead of its pieces. Pieces that only this peer might deliver start anew and
+    /// are returned: the store must forget what it holds of them.
     #[must_use]
     pub(crate) fn leave(&mut self, peer: PeerKey) -> Vec<Piece> {
         let (led, given_up) = self.ledger.leave(peer);
@@ -286,36 +295,36 @@ impl Shelf {
         given_up
     }
 
-    /// A piece that was open waits again.
+    /// Puts an open piece back to the waiting ones.
     fn put_back(&mut self, piece: Piece) {
         self.picker.put_back(piece, &mut self.rng);
     }
 
-    /// Who leads the piece.
+    /// Returns the peer that leads the piece.
     pub(crate) fn lead(&self, piece: Piece) -> Option<PeerKey> {
         self.ledger.lead(piece)
     }
 
-    /// The piece is verified and written. Who sent it.
+    /// Closes a piece that is verified and written. Returns its senders.
     pub(crate) fn close(&mut self, piece: Piece) -> Vec<SourceId> {
         self.look_for_room();
         self.due.retain(|(_, due)| *due != piece);
         self.ledger.close(piece)
     }
 
-    /// The piece is not there any more, whether it was told of or waits for its check: it waits again.
+    /// Makes a lost piece wait again, whether it was complete or waits for its check.
     pub(crate) fn lose(&mut self, piece: Piece) {
         self.close(piece);
         self.put_back(piece);
         self.freed = true;
     }
 
-    /// Who sent a block of a piece when it failed last.
+    /// Returns the sender of a block of a piece at the piece's last failure.
     pub(crate) fn suspect(&self, block: Block) -> Option<SourceId> {
         self.ledger.suspect(block)
     }
 
-    /// The piece was wrong: it waits again. Who sent it.
+    /// Makes a wrong piece wait again. Returns its senders.
     pub(crate) fn fail(&mut self, piece: Piece) -> Vec<SourceId> {
         let senders = self.ledger.fail(piece);
         self.put_back(piece);
@@ -323,17 +332,18 @@ impl Shelf {
         senders
     }
 
-    /// What a shelf without pieces and without peers is made of again, if it would be the same.
+    /// Returns the geometry and the generator from which an equal shelf without pieces and peers
+    /// can be made. `None` if a priority was ever set.
     pub(crate) fn essence(&self) -> Option<(Geometry, Rng)> {
         self.is_plain.then(|| (self.geometry, self.rng.clone()))
     }
 
-    /// Peers that had nothing to be asked for can be asked again.
+    /// Notes that peers that had nothing to be asked for can be asked again.
     pub(crate) fn look_again(&mut self) {
         self.freed = true;
     }
 
-    /// Whether blocks, or room for pieces, became free since this was last asked.
+    /// Returns whether blocks, or room for pieces, became free since the last call.
     pub(crate) fn take_freed(&mut self) -> bool {
         core::mem::take(&mut self.freed)
     }

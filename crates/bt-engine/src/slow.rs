@@ -1,16 +1,18 @@
-//! Why a download is slow, if it is.
+//! Finds the reason why a download is slow.
 //!
-//! Decides: what is slow, and the one reason that is given. Must not know: how it is worded or how often it is said.
+//! Decides: which downloads are slow, and the one reason that is given. Must not know: how the
+//! reason is worded, or how often it is shown.
 //! Invariant: a reason is given only while something is missing; it is a function of the facts.
 
 use crate::status::Reason;
 use bt_types::StoreFault;
 
-/// A download is slow below a twentieth of the best rate that it had, or below so many bytes per second.
+/// A download is slow below this fraction of the best rate that it had, or below this number of
+/// bytes per second.
 const BEST_PART: u64 = 20;
 const RATE_MIN: u64 = 32 * 1024;
 
-/// A download at one moment.
+/// The facts of a download at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     /// Nothing is missing.
@@ -18,24 +20,25 @@ pub(crate) struct Facts {
     pub(crate) store_fault: Option<StoreFault>,
     /// Bytes per second now.
     pub(crate) rate: u64,
-    /// The most that it ever was.
+    /// The highest rate so far.
     pub(crate) best_rate: u64,
-    /// Peers could be asked for more, and wait until a limit lets them.
+    /// Peers could be sent more requests, and wait for a rate limit.
     pub(crate) waits_for_limit: bool,
     pub(crate) peers: usize,
-    /// Peers that have something that is missing.
+    /// Peers that have a missing piece.
     pub(crate) holders: usize,
-    /// Holders that can be asked for it.
+    /// Holders that can be sent requests.
     pub(crate) servers: usize,
 }
 
-/// The reason, if the download is slow or held by our own limit.
+/// Returns the reason, if the download is slow or held by our own limit.
 pub(crate) fn reason(facts: &Facts) -> Option<Reason> {
     let is_slow = facts.rate < RATE_MIN || facts.rate < facts.best_rate / BEST_PART;
     match *facts {
         Facts { is_done: true, .. } => None,
         Facts { store_fault: Some(fault), .. } => Some(Reason::Store(fault)),
-        // A limit is told of also while it lets much through: nothing else would make the download faster.
+        // A limit is reported even while it lets much through: nothing else would make the download
+        // faster.
         Facts { waits_for_limit: true, .. } => Some(Reason::Limit),
         _ if !is_slow => None,
         Facts { peers: 0, .. } => Some(Reason::NoPeers),

@@ -1,7 +1,8 @@
-//! What moved between us and each peer address, over all its connections.
+//! Counts the bytes moved between us and each peer address, over all its connections.
 //!
-//! Decides: who is the same source. Must not know: connections.
-//! Invariant: ids are never reused, and the table is bounded: what has moved nothing is forgotten first.
+//! Decides: which connections are the same source. Must not know: connections.
+//! Invariant: ids are never reused, and the table is bounded: the source that moved the fewest
+//! bytes is forgotten first.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -11,10 +12,10 @@ use core::net::SocketAddr;
 
 use crate::status::SourceStat;
 
-/// Sources remembered per torrent.
+/// Most sources remembered per torrent.
 const SOURCES_MAX: usize = 4096;
 
-/// One peer address of a torrent, connected or not.
+/// The id of a peer address of a torrent, connected or not.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct SourceId(pub(crate) u32);
 
@@ -22,14 +23,14 @@ pub(crate) struct SourceId(pub(crate) u32);
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
     stats: BTreeMap<SourceId, SourceStat>,
-    /// Those that ever wanted something of us.
+    /// Sources that were ever interested in our pieces.
     leechers: BTreeSet<SourceId>,
     ids: BTreeMap<SocketAddr, SourceId>,
     next: u32,
 }
 
 impl Sources {
-    /// The account of this address, opened if it is new.
+    /// Returns the account of this address; opens it if it is new.
     pub(crate) fn open(&mut self, addr: SocketAddr, peer_id: PeerId) -> SourceId {
         if let Some(&id) = self.ids.get(&addr) {
             if let Some(stat) = self.stats.get_mut(&id) {
@@ -64,7 +65,8 @@ impl Sources {
         }
     }
 
-    /// It wants something of us: a seed never does, whatever it seems to have.
+    /// Notes that the peer was interested in our pieces. A seed never is, whatever it seems to
+    /// have.
     pub(crate) fn is_interested(&mut self, id: SourceId) {
         if self.stats.contains_key(&id) {
             self.leechers.insert(id);
@@ -77,7 +79,7 @@ impl Sources {
         }
     }
 
-    /// All accounts on which something moved.
+    /// Returns all accounts on which bytes moved.
     pub(crate) fn active(&self) -> Vec<SourceStat> {
         let account = |(id, stat): (&SourceId, &SourceStat)| SourceStat {
             down_as_leecher: if self.leechers.contains(id) { stat.down_as_leecher } else { 0 },

@@ -1,6 +1,7 @@
-//! What the engine tells about itself: snapshots of torrents and peers, and why a connection ended.
+//! Defines what the engine tells of itself: snapshots of torrents and magnets, and why a connection
+//! ended.
 //!
-//! Decides: the words of reports. Must not know: how they are shown.
+//! Decides: the words of reports. Must not know: how they are displayed.
 //! Invariant: values only; reading a status changes nothing.
 
 use alloc::string::String;
@@ -9,53 +10,55 @@ use bt_types::{PeerId, StoreFault};
 use core::fmt;
 use core::net::SocketAddr;
 
-/// Why a connection was ended, by blame.
+/// Why a connection ended; faults of the peer come last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Why {
-    /// The peer closed it, or the network did.
+    /// The peer or the network closed it.
     Gone,
     /// The torrent was removed.
     Removed,
-    /// It is ourselves.
+    /// The peer is this client itself.
     Ourselves,
-    /// Another connection to the same peer stands.
+    /// There is another connection to the same peer.
     Duplicate,
-    /// No room for another connection.
+    /// There is no room for another connection.
     Full,
-    /// Neither wants anything: each has everything, or all that it wants.
+    /// Neither side wants anything: each has everything, or all that it wants.
     BothSeeds,
-    /// It gave no metadata, although it had offered some and was asked, or while others waited for its place.
+    /// The peer gave no metadata, although it offered some and was asked, or while other peers
+    /// waited for its place.
     NoMetadata,
-    /// Its metadata is longer than we take, or it changes its length.
+    /// Its metadata is longer than the engine accepts, or it changed the length.
     MetadataSize,
-    /// It said more than we keep while the metadata is not there.
+    /// It sent more than the engine keeps while the metadata is not there.
     Backlog,
-    /// The torrent turned out to be private, and neither a tracker nor the user named this peer (BEP 27).
+    /// The torrent turned out to be private, and neither a tracker nor the user named this peer
+    /// (BEP 27).
     Private,
-    /// Fault: it answered for another torrent than the one it was asked for.
+    /// Fault: it answered for another torrent than it was asked for.
     WrongTorrent,
     /// Fault: it named a piece or block outside the torrent.
     OutOfRange,
-    /// Fault: a bitfield where none may stand, or of the wrong size.
+    /// Fault: a bitfield where none is allowed, or of the wrong size.
     Bitfield,
-    /// Fault: a message of the fast extension without having offered it.
+    /// Fault: a message of the fast extension without having offered that extension (BEP 6).
     NotFast,
-    /// Fault: metadata in a message that cannot be read, while we have none (BEP 9).
+    /// Fault: an unreadable metadata message, while we have no metadata (BEP 9).
     Extended,
-    /// Fault: it told of peers far too often (BEP 11).
+    /// Fault: it sent PEX messages far too often (BEP 11).
     Flood,
-    /// Fault: too many blocks that nobody asked for.
+    /// Fault: too many blocks that were not requested.
     Unrequested,
     /// Fault: it alone sent a piece that did not match its digest. Its address is banned.
     BadPiece,
     /// Fault: it alone sent metadata with a wrong hash. Its address is banned.
     BadMetadata,
-    /// Fault: its address is banned for something that it did before.
+    /// Fault: its address is banned for an earlier fault.
     Banned,
 }
 
 impl Why {
-    /// Whether the peer is to blame.
+    /// Returns whether the peer is to blame.
     pub fn is_fault(self) -> bool {
         self >= Why::WrongTorrent
     }
@@ -88,107 +91,107 @@ impl fmt::Display for Why {
     }
 }
 
-/// A torrent at one moment.
+/// The status of a torrent at one moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TorrentStatus {
     /// Pieces verified and written.
     pub pieces_done: u32,
     /// Pieces of the torrent.
     pub pieces_total: u32,
-    /// Pieces that are wanted and lacking.
+    /// Pieces that are wanted and missing.
     pub pieces_missing: u32,
-    /// Bytes of all wanted pieces, there or not.
+    /// Bytes of all wanted pieces, whether we have them or not.
     pub bytes_wanted: u64,
-    /// Bytes of the pieces that are wanted and lacking.
+    /// Bytes of the pieces that are wanted and missing.
     pub bytes_missing: u64,
-    /// Bytes in verified and written pieces, padding counted.
+    /// Bytes of verified and written pieces, including padding.
     pub bytes_done: u64,
     /// Payload bytes received since the torrent was added, good or not.
     pub bytes_down: u64,
     /// Payload bytes sent since the torrent was added.
     pub bytes_up: u64,
-    /// Payload bytes received in vain: bad, late or twice.
+    /// Payload bytes received without use: bad, late or twice.
     pub bytes_wasted: u64,
-    /// Those of them that were bad: the bytes of pieces that did not match their digest.
+    /// The bad ones of these: bytes of pieces that did not match their digest.
     pub bytes_bad: u64,
     /// Pieces that did not match their digest.
     pub bad_pieces: u32,
-    /// Peers that were banned for certainly wrong bytes.
+    /// Peers that were banned for bytes that were certainly wrong.
     pub peers_banned: u32,
-    /// Bytes per second now.
+    /// Bytes per second received now.
     pub down_rate: u64,
-    /// Bytes per second now.
+    /// Bytes per second sent now.
     pub up_rate: u64,
-    /// Connections.
+    /// Connected peers.
     pub peers: usize,
     /// Connected peers that have everything.
     pub seeds: usize,
-    /// Connected peers that lack something and want nothing more (BEP 21).
+    /// Connected peers that lack something and download nothing more (BEP 21).
     pub partial_seeds: usize,
-    /// Connected peers that serve us.
+    /// Connected peers that have unchoked us.
     pub serving_us: usize,
-    /// What the tracker said last: seeders and leechers of the swarm.
+    /// Seeders and leechers of the swarm, as the last tracker answer said.
     pub swarm: Option<(u32, u32)>,
-    /// Why the store does not go on, when it does not.
+    /// The store's fault, while the store cannot go on.
     pub store_fault: Option<StoreFault>,
-    /// Why the download is slow or stands still, when it is.
+    /// Why the download is slow or stands still, if it does.
     pub slow: Option<Reason>,
-    /// The pieces, squeezed into at most 128 cells.
+    /// The pieces in at most 128 cells.
     pub map: Vec<MapCell>,
 }
 
 impl TorrentStatus {
-    /// Whether every wanted piece is verified and written.
+    /// Returns whether every wanted piece is verified and written.
     pub fn is_done(&self) -> bool {
         self.pieces_missing == 0
     }
 }
 
-/// A magnet at one moment.
+/// The status of a magnet at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MagnetStatus {
-    /// Connections.
+    /// Connected peers.
     pub peers: usize,
-    /// Length in bytes of the metadata, as those say who gave most of it; it may be a lie.
+    /// Length in bytes of the metadata, as said by the peers that gave most of it; it may be a lie.
     pub size: Option<u32>,
-    /// Bytes of it that are there.
+    /// Bytes of it that were received.
     pub received: u64,
     /// Bytes of metadata that are held for all copies, right or wrong.
     pub held: u64,
 }
 
-/// Why a download is slow or stands still. The first that is true is given.
+/// Why a download is slow or stands still. The first reason that is true is given.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Reason {
-    /// The store does not go on.
+    /// The store cannot go on.
     Store(StoreFault),
-    /// Our own limit holds it: peers could be asked for more.
+    /// Our own rate limit: peers could be sent more requests.
     Limit,
-    /// Nobody is connected.
+    /// No peer is connected.
     NoPeers,
-    /// Nobody who is connected has what is missing.
+    /// No connected peer has a missing piece.
     NoData,
-    /// Peers have what is missing, and all choke us.
+    /// Peers have missing pieces, and all choke us.
     Choked,
-    /// One peer alone has what is missing; others are connected.
+    /// A single peer has missing pieces, while other peers are connected.
     RarestOnePeer,
-    /// Those who serve us deliver little.
+    /// The peers that have unchoked us deliver little.
     SlowPeers,
 }
 
-/// A stretch of a torrent's pieces.
+/// A range of a torrent's pieces.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MapCell {
     /// Pieces that are verified and written.
     pub have: u32,
-    /// Pieces that are wanted and lacking.
+    /// Pieces that are wanted and missing.
     pub missing: u32,
     /// Blocks of a missing piece were requested.
     pub is_under_way: bool,
 }
 
 impl MapCell {
-    /// Joins two stretches.
+    /// Joins two ranges.
     pub fn with(self, other: MapCell) -> MapCell {
         MapCell {
             have: self.have.saturating_add(other.have),
@@ -198,19 +201,20 @@ impl MapCell {
     }
 }
 
-/// What moved between us and one peer since the torrent was added, over all its connections.
+/// The bytes moved between us and one peer since the torrent was added, over all its connections.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SourceStat {
-    /// Where we reached it, or it reached us from.
+    /// The address that it was dialled at or connected from.
     pub addr: SocketAddr,
     /// The peer id of its last connection.
     pub peer_id: PeerId,
-    /// What it calls itself, if it says.
+    /// The name and version of its client, if it says so.
     pub client: Option<String>,
     /// Payload bytes that it sent us.
     pub down: u64,
-    /// Of these, the bytes that it sent while it did not have everything, if it ever wanted something of us: the first seed of a swarm seems to
-    /// have little at first (BEP 16), and never wants anything.
+    /// Of these, the bytes that it sent while it did not have everything. Zero for a peer that was
+    /// never interested in our pieces: so is a super-seed (BEP 16), which seems to have little at
+    /// first.
     pub down_as_leecher: u64,
     /// Payload bytes that we sent it.
     pub up: u64,

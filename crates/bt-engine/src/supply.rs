@@ -1,47 +1,48 @@
-//! What one peer may get of our metadata (BEP 9).
+//! Limits how much of our metadata one peer gets (BEP 9).
 //!
 //! Decides: which request is answered, and when. Must not know: the bytes, the connection.
-//! Invariant: over its connection a peer gets at most [`COPIES`] times the metadata, and no more than [`BURST`] parts in a second.
+//! Invariant: over its connection a peer gets at most [`COPIES`] times the metadata, and at most
+//! [`BURST`] parts in a second.
 
 use alloc::collections::VecDeque;
 use bt_peer_wire::METADATA_PART;
 
-/// How many times the metadata a peer may get: once, and again for what it lost.
+/// Times that a peer may get the metadata: once, and again for parts that it lost.
 const COPIES: u32 = 2;
-/// Parts that are sent between two refills, a second apart: 1 MiB. What a peer asks for beyond that waits.
+/// Parts that are sent between two refills, a second apart: 1 MiB. Further requests wait.
 const BURST: u32 = 64;
 
-/// The account of one peer.
+/// The metadata account of one peer.
 #[derive(Debug)]
 pub(crate) struct Supply {
-    /// Parts that there are.
+    /// The number of parts of the metadata.
     parts: u32,
-    /// Parts that it may still be sent, or is promised.
+    /// Parts that it may still be sent, beyond the waiting parts.
     left: u32,
     /// Parts that may be sent before the next refill.
     burst: u32,
     waiting: VecDeque<u32>,
 }
 
-/// What becomes of a request.
+/// The answer to a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Answer {
-    /// The part is sent.
+    /// Send the part now.
     Send,
-    /// It is sent after a refill.
+    /// The part is sent after a refill.
     Later,
-    /// It is not sent.
+    /// Reject the request.
     Reject,
 }
 
 impl Supply {
-    /// For metadata of so many bytes; none if that is 0.
+    /// Makes the account for metadata of `metadata_len` bytes; 0 means that there is none.
     pub(crate) fn new(metadata_len: usize) -> Supply {
         let parts = u32::try_from(metadata_len).unwrap_or(0).div_ceil(METADATA_PART);
         Supply { parts, left: parts.saturating_mul(COPIES), burst: BURST, waiting: VecDeque::new() }
     }
 
-    /// The peer asks for a part.
+    /// Takes a peer's request for a part.
     pub(crate) fn ask(&mut self, part: u32) -> Answer {
         if part >= self.parts || self.left == 0 {
             return Answer::Reject;
@@ -55,7 +56,7 @@ impl Supply {
         Answer::Send
     }
 
-    /// A second has passed: the parts that are sent now.
+    /// Returns the parts to send now, once a second.
     pub(crate) fn refill(&mut self) -> impl Iterator<Item = u32> + '_ {
         let count = self.waiting.len().min(BURST as usize);
         self.burst = BURST - u32::try_from(count).unwrap_or(BURST);

@@ -1,7 +1,8 @@
 //! One torrent: a router that owns the sub-machines and the peers, and wires them together.
 //!
-//! Decides: only who hears of what. Must not know: sockets, files, other torrents.
-//! Invariant: the picker, ledger, choker and meeting cannot see each other; every path between them is here.
+//! Decides: which sub-machine hears of what. Must not know: sockets, files, other torrents.
+//! Invariant: the shelf, choker and meeting do not call each other; every path between them is in
+//! an `impl Torrent`.
 
 use crate::backlog::HAVES_MAX;
 use crate::config::{Budget, Config, Rates};
@@ -28,53 +29,53 @@ use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-/// An initial seed that sends less than this part of its best rate is idle.
+/// A super-seed that sends less than this fraction of its best rate is idle.
 const IDLE_PART: u64 = 4;
-/// Time between two looks for silent peers.
+/// Time between two checks for silent peers: one second.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// A torrent and its peers.
 #[derive(Debug)]
 pub(crate) struct Torrent {
     pub(crate) key: TorrentKey,
-    /// Where its peers come from.
+    /// The trackers, addresses and connections of its swarm.
     pub(crate) meeting: Meeting,
-    /// The `info` dictionary, for peers that ask for it; empty to give none.
+    /// The `info` dictionary, for peers that ask for it; empty if peers get none.
     pub(crate) metadata: Bytes,
     pub(crate) geometry: Geometry,
     pub(crate) have: Bitfield,
     /// The pieces that we want and lack.
     pub(crate) missing: Bitfield,
     pub(crate) bytes_missing: u64,
-    /// Bytes of the pieces that we want, there or not.
+    /// Bytes of the pieces that we want, whether we have them or not.
     pub(crate) bytes_wanted: u64,
-    /// Peers that we left because neither wanted anything.
+    /// Addresses of peers that were disconnected because neither side wanted anything.
     pub(crate) parted: BTreeSet<SocketAddr>,
     pub(crate) peers: BTreeMap<PeerKey, Peer>,
     /// Peers with messages in their outboxes.
     pub(crate) talked_to: Vec<PeerKey>,
-    /// Peers that could be given more requests than there were blocks.
+    /// Peers that could take more requests than there were blocks to request.
     pub(crate) hungry: VecDeque<PeerKey>,
-    /// Pieces that we have and that peers have not heard of.
+    /// Pieces that we have and have not announced to peers.
     pub(crate) untold: Vec<Piece>,
-    /// Peers that we serve.
+    /// Peers that we have unchoked.
     pub(crate) unchoked: BTreeSet<PeerKey>,
     pub(crate) work: Work,
-    /// Present while we are the seed that a swarm begins with.
+    /// The super-seeding state, while we are the initial seed of a swarm.
     pub(crate) reveal: Option<Box<Reveal>>,
     pub(crate) sources: Sources,
-    /// Those with a part in a piece that failed.
+    /// Sources that had a part in a piece that failed.
     pub(crate) on_parole: BTreeSet<SourceId>,
     pub(crate) store_fault: Option<StoreFault>,
     pub(crate) bytes_done: u64,
     pub(crate) down: Meter,
     pub(crate) up: Meter,
-    /// The torrent's own limits.
+    /// The torrent's own rate limits.
     pub(crate) up_pace: Pace,
     pub(crate) down_pace: Pace,
-    /// Peers that join the downlink's line.
+    /// Peers that join the downlink's queue.
     pub(crate) askers: Vec<PeerKey>,
-    /// Peers that join the uplink's line again.
+    /// Peers that join the uplink's queue again.
     unparked: Vec<PeerKey>,
     /// Bytes of requests that were given up.
     pub(crate) unasked: u64,
@@ -83,24 +84,25 @@ pub(crate) struct Torrent {
     pub(crate) spoiled: u64,
     pub(crate) bad_pieces: u32,
     pub(crate) banned: u32,
-    /// The deadline that the engine knows of.
+    /// The deadline that the engine knows.
     pub(crate) planned: Option<Time>,
-    /// The engine knows that it acted.
+    /// The engine knows that the torrent acted.
     pub(crate) is_changed: bool,
-    /// Upload slots, before limits.
+    /// Upload slots, before rate limits.
     pub(crate) slots: usize,
     pub(crate) next_round: Time,
     pub(crate) rounds: u32,
     next_watch: Option<Time>,
-    /// The highest rate of the download so far, looked at once a second.
+    /// The highest download rate so far, measured once a second.
     best_rate: u64,
-    /// The rate of the upload a second ago, and the highest that it kept for two looks: at first the system's buffers fill, which is no rate.
+    /// The upload rate a second ago, and the highest that lasted for two measurements: at first the
+    /// system's buffers fill, which is no rate.
     up_before: u64,
     best_up: u64,
 }
 
 impl Torrent {
-    /// A torrent whose peers come to this meeting.
+    /// Makes a torrent whose peers come to this meeting.
     pub(crate) fn new(now: Time, spec: TorrentSpec, mut meeting: Meeting, config: &Config) -> Torrent {
         let TorrentSpec { geometry, have, wants, metadata, .. } = spec;
         let mut torrent = Torrent {
@@ -108,7 +110,8 @@ impl Torrent {
             metadata,
             geometry,
             work: Work::new(geometry, &have, meeting.rng.fork()),
-            // In the end every peer hears of every piece by a message of its own: of so many, and no more.
+            // In the end every peer gets a `have` for every piece: of at most this number of
+            // pieces.
             reveal: (have.is_full() && have.len() as usize <= HAVES_MAX)
                 .then(|| Box::new(Reveal::new(geometry, &mut meeting.rng))),
             meeting,
@@ -149,7 +152,7 @@ impl Torrent {
             best_up: 0,
         };
         if !wants.is_empty() {
-            // Nobody works on anything yet that could be given up.
+            // No peer works yet on a piece that could be given up.
             let _ = torrent.work.shelf().want(&wants);
         }
         torrent.count_wanted();
@@ -157,7 +160,7 @@ impl Torrent {
         torrent
     }
 
-    /// What a torrent that is like this one would be added with.
+    /// Returns the spec with which a torrent like this one would be added.
     pub(crate) fn spec(&self) -> TorrentSpec {
         TorrentSpec {
             info_hash: self.meeting.info_hash,
@@ -172,7 +175,7 @@ impl Torrent {
 
     // ---- time ----
 
-    /// When `wake` has something to do.
+    /// Returns when `wake` has something to do.
     pub(crate) fn deadline(&self, budget: &Budget) -> Option<Time> {
         let round = (!self.peers.is_empty()).then_some(self.next_round);
         let paces = [self.up_pace.deadline(), self.down_pace.deadline()];
@@ -191,7 +194,8 @@ impl Torrent {
         }
     }
 
-    /// After something happened while nobody is connected: lets go of what only peers need.
+    /// Releases what only connected peers need, after something happened while no peer is
+    /// connected.
     pub(crate) fn rest(&mut self) {
         self.meeting.rng.rest();
         if self.is_complete() {
@@ -199,7 +203,7 @@ impl Torrent {
         }
     }
 
-    /// How far we are, as trackers hear of it.
+    /// Returns the progress that trackers are told.
     pub(crate) fn progress(&self) -> Progress {
         Progress {
             uploaded: self.up.total(),
@@ -209,18 +213,18 @@ impl Torrent {
         }
     }
 
-    /// The torrent's own limits.
+    /// Sets the torrent's own rate limits.
     pub(crate) fn limit(&mut self, now: Time, rates: Rates) {
         self.up_pace.set_rate(rates.up, now);
         self.down_pace.set_rate(rates.down, now);
     }
 
-    /// Peers that join the uplink's line again.
+    /// Takes the peers that join the uplink's queue again.
     pub(crate) fn take_unparked(&mut self) -> Vec<PeerKey> {
         core::mem::take(&mut self.unparked)
     }
 
-    /// A tracker answered, or failed.
+    /// Takes a tracker's answer or failure.
     pub(crate) fn announced(
         &mut self,
         now: Time,
@@ -262,21 +266,22 @@ impl Torrent {
         out.push_back(Output::Event(self.key, Event::PeerJoined(addr, peer_id)));
     }
 
-    /// A peer whom we met while the metadata was not there. It knows us as one who has nothing: it hears of the pieces that we have,
-    /// as far as a bitfield's place can be taken by single words, and of the metadata.
+    /// Takes over a peer that connected while the metadata was missing. It was told that we have
+    /// nothing: it now gets the metadata size, and a `have` for each of our pieces, up to
+    /// [`HAVES_MAX`].
     pub(crate) fn adopt(&mut self, now: Time, arrival: &Arrival, config: &Config) {
         let shown = self.have.iter(&self.geometry).filter(|_| self.reveal.is_none());
         let haves: Vec<Message> = shown.take(HAVES_MAX).map(|piece| Message::Have(piece.number())).collect();
         let mut hello = self.hello(arrival.key, config);
-        // What is switched off is said: it may have been on.
+        // Extensions that are switched off are named too: they may have been on.
         hello.ids.pex = hello.ids.pex.or(Some(0));
         let hello = self.meeting.hello_message(arrival.key, &hello);
         self.welcome(now, arrival, haves.into_iter().chain(hello), config);
     }
 
-    /// A connection stays: its peer hears this first.
+    /// Adds a connection that stays: its peer is sent these messages first.
     fn welcome(&mut self, now: Time, arrival: &Arrival, words: impl Iterator<Item = Message>, config: &Config) {
-        // What we have is said to it at once.
+        // Announce new pieces now: the new peer is told all our pieces at once.
         self.tell_haves();
         let source = self.sources.open(arrival.addr, arrival.handshake.peer_id);
         let supply = Supply::new(self.metadata.len());
@@ -294,7 +299,8 @@ impl Torrent {
         self.next_watch.get_or_insert(now + WATCH);
     }
 
-    /// A neighbour called. We may have parted from it as neither wanted anything: another process in its place may want something.
+    /// Takes a call on the local network. We may have disconnected the host because neither side
+    /// wanted anything: another process in its place may want something.
     pub(crate) fn called(&mut self, now: Time, addr: SocketAddr, is_new: bool) {
         if is_new && self.parted.remove(&addr) {
             self.meeting.book.closed(now, addr);
@@ -302,7 +308,8 @@ impl Torrent {
         self.meeting.called(now, addr);
     }
 
-    /// Whether a new connection may stay. It may push out an older one to the same peer, or a stranger.
+    /// Decides whether a new connection may stay. It may replace an older connection to the same
+    /// peer, or displace a stranger.
     fn admit(
         &mut self,
         now: Time,
@@ -322,9 +329,9 @@ impl Torrent {
         Ok(())
     }
 
-    /// A peer, by chance, with which nothing was ever exchanged. It makes room for one that comes to us from this address when there is
-    /// none: so those who come late find neighbours, and nobody can fill our places by being there and doing nothing, from however many
-    /// networks.
+    /// Picks at random a peer with which no payload was ever exchanged, to make room for this
+    /// newcomer. Late peers find neighbours this way. Idle peers cannot fill our places, whatever
+    /// number of networks they come from.
     fn stranger(&mut self, newcomer: SocketAddr) -> Option<PeerKey> {
         let is_stranger = |peer: &&Peer| peer.up.total() == 0 && peer.pipeline.received() == 0;
         let here = self.peers.values().filter(is_stranger).map(|peer| (peer.key, peer.addr.ip()));
@@ -332,7 +339,7 @@ impl Torrent {
         strangers.get(self.meeting.rng.index(strangers.len())).copied()
     }
 
-    /// What we have, in the shortest form (BEP 6).
+    /// Makes the first message: the pieces that we have, in the shortest form (BEP 6).
     fn opening(&self, fast: bool) -> Option<Message> {
         match (fast, self.have.is_full(), self.have.is_empty() || self.reveal.is_some()) {
             (true, _, true) => Some(Message::HaveNone),
@@ -349,10 +356,10 @@ impl Torrent {
         }
     }
 
-    /// Forgets a connection: its requests go back, its pieces count no more.
+    /// Forgets a connection: its requests are released, and its pieces are not counted any more.
     pub(crate) fn closed(&mut self, now: Time, peer: PeerKey, why: Why, out: &mut VecDeque<Output>) {
         let Some(mut row) = self.peers.remove(&peer) else { return };
-        // The slot of one who wants nothing may have been given away already.
+        // The slot of a peer that is not interested may have been given away already.
         if self.unchoked.remove(&peer) && row.interested {
             self.fill_slot(now, row.optimistic);
         }
@@ -366,7 +373,8 @@ impl Torrent {
             row.has.iter(&self.geometry).filter(|&piece| self.work.availability(piece) == 0).for_each(|piece| reveal.lost(piece));
         }
         if why == Why::BothSeeds {
-            // Only what can be dialled again: others would make the set grow with every connection that they make.
+            // Only addresses that can be dialled again: others would make the set grow with every
+            // connection that they make.
             self.parted.extend(self.meeting.addresses(peer).filter(|addr| self.meeting.book.knows(*addr)));
         }
         self.meeting.leave(now, peer, why, self.is_done());
@@ -375,7 +383,7 @@ impl Torrent {
 
     // ---- the store and silent peers ----
 
-    /// The store cannot go on: nothing is asked for, nobody is served, until it can.
+    /// Stops requests and chokes all peers, because the store cannot go on.
     pub(crate) fn store_failed(
         &mut self,
         now: Time,
@@ -398,7 +406,7 @@ impl Torrent {
         }
     }
 
-    /// Looks for peers that were asked and are silent, and gives those that rejected another chance.
+    /// Finds peers that were asked and are silent, and gives peers that rejected another chance.
     fn watch(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
         self.tell_haves();
         self.hand_over(now, budget);
@@ -408,14 +416,14 @@ impl Torrent {
             if silent.is_some() || peer.pipeline.resume() {
                 let blocks = silent.unwrap_or_default();
                 peer.forgive(blocks.len());
-                // It may be the only one that can be asked.
+                // It may be the only peer that can be asked.
                 if !core::mem::replace(&mut peer.hungry, true) {
                     self.hungry.push_back(peer.key);
                 }
                 again.push((peer.key, blocks));
             }
         }
-        // In end-game, blocks are late by now that can be asked of somebody else.
+        // In end-game, blocks are late by now that other peers can be asked for.
         if !again.is_empty() || self.work.is_end_game() {
             self.work.shelf().look_again();
         }
@@ -478,7 +486,7 @@ impl Torrent {
         }
     }
 
-    /// What tells why the download is slow, if it is.
+    /// Collects the facts that tell why the download is slow.
     fn facts(&self, now: Time) -> Facts {
         let holders = || self.peers.values().filter(|peer| peer.wanted > 0);
         Facts {

@@ -1,7 +1,10 @@
-//! One tracker of a torrent: what it knows of us, and when it may be asked again (BEP 3, 21, 31).
+//! Holds one tracker of a torrent: what it knows of us, and when it may be asked again (BEP 3, 21,
+//! 31).
 //!
-//! Decides: its events, interval and back-off. Must not know: other trackers, tiers, what its URL means.
-//! Invariant: an event is repeated until this tracker acknowledged it, and then never told to it again.
+//! Decides: the events, interval and back-off of this tracker. Must not know: other trackers,
+//! tiers, what its URL means.
+//! Invariant: an event is repeated until this tracker acknowledges it, and is never sent to it
+//! again after that.
 
 use crate::io::TrackerKey;
 use alloc::string::String;
@@ -10,48 +13,50 @@ use bt_tracker_wire::{AnnounceReply, Event, RetryIn};
 use bt_types::{Rng, Time};
 use core::time::Duration;
 
-/// The interval when a tracker names none, and the longest that we follow.
+/// The interval in seconds when a tracker names none, and the longest interval that we follow.
 const INTERVAL: Duration = Duration::from_secs(1800);
 const INTERVAL_MAX: Duration = Duration::from_secs(86_400);
-/// A tracker is asked no more often than this, whatever it says; trackers on loopback may be asked every second.
+/// The shortest interval in seconds, even if a tracker names a shorter one. Trackers on loopback
+/// may be asked every second.
 const INTERVAL_MIN: Duration = Duration::from_secs(60);
 const INTERVAL_MIN_LOOPBACK: Duration = Duration::from_secs(1);
-/// Wait after the first failure in a row; it grows with their square.
+/// The back-off in seconds after the first failure in a row, and the longest. It grows with the
+/// square of the failures.
 const RETRY: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
 
-/// A tracker, and how we stand with it.
+/// A tracker, and our relation to it.
 #[derive(Debug)]
 pub(crate) struct Tracker {
     pub(crate) key: TrackerKey,
     pub(crate) url: String,
     /// It acknowledged `started`.
     knows_us: bool,
-    /// It acknowledged `completed`, or has heard of us as a seed from the start.
+    /// It acknowledged `completed`, or a `started` that was sent as a seed.
     knows_completed: bool,
     id: Option<Vec<u8>>,
     standing: Standing,
     asked: Option<Asked>,
-    /// When it wants the next announce, or may be tried again.
+    /// The time at which it wants the next announce, or may be tried again.
     due: Time,
-    /// Before this moment no extra announce is welcome.
+    /// The time before which no extra announce is welcome.
     welcome_at: Time,
 }
 
-/// What the last answer, or its absence, says of a tracker.
+/// What the last answer of a tracker, or the lack of an answer, says of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Standing {
     /// It was never asked.
     Untried,
-    /// It answers, without a failure since this moment.
+    /// It answers, without a failure since this time.
     Works(Time),
-    /// It failed so many times in a row.
+    /// It failed this number of times in a row.
     Fails(u32),
-    /// It said that it is never to be asked again (BEP 31).
+    /// It said that it must never be asked again (BEP 31).
     Gone,
 }
 
-/// What all trackers shall know of us.
+/// What all trackers must know of us.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Us {
     /// The download is complete.
@@ -60,7 +65,7 @@ pub(crate) struct Us {
     pub(crate) partial: bool,
 }
 
-/// An announce that was made and not answered.
+/// An announce without an answer so far.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     at: Time,
@@ -69,7 +74,7 @@ struct Asked {
     as_seed: bool,
 }
 
-/// One announce to make.
+/// An announce to make.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Call {
     pub(crate) tracker: TrackerKey,
@@ -101,12 +106,13 @@ impl Tracker {
         matches!(self.standing, Standing::Works(_))
     }
 
-    /// Since when an answer is waited for.
+    /// Returns the time of the announce that has no answer yet.
     pub(crate) fn asked_at(&self) -> Option<Time> {
         self.asked.map(|asked| asked.at)
     }
 
-    /// When it is to be asked, if those before it leave the way open from `gate` on. What it is owed does not wait for others.
+    /// Returns when to ask it, if the trackers before it leave the way open from `gate` on. An owed
+    /// `completed` does not wait for other trackers.
     pub(crate) fn turn(&self, gate: Option<Time>, us: Us) -> Option<Time> {
         if self.asked.is_some() || self.standing == Standing::Gone {
             return None;
@@ -115,12 +121,12 @@ impl Tracker {
         gate.map(|gate| gate.max(self.due))
     }
 
-    /// It knows us, and has not acknowledged yet that the download is complete.
+    /// Returns whether it knows us, and has not acknowledged that the download is complete.
     fn is_owed(&self, us: Us) -> bool {
         us.completed && self.knows_us && !self.knows_completed
     }
 
-    /// Asks it: an answer is waited for from now on.
+    /// Makes the announce to it; its answer is expected from now on.
     pub(crate) fn ask(&mut self, now: Time, us: Us) -> Call {
         let event = match (self.knows_us, self.is_owed(us), us.partial) {
             (false, ..) => Event::Started,
@@ -132,7 +138,8 @@ impl Tracker {
         self.call(event)
     }
 
-    /// It answered. `near`: it is on loopback, where no floor applies to intervals. False if nobody waits for an answer.
+    /// Takes its answer. `near`: it is on loopback, where an interval may be as short as a second.
+    /// False if no answer was expected.
     pub(crate) fn answered(&mut self, now: Time, reply: &AnnounceReply, near: bool, us: Us, rng: &mut Rng) -> bool {
         let Some(asked) = self.asked.take() else { return false };
         self.knows_us = true;
@@ -145,10 +152,10 @@ impl Tracker {
         let seconds = |secs: u32| Duration::from_secs(u64::from(secs)).clamp(floor, INTERVAL_MAX);
         let interval = if reply.interval == 0 { INTERVAL } else { seconds(reply.interval) };
         let least = reply.min_interval.map_or(interval, seconds);
-        // Some trackers name a longer least interval than the usual one: both are obeyed.
+        // Some trackers name a longer least interval than the usual interval: both are obeyed.
         let interval = interval.max(least);
         self.welcome_at = now + least;
-        // A little late at random, so that a swarm does not announce in step.
+        // A random delay, so that a swarm does not announce in step.
         self.due = now + interval + up_to(interval / 20, rng);
         if self.is_owed(us) {
             self.due = now;
@@ -156,7 +163,7 @@ impl Tracker {
         true
     }
 
-    /// It gave no answer, or refused. False if nobody waits for an answer.
+    /// Notes that it did not answer, or refused. False if no answer was expected.
     pub(crate) fn failed(&mut self, now: Time, retry_in: Option<RetryIn>, rng: &mut Rng) -> bool {
         if self.asked.take().is_none() {
             return false;
@@ -172,34 +179,38 @@ impl Tracker {
             Some(RetryIn::Never) | None => RETRY.saturating_mul(rounds.saturating_mul(rounds)).min(RETRY_MAX),
         };
         self.due = now + wait + up_to(wait / 4, rng);
-        // What it asks for is obeyed on every network; our own back-off ends with the network that it failed on.
+        // A wait that it asks for is obeyed on every network; our own back-off ends with the
+        // network that it failed on.
         self.welcome_at = if retry_in.is_some() { self.due } else { now };
         true
     }
 
-    /// We are reached in another way now, and so is it, perhaps.
+    /// Notes a change of network: we have another address now, and a failed tracker may be
+    /// reachable.
     pub(crate) fn network_changed(&mut self, now: Time) {
         let at = if self.works() { now } else { self.welcome_at.max(now) };
         self.due = self.due.min(at);
     }
 
-    /// There is news for it: it hears of it soon, unless it failed and rests.
+    /// Announces soon, because there is news for it. A failed tracker waits for the end of its
+    /// back-off.
     pub(crate) fn news(&mut self, now: Time) {
         if self.works() {
             self.due = self.due.min(now);
         }
     }
 
-    /// An announce before its time would help: as soon as it welcomes one.
+    /// Announces as soon as it welcomes an extra announce.
     pub(crate) fn hurry(&mut self, now: Time) {
         if self.works() {
             self.due = self.due.min(self.welcome_at.max(now));
         }
     }
 
-    /// What it is told when we leave, one after the other, if it knows us: that the download is complete, if it was not told so, and that we go.
+    /// Makes the last announces to it, one after the other, if it may know us: `completed` if it
+    /// was not told so, then `stopped`.
     pub(crate) fn farewell(&self, us: Us) -> impl Iterator<Item = Call> {
-        // One that has not answered yet may have put us on its list all the same.
+        // A tracker that has not answered yet may have put us on its list all the same.
         let may_know_us = (self.knows_us || self.asked.is_some()) && self.standing != Standing::Gone;
         let is_told = self.knows_completed || self.asked.is_some_and(|asked| asked.as_seed);
         let completed = us.completed && !is_told;
@@ -212,7 +223,7 @@ impl Tracker {
     }
 }
 
-/// What a tracker may ask us to wait: a minute to a day.
+/// Limits the wait that a tracker asks for: a minute to a day.
 fn welcome_after(seconds: u64) -> Duration {
     Duration::from_secs(seconds).clamp(INTERVAL_MIN, INTERVAL_MAX)
 }
@@ -324,7 +335,8 @@ mod tests {
 
     #[test]
     fn another_network_ends_our_back_off_and_not_what_a_tracker_asks_for() {
-        // (what the tracker said, when it is asked again after a change in the tenth second)
+        // (what the tracker said, the second when it is asked again after a network change in
+        // second 10)
         let (answers, refuses) = (Ok(reply(1800)), |retry_in| Err(retry_in));
         let table = [(answers, 10), (refuses(None), 10), (refuses(Some(RetryIn::Seconds(600))), 600)];
         for (word, at) in table {
@@ -368,8 +380,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens in whatever order: `started` until it is acknowledged, then never; the same for `completed`;
-        /// `paused` in every other announce of a partial seed.
+        /// Checks events in any order. `started` and `completed` are sent until they are
+        /// acknowledged, and never again; `paused` is in every other announce of a partial seed.
         #[test]
         fn an_event_is_told_until_acknowledged_and_then_never_again(steps in prop::collection::vec((any::<bool>(), 0u8..4), 0..40)) {
             let (mut t, mut rng) = tracker();

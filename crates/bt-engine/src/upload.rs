@@ -1,7 +1,8 @@
 //! The uploading half of a torrent: requests of peers, queued until their turn on the uplink.
 //!
-//! Decides: which requests are taken. Must not know: payload, the rate limit.
-//! Invariant: only blocks of verified pieces are queued, only for a peer that is served, never more than the limit.
+//! Decides: which requests are accepted. Must not know: payload, the limit that all torrents share.
+//! Invariant: only blocks of verified pieces are queued, only for a peer that may have them, and
+//! never more than the limit.
 
 use crate::fast::{self, NEWCOMER};
 use crate::io::{Output, PeerKey};
@@ -12,18 +13,20 @@ use alloc::vec::Vec;
 use bt_peer_wire::{Message, REQUESTS_QUEUED_MAX};
 use bt_types::{BLOCK_LEN, Block, Piece, RawBlock, Time};
 
-/// Bytes per second of a peer that takes at once what it is sent.
+/// Bytes per second of a peer that drains its payload at once.
 const AT_ONCE: u64 = 32 << 20;
-/// A seed looks at so many pieces for the rarest, and suggests so many of them.
+/// Pieces that a seed samples for the rarest, and how many of them it suggests.
 const SUGGEST_SAMPLE: usize = 64;
 const SUGGESTED: usize = 4;
 
 impl Torrent {
-    /// A peer asks for a block: of up to [`bt_types::BLOCK_LEN_MAX`], as old clients do. What there is not is not served.
+    /// Takes a peer's request for a block of up to [`bt_types::BLOCK_LEN_MAX`] bytes, as old
+    /// clients send. Blocks that we lack are not served.
     pub(crate) fn requested(&mut self, now: Time, peer: PeerKey, raw: RawBlock) {
         let Some(row) = self.peers.get_mut(&peer) else { return };
         (row.asked_at, row.wasteful) = (now, false);
-        // All that are longer than usual together with the others: no more bytes than a full queue of the usual length.
+        // Longer requests than usual are accepted only within the bytes of a full queue of the
+        // usual length.
         let queued = || row.uploads.iter().map(|block| u64::from(block.len())).sum::<u64>();
         let is_usual = raw.len <= BLOCK_LEN || queued() < u64::from(REQUESTS_QUEUED_MAX) * u64::from(BLOCK_LEN);
         let room = row.uploads.len() < REQUESTS_QUEUED_MAX as usize && is_usual;
@@ -35,12 +38,12 @@ impl Torrent {
         match block {
             Some(block) => row.uploads.push_back(block),
             None if row.fast => row.say(Message::Reject(raw), &mut self.talked_to),
-            // Without the fast extension a request that came too late is just not answered (BEP 3).
+            // Without the fast extension a request that came too late is not answered (BEP 3).
             None => {}
         }
     }
 
-    /// A peer wants a block no more.
+    /// Takes a peer's `cancel`.
     pub(crate) fn cancelled(&mut self, peer: PeerKey, raw: RawBlock) {
         let Some(row) = self.peers.get_mut(&peer) else { return };
         if let Some(index) = row.uploads.iter().position(|waiting| waiting.raw() == raw) {
@@ -51,7 +54,8 @@ impl Torrent {
         }
     }
 
-    /// Whether the peer has something to be served, credit to be sent it, and no place in the line; it has one then.
+    /// Returns whether the peer joins the uplink's queue: it has blocks to be served, has credit,
+    /// and is not in the queue yet.
     pub(crate) fn joins_uplink(&mut self, peer: PeerKey) -> bool {
         let Some(row) = self.peers.get_mut(&peer) else { return false };
         let joins = !row.in_line && !row.uploads.is_empty() && row.sending < row.send_credit;
@@ -59,7 +63,8 @@ impl Torrent {
         joins
     }
 
-    /// The peer's turn: orders up to `bytes` of its requests, as far as its credit goes. How many bytes were ordered.
+    /// Orders up to `bytes` of the peer's requests within its credit, because it is the peer's
+    /// turn. Returns the bytes ordered.
     pub(crate) fn serve(&mut self, now: Time, peer: PeerKey, bytes: u64, out: &mut VecDeque<Output>) -> u64 {
         let Some(row) = self.peers.get_mut(&peer) else { return 0 };
         if !self.up_pace.passes(now, peer) {
@@ -80,7 +85,7 @@ impl Torrent {
         }
         if !blocks.is_empty() {
             row.sending += ordered;
-            // What was decided before is heard before: an unchoke ahead of the payload that it allows.
+            // Earlier messages are sent first: an unchoke ahead of the payload that it allows.
             if !row.outbox.is_empty() {
                 out.push_back(Output::Send(peer, core::mem::take(&mut row.outbox)));
             }
@@ -96,7 +101,8 @@ impl Torrent {
 
     // ---- hints (BEP 6) ----
 
-    /// What a peer has is known now: if it is a newcomer, it is told what it may ask for while choked.
+    /// Tells a newcomer with the fast extension the pieces that it may request while choked. Called
+    /// when the peer's pieces are known.
     pub(crate) fn allow_newcomer(&mut self, peer: PeerKey) {
         let Some(row) = self.peers.get_mut(&peer) else { return };
         if !row.fast || row.has.count() >= NEWCOMER || self.have.is_empty() || self.reveal.is_some() {
@@ -109,7 +115,8 @@ impl Torrent {
         }
     }
 
-    /// A seed sees more of the swarm than a leecher does: it suggests pieces that few others have, of a sample, to a peer that it begins to serve.
+    /// Samples pieces, and suggests the rarest of them to a newly unchoked peer: a seed sees more
+    /// of the swarm than a leecher does.
     pub(crate) fn suggest(&mut self, peer: PeerKey) {
         let Some(row) = self.peers.get_mut(&peer).filter(|row| row.fast && row.counted) else { return };
         if !self.have.is_full() || self.reveal.is_some() {
@@ -128,7 +135,7 @@ impl Torrent {
 
     // ---- initial seeding ----
 
-    /// Shows a peer that is served further pieces, while not everything is shown to everybody.
+    /// Shows an unchoked peer further pieces, while super-seeding.
     pub(crate) fn reveal_to(&mut self, now: Time, peer: PeerKey) {
         let Some(reveal) = &mut self.reveal else { return };
         if let Some(row) = self.peers.get_mut(&peer).filter(|row| row.unchoked) {
@@ -149,7 +156,8 @@ impl Torrent {
         }
     }
 
-    /// Shows a peer that wants nothing one piece more. It looks at many: not for every message of a peer.
+    /// Shows a peer that is not interested one piece more. It looks at many pieces: do not call it
+    /// for every message.
     pub(crate) fn tease(&mut self, peer: PeerKey) {
         let Some(reveal) = &mut self.reveal else { return };
         if let Some(row) = self.peers.get_mut(&peer).filter(|row| !row.unchoked && !row.interested) {
@@ -161,7 +169,7 @@ impl Torrent {
         }
     }
 
-    /// A peer wants nothing of what we show it.
+    /// Takes a peer's loss of interest in all that we show it.
     pub(crate) fn sated(&mut self, now: Time, peer: PeerKey) {
         if let Some(reveal) = &mut self.reveal {
             reveal.sated(now, peer);
@@ -169,7 +177,7 @@ impl Torrent {
         }
     }
 
-    /// From now on everybody knows that we have everything.
+    /// Ends super-seeding: all peers are told that we have everything.
     pub(crate) fn reveal_all(&mut self) {
         let Some(reveal) = self.reveal.take() else { return };
         for peer in self.peers.values_mut() {
@@ -182,7 +190,7 @@ impl Torrent {
         }
     }
 
-    /// Ordered payload left for the peer.
+    /// Notes that ordered payload left for the peer.
     pub(crate) fn sent(&mut self, now: Time, peer: PeerKey, bytes: u64) {
         if let Some(row) = self.peers.get_mut(&peer) {
             row.sending = row.sending.saturating_sub(bytes);
@@ -193,7 +201,7 @@ impl Torrent {
         }
     }
 
-    /// An ordered block could not be read.
+    /// Notes that an ordered block could not be read.
     pub(crate) fn read_failed(&mut self, peer: PeerKey, block: Block) {
         if let Some(row) = self.peers.get_mut(&peer) {
             row.sending = row.sending.saturating_sub(u64::from(block.len()));

@@ -1,6 +1,7 @@
-//! What becomes of a piece that the store checked, and of those who sent it.
+//! Handles a piece that the store checked, and the peers that sent it.
 //!
-//! Decides: who is believed, watched and banned. Must not know: how pieces are chosen or checked.
+//! Decides: which peers are believed, put on parole and banned. Must not know: how pieces are
+//! chosen or checked.
 //! Invariant: a peer is banned only when it is certain that its bytes were wrong.
 
 use crate::config::Budget;
@@ -13,13 +14,14 @@ use alloc::vec::Vec;
 use bt_peer_wire::Message;
 use bt_types::{Block, Piece, Time, Verdict};
 
-/// Peers remembered for their part in a piece that failed.
+/// Most sources remembered for their part in a piece that failed.
 const PAROLE_MAX: usize = 4096;
-/// Up to so many peers hear of each new piece at once. More of them hear of several pieces together, once a second.
+/// Most connected peers that are told of each new piece at once. If there are more, they are told
+/// of several pieces together, once a second.
 const TOLD_AT_ONCE_MAX: usize = 128;
 
 impl Torrent {
-    /// The store checked a piece.
+    /// Takes the result of a check.
     pub(crate) fn checked(&mut self, now: Time, piece: Piece, verdict: Verdict, out: &mut VecDeque<Output>) {
         match verdict {
             Verdict::Good => self.piece_good(now, piece, out),
@@ -53,14 +55,14 @@ impl Torrent {
         if self.peers.len() <= TOLD_AT_ONCE_MAX {
             self.tell_haves();
         }
-        // The whole may be complete long after all that was wanted: trackers hear of it then.
+        // The torrent may become complete long after all wanted pieces: trackers are told then.
         if (was_missing && self.is_done()) || self.is_complete() {
             self.done(now, out);
         }
     }
 
-    /// Tells everybody of the pieces that are new. Also those who have a piece: a seed that shows its pieces one by one must know which of
-    /// them are out.
+    /// Announces the new pieces to all peers except seeds, also to peers that have them: a
+    /// super-seed must know which pieces are out.
     pub(crate) fn tell_haves(&mut self) {
         let new = core::mem::take(&mut self.untold);
         if new.is_empty() {
@@ -71,7 +73,8 @@ impl Torrent {
         }
     }
 
-    /// The peer that led a piece is given more at a time if it was right; it may have waited for that.
+    /// Lets the peer that led a piece work on more pieces at a time, if the piece was right. The
+    /// peer may have waited for that.
     fn is_checked(&mut self, piece: Piece, right: bool) {
         if let Some(row) = self.work.shelf().lead(piece).and_then(|lead| self.peers.get_mut(&lead)) {
             row.unproven = row.unproven.saturating_sub(1);
@@ -101,10 +104,11 @@ impl Torrent {
         self.on_parole.extend(senders.into_iter().take(room));
     }
 
-    /// Pieces that were good are not there any more: the torrent wants them again if it wanted them before, and serves them to no peer.
+    /// Forgets pieces that were good and are lost: they are wanted again if they were wanted
+    /// before, and served to no peer.
     pub(crate) fn lost(&mut self, now: Time, pieces: &[Piece], budget: &Budget) {
         let was_done = self.is_done();
-        // Whoever shows its pieces one by one has all of them.
+        // A super-seed has all pieces.
         self.reveal_all();
         for &piece in pieces {
             self.is_checked(piece, true);
@@ -137,7 +141,8 @@ impl Torrent {
         self.feed_everybody(now, budget);
     }
 
-    /// A piece that had failed is right at last, and these blocks of the failed attempt were not: now it is known who lied.
+    /// Bans the peers that sent these wrong blocks. The blocks belong to a failed attempt at a
+    /// piece that is right now.
     pub(crate) fn audited(&mut self, now: Time, wrong: &[Block], out: &mut VecDeque<Output>) {
         let liars: BTreeSet<SourceId> = wrong.iter().filter_map(|&block| self.work.shelf().suspect(block)).collect();
         liars.into_iter().for_each(|liar| self.ban(now, liar, out));
@@ -145,12 +150,12 @@ impl Torrent {
 
     fn ban(&mut self, now: Time, liar: SourceId, out: &mut VecDeque<Output>) {
         if let Some(stat) = self.sources.get(liar) {
-            // Several of its pieces may turn out wrong.
+            // Several pieces of the same source may turn out wrong.
             let is_news = !self.meeting.book.is_banned(stat.addr);
             self.banned = self.banned.saturating_add(u32::from(is_news));
             self.meeting.book.ban(stat.addr);
         }
-        // Its other connections go too: they would poison the next piece.
+        // Other connections of its host are closed too: they would poison the next piece.
         let book = &self.meeting.book;
         let connected = self.peers.values().filter(|peer| peer.source == liar || book.is_banned(peer.addr));
         let connected = connected.map(|peer| (peer.key, if peer.source == liar { Why::BadPiece } else { Why::Banned }));

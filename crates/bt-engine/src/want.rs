@@ -1,7 +1,9 @@
-//! What a torrent wants: pieces, their order, and what it says to others when nothing more is wanted (BEP 21).
+//! Handles what a torrent wants: pieces, their order, and what peers and trackers are told when
+//! nothing more is wanted (BEP 21).
 //!
 //! Decides: when a download is done. Must not know: files, how pieces are sorted.
-//! Invariant: `missing` is the set of pieces that are wanted and not had; `wanted` of each peer counts its part of them.
+//! Invariant: `missing` is the set of pieces that are wanted and missing; `wanted` of each peer
+//! counts the pieces of that set at the peer.
 
 use crate::config::Budget;
 use crate::io::{Event, Output, PeerKey, Want};
@@ -15,27 +17,28 @@ use bt_types::{Bitfield, Piece, Time};
 use bytes::Bytes;
 
 impl Torrent {
-    /// Whether every piece is verified and written.
+    /// Returns whether every piece is verified and written.
     pub(crate) fn is_complete(&self) -> bool {
         self.have.is_full()
     }
 
-    /// Whether every piece that is wanted is.
+    /// Returns whether every wanted piece is verified and written.
     pub(crate) fn is_done(&self) -> bool {
         self.missing.is_empty()
     }
 
-    /// Whether we lack something and want nothing more (BEP 21).
+    /// Returns whether we lack something and want nothing more (BEP 21).
     pub(crate) fn is_partial(&self) -> bool {
         self.is_done() && !self.is_complete()
     }
 
-    /// Whether we say that we want nothing. Not while we seem to have nothing: some leave whoever has and wants nothing.
+    /// Returns whether we announce `upload_only`. Not while super-seeding: some peers disconnect a
+    /// peer that seems to have nothing and to want nothing.
     pub(crate) fn is_upload_only(&self) -> bool {
         self.is_done() && self.reveal.is_none()
     }
 
-    /// Other pieces are wanted, or in another order.
+    /// Changes the wanted pieces or their order.
     pub(crate) fn want(&mut self, now: Time, wants: &[Want], budget: &Budget, out: &mut VecDeque<Output>) {
         let was_done = self.is_done();
         let given_up = self.work.shelf().want(wants);
@@ -67,7 +70,8 @@ impl Torrent {
         }
     }
 
-    /// The last wanted piece is there, or what was missing is not wanted any more: who wants nothing either is left.
+    /// Ends the download, because nothing wanted is missing: peers that want nothing either are
+    /// disconnected.
     pub(crate) fn done(&mut self, now: Time, out: &mut VecDeque<Output>) {
         self.tell_haves();
         if self.is_complete() {
@@ -83,7 +87,8 @@ impl Torrent {
         }
     }
 
-    /// Something is wanted again: those who were left are welcome again.
+    /// Resumes the download, because something is wanted again: disconnected seeds may be dialled
+    /// again.
     pub(crate) fn resume(&mut self, now: Time) {
         self.meeting.announcer.set_partial(now, false);
         self.tell_upload_only(false);
@@ -92,7 +97,7 @@ impl Torrent {
         }
     }
 
-    /// A second extension handshake with what has changed (BEP 10).
+    /// Sends a further extension handshake with what has changed (BEP 10).
     fn tell_upload_only(&mut self, upload_only: bool) {
         let hello = ExtendedHandshake { upload_only: Some(upload_only), ..ExtendedHandshake::default() };
         let payload = Bytes::from(hello.to_bytes());
@@ -101,13 +106,13 @@ impl Torrent {
         }
     }
 
-    /// Another torrent lacks room in the store: pieces for which nothing comes give way.
+    /// Gives up pieces that get no blocks, because another torrent lacks room in the store.
     pub(crate) fn give_up_stalled(&mut self, out: &mut VecDeque<Output>) {
         let stalled = self.work.shelf().give_up_stalled();
         self.give_up(stalled, out);
     }
 
-    /// Pieces that were worked on and are given up: what was asked for is taken back, what came is forgotten.
+    /// Gives up open pieces: their requests are cancelled, and their blocks forgotten.
     fn give_up(&mut self, pieces: Vec<(Piece, Option<PeerKey>)>, out: &mut VecDeque<Output>) {
         for lead in pieces.iter().filter_map(|(_, lead)| *lead) {
             if let Some(row) = self.peers.get_mut(&lead) {
@@ -130,7 +135,7 @@ impl Torrent {
         }
     }
 
-    /// Two that both want nothing have nothing to do with each other.
+    /// Refuses a peer that wants nothing while we want nothing.
     pub(crate) fn refuse_idle(&self, peer: PeerKey) -> Result<(), Why> {
         let both = self.is_done() && self.peers.get(&peer).is_some_and(Peer::wants_nothing);
         if both { Err(Why::BothSeeds) } else { Ok(()) }

@@ -1,17 +1,18 @@
-//! What there is to fetch: a shelf of blocks, as long as there is any use for one.
+//! Holds the blocks that are still needed: a shelf, while there is any use for it.
 //!
-//! Decides: when there is a shelf. Must not know: what stands on it.
-//! Invariant: without a shelf everything is there and wanted, and nobody has told of a piece; one that is made then is like one that was there
-//! all the time.
+//! Decides: when there is a shelf. Must not know: the content of the shelf.
+//! Invariant: without a shelf every piece is there and wanted, and no peer has announced a piece. A
+//! shelf that is made later equals a shelf that was there all the time.
 
 use crate::shelf::Shelf;
 use alloc::boxed::Box;
 use bt_types::{Bitfield, Geometry, Piece, Rng};
 
-/// The blocks of a torrent that are still needed. A torrent that has everything, and no peers, holds no tables for them.
+/// The blocks of a torrent that are still needed. A torrent that has everything, and no peers,
+/// holds no tables for them.
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// Everything is there, and nobody.
+    /// Every piece is there, and no peer.
     Done(Geometry, Rng),
     Shelf(Box<Shelf>),
 }
@@ -21,7 +22,7 @@ impl Work {
         if have.is_full() { Work::Done(geometry, rng) } else { Work::Shelf(Box::new(Shelf::new(geometry, have, rng))) }
     }
 
-    /// The shelf, made if there is none.
+    /// Returns the shelf; makes it if there is none.
     pub(crate) fn shelf(&mut self) -> &mut Shelf {
         if let Work::Done(geometry, rng) = self {
             let everything = Bitfield::full(geometry.piece_count());
@@ -33,7 +34,8 @@ impl Work {
         }
     }
 
-    /// Everything is there, and nobody is connected: lets go of the shelf, if nothing of it must be kept.
+    /// Drops the shelf, if nothing of it must be kept. The caller has seen that every piece is
+    /// there and no peer is connected.
     pub(crate) fn rest(&mut self) {
         if let Work::Shelf(shelf) = self
             && let Some((geometry, mut rng)) = shelf.essence()
@@ -50,42 +52,42 @@ impl Work {
         }
     }
 
-    /// Whether the piece is wanted, there or not.
+    /// Returns whether the piece is wanted, whether we have it or not.
     pub(crate) fn is_wanted(&self, piece: Piece) -> bool {
         self.get().is_none_or(|shelf| shelf.is_wanted(piece))
     }
 
-    /// Whether every piece that we want and lack is open.
+    /// Returns whether every piece that we want and lack is open.
     pub(crate) fn is_end_game(&self) -> bool {
         self.get().is_none_or(Shelf::is_end_game)
     }
 
-    /// The open pieces.
+    /// Returns the open pieces.
     pub(crate) fn open(&self) -> impl Iterator<Item = Piece> {
         self.get().into_iter().flat_map(Shelf::open)
     }
 
-    /// Bytes that the store may have to hold in memory.
+    /// Returns the bytes that the store may have to hold in memory.
     pub(crate) fn reserved(&self) -> u64 {
         self.get().map_or(0, Shelf::reserved)
     }
 
-    /// What is reserved of the store's memory at a time, in bytes.
+    /// Returns the bytes of the store's memory that are reserved at a time.
     pub(crate) fn unit(&self) -> u64 {
         self.get().map_or(1, Shelf::unit)
     }
 
-    /// Whether the torrent could not reserve what it wanted.
+    /// Returns whether the torrent could not reserve what it wanted.
     pub(crate) fn is_short(&self) -> bool {
         self.get().is_some_and(Shelf::is_short)
     }
 
-    /// How many leechers have this piece.
+    /// Returns how many leechers have this piece.
     pub(crate) fn availability(&self, piece: Piece) -> u32 {
         self.get().map_or(0, |shelf| shelf.availability(piece))
     }
 
-    /// Whether blocks, or room for pieces, became free since this was last asked.
+    /// Returns whether blocks, or room for pieces, became free since the last call.
     pub(crate) fn take_freed(&mut self) -> bool {
         match self {
             Work::Shelf(shelf) => shelf.take_freed(),

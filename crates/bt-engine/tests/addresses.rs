@@ -1,4 +1,5 @@
-//! One peer on several addresses, and who calls on the local network, as conversations.
+//! Plays conversations with peers that have several addresses, and with hosts that call on the
+//! local network.
 //!
 //! Decides: which connections stay. Must not know: the engine's insides.
 //! Invariant: time and chance are fixed, so a change of a decision shows as a change of a text.
@@ -64,7 +65,8 @@ fn a_peer_that_is_alive_is_one_on_all_its_addresses() {
         at 4s
         B: answers like A at [2a01::1]:7
         C: answers like A at 8.8.8.8:7";
-    // A host has an address of each family. Who has a second one of the same is taken for another.
+    // A host has an address of each family. A second address of the same family counts as another
+    // host.
     assert_snapshot!(play(&LEECHER, told), @"
     > A: answers
     < A: have-none, hello

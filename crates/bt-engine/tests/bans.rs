@@ -1,6 +1,7 @@
-//! A host that poisoned a piece is gone with all its connections, and comes back from no other address of its own.
+//! Checks that a ban closes all connections of a host that poisoned a piece, and refuses its other
+//! addresses.
 //!
-//! Decides: what one host is. Must not know: the engine's insides.
+//! Decides: which addresses are one host. Must not know: the engine's insides.
 //! Invariant: a peer of another host is never harmed.
 
 use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec, Why};
@@ -10,7 +11,7 @@ use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, Rng, Time, Verdi
 const TORRENT: TorrentKey = TorrentKey(0);
 const HASH: InfoHash = InfoHash([7; 20]);
 
-/// A leecher of two pieces of one block.
+/// Makes a leecher of two pieces of one block.
 fn leecher() -> Engine {
     let mut engine = Engine::new(Config::new(PeerId([1; 20])), Budget::default(), Rng::from_seed(1));
     let spec = TorrentSpec {
@@ -26,7 +27,7 @@ fn leecher() -> Engine {
     engine
 }
 
-/// Lets a peer connect from there.
+/// Lets a peer connect from this address.
 fn connect(engine: &mut Engine, number: u64, from: &str) {
     let peer_id = PeerId([10 + number as u8; 20]);
     let handshake = Handshake { reserved: Reserved::OURS, info_hash: HASH, peer_id };
@@ -34,7 +35,7 @@ fn connect(engine: &mut Engine, number: u64, from: &str) {
     engine.handle(Time::ZERO, Input::Connected { peer: PeerKey(number), torrent: TORRENT, addr, outbound: false, handshake });
 }
 
-/// Carries the orders out: who is hung up on, and why.
+/// Carries the outputs out; returns the peers that were disconnected, and why.
 fn hung_up(engine: &mut Engine) -> Vec<(u64, Why)> {
     let orders = core::iter::from_fn(|| engine.poll());
     orders.filter_map(|order| if let Output::HangUp(peer, why) = order { Some((peer.0, why)) } else { None }).collect()

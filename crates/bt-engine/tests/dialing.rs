@@ -1,6 +1,7 @@
-//! The living among the dead: how long it takes to find one peer among addresses that do not answer, in virtual time.
+//! Measures in virtual time how long it takes to find one peer among addresses that do not answer.
 //!
-//! Decides: who answers, and how soon. Must not know: whom the engine dials first, or for how long.
+//! Decides: which addresses answer, and how soon. Must not know: the order and the patience of the
+//! engine's dials.
 //! Invariant: a dial to a dead address ends when the engine's patience does, and not before.
 
 use bt_engine::{AnnounceOrder, Budget, Config, Engine, Input, Output, TorrentKey, TorrentSpec};
@@ -15,7 +16,7 @@ use std::time::Duration;
 const DIALS_MAX: usize = 200;
 const LIVING: u32 = 0x2d0a_141e;
 
-/// What became of a swarm.
+/// The result of a played swarm.
 struct Fared {
     /// When each torrent's living peer was connected.
     found: BTreeMap<TorrentKey, Duration>,
@@ -23,7 +24,8 @@ struct Fared {
     under_way: usize,
 }
 
-/// One torrent for each of `dead`, which has that number of dead addresses, and a living one that answers after `answers`.
+/// Plays one torrent for each of `dead`, with that number of dead addresses and a living peer that
+/// answers after `answers`.
 fn play(seed: u64, dead: &[u32], answers: Duration) -> Fared {
     let mut rng = Rng::from_seed(seed);
     let mut engine = Engine::new(Config::new(PeerId([1; 20])), Budget::default(), rng.fork());
@@ -86,7 +88,7 @@ fn is_alive(addr: SocketAddr) -> bool {
     addr.ip() == std::net::Ipv4Addr::from(LIVING)
 }
 
-/// The tracker tells of all addresses, the living one in the midst of them.
+/// Lets the tracker name all addresses, the living one among them.
 fn tell(engine: &mut Engine, now: Time, key: TorrentKey, order: &AnnounceOrder, dead: u32, rng: &mut Rng) {
     let mut peers: Vec<SocketAddr> = (0..dead).map(|n| SocketAddr::from(((0x5000_0000 + n * 997).to_be_bytes(), 6881))).collect();
     peers.push(SocketAddr::from((LIVING.to_be_bytes(), 6881)));
@@ -97,12 +99,13 @@ fn tell(engine: &mut Engine, now: Time, key: TorrentKey, order: &AnnounceOrder, 
 
 #[test]
 fn the_living_are_found_in_seconds_whatever_the_order() {
-    // (dead addresses of each torrent, when the living one answers, seconds within which it is found)
+    // (dead addresses of each torrent, when the living peer answers, seconds within which it is
+    // found)
     let table: [(&[u32], u64, u64); 5] = [
         (&[0], 100, 1),
         (&[200], 100, 4),
         (&[2000], 100, 30),
-        // Farther than the first patience reaches.
+        // Slower than the first patience.
         (&[200], 3_000, 30),
         (&[200; 10], 100, 40),
     ];

@@ -1,7 +1,8 @@
-//! A magnet and a seed, engine to engine: the largest metadata of honest torrents passes in seconds.
+//! Sends metadata from a seed to a magnet, engine to engine: the largest metadata of honest
+//! torrents passes in seconds.
 //!
-//! Decides: what passes between two engines. Must not know: what they say.
-//! Invariant: virtual time; a word takes ten milliseconds.
+//! Decides: what passes between two engines. Must not know: the content of the messages.
+//! Invariant: virtual time; a message takes ten milliseconds.
 
 use bt_engine::{Budget, Config, Engine, Input, MagnetSpec, Output, PeerKey, TorrentKey, TorrentSpec};
 use bt_peer_wire::{Handshake, Message, Reserved};
@@ -14,11 +15,11 @@ const TORRENT: TorrentKey = TorrentKey(0);
 const PEER: PeerKey = PeerKey(0);
 const LATENCY: Duration = Duration::from_millis(10);
 
-/// Two engines with one connection; 0 is the magnet.
+/// Two engines with one connection; engine 0 is the magnet.
 struct Pair {
     engines: [Engine; 2],
     now: Time,
-    /// What is on its way: to whom.
+    /// Messages under way, with the engine that they go to.
     wire: BTreeMap<(Time, u64), (usize, Vec<Message>)>,
     sent: u64,
 }
@@ -48,7 +49,7 @@ impl Pair {
         Pair { engines, now: Time::ZERO, wire: BTreeMap::new(), sent: 0 }
     }
 
-    /// Lets everything happen until the magnet has its metadata.
+    /// Plays until the magnet has its metadata.
     fn run(&mut self) -> Bytes {
         loop {
             for from in 0..2 {
@@ -84,7 +85,7 @@ fn eight_mebibytes_of_metadata_pass_in_seconds() {
         let metadata = Bytes::from(metadata);
         let mut pair = Pair::new(&metadata);
         assert_eq!(pair.run(), metadata);
-        // A mebibyte in a second, and a second more to begin.
+        // A mebibyte in a second, and two more seconds to begin.
         let seconds = 2 + len as u64 / (1 << 20);
         assert!(pair.now <= Time::from_secs(seconds), "{len} bytes took until {}", pair.now);
         assert_eq!(pair.engines[0].magnet(TORRENT).unwrap().held, 0);

@@ -1,6 +1,7 @@
-//! Conversations about metadata, and about peers: `>` is what the engine is told, `<` is what it orders.
+//! Plays conversations about metadata, and about peers: `>` is an input of the engine, `<` is an
+//! output.
 //!
-//! Decides: what a client says, word by word. Must not know: the engine's insides.
+//! Decides: the messages of a client, word by word. Must not know: the engine's insides.
 //! Invariant: time and chance are fixed, so a change of a decision shows as a change of a text.
 
 mod transcript;
@@ -8,7 +9,7 @@ mod transcript;
 use insta::assert_snapshot;
 use transcript::{PLAIN, Scene, Setting, play};
 
-/// A magnet whose metadata has three parts, the last one short.
+/// A magnet whose metadata has three parts, the last part short.
 const MAGNET: Scene =
     Scene { pieces: 3, blocks: 2, have: "000", trackers: &[], setting: Setting { metadata: 40_000, magnet: true, ..PLAIN } };
 /// A leecher of the same torrent that has the metadata.
@@ -238,7 +239,8 @@ fn impossible_sizes_are_not_asked_for() {
 
 #[test]
 fn what_was_said_before_is_heard_later() {
-    // We have piece 1 from an earlier session: peers hear of it when they are taken over.
+    // We have piece 1 from an earlier session: peers are told of it when the torrent takes them
+    // over.
     let told = "
         A: connects
         B: connects without fast
@@ -390,7 +392,8 @@ fn a_magnet_and_a_torrent_without_metadata_give_none() {
 
 #[test]
 fn peers_hear_of_each_other_once_a_minute() {
-    // Who came to us can be reached at the port that it names; who names none is not told of.
+    // A peer that connected to us can be reached at the port that it names. A peer that names none
+    // is not told to others.
     let told = "
         found A
         A: answers

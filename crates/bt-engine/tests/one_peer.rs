@@ -1,7 +1,10 @@
-//! Two clients that reach each other on several addresses: one connection stays, and both ends keep the same one.
+//! Plays two clients that reach each other on several addresses: one connection stays, and both
+//! ends keep the same one.
 //!
-//! Decides: who knows which address when, and how long each way is. Must not know: which connection should stay.
-//! Invariant: a connection that the other end refused is answered late, as shells do; closing takes as long as any other word.
+//! Decides: when each end learns which address, and the latency of each path. Must not know: which
+//! connection should stay.
+//! Invariant: an end that refuses a connection answers its handshake late, as shells do. Closing
+//! takes as long as any message.
 
 use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec, Why};
 use bt_peer_wire::{Handshake, Message, Reserved};
@@ -12,10 +15,10 @@ use std::time::Duration;
 
 const TORRENT: TorrentKey = TorrentKey(0);
 const HASH: InfoHash = InfoHash([7; 20]);
-/// Whom an end refuses as a second connection hears its handshake after this time.
+/// Seconds after which an end answers the handshake of a connection that it refuses as a duplicate.
 const LATE: Duration = Duration::from_secs(1);
 
-/// What comes to an end.
+/// An event at an end.
 #[derive(Debug)]
 enum Step {
     Told(SocketAddr),
@@ -25,16 +28,16 @@ enum Step {
     Closed(PeerKey),
 }
 
-/// Two engines and the ways between them.
+/// Two engines and the paths between them.
 struct Pair {
     engines: [Engine; 2],
     now: Time,
-    /// The addresses of each: one for each way.
+    /// The addresses of each end: one for each path.
     addrs: [Vec<SocketAddr>; 2],
-    /// How long a word takes on each way.
+    /// The latency of a message on each path.
     latency: Vec<Duration>,
     connected: [BTreeSet<PeerKey>; 2],
-    /// The way of each connection.
+    /// The path of each connection.
     ways: BTreeMap<PeerKey, usize>,
     steps: BTreeMap<(Time, u64), (usize, Step)>,
     next: u64,
@@ -58,7 +61,7 @@ fn spec() -> TorrentSpec {
 }
 
 impl Pair {
-    /// Both are told of each other's addresses within `spread`.
+    /// Makes two engines that learn each other's addresses within `spread`.
     fn new(seed: u64, ips: [&[&str]; 2], spread: Duration) -> Pair {
         let mut rng = Rng::from_seed(seed);
         let engine = |end: usize, rng: &mut Rng| {
@@ -86,7 +89,7 @@ impl Pair {
         self.steps.insert((at, self.next), (end, step));
     }
 
-    /// Lets time pass up to this moment. Each end says something in every second, on each connection.
+    /// Plays up to this time. Each end sends a message in every second, on each connection.
     fn play(&mut self, until: Time) {
         while self.now < until {
             let next = until.min(self.now + Duration::from_secs(1));
@@ -152,7 +155,7 @@ impl Pair {
         }
     }
 
-    /// Carries the orders of an end out. The connections that it ended.
+    /// Carries the outputs of an end out; returns the connections that it ended.
     fn carry_out(&mut self, now: Time, end: usize) -> Vec<(PeerKey, Why)> {
         let mut ended = Vec::new();
         while let Some(output) = self.engines[end].poll() {
@@ -182,7 +185,7 @@ impl Pair {
 
 /// Loopback, and an address of each family on one network.
 const NEAR: [&[&str]; 2] = [&["127.0.0.1", "10.0.0.1", "fd00::1"], &["127.0.0.1", "10.0.0.2", "fd00::2"]];
-/// One has two addresses, and reaches the other from one and the same.
+/// One end has two addresses, and reaches the other end from a single address.
 const ONE_WAY: [&[&str]; 2] = [&["10.0.0.1", "10.0.0.1"], &["10.0.0.2", "10.0.0.3"]];
 /// A public address of each family.
 const FAR: [&[&str]; 2] = [&["9.0.0.1", "2a01::1"], &["9.0.1.2", "2a02::2"]];

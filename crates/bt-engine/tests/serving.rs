@@ -1,4 +1,4 @@
-//! When payload leaves, and how the shell is told to send it.
+//! Checks when payload leaves, and how the shell is told to send it.
 //!
 //! Decides: what is expected of the engine. Must not know: its insides.
 //! Invariant: as in the transcripts, time and chance are fixed.

@@ -1,4 +1,4 @@
-//! Who is given a slot that becomes free between two rounds of choking.
+//! Checks which peer gets a slot that becomes free between two choking rounds.
 //!
 //! Decides: what is expected of the engine. Must not know: its insides.
 //! Invariant: as in the transcripts, time and chance are fixed.

@@ -1,4 +1,4 @@
-//! The store's memory among several torrents of one engine.
+//! Shares the store's memory among several torrents of one engine.
 //!
 //! Decides: what is expected of the engine. Must not know: its insides.
 //! Invariant: time and chance are fixed.
@@ -12,13 +12,13 @@ use std::time::Duration;
 
 const MIB: u32 = 1 << 20;
 
-/// An engine with torrents that have one peer each: the peer has everything and serves us.
+/// An engine with torrents that have one peer each: the peer has everything and has unchoked us.
 struct World {
     engine: Engine,
     now: Time,
-    /// What each torrent's peer was asked for and has not sent.
+    /// The requests to each torrent's peer that it has not answered.
     asked: BTreeMap<u32, Vec<RawBlock>>,
-    /// What was stored of long pieces and is not on the disk yet.
+    /// Blocks of long pieces that were stored and are not on the disk yet.
     stored: Vec<(TorrentKey, Piece, u64)>,
     complete: Vec<(TorrentKey, Piece)>,
     forgotten: Vec<(TorrentKey, Piece)>,
@@ -87,7 +87,7 @@ impl World {
         self.now = until;
     }
 
-    /// The torrent's peer sends the first block that it was asked for.
+    /// Lets the torrent's peer send the first block that it was asked for.
     fn send(&mut self, torrent: u32) -> bool {
         let Some(asked) = self.asked.get_mut(&torrent).filter(|asked| !asked.is_empty()) else { return false };
         let RawBlock { piece, begin, len } = asked.remove(0);
@@ -109,7 +109,7 @@ fn all_torrents_together_stay_within_the_budget_and_each_gets_its_turn() {
     let mut world = World::new(8, MIB, budget);
     let mut done = BTreeMap::<u32, u32>::new();
     let mut most = 0;
-    // No torrent's peer is faster than another's.
+    // All torrents have equally fast peers.
     while (0..8).any(|torrent| world.send(torrent)) || !world.complete.is_empty() {
         for torrent in 0..8 {
             world.send(torrent);
@@ -129,7 +129,7 @@ fn all_torrents_together_stay_within_the_budget_and_each_gets_its_turn() {
 fn pieces_that_are_never_completed_give_way_to_another_torrent() {
     let mut world = World::new(2, MIB, u64::from(MIB));
     assert_eq!((world.engine.reserved(TorrentKey(0)), world.engine.reserved(TorrentKey(1))), (u64::from(MIB), 0));
-    // The first torrent's peer sends no more than one block.
+    // The first torrent's peer sends one more block only.
     assert!(world.send(0));
     world.pass(Duration::from_secs(45));
     assert_eq!(world.forgotten.first().map(|(key, _)| *key), Some(TorrentKey(0)));
@@ -154,7 +154,7 @@ fn a_long_piece_reserves_what_is_under_way_and_not_yet_on_the_disk() {
         while (0..2).any(|torrent| world.send(torrent)) {
             most = most.max(world.reserved());
         }
-        // The disk is slower than the peers, who wait for it.
+        // The disk is slower than the peers, which wait for it.
         for (key, piece, bytes) in std::mem::take(&mut world.stored) {
             came += bytes;
             world.give(Input::OnDisk(key, piece, bytes));

@@ -1,6 +1,6 @@
-//! The engine's main stories, as conversations: `>` is what it is told, `<` is what it orders.
+//! Plays the engine's main conversations: `>` is an input of the engine, `<` is an output.
 //!
-//! Decides: what a client says, word by word. Must not know: the engine's insides.
+//! Decides: the messages of a client, word by word. Must not know: the engine's insides.
 //! Invariant: time and chance are fixed, so a change of a decision shows as a change of a text.
 
 mod transcript;
@@ -505,7 +505,8 @@ fn trackers_hear_each_event_once() {
 
 #[test]
 fn a_seed_is_asked_first_for_what_no_leecher_has() {
-    // Piece 0 is begun with leecher A, which chokes: the seed gives the pieces that nobody else has, and A's piece later.
+    // Piece 0 is begun with leecher A, which chokes. The seed gives the pieces that no leecher has,
+    // and A's piece later.
     let told = "
         A: connects without fast
         A: bitfield 100, unchoke

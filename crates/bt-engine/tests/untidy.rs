@@ -1,6 +1,6 @@
-//! Untidy messages of peers that do no harm: the engine ignores them, and the connection goes on.
+//! Checks that the engine ignores harmless untidy messages of peers, and keeps the connection.
 //!
-//! Decides: what the engine must take. Must not know: its insides.
+//! Decides: what the engine must tolerate. Must not know: its insides.
 //! Invariant: every case is played on an engine of its own, as a leecher and as a seed.
 
 use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec, Why};
@@ -11,12 +11,13 @@ const TORRENT: TorrentKey = TorrentKey(0);
 const PEER: PeerKey = PeerKey(0);
 const HASH: InfoHash = InfoHash([7; 20]);
 
-/// Three pieces of 256 KiB.
+/// Makes three pieces of 256 KiB.
 fn geometry() -> Geometry {
     Geometry::new(3 << 18, 1 << 18).unwrap()
 }
 
-/// What a peer hears whose words these are, without what every peer hears. An error if it is left.
+/// Returns the outputs to a peer that sends these messages, without what every peer is sent. An
+/// error if the engine disconnects it.
 fn hear(have: Bitfield, said: Vec<Message>) -> Result<Vec<Output>, Why> {
     let mut engine = Engine::new(Config::new(PeerId([1; 20])), Budget::default(), Rng::from_seed(1));
     let spec = TorrentSpec {

@@ -1,4 +1,4 @@
-//! What is wanted, and in which order, as conversations.
+//! Plays conversations about the wanted pieces and their order.
 //!
 //! Decides: nothing; the words are those of `transcripts.rs`. Must not know: the engine's insides.
 //! Invariant: time and chance are fixed.
@@ -276,7 +276,7 @@ fn a_slow_store_stops_the_asking_until_it_has_written() {
         A: sends 5:0
         at 10s
         piece 5 is good";
-    // Room for one piece of one block, sent or asked for.
+    // Room for one piece of one block, sent or requested.
     let scene = Scene { setting: Setting { store: 1 << 14, ..PLAIN }, ..LEECHER };
     assert_snapshot!(play(&scene, told), @"
     > A: answers

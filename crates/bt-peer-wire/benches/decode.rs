@@ -1,7 +1,7 @@
-//! How fast messages are found in what a peer sends: `cargo bench -p bt-peer-wire`.
+//! Measures how fast messages are parsed from a peer's bytes: `cargo bench -p bt-peer-wire`.
 //!
-//! Decides: nothing. Must not know: how messages are found.
-//! Invariant: what is measured is what `examples/decode.rs` counts.
+//! Decides: nothing. Must not know: how messages are parsed.
+//! Invariant: the bench measures the work that `examples/decode.rs` counts.
 
 #[path = "../examples/decode.rs"]
 #[allow(dead_code, reason = "its `main` is that of another program")]

@@ -1,15 +1,17 @@
-//! So many messages through a connection's decoder, so that a profiler can count what one costs.
+//! Sends a number of messages through a connection's decoder, so that a profiler can count the cost
+//! of one.
 //!
-//! Decides: the mix. Must not know: how messages are found.
+//! Decides: the mix of messages. Must not know: how messages are parsed.
 //! Invariant: bytes come in portions of the same length, whatever messages are in them.
 //!
-//! `decode blocks|haves COUNT`. `cargo xtask cost` runs it under a profiler; `benches/decode.rs` measures the same in time.
+//! `decode blocks|haves COUNT`. `cargo xtask cost` runs it under a profiler; `benches/decode.rs`
+//! measures the same in time.
 
 use bt_peer_wire::{Connection, Handshake, Message, Reserved};
 use bt_types::{BLOCK_LEN, InfoHash, PeerId, RawBlock, Time};
 use bytes::Bytes;
 
-/// A large read.
+/// Bytes of a large read.
 const PORTION: usize = 256 << 10;
 
 fn main() {
@@ -21,7 +23,7 @@ fn main() {
     println!("{} messages", decode(&stream(what == "blocks", count.parse().unwrap_or(1000))));
 }
 
-/// A handshake, and so many messages that a peer sends.
+/// Makes a handshake and `count` messages of a peer.
 pub(crate) fn stream(blocks: bool, count: u32) -> Vec<u8> {
     let mut wire = Connection::new(Time::ZERO);
     wire.send_handshake(&Handshake { reserved: Reserved::OURS, info_hash: InfoHash([1; 20]), peer_id: PeerId([2; 20]) });
@@ -37,7 +39,7 @@ pub(crate) fn stream(blocks: bool, count: u32) -> Vec<u8> {
     wire.chunks().flatten().copied().collect()
 }
 
-/// Decodes all of it; how many messages there were.
+/// Decodes the stream; returns the number of messages.
 pub(crate) fn decode(stream: &[u8]) -> usize {
     let mut wire = Connection::new(Time::ZERO);
     let mut found = 0;

@@ -1,39 +1,44 @@
-//! How many messages of a peer are taken beside those that carry payload.
+//! Limits how many messages without payload a peer may send.
 //!
-//! Decides: when a peer that only talks is read again. Must not know: sockets, what a message means.
-//! Invariant: a peer that is served or serves is never waited for; another is taken [`BURST`] messages and [`PER_SECOND`] from then on.
+//! Decides: when a peer that sends no payload is read again. Must not know: sockets, the meaning of
+//! a message.
+//! Invariant: reading never pauses for a peer that is served or serves. Any other peer may send
+//! [`BURST`] messages, and then [`PER_SECOND`].
 
 use crate::Message;
 use bt_types::Time;
 use core::time::Duration;
 
-/// Messages that come at once at the most: as many as a seed of the largest usual torrents needs to name its pieces one by one.
+/// Messages that may come at once: as many as a seed of the largest usual torrents needs to name
+/// its pieces one by one.
 const BURST: i64 = 256 * 1024;
-/// Messages a second after that: a peer that completes 16,384 pieces a second downloads 256 MiB/s at least.
+/// Messages per second after that: a peer that completes 16,384 pieces a second downloads at least
+/// 256 MiB/s.
 const PER_SECOND: i64 = 16 * 1024;
 /// Messages for each block that moved, either way: its request, a `have`, a cancel.
 const PER_BLOCK: i64 = 4;
 /// Bytes of one message that count as another message.
 const BYTES_PER_MESSAGE: usize = 256;
-/// A peer is waited for this long at least: each time it is read again costs as much as hundreds of messages.
+/// The shortest pause in milliseconds: each time that a peer is read again costs as much as
+/// hundreds of messages.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
-/// The account of one peer.
+/// The message account of one peer.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageAllowance {
-    /// Messages that may come. Negative after a batch that held more of them.
+    /// Messages that may come. Negative after a batch that held more messages than that.
     left: i64,
-    /// Up to when it was filled.
+    /// The time up to which it was filled.
     filled_at: Time,
 }
 
 impl MessageAllowance {
-    /// The account of a peer that has just come.
+    /// Makes the account of a peer that has just connected.
     pub fn new(now: Time) -> MessageAllowance {
         MessageAllowance { left: BURST, filled_at: now }
     }
 
-    /// Takes a message into account.
+    /// Charges a message.
     pub fn take(&mut self, message: &Message) {
         let cost = match message {
             Message::Piece { .. } => return self.credit(1),
@@ -43,13 +48,13 @@ impl MessageAllowance {
         self.left = self.left.saturating_sub(i64::try_from(cost).unwrap_or(BURST));
     }
 
-    /// The peer was sent `blocks`, or sent them.
+    /// Credits `blocks` that were sent to the peer, or that it sent.
     pub fn credit(&mut self, blocks: u64) {
         let messages = i64::try_from(blocks).unwrap_or(BURST).saturating_mul(PER_BLOCK);
         self.left = self.left.saturating_add(messages).min(BURST);
     }
 
-    /// Fills the account. When the next message is taken: `None` if that is now.
+    /// Fills the account, and returns when the next message may be read: `None` if that is now.
     pub fn opens_at(&mut self, now: Time) -> Option<Time> {
         let passed = now.since(self.filled_at).as_micros();
         let fresh = i64::try_from(passed * u128::from(PER_SECOND.unsigned_abs()) / 1_000_000).unwrap_or(BURST);
@@ -89,7 +94,8 @@ mod tests {
         const BATCH: i64 = 2048;
         const SECONDS: i64 = 10;
         let (mut allowance, mut taken) = (MessageAllowance::new(Time::ZERO), 0);
-        // It is asked every millisecond, as when other things of this connection happen, and every time a whole batch lies ready.
+        // It is asked every millisecond, as when other things of this connection happen. Each time
+        // a whole batch is ready.
         for ms in 0..SECONDS as u64 * 1000 {
             if allowance.opens_at(Time::ZERO + Duration::from_millis(ms)).is_none() {
                 (0..BATCH).for_each(|_| allowance.take(&Message::Have(1)));

@@ -1,8 +1,10 @@
-//! One peer connection as a machine: received bytes become messages, messages become chunks to write.
+//! Runs one peer connection as a machine: received bytes become messages, messages become chunks to
+//! write.
 //!
 //! Decides: framing, coalescing, and the deadlines of handshake, silence and stalled writes.
 //! Must not know: the socket, or what a message leads to.
-//! Invariant: payload is copied neither in nor out; the input buffer holds at most one incomplete message.
+//! Invariant: payload is copied neither in nor out; the input buffer holds at most one incomplete
+//! message.
 
 use crate::message::piece_header;
 use crate::{HANDSHAKE_LEN, Handshake, Message, WireFault};
@@ -12,35 +14,37 @@ use bt_types::{RawBlock, Time};
 use bytes::{Buf as _, Bytes, BytesMut};
 use core::time::Duration;
 
-/// The handshake must be complete this long after the connection was made.
+/// Seconds after which the handshake must be complete.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A peer that sends nothing for this long is gone. Keep-alives come every two minutes (BEP 3).
+/// Seconds without a message after which a peer counts as gone. Keep-alives come every two minutes
+/// (BEP 3).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(180);
-/// We send a keep-alive after this long without a write.
+/// Seconds without a write after which we send a keep-alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(100);
-/// A peer that takes no byte of ours for this long has stopped reading.
+/// Seconds without a write after which a peer with queued bytes counts as having stopped reading.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the bytes of a peer turned out to be.
+/// A parsed part of a peer's bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Incoming {
-    /// The opening of the connection, always first and once.
+    /// The handshake, always first and once.
     Handshake(Handshake),
     /// Any later message.
     Message(Message),
 }
 
-/// The state of one connection: bytes in, messages out, and the way back.
+/// The state of one connection, in both directions.
 #[derive(Debug)]
 pub struct Connection {
     input: BytesMut,
     shaken: bool,
-    /// Number of pieces of the torrent, if it is known.
+    /// The number of pieces of the torrent, if it is known.
     pieces: Option<u32>,
-    /// Chunks to write, in order. Small messages gather in `tail` until a payload chunk or a write comes.
+    /// Chunks to write, in order. Small messages gather in `tail` until a payload chunk or a write
+    /// comes.
     chunks: VecDeque<Chunk>,
     tail: Vec<u8>,
-    /// Payload bytes that were written since they were last taken.
+    /// Payload bytes written since the last [`Connection::take_payload_written`].
     payload_written: u64,
     queued: usize,
     opened_at: Time,
@@ -48,14 +52,14 @@ pub struct Connection {
     wrote_at: Time,
 }
 
-/// A part of what waits.
+/// A part of the bytes that wait to be written.
 #[derive(Debug)]
 enum Chunk {
     Bytes {
         bytes: Bytes,
         payload: bool,
     },
-    /// Bytes that the shell holds, of which so many are payload.
+    /// Bytes that the shell holds, and how many of them are payload.
     Elsewhere {
         len: usize,
         payload: usize,
@@ -77,7 +81,7 @@ impl Chunk {
         }
     }
 
-    /// Takes the first `n` bytes away; how many of them count as payload.
+    /// Removes the first `n` bytes; returns how many of them count as payload.
     fn advance(&mut self, n: usize) -> usize {
         match self {
             Chunk::Bytes { bytes, payload } => {
@@ -85,7 +89,7 @@ impl Chunk {
                 if *payload { n } else { 0 }
             }
             Chunk::Elsewhere { len, payload } => {
-                // Where the headers lie is the shell's; in the end it comes to the same.
+                // Only the shell knows where the headers lie; the sum is the same in the end.
                 let counted = n.min(*payload);
                 *payload -= counted;
                 *len -= n;
@@ -96,7 +100,7 @@ impl Chunk {
 }
 
 impl Connection {
-    /// A connection that was made `now`, in either direction.
+    /// Makes a connection that was established `now`, in either direction.
     pub fn new(now: Time) -> Connection {
         Connection {
             input: BytesMut::new(),
@@ -112,13 +116,15 @@ impl Connection {
         }
     }
 
-    /// Tells how many pieces the torrent has: before the first message after the handshake is read, if it is known. Until then a
-    /// bitfield may be as long as that of the largest torrent, and whoever learns the number must check its length.
+    /// Sets the number of the torrent's pieces. Call it before reading the first message after the
+    /// handshake, if the number is known. Until then a bitfield may be as long as that of the
+    /// largest torrent, and the caller must check its length later.
     pub fn set_pieces(&mut self, pieces: u32) {
         self.pieces = Some(pieces);
     }
 
-    /// The buffer to receive into: append to it, then call [`Connection::next`] until it gives `None`.
+    /// Returns the buffer to receive into: append to it, then call [`Connection::next`] until it
+    /// returns `None`.
     pub fn input(&mut self) -> &mut BytesMut {
         &mut self.input
     }
@@ -128,7 +134,7 @@ impl Connection {
         self.input.extend_from_slice(bytes);
     }
 
-    /// The next message that is complete. A fault ends the connection.
+    /// Returns the next complete message. A fault ends the connection.
     #[expect(clippy::should_implement_trait, reason = "an iterator would hide that more bytes can follow None")]
     pub fn next(&mut self) -> Result<Option<Incoming>, WireFault> {
         if !self.shaken {
@@ -145,7 +151,7 @@ impl Connection {
         }
         let Some(&kind) = self.input.get(4) else { return Ok(None) };
         Message::check_len(kind, len, self.pieces)?;
-        // The check bounds `len` far below what a usize holds.
+        // The check bounds `len` far below the range of a usize.
         let len = len as usize;
         if self.input.len() < 4 + len {
             return Ok(None);
@@ -168,7 +174,7 @@ impl Connection {
         self.queued += self.tail.len() - before;
     }
 
-    /// Queues a block of payload without copying it. `data` must be as long as the block says.
+    /// Queues a block of payload without copying it. `data` must be as long as `block` says.
     pub fn send_piece(&mut self, block: RawBlock, data: Bytes) {
         debug_assert_eq!(data.len() as u64, u64::from(block.len), "payload of another length");
         let header = piece_header(block);
@@ -178,7 +184,8 @@ impl Connection {
         self.chunks.push_back(Chunk::Bytes { bytes: data, payload: true });
     }
 
-    /// Queues `len` bytes that the shell holds itself: whole messages, of whose bytes `payload` are data of pieces.
+    /// Queues `len` bytes that the shell holds itself: whole messages, with `payload` bytes of
+    /// piece data.
     pub fn send_elsewhere(&mut self, len: usize, payload: usize) {
         debug_assert!(payload <= len, "more payload than bytes");
         self.close_tail();
@@ -186,7 +193,8 @@ impl Connection {
         self.chunks.push_back(Chunk::Elsewhere { len, payload });
     }
 
-    /// Whether what was queued last is [held by the shell](Connection::send_elsewhere), and waits.
+    /// Returns whether the bytes that were queued last are [held by the
+    /// shell](Connection::send_elsewhere), and wait.
     pub fn ends_elsewhere(&self) -> bool {
         self.tail.is_empty() && matches!(self.chunks.back(), Some(Chunk::Elsewhere { .. }))
     }
@@ -197,19 +205,19 @@ impl Connection {
         }
     }
 
-    /// Number of bytes that wait to be written.
+    /// Returns the number of bytes that wait to be written.
     pub fn queued(&self) -> usize {
         self.queued
     }
 
-    /// What waits to be written, in order, as it lies in memory, up to what lies [elsewhere](Connection::begins_elsewhere): for one vectored
-    /// write.
+    /// Returns the waiting bytes in order, as they lie in memory, for one vectored write. They end
+    /// where bytes lie [elsewhere](Connection::begins_elsewhere).
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         let tail = (!self.tail.is_empty()).then_some(self.tail.as_slice());
         self.chunks.iter().map(Chunk::in_memory).chain(tail.map(Some)).map_while(|bytes| bytes)
     }
 
-    /// Whether bytes that the shell holds itself must be written before anything else.
+    /// Returns whether bytes that the shell holds itself must be written before anything else.
     pub fn begins_elsewhere(&self) -> bool {
         matches!(self.chunks.front(), Some(Chunk::Elsewhere { .. }))
     }
@@ -218,7 +226,8 @@ impl Connection {
     pub fn wrote(&mut self, n: usize, now: Time) {
         self.wrote_at = now;
         let mut left = n.min(self.queued);
-        // A write that reaches the tail turns it into a chunk, so that what is left of it keeps its place.
+        // A write that reaches the tail turns it into a chunk, so that the rest of it keeps its
+        // place.
         if left > self.queued - self.tail.len() {
             self.close_tail();
         }
@@ -234,7 +243,7 @@ impl Connection {
         }
     }
 
-    /// Payload bytes written since this was last called.
+    /// Returns the payload bytes written since the last call.
     pub fn take_payload_written(&mut self) -> u64 {
         core::mem::take(&mut self.payload_written)
     }
@@ -244,7 +253,7 @@ impl Connection {
         self.heard_at = now;
     }
 
-    /// When [`Connection::wake`] must be called at the latest.
+    /// Returns when [`Connection::wake`] must be called at the latest.
     pub fn deadline(&self) -> Time {
         if !self.shaken {
             return self.opened_at + HANDSHAKE_TIMEOUT;
@@ -272,7 +281,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Notes that a write queue that was empty has started to fill: a stall is counted from here.
+    /// Notes that an empty write queue has started to fill: a stall is counted from here.
     pub fn begin_write(&mut self, now: Time) {
         self.wrote_at = now;
     }

@@ -1,7 +1,8 @@
-//! The extension handshake (BEP 10): what a client says about itself once more, as a dictionary.
+//! Parses and writes the extension handshake (BEP 10): a dictionary in which a client describes
+//! itself.
 //!
-//! Decides: which keys we read and write. Must not know: the messages of the extensions.
-//! Invariant: a key of the wrong type is as if it were absent; only a broken dictionary is an error.
+//! Decides: which keys are read and written. Must not know: the messages of the extensions.
+//! Invariant: a key of the wrong type counts as absent; only a broken dictionary is an error.
 
 use crate::{LENIENT, REQUESTS_QUEUED_MAX, WireFault};
 use alloc::{string::String, vec::Vec};
@@ -12,8 +13,9 @@ use core::net::IpAddr;
 /// The longest client name that is kept, in bytes.
 const CLIENT_MAX: usize = 64;
 
-/// The numbers by which one side wants to be sent the messages of extensions: `m` (BEP 10). `None` is not mentioned, 0 is
-/// switched off. What is sent to a peer carries the peer's number; what comes from it carries ours.
+/// The ids by which one side wants to be sent the messages of extensions: `m` (BEP 10). `None` is
+/// not mentioned, 0 is switched off. A message to a peer carries the peer's id; a message from it
+/// carries ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ExtensionIds {
     /// `ut_pex` (BEP 11).
@@ -25,12 +27,12 @@ pub struct ExtensionIds {
 }
 
 impl ExtensionIds {
-    /// Our number of `ut_pex`.
+    /// Our id of `ut_pex`.
     pub const PEX: u8 = 1;
-    /// Our number of `ut_metadata`.
+    /// Our id of `ut_metadata`.
     pub const METADATA: u8 = 2;
 
-    /// A later handshake: what it mentions replaces what was said before.
+    /// Applies a later handshake: the ids that it mentions replace the earlier ones.
     pub fn learn(&mut self, later: ExtensionIds) {
         self.pex = later.pex.or(self.pex);
         self.metadata = later.metadata.or(self.metadata);
@@ -42,7 +44,7 @@ impl ExtensionIds {
         ExtensionIds { pex: id(b"ut_pex"), metadata: id(b"ut_metadata"), holepunch: id(b"ut_holepunch") }
     }
 
-    /// Names with numbers, in the order of the names.
+    /// Returns the names with ids, in the order of the names.
     fn entries(self) -> impl Iterator<Item = (&'static [u8], u8)> {
         let entries: [(&[u8], Option<u8>); 3] =
             [(b"ut_holepunch", self.holepunch), (b"ut_metadata", self.metadata), (b"ut_pex", self.pex)];
@@ -50,15 +52,16 @@ impl ExtensionIds {
     }
 }
 
-/// What a peer said in its extension handshake.
+/// The content of a peer's extension handshake.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ExtendedHandshake {
-    /// `m`: the extensions whose messages it takes.
+    /// `m`: the extensions whose messages it accepts.
     pub ids: ExtensionIds,
-    /// `metadata_size`: the length in bytes of the `info` dictionary, from a peer that has it (BEP 9). A claim: 0 and what no
-    /// u32 holds count as absent.
+    /// `metadata_size`: the length in bytes of the `info` dictionary, from a peer that has it
+    /// (BEP 9). An unchecked claim: 0, and numbers beyond a u32, count as absent.
     pub metadata_size: Option<u32>,
-    /// `v`: name and version of the client, characters that steer a terminal removed, at most 64 bytes.
+    /// `v`: name and version of the client, at most 64 bytes, without characters that steer a
+    /// terminal.
     pub client: Option<String>,
     /// `reqq`: how many requests the peer queues before it drops some.
     pub requests_max: Option<u32>,
@@ -66,12 +69,13 @@ pub struct ExtendedHandshake {
     pub your_ip: Option<IpAddr>,
     /// `p`: the TCP port that the peer listens on.
     pub port: Option<u16>,
-    /// `upload_only`: whether the peer wants nothing (BEP 21); absent in a handshake that changes something else.
+    /// `upload_only`: whether the peer downloads nothing (BEP 21); absent in a handshake that
+    /// changes something else.
     pub upload_only: Option<bool>,
 }
 
 impl ExtendedHandshake {
-    /// Our own, to a peer whom we see at `peer_ip`.
+    /// Makes our handshake for a peer that we see at `peer_ip`.
     pub fn ours(peer_ip: IpAddr, port: Option<u16>) -> ExtendedHandshake {
         ExtendedHandshake {
             ids: ExtensionIds::default(),
@@ -84,7 +88,7 @@ impl ExtendedHandshake {
         }
     }
 
-    /// A later handshake of the same peer: what it says replaces what was said before.
+    /// Applies a later handshake of the same peer: what it says replaces what was said before.
     pub fn learn(&mut self, later: ExtendedHandshake) {
         self.ids.learn(later.ids);
         self.metadata_size = later.metadata_size.or(self.metadata_size);
@@ -95,8 +99,9 @@ impl ExtendedHandshake {
         self.upload_only = later.upload_only.or(self.upload_only);
     }
 
-    /// Reads the payload of an extended message with id 0. Numbers with leading zeros are read, and bytes behind the dictionary are not.
-    /// On an error the peer is to be treated as if it had said nothing: clients whose handshake is untidy transfer well.
+    /// Parses the payload of an extended message with id 0. Numbers with leading zeros are
+    /// accepted, and bytes behind the dictionary are ignored. On an error treat the peer as if it
+    /// had said nothing: clients with an untidy handshake transfer well.
     pub fn parse(payload: &[u8]) -> Result<ExtendedHandshake, WireFault> {
         let (root, _) = Cursor::parse_prefix(payload, LENIENT).map_err(|_| WireFault::Extended)?;
         if root.kind() != Kind::Dict {
@@ -114,7 +119,7 @@ impl ExtendedHandshake {
         })
     }
 
-    /// The dictionary's bytes.
+    /// Returns the bytes of the dictionary.
     pub fn to_bytes(&self) -> Vec<u8> {
         write(|out| {
             out.dict(|dict| {

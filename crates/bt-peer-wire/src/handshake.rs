@@ -1,7 +1,9 @@
-//! The 68 bytes that open a connection (BEP 3) and the eight reserved bytes in them (BEP 4).
+//! Parses and writes the 68 bytes that open a connection (BEP 3), with the eight reserved bytes in
+//! them (BEP 4).
 //!
-//! Decides: what a handshake says. Must not know: whether we want the torrent it names.
-//! Invariant: a wrong first byte is refused at once, so that a peer trying encryption falls back without waiting.
+//! Decides: the content of a handshake. Must not know: whether we want the torrent that it names.
+//! Invariant: a wrong first byte is refused at once, so that a peer trying encryption falls back
+//! without waiting.
 
 use crate::WireFault;
 use bt_types::{InfoHash, PeerId};
@@ -11,52 +13,53 @@ pub const HANDSHAKE_LEN: usize = 68;
 
 const PROTOCOL: &[u8; 20] = b"\x13BitTorrent protocol";
 
-/// The eight reserved bytes: bits for what a client can do.
+/// The eight reserved bytes: bits for what a client supports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Reserved(pub [u8; 8]);
 
 impl Reserved {
-    /// What we can do: the extension protocol (BEP 10) and the fast extension (BEP 6).
+    /// What we support: the extension protocol (BEP 10) and the fast extension (BEP 6).
     pub const OURS: Reserved = Reserved([0, 0, 0, 0, 0, 0x10, 0, 0x04]);
 
-    /// [`Reserved::OURS`], and with `dht` that we have a DHT node (BEP 5), so that peers tell us of theirs.
+    /// Returns [`Reserved::OURS`]; `dht` adds that we have a DHT node (BEP 5), so that peers tell
+    /// us theirs.
     pub const fn ours(dht: bool) -> Reserved {
         let [a, b, c, d, e, f, g, flags] = Reserved::OURS.0;
         Reserved([a, b, c, d, e, f, g, if dht { flags | 0x01 } else { flags }])
     }
 
-    /// Whether the peer speaks the extension protocol (BEP 10).
+    /// Returns whether the peer supports the extension protocol (BEP 10).
     pub fn extended(self) -> bool {
         let [.., flags, _, _] = self.0;
         flags & 0x10 != 0
     }
 
-    /// Whether the peer speaks the fast extension (BEP 6).
+    /// Returns whether the peer supports the fast extension (BEP 6).
     pub fn fast(self) -> bool {
         let [.., flags] = self.0;
         flags & 0x04 != 0
     }
 
-    /// Whether the peer has a DHT node (BEP 5).
+    /// Returns whether the peer has a DHT node (BEP 5).
     pub fn dht(self) -> bool {
         let [.., flags] = self.0;
         flags & 0x01 != 0
     }
 }
 
-/// What a client says first.
+/// The first message of a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Handshake {
-    /// What the client can do.
+    /// What the client supports.
     pub reserved: Reserved,
-    /// The torrent that the connection is about.
+    /// The torrent that the connection is for.
     pub info_hash: InfoHash,
     /// The client's own id.
     pub peer_id: PeerId,
 }
 
 impl Handshake {
-    /// The 68 bytes of the wire.
+    /// Returns the 68 bytes for the wire.
     pub fn to_bytes(&self) -> [u8; HANDSHAKE_LEN] {
         let mut bytes = [0; HANDSHAKE_LEN];
         let parts = PROTOCOL.iter().chain(&self.reserved.0).chain(&self.info_hash.0).chain(&self.peer_id.0);
@@ -66,7 +69,7 @@ impl Handshake {
         bytes
     }
 
-    /// Reads the start of a connection: `None` while it is a true prefix of a handshake.
+    /// Parses the start of a connection: `None` while it is an incomplete handshake.
     pub fn parse(bytes: &[u8]) -> Result<Option<Handshake>, WireFault> {
         if bytes.iter().zip(PROTOCOL).any(|(got, want)| got != want) {
             return Err(WireFault::NotBitTorrent);

@@ -1,6 +1,7 @@
-//! Messages by which two peers that cannot be reached meet through a third (BEP 55, `ut_holepunch`).
+//! Parses and writes the messages by which two peers that cannot be reached connect through a third
+//! peer (BEP 55, `ut_holepunch`).
 //!
-//! Decides: their bytes. Must not know: who is connected to whom.
+//! Decides: their bytes. Must not know: which peers are connected.
 //! Invariant: a message is exactly as long as its address family says.
 
 use crate::WireFault;
@@ -8,7 +9,7 @@ use alloc::vec::Vec;
 use bt_types::{normalise, push_compact};
 use core::net::{IpAddr, SocketAddr};
 
-/// One message.
+/// One `ut_holepunch` message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HolepunchMessage {
     /// "Introduce me to this peer."
@@ -19,18 +20,18 @@ pub enum HolepunchMessage {
     Error(SocketAddr, HolepunchFault),
 }
 
-/// Why a peer cannot introduce another.
+/// Why a peer cannot introduce another peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HolepunchFault {
     /// The address cannot be that of a peer.
     NoSuchPeer,
     /// It is not connected to that peer.
     NotConnected,
-    /// That peer does not have the extension.
+    /// That peer does not support the extension.
     NoSupport,
     /// The address is its own.
     NoSelf,
-    /// A number that the BEP does not have.
+    /// A code that the BEP does not define.
     Unknown(u32),
 }
 
@@ -57,12 +58,12 @@ impl HolepunchFault {
 }
 
 impl HolepunchMessage {
-    /// Reads what follows the id of an extended message.
+    /// Parses the payload behind the id of an extended message.
     pub fn parse(payload: &[u8]) -> Result<HolepunchMessage, WireFault> {
         read(payload).ok_or(WireFault::Extension("ut_holepunch"))
     }
 
-    /// What follows the id of an extended message.
+    /// Returns the payload behind the id of an extended message.
     pub fn to_bytes(&self) -> Vec<u8> {
         let (kind, addr, code) = match *self {
             HolepunchMessage::Rendezvous(addr) => (0, addr, 0),

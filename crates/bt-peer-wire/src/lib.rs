@@ -1,8 +1,10 @@
-//! The BitTorrent peer protocol without I/O (BEP 3, 5, 6, 9, 10, 11, 20, 55): bytes in, messages out, writes coalesced.
+//! Implements the BitTorrent peer protocol without I/O (BEP 3, 5, 6, 9, 10, 11, 20, 55): bytes in,
+//! messages out, writes coalesced.
 //!
-//! Decides: what the bytes of a peer connection mean, and how long a silence may last.
-//! Must not know: sockets, torrents, what a message should lead to.
-//! Invariant: no length that a peer claims is believed before it passed the limit of its message kind.
+//! Decides: the meaning of the bytes of a peer connection, and how long a silence may last.
+//! Must not know: sockets, torrents, the reaction to a message.
+//! Invariant: no length that a peer claims is believed before it passed the limit of its message
+//! kind.
 //!
 //! ```
 //! use bt_peer_wire::{Connection, Handshake, Incoming, Message, Reserved};
@@ -49,10 +51,11 @@ pub use message::{Message, PIECE_HEADER_LEN, piece_header};
 pub use metadata::{METADATA_PART, MetadataMessage};
 pub use pex::{PEX_ENTRIES_MAX, PexFlags, PexMessage};
 
-/// What is read of bencoded messages of peers: numbers with leading zeros too, which some clients write.
+/// The limits for bencoded messages of peers: numbers with leading zeros are accepted, as some
+/// clients write them.
 pub(crate) const LENIENT: bt_bencoding::Limits = bt_bencoding::Limits { odd_numbers: true, ..bt_bencoding::Limits::NETWORK };
 
-/// The number of requests that we let a peer queue at us, advertised as `reqq` (BEP 10).
+/// Requests that we let a peer queue at us, advertised as `reqq` (BEP 10).
 pub const REQUESTS_QUEUED_MAX: u32 = 2048;
 
 /// Compiles the example of the README.

@@ -1,14 +1,16 @@
-//! The messages of a peer connection, as values and as bytes (BEP 3, BEP 6, BEP 10).
+//! Defines the messages of a peer connection, as values and as bytes (BEP 3, BEP 6, BEP 10).
 //!
-//! Decides: the layout and the legal lengths of each kind. Must not know: whether a number lies inside the torrent.
-//! Invariant: payload is never copied: a `Piece` holds a slice of the buffer that it was received in.
+//! Decides: the layout and the legal lengths of each kind. Must not know: whether a number lies
+//! inside the torrent.
+//! Invariant: payload is never copied: a `Piece` holds a slice of the buffer that it was received
+//! in.
 
 use crate::WireFault;
 use alloc::vec::Vec;
 use bt_types::{BLOCK_LEN, Bitfield, PIECES_MAX, RawBlock};
 use bytes::Bytes;
 
-/// One message. Numbers are as the peer sent them and prove nothing.
+/// A message. Numbers are as the peer sent them, unchecked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
     /// Four zero bytes: "I am still here".
@@ -38,7 +40,7 @@ pub enum Message {
     },
     /// "I do not want this block any more."
     Cancel(RawBlock),
-    /// UDP port of the peer's DHT node (BEP 5).
+    /// The UDP port of the peer's DHT node (BEP 5).
     Port(u16),
     /// "You might like this piece" (BEP 6).
     Suggest(u32),
@@ -54,14 +56,14 @@ pub enum Message {
     Extended {
         /// 0 for the extension handshake, else the id that the receiver chose.
         id: u8,
-        /// What follows the id.
+        /// The bytes behind the id.
         payload: Bytes,
     },
-    /// A kind that we do not know: ignored.
+    /// A message of an unknown kind, which is ignored.
     Unknown(u8),
 }
 
-/// Message ids.
+/// The message ids.
 mod id {
     pub(super) const CHOKE: u8 = 0;
     pub(super) const UNCHOKE: u8 = 1;
@@ -81,16 +83,17 @@ mod id {
     pub(super) const EXTENDED: u8 = 20;
 }
 
-/// The longest extension message that we take, id bytes counted.
+/// The longest extension message that we accept, in bytes, including its ids.
 const EXTENDED_MAX: u32 = 64 * 1024;
-/// The longest message of an unknown kind that we skip.
+/// The longest message of an unknown kind that we skip, in bytes.
 const UNKNOWN_MAX: u32 = 64 * 1024;
 /// Bytes of a piece message before its payload: id, piece, begin.
 const PIECE_HEADER: u32 = 9;
 
 impl Message {
-    /// Whether a message of this kind may have this length (id counted, length prefix not), in a torrent of `pieces`, if
-    /// their number is known. Called before the message is buffered. We ask for blocks of 16 KiB, so no longer payload is taken.
+    /// Checks whether a message of this kind may have this length (including the id, without the
+    /// length prefix). `pieces` is the number of the torrent's pieces, if it is known. Called
+    /// before the message is buffered. We request blocks of 16 KiB, so longer payload is refused.
     pub(crate) fn check_len(kind: u8, len: u32, pieces: Option<u32>) -> Result<(), WireFault> {
         let legal = match kind {
             id::CHOKE | id::UNCHOKE | id::INTERESTED | id::NOT_INTERESTED | id::HAVE_ALL | id::HAVE_NONE => len == 1,
@@ -108,7 +111,8 @@ impl Message {
         if legal { Ok(()) } else { Err(WireFault::Length { kind, len }) }
     }
 
-    /// Reads the body of a message: its id and what follows, of a length that passed [`Message::check_len`].
+    /// Parses the body of a message: its id and the bytes behind it. The length passed
+    /// [`Message::check_len`].
     pub(crate) fn parse(mut body: Bytes) -> Result<Message, WireFault> {
         let len = u32::try_from(body.len()).unwrap_or(u32::MAX);
         let Some(&kind) = body.first() else { return Ok(Message::KeepAlive) };
@@ -138,7 +142,7 @@ impl Message {
         })
     }
 
-    /// The length in bytes of what [`Message::encode`] appends.
+    /// Returns the number of bytes that [`Message::encode`] appends.
     pub fn encoded_len(&self) -> usize {
         let body = match self {
             Message::KeepAlive => return 4,
@@ -154,8 +158,8 @@ impl Message {
         4 + 1 + body
     }
 
-    /// Appends the message with its length prefix. A piece's payload is appended too: the connection queues payload
-    /// through [`crate::Connection::send_piece`] instead, without a copy.
+    /// Appends the message with its length prefix, and a piece's payload. The connection queues
+    /// payload through [`crate::Connection::send_piece`] instead, without a copy.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Message::KeepAlive => out.extend_from_slice(&[0; 4]),
@@ -183,10 +187,11 @@ impl Message {
     }
 }
 
-/// Length of [`piece_header`] in bytes.
+/// The length of [`piece_header`] in bytes.
 pub const PIECE_HEADER_LEN: usize = 13;
 
-/// What stands before the payload of a piece message: for whoever sends payload that is [elsewhere](crate::Connection::send_elsewhere).
+/// Returns the bytes before the payload of a piece message, for a caller whose payload is
+/// [elsewhere](crate::Connection::send_elsewhere).
 pub fn piece_header(block: RawBlock) -> [u8; PIECE_HEADER_LEN] {
     let mut header = [id::PIECE; PIECE_HEADER_LEN];
     header[..4].copy_from_slice(&(PIECE_HEADER + block.len).to_be_bytes());
@@ -294,7 +299,7 @@ mod tests {
             assert_eq!(Message::check_len(kind, len, Some(16)), Err(WireFault::Length { kind, len }));
         }
         assert_eq!(Message::check_len(id::BITFIELD, 3, Some(16)), Ok(()));
-        // Of a torrent whose metadata is not there yet.
+        // Of a torrent without metadata so far.
         assert_eq!(Message::check_len(id::BITFIELD, 1 + 262_144, None), Ok(()));
         assert!(Message::check_len(id::BITFIELD, 2 + 262_144, None).is_err());
     }

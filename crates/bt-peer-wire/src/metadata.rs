@@ -1,21 +1,23 @@
-//! Messages that carry a torrent's `info` dictionary between peers (BEP 9, `ut_metadata`).
+//! Parses and writes the messages that carry a torrent's `info` dictionary between peers (BEP 9,
+//! `ut_metadata`).
 //!
-//! Decides: their bytes and legal lengths. Must not know: whether anybody wants the metadata, or what it says.
-//! Invariant: a part of data is exactly as long as its number and the total length say; it is never copied here.
+//! Decides: their bytes and legal lengths. Must not know: the use of the metadata, or its content.
+//! Invariant: a part is exactly as long as its number and the total length say; it is never copied
+//! here.
 
 use crate::{LENIENT, WireFault};
 use alloc::vec::Vec;
 use bt_bencoding::{Cursor, Kind, write};
 use bytes::Bytes;
 
-/// Length in bytes of each part of the metadata but the last.
+/// The length in bytes of each part of the metadata except the last.
 pub const METADATA_PART: u32 = 16 * 1024;
 
 const REQUEST: i64 = 0;
 const DATA: i64 = 1;
 const REJECT: i64 = 2;
 
-/// One message.
+/// One `ut_metadata` message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MetadataMessage {
     /// "Send me this part."
@@ -34,7 +36,8 @@ pub enum MetadataMessage {
 }
 
 impl MetadataMessage {
-    /// Reads what follows the id of an extended message; `None` for a type that is not known, which is to be ignored.
+    /// Parses the payload behind the id of an extended message; `None` for an unknown type, which
+    /// the caller must ignore.
     pub fn parse(payload: &Bytes) -> Result<Option<MetadataMessage>, WireFault> {
         const FAULT: WireFault = WireFault::Extension("ut_metadata");
         let (dict, rest) = Cursor::parse_prefix(payload, LENIENT).map_err(|_| FAULT)?;
@@ -57,7 +60,7 @@ impl MetadataMessage {
         }
     }
 
-    /// What follows the id of an extended message.
+    /// Returns the payload behind the id of an extended message.
     pub fn to_bytes(&self) -> Vec<u8> {
         let (kind, part, total, data): (_, _, _, &[u8]) = match self {
             MetadataMessage::Request(part) => (REQUEST, *part, None, &[]),
@@ -78,7 +81,8 @@ impl MetadataMessage {
     }
 }
 
-/// Length in bytes of a part of metadata of this length; `None` if it has no such part.
+/// Returns the length in bytes of a part of metadata of `total` bytes; `None` if there is no such
+/// part.
 fn part_len(part: u32, total: u32) -> Option<u32> {
     let rest = total.checked_sub(part.checked_mul(METADATA_PART)?)?;
     (rest > 0).then_some(rest.min(METADATA_PART))

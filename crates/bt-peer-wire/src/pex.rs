@@ -1,7 +1,9 @@
-//! Messages in which peers tell each other of peers (BEP 11, `ut_pex`).
+//! Parses and writes the messages in which peers tell each other of peers (BEP 11, `ut_pex`).
 //!
-//! Decides: their bytes, and how many entries are read. Must not know: who is told of whom, or how often.
-//! Invariant: no more than [`PEX_ENTRIES_MAX`] entries of a kind come out of a message, however long it is.
+//! Decides: their bytes, and how many entries are read. Must not know: which peers are told, or how
+//! often.
+//! Invariant: at most [`PEX_ENTRIES_MAX`] entries of a kind come out of a message, even of a long
+//! message.
 
 use crate::{LENIENT, WireFault};
 use alloc::vec::Vec;
@@ -9,37 +11,38 @@ use bt_bencoding::{Cursor, DictWriter, Kind, write};
 use bt_types::{compact_v4, compact_v6, normalise, push_compact};
 use core::net::SocketAddr;
 
-/// Entries of one kind that are read of a message; what follows is not looked at.
+/// Most entries of one kind that are read from a message; later entries are ignored.
 pub const PEX_ENTRIES_MAX: usize = 200;
 
-/// What is said of a peer: bits.
+/// The flags of a peer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct PexFlags(pub u8);
 
 impl PexFlags {
-    /// It has everything, or wants nothing.
+    /// The peer has everything, or downloads nothing.
     pub const SEED: u8 = 0x02;
-    /// Connections to it succeed.
+    /// Connections to the peer succeed.
     pub const REACHABLE: u8 = 0x10;
 
-    /// Whether it has everything, or wants nothing.
+    /// Returns whether the peer has everything, or downloads nothing.
     pub fn is_seed(self) -> bool {
         self.0 & PexFlags::SEED != 0
     }
 }
 
-/// One message.
+/// One `ut_pex` message.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PexMessage {
-    /// Peers that the sender is connected to since its last message.
+    /// Peers that the sender has connected to since its last message.
     pub added: Vec<(SocketAddr, PexFlags)>,
-    /// Peers that it is connected to no more.
+    /// Peers that it is not connected to any more.
     pub dropped: Vec<SocketAddr>,
 }
 
 impl PexMessage {
-    /// Reads what follows the id of an extended message. The rest of a list behind its last whole entry is not read; lists of another
-    /// kind, and flags that are not one for each address, count as absent.
+    /// Parses the payload behind the id of an extended message. Bytes behind the last whole entry
+    /// of a list are ignored. Lists of another type count as absent, and so do flags whose number
+    /// is not that of the addresses.
     pub fn parse(payload: &[u8]) -> Result<PexMessage, WireFault> {
         const FAULT: WireFault = WireFault::Extension("ut_pex");
         let (root, _) = Cursor::parse_prefix(payload, LENIENT).map_err(|_| FAULT)?;
@@ -57,7 +60,8 @@ impl PexMessage {
         Ok(PexMessage { added: added.take(PEX_ENTRIES_MAX).collect(), dropped: dropped.take(PEX_ENTRIES_MAX).collect() })
     }
 
-    /// What follows the id of an extended message. Each address stands in the list of its family.
+    /// Returns the payload behind the id of an extended message. Each address is in the list of its
+    /// family.
     pub fn to_bytes(&self) -> Vec<u8> {
         let is_v4 = |addr: &SocketAddr| normalise(addr.ip()).is_ipv4();
         let added = |v4| self.added.iter().filter(move |(addr, _)| is_v4(addr) == v4);
@@ -86,7 +90,7 @@ impl PexMessage {
     }
 }
 
-/// Each of `count` addresses with its flags, if there are as many.
+/// Joins each of `count` addresses with its flags, if there are as many flags.
 fn with_flags(
     addrs: impl Iterator<Item = SocketAddr>,
     count: usize,

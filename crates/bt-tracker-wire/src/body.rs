@@ -1,6 +1,6 @@
-//! The bencoded bodies of HTTP trackers (BEP 3, 7, 21, 23, 24, 31, 48), read and written.
+//! Parses and writes the bencoded bodies of HTTP trackers (BEP 3, 7, 21, 23, 24, 31, 48).
 //!
-//! Decides: which keys are read, and how forgivingly. Must not know: HTTP status, who sent it.
+//! Decides: which keys are read, and how leniently. Must not know: the HTTP status, the sender.
 //! Invariant: an unreadable part is left out, never guessed; what we write is canonical bencode.
 
 use crate::value::words;
@@ -16,7 +16,8 @@ use thiserror::Error;
 /// Seconds between announces when a tracker does not say.
 const DEFAULT_INTERVAL: u32 = 1_800;
 
-/// Bytes of a `tracker id` that is given back. A longer one is none: it would be kept for each tracker, and no request could hold it.
+/// Most bytes of a `tracker id` that is given back. A longer id is ignored: it would be kept for
+/// each tracker, and no request could hold it.
 const TRACKER_ID_MAX: usize = 1_024;
 
 /// Why a body holds no answer.
@@ -33,7 +34,8 @@ pub enum ReplyError {
     Refused(#[from] Failure),
 }
 
-/// Reads the body of an announce reply: compact and dictionary peers, both families; bytes after the value are skipped.
+/// Parses the body of an announce reply: compact and dictionary peers, both families. Bytes after
+/// the value are skipped.
 pub fn read_announce_body(body: &[u8]) -> Result<AnnounceReply, ReplyError> {
     let root = read_root(body)?;
     let mut peers = Vec::new();
@@ -60,7 +62,7 @@ pub fn read_announce_body(body: &[u8]) -> Result<AnnounceReply, ReplyError> {
     })
 }
 
-/// Reads the body of a scrape reply; entries whose key is not 20 bytes are left out.
+/// Parses the body of a scrape reply; entries whose key is not 20 bytes are left out.
 pub fn read_scrape_body(body: &[u8]) -> Result<ScrapeReply, ReplyError> {
     let root = read_root(body)?;
     let entries = root.get(b"files").into_iter().flat_map(|files| files.dict());
@@ -74,7 +76,7 @@ pub fn read_scrape_body(body: &[u8]) -> Result<ScrapeReply, ReplyError> {
 }
 
 fn read_root(body: &[u8]) -> Result<Cursor<'_>, ReplyError> {
-    // Numbers with leading zeros have one meaning, and other clients take them.
+    // Numbers with leading zeros have one meaning, and other clients accept them.
     let (root, _rest) = Cursor::parse_prefix(body, Limits { odd_numbers: true, ..Limits::NETWORK })?;
     if root.kind() != Kind::Dict {
         return Err(ReplyError::NotADictionary);
@@ -101,7 +103,8 @@ fn read_retry(value: Cursor<'_>) -> Option<RetryIn> {
 fn read_peer(peer: Cursor<'_>) -> Option<SocketAddr> {
     let text = core::str::from_utf8(peer.get(b"ip")?.as_bytes()?).ok()?;
     let port = u16::try_from(peer.get(b"port")?.as_int()?).ok()?;
-    // BEP 3 allows a DNS name here; no tracker sends one, and a stranger shall not make us resolve it.
+    // BEP 3 allows a DNS name here. No tracker sends one, and a tracker must not make us resolve
+    // names.
     Some(SocketAddr::new(normalise(text.parse().ok()?), port))
 }
 
@@ -119,12 +122,13 @@ fn read_count(root: Cursor<'_>, key: &[u8]) -> Option<u32> {
     root.get(key)?.as_int().map(clamp)
 }
 
-/// The nearest number that fits.
+/// Returns the nearest number that fits.
 fn clamp(number: i64) -> u32 {
     u32::try_from(number.max(0)).unwrap_or(u32::MAX)
 }
 
-/// The body of an announce reply, always compact (BEP 23). `peers` is there even when empty, `peers6` only when not.
+/// Writes the body of an announce reply, always compact (BEP 23). `peers` is there even if empty,
+/// `peers6` only if not empty.
 pub fn write_announce_body(reply: &AnnounceReply) -> Vec<u8> {
     let compact = |v4: bool| {
         let mut bytes = Vec::new();
@@ -164,7 +168,7 @@ pub fn write_announce_body(reply: &AnnounceReply) -> Vec<u8> {
     })
 }
 
-/// The body of a scrape reply, sorted; of entries with the same hash the last counts.
+/// Writes the body of a scrape reply, sorted; of entries with the same hash the last counts.
 pub fn write_scrape_body(reply: &ScrapeReply) -> Vec<u8> {
     let swarms: BTreeMap<_, _> = reply.swarms.iter().copied().collect();
     write(|w| {
@@ -185,7 +189,7 @@ pub fn write_scrape_body(reply: &ScrapeReply) -> Vec<u8> {
     })
 }
 
-/// The body of a refusal.
+/// Writes the body of a refusal.
 pub fn write_failure_body(failure: &Failure) -> Vec<u8> {
     write(|w| {
         w.dict(|d| {
@@ -308,7 +312,7 @@ mod tests {
             let v4 = v4.into_iter().map(|(ip, port)| SocketAddr::new(ip.into(), port));
             let v6 = v6.into_iter().map(|(ip, port)| SocketAddr::new(core::net::Ipv6Addr::from(ip | 1 << 127).into(), port));
             let (interval, min_interval, seeders, leechers) = numbers;
-            // What would steer a terminal does not arrive.
+            // Characters that steer a terminal do not arrive.
             let warning = warning.map(|text| words(text.as_bytes()));
             let external_ip = external.map(|ip| IpAddr::V4(ip.into()));
             let peers = v4.chain(v6).collect();

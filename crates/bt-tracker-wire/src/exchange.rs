@@ -1,7 +1,9 @@
-//! One question to a UDP tracker, from connect to answer, as a machine (BEP 15).
+//! Runs one question to a UDP tracker, from connect to answer, as a machine (BEP 15).
 //!
-//! Decides: when to send what again, and which replies count. Must not know: sockets, clocks, other exchanges.
-//! Invariant: exactly one `Done`, at `give_up_at` at the latest; a datagram with a foreign transaction id changes nothing.
+//! Decides: when to send which datagram again, and which replies count. Must not know: sockets,
+//! clocks, other exchanges.
+//! Invariant: there is exactly one `Done`, at `give_up_at` at the latest. A datagram with a foreign
+//! transaction id changes nothing.
 
 use crate::{Answer, Ask, Failure, Family, ScrapeReply, UdpReply, UdpRequest};
 use alloc::vec::Vec;
@@ -9,13 +11,15 @@ use bt_types::{Rng, Time};
 use core::time::Duration;
 use thiserror::Error;
 
-/// The first wait for a reply; every further one is twice as long, up to 15 · 2^8 s.
+/// Seconds of the first wait for a reply; each further wait is twice as long, up to 15 · 2^8 s
+/// (BEP 15).
 const FIRST_WAIT: Duration = Duration::from_secs(15);
 const DOUBLINGS_MAX: u32 = 8;
-/// How long a client may use a connection id.
+/// Seconds that a client may use a connection id (BEP 15).
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(60);
 
-/// A connection id and when it was given: worth keeping for a minute, for every exchange with the same tracker address.
+/// A connection id and when it was given. It is worth keeping for a minute, for every exchange with
+/// the same tracker address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UdpConnection {
     id: u64,
@@ -23,18 +27,18 @@ pub struct UdpConnection {
 }
 
 impl UdpConnection {
-    /// Whether the id may still be used.
+    /// Returns whether the id may still be used.
     pub fn is_usable(&self, now: Time) -> bool {
         now.since(self.since) < CONNECTION_AGE_MAX
     }
 }
 
-/// What the exchange orders.
+/// An order of the exchange to the shell.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
     /// Send this datagram to the tracker.
     Send(Vec<u8>),
-    /// The end.
+    /// The end of the exchange.
     Done(Result<Answer, ExchangeError>),
 }
 
@@ -49,8 +53,9 @@ pub enum ExchangeError {
     Refused(#[from] Failure),
 }
 
-/// One announce or scrape over UDP. The shell sends what [`poll`](Self::poll) gives, feeds received datagrams to
-/// [`handle`](Self::handle), and calls [`wake`](Self::wake) at [`deadline`](Self::deadline).
+/// One announce or scrape over UDP. The shell sends what [`poll`](Self::poll) returns, feeds
+/// received datagrams to [`handle`](Self::handle), and calls [`wake`](Self::wake) at
+/// [`deadline`](Self::deadline).
 #[derive(Debug)]
 pub struct UdpExchange {
     ask: Ask,
@@ -58,7 +63,7 @@ pub struct UdpExchange {
     rng: Rng,
     give_up_at: Time,
     connection: Option<UdpConnection>,
-    /// Whether the id was given in this exchange; one from before may have been forgotten by the tracker.
+    /// The id was given in this exchange; the tracker may have forgotten an earlier id.
     connection_is_ours: bool,
     transaction: u32,
     sent: u32,
@@ -68,8 +73,9 @@ pub struct UdpExchange {
 }
 
 impl UdpExchange {
-    /// Starts the exchange; the first datagram is ready at once. `known` is a connection id of an earlier exchange with the
-    /// same tracker address; a tracker that forgot it is asked for a new one.
+    /// Starts the exchange; the first datagram is ready at once. `known` is a connection id of an
+    /// earlier exchange with the same tracker address. A tracker that forgot it is asked for a new
+    /// id.
     pub fn new(now: Time, ask: Ask, family: Family, known: Option<UdpConnection>, rng: Rng, give_up_at: Time) -> UdpExchange {
         let mut exchange = UdpExchange {
             ask,
@@ -121,17 +127,17 @@ impl UdpExchange {
         }
     }
 
-    /// The next order, until none is left.
+    /// Returns the next order, or `None` if none is left.
     pub fn poll(&mut self) -> Option<Output> {
         self.output.take()
     }
 
-    /// When to call [`wake`](Self::wake); `None` when the exchange is over.
+    /// Returns when to call [`wake`](Self::wake); `None` if the exchange is over.
     pub fn deadline(&self) -> Option<Time> {
         (!self.done).then(|| self.resend_at.min(self.give_up_at))
     }
 
-    /// Tells that the deadline has passed.
+    /// Acts on a deadline that has passed.
     pub fn wake(&mut self, now: Time) {
         if self.done {
         } else if now >= self.give_up_at {
@@ -141,13 +147,13 @@ impl UdpExchange {
         }
     }
 
-    /// The connection id to keep for the next exchange with this tracker address.
+    /// Returns the connection id to keep for the next exchange with this tracker address.
     pub fn connection(&self) -> Option<UdpConnection> {
         self.connection
     }
 
     fn send_again(&mut self, now: Time) {
-        // An id that brought no answer and was not given to us just now may be unknown to a restarted tracker.
+        // A restarted tracker may not know an id of an earlier exchange that brought no answer.
         let stale = self.connection.is_some_and(|known| !known.is_usable(now) || !self.connection_is_ours);
         if stale {
             self.connection = None;
@@ -156,7 +162,7 @@ impl UdpExchange {
         self.send(now);
     }
 
-    /// A new step: a new transaction id, and the first wait again.
+    /// Begins a step with a new transaction id and the first wait again.
     fn begin(&mut self, now: Time) {
         self.connection = self.connection.filter(|known| known.is_usable(now));
         self.transaction = self.rng.next_u32();
@@ -198,7 +204,7 @@ mod tests {
         UdpExchange::new(now, Ask::Announce(announce), Family::V4, known, Rng::from_seed(1), give_up_at)
     }
 
-    /// The next datagram that the exchange sends, parsed.
+    /// Returns the next datagram that the exchange sends, parsed.
     fn sent(exchange: &mut UdpExchange) -> UdpRequest {
         match exchange.poll() {
             Some(Output::Send(datagram)) => UdpRequest::parse(&datagram).expect("a valid request"),
@@ -228,7 +234,7 @@ mod tests {
         UdpReply::Announce { transaction, reply: AnnounceReply { interval: 60, ..AnnounceReply::default() } }
     }
 
-    /// An exchange that has its id and has just sent the announce.
+    /// Makes an exchange that has its id and has just sent the announce.
     fn connected(now: Time, give_up_at: Time) -> (UdpExchange, u32) {
         let mut exchange = start(None, now, give_up_at);
         let transaction = connect_transaction(sent(&mut exchange));

@@ -1,8 +1,11 @@
-//! Announces and scrapes as values and as bytes, both directions: to trackers over HTTP (BEP 3, 7, 21, 23, 24, 31, 48) and UDP
-//! (BEP 15, 41), and to the local network (BEP 14).
+//! Represents announces and scrapes as values and as bytes, in both directions. They go to trackers
+//! over HTTP (BEP 3, 7, 21, 23, 24, 31, 48) and UDP (BEP 15, 41), and to the local network
+//! (BEP 14).
 //!
-//! Decides: what a well-formed request or reply is. Must not know: sockets, swarms, when to announce.
-//! Invariant: what one side writes the other side reads back as the same value; no claimed length is trusted.
+//! Decides: which requests and replies are well-formed. Must not know: sockets, swarms, when to
+//! announce.
+//! Invariant: what one side writes the other side reads back as the same value; no claimed length
+//! is trusted.
 //!
 //! The server parses what the client writes:
 //!

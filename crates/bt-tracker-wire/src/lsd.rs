@@ -1,6 +1,7 @@
-//! Announces on the local network (BEP 14): a multicast datagram that reads like HTTP.
+//! Parses and writes announces on the local network (BEP 14): a multicast datagram that reads like
+//! HTTP.
 //!
-//! Decides: what a well-formed announce is. Must not know: sockets, who is heard, when to announce.
+//! Decides: which announces are well-formed. Must not know: sockets, the sender, when to announce.
 //! Invariant: what is written is read back; no more is read than one datagram can hold.
 
 use alloc::format;
@@ -9,31 +10,32 @@ use alloc::vec::Vec;
 use bt_types::InfoHash;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-/// The multicast group of IPv4.
+/// The multicast group of IPv4 (BEP 14).
 pub const LSD_V4: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 192, 152, 143), 6771);
-/// The multicast group of IPv6.
+/// The multicast group of IPv6 (BEP 14).
 pub const LSD_V6: SocketAddrV6 = SocketAddrV6::new(Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0xefc0, 0x988f), 6771, 0, 0);
-/// The longest datagram that is sent or read, in bytes: longer ones would be cut into fragments.
+/// The longest datagram that is sent or read, in bytes: a longer datagram would be cut into
+/// fragments.
 pub const LSD_MAX: usize = 1400;
-/// The most torrents in one announce: as many as its longest head leaves room for.
+/// Most torrents in one announce: as many as fit behind its longest head.
 pub const LSD_HASHES_MAX: usize = 20;
 
 /// The longest cookie that is kept, in bytes.
 const COOKIE_MAX: usize = 64;
 
-/// Somebody shares these torrents here.
+/// An announce of a client on the local network.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LocalAnnounce {
-    /// The TCP port that it listens on.
+    /// The TCP port that the client listens on.
     pub port: u16,
-    /// The swarms that it is in.
+    /// The swarms that the client is in.
     pub hashes: Vec<InfoHash>,
-    /// What tells it its own announces from those of others.
+    /// Tells the client its own announces from those of others.
     pub cookie: Option<String>,
 }
 
 impl LocalAnnounce {
-    /// The datagram to a group, with at most the first [`LSD_HASHES_MAX`] torrents.
+    /// Writes the datagram to a group, with at most the first [`LSD_HASHES_MAX`] torrents.
     pub fn write(&self, group: SocketAddr) -> Vec<u8> {
         let mut text = format!("BT-SEARCH * HTTP/1.1\r\nHost: {group}\r\nPort: {}\r\n", self.port);
         for hash in self.hashes.iter().take(LSD_HASHES_MAX) {
@@ -46,8 +48,8 @@ impl LocalAnnounce {
         text.into_bytes()
     }
 
-    /// Reads a datagram; `None` if it is no announce with a port and a torrent. Headers that are not known are passed over, and so
-    /// are info-hashes that are none.
+    /// Parses a datagram; `None` if it is not an announce with a port and a torrent. Unknown
+    /// headers and invalid info-hashes are skipped.
     pub fn read(datagram: &[u8]) -> Option<LocalAnnounce> {
         let text = core::str::from_utf8(datagram.get(..LSD_MAX).unwrap_or(datagram)).ok()?;
         let mut lines = text.lines();

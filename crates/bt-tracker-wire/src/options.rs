@@ -1,17 +1,21 @@
-//! The options that may follow an announce datagram (BEP 41): of all of them, URL data.
+//! Parses and writes the options that may follow an announce datagram (BEP 41): only URL data is
+//! used.
 //!
-//! Decides: which bytes are options, and what the URL data is. Must not know: what a path or a query means.
-//! Invariant: an announce is never refused for its options; what breaks off or is no option ends the reading.
+//! Decides: which bytes are options, and which of them are URL data. Must not know: the meaning of
+//! a path or a query.
+//! Invariant: an announce is never refused for its options. Reading ends at an option that is cut
+//! off.
 
 use alloc::vec::Vec;
 
 const END: u8 = 0;
 const NOP: u8 = 1;
 const URL_DATA: u8 = 2;
-/// The most bytes that one option can hold.
+/// Most bytes that one option can hold: its length is one byte.
 const CHUNK_MAX: usize = 255;
 
-/// Appends the URL data in chunks, unless that makes `out` longer than `limit`: a part of it would mean another URL.
+/// Appends the URL data in chunks, unless that makes `out` longer than `limit`: a part of the data
+/// would mean another URL.
 pub(crate) fn push_url_data(out: &mut Vec<u8>, mut data: &[u8], limit: usize) {
     let len = data.len() + 2 * data.len().div_ceil(CHUNK_MAX).max(1);
     if out.len().saturating_add(len) > limit {
@@ -19,7 +23,7 @@ pub(crate) fn push_url_data(out: &mut Vec<u8>, mut data: &[u8], limit: usize) {
     }
     loop {
         let (chunk, rest) = data.split_at(data.len().min(CHUNK_MAX));
-        // A chunk is no longer than a byte can tell.
+        // The length of a chunk fits into one byte.
         out.extend_from_slice(&[URL_DATA, u8::try_from(chunk.len()).unwrap_or(u8::MAX)]);
         out.extend_from_slice(chunk);
         if rest.is_empty() {
@@ -29,7 +33,8 @@ pub(crate) fn push_url_data(out: &mut Vec<u8>, mut data: &[u8], limit: usize) {
     }
 }
 
-/// The URL data in these options, its chunks joined; `None` when there is none. It is never longer than the options are.
+/// Returns the URL data in these options, its chunks joined; `None` if there is none. It is never
+/// longer than the options are.
 pub(crate) fn read_url_data(mut options: &[u8]) -> Option<Vec<u8>> {
     let mut data = None;
     loop {

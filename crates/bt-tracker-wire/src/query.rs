@@ -1,7 +1,9 @@
-//! Announces and scrapes as HTTP queries (BEP 3, BEP 48), written and parsed.
+//! Parses and writes announces and scrapes as HTTP queries (BEP 3, BEP 48).
 //!
-//! Decides: how bytes are escaped and which keys count. Must not know: who asks, connections, bodies.
-//! Invariant: a `+` is the byte 0x2B; only what an announce cannot do without, and is bad, refuses it, and is named in the error.
+//! Decides: how bytes are escaped and which keys count. Must not know: the sender, connections,
+//! bodies.
+//! Invariant: a `+` is the byte 0x2B. Only a bad required key refuses an announce, and the error
+//! names the key.
 
 use crate::{Announce, Event, LEFT_UNKNOWN};
 use alloc::format;
@@ -11,22 +13,22 @@ use bt_types::{InfoHash, PeerId};
 use core::fmt::Write as _;
 use thiserror::Error;
 
-/// Why a query is not an announce or a scrape; the text goes to the client as the failure reason.
+/// Why a query is not an announce or a scrape; the client gets the text as the failure reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum QueryError {
-    /// A key that must be there is not.
+    /// A required key is missing.
     #[error("missing {0}")]
     Missing(&'static str),
-    /// A key that must be there came twice, with two values.
+    /// A required key came twice, with two values.
     #[error("more than one {0}")]
     Duplicate(&'static str),
-    /// The value cannot be read: wrong length, bad escape, not a number.
+    /// The value is invalid: wrong length, bad escape, not a number.
     #[error("invalid {0}")]
     Invalid(&'static str),
 }
 
 impl QueryError {
-    /// The key that is at fault.
+    /// Returns the key that is at fault.
     pub fn key(&self) -> &'static str {
         match self {
             QueryError::Missing(key) | QueryError::Duplicate(key) | QueryError::Invalid(key) => key,
@@ -34,14 +36,14 @@ impl QueryError {
     }
 }
 
-/// The URL of an HTTP announce: the tracker's URL with the query appended.
+/// Makes the URL of an HTTP announce: the tracker's URL with the query appended.
 pub fn announce_url(tracker: &str, announce: &Announce) -> String {
     let mut url = query_start(tracker);
     url.push_str("info_hash=");
     push_escaped(&mut url, &announce.info_hash.0);
     url.push_str("&peer_id=");
     push_escaped(&mut url, &announce.peer_id.0);
-    // The order is the one of other clients; some trackers are said to care.
+    // The order is that of other clients; some trackers are said to care.
     let Announce { port, uploaded, downloaded, left, key, .. } = announce;
     url.push_str(&format!("&port={port}&uploaded={uploaded}&downloaded={downloaded}&left={left}&key={key:08X}&compact=1"));
     match announce.event {
@@ -61,8 +63,9 @@ pub fn announce_url(tracker: &str, announce: &Announce) -> String {
     url
 }
 
-/// The URL of an HTTP scrape: the last path component must begin with `announce`, which becomes `scrape` (BEP 48).
-/// `None` when the tracker's URL does not have that shape, so the tracker cannot be scraped.
+/// Makes the URL of an HTTP scrape: the last path component must begin with `announce`, which
+/// becomes `scrape` (BEP 48). `None` if the tracker's URL does not have that shape: the tracker
+/// cannot be scraped.
 pub fn scrape_url(tracker: &str, hashes: &[InfoHash]) -> Option<String> {
     let (path, query) = match tracker.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -83,7 +86,7 @@ pub fn scrape_url(tracker: &str, hashes: &[InfoHash]) -> Option<String> {
     Some(url)
 }
 
-/// The URL up to where the next `key=value` goes; a fragment has no place in a request.
+/// Returns the URL up to where the next `key=value` goes; a fragment has no place in a request.
 fn query_start(url: &str) -> String {
     let url = url.split_once('#').map_or(url, |(front, _)| front);
     let join = match url.split_once('?') {
@@ -94,7 +97,7 @@ fn query_start(url: &str) -> String {
     format!("{url}{join}")
 }
 
-/// Escapes everything but the unreserved characters of RFC 3986.
+/// Escapes all bytes except the unreserved characters of RFC 3986.
 fn push_escaped(out: &mut String, bytes: &[u8]) {
     for &byte in bytes {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -106,11 +109,14 @@ fn push_escaped(out: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Reads the query of an announce, without its `?`.
+/// Parses the query of an announce, without its `?`.
 ///
-/// `info_hash`, `peer_id` and `port` must be there, with one value each. Of every other key the last value that can be read counts:
-/// the tracker's own URL stands in front and may hold the same key (`key=PASSKEY`). Without one, `uploaded` and `downloaded` are 0
-/// and `left` is unknown; a number that is too large is the largest there is, a negative one is none at all. The `ip` key is
+/// `info_hash`, `peer_id` and `port` must be there, with one value each. Of every other key the
+/// last readable value counts: the tracker's own URL comes first and may hold the same key
+/// (`key=PASSKEY`).
+///
+/// Missing `uploaded` and `downloaded` are 0, and a missing `left` is unknown. A number that is too
+/// large becomes the largest possible; a negative number counts as missing. The `ip` key is
 /// ignored: an address is proven by its packets.
 pub fn parse_announce(query: &str) -> Result<Announce, QueryError> {
     let fields = Fields(query);
@@ -129,7 +135,7 @@ pub fn parse_announce(query: &str) -> Result<Announce, QueryError> {
         downloaded: fields.last("downloaded", number).unwrap_or(0),
         left: fields.last("left", number).unwrap_or(LEFT_UNKNOWN),
         event: event.unwrap_or_default(),
-        // Any text may be a key; we only ever compare it, and only our own kind.
+        // Any text may be a key; we compare only keys of our own kind.
         key: fields.last("key", |key| u32::from_str_radix(key, 16).ok()).unwrap_or(0),
         num_want: fields.last("numwant", number).map(|wanted| u32::try_from(wanted).unwrap_or(u32::MAX)),
         tracker_id: fields.last("trackerid", unescape),
@@ -137,7 +143,8 @@ pub fn parse_announce(query: &str) -> Result<Announce, QueryError> {
     })
 }
 
-/// Reads the query of a scrape, without its `?`: every `info_hash` that can be read, in order, duplicates kept; at least one.
+/// Parses the query of a scrape, without its `?`: every readable `info_hash`, in order, duplicates
+/// kept; at least one.
 pub fn parse_scrape(query: &str) -> Result<Vec<InfoHash>, QueryError> {
     let mut missing = QueryError::Missing("info_hash");
     let mut hashes = Vec::new();
@@ -162,14 +169,14 @@ impl<'a> Fields<'a> {
             .map(|pair| pair.1)
     }
 
-    /// The value of a key that must be there; said twice it is as good as once.
+    /// Returns the value of a required key; it may come twice with the same value.
     fn one(&self, key: &'static str) -> Result<&'a str, QueryError> {
         let mut values = self.all(key);
         let first = values.next().ok_or(QueryError::Missing(key))?;
         if values.any(|other| other != first) { Err(QueryError::Duplicate(key)) } else { Ok(first) }
     }
 
-    /// The last value of a key that can be read.
+    /// Returns the last readable value of a key.
     fn last<T>(&self, key: &'static str, read: impl Fn(&'a str) -> Option<T>) -> Option<T> {
         self.all(key).filter_map(read).last()
     }
@@ -179,7 +186,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A number of decimal digits only; what exceeds the type is its largest value.
+/// Parses a number of decimal digits only; a number beyond the type becomes its largest value.
 fn number(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
     is_number.then(|| text.parse().unwrap_or(u64::MAX))
@@ -189,7 +196,7 @@ fn twenty_bytes(key: &'static str, value: &str) -> Result<[u8; 20], QueryError> 
     unescape(value).and_then(|bytes| bytes.try_into().ok()).ok_or(QueryError::Invalid(key))
 }
 
-/// Undoes percent escapes and nothing else; `None` when a `%` is not followed by two hex digits.
+/// Undoes percent escapes only; `None` if a `%` is not followed by two hex digits.
 fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();

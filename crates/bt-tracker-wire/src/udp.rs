@@ -1,7 +1,9 @@
-//! The datagrams of the UDP tracker protocol (BEP 15), and the options after an announce (BEP 41).
+//! Parses and writes the datagrams of the UDP tracker protocol (BEP 15), and the options after an
+//! announce (BEP 41).
 //!
-//! Decides: which bytes are a request or a reply. Must not know: which connection ids are good, when to send again.
-//! Invariant: nothing that we write is longer than `UDP_PAYLOAD_MAX`, so none is fragmented.
+//! Decides: which bytes are a request or a reply. Must not know: which connection ids are valid,
+//! when to send again.
+//! Invariant: nothing that we write is longer than `UDP_PAYLOAD_MAX`, so no datagram is fragmented.
 
 use crate::options::{push_url_data, read_url_data};
 use crate::value::words;
@@ -10,14 +12,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bt_types::{InfoHash, PeerId, compact_v4, compact_v6, push_compact};
 
-/// The most bytes in one datagram: what the smallest IPv6 path carries (1,280) without its headers.
+/// Most bytes in one datagram: the smallest IPv6 path (1,280) without the headers.
 pub const UDP_PAYLOAD_MAX: usize = 1_232;
-/// The most hashes of one UDP scrape that are read and answered: BEP 15 allows "about 74". The answer to so many is 896 bytes.
+/// Most hashes of one UDP scrape that are read and answered: BEP 15 allows "about 74". The answer
+/// to 74 hashes is 896 bytes.
 pub const SCRAPE_HASHES_MAX: usize = 74;
-/// The most hashes that are written into one UDP scrape: 74 make 1,496 bytes, which with headers is more than Ethernet carries.
+/// Most hashes that are written into one UDP scrape: 74 make 1,496 bytes, which with headers is
+/// more than Ethernet carries.
 pub const SCRAPE_ASKED_MAX: usize = (UDP_PAYLOAD_MAX - SCRAPE_HEAD) / 20;
 
-/// The number that opens every connect request.
+/// The number that opens every connect request (BEP 15).
 const PROTOCOL: u64 = 0x0417_2710_1980;
 const CONNECT: u32 = 0;
 const ANNOUNCE: u32 = 1;
@@ -28,7 +32,8 @@ const ANNOUNCE_REPLY_HEAD: usize = 20;
 /// Bytes of a scrape before its hashes.
 const SCRAPE_HEAD: usize = 16;
 
-/// The address family that a datagram travels in; it decides the size of the peers in an announce reply.
+/// The address family that a datagram travels in; it decides the size of the peers in an announce
+/// reply.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Family {
     /// IPv4: 6 bytes a peer.
@@ -37,7 +42,7 @@ pub enum Family {
     V6,
 }
 
-/// The most peers that fit in one announce reply of the family.
+/// Returns the most peers that fit in one announce reply of the family.
 pub fn udp_peers_max(family: Family) -> usize {
     let peer = match family {
         Family::V4 => 6,
@@ -46,7 +51,7 @@ pub fn udp_peers_max(family: Family) -> usize {
     (UDP_PAYLOAD_MAX - ANNOUNCE_REPLY_HEAD) / peer
 }
 
-/// What a client sends.
+/// A request of a client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum UdpRequest {
     /// Ask for a connection id: 16 bytes.
@@ -60,7 +65,7 @@ pub enum UdpRequest {
         connection: u64,
         /// Comes back in the reply.
         transaction: u32,
-        /// The announce; its `tracker_id` does not travel.
+        /// The announce; its `tracker_id` is not sent.
         announce: Announce,
     },
     /// Scrape: 16 bytes and 20 for each hash.
@@ -69,14 +74,15 @@ pub enum UdpRequest {
         connection: u64,
         /// Comes back in the reply.
         transaction: u32,
-        /// The swarms asked for, in order, duplicates kept.
+        /// The swarms to count, in order, duplicates kept.
         hashes: Vec<InfoHash>,
     },
 }
 
 impl UdpRequest {
-    /// Reads a request; `None` for anything that deserves silence: too short, no known action, a scrape of nothing.
-    /// Bytes after an announce that are no options are skipped, and hashes past the 74th.
+    /// Parses a request; `None` for a datagram that gets no reply: too short, an unknown action, a
+    /// scrape without hashes. Bytes after an announce that are not options are skipped, and hashes
+    /// after the 74th.
     pub fn parse(datagram: &[u8]) -> Option<UdpRequest> {
         let mut read = Reader(datagram);
         let connection = read.u64()?;
@@ -93,7 +99,8 @@ impl UdpRequest {
         }
     }
 
-    /// The datagram. What makes it longer than [`UDP_PAYLOAD_MAX`] is left out: hashes past the [`SCRAPE_ASKED_MAX`]th, and URL data.
+    /// Writes the datagram. Whatever makes it longer than [`UDP_PAYLOAD_MAX`] is left out: hashes
+    /// after the [`SCRAPE_ASKED_MAX`]th, and URL data.
     pub fn write(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(98);
         let mut head = |connection: u64, action: u32, transaction: u32| {
@@ -132,7 +139,7 @@ fn push_announce(out: &mut Vec<u8>, announce: &Announce) {
         Event::Stopped => 3,
         Event::Paused => 4,
     };
-    // On the wire the wish is signed and -1 stands for none.
+    // On the wire the number is signed, and -1 stands for no preference.
     let num_want = announce.num_want.map_or(-1, |wanted| i32::try_from(wanted).unwrap_or(i32::MAX));
     out.extend_from_slice(&event.to_be_bytes());
     out.extend_from_slice(&[0; 4]); // our address: the tracker takes it from the datagram
@@ -141,41 +148,41 @@ fn push_announce(out: &mut Vec<u8>, announce: &Announce) {
     out.extend_from_slice(&announce.port.to_be_bytes());
 }
 
-/// What a tracker sends.
+/// A reply of a tracker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum UdpReply {
     /// A connection id: 16 bytes, as long as the request.
     Connect {
-        /// The request's.
+        /// The transaction id of the request.
         transaction: u32,
-        /// To be used for a minute.
+        /// The connection id, to be used for a minute.
         connection: u64,
     },
     /// Interval, counts and peers of one family.
     Announce {
-        /// The request's.
+        /// The transaction id of the request.
         transaction: u32,
-        /// Only interval, counts and peers travel.
+        /// The reply; only interval, counts and peers are sent.
         reply: AnnounceReply,
     },
-    /// Counts in the order of the hashes asked for.
+    /// Counts in the order of the hashes in the request.
     Scrape {
-        /// The request's.
+        /// The transaction id of the request.
         transaction: u32,
-        /// One for each hash.
+        /// One entry for each hash.
         counts: Vec<SwarmCounts>,
     },
     /// A refusal.
     Error {
-        /// The request's.
+        /// The transaction id of the request.
         transaction: u32,
-        /// Text for the person.
+        /// Text for the user.
         message: String,
     },
 }
 
 impl UdpReply {
-    /// Reads a reply that came over `family`; `None` when it is too short or has no known action.
+    /// Parses a reply that came over `family`; `None` if it is too short or has an unknown action.
     pub fn parse(datagram: &[u8], family: Family) -> Option<UdpReply> {
         let mut read = Reader(datagram);
         let action = read.u32()?;
@@ -202,7 +209,8 @@ impl UdpReply {
         })
     }
 
-    /// The datagram. Of an announce the peers of `family` are written, as many as fit in [`UDP_PAYLOAD_MAX`].
+    /// Writes the datagram. An announce holds the peers of `family`, as many as fit in
+    /// [`UDP_PAYLOAD_MAX`].
     pub fn write(&self, family: Family) -> Vec<u8> {
         let mut out = Vec::with_capacity(ANNOUNCE_REPLY_HEAD);
         let mut numbers = |list: &[u32]| list.iter().for_each(|number| out.extend_from_slice(&number.to_be_bytes()));
@@ -231,7 +239,7 @@ impl UdpReply {
     }
 }
 
-/// Takes fixed-size fields off the front; what is left is in `.0`.
+/// Takes fixed-size fields off the front; the rest is in `.0`.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
@@ -268,10 +276,10 @@ impl Reader<'_> {
             4 => Event::Paused,
             _ => Event::None,
         };
-        // The address that the client claims is nobody's proof of anything.
+        // The address that the client claims proves nothing.
         let _claimed_ip = self.u32()?;
         let key = self.u32()?;
-        // -1, and what lies above i32::MAX with it, stands for no wish.
+        // -1, and numbers above i32::MAX, stand for no preference.
         let num_want = self.u32().map(|wanted| i32::try_from(wanted).ok().and_then(|wanted| u32::try_from(wanted).ok()))?;
         let port = self.u16()?;
         let url_data = read_url_data(self.0);

@@ -1,6 +1,6 @@
-//! The values of a tracker exchange, free of any encoding.
+//! Defines the values of a tracker exchange, free of any encoding.
 //!
-//! Decides: what can be asked and answered. Must not know: HTTP, UDP, bencode.
+//! Decides: the possible questions and answers. Must not know: HTTP, UDP, bencode.
 //! Invariant: every field that a transport may leave out is an `Option`.
 
 use alloc::string::String;
@@ -9,47 +9,50 @@ use bt_types::{InfoHash, PeerId, printable};
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
-/// `left` of a torrent whose size is not known: one block. Zero would make us a seed, and some trackers refuse or count what is huge.
+/// `left` in bytes of a torrent of unknown size: one block. Zero would make us a seed, and some
+/// trackers refuse or count huge numbers.
 pub const LEFT_UNKNOWN: u64 = 16 * 1024;
 
-/// Text of a tracker is cut after so many characters: it is for a person, and goes into logs.
+/// Characters after which text of a tracker is cut: it is for a user, and goes into logs.
 const WORDS_MAX: usize = 500;
 
-/// Text of a tracker, made safe to show.
+/// Makes text of a tracker safe to display.
 pub(crate) fn words(bytes: &[u8]) -> String {
-    // No character has more bytes than four.
+    // A character has at most four bytes.
     printable(bytes.get(..4 * WORDS_MAX).unwrap_or(bytes)).chars().take(WORDS_MAX).collect()
 }
 
-/// One announce of one torrent (BEP 3, BEP 15).
+/// An announce of one torrent (BEP 3, BEP 15).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Announce {
-    /// The swarm.
+    /// The info-hash of the swarm.
     pub info_hash: InfoHash,
-    /// Who announces.
+    /// The peer id of the announcing peer.
     pub peer_id: PeerId,
-    /// The TCP port that the announcing peer listens on; 0 when it does not.
+    /// The TCP port that the announcing peer listens on; 0 if it does not listen.
     pub port: u16,
     /// Payload bytes uploaded since `started`.
     pub uploaded: u64,
     /// Payload bytes downloaded since `started`.
     pub downloaded: u64,
-    /// Bytes still missing: 0 for a seed, [`LEFT_UNKNOWN`] for a magnet link that has no metadata yet.
+    /// Bytes missing: 0 for a seed, [`LEFT_UNKNOWN`] for a magnet link without metadata so far.
     pub left: u64,
-    /// What happened since the last announce.
+    /// The event since the last announce.
     pub event: Event,
-    /// A number that proves the same client after its address changed; equal over both address families (BEP 7).
+    /// A number that proves the same client after its address changed; equal over both address
+    /// families (BEP 7).
     pub key: u32,
-    /// How many peers are wanted; `None` leaves it to the tracker, 0 asks for none.
+    /// The number of peers wanted; `None` leaves it to the tracker, 0 asks for no peers.
     pub num_want: Option<u32>,
-    /// The `tracker id` of an earlier reply, given back as it came (HTTP only).
+    /// The `tracker id` of an earlier reply, given back unchanged (HTTP only).
     pub tracker_id: Option<Vec<u8>>,
     /// Path and query of the tracker's URL, as `/announce?key=1` (BEP 41, UDP only).
     pub url_data: Option<Vec<u8>>,
 }
 
 impl Announce {
-    /// A plain announce of a peer that knows nothing of the torrent yet; the other fields are set by the caller.
+    /// Makes a plain announce of a peer that knows nothing of the torrent yet; the caller sets the
+    /// other fields.
     pub fn new(info_hash: InfoHash, peer_id: PeerId, port: u16) -> Announce {
         Announce {
             info_hash,
@@ -67,20 +70,20 @@ impl Announce {
     }
 }
 
-/// What happened since the last announce.
+/// The event since the last announce.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Event {
-    /// Nothing: a regular announce. Events that we do not know are read as this one.
+    /// Nothing: a regular announce. Unknown events are read as this event.
     #[default]
     None,
     /// The first announce.
     Started,
     /// The download has just become complete; not sent when it was complete at the start.
     Completed,
-    /// The peer leaves.
+    /// The peer leaves the swarm.
     Stopped,
-    /// Nothing, and the peer is a partial seed: it lacks something and downloads nothing more. Told in every announce while
-    /// that is so (BEP 21).
+    /// Nothing, and the peer is a partial seed: it lacks something and downloads nothing more. Sent
+    /// in every announce while that is so (BEP 21).
     Paused,
 }
 
@@ -91,15 +94,15 @@ pub struct AnnounceReply {
     pub interval: u32,
     /// Seconds before which no announce is welcome.
     pub min_interval: Option<u32>,
-    /// Number of peers that have everything (`complete`).
+    /// The number of peers that have everything (`complete`).
     pub seeders: Option<u32>,
-    /// Number of peers that do not (`incomplete`).
+    /// The number of peers that lack something (`incomplete`).
     pub leechers: Option<u32>,
-    /// Where other peers listen.
+    /// The addresses that other peers listen at.
     pub peers: Vec<SocketAddr>,
-    /// Something that the person should read, although the announce succeeded.
+    /// A warning that the user should read, although the announce succeeded.
     pub warning: Option<String>,
-    /// To be given back in later announces.
+    /// The id to give back in later announces.
     pub tracker_id: Option<Vec<u8>>,
     /// Our own address as the tracker sees it (BEP 24).
     pub external_ip: Option<IpAddr>,
@@ -108,19 +111,19 @@ pub struct AnnounceReply {
 /// A tracker's refusal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
-    /// Text of the tracker for the person.
+    /// The tracker's text for the user.
     pub reason: String,
-    /// When it may be tried again (BEP 31), if the tracker says.
+    /// When the client may try again (BEP 31), if the tracker says so.
     pub retry_in: Option<RetryIn>,
 }
 
 impl Failure {
-    /// A refusal that says nothing of a retry.
+    /// Makes a refusal that says nothing of a retry.
     pub fn new(reason: impl Into<String>) -> Failure {
         Failure { reason: reason.into(), retry_in: None }
     }
 
-    /// The same refusal, with the time when it may be tried again.
+    /// Adds the time when the client may try again.
     pub fn retry(self, retry_in: RetryIn) -> Failure {
         Failure { retry_in: Some(retry_in), ..self }
     }
@@ -134,7 +137,8 @@ impl fmt::Display for Failure {
 
 impl core::error::Error for Failure {}
 
-/// When a refused announce may be tried again: BEP 31, or the `interval` and `min interval` of the refusal, or HTTP's `Retry-After`.
+/// When a refused announce may be tried again: from BEP 31, the `interval` and `min interval` of
+/// the refusal, or HTTP's `Retry-After`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RetryIn {
     /// After this many minutes.
@@ -145,17 +149,17 @@ pub enum RetryIn {
     Never,
 }
 
-/// What a scrape says of one swarm (BEP 48).
+/// The counts of one swarm in a scrape (BEP 48).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SwarmCounts {
     /// Peers that have everything.
     pub complete: u32,
-    /// How often a download was completed.
+    /// The number of completed downloads.
     pub downloaded: u32,
-    /// Peers that do not have everything.
+    /// Peers that lack something.
     pub incomplete: u32,
-    /// Of these, the peers that download: partial seeds are left out (BEP 21). `None` when the tracker does not tell them
-    /// apart; over UDP it cannot.
+    /// Of these, the peers that download: partial seeds are left out (BEP 21). `None` if the
+    /// tracker does not tell them apart; over UDP it cannot.
     pub downloaders: Option<u32>,
 }
 
@@ -166,12 +170,13 @@ pub struct ScrapeReply {
     pub swarms: Vec<(InfoHash, SwarmCounts)>,
 }
 
-/// A question to a tracker, of either kind.
+/// A question to a tracker: an announce or a scrape.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ask {
     /// Announce one torrent.
     Announce(Announce),
-    /// Ask for the counts of these swarms; over UDP of the first [`SCRAPE_ASKED_MAX`](crate::SCRAPE_ASKED_MAX) only.
+    /// Ask for the counts of these swarms; over UDP only of the first
+    /// [`SCRAPE_ASKED_MAX`](crate::SCRAPE_ASKED_MAX).
     Scrape(Vec<InfoHash>),
 }
 

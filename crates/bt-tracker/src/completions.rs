@@ -1,32 +1,35 @@
-//! Which completed downloads were counted.
+//! Remembers which completed downloads were counted.
 //!
-//! Decides: whether one counts. Must not know: who is in a swarm now; so who leaves and comes back is not new.
-//! Invariant: of one torrent a peer counts once, a subscriber `PER_SUBSCRIBER` times; never more is remembered than the limit.
+//! Decides: whether a completed download counts. Must not know: which peers are in a swarm now; a
+//! peer that leaves and comes back does not count again.
+//! Invariant: for each torrent a peer counts once, and a subscriber at most `PER_SUBSCRIBER` times.
+//! At most `limit` completions are remembered.
 
 use crate::swarm::span;
 use alloc::collections::{BTreeSet, VecDeque};
 use bt_types::InfoHash;
 use core::net::SocketAddr;
 
-/// Completions of one torrent that count of one subscriber, or of one host near us: a household, and few of a campus.
+/// Completions of one torrent that count for one subscriber, or for one host near us: all of a
+/// household, and few of a campus.
 const PER_SUBSCRIBER: usize = 8;
 
 /// The completions that were counted last.
 #[derive(Debug)]
 pub(crate) struct Completions {
     counted: BTreeSet<(InfoHash, SocketAddr)>,
-    /// The same in the order in which they were counted.
+    /// The same completions in the order in which they were counted.
     order: VecDeque<(InfoHash, SocketAddr)>,
     limit: usize,
 }
 
 impl Completions {
-    /// No completion was counted; the last `limit` are remembered.
+    /// Makes an empty memory; the last `limit` completions are remembered.
     pub(crate) fn new(limit: usize) -> Completions {
         Completions { counted: BTreeSet::new(), order: VecDeque::new(), limit }
     }
 
-    /// Whether the completed download of a peer counts; from then on it has.
+    /// Counts the completed download of a peer, and returns whether it counts: the first time only.
     pub(crate) fn count(&mut self, hash: InfoHash, peer: SocketAddr) -> bool {
         let (first, last) = span(peer.ip());
         let of_subscriber = self.counted.range((hash, first)..=(hash, last)).take(PER_SUBSCRIBER).count();

@@ -1,39 +1,42 @@
-//! UDP connection ids: proof that an address receives what we send to it (BEP 15).
+//! Makes and checks UDP connection ids: proof that an address receives what we send to it (BEP 15).
 //!
-//! Decides: which ids are good. Must not know: datagrams, swarms.
-//! Invariant: an id is a keyed hash of address and epoch, so nothing is stored and nobody without the key can make one.
+//! Decides: which ids are valid. Must not know: datagrams, swarms.
+//! Invariant: an id is a keyed hash of address and epoch: nothing is stored, and only the key can
+//! make an id.
 
 use bt_types::{Rng, Time};
 use core::fmt;
 use core::net::IpAddr;
 use siphasher::sip::SipHasher24;
 
-/// How long an epoch lasts; an id is good in its own epoch and the next, so for 30 to 60 minutes. BEP 15 asks for two minutes and
-/// lets clients use an id for one, but many keep theirs for much longer: silence would only make them ask again.
+/// Microseconds of an epoch. An id is valid in its own epoch and the next, so for 30 to 60 minutes.
+/// BEP 15 asks for two minutes and lets clients use an id for one minute. But many clients keep
+/// theirs for much longer: silence would only make them ask again.
 const EPOCH_MICROS: u64 = 1_800_000_000;
 
 /// Makes and checks connection ids.
 pub(crate) struct ConnectionIds(SipHasher24);
 
 impl ConnectionIds {
-    /// With a secret key drawn from `rng`.
+    /// Makes ids with a secret key drawn from `rng`.
     pub(crate) fn new(rng: &mut Rng) -> ConnectionIds {
         let mut key = [0; 16];
         rng.fill(&mut key);
         ConnectionIds(SipHasher24::new_with_key(&key))
     }
 
-    /// The id of an address now. The port is not part of it: address translators change it.
+    /// Returns the id of an address now. The port is not part of it: address translators change it.
     pub(crate) fn issue(&self, now: Time, ip: IpAddr) -> u64 {
         self.id(epoch(now), ip)
     }
 
-    /// `Some` when the id was given to this address in this epoch or the one before.
+    /// Checks an id: `Some` if it was given to this address in this epoch or the one before.
     pub(crate) fn check(&self, now: Time, ip: IpAddr, id: u64) -> Option<()> {
         let epoch = epoch(now);
         let this = self.id(epoch, ip) ^ id;
         let last = epoch.checked_sub(1).map_or(u64::MAX, |last| self.id(last, ip) ^ id);
-        // Whole words are compared, both always: the time taken says nothing of how many bits were right.
+        // Whole words are compared, both always: the time taken does not tell how many bits were
+        // right.
         ((this == 0) | (last == 0)).then_some(())
     }
 

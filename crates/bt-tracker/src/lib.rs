@@ -1,7 +1,9 @@
-//! A BitTorrent tracker without sockets: requests in, replies out, one swarm table behind UDP and HTTP.
+//! Implements a BitTorrent tracker without sockets: requests in, replies out, one swarm table
+//! behind UDP and HTTP.
 //!
-//! Decides: what each request is answered with. Must not know: sockets, clocks, threads.
-//! Invariant: over UDP nothing is done for an address that has not shown that it receives our replies.
+//! Decides: the answer to each request. Must not know: sockets, clocks, threads.
+//! Invariant: over UDP nothing is done for an address that has not shown that it receives our
+//! replies.
 //!
 //! ```
 //! use bt_tracker::{Config, Tracker};
@@ -47,18 +49,21 @@ use table::Table;
 /// The policy and the limits of a tracker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// How often a peer shall announce, in whole seconds; a peer that has not for twice as long is forgotten. Each reply names
-    /// up to a tenth more, at random, so that peers that came together do not come back together.
+    /// How often a peer must announce, in whole seconds; a peer that does not announce for twice as
+    /// long is forgotten. Each reply names up to a tenth more, at random, so that peers that came
+    /// together do not come back together.
     pub interval: Duration,
-    /// How soon a peer may announce again, in whole seconds; an `interval` that is shorter counts instead.
+    /// How soon a peer may announce again, in whole seconds; a shorter `interval` counts instead.
     pub min_interval: Duration,
-    /// Peers in a reply when the asker does not say.
+    /// Peers in a reply when the announce does not say how many.
     pub peers_default: u32,
-    /// Peers in a reply at most. Over UDP also never more than an unfragmented datagram carries: 202 IPv4, 67 IPv6.
+    /// Most peers in a reply. Over UDP at most what an unfragmented datagram carries: 202 IPv4, 67
+    /// IPv6.
     pub peers_max: u32,
-    /// Swarms at most, those included that are remembered only for how often they were completed.
+    /// Most swarms, including swarms that are remembered only for their completed count.
     pub torrents_limit: usize,
-    /// Peers at most, over all swarms. One that is alone in its swarm takes about 1.5 KiB of memory, with the swarm.
+    /// Most peers, over all swarms. A peer that is alone in its swarm takes about 1.5 KiB of
+    /// memory, with the swarm.
     pub peers_limit: usize,
 }
 
@@ -75,38 +80,40 @@ impl Default for Config {
     }
 }
 
-/// How much is going on.
+/// The activity of a tracker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stats {
     /// Swarms that have peers or were completed.
     pub torrents: usize,
     /// Peers over all swarms, both families.
     pub peers: usize,
-    /// Announces answered since the start, refusals not counted.
+    /// Announces answered since the start, without refusals.
     pub announces: u64,
     /// Scrapes answered since the start.
     pub scrapes: u64,
 }
 
-/// What to send back to an HTTP client.
+/// The answer to an HTTP client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HttpAnswer {
     /// 200, also for refusals (their reason is in the body), or 404.
     pub status: u16,
     /// Bencode for announces and scrapes, text for the rest.
     pub body: Vec<u8>,
-    /// Whether compression is worth a try: the counts of a scrape shrink, the addresses of an announce do not.
+    /// Whether compression may help: the counts of a scrape shrink, the addresses of an announce do
+    /// not.
     pub shrinks: bool,
 }
 
-/// How an announce came: it decides how many peers fit in the reply, and of which family.
+/// The transport of an announce: it decides how many peers fit in the reply, and of which family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Transport {
     Http,
     Udp,
 }
 
-/// The tracker: every method takes the time, which must not go backwards, and where the request came from.
+/// The tracker: every method takes the time, which must not go backwards, and the address that the
+/// request came from.
 #[derive(Debug)]
 pub struct Tracker {
     config: Config,
@@ -118,7 +125,8 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// An empty tracker. `secret` must come from the operating system's generator: who knows it can forge connection ids.
+    /// Makes an empty tracker. `secret` must come from the operating system's generator: with the
+    /// secret, connection ids can be forged.
     pub fn new(config: Config, secret: [u8; 32]) -> Tracker {
         let mut rng = Rng::from_secret(secret);
         let connections = ConnectionIds::new(&mut rng);
@@ -126,7 +134,8 @@ impl Tracker {
         Tracker { config, table, connections, rng, announces: 0, scrapes: 0 }
     }
 
-    /// Answers a datagram; `None` is silence, for everything malformed and for ids that we did not give to this address.
+    /// Answers a datagram; `None` means silence, for malformed datagrams and for ids that we did
+    /// not give to this address.
     pub fn udp(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) -> Option<Vec<u8>> {
         if from.port() == 0 {
             return None;
@@ -151,7 +160,8 @@ impl Tracker {
         Some(reply.write(family))
     }
 
-    /// Answers a GET of `target`, the path with its query. Announces get peers of both families. Slashes too many do not matter.
+    /// Answers a GET of `target`, the path with its query. Announces get peers of both families.
+    /// Extra slashes are ignored.
     pub fn http(&mut self, now: Time, from: IpAddr, target: &str) -> HttpAnswer {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let page = path.strip_prefix('/').map(|path| path.trim_matches('/'));
@@ -176,7 +186,7 @@ impl Tracker {
         HttpAnswer { status: 200, body, shrinks: page == Some("scrape") }
     }
 
-    /// How much is going on.
+    /// Returns the activity of the tracker.
     pub fn stats(&self) -> Stats {
         Stats { torrents: self.table.torrents(), peers: self.table.peers(), announces: self.announces, scrapes: self.scrapes }
     }
@@ -210,7 +220,8 @@ impl Tracker {
         })
     }
 
-    /// Random peers for the asker: never itself, only those that it needs, no address that is closer to us than the asker is.
+    /// Picks random peers for an announcing peer: never itself, only peers that it needs, and no
+    /// address closer to us than its own.
     fn choose(&mut self, ip: IpAddr, transport: Transport, announce: &Announce, needs: Needs) -> Vec<SocketAddr> {
         let wanted = announce.num_want.unwrap_or(self.config.peers_default).min(self.config.peers_max);
         let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
@@ -221,11 +232,12 @@ impl Tracker {
         if transport == Transport::Udp {
             return draw(own, wanted.min(udp_peers_max(own)));
         }
-        // The asker may lack the other family: at least half are of its own, if there are so many.
+        // The peer may lack the other family: at least half of the peers are of its own family, if
+        // there are enough.
         shared(draw(own, wanted), draw(other, wanted), wanted)
     }
 
-    /// Seconds until the next announce, a little later at random.
+    /// Draws the seconds until the next announce, a little later at random.
     fn interval(&mut self) -> u32 {
         let interval = self.config.interval.as_secs();
         let later = interval.saturating_add(self.rng.below(interval / 10 + 1));
@@ -239,13 +251,13 @@ impl Tracker {
     }
 }
 
-/// The family of an address, and the other one.
+/// Returns the family of an address, and the other family.
 fn families(ip: IpAddr) -> (Family, Family) {
     if ip.is_ipv4() { (Family::V4, Family::V6) } else { (Family::V6, Family::V4) }
 }
 
-/// The refusal of a query. "Never" (BEP 31) silences a client for good, so it is said only of what no other client configuration
-/// changes: the torrent and who asks.
+/// Writes the refusal of a query. "Never" (BEP 31) silences a client for good. It is said only of a
+/// bad info-hash or peer id, which no other configuration of the client changes.
 fn refuse(error: QueryError) -> Vec<u8> {
     let failure = Failure::new(error.to_string());
     write_failure_body(&if error.key() == "port" { failure } else { failure.retry(RetryIn::Never) })

@@ -1,13 +1,13 @@
-//! Entries by owner and owners by entry.
+//! Holds entries by owner and owners by entry.
 //!
-//! Decides: nothing. Must not know: what is owned.
+//! Decides: nothing. Must not know: the kind of the entries.
 //! Invariant: `owners` and `shares` hold the same entries.
 
 use alloc::collections::BTreeMap;
 use bt_types::{Shares, Yields, subscriber};
 use core::net::IpAddr;
 
-/// Entries that have one owner each, found by the entry as well.
+/// Entries with one owner each, which can be found by entry as well.
 #[derive(Debug)]
 pub(crate) struct Owned<T> {
     owners: BTreeMap<T, IpAddr>,
@@ -15,7 +15,7 @@ pub(crate) struct Owned<T> {
 }
 
 impl<T: Ord + Copy> Owned<T> {
-    /// Nothing is owned. `least` is less than every entry.
+    /// Makes an empty collection. `least` is less than every entry.
     pub(crate) fn new(least: T) -> Owned<T> {
         Owned { owners: BTreeMap::new(), shares: Shares::new(least) }
     }
@@ -27,19 +27,20 @@ impl<T: Ord + Copy> Owned<T> {
         self.shares.insert(ip, entry);
     }
 
-    /// Takes an entry away, if it is there.
+    /// Removes an entry, if it is there.
     pub(crate) fn remove(&mut self, entry: T) {
         if let Some(owner) = self.owners.remove(&entry) {
             self.shares.remove(owner, entry);
         }
     }
 
-    /// Whether an entry is owned, and not by the subscriber at this address.
+    /// Returns whether an entry is owned by a subscriber that is not at this address.
     pub(crate) fn is_of_another(&self, ip: IpAddr, entry: T) -> bool {
         self.owners.get(&entry).is_some_and(|&owner| owner != subscriber(ip))
     }
 
-    /// An entry of the subscriber that owns most, the newcomer's own if none owns more; `None` when each owns one at most.
+    /// Returns an entry of the subscriber that owns most, the newcomer's own if no other owns more;
+    /// `None` if each owns at most one.
     pub(crate) fn most_crowded(&self, newcomer: IpAddr) -> Option<T> {
         match self.shares.yields_to(newcomer) {
             Yields::Entry(entry) => Some(entry),
@@ -47,7 +48,7 @@ impl<T: Ord + Copy> Owned<T> {
         }
     }
 
-    /// Any entry.
+    /// Returns any entry.
     pub(crate) fn any(&self) -> Option<T> {
         self.owners.first_key_value().map(|(entry, _)| *entry)
     }

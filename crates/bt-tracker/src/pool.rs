@@ -1,6 +1,6 @@
-//! Peers of one role and one family, for random access and for look-up by address.
+//! Holds peers of one role and one family, for random access and for look-up by address.
 //!
-//! Decides: where a peer stands in the list. Must not know: roles, time.
+//! Decides: the position of a peer in the list. Must not know: roles, the clock.
 //! Invariant: `places` holds exactly the index of each peer's address in `peers`.
 
 use alloc::collections::BTreeMap;
@@ -11,13 +11,13 @@ use core::net::SocketAddr;
 /// A peer of one swarm.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Peer {
-    /// Where it listens: the address that it announced from, with the port that it announced.
+    /// The address that it listens at: the source of its announce, with the port that it announced.
     pub(crate) addr: SocketAddr,
-    /// Who it says it is.
+    /// The peer id that it claims.
     pub(crate) id: PeerId,
     /// When it is forgotten unless it announces again.
     pub(crate) expires: Time,
-    /// Whether it has shown that it knows what it lacks: it has metadata.
+    /// It has shown that it knows what it lacks: it has metadata.
     pub(crate) informed: bool,
 }
 
@@ -29,22 +29,22 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Number of peers.
+    /// Returns the number of peers.
     pub(crate) fn len(&self) -> usize {
         self.peers.len()
     }
 
-    /// The peer at an index below [`len`](Self::len).
+    /// Returns the peer at an index below [`len`](Self::len).
     pub(crate) fn at(&self, index: usize) -> Option<&Peer> {
         self.peers.get(index)
     }
 
-    /// Whether a peer has this address.
+    /// Returns whether a peer has this address.
     pub(crate) fn has(&self, addr: SocketAddr) -> bool {
         self.places.contains_key(&addr)
     }
 
-    /// How many peers have addresses from `first` to `last`, counted up to `most`.
+    /// Counts the peers with addresses from `first` to `last`, up to `most`.
     pub(crate) fn count_between(&self, first: SocketAddr, last: SocketAddr, most: usize) -> usize {
         self.places.range(first..=last).take(most).count()
     }
@@ -55,7 +55,7 @@ impl Pool {
         self.peers.push(peer);
     }
 
-    /// Takes a peer out; the last one moves to its place.
+    /// Removes a peer; the last peer moves to its position.
     pub(crate) fn remove(&mut self, addr: SocketAddr) -> Option<Peer> {
         let index = self.places.remove(&addr)?;
         let peer = self.peers.swap_remove(index);
@@ -66,8 +66,8 @@ impl Pool {
     }
 }
 
-/// The numbers below a length in random order, each once: a Fisher-Yates shuffle that remembers only what it moved, so
-/// drawing a few out of a million costs a few.
+/// Yields the numbers below a length in random order, each once. It is a Fisher-Yates shuffle that
+/// remembers only what it moved, so drawing a few out of a million is cheap.
 pub(crate) struct RandomOrder<'a> {
     rng: &'a mut Rng,
     next: usize,
@@ -76,7 +76,7 @@ pub(crate) struct RandomOrder<'a> {
 }
 
 impl<'a> RandomOrder<'a> {
-    /// The numbers below `len`.
+    /// Makes a random order of the numbers below `len`.
     pub(crate) fn new(len: usize, rng: &'a mut Rng) -> RandomOrder<'a> {
         RandomOrder { rng, next: 0, len, moved: BTreeMap::new() }
     }

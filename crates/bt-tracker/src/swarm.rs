@@ -1,7 +1,8 @@
-//! The peers of one torrent, by role and by family.
+//! Holds the peers of one torrent, by role and by family.
 //!
-//! Decides: roles, counts and random choice. Must not know: other swarms, time-outs, limits.
-//! Invariant: an address is in one pool at most.
+//! Decides: roles, counts and random choice. Must not know: other swarms, the clock, the limits of
+//! the table.
+//! Invariant: an address is in at most one pool.
 
 use crate::pool::{Peer, Pool, RandomOrder};
 use alloc::vec::Vec;
@@ -9,12 +10,12 @@ use bt_tracker_wire::{Announce, Event, Family, LEFT_UNKNOWN, SwarmCounts};
 use bt_types::{Closeness, Rng, Time, closeness, subscriber};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// Peers of one public IPv4 address or one public IPv6 /64, the span of one subscriber: a campus behind one address finds room,
-/// one host cannot be the swarm.
+/// Most peers of one public IPv4 address or one public IPv6 /64, the span of one subscriber. A
+/// campus behind one address finds room; a single host cannot be the swarm.
 const PEERS_PER_SUBSCRIBER: usize = 64;
-/// More bytes than any torrent has: what some clients say is left when they do not know.
+/// More bytes than any torrent has: some clients report such a `left` when they do not know it.
 const LEFT_ABSURD: u64 = 1 << 60;
-/// Peers looked at for each peer wanted, when many do not suit the asker.
+/// Peers looked at for each peer wanted, when many do not suit the announcing peer.
 const LOOKS_PER_PEER: usize = 4;
 
 /// One torrent's peers.
@@ -28,15 +29,15 @@ pub(crate) struct Swarm {
     completed: u32,
 }
 
-/// Whom a peer is to be told of.
+/// The kind of peers that an announcing peer needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Needs {
-    /// Of all: it downloads.
+    /// All peers: it downloads.
     All,
-    /// Of those that download: it has all that it wants.
+    /// Peers that download: it has all that it wants.
     Leechers,
-    /// Of those that download first, and of the others as well: it says that nothing is left, and may only not know. Clients that
-    /// have just a link say so until they have the metadata.
+    /// Peers that download first, and other peers as well: it reports `left=0`, but may not know
+    /// better. Clients with only a magnet link report that until they have the metadata.
     Unproven,
 }
 
@@ -47,11 +48,13 @@ struct ByFamily {
 }
 
 impl Swarm {
-    /// Takes a peer's news. Returns the peer as it was known, and whom it is to be told of.
+    /// Takes a peer's announce. Returns the peer as it was known, and the kind of peers that it
+    /// needs.
     pub(crate) fn upsert(&mut self, addr: SocketAddr, announce: &Announce, expires: Time) -> (Option<Peer>, Needs) {
         let known = self.take(addr);
         let before = known.as_ref().filter(|peer| peer.id == announce.peer_id);
-        // Who lacked something, uploads or completed has had metadata, so it knows what is left.
+        // A peer that lacked something, uploads or completed has had metadata, so it knows what is
+        // left.
         let informed = announce.left > 0
             || announce.uploaded > 0
             || announce.event == Event::Completed
@@ -61,7 +64,8 @@ impl Swarm {
             (false, true) => (&mut self.partial, Needs::Leechers),
             (false, false) => (&mut self.leechers, Needs::All),
         };
-        // Who has just a link says one block, or more than any torrent has: that proves nothing of what is left later.
+        // A peer with only a magnet link reports one block, or more than any torrent has: that
+        // proves nothing of a later `left`.
         let informed = informed && announce.left != LEFT_UNKNOWN && announce.left < LEFT_ABSURD;
         role.of(addr).insert(Peer { addr, id: announce.peer_id, expires, informed });
         (known, needs)
@@ -72,17 +76,17 @@ impl Swarm {
         self.completed = self.completed.saturating_add(1);
     }
 
-    /// Takes a peer out, whatever its role.
+    /// Removes a peer, whatever its role.
     pub(crate) fn take(&mut self, addr: SocketAddr) -> Option<Peer> {
         [&mut self.seeds, &mut self.leechers, &mut self.partial].into_iter().find_map(|role| role.of(addr).remove(addr))
     }
 
-    /// Whether a peer has this address, whatever its role.
+    /// Returns whether a peer has this address, whatever its role.
     pub(crate) fn has(&self, addr: SocketAddr) -> bool {
         self.roles().into_iter().any(|role| role.pool(family_of(addr)).has(addr))
     }
 
-    /// Whether the subscriber behind an address has as many peers here as it may have.
+    /// Returns whether the subscriber behind an address has as many peers here as it may have.
     pub(crate) fn is_crowded(&self, addr: SocketAddr) -> bool {
         let (first, last) = span(addr.ip());
         let count = |role: &ByFamily| role.pool(family_of(addr)).count_between(first, last, PEERS_PER_SUBSCRIBER);
@@ -90,7 +94,7 @@ impl Swarm {
         is_public && self.roles().into_iter().map(count).sum::<usize>() >= PEERS_PER_SUBSCRIBER
     }
 
-    /// Both families together.
+    /// Counts the peers of both families together.
     pub(crate) fn counts(&self) -> SwarmCounts {
         let count = |peers: usize| u32::try_from(peers).unwrap_or(u32::MAX);
         SwarmCounts {
@@ -101,23 +105,23 @@ impl Swarm {
         }
     }
 
-    /// Number of peers.
+    /// Returns the number of peers.
     pub(crate) fn len(&self) -> usize {
         self.roles().into_iter().map(ByFamily::len).sum()
     }
 
-    /// Those that download come first.
+    /// Returns the roles, with the peers that download first.
     fn roles(&self) -> [&ByFamily; 3] {
         [&self.leechers, &self.seeds, &self.partial]
     }
 
-    /// All peers, in no order.
+    /// Returns all peers, in no order.
     pub(crate) fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
         let pools = self.roles().into_iter().flat_map(|role| [&role.v4, &role.v6]);
         pools.flat_map(|pool| (0..pool.len()).filter_map(|index| pool.at(index))).map(|peer| peer.addr)
     }
 
-    /// Up to `wanted` random peers of one family that suit the asker.
+    /// Draws up to `wanted` random peers of one family that suit the announcing peer.
     pub(crate) fn sample(
         &self,
         wanted: usize,
@@ -141,7 +145,8 @@ impl Swarm {
     }
 }
 
-/// Merges two lists of at most `wanted` peers into one: the first has at least half of the places if it can fill them.
+/// Merges two lists of at most `wanted` peers: the first list gets at least half of the places if
+/// it can fill them.
 pub(crate) fn shared(mut first: Vec<SocketAddr>, mut second: Vec<SocketAddr>, wanted: usize) -> Vec<SocketAddr> {
     second.truncate((wanted / 2).max(wanted.saturating_sub(first.len())));
     first.truncate(wanted.saturating_sub(second.len()));
@@ -149,7 +154,7 @@ pub(crate) fn shared(mut first: Vec<SocketAddr>, mut second: Vec<SocketAddr>, wa
     first
 }
 
-/// The peer at an index into the pools one after another.
+/// Returns the peer at an index into the pools, one after another.
 fn peer_at<'a>(pools: &[&'a Pool], mut index: usize) -> Option<&'a Peer> {
     for pool in pools {
         match index.checked_sub(pool.len()) {
@@ -180,7 +185,8 @@ impl ByFamily {
     }
 }
 
-/// The first and the last address of the subscriber that has this one: all ports of the address, or of its public IPv6 /64.
+/// Returns the first and the last address of a subscriber: all ports of the address, or of its
+/// public IPv6 /64.
 pub(crate) fn span(ip: IpAddr) -> (SocketAddr, SocketAddr) {
     let first = subscriber(ip);
     let last = match first {

@@ -1,8 +1,10 @@
-//! All swarms, bounded in number and in time.
+//! Holds all swarms, bounded in number and in time.
 //!
-//! Decides: who is forgotten when, and who gives way at the limits. Must not know: who is told of whom.
-//! Invariant: `expiry` and `peers` hold exactly one entry for each peer; `small` holds the swarms of at most `FEW` peers, `idle` those
-//! without peers.
+//! Decides: which peer is forgotten when, and which peer or swarm gives way at the limits.
+//! Must not know: which peers are told of which.
+//! Invariant: `expiry` and `peers` hold exactly one entry for each peer. `small` holds the swarms
+//! of at most `FEW` peers, and larger swarms of a single subscriber; `idle` holds those without
+//! peers.
 
 use crate::completions::Completions;
 use crate::owned::Owned;
@@ -14,11 +16,11 @@ use bt_types::{InfoHash, Shares, Time, Yields};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
-/// Peers forgotten in one request at most, so that no request waits for a sweep. An announce adds one peer at most, so
-/// the rest never grows.
+/// Most peers forgotten in one request, so that no request waits for a sweep. An announce adds at
+/// most one peer, so the rest never grows.
 const FORGOTTEN_AT_ONCE: usize = 64;
-/// Peers of a small swarm: more than a full table has room for in each swarm, so that no two or three subscribers fill it with swarms
-/// that are not small.
+/// Most peers of a small swarm. It exceeds the room of a full table for each swarm: two or three
+/// subscribers cannot fill the table with larger swarms.
 const FEW: usize = 8;
 /// Minutes after which a peer that found no room may ask again (BEP 31).
 const FULL_RETRY: RetryIn = RetryIn::Minutes(10);
@@ -30,10 +32,12 @@ pub(crate) struct Table {
     expiry: BTreeSet<(Time, InfoHash, SocketAddr)>,
     /// The peers by subscriber.
     peers: Shares<(InfoHash, SocketAddr)>,
-    /// Small swarms, and larger ones in which only one subscriber is. They belong to who opened them, or to who of those left has fewest
+    /// Small swarms, and larger swarms of a single subscriber. A swarm belongs to the subscriber
+    /// that opened it. After a peer left, it belongs to the remaining subscriber with the fewest
     /// peers in all.
     small: Owned<InfoHash>,
-    /// Kept for their completed count, until the room is needed; they belong to who left last.
+    /// Swarms without peers, kept for their completed count until the room is needed. A swarm
+    /// belongs to the subscriber that left last.
     idle: Owned<InfoHash>,
     completions: Completions,
     torrents_limit: usize,
@@ -42,7 +46,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// An empty table; `peer_age` is how long a peer is remembered after its last announce.
+    /// Makes an empty table; `peer_age` is how long a peer is remembered after its last announce.
     pub(crate) fn new(torrents_limit: usize, peers_limit: usize, peer_age: Duration) -> Table {
         let least = (InfoHash([0; 20]), SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
         Table {
@@ -58,28 +62,29 @@ impl Table {
         }
     }
 
-    /// Number of swarms.
+    /// Returns the number of swarms.
     pub(crate) fn torrents(&self) -> usize {
         self.swarms.len()
     }
 
-    /// Number of peers over all swarms.
+    /// Returns the number of peers over all swarms.
     pub(crate) fn peers(&self) -> usize {
         self.expiry.len()
     }
 
-    /// The swarm, if a peer is in it or completed it.
+    /// Returns the swarm, if a peer is in it or completed it.
     pub(crate) fn swarm(&self, hash: InfoHash) -> Option<&Swarm> {
         self.swarms.get(&hash)
     }
 
-    /// The counts of a swarm; zeros when it is unknown.
+    /// Returns the counts of a swarm; zeros if it is unknown.
     pub(crate) fn counts(&self, hash: InfoHash) -> SwarmCounts {
         self.swarm(hash).map_or_else(|| Swarm::default().counts(), Swarm::counts)
     }
 
-    /// Adds a peer or takes its news, and says whom it needs. In a full table others give way to a new peer; it is refused when its
-    /// subscriber has too many in this swarm.
+    /// Adds a peer or takes its announce; returns the kind of peers that it needs. In a full table
+    /// other peers give way to a new peer. A new peer is refused if its subscriber has too many
+    /// peers in this swarm.
     pub(crate) fn upsert(&mut self, now: Time, addr: SocketAddr, announce: &Announce) -> Result<Needs, Failure> {
         let hash = announce.info_hash;
         self.make_room(hash, addr)?;
@@ -87,7 +92,8 @@ impl Table {
         let swarm = self.swarms.entry(hash).or_default();
         let opens = swarm.len() == 0;
         let (known, needs) = swarm.upsert(addr, announce, expires);
-        // A peer that we never saw may have completed while the tracker was down: it did if it downloaded anything.
+        // A peer that we never saw may have completed while the tracker was down: it did if it
+        // downloaded anything.
         let credible = known.is_some() || announce.downloaded > 0;
         let completed = announce.event == Event::Completed && announce.left == 0 && credible;
         if completed && self.completions.count(hash, addr) {
@@ -105,7 +111,7 @@ impl Table {
         Ok(needs)
     }
 
-    /// Takes a peer out; nothing happens when it is unknown.
+    /// Removes a peer, if it is known.
     pub(crate) fn remove(&mut self, hash: InfoHash, addr: SocketAddr) {
         let Some(swarm) = self.swarms.get_mut(&hash) else { return };
         let Some(peer) = swarm.take(addr) else { return };
@@ -118,7 +124,7 @@ impl Table {
             }
             0 => self.forget_swarm(hash),
             1..=FEW => {
-                // A subscriber that is in every swarm shall not take the swarms of others with it.
+                // A subscriber that is in every swarm must not take the swarms of others with it.
                 let owner = swarm.addrs().map(|addr| addr.ip()).min_by_key(|ip| self.peers.count(*ip));
                 owner.into_iter().for_each(|ip| self.small.insert(ip, hash));
             }
@@ -136,8 +142,9 @@ impl Table {
         }
     }
 
-    /// A swarm belongs to the subscriber that opened it, until others come and it is not small. Two subscribers that open swarms
-    /// together, as a host with IPv4 and IPv6 can, so hold them no less than one.
+    /// Notes a subscriber of a swarm. The swarm belongs to the subscriber that opened it, until
+    /// other subscribers come and it is not small. Two subscribers that open swarms together, like
+    /// a host with IPv4 and IPv6, hold them no less than one subscriber.
     fn note_subscriber(&mut self, hash: InfoHash, ip: IpAddr, opens: bool) {
         if opens {
             self.small.insert(ip, hash);
@@ -163,7 +170,7 @@ impl Table {
         if self.expiry.len() >= self.peers_limit {
             self.drop_peer(addr.ip());
         }
-        // The peer that gave way may have been the last one of this swarm.
+        // The peer that gave way may have been the last peer of this swarm.
         if !self.swarms.contains_key(&hash) && self.swarms.len() >= self.torrents_limit {
             self.drop_swarm(addr.ip());
         }
@@ -174,7 +181,8 @@ impl Table {
         }
     }
 
-    /// A peer gives way: one of the subscriber that has most, else the one that was not heard of for longest.
+    /// Drops a peer of the subscriber that has most peers, else the peer that was not heard of for
+    /// longest.
     fn drop_peer(&mut self, newcomer: IpAddr) {
         match (self.peers.yields_to(newcomer), self.expiry.first()) {
             (Yields::Entry((hash, addr)), _) | (Yields::Oldest, Some(&(_, hash, addr))) => self.remove(hash, addr),
@@ -182,8 +190,8 @@ impl Table {
         }
     }
 
-    /// A swarm gives way: one without peers; else one of the subscriber that has most small ones. When each has one or none, peers give
-    /// way until a swarm is empty.
+    /// Drops a swarm without peers; else a swarm of the subscriber that has most small ones. If
+    /// each has at most one, it drops peers until a swarm is empty.
     fn drop_swarm(&mut self, newcomer: IpAddr) {
         if let Some(idle) = self.idle.most_crowded(newcomer).or_else(|| self.idle.any()) {
             return self.forget_swarm(idle);

@@ -1,6 +1,6 @@
-//! The tracker as its clients see it.
+//! Checks the tracker as its clients see it.
 //!
-//! Decides: what a correct answer is. Must not know: the table inside.
+//! Decides: which answers are correct. Must not know: the table inside.
 //! Invariant: every exchange goes through the bytes of `bt-tracker-wire`.
 
 use crate::{Config, Tracker};
@@ -31,7 +31,7 @@ fn addrs(texts: &[&str]) -> Vec<SocketAddr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-/// A leecher whose peer id is its address.
+/// Makes a leecher whose peer id is its address.
 fn leecher(addr: &str) -> Announce {
     let mut id = [0; 20];
     id.iter_mut().zip(addr.bytes()).for_each(|(to, from)| *to = from);
@@ -39,7 +39,7 @@ fn leecher(addr: &str) -> Announce {
     Announce { left: 1, ..Announce::new(HASH, PeerId(id), port) }
 }
 
-/// A seed that has uploaded, so there is no doubt that it has metadata.
+/// Makes a seed that has uploaded, so that it certainly has metadata.
 fn seed(addr: &str) -> Announce {
     Announce { left: 0, uploaded: 1, ..leecher(addr) }
 }
@@ -135,7 +135,7 @@ fn who_says_nothing_is_left_and_may_have_only_a_link_is_told_of_seeds() {
         let over_udp = udp_announce(&mut t, "3.3.3.3:3", &link("3.3.3.3:3")).unwrap().peers.len();
         assert_eq!(over_udp, 2, "{steps:?}");
     }
-    // Those that download come first; beside many of them at most half are seeds.
+    // Peers that download come first; beside many of them at most half are seeds.
     let mut t = tracker();
     (0..60).for_each(|n| drop(peers(&mut t, &format!("1.1.1.{n}:5"), &seed(&format!("1.1.1.{n}:5")))));
     (0..10).for_each(|n| drop(peers(&mut t, &format!("1.1.2.{n}:6"), &leecher(&format!("1.1.2.{n}:6")))));
@@ -404,7 +404,7 @@ fn enter(t: &mut Tracker, n: u32, addr: &str) {
     http(t, Time::ZERO, addr, &Announce { info_hash: InfoHash(hash), ..leecher(addr) }).unwrap();
 }
 
-/// Whether swarm `n` has a peer.
+/// Returns whether swarm `n` has a peer.
 fn lives(t: &mut Tracker, n: u32) -> bool {
     let mut hash = [0; 20];
     hash[16..].copy_from_slice(&n.to_be_bytes());
@@ -414,7 +414,8 @@ fn lives(t: &mut Tracker, n: u32) -> bool {
 
 #[test]
 fn no_subscriber_can_use_up_the_torrents_or_the_peers() {
-    // One IPv4 address, one /64, one address near us, and two that open the same torrents.
+    // One IPv4 address, one /64, one address near us, and two addresses that open the same
+    // torrents.
     let one: fn(u32) -> Vec<String> = |n| vec![format!("6.6.6.6:{}", 1 + n % 60)];
     let slash_64: fn(u32) -> Vec<String> = |n| vec![format!("[2001:db8:6::{n:x}]:1")];
     let near: fn(u32) -> Vec<String> = |_| vec!["127.0.0.1:7".into()];
@@ -434,7 +435,7 @@ fn no_subscriber_can_use_up_the_torrents_or_the_peers() {
             assert!(stats.torrents <= torrents_limit && stats.peers <= peers_limit, "{stats:?}");
             let alive = (1..52).chain([2_000_000]).filter(|&n| lives(&mut t, n)).count();
             assert_eq!(alive, 52, "{} of {torrents_limit} torrents, {peers_limit} peers", flood(1)[0]);
-            // Who has a few more than others keeps them as well.
+            // A subscriber that has a few more than others keeps them as well.
             (60..64).for_each(|n| enter(&mut t, n, "3.3.3.3:1"));
             flooders(&mut t, 4_000..5_000);
             let alive = (60..64).filter(|&n| lives(&mut t, n)).count();
@@ -508,7 +509,7 @@ fn who_leaves_and_comes_back_completes_nothing_new() {
     assert_eq!(round("1.1.1.2:1"), 17, "and others count");
 }
 
-/// What happens to the table, with times and peers few enough to meet often.
+/// Draws an event for the table, with times and peers few enough to meet often.
 fn step() -> impl Strategy<Value = (u64, u8, Event, bool, bool)> {
     let event = prop::sample::select(vec![Event::None, Event::Started, Event::Completed, Event::Stopped]);
     (0u64..50, 0u8..8, event, any::<bool>(), any::<bool>())

@@ -1,15 +1,15 @@
-//! Addresses: compact forms (BEP 23, BEP 7) and the one rule of who may name which address.
+//! Encodes addresses compactly (BEP 23, BEP 7), and rules which source may name which address.
 //!
-//! Decides: `may_name`. Must not know: who asks, or what is sent.
+//! Decides: `may_name`. Must not know: the caller, or what is sent.
 //! Invariant: a source never names an address that is closer to us than the source itself.
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-/// How close an address is to us, from a stranger's to our own.
+/// How close an address is to us, from the farthest to this machine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Closeness {
-    /// Reachable by everybody.
+    /// Reachable from the whole Internet.
     Public,
     /// Private and shared ranges: 10/8, 172.16/12, 192.168/16, 100.64/10, fc00::/7.
     Private,
@@ -19,14 +19,15 @@ pub enum Closeness {
     Loopback,
 }
 
-/// Who named an address.
+/// The source of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// The person at the keyboard: may name anything that can be connected to.
+    /// The user: may name anything that can be connected to.
     User,
-    /// The author of a magnet link or a torrent file, who may be anybody anywhere, whoever opened it.
+    /// The author of a magnet link or a torrent file: unknown, whichever user opened it.
     Link,
-    /// Another host, known by the address that we talk to it on: a tracker, a peer, a DHT node, a redirecting server.
+    /// Another host, known by the address that we talk to it on: a tracker, a peer, a DHT node, a
+    /// redirecting server.
     Host(IpAddr),
 }
 
@@ -38,7 +39,8 @@ pub fn normalise(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// [`normalise`] of an address with its port. A link-local IPv6 address keeps its scope: without it nothing can be sent there.
+/// Applies [`normalise`] to an address with its port. A link-local IPv6 address keeps its scope:
+/// without it nothing can be sent there.
 pub fn normalise_addr(addr: SocketAddr) -> SocketAddr {
     match (normalise(addr.ip()), addr) {
         (IpAddr::V6(ip), SocketAddr::V6(v6)) if ip.is_unicast_link_local() => {
@@ -48,8 +50,8 @@ pub fn normalise_addr(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// What one subscriber has at least, and therefore counts as one: an IPv4 address, or all of a public IPv6 /64. Near us each address
-/// is a host of its own.
+/// Returns the range that one subscriber has at least, and that counts as one: an IPv4 address, or
+/// a public IPv6 /64. Near us each address is a host of its own.
 pub fn subscriber(ip: IpAddr) -> IpAddr {
     match normalise(ip) {
         IpAddr::V6(v6) if closeness(ip) == Some(Closeness::Public) => Ipv6Addr::from(v6.to_bits() & !u128::from(u64::MAX)).into(),
@@ -57,7 +59,8 @@ pub fn subscriber(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// The network that an address is in, as far as whoever has much of it has it cheaply: an IPv4 /24, an IPv6 /48.
+/// Returns the network of an address: an IPv4 /24 or IPv6 /48. One operator can own it whole, so
+/// each counts as one.
 pub fn network(ip: IpAddr) -> IpAddr {
     match normalise(ip) {
         IpAddr::V4(v4) => Ipv4Addr::from(v4.to_bits() & !0xff).into(),
@@ -65,9 +68,12 @@ pub fn network(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// How close the address is to us; `None` when nobody can be reached there (unspecified, multicast, broadcast, 0/8, reserved).
-/// IPv4 addresses inside IPv6 (mapped, translated, NAT64, 6to4, Teredo) count as the IPv4 address that they lead to. What the prefix for
-/// local NAT64 (RFC 8215) and site-local addresses lead to only the network knows: they are private.
+/// Returns how close the address is to us; `None` if no host can be reached there (unspecified,
+/// multicast, broadcast, 0/8, reserved).
+///
+/// IPv4 addresses inside IPv6 (mapped, translated, NAT64, 6to4, Teredo) count as the IPv4 address
+/// that they lead to. Addresses under the prefix for local NAT64 (RFC 8215) and site-local
+/// addresses are private: only the network knows where they lead.
 pub fn closeness(ip: IpAddr) -> Option<Closeness> {
     match normalise(ip) {
         IpAddr::V4(v4) => closeness_v4(v4),
@@ -108,7 +114,7 @@ fn closeness_v6(ip: Ipv6Addr) -> Option<Closeness> {
         | [0x2002, high, low, ..]
         | [0, 0, 0, 0, 0, 0, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low] => embedded(high, low),
-        // RFC 4380: the server, and at the end the client with every bit turned.
+        // RFC 4380: the server, and at the end the client with every bit inverted.
         [0x2001, 0, high, low, _, _, not_high, not_low] => embedded(high, low).max(embedded(!not_high, !not_low)),
         [0x64, 0xff9b, 1, ..] => Some(Closeness::Private),
         [first, ..] if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 => Some(Closeness::Private),
@@ -117,8 +123,9 @@ fn closeness_v6(ip: Ipv6Addr) -> Option<Closeness> {
     }
 }
 
-/// Whether we may send to `addr` because `source` named it: it can be connected to (a port, a reachable address), and it is
-/// not closer to us than the source is. The user may name anything reachable.
+/// Returns whether we may send to `addr` because `source` named it. The address must be reachable
+/// and have a port, and must not be closer to us than the source. The user may name anything
+/// reachable.
 pub fn may_name(source: Source, addr: SocketAddr) -> bool {
     let Some(target) = closeness(addr.ip()) else { return false };
     addr.port() != 0
@@ -138,7 +145,7 @@ pub fn push_compact(out: &mut Vec<u8>, addr: SocketAddr) {
     out.extend_from_slice(&addr.port().to_be_bytes());
 }
 
-/// Reads a compact IPv4 list, 6 bytes each; a shorter rest is dropped.
+/// Parses a compact IPv4 list, 6 bytes each; a shorter rest is dropped.
 pub fn compact_v4(bytes: &[u8]) -> impl Iterator<Item = SocketAddr> + '_ {
     bytes
         .as_chunks::<6>()
@@ -147,7 +154,8 @@ pub fn compact_v4(bytes: &[u8]) -> impl Iterator<Item = SocketAddr> + '_ {
         .map(|&[a, b, c, d, high, low]| SocketAddr::new(Ipv4Addr::new(a, b, c, d).into(), u16::from_be_bytes([high, low])))
 }
 
-/// Reads a compact IPv6 list, 18 bytes each; a shorter rest is dropped. Mapped IPv4 addresses are unwrapped.
+/// Parses a compact IPv6 list, 18 bytes each; a shorter rest is dropped. Mapped IPv4 addresses are
+/// unwrapped.
 pub fn compact_v6(bytes: &[u8]) -> impl Iterator<Item = SocketAddr> + '_ {
     bytes.as_chunks::<18>().0.iter().map(|&[ref ip @ .., high, low]: &[u8; 18]| {
         let ip = <[u8; 16]>::try_from(ip.as_slice()).unwrap_or_default();

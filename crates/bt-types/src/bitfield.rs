@@ -1,4 +1,5 @@
-//! A set of pieces, in the byte order of the wire (BEP 3: the high bit of the first byte is piece 0).
+//! Holds a set of pieces, in the byte order of the wire (BEP 3: the high bit of the first byte is
+//! piece 0).
 //!
 //! Decides: membership and counting. Must not know: why a piece is in the set.
 //! Invariant: spare bits are zero; `count` equals the number of set bits.
@@ -16,12 +17,12 @@ pub struct Bitfield {
 }
 
 impl Bitfield {
-    /// No pieces, of a torrent that has `len`.
+    /// Makes an empty set, for a torrent of `len` pieces.
     pub fn empty(len: u32) -> Bitfield {
         Bitfield { bytes: vec![0; Self::byte_len(len)], len, count: 0 }
     }
 
-    /// All pieces of a torrent that has `len`.
+    /// Makes the set of all pieces of a torrent of `len` pieces.
     pub fn full(len: u32) -> Bitfield {
         let mut bytes = vec![0xff; Self::byte_len(len)];
         if let Some(last) = bytes.last_mut() {
@@ -30,8 +31,8 @@ impl Bitfield {
         Bitfield { bytes, len, count: len }
     }
 
-    /// Reads the bytes of a `bitfield` message: `None` when the length is wrong. Spare bits say nothing and are cleared: BEP 3 forbids to
-    /// set them, and some clients do.
+    /// Parses the bytes of a `bitfield` message: `None` if the length is wrong. Spare bits are
+    /// cleared: BEP 3 forbids to set them, and some clients do.
     pub fn from_wire(bytes: &[u8], len: u32) -> Option<Bitfield> {
         if bytes.len() != Self::byte_len(len) {
             return None;
@@ -44,7 +45,7 @@ impl Bitfield {
         Some(Bitfield { bytes, len, count })
     }
 
-    /// Number of bytes on the wire for `len` pieces.
+    /// Returns the number of bytes on the wire for `len` pieces.
     pub fn byte_len(len: u32) -> usize {
         // u32 to usize: the workspace supports 32- and 64-bit targets only.
         len.div_ceil(8) as usize
@@ -57,37 +58,37 @@ impl Bitfield {
         }
     }
 
-    /// The bytes for the wire.
+    /// Returns the bytes for the wire.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Number of pieces that the torrent has.
+    /// Returns the number of pieces of the torrent.
     pub fn len(&self) -> u32 {
         self.len
     }
 
-    /// Whether the set holds no piece.
+    /// Returns whether the set holds no piece.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Number of pieces in the set.
+    /// Returns the number of pieces in the set.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// Whether the set holds every piece.
+    /// Returns whether the set holds every piece.
     pub fn is_full(&self) -> bool {
         self.count == self.len
     }
 
-    /// Whether the piece is in the set.
+    /// Returns whether the piece is in the set.
     pub fn has(&self, piece: Piece) -> bool {
         self.bytes.get(piece.index() / 8).is_some_and(|byte| byte & Self::bit(piece) != 0)
     }
 
-    /// Puts the piece in the set; true if it was not there.
+    /// Adds the piece to the set; true if it was not there.
     pub fn insert(&mut self, piece: Piece) -> bool {
         let fresh = piece.number() < self.len && !self.has(piece);
         if let (true, Some(byte)) = (fresh, self.bytes.get_mut(piece.index() / 8)) {
@@ -97,7 +98,7 @@ impl Bitfield {
         fresh
     }
 
-    /// Takes the piece out of the set; true if it was there.
+    /// Removes the piece from the set; true if it was there.
     pub fn remove(&mut self, piece: Piece) -> bool {
         let there = self.has(piece);
         if let (true, Some(byte)) = (there, self.bytes.get_mut(piece.index() / 8)) {
@@ -111,12 +112,12 @@ impl Bitfield {
         0x80 >> (piece.number() % 8)
     }
 
-    /// The pieces in the set, in order.
+    /// Returns the pieces in the set, in order.
     pub fn iter<'a>(&'a self, geometry: &'a Geometry) -> impl Iterator<Item = Piece> + 'a {
         self.common(self, geometry)
     }
 
-    /// The pieces in both sets, in order. Stretches without any cost a look for each 64 pieces.
+    /// Returns the pieces in both sets, in order. Empty stretches cost one look for each 64 pieces.
     pub fn common<'a>(&'a self, other: &'a Bitfield, geometry: &'a Geometry) -> impl Iterator<Item = Piece> + 'a {
         let words = (0u32..).step_by(64).zip(self.bytes.chunks(8).zip(other.bytes.chunks(8)));
         words.flat_map(move |(first, (ours, theirs))| {
@@ -130,12 +131,12 @@ impl Bitfield {
         })
     }
 
-    /// Number of pieces in both sets.
+    /// Counts the pieces in both sets.
     pub fn count_common(&self, other: &Bitfield) -> u32 {
         self.bytes.iter().zip(&other.bytes).map(|(ours, theirs)| (ours & theirs).count_ones()).sum()
     }
 
-    /// Number of pieces of the set whose numbers are in the range.
+    /// Counts the pieces of the set whose numbers are in the range.
     pub fn count_in(&self, numbers: Range<u32>) -> u32 {
         let first = numbers.start / 8;
         let bytes = self.bytes.get(first as usize..).unwrap_or_default();
@@ -143,20 +144,20 @@ impl Bitfield {
         before(numbers.end).saturating_sub(before(numbers.start))
     }
 
-    /// Whether `other` holds a piece that this set does not hold.
+    /// Returns whether `other` holds a piece that this set lacks.
     pub fn lacks_some_of(&self, other: &Bitfield) -> bool {
         self.bytes.iter().zip(&other.bytes).any(|(ours, theirs)| theirs & !ours != 0)
     }
 }
 
-/// Number of bits before this one.
+/// Counts the set bits before this bit.
 fn count_before(bytes: &[u8], bit: u32) -> u32 {
     let (whole, rest) = bytes.split_at_checked((bit / 8) as usize).unwrap_or((bytes, &[]));
     let part = rest.first().map_or(0, |byte| (byte & !(0xff >> (bit % 8))).count_ones());
     whole.iter().map(|byte| byte.count_ones()).sum::<u32>() + part
 }
 
-/// Up to eight bytes as a number whose highest bit is the first piece.
+/// Reads up to eight bytes as a number whose highest bit is the first piece.
 fn word(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)) << (8 * (8 - bytes.len().min(8)) % 64)
 }

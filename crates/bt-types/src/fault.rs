@@ -1,11 +1,11 @@
-//! What a disk says of a piece or of itself.
+//! Defines the result of checking a piece, and the faults of storage.
 //!
 //! Decides: the closed list of causes. Must not know: errno values, paths.
 //! Invariant: each cause has one name, the same in events, logs and tests.
 
 use core::fmt;
 
-/// What checking a piece against its digest found.
+/// The result of checking a piece against its digest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// The digest matched and the bytes are written.
@@ -19,13 +19,13 @@ pub enum Verdict {
 pub enum StoreFault {
     /// The file system is full, or a quota is used up.
     NoSpace,
-    /// We may not read or write there.
+    /// The program may not read or write there.
     Permission,
     /// The file or directory is gone.
     Missing,
-    /// The file is not the one that we wrote: other size, other kind, a link.
+    /// The file is not ours any more: another size, another kind, a link.
     Changed,
-    /// A file that is none of the torrent's has the name of one.
+    /// A file that does not belong to the torrent has the name of one of its files.
     Foreign,
     /// No file descriptor is left.
     TooManyFiles,
@@ -34,7 +34,7 @@ pub enum StoreFault {
 }
 
 impl StoreFault {
-    /// The name in `--json` events.
+    /// Returns the name in `--json` events.
     pub fn name(self) -> &'static str {
         match self {
             StoreFault::NoSpace => "no_space",

@@ -1,19 +1,21 @@
-//! How a torrent's bytes are cut into pieces and blocks (BEP 3).
+//! Divides a torrent's bytes into pieces and blocks (BEP 3).
 //!
-//! Decides: what a valid piece or block of one torrent is. Must not know: files, hashes, peers.
-//! Invariant: a `Piece` or `Block` can be made only by the `Geometry` it belongs to, so it is in range.
+//! Decides: which pieces and blocks of a torrent are valid. Must not know: files, hashes, peers.
+//! Invariant: a `Piece` or `Block` can be made only by the `Geometry` it belongs to, so it is in
+//! range.
 
 use core::fmt;
 
 /// The length in bytes of a block that clients request: 16 KiB.
 pub const BLOCK_LEN: u32 = 16 * 1024;
-/// The longest block in bytes that we parse: 128 KiB.
+/// The longest block in bytes that is accepted as valid: 128 KiB.
 pub const BLOCK_LEN_MAX: u32 = 128 * 1024;
 /// The largest number of pieces that we accept.
 pub const PIECES_MAX: u32 = 2_097_152;
 /// The largest piece length in bytes that we accept: 512 MiB.
 pub const PIECE_LENGTH_MAX: u32 = 512 * 1024 * 1024;
-/// The longest piece in bytes that is put together in memory: 32 MiB, half of what all torrents may hold there by default.
+/// The longest piece in bytes that is assembled in memory: 32 MiB, half of what all torrents may
+/// hold there by default.
 pub const PIECE_IN_MEMORY_MAX: u32 = 32 * 1024 * 1024;
 /// The largest total length in bytes that we accept: 2^48.
 const TOTAL_MAX: u64 = 1 << 48;
@@ -41,7 +43,8 @@ pub enum GeometryError {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Piece(u32);
 
-/// A byte range inside one piece, valid for the [`Geometry`] that made it: never empty, at most [`BLOCK_LEN_MAX`].
+/// A byte range inside one piece, valid for the [`Geometry`] that made it: never empty, at most
+/// [`BLOCK_LEN_MAX`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Block {
     piece: Piece,
@@ -49,7 +52,7 @@ pub struct Block {
     len: u32,
 }
 
-/// A block as a peer names it: three numbers that prove nothing.
+/// A block as a peer names it: three unchecked numbers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RawBlock {
     /// Piece number.
@@ -61,12 +64,14 @@ pub struct RawBlock {
 }
 
 impl Geometry {
-    /// Whether pieces are too long to be put together in memory: their blocks go to the disk one by one, and are hashed there.
+    /// Returns whether pieces are too long to be assembled in memory: their blocks go to the disk
+    /// one by one, and are hashed there.
     pub fn has_long_pieces(&self) -> bool {
         self.piece_length > PIECE_IN_MEMORY_MAX
     }
 
-    /// The shape of `total` bytes in pieces of `piece_length` bytes, the last one shorter. A total of zero has no pieces.
+    /// Makes the shape of `total` bytes in pieces of `piece_length` bytes, the last piece shorter.
+    /// A total of zero has no pieces.
     pub fn new(total: u64, piece_length: u32) -> Result<Geometry, GeometryError> {
         if piece_length == 0 || piece_length > PIECE_LENGTH_MAX {
             return Err(GeometryError::PieceLength);
@@ -81,62 +86,63 @@ impl Geometry {
         }
     }
 
-    /// Total length in bytes, padding files counted.
+    /// Returns the total length in bytes, including padding files.
     pub fn total(&self) -> u64 {
         self.total
     }
 
-    /// Length in bytes of every piece but the last.
+    /// Returns the length in bytes of every piece except the last.
     pub fn piece_length(&self) -> u32 {
         self.piece_length
     }
 
-    /// Number of pieces.
+    /// Returns the number of pieces.
     pub fn piece_count(&self) -> u32 {
         self.pieces
     }
 
-    /// The piece with this number, if the torrent has it.
+    /// Returns the piece with this number, if the torrent has it.
     pub fn piece(&self, number: u32) -> Option<Piece> {
         (number < self.pieces).then_some(Piece(number))
     }
 
-    /// All pieces in order.
+    /// Returns all pieces in order.
     pub fn pieces(&self) -> impl DoubleEndedIterator<Item = Piece> + ExactSizeIterator + use<> {
         (0..self.pieces).map(Piece)
     }
 
-    /// Offset in bytes of the piece in the torrent.
+    /// Returns the offset in bytes of the piece in the torrent.
     pub fn piece_start(&self, piece: Piece) -> u64 {
         u64::from(piece.0) * u64::from(self.piece_length)
     }
 
-    /// Length in bytes of this piece.
+    /// Returns the length in bytes of this piece.
     pub fn piece_len(&self, piece: Piece) -> u32 {
         let rest = self.total.saturating_sub(self.piece_start(piece));
         u32::try_from(rest).map_or(self.piece_length, |rest| rest.min(self.piece_length))
     }
 
-    /// Number of 16 KiB blocks in this piece, the last one shorter.
+    /// Returns the number of 16 KiB blocks in this piece, the last block shorter.
     pub fn block_count(&self, piece: Piece) -> u32 {
         self.piece_len(piece).div_ceil(BLOCK_LEN)
     }
 
-    /// The `n`-th 16 KiB block of a piece.
+    /// Returns the `n`-th 16 KiB block of a piece.
     pub fn nth_block(&self, piece: Piece, n: u32) -> Option<Block> {
         let begin = n.checked_mul(BLOCK_LEN)?;
         let left = self.piece_len(piece).checked_sub(begin)?;
         (left > 0).then_some(Block { piece, begin, len: left.min(BLOCK_LEN) })
     }
 
-    /// All 16 KiB blocks of a piece in order.
+    /// Returns all 16 KiB blocks of a piece in order.
     pub fn blocks(&self, piece: Piece) -> impl Iterator<Item = Block> + use<> {
         let geometry = *self;
         (0..self.block_count(piece)).filter_map(move |n| geometry.nth_block(piece, n))
     }
 
-    /// The only way from numbers that a peer sent to a `Block`: `None` when it is empty, longer than
-    /// [`BLOCK_LEN_MAX`] or not inside a piece of this torrent.
+    /// Checks the numbers that a peer sent, and makes a `Block` of them: the only way to do so.
+    /// `None` if the block is empty, longer than [`BLOCK_LEN_MAX`] or not inside a piece of this
+    /// torrent.
     pub fn block(&self, raw: RawBlock) -> Option<Block> {
         let piece = self.piece(raw.piece)?;
         let end = raw.begin.checked_add(raw.len)?;
@@ -146,12 +152,12 @@ impl Geometry {
 }
 
 impl Piece {
-    /// The piece's number, counted from 0.
+    /// Returns the piece's number, counted from 0.
     pub fn number(self) -> u32 {
         self.0
     }
 
-    /// The piece's number as an index into a slice.
+    /// Returns the piece's number as an index into a slice.
     pub fn index(self) -> usize {
         // u32 to usize: the workspace supports 32- and 64-bit targets only.
         self.0 as usize
@@ -159,33 +165,33 @@ impl Piece {
 }
 
 impl Block {
-    /// The piece that the block lies in.
+    /// Returns the piece that the block lies in.
     pub fn piece(self) -> Piece {
         self.piece
     }
 
-    /// First byte inside the piece.
+    /// Returns the first byte inside the piece.
     pub fn begin(self) -> u32 {
         self.begin
     }
 
-    /// Length in bytes, 1 to [`BLOCK_LEN_MAX`].
+    /// Returns the length in bytes, 1 to [`BLOCK_LEN_MAX`].
     pub fn len(self) -> u32 {
         self.len
     }
 
-    /// Always false: an empty block cannot be made.
+    /// Returns false always: an empty block cannot be made.
     pub fn is_empty(self) -> bool {
         self.len == 0
     }
 
-    /// The block's number in its piece, when it is one of the piece's 16 KiB blocks.
+    /// Returns the block's number in its piece, if it is one of the piece's 16 KiB blocks.
     pub fn nth(self, geometry: &Geometry) -> Option<u32> {
         let n = self.begin / BLOCK_LEN;
         (geometry.nth_block(self.piece, n) == Some(self)).then_some(n)
     }
 
-    /// The three numbers for the wire.
+    /// Returns the three numbers for the wire.
     pub fn raw(self) -> RawBlock {
         RawBlock { piece: self.piece.0, begin: self.begin, len: self.len }
     }

@@ -1,13 +1,13 @@
-//! Names of things: info-hashes (BEP 3, BEP 52) and peer ids (BEP 20).
+//! Holds the ids of torrents and peers: info-hashes (BEP 3, BEP 52) and peer ids (BEP 20).
 //!
-//! Decides: how identities are held and printed. Must not know: how they are computed.
+//! Decides: how ids are held and printed. Must not know: how they are computed.
 //! Invariant: fixed lengths; printing is lower-case hex.
 
 use alloc::string::String;
 use core::fmt;
 
-/// The 20 bytes that name a swarm on the wire and at trackers: the SHA-1 of a v1 `info`, or the first 20 bytes of the
-/// SHA-256 of a v2 `info` (BEP 52).
+/// The 20 bytes that identify a swarm on the wire and at trackers. They are the SHA-1 of a v1
+/// `info`, or the first 20 bytes of the SHA-256 of a v2 `info` (BEP 52).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InfoHash(pub [u8; 20]);
 
@@ -15,12 +15,13 @@ pub struct InfoHash(pub [u8; 20]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InfoHashV2(pub [u8; 32]);
 
-/// The info-hashes of one torrent: a v1 torrent has the first, a v2 torrent the second, a hybrid both.
+/// The info-hashes of one torrent: a v1 torrent has the first, a v2 torrent the second, a hybrid
+/// both.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InfoHashes {
-    /// SHA-1 of `info`, when the torrent has a v1 side.
+    /// SHA-1 of `info`, if the torrent has a v1 side.
     pub v1: Option<InfoHash>,
-    /// SHA-256 of `info`, when the torrent has a v2 side.
+    /// SHA-256 of `info`, if the torrent has a v2 side.
     pub v2: Option<InfoHashV2>,
 }
 
@@ -34,7 +35,8 @@ impl InfoHashV2 {
         from_hex(text).map(InfoHashV2)
     }
 
-    /// The first 20 bytes, which stand for the v2 hash in handshakes and announces (BEP 52).
+    /// Returns the first 20 bytes, which stand for the v2 hash in handshakes and announces
+    /// (BEP 52).
     pub fn truncated(&self) -> InfoHash {
         let mut short = [0; 20];
         for (to, from) in short.iter_mut().zip(self.0) {
@@ -45,7 +47,8 @@ impl InfoHashV2 {
 }
 
 impl InfoHashes {
-    /// The hash that names the swarm we join: the v1 side when there is one, else the truncated v2 hash.
+    /// Returns the hash of the swarm to join: the v1 hash if there is one, else the truncated v2
+    /// hash.
     pub fn swarm(&self) -> Option<InfoHash> {
         self.v1.or_else(|| self.v2.map(|v2| v2.truncated()))
     }
@@ -59,7 +62,7 @@ impl InfoHash {
 }
 
 impl PeerId {
-    /// Our client's id: `-bt0100-` and twelve random bytes (BEP 20, Azureus style).
+    /// Makes our client's id: `-bt0100-` and twelve random bytes (BEP 20, Azureus style).
     pub fn ours(rng: &mut crate::Rng) -> PeerId {
         let mut id = *b"-bt0100-............";
         let mut tail = [0; 12];
@@ -80,7 +83,7 @@ pub fn push_hex(out: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Exactly `N` bytes from their hex digits.
+/// Parses exactly `N` bytes from their hex digits.
 fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let text = text.as_bytes();
     if text.len() != 2 * N {
@@ -125,7 +128,7 @@ impl fmt::Debug for InfoHashV2 {
 }
 
 impl fmt::Display for PeerId {
-    /// Printable ASCII as it is, any other byte as `.`.
+    /// Writes printable ASCII as it is, any other byte as `.`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write as _;
         self.0.iter().try_for_each(|&byte| f.write_char(if byte.is_ascii_graphic() { char::from(byte) } else { '.' }))

@@ -1,8 +1,9 @@
-//! The nouns that every crate of the workspace shares: info-hashes, peer ids, pieces and blocks, bitfields,
-//! virtual time, seeded randomness, compact addresses, the rule of who may name which address,
-//! and the one of who gives way where there is no room.
+//! Defines the types that all crates of the workspace share: info-hashes, peer ids, pieces and
+//! blocks, bitfields, virtual time, seeded randomness, compact addresses. Also the rule of which
+//! source may name which address, and the rule of which table entry gives way when there is no
+//! room.
 //!
-//! Decides: what a valid value is. Must not know: any file, socket, clock or format above it.
+//! Decides: which values are valid. Must not know: any file, socket, clock or format above it.
 //! Invariant: a value that exists is in range; nothing checks it again.
 //!
 //! ```

@@ -1,4 +1,5 @@
-//! Chance as a seed: ChaCha8, whose stream for a seed is fixed by its definition and never changes with a version.
+//! Draws random numbers from a seed: ChaCha8, whose stream for a seed is fixed by its definition
+//! and never changes with a version.
 //!
 //! Decides: how numbers are drawn. Must not know: where the seed came from.
 //! Invariant: equal seeds give equal sequences on every machine.
@@ -16,12 +17,12 @@ pub struct Rng(State);
 enum State {
     /// A seed, and how many words of its stream were drawn.
     Resting([u8; 32], u64),
-    /// With a stretch of the stream at hand.
+    /// A generator with a stretch of the stream computed ahead.
     Running(Box<ChaCha8Rng>),
 }
 
 impl Rng {
-    /// A generator for a test or a simulation.
+    /// Makes a generator for a test or a simulation.
     pub fn from_seed(seed: u64) -> Rng {
         let mut bytes = [0; 32];
         for (to, from) in bytes.iter_mut().zip(seed.to_le_bytes()) {
@@ -30,30 +31,30 @@ impl Rng {
         Rng::from_secret(bytes)
     }
 
-    /// A generator from 32 secret bytes of the operating system.
+    /// Makes a generator from 32 secret bytes of the operating system.
     pub fn from_secret(seed: [u8; 32]) -> Rng {
         Rng(State::Resting(seed, 0))
     }
 
-    /// A generator whose stream is independent of this one's from here on.
+    /// Makes a generator whose stream is independent of this one's from here on.
     pub fn fork(&mut self) -> Rng {
         let mut seed = [0; 32];
         self.fill(&mut seed);
         Rng::from_secret(seed)
     }
 
-    /// Any number.
+    /// Draws any number.
     pub fn next_u64(&mut self) -> u64 {
         self.running().next_u64()
     }
 
-    /// Any number.
+    /// Draws any number.
     pub fn next_u32(&mut self) -> u32 {
         self.running().next_u32()
     }
 
-    /// Lets go of the stretch of the stream that was computed ahead, 256 bytes: nothing will be drawn for a while. What is drawn then is
-    /// what would have been drawn.
+    /// Releases the 256 bytes of the stream that were computed ahead, because nothing will be drawn
+    /// for a while. The later numbers are the same as without this call.
     pub fn rest(&mut self) {
         if let State::Running(rng) = &self.0 {
             // 2^64 words are never drawn.
@@ -77,19 +78,20 @@ impl Rng {
         }
     }
 
-    /// A number in `0..bound`, evenly but for a bias below 2^-32 for bounds below 2^32; 0 when the bound is 0.
+    /// Draws a number in `0..bound`, evenly, with a bias below 2^-32 for bounds below 2^32; 0 if
+    /// the bound is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        // The high half of a 128-bit product: no division, no bias worth naming.
+        // The high half of a 128-bit product: no division, no noticeable bias.
         let wide = u128::from(self.next_u64()) * u128::from(bound);
         u64::try_from(wide >> 64).unwrap_or(0)
     }
 
-    /// An index into a slice of this length; 0 when it is empty.
+    /// Draws an index into a slice of this length; 0 if it is empty.
     pub fn index(&mut self, len: usize) -> usize {
         usize::try_from(self.below(len as u64)).unwrap_or(0)
     }
 
-    /// Fills the bytes.
+    /// Fills the bytes with random ones.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         self.running().fill_bytes(bytes);
     }

@@ -1,7 +1,10 @@
-//! What each subscriber holds of a table, so that the one who holds most gives way when the table is full.
+//! Counts the entries of each subscriber in a table, so that the subscriber with most entries gives
+//! way when the table is full.
 //!
-//! Decides: who is the most crowded. Must not know: what is held, or when a table is full.
-//! Invariant: `counts` and `ranks` hold exactly the subscribers that hold two entries or more; most hold one and cost nothing here.
+//! Decides: which subscriber holds most. Must not know: the kind of the entries, or when a table is
+//! full.
+//! Invariant: `counts` and `ranks` hold exactly the subscribers with two entries or more. Most
+//! subscribers hold one entry and cost nothing here.
 
 use crate::subscriber;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -13,36 +16,37 @@ pub struct Shares<T> {
     held: BTreeSet<(IpAddr, T)>,
     counts: BTreeMap<IpAddr, usize>,
     ranks: BTreeSet<(usize, IpAddr)>,
-    /// What is less than every entry.
+    /// A value that is less than every entry.
     least: T,
 }
 
-/// Who makes room for a newcomer.
+/// The entry that makes room for a newcomer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Yields<T> {
-    /// This entry, of the subscriber that holds most: the newcomer's own one, if none holds more.
+    /// This entry, of the subscriber that holds most; of the newcomer's subscriber if no other
+    /// holds more.
     Entry(T),
-    /// The oldest, whichever that is: no subscriber holds more than one.
+    /// The oldest entry of the table: no subscriber holds more than one.
     Oldest,
 }
 
 impl<T: Ord + Copy> Shares<T> {
-    /// Nothing is held. `least` is less than every entry.
+    /// Makes an empty table. `least` is less than every entry.
     pub fn new(least: T) -> Shares<T> {
         Shares { held: BTreeSet::new(), counts: BTreeMap::new(), ranks: BTreeSet::new(), least }
     }
 
-    /// How many entries the subscriber behind an address holds.
+    /// Counts the entries of the subscriber behind an address.
     pub fn count(&self, ip: IpAddr) -> usize {
         self.count_of(subscriber(ip))
     }
 
-    /// The least entry that the subscriber behind an address holds.
+    /// Returns the least entry of the subscriber behind an address.
     pub fn first(&self, ip: IpAddr) -> Option<T> {
         self.first_of(subscriber(ip))
     }
 
-    /// Adds an entry that an address has from now on.
+    /// Adds an entry of an address.
     pub fn insert(&mut self, ip: IpAddr, entry: T) {
         let owner = subscriber(ip);
         let before = self.count_of(owner);
@@ -51,7 +55,7 @@ impl<T: Ord + Copy> Shares<T> {
         }
     }
 
-    /// Takes an entry of an address away.
+    /// Removes an entry of an address.
     pub fn remove(&mut self, ip: IpAddr, entry: T) {
         let owner = subscriber(ip);
         let before = self.count_of(owner);
@@ -60,7 +64,7 @@ impl<T: Ord + Copy> Shares<T> {
         }
     }
 
-    /// Who makes room when an address wants one entry more.
+    /// Picks the entry that makes room when an address wants one entry more.
     pub fn yields_to(&self, ip: IpAddr) -> Yields<T> {
         let newcomer = subscriber(ip);
         let most = self.ranks.last().map_or((1, newcomer), |&(count, owner)| (count, owner));

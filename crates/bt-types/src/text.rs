@@ -1,17 +1,17 @@
-//! Text of others, made safe to show.
+//! Makes text of peers, trackers and torrents safe to display.
 //!
-//! Decides: which characters never reach a terminal. Must not know: what the text is about.
+//! Decides: which characters never reach a terminal. Must not know: the meaning of the text.
 //! Invariant: nothing that comes out can steer a terminal or turn the reading direction.
 
 use alloc::string::String;
 
-/// Whether the character is a control, a line separator or a bidirectional override.
+/// Returns whether the character is a control, a line separator or a bidirectional override.
 pub fn is_steering(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// The bytes as text; what is no UTF-8, or steers, is U+FFFD.
+/// Decodes the bytes as text; bytes that are not UTF-8 and characters that steer become U+FFFD.
 pub fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().map(|c| if is_steering(c) { '\u{fffd}' } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! Time as data: microseconds since a moment that the shell chose.
+//! Represents time as data: microseconds since a moment that the shell chose.
 //!
 //! Decides: arithmetic that cannot overflow. Must not know: any clock.
 //! Invariant: integer only, so equal on every machine.
@@ -12,25 +12,25 @@ use core::time::Duration;
 pub struct Time(pub u64);
 
 impl Time {
-    /// The moment zero.
+    /// The time zero.
     pub const ZERO: Time = Time(0);
 
-    /// The moment `secs` seconds after zero.
+    /// Returns the time `secs` seconds after zero.
     pub const fn from_secs(secs: u64) -> Time {
         Time(secs.saturating_mul(1_000_000))
     }
 
-    /// The moment `millis` milliseconds after zero.
+    /// Returns the time `millis` milliseconds after zero.
     pub const fn from_millis(millis: u64) -> Time {
         Time(millis.saturating_mul(1_000))
     }
 
-    /// Microseconds since zero.
+    /// Returns the microseconds since zero.
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 
-    /// How long before `self` the `earlier` moment was; zero when it was not.
+    /// Returns how long before `self` the time `earlier` was; zero if it was not before.
     pub fn since(self, earlier: Time) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
@@ -51,7 +51,7 @@ impl Sub<Time> for Time {
 }
 
 impl fmt::Display for Time {
-    /// Seconds with three decimals, as `12.345s`.
+    /// Writes seconds with three decimals, as `12.345s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:03}s", self.0 / 1_000_000, self.0 / 1_000 % 1_000)
     }

@@ -1,4 +1,4 @@
-//! What an initial seed shows to whom, step by step.
+//! Plays, step by step, which pieces a super-seed shows to which peer.
 //!
 //! Decides: nothing. Must not know: torrents, messages.
 //! Invariant: a test moves the clock itself.
@@ -10,7 +10,7 @@ const A: PeerKey = PeerKey(1);
 const B: PeerKey = PeerKey(2);
 const NOW: Time = Time::ZERO;
 
-/// A seed of so many pieces of two blocks.
+/// Makes a super-seed of `pieces` pieces of two blocks.
 fn seed(pieces: u32) -> (Geometry, Reveal) {
     seed_of(pieces, 1 << 15)
 }
@@ -81,7 +81,8 @@ fn who_is_served_is_shown_enough_for_a_second_and_who_waits_a_single_piece() {
 
 #[test]
 fn who_looks_only_now_and_then_is_shown_ever_more_and_who_was_not_served_is_not() {
-    // (whether it is served all the time, pieces that it is shown in the end, when two are enough for a second)
+    // (whether it is unchoked all the time, pieces that it is shown in the end, when two are enough
+    // for a second)
     for (is_served, most) in [(true, 8), (false, 2)] {
         let (geometry, mut reveal) = seed(1000);
         let (mut now, mut shown) = (NOW, Vec::new());
@@ -214,7 +215,8 @@ fn what_was_promised_and_never_asked_for_is_promised_to_another() {
     reveal.show(NOW, A, 1 << 20, |_| false);
     let begun = geometry.pieces().next().unwrap();
     reveal.served(NOW, A, geometry.nth_block(begun, 0).unwrap());
-    // Its "not interested" crossed our promise, or it wants another part: nobody may have the other two.
+    // Its "not interested" crossed our promise, or it wants another part: perhaps no peer has the
+    // other two.
     reveal.sated(NOW, A);
     assert!(!reveal.is_over());
     let others: Vec<Piece> = geometry.pieces().filter(|piece| *piece != begun).collect();

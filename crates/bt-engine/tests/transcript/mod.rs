@@ -1,9 +1,11 @@
-//! Plays a script to an engine and writes down what it answers.
+//! Plays a script to an engine and writes down its outputs.
 //!
 //! Decides: the words of scripts. Must not know: what an engine should answer.
-//! Invariant: a line that cannot be understood is a panic; every order of the engine is written down, but for who came and went.
+//! Invariant: a line that cannot be understood is a panic. Every output of the engine is written
+//! down, except peers that joined or left.
 //!
-//! Peers are capital letters: `A` is 1.0.0.1, `B` is 1.0.0.2. A block is `piece:number`. What a script may say:
+//! Peers are capital letters: `A` is 1.0.0.1, `B` is 1.0.0.2. A block is `piece:number`. The lines
+//! of a script:
 //!
 //! ```text
 //! found A B                     addresses that the user named
@@ -57,7 +59,7 @@ use std::ops::Range;
 const TORRENT: TorrentKey = TorrentKey(0);
 const HASH: InfoHash = InfoHash([7; 20]);
 const OURS: PeerId = PeerId([b'm'; 20]);
-/// The numbers of peers for extensions.
+/// The extension message ids of the script's peers.
 const THEIRS: ExtensionIds = ExtensionIds { metadata: Some(3), pex: Some(4), holepunch: None };
 
 /// The torrent of a script.
@@ -70,22 +72,22 @@ pub(crate) struct Scene {
     pub(crate) have: &'static str,
     /// Tracker URLs, each a tier.
     pub(crate) trackers: &'static [&'static str],
-    /// What is beside the pieces.
+    /// The settings beside the pieces.
     pub(crate) setting: Setting,
 }
 
 /// Metadata, and ways to find peers.
 #[derive(Clone, Copy)]
 pub(crate) struct Setting {
-    /// Length of the metadata in bytes; 0 is none.
+    /// Length of the metadata in bytes; 0 means that there is none.
     pub(crate) metadata: usize,
     /// The torrent begins as a magnet.
     pub(crate) magnet: bool,
-    /// It is, or turns out to be, private.
+    /// The torrent is private, or turns out to be.
     pub(crate) private: bool,
-    /// There are a DHT node, on port 9, and neighbours to call.
+    /// There are a DHT node, on port 9, and a local network to call on.
     pub(crate) seeks: bool,
-    /// The most connections.
+    /// Most connections.
     pub(crate) room: usize,
     /// Bytes that the store may hold unwritten.
     pub(crate) store: u64,
@@ -95,7 +97,7 @@ pub(crate) struct Setting {
 pub(crate) const PLAIN: Setting =
     Setting { metadata: 0, magnet: false, private: false, seeks: false, room: 100, store: 64 << 20 };
 
-/// The script with the engine's answers below each line.
+/// Returns the script with the engine's outputs below each line.
 pub(crate) fn play(scene: &Scene, script: &str) -> String {
     let mut player = Player::new(scene);
     player.answers();
@@ -109,7 +111,7 @@ pub(crate) fn play(scene: &Scene, script: &str) -> String {
 
 struct Player {
     engine: Engine,
-    /// The torrent, while its metadata is not there.
+    /// The torrent, while its metadata is missing.
     awaited: Option<TorrentSpec>,
     metadata: Bytes,
     hash: InfoHash,
@@ -270,7 +272,7 @@ impl Player {
         Input::Connected { peer, torrent: TORRENT, addr: addr(name), outbound, handshake }
     }
 
-    /// Wakes the engine whenever it wants, up to this moment.
+    /// Wakes the engine at each deadline, up to this time.
     fn wait(&mut self, moment: &str) {
         let until = seconds(moment);
         while let Some(at) = self.engine.deadline().filter(|at| *at <= until) {
@@ -324,7 +326,7 @@ impl Player {
         Message::Piece { piece, begin, data: vec![0; len as usize].into() }
     }
 
-    /// A part of the metadata, as it is or with something added to each byte.
+    /// Makes a part of the metadata, with `wrong` added to each byte.
     fn part(&self, part: u32, wrong: u8) -> Message {
         let start = (part * METADATA_PART) as usize;
         let end = self.metadata.len().min(start + METADATA_PART as usize);
@@ -365,7 +367,7 @@ impl Player {
                 format!("{}: serve {}{}", self.name(peer), blocks.join(" "), if at_once { ", taken at once" } else { "" })
             }
             Output::Store(_, block, _) => format!("store {}", self.show_block(block.raw())),
-            // A hint for the store, which need do nothing.
+            // A hint for the store, which may ignore it.
             Output::Check { piece, urgent, .. } => format!("check {piece:?}{}", if urgent { " urgently" } else { "" }),
             Output::Forget(_, piece) => format!("forget {piece:?}"),
             Output::Announce(_, order) => {
@@ -376,7 +378,7 @@ impl Player {
             Output::DhtNode(addr) => format!("a DHT node at {addr}"),
             Output::Metadata(_, bytes) => format!("metadata of {} bytes", bytes.len()),
             Output::Event(_, Event::PeerJoined(..) | Event::PeerLeft(..)) => return None,
-            // They say what the orders beside them and the inputs say.
+            // They repeat the outputs beside them and the inputs.
             Output::Event(_, Event::TrackerAsked(_) | Event::SearchBegan(_) | Event::SearchEnded { .. }) => return None,
             Output::Event(_, Event::BadPiece(piece, from)) => {
                 let from: String = from.into_iter().map(name).collect();
@@ -442,7 +444,7 @@ fn metadata(message: &MetadataMessage) -> Message {
     Message::Extended { id: ExtensionIds::METADATA, payload: message.to_bytes().into() }
 }
 
-/// What our extension handshake says beside the usual.
+/// Describes what our extension handshake says beside the usual.
 fn show_hello(hello: &ExtendedHandshake) -> String {
     let mut text = String::from("hello");
     if let Some(size) = hello.metadata_size {
@@ -467,7 +469,7 @@ fn bitfield(bits: &str, geometry: &Geometry) -> Bitfield {
     set
 }
 
-/// One change, as `0-3 skip`.
+/// Parses one change, as `0-3 skip`.
 fn want(text: &str) -> Want {
     let (pieces, priority) = text.split_once(' ').unwrap();
     let priority = match priority {
@@ -480,7 +482,7 @@ fn want(text: &str) -> Want {
     Want::Pieces(range(pieces), priority)
 }
 
-/// `3`, or `3-5` with both ends.
+/// Parses `3`, or `3-5` with both ends.
 fn range(text: &str) -> Range<u32> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     first.parse().unwrap()..last.parse::<u32>().unwrap() + 1
