@@ -1,6 +1,8 @@
-//! Whole nodes, driven by hand: what strangers can make them do, and how two families and a saved table work.
+//! Whole nodes, driven by hand: what other hosts can make them do, and how two families and a saved
+//! table work.
 //!
-//! Decides: the cases. Must not know: the inside of a node.
+//! Decides: the cases.
+//! Must not know: the inside of a node.
 //! Invariant: datagrams arrive at once and in order; only time passes when a case says so.
 
 use bt_dht::{
