@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    /// The empty input of a connection that reads for the first time.
+    /// Makes the empty input of a connection that reads for the first time.
     fn begin(buffers: &Buffers) -> BytesMut {
         let mut input = BytesMut::new();
         buffers.make_room(&mut input);

@@ -223,8 +223,8 @@ struct Part<'a> {
     span: Span<'a>,
 }
 
-/// Splits the blocks into parts, if they are worth a pipe and one pipe has room for them: in some
-/// kernels `sendfile` may wait for room.
+/// Splits the blocks into parts, if they are worth a pipe and fit into one. In some kernels
+/// `sendfile` may wait for room.
 fn parts<'a>(layout: &'a Layout, blocks: &[Block]) -> Option<Vec<Part<'a>>> {
     let bytes: usize = blocks.iter().map(|block| block.len() as usize).sum();
     if blocks.len() < BLOCKS_MIN || bytes < blocks.len() * MEAN_MIN {
@@ -272,7 +272,7 @@ fn congestion(socket: &impl AsFd) -> Result<String, Errno> {
     rustix::net::sockopt::tcp_congestion(socket)
 }
 
-/// Other systems copy.
+/// Refuses: other systems copy.
 #[cfg(not(target_os = "linux"))]
 fn congestion(_: &impl AsFd) -> Result<String, Errno> {
     Err(Errno::OPNOTSUPP)

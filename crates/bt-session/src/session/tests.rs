@@ -121,8 +121,8 @@ async fn a_magnet_link_goes_on_with_another_engine() {
     let torrent = torrent(from.path(), "a");
     let leecher = Session::start(config()).unwrap();
     let link = Magnet::parse(&format!("magnet:?xt=urn:btih:{}", torrent.info_hashes.v1.unwrap())).unwrap();
-    // A peer that only listens: a dial shows that the leecher follows the link, a second one that
-    // it still does after the panic.
+    // A peer that only listens. A dial shows that the leecher follows the link; the second dial,
+    // that it still does after the panic.
     let silent = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let peers = vec![silent.local_addr().unwrap()];
     let leech = leecher.add_magnet(&link, AddOptions { peers, ..AddOptions::new(to.path()) }).unwrap();
