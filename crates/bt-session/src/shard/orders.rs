@@ -34,7 +34,7 @@ impl Shard {
                     tracing::debug!(?peer, %why, "hanging up");
                     if let Some(mailbox) = self.peers.remove(&peer) {
                         // A banned peer that dials again and again costs a handshake a second, not
-                        // thousands. A second connection to one peer ends a moment later too: by
+                        // thousands. A second connection to one peer ends a moment later too. By
                         // then the peer has seen the first one, and our id tells it that both are
                         // ours.
                         let is_late = why == Why::Banned || (why == Why::Duplicate && mailbox.hush());
@@ -90,7 +90,7 @@ impl Shard {
         }
     }
 
-    /// Hands blocks to the peer's task, in a pipe or read: at once if nothing has to be waited for,
+    /// Hands blocks to the peer's task, in a pipe or read. At once if nothing has to be waited for,
     /// else by a disk thread.
     fn serve(&mut self, peer: PeerKey, key: TorrentKey, blocks: Vec<Block>, at_once: bool) {
         let Some(Stage::Whole { layout, storage, .. }) = self.torrents.get(&key).map(|entry| &entry.stage) else { return };

@@ -17,7 +17,7 @@ fn shard(torrents: u32) -> (Shard, Vec<Arc<Inner>>) {
     (shard, inners)
 }
 
-/// The same, with trackers, and with room for `room` messages to the control thread.
+/// Makes the same with trackers, and with room for `room` messages to the control thread.
 fn shard_of(torrents: u32, room: usize, trackers: Vec<Vec<String>>) -> (Shard, Vec<Arc<Inner>>, mpsc::Receiver<ToControl>) {
     let (clock, mut rng) = (Clock::start(), Rng::from_seed(1));
     let (disks, bugs) = (Arc::new(Disks::start(1, clock, &Bugs::default()).unwrap()), Bugs::default());
