@@ -44,8 +44,8 @@ pub enum Trust {
 
 /// Why a torrent was not opened. No existing file was changed.
 ///
-/// For an incomplete torrent new directories may have been made, and the empty file of a torrent of
-/// one file: both are made to be claimed.
+/// For an incomplete torrent new directories may have been made, and for a torrent of one file that
+/// file, empty. The claim needs them.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A file with the name of one of the torrent's holds other data, which would be overwritten.
@@ -165,8 +165,8 @@ pub fn open_torrent(
         let stat = storage.noted(&file.path).map_err(StoreError::at(&file.path))?;
         ours.extend(stat.map(|stat| (index, Noted { stat, made: true })));
     }
-    // Another program may have written the pieces that were found, without syncing: the journal
-    // must not say "have" of what a power cut can take.
+    // Another program may have written these pieces without syncing. The journal must not say
+    // "have" of bytes that a power cut can take.
     let found = |piece: &Piece| have.has(*piece) && (!known.have.has(*piece) || hashed.binary_search(piece).is_ok());
     let unsafe_files: BTreeSet<usize> =
         layout.geometry().pieces().filter(found).flat_map(|piece| layout.piece_spans(piece)).map(|span| span.index).collect();
@@ -361,9 +361,10 @@ fn gone<'a>(layout: &'a Layout, known: &Known, stats: &[Option<Stat>]) -> Option
     (is_gone(first) && held.all(|(index, _)| is_gone(index))).then_some((first, file))
 }
 
-/// Returns whether a missing file was deleted. Then the directory is the same as before, or was
-/// made anew in its place, and the file lay on the same file system. Otherwise its disk may not be
-/// mounted.
+/// Returns whether a missing file was deleted, or its disk may not be mounted.
+///
+/// It was deleted if the file lay on the same file system, and the directory is the same or was
+/// made anew in its place.
 fn was_deleted(known: &Known, index: usize, storage: &dyn Storage) -> bool {
     let now = storage.folder().ok().flatten();
     let (Some(home), Some(file), Some(now)) = (&known.home, known.file(index), now) else { return false };

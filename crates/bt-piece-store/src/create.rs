@@ -375,7 +375,8 @@ mod tests {
         created.metainfo.info_hashes.v1.unwrap().to_string()
     }
 
-    /// A directory `fix` with unicode names, dot files, an empty file and a file of four pieces.
+    /// Makes a directory `fix` with unicode names, dot files, an empty file and a file of four
+    /// pieces.
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let big: Vec<u8> = (0..100_000u32).map(|n| (n * 31 % 251) as u8).collect();

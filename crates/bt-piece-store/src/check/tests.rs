@@ -30,7 +30,7 @@ fn fixture() -> Fixture {
     Fixture::new(&[65_536, 0, 8_192, 8_192 + 49_152], 16_384)
 }
 
-/// A disk and a journal after a download that was stopped cleanly.
+/// Makes a disk and a journal as after a download that was stopped cleanly.
 fn downloaded(fixture: &Fixture) -> MemStorage {
     let storage = MemStorage::new();
     let journal = open(fixture, &storage).unwrap().journal;
