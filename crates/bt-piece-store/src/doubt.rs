@@ -31,8 +31,8 @@ struct Doubt {
     wrong: Option<View>,
 }
 
-/// The stat of a file, and a hash of the stats of the files of its first and of its last piece:
-/// these pieces depend on all of them.
+/// The stat of a file, and hashes over the files of its first and of its last piece. These pieces
+/// depend on all of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct View {
     stat: Stat,

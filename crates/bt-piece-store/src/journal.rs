@@ -544,7 +544,7 @@ mod tests {
         assert!(open(&state).known().have.is_full());
     }
 
-    /// The bytes of a journal after these steps: good or dirty pieces.
+    /// Returns the bytes of a journal after these steps: good or dirty pieces.
     fn history(steps: &[(bool, Vec<u32>)]) -> Vec<u8> {
         let state = Arc::new(MemStorage::new());
         let mut journal = open(&state);

@@ -142,7 +142,7 @@ impl Layout {
         self.range(self.geometry.piece_start(piece) + u64::from(begin), u64::from(len))
     }
 
-    /// [`Layout::spans`] by the offset in the torrent, across pieces.
+    /// Returns [`Layout::spans`] by the offset in the torrent, across pieces.
     pub(crate) fn range(&self, mut at: u64, len: u64) -> impl Iterator<Item = Span<'_>> {
         let end = at.saturating_add(len).min(self.geometry.total());
         let mut next = self.files.partition_point(|file| file.offset + file.length <= at);
