@@ -4,10 +4,10 @@
 //! Must not know: what is read.
 //! Invariant: it begins at the start of a page of memory.
 //!
-//! Some processors (AMD's Zen 3) copy at a quarter of their speed when the target begins one to
-//! forty bytes further into its page than the source. Allocators put large memory sixteen bytes
-//! into a page, and most reads of a file begin at the start of a page: exactly that case.
-//! docs/decisions/0013 has the measurements.
+//! Some processors (AMD's Zen 3) can copy at a quarter of their speed. It happens when the target
+//! begins one to forty bytes further into its page than the source. Allocators put large memory
+//! sixteen bytes into a page. Most reads of a file begin at the start of a page, which is exactly
+//! that case. docs/decisions/0013 has the measurements.
 
 use std::ops::{Deref, DerefMut};
 

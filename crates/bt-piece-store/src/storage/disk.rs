@@ -514,7 +514,7 @@ fn read_cached(file: &OwnedFd, buf: &mut [u8], offset: u64) -> Result<usize, Err
     rustix::io::retry_on_intr(|| rustix::io::preadv2(file, &mut [io::IoSliceMut::new(buf)], offset, flags))
 }
 
-/// Other systems cannot tell: every read may wait.
+/// Refuses, as other systems cannot tell: every read may wait.
 #[cfg(not(target_os = "linux"))]
 fn read_cached(_: &OwnedFd, _: &mut [u8], _: u64) -> Result<usize, Errno> {
     Err(Errno::OPNOTSUPP)

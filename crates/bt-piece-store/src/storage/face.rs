@@ -110,7 +110,7 @@ fn face_with_birth(fd: &OwnedFd, name: Option<&Path>, flags: AtFlags) -> io::Res
     Ok(Some(Face { stat: stat_of_it, links: stat.stx_nlink.into() }))
 }
 
-/// Other systems tell files apart without their birth.
+/// Returns `None`: other systems tell files apart without their birth.
 #[cfg(not(target_os = "linux"))]
 fn face_with_birth(_: &OwnedFd, _: Option<&Path>, _: AtFlags) -> io::Result<Option<Face>> {
     Ok(None)
