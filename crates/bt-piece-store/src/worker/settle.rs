@@ -92,8 +92,8 @@ impl Worker {
         Ok(self.digests.matches(piece, &hash.finish()))
     }
 
-    /// Reports the last pieces of a complete torrent, once all is synced and every file is as we
-    /// left it, or was looked at since.
+    /// Reports the last pieces of a complete torrent. First all is synced, and changed files are
+    /// looked at.
     pub(super) fn settle(&mut self, now: Time, storage: &dyn Storage, done: &mut Vec<Done>) {
         self.sync(now, storage, done);
         if !self.unsynced.pieces.is_empty() || !self.doubts.is_empty() {

@@ -409,7 +409,7 @@ proptest! {
     }
 }
 
-/// The file in which long pieces are assembled.
+/// Returns the path of the file in which long pieces are assembled.
 fn part() -> PathBuf {
     PathBuf::from(format!(".bt-{}.part", bt_types::InfoHash([1; 20])))
 }

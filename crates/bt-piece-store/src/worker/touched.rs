@@ -73,8 +73,8 @@ impl Worker {
         let (journal, unsynced) = (&self.journal, &self.unsynced);
         let had = |piece| journal.known().have.has(piece) || unsynced.pieces.contains(&piece);
         self.looks += 1;
-        // The seed need not be hard to guess: a program that sets times back to hide its writes is
-        // not caught by sampling anyway.
+        // The seed may be easy to guess: sampling cannot catch a program that sets times back to
+        // hide its writes anyway.
         let mut rng = Rng::from_seed(self.looks ^ u64::from(std::process::id()));
         self.doubts.look(&self.layout, storage, &mut rng, only, had)
     }
