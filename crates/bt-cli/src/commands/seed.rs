@@ -58,7 +58,7 @@ fn is_torrent(path: &Path) -> bool {
 
 /// Makes a torrent of the path, and saves it in the current directory for the user to pass on.
 ///
-/// If `bt create` made its file before, here or beside the data, that torrent is seeded: its
+/// If `bt create` made its file before, here or beside the data, that torrent is seeded. Its
 /// trackers, date and comment are the user's.
 fn make(path: &Path, args: &SeedArgs, output: &Output) -> Outcome<Metainfo> {
     let trackers = create::tiers(&args.announce)?;
