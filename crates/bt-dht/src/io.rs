@@ -31,7 +31,7 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// IPv4, reachable, 20 kB/s of answers.
+    /// Makes the settings of a reachable IPv4 node with 20 kB/s of answers.
     fn default() -> Config {
         Config { v4: true, v6: false, read_only: false, reply_bytes_per_sec: 20_000 }
     }

@@ -195,7 +195,7 @@ mod tests {
     use bt_types::Rng;
     use std::net::{IpAddr, Ipv4Addr};
 
-    /// Node `number` of a private network, at distance `number` from the target of zeros.
+    /// Makes node `number` of a private network, at distance `number` from the target of zeros.
     fn node(number: u8) -> Contact {
         let mut id = [0; 20];
         id[1] = number;

@@ -164,7 +164,7 @@ impl Node {
         }
     }
 
-    /// Every node of the tables, for [`Input::Saved`] of a later run.
+    /// Returns every node of the tables, for [`Input::Saved`] of a later run.
     pub fn contacts(&self) -> Vec<Contact> {
         self.overlays.iter().flat_map(|overlay| overlay.table.contacts()).collect()
     }
