@@ -211,7 +211,7 @@ mod tests {
         assert!(store.blooms(hash(1)).is_none() && store.blooms(hash(TORRENTS_MAX)).is_some(), "the oldest of the others goes");
     }
 
-    /// The n-th address of an IPv6 /48, each in a /64 of its own.
+    /// Makes the n-th address of an IPv6 /48, each in its own /64.
     fn flooder(n: usize) -> SocketAddr {
         let ip = core::net::Ipv6Addr::from((0x2a00 << 112) | ((n as u128) << 64));
         SocketAddr::new(ip.into(), 7)

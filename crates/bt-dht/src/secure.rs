@@ -98,7 +98,7 @@ mod tests {
         }
     }
 
-    /// The same id for the half of an IPv6 address that is a network.
+    /// Checks that only the network half of an IPv6 address decides the id.
     #[test]
     fn the_host_part_of_ipv6_does_not_count() {
         let id = secure_id("2a00:1450:4001:8888::1".parse().unwrap(), &mut Rng::from_seed(2));

@@ -210,8 +210,8 @@ impl Table {
         ping
     }
 
-    /// Returns whether the contact fits the limits of one node of a host, and few of a network: no
-    /// host can fill the table with neighbours.
+    /// Returns whether the contact fits the limits per host and network, so that no host fills the
+    /// table with neighbours.
     fn has_place_in_network(&self, contact: Contact) -> bool {
         let network = network_of(contact.addr);
         let is_neighbour = |addr: &SocketAddr| network_of(*addr) == network;
