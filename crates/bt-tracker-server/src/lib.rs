@@ -40,7 +40,7 @@ pub struct Config {
     /// and `[::]` can both be given.
     pub http: Vec<SocketAddr>,
     /// Addresses for UDP, in the same way. The system picks the address that a reply leaves from.
-    /// So a host with several addresses should name each one instead of `0.0.0.0`: clients drop a
+    /// So a host with several addresses should name each one instead of `0.0.0.0`. Clients drop a
     /// reply from an address that they did not ask.
     pub udp: Vec<SocketAddr>,
     /// Intervals and limits of the table.
