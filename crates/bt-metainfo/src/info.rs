@@ -44,7 +44,7 @@ pub struct FileEntry {
     /// Sanitised components below the download directory; the first is the torrent's name.
     pub path: Vec<String>,
     /// The components as the torrent lists them, if they differ from `path` and a Unix system can
-    /// have them: another client may have stored its data there.
+    /// have them. Another client may have stored its data there.
     pub listed: Option<Vec<Vec<u8>>>,
     /// Length in bytes.
     pub length: u64,

@@ -59,7 +59,7 @@ pub(crate) fn shown(path: &[&[u8]]) -> String {
     fields::printable(&path.join(&b'/')).chars().take(200).collect()
 }
 
-/// Returns the listed path if it differs from the stored one and a Unix system can have it: another
+/// Returns the listed path if it differs from the stored one and a Unix system can have it. Another
 /// client may have stored the file there.
 pub(crate) fn listed(file: &RawFile<'_>, path: &[String]) -> Option<Vec<Vec<u8>>> {
     let (name, below) = file.path.split_first()?;
