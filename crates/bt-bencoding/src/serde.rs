@@ -7,8 +7,8 @@
 //!
 //! `serde_bencode` on its own overflows the stack on deep nesting, even inside fields that a type
 //! ignores. It also accepts trailing bytes, duplicate keys and odd integers. Two of its habits
-//! remain: a dictionary that becomes a struct must have UTF-8 keys, and a byte string must be
-//! declared with `serde_bytes`, or it is taken for a list.
+//! remain. A dictionary that becomes a struct must have UTF-8 keys. A byte string must be declared
+//! with `serde_bytes`, or it is taken for a list.
 
 use crate::scan::{Limits, ScanError, scan};
 use ::serde::{Serialize, de::DeserializeOwned};
