@@ -30,7 +30,7 @@ fn sha1_together(bencher: Bencher<'_, '_>, together: usize) {
     many(bencher, Algorithm::Sha1, together);
 }
 
-/// The same with SHA-256.
+/// Hashes `together` messages at a time with SHA-256.
 #[divan::bench(args = [1, 8, 16])]
 fn sha256_together(bencher: Bencher<'_, '_>, together: usize) {
     many(bencher, Algorithm::Sha256, together);

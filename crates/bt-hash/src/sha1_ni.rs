@@ -40,8 +40,9 @@ impl ShaNi {
     }
 
     fn compress<const N: usize>(self, states: &mut [State; N], blocks: &[&[Block]; N]) {
-        // SAFETY: `compress` needs the target features sha, ssse3 and sse4.1. `self` exists, so `detect` found all of them on
-        // this processor. The function has no other precondition: it takes references only and does no pointer arithmetic.
+        // SAFETY: `compress` needs the target features sha, ssse3 and sse4.1. `self` exists, so
+        // `detect` found all of them on this processor. The function has no other precondition: it
+        // takes references only and does no pointer arithmetic.
         #[expect(unsafe_code, reason = "calling a function that needs target features")]
         unsafe {
             compress(states, blocks);

@@ -54,10 +54,11 @@ impl Wide {
     }
 
     /// Feeds each lane's blocks into its SHA-1 state. All lanes have the same number of blocks;
-    /// there are at most [`WIDEST`].
+    /// there are at most [`WIDEST`] lanes.
     pub(crate) fn sha1(self, states: &mut [[u32; 5]], blocks: &[&[Block]]) {
-        // SAFETY: these functions need the target features avx2, avx512f, avx512vl and avx512bw. `self` exists, so `detect` found all of
-        // them on this processor. They have no other precondition: they take references only and do no pointer arithmetic.
+        // SAFETY: these functions need the target features avx2, avx512f, avx512vl and avx512bw.
+        // `self` exists, so `detect` found all of them on this processor. They have no other
+        // precondition: they take references only and do no pointer arithmetic.
         #[expect(unsafe_code, reason = "calling functions that need target features")]
         unsafe {
             if states.len() > HALF { sixteen::sha1(states, blocks) } else { eight::sha1(states, blocks) }
