@@ -34,8 +34,8 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_millis(3_500);
 /// announce is given up.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The last unfinished announce to each tracker. Another one follows it when it is `completed` or
-/// `stopped`.
+/// The last unfinished announce to each tracker. Another one follows it only when we leave the
+/// swarm.
 type Asked = Rc<RefCell<BTreeMap<(TorrentKey, TrackerKey), UnderWay>>>;
 
 /// An announce that was sent to a tracker, or waits for the announce before it.
@@ -116,8 +116,8 @@ impl Announces {
 
     /// Announces when the desk lets a request go to the tracker's host.
     ///
-    /// A torrent that has left by then is not announced. An announce waits for the one before it to
-    /// the same tracker, if that is under way.
+    /// A torrent that has left by then is not announced. A `completed` right before `stopped` waits
+    /// for an announce that is under way to the same tracker.
     fn announce(&self, key: TorrentKey, hash: InfoHash, order: AnnounceOrder, number: u64) -> impl Future<Output = ()> + use<> {
         let now = self.clock.now();
         let at = tracker_host(&order.url).map_or(now, |host| door::lock(&self.desk).announce_at(now, &host));

@@ -196,7 +196,7 @@ impl Control {
 /// Resolves peers that were named by host, and passes on each address as soon as it is known.
 ///
 /// An unresolved name is looked up again, first after [`RESOLVE_AGAIN`], then after twice as long
-/// each time: the network may be down yet. Ends when all names are resolved, or when the torrent
+/// each time: the network may not be up yet. Ends when all names are resolved, or when the torrent
 /// has left.
 async fn resolve_peers(egress: Egress, registry: Rc<RefCell<Registry>>, key: TorrentKey, mut named: Vec<(String, u16)>) {
     let mut wait = RESOLVE_AGAIN;

@@ -1,6 +1,6 @@
 //! Listening sockets for peers, and admission of incoming connections.
 //!
-//! Decides: nothing itself; it carries out the desk's decisions.
+//! Decides: which ports and address families are tried; the desk decides on admission.
 //! Must not know: engines.
 //! Invariant: every accepted connection holds a pass, which is given back when the connection ends
 //! for any reason.
