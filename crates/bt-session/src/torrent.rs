@@ -362,9 +362,9 @@ impl Inner {
 
     async fn stop(&self) -> Summary {
         self.progress.cancel();
-        // A step that runs ends first, and no later one is started: metadata may arrive in this
-        // very moment. A step that waits for a thread is dropped after that: else it would wait for
-        // those of other torrents.
+        // Waiting for all permits comes first: a step that runs ends, and no later one is started,
+        // as metadata may arrive in this very moment. Then a step that waits for a thread is
+        // dropped: else it would wait for those of other torrents.
         let (_all, ()) = tokio::join!(self.opening.acquire_many(STEPS), async { self.openers.forget(self.key) });
         self.opening.close();
         let _ = self.control.send(ToControl::Unregister(self.info_hash, self.key)).await;

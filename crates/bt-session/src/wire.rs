@@ -2,8 +2,8 @@
 //!
 //! Decides: how much is read and written at a time.
 //! Must not know: torrents, or what a message means.
-//! Invariant: one task owns a socket; an idle socket holds no buffer. A full inbox of the shard
-//! stops the reading, and so does a peer that only sends small messages; other connections go on.
+//! Invariant: one task owns a socket; an idle socket holds no buffer. Reading stops while the
+//! shard's inbox is full, and for a while after a flood of small messages; other connections go on.
 
 use crate::buffers::Buffers;
 use crate::clock::Clock;
