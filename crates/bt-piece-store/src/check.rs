@@ -262,7 +262,7 @@ fn look(
                 suspect.extend(touched.iter().filter(|piece| !hashed.contains(piece)));
             }
         }
-        // Only hashed files can have changed unnoticed; later changes are noticed elsewhere.
+        // Only the files that were hashed must be compared: later changes are noticed elsewhere.
         let files: BTreeSet<usize> = some.iter().flat_map(|&piece| layout.piece_spans(piece)).map(|span| span.index).collect();
         let mut changed = None;
         for (index, file) in layout.stored().filter(|(index, _)| files.contains(index)) {
@@ -361,7 +361,7 @@ fn gone<'a>(layout: &'a Layout, known: &Known, stats: &[Option<Stat>]) -> Option
     (is_gone(first) && held.all(|(index, _)| is_gone(index))).then_some((first, file))
 }
 
-/// Returns whether a missing file was deleted, or its disk may not be mounted.
+/// Returns whether a missing file was deleted; false if its disk may not be mounted.
 ///
 /// It was deleted if the file lay on the same file system, and the directory is the same or was
 /// made anew in its place.
