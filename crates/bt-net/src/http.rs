@@ -251,8 +251,8 @@ fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
-/// Returns the next URL; https stays https. A server in a private network may redirect to itself or
-/// to a public server, not to another private one.
+/// Returns the next URL; https stays https. A server that is not public may redirect only to the
+/// same host, at its own port or at 443.
 fn redirect(url: &Url, target: Option<&str>, from: SocketAddr) -> Result<Url, NetError> {
     let target = target.ok_or(NetError::Redirect("no readable location"))?;
     let next = url.join(target).map_err(|_| NetError::Redirect("no readable location"))?;
