@@ -1,18 +1,21 @@
 //! A borrowed view into a value that the scanner accepted.
 //!
-//! Decides: nothing. Must not know: limits, or what a key means.
-//! Invariant: it never allocates; asking a value for what it is not gives nothing, never an error.
+//! Decides: nothing.
+//! Must not know: limits, or what a key means.
+//! Invariant: it never allocates. Asking a value for another kind than its own gives nothing, never
+//! an error.
 
 use crate::lexer::{Lexed, Token, lex};
 use crate::scan::{Limits, ScanError, ScanErrorKind, scan};
 
-/// One value inside a scanned input. Copying it copies a slice. Finding a key or the next item walks over the values before it.
+/// One value inside a scanned input. Copying it copies a slice. Finding a key or the next item
+/// walks over the values before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cursor<'a> {
     span: &'a [u8],
 }
 
-/// What a value is.
+/// The kind of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// An integer of 64 bits.
@@ -34,24 +37,25 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Scans the value that `bytes` begins with; also returns the bytes after it (BEP 9 puts payload there).
+    /// Scans the value that `bytes` begins with; also returns the bytes after it (BEP 9 puts
+    /// payload there).
     pub fn parse_prefix(bytes: &'a [u8], limits: Limits) -> Result<(Cursor<'a>, &'a [u8]), ScanError> {
         let consumed = scan(bytes, limits)?.consumed;
         let (span, rest) = bytes.split_at_checked(consumed).unwrap_or((bytes, &[]));
         Ok((Cursor::scanned(span), rest))
     }
 
-    /// A view of exactly one value that the scanner accepted.
+    /// Makes a view of exactly one value that the scanner accepted.
     pub(crate) fn scanned(span: &'a [u8]) -> Cursor<'a> {
         Cursor { span }
     }
 
-    /// The bytes of this value as they came: what an info-hash is taken over.
+    /// Returns the bytes of this value as they came: an info-hash is taken over these.
     pub fn span(&self) -> &'a [u8] {
         self.span
     }
 
-    /// What the value is.
+    /// Returns the kind of the value.
     pub fn kind(&self) -> Kind {
         match self.span {
             [b'i', ..] => Kind::Int,
@@ -61,7 +65,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The integer.
+    /// Returns the integer.
     pub fn as_int(&self) -> Option<i64> {
         match lex(self.span, 0) {
             Ok(Lexed { token: Token::Int(value), .. }) => Some(value),
@@ -69,7 +73,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The byte string.
+    /// Returns the byte string.
     pub fn as_bytes(&self) -> Option<&'a [u8]> {
         match lex(self.span, 0) {
             Ok(Lexed { token: Token::Bytes(value), .. }) => Some(value),
@@ -77,17 +81,18 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The value of a key, when this is a dictionary that has it.
+    /// Returns the value of a key, when this is a dictionary that has it.
     pub fn get(&self, key: &[u8]) -> Option<Cursor<'a>> {
         self.dict().find(|(candidate, _)| *candidate == key).map(|(_, value)| value)
     }
 
-    /// The items in order; none when this is not a list.
+    /// Iterates over the items in order; none when this is not a list.
     pub fn list(&self) -> ListIter<'a> {
         ListIter { rest: self.inside(Kind::List) }
     }
 
-    /// The keys and values in the order of the input; none when this is not a dictionary.
+    /// Iterates over the keys and values in the order of the input; none when this is not a
+    /// dictionary.
     pub fn dict(&self) -> DictIter<'a> {
         DictIter { rest: self.inside(Kind::Dict) }
     }
@@ -129,7 +134,7 @@ impl<'a> Iterator for DictIter<'a> {
     }
 }
 
-/// Splits the first value off; `None` at the end.
+/// Splits off the first value; `None` at the end.
 fn take_value<'a>(rest: &mut &'a [u8]) -> Option<Cursor<'a>> {
     let (mut at, mut open) = (0, 0usize);
     loop {
@@ -187,7 +192,7 @@ mod tests {
         assert_eq!((value.span(), rest), (b"de".as_slice(), b"X".as_slice()));
     }
 
-    /// The value as `serde_bencode` would hold it.
+    /// Returns the value as `serde_bencode` would hold it.
     fn model(value: Cursor<'_>) -> Value {
         match value.kind() {
             Kind::Int => Value::Int(value.as_int().unwrap()),

@@ -1,7 +1,9 @@
-//! One token at a time: the only code that reads bencode's bytes.
+//! Reads one token at a time: the only code that reads bencode's bytes.
 //!
-//! Decides: the form of integers and lengths, and which odd forms have a meaning. Must not know: nesting, who tolerates them.
-//! Invariant: a token's payload lies inside the input; the next offset is always larger than the last.
+//! Decides: the form of integers and lengths, and which odd forms have a meaning.
+//! Must not know: nesting, which caller tolerates odd forms.
+//! Invariant: a token's payload lies inside the input; the next offset is always larger than the
+//! last.
 
 use crate::ScanErrorKind;
 
@@ -15,13 +17,13 @@ pub(crate) enum Token<'a> {
     End,
 }
 
-/// A token with its place, and what is odd about its form.
+/// A token with its place, and the oddity of its form.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Lexed<'a> {
     pub(crate) token: Token<'a>,
     /// Offset in bytes after the token.
     pub(crate) next: usize,
-    /// Leading zeros or `-0`: one number can be read, but it is not written the one right way.
+    /// Leading zeros or `-0`: the number is clear, but not in canonical form.
     pub(crate) odd: Option<ScanErrorKind>,
 }
 
@@ -42,7 +44,8 @@ pub(crate) fn lex(bytes: &[u8], at: usize) -> Result<Lexed<'_>, ScanErrorKind> {
     Ok(Lexed { token, next: at + len, odd: odd.then_some(kind) })
 }
 
-/// Reads `<digits>e` after the `i`. The value is gathered below zero, where `i64` reaches one further.
+/// Reads `<digits>e` after the `i`. The value is gathered below zero, where `i64` reaches one
+/// further.
 fn integer(text: &[u8]) -> Result<(Token<'_>, usize, bool), ScanErrorKind> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
@@ -66,7 +69,7 @@ fn string(text: &[u8]) -> Result<(Token<'_>, usize, bool), ScanErrorKind> {
 /// Decimal digits that were read.
 struct Number {
     value: i64,
-    /// Bytes read, the stop byte included.
+    /// Bytes read, with the stop byte.
     len: usize,
     leading_zero: bool,
 }

@@ -1,7 +1,9 @@
-//! Bencode (BEP 3) for bytes that a stranger sent: a limited scanner, a borrowed cursor, a writer, and serde behind them.
+//! Bencode (BEP 3) for bytes from untrusted hosts: a limited scanner, a borrowed cursor, a writer,
+//! and serde behind them.
 //!
-//! Decides: what well-formed bencode is, and how much of it we look at. Must not know: what any key means.
-//! Invariant: nothing recurses, panics or allocates from a claimed length, whatever the input.
+//! Decides: what well-formed bencode is, and how much of it we look at.
+//! Must not know: what any key means.
+//! Invariant: nothing recurses, panics or allocates from a claimed length, with any input.
 //!
 //! ```
 //! use bt_bencoding::{Cursor, Limits, write};

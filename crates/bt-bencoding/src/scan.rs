@@ -1,7 +1,9 @@
-//! The gate: one pass over the input before anybody believes it.
+//! Checks an input in one pass before any other code reads it.
 //!
-//! Decides: nesting, key order, duplicates, limits. Must not know: what the value is for.
-//! Invariant: what it accepts is one complete value that the cursor and serde can walk without a check or deep recursion.
+//! Decides: nesting, key order, duplicates, limits.
+//! Must not know: what the value is for.
+//! Invariant: an accepted input is one complete value that the cursor and serde can walk without a
+//! check or deep recursion.
 
 use crate::Cursor;
 use crate::lexer::{Lexed, Token, lex};
@@ -10,10 +12,11 @@ use alloc::vec::Vec;
 /// The deepest nesting that any [`Limits`] can allow.
 const DEPTH_MAX: usize = 128;
 
-/// Second looks at unsorted dictionaries may walk this many times the input, so that nesting them costs no more.
+/// Total length of second looks at unsorted dictionaries, as a multiple of the input: nesting them
+/// must cost no more.
 const REWALKS_MAX: usize = 8;
 
-/// How much of an input is looked at.
+/// Limits of an input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Lists and dictionaries inside each other; at most 128 count.
@@ -22,22 +25,23 @@ pub struct Limits {
     pub tokens: usize,
     /// Length of the input in bytes.
     pub bytes: usize,
-    /// Whether numbers and lengths with leading zeros, and `-0`, are taken.
+    /// Whether numbers and lengths with leading zeros, and `-0`, are accepted.
     pub odd_numbers: bool,
 }
 
 impl Limits {
     /// For messages of peers, trackers and DHT nodes.
     pub const NETWORK: Limits = Limits { depth: 32, tokens: 64 * 1024, bytes: 4 << 20, odd_numbers: false };
-    /// For `.torrent` files and the `info` that peers send: half a million files at 16 tokens each. Odd numbers are taken, as by
-    /// other clients: such torrents exist, and their info-hash is that of the bytes as they are.
+    /// For `.torrent` files and the `info` that peers send: half a million files at 16 tokens each.
+    /// Odd numbers are accepted, as by other clients: such torrents exist, and their info-hash is
+    /// that of the bytes as they are.
     pub const TORRENT: Limits = Limits { depth: 100, tokens: 8_000_000, bytes: 128 << 20, odd_numbers: true };
 }
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Scan {
-    /// Length in bytes of the value; what follows was not looked at.
+    /// Length in bytes of the value; later bytes were not looked at.
     pub consumed: usize,
     /// Whether the keys of every dictionary are in order.
     pub sorted: bool,
@@ -46,7 +50,7 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Whether the value has the only encoding that there is of it.
+    /// Returns whether the value has its only canonical encoding.
     pub fn is_canonical(&self) -> bool {
         self.sorted && !self.odd_numbers
     }
@@ -65,16 +69,16 @@ pub struct ScanError {
 /// What is wrong with a token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ScanErrorKind {
-    /// The input ends inside a value, or a length claims more than there is.
+    /// The input ends inside a value, or a length claims more bytes than exist.
     #[error("unexpected end")]
     Truncated,
     /// No value begins with this byte, or a list or dictionary ends that never began.
     #[error("unexpected byte")]
     UnexpectedByte,
-    /// An integer that is not written the one right way: `-0`, leading zeros, `+5`, no digits.
+    /// An integer that is not canonical: `-0`, leading zeros, `+5`, no digits.
     #[error("malformed integer")]
     OddInteger,
-    /// A string length that is not written the one right way.
+    /// A string length that is not canonical.
     #[error("malformed string length")]
     OddLength,
     /// An integer or length outside 64 bits with sign.
@@ -92,7 +96,8 @@ pub enum ScanErrorKind {
     /// Nesting beyond [`Limits::depth`].
     #[error("too deeply nested")]
     TooDeep,
-    /// More values than [`Limits::tokens`], or unsorted dictionaries nested so that checking them costs too much.
+    /// More values than [`Limits::tokens`], or unsorted dictionaries nested so that checking them
+    /// costs too much.
     #[error("too many values")]
     TooManyTokens,
     /// The input is longer than [`Limits::bytes`].
@@ -103,8 +108,10 @@ pub enum ScanErrorKind {
     TrailingBytes,
 }
 
-/// Checks the one value that `bytes` begins with. It takes one pass and no allocation, but for dictionaries whose keys are out
-/// of order: their keys are gathered and sorted to find duplicates.
+/// Checks the one value that `bytes` begins with, in one pass and without allocation.
+///
+/// Only dictionaries with unsorted keys allocate: their keys are gathered and sorted to find
+/// duplicates.
 pub fn scan(bytes: &[u8], limits: Limits) -> Result<Scan, ScanError> {
     if bytes.len() > limits.bytes {
         return Err(ScanError { at: limits.bytes, kind: ScanErrorKind::TooLarge });
@@ -142,7 +149,7 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// Takes the token at `at..next` into account.
+    /// Processes the token at `at..next`.
     fn token(&mut self, token: Token<'a>, at: usize, next: usize) -> Result<(), ScanErrorKind> {
         match (self.stack.top(), token) {
             (Some(Frame::Dict(dict)), Token::Bytes(key)) if !dict.has_key => return dict.key(key),
@@ -168,7 +175,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The second look at an unsorted dictionary: equal keys need not be neighbours.
+    /// Looks again at an unsorted dictionary: equal keys need not be neighbours.
     fn refuse_duplicates(&mut self, start: usize, end: usize) -> Result<(), ScanErrorKind> {
         self.sorted = false;
         let span = self.input.get(start..end).unwrap_or_default();

@@ -1,11 +1,14 @@
-//! Types through serde, for files of our own making and other values that are decoded whole.
+//! Types through serde, for our own files and other values that are decoded whole.
 //!
-//! Decides: what may reach `serde_bencode`. Must not know: the types.
-//! Invariant: the decoder sees only what the scanner accepted, so its recursion is bounded and no key comes twice.
+//! Decides: which bytes may reach `serde_bencode`.
+//! Must not know: the types.
+//! Invariant: the decoder sees only bytes that the scanner accepted, so its recursion is bounded
+//! and no key comes twice.
 //!
-//! `serde_bencode` on its own overflows the stack on deep nesting, even inside fields that a type ignores, and accepts trailing
-//! bytes, duplicate keys and odd integers. Two of its habits remain: a dictionary that becomes a struct must have UTF-8 keys,
-//! and a byte string must be declared with `serde_bytes`, or it is taken for a list.
+//! `serde_bencode` on its own overflows the stack on deep nesting, even inside fields that a type
+//! ignores. It also accepts trailing bytes, duplicate keys and odd integers. Two of its habits
+//! remain. A dictionary that becomes a struct must have UTF-8 keys. A byte string must be declared
+//! with `serde_bytes`, or it is taken for a list.
 
 use crate::scan::{Limits, ScanError, scan};
 use ::serde::{Serialize, de::DeserializeOwned};
@@ -20,7 +23,7 @@ pub struct Decoded<T> {
     pub warnings: Vec<Warning>,
 }
 
-/// What is not canonical and yet accepted.
+/// Input that is not canonical and yet accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Warning {
     /// The keys of a dictionary are not in order.
@@ -37,7 +40,7 @@ pub enum DecodeError {
     /// The bytes are not well-formed bencode within the limits.
     #[error(transparent)]
     Scan(#[from] ScanError),
-    /// They are, but not of this type.
+    /// The bytes are well-formed, but not of this type.
     #[error("not the expected value: {0}")]
     Type(String),
 }
@@ -57,12 +60,13 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], limits: Limits) -> Result<Decod
     Ok(Decoded { value, warnings: unsorted.into_iter().chain(trailing).collect() })
 }
 
-/// Encodes canonically: the keys of structs and maps are sorted. Never take an info-hash over a re-encoding.
+/// Encodes canonically: the keys of structs and maps are sorted. Never take an info-hash over a
+/// re-encoding.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, EncodeError> {
     serde_bencode::to_bytes(value).map_err(|error| EncodeError(short(&error)))
 }
 
-/// The error's text, without control characters and not longer than a line: it may quote the input.
+/// Shortens the error's text to a line without control characters: it may quote the input.
 fn short(error: &serde_bencode::Error) -> String {
     error.to_string().chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect()
 }

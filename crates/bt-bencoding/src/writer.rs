@@ -1,12 +1,15 @@
-//! Writes canonical bencode without values in between: small messages, and torrents as they are made.
+//! Writes canonical bencode without values in between: small messages, and torrents as they are
+//! made.
 //!
-//! Decides: the form of integers and lengths, written the one right way. Must not know: what is written.
-//! Invariant: each `Writer` is used for exactly one value; keys come in order (asserted in debug builds).
+//! Decides: the canonical form of integers and lengths.
+//! Must not know: what is written.
+//! Invariant: each `Writer` is used for exactly one value; keys come in order (asserted in debug
+//! builds).
 
 use alloc::{format, vec::Vec};
 use core::ops::Range;
 
-/// The bytes of the one value that `value` writes.
+/// Returns the bytes of the one value that `value` writes.
 pub fn write(value: impl FnOnce(Writer<'_>)) -> Vec<u8> {
     let mut out = Vec::new();
     value(Writer::new(&mut out));
@@ -21,7 +24,7 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// A writer that appends one value.
+    /// Makes a writer that appends one value.
     pub fn new(out: &'a mut Vec<u8>) -> Writer<'a> {
         Writer { out }
     }
@@ -72,14 +75,15 @@ pub struct DictWriter<'a> {
 }
 
 impl ListWriter<'_> {
-    /// The place of the next item.
+    /// Returns the place of the next item.
     pub fn item(&mut self) -> Writer<'_> {
         Writer::new(self.out)
     }
 }
 
 impl DictWriter<'_> {
-    /// Writes the next key and gives the place of its value. Panics in debug builds when the key does not follow the last one.
+    /// Writes the next key and returns the place of its value. Panics in debug builds when the key
+    /// does not follow the last one.
     pub fn key(&mut self, key: &[u8]) -> Writer<'_> {
         let last_key = self.last_key.take().and_then(|range| self.out.get(range));
         debug_assert!(last_key < Some(key), "keys must be in order and differ");

@@ -1,6 +1,7 @@
-//! The command line, as clap reads it: the contract's flat verbs and their options.
+//! The command line, as clap reads it: the flat verbs of the contract and their options.
 //!
-//! Decides: names, defaults and help of options. Must not know: what a command does.
+//! Decides: names, defaults and help of options.
+//! Must not know: what a command does.
 //! Invariant: an option that is accepted has an effect.
 
 use crate::units::{parse_duration, parse_piece_length, parse_rate, parse_size};
@@ -426,7 +427,7 @@ fn parse_hash(text: &str) -> Result<InfoHash, String> {
     InfoHash::from_hex(text).ok_or_else(|| "it has 40 hex digits".into())
 }
 
-/// How often peers announce: not at all would be a flood.
+/// Parses the announce interval: with 0 peers would flood the tracker.
 fn parse_interval(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         interval if interval < Duration::from_secs(1) => Err("an interval is 1s at least; 30m is usual".into()),
@@ -434,12 +435,13 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// An address of this machine with a port.
+/// Parses an address of this machine with a port.
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "it has the form ADDR:PORT, as 0.0.0.0:6881, 127.0.0.1:0 or [::]:6881".into())
 }
 
-/// An address with a port. One of the same link names its interface, as in `[fe80::1%eth0]:6881` (RFC 4007).
+/// Parses an address with a port. A link-local address names its interface, as in
+/// `[fe80::1%eth0]:6881` (RFC 4007).
 fn parse_peer(text: &str) -> Result<SocketAddr, String> {
     const FORM: &str = "it has the form ADDR:PORT, [ADDR]:PORT or [ADDR%INTERFACE]:PORT, with an IP address and no name";
     let Some((ip, rest)) = text.strip_prefix('[').and_then(|text| text.split_once('%')) else {

@@ -1,6 +1,7 @@
-//! Who was asked for peers, and what they said last.
+//! The trackers and searches that were asked for peers, and their last answers.
 //!
-//! Decides: the words. Must not know: how peers are sought.
+//! Decides: the words.
+//! Must not know: how peers are found.
 //! Invariant: a tracker is named by its host, as the rest of its URL may hold a passkey.
 
 use crate::units;
@@ -8,7 +9,7 @@ use bt_session::Via;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// A place where peers are sought.
+/// A source of peers.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Place {
     /// The host of a tracker.
@@ -26,12 +27,12 @@ impl From<Via> for Place {
     }
 }
 
-/// What the places said, the last word of each.
+/// The last answer of each source.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked(BTreeMap<Place, (Instant, Option<String>)>);
 
 impl Asked {
-    /// It is asked. What it said before stays until it says more.
+    /// Notes that a source is asked. Its earlier answer stays until the next one.
     pub(crate) fn ask(&mut self, now: Instant, place: Place) {
         self.0.entry(place).or_insert((now, None));
     }
@@ -40,12 +41,12 @@ impl Asked {
         self.0.insert(place, (now, Some(text)));
     }
 
-    /// It gave this many addresses.
+    /// Notes that a source gave this many addresses.
     pub(crate) fn found(&mut self, now: Instant, place: Place, addresses: usize) {
         self.said(now, place, units::count(addresses, "peer"));
     }
 
-    /// A line for each place.
+    /// Makes a line for each source.
     pub(crate) fn notes(&self, now: Instant) -> Vec<String> {
         let note = |(place, (at, word)): (&Place, &(Instant, Option<String>))| {
             let ago = ago(now.saturating_duration_since(*at));

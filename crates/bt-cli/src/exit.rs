@@ -1,6 +1,8 @@
-//! How a command ends: the exit codes of the contract, and errors that say what, why and the next step.
+//! How a command ends: the exit codes of the contract, and errors that say what, why and the next
+//! step.
 //!
-//! Decides: the code of each failure. Must not know: how far the command got.
+//! Decides: the code of each failure.
+//! Must not know: how far the command got.
 //! Invariant: every failure has a code below 10 and a snake_case name.
 
 use std::fmt;
@@ -25,9 +27,9 @@ pub(crate) struct Failure {
     pub(crate) exit: Exit,
     /// snake_case, for programs.
     pub(crate) code: &'static str,
-    /// For people.
+    /// For the user.
     pub(crate) message: String,
-    /// It was printed already, because something else had to come after it.
+    /// It was printed already, because other output had to come after it.
     pub(crate) told: bool,
 }
 
@@ -63,14 +65,14 @@ impl Failure {
     }
 }
 
-/// What the system said, without the path of a temporary file, which says nothing to a person.
+/// Returns the system's error without the path of a temporary file, which says nothing to the user.
 pub(crate) fn cause(error: &std::io::Error) -> String {
     let text = error.to_string();
     // As the crate `tempfile` words it.
     text.split(" at path ").next().unwrap_or_default().to_owned()
 }
 
-/// What helps when an address cannot be listened at.
+/// Advises the user when listening at an address failed.
 pub(crate) fn listen_advice(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::AddrNotAvailable => "name an address of this machine (`ip address` lists them)",
@@ -80,7 +82,7 @@ pub(crate) fn listen_advice(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// A message without the system's numbers of errors, which follow its words.
+/// Removes the system's error numbers from a message, where they follow its words.
 pub(crate) fn without_numbers(message: &str) -> String {
     const BEGIN: &str = " (os error ";
     let mut parts = message.split(BEGIN);
@@ -97,7 +99,7 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-/// The end of a command.
+/// The result of a command.
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 #[cfg(test)]

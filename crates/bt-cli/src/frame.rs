@@ -1,19 +1,21 @@
-//! The live screen as text: what is drawn of each transfer on a terminal of a given size.
+//! The live screen as text: the lines of each transfer on a terminal of a given size.
 //!
-//! Decides: which facts are shown, and which are left out where columns or rows are few. Must not know: terminals, sessions.
-//! Invariant: no line is wider than the terminal less one column, and there are fewer lines than rows.
+//! Decides: which facts are shown, and which are left out where columns or rows are few.
+//! Must not know: terminals, sessions.
+//! Invariant: no line is wider than the terminal less one column, and there are fewer lines than
+//! rows.
 
 use crate::units;
 use bt_session::{MapCell, TorrentStatus};
 use console::{measure_text_width, truncate_str};
 use std::time::Duration;
 
-/// Columns of a name: at least, and of the terminal's width at most this part.
+/// Fewest columns of a name, and its largest part of the terminal's width: a third.
 const NAME_MIN: usize = 12;
 const NAME_PART: usize = 3;
-/// A piece map is not drawn on fewer columns, nor on more.
+/// Fewest and most columns of a piece map.
 const MAP_COLUMNS: (usize, usize) = (8, 100);
-/// Lines of notes below a transfer.
+/// Most lines of notes below a transfer.
 const NOTES_MAX: usize = 5;
 /// Columns before the second and further lines of a transfer.
 const INDENT: &str = "  ";
@@ -21,13 +23,13 @@ const INDENT: &str = "  ";
 /// What a transfer does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Phase {
-    /// The metadata of a magnet link is sought.
+    /// The metadata of a magnet link is being fetched.
     Finding,
     /// Data is hashed.
     Checking,
     Downloading,
     Seeding,
-    /// Nothing follows.
+    /// The transfer has ended.
     Over,
 }
 
@@ -36,7 +38,7 @@ pub(crate) enum Phase {
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) phase: Phase,
-    /// Bytes that are there, or were hashed, and of how many. The sum is 0 while it is unknown.
+    /// Bytes on the disk, or bytes that were hashed; and the total, 0 while it is unknown.
     pub(crate) done: u64,
     pub(crate) total: u64,
     pub(crate) uploaded: u64,
@@ -50,7 +52,7 @@ pub(crate) struct Row {
     pub(crate) map: Vec<MapCell>,
     /// The link to pass on.
     pub(crate) link: Option<String>,
-    /// What a person should know of it beside the figures, a line each.
+    /// Facts for the user besides the figures, a line each.
     pub(crate) notes: Vec<String>,
 }
 
@@ -73,7 +75,7 @@ impl Row {
         }
     }
 
-    /// A torrent on its way, or seeded.
+    /// Makes the row of a torrent that is downloaded or seeded.
     pub(crate) fn of(name: &str, phase: Phase, status: &TorrentStatus, elapsed: Duration) -> Row {
         Row {
             done: status.bytes_wanted - status.bytes_missing,
@@ -89,13 +91,14 @@ impl Row {
         }
     }
 
-    /// Time until it is complete at the rate of now.
+    /// Returns the time until it is complete at the present rate.
     fn left(&self) -> Option<Duration> {
         let rate = Some(self.down_rate).filter(|rate| *rate > 0 && self.phase == Phase::Downloading)?;
         Some(Duration::from_secs(self.total.saturating_sub(self.done).div_ceil(rate)))
     }
 
-    /// The figures of a transfer in the order in which they are read. Where they do not fit, those with the highest numbers are left out.
+    /// Lists the figures of a transfer in reading order. Where they do not fit, those with the
+    /// highest numbers are left out.
     fn figures(&self) -> Vec<(u8, String)> {
         let of_total = || format!("{} of {}", units::size(self.done), units::size(self.total));
         let rate = |what: &str, rate| format!("{what} {}", units::rate(rate));
@@ -130,7 +133,7 @@ impl Row {
         }
     }
 
-    /// The figures as a plain line.
+    /// Returns the figures as a plain line.
     pub(crate) fn sentence(&self) -> String {
         let figures: Vec<String> = self.figures().into_iter().map(|(_, text)| text).collect();
         figures.join(", ")
@@ -150,7 +153,8 @@ pub(crate) struct Size {
     pub(crate) colour: bool,
 }
 
-/// Draws transfers: each with its figures and notes where that fits, else a line each, else as many as fit.
+/// Draws transfers: each with its figures and notes if that fits, else a line each, else as many
+/// lines as fit.
 pub(crate) fn draw(rows: &[Row], size: Size) -> Vec<String> {
     let (columns, space) = (size.columns.saturating_sub(1).max(1), size.rows.saturating_sub(1).max(1));
     let widest = rows.iter().map(|row| measure_text_width(&row.name)).max().unwrap_or(0);
@@ -179,7 +183,7 @@ pub(crate) fn draw(rows: &[Row], size: Size) -> Vec<String> {
     lines
 }
 
-/// The name, the map of pieces and per cent.
+/// Draws the name, the map of pieces and the per cent.
 fn head(row: &Row, name_columns: usize, columns: usize, colour: bool) -> String {
     let name = middle(&row.name, name_columns);
     let name = format!("{name}{}", " ".repeat(name_columns.saturating_sub(measure_text_width(&name))));
@@ -193,7 +197,7 @@ fn head(row: &Row, name_columns: usize, columns: usize, colour: bool) -> String 
     cut(line.collect::<Vec<_>>().join(" ").trim_end(), columns)
 }
 
-/// All transfers in one line.
+/// Sums all transfers in one line.
 fn total(rows: &[Row]) -> String {
     let sum = |of: fn(&Row) -> u64| rows.iter().map(of).fold(0, u64::saturating_add);
     let done = rows.iter().filter(|row| matches!(row.phase, Phase::Seeding | Phase::Over)).count();
@@ -208,7 +212,7 @@ fn total(rows: &[Row]) -> String {
     )
 }
 
-/// As many figures as fit, the most important ones, in their order.
+/// Keeps as many figures as fit, the most important ones, in their order.
 fn fit(mut figures: Vec<(u8, String)>, columns: usize) -> String {
     loop {
         let line = figures.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join(", ");
@@ -224,7 +228,7 @@ fn cut(text: &str, columns: usize) -> String {
     truncate_str(text, columns, "…").into_owned()
 }
 
-/// A text without its middle, where beginning and end say most.
+/// Cuts the middle out of a text, as beginning and end say most.
 fn middle(text: &str, columns: usize) -> String {
     if measure_text_width(text) <= columns {
         return text.to_owned();
@@ -237,7 +241,8 @@ fn middle(text: &str, columns: usize) -> String {
     cut(&format!("{front}…{back}"), columns)
 }
 
-/// A map on so many columns: several cells behind one column, or one on several. The shade says which part of the wanted pieces is there.
+/// Draws a map on this many columns: several cells on one column, or one on several. The shade
+/// shows which part of the wanted pieces we have.
 fn draw_map(map: &[MapCell], columns: usize) -> String {
     let column = |n: usize| {
         let start = n * map.len() / columns;

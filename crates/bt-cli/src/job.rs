@@ -1,7 +1,8 @@
 //! One torrent of a running command, from its first event to its summary.
 //!
-//! Decides: when it is over, and with which exit code. Must not know: the other torrents, sockets, files.
-//! Invariant: what it tells comes in the contract's order; a download that does not move says why.
+//! Decides: when it is over, and with which exit code.
+//! Must not know: the other torrents' progress, sockets, payload files.
+//! Invariant: its reports come in the contract's order; a download that does not move says why.
 
 use crate::asked::{Asked, Place};
 use crate::commands::create;
@@ -25,11 +26,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, watch};
 
-/// What the plan says of every torrent.
+/// The plan's rules for every torrent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules<'a> {
     pub(crate) after: &'a After,
-    /// Give up after so long without progress.
+    /// Give up after this time without progress.
     pub(crate) timeout: Option<Duration>,
     /// `bt seed`.
     pub(crate) is_seed: bool,
@@ -39,7 +40,7 @@ pub(crate) struct Rules<'a> {
 /// One torrent on its way.
 pub(crate) struct Job {
     name: String,
-    /// Bytes of what is wanted.
+    /// Bytes of the wanted pieces.
     total: u64,
     info_hash: String,
     pub(crate) handle: Option<TorrentHandle>,
@@ -56,19 +57,19 @@ pub(crate) struct Job {
     pub(crate) over: bool,
     pub(crate) failure: Option<Failure>,
     shown: Option<TorrentStatus>,
-    /// What was told last of the search for its metadata.
+    /// The last report on the search for its metadata.
     found: Option<MagnetStatus>,
-    /// Where its metadata was written, if that was all that was wanted.
+    /// The file of its metadata, if the user wanted no more.
     written: Option<PathBuf>,
     moved_at: Instant,
     bytes_seen: u64,
-    /// The most bytes of metadata that were there at a time.
+    /// Most bytes of metadata that were there at a time.
     metadata_seen: u64,
-    /// Its metadata is there, and that was told.
+    /// Its metadata is known, and that was reported.
     is_known: bool,
     reasons: Teller,
     limit_was_said: bool,
-    /// What a tracker or the disk said last.
+    /// The last error of a tracker or the disk.
     detail: Option<String>,
     tracker_news: Rc<RefCell<TrackerNews>>,
 }
@@ -127,7 +128,7 @@ impl Job {
         job
     }
 
-    /// Tells what is new, and decides whether the torrent is over.
+    /// Reports news, and decides whether the torrent is over.
     pub(crate) fn look(&mut self, rules: Rules<'_>, panics: Panics, output: &Output, board: &Board) {
         if self.over {
             return;
@@ -152,7 +153,7 @@ impl Job {
         }
     }
 
-    /// What a person sees of it.
+    /// Returns what the user sees of it.
     pub(crate) fn row(&self) -> Row {
         let notes = if self.is_quiet() { self.asked.notes(Instant::now()) } else { Vec::new() };
         let link = self.link.clone().filter(|_| self.row.phase == Phase::Seeding);
@@ -160,7 +161,7 @@ impl Job {
         Row { name: self.name.clone(), phase, elapsed: self.since.elapsed(), link, notes, ..self.row.clone() }
     }
 
-    /// Whether a person may ask what is waited for.
+    /// Returns whether the user may wonder what the torrent waits for.
     fn is_quiet(&self) -> bool {
         match self.row.phase {
             Phase::Finding | Phase::Seeding => true,
@@ -169,17 +170,17 @@ impl Job {
         }
     }
 
-    /// The link to pass on.
+    /// Returns the link to pass on.
     pub(crate) fn link(&self) -> Option<&str> {
         self.link.as_deref()
     }
 
-    /// Its metadata is sought.
+    /// Reports the search for its metadata.
     fn find(&mut self, status: MagnetStatus, rules: Rules<'_>, output: &Output, board: &Board) {
         let (done, total, peers) = (status.received, status.size.map_or(0, u64::from), status.peers);
         self.row = Row { done, total, peers, ..Row::new(&self.name, Phase::Finding) };
         if self.found != Some(status) {
-            // Whoever begins a copy anew, again and again, brings it no further.
+            // A copy of the metadata that begins anew again and again is no progress.
             if self.found.is_none() || status.received > self.metadata_seen {
                 self.moved_at = Instant::now();
                 self.metadata_seen = status.received;
@@ -215,7 +216,7 @@ impl Job {
         }
     }
 
-    /// The metadata came and can be used.
+    /// Reports metadata that arrived and can be used.
     fn learn(&mut self, torrent: &Metainfo, output: &Output, board: &Board) {
         let geometry = torrent.info.geometry;
         self.name = torrent.info.name.clone();
@@ -236,7 +237,7 @@ impl Job {
         board.say(format_args!("{}: metadata found, {}", self.name, units::size(torrent.info.payload_len())));
     }
 
-    /// Its metadata was all that was wanted.
+    /// Writes the metadata, as the user wanted no more.
     fn write(&mut self, only: Option<&MetadataOnly>, output: &Output, board: &Board) {
         let Some(torrent) = self.handle.as_ref().and_then(TorrentHandle::metainfo) else { return };
         match create::keep(&torrent, only.and_then(|only| only.file.as_deref()), output) {
@@ -298,7 +299,7 @@ impl Job {
         self.shown = Some(status.clone());
     }
 
-    /// Not complete: why is it slow, and for how long has it not moved?
+    /// Reports why an incomplete torrent is slow, and gives up after too long without progress.
     fn wait(&mut self, status: &TorrentStatus, timeout: Option<Duration>, output: &Output, board: &Board) {
         if status.bytes_down > self.bytes_seen && status.store_fault.is_none() {
             self.bytes_seen = status.bytes_down;
@@ -321,7 +322,7 @@ impl Job {
         let name = reason::name(reason);
         output.event("reason", json!({ "info_hash": self.info_hash, "reason": name, "detail": self.detail, "down_rate": rate }));
         if reason == Reason::Limit {
-            // That is as the person wishes: once is enough.
+            // The user set the limit: once is enough.
             if std::mem::replace(&mut self.limit_was_said, true) {
                 return;
             }
@@ -333,15 +334,15 @@ impl Job {
 
     fn explain(&self, reason: Reason) -> String {
         let text = reason::words(reason);
-        // What a tracker or the disk said explains nothing about peers that are connected.
+        // The last error of a tracker or the disk explains nothing about connected peers.
         let detail = self.detail.as_ref().filter(|_| matches!(reason, Reason::NoPeers | Reason::Store(_)));
         detail.map_or_else(|| text.clone(), |detail| format!("{text} ({detail})"))
     }
 
-    /// News since the last look.
+    /// Reports events since the last look.
     fn hear(&mut self, is_seed: bool, output: &Output, board: &Board) {
         let now = Instant::now();
-        // Asked for, not only waited for: the event may come before this job listens.
+        // Asked for, not only listened to: the metadata may come before this listens.
         if !self.is_known
             && let Some(torrent) = self.handle.as_ref().and_then(TorrentHandle::metainfo)
         {
@@ -389,7 +390,7 @@ impl Job {
         }
     }
 
-    /// Says it now: the other torrents of the command may go on for months.
+    /// Reports the failure now: the other torrents of the command may go on for months.
     fn fail(&mut self, failure: Failure, output: &Output, board: &Board) {
         output.error_object(&failure);
         board.error(&failure.message);
@@ -397,7 +398,8 @@ impl Job {
         self.over = true;
     }
 
-    /// A tracker failed, warned or works again. The text is said once for all torrents that use the tracker, the event for each.
+    /// Reports that a tracker failed, warned or works again. The text is printed once for all
+    /// torrents that use the tracker, the event for each.
     fn say_of_tracker(&self, reason: &str, url: &str, why: Option<&str>, output: &Output, board: &Board) {
         let host = host(url);
         let is_news = self.tracker_news.borrow_mut().is_news(host, why);
@@ -412,7 +414,8 @@ impl Job {
         }
     }
 
-    /// It ended: whether that failed only now, as something is not safe on the disk.
+    /// Takes the final summary; returns whether the torrent failed only now, as not all of it is
+    /// safe on the disk.
     pub(crate) fn hear_end(&mut self, summary: &Summary, output: &Output, board: &Board) -> bool {
         let unsaved = summary.unsaved.as_ref().filter(|_| self.failure.is_none());
         if let Some(unsaved) = unsaved {
@@ -425,7 +428,7 @@ impl Job {
         unsaved.is_some()
     }
 
-    /// What is said last.
+    /// Reports the summary.
     pub(crate) fn report(&self, summary: &Summary, panics: Panics, output: &Output) {
         if let Some(file) = &self.written {
             let fields = json!({ "info_hash": self.info_hash, "name": self.name, "complete": true, "metadata_only": true, "path": file.to_string_lossy() });
@@ -465,7 +468,7 @@ impl Job {
                 "sources": sources,
             }),
         );
-        // Of what failed before a byte moved there is nothing to report.
+        // A torrent that failed before a byte moved has nothing to report.
         if self.completed_at.is_none() && summary.bytes_there == 0 && down == 0 && up == 0 {
             return;
         }
@@ -481,13 +484,13 @@ impl Job {
     }
 }
 
-/// Panics of the whole process, as programs read them.
+/// Makes JSON of the panics of the whole process.
 fn counts(panics: Panics) -> Value {
     let Panics { connections, engines, others } = panics;
     json!({ "connections": connections, "engines": engines, "others": others })
 }
 
-/// What a person is told when there are more panics than before.
+/// Warns the user when there are more panics than before.
 pub(crate) fn warning(before: Panics, now: Panics) -> Option<String> {
     let what = if now.engines > before.engines {
         "the torrents left their peers and go on from what they have"
@@ -501,7 +504,7 @@ pub(crate) fn warning(before: Panics, now: Panics) -> Option<String> {
     Some(format!("warning: a bug in bt: {what}; run again with -v and report what it says ({} so far)", now.total()))
 }
 
-/// The host of a tracker's URL: the rest may hold a password or a passkey.
+/// Returns the host of a tracker's URL: the rest may hold a password or a passkey.
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

@@ -1,7 +1,9 @@
 //! `bt`: create, share, download and track torrents.
 //!
-//! Decides: which command runs, and the exit code. Must not know: how any command works.
-//! Invariant: every way out goes through one place, which prints the error once.
+//! Decides: which command runs, and the exit code.
+//! Must not know: how any command works.
+//! Invariant: a command returns here, and its error is printed once. Exceptions that end the
+//! process elsewhere: a second signal, and bad data in `bt verify --json`.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -119,8 +121,8 @@ fn help(topic: Option<&str>) -> Outcome {
     Ok(())
 }
 
-/// Raises the soft limit of open files to the hard one: 1,024 is meant for programs that call `select`. Where that is refused, the session
-/// makes do with what there is.
+/// Raises the soft limit of open files to the hard one: 1,024 is meant for programs that call
+/// `select`. If that is refused, the session makes do with the limit there is.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

@@ -1,8 +1,10 @@
 //! Results on standard output, news on standard error: the only way to either.
 //!
-//! Decides: the frame of JSON objects, what is silenced, and which characters reach a terminal. Must not know: any command.
-//! Invariant: in JSON mode standard output holds nothing but JSON, one object per line, flushed at once. No control character of
-//! a stranger's text leaves here, and a reader that went away, or a full disk behind a log, ends nothing.
+//! Decides: the frame of JSON objects, what is silenced, and which characters reach a terminal.
+//! Must not know: what a command does.
+//! Invariant: in JSON mode standard output holds nothing but JSON, one object per line, flushed at
+//! once. No control character of foreign text leaves here. A reader that went away, or a full disk
+//! behind a log, ends nothing.
 
 use crate::args::{OutputArgs, ProgressMode};
 use crate::exit::Failure;
@@ -10,14 +12,14 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write};
 
-/// Where a command's words go.
+/// The output of a command.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
     command: &'static str,
     pub(crate) json: bool,
     pub(crate) quiet: bool,
     pub(crate) mode: ProgressMode,
-    /// Something of the command's own schema was printed.
+    /// An object of the command's own schema was printed.
     began: std::rc::Rc<std::cell::Cell<bool>>,
 }
 
@@ -32,21 +34,21 @@ impl Output {
         Output { command, json: args.json, quiet: args.quiet, mode, began: std::rc::Rc::default() }
     }
 
-    /// A line of the result, unless JSON was asked for.
+    /// Prints a line of the result, unless JSON was asked for.
     pub(crate) fn line(&self, text: impl std::fmt::Display) {
         if !self.json {
             print(text);
         }
     }
 
-    /// A line for the person, unless it was silenced.
+    /// Prints a line for the user, unless it was silenced.
     pub(crate) fn note(&self, text: impl std::fmt::Display) {
         if !self.quiet {
             say(text);
         }
     }
 
-    /// The result as an object of this command's schema, if JSON was asked for.
+    /// Prints the result as an object of this command's schema, if JSON was asked for.
     pub(crate) fn object(&self, fields: Value) {
         if self.json {
             self.began.set(true);
@@ -54,7 +56,7 @@ impl Output {
         }
     }
 
-    /// An event of a long command, with the time.
+    /// Prints an event of a long command, with the time.
     pub(crate) fn event(&self, event: &str, fields: Value) {
         if self.json {
             let mut all = json!({ "event": event, "time": jiff::Timestamp::now().to_string() });
@@ -65,13 +67,14 @@ impl Output {
         }
     }
 
-    /// The last word of a command that failed.
+    /// Prints the error of a command that failed.
     pub(crate) fn failure(&self, failure: &Failure) {
         self.error_object(failure);
         say(format_args!("bt: {}", failure.message));
     }
 
-    /// What failed, for programs: an event of a command that has begun, else an object of its own.
+    /// Prints a failure for programs: an event of a command that has begun, else an object of its
+    /// own.
     pub(crate) fn error_object(&self, failure: &Failure) {
         if self.json && self.began.get() && matches!(self.command, "get" | "seed" | "demo" | "tracker" | "dht") {
             self.event("error", json!({ "code": failure.code, "message": failure.message }));
@@ -100,12 +103,12 @@ pub(crate) fn say(text: impl std::fmt::Display) {
     write_line(std::io::stderr().lock(), &printable(&text.to_string()));
 }
 
-/// Prints a text of our own that has several lines on standard output.
+/// Prints our own text of several lines on standard output.
 pub(crate) fn print_all(text: &str) {
     text.lines().for_each(print);
 }
 
-/// Logs go to standard error line by line, like everything else.
+/// Writes logs to standard error line by line, like everything else.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogWriter;
 
@@ -120,25 +123,27 @@ impl Write for LogWriter {
     }
 }
 
-/// The text without what could steer a terminal, line breaks included: a stranger's text must not look like a line of ours.
+/// Replaces characters that could steer a terminal, line breaks included: foreign text must not
+/// look like a line of ours.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if text.contains(bt_types::is_steering) { Cow::Owned(bt_types::printable(text.as_bytes())) } else { Cow::Borrowed(text) }
 }
 
-/// JSON text with steering characters escaped. They can stand in strings alone, and `serde_json` escapes only those below a space.
+/// Escapes steering characters in JSON text. They occur only in strings, and `serde_json` escapes
+/// only those below a space.
 fn escape(json: &str) -> Cow<'_, str> {
     if !json.contains(bt_types::is_steering) {
         return Cow::Borrowed(json);
     }
     let escape = |c: char| match c {
-        // All of them are of the basic plane, so one escape says each.
+        // All of them are in the basic plane, so one escape is enough for each.
         c if bt_types::is_steering(c) => format!("\\u{:04x}", u32::from(c)),
         c => c.to_string(),
     };
     Cow::Owned(json.chars().map(escape).collect())
 }
 
-/// A reader that went away is no failure of ours.
+/// Writes a line. A reader that went away is no failure of ours.
 fn write_line(mut to: impl Write, text: &str) {
     let _ = writeln!(to, "{text}").and_then(|()| to.flush());
 }

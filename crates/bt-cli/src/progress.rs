@@ -1,6 +1,7 @@
 //! Progress for people: a live block on a terminal, plain lines elsewhere.
 //!
-//! Decides: how often something is said. Must not know: where the figures come from.
+//! Decides: how often it is printed.
+//! Must not know: where the figures come from.
 //! Invariant: writes to standard error only.
 
 use crate::args::ProgressMode;
@@ -14,10 +15,10 @@ use std::cell::RefCell;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-/// A plain line is printed this often, or after so many per cent.
+/// A plain line is printed after this time, or after this many per cent, so that a log stays short.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 const PLAIN_PERCENT: u64 = 10;
-/// Cells of the map of something that goes from the first byte to the last.
+/// Cells of the map of a job that goes from the first byte to the last.
 const CELLS: u32 = 100;
 
 /// The progress of several transfers at once.
@@ -31,7 +32,7 @@ pub(crate) struct Board {
 struct State {
     screen: Screen,
     rows: Vec<Row>,
-    /// What was said last of each row in plain lines.
+    /// The last plain line of each row.
     said: Vec<Said>,
 }
 
@@ -48,7 +49,7 @@ impl Board {
         Board { mode: output.mode, state: RefCell::new(state) }
     }
 
-    /// Shows where the transfers stand, always in the same order.
+    /// Shows the transfers, always in the same order.
     pub(crate) fn show(&self, mut rows: Vec<Row>) {
         for row in &mut rows {
             row.name = output::printable(&row.name).into_owned();
@@ -65,7 +66,7 @@ impl Board {
         }
     }
 
-    /// Says something without disturbing what is shown.
+    /// Prints a text without disturbing the live block.
     pub(crate) fn say(&self, text: impl std::fmt::Display) {
         match self.mode {
             ProgressMode::None => {}
@@ -74,7 +75,7 @@ impl Board {
         }
     }
 
-    /// Says that something failed, also where progress is silenced.
+    /// Prints an error, even where progress is silenced.
     pub(crate) fn error(&self, text: &str) {
         match self.mode {
             ProgressMode::Bar => self.say(format_args!("bt: {text}")),
@@ -82,7 +83,7 @@ impl Board {
         }
     }
 
-    /// Lets something print on standard output, which may be the same terminal.
+    /// Lets `print` use standard output, which may be the same terminal.
     pub(crate) fn aside(&self, print: impl FnOnce()) {
         let rows = std::mem::take(&mut self.state.borrow_mut().rows);
         self.clear();
@@ -92,7 +93,7 @@ impl Board {
         }
     }
 
-    /// Nothing is shown from here on, until there is more to show.
+    /// Clears the live block until there is more to show.
     pub(crate) fn clear(&self) {
         if self.mode == ProgressMode::Bar {
             self.show(Vec::new());
@@ -115,7 +116,7 @@ impl State {
             if !is_far && now - said.at < PLAIN_EVERY {
                 continue;
             }
-            // Of a seed that nobody asks there is no news.
+            // A seed without requests has no news.
             let sentence = Row { elapsed: Duration::ZERO, ..row.clone() }.sentence();
             if row.phase == Phase::Over || (row.phase == Phase::Seeding && sentence == said.sentence) {
                 continue;
@@ -128,7 +129,7 @@ impl State {
     }
 }
 
-/// The map of something that goes from the first byte to the last.
+/// Makes the map of a job that goes from the first byte to the last.
 pub(crate) fn straight_map(done: u64, total: u64) -> Vec<MapCell> {
     let percent = if total == 0 { 0 } else { units::percent(done, total) };
     let cell = |n| {
@@ -141,11 +142,11 @@ pub(crate) fn straight_map(done: u64, total: u64) -> Vec<MapCell> {
     (0..CELLS).map(cell).collect()
 }
 
-/// Runs a job on a thread of its own and shows how far it is.
+/// Runs a job on its own thread and shows its progress.
 pub(crate) fn watch<T: Send>(output: &Output, what: &str, progress: &Progress, job: impl FnOnce() -> T + Send) -> T {
     let (board, began) = (Board::new(output), Instant::now());
     std::thread::scope(|scope| {
-        // Nothing is ever sent: the job's end is that of the channel, whether it returns or panics.
+        // Nothing is ever sent: the channel ends with the job, whether that returns or panics.
         let (under_way, end) = mpsc::sync_channel::<()>(0);
         let job = scope.spawn(move || {
             let _under_way = under_way;
@@ -173,7 +174,7 @@ mod tests {
         let begin = Instant::now();
         let row = |phase, done| Row { done, total: 100, ..Row::new("x", phase) };
         use Phase::{Downloading, Over, Seeding};
-        // (second, row, whether it is said)
+        // (second, row, whether it is printed)
         let table = [
             (0, row(Downloading, 5), false),
             (1, row(Downloading, 11), true),

@@ -1,19 +1,21 @@
-//! Why a download is slow and what trackers complain of, in words, and not too often.
+//! Words for why a download is slow and for trackers' errors, and not too often.
 //!
-//! Decides: the words, and when they are said again. Must not know: how a reason is found.
-//! Invariant: a reason is said only after the download was slow for a while, and no two within that time.
+//! Decides: the words, and when they are said again.
+//! Must not know: how a reason is found.
+//! Invariant: a reason is said only after the download was slow for a while, and no two within that
+//! time.
 
 use bt_session::Reason;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// The most trackers whose last word is remembered.
+/// Most trackers whose last error is remembered.
 const TRACKERS_MAX: usize = 1000;
 
-/// A download that was slow, or fast, for so long is taken to be so.
+/// Time after which a download counts as slow, or as fast again.
 const LASTING: Duration = Duration::from_secs(3);
 
-/// The name of a reason for programs.
+/// Returns the name of a reason for programs.
 pub(crate) fn name(reason: Reason) -> &'static str {
     match reason {
         Reason::Store(fault) => fault.name(),
@@ -26,7 +28,7 @@ pub(crate) fn name(reason: Reason) -> &'static str {
     }
 }
 
-/// A reason for people.
+/// Returns the words of a reason for people.
 pub(crate) fn words(reason: Reason) -> String {
     match reason {
         Reason::Store(fault) => return fault.to_string(),
@@ -40,11 +42,11 @@ pub(crate) fn words(reason: Reason) -> String {
     .into()
 }
 
-/// Remembers what was said.
+/// Remembers which reason was said.
 #[derive(Debug)]
 pub(crate) struct Teller {
     is_slow: bool,
-    /// Since when it is so.
+    /// Since when the download is slow, or fast.
     since: Instant,
     said: Option<(Reason, Instant)>,
 }
@@ -54,7 +56,7 @@ impl Teller {
         Teller { is_slow: false, since: now, said: None }
     }
 
-    /// The reason that is to be said now, if it is news.
+    /// Returns the reason to say now, if it is news.
     pub(crate) fn hear(&mut self, now: Instant, reason: Option<Reason>) -> Option<Reason> {
         if self.is_slow != reason.is_some() {
             (self.is_slow, self.since) = (reason.is_some(), now);
@@ -73,25 +75,26 @@ impl Teller {
         Some(reason)
     }
 
-    /// The reason was said elsewhere.
+    /// Notes that the reason was said elsewhere.
     pub(crate) fn told(&mut self, now: Instant, reason: Reason) {
         self.said = Some((reason, now));
     }
 }
 
-/// Remembers what each tracker complained of last.
+/// Remembers the last error of each tracker.
 #[derive(Debug, Default)]
 pub(crate) struct TrackerNews(BTreeMap<String, String>);
 
 impl TrackerNews {
-    /// Whether this word of a tracker differs from its last; `None` means that nothing is wrong.
+    /// Returns whether this error of a tracker differs from its last; `None` means that nothing is
+    /// wrong.
     pub(crate) fn is_news(&mut self, host: &str, why: Option<&str>) -> bool {
         let Some(why) = why else { return self.0.remove(host).is_some() };
         if self.0.get(host).is_some_and(|last| last == why) {
             return false;
         }
         if self.0.len() >= TRACKERS_MAX {
-            // Words are said again, which is better than to hold more and more of them.
+            // Errors are said again, which is better than ever more memory.
             self.0.clear();
         }
         self.0.insert(host.to_owned(), why.to_owned());
@@ -127,7 +130,7 @@ mod tests {
         let begin = Instant::now();
         let mut teller = Teller::new(begin);
         let (choked, none, slow) = (Some(Reason::Choked), None, Some(Reason::SlowPeers));
-        // (second, what holds then, what is said)
+        // (second, reason at that time, reason that is said)
         let table = [
             (0, choked, none),
             (2, choked, none),

@@ -1,6 +1,7 @@
 //! A block of lines at the bottom of a terminal that is drawn again and again.
 //!
-//! Decides: how the block is replaced, after a change of the terminal's size too. Must not know: what the lines say.
+//! Decides: how the block is replaced, also after a change of the terminal's size.
+//! Must not know: what the lines say.
 //! Invariant: lines printed above the block stay as they were; nothing of an old block is left.
 
 use crate::frame::Size;
@@ -36,13 +37,15 @@ impl Screen {
             text.push_str(end);
         }
         text.push_str("\x1b[J");
-        // In one piece, so that no half of it is seen. A terminal that went away is no failure.
+        // In one piece, so that the user never sees half of it. A terminal that went away is no
+        // failure.
         let _ = self.term.write_str(&text).and_then(|()| self.term.flush());
         self.drawn = lines.iter().map(|line| measure_text_width(line)).collect();
     }
 }
 
-/// Moves to where the block began. Terminals wrap lines that are wider than a window that was made narrower.
+/// Returns the codes that move to where the block began. A terminal wraps lines wider than its
+/// window after the window became narrower.
 fn back(drawn: &[usize], columns: usize) -> String {
     let rows: usize = drawn.iter().map(|width| width.div_ceil(columns.max(1)).max(1)).sum();
     if rows == 0 { "\r".into() } else { format!("\r\x1b[{rows}A") }

@@ -1,6 +1,7 @@
 //! `--select`: which files of a torrent are wanted.
 //!
-//! Decides: which files a pattern selects. Must not know: pieces, downloads.
+//! Decides: which files a pattern selects.
+//! Must not know: pieces, downloads.
 //! Invariant: a pattern that matches nothing is an error, never a download of nothing.
 
 use crate::exit::{Failure, Outcome};
@@ -8,10 +9,10 @@ use bt_metainfo::{FileEntry, Metainfo};
 use bt_piece_store::PathPattern;
 use std::collections::BTreeSet;
 
-/// Files that an error lists.
+/// Most files that an error lists.
 const LISTED: usize = 8;
 
-/// For each torrent the numbers of the selected files; `None` is all of them.
+/// Returns the numbers of the selected files of each torrent; `None` is all of them.
 pub(crate) fn select(torrents: &[&Metainfo], patterns: &[String]) -> Outcome<Vec<Option<BTreeSet<usize>>>> {
     if patterns.is_empty() || torrents.is_empty() {
         return Ok(vec![None; torrents.len()]);
@@ -19,7 +20,7 @@ pub(crate) fn select(torrents: &[&Metainfo], patterns: &[String]) -> Outcome<Vec
     let mut selected = vec![BTreeSet::new(); torrents.len()];
     for text in patterns {
         let pattern = PathPattern::new(text);
-        // Where the text is the name of a file or directory, it means that alone.
+        // The name of a file or directory means only that.
         if !add_matches(torrents, &mut selected, |path| pattern.names(path))
             && !add_matches(torrents, &mut selected, |path| pattern.is_glob_match(path))
         {
@@ -35,7 +36,8 @@ pub(crate) fn select(torrents: &[&Metainfo], patterns: &[String]) -> Outcome<Vec
     torrents.iter().zip(selected).map(choose).collect()
 }
 
-/// Adds the files whose path matches, with or without the torrent's name. Whether there were any.
+/// Adds the files whose path matches, with or without the torrent's name; returns whether there
+/// were any.
 fn add_matches(torrents: &[&Metainfo], selected: &mut [BTreeSet<usize>], is_match: impl Fn(&str) -> bool) -> bool {
     let mut any = false;
     for (torrent, selected) in torrents.iter().zip(selected) {
@@ -50,7 +52,7 @@ fn add_matches(torrents: &[&Metainfo], selected: &mut [BTreeSet<usize>], is_matc
     any
 }
 
-/// The files that a person sees, with their numbers.
+/// Returns the files that the user sees, with their numbers.
 fn stored(torrent: &Metainfo) -> impl Iterator<Item = (usize, &FileEntry)> {
     torrent.info.files.iter().enumerate().filter(|(_, file)| file.is_stored())
 }

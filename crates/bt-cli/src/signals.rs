@@ -1,14 +1,16 @@
-//! SIGINT, SIGTERM and SIGHUP: the first asks politely, the second ends at once.
+//! SIGINT, SIGTERM and SIGHUP: the first signal stops in good order, the second ends at once.
 //!
-//! Decides: the exit code of a second signal. Must not know: what is being stopped.
-//! Invariant: a person who presses Ctrl-C twice gets the prompt back.
+//! Decides: the exit code of a second signal.
+//! Must not know: what is being stopped.
+//! Invariant: a user who presses Ctrl-C twice gets the prompt back.
 
 use std::cell::Cell;
 use std::rc::Rc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-/// What SIGHUP does: it comes when the terminal is closed, and from a supervisor that wants lists to be read again.
+/// What SIGHUP does: it comes when the terminal is closed, and from a supervisor that wants
+/// configuration to be read again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Hangup {
     /// The same as SIGTERM.
@@ -17,7 +19,7 @@ pub(crate) enum Hangup {
     GoesOn,
 }
 
-/// Whether somebody asked us to stop.
+/// Whether a signal asked us to stop.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stop(Rc<(Cell<bool>, Notify, Cell<i32>)>);
 
@@ -48,12 +50,12 @@ impl Stop {
         Ok(stop)
     }
 
-    /// The exit code of a second signal from now on.
+    /// Sets the exit code of a second signal.
     pub(crate) fn exit_with(&self, code: i32) {
         self.0.2.set(code);
     }
 
-    /// Whether the first signal came.
+    /// Returns whether the first signal came.
     pub(crate) fn is_asked(&self) -> bool {
         self.0.0.get()
     }

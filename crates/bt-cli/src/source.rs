@@ -1,7 +1,9 @@
-//! SOURCE on the command line: a `.torrent` path, standard input, a URL, a magnet link or an info-hash.
+//! SOURCE on the command line: a `.torrent` path, standard input, a URL, a magnet link or an
+//! info-hash.
 //!
-//! Decides: what a SOURCE is, how a torrent is fetched, and what is said of input that is none. Must not know: what is done with it.
-//! Invariant: no more than the limit is read, whatever the source.
+//! Decides: what a SOURCE is, how a torrent is fetched, and the errors for other input.
+//! Must not know: what is done with it.
+//! Invariant: no more than the limit is read, from any source.
 
 use crate::exit::{Exit, Failure, Outcome};
 use bt_metainfo::{Magnet, Metainfo};
@@ -11,24 +13,24 @@ use std::ffi::OsStr;
 use std::io::Read as _;
 use std::path::Path;
 
-/// The largest `.torrent` that is read from a file, and from the network.
+/// Most bytes of a `.torrent` from a file, and from the network.
 const FILE_MAX: u64 = 64 << 20;
 const URL_MAX: usize = 10 << 20;
-/// The most links in one file.
+/// Most links in one file.
 const LINKS_MAX: usize = 10_000;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What a SOURCE is.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// All that there is to know of a torrent.
+    /// A whole torrent.
     Torrent(Box<Metainfo>),
-    /// What names it.
+    /// A magnet link.
     Magnet(Magnet),
 }
 
 impl Source {
-    /// The name to show.
+    /// Returns the name to show.
     pub(crate) fn name(&self) -> String {
         match self {
             Source::Torrent(torrent) => torrent.info.name.clone(),
@@ -36,7 +38,7 @@ impl Source {
         }
     }
 
-    /// What names its swarm.
+    /// Returns the info-hash that names its swarm.
     pub(crate) fn swarm(&self) -> Option<InfoHash> {
         match self {
             Source::Torrent(torrent) => torrent.info_hashes.swarm(),
@@ -44,12 +46,13 @@ impl Source {
         }
     }
 
-    /// The same in hex.
+    /// Returns the same in hex.
     pub(crate) fn hash(&self) -> Option<String> {
         self.swarm().map(|hash| hash.to_string())
     }
 
-    /// The link to pass on. None of a private torrent: its trackers' URLs are one person's.
+    /// Returns the link to pass on. None of a private torrent: its trackers' URLs belong to one
+    /// user.
     pub(crate) fn magnet(&self) -> Option<String> {
         match self {
             Source::Torrent(torrent) => (!torrent.private).then(|| torrent.magnet()),
@@ -57,7 +60,7 @@ impl Source {
         }
     }
 
-    /// What was tolerated or left out when it was read.
+    /// Returns what was tolerated or left out when it was read.
     pub(crate) fn warnings(&self) -> &[String] {
         match self {
             Source::Torrent(torrent) => &torrent.warnings,
@@ -65,7 +68,7 @@ impl Source {
         }
     }
 
-    /// Every tracker that it names.
+    /// Returns every tracker that it names.
     pub(crate) fn trackers(&self) -> Vec<&String> {
         match self {
             Source::Torrent(torrent) => torrent.trackers.iter().flatten().collect(),
@@ -74,7 +77,7 @@ impl Source {
     }
 }
 
-/// Reads a source that stands for one torrent, and trusts these certificates for an https URL.
+/// Reads a source of one torrent, and trusts these certificates for an https URL.
 pub(crate) async fn open(source: &OsStr, roots: &Roots) -> Outcome<Source> {
     let mut found = open_all(source, roots).await?;
     match (found.pop(), found.len()) {
@@ -105,7 +108,7 @@ pub(crate) async fn open_all(source: &OsStr, roots: &Roots) -> Outcome<Vec<Sourc
     }
 }
 
-/// Fetches and parses what must be a torrent.
+/// Fetches and parses a source that must be a torrent.
 pub(crate) async fn load(source: &OsStr, roots: &Roots) -> Outcome<Metainfo> {
     match open(source, roots).await? {
         Source::Torrent(torrent) => Ok(*torrent),
@@ -115,7 +118,7 @@ pub(crate) async fn load(source: &OsStr, roots: &Roots) -> Outcome<Metainfo> {
     }
 }
 
-/// Refuses what cannot be transferred.
+/// Refuses torrents that cannot be transferred.
 pub(crate) fn require_transfer(source: &OsStr, found: &Source) -> Outcome {
     let digests = match found {
         Source::Torrent(torrent) => torrent.info.require_digests().map(drop),
@@ -124,7 +127,7 @@ pub(crate) fn require_transfer(source: &OsStr, found: &Source) -> Outcome {
     digests.map_err(|error| Failure::new(Exit::Input, error.code(), format!("{}: {error}", shown(source))))
 }
 
-/// What a SOURCE may be.
+/// The kinds of SOURCE, for errors.
 const SOURCES: &str = "SOURCE is a .torrent file, `-`, an http(s) URL, a magnet link or an info-hash";
 
 /// Where a source is.
@@ -139,7 +142,7 @@ enum Place<'a> {
 }
 
 impl Place<'_> {
-    /// A file that is there is meant before a link that looks like its name.
+    /// Finds where a source is. An existing file is meant before a link that looks like its name.
     fn of(source: &OsStr) -> Place<'_> {
         let path = Path::new(source);
         let Some(text) = source.to_str().map(str::trim) else { return Place::File(path) };
@@ -175,7 +178,8 @@ fn link(text: &str) -> Outcome<Magnet> {
     Magnet::parse(text).map_err(|error| Failure::new(Exit::Input, error.code(), format!("the magnet link is refused: {error}")))
 }
 
-/// The links that a text holds, one in each line, when its first line is one. Lines that begin with `#` are comments.
+/// Reads the links of a text, one in each line, if its first line is one. Lines that begin with `#`
+/// are comments.
 fn links(bytes: &[u8]) -> Option<impl Iterator<Item = Outcome<Magnet>>> {
     let text = std::str::from_utf8(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)).ok()?;
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -222,7 +226,7 @@ fn read_file(path: &Path) -> Outcome<Vec<u8>> {
     read(file, &name)
 }
 
-/// What is wrong with a text that may be meant as an info-hash.
+/// Explains what is wrong with a text that may be meant as an info-hash.
 fn not_quite_a_hash(text: &str) -> Option<String> {
     let is_long = text.len() >= 30 && text.len() <= 70;
     let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -252,7 +256,7 @@ pub(crate) fn parse(source: &str, bytes: &[u8]) -> Outcome<Metainfo> {
     })
 }
 
-/// What sites and editors hand out in place of a torrent.
+/// Names what sites and editors hand out in place of a torrent.
 fn mistaken_for_a_torrent(bytes: &[u8]) -> Option<&'static str> {
     let text = bytes.strip_prefix(BYTE_ORDER_MARK);
     if bytes.starts_with(b"\x1f\x8b") {
@@ -269,12 +273,12 @@ fn mistaken_for_a_torrent(bytes: &[u8]) -> Option<&'static str> {
     text.map(|_| "it begins with a byte order mark: a text editor changed it; fetch it again")
 }
 
-/// A source as it may be printed: lossily where it is not UTF-8, and without a password.
+/// Returns a source for printing: lossy where it is not UTF-8, and without a password.
 pub(crate) fn shown(source: &OsStr) -> String {
     without_password(&source.to_string_lossy())
 }
 
-/// A URL without the user name and password that it may hold.
+/// Removes the user name and password from a URL.
 pub(crate) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

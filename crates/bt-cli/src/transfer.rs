@@ -1,7 +1,8 @@
-//! Running torrents until they are done: what `get` and `seed` share.
+//! Runs torrents until they are done: what `get` and `seed` share.
 //!
-//! Decides: when a transfer is over, and with which exit code. Must not know: sockets, files.
-//! Invariant: whatever ends it, state is saved, trackers are told, and the summary comes last.
+//! Decides: when a transfer is over, and with which exit code.
+//! Must not know: sockets, payload files.
+//! Invariant: however it ends, state is saved, trackers are told, and the summary comes last.
 
 use crate::args::{DiscoveryArgs, NetArgs};
 use crate::exit::{self, Exit, Failure, Outcome};
@@ -20,10 +21,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
-/// Time between two looks at the torrents: progress is printed at least four times a second while bytes move. What begins or is complete is
-/// seen at once.
+/// Time between two looks at the torrents: progress is printed at least four times a second while
+/// bytes move. A start or a completion is seen at once.
 const TICK: Duration = Duration::from_millis(200);
-/// Stopping must not take longer, whatever trackers do.
+/// Longest time of stopping, however slow trackers are.
 const STOP_MAX: Duration = Duration::from_secs(6);
 
 /// What to run.
@@ -32,10 +33,10 @@ pub(crate) struct Plan {
     pub(crate) net: NetArgs,
     /// Certificates to trust for HTTPS trackers.
     pub(crate) roots: Roots,
-    /// Give up after so long without progress.
+    /// Give up after this time without progress.
     pub(crate) timeout: Option<Duration>,
     pub(crate) after: After,
-    /// The metadata of magnet links is all that is wanted.
+    /// Fetch only the metadata of magnet links.
     pub(crate) metadata_only: Option<MetadataOnly>,
     /// `bt seed`: a signal is its normal end.
     pub(crate) is_seed: bool,
@@ -57,7 +58,8 @@ pub(crate) struct After {
 }
 
 impl After {
-    /// Whether a torrent that was completed so long ago, and uploaded so much, is over.
+    /// Returns whether a torrent is over, by the time since its completion and the bytes that it
+    /// uploaded.
     pub(crate) fn is_over(&self, since: Duration, up: u64, total: u64) -> bool {
         let ratio = |ratio: f64| up as f64 >= ratio * total as f64;
         match (self.seed, self.ratio, self.time) {
@@ -111,7 +113,7 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     }
     let panics = session.panics();
     let farewell = async {
-        // All at once. Each has its account afterwards.
+        // All at once. Each has its totals afterwards.
         session.stop().await;
         let mut summaries = Vec::new();
         for job in &jobs {
@@ -127,10 +129,11 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
         jobs.iter_mut().zip(&summaries).fold(false, |unsaved, (job, summary)| job.hear_end(summary, output, &board) || unsaved);
     let all_failed = jobs.iter().all(|job| job.failure.is_some());
     let mut failures: Vec<Failure> = jobs.iter_mut().filter_map(|job| job.failure.take()).collect();
-    // What was told of and is not safe is worse than an interrupt.
+    // Reported data that is not safe on the disk is worse than an interrupt.
     let is_worse = unsaved && end.is_err();
     let interrupted = end.err().filter(|_| !unsaved);
-    // Errors are said before the summaries, which come last; those of torrents were said when they happened.
+    // Errors are printed before the summaries, which come last; those of torrents were printed when
+    // they happened.
     interrupted.iter().for_each(|failure| output.failure(failure));
     for (job, summary) in jobs.iter().zip(&summaries) {
         job.report(summary, panics, output);
@@ -200,7 +203,7 @@ async fn watch_jobs(
     }
 }
 
-/// Tells when a torrent has begun, and when it is complete.
+/// Notifies when a torrent has begun, and when it is complete.
 async fn tell_turns(handle: TorrentHandle, news: Rc<Notify>) {
     let began = handle.wait_active().await;
     news.notify_one();
@@ -210,7 +213,8 @@ async fn tell_turns(handle: TorrentHandle, news: Rc<Notify>) {
     }
 }
 
-/// The node of the DHT; none if it is not wanted, or if no torrent may use it.
+/// Makes the configuration of the DHT node; none if the user does not want it, or if no torrent may
+/// use it.
 fn dht(discovery: &DiscoveryArgs, torrents: &[(Source, AddOptions)]) -> Option<DhtConfig> {
     let is_private = |source: &Source| matches!(source, Source::Torrent(torrent) if torrent.private);
     if discovery.no_dht || torrents.iter().all(|(source, _)| is_private(source)) {
@@ -223,10 +227,11 @@ fn dht(discovery: &DiscoveryArgs, torrents: &[(Source, AddOptions)]) -> Option<D
     Some(DhtConfig { bootstrap, ..DhtConfig::default() })
 }
 
-/// The state directory, if it can be written. Complete data is seeded without one; a download would be lost with the first crash.
+/// Returns the state directory, if it can be written. Complete data is seeded without one; a
+/// download would be lost with the first crash.
 fn usable_state_dir(plan: &Plan, output: &Output) -> Outcome<Option<PathBuf>> {
     if plan.net.no_resume {
-        // What is remembered there is forgotten; nothing is made.
+        // The saved state is forgotten; no directory is made.
         return Ok(state_dir(plan.net.state.as_deref()).ok().filter(|dir| rustix::fs::access(dir, Access::WRITE_OK).is_ok()));
     }
     let dir = state_dir(plan.net.state.as_deref())?;
@@ -248,7 +253,7 @@ fn usable_state_dir(plan: &Plan, output: &Output) -> Outcome<Option<PathBuf>> {
     Err(Failure::new(Exit::Disk, fault.name(), message))
 }
 
-/// `--state`, or `BT_HOME`, or `bt` in the XDG state directory.
+/// Finds the state directory: `--state`, or `BT_HOME`, or `bt` in the XDG state directory.
 pub(crate) fn state_dir(named: Option<&Path>) -> Outcome<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || var("HOME").map(|home| home.join(".local/state/bt"));

@@ -1,6 +1,7 @@
-//! `--ca`: the certificates that the person trusts.
+//! `--ca`: the certificates that the user trusts.
 //!
-//! Decides: how large such a file may be. Must not know: what is fetched with them.
+//! Decides: how large such a file may be.
+//! Must not know: what is fetched with them.
 //! Invariant: every file is understood before anything is sent.
 
 use crate::args::TrustArgs;
@@ -9,11 +10,11 @@ use bt_session::Roots;
 use std::io::Read as _;
 use std::path::Path;
 
-/// Twenty times what all the roots of a browser take.
+/// Most bytes of a file: twenty times the size of all roots of a browser.
 const FILE_MAX: u64 = 8 << 20;
 
 impl TrustArgs {
-    /// The certificates of all files.
+    /// Reads the certificates of all files.
     pub(crate) fn roots(&self) -> Outcome<Roots> {
         let mut roots = Roots::default();
         for path in &self.ca {

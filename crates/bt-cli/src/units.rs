@@ -1,18 +1,19 @@
 //! Sizes, rates and durations as people write and read them.
 //!
-//! Decides: the accepted spellings. Must not know: what they are for.
+//! Decides: the accepted spellings.
+//! Must not know: what they are for.
 //! Invariant: a rate of zero is refused, because it would look like a hang.
 
 use bytesize::ByteSize;
 use std::time::Duration;
 
-/// `64MiB`, `500kB`, `12345`.
+/// Parses a size: `64MiB`, `500kB`, `12345`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let size: ByteSize = text.parse().map_err(|_| format!("{text:?} is not a size like 64MiB, 500kB or 12345"))?;
     Ok(size.as_u64())
 }
 
-/// The length of a piece: a power of two, so that `1M` is 1 MiB.
+/// Parses the length of a piece: a power of two, so that `1M` is 1 MiB.
 pub(crate) fn parse_piece_length(text: &str) -> Result<u64, String> {
     match text.strip_suffix(['K', 'k', 'M', 'm', 'G', 'g']) {
         Some(_) => parse_size(&format!("{text}iB")),
@@ -20,7 +21,7 @@ pub(crate) fn parse_piece_length(text: &str) -> Result<u64, String> {
     }
 }
 
-/// A size per second; `/s` may be left out.
+/// Parses a size per second; `/s` may be left out.
 pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
     match parse_size(text.strip_suffix("/s").unwrap_or(text)) {
         Ok(0) => Err("a rate of zero would never move anything; leave the option out for no limit".into()),
@@ -29,29 +30,29 @@ pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
     }
 }
 
-/// `5s`, `10m`, `1h30m`.
+/// Parses a duration: `5s`, `10m`, `1h30m`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time like 5s, 10m or 1h");
     let duration: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     Duration::try_from(duration).map_err(|_| wrong())
 }
 
-/// `12.3 MiB`.
+/// Prints a size: `12.3 MiB`.
 pub(crate) fn size(bytes: u64) -> String {
     ByteSize(bytes).to_string()
 }
 
-/// `12.3 MiB/s`.
+/// Prints a rate: `12.3 MiB/s`.
 pub(crate) fn rate(bytes: u64) -> String {
     format!("{}/s", size(bytes))
 }
 
-/// `1 peer`, `2 peers`.
+/// Prints a count: `1 peer`, `2 peers`.
 pub(crate) fn count(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// `0:07`, `12:05`, `1:02:03`, `3d 4h`.
+/// Prints a time: `0:07`, `12:05`, `1:02:03`, `3d 4h`.
 pub(crate) fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
@@ -62,7 +63,7 @@ pub(crate) fn clock(time: Duration) -> String {
     }
 }
 
-/// Whole per cent, 100 only when all is done.
+/// Returns whole per cent, 100 only when all is done.
 pub(crate) fn percent(done: u64, total: u64) -> u64 {
     if total == 0 { 100 } else { u64::try_from(u128::from(done) * 100 / u128::from(total)).unwrap_or(100) }
 }

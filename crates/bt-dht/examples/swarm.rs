@@ -1,6 +1,8 @@
-//! A network of a thousand nodes in virtual time, with loss and liars: `cargo run --release -p bt-dht --example swarm -- --seed 1`.
+//! A network of a thousand nodes in virtual time, with loss and liars: `cargo run --release -p
+//! bt-dht --example swarm -- --seed 1`.
 //!
-//! Decides: the options. Must not know: the world.
+//! Decides: the options.
+//! Must not know: the world.
 //! Invariant: it fails when less than 99 % of the stored peers are found.
 
 #[path = "../tests/world/mod.rs"]

@@ -1,6 +1,7 @@
-//! Queries of others, answered (BEP 5, 32, 33, 42, 43, 44, 51).
+//! Answers queries of other nodes (BEP 5, 32, 33, 42, 43, 44, 51).
 //!
-//! Decides: what an answer holds, and how much of it fits. Must not know: our own searches.
+//! Decides: the fields of an answer, and how much of it fits.
+//! Must not know: our own searches.
 //! Invariant: every datagram that a query causes is within what the guard allows its sender.
 
 use crate::contact::{Contact, Family};
@@ -17,10 +18,11 @@ use alloc::vec::Vec;
 use bt_types::{InfoHash, Source, Time};
 use core::net::SocketAddr;
 
-/// The longest answer, in bytes (BEP 32); one with an item may be longer, and still travels in one piece.
+/// The longest answer in bytes (BEP 32). With an item it may be longer, and still travels in one
+/// packet.
 const ANSWER_MAX: usize = 1024;
 const ITEM_ANSWER_MAX: usize = 1400;
-/// Bytes of a ping of ours.
+/// Bytes of our ping.
 const PING_LEN: usize = 67;
 
 impl Node {
@@ -40,14 +42,15 @@ impl Node {
         self.reply(now, from.addr, transaction, body);
     }
 
-    /// Tells the sender of a malformed query of `len` bytes so.
+    /// Sends an error to the sender of a malformed query of `len` bytes.
     pub(crate) fn refuse(&mut self, now: Time, from: SocketAddr, len: usize, transaction: Vec<u8>, error: KrpcError) {
         if !self.read_only && self.overlay(from).is_some() && self.guard.admit(now, from, len) {
             self.reply(now, from, transaction, Body::Error(error));
         }
     }
 
-    /// Somebody asked us: who is in the table is alive, and whom we would take is pinged, for only an answer proves an address.
+    /// Learns of a node that queried us. A node in the table is alive. A node that we would take is
+    /// pinged: only an answer proves an address.
     fn meet(&mut self, now: Time, from: Contact) {
         let Some(overlay) = self.overlay(from.addr) else { return };
         if overlay.table.asked(now, from) || !overlay.table.would_take(now, from) || self.is_asking(from.addr) {
@@ -108,7 +111,7 @@ impl Node {
         }
     }
 
-    /// The closest nodes of the families that are wanted, of those we are in.
+    /// Adds the closest nodes of the wanted families, of those that we are in.
     fn add_nodes(&self, response: &mut Response, target: Id, want: Option<Want>, asker: Family) {
         let want = want.unwrap_or(Want::only(asker));
         for overlay in &self.overlays {
@@ -121,7 +124,7 @@ impl Node {
         }
     }
 
-    /// Sends as much of an answer as may be sent.
+    /// Sends as much of an answer as the guard allows.
     fn reply(&mut self, now: Time, to: SocketAddr, transaction: Vec<u8>, body: Body) {
         let max = match &body {
             Body::Response(response) if response.item.is_some() => ITEM_ANSWER_MAX,
@@ -143,7 +146,8 @@ impl Node {
     }
 }
 
-/// An item as it is told of; without the value when the asker has this version (BEP 44).
+/// Prepares an item for an answer, without the value when the asking node has this version (BEP
+/// 44).
 fn stored(item: &Item, newer_than: Option<i64>) -> Stored {
     match item {
         Item::Immutable(value) => Stored { value: Some(value.clone()), ..Stored::default() },

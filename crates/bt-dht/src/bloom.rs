@@ -1,13 +1,15 @@
-//! Sets of addresses in 256 bytes, and how many are in them (BEP 33).
+//! Sets of addresses in 256 bytes, and estimates of their size (BEP 33).
 //!
-//! Decides: the bits of an address, and the estimate. Must not know: peers, torrents.
-//! Invariant: integers only: the logarithm is taken in fixed point, so the estimate is the same on every machine.
+//! Decides: the bits of an address, and the estimate.
+//! Must not know: peers, torrents.
+//! Invariant: integers only. The logarithm is taken in fixed point, so the estimate is the same on
+//! every machine.
 
 use bt_types::normalise;
 use core::fmt;
 use core::net::IpAddr;
 
-/// Bits of a filter, and how many of them each address sets.
+/// Bits of a filter, and the base-2 logarithm of that.
 const BITS: u16 = 2048;
 const LOG2_BITS: u64 = 11;
 /// Bits behind the point of our fixed-point numbers.
@@ -26,12 +28,12 @@ impl Default for Bloom {
 }
 
 impl Bloom {
-    /// A filter that another node made.
+    /// Makes the filter from another node's bytes.
     pub fn from_bytes(bytes: [u8; 256]) -> Bloom {
         Bloom(bytes)
     }
 
-    /// The filter as it is sent.
+    /// Returns the filter as it is sent.
     pub fn bytes(&self) -> &[u8; 256] {
         &self.0
     }
@@ -49,19 +51,20 @@ impl Bloom {
         }
     }
 
-    /// Whether an address may have been added.
+    /// Returns whether an address may have been added.
     pub fn contains(&self, ip: IpAddr) -> bool {
         let mut with = *self;
         with.insert(ip);
         with == *self
     }
 
-    /// Adds everything that is in another filter.
+    /// Adds all addresses of another filter.
     pub fn union(&mut self, other: &Bloom) {
         self.0.iter_mut().zip(other.0).for_each(|(byte, other)| *byte |= other);
     }
 
-    /// How many addresses were added, in thousandths: log(c/m) / (k · log(1 - 1/m)) with c zero bits of m, and k = 2.
+    /// Estimates the number of addresses, in thousandths: log(c/m) / (k · log(1 - 1/m)) with c zero
+    /// bits of m, and k = 2.
     pub fn estimate_milli(&self) -> u64 {
         let zeros: u32 = self.0.iter().map(|byte| byte.count_zeros()).sum();
         let zeros = u64::from(zeros).min(u64::from(BITS) - 1).max(1);
@@ -70,13 +73,14 @@ impl Bloom {
         u64::try_from(u128::from(log) * 1000 / u128::from(2 * LOG2_STEP)).unwrap_or(u64::MAX)
     }
 
-    /// [`estimate_milli`](Self::estimate_milli), rounded to whole addresses.
+    /// Estimates like [`estimate_milli`](Self::estimate_milli), rounded to whole addresses.
     pub fn estimate(&self) -> u64 {
         if self.0 == [0; 256] { 0 } else { (self.estimate_milli() + 500) / 1000 }
     }
 }
 
-/// The logarithm of a number from 1 to 2^31 with 32 bits behind the point: by squaring, one bit a time.
+/// Computes the logarithm of a number from 1 to 2^31 with 32 bits behind the point: by squaring,
+/// one bit a time.
 fn log2(value: u64) -> u64 {
     let whole = u64::from(value.ilog2());
     // Between 1 and 2, with 32 bits behind the point.

@@ -1,7 +1,9 @@
 //! Our queries that wait for an answer.
 //!
-//! Decides: which answer belongs to which query, and when a query has failed. Must not know: what an answer says.
-//! Invariant: an answer counts once, from the address that was asked, with a transaction id that nobody can guess.
+//! Decides: which answer belongs to which query, and when a query has failed.
+//! Must not know: what an answer says.
+//! Invariant: an answer counts once, from the address that was asked, with a transaction id that
+//! cannot be guessed.
 
 use crate::id::Id;
 use alloc::collections::BTreeMap;
@@ -12,24 +14,24 @@ use core::time::Duration;
 
 /// Queries that may wait at once.
 pub(crate) const CALLS_MAX: usize = 512;
-/// After this an answer is late: a lookup asks another node meanwhile.
+/// Time after which an answer is late: a lookup then asks another node.
 const LATE_AFTER: Duration = Duration::from_secs(1);
-/// After this it is not waited for.
+/// Time after which a query has failed.
 const FAILED_AFTER: Duration = Duration::from_secs(4);
 
 /// A query that waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Call<P> {
     pub(crate) to: SocketAddr,
-    /// Who must answer; anybody when it is not known.
+    /// The id of the node that must answer; any id when it is unknown.
     pub(crate) id: Option<Id>,
-    /// What it is for.
+    /// The query's purpose.
     pub(crate) purpose: P,
     pub(crate) sent: Time,
     late: bool,
 }
 
-/// What time does to a query.
+/// A query whose time for an answer has passed.
 #[derive(Debug)]
 pub(crate) enum Passed<P> {
     Late(Call<P>),
@@ -60,7 +62,7 @@ impl<P: Clone> Calls<P> {
         Some(transaction.to_be_bytes().to_vec())
     }
 
-    /// The query that an answer from this address belongs to.
+    /// Takes the query that an answer from this address belongs to.
     pub(crate) fn end(&mut self, from: SocketAddr, transaction: &[u8]) -> Option<Call<P>> {
         let transaction = u32::from_be_bytes(transaction.try_into().ok()?);
         if self.waiting.get(&transaction)?.to != from {
@@ -69,7 +71,7 @@ impl<P: Clone> Calls<P> {
         self.waiting.remove(&transaction)
     }
 
-    /// The next query that became late or failed; call it until there is none.
+    /// Takes the next query that became late or failed; call it until there is none.
     pub(crate) fn pass(&mut self, now: Time) -> Option<Passed<P>> {
         let due = |call: &Call<P>| now >= due_at(call);
         let transaction = *self.waiting.iter().find(|(_, call)| due(call))?.0;
@@ -85,7 +87,7 @@ impl<P: Clone> Calls<P> {
         self.waiting.values().map(due_at).min()
     }
 
-    /// Whether an answer of this address is waited for.
+    /// Returns whether a query to this address waits for its answer.
     pub(crate) fn is_asking(&self, addr: SocketAddr) -> bool {
         self.waiting.values().any(|call| call.to == addr)
     }

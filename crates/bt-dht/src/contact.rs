@@ -1,6 +1,7 @@
 //! Nodes by id and address, and their compact form (BEP 5, BEP 32).
 //!
-//! Decides: which of the two DHTs an address belongs to. Must not know: whether a node is alive.
+//! Decides: which of the two DHTs an address belongs to.
+//! Must not know: whether a node is alive.
 //! Invariant: a contact's address is never an IPv4 address mapped into IPv6.
 
 use crate::id::Id;
@@ -8,7 +9,7 @@ use alloc::vec::Vec;
 use bt_types::{Closeness, closeness, compact_v4, compact_v6, normalise, push_compact, subscriber};
 use core::net::{IpAddr, SocketAddr};
 
-/// Which DHT: the one of IPv4 or the one of IPv6 (BEP 32).
+/// The DHT of IPv4 or the DHT of IPv6 (BEP 32).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Family {
     /// IPv4
@@ -17,7 +18,7 @@ pub enum Family {
     V6,
 }
 
-/// A node: who, and where.
+/// A node: its id and address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Contact {
     /// Its id.
@@ -27,19 +28,20 @@ pub struct Contact {
 }
 
 impl Family {
-    /// The family of an address.
+    /// Returns the family of an address.
     pub fn of(addr: SocketAddr) -> Family {
         if normalise(addr.ip()).is_ipv4() { Family::V4 } else { Family::V6 }
     }
 }
 
-/// The same address in its one form.
+/// Returns the address with an IPv4 address mapped into IPv6 as IPv4.
 pub(crate) fn plain(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(normalise(addr.ip()), addr.port())
 }
 
-/// The network that an address is in, as far as one owner's addresses go: /24 of IPv4, /56 of IPv6. Hosts that are not public
-/// are their own network: a whole local network is one owner's, and so are the ports of this machine.
+/// Returns the network of an address that one operator can own whole: /24 of IPv4, /56 of IPv6.
+/// Addresses that are not public count alone: one operator owns the whole local network, and the
+/// ports of this machine.
 pub(crate) fn network_of(addr: SocketAddr) -> SocketAddr {
     if closeness(addr.ip()) != Some(Closeness::Public) {
         return addr;
@@ -51,13 +53,13 @@ pub(crate) fn network_of(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, 0)
 }
 
-/// Whether two addresses belong to the same subscriber, so that only one of them counts. The ports of this machine, and of hosts
-/// that are not public, are machines of their own.
+/// Returns whether two addresses belong to the same subscriber, so that only one of them counts. On
+/// hosts that are not public, and on this machine, each port counts alone.
 pub(crate) fn same_host(one: SocketAddr, other: SocketAddr) -> bool {
     if closeness(one.ip()) == Some(Closeness::Public) { subscriber(one.ip()) == subscriber(other.ip()) } else { one == other }
 }
 
-/// The compact form of contacts of one family; others are left out.
+/// Writes the compact form of contacts of one family; others are left out.
 pub(crate) fn compact(contacts: &[Contact], family: Family) -> Vec<u8> {
     let mut out = Vec::new();
     for contact in contacts.iter().filter(|contact| Family::of(contact.addr) == family) {

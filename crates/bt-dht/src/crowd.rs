@@ -1,15 +1,19 @@
-//! Who gives way where we store for others and nothing more fits.
+//! Eviction from full stores of other nodes' data.
 //!
-//! Decides: which entry goes. Must not know: what is stored.
-//! Invariant: no network takes an entry of one that has no more than itself, so that one network cannot fill a store.
+//! Decides: which entry goes.
+//! Must not know: what is stored.
+//! Invariant: no network displaces an entry of a network that has no more than itself, so that one
+//! network cannot fill a store.
 
 use alloc::collections::BTreeMap;
 use bt_types::{Closeness, Time, closeness, network};
 use core::cmp::Reverse;
 use core::net::IpAddr;
 
-/// The oldest entry of the network that has most of them: of the newcomer's own, when none has more; of any, when each has one.
-/// Public networks are an IPv4 /24 and an IPv6 /48; near us each address counts for itself.
+/// Picks the entry that gives way: the oldest of the network with most entries.
+///
+/// It is the newcomer's own oldest, when no network has more, and the oldest of all, when each has
+/// one entry. Public networks are an IPv4 /24 and an IPv6 /48; other addresses count alone.
 pub(crate) fn who_yields<K: Copy>(newcomer: IpAddr, entries: impl Iterator<Item = (IpAddr, Time, K)>) -> Option<K> {
     let mut crowds = BTreeMap::<IpAddr, (usize, Time, K)>::new();
     for (ip, since, key) in entries {
@@ -24,7 +28,8 @@ pub(crate) fn who_yields<K: Copy>(newcomer: IpAddr, entries: impl Iterator<Item 
     Some(own.map_or(*key, |own| own.2))
 }
 
-/// What counts as one: a public network, or an address near us.
+/// Returns the network that an address counts for: a public network, or the address itself if it is
+/// not public.
 pub(crate) fn crowd_of(ip: IpAddr) -> IpAddr {
     if closeness(ip) == Some(Closeness::Public) { network(ip) } else { ip }
 }

@@ -1,7 +1,9 @@
-//! What others can make us do: how often they may ask, and how much they may make us send.
+//! Limits on other hosts: how often they may query us, and how much they may make us send.
 //!
-//! Decides: which queries are answered, and how long an answer may be. Must not know: messages.
-//! Invariant: an address that has not answered a query of ours never gets more than three times the bytes that it sent.
+//! Decides: which queries are answered, and how long an answer may be.
+//! Must not know: messages.
+//! Invariant: an address that has not answered a query of ours never gets more than three times the
+//! bytes that it sent.
 
 use alloc::collections::BTreeMap;
 use bt_types::{Closeness, Time, closeness, subscriber};
@@ -14,9 +16,10 @@ const QUERIES_BURST: u64 = 50;
 const QUERIES_PER_SEC: u64 = 5;
 /// Bytes that an unverified address may get for each byte that it sent.
 const FACTOR: usize = 3;
-/// How long an answer to a query of ours proves that the address is somebody's.
+/// Time for which an answer to our query proves that a host uses the address.
 const VERIFIED_FOR: Duration = Duration::from_secs(15 * 60);
-/// How many hosts and addresses are remembered; past it, or past the time, the older half is forgotten.
+/// Most remembered hosts, and addresses, and how long each is remembered. Beyond either the older
+/// half is forgotten.
 const REMEMBERED_MAX: usize = 4096;
 const REMEMBERED_FOR: Duration = Duration::from_secs(10 * 60);
 
@@ -29,7 +32,7 @@ pub(crate) struct Guard {
     reply_bytes_per_sec: u64,
 }
 
-/// What is known of an address.
+/// The credit and verification of an address.
 #[derive(Clone, Copy, Default, Debug)]
 struct Standing {
     /// Bytes that may still be sent to it while it is not verified.
@@ -37,7 +40,8 @@ struct Standing {
     verified_until: Time,
 }
 
-/// A token bucket; a new one is full. It counts in millionths, so that no time is lost to rounding.
+/// A token bucket; a new bucket is full. It counts in millionths, so that no time is lost to
+/// rounding.
 #[derive(Clone, Copy, Default, Debug)]
 struct Bucket {
     used: u64,
@@ -45,7 +49,8 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Whether `amount` may pass now, of a bucket that holds `burst` and fills with `per_sec`.
+    /// Takes `amount` if it may pass now, of a bucket that holds `burst` and fills with `per_sec`;
+    /// returns whether it did.
     fn take(&mut self, now: Time, amount: u64, burst: u64, per_sec: u64) -> bool {
         let refilled = now.since(self.since).as_micros().saturating_mul(per_sec.into());
         self.used = self.used.saturating_sub(u64::try_from(refilled).unwrap_or(u64::MAX));
@@ -64,31 +69,33 @@ impl Guard {
         Guard { hosts: Recent::new(now), addrs: Recent::new(now), replies: Bucket::default(), reply_bytes_per_sec }
     }
 
-    /// Whether a query of `len` bytes that arrived is answered. Its bytes count as credit.
+    /// Returns whether to answer a query of `len` bytes that arrived. Its bytes count as credit.
     pub(crate) fn admit(&mut self, now: Time, from: SocketAddr, len: usize) -> bool {
         // The ports of this machine would share one bucket.
         let is_own = closeness(from.ip()) == Some(Closeness::Loopback);
         if !is_own && !self.hosts.entry(now, subscriber(from.ip())).take(now, 1, QUERIES_BURST, QUERIES_PER_SEC) {
             return false;
         }
-        // Only now: who asks too often, from all its addresses, has no other one forgotten.
+        // Only now: a subscriber that asks too often, from many addresses, must not make others
+        // forgotten.
         let standing = self.addrs.entry(now, from);
         standing.credit = standing.credit.saturating_add(len.saturating_mul(FACTOR));
         true
     }
 
-    /// The address answered a query of ours.
+    /// Verifies an address that answered our query.
     pub(crate) fn answered(&mut self, now: Time, from: SocketAddr) {
         self.addrs.entry(now, from).verified_until = now + VERIFIED_FOR;
     }
 
-    /// Bytes that may be sent to the address because of what it sent; `max` once it is verified.
+    /// Returns the bytes that may be sent to the address in answer; `max` once it is verified.
     pub(crate) fn allowance(&mut self, now: Time, to: SocketAddr, max: usize) -> usize {
         let standing = self.addrs.entry(now, to);
         if now < standing.verified_until { max } else { standing.credit.min(max) }
     }
 
-    /// Takes bytes that are about to be sent off the allowance; false when all answers together were too many.
+    /// Takes bytes that are about to be sent off the allowance; false when all answers together
+    /// were too many.
     pub(crate) fn spend(&mut self, now: Time, to: SocketAddr, len: usize) -> bool {
         let rate = self.reply_bytes_per_sec;
         if !self.replies.take(now, u64::try_from(len).unwrap_or(u64::MAX), rate.saturating_mul(2), rate) {
@@ -100,7 +107,8 @@ impl Guard {
     }
 }
 
-/// A map that forgets: two generations, of which the older is dropped when the younger is full or old.
+/// A map that forgets: two generations, of which the older is dropped when the younger is full or
+/// old.
 #[derive(Debug)]
 struct Recent<K, V> {
     young: BTreeMap<K, V>,

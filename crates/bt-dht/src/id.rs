@@ -1,6 +1,7 @@
 //! Points of the key space (BEP 5): node ids, info-hashes and targets share its 160 bits.
 //!
-//! Decides: distance. Must not know: addresses, messages.
+//! Decides: distance.
+//! Must not know: addresses, messages.
 //! Invariant: distance is XOR read as a big-endian number.
 
 use bt_types::{InfoHash, Rng};
@@ -10,12 +11,12 @@ use core::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(pub [u8; 20]);
 
-/// How far two points are apart; ordered.
+/// The distance of two points; ordered.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Distance([u8; 20]);
 
 impl Id {
-    /// Any point.
+    /// Picks any point.
     pub fn random(rng: &mut Rng) -> Id {
         let mut bytes = [0; 20];
         rng.fill(&mut bytes);
@@ -27,14 +28,14 @@ impl Id {
         InfoHash::from_hex(text).map(Id::from)
     }
 
-    /// The distance to another point.
+    /// Returns the distance to another point.
     pub fn distance(self, other: Id) -> Distance {
         let mut xor = self.0;
         xor.iter_mut().zip(other.0).for_each(|(byte, other)| *byte ^= other);
         Distance(xor)
     }
 
-    /// How many of the first bits both points share: 0 to 160.
+    /// Counts the first bits that both points share: 0 to 160.
     pub fn shared_bits(self, other: Id) -> usize {
         let mut shared = 0;
         for (one, other) in self.0.iter().zip(other.0) {
@@ -47,7 +48,8 @@ impl Id {
         shared
     }
 
-    /// A random point that shares the first `bits` bits with this one, and not the bit after them.
+    /// Picks a random point that shares the first `bits` bits with this one, and not the bit after
+    /// them.
     pub fn beside(self, bits: usize, rng: &mut Rng) -> Id {
         let mut made = Id::random(rng).0;
         for (at, (byte, own)) in made.iter_mut().zip(self.0).enumerate() {

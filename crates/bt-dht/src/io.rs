@@ -1,7 +1,9 @@
-//! All that goes into a node and all that comes out: the first file to read.
+//! All inputs and outputs of a node: the first file to read.
 //!
-//! Decides: the words between a node and its shell. Must not know: how anything is done.
-//! Invariant: every cause is an `Input`, every effect an `Output`; each `Ask` ends with exactly one `Event::Done`.
+//! Decides: the words between a node and its shell.
+//! Must not know: how anything is done.
+//! Invariant: every cause is an `Input`, every effect an `Output`; each `Ask` ends with exactly one
+//! `Event::Done`.
 
 use crate::bloom::Bloom;
 use crate::contact::{Contact, Family};
@@ -14,47 +16,50 @@ use bt_types::{InfoHash, Source};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-/// What a node is told when it is made.
+/// Settings of a node.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Whether there is an IPv4 socket.
     pub v4: bool,
     /// Whether there is an IPv6 socket (BEP 32).
     pub v6: bool,
-    /// Do not answer queries, and say so (BEP 43): for hosts that cannot be reached, or pay for every byte.
+    /// Do not answer queries, and say so (BEP 43): for hosts that cannot be reached, or pay for
+    /// every byte.
     pub read_only: bool,
-    /// Bytes per second of all answers together; twice as many at once.
+    /// Bytes per second of all answers together; a burst may have twice as many.
     pub reply_bytes_per_sec: u64,
 }
 
 impl Default for Config {
-    /// IPv4, reachable, 20 kB/s of answers.
+    /// Makes the settings of a reachable IPv4 node with 20 kB/s of answers.
     fn default() -> Config {
         Config { v4: true, v6: false, read_only: false, reply_bytes_per_sec: 20_000 }
     }
 }
 
-/// What a node is told.
+/// An input of a node.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A datagram came.
+    /// A datagram arrived.
     Datagram {
-        /// From where.
+        /// Its sender.
         from: SocketAddr,
         /// Its payload.
         bytes: &'a [u8],
     },
-    /// A peer said where its node is: its address, with the port of its PORT message (BEP 5).
+    /// The address of a peer's node: the peer's address with the port of its PORT message (BEP 5).
     Port(SocketAddr),
-    /// The user named an address to begin at. At most 32 are kept.
+    /// A bootstrap address that the user named. At most 32 are kept.
     Router(SocketAddr),
-    /// Nodes of an earlier run, from [`Node::contacts`](crate::Node::contacts). At most 256 are kept.
+    /// Nodes of an earlier run, from [`Node::contacts`](crate::Node::contacts). At most 256 are
+    /// kept.
     Saved(Vec<Contact>),
-    /// Our address as the world sees it: the id will follow from it (BEP 42). Without this, the answers of other nodes decide.
+    /// Our external address: the id will follow from it (BEP 42). Without this, the answers of
+    /// other nodes decide.
     External(IpAddr),
-    /// Find something, or store it. The caller never asks for private torrents (BEP 27).
+    /// A search, or an order to store. The caller must not ask for private torrents (BEP 27).
     Ask(AskKey, Ask),
-    /// Nobody waits for it any more: it ends at once.
+    /// The caller no longer waits for this question: it ends at once.
     Cancel(AskKey),
 }
 
@@ -62,7 +67,7 @@ pub enum Input<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct AskKey(pub u64);
 
-/// What can be asked. Searches run in both DHTs if there are two.
+/// A question to the DHT. Searches run in both DHTs if the node is in both.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ask {
     /// Is there a node at this address?
@@ -73,16 +78,16 @@ pub enum Ask {
     GetPeers {
         /// The torrent.
         info_hash: InfoHash,
-        /// Become one of them.
+        /// Announce us, too.
         announce: Option<Announce>,
-        /// Count them as well (BEP 33).
+        /// Count the peers as well (BEP 33).
         scrape: bool,
     },
     /// An item (BEP 44).
     Get {
         /// Where it is stored.
         target: Id,
-        /// The salt of a mutable item; an empty one is none.
+        /// The salt of a mutable item; an empty salt counts as none.
         salt: Vec<u8>,
     },
     /// Store an item (BEP 44).
@@ -99,20 +104,21 @@ pub enum Ask {
 /// How to announce.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Announce {
-    /// Where we listen for peers; `None`: at the port of the node itself, as others see it.
+    /// Where we listen for peers; `None`: at the port of the node itself, as other nodes see it.
     pub port: Option<u16>,
     /// Whether we have everything (BEP 33).
     pub seed: bool,
 }
 
-/// What a node orders.
+/// An order of a node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
     /// Send a datagram.
     Send {
-        /// To where.
+        /// Its destination.
         to: SocketAddr,
-        /// Who named the address: the sender's last gate asks `bt_types::may_name` again.
+        /// The source that named the address: the sender's last gate asks `bt_types::may_name`
+        /// again.
         named_by: Source,
         /// Its payload.
         bytes: Vec<u8>,
@@ -121,32 +127,32 @@ pub enum Output {
     Event(Event),
 }
 
-/// News.
+/// An event for the caller.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// We know our neighbours in a DHT.
+    /// The node knows its neighbours in a DHT.
     Joined {
-        /// Which.
+        /// Which DHT.
         family: Family,
-        /// How many nodes are in the table.
+        /// Number of nodes in the table.
         nodes: usize,
     },
-    /// The node that was pinged is there.
+    /// A pinged node answered.
     Pong {
         /// Which ping.
         ask: AskKey,
-        /// Who it is.
+        /// The node.
         node: Contact,
         /// Its client: two letters, and two bytes of version.
         version: Option<[u8; 4]>,
-        /// How long it took.
+        /// Time until the answer.
         round_trip: Duration,
     },
-    /// Peers that were not told of before.
+    /// Peers that were not reported before.
     Peers {
         /// Which search.
         ask: AskKey,
-        /// The host that told of them.
+        /// The host that named them.
         from: IpAddr,
         /// Where they listen.
         peers: Vec<SocketAddr>,
@@ -165,9 +171,9 @@ pub enum Event {
         /// The sample.
         samples: Samples,
     },
-    /// It is over.
+    /// A question has ended.
     Done {
-        /// What.
+        /// Which question.
         ask: AskKey,
         /// How it went.
         report: Report,
@@ -179,23 +185,23 @@ pub enum Event {
 pub struct Report {
     /// Queries that were sent.
     pub queries: u32,
-    /// Answers that came.
+    /// Answers that arrived.
     pub answers: u32,
     /// The closest nodes that answered.
     pub closest: Vec<Contact>,
-    /// Nodes that stored what was to be stored.
+    /// Nodes that stored the announce or the item.
     pub stored: u32,
-    /// The last refusal of a node.
+    /// The last error of a node.
     pub refused: Option<KrpcError>,
     /// The counts of all answers together, if they were asked for (BEP 33).
     pub scrape: Option<Box<Scrape>>,
 }
 
-/// The peers of a torrent, as their addresses fall into Bloom filters (BEP 33).
+/// The peers of a torrent, as Bloom filters of their addresses (BEP 33).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Scrape {
     /// Peers that have everything.
     pub seeds: Bloom,
-    /// The others.
+    /// The other peers.
     pub peers: Bloom,
 }

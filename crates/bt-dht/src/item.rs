@@ -1,8 +1,9 @@
-//! Items that the DHT stores for anybody (BEP 44).
+//! Items that the DHT stores for any node (BEP 44).
 //!
-//! Decides: what is signed, where an item is stored, how long it may be. Must not know: who stores it.
-//! Invariant: a `Value` is one bencoded value within the limit; a `Mutable` holds a signature that may still be wrong until
-//! [`Mutable::check`] was asked.
+//! Decides: which bytes are signed, where an item is stored, how long it may be.
+//! Must not know: which nodes store it.
+//! Invariant: a `Value` is one bencoded value within the limit. The signature of a `Mutable` may be
+//! wrong until [`Mutable::check`] was asked.
 
 use crate::id::Id;
 use alloc::format;
@@ -11,16 +12,16 @@ use bt_bencoding::{Cursor, Limits};
 use core::fmt;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
-/// The longest encoded value, in bytes.
+/// The longest encoded value, in bytes (BEP 44).
 pub const VALUE_MAX: usize = 1000;
-/// The longest salt, in bytes.
+/// The longest salt, in bytes (BEP 44).
 pub const SALT_MAX: usize = 64;
 
 /// A bencoded value of at most [`VALUE_MAX`] bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Value(Vec<u8>);
 
-/// What is stored.
+/// A stored item.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Item {
     /// Found by the hash of its value; it can never change.
@@ -50,7 +51,7 @@ pub enum ItemFault {
     SaltTooLong,
     /// The sequence number is below zero.
     NegativeSeq,
-    /// The signature is wrong, or the key is none.
+    /// The signature is wrong, or the key is no ed25519 key.
     Signature,
 }
 
@@ -69,7 +70,7 @@ impl fmt::Display for ItemFault {
 impl core::error::Error for ItemFault {}
 
 impl Value {
-    /// A value that is bencoded already.
+    /// Makes a value of bytes that are bencoded already.
     pub fn of(encoded: &[u8]) -> Result<Value, ItemFault> {
         if encoded.len() > VALUE_MAX {
             return Err(ItemFault::ValueTooLong);
@@ -78,12 +79,12 @@ impl Value {
         Ok(Value(encoded.to_vec()))
     }
 
-    /// The byte string as a value.
+    /// Makes a value of a byte string.
     pub fn of_bytes(bytes: &[u8]) -> Result<Value, ItemFault> {
         Value::of(&bt_bencoding::write(|w| w.bytes(bytes)))
     }
 
-    /// The value as it is sent and signed.
+    /// Returns the value as it is sent and signed.
     pub fn encoded(&self) -> &[u8] {
         &self.0
     }
@@ -96,7 +97,7 @@ impl fmt::Debug for Value {
 }
 
 impl Item {
-    /// Where it is stored: the SHA-1 of the encoded value, or of key and salt.
+    /// Returns where it is stored: the SHA-1 of the encoded value, or of key and salt.
     pub fn target(&self) -> Id {
         match self {
             Item::Immutable(value) => Id(bt_hash::sha1(&value.0)),
@@ -104,7 +105,7 @@ impl Item {
         }
     }
 
-    /// What is stored.
+    /// Returns the stored value.
     pub fn value(&self) -> &Value {
         match self {
             Item::Immutable(value) => value,
@@ -113,13 +114,14 @@ impl Item {
     }
 }
 
-/// Where the items of a key with a salt are stored; an empty salt is none.
+/// Returns where the items of a key with a salt are stored; an empty salt counts as none.
 pub fn mutable_target(key: &[u8; 32], salt: &[u8]) -> Id {
     Id(bt_hash::sha1(&[key.as_slice(), salt].concat()))
 }
 
 impl Mutable {
-    /// Puts together what came from the network; only [`check`](Self::check) tells whether the signature is right.
+    /// Assembles an item from the network; only [`check`](Self::check) tells whether the signature
+    /// is right.
     pub fn new(key: [u8; 32], salt: Vec<u8>, seq: i64, value: Value, signature: [u8; 64]) -> Result<Mutable, ItemFault> {
         if salt.len() > SALT_MAX {
             return Err(ItemFault::SaltTooLong);
@@ -137,7 +139,7 @@ impl Mutable {
         Mutable::new(signer.verifying_key().to_bytes(), salt, seq, value, signature)
     }
 
-    /// Whether the owner of the key signed this.
+    /// Checks that the owner of the key signed this.
     pub fn check(&self) -> Result<(), ItemFault> {
         let verify = || {
             let key = VerifyingKey::from_bytes(&self.key).ok()?;
@@ -147,38 +149,39 @@ impl Mutable {
         verify().ok_or(ItemFault::Signature)
     }
 
-    /// The owner's public ed25519 key.
+    /// Returns the owner's public ed25519 key.
     pub fn key(&self) -> &[u8; 32] {
         &self.key
     }
 
-    /// What sets several items of one key apart; empty for the first.
+    /// Returns the salt, which sets several items of one key apart; empty for the first.
     pub fn salt(&self) -> &[u8] {
         &self.salt
     }
 
-    /// The version: it only grows.
+    /// Returns the version: it only grows.
     pub fn seq(&self) -> i64 {
         self.seq
     }
 
-    /// The value.
+    /// Returns the value.
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// The ed25519 signature.
+    /// Returns the ed25519 signature.
     pub fn signature(&self) -> &[u8; 64] {
         &self.signature
     }
 }
 
-/// The public key that belongs to 32 secret bytes.
+/// Returns the public key that belongs to 32 secret bytes.
 pub fn public_key(secret: &[u8; 32]) -> [u8; 32] {
     SigningKey::from_bytes(secret).verifying_key().to_bytes()
 }
 
-/// What is signed: the salt, if any, the sequence number and the value as they stand in a dictionary.
+/// Builds the signed bytes: the salt, if any, the sequence number and the value as they stand in a
+/// dictionary.
 fn signed_bytes(salt: &[u8], seq: i64, value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     if !salt.is_empty() {

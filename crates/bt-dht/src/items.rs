@@ -1,7 +1,9 @@
-//! The items that we store for others (BEP 44).
+//! The items that we store for other nodes (BEP 44).
 //!
-//! Decides: which version of an item stays, and for how long. Must not know: tokens, messages.
-//! Invariant: a version never goes back; every stored signature was checked; never more items than the limit.
+//! Decides: which version of an item stays, and for how long.
+//! Must not know: tokens, messages.
+//! Invariant: a version never goes back; every stored signature was checked; never more items than
+//! the limit.
 
 use crate::crowd::who_yields;
 use crate::id::Id;
@@ -11,19 +13,19 @@ use bt_types::Time;
 use core::net::IpAddr;
 use core::time::Duration;
 
-/// Items that are kept.
+/// Most items that are kept.
 pub(crate) const ITEMS_MAX: usize = 500;
-/// How long an item is kept after it was last put.
+/// Time that an item is kept after it was last put (BEP 44).
 const ITEM_LIFE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Why an item is not stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Refused {
-    /// The signature.
+    /// The signature is wrong.
     Fault(ItemFault),
-    /// Another version is stored than the one to replace.
+    /// The stored version is not the one to replace.
     CasMismatch,
-    /// A newer version is stored, or another value of the same.
+    /// A newer version is stored, or another value of the same version.
     OldSeq,
 }
 
@@ -36,12 +38,13 @@ pub(crate) struct ItemStore {
 struct Kept {
     item: Item,
     since: Time,
-    /// Who put it first: to put again what another one put is no way to be rid of it.
+    /// The host that put it first: putting it again must not free that host of it.
     by: IpAddr,
 }
 
 impl ItemStore {
-    /// Stores an item, or renews it. When there are too many, the oldest of the network that put most goes.
+    /// Stores an item, or renews it. When there are too many, the oldest of the network with most
+    /// items goes.
     pub(crate) fn put(&mut self, now: Time, by: IpAddr, item: Item, cas: Option<i64>) -> Result<(), Refused> {
         let target = item.target();
         if let Item::Mutable(new) = &item {
@@ -68,7 +71,7 @@ impl ItemStore {
         self.items.get(&target).map(|kept| &kept.item)
     }
 
-    /// Forgets items that nobody put again.
+    /// Forgets items that were not put again.
     pub(crate) fn expire(&mut self, now: Time) {
         self.items.retain(|_, kept| now.since(kept.since) < ITEM_LIFE);
     }

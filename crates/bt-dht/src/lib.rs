@@ -1,11 +1,14 @@
-//! A node of the BitTorrent DHT (BEP 5) as a machine: datagrams in, datagrams out, no socket and no clock.
+//! A node of the BitTorrent DHT (BEP 5) as a machine: datagrams in, datagrams out, no socket and no
+//! clock.
 //!
-//! Decides: whom to ask, whom to believe, what to store for others. Must not know: sockets, clocks, torrents' contents.
-//! Invariant: same seed and same inputs, same outputs; everything that others can make grow has a named limit; torrents that
-//! are private never come here: that gate is the caller's.
+//! Decides: which nodes to ask, which answers to trust, what to store for other nodes.
+//! Must not know: sockets, clocks, torrents' contents.
+//! Invariant: same seed and same inputs, same outputs. Everything that other hosts can make grow
+//! has a named limit. Private torrents never come here: the caller must keep them out.
 //!
-//! [`Node`] has the shape of every machine of this workspace: [`handle`](Node::handle), [`poll`](Node::poll),
-//! [`deadline`](Node::deadline), [`wake`](Node::wake). The first file to read is `io.rs`.
+//! [`Node`] has the shape of every machine of this workspace: [`handle`](Node::handle),
+//! [`poll`](Node::poll), [`deadline`](Node::deadline), [`wake`](Node::wake). The first file to read
+//! is `io.rs`.
 //!
 //! ```
 //! use bt_dht::{Ask, AskKey, Config, Event, Input, Node, Output};

@@ -1,8 +1,10 @@
 //! An iterative lookup (BEP 5): closer and closer nodes to a target, several asked at once.
 //!
-//! Decides: whom to ask next, and when it is enough. Must not know: what is asked, sockets, time.
-//! Invariant: every address is asked at most once; nodes whose id does not follow from their address (BEP 42) come last, so that
-//! nobody moves next to a target by choosing an id; at most one node of a host and two of a network are asked.
+//! Decides: which node to ask next, and when enough have answered.
+//! Must not know: what is asked, sockets, time.
+//! Invariant: every address is asked at most once; at most one node of a host and two of a network
+//! are asked. Nodes whose id does not follow from their address (BEP 42) come last, so that
+//! choosing an id moves no node next to a target.
 
 use crate::contact::{Contact, network_of, same_host};
 use crate::id::Id;
@@ -12,13 +14,13 @@ use alloc::vec::Vec;
 use bt_types::{Source, may_name};
 use core::net::SocketAddr;
 
-/// Queries in flight at once; one that is late does not count.
+/// Queries in flight at once; a late query does not count.
 const PARALLEL: usize = 4;
-/// Nodes that are remembered; past it the farthest that was not asked is forgotten.
+/// Most nodes that are remembered; beyond it the farthest unasked node is forgotten.
 const CANDIDATES_MAX: usize = 96;
-/// Nodes that are asked of one network.
+/// Most nodes that are asked of one network.
 const NETWORK_MAX: usize = 2;
-/// Nodes that are taken from one answer.
+/// Most nodes that are taken from one answer.
 const NAMED_MAX: usize = K;
 
 #[derive(Debug)]
@@ -49,17 +51,17 @@ enum State {
     Failed,
 }
 
-/// Whom to ask.
+/// A node to ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Asking {
     pub(crate) addr: SocketAddr,
-    /// Who must answer; anybody when it is not known.
+    /// The id of the node that must answer; any id when it is unknown.
     pub(crate) id: Option<Id>,
     pub(crate) named_by: Source,
 }
 
 impl Asking {
-    /// A node that answered us before.
+    /// Makes the question to a node that answered us before.
     pub(crate) fn known(contact: Contact) -> Asking {
         Asking { addr: contact.addr, id: Some(contact.id), named_by: Source::Host(contact.addr.ip()) }
     }
@@ -74,17 +76,17 @@ impl Lookup {
         self.target
     }
 
-    /// An address whose node is not known yet: it is asked first.
+    /// Adds an address whose node is not known yet: it is asked first.
     pub(crate) fn add_address(&mut self, addr: SocketAddr) {
         self.add(addr, None, Source::User);
     }
 
-    /// A node to begin with, that answered us before.
+    /// Adds a node to begin with, which answered us before.
     pub(crate) fn add_known(&mut self, contact: Contact) {
         self.add(contact.addr, Some(contact.id), Source::Host(contact.addr.ip()));
     }
 
-    /// The next node to ask now, if any.
+    /// Picks the next node to ask now, if any.
     pub(crate) fn next(&mut self) -> Option<Asking> {
         if self.candidates.iter().filter(|candidate| candidate.state == State::Asked).count() >= PARALLEL {
             return None;
@@ -95,7 +97,8 @@ impl Lookup {
         Some(Asking { addr: candidate.addr, id: candidate.id, named_by: candidate.named_by })
     }
 
-    /// A node answered, and named others. The caller checked that it is the node that was asked.
+    /// Takes the answer of a node, which names others. The caller checked that it is the node that
+    /// was asked.
     pub(crate) fn answered(&mut self, from: Contact, token: Option<Vec<u8>>, named: impl Iterator<Item = Contact>) {
         let Some(at) = self.candidates.iter().position(|candidate| candidate.addr == from.addr) else { return };
         let mut candidate = self.candidates.remove(at);
@@ -107,17 +110,18 @@ impl Lookup {
         }
     }
 
-    /// A node did not answer in the usual time: another is asked meanwhile.
+    /// Marks a node that did not answer in the usual time: another is asked meanwhile.
     pub(crate) fn is_late(&mut self, addr: SocketAddr) {
         self.mark(addr, State::Late);
     }
 
-    /// A node does not answer, or not as it should.
+    /// Marks a node that does not answer, or answers wrongly.
     pub(crate) fn failed(&mut self, addr: SocketAddr) {
         self.mark(addr, State::Failed);
     }
 
-    /// Whether nothing is left to ask or to wait for. Late nodes are waited for only while too few have answered.
+    /// Returns whether nothing is left to ask or to wait for. Late nodes are waited for only while
+    /// too few have answered.
     pub(crate) fn is_done(&self) -> bool {
         let enough = self.answers() >= K;
         self.candidates.iter().take(self.window()).all(|candidate| match candidate.state {
@@ -127,18 +131,18 @@ impl Lookup {
         })
     }
 
-    /// How many have answered.
+    /// Counts the nodes that have answered.
     pub(crate) fn answers(&self) -> usize {
         self.candidates.iter().filter(|candidate| matches!(candidate.state, State::Answered { .. })).count()
     }
 
-    /// The closest nodes that answered.
+    /// Returns the closest nodes that answered.
     pub(crate) fn closest(&self) -> impl Iterator<Item = Contact> {
         let answered = self.candidates.iter().filter(|candidate| matches!(candidate.state, State::Answered { .. }));
         answered.filter_map(|candidate| Some(Contact { id: candidate.id?, addr: candidate.addr })).take(K)
     }
 
-    /// The closest nodes that let us store something, with their tokens.
+    /// Returns the closest nodes that let us store something, with their tokens.
     pub(crate) fn holders(&self) -> Vec<(Contact, Vec<u8>)> {
         let holder = |candidate: &Candidate| match &candidate.state {
             State::Answered { token: Some(token) } => Some((Contact { id: candidate.id?, addr: candidate.addr }, token.clone())),
@@ -147,7 +151,7 @@ impl Lookup {
         self.candidates.iter().filter_map(holder).take(K).collect()
     }
 
-    /// How many candidates count: up to the eighth that has answered.
+    /// Returns how many candidates count: up to the eighth that has answered.
     fn window(&self) -> usize {
         let answered = |(_, candidate): &(usize, &Candidate)| matches!(candidate.state, State::Answered { .. });
         self.candidates.iter().enumerate().filter(answered).nth(K - 1).map_or(self.candidates.len(), |(at, _)| at + 1)
@@ -191,7 +195,7 @@ mod tests {
     use bt_types::Rng;
     use std::net::{IpAddr, Ipv4Addr};
 
-    /// Node `number` of a private network, at distance `number` from the target of zeros.
+    /// Makes node `number` of a private network, at distance `number` from the target of zeros.
     fn node(number: u8) -> Contact {
         let mut id = [0; 20];
         id[1] = number;

@@ -1,6 +1,7 @@
 //! KRPC messages as values (BEP 5, 32, 33, 42, 43, 44, 51).
 //!
-//! Decides: which fields a message has. Must not know: how it is written, who sent it.
+//! Decides: which fields a message has.
+//! Must not know: how it is written, which node sent it.
 //! Invariant: a value holds only what fits into one datagram.
 
 use crate::bloom::Bloom;
@@ -15,37 +16,37 @@ use core::net::SocketAddr;
 
 /// The longest datagram that is read, in bytes of payload.
 pub const DATAGRAM_MAX: usize = 2048;
-/// The longest transaction id that is answered, and the longest token that is kept, in bytes.
+/// The longest transaction id that is answered, in bytes.
 pub const TRANSACTION_MAX: usize = 32;
-/// See [`TRANSACTION_MAX`].
+/// The longest token that is kept, in bytes.
 pub const TOKEN_MAX: usize = 64;
 
-/// An answer that is too long has at most so many peers for each node that it names.
+/// Least peers for each node in an answer that is too long: with fewer, a node is left out first.
 const NODE_WORTH: usize = 3;
 
 /// One datagram.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {
-    /// Chosen by who asks, echoed by who answers.
+    /// Chosen by the asking node, echoed by the answering node.
     pub transaction: Vec<u8>,
     /// The client that sent it: two letters and two bytes of version.
     pub version: Option<[u8; 4]>,
-    /// In answers: the address that the answering node saw the asker at (BEP 42).
+    /// In answers: the asking node's address, as the answering node sees it (BEP 42).
     pub seen_as: Option<SocketAddr>,
-    /// The asker does not answer queries and wants to be in no table (BEP 43).
+    /// The asking node does not answer queries and wants to be in no table (BEP 43).
     pub read_only: bool,
-    /// What is said.
+    /// The query, response or error.
     pub body: Body,
 }
 
-/// What is said.
+/// The content of a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Body {
     /// A question.
     Query {
-        /// Who asks.
+        /// The asking node's id.
         id: Id,
-        /// What for.
+        /// The question.
         query: Query,
     },
     /// An answer.
@@ -108,7 +109,7 @@ pub enum Query {
     },
     /// Which torrents do you know (BEP 51)?
     SampleInfohashes {
-        /// Nodes close to this point are told as well.
+        /// Nodes close to this point are named as well.
         target: Id,
         /// Nodes of which families.
         want: Option<Want>,
@@ -129,35 +130,35 @@ pub struct Want {
     pub v6: bool,
 }
 
-/// An answer. Which fields there are depends on the question.
+/// An answer. Its fields depend on the question.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Response {
-    /// Who answers.
+    /// The answering node's id.
     pub id: Id,
     /// IPv4 nodes close to the target.
     pub nodes: Option<Vec<Contact>>,
     /// IPv6 nodes close to the target (BEP 32).
     pub nodes6: Option<Vec<Contact>>,
-    /// The right to store something here.
+    /// The token to store something here.
     pub token: Option<Vec<u8>>,
     /// Peers of the torrent.
     pub values: Option<Vec<SocketAddr>>,
     /// All seeds and all other peers of the torrent (BEP 33).
     pub blooms: Option<(Bloom, Bloom)>,
-    /// What is stored (BEP 44).
+    /// The stored item (BEP 44).
     pub item: Option<Stored>,
     /// A sample of the torrents that are known (BEP 51).
     pub samples: Option<Samples>,
 }
 
-/// A stored item as `get` tells of it; none of it is checked (BEP 44).
+/// A stored item as `get` returns it; none of it is checked (BEP 44).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stored {
     /// The value.
     pub value: Option<Value>,
     /// Key and signature of a mutable item.
     pub signed: Option<([u8; 32], [u8; 64])>,
-    /// The sequence number of a mutable item; alone when the asker has that version already.
+    /// The sequence number of a mutable item; alone when the asking node has that version already.
     pub seq: Option<i64>,
 }
 
@@ -166,7 +167,7 @@ pub struct Stored {
 pub struct Samples {
     /// The sample.
     pub hashes: Vec<InfoHash>,
-    /// How many there are.
+    /// Number of all torrents.
     pub total: u32,
     /// Seconds until another sample is taken.
     pub interval_secs: u32,
@@ -192,26 +193,26 @@ impl KrpcError {
     pub const SIGNATURE: i64 = 206;
     /// The salt of an item is too long (BEP 44).
     pub const SALT_TOO_BIG: i64 = 207;
-    /// Another version is stored than the one to replace (BEP 44).
+    /// The stored version is not the one to replace (BEP 44).
     pub const CAS_MISMATCH: i64 = 301;
     /// A newer version is stored (BEP 44).
     pub const OLD_SEQ: i64 = 302;
 
-    /// A refusal with a code and words.
+    /// Makes a refusal with a code and words.
     pub fn new(code: i64, message: &str) -> KrpcError {
         KrpcError { code, message: message.into() }
     }
 }
 
 impl Want {
-    /// Nodes of one family: what an asker gets who does not say.
+    /// Wants nodes of one family: the default when a query does not say.
     pub fn only(family: Family) -> Want {
         Want { v4: family == Family::V4, v6: family == Family::V6 }
     }
 }
 
 impl Response {
-    /// An answer without fields.
+    /// Makes an answer without fields.
     pub fn new(id: Id) -> Response {
         Response { id, nodes: None, nodes6: None, token: None, values: None, blooms: None, item: None, samples: None }
     }

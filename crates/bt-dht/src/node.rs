@@ -1,7 +1,9 @@
 //! The node: a router between the wire, the tables, the searches and the caller.
 //!
-//! Decides: what each answer and each moment is for. Must not know: how the parts decide.
-//! Invariant: the shape of every machine: `handle` and `wake` never fail and never block; every order is fetched with `poll`.
+//! Decides: which part handles each answer and each deadline.
+//! Must not know: how the parts decide.
+//! Invariant: the shape of every machine: `handle` and `wake` never fail and never block; every
+//! order is fetched with `poll`.
 
 use crate::calls::{Call, Calls, Passed};
 use crate::contact::{Contact, Family, plain};
@@ -25,18 +27,18 @@ use bt_types::{Rng, Source, Time, closeness, may_name};
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// What a node says it is: the letters of our peer ids (BEP 20), and a version.
+/// The client version that a node sends: the letters of our peer ids (BEP 20), and a version.
 pub(crate) const VERSION: [u8; 4] = *b"bt\x01\x00";
-/// How often the tables are cared for.
+/// Time between two maintenance rounds of the tables.
 const TICK: Duration = Duration::from_secs(5);
-/// Addresses to begin at that are kept.
+/// Most bootstrap addresses that are kept.
 const ROUTERS_MAX: usize = 32;
-/// Saved nodes that one search begins with.
+/// Most saved nodes that one search begins with.
 const SAVED_ASKED: usize = 32;
-/// Searches at once; a further one ends at once, with nothing.
+/// Most searches at once; a further one ends at once, with nothing.
 const SEARCHES_MAX: usize = 256;
 
-/// A node of the DHT: of the one of IPv4, of IPv6, or of both.
+/// A node of the DHT of IPv4, of IPv6, or of both.
 #[derive(Debug)]
 pub struct Node {
     pub(crate) read_only: bool,
@@ -48,7 +50,7 @@ pub struct Node {
     pub(crate) rng: Rng,
     calls: Calls<Purpose>,
     searches: BTreeMap<u64, Search>,
-    /// What is known of questions of which one of two searches has ended.
+    /// The partial reports of questions of which one of two searches has ended.
     halves: BTreeMap<AskKey, Report>,
     next_search: u64,
     routers: Vec<SocketAddr>,
@@ -57,21 +59,22 @@ pub struct Node {
     outputs: VecDeque<Output>,
 }
 
-/// What a query of ours is for.
+/// The purpose of our query.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
-    /// To know whether a node is there.
+    /// Check whether a node is alive.
     Check,
     /// A step of a search.
     Step(u64),
-    /// To store what a search is for.
+    /// Store the result of a search.
     Store(u64),
     /// The caller's question to one address.
     Direct(AskKey),
 }
 
 impl Node {
-    /// A node that knows nobody. `rng` must be secret: tokens and transaction ids come from it.
+    /// Makes a node that knows no other node. `rng` must be secret: tokens and transaction ids come
+    /// from it.
     pub fn new(now: Time, config: Config, mut rng: Rng) -> Node {
         let families = [(config.v4, Family::V4), (config.v6, Family::V6)];
         let families = families.into_iter().filter_map(|(is_on, family)| is_on.then_some(family));
@@ -129,17 +132,17 @@ impl Node {
         }
     }
 
-    /// The next order, until none is left.
+    /// Takes the next order, until none is left.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// When to call [`wake`](Self::wake).
+    /// Returns when to call [`wake`](Self::wake).
     pub fn deadline(&self) -> Option<Time> {
         Some(self.calls.deadline().map_or(self.tick_at, |at| at.min(self.tick_at)))
     }
 
-    /// Tells that the deadline has passed.
+    /// Handles a deadline that has passed.
     pub fn wake(&mut self, now: Time) {
         while let Some(passed) = self.calls.pass(now) {
             match passed {
@@ -161,22 +164,22 @@ impl Node {
         }
     }
 
-    /// Every node of the tables, for [`Input::Saved`] of a later run.
+    /// Returns every node of the tables, for [`Input::Saved`] of a later run.
     pub fn contacts(&self) -> Vec<Contact> {
         self.overlays.iter().flat_map(|overlay| overlay.table.contacts()).collect()
     }
 
-    /// Our id in a DHT, if we are in it.
+    /// Returns our id in a DHT, if we are in it.
     pub fn id(&self, family: Family) -> Option<Id> {
         self.overlays.iter().find(|overlay| overlay.family == family).map(Overlay::own)
     }
 
-    /// How many nodes are in the tables.
+    /// Counts the nodes in the tables.
     pub fn nodes(&self) -> usize {
         self.overlays.iter().map(|overlay| overlay.table.len()).sum()
     }
 
-    /// Torrents that others announced here.
+    /// Counts the torrents that other peers announced here.
     pub fn torrents(&self) -> usize {
         self.peers.len()
     }
@@ -190,7 +193,7 @@ impl Node {
         self.outputs.push_back(Output::Send { to, named_by, bytes });
     }
 
-    /// Whether a query of ours to this address waits for its answer.
+    /// Returns whether our query to this address waits for its answer.
     pub(crate) fn is_asking(&self, addr: SocketAddr) -> bool {
         self.calls.is_asking(addr)
     }
@@ -218,7 +221,7 @@ impl Node {
         }
     }
 
-    /// An answer of the address that was asked.
+    /// Handles an answer from the address that was asked.
     fn answered(&mut self, now: Time, call: Call<Purpose>, message: Message) {
         let response = match message.body {
             Body::Response(response) => response,
@@ -228,7 +231,7 @@ impl Node {
         let contact = Contact { id: response.id, addr: call.to };
         let rng = &mut self.rng;
         let Some(overlay) = self.overlays.iter_mut().find(|overlay| overlay.family == Family::of(call.to)) else { return };
-        // Somebody else answers there now, or our own words come back.
+        // Another node answers there now, or our own datagram comes back.
         if call.id.is_some_and(|id| id != contact.id) || contact.id == overlay.own() {
             return self.failed(now, call, None);
         }
@@ -262,7 +265,7 @@ impl Node {
         let event = search.take(from, &response);
         let (family, own) =
             (search.family, self.overlays.iter().find(|overlay| overlay.family == search.family).map(Overlay::own));
-        // Others know us, too.
+        // The named nodes may include us.
         let others = named(&response).filter(|contact| Family::of(contact.addr) == family && Some(contact.id) != own);
         search.lookup.answered(from, response.token.clone(), others);
         if let Some(event) = event {
@@ -271,7 +274,7 @@ impl Node {
         self.step(now, at);
     }
 
-    /// A query of ours has no answer, or a refusal.
+    /// Handles a query of ours without an answer, or with a refusal.
     fn failed(&mut self, now: Time, call: Call<Purpose>, refusal: Option<KrpcError>) {
         if let (None, Some(id), Some(overlay)) = (&refusal, call.id, self.overlay(call.to)) {
             overlay.table.failed(now, Contact { id, addr: call.to });
@@ -328,7 +331,8 @@ impl Node {
         }
     }
 
-    /// Begins a search with the closest nodes that we know, and with routers and saved nodes when those are few.
+    /// Starts a search with the closest nodes that we know, and with routers and saved nodes when
+    /// those are few.
     fn begin(&mut self, ask: Option<AskKey>, family: Family, target: Id, kind: Kind) -> Option<u64> {
         if self.searches.len() >= SEARCHES_MAX {
             return None;
@@ -347,7 +351,7 @@ impl Node {
         Some(at)
     }
 
-    /// Asks whoever is next in a search, and ends it when it is done.
+    /// Asks the next nodes of a search, and ends the search when it is done.
     fn step(&mut self, now: Time, at: u64) {
         while let Some(search) = self.searches.get_mut(&at).filter(|search| search.is_searching()) {
             let Some(asking) = search.lookup.next() else { break };
@@ -394,7 +398,7 @@ impl Node {
         }
     }
 
-    /// New addresses to begin at are used at once by those who know few nodes.
+    /// Uses new bootstrap addresses at once in each DHT where few nodes are known.
     fn join(&mut self, now: Time) {
         for index in 0..self.overlays.len() {
             let Some(overlay) = self.overlays.get_mut(index).filter(|overlay| overlay.is_thin()) else { continue };
@@ -432,7 +436,7 @@ impl Node {
         }
     }
 
-    /// Asks a node whether it is there, unless it is being asked something.
+    /// Pings a node, unless another query of ours to it is under way.
     pub(crate) fn ping(&mut self, now: Time, asking: Asking) {
         if !self.calls.is_asking(asking.addr) {
             self.query(now, asking, Query::Ping, Purpose::Check);

@@ -1,7 +1,10 @@
-//! One of the two DHTs as we see it (BEP 32): our id in it, the nodes we know, and when to care for them.
+//! Our view of one of the two DHTs (BEP 32): our id in it, the nodes we know, and their
+//! maintenance.
 //!
-//! Decides: when to join again, and which id to have (BEP 42). Must not know: messages, the other DHT.
-//! Invariant: no single node changes our id: most of those that answered must see us at another address.
+//! Decides: when to join again, and which id to have (BEP 42).
+//! Must not know: messages, the other DHT.
+//! Invariant: no single node changes our id: most of those that answered must see us at another
+//! address.
 
 use crate::contact::{Contact, Family};
 use crate::id::Id;
@@ -14,10 +17,11 @@ use core::time::Duration;
 
 /// Hosts that must have told our address before the most frequent answer counts.
 const VOTERS: usize = 10;
-/// How long until joining is tried again while we know few nodes; each time twice as long.
+/// Wait before joining is tried again while we know few nodes: the first one, doubled each time,
+/// and the longest.
 const JOIN_AGAIN: Duration = Duration::from_secs(5);
 const JOIN_AGAIN_MAX: Duration = Duration::from_secs(5 * 60);
-/// How often we look for our own neighbours.
+/// Time between two searches for our own neighbours.
 const SELF_SEARCH: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Debug)]
@@ -30,18 +34,18 @@ pub(crate) struct Overlay {
     join_at: Time,
     join_again: Duration,
     self_at: Time,
-    /// Who sees us where.
+    /// At which address each voter sees us.
     votes: BTreeMap<IpAddr, IpAddr>,
 }
 
-/// What care the table needs.
+/// Maintenance that the table needs.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Care {
     /// Search for our own id.
     Join,
-    /// Search for a point in a bucket that did not change for long.
+    /// Search for a point in a bucket that has not changed for long.
     Refresh(Id),
-    /// Ping a node that was not heard of for long.
+    /// Ping a node that was silent for long.
     Ping(Contact),
 }
 
@@ -63,17 +67,17 @@ impl Overlay {
         self.table.own()
     }
 
-    /// Whether so few nodes are known that routers are asked.
+    /// Returns whether so few nodes are known that routers are asked.
     pub(crate) fn is_thin(&self) -> bool {
         self.table.len() < K
     }
 
-    /// There are new addresses to join at.
+    /// Joins soon, as there are new addresses to join at.
     pub(crate) fn join_soon(&mut self, now: Time) {
         self.join_at = self.join_at.min(now);
     }
 
-    /// What is to be done now; at most one thing a time.
+    /// Returns the maintenance that is due now, at most one task at a time.
     pub(crate) fn care(&mut self, now: Time, rng: &mut Rng) -> Option<Care> {
         if self.joining.is_none() {
             if self.is_thin() && now >= self.join_at {
@@ -95,9 +99,9 @@ impl Overlay {
         self.table.stalest(now).map(Care::Ping)
     }
 
-    /// A node that answered says at which address it sees us. Returns whether we took another id.
+    /// Counts the address at which an answering node sees us. Returns whether we took another id.
     pub(crate) fn vote(&mut self, now: Time, voter: IpAddr, seen_at: IpAddr, rng: &mut Rng) -> bool {
-        // Who is on our own network sees another side of us.
+        // A node on our own network sees another address of ours.
         if closeness(voter) != Some(Closeness::Public) {
             return false;
         }
@@ -112,7 +116,7 @@ impl Overlay {
         most.is_some_and(|(ip, _)| self.live_at(now, ip, rng))
     }
 
-    /// Our address is known. Returns whether we took another id.
+    /// Sets our address. Returns whether we took another id.
     pub(crate) fn live_at(&mut self, now: Time, ip: IpAddr, rng: &mut Rng) -> bool {
         if is_secure(self.own(), ip) {
             return false;
@@ -142,7 +146,7 @@ mod tests {
             let mut overlay = Overlay::new(Time::ZERO, Family::V4, Id([1; 20]));
             let mut changed = false;
             for number in 0..10 {
-                // Who votes twice counts once.
+                // A second vote of a host replaces its first.
                 overlay.vote(Time::ZERO, voter(0), if liars > 0 { lie } else { ours }, &mut rng);
                 changed |= overlay.vote(Time::ZERO, voter(number), if number < liars { lie } else { ours }, &mut rng);
             }

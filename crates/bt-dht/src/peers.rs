@@ -1,7 +1,10 @@
-//! The peers that announced themselves to us (BEP 5), their counts (BEP 33) and a sample of their torrents (BEP 51).
+//! The peers that announced themselves to us (BEP 5), their counts (BEP 33) and a sample of their
+//! torrents (BEP 51).
 //!
-//! Decides: who is kept, and for how long. Must not know: tokens, messages.
-//! Invariant: one peer per torrent and subscriber; never more torrents or peers than the limits; `opened` holds exactly the torrents.
+//! Decides: which peers are kept, and for how long.
+//! Must not know: tokens, messages.
+//! Invariant: one peer per torrent and subscriber; never more torrents or peers than the limits;
+//! `opened` holds exactly the torrents.
 
 use crate::bloom::Bloom;
 use crate::contact::Family;
@@ -13,13 +16,13 @@ use bt_types::{Closeness, InfoHash, Rng, Shares, Time, Yields, closeness, subscr
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-/// Torrents that are kept.
+/// Most torrents that are kept.
 pub(crate) const TORRENTS_MAX: usize = 5000;
-/// Peers that are kept for each.
+/// Most peers that are kept for each torrent.
 pub(crate) const PEERS_MAX: usize = 500;
-/// Peers in one answer.
+/// Most peers in one answer.
 const ANSWER_MAX: usize = 100;
-/// How long a peer is kept after its last announce.
+/// Time that a peer is kept after its last announce.
 const PEER_LIFE: Duration = Duration::from_secs(30 * 60);
 /// Torrents in a sample, and how long it stays the same.
 const SAMPLE_MAX: usize = 20;
@@ -39,8 +42,8 @@ pub(crate) struct PeerStore {
 struct Swarm {
     /// By subscriber.
     peers: BTreeMap<SocketAddr, Peer>,
-    /// The network of its first peer. It stays, whatever peers come later: else two networks that open torrents together, as a host with IPv4 and
-    /// IPv6 can, would have none that count.
+    /// The network of its first peer, which never changes. Else two networks that open torrents
+    /// together would have none that count. A host with IPv4 and IPv6 can do that.
     opener: IpAddr,
     last: Time,
 }
@@ -60,8 +63,8 @@ impl Default for PeerStore {
 }
 
 impl PeerStore {
-    /// Adds or renews a peer. When there are too many torrents, one gives way; when this one has too many peers, the oldest of the
-    /// network that has most of them.
+    /// Adds or renews a peer. With too many torrents, one gives way. With too many peers in this
+    /// torrent, the oldest of the network with most peers gives way.
     pub(crate) fn announce(&mut self, now: Time, hash: InfoHash, peer: SocketAddr, seed: bool) {
         let network = crowd_of(peer.ip());
         if !self.torrents.contains_key(&hash) {
@@ -79,8 +82,10 @@ impl PeerStore {
         swarm.peers.insert(host(peer), Peer { addr: peer, seed, since: now });
     }
 
-    /// A torrent gives way: of those of the network that opened most, or of all when each opened one, that with the fewest peers, of
-    /// those the oldest.
+    /// Evicts a torrent of the network that opened most; when each network opened one, any torrent
+    /// may go.
+    ///
+    /// Of these the torrent with the fewest peers goes, and of those the oldest.
     fn make_room(&mut self, newcomer: IpAddr) {
         let crowd = match self.opened.yields_to(newcomer) {
             Yields::Entry(hash) => self.torrents.get(&hash).map(|swarm| swarm.opener),
@@ -93,7 +98,7 @@ impl PeerStore {
         }
     }
 
-    /// Some peers of one family: any, if there are more than fit into an answer.
+    /// Returns peers of one family: random ones, if there are more than fit into an answer.
     pub(crate) fn peers(&self, hash: InfoHash, family: Family, no_seed: bool, rng: &mut Rng) -> Vec<SocketAddr> {
         let Some(swarm) = self.torrents.get(&hash) else { return Vec::new() };
         let wanted = |peer: &Peer| (Family::of(peer.addr) == family && !(no_seed && peer.seed)).then_some(peer.addr);
@@ -103,7 +108,8 @@ impl PeerStore {
         found
     }
 
-    /// Filters of the seeds and of the other peers; `None` when the torrent is not known (BEP 33).
+    /// Makes filters of the seeds and of the other peers; `None` when the torrent is not known (BEP
+    /// 33).
     pub(crate) fn blooms(&self, hash: InfoHash) -> Option<(Bloom, Bloom)> {
         let swarm = self.torrents.get(&hash)?;
         let (mut seeds, mut peers) = (Bloom::default(), Bloom::default());
@@ -113,7 +119,7 @@ impl PeerStore {
         Some((seeds, peers))
     }
 
-    /// A sample that stays the same for a while (BEP 51).
+    /// Returns a sample that stays the same for a while (BEP 51).
     pub(crate) fn sample(&mut self, now: Time, rng: &mut Rng) -> Samples {
         if now >= self.sample_until {
             let mut hashes: Vec<InfoHash> = self.torrents.keys().copied().collect();
@@ -148,7 +154,8 @@ impl PeerStore {
     }
 }
 
-/// What a peer is known by: its subscriber, whatever its port (BEP 33). On this machine every port is another peer.
+/// Returns the key of a peer: its subscriber, with any port (BEP 33). On this machine every port is
+/// another peer.
 fn host(peer: SocketAddr) -> SocketAddr {
     let port = if closeness(peer.ip()) == Some(Closeness::Loopback) { peer.port() } else { 0 };
     SocketAddr::new(subscriber(peer.ip()), port)
@@ -204,7 +211,7 @@ mod tests {
         assert!(store.blooms(hash(1)).is_none() && store.blooms(hash(TORRENTS_MAX)).is_some(), "the oldest of the others goes");
     }
 
-    /// The n-th address of an IPv6 /48, each in a /64 of its own.
+    /// Makes the n-th address of an IPv6 /48, each in its own /64.
     fn flooder(n: usize) -> SocketAddr {
         let ip = core::net::Ipv6Addr::from((0x2a00 << 112) | ((n as u128) << 64));
         SocketAddr::new(ip.into(), 7)

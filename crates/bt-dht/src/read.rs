@@ -1,7 +1,9 @@
-//! Messages from bytes: strict in structure, lenient in the order of keys (BEP 5, 32, 33, 42, 43, 44, 51).
+//! Reads messages: strict in structure, lenient in the order of keys (BEP 5, 32, 33, 42, 43, 44,
+//! 51).
 //!
-//! Decides: what is malformed. Must not know: who sent it, what is done with it.
-//! Invariant: nothing is longer than the datagram that it came in.
+//! Decides: which datagrams are malformed.
+//! Must not know: which node sent it, what is done with it.
+//! Invariant: no value is longer than the datagram that it came in.
 
 use crate::bloom::Bloom;
 use crate::contact::{Contact, Family, read_compact};
@@ -26,11 +28,11 @@ const ERROR_TEXT_MAX: usize = 200;
 pub enum Malformed {
     /// It is no message.
     NoMessage,
-    /// It is a query whose arguments are wrong: its sender may be told so.
+    /// It is a query with wrong arguments: its sender may be sent an error.
     Query {
-        /// Of the query.
+        /// The query's transaction id.
         transaction: Vec<u8>,
-        /// What to tell.
+        /// The error to send.
         error: KrpcError,
     },
 }
@@ -95,7 +97,7 @@ fn read_arguments(method: &[u8], a: Cursor<'_>) -> Option<Query> {
     })
 }
 
-/// An item with any field of a mutable one must have all of them: it is never taken for an immutable one.
+/// Reads a `put`. An item with any field of a mutable item must have all of them, or it is refused.
 fn read_put(a: Cursor<'_>) -> Result<Query, KrpcError> {
     let malformed = || KrpcError::new(KrpcError::PROTOCOL, "bad arguments");
     let value = a.get(b"v").ok_or_else(malformed)?;
@@ -186,7 +188,7 @@ fn read_want(a: Cursor<'_>) -> Option<Want> {
     (want.v4 || want.v6).then_some(want)
 }
 
-/// A compact address of either family.
+/// Reads a compact address of either family.
 fn read_addr(bytes: &[u8]) -> Option<SocketAddr> {
     match bytes.len() {
         6 => compact_v4(bytes).next(),
@@ -219,7 +221,7 @@ fn token(dict: Cursor<'_>) -> Option<Vec<u8>> {
     bytes(dict, b"token").filter(|token| token.len() <= TOKEN_MAX).map(<[u8]>::to_vec)
 }
 
-/// The contacts of either family that a response names.
+/// Returns the contacts of either family that a response names.
 pub(crate) fn named(response: &Response) -> impl Iterator<Item = Contact> + '_ {
     response.nodes.iter().chain(&response.nodes6).flatten().copied()
 }

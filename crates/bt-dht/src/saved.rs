@@ -1,19 +1,20 @@
-//! The nodes that one run leaves for the next, as bytes.
+//! The nodes that one run saves for the next, as bytes.
 //!
-//! Decides: their form: a bencoded dictionary of `nodes` and `nodes6`, as answers hold them (BEP 5, 32). Must not know: where they lie.
-//! Invariant: what was written is read back; anything else is refused whole.
+//! Decides: their form: a bencoded dictionary of `nodes` and `nodes6`, as in answers (BEP 5, 32).
+//! Must not know: where they are stored.
+//! Invariant: written nodes are read back; any other bytes are refused whole.
 
 use crate::contact::{Contact, Family, compact, read_compact};
 use alloc::vec::Vec;
 use bt_bencoding::{Cursor, Kind, Limits, write};
 
-/// The most nodes that are written or read.
+/// Most nodes that are written or read.
 pub(crate) const SAVED_MAX: usize = 256;
-/// What so many take at most, in bytes: 38 each, keys and lengths.
+/// Most bytes that these nodes take: 38 each, keys and lengths.
 const BYTES_MAX: usize = SAVED_MAX * 38 + 64;
 const LIMITS: Limits = Limits { depth: 2, tokens: 8, bytes: BYTES_MAX, odd_numbers: false };
 
-/// The bytes of these nodes, of the first 256.
+/// Writes these nodes as bytes, only the first 256.
 pub fn write_contacts(contacts: &[Contact]) -> Vec<u8> {
     let contacts = contacts.get(..SAVED_MAX).unwrap_or(contacts);
     write(|w| {
@@ -24,7 +25,7 @@ pub fn write_contacts(contacts: &[Contact]) -> Vec<u8> {
     })
 }
 
-/// Reads what [`write_contacts`] wrote; `None` if it is anything else.
+/// Reads the bytes of [`write_contacts`]; `None` for any other bytes.
 pub fn read_contacts(bytes: &[u8]) -> Option<Vec<Contact>> {
     let root = Cursor::parse(bytes, LIMITS).ok().filter(|root| root.kind() == Kind::Dict)?;
     let mut contacts = read_compact(root.get(b"nodes")?.as_bytes()?, Family::V4)?;

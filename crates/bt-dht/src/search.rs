@@ -1,7 +1,8 @@
-//! A search: a lookup with what it is for, what it found, and what is stored at its end.
+//! A search: a lookup with its purpose, its results, and the stores at its end.
 //!
-//! Decides: what is asked of each node, and what an answer is worth. Must not know: sockets, the routing table.
-//! Invariant: nothing is found that was not checked: peers by `may_name`, items by hash or signature.
+//! Decides: what each node is asked, and which part of an answer counts.
+//! Must not know: sockets, the routing table.
+//! Invariant: only checked results count: peers by `may_name`, items by hash or signature.
 
 use crate::contact::{Contact, Family};
 use crate::id::Id;
@@ -15,10 +16,10 @@ use alloc::vec::Vec;
 use bt_types::{InfoHash, Source, may_name};
 use core::net::{IpAddr, SocketAddr};
 
-/// Peers that a search tells of.
+/// Most peers that a search reports.
 const PEERS_MAX: usize = 5000;
 
-/// What a search is for.
+/// The purpose of a search.
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
     /// Nodes.
@@ -27,13 +28,13 @@ pub(crate) enum Kind {
     Peers { info_hash: InfoHash, announce: Option<Announce>, scrape: bool },
     /// An item.
     Get { salt: Vec<u8> },
-    /// The holders of an item that is to be stored.
+    /// The nodes that will store an item.
     Put { item: Box<Item>, cas: Option<i64> },
 }
 
 #[derive(Debug)]
 pub(crate) struct Search {
-    /// Who waits for it; nobody for searches that care for the table.
+    /// The caller's question; `None` for searches that maintain the table.
     pub(crate) ask: Option<AskKey>,
     pub(crate) family: Family,
     pub(crate) lookup: Lookup,
@@ -65,7 +66,7 @@ impl Search {
         }
     }
 
-    /// The question to each node.
+    /// Returns the question to each node.
     pub(crate) fn query(&self, want: Option<Want>) -> Query {
         let target = self.lookup.target();
         match &self.kind {
@@ -77,7 +78,7 @@ impl Search {
         }
     }
 
-    /// Takes what an answer holds besides nodes, and returns what to tell.
+    /// Takes the fields of an answer besides nodes, and returns the event for the caller.
     pub(crate) fn take(&mut self, from: Contact, response: &Response) -> Option<Event> {
         let ask = self.ask?;
         match &self.kind {
@@ -122,21 +123,22 @@ impl Search {
         Some(Event::Item { ask, item })
     }
 
-    /// Whether there may be somebody to ask.
+    /// Returns whether more nodes may have to be asked.
     pub(crate) fn is_searching(&self) -> bool {
         self.storing.is_none() && !self.is_found()
     }
 
-    /// Whether all nodes that are worth it were asked.
+    /// Returns whether all useful nodes were asked.
     pub(crate) fn is_found(&self) -> bool {
         self.storing.is_none() && (self.lookup.is_done() || self.found_immutable)
     }
 
-    /// What to send at the end of the lookup, to whom. After this [`stored`](Self::stored) is told of each.
+    /// Returns the queries to store at the end of the lookup. After this, [`stored`](Self::stored)
+    /// is called for each of them.
     pub(crate) fn stores(&mut self) -> Vec<(Contact, Query)> {
         self.report.closest = self.lookup.closest().collect();
         if let Some(scrape) = &mut self.report.scrape {
-            // Whom nobody counted is no seed, unless another node says so (BEP 33).
+            // A peer without counts is no seed, unless another node says so (BEP 33).
             let others = self.uncounted.iter().filter(|ip| !scrape.seeds.contains(**ip));
             others.for_each(|ip| scrape.peers.insert(*ip));
         }
@@ -153,7 +155,7 @@ impl Search {
         stores
     }
 
-    /// A query to store something ended.
+    /// Counts the end of a query to store something.
     pub(crate) fn stored(&mut self, result: Option<Result<(), KrpcError>>) {
         self.storing = self.storing.map(|left| left.saturating_sub(1));
         match result {
@@ -163,13 +165,13 @@ impl Search {
         }
     }
 
-    /// Whether everything has ended.
+    /// Returns whether everything has ended.
     pub(crate) fn is_over(&self) -> bool {
         self.storing == Some(0)
     }
 }
 
-/// What a node says is stored, if it is what was looked for and nobody changed it.
+/// Checks a stored item of an answer: whether it has the target, and the right hash or signature.
 fn checked(target: Id, salt: &[u8], stored: &Stored) -> Option<Item> {
     let value = stored.value.clone()?;
     let item = match (stored.signed, stored.seq) {
@@ -183,7 +185,7 @@ fn checked(target: Id, salt: &[u8], stored: &Stored) -> Option<Item> {
     (item.target() == target).then_some(item)
 }
 
-/// Adds up what two searches of one question found.
+/// Adds up the reports of two searches of one question.
 pub(crate) fn merge(into: &mut Report, other: Report) {
     into.queries = into.queries.saturating_add(other.queries);
     into.answers = into.answers.saturating_add(other.answers);

@@ -1,19 +1,21 @@
-//! Node ids that follow from an address (BEP 42): whoever wants to be close to a key needs addresses, not patience.
+//! Node ids that follow from an address (BEP 42): to get close to a key an attacker needs
+//! addresses, not patience.
 //!
-//! Decides: which ids an address may have. Must not know: what happens to a node that has another.
+//! Decides: which ids an address may have.
+//! Must not know: what happens to a node that has another id.
 //! Invariant: only public addresses are held to the rule.
 
 use crate::id::Id;
 use bt_types::{Closeness, Rng, closeness, normalise};
 use core::net::IpAddr;
 
-/// The parts of an address that count: the further right, the more of it.
+/// The bits of an address that count: the further right the byte, the more of it.
 const MASK_V4: [u8; 4] = [0x03, 0x0f, 0x3f, 0xff];
 const MASK_V6: [u8; 8] = [0x01, 0x03, 0x07, 0x0f, 0x1f, 0x3f, 0x7f, 0xff];
-/// The 21 bits of the third byte and before that the address decides.
+/// The bits of the third byte that the address decides: the last 5 of 21.
 const THIRD_BYTE: u8 = 0xf8;
 
-/// A random id that a node at this address may have.
+/// Makes a random id that a node at this address may have.
 pub fn secure_id(ip: IpAddr, rng: &mut Rng) -> Id {
     let mut id = Id::random(rng);
     let [first, second, third, .., last] = &mut id.0;
@@ -22,7 +24,8 @@ pub fn secure_id(ip: IpAddr, rng: &mut Rng) -> Id {
     id
 }
 
-/// Whether a node at this address may have this id. Addresses that are not public may have any.
+/// Returns whether a node at this address may have this id. Addresses that are not public may have
+/// any.
 pub fn is_secure(id: Id, ip: IpAddr) -> bool {
     if closeness(ip) != Some(Closeness::Public) {
         return true;
@@ -32,7 +35,8 @@ pub fn is_secure(id: Id, ip: IpAddr) -> bool {
     (first, second, third & THIRD_BYTE) == (a, b, c & THIRD_BYTE)
 }
 
-/// CRC32C of the masked address, with the low three bits of the id's last byte in front.
+/// Computes the CRC32C of the masked address, with the low three bits of the id's last byte in
+/// front.
 fn checksum(ip: IpAddr, last: u8) -> u32 {
     let front = (last & 7) << 5;
     match normalise(ip) {
@@ -94,7 +98,7 @@ mod tests {
         }
     }
 
-    /// The same id for the half of an IPv6 address that is a network.
+    /// Checks that only the network half of an IPv6 address decides the id.
     #[test]
     fn the_host_part_of_ipv6_does_not_count() {
         let id = secure_id("2a00:1450:4001:8888::1".parse().unwrap(), &mut Rng::from_seed(2));

@@ -1,8 +1,10 @@
-//! The routing table of one DHT (BEP 5): nodes in buckets by how many bits they share with our own id.
+//! The routing table of one DHT (BEP 5): nodes in buckets by how many bits they share with our own
+//! id.
 //!
-//! Decides: who is in it, and who makes room for whom. Must not know: messages, sockets.
-//! Invariant: only nodes that answered a query of ours; at most eight in a bucket, one of a host, two of a network; ids that
-//! follow from their address (BEP 42) are preferred.
+//! Decides: which nodes are in it, and which node makes room for which.
+//! Must not know: messages, sockets.
+//! Invariant: only nodes that answered a query of ours; at most eight in a bucket, one of a host,
+//! two of a network. Ids that follow from their address (BEP 42) are preferred.
 
 use crate::contact::{Contact, network_of, same_host};
 use crate::id::Id;
@@ -13,16 +15,16 @@ use bt_types::{Rng, Time};
 use core::net::SocketAddr;
 use core::time::Duration;
 
-/// Nodes in a bucket, and in an answer.
+/// Nodes in a bucket, and in an answer (BEP 5).
 pub(crate) const K: usize = 8;
-/// Nodes of one network (/24 of IPv4, /56 of IPv6) in the table.
+/// Most nodes of one network (/24 of IPv4, /56 of IPv6) in the table.
 const NETWORK_MAX: usize = 2;
-/// A node that was not heard of for so long is questionable, and a bucket that did not change for so long is refreshed.
+/// Time after which a silent node is questionable, and an unchanged bucket is refreshed (BEP 5).
 const FRESH_FOR: Duration = Duration::from_secs(15 * 60);
 /// Queries in a row that a node may leave unanswered; then it is bad.
 const FAILS_MAX: u8 = 2;
 
-/// How far a node can be relied on (BEP 5).
+/// How reliable a node is (BEP 5).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Standing {
     Good,
@@ -33,8 +35,8 @@ pub(crate) enum Standing {
 #[derive(Debug)]
 pub(crate) struct Table {
     own: Id,
-    /// The n-th bucket holds nodes that share exactly n bits with our id: what splitting the bucket of our own id, whenever it is
-    /// full, comes down to.
+    /// The n-th bucket holds nodes that share exactly n bits with our id. That equals splitting the
+    /// bucket of our own id whenever it is full.
     buckets: BTreeMap<usize, Bucket>,
 }
 
@@ -64,7 +66,7 @@ impl Entry {
         }
     }
 
-    /// Whom to part with first: the highest.
+    /// Ranks an entry for removal: the highest goes first.
     fn dispensable(&self, now: Time) -> (Standing, bool, Duration) {
         (self.standing(now), !self.secure, now.since(self.heard))
     }
@@ -87,7 +89,8 @@ impl Table {
         }
     }
 
-    /// A node answered a query of ours. Returns a node to ping when it is in this one's way and questionable.
+    /// Adds or renews a node that answered our query. Returns a questionable node in its way, which
+    /// is to be pinged.
     pub(crate) fn answered(&mut self, now: Time, contact: Contact) -> Option<Contact> {
         if contact.id == self.own {
             return None;
@@ -105,14 +108,14 @@ impl Table {
         self.insert(now, Entry { contact, secure, heard: now, fails: 0 })
     }
 
-    /// A node that is in the table asked us something: it is alive.
+    /// Renews a node that asked us something; returns whether it is in the table.
     pub(crate) fn asked(&mut self, now: Time, contact: Contact) -> bool {
         let bucket = self.buckets.get_mut(&self.own.shared_bits(contact.id));
         let entry = bucket.and_then(|bucket| bucket.nodes.iter_mut().find(|entry| entry.contact == contact));
         entry.map(|entry| entry.heard = now).is_some()
     }
 
-    /// Whether a node that asked us would be taken, if it answered a ping.
+    /// Returns whether a node that asked us would be taken, if it answered a ping.
     pub(crate) fn would_take(&self, now: Time, contact: Contact) -> bool {
         if contact.id == self.own || !self.has_place_in_network(contact) {
             return false;
@@ -125,7 +128,8 @@ impl Table {
                 || bucket.spare.is_empty())
     }
 
-    /// A node did not answer, or answered as somebody else. A bad node goes as soon as there is another for its place.
+    /// Counts a failed query: no answer, or another node's. A bad node goes as soon as another node
+    /// can take its place.
     pub(crate) fn failed(&mut self, now: Time, contact: Contact) {
         let Some(bucket) = self.buckets.get_mut(&self.own.shared_bits(contact.id)) else { return };
         bucket.spare.retain(|entry| entry.contact != contact);
@@ -144,7 +148,7 @@ impl Table {
         }
     }
 
-    /// The nodes closest to a point that have not failed, nearest first.
+    /// Returns the nodes closest to a point that have not failed, nearest first.
     pub(crate) fn closest(&self, target: Id, count: usize) -> Vec<Contact> {
         let alive = self.entries().filter(|entry| entry.fails == 0).map(|entry| entry.contact);
         let mut found: Vec<Contact> = alive.collect();
@@ -153,13 +157,14 @@ impl Table {
         found
     }
 
-    /// The node that was not heard of for longest, if it is questionable.
+    /// Returns the node that was silent for longest, if it is questionable.
     pub(crate) fn stalest(&self, now: Time) -> Option<Contact> {
         let stalest = self.entries().min_by_key(|entry| entry.heard)?;
         (stalest.standing(now) != Standing::Good).then_some(stalest.contact)
     }
 
-    /// A random point in a bucket that did not change for long, to be searched for. The bucket counts as changed.
+    /// Picks a random point to search for in a bucket that has not changed for long. The bucket
+    /// counts as changed.
     pub(crate) fn refresh(&mut self, now: Time, rng: &mut Rng) -> Option<Id> {
         let deepest = *self.buckets.last_key_value()?.0;
         let is_stale = |at: &usize| self.buckets.get(at).is_none_or(|bucket| now.since(bucket.changed) >= FRESH_FOR);
@@ -168,7 +173,7 @@ impl Table {
         Some(self.own.beside(at, rng))
     }
 
-    /// Every node, to be kept between runs.
+    /// Returns every node that is not bad, to be saved between runs.
     pub(crate) fn contacts(&self) -> Vec<Contact> {
         self.entries().filter(|entry| entry.fails < FAILS_MAX).map(|entry| entry.contact).collect()
     }
@@ -198,14 +203,15 @@ impl Table {
         bucket.spare.retain(|entry| !same_host(entry.contact.addr, new.contact.addr));
         bucket.spare.push(new);
         if bucket.spare.len() > K {
-            // The oldest goes, but one whose id is nothing to rely on goes before.
+            // The oldest goes, but before it any node whose id does not follow from its address.
             let at = bucket.spare.iter().position(|entry| !entry.secure).unwrap_or(0);
             bucket.spare.remove(at);
         }
         ping
     }
 
-    /// One node of a host, and few of a network: nobody fills the table with neighbours.
+    /// Returns whether the contact fits the limits per host and network, so that no host fills the
+    /// table with neighbours.
     fn has_place_in_network(&self, contact: Contact) -> bool {
         let network = network_of(contact.addr);
         let is_neighbour = |addr: &SocketAddr| network_of(*addr) == network;

@@ -1,7 +1,10 @@
-//! Write tokens (BEP 5): only who can be answered at its address may store something here.
+//! Write tokens (BEP 5): only a host that receives our answers at its address may store something
+//! here.
 //!
-//! Decides: which tokens count. Must not know: what is stored.
-//! Invariant: a token is bound to an address, a target and a secret that is at most ten minutes old.
+//! Decides: which tokens count.
+//! Must not know: what is stored.
+//! Invariant: a token is bound to an address, a target and a secret that is at most ten minutes
+//! old.
 
 use crate::id::Id;
 use alloc::vec::Vec;
@@ -10,7 +13,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 use siphasher::sip::SipHasher24;
 
-/// How long a secret makes tokens; for as long again they are accepted.
+/// Time that a secret makes tokens; they are accepted for as long again (BEP 5).
 const SECRET_LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// Makes and checks tokens.
@@ -28,13 +31,13 @@ impl Tokens {
         Tokens { current, previous, turn_at: now + SECRET_LIFE, rng }
     }
 
-    /// A token for this address and target.
+    /// Makes a token for this address and target.
     pub(crate) fn make(&mut self, now: Time, ip: IpAddr, target: Id) -> Vec<u8> {
         self.turn(now);
         self.current.hash(&bound_to(ip, target)).to_be_bytes().to_vec()
     }
 
-    /// Whether a token was made for this address and target, not long ago.
+    /// Returns whether a token was made for this address and target, not long ago.
     pub(crate) fn accepts(&mut self, now: Time, ip: IpAddr, target: Id, token: &[u8]) -> bool {
         self.turn(now);
         let Ok(token) = <[u8; 8]>::try_from(token).map(u64::from_be_bytes) else { return false };

@@ -1,7 +1,8 @@
-//! Messages to bytes: canonical bencode (BEP 5, 32, 33, 42, 43, 44, 51).
+//! Writes messages as canonical bencode (BEP 5, 32, 33, 42, 43, 44, 51).
 //!
-//! Decides: nothing. Must not know: limits, who gets it.
-//! Invariant: [`Message::parse`] reads back what was written.
+//! Decides: nothing.
+//! Must not know: limits, which node gets it.
+//! Invariant: [`Message::parse`] reads back every written message.
 
 use crate::contact::{Family, compact};
 use crate::item::Item;
@@ -12,7 +13,7 @@ use bt_types::push_compact;
 use core::net::SocketAddr;
 
 impl Message {
-    /// The datagram.
+    /// Writes the datagram.
     pub fn write(&self) -> Vec<u8> {
         write(|w| {
             w.dict(|d| {
@@ -50,7 +51,7 @@ impl Message {
 }
 
 impl Query {
-    /// The method's name; of one that we do not know, none.
+    /// Returns the method's name; empty for an unknown method.
     pub fn method(&self) -> &'static [u8] {
         match self {
             Query::Ping => b"ping",

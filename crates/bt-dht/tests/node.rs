@@ -1,6 +1,8 @@
-//! Whole nodes, driven by hand: what strangers can make them do, and how two families and a saved table work.
+//! Whole nodes, driven by hand: what other hosts can make them do, and how two families and a saved
+//! table work.
 //!
-//! Decides: the cases. Must not know: the inside of a node.
+//! Decides: the cases.
+//! Must not know: the inside of a node.
 //! Invariant: datagrams arrive at once and in order; only time passes when a case says so.
 
 use bt_dht::{
@@ -13,7 +15,7 @@ use std::net::SocketAddr;
 
 const HASH: InfoHash = InfoHash([7; 20]);
 
-/// Nodes that hear each other at once.
+/// Nodes whose datagrams arrive at once.
 struct Net {
     now: Time,
     nodes: BTreeMap<SocketAddr, Node>,
@@ -37,7 +39,7 @@ impl Net {
         at
     }
 
-    /// `count` nodes of a private network that know each other.
+    /// Makes `count` nodes of a private network that know each other.
     fn of(count: u8) -> (Net, SocketAddr) {
         let mut net = Net::new();
         for number in 1..=count {
@@ -51,13 +53,14 @@ impl Net {
         self.deliver();
     }
 
-    /// What an address that is no node gets back for a datagram, until nothing moves.
+    /// Sends a datagram from an address that is no node; returns the datagrams that this address
+    /// gets until nothing moves.
     fn say(&mut self, from: &str, to: SocketAddr, bytes: &[u8]) -> Vec<Vec<u8>> {
         self.nodes.get_mut(&to).unwrap().handle(self.now, Input::Datagram { from: addr(from), bytes });
         self.deliver().into_iter().filter(|(at, _)| *at == addr(from)).map(|(_, bytes)| bytes).collect()
     }
 
-    /// Carries datagrams until none is left; returns those that nobody received.
+    /// Carries datagrams until none is left; returns those to addresses without a node.
     fn deliver(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut lost = Vec::new();
         loop {
@@ -96,7 +99,7 @@ impl Net {
         self.now = end;
     }
 
-    /// Asks, waits, and returns the news of the question.
+    /// Asks, waits, and returns the events of the question.
     fn ask(&mut self, at: SocketAddr, key: u64, ask: Ask) -> Vec<Event> {
         self.events.clear();
         self.tell(at, Input::Ask(AskKey(key), ask));
@@ -147,7 +150,7 @@ fn who_never_answered_gets_three_times_what_it_sent_and_who_did_gets_all() {
         assert!(received <= 3 * sent, "{received} > 3 * {sent}");
         assert!(responses(&answers).iter().all(|response| response.nodes.as_ref().is_some_and(|nodes| !nodes.is_empty())));
     }
-    // A neighbour of the node answers the ping that it gets, and is trusted with a whole answer.
+    // A neighbour of the node answers the ping that it gets, and is then sent a whole answer.
     let mut neighbour = net.nodes[&router].id(Family::V4).unwrap();
     neighbour.0[19] ^= 1;
     let bytes = query(b"aa", neighbour, Query::Ping);
@@ -318,7 +321,7 @@ fn our_id_follows_from_the_address_that_others_see() {
     net.pass(30);
     assert!(is_secure(net.nodes[&at].id(Family::V4).unwrap(), at.ip()));
     assert!(net.nodes[&at].nodes() >= 10);
-    // Then others take it for what it is.
+    // After that the other nodes accept the node under its new id.
     net.pass(60);
     assert!(net.nodes[&addr("21.7.1.1:1")].contacts().iter().any(|contact| contact.addr == at));
 }

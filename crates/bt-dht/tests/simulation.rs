@@ -1,6 +1,8 @@
-//! Many nodes at once, in virtual time: a small network for every day; `examples/swarm.rs` is the large one.
+//! Many nodes at once, in virtual time: a small network for every day; `examples/swarm.rs` is the
+//! large one.
 //!
-//! Decides: what must be found in spite of whom. Must not know: the inside of a node.
+//! Decides: what must be found in spite of which bad nodes.
+//! Must not know: the inside of a node.
 //! Invariant: all chance comes from the seed.
 
 mod world;

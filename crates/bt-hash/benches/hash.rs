@@ -1,20 +1,22 @@
-//! How many bytes per second one core hashes, alone and in lanes: `cargo bench -p bt-hash`.
+//! Measures how many bytes per second one core hashes, alone and in lanes: `cargo bench -p
+//! bt-hash`.
 //!
-//! Decides: nothing. Must not know: which lanes there are.
+//! Decides: nothing.
+//! Must not know: which lanes there are.
 //! Invariant: every line hashes the same bytes.
 
 use bt_hash::Algorithm;
 use divan::Bencher;
 use divan::counter::BytesCount;
 
-/// Messages, each of a MiB.
+/// Messages of one MiB each.
 const MESSAGES: usize = 16;
 
 fn main() {
     divan::main();
 }
 
-/// One message after another, with the `sha1` crate.
+/// Hashes one message after another, with the `sha1` crate.
 #[divan::bench]
 fn sha1_alone(bencher: Bencher<'_, '_>) {
     let pieces = pieces();
@@ -22,13 +24,13 @@ fn sha1_alone(bencher: Bencher<'_, '_>) {
     bench.bench(|| pieces.iter().map(|piece| bt_hash::sha1(piece)).collect::<Vec<_>>());
 }
 
-/// So many messages at a time.
+/// Hashes `together` messages at a time.
 #[divan::bench(args = [1, 2, 4, 8, 16])]
 fn sha1_together(bencher: Bencher<'_, '_>, together: usize) {
     many(bencher, Algorithm::Sha1, together);
 }
 
-/// The same with SHA-256.
+/// Hashes `together` messages at a time with SHA-256.
 #[divan::bench(args = [1, 8, 16])]
 fn sha256_together(bencher: Bencher<'_, '_>, together: usize) {
     many(bencher, Algorithm::Sha256, together);

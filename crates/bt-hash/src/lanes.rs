@@ -1,7 +1,9 @@
-//! Many messages of SHA-1 or SHA-256, each a list of slices, laid side by side into lanes.
+//! Lays many messages of SHA-1 or SHA-256, each a list of slices, side by side into lanes.
 //!
-//! Decides: which messages share a run, and how blocks are cut from slices. Must not know: instructions.
-//! Invariant: a block that lies in one slice is read where it lies; only one that straddles slices is copied.
+//! Decides: which messages share a run, and how blocks are cut from slices.
+//! Must not know: instructions.
+//! Invariant: a block within one slice is read in place; only a block that straddles slices is
+//! copied.
 
 use crate::sha1_ni::ShaNi;
 use crate::wide::{WIDEST, Wide};
@@ -9,17 +11,18 @@ use crate::{Algorithm, Sha1Digest, Sha256Digest};
 
 /// Bytes that one compression takes.
 pub(crate) const BLOCK: usize = 64;
-/// What one compression takes.
+/// The input of one compression.
 pub(crate) type Block = [u8; BLOCK];
 
 /// The states before the first block (FIPS 180-4).
 const SHA1: [u32; 5] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
 const SHA256: [u32; 8] = [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-/// From so many messages on wide lanes are faster than the SHA instructions, though some of them are for nothing.
+/// Messages from which wide lanes are faster than the SHA instructions, though some lanes then work
+/// for nothing.
 const WIDE_FROM: usize = 5;
 
-/// What the processor can do.
+/// The instructions of this processor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cpu {
     narrow: ShaNi,
@@ -31,7 +34,7 @@ impl Cpu {
         Some(Cpu { narrow: ShaNi::detect()?, wide: Wide::detect() })
     }
 
-    /// How many messages are hashed side by side at most.
+    /// Returns the most messages that are hashed side by side.
     pub(crate) fn lanes(self, algorithm: Algorithm) -> usize {
         match (self.wide, algorithm) {
             (Some(_), _) => WIDEST,
@@ -50,7 +53,8 @@ pub(crate) fn sha1_many(cpu: Cpu, messages: &[&[&[u8]]], digests: &mut Vec<Sha1D
     digests.extend(states.map(|state| bytes(&state)));
 }
 
-/// The same with SHA-256. Few messages are hashed one after another, with the `sha2` crate.
+/// Hashes like [`sha1_many`], with SHA-256. Few messages are hashed one after another, with the
+/// `sha2` crate.
 pub(crate) fn sha256_many(cpu: Cpu, messages: &[&[&[u8]]], digests: &mut Vec<Sha256Digest>) {
     let states = hash(SHA256, messages, |states, blocks| match cpu.wide {
         Some(wide) if states.len() >= WIDE_FROM => wide.sha256(states, blocks),
@@ -59,7 +63,7 @@ pub(crate) fn sha256_many(cpu: Cpu, messages: &[&[&[u8]]], digests: &mut Vec<Sha
     digests.extend(states.map(|state| bytes(&state)));
 }
 
-/// The states after all messages, each begun in this one.
+/// Returns the states after all messages, each begun in `initial`.
 fn hash<const WORDS: usize>(
     initial: [u32; WORDS],
     messages: &[&[&[u8]]],
@@ -93,7 +97,7 @@ fn run<const WORDS: usize>(messages: &mut [&mut Message<'_, WORDS>], compress: i
     messages.iter_mut().zip(states).for_each(|(message, state)| message.state = state);
 }
 
-/// The words of a state as bytes, each from its highest byte on.
+/// Returns the words of a state as bytes, each word from its highest byte on.
 fn bytes<const WORDS: usize, const BYTES: usize>(state: &[u32; WORDS]) -> [u8; BYTES] {
     const { assert!(4 * WORDS == BYTES) };
     let mut digest = [0; BYTES];
@@ -110,11 +114,11 @@ struct Message<'a, const WORDS: usize> {
     /// Message bytes not yet hashed.
     left: u64,
     len: u64,
-    /// Blocks not yet hashed, padding counted.
+    /// Blocks not yet hashed, with padding.
     blocks: u64,
     /// The next block, when it straddles slices or holds padding.
     gathered: Block,
-    /// Padding begins with one bit; it was written already.
+    /// Padding begins with one bit, which was written already.
     marked: bool,
     state: [u32; WORDS],
 }
@@ -127,7 +131,7 @@ impl<'a, const WORDS: usize> Message<'a, WORDS> {
         Message { slices: slices.iter(), current: &[], left: len, len, blocks, gathered: [0; BLOCK], marked: false, state }
     }
 
-    /// Blocks that lie whole in the current slice.
+    /// Returns the number of blocks that lie whole in the current slice.
     fn whole_blocks(&mut self) -> usize {
         self.skip_empty();
         self.current.len() / BLOCK
@@ -141,7 +145,7 @@ impl<'a, const WORDS: usize> Message<'a, WORDS> {
         taken.as_chunks().0
     }
 
-    /// Puts the next block together: what is left of slices, then padding.
+    /// Assembles the next block: the rest of slices, then padding.
     fn gather(&mut self) {
         let mut filled = 0;
         while filled < BLOCK {

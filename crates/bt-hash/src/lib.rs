@@ -1,11 +1,13 @@
 //! SHA-1 and SHA-256 of many messages at once, each a list of slices.
 //!
-//! Decides: how digests are computed. Must not know: what is hashed.
-//! Invariant: `digest_many` equals hashing each message alone, whatever its slices.
+//! Decides: how digests are computed.
+//! Must not know: what is hashed.
+//! Invariant: `digest_many` equals hashing each message alone, with any slices.
 //!
-//! A piece arrives scattered over network buffers, so a message is a list of slices and is never joined. Several messages are
-//! hashed side by side on one core where the processor has SHA instructions, and better with AVX-512 too (`sha1_ni.rs` and `wide.rs`
-//! say why that is faster); elsewhere one after another with the RustCrypto crates, which are also the oracle in tests.
+//! A piece arrives scattered over network buffers, so a message is a list of slices and is never
+//! joined. A processor with SHA instructions hashes several messages side by side on one core, and
+//! a processor with AVX-512 more of them. `sha1_ni.rs` and `wide.rs` say why that is faster. Others
+//! hash one after another with the RustCrypto crates, which are also the oracle in tests.
 //!
 //! ```
 //! let whole: &[&[u8]] = &[b"hello"];
@@ -30,7 +32,7 @@ pub type Sha1Digest = [u8; 20];
 /// The digest of one SHA-256 message.
 pub type Sha256Digest = [u8; 32];
 
-/// Which hash a torrent's pieces use: SHA-1 in v1, SHA-256 in v2 (BEP 52).
+/// The hash of a torrent's pieces: SHA-1 in v1, SHA-256 in v2 (BEP 52).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Algorithm {
     /// 20-byte digests.
@@ -48,7 +50,8 @@ pub enum Digest {
     Sha256(Sha256Digest),
 }
 
-/// How many messages fill the lanes of this processor, from 1 to 16: more than these at once are hashed no faster.
+/// Returns how many messages fill the lanes of this processor, from 1 to 16: more at once are
+/// hashed no faster.
 pub fn lanes(algorithm: Algorithm) -> usize {
     #[cfg(target_arch = "x86_64")]
     if let Some(cpu) = lanes::Cpu::detect() {
@@ -74,7 +77,7 @@ pub fn digest_many(algorithm: Algorithm, messages: &[&[&[u8]]], digests: &mut Ve
     }
 }
 
-/// [`digest_many`] for SHA-1, without the enum around each digest.
+/// Hashes like [`digest_many`] with SHA-1, without the enum around each digest.
 pub fn sha1_many(messages: &[&[&[u8]]], digests: &mut Vec<Sha1Digest>) {
     #[cfg(target_arch = "x86_64")]
     if let Some(cpu) = lanes::Cpu::detect() {
@@ -84,7 +87,7 @@ pub fn sha1_many(messages: &[&[&[u8]]], digests: &mut Vec<Sha1Digest>) {
     digests.extend(messages.iter().map(|message| Sha1Digest::from(alone::<sha1::Sha1>(message))));
 }
 
-/// [`digest_many`] for SHA-256, without the enum around each digest.
+/// Hashes like [`digest_many`] with SHA-256, without the enum around each digest.
 pub fn sha256_many(messages: &[&[&[u8]]], digests: &mut Vec<Sha256Digest>) {
     #[cfg(target_arch = "x86_64")]
     if let Some(cpu) = lanes::Cpu::detect() {
@@ -94,19 +97,19 @@ pub fn sha256_many(messages: &[&[&[u8]]], digests: &mut Vec<Sha256Digest>) {
     digests.extend(messages.iter().map(|message| Sha256Digest::from(alone::<sha2::Sha256>(message))));
 }
 
-/// One message, by the portable path.
+/// Hashes one message, by the portable path.
 fn alone<Hash: sha1::Digest>(message: &[&[u8]]) -> sha1::digest::Output<Hash> {
     let mut state = Hash::new();
     message.iter().for_each(|slice| state.update(slice));
     state.finalize()
 }
 
-/// SHA-1 of one contiguous message.
+/// Hashes one contiguous message with SHA-1.
 pub fn sha1(message: &[u8]) -> Sha1Digest {
     sha1::Sha1::digest(message).into()
 }
 
-/// SHA-256 of one contiguous message.
+/// Hashes one contiguous message with SHA-256.
 pub fn sha256(message: &[u8]) -> Sha256Digest {
     sha2::Sha256::digest(message).into()
 }
@@ -122,7 +125,7 @@ enum Inner {
 }
 
 impl State {
-    /// The state before any byte.
+    /// Makes the state before any byte.
     pub fn new(algorithm: Algorithm) -> State {
         State(match algorithm {
             Algorithm::Sha1 => Inner::Sha1(sha1::Sha1::new()),
@@ -138,7 +141,7 @@ impl State {
         }
     }
 
-    /// The digest of all bytes fed.
+    /// Returns the digest of all bytes fed.
     pub fn finish(self) -> Digest {
         match self.0 {
             Inner::Sha1(state) => Digest::Sha1(state.finalize().into()),
@@ -168,7 +171,7 @@ mod tests {
         let bytes = [0x5a; 200];
         let messages: Vec<[&[u8]; 1]> = (0..=200).map(|len| [&bytes[..len]]).collect();
         let messages: Vec<&[&[u8]]> = messages.iter().map(<[_; 1]>::as_slice).collect();
-        // So many that all lanes are in use, and so few that the SHA instructions are.
+        // Enough messages to use all lanes, and few enough to use the SHA instructions.
         for together in [1, 3, 8, 16, 201] {
             let (mut sha1s, mut sha256s) = (Vec::new(), Vec::new());
             messages.chunks(together).for_each(|messages| sha1_many(messages, &mut sha1s));

@@ -1,10 +1,13 @@
-//! The SHA-1 compression of several independent messages at once, with the processor's SHA instructions.
+//! The SHA-1 compression of several independent messages at once, with the processor's SHA
+//! instructions.
 //!
-//! Decides: the interleaving. Must not know: padding, slices, what is hashed.
+//! Decides: the interleaving.
+//! Must not know: padding, slices, what is hashed.
 //! Invariant: every lane's result equals hashing it alone; no lane reads another lane's bytes.
 //!
-//! One stream of `sha1rnds4` waits for its own result most of the time. Two to four streams side by side fill those waits: on
-//! one core two lanes hash 1.7 times, four lanes 2.5 times as many bytes as one.
+//! One stream of `sha1rnds4` waits for its own result most of the time. Two to four streams side by
+//! side fill those waits: on one core two lanes hash 1.7 times, four lanes 2.5 times as many bytes
+//! as one.
 
 use crate::lanes::Block;
 use core::arch::x86_64::{
@@ -25,7 +28,8 @@ impl ShaNi {
         there.then_some(ShaNi(()))
     }
 
-    /// Feeds each lane's blocks into its state, four, two or one lane at a time. All lanes have the same number of blocks.
+    /// Feeds each lane's blocks into its state, four, two or one lane at a time. All lanes have the
+    /// same number of blocks.
     pub(crate) fn sha1(self, states: &mut [State], blocks: &[&[Block]]) {
         let ((fours, states), (blocks_of_fours, blocks)) = (states.as_chunks_mut::<4>(), blocks.as_chunks::<4>());
         fours.iter_mut().zip(blocks_of_fours).for_each(|(states, blocks)| self.compress(states, blocks));
@@ -36,8 +40,9 @@ impl ShaNi {
     }
 
     fn compress<const N: usize>(self, states: &mut [State; N], blocks: &[&[Block]; N]) {
-        // SAFETY: `compress` needs the target features sha, ssse3 and sse4.1. `self` exists, so `detect` found all of them on
-        // this processor. The function has no other precondition: it takes references only and does no pointer arithmetic.
+        // SAFETY: `compress` needs the target features sha, ssse3 and sse4.1. `self` exists, so
+        // `detect` found all of them on this processor. The function has no other precondition: it
+        // takes references only and does no pointer arithmetic.
         #[expect(unsafe_code, reason = "calling a function that needs target features")]
         unsafe {
             compress(states, blocks);
@@ -49,7 +54,7 @@ impl ShaNi {
 #[derive(Clone, Copy)]
 struct Lane {
     abcd: __m128i,
-    /// `abcd` before the last group: `e` of the next one is made of it.
+    /// `abcd` before the last group: `e` of the next group is made of it.
     before: __m128i,
     /// The last sixteen words of the message schedule, four to a register.
     words: [__m128i; 4],
@@ -75,7 +80,7 @@ fn compress<const N: usize>(states: &mut [State; N], blocks: &[&[Block]; N]) {
             lane.before = abcd;
             lane.abcd = _mm_sha1rnds4_epu32::<0>(abcd, _mm_add_epi32(e, lane.words[0]));
         }
-        // Twenty groups of four rounds; the first is done. `I` is where the group's words stand.
+        // Twenty groups of four rounds; the first is done. `$i` is the place of the group's words.
         macro_rules! group {
             ($first:expr, $i:expr, $k:expr) => {
                 for lane in &mut lanes {
@@ -127,7 +132,7 @@ fn compress<const N: usize>(states: &mut [State; N], blocks: &[&[Block]; N]) {
     }
 }
 
-/// A block as four registers of big-endian words, the first word in the highest place.
+/// Loads a block as four registers of big-endian words, the first word in the highest place.
 #[target_feature(enable = "sse2,ssse3")]
 fn load(block: &Block) -> [__m128i; 4] {
     let turn = _mm_set_epi64x(0x0001_0203_0405_0607, 0x0809_0a0b_0c0d_0e0f);

@@ -1,11 +1,14 @@
-//! The compressions of SHA-1 and SHA-256 for eight or sixteen independent messages at once, a word of each in one register of AVX-512.
+//! The compressions of SHA-1 and SHA-256 for eight or sixteen independent messages at once, with
+//! one word of each message in one AVX-512 register.
 //!
-//! Decides: the order of words in registers. Must not know: padding, slices, what is hashed.
+//! Decides: the order of words in registers.
+//! Must not know: padding, slices, what is hashed.
 //! Invariant: every lane's result equals hashing it alone; no lane reads another lane's bytes.
 //!
-//! The SHA instructions of some processors take four cycles for four rounds, however many streams there are. Rotation and three-way
-//! logic in one instruction each make the plain rounds (FIPS 180-4) so short that eight lanes side by side are more than twice as fast
-//! as that, and sixteen faster still.
+//! The SHA instructions of some processors take four cycles for four rounds, with any number of
+//! streams. AVX-512 has rotation and three-way logic in one instruction each, which makes the plain
+//! rounds (FIPS 180-4) short. Eight lanes side by side are more than twice as fast as the SHA
+//! instructions, and sixteen faster still.
 
 use crate::lanes::Block;
 use core::arch::x86_64::{
@@ -50,17 +53,19 @@ impl Wide {
         there.then_some(Wide(()))
     }
 
-    /// Feeds each lane's blocks into its SHA-1 state. All lanes have the same number of blocks; there are at most [`WIDEST`].
+    /// Feeds each lane's blocks into its SHA-1 state. All lanes have the same number of blocks;
+    /// there are at most [`WIDEST`] lanes.
     pub(crate) fn sha1(self, states: &mut [[u32; 5]], blocks: &[&[Block]]) {
-        // SAFETY: these functions need the target features avx2, avx512f, avx512vl and avx512bw. `self` exists, so `detect` found all of
-        // them on this processor. They have no other precondition: they take references only and do no pointer arithmetic.
+        // SAFETY: these functions need the target features avx2, avx512f, avx512vl and avx512bw.
+        // `self` exists, so `detect` found all of them on this processor. They have no other
+        // precondition: they take references only and do no pointer arithmetic.
         #[expect(unsafe_code, reason = "calling functions that need target features")]
         unsafe {
             if states.len() > HALF { sixteen::sha1(states, blocks) } else { eight::sha1(states, blocks) }
         }
     }
 
-    /// The same for SHA-256.
+    /// Feeds each lane's blocks into its SHA-256 state, like [`Wide::sha1`].
     pub(crate) fn sha256(self, states: &mut [[u32; 8]], blocks: &[&[Block]]) {
         // SAFETY: as above.
         #[expect(unsafe_code, reason = "calling functions that need target features")]
@@ -70,7 +75,7 @@ impl Wide {
     }
 }
 
-/// A quarter of a block as it lies in memory: the compiler makes one unaligned load of this.
+/// Loads a quarter of a block as it lies in memory: the compiler makes one unaligned load of this.
 #[target_feature(enable = "sse2")]
 fn quarter(block: &Block, number: usize) -> __m128i {
     let (quarters, _) = block.as_chunks::<16>();
@@ -79,13 +84,13 @@ fn quarter(block: &Block, number: usize) -> __m128i {
     _mm_set_epi64x(high.cast_signed(), low.cast_signed())
 }
 
-/// Two quarters side by side, the first in the lowest place.
+/// Joins two quarters, the first in the lowest place.
 #[target_feature(enable = "avx2")]
 fn two([q0, q1]: [__m128i; 2]) -> __m256i {
     _mm256_set_m128i(q1, q0)
 }
 
-/// Four quarters side by side, the first in the lowest place.
+/// Joins four quarters, the first in the lowest place.
 #[target_feature(enable = "avx512f,avx2")]
 fn four([q0, q1, q2, q3]: [__m128i; 4]) -> __m512i {
     _mm512_inserti64x4::<1>(_mm512_castsi256_si512(two([q0, q1])), two([q2, q3]))
@@ -214,7 +219,7 @@ macro_rules! compressions {
                 scatter([a, b, c, d, e, f, g, h], states);
             }
 
-            /// Lanes without a message of their own hash the last one again, for nothing.
+            /// Gives lanes without a message the last message again; their results are dropped.
             fn spread<'a>(blocks: &[&'a [Block]]) -> [&'a [Block]; LANES] {
                 core::array::from_fn(|lane| blocks[lane.min(blocks.len() - 1)])
             }
@@ -223,7 +228,7 @@ macro_rules! compressions {
                 blocks.iter().map(|blocks| blocks.len()).min().unwrap_or(0)
             }
 
-            /// Each word of all lanes' states in one register.
+            /// Puts each word of all lanes' states into one register.
             fn gather<const WORDS: usize>(states: &[[u32; WORDS]]) -> [$register; WORDS] {
                 let lane = |lane: usize| &states[lane.min(states.len() - 1)];
                 core::array::from_fn(|word| register(core::array::from_fn(|n| lane(n)[word])))
@@ -237,15 +242,16 @@ macro_rules! compressions {
                 }
             }
 
-            /// The sixteen words of block `n`, each of all lanes in one register.
+            /// Loads the sixteen words of block `n`, each of all lanes in one register.
             #[target_feature(enable = "avx2,avx512f,avx512vl,avx512bw")]
             fn load(blocks: &[&[Block]; LANES], n: usize) -> [$register; 16] {
-                // Turns the bytes of each word around.
+                // Reverses the bytes of each word.
                 let turn = $join([_mm_set_epi64x(0x0c0d_0e0f_0809_0a0b, 0x0405_0607_0001_0203); LANES / 4]);
                 let mut words = [turn; 16];
                 let (groups, _) = words.as_chunks_mut::<4>();
                 for (number, group) in groups.iter_mut().enumerate() {
-                    // Four words of lanes n, n + 4, … side by side; then these four by four words are transposed in each quarter.
+                    // Four words of lanes n, n + 4, … side by side; then these four by four words
+                    // are transposed in each quarter.
                     let row = |lane: usize| {
                         $shuffle($join([$(quarter(&blocks[lane + 4 * $part][n], number)),*]), turn)
                     };
@@ -257,7 +263,7 @@ macro_rules! compressions {
                 words
             }
 
-            /// A register of these words, the first in the lowest place.
+            /// Makes a register of these words, the first in the lowest place.
             fn register(words: [u32; LANES]) -> $register {
                 // SAFETY: both are as large, any bits are a register, and no reference is involved.
                 #[expect(unsafe_code, reason = "words become a register")]
@@ -266,7 +272,7 @@ macro_rules! compressions {
                 }
             }
 
-            /// The words of a register, the lowest first.
+            /// Returns the words of a register, the lowest first.
             fn words(register: $register) -> [u32; LANES] {
                 // SAFETY: both are as large, any bits are words, and no reference is involved.
                 #[expect(unsafe_code, reason = "a register becomes words")]

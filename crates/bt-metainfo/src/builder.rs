@@ -1,13 +1,14 @@
 //! Makes the bytes of a `.torrent` file from files and digests.
 //!
-//! Decides: which keys are written, and the piece length when nobody chose one. Must not know: where the files are.
+//! Decides: which keys are written, and the default piece length.
+//! Must not know: where the files are.
 //! Invariant: the output is canonical, and equal input gives equal bytes.
 
 use alloc::{string::String, vec::Vec};
 use bt_bencoding::{DictWriter, ListWriter, Writer, write};
 use bt_hash::Sha1Digest;
 
-/// What a v1 torrent is made of. Start from [`Builder::new`] and set what differs.
+/// The parts of a v1 torrent. Start from [`Builder::new`] and set what differs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Builder {
     /// Name of the file, or of the directory that holds the files.
@@ -28,14 +29,16 @@ pub struct Builder {
     pub trackers: Vec<Vec<String>>,
     /// URLs of web seeds (BEP 19).
     pub web_seeds: Vec<String>,
-    /// Path below `name` (empty in a single-file torrent) and length in bytes of each file, in the order of the torrent.
+    /// Path below `name` (empty in a single-file torrent) and length in bytes of each file, in the
+    /// order of the torrent.
     pub files: Vec<(Vec<String>, u64)>,
     /// Whether `name` is the one file itself.
     pub single_file: bool,
 }
 
 impl Builder {
-    /// A torrent of these files in a directory `name`, with the piece length of [`auto_piece_length`] and nothing optional.
+    /// Starts a torrent of these files in a directory `name`, with the piece length of
+    /// [`auto_piece_length`] and nothing optional.
     pub fn new(name: &str, files: Vec<(Vec<String>, u64)>) -> Builder {
         Builder {
             name: name.into(),
@@ -52,7 +55,7 @@ impl Builder {
         }
     }
 
-    /// The bytes of the `.torrent`, given the SHA-1 of each piece in order.
+    /// Builds the bytes of the `.torrent`, given the SHA-1 of each piece in order.
     pub fn build(&self, digests: &[Sha1Digest]) -> Vec<u8> {
         let outside = Outside {
             trackers: &self.trackers,
@@ -65,7 +68,8 @@ impl Builder {
         outside.around(|info| info.dict(|info| self.info(info, digests)))
     }
 
-    /// Exactly the keys that other programs write too, so that the info-hash is the same as theirs.
+    /// Writes exactly the keys that other programs write too, so that the info-hash is the same as
+    /// theirs.
     fn info(&self, info: &mut DictWriter<'_>, digests: &[Sha1Digest]) {
         if self.single_file {
             info.key(b"length").int(size(total(&self.files)));
@@ -89,7 +93,7 @@ impl Builder {
     }
 }
 
-/// What stands around the `info` of a `.torrent` file.
+/// The keys around the `info` of a `.torrent` file.
 pub(crate) struct Outside<'a> {
     pub(crate) trackers: &'a [Vec<String>],
     pub(crate) comment: Option<&'a String>,
@@ -100,7 +104,7 @@ pub(crate) struct Outside<'a> {
 }
 
 impl Outside<'_> {
-    /// The bytes of the file, with the `info` that is written in its place.
+    /// Builds the bytes of the file, with the `info` that the function writes.
     pub(crate) fn around(&self, info: impl FnOnce(Writer<'_>)) -> Vec<u8> {
         write(|w| {
             w.dict(|d| {
@@ -132,7 +136,8 @@ fn pair_of(pair: &mut ListWriter<'_>, (host, port): &(String, u16)) {
     pair.item().int(i64::from(*port));
 }
 
-/// A piece length in bytes that gives 1,000 to 2,000 pieces: a power of two from 16 KiB to 16 MiB.
+/// Chooses a piece length in bytes that gives 1,000 to 2,000 pieces: a power of two from 16 KiB to
+/// 16 MiB.
 pub fn auto_piece_length(total: u64) -> u32 {
     const MIN: u64 = 16 << 10;
     const MAX: u64 = 16 << 20;
@@ -154,7 +159,7 @@ fn strings(list: &mut ListWriter<'_>, values: &[String]) {
     values.iter().for_each(|value| list.item().bytes(value.as_bytes()));
 }
 
-/// A file size as bencode holds it; no file system holds a larger one.
+/// Returns a file size as bencode holds it; no file system holds a larger one.
 fn size(length: u64) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
 }

@@ -1,35 +1,37 @@
-//! "Is this piece right?", for every version of the format.
+//! The expected digests of pieces, for every version of the format.
 //!
-//! Decides: which digest a piece must have. Must not know: where its bytes are.
+//! Decides: which digest a piece must have.
+//! Must not know: where its bytes are.
 //! Invariant: there is one digest for each piece of the torrent.
 
 use bt_hash::{Algorithm, Digest, Sha1Digest};
 use bt_types::{Geometry, Piece};
 use bytes::Bytes;
 
-/// The expected digests of a torrent's pieces. Today those of the v1 side: SHA-1 of each piece (BEP 3).
+/// The expected digests of a torrent's pieces. Today those of the v1 side: SHA-1 of each piece (BEP
+/// 3).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PieceDigests(Bytes);
 
 impl PieceDigests {
-    /// The digests of a v1 torrent, 20 bytes each: `None` when there is not one for each piece.
+    /// Makes the digests of a v1 torrent, 20 bytes each: `None` unless there is one for each piece.
     pub fn v1(digests: Bytes, geometry: &Geometry) -> Option<PieceDigests> {
         let is_whole = digests.len() as u64 == u64::from(geometry.piece_count()) * size_of::<Sha1Digest>() as u64;
         is_whole.then_some(PieceDigests(digests))
     }
 
-    /// How the bytes of a piece are to be hashed.
+    /// Returns how the bytes of a piece are to be hashed.
     pub fn algorithm(&self) -> Algorithm {
         Algorithm::Sha1
     }
 
-    /// The digest that the piece must have; `None` for a piece of another torrent.
+    /// Returns the digest that the piece must have; `None` for a piece of another torrent.
     pub fn expected(&self, piece: Piece) -> Option<Digest> {
         let (digests, _) = self.0.as_chunks();
         digests.get(piece.index()).map(|&digest: &Sha1Digest| Digest::Sha1(digest))
     }
 
-    /// Whether a piece whose bytes hash to `digest` is right.
+    /// Returns whether a piece whose bytes hash to `digest` is right.
     pub fn matches(&self, piece: Piece, digest: &Digest) -> bool {
         self.expected(piece).as_ref() == Some(digest)
     }

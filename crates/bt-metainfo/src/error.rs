@@ -1,7 +1,8 @@
 //! Why a torrent is refused.
 //!
-//! Decides: the closed list of reasons, each with a stable code. Must not know: how they are printed.
-//! Invariant: a text quotes at most one short, printable piece of the input.
+//! Decides: the closed list of reasons, each with a stable code.
+//! Must not know: how they are printed.
+//! Invariant: a text quotes at most one short, printable part of the input.
 
 use alloc::string::String;
 use bt_bencoding::ScanError;
@@ -25,7 +26,7 @@ pub enum MetainfoError {
     /// `info` is neither version 1 nor version 2 of the format.
     #[error("its format version {0} is newer than this program")]
     UnsupportedVersion(i64),
-    /// The piece length is not one that the format allows.
+    /// The format does not allow this piece length.
     #[error("the piece length {0} is not allowed")]
     PieceLength(i64),
     /// The size of a file is negative, or the sizes add up to more than we accept.
@@ -34,7 +35,7 @@ pub enum MetainfoError {
     /// The pieces do not fit our limits.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
-    /// The piece hashes are not as many as the sizes ask for.
+    /// The number of piece hashes does not fit the sizes.
     #[error("{found} bytes of piece hashes do not fit the {expected} pieces that the sizes make")]
     PieceHashes {
         /// Number of pieces by the file sizes.
@@ -60,13 +61,13 @@ pub enum MetainfoError {
     /// The two halves of a hybrid torrent list different files.
     #[error("it is a hybrid torrent whose two halves list different files")]
     HybridMismatch,
-    /// There is nothing wrong with it, but we cannot transfer it.
+    /// The torrent is valid, but we cannot transfer it.
     #[error("it is a version 2 torrent without a version 1 side, and getting those is not supported yet; a hybrid torrent works")]
     V2Unsupported,
 }
 
 impl MetainfoError {
-    /// The code in `bt.error/1` objects: stable, in snake_case.
+    /// Returns the code in `bt.error/1` objects: stable, in snake_case.
     pub fn code(&self) -> &'static str {
         match self {
             MetainfoError::Bencode(_) => "invalid_bencode",

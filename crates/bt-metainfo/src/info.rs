@@ -1,6 +1,7 @@
-//! The `info` dictionary: what the torrent's bytes are.
+//! The `info` dictionary: the files and pieces of a torrent.
 //!
-//! Decides: the file table, offsets, and that sizes and hashes fit together. Must not know: trackers, disks.
+//! Decides: the file table, offsets, and that sizes and hashes fit together.
+//! Must not know: trackers, disks.
 //! Invariant: files follow each other without overlap and end at the geometry's total.
 
 use crate::sanitise;
@@ -10,17 +11,18 @@ use bt_bencoding::{Cursor, Kind, Limits, scan};
 use bt_types::{Geometry, GeometryError};
 use bytes::Bytes;
 
-/// The most files that a torrent may list.
+/// Most files that a torrent may list.
 const FILES_MAX: usize = 500_000;
-/// The most that the paths of all files may take, in bytes, each with the name and the directories that it shares with others: a long
-/// name and many files, or a deep tree, would become far more than the torrent itself.
+/// Most bytes that the paths of all files may take, each with the name and the directories that it
+/// shares with others. A long name with many files, or a deep tree, would otherwise become far
+/// larger than the torrent itself.
 const PATHS_MAX: usize = 256 << 20;
-/// The most components in the path of a file.
+/// Most components in the path of a file.
 pub(crate) const DEPTH_MAX: usize = 64;
 /// The shortest piece length of a v2 torrent in bytes (BEP 52).
 const PIECE_LENGTH_MIN_V2: u32 = 16 * 1024;
 
-/// What a torrent contains. Made only by parsing.
+/// The content of a torrent. Made only by parsing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Info {
@@ -30,7 +32,8 @@ pub struct Info {
     pub geometry: Geometry,
     /// All files in torrent order, with padding files and symlinks.
     pub files: Vec<FileEntry>,
-    /// What the pieces must hash to: `None` for a v2-only torrent, which cannot be transferred yet.
+    /// The expected digests of the pieces: `None` for a v2-only torrent, which cannot be
+    /// transferred yet.
     pub digests: Option<Arc<PieceDigests>>,
 }
 
@@ -40,8 +43,8 @@ pub struct Info {
 pub struct FileEntry {
     /// Sanitised components below the download directory; the first is the torrent's name.
     pub path: Vec<String>,
-    /// The components as the torrent lists them, where those name another place that a Unix system can have: data of other clients may be
-    /// there.
+    /// The components as the torrent lists them, if they differ from `path` and a Unix system can
+    /// have them. Another client may have stored its data there.
     pub listed: Option<Vec<Vec<u8>>>,
     /// Length in bytes.
     pub length: u64,
@@ -71,26 +74,27 @@ impl Attr {
         Attr { padding: has(b'p'), executable: has(b'x'), hidden: has(b'h'), symlink: has(b'l') }
     }
 
-    /// Whether such a file exists on a disk.
+    /// Returns whether such a file exists on a disk.
     pub(crate) fn is_stored(self) -> bool {
         !self.padding && !self.symlink
     }
 }
 
 impl FileEntry {
-    /// Whether the file exists on a disk: neither padding nor a symlink.
+    /// Returns whether the file exists on a disk: neither padding nor a symlink.
     pub fn is_stored(&self) -> bool {
         self.attr.is_stored()
     }
 }
 
 impl Info {
-    /// Bytes that a person gets: padding not counted.
+    /// Returns the bytes that the user gets: padding not counted.
     pub fn payload_len(&self) -> u64 {
         self.files.iter().filter(|file| file.is_stored()).map(|file| file.length).sum()
     }
 
-    /// The digests to check pieces against, or the reason why this torrent cannot be transferred.
+    /// Returns the digests to check pieces against, or the reason why this torrent cannot be
+    /// transferred.
     pub fn require_digests(&self) -> Result<Arc<PieceDigests>, MetainfoError> {
         self.digests.clone().ok_or(MetainfoError::V2Unsupported)
     }
@@ -136,12 +140,13 @@ pub(crate) struct RawFile<'a> {
 }
 
 impl<'a> RawFile<'a> {
-    /// Whether the file exists on a disk.
+    /// Returns whether the file exists on a disk.
     pub(crate) fn is_stored(&self) -> bool {
         self.attr.is_stored()
     }
 
-    /// Reads what the dictionary of a file says beside its path. A symlink has no length of its own (BEP 47).
+    /// Reads the dictionary of a file, except its path. A symlink has no length of its own (BEP
+    /// 47).
     pub(crate) fn new(path: Vec<&'a [u8]>, dict: Cursor<'a>) -> Result<RawFile<'a>, MetainfoError> {
         let attr = Attr::from_letters(dict.get(b"attr").and_then(|attr| attr.as_bytes()).unwrap_or_default());
         let length = match attr.symlink {
@@ -152,7 +157,7 @@ impl<'a> RawFile<'a> {
     }
 }
 
-/// The files that were read so far.
+/// The files that were read until now.
 pub(crate) struct Listing<'a> {
     files: Vec<RawFile<'a>>,
     /// Bytes that further paths may take.
@@ -164,7 +169,7 @@ impl<'a> Listing<'a> {
         Listing { files: Vec::new(), room: PATHS_MAX }
     }
 
-    /// Adds a file, within what a torrent may list.
+    /// Adds a file, within the limits of a torrent.
     pub(crate) fn push(&mut self, file: RawFile<'a>) -> Result<(), MetainfoError> {
         if self.files.len() == FILES_MAX {
             return Err(MetainfoError::TooManyFiles(FILES_MAX));
@@ -176,13 +181,14 @@ impl<'a> Listing<'a> {
         Ok(())
     }
 
-    /// The files; one at least.
+    /// Returns the files; at least one.
     pub(crate) fn finish(self) -> Result<Vec<RawFile<'a>>, MetainfoError> {
         if self.files.is_empty() { Err(MetainfoError::NoFiles) } else { Ok(self.files) }
     }
 }
 
-/// The files of the v1 side: `files`, or `length` (BEP 3). Where both are there, `files` counts, as in other clients.
+/// Lists the files of the v1 side: `files`, or `length` (BEP 3). If both exist, `files` counts, as
+/// in other clients.
 fn list_files<'a>(info: Cursor<'a>, name: &'a [u8]) -> Result<Vec<RawFile<'a>>, MetainfoError> {
     let Some(list) = fields::optional(info, "files", Kind::List)? else {
         return Ok(vec![RawFile::new(vec![name], info)?]);
@@ -198,7 +204,7 @@ fn list_files<'a>(info: Cursor<'a>, name: &'a [u8]) -> Result<Vec<RawFile<'a>>, 
             path.push(part.as_bytes().ok_or(MetainfoError::WrongType("path"))?);
         }
         let file = RawFile::new(path, file)?;
-        // Only a padding file may come without a path: nobody stores it.
+        // Only a padding file may come without a path, as it is never stored.
         if file.path.len() == 1 && !file.attr.padding {
             return Err(MetainfoError::MissingKey("path"));
         }
@@ -207,7 +213,7 @@ fn list_files<'a>(info: Cursor<'a>, name: &'a [u8]) -> Result<Vec<RawFile<'a>>, 
     files.finish()
 }
 
-/// The v1 files of a hybrid, if the v2 side lists the same ones in the same order.
+/// Returns the v1 files of a hybrid, if the v2 side lists the same ones in the same order.
 fn agreeing<'a>(v1: Vec<RawFile<'a>>, v2: &[RawFile<'_>]) -> Result<Vec<RawFile<'a>>, MetainfoError> {
     let listed = v1.iter().filter(|file| !file.attr.padding).map(|file| (&file.path, file.length));
     let agree = listed.eq(v2.iter().map(|file| (&file.path, file.length)));
@@ -241,7 +247,7 @@ fn place(raw: Vec<RawFile<'_>>, paths: Vec<Vec<String>>, align: u64) -> Result<(
 
 fn digests(info: Cursor<'_>, bytes: &Bytes, geometry: &Geometry) -> Result<PieceDigests, MetainfoError> {
     let pieces = fields::bytes(info, "pieces")?;
-    // Where they are in the bytes that are kept: there is no need to keep them twice.
+    // A slice of the kept bytes: there is no need to keep them twice.
     let from = pieces.as_ptr().addr() - info.span().as_ptr().addr();
     let digests = bytes.slice(from..from + pieces.len());
     PieceDigests::v1(digests, geometry)

@@ -1,7 +1,10 @@
-//! `.torrent` files as values (BEP 3, 9, 12, 19, 27, 47, 52, 53), a builder that makes them, and magnet links (BEP 9, 53).
+//! `.torrent` files as values (BEP 3, 9, 12, 19, 27, 47, 52, 53), a builder that makes them, and
+//! magnet links (BEP 9, 53).
 //!
-//! Decides: which torrents are refused, and under which names their files may be stored. Must not know: any disk or network.
-//! Invariant: the info-hash is taken over the original bytes; a file path of a [`Metainfo`] stays below the download directory.
+//! Decides: which torrents are refused, and under which names their files may be stored.
+//! Must not know: any disk or network.
+//! Invariant: the info-hash is taken over the original bytes; a file path of a [`Metainfo`] stays
+//! below the download directory.
 //!
 //! ```
 //! use bt_metainfo::{Builder, Metainfo};

@@ -1,7 +1,9 @@
 //! Magnet links as values (BEP 9, BEP 52 for `btmh`, BEP 53 for `so`).
 //!
-//! Decides: which links are refused, which values are left out, and how a link is escaped. Must not know: how a link is followed.
-//! Invariant: a value names a torrent; its link is printable ASCII, and reads back as the same value.
+//! Decides: which links are refused, which values are left out, and how a link is escaped.
+//! Must not know: how a link is followed.
+//! Invariant: a value names a torrent; its link is printable ASCII, and reads back as the same
+//! value.
 
 use crate::fields;
 use alloc::borrow::ToOwned as _;
@@ -14,19 +16,19 @@ use core::ops::RangeInclusive;
 
 /// The longest link that is read, in bytes.
 const LINK_MAX: usize = 64 * 1024;
-/// The most trackers, web seeds, peers and ranges of files, each, in a link.
+/// Most trackers, web seeds, peers and ranges of files, each, in a link.
 const ENTRIES_MAX: usize = 1000;
-/// The most characters of a name.
+/// Most characters of a name.
 const NAME_MAX: usize = 1024;
-/// The most warnings about one link.
+/// Most warnings about one link.
 const WARNINGS_MAX: usize = 20;
 /// Multihash prefix of SHA-256 in hex: the function's code and the digest's length.
 const SHA256_MULTIHASH: &str = "1220";
 
-/// What a magnet link says.
+/// The content of a magnet link.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Magnet {
-    /// `xt`: what names the torrent; at least one of them is there.
+    /// `xt`: the info-hashes of the torrent; it has at least one.
     pub info_hashes: InfoHashes,
     /// `dn`: a name to show, until the torrent's own is known.
     pub name: Option<String>,
@@ -38,14 +40,14 @@ pub struct Magnet {
     pub peers: Vec<(String, u16)>,
     /// `so`: numbers of the files to download (BEP 53), all if it is empty.
     pub files: Vec<RangeInclusive<u32>>,
-    /// What was left out, one sentence each; not a part of the link.
+    /// Warnings about values that were left out, one sentence each; not a part of the link.
     pub warnings: Vec<String>,
 }
 
 /// Why a text is not a magnet link that we accept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum MagnetError {
-    /// It begins with something else than `magnet:?`.
+    /// It does not begin with `magnet:?`.
     #[error("it is not a magnet link: it does not begin with \"magnet:?\"")]
     Scheme,
     /// It is longer than any honest link.
@@ -54,7 +56,8 @@ pub enum MagnetError {
     /// No `xt` names a torrent.
     #[error("it names no torrent: it has no \"xt=urn:btih:\" or \"xt=urn:btmh:\"")]
     NoTorrent,
-    /// An info-hash that is neither 40 hex nor 32 base32 digits, or a multihash that is not SHA-256 in hex.
+    /// An info-hash that is neither 40 hex nor 32 base32 digits, or a multihash that is not SHA-256
+    /// in hex.
     #[error("its info-hash is not 40 hex or 32 base32 digits, or its multihash is not 1220 and 64 hex digits")]
     InfoHash,
     /// Two different info-hashes of one kind.
@@ -63,7 +66,7 @@ pub enum MagnetError {
 }
 
 impl MagnetError {
-    /// The code in `bt.error/1` objects: stable, in snake_case.
+    /// Returns the code in `bt.error/1` objects: stable, in snake_case.
     pub fn code(&self) -> &'static str {
         match self {
             MagnetError::Scheme => "not_a_magnet",
@@ -76,7 +79,7 @@ impl MagnetError {
 }
 
 impl Magnet {
-    /// The link with nothing but info-hashes.
+    /// Makes a link with nothing but info-hashes.
     pub fn new(info_hashes: InfoHashes) -> Magnet {
         Magnet {
             info_hashes,
@@ -89,8 +92,10 @@ impl Magnet {
         }
     }
 
-    /// Reads a link as people paste it: blanks around it, either case, `&amp;` from a web page. It needs a readable info-hash and nothing
-    /// else (BEP 9): a value that cannot be read is left out, with a warning. Keys that are not known and empty values are ignored.
+    /// Reads a link as people paste it: blanks around it, either case, `&amp;` from a web page.
+    ///
+    /// Only a readable info-hash is required (BEP 9). Other unreadable values are left out, with a
+    /// warning. Unknown keys and empty values are ignored.
     pub fn parse(link: &str) -> Result<Magnet, MagnetError> {
         if link.len() > LINK_MAX {
             return Err(MagnetError::TooLong);
@@ -127,14 +132,15 @@ impl Magnet {
         }
     }
 
-    /// The link that an info-hash alone stands for: 40 hex or 32 base32 digits, or 64 hex digits of version 2.
+    /// Makes the link of an info-hash alone: 40 hex or 32 base32 digits, or 64 hex digits of
+    /// version 2.
     pub fn of_digits(digits: &str) -> Option<Magnet> {
         let v1 = InfoHash::from_hex(digits).or_else(|| base32(digits));
         let v2 = InfoHashV2::from_hex(digits);
         (v1.is_some() || v2.is_some()).then(|| Magnet::new(InfoHashes { v1, v2 }))
     }
 
-    /// An `xt`; whether it was read. Other names than info-hashes are not ours to read.
+    /// Adds an `xt`; returns whether it was read. Names other than info-hashes are ignored.
     fn add_topic(&mut self, topic: &[u8]) -> Result<bool, MagnetError> {
         let Some(topic) = text(topic) else { return Ok(false) };
         if let Some(digits) = after(topic, "urn:btih:").map(str::trim) {
@@ -149,7 +155,7 @@ impl Magnet {
     }
 }
 
-/// The rest of the text behind a prefix of either case.
+/// Returns the rest of the text behind a prefix of either case.
 fn after<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let (start, rest) = text.split_at_checked(prefix.len())?;
     start.eq_ignore_ascii_case(prefix).then_some(rest)
@@ -176,20 +182,20 @@ fn keep<T: PartialEq>(list: &mut Vec<T>, warnings: &mut Vec<String>, key: &str, 
     }
 }
 
-/// A name to show, without blanks around it; `None` if nothing is left.
+/// Returns a name to show, without blanks around it; `None` if nothing is left.
 fn name(value: &[u8]) -> Option<String> {
     let name: String = fields::printable(value).trim().chars().take(NAME_MAX).collect();
-    // Where it was cut there may be blanks again.
+    // The cut may leave blanks again.
     Some(name.trim_end().to_owned()).filter(|name| !name.is_empty())
 }
 
-/// Printable text, without blanks around it.
+/// Returns printable text, without blanks around it.
 fn text(value: &[u8]) -> Option<&str> {
     let text = core::str::from_utf8(value).ok()?.trim();
     (!text.is_empty() && !text.contains(fields::is_steering)).then_some(text)
 }
 
-/// `host:port`, an IPv6 address in brackets. What the host is, is for others to find out.
+/// Parses `host:port`, an IPv6 address in brackets. The host is not checked further.
 fn peer(text: &str) -> Option<(String, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse().ok().filter(|port| *port != 0)?;
@@ -200,7 +206,7 @@ fn peer(text: &str) -> Option<(String, u16)> {
     Some((bare.to_owned(), port))
 }
 
-/// `3`, or `3-5` with both ends.
+/// Parses `3`, or `3-5` with both ends.
 fn files(text: &str) -> Option<RangeInclusive<u32>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let number = |digits: &str| digits.parse::<u32>().ok().filter(|_| !digits.starts_with('+'));
@@ -208,7 +214,7 @@ fn files(text: &str) -> Option<RangeInclusive<u32>> {
     (!range.is_empty()).then_some(range)
 }
 
-/// The 20 bytes of 32 digits of base32 (RFC 4648), of either case.
+/// Decodes 32 digits of base32 (RFC 4648), of either case, into 20 bytes.
 fn base32(digits: &str) -> Option<InfoHash> {
     let mut bytes = [0; 20];
     if digits.len() != 32 {
@@ -230,7 +236,7 @@ fn base32(digits: &str) -> Option<InfoHash> {
     Some(InfoHash(bytes))
 }
 
-/// The bytes that a value stands for: `%41` is one byte, `+` a space. A `%` without two hex digits stands for itself.
+/// Unescapes a value: `%41` is one byte, `+` a space. A `%` without two hex digits stays as it is.
 fn unescape(value: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
@@ -251,7 +257,7 @@ fn unescape(value: &str) -> Vec<u8> {
 }
 
 impl fmt::Display for Magnet {
-    /// The link.
+    /// Writes the link.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "magnet:?";
         let mut pair = |f: &mut fmt::Formatter<'_>, key: &str| write!(f, "{}{key}=", core::mem::replace(&mut separator, "&"));

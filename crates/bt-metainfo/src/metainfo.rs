@@ -1,6 +1,7 @@
 //! A whole `.torrent` file.
 //!
-//! Decides: what is outside `info`: trackers, web seeds, nodes, texts. Must not know: pieces, disks, sockets.
+//! Decides: how the keys outside `info` are read: trackers, web seeds, nodes, texts.
+//! Must not know: pieces, disks, sockets.
 //! Invariant: `info_bytes` are the bytes of the input, and the info-hashes are theirs.
 
 use crate::builder::Outside;
@@ -11,7 +12,7 @@ use bt_bencoding::{Cursor, Kind, Limits, scan};
 use bt_types::{InfoHash, InfoHashV2, InfoHashes};
 use bytes::Bytes;
 
-/// The most trackers, web seeds and nodes, each, that we keep.
+/// Most trackers, web seeds and nodes, each, that we keep.
 const ADDRESSES_MAX: usize = 1000;
 
 /// A torrent. Made only by parsing.
@@ -20,9 +21,9 @@ const ADDRESSES_MAX: usize = 1000;
 pub struct Metainfo {
     /// Which versions of the format it has.
     pub format: Format,
-    /// What names it.
+    /// Its info-hashes.
     pub info_hashes: InfoHashes,
-    /// What it contains.
+    /// Its content.
     pub info: Info,
     /// The original bytes of `info`, as peers exchange them (BEP 9).
     pub info_bytes: Bytes,
@@ -42,7 +43,7 @@ pub struct Metainfo {
     pub created_by: Option<String>,
     /// Free text.
     pub comment: Option<String>,
-    /// What a stricter reader would refuse, and what we changed, one sentence each.
+    /// Oddities that a stricter reader would refuse, and our changes, one sentence each.
     pub warnings: Vec<String>,
 }
 
@@ -58,7 +59,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The name in `--json` output.
+    /// Returns the name in `--json` output.
     pub fn name(self) -> &'static str {
         match self {
             Format::V1 => "v1",
@@ -67,7 +68,8 @@ impl Format {
         }
     }
 
-    /// The format of an `info` dictionary. The version is looked at before anything else (BEP 52).
+    /// Returns the format of an `info` dictionary. The version is checked before anything else (BEP
+    /// 52).
     pub(crate) fn of(info: Cursor<'_>) -> Result<Format, MetainfoError> {
         let version = info.get(b"meta version").map(|version| version.as_int().ok_or(MetainfoError::WrongType("meta version")));
         match (version.transpose()?, info.get(b"pieces").is_some()) {
@@ -80,7 +82,8 @@ impl Format {
 }
 
 impl Metainfo {
-    /// Parses a `.torrent` file. Unsorted keys, odd numbers, both `length` and `files`, and trailing bytes of a v1 torrent become warnings.
+    /// Parses a `.torrent` file. Unsorted keys, odd numbers, both `length` and `files`, and
+    /// trailing bytes of a v1 torrent become warnings.
     pub fn from_bytes(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
         let found = scan(bytes, Limits::TORRENT)?;
         let (root, trailing) = Cursor::parse_prefix(bytes, Limits::TORRENT)?;
@@ -109,8 +112,10 @@ impl Metainfo {
         })
     }
 
-    /// A torrent of an `info` dictionary as peers exchange it (BEP 9), and of what a magnet link says beside it. The info-hashes are
-    /// those of the bytes: whether they are the wanted ones is for the caller to compare.
+    /// Makes a torrent of an `info` dictionary as peers exchange it (BEP 9), and of a magnet link's
+    /// other values.
+    ///
+    /// The info-hashes are those of the bytes: the caller must compare them with the wanted ones.
     pub fn from_info(info_bytes: &[u8], trackers: Vec<Vec<String>>, web_seeds: Vec<String>) -> Result<Metainfo, MetainfoError> {
         let info = Cursor::parse(info_bytes, Limits::TORRENT)?;
         if info.kind() != Kind::Dict {
@@ -119,7 +124,7 @@ impl Metainfo {
         Ok(Metainfo { trackers, web_seeds, ..Metainfo::of_info(info, Vec::new())? })
     }
 
-    /// The bytes of a `.torrent` file that says the same; `info` is as it came.
+    /// Writes the bytes of an equal `.torrent` file; `info` is as it came.
     pub fn to_bytes(&self) -> Vec<u8> {
         let outside = Outside {
             trackers: &self.trackers,
@@ -132,7 +137,7 @@ impl Metainfo {
         outside.around(|info| info.encoded(&self.info_bytes))
     }
 
-    /// The magnet link: info-hashes, name, trackers, web seeds.
+    /// Makes the magnet link: info-hashes, name, trackers, web seeds.
     pub fn magnet(&self) -> String {
         Magnet {
             name: Some(self.info.name.clone()),
@@ -143,7 +148,7 @@ impl Metainfo {
         .to_string()
     }
 
-    /// What `info` alone says.
+    /// Makes a torrent of `info` alone.
     fn of_info(info_dict: Cursor<'_>, mut warnings: Vec<String>) -> Result<Metainfo, MetainfoError> {
         let info_bytes = Bytes::copy_from_slice(info_dict.span());
         let (info, format) = Info::parse(info_dict, &info_bytes, &mut warnings)?;
@@ -152,7 +157,8 @@ impl Metainfo {
             info_hashes: info_hashes(format, info_dict.span()),
             info,
             info_bytes,
-            // Every integer but 0, as other clients read it: their peers must not leak into the DHT.
+            // Every integer except 0, as other clients read it: their peers must not leak into the
+            // DHT.
             private: info_dict.get(b"private").and_then(|flag| flag.as_int()).is_some_and(|flag| flag != 0),
             source: fields::text(info_dict, "source"),
             trackers: Vec::new(),
@@ -173,7 +179,8 @@ fn info_hashes(format: Format, info: &[u8]) -> InfoHashes {
     }
 }
 
-/// The tiers of `announce-list`, or `announce` when that gives none. A tier that is a plain string is tolerated.
+/// Reads the tiers of `announce-list`, or `announce` when that gives none. A tier that is a plain
+/// string is tolerated.
 fn trackers(root: Cursor<'_>) -> Vec<Vec<String>> {
     let tiers = root.get(b"announce-list").into_iter().flat_map(|tiers| tiers.list()).take(ADDRESSES_MAX);
     let mut left = ADDRESSES_MAX;
@@ -192,7 +199,8 @@ fn trackers(root: Cursor<'_>) -> Vec<Vec<String>> {
     kept
 }
 
-/// The URLs of a list, or of a single string; what is not a printable string is left out.
+/// Reads the URLs of a list, or of a single string; values that are no printable strings are left
+/// out.
 fn strings(value: Option<Cursor<'_>>) -> Vec<String> {
     let Some(value) = value else { return Vec::new() };
     let items = value.list().filter_map(|item| item.as_bytes()).take(ADDRESSES_MAX);

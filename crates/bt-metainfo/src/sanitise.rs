@@ -1,10 +1,13 @@
-//! File names from outside, made safe to store on every system.
+//! File names from a torrent, made safe to store on every system.
 //!
-//! Decides: what a component becomes, and who is renamed when two files want one name. Must not know: the disk's own rules.
-//! Invariant: no result leaves its directory; equal input gives equal names; names that are safe are not touched.
+//! Decides: how a component is changed, and which file is renamed when two want one name.
+//! Must not know: the disk's own rules.
+//! Invariant: no result leaves its directory; equal input gives equal names; safe names are not
+//! touched.
 //!
-//! The rules are the same on every system, so that a torrent has the same names everywhere. Only what must be an attack (`..`, NUL, an
-//! absolute path below the name) is refused; the rest is renamed with a warning. Unicode normalisation forms are not folded.
+//! The rules are the same on every system, so that a torrent has the same names everywhere. Only
+//! certain attacks are refused: `..`, NUL, an absolute path below the name. Other names are changed
+//! with a warning. Unicode normalisation forms are not folded.
 
 use crate::info::{DEPTH_MAX, RawFile};
 use crate::{MetainfoError, fields};
@@ -15,22 +18,23 @@ use alloc::{borrow::ToOwned as _, format, string::String, vec, vec::Vec};
 const COMPONENT_MAX: usize = 255;
 /// The longest path in bytes below the download directory; Linux takes 4,095 from a call.
 const PATH_MAX: usize = 4000;
-/// An extension up to this many bytes survives when a name is cut.
+/// The longest extension in bytes that survives when a name is cut.
 const EXTENSION_MAX: usize = 16;
-/// The most renamed files that are named one by one.
+/// Most renamed files that are named one by one.
 const WARNINGS_MAX: usize = 20;
-/// Stands for a character, and for a name, that cannot be kept.
+/// Stands for a character or a name that cannot be kept.
 const SUBSTITUTE: &str = "_";
 
 /// The names under which a torrent's files may be stored.
 pub(crate) struct Storable {
     /// The torrent's name.
     pub(crate) name: String,
-    /// One path for each file, the torrent's name first. Those of stored files differ from each other, also when case is ignored.
+    /// One path for each file, the torrent's name first. Those of stored files differ from each
+    /// other, also when case is ignored.
     pub(crate) paths: Vec<Vec<String>>,
 }
 
-/// Makes the paths of all files storable; adds a warning for each one that had to change.
+/// Makes the paths of all files storable; adds a warning for each path that had to change.
 pub(crate) fn storable(raw: &[RawFile<'_>], warnings: &mut Vec<String>) -> Result<Storable, MetainfoError> {
     let mut paths = raw.iter().map(clean_path).collect::<Result<Vec<_>, _>>()?;
     rename_collisions(raw, &mut paths);
@@ -50,13 +54,13 @@ fn is_same(file: &RawFile<'_>, path: &[String]) -> bool {
     file.path.iter().copied().eq(path.iter().map(|part| part.as_bytes()))
 }
 
-/// The listed path for a message.
+/// Returns the listed path for a message.
 pub(crate) fn shown(path: &[&[u8]]) -> String {
     fields::printable(&path.join(&b'/')).chars().take(200).collect()
 }
 
-/// The path as it is listed, where it differs from the one that is stored and names a place that a Unix system can have: another client may
-/// have stored the file there.
+/// Returns the listed path if it differs from the stored one and a Unix system can have it. Another
+/// client may have stored the file there.
 pub(crate) fn listed(file: &RawFile<'_>, path: &[String]) -> Option<Vec<Vec<u8>>> {
     let (name, below) = file.path.split_first()?;
     let parts: Vec<&[u8]> = core::iter::once(*name).chain(below.iter().copied().filter(|part| !part.is_empty())).collect();
@@ -69,7 +73,8 @@ pub(crate) fn listed(file: &RawFile<'_>, path: &[String]) -> Option<Vec<Vec<u8>>
     is_place.then(|| parts.into_iter().map(<[u8]>::to_vec).collect())
 }
 
-/// The path with each component cleaned; empty ones vanish. Refuses what would leave the directory.
+/// Cleans each component of a path; empty ones vanish. Refuses a path that would leave the
+/// directory.
 fn clean_path(file: &RawFile<'_>) -> Result<Vec<String>, MetainfoError> {
     let is_absolute = file.path.iter().skip(1).any(|part| part.starts_with(b"/"));
     if is_absolute || file.path.iter().any(|part| *part == b".." || part.contains(&0)) {
@@ -88,22 +93,23 @@ fn clean_path(file: &RawFile<'_>) -> Result<Vec<String>, MetainfoError> {
     Ok(path)
 }
 
-/// One component, safe on every system. What is safe already comes back unchanged.
+/// Makes a component safe on every system. A safe one comes back unchanged.
 fn component(bytes: &[u8]) -> String {
     let unsafe_char = |c: char| matches!(c, '/' | '\\') || fields::is_steering(c);
     let name = String::from_utf8_lossy(bytes).replace(unsafe_char, SUBSTITUTE);
     let name = shorten(&name);
-    // Windows drops these from the end, so two names would become one; "." and ".." consist of nothing else.
+    // Windows drops these from the end, so two names would become one; "." and ".." consist of
+    // nothing else.
     let name = name.trim_end_matches(['.', ' ']);
     match name {
         "" => SUBSTITUTE.to_owned(),
-        // What is longer by a character may be too long.
+        // A character longer, the name may be too long.
         name if is_reserved(name) => shorten(&format!("{SUBSTITUTE}{name}")).trim_end_matches(['.', ' ']).to_owned(),
         name => name.to_owned(),
     }
 }
 
-/// Whether Windows takes the name, whatever its extension, for a device.
+/// Returns whether Windows takes the name, with any extension, for a device.
 fn is_reserved(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_uppercase();
     let mut chars = stem.chars();
@@ -111,7 +117,7 @@ fn is_reserved(name: &str) -> bool {
     is_port || matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$")
 }
 
-/// Splits the extension off, the dot with it, if there is a short one.
+/// Splits off the extension with its dot, if there is a short one.
 fn split_extension(name: &str) -> (&str, &str) {
     match name.rfind('.').and_then(|dot| name.split_at_checked(dot)) {
         Some((stem, extension)) if !stem.is_empty() && extension.len() <= EXTENSION_MAX => (stem, extension),
@@ -128,15 +134,15 @@ fn shorten(name: &str) -> String {
     with_ending(stem, extension)
 }
 
-/// The stem, cut so that it makes a component with this ending.
+/// Cuts the stem so that it makes a component with this ending.
 fn with_ending(stem: &str, ending: &str) -> String {
     let max = stem.len().min(COMPONENT_MAX.saturating_sub(ending.len()));
     let end = (0..=max).rev().find(|&at| stem.is_char_boundary(at)).unwrap_or(0);
     format!("{}{ending}", stem.get(..end).unwrap_or_default())
 }
 
-/// Renames stored files that would share a place with another one, or with a directory, on a disk that ignores case. The first
-/// in torrent order keeps its name, directories before files.
+/// Renames stored files that would share a name with another file or a directory, on a disk that
+/// ignores case. The first in torrent order keeps its name, directories before files.
 fn rename_collisions(raw: &[RawFile<'_>], paths: &mut [Vec<String>]) {
     let mut names = Names::default();
     let stored = || raw.iter().map(RawFile::is_stored);
@@ -156,14 +162,15 @@ struct Names {
     directories: u32,
 }
 
-/// Who has a name: a directory with its number, or a file with the suffix that the next one of this name tries.
+/// The holder of a name: a directory with its number, or a file. Both with the suffix that the next
+/// file of this name tries.
 enum Taken {
     Directory { number: u32, next_suffix: u32 },
     File { next_suffix: u32 },
 }
 
 impl Names {
-    /// The number of the directory that holds the file.
+    /// Returns the number of the directory that holds the file.
     fn directory(&mut self, path: &[String]) -> u32 {
         let parents = path.split_last().map(|(_, parents)| parents).unwrap_or_default();
         parents.iter().fold(0, |parent, part| match self.taken.get(&(parent, part.to_lowercase())) {
@@ -241,7 +248,8 @@ mod tests {
         assert_eq!(cut, format!("{}.flac", "ä".repeat(125)), "250 bytes of stem, 5 of extension");
     }
 
-    /// The stored paths and the warnings for files with these paths, components separated by `/`.
+    /// Returns the stored paths and the warnings for files with these paths, components separated
+    /// by `/`.
     fn stored(listed: &[&str]) -> (Vec<String>, Vec<String>) {
         let raw: Vec<RawFile<'_>> = listed
             .iter()

@@ -1,6 +1,7 @@
 //! Tests of the whole crate: torrents as bytes, made by hand or by the builder.
 //!
-//! Decides: nothing. Must not know: private parts of the modules.
+//! Decides: nothing.
+//! Must not know: private parts of the modules.
 //! Invariant: each table row differs from a good torrent in one thing.
 
 use crate::{Builder, Format, Metainfo, MetainfoError, auto_piece_length};
@@ -9,7 +10,7 @@ use bt_bencoding::{Writer, write};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-/// A torrent whose `info` is the given, already encoded entries.
+/// Makes a torrent whose `info` is the given, already encoded entries.
 fn torrent(info: &str) -> Vec<u8> {
     write(|w| w.dict(|d| d.key(b"info").encoded(&[b"d", info.as_bytes(), b"e"].concat())))
 }

@@ -1,6 +1,7 @@
 //! The `file tree` of a v2 torrent (BEP 52).
 //!
-//! Decides: which entry is a file and which a directory. Must not know: merkle trees, names that a disk refuses.
+//! Decides: which entry is a file and which a directory.
+//! Must not know: merkle trees, names that a disk refuses.
 //! Invariant: the walk is no deeper than the limit on paths.
 
 use crate::info::{DEPTH_MAX, Listing, RawFile};
@@ -8,10 +9,11 @@ use crate::{MetainfoError, fields};
 use alloc::{vec, vec::Vec};
 use bt_bencoding::{Cursor, Kind};
 
-/// Length in bytes of a `pieces root`.
+/// Length in bytes of a `pieces root`, a SHA-256.
 const ROOT_LEN: usize = 32;
 
-/// The files in the order of the tree. A tree that is one file with the torrent's name is a single-file torrent.
+/// Lists the files in the order of the tree. A tree of one file with the torrent's name is a
+/// single-file torrent.
 pub(crate) fn files<'a>(info: Cursor<'a>, name: &'a [u8]) -> Result<Vec<RawFile<'a>>, MetainfoError> {
     let root = fields::required(info, "file tree", Kind::Dict)?;
     let mut listing = Listing::new();

@@ -1,6 +1,7 @@
 //! Names to addresses, addresses to sockets.
 //!
-//! Decides: the gate, and the local address. Must not know: what is said over a socket.
+//! Decides: the gate, and the local address.
+//! Must not know: what is sent over a socket.
 //! Invariant: `gate` is called before every connect.
 
 use crate::error::NetError;
@@ -14,16 +15,16 @@ use std::sync::Arc;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout_at};
 
-/// How we go out.
+/// Settings of outgoing connections.
 #[derive(Clone, Debug, Default)]
 pub struct EgressConfig {
     /// The local address of every socket; addresses of the other family are then unreachable.
     pub bind: Option<IpAddr>,
-    /// Root certificates to trust besides the ones that browsers trust.
+    /// Root certificates to trust besides those that browsers trust.
     pub extra_roots: Roots,
 }
 
-/// The way out. Clones share one configuration.
+/// The way out to the network. Clones share one configuration.
 #[derive(Clone, Debug)]
 pub struct Egress {
     bind: Option<IpAddr>,
@@ -32,13 +33,15 @@ pub struct Egress {
 }
 
 impl Egress {
-    /// Fails only when the TLS library refuses its own defaults.
+    /// Makes the way out. Fails only when the TLS library refuses its own defaults.
     pub fn new(config: EgressConfig) -> Result<Egress, NetError> {
         Ok(Egress { bind: config.bind, tls: tls::client(&config.extra_roots)?, resolver: Resolver::default() })
     }
 
-    /// The addresses of a host name, or of an address written as text (IPv6 with or without brackets). At least one, no
-    /// duplicates, in the order of the system; only those that the bind address can reach.
+    /// Resolves a host name, or an address written as text (IPv6 with or without brackets).
+    ///
+    /// Returns at least one address, without duplicates, in the order of the system; only those
+    /// that the bind address can reach.
     pub async fn resolve(&self, host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, NetError> {
         let literal = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host);
         let found: Vec<SocketAddr> = match literal.parse::<IpAddr>() {
@@ -59,7 +62,8 @@ impl Egress {
         if addrs.is_empty() { Err(NetError::NoAddress { host: host.to_owned() }) } else { Ok(addrs) }
     }
 
-    /// Opens a TCP connection to an address that `source` named. Small writes are sent at once (`TCP_NODELAY`).
+    /// Opens a TCP connection to an address that `source` named. Small writes are sent at once
+    /// (`TCP_NODELAY`).
     pub async fn dial(&self, source: Source, addr: SocketAddr, deadline: Instant) -> Result<TcpStream, NetError> {
         gate(source, addr)?;
         let fail = |source| NetError::Connect { addr, source };
@@ -72,7 +76,7 @@ impl Egress {
         Ok(stream)
     }
 
-    /// A UDP socket that sends to, and receives from, the one address that `source` named.
+    /// Opens a UDP socket for the one address that `source` named.
     pub async fn udp(&self, source: Source, addr: SocketAddr) -> Result<UdpSocket, NetError> {
         gate(source, addr)?;
         let fail = |source| NetError::Connect { addr, source };
@@ -81,7 +85,7 @@ impl Egress {
         Ok(socket)
     }
 
-    /// The settings for TLS connections.
+    /// Returns the settings for TLS connections.
     pub(crate) fn tls(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.tls)
     }
@@ -90,7 +94,8 @@ impl Egress {
         self.bind.is_none_or(|bind| normalise(bind).is_ipv4() == addr.is_ipv4())
     }
 
-    /// The local end for a socket to `addr`: the bind address or the unspecified one, and a free port.
+    /// Returns the local end for a socket to `addr`: the bind address or the unspecified one, and a
+    /// free port.
     fn local_for(&self, addr: SocketAddr) -> io::Result<SocketAddr> {
         if !self.reaches(addr) {
             let why = "the bind address is of the other address family";

@@ -1,16 +1,18 @@
-//! What can go wrong on the way out.
+//! Errors of outgoing connections.
 //!
-//! Decides: the list of causes and their words. Must not know: who reads them.
+//! Decides: the list of causes and their words.
+//! Must not know: which caller reads them.
 //! Invariant: every error says what was tried and why it failed.
 
 use std::io;
 use std::net::SocketAddr;
 use thiserror::Error;
 
-/// Why nothing came back.
+/// Why no reply came.
 #[derive(Debug, Error)]
 pub enum NetError {
-    /// The gate: nobody can be reached at the address, or it is closer to us than whoever named it.
+    /// The gate: no host can be reached at the address, or the address is closer to us than the
+    /// source that named it.
     #[error("{addr} may not be contacted: whoever named it may not name such an address")]
     Refused {
         /// The address.
@@ -21,7 +23,7 @@ pub enum NetError {
     Resolve {
         /// The name.
         host: String,
-        /// What the resolver says.
+        /// The resolver's error.
         source: io::Error,
     },
     /// The name has no address, or none of the family that we are bound to.
@@ -35,7 +37,7 @@ pub enum NetError {
     Connect {
         /// The address.
         addr: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The TLS handshake failed: mostly a certificate that is not trusted.
@@ -43,13 +45,13 @@ pub enum NetError {
     Tls {
         /// The name that the certificate must prove.
         host: String,
-        /// What TLS says.
+        /// The TLS error.
         source: io::Error,
     },
-    /// The time was over.
+    /// The deadline passed.
     #[error("no answer in time")]
     Timeout,
-    /// The body is longer than was asked for.
+    /// The body is longer than the limit.
     #[error("the reply is longer than {limit} bytes")]
     TooLarge {
         /// The limit in bytes.
@@ -58,13 +60,13 @@ pub enum NetError {
     /// The server does not speak HTTP, or stopped in the middle.
     #[error("not a valid HTTP reply: {0}")]
     Http(#[from] hyper::Error),
-    /// The body is compressed in a way that cannot be undone.
+    /// The body cannot be uncompressed.
     #[error("the coding of the reply cannot be undone: {0}")]
     Encoding(&'static str),
     /// The URL cannot be used.
     #[error("bad URL {url}: {why}")]
     Url {
-        /// The URL, as far as it may be shown.
+        /// The part of the URL that may be shown.
         url: String,
         /// What is wrong with it.
         why: String,
@@ -72,7 +74,7 @@ pub enum NetError {
     /// A redirect that is not followed: from https to http, or without a readable target.
     #[error("the server redirects to a place that is not followed: {0}")]
     Redirect(&'static str),
-    /// The server redirects to a magnet link, which is no place to fetch from.
+    /// The server redirects to a magnet link, which cannot be fetched.
     #[error("the server redirects to a magnet link")]
     Magnet(String),
     /// More redirects than allowed.

@@ -1,17 +1,18 @@
-//! What a server compressed, as it was.
+//! Uncompresses replies.
 //!
-//! Decides: which codings are undone, and how much may come out. Must not know: HTTP connections, what a body means.
-//! Invariant: no more than the limit is ever held, however much a few bytes claim to become.
+//! Decides: which codings are undone, and how long the result may be.
+//! Must not know: HTTP connections, what a body means.
+//! Invariant: no more than the limit is ever held, even of a few bytes that claim to become more.
 
 use crate::error::NetError;
 use flate2::bufread::GzDecoder;
 use std::io::Read as _;
 
-/// Undoes the `Content-Encoding` of a body; what comes out is at most `limit` bytes long.
+/// Undoes the `Content-Encoding` of a body; the result is at most `limit` bytes long.
 pub(crate) fn decode(coding: Option<&str>, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, NetError> {
     let coding = coding.map(|coding| coding.trim().to_ascii_lowercase()).unwrap_or_default();
     match coding.as_str() {
-        // Names of character sets, and of nothing, are what some trackers write there.
+        // Some trackers write names of character sets, or of no coding, in this field.
         "" | "identity" | "none" | "utf-8" | "utf8" | "binary" | "8bit" => Ok(body),
         "gzip" | "x-gzip" => inflate(&body, limit),
         _ => Err(NetError::Encoding("it is none that we accept")),

@@ -1,7 +1,9 @@
 //! One HTTP(S) GET, with its redirects, under caps.
 //!
-//! Decides: which redirects are followed, and how much is read. Must not know: what the body means.
-//! Invariant: each hop's address is named by the hop before it, so a public server cannot send us into a private network.
+//! Decides: which redirects are followed, and how much is read.
+//! Must not know: what the body means.
+//! Invariant: each hop's address is named by the hop before it, so a public server cannot send us
+//! into a private network.
 
 use crate::egress::Egress;
 use crate::error::NetError;
@@ -28,54 +30,56 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use url::{Host, Position, Url};
 
-/// How long one connect may take.
+/// Longest time of one connect, so that a dead address leaves time for others.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
-/// Bytes of a reply's head at most.
+/// Most bytes of a reply's head.
 const HEAD_MAX: usize = 16 * 1024;
-/// Header fields at most.
+/// Most header fields.
 const HEADERS_MAX: usize = 256;
-/// What we call ourselves.
+/// Our `User-Agent`.
 const OUR_NAME: &str = concat!("bt/", env!("CARGO_PKG_VERSION"));
 
-/// What a GET may cost.
+/// The limits of a GET.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
-    /// Who named the URL.
+    /// The source that named the URL.
     pub source: Source,
-    /// The address to use for the first hop instead of resolving the host: the caller chose among several.
+    /// The address to use for the first hop instead of resolving the host: the caller chose among
+    /// several.
     pub via: Option<SocketAddr>,
     /// Time for everything: name, connects, redirects, body.
     pub timeout: Duration,
-    /// Bytes of body at most, as they come and after they are uncompressed.
+    /// Most bytes of body, compressed and uncompressed.
     pub max_body: usize,
-    /// Redirects followed at most.
+    /// Most redirects that are followed.
     pub max_redirects: u32,
 }
 
 impl HttpOptions {
-    /// 30 s, 1 MiB and 5 redirects.
+    /// Makes options of 30 s, 1 MiB and 5 redirects.
     pub fn new(source: Source) -> HttpOptions {
         HttpOptions { source, via: None, timeout: Duration::from_secs(30), max_body: 1 << 20, max_redirects: 5 }
     }
 }
 
-/// What came back.
+/// The reply to a GET.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HttpReply {
-    /// The status of the last hop; a redirect that was followed is not seen.
+    /// The status of the last hop; the caller never sees a redirect that was followed.
     pub status: u16,
     /// The body of the last hop, uncompressed.
     pub body: Vec<u8>,
-    /// The connection ended before the body that was promised: the caller knows whether what came is whole.
+    /// The connection ended before the promised body: the caller must judge whether the body is
+    /// whole.
     pub is_cut: bool,
-    /// How long the server wants to be left alone (RFC 9110, `Retry-After`).
+    /// How long the server wants no further request (RFC 9110, `Retry-After`).
     pub retry_after: Option<Duration>,
     /// The address that it came from: the source of every address in the body.
     pub from: SocketAddr,
 }
 
 impl Egress {
-    /// GETs an `http` or `https` URL and follows redirects; the status is for the caller to judge.
+    /// Fetches an `http` or `https` URL and follows redirects; the caller judges the status.
     pub async fn http_get(&self, url: &str, options: &HttpOptions) -> Result<HttpReply, NetError> {
         let deadline = Instant::now() + options.timeout;
         timeout_at(deadline, self.follow(url, options, deadline)).await.unwrap_or(Err(NetError::Timeout))
@@ -88,7 +92,7 @@ impl Egress {
             let hop = Hop::new(&url)?;
             let (mut response, from, _driver) = self.ask(&hop, source, via.take(), deadline).await?;
             if is_redirect(response.status().as_u16()) {
-                // Some write it in UTF-8, which a field should not hold.
+                // Some servers write it in UTF-8, which a field should not hold.
                 let target = response.headers().get(LOCATION).map(|target| String::from_utf8_lossy(target.as_bytes()));
                 url = redirect(&url, target.as_deref(), from)?;
                 source = Source::Host(from.ip());
@@ -103,7 +107,8 @@ impl Egress {
         Err(NetError::TooManyRedirects)
     }
 
-    /// Connects and sends the request. The connection is driven by the returned set, and closed when that is dropped.
+    /// Connects and sends the request. The returned set drives the connection, and closes it when
+    /// it is dropped.
     async fn ask(
         &self,
         hop: &Hop<'_>,
@@ -127,7 +132,8 @@ impl Egress {
         Ok((response, from, driver))
     }
 
-    /// The first address that the gate allows and that answers; the time left is shared among those that remain.
+    /// Dials the first address that the gate allows and that answers; the remaining addresses share
+    /// the time left.
     async fn dial_one_of(
         &self,
         source: Source,
@@ -180,7 +186,7 @@ impl<'a> Hop<'a> {
         }
     }
 
-    /// The user name and password of the URL, as RFC 7617 sends them.
+    /// Returns the user name and password of the URL, as RFC 7617 sends them.
     fn credentials(&self) -> Option<String> {
         let (user, password) = (self.url.username(), self.url.password());
         if user.is_empty() && password.is_none() {
@@ -217,13 +223,13 @@ where
     builder.allow_spaces_after_header_name_in_responses(true).ignore_invalid_headers_in_responses(true);
     let (mut sender, connection) = builder.handshake(TokioIo::new(Modern::new(stream))).await?;
     driver.spawn(async move {
-        // What goes wrong here is told to the request as well.
+        // The request gets this error too.
         let _ = connection.await;
     });
     Ok(sender.send_request(request).await?)
 }
 
-/// The body, and whether the connection ended before it did.
+/// Reads the body; returns also whether the connection ended before it did.
 async fn read_body(incoming: &mut Incoming, limit: usize) -> Result<(Vec<u8>, bool), NetError> {
     let mut body = Vec::new();
     while let Some(frame) = incoming.frame().await {
@@ -245,7 +251,8 @@ fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
-/// The next URL; what was secure stays secure. A server that is near us may lead to itself or to the public: not to another service here.
+/// Returns the next URL; https stays https. A server that is not public may redirect only to the
+/// same host, at its own port or at 443.
 fn redirect(url: &Url, target: Option<&str>, from: SocketAddr) -> Result<Url, NetError> {
     let target = target.ok_or(NetError::Redirect("no readable location"))?;
     let next = url.join(target).map_err(|_| NetError::Redirect("no readable location"))?;
@@ -263,7 +270,7 @@ fn redirect(url: &Url, target: Option<&str>, from: SocketAddr) -> Result<Url, Ne
     Ok(next)
 }
 
-/// The time that a `Retry-After` names: seconds, or a date.
+/// Reads the time of a `Retry-After`: seconds, or a date.
 fn retry_after(text: &str) -> Option<Duration> {
     let seconds = || text.trim().parse().ok().map(Duration::from_secs);
     let date = || httpdate::parse_http_date(text.trim()).ok()?.duration_since(SystemTime::now()).ok();
@@ -271,7 +278,7 @@ fn retry_after(text: &str) -> Option<Duration> {
 }
 
 fn bad_url(url: &str, why: &dyn std::fmt::Display) -> NetError {
-    // Only up to the path: what follows may hold a passkey. Nor with a password.
+    // Only up to the path, as the rest may hold a passkey; and without a password.
     let shown = url.split(['?', '#']).next().unwrap_or_default();
     let shown = match shown.split_once("://").map(|(scheme, rest)| (scheme, rest.rsplit_once('@'))) {
         Some((scheme, Some((_, host)))) => format!("{scheme}://{host}"),

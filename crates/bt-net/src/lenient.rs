@@ -1,9 +1,11 @@
-//! A stream whose first answer looks like HTTP/1.1, whatever minor version it claims.
+//! A stream whose first reply looks like HTTP/1.1, even if it claims HTTP/1.0.
 //!
-//! Decides: the one byte that is changed. Must not know: what is said.
+//! Decides: the one byte that is changed.
+//! Must not know: what is sent.
 //! Invariant: every other byte comes as it was sent.
 //!
-//! Some servers say HTTP/1.0 and send chunks, which the HTTP library refuses; read as HTTP/1.1 their answers are whole.
+//! Some servers say HTTP/1.0 and send chunks, which the HTTP library refuses; read as HTTP/1.1
+//! their replies are whole.
 
 use std::io;
 use std::pin::Pin;
@@ -12,11 +14,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const OLD: &[u8; 8] = b"HTTP/1.0";
 
-/// Wraps a stream on which one answer will be read.
+/// Wraps a stream on which one reply will be read.
 #[derive(Debug)]
 pub(crate) struct Modern<S> {
     inner: S,
-    /// Bytes of `HTTP/1.0` that came so far; `None` once it is decided.
+    /// Bytes of `HTTP/1.0` matched until now; `None` once it is decided.
     matched: Option<usize>,
 }
 

@@ -1,7 +1,10 @@
-//! The one way out to the network: a resolver, a dialer and a capped HTTP(S) client behind one address gate.
+//! The one way out to the network: a resolver, a dialer and a capped HTTP(S) client behind one
+//! address gate.
 //!
-//! Decides: whether we connect, from where, and how much of a reply is read. Must not know: torrents, peers, trackers.
-//! Invariant: no packet goes to an address before `may_name` allowed whoever named it, at every redirect again.
+//! Decides: whether we connect, from which address, and how much of a reply is read.
+//! Must not know: torrents, peers, trackers.
+//! Invariant: no packet goes to an address before `may_name` allowed the source that named it, at
+//! every redirect again.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

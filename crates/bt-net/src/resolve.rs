@@ -1,17 +1,19 @@
-//! Names to addresses by the system's resolver, which blocks.
+//! Resolves names by the system's resolver, which blocks.
 //!
-//! Decides: how many names are asked for at a time. Must not know: who wants an address.
-//! Invariant: a resolver that does not answer keeps nothing alive: its thread ends with the process.
+//! Decides: how many names are resolved at a time.
+//! Must not know: which caller wants an address.
+//! Invariant: a resolver that does not answer keeps nothing alive: its thread ends with the
+//! process.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, oneshot};
 
-/// Names that are asked for at a time: each has a thread until the system answers.
+/// Names that are resolved at a time: each has a thread until the system answers.
 const LOOKUPS_MAX: usize = 16;
 
-/// Asks the system. Clones share the threads.
+/// The system's resolver. Clones share the threads.
 #[derive(Clone, Debug)]
 pub(crate) struct Resolver(Arc<Semaphore>);
 
@@ -22,8 +24,10 @@ impl Default for Resolver {
 }
 
 impl Resolver {
-    /// The addresses of a name, in the order of the system. Not on the runtime's threads: a runtime waits for those when it ends, and the
-    /// system may take ten seconds to find out that no name server answers.
+    /// Looks up the addresses of a name, in the order of the system.
+    ///
+    /// Not on the runtime's blocking threads: a runtime waits for those when it ends. The system
+    /// may take ten seconds to find out that no name server answers.
     pub(crate) async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let place = Arc::clone(&self.0).acquire_owned().await.map_err(io::Error::other)?;
         let (answer, answered) = oneshot::channel();

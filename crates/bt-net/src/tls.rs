@@ -1,6 +1,7 @@
-//! Whom we trust over TLS.
+//! Certificates that we trust over TLS.
 //!
-//! Decides: root certificates and protocol versions. Must not know: hosts, HTTP.
+//! Decides: root certificates and protocol versions.
+//! Must not know: hosts, HTTP.
 //! Invariant: a certificate is always checked; no setting turns that off.
 
 use crate::error::NetError;
@@ -9,12 +10,13 @@ use rustls::pki_types::{CertificateDer, TrustAnchor};
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 
-/// Root certificates to trust besides the ones that browsers trust. Made only of certificates that can be read.
+/// Root certificates to trust besides those that browsers trust. Made only of certificates that can
+/// be read.
 #[derive(Clone, Debug, Default)]
 pub struct Roots(Vec<TrustAnchor<'static>>);
 
 impl Roots {
-    /// Adds the certificates of a PEM text; at least one must be in it.
+    /// Adds the certificates of a PEM text; it must have at least one.
     pub fn add_pem(&mut self, pem: &[u8]) -> Result<(), NetError> {
         let mut store = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -28,7 +30,7 @@ impl Roots {
     }
 }
 
-/// TLS 1.2 and 1.3 with the roots of browsers and these.
+/// Configures TLS 1.2 and 1.3 with the roots of browsers and these.
 pub(crate) fn client(extra: &Roots) -> Result<Arc<ClientConfig>, NetError> {
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.iter().chain(&extra.0).cloned().collect() };
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -1,7 +1,8 @@
 //! GETs against scripted servers on loopback.
 //!
-//! Decides: what must be read, followed and refused. Must not know: how the client is built.
-//! Invariant: every script is raw bytes, so a server may be as rude as it likes.
+//! Decides: what must be read, followed and refused.
+//! Must not know: how the client is built.
+//! Invariant: every script is raw bytes, so a server may break any rule.
 
 use bt_net::{Egress, EgressConfig, HttpOptions, HttpReply, NetError, Roots};
 use bt_types::Source;
@@ -11,7 +12,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-/// A server that gives each connection the next of the answers, and the heads of the requests that it got.
+/// Starts a server that gives each connection the next of the replies; it records the heads of the
+/// requests.
 async fn scripted(answers: Vec<Vec<u8>>) -> (SocketAddr, tokio::task::JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -31,7 +33,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &[u8]) -
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
     }
-    // The client may have gone away in the middle of a long answer: that is what some scripts test.
+    // The client may have gone away in the middle of a long reply: some scripts test that.
     let _ = stream.write_all(answer).await;
     let _ = stream.shutdown().await;
     String::from_utf8(head).unwrap()
@@ -126,7 +128,7 @@ async fn what_is_untidy_but_whole_is_taken() {
             get(&format!("http://{addr}/"), user()).await.unwrap_or_else(|error| panic!("{error}: {}", answer.escape_ascii()));
         assert!(reply.body == b"abcdef" && !reply.is_cut, "{}", answer.escape_ascii());
     }
-    // Whether these are whole is for the reader of the body to say.
+    // The reader of the body must judge whether these are whole.
     let cut = [
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabcdef".to_vec(),
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n".to_vec(),

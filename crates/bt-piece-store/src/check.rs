@@ -1,7 +1,9 @@
-//! What of a torrent is on the disk already: at opening, and for `verify`.
+//! Finds which pieces of a torrent are on the disk already, when it is opened and for `verify`.
 //!
-//! Decides: what the journal is believed, what is hashed, which files are not ours. Must not know: how hashing is spread.
-//! Invariant: a piece is "have" only if the journal vouches for unchanged files, or it was hashed just now.
+//! Decides: what of the journal is trusted, what is hashed, which files are not ours.
+//! Must not know: how hashing is spread over cores.
+//! Invariant: a piece is "have" only if the journal vouches for unchanged files, or it was hashed
+//! just now.
 
 use crate::hashing::{HashError, hash_pieces};
 use crate::identity::{Change, Noted, Stat, sample};
@@ -16,10 +18,10 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A torrent whose data was looked at.
+/// A torrent whose data was checked.
 #[derive(Debug)]
 pub struct Opened {
-    /// The pieces that are there.
+    /// The pieces that are on the disk.
     pub have: Bitfield,
     /// The journal, brought up to date, for the [`Worker`](crate::Worker).
     pub journal: Journal,
@@ -27,31 +29,33 @@ pub struct Opened {
     pub adopted: u32,
     /// Number of pieces that were hashed.
     pub hashed: u32,
-    /// The journal knew of pieces, and all of them were deleted.
+    /// The journal had pieces, and all of them were deleted.
     pub was_deleted: bool,
 }
 
-/// What is believed without hashing.
+/// What is trusted without hashing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Trust {
-    /// What the journal says of files that did not change.
+    /// The journal, for files that did not change.
     Journal,
     /// Every file that exists in its full length.
     Data,
 }
 
-/// Why a torrent was not opened. No file that was there was changed. New may be, where something is missing, directories on the way, and of a
-/// torrent that is one file that file, empty: both are made to be claimed.
+/// Why a torrent was not opened. No existing file was changed.
+///
+/// For an incomplete torrent new directories may have been made, and for a torrent of one file that
+/// file, empty. The claim needs them.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A file with the name of one of the torrent's is something else, and would be overwritten.
+    /// A file with the name of one of the torrent's holds other data, which would be overwritten.
     #[error("{} is another file than the torrent's: move it away, or choose another directory", path.display())]
     Foreign {
         /// The file, relative to the root.
         path: PathBuf,
     },
-    /// No file that held pieces is there: they were moved, or their disk is not mounted. They are not made anew, as that would lie in the way
-    /// when they come back.
+    /// Every file that held pieces is gone: moved, or its disk is not mounted. They are not made
+    /// anew: new files would be in the way when the old ones come back.
     #[error("{} held pieces and is not there: bring it back, or mount its disk", path.display())]
     Gone {
         /// The first of them, relative to the root.
@@ -62,7 +66,7 @@ pub enum OpenError {
     Owned {
         /// The file, or the directory of all files.
         path: PathBuf,
-        /// Whether the other one writes.
+        /// Whether the other torrent writes.
         is_written: bool,
     },
     /// The disk refused.
@@ -91,13 +95,19 @@ pub enum Use {
     Write,
 }
 
-/// How often files that change while they are hashed are hashed again.
+/// Most repetitions for files that change while they are hashed; then opening fails, as another
+/// program keeps writing.
 const ROUNDS_MAX: u32 = 5;
 
-/// Finds out which pieces are there. Hashed is what differs from how the journal left it, what was being written at a crash, and without a
-/// journal whatever there is; of files of which only attributes changed a sample. Then calls `claim`, which may refuse; the file of a torrent
-/// that is one file, and that is not complete, is made for that, empty, if it is missing. Only after that changes anything else: makes the
-/// empty files that are wanted, cuts files of ours that grew, and brings the journal up to date.
+/// Finds the pieces that are on the disk, and lets the caller claim the files.
+///
+/// It hashes pieces of files that differ from the journal's notes, and pieces that were being
+/// written at a crash. Without a journal it hashes all that exists. Of a file with changed
+/// attributes only it hashes a sample.
+///
+/// Then it calls `claim`, which may refuse. If an incomplete torrent of one file lacks that file,
+/// the empty file is made for the claim. Only after that does it change anything else. It makes
+/// wanted empty files, cuts files of ours that grew, and brings the journal up to date.
 pub fn open_torrent(
     layout: &Layout,
     digests: &PieceDigests,
@@ -115,7 +125,7 @@ pub fn open_torrent(
         let Some(stat) = stats[index] else { continue };
         let then = known.file(index).filter(|then| then.is_file(&stat));
         let holds = match then {
-            // What is behind the end of one that we did not make is the user's.
+            // Bytes behind the end of a file that we did not make are the user's.
             Some(then) if stat.len > file.length && !then.made => Holds::Else,
             Some(_) => Holds::Ours,
             None => judge(layout, file, &stat, have, storage).map_err(StoreError::at(&file.path))?,
@@ -133,7 +143,8 @@ pub fn open_torrent(
     let wanted = layout.wanted();
     let is_complete = wanted.common(have, layout.geometry()).count() == wanted.count() as usize;
     let is_made_now = |index: &usize, file: &LayoutFile| {
-        // Of a torrent that is one file that file is made at once, so that another torrent finds it claimed.
+        // The file of a torrent of one file is made at once, so that another torrent finds it
+        // claimed.
         let at_once = file.length == 0 || (!is_complete && layout.is_one_file());
         at_once && file.is_wanted && stats[*index].is_none()
     };
@@ -154,7 +165,8 @@ pub fn open_torrent(
         let stat = storage.noted(&file.path).map_err(StoreError::at(&file.path))?;
         ours.extend(stat.map(|stat| (index, Noted { stat, made: true })));
     }
-    // Another program may have written what was found and not have synced it: the journal says "have" of nothing that a power cut can take.
+    // Another program may have written these pieces without syncing. The journal must not say
+    // "have" of bytes that a power cut can take.
     let found = |piece: &Piece| have.has(*piece) && (!known.have.has(*piece) || hashed.binary_search(piece).is_ok());
     let unsafe_files: BTreeSet<usize> =
         layout.geometry().pieces().filter(found).flat_map(|piece| layout.piece_spans(piece)).map(|span| span.index).collect();
@@ -176,7 +188,8 @@ pub fn open_torrent(
     Ok(Opened { have, journal, adopted, hashed, was_deleted })
 }
 
-/// Makes files that are not there. One that another torrent made in this moment is looked at when it is written.
+/// Makes missing files. A file that another torrent made in this moment is checked when it is
+/// written.
 fn make<'a>(
     files: &[(usize, &'a LayoutFile)],
     storage: &dyn Storage,
@@ -192,19 +205,20 @@ fn make<'a>(
     Ok(())
 }
 
-/// What was found.
+/// The result of a look at the files.
 struct Looked {
     have: Bitfield,
-    /// The stat of each file before it was hashed. Its content was not changed since.
+    /// The stat of each file before it was hashed. Its content has not changed since.
     stats: Vec<Option<Stat>>,
     /// The pieces that were hashed, in order.
     hashed: Vec<Piece>,
     adopted: u32,
-    /// Everything that was there was deleted.
+    /// All known pieces were deleted.
     was_deleted: bool,
 }
 
-/// Looks at the files, hashes what must be, and looks again: what changed meanwhile is hashed again.
+/// Looks at the files, hashes what it must, and looks again: content that changed meanwhile is
+/// hashed again.
 fn look(
     layout: &Layout,
     digests: &PieceDigests,
@@ -243,12 +257,12 @@ fn look(
             } else {
                 have.remove(piece)
             };
-            // A part that is wrong: so may be the rest.
+            // Part of the file is wrong, so the rest may be.
             if !right && touched.binary_search(&piece).is_ok() {
                 suspect.extend(touched.iter().filter(|piece| !hashed.contains(piece)));
             }
         }
-        // Only what was hashed need not have changed meanwhile: what changes from now on is noticed.
+        // Only the files that were hashed must be compared: later changes are noticed elsewhere.
         let files: BTreeSet<usize> = some.iter().flat_map(|&piece| layout.piece_spans(piece)).map(|span| span.index).collect();
         let mut changed = None;
         for (index, file) in layout.stored().filter(|(index, _)| files.contains(index)) {
@@ -282,7 +296,7 @@ fn look(
     Ok(Looked { have, stats, hashed: hashed.into_iter().collect(), adopted, was_deleted: gone.is_some() })
 }
 
-/// The stats of all files, in torrent order; `None` for what is missing or never stored.
+/// Stats all files, in torrent order; `None` for a file that is missing or never stored.
 pub(crate) fn stat_files(layout: &Layout, storage: &dyn Storage) -> Result<Vec<Option<Stat>>, StoreError> {
     let stat = |file: &LayoutFile| match file.is_stored {
         true => storage.stat(&file.path).map_err(StoreError::at(&file.path)),
@@ -291,12 +305,12 @@ pub(crate) fn stat_files(layout: &Layout, storage: &dyn Storage) -> Result<Vec<O
     layout.files().iter().map(stat).collect()
 }
 
-/// What is believed and what must be hashed.
+/// What is trusted and what must be hashed.
 struct Plan {
     have: Bitfield,
     /// Pieces to hash, none of them in `have`.
     suspect: Vec<Piece>,
-    /// Pieces in `have` of files of which only attributes changed, in order.
+    /// Pieces in `have` of files with changed attributes only, in order.
     touched: Vec<Piece>,
 }
 
@@ -337,7 +351,8 @@ impl Plan {
     }
 }
 
-/// The first file that held pieces, by the journal, if none of those is there, wanted or not. One that is gone alone is fetched again.
+/// Returns the first file that held pieces by the journal, if all such files are gone, wanted or
+/// not. A single lost file is fetched again.
 fn gone<'a>(layout: &'a Layout, known: &Known, stats: &[Option<Stat>]) -> Option<(usize, &'a LayoutFile)> {
     let held_pieces = |file: &LayoutFile| layout.pieces_of(file).any(|piece| known.have.has(piece));
     let mut held = layout.stored().filter(|(_, file)| held_pieces(file));
@@ -346,15 +361,17 @@ fn gone<'a>(layout: &'a Layout, known: &Known, stats: &[Option<Stat>]) -> Option
     (is_gone(first) && held.all(|(index, _)| is_gone(index))).then_some((first, file))
 }
 
-/// Whether a file that is gone was deleted: the directory is the one in which it lay, or was made anew in its place, and the file lay on the
-/// same file system. Else its disk may not be mounted.
+/// Returns whether a missing file was deleted; false if its disk may not be mounted.
+///
+/// It was deleted if the file lay on the same file system, and the directory is the same or was
+/// made anew in its place.
 fn was_deleted(known: &Known, index: usize, storage: &dyn Storage) -> bool {
     let now = storage.folder().ok().flatten();
     let (Some(home), Some(file), Some(now)) = (&known.home, known.file(index), now) else { return false };
     file.stat.id.0 == home.folder.id.0 && home.folder.is_succeeded_by(&now, file.stat.ctime_ns)
 }
 
-/// Whether every byte of the piece exists.
+/// Returns whether every byte of the piece exists.
 fn is_there(layout: &Layout, stats: &[Option<Stat>], piece: Piece) -> bool {
     layout
         .piece_spans(piece)
@@ -365,16 +382,16 @@ fn is_there(layout: &Layout, stats: &[Option<Stat>], piece: Piece) -> bool {
 enum Holds {
     /// It is ours, or holds pieces.
     Ours,
-    /// No byte but zeros.
+    /// Only zeros.
     Nothing,
-    /// It shares all of its pieces with others, and cannot be judged while those are missing: the [`Worker`](crate::Worker) compares what comes
-    /// with what is there.
+    /// Undecided, as the file shares all of its pieces with others that are missing. The
+    /// [`Worker`](crate::Worker) compares pieces that arrive with its bytes.
     Unknown,
-    /// Something that is none of the torrent's.
+    /// Data that is not the torrent's.
     Else,
 }
 
-/// What a file holds that we know nothing of.
+/// Judges the content of a file that the journal does not know.
 fn judge(layout: &Layout, file: &LayoutFile, stat: &Stat, have: &Bitfield, storage: &dyn Storage) -> io::Result<Holds> {
     let is_alone = |piece| layout.piece_spans(piece).filter(|span| span.file.is_stored).count() == 1;
     Ok(match () {
@@ -386,18 +403,18 @@ fn judge(layout: &Layout, file: &LayoutFile, stat: &Stat, have: &Bitfield, stora
     })
 }
 
-/// What `verify` found.
+/// The result of `verify`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
-    /// The pieces that are there and right.
+    /// The pieces that are on the disk and right.
     pub good: Bitfield,
-    /// The others, in order.
+    /// The other pieces, in order.
     pub bad: Vec<Piece>,
     /// Every stored file, in torrent order.
     pub files: Vec<FileReport>,
 }
 
-/// What `verify` found of one file.
+/// The result of `verify` for one file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FileReport {
     /// The file, relative to the root.
@@ -409,7 +426,7 @@ pub struct FileReport {
 /// The state of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FileState {
-    /// Every piece that it holds a byte of is right.
+    /// All its pieces are right.
     Good,
     /// It does not exist.
     Missing,
@@ -418,7 +435,8 @@ pub enum FileState {
         /// Its length in bytes.
         found: u64,
     },
-    /// Some of its pieces are wrong. A piece on the border of two files may be wrong for the other one's sake.
+    /// Some of its pieces are wrong. A piece on the border of two files may be wrong because of the
+    /// other file.
     Bad {
         /// How many.
         pieces: u32,
@@ -426,7 +444,7 @@ pub enum FileState {
 }
 
 impl Report {
-    /// Whether everything is there and right.
+    /// Returns whether all data is on the disk and right.
     pub fn is_complete(&self) -> bool {
         self.bad.is_empty() && self.files.iter().all(|file| file.state == FileState::Good)
     }

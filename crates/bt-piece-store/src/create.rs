@@ -1,7 +1,9 @@
-//! Makes a torrent of a file or a tree.
+//! Makes a torrent of a file or a directory tree.
 //!
-//! Decides: which files go in, and in which order. Must not know: where the torrent is saved.
-//! Invariant: equal trees and options give equal bytes; a torrent is made only of files that did not change meanwhile.
+//! Decides: which files go in, and in which order.
+//! Must not know: where the torrent is saved.
+//! Invariant: equal trees and options give equal bytes. A torrent is made only of files that did
+//! not change meanwhile.
 
 use crate::hashing::{HashError, hash_pieces};
 use crate::storage::{DiskStorage, Stat, Storage, StoreError};
@@ -15,10 +17,10 @@ use std::path::{Path, PathBuf};
 
 /// The shortest piece length that we make, in bytes: one block.
 const PIECE_LENGTH_MIN: u32 = 16 * 1024;
-/// The longest file in bytes that is looked at to find out whether it is a torrent of the tree itself.
+/// The longest file in bytes that is parsed to see whether it is a torrent of the tree itself.
 const OWN_TORRENT_MAX: u64 = 64 << 20;
 
-/// What goes into a torrent beside the files.
+/// The parts of a torrent besides its files.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct CreateOptions {
     /// Another name than that of the file or directory.
@@ -29,9 +31,9 @@ pub struct CreateOptions {
     pub trackers: Vec<Vec<String>>,
     /// URLs of web seeds.
     pub web_seeds: Vec<String>,
-    /// Peers may come from the trackers only.
+    /// Peers may come from the trackers only (BEP 27).
     pub private: bool,
-    /// Sets this torrent's info-hash apart from that of an equal one.
+    /// Makes this torrent's info-hash differ from that of an equal one.
     pub source: Option<String>,
     /// Free text.
     pub comment: Option<String>,
@@ -39,7 +41,8 @@ pub struct CreateOptions {
     pub created_by: Option<String>,
     /// Seconds since 1970.
     pub creation_date: Option<i64>,
-    /// Files and directories to leave out: [`PathPattern`]s, held against the path below the root and the name alone.
+    /// [`PathPattern`]s of files and directories to leave out. Each is matched with the path below
+    /// the root and with the name alone.
     pub exclude: Vec<String>,
 }
 
@@ -50,27 +53,27 @@ pub struct Created {
     pub bytes: Vec<u8>,
     /// The same, parsed.
     pub metainfo: Metainfo,
-    /// What was left out though nobody asked for it.
+    /// Files that were left out though the user did not exclude them.
     pub skipped: Vec<Skipped>,
     /// Files whose names not every system can store.
     pub renamed: Vec<Renamed>,
 }
 
-/// A file that is called otherwise where its name is not possible.
+/// A file that gets another name where its own is not possible.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Renamed {
     /// Its path as the torrent lists it.
     pub path: PathBuf,
-    /// What it becomes where it is downloaded anew.
+    /// Its path where it is downloaded anew.
     pub stored_as: PathBuf,
 }
 
-/// Something in the tree that cannot be in a torrent.
+/// A file in the tree that cannot be in a torrent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Skipped {
     /// Its path below the root.
     pub path: PathBuf,
-    /// What it is: "a symlink", "not a regular file".
+    /// The reason: "a symlink", "not a regular file".
     pub what: &'static str,
 }
 
@@ -80,23 +83,23 @@ pub enum CreateError {
     /// A file or directory could not be read.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// There is no file, or only empty ones: nothing that could be transferred.
+    /// There is no file, or only empty ones: a torrent needs data.
     #[error("{} holds no data: a torrent needs a file with at least one byte", .0.display())]
     Empty(PathBuf),
     /// A name is not UTF-8.
     #[error("the name of {} is not UTF-8: rename it, or leave it out", .0.display())]
     NotUtf8(PathBuf),
-    /// A name that is none of a file on any system.
+    /// A name that no system allows for a file.
     #[error("{} is no name of a file (it would become {}): choose another one", path.display(), stored_as.display())]
     Name {
         /// The file.
         path: PathBuf,
-        /// What it would become.
+        /// The name that it would get.
         stored_as: PathBuf,
     },
     /// A file changed while it was hashed.
@@ -108,7 +111,7 @@ pub enum CreateError {
     /// A pattern is neither a glob nor the name of a file.
     #[error("the pattern {0:?} is no valid glob and names no file: check its brackets and braces")]
     Pattern(String),
-    /// The torrent would be one that nobody accepts.
+    /// Clients would refuse the torrent.
     #[error("no valid torrent can be made of this: {0}")]
     Invalid(#[from] MetainfoError),
     /// [`Progress::cancel`] was called.
@@ -116,7 +119,8 @@ pub enum CreateError {
     Cancelled,
 }
 
-/// Makes a v1 torrent of a file or a directory. The path itself may be a symlink; those below it are skipped.
+/// Makes a v1 torrent of a file or a directory. The path itself may be a symlink; symlinks below it
+/// are skipped.
 pub fn create_torrent(path: &Path, options: &CreateOptions, progress: &Progress) -> Result<Created, CreateError> {
     let path = &path.canonicalize().map_err(io_error(path))?;
     let (Some(parent), Some(top)) = (path.parent(), path.file_name()) else { return Err(CreateError::Empty(path.clone())) };
@@ -134,7 +138,7 @@ pub fn create_torrent(path: &Path, options: &CreateOptions, progress: &Progress)
     Ok(Created { metainfo: Metainfo::from_bytes(&bytes)?, bytes, skipped: tree.skipped, renamed })
 }
 
-/// The name that the torrent of this path will have, before anything is read of it.
+/// Returns the name that the torrent of this path will have, before the data is read.
 pub fn torrent_name(path: &Path, options: &CreateOptions) -> Result<String, CreateError> {
     if let Some(name) = &options.name {
         return Ok(name.clone());
@@ -157,7 +161,8 @@ fn builder(path: &Path, tree: &Tree, options: &CreateOptions) -> Result<Builder,
     Ok(Builder { trackers, web_seeds, private, source, comment, created_by, creation_date, single_file: tree.is_file, ..builder })
 }
 
-/// The torrent with blank digests, parsed as any downloader would: this applies all limits before anything is hashed.
+/// Builds the torrent with blank digests and parses it as any client would, so that all limits
+/// apply before hashing.
 fn draft(path: &Path, builder: &Builder) -> Result<Metainfo, CreateError> {
     let total = builder.files.iter().map(|(_, length)| *length).sum();
     if total == 0 {
@@ -167,7 +172,8 @@ fn draft(path: &Path, builder: &Builder) -> Result<Metainfo, CreateError> {
     Ok(Metainfo::from_bytes(&builder.build(&vec![[0; 20]; geometry.piece_count() as usize]))?)
 }
 
-/// The files that are called otherwise where they are downloaded anew. This system has them, so that they are listed as they are.
+/// Lists the files that get another name where they are downloaded anew. This system has the names,
+/// so the torrent lists them as they are.
 fn renamed(builder: &Builder, info: &Info) -> Result<Vec<Renamed>, CreateError> {
     let mut renamed = Vec::new();
     for ((below, _), file) in builder.files.iter().zip(&info.files) {
@@ -204,13 +210,14 @@ struct Tree {
 }
 
 struct Found {
-    /// Components below the root; none when the root is the file.
+    /// Components below the root; empty when the root is the file.
     path: Vec<String>,
     stat: Stat,
 }
 
 impl Tree {
-    /// Lists the tree; only one directory is open at a time. `storage` is the directory that holds the root.
+    /// Lists the tree; only one directory is open at a time. `storage` is the directory that holds
+    /// the root.
     fn walk(root: &Path, storage: &DiskStorage, mut excluded: Excluded) -> Result<Tree, CreateError> {
         let mut tree = Tree { is_file: root.is_file(), files: Vec::new(), skipped: Vec::new() };
         let mut paths = Vec::new();
@@ -228,7 +235,7 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Makes sure that every file is as it was when it was listed.
+    /// Checks that every file is as it was when it was listed.
     fn unchanged(&self, root: &Path, storage: &DiskStorage) -> Result<(), CreateError> {
         self.files.iter().try_for_each(|file| match stat(root, &file.path, storage)? {
             now if now == file.stat => Ok(()),
@@ -267,18 +274,18 @@ impl Tree {
     }
 }
 
-/// The stat of a file that was listed below the root.
+/// Stats a file that was listed below the root.
 fn stat(root: &Path, path: &[String], storage: &DiskStorage) -> Result<Stat, CreateError> {
     let below: PathBuf = root.file_name().into_iter().chain(path.iter().map(OsStr::new)).collect();
     let stat = storage.stat(&below).map_err(StoreError::at(&below))?;
     stat.ok_or_else(|| CreateError::Changed(root.with_file_name(&below)))
 }
 
-/// What is left out of a tree.
+/// The files to leave out of a tree.
 struct Excluded {
-    /// Each with its text, and whether it is a glob or named a file.
+    /// Each with its text, and whether it is a glob or has matched a file.
     patterns: Vec<(String, PathPattern, bool)>,
-    /// The torrent's name: a torrent of that name in the tree is one that was made of it before.
+    /// The torrent's name: a torrent of that name in the tree was made of it before.
     name: String,
 }
 
@@ -303,7 +310,7 @@ impl Excluded {
         found
     }
 
-    /// Whether the file is a torrent of this tree, which an earlier run left there.
+    /// Returns whether the file is a torrent of this tree, which an earlier run left there.
     fn is_own_torrent(&self, path: &Path) -> bool {
         let is_small = || path.metadata().is_ok_and(|found| found.len() <= OWN_TORRENT_MAX);
         path.extension().is_some_and(|extension| extension == "torrent")
@@ -321,7 +328,7 @@ impl Excluded {
     }
 }
 
-/// For `map_err`.
+/// Makes a function for `map_err`.
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> CreateError {
     let path = path.to_owned();
     move |source| CreateError::Io { path, source }
@@ -368,7 +375,8 @@ mod tests {
         created.metainfo.info_hashes.v1.unwrap().to_string()
     }
 
-    /// A directory `fix` with unicode names, dot files, an empty file and a file of four pieces.
+    /// Makes a directory `fix` with unicode names, dot files, an empty file and a file of four
+    /// pieces.
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let big: Vec<u8> = (0..100_000u32).map(|n| (n * 31 % 251) as u8).collect();

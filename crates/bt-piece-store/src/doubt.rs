@@ -1,7 +1,11 @@
-//! Files that another program touched: their pieces are hashed again, and what is right is believed again.
+//! Files that another program touched: their pieces are hashed again, and right ones are trusted
+//! again.
 //!
-//! Decides: which pieces of such a file are hashed, when it is looked at again, how much is hashed at once. Must not know: who noticed.
-//! Invariant: a file is believed again only if what was hashed of it is right or given up, and its content did not change meanwhile.
+//! Decides: which pieces of such a file are hashed, when it is looked at again, how much is hashed
+//! at once.
+//! Must not know: how the change was noticed.
+//! Invariant: a file is trusted again only if its hashed pieces are right or given up, and its
+//! content did not change meanwhile.
 
 use crate::hashing::{HashError, hash_pieces};
 use crate::identity::{Change, Stat, sample};
@@ -13,7 +17,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 
-/// Bytes hashed at once: other torrents of the same thread wait so long.
+/// Bytes hashed at once: other torrents of the same disk thread wait for that time.
 const STEP: u64 = 16 << 20;
 
 /// The files in doubt, by their numbers.
@@ -23,11 +27,12 @@ pub(crate) struct Doubts(BTreeMap<usize, Doubt>);
 #[derive(Default)]
 struct Doubt {
     look: Option<Look>,
-    /// It was not believed while it, and the files that it shares pieces with, looked so.
+    /// The view at which the file was last found wrong: with the same view it is not hashed again.
     wrong: Option<View>,
 }
 
-/// What a file looks like, and a hash of what the files of its first and of its last piece do: whether those are right is up to all of them.
+/// The stat of a file, and hashes over the files of its first and of its last piece. These pieces
+/// depend on all of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct View {
     stat: Stat,
@@ -42,45 +47,47 @@ struct Look {
     /// Pieces that are not right.
     wrong: Vec<Piece>,
     right: u32,
-    /// All pieces that we have of it, while only a sample of them is hashed.
+    /// All pieces of the file that we have, while only a sample is hashed.
     all: Option<Vec<Piece>>,
 }
 
 /// A look at a file that has ended.
 pub(crate) struct Looked {
     pub(crate) index: usize,
-    /// How it looked.
+    /// Its stat at the start of the look.
     pub(crate) stat: Stat,
-    /// Pieces of it that we had and that are not there any more.
+    /// Pieces of it that we had and that are no longer right.
     pub(crate) wrong: Vec<Piece>,
     /// Pieces that are right.
     pub(crate) right: u32,
 }
 
 impl Doubts {
-    /// A file is in doubt.
+    /// Adds a file to those in doubt.
     pub(crate) fn add(&mut self, index: usize) {
         self.0.entry(index).or_default();
     }
 
-    /// Nothing came of the look at a file: it is looked at again, also if it looks the same.
+    /// Discards the look at a file: it is looked at again, even if it looks the same.
     pub(crate) fn forget_look(&mut self, index: usize) {
         self.0.insert(index, Doubt::default());
     }
 
-    /// Whether any file is.
+    /// Returns whether no file is in doubt.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether pieces are being hashed: [`Doubts::step`] shall be called.
+    /// Returns whether pieces are being hashed: the caller must call [`Doubts::step`].
     pub(crate) fn is_looking(&self) -> bool {
         self.0.values().any(|doubt| doubt.look.is_some())
     }
 
-    /// Begins to look at each file that differs from what was found wrong, or that shares a piece with one that does; with `only`
-    /// attributes changed, at no other. `had` says which pieces we have. Returns what stands against the first file that is not being
-    /// looked at.
+    /// Starts a look at each file that differs from the view that was found wrong. Its view
+    /// includes the files that it shares pieces with.
+    ///
+    /// `only` is the worst change that is looked at. `had` says which pieces we have. Returns the
+    /// error of the first file that cannot be looked at.
     pub(crate) fn look(
         &mut self,
         layout: &Layout,
@@ -116,7 +123,8 @@ impl Doubts {
         against
     }
 
-    /// Hashes some pieces. Returns a look that ended; its file is in doubt until [`Doubts::believe`].
+    /// Hashes some pieces. Returns a look that ended; its file stays in doubt until
+    /// [`Doubts::believe`].
     pub(crate) fn step(
         &mut self,
         layout: &Layout,
@@ -127,7 +135,7 @@ impl Doubts {
         let Some((index, mut look, doubt)) = under_way else { return Ok(None) };
         let count = usize::try_from(STEP / u64::from(layout.geometry().piece_length())).unwrap_or(1).max(1);
         let pieces = look.left.split_off(look.left.len().saturating_sub(count));
-        // What cannot be read now is neither right nor wrong.
+        // A piece that cannot be read now is neither right nor wrong.
         let found = match hash_pieces(layout, digests.algorithm(), storage, &pieces, &Progress::default()) {
             Ok(found) => found,
             Err(HashError::Store(error)) => return Err(error),
@@ -147,12 +155,12 @@ impl Doubts {
             return Ok(None);
         }
         let Look { view, wrong, right, .. } = look;
-        // Unless it is believed, it need not be hashed again as long as it looks so.
+        // Until it is trusted, the file need not be hashed again while it looks the same.
         doubt.wrong = Some(view);
         Ok(Some(Looked { index, stat: view.stat, wrong, right }))
     }
 
-    /// A file that was looked at is believed, unless its content changed meanwhile.
+    /// Trusts a file that was looked at, unless its content changed meanwhile.
     pub(crate) fn believe(&mut self, layout: &Layout, storage: &dyn Storage, index: usize, stat: &Stat) -> bool {
         let believed = layout.files().get(index).is_some_and(|file| storage.trust(&file.path, stat).unwrap_or(false));
         if believed {
@@ -175,7 +183,7 @@ impl Doubt {
     }
 }
 
-/// A hash of what the files of a piece look like.
+/// Hashes the stats of the files of a piece.
 fn look_of_piece(layout: &Layout, number: u32, storage: &dyn Storage) -> u64 {
     let mut hasher = DefaultHasher::new();
     let spans = layout.geometry().piece(number).into_iter().flat_map(|piece| layout.piece_spans(piece));

@@ -1,6 +1,8 @@
-//! What is remembered of pieces that were wrong: when they are right at last, it is known which of their blocks were not.
+//! Digests of the blocks of failed pieces. When such a piece is right at last, they tell which
+//! blocks were wrong.
 //!
-//! Decides: how many are remembered. Must not know: who sent a block.
+//! Decides: how many pieces are remembered.
+//! Must not know: which peer sent a block.
 //! Invariant: digests only, of the last failure; the memory is bounded.
 
 use bt_hash::{Algorithm, Digest};
@@ -8,20 +10,20 @@ use bt_types::{Block, Geometry, Piece};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// Pieces remembered; when there are more, the first of the torrent is forgotten.
+/// Most pieces remembered; beyond that the first piece of the torrent is forgotten.
 const FAILED_MAX: usize = 64;
 
-/// The digests of the blocks of pieces that were wrong.
+/// The block digests of failed pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Failed(BTreeMap<Piece, Vec<Digest>>);
 
 impl Failed {
-    /// Whether the piece was wrong before.
+    /// Returns whether the piece failed before.
     pub(crate) fn has(&self, piece: Piece) -> bool {
         self.0.contains_key(&piece)
     }
 
-    /// A piece was wrong, and these are the digests of its blocks.
+    /// Remembers the block digests of a failed piece.
     pub(crate) fn remember(&mut self, piece: Piece, digests: Vec<Digest>) {
         if self.0.len() >= FAILED_MAX && !self.0.contains_key(&piece) {
             self.0.pop_first();
@@ -29,7 +31,8 @@ impl Failed {
         self.0.insert(piece, digests);
     }
 
-    /// A piece is right, and these are the digests of its blocks: those that were wrong when it failed last. `None` if it never failed.
+    /// Takes the block digests of a right piece; returns the blocks that were wrong when it last
+    /// failed. `None` if it never failed.
     pub(crate) fn audit(&mut self, geometry: &Geometry, piece: Piece, digests: &[Digest]) -> Option<Vec<Block>> {
         let then = self.0.remove(&piece)?;
         let differs = digests.iter().zip(then).map(|(now, then)| *now != then);
@@ -38,7 +41,7 @@ impl Failed {
     }
 }
 
-/// The digest of each block.
+/// Hashes each block.
 pub(crate) fn digests(blocks: &[Bytes]) -> Vec<Digest> {
     let slices: Vec<[&[u8]; 1]> = blocks.iter().map(|data| [&data[..]]).collect();
     let messages: Vec<&[&[u8]]> = slices.iter().map(<[_; 1]>::as_slice).collect();

@@ -1,8 +1,9 @@
-//! Hashing pieces that are in files, on all cores.
+//! Hashes pieces in files, on all cores.
 //!
-//! Decides: who reads what, and how large the reads are. Must not know: what a digest is compared with.
-//! Invariant: a piece has a digest only if every byte of it was read. What is read is what is there, whatever happened to a file: who asks
-//! compares how files looked before and look afterwards.
+//! Decides: which thread reads which pieces, and how large the reads are.
+//! Must not know: what a digest is compared with.
+//! Invariant: a piece has a digest only if every byte of it was read. Files are read as they are,
+//! even if they changed: the caller compares their stats before and after.
 
 use crate::memory::Memory;
 use crate::storage::StoreError;
@@ -13,9 +14,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Bytes read at once.
 const READ_LEN: usize = 1 << 20;
-/// Pieces up to this length are hashed side by side, which takes far fewer cycles; longer ones as they are read.
+/// Longest pieces in bytes that are hashed side by side, which takes far fewer cycles. Longer ones
+/// are hashed as they are read.
 const LANE_LEN_MAX: u32 = 4 << 20;
-/// Bytes of neighbouring pieces that one thread takes at once, so that each reads in order.
+/// Bytes of neighbouring pieces that one thread takes at once, so that each thread reads in order.
 const RUN_LEN: u32 = 16 << 20;
 
 /// Why hashing ended early.
@@ -29,8 +31,8 @@ pub enum HashError {
     Cancelled,
 }
 
-/// The digests of pieces, in the order asked. `None` for a piece some of whose bytes do not exist: a file is missing or too short.
-/// Any other error ends the job.
+/// Hashes pieces, in the order asked. `None` for a piece with missing bytes: a file is missing or
+/// too short. Any other error ends the job.
 pub(crate) fn hash_pieces(
     layout: &Layout,
     algorithm: Algorithm,
@@ -51,7 +53,7 @@ pub(crate) fn hash_pieces(
             let number = next.fetch_add(1, Relaxed);
             let Some(run) = runs.get(number) else { return Ok(done) };
             let digests = job.hash_run(run, &mut buffer);
-            // One error ends all threads: there is nothing left to take.
+            // One error ends all threads: nothing is left to take.
             done.push((number, digests.inspect_err(|_| next.store(runs.len(), Relaxed))?));
         }
     };
@@ -66,7 +68,8 @@ pub(crate) fn hash_pieces(
     Ok(finished.into_iter().flat_map(|(_, digests)| digests).collect())
 }
 
-/// Bytes of a piece as they are on the disk, whatever happened to its files; `None` when some do not exist.
+/// Reads bytes of a piece as they are on the disk, even of changed files; `None` when some do not
+/// exist.
 pub(crate) fn read_range(
     layout: &Layout,
     storage: &dyn Storage,
@@ -102,7 +105,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Bytes that a run of so many pieces is read into.
+    /// Returns the bytes of buffer for a run of this many pieces.
     fn buffer_len(&self, pieces: usize) -> usize {
         match self.layout.geometry().piece_length() {
             long if long > LANE_LEN_MAX => READ_LEN,
@@ -110,7 +113,8 @@ impl Job<'_> {
         }
     }
 
-    /// Pieces hashed side by side. More would only need more memory than stays close to the processor.
+    /// Returns how many pieces are hashed side by side. More would only take more memory than the
+    /// caches hold.
     fn lanes(&self) -> usize {
         bt_hash::lanes(self.algorithm)
     }
@@ -162,7 +166,8 @@ impl Job<'_> {
         Ok(complete.then(|| state.finish()))
     }
 
-    /// Gives the parts of a piece to `read`, one after another, until one does not exist. False if that happened.
+    /// Gives the parts of a piece to `read`, one after another, until one does not exist. False if
+    /// that happened.
     fn read_piece(&self, piece: Piece, mut read: impl FnMut(Part<'_>) -> Result<bool, HashError>) -> Result<bool, HashError> {
         let mut complete = true;
         for span in self.layout.piece_spans(piece) {
@@ -181,7 +186,7 @@ impl Job<'_> {
         Ok(complete)
     }
 
-    /// Reads a part into a place of its length. False when some of its bytes do not exist.
+    /// Reads a part into a slice of its length. False when some of its bytes do not exist.
     fn read_part(&self, part: &Part<'_>, place: &mut [u8]) -> Result<bool, HashError> {
         if !part.file.is_stored {
             place.fill(0);

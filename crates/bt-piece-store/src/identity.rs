@@ -1,20 +1,22 @@
 //! What is trusted of a file that was verified or written before.
 //!
-//! Decides: what a difference between two looks at a file means, and which pieces are a sample. Must not know: disks, journals.
-//! Invariant: bytes are believed without a hash only while length, time of change, inode and, where it is known, birth are as they were
-//! noted.
+//! Decides: what a difference between two looks at a file means, and which pieces are a sample.
+//! Must not know: disks, journals.
+//! Invariant: bytes are trusted without hashing only while length, time of change and inode are as
+//! noted, and the birth where it is known.
 //!
-//! docs/decisions/0017 says why, and what a sample catches.
+//! docs/decisions/0017 has the reasons, and says what a sample catches.
 
 use bt_types::{Piece, Rng};
 
-/// Bytes that a sample reads at most, unless one piece is longer.
+/// Most bytes that a sample reads, unless one piece is longer.
 const SAMPLE_BYTES: u64 = 16 << 20;
 
 /// What tells one state of a file from others. Times are nanoseconds since 1970.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Stat {
-    /// The file itself, whatever its name: device and inode. A file that is made later may get the inode of one that was removed.
+    /// Device and inode: the file itself under any name. A later file may get the inode of a
+    /// removed one.
     pub id: (u64, u64),
     /// When the file was made, where that is known.
     pub birth_ns: Option<i64>,
@@ -26,7 +28,7 @@ pub struct Stat {
     pub ctime_ns: i64,
 }
 
-/// What tells one directory from others, whatever its name.
+/// What tells one directory from others, under any name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FolderId {
     /// Device and inode.
@@ -36,8 +38,10 @@ pub struct FolderId {
 }
 
 impl FolderId {
-    /// Whether `now` is the same directory, or one that was made in its place, on the same file system, after `since`. A directory that
-    /// something was mounted on was there before.
+    /// Returns whether `now` is the same directory, or one made in its place on the same file
+    /// system after `since`.
+    ///
+    /// A mount point fails this: its directory was there before.
     pub(crate) fn is_succeeded_by(&self, now: &FolderId, since: i64) -> bool {
         let is_same = self.id == now.id && self.birth_ns == now.birth_ns;
         let is_younger = now.birth_ns.is_some_and(|birth| birth > since);
@@ -51,15 +55,15 @@ pub enum Change {
     /// Nothing.
     #[default]
     None,
-    /// Its inode was touched and its content seems to be the same: a link, `chmod`, `chown`, a rename, a backup's visit. A write whose
-    /// time was set back looks like this too.
+    /// Its inode was touched and its content seems to be the same: a link, `chmod`, `chown`, a
+    /// rename, a backup's visit. A write with a time that was set back looks like this too.
     Attributes,
     /// Its content changed, or another file has its name.
     Content,
 }
 
 impl Stat {
-    /// What happened to a file that looked like this and looks like `now`.
+    /// Compares this earlier stat of a file with `now`.
     pub fn change_to(&self, now: &Stat) -> Change {
         match () {
             () if !self.is_same_file(now) || self.len != now.len || self.mtime_ns != now.mtime_ns => Change::Content,
@@ -69,35 +73,37 @@ impl Stat {
         }
     }
 
-    /// Whether this is the same file, whatever is in it. A birth that is known of one of them only is not compared.
+    /// Returns whether this is the same file with any content. A birth that only one of them has is
+    /// not compared.
     pub(crate) fn is_same_file(&self, other: &Stat) -> bool {
         let births = self.birth_ns.zip(other.birth_ns);
         self.id.1 == other.id.1 && births.is_none_or(|(birth, other)| birth == other)
     }
 
-    /// The same with a mark: whatever is found later, an attribute differs.
+    /// Marks the stat, so that any later look finds at least a changed attribute.
     pub(crate) fn doubted(self) -> Stat {
         Stat { ctime_ns: i64::MIN, ..self }
     }
 }
 
-/// A file as it was when it was last written by us, or found right.
+/// A file as it was when we last wrote it, or found it right.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Noted {
     pub(crate) stat: Stat,
-    /// We made it: what makes it longer than it shall be is not the user's.
+    /// We made the file: bytes beyond its proper length are not the user's.
     pub(crate) made: bool,
 }
 
 impl Noted {
-    /// Whether this is the file, whatever is in it now.
+    /// Returns whether this is the file, with any content.
     pub(crate) fn is_file(&self, stat: &Stat) -> bool {
         self.stat.is_same_file(stat)
     }
 }
 
-/// Some of the pieces, by chance: one of each of as many equal parts of the list as may be read. What was changed in one place of more than
-/// two parts' length is met for certain.
+/// Picks a sample of the pieces: a random one of each of as many equal parts as may be read.
+///
+/// A changed stretch longer than two parts is certain to be met.
 pub(crate) fn sample(pieces: &[Piece], piece_length: u32, rng: &mut Rng) -> Vec<Piece> {
     let count = usize::try_from(SAMPLE_BYTES / u64::from(piece_length.max(1))).unwrap_or(usize::MAX).max(1);
     if pieces.len() <= count {

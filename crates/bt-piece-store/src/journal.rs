@@ -1,18 +1,28 @@
-//! What is on the disk, remembered across restarts and crashes: one append-only file for each torrent and directory.
+//! The journal: which pieces are on the disk, kept across restarts and crashes. One append-only
+//! file per torrent and directory.
 //!
-//! Decides: the format, and what a damaged file still proves. Must not know: file contents, when to sync.
+//! Decides: the format, and what a damaged file still proves.
+//! Must not know: file contents, when files are synced.
 //! Invariant: however the file is cut or flipped, no piece is "have" that was not recorded so.
 //!
-//! A file is records: length (`u32`), CRC-32C of the body (`u32`), body. Numbers are little-endian. A body is one byte of kind and:
-//! `H` version, info-hash, piece length, total length: the first record · `P` a bitfield of have, one of dirty: the first one
-//! after `H`, and after compaction · `D` and `G` piece numbers that become dirty (written and not synced, or about to be written again), good
-//! (written and synced) · `B` files as they look now that we made them, wrote to them, or found them right · `F`, of earlier versions: the same without
-//! the time at which each was made · `R` where the torrent lives: its directory's device, inode and birth, then the length of the torrent's
-//! name, the name, and the directory's path. Reading ends at the first record that is not whole; what follows is lost, and then every piece that is
-//! not "have" counts as dirty. The file is made by the first record, so that a torrent that was refused at opening has none.
+//! A file is records: length (`u32`), CRC-32C of the body (`u32`), body. Numbers are little-endian.
+//! A body is one byte of kind and:
+//! - `H` version, info-hash, piece length, total length: the first record.
+//! - `P` a bitfield of have, one of dirty: the first record after `H`, and after compaction.
+//! - `D` piece numbers that become dirty: written and not synced, or about to be written again.
+//! - `G` piece numbers that become good: written and synced.
+//! - `B` files as they look now that we made them, wrote to them, or found them right.
+//! - `F`, of earlier versions: the same without the time at which each file was made.
+//! - `R` where the torrent lives: its directory's device, inode and birth, the length of the
+//!   torrent's name, the name, and the directory's path.
 //!
-//! `B` comes when a file was made and before it is written to, and within 4 ms after each batch of writes: what differs later was done by another
-//! program, or by us in the moment in which we were killed.
+//! Reading ends at the first record that is not whole. The rest is lost, and every piece that is
+//! not "have" counts as dirty. The first record makes the file, so a torrent that was refused at
+//! opening has none.
+//!
+//! `B` comes when a file was made and before it is written to, and within 4 ms after each batch of
+//! writes. A later difference is the work of another program, or of us in the moment in which we
+//! were killed.
 
 mod records;
 
@@ -25,17 +35,19 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A journal is rewritten when it is this much longer in bytes than after its last rewrite, and twice as long.
+/// Least growth in bytes since the last rewrite before another one; the journal must also have
+/// doubled.
 const COMPACT_AFTER: u64 = 1 << 20;
-/// A longer file in bytes is no journal, and none of it is read: ours stay below, with 500,000 files and two million pieces.
+/// Most bytes of a journal; a longer file is not read. Ours stay below, with 500,000 files and two
+/// million pieces.
 const LEN_MAX: u64 = 128 << 20;
 
 /// The journal of one torrent in one directory.
 pub struct Journal {
-    /// Where the file lies; nowhere, if it is forgotten with the process.
+    /// The storage of the file; `None` for a journal in memory.
     state: Option<Arc<dyn Storage>>,
     path: PathBuf,
-    /// The download directory, as people name it.
+    /// The download directory, as the user named it.
     dir: PathBuf,
     id: InfoHash,
     geometry: Geometry,
@@ -55,11 +67,12 @@ pub(crate) struct Known {
     pub(crate) have: Bitfield,
     /// Perhaps written, partly or wholly.
     pub(crate) dirty: Bitfield,
-    /// Files by their numbers, as they looked last; those behind the end are not known.
+    /// Files by their numbers, as they looked last. Those beyond the end are unknown.
     files: Vec<Option<Noted>>,
     /// Where the torrent lives.
     pub(crate) home: Option<Home>,
-    /// Files that held nothing when they were opened. Not recorded: somebody may fill them until we write.
+    /// Files that held nothing when they were opened. Not recorded: another program may fill them
+    /// before we write.
     blank: HashMap<usize, Stat>,
 }
 
@@ -80,19 +93,19 @@ pub struct Remembered {
     pub name: String,
     /// The download directory; empty if an earlier version made the journal.
     pub dir: PathBuf,
-    /// Bytes of the pieces that are there.
+    /// Bytes of the pieces on the disk.
     pub bytes_have: u64,
     /// Bytes of all pieces.
     pub bytes_total: u64,
 }
 
 impl Known {
-    /// Whether the file was found to hold nothing, and looks as it did then.
+    /// Returns whether the file held nothing at opening, and still looks the same.
     pub(crate) fn is_blank(&self, index: usize, now: &Stat) -> bool {
         self.blank.get(&index) == Some(now)
     }
 
-    /// How a file looked when we last wrote to it or found it right.
+    /// Returns how a file looked when we last wrote to it or found it right.
     pub(crate) fn file(&self, index: usize) -> Option<Noted> {
         self.files.get(index).copied().flatten()
     }
@@ -108,14 +121,15 @@ impl Known {
 }
 
 impl Journal {
-    /// Opens the journal `name` of a torrent. One that belongs to another torrent or version says nothing, and will be replaced.
+    /// Opens the journal `name` of a torrent. The journal of another torrent or version counts as
+    /// empty, and is replaced later.
     pub fn open(state: Arc<dyn Storage>, name: &Path, id: InfoHash, geometry: &Geometry) -> Result<Journal, StoreError> {
         let mut journal = Journal { state: Some(Arc::clone(&state)), path: name.to_owned(), ..Journal::in_memory(id, geometry) };
         journal.recover(state.as_ref()).map_err(StoreError::at(name))?;
         Ok(journal)
     }
 
-    /// A journal that is forgotten with the process.
+    /// Makes a journal that lasts as long as the process.
     pub fn in_memory(id: InfoHash, geometry: &Geometry) -> Journal {
         let nothing = || Bitfield::empty(geometry.piece_count());
         let known = Known { have: nothing(), dirty: nothing(), files: Vec::new(), home: None, blank: HashMap::new() };
@@ -132,18 +146,18 @@ impl Journal {
         }
     }
 
-    /// Remembers with the torrent that it lives in this directory, for [`Journal::look`].
+    /// Sets the directory that is remembered with the torrent, for [`Journal::look`].
     #[must_use]
     pub fn living_in(self, dir: &Path) -> Journal {
         Journal { dir: dir.to_owned(), ..self }
     }
 
-    /// The torrent that it is of.
+    /// Returns the torrent's info-hash.
     pub(crate) fn torrent(&self) -> InfoHash {
         self.id
     }
 
-    /// What the journal says now.
+    /// Returns what the journal says now.
     pub(crate) fn known(&self) -> &Known {
         &self.known
     }
@@ -153,8 +167,11 @@ impl Journal {
         self.written(pieces, &[])
     }
 
-    /// Records that pieces were written, and how their files look now. Needs no sync, and comes after the writes: what is killed, or loses
-    /// its power, before it is there finds files that look otherwise than noted, and hashes them.
+    /// Records that pieces were written, and how their files look now. Comes after the writes and
+    /// needs no sync.
+    ///
+    /// After a crash or power cut before the record, the files look otherwise than noted, and are
+    /// hashed.
     pub(crate) fn written(&mut self, pieces: &[Piece], files: &[(usize, Noted)]) -> Result<(), StoreError> {
         let fresh: Vec<Piece> = pieces.iter().copied().filter(|&piece| !self.known.dirty.has(piece)).collect();
         let news: Vec<_> = files.iter().copied().filter(|&(index, noted)| self.known.file(index) != Some(noted)).collect();
@@ -190,7 +207,8 @@ impl Journal {
         self.sync()
     }
 
-    /// Records how files look. Needs no sync: if it is lost with the power, the files are hashed.
+    /// Records how files look. Needs no sync: if a power cut takes the record, the files are
+    /// hashed.
     pub(crate) fn note(&mut self, files: &[(usize, Noted)]) -> Result<(), StoreError> {
         self.written(&[], files)
     }
@@ -206,7 +224,7 @@ impl Journal {
         Ok(())
     }
 
-    /// What the journal of this name says of its torrent, whichever it is; `None` if it is no journal.
+    /// Reads the journal of this name, of whichever torrent; `None` if it is no journal.
     pub fn look(state: &dyn Storage, name: &Path) -> Result<Option<Remembered>, StoreError> {
         let read = || -> io::Result<Option<Remembered>> {
             let bytes = read_all(state, name)?;
@@ -221,19 +239,19 @@ impl Journal {
         read().map_err(StoreError::at(name))
     }
 
-    /// Remembers, until the process ends, files that hold nothing.
+    /// Remembers files that hold nothing, until the process ends.
     pub(crate) fn set_blank(&mut self, files: Vec<(usize, Stat)>) {
         self.known.blank = files.into_iter().collect();
     }
 
-    /// Forgets which pieces there are and records these instead; the others are known not to be there.
+    /// Records these pieces as the only ones on the disk, with no dirty ones.
     pub(crate) fn reset(&mut self, have: Bitfield) -> Result<(), StoreError> {
         let dirty = Bitfield::empty(self.geometry.piece_count());
         (self.known.have, self.known.dirty) = (have, dirty);
         self.rewrite().map_err(StoreError::at(&self.path))
     }
 
-    /// Makes what was recorded survive a power cut.
+    /// Makes the records survive a power cut.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
         if let Some(state) = self.state.as_ref().filter(|_| self.is_unsynced) {
             state.sync(&self.path).map_err(StoreError::at(&self.path))?;
@@ -242,15 +260,15 @@ impl Journal {
         Ok(())
     }
 
-    /// Adds framed records; what fails half-way is overwritten by the next. A file that another program changed, or took away, is written
-    /// anew.
+    /// Appends framed records. A failed append is overwritten by the next one. A file that another
+    /// program changed or removed is written anew.
     fn append(&mut self, records: &[u8]) -> Result<(), StoreError> {
         let append = |journal: &mut Journal| {
             if journal.end == 0 || journal.end.saturating_sub(journal.compact_end) > COMPACT_AFTER.max(journal.compact_end) {
                 journal.rewrite()?;
             }
             match journal.write(records) {
-                // Nobody else has a say in this file: what it shall say is known here.
+                // Only we write this file: its proper content is known here.
                 Err(error) if matches!(fault_of(&error), StoreFault::Changed | StoreFault::Missing) => {
                     journal.rewrite()?;
                     journal.write(records)?;
@@ -269,7 +287,7 @@ impl Journal {
         state.write_at(&self.path, self.end, &[IoSlice::new(records)])
     }
 
-    /// Writes what is known into a new file and puts it in the place of the old one.
+    /// Writes what is known into a new file, which replaces the old one.
     fn rewrite(&mut self) -> io::Result<()> {
         let Some(state) = &self.state else { return Ok(()) };
         let mut bytes = framed(&self.header());
@@ -319,7 +337,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Takes the records of a journal of this torrent into account. `end` is behind the last one that is whole.
+    /// Replays the records of a journal of this torrent. Sets `end` behind the last whole record.
     fn replay_all(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         if take_record(&mut rest) != Some(self.header().as_slice()) {
@@ -330,14 +348,14 @@ impl Journal {
         }
     }
 
-    /// Takes one record into account; `None` when its body makes no sense.
+    /// Replays one record; `None` when its body makes no sense.
     fn replay(&mut self, body: &[u8]) -> Option<()> {
         let (kind, body) = body.split_first()?;
         match kind {
             b'P' => {
                 let count = self.geometry.piece_count();
                 let (have, dirty) = body.split_at_checked(Bitfield::byte_len(count))?;
-                // Both or none: half of a record that makes no sense is not believed either.
+                // Both or none: half of a record that makes no sense is not trusted either.
                 let (have, dirty) = (Bitfield::from_wire(have, count)?, Bitfield::from_wire(dirty, count)?);
                 (self.known.have, self.known.dirty) = (have, dirty);
             }
@@ -371,7 +389,7 @@ impl std::fmt::Debug for Journal {
     }
 }
 
-/// A whole journal; nothing of one that is too long.
+/// Reads a whole journal; nothing of one that is too long.
 fn read_all(state: &dyn Storage, path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(stat) = state.stat(path)?.filter(|stat| stat.len <= LEN_MAX) {
@@ -527,7 +545,7 @@ mod tests {
         assert!(open(&state).known().have.is_full());
     }
 
-    /// The bytes of a journal after these steps: good or dirty pieces.
+    /// Returns the bytes of a journal after these steps: good or dirty pieces.
     fn history(steps: &[(bool, Vec<u32>)]) -> Vec<u8> {
         let state = Arc::new(MemStorage::new());
         let mut journal = open(&state);
@@ -559,7 +577,7 @@ mod tests {
             flip in 1u8..=255,
         ) {
             let bytes = history(&steps);
-            // What may be believed: the "have" sets after each step, in order.
+            // What may be trusted: the "have" sets after each step, in order.
             let states: Vec<Vec<u32>> = (0..=steps.len()).map(|n| numbers_of(&reopen(&history(&steps[..n])).have)).collect();
             for at in 0..bytes.len() {
                 let cut = reopen(&bytes[..at]);

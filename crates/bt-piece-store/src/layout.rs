@@ -1,6 +1,7 @@
-//! Which bytes of which files a piece is.
+//! Maps pieces to ranges of files.
 //!
-//! Decides: the mapping from torrent offsets to files. Must not know: any byte, any disk.
+//! Decides: the mapping from torrent offsets to files, and which names files have on the disk.
+//! Must not know: any byte of a file.
 //! Invariant: the spans of a range follow each other without a gap and add up to the range.
 
 use bt_metainfo::{FileEntry, Info};
@@ -25,7 +26,7 @@ pub struct Layout {
 pub struct LayoutFile {
     /// Path below the root.
     pub path: PathBuf,
-    /// Another one, as the torrent lists it: looked for first.
+    /// The path as the torrent lists it, if it differs: looked for first.
     listed: Option<PathBuf>,
     /// Length in bytes.
     pub length: u64,
@@ -33,7 +34,8 @@ pub struct LayoutFile {
     pub offset: u64,
     /// Whether it exists on the disk; padding and symlinks do not, and read as zeros.
     pub is_stored: bool,
-    /// Whether it is wanted; an unwanted file is made only when a piece touches it that a wanted one shares.
+    /// Whether it is wanted. An unwanted file is made only for a piece that it shares with a wanted
+    /// one.
     pub is_wanted: bool,
 }
 
@@ -51,14 +53,14 @@ pub struct Span<'a> {
 }
 
 impl Layout {
-    /// The layout below a directory that contains the torrent's name.
+    /// Makes the layout below a directory that contains the torrent's name.
     pub fn new(info: &Info) -> Layout {
         Layout::with_top(info, OsStr::new(&info.name))
     }
 
-    /// The layout with another name in place of the torrent's.
+    /// Makes the layout with another name in place of the torrent's.
     pub(crate) fn with_top(info: &Info, top: &OsStr) -> Layout {
-        // A renamed top is called what it is called.
+        // A renamed top keeps its new name.
         let listed_top = |parts: &[Vec<u8>]| match parts.first() {
             Some(part) if top == OsStr::new(&info.name) => OsStr::from_bytes(part).to_owned(),
             _ => top.to_owned(),
@@ -78,10 +80,10 @@ impl Layout {
         Layout { geometry: info.geometry, files: info.files.iter().map(file).collect() }
     }
 
-    /// Takes the names that are listed where something is called so below this directory: what is missing is made under names that are
-    /// safe on every system.
+    /// Uses the listed name of each file that exists under it below this directory. Missing files
+    /// keep names that are safe on every system.
     pub(crate) fn look_for(&mut self, root: &Path) {
-        // By their names in small letters: on a disk that ignores case two of them are one file.
+        // By their names in small letters: on a disk that ignores case two such names are one file.
         let mut taken: HashMap<String, PathBuf> = HashMap::new();
         let key = |path: &Path| path.to_string_lossy().to_lowercase();
         for file in self.files.iter_mut().filter(|file| file.is_stored) {
@@ -102,44 +104,45 @@ impl Layout {
         }
     }
 
-    /// Only the files with these numbers are wanted.
+    /// Selects the files with these numbers as the only wanted ones.
     pub fn select(&mut self, wanted: &BTreeSet<usize>) {
         for (index, file) in self.files.iter_mut().enumerate() {
             file.is_wanted = wanted.contains(&index);
         }
     }
 
-    /// The pieces.
+    /// Returns the piece geometry.
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
     }
 
-    /// All files in torrent order.
+    /// Returns all files in torrent order.
     pub fn files(&self) -> &[LayoutFile] {
         &self.files
     }
 
-    /// The files that exist on the disk, with their numbers.
+    /// Returns the files that exist on the disk, with their numbers.
     pub(crate) fn stored(&self) -> impl Iterator<Item = (usize, &LayoutFile)> {
         self.files.iter().enumerate().filter(|(_, file)| file.is_stored)
     }
 
-    /// Whether there is no directory of the torrent's: it is one file.
+    /// Returns whether the torrent is one file, without a directory.
     pub fn is_one_file(&self) -> bool {
         self.files.iter().all(|file| file.path.components().count() == 1)
     }
 
-    /// What all files lie in, or the one file that there is.
+    /// Returns the top: the directory of all files, or the only file.
     pub fn top(&self) -> Option<&Path> {
         self.files.first().and_then(|file| file.path.iter().next()).map(Path::new)
     }
 
-    /// The file ranges of `len` bytes of a piece from `begin`; what lies beyond the torrent's end is left out.
+    /// Returns the file ranges of `len` bytes of a piece from `begin`; bytes beyond the torrent's
+    /// end are left out.
     pub fn spans(&self, piece: Piece, begin: u32, len: u32) -> impl Iterator<Item = Span<'_>> {
         self.range(self.geometry.piece_start(piece) + u64::from(begin), u64::from(len))
     }
 
-    /// [`Layout::spans`] by the offset in the torrent, across pieces.
+    /// Returns [`Layout::spans`] by the offset in the torrent, across pieces.
     pub(crate) fn range(&self, mut at: u64, len: u64) -> impl Iterator<Item = Span<'_>> {
         let end = at.saturating_add(len).min(self.geometry.total());
         let mut next = self.files.partition_point(|file| file.offset + file.length <= at);
@@ -158,12 +161,12 @@ impl Layout {
         })
     }
 
-    /// The file ranges of a whole piece.
+    /// Returns the file ranges of a whole piece.
     pub(crate) fn piece_spans(&self, piece: Piece) -> impl Iterator<Item = Span<'_>> {
         self.spans(piece, 0, self.geometry.piece_len(piece))
     }
 
-    /// The numbers of the pieces that hold a byte of the file.
+    /// Returns the numbers of the pieces that hold a byte of the file.
     pub fn numbers_of(&self, file: &LayoutFile) -> Range<u32> {
         let piece_length = u64::from(self.geometry.piece_length());
         let first = file.offset / piece_length;
@@ -172,13 +175,13 @@ impl Layout {
         number(first)..number(end)
     }
 
-    /// The pieces that hold a byte of the file.
+    /// Returns the pieces that hold a byte of the file.
     pub(crate) fn pieces_of(&self, file: &LayoutFile) -> impl Iterator<Item = Piece> + use<> {
         let geometry = self.geometry;
         self.numbers_of(file).filter_map(move |number| geometry.piece(number))
     }
 
-    /// The pieces that hold a byte of a wanted file.
+    /// Returns the pieces that hold a byte of a wanted file.
     pub fn wanted(&self) -> Bitfield {
         let mut wanted = Bitfield::empty(self.geometry.piece_count());
         for piece in self.files.iter().filter(|file| file.is_wanted).flat_map(|file| self.pieces_of(file)) {
@@ -188,8 +191,9 @@ impl Layout {
     }
 }
 
-/// Where a torrent's data is, given the directory that a user named: the directory contains the torrent's name, or it is the
-/// content itself (also a renamed one). Returns the root for a storage and the layout below it.
+/// Finds a torrent's data in the directory that the user named. The directory contains the
+/// torrent's name, or it is the content itself, perhaps renamed. Returns the root for a storage and
+/// the layout below it.
 pub fn locate(dir: &Path, info: &Info) -> io::Result<(PathBuf, Layout)> {
     let (mut root, mut layout) = (dir.to_owned(), Layout::new(info));
     let listed = layout.files.first().and_then(|file| file.listed.as_ref()?.iter().next());
@@ -205,15 +209,16 @@ pub fn locate(dir: &Path, info: &Info) -> io::Result<(PathBuf, Layout)> {
     Ok((root, layout))
 }
 
-/// Whether both lead to one file.
+/// Returns whether both lead to one file.
 fn is_same(a: &Path, b: &Path) -> bool {
     let id = |path: &Path| path.metadata().map(|found| (found.dev(), found.ino())).ok();
     id(a).is_some_and(|first| id(b) == Some(first))
 }
 
-/// Whether the path is the torrent's one file, or a directory that holds one of its files at its place.
+/// Returns whether the path is the torrent's one file, or a directory that holds one of its files
+/// at its place.
 fn is_content(dir: &Path, layout: &Layout) -> bool {
-    /// Looking at more files would be slow for a torrent of which nothing is there.
+    /// Files to look for; more would be slow for a torrent of which nothing is there.
     const TRIES: usize = 100;
     let paths = layout.stored().take(TRIES).flat_map(|(_, file)| [Some(&file.path), file.listed.as_ref()]).flatten();
     paths.map(|path| path.iter().skip(1).collect::<PathBuf>()).any(|below| {

@@ -1,7 +1,10 @@
-//! A torrent's pieces on a disk: assembled, verified, written, remembered, found again; and torrents made of a tree of files.
+//! A torrent's pieces on a disk: assembled, verified, written, remembered, found again; and
+//! torrents made of a tree of files.
 //!
-//! Decides: when a piece is good, written and safe. Must not know: peers, trackers, sockets, tokio.
-//! Invariant: an unverified byte never reaches a payload file, and the journal says "have" only for what was synced.
+//! Decides: when a piece is good, written and safe.
+//! Must not know: peers, trackers, sockets, tokio.
+//! Invariant: an unverified byte never reaches a payload file, and the journal says "have" only for
+//! synced pieces.
 //!
 //! ```
 //! use bt_piece_store::{CreateOptions, Layout, Progress, create_torrent, verify, DiskStorage};

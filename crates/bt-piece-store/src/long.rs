@@ -1,8 +1,10 @@
-//! Pieces that are too long for memory: put together in a file of their own, and hashed as they come.
+//! Pieces that are too long for memory: assembled in a file of their own, and hashed as their
+//! blocks come.
 //!
-//! Decides: where in that file a piece lies, and how far it is hashed. Must not know: who sent a block, payload files.
-//! Invariant: a block is in memory only until it is in the file; the file is gone when no long piece is open. What it holds is not
-//! believed after a restart.
+//! Decides: where in that file a piece lies, and how many of its bytes are hashed.
+//! Must not know: which peer sent a block, payload files.
+//! Invariant: a block is in memory only until it is in the file. The file is gone when no long
+//! piece is open. Its content is not trusted after a restart.
 
 use crate::failed;
 use crate::storage::{Storage, StoreError};
@@ -16,19 +18,19 @@ use std::path::PathBuf;
 /// Bytes that are copied or hashed at a time.
 pub(crate) const CHUNK: u32 = 1 << 20;
 
-/// The long pieces of a torrent that are not whole yet.
+/// The incomplete long pieces of a torrent.
 #[derive(Debug)]
 pub(crate) struct LongPieces {
     algorithm: Algorithm,
     geometry: Geometry,
-    /// The file that they are put together in, below the download directory.
+    /// The file in which they are assembled, below the download directory.
     path: PathBuf,
-    /// The file was made by this process: one that was there before is of a process that was killed.
+    /// This process made the file: an older file is left from a killed process.
     is_made: bool,
     open: BTreeMap<Piece, LongPiece>,
     /// Blocks that the disk refused.
     refused: Vec<(Block, Bytes)>,
-    /// Pieces to be checked when those are in the file.
+    /// Pieces to check when the refused blocks are in the file.
     postponed: Vec<Piece>,
 }
 
@@ -62,7 +64,7 @@ impl LongPieces {
         }
     }
 
-    /// Puts the check of a piece off while the disk refuses blocks. Whether it did.
+    /// Postpones the check of a piece while the disk refuses blocks; returns whether it did.
     pub(crate) fn postpones(&mut self, piece: Piece) -> bool {
         let refuses = !self.refused.is_empty();
         if refuses {
@@ -71,13 +73,15 @@ impl LongPieces {
         refuses
     }
 
-    /// The pieces whose check was put off.
+    /// Takes the pieces whose check was postponed.
     pub(crate) fn take_postponed(&mut self) -> Vec<Piece> {
         std::mem::take(&mut self.postponed)
     }
 
-    /// Puts a block into the file; returns whether it is there. On an error it is kept, and tried again by [`LongPieces::retry`]; it waits
-    /// for that, too, where another block does.
+    /// Puts a block into the file; returns whether it is there.
+    ///
+    /// On an error the block is kept for [`LongPieces::retry`]. While one block waits for that,
+    /// later ones wait too.
     pub(crate) fn store(&mut self, block: Block, data: Bytes, storage: &dyn Storage) -> Result<bool, StoreError> {
         if !self.refused.is_empty() {
             self.refused.push((block, data));
@@ -90,8 +94,9 @@ impl LongPieces {
         result.map(|()| true)
     }
 
-    /// Puts the blocks that the disk refused into the file, up to one that it refuses again. Returns how many bytes of which piece are
-    /// there now, and what stands against the rest.
+    /// Puts the refused blocks into the file, up to one that the disk refuses again.
+    ///
+    /// Returns how many bytes of which piece are in the file now, and the error of the rest.
     pub(crate) fn retry(&mut self, storage: &dyn Storage) -> (Vec<(Piece, u64)>, Result<(), StoreError>) {
         let (mut written, mut result) = (Vec::new(), Ok(()));
         for (block, data) in std::mem::take(&mut self.refused) {
@@ -123,7 +128,8 @@ impl LongPieces {
             piece.hash.update(data);
             piece.hashed += block.len();
         }
-        // What came behind the gap is read back: it is seldom much, as blocks of a piece are asked for in order.
+        // Blocks behind the gap are read back: seldom many, as blocks of a piece are requested in
+        // order.
         while let Some(&len) = piece.ahead.get(&piece.hashed) {
             let mut bytes = vec![0; len as usize];
             read_exact(storage, &self.path, start + u64::from(piece.hashed), &mut bytes)?;
@@ -134,19 +140,19 @@ impl LongPieces {
         Ok(())
     }
 
-    /// The first place in the file that no piece has.
+    /// Returns the first free slot in the file.
     fn free_slot(&self) -> u64 {
         let taken: BTreeSet<u64> = self.open.values().map(|piece| piece.slot).collect();
         (0..).find(|slot| !taken.contains(slot)).unwrap_or(0)
     }
 
-    /// The digest of a piece of which every block was stored; `None` where one was not.
+    /// Returns the digest of a piece whose blocks were all stored, else `None`.
     pub(crate) fn digest(&self, piece: Piece) -> Option<Digest> {
         let open = self.open.get(&piece)?;
         (open.hashed == self.geometry.piece_len(piece)).then(|| open.hash.clone().finish())
     }
 
-    /// A part of a piece, as it lies in the file.
+    /// Reads a part of a piece from the file.
     pub(crate) fn read(&self, piece: Piece, begin: u32, len: u32, storage: &dyn Storage) -> Result<Bytes, StoreError> {
         let not_here = || StoreError::at(&self.path)(io::ErrorKind::NotFound.into());
         let slot = self.open.get(&piece).ok_or_else(not_here)?.slot;
@@ -156,13 +162,13 @@ impl LongPieces {
         Ok(bytes.into())
     }
 
-    /// The digest of each block of a piece.
+    /// Hashes each block of a piece.
     pub(crate) fn block_digests(&self, piece: Piece, storage: &dyn Storage) -> Result<Vec<Digest>, StoreError> {
         let digest = |block: Block| Ok(failed::digests(&[self.read(piece, block.begin(), block.len(), storage)?]));
         self.geometry.blocks(piece).map(digest).collect::<Result<Vec<_>, _>>().map(|digests| digests.concat())
     }
 
-    /// Lets go of a piece; the file goes with the last one.
+    /// Drops a piece; the file goes with the last one.
     pub(crate) fn forget(&mut self, piece: Piece, storage: &dyn Storage) {
         self.open.remove(&piece);
         self.refused.retain(|(block, _)| block.piece() != piece);
@@ -172,7 +178,7 @@ impl LongPieces {
         }
     }
 
-    /// Lets go of everything.
+    /// Drops all pieces.
     pub(crate) fn clear(&mut self, storage: &dyn Storage) {
         self.open.clear();
         self.refused.clear();
@@ -180,7 +186,7 @@ impl LongPieces {
         self.remove_file(storage);
     }
 
-    /// One that cannot be removed is removed before the next one is made.
+    /// Removes the file. If that fails, it is removed before the next file is made.
     fn remove_file(&mut self, storage: &dyn Storage) {
         if let Err(_gone_or_refused) = storage.remove(&self.path) {}
         self.is_made = false;

@@ -1,18 +1,21 @@
 //! Memory that files are read into.
 //!
-//! Decides: where it begins. Must not know: what is read.
-//! Invariant: it begins where a page of memory does.
+//! Decides: where it begins.
+//! Must not know: what is read.
+//! Invariant: it begins at the start of a page of memory.
 //!
-//! Some processors (AMD's Zen 3) copy at a quarter of their speed when the place copied to begins one to forty bytes further into
-//! its page than the place copied from. Allocators put large memory sixteen bytes into a page, and most reads of a file begin
-//! where a page of it does: exactly there. docs/decisions/0013 has the measurements.
+//! Some processors (AMD's Zen 3) can copy at a quarter of their speed. It happens when the target
+//! begins one to forty bytes further into its page than the source. Allocators put large memory
+//! sixteen bytes into a page. Most reads of a file begin at the start of a page, which is exactly
+//! that case. docs/decisions/0013 has the measurements.
 
 use std::ops::{Deref, DerefMut};
 
-/// What a page is aligned to, in bytes. Where pages are larger this is as good: only the lowest twelve bits of addresses count.
+/// The alignment of a page, in bytes. With larger pages this is as good: only the lowest twelve
+/// bits of addresses count.
 const PAGE: usize = 4096;
 
-/// So many bytes, zero at first, from the start of a page on.
+/// Zeroed bytes that begin at the start of a page.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     bytes: Vec<u8>,
@@ -22,7 +25,7 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn new(len: usize) -> Memory {
         let mut bytes = vec![0; len + PAGE];
-        // The library may be unable to tell, and says the largest number then.
+        // `align_offset` may be unable to tell, and returns the largest number then.
         let start = bytes.as_ptr().align_offset(PAGE).min(PAGE);
         bytes.truncate(start + len);
         Memory { bytes, start }

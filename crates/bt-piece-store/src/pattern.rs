@@ -1,10 +1,12 @@
 //! Patterns that choose files: exact names, directories and globs.
 //!
-//! Decides: which paths a pattern means. Invariant: an exact name means itself, whatever signs it holds: real names are full of brackets.
+//! Decides: which paths a pattern means.
+//! Invariant: an exact name means itself, with any special characters in it: real names are full of
+//! brackets.
 
 use globset::{Glob, GlobMatcher};
 
-/// A pattern as a person writes it.
+/// A pattern as the user writes it.
 #[derive(Clone, Debug)]
 pub struct PathPattern {
     /// The text without a slash at its end.
@@ -20,17 +22,18 @@ impl PathPattern {
         PathPattern { literal: text.trim_end_matches('/').to_owned(), glob }
     }
 
-    /// Whether the path, with `/` between its components, is the pattern's text or lies in the directory of that name.
+    /// Returns whether the path, with `/` between its components, is the pattern's text or lies in
+    /// the directory of that name.
     pub fn names(&self, path: &str) -> bool {
         path.strip_prefix(&*self.literal).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Whether the pattern is a glob that matches the whole path.
+    /// Returns whether the pattern is a glob that matches the whole path.
     pub fn is_glob_match(&self, path: &str) -> bool {
         self.glob.as_ref().is_some_and(|glob| glob.is_match(path))
     }
 
-    /// Whether the text can be read as a glob.
+    /// Returns whether the text can be read as a glob.
     pub fn is_glob(&self) -> bool {
         self.glob.is_some()
     }

@@ -1,11 +1,13 @@
-//! How far a long job is, and whether it should stop.
+//! The progress of a long job, and whether it should stop.
 //!
-//! Decides: nothing. Must not know: who looks.
-//! Invariant: the counts only grow, and that of bytes done is never the larger one.
+//! Decides: nothing.
+//! Must not know: which code reads it.
+//! Invariant: the counts only grow, and bytes done never exceed the total.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// Shared between a job and whoever watches it. The counters are for display: they order nothing, hence relaxed.
+/// Shared between a job and its watchers. The counters are for display: they order nothing, hence
+/// relaxed.
 #[derive(Default, Debug)]
 pub struct Progress {
     done: AtomicU64,
@@ -14,12 +16,13 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Bytes looked at so far.
+    /// Returns the bytes that were hashed or read so far.
     pub fn done(&self) -> u64 {
         self.done.load(Relaxed)
     }
 
-    /// Bytes to look at in all, as far as the job knows: zero at first, and more when it finds that it must look at some again.
+    /// Returns the bytes of the whole job that are known so far: zero at first, and more when some
+    /// must be read again.
     pub fn total(&self) -> u64 {
         self.total.load(Relaxed)
     }
@@ -33,7 +36,7 @@ impl Progress {
         self.cancelled.load(Relaxed)
     }
 
-    /// So many bytes more are looked at from now on.
+    /// Adds bytes to the total.
     pub(crate) fn begin(&self, bytes: u64) {
         self.total.fetch_add(bytes, Relaxed);
     }

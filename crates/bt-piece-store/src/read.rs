@@ -1,8 +1,9 @@
-//! Blocks for peers.
+//! Reads blocks for peers.
 //!
-//! Decides: which blocks are read together. Must not know: who asked.
-//! Invariant: one read for each file span of a group of contiguous blocks; the blocks share its buffer, of which every byte was read or
-//! cleared.
+//! Decides: which blocks are read together.
+//! Must not know: which peer asked.
+//! Invariant: one read for each file span of a group of contiguous blocks. The blocks share its
+//! buffer, of which every byte was read or cleared.
 
 use crate::memory::Memory;
 use crate::{Layout, Storage};
@@ -11,13 +12,15 @@ use bytes::Bytes;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The longest group in bytes that is read into one buffer.
+/// Longest group of blocks in bytes that is read into one buffer.
 const GROUP_MAX: u64 = 256 * 1024;
 /// Buffers of that length that are kept for later: 4 MiB.
 const SPENT_MAX: usize = 16;
 
-/// Reads blocks, in the order given. With `wait` false it returns `None` as soon as a byte is not in memory: try again on a
-/// thread that may block. A file that is too short is an error.
+/// Reads blocks, in the order given. A file that is too short is an error.
+///
+/// With `wait` false it returns `None` as soon as a byte is not in memory: try again on a thread
+/// that may block.
 pub fn read_blocks(layout: &Layout, storage: &dyn Storage, blocks: &[Block], wait: bool) -> io::Result<Option<Vec<Bytes>>> {
     let mut read = Vec::with_capacity(blocks.len());
     let mut rest = blocks;
@@ -30,7 +33,8 @@ pub fn read_blocks(layout: &Layout, storage: &dyn Storage, blocks: &[Block], wai
     Ok(Some(read))
 }
 
-/// How many of the first blocks follow each other in the torrent and fit one buffer; at least one.
+/// Returns how many of the first blocks follow each other in the torrent and fit one buffer; at
+/// least one.
 fn group_len(layout: &Layout, blocks: &[Block]) -> usize {
     let Some(first) = blocks.first().map(|block| start(layout, block)) else { return 0 };
     let mut end = first;
@@ -42,7 +46,7 @@ fn group_len(layout: &Layout, blocks: &[Block]) -> usize {
     blocks.iter().take_while(fits).count().max(1)
 }
 
-/// Offset in bytes of the block in the torrent.
+/// Returns the offset in bytes of the block in the torrent.
 fn start(layout: &Layout, block: &Block) -> u64 {
     layout.geometry().piece_start(block.piece()) + u64::from(block.begin())
 }
@@ -56,7 +60,7 @@ fn read_group(layout: &Layout, storage: &dyn Storage, group: &[Block], wait: boo
         let (part, after) = rest.split_at_mut(span.len as usize);
         rest = after;
         if !span.file.is_stored {
-            // The buffer may hold bytes of other blocks, of another torrent even.
+            // The buffer may hold bytes of other blocks, even of another torrent.
             part.fill(0);
             continue;
         }
@@ -73,17 +77,19 @@ fn read_group(layout: &Layout, storage: &dyn Storage, group: &[Block], wait: boo
     Ok(Some(Bytes::from_owner(buffer)))
 }
 
-/// Large buffers whose blocks were sent, to be used again: memory that the system need not hand out, nor anybody clear.
+/// Large buffers whose blocks were sent, for reuse: memory that the system need not hand out, nor
+/// clear.
 static SPENT: Mutex<Vec<Memory>> = Mutex::new(Vec::new());
 
-/// What a group is read into.
+/// The buffer of a group.
 struct Buffer {
     memory: Memory,
     len: usize,
 }
 
 impl Buffer {
-    /// Room for so many bytes. A group that is small has memory of its own: it would keep a large buffer from others.
+    /// Makes room for `len` bytes. A small group gets its own memory, as it would keep a large
+    /// buffer from others.
     fn new(len: usize) -> Buffer {
         let kept = (GROUP_MAX as usize / 2..=GROUP_MAX as usize).contains(&len);
         let spent = kept.then(|| spent().pop()).flatten();

@@ -1,6 +1,7 @@
-//! Bytes that lie scattered, in the order of a file.
+//! Scattered bytes, in the order of a file.
 //!
-//! Decides: where blocks are cut. Must not know: what they are, where they go.
+//! Decides: where blocks are cut.
+//! Must not know: what the bytes are, where they go.
 //! Invariant: nothing is copied, and every byte is taken once.
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ impl<'a> Slices<'a> {
         Slices { blocks: blocks.iter(), current: &[] }
     }
 
-    /// The next `len` bytes.
+    /// Takes the next `len` bytes.
     pub(crate) fn take(&mut self, mut len: usize) -> Vec<IoSlice<'a>> {
         let mut taken = Vec::new();
         while len > 0 {

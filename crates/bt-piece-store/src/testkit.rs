@@ -1,6 +1,7 @@
 //! Torrents and their data for the tests of this crate.
 //!
-//! Decides: nothing. Must not know: what is tested.
+//! Decides: nothing.
+//! Must not know: what is tested.
 //! Invariant: the digests are those of the data.
 
 use crate::{Journal, Layout, MemStorage, Order, Storage};
@@ -20,7 +21,7 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// A torrent `t` of files `0`, `1`, ... with these lengths.
+    /// Makes a torrent `t` of files `0`, `1`, ... with these lengths.
     pub(crate) fn new(lengths: &[u64], piece_length: u32) -> Fixture {
         let total: u64 = lengths.iter().sum();
         let data: Vec<u8> = (0..total).map(|n| (n * 31 % 251) as u8 ^ (n / 251) as u8).collect();
@@ -49,7 +50,7 @@ impl Fixture {
         self.layout.files()[file].path.clone()
     }
 
-    /// The right content of a file.
+    /// Returns the right content of a file.
     pub(crate) fn content(&self, file: usize) -> &[u8] {
         let file = &self.layout.files()[file];
         &self.data[file.offset as usize..][..file.length as usize]
@@ -60,7 +61,7 @@ impl Fixture {
         put(storage, &self.path(file), self.content(file));
     }
 
-    /// The orders that bring a piece: its blocks, last one first, and the check.
+    /// Returns the orders that bring a piece: its blocks, last one first, and the check.
     pub(crate) fn arrival(&self, number: u32) -> Vec<Order> {
         let piece = self.piece(number);
         let start = self.layout.geometry().piece_start(piece);
@@ -78,7 +79,7 @@ impl Fixture {
         orders
     }
 
-    /// Whether every byte of the piece is right on this disk.
+    /// Returns whether every byte of the piece is right on this disk.
     pub(crate) fn is_right(&self, storage: &dyn Storage, piece: Piece) -> bool {
         self.layout.piece_spans(piece).all(|span| {
             let mut bytes = vec![0; span.len as usize];
@@ -89,7 +90,8 @@ impl Fixture {
     }
 }
 
-/// A torrent of one file with these bytes and as much padding behind it (BEP 47), and a disk with the file.
+/// Makes a torrent of one file with these bytes and as much padding behind it (BEP 47), and a disk
+/// with the file.
 pub(crate) fn padded(data: &[u8], piece_length: u32) -> (bt_metainfo::Info, MemStorage) {
     let total = data.len() * 2;
     let pieces = total.div_ceil(piece_length as usize);

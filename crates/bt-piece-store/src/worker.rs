@@ -1,10 +1,14 @@
-//! The owner of one torrent's pieces on their way to the disk.
+//! The worker of one torrent: brings its pieces to the disk.
 //!
-//! Decides: what is hashed, written and synced, and when. Must not know: threads, clocks, who sent a block.
-//! Invariant: a piece is hashed before a byte of it is written; a verified piece is kept until it is written; the last wanted piece is good
-//! only when all of them are synced and no file of theirs was touched by another program since they were verified.
+//! Decides: what is hashed, written and synced, and when.
+//! Must not know: threads, clocks, which peer sent a block.
+//! Invariant: a piece is hashed before a byte of it is written; a verified piece is kept until it
+//! is written. The last wanted piece is good only when all are synced and no other program has
+//! touched their files since the check.
 //!
-//! `worker/long_pieces.rs` has what differs for pieces that are too long for memory, `worker/write.rs` writes, `worker/settle.rs` syncs and settles what is complete, `worker/touched.rs` looks at files that another program touched.
+//! `worker/long_pieces.rs` has the differences for pieces that are too long for memory,
+//! `worker/write.rs` writes. `worker/settle.rs` syncs and settles a complete torrent.
+//! `worker/touched.rs` looks at files that another program touched.
 
 mod long_pieces;
 mod settle;
@@ -28,39 +32,41 @@ use std::time::Duration;
 
 /// Bytes that may be written before they are synced.
 const SYNC_BYTES: u64 = 64 << 20;
-/// How long written bytes may stay unsynced.
+/// Longest time that written bytes stay unsynced.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Bytes of complete pieces that are a full batch too: large pieces are not kept in memory for the sake of lanes.
+/// Bytes of complete pieces that are a full batch too: large pieces are not kept in memory just to
+/// fill lanes.
 const LANE_BYTES: u64 = 16 << 20;
-/// How long a complete piece waits for others to be hashed with, and the record of a written one for others to be recorded with.
+/// Time that a complete piece waits for others to be hashed with. The record of a written piece
+/// waits as long for other records.
 const LANE_WAIT: Duration = Duration::from_millis(4);
 
-/// What a worker is asked to do.
+/// An order to a worker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Order {
     /// Keep a block of a piece. Its data is as long as the block says.
     Store {
-        /// Which block.
+        /// The block.
         block: Block,
         /// Its bytes.
         data: Bytes,
     },
     /// Every block of the piece was stored: hash it, and write it if it is right.
     Check {
-        /// Which piece.
+        /// The piece.
         piece: Piece,
         /// Do not wait for other pieces to be hashed with it.
         urgent: bool,
     },
     /// Drop the blocks of a piece that will not be completed.
     Forget {
-        /// Which piece.
+        /// The piece.
         piece: Piece,
     },
-    /// A block of the piece could not be read, as a file of it changed, or is not there.
+    /// A block of the piece could not be read, as a file of it changed or is missing.
     Doubt {
-        /// Which piece.
+        /// The piece.
         piece: Piece,
     },
     /// Write what a fault held back, and look again at files that another program changed.
@@ -71,38 +77,41 @@ pub enum Order {
     Stop,
 }
 
-/// What a worker has done.
+/// A report of a worker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Done {
     /// A piece was hashed: it is good and written, or bad and dropped.
     Checked {
-        /// Which piece.
+        /// The piece.
         piece: Piece,
-        /// What was found.
+        /// The result.
         verdict: Verdict,
     },
     /// Bytes of a piece that is too long for memory are in a file, and no longer in memory.
     OnDisk {
-        /// Which piece.
+        /// The piece.
         piece: Piece,
         /// Bytes.
         bytes: u64,
     },
-    /// A piece that was wrong before is right now; told just before that. These blocks were wrong when it failed last.
+    /// A piece that failed before is right now; reported just before its `Checked`. These blocks
+    /// were wrong when it last failed.
     Audited {
         /// The wrong blocks, in order.
         wrong: Vec<Block>,
     },
-    /// Pieces that were good, or are about to be told so, are not there any more: another program wrote over them, or the disk lost them.
+    /// Good pieces, or pieces about to be reported good, are lost: another program overwrote them,
+    /// or the disk lost them.
     Lost {
-        /// Which pieces.
+        /// The pieces.
         pieces: Vec<Piece>,
     },
-    /// The disk refused. Nothing is lost: the pieces are kept, and written after [`Order::Retry`]. Reported once for each try.
+    /// The disk refused. Nothing is lost: the pieces are kept, and written after [`Order::Retry`].
+    /// Reported once for each try.
     Failed {
         /// The cause.
         fault: StoreFault,
-        /// The file, and what the system said.
+        /// The file, and the system's error text.
         detail: String,
         /// Verified pieces that wait to be written; each is still answered by a [`Done::Checked`].
         pieces: Vec<Piece>,
@@ -117,33 +126,33 @@ pub struct Worker {
     /// Pieces that this processor hashes side by side: a full batch.
     lanes: usize,
     journal: Journal,
-    /// Blocks by their first byte, of pieces that are not complete.
+    /// Blocks by their first byte, of incomplete pieces.
     assembling: BTreeMap<Piece, BTreeMap<u32, Bytes>>,
-    /// Complete pieces that wait to be hashed together, since the moment that the first one came.
+    /// Complete pieces that wait to be hashed together, and the time at which the first one came.
     complete: Vec<(Piece, Vec<Bytes>)>,
     complete_since: Option<Time>,
     /// Pieces that are too long for memory.
     long: LongPieces,
-    /// What is remembered of pieces that were wrong.
+    /// Digests of the blocks of failed pieces.
     failed: Failed,
-    /// Right pieces that could not be written, or were not yet. Long ones have their blocks elsewhere.
+    /// Right pieces that are not written yet. Long ones have their blocks elsewhere.
     verified: BTreeMap<Piece, Vec<Bytes>>,
-    /// The disk refused, and nobody asked to try again.
+    /// The disk refused, and no retry was ordered since.
     held: bool,
     /// How each file may be written.
     standing: Vec<Standing>,
-    /// A file that holds pieces. Where it is gone, its disk is, and no other file is made.
+    /// A file that holds pieces. If it is gone, its disk is, and no other file is made.
     witness: Option<usize>,
     unrecorded: Unrecorded,
     unsynced: Unsynced,
     doubts: Doubts,
     /// Pieces that are wanted and not written.
     missing: Bitfield,
-    /// The last pieces, written and not yet told of.
+    /// The last pieces, written and not yet reported.
     last: Vec<Piece>,
     /// Files of which a sample was right since the last piece was written.
     sampled: BTreeSet<usize>,
-    /// Looks at files that were touched: what is sampled differs from one to the next.
+    /// Number of looks at touched files: the sample differs from look to look.
     looks: u64,
 }
 
@@ -152,9 +161,9 @@ pub struct Worker {
 enum Standing {
     /// It was not looked at, or a write to it failed.
     Unknown,
-    /// It is ours, and as long as it shall be.
+    /// It is ours, and has its full length.
     Ours,
-    /// It may be the user's: what it holds is compared, and nothing of it is overwritten.
+    /// It may be the user's: its content is compared and never overwritten.
     Unproven,
 }
 
@@ -174,12 +183,12 @@ struct Unsynced {
     files: BTreeSet<usize>,
     bytes: u64,
     since: Option<Time>,
-    /// A sync failed: what was written may be on no disk, and in no memory either.
+    /// A sync failed: the written bytes may be neither on the disk nor in memory.
     is_unsafe: bool,
 }
 
 impl Worker {
-    /// The worker of a torrent that was opened.
+    /// Makes the worker of a torrent that was opened.
     pub fn new(layout: Arc<Layout>, digests: Arc<PieceDigests>, journal: Journal) -> Worker {
         let have = &journal.known().have;
         let first = have.iter(layout.geometry()).next();
@@ -267,42 +276,42 @@ impl Worker {
             self.settle(now, storage, &mut done);
         }
         if stop && self.has_long_pieces() {
-            // Those that could not be written have their bytes there, and come again.
+            // The bytes of unwritten pieces were there, and are fetched again.
             self.verified.clear();
             self.long.clear(storage);
         }
         done
     }
 
-    /// When `run` must be called at the latest.
+    /// Returns when `run` must be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
         let waits = !self.last.is_empty() || (!self.verified.is_empty() && !self.doubts.is_empty());
         let at_once = (self.doubts.is_looking() || (waits && !self.held)).then_some(Time::ZERO);
         at_once.or_else(|| [self.sync_deadline(), self.batch_deadline(), self.record_deadline()].into_iter().flatten().min())
     }
 
-    /// Whether a file that another program touched was not found right since.
+    /// Returns whether a file that another program touched still waits to be found right.
     #[cfg(test)]
     fn is_in_doubt(&self) -> bool {
         !self.doubts.is_empty()
     }
 
-    /// Whether nothing stands against writing: the disk did not refuse, and no file waits to be found right again.
+    /// Returns whether writing is possible: the disk did not refuse, and no file is in doubt.
     pub fn is_well(&self) -> bool {
         !self.held && self.doubts.is_empty() && !self.unsynced.is_unsafe
     }
 
-    /// Whether everything that is wanted is verified, written, synced and told of.
+    /// Returns whether all wanted pieces are verified, written, synced and reported.
     pub fn is_settled(&self) -> bool {
         self.missing.is_empty() && self.last.is_empty()
     }
 
-    /// Whether pieces that were told of are not synced.
+    /// Returns whether reported pieces are not synced.
     pub fn has_unsynced(&self) -> bool {
         !self.unsynced.pieces.is_empty()
     }
 
-    /// Whether the piece was verified and written.
+    /// Returns whether the piece was verified and written.
     fn had(&self, piece: Piece) -> bool {
         self.journal.known().have.has(piece) || self.unsynced.pieces.contains(&piece)
     }
@@ -319,8 +328,8 @@ impl Worker {
         self.complete_since.map(|since| since + LANE_WAIT)
     }
 
-    /// How many of the complete pieces wait no longer: those that fill lanes; all if they are large, nothing that could join them is
-    /// under way, or it has been long enough.
+    /// Returns how many of the complete pieces are due: those that fill lanes. All are due if they
+    /// are large, if no piece that could join them is under way, or if the wait is over.
     fn batch_due(&self, now: Time) -> usize {
         let (count, piece_length) = (self.complete.len(), u64::from(self.layout.geometry().piece_length()));
         let are_large = self.lanes as u64 * piece_length > LANE_BYTES && count as u64 * piece_length >= LANE_BYTES;
@@ -332,7 +341,8 @@ impl Worker {
         self.unsynced.bytes >= SYNC_BYTES || self.sync_deadline().is_some_and(|deadline| now >= deadline)
     }
 
-    /// Hashes the first `count` complete pieces at once. Right ones wait to be written; wrong ones are dropped.
+    /// Hashes the first `count` complete pieces at once. Right ones wait to be written; wrong ones
+    /// are dropped.
     fn hash(&mut self, count: usize, now: Time, storage: &dyn Storage, done: &mut Vec<Done>) {
         let pieces: Vec<(Piece, Vec<Bytes>)> = self.complete.drain(..count).collect();
         self.complete_since = (!self.complete.is_empty()).then_some(now);

@@ -1,13 +1,14 @@
-//! What moved in a torrent before its engine was built anew: reports go on from there.
+//! Counters of a torrent's earlier engines: reports add them to those of the present engine.
 //!
-//! Decides: which numbers of a torrent outlive its engine. Must not know: why the engine ended.
-//! Invariant: of what came, all that did not become a verified piece was in vain.
+//! Decides: which numbers of a torrent outlive its engine.
+//! Must not know: why the engine ended.
+//! Invariant: a downloaded byte that is in no verified piece counts as wasted.
 
 use bt_engine::{SourceStat, TorrentStatus};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-/// The account of earlier engines. Empty for nearly every torrent.
+/// Counters of a torrent's earlier engines. Empty for nearly every torrent.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     down: u64,
@@ -20,7 +21,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// The account of engines that have ended: what was told of the torrent in the end.
+    /// Takes the final counters of an engine that has ended.
     pub(crate) fn closed(status: &TorrentStatus, sources: Vec<SourceStat>) -> Account {
         Account {
             down: status.bytes_down,
@@ -33,12 +34,15 @@ impl Account {
         }
     }
 
-    /// All that the engines ordered is done, and so many bytes of pieces came in all their time: the rest was in vain.
+    /// Counts downloaded bytes beyond `verified` as wasted.
+    ///
+    /// `verified` is the number of bytes of pieces that passed their check under all earlier
+    /// engines. The caller calls this when every disk job of those engines is done.
     pub(crate) fn settle(&mut self, verified: u64) {
         self.wasted = self.wasted.max(self.down.saturating_sub(verified));
     }
 
-    /// A status of the engine of today, together with what was before.
+    /// Adds the earlier engines' counters to a status of the present engine.
     pub(crate) fn with(&self, status: TorrentStatus) -> TorrentStatus {
         TorrentStatus {
             bytes_down: status.bytes_down + self.down,
@@ -51,7 +55,7 @@ impl Account {
         }
     }
 
-    /// The peers of today, together with those of before.
+    /// Adds the earlier engines' peers to those of the present engine.
     pub(crate) fn with_sources(&self, now: Vec<SourceStat>) -> Vec<SourceStat> {
         if self.sources.is_empty() {
             return now;

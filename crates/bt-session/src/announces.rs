@@ -1,8 +1,11 @@
-//! Announces on their way: when each leaves, and which must end before another begins.
+//! Announces under way: when each is sent, and which must end before another begins.
 //!
-//! Decides: nothing about trackers; the engine says what to tell whom, the desk says when. Must not know: sockets, tiers.
-//! Invariant: every announce of a torrent that is here is answered, by the tracker's word or by a reason; a farewell is the last
-//! word to its tracker, and waits only for the one before it, and not for long.
+//! Decides: nothing about trackers. The engine says what to announce to which tracker, the desk
+//! says when.
+//! Must not know: sockets, tiers.
+//! Invariant: each announce of a torrent in the registry is answered, by the tracker's reply or by
+//! a failure. `stopped` is the last announce to its tracker. It waits only for the announce before
+//! it, and only briefly.
 
 use crate::clock::Clock;
 use crate::control::Registry;
@@ -23,22 +26,25 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
-/// A tracker must answer within this time; a farewell has less, because somebody waits for us to go.
+/// Time for a tracker to answer. `stopped` gets less, because the user waits for the client to
+/// quit.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(30);
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(3_500);
-/// So much of it is left to what is with the tracker still; then that is given up.
+/// The part of `FAREWELL_TIMEOUT` for an earlier announce to the same tracker. After it the earlier
+/// announce is given up.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The last announce to each tracker that has not ended. Another follows it only when we leave.
+/// The last unfinished announce to each tracker. Another one follows it only when we leave the
+/// swarm.
 type Asked = Rc<RefCell<BTreeMap<(TorrentKey, TrackerKey), UnderWay>>>;
 
-/// An announce that is with a tracker, or waits for the one before it.
+/// An announce that was sent to a tracker, or waits for the announce before it.
 struct UnderWay {
-    /// Which one it is.
+    /// The number of this announce.
     number: u64,
-    /// The word of its end.
+    /// Resolves when the announce ends.
     over: oneshot::Receiver<()>,
-    /// Ends it.
+    /// Ends the announce.
     give_up: oneshot::Sender<()>,
 }
 
@@ -47,7 +53,7 @@ struct UnderWay {
 pub(crate) struct Ourselves {
     pub(crate) peer_id: PeerId,
     pub(crate) port: u16,
-    /// The same for all trackers and both address families (BEP 7).
+    /// The `key` parameter: the same for all trackers and both address families (BEP 7).
     pub(crate) key: u32,
 }
 
@@ -78,7 +84,7 @@ impl Announces {
         Announces { clock, bugs, desk, trackers, ourselves, registry, asked: Asked::default(), count: 0, regular, farewells }
     }
 
-    /// Carries an order out.
+    /// Starts an announce that the engine ordered.
     pub(crate) fn begin(&mut self, key: TorrentKey, hash: InfoHash, order: AnnounceOrder) {
         if order.event == Event::Stopped {
             let farewell = self.farewell(key, hash, order);
@@ -101,14 +107,17 @@ impl Announces {
         }
     }
 
-    /// Waits for the farewells, but not for a tracker that is silent; other announces are given up.
+    /// Waits at most [`FAREWELL_TIMEOUT`] for the `stopped` announces. Gives up all other
+    /// announces.
     pub(crate) async fn finish(mut self) {
         let farewells = async { while self.farewells.join_next().await.is_some() {} };
         let _ = timeout(FAREWELL_TIMEOUT, farewells).await;
     }
 
-    /// Leaves when the desk lets the tracker's host be asked, unless the torrent has gone by then; and after what is with the tracker, if
-    /// `completed` is the last but one word to it.
+    /// Announces when the desk lets a request go to the tracker's host.
+    ///
+    /// A torrent that has left by then is not announced. A `completed` right before `stopped` waits
+    /// for an announce that is under way to the same tracker.
     fn announce(&self, key: TorrentKey, hash: InfoHash, order: AnnounceOrder, number: u64) -> impl Future<Output = ()> + use<> {
         let now = self.clock.now();
         let at = tracker_host(&order.url).map_or(now, |host| door::lock(&self.desk).announce_at(now, &host));
@@ -141,7 +150,8 @@ impl Announces {
             };
             let result = tokio::select! {
                 result = bugs.contain_task(Place::Other, ask) => result.unwrap_or_else(|| Err(Failure::new("a bug of ours"))),
-                // Given up, or whoever waited for it is: then this goes too.
+                // Given up here, or in a chain: an announce that waits for a given-up one ends with
+                // it.
                 _ = given_up => Err(Failure::new("we leave")),
             };
             if let Entry::Occupied(last) = asked.borrow_mut().entry((key, tracker))
@@ -157,8 +167,11 @@ impl Announces {
         }
     }
 
-    /// Leaves at once, but after what is with the tracker: `stopped` before `completed` would leave a ghost behind. A tracker that is
-    /// silent for so long hears it all the same: it may only be slow, and has us on its list.
+    /// Announces `stopped`, at once or after the announce that is under way to the same tracker.
+    ///
+    /// `stopped` before `completed` would leave a dead peer on the tracker's list. A tracker silent
+    /// for [`LAST_WORD_TIMEOUT`] is told `stopped` all the same: it may only be slow, and may list
+    /// us.
     fn farewell(&self, key: TorrentKey, hash: InfoHash, order: AnnounceOrder) -> impl Future<Output = ()> + use<> {
         let before = self.asked.borrow_mut().remove(&(key, order.tracker));
         let ask = self.ask(hash, order, FAREWELL_TIMEOUT);
@@ -172,7 +185,7 @@ impl Announces {
                 }
                 ask.await
             };
-            // Nobody waits for what the tracker says to it.
+            // The tracker's reply to `stopped` is of no use.
             let _ = timeout(FAREWELL_TIMEOUT, in_order).await;
         }
     }
@@ -196,7 +209,8 @@ impl Announces {
             ..Announce::new(hash, peer_id, port)
         };
         async move {
-            // Made when it begins: many wait for their turn, and this is large.
+            // Made when the announce begins: many announces wait for their turn, and this future is
+            // large.
             match Box::pin(trackers.announce(&order.url, &announce, deadline)).await {
                 Ok(answer) => Ok((answer.from, answer.reply)),
                 Err(error) => Err(error.into_failure()),
@@ -230,7 +244,7 @@ mod tests {
         AnnounceOrder { tracker, url, event, uploaded: 0, downloaded: 0, left: 0, num_want: 0, tracker_id: None }
     }
 
-    /// All these to the tracker at this address, one right after the other.
+    /// Announces these events to the tracker at this address, one right after the other.
     fn say(at: SocketAddr, events: &[Event]) -> Announces {
         let mut announces = announces();
         for &event in events {
@@ -241,13 +255,13 @@ mod tests {
 
     #[tokio::test]
     async fn every_announce_is_answered_also_one_that_waited_for_its_turn() {
-        // A free port, where nobody listens: every announce that is made fails at once.
+        // A free port without a listener: every announce to it fails at once.
         let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (shard, mut inbox) = tokio::sync::mpsc::channel(100);
         let mut announces = announces();
         LocalSet::new()
             .run_until(async {
-                // A burst goes at once, the next two wait for their turns.
+                // The first burst goes out at once, the next two wait for their turns.
                 for key in 0..42 {
                     announces.registry.borrow_mut().insert(InfoHash([1; 20]), TorrentKey(key), shard.clone());
                     announces.begin(TorrentKey(key), InfoHash([1; 20]), order(nobody, Event::Started));
@@ -296,7 +310,7 @@ mod tests {
             for _ in 0..2 {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut request = Vec::new();
-                // No answer; the end of it is that the client goes away.
+                // No answer; the request ends when the client closes the connection.
                 let _ = stream.read_to_end(&mut request).await;
                 told.push(String::from_utf8(request).unwrap().contains("event=stopped"));
             }

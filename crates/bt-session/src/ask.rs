@@ -1,7 +1,8 @@
 //! One question to the network without a session: fetch a torrent, announce once, scrape.
 //!
-//! Decides: nothing. Must not know: torrents' contents.
-//! Invariant: the same gate and limits as in a session.
+//! Decides: nothing.
+//! Must not know: torrents' contents.
+//! Invariant: the same egress rules and limits as in a session.
 
 use crate::session::{StartError, os_rng};
 use bt_net::{Egress, EgressConfig, HttpOptions, NetError, Roots};
@@ -10,21 +11,21 @@ use bt_tracker_wire::{Announce, AnnounceReply, Event, SwarmCounts};
 use bt_types::{InfoHash, PeerId, Source};
 use std::time::Duration;
 
-/// The discard service (RFC 863): nobody is let in there, and a tracker refuses port 0.
+/// The port announced: discard (RFC 863), where no peer can connect. A tracker would refuse port 0.
 const DISCARD: u16 = 9;
-/// How long a farewell may take.
+/// Time for the `stopped` announce, in which the user waits.
 const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Why a torrent could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The network, or the gate.
+    /// The network failed, or the egress rules forbid the address.
     #[error(transparent)]
     Net(#[from] NetError),
-    /// The server leads to this magnet link.
+    /// The server redirects to this magnet link.
     #[error("the server redirects to a magnet link")]
     Magnet(String),
-    /// The server did not give it.
+    /// The server answers with a status other than 200.
     #[error("the server answers with status {0}")]
     Status(u16),
 }
@@ -39,7 +40,8 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// An asker with a peer id of its own, which trusts these certificates besides the ones that browsers trust.
+    /// Makes an asker with its own peer id, which trusts these certificates besides those that
+    /// browsers trust.
     pub fn new(extra_roots: Roots) -> Result<Asker, StartError> {
         let mut rng = os_rng()?;
         let egress = Egress::new(EgressConfig { extra_roots, ..EgressConfig::default() })?;
@@ -47,7 +49,7 @@ impl Asker {
         Ok(Asker { trackers: TrackerClient::new(egress.clone(), rng), egress, peer_id, key })
     }
 
-    /// GETs a `.torrent` of at most `max` bytes from a URL that the user named.
+    /// Fetches a `.torrent` of at most `max` bytes from a URL that the user gave.
     pub async fn fetch(&self, url: &str, max: usize) -> Result<Vec<u8>, FetchError> {
         let options = HttpOptions { max_body: max, ..HttpOptions::new(Source::User) };
         let reply = match self.egress.http_get(url, &options).await {
@@ -57,17 +59,18 @@ impl Asker {
         if reply.status == 200 { Ok(reply.body) } else { Err(FetchError::Status(reply.status)) }
     }
 
-    /// Announces once as a peer that lacks `left` bytes and cannot be connected to, then says `stopped`.
+    /// Announces once as a peer that lacks `left` bytes and accepts no connections, then announces
+    /// `stopped`.
     pub async fn announce(&self, url: &str, hash: InfoHash, left: u64, timeout: Duration) -> Result<AnnounceReply, TrackerError> {
         let mut ask = Announce { left, key: self.key, event: Event::Started, ..Announce::new(hash, self.peer_id, DISCARD) };
         let answer = self.trackers.announce(url, &ask, timeout).await?;
         ask.event = Event::Stopped;
-        // The answer is what was asked for; a farewell that fails changes nothing about it.
+        // The user asked for the first reply; a failed `stopped` does not change it.
         let _ = self.trackers.announce(url, &ask, timeout.min(FAREWELL)).await;
         Ok(answer.reply)
     }
 
-    /// Asks for the counts of one swarm; `None` when the tracker does not know it.
+    /// Scrapes the counts of one swarm; `None` when the tracker does not know the swarm.
     pub async fn scrape(&self, url: &str, hash: InfoHash, timeout: Duration) -> Result<Option<SwarmCounts>, TrackerError> {
         let reply = self.trackers.scrape(url, &[hash], timeout).await?;
         Ok(reply.swarms.into_iter().find(|(at, _)| *at == hash).map(|(_, counts)| counts))

@@ -1,26 +1,32 @@
-//! Receive buffers of a shard. Connections that have nothing to read share them: else a few blocks in each buffer would keep all of it.
+//! Receive buffers of a shard. Idle connections hold none: else a few blocks in each buffer would
+//! keep its whole memory.
 //!
-//! Decides: when a buffer is gone on with by another connection. Must not know: what is received.
-//! Invariant: of the part of a buffer that is given out nobody holds a slice; idle sockets hold none.
+//! Decides: when a buffer is handed, partly filled, to another connection.
+//! Must not know: what is received.
+//! Invariant: no live slice overlaps the free part of a buffer; idle sockets hold no buffer.
 //!
-//! Full ones go back to the allocator with their last slice. It hands them out again as cheaply as a pool of them did.
+//! A full buffer returns to the allocator with its last slice. The allocator was measured to be as
+//! cheap as a pool of them.
 
 use bytes::BytesMut;
 use std::cell::RefCell;
 
-/// Length of every buffer: large reads cost far fewer cycles per byte. The longest incomplete message, a bitfield, takes half of one.
+/// Bytes of every buffer: large reads cost far fewer cycles per byte. The longest incomplete
+/// message, a bitfield, takes half a buffer.
 const BUFFER_LEN: usize = 512 << 10;
-/// What is left of a buffer is used as long as it is this much: smaller reads cost more than they save.
+/// Free bytes below which a buffer is not read into: smaller reads cost more than the memory is
+/// worth.
 const ROOM_MIN: usize = BUFFER_LEN / 8;
-/// Buffers that are kept for the next connection: 32 MiB.
+/// Idle buffers kept for the next connection: 32 MiB in all.
 const KEPT_MAX: usize = 64;
 
-/// Buffers with room. One thread uses them; slices may end their lives on any other.
+/// Buffers with free room. One thread uses them; their slices may be dropped on any thread.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers(RefCell<Vec<BytesMut>>);
 
 impl Buffers {
-    /// Makes room in a connection's input: if little is left, its incomplete message moves to another buffer.
+    /// Makes room in a connection's input. With little room left, the incomplete message moves to
+    /// another buffer.
     pub(crate) fn make_room(&self, input: &mut BytesMut) {
         if input.capacity() - input.len() < ROOM_MIN {
             let mut fresh = self.take(input.len() + ROOM_MIN);
@@ -29,7 +35,7 @@ impl Buffers {
         }
     }
 
-    /// Takes the buffer of a connection that waits for nothing.
+    /// Takes back the buffer of a connection that has no incomplete message.
     pub(crate) fn rest(&self, input: &mut BytesMut) {
         if input.is_empty() {
             let buffer = std::mem::take(input);
@@ -40,13 +46,13 @@ impl Buffers {
         }
     }
 
-    /// A buffer in which there is nothing to read, with so much room at least.
+    /// Takes an empty buffer with at least `room` free bytes.
     fn take(&self, room: usize) -> BytesMut {
         let mut kept = self.0.borrow_mut();
         match kept.iter().rposition(|buffer| buffer.capacity() >= room) {
             Some(at) => {
                 let mut buffer = kept.swap_remove(at);
-                // The whole of it, if nobody holds a slice of it any more.
+                // Regains the whole buffer, unless a slice of it is still alive.
                 let _ = buffer.try_reclaim(BUFFER_LEN);
                 buffer
             }
@@ -60,14 +66,14 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    /// A connection's empty input, as it reads for the first time.
+    /// Makes the empty input of a connection that reads for the first time.
     fn begin(buffers: &Buffers) -> BytesMut {
         let mut input = BytesMut::new();
         buffers.make_room(&mut input);
         input
     }
 
-    /// Fills the input and takes a message of so many bytes from it.
+    /// Fills the input and takes a message of `len` bytes from it.
     fn receive(input: &mut BytesMut, len: usize) -> Bytes {
         input.resize(BUFFER_LEN, 7);
         input.split_to(len).freeze()

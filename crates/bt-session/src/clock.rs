@@ -1,6 +1,7 @@
 //! The one clock of a session.
 //!
-//! Decides: what `Time` zero is: the start of the session. Must not know: who asks.
+//! Decides: that `Time` zero is the start of the session.
+//! Must not know: its callers.
 //! Invariant: monotonic; every thread of a session agrees.
 
 use bt_types::Time;
@@ -24,7 +25,7 @@ impl Clock {
     }
 }
 
-/// Waits until then; for ever if there is no such moment.
+/// Waits until the deadline; for ever if there is none.
 pub(crate) async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,

@@ -1,11 +1,13 @@
-//! Blocks on their way from a file to a socket that are not copied: a pipe holds the pages of the file themselves.
+//! Sends blocks from a file to a socket without copying: a pipe holds the file's own pages.
 //!
-//! Decides: which connections and blocks are worth a pipe, and how many pipes there are. Must not know: who asked, or how fast they are.
-//! Invariant: what is in a pipe is whole piece messages, of files that nobody else had changed by then; a pipe in which something is left
-//! is closed, never used again.
+//! Decides: which connections and blocks are worth a pipe, and how many pipes exist.
+//! Must not know: which peer asked, or how fast it is.
+//! Invariant: a pipe holds whole piece messages, of files that no other program had changed by
+//! then. A pipe that is left with bytes in it is closed, never used again.
 //!
-//! Whoever writes to a file changes what lies in a pipe or a socket's queue, too: so this is for peers of which the engine says that they take
-//! it at once. docs/decisions/0015 has the measurements.
+//! A write to a file also changes what lies in a pipe or a socket's queue. So pipes serve only
+//! peers that take their payload at once, by the engine's judgement. docs/decisions/0015 has the
+//! measurements.
 
 use bt_peer_wire::{PIECE_HEADER_LEN, piece_header};
 use bt_piece_store::{Layout, Span, Storage};
@@ -16,21 +18,24 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Copying fewer blocks is as fast.
+/// Fewest blocks worth a pipe: copying fewer is as fast.
 const BLOCKS_MIN: usize = 4;
-/// Nor are blocks worth it that are shorter than this in the mean: each takes two calls.
+/// Least mean length of blocks worth a pipe, in bytes: each block takes two system calls.
 const MEAN_MIN: usize = 8 << 10;
-/// Length of a pipe of blocks in bytes: a place for each page or part of one, 256 where pages have 4 KiB. The longest that Linux lets everyone have.
+/// Bytes of a pipe of blocks: the longest that Linux allows every user. It has one slot for each
+/// page or part of a page, 256 with pages of 4 KiB.
 const PIPE_LEN: usize = 1 << 20;
-/// Length of a pipe of headers in bytes: a page. A block takes two places at least, so that the headers of all that there is room for fit.
+/// Bytes of a pipe of headers: one page. A block takes at least two slots, so the headers of a full
+/// pipe of blocks fit.
 const HEADERS_LEN: usize = 4 << 10;
 const _: () = assert!(PIPE_LEN / HEADERS_LEN / 2 * PIECE_HEADER_LEN <= HEADERS_LEN);
-/// Pairs of pipes of a session: a quarter of the pages that Linux lets a user have in pipes.
+/// Most pairs of pipes in a session: a quarter of the pages that Linux lets a user have in pipes.
 const PIPES_MAX: usize = 16;
-/// So many bytes are written into a pipe at once or not at all (POSIX `PIPE_BUF`).
+/// Bytes that a pipe takes at once or not at all (POSIX `PIPE_BUF`).
 const ATOMIC: usize = 512;
 
-/// Whether pipes are worth it on a connection: not where TCP paces. It takes little at a time then, and pages cost more than copies.
+/// Returns whether pipes are worth it on a connection: not where TCP paces (BBR). Such a socket
+/// takes little at a time, and pages then cost more than copies.
 pub(crate) fn suits(socket: &impl AsFd) -> bool {
     congestion(socket).is_ok_and(|name| !name.starts_with("bbr"))
 }
@@ -47,24 +52,27 @@ pub(crate) struct Conduit {
 /// Why blocks are not in a pipe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Unfilled {
-    /// A device may have to be waited for.
+    /// Reading may have to wait for a device.
     Waits,
-    /// They must be copied: they are few or short, there is no pipe, the system cannot, or an error that whoever copies will find again.
+    /// The caller must copy the blocks: they are few or short, no pipe is free, the system cannot
+    /// splice, or reading failed. The copying read finds such an error again.
     Refused,
 }
 
 impl Conduit {
-    /// Bytes that are in it.
+    /// Returns the number of bytes in the pipe.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// How many bytes of the blocks were put in; the rest were headers.
+    /// Returns the number of block bytes that were put in; the rest were headers.
     pub(crate) fn payload(&self) -> usize {
         self.payload
     }
 
-    /// Lays the headers of blocks ready. What fails leaves it with too much said to be in it, so that its pipes are closed; so it is with
+    /// Writes the headers of the blocks into the pipe of headers.
+    ///
+    /// After an error `len` overstates the content, so `Drop` closes the pipes. The same holds for
     /// [`Conduit::put`].
     fn lay(&mut self, blocks: &[Block]) -> io::Result<()> {
         let Some(pair) = &self.pair else { return Ok(()) };
@@ -74,7 +82,7 @@ impl Conduit {
         if laid == headers.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 
-    /// Puts parts of a file behind what is in it, each block behind the next header that lies ready.
+    /// Appends parts of a file to the pipe, each block after its header.
     fn put(&mut self, file: BorrowedFd<'_>, parts: &[Part<'_>]) -> io::Result<()> {
         let Some(Pair { blocks, headers }) = &self.pair else { return Ok(()) };
         for Part { is_first, span } in parts {
@@ -94,7 +102,7 @@ impl Conduit {
         Ok(())
     }
 
-    /// Puts small messages behind what is in it; whether it could be done.
+    /// Appends small messages to the pipe; returns whether it could.
     pub(crate) fn append(&mut self, messages: &[u8]) -> bool {
         let room = self.len > 0 && messages.len() <= ATOMIC;
         let wrote = room && self.pair.as_ref().is_some_and(|pair| rustix::io::write(&pair.blocks.to, messages).is_ok());
@@ -104,7 +112,7 @@ impl Conduit {
         wrote
     }
 
-    /// Moves what a socket takes at once into it; how many bytes those were.
+    /// Moves into a socket the bytes that it takes at once; returns how many.
     pub(crate) fn pour(&mut self, socket: &impl AsFd) -> io::Result<usize> {
         let Some(pair) = &self.pair else { return Ok(0) };
         let poured = self.pipes.moved(pour(&pair.blocks.from, socket, self.len))?;
@@ -127,20 +135,21 @@ impl Drop for Conduit {
 pub(crate) struct Pipes {
     /// Empty pairs.
     spare: Mutex<Vec<Pair>>,
-    /// How many pairs there are.
+    /// How many pairs exist.
     open: AtomicUsize,
 }
 
-/// Pipes of a conduit.
+/// The two pipes of a conduit.
 #[derive(Debug)]
 struct Pair {
-    /// What is to be sent.
+    /// The piece messages to send.
     blocks: Pipe,
-    /// Headers on their way in between the blocks: many lie in one page here, and each would fill one there.
+    /// Headers on their way to `blocks`. Many headers share one page here; there each would fill a
+    /// page.
     headers: Pipe,
 }
 
-/// Both ends of a pipe. Neither ever waits.
+/// Both ends of a pipe. Neither ever blocks.
 #[derive(Debug)]
 struct Pipe {
     from: OwnedFd,
@@ -175,13 +184,13 @@ impl Pipes {
         Ok(conduit)
     }
 
-    /// An empty pair, if there can be one.
+    /// Takes an empty pair, or opens one while fewer than [`PIPES_MAX`] exist.
     fn take(&self) -> Option<Pair> {
         if let Some(pair) = self.spare().pop() {
             return Some(pair);
         }
         if self.open.fetch_add(1, Ordering::Relaxed) < PIPES_MAX {
-            // Where the system refuses, its place stays taken: nobody tries for ever.
+            // If the system refuses, the count stays raised, so that attempts end after a few.
             return Some(Pair { blocks: open(PIPE_LEN).ok()?, headers: open(HEADERS_LEN).ok()? });
         }
         self.close(None);
@@ -193,7 +202,8 @@ impl Pipes {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// How many bytes the system moved. Where it cannot or must not, nobody tries again: no pipe is made any more, and idle ones go.
+    /// Returns how many bytes the system moved. If the system cannot or must not splice, no pipe is
+    /// made any more, and idle pipes are closed.
     fn moved(&self, bytes: Result<usize, Errno>) -> io::Result<usize> {
         if let Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP) = bytes {
             self.open.fetch_add(PIPES_MAX, Ordering::Relaxed);
@@ -207,13 +217,14 @@ impl Pipes {
     }
 }
 
-/// A part of a block in one file; the block's header belongs before the first.
+/// A part of a block in one file; the block's header goes before its first part.
 struct Part<'a> {
     is_first: bool,
     span: Span<'a>,
 }
 
-/// The parts of blocks that are worth a pipe, and for which there is room in one: `sendfile` may wait for room in some kernels.
+/// Splits the blocks into parts, if they are worth a pipe and fit into one. In some kernels
+/// `sendfile` may wait for room.
 fn parts<'a>(layout: &'a Layout, blocks: &[Block]) -> Option<Vec<Part<'a>>> {
     let bytes: usize = blocks.iter().map(|block| block.len() as usize).sum();
     if blocks.len() < BLOCKS_MIN || bytes < blocks.len() * MEAN_MIN {
@@ -242,26 +253,26 @@ fn open(len: usize) -> Result<Pipe, Errno> {
     Ok(Pipe { from, to })
 }
 
-/// Puts pages of a file into a pipe; how many bytes, 0 at its end.
+/// Puts pages of a file into a pipe; returns how many bytes, 0 at the end of the file.
 #[cfg(target_os = "linux")]
 fn draw(file: BorrowedFd<'_>, mut offset: u64, to: &OwnedFd, len: usize) -> Result<usize, Errno> {
     rustix::io::retry_on_intr(|| rustix::fs::sendfile(to, file, Some(&mut offset), len))
 }
 
-/// Moves what is in a pipe into a socket or another pipe, as far as it takes it.
+/// Moves bytes from a pipe into a socket or another pipe, at most as many as it takes at once.
 #[cfg(target_os = "linux")]
 fn pour(from: &OwnedFd, to: &impl AsFd, len: usize) -> Result<usize, Errno> {
     use rustix::pipe::{SpliceFlags, splice};
     rustix::io::retry_on_intr(|| splice(from, None, to, None, len, SpliceFlags::NONBLOCK))
 }
 
-/// The name of a connection's congestion control.
+/// Returns the name of a connection's congestion control.
 #[cfg(target_os = "linux")]
 fn congestion(socket: &impl AsFd) -> Result<String, Errno> {
     rustix::net::sockopt::tcp_congestion(socket)
 }
 
-/// Other systems copy.
+/// Refuses: other systems copy.
 #[cfg(not(target_os = "linux"))]
 fn congestion(_: &impl AsFd) -> Result<String, Errno> {
     Err(Errno::OPNOTSUPP)

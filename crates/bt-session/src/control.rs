@@ -1,7 +1,10 @@
-//! The control thread: it accepts connections, talks to trackers, and owns the UDP port: the DHT node lives here, and LSD.
+//! The control thread: it accepts connections, talks to trackers, and owns the UDP port with the
+//! DHT node and LSD.
 //!
-//! Decides: nothing about torrents. Must not know: blocks, messages of peers.
-//! Invariant: stopping waits for the farewells, and for nothing else.
+//! Decides: nothing about torrents.
+//! Must not know: blocks, messages of peers.
+//! Invariant: stopping waits for the `stopped` announces and for saving the DHT's nodes, and for
+//! nothing else.
 
 use crate::announces::{Announces, Ourselves};
 use crate::clock::Clock;
@@ -31,32 +34,33 @@ use tokio::time::Instant;
 
 /// Messages that wait for the control thread.
 pub(crate) const INBOX_MAX: usize = 1024;
-/// Rest after an accept that failed for lack of descriptors, so that the loop does not spin.
+/// Wait after a failed accept, as for lack of descriptors, so that the loop does not spin.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
-/// How long finding the addresses of one host may take.
+/// Time to resolve one host's name.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Wait before a name that was not found is looked up again, at first and at most.
+/// Wait before an unresolved name is looked up again: the first one, and the longest.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(10);
 const RESOLVE_AGAIN_MAX: Duration = Duration::from_secs(300);
-/// How often the known nodes of the DHT are kept for the next run: what a crash can lose.
+/// How often the DHT's known nodes are saved for the next run: the most that a crash can lose.
 const SAVE_EVERY: Duration = Duration::from_secs(5 * 60);
 
-/// What the control thread is told.
+/// A message to the control thread.
 #[derive(Debug)]
 pub(crate) enum ToControl {
-    /// Connections for this torrent go to that shard from now on.
+    /// From now on connections for this torrent go to this shard.
     Register(InfoHash, TorrentKey, mpsc::Sender<ToShard>),
     /// The torrent is gone.
     Unregister(InfoHash, TorrentKey),
-    /// Talk to a tracker.
+    /// Announce to a tracker.
     Announce(TorrentKey, InfoHash, Box<AnnounceOrder>),
-    /// Find the addresses of peers that a magnet link names, and pass them on.
+    /// Resolve the peers that a magnet link names (`x.pe`, BEP 9), and pass their addresses on.
     Peers(TorrentKey, Vec<(String, u16)>),
-    /// Ask elsewhere for peers.
+    /// Look for peers by DHT or LSD.
     Seek(TorrentKey, InfoHash, Via),
-    /// The torrent turned out to be private: end every search for it, before it names us (BEP 27).
+    /// The torrent turned out to be private: end every search for it, before a search names us (BEP
+    /// 27).
     Hide(TorrentKey),
-    /// Finish: wait for farewells, then answer.
+    /// Finish: wait for the `stopped` announces, then answer.
     Stop(oneshot::Sender<()>),
 }
 
@@ -80,7 +84,7 @@ impl Registry {
         }
     }
 
-    /// The shard that has the torrent, unless it is gone.
+    /// Returns the shard that has the torrent, unless the torrent is gone.
     pub(crate) fn shard(&self, key: TorrentKey) -> Option<mpsc::Sender<ToShard>> {
         self.by_key.get(&key).cloned()
     }
@@ -95,13 +99,13 @@ pub(crate) struct Control {
     pub(crate) ourselves: Ourselves,
     pub(crate) rng: Rng,
     pub(crate) state_dir: StateDir,
-    /// The node of the DHT, not yet running, and the way to it.
+    /// The DHT node, not yet running, and its handle.
     pub(crate) dht: Option<(Driver, DhtHandle)>,
-    /// The UDP port, if no node of the DHT has it.
+    /// The UDP sockets, if no DHT node has them.
     pub(crate) idle_udp: Vec<std::net::UdpSocket>,
-    /// Whether peers are sought on the local network.
+    /// Whether LSD (BEP 14) looks for peers on the local network.
     pub(crate) lsd: bool,
-    /// All shards, to be told when the network of this machine changes.
+    /// All shards, to be told when this machine's network changes.
     pub(crate) shards: Vec<mpsc::Sender<ToShard>>,
 }
 
@@ -171,7 +175,7 @@ impl Control {
                     spawn_local(resolve_peers(egress.clone(), Rc::clone(&registry), key, named));
                 }
                 Some(ToControl::Seek(key, hash, Via::Dht)) => lookups.seek(key, hash),
-                // The engine seeks there only if it was told that this can be done.
+                // The engine orders LSD only if it was told that LSD runs.
                 Some(ToControl::Seek(key, hash, Via::Lsd)) => {
                     if let Some(lsd) = &to_lsd {
                         let _ = lsd.send(ToLsd::Seek(key, hash)).await;
@@ -189,8 +193,11 @@ impl Control {
     }
 }
 
-/// Passes on each address as soon as it is known. A name that is not found is looked up again, at first after [`RESOLVE_AGAIN`], then after
-/// twice as long each time: the network may not be there yet. Ends when all are found, or the torrent has left.
+/// Resolves peers that were named by host, and passes on each address as soon as it is known.
+///
+/// An unresolved name is looked up again, first after [`RESOLVE_AGAIN`], then after twice as long
+/// each time: the network may not be up yet. Ends when all names are resolved, or when the torrent
+/// has left.
 async fn resolve_peers(egress: Egress, registry: Rc<RefCell<Registry>>, key: TorrentKey, mut named: Vec<(String, u16)>) {
     let mut wait = RESOLVE_AGAIN;
     loop {
@@ -215,7 +222,7 @@ async fn resolve_peers(egress: Egress, registry: Rc<RefCell<Registry>>, key: Tor
     }
 }
 
-/// Keeps the nodes of the DHT that are known now for the next run. A table that is empty takes nothing away from an earlier one.
+/// Saves the DHT's known nodes for the next run. An empty table does not overwrite an earlier one.
 async fn save_nodes(dht: Option<&DhtHandle>, state_dir: &StateDir, is_end: bool) {
     let Some(dht) = dht else { return };
     let contacts = if is_end { dht.stop().await } else { dht.contacts().await };
@@ -230,7 +237,8 @@ async fn save_nodes(dht: Option<&DhtHandle>, state_dir: &StateDir, is_end: bool)
     }
 }
 
-/// Those who have not shaken hands, by the numbers of their passes, and how each is told to go.
+/// Incoming connections before their handshake, by the numbers of their passes, and the way to end
+/// each.
 type Waiting = Rc<RefCell<BTreeMap<u64, oneshot::Sender<()>>>>;
 
 async fn accept_loop(

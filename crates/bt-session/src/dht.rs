@@ -1,7 +1,9 @@
-//! A node of the DHT with sockets: the shell around `bt-dht`, to be embedded (BEP 5).
+//! A DHT node with sockets (BEP 5): the shell around `bt-dht`, for embedding.
 //!
-//! Decides: how a node is asked. Must not know: torrents, which are private; that gate is the caller's.
-//! Invariant: one thread owns the node; no datagram goes to an address that `may_name` does not allow whoever named it.
+//! Decides: how a caller asks a node.
+//! Must not know: which torrents are private; the caller must keep those out.
+//! Invariant: one thread owns the node. No datagram goes to an address that `may_name` forbids to
+//! the source that named it.
 //!
 //! ```no_run
 //! use bt_session::dht::{Dht, DhtConfig};
@@ -38,23 +40,23 @@ pub use bt_dht::{
 pub(crate) use driver::Driver;
 use driver::ToDht;
 
-/// Nodes that answer everybody who begins, run by authors of clients: for those who know nobody else.
+/// Bootstrap nodes that the authors of clients run, for a client that knows no other node.
 pub const PUBLIC_ROUTERS: [&str; 4] =
     ["router.bittorrent.com:6881", "dht.transmissionbt.com:6881", "dht.libtorrent.org:25401", "router.utorrent.com:6881"];
 
-/// News of one question that nobody has read yet; a reader that is too slow misses the newest.
+/// Unread events of one question; a reader that is too slow misses the newest.
 const NEWS_MAX: usize = 256;
 
 /// Settings of a node.
 #[derive(Clone, Debug)]
 pub struct DhtConfig {
-    /// `HOST:PORT` of nodes to begin at, as the user named them.
+    /// `HOST:PORT` of bootstrap nodes that the user gave.
     pub bootstrap: Vec<String>,
     /// Nodes of an earlier run.
     pub saved: Vec<Contact>,
-    /// Ask only, and be in no table (BEP 43).
+    /// Only ask, and be in no routing table (BEP 43).
     pub read_only: bool,
-    /// Bytes per second of all answers to others.
+    /// Bytes per second of all replies to other nodes' queries.
     pub reply_bytes_per_sec: u64,
 }
 
@@ -73,7 +75,7 @@ pub struct Dht {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The way to a running node. Clones reach the same node.
+/// A handle of a running node. Clones reach the same node.
 #[derive(Clone, Debug)]
 pub struct DhtHandle {
     to: mpsc::Sender<ToDht>,
@@ -83,21 +85,21 @@ pub struct DhtHandle {
 /// How a node is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DhtStatus {
-    /// Whether we know our neighbours.
+    /// Whether the node knows its neighbours.
     pub joined: bool,
-    /// Nodes in our tables.
+    /// Nodes in the routing tables.
     pub nodes: usize,
-    /// Torrents that others announced here.
+    /// Torrents that other peers announced to this node.
     pub torrents: usize,
-    /// Datagrams that came, and that were sent.
+    /// Datagrams received.
     pub received: u64,
-    /// See `received`.
+    /// Datagrams sent.
     pub sent: u64,
 }
 
 impl Dht {
-    /// Opens sockets at these addresses, at most one of each family (none: any port of both), and starts the thread. Needs no async
-    /// runtime of the caller.
+    /// Opens sockets at these addresses and starts the thread. At most one address of each family;
+    /// with none, any port of both families. The caller needs no async runtime.
     pub fn start(listen: &[SocketAddr], config: DhtConfig) -> Result<Dht, StartError> {
         let sockets = udp::bind_all(listen)?;
         let listen = sockets.iter().map(std::net::UdpSocket::local_addr).collect::<io::Result<Vec<_>>>()?;
@@ -107,17 +109,17 @@ impl Dht {
         Ok(Dht { handle, listen, thread: Some(thread) })
     }
 
-    /// The way to it.
+    /// Returns a handle of the node.
     pub fn handle(&self) -> DhtHandle {
         self.handle.clone()
     }
 
-    /// Where it listens.
+    /// Returns the addresses that the node listens on.
     pub fn listen(&self) -> &[SocketAddr] {
         &self.listen
     }
 
-    /// Ends it, and returns the nodes that it knew, for [`DhtConfig::saved`].
+    /// Ends the node, and returns its known nodes for [`DhtConfig::saved`].
     pub async fn stop(mut self) -> Vec<Contact> {
         let nodes = self.handle.stop().await;
         if let Some(thread) = self.thread.take() {
@@ -128,14 +130,14 @@ impl Dht {
 }
 
 impl DhtHandle {
-    /// Searches for the peers of a torrent, which is not private; with a port, we become one of them. To stay one, ask again
-    /// every 15 minutes.
+    /// Searches for the peers of a torrent that is not private. With a port it announces us too; to
+    /// stay announced, ask again every 15 minutes.
     pub async fn get_peers(&self, hash: InfoHash, announce_port: Option<u16>) -> DhtPeers {
         let announce = announce_port.map(|port| Announce { port: Some(port), seed: false });
         DhtPeers(self.ask(Ask::GetPeers { info_hash: hash, announce, scrape: false }).await)
     }
 
-    /// Asks anything.
+    /// Asks any question.
     pub async fn ask(&self, ask: Ask) -> Answers {
         let (news, events) = mpsc::channel(NEWS_MAX);
         let (done, report) = oneshot::channel();
@@ -143,22 +145,22 @@ impl DhtHandle {
         Answers { events, report }
     }
 
-    /// A peer said that its node is at this address (the PORT message of BEP 5). Dropped when the node is busy.
+    /// Adds the node of a peer that sent a PORT message (BEP 5). Dropped when the node is busy.
     pub fn add_port(&self, addr: SocketAddr) {
         let _ = self.to.try_send(ToDht::Port(addr));
     }
 
-    /// A host, and the port of its node, to begin at: `HOST:PORT`. Dropped when the node is busy.
+    /// Adds a bootstrap node as `HOST:PORT`. Dropped when the node is busy.
     pub fn add_router(&self, router: String) {
         let _ = self.to.try_send(ToDht::Router(router));
     }
 
-    /// Every node that it knows, for [`DhtConfig::saved`].
+    /// Returns every known node, for [`DhtConfig::saved`].
     pub async fn contacts(&self) -> Vec<Contact> {
         self.contacts_by(ToDht::Contacts).await
     }
 
-    /// Ends the node, and returns the nodes that it knew.
+    /// Ends the node, and returns its known nodes.
     pub(crate) async fn stop(&self) -> Vec<Contact> {
         self.contacts_by(ToDht::Stop).await
     }
@@ -169,12 +171,12 @@ impl DhtHandle {
         contacts.await.unwrap_or_default()
     }
 
-    /// Waits until a node has answered us; false when that takes longer than `limit`.
+    /// Waits until a node has answered; false when that takes longer than `limit`.
     pub(crate) async fn knows_somebody(&self, limit: Duration) -> bool {
         self.wait(limit, |status| status.nodes > 0).await
     }
 
-    /// Waits until we know our neighbours; false when that takes longer than `limit`.
+    /// Waits until the node knows its neighbours; false when that takes longer than `limit`.
     pub async fn joined(&self, limit: Duration) -> bool {
         self.wait(limit, |status| status.joined).await
     }
@@ -184,13 +186,13 @@ impl DhtHandle {
         tokio::time::timeout(limit, status.wait_for(enough)).await.is_ok_and(|found| found.is_ok())
     }
 
-    /// How it is doing.
+    /// Returns how the node is doing.
     pub fn status(&self) -> DhtStatus {
         *self.status.borrow()
     }
 }
 
-/// What comes of one question. Dropping it ends the search.
+/// The events of one question. Dropping it ends the search.
 #[derive(Debug)]
 pub struct Answers {
     events: mpsc::Receiver<Event>,
@@ -198,12 +200,12 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// The next news; `None` at the end.
+    /// Waits for the next event; `None` at the end.
     pub async fn next(&mut self) -> Option<Event> {
         self.events.recv().await
     }
 
-    /// Waits for the end, and returns how it went.
+    /// Waits for the end, and returns how the search went.
     pub async fn report(self) -> Report {
         self.report.await.unwrap_or_default()
     }
@@ -214,7 +216,8 @@ impl Answers {
 pub struct DhtPeers(Answers);
 
 impl DhtPeers {
-    /// Further peers, each told once, and the host that told them; `None` at the end.
+    /// Waits for further peers, each returned once, and the host that named them; `None` at the
+    /// end.
     pub async fn next(&mut self) -> Option<(IpAddr, Vec<SocketAddr>)> {
         loop {
             if let Event::Peers { from, peers, .. } = self.0.next().await? {
@@ -223,13 +226,13 @@ impl DhtPeers {
         }
     }
 
-    /// Waits for the end, and returns how it went.
+    /// Waits for the end, and returns how the search went.
     pub async fn report(self) -> Report {
         self.0.report().await
     }
 }
 
-/// 32 secret bytes of the system, for [`Mutable::sign`].
+/// Makes 32 secret bytes from the system's random numbers, for [`Mutable::sign`].
 pub fn new_secret() -> io::Result<[u8; 32]> {
     let mut secret = [0; 32];
     os_rng()?.fill(&mut secret);

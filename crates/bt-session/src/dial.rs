@@ -1,7 +1,9 @@
 //! The handshake of a new connection, in both directions.
 //!
-//! Decides: the order of handshakes. Must not know: engines, torrents' contents.
-//! Invariant: a connection is handed on only after both handshakes are exchanged, within ten seconds.
+//! Decides: the order of handshakes.
+//! Must not know: engines, torrents' contents.
+//! Invariant: a dialled connection is handed on only after both handshakes, an accepted one after
+//! the peer's. Each waits at most ten seconds.
 
 use crate::clock::Clock;
 use bt_net::Egress;
@@ -12,7 +14,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// Read at a time while waiting for a handshake: it and the first messages behind it.
+/// Bytes read at a time before the handshake is complete: room for it and the first messages behind
+/// it.
 const READ: usize = 4 << 10;
 
 /// A connection on which the peer's handshake has arrived. Bytes behind it wait in `wire`.
@@ -24,11 +27,11 @@ pub(crate) struct Shaken {
     pub(crate) handshake: Handshake,
 }
 
-/// Bytes that the system may hold of what we wrote and that have not left yet. What lies there can neither be cancelled nor
-/// overtaken by our own requests and haves, and whoever counts it as uploaded is wrong: its default is megabytes.
+/// Most unsent bytes in the socket's queue; the system's default is megabytes. Bytes in the queue
+/// cannot be cancelled, delay our requests and haves, and count as uploaded too early.
 const UNSENT_MAX: u32 = 128 << 10;
 
-/// Sets a socket up for peers.
+/// Sets the options of a socket for a peer.
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     #[cfg(target_os = "linux")]
@@ -36,7 +39,7 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Connects within `patience`, says our handshake and waits for the peer's.
+/// Connects within `patience`, sends our handshake and waits for the peer's.
 pub(crate) async fn dial(
     egress: &Egress,
     source: Source,
@@ -55,7 +58,8 @@ pub(crate) async fn dial(
     Ok(Shaken { stream: stream.into_std()?, wire, handshake })
 }
 
-/// Waits for the handshake of a peer that connected to us. Ours is said later, when the torrent is known to be here.
+/// Waits for the handshake of an incoming peer. Ours is sent later, when we know that we have the
+/// torrent.
 pub(crate) async fn accept(stream: TcpStream, clock: Clock) -> io::Result<Shaken> {
     tune(&stream)?;
     let mut wire = Connection::new(clock.now());

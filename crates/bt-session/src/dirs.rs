@@ -1,8 +1,10 @@
-//! The directories that torrents live in: those that share one hold it open once. And the cache of open files of all torrents.
+//! The directories of torrents, each held open once however many torrents share it; and the cache
+//! of all torrents' open files.
 //!
-//! Decides: which torrents share a directory, how many files stay open. Must not know: torrents.
-//! Invariant: two torrents share a directory only if a path of both leads to it now. A directory that is held
-//! is no other torrent's to write as a whole, nor is one above it.
+//! Decides: which torrents share a directory, how many files stay open.
+//! Must not know: torrents.
+//! Invariant: two torrents share a directory only if a path of both leads to it now. While a
+//! directory is held, no torrent may own it, or a directory above it, as a whole.
 
 use crate::owner::live_below;
 use bt_piece_store::{Directory, OpenError, OpenFiles, Place, StoreError};
@@ -11,7 +13,8 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// Payload files that stay open in a session: of the descriptors that the system allows this part, and no more than the second number.
+/// Payload files that a session keeps open: this part (a quarter) of the descriptors that the
+/// system allows, and at most `OPEN_FILES_MAX`.
 const OPEN_FILES_PART: u64 = 4;
 const OPEN_FILES_MAX: u64 = 1024;
 
@@ -31,21 +34,22 @@ impl Default for Dirs {
 }
 
 impl Dirs {
-    /// The cache of open payload files.
+    /// Returns the cache of open payload files.
     pub(crate) fn open_files(&self) -> &Arc<OpenFiles> {
         &self.open_files
     }
 
-    /// A directory for files of our own, which is made if it is missing.
+    /// Opens a directory for the client's own files, and makes it if it is missing.
     pub(crate) fn open(&self, dir: &Path) -> io::Result<Arc<Directory>> {
         self.keep(Directory::create(dir)?)
     }
 
-    /// A directory that torrents live in, which is made if it is missing. An error if another torrent writes all that is in it.
+    /// Holds a directory for a torrent's files, and makes it if it is missing. Fails if another
+    /// torrent owns all that is in it.
     pub(crate) fn hold(&self, dir: &Path) -> Result<Arc<Directory>, OpenError> {
         let failed = |source| StoreError { path: dir.to_owned(), source };
         let fresh = Directory::create(dir).map_err(failed)?;
-        // One that is held already holds all above it.
+        // A directory that is held already holds all above it.
         match self.held(fresh.place().map_err(failed)?).filter(|held| held.is_holding()) {
             Some(held) => Ok(held),
             None => self.hold_all(fresh, &dir.canonicalize().map_err(failed)?),
@@ -66,15 +70,16 @@ impl Dirs {
         self.known().get(&place).and_then(Weak::upgrade)
     }
 
-    /// The one that is held already, if there is one: `fresh` was opened in any case, as the path may lead elsewhere than it did.
+    /// Returns the directory that is held already, if there is one. `fresh` was opened in any case,
+    /// as the path may lead elsewhere by now.
     fn keep(&self, fresh: Directory) -> io::Result<Arc<Directory>> {
         let place = fresh.place()?;
         let mut dirs = self.known();
-        // One that is to hold others takes the place of one that does not.
+        // A directory that holds those above it replaces an entry that does not.
         if let Some(held) = dirs.get(&place).and_then(Weak::upgrade).filter(|held| held.is_holding() >= fresh.is_holding()) {
             return Ok(held);
         }
-        // Only directories that torrents live in are remembered.
+        // Only directories in use are remembered.
         dirs.retain(|_, dir| dir.strong_count() > 0);
         let fresh = Arc::new(fresh);
         dirs.insert(place, Arc::downgrade(&fresh));
@@ -86,8 +91,10 @@ impl Dirs {
     }
 }
 
-/// Whether a torrent of ours could own this directory, the top of all its files. Never the root, which has no name, nor one in which we may
-/// not write: anybody who can read such a directory could lock it, and no torrent could be added below.
+/// Returns whether a torrent of ours could own this directory, as the top of all its files.
+///
+/// Never the root, which has no name, nor a directory that we may not write to. Any user who can
+/// read such a directory could lock it, and no torrent could be added below.
 fn can_be_written_whole(dir: &Path) -> bool {
     dir.parent().is_some() && rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok()
 }

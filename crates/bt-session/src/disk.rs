@@ -1,8 +1,10 @@
 //! Disk threads: each runs the workers of its torrents, one batch after another.
 //!
-//! Decides: which thread has a torrent, and when a failed store is tried again. Must not know: peers' wishes, what makes a piece right.
-//! Invariant: a torrent, and so a piece, is always on the same thread; a shard leaves to these threads whatever may wait for a disk, but for opening a file; a panic ends the torrent
-//! that it was about, and no other.
+//! Decides: which thread has a torrent, and when a failed store is tried again.
+//! Must not know: peers' wishes, what makes a piece right.
+//! Invariant: a torrent, and so a piece, is always on the same thread. A shard leaves all that may
+//! wait for a disk to these threads, except opening a file. A panic ends the torrent that was being
+//! worked on, and no other.
 
 use crate::clock::Clock;
 use crate::conduit::Pipes;
@@ -20,20 +22,21 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// A store that failed is tried again after this time.
+/// Wait before a failed store is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// What a disk thread is told about one torrent.
+/// An order to a disk thread about one torrent.
 pub(crate) enum DiskOrder {
-    /// This torrent is yours.
+    /// Take over this torrent.
     Attach(Box<Attached>),
-    /// For its worker.
+    /// An order for the torrent's worker.
     Work(Order),
-    /// Read these blocks for a peer; into a pipe, if it can be, when they are to be `piped`.
+    /// Read these blocks for a peer; with `piped`, into a pipe if possible.
     Read { peer: PeerKey, blocks: Vec<Block>, piped: bool },
-    /// Finish what is complete, sync, and answer with `Settled`: whoever ordered the rest is gone. It is overwritten when it comes again.
+    /// Write and sync complete pieces, then answer with `Settled`. The engine was replaced:
+    /// incomplete blocks are overwritten when they are fetched again.
     Settle,
-    /// Write and sync what is left, let go of it, and answer with what stood against that.
+    /// Write and sync what is left, drop the torrent, and answer with the reason if that failed.
     Detach(oneshot::Sender<Option<Unsaved>>),
 }
 
@@ -77,7 +80,7 @@ impl std::fmt::Debug for Disks {
     }
 }
 
-/// Orders for one thread. Its length is bounded by the engine's credit in store bytes and in send bytes.
+/// Orders for one thread. The engine's limits of bytes to store and bytes to send bound its length.
 #[derive(Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
@@ -93,7 +96,7 @@ struct Waiting {
 }
 
 impl Disks {
-    /// Starts so many threads.
+    /// Starts `count` threads, at least one.
     pub(crate) fn start(count: usize, clock: Clock, bugs: &Bugs) -> std::io::Result<Disks> {
         let pipes = Arc::<Pipes>::default();
         let queues: Vec<Arc<Queue>> = (0..count.max(1)).map(|_| Arc::default()).collect();
@@ -107,12 +110,13 @@ impl Disks {
         Ok(Disks { queues, pipes, threads: Mutex::new(threads) })
     }
 
-    /// The pipes of the session: shards fill them, too.
+    /// Returns the pipes of the session, which shards fill too.
     pub(crate) fn pipes(&self) -> &Arc<Pipes> {
         &self.pipes
     }
 
-    /// Gives orders to the threads of their torrents; one lock and one wake for those of a thread that follow each other.
+    /// Gives orders to the threads of their torrents. Consecutive orders for one thread take one
+    /// lock and one wake.
     pub(crate) fn submit(&self, orders: impl Iterator<Item = (TorrentKey, DiskOrder)>) {
         let mut orders = orders.peekable();
         while let Some(n) = orders.peek().map(|(key, _)| self.thread_of(*key)) {
@@ -127,8 +131,8 @@ impl Disks {
         }
     }
 
-    /// Whether no order for a worker waits at the torrent's thread or is being carried out, so that reads need not wait long. What falls due
-    /// by itself does not count.
+    /// Returns whether the torrent's thread has no order for a worker, waiting or under way, so
+    /// that reads are quick. Work that falls due by itself does not count.
     pub(crate) fn only_reads(&self, key: TorrentKey) -> bool {
         self.queues.get(self.thread_of(key)).is_some_and(|queue| queue.lock().works == 0)
     }
@@ -137,7 +141,7 @@ impl Disks {
         key.0 as usize % self.queues.len()
     }
 
-    /// Lets the threads finish what they have, and waits for them.
+    /// Lets the threads finish their orders, and waits for them.
     pub(crate) fn stop(&self) {
         for queue in &self.queues {
             queue.lock().stop = true;
@@ -155,7 +159,7 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything that waits, or nothing when the deadline passed; `None` at the end.
+    /// Takes all waiting orders, none when `wait` has passed; `None` when the thread must stop.
     fn take(&self, wait: Option<Duration>) -> Option<Vec<(TorrentKey, DiskOrder)>> {
         let mut waiting = self.lock();
         let idle = |waiting: &mut Waiting| waiting.orders.is_empty() && !waiting.stop;
@@ -182,13 +186,13 @@ struct Thread {
 struct Desk {
     attached: Box<Attached>,
     batch: Vec<Order>,
-    /// Its place in the agenda.
+    /// The torrent's entry in the agenda.
     planned: Option<Time>,
-    /// The store failed, and did not recover.
+    /// The store failed, and has not recovered.
     is_faulty: bool,
-    /// When it is tried again.
+    /// When the store is tried again.
     retry_at: Option<Time>,
-    /// Why what was written last is not safe.
+    /// Why the last writes are not safe on disk.
     unsaved: Option<Unsaved>,
 }
 
@@ -209,7 +213,7 @@ impl Thread {
         }
     }
 
-    /// A panic costs one torrent its worker: it stops with a cause.
+    /// Contains a panic: the torrent loses its worker and stops with an error.
     fn contain(&mut self, key: TorrentKey, act: impl FnOnce(&mut Thread)) {
         let bugs = self.bugs.clone();
         if bugs.contain(Place::Other, || act(self)).is_none()
@@ -237,7 +241,7 @@ impl Thread {
         }
     }
 
-    /// How long nothing is due.
+    /// Returns the time until the next torrent has something to do.
     fn wait(&self) -> Option<Duration> {
         self.agenda.first().map(|(due, _)| due.since(self.clock.now()))
     }
@@ -291,7 +295,7 @@ impl Desk {
         [self.attached.worker.deadline(), self.retry_at].into_iter().flatten().min()
     }
 
-    /// Other torrents may read the files of one that writes nothing any more.
+    /// Lets other torrents read the files of a torrent that writes no more.
     fn share(&self) {
         if self.attached.worker.is_settled() {
             self.attached.claim.share();
@@ -340,8 +344,10 @@ impl Desk {
         self.tell(Input::StoreFailed(key, fault));
     }
 
-    /// Reads for a peer. A file that cannot be read stops the torrent with its cause, as one that cannot be written does; one of which only
-    /// attributes changed does not, if its pieces are right.
+    /// Reads blocks for a peer.
+    ///
+    /// A file that cannot be read stops the torrent with an error, as a failed write does. A file
+    /// with changed attributes stops nothing while its pieces pass their check.
     fn read(&mut self, key: TorrentKey, now: Time, peer: PeerKey, blocks: Vec<Block>, pipes: Option<&Arc<Pipes>>) {
         let Attached { layout, storage, worker, .. } = &mut *self.attached;
         if let Some(Ok(conduit)) = pipes.map(|pipes| pipes.fill(layout, storage.as_ref(), &blocks, true)) {
@@ -372,7 +378,8 @@ impl Desk {
         self.send(ToShard::Input(input));
     }
 
-    /// The shard never waits for this thread, so waiting for room in its inbox cannot last.
+    /// Sends a message to the shard. Waiting for room in its inbox is short, as the shard never
+    /// waits for this thread.
     fn send(&self, message: ToShard) {
         let _ = self.attached.shard.blocking_send(message);
     }
@@ -388,7 +395,8 @@ mod tests {
     #[test]
     fn a_disk_that_cannot_read_puts_no_file_in_doubt() {
         const KEY: TorrentKey = TorrentKey(1);
-        // EIO; too many open files; a link where a file was: something that another program did.
+        // EIO; too many open files; a link in place of a file, which only another program can have
+        // made.
         for (code, in_doubt) in [(5, false), (24, false), (40, true)] {
             let dir = tempfile::tempdir().unwrap();
             let (info, layout, storage, blocks) = torrent(dir.path());

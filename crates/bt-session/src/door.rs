@@ -1,7 +1,9 @@
-//! Listening for peers: who may come in, and which torrent they came for.
+//! Listening sockets for peers, and admission of incoming connections.
 //!
-//! Decides: nothing itself; the desk's word is carried out. Must not know: engines.
-//! Invariant: every accepted connection holds a pass, given back when it ends, whoever ends it.
+//! Decides: which ports and address families are tried; the desk decides on admission.
+//! Must not know: engines.
+//! Invariant: every accepted connection holds a pass, which is given back when the connection ends
+//! for any reason.
 
 use bt_engine::desk::{Admission, Desk};
 use bt_types::Time;
@@ -10,15 +12,16 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Connections that wait to be accepted.
+/// Connections that the system queues until they are accepted.
 const BACKLOG: i32 = 1024;
-/// Ports tried when none was asked for: where peers of BitTorrent are expected (BEP 3), then whatever is free.
+/// Ports tried when the user asked for none: the usual ones of BitTorrent (BEP 3), then any free
+/// port.
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
 
-/// The desk, shared by the door and the passes of those inside.
+/// The desk, shared by the listener and the passes of accepted connections.
 pub(crate) type SharedDesk = Arc<Mutex<Desk>>;
 
-/// The right of one accepted connection to be here.
+/// The admission of one accepted connection.
 #[derive(Debug)]
 pub(crate) struct Pass {
     desk: SharedDesk,
@@ -31,12 +34,13 @@ impl Pass {
         Some(Pass { desk: Arc::clone(desk), admission: Some(admission) })
     }
 
-    /// Its number, and that of the connection that must go for it.
+    /// Returns the number of the pass, and the number of the connection that must end to make room
+    /// for it.
     pub(crate) fn numbers(&self) -> Option<(u64, Option<u64>)> {
         self.admission.as_ref().map(|admission| (admission.number, admission.instead_of))
     }
 
-    /// The connection shook hands.
+    /// Notes that the connection completed its handshake.
     pub(crate) fn shaken(&self) {
         if let Some(admission) = &self.admission {
             lock(&self.desk).shaken(admission);
@@ -52,7 +56,7 @@ impl Drop for Pass {
     }
 }
 
-/// A panic elsewhere leaves the desk usable: its counts are changed one at a time.
+/// Locks the desk. A panic elsewhere leaves it usable: its counts are changed one at a time.
 pub(crate) fn lock(desk: &SharedDesk) -> std::sync::MutexGuard<'_, Desk> {
     desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -67,7 +71,8 @@ pub(crate) fn listen(asked: Option<SocketAddr>) -> io::Result<Vec<TcpListener>> 
     }
 }
 
-/// Both families on one port. A machine without IPv6 listens on IPv4 alone, and the other way round.
+/// Opens both families on one port. A machine without IPv6 listens on IPv4 alone, and the other way
+/// round.
 fn both(port: u16) -> io::Result<Vec<TcpListener>> {
     let v4 = bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
     let port = match &v4 {

@@ -1,6 +1,7 @@
 //! What a session tells the program that uses it.
 //!
-//! Decides: the words of a torrent's life. Must not know: how they are shown.
+//! Decides: the states and events of a torrent.
+//! Must not know: how they are shown.
 //! Invariant: values only.
 
 use bt_engine::{Event, MagnetStatus, SourceStat, TorrentStatus};
@@ -8,65 +9,66 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use tokio::sync::broadcast;
 
-/// News kept for a listener that is behind.
+/// Events kept for a slow listener.
 const NEWS_MAX: usize = 256;
 
-/// Where a torrent stands; always the newest, older ones are not kept.
+/// The state of a torrent. Only the newest is kept.
 #[derive(Clone, PartialEq, Debug)]
 pub enum TorrentState {
-    /// The metadata of its magnet link is sought.
+    /// The metadata of its magnet link is being fetched.
     Finding(MagnetStatus),
-    /// The data that is there is being checked.
+    /// The data on disk is being checked.
     Checking,
-    /// It is in its swarm.
+    /// The torrent is in its swarm.
     Active(TorrentStatus),
-    /// Its metadata is known, and nothing else was wanted.
+    /// The metadata is known, and the user wanted no more.
     Known,
-    /// It could not be started.
+    /// The torrent could not be started.
     Failed(AddError),
-    /// It was removed.
+    /// The torrent was removed.
     Stopped,
 }
 
 impl TorrentState {
-    /// Whether nothing follows.
+    /// Returns whether this is the last state.
     pub fn is_over(&self) -> bool {
         matches!(self, TorrentState::Known | TorrentState::Failed(_) | TorrentState::Stopped)
     }
 }
 
-/// News of a torrent. A listener that is too slow misses the oldest.
+/// An event of a torrent. A listener that is too slow misses the oldest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TorrentEvent {
-    /// The metadata of a magnet link came and can be used.
+    /// The metadata of a magnet link arrived and can be used.
     Metadata,
-    /// The data was checked: bytes that were there and right.
+    /// The data on disk was checked.
     Checked {
-        /// Bytes in pieces that need not be downloaded.
+        /// Bytes in pieces that need no download.
         bytes_there: u64,
     },
-    /// Pieces were remembered, and their files were deleted: the download begins anew.
+    /// Saved pieces were found, but their files were deleted: the download begins anew.
     Deleted,
-    /// From the engine.
+    /// An event from the engine.
     Engine(Event),
-    /// Which file the store failed on and what the system said, after [`Event::StoreFailed`].
+    /// The file on which the store failed, and the system's error text; after
+    /// [`Event::StoreFailed`].
     StoreDetail(String),
 }
 
-/// The news of a torrent on their way to those who listen. Room for them is made when somebody does.
+/// The events of a torrent on their way to listeners. The channel is made for the first listener.
 #[derive(Debug, Default)]
 pub(crate) struct News(OnceLock<broadcast::Sender<TorrentEvent>>);
 
 impl News {
-    /// Tells everybody who listens.
+    /// Sends an event to all listeners.
     pub(crate) fn tell(&self, event: TorrentEvent) {
         if let Some(channel) = self.0.get() {
-            // Who listened is gone: that is fine.
+            // All listeners may be gone.
             let _ = channel.send(event);
         }
     }
 
-    /// News from now on.
+    /// Listens to events from now on.
     pub(crate) fn listen(&self) -> broadcast::Receiver<TorrentEvent> {
         self.0.get_or_init(|| broadcast::Sender::new(NEWS_MAX)).subscribe()
     }
@@ -78,24 +80,24 @@ pub enum AddError {
     /// The torrent is v2 only.
     #[error("{0}")]
     Unsupported(String),
-    /// The metadata that a magnet link names was found, and is refused.
+    /// The metadata of a magnet link was found, and is refused.
     #[error("the metadata of the magnet link is refused: {why}")]
     Metadata {
-        /// Stable, in snake_case.
+        /// A stable code in snake_case.
         code: &'static str,
-        /// For a person.
+        /// A text for the user.
         why: String,
     },
     /// None of its files is wanted.
     #[error("{0}")]
     Selection(String),
-    /// A file in the way holds something else than the torrent, or more, and was not made by us.
+    /// A file at this path holds other data than the torrent, or more, and is not ours.
     #[error("{} is there already, was not made by bt, and differs from this torrent; move it away, or download to another directory with --dir", path.display())]
     Foreign {
         /// The file, relative to the download directory.
         path: PathBuf,
     },
-    /// No file that held pieces is there.
+    /// Every file that held pieces is gone.
     #[error("{} held pieces and is not there; bring it back or mount its disk, or begin anew with --no-resume", path.display())]
     Gone {
         /// The first of them, relative to the download directory.
@@ -108,9 +110,10 @@ pub enum AddError {
         if *is_written { "downloaded" } else { "seeded" }
     )]
     Owned {
-        /// The file, or the directory of all files, relative to the download directory; or a directory above that one.
+        /// The file or the torrent's top directory, relative to the download directory; or a
+        /// directory above that.
         path: PathBuf,
-        /// Whether the other one writes.
+        /// Whether the other torrent writes.
         is_written: bool,
     },
     /// The disk failed while the data was checked.
@@ -118,7 +121,7 @@ pub enum AddError {
     Store {
         /// The cause.
         fault: bt_types::StoreFault,
-        /// File and text of the system.
+        /// The file and the system's error text.
         detail: String,
     },
     /// Another process works on this torrent in this directory.
@@ -127,7 +130,7 @@ pub enum AddError {
         /// The download directory.
         dir: PathBuf,
     },
-    /// It was given up because of a bug of ours: a panic.
+    /// A bug of ours, a panic, ended the torrent.
     #[error("this is a bug of bt: {0} panicked; please report what was logged")]
     Bug(&'static str),
     /// This session has the torrent already.
@@ -138,16 +141,17 @@ pub enum AddError {
     Stopping,
 }
 
-/// The account of a torrent that was stopped.
+/// The totals of a torrent that was stopped.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Summary {
-    /// Bytes of the wanted pieces that were there and right before the start.
+    /// Bytes of the wanted pieces that were on disk and verified before the start.
     pub bytes_there: u64,
     /// The last status; `None` if the torrent never became active.
     pub status: Option<TorrentStatus>,
-    /// What moved between us and each peer.
+    /// The bytes exchanged with each peer.
     pub sources: Vec<SourceStat>,
-    /// What stood against writing and syncing everything at the end: not all that was said to be there may outlive a power cut.
+    /// Why not everything was written and synced at the end: some reported pieces may not survive a
+    /// power cut.
     pub unsaved: Option<Unsaved>,
 }
 
@@ -156,6 +160,6 @@ pub struct Summary {
 pub struct Unsaved {
     /// The cause.
     pub fault: bt_types::StoreFault,
-    /// The file, and what the system said.
+    /// The file, and the system's error text.
     pub detail: String,
 }

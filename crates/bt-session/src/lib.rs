@@ -1,7 +1,9 @@
 //! A BitTorrent client to embed: add torrents, watch them, stop.
 //!
-//! Decides: threads, and the lives of torrents. Must not know: terminals, command lines.
-//! Invariant: values in, values out; a program that drops every handle and stops the session leaves nothing running.
+//! Decides: threads, and the lives of torrents.
+//! Must not know: terminals, command lines.
+//! Invariant: values in, values out. A program that drops every handle and stops the session leaves
+//! nothing running.
 //!
 //! ```no_run
 //! use bt_session::{AddOptions, Metainfo, Session, SessionConfig};

@@ -1,8 +1,10 @@
-//! Searches of torrents in the DHT: how many at a time, and what becomes of their finds.
+//! DHT searches of torrents: how many run at a time, and where their peers go.
 //!
-//! Decides: which search waits for another. Must not know: how a search goes; which torrents are private: the engine seeks none of
-//! these here.
-//! Invariant: every search of a torrent that is here ends with one `Sought`; one that has left ends its search.
+//! Decides: which search waits for another.
+//! Must not know: how a search goes; which torrents are private, as the engine orders no search for
+//! these.
+//! Invariant: every search of a torrent in the registry ends with one `Sought`. A torrent that
+//! leaves ends its search.
 
 use crate::control::Registry;
 use crate::dht::DhtHandle;
@@ -15,9 +17,9 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// Searches at a time: each asks a few nodes at once. The others wait.
+/// Searches at a time; the others wait. Each search asks a few nodes at once.
 const SEARCHES_MAX: usize = 16;
-/// How long a search waits for a first node of the DHT to answer us.
+/// Time that a search waits for a first DHT node to answer.
 const FIRST_NODE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Lookups {
@@ -25,7 +27,7 @@ pub(crate) struct Lookups {
     /// The TCP port that we announce.
     port: u16,
     registry: Rc<RefCell<Registry>>,
-    /// One entry at most for each torrent.
+    /// At most one entry for each torrent.
     waiting: VecDeque<(TorrentKey, InfoHash)>,
     running: BTreeMap<TorrentKey, AbortHandle>,
     tasks: JoinSet<()>,
@@ -37,7 +39,8 @@ impl Lookups {
         Lookups { dht, port, registry, waiting, running, tasks }
     }
 
-    /// Searches for peers of a torrent, and announces us, as soon as there is room.
+    /// Searches for peers of a torrent and announces us, when fewer than [`SEARCHES_MAX`] searches
+    /// run.
     pub(crate) fn seek(&mut self, key: TorrentKey, hash: InfoHash) {
         if !self.running.contains_key(&key) && self.waiting.iter().all(|(waits, _)| *waits != key) {
             self.waiting.push_back((key, hash));
@@ -45,7 +48,7 @@ impl Lookups {
         self.fill();
     }
 
-    /// A torrent is gone.
+    /// Ends the search of a torrent that has left.
     pub(crate) fn leave(&mut self, key: TorrentKey) {
         self.waiting.retain(|(waits, _)| *waits != key);
         if let Some(task) = self.running.remove(&key) {
@@ -54,7 +57,7 @@ impl Lookups {
         self.fill();
     }
 
-    /// Lets others begin as searches end; never returns.
+    /// Starts waiting searches as others end; never returns.
     pub(crate) async fn reap(&mut self) {
         loop {
             match self.tasks.join_next().await {
@@ -77,7 +80,7 @@ impl Lookups {
     }
 }
 
-/// One search, from the first node to the last.
+/// Runs one search, from the first node to the last.
 async fn search(dht: Option<DhtHandle>, key: TorrentKey, hash: InfoHash, port: u16, registry: Rc<RefCell<Registry>>) {
     let tell = async |input: Input| {
         let shard = registry.borrow().shard(key);

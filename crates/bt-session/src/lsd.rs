@@ -1,9 +1,11 @@
-//! Peers on the local network (BEP 14): the sockets around `swarms`.
+//! Local service discovery (BEP 14): the sockets around `swarms`.
 //!
-//! Decides: on which interfaces is spoken and listened. Must not know: torrents' contents, which are private; the engine seeks none
-//! of these here.
-//! Invariant: nothing leaves but announces to the two groups, with a time to live of one hop; who is not on a network of ours is not
-//! heard; a machine without multicast has a line in its log and no error.
+//! Decides: on which interfaces we announce and listen.
+//! Must not know: torrents' contents; which torrents are private, as the engine orders no search
+//! for these.
+//! Invariant: the only output is announces to the two groups, with a time to live of one hop.
+//! Announces from hosts outside our networks are ignored. A machine without multicast gets a line
+//! in its log and no error.
 
 pub(crate) mod interfaces;
 mod swarms;
@@ -27,26 +29,26 @@ use tokio::time::sleep;
 
 /// Orders that wait for the task.
 pub(crate) const INBOX_MAX: usize = 256;
-/// How far announces go: this network and no other.
+/// Time to live of an announce: it stays on this network.
 const HOPS: u32 = 1;
-/// Datagrams that are read of one socket before anything else has its turn.
+/// Datagrams read from one socket in a row, before other work has its turn.
 const BATCH: usize = 64;
 
-/// What the task is told.
+/// A message to the task.
 #[derive(Debug)]
 pub(crate) enum ToLsd {
-    /// Announce a torrent, and listen for others who have it.
+    /// Announce a torrent, and listen for peers of it.
     Seek(TorrentKey, InfoHash),
-    /// Do neither from now on.
+    /// Stop both.
     Leave(TorrentKey),
 }
 
-/// The task of one session.
+/// The LSD task of one session.
 pub(crate) struct Lsd {
     clock: Clock,
     registry: Rc<RefCell<Registry>>,
     swarms: Swarms,
-    /// Where peers can connect to us.
+    /// The addresses where peers can connect to us.
     listen: Vec<SocketAddr>,
     port: UdpPort,
     interfaces: Vec<Interface>,
@@ -83,7 +85,7 @@ impl Lsd {
                 readable = self.port.readable() => match readable {
                     Ok(index) => {
                         self.receive(index, &mut buffer).await;
-                        // Others have their turn, however many come.
+                        // Other tasks have their turn after each batch.
                         tokio::task::yield_now().await;
                     }
                     Err(error) => {
@@ -96,7 +98,7 @@ impl Lsd {
         }
     }
 
-    /// Enters the groups on every interface there is now. Interfaces come and go.
+    /// Joins the groups on every present interface. Interfaces come and go.
     fn join(&mut self) {
         match interfaces::find(&self.listen) {
             Ok(found) => self.interfaces = found,
@@ -108,7 +110,7 @@ impl Lsd {
             let v6 = self.port.socket(false).filter(|_| interface.v6);
             let v6 = v6.map_or(Ok(()), |socket| SockRef::from(socket).join_multicast_v6(LSD_V6.ip(), interface.index));
             for error in [v4, v6].into_iter().filter_map(Result::err) {
-                // To be in a group twice is an error of this kind.
+                // Joining a group twice gives this error.
                 if error.kind() != io::ErrorKind::AddrInUse {
                     tracing::info!(?interface, %error, "no peers are heard on a network interface");
                 }
@@ -116,7 +118,7 @@ impl Lsd {
         }
     }
 
-    /// Says what is due, on every interface.
+    /// Sends the announces that are due, on every interface.
     async fn announce(&mut self) {
         let (announces, keys) = self.swarms.due(self.clock.now());
         if announces.is_empty() {
@@ -169,7 +171,7 @@ impl Lsd {
     }
 }
 
-/// A socket that shares the port of a group with the other clients of this machine.
+/// Opens a socket that shares the group's port with other clients of this machine.
 fn bind(group: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(group), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;

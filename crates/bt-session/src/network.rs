@@ -1,8 +1,10 @@
-//! When this machine is reached in another way: addresses and default routes that come and go, and sleep.
+//! Watches for changes of this machine's network: its addresses, its default routes, and sleep.
 //!
-//! Decides: what counts as a change. Must not know: connections, torrents.
-//! Invariant: a burst of changes is told once, when it has settled; what leaves the machine reachable as it was is no change. Leases that
-//! are renewed, routers that repeat themselves and containers that start make the kernel talk all day, and each change announces every torrent.
+//! Decides: what counts as a change.
+//! Must not know: connections, torrents.
+//! Invariant: a burst of changes is reported once, when it has settled. A change that leaves the
+//! machine reachable as before is not reported. Renewed leases, repeated router advertisements and
+//! starting containers cause kernel messages all day, and each report announces every torrent.
 
 use crate::lsd::interfaces::ip_of;
 use crate::shard::ToShard;
@@ -16,21 +18,23 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Changes come in bursts: an address goes, another comes, then a route.
+/// Wait for a burst of changes to settle: an address goes, another comes, then a route.
 const SETTLE: Duration = Duration::from_millis(300);
-/// Where the system tells nothing, and to notice sleep, this often is looked.
+/// Time between two looks: notices sleep, and changes where the system reports none.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// A clock that goes on in sleep may be ahead of one that does not by this before it counts as sleep.
+/// Least lead of the clock that runs in sleep over the clock that does not, before it counts as
+/// sleep.
 const SLEEP_MIN: Duration = Duration::from_secs(5);
-/// After so much sleep the other ends have given their connections up (BEP 3: two minutes without a word).
+/// Sleep after which peers have closed their connections (BEP 3: two minutes without a message).
 const SLEEP_LONG: Duration = Duration::from_secs(120);
 
-/// What changed.
+/// A change of the network.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct NetworkChange {
-    /// Addresses that this machine has no more: what leaves from them goes nowhere.
+    /// Addresses that this machine has lost: connections from them are dead.
     pub(crate) gone: BTreeSet<IpAddr>,
-    /// Others reach this machine in another way, and it them: trackers must hear of it, and what failed may work.
+    /// Peers reach this machine in another way, and it them: trackers must be told, and failed
+    /// dials may work now.
     pub(crate) is_elsewhere: bool,
     /// The machine slept so long that no connection is alive.
     pub(crate) slept_long: bool,
@@ -40,7 +44,7 @@ pub(crate) struct NetworkChange {
 pub(crate) struct NetworkWatch {
     messages: Messages,
     addresses: BTreeSet<IpAddr>,
-    /// The addresses from which we speak with strangers.
+    /// The local addresses towards the Internet, of each family.
     ways_out: [Option<IpAddr>; 2],
     asleep: Duration,
 }
@@ -67,7 +71,7 @@ impl NetworkWatch {
         }
     }
 
-    /// Waits for the next change. Who stops waiting loses one that was told and has not settled.
+    /// Waits for the next change. A caller that stops waiting loses a change that has not settled.
     async fn changed(&mut self) -> NetworkChange {
         loop {
             let is_told = tokio::select! {
@@ -93,13 +97,14 @@ impl NetworkWatch {
         }
     }
 
-    /// Compares with what was seen last.
+    /// Compares the network with the last look.
     fn look(&mut self) -> Option<NetworkChange> {
         let addresses = addresses().unwrap_or_else(|_| self.addresses.clone());
         let (ways_out, asleep) = (ways_out(), asleep());
         let slept = asleep.saturating_sub(self.asleep);
         let gone: BTreeSet<IpAddr> = self.addresses.difference(&addresses).copied().collect();
-        // Each interface of a container has an address of its link, at which only the container reaches us.
+        // Each container's interface has a link-local address, at which only the container reaches
+        // us.
         let is_far = |ip: &IpAddr| closeness(*ip) < Some(Closeness::Link);
         let is_elsewhere =
             ways_out != self.ways_out || self.addresses.symmetric_difference(&addresses).any(is_far) || slept >= SLEEP_MIN;
@@ -109,7 +114,8 @@ impl NetworkWatch {
     }
 }
 
-/// The address from which the system would speak with a stranger in each family. Nothing is sent for it.
+/// Returns the local address that the system would use towards the Internet, for each family. Sends
+/// nothing.
 fn ways_out() -> [Option<IpAddr>; 2] {
     let strangers = [IpAddr::from([1, 0, 0, 1]), Ipv6Addr::new(0x2606, 0x4700, 0, 0, 0, 0, 0, 1).into()];
     strangers.map(|stranger| {
@@ -120,13 +126,13 @@ fn ways_out() -> [Option<IpAddr>; 2] {
     })
 }
 
-/// The addresses of all interfaces that are up.
+/// Lists the addresses of all interfaces that are up.
 fn addresses() -> io::Result<BTreeSet<IpAddr>> {
     let up = getifaddrs()?.filter(|entry| entry.flags.contains(InterfaceFlags::IFF_UP));
     Ok(up.filter_map(|entry| ip_of(&entry.address?)).map(normalise).collect())
 }
 
-/// How long the machine has slept since it started.
+/// Returns how long the machine has slept since it started.
 #[cfg(target_os = "linux")]
 fn asleep() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
@@ -142,9 +148,10 @@ fn asleep() -> Duration {
     Duration::ZERO
 }
 
-/// What the kernel tells of addresses and routes (rtnetlink).
+/// The kernel's messages about addresses and routes (rtnetlink).
 struct Messages {
-    /// The runtime knows datagram sockets of the Internet; to read one is the same in every family.
+    /// A netlink socket in the runtime's type for UDP: reading a datagram is the same in every
+    /// family.
     #[cfg(target_os = "linux")]
     socket: Option<tokio::net::UdpSocket>,
 }
@@ -166,18 +173,18 @@ impl Messages {
         Messages { socket: None }
     }
 
-    /// Whether the system tells of changes at all.
+    /// Returns whether the system reports changes at all.
     fn are_told(&self) -> bool {
         self.socket.is_some()
     }
 
-    /// Waits for a datagram; whether it tells of a change that matters.
+    /// Waits for a datagram; returns whether it reports a change that matters.
     async fn next(&mut self) -> bool {
         let Some(socket) = &self.socket else { return std::future::pending().await };
         let mut buffer = [0; 8192];
         match socket.recv(&mut buffer).await {
             Ok(len) => tells_of_change(buffer.get(..len).unwrap_or_default()),
-            // Too many at once for the socket's buffer: something changed.
+            // The socket's buffer overflowed: something changed.
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => true,
             Err(_) => {
                 self.socket = None;
@@ -206,7 +213,8 @@ impl Messages {
     }
 }
 
-/// Whether netlink messages tell of an address, or of a default route (`linux/netlink.h`, `linux/rtnetlink.h`).
+/// Returns whether netlink messages report an address or a default route (`linux/netlink.h`,
+/// `linux/rtnetlink.h`).
 #[cfg(target_os = "linux")]
 fn tells_of_change(mut messages: &[u8]) -> bool {
     const HEADER: usize = 16;
@@ -217,7 +225,7 @@ fn tells_of_change(mut messages: &[u8]) -> bool {
         let len = u32::from_ne_bytes([a, b, c, d]) as usize;
         let Some(body) = messages.get(HEADER..len) else { return false };
         let kind = u16::from_ne_bytes([low, high]);
-        // The second byte of a route is the length of its prefix: none is the way to everywhere.
+        // The second byte of a route is its prefix length: 0 is the default route.
         if ADDRESSES.contains(&kind) || (ROUTES.contains(&kind) && body.get(1) == Some(&0)) {
             return true;
         }

@@ -1,7 +1,8 @@
-//! Threads on which torrents are opened: what may block for as long as a disk likes.
+//! Threads on which torrents are opened: steps that may wait long for a disk.
 //!
-//! Decides: how many torrents are opened at a time. Must not know: how a torrent is opened.
-//! Invariant: a torrent has one step at most that waits; one whose step is forgotten is never opened.
+//! Decides: how many torrents are opened at a time.
+//! Must not know: how a torrent is opened.
+//! Invariant: a torrent has at most one waiting step; a forgotten step never runs.
 
 use bt_engine::TorrentKey;
 use std::collections::BTreeMap;
@@ -10,15 +11,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Torrents that are opened at a time. Checking one uses all cores: more would only make a disk seek.
+/// Torrents that are opened at a time. Checking one uses all cores: more would only make a disk
+/// seek.
 const OPENERS_MAX: usize = 8;
-/// How long a thread that has nothing to do waits for more.
+/// Time that an idle thread waits for more work before it ends.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// What is done on one of the threads.
+/// Work for one of the threads.
 type Step = Box<dyn FnOnce() + Send>;
 
-/// The threads, which come when they are needed and go when they are not.
+/// The threads, started when they are needed and ended when they are idle.
 #[derive(Default)]
 pub(crate) struct Openers {
     waiting: Mutex<Waiting>,
@@ -40,7 +42,7 @@ impl std::fmt::Debug for Openers {
 }
 
 impl Openers {
-    /// Runs a step of a torrent as soon as a thread is free.
+    /// Runs a torrent's step as soon as a thread is free.
     pub(crate) fn begin(self: &Arc<Self>, key: TorrentKey, step: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let mut waiting = self.lock();
         if waiting.idle <= waiting.steps.len() && waiting.threads < OPENERS_MAX {
@@ -53,10 +55,10 @@ impl Openers {
         Ok(())
     }
 
-    /// Drops the step of a torrent that waits, if one does.
+    /// Drops the waiting step of a torrent, if it has one.
     pub(crate) fn forget(&self, key: TorrentKey) {
         let step = self.lock().steps.remove(&key);
-        // What it holds is let go after the lock.
+        // Dropped after the lock is released: the step may hold much.
         drop(step);
     }
 
@@ -76,7 +78,7 @@ impl Openers {
                 return;
             };
             drop(waiting);
-            // A panic ends the step of one torrent, not what waits behind it.
+            // A panic ends the step of one torrent, not the steps that wait behind it.
             if catch_unwind(AssertUnwindSafe(step)).is_err() {
                 tracing::error!("bug: opening a torrent panicked");
             }

@@ -1,8 +1,9 @@
-//! A torrent between being added and being in its swarm: its data is looked at, on a thread for that.
+//! Opens an added torrent, on a thread for that: its data is checked, then it joins its swarm.
 //!
-//! Decides: the order of the steps; which files are wanted. Must not know: engines' insides, sockets.
-//! Invariant: nothing is created on the disk before the torrent was found to be one that we can transfer; a torrent that has left
-//! meanwhile does not come back.
+//! Decides: the order of the steps; which files are wanted.
+//! Must not know: engines' insides, sockets.
+//! Invariant: nothing is created on the disk before we know that we can transfer the torrent. A
+//! torrent that has left meanwhile does not come back.
 
 use crate::control::ToControl;
 use crate::dirs::Dirs;
@@ -22,10 +23,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The most peers that are taken from a magnet link.
+/// Most peers that are taken from a magnet link.
 const PEERS_MAX: usize = 100;
 
-/// Where the data of a torrent is, or will be, and what of it is wanted.
+/// Where a torrent's data is, or will be, and which pieces are wanted.
 pub(crate) struct Ground {
     info_hash: InfoHash,
     pub(crate) layout: Arc<Layout>,
@@ -88,7 +89,7 @@ impl Ground {
 }
 
 impl Inner {
-    /// The torrent is known from now on, and this is its ground.
+    /// Notes that the torrent's metadata is known, and takes over its lock.
     pub(crate) fn take_ground(&self, ground: &Ground, of_magnet: Option<Arc<Metainfo>>) {
         let bytes_wanted = bytes(&ground.layout, &ground.wanted);
         let _ = self.known.set(Known { layout: Arc::clone(&ground.layout), bytes_wanted, of_magnet });
@@ -97,14 +98,14 @@ impl Inner {
     }
 }
 
-/// Who opens a torrent.
+/// A task that opens a torrent.
 pub(crate) struct Opener {
     pub(crate) inner: Arc<Inner>,
     pub(crate) options: AddOptions,
 }
 
 impl Opener {
-    /// Checks the data and joins the swarm; `of_magnet`: goes on in it.
+    /// Checks the data and joins the swarm. With `of_magnet` the torrent is in the swarm already.
     pub(crate) fn open(self, ground: Ground, of_magnet: bool) {
         let inner = Arc::clone(&self.inner);
         if let Err(error) = self.try_open(ground, of_magnet) {
@@ -147,7 +148,7 @@ impl Opener {
     /// Joins the swarm of a magnet link.
     pub(crate) fn follow(self, mut magnet: Magnet, dirs: Dirs, state_dir: StateDir) {
         let inner = Arc::clone(&self.inner);
-        // A link knows no tiers: each of its trackers is one.
+        // A link knows no tiers: each of its trackers becomes one.
         let trackers: Vec<Vec<String>> = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
         let mut named = std::mem::take(&mut magnet.peers);
         named.truncate(PEERS_MAX);
@@ -168,7 +169,7 @@ impl Opener {
     }
 }
 
-/// Who goes on when the metadata of a magnet link has come.
+/// The continuation of a magnet link when its metadata has arrived.
 pub(crate) struct Follower {
     opener: Opener,
     magnet: Magnet,
@@ -177,7 +178,7 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Begins to open the torrent, unless it is being stopped.
+    /// Starts to open the torrent, unless it is being stopped.
     pub(crate) fn begin(self, metadata: Bytes) {
         let inner = Arc::clone(&self.opener.inner);
         let begun = inner.step(move || {
@@ -226,14 +227,15 @@ impl Follower {
 }
 
 impl Inner {
-    /// From now on connections for it are let in.
+    /// Lets in connections for the torrent from now on.
     fn register(&self) -> Result<(), AddError> {
         let register = ToControl::Register(self.info_hash, self.key, self.shard.clone());
         self.control.blocking_send(register).map_err(|_| AddError::Stopping)
     }
 }
 
-/// It could not be opened. A magnet is in its swarm already and leaves it.
+/// Reports that the torrent could not be opened. A magnet link's torrent is in its swarm already,
+/// and leaves it.
 fn fail(inner: &Inner, error: AddError, of_magnet: bool) {
     if of_magnet {
         let _ = inner.shard.blocking_send(ToShard::Fail(inner.key, error));
@@ -242,7 +244,7 @@ fn fail(inner: &Inner, error: AddError, of_magnet: bool) {
     }
 }
 
-/// The torrent of a link, if the metadata is what the link names.
+/// Parses the torrent of a link, if the metadata has the info-hashes that the link names.
 fn metainfo_of(magnet: &Magnet, metadata: &[u8]) -> Result<Metainfo, AddError> {
     let trackers = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
     let metainfo = Metainfo::from_info(metadata, trackers, magnet.web_seeds.clone())
@@ -255,7 +257,7 @@ fn metainfo_of(magnet: &Magnet, metadata: &[u8]) -> Result<Metainfo, AddError> {
     Ok(metainfo)
 }
 
-/// The files that a link selects (BEP 53).
+/// Returns the files that a link selects (BEP 53).
 fn selected(magnet: &Magnet, metainfo: &Metainfo) -> Result<BTreeSet<usize>, AddError> {
     let is_named =
         |index: &usize| u32::try_from(*index).is_ok_and(|index| magnet.files.iter().any(|range| range.contains(&index)));
@@ -268,7 +270,7 @@ fn selected(magnet: &Magnet, metainfo: &Metainfo) -> Result<BTreeSet<usize>, Add
     Ok(files)
 }
 
-/// What the selected files are, in pieces.
+/// Returns the wanted pieces of the selected files.
 fn wants(layout: &Layout) -> Vec<Want> {
     let is_wanted = |file: &&LayoutFile| file.is_wanted;
     if layout.files().iter().all(|file| is_wanted(&file)) {

@@ -1,11 +1,15 @@
-//! Who owns the files of a torrent: locks on the files themselves, whatever the state directory, process or user.
+//! Locks on a torrent's files themselves, valid across state directories, processes and users.
 //!
-//! Decides: what is locked, and what two torrents can share. Must not know: pieces, journals.
-//! Invariant: while a torrent writes, no other one that asks here reads or writes below its file or directory.
+//! Decides: what is locked, and what two torrents can share.
+//! Must not know: pieces, journals.
+//! Invariant: while a torrent writes, no other torrent that locks here reads or writes below its
+//! file or directory.
 //!
-//! A torrent locks its top, the one file or the directory of all files: for itself while it writes, with others while it reads. The directory
-//! that the user named, and those above it, are locked by all that live below: so a torrent that writes a whole directory meets the one
-//! whose file lies deep in it. docs/decisions/0016 says what else was thought of. The system lets go of the locks when the process ends.
+//! A torrent locks its top, the one file or the directory of all files: exclusively while it
+//! writes, shared while it reads. Every torrent also takes a shared lock on the directory that the
+//! user named, and on those above it. So a torrent that writes a whole directory meets a torrent
+//! whose file lies deep in it. docs/decisions/0016 has the alternatives. The system releases the
+//! locks when the process ends.
 
 use bt_piece_store::{Directory, OpenError, StoreError, Use};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -13,12 +17,13 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// A torrent's hold on its files. Where a file system knows no locks it holds nothing.
+/// A torrent's lock on its files. Empty on a file system without locks.
 #[derive(Debug, Default)]
 pub(crate) struct Claim(Option<OwnedFd>);
 
 impl Claim {
-    /// Takes hold of what is called `top` in a directory: a file, or a directory that is made if it is missing and shall be written.
+    /// Locks `top` in a directory: a file, or a directory, which is made if it is missing and will
+    /// be written.
     pub(crate) fn take(dir: &Directory, top: &Path, is_file: bool, how: Use) -> Result<Claim, OpenError> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(dir, top, flags, Mode::empty());
@@ -34,7 +39,7 @@ impl Claim {
             (Err(error @ (Errno::MFILE | Errno::NFILE)), Use::Write) => {
                 return Err(StoreError { path: top.to_owned(), source: error.into() }.into());
             }
-            // What stands against opening it is said by who reads or writes.
+            // The later read or write reports why it cannot be opened.
             (Err(_), _) => return Ok(Claim(None)),
         };
         let wanted = match how {
@@ -44,7 +49,7 @@ impl Claim {
         match flock(&held, wanted) {
             Ok(()) => Ok(Claim(Some(held))),
             Err(Errno::WOULDBLOCK) => {
-                // Only the other's way of holding it lets us in beside it.
+                // A shared lock succeeds only if the other torrent reads.
                 let is_written = flock(&held, FlockOperation::NonBlockingLockShared).is_err();
                 Err(OpenError::Owned { path: top.to_owned(), is_written })
             }
@@ -55,7 +60,7 @@ impl Claim {
         }
     }
 
-    /// Nothing is written from here on.
+    /// Shares the lock, as the torrent writes no more.
     pub(crate) fn share(&self) {
         if let Some(held) = &self.0 {
             let _ = flock(held, FlockOperation::NonBlockingLockShared);
@@ -63,7 +68,8 @@ impl Claim {
     }
 }
 
-/// Something lives below this directory. False if a torrent writes all that is in it.
+/// Takes a shared lock on a directory above a torrent's files. False if a torrent writes all that
+/// is in it.
 pub(crate) fn live_below(dir: &impl AsFd) -> bool {
     !matches!(flock(dir, FlockOperation::NonBlockingLockShared), Err(Errno::WOULDBLOCK))
 }
@@ -74,7 +80,8 @@ mod tests {
     use crate::dirs::Dirs;
     use Use::{Read, Write};
 
-    /// Takes `second` while `first` is held; each a directory, a name in it, whether it is a file, and how it is used.
+    /// Locks `second` while `first` is held. Each is a directory, a name in it, whether it is a
+    /// file, and its use.
     fn meet(first: (&str, &str, bool, Use), second: (&str, &str, bool, Use)) -> &'static str {
         let base = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(base.path().join("real/Show/S1")).unwrap();

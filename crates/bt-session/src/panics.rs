@@ -1,7 +1,8 @@
-//! Bugs that show themselves as panics: caught where they can be contained, and counted.
+//! Panics, which are bugs: caught where they can be contained, and counted.
 //!
-//! Decides: what is a panic of a connection, of an engine, of anything else. Must not know: what goes on after one.
-//! Invariant: whoever catches a panic in a session counts it here, wherever it was caught.
+//! Decides: which panics count for a connection, for an engine, for anything else.
+//! Must not know: what happens after a panic.
+//! Invariant: all code of a session that catches a panic counts it here.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -9,19 +10,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 
-/// How often a bug of ours ended something since the session started. All zero is what everybody wants to see.
+/// How often a bug of ours ended something since the session started. All zero without bugs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Panics {
-    /// In a connection, or a dial: it ended, and nothing else did.
+    /// In a connection or a dial: it ended, and nothing else did.
     pub connections: u64,
-    /// In an engine: its torrents left their peers and went on from the pieces that they had.
+    /// In an engine: its torrents left their peers and resumed from the pieces that they had.
     pub engines: u64,
-    /// Anywhere else: opening or writing one torrent, one announce. That torrent or announce failed.
+    /// Anywhere else: opening or writing one torrent, one announce. That torrent or announce
+    /// failed.
     pub others: u64,
 }
 
 impl Panics {
-    /// All of them.
+    /// Returns the sum of all counts.
     pub fn total(&self) -> u64 {
         self.connections + self.engines + self.others
     }
@@ -40,7 +42,8 @@ pub(crate) enum Place {
 pub(crate) struct Bugs(Arc<[AtomicU64; 3]>);
 
 impl Bugs {
-    /// Does it; `None` if it panicked. Whoever calls this throws away what may be half changed.
+    /// Runs `act`; `None` if it panicked. The caller must discard what `act` may have left half
+    /// changed.
     pub(crate) fn contain<T>(&self, place: Place, act: impl FnOnce() -> T) -> Option<T> {
         let done = catch_unwind(AssertUnwindSafe(act)).ok();
         if done.is_none() {
@@ -59,9 +62,9 @@ impl Bugs {
         .await
     }
 
-    /// Somebody else caught it.
+    /// Counts a panic that other code caught.
     pub(crate) fn caught(&self, place: Place) {
-        // The message of the panic itself was printed by the hook for that.
+        // The panic hook printed the panic's own message.
         tracing::error!(?place, "bug: a panic was contained");
         self.0[place as usize].fetch_add(1, Relaxed);
     }

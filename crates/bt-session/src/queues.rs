@@ -1,19 +1,23 @@
-//! What waits between the connections of a shard and the shard itself, in bytes.
+//! Limits of the bytes that wait between the connections of a shard and the shard itself.
 //!
-//! Decides: how much may wait, and which connection ends when too much does. Must not know: what waits.
-//! Invariant: messages on their way to a shard take [`INBOX_BYTES`] at the most; a connection whose peer takes nothing gives way before
-//! others do.
+//! Decides: how much may wait, and which connection ends when too much does.
+//! Must not know: what waits.
+//! Invariant: messages on their way to a shard take at most [`INBOX_BYTES`]. A connection whose
+//! peer takes nothing ends before others do.
 
 use bt_peer_wire::Message;
 use std::cell::Cell;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Memory of the messages and the payload that wait for a shard. A connection waits for room before it is read again.
+/// Bytes of messages and payload that wait for a shard. A connection waits for room before it is
+/// read again.
 const INBOX_BYTES: u32 = 16 << 20;
-/// Bytes that wait for one peer. A peer with more of them does not read: this is far above the engine's send credit and a burst of messages.
+/// Bytes that wait for one peer, far above the engine's limit of payload and a burst of messages. A
+/// peer with more in its queue does not read.
 const OUTBOX_BYTES: usize = 8 << 20;
-/// Bytes that wait for the peers of a shard all together. Beyond it a connection with more than its share of them ends.
+/// Bytes that wait for all peers of a shard together. Beyond it a connection with more than its
+/// share ends.
 const OUTBOXES_BYTES: usize = 64 << 20;
 
 /// The room in a shard's inbox.
@@ -27,7 +31,7 @@ impl Default for Inbox {
 }
 
 impl Inbox {
-    /// Waits until there is room for these messages. It is given back when the shard has handled them.
+    /// Waits for room for these messages. The permit is dropped when the shard has handled them.
     pub(crate) async fn room_for(&self, messages: &[Message]) -> Option<OwnedSemaphorePermit> {
         let bytes: usize = messages.iter().map(|message| size_of::<Message>() + data_len(message)).sum();
         let bytes = u32::try_from(bytes).unwrap_or(INBOX_BYTES).min(INBOX_BYTES);
@@ -35,7 +39,7 @@ impl Inbox {
     }
 }
 
-/// Bytes that a message has beside itself.
+/// Returns the bytes that a message holds besides itself.
 fn data_len(message: &Message) -> usize {
     match message {
         Message::Piece { data, .. } | Message::Bitfield(data) | Message::Extended { payload: data, .. } => data.len(),
@@ -51,7 +55,8 @@ pub(crate) struct Outboxes {
 }
 
 impl Outboxes {
-    /// Takes note of a connection's queue, which was `before` long. Whether the connection may stay.
+    /// Records the length of a connection's queue, before and now; returns whether the connection
+    /// may stay.
     pub(crate) fn note(&self, before: usize, now: usize) -> bool {
         let bytes = self.bytes.get() + now - before;
         self.bytes.set(bytes);
@@ -59,12 +64,12 @@ impl Outboxes {
         now <= OUTBOX_BYTES && !is_too_much
     }
 
-    /// A connection begins.
+    /// Counts a new connection.
     pub(crate) fn enter(&self) {
         self.connections.set(self.connections.get() + 1);
     }
 
-    /// A connection ends with so much in its queue.
+    /// Removes a connection that ends with `bytes` in its queue.
     pub(crate) fn leave(&self, bytes: usize) {
         self.note(bytes, 0);
         self.connections.set(self.connections.get() - 1);

@@ -1,7 +1,9 @@
 //! A session: the threads of a client, started together and stopped together.
 //!
-//! Decides: how many threads there are. Must not know: any one torrent's course.
-//! Invariant: what was started is stopped, and stopping ends within seconds whatever trackers and peers do.
+//! Decides: how many threads there are.
+//! Must not know: the course of a single torrent.
+//! Invariant: all that was started is stopped. Stopping ends within seconds whatever trackers and
+//! peers do.
 
 use crate::announces::Ourselves;
 use crate::clock::Clock;
@@ -34,35 +36,37 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
-/// Nodes of the DHT to begin at that are taken from one torrent.
+/// DHT nodes taken from one torrent's `nodes` (BEP 5), as routers to begin at.
 const NODES_MAX: usize = 8;
 
 /// Settings of a session.
 #[derive(Clone, Debug)]
 pub struct SessionConfig {
-    /// Where to listen for peers: `None` is every address, on the first free port from 6881 to 6889 or any other.
+    /// Where to listen for peers. `None`: all addresses, on the first free port from 6881 to 6889,
+    /// or any other.
     pub listen: Option<SocketAddr>,
-    /// Where progress is remembered between runs: `None` is nowhere.
+    /// Where progress is saved between runs; `None`: nowhere.
     pub state_dir: Option<PathBuf>,
-    /// What all torrents together may use.
+    /// The limits of all torrents together.
     pub limits: Budget,
     /// Threads for torrents and their sockets. One is enough for several gigabits per second.
     pub shards: usize,
     /// Threads for files.
     pub disk_threads: usize,
-    /// Certificates to trust for HTTPS trackers, besides the ones that browsers trust.
+    /// Certificates to trust for HTTPS trackers, besides those that browsers trust.
     pub extra_roots: Roots,
-    /// The node of the DHT (BEP 5) that torrents which are not private find peers with; `None`: there is none. What it knew in an earlier
-    /// run is in the state directory.
+    /// The DHT node (BEP 5) that finds peers of torrents that are not private; `None`: no node. The
+    /// state directory keeps the nodes that it knew.
     pub dht: Option<DhtConfig>,
     /// Whether torrents that are not private find peers on the local network (BEP 14).
     pub lsd: bool,
-    /// Whether peers of torrents that are not private tell each other of peers (BEP 11).
+    /// Whether torrents that are not private exchange peers with their peers (BEP 11).
     pub pex: bool,
 }
 
 impl Default for SessionConfig {
-    /// Peers come from trackers, from the user and from other peers: who wants the DHT says where to begin.
+    /// Peers come from trackers, from the user and from other peers. A user of the DHT must say
+    /// where to begin.
     fn default() -> SessionConfig {
         SessionConfig {
             listen: None,
@@ -78,23 +82,23 @@ impl Default for SessionConfig {
     }
 }
 
-/// Why a session, or a node of the DHT, could not start.
+/// Why a session or a DHT node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The listening socket.
+    /// The listening socket failed.
     #[error("cannot listen{} ({transport}): {source}", .addr.map(|addr| format!(" at {addr}")).unwrap_or_default())]
     Listen {
         /// `TCP` or `UDP`.
         transport: &'static str,
         /// The address that was asked for.
         addr: Option<SocketAddr>,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A thread, or randomness, was refused.
+    /// The system refused a thread or random numbers.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
-    /// The TLS configuration.
+    /// The TLS configuration is wrong.
     #[error(transparent)]
     Net(#[from] NetError),
 }
@@ -119,17 +123,17 @@ pub struct Session {
     torrents: Mutex<Torrents>,
 }
 
-/// What a session has.
+/// The torrents of a session.
 #[derive(Debug, Default)]
 struct Torrents {
-    /// Each torrent and its shard, by the hash that names its swarm.
+    /// Each torrent and its shard, by the info-hash that names its swarm.
     by_hash: BTreeMap<InfoHash, (TorrentHandle, usize)>,
-    /// What each shard was last told that it may use.
+    /// The limits that each shard was told last.
     leases: Vec<Option<Budget>>,
 }
 
 impl Session {
-    /// Starts the threads and opens the listening sockets. Needs no async runtime of the caller.
+    /// Starts the threads and opens the listening sockets. The caller needs no async runtime.
     pub fn start(config: SessionConfig) -> Result<Session, StartError> {
         let clock = Clock::start();
         let mut rng = os_rng()?;
@@ -210,22 +214,22 @@ impl Session {
         })
     }
 
-    /// The addresses that peers can connect to.
+    /// Returns the addresses that peers can connect to.
     pub fn listen_addrs(&self) -> &[SocketAddr] {
         &self.listen
     }
 
-    /// The way to its node of the DHT, if it has one.
+    /// Returns the handle of its DHT node, if it has one.
     pub fn dht(&self) -> Option<&DhtHandle> {
         self.dht.as_ref()
     }
 
-    /// How often a bug of ours ended something since the session started.
+    /// Returns how often a bug of ours ended something since the session started.
     pub fn panics(&self) -> Panics {
         self.bugs.counts()
     }
 
-    /// What peers know us by.
+    /// Returns our peer id.
     pub fn peer_id(&self) -> PeerId {
         self.peer_id
     }
@@ -240,12 +244,13 @@ impl Session {
         Ok(added)
     }
 
-    /// Adds the torrent that a magnet link names: its metadata comes from peers (BEP 9), and then it is as if it had been added whole.
+    /// Adds the torrent of a magnet link: its metadata comes from peers (BEP 9), then it is like
+    /// any other torrent.
     pub fn add_magnet(&self, magnet: &Magnet, options: AddOptions) -> Result<TorrentHandle, AddError> {
         self.place(magnet.info_hashes.v1, |home| TorrentHandle::follow(home, magnet, options))
     }
 
-    /// Gives a torrent a place on a shard.
+    /// Places a torrent on a shard.
     fn place(
         &self,
         swarm: Option<InfoHash>,
@@ -281,7 +286,7 @@ impl Session {
         begun
     }
 
-    /// Stops a torrent and forgets it; its account is in the handle's [`TorrentHandle::stop`].
+    /// Stops a torrent and forgets it; [`TorrentHandle::stop`] returns its totals.
     pub async fn remove(&self, torrent: &TorrentHandle) {
         torrent.stop().await;
         let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
@@ -295,10 +300,12 @@ impl Session {
         self.lease(&mut torrents);
     }
 
-    /// Stops every torrent, says farewell to trackers, and ends all threads. Takes at most about five seconds.
+    /// Stops every torrent, announces `stopped` to trackers, and ends all threads. Takes at most
+    /// about five seconds.
     pub async fn stop(self) {
         let torrents = std::mem::take(&mut *self.torrents.lock().unwrap_or_else(PoisonError::into_inner));
-        // All at once: the farewells of the last need not wait for the disk of the first.
+        // All at once: the `stopped` announce of the last torrent need not wait for the disk of the
+        // first.
         all(torrents.by_hash.values().map(|(torrent, _)| torrent.stop()).collect()).await;
         let (done, farewells) = oneshot::channel();
         if self.control.send(ToControl::Stop(done)).await.is_ok() {
@@ -313,12 +320,13 @@ impl Session {
         self.disks.stop();
     }
 
-    /// Tells the shards what they may use, as far as that changed when torrents came or went.
+    /// Tells the shards their limits, where these changed as torrents came or went.
     fn lease(&self, torrents: &mut Torrents) {
         let leases = door::lock(&self.desk).leases();
         torrents.leases.resize(self.shards.len(), None);
         for (((shard, _), lease), told) in self.shards.iter().zip(leases).zip(&mut torrents.leases) {
-            // A full inbox means a busy shard: it goes on with the lease it has until a torrent comes or goes again.
+            // A full inbox means a busy shard: it keeps its limits until a torrent comes or goes
+            // again.
             if *told != Some(lease) && shard.try_send(ToShard::Input(Input::Budget(lease))).is_ok() {
                 *told = Some(lease);
             }
@@ -326,7 +334,7 @@ impl Session {
     }
 }
 
-/// Waits for all of them. Each is told of whenever any of them goes on.
+/// Waits for all futures. When one of them can go on, all are polled.
 async fn all<T>(futures: Vec<impl Future<Output = T>>) {
     let mut under_way: Vec<_> = futures.into_iter().map(Box::pin).collect();
     std::future::poll_fn(|context| {
@@ -336,7 +344,7 @@ async fn all<T>(futures: Vec<impl Future<Output = T>>) {
     .await;
 }
 
-/// A thread with a runtime of its own, for tasks that never leave it.
+/// Starts a thread with its own runtime, for tasks that never leave it.
 pub(crate) fn spawn<F: Future<Output = ()>>(name: &str, main: impl FnOnce() -> F + Send + 'static) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(name.into()).spawn(move || LocalSet::new().block_on(&runtime, async { main().await }))

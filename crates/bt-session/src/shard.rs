@@ -1,8 +1,10 @@
-//! One shard: a thread with an engine and the sockets of its torrents. Its driver loop is `Shard::run`.
+//! One shard: a thread with an engine and the sockets of its torrents. Its driver loop is
+//! `Shard::run`.
 //!
-//! Decides: nothing about torrents; it carries the engine's orders out. Must not know: how files are laid out, trackers.
-//! Invariant: nothing here blocks; only this thread touches the engine; one clock reading per batch; a panic in a turn ends this engine
-//! and nothing else (`rebuild.rs`).
+//! Decides: nothing about torrents; it carries the engine's orders out.
+//! Must not know: how files are laid out, trackers.
+//! Invariant: nothing here blocks, except opening a file (`orders.rs`); only this thread touches
+//! the engine. A panic in a turn ends this engine and nothing else (`rebuild.rs`).
 
 mod held;
 mod orders;
@@ -43,15 +45,15 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Messages that wait for a shard. A full inbox stops sockets from being read.
 pub(crate) const INBOX_MAX: usize = 1024;
-/// Inputs handled between two looks at the engine's orders.
+/// Messages taken from the inbox in one turn.
 const BATCH_MAX: usize = 64;
-/// Time between two published states of a torrent that somebody watches and that changes.
+/// Time between two published states of a torrent that is watched and changes.
 const PUBLISH: Duration = Duration::from_millis(200);
 
-/// What a shard is told.
+/// A message to a shard.
 #[derive(Debug)]
 pub(crate) enum ToShard {
-    /// A cause for the engine.
+    /// An input for the engine.
     Input(Input),
     /// Messages of one peer, and the room that they take in the inbox.
     Frames(PeerKey, Vec<Message>, OwnedSemaphorePermit),
@@ -59,11 +61,11 @@ pub(crate) enum ToShard {
     Add(TorrentKey, Box<NewTorrent>),
     /// A magnet link to follow.
     AddMagnet(TorrentKey, Box<NewMagnet>),
-    /// What a magnet link led to cannot be used: leave the torrent.
+    /// The torrent of a magnet link cannot be used: leave it.
     Fail(TorrentKey, AddError),
-    /// A torrent to leave; the answer comes when the engine has let go of it.
+    /// Leave a torrent; the answer comes when the engine has removed it.
     Remove(TorrentKey, oneshot::Sender<Departure>),
-    /// A connection that somebody made to us and that named one of our torrents.
+    /// An incoming connection whose handshake named one of our torrents.
     Accepted(TorrentKey, Box<Shaken>, SocketAddr, Pass),
     /// A dial ended.
     Dialled(TorrentKey, SocketAddr, Option<Box<Shaken>>),
@@ -71,13 +73,14 @@ pub(crate) enum ToShard {
     Read(PeerKey, Vec<(Block, Option<Bytes>)>),
     /// Blocks that a disk thread put into a pipe for a peer.
     Piped(PeerKey, Conduit),
-    /// Addresses or routes of this machine are others now.
+    /// Addresses or routes of this machine changed.
     NetworkChanged(NetworkChange),
-    /// Why the store of a torrent stopped, for a person.
+    /// The error text for the user when a torrent's store failed.
     StoreDetail(TorrentKey, String),
-    /// All that an earlier engine ordered for this torrent is done: it can come back.
+    /// The disk thread has done all that an earlier engine ordered for this torrent: it can come
+    /// back.
     Settled(TorrentKey),
-    /// A bug, for tests: a panic in the turn, or in every connection of a torrent.
+    /// A bug, for tests: a panic in the turn, or in a connection's task.
     #[cfg(test)]
     Bug(Option<TorrentKey>),
     /// Finish.
@@ -91,7 +94,8 @@ pub(crate) struct NewTorrent {
     pub(crate) layout: Arc<Layout>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) peers: Vec<SocketAddr>,
-    /// A magnet link led to it: the torrent is here already, or has left meanwhile.
+    /// A magnet link led to it: the shard has the torrent already, or the torrent has left
+    /// meanwhile.
     pub(crate) of_magnet: bool,
 }
 
@@ -115,7 +119,7 @@ impl std::fmt::Debug for NewTorrent {
     }
 }
 
-/// What is left to say of a torrent that was removed.
+/// The last report on a torrent that was removed.
 #[derive(Debug, Default)]
 pub(crate) struct Departure {
     pub(crate) status: Option<TorrentStatus>,
@@ -126,28 +130,29 @@ pub(crate) struct Departure {
 struct Entry {
     inner: Arc<Inner>,
     stage: Stage,
-    /// What another engine would have to be told; nothing of most torrents.
+    /// What another engine would have to be told; empty for most torrents.
     kept: Option<Box<Kept>>,
-    /// It is being removed.
+    /// The torrent is being removed.
     leaves: bool,
 }
 
-/// What must not be lost with an engine.
+/// What must outlive an engine.
 #[derive(Default)]
 struct Kept {
     /// Peers that the user named.
     peers: Vec<SocketAddr>,
     limit: Option<Rates>,
     wants: Vec<Want>,
-    /// What moved before this engine.
+    /// The counters of earlier engines.
     before: Account,
-    /// The torrent as it was when its engine ended, and what came since, until another one has it.
+    /// The torrent as it was when its engine ended, and its changes since, until another engine has
+    /// it.
     spec: Option<TorrentSpec>,
 }
 
 /// How much of a torrent is known.
 enum Stage {
-    /// Its info-hash. Whoever goes on with the metadata is gone once that has come.
+    /// Its info-hash. `follower` is taken when the metadata arrives.
     Magnet { spec: Box<MagnetSpec>, follower: Option<Box<Follower>> },
     /// Everything.
     Whole { layout: Arc<Layout>, storage: Arc<dyn Storage>, private: bool, bytes_there: u64 },
@@ -164,7 +169,8 @@ impl Entry {
 }
 
 impl Drop for Entry {
-    /// Also when the shard's thread unwinds: nobody waits for ever for a torrent that has no engine any more.
+    /// Ends the torrent's state, also when the shard's thread unwinds: its watchers must not wait
+    /// for ever.
     fn drop(&mut self) {
         self.inner.end();
     }
@@ -185,16 +191,16 @@ pub(crate) struct Shard {
     dht: Option<DhtHandle>,
     queues: ShardQueues,
     torrents: BTreeMap<TorrentKey, Box<Entry>>,
-    /// Torrents that somebody has begun to watch.
+    /// Torrents that have a new watcher.
     watched: Watched,
-    /// Torrents whose rates fall also when nothing happens.
+    /// Torrents whose rates fall even when nothing happens.
     lively: BTreeSet<TorrentKey>,
     peers: BTreeMap<PeerKey, Rc<Mailbox>>,
     next_peer: u64,
     held: Held,
     /// Orders for disk threads, gathered over one batch.
     to_disk: Vec<(TorrentKey, DiskOrder)>,
-    /// Farewells to trackers that wait for room.
+    /// `stopped` announces that wait for room in the control thread's inbox.
     farewells: Vec<ToControl>,
 }
 
@@ -237,9 +243,10 @@ impl Shard {
         }
     }
 
-    /// The driver loop: take what came, handle it, carry out the orders, sleep until something comes or is due.
+    /// Runs the driver loop: takes messages, handles them, carries out the engine's orders, sleeps
+    /// until a message or a deadline.
     pub(crate) async fn run(mut self, mut from: mpsc::Receiver<ToShard>) {
-        // Handled from its end. After a panic the rest of it is still there.
+        // Handled from its end. After a panic the rest of the batch is still there.
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let mut publish = tokio::time::interval(PUBLISH);
         publish.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -281,7 +288,7 @@ impl Shard {
         ControlFlow::Continue(())
     }
 
-    /// One message from outside.
+    /// Handles one message.
     fn take(&mut self, message: ToShard) {
         let now = self.clock.now();
         match message {
@@ -369,7 +376,8 @@ impl Shard {
         self.hear_of(key, peers);
     }
 
-    /// Connections from addresses that are gone end now: nothing would tell that they are dead. What failed before is tried again.
+    /// Ends connections from addresses that are gone, as nothing else would show that they are
+    /// dead. Failed dials are tried again.
     fn network_changed(&mut self, change: &NetworkChange) {
         let is_dead = |mailbox: &Mailbox| change.slept_long || mailbox.leaves_from(&change.gone);
         let dead: Vec<PeerKey> = self.peers.iter().filter(|(_, mailbox)| is_dead(mailbox)).map(|(peer, _)| *peer).collect();
@@ -384,14 +392,14 @@ impl Shard {
         }
     }
 
-    /// Peers that the user named.
+    /// Adds peers that the user named.
     fn hear_of(&mut self, key: TorrentKey, peers: Vec<SocketAddr>) {
         let found = Input::PeersFound(key, Source::User, peers);
         self.note(&found);
         self.engine.handle(self.clock.now(), found);
     }
 
-    /// The metadata of a magnet link: a thread looks at it, and at the data that is there.
+    /// Takes the metadata of a magnet link: a thread checks it, and the data on disk.
     fn metadata(&mut self, key: TorrentKey, metadata: Bytes) {
         if let Some(Stage::Magnet { follower, .. }) = self.torrents.get_mut(&key).map(|entry| &mut entry.stage)
             && let Some(follower) = follower.take()
@@ -408,13 +416,13 @@ impl Shard {
         self.adopt(key, shaken, addr, Some(pass));
     }
 
-    /// Peers of a private torrent hear nothing of our DHT node (BEP 27).
+    /// Makes our handshake. Peers of a private torrent are not told of our DHT node (BEP 27).
     fn handshake(&self, entry: &Entry) -> Handshake {
         let tells_dht = self.config.dht_port.is_some() && !matches!(entry.stage, Stage::Whole { private: true, .. });
         Handshake { reserved: Reserved::ours(tells_dht), info_hash: entry.inner.info_hash, peer_id: self.config.peer_id }
     }
 
-    /// A connection on which both handshakes are done, or ours is queued: it gets a task and a key.
+    /// Gives a connection a task and a key. Both handshakes are done, or ours is queued.
     fn adopt(&mut self, key: TorrentKey, shaken: Shaken, addr: SocketAddr, pass: Option<Pass>) {
         let Some(entry) = self.torrents.get(&key) else { return };
         let Shaken { stream, mut wire, handshake } = shaken;
@@ -471,7 +479,7 @@ impl Shard {
 
     // ---- news ----
 
-    /// A torrent at this moment, with what moved before this engine.
+    /// Returns the status of a torrent, with the counters of earlier engines.
     fn status(&self, key: TorrentKey) -> Option<TorrentStatus> {
         let status = self.engine.status(self.clock.now(), key)?;
         Some(match self.before(key) {
@@ -495,7 +503,7 @@ impl Shard {
 
     fn event(&mut self, key: TorrentKey, event: Event) {
         match &event {
-            // There is one of these for every piece: the published state tells of them.
+            // Each piece brings one of these: the published state tells of them.
             Event::Piece(_) => return,
             Event::Complete | Event::StoreFailed(_) | Event::StoreRecovered => self.publish_one(key),
             Event::TrackerFailed { url, why } => tracing::info!(url, why, "tracker failed"),
@@ -515,7 +523,8 @@ impl Shard {
         self.take_news().into_iter().for_each(|key| self.publish_one(key));
     }
 
-    /// The torrents whose state changed while somebody watched, and those that somebody has begun to watch: he is told what was missed.
+    /// Takes the torrents to publish: watched ones whose state changed, and those with a new
+    /// watcher, which may have missed changes.
     fn take_news(&mut self) -> BTreeSet<TorrentKey> {
         let mut keys = self.engine.take_changed();
         keys.append(&mut self.lively);
@@ -535,7 +544,7 @@ impl Shard {
             self.lively.insert(key);
         }
         entry.inner.state.send_if_modified(|state| {
-            // A magnet whose metadata has come is being checked, whatever its peers do.
+            // A magnet link whose metadata has arrived is being checked, whatever its peers do.
             let is_later = matches!((&news, &*state), (TorrentState::Finding(_), TorrentState::Checking));
             let changed = !is_later && !state.is_over() && *state != news;
             if changed {

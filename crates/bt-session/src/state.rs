@@ -1,7 +1,9 @@
-//! The state directory: one journal and one lock for each torrent and download directory, and the nodes of the DHT.
+//! The state directory: one journal and one lock for each torrent and download directory, and the
+//! DHT's known nodes.
 //!
-//! Decides: names below the state directory. Must not know: what a journal says.
-//! Invariant: two processes never work on one torrent in one directory; nobody sees half a file.
+//! Decides: names below the state directory.
+//! Must not know: what a journal says.
+//! Invariant: two processes never work on one torrent in one directory; no reader sees half a file.
 
 use crate::dirs::Dirs;
 use bt_dht::Contact;
@@ -13,17 +15,18 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The file with the nodes of the DHT, and the most bytes that are read of it.
+/// The file with the DHT's nodes, and the most bytes that are read from it.
 const NODES: &str = "dht.nodes";
 const NODES_BYTES_MAX: u64 = 64 << 10;
-/// How the name of a journal ends.
+/// The end of a journal's name.
 const JOURNAL: &str = ".journal";
 
-/// The directory that journals live in, if any does.
+/// The directory of the journals; `None` if nothing is saved.
 #[derive(Clone, Debug)]
 pub(crate) struct StateDir(Option<PathBuf>);
 
-/// Held while a torrent is worked on in a directory. The system lets go of it when the process ends, however it ends.
+/// Held while a torrent is worked on in a directory. The system releases it when the process ends
+/// in any way.
 #[derive(Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] Option<File>);
 
@@ -32,7 +35,7 @@ impl StateDir {
         StateDir(dir)
     }
 
-    /// `None` when somebody else holds it.
+    /// Locks a torrent in a directory; `None` when another session or process holds the lock.
     pub(crate) fn lock(&self, hash: InfoHash, root: &Path) -> io::Result<Option<Lock>> {
         let Some(dir) = &self.0 else { return Ok(Some(Lock(None))) };
         std::fs::create_dir_all(dir)?;
@@ -56,11 +59,11 @@ impl StateDir {
         }
     }
 
-    /// The nodes of the DHT that an earlier run knew; none if there was none, or if its file is spoilt.
+    /// Reads the DHT nodes that an earlier run saved; none if the file is missing or damaged.
     pub(crate) fn nodes(&self) -> Vec<Contact> {
         let Some(path) = self.0.as_ref().map(|dir| dir.join(NODES)) else { return Vec::new() };
         let mut bytes = Vec::new();
-        // Longer ones are refused for what is in the bytes that are read.
+        // A longer file is refused, as the bytes that are read are no complete list.
         let read = File::open(&path).and_then(|file| file.take(NODES_BYTES_MAX).read_to_end(&mut bytes));
         match read.map(|_| bt_dht::read_contacts(&bytes)) {
             Ok(Some(nodes)) => return nodes,
@@ -71,12 +74,12 @@ impl StateDir {
         Vec::new()
     }
 
-    /// Keeps nodes of the DHT. Of several processes the last one wins.
+    /// Saves DHT nodes. Of several processes the last one wins.
     pub(crate) fn save_nodes(&self, nodes: &[Contact]) -> io::Result<()> {
         let Some(dir) = &self.0 else { return Ok(()) };
         std::fs::create_dir_all(dir)?;
         let fresh = dir.join(format!("{NODES}.{}", std::process::id()));
-        // What a killed process of the same number left.
+        // A killed process with the same id may have left a file.
         let _ = std::fs::remove_file(&fresh);
         let mut file = OpenOptions::new().write(true).create_new(true).open(&fresh)?;
         file.write_all(&bt_dht::write_contacts(nodes))?;
@@ -93,7 +96,8 @@ pub struct SavedTorrent {
     pub torrent: Remembered,
 }
 
-/// What a state directory remembers, by name. Files that are no journals are passed over; one that cannot be read is an error.
+/// Lists what a state directory remembers, by name. Files that are no journals are skipped; an
+/// unreadable journal is an error.
 pub fn saved_torrents(state_dir: &Path) -> Result<Vec<SavedTorrent>, StoreError> {
     let at = |source| StoreError { path: state_dir.to_owned(), source };
     let entries = match std::fs::read_dir(state_dir) {
@@ -120,7 +124,7 @@ pub fn forget(state_dir: &Path, saved: &SavedTorrent) -> io::Result<bool> {
     Ok(true)
 }
 
-/// `None` when another process holds it.
+/// Locks a file; `None` when another process holds the lock.
 fn lock_file(path: &Path) -> io::Result<Option<Lock>> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
@@ -130,7 +134,8 @@ fn lock_file(path: &Path) -> io::Result<Option<Lock>> {
     }
 }
 
-/// A name for a torrent in a directory: its info-hash, and the start of the hash of the directory's path.
+/// Makes a name for a torrent in a directory: its info-hash, and the start of the hash of the
+/// directory's path.
 pub(crate) fn stem(hash: InfoHash, root: &Path) -> String {
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let mut name = format!("{hash}-");

@@ -1,6 +1,7 @@
 //! A small torrent on the disk, for tests.
 //!
-//! Decides: its shape. Must not know: what is tested.
+//! Decides: its shape.
+//! Must not know: what is tested.
 //! Invariant: pieces cross the border of its files.
 
 use bt_metainfo::{Builder, Info, Metainfo};
@@ -10,7 +11,7 @@ use std::path::Path;
 
 const PIECE: u32 = 32 << 10;
 
-/// A torrent of two files, 100,001 bytes each, and its files in a directory.
+/// Makes a torrent of two files, 100,001 bytes each, and its files in a directory.
 pub(crate) fn torrent(dir: &Path) -> (Info, Layout, DiskStorage, Vec<Block>) {
     let files = ["a", "b"].map(|name| (vec![name.to_owned()], 100_001));
     let bytes = Builder { piece_length: PIECE, ..Builder::new("t", files.to_vec()) }.build(&[[0; 20]; 7]);

@@ -1,6 +1,7 @@
 //! A torrent of a session, as the program that uses the session sees it.
 //!
-//! Decides: the order of starting and stopping. Must not know: engines' insides.
+//! Decides: the order of starting and stopping.
+//! Must not know: engines' insides.
 //! Invariant: stopping leaves the swarm before the store is closed, and happens once.
 
 use crate::clock::Clock;
@@ -26,7 +27,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore, broadcast, mpsc, oneshot, watch};
 
-/// Steps of a torrent's beginning at a time: the one that follows a magnet link may not have ended when its metadata comes.
+/// Opening steps of a torrent at a time: that of a magnet link may not have ended when its metadata
+/// arrives.
 pub(crate) const STEPS: u32 = 2;
 
 /// How a torrent is added.
@@ -36,13 +38,14 @@ pub struct AddOptions {
     pub dir: PathBuf,
     /// Peers to begin with.
     pub peers: Vec<SocketAddr>,
-    /// Believe the files that are there without hashing them.
+    /// Trust the files on disk without hashing them.
     pub trust_data: bool,
-    /// Forget what earlier runs remembered, and leave nothing for later ones.
+    /// Forget what earlier runs saved, and save nothing for later ones.
     pub no_resume: bool,
-    /// Which of its files are wanted. A piece that a wanted file shares with another comes whole.
+    /// Which of its files are wanted. A piece that a wanted file shares with another file is
+    /// fetched whole.
     pub select: Select,
-    /// Of a magnet link: fetch its metadata, and nothing else.
+    /// Of a magnet link, fetch only the metadata.
     pub metadata_only: bool,
 }
 
@@ -52,13 +55,13 @@ pub enum Select {
     /// All of them; of a magnet link those that it selects itself (BEP 53).
     #[default]
     All,
-    /// Those with these numbers in the torrent's list.
+    /// The files with these numbers in the torrent's list.
     Files(BTreeSet<usize>),
-    /// Those that this chooses once the torrent is known; `None` is all of them.
+    /// The files that this function chooses once the torrent is known; `None` is all of them.
     By(Arc<Chooser>),
 }
 
-/// Chooses the numbers of the files that are wanted, or says why it cannot.
+/// Chooses the numbers of the wanted files, or says why it cannot.
 pub type Chooser = dyn Fn(&Metainfo) -> Result<Option<BTreeSet<usize>>, String> + Send + Sync;
 
 impl std::fmt::Debug for Select {
@@ -72,7 +75,7 @@ impl std::fmt::Debug for Select {
 }
 
 impl AddOptions {
-    /// Download to, or seed from, this directory.
+    /// Makes options to download to, or seed from, this directory.
     pub fn new(dir: impl Into<PathBuf>) -> AddOptions {
         AddOptions {
             dir: dir.into(),
@@ -96,26 +99,26 @@ pub(crate) struct Inner {
     pub(crate) control: mpsc::Sender<ToControl>,
     pub(crate) disks: Arc<Disks>,
     clock: Clock,
-    /// What its metadata says; of a magnet link at some time later.
+    /// What its metadata says; set later for a magnet link.
     pub(crate) known: OnceLock<Known>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) bytes_there: AtomicU64,
     pub(crate) state: watch::Sender<TorrentState>,
     pub(crate) news: News,
-    /// Where the shard hears that somebody watches.
+    /// Tells the shard of new watchers.
     watched: Watched,
     openers: Arc<Openers>,
     bugs: Bugs,
     pub(crate) lock: Mutex<Option<Lock>>,
-    /// A permit for each step of its beginning; none is given once it is stopped.
+    /// A permit for each opening step; none is given once the torrent is stopped.
     pub(crate) opening: Arc<Semaphore>,
     summary: OnceCell<Box<Summary>>,
 }
 
-/// Torrents of a shard whose state somebody watches who was not there before. It looks at them when it next publishes.
+/// Torrents of a shard that have a new watcher. The shard looks at them when it next publishes.
 pub(crate) type Watched = Arc<Mutex<BTreeSet<TorrentKey>>>;
 
-/// What is known of a torrent once its metadata is there.
+/// What is known of a torrent once its metadata has arrived.
 pub(crate) struct Known {
     pub(crate) layout: Arc<Layout>,
     /// Bytes of the pieces that were wanted when it was added.
@@ -145,7 +148,7 @@ pub(crate) struct Home {
 }
 
 impl TorrentHandle {
-    /// Begins: the data that is there is checked on a thread for that, then the torrent joins its swarm.
+    /// Starts a torrent: a thread checks the data on disk, then the torrent joins its swarm.
     pub(crate) fn begin(home: Home, metainfo: &Metainfo, options: AddOptions) -> Result<TorrentHandle, AddError> {
         let Some(info_hash) = metainfo.info_hashes.swarm() else {
             return Err(AddError::Unsupported("the torrent has no info-hash".into()));
@@ -158,7 +161,7 @@ impl TorrentHandle {
         Ok(TorrentHandle(inner))
     }
 
-    /// Begins with a magnet link: its metadata is sought in its swarm.
+    /// Starts a magnet link: its metadata is fetched from its swarm.
     pub(crate) fn follow(home: Home, magnet: &Magnet, options: AddOptions) -> Result<TorrentHandle, AddError> {
         let Some(info_hash) = magnet.info_hashes.v1 else {
             let why = bt_metainfo::MetainfoError::V2Unsupported;
@@ -172,43 +175,45 @@ impl TorrentHandle {
         Ok(TorrentHandle(inner))
     }
 
-    /// Whether both are the same torrent, and not one that was added again.
+    /// Returns whether both are the same torrent, and not one that was added again.
     pub(crate) fn is(&self, other: &TorrentHandle) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The hash that names its swarm.
+    /// Returns the info-hash that names its swarm.
     pub fn info_hash(&self) -> InfoHash {
         self.0.info_hash
     }
 
-    /// Where it stands, now and whenever that changes. Of what changed while nobody watched, counts and rates follow in a moment.
+    /// Watches the state. Counts and rates that changed before the first watcher follow in a
+    /// moment.
     pub fn state(&self) -> watch::Receiver<TorrentState> {
         self.0.watch()
     }
 
-    /// News from now on.
+    /// Listens to events from now on.
     pub fn events(&self) -> broadcast::Receiver<TorrentEvent> {
         self.0.news.listen()
     }
 
-    /// How far the check of the data is: bytes looked at, and bytes to look at.
+    /// Returns the progress of the data's check: bytes checked, and bytes to check.
     pub fn check_progress(&self) -> (u64, u64) {
         (self.0.progress.done(), self.0.progress.total())
     }
 
-    /// The torrent that a magnet link led to, once it is known.
+    /// Returns the torrent that a magnet link led to, once it is known.
     pub fn metainfo(&self) -> Option<Arc<Metainfo>> {
         self.0.known.get()?.of_magnet.clone()
     }
 
-    /// Bytes of the pieces that were wanted when it was added: all of them, or those of the selected files. 0 while the metadata of a
-    /// magnet link is sought.
+    /// Returns the bytes of the pieces that were wanted when it was added: all pieces, or those of
+    /// the selected files. 0 while the metadata of a magnet link is being fetched.
     pub fn bytes_wanted(&self) -> u64 {
         self.0.known.get().map_or(0, |known| known.bytes_wanted)
     }
 
-    /// Bytes of these that were there and right when it started; 0 until that is known.
+    /// Returns how many of these bytes were on disk and verified at the start; 0 until that is
+    /// known.
     pub fn bytes_there(&self) -> u64 {
         self.0.bytes_there.load(Relaxed)
     }
@@ -235,23 +240,25 @@ impl TorrentHandle {
         self.wait_for(TorrentStatus::is_done).await
     }
 
-    /// The numbers of the pieces that hold a byte of the file with this number in the torrent's list.
+    /// Returns the numbers of the pieces that hold a byte of the file with this number in the
+    /// torrent's list.
     pub fn pieces_of(&self, file: usize) -> Option<Range<u32>> {
         let layout = &self.0.known.get()?.layout;
         layout.files().get(file).map(|file| layout.numbers_of(file))
     }
 
-    /// From now on these pieces are wanted so much.
+    /// Sets the priority of these pieces.
     pub async fn want(&self, pieces: Range<u32>, priority: Priority) {
         self.0.want(Want::Pieces(pieces, priority)).await;
     }
 
-    /// The order of pieces that are wanted equally, from now on.
+    /// Sets the order of pieces with equal priority.
     pub async fn set_order(&self, order: Order) {
         self.0.want(Want::Order(order)).await;
     }
 
-    /// These pieces are needed after this time: they come first, the earliest before all. `None` takes that back.
+    /// Sets a deadline for these pieces: they come first, the earliest before all. `None` removes
+    /// it.
     pub async fn need_within(&self, pieces: Range<u32>, time: Option<Duration>) {
         let by = time.map(|time| self.0.clock.now() + time);
         self.0.want(Want::By(pieces, by)).await;
@@ -273,7 +280,8 @@ impl TorrentHandle {
         }
     }
 
-    /// Leaves the swarm, saves what is known, and gives the account. A second call gives the same account.
+    /// Leaves the swarm, saves what is known, and returns the totals. A second call returns the
+    /// same totals.
     pub async fn stop(&self) -> Summary {
         Summary::clone(self.0.summary.get_or_init(async || Box::new(self.0.stop().await)).await)
     }
@@ -302,20 +310,23 @@ impl Inner {
         }
     }
 
-    /// The state from now on. Nothing was published while nobody watched: the shard is told that somebody does, also when others
-    /// watch, as they may have begun in this very moment.
+    /// Watches the state from now on.
+    ///
+    /// Nothing was published without a watcher. So the shard is told of each new one, also while
+    /// others watch, as those may have begun in this very moment.
     pub(crate) fn watch(&self) -> watch::Receiver<TorrentState> {
         let state = self.state.subscribe();
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(self.key);
         state
     }
 
-    /// Runs a step that may block on a thread for such steps. Nothing is begun once the torrent is being stopped.
+    /// Runs a step that may block on a thread for such steps. Starts nothing once the torrent is
+    /// being stopped.
     pub(crate) fn step(self: &Arc<Self>, step: impl FnOnce() + Send + 'static) -> Result<(), AddError> {
         let permit = Arc::clone(&self.opening).try_acquire_owned().map_err(|_| AddError::Stopping)?;
         let inner = Arc::clone(self);
         let run = move || {
-            // Let go of before the permit.
+            // Dropped before the permit.
             let _ends = EndsInPanic(inner);
             step();
             drop(permit);
@@ -329,12 +340,12 @@ impl Inner {
         let _ = self.shard.send(ToShard::Input(Input::Want(self.key, vec![want]))).await;
     }
 
-    /// Nothing follows, if that was not said before.
+    /// Ends the torrent's state as stopped, unless it was over before.
     pub(crate) fn end(&self) {
         self.end_as(TorrentState::Stopped);
     }
 
-    /// It cannot go on, if it was not over before.
+    /// Ends the torrent's state with an error, unless it was over before.
     pub(crate) fn fail(&self, error: AddError) {
         self.end_as(TorrentState::Failed(error));
     }
@@ -351,8 +362,9 @@ impl Inner {
 
     async fn stop(&self) -> Summary {
         self.progress.cancel();
-        // What is being begun or checked ends first, and nothing is begun any more: metadata may come in this very moment. What waits for
-        // a thread is dropped after that, or it would wait for those of other torrents.
+        // Waiting for all permits comes first: a step that runs ends, and no later one is started,
+        // as metadata may arrive in this very moment. Then a step that waits for a thread is
+        // dropped: else it would wait for those of other torrents.
         let (_all, ()) = tokio::join!(self.opening.acquire_many(STEPS), async { self.openers.forget(self.key) });
         self.opening.close();
         let _ = self.control.send(ToControl::Unregister(self.info_hash, self.key)).await;
@@ -363,13 +375,13 @@ impl Inner {
         self.disks.submit([(self.key, DiskOrder::Detach(done))].into_iter());
         let unsaved = detached.await.ok().flatten();
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // The shard never had it if its opening had not begun.
+        // The shard never had the torrent if its opening had not begun.
         self.end();
         Summary { bytes_there: self.bytes_there.load(Relaxed), status, sources, unsaved }
     }
 }
 
-/// While a torrent is opened: nobody waits for ever for one whose opening panicked, and that is counted.
+/// Ends the torrent and counts the panic if its opening panics, so that no watcher waits for ever.
 struct EndsInPanic(Arc<Inner>);
 
 impl Drop for EndsInPanic {

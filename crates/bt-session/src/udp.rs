@@ -1,7 +1,8 @@
-//! The one UDP port of a client: a socket of each address family, and what arrives told apart.
+//! The one UDP port of a client: a socket for each address family, and its protocols told apart.
 //!
-//! Decides: which sockets there are, and whose a datagram is. Must not know: what a datagram says.
-//! Invariant: no datagram goes to an address that `may_name` does not allow whoever named it.
+//! Decides: which sockets exist, and to which protocol a datagram belongs.
+//! Must not know: what a datagram says.
+//! Invariant: no datagram goes to an address that `may_name` forbids to the source that named it.
 
 use crate::session::StartError;
 use bt_types::{Source, may_name};
@@ -11,17 +12,17 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use tokio::net::UdpSocket;
 
-/// Rest after a socket failed, so that a loop does not spin.
+/// Wait after a socket failed, so that a loop does not spin.
 pub(crate) const SOCKET_REST: Duration = Duration::from_millis(200);
 
-/// Whose a datagram is: all that come to one port begin differently.
+/// The protocol of a datagram, told by its first byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Speech {
     /// A bencoded dictionary (BEP 5).
     Dht,
     /// A packet of version 1 (BEP 29).
     Utp,
-    /// Of nobody who is here.
+    /// Of no protocol that we speak.
     Unknown,
 }
 
@@ -35,13 +36,16 @@ impl Speech {
     }
 }
 
-/// The answer to a packet that begins a uTP connection, which we do not take: a reset. Without it the peer would wait for seconds until
-/// it tries TCP. It is as long as the packet that it answers.
+/// Makes the reply to a packet that begins a uTP connection, which we do not support: a reset of
+/// the same length.
+///
+/// Without it the peer would wait for seconds before it tries TCP.
 pub(crate) fn refuse_utp(packet: &[u8]) -> Option<[u8; 20]> {
     /// Kind and version, in the first byte.
     const SYN: u8 = 0x41;
     const RESET: u8 = 0x31;
-    // Kind, extension, connection id (2), times (4, 4), window (4), sequence number (2), acknowledged number (2).
+    // Kind, extension, connection id (2), times (4, 4), window (4), sequence number (2),
+    // acknowledged number (2).
     let &[SYN, _, id_high, id_low, .., seq_high, seq_low, _, _] = packet.first_chunk::<20>()? else { return None };
     Some([RESET, 0, id_high, id_low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, seq_high, seq_low])
 }
@@ -53,12 +57,13 @@ pub(crate) struct UdpPort {
 }
 
 impl UdpPort {
-    /// Takes sockets into the runtime of this thread; one that cannot be used is logged and left out.
+    /// Takes sockets into the runtime of this thread; an unusable socket is logged and left out.
     pub(crate) async fn open(sockets: Vec<std::net::UdpSocket>) -> UdpPort {
         let mut port = UdpPort::default();
         for socket in sockets {
             match UdpSocket::from_std(socket) {
-                // Only what the runtime has seen writable once can be written to without waiting.
+                // The runtime must have seen a socket writable before a write without waiting
+                // succeeds.
                 Ok(socket) => match socket.writable().await {
                     Ok(()) => port.sockets.push(socket),
                     Err(error) => tracing::error!(%error, "cannot use a UDP socket"),
@@ -69,12 +74,12 @@ impl UdpPort {
         port
     }
 
-    /// The socket of IPv4, or of IPv6.
+    /// Returns the socket of IPv4, or of IPv6.
     pub(crate) fn socket(&self, is_v4: bool) -> Option<&UdpSocket> {
         self.sockets.iter().find(|socket| socket.local_addr().is_ok_and(|own| own.is_ipv4() == is_v4))
     }
 
-    /// The number of the first socket that has something.
+    /// Waits for a datagram; returns the index of the first socket that has one.
     pub(crate) async fn readable(&self) -> io::Result<usize> {
         let mut readable: Vec<_> = self.sockets.iter().map(|socket| Box::pin(socket.readable())).collect();
         std::future::poll_fn(|context| {
@@ -88,13 +93,14 @@ impl UdpPort {
         .await
     }
 
-    /// One datagram of a socket: its length in the buffer, and from whom. `None` when there is none.
+    /// Receives one datagram of a socket: its length in the buffer, and its sender. `None` when
+    /// there is none.
     pub(crate) fn receive(&self, index: usize, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        // An error of a datagram that was sent before may be told here; the next call goes on.
+        // An error of an earlier send may be reported here; the next call goes on.
         self.sockets.get(index)?.try_recv_from(buffer).ok()
     }
 
-    /// Sends if `named_by` may name the address. A datagram that cannot leave now is lost, as datagrams are.
+    /// Sends if `named_by` may name the address. A datagram that cannot leave now is lost.
     pub(crate) fn send(&self, to: SocketAddr, named_by: Source, bytes: &[u8]) -> bool {
         may_name(named_by, to)
             && self.socket(to.is_ipv4()).is_some_and(|socket| match socket.try_send_to(bytes, to) {
@@ -107,7 +113,7 @@ impl UdpPort {
     }
 }
 
-/// Tells everybody who begins a uTP connection no, on a port that is good for nothing else.
+/// Refuses every uTP connection, on a port that has no other use.
 pub(crate) async fn refuse_all(sockets: Vec<std::net::UdpSocket>) {
     let port = UdpPort::open(sockets).await;
     let mut buffer = [0; 64];
@@ -118,7 +124,7 @@ pub(crate) async fn refuse_all(sockets: Vec<std::net::UdpSocket>) {
                     if let Some(refusal) = refuse_utp(buffer.get(..len).unwrap_or_default()) {
                         port.send(from, Source::Host(from.ip()), &refusal);
                     }
-                    // Others have their turn, however many come.
+                    // Other tasks have their turn after each datagram.
                     tokio::task::yield_now().await;
                 }
             }
@@ -130,7 +136,8 @@ pub(crate) async fn refuse_all(sockets: Vec<std::net::UdpSocket>) {
     }
 }
 
-/// Sockets at these addresses, at most one of each family. None: both on any port; a machine without one of them has the other.
+/// Opens sockets at these addresses, at most one of each family. With none asked, both on any port;
+/// one of them may be missing.
 pub(crate) fn bind_all(asked: &[SocketAddr]) -> Result<Vec<std::net::UdpSocket>, StartError> {
     let listen =
         |addr: &SocketAddr| bind(*addr).map_err(|source| StartError::Listen { transport: "UDP", addr: Some(*addr), source });
@@ -145,7 +152,8 @@ pub(crate) fn bind_all(asked: &[SocketAddr]) -> Result<Vec<std::net::UdpSocket>,
     }
 }
 
-/// Sockets at the addresses of the TCP listeners: on the same port if that is free for UDP too, else all on another one.
+/// Opens sockets at the TCP listeners' addresses: on the same port if that is free for UDP too,
+/// else all on another one.
 pub(crate) fn bind_beside(tcp: &[SocketAddr]) -> Result<Vec<std::net::UdpSocket>, StartError> {
     bind_all(tcp).or_else(|error| {
         tracing::warn!(%error, "taking another UDP port");

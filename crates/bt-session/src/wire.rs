@@ -1,8 +1,9 @@
-//! One connection's task: bytes between a socket and the shard that owns it.
+//! The task of one connection: moves bytes between a socket and its shard.
 //!
-//! Decides: how much is read and written at a time. Must not know: torrents, or what a message means.
-//! Invariant: one task owns a socket; a full inbox of the shard stops the reading, and so does a peer that only talks, while others go on; an
-//! idle socket holds no buffer.
+//! Decides: how much is read and written at a time.
+//! Must not know: torrents, or what a message means.
+//! Invariant: one task owns a socket; an idle socket holds no buffer. Reading stops while the
+//! shard's inbox is full, and for a while after a flood of small messages; other connections go on.
 
 use crate::buffers::Buffers;
 use crate::clock::Clock;
@@ -24,21 +25,21 @@ use tokio::sync::{Notify, mpsc};
 
 /// Slices given to one vectored write: thirty-two blocks with their headers.
 const WRITE_SLICES: usize = 64;
-/// Messages given to the shard at a time: then the other connections of its thread have their turn.
+/// Messages given to the shard at a time; then the other connections of its thread have their turn.
 const BATCH_MAX: usize = 2048;
-/// A peer that has not taken what is in so many pipes gets no more of them.
+/// Pipes that wait for one peer. A peer that has not taken these gets no more.
 const CONDUITS_MAX: usize = 4;
 
-/// What a shard and a connection's task tell each other: orders, and whether pipes are taken.
+/// What a shard and a connection's task share: orders, and whether the connection takes pipes.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
-    /// The address of this machine that the connection leaves from.
+    /// This machine's address of the connection.
     local: Option<IpAddr>,
     orders: RefCell<Vec<WireOrder>>,
     hang_up: Cell<bool>,
     /// The peer has our handshake, or it is on its way.
     has_greeted: Cell<bool>,
-    /// Our handshake is all that the peer will hear, and last.
+    /// Our handshake is all that the peer will get, at the end.
     is_hushed: Cell<bool>,
     takes_pipes: Cell<bool>,
     wake: Notify,
@@ -54,23 +55,24 @@ enum WireOrder {
 }
 
 impl Mailbox {
-    /// The mailbox of a connection from this address of ours.
+    /// Makes the mailbox of a connection from this address of ours.
     pub(crate) fn new(local: Option<IpAddr>) -> Mailbox {
         Mailbox { local, ..Mailbox::default() }
     }
 
-    /// We dialled, or the connection's task runs: the peer has our handshake, or will have it at once.
+    /// Notes that the peer has our handshake, or gets it now: we dialled, or the connection's task
+    /// runs.
     pub(crate) fn greet(&self) {
         self.has_greeted.set(true);
     }
 
-    /// Keeps our handshake back until the end of the connection. False if it has left.
+    /// Keeps our handshake back until the end of the connection. False if it has been sent.
     pub(crate) fn hush(&self) -> bool {
         self.is_hushed.set(!self.has_greeted.get());
         self.is_hushed.get()
     }
 
-    /// Whether the connection leaves from one of these addresses.
+    /// Returns whether the connection leaves from one of these addresses.
     pub(crate) fn leaves_from(&self, addresses: &BTreeSet<IpAddr>) -> bool {
         self.local.is_some_and(|local| addresses.contains(&local))
     }
@@ -83,18 +85,18 @@ impl Mailbox {
         self.order(WireOrder::Payload(block, data));
     }
 
-    /// [`Mailbox::serve`] of blocks that are in a pipe.
+    /// Sends blocks that are in a pipe, like [`Mailbox::serve`].
     pub(crate) fn serve_piped(&self, conduit: Conduit) {
         self.order(WireOrder::Piped(conduit));
     }
 
-    /// A bug in the connection's task, for tests.
+    /// Makes the connection's task panic, for tests.
     #[cfg(test)]
     pub(crate) fn bug(&self) {
         self.order(WireOrder::Bug);
     }
 
-    /// Whether the connection goes with pipes, and another one has room.
+    /// Returns whether the connection suits pipes and has room for another one.
     pub(crate) fn takes_pipes(&self) -> bool {
         self.takes_pipes.get()
     }
@@ -118,7 +120,7 @@ impl Mailbox {
 /// Why a connection's task ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// The shard wanted it, or is gone.
+    /// The shard ordered it, or is gone.
     HungUp,
     /// The peer closed it.
     Closed,
@@ -140,7 +142,8 @@ impl From<io::Error> for End {
     }
 }
 
-/// Moves bytes until either side ends it. `wire` has shaken hands already; what it still holds is read first.
+/// Moves bytes until either side ends the connection. `wire` has the peer's handshake already;
+/// bytes that it still holds are read first.
 pub(crate) async fn run(
     key: PeerKey,
     stream: TcpStream,
@@ -174,7 +177,7 @@ pub(crate) async fn run(
             pump.take_orders()?;
             pump.write().await?;
             pump.count_queue()?;
-            // Until then a peer that only talks is not read.
+            // Until then a peer that sends only small messages is not read.
             let opens_at = pump.opens_at();
             let deadline = pump.wire.deadline();
             let deadline = clock.instant(opens_at.map_or(deadline, |at| at.min(deadline)));
@@ -198,13 +201,14 @@ pub(crate) async fn run(
     }
 }
 
-/// Ends a connection that another one makes needless, with our handshake as the last word. If it came at once, the peer might hear it
-/// before that of the other connection, and end that one.
+/// Ends a duplicate connection, with our handshake as the last bytes. Sent earlier, the handshake
+/// might reach the peer before that of the other connection, and the peer would end that one.
 async fn refuse(stream: &TcpStream, wire: &Connection, mailbox: &Mailbox) -> End {
     while !mailbox.hang_up.get() {
         mailbox.wake.notified().await;
     }
-    // An empty socket takes the few bytes at once; who does not hear them dials again, and not more.
+    // An empty socket takes the few bytes at once. A peer that misses them dials again; that is
+    // all.
     if let Some(handshake) = wire.chunks().next() {
         let _ = stream.try_write(handshake);
     }
@@ -229,10 +233,10 @@ struct Pump<'a> {
     allowance: MessageAllowance,
     /// More messages may be complete than one batch took.
     reads_on: bool,
-    /// What the shard knows of the length of this connection's queue.
+    /// The length of this connection's queue that the shard knows.
     counted: usize,
     clock: Clock,
-    /// Blocks in pipes: what the connection knows to lie elsewhere, in order.
+    /// Blocks in pipes, in order: bytes that `wire` counts but does not hold.
     conduits: VecDeque<Conduit>,
     /// Small messages on their way into a pipe.
     small: Vec<u8>,
@@ -256,7 +260,7 @@ impl Pump<'_> {
                 Ok(Some(Incoming::Message(message))) => {
                     count += 1;
                     self.allowance.take(&message);
-                    // That it came is all that a keep-alive says.
+                    // A keep-alive says only that it came.
                     if message != Message::KeepAlive {
                         messages.push(message);
                     }
@@ -309,12 +313,12 @@ impl Pump<'_> {
         Ok(())
     }
 
-    /// When the peer is read again; `None` if that is now.
+    /// Returns when the peer is read again; `None` if that is now.
     fn opens_at(&mut self) -> Option<Time> {
         self.allowance.opens_at(self.clock.now())
     }
 
-    /// Tells the shard how long the queue is. A peer that lets too much pile up does not read.
+    /// Tells the shard how long the queue is. A peer with too long a queue does not read.
     fn count_queue(&mut self) -> Result<(), End> {
         let queued = self.wire.queued();
         let may_stay = self.to_shard.outboxes.note(self.counted, queued);
@@ -322,7 +326,7 @@ impl Pump<'_> {
         if may_stay { Ok(()) } else { Err(WireFault::Stalled.into()) }
     }
 
-    /// Writes what the socket takes, and returns the credit for payload.
+    /// Writes what the socket takes, and reports the payload that was sent.
     async fn write(&mut self) -> Result<(), End> {
         while self.wire.queued() > 0 {
             let written = if let Some(conduit) = self.conduits.front_mut().filter(|_| self.wire.begins_elsewhere()) {
@@ -394,7 +398,7 @@ mod tests {
         ShardQueues { inbox, room: Inbox::default(), outboxes: Rc::default(), buffers: Rc::default() }
     }
 
-    /// A connection's task whose handshake is done, and the other end of its socket.
+    /// Makes a connection's task whose handshake is done, and the other end of its socket.
     async fn connected(clock: Clock) -> (TcpStream, TcpStream, Connection) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

@@ -1,7 +1,9 @@
-//! What a tracker's URL says, and whether it may lead into a private network.
+//! Parses a tracker's URL, and decides whether it may lead into a private network.
 //!
-//! Decides: the schemes, and the path rule. Must not know: sockets, requests.
-//! Invariant: no HTTP request that a torrent named reaches a private address unless its path is one that trackers have: see `check_path`.
+//! Decides: the schemes, and the path rule.
+//! Must not know: sockets, requests.
+//! Invariant: an HTTP request that a torrent named reaches a private address only with a path that
+//! trackers have (`check_path`).
 
 use crate::error::TrackerError;
 use bt_tracker_wire::{Announce, Ask};
@@ -9,7 +11,7 @@ use bt_types::{Closeness, closeness};
 use std::net::SocketAddr;
 use url::Url;
 
-/// How a tracker is spoken to.
+/// The protocol of a tracker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Scheme {
     /// `http` and `https`.
@@ -35,7 +37,8 @@ pub(crate) struct TrackerAddress {
 impl TrackerAddress {
     pub(crate) fn parse(text: &str) -> Result<TrackerAddress, TrackerError> {
         let mut url = Url::parse(text).map_err(|_| TrackerError::Url("it is not a URL"))?;
-        // The library reads host names, international ones above all, only in schemes that it knows.
+        // The library parses host names, above all international ones, only in schemes that it
+        // knows.
         if url.scheme() == "udp"
             && let Some(host) = url.host_str()
             && let Ok(host) = url::Host::parse(&percent_encoding::percent_decode_str(host).decode_utf8_lossy())
@@ -54,7 +57,8 @@ impl TrackerAddress {
         Ok(TrackerAddress { scheme, host, port, url: text.to_owned(), path: url.path().to_owned(), query })
     }
 
-    /// The same question with path and query of the URL, for a UDP tracker to see which of its URLs is used.
+    /// Adds path and query of the URL to an announce, so that a UDP tracker sees which of its URLs
+    /// is used.
     pub(crate) fn with_url_data(&self, ask: &Ask) -> Ask {
         match ask {
             Ask::Announce(announce) => {
@@ -65,9 +69,11 @@ impl TrackerAddress {
         }
     }
 
-    /// Refuses an address that is not public when the path is not one of a tracker: a torrent shall not make us talk to
-    /// the router's or our own web pages. UDP is not held to this: what the URL chose travels only to who has answered a connect
-    /// request as a tracker does.
+    /// Refuses an address that is not public when the path is not a tracker's. A torrent must not
+    /// make us contact our own or the router's web pages.
+    ///
+    /// UDP is exempt: the URL's path travels only to a host that has answered a connect request as
+    /// a tracker does.
     pub(crate) fn check_path(&self, addr: SocketAddr) -> Result<(), TrackerError> {
         // One part may come before it: many trackers have the subscriber's key there.
         let is_announce = |part: &&str| part.starts_with("announce") || part.starts_with("scrape");

@@ -1,6 +1,7 @@
 //! Why a tracker gave no answer.
 //!
-//! Decides: the list of causes and their words. Must not know: who reads them.
+//! Decides: the list of causes and their words.
+//! Must not know: which caller reads them.
 //! Invariant: the texts show nothing of a URL's path or query, which may hold a passkey.
 
 use bt_net::NetError;
@@ -15,27 +16,28 @@ pub enum TrackerError {
     /// The tracker's URL cannot be read.
     #[error("the tracker's URL is not usable: {0}")]
     Url(&'static str),
-    /// A kind of tracker that we do not speak to.
+    /// A kind of tracker whose protocol we do not speak.
     #[error("trackers of the kind {0}:// are not supported; http, https and udp are")]
     Scheme(String),
-    /// The tracker is in a private network or on this machine, and its URL is not a tracker's: it might be another service.
+    /// The tracker is in a private network or on this machine, and its URL is not a tracker's: it
+    /// might be another service.
     #[error("{0} is not public, and the URL's path is none of a tracker: /announce…, /KEY/announce… or /scrape…")]
     PrivatePath(IpAddr),
     /// The URL does not end in `announce...`, so it is not known where to scrape (BEP 48).
     #[error("the tracker cannot be scraped: its URL does not end in announce")]
     NotScrapable,
-    /// Too many questions to trackers were waiting.
+    /// Too many requests to trackers were waiting.
     #[error("too many other questions to trackers are under way")]
     Busy,
-    /// Nothing came back over the network.
+    /// The network gave no reply.
     #[error(transparent)]
     Net(#[from] NetError),
-    /// The server answered with an HTTP error and nothing that a tracker says.
+    /// The server answered with an HTTP error and no tracker's reply.
     #[error("the server answered with HTTP status {status}")]
     Status {
         /// The status.
         status: u16,
-        /// How long it wants to be left alone, if it says.
+        /// How long it wants no further request, if it says so.
         retry_after: Option<Duration>,
     },
     /// The reply cannot be read.
@@ -50,7 +52,7 @@ pub enum TrackerError {
 }
 
 impl TrackerError {
-    /// The same as a tracker's refusal: its words, and when it may be asked again.
+    /// Turns the error into a tracker's refusal: its words, and when it may be asked again.
     pub fn into_failure(self) -> Failure {
         let reason = self.to_string();
         match self {

@@ -1,6 +1,7 @@
-//! One question to one address of an HTTP tracker.
+//! One request to one address of an HTTP tracker.
 //!
-//! Decides: what counts as the tracker's word. Must not know: other addresses, UDP.
+//! Decides: which replies count as the tracker's.
+//! Must not know: other addresses, UDP.
 //! Invariant: at most 1 MiB of a reply is read.
 
 use crate::{Answered, TrackerError};
@@ -12,7 +13,8 @@ use bt_types::Source;
 use std::net::SocketAddr;
 use tokio::time::Instant;
 
-/// Asks the tracker behind `url` at `addr`; redirects may lead to other addresses, which then are the source of the answer.
+/// Asks the tracker behind `url` at `addr`. Redirects may lead to other addresses, which are then
+/// the source of the answer.
 pub(crate) async fn ask(
     egress: &Egress,
     url: &str,

@@ -1,6 +1,8 @@
-//! Announces to and scrapes trackers over HTTP, HTTPS and UDP, over both address families at once (BEP 3, 7, 15, 23, 41, 48).
+//! Announces to and scrapes trackers over HTTP, HTTPS and UDP, over both address families at once
+//! (BEP 3, 7, 15, 23, 41, 48).
 //!
-//! Decides: which addresses of a tracker are asked, and how their answers become one. Must not know: when to announce, tiers, torrents.
+//! Decides: which addresses of a tracker are asked, and how their answers become one.
+//! Must not know: when to announce, tiers, torrents.
 //! Invariant: every call ends by its deadline; no peer is returned that its tracker may not name.
 //!
 //! ```
@@ -41,16 +43,18 @@ use tokio::time::{Instant, timeout_at};
 use turnstile::Turnstile;
 use udp::UdpTrackers;
 
-/// Addresses of one family of a tracker that are tried.
+/// Most addresses of one family of a tracker that are tried.
 const ADDRESSES_MAX: usize = 8;
 
-/// The host in a tracker's URL, by which the caps and a caller's pace count: a name in lower case, or an address as text. `None`
-/// when the URL is not one of a tracker that can be asked.
+/// Returns the host in a tracker's URL: a name in lower case, or an address as text. The caps and a
+/// caller's pace count by it.
+///
+/// `None` when the URL is not one of a tracker that can be asked.
 pub fn tracker_host(url: &str) -> Option<String> {
     TrackerAddress::parse(url).ok().map(|tracker| tracker.host)
 }
 
-/// Asks trackers. Clones share the caps (50 questions at once, 4 a host) and the UDP connection ids.
+/// Asks trackers. Clones share the caps (50 requests at once, 4 a host) and the UDP connection ids.
 #[derive(Clone, Debug)]
 pub struct TrackerClient {
     egress: Egress,
@@ -61,7 +65,7 @@ pub struct TrackerClient {
 /// A successful announce.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Announced {
-    /// What the tracker says; the peers of both families, without those that it may not name.
+    /// The tracker's reply; the peers of both families, without those that it may not name.
     pub reply: AnnounceReply,
     /// The address of the tracker that answered first.
     pub from: IpAddr,
@@ -75,13 +79,17 @@ struct Answered {
 }
 
 impl TrackerClient {
-    /// A client that goes out through `egress`. `rng` must have a secret seed: UDP replies are believed by numbers drawn from it.
+    /// Makes a client that goes out through `egress`. `rng` must have a secret seed: its numbers
+    /// prove that a UDP reply is the tracker's.
     pub fn new(egress: Egress, rng: Rng) -> TrackerClient {
         TrackerClient { egress, turnstile: Turnstile::default(), udp: Arc::new(UdpTrackers::new(rng)) }
     }
 
-    /// Announces to an `http`, `https` or `udp` URL that the user, or a torrent that the user opened, named. When the tracker has
-    /// addresses of both families, one of each is asked at once with the same key (BEP 7); it is enough that one answers.
+    /// Announces to an `http`, `https` or `udp` URL that the user, or a torrent that the user
+    /// opened, named.
+    ///
+    /// When the tracker has addresses of both families, one of each is asked at once with the same
+    /// key (BEP 7). One answer is enough.
     pub async fn announce(&self, url: &str, announce: &Announce, deadline: Duration) -> Result<Announced, TrackerError> {
         let Answered { answer, from } = self.ask(url, Ask::Announce(announce.clone()), deadline).await?;
         match answer {
@@ -90,7 +98,8 @@ impl TrackerClient {
         }
     }
 
-    /// Scrapes swarms; over UDP the first 60 only. A tracker may leave out swarms that it does not know.
+    /// Scrapes swarms; over UDP the first 60 only. A tracker may leave out swarms that it does not
+    /// know.
     pub async fn scrape(&self, url: &str, hashes: &[InfoHash], deadline: Duration) -> Result<ScrapeReply, TrackerError> {
         match self.ask(url, Ask::Scrape(hashes.to_vec()), deadline).await?.answer {
             Answer::Scrape(reply) => Ok(reply),
@@ -106,7 +115,8 @@ impl TrackerClient {
         self.ask_at(&tracker, &addrs, &ask, deadline).await
     }
 
-    /// [`TrackerClient::announce`] to these addresses of the tracker, in place of those that its name has. The caps do not count it.
+    /// Announces to these addresses of the tracker instead of resolving its name, like
+    /// [`TrackerClient::announce`]. The caps do not count it.
     pub async fn announce_at(
         &self,
         url: &str,
@@ -122,7 +132,7 @@ impl TrackerClient {
         }
     }
 
-    /// Both families at once, the addresses of each one after another.
+    /// Asks both families at once, the addresses of each one after another.
     async fn ask_at(
         &self,
         tracker: &TrackerAddress,
@@ -140,8 +150,10 @@ impl TrackerClient {
         }
     }
 
-    /// The first of the addresses that answers. What is left of the time is shared among those that were not tried. A tracker's own word
-    /// ends it: another address would say the same.
+    /// Returns the answer of the first address that answers. The addresses that were not tried
+    /// share the time left.
+    ///
+    /// A tracker's own refusal ends it: another address would say the same.
     async fn ask_any(
         &self,
         tracker: &TrackerAddress,

@@ -1,6 +1,7 @@
-//! Two answers of one tracker, one for each address family, as one.
+//! Merges two answers of one tracker, one for each address family.
 //!
-//! Decides: how long the second is waited for, and which numbers count. Must not know: protocols.
+//! Decides: how long the second answer is waited for, and which numbers count.
+//! Must not know: protocols.
 //! Invariant: an answer is never lost because the other family failed.
 
 use crate::{Answered, TrackerError};
@@ -10,12 +11,12 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How much longer the other family may take once one has answered: a dead IPv6 route shall not hold back the peers.
+/// Time for the other family once one has answered: a dead IPv6 route must not hold back the peers.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 type Outcome = Result<Answered, TrackerError>;
 
-/// Waits for both and merges what comes; fails only when both fail.
+/// Waits for both and merges their answers; fails only when both fail.
 pub(crate) async fn first_of_both(v4: impl Future<Output = Outcome>, v6: impl Future<Output = Outcome>) -> Outcome {
     let (mut v4, mut v6) = (pin!(v4), pin!(v6));
     tokio::select! {
@@ -32,14 +33,15 @@ async fn settle(early: Outcome, late: impl Future<Output = Outcome>) -> Outcome 
         },
         Err(early) => match late.await {
             Ok(late) => Ok(late),
-            // A tracker's own words tell more than a network error, and when it may be asked again is to be obeyed.
+            // A tracker's own words tell more than a network error, and its time for the next
+            // request must be obeyed.
             Err(late) if weight(&late) > weight(&early) => Err(late),
             Err(_) => Err(early),
         },
     }
 }
 
-/// How much an error tells of when the tracker may be asked again.
+/// Ranks an error by how much it tells of when the tracker may be asked again.
 fn weight(error: &TrackerError) -> u8 {
     match error {
         TrackerError::Refused(_) => 2,
@@ -52,7 +54,8 @@ fn merge(mut early: Answered, late: Answered) -> Answered {
     if let (Answer::Announce(ours), Answer::Announce(other)) = (&mut early.answer, late.answer) {
         let known: HashSet<_> = ours.peers.iter().copied().collect();
         ours.peers.extend(other.peers.into_iter().filter(|peer| !known.contains(peer)));
-        // Trackers that count by family see a part each, those that do not see the whole twice: the larger is nearer.
+        // Trackers that count by family see a part each, the others see the whole twice: the larger
+        // number is nearer.
         ours.seeders = ours.seeders.max(other.seeders);
         ours.leechers = ours.leechers.max(other.leechers);
         ours.interval = ours.interval.max(other.interval);

@@ -1,25 +1,27 @@
-//! How many questions are under way at once.
+//! Limits the requests that are under way at once.
 //!
-//! Decides: the caps. Must not know: what is asked.
-//! Invariant: at most `TOTAL` in all and `PER_HOST` to one host; a host without questions is forgotten.
+//! Decides: the caps.
+//! Must not know: what is asked.
+//! Invariant: at most `TOTAL` in all and `PER_HOST` to one host; a host without requests is
+//! forgotten.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Questions at once.
+/// Requests at once.
 const TOTAL: usize = 50;
-/// Of these to one host.
+/// Of these, requests to one host.
 const PER_HOST: usize = 4;
 
-/// Lets a limited number through; clones share the limit.
+/// Lets a limited number of requests through; clones share the limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Turnstile {
     total: Arc<Semaphore>,
     hosts: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
 }
 
-/// One question under way; dropping it lets the next through.
+/// One request under way; dropping it lets the next through.
 #[derive(Debug)]
 pub(crate) struct Place {
     _host: Option<OwnedSemaphorePermit>,
@@ -35,8 +37,8 @@ impl Default for Turnstile {
 impl Turnstile {
     /// Waits for a place, in the order of arrival.
     pub(crate) async fn enter(&self, host: &str) -> Place {
-        // The host's first: who waits for a slow host must not keep a place from the others. Semaphores are never closed, so
-        // the only error cannot happen.
+        // The host's first: a request that waits for a slow host must not take a place from others.
+        // Semaphores are never closed, so their only error cannot happen.
         let host = self.host(host).acquire_owned().await.ok();
         let total = Arc::clone(&self.total).acquire_owned().await.ok();
         Place { _host: host, _total: total }
@@ -44,7 +46,7 @@ impl Turnstile {
 
     fn host(&self, host: &str) -> Arc<Semaphore> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        // A semaphore that only the map holds has no permit out and nobody waiting.
+        // A semaphore that only the map holds has no permit out, and no request waits for it.
         hosts.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
         Arc::clone(hosts.entry(host.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(PER_HOST))))
     }

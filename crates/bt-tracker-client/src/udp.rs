@@ -1,7 +1,9 @@
 //! Carries UDP exchanges over sockets, and remembers connection ids.
 //!
-//! Decides: nothing that the exchange decides. Must not know: HTTP, other addresses of the tracker.
-//! Invariant: one connected socket an exchange, so only the tracker's address is heard.
+//! Decides: nothing that the exchange decides.
+//! Must not know: HTTP, other addresses of the tracker.
+//! Invariant: one connected socket per exchange, so only datagrams from the tracker's address are
+//! read.
 
 use crate::{Answered, TrackerError};
 use bt_net::{Egress, NetError};
@@ -13,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Longer than any reply of a tracker that keeps to unfragmented datagrams.
+/// Bytes read of a datagram: more than any reply of a tracker that avoids fragmented datagrams.
 const DATAGRAM_MAX: usize = 4_096;
 
 /// What all UDP exchanges share.
@@ -55,7 +57,8 @@ impl UdpTrackers {
                 None => {
                     let wake_at = exchange.deadline().map_or(deadline, |deadline| self.instant(deadline));
                     tokio::select! {
-                        // An error is the system's word that nobody listens there: waiting longer would not help.
+                        // An error means that no tracker listens there: waiting longer would not
+                        // help.
                         received = socket.recv(&mut buffer) => {
                             let datagram = buffer.get(..received.map_err(fail)?).unwrap_or_default();
                             exchange.handle(self.now(), datagram);
@@ -76,7 +79,7 @@ impl UdpTrackers {
         UdpExchange::new(self.now(), ask.clone(), family, known, shared.rng.fork(), self.time(deadline))
     }
 
-    /// Keeps the id for the next exchange, and drops every one that is too old.
+    /// Keeps the connection id for the next exchange, and drops every id that is too old.
     fn remember(&self, addr: SocketAddr, connection: Option<UdpConnection>) {
         let now = self.now();
         let connections = &mut self.lock().connections;
@@ -95,7 +98,8 @@ impl UdpTrackers {
         Time::ZERO + instant.saturating_duration_since(self.start)
     }
 
-    /// A microsecond later than the time says, as the clock may count finer: the exchange must find its deadline passed.
+    /// Converts a time, plus a microsecond, as the clock may count finer: the exchange must find
+    /// its deadline passed.
     fn instant(&self, time: Time) -> Instant {
         self.start + time.since(Time::ZERO) + Duration::from_micros(1)
     }

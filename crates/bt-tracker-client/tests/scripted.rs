@@ -1,6 +1,7 @@
 //! The client against scripted trackers on loopback.
 //!
-//! Decides: what the caller must get for what a tracker says. Must not know: how the client is built.
+//! Decides: what the caller must get for each reply of a tracker.
+//! Must not know: how the client is built.
 //! Invariant: the trackers speak raw bytes over HTTP, and `UdpReply` over UDP.
 
 use bt_net::{Egress, EgressConfig, NetError};
@@ -22,7 +23,8 @@ fn announce() -> Announce {
     Announce { event: Event::Started, left: 9, key: 0xabc, ..Announce::new(InfoHash([0x20; 20]), PeerId([b'p'; 20]), 6881) }
 }
 
-/// An HTTP tracker that answers each connection with the next of the answers; gives the request lines.
+/// Starts an HTTP tracker that gives each connection the next of the replies; returns the request
+/// lines.
 async fn http_tracker(answers: Vec<(u16, &'static [u8])>) -> (SocketAddr, tokio::task::JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -119,7 +121,7 @@ async fn the_path_rule_and_unreachable_trackers() {
     }
 }
 
-/// A UDP tracker that answers `requests` datagrams and returns what they were.
+/// Starts a UDP tracker that answers `requests` datagrams and returns them.
 async fn udp_tracker(bind: &str, requests: usize) -> (SocketAddr, tokio::task::JoinHandle<Vec<UdpRequest>>) {
     let socket = UdpSocket::bind(bind).await.unwrap();
     let addr = socket.local_addr().unwrap();

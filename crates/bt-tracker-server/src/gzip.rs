@@ -1,16 +1,18 @@
-//! Whether and how an answer is compressed.
+//! Compresses replies.
 //!
-//! Decides: who is sent gzip, and when it pays. Must not know: what an answer means.
-//! Invariant: nobody gets gzip who did not accept it, and no answer becomes longer.
+//! Decides: which clients are sent gzip, and when it pays.
+//! Must not know: what a reply means.
+//! Invariant: only a client that accepts gzip gets it, and no reply becomes longer.
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write as _;
 
-/// A shorter body is not worth the work: it leaves in one packet anyway.
+/// Bytes of a body below which gzip is not worth the work: it fits one packet anyway.
 const LEN_MIN: usize = 1_024;
 
-/// Whether an `Accept-Encoding` header accepts gzip (RFC 9110): it is named, or everything is, and not with a weight of zero.
+/// Returns whether an `Accept-Encoding` header accepts gzip (RFC 9110): it names gzip or `*`, and
+/// not with a weight of zero.
 pub(crate) fn is_accepted(header: &str) -> bool {
     let weight_of = |wanted: &[&str]| {
         header.split(',').find_map(|part| {
@@ -23,7 +25,7 @@ pub(crate) fn is_accepted(header: &str) -> bool {
     weight_of(&["gzip", "x-gzip"]).or_else(|| weight_of(&["*"])).flatten().is_some_and(|weight| weight > 0.0)
 }
 
-/// The body in gzip; `None` when that does not pay.
+/// Compresses the body; `None` when that does not pay.
 pub(crate) fn compress(body: &[u8]) -> Option<Vec<u8>> {
     if body.len() < LEN_MIN {
         return None;

@@ -1,7 +1,9 @@
 //! The HTTP front: hyper connections under caps and deadlines.
 //!
-//! Decides: how long a connection may live, and how large a request head may be. Must not know: what a query means.
-//! Invariant: every connection has a place, and none outlives it, `LIFE_MAX` or `REQUESTS_MAX`.
+//! Decides: how long a connection may live, and how large a request head may be.
+//! Must not know: what a query means.
+//! Invariant: every connection has a place, and ends when it loses it, after `LIFE_MAX` or after
+//! `REQUESTS_MAX`.
 
 use crate::gzip;
 use crate::places::{Place, Places};
@@ -25,15 +27,16 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::debug;
 
-/// How long a request head may take to arrive, counted from the connect or the last answer: idle connections end with it.
+/// Time for a request head to arrive, from the connect or the last reply on: it ends idle
+/// connections.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long a connection may live: a client that does not read its answers ends with it.
+/// Longest life of a connection: it ends a client that does not read its replies.
 const LIFE_MAX: Duration = Duration::from_secs(120);
-/// Requests that one connection may carry: a client that wants more connects again, and takes its turn.
+/// Most requests on one connection: a client with more connects again, and takes its turn.
 const REQUESTS_MAX: u32 = 100;
-/// Bytes of a request head at most.
+/// Most bytes of a request head.
 const HEAD_MAX: usize = 16 * 1024;
-/// The pause after an accept error: out of descriptors, mostly.
+/// Pause after an accept error, which mostly means no descriptors.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts and serves until the task is aborted; its connections end with it.
@@ -84,7 +87,7 @@ async fn connection(stream: TcpStream, ip: IpAddr, table: Table, place: Place) {
 }
 
 fn respond(table: &Table, ip: IpAddr, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    // hyper sends no body after the head that answers a HEAD.
+    // hyper sends no body in reply to a HEAD.
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = Response::new(Full::from("only GET and HEAD\n"));
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;

@@ -1,7 +1,9 @@
 //! The UDP and HTTP fronts around `bt-tracker`: sockets, deadlines and caps.
 //!
-//! Decides: how many connections are held, and for how long. Must not know: what an announce means.
-//! Invariant: every socket feeds the same table; whatever a client sends, it is answered or closed within a known time.
+//! Decides: how many connections are held, and for how long.
+//! Must not know: what an announce means.
+//! Invariant: every socket feeds the same table. Whatever a client sends, it is answered or closed
+//! within a known time.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -34,10 +36,12 @@ use tokio::task::JoinSet;
 /// Where to listen and how to track.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// Addresses for HTTP; port 0 takes a free one. IPv6 sockets are for IPv6 only, so `0.0.0.0` and `[::]` can both be given.
+    /// Addresses for HTTP; port 0 takes a free one. IPv6 sockets are for IPv6 only, so `0.0.0.0`
+    /// and `[::]` can both be given.
     pub http: Vec<SocketAddr>,
-    /// Addresses for UDP, in the same way. A reply leaves from the address that the system picks, so a host with several addresses
-    /// should name each one instead of `0.0.0.0`: clients drop a reply that comes from an address they did not ask.
+    /// Addresses for UDP, in the same way. The system picks the address that a reply leaves from.
+    /// So a host with several addresses should name each one instead of `0.0.0.0`. Clients drop a
+    /// reply from an address that they did not ask.
     pub udp: Vec<SocketAddr>,
     /// Intervals and limits of the table.
     pub tracker: TrackerConfig,
@@ -53,7 +57,7 @@ pub enum StartError {
         protocol: &'static str,
         /// The address as it was configured.
         addr: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The operating system gave no random bytes.
@@ -71,7 +75,8 @@ pub struct TrackerServer {
 }
 
 impl TrackerServer {
-    /// Binds every address and starts to serve, in tasks of the current tokio runtime. When one address fails, none is kept.
+    /// Binds every address and starts to serve, in tasks of the current tokio runtime. When one
+    /// address fails, none is kept.
     pub async fn start(config: Config) -> Result<TrackerServer, StartError> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(StartError::Random)?;
@@ -93,17 +98,17 @@ impl TrackerServer {
         Ok(TrackerServer { table, http_addrs, udp_addrs, tasks })
     }
 
-    /// Where HTTP is served, with the real ports, in the order of the configuration.
+    /// Returns the HTTP addresses, with the real ports, in the order of the configuration.
     pub fn http_addrs(&self) -> &[SocketAddr] {
         &self.http_addrs
     }
 
-    /// Where UDP is served, with the real ports, in the order of the configuration.
+    /// Returns the UDP addresses, with the real ports, in the order of the configuration.
     pub fn udp_addrs(&self) -> &[SocketAddr] {
         &self.udp_addrs
     }
 
-    /// How much is going on.
+    /// Returns the tracker's counters.
     pub fn stats(&self) -> Stats {
         self.table.stats()
     }

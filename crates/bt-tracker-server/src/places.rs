@@ -1,7 +1,9 @@
 //! The places for HTTP connections.
 //!
-//! Decides: which connection gives way when there is no place left. Must not know: sockets, requests.
-//! Invariant: never more places than the limits; a connection's turn is its last sign of life, and no two are equal.
+//! Decides: which connection gives way when no place is left.
+//! Must not know: sockets, requests.
+//! Invariant: never more places than the limits; a connection's turn is the time of its last reply,
+//! and no two are equal.
 
 use bt_types::{Closeness, Shares, Yields, closeness};
 use std::collections::BTreeMap;
@@ -11,7 +13,8 @@ use tokio::sync::Notify;
 
 /// Connections at once, over all listeners.
 const PLACES_MAX: usize = 2_048;
-/// Of these of one subscriber: an IPv4 address or a public IPv6 /64; loopback is not limited.
+/// Of these, connections of one subscriber: an IPv4 address or a public IPv6 /64. Loopback is not
+/// limited.
 const PLACES_PER_SUBSCRIBER: usize = 64;
 
 /// The places, shared by all listeners.
@@ -33,13 +36,15 @@ pub(crate) struct Place {
 }
 
 impl Places {
-    /// All are free.
+    /// Makes places that are all free.
     pub(crate) fn new() -> Places {
         Places(Arc::new(Mutex::new(Taken { by_turn: BTreeMap::new(), by_subscriber: Shares::new(0), next_turn: 0 })))
     }
 
-    /// A place for a connection from this address. Where there is none, the connection of the most crowded subscriber gives way
-    /// that said nothing for longest; so does one of the newcomer's own when its subscriber has all that it may.
+    /// Gives a place to a connection from this address.
+    ///
+    /// If all are taken, the most crowded subscriber's longest idle connection gives way. If the
+    /// newcomer's subscriber is at its limit, one of its own does.
     pub(crate) fn enter(&self, ip: IpAddr) -> Place {
         self.with(|taken| {
             let crowded = taken.by_subscriber.count(ip) >= PLACES_PER_SUBSCRIBER && closeness(ip) != Some(Closeness::Loopback);
@@ -54,7 +59,7 @@ impl Places {
         })
     }
 
-    /// Lets one connection go, because the system gives us no more.
+    /// Ends one connection, because the system gives us no more descriptors.
     pub(crate) fn shrink(&self) {
         self.with(|taken| {
             // An address that holds nothing.
@@ -97,14 +102,14 @@ impl Taken {
 }
 
 impl Place {
-    /// The connection was answered: it is the last to go now.
+    /// Renews the turn of a connection that got a reply: it is now the last to give way.
     pub(crate) fn renew(&mut self) {
         let (turn, ip) = (self.turn, self.ip);
         let renewed = self.places.with(|taken| taken.free(turn).map(|leave| taken.take(ip, leave)));
         self.turn = renewed.unwrap_or(turn);
     }
 
-    /// What is notified when the connection has to go.
+    /// Returns the notification of when the connection has to end.
     pub(crate) fn leave(&self) -> Arc<Notify> {
         Arc::clone(&self.leave)
     }
@@ -125,7 +130,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Whether the connection still has its place.
+    /// Returns whether the connection still has its place.
     fn stays(place: &Place) -> bool {
         place.places.with(|taken| taken.by_turn.contains_key(&place.turn))
     }

@@ -1,7 +1,8 @@
-//! How the listening sockets are made.
+//! Makes the listening sockets.
 //!
-//! Decides: socket options. Must not know: what is served.
-//! Invariant: an IPv6 socket never receives IPv4, so each family has sockets of its own.
+//! Decides: socket options.
+//! Must not know: what is served.
+//! Invariant: an IPv6 socket never receives IPv4, so each family has its own sockets.
 
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -10,10 +11,10 @@ use tokio::net::{TcpListener, UdpSocket};
 
 /// Connections that wait for `accept` in the kernel.
 const BACKLOG: i32 = 1_024;
-/// Bytes that the kernel is asked to buffer for datagrams, so that a burst is not lost.
+/// Bytes of datagrams that the kernel is asked to buffer, so that a burst is not lost.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-/// A TCP listener; a restarted server may take its port at once.
+/// Opens a TCP listener; a restarted server may take its port at once.
 pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = bindable(addr, Type::STREAM, Protocol::TCP)?;
     socket.set_reuse_address(true)?;
@@ -22,7 +23,7 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// A UDP socket.
+/// Opens a UDP socket.
 pub(crate) fn udp(addr: SocketAddr) -> io::Result<UdpSocket> {
     let socket = bindable(addr, Type::DGRAM, Protocol::UDP)?;
     // The system may give less; a smaller buffer is no reason not to serve.

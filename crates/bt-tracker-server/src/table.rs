@@ -1,6 +1,7 @@
 //! The one tracker, shared by all sockets.
 //!
-//! Decides: what time it is. Must not know: sockets.
+//! Decides: what time it is.
+//! Must not know: sockets.
 //! Invariant: the lock is held for one request, and never across an await.
 
 use bt_tracker::{Config, HttpAnswer, Stats, Tracker};
@@ -9,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// A handle to the tracker; clones share it.
+/// A handle of the tracker; clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     tracker: Arc<Mutex<Tracker>>,
@@ -35,13 +36,13 @@ impl Table {
         self.lock().stats()
     }
 
-    /// Read while the lock is held, so that the tracker never sees time go backwards.
+    /// Reads the clock, while the lock is held, so that the tracker never sees time go backwards.
     fn now(&self) -> Time {
         Time(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
     fn lock(&self) -> MutexGuard<'_, Tracker> {
-        // A panic inside would be our bug in one request; the others shall still be served.
+        // A panic inside would be our bug in one request; the others must still be served.
         self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

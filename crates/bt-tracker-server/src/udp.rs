@@ -1,6 +1,7 @@
 //! The UDP front: datagram in, datagram out.
 //!
-//! Decides: nothing but what to do when the socket fails. Must not know: what a datagram means.
+//! Decides: only what to do when the socket fails.
+//! Must not know: what a datagram means.
 //! Invariant: one datagram is answered before the next is read, so there is no queue of our own.
 
 use crate::table::Table;
@@ -8,9 +9,10 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tracing::debug;
 
-/// Longer than any request that we answer: 74 hashes of a scrape. What is longer is cut, and its tail is not needed.
+/// Bytes read of a datagram: more than any request that we answer, a scrape of 74 hashes. The tail
+/// of a longer one is not needed.
 const DATAGRAM_MAX: usize = 2_048;
-/// The pause after a receive error, so that a broken socket does not take a processor.
+/// Pause after a receive error, so that a broken socket does not take a processor.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until the task is aborted.

@@ -1,6 +1,7 @@
 //! The fronts over real loopback sockets, as raw bytes.
 //!
-//! Decides: what a client of each protocol must see. Must not know: how the server is built.
+//! Decides: what a client of each protocol must see.
+//! Must not know: how the server is built.
 //! Invariant: every wait ends with a reply or a closed connection.
 
 use bt_tracker_server::{Config, TrackerServer};
@@ -20,7 +21,8 @@ async fn exchange(addr: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     stream.write_all(request).await.unwrap();
     let mut answer = Vec::new();
-    // A server that refuses may close before it has read everything: what came until then counts.
+    // A server that refuses may close before it has read everything: bytes that came until then
+    // count.
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
 }

@@ -1,7 +1,8 @@
-//! `bt announce` and `bt scrape`: talk to a torrent's trackers once.
+//! `bt announce` and `bt scrape`: ask a torrent's trackers once.
 //!
-//! Decides: how answers read. Must not know: the tracker protocol.
-//! Invariant: every tracker is asked; it is enough that one answers.
+//! Decides: how answers read.
+//! Must not know: the tracker protocol.
+//! Invariant: every tracker is asked; one answer is enough.
 
 use crate::args::AskArgs;
 use crate::exit::{Exit, Failure, Outcome};
@@ -79,7 +80,7 @@ pub(crate) async fn scrape(args: AskArgs, output: &Output) -> Outcome {
 
 fn describe(counts: &SwarmCounts) -> String {
     let SwarmCounts { complete, downloaded, incomplete, downloaders } = counts;
-    // Only trackers that tell partial seeds apart name the downloaders (BEP 21).
+    // Only trackers that count partial seeds apart report the downloaders (BEP 21).
     let partial = downloaders.and_then(|downloaders| incomplete.checked_sub(downloaders)).filter(|partial| *partial > 0);
     let partial = partial.map_or_else(String::new, |partial| format!(", {partial} of them partial seeds"));
     let count = |count: u32, noun| units::count(count as usize, noun);
@@ -101,7 +102,7 @@ async fn prepare(args: &AskArgs) -> Outcome<(Source, InfoHash, Asker)> {
     Ok((source, hash, Asker::new(roots).map_err(anyhow::Error::from)?))
 }
 
-/// One tracker's answer as JSON; an error is said at once.
+/// Makes JSON of one tracker's answer; an error is printed at once.
 fn answer_of<T>(url: &str, answer: Result<T, TrackerError>, output: &Output, fields: impl Fn(T) -> Value) -> Value {
     let mut object = json!({ "url": url, "ok": answer.is_ok() });
     let fields = match answer {

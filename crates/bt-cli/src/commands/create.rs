@@ -1,6 +1,7 @@
 //! `bt create`: make a `.torrent` of a file or directory.
 //!
-//! Decides: where the file goes. Must not know: how a torrent is made.
+//! Decides: where the file goes.
+//! Must not know: how a torrent is made.
 //! Invariant: an existing file is replaced only with `--force`, and only by a complete one.
 
 use crate::args::CreateArgs;
@@ -31,7 +32,7 @@ pub(crate) fn run(args: CreateArgs, output: &Output) -> Outcome {
         creation_date: (!args.no_date).then(|| jiff::Timestamp::now().as_second()),
         ..options()
     };
-    // What makes the output impossible is said before the hashing: of terabytes that takes hours.
+    // Whatever makes the output impossible is reported before the hashing: terabytes take hours.
     let name = name(&args.path, &options)?;
     let path = args.output.unwrap_or_else(|| file_name(&name));
     refuse_existing(&path, args.force)?;
@@ -63,12 +64,13 @@ pub(crate) fn run(args: CreateArgs, output: &Output) -> Outcome {
     Ok(())
 }
 
-/// What every torrent that we make says.
+/// Makes the options that all our torrents share.
 pub(crate) fn options() -> CreateOptions {
     CreateOptions { created_by: Some(concat!("bt/", env!("CARGO_PKG_VERSION")).into()), ..CreateOptions::default() }
 }
 
-/// Each `-a` is a tier; commas separate trackers of one tier (BEP 12). What no client could ask is refused.
+/// Parses trackers: each `-a` is a tier; commas separate trackers of one tier (BEP 12). URLs that
+/// no client could use are refused.
 pub(crate) fn tiers(announce: &[String]) -> Outcome<Vec<Vec<String>>> {
     let tier = |tier: &String| tier.split(',').map(|url| tracker(url.trim())).collect();
     announce.iter().map(tier).collect()
@@ -93,7 +95,7 @@ fn web_seed(text: &str) -> Outcome<String> {
     }
 }
 
-/// A URL with a host.
+/// Parses a URL with a host.
 fn absolute(text: &str) -> Result<Url, String> {
     if text.contains(bt_types::is_steering) || text.contains(char::is_whitespace) {
         return Err("a URL holds no blanks and no control characters".into());
@@ -102,7 +104,8 @@ fn absolute(text: &str) -> Result<Url, String> {
     if url.host_str().is_none_or(str::is_empty) { Err("the URL names no host".into()) } else { Ok(url) }
 }
 
-/// The file of a torrent with this name: a name of 255 bytes is cut, so that the file's name fits.
+/// Names the file of a torrent with this name: a name of 255 bytes is cut, so that the file's name
+/// fits.
 pub(crate) fn file_name(name: &str) -> PathBuf {
     const NAME_MAX: usize = 255;
     const ENDING: &str = ".torrent";
@@ -110,7 +113,7 @@ pub(crate) fn file_name(name: &str) -> PathBuf {
     format!("{}{ENDING}", name.get(..end).unwrap_or_default()).into()
 }
 
-/// The name of the torrent that is made of a path.
+/// Returns the name of the torrent that is made of a path.
 pub(crate) fn name(path: &Path, options: &CreateOptions) -> Outcome<String> {
     torrent_name(path, options).map_err(|error| failure(path, &error))
 }
@@ -171,7 +174,7 @@ fn probe(path: &Path) -> Outcome {
     beside(path).map(drop).map_err(|error| unwritable(path, &error))
 }
 
-/// Writes beside the goal and renames, so that no reader ever sees half a file.
+/// Writes beside the goal and renames, so that no reader sees half a file.
 pub(crate) fn write(path: &Path, bytes: &[u8], force: bool) -> Outcome {
     let write = || {
         let mut file = beside(path)?;
@@ -181,7 +184,8 @@ pub(crate) fn write(path: &Path, bytes: &[u8], force: bool) -> Outcome {
     write().map_err(|error: std::io::Error| unwritable(path, &error))
 }
 
-/// Writes a torrent into this file, or into one with its name. A file that holds this torrent already stays.
+/// Writes a torrent into this file, or into one with its name. A file that holds this torrent
+/// already stays.
 pub(crate) fn keep(torrent: &Metainfo, file: Option<&Path>, output: &Output) -> Outcome<PathBuf> {
     let file = file.map_or_else(|| file_name(&torrent.info.name), Path::to_owned);
     if file.symlink_metadata().is_ok() {
@@ -197,7 +201,8 @@ pub(crate) fn keep(torrent: &Metainfo, file: Option<&Path>, output: &Output) -> 
     Ok(file)
 }
 
-/// A new file in the directory of the path, with the mode that the umask leaves: a torrent may hold a passkey.
+/// Makes a new file in the directory of the path, with the mode that the umask leaves: a torrent
+/// may hold a passkey.
 fn beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     tempfile::Builder::new().prefix(".bt-create-").permissions(mode).tempfile_in(directory(path))

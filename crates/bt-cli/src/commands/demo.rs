@@ -1,6 +1,7 @@
-//! `bt demo`: the whole story on this machine, with real sockets and files.
+//! `bt demo`: a whole swarm on this machine, with real sockets and files.
 //!
-//! Decides: the cast: one tracker, one seeder, a few leechers. Must not know: how any of them works.
+//! Decides: the cast: one tracker, one seeder, a few leechers.
+//! Must not know: how any of them works.
 //! Invariant: it succeeds only when every copy was verified byte by byte against the torrent.
 
 use crate::args::DemoArgs;
@@ -23,7 +24,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A demo that takes longer than this is broken.
+/// Longest time of a demo: a longer one is broken.
 const LIMIT: Duration = Duration::from_secs(600);
 
 pub(crate) async fn run(args: DemoArgs, output: &Output) -> Outcome {
@@ -62,7 +63,7 @@ async fn run_local(args: DemoArgs, output: &Output) -> Outcome {
     let downloaded = download(&leechers, &torrent, &stop, output).await;
     let took = began.elapsed();
 
-    // Everybody stops before anything is judged, so that a failure leaves nothing running.
+    // All clients stop before the result is judged, so that a failure leaves nothing running.
     let mut accounts = Vec::new();
     let mut cast = Vec::new();
     for actor in leechers.into_iter().chain([seeder]) {
@@ -152,7 +153,7 @@ async fn download(leechers: &[Actor], torrent: &Metainfo, stop: &Stop, output: &
     }
 }
 
-/// Who sent what to whom, as the receivers counted it.
+/// Prints how much each client got from which other, as the receivers counted it.
 fn summarise(cast: &[(String, PeerId, PathBuf)], accounts: &[Summary], took: Duration, output: &Output) {
     let name_of = |id: PeerId| cast.iter().find(|(_, at, _)| *at == id).map_or("somebody", |(name, ..)| name);
     output.line(format_args!("every copy is complete and verified, after {:.1} s; who got what from whom:", took.as_secs_f64()));
@@ -173,7 +174,7 @@ fn summarise(cast: &[(String, PeerId, PathBuf)], accounts: &[Summary], took: Dur
     output.event("summary", json!({ "seconds": took.as_secs_f64(), "received": rows }));
 }
 
-/// A file of random bytes: equal in every demo, so that it can be compared.
+/// Makes a file of random bytes: equal in every demo, so that it can be compared.
 fn generate(dir: &Path, size: u64) -> Outcome<PathBuf> {
     let path = dir.join("demo.bin");
     let write = || -> std::io::Result<()> {

@@ -1,7 +1,9 @@
-//! `bt dht`: talk to the DHT, or run a node of it.
+//! `bt dht`: ask the DHT, or run a node of it.
 //!
-//! Decides: how answers read. Must not know: the protocol of the DHT.
-//! Invariant: only `node` answers others; every other command asks read-only and is gone (BEP 43).
+//! Decides: how answers read.
+//! Must not know: the protocol of the DHT.
+//! Invariant: only `node` answers other nodes; every other command asks read-only (BEP 43) and
+//! ends.
 
 use crate::args::{DhtArgs, DhtVerb};
 use crate::exit::{self, Exit, Failure, Outcome};
@@ -20,9 +22,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-/// Where nodes are expected.
+/// The usual UDP port of nodes.
 const PORT: u16 = 6881;
-/// Answers of a node that others begin at, in bytes per second.
+/// Bytes per second of a bootstrap node's replies, above the usual limit, as many new nodes ask it.
 const NODE_RATE: u64 = 1_000_000;
 
 pub(crate) async fn run(args: DhtArgs, output: &Output) -> Outcome {
@@ -183,7 +185,7 @@ async fn put(
     Ok(())
 }
 
-/// Runs a node until somebody stops it.
+/// Runs a node until a signal stops it.
 async fn node(dht: Dht, output: &Output) -> Outcome {
     tokio::task::LocalSet::new()
         .run_until(async {
@@ -204,7 +206,7 @@ async fn node(dht: Dht, output: &Output) -> Outcome {
         .await
 }
 
-/// The newest version of an item, if there is any.
+/// Fetches the newest version of an item, if there is any.
 async fn fetch(handle: &DhtHandle, target: Id, salt: Vec<u8>) -> (Option<Item>, Report) {
     let mut answers = handle.ask(Ask::Get { target, salt }).await;
     let mut newest = None;
@@ -216,7 +218,7 @@ async fn fetch(handle: &DhtHandle, target: Id, salt: Vec<u8>) -> (Option<Item>, 
     (newest, answers.report().await)
 }
 
-/// The secret key in a file, which is made if it is not there.
+/// Reads the secret key in a file, which is made if it is missing.
 fn secret_in(file: &Path) -> Outcome<[u8; 32]> {
     let invalid = || Failure::new(Exit::Input, "invalid_key", format!("{} does not hold a key of 64 hex digits", file.display()));
     match std::fs::read_to_string(file) {
@@ -244,7 +246,7 @@ fn with_account(report: &Report, mut fields: Json) -> Json {
     fields
 }
 
-/// The text of a bencoded string.
+/// Returns the text of a bencoded string.
 fn text_of(value: &Value) -> Option<String> {
     let text = std::str::from_utf8(value.encoded()).ok()?;
     let (len, text) = text.split_once(':')?;

@@ -1,7 +1,9 @@
 //! `bt get`: download torrents, then exit.
 //!
-//! Decides: what the options mean together. Must not know: how a download works.
-//! Invariant: every source is understood before anything is downloaded; no file that exists is overwritten.
+//! Decides: what the options mean together.
+//! Must not know: how a download works.
+//! Invariant: every source is understood before anything is downloaded; no existing file is
+//! overwritten.
 
 use crate::args::GetArgs;
 use crate::commands::create;
@@ -65,7 +67,7 @@ pub(crate) async fn run(args: GetArgs, output: &Output) -> Outcome {
     transfer::run(plan, output).await
 }
 
-/// A shell cuts a link at its first `&`, unless it is quoted.
+/// Advises quotes for a link with one parameter: a shell cuts an unquoted link at its first `&`.
 fn advise_quotes(source: &OsStr, output: &Output) {
     let is_short = |text: &str| text.starts_with("magnet:?xt=") && !text.contains('&');
     if source.to_str().is_some_and(is_short) {
@@ -75,7 +77,7 @@ fn advise_quotes(source: &OsStr, output: &Output) {
     }
 }
 
-/// The torrent of a URL or file is its metadata already.
+/// Writes the torrent of a URL or file, which has its metadata already.
 fn write_torrent(source: &Source, only: &MetadataOnly, output: &Output) -> Outcome {
     let Source::Torrent(torrent) = source else { return Ok(()) };
     let file = create::keep(torrent, only.file.as_deref(), output)?;
@@ -88,7 +90,7 @@ fn write_torrent(source: &Source, only: &MetadataOnly, output: &Output) -> Outco
     Ok(())
 }
 
-/// Makes the download directory. A file is taken for one only if it is the content of the one torrent.
+/// Makes the download directory. A file is accepted only if it is the content of the one torrent.
 fn make_directory(dir: &Path, sources: &[Source]) -> Outcome {
     let is_content = || match sources {
         [Source::Torrent(torrent)] => dir.file_name().is_some_and(|name| name == torrent.info.name.as_str()),
@@ -107,7 +109,7 @@ fn make_directory(dir: &Path, sources: &[Source]) -> Outcome {
     })
 }
 
-/// The files of a magnet link are chosen when they are known.
+/// Chooses the files of a magnet link when they are known.
 fn later(patterns: &[String]) -> Select {
     if patterns.is_empty() {
         return Select::All;

@@ -1,6 +1,6 @@
 //! The commands, one file each.
 //!
-//! Decides: nothing. Must not know: anything shared; that is in the modules beside this folder.
+//! Decides: nothing.
 //! Invariant: each command is a function from its arguments and an output to an outcome.
 
 pub(crate) mod ask;

@@ -1,7 +1,9 @@
 //! `bt list --state` and `bt forget`: what is remembered of downloads.
 //!
-//! Decides: which download a name means. Must not know: how it is remembered.
-//! Invariant: nothing is forgotten unless every name means one torrent; the data of a download is never touched.
+//! Decides: which download a name means.
+//! Must not know: how it is remembered.
+//! Invariant: nothing is forgotten unless every name means one torrent; the data of a download is
+//! never touched.
 
 use crate::args::{ForgetArgs, ListArgs};
 use crate::exit::{Exit, Failure, Outcome};
@@ -12,7 +14,7 @@ use bt_session::{Remembered, SavedTorrent};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Digits of an info-hash that are shown, and that name a download at least.
+/// Digits of an info-hash that are shown, and the fewest that name a download.
 const DIGITS: usize = 8;
 
 pub(crate) fn list(args: &ListArgs, output: &Output) -> Outcome {
@@ -61,7 +63,7 @@ pub(crate) fn forget(args: &ForgetArgs, output: &Output) -> Outcome {
     Ok(())
 }
 
-/// What a name means: one torrent, in all directories in which it is remembered.
+/// Finds the torrent that a name means, in all directories in which it is remembered.
 fn meant<'a>(saved: &'a [SavedTorrent], name: &str) -> Outcome<Vec<&'a SavedTorrent>> {
     let is_meant = |saved: &&SavedTorrent| {
         let by_hash = name.len() >= DIGITS && saved.torrent.info_hash.to_string().starts_with(&name.to_ascii_lowercase());

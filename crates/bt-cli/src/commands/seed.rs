@@ -1,6 +1,7 @@
-//! `bt seed`: check data and seed it until stopped; make a torrent of it first when it is none.
+//! `bt seed`: check data and seed it until stopped; a torrent is made of a path that is none.
 //!
-//! Decides: whether a path is a torrent. Must not know: how seeding works.
+//! Decides: whether a path is a torrent.
+//! Must not know: how seeding works.
 //! Invariant: an existing `.torrent` file is never overwritten.
 
 use crate::args::SeedArgs;
@@ -30,7 +31,7 @@ pub(crate) async fn run(args: SeedArgs, output: &Output) -> Outcome {
         };
         let options = AddOptions {
             peers: args.net.peer.clone(),
-            // What was hashed a moment ago need not be hashed again.
+            // Data that was hashed a moment ago need not be hashed again.
             trust_data: args.no_check || made,
             no_resume: args.net.no_resume,
             ..AddOptions::new(args.dir.clone().unwrap_or(dir))
@@ -41,7 +42,8 @@ pub(crate) async fn run(args: SeedArgs, output: &Output) -> Outcome {
     transfer::run(Plan { torrents, net, roots, timeout: None, after, metadata_only: None, is_seed: true }, output).await
 }
 
-/// A file that is named like one, or that begins like one and can be parsed; a URL; standard input.
+/// Returns whether the path is a torrent: a file with its extension, or one that begins like it and
+/// can be parsed; a URL; standard input.
 fn is_torrent(path: &Path) -> bool {
     let is_url = || path.to_str().is_some_and(|text| text == "-" || text.contains("://"));
     if path.is_dir() {
@@ -54,8 +56,10 @@ fn is_torrent(path: &Path) -> bool {
     small && std::fs::read(path).is_ok_and(|bytes| bytes.first() == Some(&b'd') && Metainfo::from_bytes(&bytes).is_ok())
 }
 
-/// Makes a torrent of the path, and keeps it in the current directory to be passed on. Where `bt create` made it before, there or beside the
-/// data, that one is seeded: its trackers, its date and its comment are the person's.
+/// Makes a torrent of the path, and saves it in the current directory for the user to pass on.
+///
+/// If `bt create` made its file before, here or beside the data, that torrent is seeded. Its
+/// trackers, date and comment are the user's.
 fn make(path: &Path, args: &SeedArgs, output: &Output) -> Outcome<Metainfo> {
     let trackers = create::tiers(&args.announce)?;
     let name = create::name(path, &create::options())?;

@@ -1,6 +1,7 @@
-//! `bt show` and `bt magnet`: describe a torrent, or what a magnet link says of one.
+//! `bt show` and `bt magnet`: describe a torrent, or what a magnet link says of it.
 //!
-//! Decides: the layout of the description. Must not know: how a torrent is parsed.
+//! Decides: the layout of the description.
+//! Must not know: how a torrent is parsed.
 //! Invariant: the JSON fields are the contract's.
 
 use crate::args::{MagnetArgs, ShowArgs};
@@ -69,7 +70,8 @@ fn describe(torrent: &Metainfo) -> Value {
     })
 }
 
-/// The fields of a torrent, those that a link does not know being null, and those that only a link has.
+/// Makes the fields of a torrent, null where a link does not know them, and the fields that only a
+/// link has.
 fn describe_magnet(magnet: &Magnet) -> Value {
     json!({
         "name": magnet.name,
@@ -117,7 +119,7 @@ fn print_magnet(magnet: &Magnet, output: &Output) {
     row("", &"`bt get --metadata-only` fetches the .torrent file that it stands for");
 }
 
-/// The letters of BEP 47.
+/// Returns the letters of BEP 47.
 fn attr(attr: Attr) -> String {
     let letters = [(attr.executable, 'x'), (attr.hidden, 'h'), (attr.symlink, 'l')];
     letters.into_iter().filter(|(set, _)| *set).map(|(_, letter)| letter).collect()

@@ -1,6 +1,7 @@
 //! `bt tracker`: run a tracker until stopped.
 //!
-//! Decides: the default addresses. Must not know: swarms.
+//! Decides: the default addresses.
+//! Must not know: swarms.
 //! Invariant: the ready line is printed after the sockets are bound.
 
 use crate::args::TrackerArgs;
@@ -11,7 +12,7 @@ use bt_tracker_server::{Config, StartError, TrackerConfig, TrackerServer};
 use serde_json::json;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The port that people expect a tracker at.
+/// The usual port of a tracker.
 const PORT: u16 = 6969;
 
 pub(crate) async fn run(args: TrackerArgs, output: &Output) -> Outcome {

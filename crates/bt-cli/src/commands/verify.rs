@@ -1,6 +1,7 @@
-//! `bt verify`: check data against a torrent, and name what is bad.
+//! `bt verify`: check data against a torrent, and name the bad files.
 //!
-//! Decides: how a report reads. Must not know: how data is checked.
+//! Decides: how a report reads.
+//! Must not know: how data is checked.
 //! Invariant: nothing on the disk is changed.
 
 use crate::args::VerifyArgs;
@@ -44,7 +45,7 @@ pub(crate) async fn run(args: VerifyArgs, output: &Output) -> Outcome {
         return Ok(());
     }
     let message = advice(&report, pieces);
-    // In JSON the report itself is the last word on standard output.
+    // In JSON mode the report itself is the last line on standard output.
     if output.json {
         output.note(format_args!("bt: {message}"));
         std::process::exit(Exit::Verify as i32);
@@ -52,7 +53,7 @@ pub(crate) async fn run(args: VerifyArgs, output: &Output) -> Outcome {
     Err(Failure::new(Exit::Verify, "bad_data", message))
 }
 
-/// What is right, and what helps.
+/// Tells the user how much is right, and what helps.
 fn advice(report: &Report, pieces: u32) -> String {
     if report.good.count() < pieces {
         return format!("{} of {pieces} pieces are right; `bt get` fetches the others", report.good.count());

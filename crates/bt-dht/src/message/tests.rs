@@ -1,7 +1,8 @@
-//! Messages as bytes: the examples of the proposals, and every value back again.
+//! Messages as bytes: the examples of the BEPs, and every value back again.
 //!
-//! Decides: the cases. Must not know: nodes.
-//! Invariant: what is written is read back as the same value.
+//! Decides: the cases.
+//! Must not know: nodes.
+//! Invariant: every written message is read back as the same value.
 
 use crate::item::{Item, Mutable, Value};
 use crate::{Bloom, Body, Contact, Id, KrpcError, Malformed, Message, Query, Response, Samples, Stored, Want};
@@ -101,7 +102,7 @@ fn every_value_is_read_back() {
     }
 }
 
-/// A query with these arguments after the id.
+/// Makes a query with these arguments after the id.
 fn bad(method: &str, arguments: &[u8]) -> Result<Message, Malformed> {
     let head = b"d1:ad2:id20:abcdefghij0123456789";
     let tail = std::format!("e1:q{}:{method}1:t2:aa1:y1:qe", method.len());
@@ -119,7 +120,7 @@ fn a_query_with_bad_arguments_is_told_so_and_nothing_else_is() {
         ("announce_peer", b"9:info_hash20:mnopqrstuvwxyz1234564:porti0e5:token1:a", 203),
         ("announce_peer", b"9:info_hash20:mnopqrstuvwxyz1234564:porti65536e5:token1:a", 203),
         ("announce_peer", b"9:info_hash20:mnopqrstuvwxyz1234564:porti-1e5:token1:a", 203),
-        // An item with only some fields of a mutable one is no immutable item.
+        // An item with only some fields of a mutable item is no immutable item.
         ("put", b"3:seqi1e5:token1:a1:v1:x", 203),
         ("put", b"4:salt1:s5:token1:a1:v1:x", 203),
         ("put", b"5:token1:a", 203),

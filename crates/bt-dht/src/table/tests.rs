@@ -1,6 +1,7 @@
-//! The routing table's cases: who is let in, who goes.
+//! The routing table's cases: which nodes are let in, which go.
 //!
-//! Decides: the cases. Must not know: the buckets' inside.
+//! Decides: the cases.
+//! Must not know: the inside of the buckets.
 //! Invariant: every address is public unless a case says otherwise.
 
 use super::*;
@@ -14,7 +15,8 @@ fn addr(number: u32) -> SocketAddr {
     SocketAddr::new(Ipv4Addr::new(20 + a, b, c, 1).into(), 6881)
 }
 
-/// A node whose id shares `bits` bits with an own id of zeros, and does not follow from its address.
+/// A node whose id shares `bits` bits with an own id of zeros, and does not follow from its
+/// address.
 fn node(bits: usize, number: u32) -> Contact {
     let id = Id([0; 20]).beside(bits, &mut Rng::from_seed(number.into()));
     Contact { id, addr: addr(number) }
@@ -24,7 +26,7 @@ fn table() -> Table {
     Table::new(Id([0; 20]))
 }
 
-/// Nodes that answer, one after the other.
+/// Lets nodes answer, one after the other.
 fn fill(table: &mut Table, now: Time, nodes: impl IntoIterator<Item = Contact>) {
     for node in nodes {
         table.answered(now, node);

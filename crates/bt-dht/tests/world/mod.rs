@@ -1,6 +1,8 @@
-//! A small virtual world of many nodes: latency, loss and liars, in virtual time, all from one seed.
+//! A small virtual world of many nodes: latency, loss and liars, in virtual time, all from one
+//! seed.
 //!
-//! Decides: when a datagram arrives, and how liars lie. Must not know: the inside of a node.
+//! Decides: when a datagram arrives, and how liars lie.
+//! Must not know: the inside of a node.
 //! Invariant: same course and seed, same report, on every machine.
 
 use bt_dht::{
@@ -13,24 +15,24 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-/// Nodes that everybody begins at.
+/// Nodes at which all others begin.
 const ROUTERS: usize = 4;
-/// One node joins after the other.
+/// Time between two nodes that join.
 const JOIN_EVERY: Duration = Duration::from_millis(100);
-/// How long the network settles before the silent fall silent.
+/// Time that the network settles before the silent nodes fall silent.
 const SETTLE: Duration = Duration::from_secs(120);
-/// How long a question may take.
+/// Longest time of a question.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// One way of a datagram, in microseconds.
 const LATENCY: std::ops::Range<u64> = 10_000..150_000;
 
-/// What happens.
+/// The settings of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Course {
     pub(crate) nodes: usize,
     /// Datagrams lost, in per cent.
     pub(crate) loss: u64,
-    /// Nodes that are bad, in per cent: a third of each kind.
+    /// Bad nodes, in per cent: a third of each kind.
     pub(crate) bad: usize,
     /// Peers that are stored, and how often each is looked for.
     pub(crate) stored: usize,
@@ -38,17 +40,17 @@ pub(crate) struct Course {
     pub(crate) seed: u64,
 }
 
-/// How it went.
+/// The result of a run.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Report {
     pub(crate) lookups: usize,
     pub(crate) found: usize,
     pub(crate) queries: u64,
     pub(crate) answers: u64,
-    /// Of an announce: the nodes that said that they stored it.
+    /// Nodes that confirmed that they stored an announce.
     pub(crate) stores: u64,
     pub(crate) announces: usize,
-    /// Time of the lookups until their end, together, in microseconds.
+    /// Time of all lookups until their end, in microseconds.
     pub(crate) micros: u64,
     pub(crate) datagrams: u64,
     /// A number that two equal runs share.
@@ -59,9 +61,10 @@ pub(crate) struct Report {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     Honest,
-    /// Honest until the network has settled; then nothing is heard of it.
+    /// Honest until the network has settled, then silent.
     Silent,
-    /// Names only others of its kind, half of them with ids next to the target, and swallows what is announced to it.
+    /// Names only nodes of its kind, half of them with ids next to the target, and drops announces
+    /// to it.
     Clique,
     /// Honest until the network has settled; then it answers with rubbish.
     Rubbish,
@@ -146,7 +149,7 @@ impl World {
         self.actors.push(Actor { node, kind, addr, wakes_at: None });
     }
 
-    /// Everybody joins, one after the other in a random order behind the routers.
+    /// Lets all nodes join, one after the other in a random order behind the routers.
     fn join_all(&mut self) {
         let mut order: Vec<usize> = (ROUTERS..self.actors.len()).collect();
         self.rng.shuffle(&mut order);
@@ -161,7 +164,7 @@ impl World {
         self.settled = true;
     }
 
-    /// Honest nodes announce a torrent each, and others look for it.
+    /// Lets honest nodes announce a torrent each, and others look for it.
     fn search_all(&mut self) {
         let mut key = 0;
         for _ in 0..self.course.stored {
@@ -260,7 +263,8 @@ impl World {
         self.settle(index);
     }
 
-    /// A member of the clique answers: as itself, or as somebody next to the target, as the others told of it.
+    /// Answers for a member of the clique: as itself, or with an id next to the target, as the
+    /// other members claim.
     fn lie(&mut self, index: usize, to: SocketAddr, bytes: &[u8]) {
         let Ok(Message { transaction, body: Body::Query { query, .. }, .. }) = Message::parse(bytes) else { return };
         let target = match query {
@@ -296,7 +300,7 @@ impl World {
         self.send(index, to, message.write());
     }
 
-    /// Carries out what a node ordered, and wakes it at its deadline.
+    /// Carries out a node's orders, and wakes the node at its deadline.
     fn settle(&mut self, index: usize) {
         while let Some(output) = self.actors[index].node.poll() {
             match output {

@@ -1,6 +1,7 @@
-//! What an opened torrent is found to have: the cases.
+//! Which pieces an opened torrent is found to have: the cases.
 //!
-//! Decides: what is expected. Must not know: how it is done.
+//! Decides: what is expected.
+//! Must not know: how it is done.
 //! Invariant: every case looks at files, not at the code under test.
 
 use super::*;
@@ -29,7 +30,7 @@ fn fixture() -> Fixture {
     Fixture::new(&[65_536, 0, 8_192, 8_192 + 49_152], 16_384)
 }
 
-/// A disk and a journal after a download that was stopped cleanly.
+/// Makes a disk and a journal as after a download that was stopped cleanly.
 fn downloaded(fixture: &Fixture) -> MemStorage {
     let storage = MemStorage::new();
     let journal = open(fixture, &storage).unwrap().journal;
@@ -185,7 +186,8 @@ fn what_was_moved_away_is_not_made_anew() {
     put(&storage, &fixture.path(0), fixture.content(0));
     assert!(open(&fixture, &storage).unwrap().have.count() > 0, "one of them is back");
 
-    // Another file is wanted now, of which the user threw away what the one that is there shares with it.
+    // Another file is wanted now. It shares a piece with the file that exists, and the user cut
+    // that part off.
     let mut fixture = self::fixture();
     let storage = downloaded(&fixture);
     Arc::make_mut(&mut fixture.layout).select(&BTreeSet::from([2]));

@@ -1,7 +1,8 @@
-//! Records of a journal as bytes.
+//! Encodes and decodes the records of a journal.
 //!
-//! Decides: how a record is laid out, and what it must hold to be read. Must not know: files, what a record means.
-//! Invariant: what was written is read as it was; anything else is refused whole.
+//! Decides: how a record is laid out, and what it must hold to be read.
+//! Must not know: files, what a record means.
+//! Invariant: a record is read as it was written; anything else is refused whole.
 
 use super::Home;
 use crate::identity::{FolderId, Noted, Stat};
@@ -11,13 +12,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 pub(super) const VERSION: u8 = 2;
-/// Length and checksum before a body.
+/// Bytes of length and checksum before a body.
 pub(super) const FRAME: usize = 8;
-/// A file in a `B` record: number, whether we made it, device, inode, length, when it and its inode last changed, when it was made.
+/// Bytes of a file in a `B` record: number, whether we made it, device, inode, length, when it and
+/// its inode last changed, when it was made.
 const FILE_LEN: usize = 53;
-/// A file in an `F` record.
+/// Bytes of a file in an `F` record.
 const FILE_LEN_WITHOUT_BIRTH: usize = 45;
-/// Stands for a time at which a file was made that is not known.
+/// Stands for an unknown birth of a file.
 const NO_BIRTH: i64 = i64::MIN;
 /// Numbers of files are below this: no torrent has more.
 const FILES_MAX: usize = 500_000;
@@ -41,7 +43,7 @@ pub(super) fn file_record(files: &[(usize, Noted)]) -> Vec<u8> {
     body
 }
 
-/// The files of a record of this kind.
+/// Reads the files of a record of this kind.
 pub(super) fn read_files(kind: u8, body: &[u8]) -> Option<Vec<(usize, Noted)>> {
     let files = body.chunks_exact(if kind == b'B' { FILE_LEN } else { FILE_LEN_WITHOUT_BIRTH });
     if !files.remainder().is_empty() {
@@ -87,7 +89,7 @@ pub(super) fn read_home(body: &[u8]) -> Option<Home> {
     Some(Home { folder: FolderId { id, birth_ns }, name, path: PathBuf::from(OsStr::from_bytes(path)) })
 }
 
-/// The torrent that a header names, and its geometry.
+/// Reads the torrent that a header names, and its geometry.
 pub(super) fn read_header(body: &[u8]) -> Option<(InfoHash, Geometry)> {
     let (&[b'H', VERSION], rest) = body.split_first_chunk::<2>()? else { return None };
     let (&id, rest) = rest.split_first_chunk::<20>()?;
@@ -98,12 +100,12 @@ pub(super) fn read_header(body: &[u8]) -> Option<(InfoHash, Geometry)> {
 }
 
 pub(super) fn framed(body: &[u8]) -> Vec<u8> {
-    // A body is at most what all files look like: 500,000 times 53 bytes.
+    // The longest body holds the looks of all files: 500,000 times 53 bytes.
     let len = u32::try_from(body.len()).unwrap_or(u32::MAX);
     [&len.to_le_bytes(), &crc32c::crc32c(body).to_le_bytes(), body].concat()
 }
 
-/// Splits the first record off, when it is whole.
+/// Splits off the first record, if it is whole.
 pub(super) fn take_record<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (frame, after) = rest.split_first_chunk::<FRAME>()?;
     let &[a, b, c, d, ref crc @ ..] = frame;

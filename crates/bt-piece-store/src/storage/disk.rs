@@ -1,8 +1,10 @@
-//! A directory of the operating system.
+//! Storage in a directory of the operating system.
 //!
-//! Decides: how a path below the root is opened, and which descriptors stay open. Must not know: torrents.
-//! Invariant: nothing is written over a link below the held root; no more files stay open than its cache allows; no bytes are given out of a file that
-//! another program touched since it was first looked at, but by `read_raw`; for pages that are lent this holds when they are taken.
+//! Decides: how a path below the root is opened, and which descriptors stay open.
+//! Must not know: torrents.
+//! Invariant: nothing is written over a link below the held root. No more files stay open than the
+//! cache allows. Only `read_raw` reads a file that another program touched since the first look at
+//! it. For lent pages this is checked when they are taken.
 
 use super::face::{face_at, face_of, folder_of};
 use super::open_files::{OpenFiles, OpenFilesOf};
@@ -17,15 +19,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most files that a storage keeps open which shares its cache with no other.
+/// Most files that a storage keeps open when it shares its cache with no other.
 const OPEN_MAX: usize = 64;
-/// From this number of files on, one call syncs their whole file system: one by one, each would wait for a commit.
-/// docs/decisions/0018 has the measurements.
+/// Number of files from which one call syncs their whole file system: one by one, each would wait
+/// for a commit. docs/decisions/0018 has the measurements.
 const TOGETHER: usize = 64;
-/// The most slices that one call takes (`IOV_MAX`).
+/// Most slices that one call takes (`IOV_MAX`).
 const SLICES_MAX: usize = 1024;
 
-/// Which directory it is, whatever paths lead to it: the numbers of its device and of itself.
+/// The identity of a directory under any path: the numbers of its device and its inode.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Place(u64, u64);
 
@@ -33,14 +35,14 @@ pub struct Place(u64, u64);
 #[derive(Debug)]
 pub struct Directory {
     fd: OwnedFd,
-    /// The file system lives in memory: a read waits for no device but swap.
+    /// The file system lives in memory: a read waits for no device except swap.
     in_memory: bool,
-    /// One above it, that is held open as long as this one.
+    /// A directory above it that is held open as long as this one.
     above: Option<Arc<Directory>>,
 }
 
 impl Directory {
-    /// Opens an existing directory. The path itself may lead over links: the user named it.
+    /// Opens an existing directory. The path itself may lead over links, as the user named it.
     pub fn open(path: &Path) -> io::Result<Directory> {
         let fd = rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Directory { in_memory: is_in_memory(&fd), fd, above: None })
@@ -52,18 +54,18 @@ impl Directory {
         Directory::open(path)
     }
 
-    /// This one, which holds `above` open, too.
+    /// Makes the directory hold `above` open, too.
     #[must_use]
     pub fn holding(self, above: Arc<Directory>) -> Directory {
         Directory { above: Some(above), ..self }
     }
 
-    /// Whether it holds one above it.
+    /// Returns whether it holds a directory above it.
     pub fn is_holding(&self) -> bool {
         self.above.is_some()
     }
 
-    /// Which directory this is. No other one has its place while this is held open.
+    /// Returns the identity of the directory. No other directory has it while this one is open.
     pub fn place(&self) -> io::Result<Place> {
         let stat = rustix::fs::fstat(&self.fd)?;
         // The types of these fields differ between systems.
@@ -82,18 +84,20 @@ impl AsFd for Directory {
 #[derive(Debug)]
 pub struct DiskStorage {
     root: Arc<Directory>,
-    /// Reads follow links that the user laid.
+    /// Reads follow links that the user made.
     over_links: bool,
     open: OpenFilesOf,
     seen: Mutex<Seen>,
     /// Directories in which names were made, and not synced.
     named: Mutex<BTreeSet<PathBuf>>,
-    /// The directory in which a file was made last, until names are synced: the next one is often made there, too.
+    /// The directory in which a file was made last, until names are synced: the next file is often
+    /// made there, too.
     last_dir: Mutex<Option<(PathBuf, Arc<OwnedFd>)>>,
 }
 
 impl DiskStorage {
-    /// Files below a directory that is open, perhaps beside others who have files of their own open there.
+    /// Makes a storage below an open directory. Other storages may have files of their own open
+    /// there.
     pub fn below(root: Arc<Directory>) -> DiskStorage {
         DiskStorage {
             root,
@@ -105,7 +109,8 @@ impl DiskStorage {
         }
     }
 
-    /// Reads also what lies behind links below the root: the user laid them, and reading changes nothing. Writing over one stays an error.
+    /// Lets reads follow links below the root: the user made them, and reading changes nothing.
+    /// Writing over a link stays an error.
     #[must_use]
     pub fn over_links(self) -> DiskStorage {
         DiskStorage { over_links: true, ..self }
@@ -117,17 +122,17 @@ impl DiskStorage {
         DiskStorage { open: OpenFilesOf::new(Arc::clone(open_files)), ..self }
     }
 
-    /// [`DiskStorage::below`] a directory that exists.
+    /// Opens [`DiskStorage::below`] a directory that exists.
     pub fn open(root: &Path) -> io::Result<DiskStorage> {
         Directory::open(root).map(Arc::new).map(DiskStorage::below)
     }
 
-    /// [`DiskStorage::below`] a directory that is made if it is missing.
+    /// Opens [`DiskStorage::below`] a directory that is made if it is missing.
     pub fn create(root: &Path) -> io::Result<DiskStorage> {
         Directory::create(root).map(Arc::new).map(DiskStorage::below)
     }
 
-    /// An open descriptor of a regular file, from the cache when it allows what is asked.
+    /// Opens a regular file, or takes it from the cache when its access mode suffices.
     fn file(&self, path: &Path, write: bool) -> io::Result<Arc<OwnedFd>> {
         if let Some(file) = self.open.get(path, write) {
             return Ok(file);
@@ -140,26 +145,27 @@ impl DiskStorage {
             false => Ok(rustix::fs::openat(&self.root.fd, relative(path)?, flags | OFlags::CLOEXEC, Mode::empty())?),
         };
         let file = Arc::new(match open() {
-            // Other files that are open only to be used again give way.
+            // Idle open files of the cache are closed to make room.
             Err(error) if is_out_of_descriptors(&error) && self.open.shared().give_way() => open()?,
             opened => opened?,
         });
         face_of(&file)?;
-        // That a file was read need not be noted at every read. Only its owner may ask for that.
+        // Reads need not update the access time. Only the file's owner may ask for that.
         #[cfg(target_os = "linux")]
         let _ = rustix::fs::fcntl_setfl(&file, access | OFlags::NOATIME);
         self.open.put(path, write, Arc::clone(&file));
         Ok(file)
     }
 
-    /// The directory that holds the path's last component, and that component. `make` creates what is missing.
+    /// Opens the directory that holds the path's last component, and returns that component. `make`
+    /// creates missing directories.
     fn parent<'p>(&self, path: &'p Path, make: bool) -> io::Result<(OwnedFd, &'p Path)> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let parent = walk(self.root.fd.as_fd(), path.parent().unwrap_or(Path::new("")), make)?;
         Ok((parent, Path::new(name)))
     }
 
-    /// An error of an open that follows no link, for a person.
+    /// Explains to the user an error of an open that follows no link.
     fn explain(&self, error: io::Error) -> io::Error {
         const WHY: &str =
             "it lies behind a symbolic link: it is read there and not written; name the place that the link leads to with --dir";
@@ -167,7 +173,7 @@ impl DiskStorage {
         if is_link { io::Error::new(io::ErrorKind::InvalidData, WHY) } else { error }
     }
 
-    /// What has the name now.
+    /// Stats the file that has the name now.
     fn find(&self, path: &Path) -> io::Result<Option<Stat>> {
         let found = if self.over_links {
             face_at(&self.root.fd, relative(path)?, AtFlags::empty())
@@ -184,12 +190,12 @@ impl DiskStorage {
         }
     }
 
-    /// What has the name now, and what happened to it since the first look.
+    /// Stats the file that has the name now, and returns what happened to it since the first look.
     fn look(&self, path: &Path) -> io::Result<(Option<Stat>, Change)> {
         let found = self.find(path)?;
         let change = found.map_or(Change::Content, |stat| self.seen().look(path, stat));
         if change == Change::Content {
-            // The descriptor may be of another file than the one that has the name now.
+            // The cached descriptor may be of another file than the one that has the name now.
             self.forget(path);
         }
         Ok((found, change))
@@ -203,7 +209,8 @@ impl DiskStorage {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An error if another program touched the file. It is looked at under the lock, so that no write of ours comes between.
+    /// Returns an error if another program touched the file. Looks under the lock, so that no write
+    /// of ours comes between.
     fn check(&self, path: &Path, file: &OwnedFd) -> io::Result<()> {
         let mut seen = self.seen();
         let checked = seen.check(path, face_of(file)?);
@@ -219,8 +226,8 @@ impl DiskStorage {
         checked
     }
 
-    /// Writes by `write`, between two looks. A file of which only attributes changed is written: what it holds is what we know, as long as
-    /// its name leads to it.
+    /// Writes by `write`, between two looks. A file with changed attributes only is written: we
+    /// know its content while its name leads to it.
     fn change_by(&self, path: &Path, write: impl FnOnce(&OwnedFd) -> io::Result<()>) -> io::Result<()> {
         let file = self.file(path, true)?;
         let mut checked = self.check(path, &file);
@@ -239,7 +246,7 @@ impl DiskStorage {
         self.last_dir.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The directories in which names were made, from now on to be noted anew.
+    /// Takes the directories in which names were made; later ones are noted anew.
     fn take_named(&self) -> BTreeSet<PathBuf> {
         *self.last_dir() = None;
         std::mem::take(&mut *self.named())
@@ -254,7 +261,7 @@ impl Storage for DiskStorage {
     fn read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let file = self.file(path, false)?;
         let read = fill(buf, |rest, done| rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *rest, offset + done)))?;
-        // Afterwards: a change before or during the read shows.
+        // Checked afterwards: a change before or during the read shows.
         self.check(path, &file)?;
         Ok(read)
     }
@@ -294,7 +301,7 @@ impl Storage for DiskStorage {
         let file = self.file(path, false)?;
         match rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(offset)) {
             Err(Errno::NXIO) => Ok(None),
-            // Where holes are not told apart, everything may be data.
+            // A file system without knowledge of holes: everything may be data.
             found => Ok(Some(found.unwrap_or(offset))),
         }
     }
@@ -347,7 +354,8 @@ impl Storage for DiskStorage {
     fn sync(&self, path: &Path) -> io::Result<()> {
         let file = self.file(path, false)?;
         match rustix::fs::fdatasync(&file) {
-            // On a file system that cannot be written there is nothing to sync, unless it could be when we wrote: then that may be lost.
+            // A read-only file system has nothing to sync, unless we could write to it before: that
+            // may be lost.
             Err(Errno::INVAL | Errno::ROFS) if !self.seen().is_unsynced(path) => return Ok(()),
             done => done?,
         }
@@ -356,7 +364,8 @@ impl Storage for DiskStorage {
     }
 
     fn sync_many(&self, paths: &[&Path]) -> Result<(), StoreError> {
-        // Another program's files may be what fails, and files of other disks may lie below: then each is asked for by itself.
+        // Another program's files may be what fails, and files of other disks may lie below: such
+        // files are synced one by one.
         let together = paths.len() >= TOGETHER && rustix::fs::syncfs(&self.root.fd).is_ok();
         let here = self.root.place().map(|Place(device, _)| device).ok();
         let named = if together { self.take_named() } else { BTreeSet::new() };
@@ -373,7 +382,7 @@ impl Storage for DiskStorage {
                 return Err(StoreError::at(path)(error));
             }
             if together {
-                // What is on another disk has its names there.
+                // A file on another disk has its names there.
                 self.named().extend(path.ancestors().skip(1).map(Path::to_owned));
             }
         }
@@ -383,7 +392,7 @@ impl Storage for DiskStorage {
     fn sync_names(&self) -> io::Result<()> {
         let dirs = self.take_named();
         let sync = |dir: &PathBuf| match rustix::fs::fsync(walk(self.root.fd.as_fd(), dir, false)?) {
-            // Some file systems know no such thing for directories.
+            // Some file systems cannot sync directories.
             Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
             Err(error) => Err(error.into()),
         };
@@ -401,12 +410,12 @@ impl Storage for DiskStorage {
         let dir = path.parent().unwrap_or(Path::new(""));
         let last = self.last_dir().as_ref().filter(|(last, _)| last == dir).map(|(_, fd)| Arc::clone(fd));
         let file = match last.map(|last| make(&last)) {
-            // It may have been removed.
+            // The directory may have been removed.
             None | Some(Err(Errno::NOENT)) => {
                 let fd = Arc::new(walk(self.root.fd.as_fd(), dir, true)?);
                 *self.last_dir() = Some((dir.to_owned(), Arc::clone(&fd)));
                 let mut named = self.named();
-                // Where a directory is known its own are, too.
+                // If a directory is noted, those above it are, too.
                 for dir in path.ancestors().skip(1) {
                     if !named.insert(dir.to_owned()) {
                         break;
@@ -443,7 +452,8 @@ impl Storage for DiskStorage {
     }
 }
 
-/// Calls `read` with the unread rest of `buf` and the number of bytes done, until it is full or the file ends.
+/// Calls `read` with the unread rest of `buf` and the number of bytes done, until it is full or the
+/// file ends.
 fn fill(buf: &mut [u8], mut read: impl FnMut(&mut [u8], u64) -> Result<usize, Errno>) -> io::Result<usize> {
     let mut done = 0;
     while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
@@ -455,13 +465,14 @@ fn fill(buf: &mut [u8], mut read: impl FnMut(&mut [u8], u64) -> Result<usize, Er
     Ok(done)
 }
 
-/// A path whose names do not lead out of a directory.
+/// Returns the path if its names do not lead out of a directory.
 fn relative(path: &Path) -> io::Result<&Path> {
     let stays = path.components().all(|component| matches!(component, Component::Normal(_)));
     if stays { Ok(path) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
-/// Opens a path below `root`, following no link. One call where the kernel can; otherwise component by component.
+/// Opens a path below `root`, following no link. One call where the kernel can; otherwise component
+/// by component.
 fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     #[cfg(target_os = "linux")]
     {
@@ -478,7 +489,8 @@ fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<
     Ok(rustix::fs::openat(parent, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Opens a directory below `root` component by component, following no link; `make` creates what is missing.
+/// Opens a directory below `root` component by component, following no link; `make` creates missing
+/// ones.
 fn walk(root: BorrowedFd<'_>, path: &Path, make: bool) -> io::Result<OwnedFd> {
     const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
     let mut dir = rustix::fs::openat(root, ".", DIRECTORY, Mode::empty())?;
@@ -495,20 +507,21 @@ fn walk(root: BorrowedFd<'_>, path: &Path, make: bool) -> io::Result<OwnedFd> {
     Ok(dir)
 }
 
-/// Reads what the page cache holds.
+/// Reads bytes that the page cache holds.
 #[cfg(target_os = "linux")]
 fn read_cached(file: &OwnedFd, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
     let flags = rustix::io::ReadWriteFlags::NOWAIT;
     rustix::io::retry_on_intr(|| rustix::io::preadv2(file, &mut [io::IoSliceMut::new(buf)], offset, flags))
 }
 
-/// Elsewhere nobody can tell: every read may wait.
+/// Refuses, as other systems cannot tell: every read may wait.
 #[cfg(not(target_os = "linux"))]
 fn read_cached(_: &OwnedFd, _: &mut [u8], _: u64) -> Result<usize, Errno> {
     Err(Errno::OPNOTSUPP)
 }
 
-/// Whether the file system is memory: those refuse to say whether a read would wait, and wait for nothing but swap.
+/// Returns whether the file system is memory. Such systems do not say whether a read would wait; it
+/// waits only for swap.
 #[cfg(target_os = "linux")]
 fn is_in_memory(dir: &OwnedFd) -> bool {
     const TMPFS: i128 = 0x0102_1994;

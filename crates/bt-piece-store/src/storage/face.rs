@@ -1,6 +1,7 @@
-//! What files of the operating system look like.
+//! Stats of files of the operating system.
 //!
-//! Decides: which calls say it. Must not know: what a difference means.
+//! Decides: which system calls are used.
+//! Must not know: what a difference means.
 //! Invariant: only a regular file has a face.
 
 use super::not_a_file;
@@ -10,15 +11,15 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// A file that is open, at one moment.
+/// The stat and the number of names of an open file, at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Face {
     pub(super) stat: Stat,
-    /// Names that it has; none when it was deleted.
+    /// Its number of names; 0 when it was deleted.
     pub(super) links: u64,
 }
 
-/// What an open file looks like. Anything but a regular file is an error.
+/// Stats an open file. Anything other than a regular file is an error.
 pub(super) fn face_of(file: &OwnedFd) -> io::Result<Face> {
     match face_with_birth(file, None, AtFlags::empty())? {
         Some(face) => Ok(face),
@@ -26,7 +27,7 @@ pub(super) fn face_of(file: &OwnedFd) -> io::Result<Face> {
     }
 }
 
-/// What has a name in a directory looks like. Anything but a regular file is an error.
+/// Stats a name in a directory. Anything other than a regular file is an error.
 pub(super) fn face_at(dir: &OwnedFd, name: &Path, flags: AtFlags) -> io::Result<Face> {
     match face_with_birth(dir, Some(name), flags)? {
         Some(face) => Ok(face),
@@ -34,7 +35,7 @@ pub(super) fn face_at(dir: &OwnedFd, name: &Path, flags: AtFlags) -> io::Result<
     }
 }
 
-/// Which directory is open.
+/// Returns the identity of an open directory.
 pub(super) fn folder_of(dir: BorrowedFd<'_>) -> io::Result<FolderId> {
     match folder_with_birth(dir)? {
         Some(folder) => Ok(folder),
@@ -66,7 +67,8 @@ fn folder_with_birth(_: BorrowedFd<'_>) -> io::Result<Option<FolderId>> {
     Ok(None)
 }
 
-/// What a file looks like, without the time at which it was made. The types of these fields differ between systems, so plain casts.
+/// Stats a file without its birth. The types of these fields differ between systems, so plain
+/// casts.
 #[allow(clippy::unnecessary_cast)]
 fn face(stat: &rustix::fs::Stat) -> io::Result<Face> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -82,7 +84,8 @@ fn face(stat: &rustix::fs::Stat) -> io::Result<Face> {
     Ok(Face { stat: stat_of_it, links: stat.st_nlink as u64 })
 }
 
-/// What the file of this name in `fd`, or `fd` itself, looks like; `None` where the kernel, or a sandbox, does not know the call.
+/// Stats the file of this name in `fd`, or `fd` itself; `None` where the kernel or a sandbox does
+/// not know the call.
 #[cfg(target_os = "linux")]
 fn face_with_birth(fd: &OwnedFd, name: Option<&Path>, flags: AtFlags) -> io::Result<Option<Face>> {
     use rustix::fs::{StatxFlags, StatxTimestamp};
@@ -107,13 +110,13 @@ fn face_with_birth(fd: &OwnedFd, name: Option<&Path>, flags: AtFlags) -> io::Res
     Ok(Some(Face { stat: stat_of_it, links: stat.stx_nlink.into() }))
 }
 
-/// Elsewhere files are told apart without it.
+/// Returns `None`: other systems tell files apart without their birth.
 #[cfg(not(target_os = "linux"))]
 fn face_with_birth(_: &OwnedFd, _: Option<&Path>, _: AtFlags) -> io::Result<Option<Face>> {
     Ok(None)
 }
 
-/// A time as it is noted. One before 1678 or after 2262 does not matter.
+/// Converts a time to nanoseconds. Times before 1678 or after 2262 do not matter.
 fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
 }

@@ -1,6 +1,7 @@
 //! Any storage, with errors put in by a rule.
 //!
-//! Decides: nothing: the rule does. Must not know: what is stored.
+//! Decides: nothing; the rule does.
+//! Must not know: what is stored.
 //! Invariant: an operation that the rule fails does not reach the storage below.
 
 use super::Storage;
@@ -9,7 +10,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::Path;
 
-/// Which operation is about to happen.
+/// The operation that is about to happen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Op {
     /// [`Storage::read_at`], [`Storage::try_read_at`] and [`Storage::read_raw`].
@@ -41,12 +42,13 @@ pub struct FaultyStorage<S> {
 }
 
 impl<S> FaultyStorage<S> {
-    /// Asks `rule` before each operation; the error that it returns is the operation's.
+    /// Makes a storage that asks `rule` before each operation; an error of the rule is the
+    /// operation's.
     pub fn new(inner: S, rule: impl Fn(Op, &Path) -> Option<io::Error> + Send + Sync + 'static) -> FaultyStorage<S> {
         FaultyStorage { inner, rule: Box::new(rule) }
     }
 
-    /// The storage below.
+    /// Returns the storage below.
     pub fn inner(&self) -> &S {
         &self.inner
     }

@@ -1,7 +1,8 @@
 //! Files in memory, with power cuts and full disks on demand.
 //!
-//! Decides: nothing. Must not know: torrents.
-//! Invariant: after a crash a file holds what it held at its last sync; a hole takes no room.
+//! Decides: nothing.
+//! Must not know: torrents.
+//! Invariant: after a crash a file has its content of the last sync; a hole takes no room.
 
 use super::Storage;
 use crate::identity::Stat;
@@ -22,7 +23,7 @@ pub struct MemStorage {
 #[derive(Default, Debug)]
 struct MemDisk {
     files: BTreeMap<PathBuf, MemFile>,
-    /// Bytes that may be taken; no limit when `None`.
+    /// Most bytes that fit; no limit when `None`.
     capacity: Option<u64>,
     /// Counts files.
     made: u64,
@@ -32,7 +33,7 @@ struct MemDisk {
 
 #[derive(Clone, Default, Debug)]
 struct MemFile {
-    /// Tells it from a later one of its name.
+    /// Tells the file from a later one of its name.
     number: u64,
     now: Content,
     synced: Content,
@@ -46,7 +47,7 @@ struct Content {
 }
 
 impl MemStorage {
-    /// An empty disk without a limit.
+    /// Makes an empty disk without a limit.
     pub fn new() -> MemStorage {
         MemStorage::default()
     }
@@ -56,12 +57,12 @@ impl MemStorage {
         self.disk().capacity = bytes;
     }
 
-    /// A power cut: every file falls back to its last sync. Names survive.
+    /// Simulates a power cut: every file falls back to its last sync. Names survive.
     pub fn crash(&self) {
         self.disk().files.values_mut().for_each(|file| file.now = file.synced.clone());
     }
 
-    /// The whole content of a file, for assertions; `None` when there is none.
+    /// Returns the whole content of a file, for assertions; `None` when there is none.
     pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
         let len = self.disk().files.get(path)?.now.len;
         let mut bytes = vec![0; usize::try_from(len).ok()?];
@@ -86,7 +87,7 @@ impl MemDisk {
     }
 }
 
-/// The pages that a range of bytes touches: page number, offset inside, length.
+/// Returns the pages that a range of bytes touches: page number, offset inside, length.
 fn pages(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, usize)> {
     let mut at = offset;
     let end = offset + len as u64;

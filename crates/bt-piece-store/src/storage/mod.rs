@@ -1,7 +1,9 @@
 //! Files as the store needs them: few blocking operations, relative to one root directory.
 //!
-//! Decides: the operations and their errors. Must not know: torrents, pieces.
-//! Invariant: an implementation never changes anything outside its root, nor over a symlink below it.
+//! Decides: the operations and their errors.
+//! Must not know: torrents, pieces.
+//! Invariant: an implementation never changes anything outside its root, nor over a symlink below
+//! it.
 
 mod disk;
 mod face;
@@ -21,27 +23,34 @@ use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-/// Regular files below a root. Paths are relative, without `.` and `..`. All calls may wait for a device, but for
-/// [`Storage::try_read_at`] and, when told so, [`Storage::lend`]: these wait for a file to be opened at most.
+/// Regular files below a root. Paths are relative, without `.` and `..`.
+///
+/// Most calls may wait for a device. [`Storage::try_read_at`], and [`Storage::lend`] without
+/// `wait`, wait at most for a file to be opened.
 pub trait Storage: Send + Sync {
     /// Reads until `buf` is full or the file ends; returns the number of bytes read.
     fn read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// [`Storage::read_at`] for bytes that are in memory already: `None` when it would have to wait for a device.
+    /// Reads like [`Storage::read_at`], from memory only: `None` when it would have to wait for a
+    /// device.
     fn try_read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<Option<usize>>;
 
-    /// Lends the file itself to `take`, which passes pages of it on without copying them; then looks whether it changed, as
-    /// after a read. False when a device may have to be waited for and `wait` is false; an error when files have no descriptors here.
+    /// Lends the file itself to `take`, which passes its pages on without copying. Then checks
+    /// whether the file changed, as after a read.
+    ///
+    /// False when a device may have to be waited for and `wait` is false. An error when files have
+    /// no descriptors here.
     fn lend(&self, _path: &Path, _wait: bool, _take: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<bool> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// [`Storage::read_at`] of what is there now, whatever happened to the file: to hash it.
+    /// Reads like [`Storage::read_at`], even a file that changed: to hash it.
     fn read_raw(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         self.read_at(path, offset, buf)
     }
 
-    /// Where the next byte may be that is not in a hole, at `offset` or after it; `None` when only a hole follows.
+    /// Finds the next byte that may be outside a hole, at `offset` or after it; `None` when only a
+    /// hole follows.
     fn next_data(&self, _path: &Path, offset: u64) -> io::Result<Option<u64>> {
         Ok(Some(offset))
     }
@@ -52,26 +61,29 @@ pub trait Storage: Send + Sync {
     /// Makes an existing file this long: cut, or grown with a hole.
     fn set_len(&self, path: &Path, len: u64) -> io::Result<()>;
 
-    /// What is known of a file; `None` when there is none. Anything but a regular file is an error.
+    /// Stats a file; `None` when there is none. Anything other than a regular file is an error.
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
 
-    /// The directory that all files are below; `None` where there are no directories, or where it cannot be told from others.
+    /// Returns the identity of the root directory; `None` where there are no directories, or where
+    /// they cannot be told apart.
     fn folder(&self) -> io::Result<Option<FolderId>> {
         Ok(None)
     }
 
-    /// What happened to the file since it was first looked at, or was trusted, beside our own writes. Reads and writes of a file that
-    /// changed are errors.
+    /// Returns how other programs changed the file since it was first looked at or trusted. Reads
+    /// and writes of a changed file are errors.
     fn change(&self, _path: &Path) -> io::Result<Change> {
         Ok(Change::None)
     }
 
-    /// What the file is to be compared with later: how it looked after our last write, or when it was first looked at or trusted.
+    /// Returns the stat to compare with later: after our last write, or when the file was first
+    /// looked at or trusted.
     fn noted(&self, path: &Path) -> io::Result<Option<Stat>> {
         self.stat(path)
     }
 
-    /// The file was found right while it looked so: believes it again, unless its content changed since; returns whether.
+    /// Trusts a file that was found right at this stat, unless its content changed since; returns
+    /// whether.
     fn trust(&self, _path: &Path, _stat: &Stat) -> io::Result<bool> {
         Ok(true)
     }
@@ -79,17 +91,18 @@ pub trait Storage: Send + Sync {
     /// Makes the file's bytes and length survive a power cut.
     fn sync(&self, path: &Path) -> io::Result<()>;
 
-    /// [`Storage::sync`] of many files, as one where that is sooner. The error names the first file that it is known of.
+    /// Syncs many files, all at once where that is faster. The error names the first file that is
+    /// known to have failed.
     fn sync_many(&self, paths: &[&Path]) -> Result<(), StoreError> {
         paths.iter().try_for_each(|path| self.sync(path).map_err(StoreError::at(path)))
     }
 
-    /// Makes the names of files that were made survive a power cut.
+    /// Makes the names of new files survive a power cut.
     fn sync_names(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Makes an empty file, and the directories it lies in. An error when something has that name.
+    /// Makes an empty file, and the directories it lies in. Fails when the name is taken.
     fn create_new(&self, path: &Path) -> io::Result<()>;
 
     /// Puts a file in the place of another one, durably.
@@ -105,24 +118,24 @@ pub trait Storage: Send + Sync {
 pub struct StoreError {
     /// The file, relative to the root of its storage.
     pub path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     pub source: io::Error,
 }
 
 impl StoreError {
-    /// For `map_err`.
+    /// Makes a function for `map_err`.
     pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         let path = path.to_owned();
         move |source| StoreError { path, source }
     }
 
-    /// The cause.
+    /// Returns the cause.
     pub fn fault(&self) -> StoreFault {
         fault_of(&self.source)
     }
 }
 
-/// The cause behind an error of the system.
+/// Returns the cause behind an error of the system.
 pub fn fault_of(error: &io::Error) -> StoreFault {
     use io::ErrorKind::{
         AlreadyExists, CrossesDevices, FileTooLarge, InvalidData, IsADirectory, NotADirectory, NotFound, PermissionDenied,
@@ -142,7 +155,7 @@ pub fn fault_of(error: &io::Error) -> StoreFault {
     }
 }
 
-/// The error for a file that is none of the torrent's and has the name of one.
+/// Makes the error for a foreign file under the name of a torrent's file.
 pub(crate) fn foreign() -> io::Error {
     io::Error::new(
         io::ErrorKind::AlreadyExists,
@@ -150,12 +163,12 @@ pub(crate) fn foreign() -> io::Error {
     )
 }
 
-/// The error for a file that another program touched.
+/// Makes the error for a file that another program touched.
 pub(crate) fn changed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "another program changed it")
 }
 
-/// The error for a directory, link, pipe or device where a file should be.
+/// Makes the error for a directory, link, pipe or device where a file should be.
 fn not_a_file() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file")
 }

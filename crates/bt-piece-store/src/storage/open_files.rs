@@ -1,14 +1,16 @@
-//! The files that are open, of one torrent or of all torrents of a session.
+//! The open files of one torrent, or of all torrents of a session.
 //!
-//! Decides: which file is closed when another is opened. Must not know: how files are opened, what is in them.
-//! Invariant: there are at most as many as were allowed; a file that is in use stays open for its user when it leaves the cache.
+//! Decides: which file is closed when another is opened.
+//! Must not know: how files are opened, what is in them.
+//! Invariant: at most the allowed number is open. A file in use stays open for its user when it
+//! leaves the cache.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A cache of open files. Storages that share one close each other's files when they need room.
+/// A cache of open files. Storages that share a cache close each other's files when they need room.
 #[derive(Debug)]
 pub struct OpenFiles {
     max: usize,
@@ -28,36 +30,36 @@ struct Cache {
     files: HashMap<u64, HashMap<PathBuf, OpenFile>>,
     /// The same in the order of their last use.
     by_use: BTreeMap<u64, (u64, PathBuf)>,
-    /// Uses so far.
+    /// Uses until now.
     uses: u64,
-    /// Storages so far.
+    /// Storages until now.
     storages: u64,
 }
 
 #[derive(Debug)]
 struct OpenFile {
     file: Arc<OwnedFd>,
-    /// It may be written.
+    /// The file may be written.
     write: bool,
     last_use: u64,
 }
 
 impl OpenFiles {
-    /// A cache of at most this many files.
+    /// Makes a cache of at most this many files.
     pub fn new(max: usize) -> Arc<OpenFiles> {
         Arc::new(OpenFiles { max: max.max(1), cache: Mutex::default() })
     }
 
-    /// Number of files that it holds open.
+    /// Returns the number of open files.
     pub fn count(&self) -> usize {
         self.cache().by_use.len()
     }
 
-    /// Closes half of the files, those that were not used for longest; returns whether there were any.
+    /// Closes the least recently used half of the files; returns whether there were any.
     pub(super) fn give_way(&self) -> bool {
         let mut cache = self.cache();
         let closed: Vec<_> = (0..cache.by_use.len().div_ceil(2)).map_while(|_| cache.pop_oldest()).collect();
-        // To close a file may take long.
+        // Closing a file may take long.
         drop(cache);
         !closed.is_empty()
     }
@@ -68,7 +70,7 @@ impl OpenFiles {
 }
 
 impl OpenFilesOf {
-    /// A part for another storage.
+    /// Makes a part for another storage.
     pub(super) fn new(shared: Arc<OpenFiles>) -> OpenFilesOf {
         let mut cache = shared.cache();
         cache.storages += 1;
@@ -81,7 +83,7 @@ impl OpenFilesOf {
         &self.shared
     }
 
-    /// A file that is open, if it may be used so.
+    /// Returns an open file, if its access mode suffices.
     pub(super) fn get(&self, path: &Path, write: bool) -> Option<Arc<OwnedFd>> {
         let mut cache = self.shared.cache();
         let Cache { files, by_use, uses, .. } = &mut *cache;
@@ -96,7 +98,7 @@ impl OpenFilesOf {
         Some(Arc::clone(&entry.file))
     }
 
-    /// Adds a file; the one that was not used for longest makes room.
+    /// Adds a file; the least recently used file makes room.
     pub(super) fn put(&self, path: &Path, write: bool, file: Arc<OwnedFd>) {
         let mut cache = self.shared.cache();
         let before = cache.remove(self.storage, path);

@@ -1,10 +1,11 @@
-//! What files looked like when they were last known to be as we wrote or found them, to notice that another program touched one.
+//! The last known stats of files, to notice that another program touched a file.
 //!
-//! Decides: when a file is in doubt. Must not know: what is in a file, how it is opened.
-//! Invariant: a file in doubt stays so until it is trusted again; what we write ourselves brings no doubt.
+//! Decides: when a file is in doubt.
+//! Must not know: what is in a file, how it is opened.
+//! Invariant: a file in doubt stays so until it is trusted again; our own writes bring no doubt.
 //!
-//! A write of ours moves a file's time: it is compared right before and noted right after. What another program writes between these two
-//! is not told apart from ours.
+//! Our write changes a file's times: the stat is compared right before and noted right after. A
+//! write of another program between these two looks like ours.
 
 use super::face::Face;
 use crate::identity::{Change, Stat};
@@ -16,7 +17,7 @@ use std::path::Path;
 /// The files that were looked at.
 #[derive(Default, Debug)]
 pub(super) struct Seen {
-    /// By a keyed hash of the path: a torrent may have half a million of them.
+    /// By a keyed hash of the path: a torrent may have half a million files.
     files: HashMap<u64, Known>,
     hasher: RandomState,
 }
@@ -42,7 +43,7 @@ impl Seen {
         self.files.get_mut(&self.hasher.hash_one(path))
     }
 
-    /// The first look at a file is what later ones are compared with. What happened since.
+    /// Looks at a file; returns what happened since the first look.
     pub(super) fn look(&mut self, path: &Path, now: Stat) -> Change {
         let known = self.files.entry(self.hasher.hash_one(path)).or_insert_with(|| Known::new(now));
         let is_ours = known.writing && known.stat.id == now.id;
@@ -52,7 +53,7 @@ impl Seen {
         known.doubt
     }
 
-    /// A file was read, or is about to be written: an error if it is in doubt.
+    /// Looks at a file that was read or will be written; fails if it is in doubt.
     pub(super) fn check(&mut self, path: &Path, now: Face) -> io::Result<()> {
         if now.links == 0 {
             return Err(io::ErrorKind::NotFound.into());
@@ -63,39 +64,39 @@ impl Seen {
         }
     }
 
-    /// We write from here on.
+    /// Notes that a write of ours begins.
     pub(super) fn begin(&mut self, path: &Path) {
         if let Some(known) = self.known(path) {
             (known.writing, known.unsynced) = (true, true);
         }
     }
 
-    /// We wrote, and the file looks so.
+    /// Notes that our write has ended, and the stat after it.
     pub(super) fn end(&mut self, path: &Path, now: Stat) {
         if let Some(known) = self.known(path) {
             (known.writing, known.stat) = (false, now);
         }
     }
 
-    /// Whether we wrote, and have not synced.
+    /// Returns whether we wrote, and have not synced.
     pub(super) fn is_unsynced(&mut self, path: &Path) -> bool {
         self.known(path).is_some_and(|known| known.unsynced)
     }
 
-    /// What we wrote is synced.
+    /// Notes that our writes are synced.
     pub(super) fn synced(&mut self, path: &Path) {
         if let Some(known) = self.known(path) {
             known.unsynced = false;
         }
     }
 
-    /// What the file is to be compared with later. One of which only attributes changed is marked.
+    /// Returns the stat to compare with later, marked if only attributes changed.
     pub(super) fn noted(&mut self, path: &Path) -> Option<Stat> {
         let known = self.known(path)?;
         Some(if known.doubt == Change::Attributes { known.stat.doubted() } else { known.stat })
     }
 
-    /// The file was found right while it looked so. What happened since.
+    /// Trusts a file that was found right at stat `then`; returns what happened since.
     pub(super) fn trust(&mut self, path: &Path, then: &Stat, now: Stat) -> Change {
         let change = then.change_to(&now);
         if change < Change::Content {
@@ -105,7 +106,7 @@ impl Seen {
         change
     }
 
-    /// The file is removed or made by us: what has its name next is looked at anew.
+    /// Forgets a file that we remove or make: its next look is a first one.
     pub(super) fn forget(&mut self, path: &Path) {
         self.files.remove(&self.hasher.hash_one(path));
     }

@@ -1,7 +1,8 @@
-//! Pieces that are too long for memory: how they pass through the worker.
+//! How pieces that are too long for memory pass through the worker.
 //!
-//! Decides: when their blocks count as put away, and what becomes of a whole one. Must not know: where their blocks lie (`long.rs`).
-//! Invariant: nothing of a long piece reaches a payload file before its digest is compared.
+//! Decides: when their blocks count as stored, and what happens to a complete one.
+//! Must not know: where their blocks lie (`long.rs`).
+//! Invariant: no byte of a long piece reaches a payload file before its digest is compared.
 
 use super::{Done, Worker};
 use crate::long::CHUNK;
@@ -26,7 +27,7 @@ impl Worker {
         }
     }
 
-    /// Puts away the blocks that the disk refused.
+    /// Stores the blocks that the disk refused.
     pub(super) fn retry_long(&mut self, storage: &dyn Storage, done: &mut Vec<Done>) {
         let (written, result) = self.long.retry(storage);
         written.into_iter().for_each(|(piece, bytes)| on_disk(piece, bytes, done));
@@ -39,10 +40,10 @@ impl Worker {
         }
     }
 
-    /// Compares the digest of a long piece. A wrong one is let go of.
+    /// Compares the digest of a long piece. A wrong piece is dropped.
     pub(super) fn check_long(&mut self, piece: Piece, storage: &dyn Storage, done: &mut Vec<Done>) {
         let is_good = self.long.digest(piece).is_some_and(|digest| self.digests.matches(piece, &digest));
-        // Which peer sent what is told apart only if every block can be read back.
+        // The wrong blocks can be told only if every block can be read back.
         if is_good
             && self.failed.has(piece)
             && let Ok(digests) = self.long.block_digests(piece, storage)
@@ -78,7 +79,7 @@ impl Worker {
     }
 }
 
-/// Adds to what was told of the piece already.
+/// Reports bytes on the disk, added to the last report if that is about the same piece.
 fn on_disk(piece: Piece, bytes: u64, done: &mut Vec<Done>) {
     match done.last_mut() {
         Some(Done::OnDisk { piece: last, bytes: sum }) if *last == piece => *sum += bytes,

@@ -1,7 +1,9 @@
-//! What is written becomes safe, and what is complete is told of.
+//! Syncs written pieces, and reports the last pieces of a complete torrent.
 //!
-//! Decides: when files are synced, and whether the last piece may be told. Must not know: peers, threads.
-//! Invariant: the journal says "have" only after the sync; after a failed sync a piece is read, hashed and written again before that.
+//! Decides: when files are synced, and whether the last piece may be reported.
+//! Must not know: peers, threads.
+//! Invariant: the journal says "have" only after the sync. After a failed sync a piece is read,
+//! hashed and written again first.
 
 use super::{Done, SYNC_BYTES, Unsynced, Worker};
 use crate::hashing::read_range;
@@ -30,7 +32,7 @@ impl Worker {
         let paths: Vec<&Path> = self.unsynced.files.iter().map(|&index| self.layout.files()[index].path.as_path()).collect();
         let names = || storage.sync_names().map_err(StoreError::at(Path::new(".")));
         if let Err(error) = storage.sync_many(&paths).and_then(|()| names()) {
-            // The system may have let go of what it could not write.
+            // The system may have dropped the bytes that it could not write.
             (self.unsynced.is_unsafe, self.unsynced.since, self.held) = (true, None, true);
             return done.push(self.failed(&error));
         }
@@ -44,7 +46,8 @@ impl Worker {
         self.unsynced = Unsynced::default();
     }
 
-    /// After a failed sync: what was written is hashed, and written again, so that the next sync is about all of it.
+    /// Hashes and rewrites all unsynced pieces after a failed sync, so that the next sync covers
+    /// all of them.
     pub(super) fn rewrite(&mut self, storage: &dyn Storage, done: &mut Vec<Done>) {
         if !self.unsynced.is_unsafe {
             return;
@@ -72,8 +75,11 @@ impl Worker {
         (self.unsynced.is_unsafe, self.unsynced.bytes) = (false, SYNC_BYTES);
     }
 
-    /// Writes what a piece holds again, and hashes that: whether it is right. A part at a time, as it may be too long for memory; what is
-    /// wrong is written where it is already.
+    /// Rewrites a piece's bytes as they are on the disk, and hashes them; returns whether the piece
+    /// is right.
+    ///
+    /// Works on a part at a time, as the piece may be too long for memory. Wrong bytes are
+    /// rewritten in their own place.
     fn rewrite_piece(&mut self, piece: Piece, touched: &mut BTreeSet<usize>, storage: &dyn Storage) -> Result<bool, StoreError> {
         let end = self.layout.geometry().piece_len(piece);
         let mut hash = State::new(self.digests.algorithm());
@@ -86,8 +92,8 @@ impl Worker {
         Ok(self.digests.matches(piece, &hash.finish()))
     }
 
-    /// Everything that is wanted is written. The last pieces are told of once all is synced and every file is as we left it, or was looked
-    /// at since.
+    /// Reports the last pieces of a complete torrent. First all is synced, and changed files are
+    /// looked at.
     pub(super) fn settle(&mut self, now: Time, storage: &dyn Storage, done: &mut Vec<Done>) {
         self.sync(now, storage, done);
         if !self.unsynced.pieces.is_empty() || !self.doubts.is_empty() {
@@ -104,7 +110,7 @@ impl Worker {
         }
     }
 
-    /// Brings every file in doubt that another program touched since it was verified.
+    /// Adds to the doubts every file that another program touched since it was verified.
     fn look_at_all(&mut self, storage: &dyn Storage) -> Result<(), StoreError> {
         let layout = Arc::clone(&self.layout);
         for (index, file) in layout.stored().filter(|(_, file)| file.length > 0) {
@@ -126,7 +132,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Pieces are not there any more. Whether that is recorded: if not, it is not told either, and the store is held.
+    /// Gives up lost pieces; returns whether that is recorded. If not, they are not reported
+    /// either, and the store is held.
     #[must_use]
     pub(super) fn lose(&mut self, pieces: &[Piece], done: &mut Vec<Done>) -> bool {
         if pieces.is_empty() {
@@ -146,7 +153,8 @@ impl Worker {
             self.missing.insert(piece);
         });
         done.push(Done::Lost { pieces: pieces.to_vec() });
-        // Those that are still there need not wait for them. If all that is wanted is there, they wait until the rest is looked at.
+        // Pieces that are still right need not wait for the lost ones. If all wanted pieces are
+        // right, they wait until the rest is looked at.
         if !self.missing.is_empty() {
             done.extend(self.last.drain(..).map(|piece| Done::Checked { piece, verdict: Verdict::Good }));
         }

@@ -1,6 +1,7 @@
 //! The worker: what it writes, when it syncs, and what it does when the disk refuses.
 //!
-//! Decides: the cases. Must not know: how the worker is made.
+//! Decides: the cases.
+//! Must not know: how the worker is made.
 //! Invariant: every case looks at the files and the journal, not at the worker.
 
 use super::*;
@@ -15,7 +16,7 @@ pub(super) const NOW: Time = Time::ZERO;
 
 pub(super) fn worker(fixture: &Fixture) -> Worker {
     let worker = Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), fixture.journal());
-    // Whatever processor this runs on.
+    // The same on every processor.
     Worker { lanes: 16, ..worker }
 }
 
@@ -46,7 +47,7 @@ fn recorded(fixture: &Fixture) -> (Vec<u32>, Vec<u32>) {
 fn a_complete_piece_waits_for_company_but_not_long() {
     let fixture = Fixture::new(&[18 * 32_768], 32_768);
     let arrive = |number| fixture.arrival(number);
-    // The first block of another piece: something is under way.
+    // The first block of another piece: a piece is under way.
     let begun = |number: u32| fixture.arrival(number).into_iter().take(1);
     let late = NOW + LANE_WAIT;
     let hurry = |number| Order::Check { piece: fixture.piece(number), urgent: true };
@@ -351,7 +352,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// The oracle of the whole store: whatever happens, a piece that an opened torrent has is right on the disk.
+    /// The oracle of the whole store: in every case a piece that an opened torrent has is right on
+    /// the disk.
     #[test]
     fn what_is_had_is_right(steps in proptest::collection::vec(step(), 1..40)) {
         let fixture = Fixture::new(&[5_000, 0, 20_000, 3, 77_000], 16_384);
@@ -407,7 +409,7 @@ proptest! {
     }
 }
 
-/// Where long pieces are put together.
+/// Returns the path of the file in which long pieces are assembled.
 fn part() -> PathBuf {
     PathBuf::from(format!(".bt-{}.part", bt_types::InfoHash([1; 20])))
 }
@@ -417,7 +419,7 @@ fn a_piece_too_long_for_memory_is_put_together_on_the_disk() {
     let length = bt_types::PIECE_IN_MEMORY_MAX + 16_384;
     let fixture = Fixture::new(&[100, u64::from(length), 50_000], length);
     let storage = MemStorage::new();
-    // What a process left that was killed.
+    // A killed process left this file.
     storage.create_new(&part()).unwrap();
     let mut worker = worker(&fixture);
     // The first blocks come last.
@@ -464,7 +466,7 @@ fn blocks_of_a_long_piece_that_the_disk_refuses_are_kept_and_written_later() {
     assert!(fixture.is_right(storage.inner(), fixture.piece(0)));
 }
 
-/// A disk that refuses one kind of operation once it has allowed so many of them.
+/// A disk that refuses one kind of operation after a number of allowed ones.
 struct Refusing<S = MemStorage> {
     storage: FaultyStorage<S>,
     allowed: Arc<AtomicUsize>,
@@ -522,7 +524,8 @@ fn a_long_piece_that_is_forgotten_takes_nothing_of_others_along() {
     let length = bt_types::PIECE_IN_MEMORY_MAX + 16_384;
     let (fixture, disk) = (Fixture::new(&[u64::from(length) + 50_000], length), Refusing::new(Op::Write));
     let mut worker = worker(&fixture);
-    // Only the first piece has a place in the file when the disk refuses a block of it, and then waits the whole second one.
+    // The disk refuses a block when only the first piece has a slot in the file; then the whole
+    // second piece waits.
     let mut blocks = fixture.arrival(0);
     blocks.truncate(2);
     disk.allow(1);
@@ -557,7 +560,7 @@ fn after_a_stop_that_could_not_write_it_a_long_piece_comes_again() {
     worker.run(NOW, fixture.arrival(1), &disk.storage);
     assert!(worker.run(NOW, vec![Order::Stop], &disk.storage).iter().all(failed));
     assert_eq!(disk.storage.inner().content(&part()), None);
-    // Another piece has its place in the file when the disk is well again.
+    // Another piece takes the slot in the file when the disk works again.
     disk.allow(usize::MAX);
     let begun = fixture.arrival(0).into_iter().take(1);
     let done = worker.run(NOW, begun.chain([Order::Retry]).collect(), &disk.storage);

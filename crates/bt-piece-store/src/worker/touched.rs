@@ -1,7 +1,9 @@
 //! Files that another program touched.
 //!
-//! Decides: what is given up, and what stays as it is. Must not know: how a touch is noticed.
-//! Invariant: a file of a complete torrent is never written; what is given up is told before its file is believed again.
+//! Decides: which pieces are given up, and which files stay as they are.
+//! Must not know: how a touch is noticed.
+//! Invariant: a file of a complete torrent is never written. Lost pieces are reported before their
+//! file is trusted again.
 
 use super::{Done, Standing, Worker};
 use crate::doubt::Looked;
@@ -13,20 +15,23 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 impl Worker {
-    /// A block of the piece could not be read.
+    /// Puts the files of a piece in doubt, as a block of it could not be read.
     pub(super) fn doubt(&mut self, piece: Piece, storage: &dyn Storage) {
         let files = || self.layout.piece_spans(piece).filter(|span| span.file.is_stored);
         let is_changed = |path| storage.change(path).map_or(true, |change| change > Change::None);
         let changed: Vec<usize> = files().filter(|span| is_changed(&span.file.path)).map(|span| span.index).collect();
-        // If none of them changed, one is too short: it was so when it was believed.
+        // If no file changed, one is too short: it was so when it was trusted.
         let all = || files().map(|span| span.index).collect();
         for index in if changed.is_empty() { all() } else { changed } {
             self.doubts.add(index);
         }
     }
 
-    /// Blocks of files of which only attributes changed: each of their pieces is hashed, and the blocks are given out of what was hashed, so
-    /// that no peer waits. `None` if more changed, a piece is wrong, or pieces are too long for memory. The files are looked at next.
+    /// Reads blocks of files with changed attributes only, so that no peer waits. It hashes each
+    /// piece and takes the blocks from the hashed bytes.
+    ///
+    /// `None` if more changed, a piece is wrong, or pieces are too long for memory. The files are
+    /// looked at next.
     pub fn read_hashed(&mut self, blocks: &[Block], storage: &dyn Storage) -> Option<Vec<Bytes>> {
         if self.has_long_pieces() {
             return None;
@@ -47,10 +52,11 @@ impl Worker {
                 read = self.is_right(piece, &bytes).then_some((piece, bytes));
             }
             let (begin, len) = (block.begin() as usize, block.len() as usize);
-            // A copy: the blocks of a batch may be of as many pieces, and would keep each of them in memory.
+            // A copy: the blocks of a batch may be of many pieces, and would keep each of them in
+            // memory.
             data.push(Bytes::copy_from_slice(read.as_ref()?.1.get(begin..begin.checked_add(len)?)?));
         }
-        // They are believed again after a look.
+        // They are trusted again after a look.
         self.begin(Change::Attributes, storage);
         Some(data)
     }
@@ -61,25 +67,28 @@ impl Worker {
         digests.first().is_some_and(|digest| self.digests.matches(piece, digest))
     }
 
-    /// Begins to look at files in doubt of which no more than this changed. What stands against that.
+    /// Starts looks at files in doubt with at most this change; returns the error of a file that
+    /// cannot be looked at.
     fn begin(&mut self, only: Change, storage: &dyn Storage) -> Option<StoreError> {
         let (journal, unsynced) = (&self.journal, &self.unsynced);
         let had = |piece| journal.known().have.has(piece) || unsynced.pieces.contains(&piece);
         self.looks += 1;
-        // What is sampled need not be hard to guess: a program that sets times back to hide is not met by chance alone.
+        // The seed may be easy to guess: sampling cannot catch a program that sets times back to
+        // hide its writes anyway.
         let mut rng = Rng::from_seed(self.looks ^ u64::from(std::process::id()));
         self.doubts.look(&self.layout, storage, &mut rng, only, had)
     }
 
-    /// Looks at files in doubt: while something is missing at once, and of a complete torrent only at those of which no more than attributes
-    /// changed, at all others when the store is tried again.
+    /// Looks at files in doubt. While pieces are missing it looks at all of them at once. Of a
+    /// complete torrent it looks only at files with changed attributes; at the others when the
+    /// store is tried again.
     pub(super) fn look(&mut self, retry: bool, storage: &dyn Storage, done: &mut Vec<Done>) {
         if self.doubts.is_empty() {
             return;
         }
-        // What is noted of a file is compared with what is there.
+        // The looks compare the files with the journal's notes.
         self.record(done);
-        // What is held waits for the next try: not as fast as another program can write.
+        // A held store waits for the next try, or another program's writes would set the pace.
         if retry || !self.held {
             let only = if retry || !self.is_settled() { Change::Content } else { Change::Attributes };
             if let Some(error) = self.begin(only, storage) {
@@ -104,11 +113,12 @@ impl Worker {
         let then = self.journal.known().file(*index).filter(|then| then.is_file(stat));
         let is_ours = then.is_some() || *right > 0;
         let made = then.is_some_and(|then| then.made);
-        // What is complete is the user's: a change is his, or a harm that he should know of.
+        // A complete torrent's data is the user's: a change is the user's own, or damage that the
+        // user should know of.
         let is_kept = (self.missing.is_empty() && self.last.is_empty()) || !is_ours || (stat.len > file.length && !made);
         if is_kept && (!wrong.is_empty() || stat.len != file.length) {
             if !is_ours && wrong.is_empty() {
-                // It held nothing of ours, and something else is there now: who writes next compares.
+                // The file held nothing of ours, and holds other data now: the next write compares.
                 self.stand(*index, Standing::Unknown);
                 self.doubts.believe(&layout, storage, *index, stat);
             }

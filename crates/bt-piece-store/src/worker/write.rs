@@ -1,8 +1,9 @@
-//! Pieces on their way into files.
+//! Writes pieces into files.
 //!
-//! Decides: which files are made, and what is not overwritten. Must not know: digests, syncs.
-//! Invariant: a file that is not ours is not changed; that a file was made is recorded before it is written to, and what was written and how
-//! its files look soon after.
+//! Decides: which files are made, and what is not overwritten.
+//! Must not know: digests, when files are synced.
+//! Invariant: a file that is not ours is not changed. The making of a file is recorded before it is
+//! written to. Written pieces, and how their files look, are recorded soon after.
 
 use super::{Done, Standing, Unrecorded, Worker};
 use crate::LayoutFile;
@@ -15,7 +16,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
-/// Bytes of a file that are looked at at once, to see whether it holds anything.
+/// Bytes of a file that are read at once, to see whether it holds data.
 const BLANK_LEN: usize = 256 << 10;
 
 impl Worker {
@@ -47,14 +48,14 @@ impl Worker {
         }
         self.unsynced.files.extend(&touched);
         let noted = self.note_written(now, &written, &touched, storage);
-        // Those that make it whole are told of when it is settled.
+        // Pieces that complete the torrent are reported when it is settled.
         if self.missing.is_empty() {
             self.sampled.clear();
             self.last.append(&mut written);
         }
         done.extend(written.into_iter().map(|piece| Done::Checked { piece, verdict: Verdict::Good }));
         if let Err(error) = result.and(noted) {
-            // Files in doubt are looked at at once, and that says what stands against them.
+            // Files in doubt are looked at at once, and the look reports its own error.
             if self.doubts.is_empty() {
                 self.held = true;
                 done.push(self.failed(&error));
@@ -62,7 +63,8 @@ impl Worker {
         }
     }
 
-    /// Makes the files of the verified pieces ready. The pieces whose files are, up to the first whose are not, and what stood against it.
+    /// Makes the files of the verified pieces ready. Returns the pieces with ready files, up to the
+    /// first without, and its error.
     fn make_all_ready(&mut self, storage: &dyn Storage) -> (Vec<Piece>, Result<(), StoreError>) {
         let layout = Arc::clone(&self.layout);
         let mut is_here = false;
@@ -74,7 +76,7 @@ impl Worker {
             let spans = layout.piece_spans(piece).filter(|span| span.file.is_stored);
             result = spans.map(|span| span.index).try_for_each(|index| {
                 self.make_ready(index, &mut made, &mut is_here, storage).inspect_err(|error| {
-                    // It is looked at when the store is tried again, and believed as it is then.
+                    // It is looked at when the store is tried again, and trusted as it is then.
                     if error.fault() == StoreFault::Changed {
                         self.doubts.add(index);
                     }
@@ -86,11 +88,11 @@ impl Worker {
             ready.push(piece);
         }
         let noted = self.note(&made, true, storage);
-        // What is not recorded as ours is not written.
+        // A file that is not recorded as ours is not written.
         if noted.is_err() { (Vec::new(), noted) } else { (ready, result) }
     }
 
-    /// One vectored write for each file that a part of the piece touches.
+    /// Writes a part of a piece, with one vectored write for each file that it touches.
     pub(super) fn write_range(
         &mut self,
         piece: Piece,
@@ -119,7 +121,7 @@ impl Worker {
         Ok(())
     }
 
-    /// A file could not be written. One that another program touched is in doubt.
+    /// Handles a failed write. A file that another program touched is put in doubt.
     fn refused(&mut self, index: usize, source: io::Error, storage: &dyn Storage) -> StoreError {
         let path = self.layout.files()[index].path.clone();
         self.stand(index, Standing::Unknown);
@@ -137,9 +139,11 @@ impl Worker {
         }
     }
 
-    /// Makes sure that a file exists in its full length, the unwritten part a hole. A file that held pieces and vanished is not
-    /// made anew: it would look complete and be empty. Nor is any other where one vanished: it would lie where the disk was mounted.
-    /// One that is there and that we know nothing of is written only if there is nothing in it.
+    /// Makes sure that a file exists in its full length, the unwritten part a hole.
+    ///
+    /// A vanished file that held pieces is not made anew: it would look complete and be empty. Then
+    /// no other file is made either: it would lie where the disk was mounted. An existing file that
+    /// is not known to be ours is written only if it is empty or zeros.
     fn make_ready(
         &mut self,
         index: usize,
@@ -172,9 +176,9 @@ impl Worker {
                     self.ensure_witness(storage)?;
                 }
                 storage.create_new(&file.path).map_err(here)?;
-                // Ours from here on, also where another program writes to it before its length is set.
+                // Ours from here on, even if another program writes to it before its length is set.
                 made.insert(index);
-                // What is in one piece is written whole.
+                // A file within one piece is written whole.
                 if layout.numbers_of(file).len() > 1 {
                     storage.set_len(&file.path, file.length).map_err(here)?;
                 }
@@ -201,8 +205,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Records what was written: one record for all batches that follow each other at once. What could not be recorded is hashed at the next
-    /// start.
+    /// Records what was written: one record for all batches in quick succession. Unrecorded pieces
+    /// are hashed at the next start.
     pub(super) fn record(&mut self, done: &mut Vec<Done>) {
         if self.unrecorded.since.is_none() {
             return;
@@ -233,7 +237,8 @@ impl Worker {
         Ok(looks)
     }
 
-    /// Looks through a file, unless that was done when the torrent was opened: it may take minutes.
+    /// Returns whether a file holds only zeros. Reads it, unless that was done at opening: it may
+    /// take minutes.
     fn holds_nothing(&self, index: usize, stat: &Stat, storage: &dyn Storage) -> io::Result<bool> {
         Ok(self.journal.known().is_blank(index, stat) || is_blank(storage, &self.layout.files()[index], stat.len)?)
     }
@@ -242,8 +247,8 @@ impl Worker {
         self.layout.pieces_of(file).any(|piece| self.had(piece))
     }
 
-    /// That what held pieces is still there: the witness, or another file in its place. The user may move one away as soon as it is
-    /// whole.
+    /// Checks that files with pieces still exist: the witness, or another file in its place. The
+    /// user may move a complete file away.
     fn ensure_witness(&mut self, storage: &dyn Storage) -> Result<(), StoreError> {
         let Some(index) = self.witness else { return Ok(()) };
         let path = &self.layout.files()[index].path;
@@ -257,7 +262,8 @@ impl Worker {
     }
 }
 
-/// Whether a file of this length holds nothing but zeros: an interrupted download that another program made room for, or nothing at all.
+/// Returns whether a file of this length holds only zeros: preallocated by another program's
+/// interrupted download, or empty.
 pub(crate) fn is_blank(storage: &dyn Storage, file: &LayoutFile, len: u64) -> io::Result<bool> {
     let mut at = 0;
     let mut buffer = Vec::new();
@@ -274,7 +280,7 @@ pub(crate) fn is_blank(storage: &dyn Storage, file: &LayoutFile, len: u64) -> io
     Ok(true)
 }
 
-/// An error unless a file holds these bytes already.
+/// Fails unless a file holds these bytes already.
 fn compare(storage: &dyn Storage, file: &LayoutFile, offset: u64, data: &[io::IoSlice<'_>]) -> io::Result<()> {
     let mut there = vec![0; data.iter().map(|part| part.len()).sum()];
     let read = storage.read_raw(&file.path, offset, &mut there)?;

@@ -1,7 +1,8 @@
 //! The driver of a DHT node: datagrams and questions in, orders out.
 //!
-//! Decides: who waits for which answer. Must not know: which thread it runs on, torrents.
-//! Invariant: one task owns the node; a question whose asker is gone is cancelled.
+//! Decides: which caller waits for which answer.
+//! Must not know: which thread it runs on, torrents.
+//! Invariant: one task owns the node; a question is cancelled when its caller is gone.
 
 use super::{DhtConfig, DhtHandle, DhtStatus};
 use crate::clock::Clock;
@@ -17,19 +18,19 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Questions that wait for the task of the node.
+/// Messages that wait for the node's task.
 const INBOX_MAX: usize = 256;
-/// Addresses of routers that wait for the task of the node.
+/// Addresses of routers that wait for the node's task.
 const ROUTERS_MAX: usize = 32;
-/// Datagrams that are read of one socket before anything else has its turn.
+/// Datagrams read from one socket in a row, before other work has its turn.
 const BATCH: usize = 64;
-/// How long resolving a router may take, and when it is tried again if it failed.
+/// Time to resolve a router's name, and the wait before another try.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 const RESOLVE_AGAIN: Duration = Duration::from_secs(30);
 /// Names of routers that are being resolved: as many as a node keeps addresses.
 const RESOLVING_MAX: usize = 32;
 
-/// What a node is told.
+/// A message to a node's task.
 #[derive(Debug)]
 pub(super) enum ToDht {
     Ask(Ask, mpsc::Sender<Event>, oneshot::Sender<Report>),
@@ -52,7 +53,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// A node on these sockets, and the way to it.
+    /// Makes a node on these sockets, and its handle.
     pub(crate) fn new(
         clock: Clock,
         rng: Rng,
@@ -78,7 +79,7 @@ impl Driver {
         Ok((driver, DhtHandle { to, status }))
     }
 
-    /// Runs until it is stopped, or every handle is gone.
+    /// Runs until stopped, or until every handle is gone.
     pub(crate) async fn run(self) {
         let Driver { clock, node, sockets, egress, mut from, bootstrap, tell } = self;
         let port = UdpPort::open(sockets).await;
@@ -109,7 +110,8 @@ impl Driver {
                 readable = work.port.readable() => match readable {
                     Ok(index) => {
                         work.receive(index, &mut buffer);
-                        // Others have their turn, however many come: a socket that is never empty does not make this wait.
+                        // Other tasks have their turn after each batch: a socket that is never
+                        // empty does not block them.
                         tokio::task::yield_now().await;
                     }
                     Err(error) => {
@@ -126,7 +128,7 @@ impl Driver {
 struct Work {
     clock: Clock,
     node: Node,
-    /// Who waits for which question.
+    /// The callers that wait for answers, by question.
     asked: BTreeMap<AskKey, (mpsc::Sender<Event>, oneshot::Sender<Report>)>,
     next_ask: u64,
     port: UdpPort,
@@ -161,7 +163,8 @@ impl Work {
         }
     }
 
-    /// Sends what is to be sent, and tells what is to be told.
+    /// Sends the node's datagrams, passes its events on, and cancels questions whose callers are
+    /// gone.
     fn carry_out(&mut self) {
         let mut sent = 0;
         while let Some(output) = self.node.poll() {
@@ -202,7 +205,7 @@ impl Work {
     }
 }
 
-/// Finds the addresses of a router, however long that takes.
+/// Resolves a router's name, with unlimited tries.
 async fn resolve(egress: Egress, router: String, found: mpsc::Sender<SocketAddr>) {
     let Some((host, port)) = router.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?))) else {
         tracing::error!(router, "a router is HOST:PORT");

@@ -1,7 +1,9 @@
 //! The network interfaces on which neighbours can be heard.
 //!
-//! Decides: which interfaces count, and whose address is on one of their networks. Must not know: what is said there.
-//! Invariant: an address counts as a neighbour's only if an interface that we listen on has it on its own network.
+//! Decides: which interfaces count, and which addresses are on their networks.
+//! Must not know: what is announced there.
+//! Invariant: an address is a neighbour's only if it is on the network of an interface that we
+//! listen on.
 
 use bt_types::normalise;
 use nix::ifaddrs::getifaddrs;
@@ -14,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 /// An interface that is up.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Interface {
-    /// The system's number for it.
+    /// The system's number of the interface.
     pub(super) index: u32,
     /// One of its addresses, if it has IPv4 and we listen on it there.
     pub(super) v4: Option<Ipv4Addr>,
@@ -24,7 +26,7 @@ pub(super) struct Interface {
     networks: Vec<Network>,
 }
 
-/// An address of an interface, and how many of its bits all on its network share.
+/// An address of an interface, and the length of its network's prefix in bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Network {
     ip: IpAddr,
@@ -41,8 +43,9 @@ impl Network {
     }
 }
 
-/// The interfaces that are up, can multicast and have an address that one of these listeners takes connections at. Loopback counts
-/// only where there is nothing else.
+/// Finds the interfaces that are up, can multicast, and have an address of one of these listeners.
+///
+/// Loopback counts only if no other interface is found.
 pub(super) fn find(listen: &[SocketAddr]) -> io::Result<Vec<Interface>> {
     let mut found: BTreeMap<String, Interface> = BTreeMap::new();
     for entry in getifaddrs()? {
@@ -70,22 +73,22 @@ pub(super) fn find(listen: &[SocketAddr]) -> io::Result<Vec<Interface>> {
     Ok(found)
 }
 
-/// Whether the host at this address is on the network of one of the interfaces.
+/// Returns whether the host at this address is on the network of one of the interfaces.
 pub(super) fn is_neighbour(interfaces: &[Interface], ip: IpAddr) -> bool {
     interfaces.iter().flat_map(|interface| &interface.networks).any(|network| network.contains(normalise(ip)))
 }
 
-/// Whether connections to this address of ours are accepted.
+/// Returns whether we accept connections to this address of ours.
 fn takes(listen: &[SocketAddr], ip: IpAddr) -> bool {
     listen.iter().any(|at| at.is_ipv4() == ip.is_ipv4() && (at.ip().is_unspecified() || at.ip() == ip))
 }
 
-/// The number of a network interface: the scope of link-local addresses on it.
+/// Looks up the number of a network interface: the scope of link-local addresses on it.
 pub fn interface_index(name: &str) -> Option<u32> {
     if_nametoindex(name).ok()
 }
 
-/// The Internet address in an address of the system's.
+/// Returns the IP address in a socket address of the system.
 pub(crate) fn ip_of(addr: &SockaddrStorage) -> Option<IpAddr> {
     let v4 = addr.as_sockaddr_in().map(|addr| IpAddr::from(addr.ip()));
     v4.or_else(|| addr.as_sockaddr_in6().map(|addr| IpAddr::from(addr.ip())))

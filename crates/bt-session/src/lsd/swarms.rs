@@ -1,8 +1,11 @@
-//! Whom we tell and whom we hear on the local network (BEP 14), without sockets.
+//! Which torrents we announce by LSD (BEP 14), and which announces of neighbours count, without
+//! sockets.
 //!
-//! Decides: when a torrent is announced, and which announces of others count. Must not know: sockets, interfaces.
-//! Invariant: a torrent that nobody sought here is never named and never heard of; unasked, each is announced at most once a minute; what a
-//! neighbour says leads to its own address only, and an answer never calls for another.
+//! Decides: when a torrent is announced, and which announces of neighbours count.
+//! Must not know: sockets, interfaces.
+//! Invariant: a torrent that the engine did not order here is never named, and announces of it are
+//! ignored. Each torrent is announced unasked at most once a minute. A neighbour's announce leads
+//! to its own address only, and an answer never calls for another answer.
 
 use bt_engine::TorrentKey;
 use bt_tracker_wire::{LSD_HASHES_MAX, LocalAnnounce};
@@ -11,24 +14,26 @@ use std::collections::{BTreeMap, btree_map};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Torrents that are sought within this time are announced together.
+/// Torrents ordered within this time share an announce.
 const GATHER: Duration = Duration::from_millis(20);
-/// Between two announces of a torrent (BEP 14: no more than one a minute).
+/// Time between two announces of a torrent (BEP 14: at most one a minute).
 const AGAIN: Duration = Duration::from_secs(60);
-/// Hosts that are heard, and how many announces of each are, in a window of time.
+/// Limits per window: hosts that are heard, and announces of each host.
 const SOURCES_MAX: usize = 256;
 const PER_SOURCE_MAX: u32 = 32;
 const WINDOW: Duration = Duration::from_secs(60);
-/// A call is answered within this time, by each who hears it at a moment of its own.
+/// Longest random wait of an answer, so that the hearers of one call do not answer all at once.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
-/// Who calls so soon after an announce has heard it, or is heard by those who dial it.
+/// Rest after an announce: a process that calls so soon has heard it, or is heard by the peers that
+/// dial it.
 const ANSWER_REST: Duration = Duration::from_secs(1);
-/// Torrents that are named in answers, in a window of time: as many as one host can call for.
+/// Torrents named in answers per window: as many as one host can call for.
 const ANSWERS_MAX: u32 = PER_SOURCE_MAX * LSD_HASHES_MAX as u32;
-/// Processes that are known to share a torrent with us, and for how long without a word of theirs: two calls may be lost.
+/// Most known processes that share a torrent with us, and how long each is known without a call:
+/// two calls may be lost.
 const CALLERS_MAX: usize = 4096;
 const CALLER_FOR: Duration = Duration::from_secs(15 * 60);
-/// Longer cookies are not kept.
+/// Longest cookie that is kept, in bytes.
 const COOKIE_MAX: usize = 64;
 
 #[derive(Debug)]
@@ -37,31 +42,31 @@ struct Swarm {
     announced: Option<Time>,
     /// When it will be announced next, if that was ordered.
     due: Option<Time>,
-    /// When somebody's call will be answered.
+    /// When a neighbour's call will be answered.
     answer: Option<Time>,
 }
 
-/// A neighbour shares a torrent of ours.
+/// A neighbour that shares a torrent of ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Call {
     pub(super) torrent: TorrentKey,
-    /// Where it takes connections.
+    /// Where it accepts connections.
     pub(super) addr: SocketAddr,
-    /// It is not the process that called from there before.
+    /// Another process called from this address before, or none.
     pub(super) is_new: bool,
 }
 
-/// The torrents that may be named here.
+/// The torrents that may be named on the local network.
 #[derive(Debug)]
 pub(super) struct Swarms {
     port: u16,
     cookie: String,
     swarms: BTreeMap<InfoHash, Swarm>,
-    /// Since when a host's announces are counted, and how many there were.
+    /// For each host: when its current window began, and its announces since then.
     heard: BTreeMap<IpAddr, (Time, u32)>,
-    /// Who called for what: the cookie that it gave, and when it did last.
+    /// For each caller of a torrent: its cookie, and the time of its last call.
     callers: BTreeMap<(InfoHash, SocketAddr), (String, Time)>,
-    /// Since when answers are counted, and how many there were.
+    /// When the current window of answers began, and the answers since then.
     answers: (Time, u32),
     rng: Rng,
 }
@@ -72,25 +77,25 @@ impl Swarms {
         Swarms { port, cookie, swarms, heard, callers, answers: (Time::ZERO, 0), rng }
     }
 
-    /// A torrent's peers are sought here.
+    /// Orders announces of a torrent.
     pub(super) fn seek(&mut self, now: Time, key: TorrentKey, hash: InfoHash) {
         let swarm = self.swarms.entry(hash).or_insert(Swarm { key, announced: None, due: None, answer: None });
         let again = swarm.announced.map_or(now, |announced| announced + AGAIN);
         (swarm.key, swarm.due) = (key, Some(swarm.due.unwrap_or_else(|| again.max(now + GATHER))));
     }
 
-    /// A torrent is gone.
+    /// Forgets a torrent that has left.
     pub(super) fn leave(&mut self, key: TorrentKey) {
         self.swarms.retain(|_, swarm| swarm.key != key);
         self.callers.retain(|(hash, _), _| self.swarms.contains_key(hash));
     }
 
-    /// When the next announce is due.
+    /// Returns when the next announce is due.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.swarms.values().flat_map(|swarm| [swarm.due, swarm.answer]).flatten().min()
     }
 
-    /// What is to be said now, and the torrents for which that was ordered.
+    /// Takes the announces that are due, and the torrents for which the engine ordered one.
     pub(super) fn due(&mut self, now: Time) -> (Vec<LocalAnnounce>, Vec<TorrentKey>) {
         let (mut hashes, mut keys) = (Vec::new(), Vec::new());
         for (hash, swarm) in &mut self.swarms {
@@ -105,8 +110,10 @@ impl Swarms {
         (hashes.chunks(LSD_HASHES_MAX).map(announce).collect(), keys)
     }
 
-    /// A neighbour announced: the torrents of ours that it shares, and where it listens. Of a process that is new it is not known whether it
-    /// can be dialled: it is answered, so that it can dial us.
+    /// Takes a neighbour's announce; returns the torrents of ours that it shares, and where it
+    /// listens.
+    ///
+    /// We may be unable to dial a new process. So it is answered, and it can dial us.
     pub(super) fn hear(&mut self, now: Time, from: SocketAddr, announce: &LocalAnnounce) -> Vec<Call> {
         if announce.cookie.as_deref() == Some(&self.cookie) || !self.counts(now, from.ip()) {
             return Vec::new();
@@ -114,7 +121,7 @@ impl Swarms {
         let mut calls = Vec::new();
         for hash in &announce.hashes {
             let Some(torrent) = self.swarms.get(hash).map(|swarm| swarm.key) else { continue };
-            // With the scope of a link-local address.
+            // The scope of a link-local address is kept.
             let mut addr = from;
             addr.set_port(announce.port);
             let is_new = self.is_new(now, *hash, addr, announce.cookie.as_deref());
@@ -126,7 +133,8 @@ impl Swarms {
         calls
     }
 
-    /// Whether this is another process than the one that called from there before. Who gives no cookie may be.
+    /// Returns whether this is another process than the last caller from there. A caller without a
+    /// cookie may be.
     fn is_new(&mut self, now: Time, hash: InfoHash, addr: SocketAddr, cookie: Option<&str>) -> bool {
         let Some(cookie) = cookie.filter(|cookie| cookie.len() <= COOKIE_MAX) else { return true };
         if self.callers.len() >= CALLERS_MAX {
@@ -147,7 +155,7 @@ impl Swarms {
         }
     }
 
-    /// Announces a torrent soon, unless that was done a moment ago or too many were answered for.
+    /// Announces a torrent soon, unless we just did, or answered for too many torrents.
     fn answer(&mut self, now: Time, hash: &InfoHash) {
         let Some(swarm) = self.swarms.get_mut(hash) else { return };
         if swarm.answer.is_some() || swarm.announced.is_some_and(|at| now.since(at) < ANSWER_REST) {
@@ -164,7 +172,7 @@ impl Swarms {
         }
     }
 
-    /// Whether a host has not said too much yet.
+    /// Counts an announce; returns whether the host is within its limit.
     fn counts(&mut self, now: Time, ip: IpAddr) -> bool {
         if self.heard.len() >= SOURCES_MAX && !self.heard.contains_key(&ip) {
             self.heard.retain(|_, (since, _)| now.since(*since) < WINDOW);
@@ -254,7 +262,7 @@ mod tests {
         LocalAnnounce { cookie: Some(cookie.into()), ..said(&[HASH]) }
     }
 
-    /// When it speaks next, if within a second.
+    /// Returns whether we announce within a second.
     fn speaks(swarms: &mut Swarms, now: Time) -> bool {
         let soon = swarms.deadline().filter(|at| at.since(now) < Duration::from_secs(1));
         soon.is_some_and(|at| !swarms.due(at).0.is_empty())
@@ -294,7 +302,7 @@ mod tests {
         let mut crowd: Vec<Swarms> = (0..100).map(|n| Swarms::new(6881, format!("{n}"), Rng::from_seed(n))).collect();
         let host = |n: usize| SocketAddr::from(([10, 0, 0, n as u8], 6771));
         crowd.iter_mut().for_each(|swarms| swarms.seek(at(0), TorrentKey(1), HASH));
-        // Nobody knows of anybody yet: the most that can be answered.
+        // No process knows another yet: the most answers that are possible.
         crowd.iter_mut().for_each(|swarms| drop(swarms.due(at(1))));
         let caller = host(200);
         crowd.iter_mut().for_each(|swarms| drop(swarms.hear(at(10), caller, &process("caller"))));

@@ -1,7 +1,9 @@
-//! Bugs in the middle of downloads: whom a panic ends, and who goes on.
+//! Bugs in the middle of downloads: what a panic ends, and what goes on.
 //!
-//! Decides: where the panic is. Must not know: how it is contained.
-//! Invariant: a panic comes when a torrent has something and lacks something, so that there is something to lose.
+//! Decides: where the panic is.
+//! Must not know: how it is contained.
+//! Invariant: a panic comes when a torrent has some pieces and lacks others, so that it has
+//! something to lose.
 
 use super::*;
 use crate::events::TorrentState;
@@ -12,7 +14,7 @@ use std::path::Path;
 
 const SIZE: u32 = 6 << 20;
 const PIECE: u32 = 64 << 10;
-/// Slow enough to be in the middle of it, and quick enough to wait for.
+/// Bytes per second: slow enough for a panic midway, and quick enough to wait for the end.
 const RATE: u64 = 3 << 20;
 
 fn config() -> SessionConfig {
@@ -27,7 +29,7 @@ fn torrent(dir: &Path, name: &str) -> Metainfo {
     create_torrent(&dir.join(name), &options, &Progress::default()).unwrap().metainfo
 }
 
-/// A seed that sends so many bytes a second.
+/// Starts a seed that sends at most `rate` bytes per second.
 async fn seed(torrent: &Metainfo, dir: &Path, rate: Option<u64>) -> Session {
     let limits = Budget { rates: Rates { up: rate, down: None }, ..Budget::default() };
     let seeder = Session::start(SessionConfig { limits, ..config() }).unwrap();
@@ -35,7 +37,7 @@ async fn seed(torrent: &Metainfo, dir: &Path, rate: Option<u64>) -> Session {
     seeder
 }
 
-/// Waits until a third is there, and returns what was.
+/// Waits until a third of the pieces is verified, and returns the status then.
 async fn a_third(of: &TorrentHandle) -> TorrentStatus {
     let mut state = of.state();
     let is_third =
@@ -85,7 +87,7 @@ async fn a_panic_in_an_engine_takes_no_piece_and_no_torrent_of_another_shard() {
     let options = |seeder: &Session| AddOptions { peers: seeder.listen_addrs().to_vec(), ..AddOptions::new(to.path()) };
     let hit_leech = leecher.add(&hit, options(&hit_seed)).unwrap();
     let other_leech = leecher.add(&other, options(&other_seed)).unwrap();
-    // What the user asked for outlives the engine.
+    // The user's wishes outlive the engine.
     hit_leech.wait_active().await.unwrap();
     hit_leech.want(90..96, Priority::Skip).await;
     let before = a_third(&hit_leech).await;
@@ -96,7 +98,7 @@ async fn a_panic_in_an_engine_takes_no_piece_and_no_torrent_of_another_shard() {
     assert!(done.bytes_down > before.bytes_down, "what came before is told too: {} bytes", done.bytes_down);
     let verified = u64::from(90 * PIECE);
     assert_eq!(done.bytes_down, verified + done.bytes_wasted, "every byte is accounted for");
-    // What was under way is lost, and no piece that was there: it had a third at least.
+    // Blocks under way are lost, and no verified piece: a third was verified at least.
     assert!(done.bytes_wasted < verified / 3, "{} bytes came in vain", done.bytes_wasted);
     let read = |dir: &Path| std::fs::read(dir.join("a")).unwrap();
     assert!(read(from.path())[..90 * PIECE as usize] == read(to.path())[..90 * PIECE as usize], "a differs");
@@ -119,7 +121,8 @@ async fn a_magnet_link_goes_on_with_another_engine() {
     let torrent = torrent(from.path(), "a");
     let leecher = Session::start(config()).unwrap();
     let link = Magnet::parse(&format!("magnet:?xt=urn:btih:{}", torrent.info_hashes.v1.unwrap())).unwrap();
-    // A peer that only listens: who dials it has the link, and he who dials it again after the panic has it still.
+    // A peer that only listens. A dial shows that the leecher follows the link; the second dial,
+    // that it still does after the panic.
     let silent = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let peers = vec![silent.local_addr().unwrap()];
     let leech = leecher.add_magnet(&link, AddOptions { peers, ..AddOptions::new(to.path()) }).unwrap();

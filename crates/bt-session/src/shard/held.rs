@@ -1,16 +1,18 @@
-//! Connections of banned hosts, which end a moment after they were refused.
+//! Connections of refused peers, which end a moment after the refusal.
 //!
-//! Decides: for how long, and how many. Must not know: who is banned, or why.
-//! Invariant: at most [`HELD_MAX`] are held; what comes beyond ends at once.
+//! Decides: for how long they are held, and how many.
+//! Must not know: which peer is refused, or why.
+//! Invariant: at most [`HELD_MAX`] are held; a connection beyond that ends at once.
 
 use crate::wire::Mailbox;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A host has eight accepted connections at most, so that it is refused eight times a second and not thousands of times.
+/// Delay before a refused connection ends. A host has at most eight accepted connections: we refuse
+/// it eight times a second, not thousands of times.
 const HELD_FOR: Duration = Duration::from_secs(1);
-/// Connections, a descriptor each.
+/// Most held connections; each takes a descriptor.
 const HELD_MAX: usize = 64;
 
 /// The held connections of a shard.
@@ -18,7 +20,7 @@ const HELD_MAX: usize = 64;
 pub(super) struct Held(Rc<Cell<usize>>);
 
 impl Held {
-    /// Hangs up a moment later. Nothing of what the peer says until then is heard.
+    /// Hangs up a moment later. What the peer sends until then is ignored.
     pub(super) fn hang_up_later(&self, mailbox: Rc<Mailbox>) {
         if self.0.get() >= HELD_MAX {
             return mailbox.hang_up();

@@ -1,7 +1,9 @@
-//! What the engine of a shard orders, carried out.
+//! Carries out the orders of a shard's engine.
 //!
-//! Decides: nothing. Must not know: why something is ordered.
-//! Invariant: nothing here blocks, but for opening a file; what finds no room elsewhere is answered as failed, but a farewell, which waits.
+//! Decides: nothing.
+//! Must not know: why something is ordered.
+//! Invariant: nothing here blocks, except opening a file. An order that finds no room elsewhere is
+//! answered as failed; only `stopped` waits.
 
 use super::{Shard, Stage};
 use crate::conduit::Unfilled;
@@ -31,8 +33,10 @@ impl Shard {
                 Output::HangUp(peer, why) => {
                     tracing::debug!(?peer, %why, "hanging up");
                     if let Some(mailbox) = self.peers.remove(&peer) {
-                        // A liar that comes back again and again costs a handshake a second, not thousands.
-                        // A second connection to one peer ends a moment later too: then the peer knows of the first, and our id tells it.
+                        // A banned peer that dials again and again costs a handshake a second, not
+                        // thousands. A second connection to one peer ends a moment later too. By
+                        // then the peer has seen the first one, and our id tells it that both are
+                        // ours.
                         let is_late = why == Why::Banned || (why == Why::Duplicate && mailbox.hush());
                         if is_late { self.held.hang_up_later(mailbox) } else { mailbox.hang_up() }
                     }
@@ -62,7 +66,7 @@ impl Shard {
         self.disks.submit(self.to_disk.drain(..));
     }
 
-    /// Does it once the farewells for which there was no room have been passed on: nobody says one again.
+    /// Runs `act` after the waiting `stopped` announces were passed on: each is ordered only once.
     pub(super) fn after_farewells(&mut self, act: impl FnOnce() + 'static) {
         let farewells = std::mem::take(&mut self.farewells);
         if farewells.is_empty() {
@@ -79,14 +83,15 @@ impl Shard {
 
     fn seek(&mut self, key: TorrentKey, via: Via) {
         let Some(entry) = self.torrents.get(&key) else { return };
-        // Once the metadata of a magnet has come, it may be that of a private torrent.
+        // Once the metadata of a magnet link has arrived, it may be that of a private torrent.
         let may_ask = !matches!(entry.stage, Stage::Magnet { follower: None, .. });
         if !may_ask || self.control.try_send(ToControl::Seek(key, entry.inner.info_hash, via)).is_err() {
             self.engine.handle(self.clock.now(), Input::Sought(key, via, 0));
         }
     }
 
-    /// Hands blocks to the peer's task, in a pipe or read: at once when nothing has to be waited for, else by a disk thread.
+    /// Hands blocks to the peer's task, in a pipe or read. At once if nothing has to be waited for,
+    /// else by a disk thread.
     fn serve(&mut self, peer: PeerKey, key: TorrentKey, blocks: Vec<Block>, at_once: bool) {
         let Some(Stage::Whole { layout, storage, .. }) = self.torrents.get(&key).map(|entry| &entry.stage) else { return };
         let Some(mailbox) = self.peers.get(&peer) else { return };
@@ -94,13 +99,14 @@ impl Shard {
         let piped = worth_it.then(|| self.disks.pipes().fill(layout, storage.as_ref(), &blocks, false));
         let read = match piped {
             Some(Ok(conduit)) => return mailbox.serve_piped(conduit),
-            // A pipe is worth a thread hop, but not to wait for pieces that are hashed and written.
+            // A pipe is worth a thread hop, but not a wait for pieces that are hashed and written.
             Some(Err(Unfilled::Waits)) if self.disks.only_reads(key) => Ok(None),
             _ => read_blocks(layout, storage.as_ref(), &blocks, false),
         };
         match read {
             Ok(Some(data)) => self.deliver(peer, blocks.into_iter().zip(data.into_iter().map(Some)).collect()),
-            // A miss, or an error that a disk thread will find again: it stops the torrent, and these blocks count as not read.
+            // A cache miss, or an error. The disk thread finds the error again: it stops the
+            // torrent, and these blocks count as not read.
             Ok(None) | Err(_) => self.to_disk.push((key, DiskOrder::Read { peer, blocks, piped: piped.is_some() })),
         }
     }

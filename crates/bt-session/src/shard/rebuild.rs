@@ -1,8 +1,11 @@
-//! A shard after a panic in its turn: another engine, and the torrents as they were.
+//! Recovers a shard after a panic in its turn: makes another engine, and gives it the torrents as
+//! they were.
 //!
-//! Decides: what of a torrent outlives its engine, and when to give up. Must not know: what went wrong.
-//! Invariant: of the old engine nothing is used again but what it says of its torrents, and nothing is hashed again; a torrent comes
-//! back once its disk thread has answered all that the old engine ordered, so that no verdict meets a piece of the new one.
+//! Decides: what of a torrent outlives its engine, and when to give up.
+//! Must not know: what went wrong.
+//! Invariant: only the old engine's reports on its torrents are used again, and nothing is hashed
+//! again. A torrent comes back once its disk thread has done all that the old engine ordered. So no
+//! result of an old check meets a piece of the new engine.
 
 use super::{Shard, Stage, ToShard};
 use crate::account::Account;
@@ -14,21 +17,23 @@ use bt_engine::{Engine, Input, TorrentKey, TorrentSpec, Want};
 use bt_types::{Source, Verdict};
 use std::time::Duration;
 
-/// More panics than this within this time, and the torrents fail: one that brings every engine down would do so for ever.
+/// Most panics within this time. With more the torrents fail: one that ends every engine would do
+/// so for ever.
 const PANICS_MAX: usize = 3;
 const WITHIN: Duration = Duration::from_secs(60);
-/// Peers named by the user that are remembered of a torrent.
+/// Most peers named by the user that are kept of a torrent.
 const PEERS_MAX: usize = 100;
 
 impl Shard {
-    /// What an input changes of a torrent that must not be lost with an engine.
+    /// Notes what an input changes of a torrent that must outlive its engine.
     pub(super) fn note(&mut self, input: &Input) {
         match input {
             Input::Closed(peer) => {
                 self.peers.remove(peer);
             }
             Input::Budget(budget) => self.budget = *budget,
-            // Nobody has the torrent: its engine ended, and its disk thread does what that one ordered.
+            // No engine has the torrent: its engine ended, and the disk thread does the last
+            // orders.
             Input::Checked(key, piece, Verdict::Good) => {
                 let kept = self.torrents.get_mut(key).and_then(|entry| entry.kept.as_mut());
                 if let Some(spec) = kept.and_then(|kept| kept.spec.as_mut()) {
@@ -63,8 +68,8 @@ impl Shard {
         }
     }
 
-    /// The engine panicked: every connection ends, and the torrents go to another one. What must be done next goes to the end of `batch`,
-    /// which is handled first.
+    /// Replaces the engine after a panic: every connection ends, and the torrents go to the new
+    /// engine. What must be done next goes to the end of `batch`, which is handled first.
     pub(super) fn rebuild(&mut self, batch: &mut Vec<ToShard>) {
         let now = self.clock.now();
         self.panicked.retain(|at| now.since(*at) < WITHIN);
@@ -87,10 +92,10 @@ impl Shard {
             let is_known = entry.kept.as_ref().is_some_and(|kept| kept.spec.is_some());
             match &entry.stage {
                 Stage::Whole { .. } if is_known => self.to_disk.push((key, DiskOrder::Settle)),
-                // The engine panicked when it was given this one, or cannot speak of it.
+                // The engine panicked when it was given this torrent, or cannot report on it.
                 Stage::Whole { .. } => lost.push(key),
                 Stage::Magnet { follower: Some(_), .. } => batch.push(ToShard::Settled(key)),
-                // Whoever opens it brings it back, or says that it cannot be opened.
+                // The thread that opens it brings it back, or reports that it cannot be opened.
                 Stage::Magnet { follower: None, .. } => {}
             }
         }
@@ -105,14 +110,15 @@ impl Shard {
         }
     }
 
-    /// What the torrents are, and what moved so far, is kept as far as the engine that panicked can still say it: such a report changes
-    /// nothing.
+    /// Keeps each torrent's description and counters, if the panicked engine can still report them:
+    /// a report changes nothing.
     fn close_accounts(&mut self) {
         let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
         for key in keys {
             let report = self.bugs.contain(Place::Other, || (self.engine.spec(key), self.departure(key)));
             let (Some((spec, departure)), Some(entry)) = (report, self.torrents.get_mut(&key)) else { continue };
-            // Of one that waits to come back since the last panic it says nothing.
+            // The engine has no description of a torrent that waits to come back since the last
+            // panic.
             if let Some(spec) = spec {
                 entry.kept().spec = Some(spec);
             }
@@ -122,9 +128,9 @@ impl Shard {
         }
     }
 
-    /// Gives a torrent to the engine that took the place of the one that panicked.
+    /// Gives a torrent to the new engine.
     pub(super) fn come_back(&mut self, key: TorrentKey) {
-        // Told once for each engine that panicked, and that may be several.
+        // `Settled` comes once for each engine that panicked, so it may come several times.
         if self.engine.have(key).is_some() || self.engine.magnet(key).is_some() {
             return;
         }
@@ -147,7 +153,7 @@ impl Shard {
         self.publish_one(key);
     }
 
-    /// One engine after another panicked: no further one is tried with these torrents.
+    /// Fails all torrents: after so many panics no further engine is tried with them.
     fn give_up(&mut self) {
         tracing::error!(torrents = self.torrents.len(), "bug: one engine after another panicked; its torrents are given up");
         let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
@@ -155,12 +161,13 @@ impl Shard {
     }
 }
 
-/// Bytes of the pieces that a torrent has.
+/// Returns the bytes of the pieces that a torrent has.
 pub(super) fn bytes_of(spec: &TorrentSpec) -> u64 {
     spec.have.iter(&spec.geometry).map(|piece| u64::from(spec.geometry.piece_len(piece))).sum()
 }
 
-/// Adds a wish, and drops those that it replaces: a program that moves its wishes a thousand times leaves a few behind.
+/// Adds a wish, and drops those that it replaces: a program that moves its wishes a thousand times
+/// leaves only a few.
 fn remember(wants: &mut Vec<Want>, new: &Want) {
     wants.retain(|old| match (old, new) {
         (Want::Pieces(old, _), Want::Pieces(new, _)) | (Want::By(old, _), Want::By(new, _)) => {

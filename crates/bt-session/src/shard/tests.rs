@@ -1,6 +1,7 @@
 //! What a shard publishes.
 //!
-//! Decides: nothing. Must not know: sockets.
+//! Decides: nothing.
+//! Must not know: sockets.
 //! Invariant: nothing here depends on the time.
 
 use super::*;
@@ -10,13 +11,13 @@ use bt_net::EgressConfig;
 use bt_piece_store::MemStorage;
 use bt_types::{Bitfield, PeerId};
 
-/// A shard that nobody runs, with so many torrents that are all there.
+/// Makes a shard that does not run, with `torrents` complete torrents.
 fn shard(torrents: u32) -> (Shard, Vec<Arc<Inner>>) {
     let (shard, inners, _) = shard_of(torrents, 1, vec![]);
     (shard, inners)
 }
 
-/// The same, with trackers, and with so much room on the way to them.
+/// Makes the same with trackers, and with room for `room` messages to the control thread.
 fn shard_of(torrents: u32, room: usize, trackers: Vec<Vec<String>>) -> (Shard, Vec<Arc<Inner>>, mpsc::Receiver<ToControl>) {
     let (clock, mut rng) = (Clock::start(), Rng::from_seed(1));
     let (disks, bugs) = (Arc::new(Disks::start(1, clock, &Bugs::default()).unwrap()), Bugs::default());
@@ -86,7 +87,7 @@ async fn a_crowd_that_leaves_at_once_says_farewell_to_its_trackers() {
             shard.take(ToShard::Remove(key, done));
             left.push(departure);
         }
-        // They have left once all of it is with the control thread.
+        // A torrent has left once all its announces are with the control thread.
         let mut farewells = 0;
         let told = async {
             for departure in left {
@@ -145,7 +146,7 @@ fn a_torrent_whose_opening_panics_is_over() {
     let state = torrents[0].watch();
     torrents[0].state.send_replace(TorrentState::Checking);
     torrents[0].step(|| panic!("a bug, for a test")).unwrap();
-    // Waits for the thread, which is done with the step once it lets go of the permit.
+    // Waits for the thread, which drops its permit when it is done with the step.
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let permits = runtime.block_on(torrents[0].opening.acquire_many(crate::torrent::STEPS)).unwrap();
     assert!(state.borrow().is_over());

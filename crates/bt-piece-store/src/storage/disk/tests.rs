@@ -1,6 +1,7 @@
 //! A directory of the operating system: the cases.
 //!
-//! Decides: what is expected. Must not know: how it is done.
+//! Decides: what is expected.
+//! Must not know: how it is done.
 //! Invariant: every case looks at files, not at the code under test.
 
 use super::*;
@@ -156,7 +157,7 @@ fn a_file_that_somebody_else_changed_is_neither_read_nor_written() {
         for _ in 0..2 {
             assert_ne!(fault(storage.read_at(file, 0, &mut buf)), "ok", "{what}");
             assert_eq!(fault(storage.read_at(file, 0, &mut buf)), expected, "{what}");
-            // Of which only attributes changed: it is looked at in the end.
+            // A file with changed attributes only is looked at in the end.
             let written = if change == Change::Attributes { "ok" } else { expected };
             assert_eq!(fault(storage.write_at(file, 0, &[IoSlice::new(b"x")])), written, "{what}");
         }

@@ -1,7 +1,8 @@
 //! Files that other programs touch while they are downloaded, or while the download does not run.
 //!
-//! Decides: the cases. Must not know: how a touch is noticed.
-//! Invariant: every case looks at real files, and at what is told of them.
+//! Decides: the cases.
+//! Must not know: how a touch is noticed.
+//! Invariant: every case looks at real files, and at the reports about them.
 
 use super::*;
 use crate::testkit::Fixture;
@@ -38,7 +39,7 @@ impl Scene {
         self.worker.run(NOW, orders, &self.storage)
     }
 
-    /// Pieces arrive, and whatever follows by itself happens.
+    /// Brings pieces, and runs the work that follows by itself.
     fn arrive(&mut self, numbers: &[u32]) -> Vec<Done> {
         let orders = numbers.iter().flat_map(|&number| self.fixture.arrival(number)).collect();
         let mut done = self.run(orders);
@@ -66,7 +67,7 @@ impl Scene {
         Done::Lost { pieces: numbers.iter().map(|&number| self.fixture.piece(number)).collect() }
     }
 
-    /// The process was killed, and another one opens the torrent.
+    /// Opens the torrent as another process would after the first was killed.
     fn open(&mut self) -> Result<Opened, OpenError> {
         self.storage = DiskStorage::open(self.dir.path()).unwrap();
         let (layout, digests) = (&self.fixture.layout, &self.fixture.digests);
@@ -81,7 +82,7 @@ impl Scene {
         )
     }
 
-    /// The same, and it works on.
+    /// The same, and the new process works on.
     fn reopen(&mut self) {
         let journal = self.open().unwrap().journal;
         self.worker = Worker::new(Arc::clone(&self.fixture.layout), Arc::clone(&self.fixture.digests), journal);
@@ -141,7 +142,8 @@ fn what_was_verified_and_changed_is_lost_before_the_last_piece_is_good() {
         assert_eq!(scene.arrive(&[2]), scene.good(&[2]), "{what}");
         let file = scene.file(0);
         harm(&file);
-        // The last piece meets the change when it is written, or when all is looked at in the end.
+        // The last piece meets the change when it is written, or when all files are looked at in
+        // the end.
         let mut done = scene.arrive(&[3]);
         if fault_of(&done) == Some(StoreFault::Changed) {
             done.pop();
@@ -179,7 +181,7 @@ fn links_and_modes_hold_nothing_up() {
     assert_eq!((opened.have.count(), opened.hashed), (4, 2), "the file that was touched");
     assert_eq!(scene.open().unwrap().hashed, 0);
 
-    // Peers are served what was hashed, and nothing that is wrong.
+    // Peers are served hashed bytes, and no wrong ones.
     let blocks: Vec<Block> =
         scene.fixture.layout.geometry().pieces().flat_map(|piece| scene.fixture.layout.geometry().blocks(piece)).collect();
     let read = |scene: &Scene| crate::read_blocks(&scene.fixture.layout, &scene.storage, &blocks, true);
@@ -249,7 +251,7 @@ fn a_file_of_the_users_is_not_overwritten_whenever_it_comes() {
             assert_eq!(scene.retry(), scene.good(&[2]), "it was moved away");
         }
     }
-    // One that the user made longer is his, if it was his.
+    // The bytes that the user appended are kept, if the file was the user's.
     let mut scene = Scene::new(&[2 * 16_384]);
     fs::create_dir_all(scene.file(0).parent().unwrap()).unwrap();
     fs::write(scene.file(0), scene.fixture.content(0)).unwrap();
@@ -313,7 +315,7 @@ fn the_last_piece_is_good_when_all_is_synced_and_a_failed_sync_is_begun_again() 
         assert!(matches!(worker.run(NOW, vec![Order::Retry], &storage)[..], [Done::Failed { .. }]));
         assert!(!worker.is_settled() && fixture.journal().known().have.is_empty());
         if harm {
-            // What the system could not write it let go of.
+            // The system dropped the bytes that it could not write.
             storage.inner().write_at(&fixture.path(0), 20_000, &[io::IoSlice::new(b"old")]).unwrap();
         }
         fails.store(false, Relaxed);
@@ -408,7 +410,7 @@ fn what_cannot_be_recorded_as_lost_stays_in_doubt() {
     let mut done = scene.run(vec![Order::Doubt { piece: scene.fixture.piece(1) }]);
     scene.go_on(&mut done);
     assert_eq!((done.len(), fault_of(&done)), (1, Some(StoreFault::Io)));
-    // What a restart would find: a record of what was there, and a file that differs from it.
+    // A restart would find a record of earlier bytes, and a file that differs from it.
     let known = journal();
     let noted = known.known().file(0).unwrap().stat;
     let now = DiskStorage::open(scene.dir.path()).unwrap().stat(&scene.fixture.path(0)).unwrap().unwrap();
@@ -470,7 +472,8 @@ fn a_file_whose_length_is_refused_as_another_program_touched_it_is_looked_at_at_
     let mut scene = Scene::new(&[4 * 16_384]);
     assert_eq!(scene.arrive(&[0, 1]), scene.good(&[0, 1]));
     scene.run(vec![Order::Sync]);
-    // How this worker may write the file it finds out at its first write, and that begins with the length.
+    // The worker learns at its first write how it may write the file, and begins by setting the
+    // length.
     scene.reopen();
     fs::File::options().write(true).open(scene.file(0)).unwrap().set_len(16_384).unwrap();
     assert_eq!(scene.arrive(&[2]), [vec![scene.lost(&[1])], scene.good(&[2])].concat(), "without another try");
