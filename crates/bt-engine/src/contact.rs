@@ -7,10 +7,10 @@
 
 use crate::config::Config;
 use crate::io::{Output, PeerKey};
-use crate::meeting::Meeting;
 use crate::peer::Arrival;
 use crate::pex::{self, Exchange, Roster};
 use crate::status::Why;
+use crate::swarm::Swarm;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -96,7 +96,7 @@ impl Contact {
     }
 }
 
-impl Meeting {
+impl Swarm {
     /// Wraps our extension handshake in a message, if the peer supports the extension protocol.
     pub(crate) fn hello_message(&self, peer: PeerKey, hello: &ExtendedHandshake) -> Option<Message> {
         let speaks = self.contacts.get(&peer).is_some_and(|contact| contact.extended);
@@ -208,15 +208,15 @@ mod tests {
         let config = Config::new(PeerId([0; 20]));
         let (key, info_hash) = (PeerKey(1), InfoHash([7; 20]));
         let torrent = crate::io::TorrentKey(0);
-        let mut meeting = Meeting::new(Time::ZERO, torrent, info_hash, Vec::new(), false, &config, Rng::from_seed(1));
+        let mut swarm = Swarm::new(Time::ZERO, torrent, info_hash, Vec::new(), false, &config, Rng::from_seed(1));
         let handshake = Handshake { reserved: Reserved::OURS, info_hash, peer_id: PeerId([1; 20]) };
         let addr = SocketAddr::from(([9, 0, 0, 1], 1));
-        meeting.join(Time::ZERO, &Arrival { key, addr, outbound: false, handshake, room: true });
+        swarm.join(Time::ZERO, &Arrival { key, addr, outbound: false, handshake, room: true });
         let (first, later) = (IpAddr::from([5, 0, 0, 1]), IpAddr::from([5, 0, 0, 2]));
         for ours in [first, later] {
             let hello = ExtendedHandshake { your_ip: Some(ours), ..ExtendedHandshake::default() };
-            meeting.greeted(Time::ZERO, key, &hello, &config);
+            swarm.greeted(Time::ZERO, key, &hello, &config);
         }
-        assert_eq!(meeting.outlook.hear([9, 0, 0, 2].into(), first), Some(first));
+        assert_eq!(swarm.outlook.hear([9, 0, 0, 2].into(), first), Some(first));
     }
 }

@@ -10,10 +10,10 @@ use crate::fast;
 use crate::io::{Input, Output, PeerKey, TorrentKey, TorrentSpec};
 use crate::line::Line;
 use crate::magnet::{Magnet, Scope};
-use crate::meeting::Meeting;
 use crate::peer::Arrival;
 use crate::room::Room;
 use crate::status::{MagnetStatus, SourceStat, TorrentStatus, Why};
+use crate::swarm::Swarm;
 use crate::torrent::Torrent;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -77,7 +77,7 @@ impl Engine {
         if matches!(input, Input::NetworkChanged) {
             let magnets: Vec<TorrentKey> = self.magnets.keys().copied().collect();
             for key in magnets {
-                self.on_magnet(key, |magnet, scope| magnet.meeting.network_changed(now, scope.budget, scope.out));
+                self.on_magnet(key, |magnet, scope| magnet.swarm.network_changed(now, scope.budget, scope.out));
             }
         }
         match self.magnet_of(&input) {
@@ -98,23 +98,23 @@ impl Engine {
             Input::Remove(key) => {
                 if let Some(mut torrent) = self.torrents.remove(&key) {
                     torrent.stop(&mut self.out);
-                    self.forget(key, torrent.planned, &torrent.meeting);
+                    self.forget(key, torrent.planned, &torrent.swarm);
                 }
                 if let Some(mut magnet) = self.magnets.remove(&key) {
                     magnet.stop(&mut self.out);
-                    self.forget(key, magnet.planned, &magnet.meeting);
+                    self.forget(key, magnet.planned, &magnet.swarm);
                 }
             }
             Input::Sought(key, via, found) => {
-                self.on(now, key, |torrent, engine| torrent.meeting.sought(now, via, found, engine.out));
+                self.on(now, key, |torrent, engine| torrent.swarm.sought(now, via, found, engine.out));
             }
             Input::PeersFound(key, source, addrs) => self.on(now, key, |torrent, engine| {
-                torrent.meeting.found(now, source, &addrs);
-                torrent.meeting.dial(now, engine.budget, engine.out);
+                torrent.swarm.found(now, source, &addrs);
+                torrent.swarm.dial(now, engine.budget, engine.out);
             }),
             Input::Called { torrent, addr, is_new } => self.on(now, torrent, |torrent, engine| {
                 torrent.called(now, addr, is_new);
-                torrent.meeting.dial(now, engine.budget, engine.out);
+                torrent.swarm.dial(now, engine.budget, engine.out);
             }),
             Input::Connected { peer, torrent, addr, outbound, handshake } => {
                 if !self.torrents.contains_key(&torrent) {
@@ -129,8 +129,8 @@ impl Engine {
                 });
             }
             Input::DialFailed(key, addr) => self.on(now, key, |torrent, engine| {
-                torrent.meeting.dial_failed(now, addr);
-                torrent.meeting.dial(now, engine.budget, engine.out);
+                torrent.swarm.dial_failed(now, addr);
+                torrent.swarm.dial(now, engine.budget, engine.out);
             }),
             Input::Frames(peer, messages) => self.frames(now, peer, messages),
             Input::Sent(peer, bytes) => self.on_peer(now, peer, |torrent, engine| {
@@ -159,7 +159,7 @@ impl Engine {
             }),
             Input::Announced(key, tracker, result) => self.on(now, key, |torrent, engine| {
                 torrent.announced(now, tracker, result, engine.out);
-                torrent.meeting.dial(now, engine.budget, engine.out);
+                torrent.swarm.dial(now, engine.budget, engine.out);
             }),
             Input::Want(key, wants) => self.on(now, key, |torrent, engine| torrent.want(now, &wants, engine.budget, engine.out)),
             Input::Limit(key, rates) => self.on(now, key, |torrent, engine| {
@@ -169,7 +169,7 @@ impl Engine {
             Input::NetworkChanged => {
                 let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
                 for key in keys {
-                    self.on(now, key, |torrent, engine| torrent.meeting.network_changed(now, engine.budget, engine.out));
+                    self.on(now, key, |torrent, engine| torrent.swarm.network_changed(now, engine.budget, engine.out));
                 }
             }
             Input::Budget(budget) => {
@@ -287,7 +287,7 @@ impl Engine {
         let Some(magnet) = self.magnets.get_mut(&key) else { return };
         let budget = Budget { dials: dials_of(&self.budget, &self.dial_room, key), ..self.budget };
         act(magnet, &mut Scope { config: &self.config, budget: &budget, room, out: &mut self.out });
-        self.dial_room.note(key, magnet.meeting.dialing() as u64, magnet.meeting.is_short_of_dials());
+        self.dial_room.note(key, magnet.swarm.dialing() as u64, magnet.swarm.is_short_of_dials());
         let next = magnet.deadline(&budget);
         let planned = core::mem::replace(&mut magnet.planned, next);
         self.changed.insert(key);
@@ -296,7 +296,7 @@ impl Engine {
 
     /// Adds a torrent, with what its magnet has gathered, if there was one.
     fn add(&mut self, now: Time, key: TorrentKey, spec: TorrentSpec) {
-        let (meeting, peers) = match self.magnets.remove(&key) {
+        let (swarm, peers) = match self.magnets.remove(&key) {
             Some(magnet) => {
                 self.replan(key, magnet.planned, None);
                 let mut scope = Scope { config: &self.config, budget: &self.budget, room: true, out: &mut self.out };
@@ -304,10 +304,10 @@ impl Engine {
             }
             None => {
                 let (trackers, rng) = (spec.trackers.clone(), self.rng.fork());
-                (Meeting::new(now, key, spec.info_hash, trackers, spec.private, &self.config, rng), Vec::new())
+                (Swarm::new(now, key, spec.info_hash, trackers, spec.private, &self.config, rng), Vec::new())
             }
         };
-        self.torrents.insert(key, Box::new(Torrent::new(now, spec, meeting, &self.config)));
+        self.torrents.insert(key, Box::new(Torrent::new(now, spec, swarm, &self.config)));
         self.on(now, key, |torrent, engine| torrent.wake(now, engine.config, engine.budget, engine.out));
         for (arrival, said) in peers {
             self.on(now, key, |torrent, engine| torrent.adopt(now, &arrival, engine.config));
@@ -320,7 +320,7 @@ impl Engine {
     /// Takes messages of one peer, one after another; the first fault ends its connection.
     fn frames(&mut self, now: Time, peer: PeerKey, messages: Vec<Message>) {
         self.on_peer(now, peer, |torrent, engine| {
-            if let Some(spare) = torrent.meeting.heard(now, peer) {
+            if let Some(spare) = torrent.swarm.heard(now, peer) {
                 torrent.hang_up(now, spare, Why::Duplicate, engine.out);
             }
             for message in messages {
@@ -341,8 +341,8 @@ impl Engine {
             self.on(now, key, |torrent, _| torrent.work.shelf().look_for_room());
         }
         for key in self.dial_room.take_retries() {
-            self.on(now, key, |torrent, engine| torrent.meeting.dial(now, engine.budget, engine.out));
-            self.on_magnet(key, |magnet, scope| magnet.meeting.dial(now, scope.budget, scope.out));
+            self.on(now, key, |torrent, engine| torrent.swarm.dial(now, engine.budget, engine.out));
+            self.on_magnet(key, |magnet, scope| magnet.swarm.dial(now, scope.budget, scope.out));
         }
         self.store_room.plan(now);
         while let Some((key, peer, bytes)) = self.uplink.next(now) {
@@ -390,7 +390,7 @@ impl Engine {
             self.touched.insert(key);
         }
         self.store_room.note(key, torrent.work.reserved(), torrent.work.is_short());
-        self.dial_room.note(key, torrent.meeting.dialing() as u64, torrent.meeting.is_short_of_dials());
+        self.dial_room.note(key, torrent.swarm.dialing() as u64, torrent.swarm.is_short_of_dials());
         if !core::mem::replace(&mut torrent.is_changed, true) {
             self.changed.insert(key);
         }
@@ -406,9 +406,9 @@ impl Engine {
     }
 
     /// Removes every reference to a torrent or magnet that is gone.
-    fn forget(&mut self, key: TorrentKey, planned: Option<Time>, meeting: &Meeting) {
+    fn forget(&mut self, key: TorrentKey, planned: Option<Time>, swarm: &Swarm) {
         self.replan(key, planned, None);
-        for peer in meeting.contacts.keys() {
+        for peer in swarm.contacts.keys() {
             self.routes.remove(peer);
         }
         self.store_room.forget(key);
@@ -482,7 +482,7 @@ fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, 
         // The extension handshake may come before the bitfield, as may keep-alives.
         Message::Extended { id, payload } => return torrent.extended(now, key, id, &payload, engine.config),
         Message::Port(port) => {
-            torrent.meeting.dht_node(key, port, engine.config, engine.out);
+            torrent.swarm.dht_node(key, port, engine.config, engine.out);
             return Ok(());
         }
         Message::KeepAlive | Message::Unknown(_) => return Ok(()),

@@ -20,7 +20,7 @@ impl Torrent {
     pub(crate) fn hello(&self, peer: PeerKey, config: &Config) -> ExtendedHandshake {
         let metadata_size = u32::try_from(self.metadata.len()).ok().filter(|size| *size != 0);
         let upload_only = self.is_upload_only().then_some(true);
-        ExtendedHandshake { metadata_size, upload_only, ..self.meeting.hello(peer, config) }
+        ExtendedHandshake { metadata_size, upload_only, ..self.swarm.hello(peer, config) }
     }
 
     /// Takes an extension message of a peer.
@@ -32,7 +32,7 @@ impl Torrent {
                 self.metadata_wanted(peer, payload);
                 Ok(())
             }
-            ExtensionIds::PEX => self.meeting.told(now, peer, payload, config),
+            ExtensionIds::PEX => self.swarm.told(now, peer, payload, config),
             _ => Ok(()),
         }
     }
@@ -40,7 +40,7 @@ impl Torrent {
     /// Takes a peer's extension handshake; a later one says only what has changed.
     fn greeted(&mut self, now: Time, peer: PeerKey, hello: ExtendedHandshake, config: &Config) -> Result<(), Why> {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
-        self.meeting.greeted(now, peer, &hello, config);
+        self.swarm.greeted(now, peer, &hello, config);
         if let Some(max) = hello.requests_max {
             row.pipeline.set_window_max(max.min(REQUESTS_QUEUED_MAX));
         }
@@ -60,7 +60,7 @@ impl Torrent {
             Answer::Send => self.send_metadata(peer, &[part]),
             Answer::Later => {}
             Answer::Reject => {
-                if let Some(id) = self.meeting.metadata_id(peer) {
+                if let Some(id) = self.swarm.metadata_id(peer) {
                     let payload = MetadataMessage::Reject(part).to_bytes().into();
                     row.say(Message::Extended { id, payload }, &mut self.talked_to);
                 }
@@ -69,7 +69,7 @@ impl Torrent {
     }
 
     fn send_metadata(&mut self, peer: PeerKey, parts: &[u32]) {
-        let (Some(row), Some(id)) = (self.peers.get_mut(&peer), self.meeting.metadata_id(peer)) else { return };
+        let (Some(row), Some(id)) = (self.peers.get_mut(&peer), self.swarm.metadata_id(peer)) else { return };
         for &part in parts {
             // The supply lets only existing parts pass.
             let start = part.saturating_mul(METADATA_PART) as usize;
@@ -92,6 +92,6 @@ impl Torrent {
         }
         let peers = &self.peers;
         let is_seed = |peer| peers.get(&peer).is_some_and(|row| row.wants_nothing());
-        self.meeting.tell_peers(now, is_seed, out);
+        self.swarm.tell_peers(now, is_seed, out);
     }
 }

@@ -9,10 +9,10 @@
 use crate::backlog::Backlog;
 use crate::config::{Budget, Config};
 use crate::io::{Event, Input, MagnetSpec, Output, PeerKey, TorrentKey};
-use crate::meeting::{Meeting, Progress, Room};
 use crate::metadata::{Assembly, Whole};
 use crate::peer::Arrival;
 use crate::status::{MagnetStatus, Why};
+use crate::swarm::{Progress, Room, Swarm};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -33,7 +33,7 @@ const PROGRESS: Progress = Progress { uploaded: 0, downloaded: 0, left: BLOCK_LE
 /// A torrent without metadata, and its peers.
 #[derive(Debug)]
 pub(crate) struct Magnet {
-    pub(crate) meeting: Meeting,
+    pub(crate) swarm: Swarm,
     assembly: Assembly,
     peers: BTreeMap<PeerKey, Acquaintance>,
     /// The metadata was given out.
@@ -63,7 +63,7 @@ impl Magnet {
     pub(crate) fn new(now: Time, key: TorrentKey, spec: MagnetSpec, config: &Config, rng: Rng) -> Magnet {
         let MagnetSpec { info_hash, trackers } = spec;
         Magnet {
-            meeting: Meeting::new(now, key, info_hash, trackers, false, config, rng),
+            swarm: Swarm::new(now, key, info_hash, trackers, false, config, rng),
             assembly: Assembly::new(info_hash),
             peers: BTreeMap::new(),
             is_found: false,
@@ -77,42 +77,42 @@ impl Magnet {
     /// Takes an input for it or for one of its peers.
     pub(crate) fn handle(&mut self, now: Time, input: Input, scope: &mut Scope<'_>) {
         match input {
-            Input::PeersFound(_, source, addrs) => self.meeting.found(now, source, &addrs),
-            Input::Called { addr, .. } => self.meeting.called(now, addr),
+            Input::PeersFound(_, source, addrs) => self.swarm.found(now, source, &addrs),
+            Input::Called { addr, .. } => self.swarm.called(now, addr),
             Input::Connected { peer, addr, outbound, handshake, .. } => {
                 self.connected(now, Arrival { key: peer, addr, outbound, handshake, room: scope.room }, scope);
             }
-            Input::DialFailed(_, addr) => self.meeting.dial_failed(now, addr),
+            Input::DialFailed(_, addr) => self.swarm.dial_failed(now, addr),
             Input::Frames(peer, messages) => {
-                if let Some(spare) = self.meeting.heard(now, peer) {
+                if let Some(spare) = self.swarm.heard(now, peer) {
                     self.hang_up(now, spare, Why::Duplicate, scope);
                 }
                 let done = messages.into_iter().try_for_each(|message| self.hear(now, peer, message, scope));
                 done.unwrap_or_else(|why| self.hang_up(now, peer, why, scope));
             }
             Input::Closed(peer) => self.closed(now, peer, Why::Gone, scope),
-            Input::Announced(_, tracker, result) => drop(self.meeting.announced(now, tracker, result, scope.out)),
-            Input::Sought(_, via, found) => self.meeting.sought(now, via, found, scope.out),
+            Input::Announced(_, tracker, result) => drop(self.swarm.announced(now, tracker, result, scope.out)),
+            Input::Sought(_, via, found) => self.swarm.sought(now, via, found, scope.out),
             _ => {}
         }
-        self.meeting.dial(now, scope.budget, scope.out);
+        self.swarm.dial(now, scope.budget, scope.out);
     }
 
     pub(crate) fn deadline(&self, budget: &Budget) -> Option<Time> {
-        self.meeting.deadline(self.is_found, budget).into_iter().chain(self.next_watch).min()
+        self.swarm.deadline(self.is_found, budget).into_iter().chain(self.next_watch).min()
     }
 
     pub(crate) fn wake(&mut self, now: Time, scope: &mut Scope<'_>) {
-        self.meeting.wake(now, &self.progress(), scope.budget, scope.out);
+        self.swarm.wake(now, &self.progress(), scope.budget, scope.out);
         if self.next_watch.take_if(|at| *at <= now).is_some() {
-            for peer in self.assembly.watch(now, self.meeting.is_full(scope.budget)) {
+            for peer in self.assembly.watch(now, self.swarm.is_full(scope.budget)) {
                 self.hang_up(now, peer, Why::NoMetadata, scope);
             }
             self.make_room(now, scope);
-            self.meeting.reach_further();
+            self.swarm.reach_further();
             // The metadata under way may be that of a private torrent.
             if !self.is_found {
-                self.meeting.tell_peers(now, |_| false, scope.out);
+                self.swarm.tell_peers(now, |_| false, scope.out);
             }
             self.ask_everybody(now, scope);
             self.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
@@ -122,25 +122,20 @@ impl Magnet {
     /// Leaves the swarm.
     pub(crate) fn stop(&mut self, out: &mut VecDeque<Output>) {
         let progress = self.progress();
-        self.meeting.stop(&progress, out);
+        self.swarm.stop(&progress, out);
     }
 
     /// Hands the meeting to the torrent, and the peers with what they said. A private torrent
     /// closes the connections of peers that came to us, or that neither the user nor a tracker
     /// named (BEP 27).
-    pub(crate) fn hand_over(
-        mut self,
-        now: Time,
-        private: bool,
-        scope: &mut Scope<'_>,
-    ) -> (Meeting, Vec<(Arrival, Vec<Message>)>) {
+    pub(crate) fn hand_over(mut self, now: Time, private: bool, scope: &mut Scope<'_>) -> (Swarm, Vec<(Arrival, Vec<Message>)>) {
         if private {
-            for peer in self.meeting.make_private() {
+            for peer in self.swarm.make_private() {
                 self.hang_up(now, peer, Why::Private, scope);
             }
         }
         let peers = self.peers.into_values().map(|Acquaintance { arrival, backlog, .. }| (arrival, backlog.into_messages()));
-        (self.meeting, peers.collect())
+        (self.swarm, peers.collect())
     }
 
     pub(crate) fn status(&self) -> MagnetStatus {
@@ -158,25 +153,25 @@ impl Magnet {
     fn connected(&mut self, now: Time, arrival: Arrival, scope: &mut Scope<'_>) {
         let (key, addr, peer_id) = (arrival.key, arrival.addr, arrival.handshake.peer_id);
         if let Err(why) = self.admit(now, &arrival, scope) {
-            self.meeting.refused(now, &arrival, why);
+            self.swarm.refused(now, &arrival, why);
             scope.out.push_back(Output::HangUp(key, why));
             return;
         }
-        self.meeting.join(now, &arrival);
+        self.swarm.join(now, &arrival);
         let opening = arrival.is_fast().then_some(Message::HaveNone);
-        let hello = self.meeting.hello_message(key, &self.meeting.hello(key, scope.config));
-        let port = self.meeting.port_message(key, scope.config);
+        let hello = self.swarm.hello_message(key, &self.swarm.hello(key, scope.config));
+        let port = self.swarm.port_message(key, scope.config);
         let words: Vec<Message> = opening.into_iter().chain(hello).chain(port).collect();
         if !words.is_empty() {
             scope.out.push_back(Output::Send(key, words));
         }
         self.peers.insert(key, Acquaintance { arrival, since: now, backlog: Backlog::default() });
         self.next_watch.get_or_insert(now + WATCH);
-        scope.out.push_back(Output::Event(self.meeting.key, Event::PeerJoined(addr, peer_id)));
+        scope.out.push_back(Output::Event(self.swarm.key, Event::PeerJoined(addr, peer_id)));
     }
 
     fn admit(&mut self, now: Time, arrival: &Arrival, scope: &mut Scope<'_>) -> Result<(), Why> {
-        match self.meeting.admit(now, arrival, scope.config, scope.budget)? {
+        match self.swarm.admit(now, arrival, scope.config, scope.budget)? {
             Room::Free => {}
             Room::Of(twin) => self.hang_up(now, twin, Why::Duplicate, scope),
             // A peer that gives us nothing makes room for a peer that connects to us.
@@ -196,8 +191,8 @@ impl Magnet {
     /// Closes a connection that gives nothing, if all places are taken and an address waits to be
     /// dialled.
     fn make_room(&mut self, now: Time, scope: &mut Scope<'_>) {
-        let someone_waits = self.meeting.book.deadline().is_some_and(|at| at <= now);
-        let crowded = !self.is_found && self.meeting.is_full(scope.budget) && someone_waits;
+        let someone_waits = self.swarm.book.deadline().is_some_and(|at| at <= now);
+        let crowded = !self.is_found && self.swarm.is_full(scope.budget) && someone_waits;
         let is_late = |peer: &PeerKey| self.peers.get(peer).is_some_and(|row| row.since + PATIENCE <= now);
         if let Some(idle) = self.idle(now).filter(is_late).filter(|_| crowded) {
             self.hang_up(now, idle, Why::NoMetadata, scope);
@@ -213,9 +208,9 @@ impl Magnet {
 
     fn closed(&mut self, now: Time, peer: PeerKey, why: Why, scope: &mut Scope<'_>) {
         let Some(Acquaintance { arrival, .. }) = self.peers.remove(&peer) else { return };
-        self.meeting.leave(now, peer, why, self.is_found);
+        self.swarm.leave(now, peer, why, self.is_found);
         self.assembly.left(peer);
-        scope.out.push_back(Output::Event(self.meeting.key, Event::PeerLeft(arrival.addr, why)));
+        scope.out.push_back(Output::Event(self.swarm.key, Event::PeerLeft(arrival.addr, why)));
         self.ask_everybody(now, scope);
     }
 
@@ -223,18 +218,18 @@ impl Magnet {
     fn hear(&mut self, now: Time, peer: PeerKey, message: Message, scope: &mut Scope<'_>) -> Result<(), Why> {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         match message {
-            Message::Port(port) => self.meeting.dht_node(peer, port, scope.config, scope.out),
+            Message::Port(port) => self.swarm.dht_node(peer, port, scope.config, scope.out),
             Message::Extended { id: 0, payload } => {
                 let Ok(hello) = ExtendedHandshake::parse(&payload) else { return Ok(()) };
-                self.meeting.greeted(now, peer, &hello, scope.config);
-                if let Some(size) = hello.metadata_size.filter(|_| self.meeting.metadata_id(peer).is_some()) {
+                self.swarm.greeted(now, peer, &hello, scope.config);
+                if let Some(size) = hello.metadata_size.filter(|_| self.swarm.metadata_id(peer).is_some()) {
                     self.assembly.offered(now, peer, row.arrival.addr, size)?;
                 }
                 row.backlog.hear_hello(hello);
                 self.ask(now, peer, scope);
             }
             Message::Extended { id: ExtensionIds::METADATA, payload } => self.hear_metadata(now, peer, &payload, scope)?,
-            Message::Extended { id: ExtensionIds::PEX, payload } => self.meeting.told(now, peer, &payload, scope.config)?,
+            Message::Extended { id: ExtensionIds::PEX, payload } => self.swarm.told(now, peer, &payload, scope.config)?,
             message => {
                 let answer = row.backlog.hear(message, row.arrival.is_fast())?;
                 scope.out.extend(answer.map(|answer| Output::Send(peer, vec![answer])));
@@ -257,7 +252,7 @@ impl Magnet {
                 }
                 Some(Whole::Right(metadata)) => {
                     self.is_found = true;
-                    scope.out.push_back(Output::Metadata(self.meeting.key, metadata));
+                    scope.out.push_back(Output::Metadata(self.swarm.key, metadata));
                 }
             },
             None => {}
@@ -267,8 +262,8 @@ impl Magnet {
 
     /// Bans the peer that made a wrong copy alone.
     fn ban(&mut self, now: Time, liar: SocketAddr, scope: &mut Scope<'_>) {
-        self.meeting.book.ban(liar);
-        let book = &self.meeting.book;
+        self.swarm.book.ban(liar);
+        let book = &self.swarm.book;
         let connected = self.peers.iter().filter(|(_, row)| row.arrival.addr == liar || book.is_banned(row.arrival.addr));
         let connected =
             connected.map(|(peer, row)| (*peer, if row.arrival.addr == liar { Why::BadMetadata } else { Why::Banned }));
@@ -285,7 +280,7 @@ impl Magnet {
 
     /// Asks a peer for as many parts as it may be asked for.
     fn ask(&mut self, now: Time, peer: PeerKey, scope: &mut Scope<'_>) {
-        if self.is_found || self.meeting.metadata_id(peer).is_none() {
+        if self.is_found || self.swarm.metadata_id(peer).is_none() {
             return;
         }
         for part in self.assembly.ask(now, peer) {
@@ -294,7 +289,7 @@ impl Magnet {
     }
 
     fn say(&self, peer: PeerKey, message: &MetadataMessage, scope: &mut Scope<'_>) {
-        let id = self.meeting.metadata_id(peer);
+        let id = self.swarm.metadata_id(peer);
         let message = id.map(|id| Message::Extended { id, payload: message.to_bytes().into() });
         scope.out.extend(message.map(|message| Output::Send(peer, vec![message])));
     }

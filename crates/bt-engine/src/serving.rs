@@ -50,7 +50,7 @@ impl Torrent {
         if self.store_fault.is_some() {
             return self.apply(now, &Chosen::default());
         }
-        let chosen = choker::round(now, &candidates, slots, self.is_done(), rotate, &mut self.meeting.rng);
+        let chosen = choker::round(now, &candidates, slots, self.is_done(), rotate, &mut self.swarm.rng);
         self.apply(now, &chosen);
         if self.reveal.is_some() {
             chosen.regular.iter().for_each(|&peer| self.reveal_to(now, peer));

@@ -9,7 +9,6 @@ use crate::config::{Budget, Config, Rates};
 use crate::crowd;
 use crate::io::{Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
 use crate::map;
-use crate::meeting::{Meeting, Progress, Room};
 use crate::meter::Meter;
 use crate::pace::Pace;
 use crate::peer::{Arrival, Peer};
@@ -18,6 +17,7 @@ use crate::slow::{self, Facts};
 use crate::sources::{SourceId, Sources};
 use crate::status::{SourceStat, TorrentStatus, Why};
 use crate::supply::Supply;
+use crate::swarm::{Progress, Room, Swarm};
 use crate::work::Work;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,7 +39,7 @@ const WATCH: Duration = Duration::from_secs(1);
 pub(crate) struct Torrent {
     pub(crate) key: TorrentKey,
     /// The trackers, addresses and connections of its swarm.
-    pub(crate) meeting: Meeting,
+    pub(crate) swarm: Swarm,
     /// The `info` dictionary, for peers that ask for it; empty if peers get none.
     pub(crate) metadata: Bytes,
     pub(crate) geometry: Geometry,
@@ -103,18 +103,17 @@ pub(crate) struct Torrent {
 
 impl Torrent {
     /// Makes a torrent whose peers come to this meeting.
-    pub(crate) fn new(now: Time, spec: TorrentSpec, mut meeting: Meeting, config: &Config) -> Torrent {
+    pub(crate) fn new(now: Time, spec: TorrentSpec, mut swarm: Swarm, config: &Config) -> Torrent {
         let TorrentSpec { geometry, have, wants, metadata, .. } = spec;
         let mut torrent = Torrent {
-            key: meeting.key,
+            key: swarm.key,
             metadata,
             geometry,
-            work: Work::new(geometry, &have, meeting.rng.fork()),
+            work: Work::new(geometry, &have, swarm.rng.fork()),
             // In the end every peer gets a `have` for every piece: of at most this number of
             // pieces.
-            reveal: (have.is_full() && have.len() as usize <= HAVES_MAX)
-                .then(|| Box::new(Reveal::new(geometry, &mut meeting.rng))),
-            meeting,
+            reveal: (have.is_full() && have.len() as usize <= HAVES_MAX).then(|| Box::new(Reveal::new(geometry, &mut swarm.rng))),
+            swarm,
             sources: Sources::default(),
             on_parole: BTreeSet::new(),
             peers: BTreeMap::new(),
@@ -156,20 +155,20 @@ impl Torrent {
             let _ = torrent.work.shelf().want(&wants);
         }
         torrent.count_wanted();
-        torrent.meeting.announcer.set_partial(now, torrent.is_partial());
+        torrent.swarm.announcer.set_partial(now, torrent.is_partial());
         torrent
     }
 
     /// Returns the spec with which a torrent like this one would be added.
     pub(crate) fn spec(&self) -> TorrentSpec {
         TorrentSpec {
-            info_hash: self.meeting.info_hash,
+            info_hash: self.swarm.info_hash,
             geometry: self.geometry,
             have: self.have.clone(),
-            trackers: self.meeting.announcer.urls(),
+            trackers: self.swarm.announcer.urls(),
             wants: Vec::new(),
             metadata: self.metadata.clone(),
-            private: self.meeting.private,
+            private: self.swarm.private,
         }
     }
 
@@ -179,11 +178,11 @@ impl Torrent {
     pub(crate) fn deadline(&self, budget: &Budget) -> Option<Time> {
         let round = (!self.peers.is_empty()).then_some(self.next_round);
         let paces = [self.up_pace.deadline(), self.down_pace.deadline()];
-        [self.meeting.deadline(self.is_done(), budget), round, self.next_watch].into_iter().chain(paces).flatten().min()
+        [self.swarm.deadline(self.is_done(), budget), round, self.next_watch].into_iter().chain(paces).flatten().min()
     }
 
     pub(crate) fn wake(&mut self, now: Time, config: &Config, budget: &Budget, out: &mut VecDeque<Output>) {
-        self.meeting.wake(now, &self.progress(), budget, out);
+        self.swarm.wake(now, &self.progress(), budget, out);
         self.askers.extend(self.down_pace.unpark(now));
         self.unparked.extend(self.up_pace.unpark(now));
         if !self.peers.is_empty() && now >= self.next_round {
@@ -197,7 +196,7 @@ impl Torrent {
     /// Releases what only connected peers need, after something happened while no peer is
     /// connected.
     pub(crate) fn rest(&mut self) {
-        self.meeting.rng.rest();
+        self.swarm.rng.rest();
         if self.is_complete() {
             self.work.rest();
         }
@@ -232,14 +231,14 @@ impl Torrent {
         result: Result<(IpAddr, AnnounceReply), Failure>,
         out: &mut VecDeque<Output>,
     ) {
-        if self.meeting.announced(now, tracker, result, out).is_some_and(|seeders| seeders > 1) {
+        if self.swarm.announced(now, tracker, result, out).is_some_and(|seeders| seeders > 1) {
             self.reveal_all();
         }
     }
 
     pub(crate) fn stop(&mut self, out: &mut VecDeque<Output>) {
         let progress = self.progress();
-        self.meeting.stop(&progress, out);
+        self.swarm.stop(&progress, out);
     }
 
     // ---- peers come and go ----
@@ -254,14 +253,14 @@ impl Torrent {
     ) {
         let (key, addr, peer_id) = (arrival.key, arrival.addr, arrival.handshake.peer_id);
         if let Err(why) = self.admit(now, &arrival, config, budget, out) {
-            self.meeting.refused(now, &arrival, why);
+            self.swarm.refused(now, &arrival, why);
             out.push_back(Output::HangUp(key, why));
             return;
         }
-        self.meeting.join(now, &arrival);
+        self.swarm.join(now, &arrival);
         let opening = self.opening(arrival.is_fast());
-        let hello = self.meeting.hello_message(key, &self.hello(key, config));
-        let port = self.meeting.port_message(key, config);
+        let hello = self.swarm.hello_message(key, &self.hello(key, config));
+        let port = self.swarm.port_message(key, config);
         self.welcome(now, &arrival, opening.into_iter().chain(hello).chain(port), config);
         out.push_back(Output::Event(self.key, Event::PeerJoined(addr, peer_id)));
     }
@@ -275,7 +274,7 @@ impl Torrent {
         let mut hello = self.hello(arrival.key, config);
         // Extensions that are switched off are named too: they may have been on.
         hello.ids.pex = hello.ids.pex.or(Some(0));
-        let hello = self.meeting.hello_message(arrival.key, &hello);
+        let hello = self.swarm.hello_message(arrival.key, &hello);
         self.welcome(now, arrival, haves.into_iter().chain(hello), config);
     }
 
@@ -303,9 +302,9 @@ impl Torrent {
     /// wanted anything: another process in its place may want something.
     pub(crate) fn called(&mut self, now: Time, addr: SocketAddr, is_new: bool) {
         if is_new && self.parted.remove(&addr) {
-            self.meeting.book.closed(now, addr);
+            self.swarm.book.closed(now, addr);
         }
-        self.meeting.called(now, addr);
+        self.swarm.called(now, addr);
     }
 
     /// Decides whether a new connection may stay. It may replace an older connection to the same
@@ -318,7 +317,7 @@ impl Torrent {
         budget: &Budget,
         out: &mut VecDeque<Output>,
     ) -> Result<(), Why> {
-        match self.meeting.admit(now, arrival, config, budget)? {
+        match self.swarm.admit(now, arrival, config, budget)? {
             Room::Free => {}
             Room::Of(twin) => self.hang_up(now, twin, Why::Duplicate, out),
             Room::None => {
@@ -336,7 +335,7 @@ impl Torrent {
         let is_stranger = |peer: &&Peer| peer.up.total() == 0 && peer.pipeline.received() == 0;
         let here = self.peers.values().filter(is_stranger).map(|peer| (peer.key, peer.addr.ip()));
         let strangers = crowd::give_way(newcomer.ip(), here);
-        strangers.get(self.meeting.rng.index(strangers.len())).copied()
+        strangers.get(self.swarm.rng.index(strangers.len())).copied()
     }
 
     /// Makes the first message: the pieces that we have, in the shortest form (BEP 6).
@@ -375,9 +374,9 @@ impl Torrent {
         if why == Why::BothSeeds {
             // Only addresses that can be dialled again: others would make the set grow with every
             // connection that they make.
-            self.parted.extend(self.meeting.addresses(peer).filter(|addr| self.meeting.book.knows(*addr)));
+            self.parted.extend(self.swarm.addresses(peer).filter(|addr| self.swarm.book.knows(*addr)));
         }
-        self.meeting.leave(now, peer, why, self.is_done());
+        self.swarm.leave(now, peer, why, self.is_done());
         out.push_back(Output::Event(self.key, Event::PeerLeft(row.addr, why)));
     }
 
@@ -452,7 +451,7 @@ impl Torrent {
             self.reveal_all();
         }
         self.best_rate = self.best_rate.max(self.down.rate(now));
-        self.meeting.reach_further();
+        self.swarm.reach_further();
         self.tell_extensions(now, out);
         self.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
     }
@@ -479,7 +478,7 @@ impl Torrent {
             seeds: self.peers.values().filter(|peer| peer.has.is_full()).count(),
             partial_seeds: self.peers.values().filter(|peer| peer.upload_only && !peer.has.is_full()).count(),
             serving_us: self.peers.values().filter(|peer| peer.serves_us).count(),
-            swarm: self.meeting.swarm(),
+            swarm: self.swarm.counts(),
             store_fault: self.store_fault,
             slow: slow::reason(&self.facts(now)),
             map: map::cells(&self.have, &self.missing, self.work.open()),

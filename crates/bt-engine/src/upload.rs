@@ -108,7 +108,7 @@ impl Torrent {
         if !row.fast || row.has.count() >= NEWCOMER || self.have.is_empty() || self.reveal.is_some() {
             return;
         }
-        let set = fast::allowed_set(&self.meeting.info_hash, &self.geometry, row.addr.ip(), NEWCOMER as usize);
+        let set = fast::allowed_set(&self.swarm.info_hash, &self.geometry, row.addr.ip(), NEWCOMER as usize);
         row.may_ask = set.into_iter().filter(|&piece| self.have.has(piece) && !row.has.has(piece)).collect();
         for piece in row.may_ask.clone() {
             row.say(Message::AllowedFast(piece.number()), &mut self.talked_to);
@@ -123,7 +123,7 @@ impl Torrent {
             return;
         }
         let count = u64::from(self.geometry.piece_count());
-        let sample = (0..SUGGEST_SAMPLE).filter_map(|_| self.geometry.piece(u32::try_from(self.meeting.rng.below(count)).ok()?));
+        let sample = (0..SUGGEST_SAMPLE).filter_map(|_| self.geometry.piece(u32::try_from(self.swarm.rng.below(count)).ok()?));
         let mut lacking: Vec<(u32, Piece)> =
             sample.filter(|&piece| !row.has.has(piece)).map(|piece| (self.work.availability(piece), piece)).collect();
         lacking.sort_unstable();

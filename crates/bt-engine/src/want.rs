@@ -75,9 +75,9 @@ impl Torrent {
     pub(crate) fn done(&mut self, now: Time, out: &mut VecDeque<Output>) {
         self.tell_haves();
         if self.is_complete() {
-            self.meeting.announcer.complete(now);
+            self.swarm.announcer.complete(now);
         } else {
-            self.meeting.announcer.set_partial(now, true);
+            self.swarm.announcer.set_partial(now, true);
             self.tell_upload_only(true);
         }
         out.push_back(Output::Event(self.key, Event::Complete));
@@ -90,10 +90,10 @@ impl Torrent {
     /// Resumes the download, because something is wanted again: disconnected seeds may be dialled
     /// again.
     pub(crate) fn resume(&mut self, now: Time) {
-        self.meeting.announcer.set_partial(now, false);
+        self.swarm.announcer.set_partial(now, false);
         self.tell_upload_only(false);
         for addr in core::mem::take(&mut self.parted) {
-            self.meeting.book.closed(now, addr);
+            self.swarm.book.closed(now, addr);
         }
     }
 

@@ -54,7 +54,7 @@ const PEERS_WANTED: usize = 20;
 
 /// The swarm of one torrent or magnet.
 #[derive(Debug)]
-pub(crate) struct Meeting {
+pub(crate) struct Swarm {
     pub(crate) key: TorrentKey,
     pub(crate) info_hash: InfoHash,
     /// Peers come from trackers and the user only (BEP 27).
@@ -78,7 +78,7 @@ pub(crate) struct Meeting {
     is_short_of_dials: bool,
     /// Per cent of the connections that we may dial ourselves.
     reach: usize,
-    swarm: Option<(u32, u32)>,
+    counts: Option<(u32, u32)>,
     /// Changes whenever a peer that others can connect to comes or goes.
     pub(crate) roster: u64,
 }
@@ -104,7 +104,7 @@ pub(crate) enum Room {
     None,
 }
 
-impl Meeting {
+impl Swarm {
     pub(crate) fn new(
         now: Time,
         key: TorrentKey,
@@ -113,11 +113,11 @@ impl Meeting {
         private: bool,
         config: &Config,
         mut rng: Rng,
-    ) -> Meeting {
+    ) -> Swarm {
         let dht = config.dht_port.map(|_| Via::Dht);
         let lsd = config.lsd.then_some(Via::Lsd);
         let seeks = dht.into_iter().chain(lsd).filter(|_| !private).map(Seek::new).collect();
-        Meeting {
+        Swarm {
             key,
             info_hash,
             private,
@@ -134,7 +134,7 @@ impl Meeting {
             silent_dials: 0,
             is_short_of_dials: false,
             reach: REACH_START,
-            swarm: None,
+            counts: None,
             roster: 0,
         }
     }
@@ -206,7 +206,7 @@ impl Meeting {
             Ok((from, mut reply)) => {
                 let near = closeness(from) == Some(Closeness::Loopback);
                 self.announcer.answered(now, tracker, &reply, near, &mut self.rng);
-                self.swarm = reply.seeders.zip(reply.leechers).or(self.swarm);
+                self.counts = reply.seeders.zip(reply.leechers).or(self.counts);
                 let (peers, warning) = (reply.peers.len(), reply.warning.take());
                 self.add(now, Origin::Tracker(from), &reply.peers);
                 let external_ip = reply.external_ip;
@@ -229,8 +229,8 @@ impl Meeting {
     }
 
     /// Returns the seeders and leechers of a tracker's last answer.
-    pub(crate) fn swarm(&self) -> Option<(u32, u32)> {
-        self.swarm
+    pub(crate) fn counts(&self) -> Option<(u32, u32)> {
+        self.counts
     }
 
     // ---- addresses and dials ----
