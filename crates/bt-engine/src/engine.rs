@@ -408,7 +408,7 @@ impl Engine {
     /// Removes every reference to a torrent or magnet that is gone.
     fn forget(&mut self, key: TorrentKey, planned: Option<Time>, swarm: &Swarm) {
         self.replan(key, planned, None);
-        for peer in swarm.contacts.keys() {
+        for peer in swarm.links.keys() {
             self.routes.remove(peer);
         }
         self.store_room.forget(key);

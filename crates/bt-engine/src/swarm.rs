@@ -9,10 +9,10 @@
 use crate::announcer::{self, Announcer};
 use crate::book::{Book, Origin};
 use crate::config::{Budget, Config};
-use crate::contact::Contact;
 use crate::io::{AnnounceOrder, Event, Output, PeerKey, TorrentKey, TrackerKey, Via};
 use crate::outlook::Outlook;
 use crate::peer::Arrival;
+use crate::peer_link::PeerLink;
 use crate::seek::Seek;
 use crate::status::Why;
 use crate::tracker::Call;
@@ -64,7 +64,7 @@ pub(crate) struct Swarm {
     pub(crate) rng: Rng,
     seeks: Vec<Seek>,
     pub(crate) outlook: Outlook,
-    pub(crate) contacts: BTreeMap<PeerKey, Contact>,
+    pub(crate) links: BTreeMap<PeerKey, PeerLink>,
     /// The connections of each peer id.
     ids: BTreeSet<(PeerId, IpAddr, PeerKey)>,
     /// The addresses of a peer whose connection is being replaced by another connection.
@@ -126,7 +126,7 @@ impl Swarm {
             rng,
             seeks,
             outlook: Outlook::default(),
-            contacts: BTreeMap::new(),
+            links: BTreeMap::new(),
             ids: BTreeSet::new(),
             heirloom: Vec::new(),
             outbound: 0,
@@ -152,7 +152,7 @@ impl Swarm {
     pub(crate) fn wake(&mut self, now: Time, progress: &Progress, budget: &Budget, out: &mut VecDeque<Output>) {
         let hungry = self.lacks_peers(progress.is_done);
         while let Some(call) = self.announcer.take(now, hungry) {
-            let free = budget.peers_per_torrent.saturating_sub(self.contacts.len() + self.dialing);
+            let free = budget.peers_per_torrent.saturating_sub(self.links.len() + self.dialing);
             let order = self.announce_order(call, progress, free);
             out.push_back(Output::Event(self.key, Event::TrackerAsked(order.url.clone())));
             out.push_back(Output::Announce(self.key, Box::new(order)));
@@ -174,7 +174,7 @@ impl Swarm {
     /// Returns whether trackers and searches should help: peers are lacking, and something is
     /// missing.
     fn lacks_peers(&self, is_done: bool) -> bool {
-        self.contacts.len() + self.dialing < PEERS_WANTED && !is_done
+        self.links.len() + self.dialing < PEERS_WANTED && !is_done
     }
 
     // ---- trackers and searches ----
@@ -265,7 +265,7 @@ impl Swarm {
     fn may_dial(&self, budget: &Budget) -> bool {
         // Most dials in silence fail, and take no connection.
         let dialing = if self.is_silent() { 0 } else { self.dialing };
-        let is_room = self.contacts.len() + dialing < budget.peers_per_torrent;
+        let is_room = self.links.len() + dialing < budget.peers_per_torrent;
         is_room
             && self.dialing < self.dials_max(budget)
             && self.outbound + dialing < (budget.peers_per_torrent * self.reach).div_ceil(100)
@@ -273,7 +273,7 @@ impl Swarm {
 
     /// Returns whether few peers are connected and dials keep failing.
     fn is_silent(&self) -> bool {
-        self.contacts.len() < FEW_PEERS && self.silent_dials >= SILENT_DIALS
+        self.links.len() < FEW_PEERS && self.silent_dials >= SILENT_DIALS
     }
 
     fn dials_max(&self, budget: &Budget) -> usize {
@@ -292,7 +292,7 @@ impl Swarm {
 
     pub(crate) fn dial(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
         while self.may_dial(budget) {
-            let is_hurried = self.contacts.len() < FEW_PEERS && self.book.waiting() > DIALS_MAX;
+            let is_hurried = self.links.len() < FEW_PEERS && self.book.waiting() > DIALS_MAX;
             let Some(dial) = self.book.take(now) else { break };
             let patience = if is_hurried && dial.is_first { SHORT_PATIENCE } else { PATIENCE };
             self.dialing += 1;
@@ -342,7 +342,7 @@ impl Swarm {
             return Err(Why::Private);
         }
         if let Some(key) = self.twin(now, handshake.peer_id, addr.ip())
-            && let Some(twin) = self.contacts.get_mut(&key)
+            && let Some(twin) = self.links.get_mut(&key)
         {
             let (age, is_alive) = (now.since(twin.since), twin.is_alive(now));
             // Both ends dialled at once: both keep the connection that the smaller id dialled.
@@ -367,20 +367,20 @@ impl Swarm {
         let (first, last) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::from_bits(u128::MAX).into());
         let of_id = self.ids.range((id, first, PeerKey(0))..=(id, last, PeerKey(u64::MAX)));
         let twins = of_id.filter(|(_, other, _)| may_be_one(*other, normalise(ip))).map(|(.., key)| *key);
-        twins.max_by_key(|key| self.contacts.get(key).map(|twin| (twin.is_alive(now), twin.outbound, twin.heard)))
+        twins.max_by_key(|key| self.links.get(key).map(|twin| (twin.is_alive(now), twin.outbound, twin.heard)))
     }
 
     /// Notes that a peer said something. Returns the later connection to it, which is needless as this one is alive.
     pub(crate) fn heard(&mut self, now: Time, peer: PeerKey) -> Option<PeerKey> {
-        let contact = self.contacts.get_mut(&peer)?;
-        contact.heard = now;
-        contact.spare.take()
+        let link = self.links.get_mut(&peer)?;
+        link.heard = now;
+        link.spare.take()
     }
 
     /// Notes another address of a peer.
     fn is_also_at(&mut self, now: Time, peer: PeerKey, addr: SocketAddr) {
         let addr = normalise_addr(addr);
-        if self.contacts.get_mut(&peer).is_some_and(|contact| contact.is_also_at(addr)) {
+        if self.links.get_mut(&peer).is_some_and(|link| link.is_also_at(addr)) {
             self.book.connected(addr);
         } else {
             self.book.closed(now, addr);
@@ -389,7 +389,7 @@ impl Swarm {
 
     /// Returns whether there is no room for another connection.
     pub(crate) fn is_full(&self, budget: &Budget) -> bool {
-        self.contacts.len() >= budget.peers_per_torrent
+        self.links.len() >= budget.peers_per_torrent
     }
 
     /// Notes that a new connection was refused.
@@ -401,7 +401,7 @@ impl Swarm {
                 let Some(twin) = self.twin(now, handshake.peer_id, addr.ip()) else { return };
                 // A peer that dialled us accepts connections at the same port of each of its
                 // addresses.
-                let port = self.contacts.get(&twin).and_then(|contact| contact.listens).map(|listens| listens.port());
+                let port = self.links.get(&twin).and_then(|link| link.listens).map(|listens| listens.port());
                 let mut alias = *addr;
                 alias.set_port(if *outbound { addr.port() } else { port.unwrap_or(0) });
                 if alias.port() != 0 {
@@ -419,7 +419,7 @@ impl Swarm {
         self.ids.insert((handshake.peer_id, normalise(addr.ip()), *key));
         self.outbound += usize::from(*outbound);
         self.roster += u64::from(*outbound);
-        self.contacts.insert(*key, Contact::new(now, arrival));
+        self.links.insert(*key, PeerLink::new(now, arrival));
         for addr in core::mem::take(&mut self.heirloom) {
             self.is_also_at(now, *key, addr);
         }
@@ -427,19 +427,19 @@ impl Swarm {
 
     /// Removes a connection that ended.
     pub(crate) fn leave(&mut self, now: Time, peer: PeerKey, why: Why, is_done: bool) {
-        let Some(contact) = self.contacts.remove(&peer) else { return };
-        self.ids.remove(&(contact.id, normalise(contact.addr.ip()), peer));
-        self.outbound -= usize::from(contact.outbound);
-        self.roster += u64::from(contact.listens.is_some());
-        let addr = contact.address();
-        let twin = self.twin(now, contact.id, contact.addr.ip());
+        let Some(link) = self.links.remove(&peer) else { return };
+        self.ids.remove(&(link.id, normalise(link.addr.ip()), peer));
+        self.outbound -= usize::from(link.outbound);
+        self.roster += u64::from(link.listens.is_some());
+        let addr = link.address();
+        let twin = self.twin(now, link.id, link.addr.ip());
         // The other end closed it just after the two connections were made: it keeps the other
         // connection.
-        let is_needless = why == Why::Gone && twin.is_some() && now.since(contact.since) < CROSSING + CROSSING_SLACK;
+        let is_needless = why == Why::Gone && twin.is_some() && now.since(link.since) < CROSSING + CROSSING_SLACK;
         let why = if is_needless { Why::Duplicate } else { why };
         match why {
             Why::Duplicate => {
-                let addrs = contact.listens.into_iter().chain(contact.aliases);
+                let addrs = link.listens.into_iter().chain(link.aliases);
                 match twin {
                     Some(twin) => addrs.for_each(|addr| self.is_also_at(now, twin, addr)),
                     None => self.heirloom = addrs.collect(),
@@ -447,7 +447,7 @@ impl Swarm {
             }
             Why::BothSeeds => {}
             // Each alias may be dialled again; all but the first to answer become aliases again.
-            _ => contact.aliases.iter().for_each(|&alias| self.book.closed(now, alias)),
+            _ => link.aliases.iter().for_each(|&alias| self.book.closed(now, alias)),
         }
         match why {
             Why::BadPiece | Why::BadMetadata => self.book.ban(addr),
@@ -465,8 +465,8 @@ impl Swarm {
 
     /// Returns the address to dial a peer at, or that it connected from, and its other addresses.
     pub(crate) fn addresses(&self, peer: PeerKey) -> impl Iterator<Item = SocketAddr> {
-        let contact = self.contacts.get(&peer).into_iter();
-        contact.flat_map(|contact| core::iter::once(contact.address()).chain(contact.aliases.iter().copied()))
+        let link = self.links.get(&peer).into_iter();
+        link.flat_map(|link| core::iter::once(link.address()).chain(link.aliases.iter().copied()))
     }
 
     /// Leaves the swarm: announces `stopped` and closes all connections.
@@ -476,7 +476,7 @@ impl Swarm {
             out.push_back(Output::Event(self.key, Event::TrackerAsked(order.url.clone())));
             out.push_back(Output::Announce(self.key, Box::new(order)));
         }
-        out.extend(self.contacts.keys().map(|&peer| Output::HangUp(peer, Why::Removed)));
+        out.extend(self.links.keys().map(|&peer| Output::HangUp(peer, Why::Removed)));
     }
 
     /// Makes the torrent private: forgets addresses that neither the user nor a tracker named.
@@ -485,8 +485,8 @@ impl Swarm {
         self.private = true;
         self.seeks.clear();
         self.book.forget_hearsay();
-        let is_hearsay = |contact: &Contact| !self.book.knows(contact.address());
-        self.contacts.iter().filter(|(_, contact)| is_hearsay(contact)).map(|(peer, _)| *peer).collect()
+        let is_hearsay = |link: &PeerLink| !self.book.knows(link.address());
+        self.links.iter().filter(|(_, link)| is_hearsay(link)).map(|(peer, _)| *peer).collect()
     }
 }
 

@@ -28,7 +28,7 @@ const SILENCE: Duration = Duration::from_secs(3);
 
 /// A connected peer, without the state that depends on the torrent's pieces.
 #[derive(Debug)]
-pub(crate) struct Contact {
+pub(crate) struct PeerLink {
     pub(crate) id: PeerId,
     pub(crate) addr: SocketAddr,
     pub(crate) outbound: bool,
@@ -54,10 +54,10 @@ pub(crate) struct Contact {
     pub(crate) exchange: Exchange,
 }
 
-impl Contact {
-    pub(crate) fn new(now: Time, arrival: &Arrival) -> Contact {
+impl PeerLink {
+    pub(crate) fn new(now: Time, arrival: &Arrival) -> PeerLink {
         let Arrival { addr, outbound, handshake, .. } = arrival;
-        Contact {
+        PeerLink {
             id: handshake.peer_id,
             addr: *addr,
             outbound: *outbound,
@@ -99,19 +99,19 @@ impl Contact {
 impl Swarm {
     /// Wraps our extension handshake in a message, if the peer supports the extension protocol.
     pub(crate) fn hello_message(&self, peer: PeerKey, hello: &ExtendedHandshake) -> Option<Message> {
-        let speaks = self.contacts.get(&peer).is_some_and(|contact| contact.extended);
+        let speaks = self.links.get(&peer).is_some_and(|link| link.extended);
         speaks.then(|| Message::Extended { id: 0, payload: hello.to_bytes().into() })
     }
 
     /// Makes a `port` message with the port of our DHT node, for a peer that has a node too.
     pub(crate) fn port_message(&self, peer: PeerKey, config: &Config) -> Option<Message> {
-        let has_one = self.contacts.get(&peer).is_some_and(|contact| contact.dht);
+        let has_one = self.links.get(&peer).is_some_and(|link| link.dht);
         config.dht_port.filter(|_| has_one && !self.private).map(Message::Port)
     }
 
     /// Makes our extension handshake for a peer, with what the meeting knows of it.
     pub(crate) fn hello(&self, peer: PeerKey, config: &Config) -> ExtendedHandshake {
-        let ip = self.contacts.get(&peer).map(|contact| contact.addr.ip());
+        let ip = self.links.get(&peer).map(|link| link.addr.ip());
         let pex = self.speaks_pex(config).then_some(ExtensionIds::PEX);
         let ids = ExtensionIds { metadata: Some(ExtensionIds::METADATA), pex, holepunch: None };
         ExtendedHandshake { ids, ..ExtendedHandshake::ours(ip.unwrap_or(IpAddr::from([0; 4])), config.listen_port) }
@@ -120,17 +120,17 @@ impl Swarm {
     /// Takes a peer's extension handshake, or a later one, which says only what has changed.
     pub(crate) fn greeted(&mut self, now: Time, peer: PeerKey, hello: &ExtendedHandshake, config: &Config) {
         let speaks_pex = self.speaks_pex(config);
-        let Some(contact) = self.contacts.get_mut(&peer) else { return };
-        contact.ids.learn(hello.ids);
-        contact.exchange.set_open(now, speaks_pex && contact.ids.pex.is_some_and(|id| id != 0));
-        let from = contact.addr.ip();
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        link.ids.learn(hello.ids);
+        link.exchange.set_open(now, speaks_pex && link.ids.pex.is_some_and(|id| id != 0));
+        let from = link.addr.ip();
         // Only the first `yourip` of a peer counts: each change may rank the whole book anew.
-        let your_ip = hello.your_ip.filter(|_| !core::mem::replace(&mut contact.sees_us, true));
-        if let Some(port) = hello.port.filter(|_| !contact.outbound && contact.listens.is_none()) {
+        let your_ip = hello.your_ip.filter(|_| !core::mem::replace(&mut link.sees_us, true));
+        if let Some(port) = hello.port.filter(|_| !link.outbound && link.listens.is_none()) {
             // A copy of the address, because it keeps the scope of a link-local address.
-            let mut addr = contact.addr;
+            let mut addr = link.addr;
             addr.set_port(port);
-            contact.listens = Some(addr);
+            link.listens = Some(addr);
             self.roster += 1;
             self.found(now, Source::Host(from), &[addr]);
             self.book.connected(addr);
@@ -140,15 +140,15 @@ impl Swarm {
 
     /// Returns the id by which a peer wants to be sent `ut_metadata` messages, if it wants them.
     pub(crate) fn metadata_id(&self, peer: PeerKey) -> Option<u8> {
-        self.contacts.get(&peer)?.ids.metadata.filter(|id| *id != 0)
+        self.links.get(&peer)?.ids.metadata.filter(|id| *id != 0)
     }
 
     /// Takes the port of a peer's DHT node. Only the first counts: a node has one port.
     pub(crate) fn dht_node(&mut self, peer: PeerKey, port: u16, config: &Config, out: &mut VecDeque<Output>) {
         let asks = config.dht_port.is_some() && !self.private && port != 0;
-        if let Some(contact) = self.contacts.get_mut(&peer).filter(|contact| asks && !contact.dht_named) {
-            contact.dht_named = true;
-            let mut node = contact.addr;
+        if let Some(link) = self.links.get_mut(&peer).filter(|link| asks && !link.dht_named) {
+            link.dht_named = true;
+            let mut node = link.addr;
             node.set_port(port);
             out.push_back(Output::DhtNode(node));
         }
@@ -157,28 +157,27 @@ impl Swarm {
     /// Takes a PEX message of a peer (BEP 11).
     pub(crate) fn told(&mut self, now: Time, peer: PeerKey, payload: &[u8], config: &Config) -> Result<(), Why> {
         let speaks_pex = self.speaks_pex(config);
-        let Some(contact) = self.contacts.get_mut(&peer).filter(|_| speaks_pex) else { return Ok(()) };
+        let Some(link) = self.links.get_mut(&peer).filter(|_| speaks_pex) else { return Ok(()) };
         // A message that cannot be parsed names no peers, but counts as a message: a flood of them
         // is a flood too.
         let message = PexMessage::parse(payload).unwrap_or_default();
-        let addrs: Vec<SocketAddr> = contact.exchange.hear(now, message)?.collect();
-        let from = contact.addr.ip();
+        let addrs: Vec<SocketAddr> = link.exchange.hear(now, message)?.collect();
+        let from = link.addr.ip();
         self.found(now, Source::Host(from), &addrs);
         Ok(())
     }
 
     /// Sends PEX messages to the peers for which there is news.
     pub(crate) fn tell_peers(&mut self, now: Time, is_seed: impl Fn(PeerKey) -> bool, out: &mut VecDeque<Output>) {
-        if !self.contacts.values().any(|contact| contact.exchange.is_due(now, self.roster)) {
+        if !self.links.values().any(|link| link.exchange.is_due(now, self.roster)) {
             return;
         }
-        let listed =
-            |(peer, contact): (&PeerKey, &Contact)| Some((contact.listens?, pex::flags(is_seed(*peer), contact.outbound)));
-        let roster: Roster = self.contacts.iter().filter_map(listed).collect();
-        for (peer, contact) in &mut self.contacts {
-            if contact.exchange.is_due(now, self.roster)
-                && let Some(id) = contact.ids.pex
-                && let Some(message) = contact.exchange.tell(now, self.roster, &roster, contact.address())
+        let listed = |(peer, link): (&PeerKey, &PeerLink)| Some((link.listens?, pex::flags(is_seed(*peer), link.outbound)));
+        let roster: Roster = self.links.iter().filter_map(listed).collect();
+        for (peer, link) in &mut self.links {
+            if link.exchange.is_due(now, self.roster)
+                && let Some(id) = link.ids.pex
+                && let Some(message) = link.exchange.tell(now, self.roster, &roster, link.address())
             {
                 let message = Message::Extended { id, payload: message.to_bytes().into() };
                 out.push_back(Output::Send(*peer, vec![message]));
