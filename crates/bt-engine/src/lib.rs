@@ -53,7 +53,6 @@ mod verdict;
 mod want;
 
 mod announcer;
-mod book;
 mod choker;
 mod crowd;
 mod fast;
@@ -65,6 +64,7 @@ mod meter;
 mod outlook;
 mod pace;
 mod peer_link;
+mod peer_list;
 mod pex;
 mod picker;
 mod pipeline;

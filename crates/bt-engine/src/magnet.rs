@@ -191,7 +191,7 @@ impl Magnet {
     /// Closes a connection that gives nothing, if all places are taken and an address waits to be
     /// dialled.
     fn make_room(&mut self, now: Time, scope: &mut Scope<'_>) {
-        let someone_waits = self.swarm.book.deadline().is_some_and(|at| at <= now);
+        let someone_waits = self.swarm.peer_list.deadline().is_some_and(|at| at <= now);
         let crowded = !self.is_found && self.swarm.is_full(scope.budget) && someone_waits;
         let is_late = |peer: &PeerKey| self.peers.get(peer).is_some_and(|row| row.since + PATIENCE <= now);
         if let Some(idle) = self.idle(now).filter(is_late).filter(|_| crowded) {
@@ -262,9 +262,9 @@ impl Magnet {
 
     /// Bans the peer that made a wrong copy alone.
     fn ban(&mut self, now: Time, liar: SocketAddr, scope: &mut Scope<'_>) {
-        self.swarm.book.ban(liar);
-        let book = &self.swarm.book;
-        let connected = self.peers.iter().filter(|(_, row)| row.arrival.addr == liar || book.is_banned(row.arrival.addr));
+        self.swarm.peer_list.ban(liar);
+        let peer_list = &self.swarm.peer_list;
+        let connected = self.peers.iter().filter(|(_, row)| row.arrival.addr == liar || peer_list.is_banned(row.arrival.addr));
         let connected =
             connected.map(|(peer, row)| (*peer, if row.arrival.addr == liar { Why::BadMetadata } else { Why::Banned }));
         for (peer, why) in connected.collect::<Vec<_>>() {

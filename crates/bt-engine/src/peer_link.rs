@@ -133,7 +133,7 @@ impl Swarm {
             link.listens = Some(addr);
             self.roster += 1;
             self.found(now, Source::Host(from), &[addr]);
-            self.book.connected(addr);
+            self.peer_list.connected(addr);
         }
         self.seen_at(from, your_ip);
     }
@@ -191,7 +191,7 @@ impl Swarm {
 
     pub(crate) fn seen_at(&mut self, by: IpAddr, ours: Option<IpAddr>) {
         if let Some(ours) = ours.and_then(|ours| self.outlook.hear(by, ours)) {
-            self.book.set_ours(ours);
+            self.peer_list.set_ours(ours);
         }
     }
 }

@@ -7,12 +7,12 @@
 //! user name its peers (BEP 27).
 
 use crate::announcer::{self, Announcer};
-use crate::book::{Book, Origin};
 use crate::config::{Budget, Config};
 use crate::io::{AnnounceOrder, Event, Output, PeerKey, TorrentKey, TrackerKey, Via};
 use crate::outlook::Outlook;
 use crate::peer::Arrival;
 use crate::peer_link::PeerLink;
+use crate::peer_list::{PeerList, PeerSource};
 use crate::seek::Seek;
 use crate::status::Why;
 use crate::tracker::Call;
@@ -59,7 +59,7 @@ pub(crate) struct Swarm {
     pub(crate) info_hash: InfoHash,
     /// Peers come from trackers and the user only (BEP 27).
     pub(crate) private: bool,
-    pub(crate) book: Book,
+    pub(crate) peer_list: PeerList,
     pub(crate) announcer: Announcer,
     pub(crate) rng: Rng,
     seeks: Vec<Seek>,
@@ -121,7 +121,7 @@ impl Swarm {
             key,
             info_hash,
             private,
-            book: Book::default(),
+            peer_list: PeerList::default(),
             announcer: Announcer::new(now, trackers, &mut rng),
             rng,
             seeks,
@@ -144,7 +144,7 @@ impl Swarm {
     /// Returns when `wake` has something to do.
     pub(crate) fn deadline(&self, is_done: bool, budget: &Budget) -> Option<Time> {
         let hungry = self.lacks_peers(is_done);
-        let dial = if self.may_dial(budget) { self.book.deadline() } else { None };
+        let dial = if self.may_dial(budget) { self.peer_list.deadline() } else { None };
         let seeks = self.seeks.iter().filter_map(|seek| seek.deadline(hungry));
         seeks.chain(self.announcer.deadline(hungry)).chain(dial).min()
     }
@@ -188,7 +188,7 @@ impl Swarm {
             uploaded: progress.uploaded,
             downloaded: progress.downloaded,
             left: progress.left,
-            num_want: announcer::num_want(free, self.book.fresh(), progress.is_done, leaves),
+            num_want: announcer::num_want(free, self.peer_list.fresh(), progress.is_done, leaves),
             tracker_id: call.tracker_id,
         }
     }
@@ -208,7 +208,7 @@ impl Swarm {
                 self.announcer.answered(now, tracker, &reply, near, &mut self.rng);
                 self.counts = reply.seeders.zip(reply.leechers).or(self.counts);
                 let (peers, warning) = (reply.peers.len(), reply.warning.take());
-                self.add(now, Origin::Tracker(from), &reply.peers);
+                self.add(now, PeerSource::Tracker(from), &reply.peers);
                 let external_ip = reply.external_ip;
                 self.seen_at(from, external_ip);
                 out.push_back(Output::Event(self.key, Event::TrackerReply { url, peers, warning, external_ip }));
@@ -238,24 +238,24 @@ impl Swarm {
     /// Adds addresses that a source other than a tracker named.
     pub(crate) fn found(&mut self, now: Time, source: Source, addrs: &[SocketAddr]) {
         match source {
-            Source::User => self.add(now, Origin::User, addrs),
+            Source::User => self.add(now, PeerSource::User, addrs),
             Source::Link | Source::Host(_) if self.private => {}
-            Source::Link => self.add(now, Origin::Link, addrs),
-            Source::Host(host) => self.add(now, Origin::Host(host), addrs),
+            Source::Link => self.add(now, PeerSource::Link, addrs),
+            Source::Host(host) => self.add(now, PeerSource::Host(host), addrs),
         }
     }
 
     /// Adds the address of a host on the local network that says it accepts connections there.
     pub(crate) fn called(&mut self, now: Time, addr: SocketAddr) {
         if !self.private {
-            self.add(now, Origin::Host(addr.ip()), &[addr]);
-            self.book.called(now, addr);
+            self.add(now, PeerSource::Host(addr.ip()), &[addr]);
+            self.peer_list.called(now, addr);
         }
     }
 
-    fn add(&mut self, now: Time, origin: Origin, addrs: &[SocketAddr]) {
+    fn add(&mut self, now: Time, found_by: PeerSource, addrs: &[SocketAddr]) {
         for &addr in addrs {
-            self.book.add(now, addr, origin, &mut self.rng);
+            self.peer_list.add(now, addr, found_by, &mut self.rng);
         }
     }
 
@@ -292,22 +292,22 @@ impl Swarm {
 
     pub(crate) fn dial(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
         while self.may_dial(budget) {
-            let is_hurried = self.links.len() < FEW_PEERS && self.book.waiting() > DIALS_MAX;
-            let Some(dial) = self.book.take(now) else { break };
+            let is_hurried = self.links.len() < FEW_PEERS && self.peer_list.waiting() > DIALS_MAX;
+            let Some(dial) = self.peer_list.take(now) else { break };
             let patience = if is_hurried && dial.is_first { SHORT_PATIENCE } else { PATIENCE };
             self.dialing += 1;
             out.push_back(Output::Dial(self.key, dial.addr, dial.source, patience));
         }
         let wants = if self.is_silent() { usize::MAX } else { DIALS_MAX };
         self.is_short_of_dials =
-            self.dialing >= budget.dials && budget.dials < wants && self.book.deadline().is_some_and(|at| at <= now);
+            self.dialing >= budget.dials && budget.dials < wants && self.peer_list.deadline().is_some_and(|at| at <= now);
     }
 
     /// Tries addresses, trackers and searches again after a change of network; trackers hear our
     /// new address.
     pub(crate) fn network_changed(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
         self.silent_dials = 0;
-        self.book.forgive(now);
+        self.peer_list.forgive(now);
         self.announcer.network_changed(now);
         self.seeks.iter_mut().for_each(|seek| seek.hurry());
         self.dial(now, budget, out);
@@ -316,7 +316,7 @@ impl Swarm {
     pub(crate) fn dial_failed(&mut self, now: Time, addr: SocketAddr) {
         self.dialing = self.dialing.saturating_sub(1);
         self.silent_dials = self.silent_dials.saturating_add(1);
-        self.book.failed(now, addr);
+        self.peer_list.failed(now, addr);
     }
 
     // ---- peers come and go ----
@@ -334,11 +334,11 @@ impl Swarm {
         if handshake.peer_id == config.peer_id {
             return Err(Why::Ourselves);
         }
-        if self.book.is_banned(*addr) {
+        if self.peer_list.is_banned(*addr) {
             return Err(Why::Banned);
         }
         // A dial may have been under way when the torrent turned out to be private.
-        if self.private && *outbound && !self.book.knows(*addr) {
+        if self.private && *outbound && !self.peer_list.knows(*addr) {
             return Err(Why::Private);
         }
         if let Some(key) = self.twin(now, handshake.peer_id, addr.ip())
@@ -381,9 +381,9 @@ impl Swarm {
     fn is_also_at(&mut self, now: Time, peer: PeerKey, addr: SocketAddr) {
         let addr = normalise_addr(addr);
         if self.links.get_mut(&peer).is_some_and(|link| link.is_also_at(addr)) {
-            self.book.connected(addr);
+            self.peer_list.connected(addr);
         } else {
-            self.book.closed(now, addr);
+            self.peer_list.closed(now, addr);
         }
     }
 
@@ -396,7 +396,7 @@ impl Swarm {
     pub(crate) fn refused(&mut self, now: Time, arrival: &Arrival, why: Why) {
         let Arrival { addr, outbound, handshake, .. } = arrival;
         match why {
-            Why::Ourselves | Why::Banned => self.book.forget(*addr),
+            Why::Ourselves | Why::Banned => self.peer_list.forget(*addr),
             Why::Duplicate => {
                 let Some(twin) = self.twin(now, handshake.peer_id, addr.ip()) else { return };
                 // A peer that dialled us accepts connections at the same port of each of its
@@ -408,14 +408,14 @@ impl Swarm {
                     self.is_also_at(now, twin, alias);
                 }
             }
-            _ => self.book.closed(now, *addr),
+            _ => self.peer_list.closed(now, *addr),
         }
     }
 
     /// Adds a connection that stays.
     pub(crate) fn join(&mut self, now: Time, arrival: &Arrival) {
         let Arrival { key, addr, outbound, handshake, .. } = arrival;
-        self.book.connected(*addr);
+        self.peer_list.connected(*addr);
         self.ids.insert((handshake.peer_id, normalise(addr.ip()), *key));
         self.outbound += usize::from(*outbound);
         self.roster += u64::from(*outbound);
@@ -447,16 +447,16 @@ impl Swarm {
             }
             Why::BothSeeds => {}
             // Each alias may be dialled again; all but the first to answer become aliases again.
-            _ => link.aliases.iter().for_each(|&alias| self.book.closed(now, alias)),
+            _ => link.aliases.iter().for_each(|&alias| self.peer_list.closed(now, alias)),
         }
         match why {
-            Why::BadPiece | Why::BadMetadata => self.book.ban(addr),
+            Why::BadPiece | Why::BadMetadata => self.peer_list.ban(addr),
             // The torrent remembers the peer, and may want it again.
             Why::BothSeeds | Why::Duplicate => {}
-            Why::MetadataSize | Why::Private | Why::Banned => self.book.forget(addr),
+            Why::MetadataSize | Why::Private | Why::Banned => self.peer_list.forget(addr),
             // Other addresses come first now.
-            Why::NoMetadata => self.book.failed(now, addr),
-            _ => self.book.closed(now, addr),
+            Why::NoMetadata => self.peer_list.failed(now, addr),
+            _ => self.peer_list.closed(now, addr),
         }
         if self.lacks_peers(is_done) {
             self.announcer.hurry(now);
@@ -484,8 +484,8 @@ impl Swarm {
     pub(crate) fn make_private(&mut self) -> Vec<PeerKey> {
         self.private = true;
         self.seeks.clear();
-        self.book.forget_hearsay();
-        let is_hearsay = |link: &PeerLink| !self.book.knows(link.address());
+        self.peer_list.forget_hearsay();
+        let is_hearsay = |link: &PeerLink| !self.peer_list.knows(link.address());
         self.links.iter().filter(|(_, link)| is_hearsay(link)).map(|(peer, _)| *peer).collect()
     }
 }

@@ -302,7 +302,7 @@ impl Torrent {
     /// wanted anything: another process in its place may want something.
     pub(crate) fn called(&mut self, now: Time, addr: SocketAddr, is_new: bool) {
         if is_new && self.parted.remove(&addr) {
-            self.swarm.book.closed(now, addr);
+            self.swarm.peer_list.closed(now, addr);
         }
         self.swarm.called(now, addr);
     }
@@ -374,7 +374,7 @@ impl Torrent {
         if why == Why::BothSeeds {
             // Only addresses that can be dialled again: others would make the set grow with every
             // connection that they make.
-            self.parted.extend(self.swarm.addresses(peer).filter(|addr| self.swarm.book.knows(*addr)));
+            self.parted.extend(self.swarm.addresses(peer).filter(|addr| self.swarm.peer_list.knows(*addr)));
         }
         self.swarm.leave(now, peer, why, self.is_done());
         out.push_back(Output::Event(self.key, Event::PeerLeft(row.addr, why)));

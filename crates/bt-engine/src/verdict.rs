@@ -151,13 +151,13 @@ impl Torrent {
     fn ban(&mut self, now: Time, liar: SourceId, out: &mut VecDeque<Output>) {
         if let Some(stat) = self.sources.get(liar) {
             // Several pieces of the same source may turn out wrong.
-            let is_news = !self.swarm.book.is_banned(stat.addr);
+            let is_news = !self.swarm.peer_list.is_banned(stat.addr);
             self.banned = self.banned.saturating_add(u32::from(is_news));
-            self.swarm.book.ban(stat.addr);
+            self.swarm.peer_list.ban(stat.addr);
         }
         // Other connections of its host are closed too: they would poison the next piece.
-        let book = &self.swarm.book;
-        let connected = self.peers.values().filter(|peer| peer.source == liar || book.is_banned(peer.addr));
+        let peer_list = &self.swarm.peer_list;
+        let connected = self.peers.values().filter(|peer| peer.source == liar || peer_list.is_banned(peer.addr));
         let connected = connected.map(|peer| (peer.key, if peer.source == liar { Why::BadPiece } else { Why::Banned }));
         for (peer, why) in connected.collect::<Vec<_>>() {
             self.hang_up(now, peer, why, out);

@@ -93,7 +93,7 @@ impl Torrent {
         self.swarm.announcer.set_partial(now, false);
         self.tell_upload_only(false);
         for addr in core::mem::take(&mut self.parted) {
-            self.swarm.book.closed(now, addr);
+            self.swarm.peer_list.closed(now, addr);
         }
     }
 

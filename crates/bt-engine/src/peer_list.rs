@@ -33,7 +33,7 @@ const REDIAL: Duration = Duration::from_secs(30);
 
 /// The peer addresses of one torrent.
 #[derive(Debug, Default)]
-pub(crate) struct Book {
+pub(crate) struct PeerList {
     entries: BTreeMap<SocketAddr, Entry>,
     /// The number of entries of each tracker and host; a public IPv6 /64 counts as one host.
     named: BTreeMap<IpAddr, usize>,
@@ -61,7 +61,7 @@ pub(crate) struct Dial {
 
 /// The source of an address, from the most to the least trusted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Origin {
+pub(crate) enum PeerSource {
     /// The user.
     User,
     /// A tracker of the torrent.
@@ -72,12 +72,12 @@ pub(crate) enum Origin {
     Host(IpAddr),
 }
 
-impl Origin {
+impl PeerSource {
     fn source(self) -> Source {
         match self {
-            Origin::User => Source::User,
-            Origin::Link => Source::Link,
-            Origin::Tracker(host) | Origin::Host(host) => Source::Host(host),
+            PeerSource::User => Source::User,
+            PeerSource::Link => Source::Link,
+            PeerSource::Tracker(host) | PeerSource::Host(host) => Source::Host(host),
         }
     }
 
@@ -86,21 +86,21 @@ impl Origin {
     fn bounds(self) -> Option<(IpAddr, usize)> {
         match self {
             // A link has a bound of its own.
-            Origin::User | Origin::Link => None,
-            Origin::Tracker(host) => Some((subscriber(host), FROM_TRACKER_MAX)),
-            Origin::Host(host) => Some((subscriber(host), FROM_HOST_MAX)),
+            PeerSource::User | PeerSource::Link => None,
+            PeerSource::Tracker(host) => Some((subscriber(host), FROM_TRACKER_MAX)),
+            PeerSource::Host(host) => Some((subscriber(host), FROM_HOST_MAX)),
         }
     }
 
     /// Returns whether a private torrent ignores this source (BEP 27).
     fn is_hearsay(self) -> bool {
-        matches!(self, Origin::Link | Origin::Host(_))
+        matches!(self, PeerSource::Link | PeerSource::Host(_))
     }
 }
 
 #[derive(Debug)]
 struct Entry {
-    origin: Origin,
+    found_by: PeerSource,
     fails: u32,
     /// Neither a connection nor a new mention since the last failure: dialled after the addresses
     /// that have one.
@@ -114,57 +114,57 @@ struct Entry {
     next: Option<Time>,
 }
 
-impl Book {
+impl PeerList {
     /// Adds an address that a source named. False if it is refused, or known already.
-    pub(crate) fn add(&mut self, now: Time, addr: SocketAddr, origin: Origin, rng: &mut Rng) -> bool {
+    pub(crate) fn add(&mut self, now: Time, addr: SocketAddr, found_by: PeerSource, rng: &mut Rng) -> bool {
         let addr = normalise_addr(addr);
-        if !may_name(origin.source(), addr) || self.is_banned(addr) {
+        if !may_name(found_by.source(), addr) || self.is_banned(addr) {
             return false;
         }
         if let Some(entry) = self.entries.get(&addr) {
-            if origin < entry.origin && self.has_room(origin) {
-                self.rename(addr, origin);
+            if found_by < entry.found_by && self.has_room(found_by) {
+                self.rename(addr, found_by);
             }
             self.set_old(addr, false);
             return false;
         }
-        if !self.has_room(origin) || (self.entries.len() >= ADDRESSES_MAX && !self.make_room(origin)) {
+        if !self.has_room(found_by) || (self.entries.len() >= ADDRESSES_MAX && !self.make_room(found_by)) {
             return false;
         }
         let lot = rank::lot(&self.ours, addr).unwrap_or_else(|| rng.next_u32());
-        self.entries.insert(addr, Entry { origin, fails: 0, is_old: false, lot, rests: now, next: None });
-        self.count(origin, 1);
+        self.entries.insert(addr, Entry { found_by, fails: 0, is_old: false, lot, rests: now, next: None });
+        self.count(found_by, 1);
         self.plan(addr, Some(now));
         true
     }
 
-    fn has_room(&self, origin: Origin) -> bool {
-        origin.bounds().is_none_or(|(host, max)| self.named.get(&host).is_none_or(|count| *count < max))
+    fn has_room(&self, found_by: PeerSource) -> bool {
+        found_by.bounds().is_none_or(|(host, max)| self.named.get(&host).is_none_or(|count| *count < max))
     }
 
     /// Makes room in a full book, if the source may have it; returns whether there is room now. An
     /// address of the user always enters. An address of a tracker takes the place of the hearsay
     /// that failed most. Hosts that name many addresses thus do not keep the tracker's peers away.
-    fn make_room(&mut self, origin: Origin) -> bool {
-        if origin.is_hearsay() {
+    fn make_room(&mut self, found_by: PeerSource) -> bool {
+        if found_by.is_hearsay() {
             return false;
         }
-        let unused = self.entries.iter().filter(|(_, entry)| entry.origin.is_hearsay() && entry.next.is_some());
+        let unused = self.entries.iter().filter(|(_, entry)| entry.found_by.is_hearsay() && entry.next.is_some());
         let worst = unused.max_by_key(|(_, entry)| entry.fails).map(|(addr, _)| *addr);
         worst.into_iter().for_each(|addr| self.forget(addr));
-        worst.is_some() || origin == Origin::User
+        worst.is_some() || found_by == PeerSource::User
     }
 
     /// Changes the source of an address to a more trusted source that named it too.
-    fn rename(&mut self, addr: SocketAddr, origin: Origin) {
+    fn rename(&mut self, addr: SocketAddr, found_by: PeerSource) {
         let Some(entry) = self.entries.get_mut(&addr) else { return };
-        let before = core::mem::replace(&mut entry.origin, origin);
+        let before = core::mem::replace(&mut entry.found_by, found_by);
         self.count(before, -1);
-        self.count(origin, 1);
+        self.count(found_by, 1);
     }
 
-    fn count(&mut self, origin: Origin, change: isize) {
-        if let Some((host, _)) = origin.bounds() {
+    fn count(&mut self, found_by: PeerSource, change: isize) {
+        if let Some((host, _)) = found_by.bounds() {
             let count = self.named.entry(host).or_default();
             *count = count.saturating_add_signed(change);
             if *count == 0 {
@@ -193,7 +193,7 @@ impl Book {
 
     /// Forgets the addresses that neither the user nor a tracker named.
     pub(crate) fn forget_hearsay(&mut self) {
-        let hearsay = self.entries.iter().filter(|(_, entry)| entry.origin.is_hearsay()).map(|(addr, _)| *addr);
+        let hearsay = self.entries.iter().filter(|(_, entry)| entry.found_by.is_hearsay()).map(|(addr, _)| *addr);
         hearsay.collect::<Vec<_>>().into_iter().for_each(|addr| self.forget(addr));
     }
 
@@ -216,7 +216,7 @@ impl Book {
             }
             let entry = self.entries.get_mut(&addr)?;
             (entry.next, entry.rests) = (None, now + CALL_REST);
-            return Some(Dial { addr, source: entry.origin.source(), is_first: entry.fails == 0 });
+            return Some(Dial { addr, source: entry.found_by.source(), is_first: entry.fails == 0 });
         }
     }
 
@@ -274,12 +274,12 @@ impl Book {
         self.set_old(addr, true);
         let Some(entry) = self.entries.get_mut(&addr) else { return };
         entry.fails += 1;
-        if entry.fails >= FAILS_MAX && entry.origin != Origin::User {
+        if entry.fails >= FAILS_MAX && entry.found_by != PeerSource::User {
             return self.forget(addr);
         }
         let wait = RETRY * 2u32.pow(entry.fails.min(FAILS_MAX));
         // The user waits for a peer that the user named: keep trying often.
-        let wait = if entry.origin == Origin::User { wait.min(RETRY) } else { wait };
+        let wait = if entry.found_by == PeerSource::User { wait.min(RETRY) } else { wait };
         self.plan(addr, Some(now + wait));
     }
 
@@ -295,7 +295,7 @@ impl Book {
     /// Notes that the connection to this address ended.
     pub(crate) fn closed(&mut self, now: Time, addr: SocketAddr) {
         let Some(entry) = self.entries.get(&addr) else { return };
-        let wait = if entry.origin == Origin::User { RETRY } else { REDIAL };
+        let wait = if entry.found_by == PeerSource::User { RETRY } else { REDIAL };
         self.plan(addr, Some(now + wait));
     }
 
@@ -303,7 +303,7 @@ impl Book {
     pub(crate) fn forget(&mut self, addr: SocketAddr) {
         self.plan(addr, None);
         if let Some(entry) = self.entries.remove(&addr) {
-            self.count(entry.origin, -1);
+            self.count(entry.found_by, -1);
         }
     }
 
@@ -353,29 +353,29 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn host(n: u8) -> Origin {
-        Origin::Host([9, 9, 9, n].into())
+    fn host(n: u8) -> PeerSource {
+        PeerSource::Host([9, 9, 9, n].into())
     }
 
     #[test]
     fn a_stranger_cannot_point_us_at_our_own_network() {
-        let mut book = Book::default();
-        assert!(!book.add(Time::ZERO, addr("192.168.1.1:80"), host(9), &mut Rng::from_seed(1)));
-        assert!(book.add(Time::ZERO, addr("8.8.8.8:6881"), host(9), &mut Rng::from_seed(1)));
-        assert!(book.add(Time::ZERO, addr("192.168.1.1:80"), Origin::User, &mut Rng::from_seed(1)));
+        let mut peer_list = PeerList::default();
+        assert!(!peer_list.add(Time::ZERO, addr("192.168.1.1:80"), host(9), &mut Rng::from_seed(1)));
+        assert!(peer_list.add(Time::ZERO, addr("8.8.8.8:6881"), host(9), &mut Rng::from_seed(1)));
+        assert!(peer_list.add(Time::ZERO, addr("192.168.1.1:80"), PeerSource::User, &mut Rng::from_seed(1)));
     }
 
     #[test]
     fn failures_back_off_and_end() {
-        let mut book = Book::default();
+        let mut peer_list = PeerList::default();
         let peer = addr("8.8.8.8:6881");
-        book.add(Time::ZERO, peer, host(9), &mut Rng::from_seed(1));
+        peer_list.add(Time::ZERO, peer, host(9), &mut Rng::from_seed(1));
         let mut now = Time::ZERO;
         let mut tries = 0;
-        while book.take(now).is_some() {
+        while peer_list.take(now).is_some() {
             tries += 1;
-            book.failed(now, peer);
-            match book.deadline() {
+            peer_list.failed(now, peer);
+            match peer_list.deadline() {
                 Some(next) => {
                     assert!(next >= now + RETRY * 2);
                     now = next;
@@ -389,10 +389,10 @@ mod tests {
 
     #[test]
     fn a_ban_is_by_address_and_on_loopback_by_port() {
-        let mut book = Book::default();
-        book.ban(addr("8.8.8.8:1"));
-        book.ban(addr("127.0.0.1:1"));
-        book.ban(addr("[2001:db8:a:b::1]:1"));
+        let mut peer_list = PeerList::default();
+        peer_list.ban(addr("8.8.8.8:1"));
+        peer_list.ban(addr("127.0.0.1:1"));
+        peer_list.ban(addr("[2001:db8:a:b::1]:1"));
         let table = [
             ("8.8.8.8:2", true),
             ("127.0.0.1:1", true),
@@ -402,147 +402,151 @@ mod tests {
             ("[2001:db8:a:c::1]:1", false),
         ];
         for (peer, banned) in table {
-            assert_eq!(book.is_banned(addr(peer)), banned, "{peer}");
+            assert_eq!(peer_list.is_banned(addr(peer)), banned, "{peer}");
         }
-        assert!(!book.add(Time::ZERO, addr("8.8.8.8:5"), Origin::User, &mut Rng::from_seed(1)));
+        assert!(!peer_list.add(Time::ZERO, addr("8.8.8.8:5"), PeerSource::User, &mut Rng::from_seed(1)));
     }
 
     #[test]
     fn no_address_of_a_banned_host_is_dialled() {
-        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
+        let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
         let peers = ["8.8.8.8:1", "8.8.8.8:2", "[2a01::1]:1", "[2a01::2]:1", "8.8.4.4:1"].map(addr);
-        peers.iter().for_each(|&peer| assert!(book.add(Time::ZERO, peer, host(1), &mut rng)));
-        book.ban(peers[0]);
-        book.ban(peers[2]);
-        let dialled: Vec<SocketAddr> = core::iter::from_fn(|| book.take(Time::ZERO)).map(|dial| dial.addr).collect();
-        assert_eq!((&dialled[..], book.entries.len()), (&peers[4..], 1));
+        peers.iter().for_each(|&peer| assert!(peer_list.add(Time::ZERO, peer, host(1), &mut rng)));
+        peer_list.ban(peers[0]);
+        peer_list.ban(peers[2]);
+        let dialled: Vec<SocketAddr> = core::iter::from_fn(|| peer_list.take(Time::ZERO)).map(|dial| dial.addr).collect();
+        assert_eq!((&dialled[..], peer_list.entries.len()), (&peers[4..], 1));
     }
 
     #[test]
     fn a_full_list_of_bans_lets_the_oldest_go() {
-        let mut book = Book::default();
+        let mut peer_list = PeerList::default();
         let peer = |n: u32| SocketAddr::new((0x0800_0000 + n).to_be_bytes().into(), 1);
         let bans = BANS_MAX as u32 + 10;
-        (0..bans).for_each(|n| book.ban(peer(n)));
-        book.ban(peer(bans - 1));
-        assert_eq!([0, 9, 10, bans - 1].map(|n| book.is_banned(peer(n))), [false, false, true, true]);
-        assert_eq!((book.banned.len(), book.ban_order.len()), (BANS_MAX, BANS_MAX));
+        (0..bans).for_each(|n| peer_list.ban(peer(n)));
+        peer_list.ban(peer(bans - 1));
+        assert_eq!([0, 9, 10, bans - 1].map(|n| peer_list.is_banned(peer(n))), [false, false, true, true]);
+        assert_eq!((peer_list.banned.len(), peer_list.ban_order.len()), (BANS_MAX, BANS_MAX));
     }
 
     #[test]
     fn who_was_seen_lately_is_dialled_before_others() {
-        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
+        let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
         let [gone, seen, good] = ["8.8.8.8:1", "8.8.8.8:2", "8.8.8.8:3"].map(addr);
-        assert!([gone, seen, good].iter().all(|&peer| book.add(Time::ZERO, peer, host(1), &mut rng)));
-        while book.take(Time::ZERO).is_some() {}
-        [gone, seen, good].iter().for_each(|&peer| book.failed(Time::ZERO, peer));
+        assert!([gone, seen, good].iter().all(|&peer| peer_list.add(Time::ZERO, peer, host(1), &mut rng)));
+        while peer_list.take(Time::ZERO).is_some() {}
+        [gone, seen, good].iter().for_each(|&peer| peer_list.failed(Time::ZERO, peer));
         // The second was named again since, and the third connected to us.
-        book.add(Time::from_secs(1), seen, host(2), &mut rng);
-        book.connected(good);
-        book.closed(Time::from_secs(1), good);
-        let order: Vec<SocketAddr> = core::iter::from_fn(|| book.take(Time::from_secs(100))).map(|dial| dial.addr).collect();
+        peer_list.add(Time::from_secs(1), seen, host(2), &mut rng);
+        peer_list.connected(good);
+        peer_list.closed(Time::from_secs(1), good);
+        let order: Vec<SocketAddr> = core::iter::from_fn(|| peer_list.take(Time::from_secs(100))).map(|dial| dial.addr).collect();
         assert_eq!(order, [good, seen, gone]);
     }
 
     #[test]
     fn another_network_gives_every_address_another_chance() {
-        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
+        let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
         let peer = addr("8.8.8.8:6881");
-        book.add(Time::ZERO, peer, host(9), &mut rng);
-        book.take(Time::ZERO);
-        book.failed(Time::ZERO, peer);
-        assert_eq!(book.take(Time::from_secs(1)), None);
-        book.forgive(Time::from_secs(1));
-        assert_eq!(book.take(Time::from_secs(1)).map(|dial| dial.is_first), Some(true));
+        peer_list.add(Time::ZERO, peer, host(9), &mut rng);
+        peer_list.take(Time::ZERO);
+        peer_list.failed(Time::ZERO, peer);
+        assert_eq!(peer_list.take(Time::from_secs(1)), None);
+        peer_list.forgive(Time::from_secs(1));
+        assert_eq!(peer_list.take(Time::from_secs(1)).map(|dial| dial.is_first), Some(true));
     }
 
     #[test]
     fn who_calls_is_not_in_back_off_and_not_dialled_more_than_once_a_second() {
-        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
+        let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
         let (start, peer) = (Time::from_secs(1), addr("10.0.0.9:6881"));
-        let neighbour = Origin::Host(peer.ip());
-        assert!(book.add(start, peer, neighbour, &mut rng));
-        assert!(book.take(start).is_some());
-        book.called(start, peer);
-        assert_eq!(book.take(start), None, "it is dialled at this moment");
+        let neighbour = PeerSource::Host(peer.ip());
+        assert!(peer_list.add(start, peer, neighbour, &mut rng));
+        assert!(peer_list.take(start).is_some());
+        peer_list.called(start, peer);
+        assert_eq!(peer_list.take(start), None, "it is dialled at this moment");
         // However often the dial fails, and however often the host calls.
         let mut dialled = 1;
         for tenth in 0..100 {
             let now = start + Duration::from_millis(100 * tenth);
-            book.failed(now, peer);
-            assert!(book.knows(peer));
-            book.called(now, peer);
-            dialled += usize::from(book.take(now).is_some_and(|dial| dial.is_first));
+            peer_list.failed(now, peer);
+            assert!(peer_list.knows(peer));
+            peer_list.called(now, peer);
+            dialled += usize::from(peer_list.take(now).is_some_and(|dial| dial.is_first));
         }
         assert_eq!(dialled, 10, "one in each second");
         let end = Time::from_secs(100);
-        book.connected(peer);
-        book.called(end, peer);
-        assert_eq!(book.take(end), None, "it is connected");
-        book.closed(end, peer);
-        assert_eq!(book.take(end), None);
-        book.called(end, peer);
-        assert_eq!(book.take(end).map(|dial| dial.addr), Some(peer), "the connection ended");
+        peer_list.connected(peer);
+        peer_list.called(end, peer);
+        assert_eq!(peer_list.take(end), None, "it is connected");
+        peer_list.closed(end, peer);
+        assert_eq!(peer_list.take(end), None);
+        peer_list.called(end, peer);
+        assert_eq!(peer_list.take(end).map(|dial| dial.addr), Some(peer), "the connection ended");
     }
 
     #[test]
     fn nobody_fills_the_book_alone() {
-        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
-        let mut fill = |origin, first: u32| {
+        let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
+        let mut fill = |found_by, first: u32| {
             let peers = (first..first + 3000).map(|n| SocketAddr::new((0x0800_0000 + n).to_be_bytes().into(), 1));
-            peers.filter(|&peer| book.add(Time::ZERO, peer, origin, &mut rng)).count()
+            peers.filter(|&peer| peer_list.add(Time::ZERO, peer, found_by, &mut rng)).count()
         };
         assert_eq!(fill(host(1), 0), FROM_HOST_MAX);
-        assert_eq!(fill(Origin::Tracker([9, 9, 9, 2].into()), 10_000), FROM_TRACKER_MAX);
+        assert_eq!(fill(PeerSource::Tracker([9, 9, 9, 2].into()), 10_000), FROM_TRACKER_MAX);
         assert_eq!((3..9).map(|n| fill(host(n), u32::from(n) * 10_000)).collect::<Vec<_>>(), [250, 250, 250, 250, 250, 0]);
-        assert_eq!(fill(Origin::User, 100_000), 3000);
+        assert_eq!(fill(PeerSource::User, 100_000), 3000);
         assert_eq!(fill(host(1), 200_000), 0, "what it named is still there");
-        let mut book = Book::default();
-        let liars = (0..300u16).map(|n| Origin::Host(core::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n).into()));
+        let mut peer_list = PeerList::default();
+        let liars = (0..300u16).map(|n| PeerSource::Host(core::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n).into()));
         let named = (0x0800_0000u32..).map(|n| SocketAddr::new(n.to_be_bytes().into(), 1));
-        let taken = liars.zip(named).filter(|(liar, peer)| book.add(Time::ZERO, *peer, *liar, &mut rng)).count();
+        let taken = liars.zip(named).filter(|(liar, peer)| peer_list.add(Time::ZERO, *peer, *liar, &mut rng)).count();
         assert_eq!(taken, FROM_HOST_MAX, "the hosts of an IPv6 network are one");
     }
 
     #[test]
     fn hosts_who_fill_the_book_do_not_keep_the_peers_of_a_tracker_away() {
-        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
+        let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
         let peer = |n: u32| SocketAddr::new((0x0800_0000 + n).to_be_bytes().into(), 1);
         let named = (0..16).flat_map(|by| (0..250).map(move |n| (host(by), peer(u32::from(by) * 1000 + n))));
-        assert_eq!(named.filter(|(by, peer)| book.add(Time::ZERO, *peer, *by, &mut rng)).count(), ADDRESSES_MAX);
-        let connected = book.take(Time::ZERO).unwrap().addr;
-        let failed = book.take(Time::ZERO).unwrap().addr;
-        book.failed(Time::ZERO, failed);
-        let tracker = Origin::Tracker([9, 9, 9, 100].into());
+        assert_eq!(named.filter(|(by, peer)| peer_list.add(Time::ZERO, *peer, *by, &mut rng)).count(), ADDRESSES_MAX);
+        let connected = peer_list.take(Time::ZERO).unwrap().addr;
+        let failed = peer_list.take(Time::ZERO).unwrap().addr;
+        peer_list.failed(Time::ZERO, failed);
+        let tracker = PeerSource::Tracker([9, 9, 9, 100].into());
         let honest: Vec<SocketAddr> = (0..200).map(|n| peer(100_000 + n)).collect();
-        assert!(honest.iter().all(|&peer| book.add(Time::ZERO, peer, tracker, &mut rng)));
-        assert_eq!((book.entries.len(), book.named.values().sum::<usize>()), (ADDRESSES_MAX, ADDRESSES_MAX));
-        assert_eq!((book.knows(connected), book.knows(failed)), (true, false), "what failed goes first, who is connected stays");
+        assert!(honest.iter().all(|&peer| peer_list.add(Time::ZERO, peer, tracker, &mut rng)));
+        assert_eq!((peer_list.entries.len(), peer_list.named.values().sum::<usize>()), (ADDRESSES_MAX, ADDRESSES_MAX));
+        assert_eq!(
+            (peer_list.knows(connected), peer_list.knows(failed)),
+            (true, false),
+            "what failed goes first, who is connected stays"
+        );
     }
 
     #[test]
     fn what_was_hearsay_is_forgotten_but_not_what_a_tracker_named_too() {
-        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
+        let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
         let peers = ["8.8.8.8:1", "8.8.8.8:2", "8.8.8.8:3"].map(addr);
-        peers.iter().for_each(|&peer| assert!(book.add(Time::ZERO, peer, host(1), &mut rng)));
-        assert!(!book.add(Time::ZERO, peers[1], Origin::Tracker([9, 9, 9, 2].into()), &mut rng));
-        assert!(!book.add(Time::ZERO, peers[2], Origin::User, &mut rng));
-        book.forget_hearsay();
-        assert_eq!(peers.map(|peer| book.knows(peer)), [false, true, true]);
-        assert_eq!(book.named.values().sum::<usize>(), 1);
+        peers.iter().for_each(|&peer| assert!(peer_list.add(Time::ZERO, peer, host(1), &mut rng)));
+        assert!(!peer_list.add(Time::ZERO, peers[1], PeerSource::Tracker([9, 9, 9, 2].into()), &mut rng));
+        assert!(!peer_list.add(Time::ZERO, peers[2], PeerSource::User, &mut rng));
+        peer_list.forget_hearsay();
+        assert_eq!(peers.map(|peer| peer_list.knows(peer)), [false, true, true]);
+        assert_eq!(peer_list.named.values().sum::<usize>(), 1);
     }
 
     #[test]
     fn when_our_address_is_known_the_order_is_that_of_the_ranks() {
-        let (mut book, mut rng) = (Book::default(), Rng::from_seed(1));
+        let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
         let mut peers: Vec<SocketAddr> = (0..50u8).map(|n| SocketAddr::from(([8, n, n, n], 1))).collect();
-        peers[..25].iter().for_each(|&peer| assert!(book.add(Time::ZERO, peer, host(1), &mut rng)));
-        book.take(Time::ZERO);
+        peers[..25].iter().for_each(|&peer| assert!(peer_list.add(Time::ZERO, peer, host(1), &mut rng)));
+        peer_list.take(Time::ZERO);
         let ours = IpAddr::from([123, 213, 32, 10]);
-        book.set_ours(ours);
-        peers[25..].iter().for_each(|&peer| assert!(book.add(Time::ZERO, peer, host(1), &mut rng)));
+        peer_list.set_ours(ours);
+        peers[25..].iter().for_each(|&peer| assert!(peer_list.add(Time::ZERO, peer, host(1), &mut rng)));
         peers.sort_by_key(|&peer| rank::lot(&[ours], peer));
-        let taken: Vec<SocketAddr> = core::iter::from_fn(|| book.take(Time::ZERO)).map(|dial| dial.addr).collect();
+        let taken: Vec<SocketAddr> = core::iter::from_fn(|| peer_list.take(Time::ZERO)).map(|dial| dial.addr).collect();
         peers.retain(|peer| taken.contains(peer));
         assert_eq!((taken.len(), taken), (49, peers));
     }
