@@ -59,8 +59,9 @@ impl Torrent {
         }
         let mut asked = 0;
         while asked < bytes && row.pipeline.room() > 0 {
-            let has_something = self.work.shelf().has_something(budget.store_bytes);
-            let Some(block) = has_something.then(|| self.work.shelf().next_block(now, row, budget.store_bytes)).flatten() else {
+            let has_something = self.work.block_picker().has_something(budget.store_bytes);
+            let Some(block) = has_something.then(|| self.work.block_picker().next_block(now, row, budget.store_bytes)).flatten()
+            else {
                 if !core::mem::replace(&mut row.hungry, true) {
                     self.hungry.push_back(peer);
                 }
@@ -78,7 +79,7 @@ impl Torrent {
     pub(crate) fn unask(&mut self, blocks: impl IntoIterator<Item = Block>) {
         for block in blocks {
             self.unasked += u64::from(block.len());
-            self.work.shelf().release([block]);
+            self.work.block_picker().release([block]);
         }
     }
 
@@ -102,7 +103,7 @@ impl Torrent {
             return;
         }
         for _ in 0..self.hungry.len() {
-            if !self.work.shelf().has_something(budget.store_bytes) {
+            if !self.work.block_picker().has_something(budget.store_bytes) {
                 break;
             }
             let Some(peer) = self.hungry.pop_front() else { break };
@@ -133,7 +134,7 @@ impl Torrent {
         row.counted = !row.has.is_full();
         row.wanted = row.has.count_common(&self.missing);
         if row.counted {
-            self.work.shelf().more(row.has.iter(&self.geometry));
+            self.work.block_picker().more(row.has.iter(&self.geometry));
         }
         Self::update_interest(row, &mut self.talked_to);
         self.allow_newcomer(peer);
@@ -155,7 +156,7 @@ impl Torrent {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         if row.has.insert(piece) {
             if row.counted {
-                self.work.shelf().more([piece].into_iter());
+                self.work.block_picker().more([piece].into_iter());
             }
             row.wanted += u32::from(self.missing.has(piece));
             Self::update_interest(row, &mut self.talked_to);
@@ -234,7 +235,7 @@ impl Torrent {
     /// Ends the peer's lead of its piece, because the peer cannot go on: another peer may take the
     /// piece over.
     pub(crate) fn leave_lead(&mut self, peer: PeerKey, out: &mut VecDeque<Output>) {
-        let given_up = self.work.shelf().leave(peer);
+        let given_up = self.work.block_picker().leave(peer);
         if let Some(row) = self.peers.get_mut(&peer) {
             row.lead = None;
             row.unproven = 0;
@@ -264,7 +265,7 @@ impl Torrent {
             return if row.unrequested() { Ok(()) } else { Err(Why::Unrequested) };
         }
         let source = row.source;
-        match self.work.shelf().deliver(block, peer, source) {
+        match self.work.block_picker().deliver(block, peer, source) {
             Delivery::Late => self.wasted += len,
             Delivery::Needed { others_asked, complete } => {
                 out.push_back(Output::Store(self.key, block, data));

@@ -148,7 +148,7 @@ impl Engine {
             Input::Checked(key, piece, verdict) => {
                 self.on(now, key, |torrent, engine| torrent.checked(now, piece, verdict, engine.out));
             }
-            Input::OnDisk(key, piece, bytes) => self.on(now, key, |torrent, _| torrent.work.shelf().on_disk(piece, bytes)),
+            Input::OnDisk(key, piece, bytes) => self.on(now, key, |torrent, _| torrent.work.block_picker().on_disk(piece, bytes)),
             Input::Lost(key, pieces) => self.on(now, key, |torrent, engine| torrent.lost(now, &pieces, engine.budget)),
             Input::Audited(key, wrong) => self.on(now, key, |torrent, engine| torrent.audited(now, &wrong, engine.out)),
             Input::StoreFailed(key, fault) => {
@@ -338,7 +338,7 @@ impl Engine {
     /// torrents that lack them.
     fn take_turns(&mut self, now: Time) {
         for key in self.store_room.take_retries() {
-            self.on(now, key, |torrent, _| torrent.work.shelf().look_for_room());
+            self.on(now, key, |torrent, _| torrent.work.block_picker().look_for_room());
         }
         for key in self.dial_room.take_retries() {
             self.on(now, key, |torrent, engine| torrent.swarm.dial(now, engine.budget, engine.out));

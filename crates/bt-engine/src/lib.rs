@@ -53,6 +53,7 @@ mod verdict;
 mod want;
 
 mod announcer;
+mod block_picker;
 mod choker;
 mod crowd;
 mod fast;
@@ -72,7 +73,6 @@ mod rank;
 mod reveal;
 mod room;
 mod seek;
-mod shelf;
 mod slow;
 mod sources;
 mod supply;

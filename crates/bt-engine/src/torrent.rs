@@ -152,7 +152,7 @@ impl Torrent {
         };
         if !wants.is_empty() {
             // No peer works yet on a piece that could be given up.
-            let _ = torrent.work.shelf().want(&wants);
+            let _ = torrent.work.block_picker().want(&wants);
         }
         torrent.count_wanted();
         torrent.swarm.announcer.set_partial(now, torrent.is_partial());
@@ -365,7 +365,7 @@ impl Torrent {
         self.unask(row.pipeline.clear());
         self.leave_lead(peer, out);
         if row.counted {
-            self.work.shelf().less(row.has.iter(&self.geometry));
+            self.work.block_picker().less(row.has.iter(&self.geometry));
         }
         if let Some(reveal) = &mut self.reveal {
             reveal.leave(peer);
@@ -424,7 +424,7 @@ impl Torrent {
         }
         // In end-game, blocks are late by now that other peers can be asked for.
         if !again.is_empty() || self.work.is_end_game() {
-            self.work.shelf().look_again();
+            self.work.block_picker().look_again();
         }
         for (peer, blocks) in again {
             self.unask(blocks);

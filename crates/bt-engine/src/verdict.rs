@@ -31,7 +31,7 @@ impl Torrent {
 
     fn piece_good(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
         self.is_checked(piece, true);
-        if let [sender] = self.work.shelf().close(piece)[..]
+        if let [sender] = self.work.block_picker().close(piece)[..]
             && self.on_parole.remove(&sender)
         {
             self.peers.values_mut().filter(|peer| peer.source == sender).for_each(|peer| peer.on_parole = false);
@@ -76,11 +76,11 @@ impl Torrent {
     /// Lets the peer that led a piece work on more pieces at a time, if the piece was right. The
     /// peer may have waited for that.
     fn is_checked(&mut self, piece: Piece, right: bool) {
-        if let Some(row) = self.work.shelf().lead(piece).and_then(|lead| self.peers.get_mut(&lead)) {
+        if let Some(row) = self.work.block_picker().lead(piece).and_then(|lead| self.peers.get_mut(&lead)) {
             row.unproven = row.unproven.saturating_sub(1);
             row.proven += u32::from(right);
             if row.hungry {
-                self.work.shelf().look_again();
+                self.work.block_picker().look_again();
             }
         }
     }
@@ -91,7 +91,7 @@ impl Torrent {
         self.spoiled += len;
         self.is_checked(piece, false);
         self.bad_pieces = self.bad_pieces.saturating_add(1);
-        let senders = self.work.shelf().fail(piece);
+        let senders = self.work.block_picker().fail(piece);
         let addrs = senders.iter().filter_map(|&id| Some(self.sources.get(id)?.addr)).collect();
         out.push_back(Output::Event(self.key, Event::BadPiece(piece, addrs)));
         if let [liar] = senders[..] {
@@ -112,7 +112,7 @@ impl Torrent {
         self.reveal_all();
         for &piece in pieces {
             self.is_checked(piece, true);
-            self.work.shelf().lose(piece);
+            self.work.block_picker().lose(piece);
             if !self.have.remove(piece) {
                 continue;
             }
@@ -144,7 +144,7 @@ impl Torrent {
     /// Bans the peers that sent these wrong blocks. The blocks belong to a failed attempt at a
     /// piece that is right now.
     pub(crate) fn audited(&mut self, now: Time, wrong: &[Block], out: &mut VecDeque<Output>) {
-        let liars: BTreeSet<SourceId> = wrong.iter().filter_map(|&block| self.work.shelf().suspect(block)).collect();
+        let liars: BTreeSet<SourceId> = wrong.iter().filter_map(|&block| self.work.block_picker().suspect(block)).collect();
         liars.into_iter().for_each(|liar| self.ban(now, liar, out));
     }
 

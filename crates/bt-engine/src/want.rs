@@ -41,7 +41,7 @@ impl Torrent {
     /// Changes the wanted pieces or their order.
     pub(crate) fn want(&mut self, now: Time, wants: &[Want], budget: &Budget, out: &mut VecDeque<Output>) {
         let was_done = self.is_done();
-        let given_up = self.work.shelf().want(wants);
+        let given_up = self.work.block_picker().want(wants);
         self.give_up(given_up, out);
         self.count_wanted();
         for peer in self.peers.values_mut() {
@@ -108,7 +108,7 @@ impl Torrent {
 
     /// Gives up pieces that get no blocks, because another torrent lacks room in the store.
     pub(crate) fn give_up_stalled(&mut self, out: &mut VecDeque<Output>) {
-        let stalled = self.work.shelf().give_up_stalled();
+        let stalled = self.work.block_picker().give_up_stalled();
         self.give_up(stalled, out);
     }
 

@@ -4,7 +4,7 @@
 //! Invariant: without a shelf every piece is there and wanted, and no peer has announced a piece. A
 //! shelf that is made later equals a shelf that was there all the time.
 
-use crate::shelf::Shelf;
+use crate::block_picker::BlockPicker;
 use alloc::boxed::Box;
 use bt_types::{Bitfield, Geometry, Piece, Rng};
 
@@ -14,22 +14,26 @@ use bt_types::{Bitfield, Geometry, Piece, Rng};
 pub(crate) enum Work {
     /// Every piece is there, and no peer.
     Done(Geometry, Rng),
-    Shelf(Box<Shelf>),
+    BlockPicker(Box<BlockPicker>),
 }
 
 impl Work {
     pub(crate) fn new(geometry: Geometry, have: &Bitfield, rng: Rng) -> Work {
-        if have.is_full() { Work::Done(geometry, rng) } else { Work::Shelf(Box::new(Shelf::new(geometry, have, rng))) }
+        if have.is_full() {
+            Work::Done(geometry, rng)
+        } else {
+            Work::BlockPicker(Box::new(BlockPicker::new(geometry, have, rng)))
+        }
     }
 
     /// Returns the shelf; makes it if there is none.
-    pub(crate) fn shelf(&mut self) -> &mut Shelf {
+    pub(crate) fn block_picker(&mut self) -> &mut BlockPicker {
         if let Work::Done(geometry, rng) = self {
             let everything = Bitfield::full(geometry.piece_count());
-            *self = Work::Shelf(Box::new(Shelf::new(*geometry, &everything, rng.clone())));
+            *self = Work::BlockPicker(Box::new(BlockPicker::new(*geometry, &everything, rng.clone())));
         }
         match self {
-            Work::Shelf(shelf) => shelf,
+            Work::BlockPicker(block_picker) => block_picker,
             Work::Done(..) => unreachable!("it was made"),
         }
     }
@@ -37,60 +41,60 @@ impl Work {
     /// Drops the shelf, if nothing of it must be kept. The caller has seen that every piece is
     /// there and no peer is connected.
     pub(crate) fn rest(&mut self) {
-        if let Work::Shelf(shelf) = self
-            && let Some((geometry, mut rng)) = shelf.essence()
+        if let Work::BlockPicker(block_picker) = self
+            && let Some((geometry, mut rng)) = block_picker.essence()
         {
             rng.rest();
             *self = Work::Done(geometry, rng);
         }
     }
 
-    fn get(&self) -> Option<&Shelf> {
+    fn get(&self) -> Option<&BlockPicker> {
         match self {
-            Work::Shelf(shelf) => Some(shelf),
+            Work::BlockPicker(block_picker) => Some(block_picker),
             Work::Done(..) => None,
         }
     }
 
     /// Returns whether the piece is wanted, whether we have it or not.
     pub(crate) fn is_wanted(&self, piece: Piece) -> bool {
-        self.get().is_none_or(|shelf| shelf.is_wanted(piece))
+        self.get().is_none_or(|block_picker| block_picker.is_wanted(piece))
     }
 
     /// Returns whether every piece that we want and lack is open.
     pub(crate) fn is_end_game(&self) -> bool {
-        self.get().is_none_or(Shelf::is_end_game)
+        self.get().is_none_or(BlockPicker::is_end_game)
     }
 
     /// Returns the open pieces.
     pub(crate) fn open(&self) -> impl Iterator<Item = Piece> {
-        self.get().into_iter().flat_map(Shelf::open)
+        self.get().into_iter().flat_map(BlockPicker::open)
     }
 
     /// Returns the bytes that the store may have to hold in memory.
     pub(crate) fn reserved(&self) -> u64 {
-        self.get().map_or(0, Shelf::reserved)
+        self.get().map_or(0, BlockPicker::reserved)
     }
 
     /// Returns the bytes of the store's memory that are reserved at a time.
     pub(crate) fn unit(&self) -> u64 {
-        self.get().map_or(1, Shelf::unit)
+        self.get().map_or(1, BlockPicker::unit)
     }
 
     /// Returns whether the torrent could not reserve what it wanted.
     pub(crate) fn is_short(&self) -> bool {
-        self.get().is_some_and(Shelf::is_short)
+        self.get().is_some_and(BlockPicker::is_short)
     }
 
     /// Returns how many leechers have this piece.
     pub(crate) fn availability(&self, piece: Piece) -> u32 {
-        self.get().map_or(0, |shelf| shelf.availability(piece))
+        self.get().map_or(0, |block_picker| block_picker.availability(piece))
     }
 
     /// Returns whether blocks, or room for pieces, became free since the last call.
     pub(crate) fn take_freed(&mut self) -> bool {
         match self {
-            Work::Shelf(shelf) => shelf.take_freed(),
+            Work::BlockPicker(block_picker) => block_picker.take_freed(),
             Work::Done(..) => false,
         }
     }
@@ -108,12 +112,12 @@ mod tests {
         let mut work = Work::new(geometry, &everything, Rng::from_seed(1));
         let first = geometry.piece(0).unwrap();
         assert!(matches!(work, Work::Done(..)) && work.is_wanted(first) && work.is_end_game() && !work.take_freed());
-        work.shelf().more([first].into_iter());
+        work.block_picker().more([first].into_iter());
         assert_eq!((work.availability(first), work.open().count(), work.reserved()), (1, 0, 0));
-        work.shelf().less([first].into_iter());
+        work.block_picker().less([first].into_iter());
         work.rest();
         assert!(matches!(work, Work::Done(..)) && work.availability(first) == 0);
-        assert_eq!(work.shelf().want(&[Want::Pieces(0..1, Priority::Skip)]), []);
+        assert_eq!(work.block_picker().want(&[Want::Pieces(0..1, Priority::Skip)]), []);
         work.rest();
         assert!(!work.is_wanted(first), "what was chosen is kept");
         assert!(size_of::<Work>() <= 80, "this is what ten thousand torrents hold");

@@ -22,7 +22,7 @@ const LONG_OPEN_MAX: usize = 4;
 
 /// The blocks of a torrent that are still needed.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct BlockPicker {
     geometry: Geometry,
     picker: Picker,
     ledger: Ledger,
@@ -37,11 +37,11 @@ pub(crate) struct Shelf {
     is_plain: bool,
 }
 
-impl Shelf {
-    pub(crate) fn new(geometry: Geometry, have: &Bitfield, mut rng: Rng) -> Shelf {
+impl BlockPicker {
+    pub(crate) fn new(geometry: Geometry, have: &Bitfield, mut rng: Rng) -> BlockPicker {
         let picker = Picker::new(&geometry, have, &mut rng);
         let (ledger, due) = (Ledger::new(geometry), BTreeSet::new());
-        Shelf { geometry, picker, ledger, due, rng, freed: false, is_short: false, is_plain: true }
+        BlockPicker { geometry, picker, ledger, due, rng, freed: false, is_short: false, is_plain: true }
     }
 
     /// Changes what the user wants. Gives up open pieces that are skipped now; returns them and
