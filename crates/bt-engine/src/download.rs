@@ -23,7 +23,7 @@ impl Torrent {
     /// Requests as many blocks from the peer as its window has room for. Under a rate limit the
     /// peer waits for its turn instead.
     pub(crate) fn feed(&mut self, now: Time, peer: PeerKey, budget: &Budget) {
-        if budget.rates.down.is_none() && !self.down_pace.is_limited() {
+        if budget.rates.down.is_none() && !self.down_limit.is_limited() {
             self.ask(now, peer, budget, u64::MAX);
         } else if let Some(row) = self.peers.get_mut(&peer)
             && row.can_be_asked()
@@ -38,12 +38,12 @@ impl Torrent {
     /// bytes requested.
     pub(crate) fn ask_in_turn(&mut self, now: Time, peer: PeerKey, budget: &Budget, bytes: u64) -> u64 {
         let Some(row) = self.peers.get_mut(&peer) else { return 0 };
-        if !self.down_pace.passes(now, peer) {
+        if !self.down_limit.passes(now, peer) {
             return 0;
         }
         row.asks = false;
         let asked = self.ask(now, peer, budget, bytes);
-        self.down_pace.charge(asked);
+        self.down_limit.charge(asked);
         if asked > 0 {
             self.feed(now, peer, budget);
         }
@@ -86,7 +86,7 @@ impl Torrent {
     /// Returns the bytes that were requested and will not come, since the last call.
     pub(crate) fn take_unasked(&mut self) -> u64 {
         let bytes = core::mem::take(&mut self.unasked);
-        self.down_pace.give_back(bytes);
+        self.down_limit.give_back(bytes);
         bytes
     }
 

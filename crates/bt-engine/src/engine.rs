@@ -5,10 +5,10 @@
 //! Invariant: `handle` never fails and never blocks. The outputs are complete after `poll` returned
 //! `None`.
 
+use crate::bandwidth_queue::BandwidthQueue;
 use crate::config::{Budget, Config};
 use crate::fast;
 use crate::io::{Input, Output, PeerKey, TorrentKey, TorrentSpec};
-use crate::line::Line;
 use crate::magnet::{Magnet, Scope};
 use crate::peer::Arrival;
 use crate::room::Room;
@@ -33,9 +33,9 @@ pub struct Engine {
     /// The torrent of each connection.
     routes: BTreeMap<PeerKey, TorrentKey>,
     /// The queue of peers whose requests wait to be served.
-    uplink: Line,
+    uplink: BandwidthQueue,
     /// The queue of peers to request blocks from, under a rate limit.
-    downlink: Line,
+    downlink: BandwidthQueue,
     /// The use of the store's memory by each torrent.
     store_room: Room,
     /// The dials under way of each torrent.
@@ -53,8 +53,8 @@ impl Engine {
     /// Makes an engine without torrents. Equal arguments and inputs give equal outputs.
     pub fn new(config: Config, budget: Budget, rng: Rng) -> Engine {
         Engine {
-            uplink: Line::new(budget.rates.up),
-            downlink: Line::new(budget.rates.down),
+            uplink: BandwidthQueue::new(budget.rates.up),
+            downlink: BandwidthQueue::new(budget.rates.down),
             config,
             budget,
             rng,
@@ -453,7 +453,7 @@ fn dials_of(budget: &Budget, dial_room: &Room, key: TorrentKey) -> usize {
 struct Shared<'a> {
     config: &'a Config,
     budget: &'a Budget,
-    uplink: &'a mut Line,
+    uplink: &'a mut BandwidthQueue,
     out: &'a mut VecDeque<Output>,
 }
 

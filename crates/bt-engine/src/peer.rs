@@ -4,9 +4,9 @@
 //! Must not know: other peers, the torrent.
 //! Invariant: `wanted` is the number of pieces that the peer has and that we want and lack.
 
+use crate::bandwidth_queue::SEND_CREDIT_MIN;
 use crate::fast::NEWCOMER;
 use crate::io::PeerKey;
-use crate::line::SEND_CREDIT_MIN;
 use crate::meter::Meter;
 use crate::pipeline::Pipeline;
 use crate::sources::SourceId;

@@ -132,7 +132,7 @@ impl Torrent {
     }
 
     fn slots_now(&self, budget: &Budget) -> usize {
-        self.slots.min(choker::slots_under(budget.rates.up)).min(choker::slots_under(self.up_pace.rate()))
+        self.slots.min(choker::slots_under(budget.rates.up)).min(choker::slots_under(self.up_limit.rate()))
     }
 
     fn unchoke(&mut self, now: Time, peer: PeerKey, optimistic: bool) {

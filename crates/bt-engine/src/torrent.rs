@@ -10,8 +10,8 @@ use crate::crowd;
 use crate::io::{Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
 use crate::map;
 use crate::meter::Meter;
-use crate::pace::Pace;
 use crate::peer::{Arrival, Peer};
+use crate::rate_limit::RateLimit;
 use crate::reveal::Reveal;
 use crate::slow::{self, Facts};
 use crate::sources::{SourceId, Sources};
@@ -71,8 +71,8 @@ pub(crate) struct Torrent {
     pub(crate) down: Meter,
     pub(crate) up: Meter,
     /// The torrent's own rate limits.
-    pub(crate) up_pace: Pace,
-    pub(crate) down_pace: Pace,
+    pub(crate) up_limit: RateLimit,
+    pub(crate) down_limit: RateLimit,
     /// Peers that join the downlink's queue.
     pub(crate) askers: Vec<PeerKey>,
     /// Peers that join the uplink's queue again.
@@ -130,8 +130,8 @@ impl Torrent {
             store_fault: None,
             down: Meter::default(),
             up: Meter::default(),
-            up_pace: Pace::default(),
-            down_pace: Pace::default(),
+            up_limit: RateLimit::default(),
+            down_limit: RateLimit::default(),
             askers: Vec::new(),
             unparked: Vec::new(),
             unasked: 0,
@@ -177,14 +177,14 @@ impl Torrent {
     /// Returns when `wake` has something to do.
     pub(crate) fn deadline(&self, budget: &Budget) -> Option<Time> {
         let round = (!self.peers.is_empty()).then_some(self.next_round);
-        let paces = [self.up_pace.deadline(), self.down_pace.deadline()];
+        let paces = [self.up_limit.deadline(), self.down_limit.deadline()];
         [self.swarm.deadline(self.is_done(), budget), round, self.next_watch].into_iter().chain(paces).flatten().min()
     }
 
     pub(crate) fn wake(&mut self, now: Time, config: &Config, budget: &Budget, out: &mut VecDeque<Output>) {
         self.swarm.wake(now, &self.progress(), budget, out);
-        self.askers.extend(self.down_pace.unpark(now));
-        self.unparked.extend(self.up_pace.unpark(now));
+        self.askers.extend(self.down_limit.unpark(now));
+        self.unparked.extend(self.up_limit.unpark(now));
         if !self.peers.is_empty() && now >= self.next_round {
             self.choke_round(now, config, budget);
         }
@@ -214,8 +214,8 @@ impl Torrent {
 
     /// Sets the torrent's own rate limits.
     pub(crate) fn limit(&mut self, now: Time, rates: Rates) {
-        self.up_pace.set_rate(rates.up, now);
-        self.down_pace.set_rate(rates.down, now);
+        self.up_limit.set_rate(rates.up, now);
+        self.down_limit.set_rate(rates.down, now);
     }
 
     /// Takes the peers that join the uplink's queue again.

@@ -4,9 +4,9 @@
 //! Invariant: only blocks of verified pieces are queued, only for a peer that may have them, and
 //! never more than the limit.
 
+use crate::bandwidth_queue::{SEND_CREDIT_MAX, SEND_CREDIT_MIN};
 use crate::fast::{self, NEWCOMER};
 use crate::io::{Output, PeerKey};
-use crate::line::{SEND_CREDIT_MAX, SEND_CREDIT_MIN};
 use crate::torrent::Torrent;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -67,7 +67,7 @@ impl Torrent {
     /// turn. Returns the bytes ordered.
     pub(crate) fn serve(&mut self, now: Time, peer: PeerKey, bytes: u64, out: &mut VecDeque<Output>) -> u64 {
         let Some(row) = self.peers.get_mut(&peer) else { return 0 };
-        if !self.up_pace.passes(now, peer) {
+        if !self.up_limit.passes(now, peer) {
             return 0;
         }
         row.in_line = false;
@@ -92,7 +92,7 @@ impl Torrent {
             let at_once = row.up.rate(now) >= AT_ONCE;
             out.push_back(Output::Serve { peer, torrent: self.key, blocks, at_once });
         }
-        self.up_pace.charge(ordered);
+        self.up_limit.charge(ordered);
         if self.reveal.is_some() {
             self.reveal_to(now, peer);
         }

@@ -24,14 +24,14 @@ const TURN_BYTES_LIMITED: u64 = 32 << 10;
 
 /// The peers that wait for one direction of the network.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct BandwidthQueue {
     bucket: Bucket,
     line: VecDeque<(TorrentKey, PeerKey)>,
 }
 
-impl Line {
-    pub(crate) fn new(rate: Option<u64>) -> Line {
-        Line { bucket: Bucket::new(rate, Time::ZERO), line: VecDeque::new() }
+impl BandwidthQueue {
+    pub(crate) fn new(rate: Option<u64>) -> BandwidthQueue {
+        BandwidthQueue { bucket: Bucket::new(rate, Time::ZERO), line: VecDeque::new() }
     }
 
     pub(crate) fn set_rate(&mut self, rate: Option<u64>, now: Time) {
@@ -82,7 +82,7 @@ mod tests {
     fn each_has_its_turn_and_the_limit_holds() {
         // (rate in bytes per second, seconds, bytes that may be missing or too many)
         for (rate, seconds, off) in [(5 << 10, 60, BLOCK_LEN.into()), (5 << 20, 20, 5 << 20)] {
-            let mut line = Line::new(Some(rate));
+            let mut line = BandwidthQueue::new(Some(rate));
             let mut served = BTreeMap::<PeerKey, u64>::new();
             (0..4).for_each(|peer| line.join(TorrentKey(0), PeerKey(peer)));
             let mut now = Time::ZERO;

@@ -12,7 +12,7 @@ use bt_types::Time;
 
 /// The limit of a torrent; empty for most torrents, which never have a limit.
 #[derive(Default, Debug)]
-pub(crate) struct Pace(Option<Box<Limit>>);
+pub(crate) struct RateLimit(Option<Box<Limit>>);
 
 #[derive(Debug)]
 struct Limit {
@@ -20,7 +20,7 @@ struct Limit {
     parked: Vec<PeerKey>,
 }
 
-impl Pace {
+impl RateLimit {
     pub(crate) fn set_rate(&mut self, rate: Option<u64>, now: Time) {
         if rate.is_some() || self.0.is_some() {
             let limit = self.0.get_or_insert_with(|| Box::new(Limit { bucket: Bucket::new(None, now), parked: Vec::new() }));
