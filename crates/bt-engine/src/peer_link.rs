@@ -190,7 +190,7 @@ impl Swarm {
     }
 
     pub(crate) fn seen_at(&mut self, by: IpAddr, ours: Option<IpAddr>) {
-        if let Some(ours) = ours.and_then(|ours| self.outlook.hear(by, ours)) {
+        if let Some(ours) = ours.and_then(|ours| self.external_ip.hear(by, ours)) {
             self.peer_list.set_ours(ours);
         }
     }
@@ -216,6 +216,6 @@ mod tests {
             let hello = ExtendedHandshake { your_ip: Some(ours), ..ExtendedHandshake::default() };
             swarm.greeted(Time::ZERO, key, &hello, &config);
         }
-        assert_eq!(swarm.outlook.hear([9, 0, 0, 2].into(), first), Some(first));
+        assert_eq!(swarm.external_ip.hear([9, 0, 0, 2].into(), first), Some(first));
     }
 }

@@ -8,8 +8,8 @@
 
 use crate::announcer::{self, Announcer};
 use crate::config::{Budget, Config};
+use crate::external_ip::ExternalIp;
 use crate::io::{AnnounceOrder, Event, Output, PeerKey, TorrentKey, TrackerKey, Via};
-use crate::outlook::Outlook;
 use crate::peer::Arrival;
 use crate::peer_link::PeerLink;
 use crate::peer_list::{PeerList, PeerSource};
@@ -63,7 +63,7 @@ pub(crate) struct Swarm {
     pub(crate) announcer: Announcer,
     pub(crate) rng: Rng,
     seeks: Vec<Seek>,
-    pub(crate) outlook: Outlook,
+    pub(crate) external_ip: ExternalIp,
     pub(crate) links: BTreeMap<PeerKey, PeerLink>,
     /// The connections of each peer id.
     ids: BTreeSet<(PeerId, IpAddr, PeerKey)>,
@@ -125,7 +125,7 @@ impl Swarm {
             announcer: Announcer::new(now, trackers, &mut rng),
             rng,
             seeks,
-            outlook: Outlook::default(),
+            external_ip: ExternalIp::default(),
             links: BTreeMap::new(),
             ids: BTreeSet::new(),
             heirloom: Vec::new(),

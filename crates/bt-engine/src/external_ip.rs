@@ -15,20 +15,20 @@ const AGREEING_MIN: usize = 2;
 
 /// The votes for our address.
 #[derive(Debug, Default)]
-pub(crate) struct Outlook {
-    voices: BTreeMap<IpAddr, IpAddr>,
+pub(crate) struct ExternalIp {
+    voters: BTreeMap<IpAddr, IpAddr>,
 }
 
-impl Outlook {
+impl ExternalIp {
     /// Takes a host's vote for our address. Returns the address if it is believed now.
-    pub(crate) fn hear(&mut self, voice: IpAddr, ours: IpAddr) -> Option<IpAddr> {
-        let (voice, ours) = (subscriber(voice), normalise(ours));
-        let is_heard = self.voices.len() < VOICES_MAX || self.voices.contains_key(&voice);
-        if closeness(ours) != Some(Closeness::Public) || !is_heard || self.voices.insert(voice, ours) == Some(ours) {
+    pub(crate) fn hear(&mut self, voter: IpAddr, ours: IpAddr) -> Option<IpAddr> {
+        let (voter, ours) = (subscriber(voter), normalise(ours));
+        let is_heard = self.voters.len() < VOICES_MAX || self.voters.contains_key(&voter);
+        if closeness(ours) != Some(Closeness::Public) || !is_heard || self.voters.insert(voter, ours) == Some(ours) {
             return None;
         }
-        let count = |addr| self.voices.values().filter(|said| **said == addr).count();
-        let same_kind = self.voices.values().filter(|said| said.is_ipv4() == ours.is_ipv4());
+        let count = |addr| self.voters.values().filter(|said| **said == addr).count();
+        let same_kind = self.voters.values().filter(|said| said.is_ipv4() == ours.is_ipv4());
         let most = same_kind.map(|said| count(*said)).max().unwrap_or(0);
         (count(ours) >= most.max(AGREEING_MIN)).then_some(ours)
     }
@@ -52,16 +52,16 @@ mod tests {
             ("9.0.0.7", "::ffff:5.0.0.2", Some("5.0.0.2")),
             ("9.0.0.8", "5.0.0.1", None),
         ];
-        let mut outlook = Outlook::default();
-        for (voice, ours, believed) in table {
-            let heard = outlook.hear(voice.parse().unwrap(), ours.parse().unwrap());
-            assert_eq!(heard, believed.map(|ip: &str| ip.parse().unwrap()), "{voice} says {ours}");
+        let mut external_ip = ExternalIp::default();
+        for (voter, ours, believed) in table {
+            let heard = external_ip.hear(voter.parse().unwrap(), ours.parse().unwrap());
+            assert_eq!(heard, believed.map(|ip: &str| ip.parse().unwrap()), "{voter} says {ours}");
         }
-        let mut alone = Outlook::default();
-        let of_one_network = ["2a01::1", "2a01::2", "2a01::3"].map(|voice| voice.parse().unwrap());
-        assert!(of_one_network.iter().all(|voice| alone.hear(*voice, [5, 0, 0, 1].into()).is_none()), "one host has one voice");
-        let mut crowd = Outlook::default();
+        let mut alone = ExternalIp::default();
+        let of_one_network = ["2a01::1", "2a01::2", "2a01::3"].map(|voter| voter.parse().unwrap());
+        assert!(of_one_network.iter().all(|voter| alone.hear(*voter, [5, 0, 0, 1].into()).is_none()), "one host has one voice");
+        let mut crowd = ExternalIp::default();
         let heard = (0..200u8).filter(|n| crowd.hear([9, 0, 0, *n].into(), [5, 0, 0, *n].into()).is_some()).count();
-        assert_eq!((heard, crowd.voices.len()), (0, VOICES_MAX));
+        assert_eq!((heard, crowd.voters.len()), (0, VOICES_MAX));
     }
 }
