@@ -160,8 +160,8 @@ impl Torrent {
             }
             row.wanted += u32::from(self.missing.has(piece));
             Self::update_interest(row, &mut self.talked_to);
-            if let Some(reveal) = &mut self.reveal {
-                reveal.got(now, peer, piece);
+            if let Some(super_seeder) = &mut self.super_seeder {
+                super_seeder.got(now, peer, piece);
                 self.reveal_to(now, peer);
             }
         }

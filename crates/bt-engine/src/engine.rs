@@ -498,7 +498,7 @@ fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, 
         }
         Message::NotInterested => {
             peer.interested = false;
-            torrent.sated(now, key);
+            torrent.not_interested(now, key);
         }
         Message::Have(piece) => torrent.peer_has(now, key, piece)?,
         Message::Request(raw) => {

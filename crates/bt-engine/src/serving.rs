@@ -9,7 +9,7 @@ use crate::config::{Budget, Config};
 use crate::crowd;
 use crate::io::PeerKey;
 use crate::peer::Peer;
-use crate::reveal::Reveal;
+use crate::super_seeder::SuperSeeder;
 use crate::torrent::Torrent;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -38,7 +38,7 @@ impl Torrent {
                 debt: peer.up.total().cast_signed().saturating_sub_unsigned(peer.pipeline.received()),
                 since: peer.choke_changed,
                 wasteful: peer.wasteful || self.wastes_slot(peer, now),
-                owed: self.reveal.as_ref().is_some_and(|reveal| reveal.is_owed(peer.key)),
+                owed: self.super_seeder.as_ref().is_some_and(|super_seeder| super_seeder.is_owed(peer.key)),
             })
             .collect();
         let served = || self.unchoked.iter().filter_map(|key| self.peers.get(key));
@@ -52,7 +52,7 @@ impl Torrent {
         }
         let chosen = choker::round(now, &candidates, slots, self.is_done(), rotate, &mut self.swarm.rng);
         self.apply(now, &chosen);
-        if self.reveal.is_some() {
+        if self.super_seeder.is_some() {
             chosen.regular.iter().for_each(|&peer| self.reveal_to(now, peer));
         }
     }
@@ -125,10 +125,10 @@ impl Torrent {
 
     /// Returns whether a peer makes no use of its slot although we show it something that it lacks.
     fn wastes_slot(&self, peer: &Peer, now: Time) -> bool {
-        let is_shown = |reveal: &Reveal| {
-            !reveal.is_owed(peer.key) && reveal.shown(peer.key).is_none_or(|shown| peer.has.lacks_some_of(shown))
+        let is_shown = |super_seeder: &SuperSeeder| {
+            !super_seeder.is_owed(peer.key) && super_seeder.shown(peer.key).is_none_or(|shown| peer.has.lacks_some_of(shown))
         };
-        peer.is_idle(now) && self.reveal.as_deref().is_none_or(is_shown)
+        peer.is_idle(now) && self.super_seeder.as_deref().is_none_or(is_shown)
     }
 
     fn slots_now(&self, budget: &Budget) -> usize {

@@ -12,10 +12,10 @@ use crate::map;
 use crate::meter::Meter;
 use crate::peer::{Arrival, Peer};
 use crate::rate_limit::RateLimit;
-use crate::reveal::Reveal;
 use crate::slow::{self, Facts};
 use crate::sources::{SourceId, Sources};
 use crate::status::{SourceStat, TorrentStatus, Why};
+use crate::super_seeder::SuperSeeder;
 use crate::supply::Supply;
 use crate::swarm::{Progress, Room, Swarm};
 use crate::work::Work;
@@ -62,7 +62,7 @@ pub(crate) struct Torrent {
     pub(crate) unchoked: BTreeSet<PeerKey>,
     pub(crate) work: Work,
     /// The super-seeding state, while we are the initial seed of a swarm.
-    pub(crate) reveal: Option<Box<Reveal>>,
+    pub(crate) super_seeder: Option<Box<SuperSeeder>>,
     pub(crate) sources: Sources,
     /// Sources that had a part in a piece that failed.
     pub(crate) on_parole: BTreeSet<SourceId>,
@@ -112,7 +112,8 @@ impl Torrent {
             work: Work::new(geometry, &have, swarm.rng.fork()),
             // In the end every peer gets a `have` for every piece: of at most this number of
             // pieces.
-            reveal: (have.is_full() && have.len() as usize <= HAVES_MAX).then(|| Box::new(Reveal::new(geometry, &mut swarm.rng))),
+            super_seeder: (have.is_full() && have.len() as usize <= HAVES_MAX)
+                .then(|| Box::new(SuperSeeder::new(geometry, &mut swarm.rng))),
             swarm,
             sources: Sources::default(),
             on_parole: BTreeSet::new(),
@@ -269,7 +270,7 @@ impl Torrent {
     /// nothing: it now gets the metadata size, and a `have` for each of our pieces, up to
     /// [`HAVES_MAX`].
     pub(crate) fn adopt(&mut self, now: Time, arrival: &Arrival, config: &Config) {
-        let shown = self.have.iter(&self.geometry).filter(|_| self.reveal.is_none());
+        let shown = self.have.iter(&self.geometry).filter(|_| self.super_seeder.is_none());
         let haves: Vec<Message> = shown.take(HAVES_MAX).map(|piece| Message::Have(piece.number())).collect();
         let mut hello = self.hello(arrival.key, config);
         // Extensions that are switched off are named too: they may have been on.
@@ -291,9 +292,9 @@ impl Torrent {
             self.next_round = now + config.choke_round;
         }
         self.peers.insert(arrival.key, row);
-        if let Some(reveal) = &mut self.reveal {
-            reveal.join(now, arrival.key);
-            self.tease(arrival.key);
+        if let Some(super_seeder) = &mut self.super_seeder {
+            super_seeder.join(now, arrival.key);
+            self.offer(arrival.key);
         }
         self.next_watch.get_or_insert(now + WATCH);
     }
@@ -340,7 +341,7 @@ impl Torrent {
 
     /// Makes the first message: the pieces that we have, in the shortest form (BEP 6).
     fn opening(&self, fast: bool) -> Option<Message> {
-        match (fast, self.have.is_full(), self.have.is_empty() || self.reveal.is_some()) {
+        match (fast, self.have.is_full(), self.have.is_empty() || self.super_seeder.is_some()) {
             (true, _, true) => Some(Message::HaveNone),
             (true, true, _) => Some(Message::HaveAll),
             (false, _, true) => None,
@@ -367,9 +368,12 @@ impl Torrent {
         if row.counted {
             self.work.block_picker().less(row.has.iter(&self.geometry));
         }
-        if let Some(reveal) = &mut self.reveal {
-            reveal.leave(peer);
-            row.has.iter(&self.geometry).filter(|&piece| self.work.availability(piece) == 0).for_each(|piece| reveal.lost(piece));
+        if let Some(super_seeder) = &mut self.super_seeder {
+            super_seeder.leave(peer);
+            row.has
+                .iter(&self.geometry)
+                .filter(|&piece| self.work.availability(piece) == 0)
+                .for_each(|piece| super_seeder.lost(piece));
         }
         if why == Why::BothSeeds {
             // Only addresses that can be dialled again: others would make the set grow with every
@@ -432,22 +436,22 @@ impl Torrent {
         }
         let up = self.up.rate(now);
         self.best_up = self.best_up.max(up.min(core::mem::replace(&mut self.up_before, up)));
-        if let Some(reveal) = &mut self.reveal {
+        if let Some(super_seeder) = &mut self.super_seeder {
             let work = &self.work;
-            reveal.set_idle(up < self.best_up / IDLE_PART);
-            reveal.reclaim(now, |peer| self.unchoked.contains(&peer), |piece| work.availability(piece));
+            super_seeder.set_idle(up < self.best_up / IDLE_PART);
+            super_seeder.reclaim(now, |peer| self.unchoked.contains(&peer), |piece| work.availability(piece));
             for row in self.peers.values_mut().filter(|row| !row.interested) {
-                for piece in reveal.let_choose(now, row.key, &row.has) {
+                for piece in super_seeder.let_choose(now, row.key, &row.has) {
                     row.say(Message::Have(piece.number()), &mut self.talked_to);
                 }
             }
             let all: Vec<PeerKey> = self.peers.keys().copied().collect();
             for peer in all {
                 self.reveal_to(now, peer);
-                self.tease(peer);
+                self.offer(peer);
             }
         }
-        if self.reveal.as_ref().is_some_and(|reveal| reveal.is_vain(now)) {
+        if self.super_seeder.as_ref().is_some_and(|super_seeder| super_seeder.is_vain(now)) {
             self.reveal_all();
         }
         self.best_rate = self.best_rate.max(self.down.rate(now));

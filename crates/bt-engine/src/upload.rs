@@ -33,7 +33,7 @@ impl Torrent {
         let block = self.geometry.block(raw).filter(|block| {
             let piece = block.piece();
             let is_there = row.may_have(piece) && room && self.have.has(piece);
-            is_there && self.reveal.as_deref_mut().is_none_or(|reveal| reveal.grant(now, peer, piece))
+            is_there && self.super_seeder.as_deref_mut().is_none_or(|super_seeder| super_seeder.grant(now, peer, piece))
         });
         match block {
             Some(block) => row.uploads.push_back(block),
@@ -78,8 +78,8 @@ impl Torrent {
             && let Some(block) = row.uploads.pop_front()
         {
             ordered += u64::from(block.len());
-            if let Some(reveal) = &mut self.reveal {
-                reveal.served(now, peer, block);
+            if let Some(super_seeder) = &mut self.super_seeder {
+                super_seeder.served(now, peer, block);
             }
             blocks.push(block);
         }
@@ -93,7 +93,7 @@ impl Torrent {
             out.push_back(Output::Serve { peer, torrent: self.key, blocks, at_once });
         }
         self.up_limit.charge(ordered);
-        if self.reveal.is_some() {
+        if self.super_seeder.is_some() {
             self.reveal_to(now, peer);
         }
         ordered
@@ -105,7 +105,7 @@ impl Torrent {
     /// when the peer's pieces are known.
     pub(crate) fn allow_newcomer(&mut self, peer: PeerKey) {
         let Some(row) = self.peers.get_mut(&peer) else { return };
-        if !row.fast || row.has.count() >= NEWCOMER || self.have.is_empty() || self.reveal.is_some() {
+        if !row.fast || row.has.count() >= NEWCOMER || self.have.is_empty() || self.super_seeder.is_some() {
             return;
         }
         let set = fast::allowed_set(&self.swarm.info_hash, &self.geometry, row.addr.ip(), NEWCOMER as usize);
@@ -119,7 +119,7 @@ impl Torrent {
     /// of the swarm than a leecher does.
     pub(crate) fn suggest(&mut self, peer: PeerKey) {
         let Some(row) = self.peers.get_mut(&peer).filter(|row| row.fast && row.counted) else { return };
-        if !self.have.is_full() || self.reveal.is_some() {
+        if !self.have.is_full() || self.super_seeder.is_some() {
             return;
         }
         let count = u64::from(self.geometry.piece_count());
@@ -137,19 +137,19 @@ impl Torrent {
 
     /// Shows an unchoked peer further pieces, while super-seeding.
     pub(crate) fn reveal_to(&mut self, now: Time, peer: PeerKey) {
-        let Some(reveal) = &mut self.reveal else { return };
+        let Some(super_seeder) = &mut self.super_seeder else { return };
         if let Some(row) = self.peers.get_mut(&peer).filter(|row| row.unchoked) {
             let work = &self.work;
-            let news = reveal.show(now, peer, row.up.rate(now), |piece| work.availability(piece) > 0);
+            let news = super_seeder.show(now, peer, row.up.rate(now), |piece| work.availability(piece) > 0);
             for piece in news {
                 row.say(Message::Have(piece.number()), &mut self.talked_to);
             }
         }
-        if reveal.is_over() {
+        if super_seeder.is_over() {
             self.reveal_all();
-        } else if reveal.opens(now) {
+        } else if super_seeder.opens(now) {
             for row in self.peers.values_mut() {
-                let news = reveal.show_out(row.key).into_iter().filter(|&piece| !row.has.has(piece));
+                let news = super_seeder.show_out(row.key).into_iter().filter(|&piece| !row.has.has(piece));
                 let haves: Vec<Message> = news.map(|piece| Message::Have(piece.number())).collect();
                 haves.into_iter().for_each(|have| row.say(have, &mut self.talked_to));
             }
@@ -158,11 +158,11 @@ impl Torrent {
 
     /// Shows a peer that is not interested one piece more. It looks at many pieces: do not call it
     /// for every message.
-    pub(crate) fn tease(&mut self, peer: PeerKey) {
-        let Some(reveal) = &mut self.reveal else { return };
+    pub(crate) fn offer(&mut self, peer: PeerKey) {
+        let Some(super_seeder) = &mut self.super_seeder else { return };
         if let Some(row) = self.peers.get_mut(&peer).filter(|row| !row.unchoked && !row.interested) {
             let (work, has) = (&self.work, &row.has);
-            let teaser = reveal.tease(peer, |piece| !has.has(piece) && work.availability(piece) == 0);
+            let teaser = super_seeder.offer(peer, |piece| !has.has(piece) && work.availability(piece) == 0);
             if let Some(piece) = teaser {
                 row.say(Message::Have(piece.number()), &mut self.talked_to);
             }
@@ -170,18 +170,18 @@ impl Torrent {
     }
 
     /// Takes a peer's loss of interest in all that we show it.
-    pub(crate) fn sated(&mut self, now: Time, peer: PeerKey) {
-        if let Some(reveal) = &mut self.reveal {
-            reveal.sated(now, peer);
+    pub(crate) fn not_interested(&mut self, now: Time, peer: PeerKey) {
+        if let Some(super_seeder) = &mut self.super_seeder {
+            super_seeder.not_interested(now, peer);
             self.reveal_to(now, peer);
         }
     }
 
     /// Ends super-seeding: all peers are told that we have everything.
     pub(crate) fn reveal_all(&mut self) {
-        let Some(reveal) = self.reveal.take() else { return };
+        let Some(super_seeder) = self.super_seeder.take() else { return };
         for peer in self.peers.values_mut() {
-            let Some(shown) = reveal.shown(peer.key) else { continue };
+            let Some(shown) = super_seeder.shown(peer.key) else { continue };
             for piece in self.geometry.pieces() {
                 if !shown.has(piece) && !peer.has.has(piece) {
                     peer.say(Message::Have(piece.number()), &mut self.talked_to);

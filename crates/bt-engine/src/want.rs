@@ -35,7 +35,7 @@ impl Torrent {
     /// Returns whether we announce `upload_only`. Not while super-seeding: some peers disconnect a
     /// peer that seems to have nothing and to want nothing.
     pub(crate) fn is_upload_only(&self) -> bool {
-        self.is_done() && self.reveal.is_none()
+        self.is_done() && self.super_seeder.is_none()
     }
 
     /// Changes the wanted pieces or their order.

@@ -60,7 +60,7 @@ const CHOOSY: Duration = Duration::from_secs(2);
 
 /// The state of a super-seed.
 #[derive(Debug)]
-pub(crate) struct Reveal {
+pub(crate) struct SuperSeeder {
     geometry: Geometry,
     /// Draws the order of the line when the first peer comes; there are no tables until then.
     draw: Option<Rng>,
@@ -135,14 +135,14 @@ struct Owed {
     since: Time,
 }
 
-impl Reveal {
-    pub(crate) fn new(geometry: Geometry, rng: &mut Rng) -> Reveal {
+impl SuperSeeder {
+    pub(crate) fn new(geometry: Geometry, rng: &mut Rng) -> SuperSeeder {
         // Draw now, so that later draws do not depend on when a peer comes. The first peer draws
         // the same again.
         let mut draw = rng.clone();
         draw.rest();
         let _ = Self::line(&geometry, rng);
-        Reveal {
+        SuperSeeder {
             geometry,
             draw: Some(draw),
             fates: Vec::new(),
@@ -241,7 +241,7 @@ impl Reveal {
     /// Takes a peer's loss of interest in its shown pieces. Promised pieces that it began to take
     /// count as had, from whatever source: not every client sends a `have`. Untouched ones wait
     /// again: the message may have crossed our promise, and then no peer has the piece.
-    pub(crate) fn sated(&mut self, now: Time, peer: PeerKey) {
+    pub(crate) fn not_interested(&mut self, now: Time, peer: PeerKey) {
         let Some(shown) = self.peers.get_mut(&peer) else { return };
         (shown.lazy_until, shown.moved_at) = (now, now);
         let (begun, untouched): (Vec<_>, Vec<_>) =
@@ -311,7 +311,7 @@ impl Reveal {
     /// interested. The peer `lacks` it, and it is promised to no peer. Each peer gets another piece
     /// while there are enough: any peer that was shown a piece may ask for it, also after another
     /// peer.
-    pub(crate) fn tease(&mut self, peer: PeerKey, lacks: impl Fn(Piece) -> bool) -> Option<Piece> {
+    pub(crate) fn offer(&mut self, peer: PeerKey, lacks: impl Fn(Piece) -> bool) -> Option<Piece> {
         let (line, fates, teased) = (&self.line, &self.fates, &mut self.teased);
         let shown = self.peers.get_mut(&peer)?;
         let waits = |piece: &Piece| fates.get(piece.index()) == Some(&Fate::Waits);
