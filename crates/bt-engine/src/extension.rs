@@ -6,8 +6,8 @@
 
 use crate::config::Config;
 use crate::io::{Output, PeerKey};
+use crate::metadata_upload::Answer;
 use crate::status::Why;
-use crate::supply::Answer;
 use crate::torrent::Torrent;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -56,7 +56,7 @@ impl Torrent {
     fn metadata_wanted(&mut self, peer: PeerKey, payload: &Bytes) {
         let Ok(Some(MetadataMessage::Request(part))) = MetadataMessage::parse(payload) else { return };
         let Some(row) = self.peers.get_mut(&peer) else { return };
-        match row.supply.ask(part) {
+        match row.metadata_upload.ask(part) {
             Answer::Send => self.send_metadata(peer, &[part]),
             Answer::Later => {}
             Answer::Reject => {
@@ -84,7 +84,7 @@ impl Torrent {
     /// Sends metadata that waited and PEX messages, once a second.
     pub(crate) fn tell_extensions(&mut self, now: Time, out: &mut VecDeque<Output>) {
         let waiting = self.peers.values_mut().filter_map(|row| {
-            let parts: Vec<u32> = row.supply.refill().collect();
+            let parts: Vec<u32> = row.metadata_upload.refill().collect();
             (!parts.is_empty()).then_some((row.key, parts))
         });
         for (peer, parts) in waiting.collect::<Vec<_>>() {

@@ -62,6 +62,7 @@ mod fast;
 mod ledger;
 mod map;
 mod metadata;
+mod metadata_upload;
 mod meter;
 mod peer_link;
 mod peer_list;
@@ -75,7 +76,6 @@ mod seek;
 mod slow;
 mod sources;
 mod super_seeder;
-mod supply;
 mod tracker;
 mod work;
 

@@ -9,7 +9,7 @@
 use crate::backlog::Backlog;
 use crate::config::{Budget, Config};
 use crate::io::{Event, Input, MagnetSpec, Output, PeerKey, TorrentKey};
-use crate::metadata::{Assembly, Whole};
+use crate::metadata::{MetadataDownload, Whole};
 use crate::peer::Arrival;
 use crate::status::{MagnetStatus, Why};
 use crate::swarm::{Progress, Room, Swarm};
@@ -34,7 +34,7 @@ const PROGRESS: Progress = Progress { uploaded: 0, downloaded: 0, left: BLOCK_LE
 #[derive(Debug)]
 pub(crate) struct Magnet {
     pub(crate) swarm: Swarm,
-    assembly: Assembly,
+    metadata_download: MetadataDownload,
     peers: BTreeMap<PeerKey, Acquaintance>,
     /// The metadata was given out.
     is_found: bool,
@@ -64,7 +64,7 @@ impl Magnet {
         let MagnetSpec { info_hash, trackers } = spec;
         Magnet {
             swarm: Swarm::new(now, key, info_hash, trackers, false, config, rng),
-            assembly: Assembly::new(info_hash),
+            metadata_download: MetadataDownload::new(info_hash),
             peers: BTreeMap::new(),
             is_found: false,
             next_watch: None,
@@ -105,7 +105,7 @@ impl Magnet {
     pub(crate) fn wake(&mut self, now: Time, scope: &mut Scope<'_>) {
         self.swarm.wake(now, &self.progress(), scope.budget, scope.out);
         if self.next_watch.take_if(|at| *at <= now).is_some() {
-            for peer in self.assembly.watch(now, self.swarm.is_full(scope.budget)) {
+            for peer in self.metadata_download.watch(now, self.swarm.is_full(scope.budget)) {
                 self.hang_up(now, peer, Why::NoMetadata, scope);
             }
             self.make_room(now, scope);
@@ -139,7 +139,7 @@ impl Magnet {
     }
 
     pub(crate) fn status(&self) -> MagnetStatus {
-        let (held, fullest) = self.assembly.progress();
+        let (held, fullest) = self.metadata_download.progress();
         let (received, size) = fullest.unzip();
         MagnetStatus { peers: self.peers.len(), size, received: received.unwrap_or(0), held }
     }
@@ -185,7 +185,7 @@ impl Magnet {
 
     /// Returns the peer without metadata for us that is connected longest.
     fn idle(&self, now: Time) -> Option<PeerKey> {
-        self.peers.keys().copied().find(|peer| !self.assembly.is_giving(now, *peer))
+        self.peers.keys().copied().find(|peer| !self.metadata_download.is_giving(now, *peer))
     }
 
     /// Closes a connection that gives nothing, if all places are taken and an address waits to be
@@ -209,7 +209,7 @@ impl Magnet {
     fn closed(&mut self, now: Time, peer: PeerKey, why: Why, scope: &mut Scope<'_>) {
         let Some(Acquaintance { arrival, .. }) = self.peers.remove(&peer) else { return };
         self.swarm.leave(now, peer, why, self.is_found);
-        self.assembly.left(peer);
+        self.metadata_download.left(peer);
         scope.out.push_back(Output::Event(self.swarm.key, Event::PeerLeft(arrival.addr, why)));
         self.ask_everybody(now, scope);
     }
@@ -223,7 +223,7 @@ impl Magnet {
                 let Ok(hello) = ExtendedHandshake::parse(&payload) else { return Ok(()) };
                 self.swarm.greeted(now, peer, &hello, scope.config);
                 if let Some(size) = hello.metadata_size.filter(|_| self.swarm.metadata_id(peer).is_some()) {
-                    self.assembly.offered(now, peer, row.arrival.addr, size)?;
+                    self.metadata_download.offered(now, peer, row.arrival.addr, size)?;
                 }
                 row.backlog.hear_hello(hello);
                 self.ask(now, peer, scope);
@@ -243,18 +243,20 @@ impl Magnet {
     fn hear_metadata(&mut self, now: Time, peer: PeerKey, payload: &Bytes, scope: &mut Scope<'_>) -> Result<(), Why> {
         match MetadataMessage::parse(payload).map_err(|_| Why::Extended)? {
             Some(MetadataMessage::Request(part)) => self.say(peer, &MetadataMessage::Reject(part), scope),
-            Some(MetadataMessage::Reject(part)) => self.assembly.rejected(now, peer, part),
-            Some(MetadataMessage::Data { part, total, data }) => match self.assembly.received(now, peer, part, total, &data)? {
-                None => self.ask(now, peer, scope),
-                Some(Whole::Wrong(liar)) => {
-                    liar.into_iter().for_each(|liar| self.ban(now, liar, scope));
-                    self.ask_everybody(now, scope);
+            Some(MetadataMessage::Reject(part)) => self.metadata_download.rejected(now, peer, part),
+            Some(MetadataMessage::Data { part, total, data }) => {
+                match self.metadata_download.received(now, peer, part, total, &data)? {
+                    None => self.ask(now, peer, scope),
+                    Some(Whole::Wrong(liar)) => {
+                        liar.into_iter().for_each(|liar| self.ban(now, liar, scope));
+                        self.ask_everybody(now, scope);
+                    }
+                    Some(Whole::Right(metadata)) => {
+                        self.is_found = true;
+                        scope.out.push_back(Output::Metadata(self.swarm.key, metadata));
+                    }
                 }
-                Some(Whole::Right(metadata)) => {
-                    self.is_found = true;
-                    scope.out.push_back(Output::Metadata(self.swarm.key, metadata));
-                }
-            },
+            }
             None => {}
         }
         Ok(())
@@ -283,7 +285,7 @@ impl Magnet {
         if self.is_found || self.swarm.metadata_id(peer).is_none() {
             return;
         }
-        for part in self.assembly.ask(now, peer) {
+        for part in self.metadata_download.ask(now, peer) {
             self.say(peer, &MetadataMessage::Request(part), scope);
         }
     }

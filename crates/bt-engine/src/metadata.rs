@@ -40,7 +40,7 @@ const REST_MAX: Duration = Duration::from_secs(300);
 
 /// The copies of one torrent's metadata.
 #[derive(Debug)]
-pub(crate) struct Assembly {
+pub(crate) struct MetadataDownload {
     info_hash: InfoHash,
     suppliers: BTreeMap<PeerKey, Supplier>,
     copies: BTreeMap<CopyId, Copy>,
@@ -98,9 +98,9 @@ pub(crate) enum Whole {
     Wrong(Option<SocketAddr>),
 }
 
-impl Assembly {
-    pub(crate) fn new(info_hash: InfoHash) -> Assembly {
-        Assembly { info_hash, suppliers: BTreeMap::new(), copies: BTreeMap::new(), apart: false, is_short: false }
+impl MetadataDownload {
+    pub(crate) fn new(info_hash: InfoHash) -> MetadataDownload {
+        MetadataDownload { info_hash, suppliers: BTreeMap::new(), copies: BTreeMap::new(), apart: false, is_short: false }
     }
 
     /// Notes that a peer offers metadata of `size` bytes.
@@ -356,13 +356,13 @@ mod tests {
         let mut rng = Rng::from_seed(seed);
         let mut metadata = vec![0; len];
         rng.fill(&mut metadata);
-        let mut assembly = Assembly::new(InfoHash(bt_hash::sha1(&metadata)));
+        let mut metadata_download = MetadataDownload::new(InfoHash(bt_hash::sha1(&metadata)));
         let mut outcome = Outcome { second: 0, left: BTreeMap::new(), most_held: 0, parts: 0 };
         let mut asked: BTreeMap<PeerKey, Vec<u32>> = BTreeMap::new();
         let keys: Vec<PeerKey> = (0..peers.len() as u64).map(PeerKey).collect();
         let size_of = |peer: PeerKey| if let Offers(size) = peers[peer.0 as usize] { size } else { len as u32 };
         for &peer in &keys {
-            if let Err(why) = assembly.offered(Time::ZERO, peer, addr(peer), size_of(peer)) {
+            if let Err(why) = metadata_download.offered(Time::ZERO, peer, addr(peer), size_of(peer)) {
                 outcome.left.insert(peer, why);
             }
         }
@@ -370,7 +370,7 @@ mod tests {
             let now = Time::from_millis(tenth * 100);
             let mut leaves = Vec::new();
             if tenth % 10 == 0 {
-                leaves.extend(assembly.watch(now, false).into_iter().map(|peer| (peer, Why::NoMetadata)));
+                leaves.extend(metadata_download.watch(now, false).into_iter().map(|peer| (peer, Why::NoMetadata)));
             }
             let mut order = keys.clone();
             rng.shuffle(&mut order);
@@ -379,7 +379,7 @@ mod tests {
                     continue;
                 }
                 let wants = asked.entry(peer).or_default();
-                wants.extend(assembly.ask(now, peer));
+                wants.extend(metadata_download.ask(now, peer));
                 assert!(wants.len() <= ASKED_MAX, "{peer:?} is asked for {wants:?}");
                 let does = peers[peer.0 as usize];
                 if wants.is_empty() || does == IsSilent || (does == Drips && tenth % 200 != 0) {
@@ -387,15 +387,15 @@ mod tests {
                 }
                 let number = wants.remove(0);
                 if does == Rejects {
-                    assembly.rejected(now, peer, number);
+                    metadata_download.rejected(now, peer, number);
                     continue;
                 }
                 let data = part(&metadata, number, size_of(peer), u8::from(does != Gives));
                 outcome.parts += 1;
-                match assembly.received(now, peer, number, size_of(peer), &data).unwrap() {
+                match metadata_download.received(now, peer, number, size_of(peer), &data).unwrap() {
                     Some(Whole::Right(bytes)) => {
                         assert_eq!(bytes, metadata);
-                        assert_eq!(assembly.progress().0, 0, "nothing is held any more");
+                        assert_eq!(metadata_download.progress().0, 0, "nothing is held any more");
                         outcome.second = tenth / 10;
                         return outcome;
                     }
@@ -403,9 +403,9 @@ mod tests {
                     None => {}
                 }
             }
-            outcome.most_held = outcome.most_held.max(assembly.progress().0);
+            outcome.most_held = outcome.most_held.max(metadata_download.progress().0);
             for (peer, why) in leaves {
-                assembly.left(peer);
+                metadata_download.left(peer);
                 outcome.left.insert(peer, why);
             }
         }
@@ -459,49 +459,49 @@ mod tests {
 
     #[test]
     fn what_somebody_was_asked_for_who_left_is_asked_of_others_at_once() {
-        let mut assembly = Assembly::new(InfoHash([0; 20]));
+        let mut metadata_download = MetadataDownload::new(InfoHash([0; 20]));
         let (one, other) = (PeerKey(0), PeerKey(1));
         for peer in [one, other] {
-            assembly.offered(Time::ZERO, peer, addr(peer), 60_000).unwrap();
+            metadata_download.offered(Time::ZERO, peer, addr(peer), 60_000).unwrap();
         }
-        assert_eq!((assembly.ask(Time::ZERO, one), assembly.ask(Time::ZERO, other)), (vec![0, 1], vec![2, 3]));
-        assembly.received(Time::ZERO, other, 2, 60_000, &[0; 16_384]).unwrap();
-        assert_eq!(assembly.ask(Time::ZERO, other), [], "it is asked of somebody");
+        assert_eq!((metadata_download.ask(Time::ZERO, one), metadata_download.ask(Time::ZERO, other)), (vec![0, 1], vec![2, 3]));
+        metadata_download.received(Time::ZERO, other, 2, 60_000, &[0; 16_384]).unwrap();
+        assert_eq!(metadata_download.ask(Time::ZERO, other), [], "it is asked of somebody");
         // It gives a part that is as long as another size would make it.
-        assert_eq!(assembly.received(Time::ZERO, one, 0, 10, &[1; 10]), Err(Why::MetadataSize));
-        assembly.left(one);
-        assert_eq!(assembly.ask(Time::ZERO, other), [0, 1]);
+        assert_eq!(metadata_download.received(Time::ZERO, one, 0, 10, &[1; 10]), Err(Why::MetadataSize));
+        metadata_download.left(one);
+        assert_eq!(metadata_download.ask(Time::ZERO, other), [0, 1]);
     }
 
     #[test]
     fn who_makes_a_copy_slowly_is_left_when_others_wait_for_its_place() {
         for (crowded, left) in [(false, vec![]), (true, vec![PeerKey(0), PeerKey(1)])] {
-            let mut assembly = Assembly::new(InfoHash([0; 20]));
-            assembly.apart = true;
+            let mut metadata_download = MetadataDownload::new(InfoHash([0; 20]));
+            metadata_download.apart = true;
             for (peer, second) in [(0, 0), (1, 0), (2, 30)].map(|(peer, second)| (PeerKey(peer), Time::from_secs(second))) {
-                assembly.offered(second, peer, addr(peer), 40_000).unwrap();
-                assert_eq!(assembly.ask(second, peer), [0, 1]);
-                assembly.received(Time::from_secs(50), peer, 0, 40_000, &[0; 16_384]).unwrap();
+                metadata_download.offered(second, peer, addr(peer), 40_000).unwrap();
+                assert_eq!(metadata_download.ask(second, peer), [0, 1]);
+                metadata_download.received(Time::from_secs(50), peer, 0, 40_000, &[0; 16_384]).unwrap();
             }
-            assert_eq!(assembly.watch(Time::from_secs(59), crowded), []);
-            assert_eq!(assembly.watch(Time::from_secs(60), crowded), left);
+            assert_eq!(metadata_download.watch(Time::from_secs(59), crowded), []);
+            assert_eq!(metadata_download.watch(Time::from_secs(60), crowded), left);
         }
     }
 
     #[test]
     fn a_claim_allocates_nothing() {
-        let mut assembly = Assembly::new(InfoHash([0; 20]));
+        let mut metadata_download = MetadataDownload::new(InfoHash([0; 20]));
         let peer = PeerKey(1);
         for size in [METADATA_MAX + 1, 1 << 30, u32::MAX] {
-            assert_eq!(assembly.offered(Time::ZERO, peer, addr(peer), size), Err(Why::MetadataSize));
+            assert_eq!(metadata_download.offered(Time::ZERO, peer, addr(peer), size), Err(Why::MetadataSize));
         }
-        assert!(assembly.ask(Time::ZERO, peer).is_empty() && assembly.copies.is_empty());
-        assert_eq!(assembly.offered(Time::ZERO, peer, addr(peer), METADATA_MAX), Ok(()));
-        assert_eq!(assembly.offered(Time::ZERO, peer, addr(peer), METADATA_MAX), Ok(()));
-        assert_eq!(assembly.offered(Time::ZERO, peer, addr(peer), 5), Err(Why::MetadataSize), "it changes");
-        assert_eq!(assembly.ask(Time::ZERO, peer), [0, 1]);
-        assert_eq!(assembly.received(Time::ZERO, peer, 7, METADATA_MAX, &[1]), Ok(None), "nobody asked for it");
-        assert_eq!(assembly.received(Time::ZERO, peer, 1, 5, &[1]), Err(Why::MetadataSize));
-        assert_eq!(assembly.progress(), (0, Some((0, METADATA_MAX))));
+        assert!(metadata_download.ask(Time::ZERO, peer).is_empty() && metadata_download.copies.is_empty());
+        assert_eq!(metadata_download.offered(Time::ZERO, peer, addr(peer), METADATA_MAX), Ok(()));
+        assert_eq!(metadata_download.offered(Time::ZERO, peer, addr(peer), METADATA_MAX), Ok(()));
+        assert_eq!(metadata_download.offered(Time::ZERO, peer, addr(peer), 5), Err(Why::MetadataSize), "it changes");
+        assert_eq!(metadata_download.ask(Time::ZERO, peer), [0, 1]);
+        assert_eq!(metadata_download.received(Time::ZERO, peer, 7, METADATA_MAX, &[1]), Ok(None), "nobody asked for it");
+        assert_eq!(metadata_download.received(Time::ZERO, peer, 1, 5, &[1]), Err(Why::MetadataSize));
+        assert_eq!(metadata_download.progress(), (0, Some((0, METADATA_MAX))));
     }
 }

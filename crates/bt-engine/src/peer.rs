@@ -7,10 +7,10 @@
 use crate::bandwidth_queue::SEND_CREDIT_MIN;
 use crate::fast::NEWCOMER;
 use crate::io::PeerKey;
+use crate::metadata_upload::MetadataUpload;
 use crate::meter::Meter;
 use crate::pipeline::Pipeline;
 use crate::sources::SourceId;
-use crate::supply::Supply;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bt_peer_wire::{Handshake, Message, Reserved};
@@ -46,7 +46,7 @@ pub(crate) struct Peer {
     /// It supports the extension protocol (BEP 10).
     pub(crate) extended: bool,
     /// The upload of our metadata to it (BEP 9).
-    pub(crate) supply: Supply,
+    pub(crate) metadata_upload: MetadataUpload,
     /// It said that it downloads nothing (BEP 21).
     pub(crate) upload_only: bool,
     /// It has unchoked us.
@@ -115,7 +115,7 @@ impl Arrival {
 }
 
 impl Peer {
-    pub(crate) fn new(now: Time, arrival: &Arrival, source: SourceId, pieces: u32, supply: Supply) -> Peer {
+    pub(crate) fn new(now: Time, arrival: &Arrival, source: SourceId, pieces: u32, metadata_upload: MetadataUpload) -> Peer {
         Peer {
             key: arrival.key,
             addr: arrival.addr,
@@ -126,7 +126,7 @@ impl Peer {
             counted: true,
             wanted: 0,
             extended: arrival.handshake.reserved.extended(),
-            supply,
+            metadata_upload,
             upload_only: false,
             serves_us: false,
             interested: false,

@@ -9,6 +9,7 @@ use crate::config::{Budget, Config, Rates};
 use crate::crowd;
 use crate::io::{Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
 use crate::map;
+use crate::metadata_upload::MetadataUpload;
 use crate::meter::Meter;
 use crate::peer::{Arrival, Peer};
 use crate::rate_limit::RateLimit;
@@ -16,7 +17,6 @@ use crate::slow::{self, Facts};
 use crate::sources::{SourceId, Sources};
 use crate::status::{SourceStat, TorrentStatus, Why};
 use crate::super_seeder::SuperSeeder;
-use crate::supply::Supply;
 use crate::swarm::{Progress, Room, Swarm};
 use crate::work::Work;
 use alloc::boxed::Box;
@@ -284,8 +284,8 @@ impl Torrent {
         // Announce new pieces now: the new peer is told all our pieces at once.
         self.tell_haves();
         let source = self.sources.open(arrival.addr, arrival.handshake.peer_id);
-        let supply = Supply::new(self.metadata.len());
-        let mut row = Peer::new(now, arrival, source, self.geometry.piece_count(), supply);
+        let metadata_upload = MetadataUpload::new(self.metadata.len());
+        let mut row = Peer::new(now, arrival, source, self.geometry.piece_count(), metadata_upload);
         row.on_parole = self.on_parole.contains(&source);
         words.for_each(|message| row.say(message, &mut self.talked_to));
         if self.peers.is_empty() {
