@@ -8,10 +8,10 @@ use crate::backlog::HAVES_MAX;
 use crate::config::{Budget, Config, Rates};
 use crate::crowd;
 use crate::io::{Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
-use crate::map;
 use crate::metadata_upload::MetadataUpload;
 use crate::meter::Meter;
 use crate::peer::{Arrival, Peer};
+use crate::piece_map;
 use crate::rate_limit::RateLimit;
 use crate::slow::{self, Facts};
 use crate::sources::{SourceId, Sources};
@@ -485,7 +485,7 @@ impl Torrent {
             swarm: self.swarm.counts(),
             store_fault: self.store_fault,
             slow: slow::reason(&self.facts(now)),
-            map: map::cells(&self.have, &self.missing, self.work.open()),
+            map: piece_map::cells(&self.have, &self.missing, self.work.open()),
         }
     }
 
