@@ -153,7 +153,7 @@ impl BlockPicker {
 
     /// Picks a block of a piece that a peer serves although it chokes us.
     fn next_allowed(&mut self, due: Time, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
-        for piece in peer.we_may_ask.clone() {
+        for piece in peer.allowed_fast_received.clone() {
             if !peer.has.has(piece) {
                 continue;
             }

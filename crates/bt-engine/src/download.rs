@@ -175,11 +175,11 @@ impl Torrent {
     pub(crate) fn allowed_fast(&mut self, peer: PeerKey, number: u32) {
         let Some(piece) = self.geometry.piece(number) else { return };
         if let Some(row) = self.peers.get_mut(&peer)
-            && row.we_may_ask.len() < HINTS_MAX
+            && row.allowed_fast_received.len() < HINTS_MAX
             && !self.have.has(piece)
-            && !row.we_may_ask.contains(&piece)
+            && !row.allowed_fast_received.contains(&piece)
         {
-            row.we_may_ask.push(piece);
+            row.allowed_fast_received.push(piece);
         }
     }
 
@@ -226,7 +226,7 @@ impl Torrent {
             row.pipeline.pause();
         }
         // A piece that the peer rejected is not in its allowed fast set any more.
-        row.we_may_ask.retain(|&piece| piece != block.piece());
+        row.allowed_fast_received.retain(|&piece| piece != block.piece());
         self.unask([block]);
         self.leave_lead(peer, out);
         Ok(())

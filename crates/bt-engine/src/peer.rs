@@ -62,7 +62,7 @@ pub(crate) struct Peer {
     /// It was unchoked and requested nothing, and has requested nothing since.
     pub(crate) wasteful: bool,
     /// We told it that we are interested.
-    pub(crate) we_want: bool,
+    pub(crate) am_interested: bool,
     pub(crate) pipeline: Pipeline,
     /// It had a part in a piece that failed: it fetches pieces alone until one of them is right.
     pub(crate) on_parole: bool,
@@ -73,9 +73,9 @@ pub(crate) struct Peer {
     /// Pieces that it led and that were right.
     pub(crate) proven: u32,
     /// Pieces that it may request while we choke it (BEP 6).
-    pub(crate) may_ask: Vec<Piece>,
+    pub(crate) allowed_fast_sent: Vec<Piece>,
     /// Pieces that we may request while it chokes us (BEP 6).
-    pub(crate) we_may_ask: Vec<Piece>,
+    pub(crate) allowed_fast_received: Vec<Piece>,
     /// Pieces that it suggests to take first (BEP 6).
     pub(crate) suggested: VecDeque<Piece>,
     /// It could take more requests than there were blocks to request.
@@ -135,15 +135,15 @@ impl Peer {
             choke_changed: now,
             asked_at: now,
             wasteful: false,
-            we_want: false,
+            am_interested: false,
             // Until the peer says how many requests it queues: clients without `reqq` take 250.
             pipeline: Pipeline::new(now, 250),
             on_parole: false,
             lead: None,
             unproven: 0,
             proven: 0,
-            may_ask: Vec::new(),
-            we_may_ask: Vec::new(),
+            allowed_fast_sent: Vec::new(),
+            allowed_fast_received: Vec::new(),
             suggested: VecDeque::new(),
             hungry: false,
             unrequested_left: UNREQUESTED_FORGIVEN,
@@ -172,7 +172,7 @@ impl Peer {
 
     /// Returns whether it may be sent requests now.
     pub(crate) fn can_be_asked(&self) -> bool {
-        (self.serves_us || !self.we_may_ask.is_empty()) && self.wanted > 0
+        (self.serves_us || !self.allowed_fast_received.is_empty()) && self.wanted > 0
     }
 
     /// Returns whether it wants nothing from any peer.
@@ -206,7 +206,7 @@ impl Peer {
     /// Returns whether its requests for this piece are served: always while it is unchoked, else as
     /// a newcomer.
     pub(crate) fn may_have(&self, piece: Piece) -> bool {
-        self.unchoked || (self.may_ask.contains(&piece) && self.has.count() < NEWCOMER)
+        self.unchoked || (self.allowed_fast_sent.contains(&piece) && self.has.count() < NEWCOMER)
     }
 
     /// Tolerates the blocks of cancelled or abandoned requests: they may still come.

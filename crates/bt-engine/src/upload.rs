@@ -109,8 +109,8 @@ impl Torrent {
             return;
         }
         let set = fast::allowed_set(&self.swarm.info_hash, &self.geometry, row.addr.ip(), NEWCOMER as usize);
-        row.may_ask = set.into_iter().filter(|&piece| self.have.has(piece) && !row.has.has(piece)).collect();
-        for piece in row.may_ask.clone() {
+        row.allowed_fast_sent = set.into_iter().filter(|&piece| self.have.has(piece) && !row.has.has(piece)).collect();
+        for piece in row.allowed_fast_sent.clone() {
             row.say(Message::AllowedFast(piece.number()), &mut self.talked_to);
         }
     }

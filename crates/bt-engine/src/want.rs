@@ -129,8 +129,8 @@ impl Torrent {
 
     pub(crate) fn update_interest(peer: &mut Peer, talked_to: &mut Vec<PeerKey>) {
         let wants = peer.wanted > 0;
-        if wants != peer.we_want {
-            peer.we_want = wants;
+        if wants != peer.am_interested {
+            peer.am_interested = wants;
             peer.say(if wants { Message::Interested } else { Message::NotInterested }, talked_to);
         }
     }
