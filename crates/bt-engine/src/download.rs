@@ -69,7 +69,7 @@ impl Torrent {
             };
             asked += u64::from(block.len());
             row.pipeline.ask(now, block);
-            row.say(Message::Request(block.raw()), &mut self.talked_to);
+            row.say(Message::Request(block.raw()), &mut self.dirty_outboxes);
         }
         asked
     }
@@ -136,7 +136,7 @@ impl Torrent {
         if row.counted {
             self.work.block_picker().more(row.has.iter(&self.geometry));
         }
-        Self::update_interest(row, &mut self.talked_to);
+        Self::update_interest(row, &mut self.dirty_outboxes);
         self.allow_newcomer(peer);
         self.refuse_idle(peer)
     }
@@ -159,7 +159,7 @@ impl Torrent {
                 self.work.block_picker().more([piece].into_iter());
             }
             row.wanted += u32::from(self.missing.has(piece));
-            Self::update_interest(row, &mut self.talked_to);
+            Self::update_interest(row, &mut self.dirty_outboxes);
             if let Some(super_seeder) = &mut self.super_seeder {
                 super_seeder.got(now, peer, piece);
                 self.reveal_to(now, peer);
@@ -240,7 +240,7 @@ impl Torrent {
             row.lead = None;
             row.unproven = 0;
             // Blocks requested from this peer must not come any more if their piece starts anew.
-            self.unasked += row.take_back(&given_up, &mut self.talked_to);
+            self.unasked += row.take_back(&given_up, &mut self.dirty_outboxes);
         }
         out.extend(given_up.into_iter().map(|piece| Output::Forget(self.key, piece)));
     }
@@ -286,7 +286,7 @@ impl Torrent {
             if peer.pipeline.remove(block) {
                 self.unasked += u64::from(block.len());
                 peer.forgive(1);
-                peer.say(Message::Cancel(block.raw()), &mut self.talked_to);
+                peer.say(Message::Cancel(block.raw()), &mut self.dirty_outboxes);
             }
         }
     }

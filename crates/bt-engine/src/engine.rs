@@ -98,11 +98,11 @@ impl Engine {
             Input::Remove(key) => {
                 if let Some(mut torrent) = self.torrents.remove(&key) {
                     torrent.stop(&mut self.out);
-                    self.forget(key, torrent.planned, &torrent.swarm);
+                    self.forget(key, torrent.wake_at, &torrent.swarm);
                 }
                 if let Some(mut magnet) = self.magnets.remove(&key) {
                     magnet.stop(&mut self.out);
-                    self.forget(key, magnet.planned, &magnet.swarm);
+                    self.forget(key, magnet.wake_at, &magnet.swarm);
                 }
             }
             Input::Sought(key, via, found) => {
@@ -289,16 +289,16 @@ impl Engine {
         act(magnet, &mut Scope { config: &self.config, budget: &budget, room, out: &mut self.out });
         self.dial_room.note(key, magnet.swarm.dialing() as u64, magnet.swarm.is_short_of_dials());
         let next = magnet.deadline(&budget);
-        let planned = core::mem::replace(&mut magnet.planned, next);
+        let wake_at = core::mem::replace(&mut magnet.wake_at, next);
         self.changed.insert(key);
-        self.replan(key, planned, next);
+        self.replan(key, wake_at, next);
     }
 
     /// Adds a torrent, with what its magnet has gathered, if there was one.
     fn add(&mut self, now: Time, key: TorrentKey, spec: TorrentSpec) {
         let (swarm, peers) = match self.magnets.remove(&key) {
             Some(magnet) => {
-                self.replan(key, magnet.planned, None);
+                self.replan(key, magnet.wake_at, None);
                 let mut scope = Scope { config: &self.config, budget: &self.budget, room: true, out: &mut self.out };
                 magnet.hand_over(now, spec.private, &mut scope)
             }
@@ -386,7 +386,7 @@ impl Engine {
         if torrent.peers.is_empty() {
             torrent.rest();
         }
-        if !torrent.talked_to.is_empty() {
+        if !torrent.dirty_outboxes.is_empty() {
             self.touched.insert(key);
         }
         self.store_room.note(key, torrent.work.reserved(), torrent.work.is_short());
@@ -398,16 +398,16 @@ impl Engine {
         torrent.take_askers().into_iter().for_each(|peer| self.downlink.join(key, peer));
         torrent.take_unparked().into_iter().for_each(|peer| self.uplink.join(key, peer));
         let budget = budget_of(&self.budget, &self.store_room, &self.dial_room, torrent);
-        let (planned, next) = (torrent.planned, torrent.deadline(&budget));
-        if planned != next {
-            torrent.planned = next;
-            self.replan(key, planned, next);
+        let (wake_at, next) = (torrent.wake_at, torrent.deadline(&budget));
+        if wake_at != next {
+            torrent.wake_at = next;
+            self.replan(key, wake_at, next);
         }
     }
 
     /// Removes every reference to a torrent or magnet that is gone.
-    fn forget(&mut self, key: TorrentKey, planned: Option<Time>, swarm: &Swarm) {
-        self.replan(key, planned, None);
+    fn forget(&mut self, key: TorrentKey, wake_at: Option<Time>, swarm: &Swarm) {
+        self.replan(key, wake_at, None);
         for peer in swarm.links.keys() {
             self.routes.remove(peer);
         }
@@ -417,9 +417,9 @@ impl Engine {
         self.changed.remove(&key);
     }
 
-    fn replan(&mut self, key: TorrentKey, planned: Option<Time>, next: Option<Time>) {
-        if let Some(planned) = planned {
-            self.agenda.remove(&(planned, key));
+    fn replan(&mut self, key: TorrentKey, wake_at: Option<Time>, next: Option<Time>) {
+        if let Some(wake_at) = wake_at {
+            self.agenda.remove(&(wake_at, key));
         }
         self.agenda.extend(next.map(|next| (next, key)));
     }
@@ -428,7 +428,7 @@ impl Engine {
     fn collect_messages(&mut self) {
         while let Some(key) = self.touched.pop_first() {
             let Some(torrent) = self.torrents.get_mut(&key) else { continue };
-            for peer in core::mem::take(&mut torrent.talked_to) {
+            for peer in core::mem::take(&mut torrent.dirty_outboxes) {
                 let row = torrent.peers.get_mut(&peer).filter(|peer| !peer.outbox.is_empty());
                 self.out.extend(row.map(|row| Output::Send(peer, core::mem::take(&mut row.outbox))));
             }

@@ -62,7 +62,7 @@ impl Torrent {
             Answer::Reject => {
                 if let Some(id) = self.swarm.metadata_id(peer) {
                     let payload = MetadataMessage::Reject(part).to_bytes().into();
-                    row.say(Message::Extended { id, payload }, &mut self.talked_to);
+                    row.say(Message::Extended { id, payload }, &mut self.dirty_outboxes);
                 }
             }
         }
@@ -77,7 +77,7 @@ impl Torrent {
             let total = u32::try_from(self.metadata.len()).unwrap_or(0);
             let data = self.metadata.slice(start.min(end)..end);
             let payload = MetadataMessage::Data { part, total, data }.to_bytes().into();
-            row.say(Message::Extended { id, payload }, &mut self.talked_to);
+            row.say(Message::Extended { id, payload }, &mut self.dirty_outboxes);
         }
     }
 

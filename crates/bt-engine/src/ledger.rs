@@ -26,7 +26,7 @@ pub(crate) struct Ledger {
     /// Open pieces that have a free block.
     with_free: BTreeSet<Piece>,
     /// Open pieces without a lead.
-    orphans: BTreeSet<Piece>,
+    unowned: BTreeSet<Piece>,
     /// Pieces that failed with several senders, and the sender of each block. Each is fetched again
     /// from a single peer, so that blame is exact. When it is right at last, the store tells which
     /// of those blocks were wrong.
@@ -77,8 +77,8 @@ pub(crate) enum Delivery {
 
 impl Ledger {
     pub(crate) fn new(geometry: Geometry) -> Ledger {
-        let (open, with_free, orphans, suspect) = Default::default();
-        Ledger { geometry, open, with_free, orphans, suspect, reserved: 0 }
+        let (open, with_free, unowned, suspect) = Default::default();
+        Ledger { geometry, open, with_free, unowned, suspect, reserved: 0 }
     }
 
     /// Returns the bytes that the store may have to hold in memory.
@@ -167,14 +167,14 @@ impl Ledger {
     /// lead come first.
     pub(crate) fn joinable(&self, peer: PeerKey, has: &Bitfield) -> Option<Piece> {
         let usable = |piece: &&Piece| has.has(**piece) && self.may_join(**piece, peer);
-        self.orphans.iter().find(usable).or_else(|| self.with_free.iter().find(usable)).copied()
+        self.unowned.iter().find(usable).or_else(|| self.with_free.iter().find(usable)).copied()
     }
 
     /// Takes over a wanted piece without a lead for this peer.
     pub(crate) fn adopt(&mut self, peer: PeerKey, has: &Bitfield, is_wanted: impl Fn(Piece) -> bool) -> Option<Piece> {
         let usable = |piece: &&Piece| has.has(**piece) && self.may_join(**piece, peer) && is_wanted(**piece);
-        let piece = self.orphans.iter().find(usable).copied()?;
-        self.orphans.remove(&piece);
+        let piece = self.unowned.iter().find(usable).copied()?;
+        self.unowned.remove(&piece);
         if let Some(open) = self.open.get_mut(&piece) {
             open.lead = Some(peer);
         }
@@ -293,7 +293,7 @@ impl Ledger {
         for (&piece, open) in &mut self.open {
             if open.lead == Some(peer) {
                 open.lead = None;
-                self.orphans.insert(piece);
+                self.unowned.insert(piece);
                 led |= open.free > 0 || open.alone;
                 if open.alone && open.missing > 0 {
                     given_up.push(piece);
@@ -320,7 +320,7 @@ impl Ledger {
 
     fn drop_piece(&mut self, piece: Piece) -> Option<Open> {
         self.with_free.remove(&piece);
-        self.orphans.remove(&piece);
+        self.unowned.remove(&piece);
         let open = self.open.remove(&piece)?;
         self.reserved -= open.reserved;
         Some(open)

@@ -40,7 +40,7 @@ pub(crate) struct Magnet {
     is_found: bool,
     next_watch: Option<Time>,
     /// The deadline that the engine knows.
-    pub(crate) planned: Option<Time>,
+    pub(crate) wake_at: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl Magnet {
             peers: BTreeMap::new(),
             is_found: false,
             next_watch: None,
-            planned: None,
+            wake_at: None,
         }
     }
 

@@ -157,15 +157,15 @@ impl Peer {
         }
     }
 
-    /// Queues a message for it. A peer whose outbox was empty is added to `talked_to`.
-    pub(crate) fn say(&mut self, message: Message, talked_to: &mut Vec<PeerKey>) {
-        self.say_all([message], talked_to);
+    /// Queues a message for it. A peer whose outbox was empty is added to `dirty_outboxes`.
+    pub(crate) fn say(&mut self, message: Message, dirty_outboxes: &mut Vec<PeerKey>) {
+        self.say_all([message], dirty_outboxes);
     }
 
     /// Queues messages, of which there is at least one.
-    pub(crate) fn say_all(&mut self, messages: impl IntoIterator<Item = Message>, talked_to: &mut Vec<PeerKey>) {
+    pub(crate) fn say_all(&mut self, messages: impl IntoIterator<Item = Message>, dirty_outboxes: &mut Vec<PeerKey>) {
         if self.outbox.is_empty() {
-            talked_to.push(self.key);
+            dirty_outboxes.push(self.key);
         }
         self.outbox.extend(messages);
     }
@@ -181,11 +181,11 @@ impl Peer {
     }
 
     /// Cancels its requests for blocks of these pieces. Returns their bytes.
-    pub(crate) fn take_back(&mut self, pieces: &[Piece], talked_to: &mut Vec<PeerKey>) -> u64 {
+    pub(crate) fn take_back(&mut self, pieces: &[Piece], dirty_outboxes: &mut Vec<PeerKey>) -> u64 {
         let blocks = self.pipeline.take_of(pieces);
         self.forgive(blocks.len());
         for block in &blocks {
-            self.say(Message::Cancel(block.raw()), talked_to);
+            self.say(Message::Cancel(block.raw()), dirty_outboxes);
         }
         blocks.iter().map(|block| u64::from(block.len())).sum()
     }

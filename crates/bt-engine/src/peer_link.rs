@@ -131,7 +131,7 @@ impl Swarm {
             let mut addr = link.addr;
             addr.set_port(port);
             link.listens = Some(addr);
-            self.roster += 1;
+            self.pex_version += 1;
             self.found(now, Source::Host(from), &[addr]);
             self.peer_list.connected(addr);
         }
@@ -169,15 +169,15 @@ impl Swarm {
 
     /// Sends PEX messages to the peers for which there is news.
     pub(crate) fn tell_peers(&mut self, now: Time, is_seed: impl Fn(PeerKey) -> bool, out: &mut VecDeque<Output>) {
-        if !self.links.values().any(|link| link.exchange.is_due(now, self.roster)) {
+        if !self.links.values().any(|link| link.exchange.is_due(now, self.pex_version)) {
             return;
         }
         let listed = |(peer, link): (&PeerKey, &PeerLink)| Some((link.listens?, pex::flags(is_seed(*peer), link.outbound)));
-        let roster: Roster = self.links.iter().filter_map(listed).collect();
+        let pex_version: Roster = self.links.iter().filter_map(listed).collect();
         for (peer, link) in &mut self.links {
-            if link.exchange.is_due(now, self.roster)
+            if link.exchange.is_due(now, self.pex_version)
                 && let Some(id) = link.ids.pex
-                && let Some(message) = link.exchange.tell(now, self.roster, &roster, link.address())
+                && let Some(message) = link.exchange.tell(now, self.pex_version, &pex_version, link.address())
             {
                 let message = Message::Extended { id, payload: message.to_bytes().into() };
                 out.push_back(Output::Send(*peer, vec![message]));

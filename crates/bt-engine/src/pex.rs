@@ -46,18 +46,18 @@ impl Exchange {
     }
 
     /// Returns whether the peer may be told something of the roster with this number now.
-    pub(crate) fn is_due(&self, now: Time, roster: u64) -> bool {
-        self.next.is_some_and(|at| at <= now) && self.knows != Some(roster)
+    pub(crate) fn is_due(&self, now: Time, pex_version: u64) -> bool {
+        self.next.is_some_and(|at| at <= now) && self.knows != Some(pex_version)
     }
 
     /// Makes the next message for the peer at this address, if there is news.
-    pub(crate) fn tell(&mut self, now: Time, number: u64, roster: &Roster, to: SocketAddr) -> Option<PexMessage> {
+    pub(crate) fn tell(&mut self, now: Time, number: u64, pex_version: &Roster, to: SocketAddr) -> Option<PexMessage> {
         let may_know = |addr: SocketAddr| addr != to && may_name(Source::Host(to.ip()), addr);
         let room = TOLD_MAX.saturating_sub(self.told.len());
-        let news = roster.iter().filter(|(addr, _)| may_know(**addr) && !self.told.contains(addr));
+        let news = pex_version.iter().filter(|(addr, _)| may_know(**addr) && !self.told.contains(addr));
         let mut news = news.map(|(addr, flags)| (*addr, *flags)).take(room);
         let added = news.by_ref().take(ENTRIES_MAX).collect();
-        let mut gone = self.told.iter().filter(|addr| !roster.contains_key(addr)).copied();
+        let mut gone = self.told.iter().filter(|addr| !pex_version.contains_key(addr)).copied();
         let message = PexMessage { added, dropped: gone.by_ref().take(ENTRIES_MAX).collect() };
         self.knows = (news.next().is_none() && gone.next().is_none()).then_some(number);
         if message == PexMessage::default() {
@@ -107,7 +107,7 @@ mod tests {
         SocketAddr::new(IpAddr::from((0x0800_0000 + n).to_be_bytes()), 1)
     }
 
-    fn roster(numbers: core::ops::Range<u32>) -> Roster {
+    fn pex_version(numbers: core::ops::Range<u32>) -> Roster {
         numbers.map(|n| (addr(n), PexFlags(0))).collect()
     }
 
@@ -121,7 +121,7 @@ mod tests {
             let now = Time::from_secs(*second);
             let due = exchange.is_due(now, number);
             let message =
-                due.then(|| exchange.tell(now, number, &roster(numbers.clone()), addr(0))).flatten().unwrap_or_default();
+                due.then(|| exchange.tell(now, number, &pex_version(numbers.clone()), addr(0))).flatten().unwrap_or_default();
             told.push((message.added.len(), message.dropped.len()));
         }
         told
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_flood_is_not_heard_and_ends() {
         let mut exchange = Exchange::default();
-        let many = || PexMessage { added: roster(0..200).into_iter().collect(), dropped: Vec::new() };
+        let many = || PexMessage { added: pex_version(0..200).into_iter().collect(), dropped: Vec::new() };
         let mut hear = |second| exchange.hear(Time::from_secs(second), many()).map(Iterator::count);
         assert_eq!([0, 10, 45, 89, 90].map(&mut hear), [Ok(200), Ok(0), Ok(50), Ok(0), Ok(50)]);
         assert!((0..8).all(|n| hear(91 + n) == Ok(0)));

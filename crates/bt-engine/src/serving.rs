@@ -141,7 +141,7 @@ impl Torrent {
         if self.unchoked.insert(peer) {
             row.unchoked = true;
             row.choke_changed = now;
-            row.say(Message::Unchoke, &mut self.talked_to);
+            row.say(Message::Unchoke, &mut self.dirty_outboxes);
             self.suggest(peer);
         }
     }
@@ -156,14 +156,14 @@ impl Torrent {
         row.unchoked = false;
         row.optimistic = false;
         row.choke_changed = now;
-        row.say(Message::Choke, &mut self.talked_to);
+        row.say(Message::Choke, &mut self.dirty_outboxes);
         // With the fast extension every request is answered, here by a reject (BEP 6). A newcomer
         // keeps its requests for allowed pieces.
         for block in core::mem::take(&mut row.uploads) {
             if row.may_have(block.piece()) {
                 row.uploads.push_back(block);
             } else if row.fast {
-                row.say(Message::Reject(block.raw()), &mut self.talked_to);
+                row.say(Message::Reject(block.raw()), &mut self.dirty_outboxes);
             }
         }
     }

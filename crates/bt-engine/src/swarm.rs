@@ -80,7 +80,7 @@ pub(crate) struct Swarm {
     reach: usize,
     counts: Option<(u32, u32)>,
     /// Changes whenever a peer that others can connect to comes or goes.
-    pub(crate) roster: u64,
+    pub(crate) pex_version: u64,
 }
 
 /// The progress that trackers are told.
@@ -135,7 +135,7 @@ impl Swarm {
             is_short_of_dials: false,
             reach: REACH_START,
             counts: None,
-            roster: 0,
+            pex_version: 0,
         }
     }
 
@@ -418,7 +418,7 @@ impl Swarm {
         self.peer_list.connected(*addr);
         self.ids.insert((handshake.peer_id, normalise(addr.ip()), *key));
         self.outbound += usize::from(*outbound);
-        self.roster += u64::from(*outbound);
+        self.pex_version += u64::from(*outbound);
         self.links.insert(*key, PeerLink::new(now, arrival));
         for addr in core::mem::take(&mut self.heirloom) {
             self.is_also_at(now, *key, addr);
@@ -430,7 +430,7 @@ impl Swarm {
         let Some(link) = self.links.remove(&peer) else { return };
         self.ids.remove(&(link.id, normalise(link.addr.ip()), peer));
         self.outbound -= usize::from(link.outbound);
-        self.roster += u64::from(link.listens.is_some());
+        self.pex_version += u64::from(link.listens.is_some());
         let addr = link.address();
         let twin = self.twin(now, link.id, link.addr.ip());
         // The other end closed it just after the two connections were made: it keeps the other

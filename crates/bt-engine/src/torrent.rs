@@ -50,14 +50,14 @@ pub(crate) struct Torrent {
     /// Bytes of the pieces that we want, whether we have them or not.
     pub(crate) bytes_wanted: u64,
     /// Addresses of peers that were disconnected because neither side wanted anything.
-    pub(crate) parted: BTreeSet<SocketAddr>,
+    pub(crate) left_idle: BTreeSet<SocketAddr>,
     pub(crate) peers: BTreeMap<PeerKey, Peer>,
     /// Peers with messages in their outboxes.
-    pub(crate) talked_to: Vec<PeerKey>,
+    pub(crate) dirty_outboxes: Vec<PeerKey>,
     /// Peers that could take more requests than there were blocks to request.
     pub(crate) hungry: VecDeque<PeerKey>,
     /// Pieces that we have and have not announced to peers.
-    pub(crate) untold: Vec<Piece>,
+    pub(crate) haves_pending: Vec<Piece>,
     /// Peers that we have unchoked.
     pub(crate) unchoked: BTreeSet<PeerKey>,
     pub(crate) work: Work,
@@ -85,7 +85,7 @@ pub(crate) struct Torrent {
     pub(crate) bad_pieces: u32,
     pub(crate) banned: u32,
     /// The deadline that the engine knows.
-    pub(crate) planned: Option<Time>,
+    pub(crate) wake_at: Option<Time>,
     /// The engine knows that the torrent acted.
     pub(crate) is_changed: bool,
     /// Upload slots, before rate limits.
@@ -118,15 +118,15 @@ impl Torrent {
             sources: Sources::default(),
             on_parole: BTreeSet::new(),
             peers: BTreeMap::new(),
-            talked_to: Vec::new(),
+            dirty_outboxes: Vec::new(),
             hungry: VecDeque::new(),
-            untold: Vec::new(),
+            haves_pending: Vec::new(),
             unchoked: BTreeSet::new(),
             bytes_done: have.iter(&geometry).map(|piece| u64::from(geometry.piece_len(piece))).sum(),
             missing: Bitfield::empty(geometry.piece_count()),
             bytes_missing: 0,
             bytes_wanted: 0,
-            parted: BTreeSet::new(),
+            left_idle: BTreeSet::new(),
             have,
             store_fault: None,
             down: Meter::default(),
@@ -141,7 +141,7 @@ impl Torrent {
             spoiled: 0,
             bad_pieces: 0,
             banned: 0,
-            planned: None,
+            wake_at: None,
             is_changed: false,
             slots: config.upload_slots,
             next_round: now,
@@ -287,7 +287,7 @@ impl Torrent {
         let metadata_upload = MetadataUpload::new(self.metadata.len());
         let mut row = Peer::new(now, arrival, source, self.geometry.piece_count(), metadata_upload);
         row.on_parole = self.on_parole.contains(&source);
-        words.for_each(|message| row.say(message, &mut self.talked_to));
+        words.for_each(|message| row.say(message, &mut self.dirty_outboxes));
         if self.peers.is_empty() {
             self.next_round = now + config.choke_round;
         }
@@ -302,7 +302,7 @@ impl Torrent {
     /// Takes a call on the local network. We may have disconnected the host because neither side
     /// wanted anything: another process in its place may want something.
     pub(crate) fn called(&mut self, now: Time, addr: SocketAddr, is_new: bool) {
-        if is_new && self.parted.remove(&addr) {
+        if is_new && self.left_idle.remove(&addr) {
             self.swarm.peer_list.closed(now, addr);
         }
         self.swarm.called(now, addr);
@@ -378,7 +378,7 @@ impl Torrent {
         if why == Why::BothSeeds {
             // Only addresses that can be dialled again: others would make the set grow with every
             // connection that they make.
-            self.parted.extend(self.swarm.addresses(peer).filter(|addr| self.swarm.peer_list.knows(*addr)));
+            self.left_idle.extend(self.swarm.addresses(peer).filter(|addr| self.swarm.peer_list.knows(*addr)));
         }
         self.swarm.leave(now, peer, why, self.is_done());
         out.push_back(Output::Event(self.key, Event::PeerLeft(row.addr, why)));
@@ -442,7 +442,7 @@ impl Torrent {
             super_seeder.reclaim(now, |peer| self.unchoked.contains(&peer), |piece| work.availability(piece));
             for row in self.peers.values_mut().filter(|row| !row.interested) {
                 for piece in super_seeder.let_choose(now, row.key, &row.has) {
-                    row.say(Message::Have(piece.number()), &mut self.talked_to);
+                    row.say(Message::Have(piece.number()), &mut self.dirty_outboxes);
                 }
             }
             let all: Vec<PeerKey> = self.peers.keys().copied().collect();

@@ -37,7 +37,7 @@ impl Torrent {
         });
         match block {
             Some(block) => row.uploads.push_back(block),
-            None if row.fast => row.say(Message::Reject(raw), &mut self.talked_to),
+            None if row.fast => row.say(Message::Reject(raw), &mut self.dirty_outboxes),
             // Without the fast extension a request that came too late is not answered (BEP 3).
             None => {}
         }
@@ -49,7 +49,7 @@ impl Torrent {
         if let Some(index) = row.uploads.iter().position(|waiting| waiting.raw() == raw) {
             row.uploads.remove(index);
             if row.fast {
-                row.say(Message::Reject(raw), &mut self.talked_to);
+                row.say(Message::Reject(raw), &mut self.dirty_outboxes);
             }
         }
     }
@@ -111,7 +111,7 @@ impl Torrent {
         let set = fast::allowed_set(&self.swarm.info_hash, &self.geometry, row.addr.ip(), NEWCOMER as usize);
         row.allowed_fast_sent = set.into_iter().filter(|&piece| self.have.has(piece) && !row.has.has(piece)).collect();
         for piece in row.allowed_fast_sent.clone() {
-            row.say(Message::AllowedFast(piece.number()), &mut self.talked_to);
+            row.say(Message::AllowedFast(piece.number()), &mut self.dirty_outboxes);
         }
     }
 
@@ -129,7 +129,7 @@ impl Torrent {
         lacking.sort_unstable();
         lacking.dedup();
         for (_, piece) in lacking.into_iter().take(SUGGESTED) {
-            row.say(Message::Suggest(piece.number()), &mut self.talked_to);
+            row.say(Message::Suggest(piece.number()), &mut self.dirty_outboxes);
         }
     }
 
@@ -142,7 +142,7 @@ impl Torrent {
             let work = &self.work;
             let news = super_seeder.show(now, peer, row.up.rate(now), |piece| work.availability(piece) > 0);
             for piece in news {
-                row.say(Message::Have(piece.number()), &mut self.talked_to);
+                row.say(Message::Have(piece.number()), &mut self.dirty_outboxes);
             }
         }
         if super_seeder.is_over() {
@@ -151,7 +151,7 @@ impl Torrent {
             for row in self.peers.values_mut() {
                 let news = super_seeder.show_out(row.key).into_iter().filter(|&piece| !row.has.has(piece));
                 let haves: Vec<Message> = news.map(|piece| Message::Have(piece.number())).collect();
-                haves.into_iter().for_each(|have| row.say(have, &mut self.talked_to));
+                haves.into_iter().for_each(|have| row.say(have, &mut self.dirty_outboxes));
             }
         }
     }
@@ -164,7 +164,7 @@ impl Torrent {
             let (work, has) = (&self.work, &row.has);
             let teaser = super_seeder.offer(peer, |piece| !has.has(piece) && work.availability(piece) == 0);
             if let Some(piece) = teaser {
-                row.say(Message::Have(piece.number()), &mut self.talked_to);
+                row.say(Message::Have(piece.number()), &mut self.dirty_outboxes);
             }
         }
     }
@@ -184,7 +184,7 @@ impl Torrent {
             let Some(shown) = super_seeder.shown(peer.key) else { continue };
             for piece in self.geometry.pieces() {
                 if !shown.has(piece) && !peer.has.has(piece) {
-                    peer.say(Message::Have(piece.number()), &mut self.talked_to);
+                    peer.say(Message::Have(piece.number()), &mut self.dirty_outboxes);
                 }
             }
         }
@@ -206,7 +206,7 @@ impl Torrent {
         if let Some(row) = self.peers.get_mut(&peer) {
             row.sending = row.sending.saturating_sub(u64::from(block.len()));
             if row.fast {
-                row.say(Message::Reject(block.raw()), &mut self.talked_to);
+                row.say(Message::Reject(block.raw()), &mut self.dirty_outboxes);
             }
         }
     }

@@ -48,10 +48,10 @@ impl Torrent {
         for peer in self.peers.values_mut() {
             if peer.has.has(piece) {
                 peer.wanted = peer.wanted.saturating_sub(u32::from(was_missing));
-                Self::update_interest(peer, &mut self.talked_to);
+                Self::update_interest(peer, &mut self.dirty_outboxes);
             }
         }
-        self.untold.push(piece);
+        self.haves_pending.push(piece);
         if self.peers.len() <= TOLD_AT_ONCE_MAX {
             self.tell_haves();
         }
@@ -64,12 +64,12 @@ impl Torrent {
     /// Announces the new pieces to all peers except seeds, also to peers that have them: a
     /// super-seed must know which pieces are out.
     pub(crate) fn tell_haves(&mut self) {
-        let new = core::mem::take(&mut self.untold);
+        let new = core::mem::take(&mut self.haves_pending);
         if new.is_empty() {
             return;
         }
         for peer in self.peers.values_mut().filter(|peer| !peer.has.is_full()) {
-            peer.say_all(new.iter().map(|piece| Message::Have(piece.number())), &mut self.talked_to);
+            peer.say_all(new.iter().map(|piece| Message::Have(piece.number())), &mut self.dirty_outboxes);
         }
     }
 
@@ -122,17 +122,17 @@ impl Torrent {
                 self.bytes_missing += len;
                 for peer in self.peers.values_mut().filter(|peer| peer.has.has(piece)) {
                     peer.wanted += 1;
-                    Self::update_interest(peer, &mut self.talked_to);
+                    Self::update_interest(peer, &mut self.dirty_outboxes);
                 }
             }
         }
         // It may be all pieces, and many peers: each is looked at once.
-        self.untold.retain(|piece| self.have.has(*piece));
+        self.haves_pending.retain(|piece| self.have.has(*piece));
         for peer in self.peers.values_mut() {
             let (kept, gone): (_, VecDeque<Block>) = peer.uploads.drain(..).partition(|block| self.have.has(block.piece()));
             peer.uploads = kept;
             if peer.fast {
-                peer.say_all(gone.into_iter().map(|block| Message::Reject(block.raw())), &mut self.talked_to);
+                peer.say_all(gone.into_iter().map(|block| Message::Reject(block.raw())), &mut self.dirty_outboxes);
             }
         }
         if was_done && !self.is_done() {

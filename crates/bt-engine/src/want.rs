@@ -46,7 +46,7 @@ impl Torrent {
         self.count_wanted();
         for peer in self.peers.values_mut() {
             peer.wanted = peer.has.count_common(&self.missing);
-            Self::update_interest(peer, &mut self.talked_to);
+            Self::update_interest(peer, &mut self.dirty_outboxes);
         }
         match (was_done, self.is_done()) {
             (false, true) => self.done(now, out),
@@ -92,7 +92,7 @@ impl Torrent {
     pub(crate) fn resume(&mut self, now: Time) {
         self.swarm.announcer.set_partial(now, false);
         self.tell_upload_only(false);
-        for addr in core::mem::take(&mut self.parted) {
+        for addr in core::mem::take(&mut self.left_idle) {
             self.swarm.peer_list.closed(now, addr);
         }
     }
@@ -102,7 +102,7 @@ impl Torrent {
         let hello = ExtendedHandshake { upload_only: Some(upload_only), ..ExtendedHandshake::default() };
         let payload = Bytes::from(hello.to_bytes());
         for peer in self.peers.values_mut().filter(|peer| peer.extended) {
-            peer.say(Message::Extended { id: 0, payload: payload.clone() }, &mut self.talked_to);
+            peer.say(Message::Extended { id: 0, payload: payload.clone() }, &mut self.dirty_outboxes);
         }
     }
 
@@ -122,16 +122,16 @@ impl Torrent {
         let pieces: Vec<Piece> = pieces.into_iter().map(|(piece, _)| piece).collect();
         for row in self.peers.values_mut() {
             row.lead = row.lead.filter(|lead| !pieces.contains(lead));
-            self.unasked += row.take_back(&pieces, &mut self.talked_to);
+            self.unasked += row.take_back(&pieces, &mut self.dirty_outboxes);
         }
         out.extend(pieces.into_iter().map(|piece| Output::Forget(self.key, piece)));
     }
 
-    pub(crate) fn update_interest(peer: &mut Peer, talked_to: &mut Vec<PeerKey>) {
+    pub(crate) fn update_interest(peer: &mut Peer, dirty_outboxes: &mut Vec<PeerKey>) {
         let wants = peer.wanted > 0;
         if wants != peer.am_interested {
             peer.am_interested = wants;
-            peer.say(if wants { Message::Interested } else { Message::NotInterested }, talked_to);
+            peer.say(if wants { Message::Interested } else { Message::NotInterested }, dirty_outboxes);
         }
     }
 
