@@ -173,8 +173,8 @@ impl Puppets {
 
     /// Lets an unchoked puppet request a block.
     fn request(&mut self) -> u32 {
-        let lot = self.rng.below(self.unchoked.len().max(1) as u64) as usize;
-        let Some(&peer) = self.unchoked.iter().nth(lot) else { return 0 };
+        let canonical_priority = self.rng.below(self.unchoked.len().max(1) as u64) as usize;
+        let Some(&peer) = self.unchoked.iter().nth(canonical_priority) else { return 0 };
         let Some(&piece) = self.ours.get(self.rng.below(self.ours.len().max(1) as u64) as usize) else { return 0 };
         let begin = self.rng.below(u64::from(BLOCKS_PER_PIECE)) as u32 * BLOCK_LEN;
         self.give(Input::Frames(PeerKey(peer), vec![Message::Request(RawBlock { piece, begin, len: BLOCK_LEN })]));

@@ -40,7 +40,7 @@ pub(crate) struct PeerList {
     /// Our own addresses that are known.
     ours: Vec<IpAddr>,
     /// Addresses that can be dialled now: fewest failures first, then those seen lately, then by
-    /// `lot`.
+    /// `canonical_priority`.
     due: BTreeSet<(u32, bool, u32, SocketAddr)>,
     /// Addresses that can be dialled from a given time on.
     later: BTreeSet<(Time, SocketAddr)>,
@@ -107,7 +107,7 @@ struct Entry {
     is_old: bool,
     /// The order among equals is random, or a rank that is as good as random. If all peers dialled
     /// the same few first, the other peers would be left without connections.
-    lot: u32,
+    canonical_priority: u32,
     /// Before this time a call does not have the address dialled again.
     rests: Time,
     /// The time from which it may be dialled; `None` while it is being dialled or connected.
@@ -131,8 +131,8 @@ impl PeerList {
         if !self.has_room(found_by) || (self.entries.len() >= ADDRESSES_MAX && !self.make_room(found_by)) {
             return false;
         }
-        let lot = rank::lot(&self.ours, addr).unwrap_or_else(|| rng.next_u32());
-        self.entries.insert(addr, Entry { found_by, fails: 0, is_old: false, lot, rests: now, next: None });
+        let canonical_priority = rank::canonical_priority(&self.ours, addr).unwrap_or_else(|| rng.next_u32());
+        self.entries.insert(addr, Entry { found_by, fails: 0, is_old: false, canonical_priority, rests: now, next: None });
         self.count(found_by, 1);
         self.plan(addr, Some(now));
         true
@@ -178,11 +178,11 @@ impl PeerList {
         self.ours.retain(|known| known.is_ipv4() != ours.is_ipv4());
         self.ours.push(ours);
         for (&addr, entry) in &mut self.entries {
-            let Some(lot) = rank::lot(&self.ours, addr) else { continue };
-            if self.due.remove(&(entry.fails, entry.is_old, entry.lot, addr)) {
-                self.due.insert((entry.fails, entry.is_old, lot, addr));
+            let Some(canonical_priority) = rank::canonical_priority(&self.ours, addr) else { continue };
+            if self.due.remove(&(entry.fails, entry.is_old, entry.canonical_priority, addr)) {
+                self.due.insert((entry.fails, entry.is_old, canonical_priority, addr));
             }
-            entry.lot = lot;
+            entry.canonical_priority = canonical_priority;
         }
     }
 
@@ -204,7 +204,7 @@ impl PeerList {
         {
             self.later.pop_first();
             if let Some(entry) = self.entries.get(&addr) {
-                self.due.insert((entry.fails, entry.is_old, entry.lot, addr));
+                self.due.insert((entry.fails, entry.is_old, entry.canonical_priority, addr));
             }
         }
         loop {
@@ -252,8 +252,8 @@ impl PeerList {
 
     fn set_old(&mut self, addr: SocketAddr, is_old: bool) {
         let Some(entry) = self.entries.get_mut(&addr).filter(|entry| entry.is_old != is_old) else { return };
-        if self.due.remove(&(entry.fails, entry.is_old, entry.lot, addr)) {
-            self.due.insert((entry.fails, is_old, entry.lot, addr));
+        if self.due.remove(&(entry.fails, entry.is_old, entry.canonical_priority, addr)) {
+            self.due.insert((entry.fails, is_old, entry.canonical_priority, addr));
         }
         entry.is_old = is_old;
     }
@@ -332,7 +332,7 @@ impl PeerList {
         let Some(entry) = self.entries.get_mut(&addr) else { return };
         if let Some(old) = core::mem::replace(&mut entry.next, next) {
             self.later.remove(&(old, addr));
-            self.due.remove(&(entry.fails, entry.is_old, entry.lot, addr));
+            self.due.remove(&(entry.fails, entry.is_old, entry.canonical_priority, addr));
         }
         if let Some(next) = next {
             self.later.insert((next, addr));
@@ -545,7 +545,7 @@ mod tests {
         let ours = IpAddr::from([123, 213, 32, 10]);
         peer_list.set_ours(ours);
         peers[25..].iter().for_each(|&peer| assert!(peer_list.add(Time::ZERO, peer, host(1), &mut rng)));
-        peers.sort_by_key(|&peer| rank::lot(&[ours], peer));
+        peers.sort_by_key(|&peer| rank::canonical_priority(&[ours], peer));
         let taken: Vec<SocketAddr> = core::iter::from_fn(|| peer_list.take(Time::ZERO)).map(|dial| dial.addr).collect();
         peers.retain(|peer| taken.contains(peer));
         assert_eq!((taken.len(), taken), (49, peers));

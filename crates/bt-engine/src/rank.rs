@@ -10,7 +10,7 @@ use core::net::{IpAddr, SocketAddr};
 
 /// Returns a peer's rank in the order of dialling, if we know our own address of its family: the
 /// lower, the earlier. Peers behind our own address have no rank.
-pub(crate) fn lot(ours: &[IpAddr], peer: SocketAddr) -> Option<u32> {
+pub(crate) fn canonical_priority(ours: &[IpAddr], peer: SocketAddr) -> Option<u32> {
     let ip = normalise(peer.ip());
     let ours = ours.iter().find(|ours| ours.is_ipv4() == ip.is_ipv4() && **ours != ip)?;
     match (*ours, ip) {
@@ -70,7 +70,7 @@ mod tests {
             ("[2001:db8::2]:1", &ours[..1], false),
         ];
         for (peer, ours, known) in table {
-            assert_eq!(lot(ours, peer.parse().unwrap()).is_some(), known, "{peer}");
+            assert_eq!(canonical_priority(ours, peer.parse().unwrap()).is_some(), known, "{peer}");
         }
     }
 }
