@@ -6,7 +6,7 @@
 //! Invariant: the leases of all shards together never exceed the limits of the process.
 
 use crate::config::{Budget, Rates};
-use crate::crowd;
+use crate::eviction;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
@@ -112,7 +112,7 @@ impl Desk {
         let mut instead_of = None;
         if self.pending.len() >= PENDING_MAX {
             let here = self.pending.iter().map(|(number, ip)| (*number, *ip));
-            let oldest = crowd::give_way(ip, here).first().copied()?;
+            let oldest = eviction::give_way(ip, here).first().copied()?;
             if self.pending.get(&oldest).is_some_and(|other| network(*other) == network(ip)) {
                 return None;
             }

@@ -6,7 +6,7 @@
 
 use crate::backlog::HAVES_MAX;
 use crate::config::{Budget, Config, Rates};
-use crate::crowd;
+use crate::eviction;
 use crate::io::{Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
 use crate::metadata_upload::MetadataUpload;
 use crate::meter::Meter;
@@ -335,7 +335,7 @@ impl Torrent {
     fn stranger(&mut self, newcomer: SocketAddr) -> Option<PeerKey> {
         let is_stranger = |peer: &&Peer| peer.up.total() == 0 && peer.pipeline.received() == 0;
         let here = self.peers.values().filter(is_stranger).map(|peer| (peer.key, peer.addr.ip()));
-        let strangers = crowd::give_way(newcomer.ip(), here);
+        let strangers = eviction::give_way(newcomer.ip(), here);
         strangers.get(self.swarm.rng.index(strangers.len())).copied()
     }
 

@@ -6,7 +6,7 @@
 
 use crate::choker::{self, Candidate, Chosen, Slots};
 use crate::config::{Budget, Config};
-use crate::crowd;
+use crate::eviction;
 use crate::io::PeerKey;
 use crate::peer::Peer;
 use crate::super_seeder::SuperSeeder;
@@ -120,7 +120,7 @@ impl Torrent {
     fn waiting(&self) -> Vec<PeerKey> {
         let waits = |peer: &&Peer| peer.interested && !peer.unchoked && !peer.wasteful;
         let waiting = self.peers.values().filter(waits).map(|peer| (peer.key, peer.addr.ip(), peer.choke_changed));
-        crowd::fewest_first(&waiting.collect::<Vec<_>>())
+        eviction::fewest_first(&waiting.collect::<Vec<_>>())
     }
 
     /// Returns whether a peer makes no use of its slot although we show it something that it lacks.
