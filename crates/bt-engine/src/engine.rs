@@ -10,7 +10,7 @@ use crate::config::{Budget, Config};
 use crate::fast;
 use crate::io::{Input, Output, PeerKey, TorrentKey, TorrentSpec};
 use crate::magnet::{Magnet, Scope};
-use crate::peer::Arrival;
+use crate::peer::NewConnection;
 use crate::room::Room;
 use crate::status::{MagnetStatus, SourceStat, TorrentStatus, Why};
 use crate::swarm::Swarm;
@@ -124,8 +124,8 @@ impl Engine {
                 let room = self.routes.len() < self.budget.peers;
                 self.routes.insert(peer, torrent);
                 self.on(now, torrent, |torrent, engine| {
-                    let arrival = Arrival { key: peer, addr, outbound, handshake, room };
-                    torrent.connected(now, arrival, engine.config, engine.budget, engine.out);
+                    let connection = NewConnection { key: peer, addr, outbound, handshake, room };
+                    torrent.connected(now, connection, engine.config, engine.budget, engine.out);
                 });
             }
             Input::DialFailed(key, addr) => self.on(now, key, |torrent, engine| {
@@ -309,9 +309,9 @@ impl Engine {
         };
         self.torrents.insert(key, Box::new(Torrent::new(now, spec, swarm, &self.config)));
         self.on(now, key, |torrent, engine| torrent.wake(now, engine.config, engine.budget, engine.out));
-        for (arrival, said) in peers {
-            self.on(now, key, |torrent, engine| torrent.adopt(now, &arrival, engine.config));
-            self.frames(now, arrival.key, said);
+        for (connection, said) in peers {
+            self.on(now, key, |torrent, engine| torrent.adopt(now, &connection, engine.config));
+            self.frames(now, connection.key, said);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::backlog::Backlog;
 use crate::config::{Budget, Config};
 use crate::io::{Event, Input, MagnetSpec, Output, PeerKey, TorrentKey};
 use crate::metadata::{MetadataDownload, Whole};
-use crate::peer::Arrival;
+use crate::peer::NewConnection;
 use crate::status::{MagnetStatus, Why};
 use crate::swarm::{Progress, Room, Swarm};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -35,7 +35,7 @@ const PROGRESS: Progress = Progress { uploaded: 0, downloaded: 0, left: BLOCK_LE
 pub(crate) struct Magnet {
     pub(crate) swarm: Swarm,
     metadata_download: MetadataDownload,
-    peers: BTreeMap<PeerKey, Acquaintance>,
+    peers: BTreeMap<PeerKey, MagnetPeer>,
     /// The metadata was given out.
     is_found: bool,
     next_watch: Option<Time>,
@@ -44,8 +44,8 @@ pub(crate) struct Magnet {
 }
 
 #[derive(Debug)]
-struct Acquaintance {
-    arrival: Arrival,
+struct MagnetPeer {
+    connection: NewConnection,
     since: Time,
     backlog: Backlog,
 }
@@ -80,7 +80,7 @@ impl Magnet {
             Input::PeersFound(_, source, addrs) => self.swarm.found(now, source, &addrs),
             Input::Called { addr, .. } => self.swarm.called(now, addr),
             Input::Connected { peer, addr, outbound, handshake, .. } => {
-                self.connected(now, Arrival { key: peer, addr, outbound, handshake, room: scope.room }, scope);
+                self.connected(now, NewConnection { key: peer, addr, outbound, handshake, room: scope.room }, scope);
             }
             Input::DialFailed(_, addr) => self.swarm.dial_failed(now, addr),
             Input::Frames(peer, messages) => {
@@ -128,13 +128,18 @@ impl Magnet {
     /// Hands the meeting to the torrent, and the peers with what they said. A private torrent
     /// closes the connections of peers that came to us, or that neither the user nor a tracker
     /// named (BEP 27).
-    pub(crate) fn hand_over(mut self, now: Time, private: bool, scope: &mut Scope<'_>) -> (Swarm, Vec<(Arrival, Vec<Message>)>) {
+    pub(crate) fn hand_over(
+        mut self,
+        now: Time,
+        private: bool,
+        scope: &mut Scope<'_>,
+    ) -> (Swarm, Vec<(NewConnection, Vec<Message>)>) {
         if private {
             for peer in self.swarm.make_private() {
                 self.hang_up(now, peer, Why::Private, scope);
             }
         }
-        let peers = self.peers.into_values().map(|Acquaintance { arrival, backlog, .. }| (arrival, backlog.into_messages()));
+        let peers = self.peers.into_values().map(|MagnetPeer { connection, backlog, .. }| (connection, backlog.into_messages()));
         (self.swarm, peers.collect())
     }
 
@@ -150,33 +155,33 @@ impl Magnet {
 
     // ---- peers ----
 
-    fn connected(&mut self, now: Time, arrival: Arrival, scope: &mut Scope<'_>) {
-        let (key, addr, peer_id) = (arrival.key, arrival.addr, arrival.handshake.peer_id);
-        if let Err(why) = self.admit(now, &arrival, scope) {
-            self.swarm.refused(now, &arrival, why);
+    fn connected(&mut self, now: Time, connection: NewConnection, scope: &mut Scope<'_>) {
+        let (key, addr, peer_id) = (connection.key, connection.addr, connection.handshake.peer_id);
+        if let Err(why) = self.admit(now, &connection, scope) {
+            self.swarm.refused(now, &connection, why);
             scope.out.push_back(Output::HangUp(key, why));
             return;
         }
-        self.swarm.join(now, &arrival);
-        let opening = arrival.is_fast().then_some(Message::HaveNone);
+        self.swarm.join(now, &connection);
+        let opening = connection.is_fast().then_some(Message::HaveNone);
         let hello = self.swarm.hello_message(key, &self.swarm.hello(key, scope.config));
         let port = self.swarm.port_message(key, scope.config);
         let words: Vec<Message> = opening.into_iter().chain(hello).chain(port).collect();
         if !words.is_empty() {
             scope.out.push_back(Output::Send(key, words));
         }
-        self.peers.insert(key, Acquaintance { arrival, since: now, backlog: Backlog::default() });
+        self.peers.insert(key, MagnetPeer { connection, since: now, backlog: Backlog::default() });
         self.next_watch.get_or_insert(now + WATCH);
         scope.out.push_back(Output::Event(self.swarm.key, Event::PeerJoined(addr, peer_id)));
     }
 
-    fn admit(&mut self, now: Time, arrival: &Arrival, scope: &mut Scope<'_>) -> Result<(), Why> {
-        match self.swarm.admit(now, arrival, scope.config, scope.budget)? {
+    fn admit(&mut self, now: Time, connection: &NewConnection, scope: &mut Scope<'_>) -> Result<(), Why> {
+        match self.swarm.admit(now, connection, scope.config, scope.budget)? {
             Room::Free => {}
             Room::Of(twin) => self.hang_up(now, twin, Why::Duplicate, scope),
             // A peer that gives us nothing makes room for a peer that connects to us.
             Room::None => {
-                let idle = self.idle(now).filter(|_| !arrival.outbound);
+                let idle = self.idle(now).filter(|_| !connection.outbound);
                 self.hang_up(now, idle.ok_or(Why::Full)?, Why::Full, scope);
             }
         }
@@ -207,10 +212,10 @@ impl Magnet {
     }
 
     fn closed(&mut self, now: Time, peer: PeerKey, why: Why, scope: &mut Scope<'_>) {
-        let Some(Acquaintance { arrival, .. }) = self.peers.remove(&peer) else { return };
+        let Some(MagnetPeer { connection, .. }) = self.peers.remove(&peer) else { return };
         self.swarm.leave(now, peer, why, self.is_found);
         self.metadata_download.left(peer);
-        scope.out.push_back(Output::Event(self.swarm.key, Event::PeerLeft(arrival.addr, why)));
+        scope.out.push_back(Output::Event(self.swarm.key, Event::PeerLeft(connection.addr, why)));
         self.ask_everybody(now, scope);
     }
 
@@ -223,7 +228,7 @@ impl Magnet {
                 let Ok(hello) = ExtendedHandshake::parse(&payload) else { return Ok(()) };
                 self.swarm.greeted(now, peer, &hello, scope.config);
                 if let Some(size) = hello.metadata_size.filter(|_| self.swarm.metadata_id(peer).is_some()) {
-                    self.metadata_download.offered(now, peer, row.arrival.addr, size)?;
+                    self.metadata_download.offered(now, peer, row.connection.addr, size)?;
                 }
                 row.backlog.hear_hello(hello);
                 self.ask(now, peer, scope);
@@ -231,7 +236,7 @@ impl Magnet {
             Message::Extended { id: ExtensionIds::METADATA, payload } => self.hear_metadata(now, peer, &payload, scope)?,
             Message::Extended { id: ExtensionIds::PEX, payload } => self.swarm.told(now, peer, &payload, scope.config)?,
             message => {
-                let answer = row.backlog.hear(message, row.arrival.is_fast())?;
+                let answer = row.backlog.hear(message, row.connection.is_fast())?;
                 scope.out.extend(answer.map(|answer| Output::Send(peer, vec![answer])));
             }
         }
@@ -266,9 +271,10 @@ impl Magnet {
     fn ban(&mut self, now: Time, liar: SocketAddr, scope: &mut Scope<'_>) {
         self.swarm.peer_list.ban(liar);
         let peer_list = &self.swarm.peer_list;
-        let connected = self.peers.iter().filter(|(_, row)| row.arrival.addr == liar || peer_list.is_banned(row.arrival.addr));
         let connected =
-            connected.map(|(peer, row)| (*peer, if row.arrival.addr == liar { Why::BadMetadata } else { Why::Banned }));
+            self.peers.iter().filter(|(_, row)| row.connection.addr == liar || peer_list.is_banned(row.connection.addr));
+        let connected =
+            connected.map(|(peer, row)| (*peer, if row.connection.addr == liar { Why::BadMetadata } else { Why::Banned }));
         for (peer, why) in connected.collect::<Vec<_>>() {
             self.hang_up(now, peer, why, scope);
         }

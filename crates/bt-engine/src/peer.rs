@@ -98,7 +98,7 @@ pub(crate) struct Peer {
 
 /// A connection that was just made.
 #[derive(Debug)]
-pub(crate) struct Arrival {
+pub(crate) struct NewConnection {
     pub(crate) key: PeerKey,
     pub(crate) addr: SocketAddr,
     pub(crate) outbound: bool,
@@ -107,7 +107,7 @@ pub(crate) struct Arrival {
     pub(crate) room: bool,
 }
 
-impl Arrival {
+impl NewConnection {
     /// Returns whether both sides support the fast extension (BEP 6).
     pub(crate) fn is_fast(&self) -> bool {
         self.handshake.reserved.fast() && Reserved::OURS.fast()
@@ -115,17 +115,23 @@ impl Arrival {
 }
 
 impl Peer {
-    pub(crate) fn new(now: Time, arrival: &Arrival, source: SourceId, pieces: u32, metadata_upload: MetadataUpload) -> Peer {
+    pub(crate) fn new(
+        now: Time,
+        connection: &NewConnection,
+        source: SourceId,
+        pieces: u32,
+        metadata_upload: MetadataUpload,
+    ) -> Peer {
         Peer {
-            key: arrival.key,
-            addr: arrival.addr,
+            key: connection.key,
+            addr: connection.addr,
             source,
-            fast: arrival.is_fast(),
+            fast: connection.is_fast(),
             may_send_bitfield: true,
             has: Bitfield::empty(pieces),
             counted: true,
             wanted: 0,
-            extended: arrival.handshake.reserved.extended(),
+            extended: connection.handshake.reserved.extended(),
             metadata_upload,
             upload_only: false,
             serves_us: false,

@@ -7,7 +7,7 @@
 
 use crate::config::Config;
 use crate::io::{Output, PeerKey};
-use crate::peer::Arrival;
+use crate::peer::NewConnection;
 use crate::pex::{self, Exchange, Roster};
 use crate::status::Why;
 use crate::swarm::Swarm;
@@ -55,8 +55,8 @@ pub(crate) struct PeerLink {
 }
 
 impl PeerLink {
-    pub(crate) fn new(now: Time, arrival: &Arrival) -> PeerLink {
-        let Arrival { addr, outbound, handshake, .. } = arrival;
+    pub(crate) fn new(now: Time, connection: &NewConnection) -> PeerLink {
+        let NewConnection { addr, outbound, handshake, .. } = connection;
         PeerLink {
             id: handshake.peer_id,
             addr: *addr,
@@ -210,7 +210,7 @@ mod tests {
         let mut swarm = Swarm::new(Time::ZERO, torrent, info_hash, Vec::new(), false, &config, Rng::from_seed(1));
         let handshake = Handshake { reserved: Reserved::OURS, info_hash, peer_id: PeerId([1; 20]) };
         let addr = SocketAddr::from(([9, 0, 0, 1], 1));
-        swarm.join(Time::ZERO, &Arrival { key, addr, outbound: false, handshake, room: true });
+        swarm.join(Time::ZERO, &NewConnection { key, addr, outbound: false, handshake, room: true });
         let (first, later) = (IpAddr::from([5, 0, 0, 1]), IpAddr::from([5, 0, 0, 2]));
         for ours in [first, later] {
             let hello = ExtendedHandshake { your_ip: Some(ours), ..ExtendedHandshake::default() };

@@ -10,7 +10,7 @@ use crate::announcer::{self, Announcer};
 use crate::config::{Budget, Config};
 use crate::external_ip::ExternalIp;
 use crate::io::{AnnounceOrder, Event, Output, PeerKey, TorrentKey, TrackerKey, Via};
-use crate::peer::Arrival;
+use crate::peer::NewConnection;
 use crate::peer_link::PeerLink;
 use crate::peer_list::{PeerList, PeerSource};
 use crate::seek::Seek;
@@ -322,8 +322,8 @@ impl Swarm {
     // ---- peers come and go ----
 
     /// Decides whether a new connection may stay, and in which place.
-    pub(crate) fn admit(&mut self, now: Time, arrival: &Arrival, config: &Config, budget: &Budget) -> Result<Room, Why> {
-        let Arrival { addr, outbound, handshake, room, .. } = arrival;
+    pub(crate) fn admit(&mut self, now: Time, connection: &NewConnection, config: &Config, budget: &Budget) -> Result<Room, Why> {
+        let NewConnection { addr, outbound, handshake, room, .. } = connection;
         if *outbound {
             self.dialing = self.dialing.saturating_sub(1);
             self.silent_dials = 0;
@@ -351,7 +351,7 @@ impl Swarm {
                 (false, true) if ours_stays && age < CROSSING + CROSSING_SLACK => return Ok(Room::Of(key)),
                 (true, false) if !ours_stays && age < CROSSING => return Ok(Room::Of(key)),
                 (_, true) if is_alive => return Err(Why::Duplicate),
-                (_, true) => twin.spare = Some(arrival.key),
+                (_, true) => twin.spare = Some(connection.key),
                 (_, false) if is_alive && twin.addr.ip() == addr.ip() => return Err(Why::Duplicate),
                 // The end that dialled ends it, unless the older connection is dead there. If the id is a copy, its owner loses nothing.
                 (_, false) => {}
@@ -393,8 +393,8 @@ impl Swarm {
     }
 
     /// Notes that a new connection was refused.
-    pub(crate) fn refused(&mut self, now: Time, arrival: &Arrival, why: Why) {
-        let Arrival { addr, outbound, handshake, .. } = arrival;
+    pub(crate) fn refused(&mut self, now: Time, connection: &NewConnection, why: Why) {
+        let NewConnection { addr, outbound, handshake, .. } = connection;
         match why {
             Why::Ourselves | Why::Banned => self.peer_list.forget(*addr),
             Why::Duplicate => {
@@ -413,13 +413,13 @@ impl Swarm {
     }
 
     /// Adds a connection that stays.
-    pub(crate) fn join(&mut self, now: Time, arrival: &Arrival) {
-        let Arrival { key, addr, outbound, handshake, .. } = arrival;
+    pub(crate) fn join(&mut self, now: Time, connection: &NewConnection) {
+        let NewConnection { key, addr, outbound, handshake, .. } = connection;
         self.peer_list.connected(*addr);
         self.ids.insert((handshake.peer_id, normalise(addr.ip()), *key));
         self.outbound += usize::from(*outbound);
         self.pex_version += u64::from(*outbound);
-        self.links.insert(*key, PeerLink::new(now, arrival));
+        self.links.insert(*key, PeerLink::new(now, connection));
         for addr in core::mem::take(&mut self.heirloom) {
             self.is_also_at(now, *key, addr);
         }

@@ -10,7 +10,7 @@ use crate::eviction;
 use crate::io::{Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
 use crate::metadata_upload::MetadataUpload;
 use crate::meter::Meter;
-use crate::peer::{Arrival, Peer};
+use crate::peer::{NewConnection, Peer};
 use crate::piece_map;
 use crate::rate_limit::RateLimit;
 use crate::slow::{self, Facts};
@@ -247,54 +247,54 @@ impl Torrent {
     pub(crate) fn connected(
         &mut self,
         now: Time,
-        arrival: Arrival,
+        connection: NewConnection,
         config: &Config,
         budget: &Budget,
         out: &mut VecDeque<Output>,
     ) {
-        let (key, addr, peer_id) = (arrival.key, arrival.addr, arrival.handshake.peer_id);
-        if let Err(why) = self.admit(now, &arrival, config, budget, out) {
-            self.swarm.refused(now, &arrival, why);
+        let (key, addr, peer_id) = (connection.key, connection.addr, connection.handshake.peer_id);
+        if let Err(why) = self.admit(now, &connection, config, budget, out) {
+            self.swarm.refused(now, &connection, why);
             out.push_back(Output::HangUp(key, why));
             return;
         }
-        self.swarm.join(now, &arrival);
-        let opening = self.opening(arrival.is_fast());
+        self.swarm.join(now, &connection);
+        let opening = self.opening(connection.is_fast());
         let hello = self.swarm.hello_message(key, &self.hello(key, config));
         let port = self.swarm.port_message(key, config);
-        self.welcome(now, &arrival, opening.into_iter().chain(hello).chain(port), config);
+        self.welcome(now, &connection, opening.into_iter().chain(hello).chain(port), config);
         out.push_back(Output::Event(self.key, Event::PeerJoined(addr, peer_id)));
     }
 
     /// Takes over a peer that connected while the metadata was missing. It was told that we have
     /// nothing: it now gets the metadata size, and a `have` for each of our pieces, up to
     /// [`HAVES_MAX`].
-    pub(crate) fn adopt(&mut self, now: Time, arrival: &Arrival, config: &Config) {
+    pub(crate) fn adopt(&mut self, now: Time, connection: &NewConnection, config: &Config) {
         let shown = self.have.iter(&self.geometry).filter(|_| self.super_seeder.is_none());
         let haves: Vec<Message> = shown.take(HAVES_MAX).map(|piece| Message::Have(piece.number())).collect();
-        let mut hello = self.hello(arrival.key, config);
+        let mut hello = self.hello(connection.key, config);
         // Extensions that are switched off are named too: they may have been on.
         hello.ids.pex = hello.ids.pex.or(Some(0));
-        let hello = self.swarm.hello_message(arrival.key, &hello);
-        self.welcome(now, arrival, haves.into_iter().chain(hello), config);
+        let hello = self.swarm.hello_message(connection.key, &hello);
+        self.welcome(now, connection, haves.into_iter().chain(hello), config);
     }
 
     /// Adds a connection that stays: its peer is sent these messages first.
-    fn welcome(&mut self, now: Time, arrival: &Arrival, words: impl Iterator<Item = Message>, config: &Config) {
+    fn welcome(&mut self, now: Time, connection: &NewConnection, words: impl Iterator<Item = Message>, config: &Config) {
         // Announce new pieces now: the new peer is told all our pieces at once.
         self.tell_haves();
-        let source = self.sources.open(arrival.addr, arrival.handshake.peer_id);
+        let source = self.sources.open(connection.addr, connection.handshake.peer_id);
         let metadata_upload = MetadataUpload::new(self.metadata.len());
-        let mut row = Peer::new(now, arrival, source, self.geometry.piece_count(), metadata_upload);
+        let mut row = Peer::new(now, connection, source, self.geometry.piece_count(), metadata_upload);
         row.on_parole = self.on_parole.contains(&source);
         words.for_each(|message| row.say(message, &mut self.dirty_outboxes));
         if self.peers.is_empty() {
             self.next_round = now + config.choke_round;
         }
-        self.peers.insert(arrival.key, row);
+        self.peers.insert(connection.key, row);
         if let Some(super_seeder) = &mut self.super_seeder {
-            super_seeder.join(now, arrival.key);
-            self.offer(arrival.key);
+            super_seeder.join(now, connection.key);
+            self.offer(connection.key);
         }
         self.next_watch.get_or_insert(now + WATCH);
     }
@@ -313,16 +313,16 @@ impl Torrent {
     fn admit(
         &mut self,
         now: Time,
-        arrival: &Arrival,
+        connection: &NewConnection,
         config: &Config,
         budget: &Budget,
         out: &mut VecDeque<Output>,
     ) -> Result<(), Why> {
-        match self.swarm.admit(now, arrival, config, budget)? {
+        match self.swarm.admit(now, connection, config, budget)? {
             Room::Free => {}
             Room::Of(twin) => self.hang_up(now, twin, Why::Duplicate, out),
             Room::None => {
-                let stranger = if arrival.outbound { None } else { self.stranger(arrival.addr) };
+                let stranger = if connection.outbound { None } else { self.stranger(connection.addr) };
                 self.hang_up(now, stranger.ok_or(Why::Full)?, Why::Full, out);
             }
         }
