@@ -6,7 +6,7 @@
 //! whatever the peer says.
 
 use crate::fast;
-use crate::status::Why;
+use crate::status::CloseReason;
 use alloc::vec::Vec;
 use bt_peer_wire::{ExtendedHandshake, Message};
 use bytes::Bytes;
@@ -33,13 +33,13 @@ pub(crate) struct Backlog {
 
 impl Backlog {
     /// Takes a message of the peer. Returns the message to answer at once, if there is one.
-    pub(crate) fn hear(&mut self, message: Message, fast: bool) -> Result<Option<Message>, Why> {
+    pub(crate) fn hear(&mut self, message: Message, fast: bool) -> Result<Option<Message>, CloseReason> {
         if !fast && fast::is_fast_only(&message) {
-            return Err(Why::NotFast);
+            return Err(CloseReason::NotFast);
         }
         match &message {
             Message::Extended { .. } | Message::KeepAlive | Message::Unknown(_) | Message::Port(_) => return Ok(None),
-            Message::HaveAll | Message::HaveNone if self.has_begun => return Err(Why::Bitfield),
+            Message::HaveAll | Message::HaveNone if self.has_begun => return Err(CloseReason::Bitfield),
             _ => self.has_begun = true,
         }
         match message {
@@ -47,7 +47,7 @@ impl Backlog {
             // that the first had.
             Message::Bitfield(bits) => self.has = Some(Message::Bitfield(Bytes::copy_from_slice(&bits))),
             Message::HaveAll | Message::HaveNone => self.has = Some(message),
-            Message::Have(_) if self.haves.len() == HAVES_MAX => return Err(Why::Backlog),
+            Message::Have(_) if self.haves.len() == HAVES_MAX => return Err(CloseReason::Backlog),
             Message::Have(piece) => self.haves.push(piece),
             Message::Suggest(_) | Message::AllowedFast(_) if self.hints.len() < HINTS_MAX => self.hints.push(message),
             Message::Choke => self.unchokes = false,
@@ -55,7 +55,7 @@ impl Backlog {
             Message::Interested => self.interested = true,
             Message::NotInterested => self.interested = false,
             Message::Request(block) if fast => return Ok(Some(Message::Reject(block))),
-            Message::Piece { .. } => return Err(Why::Unrequested),
+            Message::Piece { .. } => return Err(CloseReason::Unrequested),
             _ => {}
         }
         Ok(None)
@@ -126,13 +126,13 @@ mod tests {
         let mut backlog = Backlog::default();
         assert_eq!(backlog.hear(Message::Request(block), true), Ok(Some(Message::Reject(block))));
         assert_eq!(backlog.hear(Message::Request(block), false), Ok(None));
-        assert_eq!(backlog.hear(Message::HaveAll, true), Err(Why::Bitfield));
-        assert_eq!(backlog.hear(Message::Suggest(1), false), Err(Why::NotFast));
+        assert_eq!(backlog.hear(Message::HaveAll, true), Err(CloseReason::Bitfield));
+        assert_eq!(backlog.hear(Message::Suggest(1), false), Err(CloseReason::NotFast));
         let piece = Message::Piece { piece: 0, begin: 0, data: Bytes::from_static(b"x") };
-        assert_eq!(backlog.hear(piece, true), Err(Why::Unrequested));
+        assert_eq!(backlog.hear(piece, true), Err(CloseReason::Unrequested));
         let mut outcomes = (0..=HAVES_MAX as u32).map(|n| backlog.hear(Message::Have(n), true));
         assert!(outcomes.by_ref().take(HAVES_MAX).all(|outcome| outcome == Ok(None)));
-        assert_eq!(outcomes.next(), Some(Err(Why::Backlog)));
+        assert_eq!(outcomes.next(), Some(Err(CloseReason::Backlog)));
         (0..1000).for_each(|n| drop(backlog.hear(Message::AllowedFast(n), true)));
         assert_eq!(backlog.into_messages().len(), HAVES_MAX + HINTS_MAX);
     }

@@ -8,7 +8,7 @@
 use crate::config::Budget;
 use crate::io::{Output, PeerKey};
 use crate::ledger::Delivery;
-use crate::status::Why;
+use crate::status::CloseReason;
 use crate::torrent::Torrent;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -124,13 +124,13 @@ impl Torrent {
 
     // ---- what the peer says it has ----
 
-    pub(crate) fn peer_has_these(&mut self, peer: PeerKey, has: Option<Bitfield>) -> Result<(), Why> {
+    pub(crate) fn peer_has_these(&mut self, peer: PeerKey, has: Option<Bitfield>) -> Result<(), CloseReason> {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         if !row.may_send_bitfield {
-            return Err(Why::Bitfield);
+            return Err(CloseReason::Bitfield);
         }
         row.may_send_bitfield = false;
-        row.has = has.ok_or(Why::Bitfield)?;
+        row.has = has.ok_or(CloseReason::Bitfield)?;
         row.counted = !row.has.is_full();
         row.wanted = row.has.count_common(&self.missing);
         if row.counted {
@@ -142,8 +142,8 @@ impl Torrent {
     }
 
     /// Takes a bitfield in the middle of a conversation: aria2 sends one in place of many `have`s.
-    pub(crate) fn peer_has_these_too(&mut self, now: Time, peer: PeerKey, has: Option<Bitfield>) -> Result<(), Why> {
-        let has = has.ok_or(Why::Bitfield)?;
+    pub(crate) fn peer_has_these_too(&mut self, now: Time, peer: PeerKey, has: Option<Bitfield>) -> Result<(), CloseReason> {
+        let has = has.ok_or(CloseReason::Bitfield)?;
         let geometry = self.geometry;
         // The same bitfield again costs next to nothing, even if it is long.
         let Some(row) = self.peers.get(&peer).filter(|row| row.has.lacks_some_of(&has)) else { return Ok(()) };
@@ -151,8 +151,8 @@ impl Torrent {
         news.into_iter().try_for_each(|piece| self.peer_has(now, peer, piece.number()))
     }
 
-    pub(crate) fn peer_has(&mut self, now: Time, peer: PeerKey, number: u32) -> Result<(), Why> {
-        let piece = self.geometry.piece(number).ok_or(Why::OutOfRange)?;
+    pub(crate) fn peer_has(&mut self, now: Time, peer: PeerKey, number: u32) -> Result<(), CloseReason> {
+        let piece = self.geometry.piece(number).ok_or(CloseReason::OutOfRange)?;
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         if row.has.insert(piece) {
             if row.counted {
@@ -210,10 +210,10 @@ impl Torrent {
         self.leave_lead(peer, out);
     }
 
-    pub(crate) fn rejected(&mut self, peer: PeerKey, raw: RawBlock, out: &mut VecDeque<Output>) -> Result<(), Why> {
+    pub(crate) fn rejected(&mut self, peer: PeerKey, raw: RawBlock, out: &mut VecDeque<Output>) -> Result<(), CloseReason> {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         if !row.fast {
-            return Err(Why::NotFast);
+            return Err(CloseReason::NotFast);
         }
         let Some(block) = self.geometry.block(raw) else { return Ok(()) };
         if !row.pipeline.remove(block) {
@@ -254,15 +254,15 @@ impl Torrent {
         raw: RawBlock,
         data: Bytes,
         out: &mut VecDeque<Output>,
-    ) -> Result<(), Why> {
-        let block = self.geometry.block(raw).ok_or(Why::OutOfRange)?;
+    ) -> Result<(), CloseReason> {
+        let block = self.geometry.block(raw).ok_or(CloseReason::OutOfRange)?;
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         let len = u64::from(block.len());
         self.down.add(now, len);
         self.sources.received(row.source, len, row.wants_nothing());
         if !row.pipeline.answer(now, block) {
             self.wasted += len;
-            return if row.unrequested() { Ok(()) } else { Err(Why::Unrequested) };
+            return if row.unrequested() { Ok(()) } else { Err(CloseReason::Unrequested) };
         }
         let source = row.source;
         match self.work.block_picker().deliver(block, peer, source) {

@@ -12,7 +12,7 @@ use crate::io::{Input, Output, PeerKey, TorrentKey, TorrentSpec};
 use crate::magnet::{Magnet, Scope};
 use crate::peer::NewConnection;
 use crate::room::Room;
-use crate::status::{MagnetStatus, SourceStat, TorrentStatus, Why};
+use crate::status::{CloseReason, MagnetStatus, SourceStat, TorrentStatus};
 use crate::swarm::Swarm;
 use crate::torrent::Torrent;
 use alloc::boxed::Box;
@@ -118,7 +118,7 @@ impl Engine {
             }),
             Input::Connected { peer, torrent, addr, outbound, handshake } => {
                 if !self.torrents.contains_key(&torrent) {
-                    self.out.push_back(Output::HangUp(peer, Why::Removed));
+                    self.out.push_back(Output::HangUp(peer, CloseReason::Removed));
                     return;
                 }
                 let room = self.routes.len() < self.budget.peers;
@@ -142,7 +142,7 @@ impl Engine {
                 engine.join_uplink(torrent, peer);
             }),
             Input::Closed(peer) => {
-                self.on_peer(now, peer, |torrent, engine| torrent.closed(now, peer, Why::Gone, engine.out));
+                self.on_peer(now, peer, |torrent, engine| torrent.closed(now, peer, CloseReason::Gone, engine.out));
                 self.routes.remove(&peer);
             }
             Input::Checked(key, piece, verdict) => {
@@ -321,7 +321,7 @@ impl Engine {
     fn frames(&mut self, now: Time, peer: PeerKey, messages: Vec<Message>) {
         self.on_peer(now, peer, |torrent, engine| {
             if let Some(spare) = torrent.swarm.heard(now, peer) {
-                torrent.hang_up(now, spare, Why::Duplicate, engine.out);
+                torrent.hang_up(now, spare, CloseReason::Duplicate, engine.out);
             }
             for message in messages {
                 let done = message_in(now, torrent, peer, message, engine);
@@ -466,11 +466,17 @@ impl Shared<'_> {
 }
 
 /// Takes one message of a peer. An error ends the connection.
-fn message_in(now: Time, torrent: &mut Torrent, key: PeerKey, message: Message, engine: &mut Shared<'_>) -> Result<(), Why> {
+fn message_in(
+    now: Time,
+    torrent: &mut Torrent,
+    key: PeerKey,
+    message: Message,
+    engine: &mut Shared<'_>,
+) -> Result<(), CloseReason> {
     let pieces = torrent.geometry.piece_count();
     let Some(peer) = torrent.peers.get_mut(&key) else { return Ok(()) };
     if !peer.fast && fast::is_fast_only(&message) {
-        return Err(Why::NotFast);
+        return Err(CloseReason::NotFast);
     }
     match message {
         Message::Bitfield(bits) if !peer.may_send_bitfield => {

@@ -7,7 +7,7 @@
 use crate::config::Config;
 use crate::io::{Output, PeerKey};
 use crate::metadata_upload::Answer;
-use crate::status::Why;
+use crate::status::CloseReason;
 use crate::torrent::Torrent;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -24,7 +24,14 @@ impl Torrent {
     }
 
     /// Takes an extension message of a peer.
-    pub(crate) fn extended(&mut self, now: Time, peer: PeerKey, id: u8, payload: &Bytes, config: &Config) -> Result<(), Why> {
+    pub(crate) fn extended(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        id: u8,
+        payload: &Bytes,
+        config: &Config,
+    ) -> Result<(), CloseReason> {
         match id {
             // A peer whose handshake cannot be parsed still transfers well without extensions.
             0 => ExtendedHandshake::parse(payload).map_or(Ok(()), |hello| self.greeted(now, peer, hello, config)),
@@ -38,7 +45,7 @@ impl Torrent {
     }
 
     /// Takes a peer's extension handshake; a later one says only what has changed.
-    fn greeted(&mut self, now: Time, peer: PeerKey, hello: ExtendedHandshake, config: &Config) -> Result<(), Why> {
+    fn greeted(&mut self, now: Time, peer: PeerKey, hello: ExtendedHandshake, config: &Config) -> Result<(), CloseReason> {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         self.swarm.greeted(now, peer, &hello, config);
         if let Some(max) = hello.requests_max {

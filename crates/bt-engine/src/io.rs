@@ -6,7 +6,7 @@
 //! Invariant: every cause is an `Input`, every effect an `Output`; both are closed.
 
 use crate::config::{Budget, Rates};
-use crate::status::Why;
+use crate::status::CloseReason;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -189,7 +189,7 @@ pub enum Output {
     /// Connect and shake hands, within this time at most; answer with `Connected` or `DialFailed`.
     Dial(TorrentKey, SocketAddr, Source, Duration),
     /// Close the connection. The engine has forgotten it already: `Closed` is not needed.
-    HangUp(PeerKey, Why),
+    HangUp(PeerKey, CloseReason),
     /// Write these messages, coalesced.
     Send(PeerKey, Vec<Message>),
     /// Read these blocks and write them to the peer; answer with `Sent`, or with `ReadFailed` for
@@ -263,7 +263,7 @@ pub enum Event {
     /// A connection was made.
     PeerJoined(SocketAddr, PeerId),
     /// A connection ended.
-    PeerLeft(SocketAddr, Why),
+    PeerLeft(SocketAddr, CloseReason),
     /// A piece did not match its digest; the peers that sent it.
     BadPiece(Piece, Vec<SocketAddr>),
     /// A fault of the store stopped the torrent.

@@ -11,7 +11,7 @@ use crate::config::{Budget, Config};
 use crate::io::{Event, Input, MagnetSpec, Output, PeerKey, TorrentKey};
 use crate::metadata::{MetadataDownload, Whole};
 use crate::peer::NewConnection;
-use crate::status::{MagnetStatus, Why};
+use crate::status::{CloseReason, MagnetStatus};
 use crate::swarm::{Progress, Room, Swarm};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
@@ -85,12 +85,12 @@ impl Magnet {
             Input::DialFailed(_, addr) => self.swarm.dial_failed(now, addr),
             Input::Frames(peer, messages) => {
                 if let Some(spare) = self.swarm.heard(now, peer) {
-                    self.hang_up(now, spare, Why::Duplicate, scope);
+                    self.hang_up(now, spare, CloseReason::Duplicate, scope);
                 }
                 let done = messages.into_iter().try_for_each(|message| self.hear(now, peer, message, scope));
                 done.unwrap_or_else(|why| self.hang_up(now, peer, why, scope));
             }
-            Input::Closed(peer) => self.closed(now, peer, Why::Gone, scope),
+            Input::Closed(peer) => self.closed(now, peer, CloseReason::Gone, scope),
             Input::Announced(_, tracker, result) => drop(self.swarm.announced(now, tracker, result, scope.out)),
             Input::Sought(_, via, found) => self.swarm.sought(now, via, found, scope.out),
             _ => {}
@@ -106,7 +106,7 @@ impl Magnet {
         self.swarm.wake(now, &self.progress(), scope.budget, scope.out);
         if self.next_watch.take_if(|at| *at <= now).is_some() {
             for peer in self.metadata_download.watch(now, self.swarm.is_full(scope.budget)) {
-                self.hang_up(now, peer, Why::NoMetadata, scope);
+                self.hang_up(now, peer, CloseReason::NoMetadata, scope);
             }
             self.make_room(now, scope);
             self.swarm.reach_further();
@@ -136,7 +136,7 @@ impl Magnet {
     ) -> (Swarm, Vec<(NewConnection, Vec<Message>)>) {
         if private {
             for peer in self.swarm.make_private() {
-                self.hang_up(now, peer, Why::Private, scope);
+                self.hang_up(now, peer, CloseReason::Private, scope);
             }
         }
         let peers = self.peers.into_values().map(|MagnetPeer { connection, backlog, .. }| (connection, backlog.into_messages()));
@@ -175,14 +175,14 @@ impl Magnet {
         scope.out.push_back(Output::Event(self.swarm.key, Event::PeerJoined(addr, peer_id)));
     }
 
-    fn admit(&mut self, now: Time, connection: &NewConnection, scope: &mut Scope<'_>) -> Result<(), Why> {
+    fn admit(&mut self, now: Time, connection: &NewConnection, scope: &mut Scope<'_>) -> Result<(), CloseReason> {
         match self.swarm.admit(now, connection, scope.config, scope.budget)? {
             Room::Free => {}
-            Room::Of(twin) => self.hang_up(now, twin, Why::Duplicate, scope),
+            Room::Of(twin) => self.hang_up(now, twin, CloseReason::Duplicate, scope),
             // A peer that gives us nothing makes room for a peer that connects to us.
             Room::None => {
                 let idle = self.idle(now).filter(|_| !connection.outbound);
-                self.hang_up(now, idle.ok_or(Why::Full)?, Why::Full, scope);
+                self.hang_up(now, idle.ok_or(CloseReason::Full)?, CloseReason::Full, scope);
             }
         }
         Ok(())
@@ -200,18 +200,18 @@ impl Magnet {
         let crowded = !self.is_found && self.swarm.is_full(scope.budget) && someone_waits;
         let is_late = |peer: &PeerKey| self.peers.get(peer).is_some_and(|row| row.since + PATIENCE <= now);
         if let Some(idle) = self.idle(now).filter(is_late).filter(|_| crowded) {
-            self.hang_up(now, idle, Why::NoMetadata, scope);
+            self.hang_up(now, idle, CloseReason::NoMetadata, scope);
         }
     }
 
-    fn hang_up(&mut self, now: Time, peer: PeerKey, why: Why, scope: &mut Scope<'_>) {
+    fn hang_up(&mut self, now: Time, peer: PeerKey, why: CloseReason, scope: &mut Scope<'_>) {
         if self.peers.contains_key(&peer) {
             scope.out.push_back(Output::HangUp(peer, why));
             self.closed(now, peer, why, scope);
         }
     }
 
-    fn closed(&mut self, now: Time, peer: PeerKey, why: Why, scope: &mut Scope<'_>) {
+    fn closed(&mut self, now: Time, peer: PeerKey, why: CloseReason, scope: &mut Scope<'_>) {
         let Some(MagnetPeer { connection, .. }) = self.peers.remove(&peer) else { return };
         self.swarm.leave(now, peer, why, self.is_found);
         self.metadata_download.left(peer);
@@ -220,7 +220,7 @@ impl Magnet {
     }
 
     /// Takes one message of a peer. An error ends the connection.
-    fn hear(&mut self, now: Time, peer: PeerKey, message: Message, scope: &mut Scope<'_>) -> Result<(), Why> {
+    fn hear(&mut self, now: Time, peer: PeerKey, message: Message, scope: &mut Scope<'_>) -> Result<(), CloseReason> {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         match message {
             Message::Port(port) => self.swarm.dht_node(peer, port, scope.config, scope.out),
@@ -245,8 +245,8 @@ impl Magnet {
 
     // ---- metadata ----
 
-    fn hear_metadata(&mut self, now: Time, peer: PeerKey, payload: &Bytes, scope: &mut Scope<'_>) -> Result<(), Why> {
-        match MetadataMessage::parse(payload).map_err(|_| Why::Extended)? {
+    fn hear_metadata(&mut self, now: Time, peer: PeerKey, payload: &Bytes, scope: &mut Scope<'_>) -> Result<(), CloseReason> {
+        match MetadataMessage::parse(payload).map_err(|_| CloseReason::Extended)? {
             Some(MetadataMessage::Request(part)) => self.say(peer, &MetadataMessage::Reject(part), scope),
             Some(MetadataMessage::Reject(part)) => self.metadata_download.rejected(now, peer, part),
             Some(MetadataMessage::Data { part, total, data }) => {
@@ -273,8 +273,8 @@ impl Magnet {
         let peer_list = &self.swarm.peer_list;
         let connected =
             self.peers.iter().filter(|(_, row)| row.connection.addr == liar || peer_list.is_banned(row.connection.addr));
-        let connected =
-            connected.map(|(peer, row)| (*peer, if row.connection.addr == liar { Why::BadMetadata } else { Why::Banned }));
+        let connected = connected
+            .map(|(peer, row)| (*peer, if row.connection.addr == liar { CloseReason::BadMetadata } else { CloseReason::Banned }));
         for (peer, why) in connected.collect::<Vec<_>>() {
             self.hang_up(now, peer, why, scope);
         }

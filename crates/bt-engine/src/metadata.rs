@@ -10,7 +10,7 @@
 //! and a liar is found.
 
 use crate::io::PeerKey;
-use crate::status::Why;
+use crate::status::CloseReason;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use bt_peer_wire::METADATA_PART;
@@ -104,10 +104,10 @@ impl MetadataDownload {
     }
 
     /// Notes that a peer offers metadata of `size` bytes.
-    pub(crate) fn offered(&mut self, now: Time, peer: PeerKey, addr: SocketAddr, size: u32) -> Result<(), Why> {
+    pub(crate) fn offered(&mut self, now: Time, peer: PeerKey, addr: SocketAddr, size: u32) -> Result<(), CloseReason> {
         let is_new = self.suppliers.get(&peer).is_none_or(|supplier| supplier.size == size);
         if size > METADATA_MAX || !is_new {
-            return Err(Why::MetadataSize);
+            return Err(CloseReason::MetadataSize);
         }
         let (asked, window) = (Vec::new(), ASKED_START);
         let supplier = Supplier { addr, size, asked, window, gave: false, heard: now, rests_until: now, rest: REST_MIN };
@@ -160,10 +160,10 @@ impl MetadataDownload {
         part: u32,
         total: u32,
         data: &[u8],
-    ) -> Result<Option<Whole>, Why> {
+    ) -> Result<Option<Whole>, CloseReason> {
         let Some(supplier) = self.suppliers.get_mut(&peer) else { return Ok(None) };
         if total != supplier.size && supplier.asked.contains(&part) {
-            return Err(Why::MetadataSize);
+            return Err(CloseReason::MetadataSize);
         }
         if !supplier.answer(now, part) {
             return Ok(None);
@@ -345,7 +345,7 @@ mod tests {
     struct Outcome {
         /// The second at which the metadata was right.
         second: u64,
-        left: BTreeMap<PeerKey, Why>,
+        left: BTreeMap<PeerKey, CloseReason>,
         most_held: u64,
         parts: usize,
     }
@@ -370,7 +370,7 @@ mod tests {
             let now = Time::from_millis(tenth * 100);
             let mut leaves = Vec::new();
             if tenth % 10 == 0 {
-                leaves.extend(metadata_download.watch(now, false).into_iter().map(|peer| (peer, Why::NoMetadata)));
+                leaves.extend(metadata_download.watch(now, false).into_iter().map(|peer| (peer, CloseReason::NoMetadata)));
             }
             let mut order = keys.clone();
             rng.shuffle(&mut order);
@@ -399,7 +399,7 @@ mod tests {
                         outcome.second = tenth / 10;
                         return outcome;
                     }
-                    Some(Whole::Wrong(liar)) => leaves.extend(liar.map(|_| (peer, Why::BadMetadata))),
+                    Some(Whole::Wrong(liar)) => leaves.extend(liar.map(|_| (peer, CloseReason::BadMetadata))),
                     None => {}
                 }
             }
@@ -468,7 +468,7 @@ mod tests {
         metadata_download.received(Time::ZERO, other, 2, 60_000, &[0; 16_384]).unwrap();
         assert_eq!(metadata_download.ask(Time::ZERO, other), [], "it is asked of somebody");
         // It gives a part that is as long as another size would make it.
-        assert_eq!(metadata_download.received(Time::ZERO, one, 0, 10, &[1; 10]), Err(Why::MetadataSize));
+        assert_eq!(metadata_download.received(Time::ZERO, one, 0, 10, &[1; 10]), Err(CloseReason::MetadataSize));
         metadata_download.left(one);
         assert_eq!(metadata_download.ask(Time::ZERO, other), [0, 1]);
     }
@@ -493,15 +493,15 @@ mod tests {
         let mut metadata_download = MetadataDownload::new(InfoHash([0; 20]));
         let peer = PeerKey(1);
         for size in [METADATA_MAX + 1, 1 << 30, u32::MAX] {
-            assert_eq!(metadata_download.offered(Time::ZERO, peer, addr(peer), size), Err(Why::MetadataSize));
+            assert_eq!(metadata_download.offered(Time::ZERO, peer, addr(peer), size), Err(CloseReason::MetadataSize));
         }
         assert!(metadata_download.ask(Time::ZERO, peer).is_empty() && metadata_download.copies.is_empty());
         assert_eq!(metadata_download.offered(Time::ZERO, peer, addr(peer), METADATA_MAX), Ok(()));
         assert_eq!(metadata_download.offered(Time::ZERO, peer, addr(peer), METADATA_MAX), Ok(()));
-        assert_eq!(metadata_download.offered(Time::ZERO, peer, addr(peer), 5), Err(Why::MetadataSize), "it changes");
+        assert_eq!(metadata_download.offered(Time::ZERO, peer, addr(peer), 5), Err(CloseReason::MetadataSize), "it changes");
         assert_eq!(metadata_download.ask(Time::ZERO, peer), [0, 1]);
         assert_eq!(metadata_download.received(Time::ZERO, peer, 7, METADATA_MAX, &[1]), Ok(None), "nobody asked for it");
-        assert_eq!(metadata_download.received(Time::ZERO, peer, 1, 5, &[1]), Err(Why::MetadataSize));
+        assert_eq!(metadata_download.received(Time::ZERO, peer, 1, 5, &[1]), Err(CloseReason::MetadataSize));
         assert_eq!(metadata_download.progress(), (0, Some((0, METADATA_MAX))));
     }
 }

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::io::{Output, PeerKey};
 use crate::peer::NewConnection;
 use crate::pex::{self, Exchange, Roster};
-use crate::status::Why;
+use crate::status::CloseReason;
 use crate::swarm::Swarm;
 use alloc::collections::VecDeque;
 use alloc::vec;
@@ -155,7 +155,7 @@ impl Swarm {
     }
 
     /// Takes a PEX message of a peer (BEP 11).
-    pub(crate) fn told(&mut self, now: Time, peer: PeerKey, payload: &[u8], config: &Config) -> Result<(), Why> {
+    pub(crate) fn told(&mut self, now: Time, peer: PeerKey, payload: &[u8], config: &Config) -> Result<(), CloseReason> {
         let speaks_pex = self.speaks_pex(config);
         let Some(link) = self.links.get_mut(&peer).filter(|_| speaks_pex) else { return Ok(()) };
         // A message that cannot be parsed names no peers, but counts as a message: a flood of them

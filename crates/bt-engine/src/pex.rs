@@ -5,7 +5,7 @@
 //! Invariant: a peer is told at most once a minute, of at most 50 added and 50 dropped peers. About
 //! the same amount is accepted from it.
 
-use crate::status::Why;
+use crate::status::CloseReason;
 use alloc::collections::{BTreeMap, BTreeSet};
 use bt_peer_wire::{PEX_ENTRIES_MAX, PexFlags, PexMessage};
 use bt_types::{Source, Time, may_name};
@@ -71,7 +71,11 @@ impl Exchange {
 
     /// Takes a peer's message; returns the addresses to add. The peer may name only addresses that
     /// are no closer to us than itself.
-    pub(crate) fn hear(&mut self, now: Time, message: PexMessage) -> Result<impl Iterator<Item = SocketAddr> + use<>, Why> {
+    pub(crate) fn hear(
+        &mut self,
+        now: Time,
+        message: PexMessage,
+    ) -> Result<impl Iterator<Item = SocketAddr> + use<>, CloseReason> {
         let is_early = self.heard_at.is_some_and(|at| now < at + INTERVAL_HEARD);
         let room = match self.heard_at {
             _ if is_early => 0,
@@ -81,7 +85,7 @@ impl Exchange {
         if is_early {
             self.early += 1;
             if self.early > EARLY_MAX {
-                return Err(Why::Flood);
+                return Err(CloseReason::Flood);
             }
         } else {
             self.heard_at = Some(now);
@@ -165,6 +169,6 @@ mod tests {
         let mut hear = |second| exchange.hear(Time::from_secs(second), many()).map(Iterator::count);
         assert_eq!([0, 10, 45, 89, 90].map(&mut hear), [Ok(200), Ok(0), Ok(50), Ok(0), Ok(50)]);
         assert!((0..8).all(|n| hear(91 + n) == Ok(0)));
-        assert_eq!(hear(100), Err(Why::Flood));
+        assert_eq!(hear(100), Err(CloseReason::Flood));
     }
 }

@@ -12,7 +12,7 @@ use core::net::SocketAddr;
 
 /// Why a connection ended; faults of the peer come last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Why {
+pub enum CloseReason {
     /// The peer or the network closed it.
     Gone,
     /// The torrent was removed.
@@ -57,36 +57,36 @@ pub enum Why {
     Banned,
 }
 
-impl Why {
+impl CloseReason {
     /// Returns whether the peer is to blame.
     pub fn is_fault(self) -> bool {
-        self >= Why::WrongTorrent
+        self >= CloseReason::WrongTorrent
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Why::Gone => "the connection was closed",
-            Why::Removed => "the torrent was removed",
-            Why::Ourselves => "it is ourselves",
-            Why::Duplicate => "we are connected to this peer already",
-            Why::Full => "no room for another connection",
-            Why::BothSeeds => "neither wants anything",
-            Why::NoMetadata => "it gave no metadata",
-            Why::MetadataSize => "it offers metadata of an impossible length",
-            Why::Backlog => "it said too much before the metadata was there",
-            Why::Private => "the torrent is private",
-            Why::WrongTorrent => "it answered for another torrent",
-            Why::OutOfRange => "it named a block outside the torrent",
-            Why::Bitfield => "it sent a wrong bitfield",
-            Why::NotFast => "it used the fast extension without offering it",
-            Why::Extended => "it sent a broken extension message",
-            Why::Flood => "it told of peers too often",
-            Why::Unrequested => "it sent blocks that nobody asked for",
-            Why::BadPiece => "it sent a piece with wrong bytes",
-            Why::BadMetadata => "it sent wrong metadata",
-            Why::Banned => "its address is banned",
+            CloseReason::Gone => "the connection was closed",
+            CloseReason::Removed => "the torrent was removed",
+            CloseReason::Ourselves => "it is ourselves",
+            CloseReason::Duplicate => "we are connected to this peer already",
+            CloseReason::Full => "no room for another connection",
+            CloseReason::BothSeeds => "neither wants anything",
+            CloseReason::NoMetadata => "it gave no metadata",
+            CloseReason::MetadataSize => "it offers metadata of an impossible length",
+            CloseReason::Backlog => "it said too much before the metadata was there",
+            CloseReason::Private => "the torrent is private",
+            CloseReason::WrongTorrent => "it answered for another torrent",
+            CloseReason::OutOfRange => "it named a block outside the torrent",
+            CloseReason::Bitfield => "it sent a wrong bitfield",
+            CloseReason::NotFast => "it used the fast extension without offering it",
+            CloseReason::Extended => "it sent a broken extension message",
+            CloseReason::Flood => "it told of peers too often",
+            CloseReason::Unrequested => "it sent blocks that nobody asked for",
+            CloseReason::BadPiece => "it sent a piece with wrong bytes",
+            CloseReason::BadMetadata => "it sent wrong metadata",
+            CloseReason::Banned => "its address is banned",
         })
     }
 }

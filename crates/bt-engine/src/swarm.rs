@@ -14,7 +14,7 @@ use crate::peer::NewConnection;
 use crate::peer_link::PeerLink;
 use crate::peer_list::{PeerList, PeerSource};
 use crate::seek::Seek;
-use crate::status::Why;
+use crate::status::CloseReason;
 use crate::tracker::Call;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -322,24 +322,30 @@ impl Swarm {
     // ---- peers come and go ----
 
     /// Decides whether a new connection may stay, and in which place.
-    pub(crate) fn admit(&mut self, now: Time, connection: &NewConnection, config: &Config, budget: &Budget) -> Result<Room, Why> {
+    pub(crate) fn admit(
+        &mut self,
+        now: Time,
+        connection: &NewConnection,
+        config: &Config,
+        budget: &Budget,
+    ) -> Result<Room, CloseReason> {
         let NewConnection { addr, outbound, handshake, room, .. } = connection;
         if *outbound {
             self.dialing = self.dialing.saturating_sub(1);
             self.silent_dials = 0;
         }
         if handshake.info_hash != self.info_hash {
-            return Err(Why::WrongTorrent);
+            return Err(CloseReason::WrongTorrent);
         }
         if handshake.peer_id == config.peer_id {
-            return Err(Why::Ourselves);
+            return Err(CloseReason::Ourselves);
         }
         if self.peer_list.is_banned(*addr) {
-            return Err(Why::Banned);
+            return Err(CloseReason::Banned);
         }
         // A dial may have been under way when the torrent turned out to be private.
         if self.private && *outbound && !self.peer_list.knows(*addr) {
-            return Err(Why::Private);
+            return Err(CloseReason::Private);
         }
         if let Some(key) = self.twin(now, handshake.peer_id, addr.ip())
             && let Some(twin) = self.links.get_mut(&key)
@@ -350,9 +356,9 @@ impl Swarm {
             match (twin.outbound, *outbound) {
                 (false, true) if ours_stays && age < CROSSING + CROSSING_SLACK => return Ok(Room::Of(key)),
                 (true, false) if !ours_stays && age < CROSSING => return Ok(Room::Of(key)),
-                (_, true) if is_alive => return Err(Why::Duplicate),
+                (_, true) if is_alive => return Err(CloseReason::Duplicate),
                 (_, true) => twin.spare = Some(connection.key),
-                (_, false) if is_alive && twin.addr.ip() == addr.ip() => return Err(Why::Duplicate),
+                (_, false) if is_alive && twin.addr.ip() == addr.ip() => return Err(CloseReason::Duplicate),
                 // The end that dialled ends it, unless the older connection is dead there. If the id is a copy, its owner loses nothing.
                 (_, false) => {}
             }
@@ -393,11 +399,11 @@ impl Swarm {
     }
 
     /// Notes that a new connection was refused.
-    pub(crate) fn refused(&mut self, now: Time, connection: &NewConnection, why: Why) {
+    pub(crate) fn refused(&mut self, now: Time, connection: &NewConnection, why: CloseReason) {
         let NewConnection { addr, outbound, handshake, .. } = connection;
         match why {
-            Why::Ourselves | Why::Banned => self.peer_list.forget(*addr),
-            Why::Duplicate => {
+            CloseReason::Ourselves | CloseReason::Banned => self.peer_list.forget(*addr),
+            CloseReason::Duplicate => {
                 let Some(twin) = self.twin(now, handshake.peer_id, addr.ip()) else { return };
                 // A peer that dialled us accepts connections at the same port of each of its
                 // addresses.
@@ -426,7 +432,7 @@ impl Swarm {
     }
 
     /// Removes a connection that ended.
-    pub(crate) fn leave(&mut self, now: Time, peer: PeerKey, why: Why, is_done: bool) {
+    pub(crate) fn leave(&mut self, now: Time, peer: PeerKey, why: CloseReason, is_done: bool) {
         let Some(link) = self.links.remove(&peer) else { return };
         self.ids.remove(&(link.id, normalise(link.addr.ip()), peer));
         self.outbound -= usize::from(link.outbound);
@@ -435,27 +441,27 @@ impl Swarm {
         let twin = self.twin(now, link.id, link.addr.ip());
         // The other end closed it just after the two connections were made: it keeps the other
         // connection.
-        let is_needless = why == Why::Gone && twin.is_some() && now.since(link.since) < CROSSING + CROSSING_SLACK;
-        let why = if is_needless { Why::Duplicate } else { why };
+        let is_needless = why == CloseReason::Gone && twin.is_some() && now.since(link.since) < CROSSING + CROSSING_SLACK;
+        let why = if is_needless { CloseReason::Duplicate } else { why };
         match why {
-            Why::Duplicate => {
+            CloseReason::Duplicate => {
                 let addrs = link.listens.into_iter().chain(link.aliases);
                 match twin {
                     Some(twin) => addrs.for_each(|addr| self.is_also_at(now, twin, addr)),
                     None => self.heirloom = addrs.collect(),
                 }
             }
-            Why::BothSeeds => {}
+            CloseReason::BothSeeds => {}
             // Each alias may be dialled again; all but the first to answer become aliases again.
             _ => link.aliases.iter().for_each(|&alias| self.peer_list.closed(now, alias)),
         }
         match why {
-            Why::BadPiece | Why::BadMetadata => self.peer_list.ban(addr),
+            CloseReason::BadPiece | CloseReason::BadMetadata => self.peer_list.ban(addr),
             // The torrent remembers the peer, and may want it again.
-            Why::BothSeeds | Why::Duplicate => {}
-            Why::MetadataSize | Why::Private | Why::Banned => self.peer_list.forget(addr),
+            CloseReason::BothSeeds | CloseReason::Duplicate => {}
+            CloseReason::MetadataSize | CloseReason::Private | CloseReason::Banned => self.peer_list.forget(addr),
             // Other addresses come first now.
-            Why::NoMetadata => self.peer_list.failed(now, addr),
+            CloseReason::NoMetadata => self.peer_list.failed(now, addr),
             _ => self.peer_list.closed(now, addr),
         }
         if self.lacks_peers(is_done) {
@@ -476,7 +482,7 @@ impl Swarm {
             out.push_back(Output::Event(self.key, Event::TrackerAsked(order.url.clone())));
             out.push_back(Output::Announce(self.key, Box::new(order)));
         }
-        out.extend(self.links.keys().map(|&peer| Output::HangUp(peer, Why::Removed)));
+        out.extend(self.links.keys().map(|&peer| Output::HangUp(peer, CloseReason::Removed)));
     }
 
     /// Makes the torrent private: forgets addresses that neither the user nor a tracker named.

@@ -15,7 +15,7 @@ use crate::piece_map;
 use crate::rate_limit::RateLimit;
 use crate::slow::{self, Facts};
 use crate::sources::{SourceId, Sources};
-use crate::status::{SourceStat, TorrentStatus, Why};
+use crate::status::{CloseReason, SourceStat, TorrentStatus};
 use crate::super_seeder::SuperSeeder;
 use crate::swarm::{Progress, Room, Swarm};
 use crate::work::Work;
@@ -317,13 +317,13 @@ impl Torrent {
         config: &Config,
         budget: &Budget,
         out: &mut VecDeque<Output>,
-    ) -> Result<(), Why> {
+    ) -> Result<(), CloseReason> {
         match self.swarm.admit(now, connection, config, budget)? {
             Room::Free => {}
-            Room::Of(twin) => self.hang_up(now, twin, Why::Duplicate, out),
+            Room::Of(twin) => self.hang_up(now, twin, CloseReason::Duplicate, out),
             Room::None => {
                 let stranger = if connection.outbound { None } else { self.stranger(connection.addr) };
-                self.hang_up(now, stranger.ok_or(Why::Full)?, Why::Full, out);
+                self.hang_up(now, stranger.ok_or(CloseReason::Full)?, CloseReason::Full, out);
             }
         }
         Ok(())
@@ -349,7 +349,7 @@ impl Torrent {
         }
     }
 
-    pub(crate) fn hang_up(&mut self, now: Time, peer: PeerKey, why: Why, out: &mut VecDeque<Output>) {
+    pub(crate) fn hang_up(&mut self, now: Time, peer: PeerKey, why: CloseReason, out: &mut VecDeque<Output>) {
         if self.peers.contains_key(&peer) {
             out.push_back(Output::HangUp(peer, why));
             self.closed(now, peer, why, out);
@@ -357,7 +357,7 @@ impl Torrent {
     }
 
     /// Forgets a connection: its requests are released, and its pieces are not counted any more.
-    pub(crate) fn closed(&mut self, now: Time, peer: PeerKey, why: Why, out: &mut VecDeque<Output>) {
+    pub(crate) fn closed(&mut self, now: Time, peer: PeerKey, why: CloseReason, out: &mut VecDeque<Output>) {
         let Some(mut row) = self.peers.remove(&peer) else { return };
         // The slot of a peer that is not interested may have been given away already.
         if self.unchoked.remove(&peer) && row.interested {
@@ -375,7 +375,7 @@ impl Torrent {
                 .filter(|&piece| self.work.availability(piece) == 0)
                 .for_each(|piece| super_seeder.lost(piece));
         }
-        if why == Why::BothSeeds {
+        if why == CloseReason::BothSeeds {
             // Only addresses that can be dialled again: others would make the set grow with every
             // connection that they make.
             self.left_idle.extend(self.swarm.addresses(peer).filter(|addr| self.swarm.peer_list.knows(*addr)));

@@ -7,7 +7,7 @@
 use crate::config::Budget;
 use crate::io::{Event, Output};
 use crate::sources::SourceId;
-use crate::status::Why;
+use crate::status::CloseReason;
 use crate::torrent::Torrent;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -158,7 +158,8 @@ impl Torrent {
         // Other connections of its host are closed too: they would poison the next piece.
         let peer_list = &self.swarm.peer_list;
         let connected = self.peers.values().filter(|peer| peer.source == liar || peer_list.is_banned(peer.addr));
-        let connected = connected.map(|peer| (peer.key, if peer.source == liar { Why::BadPiece } else { Why::Banned }));
+        let connected =
+            connected.map(|peer| (peer.key, if peer.source == liar { CloseReason::BadPiece } else { CloseReason::Banned }));
         for (peer, why) in connected.collect::<Vec<_>>() {
             self.hang_up(now, peer, why, out);
         }

@@ -8,7 +8,7 @@
 use crate::config::Budget;
 use crate::io::{Event, Output, PeerKey, Want};
 use crate::peer::Peer;
-use crate::status::Why;
+use crate::status::CloseReason;
 use crate::torrent::Torrent;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -83,7 +83,7 @@ impl Torrent {
         out.push_back(Output::Event(self.key, Event::Complete));
         let idle: Vec<PeerKey> = self.peers.values().filter(|peer| peer.wants_nothing()).map(|peer| peer.key).collect();
         for peer in idle {
-            self.hang_up(now, peer, Why::BothSeeds, out);
+            self.hang_up(now, peer, CloseReason::BothSeeds, out);
         }
     }
 
@@ -136,8 +136,8 @@ impl Torrent {
     }
 
     /// Refuses a peer that wants nothing while we want nothing.
-    pub(crate) fn refuse_idle(&self, peer: PeerKey) -> Result<(), Why> {
+    pub(crate) fn refuse_idle(&self, peer: PeerKey) -> Result<(), CloseReason> {
         let both = self.is_done() && self.peers.get(&peer).is_some_and(Peer::wants_nothing);
-        if both { Err(Why::BothSeeds) } else { Ok(()) }
+        if both { Err(CloseReason::BothSeeds) } else { Ok(()) }
     }
 }

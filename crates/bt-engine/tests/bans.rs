@@ -4,7 +4,7 @@
 //! Decides: which addresses are one host. Must not know: the engine's insides.
 //! Invariant: a peer of another host is never harmed.
 
-use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec, Why};
+use bt_engine::{Budget, CloseReason, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec};
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, Rng, Time, Verdict};
 
@@ -36,7 +36,7 @@ fn connect(engine: &mut Engine, number: u64, from: &str) {
 }
 
 /// Carries the outputs out; returns the peers that were disconnected, and why.
-fn hung_up(engine: &mut Engine) -> Vec<(u64, Why)> {
+fn hung_up(engine: &mut Engine) -> Vec<(u64, CloseReason)> {
     let orders = core::iter::from_fn(|| engine.poll());
     orders.filter_map(|order| if let Output::HangUp(peer, why) = order { Some((peer.0, why)) } else { None }).collect()
 }
@@ -61,11 +61,11 @@ fn a_liar_is_gone_with_its_whole_host() {
         engine.handle(Time::ZERO, Input::Frames(PeerKey(0), vec![wrong]));
         let geometry = Geometry::new(2 * u64::from(BLOCK_LEN), BLOCK_LEN).unwrap();
         engine.handle(Time::ZERO, Input::Checked(TORRENT, geometry.piece(0).unwrap(), Verdict::Bad));
-        let mut expected = vec![(0, Why::BadPiece)];
-        expected.extend(is_same.then_some((1, Why::Banned)));
+        let mut expected = vec![(0, CloseReason::BadPiece)];
+        expected.extend(is_same.then_some((1, CloseReason::Banned)));
         assert_eq!(hung_up(&mut engine), expected, "{liar} and {other}");
         connect(&mut engine, 2, other);
-        let refused = is_same.then_some((2, Why::Banned));
+        let refused = is_same.then_some((2, CloseReason::Banned));
         assert_eq!(hung_up(&mut engine), Vec::from_iter(refused), "{other} comes again");
     }
 }

@@ -6,7 +6,7 @@
 //! Invariant: an end that refuses a connection answers its handshake late, as shells do. Closing
 //! takes as long as any message.
 
-use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec, Why};
+use bt_engine::{Budget, CloseReason, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec};
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, Rng, Source, Time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,7 +142,7 @@ impl Pair {
         };
         self.connected[end].insert(peer);
         self.engines[end].handle(now, Input::Connected { peer, torrent: TORRENT, addr, outbound, handshake });
-        let is_refused = self.carry_out(now, end).contains(&(peer, Why::Duplicate));
+        let is_refused = self.carry_out(now, end).contains(&(peer, CloseReason::Duplicate));
         if !outbound {
             let wait = if is_refused { LATE } else { Duration::ZERO };
             let way = self.ways[&peer];
@@ -156,7 +156,7 @@ impl Pair {
     }
 
     /// Carries the outputs of an end out; returns the connections that it ended.
-    fn carry_out(&mut self, now: Time, end: usize) -> Vec<(PeerKey, Why)> {
+    fn carry_out(&mut self, now: Time, end: usize) -> Vec<(PeerKey, CloseReason)> {
         let mut ended = Vec::new();
         while let Some(output) = self.engines[end].poll() {
             match output {
@@ -170,7 +170,7 @@ impl Pair {
                 }
                 Output::HangUp(peer, why) => {
                     let was_there = self.connected[end].remove(&peer);
-                    let is_late = why == Why::Duplicate && !self.connected[1 - end].contains(&peer);
+                    let is_late = why == CloseReason::Duplicate && !self.connected[1 - end].contains(&peer);
                     if was_there && !is_late {
                         self.plan(now + self.latency[self.ways[&peer]], 1 - end, Step::Closed(peer));
                     }

@@ -3,7 +3,7 @@
 //! Decides: what the engine must tolerate. Must not know: its insides.
 //! Invariant: every case is played on an engine of its own, as a leecher and as a seed.
 
-use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec, Why};
+use bt_engine::{Budget, CloseReason, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec};
 use bt_peer_wire::{ExtensionIds, Handshake, Message, Reserved};
 use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, RawBlock, Rng, Time};
 
@@ -18,7 +18,7 @@ fn geometry() -> Geometry {
 
 /// Returns the outputs to a peer that sends these messages, without what every peer is sent. An
 /// error if the engine disconnects it.
-fn hear(have: Bitfield, said: Vec<Message>) -> Result<Vec<Output>, Why> {
+fn hear(have: Bitfield, said: Vec<Message>) -> Result<Vec<Output>, CloseReason> {
     let mut engine = Engine::new(Config::new(PeerId([1; 20])), Budget::default(), Rng::from_seed(1));
     let spec = TorrentSpec {
         info_hash: HASH,

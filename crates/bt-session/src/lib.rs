@@ -51,7 +51,9 @@ mod udp;
 mod wire;
 
 pub use ask::{Asker, FetchError};
-pub use bt_engine::{Budget, Event, MagnetStatus, MapCell, Order, Priority, Rates, Reason, SourceStat, TorrentStatus, Via, Why};
+pub use bt_engine::{
+    Budget, CloseReason, Event, MagnetStatus, MapCell, Order, Priority, Rates, Reason, SourceStat, TorrentStatus, Via,
+};
 pub use bt_metainfo::{Magnet, Metainfo};
 pub use bt_net::Roots;
 pub use bt_piece_store::Remembered;

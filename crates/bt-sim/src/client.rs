@@ -13,7 +13,9 @@ use crate::violation::Broken;
 use crate::watch::Watch;
 use crate::wires::{Heard, Wire, Wires};
 use bt_engine::desk::{Admission, Desk};
-use bt_engine::{Budget, Config, Engine, Input, MagnetSpec, Output, PeerKey, TorrentKey, TorrentSpec, TorrentStatus, Why};
+use bt_engine::{
+    Budget, CloseReason, Config, Engine, Input, MagnetSpec, Output, PeerKey, TorrentKey, TorrentSpec, TorrentStatus,
+};
 use bt_peer_wire::{ExtendedHandshake, Handshake, Message, MetadataMessage, Reserved};
 use bt_piece_store::{Done, Order};
 use bt_types::{Bitfield, Block, PeerId, Piece, Rng, Source, Time, Verdict};
@@ -143,7 +145,7 @@ pub(crate) struct Client {
     retry_at: Option<Time>,
     last_wake: (Time, u32),
     /// Peers that the engine hung up on for a fault.
-    blamed: Vec<(SocketAddr, Why)>,
+    blamed: Vec<(SocketAddr, CloseReason)>,
     /// A piece that the store called good and that is not on the disk.
     not_held: Option<Piece>,
     is_leaving: bool,
@@ -276,7 +278,7 @@ impl Client {
     }
 
     /// The peers that it blamed since this was last asked.
-    pub(crate) fn take_blamed(&mut self) -> Vec<(SocketAddr, Why)> {
+    pub(crate) fn take_blamed(&mut self) -> Vec<(SocketAddr, CloseReason)> {
         std::mem::take(&mut self.blamed)
     }
 

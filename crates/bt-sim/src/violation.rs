@@ -4,7 +4,7 @@
 //! Invariant: every message names the moment, the seed and the host, so that one command shows it again.
 
 use crate::network::HostId;
-use bt_engine::{PeerKey, Why};
+use bt_engine::{CloseReason, PeerKey};
 use bt_types::{RawBlock, Time};
 use std::net::SocketAddr;
 
@@ -69,7 +69,7 @@ pub enum Broken {
     MetadataHeld(u64),
     /// An honest peer was blamed.
     #[error("it blamed an honest peer at {0}: {1}")]
-    Blamed(SocketAddr, Why),
+    Blamed(SocketAddr, CloseReason),
     /// It asked to be woken at once again and again.
     #[error("it does not come to rest")]
     Restless,

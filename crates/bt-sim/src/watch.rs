@@ -290,7 +290,7 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bt_engine::{TorrentKey, Why};
+    use bt_engine::{CloseReason, TorrentKey};
     use bt_peer_wire::{Handshake, Reserved};
     use bt_types::{InfoHash, PeerId};
 
@@ -360,7 +360,7 @@ mod tests {
             ),
             (vec![hears(A, Message::AllowedFast(0)), ask(A, 0)], None),
             (vec![says(A, Message::AllowedFast(0)), want(A), serve(A)], None),
-            (vec![Step::Out(Output::HangUp(A, Why::Full)), says(A, Message::Choke)], Some(Broken::UnknownPeer(A))),
+            (vec![Step::Out(Output::HangUp(A, CloseReason::Full)), says(A, Message::Choke)], Some(Broken::UnknownPeer(A))),
             (vec![Step::In(Input::Closed(A)), says(A, Message::Choke)], Some(Broken::UnknownPeer(A))),
         ];
         for (number, (steps, broken)) in table.into_iter().enumerate() {

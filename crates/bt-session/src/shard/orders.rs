@@ -9,7 +9,7 @@ use super::{Shard, Stage};
 use crate::conduit::Unfilled;
 use crate::control::ToControl;
 use crate::disk::DiskOrder;
-use bt_engine::{Input, Output, PeerKey, TorrentKey, Via, Why};
+use bt_engine::{CloseReason, Input, Output, PeerKey, TorrentKey, Via};
 use bt_piece_store::read_blocks;
 use bt_tracker_wire::{Event, Failure};
 use bt_types::Block;
@@ -37,7 +37,7 @@ impl Shard {
                         // thousands. A second connection to one peer ends a moment later too. By
                         // then the peer has seen the first one, and our id tells it that both are
                         // ours.
-                        let is_late = why == Why::Banned || (why == Why::Duplicate && mailbox.hush());
+                        let is_late = why == CloseReason::Banned || (why == CloseReason::Duplicate && mailbox.hush());
                         if is_late { self.held.hang_up_later(mailbox) } else { mailbox.hang_up() }
                     }
                 }
