@@ -11,7 +11,7 @@
 use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec};
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_tracker_wire::AnnounceReply;
-use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, RawBlock, Rng, Time, Verdict};
+use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, PieceCheck, RawBlock, Rng, Time};
 use bytes::Bytes;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -206,7 +206,7 @@ impl Puppets {
             Output::Check { piece, .. } => {
                 self.checked += 1;
                 self.ours.push(piece.number());
-                self.answers.push_back(Input::Checked(TORRENT, piece, Verdict::Good));
+                self.answers.push_back(Input::Checked(TORRENT, piece, PieceCheck::Good));
             }
             Output::Announce(key, order) => {
                 let reply = AnnounceReply { interval: 1800, ..AnnounceReply::default() };

@@ -12,7 +12,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bt_peer_wire::{Handshake, Message};
 use bt_tracker_wire::{AnnounceReply, Event as AnnounceEvent, Failure};
-use bt_types::{Bitfield, Block, Geometry, InfoHash, PeerId, Piece, Source, StoreFault, Time, Verdict};
+use bt_types::{Bitfield, Block, Geometry, InfoHash, PeerId, Piece, PieceCheck, Source, StoreFault, Time};
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
@@ -154,7 +154,7 @@ pub enum Input {
     /// The connection ended, whichever side ended it.
     Closed(PeerKey),
     /// An ordered check is done; the bytes are written if the piece was good.
-    Checked(TorrentKey, Piece, Verdict),
+    Checked(TorrentKey, Piece, PieceCheck),
     /// The store has put this number of bytes of a long piece on the disk
     /// ([`bt_types::Geometry::has_long_pieces`]).
     OnDisk(TorrentKey, Piece, u64),

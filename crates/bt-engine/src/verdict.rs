@@ -12,7 +12,7 @@ use crate::torrent::Torrent;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bt_peer_wire::Message;
-use bt_types::{Block, Piece, Time, Verdict};
+use bt_types::{Block, Piece, PieceCheck, Time};
 
 /// Most sources remembered for their part in a piece that failed.
 const PAROLE_MAX: usize = 4096;
@@ -22,10 +22,10 @@ const TOLD_AT_ONCE_MAX: usize = 128;
 
 impl Torrent {
     /// Takes the result of a check.
-    pub(crate) fn checked(&mut self, now: Time, piece: Piece, verdict: Verdict, out: &mut VecDeque<Output>) {
+    pub(crate) fn checked(&mut self, now: Time, piece: Piece, verdict: PieceCheck, out: &mut VecDeque<Output>) {
         match verdict {
-            Verdict::Good => self.piece_good(now, piece, out),
-            Verdict::Bad => self.piece_bad(now, piece, out),
+            PieceCheck::Good => self.piece_good(now, piece, out),
+            PieceCheck::Bad => self.piece_bad(now, piece, out),
         }
     }
 

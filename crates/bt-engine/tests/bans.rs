@@ -6,7 +6,7 @@
 
 use bt_engine::{Budget, CloseReason, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec};
 use bt_peer_wire::{Handshake, Message, Reserved};
-use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, Rng, Time, Verdict};
+use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, PieceCheck, Rng, Time};
 
 const TORRENT: TorrentKey = TorrentKey(0);
 const HASH: InfoHash = InfoHash([7; 20]);
@@ -60,7 +60,7 @@ fn a_liar_is_gone_with_its_whole_host() {
         let wrong = Message::Piece { piece: 0, begin: 0, data: vec![0; BLOCK_LEN as usize].into() };
         engine.handle(Time::ZERO, Input::Frames(PeerKey(0), vec![wrong]));
         let geometry = Geometry::new(2 * u64::from(BLOCK_LEN), BLOCK_LEN).unwrap();
-        engine.handle(Time::ZERO, Input::Checked(TORRENT, geometry.piece(0).unwrap(), Verdict::Bad));
+        engine.handle(Time::ZERO, Input::Checked(TORRENT, geometry.piece(0).unwrap(), PieceCheck::Bad));
         let mut expected = vec![(0, CloseReason::BadPiece)];
         expected.extend(is_same.then_some((1, CloseReason::Banned)));
         assert_eq!(hung_up(&mut engine), expected, "{liar} and {other}");

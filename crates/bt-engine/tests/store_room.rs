@@ -5,7 +5,7 @@
 
 use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec};
 use bt_peer_wire::{Handshake, Message, Reserved};
-use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PIECE_IN_MEMORY_MAX, PeerId, Piece, RawBlock, Rng, Time, Verdict};
+use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PIECE_IN_MEMORY_MAX, PeerId, Piece, PieceCheck, RawBlock, Rng, Time};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -117,7 +117,7 @@ fn all_torrents_together_stay_within_the_budget_and_each_gets_its_turn() {
         most = most.max(world.reserved());
         for (key, piece) in std::mem::take(&mut world.complete) {
             *done.entry(key.0).or_default() += 1;
-            world.give(Input::Checked(key, piece, Verdict::Good));
+            world.give(Input::Checked(key, piece, PieceCheck::Good));
         }
         world.pass(Duration::from_millis(1));
     }
@@ -138,7 +138,7 @@ fn pieces_that_are_never_completed_give_way_to_another_torrent() {
         world.send(1);
         for (key, piece) in std::mem::take(&mut world.complete) {
             pieces += 1;
-            world.give(Input::Checked(key, piece, Verdict::Good));
+            world.give(Input::Checked(key, piece, PieceCheck::Good));
         }
         world.pass(Duration::from_millis(200));
     }

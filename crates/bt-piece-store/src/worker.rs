@@ -24,7 +24,7 @@ use crate::long::LongPieces;
 use crate::storage::{Storage, StoreError};
 use crate::{Journal, Layout};
 use bt_metainfo::PieceDigests;
-use bt_types::{Bitfield, Block, Piece, StoreFault, Time, Verdict};
+use bt_types::{Bitfield, Block, Piece, PieceCheck, StoreFault, Time};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -85,7 +85,7 @@ pub enum Done {
         /// The piece.
         piece: Piece,
         /// The result.
-        verdict: Verdict,
+        verdict: PieceCheck,
     },
     /// Bytes of a piece that is too long for memory are in a file, and no longer in memory.
     OnDisk {
@@ -361,7 +361,7 @@ impl Worker {
                 self.verified.insert(piece, blocks);
             } else {
                 self.failed.remember(piece, failed::digests(&blocks));
-                done.push(Done::Checked { piece, verdict: Verdict::Bad });
+                done.push(Done::Checked { piece, verdict: PieceCheck::Bad });
             }
         }
     }

@@ -18,7 +18,7 @@ use bt_engine::{
 };
 use bt_peer_wire::{ExtendedHandshake, Handshake, Message, MetadataMessage, Reserved};
 use bt_piece_store::{Done, Order};
-use bt_types::{Bitfield, Block, PeerId, Piece, Rng, Source, Time, Verdict};
+use bt_types::{Bitfield, Block, PeerId, Piece, PieceCheck, Rng, Source, Time};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -383,7 +383,7 @@ impl Client {
         loop {
             while let Some(input) = self.inputs.pop_front() {
                 self.watch.input(scene.now, &input);
-                if let Input::Checked(_, piece, Verdict::Good) = input {
+                if let Input::Checked(_, piece, PieceCheck::Good) = input {
                     self.inspect(piece);
                 }
                 self.engine.handle(scene.now, input);

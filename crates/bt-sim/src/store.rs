@@ -6,7 +6,7 @@
 use crate::content::{Content, Files};
 use crate::disk::WatchedDisk;
 use bt_piece_store::{Done, Journal, MemStorage, Order, Progress, Trust, Worker, open_torrent, read_blocks};
-use bt_types::{BLOCK_LEN, Bitfield, Block, Geometry, Piece, Time, Verdict};
+use bt_types::{BLOCK_LEN, Bitfield, Block, Geometry, Piece, PieceCheck, Time};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -162,8 +162,8 @@ impl Store {
                             let is_whole = blocks.len() == geometry.block_count(piece) as usize;
                             let wrong: Vec<Block> =
                                 blocks.iter().filter(|(_, is_true)| !**is_true).map(|(&block, _)| block).collect();
-                            let verdict = if is_whole && wrong.is_empty() { Verdict::Good } else { Verdict::Bad };
-                            if verdict == Verdict::Good {
+                            let verdict = if is_whole && wrong.is_empty() { PieceCheck::Good } else { PieceCheck::Bad };
+                            if verdict == PieceCheck::Good {
                                 done.extend(failed.remove(&piece).map(|wrong| Done::Audited { wrong }));
                                 lock(disk).write(now, piece);
                             } else {

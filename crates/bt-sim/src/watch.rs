@@ -6,7 +6,7 @@
 use crate::violation::Broken;
 use bt_engine::{Input, Output, PeerKey};
 use bt_peer_wire::Message;
-use bt_types::{Bitfield, Block, Geometry, Piece, RawBlock, Time, Verdict};
+use bt_types::{Bitfield, Block, Geometry, Piece, PieceCheck, RawBlock, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ impl Watch {
             }
             Input::Checked(_, piece, verdict) => {
                 self.open.remove(piece);
-                if *verdict == Verdict::Good {
+                if *verdict == PieceCheck::Good {
                     self.have.insert(*piece);
                 }
             }
@@ -336,7 +336,7 @@ mod tests {
     fn each_rule_can_be_broken() {
         let geometry = Geometry::new(3 << 14, 1 << 14).unwrap();
         let serve = |peer| Step::Out(serves(peer, geometry.block(block(0)).unwrap()));
-        let good = Step::In(Input::Checked(TORRENT, geometry.piece(0).unwrap(), Verdict::Good));
+        let good = Step::In(Input::Checked(TORRENT, geometry.piece(0).unwrap(), PieceCheck::Good));
         let ask = |peer, piece| says(peer, Message::Request(block(piece)));
         let (unchoke, want) = (|peer| hears(peer, Message::Unchoke), |peer| hears(peer, Message::Request(block(0))));
         let table: Vec<(Vec<Step>, Option<Broken>)> = vec![

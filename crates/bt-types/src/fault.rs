@@ -7,7 +7,7 @@ use core::fmt;
 
 /// The result of checking a piece against its digest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum PieceCheck {
     /// The digest matched and the bytes are written.
     Good,
     /// The digest did not match; nothing was written.

@@ -35,7 +35,7 @@ pub use addr::{
     Closeness, Source, closeness, compact_v4, compact_v6, may_name, network, normalise, normalise_addr, push_compact, subscriber,
 };
 pub use bitfield::Bitfield;
-pub use fault::{StoreFault, Verdict};
+pub use fault::{PieceCheck, StoreFault};
 pub use geometry::{
     BLOCK_LEN, BLOCK_LEN_MAX, Block, Geometry, GeometryError, PIECE_IN_MEMORY_MAX, PIECE_LENGTH_MAX, PIECES_MAX, Piece, RawBlock,
 };

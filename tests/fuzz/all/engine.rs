@@ -11,7 +11,7 @@ use bt_engine::{
 use bt_fuzz::fuzz;
 use bt_peer_wire::{Handshake, Incoming, Message, Reserved};
 use bt_tracker_wire::{AnnounceReply, Failure};
-use bt_types::{Bitfield, Block, Geometry, InfoHash, PeerId, Piece, Rng, Source, StoreFault, Time, Verdict};
+use bt_types::{Bitfield, Block, Geometry, InfoHash, PeerId, Piece, PieceCheck, Rng, Source, StoreFault, Time};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -216,8 +216,8 @@ impl World {
             6 if !self.to_check.is_empty() => {
                 let piece = self.to_check.remove(usize::from(steps.below(8)) % self.to_check.len());
                 self.stored.retain(|block| block.piece() != piece);
-                let verdict = if steps.below(4) > 0 { Verdict::Good } else { Verdict::Bad };
-                if verdict == Verdict::Good {
+                let verdict = if steps.below(4) > 0 { PieceCheck::Good } else { PieceCheck::Bad };
+                if verdict == PieceCheck::Good {
                     self.have.insert(piece);
                 } else if steps.below(2) > 0 {
                     self.tell(Input::Audited(KEY, self.geometry.blocks(piece).take(1).collect()));

@@ -50,7 +50,9 @@ use bt_peer_wire::{
     ExtendedHandshake, ExtensionIds, Handshake, METADATA_PART, Message, MetadataMessage, PexFlags, PexMessage, Reserved,
 };
 use bt_tracker_wire::{AnnounceReply, Failure};
-use bt_types::{BLOCK_LEN, Bitfield, Block, Geometry, InfoHash, PeerId, Piece, RawBlock, Rng, Source, StoreFault, Time, Verdict};
+use bt_types::{
+    BLOCK_LEN, Bitfield, Block, Geometry, InfoHash, PeerId, Piece, PieceCheck, RawBlock, Rng, Source, StoreFault, Time,
+};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -188,7 +190,7 @@ impl Player {
                 Input::PeersFound(TORRENT, Source::User, addrs)
             }
             ["piece", number, "is", verdict] => {
-                let verdict = if verdict == "good" { Verdict::Good } else { Verdict::Bad };
+                let verdict = if verdict == "good" { PieceCheck::Good } else { PieceCheck::Bad };
                 Input::Checked(TORRENT, self.piece(number), verdict)
             }
             ["pieces", ref numbers @ .., "are", "lost"] => {

@@ -7,7 +7,7 @@
 use super::{Done, Worker};
 use crate::long::CHUNK;
 use crate::storage::{Storage, StoreError};
-use bt_types::{Block, Piece, Verdict};
+use bt_types::{Block, Piece, PieceCheck};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 
@@ -59,7 +59,7 @@ impl Worker {
             self.failed.remember(piece, digests);
         }
         self.long.forget(piece, storage);
-        done.push(Done::Checked { piece, verdict: Verdict::Bad });
+        done.push(Done::Checked { piece, verdict: PieceCheck::Bad });
     }
 
     /// Copies a verified piece to its files.

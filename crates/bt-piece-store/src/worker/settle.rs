@@ -11,7 +11,7 @@ use crate::identity::Change;
 use crate::long::CHUNK;
 use crate::storage::{Storage, StoreError};
 use bt_hash::State;
-use bt_types::{Piece, Time, Verdict};
+use bt_types::{Piece, PieceCheck, Time};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::io;
@@ -104,7 +104,7 @@ impl Worker {
             return done.push(self.failed(&error));
         }
         if self.doubts.is_empty() {
-            done.extend(self.last.drain(..).map(|piece| Done::Checked { piece, verdict: Verdict::Good }));
+            done.extend(self.last.drain(..).map(|piece| Done::Checked { piece, verdict: PieceCheck::Good }));
         } else {
             self.look(false, storage, done);
         }
@@ -156,7 +156,7 @@ impl Worker {
         // Pieces that are still right need not wait for the lost ones. If all wanted pieces are
         // right, they wait until the rest is looked at.
         if !self.missing.is_empty() {
-            done.extend(self.last.drain(..).map(|piece| Done::Checked { piece, verdict: Verdict::Good }));
+            done.extend(self.last.drain(..).map(|piece| Done::Checked { piece, verdict: PieceCheck::Good }));
         }
         true
     }

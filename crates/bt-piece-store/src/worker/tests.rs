@@ -21,7 +21,7 @@ pub(super) fn worker(fixture: &Fixture) -> Worker {
 }
 
 pub(super) fn good(fixture: &Fixture, number: u32) -> Done {
-    Done::Checked { piece: fixture.piece(number), verdict: Verdict::Good }
+    Done::Checked { piece: fixture.piece(number), verdict: PieceCheck::Good }
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn good_pieces_reach_their_files_and_bad_ones_reach_nothing() {
         *data = wrong.into();
         spoilt.push(*block);
     }
-    let bad = Done::Checked { piece: fixture.piece(0), verdict: Verdict::Bad };
+    let bad = Done::Checked { piece: fixture.piece(0), verdict: PieceCheck::Bad };
     assert_eq!(worker.run(NOW, orders, &storage), [bad]);
     assert_eq!(storage.content(&fixture.path(0)), None, "not even a file");
 
@@ -99,7 +99,7 @@ fn good_pieces_reach_their_files_and_bad_ones_reach_nothing() {
 fn a_check_without_all_blocks_is_bad_and_a_forgotten_piece_is_gone() {
     let fixture = Fixture::new(&[40_000], 32_768);
     let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
-    let bad = Done::Checked { piece: fixture.piece(0), verdict: Verdict::Bad };
+    let bad = Done::Checked { piece: fixture.piece(0), verdict: PieceCheck::Bad };
     assert_eq!(worker.run(NOW, fixture.arrival(0).split_off(1), &storage), std::slice::from_ref(&bad));
     let mut orders = fixture.arrival(0);
     let check = orders.pop().unwrap();
@@ -120,7 +120,7 @@ fn when_a_piece_is_right_at_last_it_is_known_which_blocks_were_wrong() {
         }
     }
     wrong.sort_unstable();
-    let bad = Done::Checked { piece: fixture.piece(1), verdict: Verdict::Bad };
+    let bad = Done::Checked { piece: fixture.piece(1), verdict: PieceCheck::Bad };
     assert_eq!(worker.run(NOW, orders, &storage), [bad]);
     assert_eq!(worker.run(NOW, fixture.arrival(1), &storage), [Done::Audited { wrong }, good(&fixture, 1)]);
     assert_eq!(worker.run(NOW, fixture.arrival(2), &storage), [good(&fixture, 2)]);
@@ -394,7 +394,7 @@ proptest! {
             let stopped = orders == [Order::Stop];
             for done in worker.run(now, orders, &storage) {
                 if let Done::Checked { piece, verdict } = done {
-                    prop_assert_eq!(verdict, Verdict::Good);
+                    prop_assert_eq!(verdict, PieceCheck::Good);
                     prop_assert!(fixture.is_right(&storage, piece));
                     have.insert(piece);
                 }
@@ -440,7 +440,7 @@ fn a_piece_too_long_for_memory_is_put_together_on_the_disk() {
     let wrong = *block;
     *data = Bytes::from(vec![7; data.len()]);
     let done = worker.run(NOW, spoilt, &storage);
-    assert_eq!(done.last(), Some(&Done::Checked { piece: fixture.piece(1), verdict: Verdict::Bad }));
+    assert_eq!(done.last(), Some(&Done::Checked { piece: fixture.piece(1), verdict: PieceCheck::Bad }));
     let done = worker.run(NOW, fixture.arrival(1), &storage);
     assert_eq!(done.get(1..), Some(&[Done::Audited { wrong: vec![wrong] }, good(&fixture, 1)][..]));
     assert!(fixture.is_right(&storage, fixture.piece(1)));

@@ -10,7 +10,7 @@ use crate::LayoutFile;
 use crate::identity::{Change, Noted, Stat};
 use crate::slices::Slices;
 use crate::storage::{Storage, StoreError, foreign};
-use bt_types::{Piece, StoreFault, Time, Verdict};
+use bt_types::{Piece, PieceCheck, StoreFault, Time};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::io;
@@ -53,7 +53,7 @@ impl Worker {
             self.sampled.clear();
             self.last.append(&mut written);
         }
-        done.extend(written.into_iter().map(|piece| Done::Checked { piece, verdict: Verdict::Good }));
+        done.extend(written.into_iter().map(|piece| Done::Checked { piece, verdict: PieceCheck::Good }));
         if let Err(error) = result.and(noted) {
             // Files in doubt are looked at at once, and the look reports its own error.
             if self.doubts.is_empty() {

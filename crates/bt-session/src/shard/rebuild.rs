@@ -14,7 +14,7 @@ use crate::disk::DiskOrder;
 use crate::events::AddError;
 use crate::panics::Place;
 use bt_engine::{Engine, Input, TorrentKey, TorrentSpec, Want};
-use bt_types::{Source, Verdict};
+use bt_types::{PieceCheck, Source};
 use std::time::Duration;
 
 /// Most panics within this time. With more the torrents fail: one that ends every engine would do
@@ -34,7 +34,7 @@ impl Shard {
             Input::Budget(budget) => self.budget = *budget,
             // No engine has the torrent: its engine ended, and the disk thread does the last
             // orders.
-            Input::Checked(key, piece, Verdict::Good) => {
+            Input::Checked(key, piece, PieceCheck::Good) => {
                 let kept = self.torrents.get_mut(key).and_then(|entry| entry.kept.as_mut());
                 if let Some(spec) = kept.and_then(|kept| kept.spec.as_mut()) {
                     spec.have.insert(*piece);
