@@ -45,11 +45,11 @@ mod engine;
 mod extension;
 mod magnet;
 mod peer;
+mod piece_check;
 mod swarm;
 mod torrent;
 mod unchoke;
 mod upload;
-mod verdict;
 mod want;
 
 mod announcer;
