@@ -16,7 +16,7 @@ use crate::transfer::{After, MetadataOnly};
 use crate::units;
 use bt_metainfo::Metainfo;
 use bt_session::{
-    AddError, Event, MagnetStatus, Panics, Reason, Summary, TorrentEvent, TorrentHandle, TorrentState, TorrentStatus, Via,
+    AddError, Event, MagnetStatus, Panics, SlowReason, Summary, TorrentEvent, TorrentHandle, TorrentState, TorrentStatus, Via,
 };
 use bt_types::StoreFault;
 use serde_json::{Value, json};
@@ -318,10 +318,10 @@ impl Job {
         }
     }
 
-    fn say_reason(&mut self, reason: Reason, rate: u64, output: &Output, board: &Board) {
+    fn say_reason(&mut self, reason: SlowReason, rate: u64, output: &Output, board: &Board) {
         let name = reason::name(reason);
         output.event("reason", json!({ "info_hash": self.info_hash, "reason": name, "detail": self.detail, "down_rate": rate }));
-        if reason == Reason::Limit {
+        if reason == SlowReason::Limit {
             // The user set the limit: once is enough.
             if std::mem::replace(&mut self.limit_was_said, true) {
                 return;
@@ -332,10 +332,10 @@ impl Job {
         board.say(format_args!("{}: {state}: {}", self.name, self.explain(reason)));
     }
 
-    fn explain(&self, reason: Reason) -> String {
+    fn explain(&self, reason: SlowReason) -> String {
         let text = reason::words(reason);
         // The last error of a tracker or the disk explains nothing about connected peers.
-        let detail = self.detail.as_ref().filter(|_| matches!(reason, Reason::NoPeers | Reason::Store(_)));
+        let detail = self.detail.as_ref().filter(|_| matches!(reason, SlowReason::NoPeers | SlowReason::Store(_)));
         detail.map_or_else(|| text.clone(), |detail| format!("{text} ({detail})"))
     }
 
@@ -361,8 +361,8 @@ impl Job {
                 }
                 TorrentEvent::StoreDetail(detail) => self.detail = Some(exit::without_numbers(&detail)),
                 TorrentEvent::Engine(Event::StoreFailed(fault)) => {
-                    self.reasons.told(Instant::now(), Reason::Store(fault));
-                    self.say_reason(Reason::Store(fault), 0, output, board);
+                    self.reasons.told(Instant::now(), SlowReason::Store(fault));
+                    self.say_reason(SlowReason::Store(fault), 0, output, board);
                 }
                 TorrentEvent::Engine(Event::StoreRecovered) => {
                     self.detail = None;

@@ -5,7 +5,7 @@
 //! Invariant: a reason is said only after the download was slow for a while, and no two within that
 //! time.
 
-use bt_session::Reason;
+use bt_session::SlowReason;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -16,28 +16,28 @@ const TRACKERS_MAX: usize = 1000;
 const LASTING: Duration = Duration::from_secs(3);
 
 /// Returns the name of a reason for programs.
-pub(crate) fn name(reason: Reason) -> &'static str {
+pub(crate) fn name(reason: SlowReason) -> &'static str {
     match reason {
-        Reason::Store(fault) => fault.name(),
-        Reason::Limit => "limit",
-        Reason::NoPeers => "no_peers",
-        Reason::NoData => "no_data",
-        Reason::Choked => "choked",
-        Reason::RarestOnePeer => "rarest_one_peer",
-        Reason::SlowPeers => "slow_peers",
+        SlowReason::Store(fault) => fault.name(),
+        SlowReason::Limit => "limit",
+        SlowReason::NoPeers => "no_peers",
+        SlowReason::NoData => "no_data",
+        SlowReason::Choked => "choked",
+        SlowReason::RarestOnePeer => "rarest_one_peer",
+        SlowReason::SlowPeers => "slow_peers",
     }
 }
 
 /// Returns the words of a reason for people.
-pub(crate) fn words(reason: Reason) -> String {
+pub(crate) fn words(reason: SlowReason) -> String {
     match reason {
-        Reason::Store(fault) => return fault.to_string(),
-        Reason::Limit => "the limit that you set (--down)",
-        Reason::NoPeers => "no peers are connected; check the tracker, or name one with --peer",
-        Reason::NoData => "the connected peers do not have what is missing",
-        Reason::Choked => "connected peers have what is missing and do not upload to us yet",
-        Reason::RarestOnePeer => "one peer alone has what is missing",
-        Reason::SlowPeers => "connected peers are slow",
+        SlowReason::Store(fault) => return fault.to_string(),
+        SlowReason::Limit => "the limit that you set (--down)",
+        SlowReason::NoPeers => "no peers are connected; check the tracker, or name one with --peer",
+        SlowReason::NoData => "the connected peers do not have what is missing",
+        SlowReason::Choked => "connected peers have what is missing and do not upload to us yet",
+        SlowReason::RarestOnePeer => "one peer alone has what is missing",
+        SlowReason::SlowPeers => "connected peers are slow",
     }
     .into()
 }
@@ -48,7 +48,7 @@ pub(crate) struct Teller {
     is_slow: bool,
     /// Since when the download is slow, or fast.
     since: Instant,
-    said: Option<(Reason, Instant)>,
+    said: Option<(SlowReason, Instant)>,
 }
 
 impl Teller {
@@ -57,7 +57,7 @@ impl Teller {
     }
 
     /// Returns the reason to say now, if it is news.
-    pub(crate) fn hear(&mut self, now: Instant, reason: Option<Reason>) -> Option<Reason> {
+    pub(crate) fn hear(&mut self, now: Instant, reason: Option<SlowReason>) -> Option<SlowReason> {
         if self.is_slow != reason.is_some() {
             (self.is_slow, self.since) = (reason.is_some(), now);
         }
@@ -76,7 +76,7 @@ impl Teller {
     }
 
     /// Notes that the reason was said elsewhere.
-    pub(crate) fn told(&mut self, now: Instant, reason: Reason) {
+    pub(crate) fn told(&mut self, now: Instant, reason: SlowReason) {
         self.said = Some((reason, now));
     }
 }
@@ -129,7 +129,7 @@ mod tests {
     fn lasting_reasons_are_said_once_and_changes_at_most_every_three_seconds() {
         let begin = Instant::now();
         let mut teller = Teller::new(begin);
-        let (choked, none, slow) = (Some(Reason::Choked), None, Some(Reason::SlowPeers));
+        let (choked, none, slow) = (Some(SlowReason::Choked), None, Some(SlowReason::SlowPeers));
         // (second, reason at that time, reason that is said)
         let table = [
             (0, choked, none),

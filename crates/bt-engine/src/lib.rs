@@ -86,7 +86,7 @@ pub use engine::Engine;
 pub use io::{
     AnnounceOrder, Event, Input, MagnetSpec, Order, Output, PeerKey, Priority, TorrentKey, TorrentSpec, TrackerKey, Via, Want,
 };
-pub use status::{CloseReason, MagnetStatus, MapCell, Reason, SourceStat, TorrentStatus};
+pub use status::{CloseReason, MagnetStatus, MapCell, SlowReason, SourceStat, TorrentStatus};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

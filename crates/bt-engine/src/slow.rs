@@ -4,7 +4,7 @@
 //! reason is worded, or how often it is shown.
 //! Invariant: a reason is given only while something is missing; it is a function of the facts.
 
-use crate::status::Reason;
+use crate::status::SlowReason;
 use bt_types::StoreFault;
 
 /// A download is slow below this fraction of the best rate that it had, or below this number of
@@ -32,20 +32,20 @@ pub(crate) struct Facts {
 }
 
 /// Returns the reason, if the download is slow or held by our own limit.
-pub(crate) fn reason(facts: &Facts) -> Option<Reason> {
+pub(crate) fn reason(facts: &Facts) -> Option<SlowReason> {
     let is_slow = facts.rate < RATE_MIN || facts.rate < facts.best_rate / BEST_PART;
     match *facts {
         Facts { is_done: true, .. } => None,
-        Facts { store_fault: Some(fault), .. } => Some(Reason::Store(fault)),
+        Facts { store_fault: Some(fault), .. } => Some(SlowReason::Store(fault)),
         // A limit is reported even while it lets much through: nothing else would make the download
         // faster.
-        Facts { waits_for_limit: true, .. } => Some(Reason::Limit),
+        Facts { waits_for_limit: true, .. } => Some(SlowReason::Limit),
         _ if !is_slow => None,
-        Facts { peers: 0, .. } => Some(Reason::NoPeers),
-        Facts { holders: 0, .. } => Some(Reason::NoData),
-        Facts { servers: 0, .. } => Some(Reason::Choked),
-        Facts { holders: 1, peers: 2.., .. } => Some(Reason::RarestOnePeer),
-        _ => Some(Reason::SlowPeers),
+        Facts { peers: 0, .. } => Some(SlowReason::NoPeers),
+        Facts { holders: 0, .. } => Some(SlowReason::NoData),
+        Facts { servers: 0, .. } => Some(SlowReason::Choked),
+        Facts { holders: 1, peers: 2.., .. } => Some(SlowReason::RarestOnePeer),
+        _ => Some(SlowReason::SlowPeers),
     }
 }
 
@@ -70,23 +70,27 @@ mod tests {
             ("it is fast enough", fast, None),
             ("fast, with one holder", Facts { holders: 1, servers: 1, ..fast }, None),
             ("a twentieth of what it was", Facts { rate: 100_000, ..fast }, None),
-            ("less than a twentieth", slow, Some(Reason::SlowPeers)),
-            ("few bytes, though it was never faster", Facts { rate: 9_000, best_rate: 9_000, ..fast }, Some(Reason::SlowPeers)),
+            ("less than a twentieth", slow, Some(SlowReason::SlowPeers)),
+            (
+                "few bytes, though it was never faster",
+                Facts { rate: 9_000, best_rate: 9_000, ..fast },
+                Some(SlowReason::SlowPeers),
+            ),
             ("done", Facts { is_done: true, rate: 0, peers: 0, ..slow }, None),
             ("done on a full disk", Facts { is_done: true, store_fault: Some(StoreFault::NoSpace), ..slow }, None),
             (
                 "a full disk",
                 Facts { store_fault: Some(StoreFault::NoSpace), peers: 0, ..fast },
-                Some(Reason::Store(StoreFault::NoSpace)),
+                Some(SlowReason::Store(StoreFault::NoSpace)),
             ),
-            ("our limit", Facts { waits_for_limit: true, ..fast }, Some(Reason::Limit)),
-            ("a low limit", Facts { waits_for_limit: true, rate: 0, ..fast }, Some(Reason::Limit)),
-            ("alone", Facts { peers: 0, holders: 0, servers: 0, ..slow }, Some(Reason::NoPeers)),
-            ("among the equally poor", Facts { holders: 0, servers: 0, ..slow }, Some(Reason::NoData)),
-            ("choked by all", Facts { servers: 0, ..slow }, Some(Reason::Choked)),
-            ("choked by the only one", Facts { holders: 1, servers: 0, ..slow }, Some(Reason::Choked)),
-            ("one of nine has it", Facts { holders: 1, servers: 1, ..slow }, Some(Reason::RarestOnePeer)),
-            ("one slow seed and nobody else", Facts { peers: 1, holders: 1, servers: 1, ..slow }, Some(Reason::SlowPeers)),
+            ("our limit", Facts { waits_for_limit: true, ..fast }, Some(SlowReason::Limit)),
+            ("a low limit", Facts { waits_for_limit: true, rate: 0, ..fast }, Some(SlowReason::Limit)),
+            ("alone", Facts { peers: 0, holders: 0, servers: 0, ..slow }, Some(SlowReason::NoPeers)),
+            ("among the equally poor", Facts { holders: 0, servers: 0, ..slow }, Some(SlowReason::NoData)),
+            ("choked by all", Facts { servers: 0, ..slow }, Some(SlowReason::Choked)),
+            ("choked by the only one", Facts { holders: 1, servers: 0, ..slow }, Some(SlowReason::Choked)),
+            ("one of nine has it", Facts { holders: 1, servers: 1, ..slow }, Some(SlowReason::RarestOnePeer)),
+            ("one slow seed and nobody else", Facts { peers: 1, holders: 1, servers: 1, ..slow }, Some(SlowReason::SlowPeers)),
         ];
         for (what, facts, wanted) in table {
             assert_eq!(reason(&facts), wanted, "{what}");

@@ -135,7 +135,7 @@ pub struct TorrentStatus {
     /// The store's fault, while the store cannot go on.
     pub store_fault: Option<StoreFault>,
     /// Why the download is slow or stands still, if it does.
-    pub slow: Option<Reason>,
+    pub slow: Option<SlowReason>,
     /// The pieces in at most 128 cells.
     pub map: Vec<MapCell>,
 }
@@ -162,7 +162,7 @@ pub struct MagnetStatus {
 
 /// Why a download is slow or stands still. The first reason that is true is given.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Reason {
+pub enum SlowReason {
     /// The store cannot go on.
     Store(StoreFault),
     /// Our own rate limit: peers could be sent more requests.
