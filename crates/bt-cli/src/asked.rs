@@ -5,7 +5,7 @@
 //! Invariant: a tracker is named by its host, as the rest of its URL may hold a passkey.
 
 use crate::units;
-use bt_session::Via;
+use bt_session::Discovery;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,11 @@ pub(crate) enum Place {
     LocalNetwork,
 }
 
-impl From<Via> for Place {
-    fn from(via: Via) -> Place {
+impl From<Discovery> for Place {
+    fn from(via: Discovery) -> Place {
         match via {
-            Via::Dht => Place::Dht,
-            Via::Lsd => Place::LocalNetwork,
+            Discovery::Dht => Place::Dht,
+            Discovery::Lsd => Place::LocalNetwork,
         }
     }
 }
@@ -83,8 +83,8 @@ mod tests {
         let tracker = || Place::Tracker("t.example:80".into());
         let mut asked = Asked::default();
         asked.ask(at(0), tracker());
-        asked.ask(at(0), Via::Dht.into());
-        asked.ask(at(1), Via::Lsd.into());
+        asked.ask(at(0), Discovery::Dht.into());
+        asked.ask(at(1), Discovery::Lsd.into());
         assert_eq!(
             asked.notes(at(3)),
             ["tracker t.example:80: asked 3 s ago", "DHT: asked 3 s ago", "local network: asked 2 s ago"]

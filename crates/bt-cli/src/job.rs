@@ -16,7 +16,8 @@ use crate::transfer::{After, MetadataOnly};
 use crate::units;
 use bt_metainfo::Metainfo;
 use bt_session::{
-    AddError, Event, MagnetStatus, Panics, SlowReason, Summary, TorrentEvent, TorrentHandle, TorrentState, TorrentStatus, Via,
+    AddError, Discovery, Event, MagnetStatus, Panics, SlowReason, Summary, TorrentEvent, TorrentHandle, TorrentState,
+    TorrentStatus,
 };
 use bt_types::StoreFault;
 use serde_json::{Value, json};
@@ -381,7 +382,9 @@ impl Job {
                 }
                 TorrentEvent::Engine(Event::TrackerAsked(url)) => self.asked.ask(now, Place::Tracker(host(&url).into())),
                 TorrentEvent::Engine(Event::SearchBegan(via)) => self.asked.ask(now, via.into()),
-                TorrentEvent::Engine(Event::SearchEnded { via: Via::Dht, found }) => self.asked.found(now, Place::Dht, found),
+                TorrentEvent::Engine(Event::SearchEnded { via: Discovery::Dht, found }) => {
+                    self.asked.found(now, Place::Dht, found)
+                }
                 TorrentEvent::Engine(Event::BadPiece(piece, _)) => {
                     board.say(format_args!("{}: piece {} had wrong bytes and is fetched again", self.name, piece.number()));
                 }

@@ -105,7 +105,7 @@ impl Engine {
                     self.forget(key, magnet.wake_at, &magnet.swarm);
                 }
             }
-            Input::Sought(key, via, found) => {
+            Input::FindPeersDone(key, via, found) => {
                 self.on(now, key, |torrent, engine| torrent.swarm.sought(now, via, found, engine.out));
             }
             Input::PeersFound(key, source, addrs) => self.on(now, key, |torrent, engine| {
@@ -265,7 +265,10 @@ impl Engine {
     fn magnet_of(&self, input: &Input) -> Option<TorrentKey> {
         let key = match input {
             _ if self.magnets.is_empty() => return None,
-            Input::PeersFound(key, ..) | Input::DialFailed(key, _) | Input::Announced(key, ..) | Input::Sought(key, ..) => key,
+            Input::PeersFound(key, ..)
+            | Input::DialFailed(key, _)
+            | Input::Announced(key, ..)
+            | Input::FindPeersDone(key, ..) => key,
             Input::Called { torrent, .. } | Input::Connected { torrent, .. } => torrent,
             Input::Frames(peer, _) | Input::Closed(peer) => self.routes.get(peer)?,
             _ => return None,

@@ -63,7 +63,7 @@ pub struct MagnetSpec {
 
 /// A way to find peers without a tracker.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Via {
+pub enum Discovery {
     /// The distributed hash table (BEP 5).
     Dht,
     /// The local network (BEP 14).
@@ -174,7 +174,7 @@ pub enum Input {
     Announced(TorrentKey, TrackerKey, Result<(IpAddr, AnnounceReply), Failure>),
     /// An ordered search is over, and found this number of addresses. They came as `PeersFound` or
     /// `Called` before.
-    Sought(TorrentKey, Via, usize),
+    FindPeersDone(TorrentKey, Discovery, usize),
     /// The user wants other pieces, or another order. The changes are made one after another.
     Want(TorrentKey, Vec<Want>),
     /// The rate limits of one torrent, within those of all torrents.
@@ -220,8 +220,8 @@ pub enum Output {
     /// Announce to the tracker; answer with `Announced`.
     Announce(TorrentKey, Box<AnnounceOrder>),
     /// Search for peers there, and make us known to peers that search there. Answer with
-    /// `PeersFound` or `Called` at any time, and with one `Sought` at the end.
-    Seek(TorrentKey, Via),
+    /// `PeersFound` or `Called` at any time, and with one `FindPeersDone` at the end.
+    FindPeers(TorrentKey, Discovery),
     /// A peer says that it has a DHT node at this address (BEP 5).
     DhtNode(SocketAddr),
     /// The complete metadata of a magnet, its hash verified. Answer with `Add`, or with `Remove` if
@@ -291,11 +291,11 @@ pub enum Event {
     /// An announce to a tracker began: its URL.
     TrackerAsked(String),
     /// A search for peers began.
-    SearchBegan(Via),
+    SearchBegan(Discovery),
     /// A search for peers is over.
     SearchEnded {
         /// The kind of the search.
-        via: Via,
+        via: Discovery,
         /// The number of addresses found. Peers on the local network answer later, and are not
         /// counted.
         found: usize,

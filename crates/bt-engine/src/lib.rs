@@ -65,6 +65,7 @@ mod metadata_upload;
 mod meter;
 mod peer_link;
 mod peer_list;
+mod peer_search;
 mod pex;
 mod picker;
 mod piece_map;
@@ -72,7 +73,6 @@ mod pipeline;
 mod rank;
 mod rate_limit;
 mod room;
-mod seek;
 mod slow;
 mod sources;
 mod super_seeder;
@@ -84,7 +84,8 @@ pub mod desk;
 pub use config::{Budget, Config, Rates};
 pub use engine::Engine;
 pub use io::{
-    AnnounceOrder, Event, Input, MagnetSpec, Order, Output, PeerKey, Priority, TorrentKey, TorrentSpec, TrackerKey, Via, Want,
+    AnnounceOrder, Discovery, Event, Input, MagnetSpec, Order, Output, PeerKey, Priority, TorrentKey, TorrentSpec, TrackerKey,
+    Want,
 };
 pub use status::{CloseReason, MagnetStatus, MapCell, SlowReason, SourceStat, TorrentStatus};
 

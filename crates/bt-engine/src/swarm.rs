@@ -9,11 +9,11 @@
 use crate::announcer::{self, Announcer};
 use crate::config::{Budget, Config};
 use crate::external_ip::ExternalIp;
-use crate::io::{AnnounceOrder, Event, Output, PeerKey, TorrentKey, TrackerKey, Via};
+use crate::io::{AnnounceOrder, Discovery, Event, Output, PeerKey, TorrentKey, TrackerKey};
 use crate::peer::NewConnection;
 use crate::peer_link::PeerLink;
 use crate::peer_list::{PeerList, PeerSource};
-use crate::seek::Seek;
+use crate::peer_search::PeerSearch;
 use crate::status::CloseReason;
 use crate::tracker::Call;
 use alloc::boxed::Box;
@@ -62,7 +62,7 @@ pub(crate) struct Swarm {
     pub(crate) peer_list: PeerList,
     pub(crate) announcer: Announcer,
     pub(crate) rng: Rng,
-    seeks: Vec<Seek>,
+    searches: Vec<PeerSearch>,
     pub(crate) external_ip: ExternalIp,
     pub(crate) links: BTreeMap<PeerKey, PeerLink>,
     /// The connections of each peer id.
@@ -114,9 +114,9 @@ impl Swarm {
         config: &Config,
         mut rng: Rng,
     ) -> Swarm {
-        let dht = config.dht_port.map(|_| Via::Dht);
-        let lsd = config.lsd.then_some(Via::Lsd);
-        let seeks = dht.into_iter().chain(lsd).filter(|_| !private).map(Seek::new).collect();
+        let dht = config.dht_port.map(|_| Discovery::Dht);
+        let lsd = config.lsd.then_some(Discovery::Lsd);
+        let searches = dht.into_iter().chain(lsd).filter(|_| !private).map(PeerSearch::new).collect();
         Swarm {
             key,
             info_hash,
@@ -124,7 +124,7 @@ impl Swarm {
             peer_list: PeerList::default(),
             announcer: Announcer::new(now, trackers, &mut rng),
             rng,
-            seeks,
+            searches,
             external_ip: ExternalIp::default(),
             links: BTreeMap::new(),
             ids: BTreeSet::new(),
@@ -145,8 +145,8 @@ impl Swarm {
     pub(crate) fn deadline(&self, is_done: bool, budget: &Budget) -> Option<Time> {
         let hungry = self.lacks_peers(is_done);
         let dial = if self.may_dial(budget) { self.peer_list.deadline() } else { None };
-        let seeks = self.seeks.iter().filter_map(|seek| seek.deadline(hungry));
-        seeks.chain(self.announcer.deadline(hungry)).chain(dial).min()
+        let searches = self.searches.iter().filter_map(|search| search.deadline(hungry));
+        searches.chain(self.announcer.deadline(hungry)).chain(dial).min()
     }
 
     pub(crate) fn wake(&mut self, now: Time, progress: &Progress, budget: &Budget, out: &mut VecDeque<Output>) {
@@ -157,10 +157,10 @@ impl Swarm {
             out.push_back(Output::Event(self.key, Event::TrackerAsked(order.url.clone())));
             out.push_back(Output::Announce(self.key, Box::new(order)));
         }
-        for seek in &mut self.seeks {
-            if seek.take(now, hungry) {
-                out.push_back(Output::Event(self.key, Event::SearchBegan(seek.via)));
-                out.push_back(Output::Seek(self.key, seek.via));
+        for search in &mut self.searches {
+            if search.take(now, hungry) {
+                out.push_back(Output::Event(self.key, Event::SearchBegan(search.via)));
+                out.push_back(Output::FindPeers(self.key, search.via));
             }
         }
         self.dial(now, budget, out);
@@ -223,9 +223,9 @@ impl Swarm {
     }
 
     /// Notes that a search is over.
-    pub(crate) fn sought(&mut self, now: Time, via: Via, found: usize, out: &mut VecDeque<Output>) {
+    pub(crate) fn sought(&mut self, now: Time, via: Discovery, found: usize, out: &mut VecDeque<Output>) {
         out.push_back(Output::Event(self.key, Event::SearchEnded { via, found }));
-        self.seeks.iter_mut().filter(|seek| seek.via == via).for_each(|seek| seek.sought(now));
+        self.searches.iter_mut().filter(|search| search.via == via).for_each(|search| search.sought(now));
     }
 
     /// Returns the seeders and leechers of a tracker's last answer.
@@ -309,7 +309,7 @@ impl Swarm {
         self.silent_dials = 0;
         self.peer_list.forgive(now);
         self.announcer.network_changed(now);
-        self.seeks.iter_mut().for_each(|seek| seek.hurry());
+        self.searches.iter_mut().for_each(|search| search.hurry());
         self.dial(now, budget, out);
     }
 
@@ -489,7 +489,7 @@ impl Swarm {
     /// Returns the peers to disconnect.
     pub(crate) fn make_private(&mut self) -> Vec<PeerKey> {
         self.private = true;
-        self.seeks.clear();
+        self.searches.clear();
         self.peer_list.forget_hearsay();
         let is_hearsay = |link: &PeerLink| !self.peer_list.knows(link.address());
         self.links.iter().filter(|(_, link)| is_hearsay(link)).map(|(peer, _)| *peer).collect()

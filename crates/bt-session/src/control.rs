@@ -18,7 +18,7 @@ use crate::panics::{Bugs, Place};
 use crate::shard::ToShard;
 use crate::state::StateDir;
 use crate::udp;
-use bt_engine::{AnnounceOrder, Input, TorrentKey, Via};
+use bt_engine::{AnnounceOrder, Discovery, Input, TorrentKey};
 use bt_net::Egress;
 use bt_tracker_client::TrackerClient;
 use bt_types::{InfoHash, Rng, Source};
@@ -56,7 +56,7 @@ pub(crate) enum ToControl {
     /// Resolve the peers that a magnet link names (`x.pe`, BEP 9), and pass their addresses on.
     Peers(TorrentKey, Vec<(String, u16)>),
     /// Look for peers by DHT or LSD.
-    Seek(TorrentKey, InfoHash, Via),
+    FindPeers(TorrentKey, InfoHash, Discovery),
     /// The torrent turned out to be private: end every search for it, before a search names us (BEP
     /// 27).
     Hide(TorrentKey),
@@ -174,11 +174,11 @@ impl Control {
                 Some(ToControl::Peers(key, named)) => {
                     spawn_local(resolve_peers(egress.clone(), Rc::clone(&registry), key, named));
                 }
-                Some(ToControl::Seek(key, hash, Via::Dht)) => lookups.seek(key, hash),
+                Some(ToControl::FindPeers(key, hash, Discovery::Dht)) => lookups.seek(key, hash),
                 // The engine orders LSD only if it was told that LSD runs.
-                Some(ToControl::Seek(key, hash, Via::Lsd)) => {
+                Some(ToControl::FindPeers(key, hash, Discovery::Lsd)) => {
                     if let Some(lsd) = &to_lsd {
-                        let _ = lsd.send(ToLsd::Seek(key, hash)).await;
+                        let _ = lsd.send(ToLsd::FindPeers(key, hash)).await;
                     }
                 }
                 Some(ToControl::Stop(done)) => {

@@ -52,7 +52,7 @@ mod wire;
 
 pub use ask::{Asker, FetchError};
 pub use bt_engine::{
-    Budget, CloseReason, Event, MagnetStatus, MapCell, Order, Priority, Rates, SlowReason, SourceStat, TorrentStatus, Via,
+    Budget, CloseReason, Discovery, Event, MagnetStatus, MapCell, Order, Priority, Rates, SlowReason, SourceStat, TorrentStatus,
 };
 pub use bt_metainfo::{Magnet, Metainfo};
 pub use bt_net::Roots;

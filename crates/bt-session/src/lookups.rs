@@ -3,13 +3,13 @@
 //! Decides: which search waits for another.
 //! Must not know: how a search goes; which torrents are private, as the engine orders no search for
 //! these.
-//! Invariant: every search of a torrent in the registry ends with one `Sought`. A torrent that
+//! Invariant: every search of a torrent in the registry ends with one `FindPeersDone`. A torrent that
 //! leaves ends its search.
 
 use crate::control::Registry;
 use crate::dht::DhtHandle;
 use crate::shard::ToShard;
-use bt_engine::{Input, TorrentKey, Via};
+use bt_engine::{Discovery, Input, TorrentKey};
 use bt_types::{InfoHash, Source};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -98,7 +98,7 @@ async fn search(dht: Option<DhtHandle>, key: TorrentKey, hash: InfoHash, port: u
             tell(Input::PeersFound(key, Source::Host(from), peers)).await;
         }
     }
-    tell(Input::Sought(key, Via::Dht, sum)).await;
+    tell(Input::FindPeersDone(key, Discovery::Dht, sum)).await;
 }
 
 #[cfg(test)]
@@ -134,7 +134,7 @@ mod tests {
             })
             .await;
         let mut sought = Vec::new();
-        while let Ok(ToShard::Input(Input::Sought(key, Via::Dht, 0))) = inbox.try_recv() {
+        while let Ok(ToShard::Input(Input::FindPeersDone(key, Discovery::Dht, 0))) = inbox.try_recv() {
             sought.push(key);
         }
         sought.sort_unstable();

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::control::Registry;
 use crate::shard::ToShard;
 use crate::udp::{SOCKET_REST, UdpPort};
-use bt_engine::{Input, TorrentKey, Via};
+use bt_engine::{Discovery, Input, TorrentKey};
 use bt_tracker_wire::{LSD_MAX, LSD_V4, LSD_V6, LocalAnnounce};
 use bt_types::{InfoHash, Rng};
 use interfaces::Interface;
@@ -38,7 +38,7 @@ const BATCH: usize = 64;
 #[derive(Debug)]
 pub(crate) enum ToLsd {
     /// Announce a torrent, and listen for peers of it.
-    Seek(TorrentKey, InfoHash),
+    FindPeers(TorrentKey, InfoHash),
     /// Stop both.
     Leave(TorrentKey),
 }
@@ -78,7 +78,7 @@ impl Lsd {
             let deadline = self.swarms.deadline().map(|at| self.clock.instant(at));
             tokio::select! {
                 message = from.recv() => match message {
-                    Some(ToLsd::Seek(key, hash)) => self.swarms.seek(self.clock.now(), key, hash),
+                    Some(ToLsd::FindPeers(key, hash)) => self.swarms.seek(self.clock.now(), key, hash),
                     Some(ToLsd::Leave(key)) => self.swarms.leave(key),
                     None => return,
                 },
@@ -133,7 +133,7 @@ impl Lsd {
             }
         }
         for key in keys {
-            self.tell(key, Input::Sought(key, Via::Lsd, 0)).await;
+            self.tell(key, Input::FindPeersDone(key, Discovery::Lsd, 0)).await;
         }
     }
 

@@ -437,7 +437,7 @@ impl Client {
                 }
                 Output::Metadata(_, bytes) => self.metadata(&bytes),
                 // There is no DHT here, and there are no neighbours.
-                Output::Seek(..) | Output::DhtNode(_) | Output::Event(..) => {}
+                Output::FindPeers(..) | Output::DhtNode(_) | Output::Event(..) => {}
             }
         }
         self.watch.orders_over();

@@ -6,7 +6,7 @@
 use crate::steps::Steps;
 use crate::wire::{PIECES, read};
 use bt_engine::{
-    Budget, Config, Engine, Event, Input, Order, Output, PeerKey, Priority, TorrentKey, TorrentSpec, TrackerKey, Via, Want,
+    Budget, Config, Discovery, Engine, Event, Input, Order, Output, PeerKey, Priority, TorrentKey, TorrentSpec, TrackerKey, Want,
 };
 use bt_fuzz::fuzz;
 use bt_peer_wire::{Handshake, Incoming, Message, Reserved};
@@ -43,7 +43,7 @@ struct World {
     to_check: Vec<Piece>,
     served: Vec<(PeerKey, Block)>,
     announces: Vec<TrackerKey>,
-    seeks: Vec<Via>,
+    seeks: Vec<Discovery>,
     removed: bool,
 }
 
@@ -147,7 +147,7 @@ impl World {
                 self.gone.insert(key);
             }
             Output::Announce(_, order) => self.announces.push(order.tracker),
-            Output::Seek(_, via) => self.seeks.push(via),
+            Output::FindPeers(_, via) => self.seeks.push(via),
             Output::Event(_, Event::Complete) => assert!(!self.removed),
             Output::Dial(..) | Output::DhtNode(_) | Output::Metadata(..) | Output::Event(..) => {}
         }
@@ -245,7 +245,7 @@ impl World {
                 let addrs = (0..steps.below(8)).map(|n| (Ipv4Addr::new(8, 8, n, 1), 6881).into()).collect();
                 self.tell(Input::PeersFound(KEY, Source::Host(Ipv4Addr::new(8, 8, 8, 8).into()), addrs));
                 if let Some(via) = self.seeks.pop() {
-                    self.tell(Input::Sought(KEY, via, 0));
+                    self.tell(Input::FindPeersDone(KEY, via, 0));
                 }
             }
             12 => {

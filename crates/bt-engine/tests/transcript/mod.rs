@@ -43,8 +43,8 @@
 //! ```
 
 use bt_engine::{
-    Budget, Config, Engine, Event, Input, MagnetSpec, Order, Output, PeerKey, Priority, Rates, TorrentKey, TorrentSpec,
-    TrackerKey, Via, Want,
+    Budget, Config, Discovery, Engine, Event, Input, MagnetSpec, Order, Output, PeerKey, Priority, Rates, TorrentKey,
+    TorrentSpec, TrackerKey, Want,
 };
 use bt_peer_wire::{
     ExtendedHandshake, ExtensionIds, Handshake, METADATA_PART, Message, MetadataMessage, PexFlags, PexMessage, Reserved,
@@ -183,7 +183,7 @@ impl Player {
             ["neighbour", name] | ["neighbour", name, "anew"] => {
                 Input::Called { torrent: TORRENT, addr: addr(name.chars().next().unwrap()), is_new: words.len() == 3 }
             }
-            ["sought", via] => Input::Sought(TORRENT, if via == "dht" { Via::Dht } else { Via::Lsd }, 0),
+            ["sought", via] => Input::FindPeersDone(TORRENT, if via == "dht" { Discovery::Dht } else { Discovery::Lsd }, 0),
             ["the", "metadata", "is", "there"] => Input::Add(TORRENT, Box::new(self.awaited.take().unwrap())),
             ["found", ref peers @ ..] => {
                 let addrs = peers.iter().map(|peer| addr(peer.chars().next().unwrap())).collect();
@@ -376,7 +376,7 @@ impl Player {
                 self.tracker = order.tracker;
                 format!("announce {:?} to {}, {} bytes left", order.event, order.url, order.left)
             }
-            Output::Seek(_, via) => format!("seek peers via {via:?}"),
+            Output::FindPeers(_, via) => format!("seek peers via {via:?}"),
             Output::DhtNode(addr) => format!("a DHT node at {addr}"),
             Output::Metadata(_, bytes) => format!("metadata of {} bytes", bytes.len()),
             Output::Event(_, Event::PeerJoined(..) | Event::PeerLeft(..)) => return None,

@@ -9,7 +9,7 @@ use super::{Shard, Stage};
 use crate::conduit::Unfilled;
 use crate::control::ToControl;
 use crate::disk::DiskOrder;
-use bt_engine::{CloseReason, Input, Output, PeerKey, TorrentKey, Via};
+use bt_engine::{CloseReason, Discovery, Input, Output, PeerKey, TorrentKey};
 use bt_piece_store::read_blocks;
 use bt_tracker_wire::{Event, Failure};
 use bt_types::Block;
@@ -53,7 +53,7 @@ impl Shard {
                         self.engine.handle(self.clock.now(), Input::Announced(key, tracker, busy));
                     }
                 }
-                Output::Seek(key, via) => self.seek(key, via),
+                Output::FindPeers(key, via) => self.seek(key, via),
                 Output::DhtNode(addr) => {
                     if let Some(dht) = &self.dht {
                         dht.add_port(addr);
@@ -81,12 +81,12 @@ impl Shard {
         });
     }
 
-    fn seek(&mut self, key: TorrentKey, via: Via) {
+    fn seek(&mut self, key: TorrentKey, via: Discovery) {
         let Some(entry) = self.torrents.get(&key) else { return };
         // Once the metadata of a magnet link has arrived, it may be that of a private torrent.
         let may_ask = !matches!(entry.stage, Stage::Magnet { follower: None, .. });
-        if !may_ask || self.control.try_send(ToControl::Seek(key, entry.inner.info_hash, via)).is_err() {
-            self.engine.handle(self.clock.now(), Input::Sought(key, via, 0));
+        if !may_ask || self.control.try_send(ToControl::FindPeers(key, entry.inner.info_hash, via)).is_err() {
+            self.engine.handle(self.clock.now(), Input::FindPeersDone(key, via, 0));
         }
     }
 

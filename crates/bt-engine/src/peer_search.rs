@@ -4,7 +4,7 @@
 //! Decides: the time of each search. Must not know: how a search is made, which addresses it finds.
 //! Invariant: no search is ordered while a search is under way.
 
-use crate::io::Via;
+use crate::io::Discovery;
 use bt_types::Time;
 use core::time::Duration;
 
@@ -22,8 +22,8 @@ const RETRY_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// The state of one way to search.
 #[derive(Debug)]
-pub(crate) struct Seek {
-    pub(crate) via: Via,
+pub(crate) struct PeerSearch {
+    pub(crate) via: Discovery,
     state: State,
     /// The wait after the last search, if peers are lacking.
     retry: Duration,
@@ -33,12 +33,12 @@ pub(crate) struct Seek {
 enum State {
     Untried,
     UnderWay,
-    Sought(Time),
+    Searched(Time),
 }
 
-impl Seek {
-    pub(crate) fn new(via: Via) -> Seek {
-        Seek { via, state: State::Untried, retry: retry_min(via) }
+impl PeerSearch {
+    pub(crate) fn new(via: Discovery) -> PeerSearch {
+        PeerSearch { via, state: State::Untried, retry: retry_min(via) }
     }
 
     /// Returns when the next search is due. `hungry`: more peers are needed.
@@ -46,9 +46,9 @@ impl Seek {
         match (self.state, self.via) {
             (State::Untried, _) => Some(Time::ZERO),
             (State::UnderWay, _) => None,
-            (State::Sought(at), _) if hungry => Some(at + self.retry),
-            (State::Sought(at), Via::Dht) => Some(at + DHT_INTERVAL),
-            (State::Sought(at), Via::Lsd) => Some(at + LSD_INTERVAL),
+            (State::Searched(at), _) if hungry => Some(at + self.retry),
+            (State::Searched(at), Discovery::Dht) => Some(at + DHT_INTERVAL),
+            (State::Searched(at), Discovery::Lsd) => Some(at + LSD_INTERVAL),
         }
     }
 
@@ -57,7 +57,7 @@ impl Seek {
         let is_due = self.deadline(hungry).is_some_and(|at| at <= now);
         if is_due {
             // Each search after which peers are still lacking makes the next wait longer.
-            let again = matches!(self.state, State::Sought(_)) && hungry;
+            let again = matches!(self.state, State::Searched(_)) && hungry;
             self.retry = if again { (2 * self.retry).min(RETRY_MAX) } else { retry_min(self.via) };
             self.state = State::UnderWay;
         }
@@ -66,21 +66,21 @@ impl Seek {
 
     /// Makes the next search due at once, unless a search is under way.
     pub(crate) fn hurry(&mut self) {
-        if matches!(self.state, State::Sought(_)) {
+        if matches!(self.state, State::Searched(_)) {
             (self.state, self.retry) = (State::Untried, retry_min(self.via));
         }
     }
 
     /// Notes that the search is over.
     pub(crate) fn sought(&mut self, now: Time) {
-        self.state = State::Sought(now);
+        self.state = State::Searched(now);
     }
 }
 
-fn retry_min(via: Via) -> Duration {
+fn retry_min(via: Discovery) -> Duration {
     match via {
-        Via::Dht => RETRY_MIN,
-        Via::Lsd => LSD_RETRY,
+        Discovery::Dht => RETRY_MIN,
+        Discovery::Lsd => LSD_RETRY,
     }
 }
 
@@ -91,14 +91,14 @@ mod tests {
 
     /// Returns the seconds at which searches begin, each of which takes a second. `hungry`: peers
     /// are lacking before this second.
-    fn play(via: Via, hungry: u64, seconds: u64) -> Vec<u64> {
-        let (mut seek, mut began) = (Seek::new(via), Vec::new());
+    fn play(via: Discovery, hungry: u64, seconds: u64) -> Vec<u64> {
+        let (mut search, mut began) = (PeerSearch::new(via), Vec::new());
         for second in 0..seconds {
             let now = Time::from_secs(second);
             if began.last().is_some_and(|at| at + 1 == second) {
-                seek.sought(now);
+                search.sought(now);
             }
-            if seek.take(now, second < hungry) {
+            if search.take(now, second < hungry) {
                 began.push(second);
             }
         }
@@ -107,22 +107,22 @@ mod tests {
 
     #[test]
     fn the_dht_is_asked_again_soon_while_peers_are_lacking() {
-        assert_eq!(play(Via::Dht, 0, 2000), [0, 901, 1802]);
-        assert_eq!(play(Via::Dht, 3000, 1000), [0, 6, 17, 38, 79, 160, 321, 622, 923]);
-        assert_eq!(play(Via::Dht, 10, 1000), [0, 6, 907]);
+        assert_eq!(play(Discovery::Dht, 0, 2000), [0, 901, 1802]);
+        assert_eq!(play(Discovery::Dht, 3000, 1000), [0, 6, 17, 38, 79, 160, 321, 622, 923]);
+        assert_eq!(play(Discovery::Dht, 10, 1000), [0, 6, 907]);
     }
 
     #[test]
     fn the_local_network_is_called_every_five_minutes_and_sooner_while_peers_are_lacking() {
-        assert_eq!(play(Via::Lsd, 0, 1000), [0, 301, 602, 903]);
-        assert_eq!(play(Via::Lsd, 3000, 1000), [0, 61, 182, 423, 724]);
+        assert_eq!(play(Discovery::Lsd, 0, 1000), [0, 301, 602, 903]);
+        assert_eq!(play(Discovery::Lsd, 3000, 1000), [0, 61, 182, 423, 724]);
     }
 
     #[test]
     fn a_search_that_never_ends_is_not_repeated() {
-        let mut seek = Seek::new(Via::Dht);
-        assert!(seek.take(Time::ZERO, true));
-        assert_eq!(seek.deadline(true), None);
-        assert!(!seek.take(Time::from_secs(9000), true));
+        let mut search = PeerSearch::new(Discovery::Dht);
+        assert!(search.take(Time::ZERO, true));
+        assert_eq!(search.deadline(true), None);
+        assert!(!search.take(Time::from_secs(9000), true));
     }
 }
