@@ -9,7 +9,7 @@
 
 use crate::clock::Clock;
 use crate::control::Registry;
-use crate::door::{self, SharedDesk};
+use crate::listen::{self, SharedDesk};
 use crate::panics::{Bugs, Place};
 use crate::shard::ToShard;
 use bt_engine::{AnnounceOrder, Input, TorrentKey, TrackerKey};
@@ -120,7 +120,7 @@ impl Announces {
     /// for an announce that is under way to the same tracker.
     fn announce(&self, key: TorrentKey, hash: InfoHash, order: AnnounceOrder, number: u64) -> impl Future<Output = ()> + use<> {
         let now = self.clock.now();
-        let at = tracker_host(&order.url).map_or(now, |host| door::lock(&self.desk).announce_at(now, &host));
+        let at = tracker_host(&order.url).map_or(now, |host| listen::lock(&self.desk).announce_at(now, &host));
         let (leaves, tracker) = (self.clock.instant(at), order.tracker);
         let (registry, asked, bugs) = (Rc::clone(&self.registry), Rc::clone(&self.asked), self.bugs.clone());
         let ask = self.ask(hash, order, ANNOUNCE_TIMEOUT);

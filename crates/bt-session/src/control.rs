@@ -10,7 +10,7 @@ use crate::announces::{Announces, Ourselves};
 use crate::clock::Clock;
 use crate::dht::{DhtHandle, Driver};
 use crate::dial;
-use crate::door::{Pass, SharedDesk};
+use crate::listen::{AdmissionGuard, SharedDesk};
 use crate::lookups::Lookups;
 use crate::lsd::{self, Lsd, ToLsd};
 use crate::network::NetworkWatch;
@@ -258,7 +258,7 @@ async fn accept_loop(
                 continue;
             }
         };
-        let Some(pass) = Pass::ask(&desk, clock.now(), addr.ip()) else { continue };
+        let Some(pass) = AdmissionGuard::ask(&desk, clock.now(), addr.ip()) else { continue };
         let Some((number, instead_of)) = pass.numbers() else { continue };
         let (go, told_to_go) = oneshot::channel();
         waiting.borrow_mut().insert(number, go);

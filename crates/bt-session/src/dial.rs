@@ -20,7 +20,7 @@ const READ: usize = 4 << 10;
 
 /// A connection on which the peer's handshake has arrived. Bytes behind it wait in `wire`.
 #[derive(Debug)]
-pub(crate) struct Shaken {
+pub(crate) struct Handshaken {
     /// Bound to no runtime, so that it can move to its shard.
     pub(crate) stream: std::net::TcpStream,
     pub(crate) wire: Connection,
@@ -47,7 +47,7 @@ pub(crate) async fn dial(
     patience: Duration,
     ours: Handshake,
     clock: Clock,
-) -> io::Result<Shaken> {
+) -> io::Result<Handshaken> {
     let deadline = tokio::time::Instant::now() + patience;
     let stream = egress.dial(source, addr, deadline).await.map_err(io::Error::other)?;
     tune(&stream)?;
@@ -55,16 +55,16 @@ pub(crate) async fn dial(
     wire.send_handshake(&ours);
     flush(&stream, &mut wire, clock).await?;
     let handshake = hear(&stream, &mut wire, clock).await?;
-    Ok(Shaken { stream: stream.into_std()?, wire, handshake })
+    Ok(Handshaken { stream: stream.into_std()?, wire, handshake })
 }
 
 /// Waits for the handshake of an incoming peer. Ours is sent later, when we know that we have the
 /// torrent.
-pub(crate) async fn accept(stream: TcpStream, clock: Clock) -> io::Result<Shaken> {
+pub(crate) async fn accept(stream: TcpStream, clock: Clock) -> io::Result<Handshaken> {
     tune(&stream)?;
     let mut wire = Connection::new(clock.now());
     let handshake = hear(&stream, &mut wire, clock).await?;
-    Ok(Shaken { stream: stream.into_std()?, wire, handshake })
+    Ok(Handshaken { stream: stream.into_std()?, wire, handshake })
 }
 
 async fn hear(stream: &TcpStream, wire: &mut Connection, clock: Clock) -> io::Result<Handshake> {

@@ -34,7 +34,7 @@ mod control;
 mod dial;
 mod dirs;
 mod disk;
-mod door;
+mod listen;
 mod lookups;
 mod lsd;
 mod network;

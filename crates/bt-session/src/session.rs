@@ -11,8 +11,8 @@ use crate::control::{self, Control, ToControl};
 use crate::dht::{DhtConfig, DhtHandle, Driver};
 use crate::dirs::Dirs;
 use crate::disk::Disks;
-use crate::door::{self, SharedDesk};
 use crate::events::AddError;
+use crate::listen::{self, SharedDesk};
 use crate::openers::Openers;
 use crate::panics::{Bugs, Panics};
 use crate::shard::{self, Shard, ToShard};
@@ -137,8 +137,11 @@ impl Session {
     pub fn start(config: SessionConfig) -> Result<Session, StartError> {
         let clock = Clock::start();
         let mut rng = os_rng()?;
-        let listeners =
-            door::listen(config.listen).map_err(|source| StartError::Listen { transport: "TCP", addr: config.listen, source })?;
+        let listeners = listen::listen(config.listen).map_err(|source| StartError::Listen {
+            transport: "TCP",
+            addr: config.listen,
+            source,
+        })?;
         let listen: Vec<SocketAddr> = listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
         let port = listen.first().map_or(0, SocketAddr::port);
         let peer_id = PeerId::ours(&mut rng);
@@ -261,7 +264,7 @@ impl Session {
             return Err(AddError::Duplicate);
         }
         let key = TorrentKey(self.next_key.fetch_add(1, Relaxed));
-        let place = door::lock(&self.desk).place();
+        let place = listen::lock(&self.desk).place();
         let (shard, watched) = self.shards.get(place).cloned().ok_or(AddError::Stopping)?;
         let home = Home {
             key,
@@ -280,7 +283,7 @@ impl Session {
             Ok(torrent) => {
                 torrents.by_hash.insert(torrent.info_hash(), (torrent.clone(), place));
             }
-            Err(_) => door::lock(&self.desk).unplace(place),
+            Err(_) => listen::lock(&self.desk).unplace(place),
         }
         self.lease(&mut torrents);
         begun
@@ -295,7 +298,7 @@ impl Session {
         if torrents.by_hash.get(&torrent.info_hash()).is_some_and(is_it)
             && let Some((_, place)) = torrents.by_hash.remove(&torrent.info_hash())
         {
-            door::lock(&self.desk).unplace(place);
+            listen::lock(&self.desk).unplace(place);
         }
         self.lease(&mut torrents);
     }
@@ -322,7 +325,7 @@ impl Session {
 
     /// Tells the shards their limits, where these changed as torrents came or went.
     fn lease(&self, torrents: &mut Torrents) {
-        let leases = door::lock(&self.desk).leases();
+        let leases = listen::lock(&self.desk).leases();
         torrents.leases.resize(self.shards.len(), None);
         for (((shard, _), lease), told) in self.shards.iter().zip(leases).zip(&mut torrents.leases) {
             // A full inbox means a busy shard: it keeps its limits until a torrent comes or goes

@@ -15,10 +15,10 @@ use crate::clock::{Clock, sleep_until};
 use crate::conduit::Conduit;
 use crate::control::ToControl;
 use crate::dht::DhtHandle;
-use crate::dial::{self, Shaken};
+use crate::dial::{self, Handshaken};
 use crate::disk::{DiskOrder, Disks};
-use crate::door::Pass;
 use crate::events::{AddError, TorrentEvent, TorrentState};
+use crate::listen::AdmissionGuard;
 use crate::network::NetworkChange;
 use crate::opening::Follower;
 use crate::panics::{Bugs, Place};
@@ -66,9 +66,9 @@ pub(crate) enum ToShard {
     /// Leave a torrent; the answer comes when the engine has removed it.
     Remove(TorrentKey, oneshot::Sender<Departure>),
     /// An incoming connection whose handshake named one of our torrents.
-    Accepted(TorrentKey, Box<Shaken>, SocketAddr, Pass),
+    Accepted(TorrentKey, Box<Handshaken>, SocketAddr, AdmissionGuard),
     /// A dial ended.
-    Dialled(TorrentKey, SocketAddr, Option<Box<Shaken>>),
+    Dialled(TorrentKey, SocketAddr, Option<Box<Handshaken>>),
     /// Blocks that a disk thread read for a peer; `None` for those that cannot be read.
     Read(PeerKey, Vec<(Block, Option<Bytes>)>),
     /// Blocks that a disk thread put into a pipe for a peer.
@@ -410,7 +410,7 @@ impl Shard {
 
     // ---- connections ----
 
-    fn accepted(&mut self, key: TorrentKey, mut shaken: Shaken, addr: SocketAddr, pass: Pass) {
+    fn accepted(&mut self, key: TorrentKey, mut shaken: Handshaken, addr: SocketAddr, pass: AdmissionGuard) {
         let Some(entry) = self.torrents.get(&key) else { return };
         shaken.wire.send_handshake(&self.handshake(entry));
         self.adopt(key, shaken, addr, Some(pass));
@@ -423,9 +423,9 @@ impl Shard {
     }
 
     /// Gives a connection a task and a key. Both handshakes are done, or ours is queued.
-    fn adopt(&mut self, key: TorrentKey, shaken: Shaken, addr: SocketAddr, pass: Option<Pass>) {
+    fn adopt(&mut self, key: TorrentKey, shaken: Handshaken, addr: SocketAddr, pass: Option<AdmissionGuard>) {
         let Some(entry) = self.torrents.get(&key) else { return };
-        let Shaken { stream, mut wire, handshake } = shaken;
+        let Handshaken { stream, mut wire, handshake } = shaken;
         let Ok(stream) = TcpStream::from_std(stream) else {
             self.engine.handle(self.clock.now(), Input::DialFailed(key, addr));
             return;

@@ -23,15 +23,15 @@ pub(crate) type SharedDesk = Arc<Mutex<Desk>>;
 
 /// The admission of one accepted connection.
 #[derive(Debug)]
-pub(crate) struct Pass {
+pub(crate) struct AdmissionGuard {
     desk: SharedDesk,
     admission: Option<Admission>,
 }
 
-impl Pass {
-    pub(crate) fn ask(desk: &SharedDesk, now: Time, ip: IpAddr) -> Option<Pass> {
+impl AdmissionGuard {
+    pub(crate) fn ask(desk: &SharedDesk, now: Time, ip: IpAddr) -> Option<AdmissionGuard> {
         let admission = lock(desk).accept(now, ip)?;
-        Some(Pass { desk: Arc::clone(desk), admission: Some(admission) })
+        Some(AdmissionGuard { desk: Arc::clone(desk), admission: Some(admission) })
     }
 
     /// Returns the number of the pass, and the number of the connection that must end to make room
@@ -48,7 +48,7 @@ impl Pass {
     }
 }
 
-impl Drop for Pass {
+impl Drop for AdmissionGuard {
     fn drop(&mut self) {
         if let Some(admission) = self.admission.take() {
             lock(&self.desk).ended(admission);
