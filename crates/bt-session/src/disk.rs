@@ -7,11 +7,11 @@
 //! worked on, and no other.
 
 use crate::clock::Clock;
-use crate::conduit::Pipes;
 use crate::events::{AddError, Unsaved};
 use crate::owner::Claim;
 use crate::panics::{Bugs, Place};
 use crate::shard::ToShard;
+use crate::splice_pipe::Pipes;
 use bt_engine::{Input, PeerKey, TorrentKey};
 use bt_piece_store::{Done, Layout, Order, Storage, Worker, fault_of, read_blocks};
 use bt_types::{Block, Piece, StoreFault, Time};
@@ -350,8 +350,8 @@ impl Desk {
     /// with changed attributes stops nothing while its pieces pass their check.
     fn read(&mut self, key: TorrentKey, now: Time, peer: PeerKey, blocks: Vec<Block>, pipes: Option<&Arc<Pipes>>) {
         let Attached { layout, storage, worker, .. } = &mut *self.attached;
-        if let Some(Ok(conduit)) = pipes.map(|pipes| pipes.fill(layout, storage.as_ref(), &blocks, true)) {
-            return self.send(ToShard::Piped(peer, conduit));
+        if let Some(Ok(pipe)) = pipes.map(|pipes| pipes.fill(layout, storage.as_ref(), &blocks, true)) {
+            return self.send(ToShard::Piped(peer, pipe));
         }
         let read = match read_blocks(layout, storage.as_ref(), &blocks, true) {
             Ok(read) => read,

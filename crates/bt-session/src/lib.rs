@@ -29,7 +29,6 @@ mod torrent;
 mod account;
 mod buffers;
 mod clock;
-mod conduit;
 mod control;
 mod dial;
 mod dirs;
@@ -44,6 +43,7 @@ mod owner;
 mod panics;
 mod queues;
 mod shard;
+mod splice_pipe;
 mod state;
 #[cfg(test)]
 mod testkit;

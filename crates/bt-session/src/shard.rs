@@ -12,7 +12,6 @@ mod rebuild;
 
 use crate::account::Account;
 use crate::clock::{Clock, sleep_until};
-use crate::conduit::Conduit;
 use crate::control::ToControl;
 use crate::dht::DhtHandle;
 use crate::dial::{self, Handshaken};
@@ -23,6 +22,7 @@ use crate::network::NetworkChange;
 use crate::opening::Follower;
 use crate::panics::{Bugs, Place};
 use crate::queues::Inbox;
+use crate::splice_pipe::SplicePipe;
 use crate::torrent::{Inner, Watched};
 use crate::wire::{self, End, Mailbox, ShardQueues};
 use bt_engine::{
@@ -72,7 +72,7 @@ pub(crate) enum ToShard {
     /// Blocks that a disk thread read for a peer; `None` for those that cannot be read.
     Read(PeerKey, Vec<(Block, Option<Bytes>)>),
     /// Blocks that a disk thread put into a pipe for a peer.
-    Piped(PeerKey, Conduit),
+    Piped(PeerKey, SplicePipe),
     /// Addresses or routes of this machine changed.
     NetworkChanged(NetworkChange),
     /// The error text for the user when a torrent's store failed.
@@ -329,9 +329,9 @@ impl Shard {
             ToShard::Dialled(key, addr, None) => self.engine.handle(now, Input::DialFailed(key, addr)),
             ToShard::Dialled(key, addr, Some(shaken)) => self.adopt(key, *shaken, addr, None),
             ToShard::Read(peer, blocks) => self.deliver(peer, blocks),
-            ToShard::Piped(peer, conduit) => {
+            ToShard::Piped(peer, pipe) => {
                 if let Some(mailbox) = self.peers.get(&peer) {
-                    mailbox.serve_piped(conduit);
+                    mailbox.serve_piped(pipe);
                 }
             }
             ToShard::StoreDetail(key, detail) => self.tell(key, TorrentEvent::StoreDetail(detail)),

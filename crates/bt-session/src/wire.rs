@@ -7,9 +7,9 @@
 
 use crate::buffers::Buffers;
 use crate::clock::Clock;
-use crate::conduit::{self, Conduit};
 use crate::queues::{Inbox, Outboxes};
 use crate::shard::ToShard;
+use crate::splice_pipe::{self, SplicePipe};
 use bt_engine::{Input, PeerKey};
 use bt_peer_wire::{Connection, Incoming, Message, MessageAllowance, WireFault};
 use bt_types::{BLOCK_LEN, RawBlock, Time};
@@ -49,7 +49,7 @@ pub(crate) struct Mailbox {
 enum WireOrder {
     Messages(Vec<Message>),
     Payload(RawBlock, Bytes),
-    Piped(Conduit),
+    Piped(SplicePipe),
     #[cfg(test)]
     Bug,
 }
@@ -86,8 +86,8 @@ impl Mailbox {
     }
 
     /// Sends blocks that are in a pipe, like [`Mailbox::serve`].
-    pub(crate) fn serve_piped(&self, conduit: Conduit) {
-        self.order(WireOrder::Piped(conduit));
+    pub(crate) fn serve_piped(&self, pipe: SplicePipe) {
+        self.order(WireOrder::Piped(pipe));
     }
 
     /// Makes the connection's task panic, for tests.
@@ -169,7 +169,7 @@ pub(crate) async fn run(
         clock,
         conduits: VecDeque::new(),
         small: Vec::new(),
-        suits_pipes: conduit::suits(&stream),
+        suits_pipes: splice_pipe::suits(&stream),
     };
     loop {
         let step = async {
@@ -237,7 +237,7 @@ struct Pump<'a> {
     counted: usize,
     clock: Clock,
     /// Blocks in pipes, in order: bytes that `wire` counts but does not hold.
-    conduits: VecDeque<Conduit>,
+    conduits: VecDeque<SplicePipe>,
     /// Small messages on their way into a pipe.
     small: Vec<u8>,
     /// Whether pipes are worth it on this connection at all.
@@ -291,7 +291,7 @@ impl Pump<'_> {
                     self.small.clear();
                     messages.iter().for_each(|message| message.encode(&mut self.small));
                     // In the pipe, too: a packet of their own would cost more.
-                    if self.conduits.back_mut().is_some_and(|conduit| conduit.append(&self.small)) {
+                    if self.conduits.back_mut().is_some_and(|pipe| pipe.append(&self.small)) {
                         self.wire.send_elsewhere(self.small.len(), 0);
                     } else {
                         messages.iter().for_each(|message| self.wire.send(message));
@@ -299,9 +299,9 @@ impl Pump<'_> {
                 }
                 WireOrder::Messages(messages) => messages.iter().for_each(|message| self.wire.send(message)),
                 WireOrder::Payload(block, data) => self.wire.send_piece(block, data),
-                WireOrder::Piped(conduit) => {
-                    self.wire.send_elsewhere(conduit.len(), conduit.payload());
-                    self.conduits.push_back(conduit);
+                WireOrder::Piped(pipe) => {
+                    self.wire.send_elsewhere(pipe.len(), pipe.payload());
+                    self.conduits.push_back(pipe);
                 }
                 #[cfg(test)]
                 WireOrder::Bug => panic!("a bug in a connection, for a test"),
@@ -329,9 +329,9 @@ impl Pump<'_> {
     /// Writes what the socket takes, and reports the payload that was sent.
     async fn write(&mut self) -> Result<(), End> {
         while self.wire.queued() > 0 {
-            let written = if let Some(conduit) = self.conduits.front_mut().filter(|_| self.wire.begins_elsewhere()) {
-                let poured = self.stream.try_io(Interest::WRITABLE, || conduit.pour(self.stream));
-                if conduit.len() == 0 {
+            let written = if let Some(pipe) = self.conduits.front_mut().filter(|_| self.wire.begins_elsewhere()) {
+                let poured = self.stream.try_io(Interest::WRITABLE, || pipe.pour(self.stream));
+                if pipe.len() == 0 {
                     self.conduits.pop_front();
                 }
                 poured
@@ -385,7 +385,7 @@ impl Drop for Pump<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conduit::Pipes;
+    use crate::splice_pipe::Pipes;
     use crate::testkit::torrent;
     use bt_peer_wire::{Handshake, Reserved};
     use bt_piece_store::read_blocks;

@@ -6,9 +6,9 @@
 //! answered as failed; only `stopped` waits.
 
 use super::{Shard, Stage};
-use crate::conduit::Unfilled;
 use crate::control::ToControl;
 use crate::disk::DiskOrder;
+use crate::splice_pipe::NotSpliced;
 use bt_engine::{CloseReason, Discovery, Input, Output, PeerKey, TorrentKey};
 use bt_piece_store::read_blocks;
 use bt_tracker_wire::{Event, Failure};
@@ -98,9 +98,9 @@ impl Shard {
         let worth_it = at_once && mailbox.takes_pipes();
         let piped = worth_it.then(|| self.disks.pipes().fill(layout, storage.as_ref(), &blocks, false));
         let read = match piped {
-            Some(Ok(conduit)) => return mailbox.serve_piped(conduit),
+            Some(Ok(pipe)) => return mailbox.serve_piped(pipe),
             // A pipe is worth a thread hop, but not a wait for pieces that are hashed and written.
-            Some(Err(Unfilled::Waits)) if self.disks.only_reads(key) => Ok(None),
+            Some(Err(NotSpliced::Waits)) if self.disks.only_reads(key) => Ok(None),
             _ => read_blocks(layout, storage.as_ref(), &blocks, false),
         };
         match read {

@@ -42,7 +42,7 @@ pub(crate) fn suits(socket: &impl AsFd) -> bool {
 
 /// Piece messages in a pipe.
 #[derive(Debug)]
-pub(crate) struct Conduit {
+pub(crate) struct SplicePipe {
     pipes: Arc<Pipes>,
     pair: Option<Pair>,
     len: usize,
@@ -51,7 +51,7 @@ pub(crate) struct Conduit {
 
 /// Why blocks are not in a pipe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Unfilled {
+pub(crate) enum NotSpliced {
     /// Reading may have to wait for a device.
     Waits,
     /// The caller must copy the blocks: they are few or short, no pipe is free, the system cannot
@@ -59,7 +59,7 @@ pub(crate) enum Unfilled {
     Refused,
 }
 
-impl Conduit {
+impl SplicePipe {
     /// Returns the number of bytes in the pipe.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -73,7 +73,7 @@ impl Conduit {
     /// Writes the headers of the blocks into the pipe of headers.
     ///
     /// After an error `len` overstates the content, so `Drop` closes the pipes. The same holds for
-    /// [`Conduit::put`].
+    /// [`SplicePipe::put`].
     fn lay(&mut self, blocks: &[Block]) -> io::Result<()> {
         let Some(pair) = &self.pair else { return Ok(()) };
         let headers: Vec<u8> = blocks.iter().flat_map(|block| piece_header(block.raw())).collect();
@@ -121,7 +121,7 @@ impl Conduit {
     }
 }
 
-impl Drop for Conduit {
+impl Drop for SplicePipe {
     fn drop(&mut self) {
         match self.pair.take() {
             Some(pair) if self.len == 0 => self.pipes.spare().push(pair),
@@ -164,24 +164,24 @@ impl Pipes {
         storage: &dyn Storage,
         blocks: &[Block],
         wait: bool,
-    ) -> Result<Conduit, Unfilled> {
-        let parts = parts(layout, blocks).ok_or(Unfilled::Refused)?;
-        let pair = self.take().ok_or(Unfilled::Refused)?;
-        let mut conduit = Conduit { pipes: Arc::clone(self), pair: Some(pair), len: 0, payload: 0 };
+    ) -> Result<SplicePipe, NotSpliced> {
+        let parts = parts(layout, blocks).ok_or(NotSpliced::Refused)?;
+        let pair = self.take().ok_or(NotSpliced::Refused)?;
+        let mut pipe = SplicePipe { pipes: Arc::clone(self), pair: Some(pair), len: 0, payload: 0 };
         for run in parts.chunk_by(|a, b| a.span.index == b.span.index) {
             let Some(Part { span, .. }) = run.first() else { continue };
             match storage.lend(&span.file.path, wait, &mut |file| {
-                if conduit.len() == 0 {
-                    conduit.lay(blocks)?;
+                if pipe.len() == 0 {
+                    pipe.lay(blocks)?;
                 }
-                conduit.put(file, run)
+                pipe.put(file, run)
             }) {
                 Ok(true) => {}
-                Ok(false) => return Err(Unfilled::Waits),
-                Err(_) => return Err(Unfilled::Refused),
+                Ok(false) => return Err(NotSpliced::Waits),
+                Err(_) => return Err(NotSpliced::Refused),
             }
         }
-        Ok(conduit)
+        Ok(pipe)
     }
 
     /// Takes an empty pair, or opens one while fewer than [`PIPES_MAX`] exist.
@@ -312,23 +312,23 @@ mod tests {
             let expected: Vec<u8> =
                 blocks.iter().zip(copied).flat_map(|(block, data)| [&piece_header(block.raw())[..], &data].concat()).collect();
 
-            let mut conduit = pipes.fill(&layout, &storage, &blocks, true).unwrap();
-            assert_eq!((conduit.len(), conduit.payload()), (expected.len(), 200_002));
-            assert!(conduit.append(b"and this") && !conduit.append(&[0; ATOMIC + 1]));
+            let mut pipe = pipes.fill(&layout, &storage, &blocks, true).unwrap();
+            assert_eq!((pipe.len(), pipe.payload()), (expected.len(), 200_002));
+            assert!(pipe.append(b"and this") && !pipe.append(&[0; ATOMIC + 1]));
             let expected = [&expected[..], b"and this"].concat();
             let (mut near, far) = UnixStream::pair().unwrap();
             far.set_nonblocking(true).unwrap();
             let (mut got, mut buf) = (Vec::new(), [0; 5000]);
             while got.len() < expected.len() {
-                match conduit.pour(&far) {
-                    Ok(poured) => assert!(poured > 0 || conduit.len() == 0),
+                match pipe.pour(&far) {
+                    Ok(poured) => assert!(poured > 0 || pipe.len() == 0),
                     Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
                 }
                 let read = near.read(&mut buf).unwrap();
                 got.extend_from_slice(&buf[..read]);
             }
-            assert!(got == expected && conduit.len() == 0);
-            drop(conduit);
+            assert!(got == expected && pipe.len() == 0);
+            drop(pipe);
             assert_eq!((pipes.open.load(Ordering::Relaxed), pipes.spare().len()), (1, 1), "for the next");
         }
     }
@@ -361,10 +361,10 @@ mod tests {
             assert_eq!(count(), (0, 0));
         }
         let nobody = MemStorage::new();
-        assert_eq!(pipes.fill(&layout, &nobody, &blocks, false).unwrap_err(), Unfilled::Refused);
+        assert_eq!(pipes.fill(&layout, &nobody, &blocks, false).unwrap_err(), NotSpliced::Refused);
         assert_eq!(count(), (1, 1), "nothing was put in");
         std::fs::write(dir.path().join("t/b"), b"other").unwrap();
-        assert_eq!(fill().unwrap_err(), Unfilled::Refused);
+        assert_eq!(fill().unwrap_err(), NotSpliced::Refused);
         assert_eq!(count(), (0, 0), "the first file's part was in it");
     }
 
@@ -374,12 +374,12 @@ mod tests {
         let (_, layout, storage, blocks) = torrent(dir.path());
         let pipes = Arc::new(Pipes::default());
         let fill = || pipes.fill(&layout, &storage, &blocks, true);
-        let held: Vec<Conduit> = std::iter::from_fn(|| fill().ok()).collect();
+        let held: Vec<SplicePipe> = std::iter::from_fn(|| fill().ok()).collect();
         assert!((1..=PIPES_MAX).contains(&held.len()), "{} pipes", held.len());
         drop(held);
-        let mut conduit = fill().unwrap();
+        let mut pipe = fill().unwrap();
         let appended = std::fs::OpenOptions::new().create(true).append(true).open(dir.path().join("x")).unwrap();
-        assert_eq!(conduit.pour(&appended).unwrap_err().kind(), io::ErrorKind::InvalidInput, "pages do not go there");
-        assert_eq!(fill().unwrap_err(), Unfilled::Refused);
+        assert_eq!(pipe.pour(&appended).unwrap_err().kind(), io::ErrorKind::InvalidInput, "pages do not go there");
+        assert_eq!(fill().unwrap_err(), NotSpliced::Refused);
     }
 }
