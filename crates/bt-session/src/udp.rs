@@ -17,7 +17,7 @@ pub(crate) const SOCKET_REST: Duration = Duration::from_millis(200);
 
 /// The protocol of a datagram, told by its first byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Speech {
+pub(crate) enum DatagramKind {
     /// A bencoded dictionary (BEP 5).
     Dht,
     /// A packet of version 1 (BEP 29).
@@ -26,12 +26,12 @@ pub(crate) enum Speech {
     Unknown,
 }
 
-impl Speech {
-    pub(crate) fn of(datagram: &[u8]) -> Speech {
+impl DatagramKind {
+    pub(crate) fn of(datagram: &[u8]) -> DatagramKind {
         match datagram.first() {
-            Some(b'd') => Speech::Dht,
-            Some(byte) if byte & 15 == 1 => Speech::Utp,
-            _ => Speech::Unknown,
+            Some(b'd') => DatagramKind::Dht,
+            Some(byte) if byte & 15 == 1 => DatagramKind::Utp,
+            _ => DatagramKind::Unknown,
         }
     }
 }
@@ -193,13 +193,13 @@ mod tests {
             data
         };
         for (bytes, speech) in [
-            (&b"d1:q"[..], Speech::Dht),
-            (&syn, Speech::Utp),
-            (&data, Speech::Utp),
-            (b"", Speech::Unknown),
-            (b"x", Speech::Unknown),
+            (&b"d1:q"[..], DatagramKind::Dht),
+            (&syn, DatagramKind::Utp),
+            (&data, DatagramKind::Utp),
+            (b"", DatagramKind::Unknown),
+            (b"x", DatagramKind::Unknown),
         ] {
-            assert_eq!(Speech::of(bytes), speech, "{bytes:?}");
+            assert_eq!(DatagramKind::of(bytes), speech, "{bytes:?}");
         }
         let reset = refuse_utp(&[&syn[..], b"more"].concat()).unwrap();
         assert_eq!((reset[0], &reset[2..4], &reset[18..]), (0x31, &[1, 2][..], &[3, 4][..]));

@@ -7,7 +7,7 @@
 use super::{DhtConfig, DhtHandle, DhtStatus};
 use crate::clock::Clock;
 use crate::session::StartError;
-use crate::udp::{self, SOCKET_REST, Speech, UdpPort};
+use crate::udp::{self, DatagramKind, SOCKET_REST, UdpPort};
 use bt_dht::{Ask, AskKey, Config, Contact, DATAGRAM_MAX, Event, Input, Node, Output, Report};
 use bt_net::Egress;
 use bt_types::{Closeness, Rng, Source, closeness};
@@ -148,17 +148,17 @@ impl Work {
         for _ in 0..BATCH {
             let Some((len, from)) = self.port.receive(index, buffer) else { return };
             let bytes = buffer.get(..len).unwrap_or_default();
-            match Speech::of(bytes) {
-                Speech::Dht => {
+            match DatagramKind::of(bytes) {
+                DatagramKind::Dht => {
                     self.tell.send_modify(|status| status.received += 1);
                     self.node.handle(now, Input::Datagram { from, bytes });
                 }
-                Speech::Utp => {
+                DatagramKind::Utp => {
                     if let Some(refusal) = udp::refuse_utp(bytes) {
                         self.port.send(from, Source::Host(from.ip()), &refusal);
                     }
                 }
-                Speech::Unknown => {}
+                DatagramKind::Unknown => {}
             }
         }
     }
