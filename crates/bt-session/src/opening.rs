@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const PEERS_MAX: usize = 100;
 
 /// Where a torrent's data is, or will be, and which pieces are wanted.
-pub(crate) struct Ground {
+pub(crate) struct PreparedTorrent {
     info_hash: InfoHash,
     pub(crate) layout: Arc<Layout>,
     wanted: Bitfield,
@@ -42,14 +42,14 @@ pub(crate) struct Ground {
     lock: Mutex<Option<Lock>>,
 }
 
-impl Ground {
+impl PreparedTorrent {
     /// Finds the place of the data, and takes the torrent's lock there.
     pub(crate) fn prepare(
         metainfo: &Metainfo,
         options: &AddOptions,
         dirs: &Dirs,
         state_dir: StateDir,
-    ) -> Result<Ground, AddError> {
+    ) -> Result<PreparedTorrent, AddError> {
         let digests = metainfo.info.require_digests().map_err(|error| AddError::Unsupported(error.to_string()))?;
         let info_hash = metainfo.info_hashes.v1.ok_or_else(|| AddError::Unsupported("the torrent has no info-hash".into()))?;
         let dir_error = |error: std::io::Error| store_error(&options.dir, &error);
@@ -71,7 +71,7 @@ impl Ground {
         } else {
             state_dir
         };
-        Ok(Ground {
+        Ok(PreparedTorrent {
             info_hash,
             wanted: layout.wanted(),
             layout: Arc::new(layout),
@@ -90,32 +90,34 @@ impl Ground {
 
 impl Inner {
     /// Notes that the torrent's metadata is known, and takes over its lock.
-    pub(crate) fn take_ground(&self, ground: &Ground, of_magnet: Option<Arc<Metainfo>>) {
-        let bytes_wanted = bytes(&ground.layout, &ground.wanted);
-        let _ = self.known.set(Known { layout: Arc::clone(&ground.layout), bytes_wanted, of_magnet });
-        let lock = ground.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    pub(crate) fn take_prepared(&self, prepared: &PreparedTorrent, of_magnet: Option<Arc<Metainfo>>) {
+        let bytes_wanted = bytes(&prepared.layout, &prepared.wanted);
+        let _ = self.known.set(Known { layout: Arc::clone(&prepared.layout), bytes_wanted, of_magnet });
+        let lock = prepared.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
         *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = lock;
     }
 }
 
 /// A task that opens a torrent.
-pub(crate) struct Opener {
+pub(crate) struct OpenTask {
     pub(crate) inner: Arc<Inner>,
     pub(crate) options: AddOptions,
 }
 
-impl Opener {
+impl OpenTask {
     /// Checks the data and joins the swarm. With `of_magnet` the torrent is in the swarm already.
-    pub(crate) fn open(self, ground: Ground, of_magnet: bool) {
+    pub(crate) fn open(self, prepared: PreparedTorrent, of_magnet: bool) {
         let inner = Arc::clone(&self.inner);
-        if let Err(error) = self.try_open(ground, of_magnet) {
+        if let Err(error) = self.try_open(prepared, of_magnet) {
             fail(&inner, error, of_magnet);
         }
     }
 
-    fn try_open(self, ground: Ground, of_magnet: bool) -> Result<(), AddError> {
-        let Opener { inner, options } = self;
-        let Ground { info_hash, layout, wanted, digests, dir, trackers, metadata, private, root, dirs, state_dir, .. } = ground;
+    fn try_open(self, prepared: PreparedTorrent, of_magnet: bool) -> Result<(), AddError> {
+        let OpenTask { inner, options } = self;
+        let PreparedTorrent {
+            info_hash, layout, wanted, digests, dir, trackers, metadata, private, root, dirs, state_dir, ..
+        } = prepared;
         let journal = state_dir.journal(&dirs, info_hash, &root, layout.geometry()).map_err(OpenError::from)?;
         let trust = if options.trust_data { Trust::Data } else { Trust::Journal };
         let storage: Arc<dyn Storage> = Arc::new(DiskStorage::below(Arc::clone(&dir)).over_links().sharing(dirs.open_files()));
@@ -156,7 +158,7 @@ impl Opener {
             spec: MagnetSpec { info_hash: inner.info_hash, trackers },
             peers: self.options.peers.clone(),
             inner: Arc::clone(&inner),
-            follower: Follower { opener: self, magnet, dirs, state_dir },
+            follower: MagnetContinuation { opener: self, magnet, dirs, state_dir },
         };
         let begin = || {
             inner.register()?;
@@ -170,14 +172,14 @@ impl Opener {
 }
 
 /// The continuation of a magnet link when its metadata has arrived.
-pub(crate) struct Follower {
-    opener: Opener,
+pub(crate) struct MagnetContinuation {
+    opener: OpenTask,
     magnet: Magnet,
     dirs: Dirs,
     state_dir: StateDir,
 }
 
-impl Follower {
+impl MagnetContinuation {
     /// Starts to open the torrent, unless it is being stopped.
     pub(crate) fn begin(self, metadata: Bytes) {
         let inner = Arc::clone(&self.opener.inner);
@@ -191,7 +193,7 @@ impl Follower {
     }
 
     fn open(self, metadata: &[u8]) {
-        let Follower { mut opener, magnet, dirs, state_dir } = self;
+        let MagnetContinuation { mut opener, magnet, dirs, state_dir } = self;
         let inner = Arc::clone(&opener.inner);
         let mut known = || {
             let metainfo = metainfo_of(&magnet, metadata)?;
@@ -215,11 +217,11 @@ impl Follower {
             inner.state.send_replace(TorrentState::Known);
             return;
         }
-        match Ground::prepare(&metainfo, &opener.options, &dirs, state_dir) {
-            Ok(ground) => {
-                inner.take_ground(&ground, Some(metainfo));
+        match PreparedTorrent::prepare(&metainfo, &opener.options, &dirs, state_dir) {
+            Ok(prepared) => {
+                inner.take_prepared(&prepared, Some(metainfo));
                 inner.news.tell(TorrentEvent::Metadata);
-                opener.open(ground, true);
+                opener.open(prepared, true);
             }
             Err(error) => fail(&inner, error, true),
         }

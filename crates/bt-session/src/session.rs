@@ -17,7 +17,7 @@ use crate::openers::Openers;
 use crate::panics::{Bugs, Panics};
 use crate::shard::{self, Shard, ToShard};
 use crate::state::StateDir;
-use crate::torrent::{AddOptions, Home, TorrentHandle, Watched};
+use crate::torrent::{AddOptions, TorrentContext, TorrentHandle, Watched};
 use crate::udp;
 use bt_engine::desk::Desk;
 use bt_engine::{Budget, Config, Input, TorrentKey};
@@ -257,7 +257,7 @@ impl Session {
     fn place(
         &self,
         swarm: Option<InfoHash>,
-        begin: impl FnOnce(Home) -> Result<TorrentHandle, AddError>,
+        begin: impl FnOnce(TorrentContext) -> Result<TorrentHandle, AddError>,
     ) -> Result<TorrentHandle, AddError> {
         let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
         if swarm.is_some_and(|swarm| torrents.by_hash.contains_key(&swarm)) {
@@ -266,7 +266,7 @@ impl Session {
         let key = TorrentKey(self.next_key.fetch_add(1, Relaxed));
         let place = listen::lock(&self.desk).place();
         let (shard, watched) = self.shards.get(place).cloned().ok_or(AddError::Stopping)?;
-        let home = Home {
+        let home = TorrentContext {
             key,
             shard,
             watched,

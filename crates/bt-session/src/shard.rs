@@ -19,7 +19,7 @@ use crate::disk::{DiskOrder, Disks};
 use crate::events::{AddError, TorrentEvent, TorrentState};
 use crate::listen::AdmissionGuard;
 use crate::network::NetworkChange;
-use crate::opening::Follower;
+use crate::opening::MagnetContinuation;
 use crate::panics::{Bugs, Place};
 use crate::queues::Inbox;
 use crate::splice_pipe::SplicePipe;
@@ -104,7 +104,7 @@ pub(crate) struct NewMagnet {
     pub(crate) inner: Arc<Inner>,
     pub(crate) spec: MagnetSpec,
     pub(crate) peers: Vec<SocketAddr>,
-    pub(crate) follower: Follower,
+    pub(crate) follower: MagnetContinuation,
 }
 
 impl std::fmt::Debug for NewMagnet {
@@ -153,7 +153,7 @@ struct Kept {
 /// How much of a torrent is known.
 enum Stage {
     /// Its info-hash. `follower` is taken when the metadata arrives.
-    Magnet { spec: Box<MagnetSpec>, follower: Option<Box<Follower>> },
+    Magnet { spec: Box<MagnetSpec>, follower: Option<Box<MagnetContinuation>> },
     /// Everything.
     Whole { layout: Arc<Layout>, storage: Arc<dyn Storage>, private: bool, bytes_there: u64 },
 }

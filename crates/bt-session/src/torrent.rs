@@ -10,7 +10,7 @@ use crate::dirs::Dirs;
 use crate::disk::{DiskOrder, Disks};
 use crate::events::{AddError, News, Summary, TorrentEvent, TorrentState};
 use crate::openers::Openers;
-use crate::opening::{Ground, Opener, store_error};
+use crate::opening::{OpenTask, PreparedTorrent, store_error};
 use crate::panics::{Bugs, Place};
 use crate::shard::{Departure, ToShard};
 use crate::state::{Lock, StateDir};
@@ -134,7 +134,7 @@ impl std::fmt::Debug for Inner {
 }
 
 /// What a torrent needs of its session.
-pub(crate) struct Home {
+pub(crate) struct TorrentContext {
     pub(crate) key: TorrentKey,
     pub(crate) shard: mpsc::Sender<ToShard>,
     pub(crate) watched: Watched,
@@ -149,27 +149,27 @@ pub(crate) struct Home {
 
 impl TorrentHandle {
     /// Starts a torrent: a thread checks the data on disk, then the torrent joins its swarm.
-    pub(crate) fn begin(home: Home, metainfo: &Metainfo, options: AddOptions) -> Result<TorrentHandle, AddError> {
+    pub(crate) fn begin(home: TorrentContext, metainfo: &Metainfo, options: AddOptions) -> Result<TorrentHandle, AddError> {
         let Some(info_hash) = metainfo.info_hashes.swarm() else {
             return Err(AddError::Unsupported("the torrent has no info-hash".into()));
         };
-        let ground = Ground::prepare(metainfo, &options, &home.dirs, home.state_dir.clone())?;
+        let prepared = PreparedTorrent::prepare(metainfo, &options, &home.dirs, home.state_dir.clone())?;
         let inner = Arc::new(Inner::new(home, info_hash, TorrentState::Checking));
-        inner.take_ground(&ground, None);
-        let opener = Opener { inner: Arc::clone(&inner), options };
-        inner.step(move || opener.open(ground, false))?;
+        inner.take_prepared(&prepared, None);
+        let opener = OpenTask { inner: Arc::clone(&inner), options };
+        inner.step(move || opener.open(prepared, false))?;
         Ok(TorrentHandle(inner))
     }
 
     /// Starts a magnet link: its metadata is fetched from its swarm.
-    pub(crate) fn follow(home: Home, magnet: &Magnet, options: AddOptions) -> Result<TorrentHandle, AddError> {
+    pub(crate) fn follow(home: TorrentContext, magnet: &Magnet, options: AddOptions) -> Result<TorrentHandle, AddError> {
         let Some(info_hash) = magnet.info_hashes.v1 else {
             let why = bt_metainfo::MetainfoError::V2Unsupported;
             return Err(AddError::Unsupported(why.to_string()));
         };
         let (dirs, state_dir) = (home.dirs.clone(), home.state_dir.clone());
         let inner = Arc::new(Inner::new(home, info_hash, TorrentState::Finding(MagnetStatus::default())));
-        let opener = Opener { inner: Arc::clone(&inner), options };
+        let opener = OpenTask { inner: Arc::clone(&inner), options };
         let magnet = magnet.clone();
         inner.step(move || opener.follow(magnet, dirs, state_dir))?;
         Ok(TorrentHandle(inner))
@@ -288,7 +288,7 @@ impl TorrentHandle {
 }
 
 impl Inner {
-    pub(crate) fn new(home: Home, info_hash: InfoHash, state: TorrentState) -> Inner {
+    pub(crate) fn new(home: TorrentContext, info_hash: InfoHash, state: TorrentState) -> Inner {
         Inner {
             key: home.key,
             info_hash,

@@ -5,7 +5,7 @@
 //! Invariant: nothing here depends on the time.
 
 use super::*;
-use crate::torrent::Home;
+use crate::torrent::TorrentContext;
 use bt_metainfo::{Builder, Metainfo};
 use bt_net::EgressConfig;
 use bt_piece_store::MemStorage;
@@ -45,7 +45,7 @@ fn shard_of(torrents: u32, room: usize, trackers: Vec<Vec<String>>) -> (Shard, V
         let torrent = Metainfo::from_bytes(&torrent.build(&[[0; 20]; 62])).unwrap();
         let (key, info_hash) = (TorrentKey(number), torrent.info_hashes.v1.unwrap());
         let (geometry, layout) = (torrent.info.geometry, Arc::new(Layout::new(&torrent.info)));
-        let home = Home {
+        let home = TorrentContext {
             key,
             shard: inbox.clone(),
             watched: Arc::clone(&watched),
