@@ -7,7 +7,7 @@
 
 use crate::exit::{Exit, Failure, Outcome};
 use bt_metainfo::{Magnet, Metainfo};
-use bt_session::{Asker, FetchError, Roots};
+use bt_session::{FetchError, OneShot, Roots};
 use bt_types::InfoHash;
 use std::ffi::OsStr;
 use std::io::Read as _;
@@ -196,7 +196,7 @@ enum Fetched {
 }
 
 async fn fetch(url: &str, roots: &Roots) -> Outcome<Fetched> {
-    let asker = Asker::new(roots.clone()).map_err(anyhow::Error::from)?;
+    let asker = OneShot::new(roots.clone()).map_err(anyhow::Error::from)?;
     match asker.fetch(url, URL_MAX).await {
         Ok(bytes) => Ok(Fetched::Bytes(bytes)),
         Err(FetchError::Magnet(text)) => Ok(Fetched::Link(text)),

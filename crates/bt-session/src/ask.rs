@@ -32,21 +32,21 @@ pub enum FetchError {
 
 /// Asks the network one thing at a time.
 #[derive(Clone, Debug)]
-pub struct Asker {
+pub struct OneShot {
     egress: Egress,
     trackers: TrackerClient,
     peer_id: PeerId,
     key: u32,
 }
 
-impl Asker {
+impl OneShot {
     /// Makes an asker with its own peer id, which trusts these certificates besides those that
     /// browsers trust.
-    pub fn new(extra_roots: Roots) -> Result<Asker, StartError> {
+    pub fn new(extra_roots: Roots) -> Result<OneShot, StartError> {
         let mut rng = os_rng()?;
         let egress = Egress::new(EgressConfig { extra_roots, ..EgressConfig::default() })?;
         let (peer_id, key) = (PeerId::ours(&mut rng), rng.next_u32());
-        Ok(Asker { trackers: TrackerClient::new(egress.clone(), rng), egress, peer_id, key })
+        Ok(OneShot { trackers: TrackerClient::new(egress.clone(), rng), egress, peer_id, key })
     }
 
     /// Fetches a `.torrent` of at most `max` bytes from a URL that the user gave.

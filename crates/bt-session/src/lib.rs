@@ -28,6 +28,7 @@ mod torrent;
 
 mod account;
 mod buffers;
+mod check_pool;
 mod clock;
 mod control;
 mod dial;
@@ -37,7 +38,6 @@ mod listen;
 mod lookups;
 mod lsd;
 mod network;
-mod openers;
 mod opening;
 mod owner;
 mod panics;
@@ -50,7 +50,7 @@ mod testkit;
 mod udp;
 mod wire;
 
-pub use ask::{Asker, FetchError};
+pub use ask::{FetchError, OneShot};
 pub use bt_engine::{
     Budget, CloseReason, Discovery, Event, MagnetStatus, MapCell, Order, Priority, Rates, SlowReason, SourceStat, TorrentStatus,
 };

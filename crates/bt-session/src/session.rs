@@ -6,6 +6,7 @@
 //! peers do.
 
 use crate::announces::Ourselves;
+use crate::check_pool::CheckPool;
 use crate::clock::Clock;
 use crate::control::{self, Control, ToControl};
 use crate::dht::{DhtConfig, DhtHandle, Driver};
@@ -13,7 +14,6 @@ use crate::dirs::Dirs;
 use crate::disk::Disks;
 use crate::events::AddError;
 use crate::listen::{self, SharedDesk};
-use crate::openers::Openers;
 use crate::panics::{Bugs, Panics};
 use crate::shard::{self, Shard, ToShard};
 use crate::state::StateDir;
@@ -110,7 +110,7 @@ pub struct Session {
     state_dir: StateDir,
     dirs: Dirs,
     disks: Arc<Disks>,
-    openers: Arc<Openers>,
+    check_pool: Arc<CheckPool>,
     bugs: Bugs,
     control: mpsc::Sender<ToControl>,
     shards: Vec<(mpsc::Sender<ToShard>, Watched)>,
@@ -203,7 +203,7 @@ impl Session {
             state_dir,
             dirs: Dirs::default(),
             disks,
-            openers: Arc::default(),
+            check_pool: Arc::default(),
             bugs,
             control,
             shards,
@@ -272,7 +272,7 @@ impl Session {
             watched,
             control: self.control.clone(),
             disks: Arc::clone(&self.disks),
-            openers: Arc::clone(&self.openers),
+            check_pool: Arc::clone(&self.check_pool),
             bugs: self.bugs.clone(),
             dirs: self.dirs.clone(),
             state_dir: self.state_dir.clone(),

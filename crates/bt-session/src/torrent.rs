@@ -4,12 +4,12 @@
 //! Must not know: engines' insides.
 //! Invariant: stopping leaves the swarm before the store is closed, and happens once.
 
+use crate::check_pool::CheckPool;
 use crate::clock::Clock;
 use crate::control::ToControl;
 use crate::dirs::Dirs;
 use crate::disk::{DiskOrder, Disks};
 use crate::events::{AddError, News, Summary, TorrentEvent, TorrentState};
-use crate::openers::Openers;
 use crate::opening::{OpenTask, PreparedTorrent, store_error};
 use crate::panics::{Bugs, Place};
 use crate::shard::{Departure, ToShard};
@@ -107,7 +107,7 @@ pub(crate) struct Inner {
     pub(crate) news: News,
     /// Tells the shard of new watchers.
     watched: Watched,
-    openers: Arc<Openers>,
+    check_pool: Arc<CheckPool>,
     bugs: Bugs,
     pub(crate) lock: Mutex<Option<Lock>>,
     /// A permit for each opening step; none is given once the torrent is stopped.
@@ -140,7 +140,7 @@ pub(crate) struct TorrentContext {
     pub(crate) watched: Watched,
     pub(crate) control: mpsc::Sender<ToControl>,
     pub(crate) disks: Arc<Disks>,
-    pub(crate) openers: Arc<Openers>,
+    pub(crate) check_pool: Arc<CheckPool>,
     pub(crate) bugs: Bugs,
     pub(crate) dirs: Dirs,
     pub(crate) state_dir: StateDir,
@@ -302,7 +302,7 @@ impl Inner {
             state: watch::Sender::new(state),
             news: News::default(),
             watched: home.watched,
-            openers: home.openers,
+            check_pool: home.check_pool,
             bugs: home.bugs,
             lock: Mutex::new(None),
             opening: Arc::new(Semaphore::new(STEPS as usize)),
@@ -331,7 +331,7 @@ impl Inner {
             step();
             drop(permit);
         };
-        self.openers.begin(self.key, run).map_err(|error| store_error(Path::new("check thread"), &error))
+        self.check_pool.begin(self.key, run).map_err(|error| store_error(Path::new("check thread"), &error))
     }
 
     /// Tells the engine, once it knows the torrent.
@@ -365,7 +365,7 @@ impl Inner {
         // Waiting for all permits comes first: a step that runs ends, and no later one is started,
         // as metadata may arrive in this very moment. Then a step that waits for a thread is
         // dropped: else it would wait for those of other torrents.
-        let (_all, ()) = tokio::join!(self.opening.acquire_many(STEPS), async { self.openers.forget(self.key) });
+        let (_all, ()) = tokio::join!(self.opening.acquire_many(STEPS), async { self.check_pool.forget(self.key) });
         self.opening.close();
         let _ = self.control.send(ToControl::Unregister(self.info_hash, self.key)).await;
         let (done, departure) = oneshot::channel();

@@ -9,7 +9,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::source::{self, Source};
 use crate::units;
-use bt_session::{Asker, LEFT_UNKNOWN, SwarmCounts, TrackerError};
+use bt_session::{LEFT_UNKNOWN, OneShot, SwarmCounts, TrackerError};
 use bt_types::InfoHash;
 use serde_json::{Value, json};
 
@@ -88,7 +88,7 @@ fn describe(counts: &SwarmCounts) -> String {
     format!("{seeders}, {leechers}{partial}, {}", count(*downloaded, "download"))
 }
 
-async fn prepare(args: &AskArgs) -> Outcome<(Source, InfoHash, Asker)> {
+async fn prepare(args: &AskArgs) -> Outcome<(Source, InfoHash, OneShot)> {
     let roots = args.trust.roots()?;
     let source = source::open(&args.source, &roots).await?;
     let hash = source.swarm().ok_or_else(|| Failure::new(Exit::Input, "no_info_hash", "the torrent has no info-hash"))?;
@@ -99,7 +99,7 @@ async fn prepare(args: &AskArgs) -> Outcome<(Source, InfoHash, Asker)> {
             "it names no tracker to ask; ask for peers in the DHT with `bt dht get-peers`, or give a magnet link with &tr=URL at its end",
         ));
     }
-    Ok((source, hash, Asker::new(roots).map_err(anyhow::Error::from)?))
+    Ok((source, hash, OneShot::new(roots).map_err(anyhow::Error::from)?))
 }
 
 /// Makes JSON of one tracker's answer; an error is printed at once.

@@ -51,7 +51,7 @@ fn shard_of(torrents: u32, room: usize, trackers: Vec<Vec<String>>) -> (Shard, V
             watched: Arc::clone(&watched),
             control: control.clone(),
             disks: Arc::clone(&disks),
-            openers: Arc::default(),
+            check_pool: Arc::default(),
             bugs: Bugs::default(),
             dirs: Default::default(),
             state_dir: crate::state::StateDir::new(None),

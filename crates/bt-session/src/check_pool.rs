@@ -22,7 +22,7 @@ type Step = Box<dyn FnOnce() + Send>;
 
 /// The threads, started when they are needed and ended when they are idle.
 #[derive(Default)]
-pub(crate) struct Openers {
+pub(crate) struct CheckPool {
     waiting: Mutex<Waiting>,
     more: Condvar,
 }
@@ -35,19 +35,19 @@ struct Waiting {
     idle: usize,
 }
 
-impl std::fmt::Debug for Openers {
+impl std::fmt::Debug for CheckPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Openers").finish_non_exhaustive()
     }
 }
 
-impl Openers {
+impl CheckPool {
     /// Runs a torrent's step as soon as a thread is free.
     pub(crate) fn begin(self: &Arc<Self>, key: TorrentKey, step: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let mut waiting = self.lock();
         if waiting.idle <= waiting.steps.len() && waiting.threads < OPENERS_MAX {
-            let openers = Arc::clone(self);
-            std::thread::Builder::new().name("bt-check".into()).spawn(move || openers.run())?;
+            let check_pool = Arc::clone(self);
+            std::thread::Builder::new().name("bt-check".into()).spawn(move || check_pool.run())?;
             waiting.threads += 1;
         }
         waiting.steps.insert(key, Box::new(step));
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_few_steps_run_at_a_time_and_one_that_is_forgotten_does_not() {
-        let openers = Arc::new(Openers::default());
+        let check_pool = Arc::new(CheckPool::default());
         let gate = Arc::new(Mutex::new(()));
         let (begun, steps) = mpsc::channel();
         let closed = gate.lock().unwrap();
@@ -105,12 +105,12 @@ mod tests {
                 drop(gate.lock());
                 assert_ne!(key, TorrentKey(0), "a step that panics does not take its thread's place away");
             };
-            openers.begin(key, step).unwrap();
+            check_pool.begin(key, step).unwrap();
         }
         drop(begun);
         let mut ran: Vec<TorrentKey> = (0..OPENERS_MAX).map(|_| steps.recv().unwrap()).collect();
         assert!(steps.try_recv().is_err());
-        openers.forget(TorrentKey(all - 2));
+        check_pool.forget(TorrentKey(all - 2));
         drop(closed);
         ran.extend(steps);
         ran.sort_unstable();
