@@ -6,7 +6,7 @@
 //! cache allows. Only `read_raw` reads a file that another program touched since the first look at
 //! it. For lent pages this is checked when they are taken.
 
-use super::face::{face_at, face_of, folder_of};
+use super::file_identity::{face_at, face_of, folder_of};
 use super::open_files::{OpenFiles, OpenFilesOf};
 use super::seen::Seen;
 use super::{Storage, StoreError, changed};

@@ -6,8 +6,8 @@
 //! it.
 
 mod disk;
-mod face;
 mod faulty;
+mod file_identity;
 mod mem;
 mod open_files;
 mod seen;

@@ -7,7 +7,7 @@
 //! Our write changes a file's times: the stat is compared right before and noted right after. A
 //! write of another program between these two looks like ours.
 
-use super::face::Face;
+use super::file_identity::FileIdentity;
 use crate::identity::{Change, Stat};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -54,7 +54,7 @@ impl Seen {
     }
 
     /// Looks at a file that was read or will be written; fails if it is in doubt.
-    pub(super) fn check(&mut self, path: &Path, now: Face) -> io::Result<()> {
+    pub(super) fn check(&mut self, path: &Path, now: FileIdentity) -> io::Result<()> {
         if now.links == 0 {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     fn check(seen: &mut Seen, stat: Stat) -> bool {
-        seen.check(Path::new("f"), Face { stat, links: 1 }).is_ok()
+        seen.check(Path::new("f"), FileIdentity { stat, links: 1 }).is_ok()
     }
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
         assert!(!seen.is_unsynced(path) && !check(&mut seen, stat(1, 5, 5)), "a change between a write and its sync shows");
         seen.forget(path);
         assert!(check(&mut seen, stat(9, 9, 9)));
-        let gone = seen.check(path, Face { stat: stat(9, 9, 9), links: 0 });
+        let gone = seen.check(path, FileIdentity { stat: stat(9, 9, 9), links: 0 });
         assert_eq!(gone.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -13,14 +13,14 @@ use std::path::Path;
 
 /// The stat and the number of names of an open file, at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Face {
+pub(super) struct FileIdentity {
     pub(super) stat: Stat,
     /// Its number of names; 0 when it was deleted.
     pub(super) links: u64,
 }
 
 /// Stats an open file. Anything other than a regular file is an error.
-pub(super) fn face_of(file: &OwnedFd) -> io::Result<Face> {
+pub(super) fn face_of(file: &OwnedFd) -> io::Result<FileIdentity> {
     match face_with_birth(file, None, AtFlags::empty())? {
         Some(face) => Ok(face),
         None => face(&rustix::fs::fstat(file)?),
@@ -28,7 +28,7 @@ pub(super) fn face_of(file: &OwnedFd) -> io::Result<Face> {
 }
 
 /// Stats a name in a directory. Anything other than a regular file is an error.
-pub(super) fn face_at(dir: &OwnedFd, name: &Path, flags: AtFlags) -> io::Result<Face> {
+pub(super) fn face_at(dir: &OwnedFd, name: &Path, flags: AtFlags) -> io::Result<FileIdentity> {
     match face_with_birth(dir, Some(name), flags)? {
         Some(face) => Ok(face),
         None => face(&rustix::fs::statat(dir, name, flags)?),
@@ -70,7 +70,7 @@ fn folder_with_birth(_: BorrowedFd<'_>) -> io::Result<Option<FolderId>> {
 /// Stats a file without its birth. The types of these fields differ between systems, so plain
 /// casts.
 #[allow(clippy::unnecessary_cast)]
-fn face(stat: &rustix::fs::Stat) -> io::Result<Face> {
+fn face(stat: &rustix::fs::Stat) -> io::Result<FileIdentity> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(not_a_file());
     }
@@ -81,13 +81,13 @@ fn face(stat: &rustix::fs::Stat) -> io::Result<Face> {
         mtime_ns: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
         ctime_ns: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
     };
-    Ok(Face { stat: stat_of_it, links: stat.st_nlink as u64 })
+    Ok(FileIdentity { stat: stat_of_it, links: stat.st_nlink as u64 })
 }
 
 /// Stats the file of this name in `fd`, or `fd` itself; `None` where the kernel or a sandbox does
 /// not know the call.
 #[cfg(target_os = "linux")]
-fn face_with_birth(fd: &OwnedFd, name: Option<&Path>, flags: AtFlags) -> io::Result<Option<Face>> {
+fn face_with_birth(fd: &OwnedFd, name: Option<&Path>, flags: AtFlags) -> io::Result<Option<FileIdentity>> {
     use rustix::fs::{StatxFlags, StatxTimestamp};
     let flags = if name.is_some() { flags } else { AtFlags::EMPTY_PATH };
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
@@ -107,12 +107,12 @@ fn face_with_birth(fd: &OwnedFd, name: Option<&Path>, flags: AtFlags) -> io::Res
         mtime_ns: time(stat.stx_mtime),
         ctime_ns: time(stat.stx_ctime),
     };
-    Ok(Some(Face { stat: stat_of_it, links: stat.stx_nlink.into() }))
+    Ok(Some(FileIdentity { stat: stat_of_it, links: stat.stx_nlink.into() }))
 }
 
 /// Returns `None`: other systems tell files apart without their birth.
 #[cfg(not(target_os = "linux"))]
-fn face_with_birth(_: &OwnedFd, _: Option<&Path>, _: AtFlags) -> io::Result<Option<Face>> {
+fn face_with_birth(_: &OwnedFd, _: Option<&Path>, _: AtFlags) -> io::Result<Option<FileIdentity>> {
     Ok(None)
 }
 
