@@ -24,10 +24,10 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod address;
+mod concurrency_limit;
 mod error;
 mod http;
 mod merge;
-mod turnstile;
 mod udp;
 
 pub use error::TrackerError;
@@ -36,11 +36,11 @@ use address::{Scheme, TrackerAddress};
 use bt_net::Egress;
 use bt_tracker_wire::{Announce, AnnounceReply, Answer, Ask, ScrapeReply};
 use bt_types::{InfoHash, Rng, Source, may_name};
+use concurrency_limit::ConcurrencyLimit;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
-use turnstile::Turnstile;
 use udp::UdpTrackers;
 
 /// Most addresses of one family of a tracker that are tried.
@@ -58,7 +58,7 @@ pub fn tracker_host(url: &str) -> Option<String> {
 #[derive(Clone, Debug)]
 pub struct TrackerClient {
     egress: Egress,
-    turnstile: Turnstile,
+    limit: ConcurrencyLimit,
     udp: Arc<UdpTrackers>,
 }
 
@@ -82,7 +82,7 @@ impl TrackerClient {
     /// Makes a client that goes out through `egress`. `rng` must have a secret seed: its numbers
     /// prove that a UDP reply is the tracker's.
     pub fn new(egress: Egress, rng: Rng) -> TrackerClient {
-        TrackerClient { egress, turnstile: Turnstile::default(), udp: Arc::new(UdpTrackers::new(rng)) }
+        TrackerClient { egress, limit: ConcurrencyLimit::default(), udp: Arc::new(UdpTrackers::new(rng)) }
     }
 
     /// Announces to an `http`, `https` or `udp` URL that the user, or a torrent that the user
@@ -110,7 +110,7 @@ impl TrackerClient {
     async fn ask(&self, url: &str, ask: Ask, deadline: Duration) -> Result<Answered, TrackerError> {
         let deadline = Instant::now() + deadline;
         let tracker = TrackerAddress::parse(url)?;
-        let _place = timeout_at(deadline, self.turnstile.enter(&tracker.host)).await.map_err(|_| TrackerError::Busy)?;
+        let _place = timeout_at(deadline, self.limit.enter(&tracker.host)).await.map_err(|_| TrackerError::Busy)?;
         let addrs = self.egress.resolve(&tracker.host, tracker.port, deadline).await?;
         self.ask_at(&tracker, &addrs, &ask, deadline).await
     }

@@ -16,7 +16,7 @@ const PER_HOST: usize = 4;
 
 /// Lets a limited number of requests through; clones share the limit.
 #[derive(Clone, Debug)]
-pub(crate) struct Turnstile {
+pub(crate) struct ConcurrencyLimit {
     total: Arc<Semaphore>,
     hosts: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
 }
@@ -28,13 +28,13 @@ pub(crate) struct Place {
     _total: Option<OwnedSemaphorePermit>,
 }
 
-impl Default for Turnstile {
-    fn default() -> Turnstile {
-        Turnstile { total: Arc::new(Semaphore::new(TOTAL)), hosts: Arc::default() }
+impl Default for ConcurrencyLimit {
+    fn default() -> ConcurrencyLimit {
+        ConcurrencyLimit { total: Arc::new(Semaphore::new(TOTAL)), hosts: Arc::default() }
     }
 }
 
-impl Turnstile {
+impl ConcurrencyLimit {
     /// Waits for a place, in the order of arrival.
     pub(crate) async fn enter(&self, host: &str) -> Place {
         // The host's first: a request that waits for a slow host must not take a place from others.
@@ -58,26 +58,26 @@ mod tests {
     use std::time::Duration;
     use tokio::time::timeout;
 
-    async fn is_full(turnstile: &Turnstile, host: &str) -> bool {
-        timeout(Duration::from_secs(1), turnstile.enter(host)).await.is_err()
+    async fn is_full(limit: &ConcurrencyLimit, host: &str) -> bool {
+        timeout(Duration::from_secs(1), limit.enter(host)).await.is_err()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_host_and_the_whole_are_capped() {
-        let turnstile = Turnstile::default();
+        let limit = ConcurrencyLimit::default();
         let mut places = Vec::new();
         for _ in 0..PER_HOST {
-            places.push(turnstile.enter("slow").await);
+            places.push(limit.enter("slow").await);
         }
-        assert!(is_full(&turnstile, "slow").await);
+        assert!(is_full(&limit, "slow").await);
         for n in PER_HOST..TOTAL {
-            places.push(turnstile.enter(&format!("host {n}")).await);
+            places.push(limit.enter(&format!("host {n}")).await);
         }
-        assert!(is_full(&turnstile, "another").await);
+        assert!(is_full(&limit, "another").await);
         places.remove(0);
-        assert!(!is_full(&turnstile, "slow").await);
+        assert!(!is_full(&limit, "slow").await);
         places.clear();
-        assert!(!is_full(&turnstile, "another").await);
-        assert_eq!(turnstile.hosts.lock().unwrap().len(), 1, "hosts without questions are forgotten");
+        assert!(!is_full(&limit, "another").await);
+        assert_eq!(limit.hosts.lock().unwrap().len(), 1, "hosts without questions are forgotten");
     }
 }
