@@ -9,7 +9,6 @@ mod canary;
 mod client;
 mod compare;
 mod data;
-mod haul;
 mod interop;
 mod net;
 mod power;
@@ -21,6 +20,7 @@ mod stage;
 mod tap;
 mod terminal;
 mod tmpfs;
+mod transfer;
 mod trial;
 
 pub mod battery;
@@ -33,7 +33,6 @@ pub use canary::Canary;
 pub use client::{Bt, Client, Discovery, Progress, Running, Seat, discover};
 pub use compare::{Snapshot, ensure_same, snapshot};
 pub use data::{mib, random_bytes, random_file, tree};
-pub use haul::{Cargo, Toll};
 pub use interop::{Guest, Meeting};
 pub use net::{Door, Host, Net};
 pub use power::PowerDisk;
@@ -44,6 +43,7 @@ pub use stage::{LOOPBACK, Protocol, Seeded, Stage, listening};
 pub use tap::{Heard, Tap};
 pub use terminal::{Terminal, TerminalSize};
 pub use tmpfs::SmallDisk;
+pub use transfer::{Payload, TransferCost};
 pub use trial::Trial;
 
 /// The hash that names a torrent, and a stream of numbers that is the same for the same seed.

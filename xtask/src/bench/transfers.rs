@@ -7,7 +7,7 @@ use super::Bench;
 use super::table::{Table, mib, number};
 use anyhow::Result;
 use bt_tests::foreign::{Aria2, Libtorrent, Rqbit, Transmission};
-use bt_tests::{Bt, Cargo, Client};
+use bt_tests::{Bt, Client, Payload};
 
 /// Seeds and leechers.
 type Pair = (&'static dyn Client, usize, &'static dyn Client, usize);
@@ -130,7 +130,7 @@ impl Scenario {
             Size::Part(part) => (bench.args.size << 20) / part,
             Size::Pieces(count) => count * self.piece,
         };
-        let cargo = Cargo::new(&bench.args.folder, self.files, bytes, self.piece)?;
+        let cargo = Payload::new(&bench.args.folder, self.files, bytes, self.piece)?;
         let here = |pair: &&Pair| pair.0.version().is_some() && pair.2.version().is_some();
         let pairs: Vec<&Pair> = self.pairs.iter().filter(here).collect();
         for run in 1..=bench.args.runs {
@@ -157,17 +157,17 @@ impl Scenario {
         Ok(())
     }
 
-    fn measure(&self, bench: &mut Bench<'_>, cargo: &Cargo, pair: &Pair, run: u32) -> Result<()> {
+    fn measure(&self, bench: &mut Bench<'_>, cargo: &Payload, pair: &Pair, run: u32) -> Result<()> {
         let (seed, seeds, leecher, leechers) = *pair;
-        let toll = cargo.haul(&bench.args.folder, (seed, seeds), (leecher, leechers))?;
+        let cost = cargo.transfer(&bench.args.folder, (seed, seeds), (leecher, leechers))?;
         let gib = (cargo.bytes() * leechers as u64) as f64 / f64::from(1 << 30);
         let figures = [
-            ("wall", toll.wall.as_secs_f64()),
-            ("seed cpu", toll.seed_cpu / gib),
-            ("leecher cpu", toll.leecher_cpu / gib),
-            ("cpu", (toll.seed_cpu + toll.leecher_cpu) / gib),
-            ("seed peak", toll.seed_peak as f64),
-            ("leecher peak", toll.leecher_peak as f64),
+            ("wall", cost.wall.as_secs_f64()),
+            ("seed cpu", cost.seed_cpu / gib),
+            ("leecher cpu", cost.leecher_cpu / gib),
+            ("cpu", (cost.seed_cpu + cost.leecher_cpu) / gib),
+            ("seed peak", cost.seed_peak as f64),
+            ("leecher peak", cost.leecher_peak as f64),
         ];
         let [seed, leecher] = names(pair);
         eprintln!(

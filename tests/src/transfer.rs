@@ -20,7 +20,7 @@ const FILES_TOGETHER: u32 = 100;
 
 /// Content, and its torrent.
 #[derive(Debug)]
-pub struct Cargo {
+pub struct Payload {
     stage: Stage,
     source: PathBuf,
     torrent: PathBuf,
@@ -29,7 +29,7 @@ pub struct Cargo {
 
 /// What a transfer cost.
 #[derive(Clone, Copy, Debug)]
-pub struct Toll {
+pub struct TransferCost {
     /// From the moment when the first leecher was given its torrent until the last one was complete.
     pub wall: Duration,
     /// Processor seconds of all seeds together.
@@ -42,9 +42,9 @@ pub struct Toll {
     pub leecher_peak: u64,
 }
 
-impl Cargo {
+impl Payload {
     /// So many files of random bytes with a size of `bytes` together, in pieces of this length, in this folder.
-    pub fn new(folder: &Path, files: u32, bytes: u64, piece: u64) -> Result<Cargo> {
+    pub fn new(folder: &Path, files: u32, bytes: u64, piece: u64) -> Result<Payload> {
         let stage = Stage::within(folder)?;
         let source = stage.path("content");
         if files == 1 {
@@ -57,7 +57,7 @@ impl Cargo {
             }
         }
         let torrent = stage.create(&source, &["--piece-length", &piece.to_string(), "-a", TRACKER])?;
-        Ok(Cargo { stage, source, torrent, bytes })
+        Ok(Payload { stage, source, torrent, bytes })
     }
 
     /// Bytes of content.
@@ -66,7 +66,7 @@ impl Cargo {
     }
 
     /// Moves it from so many seeds to so many leechers, once. Copies lie beside the source.
-    pub fn haul(&self, folder: &Path, seed: (&dyn Client, usize), leecher: (&dyn Client, usize)) -> Result<Toll> {
+    pub fn transfer(&self, folder: &Path, seed: (&dyn Client, usize), leecher: (&dyn Client, usize)) -> Result<TransferCost> {
         let net = Net::new().context("network namespaces need root and `ip`")?;
         let stage = Stage::within(folder)?;
         let tracker_host = net.host()?;
@@ -102,7 +102,7 @@ impl Cargo {
             running.wait_complete(TRANSFER).with_context(what)?;
         }
         let wall = began.elapsed();
-        let toll = Toll {
+        let cost = TransferCost {
             wall,
             seed_cpu: cpu(&seeds)? - before.0,
             leecher_cpu: cpu(&leechers)? - before.1,
@@ -111,7 +111,7 @@ impl Cargo {
         };
         drop((seeds, leechers));
         copies.iter().try_for_each(|copy| ensure_same(&self.source, copy))?;
-        Ok(toll)
+        Ok(cost)
     }
 }
 
