@@ -9,6 +9,7 @@ mod canary;
 mod client;
 mod compare;
 mod data;
+mod fixture;
 mod interop;
 mod net;
 mod power;
@@ -21,7 +22,6 @@ mod tap;
 mod terminal;
 mod tmpfs;
 mod transfer;
-mod trial;
 
 pub mod battery;
 pub mod foreign;
@@ -33,6 +33,7 @@ pub use canary::Canary;
 pub use client::{Bt, Client, Discovery, Progress, Running, Seat, discover};
 pub use compare::{Snapshot, ensure_same, snapshot};
 pub use data::{mib, random_bytes, random_file, tree};
+pub use fixture::Fixture;
 pub use interop::{Guest, Meeting};
 pub use net::{Door, Host, Net};
 pub use power::PowerDisk;
@@ -44,7 +45,6 @@ pub use tap::{Heard, Tap};
 pub use terminal::{Terminal, TerminalSize};
 pub use tmpfs::SmallDisk;
 pub use transfer::{Payload, TransferCost};
-pub use trial::Trial;
 
 /// The hash that names a torrent, and a stream of numbers that is the same for the same seed.
 pub use bt_types::{InfoHash, Rng};

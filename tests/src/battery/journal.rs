@@ -5,7 +5,7 @@
 
 use super::scene::{clean, settled, sound};
 use super::{Figures, Outcome, Report, Row, Scale};
-use crate::{PATIENCE, Process, Trial, ensure_same, random_bytes};
+use crate::{Fixture, PATIENCE, Process, ensure_same, random_bytes};
 use Outcome::{Ignored, Rechecked, Refused};
 use anyhow::{Context as _, Result, ensure};
 use std::fs::{self, OpenOptions};
@@ -163,23 +163,23 @@ fn crc32c(bytes: &[u8]) -> u32 {
 /// Plays all cases.
 pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     // Slowly enough to be stopped in the middle.
-    let trial = Trial::new(scale.mib as usize, scale.up.unwrap_or("8MiB/s"))?;
-    let seed = trial.seed()?;
-    let precious = trial.stage.path("precious");
+    let fixture = Fixture::new(scale.mib as usize, scale.up.unwrap_or("8MiB/s"))?;
+    let seed = fixture.seed()?;
+    let precious = fixture.stage.path("precious");
     fs::write(&precious, "untouched")?;
     let (mut complete, mut before, mut number) = (Vec::new(), 0, 0);
     let mut place = || {
         number += 1;
-        Place { home: trial.stage.path(format!("home {number}")), dir: trial.stage.path(format!("copy {number}")) }
+        Place { home: fixture.stage.path(format!("home {number}")), dir: fixture.stage.path(format!("copy {number}")) }
     };
     // A clean one was stopped, too.
     let alone = clean(|| {
         let place = place();
-        place.stop(&trial, false)?;
-        let resumed = place.go_on(&trial)?;
+        place.stop(&fixture, false)?;
+        let resumed = place.go_on(&fixture)?;
         let took = resumed.took;
         before = resumed.get.memory()?.max(before);
-        place.end(&trial, resumed)?;
+        place.end(&fixture, resumed)?;
         complete = fs::read(place.journal()?)?;
         Ok(took)
     })?;
@@ -187,14 +187,14 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     for case in CASES {
         let place = place();
         let play = || {
-            place.stop(&trial, case.killed)?;
+            place.stop(&fixture, case.killed)?;
             (case.harm)(&Spoilt { journal: place.journal()?, complete: complete.clone(), precious: precious.clone() })?;
             if let Refused(code) = case.outcome {
-                place.refuse(&trial, code)?;
+                place.refuse(&fixture, code)?;
             }
-            let resumed = place.go_on(&trial)?;
+            let resumed = place.go_on(&fixture)?;
             let (took, held) = (resumed.took, settled(&resumed.get, before)?);
-            place.end(&trial, resumed)?;
+            place.end(&fixture, resumed)?;
             ensure!(fs::read(&precious)? == b"untouched", "another file was written to");
             Ok(Figures { held, took, clean: alone })
         };
@@ -227,9 +227,9 @@ impl Place {
     }
 
     /// A download that ends in its first half.
-    fn stop(&self, trial: &Trial, killed: bool) -> Result<()> {
-        let get = Process::start("get", &mut trial.get(&self.home, &self.dir))?;
-        get.wait_for("a beginning", PATIENCE, |event| event["bytes_down"].as_u64() >= Some(trial.total() / 4))?;
+    fn stop(&self, fixture: &Fixture, killed: bool) -> Result<()> {
+        let get = Process::start("get", &mut fixture.get(&self.home, &self.dir))?;
+        get.wait_for("a beginning", PATIENCE, |event| event["bytes_down"].as_u64() >= Some(fixture.total() / 4))?;
         if killed {
             get.kill()?;
             get.finish(PATIENCE)?;
@@ -240,32 +240,32 @@ impl Place {
     }
 
     /// The same command again goes on and completes.
-    fn go_on(&self, trial: &Trial) -> Result<Resumed> {
-        let right = trial.right_bytes(&self.dir);
+    fn go_on(&self, fixture: &Fixture) -> Result<Resumed> {
+        let right = fixture.right_bytes(&self.dir);
         let began = Instant::now();
-        let get = Process::start("get", trial.get(&self.home, &self.dir).arg("--seed"))?;
+        let get = Process::start("get", fixture.get(&self.home, &self.dir).arg("--seed"))?;
         get.wait_event("ready", PATIENCE)?;
-        trial.ensure_claims(&get, &self.dir)?;
+        fixture.ensure_claims(&get, &self.dir)?;
         get.wait_event("complete", PATIENCE)?;
         let took = began.elapsed();
         Ok(Resumed { get, took, right })
     }
 
     /// Ends it: it had found all that was right, and its copy is right.
-    fn end(&self, trial: &Trial, Resumed { get, right, .. }: Resumed) -> Result<()> {
+    fn end(&self, fixture: &Fixture, Resumed { get, right, .. }: Resumed) -> Result<()> {
         let summary = sound(get.stop(PATIENCE)?.expect_code(0)?)?.event("summary")?;
         let there = summary["bytes_there"].as_u64().with_context(|| format!("it says what was there: {summary}"))?;
         ensure!(there >= right, "{right} bytes were right on the disk, and {there} of them were found");
-        ensure_same(&trial.stage.path("data.bin"), &Trial::copy(&self.dir))
+        ensure_same(&fixture.stage.path("data.bin"), &Fixture::copy(&self.dir))
     }
 
     /// The same command again says why it cannot go on. What is in its way is then taken away, with all that was remembered.
-    fn refuse(&self, trial: &Trial, code: i32) -> Result<()> {
-        let right = trial.right_bytes(&self.dir);
-        let refusal = sound(Process::run("get", &mut trial.get(&self.home, &self.dir), PATIENCE)?.expect_code(code)?)?;
+    fn refuse(&self, fixture: &Fixture, code: i32) -> Result<()> {
+        let right = fixture.right_bytes(&self.dir);
+        let refusal = sound(Process::run("get", &mut fixture.get(&self.home, &self.dir), PATIENCE)?.expect_code(code)?)?;
         let error = refusal.event("error").or_else(|_| refusal.last())?;
         ensure!(error["message"].as_str().is_some_and(|message| message.len() > 10), "{error}");
-        ensure!(trial.right_bytes(&self.dir) == right, "data was touched");
+        ensure!(fixture.right_bytes(&self.dir) == right, "data was touched");
         if self.home.is_dir() {
             fs::remove_dir_all(&self.home)?
         } else {

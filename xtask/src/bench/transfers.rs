@@ -130,12 +130,12 @@ impl Scenario {
             Size::Part(part) => (bench.args.size << 20) / part,
             Size::Pieces(count) => count * self.piece,
         };
-        let cargo = Payload::new(&bench.args.folder, self.files, bytes, self.piece)?;
+        let payload = Payload::new(&bench.args.folder, self.files, bytes, self.piece)?;
         let here = |pair: &&Pair| pair.0.version().is_some() && pair.2.version().is_some();
         let pairs: Vec<&Pair> = self.pairs.iter().filter(here).collect();
         for run in 1..=bench.args.runs {
             for pair in &pairs {
-                self.measure(bench, &cargo, pair, run)?;
+                self.measure(bench, &payload, pair, run)?;
             }
         }
         let title = format!("{}: {}, {} MiB", self.name, self.what, bytes >> 20);
@@ -157,10 +157,10 @@ impl Scenario {
         Ok(())
     }
 
-    fn measure(&self, bench: &mut Bench<'_>, cargo: &Payload, pair: &Pair, run: u32) -> Result<()> {
+    fn measure(&self, bench: &mut Bench<'_>, payload: &Payload, pair: &Pair, run: u32) -> Result<()> {
         let (seed, seeds, leecher, leechers) = *pair;
-        let cost = cargo.transfer(&bench.args.folder, (seed, seeds), (leecher, leechers))?;
-        let gib = (cargo.bytes() * leechers as u64) as f64 / f64::from(1 << 30);
+        let cost = payload.transfer(&bench.args.folder, (seed, seeds), (leecher, leechers))?;
+        let gib = (payload.bytes() * leechers as u64) as f64 / f64::from(1 << 30);
         let figures = [
             ("wall", cost.wall.as_secs_f64()),
             ("seed cpu", cost.seed_cpu / gib),

@@ -6,7 +6,7 @@
 
 use super::let_run;
 use anyhow::{Context as _, Result, bail, ensure};
-use bt_tests::{PATIENCE, Process, Rng, Trial};
+use bt_tests::{Fixture, PATIENCE, Process, Rng};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
@@ -47,18 +47,18 @@ struct Written {
 /// Runs the rounds and prints what came of them.
 pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
     println!("another program beside a download that is killed, {rounds} rounds, a file of {MIB} MiB at {UP}");
-    let (trial, mut rng) = (Trial::new(MIB, UP)?, Rng::from_seed(seed));
-    let _source = trial.seed()?;
-    let original = fs::read(trial.stage.path("data.bin"))?;
+    let (fixture, mut rng) = (Fixture::new(MIB, UP)?, Rng::from_seed(seed));
+    let _source = fixture.seed()?;
+    let original = fs::read(fixture.stage.path("data.bin"))?;
     let did = thread::scope(|scope| -> Result<Vec<Did>> {
         let players: Vec<_> = (0..AT_ONCE.min(rounds))
             .map(|first| {
-                let (trial, original, mut rng) = (&trial, &original, rng.fork());
+                let (fixture, original, mut rng) = (&fixture, &original, rng.fork());
                 scope.spawn(move || -> Result<Vec<Did>> {
                     let play = |round: u32| {
                         // In half of the rounds it stops before the end.
                         let until_the_end = (round / AT_ONCE) % 2 == 1;
-                        play(trial, original, until_the_end, &mut rng).with_context(|| format!("round {round} of seed {seed}"))
+                        play(fixture, original, until_the_end, &mut rng).with_context(|| format!("round {round} of seed {seed}"))
                     };
                     (first..rounds).step_by(AT_ONCE as usize).map(play).collect()
                 })
@@ -86,17 +86,17 @@ struct Did {
     late: u32,
 }
 
-fn play(trial: &Trial, original: &[u8], until_the_end: bool, rng: &mut Rng) -> Result<Did> {
+fn play(fixture: &Fixture, original: &[u8], until_the_end: bool, rng: &mut Rng) -> Result<Did> {
     let name = format!("round {}", rng.next_u32());
-    let (dir, home) = (trial.stage.path(&name), trial.stage.path(format!("home of {name}")));
-    let (copy, over) = (Trial::copy(&dir), AtomicBool::new(false));
+    let (dir, home) = (fixture.stage.path(&name), fixture.stage.path(format!("home of {name}")));
+    let (copy, over) = (Fixture::copy(&dir), AtomicBool::new(false));
     let mut did = Did::default();
     let mut their_rng = rng.fork();
     let (complete_at, written) = thread::scope(|scope| {
         let (copy_too, over_too) = (&copy, &over);
         let pause = if until_the_end { LONG_PAUSE_MAX_MS } else { PAUSE_MAX_MS };
         let meddler = scope.spawn(move || meddle(copy_too, over_too, pause, &mut their_rng));
-        let lived = lives(trial, &home, &dir, until_the_end, &over, rng, &mut did);
+        let lived = lives(fixture, &home, &dir, until_the_end, &over, rng, &mut did);
         over.store(true, Ordering::Relaxed);
         let meddled = meddler.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let complete_at = lived?;
@@ -116,7 +116,7 @@ fn play(trial: &Trial, original: &[u8], until_the_end: bool, rng: &mut Rng) -> R
         }
     }
     // Left in peace, the same command ends right.
-    let finished = Process::run("get in peace", &mut trial.get(&home, &dir), PATIENCE)?;
+    let finished = Process::run("get in peace", &mut fixture.get(&home, &dir), PATIENCE)?;
     let finished = finished.expect_code(0)?;
     ensure!(finished.event("complete").is_ok(), "it did not say complete");
     ensure!(fs::read(&copy)? == original, "complete, and not as the original");
@@ -127,7 +127,7 @@ fn play(trial: &Trial, original: &[u8], until_the_end: bool, rng: &mut Rng) -> R
 /// Starts the download and kills it a few times; the last life ends by itself. When it said `complete`, if it did while the other program was
 /// still at work.
 fn lives(
-    trial: &Trial,
+    fixture: &Fixture,
     home: &Path,
     dir: &Path,
     until_the_end: bool,
@@ -136,13 +136,13 @@ fn lives(
     did: &mut Did,
 ) -> Result<Option<Instant>> {
     for _ in 0..rng.below(KILLS + 1) {
-        let process = Process::start("get", trial.get(home, dir).args(["--down", DOWN]))?;
+        let process = Process::start("get", fixture.get(home, dir).args(["--down", DOWN]))?;
         let_run(Duration::from_millis(rng.below(LIFE_MAX_MS)));
         process.kill()?;
         process.finish(PATIENCE)?;
         did.kills += 1;
     }
-    let process = Process::start("get", trial.get(home, dir).args(["--down", DOWN]))?;
+    let process = Process::start("get", fixture.get(home, dir).args(["--down", DOWN]))?;
     if !until_the_end {
         let_run(Duration::from_millis(rng.below(LIFE_MAX_MS)));
         over.store(true, Ordering::Relaxed);

@@ -5,7 +5,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::foreign::Libtorrent;
-use bt_tests::{Client as _, LOOPBACK, PATIENCE, Process, Trial, ensure_same, listening, random_bytes, skipped};
+use bt_tests::{Client as _, Fixture, LOOPBACK, PATIENCE, Process, ensure_same, listening, random_bytes, skipped};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::net::TcpListener;
@@ -68,24 +68,24 @@ pub(super) fn run(short: bool) -> Result<()> {
 }
 
 fn under_a_seed(what: &str, harm: Harm) -> Result<()> {
-    let trial = Trial::new(MIB, UP[1])?;
-    let (dir, copy) = (trial.stage.path("harmed"), trial.stage.path("copy"));
-    let seed = harmed_seed(&trial, &dir)?;
+    let fixture = Fixture::new(MIB, UP[1])?;
+    let (dir, copy) = (fixture.stage.path("harmed"), fixture.stage.path("copy"));
+    let seed = harmed_seed(&fixture, &dir)?;
     let leecher_at = TcpListener::bind(LOOPBACK)?.local_addr()?.to_string();
-    let mut command = Libtorrent::DEFAULT.share_on(&trial.torrent, &copy, &leecher_at);
+    let mut command = Libtorrent::DEFAULT.share_on(&fixture.torrent, &copy, &leecher_at);
     let leecher = Process::start("libtorrent", command.args(["--peer", &listening(&seed)?]))?;
     leecher.wait_for("a beginning", PATIENCE, |event| event["bytes_done"].as_u64() >= Some(HARMED_AT))?;
-    harm(&Trial::copy(&dir))?;
-    let honest_dir = trial.stage.path("");
-    let mut honest = trial.stage.seed("honest", &trial.torrent, &honest_dir, LOOPBACK);
+    harm(&Fixture::copy(&dir))?;
+    let honest_dir = fixture.stage.path("");
+    let mut honest = fixture.stage.seed("honest", &fixture.torrent, &honest_dir, LOOPBACK);
     let _honest = Process::start("seed", honest.args(["--up", UP[1], "--peer", &leecher_at]))?;
     leecher.wait_event("complete", PATIENCE)?;
     leecher.kill()?;
     let said = leecher.finish(PATIENCE)?.err;
     let wrong = said.lines().filter(|line| line.contains("hash for piece")).count();
-    ensure_same(&trial.stage.path("data.bin"), &Trial::copy(&copy))?;
+    ensure_same(&fixture.stage.path("data.bin"), &Fixture::copy(&copy))?;
     ensure!(wrong <= WRONG_MAX, "{wrong} pieces were wrong");
-    let (right, bad) = trial.served(&listening(&seed)?)?;
+    let (right, bad) = fixture.served(&listening(&seed)?)?;
     ensure!(bad == 0, "{bad} wrong blocks were served long after the change");
     ends(seed)?;
     println!("  {what:<40} libtorrent: right in the end, {wrong} wrong pieces; later {right} blocks right, none wrong");
@@ -93,17 +93,17 @@ fn under_a_seed(what: &str, harm: Harm) -> Result<()> {
 }
 
 fn while_stopped(what: &str, harm: Harm, killed: bool) -> Result<()> {
-    let trial = Trial::new(MIB, UP[1])?;
-    let dir = trial.stage.path("harmed");
-    let seed = harmed_seed(&trial, &dir)?;
+    let fixture = Fixture::new(MIB, UP[1])?;
+    let dir = fixture.stage.path("harmed");
+    let seed = harmed_seed(&fixture, &dir)?;
     if killed {
         seed.kill()?;
         seed.finish(PATIENCE)?;
     } else {
         ends(seed)?;
     }
-    harm(&Trial::copy(&dir))?;
-    let mut command = trial.stage.seed("harmed", &trial.torrent, &dir, LOOPBACK);
+    harm(&Fixture::copy(&dir))?;
+    let mut command = fixture.stage.seed("harmed", &fixture.torrent, &dir, LOOPBACK);
     let seed = Process::start("seed", &mut command)?;
     let how = if killed { "killed, then" } else { "stopped, then" };
     if let Err(refusal) = seed.wait_event("ready", PATIENCE) {
@@ -112,7 +112,7 @@ fn while_stopped(what: &str, harm: Harm, killed: bool) -> Result<()> {
         println!("  {how} {what:<40} refused with code {}", finished.code.unwrap_or_default());
         return Ok(());
     }
-    let (right, bad) = trial.served(&listening(&seed)?)?;
+    let (right, bad) = fixture.served(&listening(&seed)?)?;
     ensure!(bad == 0, "{bad} of {} blocks were wrong", right + bad);
     ends(seed)?;
     println!("  {how} {what:<40} {right} blocks right, none wrong");
@@ -120,10 +120,10 @@ fn while_stopped(what: &str, harm: Harm, killed: bool) -> Result<()> {
 }
 
 /// A seed of a copy in `dir` that can be harmed.
-fn harmed_seed(trial: &Trial, dir: &Path) -> Result<Process> {
+fn harmed_seed(fixture: &Fixture, dir: &Path) -> Result<Process> {
     fs::create_dir_all(dir)?;
-    fs::copy(trial.stage.path("data.bin"), Trial::copy(dir))?;
-    let mut command = trial.stage.seed("harmed", &trial.torrent, dir, LOOPBACK);
+    fs::copy(fixture.stage.path("data.bin"), Fixture::copy(dir))?;
+    let mut command = fixture.stage.seed("harmed", &fixture.torrent, dir, LOOPBACK);
     let seed = Process::start("seed", command.args(["--up", UP[0]]))?;
     seed.wait_event("ready", PATIENCE)?;
     Ok(seed)

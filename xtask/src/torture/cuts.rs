@@ -6,7 +6,7 @@
 use super::kills::Runner;
 use super::{let_run, row};
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{PATIENCE, PowerDisk, Rng, Trial, ensure_same, mib, skip};
+use bt_tests::{Fixture, PATIENCE, PowerDisk, Rng, ensure_same, mib, skip};
 use std::time::Duration;
 
 /// Size of the file in MiB.
@@ -36,25 +36,25 @@ pub(super) fn run(rounds: u32, seed: u64, short: bool) -> Result<()> {
     if let Some(why) = PowerDisk::obstacle() {
         skip!("{why}");
     }
-    cut(&Trial::new(MIB, UP)?, 4 * MIB as u64, LIFE_MAX_MS, rounds, seed)?;
+    cut(&Fixture::new(MIB, UP)?, 4 * MIB as u64, LIFE_MAX_MS, rounds, seed)?;
     let files = FILES[usize::from(short)];
     println!("  the same with {files} files of one byte");
     let life_max_ms = LIFE_MAX_MS * files as u64 / FILES[0] as u64;
-    cut(&Trial::tree(files, UP)?, TREE_DISK, life_max_ms, rounds, seed)
+    cut(&Fixture::tree(files, UP)?, TREE_DISK, life_max_ms, rounds, seed)
 }
 
-fn cut(trial: &Trial, disk_mib: u64, mut life_max_ms: u64, rounds: u32, seed: u64) -> Result<()> {
+fn cut(fixture: &Fixture, disk_mib: u64, mut life_max_ms: u64, rounds: u32, seed: u64) -> Result<()> {
     let mut rng = Rng::from_seed(seed);
-    let mount = trial.stage.path("disk");
-    let disk = PowerDisk::new(&trial.stage.path("disk image"), &mount, disk_mib)?;
-    let _source = trial.seed()?;
+    let mount = fixture.stage.path("disk");
+    let disk = PowerDisk::new(&fixture.stage.path("disk image"), &mount, disk_mib)?;
+    let _source = fixture.seed()?;
     let (mut lost, mut copies, mut round) = (Vec::new(), 0, 0);
     while round < rounds {
         let (dir, home) = (mount.join(format!("copy {copies}")), mount.join(format!("home {copies}")));
         let (mut had, round_before) = (0, round);
         loop {
-            let mut runner = Runner::start(trial, &home, &dir)?;
-            runner.ensure_claims(trial, &dir).with_context(|| format!("round {round}"))?;
+            let mut runner = Runner::start(fixture, &home, &dir)?;
+            runner.ensure_claims(fixture, &dir).with_context(|| format!("round {round}"))?;
             let there = runner.life(None).there;
             if had > 0 {
                 let gone = u64::saturating_sub(had, there);
@@ -73,7 +73,7 @@ fn cut(trial: &Trial, disk_mib: u64, mut life_max_ms: u64, rounds: u32, seed: u6
                 if runner.process.finish(PATIENCE)?.code == Some(0) {
                     break;
                 }
-                runner = Runner::start(trial, &home, &dir)?;
+                runner = Runner::start(fixture, &home, &dir)?;
             }
             let life = runner.life(None);
             disk.cut()?;
@@ -86,7 +86,7 @@ fn cut(trial: &Trial, disk_mib: u64, mut life_max_ms: u64, rounds: u32, seed: u6
             }
             (had, round) = (life.there + life.down, round + 1);
         }
-        ensure_same(&trial.stage.path("data.bin"), &Trial::copy(&dir)).with_context(|| format!("copy {copies}"))?;
+        ensure_same(&fixture.stage.path("data.bin"), &Fixture::copy(&dir)).with_context(|| format!("copy {copies}"))?;
         std::fs::remove_dir_all(&dir)?;
         copies += 1;
         ensure!(copies < COPIES_MAX + rounds, "in {copies} copies the power was cut {round} times: each was complete too soon");

@@ -5,7 +5,7 @@
 
 use super::{let_run, row};
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{PATIENCE, Process, Rng, Trial, ensure_same, mib};
+use bt_tests::{Fixture, PATIENCE, Process, Rng, ensure_same, mib};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -42,9 +42,9 @@ pub(super) struct Runner {
 
 impl Runner {
     /// Starts a download, and waits until it has looked at its data. A restart that is refused fails here.
-    pub(super) fn start(trial: &Trial, home: &Path, dir: &Path) -> Result<Runner> {
+    pub(super) fn start(fixture: &Fixture, home: &Path, dir: &Path) -> Result<Runner> {
         let began = Instant::now();
-        let process = Process::start("get", &mut trial.get(home, dir))?;
+        let process = Process::start("get", &mut fixture.get(home, dir))?;
         process.wait_event("ready", PATIENCE).context("the restart was refused")?;
         Ok(Runner { process, began })
     }
@@ -57,8 +57,8 @@ impl Runner {
     }
 
     /// Fails if it claims a piece that is not on the disk. One that is complete and over claims nothing more.
-    pub(super) fn ensure_claims(&self, trial: &Trial, dir: &Path) -> Result<()> {
-        match trial.ensure_claims(&self.process, dir) {
+    pub(super) fn ensure_claims(&self, fixture: &Fixture, dir: &Path) -> Result<()> {
+        match fixture.ensure_claims(&self.process, dir) {
             Err(error) if self.process.last_event("complete").is_none() => Err(error),
             _ => Ok(()),
         }
@@ -76,15 +76,15 @@ impl Runner {
 /// Runs so many rounds and prints the figures.
 pub(super) fn run(rounds: u32, seed: u64, short: bool) -> Result<()> {
     println!("kill -9, {rounds} rounds, a file of {MIB} MiB at {UP}");
-    let (trial, mut rng) = (Trial::new(MIB, UP)?, Rng::from_seed(seed));
-    let mut source = trial.seed()?;
+    let (fixture, mut rng) = (Fixture::new(MIB, UP)?, Rng::from_seed(seed));
+    let mut source = fixture.seed()?;
     let (mut lost, mut resumed, mut copies, mut round) = (Vec::new(), Vec::new(), 0, 0);
     while round < rounds {
-        let (dir, home) = (trial.stage.path(format!("copy {copies}")), trial.stage.path(format!("home {copies}")));
+        let (dir, home) = (fixture.stage.path(format!("copy {copies}")), fixture.stage.path(format!("home {copies}")));
         let mut before: Option<Life> = None;
         loop {
-            let runner = Runner::start(&trial, &home, &dir)?;
-            runner.ensure_claims(&trial, &dir).with_context(|| format!("round {round}"))?;
+            let runner = Runner::start(&fixture, &home, &dir)?;
+            runner.ensure_claims(&fixture, &dir).with_context(|| format!("round {round}"))?;
             let there = runner.life(None).there;
             if let Some(before) = before.take() {
                 let gone = (before.there + before.down).saturating_sub(there);
@@ -109,7 +109,7 @@ pub(super) fn run(rounds: u32, seed: u64, short: bool) -> Result<()> {
             if rng.below(SEED_DIES) == 0 {
                 source.kill()?;
                 source.finish(PATIENCE)?;
-                source = trial.seed()?;
+                source = fixture.seed()?;
             }
             if is_over {
                 break;
@@ -117,7 +117,7 @@ pub(super) fn run(rounds: u32, seed: u64, short: bool) -> Result<()> {
             round += 1;
             before = Some(life);
         }
-        ensure_same(&trial.stage.path("data.bin"), &Trial::copy(&dir)).with_context(|| format!("copy {copies}"))?;
+        ensure_same(&fixture.stage.path("data.bin"), &Fixture::copy(&dir)).with_context(|| format!("copy {copies}"))?;
         std::fs::remove_dir_all(&dir)?;
         copies += 1;
     }

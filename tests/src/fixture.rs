@@ -25,7 +25,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// A file of random bytes or a tree of files of one byte each, its torrent, and a seed on a port that stays the same.
 #[derive(Debug)]
-pub struct Trial {
+pub struct Fixture {
     /// Where it all lies.
     pub stage: Stage,
     /// The torrent's file.
@@ -39,18 +39,18 @@ pub struct Trial {
     up: String,
 }
 
-impl Trial {
+impl Fixture {
     /// A file of so many MiB; the seed sends at most `up` (as `--up` takes it).
-    pub fn new(mib: usize, up: &str) -> Result<Trial> {
+    pub fn new(mib: usize, up: &str) -> Result<Fixture> {
         let stage = Stage::new()?;
         let original = random_bytes(mib as u64, mib << 20);
         let source = stage.path(NAME);
         fs::write(&source, &original)?;
-        Trial::of(stage, original, Vec::new(), PIECE, up)
+        Fixture::of(stage, original, Vec::new(), PIECE, up)
     }
 
     /// A tree with this number of files of one byte each.
-    pub fn tree(files: usize, up: &str) -> Result<Trial> {
+    pub fn tree(files: usize, up: &str) -> Result<Fixture> {
         let stage = Stage::new()?;
         let original = random_bytes(files as u64, files);
         let files: Vec<PathBuf> = (0..files).map(|n| format!("{:04}/{:04}", n / FILES, n % FILES).into()).collect();
@@ -58,15 +58,15 @@ impl Trial {
             fs::create_dir_all(path.parent().unwrap_or(&path))?;
             fs::write(path, [*byte])?;
         }
-        Trial::of(stage, original, files, SMALL_PIECE, up)
+        Fixture::of(stage, original, files, SMALL_PIECE, up)
     }
 
-    fn of(stage: Stage, original: Vec<u8>, files: Vec<PathBuf>, piece: usize, up: &str) -> Result<Trial> {
+    fn of(stage: Stage, original: Vec<u8>, files: Vec<PathBuf>, piece: usize, up: &str) -> Result<Fixture> {
         let torrent = stage.create(&stage.path(NAME), &["--piece-length", &piece.to_string()])?;
         let info_hash = stage.info_hash(&torrent)?.0;
         // Free a moment ago, and below the ports that the system gives to whoever asks for any.
         let seed_at = TcpListener::bind(LOOPBACK)?.local_addr()?;
-        Ok(Trial { stage, torrent, original, piece, files, info_hash, seed_at, up: up.into() })
+        Ok(Fixture { stage, torrent, original, piece, files, info_hash, seed_at, up: up.into() })
     }
 
     /// Length of everything in bytes.
@@ -105,7 +105,7 @@ impl Trial {
     }
 
     fn is_right(&self, dir: &Path, number: usize) -> bool {
-        let (path, from) = (Trial::copy(dir), number * self.piece);
+        let (path, from) = (Fixture::copy(dir), number * self.piece);
         let Some(piece) = self.original.chunks(self.piece).nth(number) else { return false };
         if self.files.is_empty() {
             let mut bytes = vec![0; piece.len()];
