@@ -6,7 +6,7 @@
 use crate::Test;
 use anyhow::{Result, bail, ensure};
 use bt_tests::foreign::Libtorrent;
-use bt_tests::{Client, Host, Net, PATIENCE, Process, Rng, Seat, Stage, ensure_same, listening, random_file, skip};
+use bt_tests::{Client, ClientConfig, Host, Net, PATIENCE, Process, Rng, Stage, ensure_same, listening, random_file, skip};
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -110,7 +110,7 @@ impl World {
     fn other(&self, swarm: u64, dead: usize, client: &dyn Client) -> Result<Duration> {
         let (host, torrent) = (self.leecher()?, self.torrent(swarm, dead)?);
         let (copy, home) = (self.stage.path("copy of another"), self.stage.path("home of another"));
-        let mut running = client.open(&Seat::new(&host, &torrent, &copy, &home))?;
+        let mut running = client.open(&ClientConfig::new(&host, &torrent, &copy, &home))?;
         let began = Instant::now();
         running.add()?;
         running.wait_complete(PATIENCE)?;
@@ -127,7 +127,7 @@ impl World {
     /// A torrent whose tracker tells of the seed among `dead` addresses that do not answer.
     fn torrent(&self, swarm: u64, dead: usize) -> Result<PathBuf> {
         let at = SocketAddr::from((self.seed_host.v4, 0));
-        let listener = self.seed_host.door()?.within(|| TcpListener::bind(at))?;
+        let listener = self.seed_host.netns()?.within(|| TcpListener::bind(at))?;
         let url = format!("http://{}/announce", listener.local_addr()?);
         let answer = answer(swarm, dead);
         thread::spawn(move || {

@@ -6,7 +6,7 @@
 use crate::Test;
 use anyhow::{Result, ensure};
 use bt_tests::frames::{INTERESTED, PLAIN, frame, handshake};
-use bt_tests::{Door, Net, PATIENCE, Process, Protocol, Stage, ensure_same, listening, random_file, skip};
+use bt_tests::{Net, NetnsGuard, PATIENCE, Process, Protocol, Stage, ensure_same, listening, random_file, skip};
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::collections::VecDeque;
@@ -44,7 +44,7 @@ fn five_hundred_idle_connections_keep_nobody_out() -> Test {
     let seed = Process::start("seed", &mut seed_host.inside(&stage.seed("seed", &torrent, &stage.path(""), at)))?;
     listening(&seed)?;
 
-    let crowd = Crowd::gather(&bad_host.door()?, &sources, at, hash)?;
+    let crowd = Crowd::gather(&bad_host.netns()?, &sources, at, hash)?;
     let deadline = Instant::now() + PATIENCE;
     while crowd.tries.load(Ordering::Relaxed) < CONNECTIONS {
         ensure!(Instant::now() < deadline, "the crowd does not come");
@@ -137,7 +137,7 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn gather(door: &Door, sources: &[Ipv4Addr], at: SocketAddr, hash: [u8; 20]) -> Result<Crowd> {
+    fn gather(netns: &NetnsGuard, sources: &[Ipv4Addr], at: SocketAddr, hash: [u8; 20]) -> Result<Crowd> {
         let crowd = Crowd { tries: Arc::default(), inside: Arc::default(), over: Arc::default() };
         let gather = || {
             for (number, &source) in sources.iter().enumerate() {
@@ -153,7 +153,7 @@ impl Crowd {
             }
             Ok(())
         };
-        door.within(gather)?;
+        netns.within(gather)?;
         Ok(crowd)
     }
 }

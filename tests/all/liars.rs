@@ -40,7 +40,7 @@ impl Liar {
 
     /// A peer in this host that claims to have everything.
     pub(crate) fn poisoner(poisoner: Poisoner, host: &Host, info_hash: [u8; 20]) -> Result<Liar> {
-        let listener = host.door()?.within(|| TcpListener::bind((host.v4, 6881)))?;
+        let listener = host.netns()?.within(|| TcpListener::bind((host.v4, 6881)))?;
         Liar::answer(listener, move |stream, lies| poisoner.serve(&stream, info_hash, lies))
     }
 

@@ -8,7 +8,7 @@ use crate::Test;
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::foreign::{Libtorrent, Qbittorrent, Transmission};
 use bt_tests::{
-    Bt, Client, Discovery, Host, Net, PATIENCE, Process, Running, Seat, Stage, ensure_same, listening, random_file, skip,
+    Bt, Client, ClientConfig, Discovery, Host, Net, PATIENCE, Process, Running, Stage, ensure_same, listening, random_file, skip,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -127,8 +127,8 @@ impl Scene {
             Way::Lsd => Discovery::Lsd,
         };
         let (dir, home) = (self.stage.path(""), self.stage.path(format!("{pair}: home of the seed")));
-        let seat = Seat { discovery, ..Seat::new(&seed_host, &self.torrent, &dir, &home) };
-        let mut seeding = seed.share(&seat)?;
+        let at = ClientConfig { discovery, ..ClientConfig::new(&seed_host, &self.torrent, &dir, &home) };
+        let mut seeding = seed.share(&at)?;
         seeding.wait_complete(PATIENCE)?;
         if way == Way::Dht {
             self.wait_announced(&node_host, node_at, &seed_host)?;
@@ -140,8 +140,8 @@ impl Scene {
             None => discovery,
         };
         let (dir, home) = (self.stage.path(format!("{pair}: copy")), self.stage.path(format!("{pair}: home of the getter")));
-        let seat = Seat { magnet: Some(&self.magnet), discovery, ..Seat::new(&host, &self.torrent, &dir, &home) };
-        let mut running = getter.open(&seat)?;
+        let at = ClientConfig { magnet: Some(&self.magnet), discovery, ..ClientConfig::new(&host, &self.torrent, &dir, &home) };
+        let mut running = getter.open(&at)?;
         let before = seeding.progress()?.bytes_up;
         let began = Instant::now();
         running.add()?;
@@ -188,8 +188,8 @@ impl Scene {
         let host = net.host()?;
         let (dir, home) = (self.stage.path(format!("{pair}: slow copy")), self.stage.path(format!("{pair}: home between")));
         let discovery = Discovery::Pex(Some((seed.v4, PORT).into()));
-        let seat = Seat { discovery, ..Seat::new(&host, &self.torrent, &dir, &home) };
-        let mut running = slow.share(&seat)?;
+        let at = ClientConfig { discovery, ..ClientConfig::new(&host, &self.torrent, &dir, &home) };
+        let mut running = slow.share(&at)?;
         running.wait("a first piece", PATIENCE, &mut |progress| progress.bytes_done > 0)?;
         let at = (host.v4, PORT).into();
         Ok((host, at, running))

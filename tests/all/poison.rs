@@ -6,7 +6,7 @@
 use crate::Test;
 use crate::liars::{Liar, Poisoner};
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{Bt, Client as _, Host, Net, PATIENCE, Process, Running, Seat, Stage, ensure_same, random_file, skip};
+use bt_tests::{Bt, Client as _, ClientConfig, Host, Net, PATIENCE, Process, Running, Stage, ensure_same, random_file, skip};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ fn beside(how: &str, honest: usize, percent: u64, allowed: u64) -> Test {
     let hosts = (0..HONEST).map(|_| honest_host(&net)).collect::<Result<Vec<_>>>()?;
     let seeds = hosts.iter().enumerate().map(|(number, host)| {
         let home = stage.path(format!("home of seed {number}"));
-        Bt::SEED.share(&Seat::new(host, &torrent, &stage.path(""), &home))
+        Bt::SEED.share(&ClientConfig::new(host, &torrent, &stage.path(""), &home))
     });
     let mut seeds = seeds.collect::<Result<Vec<Box<dyn Running>>>>()?;
     for seed in &mut seeds {

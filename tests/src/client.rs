@@ -34,11 +34,11 @@ pub trait Client: Sync {
     }
 
     /// Runs it without a torrent, ready to be given one.
-    fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>>;
+    fn open(&self, at: &ClientConfig<'_>) -> Result<Box<dyn Running>>;
 
     /// Runs it with its torrent.
-    fn share(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
-        let mut running = self.open(seat)?;
+    fn share(&self, at: &ClientConfig<'_>) -> Result<Box<dyn Running>> {
+        let mut running = self.open(at)?;
         running.add()?;
         Ok(running)
     }
@@ -60,7 +60,7 @@ pub enum Discovery {
 
 /// Where a client runs, and on what.
 #[derive(Clone, Copy, Debug)]
-pub struct Seat<'a> {
+pub struct ClientConfig<'a> {
     /// Its place in the network; no other client runs there.
     pub host: &'a Host,
     /// What it shares.
@@ -75,10 +75,10 @@ pub struct Seat<'a> {
     pub discovery: Discovery,
 }
 
-impl<'a> Seat<'a> {
+impl<'a> ClientConfig<'a> {
     /// A seat of a client that is given the torrent, and finds others through its trackers.
-    pub fn new(host: &'a Host, torrent: &'a Path, dir: &'a Path, home: &'a Path) -> Seat<'a> {
-        Seat { host, torrent, dir, home, magnet: None, discovery: Discovery::Trackers }
+    pub fn new(host: &'a Host, torrent: &'a Path, dir: &'a Path, home: &'a Path) -> ClientConfig<'a> {
+        ClientConfig { host, torrent, dir, home, magnet: None, discovery: Discovery::Trackers }
     }
 
     /// What the client is given: the link, or the path of the torrent.

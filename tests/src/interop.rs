@@ -3,7 +3,7 @@
 //! Decides: what is shared, who meets whom, when a meeting is over. Must not know: how the clients are configured.
 //! Invariant: every copy is compared byte by byte with the original.
 
-use crate::{Bt, Client, Host, Net, PATIENCE, Process, Protocol, Running, Seat, Stage, ensure_same, random_file};
+use crate::{Bt, Client, ClientConfig, Host, Net, PATIENCE, Process, Protocol, Running, Stage, ensure_same, random_file};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::path::PathBuf;
@@ -127,7 +127,7 @@ impl<'a> Meeting<'a> {
     /// A seed that the tracker knows: whoever announces now is told of it.
     fn seed(&self, client: &dyn Client, host: &Host) -> Result<Box<dyn Running>> {
         let home = self.path("home of the seed");
-        let mut seed = client.share(&Seat::new(host, &self.torrent, &self.path(""), &home))?;
+        let mut seed = client.share(&ClientConfig::new(host, &self.torrent, &self.path(""), &home))?;
         seed.wait_complete(PATIENCE).with_context(|| format!("{} as a seed", client.name()))?;
         let known = self.stage.wait_seeders(1, &self.torrent, host);
         known.with_context(|| format!("{} did not announce itself\n{}", client.name(), seed.transcript()))?;
@@ -137,7 +137,7 @@ impl<'a> Meeting<'a> {
     /// A leecher in its first second, and where its copy of the tree will be.
     fn leech(&self, client: &dyn Client, who: &str, host: &Host, magnet: Option<&str>) -> Result<(Box<dyn Running>, PathBuf)> {
         let (dir, home) = (self.path(who), self.path(&format!("home of {who}")));
-        let running = client.share(&Seat { magnet, ..Seat::new(host, &self.torrent, &dir, &home) })?;
+        let running = client.share(&ClientConfig { magnet, ..ClientConfig::new(host, &self.torrent, &dir, &home) })?;
         Ok((running, dir.join("content")))
     }
 }

@@ -31,7 +31,7 @@ pub struct Host {
 
 /// A way into a namespace for this process's own sockets.
 #[derive(Debug)]
-pub struct Door(File);
+pub struct NetnsGuard(File);
 
 impl Net {
     /// A bridge; `None` where namespaces cannot be made: without root or `ip`.
@@ -106,13 +106,13 @@ impl Host {
     }
 
     /// A way in.
-    pub fn door(&self) -> Result<Door> {
+    pub fn netns(&self) -> Result<NetnsGuard> {
         let path = format!("/run/netns/{}", self.namespace.name);
-        Ok(Door(File::open(&path).with_context(|| path)?))
+        Ok(NetnsGuard(File::open(&path).with_context(|| path)?))
     }
 }
 
-impl Door {
+impl NetnsGuard {
     /// Makes a socket inside. It stays there; the caller does not go in.
     pub fn within<T: Send>(&self, make: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
         // A namespace belongs to a thread, and this one ends with its work.

@@ -3,7 +3,7 @@
 //! Decides: who runs where, what is measured. Must not know: which client it is, nor what a good time is.
 //! Invariant: each has a network namespace and an uplink of its own; only copies that equal the original count as finished.
 
-use crate::{Client, Host, Net, Progress, Protocol, Running, Seat, Stage, random_file};
+use crate::{Client, ClientConfig, Host, Net, Progress, Protocol, Running, Stage, random_file};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(60);
 
 /// The course.
 #[derive(Clone, Debug)]
-pub struct Course {
+pub struct RaceSpec {
     /// The file's size.
     pub bytes: u64,
     /// The size of its pieces.
@@ -45,7 +45,7 @@ pub struct Outcome {
     pub stuck: Vec<String>,
 }
 
-impl Course {
+impl RaceSpec {
     /// Seconds that no protocol can beat, with downlinks without limit: the seed must send everything once, and all uplinks together
     /// must send it to everybody.
     pub fn bound(&self) -> f64 {
@@ -66,7 +66,7 @@ impl Course {
 
         let host = shaped(net, self.seed_up)?;
         let (dir, home) = (stage.path(""), stage.path("home of the seed"));
-        let mut seeding = seed.share(&Seat::new(&host, &torrent, &dir, &home))?;
+        let mut seeding = seed.share(&ClientConfig::new(&host, &torrent, &dir, &home))?;
         seeding.wait_complete(crate::PATIENCE)?;
         stage.wait_seeders(1, &torrent, &host).with_context(|| format!("{} as a seed", seed.name()))?;
 
@@ -74,7 +74,7 @@ impl Course {
         let mut leechers = Vec::new();
         for (number, host) in hosts.iter().enumerate() {
             let (dir, home) = (stage.path(format!("leecher {number}")), stage.path(format!("home of leecher {number}")));
-            let running = leecher.open(&Seat::new(host, &torrent, &dir, &home))?;
+            let running = leecher.open(&ClientConfig::new(host, &torrent, &dir, &home))?;
             leechers.push(Leecher { running, copy: dir.join("data.bin"), finished: None, progress: Progress::default() });
         }
         let first = Instant::now();
@@ -153,17 +153,17 @@ fn lost<'a>(source: &Path, piece: u64, copies: impl Iterator<Item = &'a Path>) -
 
 #[cfg(test)]
 mod tests {
-    use super::{Course, lost};
+    use super::{RaceSpec, lost};
 
-    fn course(seed_up: u64, leecher_up: &[u64]) -> Course {
-        Course { bytes: 1 << 20, piece: 1 << 18, seed_up, leecher_up: leecher_up.to_vec(), leave_at: None }
+    fn spec(seed_up: u64, leecher_up: &[u64]) -> RaceSpec {
+        RaceSpec { bytes: 1 << 20, piece: 1 << 18, seed_up, leecher_up: leecher_up.to_vec(), leave_at: None }
     }
 
     #[test]
     fn the_bound_is_the_seeds_uplink_or_everybodys() {
         // A MiB has 8 Mi bits.
-        assert_eq!(course(1 << 20, &[1 << 30]).bound(), 8.0);
-        assert_eq!(course(1 << 23, &[0, 0]).bound(), 2.0);
+        assert_eq!(spec(1 << 20, &[1 << 30]).bound(), 8.0);
+        assert_eq!(spec(1 << 23, &[0, 0]).bound(), 2.0);
     }
 
     #[test]

@@ -15,7 +15,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// A port on a namespace's loopback.
 #[derive(Debug)]
 pub(crate) struct Remote {
-    door: crate::net::Door,
+    netns: crate::net::NetnsGuard,
     port: u16,
 }
 
@@ -29,13 +29,13 @@ pub(crate) struct Answer {
 
 impl Remote {
     pub(crate) fn new(host: &Host, port: u16) -> Result<Remote> {
-        Ok(Remote { door: host.door()?, port })
+        Ok(Remote { netns: host.netns()?, port })
     }
 
     /// A connection to it.
     pub(crate) fn connect(&self) -> Result<TcpStream> {
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        let stream = self.door.within(|| TcpStream::connect(at))?;
+        let stream = self.netns.within(|| TcpStream::connect(at))?;
         stream.set_read_timeout(Some(ANSWER_WITHIN))?;
         Ok(stream)
     }

@@ -33,7 +33,7 @@ pub struct Heard {
 impl Tap {
     /// Begins.
     pub fn new(host: &Host) -> Result<Tap> {
-        let socket = host.door()?.within(|| {
+        let socket = host.netns()?.within(|| {
             let protocol = NonZeroU32::new(u32::from(ALL.to_be())).map(Protocol::from_raw);
             let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
             sockopt::set_socket_recv_buffer_size_force(&socket, QUEUE)?;

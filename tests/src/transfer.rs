@@ -3,7 +3,7 @@
 //! Decides: who runs where, what is measured. Must not know: which client it is, nor what a good figure is.
 //! Invariant: what a client did before the leechers began, its own check of the data above all, is not counted.
 
-use crate::{Client, Host, Net, PATIENCE, Process, Protocol, Running, Seat, Stage, ensure_same, random_file};
+use crate::{Client, ClientConfig, Host, Net, PATIENCE, Process, Protocol, Running, Stage, ensure_same, random_file};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ impl Payload {
         let mut seeds = Vec::new();
         for (number, host) in hosts.iter().enumerate() {
             let (dir, home) = (self.stage.path(""), stage.path(format!("home of seed {number}")));
-            seeds.push(seed.0.share(&Seat::new(host, &self.torrent, &dir, &home))?);
+            seeds.push(seed.0.share(&ClientConfig::new(host, &self.torrent, &dir, &home))?);
         }
         for running in &mut seeds {
             running.wait_complete(PATIENCE).with_context(|| format!("{} as a seed", seed.0.name()))?;
@@ -89,7 +89,7 @@ impl Payload {
         let (mut leechers, mut copies) = (Vec::new(), Vec::new());
         for (number, host) in hosts.iter().enumerate() {
             let (dir, home) = (stage.path(format!("copy {number}")), stage.path(format!("home of leecher {number}")));
-            leechers.push(leecher.0.open(&Seat::new(host, &self.torrent, &dir, &home))?);
+            leechers.push(leecher.0.open(&ClientConfig::new(host, &self.torrent, &dir, &home))?);
             copies.push(dir.join("content"));
         }
         let before = (cpu(&seeds)?, cpu(&leechers)?);

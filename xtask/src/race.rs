@@ -6,7 +6,7 @@
 use crate::median::median;
 use anyhow::{Context as _, Result};
 use bt_tests::foreign::{Aria2, Libtorrent, Transmission};
-use bt_tests::{Bt, Client, Course, Net, Outcome};
+use bt_tests::{Bt, Client, Net, Outcome, RaceSpec};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,14 +57,14 @@ struct Entrant {
 }
 
 impl Scenario {
-    fn course(self, leechers: u64) -> Course {
+    fn spec(self, leechers: u64) -> RaceSpec {
         let fast_slow = [UPLINK * 8 / 5, UPLINK * 2 / 5];
         let leecher_up = match self {
             Scenario::Unequal => (0..leechers).map(|number| fast_slow[number as usize % 2]).collect(),
             Scenario::Flash | Scenario::Leave => vec![UPLINK; leechers as usize],
         };
         let leave_at = (self == Scenario::Leave).then_some(105);
-        Course { bytes: BYTES, piece: PIECE, seed_up: UPLINK, leecher_up, leave_at }
+        RaceSpec { bytes: BYTES, piece: PIECE, seed_up: UPLINK, leecher_up, leave_at }
     }
 
     /// Each entrant that is installed.
@@ -99,52 +99,52 @@ impl Scenario {
 
 /// Runs the race and prints a table.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let course = args.scenario.course(args.leechers);
+    let spec = args.scenario.spec(args.leechers);
     let mut entrants = args.scenario.entrants(&args.client);
     for run in 1..=args.runs {
         for entrant in &mut entrants {
             // Whatever is left of a run goes with its network.
             let net = Net::new().context("network namespaces need root and `ip`")?;
-            let outcome = course.run(&net, entrant.seed, entrant.leecher).with_context(|| entrant.name.clone())?;
-            eprintln!("run {run}, {}: {}", entrant.name, brief(&outcome, &course));
+            let outcome = spec.run(&net, entrant.seed, entrant.leecher).with_context(|| entrant.name.clone())?;
+            eprintln!("run {run}, {}: {}", entrant.name, brief(&outcome, &spec));
             // Without a seed that is a result; with one it needs an explanation.
-            if let (None, Some(stuck)) = (course.leave_at, outcome.stuck.first()) {
+            if let (None, Some(stuck)) = (spec.leave_at, outcome.stuck.first()) {
                 eprintln!("one that did not finish: {stuck}");
             }
             entrant.outcomes.push(outcome);
         }
     }
-    println!("{}", table(&entrants, &course));
+    println!("{}", table(&entrants, &spec));
     if let Some(path) = &args.json {
-        std::fs::write(path, format!("{:#}\n", report(&entrants, &course))).with_context(|| path.display().to_string())?;
+        std::fs::write(path, format!("{:#}\n", report(&entrants, &spec))).with_context(|| path.display().to_string())?;
     }
     Ok(())
 }
 
-fn brief(outcome: &Outcome, course: &Course) -> String {
+fn brief(outcome: &Outcome, spec: &RaceSpec) -> String {
     let seconds = |took: Option<&Duration>| took.map_or("-".into(), |took| format!("{:.1} s", took.as_secs_f64()));
     format!(
         "{} of {} finished, first {}, last {}; the seed sent {:.2} copies; {} pieces lost; started within {:.1} s",
         outcome.finished.len(),
-        course.leecher_up.len(),
+        spec.leecher_up.len(),
         seconds(outcome.finished.first()),
         seconds(outcome.finished.last()),
-        outcome.seed_sent as f64 / course.bytes as f64,
+        outcome.seed_sent as f64 / spec.bytes as f64,
         outcome.lost,
         outcome.stagger.as_secs_f64()
     )
 }
 
 /// The median over runs of when the last one finished; `None` if in one run somebody did not.
-fn last(entrant: &Entrant, course: &Course) -> Option<f64> {
-    let all = entrant.outcomes.iter().all(|outcome| outcome.finished.len() == course.leecher_up.len());
+fn last(entrant: &Entrant, spec: &RaceSpec) -> Option<f64> {
+    let all = entrant.outcomes.iter().all(|outcome| outcome.finished.len() == spec.leecher_up.len());
     all.then(|| median(entrant.outcomes.iter().filter_map(|outcome| Some(outcome.finished.last()?.as_secs_f64()))))
 }
 
-fn table(entrants: &[Entrant], course: &Course) -> String {
-    let bound = course.bound();
+fn table(entrants: &[Entrant], spec: &RaceSpec) -> String {
+    let bound = spec.bound();
     let foreign = entrants.iter().filter(|entrant| entrant.leecher.name() != Bt::GET.name());
-    let best = foreign.filter_map(|entrant| last(entrant, course)).fold(f64::INFINITY, f64::min);
+    let best = foreign.filter_map(|entrant| last(entrant, spec)).fold(f64::INFINITY, f64::min);
     let ratio =
         |time: Option<f64>, to: f64| time.filter(|_| to.is_finite()).map_or("-".into(), |time| format!("{:.2}", time / to));
     let mut lines = vec![
@@ -152,7 +152,7 @@ fn table(entrants: &[Entrant], course: &Course) -> String {
         format!("{:<34} {:>8} {:>9} {:>12} {:>10} {:>12}", "", "last", "to bound", "to best else", "finishers", "pieces lost"),
     ];
     for entrant in entrants {
-        let time = last(entrant, course);
+        let time = last(entrant, spec);
         let each = |count: fn(&Outcome) -> usize| median(entrant.outcomes.iter().map(|outcome| count(outcome) as f64));
         lines.push(format!(
             "{:<34} {:>8} {:>9} {:>12} {:>10} {:>12}",
@@ -167,7 +167,7 @@ fn table(entrants: &[Entrant], course: &Course) -> String {
     lines.join("\n")
 }
 
-fn report(entrants: &[Entrant], course: &Course) -> Value {
+fn report(entrants: &[Entrant], spec: &RaceSpec) -> Value {
     let runs = |entrant: &Entrant| -> Vec<Value> {
         let seconds = |outcome: &Outcome| outcome.finished.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();
         let run = |outcome: &Outcome| {
@@ -188,7 +188,7 @@ fn report(entrants: &[Entrant], course: &Course) -> Value {
         })
         .collect();
     json!({
-        "bytes": course.bytes, "piece_length": course.piece, "seed_up": course.seed_up, "leecher_up": course.leecher_up,
-        "leave_at_percent": course.leave_at, "bound": course.bound(), "entrants": entrants,
+        "bytes": spec.bytes, "piece_length": spec.piece, "seed_up": spec.seed_up, "leecher_up": spec.leecher_up,
+        "leave_at_percent": spec.leave_at, "bound": spec.bound(), "entrants": entrants,
     })
 }

@@ -3,7 +3,7 @@
 //! Decides: its command line. Must not know: who is on the other side.
 //! Invariant: nothing but what a person could type.
 
-use super::{Client, Discovery, Progress, Running, Seat};
+use super::{Client, ClientConfig, Discovery, Progress, Running};
 use crate::{Process, bt};
 use anyhow::{Context as _, Result};
 use std::process::Command;
@@ -35,17 +35,13 @@ impl Client for Bt {
         Some(env!("CARGO_PKG_VERSION").to_owned())
     }
 
-    fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
-        let mut command = bt(seat.home);
-        command.args(self.verb).arg(seat.source()).arg("-d").arg(seat.dir);
+    fn open(&self, at: &ClientConfig<'_>) -> Result<Box<dyn Running>> {
+        let mut command = bt(at.home);
+        command.args(self.verb).arg(at.source()).arg("-d").arg(at.dir);
         // Of the address family that others are told of.
         command.args(["--listen", "0.0.0.0:6881"]);
-        discover(&mut command, seat.discovery);
-        Ok(Box::new(RunningBt {
-            command: seat.host.inside(&command),
-            process: None,
-            is_seed: self.verb.first() == Some(&"seed"),
-        }))
+        discover(&mut command, at.discovery);
+        Ok(Box::new(RunningBt { command: at.host.inside(&command), process: None, is_seed: self.verb.first() == Some(&"seed") }))
     }
 }
 

@@ -4,7 +4,7 @@
 //! Invariant: no file of its user is read: neither settings nor a DHT table.
 
 use super::{PORT, version};
-use crate::client::{Client, Progress, Running, Seat, until};
+use crate::client::{Client, ClientConfig, Progress, Running, until};
 use crate::remote::Remote;
 use crate::{Process, Protocol};
 use anyhow::{Context as _, Result, ensure};
@@ -33,16 +33,16 @@ impl Client for Aria2 {
         protocol == Protocol::Http
     }
 
-    fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
-        fs::create_dir_all(seat.dir)?;
+    fn open(&self, at: &ClientConfig<'_>) -> Result<Box<dyn Running>> {
+        fs::create_dir_all(at.dir)?;
         let mut command = Command::new("aria2c");
         command.args(["--no-conf", "--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false"]);
         command.args(["--enable-peer-exchange=false", "--enable-rpc", &format!("--rpc-listen-port={REMOTE}")]);
         // It adopts what is there if told to check it, and stays after the download if no ratio ends it.
         command.args(["--check-integrity=true", "--seed-ratio=0.0", &format!("--listen-port={PORT}")]);
-        command.args(["--file-allocation=none", "--summary-interval=0", "--show-console-readout=false", "--dir"]).arg(seat.dir);
-        let process = Process::start("aria2c", &mut seat.host.inside(&command))?;
-        let running = RunningAria2 { process, remote: Remote::new(seat.host, REMOTE)?, torrent: seat.source().into() };
+        command.args(["--file-allocation=none", "--summary-interval=0", "--show-console-readout=false", "--dir"]).arg(at.dir);
+        let process = Process::start("aria2c", &mut at.host.inside(&command))?;
+        let running = RunningAria2 { process, remote: Remote::new(at.host, REMOTE)?, torrent: at.source().into() };
         until("aria2's remote control", || running.ask("aria2.getVersion", json!([])).ok())?;
         Ok(Box::new(running))
     }

@@ -5,7 +5,7 @@
 
 use super::PORT;
 use super::script::Script;
-use crate::client::{Client, Discovery, Running, Seat};
+use crate::client::{Client, ClientConfig, Discovery, Running};
 use anyhow::Result;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -76,16 +76,16 @@ impl Client for Libtorrent {
         super::version("python3", &["-c", "import libtorrent; print(libtorrent.__version__)"])
     }
 
-    fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
-        let mut command = self.share_on(seat.source(), seat.dir, &format!("{}:{PORT}", seat.host.v4));
-        match seat.discovery {
+    fn open(&self, at: &ClientConfig<'_>) -> Result<Box<dyn Running>> {
+        let mut command = self.share_on(at.source(), at.dir, &format!("{}:{PORT}", at.host.v4));
+        match at.discovery {
             Discovery::Trackers => {}
             Discovery::Dht(at) => drop(command.args(["--no-pex", "--dht", &at.to_string()])),
             Discovery::Pex(peer) => drop(command.args(peer.iter().flat_map(|peer| ["--peer".into(), peer.to_string()]))),
             Discovery::Lsd => drop(command.args(["--no-pex", "--lsd"])),
         }
-        command.arg("--wait").env("HOME", seat.home);
-        Ok(Box::new(Script::open(self.name, &mut seat.host.inside(&command))?))
+        command.arg("--wait").env("HOME", at.home);
+        Ok(Box::new(Script::open(self.name, &mut at.host.inside(&command))?))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::{PORT, utf8, version};
 use crate::Process;
-use crate::client::{Client, Discovery, Progress, Running, Seat, until};
+use crate::client::{Client, ClientConfig, Discovery, Progress, Running, until};
 use crate::remote::{Answer, Remote};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
@@ -30,25 +30,25 @@ impl Client for Qbittorrent {
         version("qbittorrent-nox", &["--version"])
     }
 
-    fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
-        let lsd = seat.discovery == Discovery::Lsd;
+    fn open(&self, at: &ClientConfig<'_>) -> Result<Box<dyn Running>> {
+        let lsd = at.discovery == Discovery::Lsd;
         let settings = format!(
             "[LegalNotice]\nAccepted=true\n\
              [BitTorrent]\nSession\\DHTEnabled=false\nSession\\LSDEnabled={lsd}\nSession\\PeXEnabled=false\nSession\\Port={PORT}\n\
              Session\\DefaultSavePath={}\n\
              [Network]\nPortForwardingEnabled=false\n\
              [Preferences]\nWebUI\\LocalHostAuth=false\nWebUI\\CSRFProtection=false\nWebUI\\Port={REMOTE}\nWebUI\\Address=127.0.0.1\n",
-            utf8(seat.dir)?
+            utf8(at.dir)?
         );
-        let folder = seat.home.join("qBittorrent/config");
+        let folder = at.home.join("qBittorrent/config");
         fs::create_dir_all(&folder)?;
         fs::write(folder.join("qBittorrent.conf"), settings)?;
         let mut command = Command::new("qbittorrent-nox");
-        command.arg(format!("--profile={}", utf8(seat.home)?)).env("HOME", seat.home);
-        let process = Process::start("qbittorrent-nox", &mut seat.host.inside(&command))?;
-        let log = seat.home.join("qBittorrent/data/logs/qbittorrent.log");
-        let remote = Remote::new(seat.host, REMOTE)?;
-        let running = RunningQbittorrent { process, remote, torrent: seat.source().into(), log };
+        command.arg(format!("--profile={}", utf8(at.home)?)).env("HOME", at.home);
+        let process = Process::start("qbittorrent-nox", &mut at.host.inside(&command))?;
+        let log = at.home.join("qBittorrent/data/logs/qbittorrent.log");
+        let remote = Remote::new(at.host, REMOTE)?;
+        let running = RunningQbittorrent { process, remote, torrent: at.source().into(), log };
         until("qBittorrent's remote control", || running.ask("app/version", &[], b"").ok())?;
         Ok(Box::new(running))
     }

@@ -5,7 +5,7 @@
 
 use super::{PORT, version};
 use crate::Process;
-use crate::client::{Client, Progress, Running, Seat, until};
+use crate::client::{Client, ClientConfig, Progress, Running, until};
 use crate::remote::Remote;
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
@@ -28,8 +28,8 @@ impl Client for Rqbit {
         version("rqbit", &["--version"])
     }
 
-    fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
-        fs::create_dir_all(seat.dir)?;
+    fn open(&self, at: &ClientConfig<'_>) -> Result<Box<dyn Running>> {
+        fs::create_dir_all(at.dir)?;
         let mut command = Command::new("rqbit");
         command.args([
             "--disable-dht",
@@ -41,9 +41,9 @@ impl Client for Rqbit {
         ]);
         command.arg(PORT.to_string()).args(["--http-api-listen-addr"]);
         command.arg(SocketAddr::from((Ipv4Addr::LOCALHOST, REMOTE)).to_string());
-        command.args(["server", "start", "--disable-persistence"]).arg(seat.dir);
-        let process = Process::start("rqbit", &mut seat.host.inside(&command))?;
-        let running = Server { process, remote: Remote::new(seat.host, REMOTE)?, torrent: seat.source().into() };
+        command.args(["server", "start", "--disable-persistence"]).arg(at.dir);
+        let process = Process::start("rqbit", &mut at.host.inside(&command))?;
+        let running = Server { process, remote: Remote::new(at.host, REMOTE)?, torrent: at.source().into() };
         until("rqbit's remote control", || running.remote.connect().ok())?;
         Ok(Box::new(running))
     }

@@ -5,7 +5,7 @@
 
 use super::{PORT, utf8, version};
 use crate::Process;
-use crate::client::{Client, Progress, Running, Seat, until};
+use crate::client::{Client, ClientConfig, Progress, Running, until};
 use crate::remote::Remote;
 use anyhow::Result;
 use std::fs;
@@ -28,12 +28,12 @@ impl Client for Rtorrent {
         version("rtorrent", &["-h"])
     }
 
-    fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
-        fs::create_dir_all(seat.dir)?;
-        let session = seat.home.join("session");
+    fn open(&self, at: &ClientConfig<'_>) -> Result<Box<dyn Running>> {
+        fs::create_dir_all(at.dir)?;
+        let session = at.home.join("session");
         fs::create_dir_all(&session)?;
-        let settings = seat.home.join("rtorrent.rc");
-        let (dir, session) = (utf8(seat.dir)?, utf8(&session)?);
+        let settings = at.home.join("rtorrent.rc");
+        let (dir, session) = (utf8(at.dir)?, utf8(&session)?);
         fs::write(
             &settings,
             format!(
@@ -43,9 +43,9 @@ impl Client for Rtorrent {
             ),
         )?;
         let mut command = Command::new("rtorrent");
-        command.args(["-n", "-o"]).arg(format!("import={}", utf8(&settings)?)).env("HOME", seat.home);
-        let process = Process::start("rtorrent", &mut seat.host.inside(&command))?;
-        let running = RunningRtorrent { process, remote: Remote::new(seat.host, REMOTE)?, torrent: seat.source().into() };
+        command.args(["-n", "-o"]).arg(format!("import={}", utf8(&settings)?)).env("HOME", at.home);
+        let process = Process::start("rtorrent", &mut at.host.inside(&command))?;
+        let running = RunningRtorrent { process, remote: Remote::new(at.host, REMOTE)?, torrent: at.source().into() };
         until("rTorrent's remote control", || running.ask("system.client_version", &[]).ok())?;
         Ok(Box::new(running))
     }

@@ -5,7 +5,7 @@
 
 use super::{PORT, utf8, version};
 use crate::Process;
-use crate::client::{Client, Discovery, Progress, Running, Seat, until};
+use crate::client::{Client, ClientConfig, Discovery, Progress, Running, until};
 use crate::remote::Remote;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -29,24 +29,24 @@ impl Client for Transmission {
         version("transmission-daemon", &["--version"])
     }
 
-    fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
-        let lsd = seat.discovery == Discovery::Lsd;
+    fn open(&self, at: &ClientConfig<'_>) -> Result<Box<dyn Running>> {
+        let lsd = at.discovery == Discovery::Lsd;
         let settings = json!({
             "dht-enabled": false, "lpd-enabled": lsd, "pex-enabled": false, "utp-enabled": false, "port-forwarding-enabled": false,
-            "download-dir": seat.dir, "incomplete-dir-enabled": false, "rename-partial-files": false, "ratio-limit-enabled": false,
+            "download-dir": at.dir, "incomplete-dir-enabled": false, "rename-partial-files": false, "ratio-limit-enabled": false,
             "bind-address-ipv4": "0.0.0.0", "peer-port": PORT, "rpc-bind-address": "127.0.0.1", "rpc-whitelist-enabled": false,
         });
-        fs::create_dir_all(seat.home)?;
-        fs::write(seat.home.join("settings.json"), settings.to_string())?;
+        fs::create_dir_all(at.home)?;
+        fs::write(at.home.join("settings.json"), settings.to_string())?;
         let mut command = Command::new("transmission-daemon");
-        command.args(["--foreground", "--log-info", "--config-dir"]).arg(seat.home);
-        let process = Process::start("transmission-daemon", &mut seat.host.inside(&command))?;
-        let remote = Remote::new(seat.host, 9091)?;
+        command.args(["--foreground", "--log-info", "--config-dir"]).arg(at.home);
+        let process = Process::start("transmission-daemon", &mut at.host.inside(&command))?;
+        let remote = Remote::new(at.host, 9091)?;
         // Whoever asks first is told a token, which every request must name.
         let token = until("transmission's remote control", || {
             remote.post("/transmission/rpc", &[], b"{}").ok()?.header("x-transmission-session-id").map(str::to_owned)
         })?;
-        Ok(Box::new(Daemon { process, remote, token, torrent: seat.source().into() }))
+        Ok(Box::new(Daemon { process, remote, token, torrent: at.source().into() }))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::script::Script;
 use super::{PORT, is_there};
-use crate::client::{Client, Running, Seat};
+use crate::client::{Client, ClientConfig, Running};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::PathBuf;
@@ -30,13 +30,13 @@ impl Client for Webtorrent {
         package["version"].as_str().map(str::to_owned)
     }
 
-    fn open(&self, seat: &Seat<'_>) -> Result<Box<dyn Running>> {
-        fs::create_dir_all(seat.dir)?;
+    fn open(&self, at: &ClientConfig<'_>) -> Result<Box<dyn Running>> {
+        fs::create_dir_all(at.dir)?;
         let library = library().context("WebTorrent is not installed")?.join("index.js");
         let mut command = Command::new("node");
-        command.args(["--input-type=module", "--eval", SCRIPT]).arg(library).arg(seat.source()).arg(seat.dir);
-        command.arg(PORT.to_string()).env("HOME", seat.home);
-        Ok(Box::new(Script::open("WebTorrent", &mut seat.host.inside(&command))?))
+        command.args(["--input-type=module", "--eval", SCRIPT]).arg(library).arg(at.source()).arg(at.dir);
+        command.arg(PORT.to_string()).env("HOME", at.home);
+        Ok(Box::new(Script::open("WebTorrent", &mut at.host.inside(&command))?))
     }
 }
 
