@@ -9,7 +9,7 @@ use crate::id::Id;
 use crate::item::Item;
 use crate::items::Refused;
 use crate::lookup::Asking;
-use crate::message::{Body, KrpcError, Message, Query, Response, Stored, Want};
+use crate::message::{Body, KrpcError, KrpcMessage, Query, Response, Stored, Want};
 use crate::node::{Node, VERSION};
 use crate::read::refusal;
 use crate::table::K;
@@ -131,7 +131,7 @@ impl Node {
             _ => ANSWER_MAX,
         };
         let allowed = self.guard.allowance(now, to, max);
-        let mut message = Message { transaction, version: Some(VERSION), seen_as: Some(to), read_only: false, body };
+        let mut message = KrpcMessage { transaction, version: Some(VERSION), seen_as: Some(to), read_only: false, body };
         let mut bytes = message.write();
         while bytes.len() > allowed {
             let Body::Response(response) = &mut message.body else { return };
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_ping_is_as_long_as_the_guard_is_told() {
         let body = Body::Query { id: Id([0; 20]), query: Query::Ping };
-        let ping = Message { transaction: [0; 4].into(), version: Some(VERSION), seen_as: None, read_only: false, body };
+        let ping = KrpcMessage { transaction: [0; 4].into(), version: Some(VERSION), seen_as: None, read_only: false, body };
         assert_eq!(ping.write().len(), PING_LEN);
     }
 }

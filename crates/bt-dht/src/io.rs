@@ -79,7 +79,7 @@ pub enum Ask {
         /// The torrent.
         info_hash: InfoHash,
         /// Announce us, too.
-        announce: Option<Announce>,
+        announce: Option<AnnounceWith>,
         /// Count the peers as well (BEP 33).
         scrape: bool,
     },
@@ -103,7 +103,7 @@ pub enum Ask {
 
 /// How to announce.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Announce {
+pub struct AnnounceWith {
     /// Where we listen for peers; `None`: at the port of the node itself, as other nodes see it.
     pub port: Option<u16>,
     /// Whether we have everything (BEP 33).
@@ -176,13 +176,13 @@ pub enum Event {
         /// Which question.
         ask: AskKey,
         /// How it went.
-        report: Report,
+        report: LookupReport,
     },
 }
 
 /// How an [`Ask`] went.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Report {
+pub struct LookupReport {
     /// Queries that were sent.
     pub queries: u32,
     /// Answers that arrived.

@@ -63,9 +63,11 @@ mod write;
 pub use bloom::Bloom;
 pub use contact::{Contact, Family};
 pub use id::{Distance, Id};
-pub use io::{Announce, Ask, AskKey, Config, Event, Input, Output, Report, Scrape};
+pub use io::{AnnounceWith, Ask, AskKey, Config, Event, Input, LookupReport, Output, Scrape};
 pub use item::{Item, ItemFault, Mutable, SALT_MAX, VALUE_MAX, Value, mutable_target, public_key};
-pub use message::{Body, DATAGRAM_MAX, KrpcError, Message, Query, Response, Samples, Stored, TOKEN_MAX, TRANSACTION_MAX, Want};
+pub use message::{
+    Body, DATAGRAM_MAX, KrpcError, KrpcMessage, Query, Response, Samples, Stored, TOKEN_MAX, TRANSACTION_MAX, Want,
+};
 pub use node::Node;
 pub use read::Malformed;
 pub use saved::{read_contacts, write_contacts};

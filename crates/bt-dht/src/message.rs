@@ -26,7 +26,7 @@ const NODE_WORTH: usize = 3;
 
 /// One datagram.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Message {
+pub struct KrpcMessage {
     /// Chosen by the asking node, echoed by the answering node.
     pub transaction: Vec<u8>,
     /// The client that sent it: two letters and two bytes of version.

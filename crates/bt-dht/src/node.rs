@@ -9,10 +9,10 @@ use crate::calls::{Call, Calls, Passed};
 use crate::contact::{Contact, Family, plain};
 use crate::guard::Guard;
 use crate::id::Id;
-use crate::io::{Ask, AskKey, Config, Event, Input, Output, Report};
+use crate::io::{Ask, AskKey, Config, Event, Input, LookupReport, Output};
 use crate::items::ItemStore;
 use crate::lookup::Asking;
-use crate::message::{Body, KrpcError, Message, Query, Response, Want};
+use crate::message::{Body, KrpcError, KrpcMessage, Query, Response, Want};
 use crate::overlay::{Care, Overlay};
 use crate::peers::PeerStore;
 use crate::read::{Malformed, named};
@@ -51,7 +51,7 @@ pub struct Node {
     calls: Calls<Purpose>,
     searches: BTreeMap<u64, Search>,
     /// The partial reports of questions of which one of two searches has ended.
-    halves: BTreeMap<AskKey, Report>,
+    halves: BTreeMap<AskKey, LookupReport>,
     next_search: u64,
     routers: Vec<SocketAddr>,
     saved: Vec<Contact>,
@@ -206,8 +206,8 @@ impl Node {
         if from.port() == 0 || closeness(from.ip()).is_none() {
             return;
         }
-        match Message::parse(bytes) {
-            Ok(Message { transaction, read_only, body: Body::Query { id, query }, .. }) => {
+        match KrpcMessage::parse(bytes) {
+            Ok(KrpcMessage { transaction, read_only, body: Body::Query { id, query }, .. }) => {
                 self.answer(now, Contact { id, addr: from }, bytes.len(), transaction, query, read_only);
             }
             Err(Malformed::Query { transaction, error }) => self.refuse(now, from, bytes.len(), transaction, error),
@@ -222,7 +222,7 @@ impl Node {
     }
 
     /// Handles an answer from the address that was asked.
-    fn answered(&mut self, now: Time, call: Call<Purpose>, message: Message) {
+    fn answered(&mut self, now: Time, call: Call<Purpose>, message: KrpcMessage) {
         let response = match message.body {
             Body::Response(response) => response,
             Body::Error(error) => return self.failed(now, call, Some(error)),
@@ -253,7 +253,7 @@ impl Node {
                 });
                 self.tell(Event::Done {
                     ask,
-                    report: Report { queries: 1, answers: 1, closest: [contact].into(), ..Report::default() },
+                    report: LookupReport { queries: 1, answers: 1, closest: [contact].into(), ..LookupReport::default() },
                 });
             }
         }
@@ -289,7 +289,8 @@ impl Node {
             }
             Purpose::Store(at) => self.stored(at, refusal.map(Err)),
             Purpose::Direct(ask) => {
-                let report = Report { queries: 1, answers: refusal.is_some().into(), refused: refusal, ..Report::default() };
+                let report =
+                    LookupReport { queries: 1, answers: refusal.is_some().into(), refused: refusal, ..LookupReport::default() };
                 self.tell(Event::Done { ask, report });
             }
         }
@@ -319,7 +320,7 @@ impl Node {
         let families: Vec<Family> = self.overlays.iter().map(|overlay| overlay.family).collect();
         let started: Vec<u64> = families.into_iter().filter_map(|f| self.begin(Some(ask), f, target, kind.clone())).collect();
         if started.is_empty() {
-            self.tell(Event::Done { ask, report: Report::default() });
+            self.tell(Event::Done { ask, report: LookupReport::default() });
         }
         started.into_iter().for_each(|at| self.step(now, at));
     }
@@ -327,7 +328,7 @@ impl Node {
     fn ask_one(&mut self, now: Time, ask: AskKey, addr: SocketAddr, query: Query) {
         let asking = Asking { addr: plain(addr), id: None, named_by: Source::User };
         if !may_name(Source::User, asking.addr) || !self.query(now, asking, query, Purpose::Direct(ask)) {
-            self.tell(Event::Done { ask, report: Report::default() });
+            self.tell(Event::Done { ask, report: LookupReport::default() });
         }
     }
 
@@ -447,7 +448,7 @@ impl Node {
     fn query(&mut self, now: Time, asking: Asking, query: Query, purpose: Purpose) -> bool {
         let Some(id) = self.overlay(asking.addr).map(|overlay| overlay.own()) else { return false };
         let Some(transaction) = self.calls.begin(now, asking.addr, asking.id, purpose) else { return false };
-        let message = Message {
+        let message = KrpcMessage {
             transaction,
             version: Some(VERSION),
             seen_as: None,

@@ -10,7 +10,7 @@ use crate::contact::{Contact, Family, read_compact};
 use crate::id::Id;
 use crate::item::{Item, ItemFault, Mutable, Value};
 use crate::message::{
-    Body, DATAGRAM_MAX, KrpcError, Message, Query, Response, Samples, Stored, TOKEN_MAX, TRANSACTION_MAX, Want,
+    Body, DATAGRAM_MAX, KrpcError, KrpcMessage, Query, Response, Samples, Stored, TOKEN_MAX, TRANSACTION_MAX, Want,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -37,9 +37,9 @@ pub enum Malformed {
     },
 }
 
-impl Message {
+impl KrpcMessage {
     /// Reads a datagram.
-    pub fn parse(datagram: &[u8]) -> Result<Message, Malformed> {
+    pub fn parse(datagram: &[u8]) -> Result<KrpcMessage, Malformed> {
         let root = Cursor::parse(datagram, LIMITS).map_err(|_| Malformed::NoMessage)?;
         let transaction = bytes(root, b"t").filter(|t| t.len() <= TRANSACTION_MAX).ok_or(Malformed::NoMessage)?.to_vec();
         let body = match bytes(root, b"y") {
@@ -48,7 +48,7 @@ impl Message {
             Some(b"e") => Body::Error(root.get(b"e").and_then(read_error).ok_or(Malformed::NoMessage)?),
             _ => return Err(Malformed::NoMessage),
         };
-        Ok(Message {
+        Ok(KrpcMessage {
             transaction,
             version: bytes(root, b"v").and_then(|v| v.try_into().ok()),
             seen_as: bytes(root, b"ip").and_then(read_addr),

@@ -6,7 +6,7 @@
 
 use crate::contact::{Contact, Family};
 use crate::id::Id;
-use crate::io::{Announce, AskKey, Event, Report, Scrape};
+use crate::io::{AnnounceWith, AskKey, Event, LookupReport, Scrape};
 use crate::item::{Item, Mutable, mutable_target};
 use crate::lookup::Lookup;
 use crate::message::{KrpcError, Query, Response, Stored, Want};
@@ -25,7 +25,7 @@ pub(crate) enum Kind {
     /// Nodes.
     Nodes,
     /// Peers.
-    Peers { info_hash: InfoHash, announce: Option<Announce>, scrape: bool },
+    Peers { info_hash: InfoHash, announce: Option<AnnounceWith>, scrape: bool },
     /// An item.
     Get { salt: Vec<u8> },
     /// The nodes that will store an item.
@@ -38,7 +38,7 @@ pub(crate) struct Search {
     pub(crate) ask: Option<AskKey>,
     pub(crate) family: Family,
     pub(crate) lookup: Lookup,
-    pub(crate) report: Report,
+    pub(crate) report: LookupReport,
     kind: Kind,
     /// Queries to store something that are under way; `None` while nodes are searched for.
     storing: Option<usize>,
@@ -56,7 +56,7 @@ impl Search {
             ask,
             family,
             lookup: Lookup::new(target),
-            report: Report { scrape: scrape.then(Box::<Scrape>::default), ..Report::default() },
+            report: LookupReport { scrape: scrape.then(Box::<Scrape>::default), ..LookupReport::default() },
             kind,
             storing: None,
             peers: BTreeSet::new(),
@@ -186,7 +186,7 @@ fn checked(target: Id, salt: &[u8], stored: &Stored) -> Option<Item> {
 }
 
 /// Adds up the reports of two searches of one question.
-pub(crate) fn merge(into: &mut Report, other: Report) {
+pub(crate) fn merge(into: &mut LookupReport, other: LookupReport) {
     into.queries = into.queries.saturating_add(other.queries);
     into.answers = into.answers.saturating_add(other.answers);
     into.stored = into.stored.saturating_add(other.stored);

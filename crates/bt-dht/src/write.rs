@@ -2,17 +2,17 @@
 //!
 //! Decides: nothing.
 //! Must not know: limits, which node gets it.
-//! Invariant: [`Message::parse`] reads back every written message.
+//! Invariant: [`KrpcMessage::parse`] reads back every written message.
 
 use crate::contact::{Family, compact};
 use crate::item::Item;
-use crate::message::{Body, Message, Query, Response, Want};
+use crate::message::{Body, KrpcMessage, Query, Response, Want};
 use alloc::vec::Vec;
 use bt_bencoding::{DictWriter, write};
 use bt_types::push_compact;
 use core::net::SocketAddr;
 
-impl Message {
+impl KrpcMessage {
     /// Writes the datagram.
     pub fn write(&self) -> Vec<u8> {
         write(|w| {

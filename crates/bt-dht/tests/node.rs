@@ -6,8 +6,8 @@
 //! Invariant: datagrams arrive at once and in order; only time passes when a case says so.
 
 use bt_dht::{
-    Announce, Ask, AskKey, Body, Config, Event, Family, Id, Input, Item, KrpcError, Message, Mutable, Node, Output, Query,
-    Response, Samples, Value, Want, is_secure, secure_id,
+    AnnounceWith, Ask, AskKey, Body, Config, Event, Family, Id, Input, Item, KrpcError, KrpcMessage, Mutable, Node, Output,
+    Query, Response, Samples, Value, Want, is_secure, secure_id,
 };
 use bt_types::{InfoHash, Rng, Source, Time};
 use std::collections::BTreeMap;
@@ -115,7 +115,7 @@ fn addr(text: &str) -> SocketAddr {
 
 fn query(transaction: &[u8], id: Id, query: Query) -> Vec<u8> {
     let body = Body::Query { id, query };
-    Message { transaction: transaction.to_vec(), version: None, seen_as: None, read_only: false, body }.write()
+    KrpcMessage { transaction: transaction.to_vec(), version: None, seen_as: None, read_only: false, body }.write()
 }
 
 fn find_node(target: u8) -> Query {
@@ -123,7 +123,7 @@ fn find_node(target: u8) -> Query {
 }
 
 fn responses(datagrams: &[Vec<u8>]) -> Vec<Response> {
-    let read = |bytes: &Vec<u8>| match Message::parse(bytes).unwrap().body {
+    let read = |bytes: &Vec<u8>| match KrpcMessage::parse(bytes).unwrap().body {
         Body::Response(response) => Some(*response),
         _ => None,
     };
@@ -131,7 +131,7 @@ fn responses(datagrams: &[Vec<u8>]) -> Vec<Response> {
 }
 
 fn errors(datagrams: &[Vec<u8>]) -> Vec<i64> {
-    let read = |bytes: &Vec<u8>| match Message::parse(bytes).unwrap().body {
+    let read = |bytes: &Vec<u8>| match KrpcMessage::parse(bytes).unwrap().body {
         Body::Error(KrpcError { code, .. }) => Some(code),
         _ => None,
     };
@@ -156,10 +156,10 @@ fn who_never_answered_gets_three_times_what_it_sent_and_who_did_gets_all() {
     let bytes = query(b"aa", neighbour, Query::Ping);
     let pings = net.say("10.0.1.2:1", router, &bytes);
     let ping =
-        pings.iter().map(|bytes| Message::parse(bytes).unwrap()).find(|message| matches!(message.body, Body::Query { .. }));
+        pings.iter().map(|bytes| KrpcMessage::parse(bytes).unwrap()).find(|message| matches!(message.body, Body::Query { .. }));
     let transaction = ping.expect("who asks is pinged").transaction;
     let body = Body::Response(Box::new(Response::new(neighbour)));
-    let pong = Message { transaction, version: None, seen_as: None, read_only: false, body };
+    let pong = KrpcMessage { transaction, version: None, seen_as: None, read_only: false, body };
     assert!(net.say("10.0.1.2:1", router, &pong.write()).is_empty());
     let answers = net.say("10.0.1.2:1", router, &query(b"aa", neighbour, find_node(1)));
     assert_eq!(responses(&answers)[0].nodes.as_ref().map(Vec::len), Some(8));
@@ -168,7 +168,7 @@ fn who_never_answered_gets_three_times_what_it_sent_and_who_did_gets_all() {
 #[test]
 fn rubbish_and_answers_that_nobody_asked_for_are_met_with_silence() {
     let (mut net, router) = Net::of(2);
-    let unasked = Message {
+    let unasked = KrpcMessage {
         transaction: vec![1, 2, 3, 4],
         version: None,
         seen_as: Some(addr("9.9.9.9:9")),
@@ -251,7 +251,7 @@ fn an_item_is_found_replaced_and_kept_from_being_replaced_by_an_older_one() {
 fn a_scrape_counts_seeds_and_others_and_a_sample_names_torrents() {
     let (mut net, router) = Net::of(12);
     for number in 2..=9_u8 {
-        let announce = Some(Announce { port: Some(7000), seed: number % 2 == 0 });
+        let announce = Some(AnnounceWith { port: Some(7000), seed: number % 2 == 0 });
         net.ask(addr(&format!("10.0.0.{number}:1")), number.into(), Ask::GetPeers { info_hash: HASH, announce, scrape: false });
     }
     let news = net.ask(addr("10.0.0.12:1"), 1, Ask::GetPeers { info_hash: HASH, announce: None, scrape: true });
@@ -284,7 +284,7 @@ fn both_families_are_searched_and_one_tells_of_the_other() {
     assert!(usual.nodes.is_none() && usual.nodes6.is_some());
     let other = only(&mut net, &want(Some(Want { v4: true, v6: false })));
     assert!(other.nodes.is_some() && other.nodes6.is_none());
-    let announce = Some(Announce { port: Some(7000), seed: false });
+    let announce = Some(AnnounceWith { port: Some(7000), seed: false });
     let news = net.ask(addr("[fd00::2]:1"), 1, Ask::GetPeers { info_hash: HASH, announce, scrape: false });
     assert!(matches!(&news[..], [Event::Done { report, .. }] if report.stored == 3), "one end for both searches: {news:?}");
     let news = net.ask(addr("[fd00::4]:1"), 2, Ask::GetPeers { info_hash: HASH, announce: None, scrape: false });
@@ -337,13 +337,13 @@ fn no_question_goes_to_an_address_that_its_source_may_not_name() {
     while let Some(output) = node.poll() {
         if let Output::Send { to, bytes, named_by } = output {
             assert_eq!((to, named_by), (liar, Source::User));
-            let transaction = Message::parse(&bytes).unwrap().transaction;
+            let transaction = KrpcMessage::parse(&bytes).unwrap().transaction;
             let mut response = Response::new(secure_id(liar.ip(), &mut Rng::from_seed(7)));
             let named = ["127.0.0.1:22", "10.0.0.1:80", "169.254.169.254:80", "9.8.7.6:1", "9.8.7.6:0"];
             response.nodes =
                 Some(named.iter().map(|text| bt_dht::Contact { id: Id::random(&mut rng), addr: addr(text) }).collect());
             let body = Body::Response(Box::new(response));
-            sent.push(Message { transaction, version: None, seen_as: None, read_only: false, body }.write());
+            sent.push(KrpcMessage { transaction, version: None, seen_as: None, read_only: false, body }.write());
         }
     }
     sent.iter().for_each(|bytes| node.handle(Time::ZERO, Input::Datagram { from: liar, bytes }));

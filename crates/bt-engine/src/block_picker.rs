@@ -332,7 +332,7 @@ impl BlockPicker {
         senders
     }
 
-    /// Returns the geometry and the generator from which an equal shelf without pieces and peers
+    /// Returns the geometry and the generator from which an equal block picker without pieces and peers
     /// can be made. `None` if a priority was ever set.
     pub(crate) fn essence(&self) -> Option<(Geometry, Rng)> {
         self.is_plain.then(|| (self.geometry, self.rng.clone()))

@@ -125,7 +125,7 @@ impl Magnet {
         self.swarm.stop(&progress, out);
     }
 
-    /// Hands the meeting to the torrent, and the peers with what they said. A private torrent
+    /// Hands the swarm to the torrent, and the peers with what they said. A private torrent
     /// closes the connections of peers that came to us, or that neither the user nor a tracker
     /// named (BEP 27).
     pub(crate) fn hand_over(

@@ -109,7 +109,7 @@ impl Swarm {
         config.dht_port.filter(|_| has_one && !self.private).map(Message::Port)
     }
 
-    /// Makes our extension handshake for a peer, with what the meeting knows of it.
+    /// Makes our extension handshake for a peer, with what the swarm knows of it.
     pub(crate) fn hello(&self, peer: PeerKey, config: &Config) -> ExtendedHandshake {
         let ip = self.links.get(&peer).map(|link| link.addr.ip());
         let pex = self.speaks_pex(config).then_some(ExtensionIds::PEX);

@@ -1,7 +1,7 @@
 //! One torrent: a router that owns the sub-machines and the peers, and wires them together.
 //!
 //! Decides: which sub-machine hears of what. Must not know: sockets, files, other torrents.
-//! Invariant: the shelf, choker and meeting do not call each other; every path between them is in
+//! Invariant: the block picker, choker and swarm do not call each other; every path between them is in
 //! an `impl Torrent`.
 
 use crate::backlog::HAVES_MAX;
@@ -102,7 +102,7 @@ pub(crate) struct Torrent {
 }
 
 impl Torrent {
-    /// Makes a torrent whose peers come to this meeting.
+    /// Makes a torrent whose peers come from this swarm.
     pub(crate) fn new(now: Time, spec: TorrentSpec, mut swarm: Swarm, config: &Config) -> Torrent {
         let TorrentSpec { geometry, have, wants, metadata, .. } = spec;
         let mut torrent = Torrent {

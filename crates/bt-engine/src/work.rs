@@ -1,8 +1,8 @@
-//! Holds the blocks that are still needed: a shelf, while there is any use for it.
+//! Holds the blocks that are still needed: a block picker, while there is any use for it.
 //!
-//! Decides: when there is a shelf. Must not know: the content of the shelf.
-//! Invariant: without a shelf every piece is there and wanted, and no peer has announced a piece. A
-//! shelf that is made later equals a shelf that was there all the time.
+//! Decides: when there is a block picker. Must not know: its content.
+//! Invariant: without a block picker every piece is there and wanted, and no peer has announced a piece. A
+//! block picker that is made later equals one that was there all the time.
 
 use crate::block_picker::BlockPicker;
 use alloc::boxed::Box;
@@ -26,7 +26,7 @@ impl Work {
         }
     }
 
-    /// Returns the shelf; makes it if there is none.
+    /// Returns the block picker; makes it if there is none.
     pub(crate) fn block_picker(&mut self) -> &mut BlockPicker {
         if let Work::Done(geometry, rng) = self {
             let everything = Bitfield::full(geometry.piece_count());
@@ -38,7 +38,7 @@ impl Work {
         }
     }
 
-    /// Drops the shelf, if nothing of it must be kept. The caller has seen that every piece is
+    /// Drops the block picker, if nothing of it must be kept. The caller has seen that every piece is
     /// there and no peer is connected.
     pub(crate) fn rest(&mut self) {
         if let Work::BlockPicker(block_picker) = self

@@ -34,8 +34,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use bt_dht::{
-    Announce, Ask, AskKey, Bloom, Contact, Event, Family, Id, Item, ItemFault, KrpcError, Mutable, Report, SALT_MAX, Samples,
-    Scrape, VALUE_MAX, Value, mutable_target, public_key,
+    AnnounceWith, Ask, AskKey, Bloom, Contact, Event, Family, Id, Item, ItemFault, KrpcError, LookupReport, Mutable, SALT_MAX,
+    Samples, Scrape, VALUE_MAX, Value, mutable_target, public_key,
 };
 pub(crate) use driver::Driver;
 use driver::ToDht;
@@ -133,7 +133,7 @@ impl DhtHandle {
     /// Searches for the peers of a torrent that is not private. With a port it announces us too; to
     /// stay announced, ask again every 15 minutes.
     pub async fn get_peers(&self, hash: InfoHash, announce_port: Option<u16>) -> DhtPeers {
-        let announce = announce_port.map(|port| Announce { port: Some(port), seed: false });
+        let announce = announce_port.map(|port| AnnounceWith { port: Some(port), seed: false });
         DhtPeers(self.ask(Ask::GetPeers { info_hash: hash, announce, scrape: false }).await)
     }
 
@@ -196,7 +196,7 @@ impl DhtHandle {
 #[derive(Debug)]
 pub struct Answers {
     events: mpsc::Receiver<Event>,
-    report: oneshot::Receiver<Report>,
+    report: oneshot::Receiver<LookupReport>,
 }
 
 impl Answers {
@@ -206,7 +206,7 @@ impl Answers {
     }
 
     /// Waits for the end, and returns how the search went.
-    pub async fn report(self) -> Report {
+    pub async fn report(self) -> LookupReport {
         self.report.await.unwrap_or_default()
     }
 }
@@ -227,7 +227,7 @@ impl DhtPeers {
     }
 
     /// Waits for the end, and returns how the search went.
-    pub async fn report(self) -> Report {
+    pub async fn report(self) -> LookupReport {
         self.0.report().await
     }
 }

@@ -139,7 +139,7 @@ pub(crate) struct Pipes {
     open: AtomicUsize,
 }
 
-/// The two pipes of a conduit.
+/// The two pipes of a splice.
 #[derive(Debug)]
 struct Pair {
     /// The piece messages to send.

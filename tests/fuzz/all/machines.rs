@@ -129,8 +129,8 @@ fn dht_node() {
                     // An answer to a query of ours, from the one who was asked.
                     let (mut bytes, nth) = (steps.bytes().to_vec(), steps.below(255));
                     let Some((to, query)) = sent.get(usize::from(nth) % sent.len().max(1)).cloned() else { continue };
-                    let query: bt_dht::Message = query;
-                    if let Ok(mut message) = bt_dht::Message::parse(&bytes) {
+                    let query: bt_dht::KrpcMessage = query;
+                    if let Ok(mut message) = bt_dht::KrpcMessage::parse(&bytes) {
                         message.transaction = query.transaction;
                         bytes = message.write();
                     }
@@ -167,7 +167,7 @@ fn dht_node() {
                 match output {
                     Output::Send { to, bytes, .. } => {
                         assert!(bytes.len() <= bt_dht::DATAGRAM_MAX);
-                        let message = bt_dht::Message::parse(&bytes).expect("what it sends can be read");
+                        let message = bt_dht::KrpcMessage::parse(&bytes).expect("what it sends can be read");
                         match (&message.body, answered) {
                             (bt_dht::Body::Query { .. }, _) => sent.push((to, message)),
                             (_, Some(from)) => assert_eq!(to, from, "an answer to somebody else"),

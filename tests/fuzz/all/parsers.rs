@@ -141,9 +141,9 @@ fn lsd() {
 #[test]
 fn krpc() {
     fuzz("krpc", |input| {
-        let Ok(message) = bt_dht::Message::parse(input) else { return };
+        let Ok(message) = bt_dht::KrpcMessage::parse(input) else { return };
         let written = message.write();
-        assert_eq!(bt_dht::Message::parse(&written).as_ref(), Ok(&message));
+        assert_eq!(bt_dht::KrpcMessage::parse(&written).as_ref(), Ok(&message));
     });
 }
 

@@ -11,7 +11,7 @@ use crate::output::Output;
 use crate::signals::{Hangup, Stop};
 use crate::units;
 use bt_session::StartError;
-use bt_session::dht::{Announce, Ask, Dht, DhtConfig, DhtHandle, Event, Id, Item, Mutable, Report, Value};
+use bt_session::dht::{AnnounceWith, Ask, Dht, DhtConfig, DhtHandle, Event, Id, Item, LookupReport, Mutable, Value};
 use bt_session::dht::{mutable_target, new_secret, public_key};
 use bt_types::InfoHash;
 use serde_json::{Value as Json, json};
@@ -99,7 +99,7 @@ async fn ping(handle: &DhtHandle, addr: SocketAddr, output: &Output) -> Outcome 
 }
 
 async fn get_peers(handle: &DhtHandle, hash: InfoHash, announce: Option<u16>, scrape: bool, output: &Output) -> Outcome {
-    let announce = announce.map(|port| Announce { port: Some(port), seed: false });
+    let announce = announce.map(|port| AnnounceWith { port: Some(port), seed: false });
     let mut answers = handle.ask(Ask::GetPeers { info_hash: hash, announce, scrape }).await;
     let mut peers = Vec::new();
     while let Some(event) = answers.next().await {
@@ -207,7 +207,7 @@ async fn node(dht: Dht, output: &Output) -> Outcome {
 }
 
 /// Fetches the newest version of an item, if there is any.
-async fn fetch(handle: &DhtHandle, target: Id, salt: Vec<u8>) -> (Option<Item>, Report) {
+async fn fetch(handle: &DhtHandle, target: Id, salt: Vec<u8>) -> (Option<Item>, LookupReport) {
     let mut answers = handle.ask(Ask::Get { target, salt }).await;
     let mut newest = None;
     while let Some(event) = answers.next().await {
@@ -233,12 +233,12 @@ fn secret_in(file: &Path) -> Outcome<[u8; 32]> {
     }
 }
 
-fn account(report: &Report) -> String {
+fn account(report: &LookupReport) -> String {
     let stored = if report.stored > 0 { format!(", {} nodes stored it", report.stored) } else { String::new() };
     format!("{} queries, {} answers{stored}", report.queries, report.answers)
 }
 
-fn with_account(report: &Report, mut fields: Json) -> Json {
+fn with_account(report: &LookupReport, mut fields: Json) -> Json {
     let account = json!({ "queries": report.queries, "answers": report.answers, "stored": report.stored });
     if let (Json::Object(fields), Json::Object(account)) = (&mut fields, account) {
         fields.extend(account);

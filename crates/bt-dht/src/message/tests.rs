@@ -5,22 +5,22 @@
 //! Invariant: every written message is read back as the same value.
 
 use crate::item::{Item, Mutable, Value};
-use crate::{Bloom, Body, Contact, Id, KrpcError, Malformed, Message, Query, Response, Samples, Stored, Want};
+use crate::{Bloom, Body, Contact, Id, KrpcError, KrpcMessage, Malformed, Query, Response, Samples, Stored, Want};
 use bt_types::InfoHash;
 use proptest::prelude::*;
 use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;
 
-fn query(query: Query) -> Message {
+fn query(query: Query) -> KrpcMessage {
     let body = Body::Query { id: Id(*b"abcdefghij0123456789"), query };
-    Message { transaction: b"aa".to_vec(), version: None, seen_as: None, read_only: false, body }
+    KrpcMessage { transaction: b"aa".to_vec(), version: None, seen_as: None, read_only: false, body }
 }
 
-fn response(fill: impl FnOnce(&mut Response)) -> Message {
+fn response(fill: impl FnOnce(&mut Response)) -> KrpcMessage {
     let mut response = Response::new(Id(*b"abcdefghij0123456789"));
     fill(&mut response);
-    Message { body: Body::Response(Box::new(response)), ..query(Query::Ping) }
+    KrpcMessage { body: Body::Response(Box::new(response)), ..query(Query::Ping) }
 }
 
 /// The examples of BEP 5, byte for byte.
@@ -28,10 +28,10 @@ fn response(fill: impl FnOnce(&mut Response)) -> Message {
 fn the_examples_of_the_proposal() {
     let info_hash = InfoHash(*b"mnopqrstuvwxyz123456");
     let token = || b"aoeusnth".to_vec();
-    let cases: Vec<(&[u8], Message)> = vec![
+    let cases: Vec<(&[u8], KrpcMessage)> = vec![
         (
             b"d1:eli201e23:A Generic Error Ocurrede1:t2:aa1:y1:ee",
-            Message {
+            KrpcMessage {
                 body: Body::Error(KrpcError { code: 201, message: "A Generic Error Ocurred".into() }),
                 ..query(Query::Ping)
             },
@@ -55,11 +55,14 @@ fn the_examples_of_the_proposal() {
         (b"d1:rd2:id20:abcdefghij0123456789e1:t2:aa1:y1:re", response(|_| {})),
     ];
     for (bytes, message) in cases {
-        assert_eq!(Message::parse(bytes).as_ref(), Ok(&message), "{}", bytes.escape_ascii());
+        assert_eq!(KrpcMessage::parse(bytes).as_ref(), Ok(&message), "{}", bytes.escape_ascii());
         assert_eq!(message.write(), bytes);
     }
     let announce = b"d1:ad2:id20:abcdefghij012345678912:implied_porti1e9:info_hash20:mnopqrstuvwxyz1234564:porti6881e5:token8:aoeusnthe1:q13:announce_peer1:t2:aa1:y1:qe";
-    assert_eq!(Message::parse(announce), Ok(query(Query::AnnouncePeer { info_hash, port: None, token: token(), seed: false })));
+    assert_eq!(
+        KrpcMessage::parse(announce),
+        Ok(query(Query::AnnouncePeer { info_hash, port: None, token: token(), seed: false }))
+    );
 }
 
 #[test]
@@ -81,9 +84,9 @@ fn every_value_is_read_back() {
         query(Query::Put { item: Box::new(Item::Immutable(value.clone())), cas: None, token: vec![1] }),
         query(Query::Put { item: Box::new(Item::Mutable(mutable.clone())), cas: Some(6), token: vec![1] }),
         query(Query::SampleInfohashes { target, want: None }),
-        Message { read_only: true, version: Some(*b"bt\x01\x00"), ..query(Query::Ping) },
-        Message { seen_as: Some("1.2.3.4:5".parse().unwrap()), ..response(|_| {}) },
-        Message { seen_as: Some("[2a00::1]:5".parse().unwrap()), ..response(|_| {}) },
+        KrpcMessage { read_only: true, version: Some(*b"bt\x01\x00"), ..query(Query::Ping) },
+        KrpcMessage { seen_as: Some("1.2.3.4:5".parse().unwrap()), ..response(|_| {}) },
+        KrpcMessage { seen_as: Some("[2a00::1]:5".parse().unwrap()), ..response(|_| {}) },
         response(|r| {
             r.nodes = Some(vec![contact("1.2.3.4:5"), contact("1.2.3.5:5")]);
             r.nodes6 = Some(vec![contact("[2a00::1]:5")]);
@@ -98,15 +101,15 @@ fn every_value_is_read_back() {
         response(|r| r.samples = Some(Samples { hashes: vec![info_hash], total: 30, interval_secs: 21600 })),
     ];
     for message in messages {
-        assert_eq!(Message::parse(&message.write()), Ok(message));
+        assert_eq!(KrpcMessage::parse(&message.write()), Ok(message));
     }
 }
 
 /// Makes a query with these arguments after the id.
-fn bad(method: &str, arguments: &[u8]) -> Result<Message, Malformed> {
+fn bad(method: &str, arguments: &[u8]) -> Result<KrpcMessage, Malformed> {
     let head = b"d1:ad2:id20:abcdefghij0123456789";
     let tail = std::format!("e1:q{}:{method}1:t2:aa1:y1:qe", method.len());
-    Message::parse(&[head, arguments, tail.as_bytes()].concat())
+    KrpcMessage::parse(&[head, arguments, tail.as_bytes()].concat())
 }
 
 #[test]
@@ -159,29 +162,29 @@ fn what_is_no_message_is_nothing() {
         b"d1:rd2:id20:abcdefghij0123456789e1:t2:aa1:y1:reX",
         b"d1:e1:x1:t2:aa1:y1:ee",
     ] {
-        assert_eq!(Message::parse(bytes), Err(Malformed::NoMessage), "{}", bytes.escape_ascii());
+        assert_eq!(KrpcMessage::parse(bytes), Err(Malformed::NoMessage), "{}", bytes.escape_ascii());
     }
     let long = [b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:v3000:".as_slice(), &[0; 3000], b"1:y1:qe"].concat();
-    assert_eq!(Message::parse(&long), Err(Malformed::NoMessage));
+    assert_eq!(KrpcMessage::parse(&long), Err(Malformed::NoMessage));
 }
 
 #[test]
 fn the_text_of_an_error_is_short_and_safe_to_show() {
     let long = [b"d1:eli201e1000:\x1b[2J".as_slice(), &[b'x'; 996], b"e1:t2:aa1:y1:ee"].concat();
-    let Ok(Message { body: Body::Error(error), .. }) = Message::parse(&long) else { panic!("no error") };
+    let Ok(KrpcMessage { body: Body::Error(error), .. }) = KrpcMessage::parse(&long) else { panic!("no error") };
     assert!(error.message.chars().count() <= 200 && !error.message.chars().any(char::is_control), "{}", error.message);
 }
 
 proptest! {
     #[test]
     fn nothing_that_comes_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0usize..80, byte: u8) {
-        let _ = Message::parse(&bytes);
+        let _ = KrpcMessage::parse(&bytes);
         let mut message = query(Query::Get { target: Id([9; 20]), newer_than: Some(4), want: None }).write();
         if let Some(place) = message.get_mut(at) {
             *place = byte;
         }
-        if let Ok(read) = Message::parse(&message) {
-            let _ = Message::parse(&read.write());
+        if let Ok(read) = KrpcMessage::parse(&message) {
+            let _ = KrpcMessage::parse(&read.write());
         }
     }
 }

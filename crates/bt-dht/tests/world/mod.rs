@@ -6,7 +6,8 @@
 //! Invariant: same course and seed, same report, on every machine.
 
 use bt_dht::{
-    Announce, Ask, AskKey, Body, Config, Contact, Event, Family, Id, Input, Message, Node, Output, Query, Response, is_secure,
+    AnnounceWith, Ask, AskKey, Body, Config, Contact, Event, Family, Id, Input, KrpcMessage, Node, Output, Query, Response,
+    is_secure,
 };
 use bt_types::{Closeness, InfoHash, Rng, Time, closeness};
 use std::cmp::Reverse;
@@ -42,7 +43,7 @@ pub(crate) struct Course {
 
 /// The result of a run.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Report {
+pub(crate) struct LookupReport {
     pub(crate) lookups: usize,
     pub(crate) found: usize,
     pub(crate) queries: u64,
@@ -95,11 +96,11 @@ struct World {
     order: u64,
     settled: bool,
     events: Vec<Event>,
-    report: Report,
+    report: LookupReport,
 }
 
 /// Runs a course from its beginning to its end.
-pub(crate) fn run(course: Course) -> Report {
+pub(crate) fn run(course: Course) -> LookupReport {
     let mut world = World::new(course);
     world.join_all();
     world.search_all();
@@ -119,7 +120,7 @@ impl World {
             order: 0,
             settled: false,
             events: Vec::new(),
-            report: Report::default(),
+            report: LookupReport::default(),
         };
         for number in 0..course.nodes {
             world.add(number);
@@ -170,7 +171,7 @@ impl World {
         for _ in 0..self.course.stored {
             let info_hash = InfoHash(Id::random(&mut self.rng).0);
             let holder = self.honest();
-            let announce = Some(Announce { port: Some(7000), seed: true });
+            let announce = Some(AnnounceWith { port: Some(7000), seed: true });
             key += 1;
             let (_, done) = self.ask(holder, AskKey(key), Ask::GetPeers { info_hash, announce, scrape: false });
             self.report.announces += 1;
@@ -201,13 +202,13 @@ impl World {
     }
 
     /// Asks a node, and returns the peers it found and its report.
-    fn ask(&mut self, index: usize, key: AskKey, ask: Ask) -> (Vec<SocketAddr>, bt_dht::Report) {
+    fn ask(&mut self, index: usize, key: AskKey, ask: Ask) -> (Vec<SocketAddr>, bt_dht::LookupReport) {
         self.events.clear();
         self.actors[index].node.handle(self.now, Input::Ask(key, ask));
         self.settle(index);
         let is_done = |event: &Event| matches!(event, Event::Done { ask, .. } if *ask == key);
         self.run_until(self.now + PATIENCE, |world| world.events.iter().any(is_done));
-        let (mut peers, mut report) = (Vec::new(), bt_dht::Report::default());
+        let (mut peers, mut report) = (Vec::new(), bt_dht::LookupReport::default());
         for event in self.events.drain(..) {
             match event {
                 Event::Peers { ask, peers: found, .. } if ask == key => peers.extend(found),
@@ -247,7 +248,7 @@ impl World {
                 let mut rubbish = vec![0; 1 + self.rng.index(300)];
                 self.rng.fill(&mut rubbish);
                 // Some of it looks like an answer.
-                if let Ok(query) = Message::parse(bytes)
+                if let Ok(query) = KrpcMessage::parse(bytes)
                     && self.rng.below(2) == 0
                 {
                     rubbish =
@@ -266,7 +267,7 @@ impl World {
     /// Answers for a member of the clique: as itself, or with an id next to the target, as the
     /// other members claim.
     fn lie(&mut self, index: usize, to: SocketAddr, bytes: &[u8]) {
-        let Ok(Message { transaction, body: Body::Query { query, .. }, .. }) = Message::parse(bytes) else { return };
+        let Ok(KrpcMessage { transaction, body: Body::Query { query, .. }, .. }) = KrpcMessage::parse(bytes) else { return };
         let target = match query {
             Query::FindNode { target, .. } => Some(target),
             Query::GetPeers { info_hash, .. } => Some(Id::from(info_hash)),
@@ -295,8 +296,13 @@ impl World {
             response.nodes = Some(honest_ids);
             response.token = Some(vec![1; 8]);
         }
-        let message =
-            Message { transaction, version: None, seen_as: Some(to), read_only: false, body: Body::Response(Box::new(response)) };
+        let message = KrpcMessage {
+            transaction,
+            version: None,
+            seen_as: Some(to),
+            read_only: false,
+            body: Body::Response(Box::new(response)),
+        };
         self.send(index, to, message.write());
     }
 
@@ -334,7 +340,7 @@ impl World {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for LookupReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mean = |sum: u64, count: usize| sum as f64 / count.max(1) as f64;
         writeln!(f, "found              {} of {}", self.found, self.lookups)?;

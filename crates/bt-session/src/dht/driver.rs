@@ -8,7 +8,7 @@ use super::{DhtConfig, DhtHandle, DhtStatus};
 use crate::clock::Clock;
 use crate::session::StartError;
 use crate::udp::{self, DatagramKind, SOCKET_REST, UdpPort};
-use bt_dht::{Ask, AskKey, Config, Contact, DATAGRAM_MAX, Event, Input, Node, Output, Report};
+use bt_dht::{Ask, AskKey, Config, Contact, DATAGRAM_MAX, Event, Input, LookupReport, Node, Output};
 use bt_net::Egress;
 use bt_types::{Closeness, Rng, Source, closeness};
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ const RESOLVING_MAX: usize = 32;
 /// A message to a node's task.
 #[derive(Debug)]
 pub(super) enum ToDht {
-    Ask(Ask, mpsc::Sender<Event>, oneshot::Sender<Report>),
+    Ask(Ask, mpsc::Sender<Event>, oneshot::Sender<LookupReport>),
     Port(SocketAddr),
     Router(String),
     Contacts(oneshot::Sender<Vec<Contact>>),
@@ -129,14 +129,14 @@ struct Work {
     clock: Clock,
     node: Node,
     /// The callers that wait for answers, by question.
-    asked: BTreeMap<AskKey, (mpsc::Sender<Event>, oneshot::Sender<Report>)>,
+    asked: BTreeMap<AskKey, (mpsc::Sender<Event>, oneshot::Sender<LookupReport>)>,
     next_ask: u64,
     port: UdpPort,
     tell: watch::Sender<DhtStatus>,
 }
 
 impl Work {
-    fn ask(&mut self, ask: Ask, news: mpsc::Sender<Event>, done: oneshot::Sender<Report>) {
+    fn ask(&mut self, ask: Ask, news: mpsc::Sender<Event>, done: oneshot::Sender<LookupReport>) {
         let key = AskKey(self.next_ask);
         self.next_ask += 1;
         self.asked.insert(key, (news, done));
