@@ -6,8 +6,8 @@
 use crate::network::{HostId, HttpId, Network};
 use bt_engine::{AnnounceOrder, TrackerKey};
 use bt_tracker_wire::{
-    Announce, AnnounceReply, Answer, Ask, Event, ExchangeError, Failure, Family, Output, ReplyError, UdpConnection, UdpExchange,
-    announce_url, read_announce_body,
+    AddressFamily, Announce, AnnounceReply, Answer, Event, ExchangeError, Failure, Output, ReplyError, TrackerRequest,
+    UdpConnection, UdpExchange, announce_url, read_announce_body,
 };
 use bt_types::{InfoHash, PeerId, Rng, Time};
 use std::net::{IpAddr, SocketAddr};
@@ -77,8 +77,8 @@ impl Announces {
         };
         let by = if is_udp {
             let known = self.known.filter(|(addr, _)| *addr == server).map(|(_, known)| known);
-            let ask = Ask::Announce(announce);
-            Means::Udp(Box::new(UdpExchange::new(now, ask, Family::V4, known, self.rng.fork(), give_up_at)))
+            let ask = TrackerRequest::Announce(announce);
+            Means::Udp(Box::new(UdpExchange::new(now, ask, AddressFamily::V4, known, self.rng.fork(), give_up_at)))
         } else {
             let url = announce_url(&order.url, &announce);
             let target = url.splitn(4, '/').nth(3).unwrap_or_default();

@@ -6,7 +6,7 @@
 //! trackers have (`check_path`).
 
 use crate::error::TrackerError;
-use bt_tracker_wire::{Announce, Ask};
+use bt_tracker_wire::{Announce, TrackerRequest};
 use bt_types::{Closeness, closeness};
 use std::net::SocketAddr;
 use url::Url;
@@ -59,13 +59,13 @@ impl TrackerAddress {
 
     /// Adds path and query of the URL to an announce, so that a UDP tracker sees which of its URLs
     /// is used.
-    pub(crate) fn with_url_data(&self, ask: &Ask) -> Ask {
+    pub(crate) fn with_url_data(&self, ask: &TrackerRequest) -> TrackerRequest {
         match ask {
-            Ask::Announce(announce) => {
+            TrackerRequest::Announce(announce) => {
                 let url_data = Some(format!("{}{}", self.path, self.query).into_bytes()).filter(|data| !data.is_empty());
-                Ask::Announce(Announce { url_data, ..announce.clone() })
+                TrackerRequest::Announce(Announce { url_data, ..announce.clone() })
             }
-            Ask::Scrape(_) => ask.clone(),
+            TrackerRequest::Scrape(_) => ask.clone(),
         }
     }
 
@@ -135,8 +135,8 @@ mod tests {
             ("udp://h:80?key", Some("?key")),
             ("udp://h:80", None),
         ] {
-            let asked = TrackerAddress::parse(url).unwrap().with_url_data(&Ask::Announce(announce.clone()));
-            assert_eq!(asked, Ask::Announce(Announce { url_data: data.map(Vec::from), ..announce.clone() }), "{url}");
+            let asked = TrackerAddress::parse(url).unwrap().with_url_data(&TrackerRequest::Announce(announce.clone()));
+            assert_eq!(asked, TrackerRequest::Announce(Announce { url_data: data.map(Vec::from), ..announce.clone() }), "{url}");
         }
     }
 

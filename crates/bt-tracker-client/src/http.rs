@@ -7,7 +7,7 @@
 use crate::{Answered, TrackerError};
 use bt_net::{Egress, HttpOptions};
 use bt_tracker_wire::{
-    Answer, Ask, Failure, ReplyError, RetryIn, announce_url, read_announce_body, read_scrape_body, scrape_url,
+    Answer, Failure, ReplyError, RetryIn, TrackerRequest, announce_url, read_announce_body, read_scrape_body, scrape_url,
 };
 use bt_types::Source;
 use std::net::SocketAddr;
@@ -19,18 +19,18 @@ pub(crate) async fn ask(
     egress: &Egress,
     url: &str,
     addr: SocketAddr,
-    ask: &Ask,
+    ask: &TrackerRequest,
     deadline: Instant,
 ) -> Result<Answered, TrackerError> {
     let url = match ask {
-        Ask::Announce(announce) => announce_url(url, announce),
-        Ask::Scrape(hashes) => scrape_url(url, hashes).ok_or(TrackerError::NotScrapable)?,
+        TrackerRequest::Announce(announce) => announce_url(url, announce),
+        TrackerRequest::Scrape(hashes) => scrape_url(url, hashes).ok_or(TrackerError::NotScrapable)?,
     };
     let timeout = deadline.saturating_duration_since(Instant::now());
     let reply = egress.http_get(&url, &HttpOptions { via: Some(addr), timeout, ..HttpOptions::new(Source::User) }).await?;
     let read = match ask {
-        Ask::Announce(_) => read_announce_body(&reply.body).map(Answer::Announce),
-        Ask::Scrape(_) => read_scrape_body(&reply.body).map(Answer::Scrape),
+        TrackerRequest::Announce(_) => read_announce_body(&reply.body).map(Answer::Announce),
+        TrackerRequest::Scrape(_) => read_scrape_body(&reply.body).map(Answer::Scrape),
     };
     match (reply.status, read) {
         (200, Ok(answer)) => Ok(Answered { answer, from: reply.from.ip() }),

@@ -34,7 +34,7 @@ pub use error::TrackerError;
 
 use address::{Scheme, TrackerAddress};
 use bt_net::Egress;
-use bt_tracker_wire::{Announce, AnnounceReply, Answer, Ask, ScrapeReply};
+use bt_tracker_wire::{Announce, AnnounceReply, Answer, ScrapeReply, TrackerRequest};
 use bt_types::{InfoHash, Rng, Source, may_name};
 use concurrency_limit::ConcurrencyLimit;
 use std::net::{IpAddr, SocketAddr};
@@ -91,7 +91,7 @@ impl TrackerClient {
     /// When the tracker has addresses of both families, one of each is asked at once with the same
     /// key (BEP 7). One answer is enough.
     pub async fn announce(&self, url: &str, announce: &Announce, deadline: Duration) -> Result<Announced, TrackerError> {
-        let Answered { answer, from } = self.ask(url, Ask::Announce(announce.clone()), deadline).await?;
+        let Answered { answer, from } = self.ask(url, TrackerRequest::Announce(announce.clone()), deadline).await?;
         match answer {
             Answer::Announce(reply) => Ok(Announced { reply, from }),
             Answer::Scrape(_) => Err(TrackerError::WrongAnswer),
@@ -101,13 +101,13 @@ impl TrackerClient {
     /// Scrapes swarms; over UDP the first 60 only. A tracker may leave out swarms that it does not
     /// know.
     pub async fn scrape(&self, url: &str, hashes: &[InfoHash], deadline: Duration) -> Result<ScrapeReply, TrackerError> {
-        match self.ask(url, Ask::Scrape(hashes.to_vec()), deadline).await?.answer {
+        match self.ask(url, TrackerRequest::Scrape(hashes.to_vec()), deadline).await?.answer {
             Answer::Scrape(reply) => Ok(reply),
             Answer::Announce(_) => Err(TrackerError::WrongAnswer),
         }
     }
 
-    async fn ask(&self, url: &str, ask: Ask, deadline: Duration) -> Result<Answered, TrackerError> {
+    async fn ask(&self, url: &str, ask: TrackerRequest, deadline: Duration) -> Result<Answered, TrackerError> {
         let deadline = Instant::now() + deadline;
         let tracker = TrackerAddress::parse(url)?;
         let _place = timeout_at(deadline, self.limit.enter(&tracker.host)).await.map_err(|_| TrackerError::Busy)?;
@@ -124,7 +124,7 @@ impl TrackerClient {
         addrs: &[SocketAddr],
         deadline: Duration,
     ) -> Result<Announced, TrackerError> {
-        let (tracker, ask) = (TrackerAddress::parse(url)?, Ask::Announce(announce.clone()));
+        let (tracker, ask) = (TrackerAddress::parse(url)?, TrackerRequest::Announce(announce.clone()));
         let Answered { answer, from } = self.ask_at(&tracker, addrs, &ask, Instant::now() + deadline).await?;
         match answer {
             Answer::Announce(reply) => Ok(Announced { reply, from }),
@@ -137,7 +137,7 @@ impl TrackerClient {
         &self,
         tracker: &TrackerAddress,
         addrs: &[SocketAddr],
-        ask: &Ask,
+        ask: &TrackerRequest,
         deadline: Instant,
     ) -> Result<Answered, TrackerError> {
         let (v4, v6): (Vec<SocketAddr>, Vec<SocketAddr>) = addrs.iter().partition(|addr| addr.is_ipv4());
@@ -158,7 +158,7 @@ impl TrackerClient {
         &self,
         tracker: &TrackerAddress,
         addrs: &[SocketAddr],
-        ask: &Ask,
+        ask: &TrackerRequest,
         deadline: Instant,
     ) -> Result<Answered, TrackerError> {
         let mut last = TrackerError::Net(bt_net::NetError::NoAddress { host: tracker.host.clone() });
@@ -180,7 +180,7 @@ impl TrackerClient {
         &self,
         tracker: &TrackerAddress,
         addr: SocketAddr,
-        ask: &Ask,
+        ask: &TrackerRequest,
         deadline: Instant,
     ) -> Result<Answered, TrackerError> {
         tracker.check_path(addr)?;

@@ -7,7 +7,7 @@
 
 use crate::{Answered, TrackerError};
 use bt_net::{Egress, NetError};
-use bt_tracker_wire::{Ask, Family, Output, UdpConnection, UdpExchange};
+use bt_tracker_wire::{AddressFamily, Output, TrackerRequest, UdpConnection, UdpExchange};
 use bt_types::{Rng, Source, Time};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -41,7 +41,7 @@ impl UdpTrackers {
         &self,
         egress: &Egress,
         addr: SocketAddr,
-        ask: &Ask,
+        ask: &TrackerRequest,
         deadline: Instant,
     ) -> Result<Answered, TrackerError> {
         let socket = egress.udp(Source::User, addr).await?;
@@ -72,8 +72,8 @@ impl UdpTrackers {
         Ok(Answered { answer: result?, from: addr.ip() })
     }
 
-    fn begin(&self, addr: SocketAddr, ask: &Ask, deadline: Instant) -> UdpExchange {
-        let family = if addr.is_ipv4() { Family::V4 } else { Family::V6 };
+    fn begin(&self, addr: SocketAddr, ask: &TrackerRequest, deadline: Instant) -> UdpExchange {
+        let family = if addr.is_ipv4() { AddressFamily::V4 } else { AddressFamily::V6 };
         let mut shared = self.lock();
         let known = shared.connections.get(&addr).copied();
         UdpExchange::new(self.now(), ask.clone(), family, known, shared.rng.fork(), self.time(deadline))

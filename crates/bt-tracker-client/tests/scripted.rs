@@ -6,7 +6,7 @@
 
 use bt_net::{Egress, EgressConfig, NetError};
 use bt_tracker_client::{TrackerClient, TrackerError};
-use bt_tracker_wire::{Announce, AnnounceReply, Event, Failure, Family, RetryIn, SwarmCounts, UdpReply, UdpRequest};
+use bt_tracker_wire::{AddressFamily, Announce, AnnounceReply, Event, Failure, RetryIn, SwarmCounts, UdpReply, UdpRequest};
 use bt_types::{InfoHash, PeerId, Rng};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -125,7 +125,7 @@ async fn the_path_rule_and_unreachable_trackers() {
 async fn udp_tracker(bind: &str, requests: usize) -> (SocketAddr, tokio::task::JoinHandle<Vec<UdpRequest>>) {
     let socket = UdpSocket::bind(bind).await.unwrap();
     let addr = socket.local_addr().unwrap();
-    let family = if addr.is_ipv4() { Family::V4 } else { Family::V6 };
+    let family = if addr.is_ipv4() { AddressFamily::V4 } else { AddressFamily::V6 };
     let task = tokio::spawn(async move {
         let (mut seen, mut buffer) = (Vec::new(), [0; 2_048]);
         for _ in 0..requests {

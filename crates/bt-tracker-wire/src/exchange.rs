@@ -5,7 +5,7 @@
 //! Invariant: there is exactly one `Done`, at `give_up_at` at the latest. A datagram with a foreign
 //! transaction id changes nothing.
 
-use crate::{Answer, Ask, Failure, Family, ScrapeReply, UdpReply, UdpRequest};
+use crate::{AddressFamily, Answer, Failure, ScrapeReply, TrackerRequest, UdpReply, UdpRequest};
 use alloc::vec::Vec;
 use bt_types::{Rng, Time};
 use core::time::Duration;
@@ -58,8 +58,8 @@ pub enum ExchangeError {
 /// [`deadline`](Self::deadline).
 #[derive(Debug)]
 pub struct UdpExchange {
-    ask: Ask,
-    family: Family,
+    ask: TrackerRequest,
+    family: AddressFamily,
     rng: Rng,
     give_up_at: Time,
     connection: Option<UdpConnection>,
@@ -76,7 +76,14 @@ impl UdpExchange {
     /// Starts the exchange; the first datagram is ready at once. `known` is a connection id of an
     /// earlier exchange with the same tracker address. A tracker that forgot it is asked for a new
     /// id.
-    pub fn new(now: Time, ask: Ask, family: Family, known: Option<UdpConnection>, rng: Rng, give_up_at: Time) -> UdpExchange {
+    pub fn new(
+        now: Time,
+        ask: TrackerRequest,
+        family: AddressFamily,
+        known: Option<UdpConnection>,
+        rng: Rng,
+        give_up_at: Time,
+    ) -> UdpExchange {
         let mut exchange = UdpExchange {
             ask,
             family,
@@ -106,10 +113,12 @@ impl UdpExchange {
                 self.connection_is_ours = true;
                 self.begin(now);
             }
-            (Some(UdpReply::Announce { transaction, reply }), Ask::Announce(_)) if transaction == self.transaction && asking => {
+            (Some(UdpReply::Announce { transaction, reply }), TrackerRequest::Announce(_))
+                if transaction == self.transaction && asking =>
+            {
                 self.finish(Ok(Answer::Announce(reply)));
             }
-            (Some(UdpReply::Scrape { transaction, counts }), Ask::Scrape(hashes))
+            (Some(UdpReply::Scrape { transaction, counts }), TrackerRequest::Scrape(hashes))
                 if transaction == self.transaction && asking =>
             {
                 let swarms = hashes.iter().copied().zip(counts).collect();
@@ -174,10 +183,10 @@ impl UdpExchange {
         let transaction = self.transaction;
         let request = match (self.connection, &self.ask) {
             (None, _) => UdpRequest::Connect { transaction },
-            (Some(known), Ask::Announce(announce)) => {
+            (Some(known), TrackerRequest::Announce(announce)) => {
                 UdpRequest::Announce { connection: known.id, transaction, announce: announce.clone() }
             }
-            (Some(known), Ask::Scrape(hashes)) => {
+            (Some(known), TrackerRequest::Scrape(hashes)) => {
                 UdpRequest::Scrape { connection: known.id, transaction, hashes: hashes.clone() }
             }
         };
@@ -201,7 +210,7 @@ mod tests {
 
     fn start(known: Option<UdpConnection>, now: Time, give_up_at: Time) -> UdpExchange {
         let announce = Announce::new(InfoHash([1; 20]), PeerId([2; 20]), 6881);
-        UdpExchange::new(now, Ask::Announce(announce), Family::V4, known, Rng::from_seed(1), give_up_at)
+        UdpExchange::new(now, TrackerRequest::Announce(announce), AddressFamily::V4, known, Rng::from_seed(1), give_up_at)
     }
 
     /// Returns the next datagram that the exchange sends, parsed.
@@ -227,7 +236,7 @@ mod tests {
     }
 
     fn reply(exchange: &mut UdpExchange, now: Time, reply: UdpReply) {
-        exchange.handle(now, &reply.write(Family::V4));
+        exchange.handle(now, &reply.write(AddressFamily::V4));
     }
 
     fn announce_reply(transaction: u32) -> UdpReply {

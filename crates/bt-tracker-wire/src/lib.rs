@@ -37,8 +37,10 @@ pub use body::{ReplyError, read_announce_body, read_scrape_body, write_announce_
 pub use exchange::{ExchangeError, Output, UdpConnection, UdpExchange};
 pub use lsd::{LSD_HASHES_MAX, LSD_MAX, LSD_V4, LSD_V6, LocalAnnounce};
 pub use query::{QueryError, announce_url, parse_announce, parse_scrape, scrape_url};
-pub use udp::{Family, SCRAPE_ASKED_MAX, SCRAPE_HASHES_MAX, UDP_PAYLOAD_MAX, UdpReply, UdpRequest, udp_peers_max};
-pub use value::{Announce, AnnounceReply, Answer, Ask, Event, Failure, LEFT_UNKNOWN, RetryIn, ScrapeReply, SwarmCounts};
+pub use udp::{AddressFamily, SCRAPE_ASKED_MAX, SCRAPE_HASHES_MAX, UDP_PAYLOAD_MAX, UdpReply, UdpRequest, udp_peers_max};
+pub use value::{
+    Announce, AnnounceReply, Answer, Event, Failure, LEFT_UNKNOWN, RetryIn, ScrapeReply, SwarmCounts, TrackerRequest,
+};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

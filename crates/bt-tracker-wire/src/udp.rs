@@ -35,7 +35,7 @@ const SCRAPE_HEAD: usize = 16;
 /// The address family that a datagram travels in; it decides the size of the peers in an announce
 /// reply.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Family {
+pub enum AddressFamily {
     /// IPv4: 6 bytes a peer.
     V4,
     /// IPv6: 18 bytes a peer.
@@ -43,10 +43,10 @@ pub enum Family {
 }
 
 /// Returns the most peers that fit in one announce reply of the family.
-pub fn udp_peers_max(family: Family) -> usize {
+pub fn udp_peers_max(family: AddressFamily) -> usize {
     let peer = match family {
-        Family::V4 => 6,
-        Family::V6 => 18,
+        AddressFamily::V4 => 6,
+        AddressFamily::V6 => 18,
     };
     (UDP_PAYLOAD_MAX - ANNOUNCE_REPLY_HEAD) / peer
 }
@@ -183,7 +183,7 @@ pub enum UdpReply {
 
 impl UdpReply {
     /// Parses a reply that came over `family`; `None` if it is too short or has an unknown action.
-    pub fn parse(datagram: &[u8], family: Family) -> Option<UdpReply> {
+    pub fn parse(datagram: &[u8], family: AddressFamily) -> Option<UdpReply> {
         let mut read = Reader(datagram);
         let action = read.u32()?;
         let transaction = read.u32()?;
@@ -192,8 +192,8 @@ impl UdpReply {
             ANNOUNCE => {
                 let (interval, leechers, seeders) = (read.u32()?, read.u32()?, read.u32()?);
                 let peers = match family {
-                    Family::V4 => compact_v4(read.0).collect(),
-                    Family::V6 => compact_v6(read.0).collect(),
+                    AddressFamily::V4 => compact_v4(read.0).collect(),
+                    AddressFamily::V6 => compact_v6(read.0).collect(),
                 };
                 let counts = (Some(seeders), Some(leechers));
                 let reply = AnnounceReply { interval, seeders: counts.0, leechers: counts.1, peers, ..AnnounceReply::default() };
@@ -211,7 +211,7 @@ impl UdpReply {
 
     /// Writes the datagram. An announce holds the peers of `family`, as many as fit in
     /// [`UDP_PAYLOAD_MAX`].
-    pub fn write(&self, family: Family) -> Vec<u8> {
+    pub fn write(&self, family: AddressFamily) -> Vec<u8> {
         let mut out = Vec::with_capacity(ANNOUNCE_REPLY_HEAD);
         let mut numbers = |list: &[u32]| list.iter().for_each(|number| out.extend_from_slice(&number.to_be_bytes()));
         match self {
@@ -222,7 +222,7 @@ impl UdpReply {
             UdpReply::Announce { transaction, reply } => {
                 let (leechers, seeders) = (reply.leechers.unwrap_or(0), reply.seeders.unwrap_or(0));
                 numbers(&[ANNOUNCE, *transaction, reply.interval, leechers, seeders]);
-                let ours = reply.peers.iter().filter(|peer| peer.is_ipv4() == (family == Family::V4));
+                let ours = reply.peers.iter().filter(|peer| peer.is_ipv4() == (family == AddressFamily::V4));
                 ours.take(udp_peers_max(family)).for_each(|&peer| push_compact(&mut out, peer));
             }
             UdpReply::Scrape { transaction, counts } => {
@@ -387,7 +387,7 @@ mod tests {
             assert!(datagram.len() <= UDP_PAYLOAD_MAX);
         }
         let counts = vec![SwarmCounts::default(); 200];
-        let answer = UdpReply::Scrape { transaction: 1, counts }.write(Family::V4);
+        let answer = UdpReply::Scrape { transaction: 1, counts }.write(AddressFamily::V4);
         assert_eq!(answer.len(), 8 + SCRAPE_HASHES_MAX * 12, "whoever asks for 74 is told of 74");
         assert!(answer.len() <= UDP_PAYLOAD_MAX);
     }
@@ -396,7 +396,7 @@ mod tests {
     fn replies_round_trip_in_both_families() {
         let v4 = "1.2.3.4:5".parse().unwrap();
         let v6 = "[2001:db8::1]:6".parse().unwrap();
-        for (family, peer) in [(Family::V4, v4), (Family::V6, v6)] {
+        for (family, peer) in [(AddressFamily::V4, v4), (AddressFamily::V6, v6)] {
             let reply =
                 |peers| AnnounceReply { interval: 1, seeders: Some(2), leechers: Some(3), peers, ..AnnounceReply::default() };
             let written = UdpReply::Announce { transaction: 9, reply: reply(vec![v4, v6]) }.write(family);
@@ -408,7 +408,7 @@ mod tests {
             UdpReply::Scrape { transaction: u32::MAX, counts },
             UdpReply::Error { transaction: 1, message: "no".into() },
         ] {
-            assert_eq!(UdpReply::parse(&reply.write(Family::V4), Family::V4), Some(reply));
+            assert_eq!(UdpReply::parse(&reply.write(AddressFamily::V4), AddressFamily::V4), Some(reply));
         }
     }
 
@@ -416,16 +416,16 @@ mod tests {
     fn an_announce_reply_is_never_fragmented() {
         let peers = (0..999u16).flat_map(|port| [([1, 2, 3, 4], port).into(), ([9u16; 8], port).into()]).collect();
         let reply = UdpReply::Announce { transaction: 1, reply: AnnounceReply { peers, ..AnnounceReply::default() } };
-        assert_eq!(reply.write(Family::V4).len(), 20 + 202 * 6);
-        assert_eq!(reply.write(Family::V6).len(), 20 + 67 * 18);
+        assert_eq!(reply.write(AddressFamily::V4).len(), 20 + 202 * 6);
+        assert_eq!(reply.write(AddressFamily::V6).len(), 20 + 67 * 18);
     }
 
     proptest! {
         #[test]
         fn no_datagram_panics(datagram: Vec<u8>) {
             let _ = UdpRequest::parse(&datagram);
-            let _ = UdpReply::parse(&datagram, Family::V4);
-            let _ = UdpReply::parse(&datagram, Family::V6);
+            let _ = UdpReply::parse(&datagram, AddressFamily::V4);
+            let _ = UdpReply::parse(&datagram, AddressFamily::V6);
         }
     }
 }

@@ -172,7 +172,7 @@ pub struct ScrapeReply {
 
 /// A question to a tracker: an announce or a scrape.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Ask {
+pub enum TrackerRequest {
     /// Announce one torrent.
     Announce(Announce),
     /// Ask for the counts of these swarms; over UDP only of the first
@@ -180,7 +180,7 @@ pub enum Ask {
     Scrape(Vec<InfoHash>),
 }
 
-/// The answer to an [`Ask`], of the same kind.
+/// The answer to an [`TrackerRequest`], of the same kind.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// To an announce.

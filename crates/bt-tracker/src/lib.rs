@@ -35,8 +35,8 @@ use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use bt_tracker_wire::{
-    Announce, AnnounceReply, Event, Failure, Family, QueryError, RetryIn, ScrapeReply, UdpReply, UdpRequest, parse_announce,
-    parse_scrape, udp_peers_max, write_announce_body, write_failure_body, write_scrape_body,
+    AddressFamily, Announce, AnnounceReply, Event, Failure, QueryError, RetryIn, ScrapeReply, UdpReply, UdpRequest,
+    parse_announce, parse_scrape, udp_peers_max, write_announce_body, write_failure_body, write_scrape_body,
 };
 use bt_types::{Rng, Source, Time, may_name, normalise};
 use connection::ConnectionIds;
@@ -252,8 +252,8 @@ impl Tracker {
 }
 
 /// Returns the family of an address, and the other family.
-fn families(ip: IpAddr) -> (Family, Family) {
-    if ip.is_ipv4() { (Family::V4, Family::V6) } else { (Family::V6, Family::V4) }
+fn families(ip: IpAddr) -> (AddressFamily, AddressFamily) {
+    if ip.is_ipv4() { (AddressFamily::V4, AddressFamily::V6) } else { (AddressFamily::V6, AddressFamily::V4) }
 }
 
 /// Writes the refusal of a query. "Never" (BEP 31) silences a client for good. It is said only of a

@@ -6,7 +6,7 @@
 
 use crate::pool::{Peer, Pool, RandomOrder};
 use alloc::vec::Vec;
-use bt_tracker_wire::{Announce, Event, Family, LEFT_UNKNOWN, SwarmCounts};
+use bt_tracker_wire::{AddressFamily, Announce, Event, LEFT_UNKNOWN, SwarmCounts};
 use bt_types::{Closeness, Rng, Time, closeness, subscriber};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -125,7 +125,7 @@ impl Swarm {
     pub(crate) fn sample(
         &self,
         wanted: usize,
-        family: Family,
+        family: AddressFamily,
         needs: Needs,
         rng: &mut Rng,
         suits: impl Fn(&Peer) -> bool,
@@ -168,15 +168,15 @@ fn peer_at<'a>(pools: &[&'a Pool], mut index: usize) -> Option<&'a Peer> {
 impl ByFamily {
     fn of(&mut self, addr: SocketAddr) -> &mut Pool {
         match family_of(addr) {
-            Family::V4 => &mut self.v4,
-            Family::V6 => &mut self.v6,
+            AddressFamily::V4 => &mut self.v4,
+            AddressFamily::V6 => &mut self.v6,
         }
     }
 
-    fn pool(&self, family: Family) -> &Pool {
+    fn pool(&self, family: AddressFamily) -> &Pool {
         match family {
-            Family::V4 => &self.v4,
-            Family::V6 => &self.v6,
+            AddressFamily::V4 => &self.v4,
+            AddressFamily::V6 => &self.v6,
         }
     }
 
@@ -198,6 +198,6 @@ pub(crate) fn span(ip: IpAddr) -> (SocketAddr, SocketAddr) {
     (SocketAddr::new(first, 0), SocketAddr::new(last, u16::MAX))
 }
 
-fn family_of(addr: SocketAddr) -> Family {
-    if addr.is_ipv4() { Family::V4 } else { Family::V6 }
+fn family_of(addr: SocketAddr) -> AddressFamily {
+    if addr.is_ipv4() { AddressFamily::V4 } else { AddressFamily::V6 }
 }

@@ -7,7 +7,7 @@ use crate::{Config, Tracker};
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_tracker_wire::{
-    Announce, AnnounceReply, Event, Failure, Family, LEFT_UNKNOWN, ReplyError, RetryIn, SwarmCounts, UdpReply, UdpRequest,
+    AddressFamily, Announce, AnnounceReply, Event, Failure, LEFT_UNKNOWN, ReplyError, RetryIn, SwarmCounts, UdpReply, UdpRequest,
     announce_url, read_announce_body, read_scrape_body, scrape_url,
 };
 use bt_types::{InfoHash, PeerId, Time};
@@ -69,7 +69,7 @@ fn counts(tracker: &mut Tracker, now: Time) -> (u32, u32, u32) {
 /// Connects over UDP and sends what `request` makes of the connection id.
 fn udp(tracker: &mut Tracker, now: Time, from: &str, request: impl FnOnce(u64) -> UdpRequest) -> Option<UdpReply> {
     let from: SocketAddr = from.parse().unwrap();
-    let family = if from.is_ipv4() { Family::V4 } else { Family::V6 };
+    let family = if from.is_ipv4() { AddressFamily::V4 } else { AddressFamily::V6 };
     let connect = tracker.udp(now, from, &UdpRequest::Connect { transaction: 5 }.write()).unwrap();
     let Some(UdpReply::Connect { transaction: 5, connection }) = UdpReply::parse(&connect, family) else {
         panic!("no connect reply")
@@ -348,7 +348,9 @@ fn an_unverified_address_gets_silence_or_no_more_than_it_sent() {
         assert_eq!(t.udp(Time::ZERO, from, &announce(forged).write()), None);
         assert_eq!(t.udp(Time::ZERO, from, &scrape(forged).write()), None);
     }
-    let Some(UdpReply::Connect { connection, .. }) = UdpReply::parse(&reply, Family::V4) else { panic!("no connect reply") };
+    let Some(UdpReply::Connect { connection, .. }) = UdpReply::parse(&reply, AddressFamily::V4) else {
+        panic!("no connect reply")
+    };
     let elsewhere = |addr: &str| addr.parse::<SocketAddr>().unwrap();
     assert_eq!(t.udp(Time::ZERO, elsewhere("1.1.1.2:1"), &announce(connection).write()), None, "another address");
     assert_eq!(t.udp(Time::from_secs(3600), from, &announce(connection).write()), None, "too old");

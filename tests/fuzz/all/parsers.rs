@@ -8,7 +8,7 @@ use bt_fuzz::fuzz;
 use bt_metainfo::{Magnet, MagnetError, Metainfo};
 use bt_piece_store::{Journal, MemStorage, OpenError, Progress, Storage as _, Trust, open_torrent};
 use bt_tracker_wire::{
-    Family, LocalAnnounce, SCRAPE_HASHES_MAX, UDP_PAYLOAD_MAX, UdpReply, UdpRequest, parse_announce, parse_scrape,
+    AddressFamily, LocalAnnounce, SCRAPE_HASHES_MAX, UDP_PAYLOAD_MAX, UdpReply, UdpRequest, parse_announce, parse_scrape,
     read_announce_body, read_scrape_body, write_announce_body, write_scrape_body,
 };
 use std::io::IoSlice;
@@ -110,14 +110,15 @@ fn tracker_udp() {
         if let Some(request) = UdpRequest::parse(input).filter(|_| input.len() <= UDP_PAYLOAD_MAX) {
             assert_eq!(UdpRequest::parse(&request.write()), Some(request));
         }
-        for family in [Family::V4, Family::V6] {
+        for family in [AddressFamily::V4, AddressFamily::V6] {
             // A longer one has more than we write, and bytes that are no text become longer ones that say so.
             let is_ours = |reply: &UdpReply| match reply {
                 UdpReply::Error { message, .. } => message.is_ascii() && message.len() <= UDP_PAYLOAD_MAX - 8,
                 UdpReply::Scrape { counts, .. } => counts.len() <= SCRAPE_HASHES_MAX,
                 // An IPv4 address within an IPv6 one is read as what it is.
                 UdpReply::Announce { reply, .. } => {
-                    input.len() <= UDP_PAYLOAD_MAX && reply.peers.iter().all(|peer| peer.is_ipv4() == (family == Family::V4))
+                    input.len() <= UDP_PAYLOAD_MAX
+                        && reply.peers.iter().all(|peer| peer.is_ipv4() == (family == AddressFamily::V4))
                 }
                 UdpReply::Connect { .. } => true,
             };
