@@ -405,7 +405,7 @@ fn judge(layout: &Layout, file: &LayoutFile, stat: &Stat, have: &Bitfield, stora
 
 /// The result of `verify`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Report {
+pub struct VerifyReport {
     /// The pieces that are on the disk and right.
     pub good: Bitfield,
     /// The other pieces, in order.
@@ -443,7 +443,7 @@ pub enum FileState {
     },
 }
 
-impl Report {
+impl VerifyReport {
     /// Returns whether all data is on the disk and right.
     pub fn is_complete(&self) -> bool {
         self.bad.is_empty() && self.files.iter().all(|file| file.state == FileState::Good)
@@ -451,7 +451,12 @@ impl Report {
 }
 
 /// Hashes all data. Changes nothing.
-pub fn verify(layout: &Layout, digests: &PieceDigests, storage: &dyn Storage, progress: &Progress) -> Result<Report, HashError> {
+pub fn verify(
+    layout: &Layout,
+    digests: &PieceDigests,
+    storage: &dyn Storage,
+    progress: &Progress,
+) -> Result<VerifyReport, HashError> {
     let stats = stat_files(layout, storage)?;
     let pieces: Vec<Piece> = layout.geometry().pieces().collect();
     let found = hash_pieces(layout, digests.algorithm(), storage, &pieces, progress)?;
@@ -473,7 +478,7 @@ pub fn verify(layout: &Layout, digests: &PieceDigests, storage: &dyn Storage, pr
         },
     };
     let files = layout.stored().map(|(index, file)| FileReport { path: file.path.clone(), state: state(index, file) }).collect();
-    Ok(Report { good, bad, files })
+    Ok(VerifyReport { good, bad, files })
 }
 
 #[cfg(test)]

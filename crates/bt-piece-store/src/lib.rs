@@ -38,7 +38,7 @@ mod storage;
 mod testkit;
 mod worker;
 
-pub use check::{FileReport, FileState, OpenError, Opened, Report, Trust, Use, open_torrent, verify};
+pub use check::{FileReport, FileState, OpenError, Opened, Trust, Use, VerifyReport, open_torrent, verify};
 pub use create::{CreateError, CreateOptions, Created, Renamed, Skipped, create_torrent, torrent_name};
 pub use hashing::HashError;
 pub use identity::{Change, FolderId, Stat};

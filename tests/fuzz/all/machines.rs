@@ -7,7 +7,7 @@ use crate::steps::Steps;
 use bt_dht::{AnnounceWith, Ask, AskKey, Config, Event, Id, Input, Node, Output};
 use bt_fuzz::fuzz;
 use bt_tracker::Tracker;
-use bt_tracker_wire::{Family, UdpExchange, UdpRequest};
+use bt_tracker_wire::{AddressFamily, UdpExchange, UdpRequest};
 use bt_types::{InfoHash, PeerId, Rng, Time};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -66,9 +66,9 @@ fn tracker() {
 fn udp_exchange() {
     fuzz("udp_exchange", |input| {
         let announce = bt_tracker_wire::Announce::new(InfoHash([1; 20]), PeerId([2; 20]), 6881);
-        let ask = bt_tracker_wire::Ask::Announce(announce);
+        let ask = bt_tracker_wire::TrackerRequest::Announce(announce);
         let give_up_at = Time::from_secs(100);
-        let mut exchange = UdpExchange::new(Time::ZERO, ask, Family::V4, None, Rng::from_seed(1), give_up_at);
+        let mut exchange = UdpExchange::new(Time::ZERO, ask, AddressFamily::V4, None, Rng::from_seed(1), give_up_at);
         let (mut steps, mut now, mut sent) = (Steps::new(input), Time::ZERO, Vec::new());
         let mut is_over = false;
         loop {

@@ -11,7 +11,7 @@ use crate::progress;
 use crate::source;
 use crate::units;
 use bt_metainfo::Metainfo;
-use bt_piece_store::{DiskStorage, FileState, HashError, Progress, Report, locate, verify};
+use bt_piece_store::{DiskStorage, FileState, HashError, Progress, VerifyReport, locate, verify};
 use bt_session::Roots;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: VerifyArgs, output: &Output) -> Outcome {
 }
 
 /// Tells the user how much is right, and what helps.
-fn advice(report: &Report, pieces: u32) -> String {
+fn advice(report: &VerifyReport, pieces: u32) -> String {
     if report.good.count() < pieces {
         return format!("{} of {pieces} pieces are right; `bt get` fetches the others", report.good.count());
     }
@@ -65,7 +65,7 @@ fn advice(report: &Report, pieces: u32) -> String {
 }
 
 /// Hashes the data in a directory, with progress.
-pub(crate) fn check(torrent: &Metainfo, dir: &Path, output: &Output) -> Outcome<Report> {
+pub(crate) fn check(torrent: &Metainfo, dir: &Path, output: &Output) -> Outcome<VerifyReport> {
     let unsupported = |error: bt_metainfo::MetainfoError| Failure::new(Exit::Input, error.code(), error);
     let digests = torrent.info.require_digests().map_err(unsupported)?;
     let (root, layout) = locate(dir, &torrent.info).map_err(|error| Failure::disk(dir, &error))?;
