@@ -49,7 +49,7 @@ pub struct Config {
 
 /// Why a server did not start.
 #[derive(Debug, Error)]
-pub enum StartError {
+pub enum ServeError {
     /// An address cannot be listened on.
     #[error("cannot listen on {protocol} {addr}: {source}")]
     Listen {
@@ -77,20 +77,20 @@ pub struct TrackerServer {
 impl TrackerServer {
     /// Binds every address and starts to serve, in tasks of the current tokio runtime. When one
     /// address fails, none is kept.
-    pub async fn start(config: Config) -> Result<TrackerServer, StartError> {
+    pub async fn start(config: Config) -> Result<TrackerServer, ServeError> {
         let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(StartError::Random)?;
+        getrandom::fill(&mut secret).map_err(ServeError::Random)?;
         let table = Table::new(config.tracker, secret);
         let places = places::Places::new();
         let (mut http_addrs, mut udp_addrs, mut tasks) = (Vec::new(), Vec::new(), JoinSet::new());
         for addr in config.http {
-            let fail = |source| StartError::Listen { protocol: "HTTP", addr, source };
+            let fail = |source| ServeError::Listen { protocol: "HTTP", addr, source };
             let listener = socket::listen(addr).map_err(fail)?;
             http_addrs.push(listener.local_addr().map_err(fail)?);
             tasks.spawn(http::serve(listener, table.clone(), places.clone()));
         }
         for addr in config.udp {
-            let fail = |source| StartError::Listen { protocol: "UDP", addr, source };
+            let fail = |source| ServeError::Listen { protocol: "UDP", addr, source };
             let socket = socket::udp(addr).map_err(fail)?;
             udp_addrs.push(socket.local_addr().map_err(fail)?);
             tasks.spawn(udp::serve(socket, table.clone()));

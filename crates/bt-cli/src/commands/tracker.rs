@@ -8,7 +8,7 @@ use crate::args::TrackerArgs;
 use crate::exit::{self, Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::signals::{Hangup, Stop};
-use bt_tracker_server::{Config, StartError, TrackerConfig, TrackerServer};
+use bt_tracker_server::{Config, ServeError, TrackerConfig, TrackerServer};
 use serde_json::json;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -27,11 +27,11 @@ pub(crate) async fn run(args: TrackerArgs, output: &Output) -> Outcome {
             let stop = Stop::listen(Hangup::GoesOn).map_err(anyhow::Error::from)?;
             let server = TrackerServer::start(Config { http, udp, tracker }).await;
             let server = server.map_err(|error| match &error {
-                StartError::Listen { source, .. } => {
+                ServeError::Listen { source, .. } => {
                     let advice = exit::listen_advice(source);
                     Failure::new(Exit::Other, "cannot_listen", format!("{error}; {advice} with --udp or --http"))
                 }
-                StartError::Random(_) => Failure::new(Exit::Other, "cannot_start", error),
+                ServeError::Random(_) => Failure::new(Exit::Other, "cannot_start", error),
             })?;
             let announce = |scheme: &str, addr: &SocketAddr| format!("{scheme}://{addr}/announce");
             let udp = server.udp_addrs().iter().map(|addr| announce("udp", addr));
