@@ -4,7 +4,7 @@
 //! Decides: the next block for a peer. Must not know: connections, messages, the clock.
 //! Invariant: a piece that we lack either waits in the picker or is open in the ledger.
 
-use crate::io::{PeerKey, Priority, Want};
+use crate::io::{PeerKey, Priority, Selection};
 use crate::ledger::{Delivery, Ledger};
 use crate::peer::Peer;
 use crate::picker::Picker;
@@ -47,17 +47,17 @@ impl BlockPicker {
     /// Changes what the user wants. Gives up open pieces that are skipped now; returns them and
     /// their leads.
     #[must_use]
-    pub(crate) fn want(&mut self, wants: &[Want]) -> Vec<(Piece, Option<PeerKey>)> {
+    pub(crate) fn want(&mut self, wants: &[Selection]) -> Vec<(Piece, Option<PeerKey>)> {
         for want in wants {
             match want {
-                Want::Pieces(..) => {}
-                Want::Order(order) => self.picker.set_order(*order),
-                Want::By(pieces, by) => self.need_by(pieces.start..pieces.end.min(self.geometry.piece_count()), *by),
+                Selection::Priority(..) => {}
+                Selection::Order(order) => self.picker.set_order(*order),
+                Selection::Deadline(pieces, by) => self.need_by(pieces.start..pieces.end.min(self.geometry.piece_count()), *by),
             }
         }
         let priorities = wants.iter().filter_map(|want| match want {
-            Want::Pieces(pieces, priority) => Some((pieces.clone(), *priority)),
-            Want::Order(_) | Want::By(..) => None,
+            Selection::Priority(pieces, priority) => Some((pieces.clone(), *priority)),
+            Selection::Order(_) | Selection::Deadline(..) => None,
         });
         self.freed = true;
         let mut priorities = priorities.peekable();

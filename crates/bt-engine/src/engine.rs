@@ -161,7 +161,9 @@ impl Engine {
                 torrent.announced(now, tracker, result, engine.out);
                 torrent.swarm.dial(now, engine.budget, engine.out);
             }),
-            Input::Want(key, wants) => self.on(now, key, |torrent, engine| torrent.want(now, &wants, engine.budget, engine.out)),
+            Input::Select(key, wants) => {
+                self.on(now, key, |torrent, engine| torrent.want(now, &wants, engine.budget, engine.out))
+            }
             Input::Limit(key, rates) => self.on(now, key, |torrent, engine| {
                 torrent.limit(now, rates);
                 torrent.feed_everybody(now, engine.budget);

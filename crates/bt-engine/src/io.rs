@@ -42,7 +42,7 @@ pub struct TorrentSpec {
     /// Tracker URLs in tiers (BEP 12).
     pub trackers: Vec<Vec<String>>,
     /// What the user wants of it from the start. Empty: all of it, rarest first.
-    pub wants: Vec<Want>,
+    pub wants: Vec<Selection>,
     /// The bencoded `info` dictionary that the info-hash was computed from, for peers that ask for
     /// it (BEP 9). Empty: peers get none.
     pub metadata: Bytes,
@@ -86,7 +86,7 @@ pub enum Priority {
 
 /// The order in which pieces of one priority are fetched.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Order {
+pub enum PieceOrder {
     /// Pieces that few peers have come first: best for the swarm.
     #[default]
     RarestFirst,
@@ -97,14 +97,14 @@ pub enum Order {
 /// A change of what the user wants. Ranges are piece numbers; numbers beyond the last piece are
 /// ignored.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Want {
+pub enum Selection {
     /// The priority of these pieces.
-    Pieces(Range<u32>, Priority),
+    Priority(Range<u32>, Priority),
     /// The order of pieces of equal priority.
-    Order(Order),
+    Order(PieceOrder),
     /// These pieces are needed by this time: they come before all pieces without a deadline, the
     /// earliest first. `None` takes the deadline back. A skipped piece stays skipped.
-    By(Range<u32>, Option<Time>),
+    Deadline(Range<u32>, Option<Time>),
 }
 
 /// A cause, for the engine to act on.
@@ -176,7 +176,7 @@ pub enum Input {
     /// `Called` before.
     FindPeersDone(TorrentKey, Discovery, usize),
     /// The user wants other pieces, or another order. The changes are made one after another.
-    Want(TorrentKey, Vec<Want>),
+    Select(TorrentKey, Vec<Selection>),
     /// The rate limits of one torrent, within those of all torrents.
     Limit(TorrentKey, Rates),
     /// The desk changed what this engine may use.

@@ -84,8 +84,8 @@ pub mod desk;
 pub use config::{Budget, Config, Rates};
 pub use engine::Engine;
 pub use io::{
-    AnnounceOrder, Discovery, Event, Input, MagnetSpec, Order, Output, PeerKey, Priority, TorrentKey, TorrentSpec, TrackerKey,
-    Want,
+    AnnounceOrder, Discovery, Event, Input, MagnetSpec, Output, PeerKey, PieceOrder, Priority, Selection, TorrentKey,
+    TorrentSpec, TrackerKey,
 };
 pub use status::{CloseReason, MagnetStatus, MapCell, SlowReason, SourceStat, TorrentStatus};
 

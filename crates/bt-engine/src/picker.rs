@@ -6,7 +6,7 @@
 //! Invariant: `order` is sorted by bucket and `place` is its inverse; every update of a count moves
 //! one piece by one bucket.
 
-use crate::io::{Order, Priority};
+use crate::io::{PieceOrder, Priority};
 use alloc::vec;
 use alloc::vec::Vec;
 use bt_types::{Bitfield, Geometry, Piece, Rng};
@@ -40,7 +40,7 @@ pub(crate) struct Picker {
     /// band has `levels` buckets, one for each number of leechers.
     starts: Vec<u32>,
     levels: usize,
-    by: Order,
+    by: PieceOrder,
     /// The number of pieces that were ever taken.
     taken: u32,
 }
@@ -60,7 +60,7 @@ impl Picker {
             members: BANDS.map(|_| Bitfield::empty(count)),
             starts: Vec::new(),
             levels: 2,
-            by: Order::RarestFirst,
+            by: PieceOrder::RarestFirst,
             taken: have.count(),
         };
         picker.arrange(rng);
@@ -79,7 +79,7 @@ impl Picker {
     }
 
     /// Sets the order among pieces of the same priority.
-    pub(crate) fn set_order(&mut self, by: Order) {
+    pub(crate) fn set_order(&mut self, by: PieceOrder) {
         self.by = by;
     }
 
@@ -120,8 +120,8 @@ impl Picker {
     /// waits. `counted`: the peer's pieces are counted in the availability.
     pub(crate) fn take(&mut self, has: &Bitfield, counted: bool, rng: &mut Rng) -> Option<Piece> {
         let piece = (0..BANDS.len() - 1).find_map(|band| match self.by {
-            Order::Sequential => self.members.get(band)?.common(has, &self.geometry).next(),
-            Order::RarestFirst => self.rarest(band, has, counted, rng),
+            PieceOrder::Sequential => self.members.get(band)?.common(has, &self.geometry).next(),
+            PieceOrder::RarestFirst => self.rarest(band, has, counted, rng),
         })?;
         self.remove(piece);
         self.taken += 1;
@@ -161,7 +161,7 @@ impl Picker {
     /// Returns whether a waiting piece is as urgent and as rare as any other waiting piece.
     pub(crate) fn is_first(&self, piece: Piece) -> bool {
         let best = self.order.first().map(|&first| self.bucket_of(first));
-        self.by == Order::RarestFirst && self.is_waiting(piece) && best.is_some_and(|best| self.bucket_of(piece) <= best)
+        self.by == PieceOrder::RarestFirst && self.is_waiting(piece) && best.is_some_and(|best| self.bucket_of(piece) <= best)
     }
 
     /// Puts a taken piece back, because it is lacking again.
@@ -399,7 +399,7 @@ mod tests {
             (&[1, 1], &[Skip, Skip], &[], &[]),
         ];
         for (counts, priorities, rarest, in_order) in table {
-            for (by, wanted) in [(Order::RarestFirst, rarest), (Order::Sequential, in_order)] {
+            for (by, wanted) in [(PieceOrder::RarestFirst, rarest), (PieceOrder::Sequential, in_order)] {
                 let mut rng = Rng::from_seed(1);
                 let (g, mut picker) = picker(counts, &mut rng);
                 for (n, &priority) in (0..).zip(*priorities) {
@@ -447,7 +447,7 @@ mod tests {
             let g = geometry(12);
             let mut picker = Picker::new(&g, &Bitfield::empty(12), &mut rng);
             picker.taken = RANDOM_FIRST;
-            picker.set_order(if in_order { Order::Sequential } else { Order::RarestFirst });
+            picker.set_order(if in_order { PieceOrder::Sequential } else { PieceOrder::RarestFirst });
             let (mut waiting, mut counts, mut priorities) = ((0..12).collect::<BTreeSet<u32>>(), [0u32; 12], [Priority::Normal; 12]);
             for (kind, n, to) in steps {
                 let n = u32::from(n % 12);

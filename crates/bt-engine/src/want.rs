@@ -6,7 +6,7 @@
 //! counts the pieces of that set at the peer.
 
 use crate::config::Budget;
-use crate::io::{Event, Output, PeerKey, Want};
+use crate::io::{Event, Output, PeerKey, Selection};
 use crate::peer::Peer;
 use crate::status::CloseReason;
 use crate::torrent::Torrent;
@@ -39,7 +39,7 @@ impl Torrent {
     }
 
     /// Changes the wanted pieces or their order.
-    pub(crate) fn want(&mut self, now: Time, wants: &[Want], budget: &Budget, out: &mut VecDeque<Output>) {
+    pub(crate) fn want(&mut self, now: Time, wants: &[Selection], budget: &Budget, out: &mut VecDeque<Output>) {
         let was_done = self.is_done();
         let given_up = self.work.block_picker().want(wants);
         self.give_up(given_up, out);

@@ -103,7 +103,7 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::{Priority, Want};
+    use crate::io::{Priority, Selection};
 
     #[test]
     fn a_shelf_is_let_go_of_and_made_again_as_it_was() {
@@ -117,7 +117,7 @@ mod tests {
         work.block_picker().less([first].into_iter());
         work.rest();
         assert!(matches!(work, Work::Done(..)) && work.availability(first) == 0);
-        assert_eq!(work.block_picker().want(&[Want::Pieces(0..1, Priority::Skip)]), []);
+        assert_eq!(work.block_picker().want(&[Selection::Priority(0..1, Priority::Skip)]), []);
         work.rest();
         assert!(!work.is_wanted(first), "what was chosen is kept");
         assert!(size_of::<Work>() <= 80, "this is what ten thousand torrents hold");

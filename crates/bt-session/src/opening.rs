@@ -13,7 +13,7 @@ use crate::owner::Claim;
 use crate::shard::{NewMagnet, NewTorrent, ToShard};
 use crate::state::{Lock, StateDir, stem};
 use crate::torrent::{AddOptions, Inner, Known, Select};
-use bt_engine::{MagnetSpec, Priority, TorrentSpec, Want};
+use bt_engine::{MagnetSpec, Priority, Selection, TorrentSpec};
 use bt_metainfo::{Magnet, Metainfo, PieceDigests};
 use bt_piece_store::{Directory, DiskStorage, Layout, LayoutFile, OpenError, Storage, Trust, Worker, locate, open_torrent};
 use bt_types::{Bitfield, InfoHash};
@@ -273,14 +273,14 @@ fn selected(magnet: &Magnet, metainfo: &Metainfo) -> Result<BTreeSet<usize>, Add
 }
 
 /// Returns the wanted pieces of the selected files.
-fn wants(layout: &Layout) -> Vec<Want> {
+fn wants(layout: &Layout) -> Vec<Selection> {
     let is_wanted = |file: &&LayoutFile| file.is_wanted;
     if layout.files().iter().all(|file| is_wanted(&file)) {
         return Vec::new();
     }
-    let all = Want::Pieces(0..layout.geometry().piece_count(), Priority::Skip);
+    let all = Selection::Priority(0..layout.geometry().piece_count(), Priority::Skip);
     let files = layout.files().iter().filter(is_wanted);
-    std::iter::once(all).chain(files.map(|file| Want::Pieces(layout.numbers_of(file), Priority::Normal))).collect()
+    std::iter::once(all).chain(files.map(|file| Selection::Priority(layout.numbers_of(file), Priority::Normal))).collect()
 }
 
 fn bytes(layout: &Layout, pieces: &Bitfield) -> u64 {

@@ -26,7 +26,8 @@ use crate::splice_pipe::SplicePipe;
 use crate::torrent::{Inner, Watched};
 use crate::wire::{self, End, Mailbox, ShardQueues};
 use bt_engine::{
-    Budget, Config, Engine, Event, Input, MagnetSpec, PeerKey, Rates, SourceStat, TorrentKey, TorrentSpec, TorrentStatus, Want,
+    Budget, Config, Engine, Event, Input, MagnetSpec, PeerKey, Rates, Selection, SourceStat, TorrentKey, TorrentSpec,
+    TorrentStatus,
 };
 use bt_net::Egress;
 use bt_peer_wire::{Handshake, Message, Reserved};
@@ -142,7 +143,7 @@ struct Kept {
     /// Peers that the user named.
     peers: Vec<SocketAddr>,
     limit: Option<Rates>,
-    wants: Vec<Want>,
+    wants: Vec<Selection>,
     /// The counters of earlier engines.
     before: Account,
     /// The torrent as it was when its engine ended, and its changes since, until another engine has
@@ -294,7 +295,7 @@ impl Shard {
         match message {
             ToShard::Input(input) => {
                 self.note(&input);
-                let wants = if let Input::Want(key, _) = &input { Some(*key) } else { None };
+                let wants = if let Input::Select(key, _) = &input { Some(*key) } else { None };
                 self.engine.handle(now, input);
                 wants.into_iter().for_each(|key| self.publish_one(key));
             }

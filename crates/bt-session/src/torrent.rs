@@ -14,7 +14,7 @@ use crate::opening::{OpenTask, PreparedTorrent, store_error};
 use crate::panics::{Bugs, Place};
 use crate::shard::{Departure, ToShard};
 use crate::state::{Lock, StateDir};
-use bt_engine::{Input, MagnetStatus, Order, Priority, TorrentKey, TorrentStatus, Want};
+use bt_engine::{Input, MagnetStatus, PieceOrder, Priority, Selection, TorrentKey, TorrentStatus};
 use bt_metainfo::{Magnet, Metainfo};
 use bt_piece_store::{Layout, Progress};
 use bt_types::InfoHash;
@@ -249,19 +249,19 @@ impl TorrentHandle {
 
     /// Sets the priority of these pieces.
     pub async fn want(&self, pieces: Range<u32>, priority: Priority) {
-        self.0.want(Want::Pieces(pieces, priority)).await;
+        self.0.want(Selection::Priority(pieces, priority)).await;
     }
 
     /// Sets the order of pieces with equal priority.
-    pub async fn set_order(&self, order: Order) {
-        self.0.want(Want::Order(order)).await;
+    pub async fn set_order(&self, order: PieceOrder) {
+        self.0.want(Selection::Order(order)).await;
     }
 
     /// Sets a deadline for these pieces: they come first, the earliest before all. `None` removes
     /// it.
     pub async fn need_within(&self, pieces: Range<u32>, time: Option<Duration>) {
         let by = time.map(|time| self.0.clock.now() + time);
-        self.0.want(Want::By(pieces, by)).await;
+        self.0.want(Selection::Deadline(pieces, by)).await;
     }
 
     async fn wait_for(&self, enough: impl Fn(&TorrentStatus) -> bool) -> Result<TorrentStatus, AddError> {
@@ -335,9 +335,9 @@ impl Inner {
     }
 
     /// Tells the engine, once it knows the torrent.
-    async fn want(&self, want: Want) {
+    async fn want(&self, want: Selection) {
         let _ = self.state.subscribe().wait_for(|state| matches!(state, TorrentState::Active(_)) || state.is_over()).await;
-        let _ = self.shard.send(ToShard::Input(Input::Want(self.key, vec![want]))).await;
+        let _ = self.shard.send(ToShard::Input(Input::Select(self.key, vec![want]))).await;
     }
 
     /// Ends the torrent's state as stopped, unless it was over before.

@@ -6,7 +6,8 @@
 use crate::steps::Steps;
 use crate::wire::{PIECES, read};
 use bt_engine::{
-    Budget, Config, Discovery, Engine, Event, Input, Order, Output, PeerKey, Priority, TorrentKey, TorrentSpec, TrackerKey, Want,
+    Budget, Config, Discovery, Engine, Event, Input, Output, PeerKey, PieceOrder, Priority, Selection, TorrentKey, TorrentSpec,
+    TrackerKey,
 };
 use bt_fuzz::fuzz;
 use bt_peer_wire::{Handshake, Incoming, Message, Reserved};
@@ -252,14 +253,14 @@ impl World {
                 let from = u32::from(steps.below(16));
                 let range = from..from + u32::from(steps.below(16));
                 let want = match steps.below(6) {
-                    0 => Want::Pieces(range, Priority::Skip),
-                    1 => Want::Pieces(range, Priority::Low),
-                    2 => Want::Pieces(range, Priority::High),
-                    3 => Want::By(range, Some(self.now + Duration::from_secs(9))),
-                    4 => Want::Order(Order::Sequential),
-                    _ => Want::Pieces(range, Priority::Normal),
+                    0 => Selection::Priority(range, Priority::Skip),
+                    1 => Selection::Priority(range, Priority::Low),
+                    2 => Selection::Priority(range, Priority::High),
+                    3 => Selection::Deadline(range, Some(self.now + Duration::from_secs(9))),
+                    4 => Selection::Order(PieceOrder::Sequential),
+                    _ => Selection::Priority(range, Priority::Normal),
                 };
-                self.tell(Input::Want(KEY, vec![want]));
+                self.tell(Input::Select(KEY, vec![want]));
             }
             13 => self.tell(Input::DialFailed(KEY, (Ipv4Addr::new(8, 8, steps.below(8), 1), 6881).into())),
             _ => {

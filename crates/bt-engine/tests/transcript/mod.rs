@@ -43,8 +43,8 @@
 //! ```
 
 use bt_engine::{
-    Budget, Config, Discovery, Engine, Event, Input, MagnetSpec, Order, Output, PeerKey, Priority, Rates, TorrentKey,
-    TorrentSpec, TrackerKey, Want,
+    Budget, Config, Discovery, Engine, Event, Input, MagnetSpec, Output, PeerKey, PieceOrder, Priority, Rates, Selection,
+    TorrentKey, TorrentSpec, TrackerKey,
 };
 use bt_peer_wire::{
     ExtendedHandshake, ExtensionIds, Handshake, METADATA_PART, Message, MetadataMessage, PexFlags, PexMessage, Reserved,
@@ -206,12 +206,14 @@ impl Player {
             ["rate", rate] => {
                 Input::Budget(Budget { rates: Rates { up: Some(rate.parse().unwrap()), down: None }, ..Budget::default() })
             }
-            ["want", ..] => Input::Want(TORRENT, line["want ".len()..].split(", ").map(want).collect()),
+            ["want", ..] => Input::Select(TORRENT, line["want ".len()..].split(", ").map(want).collect()),
             ["order", order] => {
-                let order = if order == "sequential" { Order::Sequential } else { Order::RarestFirst };
-                Input::Want(TORRENT, vec![Want::Order(order)])
+                let order = if order == "sequential" { PieceOrder::Sequential } else { PieceOrder::RarestFirst };
+                Input::Select(TORRENT, vec![Selection::Order(order)])
             }
-            ["need", pieces, "by", moment] => Input::Want(TORRENT, vec![Want::By(range(pieces), Some(seconds(moment)))]),
+            ["need", pieces, "by", moment] => {
+                Input::Select(TORRENT, vec![Selection::Deadline(range(pieces), Some(seconds(moment)))])
+            }
             ["leave"] => Input::Remove(TORRENT),
             ["at", moment] => return self.wait(moment),
             ["count", "bans"] => {
@@ -472,7 +474,7 @@ fn bitfield(bits: &str, geometry: &Geometry) -> Bitfield {
 }
 
 /// Parses one change, as `0-3 skip`.
-fn want(text: &str) -> Want {
+fn want(text: &str) -> Selection {
     let (pieces, priority) = text.split_once(' ').unwrap();
     let priority = match priority {
         "skip" => Priority::Skip,
@@ -481,7 +483,7 @@ fn want(text: &str) -> Want {
         "high" => Priority::High,
         _ => panic!("not understood: {text}"),
     };
-    Want::Pieces(range(pieces), priority)
+    Selection::Priority(range(pieces), priority)
 }
 
 /// Parses `3`, or `3-5` with both ends.

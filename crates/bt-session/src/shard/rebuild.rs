@@ -13,7 +13,7 @@ use crate::control::ToControl;
 use crate::disk::DiskOrder;
 use crate::events::AddError;
 use crate::panics::Place;
-use bt_engine::{Engine, Input, TorrentKey, TorrentSpec, Want};
+use bt_engine::{Engine, Input, Selection, TorrentKey, TorrentSpec};
 use bt_types::{PieceCheck, Source};
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ impl Shard {
                     });
                 }
             }
-            Input::Want(key, wants) => {
+            Input::Select(key, wants) => {
                 if let Some(entry) = self.torrents.get_mut(key) {
                     wants.iter().for_each(|want| remember(&mut entry.kept().wants, want));
                 }
@@ -168,12 +168,11 @@ pub(super) fn bytes_of(spec: &TorrentSpec) -> u64 {
 
 /// Adds a wish, and drops those that it replaces: a program that moves its wishes a thousand times
 /// leaves only a few.
-fn remember(wants: &mut Vec<Want>, new: &Want) {
+fn remember(wants: &mut Vec<Selection>, new: &Selection) {
     wants.retain(|old| match (old, new) {
-        (Want::Pieces(old, _), Want::Pieces(new, _)) | (Want::By(old, _), Want::By(new, _)) => {
-            old.start < new.start || old.end > new.end
-        }
-        (Want::Order(_), Want::Order(_)) => false,
+        (Selection::Priority(old, _), Selection::Priority(new, _))
+        | (Selection::Deadline(old, _), Selection::Deadline(new, _)) => old.start < new.start || old.end > new.end,
+        (Selection::Order(_), Selection::Order(_)) => false,
         _ => true,
     });
     wants.push(new.clone());
@@ -182,24 +181,29 @@ fn remember(wants: &mut Vec<Want>, new: &Want) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bt_engine::{Order, Priority};
+    use bt_engine::{PieceOrder, Priority};
 
     #[test]
     fn a_wish_replaces_those_that_it_covers() {
-        let pieces = |from, to, priority| Want::Pieces(from..to, priority);
-        let by = |from, to| Want::By(from..to, None);
+        let pieces = |from, to, priority| Selection::Priority(from..to, priority);
+        let by = |from, to| Selection::Deadline(from..to, None);
         let mut wants = Vec::new();
         for n in 0..1000 {
             remember(&mut wants, &pieces(n, n + 1, Priority::High));
-            remember(&mut wants, &Want::Order(Order::Sequential));
+            remember(&mut wants, &Selection::Order(PieceOrder::Sequential));
             remember(&mut wants, &by(5, 9));
         }
         assert_eq!(wants.len(), 1002);
         remember(&mut wants, &by(5, 8));
         remember(&mut wants, &pieces(1, 1000, Priority::Skip));
-        remember(&mut wants, &Want::Order(Order::RarestFirst));
-        let left =
-            [pieces(0, 1, Priority::High), by(5, 9), by(5, 8), pieces(1, 1000, Priority::Skip), Want::Order(Order::RarestFirst)];
+        remember(&mut wants, &Selection::Order(PieceOrder::RarestFirst));
+        let left = [
+            pieces(0, 1, Priority::High),
+            by(5, 9),
+            by(5, 8),
+            pieces(1, 1000, Priority::Skip),
+            Selection::Order(PieceOrder::RarestFirst),
+        ];
         assert_eq!(wants, left);
     }
 }
