@@ -5,7 +5,7 @@
 
 use crate::Test;
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{Discovery, Host, Net, PATIENCE, Process, Stage, discover, ensure_same, listening, random_file, skip};
+use bt_tests::{Host, Net, PATIENCE, PeersFrom, Process, Stage, discover, ensure_same, listening, random_file, skip};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ fn downloads_one_after_another_from_one_address_begin_at_once() -> Test {
         let mut command = scene.stage.bt(&who);
         command.arg("get").arg(source).arg("-d").arg(&dir).args(["--listen", EVERYWHERE]);
         let began = Instant::now();
-        let getter = Process::start(&who, &mut here.inside(discover(&mut command, Discovery::Lsd)))?;
+        let getter = Process::start(&who, &mut here.inside(discover(&mut command, PeersFrom::Lsd)))?;
         let has_bytes = |said: &serde_json::Value| said["bytes_down"].as_u64().is_some_and(|bytes| bytes > 0);
         getter.wait_for("a first byte", PATIENCE, |said| has_bytes(said) || said["event"] == "complete")?;
         let took = began.elapsed();
@@ -56,7 +56,7 @@ fn two_processes_that_meet_on_three_addresses_have_one_connection() -> Test {
     let mut get = scene.stage.bt("getter");
     get.arg("get").arg(&scene.torrent).arg("-d").arg(&dir).args(["--listen", "[::]:6882"]);
     let start = |who: &str, command: &mut Command, peers: &[String]| {
-        Process::start(who, &mut host.inside(discover(command.args(peers), Discovery::Lsd)))
+        Process::start(who, &mut host.inside(discover(command.args(peers), PeersFrom::Lsd)))
     };
     let both = [start("seed", &mut seed, &names[0])?, start("getter", &mut get, &names[1])?];
     let met = |process: &Process| {
@@ -118,6 +118,6 @@ impl Scene {
     fn seed(&self, host: &Host) -> Result<Process> {
         let mut command = self.stage.bt("seed");
         command.arg("seed").arg(&self.torrent).arg("-d").arg(self.stage.path("")).args(["--listen", EVERYWHERE]);
-        Process::start("seed", &mut host.inside(discover(&mut command, Discovery::Lsd)))
+        Process::start("seed", &mut host.inside(discover(&mut command, PeersFrom::Lsd)))
     }
 }

@@ -8,7 +8,7 @@ use crate::Test;
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::foreign::{Libtorrent, Qbittorrent, Transmission};
 use bt_tests::{
-    Bt, Client, ClientConfig, Discovery, Host, Net, PATIENCE, Process, Running, Stage, ensure_same, listening, random_file, skip,
+    Bt, Client, ClientConfig, Host, Net, PATIENCE, PeersFrom, Process, Running, Stage, ensure_same, listening, random_file, skip,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -122,9 +122,9 @@ impl Scene {
         let node_at = SocketAddr::from((node_host.v4, PORT));
         let _node = (way == Way::Dht).then(|| self.node(&node_host, node_at)).transpose()?;
         let discovery = match way {
-            Way::Dht => Discovery::Dht(node_at),
-            Way::Pex => Discovery::Pex(None),
-            Way::Lsd => Discovery::Lsd,
+            Way::Dht => PeersFrom::Dht(node_at),
+            Way::Pex => PeersFrom::Pex(None),
+            Way::Lsd => PeersFrom::Lsd,
         };
         let (dir, home) = (self.stage.path(""), self.stage.path(format!("{pair}: home of the seed")));
         let at = ClientConfig { discovery, ..ClientConfig::new(&seed_host, &self.torrent, &dir, &home) };
@@ -136,7 +136,7 @@ impl Scene {
         let between = (way == Way::Pex).then(|| self.between(net, &pair, getter, &seed_host)).transpose()?;
 
         let discovery = match &between {
-            Some((_, at, _)) => Discovery::Pex(Some(*at)),
+            Some((_, at, _)) => PeersFrom::Pex(Some(*at)),
             None => discovery,
         };
         let (dir, home) = (self.stage.path(format!("{pair}: copy")), self.stage.path(format!("{pair}: home of the getter")));
@@ -187,7 +187,7 @@ impl Scene {
         let slow: &dyn Client = if like.name() == Bt::GET.name() { &Bt::SLOW } else { &Libtorrent::SLOW };
         let host = net.host()?;
         let (dir, home) = (self.stage.path(format!("{pair}: slow copy")), self.stage.path(format!("{pair}: home between")));
-        let discovery = Discovery::Pex(Some((seed.v4, PORT).into()));
+        let discovery = PeersFrom::Pex(Some((seed.v4, PORT).into()));
         let at = ClientConfig { discovery, ..ClientConfig::new(&host, &self.torrent, &dir, &home) };
         let mut running = slow.share(&at)?;
         running.wait("a first piece", PATIENCE, &mut |progress| progress.bytes_done > 0)?;

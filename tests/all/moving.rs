@@ -5,7 +5,7 @@
 
 use crate::Test;
 use anyhow::{Context as _, ensure};
-use bt_tests::{Discovery, Host, Net, PATIENCE, Process, Protocol, Stage, discover, ensure_same, listening, random_file, skip};
+use bt_tests::{Host, Net, PATIENCE, PeersFrom, Process, Protocol, Stage, discover, ensure_same, listening, random_file, skip};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -75,12 +75,12 @@ fn machines_with_no_address_but_that_of_their_cable_find_each_other() -> Test {
     let torrent = stage.create(&source, &[])?;
     let anywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT));
     let mut seed = stage.seed("seed", &torrent, &stage.path(""), anywhere);
-    let seed = Process::start("seed", &mut seed_host.inside(discover(&mut seed, Discovery::Lsd)))?;
+    let seed = Process::start("seed", &mut seed_host.inside(discover(&mut seed, PeersFrom::Lsd)))?;
     listening(&seed)?;
     // Found by a call on the cable, and by the word of the user.
     let copy = stage.path("copy");
     let mut get = stage.get("get", &torrent, &copy, anywhere);
-    Process::run("get", &mut host.inside(discover(&mut get, Discovery::Lsd)), PATIENCE)?.expect_code(0)?;
+    Process::run("get", &mut host.inside(discover(&mut get, PeersFrom::Lsd)), PATIENCE)?.expect_code(0)?;
     ensure_same(&source, &copy.join("data.bin"))?;
     let copy = stage.path("second copy");
     let mut get = stage.get("second get", &torrent, &copy, anywhere);

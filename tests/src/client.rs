@@ -46,7 +46,7 @@ pub trait Client: Sync {
 
 /// How clients find each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Discovery {
+pub enum PeersFrom {
     /// Through the torrent's trackers alone.
     #[default]
     Trackers,
@@ -72,13 +72,13 @@ pub struct ClientConfig<'a> {
     /// The link that it is given in place of the torrent.
     pub magnet: Option<&'a str>,
     /// How it finds others.
-    pub discovery: Discovery,
+    pub discovery: PeersFrom,
 }
 
 impl<'a> ClientConfig<'a> {
     /// A seat of a client that is given the torrent, and finds others through its trackers.
     pub fn new(host: &'a Host, torrent: &'a Path, dir: &'a Path, home: &'a Path) -> ClientConfig<'a> {
-        ClientConfig { host, torrent, dir, home, magnet: None, discovery: Discovery::Trackers }
+        ClientConfig { host, torrent, dir, home, magnet: None, discovery: PeersFrom::Trackers }
     }
 
     /// What the client is given: the link, or the path of the torrent.
@@ -93,7 +93,7 @@ pub trait Running: Send {
     fn add(&mut self) -> Result<()>;
 
     /// How far it is; nothing while it does not answer yet.
-    fn progress(&mut self) -> Result<Progress>;
+    fn progress(&mut self) -> Result<ClientProgress>;
 
     /// The end of what it printed, for a failure message.
     fn transcript(&self) -> String;
@@ -112,7 +112,7 @@ pub trait Running: Send {
     }
 
     /// Waits until its progress is as wanted.
-    fn wait(&mut self, what: &str, limit: Duration, wanted: &mut dyn FnMut(&Progress) -> bool) -> Result<()> {
+    fn wait(&mut self, what: &str, limit: Duration, wanted: &mut dyn FnMut(&ClientProgress) -> bool) -> Result<()> {
         let deadline = Instant::now() + limit;
         loop {
             let progress = self.progress()?;
@@ -129,7 +129,7 @@ pub trait Running: Send {
 
 /// How far a client is.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Progress {
+pub struct ClientProgress {
     /// Whether it says that it knows what the torrent of its magnet link contains.
     pub metadata: bool,
     /// Whether every piece is there and checked.

@@ -30,7 +30,7 @@ pub mod frames;
 pub use asker::{Asker, Part};
 pub use binary::{bt, bt_for_people, build_release, cargo};
 pub use canary::Canary;
-pub use client::{Bt, Client, ClientConfig, Discovery, Progress, Running, discover};
+pub use client::{Bt, Client, ClientConfig, ClientProgress, PeersFrom, Running, discover};
 pub use compare::{Snapshot, ensure_same, snapshot};
 pub use data::{mib, random_bytes, random_file, tree};
 pub use fixture::Fixture;

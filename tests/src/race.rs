@@ -3,7 +3,7 @@
 //! Decides: who runs where, what is measured. Must not know: which client it is, nor what a good time is.
 //! Invariant: each has a network namespace and an uplink of its own; only copies that equal the original count as finished.
 
-use crate::{Client, ClientConfig, Host, Net, Progress, Protocol, Running, Stage, random_file};
+use crate::{Client, ClientConfig, ClientProgress, Host, Net, Protocol, Running, Stage, random_file};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,7 +75,7 @@ impl RaceSpec {
         for (number, host) in hosts.iter().enumerate() {
             let (dir, home) = (stage.path(format!("leecher {number}")), stage.path(format!("home of leecher {number}")));
             let running = leecher.open(&ClientConfig::new(host, &torrent, &dir, &home))?;
-            leechers.push(Leecher { running, copy: dir.join("data.bin"), finished: None, progress: Progress::default() });
+            leechers.push(Leecher { running, copy: dir.join("data.bin"), finished: None, progress: ClientProgress::default() });
         }
         let first = Instant::now();
         for leecher in &mut leechers {
@@ -128,7 +128,7 @@ struct Leecher {
     running: Box<dyn Running>,
     copy: PathBuf,
     finished: Option<Duration>,
-    progress: Progress,
+    progress: ClientProgress,
 }
 
 fn shaped(net: &Net, up: u64) -> Result<Host> {

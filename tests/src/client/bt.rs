@@ -3,7 +3,7 @@
 //! Decides: its command line. Must not know: who is on the other side.
 //! Invariant: nothing but what a person could type.
 
-use super::{Client, ClientConfig, Discovery, Progress, Running};
+use super::{Client, ClientConfig, ClientProgress, PeersFrom, Running};
 use crate::{Process, bt};
 use anyhow::{Context as _, Result};
 use std::process::Command;
@@ -46,13 +46,13 @@ impl Client for Bt {
 }
 
 /// Adds the options of this way to find peers, and of no other.
-pub fn discover(command: &mut Command, discovery: Discovery) -> &mut Command {
+pub fn discover(command: &mut Command, discovery: PeersFrom) -> &mut Command {
     match discovery {
-        Discovery::Trackers => command.arg("--no-pex"),
-        Discovery::Dht(at) => command.env_remove("BT_NO_DHT").args(["--no-pex", "--dht-bootstrap", &at.to_string()]),
-        Discovery::Pex(None) => command,
-        Discovery::Pex(Some(peer)) => command.args(["--peer", &peer.to_string()]),
-        Discovery::Lsd => command.env_remove("BT_NO_LSD").arg("--no-pex"),
+        PeersFrom::Trackers => command.arg("--no-pex"),
+        PeersFrom::Dht(at) => command.env_remove("BT_NO_DHT").args(["--no-pex", "--dht-bootstrap", &at.to_string()]),
+        PeersFrom::Pex(None) => command,
+        PeersFrom::Pex(Some(peer)) => command.args(["--peer", &peer.to_string()]),
+        PeersFrom::Lsd => command.env_remove("BT_NO_LSD").arg("--no-pex"),
     }
 }
 
@@ -70,15 +70,15 @@ impl Running for RunningBt {
         Ok(())
     }
 
-    fn progress(&mut self) -> Result<Progress> {
-        let Some(process) = &mut self.process else { return Ok(Progress::default()) };
+    fn progress(&mut self) -> Result<ClientProgress> {
+        let Some(process) = &mut self.process else { return Ok(ClientProgress::default()) };
         let metadata = process.last_event("metadata").is_some();
         let complete = process.last_event(if self.is_seed { "ready" } else { "complete" }).is_some();
         anyhow::ensure!(!process.is_over()?, "bt ended\n{}", process.transcript());
         let said = process.last_event("progress").filter(|said| said["phase"] != "metadata");
-        let Some(said) = said else { return Ok(Progress { metadata, complete, ..Progress::default() }) };
+        let Some(said) = said else { return Ok(ClientProgress { metadata, complete, ..ClientProgress::default() }) };
         let count = |field: &str| said[field].as_u64().context("progress counts bytes");
-        Ok(Progress { metadata, complete, bytes_done: count("bytes_done")?, bytes_up: count("bytes_up")? })
+        Ok(ClientProgress { metadata, complete, bytes_done: count("bytes_done")?, bytes_up: count("bytes_up")? })
     }
 
     fn transcript(&self) -> String {

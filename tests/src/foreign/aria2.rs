@@ -4,7 +4,7 @@
 //! Invariant: no file of its user is read: neither settings nor a DHT table.
 
 use super::{PORT, version};
-use crate::client::{Client, ClientConfig, Progress, Running, until};
+use crate::client::{Client, ClientConfig, ClientProgress, Running, until};
 use crate::remote::Remote;
 use crate::{Process, Protocol};
 use anyhow::{Context as _, Result, ensure};
@@ -72,12 +72,12 @@ impl Running for RunningAria2 {
         }
     }
 
-    fn progress(&mut self) -> Result<Progress> {
+    fn progress(&mut self) -> Result<ClientProgress> {
         let answer = self.ask("aria2.tellActive", json!([["completedLength", "uploadLength", "seeder"]]))?;
-        let Some(torrent) = answer.get(0) else { return Ok(Progress::default()) };
+        let Some(torrent) = answer.get(0) else { return Ok(ClientProgress::default()) };
         // It writes numbers as strings.
         let count = |field: &str| torrent[field].as_str().and_then(|number| number.parse().ok()).context("aria2 counts bytes");
-        Ok(Progress {
+        Ok(ClientProgress {
             metadata: false,
             complete: torrent["seeder"] == "true",
             bytes_done: count("completedLength")?,

@@ -5,7 +5,7 @@
 
 use super::PORT;
 use super::script::Script;
-use crate::client::{Client, ClientConfig, Discovery, Running};
+use crate::client::{Client, ClientConfig, PeersFrom, Running};
 use anyhow::Result;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -79,10 +79,10 @@ impl Client for Libtorrent {
     fn open(&self, at: &ClientConfig<'_>) -> Result<Box<dyn Running>> {
         let mut command = self.share_on(at.source(), at.dir, &format!("{}:{PORT}", at.host.v4));
         match at.discovery {
-            Discovery::Trackers => {}
-            Discovery::Dht(at) => drop(command.args(["--no-pex", "--dht", &at.to_string()])),
-            Discovery::Pex(peer) => drop(command.args(peer.iter().flat_map(|peer| ["--peer".into(), peer.to_string()]))),
-            Discovery::Lsd => drop(command.args(["--no-pex", "--lsd"])),
+            PeersFrom::Trackers => {}
+            PeersFrom::Dht(at) => drop(command.args(["--no-pex", "--dht", &at.to_string()])),
+            PeersFrom::Pex(peer) => drop(command.args(peer.iter().flat_map(|peer| ["--peer".into(), peer.to_string()]))),
+            PeersFrom::Lsd => drop(command.args(["--no-pex", "--lsd"])),
         }
         command.arg("--wait").env("HOME", at.home);
         Ok(Box::new(Script::open(self.name, &mut at.host.inside(&command))?))

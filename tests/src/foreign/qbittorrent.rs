@@ -5,7 +5,7 @@
 
 use super::{PORT, utf8, version};
 use crate::Process;
-use crate::client::{Client, ClientConfig, Discovery, Progress, Running, until};
+use crate::client::{Client, ClientConfig, ClientProgress, PeersFrom, Running, until};
 use crate::remote::{Answer, Remote};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
@@ -31,7 +31,7 @@ impl Client for Qbittorrent {
     }
 
     fn open(&self, at: &ClientConfig<'_>) -> Result<Box<dyn Running>> {
-        let lsd = at.discovery == Discovery::Lsd;
+        let lsd = at.discovery == PeersFrom::Lsd;
         let settings = format!(
             "[LegalNotice]\nAccepted=true\n\
              [BitTorrent]\nSession\\DHTEnabled=false\nSession\\LSDEnabled={lsd}\nSession\\PeXEnabled=false\nSession\\Port={PORT}\n\
@@ -88,12 +88,12 @@ impl Running for RunningQbittorrent {
         self.ask("torrents/add", &headers, &form).map(drop)
     }
 
-    fn progress(&mut self) -> Result<Progress> {
+    fn progress(&mut self) -> Result<ClientProgress> {
         let answer = self.ask("torrents/info", &[], b"")?.json()?;
-        let Some(torrent) = answer.get(0) else { return Ok(Progress::default()) };
+        let Some(torrent) = answer.get(0) else { return Ok(ClientProgress::default()) };
         let count = |field: &str| torrent[field].as_u64().with_context(|| format!("no {field} in {answer}"));
         let state = torrent["state"].as_str().unwrap_or_default();
-        Ok(Progress {
+        Ok(ClientProgress {
             metadata: torrent["total_size"].as_i64() > Some(0),
             complete: count("amount_left")? == 0 && matches!(state, "uploading" | "stalledUP" | "forcedUP" | "queuedUP"),
             bytes_done: count("completed")?,

@@ -5,7 +5,7 @@
 
 use super::{PORT, version};
 use crate::Process;
-use crate::client::{Client, ClientConfig, Progress, Running, until};
+use crate::client::{Client, ClientConfig, ClientProgress, Running, until};
 use crate::remote::Remote;
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
@@ -68,10 +68,10 @@ impl Running for Server {
         Ok(())
     }
 
-    fn progress(&mut self) -> Result<Progress> {
+    fn progress(&mut self) -> Result<ClientProgress> {
         let answer = self.remote.get("/torrents/0/stats/v1")?.json()?;
         let count = |field: &str| answer[field].as_u64().with_context(|| format!("no {field} in {answer}"));
-        Ok(Progress {
+        Ok(ClientProgress {
             metadata: true,
             complete: answer["finished"] == true && answer["state"] == "live",
             bytes_done: count("progress_bytes")?,

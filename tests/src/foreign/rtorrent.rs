@@ -5,7 +5,7 @@
 
 use super::{PORT, utf8, version};
 use crate::Process;
-use crate::client::{Client, ClientConfig, Progress, Running, until};
+use crate::client::{Client, ClientConfig, ClientProgress, Running, until};
 use crate::remote::Remote;
 use anyhow::Result;
 use std::fs;
@@ -81,14 +81,14 @@ impl Running for RunningRtorrent {
         self.ask("load.start", &["", &utf8(&self.torrent)?.replace('&', "&amp;")]).map(drop)
     }
 
-    fn progress(&mut self) -> Result<Progress> {
+    fn progress(&mut self) -> Result<ClientProgress> {
         let answer = self.ask("d.multicall2", &["", "main", "d.complete=", "d.hashing=", "d.completed_bytes=", "d.up.total="])?;
         let numbers: Vec<u64> = answer.split("<i8>").skip(1).filter_map(|rest| rest.split('<').next()?.parse().ok()).collect();
         if numbers.is_empty() {
-            return Ok(Progress::default());
+            return Ok(ClientProgress::default());
         }
         let [complete, hashing, bytes_done, bytes_up] = numbers[..] else { anyhow::bail!("rTorrent: {answer}") };
-        Ok(Progress { metadata: false, complete: complete == 1 && hashing == 0, bytes_done, bytes_up })
+        Ok(ClientProgress { metadata: false, complete: complete == 1 && hashing == 0, bytes_done, bytes_up })
     }
 
     fn transcript(&self) -> String {

@@ -5,7 +5,7 @@
 //! Invariant: it ends with the value that runs it.
 
 use crate::Process;
-use crate::client::{OPEN_WITHIN, Progress, Running};
+use crate::client::{ClientProgress, OPEN_WITHIN, Running};
 use anyhow::{Context as _, Result, ensure};
 use std::process::Command;
 use std::time::Duration;
@@ -29,15 +29,15 @@ impl Running for Script {
         self.process.tell("begin")
     }
 
-    fn progress(&mut self) -> Result<Progress> {
+    fn progress(&mut self) -> Result<ClientProgress> {
         let metadata = self.process.last_event("metadata").is_some();
         let complete = self.process.last_event("complete").is_some();
         ensure!(!self.process.is_over()?, "the script ended\n{}", self.process.transcript());
         let Some(said) = self.process.last_event("progress") else {
-            return Ok(Progress { metadata, complete, ..Progress::default() });
+            return Ok(ClientProgress { metadata, complete, ..ClientProgress::default() });
         };
         let count = |field: &str| said[field].as_u64().context("progress counts bytes");
-        Ok(Progress { metadata, complete, bytes_done: count("bytes_done")?, bytes_up: count("bytes_up")? })
+        Ok(ClientProgress { metadata, complete, bytes_done: count("bytes_done")?, bytes_up: count("bytes_up")? })
     }
 
     /// It says so, and need not be asked again and again.

@@ -5,7 +5,7 @@
 
 use super::{PORT, utf8, version};
 use crate::Process;
-use crate::client::{Client, ClientConfig, Discovery, Progress, Running, until};
+use crate::client::{Client, ClientConfig, ClientProgress, PeersFrom, Running, until};
 use crate::remote::Remote;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ impl Client for Transmission {
     }
 
     fn open(&self, at: &ClientConfig<'_>) -> Result<Box<dyn Running>> {
-        let lsd = at.discovery == Discovery::Lsd;
+        let lsd = at.discovery == PeersFrom::Lsd;
         let settings = json!({
             "dht-enabled": false, "lpd-enabled": lsd, "pex-enabled": false, "utp-enabled": false, "port-forwarding-enabled": false,
             "download-dir": at.dir, "incomplete-dir-enabled": false, "rename-partial-files": false, "ratio-limit-enabled": false,
@@ -73,16 +73,16 @@ impl Running for Daemon {
         self.ask("torrent-add", &json!({ "filename": utf8(&self.torrent)? })).map(drop)
     }
 
-    fn progress(&mut self) -> Result<Progress> {
+    fn progress(&mut self) -> Result<ClientProgress> {
         let answer = self.ask(
             "torrent-get",
             &json!({ "fields": ["status", "sizeWhenDone", "leftUntilDone", "uploadedEver", "metadataPercentComplete"] }),
         )?;
-        let Some(torrent) = answer["torrents"].get(0) else { return Ok(Progress::default()) };
+        let Some(torrent) = answer["torrents"].get(0) else { return Ok(ClientProgress::default()) };
         let count = |field: &str| torrent[field].as_u64().with_context(|| format!("no {field} in {answer}"));
         let left = count("leftUntilDone")?;
         let metadata = torrent["metadataPercentComplete"] == 1.0;
-        Ok(Progress {
+        Ok(ClientProgress {
             metadata,
             complete: metadata && left == 0 && count("status")? == SEEDING,
             bytes_done: count("sizeWhenDone")? - left,
