@@ -79,7 +79,7 @@ pub enum Ask {
         /// The torrent.
         info_hash: InfoHash,
         /// Announce us, too.
-        announce: Option<AnnounceWith>,
+        announce: Option<AnnounceOptions>,
         /// Count the peers as well (BEP 33).
         scrape: bool,
     },
@@ -103,7 +103,7 @@ pub enum Ask {
 
 /// How to announce.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct AnnounceWith {
+pub struct AnnounceOptions {
     /// Where we listen for peers; `None`: at the port of the node itself, as other nodes see it.
     pub port: Option<u16>,
     /// Whether we have everything (BEP 33).

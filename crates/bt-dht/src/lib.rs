@@ -63,7 +63,7 @@ mod write;
 pub use bloom::Bloom;
 pub use contact::{Contact, Family};
 pub use id::{Distance, Id};
-pub use io::{AnnounceWith, Ask, AskKey, Config, Event, Input, LookupReport, Output, Scrape};
+pub use io::{AnnounceOptions, Ask, AskKey, Config, Event, Input, LookupReport, Output, Scrape};
 pub use item::{Item, ItemFault, Mutable, SALT_MAX, VALUE_MAX, Value, mutable_target, public_key};
 pub use message::{
     Body, DATAGRAM_MAX, KrpcError, KrpcMessage, Query, Response, Samples, Stored, TOKEN_MAX, TRANSACTION_MAX, Want,

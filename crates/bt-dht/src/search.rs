@@ -6,7 +6,7 @@
 
 use crate::contact::{Contact, Family};
 use crate::id::Id;
-use crate::io::{AnnounceWith, AskKey, Event, LookupReport, Scrape};
+use crate::io::{AnnounceOptions, AskKey, Event, LookupReport, Scrape};
 use crate::item::{Item, Mutable, mutable_target};
 use crate::lookup::Lookup;
 use crate::message::{KrpcError, Query, Response, Stored, Want};
@@ -25,7 +25,7 @@ pub(crate) enum Kind {
     /// Nodes.
     Nodes,
     /// Peers.
-    Peers { info_hash: InfoHash, announce: Option<AnnounceWith>, scrape: bool },
+    Peers { info_hash: InfoHash, announce: Option<AnnounceOptions>, scrape: bool },
     /// An item.
     Get { salt: Vec<u8> },
     /// The nodes that will store an item.

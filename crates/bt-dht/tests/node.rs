@@ -6,7 +6,7 @@
 //! Invariant: datagrams arrive at once and in order; only time passes when a case says so.
 
 use bt_dht::{
-    AnnounceWith, Ask, AskKey, Body, Config, Event, Family, Id, Input, Item, KrpcError, KrpcMessage, Mutable, Node, Output,
+    AnnounceOptions, Ask, AskKey, Body, Config, Event, Family, Id, Input, Item, KrpcError, KrpcMessage, Mutable, Node, Output,
     Query, Response, Samples, Value, Want, is_secure, secure_id,
 };
 use bt_types::{InfoHash, Rng, Source, Time};
@@ -251,7 +251,7 @@ fn an_item_is_found_replaced_and_kept_from_being_replaced_by_an_older_one() {
 fn a_scrape_counts_seeds_and_others_and_a_sample_names_torrents() {
     let (mut net, router) = Net::of(12);
     for number in 2..=9_u8 {
-        let announce = Some(AnnounceWith { port: Some(7000), seed: number % 2 == 0 });
+        let announce = Some(AnnounceOptions { port: Some(7000), seed: number % 2 == 0 });
         net.ask(addr(&format!("10.0.0.{number}:1")), number.into(), Ask::GetPeers { info_hash: HASH, announce, scrape: false });
     }
     let news = net.ask(addr("10.0.0.12:1"), 1, Ask::GetPeers { info_hash: HASH, announce: None, scrape: true });
@@ -284,7 +284,7 @@ fn both_families_are_searched_and_one_tells_of_the_other() {
     assert!(usual.nodes.is_none() && usual.nodes6.is_some());
     let other = only(&mut net, &want(Some(Want { v4: true, v6: false })));
     assert!(other.nodes.is_some() && other.nodes6.is_none());
-    let announce = Some(AnnounceWith { port: Some(7000), seed: false });
+    let announce = Some(AnnounceOptions { port: Some(7000), seed: false });
     let news = net.ask(addr("[fd00::2]:1"), 1, Ask::GetPeers { info_hash: HASH, announce, scrape: false });
     assert!(matches!(&news[..], [Event::Done { report, .. }] if report.stored == 3), "one end for both searches: {news:?}");
     let news = net.ask(addr("[fd00::4]:1"), 2, Ask::GetPeers { info_hash: HASH, announce: None, scrape: false });

@@ -34,7 +34,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use bt_dht::{
-    AnnounceWith, Ask, AskKey, Bloom, Contact, Event, Family, Id, Item, ItemFault, KrpcError, LookupReport, Mutable, SALT_MAX,
+    AnnounceOptions, Ask, AskKey, Bloom, Contact, Event, Family, Id, Item, ItemFault, KrpcError, LookupReport, Mutable, SALT_MAX,
     Samples, Scrape, VALUE_MAX, Value, mutable_target, public_key,
 };
 pub(crate) use driver::Driver;
@@ -133,7 +133,7 @@ impl DhtHandle {
     /// Searches for the peers of a torrent that is not private. With a port it announces us too; to
     /// stay announced, ask again every 15 minutes.
     pub async fn get_peers(&self, hash: InfoHash, announce_port: Option<u16>) -> DhtPeers {
-        let announce = announce_port.map(|port| AnnounceWith { port: Some(port), seed: false });
+        let announce = announce_port.map(|port| AnnounceOptions { port: Some(port), seed: false });
         DhtPeers(self.ask(Ask::GetPeers { info_hash: hash, announce, scrape: false }).await)
     }
 

@@ -4,7 +4,7 @@
 //! Invariant: time goes forward; each step is answered to its end before the next.
 
 use crate::steps::Steps;
-use bt_dht::{AnnounceWith, Ask, AskKey, Config, Event, Id, Input, Node, Output};
+use bt_dht::{AnnounceOptions, Ask, AskKey, Config, Event, Id, Input, Node, Output};
 use bt_fuzz::fuzz;
 use bt_tracker::Tracker;
 use bt_tracker_wire::{AddressFamily, UdpExchange, UdpRequest};
@@ -144,7 +144,7 @@ fn dht_node() {
                         1 => Ask::FindNode(id),
                         2 => Ask::GetPeers { info_hash: InfoHash(id.0), announce: None, scrape: true },
                         3 => {
-                            let announce = Some(AnnounceWith { port: Some(6881), seed: false });
+                            let announce = Some(AnnounceOptions { port: Some(6881), seed: false });
                             Ask::GetPeers { info_hash: InfoHash(id.0), announce, scrape: false }
                         }
                         4 => Ask::Get { target: id, salt: steps.bytes().to_vec() },

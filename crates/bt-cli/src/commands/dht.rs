@@ -11,7 +11,7 @@ use crate::output::Output;
 use crate::signals::{Hangup, Stop};
 use crate::units;
 use bt_session::StartError;
-use bt_session::dht::{AnnounceWith, Ask, Dht, DhtConfig, DhtHandle, Event, Id, Item, LookupReport, Mutable, Value};
+use bt_session::dht::{AnnounceOptions, Ask, Dht, DhtConfig, DhtHandle, Event, Id, Item, LookupReport, Mutable, Value};
 use bt_session::dht::{mutable_target, new_secret, public_key};
 use bt_types::InfoHash;
 use serde_json::{Value as Json, json};
@@ -99,7 +99,7 @@ async fn ping(handle: &DhtHandle, addr: SocketAddr, output: &Output) -> Outcome 
 }
 
 async fn get_peers(handle: &DhtHandle, hash: InfoHash, announce: Option<u16>, scrape: bool, output: &Output) -> Outcome {
-    let announce = announce.map(|port| AnnounceWith { port: Some(port), seed: false });
+    let announce = announce.map(|port| AnnounceOptions { port: Some(port), seed: false });
     let mut answers = handle.ask(Ask::GetPeers { info_hash: hash, announce, scrape }).await;
     let mut peers = Vec::new();
     while let Some(event) = answers.next().await {

@@ -6,7 +6,7 @@
 //! Invariant: same course and seed, same report, on every machine.
 
 use bt_dht::{
-    AnnounceWith, Ask, AskKey, Body, Config, Contact, Event, Family, Id, Input, KrpcMessage, Node, Output, Query, Response,
+    AnnounceOptions, Ask, AskKey, Body, Config, Contact, Event, Family, Id, Input, KrpcMessage, Node, Output, Query, Response,
     is_secure,
 };
 use bt_types::{Closeness, InfoHash, Rng, Time, closeness};
@@ -171,7 +171,7 @@ impl World {
         for _ in 0..self.course.stored {
             let info_hash = InfoHash(Id::random(&mut self.rng).0);
             let holder = self.honest();
-            let announce = Some(AnnounceWith { port: Some(7000), seed: true });
+            let announce = Some(AnnounceOptions { port: Some(7000), seed: true });
             key += 1;
             let (_, done) = self.ask(holder, AskKey(key), Ask::GetPeers { info_hash, announce, scrape: false });
             self.report.announces += 1;
