@@ -1,4 +1,5 @@
-//! The battery of misbehaviours, quick: what must come of each is asserted, and the peak of memory; what is left of it, and time, are printed.
+//! The battery of misbehaviours, quick: what must come of each is asserted, and the peak of memory;
+//! what is left of it, and time, are printed.
 //!
 //! Decides: how much is played here. Must not know: any case; they are in `bt_tests::battery`.
 //! Invariant: no test judges a time. `cargo xtask torture --only battery` does.
@@ -45,11 +46,14 @@ fn the_battery_is_as_large_as_it_should_be() -> Test {
 }
 
 fn play(party: &str) -> Test {
-    let (_, count, play) = parties().into_iter().find(|(name, ..)| *name == party).context("there is such a party")?;
+    let (_, count, play) =
+        parties().into_iter().find(|(name, ..)| *name == party).context("there is such a party")?;
     let rows = play(&Scale::QUICK)?;
     ensure!(rows.len() == count, "{} of {count} cases were played", rows.len());
     let peaks: Vec<String> = rows.iter().filter_map(|row| row.peak_excess()).collect();
     ensure!(peaks.is_empty(), "{}", peaks.join("\n"));
-    rows.iter().filter_map(|row| row.excess()).for_each(|excess| println!("  beyond what torture allows: {excess}"));
+    rows.iter()
+        .filter_map(|row| row.excess())
+        .for_each(|excess| println!("  beyond what torture allows: {excess}"));
     Ok(())
 }

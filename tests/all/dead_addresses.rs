@@ -1,12 +1,16 @@
 //! One living peer among hundreds of addresses that do not answer: it is found in seconds.
 //!
-//! Decides: the addresses, and how they are dead: what is sent there is lost. Must not know: whom a client dials first.
+//! Decides: the addresses, and how they are dead: what is sent there is lost. Must not know: whom a
+//! client dials first.
 //! Invariant: the tracker tells each swarm of other addresses, in an order of its own.
 
 use crate::Test;
 use anyhow::{Result, bail, ensure};
 use bt_tests::foreign::Libtorrent;
-use bt_tests::{Client, ClientConfig, Host, Net, PATIENCE, Process, Rng, Stage, ensure_same, listening, random_file, skip};
+use bt_tests::{
+    Client, ClientConfig, Host, Net, PATIENCE, Process, Rng, Stage, ensure_same, listening,
+    random_file, skip,
+};
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -29,13 +33,20 @@ fn one_seed_among_200_dead_addresses_is_found_in_seconds() -> Test {
     let swarms = std::env::var("BT_SWARMS").ok().and_then(|count| count.parse().ok()).unwrap_or(4);
     for swarm in 0..swarms {
         let ours = world.ours(swarm, 200)?;
-        println!("swarm {swarm}: complete after {:.1} s, {} dials under way at most", ours.took.as_secs_f64(), ours.half_open);
+        println!(
+            "swarm {swarm}: complete after {:.1} s, {} dials under way at most",
+            ours.took.as_secs_f64(),
+            ours.half_open
+        );
         ensure!(ours.took < Duration::from_secs(8), "swarm {swarm} took {:?}", ours.took);
         ensure!(ours.half_open <= HALF_OPEN_MAX, "{} dials were under way", ours.half_open);
     }
     match Libtorrent::find() {
         Some(libtorrent) => {
-            println!("libtorrent in swarm 0: complete after {:.1} s", world.other(0, 200, &libtorrent)?.as_secs_f64())
+            println!(
+                "libtorrent in swarm 0: complete after {:.1} s",
+                world.other(0, 200, &libtorrent)?.as_secs_f64()
+            )
         }
         None => bt_tests::skipped("libtorrent is not installed"),
     }
@@ -46,7 +57,11 @@ fn one_seed_among_200_dead_addresses_is_found_in_seconds() -> Test {
 fn one_seed_among_2000_dead_addresses_is_found_within_half_a_minute() -> Test {
     let Some(world) = World::new()? else { skip!("no network namespaces: not root, or no `ip`") };
     let ours = world.ours(0, 2000)?;
-    println!("complete after {:.1} s, {} dials under way at most", ours.took.as_secs_f64(), ours.half_open);
+    println!(
+        "complete after {:.1} s, {} dials under way at most",
+        ours.took.as_secs_f64(),
+        ours.half_open
+    );
     ensure!(ours.took < Duration::from_secs(30), "it took {:?}", ours.took);
     ensure!(ours.half_open <= HALF_OPEN_MAX, "{} dials were under way", ours.half_open);
     Ok(())
@@ -78,7 +93,10 @@ impl World {
         random_file(&source, 1, SIZE)?;
         let torrent = stage.create(&source, &[])?;
         let at = SocketAddr::from((SEED_AT, PORT));
-        let seed = Process::start("seed", &mut seed_host.inside(&stage.seed("seed", &torrent, &stage.path(""), at)))?;
+        let seed = Process::start(
+            "seed",
+            &mut seed_host.inside(&stage.seed("seed", &torrent, &stage.path(""), at)),
+        )?;
         listening(&seed)?;
         Ok(Some(World { net, seed_host, stage, source, _seed: seed }))
     }
@@ -86,7 +104,12 @@ impl World {
     fn ours(&self, swarm: u64, dead: usize) -> Result<Fared> {
         let (host, torrent) = (self.leecher()?, self.torrent(swarm, dead)?);
         let copy = self.stage.path(format!("copy {swarm}"));
-        let get = self.stage.get(&format!("get {swarm}"), &torrent, &copy, (Ipv4Addr::UNSPECIFIED, 6881).into());
+        let get = self.stage.get(
+            &format!("get {swarm}"),
+            &torrent,
+            &copy,
+            (Ipv4Addr::UNSPECIFIED, 6881).into(),
+        );
         let began = Instant::now();
         let get = Process::start("get", &mut host.inside(&get))?;
         let most = AtomicUsize::new(0);
@@ -159,12 +182,15 @@ fn answer(swarm: u64, dead: usize) -> Vec<u8> {
             peers.extend(SEED_AT.octets().into_iter().chain(PORT.to_be_bytes()));
         }
     }
-    let body = [format!("d8:intervali1800e5:peers{}:", peers.len()).as_bytes(), &peers, b"e"].concat();
-    [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), &body].concat()
+    let body =
+        [format!("d8:intervali1800e5:peers{}:", peers.len()).as_bytes(), &peers, b"e"].concat();
+    [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), &body]
+        .concat()
 }
 
-/// How many sockets in the namespace of this process waited for an answer to their first packet at one moment: those that are in two lists, one
-/// read right after the other. While one list is read, sockets that it names are closed, and others opened that it will name.
+/// How many sockets in the namespace of this process waited for an answer to their first packet at
+/// one moment: those that are in two lists, one read right after the other. While one list is read,
+/// sockets that it names are closed, and others opened that it will name.
 fn half_open(pid: u32) -> Result<usize> {
     let (before, after) = (dials(pid)?, dials(pid)?);
     Ok(before.intersection(&after).count())
@@ -172,11 +198,14 @@ fn half_open(pid: u32) -> Result<usize> {
 
 /// Both ends of each dial.
 fn dials(pid: u32) -> Result<BTreeSet<String>> {
-    let sockets = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("net/tcp"))?;
+    let sockets =
+        std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("net/tcp"))?;
     let mut dials = BTreeSet::new();
     for line in sockets.lines().skip(1) {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [_, local, remote, state, ..] = fields[..] else { bail!("a socket has a state: {line}") };
+        let [_, local, remote, state, ..] = fields[..] else {
+            bail!("a socket has a state: {line}")
+        };
         if state == "02" {
             dials.insert(format!("{local} {remote}"));
         }

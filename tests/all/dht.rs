@@ -1,4 +1,5 @@
-//! The DHT between real processes on loopback: our nodes, libtorrent's, and a stranger that plays foul.
+//! The DHT between real processes on loopback: our nodes, libtorrent's, and a stranger that plays
+//! foul.
 //!
 //! Decides: who stores and who looks. Must not know: how nodes decide.
 //! Invariant: a search is repeated until its deadline, so that no test depends on who joined first.
@@ -18,18 +19,26 @@ const SIGNED_TARGET: &str = "4a533d47ec9c7d95b1ad75f576cffc641853b750";
 
 #[test]
 fn libtorrent_and_bt_find_each_others_peers() -> Test {
-    let Some(libtorrent) = Libtorrent::find() else { skip!("libtorrent's Python binding is not installed") };
+    let Some(libtorrent) = Libtorrent::find() else {
+        skip!("libtorrent's Python binding is not installed")
+    };
     let stage = Stage::new()?;
     let (_router, at) = node(&stage, "router", &[])?;
     let theirs = Process::start("libtorrent", &mut libtorrent.dht("announce", HASH, &at))?;
     theirs.wait_event("ready", PATIENCE)?;
-    let found = until(|| dht(&stage, &["get-peers", HASH], &at), |found| found["peers"] == json!(["127.0.0.1:7777"]))?;
+    let found = until(
+        || dht(&stage, &["get-peers", HASH], &at),
+        |found| found["peers"] == json!(["127.0.0.1:7777"]),
+    )?;
     ensure!(found["schema"] == "bt.dht/1" && found["info_hash"] == HASH, "{found}");
 
-    let announced = dht(&stage, &["get-peers", HASH, "--announce", "8888"], &at)?.expect_code(0)?.last()?;
+    let announced =
+        dht(&stage, &["get-peers", HASH, "--announce", "8888"], &at)?.expect_code(0)?.last()?;
     ensure!(announced["stored"].as_u64() > Some(0), "{announced}");
     let seeker = Process::start("libtorrent", &mut libtorrent.dht("get-peers", HASH, &at))?;
-    seeker.wait_for("our peer", PATIENCE, |said| said["peers"].to_string().contains("127.0.0.1:8888"))?;
+    seeker.wait_for("our peer", PATIENCE, |said| {
+        said["peers"].to_string().contains("127.0.0.1:8888")
+    })?;
     Ok(())
 }
 
@@ -37,26 +46,36 @@ fn libtorrent_and_bt_find_each_others_peers() -> Test {
 fn bittorrent_dht_and_bt_find_each_others_peers() -> Test {
     let stage = Stage::new()?;
     let (_router, at) = node(&stage, "router", &[])?;
-    let Some(mut announcer) = Webtorrent::dht("announce", HASH, &at) else { skip!("WebTorrent is not installed") };
+    let Some(mut announcer) = Webtorrent::dht("announce", HASH, &at) else {
+        skip!("WebTorrent is not installed")
+    };
     let _theirs = Process::start("bittorrent-dht", &mut announcer)?;
-    until(|| dht(&stage, &["get-peers", HASH], &at), |found| found["peers"] == json!(["127.0.0.1:7777"]))?;
+    until(
+        || dht(&stage, &["get-peers", HASH], &at),
+        |found| found["peers"] == json!(["127.0.0.1:7777"]),
+    )?;
 
     dht(&stage, &["get-peers", HASH, "--announce", "8888"], &at)?.expect_code(0)?;
     let mut seeker = Webtorrent::dht("get-peers", HASH, &at).context("it was there")?;
     let seeker = Process::start("bittorrent-dht", &mut seeker)?;
-    seeker.wait_for("our peer", PATIENCE, |said| said["peers"].to_string().contains("127.0.0.1:8888"))?;
+    seeker.wait_for("our peer", PATIENCE, |said| {
+        said["peers"].to_string().contains("127.0.0.1:8888")
+    })?;
     Ok(())
 }
 
 #[test]
 fn libtorrent_and_bt_exchange_items() -> Test {
-    let Some(libtorrent) = Libtorrent::find() else { skip!("libtorrent's Python binding is not installed") };
+    let Some(libtorrent) = Libtorrent::find() else {
+        skip!("libtorrent's Python binding is not installed")
+    };
     let stage = Stage::new()?;
     let (_router, at) = node(&stage, "router", &[])?;
     let run = |mode, what: &str| Process::start("libtorrent", &mut libtorrent.dht(mode, what, &at));
 
     let theirs = run("put", "from libtorrent")?;
-    let target = theirs.wait_event("put", PATIENCE)?["target"].as_str().context("a target")?.to_owned();
+    let target =
+        theirs.wait_event("put", PATIENCE)?["target"].as_str().context("a target")?.to_owned();
     theirs.wait_event("stored", PATIENCE)?;
     let got = dht(&stage, &["get", &target], &at)?.expect_code(0)?.last()?;
     assert_eq!((&got["value"], &got["seq"]), (&json!("from libtorrent"), &Value::Null));
@@ -82,15 +101,20 @@ fn libtorrent_and_bt_exchange_items() -> Test {
 fn nodes_find_each_other_through_one_that_they_know() -> Test {
     let stage = Stage::new()?;
     let (router, at) = node(&stage, "router", &[])?;
-    let others: Vec<(Process, String)> =
-        (0..4).map(|number| node(&stage, &format!("node {number}"), &["--dht-bootstrap", &at])).collect::<Result<_>>()?;
+    let others: Vec<(Process, String)> = (0..4)
+        .map(|number| node(&stage, &format!("node {number}"), &["--dht-bootstrap", &at]))
+        .collect::<Result<_>>()?;
     // Through the last node, which knows the others from the first.
     let last = &others[3].1;
     let announce = || dht(&stage, &["get-peers", HASH, "--announce", "7000"], last);
     until(announce, |announced| announced["stored"] == 5)?;
     let found = dht(&stage, &["get-peers", HASH, "--scrape"], &at)?.expect_code(0)?.last()?;
     assert_eq!(found["peers"], json!(["127.0.0.1:7000"]));
-    assert_eq!((&found["seeds_estimated"], &found["leechers_estimated"]), (&json!(0), &json!(1)), "{found}");
+    assert_eq!(
+        (&found["seeds_estimated"], &found["leechers_estimated"]),
+        (&json!(0), &json!(1)),
+        "{found}"
+    );
     let pong = dht(&stage, &["ping", last], &at)?.expect_code(0)?.last()?;
     ensure!(pong["id"].as_str().is_some_and(|id| id.len() == 40), "{pong}");
     let summary = router.stop(PATIENCE)?.expect_code(0)?.event("summary")?;
@@ -114,19 +138,23 @@ fn commands_say_why_they_fail() -> Test {
         (5, &["ping", &closed], &at),
     ];
     for (code, args, bootstrap) in cases {
-        let finished = dht(&stage, args, bootstrap)?.expect_code(*code).with_context(|| format!("bt dht {args:?}"))?;
+        let finished = dht(&stage, args, bootstrap)?
+            .expect_code(*code)
+            .with_context(|| format!("bt dht {args:?}"))?;
         ensure!(!finished.err.is_empty(), "bt dht {args:?} failed without a word");
     }
     Ok(())
 }
 
-/// A stranger asks and never answers a ping: it gets at most three times what it sent, and may store nothing.
+/// A stranger asks and never answers a ping: it gets at most three times what it sent, and may
+/// store nothing.
 #[test]
 fn a_stranger_is_not_amplified_and_stores_nothing_without_a_token() -> Test {
     let stage = Stage::new()?;
     let (_router, at) = node(&stage, "router", &[])?;
-    let others: Vec<(Process, String)> =
-        (0..10).map(|number| node(&stage, &format!("node {number}"), &["--dht-bootstrap", &at])).collect::<Result<_>>()?;
+    let others: Vec<(Process, String)> = (0..10)
+        .map(|number| node(&stage, &format!("node {number}"), &["--dht-bootstrap", &at]))
+        .collect::<Result<_>>()?;
     let full = |finished: &Value| finished["answers"].as_u64() >= Some(8);
     until(|| dht(&stage, &["get-peers", HASH], &others[9].1), full)?;
 
@@ -135,8 +163,12 @@ fn a_stranger_is_not_amplified_and_stores_nothing_without_a_token() -> Test {
     let (mut sent, mut received) = (0, 0);
     for number in 0..20_u8 {
         let target = [number.wrapping_mul(13); 20];
-        let query =
-            [b"d1:ad2:id20:abcdefghij01234567899:info_hash20:".as_slice(), &target, b"e1:q9:get_peers1:t2:aa1:y1:qe"].concat();
+        let query = [
+            b"d1:ad2:id20:abcdefghij01234567899:info_hash20:".as_slice(),
+            &target,
+            b"e1:q9:get_peers1:t2:aa1:y1:qe",
+        ]
+        .concat();
         sent += stranger.send_to(&query, &at)?;
         let mut buffer = [0; 2048];
         while let Ok(len) = stranger.recv(&mut buffer) {
@@ -175,7 +207,10 @@ fn a_stranger_is_not_amplified_and_stores_nothing_without_a_token() -> Test {
 /// A running `bt dht node` on loopback, and its address.
 fn node(stage: &Stage, who: &str, options: &[&str]) -> Result<(Process, String)> {
     let mut command: Command = stage.bt(who);
-    let node = Process::start(who, command.args(["dht", "node", "--listen", "127.0.0.1:0"]).args(options))?;
+    let node = Process::start(
+        who,
+        command.args(["dht", "node", "--listen", "127.0.0.1:0"]).args(options),
+    )?;
     let at = listening(&node)?;
     Ok((node, at))
 }
@@ -191,7 +226,10 @@ fn dht(stage: &Stage, args: &[&str], bootstrap: &str) -> Result<bt_tests::Finish
 }
 
 /// Repeats a command until what it says is wanted.
-fn until(run: impl Fn() -> Result<bt_tests::Finished>, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+fn until(
+    run: impl Fn() -> Result<bt_tests::Finished>,
+    wanted: impl Fn(&Value) -> bool,
+) -> Result<Value> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let said = run()?.last()?;

@@ -1,7 +1,9 @@
-//! SIGTERM in the middle of everything: out in time, every tracker is told, and what was synced is there afterwards.
+//! SIGTERM in the middle of everything: out in time, every tracker is told, and what was synced is
+//! there afterwards.
 //!
 //! Decides: what is under way, and the ways of the trackers. Must not know: how `bt` stops.
-//! Invariant: the trackers tell what they heard; five seconds are the product's promise, not a guess at its speed.
+//! Invariant: the trackers tell what they heard; five seconds are the product's promise, not a
+//! guess at its speed.
 
 use crate::Test;
 use anyhow::{Context as _, Result, ensure};
@@ -34,7 +36,8 @@ fn sigterm_in_the_middle_of_everything() -> Test {
 
     // One torrent for each tracker, and one with a dead tracker before an alive one.
     let (mut torrents, mut seeds) = (Vec::new(), Vec::new());
-    let tiers = trackers.iter().map(|tracker| vec![&tracker.url]).chain([vec![&dead.url, &alive.url]]);
+    let tiers =
+        trackers.iter().map(|tracker| vec![&tracker.url]).chain([vec![&dead.url, &alive.url]]);
     for (number, tiers) in tiers.enumerate() {
         let source = stage.path(format!("data {number}"));
         random_file(&source, number as u64, SIZE)?;
@@ -47,7 +50,12 @@ fn sigterm_in_the_middle_of_everything() -> Test {
         torrents.push(stage.create(&source, &options)?);
     }
     let mut seed = stage.bt("seed");
-    seed.arg("seed").args(&seeds).arg("-d").arg(stage.path("")).args(["--listen", &LOOPBACK.to_string(), "--up", "16MiB/s"]);
+    seed.arg("seed").args(&seeds).arg("-d").arg(stage.path("")).args([
+        "--listen",
+        &LOOPBACK.to_string(),
+        "--up",
+        "16MiB/s",
+    ]);
     let seed = Process::start("seed", &mut seed)?;
     let seed_at = listening(&seed)?;
     let copy = stage.path("copy");
@@ -81,7 +89,10 @@ fn sigterm_in_the_middle_of_everything() -> Test {
     running.terminate()?;
     let finished = running.finish(PATIENCE)?.expect_code(7)?;
     let took = asked_at.elapsed();
-    println!("SIGTERM with {} downloads, a check and a magnet link: out after {took:?}", torrents.len());
+    println!(
+        "SIGTERM with {} downloads, a check and a magnet link: out after {took:?}",
+        torrents.len()
+    );
     ensure!(took < OUT_WITHIN, "it took {took:?} to stop");
     // Whoever spoke last to the dead one is heard by its thread in a moment.
     let deadline = Instant::now() + PATIENCE;
@@ -97,17 +108,23 @@ fn sigterm_in_the_middle_of_everything() -> Test {
 
     let objects = finished.objects();
     let claimed = |hash: &Value| {
-        let of_it = objects.iter().filter(|event| event["event"] == "progress" && event["info_hash"] == *hash);
+        let of_it = objects
+            .iter()
+            .filter(|event| event["event"] == "progress" && event["info_hash"] == *hash);
         of_it.filter_map(|event| event["bytes_done"].as_u64()).next_back().unwrap_or_default()
     };
     let again = Process::run("get again", &mut get("get", &[]), PATIENCE)?.expect_code(0)?;
-    let summaries: Vec<Value> = again.objects().into_iter().filter(|event| event["event"] == "summary").collect();
+    let summaries: Vec<Value> =
+        again.objects().into_iter().filter(|event| event["event"] == "summary").collect();
     ensure!(summaries.len() == torrents.len(), "{} summaries", summaries.len());
     for summary in &summaries {
         let there = summary["bytes_there"].as_u64().context("the summary says what was there")?;
         let claimed = claimed(&summary["info_hash"]);
         ensure!(there >= claimed, "{claimed} bytes were verified, only {there} are there");
-        ensure!(summary["panics"] == serde_json::json!({ "connections": 0, "engines": 0, "others": 0 }), "{summary}");
+        ensure!(
+            summary["panics"] == serde_json::json!({ "connections": 0, "engines": 0, "others": 0 }),
+            "{summary}"
+        );
     }
     for number in 0..torrents.len() {
         ensure_same(&stage.path(format!("data {number}")), &copy.join(format!("data {number}")))?;
@@ -127,10 +144,19 @@ fn two_hundred_torrents_leave_together() -> Test {
         torrents.push(stage.create(&source, &["-a", &url, "--piece-length", "16KiB"])?);
     }
     let mut seed = stage.bt("seed");
-    seed.arg("seed").args(&torrents).arg("-d").arg(stage.path("")).args(["--listen", &LOOPBACK.to_string(), "--up", "2MiB/s"]);
+    seed.arg("seed").args(&torrents).arg("-d").arg(stage.path("")).args([
+        "--listen",
+        &LOOPBACK.to_string(),
+        "--up",
+        "2MiB/s",
+    ]);
     let seed = Process::start("seed", &mut seed)?;
     let mut get = stage.bt("get");
-    get.arg("get").args(&torrents).arg("-d").arg(stage.path("copy")).args(["--listen", &LOOPBACK.to_string(), "--seed"]);
+    get.arg("get").args(&torrents).arg("-d").arg(stage.path("copy")).args([
+        "--listen",
+        &LOOPBACK.to_string(),
+        "--seed",
+    ]);
     get.args(["--peer", &listening(&seed)?]);
     let get = Process::start("get", &mut get)?;
     let mut complete = 0;
@@ -148,21 +174,27 @@ fn two_hundred_torrents_leave_together() -> Test {
     }
     // Nobody is left behind at the tracker.
     for torrent in torrents.iter().step_by(20) {
-        let swarm = Process::run("scrape", stage.bt("scraper").arg("scrape").arg(torrent), PATIENCE)?.expect_code(0)?.last()?;
+        let swarm =
+            Process::run("scrape", stage.bt("scraper").arg("scrape").arg(torrent), PATIENCE)?
+                .expect_code(0)?
+                .last()?;
         let count = |field: &str| swarm["trackers"][0][field].as_u64();
         ensure!((count("seeders"), count("leechers")) == (Some(0), Some(0)), "{swarm}");
     }
     Ok(())
 }
 
-/// A torrent of 64 GiB of zeros, and a file of them that takes no room: whoever checks it is at it for long.
+/// A torrent of 64 GiB of zeros, and a file of them that takes no room: whoever checks it is at it
+/// for long.
 fn hollow(stage: &Stage, dir: &Path, url: &str) -> Result<PathBuf> {
     const PIECE: u64 = 16 << 20;
     const PIECES: u64 = 4096;
     let one = stage.path("one piece");
     fs::File::create(&one)?.set_len(PIECE)?;
     let torrent = fs::read(stage.create(&one, &["--piece-length", "16MiB"])?)?;
-    let digest = torrent.windows(11).position(|text| text == b"6:pieces20:").context("it has one piece")? + 11;
+    let digest =
+        torrent.windows(11).position(|text| text == b"6:pieces20:").context("it has one piece")?
+            + 11;
     let digests = torrent[digest..digest + 20].repeat(PIECES as usize);
     fs::File::create(dir.join("hollow"))?.set_len(PIECE * PIECES)?;
     let head = format!(
@@ -234,7 +266,9 @@ impl Tracker {
                             3 => Word::Stopped,
                             _ => Word::Other,
                         };
-                        let name = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+                        let name = |bytes: &[u8]| {
+                            bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+                        };
                         note(&told, Told { event, torrent: name(&datagram[16..36]) });
                         [&[0, 0, 0, 1], transaction, &1800u32.to_be_bytes(), &[0; 8]].concat()
                     }
@@ -269,7 +303,11 @@ fn note(told: &Mutex<Vec<Told>>, one: Told) {
     told.lock().unwrap_or_else(PoisonError::into_inner).push(one);
 }
 
-fn hear(mut stream: TcpStream, answers_after: Option<Duration>, told: &Mutex<Vec<Told>>) -> std::io::Result<()> {
+fn hear(
+    mut stream: TcpStream,
+    answers_after: Option<Duration>,
+    told: &Mutex<Vec<Told>>,
+) -> std::io::Result<()> {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -292,5 +330,9 @@ fn hear(mut stream: TcpStream, answers_after: Option<Duration>, told: &Mutex<Vec
         None => return std::io::copy(&mut stream, &mut std::io::sink()).map(drop),
     }
     let body = "d8:intervali1800e5:peers0:e";
-    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }

@@ -1,11 +1,15 @@
-//! Peers that send small messages as fast as they can: memory stays where it was, and an honest peer is served.
+//! Peers that send small messages as fast as they can: memory stays where it was, and an honest
+//! peer is served.
 //!
 //! Decides: what is sent, and for how long. Must not know: how a flood is held back.
 //! Invariant: the honest download is compared with the same one alone, in the same run.
 
 use crate::Test;
 use anyhow::{Result, ensure};
-use bt_tests::frames::{CHOKE, HAVE, INTERESTED, MODERN, NOT_INTERESTED, REQUEST, UNCHOKE, extended, frame, handshake, numbers};
+use bt_tests::frames::{
+    CHOKE, HAVE, INTERESTED, MODERN, NOT_INTERESTED, REQUEST, UNCHOKE, extended, frame, handshake,
+    numbers,
+};
 use bt_tests::{Process, Seeded, mib};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -33,19 +37,26 @@ fn small_messages_at_full_speed_take_no_memory_and_nobodys_turn() -> Test {
     let kinds: [(&str, Vec<u8>); 5] = [
         ("keep-alives", vec![0; 4]),
         ("haves", numbers(HAVE, &[1])),
-        ("changes of mind", [INTERESTED, NOT_INTERESTED, CHOKE, UNCHOKE].map(|id| frame(id, &[])).concat()),
+        (
+            "changes of mind",
+            [INTERESTED, NOT_INTERESTED, CHOKE, UNCHOKE].map(|id| frame(id, &[])).concat(),
+        ),
         ("requests of a choked peer", numbers(REQUEST, &[0, 0, 16_384])),
         ("extension handshakes", extended(0, b"d1:md11:ut_metadatai1eee")),
     ];
-    // Keep-alives are the cheapest to send: the whole ten seconds of them, and a part for the others.
-    for (kind, ((what, message), lasts)) in kinds.iter().zip([LASTS, LASTS / 2, LASTS / 2, LASTS / 2, LASTS / 2]).enumerate() {
+    // Keep-alives are the cheapest to send: the whole ten seconds of them, and a part for the
+    // others.
+    for (kind, ((what, message), lasts)) in
+        kinds.iter().zip([LASTS, LASTS / 2, LASTS / 2, LASTS / 2, LASTS / 2]).enumerate()
+    {
         let before = seed.memory()?;
         seed.forget_peak()?;
         let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         let took = thread::scope(|scope| -> Result<Duration> {
             for number in 0..CONNECTIONS {
                 let (over, sent) = (&over, &sent);
-                // Those of before may be connected still, as what they sent is not read to its end: others come.
+                // Those of before may be connected still, as what they sent is not read to its end:
+                // others come.
                 let id = format!("-FL0001-{kind:04}{number:08}");
                 scope.spawn(move || flood(at, hash, &id, message, over, sent));
             }
@@ -58,8 +69,11 @@ fn small_messages_at_full_speed_take_no_memory_and_nobodys_turn() -> Test {
             took
         })?;
         let more = mib(seed.peak_memory()?) - mib(before);
-        let (mibs, times) = (sent.load(Ordering::Relaxed) >> 20, took.as_secs_f64() / alone.as_secs_f64());
-        println!("{what}: {mibs} MiB sent by {CONNECTIONS} peers, {more:.1} MiB more at the peak, {times:.2} times the time");
+        let (mibs, times) =
+            (sent.load(Ordering::Relaxed) >> 20, took.as_secs_f64() / alone.as_secs_f64());
+        println!(
+            "{what}: {mibs} MiB sent by {CONNECTIONS} peers, {more:.1} MiB more at the peak, {times:.2} times the time"
+        );
         ensure!(sent.load(Ordering::Relaxed) > 1 << 20, "{what}: the flood was none");
         ensure!(more <= MORE_MAX, "{what}: {more:.1} MiB more");
         ensure!(times <= 2.0, "{what}: the honest download took {took:?}, alone {alone:?}");
@@ -79,7 +93,14 @@ fn download(seeded: &Seeded, who: &str) -> Result<Duration> {
 }
 
 /// Sends the message until it is over; comes again where it is thrown out.
-fn flood(at: SocketAddr, hash: [u8; 20], id: &str, message: &[u8], over: &AtomicBool, sent: &AtomicU64) {
+fn flood(
+    at: SocketAddr,
+    hash: [u8; 20],
+    id: &str,
+    message: &[u8],
+    over: &AtomicBool,
+    sent: &AtomicU64,
+) {
     let blob = message.repeat((64 << 10) / message.len());
     while !over.load(Ordering::Relaxed) {
         let connection = || -> std::io::Result<()> {

@@ -1,13 +1,16 @@
-//! Bad input of every kind: torrents, trackers, peers, disks, forged datagrams. Much more of it is in the battery.
+//! Bad input of every kind: torrents, trackers, peers, disks, forged datagrams. Much more of it is
+//! in the battery.
 //!
 //! Decides: what is bad. Must not know: where it is caught.
-//! Invariant: every refusal has its exit code and says why, and nothing outside the download folder changes.
+//! Invariant: every refusal has its exit code and says why, and nothing outside the download folder
+//! changes.
 
 use crate::Test;
 use crate::liars::{Kind, Liar};
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::{
-    Canary, Finished, LOOPBACK, PATIENCE, Process, Protocol, Seeded, SmallDisk, Stage, ensure_same, listening, random_file, skip,
+    Canary, Finished, LOOPBACK, PATIENCE, Process, Protocol, Seeded, SmallDisk, Stage, ensure_same,
+    listening, random_file, skip,
 };
 use std::fs;
 use std::net::UdpSocket;
@@ -35,7 +38,11 @@ fn refused(finished: Finished) -> Test {
     ensure!(error["schema"] == "bt.error/1", "{error}");
     ensure!(error["code"].as_str().is_some_and(|code| !code.is_empty()), "{error}");
     ensure!(error["message"].as_str().is_some_and(|message| message.len() > 10), "{error}");
-    ensure!(finished.err.starts_with("bt: ") && !finished.err.contains("panicked"), "standard error: {}", finished.err);
+    ensure!(
+        finished.err.starts_with("bt: ") && !finished.err.contains("panicked"),
+        "standard error: {}",
+        finished.err
+    );
     Ok(())
 }
 
@@ -52,11 +59,16 @@ fn awkward_names_are_renamed() -> Test {
     ];
     for (path, stored) in cases {
         let torrent = stage.path("awkward.torrent");
-        let files = format!("5:filesld6:lengthi9e4:path{path}ee4:name1:a12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaa");
+        let files = format!(
+            "5:filesld6:lengthi9e4:path{path}ee4:name1:a12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaa"
+        );
         fs::write(&torrent, format!("d4:infod{files}ee"))?;
         let shown = stage.show(&torrent)?;
         assert_eq!(shown["files"][0]["path"].to_string(), stored);
-        ensure!(shown["warnings"].as_array().is_some_and(|warnings| !warnings.is_empty()), "{path}: nobody was warned");
+        ensure!(
+            shown["warnings"].as_array().is_some_and(|warnings| !warnings.is_empty()),
+            "{path}: nobody was warned"
+        );
     }
     Ok(())
 }
@@ -76,10 +88,16 @@ fn a_tracker_that_returns_rubbish_is_a_network_failure() -> Test {
     // All at once: each takes the whole time.
     let mut gets = Vec::new();
     for (number, (scheme, liar)) in liars.iter().enumerate() {
-        let torrent = stage.create(&source, &["-a", &format!("{scheme}://{}/announce", liar.at)])?;
+        let torrent =
+            stage.create(&source, &["-a", &format!("{scheme}://{}/announce", liar.at)])?;
         let own = stage.path(format!("{number}.torrent"));
         fs::rename(torrent, &own)?;
-        let mut command = stage.get(&format!("get {number}"), &own, &stage.path(format!("copy {number}")), LOOPBACK);
+        let mut command = stage.get(
+            &format!("get {number}"),
+            &own,
+            &stage.path(format!("copy {number}")),
+            LOOPBACK,
+        );
         gets.push(Process::start("get", command.args(["--timeout", "5s"]))?);
     }
     for (get, (_, liar)) in gets.into_iter().zip(&liars) {
@@ -93,19 +111,27 @@ fn a_tracker_that_returns_rubbish_is_a_network_failure() -> Test {
 #[test]
 fn a_full_disk_is_a_disk_failure_after_the_timeout() -> Test {
     let scene = Seeded::file(24 << 20, &[])?;
-    let Some((_disk, copy)) = small_disk(&scene.stage)? else { skip!("a small file system cannot be mounted: not root") };
+    let Some((_disk, copy)) = small_disk(&scene.stage)? else {
+        skip!("a small file system cannot be mounted: not root")
+    };
     let mut command = scene.get("get", &copy);
-    let finished = Process::run("get", command.args(["--timeout", "5s"]), PATIENCE)?.expect_code(6)?;
+    let finished =
+        Process::run("get", command.args(["--timeout", "5s"]), PATIENCE)?.expect_code(6)?;
     let error = finished.event("error")?;
     ensure!(error["code"] == "no_space", "{error}");
-    ensure!(finished.event("reason")?["reason"] == "no_space", "the cause was not said while it waited");
+    ensure!(
+        finished.event("reason")?["reason"] == "no_space",
+        "the cause was not said while it waited"
+    );
     Ok(())
 }
 
 #[test]
 fn a_full_disk_pauses_a_download_that_goes_on_when_there_is_room() -> Test {
     let scene = Seeded::file(24 << 20, &[])?;
-    let Some((disk, copy)) = small_disk(&scene.stage)? else { skip!("a small file system cannot be mounted: not root") };
+    let Some((disk, copy)) = small_disk(&scene.stage)? else {
+        skip!("a small file system cannot be mounted: not root")
+    };
     let get = Process::start("get", &mut scene.get("get", &copy))?;
     get.wait_for("the reason", PATIENCE, |event| event["reason"] == "no_space")?;
     disk.grow(64)?;
@@ -148,13 +174,15 @@ fn a_symbolic_link_in_the_download_folder_is_not_followed() -> Test {
     let source = stage.path("content");
     bt_tests::tree(&source, 5, 30, 1 << 20)?;
     let torrent = stage.create(&source, &[])?;
-    let seed = Process::start("seed", &mut stage.seed("seed", &torrent, &stage.path(""), LOOPBACK))?;
+    let seed =
+        Process::start("seed", &mut stage.seed("seed", &torrent, &stage.path(""), LOOPBACK))?;
     let at = listening(&seed)?;
     let canary = Canary::new(&stage)?;
     fs::create_dir(canary.downloads.join("content"))?;
     std::os::unix::fs::symlink(&canary.neighbour, canary.downloads.join("content/dir 0"))?;
     let mut command = stage.get("get", &torrent, &canary.downloads, LOOPBACK);
-    Process::run("get", command.args(["--peer", &at, "--timeout", "5s"]), PATIENCE)?.expect_code(6)?;
+    Process::run("get", command.args(["--peer", &at, "--timeout", "5s"]), PATIENCE)?
+        .expect_code(6)?;
     canary.ensure_untouched()
 }
 
@@ -173,10 +201,14 @@ fn a_forged_connection_id_gets_no_answer() -> Test {
         let len = socket.recv(&mut answer)?;
         Ok(answer[..len].to_vec())
     };
-    let connect = |transaction: u32| [&0x0417_2710_1980_u64.to_be_bytes()[..], &[0; 4], &transaction.to_be_bytes()].concat();
+    let connect = |transaction: u32| {
+        [&0x0417_2710_1980_u64.to_be_bytes()[..], &[0; 4], &transaction.to_be_bytes()].concat()
+    };
     let announce = |connection: &[u8], transaction: u32| {
         let numbers = [&1_u32.to_be_bytes()[..], &transaction.to_be_bytes()].concat();
-        let rest = [&[7; 20][..], b"-XX0001-abcdefghijkl", &[0; 40], &[0xff; 4], &6881_u16.to_be_bytes()].concat();
+        let rest =
+            [&[7; 20][..], b"-XX0001-abcdefghijkl", &[0; 40], &[0xff; 4], &6881_u16.to_be_bytes()]
+                .concat();
         [connection, &numbers, &rest].concat()
     };
     for forged in [[0; 8], [0xff; 8], 0x0417_2710_1980_u64.to_be_bytes()] {
@@ -185,10 +217,18 @@ fn a_forged_connection_id_gets_no_answer() -> Test {
         let answer = ask(&connect(2))?;
         assert_eq!(answer[..8], [0, 0, 0, 0, 0, 0, 0, 2], "the forged id was answered: {answer:?}");
         let mut real = answer[8..].to_vec();
-        assert_eq!(ask(&announce(&real, 3))?[..8], [0, 0, 0, 1, 0, 0, 0, 3], "the real id is not accepted");
+        assert_eq!(
+            ask(&announce(&real, 3))?[..8],
+            [0, 0, 0, 1, 0, 0, 0, 3],
+            "the real id is not accepted"
+        );
         real[7] ^= 1;
         socket.send(&announce(&real, 4))?;
-        assert_eq!(ask(&connect(5))?[..8], [0, 0, 0, 0, 0, 0, 0, 5], "an id with one changed bit was answered");
+        assert_eq!(
+            ask(&connect(5))?[..8],
+            [0, 0, 0, 0, 0, 0, 0, 5],
+            "an id with one changed bit was answered"
+        );
     }
     Ok(())
 }

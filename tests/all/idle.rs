@@ -1,12 +1,17 @@
-//! Connections that do nothing, hundreds at a seed and thousands at a tracker: an honest client is served all the same.
+//! Connections that do nothing, hundreds at a seed and thousands at a tracker: an honest client is
+//! served all the same.
 //!
-//! Decides: where they come from, and how they come back. Must not know: whom a seed or a tracker lets in, or why.
-//! Invariant: they stay as long as they are let, and come back as soon as they are not; the bounds of time are the product's promise.
+//! Decides: where they come from, and how they come back. Must not know: whom a seed or a tracker
+//! lets in, or why.
+//! Invariant: they stay as long as they are let, and come back as soon as they are not; the bounds
+//! of time are the product's promise.
 
 use crate::Test;
 use anyhow::{Result, ensure};
 use bt_tests::frames::{INTERESTED, PLAIN, frame, handshake};
-use bt_tests::{Net, NetnsGuard, PATIENCE, Process, Protocol, Stage, ensure_same, listening, random_file, skip};
+use bt_tests::{
+    Net, NetnsGuard, PATIENCE, Process, Protocol, Stage, ensure_same, listening, random_file, skip,
+};
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::collections::VecDeque;
@@ -28,8 +33,9 @@ fn five_hundred_idle_connections_keep_nobody_out() -> Test {
     let Some(net) = Net::new() else { skip!("no network namespaces: not root, or no `ip`") };
     let (seed_host, bad_host, honest_host) = (net.host()?, net.host()?, net.host()?);
     // Networks of the public Internet, where nobody is a neighbour.
-    let sources: Vec<Ipv4Addr> =
-        (0..CONNECTIONS).map(|n| Ipv4Addr::new(45, 1, (n % NETWORKS) as u8, (1 + n / NETWORKS) as u8)).collect();
+    let sources: Vec<Ipv4Addr> = (0..CONNECTIONS)
+        .map(|n| Ipv4Addr::new(45, 1, (n % NETWORKS) as u8, (1 + n / NETWORKS) as u8))
+        .collect();
     bad_host.take_addresses(&sources)?;
     let (honest, seed_at) = (Ipv4Addr::new(46, 1, 1, 1), Ipv4Addr::new(47, 1, 1, 1));
     honest_host.take_addresses(&[honest])?;
@@ -41,7 +47,10 @@ fn five_hundred_idle_connections_keep_nobody_out() -> Test {
     let torrent = stage.create(&source, &["--piece-length", "64KiB"])?;
     let hash = stage.info_hash(&torrent)?.0;
     let at = SocketAddr::from((seed_at, 6881));
-    let seed = Process::start("seed", &mut seed_host.inside(&stage.seed("seed", &torrent, &stage.path(""), at)))?;
+    let seed = Process::start(
+        "seed",
+        &mut seed_host.inside(&stage.seed("seed", &torrent, &stage.path(""), at)),
+    )?;
     listening(&seed)?;
 
     let crowd = Crowd::gather(&bad_host.netns()?, &sources, at, hash)?;
@@ -53,11 +62,15 @@ fn five_hundred_idle_connections_keep_nobody_out() -> Test {
     let copy = stage.path("copy");
     let mut get = stage.get("get", &torrent, &copy, (honest, 6881).into());
     let began = Instant::now();
-    let get = Process::start("get", &mut honest_host.inside(get.args(["--peer", &at.to_string()])))?;
+    let get =
+        Process::start("get", &mut honest_host.inside(get.args(["--peer", &at.to_string()])))?;
     get.wait_for("payload", PATIENCE, |event| event["bytes_down"].as_u64() > Some(0))?;
     let took = began.elapsed();
-    let (tries, inside) = (crowd.tries.load(Ordering::Relaxed), crowd.inside.load(Ordering::Relaxed));
-    println!("{CONNECTIONS} idle connections, {tries} tries, {inside} shaken now: first payload after {took:?}");
+    let (tries, inside) =
+        (crowd.tries.load(Ordering::Relaxed), crowd.inside.load(Ordering::Relaxed));
+    println!(
+        "{CONNECTIONS} idle connections, {tries} tries, {inside} shaken now: first payload after {took:?}"
+    );
     ensure!(inside > 0, "the crowd never came in");
     ensure!(took < SERVED_WITHIN, "it waited {took:?} for its first payload\n{}", get.transcript());
     get.finish(PATIENCE)?.expect_code(0)?;
@@ -85,7 +98,11 @@ fn ten_thousand_idle_http_connections_keep_no_announce_out() -> Test {
             let [.., high, low] = (n % addresses).to_be_bytes();
             let mut stream = connect_from(Ipv4Addr::new(127, 9, high, low), at)?;
             // It may have given way already.
-            let _ = if n.is_multiple_of(2) { stream.write_all(b"GET /announce?info_hash=") } else { Ok(()) };
+            let _ = if n.is_multiple_of(2) {
+                stream.write_all(b"GET /announce?info_hash=")
+            } else {
+                Ok(())
+            };
             Ok(stream)
         };
         for n in 0..AT_TRACKER {
@@ -100,15 +117,24 @@ fn ten_thousand_idle_http_connections_keep_no_announce_out() -> Test {
             let began = Instant::now();
             let mut honest = connect_from(Ipv4Addr::new(127, 8, 0, 1), at)?;
             honest.set_read_timeout(Some(PATIENCE))?;
-            let query = "info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=6881&left=1";
-            write!(honest, "GET /announce?{query} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")?;
+            let query =
+                "info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=6881&left=1";
+            write!(
+                honest,
+                "GET /announce?{query} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
+            )?;
             let mut answer = Vec::new();
             honest.read_to_end(&mut answer)?;
             ensure!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
             slowest = slowest.max(began.elapsed());
         }
-        println!("{AT_TRACKER} idle connections from {addresses} addresses: the slowest announce took {slowest:?}");
-        ensure!(slowest < ANSWERED_WITHIN, "an announce took {slowest:?} beside idle connections from {addresses} addresses");
+        println!(
+            "{AT_TRACKER} idle connections from {addresses} addresses: the slowest announce took {slowest:?}"
+        );
+        ensure!(
+            slowest < ANSWERED_WITHIN,
+            "an announce took {slowest:?} beside idle connections from {addresses} addresses"
+        );
     }
     tracker.stop(PATIENCE)?.expect_code(0)?;
     Ok(())
@@ -129,7 +155,8 @@ fn connect_from(source: Ipv4Addr, at: SocketAddr) -> std::io::Result<TcpStream> 
     Ok(TcpStream::from(socket))
 }
 
-/// Connections that do nothing: half of them after a handshake and `interested`, half of them at once.
+/// Connections that do nothing: half of them after a handshake and `interested`, half of them at
+/// once.
 struct Crowd {
     tries: Arc<AtomicUsize>,
     inside: Arc<AtomicUsize>,
@@ -137,11 +164,17 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn gather(netns: &NetnsGuard, sources: &[Ipv4Addr], at: SocketAddr, hash: [u8; 20]) -> Result<Crowd> {
+    fn gather(
+        netns: &NetnsGuard,
+        sources: &[Ipv4Addr],
+        at: SocketAddr,
+        hash: [u8; 20],
+    ) -> Result<Crowd> {
         let crowd = Crowd { tries: Arc::default(), inside: Arc::default(), over: Arc::default() };
         let gather = || {
             for (number, &source) in sources.iter().enumerate() {
-                let (tries, inside, over) = (Arc::clone(&crowd.tries), Arc::clone(&crowd.inside), Arc::clone(&crowd.over));
+                let (tries, inside, over) =
+                    (Arc::clone(&crowd.tries), Arc::clone(&crowd.inside), Arc::clone(&crowd.over));
                 // A thread is where the one is that began it.
                 thread::Builder::new().stack_size(128 << 10).spawn(move || {
                     while !over.load(Ordering::Relaxed) {

@@ -1,11 +1,15 @@
-//! Real foreign clients, both directions, through our tracker and through a foreign one, and in one swarm.
+//! Real foreign clients, both directions, through our tracker and through a foreign one, and in one
+//! swarm.
 //!
-//! Decides: who meets whom. Each process is in a network namespace of its own, as Transmission refuses loopback peers.
+//! Decides: who meets whom. Each process is in a network namespace of its own, as Transmission
+//! refuses loopback peers.
 //! Must not know: how the clients are configured, but that encryption is at their default.
 //! Invariant: every copy is compared byte by byte with the original.
 
 use crate::Test;
-use bt_tests::foreign::{Aria2, CLIENTS, Libtorrent, Opentracker, Qbittorrent, Rqbit, Rtorrent, Transmission, Webtorrent};
+use bt_tests::foreign::{
+    Aria2, CLIENTS, Libtorrent, Opentracker, Qbittorrent, Rqbit, Rtorrent, Transmission, Webtorrent,
+};
 use bt_tests::{Bt, Client, Meeting, Net, Process, Protocol, skip};
 use std::fs;
 
@@ -61,7 +65,10 @@ fn meet(foreign: &dyn Client, pairs: &[(&dyn Client, &dyn Client)]) -> Test {
     }
     let Some(net) = Net::new() else { skip!("no network namespaces: not root, or no `ip`") };
     for &(seed, leecher) in pairs {
-        for protocol in [Protocol::Http, Protocol::Udp].into_iter().filter(|&protocol| foreign.announces_over(protocol)) {
+        for protocol in [Protocol::Http, Protocol::Udp]
+            .into_iter()
+            .filter(|&protocol| foreign.announces_over(protocol))
+        {
             let took = Meeting::new(&net, protocol)?.transfer(seed, leecher)?;
             println!("{} from {} through {protocol:?}: {took:.1?}", leecher.name(), seed.name());
         }
@@ -69,7 +76,8 @@ fn meet(foreign: &dyn Client, pairs: &[(&dyn Client, &dyn Client)]) -> Test {
     Ok(())
 }
 
-/// Clients announce `left=0` while they have only a link: our tracker names seeds to them nevertheless.
+/// Clients announce `left=0` while they have only a link: our tracker names seeds to them
+/// nevertheless.
 #[test]
 fn links_work_both_ways_through_our_tracker() -> Test {
     let Some(net) = Net::new() else { skip!("no network namespaces: not root, or no `ip`") };
@@ -91,7 +99,8 @@ fn links_work_both_ways_through_our_tracker() -> Test {
 
 #[test]
 fn a_swarm_of_all_clients_completes() -> Test {
-    let (here, absent): (Vec<&dyn Client>, Vec<_>) = CLIENTS.iter().partition(|client| client.version().is_some());
+    let (here, absent): (Vec<&dyn Client>, Vec<_>) =
+        CLIENTS.iter().partition(|client| client.version().is_some());
     if let Some(client) = absent.first() {
         skip!("{} is not installed", client.name())
     }
@@ -108,7 +117,10 @@ fn bt_works_through_opentracker() -> Test {
     let Some(net) = Net::new() else { skip!("no network namespaces: not root, or no `ip`") };
     for scheme in ["http", "udp"] {
         let host = net.host()?;
-        let meeting = Meeting::through(&net, &format!("{scheme}://{}/announce", Opentracker::address(host.v4)))?;
+        let meeting = Meeting::through(
+            &net,
+            &format!("{scheme}://{}/announce", Opentracker::address(host.v4)),
+        )?;
         let home = meeting.path("opentracker");
         fs::create_dir(&home)?;
         let command = opentracker.serve(host.v4, &[&meeting.info_hash()?], &home)?;

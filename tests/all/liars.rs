@@ -55,7 +55,11 @@ impl Liar {
             lies.fetch_add(1, Ordering::Relaxed);
             let mut request = [0; 4096];
             if stream.read(&mut request)? > 0 {
-                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+                write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                    body.len()
+                )?;
                 stream.write_all(body)?;
             }
             Ok(())
@@ -82,7 +86,9 @@ impl Liar {
         self.lies.load(Ordering::Relaxed)
     }
 
-    fn listen(answer: impl Fn(TcpStream, &AtomicU32) -> std::io::Result<()> + Clone + Send + 'static) -> Result<Liar> {
+    fn listen(
+        answer: impl Fn(TcpStream, &AtomicU32) -> std::io::Result<()> + Clone + Send + 'static,
+    ) -> Result<Liar> {
         Liar::answer(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, answer)
     }
 
@@ -117,7 +123,12 @@ pub(crate) struct Poisoner {
 }
 
 impl Poisoner {
-    fn serve(&self, stream: &TcpStream, info_hash: [u8; 20], lies: &AtomicU32) -> std::io::Result<()> {
+    fn serve(
+        &self,
+        stream: &TcpStream,
+        info_hash: [u8; 20],
+        lies: &AtomicU32,
+    ) -> std::io::Result<()> {
         shake(stream, info_hash, "Poisoner")?;
         claim_all(stream, self.content.len().div_ceil(self.piece))?;
         let (mut rng, mut served) = (Rng::from_seed(1), 0);
@@ -135,7 +146,13 @@ impl Poisoner {
     }
 }
 
-fn lie(kind: Kind, mut stream: &TcpStream, info_hash: [u8; 20], pieces: usize, lies: &AtomicU32) -> std::io::Result<()> {
+fn lie(
+    kind: Kind,
+    mut stream: &TcpStream,
+    info_hash: [u8; 20],
+    pieces: usize,
+    lies: &AtomicU32,
+) -> std::io::Result<()> {
     if kind == Kind::Noise {
         lies.fetch_add(1, Ordering::Relaxed);
         stream.write_all(&random_bytes(1, 1 << 16))?;
@@ -170,16 +187,30 @@ fn shake(stream: &TcpStream, info_hash: [u8; 20], name: &str) -> std::io::Result
     shake_with(PLAIN, stream, info_hash, name)
 }
 
-fn shake_with(reserved: [u8; 8], mut stream: &TcpStream, info_hash: [u8; 20], name: &str) -> std::io::Result<()> {
+fn shake_with(
+    reserved: [u8; 8],
+    mut stream: &TcpStream,
+    info_hash: [u8; 20],
+    name: &str,
+) -> std::io::Result<()> {
     stream.read_exact(&mut [0; 68])?;
     let peer_id = format!("-XX0001-{name:12.12}");
     stream.write_all(&handshake(reserved, info_hash, peer_id.as_bytes()))
 }
 
 /// Speaks BEP 9, and counts the pieces of metadata that it was asked for.
-fn offer(mut stream: &TcpStream, info_hash: [u8; 20], info: &[u8], claimed: u64, lies: &AtomicU32) -> std::io::Result<()> {
+fn offer(
+    mut stream: &TcpStream,
+    info_hash: [u8; 20],
+    info: &[u8],
+    claimed: u64,
+    lies: &AtomicU32,
+) -> std::io::Result<()> {
     shake_with([0, 0, 0, 0, 0, 0x10, 0, 0], stream, info_hash, "Metadata")?;
-    stream.write_all(&extended(0, format!("d1:md11:ut_metadatai1ee13:metadata_sizei{claimed}ee").as_bytes()))?;
+    stream.write_all(&extended(
+        0,
+        format!("d1:md11:ut_metadatai1ee13:metadata_sizei{claimed}ee").as_bytes(),
+    ))?;
     let mut their_id = 0;
     loop {
         let message = read_message(stream)?;
@@ -200,8 +231,12 @@ fn claim_all(mut stream: &TcpStream, pieces: usize) -> std::io::Result<()> {
     stream.write_all(&[frame(BITFIELD, &all_bits(pieces)), frame(UNCHOKE, &[])].concat())
 }
 
-/// Answers requests with what `block` makes of index, begin and length, until the other side has had enough.
-fn serve(mut stream: &TcpStream, mut block: impl FnMut(usize, usize, usize) -> Vec<u8>) -> std::io::Result<()> {
+/// Answers requests with what `block` makes of index, begin and length, until the other side has
+/// had enough.
+fn serve(
+    mut stream: &TcpStream,
+    mut block: impl FnMut(usize, usize, usize) -> Vec<u8>,
+) -> std::io::Result<()> {
     loop {
         let message = read_message(stream)?;
         if let Some([index, begin, len]) = message.strip_prefix(&[REQUEST]).and_then(three) {

@@ -1,7 +1,10 @@
-//! Rate limits, over real time: what passes is what was allowed, and nobody is given up for being slow.
+//! Rate limits, over real time: what passes is what was allowed, and nobody is given up for being
+//! slow.
 //!
-//! Decides: the rates, how long they are watched, how far they may be off. Must not know: how a limit is kept.
-//! Invariant: the watch begins with the first block, and each side's own account is believed: both are compared with the rate.
+//! Decides: the rates, how long they are watched, how far they may be off. Must not know: how a
+//! limit is kept.
+//! Invariant: the watch begins with the first block, and each side's own account is believed: both
+//! are compared with the rate.
 
 use crate::Test;
 use anyhow::{Context as _, Result, ensure};
@@ -22,7 +25,9 @@ enum Limited {
 fn five_mib_a_second_are_held_within_five_per_cent() -> Test {
     for limited in [Limited::Get, Limited::Seeds] {
         let swarm = Swarm::start(limited, "5MiB/s", 1, 160 << 20, "256KiB")?;
-        let [passed] = swarm.watch(Duration::from_secs(20))?[..] else { unreachable!("one is limited") };
+        let [passed] = swarm.watch(Duration::from_secs(20))?[..] else {
+            unreachable!("one is limited")
+        };
         let allowed = 20 * (5 << 20);
         println!("{limited:?} limited to 5 MiB/s: {passed} bytes in 20 s, {allowed} allowed");
         ensure!(passed.abs_diff(allowed) <= allowed / 20, "{passed} bytes, {allowed} allowed");
@@ -44,9 +49,17 @@ fn five_kib_a_second_are_held_within_a_block_and_none_of_four_peers_is_given_up(
     });
     let allowed = 60 * (5 << 10);
     for (limited, (passed, served)) in [(Limited::Get, get?), (Limited::Seeds, seeds?)] {
-        println!("{limited:?} limited to 5 KiB/s: {passed:?} bytes in 60 s, {allowed} allowed; the seeds served {served:?}");
-        ensure!(passed.iter().all(|bytes| bytes.abs_diff(allowed) <= BLOCK), "{limited:?}: {passed:?} bytes, {allowed} allowed");
-        ensure!(served.iter().all(|bytes| *bytes >= 2 * BLOCK), "a seed was given up: they served {served:?} bytes");
+        println!(
+            "{limited:?} limited to 5 KiB/s: {passed:?} bytes in 60 s, {allowed} allowed; the seeds served {served:?}"
+        );
+        ensure!(
+            passed.iter().all(|bytes| bytes.abs_diff(allowed) <= BLOCK),
+            "{limited:?}: {passed:?} bytes, {allowed} allowed"
+        );
+        ensure!(
+            served.iter().all(|bytes| *bytes >= 2 * BLOCK),
+            "a seed was given up: they served {served:?} bytes"
+        );
     }
     Ok(())
 }
@@ -72,7 +85,8 @@ impl Swarm {
         }
         let mut processes = Vec::new();
         for number in 0..seeds {
-            let mut command = stage.seed(&format!("seed {number}"), &torrent, &stage.path(""), LOOPBACK);
+            let mut command =
+                stage.seed(&format!("seed {number}"), &torrent, &stage.path(""), LOOPBACK);
             if limited == Limited::Seeds {
                 command.args(["--up", rate]);
             }
@@ -92,8 +106,9 @@ impl Swarm {
         };
         let mut starts = Vec::new();
         for &(process, field) in &limited {
-            let first =
-                process.wait_for("the first block", PATIENCE, |event| bytes(event, field).is_some_and(|bytes| bytes > 0))?;
+            let first = process.wait_for("the first block", PATIENCE, |event| {
+                bytes(event, field).is_some_and(|bytes| bytes > 0)
+            })?;
             starts.push((Instant::now(), bytes(&first, field).unwrap_or_default()));
         }
         let mut passed = Vec::new();

@@ -1,4 +1,5 @@
-//! Magnet links on the command line: what is said of them, what is refused, which files are fetched, and what liars make of metadata.
+//! Magnet links on the command line: what is said of them, what is refused, which files are
+//! fetched, and what liars make of metadata.
 //!
 //! Decides: which links and which lies there are. Must not know: how metadata is put together.
 //! Invariant: all on loopback, between peers that the arguments name: nobody is looked for.
@@ -6,7 +7,9 @@
 use crate::Test;
 use crate::liars::Liar;
 use anyhow::{Context as _, ensure};
-use bt_tests::{InfoHash, LOOPBACK, PATIENCE, Process, Stage, ensure_same, listening, random_file, snapshot};
+use bt_tests::{
+    InfoHash, LOOPBACK, PATIENCE, Process, Stage, ensure_same, listening, random_file, snapshot,
+};
 use serde_json::{Value, json};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -16,12 +19,15 @@ const HASH: &str = "c12fe1c06bba254a9dc9f519b335aa7c1367a88a";
 #[test]
 fn links_are_described_and_written_again() -> Test {
     let stage = Stage::new()?;
-    let link =
-        format!("magnet:?tr=http%3A%2F%2Fa.example%2F&so=1,3-5&x.pe=127.0.0.1:7&xt=urn:btih:{HASH}&dn=two+words&ws=http://w/");
+    let link = format!(
+        "magnet:?tr=http%3A%2F%2Fa.example%2F&so=1,3-5&x.pe=127.0.0.1:7&xt=urn:btih:{HASH}&dn=two+words&ws=http://w/"
+    );
     let again = format!(
         "magnet:?xt=urn:btih:{HASH}&dn=two%20words&tr=http%3A%2F%2Fa.example%2F&ws=http%3A%2F%2Fw%2F&x.pe=127.0.0.1:7&so=1,3-5"
     );
-    let shown = Process::run("show", stage.bt("shower").args(["show", &link]), PATIENCE)?.expect_code(0)?.last()?;
+    let shown = Process::run("show", stage.bt("shower").args(["show", &link]), PATIENCE)?
+        .expect_code(0)?
+        .last()?;
     for (field, value) in [
         ("schema", json!("bt.show/1")),
         ("name", json!("two words")),
@@ -37,7 +43,9 @@ fn links_are_described_and_written_again() -> Test {
     ] {
         assert_eq!(shown[field], value, "{field}");
     }
-    let magnet = Process::run("magnet", stage.bt("shower").args(["magnet", &link]), PATIENCE)?.expect_code(0)?.last()?;
+    let magnet = Process::run("magnet", stage.bt("shower").args(["magnet", &link]), PATIENCE)?
+        .expect_code(0)?
+        .last()?;
     assert_eq!(magnet["magnet"], json!(again));
     Ok(())
 }
@@ -55,13 +63,19 @@ fn hostile_links_are_refused_by_name() -> Test {
     ];
     for (link, code) in table {
         for verb in ["show", "magnet", "get"] {
-            let finished = Process::run(verb, stage.bt("victim").args([verb, &link]), PATIENCE)?.expect_code(3)?;
+            let finished = Process::run(verb, stage.bt("victim").args([verb, &link]), PATIENCE)?
+                .expect_code(3)?;
             let error = finished.last()?;
-            ensure!(error["schema"] == "bt.error/1" && error["code"] == code, "{verb} {link:.80}: {error}");
+            ensure!(
+                error["schema"] == "bt.error/1" && error["code"] == code,
+                "{verb} {link:.80}: {error}"
+            );
         }
     }
     let v2 = format!("magnet:?xt=urn:btmh:1220{}", "ab".repeat(32));
-    let error = Process::run("get", stage.bt("victim").args(["get", &v2]), PATIENCE)?.expect_code(3)?.last()?;
+    let error = Process::run("get", stage.bt("victim").args(["get", &v2]), PATIENCE)?
+        .expect_code(3)?
+        .last()?;
     assert_eq!(error["code"], "v2_unsupported");
     Ok(())
 }
@@ -70,7 +84,14 @@ fn hostile_links_are_refused_by_name() -> Test {
 fn a_link_that_nobody_answers_ends_with_its_timeout() -> Test {
     let stage = Stage::new()?;
     let mut command = stage.bt("get");
-    command.args(["get", &format!("magnet:?xt=urn:btih:{HASH}"), "--timeout", "1s", "--listen", &LOOPBACK.to_string()]);
+    command.args([
+        "get",
+        &format!("magnet:?xt=urn:btih:{HASH}"),
+        "--timeout",
+        "1s",
+        "--listen",
+        &LOOPBACK.to_string(),
+    ]);
     let finished = Process::run("get", &mut command, PATIENCE)?.expect_code(5)?;
     let error = finished.event("error")?;
     assert_eq!(error["code"], "no_metadata", "{error}");
@@ -87,19 +108,34 @@ fn a_link_leads_to_the_torrent_and_to_the_files_that_are_wanted() -> Test {
     for (number, name) in ["a.bin", "b.bin", "c.txt"].iter().enumerate() {
         random_file(&source.join(name), number as u64, 300_000)?;
     }
-    let torrent = stage.create(&source, &["--piece-length", "16KiB", "-a", "http://127.0.0.1:9/announce"])?;
+    let torrent =
+        stage.create(&source, &["--piece-length", "16KiB", "-a", "http://127.0.0.1:9/announce"])?;
     let shown = stage.show(&torrent)?;
-    let seed = Process::start("seed", &mut stage.seed("seed", &torrent, &stage.path(""), LOOPBACK))?;
+    let seed =
+        Process::start("seed", &mut stage.seed("seed", &torrent, &stage.path(""), LOOPBACK))?;
     let at = listening(&seed)?;
     let link = shown["magnet"].as_str().context("a link")?.to_owned();
 
     let file = stage.path("again.torrent");
     let mut only = stage.bt("only");
-    only.args(["get", &link, "--metadata-only", "-o", "again.torrent", "-d", "nothing", "--listen", &LOOPBACK.to_string()]);
+    only.args([
+        "get",
+        &link,
+        "--metadata-only",
+        "-o",
+        "again.torrent",
+        "-d",
+        "nothing",
+        "--listen",
+        &LOOPBACK.to_string(),
+    ]);
     only.args(["--peer", &at]);
     let finished = Process::run("get", &mut only, PATIENCE)?.expect_code(0)?;
     let metadata = finished.event("metadata")?;
-    assert_eq!((&metadata["name"], &metadata["files"], &metadata["total_size"]), (&json!("content"), &json!(3), &json!(900_000)));
+    assert_eq!(
+        (&metadata["name"], &metadata["files"], &metadata["total_size"]),
+        (&json!("content"), &json!(3), &json!(900_000))
+    );
     assert_eq!(finished.event("summary")?["path"], "again.torrent");
     let again = stage.show(&file)?;
     for field in ["info_hash_v1", "files", "trackers", "private", "piece_length"] {
@@ -107,7 +143,11 @@ fn a_link_leads_to_the_torrent_and_to_the_files_that_are_wanted() -> Test {
     }
     ensure!(!stage.path("nothing").exists(), "a folder was made");
     let known = Process::run("get", &mut only, PATIENCE)?.expect_code(0)?;
-    ensure!(known.err.contains("again.torrent is there already and is this torrent"), "{}", known.err);
+    ensure!(
+        known.err.contains("again.torrent is there already and is this torrent"),
+        "{}",
+        known.err
+    );
     fs::write(&file, "something else")?;
     let refused = Process::run("get", &mut only, PATIENCE)?.expect_code(1)?;
     ensure!(refused.objects().iter().any(|object| object["code"] == "exists"), "{}", refused.out);
@@ -125,22 +165,41 @@ fn a_link_leads_to_the_torrent_and_to_the_files_that_are_wanted() -> Test {
     {
         let dir = stage.path(format!("copy {number}"));
         let mut get = stage.bt(&format!("getter {number}"));
-        get.args(["get", &format!("{link}{suffix}"), "--listen", &LOOPBACK.to_string(), "--peer", &at])
-            .args(options)
-            .arg("-d")
-            .arg(&dir);
+        get.args([
+            "get",
+            &format!("{link}{suffix}"),
+            "--listen",
+            &LOOPBACK.to_string(),
+            "--peer",
+            &at,
+        ])
+        .args(options)
+        .arg("-d")
+        .arg(&dir);
         let finished = Process::run("get", &mut get, PATIENCE)?.expect_code(0)?;
         finished.event("complete")?;
         for name in wanted {
             ensure_same(&source.join(name), &dir.join("content").join(name))?;
         }
         let total = finished.event("checking")?["bytes_total"].as_u64().context("a total")?;
-        ensure!(total >= 300_000 * wanted.len() as u64 && total <= 340_000 * wanted.len() as u64, "{total}");
+        ensure!(
+            total >= 300_000 * wanted.len() as u64 && total <= 340_000 * wanted.len() as u64,
+            "{total}"
+        );
     }
     for (suffix, options, code) in [("&so=7", &[][..], 3), ("", &["--select", "nothing"], 2)] {
         let mut get = stage.bt("choosy");
-        get.args(["get", &format!("{link}{suffix}"), "-d", "choosy", "--listen", &LOOPBACK.to_string(), "--peer", &at])
-            .args(options);
+        get.args([
+            "get",
+            &format!("{link}{suffix}"),
+            "-d",
+            "choosy",
+            "--listen",
+            &LOOPBACK.to_string(),
+            "--peer",
+            &at,
+        ])
+        .args(options);
         Process::run("get", &mut get, PATIENCE)?.expect_code(code)?;
     }
     Ok(())
@@ -155,8 +214,11 @@ const EVIL_HASH: &str = "b911337d32f2dc6c0ba452f7c398938dde746351";
 fn a_link_does_not_lead_to_services_of_this_machine() -> Test {
     let (stage, service) = (Stage::new()?, std::net::TcpListener::bind(LOOPBACK)?);
     service.set_nonblocking(true)?;
-    let link =
-        format!("magnet:?xt=urn:btih:{HASH}&x.pe={}&x.pe=localhost:{}", service.local_addr()?, service.local_addr()?.port());
+    let link = format!(
+        "magnet:?xt=urn:btih:{HASH}&x.pe={}&x.pe=localhost:{}",
+        service.local_addr()?,
+        service.local_addr()?.port()
+    );
     let mut get = stage.bt("get");
     get.args(["get", &link, "-d", "copy", "--timeout", "2s", "--listen", &LOOPBACK.to_string()]);
     Process::run("get", &mut get, PATIENCE)?.expect_code(5)?;
@@ -169,11 +231,24 @@ fn metadata_that_would_lead_out_of_the_folder_is_refused() -> Test {
     let stage = Stage::new()?;
     fs::create_dir(stage.path("downloads"))?;
     let before = snapshot(&stage.path("downloads"))?;
-    let liar = Liar::metadata(InfoHash::from_hex(EVIL_HASH).context("40 hex digits")?.0, EVIL, EVIL.len() as u64)?;
+    let liar = Liar::metadata(
+        InfoHash::from_hex(EVIL_HASH).context("40 hex digits")?.0,
+        EVIL,
+        EVIL.len() as u64,
+    )?;
     let mut get = stage.bt("victim");
-    get.args(["get", &format!("magnet:?xt=urn:btih:{EVIL_HASH}"), "-d", "downloads", "--peer", &liar.at.to_string()]);
-    let finished = Process::run("get", get.args(["--listen", &LOOPBACK.to_string()]), PATIENCE)?.expect_code(3)?;
-    let error = finished.objects().into_iter().find(|said| said["code"].is_string()).context("an error")?;
+    get.args([
+        "get",
+        &format!("magnet:?xt=urn:btih:{EVIL_HASH}"),
+        "-d",
+        "downloads",
+        "--peer",
+        &liar.at.to_string(),
+    ]);
+    let finished = Process::run("get", get.args(["--listen", &LOOPBACK.to_string()]), PATIENCE)?
+        .expect_code(3)?;
+    let error =
+        finished.objects().into_iter().find(|said| said["code"].is_string()).context("an error")?;
     assert_eq!(error["code"], "unsafe_path", "{error}");
     ensure!(liar.lies() > 0 && snapshot(&stage.path("downloads"))? == before);
     Ok(())
@@ -212,16 +287,28 @@ fn eight_mebibytes_of_metadata_go_from_process_to_process() -> Test {
     let long = "x".repeat(230);
     fs::create_dir(&source)?;
     for number in 0..33_000 {
-        fs::write(source.join(format!("{number:06}{long}")), if number == 0 { &b"something"[..] } else { b"" })?;
+        fs::write(
+            source.join(format!("{number:06}{long}")),
+            if number == 0 { &b"something"[..] } else { b"" },
+        )?;
     }
     let torrent = stage.create(&source, &[])?;
     let len = fs::metadata(&torrent)?.len();
     ensure!(len >= 8 << 20, "{len} bytes");
-    let seed = Process::start("seed", &mut stage.seed("seed", &torrent, &stage.path(""), LOOPBACK))?;
+    let seed =
+        Process::start("seed", &mut stage.seed("seed", &torrent, &stage.path(""), LOOPBACK))?;
     let at = listening(&seed)?;
     let shown = stage.show(&torrent)?;
     let mut get = stage.bt("getter");
-    get.args(["get", shown["magnet"].as_str().context("a link")?, "--peer", &at, "--metadata-only", "-o", "copy.torrent"]);
+    get.args([
+        "get",
+        shown["magnet"].as_str().context("a link")?,
+        "--peer",
+        &at,
+        "--metadata-only",
+        "-o",
+        "copy.torrent",
+    ]);
     let began = Instant::now();
     let getter = Process::start("get", get.args(["--listen", &LOOPBACK.to_string()]))?;
     let metadata = getter.wait_event("metadata", PATIENCE)?;

@@ -1,11 +1,17 @@
-//! Neighbours on one local network, which may meet again and again, and on several addresses at once.
+//! Neighbours on one local network, which may meet again and again, and on several addresses at
+//! once.
 //!
-//! Decides: who starts when, and where it can be reached. Must not know: how neighbours are found, which connection stays.
-//! Invariant: each scene has a network of its own; a connection that comes late is a failure, as the wait for it would be a person's.
+//! Decides: who starts when, and where it can be reached. Must not know: how neighbours are found,
+//! which connection stays.
+//! Invariant: each scene has a network of its own; a connection that comes late is a failure, as
+//! the wait for it would be a person's.
 
 use crate::Test;
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{Host, Net, PATIENCE, PeersFrom, Process, Stage, discover, ensure_same, listening, random_file, skip};
+use bt_tests::{
+    Host, Net, PATIENCE, PeersFrom, Process, Stage, discover, ensure_same, listening, random_file,
+    skip,
+};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -29,9 +35,13 @@ fn downloads_one_after_another_from_one_address_begin_at_once() -> Test {
         let mut command = scene.stage.bt(&who);
         command.arg("get").arg(source).arg("-d").arg(&dir).args(["--listen", EVERYWHERE]);
         let began = Instant::now();
-        let getter = Process::start(&who, &mut here.inside(discover(&mut command, PeersFrom::Lsd)))?;
-        let has_bytes = |said: &serde_json::Value| said["bytes_down"].as_u64().is_some_and(|bytes| bytes > 0);
-        getter.wait_for("a first byte", PATIENCE, |said| has_bytes(said) || said["event"] == "complete")?;
+        let getter =
+            Process::start(&who, &mut here.inside(discover(&mut command, PeersFrom::Lsd)))?;
+        let has_bytes =
+            |said: &serde_json::Value| said["bytes_down"].as_u64().is_some_and(|bytes| bytes > 0);
+        getter.wait_for("a first byte", PATIENCE, |said| {
+            has_bytes(said) || said["event"] == "complete"
+        })?;
         let took = began.elapsed();
         getter.finish(PATIENCE)?.expect_code(0)?;
         println!("{who}: first byte after {:.2} s", took.as_secs_f64());
@@ -46,13 +56,24 @@ fn two_processes_that_meet_on_three_addresses_have_one_connection() -> Test {
     let Some(net) = Net::new() else { skip!("no network namespaces: not root, or no `ip`") };
     let scene = Scene::new()?;
     let host = net.host()?;
-    let at = |port: u16| [format!("127.0.0.1:{port}"), format!("{}:{port}", host.v4), format!("[{}]:{port}", host.v6)];
-    let [ours, theirs] = [at(6881), at(6882)].map(|at| at.into_iter().flat_map(|addr| ["--peer".into(), addr]).collect());
+    let at = |port: u16| {
+        [
+            format!("127.0.0.1:{port}"),
+            format!("{}:{port}", host.v4),
+            format!("[{}]:{port}", host.v6),
+        ]
+    };
+    let [ours, theirs] = [at(6881), at(6882)]
+        .map(|at| at.into_iter().flat_map(|addr| ["--peer".into(), addr]).collect());
     let names: [Vec<String>; 2] = [theirs, ours];
     let dir = scene.stage.path("copy");
     // So slow that both are busy all the time.
     let mut seed = scene.stage.bt("seed");
-    seed.arg("seed").arg(&scene.torrent).arg("-d").arg(scene.stage.path("")).args(["--up", "256KiB/s", "--listen", EVERYWHERE]);
+    seed.arg("seed")
+        .arg(&scene.torrent)
+        .arg("-d")
+        .arg(scene.stage.path(""))
+        .args(["--up", "256KiB/s", "--listen", EVERYWHERE]);
     let mut get = scene.stage.bt("getter");
     get.arg("get").arg(&scene.torrent).arg("-d").arg(&dir).args(["--listen", "[::]:6882"]);
     let start = |who: &str, command: &mut Command, peers: &[String]| {
@@ -60,7 +81,9 @@ fn two_processes_that_meet_on_three_addresses_have_one_connection() -> Test {
     };
     let both = [start("seed", &mut seed, &names[0])?, start("getter", &mut get, &names[1])?];
     let met = |process: &Process| {
-        process.wait_for("a peer", PATIENCE, |said| said["event"] == "progress" && said["peers"].as_u64() > Some(0))
+        process.wait_for("a peer", PATIENCE, |said| {
+            said["event"] == "progress" && said["peers"].as_u64() > Some(0)
+        })
     };
     met(&both[1])?;
     let began = Instant::now();
@@ -69,11 +92,20 @@ fn two_processes_that_meet_on_three_addresses_have_one_connection() -> Test {
     let deadline = began + PATIENCE;
     let (mut counts, mut connections) = ([Vec::new(), Vec::new()], 0);
     while counts.iter().any(|counts| counts.len() < 20) {
-        ensure!(Instant::now() < deadline, "they fell silent: {counts:?}\n{}", both[1].transcript());
+        ensure!(
+            Instant::now() < deadline,
+            "they fell silent: {counts:?}\n{}",
+            both[1].transcript()
+        );
         ensure!(!both[1].is_over()?, "the download ended too soon: {counts:?}");
         std::thread::sleep(Duration::from_millis(100));
         for (process, counts) in both.iter().zip(&mut counts) {
-            counts.extend(process.last_event("progress").filter(|_| began.elapsed() > SOON).map(|said| said["peers"].clone()));
+            counts.extend(
+                process
+                    .last_event("progress")
+                    .filter(|_| began.elapsed() > SOON)
+                    .map(|said| said["peers"].clone()),
+            );
         }
         if began.elapsed() > SOON {
             connections = connections.max(established(&host)?);
@@ -92,7 +124,8 @@ fn established(host: &Host) -> Result<usize> {
     command.args(["/proc/net/tcp", "/proc/net/tcp6"]);
     let shown = Process::run("connections", &mut host.inside(&command), PATIENCE)?;
     // The state of an established connection is 01. Each has two ends here.
-    let ends = shown.out.lines().filter(|line| line.split_whitespace().nth(3) == Some("01")).count();
+    let ends =
+        shown.out.lines().filter(|line| line.split_whitespace().nth(3) == Some("01")).count();
     Ok(ends / 2)
 }
 
@@ -117,7 +150,12 @@ impl Scene {
     /// A seed that calls on the local network.
     fn seed(&self, host: &Host) -> Result<Process> {
         let mut command = self.stage.bt("seed");
-        command.arg("seed").arg(&self.torrent).arg("-d").arg(self.stage.path("")).args(["--listen", EVERYWHERE]);
+        command
+            .arg("seed")
+            .arg(&self.torrent)
+            .arg("-d")
+            .arg(self.stage.path(""))
+            .args(["--listen", EVERYWHERE]);
         Process::start("seed", &mut host.inside(discover(&mut command, PeersFrom::Lsd)))
     }
 }

@@ -1,14 +1,16 @@
-//! Magnet links and swarms without a tracker, between processes in network namespaces: over the DHT alone, over what peers tell alone,
-//! over the local network alone.
+//! Magnet links and swarms without a tracker, between processes in network namespaces: over the DHT
+//! alone, over what peers tell alone, over the local network alone.
 //!
 //! Decides: who meets whom, and how. Must not know: how peers are found.
-//! Invariant: every copy is compared byte by byte; times are printed, and only a hang reaches a deadline.
+//! Invariant: every copy is compared byte by byte; times are printed, and only a hang reaches a
+//! deadline.
 
 use crate::Test;
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::foreign::{Libtorrent, Qbittorrent, Transmission};
 use bt_tests::{
-    Bt, Client, ClientConfig, Host, Net, PATIENCE, PeersFrom, Process, Running, Stage, ensure_same, listening, random_file, skip,
+    Bt, Client, ClientConfig, Host, Net, PATIENCE, PeersFrom, Process, Running, Stage, ensure_same,
+    listening, random_file, skip,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -110,13 +112,23 @@ impl Scene {
         random_file(&source, 1, SIZE)?;
         let torrent = stage.create(&source, &["--piece-length", "256KiB"])?;
         let shown = stage.show(&torrent)?;
-        let text = |field: &str| Ok::<_, anyhow::Error>(shown[field].as_str().with_context(|| format!("no {field}"))?.to_owned());
+        let text = |field: &str| {
+            Ok::<_, anyhow::Error>(
+                shown[field].as_str().with_context(|| format!("no {field}"))?.to_owned(),
+            )
+        };
         let (hash, magnet) = (text("info_hash_v1")?, text("magnet")?);
         Ok(Scene { stage, source, torrent, hash, magnet })
     }
 
     /// The getter's time until it has the metadata, and until it has everything.
-    fn transfer(&self, net: &Net, way: Way, seed: &dyn Client, getter: &dyn Client) -> Result<(Duration, Duration)> {
+    fn transfer(
+        &self,
+        net: &Net,
+        way: Way,
+        seed: &dyn Client,
+        getter: &dyn Client,
+    ) -> Result<(Duration, Duration)> {
         let pair = format!("{way:?} {} {}", seed.name(), getter.name());
         let (node_host, seed_host, host) = (net.host()?, net.host()?, net.host()?);
         let node_at = SocketAddr::from((node_host.v4, PORT));
@@ -126,33 +138,49 @@ impl Scene {
             Way::Pex => PeersFrom::Pex(None),
             Way::Lsd => PeersFrom::Lsd,
         };
-        let (dir, home) = (self.stage.path(""), self.stage.path(format!("{pair}: home of the seed")));
-        let at = ClientConfig { discovery, ..ClientConfig::new(&seed_host, &self.torrent, &dir, &home) };
+        let (dir, home) =
+            (self.stage.path(""), self.stage.path(format!("{pair}: home of the seed")));
+        let at =
+            ClientConfig { discovery, ..ClientConfig::new(&seed_host, &self.torrent, &dir, &home) };
         let mut seeding = seed.share(&at)?;
         seeding.wait_complete(PATIENCE)?;
         if way == Way::Dht {
             self.wait_announced(&node_host, node_at, &seed_host)?;
         }
-        let between = (way == Way::Pex).then(|| self.between(net, &pair, getter, &seed_host)).transpose()?;
+        let between =
+            (way == Way::Pex).then(|| self.between(net, &pair, getter, &seed_host)).transpose()?;
 
         let discovery = match &between {
             Some((_, at, _)) => PeersFrom::Pex(Some(*at)),
             None => discovery,
         };
-        let (dir, home) = (self.stage.path(format!("{pair}: copy")), self.stage.path(format!("{pair}: home of the getter")));
-        let at = ClientConfig { magnet: Some(&self.magnet), discovery, ..ClientConfig::new(&host, &self.torrent, &dir, &home) };
+        let (dir, home) = (
+            self.stage.path(format!("{pair}: copy")),
+            self.stage.path(format!("{pair}: home of the getter")),
+        );
+        let at = ClientConfig {
+            magnet: Some(&self.magnet),
+            discovery,
+            ..ClientConfig::new(&host, &self.torrent, &dir, &home)
+        };
         let mut running = getter.open(&at)?;
         let before = seeding.progress()?.bytes_up;
         let began = Instant::now();
         running.add()?;
-        running.wait_metadata(PATIENCE).with_context(|| format!("{pair}; the seed:\n{}", seeding.transcript()))?;
+        running
+            .wait_metadata(PATIENCE)
+            .with_context(|| format!("{pair}; the seed:\n{}", seeding.transcript()))?;
         let metadata = began.elapsed();
-        running.wait_complete(PATIENCE).with_context(|| format!("{pair}; the seed:\n{}", seeding.transcript()))?;
+        running
+            .wait_complete(PATIENCE)
+            .with_context(|| format!("{pair}; the seed:\n{}", seeding.transcript()))?;
         let complete = began.elapsed();
         ensure_same(&self.source, &dir.join("content.bin"))?;
         if way == Way::Pex {
             // The one that was named has little in that time.
-            seeding.wait("its part", PATIENCE, &mut |progress| progress.bytes_up - before > SIZE / 2)?;
+            seeding.wait("its part", PATIENCE, &mut |progress| {
+                progress.bytes_up - before > SIZE / 2
+            })?;
         }
         std::fs::remove_dir_all(&dir)?;
         Ok((metadata, complete))
@@ -161,7 +189,10 @@ impl Scene {
     /// A node of the DHT at which all begin.
     fn node(&self, host: &Host, at: SocketAddr) -> Result<Process> {
         let mut command = self.stage.bt("node");
-        let node = Process::start("node", &mut host.inside(command.args(["dht", "node", "--listen", &at.to_string()])))?;
+        let node = Process::start(
+            "node",
+            &mut host.inside(command.args(["dht", "node", "--listen", &at.to_string()])),
+        )?;
         listening(&node)?;
         Ok(node)
     }
@@ -183,10 +214,20 @@ impl Scene {
     }
 
     /// A peer that has little yet, and knows the seed.
-    fn between(&self, net: &Net, pair: &str, like: &dyn Client, seed: &Host) -> Result<(Host, SocketAddr, Box<dyn Running>)> {
-        let slow: &dyn Client = if like.name() == Bt::GET.name() { &Bt::SLOW } else { &Libtorrent::SLOW };
+    fn between(
+        &self,
+        net: &Net,
+        pair: &str,
+        like: &dyn Client,
+        seed: &Host,
+    ) -> Result<(Host, SocketAddr, Box<dyn Running>)> {
+        let slow: &dyn Client =
+            if like.name() == Bt::GET.name() { &Bt::SLOW } else { &Libtorrent::SLOW };
         let host = net.host()?;
-        let (dir, home) = (self.stage.path(format!("{pair}: slow copy")), self.stage.path(format!("{pair}: home between")));
+        let (dir, home) = (
+            self.stage.path(format!("{pair}: slow copy")),
+            self.stage.path(format!("{pair}: home between")),
+        );
         let discovery = PeersFrom::Pex(Some((seed.v4, PORT).into()));
         let at = ClientConfig { discovery, ..ClientConfig::new(&host, &self.torrent, &dir, &home) };
         let mut running = slow.share(&at)?;

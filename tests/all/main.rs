@@ -1,7 +1,8 @@
 //! Tests of real processes: what a person sees of `bt`, and what other clients think of it.
 //!
 //! Decides: nothing; each module has a theme. Must not know: any bt crate's inside.
-//! Invariant: no test depends on the speed of the machine: each waits for something that a process says.
+//! Invariant: no test depends on the speed of the machine: each waits for something that a process
+//! says.
 #![cfg(target_os = "linux")]
 
 mod battery;

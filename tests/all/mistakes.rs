@@ -1,24 +1,30 @@
 //! What people get wrong, and what they are told: what it is, why, and a next step.
 //!
 //! Decides: the mistakes. Must not know: how they are found.
-//! Invariant: every message is one line for each thing that is wrong, without numbers of the system's errors, names of temporary files, or
-//! figures of what never began.
+//! Invariant: every message is one line for each thing that is wrong, without numbers of the
+//! system's errors, names of temporary files, or figures of what never began.
 
 use crate::Test;
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::{LOOPBACK, PATIENCE, Process, Protocol, Stage, listening};
 
-/// A command, its exit code, what must be said, and what a person does who follows that: each ends with exit code 0, or is stopped as soon as it is
-/// ready where it begins with `&`.
+/// A command, its exit code, what must be said, and what a person does who follows that: each ends
+/// with exit code 0, or is stopped as soon as it is ready where it begins with `&`.
 type Mistake = (&'static str, i32, &'static [&'static str], &'static [&'static str]);
 
 const HASH: &str = "c12fe1c06bba254a9dc9f519b335aa7c1367a88a";
 
-/// `HASH` stands for an info-hash without peers. In the steps `RIGHT` is that of `f.torrent`, `PEER` a seed of it, `LINK` its link,
-/// `TRACKED` its link with a tracker in it, `NODE` a node of the DHT, and `FRESH` a new directory; `right` is one in which its data lies.
+/// `HASH` stands for an info-hash without peers. In the steps `RIGHT` is that of `f.torrent`,
+/// `PEER` a seed of it, `LINK` its link, `TRACKED` its link with a tracker in it, `NODE` a node of
+/// the DHT, and `FRESH` a new directory; `right` is one in which its data lies.
 const MISTAKES: &[Mistake] = &[
     // Where to
-    ("get f.torrent -d afile", 6, &["afile is a file, not a directory", "name a directory with -d"], &["get f.torrent -d right"]),
+    (
+        "get f.torrent -d afile",
+        6,
+        &["afile is a file, not a directory", "name a directory with -d"],
+        &["get f.torrent -d right"],
+    ),
     (
         "get f.torrent -d afile/x",
         6,
@@ -31,7 +37,12 @@ const MISTAKES: &[Mistake] = &[
         &["cannot create the directory /proc/x", "name another one with -d"],
         &["get f.torrent -d right"],
     ),
-    ("get magnet:?xt=urn:btih:HASH&dn=x -d afile", 6, &["afile is a file", "-d"], &["get LINK --peer PEER -d FRESH"]),
+    (
+        "get magnet:?xt=urn:btih:HASH&dn=x -d afile",
+        6,
+        &["afile is a file", "-d"],
+        &["get LINK --peer PEER -d FRESH"],
+    ),
     (
         "get f.torrent --state afile",
         6,
@@ -44,7 +55,12 @@ const MISTAKES: &[Mistake] = &[
         &["cannot keep state in /proc/x", "--state DIR"],
         &["get f.torrent -d right --state FRESH"],
     ),
-    ("create f.bin", 1, &["f.bin.torrent exists", "-o", "--force"], &["create f.bin -o FRESH/x.torrent", "create f.bin --force"]),
+    (
+        "create f.bin",
+        1,
+        &["f.bin.torrent exists", "-o", "--force"],
+        &["create f.bin -o FRESH/x.torrent", "create f.bin --force"],
+    ),
     (
         "create f.bin -o nodir/x.torrent",
         6,
@@ -71,20 +87,60 @@ const MISTAKES: &[Mistake] = &[
         &["get --metadata-only f.torrent -o FRESH/y.torrent"],
     ),
     // What
-    ("get nothing", 3, &["nothing does not exist", "SOURCE is a .torrent file"], &["get f.torrent -d right"]),
-    ("get nothing.torrent", 3, &["nothing.torrent does not exist", "magnet link"], &["get LINK --peer PEER -d FRESH"]),
-    ("get HASH0", 3, &["41 hex digits", "40 hex digits", "copy it again"], &["get RIGHT --peer PEER -d FRESH"]),
-    ("get c12fe1c06bba254a9dc9f519b335aa7c1367a8", 3, &["38 hex digits", "copy it again"], &["get RIGHT --peer PEER -d FRESH"]),
-    ("get ftp://host/x.torrent", 3, &["ftp is not spoken here", "http(s) URL"], &["get LINK --peer PEER -d FRESH"]),
+    (
+        "get nothing",
+        3,
+        &["nothing does not exist", "SOURCE is a .torrent file"],
+        &["get f.torrent -d right"],
+    ),
+    (
+        "get nothing.torrent",
+        3,
+        &["nothing.torrent does not exist", "magnet link"],
+        &["get LINK --peer PEER -d FRESH"],
+    ),
+    (
+        "get HASH0",
+        3,
+        &["41 hex digits", "40 hex digits", "copy it again"],
+        &["get RIGHT --peer PEER -d FRESH"],
+    ),
+    (
+        "get c12fe1c06bba254a9dc9f519b335aa7c1367a8",
+        3,
+        &["38 hex digits", "copy it again"],
+        &["get RIGHT --peer PEER -d FRESH"],
+    ),
+    (
+        "get ftp://host/x.torrent",
+        3,
+        &["ftp is not spoken here", "http(s) URL"],
+        &["get LINK --peer PEER -d FRESH"],
+    ),
     (
         "get http://127.0.0.1:9/x.torrent",
         5,
         &["cannot fetch http://127.0.0.1:9/x.torrent", "refused", "elsewhere"],
         &["get f.torrent -d right"],
     ),
-    ("get http://user:secret@127.0.0.1:9/x", 5, &["cannot fetch http://127.0.0.1:9/x", "refused"], &["get f.torrent -d right"]),
-    ("get magnet:?dn=x", 3, &["the magnet link is refused", "xt"], &["get LINK --peer PEER -d FRESH"]),
-    ("get magnet:?xt=urn:btih:12", 3, &["the magnet link is refused"], &["get LINK --peer PEER -d FRESH"]),
+    (
+        "get http://user:secret@127.0.0.1:9/x",
+        5,
+        &["cannot fetch http://127.0.0.1:9/x", "refused"],
+        &["get f.torrent -d right"],
+    ),
+    (
+        "get magnet:?dn=x",
+        3,
+        &["the magnet link is refused", "xt"],
+        &["get LINK --peer PEER -d FRESH"],
+    ),
+    (
+        "get magnet:?xt=urn:btih:12",
+        3,
+        &["the magnet link is refused"],
+        &["get LINK --peer PEER -d FRESH"],
+    ),
     (
         "get folder",
         3,
@@ -92,11 +148,26 @@ const MISTAKES: &[Mistake] = &[
         &["create folder -o FRESH/x.torrent", "&seed folder"],
     ),
     ("get f.bin", 3, &["f.bin is not a valid torrent", "bt seed"], &["&seed f.bin"]),
-    ("get empty", 3, &["empty is not a valid torrent: it is empty", "fetch it again"], &["get f.torrent -d right"]),
+    (
+        "get empty",
+        3,
+        &["empty is not a valid torrent: it is empty", "fetch it again"],
+        &["get f.torrent -d right"],
+    ),
     ("get page.torrent", 3, &["a web page", "log in"], &["get f.torrent -d right"]),
     ("get packed.torrent", 3, &["gzip", "gunzip"], &["get f.torrent -d right"]),
-    ("get cut.torrent", 3, &["cut.torrent is not a valid torrent", "fetch it again"], &["get f.torrent -d right"]),
-    ("get -", 3, &["standard input is not a valid torrent: it is empty"], &["get f.torrent -d right"]),
+    (
+        "get cut.torrent",
+        3,
+        &["cut.torrent is not a valid torrent", "fetch it again"],
+        &["get f.torrent -d right"],
+    ),
+    (
+        "get -",
+        3,
+        &["standard input is not a valid torrent: it is empty"],
+        &["get f.torrent -d right"],
+    ),
     (
         "get f.torrent f.torrent -d out --timeout 1s",
         2,
@@ -104,13 +175,21 @@ const MISTAKES: &[Mistake] = &[
         &["get f.torrent -d right"],
     ),
     ("show f.bin", 3, &["f.bin is not a valid torrent"], &["show f.torrent"]),
-    ("show folder", 3, &["folder is a directory", "bt create folder"], &["create folder -o FRESH/x.torrent"]),
+    (
+        "show folder",
+        3,
+        &["folder is a directory", "bt create folder"],
+        &["create folder -o FRESH/x.torrent"],
+    ),
     ("magnet folder", 3, &["folder is a directory"], &["magnet f.torrent"]),
     (
         "verify magnet:?xt=urn:btih:HASH .",
         2,
         &["a magnet link does not say enough", "bt get --metadata-only"],
-        &["get --metadata-only LINK --peer PEER -o FRESH/z.torrent", "verify FRESH/z.torrent right"],
+        &[
+            "get --metadata-only LINK --peer PEER -o FRESH/z.torrent",
+            "verify FRESH/z.torrent right",
+        ],
     ),
     (
         "verify f.torrent nowhere",
@@ -130,7 +209,12 @@ const MISTAKES: &[Mistake] = &[
         &["nothing does not exist", "files, folders and torrents"],
         &["&seed f.bin", "&seed folder", "&seed f.torrent"],
     ),
-    ("seed f.torrent -d folder", 4, &["f.bin: none of its data is here", "--dir"], &["&seed f.torrent -d right"]),
+    (
+        "seed f.torrent -d folder",
+        4,
+        &["f.bin: none of its data is here", "--dir"],
+        &["&seed f.torrent -d right"],
+    ),
     (
         "create nothing",
         3,
@@ -143,7 +227,12 @@ const MISTAKES: &[Mistake] = &[
         &["cannot make a torrent of void", "holds no data", "at least one byte"],
         &["create f.bin -o FRESH/x.torrent"],
     ),
-    ("create f.bin --name  -o x", 2, &["--name is empty"], &["create f.bin --name b -o FRESH/x.torrent"]),
+    (
+        "create f.bin --name  -o x",
+        2,
+        &["--name is empty"],
+        &["create f.bin --name b -o FRESH/x.torrent"],
+    ),
     ("create f.bin --name a/b -o x", 3, &["a/b"], &["create f.bin --name b -o FRESH/x.torrent"]),
     (
         "create f.bin --piece-length 1000 -o x",
@@ -151,7 +240,12 @@ const MISTAKES: &[Mistake] = &[
         &["1000 bytes is not possible", "a power of two", "1MiB"],
         &["create f.bin --piece-length 1MiB -o FRESH/x.torrent"],
     ),
-    ("create f.bin --piece-length much -o x", 2, &["much", "64MiB"], &["create f.bin --piece-length 64MiB -o FRESH/x.torrent"]),
+    (
+        "create f.bin --piece-length much -o x",
+        2,
+        &["much", "64MiB"],
+        &["create f.bin --piece-length 64MiB -o FRESH/x.torrent"],
+    ),
     (
         "create f.bin -a http:// -o x",
         2,
@@ -176,9 +270,24 @@ const MISTAKES: &[Mistake] = &[
         &["begins with http://", "as in https://"],
         &["create f.bin --web-seed https://host/f.bin -o FRESH/x.torrent"],
     ),
-    ("create folder --exclude [ -o x", 2, &["["], &["create folder --exclude *.tmp -o FRESH/x.torrent"]),
-    ("forget nothing", 3, &["nothing is remembered of nothing", "bt list --state"], &["list --state"]),
-    ("scrape f.torrent", 3, &["it names no tracker", "bt dht get-peers", "&tr=URL"], &["scrape TRACKED"]),
+    (
+        "create folder --exclude [ -o x",
+        2,
+        &["["],
+        &["create folder --exclude *.tmp -o FRESH/x.torrent"],
+    ),
+    (
+        "forget nothing",
+        3,
+        &["nothing is remembered of nothing", "bt list --state"],
+        &["list --state"],
+    ),
+    (
+        "scrape f.torrent",
+        3,
+        &["it names no tracker", "bt dht get-peers", "&tr=URL"],
+        &["scrape TRACKED"],
+    ),
     ("announce f.torrent", 3, &["it names no tracker", "&tr=URL"], &["announce TRACKED"]),
     // How
     (
@@ -187,10 +296,30 @@ const MISTAKES: &[Mistake] = &[
         &["--select \"zzz\" matches no file", "there are: f.bin"],
         &["get f.torrent --select f.bin -d right"],
     ),
-    ("get f.torrent --up 0", 2, &["a rate of zero", "leave the option out"], &["get f.torrent -d right"]),
-    ("get f.torrent --down fast", 2, &["\"fast\" is not a rate like 500KiB/s"], &["get f.torrent --down 500KiB/s -d right"]),
-    ("get f.torrent --timeout 5", 2, &["\"5\" is not a time like 5s"], &["get f.torrent --timeout 5s -d right"]),
-    ("get f.torrent --seed-ratio x", 2, &["a ratio is a number like 1.5"], &["&get f.torrent --seed-ratio 1.5 -d right"]),
+    (
+        "get f.torrent --up 0",
+        2,
+        &["a rate of zero", "leave the option out"],
+        &["get f.torrent -d right"],
+    ),
+    (
+        "get f.torrent --down fast",
+        2,
+        &["\"fast\" is not a rate like 500KiB/s"],
+        &["get f.torrent --down 500KiB/s -d right"],
+    ),
+    (
+        "get f.torrent --timeout 5",
+        2,
+        &["\"5\" is not a time like 5s"],
+        &["get f.torrent --timeout 5s -d right"],
+    ),
+    (
+        "get f.torrent --seed-ratio x",
+        2,
+        &["a ratio is a number like 1.5"],
+        &["&get f.torrent --seed-ratio 1.5 -d right"],
+    ),
     (
         "get f.torrent --listen 127.0.0.1:80x",
         2,
@@ -203,10 +332,30 @@ const MISTAKES: &[Mistake] = &[
         &["cannot listen at 203.0.113.1:5", "an address of this machine", "leave --listen out"],
         &["get f.torrent -d right"],
     ),
-    ("get f.torrent --peer localhost:1", 2, &["an IP address and no name"], &["get f.torrent --peer PEER -d FRESH"]),
-    ("get f.torrent --ca afile -d out", 3, &["cannot trust afile", "-----BEGIN CERTIFICATE-----"], &["get f.torrent -d right"]),
-    ("get f.torrent --ca nowhere -d out", 3, &["cannot trust nowhere", "No such file"], &["get f.torrent -d right"]),
-    ("get f.torrent --dht-bootstrap host", 2, &["HOST:PORT"], &["dht get-peers RIGHT --dht-bootstrap NODE"]),
+    (
+        "get f.torrent --peer localhost:1",
+        2,
+        &["an IP address and no name"],
+        &["get f.torrent --peer PEER -d FRESH"],
+    ),
+    (
+        "get f.torrent --ca afile -d out",
+        3,
+        &["cannot trust afile", "-----BEGIN CERTIFICATE-----"],
+        &["get f.torrent -d right"],
+    ),
+    (
+        "get f.torrent --ca nowhere -d out",
+        3,
+        &["cannot trust nowhere", "No such file"],
+        &["get f.torrent -d right"],
+    ),
+    (
+        "get f.torrent --dht-bootstrap host",
+        2,
+        &["HOST:PORT"],
+        &["dht get-peers RIGHT --dht-bootstrap NODE"],
+    ),
     (
         "get f.torrent -d out --timeout 1s",
         5,
@@ -219,9 +368,24 @@ const MISTAKES: &[Mistake] = &[
         &["no metadata for", "no peers were found", "--peer"],
         &["get RIGHT --peer PEER -d FRESH"],
     ),
-    ("tracker --udp 203.0.113.1:5", 1, &["203.0.113.1:5", "an address of this machine"], &["&tracker --udp 127.0.0.1:0"]),
-    ("tracker --http nonsense", 2, &["it has the form ADDR:PORT"], &["&tracker --http 127.0.0.1:0"]),
-    ("tracker --interval 0s", 2, &["an interval is 1s at least"], &["&tracker --interval 1s --udp 127.0.0.1:0"]),
+    (
+        "tracker --udp 203.0.113.1:5",
+        1,
+        &["203.0.113.1:5", "an address of this machine"],
+        &["&tracker --udp 127.0.0.1:0"],
+    ),
+    (
+        "tracker --http nonsense",
+        2,
+        &["it has the form ADDR:PORT"],
+        &["&tracker --http 127.0.0.1:0"],
+    ),
+    (
+        "tracker --interval 0s",
+        2,
+        &["an interval is 1s at least"],
+        &["&tracker --interval 1s --udp 127.0.0.1:0"],
+    ),
     ("dht ping 1.2.3.4", 2, &["it has the form ADDR:PORT"], &["dht ping NODE"]),
     (
         "dht node --listen 203.0.113.1:5",
@@ -229,7 +393,12 @@ const MISTAKES: &[Mistake] = &[
         &["cannot listen at 203.0.113.1:5", "an address of this machine", "--listen"],
         &["&dht node --listen 127.0.0.1:0"],
     ),
-    ("dht get-peers zz", 2, &["it has 40 hex digits"], &["dht get-peers RIGHT --dht-bootstrap NODE"]),
+    (
+        "dht get-peers zz",
+        2,
+        &["it has 40 hex digits"],
+        &["dht get-peers RIGHT --dht-bootstrap NODE"],
+    ),
     ("help nothing", 2, &["there is no command nothing", "bt --help"], &["--help"]),
 ];
 
@@ -246,21 +415,27 @@ fn who_makes_a_mistake_is_told_what_why_and_what_helps() -> Test {
         std::fs::create_dir(stage.path(folder))?;
     }
     write("folder/notes.txt", b"notes")?;
-    for (source, torrent) in [("f.bin", "f.torrent"), ("f.bin", "f.bin.torrent"), ("folder", "folder.torrent")] {
-        Process::run("create", stage.bt("c").args(["create", source, "-o", torrent]), PATIENCE)?.expect_code(0)?;
+    for (source, torrent) in
+        [("f.bin", "f.torrent"), ("f.bin", "f.bin.torrent"), ("folder", "folder.torrent")]
+    {
+        Process::run("create", stage.bt("c").args(["create", source, "-o", torrent]), PATIENCE)?
+            .expect_code(0)?;
     }
     write("cut.torrent", &std::fs::read(stage.path("f.torrent"))?[..40])?;
     std::fs::create_dir(stage.path("right"))?;
     write("right/f.bin", &[7; 1000])?;
     let torrent = stage.path("f.torrent");
     let (_tracker, url) = stage.tracker(Protocol::Http, LOOPBACK, None)?;
-    let node = Process::start("node", stage.bt("node").args(["dht", "node", "--listen", "127.0.0.1:0"]))?;
+    let node =
+        Process::start("node", stage.bt("node").args(["dht", "node", "--listen", "127.0.0.1:0"]))?;
     let node_at = listening(&node)?;
-    let seed = Process::start("seed", &mut stage.seed("seed", &torrent, &stage.path("right"), LOOPBACK))?;
+    let seed =
+        Process::start("seed", &mut stage.seed("seed", &torrent, &stage.path("right"), LOOPBACK))?;
     let peer = listening(&seed)?;
     let right = stage.info_hash(&torrent)?;
     // Its peer is known to the node from here on.
-    let announce = ["dht", "get-peers", &right.to_string(), "--announce", "7777", "--dht-bootstrap", &node_at];
+    let announce =
+        ["dht", "get-peers", &right.to_string(), "--announce", "7777", "--dht-bootstrap", &node_at];
     Process::run("announce", stage.bt("person").args(announce), PATIENCE)?.expect_code(0)?;
     let words = [
         ("LINK", format!("magnet:?xt=urn:btih:{right}")),
@@ -274,15 +449,24 @@ fn who_makes_a_mistake_is_told_what_why_and_what_helps() -> Test {
         let fresh = format!("fresh-{number}");
         std::fs::create_dir(stage.path(&fresh))?;
         let followed = || {
-            let steps =
-                mistake.3.iter().map(|step| words.iter().fold((*step).to_owned(), |step, (word, is)| step.replace(word, is)));
-            steps.map(|step| step.replace("FRESH", &fresh)).try_for_each(|step| follow(&stage, mistake.0, &step))
+            let steps = mistake.3.iter().map(|step| {
+                words.iter().fold((*step).to_owned(), |step, (word, is)| step.replace(word, is))
+            });
+            steps
+                .map(|step| step.replace("FRESH", &fresh))
+                .try_for_each(|step| follow(&stage, mistake.0, &step))
         };
         if let Err(error) = make(&stage, mistake).and_then(|()| followed()) {
             wrong.push(format!("{error:#}"));
         }
     }
-    ensure!(wrong.is_empty(), "{} of {} mistakes:\n{}", wrong.len(), MISTAKES.len(), wrong.join("\n"));
+    ensure!(
+        wrong.is_empty(),
+        "{} of {} mistakes:\n{}",
+        wrong.len(),
+        MISTAKES.len(),
+        wrong.join("\n")
+    );
     println!("{} mistakes", MISTAKES.len());
     Ok(())
 }
@@ -291,12 +475,20 @@ fn who_makes_a_mistake_is_told_what_why_and_what_helps() -> Test {
 fn follow(stage: &Stage, mistake: &str, step: &str) -> Result<()> {
     if let Some(line) = step.strip_prefix('&') {
         let process = Process::start("step", stage.bt("person").args(line.split(' ')))?;
-        process.wait_event("ready", PATIENCE).with_context(|| format!("`bt {mistake}`, then `bt {line}`"))?;
+        process
+            .wait_event("ready", PATIENCE)
+            .with_context(|| format!("`bt {mistake}`, then `bt {line}`"))?;
         process.stop(PATIENCE)?;
         return Ok(());
     }
     let done = Process::run("step", stage.bt_for_people("person").args(step.split(' ')), PATIENCE)?;
-    ensure!(done.code == Some(0), "`bt {mistake}`, then `bt {step}` ended with {:?}: {}{}", done.code, done.out, done.err);
+    ensure!(
+        done.code == Some(0),
+        "`bt {mistake}`, then `bt {step}` ended with {:?}: {}{}",
+        done.code,
+        done.out,
+        done.err
+    );
     Ok(())
 }
 
@@ -306,11 +498,17 @@ fn make(stage: &Stage, (line, code, said, _): &Mistake) -> Result<()> {
     command.args(line.split(' '));
     let finished = Process::run("mistake", &mut command, PATIENCE)?;
     let text = format!("{}{}", finished.out, finished.err);
-    ensure!(finished.code == Some(*code), "`bt {line}` ended with {:?}, not {code}: {text}", finished.code);
+    ensure!(
+        finished.code == Some(*code),
+        "`bt {line}` ended with {:?}, not {code}: {text}",
+        finished.code
+    );
     for words in *said {
         ensure!(finished.err.contains(words), "`bt {line}` does not say {words:?}: {text}");
     }
-    for noise in ["os error", ".bt-create-", ".probe-", "0 B uploaded", "panicked", "secret", "\x1b"] {
+    for noise in
+        ["os error", ".bt-create-", ".probe-", "0 B uploaded", "panicked", "secret", "\x1b"]
+    {
         ensure!(!text.contains(noise), "`bt {line}` says {noise:?}: {text}");
     }
     Ok(())

@@ -1,12 +1,16 @@
 //! One poisoner among honest seeds, each in a network namespace of its own.
 //!
-//! Decides: how it lies, and how many bad pieces are allowed. Must not know: how `bt` finds out who lied.
+//! Decides: how it lies, and how many bad pieces are allowed. Must not know: how `bt` finds out who
+//! lied.
 //! Invariant: the poisoner is faster than all honest seeds together, so that it is always asked.
 
 use crate::Test;
 use crate::liars::{Liar, Poisoner};
 use anyhow::{Context as _, Result, ensure};
-use bt_tests::{Bt, Client as _, ClientConfig, Host, Net, PATIENCE, Process, Running, Stage, ensure_same, random_file, skip};
+use bt_tests::{
+    Bt, Client as _, ClientConfig, Host, Net, PATIENCE, Process, Running, Stage, ensure_same,
+    random_file, skip,
+};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -48,7 +52,8 @@ fn beside(how: &str, honest: usize, percent: u64, allowed: u64) -> Test {
         seed.wait_complete(PATIENCE)?;
     }
     let bad_host = net.host()?;
-    let poisoner = Poisoner { content: Arc::new(fs::read(&source)?), piece: PIECE, honest, percent };
+    let poisoner =
+        Poisoner { content: Arc::new(fs::read(&source)?), piece: PIECE, honest, percent };
     let liar = Liar::poisoner(poisoner, &bad_host, hash)?;
 
     let copy = stage.path("copy");
@@ -60,12 +65,14 @@ fn beside(how: &str, honest: usize, percent: u64, allowed: u64) -> Test {
     let get = Process::run("get", &mut net.host()?.inside(&command), PATIENCE)?.expect_code(0)?;
     ensure_same(&source, &copy.join("data.bin"))?;
     let summary = get.event("summary")?;
-    let count = |field: &str| summary[field].as_u64().with_context(|| format!("the summary has {field}"));
+    let count =
+        |field: &str| summary[field].as_u64().with_context(|| format!("the summary has {field}"));
     let (bad, banned) = (count("pieces_bad")?, count("peers_banned")?);
     println!("{how}: {} wrong blocks sent, {bad} wrong pieces, {banned} banned", liar.lies());
     ensure!(liar.lies() > 0, "it had no occasion to lie");
     ensure!(bad <= allowed, "{bad} wrong pieces, {allowed} allowed");
-    // The bytes of the nine were right, so whoever is banned for certainly wrong ones is the poisoner.
+    // The bytes of the nine were right, so whoever is banned for certainly wrong ones is the
+    // poisoner.
     ensure!(banned == 1, "{banned} were banned, of one poisoner and {HONEST} honest seeds");
     Ok(())
 }

@@ -1,11 +1,15 @@
-//! A private torrent beside a public one: of the private one nothing is said to the DHT, to the local network, or by peers of peers.
+//! A private torrent beside a public one: of the private one nothing is said to the DHT, to the
+//! local network, or by peers of peers.
 //!
 //! Decides: what is looked for on the wire. Must not know: which part of `bt` keeps the secret.
-//! Invariant: what must not be seen of the one torrent is seen of the other, which has everything else in common with it.
+//! Invariant: what must not be seen of the one torrent is seen of the other, which has everything
+//! else in common with it.
 
 use crate::Test;
 use anyhow::{Context as _, ensure};
-use bt_tests::{Heard, InfoHash, Net, PATIENCE, Process, Stage, Tap, ensure_same, listening, random_file, skip};
+use bt_tests::{
+    Heard, InfoHash, Net, PATIENCE, Process, Stage, Tap, ensure_same, listening, random_file, skip,
+};
 use std::net::SocketAddr;
 
 const SIZE: u64 = 4 << 20;
@@ -18,22 +22,36 @@ fn nothing_of_a_private_torrent_is_in_the_dht_on_the_local_network_or_told_by_pe
     let Some(net) = Net::new() else { skip!("no network namespaces: not root, or no `ip`") };
     let stage = Stage::new()?;
     let (node_host, seed_host, host) = (net.host()?, net.host()?, net.host()?);
-    let (seed_at, node_at) = (SocketAddr::from((seed_host.v4, PORT)), SocketAddr::from((node_host.v4, PORT)));
+    let (seed_at, node_at) =
+        (SocketAddr::from((seed_host.v4, PORT)), SocketAddr::from((node_host.v4, PORT)));
     let mut node = stage.bt("node");
-    let node = Process::start("node", &mut node_host.inside(node.args(["dht", "node", "--listen", &node_at.to_string()])))?;
+    let node = Process::start(
+        "node",
+        &mut node_host.inside(node.args(["dht", "node", "--listen", &node_at.to_string()])),
+    )?;
     listening(&node)?;
     let mut torrents = Vec::new();
     for (name, options) in [("private", &["--private"][..]), ("public", &[])] {
         random_file(&stage.path(name), torrents.len() as u64, SIZE)?;
         let torrent = stage.create(&stage.path(name), options)?;
-        let hash = stage.show(&torrent)?["info_hash_v1"].as_str().context("an info-hash")?.to_owned();
+        let hash =
+            stage.show(&torrent)?["info_hash_v1"].as_str().context("an info-hash")?.to_owned();
         torrents.push((name, torrent, hash));
     }
     let taps = [Tap::new(&seed_host)?, Tap::new(&host)?];
     let command = |who: &str, args: &[&str]| {
         let mut command = stage.bt(who);
-        command.env_remove("BT_NO_DHT").env_remove("BT_NO_LSD").args(args).args(torrents.iter().map(|(_, torrent, _)| torrent));
-        command.args(["--listen", &format!("0.0.0.0:{PORT}"), "--dht-bootstrap", &node_at.to_string()]);
+        command
+            .env_remove("BT_NO_DHT")
+            .env_remove("BT_NO_LSD")
+            .args(args)
+            .args(torrents.iter().map(|(_, torrent, _)| torrent));
+        command.args([
+            "--listen",
+            &format!("0.0.0.0:{PORT}"),
+            "--dht-bootstrap",
+            &node_at.to_string(),
+        ]);
         command
     };
     let seed = Process::start("seed", &mut seed_host.inside(&command("seed", &["seed"])))?;
@@ -41,7 +59,9 @@ fn nothing_of_a_private_torrent_is_in_the_dht_on_the_local_network_or_told_by_pe
     let args = ["get", "--seed", "-d", "copy", "--peer", &seed_at.to_string()];
     let get = Process::start("get", &mut host.inside(&command("get", &args)))?;
     for (name, _, hash) in &torrents {
-        get.wait_for(name, PATIENCE, |said| said["event"] == "complete" && said["info_hash"] == **hash)?;
+        get.wait_for(name, PATIENCE, |said| {
+            said["event"] == "complete" && said["info_hash"] == **hash
+        })?;
         ensure_same(&stage.path(name), &stage.path("copy").join(name))?;
     }
     let [private, public] = [0, 1].map(|number: usize| torrents[number].2.as_str());
@@ -57,7 +77,10 @@ fn nothing_of_a_private_torrent_is_in_the_dht_on_the_local_network_or_told_by_pe
         std::thread::sleep(std::time::Duration::from_millis(100));
     };
     let seen = Traces::of(&heard, private)?;
-    ensure!(seen == Traces { shared: true, ..Traces::default() }, "of the private torrent was seen: {seen:?}");
+    ensure!(
+        seen == Traces { shared: true, ..Traces::default() },
+        "of the private torrent was seen: {seen:?}"
+    );
     Ok(())
 }
 
@@ -77,11 +100,13 @@ struct Traces {
 }
 
 impl Traces {
-    const ALL: Traces = Traces { shared: true, in_dht: true, on_lsd: true, tells_node: true, offers_pex: true };
+    const ALL: Traces =
+        Traces { shared: true, in_dht: true, on_lsd: true, tells_node: true, offers_pex: true };
 
     fn of(heard: &[Heard], info_hash: &str) -> anyhow::Result<Traces> {
         let hash = InfoHash::from_hex(info_hash).context("40 hex digits")?.0;
-        let has = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+        let has =
+            |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
         let mut seen = Traces::default();
         for datagram in heard.iter().flat_map(|heard| &heard.datagrams) {
             seen.in_dht |= has(datagram, &hash);
@@ -89,7 +114,11 @@ impl Traces {
         }
         for stream in heard.iter().flat_map(|heard| heard.streams.values()) {
             // The handshake: length and name of the protocol, eight reserved bytes, the info-hash.
-            let Some(reserved) = stream.get(20..28).filter(|_| stream.get(28..48) == Some(&hash[..])) else { continue };
+            let Some(reserved) =
+                stream.get(20..28).filter(|_| stream.get(28..48) == Some(&hash[..]))
+            else {
+                continue;
+            };
             seen.shared = true;
             seen.tells_node |= reserved[7] & 1 != 0 || has(stream, &PORT_MESSAGE);
             seen.offers_pex |= has(stream, b"ut_pex");

@@ -22,7 +22,11 @@ fn after_sigint_no_verified_piece_is_fetched_again() -> Test {
     let done = last_done(&first.objects());
     let summary = scene.finish()?;
     let there = count(&summary, "bytes_there")?;
-    println!("SIGINT: {} MiB verified and written, {} MiB there afterwards", done >> 20, there >> 20);
+    println!(
+        "SIGINT: {} MiB verified and written, {} MiB there afterwards",
+        done >> 20,
+        there >> 20
+    );
     ensure!(there >= done, "{done} bytes were verified, only {there} are there");
     Ok(())
 }
@@ -35,7 +39,11 @@ fn after_sigkill_at_most_64_mib_are_fetched_again() -> Test {
     let done = last_done(&get.finish(PATIENCE)?.objects());
     let summary = scene.finish()?;
     let there = count(&summary, "bytes_there")?;
-    println!("SIGKILL: {} MiB verified and written, {} MiB there afterwards", done >> 20, there >> 20);
+    println!(
+        "SIGKILL: {} MiB verified and written, {} MiB there afterwards",
+        done >> 20,
+        there >> 20
+    );
     ensure!(there + LOST_MAX >= done, "{done} bytes were verified, only {there} are there");
     Ok(())
 }
@@ -55,7 +63,9 @@ impl Scene {
     /// A download that has so much, and goes on.
     fn get_until(&self, bytes: u64) -> Result<Process> {
         let get = self.get()?;
-        get.wait_for("enough bytes", PATIENCE, |event| event["bytes_done"].as_u64() >= Some(bytes))?;
+        get.wait_for("enough bytes", PATIENCE, |event| {
+            event["bytes_done"].as_u64() >= Some(bytes)
+        })?;
         Ok(get)
     }
 
@@ -63,10 +73,16 @@ impl Scene {
     fn finish(&self) -> Result<Value> {
         let summary = self.get()?.finish(PATIENCE)?.expect_code(0)?.event("summary")?;
         ensure_same(&self.0.source, &self.0.stage.path("copy/data.bin"))?;
-        let (there, down, wasted) =
-            (count(&summary, "bytes_there")?, count(&summary, "bytes_downloaded")?, count(&summary, "bytes_wasted")?);
+        let (there, down, wasted) = (
+            count(&summary, "bytes_there")?,
+            count(&summary, "bytes_downloaded")?,
+            count(&summary, "bytes_wasted")?,
+        );
         ensure!(there < SIZE, "it was complete before the interruption");
-        ensure!(there + down == SIZE + wasted, "{there} there + {down} downloaded is not {SIZE} + {wasted} wasted");
+        ensure!(
+            there + down == SIZE + wasted,
+            "{there} there + {down} downloaded is not {SIZE} + {wasted} wasted"
+        );
         Ok(summary)
     }
 }
@@ -83,9 +99,12 @@ fn count(summary: &Value, field: &str) -> Result<u64> {
 fn what_was_deleted_is_fetched_again_and_what_is_remembered_is_listed_and_forgotten() -> Test {
     let seeded = Seeded::file(1 << 20, &[])?;
     let stage = &seeded.stage;
-    let get = |options: &[&str]| Process::run("get", seeded.get("get", "copy").args(options), PATIENCE);
+    let get =
+        |options: &[&str]| Process::run("get", seeded.get("get", "copy").args(options), PATIENCE);
     let list = || -> Result<Vec<Value>> {
-        let listed = Process::run("list", stage.bt("get").args(["list", "--state"]), PATIENCE)?.expect_code(0)?.last()?;
+        let listed = Process::run("list", stage.bt("get").args(["list", "--state"]), PATIENCE)?
+            .expect_code(0)?
+            .last()?;
         Ok(listed["torrents"].as_array().cloned().unwrap_or_default())
     };
     get(&[])?.expect_code(0)?;
@@ -95,9 +114,13 @@ fn what_was_deleted_is_fetched_again_and_what_is_remembered_is_listed_and_forgot
     ensure_same(&seeded.source, &stage.path("copy/data.bin"))?;
 
     let saved = list()?;
-    ensure!(saved.len() == 1 && saved[0]["name"] == "data.bin" && saved[0]["bytes_have"] == 1 << 20, "{saved:?}");
+    ensure!(
+        saved.len() == 1 && saved[0]["name"] == "data.bin" && saved[0]["bytes_have"] == 1 << 20,
+        "{saved:?}"
+    );
     ensure!(saved[0]["dir"].as_str().is_some_and(|dir| dir.ends_with("/copy")), "{saved:?}");
-    let forget = |name: &str| Process::run("forget", stage.bt("get").args(["forget", name]), PATIENCE);
+    let forget =
+        |name: &str| Process::run("forget", stage.bt("get").args(["forget", name]), PATIENCE);
     forget("other.bin")?.expect_code(3)?;
     forget("data.bin")?.expect_code(0)?;
     ensure!(list()?.is_empty(), "it was forgotten");

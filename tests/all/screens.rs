@@ -1,8 +1,9 @@
-//! What a person sees of the long commands on terminals of three widths, and when the width changes.
+//! What a person sees of the long commands on terminals of three widths, and when the width
+//! changes.
 //!
 //! Decides: which rows must stand there. Must not know: how they are drawn.
-//! Invariant: nothing of the live block wraps, stands twice or is left behind. With `BT_SCREENS=FOLDER` the screens are written there as
-//! text; `docs/screens` holds them.
+//! Invariant: nothing of the live block wraps, stands twice or is left behind. With
+//! `BT_SCREENS=FOLDER` the screens are written there as text; `docs/screens` holds them.
 
 use crate::Test;
 use anyhow::{Result, ensure};
@@ -17,7 +18,12 @@ fn a_download() -> Test {
     let seeded = Seeded::file(24 << 20, &["--up", "2MiB/s"])?;
     let copy = seeded.stage.path("copy");
     let mut get = seeded.stage.bt_for_people("get");
-    get.arg("get").arg(&seeded.torrent).arg("-d").arg(copy).args(["--listen", &LOOPBACK.to_string(), "--peer", &seeded.at]);
+    get.arg("get").arg(&seeded.torrent).arg("-d").arg(copy).args([
+        "--listen",
+        &LOOPBACK.to_string(),
+        "--peer",
+        &seeded.at,
+    ]);
     watch("get", &mut get, &["data.bin  ", " of 24.0 MiB, down 2"])
 }
 
@@ -61,17 +67,24 @@ fn a_pipe_gets_no_colour_and_no_movement() -> Test {
     get.arg("get").arg(&seeded.torrent).arg("-d").arg(seeded.stage.path("copy"));
     get.args(["-vv", "--listen", &LOOPBACK.to_string(), "--peer", &seeded.at]);
     let finished = Process::run("get", &mut get, PATIENCE)?.expect_code(0)?;
-    ensure!(!finished.out.contains('\x1b') && !finished.err.contains('\x1b'), "{}{}", finished.out, finished.err);
+    ensure!(
+        !finished.out.contains('\x1b') && !finished.err.contains('\x1b'),
+        "{}{}",
+        finished.out,
+        finished.err
+    );
     Ok(())
 }
 
-/// Runs a command at the widths one after another, while its terminal changes from each to the next: each of the `lines` stands there once,
-/// and no row of the live block wraps.
+/// Runs a command at the widths one after another, while its terminal changes from each to the
+/// next: each of the `lines` stands there once, and no row of the live block wraps.
 fn watch(name: &str, command: &mut Command, lines: &[&str]) -> Test {
     let size = |columns| TerminalSize { columns, rows: ROWS };
     let terminal = Terminal::start(command, size(WIDTHS[1]))?;
     let stands = |rows: &[(String, bool)]| {
-        lines.iter().all(|line| rows.iter().filter(|(row, wraps)| row.contains(line) && !wraps).count() == 1)
+        lines.iter().all(|line| {
+            rows.iter().filter(|(row, wraps)| row.contains(line) && !wraps).count() == 1
+        })
     };
     // Narrower, wider, and as it was.
     for columns in [WIDTHS[1], WIDTHS[0], WIDTHS[2], WIDTHS[0], WIDTHS[1]] {

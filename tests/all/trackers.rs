@@ -1,6 +1,7 @@
 //! Trackers that are silent, speak TLS, or compress: what a client makes of them.
 //!
-//! Decides: the trackers' ways; each is a front before a real `bt tracker`. Must not know: how the client is built.
+//! Decides: the trackers' ways; each is a front before a real `bt tracker`. Must not know: how the
+//! client is built.
 //! Invariant: order is asserted, never speed.
 
 use crate::Test;
@@ -28,14 +29,18 @@ fn a_silent_first_tracker_holds_nobody_up() -> Test {
     random_file(&source, 1, 1 << 20)?;
     let torrent = stage.create(&source, &["-a", &silent_url, "-a", &url])?;
 
-    // Nobody knows the seeder before the second tracker does, so both must have passed over the silent one.
-    let seeder = Process::start("seeder", &mut stage.seed("seeder", &torrent, &stage.path(""), LOOPBACK))?;
+    // Nobody knows the seeder before the second tracker does, so both must have passed over the
+    // silent one.
+    let seeder =
+        Process::start("seeder", &mut stage.seed("seeder", &torrent, &stage.path(""), LOOPBACK))?;
     let seeders_question = silent.accept()?.0;
     let copy = stage.path("copy");
-    let leecher = Process::start("leecher", stage.get("leecher", &torrent, &copy, LOOPBACK).arg("--seed"))?;
+    let leecher =
+        Process::start("leecher", stage.get("leecher", &torrent, &copy, LOOPBACK).arg("--seed"))?;
     let leechers_question = silent.accept()?.0;
     leecher.wait_event("complete", PATIENCE)?;
-    // The client has not given up on the silent one: the other was asked beside it, not after its time-out.
+    // The client has not given up on the silent one: the other was asked beside it, not after its
+    // time-out.
     ensure!(is_open(leechers_question)?, "the silent tracker was waited for first");
     ensure_same(&source, &copy.join("content"))?;
     drop(seeders_question);
@@ -64,10 +69,14 @@ fn an_https_tracker_with_a_certificate_of_ones_own() -> Test {
     let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()])?;
     let ca = stage.path("ca.pem");
     fs::write(&ca, certified.cert.pem())?;
-    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).map_err(anyhow::Error::msg)?;
+    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der())
+        .map_err(anyhow::Error::msg)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let config = Arc::new(config.with_no_client_auth().with_single_cert(vec![certified.cert.der().clone()], key)?);
+    let config =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = Arc::new(
+        config.with_no_client_auth().with_single_cert(vec![certified.cert.der().clone()], key)?,
+    );
     let (front, _requests) = front(address(&behind)?, move |stream, relay| {
         relay(&mut StreamOwned::new(ServerConnection::new(Arc::clone(&config))?, stream))
     })?;
@@ -82,9 +91,11 @@ fn an_https_tracker_with_a_certificate_of_ones_own() -> Test {
     let mut get = stage.get("leecher", &torrent, &copy, LOOPBACK);
     Process::run("leecher", get.arg("--ca").arg(&ca), PATIENCE)?.expect_code(0)?;
     ensure_same(&source, &copy.join("content"))?;
-    let asked = ask(&stage, "announce", &torrent, &[Path::new("--ca"), &ca])?.expect_code(0)?.last()?;
+    let asked =
+        ask(&stage, "announce", &torrent, &[Path::new("--ca"), &ca])?.expect_code(0)?.last()?;
     ensure!(asked["trackers"][0]["external_ip"] == "127.0.0.1", "{asked}");
-    let scraped = ask(&stage, "scrape", &torrent, &[Path::new("--ca"), &ca])?.expect_code(0)?.last()?;
+    let scraped =
+        ask(&stage, "scrape", &torrent, &[Path::new("--ca"), &ca])?.expect_code(0)?.last()?;
     ensure!(scraped["trackers"][0]["downloaded"] == 1, "{scraped}");
 
     let untrusted = ask(&stage, "announce", &torrent, &[])?.expect_code(5)?;
@@ -101,12 +112,20 @@ fn a_file_that_is_no_certificate_is_refused_with_its_name() -> Test {
     let torrent = stage.create(&source, &["-a", "https://127.0.0.1:1/announce"])?;
     let no_pem = stage.path("no.pem");
     fs::write(&no_pem, "not a certificate")?;
-    for (file, why) in [(no_pem, "no certificate"), (stage.path("missing.pem"), "No such file"), (stage.path(""), "directory")] {
+    for (file, why) in [
+        (no_pem, "no certificate"),
+        (stage.path("missing.pem"), "No such file"),
+        (stage.path(""), "directory"),
+    ] {
         for verb in ["get", "seed", "announce", "scrape"] {
-            let refused = ask(&stage, verb, &torrent, &[Path::new("--ca"), &file])?.expect_code(3)?;
+            let refused =
+                ask(&stage, verb, &torrent, &[Path::new("--ca"), &file])?.expect_code(3)?;
             ensure!(refused.last()?["code"] == "invalid_ca", "{verb}: {}", refused.out);
             let (name, told) = (file.to_string_lossy(), &refused.err);
-            ensure!(told.contains(&*name) && told.contains(why) && told.contains("PEM"), "{verb}: {told}");
+            ensure!(
+                told.contains(&*name) && told.contains(why) && told.contains("PEM"),
+                "{verb}: {told}"
+            );
         }
     }
     Ok(())
@@ -120,11 +139,16 @@ fn a_tracker_that_compresses_is_understood() -> Test {
         let mut plain = Plain { stream: &mut stream, answer: Vec::new() };
         relay(&mut plain)?;
         let answer = plain.answer;
-        let head = answer.windows(4).position(|end| end == b"\r\n\r\n").context("an answer has a head")? + 4;
+        let head =
+            answer.windows(4).position(|end| end == b"\r\n\r\n").context("an answer has a head")?
+                + 4;
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
         gzip.write_all(&answer[head..])?;
         let gzip = gzip.finish()?;
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", gzip.len());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+            gzip.len()
+        );
         Ok(stream.write_all(&[head.as_bytes(), &gzip].concat())?)
     })?;
     let source = stage.path("content");
@@ -134,7 +158,10 @@ fn a_tracker_that_compresses_is_understood() -> Test {
     ensure!(asked["trackers"][0]["leechers"] == 1, "{asked}");
     let scraped = ask(&stage, "scrape", &torrent, &[])?.expect_code(0)?.last()?;
     ensure!(scraped["trackers"][0]["downloaders"] == 0, "{scraped}");
-    ensure!(requests.try_iter().all(|request| request.contains("accept-encoding: gzip\r\n")), "gzip was asked for");
+    ensure!(
+        requests.try_iter().all(|request| request.contains("accept-encoding: gzip\r\n")),
+        "gzip was asked for"
+    );
     Ok(())
 }
 
@@ -153,7 +180,8 @@ type Relay<'a> = &'a dyn Fn(&mut dyn Channel) -> Result<()>;
 trait Channel: Read + Write {}
 impl<T: Read + Write> Channel for T {}
 
-/// A server that speaks with each connection in its own way, in front of the tracker at `behind`; tells the requests.
+/// A server that speaks with each connection in its own way, in front of the tracker at `behind`;
+/// tells the requests.
 fn front(
     behind: SocketAddr,
     speak: impl Fn(TcpStream, Relay<'_>) -> Result<()> + Send + 'static,
@@ -163,7 +191,8 @@ fn front(
     let (tell, requests) = sync_channel(1024);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            // A client that does not trust us goes away in the middle; the next one is served all the same.
+            // A client that does not trust us goes away in the middle; the next one is served all
+            // the same.
             let _ = speak(stream, &|client| {
                 let mut request = Vec::new();
                 while !request.ends_with(b"\r\n\r\n") {

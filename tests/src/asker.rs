@@ -1,7 +1,8 @@
 //! A peer that asks: what a program claims to have, and what it sends.
 //!
 //! Decides: how long an answer is waited for. Must not know: what is right.
-//! Invariant: it says what the other side said on the wire, and nothing that a program says of itself.
+//! Invariant: it says what the other side said on the wire, and nothing that a program says of
+//! itself.
 
 use crate::frames::*;
 use anyhow::{Context as _, Result, ensure};
@@ -32,7 +33,8 @@ pub struct Part {
 }
 
 impl Asker {
-    /// Connects, shakes hands, and hears what pieces the other side claims; the torrent has so many.
+    /// Connects, shakes hands, and hears what pieces the other side claims; the torrent has so
+    /// many.
     pub fn meet(at: &str, info_hash: [u8; 20], pieces: usize) -> Result<Asker> {
         let at: SocketAddr = at.parse().with_context(|| format!("{at} is no address"))?;
         let mut stream = TcpStream::connect_timeout(&at, CLAIMS_WITHIN)?;
@@ -53,7 +55,8 @@ impl Asker {
         &self.claims
     }
 
-    /// Asks for blocks and returns those that came, until all have come or nothing comes for so long.
+    /// Asks for blocks and returns those that came, until all have come or nothing comes for so
+    /// long.
     pub fn ask(&mut self, parts: &[Part], patience: Duration) -> Result<Vec<(Part, Vec<u8>)>> {
         if !self.is_unchoked {
             self.stream.write_all(&frame(INTERESTED, &[]))?;
@@ -74,14 +77,20 @@ impl Asker {
         Ok(came)
     }
 
-    /// Waits until it claims a piece that it did not claim before; false when it says nothing for so long.
+    /// Waits until it claims a piece that it did not claim before; false when it says nothing for
+    /// so long.
     pub fn hear_more(&mut self, patience: Duration) -> Result<bool> {
         let before = self.claims.clone();
         Ok(self.hear(patience, |asker, _| (asker.claims != before).then_some(()))?.is_some())
     }
 
-    /// Reads messages until `pick` makes something of one; `None` at the deadline, and when the connection ended.
-    fn hear<T>(&mut self, limit: Duration, mut pick: impl FnMut(&Asker, &[u8]) -> Option<T>) -> Result<Option<T>> {
+    /// Reads messages until `pick` makes something of one; `None` at the deadline, and when the
+    /// connection ended.
+    fn hear<T>(
+        &mut self,
+        limit: Duration,
+        mut pick: impl FnMut(&Asker, &[u8]) -> Option<T>,
+    ) -> Result<Option<T>> {
         let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -98,12 +107,18 @@ impl Asker {
                 Some((&UNCHOKE, _)) => self.is_unchoked = true,
                 Some((&CHOKE, _)) => self.is_unchoked = false,
                 Some((&HAVE, number)) => {
-                    let number = number.try_into().map(u32::from_be_bytes).context("a have has a number")?;
-                    *self.claims.get_mut(number as usize).context("a have of a piece that there is not")? = true;
+                    let number =
+                        number.try_into().map(u32::from_be_bytes).context("a have has a number")?;
+                    *self
+                        .claims
+                        .get_mut(number as usize)
+                        .context("a have of a piece that there is not")? = true;
                 }
                 Some((&BITFIELD, bits)) => {
                     for (number, claim) in self.claims.iter_mut().enumerate() {
-                        *claim = bits.get(number / 8).is_some_and(|byte| byte & (0x80 >> (number % 8)) != 0);
+                        *claim = bits
+                            .get(number / 8)
+                            .is_some_and(|byte| byte & (0x80 >> (number % 8)) != 0);
                     }
                 }
                 _ => {}

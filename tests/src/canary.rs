@@ -1,7 +1,8 @@
 //! A folder for downloads with a neighbour that must stay as it is.
 //!
 //! Decides: what lies beside the downloads. Must not know: who downloads.
-//! Invariant: nothing of the stage but the download folder is looked at, and everything beside it is.
+//! Invariant: nothing of the stage but the download folder is looked at, and everything beside it
+//! is.
 
 use crate::{Snapshot, Stage, snapshot};
 use anyhow::{Result, ensure};
@@ -32,7 +33,10 @@ impl Canary {
 
     /// Fails if anything beside the download folder changed.
     pub fn ensure_untouched(&self) -> Result<()> {
-        ensure!(self.before == beside(&self.parent)?, "something beside the download folder changed");
+        ensure!(
+            self.before == beside(&self.parent)?,
+            "something beside the download folder changed"
+        );
         Ok(())
     }
 }

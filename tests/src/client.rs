@@ -1,6 +1,7 @@
 //! A client: a program that shares a torrent, whoever wrote it.
 //!
-//! Decides: the one shape in which scenes see them: opened, given its torrent, asked how far it is. Must not know: any program.
+//! Decides: the one shape in which scenes see them: opened, given its torrent, asked how far it is.
+//! Must not know: any program.
 //! Invariant: seeding and downloading are the same call, with the data present or absent.
 
 mod bt;
@@ -77,7 +78,12 @@ pub struct ClientConfig<'a> {
 
 impl<'a> ClientConfig<'a> {
     /// A seat of a client that is given the torrent, and finds others through its trackers.
-    pub fn new(host: &'a Host, torrent: &'a Path, dir: &'a Path, home: &'a Path) -> ClientConfig<'a> {
+    pub fn new(
+        host: &'a Host,
+        torrent: &'a Path,
+        dir: &'a Path,
+        home: &'a Path,
+    ) -> ClientConfig<'a> {
         ClientConfig { host, torrent, dir, home, magnet: None, discovery: PeersFrom::Trackers }
     }
 
@@ -112,7 +118,12 @@ pub trait Running: Send {
     }
 
     /// Waits until its progress is as wanted.
-    fn wait(&mut self, what: &str, limit: Duration, wanted: &mut dyn FnMut(&ClientProgress) -> bool) -> Result<()> {
+    fn wait(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        wanted: &mut dyn FnMut(&ClientProgress) -> bool,
+    ) -> Result<()> {
         let deadline = Instant::now() + limit;
         loop {
             let progress = self.progress()?;
@@ -140,7 +151,8 @@ pub struct ClientProgress {
     pub bytes_up: u64,
 }
 
-/// Asks again and again until there is an answer, as programs do not say when their remote control is ready.
+/// Asks again and again until there is an answer, as programs do not say when their remote control
+/// is ready.
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> Result<T> {
     let deadline = Instant::now() + OPEN_WITHIN;
     loop {

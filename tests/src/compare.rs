@@ -1,6 +1,7 @@
 //! Whether two trees are the same, and whether a tree was touched.
 //!
-//! Decides: what "identical" means: names, kinds and bytes. Must not know: where the trees come from.
+//! Decides: what "identical" means: names, kinds and bytes. Must not know: where the trees come
+//! from.
 //! Invariant: every file is read whole; no size or time is trusted.
 
 use anyhow::{Context as _, Result, bail};
@@ -19,7 +20,8 @@ pub type Snapshot = BTreeMap<PathBuf, Option<Vec<u8>>>;
 pub fn snapshot(root: &Path) -> Result<Snapshot> {
     let mut found = Snapshot::new();
     visit(root, root, &mut |path, inner| {
-        let bytes = if fs::symlink_metadata(path)?.is_file() { Some(fs::read(path)?) } else { None };
+        let bytes =
+            if fs::symlink_metadata(path)?.is_file() { Some(fs::read(path)?) } else { None };
         found.insert(inner.to_path_buf(), bytes);
         Ok(())
     })?;
@@ -46,7 +48,9 @@ pub fn ensure_same(left: &Path, right: &Path) -> Result<()> {
     }
     for name in ours {
         // Joining an empty name would ask for a directory.
-        let of = |root: &Path| if name.as_os_str().is_empty() { root.to_path_buf() } else { root.join(&name) };
+        let of = |root: &Path| {
+            if name.as_os_str().is_empty() { root.to_path_buf() } else { root.join(&name) }
+        };
         let (one, other) = (of(left), of(right));
         if one.is_dir() != other.is_dir() || (one.is_file() && !same_bytes(&one, &other)?) {
             bail!("{} differs from {}", one.display(), other.display());

@@ -1,7 +1,8 @@
 //! Data to share: files and trees that are the same for the same seed.
 //!
 //! Decides: which awkward names and sizes a tree has. Must not know: who shares it.
-//! Invariant: no file of a tree is a sibling of a directory whose name it begins with, where mktorrent's order differs from ours.
+//! Invariant: no file of a tree is a sibling of a directory whose name it begins with, where
+//! mktorrent's order differs from ours.
 
 use bt_types::Rng;
 use std::fs;
@@ -9,8 +10,16 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 /// Names that file systems allow and programs get wrong.
-const AWKWARD: [&str; 8] =
-    [".hidden", "with space.txt", "ünïcödé.bin", "日本語.dat", "Ω≈ç√", "emoji🎈.png", "semi;colon&amp", "-dash"];
+const AWKWARD: [&str; 8] = [
+    ".hidden",
+    "with space.txt",
+    "ünïcödé.bin",
+    "日本語.dat",
+    "Ω≈ç√",
+    "emoji🎈.png",
+    "semi;colon&amp",
+    "-dash",
+];
 
 /// Bytes that nothing compresses or guesses.
 pub fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
@@ -34,14 +43,15 @@ pub fn random_file(path: &Path, seed: u64, len: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// A tree of `files` files with `total` bytes together: one in ten is empty, one in ten has a few bytes, the rest differ in size;
-/// some have awkward names or lie in hidden directories.
+/// A tree of `files` files with `total` bytes together: one in ten is empty, one in ten has a few
+/// bytes, the rest differ in size; some have awkward names or lie in hidden directories.
 pub fn tree(root: &Path, seed: u64, files: u32, total: u64) -> io::Result<()> {
     let mut rng = Rng::from_seed(seed);
     let mut left = total;
     for index in 0..files {
-        let dir =
-            root.join(format!("{}dir {}", if index % 7 == 3 { "." } else { "" }, index % 23)).join(format!("sub{}", index % 3));
+        let dir = root
+            .join(format!("{}dir {}", if index % 7 == 3 { "." } else { "" }, index % 23))
+            .join(format!("sub{}", index % 3));
         fs::create_dir_all(&dir)?;
         let awkward = AWKWARD.get(index as usize % 40).copied().unwrap_or_default();
         let mean = left / u64::from(files - index);

@@ -1,4 +1,5 @@
-//! A torrent whose original is kept, to tell at any moment which pieces of a copy are right, and which a program claims.
+//! A torrent whose original is kept, to tell at any moment which pieces of a copy are right, and
+//! which a program claims.
 //!
 //! Decides: how a copy is compared. Must not know: what happens to the copy.
 //! Invariant: every byte of a piece is compared; no size, time or word of a program is trusted.
@@ -23,7 +24,8 @@ const NAME: &str = "data.bin";
 /// How long an answer of somebody who may say nothing is waited for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// A file of random bytes or a tree of files of one byte each, its torrent, and a seed on a port that stays the same.
+/// A file of random bytes or a tree of files of one byte each, its torrent, and a seed on a port
+/// that stays the same.
 #[derive(Debug)]
 pub struct Fixture {
     /// Where it all lies.
@@ -53,7 +55,8 @@ impl Fixture {
     pub fn tree(files: usize, up: &str) -> Result<Fixture> {
         let stage = Stage::new()?;
         let original = random_bytes(files as u64, files);
-        let files: Vec<PathBuf> = (0..files).map(|n| format!("{:04}/{:04}", n / FILES, n % FILES).into()).collect();
+        let files: Vec<PathBuf> =
+            (0..files).map(|n| format!("{:04}/{:04}", n / FILES, n % FILES).into()).collect();
         for (path, byte) in files.iter().map(|path| stage.path(NAME).join(path)).zip(&original) {
             fs::create_dir_all(path.parent().unwrap_or(&path))?;
             fs::write(path, [*byte])?;
@@ -61,7 +64,13 @@ impl Fixture {
         Fixture::of(stage, original, files, SMALL_PIECE, up)
     }
 
-    fn of(stage: Stage, original: Vec<u8>, files: Vec<PathBuf>, piece: usize, up: &str) -> Result<Fixture> {
+    fn of(
+        stage: Stage,
+        original: Vec<u8>,
+        files: Vec<PathBuf>,
+        piece: usize,
+        up: &str,
+    ) -> Result<Fixture> {
         let torrent = stage.create(&stage.path(NAME), &["--piece-length", &piece.to_string()])?;
         let info_hash = stage.info_hash(&torrent)?.0;
         // Free a moment ago, and below the ports that the system gives to whoever asks for any.
@@ -76,7 +85,8 @@ impl Fixture {
 
     /// A running seed of the original.
     pub fn seed(&self) -> Result<Process> {
-        let mut command = self.stage.seed("seed", &self.torrent, &self.stage.path(""), self.seed_at);
+        let mut command =
+            self.stage.seed("seed", &self.torrent, &self.stage.path(""), self.seed_at);
         let seed = Process::start("seed", command.args(["--up", &self.up]))?;
         seed.wait_event("ready", PATIENCE)?;
         Ok(seed)
@@ -85,7 +95,12 @@ impl Fixture {
     /// A download into `dir` from the seed, whose state lies in `home`.
     pub fn get(&self, home: &Path, dir: &Path) -> Command {
         let mut command = crate::bt(home);
-        command.arg("get").arg(&self.torrent).arg("-d").arg(dir).args(["--listen", &LOOPBACK.to_string()]);
+        command
+            .arg("get")
+            .arg(&self.torrent)
+            .arg("-d")
+            .arg(dir)
+            .args(["--listen", &LOOPBACK.to_string()]);
         command.args(["--peer", &self.seed_at.to_string()]);
         command
     }
@@ -109,10 +124,13 @@ impl Fixture {
         let Some(piece) = self.original.chunks(self.piece).nth(number) else { return false };
         if self.files.is_empty() {
             let mut bytes = vec![0; piece.len()];
-            let read = fs::File::open(path).and_then(|file| file.read_exact_at(&mut bytes, from as u64));
+            let read =
+                fs::File::open(path).and_then(|file| file.read_exact_at(&mut bytes, from as u64));
             return read.is_ok() && bytes == piece;
         }
-        let holds = |(file, byte): (&PathBuf, &u8)| fs::read(path.join(file)).is_ok_and(|bytes| bytes == [*byte]);
+        let holds = |(file, byte): (&PathBuf, &u8)| {
+            fs::read(path.join(file)).is_ok_and(|bytes| bytes == [*byte])
+        };
         self.files.iter().skip(from).zip(piece).all(holds)
     }
 
@@ -122,11 +140,16 @@ impl Fixture {
         lengths.zip(self.right(dir)).filter(|(_, right)| *right).map(|(len, _)| len).sum()
     }
 
-    /// Fails if a program that shares the copy in `dir` claims a piece that is not there; asked over the wire.
+    /// Fails if a program that shares the copy in `dir` claims a piece that is not there; asked
+    /// over the wire.
     pub fn ensure_claims(&self, process: &Process, dir: &Path) -> Result<()> {
         let asker = Asker::meet(&listening(process)?, self.info_hash, self.pieces())?;
         // Nothing else is read: of many small files that takes as long as a download.
-        let false_claim = asker.claims().iter().enumerate().position(|(number, claims)| *claims && !self.is_right(dir, number));
+        let false_claim = asker
+            .claims()
+            .iter()
+            .enumerate()
+            .position(|(number, claims)| *claims && !self.is_right(dir, number));
         ensure!(false_claim.is_none(), "it claims piece {false_claim:?}, which is not on the disk");
         Ok(())
     }
@@ -136,7 +159,8 @@ impl Fixture {
         let mut asker = Asker::meet(at, self.info_hash, self.pieces())?;
         let (mut asked, mut right, mut wrong) = (vec![false; asker.claims().len()], 0, 0);
         loop {
-            let fresh: Vec<usize> = (0..asked.len()).filter(|&n| asker.claims()[n] && !asked[n]).collect();
+            let fresh: Vec<usize> =
+                (0..asked.len()).filter(|&n| asker.claims()[n] && !asked[n]).collect();
             let parts: Vec<Part> = fresh.iter().flat_map(|&n| self.parts(n)).collect();
             for (part, data) in asker.ask(&parts, ANSWER_WITHIN)? {
                 let from = part.piece as usize * self.piece + part.begin as usize;
@@ -156,7 +180,8 @@ impl Fixture {
         const BLOCK: u32 = 16 << 10;
         let len = self.original.len().saturating_sub(piece * self.piece).min(self.piece) as u32;
         let last = len.saturating_sub(1) / BLOCK * BLOCK;
-        let part = move |begin: u32| Part { piece: piece as u32, begin, len: BLOCK.min(len - begin) };
+        let part =
+            move |begin: u32| Part { piece: piece as u32, begin, len: BLOCK.min(len - begin) };
         [0, last].into_iter().take(if last == 0 { 1 } else { 2 }).map(part)
     }
 }

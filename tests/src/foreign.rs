@@ -1,6 +1,7 @@
 //! Other people's programs: clients, a tracker and a maker of torrents.
 //!
-//! Decides: how each is configured: found through what the seat names alone, encryption at its default. Must not know: `bt`.
+//! Decides: how each is configured: found through what the seat names alone, encryption at its
+//! default. Must not know: `bt`.
 //! Invariant: a program that is not installed is `None`, never a failure.
 
 mod aria2;
@@ -29,15 +30,20 @@ use anyhow::{Context as _, Result};
 use std::path::Path;
 use std::process::Command;
 
-/// Every client that the harness can drive and that `.ci/run` installs. [`Rqbit`] is another, where somebody compiled it.
-pub const CLIENTS: [&dyn Client; 6] = [&Libtorrent::DEFAULT, &Transmission, &Aria2, &Qbittorrent, &Rtorrent, &Webtorrent];
+/// Every client that the harness can drive and that `.ci/run` installs. [`Rqbit`] is another, where
+/// somebody compiled it.
+pub const CLIENTS: [&dyn Client; 6] =
+    [&Libtorrent::DEFAULT, &Transmission, &Aria2, &Qbittorrent, &Rtorrent, &Webtorrent];
 
 /// Where every client listens; each has a namespace of its own.
 const PORT: u16 = 6881;
 
 /// Whether a program of this name can be run.
 fn is_there(program: &str) -> bool {
-    Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().is_ok_and(|output| output.status.success())
+    Command::new("sh")
+        .args(["-c", "command -v \"$0\"", program])
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 /// The first number with dots that a program prints; `None` if it cannot be run.

@@ -1,6 +1,8 @@
-//! The peer protocol byte by byte, for peers of the tests: frames and handshakes are put together by hand, also wrong ones.
+//! The peer protocol byte by byte, for peers of the tests: frames and handshakes are put together
+//! by hand, also wrong ones.
 //!
-//! Decides: what a handshake and a frame look like. Must not know: who sends them, `bt`'s own codec.
+//! Decides: what a handshake and a frame look like. Must not know: who sends them, `bt`'s own
+//! codec.
 //! Invariant: it owns no connection; what is read has its length checked first.
 
 use std::io::{self, Read};
@@ -81,7 +83,10 @@ pub fn read_message(mut from: impl Read) -> io::Result<Vec<u8>> {
     from.read_exact(&mut len)?;
     let len = u32::from_be_bytes(len) as usize;
     if len > MESSAGE_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message of {len} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a message of {len} bytes"),
+        ));
     }
     let mut message = vec![0; len];
     from.read_exact(&mut message)?;
@@ -91,7 +96,8 @@ pub fn read_message(mut from: impl Read) -> io::Result<Vec<u8>> {
 /// Three numbers: a block, as a request names it.
 pub fn three(body: &[u8]) -> Option<[u32; 3]> {
     let (words, []) = body.as_chunks::<4>() else { return None };
-    <[u32; 3]>::try_from(words.iter().map(|word| u32::from_be_bytes(*word)).collect::<Vec<_>>()).ok()
+    <[u32; 3]>::try_from(words.iter().map(|word| u32::from_be_bytes(*word)).collect::<Vec<_>>())
+        .ok()
 }
 
 /// The number that follows a text.

@@ -1,9 +1,13 @@
 //! Meetings of clients: two of any kind, or a whole mixed swarm, in a network of their own.
 //!
-//! Decides: what is shared, who meets whom, when a meeting is over. Must not know: how the clients are configured.
+//! Decides: what is shared, who meets whom, when a meeting is over. Must not know: how the clients
+//! are configured.
 //! Invariant: every copy is compared byte by byte with the original.
 
-use crate::{Bt, Client, ClientConfig, Host, Net, PATIENCE, Process, Protocol, Running, Stage, ensure_same, random_file};
+use crate::{
+    Bt, Client, ClientConfig, Host, Net, PATIENCE, Process, Protocol, Running, Stage, ensure_same,
+    random_file,
+};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::path::PathBuf;
@@ -41,7 +45,12 @@ impl<'a> Meeting<'a> {
     pub fn new(net: &'a Net, protocol: Protocol) -> Result<Meeting<'a>> {
         let host = net.host()?;
         let stage = Stage::new()?;
-        let (tracker, url) = stage.tracker_with(protocol, (host.v4, 6969).into(), Some(&host), &["--interval", "5s"])?;
+        let (tracker, url) = stage.tracker_with(
+            protocol,
+            (host.v4, 6969).into(),
+            Some(&host),
+            &["--interval", "5s"],
+        )?;
         Meeting::on(stage, net, &url, Some((tracker, host)))
     }
 
@@ -50,10 +59,18 @@ impl<'a> Meeting<'a> {
         Meeting::on(Stage::new()?, net, url, None)
     }
 
-    fn on(stage: Stage, net: &'a Net, url: &str, tracker: Option<(Process, Host)>) -> Result<Meeting<'a>> {
+    fn on(
+        stage: Stage,
+        net: &'a Net,
+        url: &str,
+        tracker: Option<(Process, Host)>,
+    ) -> Result<Meeting<'a>> {
         let source = stage.path("content");
-        // No hidden names and no empty files: Transmission renames the ones and does not make the others.
-        for (index, name) in ["one.bin", "two/ünïcödé 日本.bin", "two/three/four.bin"].into_iter().enumerate() {
+        // No hidden names and no empty files: Transmission renames the ones and does not make the
+        // others.
+        for (index, name) in
+            ["one.bin", "two/ünïcödé 日本.bin", "two/three/four.bin"].into_iter().enumerate()
+        {
             let path = source.join(name);
             fs::create_dir_all(path.parent().context("a file lies in a directory")?)?;
             random_file(&path, index as u64, SIZE / 3 + index as u64)?;
@@ -81,15 +98,26 @@ impl<'a> Meeting<'a> {
     /// The same; the one that downloads has only the link, with the tracker in it.
     pub fn transfer_by_link(&self, seed: &dyn Client, leecher: &dyn Client) -> Result<Duration> {
         let shown = self.stage.show(&self.torrent)?;
-        self.transfer_of(seed, leecher, Some(shown["magnet"].as_str().context("the torrent has a link")?))
+        self.transfer_of(
+            seed,
+            leecher,
+            Some(shown["magnet"].as_str().context("the torrent has a link")?),
+        )
     }
 
-    fn transfer_of(&self, seed: &dyn Client, leecher: &dyn Client, magnet: Option<&str>) -> Result<Duration> {
+    fn transfer_of(
+        &self,
+        seed: &dyn Client,
+        leecher: &dyn Client,
+        magnet: Option<&str>,
+    ) -> Result<Duration> {
         let (host, other_host) = (self.net.host()?, self.net.host()?);
         let _seed = self.seed(seed, &host)?;
         let began = Instant::now();
         let (mut running, copy) = self.leech(leecher, "leecher", &other_host, magnet)?;
-        running.wait_complete(PATIENCE).with_context(|| format!("{} from {}", leecher.name(), seed.name()))?;
+        running
+            .wait_complete(PATIENCE)
+            .with_context(|| format!("{} from {}", leecher.name(), seed.name()))?;
         let took = began.elapsed();
         ensure_same(&self.source, &copy)?;
         Ok(took)
@@ -104,7 +132,10 @@ impl<'a> Meeting<'a> {
         let hosts = everyone.iter().map(|_| self.net.host()).collect::<Result<Vec<_>>>()?;
         let mut swarm = Vec::new();
         for (number, (client, host)) in everyone.iter().zip(&hosts).enumerate() {
-            swarm.push((client.name(), self.leech(*client, &format!("leecher {number}"), host, None)?));
+            swarm.push((
+                client.name(),
+                self.leech(*client, &format!("leecher {number}"), host, None)?,
+            ));
         }
         let (began, mut times) = (Instant::now(), vec![None; swarm.len()]);
         while times.contains(&None) {
@@ -112,14 +143,22 @@ impl<'a> Meeting<'a> {
                 if took.is_none() && running.progress()?.complete {
                     *took = Some(began.elapsed());
                 }
-                ensure!(began.elapsed() < PATIENCE || took.is_some(), "{name} did not complete\n{}", running.transcript());
+                ensure!(
+                    began.elapsed() < PATIENCE || took.is_some(),
+                    "{name} did not complete\n{}",
+                    running.transcript()
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }
         let mut guests = Vec::new();
         for ((name, (mut running, copy)), took) in swarm.into_iter().zip(times) {
             ensure_same(&self.source, &copy).with_context(|| format!("the copy of {name}"))?;
-            guests.push(Guest { name, took: took.unwrap_or_default(), bytes_up: running.progress()?.bytes_up });
+            guests.push(Guest {
+                name,
+                took: took.unwrap_or_default(),
+                bytes_up: running.progress()?.bytes_up,
+            });
         }
         Ok(guests)
     }
@@ -127,17 +166,29 @@ impl<'a> Meeting<'a> {
     /// A seed that the tracker knows: whoever announces now is told of it.
     fn seed(&self, client: &dyn Client, host: &Host) -> Result<Box<dyn Running>> {
         let home = self.path("home of the seed");
-        let mut seed = client.share(&ClientConfig::new(host, &self.torrent, &self.path(""), &home))?;
+        let mut seed =
+            client.share(&ClientConfig::new(host, &self.torrent, &self.path(""), &home))?;
         seed.wait_complete(PATIENCE).with_context(|| format!("{} as a seed", client.name()))?;
         let known = self.stage.wait_seeders(1, &self.torrent, host);
-        known.with_context(|| format!("{} did not announce itself\n{}", client.name(), seed.transcript()))?;
+        known.with_context(|| {
+            format!("{} did not announce itself\n{}", client.name(), seed.transcript())
+        })?;
         Ok(seed)
     }
 
     /// A leecher in its first second, and where its copy of the tree will be.
-    fn leech(&self, client: &dyn Client, who: &str, host: &Host, magnet: Option<&str>) -> Result<(Box<dyn Running>, PathBuf)> {
+    fn leech(
+        &self,
+        client: &dyn Client,
+        who: &str,
+        host: &Host,
+        magnet: Option<&str>,
+    ) -> Result<(Box<dyn Running>, PathBuf)> {
         let (dir, home) = (self.path(who), self.path(&format!("home of {who}")));
-        let running = client.share(&ClientConfig { magnet, ..ClientConfig::new(host, &self.torrent, &dir, &home) })?;
+        let running = client.share(&ClientConfig {
+            magnet,
+            ..ClientConfig::new(host, &self.torrent, &dir, &home)
+        })?;
         Ok((running, dir.join("content")))
     }
 }

@@ -46,7 +46,10 @@ impl Net {
     pub fn host(&self) -> Result<Host> {
         let number = u8::try_from(self.hosts.fetch_add(1, Ordering::Relaxed) + 1)?;
         let namespace = Namespace::new(&format!("h{number}"))?;
-        let (v4, v6) = (Ipv4Addr::new(10, 77, 0, number), Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, number.into()));
+        let (v4, v6) = (
+            Ipv4Addr::new(10, 77, 0, number),
+            Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, number.into()),
+        );
         self.bridge.ip(&format!(
             "link add port{number} type veth peer name eth0 netns {}\nlink set port{number} master bridge up\n",
             namespace.name
@@ -59,8 +62,9 @@ impl Net {
         Ok(Host { namespace, v4, v6 })
     }
 
-    /// A further host for measurements. It sends as Linux does unless it is told otherwise, whatever the machine's own choice is: one that paces,
-    /// as BBR does, needs a timer for each packet.
+    /// A further host for measurements. It sends as Linux does unless it is told otherwise,
+    /// whatever the machine's own choice is: one that paces, as BBR does, needs a timer for each
+    /// packet.
     pub fn fast_host(&self) -> Result<Host> {
         let host = self.host()?;
         let (v4, v6) = (host.v4, host.v6);
@@ -72,10 +76,14 @@ impl Net {
 }
 
 impl Host {
-    /// The same command, to be run here. Its program, arguments, environment and directory are kept.
+    /// The same command, to be run here. Its program, arguments, environment and directory are
+    /// kept.
     pub fn inside(&self, command: &Command) -> Command {
         let mut wrapped = Command::new("ip");
-        wrapped.args(["netns", "exec", &self.namespace.name]).arg(command.get_program()).args(command.get_args());
+        wrapped
+            .args(["netns", "exec", &self.namespace.name])
+            .arg(command.get_program())
+            .args(command.get_args());
         for (key, value) in command.get_envs() {
             match value {
                 Some(value) => wrapped.env(key, value),
@@ -90,7 +98,10 @@ impl Host {
 
     /// Slows what leaves this host down to a rate like `100mbit`.
     pub fn shape(&self, rate: &str) -> Result<()> {
-        let tbf = ["qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", rate, "burst", "128kb", "latency", "50ms"];
+        let tbf = [
+            "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", rate, "burst", "128kb",
+            "latency", "50ms",
+        ];
         run(Command::new("tc").args(["-n", &self.namespace.name]).args(tbf))
     }
 
@@ -135,12 +146,14 @@ struct Namespace {
 impl Namespace {
     fn new(role: &str) -> Result<Namespace> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("bt{}-{}-{role}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("bt{}-{}-{role}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         run(Command::new("ip").args(["netns", "add", &name]))?;
         Ok(Namespace { name })
     }
 
-    /// Where the machine has the module for it, packets on bridges go through the firewall, which has no rules here, but costs a seed a twentieth.
+    /// Where the machine has the module for it, packets on bridges go through the firewall, which
+    /// has no rules here, but costs a seed a twentieth.
     fn pass_everything(&self) -> Result<()> {
         let set = "for which in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $which ] || echo 0 > $which; done";
         run(Command::new("ip").args(["netns", "exec", &self.name, "sh", "-c", set]))

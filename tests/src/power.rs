@@ -1,13 +1,15 @@
 //! A disk whose power can be cut.
 //!
 //! Decides: how the disk is made and cut. Must not know: who writes to it.
-//! Invariant: after a cut it holds what was synced, and what the system happened to write; it is unmounted on drop.
+//! Invariant: after a cut it holds what was synced, and what the system happened to write; it is
+//! unmounted on drop.
 
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Stops a file system at once: what is not on its device yet, its own journal included, never gets there.
+/// Stops a file system at once: what is not on its device yet, its own journal included, never gets
+/// there.
 const CUT: &str = "
 import fcntl, os, struct, sys
 EXT4_IOC_SHUTDOWN, NOLOGFLUSH = 0x8004587d, 2
@@ -22,7 +24,8 @@ pub struct PowerDisk {
 }
 
 impl PowerDisk {
-    /// Makes one of so many MiB, whose device is the file `image`, and mounts it on the new directory `mount`.
+    /// Makes one of so many MiB, whose device is the file `image`, and mounts it on the new
+    /// directory `mount`.
     pub fn new(image: &Path, mount: &Path, mib: u64) -> Result<PowerDisk> {
         std::fs::File::create_new(image)?.set_len(mib << 20)?;
         run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image))?;
@@ -53,13 +56,16 @@ impl PowerDisk {
     }
 
     fn mount(&self) -> Result<()> {
-        run(Command::new("mount").args(["-t", "ext4", "-o", "loop"]).args([&self.image, &self.mount]))
+        run(Command::new("mount")
+            .args(["-t", "ext4", "-o", "loop"])
+            .args([&self.image, &self.mount]))
     }
 }
 
 impl Drop for PowerDisk {
     fn drop(&mut self) {
-        // Lazily: a process that still has a file open must not keep the mount visible. Its loop device goes with it.
+        // Lazily: a process that still has a file open must not keep the mount visible. Its loop
+        // device goes with it.
         let _ = Command::new("umount").arg("--lazy").arg(&self.mount).output();
     }
 }

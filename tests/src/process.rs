@@ -1,7 +1,9 @@
 //! A process that is watched line by line and killed when it is dropped.
 //!
-//! Decides: how long is waited, and what a failure message shows. Must not know: which program it is.
-//! Invariant: waiting is a deadline on something that the process says or does, never a guess at its speed.
+//! Decides: how long is waited, and what a failure message shows. Must not know: which program it
+//! is.
+//! Invariant: waiting is a deadline on something that the process says or does, never a guess at
+//! its speed.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
@@ -51,7 +53,8 @@ impl Process {
 
     fn spawn(name: &str, command: &mut Command) -> Result<Process> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("{name}: cannot start {command:?}"))?;
+        let mut child =
+            command.spawn().with_context(|| format!("{name}: cannot start {command:?}"))?;
         let out = Lines::of(child.stdout.take().context("stdout is piped")?);
         let err = Lines::of(child.stderr.take().context("stderr is piped")?);
         wait_for_own_memory(child.id())?;
@@ -68,16 +71,31 @@ impl Process {
         self.wait_for(&format!("event {event:?}"), limit, |object| object["event"] == event)
     }
 
-    /// Waits for the first JSON object on standard output that `wanted` accepts, the ones printed already included.
-    pub fn wait_for(&self, what: &str, limit: Duration, mut wanted: impl FnMut(&Value) -> bool) -> Result<Value> {
-        self.wait_line(what, limit, |line| serde_json::from_str(line).ok().filter(|object| wanted(object)))
+    /// Waits for the first JSON object on standard output that `wanted` accepts, the ones printed
+    /// already included.
+    pub fn wait_for(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut wanted: impl FnMut(&Value) -> bool,
+    ) -> Result<Value> {
+        self.wait_line(what, limit, |line| {
+            serde_json::from_str(line).ok().filter(|object| wanted(object))
+        })
     }
 
     /// Waits for the first line of standard output from which `pick` makes something.
-    pub fn wait_line<T>(&self, what: &str, limit: Duration, pick: impl FnMut(&str) -> Option<T>) -> Result<T> {
+    pub fn wait_line<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        pick: impl FnMut(&str) -> Option<T>,
+    ) -> Result<T> {
         match self.out.wait(limit, pick) {
             Some(found) => Ok(found),
-            None => bail!("{}: waited {limit:?} for {what}, in vain\n{}", self.name, self.transcript()),
+            None => {
+                bail!("{}: waited {limit:?} for {what}, in vain\n{}", self.name, self.transcript())
+            }
         }
     }
 
@@ -89,12 +107,19 @@ impl Process {
     /// The last JSON object on standard output with this `event`, so far.
     pub fn last_event(&self, event: &str) -> Option<Value> {
         let text = &self.out.lock().text;
-        text.iter().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|object| object["event"] == event)
+        text.iter()
+            .rev()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .find(|object| object["event"] == event)
     }
 
     /// Writes a line to its standard input.
     pub fn tell(&mut self, line: &str) -> Result<()> {
-        let input = self.child.stdin.as_mut().with_context(|| format!("{} has no standard input", self.name))?;
+        let input = self
+            .child
+            .stdin
+            .as_mut()
+            .with_context(|| format!("{} has no standard input", self.name))?;
         Ok(writeln!(input, "{line}")?)
     }
 
@@ -124,7 +149,11 @@ impl Process {
         let deadline = Instant::now() + limit;
         while !self.is_over()? {
             if Instant::now() > deadline {
-                bail!("{}: waited {limit:?} for its end, in vain\n{}", self.name, self.transcript());
+                bail!(
+                    "{}: waited {limit:?} for its end, in vain\n{}",
+                    self.name,
+                    self.transcript()
+                );
             }
             thread::sleep(Duration::from_millis(1));
         }
@@ -133,7 +162,12 @@ impl Process {
         // The pipes end with the process: what it printed last is not missed.
         self.out.wait(limit, |_| None::<()>);
         self.err.wait(limit, |_| None::<()>);
-        Ok(Finished { code, cpu_seconds, out: self.out.lock().text.join("\n"), err: self.err.lock().text.join("\n") })
+        Ok(Finished {
+            code,
+            cpu_seconds,
+            out: self.out.lock().text.join("\n"),
+            err: self.err.lock().text.join("\n"),
+        })
     }
 
     /// Whether it has ended by itself.
@@ -171,8 +205,10 @@ impl Process {
 
     fn status(&self, field: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let kib = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
-        let kib: u64 = kib.with_context(|| format!("{}: no {field} in its status", self.name))?.parse()?;
+        let kib =
+            status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
+        let kib: u64 =
+            kib.with_context(|| format!("{}: no {field} in its status", self.name))?.parse()?;
         Ok(kib << 10)
     }
 
@@ -189,21 +225,32 @@ impl Process {
     pub fn transcript(&self) -> String {
         let tail = |lines: &Lines| {
             let text = &lines.lock().text;
-            text.iter().skip(text.len().saturating_sub(25)).map(|line| format!("    {line}\n")).collect::<String>()
+            text.iter()
+                .skip(text.len().saturating_sub(25))
+                .map(|line| format!("    {line}\n"))
+                .collect::<String>()
         };
-        format!("  its standard output ended in\n{}  its standard error ended in\n{}", tail(&self.out), tail(&self.err))
+        format!(
+            "  its standard output ended in\n{}  its standard error ended in\n{}",
+            tail(&self.out),
+            tail(&self.err)
+        )
     }
 }
 
-/// The name, and seconds of processor time, of the process or thread with this file of the kernel's.
-/// Waits until a new process has memory of its own. For a moment after it was started it still shares that of this process, which would be
-/// measured as its own (seen in 1 of 45,000 starts, and more often on a busy machine).
+/// The name, and seconds of processor time, of the process or thread with this file of the
+/// kernel's. Waits until a new process has memory of its own. For a moment after it was started it
+/// still shares that of this process, which would be measured as its own (seen in 1 of 45,000
+/// starts, and more often on a busy machine).
 fn wait_for_own_memory(id: u32) -> Result<()> {
     let ours = std::fs::read_link("/proc/self/exe")?;
     let deadline = Instant::now() + OWN_MEMORY_WITHIN;
     // One that has ended already has no program.
     while std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|program| program == ours) {
-        ensure!(Instant::now() < deadline, "process {id} did not start its program within {OWN_MEMORY_WITHIN:?}");
+        ensure!(
+            Instant::now() < deadline,
+            "process {id} did not start its program within {OWN_MEMORY_WITHIN:?}"
+        );
         thread::yield_now();
     }
     Ok(())
@@ -211,9 +258,11 @@ fn wait_for_own_memory(id: u32) -> Result<()> {
 
 fn cpu(stat: &Path) -> Result<(String, f64)> {
     let stat = std::fs::read_to_string(stat)?;
-    // The name in parentheses may hold spaces: count fields after it. utime and stime are the 14th and 15th.
+    // The name in parentheses may hold spaces: count fields after it. utime and stime are the 14th
+    // and 15th.
     let (head, fields) = stat.rsplit_once(") ").context("/proc/PID/stat has a name")?;
-    let ticks: f64 = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    let ticks: f64 =
+        fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
     let (_, name) = head.split_once('(').context("/proc/PID/stat has a name")?;
     Ok((name.to_owned(), ticks / rustix::param::clock_ticks_per_second() as f64))
 }
@@ -228,7 +277,9 @@ impl Drop for Process {
 impl Finished {
     /// The last JSON object on standard output.
     pub fn last(&self) -> Result<Value> {
-        self.objects().pop().with_context(|| format!("no JSON on standard output; {}", self.brief()))
+        self.objects()
+            .pop()
+            .with_context(|| format!("no JSON on standard output; {}", self.brief()))
     }
 
     /// The JSON objects on standard output.
@@ -253,7 +304,10 @@ impl Finished {
     fn brief(&self) -> String {
         let lines: Vec<&str> = self.out.lines().collect();
         let tail = lines.get(lines.len().saturating_sub(12)..).unwrap_or_default().join("\n    ");
-        format!("exit code {:?}\n  standard output\n    {tail}\n  standard error\n    {}", self.code, self.err)
+        format!(
+            "exit code {:?}\n  standard output\n    {tail}\n  standard error\n    {}",
+            self.code, self.err
+        )
     }
 }
 
@@ -275,7 +329,10 @@ impl Lines {
             let mut pipe = BufReader::new(pipe);
             let mut line = Vec::new();
             while pipe.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-                reader.lock().text.push(String::from_utf8_lossy(&line).trim_end_matches('\n').to_string());
+                reader
+                    .lock()
+                    .text
+                    .push(String::from_utf8_lossy(&line).trim_end_matches('\n').to_string());
                 line.clear();
                 reader.0.1.notify_all();
             }

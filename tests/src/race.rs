@@ -1,9 +1,13 @@
 //! A swarm with narrow uplinks: one seed, leechers that start together, finishers that stay.
 //!
-//! Decides: who runs where, what is measured. Must not know: which client it is, nor what a good time is.
-//! Invariant: each has a network namespace and an uplink of its own; only copies that equal the original count as finished.
+//! Decides: who runs where, what is measured. Must not know: which client it is, nor what a good
+//! time is.
+//! Invariant: each has a network namespace and an uplink of its own; only copies that equal the
+//! original count as finished.
 
-use crate::{Client, ClientConfig, ClientProgress, Host, Net, Protocol, Running, Stage, random_file};
+use crate::{
+    Client, ClientConfig, ClientProgress, Host, Net, Protocol, Running, Stage, random_file,
+};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,8 +50,8 @@ pub struct Outcome {
 }
 
 impl RaceSpec {
-    /// Seconds that no protocol can beat, with downlinks without limit: the seed must send everything once, and all uplinks together
-    /// must send it to everybody.
+    /// Seconds that no protocol can beat, with downlinks without limit: the seed must send
+    /// everything once, and all uplinks together must send it to everybody.
     pub fn bound(&self) -> f64 {
         let bits = (8 * self.bytes) as f64;
         let all = self.seed_up + self.leecher_up.iter().sum::<u64>();
@@ -61,21 +65,34 @@ impl RaceSpec {
         random_file(&source, 1, self.bytes)?;
         let tracker_host = net.host()?;
         let at = (tracker_host.v4, 6969).into();
-        let (_tracker, url) = stage.tracker_with(Protocol::Http, at, Some(&tracker_host), &["--interval", "10s"])?;
-        let torrent = stage.create(&source, &["--piece-length", &self.piece.to_string(), "-a", &url])?;
+        let (_tracker, url) =
+            stage.tracker_with(Protocol::Http, at, Some(&tracker_host), &["--interval", "10s"])?;
+        let torrent =
+            stage.create(&source, &["--piece-length", &self.piece.to_string(), "-a", &url])?;
 
         let host = shaped(net, self.seed_up)?;
         let (dir, home) = (stage.path(""), stage.path("home of the seed"));
         let mut seeding = seed.share(&ClientConfig::new(&host, &torrent, &dir, &home))?;
         seeding.wait_complete(crate::PATIENCE)?;
-        stage.wait_seeders(1, &torrent, &host).with_context(|| format!("{} as a seed", seed.name()))?;
+        stage
+            .wait_seeders(1, &torrent, &host)
+            .with_context(|| format!("{} as a seed", seed.name()))?;
 
-        let hosts = self.leecher_up.iter().map(|&up| shaped(net, up)).collect::<Result<Vec<_>>>()?;
+        let hosts =
+            self.leecher_up.iter().map(|&up| shaped(net, up)).collect::<Result<Vec<_>>>()?;
         let mut leechers = Vec::new();
         for (number, host) in hosts.iter().enumerate() {
-            let (dir, home) = (stage.path(format!("leecher {number}")), stage.path(format!("home of leecher {number}")));
+            let (dir, home) = (
+                stage.path(format!("leecher {number}")),
+                stage.path(format!("home of leecher {number}")),
+            );
             let running = leecher.open(&ClientConfig::new(host, &torrent, &dir, &home))?;
-            leechers.push(Leecher { running, copy: dir.join("data.bin"), finished: None, progress: ClientProgress::default() });
+            leechers.push(Leecher {
+                running,
+                copy: dir.join("data.bin"),
+                finished: None,
+                progress: ClientProgress::default(),
+            });
         }
         let first = Instant::now();
         for leecher in &mut leechers {
@@ -83,15 +100,23 @@ impl RaceSpec {
         }
         let stagger = first.elapsed();
         let seed_sent = self.watch(seeding, &mut leechers)?;
-        let mut finished: Vec<Duration> = leechers.iter().filter_map(|leecher| leecher.finished).collect();
+        let mut finished: Vec<Duration> =
+            leechers.iter().filter_map(|leecher| leecher.finished).collect();
         finished.sort();
-        let lost = lost(&source, self.piece, leechers.iter().map(|leecher| leecher.copy.as_path()))?;
+        let lost =
+            lost(&source, self.piece, leechers.iter().map(|leecher| leecher.copy.as_path()))?;
         for leecher in &leechers {
             let same = || Ok::<_, anyhow::Error>(fs::read(&source)? == fs::read(&leecher.copy)?);
-            ensure!(leecher.finished.is_none() || same()?, "{} differs from the original", leecher.copy.display());
+            ensure!(
+                leecher.finished.is_none() || same()?,
+                "{} differs from the original",
+                leecher.copy.display()
+            );
         }
         let stuck = leechers.iter().filter(|leecher| leecher.finished.is_none());
-        let stuck = stuck.map(|leecher| format!("{:?}\n{}", leecher.progress, leecher.running.transcript())).collect();
+        let stuck = stuck
+            .map(|leecher| format!("{:?}\n{}", leecher.progress, leecher.running.transcript()))
+            .collect();
         Ok(Outcome { finished, stagger, seed_sent, lost, stuck })
     }
 
@@ -144,7 +169,9 @@ fn lost<'a>(source: &Path, piece: u64, copies: impl Iterator<Item = &'a Path>) -
     for copy in copies {
         // Who has nothing may have no file.
         let copy = fs::read(copy).unwrap_or_default();
-        for (index, (ours, theirs)) in source.chunks(piece as usize).zip(copy.chunks(piece as usize)).enumerate() {
+        for (index, (ours, theirs)) in
+            source.chunks(piece as usize).zip(copy.chunks(piece as usize)).enumerate()
+        {
             found[index] |= ours == theirs;
         }
     }
@@ -156,7 +183,13 @@ mod tests {
     use super::{RaceSpec, lost};
 
     fn spec(seed_up: u64, leecher_up: &[u64]) -> RaceSpec {
-        RaceSpec { bytes: 1 << 20, piece: 1 << 18, seed_up, leecher_up: leecher_up.to_vec(), leave_at: None }
+        RaceSpec {
+            bytes: 1 << 20,
+            piece: 1 << 18,
+            seed_up,
+            leecher_up: leecher_up.to_vec(),
+            leave_at: None,
+        }
     }
 
     #[test]

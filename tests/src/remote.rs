@@ -52,8 +52,11 @@ impl Remote {
 
     fn ask(&self, method: &str, path: &str, headers: &[String], body: &[u8]) -> Result<Answer> {
         let mut stream = self.connect()?;
-        let mut request =
-            format!("{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\nContent-Length: {}\r\n", self.port, body.len());
+        let mut request = format!(
+            "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\nContent-Length: {}\r\n",
+            self.port,
+            body.len()
+        );
         for header in headers {
             request += &format!("{header}\r\n");
         }
@@ -76,7 +79,11 @@ impl Answer {
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let found = self.head.lines().filter_map(|line| line.split_once(':')).find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let found = self
+            .head
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.trim())
     }
 
@@ -85,7 +92,8 @@ impl Answer {
     }
 
     pub(crate) fn json(&self) -> Result<serde_json::Value> {
-        serde_json::from_slice(&self.body)
-            .with_context(|| format!("no JSON: {}{}", self.head, String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body).with_context(|| {
+            format!("no JSON: {}{}", self.head, String::from_utf8_lossy(&self.body))
+        })
     }
 }

@@ -1,13 +1,18 @@
 //! Tests that cannot run here say so.
 //!
-//! Decides: what a missing tool means: a skipped test for a person, a failure in CI. Must not know: any tool.
+//! Decides: what a missing tool means: a skipped test for a person, a failure in CI. Must not know:
+//! any tool.
 //! Invariant: with `BT_CI=1` no test is silently left out.
 
 use std::io::Write as _;
 
-/// Prints `SKIPPED: why`, and adds a line to the file that `BT_SKIPS` names; with `BT_CI=1` it panics instead.
+/// Prints `SKIPPED: why`, and adds a line to the file that `BT_SKIPS` names; with `BT_CI=1` it
+/// panics instead.
 pub fn skipped(why: &str) {
-    assert!(std::env::var_os("BT_CI").is_none_or(|value| value != "1"), "SKIPPED: {why}, but BT_CI=1 forbids skipping");
+    assert!(
+        std::env::var_os("BT_CI").is_none_or(|value| value != "1"),
+        "SKIPPED: {why}, but BT_CI=1 forbids skipping"
+    );
     eprintln!("SKIPPED: {why}");
     if let Some(notes) = std::env::var_os("BT_SKIPS") {
         let note = || writeln!(std::fs::OpenOptions::new().append(true).open(notes)?, "{why}");

@@ -1,6 +1,7 @@
 //! A scene with `bt` processes: a folder that holds their data, and each one's own state.
 //!
-//! Decides: where things lie, and the arguments that every scene repeats. Must not know: what a scene shows.
+//! Decides: where things lie, and the arguments that every scene repeats. Must not know: what a
+//! scene shows.
 //! Invariant: two actors share no state.
 
 use crate::{Host, InfoHash, PATIENCE, Process, bt, bt_for_people, random_file};
@@ -60,7 +61,8 @@ impl Stage {
         command
     }
 
-    /// Makes `NAME.torrent` of `source` with `bt create` and these further options, and returns its path.
+    /// Makes `NAME.torrent` of `source` with `bt create` and these further options, and returns its
+    /// path.
     pub fn create(&self, source: &Path, options: &[&str]) -> Result<PathBuf> {
         let name = source.file_name().context("the source has a name")?.to_string_lossy();
         let torrent = self.path(format!("{name}.torrent"));
@@ -72,7 +74,9 @@ impl Stage {
 
     /// What `bt show` says of a torrent.
     pub fn show(&self, torrent: &Path) -> Result<Value> {
-        Process::run("show", self.bt("shower").arg("show").arg(torrent), PATIENCE)?.expect_code(0)?.last()
+        Process::run("show", self.bt("shower").arg("show").arg(torrent), PATIENCE)?
+            .expect_code(0)?
+            .last()
     }
 
     /// The v1 info-hash of a torrent, as `bt show` says it.
@@ -82,8 +86,14 @@ impl Stage {
         hash.with_context(|| format!("no v1 info-hash: {shown}"))
     }
 
-    /// A running `bt tracker` at this address (port 0: any), in `host` or on this machine, and its announce URL.
-    pub fn tracker(&self, protocol: Protocol, at: SocketAddr, host: Option<&Host>) -> Result<(Process, String)> {
+    /// A running `bt tracker` at this address (port 0: any), in `host` or on this machine, and its
+    /// announce URL.
+    pub fn tracker(
+        &self,
+        protocol: Protocol,
+        at: SocketAddr,
+        host: Option<&Host>,
+    ) -> Result<(Process, String)> {
         self.tracker_with(protocol, at, host, &[])
     }
 
@@ -109,17 +119,26 @@ impl Stage {
         Ok((tracker, url))
     }
 
-    /// Waits until the torrent's tracker, asked from `host`, knows of so many seeds: whoever announces then is told of them.
+    /// Waits until the torrent's tracker, asked from `host`, knows of so many seeds: whoever
+    /// announces then is told of them.
     pub fn wait_seeders(&self, count: u64, torrent: &Path, host: &Host) -> Result<()> {
         let mut scrape = self.bt("scraper");
         let mut scrape = host.inside(scrape.arg("scrape").arg(torrent));
         let deadline = Instant::now() + PATIENCE;
         loop {
             let swarm = Process::run("scrape", &mut scrape, PATIENCE)?;
-            if swarm.objects().iter().any(|answer| answer["trackers"][0]["seeders"].as_u64() >= Some(count)) {
+            if swarm
+                .objects()
+                .iter()
+                .any(|answer| answer["trackers"][0]["seeders"].as_u64() >= Some(count))
+            {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "waited {PATIENCE:?} for {count} seeds at the tracker, in vain\n{}", swarm.out);
+            ensure!(
+                Instant::now() < deadline,
+                "waited {PATIENCE:?} for {count} seeds at the tracker, in vain\n{}",
+                swarm.out
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -155,10 +174,14 @@ pub struct Seeded {
 }
 
 impl Seeded {
-    /// Makes a torrent of `source`, a path on the stage, and seeds it, both with these further options.
+    /// Makes a torrent of `source`, a path on the stage, and seeds it, both with these further
+    /// options.
     pub fn new(stage: Stage, source: &Path, create: &[&str], seed: &[&str]) -> Result<Seeded> {
         let torrent = stage.create(source, create)?;
-        let seed = Process::start("seed", stage.seed("seed", &torrent, &stage.path(""), LOOPBACK).args(seed))?;
+        let seed = Process::start(
+            "seed",
+            stage.seed("seed", &torrent, &stage.path(""), LOOPBACK).args(seed),
+        )?;
         let at = listening(&seed)?;
         Ok(Seeded { stage, source: source.to_path_buf(), torrent, at, seed })
     }
@@ -182,5 +205,8 @@ impl Seeded {
 /// Waits until a `bt` is ready, and returns the first address, or URL, at which it listens.
 pub fn listening(process: &Process) -> Result<String> {
     let ready = process.wait_event("ready", PATIENCE)?;
-    Ok(ready["listen"][0].as_str().with_context(|| format!("it does not say where it listens: {ready}"))?.to_owned())
+    Ok(ready["listen"][0]
+        .as_str()
+        .with_context(|| format!("it does not say where it listens: {ready}"))?
+        .to_owned())
 }

@@ -5,7 +5,9 @@
 
 use crate::Host;
 use anyhow::Result;
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, recv, socket_with, sockopt};
+use rustix::net::{
+    AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, recv, socket_with, sockopt,
+};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +37,12 @@ impl Tap {
     pub fn new(host: &Host) -> Result<Tap> {
         let socket = host.netns()?.within(|| {
             let protocol = NonZeroU32::new(u32::from(ALL.to_be())).map(Protocol::from_raw);
-            let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
+            let socket = socket_with(
+                AddressFamily::PACKET,
+                SocketType::RAW,
+                SocketFlags::CLOEXEC,
+                protocol,
+            )?;
             sockopt::set_socket_recv_buffer_size_force(&socket, QUEUE)?;
             Ok(socket)
         })?;
@@ -63,7 +70,11 @@ impl Tap {
                 17 => heard.datagrams.extend(segment.get(8..).map(<[u8]>::to_vec)),
                 6 => {
                     let Some((ports, data)) = tcp(segment) else { continue };
-                    heard.streams.entry([ends, ports].concat()).or_default().extend_from_slice(data);
+                    heard
+                        .streams
+                        .entry([ends, ports].concat())
+                        .or_default()
+                        .extend_from_slice(data);
                 }
                 _ => {}
             }
@@ -77,7 +88,8 @@ fn packet(frame: &[u8]) -> Option<(&[u8], u8, &[u8])> {
     let (kind, packet) = (frame.get(12..14)?, frame.get(14..)?);
     match kind {
         [8, 0] => {
-            let (first, total) = (packet.first()?, u16::from_be_bytes(*packet.get(2..)?.first_chunk()?));
+            let (first, total) =
+                (packet.first()?, u16::from_be_bytes(*packet.get(2..)?.first_chunk()?));
             let header = usize::from(first & 15) * 4;
             Some((packet.get(12..20)?, *packet.get(9)?, packet.get(header..usize::from(total))?))
         }

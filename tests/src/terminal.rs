@@ -1,6 +1,7 @@
 //! A program in a terminal of a given size, and what stands on its screen.
 //!
-//! Decides: how the terminal behaves: as most do, it wraps long lines anew when it gets narrower, and its screen was used before. Must not know: which program it is.
+//! Decides: how the terminal behaves: as most do, it wraps long lines anew when it gets narrower,
+//! and its screen was used before. Must not know: which program it is.
 //! Invariant: the program is killed when the value is dropped.
 
 use alacritty_terminal::event::VoidListener;
@@ -59,15 +60,20 @@ impl Terminal {
         let path = std::ffi::OsStr::from_bytes(path.to_bytes());
         let end = || OpenOptions::new().read(true).write(true).open(path);
         tcsetwinsize(&pty, winsize(size))?;
-        let child = command.env("TERM", "xterm-256color").stdin(end()?).stdout(end()?).stderr(end()?).spawn();
+        let child = command
+            .env("TERM", "xterm-256color")
+            .stdin(end()?)
+            .stdout(end()?)
+            .stderr(end()?)
+            .spawn();
         let child = child.with_context(|| format!("cannot start {command:?}"))?;
         let model = Arc::new(Mutex::new(Term::new(Config::default(), &size, VoidListener)));
         let (pty, shown) = (File::from(pty), Arc::clone(&model));
         let mut from = pty.try_clone()?;
         thread::spawn(move || {
             let (mut parser, mut buffer) = (Processor::<StdSyncHandler>::new(), [0; 4096]);
-            // As after some hours of use: with the cursor at the bottom. What is scrolled away while a window gets narrower can be reached
-            // by no program.
+            // As after some hours of use: with the cursor at the bottom. What is scrolled away
+            // while a window gets narrower can be reached by no program.
             parser.advance(&mut *lock(&shown), "\n".repeat(size.rows.into()).as_bytes());
             // The last end of the terminal is closed when the program ends: an error.
             while let Ok(count @ 1..) = from.read(&mut buffer) {
@@ -85,8 +91,8 @@ impl Terminal {
         Ok(())
     }
 
-    /// Everything that the terminal holds, what was scrolled away included, without blanks at the ends of rows. Each is followed by whether
-    /// it was wrapped into the next.
+    /// Everything that the terminal holds, what was scrolled away included, without blanks at the
+    /// ends of rows. Each is followed by whether it was wrapped into the next.
     pub fn rows(&self) -> Vec<(String, bool)> {
         use alacritty_terminal::term::cell::Flags;
         let model = lock(&self.model);
@@ -96,7 +102,10 @@ impl Terminal {
             let text: String = (0..columns).map(|column| cell(column).c).collect();
             (text.trim_end().to_owned(), cell(columns - 1).flags.contains(Flags::WRAPLINE))
         };
-        (grid.topmost_line().0..=grid.bottommost_line().0).map(row).filter(|(text, _)| !text.is_empty()).collect()
+        (grid.topmost_line().0..=grid.bottommost_line().0)
+            .map(row)
+            .filter(|(text, _)| !text.is_empty())
+            .collect()
     }
 
     /// Waits until the rows are as wanted.

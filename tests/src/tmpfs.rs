@@ -16,7 +16,11 @@ impl SmallDisk {
     /// Mounts one of so many MiB on an empty directory; `None` where that is not allowed.
     pub fn mount(path: &Path, mib: u32) -> Option<SmallDisk> {
         let size = format!("size={mib}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "bt-small-disk"]).arg(path).output().ok()?;
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "bt-small-disk"])
+            .arg(path)
+            .output()
+            .ok()?;
         mounted.status.success().then(|| SmallDisk { path: path.to_path_buf() })
     }
 

@@ -1,9 +1,15 @@
-//! A transfer as fast as it goes: seeds that have all, leechers that start together, no limit anywhere.
+//! A transfer as fast as it goes: seeds that have all, leechers that start together, no limit
+//! anywhere.
 //!
-//! Decides: who runs where, what is measured. Must not know: which client it is, nor what a good figure is.
-//! Invariant: what a client did before the leechers began, its own check of the data above all, is not counted.
+//! Decides: who runs where, what is measured. Must not know: which client it is, nor what a good
+//! figure is.
+//! Invariant: what a client did before the leechers began, its own check of the data above all, is
+//! not counted.
 
-use crate::{Client, ClientConfig, Host, Net, PATIENCE, Process, Protocol, Running, Stage, ensure_same, random_file};
+use crate::{
+    Client, ClientConfig, Host, Net, PATIENCE, Process, Protocol, Running, Stage, ensure_same,
+    random_file,
+};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +18,8 @@ use std::time::{Duration, Instant};
 /// The tracker's address: that of the first host of every network.
 const TRACKER: &str = "http://10.77.0.1:6969/announce";
 
-/// How long a transfer may take: the slowest client with the most pieces needs minutes on a slow machine.
+/// How long a transfer may take: the slowest client with the most pieces needs minutes on a slow
+/// machine.
 const TRANSFER: Duration = Duration::from_secs(600);
 
 /// Files of a tree that lie in one directory.
@@ -30,7 +37,8 @@ pub struct Payload {
 /// What a transfer cost.
 #[derive(Clone, Copy, Debug)]
 pub struct TransferCost {
-    /// From the moment when the first leecher was given its torrent until the last one was complete.
+    /// From the moment when the first leecher was given its torrent until the last one was
+    /// complete.
     pub wall: Duration,
     /// Processor seconds of all seeds together.
     pub seed_cpu: f64,
@@ -43,7 +51,8 @@ pub struct TransferCost {
 }
 
 impl Payload {
-    /// So many files of random bytes with a size of `bytes` together, in pieces of this length, in this folder.
+    /// So many files of random bytes with a size of `bytes` together, in pieces of this length, in
+    /// this folder.
     pub fn new(folder: &Path, files: u32, bytes: u64, piece: u64) -> Result<Payload> {
         let stage = Stage::within(folder)?;
         let source = stage.path("content");
@@ -53,10 +62,15 @@ impl Payload {
             for number in 0..files {
                 let dir = source.join(format!("{:04}", number / FILES_TOGETHER));
                 fs::create_dir_all(&dir)?;
-                random_file(&dir.join(format!("{number:06}.bin")), number.into(), bytes / u64::from(files))?;
+                random_file(
+                    &dir.join(format!("{number:06}.bin")),
+                    number.into(),
+                    bytes / u64::from(files),
+                )?;
             }
         }
-        let torrent = stage.create(&source, &["--piece-length", &piece.to_string(), "-a", TRACKER])?;
+        let torrent =
+            stage.create(&source, &["--piece-length", &piece.to_string(), "-a", TRACKER])?;
         Ok(Payload { stage, source, torrent, bytes })
     }
 
@@ -66,12 +80,18 @@ impl Payload {
     }
 
     /// Moves it from so many seeds to so many leechers, once. Copies lie beside the source.
-    pub fn transfer(&self, folder: &Path, seed: (&dyn Client, usize), leecher: (&dyn Client, usize)) -> Result<TransferCost> {
+    pub fn transfer(
+        &self,
+        folder: &Path,
+        seed: (&dyn Client, usize),
+        leecher: (&dyn Client, usize),
+    ) -> Result<TransferCost> {
         let net = Net::new().context("network namespaces need root and `ip`")?;
         let stage = Stage::within(folder)?;
         let tracker_host = net.host()?;
         let at = (tracker_host.v4, 6969).into();
-        let (_tracker, _) = stage.tracker_with(Protocol::Http, at, Some(&tracker_host), &["--interval", "10s"])?;
+        let (_tracker, _) =
+            stage.tracker_with(Protocol::Http, at, Some(&tracker_host), &["--interval", "10s"])?;
 
         let hosts = hosts(&net, seed.1)?;
         let mut seeds = Vec::new();
@@ -80,7 +100,9 @@ impl Payload {
             seeds.push(seed.0.share(&ClientConfig::new(host, &self.torrent, &dir, &home))?);
         }
         for running in &mut seeds {
-            running.wait_complete(PATIENCE).with_context(|| format!("{} as a seed", seed.0.name()))?;
+            running
+                .wait_complete(PATIENCE)
+                .with_context(|| format!("{} as a seed", seed.0.name()))?;
         }
         let known = stage.wait_seeders(seed.1 as u64, &self.torrent, &tracker_host);
         known.with_context(|| format!("{} as a seed", seed.0.name()))?;
@@ -88,7 +110,10 @@ impl Payload {
         let hosts = self::hosts(&net, leecher.1)?;
         let (mut leechers, mut copies) = (Vec::new(), Vec::new());
         for (number, host) in hosts.iter().enumerate() {
-            let (dir, home) = (stage.path(format!("copy {number}")), stage.path(format!("home of leecher {number}")));
+            let (dir, home) = (
+                stage.path(format!("copy {number}")),
+                stage.path(format!("home of leecher {number}")),
+            );
             leechers.push(leecher.0.open(&ClientConfig::new(host, &self.torrent, &dir, &home))?);
             copies.push(dir.join("content"));
         }

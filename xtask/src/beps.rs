@@ -1,6 +1,7 @@
 //! `beps`: which crate speaks of which BEP.
 //!
-//! Decides: what counts as a mention. Must not know: whether the BEP is complete; docs/beps.md says that.
+//! Decides: what counts as a mention. Must not know: whether the BEP is complete; docs/beps.md says
+//! that.
 //! Invariant: same sources, same table.
 
 use anyhow::Result;
@@ -15,7 +16,10 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         let package = entry?;
         visit(&package.path().join("src"), &mut |text| {
             for bep in mentions(text) {
-                crates.entry(bep).or_default().insert(format!("`{}`", package.file_name().to_string_lossy()));
+                crates
+                    .entry(bep)
+                    .or_default()
+                    .insert(format!("`{}`", package.file_name().to_string_lossy()));
             }
         })?;
     }
@@ -27,7 +31,9 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 }
 
 fn mentions(text: &str) -> impl Iterator<Item = u32> {
-    text.split("BEP ").skip(1).filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
+    text.split("BEP ")
+        .skip(1)
+        .filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
 }
 
 fn visit(dir: &Path, seen: &mut dyn FnMut(&str)) -> Result<()> {

@@ -20,7 +20,21 @@ const CHECKS: &[Step] = &[
     ("lints", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     ("tests", &["test", "--quiet", "--workspace", "--exclude", "bt-tests"]),
     ("docs", &["doc", "--quiet", "--no-deps", "--workspace"]),
-    ("simulation", &["run", "--quiet", "--release", "--package", "xtask", "--", "sim", "seed-crash", "--seed", "1"]),
+    (
+        "simulation",
+        &[
+            "run",
+            "--quiet",
+            "--release",
+            "--package",
+            "xtask",
+            "--",
+            "sim",
+            "seed-crash",
+            "--seed",
+            "1",
+        ],
+    ),
     ("sim churn", &sim("churn", "1..20")),
     ("sim strangers", &sim("strangers", "1..20")),
     ("sim poison-all", &sim("poison-all", "1..20")),
@@ -36,7 +50,21 @@ const CHECKS: &[Step] = &[
     ("sim magnets", &sim("magnets", "1..5")),
     ("sim word-of-mouth", &sim("word-of-mouth", "1..5")),
     ("cost", &["run", "--quiet", "--release", "--package", "xtask", "--", "cost"]),
-    ("DHT", &["run", "--quiet", "--release", "--package", "bt-dht", "--example", "swarm", "--", "--seed", "1"]),
+    (
+        "DHT",
+        &[
+            "run",
+            "--quiet",
+            "--release",
+            "--package",
+            "bt-dht",
+            "--example",
+            "swarm",
+            "--",
+            "--seed",
+            "1",
+        ],
+    ),
     ("program", &["build", "--quiet", "--release", "--package", "bt-cli"]),
 ];
 
@@ -63,7 +91,11 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     for (name, args) in CHECKS.iter().chain(PROCESSES) {
         println!("== {name}: cargo {}", args.join(" "));
         let (done, took) = step(root, args, &skips)?;
-        println!("== {name}: {:.1} s, {:.1} min so far", took.as_secs_f64(), began.elapsed().as_secs_f64() / 60.0);
+        println!(
+            "== {name}: {:.1} s, {:.1} min so far",
+            took.as_secs_f64(),
+            began.elapsed().as_secs_f64() / 60.0
+        );
         writeln!(table, "  {:>7.1}  {name}", took.as_secs_f64())?;
         if !done {
             println!("{table}");
@@ -75,7 +107,11 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     for why in skipped.lines().collect::<BTreeSet<_>>() {
         println!("SKIPPED: {why}");
     }
-    println!("ci: all {} steps passed, {} tests were skipped", CHECKS.len() + PROCESSES.len(), skipped.lines().count());
+    println!(
+        "ci: all {} steps passed, {} tests were skipped",
+        CHECKS.len() + PROCESSES.len(),
+        skipped.lines().count()
+    );
     Ok(())
 }
 

@@ -1,7 +1,10 @@
-//! `cost`: instructions of the engine for one input, with few and with many peers, pieces and idle torrents; and of the decoder for a message.
+//! `cost`: instructions of the engine for one input, with few and with many peers, pieces and idle
+//! torrents; and of the decoder for a message.
 //!
-//! Decides: what is compared, and how much more the many may cost. Must not know: how the engine works.
-//! Invariant: only the calls that are meant are counted, and the start is subtracted: a count is the same in every run.
+//! Decides: what is compared, and how much more the many may cost. Must not know: how the engine
+//! works.
+//! Invariant: only the calls that are meant are counted, and the start is subtracted: a count is
+//! the same in every run.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bt_tests::{build_release, skip};
@@ -14,8 +17,11 @@ const BEFORE: u64 = 10_000;
 /// Messages that are decoded and counted, after as many that are not counted.
 const MESSAGES: u64 = 1000;
 /// The calls that make an engine work.
-const ENGINE: &[&str] =
-    &["bt_engine::engine::Engine::handle", "bt_engine::engine::Engine::wake", "bt_engine::engine::Engine::poll"];
+const ENGINE: &[&str] = &[
+    "bt_engine::engine::Engine::handle",
+    "bt_engine::engine::Engine::wake",
+    "bt_engine::engine::Engine::poll",
+];
 /// Those that turn bytes into messages.
 const DECODER: &[&str] = &["bt_peer_wire::connection::Connection::next"];
 /// How many times as much an input may cost at most among the many.
@@ -29,7 +35,9 @@ pub(crate) fn run() -> Result<()> {
     let example = build_release(&["--package", "bt-engine", "--example", "cost"])?;
     println!("{:>8} {:>8} {:>8} {:>12} {:>8}", "peers", "pieces", "idle", "per input", "times");
     let mut least = None;
-    for (peers, pieces, idle) in [(10, 1_000, 10), (1_000, 1_000, 10), (10, 100_000, 10), (10, 1_000, 10_000)] {
+    for (peers, pieces, idle) in
+        [(10, 1_000, 10), (1_000, 1_000, 10), (10, 100_000, 10), (10, 1_000, 10_000)]
+    {
         let count = |inputs: u64| {
             let numbers = [peers, pieces, idle, inputs].map(|number| number.to_string());
             count(&example, ENGINE, &numbers)
@@ -42,7 +50,8 @@ pub(crate) fn run() -> Result<()> {
     }
     let example = build_release(&["--package", "bt-peer-wire", "--example", "decode"])?;
     for what in ["blocks", "haves"] {
-        let count = |messages: u64| count(&example, DECODER, &[what.to_owned(), messages.to_string()]);
+        let count =
+            |messages: u64| count(&example, DECODER, &[what.to_owned(), messages.to_string()]);
         let each = (count(2 * MESSAGES)? - count(MESSAGES)?) as f64 / MESSAGES as f64;
         println!("decoding {what}: {each:.0} for each");
     }
@@ -58,7 +67,10 @@ fn count(example: &Path, calls: &[&str], arguments: &[String]) -> Result<u64> {
     let output = command.output().context("valgrind")?;
     let text = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?}: {text}");
-    let collected = text.lines().find_map(|line| line.split_once("Collected : ")).context("valgrind says what it collected")?;
+    let collected = text
+        .lines()
+        .find_map(|line| line.split_once("Collected : "))
+        .context("valgrind says what it collected")?;
     match collected.1.trim().parse() {
         Ok(0) => bail!("no call was counted: their names have changed: {calls:?}"),
         count => count.context("a number of instructions"),

@@ -26,7 +26,9 @@ const MARK: &str = "<!-- what follows is written by `cargo xtask interop --write
 /// Runs all meetings and prints the table.
 pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
     let net = Net::new().context("network namespaces need root and `ip`")?;
-    let wanted = |client: &&dyn Client| args.client.is_empty() || args.client.iter().any(|name| name == client.name());
+    let wanted = |client: &&dyn Client| {
+        args.client.is_empty() || args.client.iter().any(|name| name == client.name())
+    };
     let here: Vec<(&dyn Client, String)> = CLIENTS
         .into_iter()
         .chain([&Rqbit as &dyn Client])
@@ -54,13 +56,19 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
                 let to_bt = Meeting::new(&net, protocol)?.transfer_by_link(*client, &Bt::GET);
                 let from_bt = Meeting::new(&net, protocol)?.transfer_by_link(&Bt::SEED, *client);
                 for done in [to_bt, from_bt] {
-                    links.push(cell(client.name(), done.map(|took| format!("{:.1} s", took.as_secs_f64()))));
+                    links.push(cell(
+                        client.name(),
+                        done.map(|took| format!("{:.1} s", took.as_secs_f64())),
+                    ));
                 }
             }
             let to_bt = Meeting::new(&net, protocol)?.transfer(*client, &Bt::GET);
             let from_bt = Meeting::new(&net, protocol)?.transfer(&Bt::SEED, *client);
             for done in [to_bt, from_bt] {
-                cells.push(cell(client.name(), done.map(|took| format!("{:.1} s", took.as_secs_f64()))));
+                cells.push(cell(
+                    client.name(),
+                    done.map(|took| format!("{:.1} s", took.as_secs_f64())),
+                ));
             }
         }
         cells.append(&mut links);
@@ -71,9 +79,12 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
     let clients: Vec<&dyn Client> = here.iter().map(|(client, _)| *client).collect();
     let swarm = Meeting::new(&net, Protocol::Http)?.mixed(&clients);
     let guests: Vec<String> = match swarm {
-        Ok(guests) => {
-            guests.iter().map(|guest| format!("{:.1} s, {} MiB sent", guest.took.as_secs_f64(), guest.bytes_up >> 20)).collect()
-        }
+        Ok(guests) => guests
+            .iter()
+            .map(|guest| {
+                format!("{:.1} s, {} MiB sent", guest.took.as_secs_f64(), guest.bytes_up >> 20)
+            })
+            .collect(),
         Err(error) => vec![cell("the mixed swarm", Err(error)); clients.len() + 2],
     };
 
@@ -83,7 +94,11 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
     table += "|---|---|---|---|---|---|---|---|---|\n";
     let (ours, theirs) = guests.split_at(2);
     for guest in ours {
-        writeln!(table, "| bt | {} | | | | | | | {guest} |", Bt::GET.version().unwrap_or_default())?;
+        writeln!(
+            table,
+            "| bt | {} | | | | | | | {guest} |",
+            Bt::GET.version().unwrap_or_default()
+        )?;
     }
     for (((client, version), cells), guest) in here.iter().zip(&pairs).zip(theirs) {
         writeln!(table, "| {} | {version} | {} | {guest} |", client.name(), cells.join(" | "))?;

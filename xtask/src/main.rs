@@ -46,7 +46,8 @@ enum Task {
     SwarmTest(swarm::Args),
     /// Time, processor time, memory and system calls of the data path, beside other clients
     Bench(bench::Args),
-    /// Instructions of the engine for one input, with few and with many peers, pieces and idle torrents
+    /// Instructions of the engine for one input, with few and with many peers, pieces and idle
+    /// torrents
     Cost,
     /// Every foreign client that is installed, both ways and in one swarm, in network namespaces
     Interop(interop::Args),

@@ -17,7 +17,12 @@ mod tests {
 
     #[test]
     fn the_median_of_an_even_number_lies_between_two() {
-        for (values, wanted) in [(vec![], 0.0), (vec![3.0], 3.0), (vec![9.0, 1.0, 2.0], 2.0), (vec![4.0, 1.0, 2.0, 9.0], 3.0)] {
+        for (values, wanted) in [
+            (vec![], 0.0),
+            (vec![3.0], 3.0),
+            (vec![9.0, 1.0, 2.0], 2.0),
+            (vec![4.0, 1.0, 2.0, 9.0], 3.0),
+        ] {
             assert_eq!(median(values.into_iter()), wanted);
         }
     }

@@ -13,7 +13,8 @@ const NOT_SHIPPED: [&str; 3] = ["xtask", "bt-tests", "bt-fuzz"];
 
 /// Packs and builds the crates of the workspace at `root`.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    // Builds of a crate from a registry are told apart by its version alone too, so that nothing of an earlier run may be here.
+    // Builds of a crate from a registry are told apart by its version alone too, so that nothing of
+    // an earlier run may be here.
     let target = root.join("target/packages");
     remove(&target)?;
     forget_unpacked(root)?;
@@ -26,14 +27,18 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 
 /// Removes our crates from among the sources that Cargo unpacked from local registries.
 ///
-/// To build a packed crate that needs another of ours, Cargo makes a local registry in the target folder and unpacks it under its home, in a
-/// folder named after the registry's path. What it finds there it takes without a look at the content, so that a second run in the same place
-/// with the same version would build against the crates of the first.
+/// To build a packed crate that needs another of ours, Cargo makes a local registry in the target
+/// folder and unpacks it under its home, in a folder named after the registry's path. What it finds
+/// there it takes without a look at the content, so that a second run in the same place with the
+/// same version would build against the crates of the first.
 fn forget_unpacked(root: &Path) -> Result<()> {
     let Some(sources) = cargo_home().map(|home| home.join("registry/src")) else { return Ok(()) };
-    let crates: Vec<_> =
-        names(&root.join("crates"))?.iter().map(|name| format!("{name}-{}", env!("CARGO_PKG_VERSION"))).collect();
-    // The name of a registry that has a host begins with it, that of a local one with the dash before the hash.
+    let crates: Vec<_> = names(&root.join("crates"))?
+        .iter()
+        .map(|name| format!("{name}-{}", env!("CARGO_PKG_VERSION")))
+        .collect();
+    // The name of a registry that has a host begins with it, that of a local one with the dash
+    // before the hash.
     for registry in names(&sources)?.iter().filter(|name| name.starts_with('-')) {
         for name in &crates {
             remove(&sources.join(registry).join(name))?;
@@ -60,6 +65,8 @@ fn cargo_home() -> Option<PathBuf> {
 fn names(folder: &Path) -> Result<Vec<String>> {
     match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        entries => entries?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
+        entries => {
+            entries?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        }
     }
 }

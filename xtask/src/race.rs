@@ -1,7 +1,9 @@
 //! `race`: swarms with narrow uplinks, of `bt` and of foreign clients.
 //!
-//! Decides: the courses, who runs on them, what is compared: ratios within one run of the tool. Must not know: how a client works.
-//! Invariant: runs are interleaved, A B C A B C, so that a slow minute of the machine hits everybody.
+//! Decides: the courses, who runs on them, what is compared: ratios within one run of the tool.
+//! Must not know: how a client works.
+//! Invariant: runs are interleaved, A B C A B C, so that a slow minute of the machine hits
+//! everybody.
 
 use crate::median::median;
 use anyhow::{Context as _, Result};
@@ -60,7 +62,9 @@ impl Scenario {
     fn spec(self, leechers: u64) -> RaceSpec {
         let fast_slow = [UPLINK * 8 / 5, UPLINK * 2 / 5];
         let leecher_up = match self {
-            Scenario::Unequal => (0..leechers).map(|number| fast_slow[number as usize % 2]).collect(),
+            Scenario::Unequal => {
+                (0..leechers).map(|number| fast_slow[number as usize % 2]).collect()
+            }
             Scenario::Flash | Scenario::Leave => vec![UPLINK; leechers as usize],
         };
         let leave_at = (self == Scenario::Leave).then_some(105);
@@ -84,7 +88,9 @@ impl Scenario {
                 (&Transmission, &Transmission),
             ],
         };
-        let installed = pairs.iter().filter(|(seed, leecher)| seed.version().is_some() && leecher.version().is_some());
+        let installed = pairs
+            .iter()
+            .filter(|(seed, leecher)| seed.version().is_some() && leecher.version().is_some());
         let entrants = installed.map(|&(seed, leecher)| {
             let name = if seed.name() == leecher.name() {
                 seed.name().to_owned()
@@ -93,7 +99,11 @@ impl Scenario {
             };
             Entrant { name, seed, leecher, outcomes: Vec::new() }
         });
-        entrants.filter(|entrant| only.is_empty() || only.iter().any(|start| entrant.name.starts_with(start))).collect()
+        entrants
+            .filter(|entrant| {
+                only.is_empty() || only.iter().any(|start| entrant.name.starts_with(start))
+            })
+            .collect()
     }
 }
 
@@ -105,7 +115,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         for entrant in &mut entrants {
             // Whatever is left of a run goes with its network.
             let net = Net::new().context("network namespaces need root and `ip`")?;
-            let outcome = spec.run(&net, entrant.seed, entrant.leecher).with_context(|| entrant.name.clone())?;
+            let outcome = spec
+                .run(&net, entrant.seed, entrant.leecher)
+                .with_context(|| entrant.name.clone())?;
             eprintln!("run {run}, {}: {}", entrant.name, brief(&outcome, &spec));
             // Without a seed that is a result; with one it needs an explanation.
             if let (None, Some(stuck)) = (spec.leave_at, outcome.stuck.first()) {
@@ -116,13 +128,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     println!("{}", table(&entrants, &spec));
     if let Some(path) = &args.json {
-        std::fs::write(path, format!("{:#}\n", report(&entrants, &spec))).with_context(|| path.display().to_string())?;
+        std::fs::write(path, format!("{:#}\n", report(&entrants, &spec)))
+            .with_context(|| path.display().to_string())?;
     }
     Ok(())
 }
 
 fn brief(outcome: &Outcome, spec: &RaceSpec) -> String {
-    let seconds = |took: Option<&Duration>| took.map_or("-".into(), |took| format!("{:.1} s", took.as_secs_f64()));
+    let seconds = |took: Option<&Duration>| {
+        took.map_or("-".into(), |took| format!("{:.1} s", took.as_secs_f64()))
+    };
     format!(
         "{} of {} finished, first {}, last {}; the seed sent {:.2} copies; {} pieces lost; started within {:.1} s",
         outcome.finished.len(),
@@ -137,23 +152,40 @@ fn brief(outcome: &Outcome, spec: &RaceSpec) -> String {
 
 /// The median over runs of when the last one finished; `None` if in one run somebody did not.
 fn last(entrant: &Entrant, spec: &RaceSpec) -> Option<f64> {
-    let all = entrant.outcomes.iter().all(|outcome| outcome.finished.len() == spec.leecher_up.len());
-    all.then(|| median(entrant.outcomes.iter().filter_map(|outcome| Some(outcome.finished.last()?.as_secs_f64()))))
+    let all =
+        entrant.outcomes.iter().all(|outcome| outcome.finished.len() == spec.leecher_up.len());
+    all.then(|| {
+        median(
+            entrant
+                .outcomes
+                .iter()
+                .filter_map(|outcome| Some(outcome.finished.last()?.as_secs_f64())),
+        )
+    })
 }
 
 fn table(entrants: &[Entrant], spec: &RaceSpec) -> String {
     let bound = spec.bound();
     let foreign = entrants.iter().filter(|entrant| entrant.leecher.name() != Bt::GET.name());
     let best = foreign.filter_map(|entrant| last(entrant, spec)).fold(f64::INFINITY, f64::min);
-    let ratio =
-        |time: Option<f64>, to: f64| time.filter(|_| to.is_finite()).map_or("-".into(), |time| format!("{:.2}", time / to));
+    let ratio = |time: Option<f64>, to: f64| {
+        time.filter(|_| to.is_finite()).map_or("-".into(), |time| format!("{:.2}", time / to))
+    };
     let mut lines = vec![
-        format!("bound: {bound:.1} s; medians of {} runs", entrants.first().map_or(0, |entrant| entrant.outcomes.len())),
-        format!("{:<34} {:>8} {:>9} {:>12} {:>10} {:>12}", "", "last", "to bound", "to best else", "finishers", "pieces lost"),
+        format!(
+            "bound: {bound:.1} s; medians of {} runs",
+            entrants.first().map_or(0, |entrant| entrant.outcomes.len())
+        ),
+        format!(
+            "{:<34} {:>8} {:>9} {:>12} {:>10} {:>12}",
+            "", "last", "to bound", "to best else", "finishers", "pieces lost"
+        ),
     ];
     for entrant in entrants {
         let time = last(entrant, spec);
-        let each = |count: fn(&Outcome) -> usize| median(entrant.outcomes.iter().map(|outcome| count(outcome) as f64));
+        let each = |count: fn(&Outcome) -> usize| {
+            median(entrant.outcomes.iter().map(|outcome| count(outcome) as f64))
+        };
         lines.push(format!(
             "{:<34} {:>8} {:>9} {:>12} {:>10} {:>12}",
             entrant.name,
@@ -169,7 +201,9 @@ fn table(entrants: &[Entrant], spec: &RaceSpec) -> String {
 
 fn report(entrants: &[Entrant], spec: &RaceSpec) -> Value {
     let runs = |entrant: &Entrant| -> Vec<Value> {
-        let seconds = |outcome: &Outcome| outcome.finished.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();
+        let seconds = |outcome: &Outcome| {
+            outcome.finished.iter().map(Duration::as_secs_f64).collect::<Vec<_>>()
+        };
         let run = |outcome: &Outcome| {
             json!({
                 "finished": seconds(outcome), "stagger": outcome.stagger.as_secs_f64(), "seed_sent": outcome.seed_sent,

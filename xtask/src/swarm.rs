@@ -44,7 +44,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
     let mut seeds = Vec::new();
     for number in 1..=args.seeds {
-        let mut command = stage.seed(&format!("seed {number}"), &torrent, &stage.path(""), LOOPBACK);
+        let mut command =
+            stage.seed(&format!("seed {number}"), &torrent, &stage.path(""), LOOPBACK);
         command.args(["--up", &format!("{}KiB/s", UPLINK_MIB * 1024 / args.seeds)]);
         let seed = Process::start("seed", &mut command)?;
         seed.wait_event("ready", PATIENCE)?;
@@ -65,7 +66,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         Some(Victim::Leecher) => {
             let (leecher, _) = leechers.remove(0);
-            leecher.wait_for("half of the file", PATIENCE, |event| event["bytes_done"].as_u64() >= Some(bytes / 2))?;
+            leecher.wait_for("half of the file", PATIENCE, |event| {
+                event["bytes_done"].as_u64() >= Some(bytes / 2)
+            })?;
             leecher.kill()?;
         }
     }
@@ -82,7 +85,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let summary = leecher.stop(PATIENCE)?.event("summary")?;
         let count = |field: &str| summary[field].as_u64().context("the summary counts bytes");
         let (all, shared) = (count("bytes_downloaded")?, count("bytes_from_leechers")?);
-        println!("{name:<12} {:>8} MiB {:>10} MiB {:>8.1}", (all - shared) >> 20, shared >> 20, took.as_secs_f64());
+        println!(
+            "{name:<12} {:>8} MiB {:>10} MiB {:>8.1}",
+            (all - shared) >> 20,
+            shared >> 20,
+            took.as_secs_f64()
+        );
     }
     println!("every copy equals the original");
     Ok(())

@@ -33,13 +33,18 @@ impl<'a> Cursor<'a> {
     pub fn parse(bytes: &'a [u8], limits: Limits) -> Result<Cursor<'a>, ScanError> {
         match Cursor::parse_prefix(bytes, limits)? {
             (value, []) => Ok(value),
-            (value, _) => Err(ScanError { at: value.span.len(), kind: ScanErrorKind::TrailingBytes }),
+            (value, _) => {
+                Err(ScanError { at: value.span.len(), kind: ScanErrorKind::TrailingBytes })
+            }
         }
     }
 
     /// Scans the value that `bytes` begins with; also returns the bytes after it (BEP 9 puts
     /// payload there).
-    pub fn parse_prefix(bytes: &'a [u8], limits: Limits) -> Result<(Cursor<'a>, &'a [u8]), ScanError> {
+    pub fn parse_prefix(
+        bytes: &'a [u8],
+        limits: Limits,
+    ) -> Result<(Cursor<'a>, &'a [u8]), ScanError> {
         let consumed = scan(bytes, limits)?.consumed;
         let (span, rest) = bytes.split_at_checked(consumed).unwrap_or((bytes, &[]));
         Ok((Cursor::scanned(span), rest))
@@ -198,12 +203,15 @@ mod tests {
             Kind::Int => Value::Int(value.as_int().unwrap()),
             Kind::Bytes => Value::Bytes(value.as_bytes().unwrap().to_vec()),
             Kind::List => Value::List(value.list().map(model).collect()),
-            Kind::Dict => Value::Dict(value.dict().map(|(key, value)| (key.to_vec(), model(value))).collect()),
+            Kind::Dict => {
+                Value::Dict(value.dict().map(|(key, value)| (key.to_vec(), model(value))).collect())
+            }
         }
     }
 
     fn any_value() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![any::<i64>().prop_map(Value::Int), any::<Vec<u8>>().prop_map(Value::Bytes)];
+        let leaf =
+            prop_oneof![any::<i64>().prop_map(Value::Int), any::<Vec<u8>>().prop_map(Value::Bytes)];
         leaf.prop_recursive(6, 60, 6, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::List),

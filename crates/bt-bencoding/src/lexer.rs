@@ -39,7 +39,11 @@ pub(crate) fn lex(bytes: &[u8], at: usize) -> Result<Lexed<'_>, ScanErrorKind> {
         [b'0'..=b'9', ..] => string(rest)?,
         _ => return Err(ScanErrorKind::UnexpectedByte),
     };
-    let kind = if matches!(token, Token::Int(_)) { ScanErrorKind::OddInteger } else { ScanErrorKind::OddLength };
+    let kind = if matches!(token, Token::Int(_)) {
+        ScanErrorKind::OddInteger
+    } else {
+        ScanErrorKind::OddLength
+    };
     // No overflow: `len` bytes of `rest` exist.
     Ok(Lexed { token, next: at + len, odd: odd.then_some(kind) })
 }
@@ -52,17 +56,30 @@ fn integer(text: &[u8]) -> Result<(Token<'_>, usize, bool), ScanErrorKind> {
         digits => (false, digits),
     };
     let Number { value: below_zero, len, leading_zero } =
-        number(digits, b'e', ScanErrorKind::OddInteger, |value, digit| value.checked_mul(10)?.checked_sub(digit))?;
-    let value = if negative { below_zero } else { below_zero.checked_neg().ok_or(ScanErrorKind::IntegerRange)? };
-    Ok((Token::Int(value), 1 + usize::from(negative) + len, leading_zero || (negative && value == 0)))
+        number(digits, b'e', ScanErrorKind::OddInteger, |value, digit| {
+            value.checked_mul(10)?.checked_sub(digit)
+        })?;
+    let value = if negative {
+        below_zero
+    } else {
+        below_zero.checked_neg().ok_or(ScanErrorKind::IntegerRange)?
+    };
+    Ok((
+        Token::Int(value),
+        1 + usize::from(negative) + len,
+        leading_zero || (negative && value == 0),
+    ))
 }
 
 /// Reads `<length>:<payload>`.
 fn string(text: &[u8]) -> Result<(Token<'_>, usize, bool), ScanErrorKind> {
     let Number { value, len: prefix, leading_zero } =
-        number(text, b':', ScanErrorKind::OddLength, |value, digit| value.checked_mul(10)?.checked_add(digit))?;
+        number(text, b':', ScanErrorKind::OddLength, |value, digit| {
+            value.checked_mul(10)?.checked_add(digit)
+        })?;
     let len = usize::try_from(value).map_err(|_| ScanErrorKind::Truncated)?;
-    let payload = text.get(prefix..).and_then(|rest| rest.get(..len)).ok_or(ScanErrorKind::Truncated)?;
+    let payload =
+        text.get(prefix..).and_then(|rest| rest.get(..len)).ok_or(ScanErrorKind::Truncated)?;
     Ok((Token::Bytes(payload), prefix + len, leading_zero))
 }
 
@@ -75,7 +92,12 @@ struct Number {
 }
 
 /// Folds decimal digits up to `stop`. No digits and any other byte are `odd`.
-fn number(text: &[u8], stop: u8, odd: ScanErrorKind, fold: impl Fn(i64, i64) -> Option<i64>) -> Result<Number, ScanErrorKind> {
+fn number(
+    text: &[u8],
+    stop: u8,
+    odd: ScanErrorKind,
+    fold: impl Fn(i64, i64) -> Option<i64>,
+) -> Result<Number, ScanErrorKind> {
     let mut value = 0;
     for (index, &byte) in text.iter().enumerate() {
         match byte {
@@ -83,7 +105,11 @@ fn number(text: &[u8], stop: u8, odd: ScanErrorKind, fold: impl Fn(i64, i64) -> 
                 value = fold(value, i64::from(byte - b'0')).ok_or(ScanErrorKind::IntegerRange)?;
             }
             byte if byte == stop && index > 0 => {
-                return Ok(Number { value, len: index + 1, leading_zero: index > 1 && text.first() == Some(&b'0') });
+                return Ok(Number {
+                    value,
+                    len: index + 1,
+                    leading_zero: index > 1 && text.first() == Some(&b'0'),
+                });
             }
             _ => return Err(odd),
         }
@@ -98,7 +124,8 @@ mod tests {
     #[test]
     fn every_form_of_a_token() {
         use ScanErrorKind::*;
-        type Row = (&'static [u8], Result<(Token<'static>, usize, Option<ScanErrorKind>), ScanErrorKind>);
+        type Row =
+            (&'static [u8], Result<(Token<'static>, usize, Option<ScanErrorKind>), ScanErrorKind>);
         let table: [Row; 32] = [
             (b"i0e", Ok((Token::Int(0), 3, None))),
             (b"i42eX", Ok((Token::Int(42), 4, None))),

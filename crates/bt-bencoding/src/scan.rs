@@ -31,11 +31,13 @@ pub struct Limits {
 
 impl Limits {
     /// For messages of peers, trackers and DHT nodes.
-    pub const NETWORK: Limits = Limits { depth: 32, tokens: 64 * 1024, bytes: 4 << 20, odd_numbers: false };
+    pub const NETWORK: Limits =
+        Limits { depth: 32, tokens: 64 * 1024, bytes: 4 << 20, odd_numbers: false };
     /// For `.torrent` files and the `info` that peers send: half a million files at 16 tokens each.
     /// Odd numbers are accepted, as by other clients: such torrents exist, and their info-hash is
     /// that of the bytes as they are.
-    pub const TORRENT: Limits = Limits { depth: 100, tokens: 8_000_000, bytes: 128 << 20, odd_numbers: true };
+    pub const TORRENT: Limits =
+        Limits { depth: 100, tokens: 8_000_000, bytes: 128 << 20, odd_numbers: true };
 }
 
 /// The result of a scan.
@@ -158,7 +160,9 @@ impl<'a> Scanner<'a> {
                 self.stack.pop();
                 return if sorted { Ok(()) } else { self.refuse_duplicates(start, next) };
             }
-            (Some(Frame::Dict(dict)), _) if !dict.has_key => return Err(ScanErrorKind::KeyNotString),
+            (Some(Frame::Dict(dict)), _) if !dict.has_key => {
+                return Err(ScanErrorKind::KeyNotString);
+            }
             (Some(Frame::Dict(_)), Token::End) => return Err(ScanErrorKind::MissingValue),
             (Some(Frame::Dict(dict)), _) => dict.has_key = false,
             (Some(Frame::List), Token::End) => {
@@ -170,7 +174,12 @@ impl<'a> Scanner<'a> {
         }
         match token {
             Token::List => self.stack.push(Frame::List),
-            Token::Dict => self.stack.push(Frame::Dict(DictFrame { start: at, last_key: None, has_key: false, sorted: true })),
+            Token::Dict => self.stack.push(Frame::Dict(DictFrame {
+                start: at,
+                last_key: None,
+                has_key: false,
+                sorted: true,
+            })),
             _ => Ok(()),
         }
     }
@@ -179,7 +188,8 @@ impl<'a> Scanner<'a> {
     fn refuse_duplicates(&mut self, start: usize, end: usize) -> Result<(), ScanErrorKind> {
         self.sorted = false;
         let span = self.input.get(start..end).unwrap_or_default();
-        self.rewalk_budget = self.rewalk_budget.checked_sub(span.len()).ok_or(ScanErrorKind::TooManyTokens)?;
+        self.rewalk_budget =
+            self.rewalk_budget.checked_sub(span.len()).ok_or(ScanErrorKind::TooManyTokens)?;
         let mut keys: Vec<&[u8]> = Cursor::scanned(span).dict().map(|(key, _)| key).collect();
         keys.sort_unstable();
         let twice = keys.iter().zip(keys.iter().skip(1)).any(|(key, next)| key == next);
@@ -235,7 +245,11 @@ impl<'a> Stack<'a> {
     }
 
     fn push(&mut self, frame: Frame<'a>) -> Result<(), ScanErrorKind> {
-        let slot = self.frames.get_mut(self.len).filter(|_| self.len < self.limit).ok_or(ScanErrorKind::TooDeep)?;
+        let slot = self
+            .frames
+            .get_mut(self.len)
+            .filter(|_| self.len < self.limit)
+            .ok_or(ScanErrorKind::TooDeep)?;
         *slot = frame;
         self.len += 1;
         Ok(())
@@ -275,7 +289,12 @@ mod tests {
             (b"d1:a9:xe", 4, Truncated),
         ];
         for (input, at, kind) in table {
-            assert_eq!(scan(input, Limits::NETWORK), Err(ScanError { at, kind }), "{}", input.escape_ascii());
+            assert_eq!(
+                scan(input, Limits::NETWORK),
+                Err(ScanError { at, kind }),
+                "{}",
+                input.escape_ascii()
+            );
         }
     }
 
@@ -303,34 +322,58 @@ mod tests {
 
     #[test]
     fn odd_numbers_are_taken_in_torrents_alone() {
-        for (input, kind) in [(b"li007ee".as_slice(), ScanErrorKind::OddInteger), (b"l01:ai-0ee", ScanErrorKind::OddLength)] {
+        for (input, kind) in [
+            (b"li007ee".as_slice(), ScanErrorKind::OddInteger),
+            (b"l01:ai-0ee", ScanErrorKind::OddLength),
+        ] {
             assert_eq!(scan(input, Limits::NETWORK), Err(ScanError { at: 1, kind }));
             let found = scan(input, Limits::TORRENT).unwrap();
-            assert!(found.odd_numbers && found.sorted && !found.is_canonical() && found.consumed == input.len());
+            assert!(
+                found.odd_numbers
+                    && found.sorted
+                    && !found.is_canonical()
+                    && found.consumed == input.len()
+            );
         }
         assert!(scan(b"d1:ai0ee", Limits::TORRENT).unwrap().is_canonical());
-        assert_eq!(Cursor::parse(b"d01:ai007ee", Limits::TORRENT).unwrap().get(b"a").unwrap().as_int(), Some(7));
+        assert_eq!(
+            Cursor::parse(b"d01:ai007ee", Limits::TORRENT).unwrap().get(b"a").unwrap().as_int(),
+            Some(7)
+        );
     }
 
     #[test]
     fn limits_hold_for_hostile_input() {
         let deep = |n: usize| [vec![b'l'; n], vec![b'e'; n]].concat();
         assert!(scan(&deep(32), Limits::NETWORK).is_ok());
-        assert_eq!(scan(&deep(33), Limits::NETWORK), Err(ScanError { at: 32, kind: ScanErrorKind::TooDeep }));
-        assert_eq!(scan(&deep(100_000), Limits::TORRENT), Err(ScanError { at: 100, kind: ScanErrorKind::TooDeep }));
+        assert_eq!(
+            scan(&deep(33), Limits::NETWORK),
+            Err(ScanError { at: 32, kind: ScanErrorKind::TooDeep })
+        );
+        assert_eq!(
+            scan(&deep(100_000), Limits::TORRENT),
+            Err(ScanError { at: 100, kind: ScanErrorKind::TooDeep })
+        );
         let endless = Limits { depth: usize::MAX, ..Limits::TORRENT };
-        assert_eq!(scan(&b"d1:a".repeat(100_000), endless).unwrap_err().kind, ScanErrorKind::TooDeep);
+        assert_eq!(
+            scan(&b"d1:a".repeat(100_000), endless).unwrap_err().kind,
+            ScanErrorKind::TooDeep
+        );
         let wide = [b"l".as_slice(), &b"0:".repeat(70_000), b"e"].concat();
         assert_eq!(scan(&wide, Limits::NETWORK).unwrap_err().kind, ScanErrorKind::TooManyTokens);
         assert!(scan(&wide, Limits::TORRENT).is_ok());
         let limits = Limits { bytes: 2, ..Limits::NETWORK };
         assert_eq!(scan(b"i1e", limits).unwrap_err().kind, ScanErrorKind::TooLarge);
-        assert_eq!(scan(&b"i0".repeat(1 << 20), Limits::TORRENT).unwrap_err().to_string(), "malformed integer at byte 0");
+        assert_eq!(
+            scan(&b"i0".repeat(1 << 20), Limits::TORRENT).unwrap_err().to_string(),
+            "malformed integer at byte 0"
+        );
     }
 
     #[test]
     fn nested_unsorted_dictionaries_cannot_make_it_slow() {
-        let nested = (0..90).fold(vec![b'0', b':'], |inner, _| [b"d1:b0:1:a".as_slice(), &inner, b"e"].concat());
+        let nested = (0..90)
+            .fold(vec![b'0', b':'], |inner, _| [b"d1:b0:1:a".as_slice(), &inner, b"e"].concat());
         assert_eq!(scan(&nested, Limits::TORRENT).unwrap_err().kind, ScanErrorKind::TooManyTokens);
     }
 

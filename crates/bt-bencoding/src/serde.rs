@@ -51,10 +51,14 @@ pub enum DecodeError {
 pub struct EncodeError(String);
 
 /// Decodes the value that `bytes` begins with.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8], limits: Limits) -> Result<Decoded<T>, DecodeError> {
+pub fn decode<T: DeserializeOwned>(
+    bytes: &[u8],
+    limits: Limits,
+) -> Result<Decoded<T>, DecodeError> {
     let found = scan(bytes, limits)?;
     let (span, rest) = bytes.split_at_checked(found.consumed).unwrap_or((bytes, &[]));
-    let value = serde_bencode::from_bytes(span).map_err(|error| DecodeError::Type(short(&error)))?;
+    let value =
+        serde_bencode::from_bytes(span).map_err(|error| DecodeError::Type(short(&error)))?;
     let unsorted = (!found.sorted).then_some(Warning::UnsortedKeys);
     let trailing = (!rest.is_empty()).then_some(Warning::TrailingBytes(rest.len()));
     Ok(Decoded { value, warnings: unsorted.into_iter().chain(trailing).collect() })
@@ -92,7 +96,10 @@ mod tests {
         let node = Node { port: 6881, id: vec![0xff, 0] };
         let bytes = encode(&node).unwrap();
         assert_eq!(bytes, b"d2:id2:\xff\x004:porti6881ee");
-        assert_eq!(decode::<Node>(&bytes, Limits::NETWORK), Ok(Decoded { value: node, warnings: vec![] }));
+        assert_eq!(
+            decode::<Node>(&bytes, Limits::NETWORK),
+            Ok(Decoded { value: node, warnings: vec![] })
+        );
     }
 
     #[test]
@@ -105,7 +112,10 @@ mod tests {
     fn the_decoder_never_sees_what_the_scanner_refuses() {
         let deep = [b"d1:x".as_slice(), &b"l".repeat(100_000)].concat();
         let error = decode::<Node>(&deep, Limits::TORRENT).unwrap_err();
-        assert!(matches!(error, DecodeError::Scan(ScanError { kind: ScanErrorKind::TooDeep, .. })), "{error}");
+        assert!(
+            matches!(error, DecodeError::Scan(ScanError { kind: ScanErrorKind::TooDeep, .. })),
+            "{error}"
+        );
         let error = decode::<Node>(b"d2:id0:4:porti70000ee", Limits::NETWORK).unwrap_err();
         assert!(matches!(error, DecodeError::Type(_)), "{error}");
     }

@@ -111,7 +111,10 @@ mod tests {
             })
         });
         assert_eq!(bytes, b"d0:li-9223372036854775808e1:\xffdee4:infod1:ai0eee");
-        assert_eq!(scan(&bytes, Limits::NETWORK), Ok(Scan { consumed: bytes.len(), sorted: true, odd_numbers: false }));
+        assert_eq!(
+            scan(&bytes, Limits::NETWORK),
+            Ok(Scan { consumed: bytes.len(), sorted: true, odd_numbers: false })
+        );
     }
 
     #[test]

@@ -66,10 +66,14 @@ pub(crate) enum Command {
     )]
     Create(CreateArgs),
     /// Describe a torrent or a magnet link
-    #[command(after_help = "Examples:\n  bt show holiday.torrent --files\n  bt show --json 'magnet:?xt=urn:btih:…'")]
+    #[command(
+        after_help = "Examples:\n  bt show holiday.torrent --files\n  bt show --json 'magnet:?xt=urn:btih:…'"
+    )]
     Show(ShowArgs),
     /// Check data against a torrent and name what is bad
-    #[command(after_help = "Examples:\n  bt verify holiday.torrent\n  bt verify holiday.torrent /mnt/backup")]
+    #[command(
+        after_help = "Examples:\n  bt verify holiday.torrent\n  bt verify holiday.torrent /mnt/backup"
+    )]
     Verify(VerifyArgs),
     /// Download torrents, then exit
     #[command(visible_alias = "download")]
@@ -78,10 +82,14 @@ pub(crate) enum Command {
     )]
     Get(GetArgs),
     /// Check data and seed it until stopped
-    #[command(after_help = "Examples:\n  bt seed holiday/\n  bt seed holiday.torrent -d /mnt/data --up 2MiB/s")]
+    #[command(
+        after_help = "Examples:\n  bt seed holiday/\n  bt seed holiday.torrent -d /mnt/data --up 2MiB/s"
+    )]
     Seed(SeedArgs),
     /// Run a tracker
-    #[command(after_help = "Examples:\n  bt tracker\n  bt tracker --udp 0.0.0.0:6969 --interval 10m")]
+    #[command(
+        after_help = "Examples:\n  bt tracker\n  bt tracker --udp 0.0.0.0:6969 --interval 10m"
+    )]
     Tracker(TrackerArgs),
     /// Announce to a torrent's trackers once and print what they say
     #[command(
@@ -105,7 +113,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  bt forget holiday\n  bt forget 3059b465 --state /srv/bt")]
     Forget(ForgetArgs),
     /// Print the magnet link of a torrent
-    #[command(after_help = "Examples:\n  bt magnet holiday.torrent\n  bt magnet https://site.example/holiday.torrent")]
+    #[command(
+        after_help = "Examples:\n  bt magnet holiday.torrent\n  bt magnet https://site.example/holiday.torrent"
+    )]
     Magnet(MagnetArgs),
     /// Print a completion script for a shell
     #[command(
@@ -239,7 +249,8 @@ pub(crate) struct DiscoveryArgs {
 /// Whom to trust over HTTPS.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TrustArgs {
-    /// Certificates in PEM to trust for HTTPS, besides the ones that browsers trust; repeat for more
+    /// Certificates in PEM to trust for HTTPS, besides the ones that browsers trust; repeat for
+    /// more
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Vec<PathBuf>,
 }
@@ -252,7 +263,8 @@ pub(crate) struct GetArgs {
     /// Where to download to
     #[arg(short, long, default_value = ".")]
     pub(crate) dir: PathBuf,
-    /// Download only these files: names, directories or globs, with or without the torrent's name; repeat for more
+    /// Download only these files: names, directories or globs, with or without the torrent's name;
+    /// repeat for more
     #[arg(long, value_name = "GLOB")]
     pub(crate) select: Vec<String>,
     /// Seed after the download until stopped
@@ -297,10 +309,12 @@ pub(crate) struct SeedArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct TrackerArgs {
-    /// Serve UDP here; repeat for more [default: 0.0.0.0:6969 and `[::]:6969`, unless --http is given]
+    /// Serve UDP here; repeat for more [default: 0.0.0.0:6969 and `[::]:6969`, unless --http is
+    /// given]
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     pub(crate) udp: Vec<SocketAddr>,
-    /// Serve HTTP here; repeat for more [default: 0.0.0.0:6969 and `[::]:6969`, unless --udp is given]
+    /// Serve HTTP here; repeat for more [default: 0.0.0.0:6969 and `[::]:6969`, unless --udp is
+    /// given]
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     pub(crate) http: Vec<SocketAddr>,
     /// How often peers shall announce
@@ -323,7 +337,8 @@ pub(crate) struct AskArgs {
 pub(crate) struct DhtArgs {
     #[command(subcommand)]
     pub(crate) verb: DhtVerb,
-    /// Where to listen (UDP); repeat for the other address family [default: any port; for `node` 6881]
+    /// Where to listen (UDP); repeat for the other address family [default: any port; for `node`
+    /// 6881]
     #[arg(long, global = true, value_name = "ADDR:PORT", value_parser = parse_listen)]
     pub(crate) listen: Vec<SocketAddr>,
     /// A node to begin at; repeat for more
@@ -337,14 +352,18 @@ pub(crate) struct DhtArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DhtVerb {
     /// Ask whether there is a node at an address
-    #[command(after_help = "Examples:\n  bt dht ping 192.0.2.1:6881\n  bt dht ping --json '[2001:db8::1]:6881'")]
+    #[command(
+        after_help = "Examples:\n  bt dht ping 192.0.2.1:6881\n  bt dht ping --json '[2001:db8::1]:6881'"
+    )]
     Ping {
         /// The node
         #[arg(value_name = "ADDR:PORT", value_parser = parse_peer)]
         addr: SocketAddr,
     },
     /// Find the peers of a torrent
-    #[command(after_help = "Examples:\n  bt dht get-peers HASH\n  bt dht get-peers HASH --announce 6881")]
+    #[command(
+        after_help = "Examples:\n  bt dht get-peers HASH\n  bt dht get-peers HASH --announce 6881"
+    )]
     GetPeers {
         /// The info-hash, 40 hex digits
         #[arg(value_name = "HASH", value_parser = parse_hash)]
@@ -357,7 +376,9 @@ pub(crate) enum DhtVerb {
         scrape: bool,
     },
     /// Fetch an item
-    #[command(after_help = "Examples:\n  bt dht get TARGET\n  bt dht get TARGET --salt news --json")]
+    #[command(
+        after_help = "Examples:\n  bt dht get TARGET\n  bt dht get TARGET --salt news --json"
+    )]
     Get {
         /// Where it is stored, 40 hex digits
         #[arg(value_parser = parse_hash)]
@@ -373,7 +394,8 @@ pub(crate) enum DhtVerb {
     Put {
         /// The text
         value: String,
-        /// Sign it with the key in this file, 64 hex digits, made if there is none: then it can be replaced
+        /// Sign it with the key in this file, 64 hex digits, made if there is none: then it can be
+        /// replaced
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
         /// What sets several items of one key apart
@@ -384,13 +406,16 @@ pub(crate) enum DhtVerb {
         seq: Option<i64>,
     },
     /// Run a node until stopped: others can begin at it
-    #[command(after_help = "Examples:\n  bt dht node\n  bt dht node --listen 0.0.0.0:6881 --listen '[::]:6881'")]
+    #[command(
+        after_help = "Examples:\n  bt dht node\n  bt dht node --listen 0.0.0.0:6881 --listen '[::]:6881'"
+    )]
     Node,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// List what is remembered, here or in this directory [default: $BT_HOME, or bt in $XDG_STATE_HOME]
+    /// List what is remembered, here or in this directory [default: $BT_HOME, or bt in
+    /// $XDG_STATE_HOME]
     #[arg(long, value_name = "DIR", num_args = 0..=1, required = true)]
     pub(crate) state: Option<Option<PathBuf>>,
 }
@@ -430,14 +455,17 @@ fn parse_hash(text: &str) -> Result<InfoHash, String> {
 /// Parses the announce interval: with 0 peers would flood the tracker.
 fn parse_interval(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
-        interval if interval < Duration::from_secs(1) => Err("an interval is 1s at least; 30m is usual".into()),
+        interval if interval < Duration::from_secs(1) => {
+            Err("an interval is 1s at least; 30m is usual".into())
+        }
         interval => Ok(interval),
     }
 }
 
 /// Parses an address of this machine with a port.
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "it has the form ADDR:PORT, as 0.0.0.0:6881, 127.0.0.1:0 or [::]:6881".into())
+    text.parse()
+        .map_err(|_| "it has the form ADDR:PORT, as 0.0.0.0:6881, 127.0.0.1:0 or [::]:6881".into())
 }
 
 /// Parses an address with a port. A link-local address names its interface, as in
@@ -450,13 +478,18 @@ fn parse_peer(text: &str) -> Result<SocketAddr, String> {
     let (scope, port) = rest.split_once("]:").ok_or(FORM)?;
     let (ip, port) = (ip.parse::<Ipv6Addr>().map_err(|_| FORM)?, port.parse().map_err(|_| FORM)?);
     let index = scope.parse().ok().or_else(|| bt_session::interface_index(scope));
-    let index = index.ok_or_else(|| format!("there is no network interface {scope:?}; `ip link` lists them"))?;
+    let index = index
+        .ok_or_else(|| format!("there is no network interface {scope:?}; `ip link` lists them"))?;
     Ok(SocketAddrV6::new(ip, port, 0, index).into())
 }
 
 fn parse_host_port(text: &str) -> Result<String, String> {
     match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) => Ok(text.into()),
+        Some((host, port))
+            if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) =>
+        {
+            Ok(text.into())
+        }
         _ => Err("it has the form HOST:PORT".into()),
     }
 }
@@ -476,7 +509,8 @@ mod tests {
     fn without_examples(command: &clap::Command) -> Vec<String> {
         let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         let count = examples.lines().filter(|line| line.starts_with("  bt ")).count();
-        let own = (count < 2 && command.get_name() != "help").then(|| command.get_name().to_owned());
+        let own =
+            (count < 2 && command.get_name() != "help").then(|| command.get_name().to_owned());
         own.into_iter().chain(command.get_subcommands().flat_map(without_examples)).collect()
     }
 
@@ -487,7 +521,8 @@ mod tests {
 
     #[test]
     fn a_peer_is_named_with_its_scope() {
-        let scoped = |scope| Ok(SocketAddrV6::new("fe80::1".parse().unwrap(), 6881, 0, scope).into());
+        let scoped =
+            |scope| Ok(SocketAddrV6::new("fe80::1".parse().unwrap(), 6881, 0, scope).into());
         let table = [
             ("1.2.3.4:5", Ok("1.2.3.4:5".parse().unwrap())),
             ("[2001:db8::1]:5", Ok("[2001:db8::1]:5".parse().unwrap())),
@@ -497,7 +532,14 @@ mod tests {
         for (text, addr) in table {
             assert_eq!(parse_peer(text), addr, "{text}");
         }
-        for text in ["", "1.2.3.4", "[fe80::1%lo]", "[fe80::1%lo]:x", "[1.2.3.4%lo]:1", "[fe80::1%no such thing]:1"] {
+        for text in [
+            "",
+            "1.2.3.4",
+            "[fe80::1%lo]",
+            "[fe80::1%lo]:x",
+            "[1.2.3.4%lo]:1",
+            "[fe80::1%no such thing]:1",
+        ] {
             assert!(parse_peer(text).is_err(), "{text}");
         }
     }

@@ -87,13 +87,20 @@ mod tests {
         asked.ask(at(1), Discovery::Lsd.into());
         assert_eq!(
             asked.notes(at(3)),
-            ["tracker t.example:80: asked 3 s ago", "DHT: asked 3 s ago", "local network: asked 2 s ago"]
+            [
+                "tracker t.example:80: asked 3 s ago",
+                "DHT: asked 3 s ago",
+                "local network: asked 2 s ago"
+            ]
         );
         asked.said(at(4), tracker(), "connection refused".into());
         asked.found(at(5), Place::Dht, 1);
         asked.ask(at(200), tracker());
-        let notes =
-            ["tracker t.example:80: connection refused, 3 min ago", "DHT: 1 peer, 3 min ago", "local network: asked 3 min ago"];
+        let notes = [
+            "tracker t.example:80: connection refused, 3 min ago",
+            "DHT: 1 peer, 3 min ago",
+            "local network: asked 3 min ago",
+        ];
         assert_eq!(asked.notes(at(205)), notes);
     }
 }

@@ -56,7 +56,11 @@ impl Failure {
     }
 
     pub(crate) fn interrupted() -> Failure {
-        Failure::new(Exit::Interrupted, "interrupted", "interrupted; run the same command again to continue")
+        Failure::new(
+            Exit::Interrupted,
+            "interrupted",
+            "interrupted; run the same command again to continue",
+        )
     }
 
     pub(crate) fn disk(path: &std::path::Path, error: &std::io::Error) -> Failure {
@@ -75,9 +79,15 @@ pub(crate) fn cause(error: &std::io::Error) -> String {
 /// Advises the user when listening at an address failed.
 pub(crate) fn listen_advice(error: &std::io::Error) -> &'static str {
     match error.kind() {
-        std::io::ErrorKind::AddrNotAvailable => "name an address of this machine (`ip address` lists them)",
-        std::io::ErrorKind::AddrInUse => "another program listens there: stop it or name another port",
-        std::io::ErrorKind::PermissionDenied => "name a port above 1023, as lower ones need more rights",
+        std::io::ErrorKind::AddrNotAvailable => {
+            "name an address of this machine (`ip address` lists them)"
+        }
+        std::io::ErrorKind::AddrInUse => {
+            "another program listens there: stop it or name another port"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "name a port above 1023, as lower ones need more rights"
+        }
         _ => "name another address and port",
     }
 }

@@ -93,7 +93,8 @@ impl Row {
 
     /// Returns the time until it is complete at the present rate.
     fn left(&self) -> Option<Duration> {
-        let rate = Some(self.down_rate).filter(|rate| *rate > 0 && self.phase == Phase::Downloading)?;
+        let rate =
+            Some(self.down_rate).filter(|rate| *rate > 0 && self.phase == Phase::Downloading)?;
         Some(Duration::from_secs(self.total.saturating_sub(self.done).div_ceil(rate)))
     }
 
@@ -111,7 +112,11 @@ impl Row {
             Phase::Finding => vec![(1, "finding metadata".into()), (2, peers()), (3, elapsed())],
             Phase::Checking => vec![(1, "checking".into()), (2, of_total()), (3, elapsed())],
             Phase::Downloading => {
-                let mut figures = vec![(1, of_total()), (2, rate("down", self.down_rate)), (7, rate("up", self.up_rate))];
+                let mut figures = vec![
+                    (1, of_total()),
+                    (2, rate("down", self.down_rate)),
+                    (7, rate("up", self.up_rate)),
+                ];
                 figures.push((4, peers()));
                 figures.push((5, units::count(self.seeds, "seed")));
                 figures.push((6, elapsed()));
@@ -156,14 +161,24 @@ pub(crate) struct Size {
 /// Draws transfers: each with its figures and notes if that fits, else a line each, else as many
 /// lines as fit.
 pub(crate) fn draw(rows: &[Row], size: Size) -> Vec<String> {
-    let (columns, space) = (size.columns.saturating_sub(1).max(1), size.rows.saturating_sub(1).max(1));
+    let (columns, space) =
+        (size.columns.saturating_sub(1).max(1), size.rows.saturating_sub(1).max(1));
     let widest = rows.iter().map(|row| measure_text_width(&row.name)).max().unwrap_or(0);
-    let name_columns = widest.clamp(NAME_MIN.min(columns), (columns / NAME_PART).max(NAME_MIN.min(columns)));
+    let name_columns =
+        widest.clamp(NAME_MIN.min(columns), (columns / NAME_PART).max(NAME_MIN.min(columns)));
     let head = |row: &Row| head(row, name_columns, columns, size.colour);
     let total = (rows.len() > 1).then(|| cut(&total(rows), columns));
     let full = |row: &Row| {
-        let figures = cut(&format!("{INDENT}{}", fit(row.figures(), columns.saturating_sub(INDENT.len()))), columns);
-        let notes = row.link.iter().chain(&row.notes).take(NOTES_MAX).map(|note| cut(&format!("{INDENT}{note}"), columns));
+        let figures = cut(
+            &format!("{INDENT}{}", fit(row.figures(), columns.saturating_sub(INDENT.len()))),
+            columns,
+        );
+        let notes = row
+            .link
+            .iter()
+            .chain(&row.notes)
+            .take(NOTES_MAX)
+            .map(|note| cut(&format!("{INDENT}{note}"), columns));
         [head(row), figures].into_iter().chain(notes).collect::<Vec<_>>()
     };
     let all: Vec<String> = rows.iter().flat_map(full).chain(total.clone()).collect();
@@ -186,14 +201,21 @@ pub(crate) fn draw(rows: &[Row], size: Size) -> Vec<String> {
 /// Draws the name, the map of pieces and the per cent.
 fn head(row: &Row, name_columns: usize, columns: usize, colour: bool) -> String {
     let name = middle(&row.name, name_columns);
-    let name = format!("{name}{}", " ".repeat(name_columns.saturating_sub(measure_text_width(&name))));
+    let name =
+        format!("{name}{}", " ".repeat(name_columns.saturating_sub(measure_text_width(&name))));
     let percent = row.percent().map_or_else(String::new, |percent| format!("{percent:>3}%"));
     let (least, most) = MAP_COLUMNS;
     let room = columns.saturating_sub(name_columns + 2 + percent.len());
-    let map = if room < least || row.map.is_empty() { String::new() } else { draw_map(&row.map, room.min(most)) };
-    let paint =
-        |code: &str, text: &str| if colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into() };
-    let line = [paint("1", &name), paint("36", &map), percent].into_iter().filter(|part| !part.is_empty());
+    let map = if room < least || row.map.is_empty() {
+        String::new()
+    } else {
+        draw_map(&row.map, room.min(most))
+    };
+    let paint = |code: &str, text: &str| {
+        if colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into() }
+    };
+    let line =
+        [paint("1", &name), paint("36", &map), percent].into_iter().filter(|part| !part.is_empty());
     cut(line.collect::<Vec<_>>().join(" ").trim_end(), columns)
 }
 
@@ -237,7 +259,10 @@ fn middle(text: &str, columns: usize) -> String {
     let front = truncate_str(text, front_columns, "").into_owned();
     let back_columns = columns.saturating_sub(1 + measure_text_width(&front));
     let starts = text.char_indices().map(|(at, _)| at);
-    let back = starts.filter_map(|at| text.get(at..)).find(|back| measure_text_width(back) <= back_columns).unwrap_or_default();
+    let back = starts
+        .filter_map(|at| text.get(at..))
+        .find(|back| measure_text_width(back) <= back_columns)
+        .unwrap_or_default();
     cut(&format!("{front}…{back}"), columns)
 }
 
@@ -247,7 +272,13 @@ fn draw_map(map: &[MapCell], columns: usize) -> String {
     let column = |n: usize| {
         let start = n * map.len() / columns;
         let end = ((n + 1) * map.len() / columns).max(start + 1);
-        let cell = map.get(start..end).unwrap_or_default().iter().copied().reduce(MapCell::with).unwrap_or_default();
+        let cell = map
+            .get(start..end)
+            .unwrap_or_default()
+            .iter()
+            .copied()
+            .reduce(MapCell::with)
+            .unwrap_or_default();
         let share = u64::from(cell.have) * 3;
         let of = u64::from(cell.have) + u64::from(cell.missing);
         match cell {

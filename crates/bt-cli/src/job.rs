@@ -16,8 +16,8 @@ use crate::transfer::{After, MetadataOnly};
 use crate::units;
 use bt_metainfo::Metainfo;
 use bt_session::{
-    AddError, Discovery, Event, MagnetStatus, Panics, SlowReason, Summary, TorrentEvent, TorrentHandle, TorrentState,
-    TorrentStatus,
+    AddError, Discovery, Event, MagnetStatus, Panics, SlowReason, Summary, TorrentEvent,
+    TorrentHandle, TorrentState, TorrentStatus,
 };
 use bt_types::StoreFault;
 use serde_json::{Value, json};
@@ -86,8 +86,13 @@ impl Job {
         let (name, info_hash) = (source.name(), source.hash().unwrap_or_default());
         let total = match source {
             Source::Torrent(torrent) => {
-                let total = added.as_ref().map_or_else(|_| torrent.info.geometry.total(), TorrentHandle::bytes_wanted);
-                output.event("checking", json!({ "name": name, "info_hash": info_hash, "bytes_total": total }));
+                let total = added
+                    .as_ref()
+                    .map_or_else(|_| torrent.info.geometry.total(), TorrentHandle::bytes_wanted);
+                output.event(
+                    "checking",
+                    json!({ "name": name, "info_hash": info_hash, "bytes_total": total }),
+                );
                 total
             }
             Source::Magnet(_) => 0,
@@ -130,7 +135,13 @@ impl Job {
     }
 
     /// Reports news, and decides whether the torrent is over.
-    pub(crate) fn look(&mut self, rules: Rules<'_>, panics: Panics, output: &Output, board: &Board) {
+    pub(crate) fn look(
+        &mut self,
+        rules: Rules<'_>,
+        panics: Panics,
+        output: &Output,
+        board: &Board,
+    ) {
         if self.over {
             return;
         }
@@ -140,14 +151,24 @@ impl Job {
             TorrentState::Finding(status) => self.find(status, rules, output, board),
             TorrentState::Known => self.write(rules.metadata_only, output, board),
             TorrentState::Checking => {
-                let (done, total) = self.handle.as_ref().map(TorrentHandle::check_progress).unwrap_or_default();
-                self.row = Row { done, total, map: straight_map(done, total), ..Row::new(&self.name, Phase::Checking) };
+                let (done, total) =
+                    self.handle.as_ref().map(TorrentHandle::check_progress).unwrap_or_default();
+                self.row = Row {
+                    done,
+                    total,
+                    map: straight_map(done, total),
+                    ..Row::new(&self.name, Phase::Checking)
+                };
                 self.moved_at = Instant::now();
             }
-            TorrentState::Failed(error) => self.fail(add_failure(&self.name, &error), output, board),
+            TorrentState::Failed(error) => {
+                self.fail(add_failure(&self.name, &error), output, board)
+            }
             TorrentState::Stopped => {
-                let message =
-                    format!("{}: its thread ended; this is a bug, run again with -v and report what it says", self.name);
+                let message = format!(
+                    "{}: its thread ended; this is a bug, run again with -v and report what it says",
+                    self.name
+                );
                 self.fail(Failure::new(Exit::Other, "stopped", message), output, board);
             }
             TorrentState::Active(status) => self.advance(&status, rules, panics, output, board),
@@ -159,7 +180,14 @@ impl Job {
         let notes = if self.is_quiet() { self.asked.notes(Instant::now()) } else { Vec::new() };
         let link = self.link.clone().filter(|_| self.row.phase == Phase::Seeding);
         let phase = if self.over { Phase::Over } else { self.row.phase };
-        Row { name: self.name.clone(), phase, elapsed: self.since.elapsed(), link, notes, ..self.row.clone() }
+        Row {
+            name: self.name.clone(),
+            phase,
+            elapsed: self.since.elapsed(),
+            link,
+            notes,
+            ..self.row.clone()
+        }
     }
 
     /// Returns whether the user may wonder what the torrent waits for.
@@ -178,7 +206,8 @@ impl Job {
 
     /// Reports the search for its metadata.
     fn find(&mut self, status: MagnetStatus, rules: Rules<'_>, output: &Output, board: &Board) {
-        let (done, total, peers) = (status.received, status.size.map_or(0, u64::from), status.peers);
+        let (done, total, peers) =
+            (status.received, status.size.map_or(0, u64::from), status.peers);
         self.row = Row { done, total, peers, ..Row::new(&self.name, Phase::Finding) };
         if self.found != Some(status) {
             // A copy of the metadata that begins anew again and again is no progress.
@@ -202,7 +231,8 @@ impl Job {
         }
         let still = self.moved_at.elapsed();
         if rules.timeout.is_some_and(|timeout| still >= timeout) {
-            let detail = self.detail.as_ref().map_or_else(String::new, |detail| format!(" ({detail})"));
+            let detail =
+                self.detail.as_ref().map_or_else(String::new, |detail| format!(" ({detail})"));
             let why = if status.peers == 0 {
                 format!("no peers were found{detail}")
             } else {
@@ -235,7 +265,11 @@ impl Job {
                 "private": torrent.private,
             }),
         );
-        board.say(format_args!("{}: metadata found, {}", self.name, units::size(torrent.info.payload_len())));
+        board.say(format_args!(
+            "{}: metadata found, {}",
+            self.name,
+            units::size(torrent.info.payload_len())
+        ));
     }
 
     /// Writes the metadata, as the user wanted no more.
@@ -252,11 +286,21 @@ impl Job {
         }
     }
 
-    fn advance(&mut self, status: &TorrentStatus, rules: Rules<'_>, panics: Panics, output: &Output, board: &Board) {
+    fn advance(
+        &mut self,
+        status: &TorrentStatus,
+        rules: Rules<'_>,
+        panics: Panics,
+        output: &Output,
+        board: &Board,
+    ) {
         let Rules { after, timeout, is_seed, .. } = rules;
         let complete = status.is_done();
         if is_seed && !self.began && status.pieces_done == 0 && !complete {
-            let message = format!("{}: none of its data is here; name the directory that holds it with --dir", self.name);
+            let message = format!(
+                "{}: none of its data is here; name the directory that holds it with --dir",
+                self.name
+            );
             return self.fail(Failure::new(Exit::Verify, "no_data", message), output, board);
         }
         self.began = true;
@@ -265,12 +309,18 @@ impl Job {
             self.completed_at = Some(Instant::now());
             if !is_seed {
                 output.event("complete", json!({ "info_hash": self.info_hash, "name": self.name }));
-                let what = if status.pieces_done < status.pieces_total { "the selected files are " } else { "" };
+                let what = if status.pieces_done < status.pieces_total {
+                    "the selected files are "
+                } else {
+                    ""
+                };
                 board.say(format_args!("{}: {what}complete and verified", self.name));
             }
         }
         match self.completed_at {
-            Some(at) => self.over = !is_seed && after.is_over(at.elapsed(), status.bytes_up, self.total),
+            Some(at) => {
+                self.over = !is_seed && after.is_over(at.elapsed(), status.bytes_up, self.total)
+            }
             None => self.wait(status, timeout, output, board),
         }
     }
@@ -301,7 +351,13 @@ impl Job {
     }
 
     /// Reports why an incomplete torrent is slow, and gives up after too long without progress.
-    fn wait(&mut self, status: &TorrentStatus, timeout: Option<Duration>, output: &Output, board: &Board) {
+    fn wait(
+        &mut self,
+        status: &TorrentStatus,
+        timeout: Option<Duration>,
+        output: &Output,
+        board: &Board,
+    ) {
         if status.bytes_down > self.bytes_seen && status.store_fault.is_none() {
             self.bytes_seen = status.bytes_down;
             self.moved_at = Instant::now();
@@ -313,7 +369,9 @@ impl Job {
         if timeout.is_some_and(|timeout| still >= timeout) {
             let exit = if status.store_fault.is_some() { Exit::Disk } else { Exit::Network };
             let code = status.store_fault.map_or("no_progress", StoreFault::name);
-            let why = status.slow.map_or_else(String::new, |reason| format!(": {}", self.explain(reason)));
+            let why = status
+                .slow
+                .map_or_else(String::new, |reason| format!(": {}", self.explain(reason)));
             let message = format!("{}: no progress for {} s{why}", self.name, still.as_secs());
             self.fail(Failure::new(exit, code, message), output, board);
         }
@@ -327,7 +385,10 @@ impl Job {
             if std::mem::replace(&mut self.limit_was_said, true) {
                 return;
             }
-            return board.say(format_args!("{}: downloads as fast as your limit (--down) allows", self.name));
+            return board.say(format_args!(
+                "{}: downloads as fast as your limit (--down) allows",
+                self.name
+            ));
         }
         let state = if rate == 0 { "waiting" } else { "slow" };
         board.say(format_args!("{}: {state}: {}", self.name, self.explain(reason)));
@@ -336,7 +397,10 @@ impl Job {
     fn explain(&self, reason: SlowReason) -> String {
         let text = reason::words(reason);
         // The last error of a tracker or the disk explains nothing about connected peers.
-        let detail = self.detail.as_ref().filter(|_| matches!(reason, SlowReason::NoPeers | SlowReason::Store(_)));
+        let detail = self
+            .detail
+            .as_ref()
+            .filter(|_| matches!(reason, SlowReason::NoPeers | SlowReason::Store(_)));
         detail.map_or_else(|| text.clone(), |detail| format!("{text} ({detail})"))
     }
 
@@ -355,12 +419,21 @@ impl Job {
         while let Some(Ok(event)) = self.events.as_mut().map(broadcast::Receiver::try_recv) {
             match event {
                 TorrentEvent::Checked { bytes_there } if bytes_there > 0 => {
-                    board.say(format_args!("{}: {} already there", self.name, units::size(bytes_there)));
+                    board.say(format_args!(
+                        "{}: {} already there",
+                        self.name,
+                        units::size(bytes_there)
+                    ));
                 }
                 TorrentEvent::Deleted if !is_seed => {
-                    board.say(format_args!("{}: what was there was deleted; the download begins anew", self.name));
+                    board.say(format_args!(
+                        "{}: what was there was deleted; the download begins anew",
+                        self.name
+                    ));
                 }
-                TorrentEvent::StoreDetail(detail) => self.detail = Some(exit::without_numbers(&detail)),
+                TorrentEvent::StoreDetail(detail) => {
+                    self.detail = Some(exit::without_numbers(&detail))
+                }
                 TorrentEvent::Engine(Event::StoreFailed(fault)) => {
                     self.reasons.told(Instant::now(), SlowReason::Store(fault));
                     self.say_reason(SlowReason::Store(fault), 0, output, board);
@@ -380,13 +453,19 @@ impl Job {
                     self.detail = None;
                     self.say_of_tracker("tracker_warning", &url, warning.as_deref(), output, board);
                 }
-                TorrentEvent::Engine(Event::TrackerAsked(url)) => self.asked.ask(now, Place::Tracker(host(&url).into())),
+                TorrentEvent::Engine(Event::TrackerAsked(url)) => {
+                    self.asked.ask(now, Place::Tracker(host(&url).into()))
+                }
                 TorrentEvent::Engine(Event::SearchBegan(via)) => self.asked.ask(now, via.into()),
                 TorrentEvent::Engine(Event::SearchEnded { via: Discovery::Dht, found }) => {
                     self.asked.found(now, Place::Dht, found)
                 }
                 TorrentEvent::Engine(Event::BadPiece(piece, _)) => {
-                    board.say(format_args!("{}: piece {} had wrong bytes and is fetched again", self.name, piece.number()));
+                    board.say(format_args!(
+                        "{}: piece {} had wrong bytes and is fetched again",
+                        self.name,
+                        piece.number()
+                    ));
                 }
                 _ => {}
             }
@@ -403,7 +482,14 @@ impl Job {
 
     /// Reports that a tracker failed, warned or works again. The text is printed once for all
     /// torrents that use the tracker, the event for each.
-    fn say_of_tracker(&self, reason: &str, url: &str, why: Option<&str>, output: &Output, board: &Board) {
+    fn say_of_tracker(
+        &self,
+        reason: &str,
+        url: &str,
+        why: Option<&str>,
+        output: &Output,
+        board: &Board,
+    ) {
         let host = host(url);
         let is_news = self.tracker_news.borrow_mut().is_news(host, why);
         if let Some(why) = why {
@@ -412,7 +498,9 @@ impl Job {
         }
         match why {
             Some(why) if is_news => board.say(format_args!("{}: tracker {host}: {why}", self.name)),
-            None if is_news => board.say(format_args!("{}: tracker {host} answers again", self.name)),
+            None if is_news => {
+                board.say(format_args!("{}: tracker {host} answers again", self.name))
+            }
             _ => {}
         }
     }
@@ -437,8 +525,11 @@ impl Job {
             let fields = json!({ "info_hash": self.info_hash, "name": self.name, "complete": true, "metadata_only": true, "path": file.to_string_lossy() });
             return output.event("summary", fields);
         }
-        let (down, up, wasted) =
-            summary.status.as_ref().map(|status| (status.bytes_down, status.bytes_up, status.bytes_wasted)).unwrap_or_default();
+        let (down, up, wasted) = summary
+            .status
+            .as_ref()
+            .map(|status| (status.bytes_down, status.bytes_up, status.bytes_wasted))
+            .unwrap_or_default();
         let from_leechers: u64 = summary.sources.iter().map(|source| source.down_as_leecher).sum();
         let sources: Vec<Value> = summary
             .sources
@@ -504,7 +595,10 @@ pub(crate) fn warning(before: Panics, now: Panics) -> Option<String> {
     } else {
         return None;
     };
-    Some(format!("warning: a bug in bt: {what}; run again with -v and report what it says ({} so far)", now.total()))
+    Some(format!(
+        "warning: a bug in bt: {what}; run again with -v and report what it says ({} so far)",
+        now.total()
+    ))
 }
 
 /// Returns the host of a tracker's URL: the rest may hold a password or a passkey.
@@ -541,7 +635,10 @@ mod tests {
         assert_eq!(warning(some(0, 0, 0), some(0, 0, 0)), None);
         assert_eq!(warning(some(2, 1, 1), some(2, 1, 1)), None);
         let told = warning(some(2, 0, 0), some(2, 1, 0)).unwrap();
-        assert!(told.contains("go on from what they have") && told.contains("(3 so far)"), "{told}");
+        assert!(
+            told.contains("go on from what they have") && told.contains("(3 so far)"),
+            "{told}"
+        );
         assert!(warning(some(0, 0, 0), some(1, 0, 0)).unwrap().contains("a connection ended"));
         assert!(warning(some(0, 0, 0), some(0, 0, 1)).unwrap().contains("failed"));
         assert_eq!(counts(some(1, 2, 3)), json!({ "connections": 1, "engines": 2, "others": 3 }));

@@ -115,7 +115,11 @@ fn help(topic: Option<&str>) -> Outcome {
         None => cli.print_help(),
         Some(topic) => match cli.find_subcommand_mut(topic) {
             Some(command) => command.print_help(),
-            None => return Err(Failure::usage(format!("there is no command {topic}; `bt --help` lists them"))),
+            None => {
+                return Err(Failure::usage(format!(
+                    "there is no command {topic}; `bt --help` lists them"
+                )));
+            }
         },
     };
     Ok(())
@@ -136,7 +140,11 @@ fn log_to_stderr(verbose: u8) {
         1 => "info",
         _ => "debug",
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("BT_LOG").unwrap_or_else(|_| level.into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).log_internal_errors(false);
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_env("BT_LOG").unwrap_or_else(|_| level.into());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .log_internal_errors(false);
     log.with_writer(|| output::LogWriter).init();
 }

@@ -76,7 +76,10 @@ impl Output {
     /// Prints a failure for programs: an event of a command that has begun, else an object of its
     /// own.
     pub(crate) fn error_object(&self, failure: &Failure) {
-        if self.json && self.began.get() && matches!(self.command, "get" | "seed" | "demo" | "tracker" | "dht") {
+        if self.json
+            && self.began.get()
+            && matches!(self.command, "get" | "seed" | "demo" | "tracker" | "dht")
+        {
             self.event("error", json!({ "code": failure.code, "message": failure.message }));
         } else if self.json {
             print_json("bt.error/1", json!({ "code": failure.code, "message": failure.message }));
@@ -126,7 +129,11 @@ impl Write for LogWriter {
 /// Replaces characters that could steer a terminal, line breaks included: foreign text must not
 /// look like a line of ours.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    if text.contains(bt_types::is_steering) { Cow::Owned(bt_types::printable(text.as_bytes())) } else { Cow::Borrowed(text) }
+    if text.contains(bt_types::is_steering) {
+        Cow::Owned(bt_types::printable(text.as_bytes()))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// Escapes steering characters in JSON text. They occur only in strings, and `serde_json` escapes
@@ -155,7 +162,10 @@ mod tests {
     #[test]
     fn a_strangers_text_steers_no_terminal() {
         let hostile = "a\u{1b}]0;x\u{7}\u{9b}2J\r\nb\u{202e}c\u{7f}";
-        assert_eq!(printable(hostile), "a\u{fffd}]0;x\u{fffd}\u{fffd}2J\u{fffd}\u{fffd}b\u{fffd}c\u{fffd}");
+        assert_eq!(
+            printable(hostile),
+            "a\u{fffd}]0;x\u{fffd}\u{fffd}2J\u{fffd}\u{fffd}b\u{fffd}c\u{fffd}"
+        );
         let escaped = escape(&json!({ "text": hostile }).to_string()).into_owned();
         assert!(!escaped.contains(bt_types::is_steering), "{escaped}");
         assert_eq!(serde_json::from_str::<Value>(&escaped).unwrap(), json!({ "text": hostile }));

@@ -53,7 +53,10 @@ impl Board {
     pub(crate) fn show(&self, mut rows: Vec<Row>) {
         for row in &mut rows {
             row.name = output::printable(&row.name).into_owned();
-            row.link.iter_mut().chain(&mut row.notes).for_each(|note| *note = output::printable(note).into_owned());
+            row.link
+                .iter_mut()
+                .chain(&mut row.notes)
+                .for_each(|note| *note = output::printable(note).into_owned());
         }
         let mut state = self.state.borrow_mut();
         match self.mode {
@@ -70,7 +73,9 @@ impl Board {
     pub(crate) fn say(&self, text: impl std::fmt::Display) {
         match self.mode {
             ProgressMode::None => {}
-            ProgressMode::Bar => self.state.borrow_mut().draw(Some(&output::printable(&text.to_string()))),
+            ProgressMode::Bar => {
+                self.state.borrow_mut().draw(Some(&output::printable(&text.to_string())))
+            }
             _ => output::say(text),
         }
     }
@@ -111,14 +116,17 @@ impl State {
         self.said.resize(rows.len(), Said { at: now, percent: 0, sentence: String::new() });
         for (row, said) in rows.iter().zip(&mut self.said) {
             let percent = units::percent(row.done, row.total);
-            let is_under_way = matches!(row.phase, Phase::Checking | Phase::Downloading) && row.total > 0;
+            let is_under_way =
+                matches!(row.phase, Phase::Checking | Phase::Downloading) && row.total > 0;
             let is_far = is_under_way && percent >= said.percent + PLAIN_PERCENT;
             if !is_far && now - said.at < PLAIN_EVERY {
                 continue;
             }
             // A seed without requests has no news.
             let sentence = Row { elapsed: Duration::ZERO, ..row.clone() }.sentence();
-            if row.phase == Phase::Over || (row.phase == Phase::Seeding && sentence == said.sentence) {
+            if row.phase == Phase::Over
+                || (row.phase == Phase::Seeding && sentence == said.sentence)
+            {
                 continue;
             }
             let percent_text = if is_under_way { format!("{percent}%, ") } else { String::new() };
@@ -143,7 +151,12 @@ pub(crate) fn straight_map(done: u64, total: u64) -> Vec<MapCell> {
 }
 
 /// Runs a job on its own thread and shows its progress.
-pub(crate) fn watch<T: Send>(output: &Output, what: &str, progress: &Progress, job: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn watch<T: Send>(
+    output: &Output,
+    what: &str,
+    progress: &Progress,
+    job: impl FnOnce() -> T + Send,
+) -> T {
     let (board, began) = (Board::new(output), Instant::now());
     std::thread::scope(|scope| {
         // Nothing is ever sent: the channel ends with the job, whether that returns or panics.
@@ -153,8 +166,18 @@ pub(crate) fn watch<T: Send>(output: &Output, what: &str, progress: &Progress, j
             job()
         });
         while end.recv_timeout(Duration::from_millis(100)) != Err(RecvTimeoutError::Disconnected) {
-            let (done, total, map) = (progress.done(), progress.total(), straight_map(progress.done(), progress.total()));
-            board.show(vec![Row { done, total, map, elapsed: began.elapsed(), ..Row::new(what, Phase::Checking) }]);
+            let (done, total, map) = (
+                progress.done(),
+                progress.total(),
+                straight_map(progress.done(), progress.total()),
+            );
+            board.show(vec![Row {
+                done,
+                total,
+                map,
+                elapsed: began.elapsed(),
+                ..Row::new(what, Phase::Checking)
+            }]);
         }
         board.clear();
         match job.join() {

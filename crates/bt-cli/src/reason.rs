@@ -148,7 +148,11 @@ mod tests {
             (75, slow, slow),
         ];
         for (second, reason, said) in table {
-            assert_eq!(teller.hear(begin + Duration::from_secs(second), reason), said, "at {second} s");
+            assert_eq!(
+                teller.hear(begin + Duration::from_secs(second), reason),
+                said,
+                "at {second} s"
+            );
         }
     }
 }

@@ -57,8 +57,12 @@ mod tests {
 
     #[test]
     fn wrapped_lines_are_counted() {
-        let table =
-            [(&[][..], 80, "\r"), (&[79, 0, 40], 80, "\r\x1b[3A"), (&[79, 0, 40], 60, "\r\x1b[4A"), (&[79], 20, "\r\x1b[4A")];
+        let table = [
+            (&[][..], 80, "\r"),
+            (&[79, 0, 40], 80, "\r\x1b[3A"),
+            (&[79, 0, 40], 60, "\r\x1b[4A"),
+            (&[79], 20, "\r\x1b[4A"),
+        ];
         for (drawn, columns, text) in table {
             assert_eq!(back(drawn, columns), text);
         }

@@ -13,7 +13,10 @@ use std::collections::BTreeSet;
 const LISTED: usize = 8;
 
 /// Returns the numbers of the selected files of each torrent; `None` is all of them.
-pub(crate) fn select(torrents: &[&Metainfo], patterns: &[String]) -> Outcome<Vec<Option<BTreeSet<usize>>>> {
+pub(crate) fn select(
+    torrents: &[&Metainfo],
+    patterns: &[String],
+) -> Outcome<Vec<Option<BTreeSet<usize>>>> {
     if patterns.is_empty() || torrents.is_empty() {
         return Ok(vec![None; torrents.len()]);
     }
@@ -24,12 +27,19 @@ pub(crate) fn select(torrents: &[&Metainfo], patterns: &[String]) -> Outcome<Vec
         if !add_matches(torrents, &mut selected, |path| pattern.names(path))
             && !add_matches(torrents, &mut selected, |path| pattern.is_glob_match(path))
         {
-            return Err(Failure::usage(format!("--select {text:?} matches no file; {}", list(torrents))));
+            return Err(Failure::usage(format!(
+                "--select {text:?} matches no file; {}",
+                list(torrents)
+            )));
         }
     }
     let choose = |(torrent, selected): (&&Metainfo, BTreeSet<usize>)| {
         if selected.is_empty() && stored(torrent).next().is_some() {
-            return Err(Failure::usage(format!("--select leaves no file of {}; {}", torrent.info.name, list(&[torrent]))));
+            return Err(Failure::usage(format!(
+                "--select leaves no file of {}; {}",
+                torrent.info.name,
+                list(&[torrent])
+            )));
         }
         Ok((selected.len() < stored(torrent).count()).then_some(selected))
     };
@@ -38,7 +48,11 @@ pub(crate) fn select(torrents: &[&Metainfo], patterns: &[String]) -> Outcome<Vec
 
 /// Adds the files whose path matches, with or without the torrent's name; returns whether there
 /// were any.
-fn add_matches(torrents: &[&Metainfo], selected: &mut [BTreeSet<usize>], is_match: impl Fn(&str) -> bool) -> bool {
+fn add_matches(
+    torrents: &[&Metainfo],
+    selected: &mut [BTreeSet<usize>],
+    is_match: impl Fn(&str) -> bool,
+) -> bool {
     let mut any = false;
     for (torrent, selected) in torrents.iter().zip(selected) {
         for (index, file) in stored(torrent) {
@@ -58,10 +72,18 @@ fn stored(torrent: &Metainfo) -> impl Iterator<Item = (usize, &FileEntry)> {
 }
 
 fn list(torrents: &[&Metainfo]) -> String {
-    let paths: Vec<String> = torrents.iter().flat_map(|torrent| stored(torrent)).map(|(_, file)| file.path.join("/")).collect();
+    let paths: Vec<String> = torrents
+        .iter()
+        .flat_map(|torrent| stored(torrent))
+        .map(|(_, file)| file.path.join("/"))
+        .collect();
     let shown: Vec<&str> = paths.iter().take(LISTED).map(String::as_str).collect();
     let more = paths.len() - shown.len();
-    let more = if more > 0 { format!(" and {more} more (`bt show --files` lists them)") } else { String::new() };
+    let more = if more > 0 {
+        format!(" and {more} more (`bt show --files` lists them)")
+    } else {
+        String::new()
+    };
     format!("there are: {}{more}", shown.join(", "))
 }
 
@@ -79,11 +101,20 @@ mod tests {
     #[test]
     fn globs_match_below_the_name_and_the_whole_path() {
         let tree = torrent("t", &["a.txt", "b.bin", "deep/c.txt"]);
-        let table: &[(&[&str], &[usize])] =
-            &[(&["a.txt"], &[0]), (&["t/a.txt"], &[0]), (&["*.txt"], &[0, 2]), (&["deep/*"], &[2]), (&["b*", "a*"], &[0, 1])];
+        let table: &[(&[&str], &[usize])] = &[
+            (&["a.txt"], &[0]),
+            (&["t/a.txt"], &[0]),
+            (&["*.txt"], &[0, 2]),
+            (&["deep/*"], &[2]),
+            (&["b*", "a*"], &[0, 1]),
+        ];
         for (globs, wanted) in table {
             let globs: Vec<String> = globs.iter().map(|glob| glob.to_string()).collect();
-            assert_eq!(select(&[&tree], &globs).unwrap(), [Some(wanted.iter().copied().collect())], "{globs:?}");
+            assert_eq!(
+                select(&[&tree], &globs).unwrap(),
+                [Some(wanted.iter().copied().collect())],
+                "{globs:?}"
+            );
         }
         assert_eq!(select(&[&tree], &["*".into()]).unwrap(), [None], "all of it");
     }
@@ -108,12 +139,22 @@ mod tests {
     #[test]
     fn what_matches_nothing_is_refused_with_the_names_of_files() {
         let (tree, other) = (torrent("t", &["a.txt", "b.bin"]), torrent("u", &["c.txt", "d.txt"]));
-        let refusal = |torrents: &[&Metainfo], glob: &str| select(torrents, &[glob.into()]).unwrap_err().message;
-        assert_eq!(refusal(&[&tree], "x*"), "--select \"x*\" matches no file; there are: t/a.txt, t/b.bin");
-        assert_eq!(refusal(&[&tree, &other], "*.bin"), "--select leaves no file of u; there are: u/c.txt, u/d.txt");
+        let refusal = |torrents: &[&Metainfo], glob: &str| {
+            select(torrents, &[glob.into()]).unwrap_err().message
+        };
+        assert_eq!(
+            refusal(&[&tree], "x*"),
+            "--select \"x*\" matches no file; there are: t/a.txt, t/b.bin"
+        );
+        assert_eq!(
+            refusal(&[&tree, &other], "*.bin"),
+            "--select leaves no file of u; there are: u/c.txt, u/d.txt"
+        );
         assert!(refusal(&[&tree], "[").contains("matches no file"));
         let names: Vec<String> = (0..20).map(|n| format!("f{n:02}")).collect();
         let many = torrent("m", &names.iter().map(String::as_str).collect::<Vec<_>>());
-        assert!(refusal(&[&many], "x").ends_with("m/f07 and 12 more (`bt show --files` lists them)"));
+        assert!(
+            refusal(&[&many], "x").ends_with("m/f07 and 12 more (`bt show --files` lists them)")
+        );
     }
 }

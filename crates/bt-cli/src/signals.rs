@@ -27,7 +27,8 @@ impl Stop {
     /// Listens for signals from now on. Must be called on a `LocalSet`.
     pub(crate) fn listen(hangup: Hangup) -> std::io::Result<Stop> {
         let stop = Stop::default();
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let mut hung_up = signal(SignalKind::hangup())?;
         let task = stop.clone();
         tokio::task::spawn_local(async move {

@@ -34,7 +34,9 @@ impl Source {
     pub(crate) fn name(&self) -> String {
         match self {
             Source::Torrent(torrent) => torrent.info.name.clone(),
-            Source::Magnet(magnet) => magnet.name.clone().unwrap_or_else(|| self.hash().unwrap_or_default()),
+            Source::Magnet(magnet) => {
+                magnet.name.clone().unwrap_or_else(|| self.hash().unwrap_or_default())
+            }
         }
     }
 
@@ -82,7 +84,11 @@ pub(crate) async fn open(source: &OsStr, roots: &Roots) -> Outcome<Source> {
     let mut found = open_all(source, roots).await?;
     match (found.pop(), found.len()) {
         (Some(only), 0) => Ok(only),
-        (_, more) => Err(Failure::usage(format!("{} holds {} links; this command takes one", shown(source), more + 1))),
+        (_, more) => Err(Failure::usage(format!(
+            "{} holds {} links; this command takes one",
+            shown(source),
+            more + 1
+        ))),
     }
 }
 
@@ -122,13 +128,18 @@ pub(crate) async fn load(source: &OsStr, roots: &Roots) -> Outcome<Metainfo> {
 pub(crate) fn require_transfer(source: &OsStr, found: &Source) -> Outcome {
     let digests = match found {
         Source::Torrent(torrent) => torrent.info.require_digests().map(drop),
-        Source::Magnet(magnet) => magnet.info_hashes.v1.map(drop).ok_or(bt_metainfo::MetainfoError::V2Unsupported),
+        Source::Magnet(magnet) => {
+            magnet.info_hashes.v1.map(drop).ok_or(bt_metainfo::MetainfoError::V2Unsupported)
+        }
     };
-    digests.map_err(|error| Failure::new(Exit::Input, error.code(), format!("{}: {error}", shown(source))))
+    digests.map_err(|error| {
+        Failure::new(Exit::Input, error.code(), format!("{}: {error}", shown(source)))
+    })
 }
 
 /// The kinds of SOURCE, for errors.
-const SOURCES: &str = "SOURCE is a .torrent file, `-`, an http(s) URL, a magnet link or an info-hash";
+const SOURCES: &str =
+    "SOURCE is a .torrent file, `-`, an http(s) URL, a magnet link or an info-hash";
 
 /// Where a source is.
 enum Place<'a> {
@@ -162,7 +173,10 @@ impl Place<'_> {
             return Place::Link(Ok(magnet));
         }
         match text.split_once("://") {
-            Some((scheme, _)) if !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            Some((scheme, _))
+                if !scheme.is_empty()
+                    && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) =>
+            {
                 Place::Unspoken(scheme)
             }
             _ => Place::File(path),
@@ -175,17 +189,21 @@ fn starts_with_scheme(text: &str, scheme: &str) -> bool {
 }
 
 fn link(text: &str) -> Outcome<Magnet> {
-    Magnet::parse(text).map_err(|error| Failure::new(Exit::Input, error.code(), format!("the magnet link is refused: {error}")))
+    Magnet::parse(text).map_err(|error| {
+        Failure::new(Exit::Input, error.code(), format!("the magnet link is refused: {error}"))
+    })
 }
 
 /// Reads the links of a text, one in each line, if its first line is one. Lines that begin with `#`
 /// are comments.
 fn links(bytes: &[u8]) -> Option<impl Iterator<Item = Outcome<Magnet>>> {
     let text = std::str::from_utf8(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)).ok()?;
-    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines =
+        || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let first = lines().next()?;
-    (starts_with_scheme(first, "magnet:") || Magnet::of_digits(first).is_some())
-        .then(|| lines().take(LINKS_MAX).map(|line| Magnet::of_digits(line).map_or_else(|| link(line), Ok)))
+    (starts_with_scheme(first, "magnet:") || Magnet::of_digits(first).is_some()).then(|| {
+        lines().take(LINKS_MAX).map(|line| Magnet::of_digits(line).map_or_else(|| link(line), Ok))
+    })
 }
 
 /// What a URL led to.
@@ -215,7 +233,9 @@ fn read_file(path: &Path) -> Outcome<Vec<u8>> {
     let name = path.display().to_string();
     let file = std::fs::File::open(path).map_err(|error| match not_quite_a_hash(&name) {
         Some(why) => invalid(why),
-        None if error.kind() == std::io::ErrorKind::NotFound => invalid(format!("{name} does not exist; {SOURCES}")),
+        None if error.kind() == std::io::ErrorKind::NotFound => {
+            invalid(format!("{name} does not exist; {SOURCES}"))
+        }
         None => invalid(format!("cannot read {name}: {error}; {SOURCES}")),
     })?;
     if file.metadata().is_ok_and(|found| found.is_dir()) {
@@ -237,7 +257,9 @@ fn not_quite_a_hash(text: &str) -> Option<String> {
 fn read(from: impl std::io::Read, name: &str) -> Outcome<Vec<u8>> {
     let invalid = |message: String| Failure::new(Exit::Input, "invalid_source", message);
     let mut bytes = Vec::new();
-    from.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(|error| invalid(format!("cannot read {name}: {error}")))?;
+    from.take(FILE_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| invalid(format!("cannot read {name}: {error}")))?;
     if bytes.len() as u64 > FILE_MAX {
         return Err(invalid(format!("{name} is over 64 MiB: that is no .torrent file")));
     }
@@ -249,7 +271,9 @@ pub(crate) fn parse(source: &str, bytes: &[u8]) -> Outcome<Metainfo> {
     Metainfo::from_bytes(bytes).map_err(|error| {
         let advice = || match bytes.first() {
             Some(b'd') => format!("{error}; fetch it again, or ask who made it"),
-            _ => "it does not begin as one; to share a file, use `bt seed` or `bt create`".to_owned(),
+            _ => {
+                "it does not begin as one; to share a file, use `bt seed` or `bt create`".to_owned()
+            }
         };
         let why = mistaken_for_a_torrent(bytes).map_or_else(advice, str::to_owned);
         Failure::new(Exit::Input, error.code(), format!("{source} is not a valid torrent: {why}"))
@@ -283,7 +307,9 @@ pub(crate) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://{host}{}", rest.get(authority.len()..).unwrap_or_default()),
+        Some((_, host)) => {
+            format!("{scheme}://{host}{}", rest.get(authority.len()..).unwrap_or_default())
+        }
         None => url.to_owned(),
     }
 }
@@ -331,7 +357,8 @@ mod tests {
     #[test]
     fn links_in_a_text() {
         let text = format!("\u{feff}# mine\n\n magnet:?xt=urn:btih:{HEX}&amp;dn=a\r\n{HEX}\n");
-        let names: Vec<_> = links(text.as_bytes()).unwrap().map(|link| link.unwrap().name).collect();
+        let names: Vec<_> =
+            links(text.as_bytes()).unwrap().map(|link| link.unwrap().name).collect();
         assert_eq!(names, [Some("a".into()), None]);
         assert!(links(b"d4:infode").is_none() && links(b"").is_none() && links(b"\xff").is_none());
         assert!(links(format!("{HEX}\njunk").as_bytes()).unwrap().any(|link| link.is_err()));

@@ -12,7 +12,9 @@ use crate::progress::Board;
 use crate::signals::{Hangup, Stop};
 use crate::source::Source;
 use bt_session::dht::{DhtConfig, PUBLIC_ROUTERS};
-use bt_session::{AddOptions, Budget, Rates, Roots, Session, SessionConfig, StartError, Summary, TorrentHandle};
+use bt_session::{
+    AddOptions, Budget, Rates, Roots, Session, SessionConfig, StartError, Summary, TorrentHandle,
+};
 use rustix::fs::Access;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -65,7 +67,9 @@ impl After {
         match (self.seed, self.ratio, self.time) {
             (true, ..) => false,
             (_, None, None) => true,
-            (_, by_ratio, by_time) => by_ratio.is_some_and(ratio) || by_time.is_some_and(|time| since >= time),
+            (_, by_ratio, by_time) => {
+                by_ratio.is_some_and(ratio) || by_time.is_some_and(|time| since >= time)
+            }
         }
     }
 }
@@ -81,7 +85,10 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     let config = SessionConfig {
         listen: plan.net.listen,
         state_dir: usable_state_dir(&plan, output)?,
-        limits: Budget { rates: Rates { up: plan.net.up, down: plan.net.down }, ..Budget::default() },
+        limits: Budget {
+            rates: Rates { up: plan.net.up, down: plan.net.down },
+            ..Budget::default()
+        },
         extra_roots: plan.roots,
         dht: dht(&plan.net.discovery, &plan.torrents),
         lsd: !plan.net.discovery.no_lsd,
@@ -91,7 +98,11 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     let session = Session::start(config).map_err(|error| match error {
         StartError::Listen { ref source, .. } => {
             let advice = exit::listen_advice(source);
-            Failure::new(Exit::Other, "cannot_listen", format!("{error}; {advice}, or leave --listen out"))
+            Failure::new(
+                Exit::Other,
+                "cannot_listen",
+                format!("{error}; {advice}, or leave --listen out"),
+            )
         }
         error => Failure::from(anyhow::Error::from(error)),
     })?;
@@ -125,8 +136,10 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
         summaries
     };
     let summaries = tokio::time::timeout(STOP_MAX, farewell).await.unwrap_or_default();
-    let unsaved =
-        jobs.iter_mut().zip(&summaries).fold(false, |unsaved, (job, summary)| job.hear_end(summary, output, &board) || unsaved);
+    let unsaved = jobs
+        .iter_mut()
+        .zip(&summaries)
+        .fold(false, |unsaved, (job, summary)| job.hear_end(summary, output, &board) || unsaved);
     let all_failed = jobs.iter().all(|job| job.failure.is_some());
     let mut failures: Vec<Failure> = jobs.iter_mut().filter_map(|job| job.failure.take()).collect();
     // Reported data that is not safe on the disk is worse than an interrupt.
@@ -141,7 +154,9 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     match interrupted.or_else(|| failures.pop()) {
         None => Ok(()),
         Some(failure) if is_worse => Err(Failure { exit: Exit::Disk, told: true, ..failure }),
-        Some(failure) if all_failed || failure.exit == Exit::Interrupted => Err(Failure { told: true, ..failure }),
+        Some(failure) if all_failed || failure.exit == Exit::Interrupted => {
+            Err(Failure { told: true, ..failure })
+        }
         Some(failure) => Err(Failure { exit: Exit::Partial, told: true, ..failure }),
     }
 }
@@ -180,7 +195,8 @@ async fn watch_jobs(
         if !ready && jobs.iter().all(|job| job.began || job.over) {
             ready = true;
             if jobs.iter().any(|job| job.began) {
-                let listen: Vec<String> = session.listen_addrs().iter().map(ToString::to_string).collect();
+                let listen: Vec<String> =
+                    session.listen_addrs().iter().map(ToString::to_string).collect();
                 let began = || jobs.iter().filter(|job| job.began);
                 if is_seed {
                     let links: Vec<&str> = began().filter_map(Job::link).collect();
@@ -216,7 +232,8 @@ async fn tell_turns(handle: TorrentHandle, news: Rc<Notify>) {
 /// Makes the configuration of the DHT node; none if the user does not want it, or if no torrent may
 /// use it.
 fn dht(discovery: &DiscoveryArgs, torrents: &[(Source, AddOptions)]) -> Option<DhtConfig> {
-    let is_private = |source: &Source| matches!(source, Source::Torrent(torrent) if torrent.private);
+    let is_private =
+        |source: &Source| matches!(source, Source::Torrent(torrent) if torrent.private);
     if discovery.no_dht || torrents.iter().all(|(source, _)| is_private(source)) {
         return None;
     }
@@ -232,7 +249,9 @@ fn dht(discovery: &DiscoveryArgs, torrents: &[(Source, AddOptions)]) -> Option<D
 fn usable_state_dir(plan: &Plan, output: &Output) -> Outcome<Option<PathBuf>> {
     if plan.net.no_resume {
         // The saved state is forgotten; no directory is made.
-        return Ok(state_dir(plan.net.state.as_deref()).ok().filter(|dir| rustix::fs::access(dir, Access::WRITE_OK).is_ok()));
+        return Ok(state_dir(plan.net.state.as_deref())
+            .ok()
+            .filter(|dir| rustix::fs::access(dir, Access::WRITE_OK).is_ok()));
     }
     let dir = state_dir(plan.net.state.as_deref())?;
     let probe = || {
@@ -241,7 +260,8 @@ fn usable_state_dir(plan: &Plan, output: &Output) -> Outcome<Option<PathBuf>> {
     };
     let Err(error) = probe() else { return Ok(Some(dir)) };
     let fault = bt_piece_store::fault_of(&error);
-    let why = if dir.is_file() { "it is a file, not a directory".into() } else { exit::cause(&error) };
+    let why =
+        if dir.is_file() { "it is a file, not a directory".into() } else { exit::cause(&error) };
     let message = format!("cannot keep state in {}: {why}", dir.display());
     if plan.is_seed {
         output.note(format_args!(
@@ -249,13 +269,16 @@ fn usable_state_dir(plan: &Plan, output: &Output) -> Outcome<Option<PathBuf>> {
         ));
         return Ok(None);
     }
-    let message = format!("{message}; name another place with --state DIR, or remember nothing with --no-resume");
+    let message = format!(
+        "{message}; name another place with --state DIR, or remember nothing with --no-resume"
+    );
     Err(Failure::new(Exit::Disk, fault.name(), message))
 }
 
 /// Finds the state directory: `--state`, or `BT_HOME`, or `bt` in the XDG state directory.
 pub(crate) fn state_dir(named: Option<&Path>) -> Outcome<PathBuf> {
-    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let var =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || var("HOME").map(|home| home.join(".local/state/bt"));
     let found = named
         .map(Path::to_owned)

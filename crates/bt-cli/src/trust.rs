@@ -32,6 +32,11 @@ fn read(path: &Path) -> Outcome<Vec<u8>> {
 }
 
 fn unusable(path: &Path, why: impl std::fmt::Display) -> Failure {
-    let advice = "--ca takes a file of certificates in PEM, which begin with -----BEGIN CERTIFICATE-----";
-    Failure::new(Exit::Input, "invalid_ca", format!("cannot trust {}: {why}; {advice}", path.display()))
+    let advice =
+        "--ca takes a file of certificates in PEM, which begin with -----BEGIN CERTIFICATE-----";
+    Failure::new(
+        Exit::Input,
+        "invalid_ca",
+        format!("cannot trust {}: {why}; {advice}", path.display()),
+    )
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 /// Parses a size: `64MiB`, `500kB`, `12345`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
-    let size: ByteSize = text.parse().map_err(|_| format!("{text:?} is not a size like 64MiB, 500kB or 12345"))?;
+    let size: ByteSize =
+        text.parse().map_err(|_| format!("{text:?} is not a size like 64MiB, 500kB or 12345"))?;
     Ok(size.as_u64())
 }
 
@@ -24,7 +25,10 @@ pub(crate) fn parse_piece_length(text: &str) -> Result<u64, String> {
 /// Parses a size per second; `/s` may be left out.
 pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
     match parse_size(text.strip_suffix("/s").unwrap_or(text)) {
-        Ok(0) => Err("a rate of zero would never move anything; leave the option out for no limit".into()),
+        Ok(0) => {
+            Err("a rate of zero would never move anything; leave the option out for no limit"
+                .into())
+        }
         Ok(rate) => Ok(rate),
         Err(_) => Err(format!("{text:?} is not a rate like 500KiB/s or 2MB/s")),
     }
@@ -65,7 +69,11 @@ pub(crate) fn clock(time: Duration) -> String {
 
 /// Returns whole per cent, 100 only when all is done.
 pub(crate) fn percent(done: u64, total: u64) -> u64 {
-    if total == 0 { 100 } else { u64::try_from(u128::from(done) * 100 / u128::from(total)).unwrap_or(100) }
+    if total == 0 {
+        100
+    } else {
+        u64::try_from(u128::from(done) * 100 / u128::from(total)).unwrap_or(100)
+    }
 }
 
 #[cfg(test)]
@@ -74,20 +82,39 @@ mod tests {
 
     #[test]
     fn spellings() {
-        let sizes = [("64MiB", Some(64 << 20)), ("500kB", Some(500_000)), ("12345", Some(12_345)), ("x", None), ("-1", None)];
+        let sizes = [
+            ("64MiB", Some(64 << 20)),
+            ("500kB", Some(500_000)),
+            ("12345", Some(12_345)),
+            ("x", None),
+            ("-1", None),
+        ];
         for (text, bytes) in sizes {
             assert_eq!(parse_size(text).ok(), bytes, "{text}");
         }
-        let lengths =
-            [("1M", Some(1 << 20)), ("16k", Some(16 << 10)), ("4MiB", Some(4 << 20)), ("65536", Some(65_536)), ("M", None)];
+        let lengths = [
+            ("1M", Some(1 << 20)),
+            ("16k", Some(16 << 10)),
+            ("4MiB", Some(4 << 20)),
+            ("65536", Some(65_536)),
+            ("M", None),
+        ];
         for (text, bytes) in lengths {
             assert_eq!(parse_piece_length(text).ok(), bytes, "{text}");
         }
-        let rates = [("16MiB/s", Some(16 << 20)), ("2MB", Some(2_000_000)), ("0", None), ("/s", None)];
+        let rates =
+            [("16MiB/s", Some(16 << 20)), ("2MB", Some(2_000_000)), ("0", None), ("/s", None)];
         for (text, bytes) in rates {
             assert_eq!(parse_rate(text).ok(), bytes, "{text}");
         }
-        let times = [("5s", Some(5)), ("10m", Some(600)), ("1h30m", Some(5400)), ("5", None), ("-5s", None), ("soon", None)];
+        let times = [
+            ("5s", Some(5)),
+            ("10m", Some(600)),
+            ("1h30m", Some(5400)),
+            ("5", None),
+            ("-5s", None),
+            ("soon", None),
+        ];
         for (text, secs) in times {
             assert_eq!(parse_duration(text).ok(), secs.map(Duration::from_secs), "{text}");
         }

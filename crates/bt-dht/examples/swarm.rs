@@ -12,7 +12,8 @@ use std::process::ExitCode;
 use world::{Course, run};
 
 fn main() -> ExitCode {
-    let mut course = Course { nodes: 1000, loss: 10, bad: 30, stored: 100, lookups_each: 5, seed: 1 };
+    let mut course =
+        Course { nodes: 1000, loss: 10, bad: 30, stored: 100, lookups_each: 5, seed: 1 };
     let mut args = std::env::args().skip(1);
     while let (Some(option), value) = (args.next(), args.next()) {
         let Some(value) = value.and_then(|value| value.parse::<u64>().ok()) else { return usage() };

@@ -27,7 +27,15 @@ const PING_LEN: usize = 67;
 
 impl Node {
     /// Answers a query of `len` bytes.
-    pub(crate) fn answer(&mut self, now: Time, from: Contact, len: usize, transaction: Vec<u8>, query: Query, read_only: bool) {
+    pub(crate) fn answer(
+        &mut self,
+        now: Time,
+        from: Contact,
+        len: usize,
+        transaction: Vec<u8>,
+        query: Query,
+        read_only: bool,
+    ) {
         let Some(own) = self.overlay(from.addr).map(|overlay| overlay.own()) else { return };
         if self.read_only || from.id == own || !self.guard.admit(now, from.addr, len) {
             return;
@@ -43,7 +51,14 @@ impl Node {
     }
 
     /// Sends an error to the sender of a malformed query of `len` bytes.
-    pub(crate) fn refuse(&mut self, now: Time, from: SocketAddr, len: usize, transaction: Vec<u8>, error: KrpcError) {
+    pub(crate) fn refuse(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        len: usize,
+        transaction: Vec<u8>,
+        error: KrpcError,
+    ) {
         if !self.read_only && self.overlay(from).is_some() && self.guard.admit(now, from, len) {
             self.reply(now, from, transaction, Body::Error(error));
         }
@@ -53,15 +68,26 @@ impl Node {
     /// pinged: only an answer proves an address.
     fn meet(&mut self, now: Time, from: Contact) {
         let Some(overlay) = self.overlay(from.addr) else { return };
-        if overlay.table.asked(now, from) || !overlay.table.would_take(now, from) || self.is_asking(from.addr) {
+        if overlay.table.asked(now, from)
+            || !overlay.table.would_take(now, from)
+            || self.is_asking(from.addr)
+        {
             return;
         }
-        if self.guard.allowance(now, from.addr, PING_LEN) >= PING_LEN && self.guard.spend(now, from.addr, PING_LEN) {
+        if self.guard.allowance(now, from.addr, PING_LEN) >= PING_LEN
+            && self.guard.spend(now, from.addr, PING_LEN)
+        {
             self.ping(now, Asking::known(from));
         }
     }
 
-    fn respond(&mut self, now: Time, own: Id, from: Contact, query: Query) -> Result<Response, KrpcError> {
+    fn respond(
+        &mut self,
+        now: Time,
+        own: Id,
+        from: Contact,
+        query: Query,
+    ) -> Result<Response, KrpcError> {
         let mut response = Response::new(own);
         let ip = from.addr.ip();
         let family = Family::of(from.addr);
@@ -89,21 +115,35 @@ impl Node {
                 self.check_token(now, from, item.target(), &token)?;
                 self.items.put(now, ip, *item, cas).map_err(|refused| match refused {
                     Refused::Fault(fault) => refusal(fault),
-                    Refused::CasMismatch => KrpcError::new(KrpcError::CAS_MISMATCH, "another version is stored"),
-                    Refused::OldSeq => KrpcError::new(KrpcError::OLD_SEQ, "a newer version is stored"),
+                    Refused::CasMismatch => {
+                        KrpcError::new(KrpcError::CAS_MISMATCH, "another version is stored")
+                    }
+                    Refused::OldSeq => {
+                        KrpcError::new(KrpcError::OLD_SEQ, "a newer version is stored")
+                    }
                 })?;
             }
             Query::SampleInfohashes { target, want } => {
                 self.add_nodes(&mut response, target, want, family);
                 response.samples = Some(self.peers.sample(now, &mut self.rng));
             }
-            Query::Unknown { target: Some(target) } => self.add_nodes(&mut response, target, None, family),
-            Query::Unknown { target: None } => return Err(KrpcError::new(KrpcError::METHOD, "unknown method")),
+            Query::Unknown { target: Some(target) } => {
+                self.add_nodes(&mut response, target, None, family)
+            }
+            Query::Unknown { target: None } => {
+                return Err(KrpcError::new(KrpcError::METHOD, "unknown method"));
+            }
         }
         Ok(response)
     }
 
-    fn check_token(&mut self, now: Time, from: Contact, target: Id, token: &[u8]) -> Result<(), KrpcError> {
+    fn check_token(
+        &mut self,
+        now: Time,
+        from: Contact,
+        target: Id,
+        token: &[u8],
+    ) -> Result<(), KrpcError> {
         if self.tokens.accepts(now, from.addr.ip(), target, token) {
             Ok(())
         } else {
@@ -131,7 +171,13 @@ impl Node {
             _ => ANSWER_MAX,
         };
         let allowed = self.guard.allowance(now, to, max);
-        let mut message = KrpcMessage { transaction, version: Some(VERSION), seen_as: Some(to), read_only: false, body };
+        let mut message = KrpcMessage {
+            transaction,
+            version: Some(VERSION),
+            seen_as: Some(to),
+            read_only: false,
+            body,
+        };
         let mut bytes = message.write();
         while bytes.len() > allowed {
             let Body::Response(response) = &mut message.body else { return };
@@ -169,7 +215,13 @@ mod tests {
     #[test]
     fn a_ping_is_as_long_as_the_guard_is_told() {
         let body = Body::Query { id: Id([0; 20]), query: Query::Ping };
-        let ping = KrpcMessage { transaction: [0; 4].into(), version: Some(VERSION), seen_as: None, read_only: false, body };
+        let ping = KrpcMessage {
+            transaction: [0; 4].into(),
+            version: Some(VERSION),
+            seen_as: None,
+            read_only: false,
+            body,
+        };
         assert_eq!(ping.write().len(), PING_LEN);
     }
 }

@@ -123,7 +123,9 @@ mod tests {
     fn the_vector_of_the_proposal() {
         let mut bloom = Bloom::default();
         (0..=255).for_each(|last| bloom.insert(Ipv4Addr::new(192, 0, 2, last).into()));
-        (0..=0x3e7).for_each(|last| bloom.insert(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last).into()));
+        (0..=0x3e7).for_each(|last| {
+            bloom.insert(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last).into())
+        });
         let mut hex = String::new();
         bt_types::push_hex(&mut hex, bloom.bytes());
         assert_eq!(hex.to_uppercase(), VECTOR.replace(' ', ""));
@@ -141,7 +143,14 @@ mod tests {
         let again = all;
         all.union(&again);
         assert_eq!(all.estimate(), 20);
-        assert!(all.contains("10.0.0.7".parse().unwrap()) && !all.contains("10.0.0.99".parse().unwrap()));
-        assert_eq!(Bloom::from_bytes([0xff; 256]).estimate(), 7806, "a full filter says little, but something");
+        assert!(
+            all.contains("10.0.0.7".parse().unwrap())
+                && !all.contains("10.0.0.99".parse().unwrap())
+        );
+        assert_eq!(
+            Bloom::from_bytes([0xff; 256]).estimate(),
+            7806,
+            "a full filter says little, but something"
+        );
     }
 }

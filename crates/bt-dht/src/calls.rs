@@ -50,7 +50,13 @@ impl<P: Clone> Calls<P> {
     }
 
     /// Registers a query and returns its transaction id; `None` when too many wait.
-    pub(crate) fn begin(&mut self, now: Time, to: SocketAddr, id: Option<Id>, purpose: P) -> Option<Vec<u8>> {
+    pub(crate) fn begin(
+        &mut self,
+        now: Time,
+        to: SocketAddr,
+        id: Option<Id>,
+        purpose: P,
+    ) -> Option<Vec<u8>> {
         if self.waiting.len() >= CALLS_MAX {
             return None;
         }
@@ -124,7 +130,9 @@ mod tests {
         assert!(calls.pass(Time::from_secs(1)).is_none());
         assert_eq!(calls.deadline(), Some(Time::from_secs(4)));
         assert!(matches!(calls.pass(Time::from_secs(4)), Some(Passed::Failed(_))));
-        assert!(calls.pass(Time::from_secs(4)).is_none() && calls.end(node, &transaction).is_none());
+        assert!(
+            calls.pass(Time::from_secs(4)).is_none() && calls.end(node, &transaction).is_none()
+        );
         (0..CALLS_MAX).for_each(|_| drop(calls.begin(Time::ZERO, node, None, ()).unwrap()));
         assert!(calls.begin(Time::ZERO, node, None, ()).is_none());
     }

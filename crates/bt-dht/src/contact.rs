@@ -56,7 +56,11 @@ pub(crate) fn network_of(addr: SocketAddr) -> SocketAddr {
 /// Returns whether two addresses belong to the same subscriber, so that only one of them counts. On
 /// hosts that are not public, and on this machine, each port counts alone.
 pub(crate) fn same_host(one: SocketAddr, other: SocketAddr) -> bool {
-    if closeness(one.ip()) == Some(Closeness::Public) { subscriber(one.ip()) == subscriber(other.ip()) } else { one == other }
+    if closeness(one.ip()) == Some(Closeness::Public) {
+        subscriber(one.ip()) == subscriber(other.ip())
+    } else {
+        one == other
+    }
 }
 
 /// Writes the compact form of contacts of one family; others are left out.
@@ -97,7 +101,9 @@ mod tests {
 
     #[test]
     fn compact_forms_round_trip_and_odd_lengths_are_refused() {
-        for (text, family, len) in [("1.2.3.4:5", Family::V4, 26), ("[2001:db8::1]:9", Family::V6, 38)] {
+        for (text, family, len) in
+            [("1.2.3.4:5", Family::V4, 26), ("[2001:db8::1]:9", Family::V6, 38)]
+        {
             let contact = Contact { id: Id([7; 20]), addr: addr(text) };
             let bytes = compact(&[contact, contact], family);
             assert_eq!(bytes.len(), 2 * len);

@@ -14,7 +14,10 @@ use core::net::IpAddr;
 ///
 /// It is the newcomer's own oldest, when no network has more, and the oldest of all, when each has
 /// one entry. Public networks are an IPv4 /24 and an IPv6 /48; other addresses count alone.
-pub(crate) fn who_yields<K: Copy>(newcomer: IpAddr, entries: impl Iterator<Item = (IpAddr, Time, K)>) -> Option<K> {
+pub(crate) fn who_yields<K: Copy>(
+    newcomer: IpAddr,
+    entries: impl Iterator<Item = (IpAddr, Time, K)>,
+) -> Option<K> {
     let mut crowds = BTreeMap::<IpAddr, (usize, Time, K)>::new();
     for (ip, since, key) in entries {
         let crowd = crowds.entry(crowd_of(ip)).or_insert((0, since, key));
@@ -23,7 +26,8 @@ pub(crate) fn who_yields<K: Copy>(newcomer: IpAddr, entries: impl Iterator<Item 
             (crowd.1, crowd.2) = (since, key);
         }
     }
-    let (most, _, key) = crowds.values().max_by_key(|(count, since, _)| (*count, Reverse(*since)))?;
+    let (most, _, key) =
+        crowds.values().max_by_key(|(count, since, _)| (*count, Reverse(*since)))?;
     let own = crowds.get(&crowd_of(newcomer)).filter(|(count, ..)| count >= most);
     Some(own.map_or(*key, |own| own.2))
 }
@@ -51,8 +55,15 @@ mod tests {
             (&["1.1.1.1", "127.0.0.2", "127.0.0.3"], "127.0.0.4", Some(0)),
         ];
         for (held, newcomer, gone) in table {
-            let entries = held.iter().enumerate().map(|(n, ip)| (ip.parse().unwrap(), Time::from_secs(n as u64), n));
-            assert_eq!(who_yields(newcomer.parse().unwrap(), entries), gone, "{newcomer} to {held:?}");
+            let entries = held
+                .iter()
+                .enumerate()
+                .map(|(n, ip)| (ip.parse().unwrap(), Time::from_secs(n as u64), n));
+            assert_eq!(
+                who_yields(newcomer.parse().unwrap(), entries),
+                gone,
+                "{newcomer} to {held:?}"
+            );
         }
     }
 }

@@ -66,14 +66,26 @@ impl Bucket {
 
 impl Guard {
     pub(crate) fn new(now: Time, reply_bytes_per_sec: u64) -> Guard {
-        Guard { hosts: Recent::new(now), addrs: Recent::new(now), replies: Bucket::default(), reply_bytes_per_sec }
+        Guard {
+            hosts: Recent::new(now),
+            addrs: Recent::new(now),
+            replies: Bucket::default(),
+            reply_bytes_per_sec,
+        }
     }
 
     /// Returns whether to answer a query of `len` bytes that arrived. Its bytes count as credit.
     pub(crate) fn admit(&mut self, now: Time, from: SocketAddr, len: usize) -> bool {
         // The ports of this machine would share one bucket.
         let is_own = closeness(from.ip()) == Some(Closeness::Loopback);
-        if !is_own && !self.hosts.entry(now, subscriber(from.ip())).take(now, 1, QUERIES_BURST, QUERIES_PER_SEC) {
+        if !is_own
+            && !self.hosts.entry(now, subscriber(from.ip())).take(
+                now,
+                1,
+                QUERIES_BURST,
+                QUERIES_PER_SEC,
+            )
+        {
             return false;
         }
         // Only now: a subscriber that asks too often, from many addresses, must not make others
@@ -98,7 +110,12 @@ impl Guard {
     /// were too many.
     pub(crate) fn spend(&mut self, now: Time, to: SocketAddr, len: usize) -> bool {
         let rate = self.reply_bytes_per_sec;
-        if !self.replies.take(now, u64::try_from(len).unwrap_or(u64::MAX), rate.saturating_mul(2), rate) {
+        if !self.replies.take(
+            now,
+            u64::try_from(len).unwrap_or(u64::MAX),
+            rate.saturating_mul(2),
+            rate,
+        ) {
             return false;
         }
         let standing = self.addrs.entry(now, to);
@@ -152,7 +169,11 @@ mod tests {
         assert_eq!(guard.allowance(Time::ZERO, stranger, 1000), 300);
         assert!(guard.spend(Time::ZERO, stranger, 250));
         assert_eq!(guard.allowance(Time::ZERO, stranger, 1000), 50);
-        assert_eq!(guard.allowance(Time::ZERO, addr("5.6.7.8:10"), 1000), 0, "another port is another address");
+        assert_eq!(
+            guard.allowance(Time::ZERO, addr("5.6.7.8:10"), 1000),
+            0,
+            "another port is another address"
+        );
         guard.answered(Time::ZERO, stranger);
         assert_eq!(guard.allowance(Time::ZERO, stranger, 1000), 1000);
         assert_eq!(guard.allowance(Time::ZERO + VERIFIED_FOR, stranger, 1000), 50);
@@ -161,12 +182,18 @@ mod tests {
     #[test]
     fn a_host_may_ask_fifty_times_and_then_five_times_a_second() {
         let mut guard = Guard::new(Time::ZERO, 20_000);
-        let ask = |guard: &mut Guard, now, text| (0..100).filter(|_| guard.admit(now, addr(text), 60)).count();
+        let ask = |guard: &mut Guard, now, text| {
+            (0..100).filter(|_| guard.admit(now, addr(text), 60)).count()
+        };
         assert_eq!(ask(&mut guard, Time::ZERO, "5.6.7.8:9"), 50);
         assert_eq!(ask(&mut guard, Time::ZERO, "5.6.7.8:10"), 0, "another port is the same host");
         assert_eq!(ask(&mut guard, Time::ZERO, "5.6.7.9:9"), 50);
         assert_eq!(ask(&mut guard, Time::ZERO, "[2a00:0:0:1::1]:9"), 50);
-        assert_eq!(ask(&mut guard, Time::ZERO, "[2a00:0:0:1:ffff::2]:9"), 0, "an IPv6 /64 is one host");
+        assert_eq!(
+            ask(&mut guard, Time::ZERO, "[2a00:0:0:1:ffff::2]:9"),
+            0,
+            "an IPv6 /64 is one host"
+        );
         assert_eq!(ask(&mut guard, Time::ZERO, "[2a00:0:0:2::1]:9"), 50);
         assert_eq!(ask(&mut guard, Time::from_secs(2), "5.6.7.8:9"), 10);
         assert_eq!(ask(&mut guard, Time::ZERO, "127.0.0.1:9"), 100, "not on loopback");
@@ -186,7 +213,9 @@ mod tests {
     #[test]
     fn all_answers_together_have_a_rate() {
         let mut guard = Guard::new(Time::ZERO, 1000);
-        let sent = |guard: &mut Guard, now| (0..100).filter(|_| guard.spend(now, addr("5.6.7.8:9"), 100)).count();
+        let sent = |guard: &mut Guard, now| {
+            (0..100).filter(|_| guard.spend(now, addr("5.6.7.8:9"), 100)).count()
+        };
         assert_eq!(sent(&mut guard, Time::ZERO), 20);
         assert_eq!(sent(&mut guard, Time::from_secs(1)), 10);
     }

@@ -59,7 +59,9 @@ impl fmt::Display for ItemFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ItemFault::NotBencoded => write!(f, "the value is not bencoded"),
-            ItemFault::ValueTooLong => write!(f, "the value is longer than {VALUE_MAX} bytes when encoded"),
+            ItemFault::ValueTooLong => {
+                write!(f, "the value is longer than {VALUE_MAX} bytes when encoded")
+            }
             ItemFault::SaltTooLong => write!(f, "the salt is longer than {SALT_MAX} bytes"),
             ItemFault::NegativeSeq => write!(f, "the sequence number is negative"),
             ItemFault::Signature => write!(f, "the signature is wrong"),
@@ -122,7 +124,13 @@ pub fn mutable_target(key: &[u8; 32], salt: &[u8]) -> Id {
 impl Mutable {
     /// Assembles an item from the network; only [`check`](Self::check) tells whether the signature
     /// is right.
-    pub fn new(key: [u8; 32], salt: Vec<u8>, seq: i64, value: Value, signature: [u8; 64]) -> Result<Mutable, ItemFault> {
+    pub fn new(
+        key: [u8; 32],
+        salt: Vec<u8>,
+        seq: i64,
+        value: Value,
+        signature: [u8; 64],
+    ) -> Result<Mutable, ItemFault> {
         if salt.len() > SALT_MAX {
             return Err(ItemFault::SaltTooLong);
         }
@@ -133,7 +141,12 @@ impl Mutable {
     }
 
     /// Signs a value with the 32 secret bytes of an ed25519 key.
-    pub fn sign(secret: &[u8; 32], salt: Vec<u8>, seq: i64, value: Value) -> Result<Mutable, ItemFault> {
+    pub fn sign(
+        secret: &[u8; 32],
+        salt: Vec<u8>,
+        seq: i64,
+        value: Value,
+    ) -> Result<Mutable, ItemFault> {
         let signer = SigningKey::from_bytes(secret);
         let signature = signer.sign(&signed_bytes(&salt, seq, &value)).to_bytes();
         Mutable::new(signer.verifying_key().to_bytes(), salt, seq, value, signature)
@@ -199,7 +212,10 @@ mod tests {
     use std::vec;
 
     fn hex<const N: usize>(text: &str) -> [u8; N] {
-        let bytes: Vec<u8> = (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect();
+        let bytes: Vec<u8> = (0..text.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+            .collect();
         bytes.try_into().unwrap()
     }
 
@@ -218,7 +234,9 @@ mod tests {
             (b"foobar", SALTED, "411eba73b6f087ca51a3795d9c8c938d365e32c1"),
         ];
         for (salt, signature, target) in cases {
-            let item = |seq, signature| Mutable::new(hex(KEY), salt.to_vec(), seq, value.clone(), signature).unwrap();
+            let item = |seq, signature| {
+                Mutable::new(hex(KEY), salt.to_vec(), seq, value.clone(), signature).unwrap()
+            };
             let signature = hex::<64>(signature);
             assert_eq!(item(1, signature).check(), Ok(()));
             assert_eq!(Item::Mutable(item(1, signature)).target(), Id::from_hex(target).unwrap());
@@ -228,7 +246,10 @@ mod tests {
             assert_eq!(item(1, broken).check(), Err(ItemFault::Signature));
         }
         let immutable = Item::Immutable(value);
-        assert_eq!(immutable.target(), Id::from_hex("e5f96f6f38320f0f33959cb4d3d656452117aadb").unwrap());
+        assert_eq!(
+            immutable.target(),
+            Id::from_hex("e5f96f6f38320f0f33959cb4d3d656452117aadb").unwrap()
+        );
     }
 
     #[test]
@@ -236,7 +257,8 @@ mod tests {
         let value = Value::of(b"li1ee").unwrap();
         let mine = Mutable::sign(&[7; 32], b"salt".to_vec(), 5, value.clone()).unwrap();
         assert_eq!((mine.check(), *mine.key()), (Ok(()), public_key(&[7; 32])));
-        let moved = Mutable::new(*mine.key(), b"pepper".to_vec(), 5, value, *mine.signature()).unwrap();
+        let moved =
+            Mutable::new(*mine.key(), b"pepper".to_vec(), 5, value, *mine.signature()).unwrap();
         assert_eq!(moved.check(), Err(ItemFault::Signature));
     }
 

@@ -45,7 +45,13 @@ struct Kept {
 impl ItemStore {
     /// Stores an item, or renews it. When there are too many, the oldest of the network with most
     /// items goes.
-    pub(crate) fn put(&mut self, now: Time, by: IpAddr, item: Item, cas: Option<i64>) -> Result<(), Refused> {
+    pub(crate) fn put(
+        &mut self,
+        now: Time,
+        by: IpAddr,
+        item: Item,
+        cas: Option<i64>,
+    ) -> Result<(), Refused> {
         let target = item.target();
         if let Item::Mutable(new) = &item {
             new.check().map_err(Refused::Fault)?;
@@ -59,7 +65,10 @@ impl ItemStore {
             }
         }
         if self.items.len() >= ITEMS_MAX && !self.items.contains_key(&target) {
-            let gone = who_yields(by, self.items.iter().map(|(target, kept)| (kept.by, kept.since, *target)));
+            let gone = who_yields(
+                by,
+                self.items.iter().map(|(target, kept)| (kept.by, kept.since, *target)),
+            );
             gone.map(|gone| self.items.remove(&gone));
         }
         let by = self.items.get(&target).map_or(by, |kept| kept.by);
@@ -88,7 +97,9 @@ mod tests {
     }
 
     fn version(seq: i64, text: &[u8]) -> Item {
-        Item::Mutable(Mutable::sign(&[1; 32], Vec::new(), seq, Value::of_bytes(text).unwrap()).unwrap())
+        Item::Mutable(
+            Mutable::sign(&[1; 32], Vec::new(), seq, Value::of_bytes(text).unwrap()).unwrap(),
+        )
     }
 
     #[test]
@@ -102,7 +113,11 @@ mod tests {
             (6, b"six.", Some(4), Err(Refused::CasMismatch)),
             (6, b"six.", Some(5), Ok(())),
         ] {
-            assert_eq!(store.put(Time::ZERO, host(1), version(seq, text), cas), expected, "{seq} {cas:?}");
+            assert_eq!(
+                store.put(Time::ZERO, host(1), version(seq, text), cas),
+                expected,
+                "{seq} {cas:?}"
+            );
         }
         let target = version(0, b"").target();
         assert_eq!(store.get(target), Some(&version(6, b"six.")));
@@ -111,7 +126,9 @@ mod tests {
     #[test]
     fn a_forged_item_is_not_stored() {
         let Item::Mutable(mine) = version(1, b"mine") else { unreachable!() };
-        let forged = Mutable::new(*mine.key(), Vec::new(), 2, mine.value().clone(), *mine.signature()).unwrap();
+        let forged =
+            Mutable::new(*mine.key(), Vec::new(), 2, mine.value().clone(), *mine.signature())
+                .unwrap();
         let refused = ItemStore::default().put(Time::ZERO, host(1), Item::Mutable(forged), None);
         assert_eq!(refused, Err(Refused::Fault(ItemFault::Signature)));
     }
@@ -120,7 +137,9 @@ mod tests {
     fn one_network_does_not_push_out_what_others_put() {
         let mut store = ItemStore::default();
         let item = |number: usize| Item::Immutable(Value::of_bytes(&number.to_be_bytes()).unwrap());
-        (0..100).for_each(|number| store.put(Time::ZERO, host(number as u8), item(number), None).unwrap());
+        (0..100).for_each(|number| {
+            store.put(Time::ZERO, host(number as u8), item(number), None).unwrap()
+        });
         for number in 100..5_000 {
             let flooder = core::net::Ipv6Addr::from((0x2a00 << 112) | ((number as u128) << 64));
             store.put(Time::from_secs(1), flooder.into(), item(number), None).unwrap();

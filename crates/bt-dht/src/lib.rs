@@ -26,7 +26,8 @@
 //! while let Some(Output::Send { bytes, .. }) = other.poll() {
 //!     node.handle(now, Input::Datagram { from: there, bytes: &bytes });
 //! }
-//! let pong = std::iter::from_fn(|| node.poll()).find(|output| matches!(output, Output::Event(Event::Pong { .. })));
+//! let is_pong = |output: &Output| matches!(output, Output::Event(Event::Pong { .. }));
+//! let pong = std::iter::from_fn(|| node.poll()).find(is_pong);
 //! assert!(pong.is_some());
 //! ```
 #![no_std]
@@ -66,7 +67,8 @@ pub use id::{Distance, Id};
 pub use io::{AnnounceOptions, Ask, AskKey, Config, Event, Input, LookupReport, Output, Scrape};
 pub use item::{Item, ItemFault, Mutable, SALT_MAX, VALUE_MAX, Value, mutable_target, public_key};
 pub use message::{
-    Body, DATAGRAM_MAX, KrpcError, KrpcMessage, Query, Response, Samples, Stored, TOKEN_MAX, TRANSACTION_MAX, Want,
+    Body, DATAGRAM_MAX, KrpcError, KrpcMessage, Query, Response, Samples, Stored, TOKEN_MAX,
+    TRANSACTION_MAX, Want,
 };
 pub use node::Node;
 pub use read::Malformed;

@@ -63,7 +63,11 @@ pub(crate) struct Asking {
 impl Asking {
     /// Makes the question to a node that answered us before.
     pub(crate) fn known(contact: Contact) -> Asking {
-        Asking { addr: contact.addr, id: Some(contact.id), named_by: Source::Host(contact.addr.ip()) }
+        Asking {
+            addr: contact.addr,
+            id: Some(contact.id),
+            named_by: Source::Host(contact.addr.ip()),
+        }
     }
 }
 
@@ -88,19 +92,33 @@ impl Lookup {
 
     /// Picks the next node to ask now, if any.
     pub(crate) fn next(&mut self) -> Option<Asking> {
-        if self.candidates.iter().filter(|candidate| candidate.state == State::Asked).count() >= PARALLEL {
+        if self.candidates.iter().filter(|candidate| candidate.state == State::Asked).count()
+            >= PARALLEL
+        {
             return None;
         }
         let window = self.window();
-        let candidate = self.candidates.iter_mut().take(window).find(|candidate| candidate.state == State::Fresh)?;
+        let candidate = self
+            .candidates
+            .iter_mut()
+            .take(window)
+            .find(|candidate| candidate.state == State::Fresh)?;
         candidate.state = State::Asked;
         Some(Asking { addr: candidate.addr, id: candidate.id, named_by: candidate.named_by })
     }
 
     /// Takes the answer of a node, which names others. The caller checked that it is the node that
     /// was asked.
-    pub(crate) fn answered(&mut self, from: Contact, token: Option<Vec<u8>>, named: impl Iterator<Item = Contact>) {
-        let Some(at) = self.candidates.iter().position(|candidate| candidate.addr == from.addr) else { return };
+    pub(crate) fn answered(
+        &mut self,
+        from: Contact,
+        token: Option<Vec<u8>>,
+        named: impl Iterator<Item = Contact>,
+    ) {
+        let Some(at) = self.candidates.iter().position(|candidate| candidate.addr == from.addr)
+        else {
+            return;
+        };
         let mut candidate = self.candidates.remove(at);
         (candidate.id, candidate.state) = (Some(from.id), State::Answered { token });
         self.place(candidate);
@@ -133,19 +151,29 @@ impl Lookup {
 
     /// Counts the nodes that have answered.
     pub(crate) fn answers(&self) -> usize {
-        self.candidates.iter().filter(|candidate| matches!(candidate.state, State::Answered { .. })).count()
+        self.candidates
+            .iter()
+            .filter(|candidate| matches!(candidate.state, State::Answered { .. }))
+            .count()
     }
 
     /// Returns the closest nodes that answered.
     pub(crate) fn closest(&self) -> impl Iterator<Item = Contact> {
-        let answered = self.candidates.iter().filter(|candidate| matches!(candidate.state, State::Answered { .. }));
-        answered.filter_map(|candidate| Some(Contact { id: candidate.id?, addr: candidate.addr })).take(K)
+        let answered = self
+            .candidates
+            .iter()
+            .filter(|candidate| matches!(candidate.state, State::Answered { .. }));
+        answered
+            .filter_map(|candidate| Some(Contact { id: candidate.id?, addr: candidate.addr }))
+            .take(K)
     }
 
     /// Returns the closest nodes that let us store something, with their tokens.
     pub(crate) fn holders(&self) -> Vec<(Contact, Vec<u8>)> {
         let holder = |candidate: &Candidate| match &candidate.state {
-            State::Answered { token: Some(token) } => Some((Contact { id: candidate.id?, addr: candidate.addr }, token.clone())),
+            State::Answered { token: Some(token) } => {
+                Some((Contact { id: candidate.id?, addr: candidate.addr }, token.clone()))
+            }
             _ => None,
         };
         self.candidates.iter().filter_map(holder).take(K).collect()
@@ -153,20 +181,34 @@ impl Lookup {
 
     /// Returns how many candidates count: up to the eighth that has answered.
     fn window(&self) -> usize {
-        let answered = |(_, candidate): &(usize, &Candidate)| matches!(candidate.state, State::Answered { .. });
-        self.candidates.iter().enumerate().filter(answered).nth(K - 1).map_or(self.candidates.len(), |(at, _)| at + 1)
+        let answered = |(_, candidate): &(usize, &Candidate)| {
+            matches!(candidate.state, State::Answered { .. })
+        };
+        self.candidates
+            .iter()
+            .enumerate()
+            .filter(answered)
+            .nth(K - 1)
+            .map_or(self.candidates.len(), |(at, _)| at + 1)
     }
 
     fn add(&mut self, addr: SocketAddr, id: Option<Id>, named_by: Source) {
-        let known = |candidate: &Candidate| same_host(candidate.addr, addr) || (id.is_some() && candidate.id == id);
+        let known = |candidate: &Candidate| {
+            same_host(candidate.addr, addr) || (id.is_some() && candidate.id == id)
+        };
         let network = network_of(addr);
-        let neighbours = self.candidates.iter().filter(|candidate| network_of(candidate.addr) == network).count();
+        let neighbours = self
+            .candidates
+            .iter()
+            .filter(|candidate| network_of(candidate.addr) == network)
+            .count();
         if neighbours >= NETWORK_MAX || self.candidates.iter().any(known) {
             return;
         }
         self.place(Candidate { addr, id, named_by, state: State::Fresh });
         if self.candidates.len() > CANDIDATES_MAX
-            && let Some(last) = self.candidates.iter().rposition(|candidate| candidate.state == State::Fresh)
+            && let Some(last) =
+                self.candidates.iter().rposition(|candidate| candidate.state == State::Fresh)
         {
             self.candidates.remove(last);
         }
@@ -174,14 +216,18 @@ impl Lookup {
 
     fn place(&mut self, candidate: Candidate) {
         let target = self.target;
-        let rank = |candidate: &Candidate| candidate.id.map(|id| (!is_secure(id, candidate.addr.ip()), id.distance(target)));
+        let rank = |candidate: &Candidate| {
+            candidate.id.map(|id| (!is_secure(id, candidate.addr.ip()), id.distance(target)))
+        };
         let own = rank(&candidate);
         let at = self.candidates.partition_point(|other| rank(other) <= own);
         self.candidates.insert(at, candidate);
     }
 
     fn mark(&mut self, addr: SocketAddr, state: State) {
-        let asked = |candidate: &&mut Candidate| candidate.addr == addr && matches!(candidate.state, State::Asked | State::Late);
+        let asked = |candidate: &&mut Candidate| {
+            candidate.addr == addr && matches!(candidate.state, State::Asked | State::Late)
+        };
         if let Some(candidate) = self.candidates.iter_mut().find(asked) {
             candidate.state = state;
         }
@@ -280,10 +326,25 @@ mod tests {
         let stranger = Contact { addr: "5.6.7.8:1".parse().unwrap(), ..node(1) };
         lookup.add_known(stranger);
         asked(&mut lookup);
-        let named = ["9.9.9.1:1", "9.9.9.1:2", "9.9.9.2:1", "9.9.9.3:1", "10.0.0.1:1", "127.0.0.1:1", "224.0.0.1:1", "5.6.7.8:2"];
-        let named = named.iter().zip(2..).map(|(text, number)| Contact { addr: text.parse().unwrap(), ..node(number) });
+        let named = [
+            "9.9.9.1:1",
+            "9.9.9.1:2",
+            "9.9.9.2:1",
+            "9.9.9.3:1",
+            "10.0.0.1:1",
+            "127.0.0.1:1",
+            "224.0.0.1:1",
+            "5.6.7.8:2",
+        ];
+        let named = named
+            .iter()
+            .zip(2..)
+            .map(|(text, number)| Contact { addr: text.parse().unwrap(), ..node(number) });
         lookup.answered(stranger, None, named);
-        assert_eq!(asked(&mut lookup), ["9.9.9.1:1".parse().unwrap(), "9.9.9.2:1".parse().unwrap()]);
+        assert_eq!(
+            asked(&mut lookup),
+            ["9.9.9.1:1".parse().unwrap(), "9.9.9.2:1".parse().unwrap()]
+        );
     }
 
     #[test]

@@ -214,7 +214,16 @@ impl Want {
 impl Response {
     /// Makes an answer without fields.
     pub fn new(id: Id) -> Response {
-        Response { id, nodes: None, nodes6: None, token: None, values: None, blooms: None, item: None, samples: None }
+        Response {
+            id,
+            nodes: None,
+            nodes6: None,
+            token: None,
+            values: None,
+            blooms: None,
+            item: None,
+            samples: None,
+        }
     }
 
     /// Leaves something out, so that it becomes shorter; false when nothing is left that can go.
@@ -223,10 +232,15 @@ impl Response {
             return true;
         }
         let values = self.values.as_ref().map_or(0, Vec::len);
-        let nodes = [&mut self.nodes6, &mut self.nodes].into_iter().flatten().max_by_key(|nodes| nodes.len());
+        let nodes = [&mut self.nodes6, &mut self.nodes]
+            .into_iter()
+            .flatten()
+            .max_by_key(|nodes| nodes.len());
         match nodes {
             // Nodes are longer than peers, and worth less.
-            Some(nodes) if !nodes.is_empty() && values < NODE_WORTH * nodes.len() => drop(nodes.pop()),
+            Some(nodes) if !nodes.is_empty() && values < NODE_WORTH * nodes.len() => {
+                drop(nodes.pop())
+            }
             _ if values > 0 => {
                 self.values = self.values.take().map(|mut values| {
                     values.truncate(values.len() * 3 / 4);

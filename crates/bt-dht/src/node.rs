@@ -80,7 +80,9 @@ impl Node {
         let families = families.into_iter().filter_map(|(is_on, family)| is_on.then_some(family));
         Node {
             read_only: config.read_only,
-            overlays: families.map(|family| Overlay::new(now, family, Id::random(&mut rng))).collect(),
+            overlays: families
+                .map(|family| Overlay::new(now, family, Id::random(&mut rng)))
+                .collect(),
             guard: Guard::new(now, config.reply_bytes_per_sec),
             tokens: Tokens::new(now, rng.fork()),
             peers: PeerStore::default(),
@@ -120,13 +122,20 @@ impl Node {
             }
             Input::External(ip) => {
                 let family = Family::of(SocketAddr::new(ip, 0));
-                if let Some(overlay) = self.overlays.iter_mut().find(|overlay| overlay.family == family) {
+                if let Some(overlay) =
+                    self.overlays.iter_mut().find(|overlay| overlay.family == family)
+                {
                     overlay.live_at(now, ip, &mut self.rng);
                 }
             }
             Input::Ask(key, ask) => self.ask(now, key, ask),
             Input::Cancel(key) => {
-                let ours: Vec<u64> = self.searches.iter().filter(|(_, s)| s.ask == Some(key)).map(|(at, _)| *at).collect();
+                let ours: Vec<u64> = self
+                    .searches
+                    .iter()
+                    .filter(|(_, s)| s.ask == Some(key))
+                    .map(|(at, _)| *at)
+                    .collect();
                 ours.into_iter().for_each(|at| self.finish(at));
             }
         }
@@ -208,9 +217,18 @@ impl Node {
         }
         match KrpcMessage::parse(bytes) {
             Ok(KrpcMessage { transaction, read_only, body: Body::Query { id, query }, .. }) => {
-                self.answer(now, Contact { id, addr: from }, bytes.len(), transaction, query, read_only);
+                self.answer(
+                    now,
+                    Contact { id, addr: from },
+                    bytes.len(),
+                    transaction,
+                    query,
+                    read_only,
+                );
             }
-            Err(Malformed::Query { transaction, error }) => self.refuse(now, from, bytes.len(), transaction, error),
+            Err(Malformed::Query { transaction, error }) => {
+                self.refuse(now, from, bytes.len(), transaction, error)
+            }
             Ok(message) => {
                 if let Some(call) = self.calls.end(from, &message.transaction) {
                     self.guard.answered(now, from);
@@ -230,7 +248,11 @@ impl Node {
         };
         let contact = Contact { id: response.id, addr: call.to };
         let rng = &mut self.rng;
-        let Some(overlay) = self.overlays.iter_mut().find(|overlay| overlay.family == Family::of(call.to)) else { return };
+        let Some(overlay) =
+            self.overlays.iter_mut().find(|overlay| overlay.family == Family::of(call.to))
+        else {
+            return;
+        };
         // Another node answers there now, or our own datagram comes back.
         if call.id.is_some_and(|id| id != contact.id) || contact.id == overlay.own() {
             return self.failed(now, call, None);
@@ -249,11 +271,18 @@ impl Node {
                 let round_trip = now.since(call.sent);
                 self.tell(match response.samples {
                     Some(samples) => Event::Samples { ask, samples },
-                    None => Event::Pong { ask, node: contact, version: message.version, round_trip },
+                    None => {
+                        Event::Pong { ask, node: contact, version: message.version, round_trip }
+                    }
                 });
                 self.tell(Event::Done {
                     ask,
-                    report: LookupReport { queries: 1, answers: 1, closest: [contact].into(), ..LookupReport::default() },
+                    report: LookupReport {
+                        queries: 1,
+                        answers: 1,
+                        closest: [contact].into(),
+                        ..LookupReport::default()
+                    },
                 });
             }
         }
@@ -263,10 +292,13 @@ impl Node {
         let Some(search) = self.searches.get_mut(&at) else { return };
         search.report.answers = search.report.answers.saturating_add(1);
         let event = search.take(from, &response);
-        let (family, own) =
-            (search.family, self.overlays.iter().find(|overlay| overlay.family == search.family).map(Overlay::own));
+        let (family, own) = (
+            search.family,
+            self.overlays.iter().find(|overlay| overlay.family == search.family).map(Overlay::own),
+        );
         // The named nodes may include us.
-        let others = named(&response).filter(|contact| Family::of(contact.addr) == family && Some(contact.id) != own);
+        let others = named(&response)
+            .filter(|contact| Family::of(contact.addr) == family && Some(contact.id) != own);
         search.lookup.answered(from, response.token.clone(), others);
         if let Some(event) = event {
             self.tell(event);
@@ -289,8 +321,12 @@ impl Node {
             }
             Purpose::Store(at) => self.stored(at, refusal.map(Err)),
             Purpose::Direct(ask) => {
-                let report =
-                    LookupReport { queries: 1, answers: refusal.is_some().into(), refused: refusal, ..LookupReport::default() };
+                let report = LookupReport {
+                    queries: 1,
+                    answers: refusal.is_some().into(),
+                    refused: refusal,
+                    ..LookupReport::default()
+                };
                 self.tell(Event::Done { ask, report });
             }
         }
@@ -310,15 +346,25 @@ impl Node {
             Ask::Ping(addr) => return self.ask_one(now, ask, addr, Query::Ping),
             Ask::SampleInfohashes(addr) => {
                 let target = Id::random(&mut self.rng);
-                return self.ask_one(now, ask, addr, Query::SampleInfohashes { target, want: None });
+                return self.ask_one(
+                    now,
+                    ask,
+                    addr,
+                    Query::SampleInfohashes { target, want: None },
+                );
             }
             Ask::FindNode(target) => (target, Kind::Nodes),
-            Ask::GetPeers { info_hash, announce, scrape } => (info_hash.into(), Kind::Peers { info_hash, announce, scrape }),
+            Ask::GetPeers { info_hash, announce, scrape } => {
+                (info_hash.into(), Kind::Peers { info_hash, announce, scrape })
+            }
             Ask::Get { target, salt } => (target, Kind::Get { salt }),
             Ask::Put { item, cas } => (item.target(), Kind::Put { item: Box::new(item), cas }),
         };
         let families: Vec<Family> = self.overlays.iter().map(|overlay| overlay.family).collect();
-        let started: Vec<u64> = families.into_iter().filter_map(|f| self.begin(Some(ask), f, target, kind.clone())).collect();
+        let started: Vec<u64> = families
+            .into_iter()
+            .filter_map(|f| self.begin(Some(ask), f, target, kind.clone()))
+            .collect();
         if started.is_empty() {
             self.tell(Event::Done { ask, report: LookupReport::default() });
         }
@@ -327,24 +373,43 @@ impl Node {
 
     fn ask_one(&mut self, now: Time, ask: AskKey, addr: SocketAddr, query: Query) {
         let asking = Asking { addr: plain(addr), id: None, named_by: Source::User };
-        if !may_name(Source::User, asking.addr) || !self.query(now, asking, query, Purpose::Direct(ask)) {
+        if !may_name(Source::User, asking.addr)
+            || !self.query(now, asking, query, Purpose::Direct(ask))
+        {
             self.tell(Event::Done { ask, report: LookupReport::default() });
         }
     }
 
     /// Starts a search with the closest nodes that we know, and with routers and saved nodes when
     /// those are few.
-    fn begin(&mut self, ask: Option<AskKey>, family: Family, target: Id, kind: Kind) -> Option<u64> {
+    fn begin(
+        &mut self,
+        ask: Option<AskKey>,
+        family: Family,
+        target: Id,
+        kind: Kind,
+    ) -> Option<u64> {
         if self.searches.len() >= SEARCHES_MAX {
             return None;
         }
         let overlay = self.overlays.iter().find(|overlay| overlay.family == family)?;
         let mut search = Search::new(ask, family, target, kind);
-        overlay.table.closest(target, 2 * K).into_iter().for_each(|contact| search.lookup.add_known(contact));
+        overlay
+            .table
+            .closest(target, 2 * K)
+            .into_iter()
+            .for_each(|contact| search.lookup.add_known(contact));
         if overlay.is_thin() {
-            let saved = self.saved.iter().filter(|contact| Family::of(contact.addr) == family).take(SAVED_ASKED);
+            let saved = self
+                .saved
+                .iter()
+                .filter(|contact| Family::of(contact.addr) == family)
+                .take(SAVED_ASKED);
             saved.for_each(|contact| search.lookup.add_known(*contact));
-            self.routers.iter().filter(|addr| Family::of(**addr) == family).for_each(|addr| search.lookup.add_address(*addr));
+            self.routers
+                .iter()
+                .filter(|addr| Family::of(**addr) == family)
+                .for_each(|addr| search.lookup.add_address(*addr));
         }
         let at = self.next_search;
         self.next_search += 1;
@@ -367,11 +432,17 @@ impl Node {
                 search.lookup.failed(asking.addr);
             }
         }
-        let Some(search) = self.searches.get_mut(&at).filter(|search| search.is_found()) else { return };
+        let Some(search) = self.searches.get_mut(&at).filter(|search| search.is_found()) else {
+            return;
+        };
         for (contact, query) in search.stores() {
             let sent = self.query(now, Asking::known(contact), query, Purpose::Store(at));
             if let Some(search) = self.searches.get_mut(&at) {
-                if sent { search.report.queries = search.report.queries.saturating_add(1) } else { search.stored(None) }
+                if sent {
+                    search.report.queries = search.report.queries.saturating_add(1)
+                } else {
+                    search.stored(None)
+                }
             }
         }
         if self.searches.get(&at).is_some_and(Search::is_over) {
@@ -382,7 +453,8 @@ impl Node {
     /// Ends a search. The question is over when no other search is for it.
     fn finish(&mut self, at: u64) {
         let Some(search) = self.searches.remove(&at) else { return };
-        if let Some(overlay) = self.overlays.iter_mut().find(|overlay| overlay.joining == Some(at)) {
+        if let Some(overlay) = self.overlays.iter_mut().find(|overlay| overlay.joining == Some(at))
+        {
             overlay.joining = None;
             let (family, nodes) = (overlay.family, overlay.table.len());
             if nodes > 0 && !core::mem::replace(&mut overlay.told_joined, true) {
@@ -402,7 +474,10 @@ impl Node {
     /// Uses new bootstrap addresses at once in each DHT where few nodes are known.
     fn join(&mut self, now: Time) {
         for index in 0..self.overlays.len() {
-            let Some(overlay) = self.overlays.get_mut(index).filter(|overlay| overlay.is_thin()) else { continue };
+            let Some(overlay) = self.overlays.get_mut(index).filter(|overlay| overlay.is_thin())
+            else {
+                continue;
+            };
             overlay.join_soon(now);
             match overlay.joining.map(|at| (at, overlay.family)) {
                 None => self.care(now, index),
@@ -447,7 +522,9 @@ impl Node {
     /// Sends a query; false when too many wait, or we are not in the DHT of this address.
     fn query(&mut self, now: Time, asking: Asking, query: Query, purpose: Purpose) -> bool {
         let Some(id) = self.overlay(asking.addr).map(|overlay| overlay.own()) else { return false };
-        let Some(transaction) = self.calls.begin(now, asking.addr, asking.id, purpose) else { return false };
+        let Some(transaction) = self.calls.begin(now, asking.addr, asking.id, purpose) else {
+            return false;
+        };
         let message = KrpcMessage {
             transaction,
             version: Some(VERSION),

@@ -100,7 +100,13 @@ impl Overlay {
     }
 
     /// Counts the address at which an answering node sees us. Returns whether we took another id.
-    pub(crate) fn vote(&mut self, now: Time, voter: IpAddr, seen_at: IpAddr, rng: &mut Rng) -> bool {
+    pub(crate) fn vote(
+        &mut self,
+        now: Time,
+        voter: IpAddr,
+        seen_at: IpAddr,
+        rng: &mut Rng,
+    ) -> bool {
         // A node on our own network sees another address of ours.
         if closeness(voter) != Some(Closeness::Public) {
             return false;
@@ -140,7 +146,8 @@ mod tests {
 
     #[test]
     fn most_of_the_voters_decide_and_a_few_do_not() {
-        let (ours, lie): (IpAddr, IpAddr) = ("7.7.7.7".parse().unwrap(), "8.8.8.8".parse().unwrap());
+        let (ours, lie): (IpAddr, IpAddr) =
+            ("7.7.7.7".parse().unwrap(), "8.8.8.8".parse().unwrap());
         for (liars, changes) in [(0, true), (4, true), (5, false), (10, true)] {
             let mut rng = Rng::from_seed(1);
             let mut overlay = Overlay::new(Time::ZERO, Family::V4, Id([1; 20]));
@@ -148,7 +155,12 @@ mod tests {
             for number in 0..10 {
                 // A second vote of a host replaces its first.
                 overlay.vote(Time::ZERO, voter(0), if liars > 0 { lie } else { ours }, &mut rng);
-                changed |= overlay.vote(Time::ZERO, voter(number), if number < liars { lie } else { ours }, &mut rng);
+                changed |= overlay.vote(
+                    Time::ZERO,
+                    voter(number),
+                    if number < liars { lie } else { ours },
+                    &mut rng,
+                );
             }
             assert_eq!(changed, changes, "{liars} liars");
             assert_eq!(is_secure(overlay.own(), ours), changes && liars < 5);
@@ -159,7 +171,9 @@ mod tests {
     fn a_thin_table_joins_again_with_growing_pauses() {
         let mut rng = Rng::from_seed(1);
         let mut overlay = Overlay::new(Time::ZERO, Family::V4, Id([1; 20]));
-        let joins: Vec<u64> = (0..400).filter(|secs| overlay.care(Time::from_secs(*secs), &mut rng).is_some()).collect();
+        let joins: Vec<u64> = (0..400)
+            .filter(|secs| overlay.care(Time::from_secs(*secs), &mut rng).is_some())
+            .collect();
         assert_eq!(joins, [0, 5, 15, 35, 75, 155, 315]);
     }
 }

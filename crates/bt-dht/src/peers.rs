@@ -58,7 +58,12 @@ struct Peer {
 impl Default for PeerStore {
     fn default() -> PeerStore {
         let opened = Shares::new(InfoHash([0; 20]));
-        PeerStore { torrents: BTreeMap::new(), opened, sample: Vec::new(), sample_until: Time::ZERO }
+        PeerStore {
+            torrents: BTreeMap::new(),
+            opened,
+            sample: Vec::new(),
+            sample_until: Time::ZERO,
+        }
     }
 }
 
@@ -73,9 +78,16 @@ impl PeerStore {
             }
             self.opened.insert(network, hash);
         }
-        let swarm = self.torrents.entry(hash).or_insert_with(|| Swarm { peers: BTreeMap::new(), opener: network, last: now });
+        let swarm = self.torrents.entry(hash).or_insert_with(|| Swarm {
+            peers: BTreeMap::new(),
+            opener: network,
+            last: now,
+        });
         if swarm.peers.len() >= PEERS_MAX && !swarm.peers.contains_key(&host(peer)) {
-            let gone = who_yields(peer.ip(), swarm.peers.iter().map(|(host, peer)| (peer.addr.ip(), peer.since, *host)));
+            let gone = who_yields(
+                peer.ip(),
+                swarm.peers.iter().map(|(host, peer)| (peer.addr.ip(), peer.since, *host)),
+            );
             gone.map(|gone| swarm.peers.remove(&gone));
         }
         swarm.last = now;
@@ -91,17 +103,30 @@ impl PeerStore {
             Yields::Entry(hash) => self.torrents.get(&hash).map(|swarm| swarm.opener),
             Yields::Oldest => None,
         };
-        let may_go = self.torrents.iter().filter(|(_, swarm)| crowd.is_none_or(|crowd| swarm.opener == crowd));
-        if let Some((&hash, swarm)) = may_go.min_by_key(|(_, swarm)| (swarm.peers.len(), swarm.last)) {
+        let may_go = self
+            .torrents
+            .iter()
+            .filter(|(_, swarm)| crowd.is_none_or(|crowd| swarm.opener == crowd));
+        if let Some((&hash, swarm)) =
+            may_go.min_by_key(|(_, swarm)| (swarm.peers.len(), swarm.last))
+        {
             self.opened.remove(swarm.opener, hash);
             self.torrents.remove(&hash);
         }
     }
 
     /// Returns peers of one family: random ones, if there are more than fit into an answer.
-    pub(crate) fn peers(&self, hash: InfoHash, family: Family, no_seed: bool, rng: &mut Rng) -> Vec<SocketAddr> {
+    pub(crate) fn peers(
+        &self,
+        hash: InfoHash,
+        family: Family,
+        no_seed: bool,
+        rng: &mut Rng,
+    ) -> Vec<SocketAddr> {
         let Some(swarm) = self.torrents.get(&hash) else { return Vec::new() };
-        let wanted = |peer: &Peer| (Family::of(peer.addr) == family && !(no_seed && peer.seed)).then_some(peer.addr);
+        let wanted = |peer: &Peer| {
+            (Family::of(peer.addr) == family && !(no_seed && peer.seed)).then_some(peer.addr)
+        };
         let mut found: Vec<SocketAddr> = swarm.peers.values().filter_map(wanted).collect();
         rng.shuffle(&mut found);
         found.truncate(ANSWER_MAX);
@@ -188,11 +213,17 @@ mod tests {
         store.announce(Time::ZERO, hash(1), "[2a00::1]:9".parse().unwrap(), false);
         assert_eq!(store.peers(hash(1), Family::V4, false, &mut rng).len(), 2);
         assert_eq!(store.peers(hash(1), Family::V4, true, &mut rng), [peer(2)], "without the seed");
-        assert_eq!(store.peers(hash(1), Family::V6, false, &mut rng), ["[2a00::1]:9".parse().unwrap()]);
+        assert_eq!(
+            store.peers(hash(1), Family::V6, false, &mut rng),
+            ["[2a00::1]:9".parse().unwrap()]
+        );
         let (seeds, peers) = store.blooms(hash(1)).unwrap();
         assert_eq!((seeds.estimate(), peers.estimate()), (1, 2));
         store.expire(Time::from_secs(1800));
-        assert_eq!(store.peers(hash(1), Family::V4, false, &mut rng), [SocketAddr::new(peer(1).ip(), 8)]);
+        assert_eq!(
+            store.peers(hash(1), Family::V4, false, &mut rng),
+            [SocketAddr::new(peer(1).ip(), 8)]
+        );
         store.expire(Time::from_secs(2800));
         assert_eq!((store.len(), store.blooms(hash(1))), (0, None));
     }
@@ -208,7 +239,10 @@ mod tests {
         }
         assert_eq!(store.len(), TORRENTS_MAX);
         assert!(store.blooms(hash(0)).is_some(), "the fullest stays");
-        assert!(store.blooms(hash(1)).is_none() && store.blooms(hash(TORRENTS_MAX)).is_some(), "the oldest of the others goes");
+        assert!(
+            store.blooms(hash(1)).is_none() && store.blooms(hash(TORRENTS_MAX)).is_some(),
+            "the oldest of the others goes"
+        );
     }
 
     /// Makes the n-th address of an IPv6 /48, each in its own /64.
@@ -221,23 +255,38 @@ mod tests {
     fn a_subscriber_has_one_peer_in_a_torrent() {
         let (mut store, mut rng) = (PeerStore::default(), Rng::from_seed(1));
         for host in 1..100 {
-            store.announce(Time::ZERO, hash(1), format!("[2a00::{host}]:7").parse().unwrap(), false);
+            store.announce(
+                Time::ZERO,
+                hash(1),
+                format!("[2a00::{host}]:7").parse().unwrap(),
+                false,
+            );
         }
-        assert_eq!(store.peers(hash(1), Family::V6, false, &mut rng), ["[2a00::99]:7".parse().unwrap()]);
+        assert_eq!(
+            store.peers(hash(1), Family::V6, false, &mut rng),
+            ["[2a00::99]:7".parse().unwrap()]
+        );
     }
 
     #[test]
     fn one_network_fills_neither_a_torrent_nor_the_store() {
         let (mut store, mut rng) = (PeerStore::default(), Rng::from_seed(1));
-        (0..50).for_each(|n| store.announce(Time::ZERO, hash(0), SocketAddr::from(([n, 6, 7, 8], 9)), false));
+        (0..50).for_each(|n| {
+            store.announce(Time::ZERO, hash(0), SocketAddr::from(([n, 6, 7, 8], 9)), false)
+        });
         (0..2_000).for_each(|n| store.announce(Time::from_secs(1), hash(0), flooder(n), false));
         store.announce(Time::from_secs(2), hash(0), "99.1.1.1:9".parse().unwrap(), false);
         assert_eq!(store.peers(hash(0), Family::V4, false, &mut rng).len(), 51);
 
-        (1..50).for_each(|n| store.announce(Time::ZERO, hash(n), peer(u16::try_from(n * 256).unwrap()), false));
+        (1..50).for_each(|n| {
+            store.announce(Time::ZERO, hash(n), peer(u16::try_from(n * 256).unwrap()), false)
+        });
         (1_000..8_000).for_each(|n| store.announce(Time::from_secs(1), hash(n), flooder(n), false));
         assert_eq!(store.len(), TORRENTS_MAX);
-        assert!((0..50).all(|n| store.blooms(hash(n)).is_some()), "what others announced is still there");
+        assert!(
+            (0..50).all(|n| store.blooms(hash(n)).is_some()),
+            "what others announced is still there"
+        );
     }
 
     #[test]
@@ -251,9 +300,15 @@ mod tests {
         }
         (60..90).for_each(|n| store.announce(Time::from_secs(2), hash(n), honest(n), false));
         assert_eq!(store.len(), TORRENTS_MAX);
-        assert!((0..90).all(|n| store.blooms(hash(n)).is_some()), "three torrents of each network are still there");
+        assert!(
+            (0..90).all(|n| store.blooms(hash(n)).is_some()),
+            "three torrents of each network are still there"
+        );
         store.expire(Time::from_secs(1_801));
-        assert_eq!((store.len(), store.opened.count(honest(89).ip()), store.opened.count(flooder(0).ip())), (30, 0, 0));
+        assert_eq!(
+            (store.len(), store.opened.count(honest(89).ip()), store.opened.count(flooder(0).ip())),
+            (30, 0, 0)
+        );
     }
 
     #[test]

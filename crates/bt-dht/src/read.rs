@@ -10,7 +10,8 @@ use crate::contact::{Contact, Family, read_compact};
 use crate::id::Id;
 use crate::item::{Item, ItemFault, Mutable, Value};
 use crate::message::{
-    Body, DATAGRAM_MAX, KrpcError, KrpcMessage, Query, Response, Samples, Stored, TOKEN_MAX, TRANSACTION_MAX, Want,
+    Body, DATAGRAM_MAX, KrpcError, KrpcMessage, Query, Response, Samples, Stored, TOKEN_MAX,
+    TRANSACTION_MAX, Want,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -41,11 +42,19 @@ impl KrpcMessage {
     /// Reads a datagram.
     pub fn parse(datagram: &[u8]) -> Result<KrpcMessage, Malformed> {
         let root = Cursor::parse(datagram, LIMITS).map_err(|_| Malformed::NoMessage)?;
-        let transaction = bytes(root, b"t").filter(|t| t.len() <= TRANSACTION_MAX).ok_or(Malformed::NoMessage)?.to_vec();
+        let transaction = bytes(root, b"t")
+            .filter(|t| t.len() <= TRANSACTION_MAX)
+            .ok_or(Malformed::NoMessage)?
+            .to_vec();
         let body = match bytes(root, b"y") {
-            Some(b"q") => read_query(root).map_err(|error| Malformed::Query { transaction: transaction.clone(), error })?,
-            Some(b"r") => Body::Response(Box::new(root.get(b"r").and_then(read_response).ok_or(Malformed::NoMessage)?)),
-            Some(b"e") => Body::Error(root.get(b"e").and_then(read_error).ok_or(Malformed::NoMessage)?),
+            Some(b"q") => read_query(root)
+                .map_err(|error| Malformed::Query { transaction: transaction.clone(), error })?,
+            Some(b"r") => Body::Response(Box::new(
+                root.get(b"r").and_then(read_response).ok_or(Malformed::NoMessage)?,
+            )),
+            Some(b"e") => {
+                Body::Error(root.get(b"e").and_then(read_error).ok_or(Malformed::NoMessage)?)
+            }
             _ => return Err(Malformed::NoMessage),
         };
         Ok(KrpcMessage {
@@ -83,7 +92,11 @@ fn read_arguments(method: &[u8], a: Cursor<'_>) -> Option<Query> {
             scrape: flag(a, b"scrape"),
         },
         b"announce_peer" => {
-            let port = if flag(a, b"implied_port") { None } else { Some(u16::try_from(int(a, b"port")?).ok()?) };
+            let port = if flag(a, b"implied_port") {
+                None
+            } else {
+                Some(u16::try_from(int(a, b"port")?).ok()?)
+            };
             Query::AnnouncePeer {
                 info_hash: info_hash()?,
                 port: port.map_or(Some(None), |port| (port != 0).then_some(Some(port)))?,
@@ -102,7 +115,8 @@ fn read_put(a: Cursor<'_>) -> Result<Query, KrpcError> {
     let malformed = || KrpcError::new(KrpcError::PROTOCOL, "bad arguments");
     let value = a.get(b"v").ok_or_else(malformed)?;
     let value = Value::of(value.span()).map_err(refusal)?;
-    let is_mutable = [b"k".as_slice(), b"sig", b"seq", b"salt", b"cas"].iter().any(|key| a.get(key).is_some());
+    let is_mutable =
+        [b"k".as_slice(), b"sig", b"seq", b"salt", b"cas"].iter().any(|key| a.get(key).is_some());
     let item = if is_mutable {
         let salt = match a.get(b"salt") {
             Some(salt) => salt.as_bytes().ok_or_else(malformed)?,
@@ -138,7 +152,12 @@ fn read_response(r: Cursor<'_>) -> Option<Response> {
         None => Some(None),
     };
     let values = match r.get(b"values") {
-        Some(values) => Some(values.list().map(|value| read_addr(value.as_bytes()?)).collect::<Option<Vec<SocketAddr>>>()?),
+        Some(values) => Some(
+            values
+                .list()
+                .map(|value| read_addr(value.as_bytes()?))
+                .collect::<Option<Vec<SocketAddr>>>()?,
+        ),
         None => None,
     };
     let bloom = |key| bytes(r, key).and_then(|bits| bits.try_into().ok()).map(Bloom::from_bytes);
@@ -183,7 +202,9 @@ fn read_error(e: Cursor<'_>) -> Option<KrpcError> {
 }
 
 fn read_want(a: Cursor<'_>) -> Option<Want> {
-    let wanted = |what: &[u8]| a.get(b"want").is_some_and(|want| want.list().any(|item| item.as_bytes() == Some(what)));
+    let wanted = |what: &[u8]| {
+        a.get(b"want").is_some_and(|want| want.list().any(|item| item.as_bytes() == Some(what)))
+    };
     let want = Want { v4: wanted(b"n4"), v6: wanted(b"n6") };
     (want.v4 || want.v6).then_some(want)
 }

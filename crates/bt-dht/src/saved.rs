@@ -48,7 +48,8 @@ mod tests {
         let some = [contact(1, "1.2.3.4:5"), contact(2, "[2001:db8::1]:6")];
         assert_eq!(read_contacts(&write_contacts(&some)), Some(some.to_vec()));
         assert_eq!(read_contacts(&write_contacts(&[])), Some(Vec::new()));
-        let many: Vec<Contact> = (0..300).map(|n| contact(n, &format!("[2001:db8::{n:x}]:6"))).collect();
+        let many: Vec<Contact> =
+            (0..300).map(|n| contact(n, &format!("[2001:db8::{n:x}]:6"))).collect();
         assert_eq!(read_contacts(&write_contacts(&many)).unwrap(), many[..256]);
     }
 
@@ -59,8 +60,14 @@ mod tests {
             assert_eq!(read_contacts(&good[..cut]), None, "{cut}");
         }
         let long = format!("d5:nodes{}:{}6:nodes60:e", 26 * 400, "x".repeat(26 * 400));
-        for bytes in [&b"de"[..], b"le", b"d5:nodes0:e", b"d5:nodesi1e6:nodes60:e", b"d5:nodes3:abc6:nodes60:e", long.as_bytes()]
-        {
+        for bytes in [
+            &b"de"[..],
+            b"le",
+            b"d5:nodes0:e",
+            b"d5:nodesi1e6:nodes60:e",
+            b"d5:nodes3:abc6:nodes60:e",
+            long.as_bytes(),
+        ] {
             assert_eq!(read_contacts(bytes), None, "{}", bytes.escape_ascii());
         }
         assert_eq!(read_contacts(&[&good[..], b"x"].concat()), None);

@@ -56,7 +56,10 @@ impl Search {
             ask,
             family,
             lookup: Lookup::new(target),
-            report: LookupReport { scrape: scrape.then(Box::<Scrape>::default), ..LookupReport::default() },
+            report: LookupReport {
+                scrape: scrape.then(Box::<Scrape>::default),
+                ..LookupReport::default()
+            },
             kind,
             storing: None,
             peers: BTreeSet::new(),
@@ -84,11 +87,18 @@ impl Search {
         match &self.kind {
             Kind::Nodes => None,
             Kind::Peers { .. } => {
-                if let (Some(scrape), Some((seeds, peers))) = (&mut self.report.scrape, &response.blooms) {
+                if let (Some(scrape), Some((seeds, peers))) =
+                    (&mut self.report.scrape, &response.blooms)
+                {
                     scrape.seeds.union(seeds);
                     scrape.peers.union(peers);
                 }
-                self.take_peers(ask, from, response.values.as_deref().unwrap_or_default(), response.blooms.is_some())
+                self.take_peers(
+                    ask,
+                    from,
+                    response.values.as_deref().unwrap_or_default(),
+                    response.blooms.is_some(),
+                )
             }
             Kind::Get { salt } => {
                 let item = checked(self.lookup.target(), salt, response.item.as_ref()?)?;
@@ -98,7 +108,13 @@ impl Search {
         }
     }
 
-    fn take_peers(&mut self, ask: AskKey, from: Contact, values: &[SocketAddr], counted: bool) -> Option<Event> {
+    fn take_peers(
+        &mut self,
+        ask: AskKey,
+        from: Contact,
+        values: &[SocketAddr],
+        counted: bool,
+    ) -> Option<Event> {
         let from = from.addr.ip();
         let source = Source::Host(from);
         let mut new = Vec::new();
@@ -117,7 +133,9 @@ impl Search {
         match &item {
             Item::Immutable(_) if self.found_immutable => return None,
             Item::Immutable(_) => self.found_immutable = true,
-            Item::Mutable(mutable) if self.newest.is_some_and(|newest| newest >= mutable.seq()) => return None,
+            Item::Mutable(mutable) if self.newest.is_some_and(|newest| newest >= mutable.seq()) => {
+                return None;
+            }
             Item::Mutable(mutable) => self.newest = Some(mutable.seq()),
         }
         Some(Event::Item { ask, item })
@@ -143,14 +161,18 @@ impl Search {
             others.for_each(|ip| scrape.peers.insert(*ip));
         }
         let query = |token: Vec<u8>| match &self.kind {
-            Kind::Peers { info_hash, announce: Some(announce), .. } => {
-                Some(Query::AnnouncePeer { info_hash: *info_hash, port: announce.port, token, seed: announce.seed })
-            }
+            Kind::Peers { info_hash, announce: Some(announce), .. } => Some(Query::AnnouncePeer {
+                info_hash: *info_hash,
+                port: announce.port,
+                token,
+                seed: announce.seed,
+            }),
             Kind::Put { item, cas } => Some(Query::Put { item: item.clone(), cas: *cas, token }),
             _ => None,
         };
         let holders = self.lookup.holders().into_iter();
-        let stores: Vec<_> = holders.filter_map(|(contact, token)| Some((contact, query(token)?))).collect();
+        let stores: Vec<_> =
+            holders.filter_map(|(contact, token)| Some((contact, query(token)?))).collect();
         self.storing = Some(stores.len());
         stores
     }

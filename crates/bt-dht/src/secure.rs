@@ -93,7 +93,13 @@ mod tests {
             }
         }
         let any = Id([1; 20]);
-        for (ip, exempt) in [("10.1.2.3", true), ("127.0.0.1", true), ("fe80::1", true), ("8.8.8.8", false), ("2a00::1", false)] {
+        for (ip, exempt) in [
+            ("10.1.2.3", true),
+            ("127.0.0.1", true),
+            ("fe80::1", true),
+            ("8.8.8.8", false),
+            ("2a00::1", false),
+        ] {
             assert_eq!(is_secure(any, ip.parse().unwrap()), exempt, "{ip}");
         }
     }

@@ -111,7 +111,8 @@ impl Table {
     /// Renews a node that asked us something; returns whether it is in the table.
     pub(crate) fn asked(&mut self, now: Time, contact: Contact) -> bool {
         let bucket = self.buckets.get_mut(&self.own.shared_bits(contact.id));
-        let entry = bucket.and_then(|bucket| bucket.nodes.iter_mut().find(|entry| entry.contact == contact));
+        let entry = bucket
+            .and_then(|bucket| bucket.nodes.iter_mut().find(|entry| entry.contact == contact));
         entry.map(|entry| entry.heard = now).is_some()
     }
 
@@ -124,7 +125,10 @@ impl Table {
         let secure = is_secure(contact.id, contact.addr.ip());
         bucket.nodes.iter().all(|entry| entry.contact.id != contact.id)
             && (bucket.nodes.len() < K
-                || bucket.nodes.iter().any(|entry| entry.standing(now) == Standing::Bad || (secure && !entry.secure))
+                || bucket
+                    .nodes
+                    .iter()
+                    .any(|entry| entry.standing(now) == Standing::Bad || (secure && !entry.secure))
                 || bucket.spare.is_empty())
     }
 
@@ -133,7 +137,9 @@ impl Table {
     pub(crate) fn failed(&mut self, now: Time, contact: Contact) {
         let Some(bucket) = self.buckets.get_mut(&self.own.shared_bits(contact.id)) else { return };
         bucket.spare.retain(|entry| entry.contact != contact);
-        let Some(at) = bucket.nodes.iter().position(|entry| entry.contact == contact) else { return };
+        let Some(at) = bucket.nodes.iter().position(|entry| entry.contact == contact) else {
+            return;
+        };
         let Some(entry) = bucket.nodes.get_mut(at) else { return };
         entry.fails = entry.fails.saturating_add(1);
         if entry.fails < FAILS_MAX {
@@ -167,7 +173,9 @@ impl Table {
     /// counts as changed.
     pub(crate) fn refresh(&mut self, now: Time, rng: &mut Rng) -> Option<Id> {
         let deepest = *self.buckets.last_key_value()?.0;
-        let is_stale = |at: &usize| self.buckets.get(at).is_none_or(|bucket| now.since(bucket.changed) >= FRESH_FOR);
+        let is_stale = |at: &usize| {
+            self.buckets.get(at).is_none_or(|bucket| now.since(bucket.changed) >= FRESH_FOR)
+        };
         let at = (0..=deepest).find(is_stale)?;
         self.buckets.entry(at).or_default().changed = now;
         Some(self.own.beside(at, rng))
@@ -215,8 +223,10 @@ impl Table {
     fn has_place_in_network(&self, contact: Contact) -> bool {
         let network = network_of(contact.addr);
         let is_neighbour = |addr: &SocketAddr| network_of(*addr) == network;
-        let neighbours: Vec<SocketAddr> = self.entries().map(|entry| entry.contact.addr).filter(is_neighbour).collect();
-        neighbours.len() < NETWORK_MAX && !neighbours.iter().any(|addr| same_host(*addr, contact.addr))
+        let neighbours: Vec<SocketAddr> =
+            self.entries().map(|entry| entry.contact.addr).filter(is_neighbour).collect();
+        neighbours.len() < NETWORK_MAX
+            && !neighbours.iter().any(|addr| same_host(*addr, contact.addr))
     }
 
     fn entries(&self) -> impl Iterator<Item = &Entry> {

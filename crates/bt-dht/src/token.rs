@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn a_token_is_for_one_address_one_target_and_a_short_time() {
-        let (ip, other): (IpAddr, IpAddr) = ("5.6.7.8".parse().unwrap(), "5.6.7.9".parse().unwrap());
+        let (ip, other): (IpAddr, IpAddr) =
+            ("5.6.7.8".parse().unwrap(), "5.6.7.9".parse().unwrap());
         let target = Id([1; 20]);
         let mut tokens = Tokens::new(Time::ZERO, Rng::from_seed(1));
         let token = tokens.make(Time::from_secs(299), ip, target);
@@ -90,10 +91,17 @@ mod tests {
             (599, ip, target, true),
             (1200, ip, target, false),
         ] {
-            assert_eq!(tokens.accepts(Time::from_secs(secs), from, at, &token), accepted, "{secs} s, {from}, {at}");
+            assert_eq!(
+                tokens.accepts(Time::from_secs(secs), from, at, &token),
+                accepted,
+                "{secs} s, {from}, {at}"
+            );
         }
         let mut fresh = Tokens::new(Time::ZERO, Rng::from_seed(1));
-        assert!(!fresh.accepts(Time::from_secs(2000), ip, target, &token), "a secret does not outlive a silence");
+        assert!(
+            !fresh.accepts(Time::from_secs(2000), ip, target, &token),
+            "a secret does not outlive a silence"
+        );
         assert!(!fresh.accepts(Time::ZERO, ip, target, &token[..7]));
     }
 }

@@ -18,7 +18,9 @@ impl KrpcMessage {
         write(|w| {
             w.dict(|d| {
                 match &self.body {
-                    Body::Query { id, query } => d.key(b"a").dict(|a| query.write_arguments(&id.0, a)),
+                    Body::Query { id, query } => {
+                        d.key(b"a").dict(|a| query.write_arguments(&id.0, a))
+                    }
                     Body::Error(error) => d.key(b"e").list(|e| {
                         e.item().int(error.code);
                         e.item().bytes(error.message.as_bytes());
@@ -157,7 +159,9 @@ impl Response {
             r.key(b"v").encoded(value.encoded());
         }
         if let Some(values) = &self.values {
-            r.key(b"values").list(|list| values.iter().for_each(|value| list.item().bytes(&compact_addr(*value))));
+            r.key(b"values").list(|list| {
+                values.iter().for_each(|value| list.item().bytes(&compact_addr(*value)))
+            });
         }
     }
 }

@@ -6,8 +6,9 @@
 //! Invariant: datagrams arrive at once and in order; only time passes when a case says so.
 
 use bt_dht::{
-    AnnounceOptions, Ask, AskKey, Body, Config, Event, Family, Id, Input, Item, KrpcError, KrpcMessage, Mutable, Node, Output,
-    Query, Response, Samples, Value, Want, is_secure, secure_id,
+    AnnounceOptions, Ask, AskKey, Body, Config, Event, Family, Id, Input, Item, KrpcError,
+    KrpcMessage, Mutable, Node, Output, Query, Response, Samples, Value, Want, is_secure,
+    secure_id,
 };
 use bt_types::{InfoHash, Rng, Source, Time};
 use std::collections::BTreeMap;
@@ -43,7 +44,11 @@ impl Net {
     fn of(count: u8) -> (Net, SocketAddr) {
         let mut net = Net::new();
         for number in 1..=count {
-            net.add(&format!("10.0.0.{number}:1"), Config::default(), (number > 1).then_some("10.0.0.1:1"));
+            net.add(
+                &format!("10.0.0.{number}:1"),
+                Config::default(),
+                (number > 1).then_some("10.0.0.1:1"),
+            );
         }
         (net, addr("10.0.0.1:1"))
     }
@@ -56,8 +61,15 @@ impl Net {
     /// Sends a datagram from an address that is no node; returns the datagrams that this address
     /// gets until nothing moves.
     fn say(&mut self, from: &str, to: SocketAddr, bytes: &[u8]) -> Vec<Vec<u8>> {
-        self.nodes.get_mut(&to).unwrap().handle(self.now, Input::Datagram { from: addr(from), bytes });
-        self.deliver().into_iter().filter(|(at, _)| *at == addr(from)).map(|(_, bytes)| bytes).collect()
+        self.nodes
+            .get_mut(&to)
+            .unwrap()
+            .handle(self.now, Input::Datagram { from: addr(from), bytes });
+        self.deliver()
+            .into_iter()
+            .filter(|(at, _)| *at == addr(from))
+            .map(|(_, bytes)| bytes)
+            .collect()
     }
 
     /// Carries datagrams until none is left; returns those to addresses without a node.
@@ -88,7 +100,9 @@ impl Net {
 
     fn pass(&mut self, secs: u64) {
         let end = self.now + std::time::Duration::from_secs(secs);
-        while let Some(at) = self.nodes.values().filter_map(Node::deadline).min().filter(|at| *at <= end) {
+        while let Some(at) =
+            self.nodes.values().filter_map(Node::deadline).min().filter(|at| *at <= end)
+        {
             self.now = at;
             self.nodes
                 .values_mut()
@@ -115,7 +129,14 @@ fn addr(text: &str) -> SocketAddr {
 
 fn query(transaction: &[u8], id: Id, query: Query) -> Vec<u8> {
     let body = Body::Query { id, query };
-    KrpcMessage { transaction: transaction.to_vec(), version: None, seen_as: None, read_only: false, body }.write()
+    KrpcMessage {
+        transaction: transaction.to_vec(),
+        version: None,
+        seen_as: None,
+        read_only: false,
+        body,
+    }
+    .write()
 }
 
 fn find_node(target: u8) -> Query {
@@ -148,15 +169,21 @@ fn who_never_answered_gets_three_times_what_it_sent_and_who_did_gets_all() {
         let answers = net.say(stranger, router, &bytes);
         received += answers.iter().map(Vec::len).sum::<usize>();
         assert!(received <= 3 * sent, "{received} > 3 * {sent}");
-        assert!(responses(&answers).iter().all(|response| response.nodes.as_ref().is_some_and(|nodes| !nodes.is_empty())));
+        assert!(
+            responses(&answers)
+                .iter()
+                .all(|response| response.nodes.as_ref().is_some_and(|nodes| !nodes.is_empty()))
+        );
     }
     // A neighbour of the node answers the ping that it gets, and is then sent a whole answer.
     let mut neighbour = net.nodes[&router].id(Family::V4).unwrap();
     neighbour.0[19] ^= 1;
     let bytes = query(b"aa", neighbour, Query::Ping);
     let pings = net.say("10.0.1.2:1", router, &bytes);
-    let ping =
-        pings.iter().map(|bytes| KrpcMessage::parse(bytes).unwrap()).find(|message| matches!(message.body, Body::Query { .. }));
+    let ping = pings
+        .iter()
+        .map(|bytes| KrpcMessage::parse(bytes).unwrap())
+        .find(|message| matches!(message.body, Body::Query { .. }));
     let transaction = ping.expect("who asks is pinged").transaction;
     let body = Body::Response(Box::new(Response::new(neighbour)));
     let pong = KrpcMessage { transaction, version: None, seen_as: None, read_only: false, body };
@@ -175,13 +202,22 @@ fn rubbish_and_answers_that_nobody_asked_for_are_met_with_silence() {
         read_only: false,
         body: Body::Response(Box::new(Response::new(Id([3; 20])))),
     };
-    for bytes in [b"rubbish".to_vec(), vec![], b"d1:t2:aa1:y1:qe".to_vec()[..10].to_vec(), unasked.write()] {
+    for bytes in
+        [b"rubbish".to_vec(), vec![], b"d1:t2:aa1:y1:qe".to_vec()[..10].to_vec(), unasked.write()]
+    {
         assert!(net.say("10.0.1.1:1", router, &bytes).is_empty());
     }
     assert_eq!(net.nodes[&router].nodes(), 1);
-    assert_eq!(errors(&net.say("10.0.1.1:1", router, b"d1:ade1:q4:ping1:t2:aa1:y1:qe")), [KrpcError::PROTOCOL]);
     assert_eq!(
-        errors(&net.say("10.0.1.1:1", router, &query(b"aa", Id([1; 20]), Query::Unknown { target: None }))),
+        errors(&net.say("10.0.1.1:1", router, b"d1:ade1:q4:ping1:t2:aa1:y1:qe")),
+        [KrpcError::PROTOCOL]
+    );
+    assert_eq!(
+        errors(&net.say(
+            "10.0.1.1:1",
+            router,
+            &query(b"aa", Id([1; 20]), Query::Unknown { target: None })
+        )),
         [KrpcError::METHOD]
     );
 }
@@ -189,13 +225,27 @@ fn rubbish_and_answers_that_nobody_asked_for_are_met_with_silence() {
 #[test]
 fn nothing_is_stored_without_a_token_for_this_address() {
     let (mut net, router) = Net::of(1);
-    let get = query(b"aa", Id([1; 20]), Query::GetPeers { info_hash: HASH, want: None, no_seed: false, scrape: false });
+    let get = query(
+        b"aa",
+        Id([1; 20]),
+        Query::GetPeers { info_hash: HASH, want: None, no_seed: false, scrape: false },
+    );
     let token = responses(&net.say("10.0.1.1:5", router, &get))[0].token.clone().expect("a token");
     let announce = |token: &[u8], port| {
-        query(b"bb", Id([1; 20]), Query::AnnouncePeer { info_hash: HASH, port, token: token.to_vec(), seed: false })
+        query(
+            b"bb",
+            Id([1; 20]),
+            Query::AnnouncePeer { info_hash: HASH, port, token: token.to_vec(), seed: false },
+        )
     };
-    assert_eq!(errors(&net.say("10.0.1.1:5", router, &announce(b"12345678", Some(6)))), [KrpcError::PROTOCOL]);
-    assert_eq!(errors(&net.say("10.0.1.2:5", router, &announce(&token, Some(6)))), [KrpcError::PROTOCOL]);
+    assert_eq!(
+        errors(&net.say("10.0.1.1:5", router, &announce(b"12345678", Some(6)))),
+        [KrpcError::PROTOCOL]
+    );
+    assert_eq!(
+        errors(&net.say("10.0.1.2:5", router, &announce(&token, Some(6)))),
+        [KrpcError::PROTOCOL]
+    );
     assert_eq!(net.nodes[&router].torrents(), 0);
     assert_eq!(responses(&net.say("10.0.1.1:5", router, &announce(&token, None))).len(), 1);
     let values = responses(&net.say("10.0.1.1:5", router, &get))[0].values.clone();
@@ -207,17 +257,23 @@ fn nothing_is_stored_without_a_token_for_this_address() {
 #[test]
 fn a_host_that_asks_too_often_is_not_answered() {
     let (mut net, router) = Net::of(1);
-    let answered =
-        (0..80).filter(|_| !responses(&net.say("10.0.1.1:1", router, &query(b"aa", Id([1; 20]), Query::Ping))).is_empty());
+    let answered = (0..80).filter(|_| {
+        !responses(&net.say("10.0.1.1:1", router, &query(b"aa", Id([1; 20]), Query::Ping)))
+            .is_empty()
+    });
     assert_eq!(answered.count(), 50);
 }
 
 #[test]
 fn a_read_only_node_asks_and_never_answers_and_is_in_no_table() {
     let (mut net, router) = Net::of(3);
-    let quiet = net.add("10.0.0.9:1", Config { read_only: true, ..Config::default() }, Some("10.0.0.1:1"));
+    let quiet =
+        net.add("10.0.0.9:1", Config { read_only: true, ..Config::default() }, Some("10.0.0.1:1"));
     let news = net.ask(quiet, 1, Ask::FindNode(Id([1; 20])));
-    assert!(matches!(news.last(), Some(Event::Done { report, .. }) if report.closest.len() == 3), "{news:?}");
+    assert!(
+        matches!(news.last(), Some(Event::Done { report, .. }) if report.closest.len() == 3),
+        "{news:?}"
+    );
     assert!(net.say("10.0.1.1:1", quiet, &query(b"aa", Id([1; 20]), Query::Ping)).is_empty());
     assert!(net.nodes[&router].contacts().iter().all(|contact| contact.addr != quiet));
 }
@@ -225,23 +281,35 @@ fn a_read_only_node_asks_and_never_answers_and_is_in_no_table() {
 #[test]
 fn an_item_is_found_replaced_and_kept_from_being_replaced_by_an_older_one() {
     let (mut net, router) = Net::of(12);
-    let version =
-        |seq, text: &[u8]| Mutable::sign(&[9; 32], b"s".to_vec(), seq, Value::of_bytes(text).unwrap()).map(Item::Mutable);
+    let version = |seq, text: &[u8]| {
+        Mutable::sign(&[9; 32], b"s".to_vec(), seq, Value::of_bytes(text).unwrap())
+            .map(Item::Mutable)
+    };
     let other = addr("10.0.0.7:1");
     let report = |news: &[Event]| match news.last() {
         Some(Event::Done { report, .. }) => report.clone(),
         other => panic!("no end but {other:?}"),
     };
-    let put = |net: &mut Net, key, item: &Item, cas| report(&net.ask(router, key, Ask::Put { item: item.clone(), cas }));
+    let put = |net: &mut Net, key, item: &Item, cas| {
+        report(&net.ask(router, key, Ask::Put { item: item.clone(), cas }))
+    };
     let (one, two) = (version(1, b"one").unwrap(), version(2, b"two").unwrap());
     assert_eq!(put(&mut net, 1, &one, None).stored, 8);
     let again = put(&mut net, 2, &two, Some(5));
-    assert_eq!((again.stored, again.refused.map(|error| error.code)), (0, Some(KrpcError::CAS_MISMATCH)));
+    assert_eq!(
+        (again.stored, again.refused.map(|error| error.code)),
+        (0, Some(KrpcError::CAS_MISMATCH))
+    );
     assert_eq!(put(&mut net, 3, &two, Some(1)).stored, 8);
-    assert_eq!(put(&mut net, 4, &one, None).refused.map(|error| error.code), Some(KrpcError::OLD_SEQ));
+    assert_eq!(
+        put(&mut net, 4, &one, None).refused.map(|error| error.code),
+        Some(KrpcError::OLD_SEQ)
+    );
     let news = net.ask(other, 5, Ask::Get { target: two.target(), salt: b"s".to_vec() });
-    let found: Vec<&Item> =
-        news.iter().filter_map(|event| if let Event::Item { item, .. } = event { Some(item) } else { None }).collect();
+    let found: Vec<&Item> = news
+        .iter()
+        .filter_map(|event| if let Event::Item { item, .. } = event { Some(item) } else { None })
+        .collect();
     assert_eq!(found, [&two]);
     let news = net.ask(other, 6, Ask::Get { target: two.target(), salt: b"other".to_vec() });
     assert!(matches!(news[..], [Event::Done { .. }]), "another salt is another item: {news:?}");
@@ -252,16 +320,31 @@ fn a_scrape_counts_seeds_and_others_and_a_sample_names_torrents() {
     let (mut net, router) = Net::of(12);
     for number in 2..=9_u8 {
         let announce = Some(AnnounceOptions { port: Some(7000), seed: number % 2 == 0 });
-        net.ask(addr(&format!("10.0.0.{number}:1")), number.into(), Ask::GetPeers { info_hash: HASH, announce, scrape: false });
+        net.ask(
+            addr(&format!("10.0.0.{number}:1")),
+            number.into(),
+            Ask::GetPeers { info_hash: HASH, announce, scrape: false },
+        );
     }
-    let news = net.ask(addr("10.0.0.12:1"), 1, Ask::GetPeers { info_hash: HASH, announce: None, scrape: true });
+    let news = net.ask(
+        addr("10.0.0.12:1"),
+        1,
+        Ask::GetPeers { info_hash: HASH, announce: None, scrape: true },
+    );
     let Some(Event::Done { report, .. }) = news.last() else { panic!("{news:?}") };
     let scrape = report.scrape.as_ref().expect("it was asked for");
     assert_eq!((scrape.seeds.estimate(), scrape.peers.estimate()), (4, 4));
-    let peers: usize = news.iter().map(|event| if let Event::Peers { peers, .. } = event { peers.len() } else { 0 }).sum();
+    let peers: usize = news
+        .iter()
+        .map(|event| if let Event::Peers { peers, .. } = event { peers.len() } else { 0 })
+        .sum();
     assert_eq!(peers, 8, "each peer is told once");
     let holder = report.closest[0].addr;
-    let news = net.ask(router, 2, Ask::SampleInfohashes(if holder == router { report.closest[1].addr } else { holder }));
+    let news = net.ask(
+        router,
+        2,
+        Ask::SampleInfohashes(if holder == router { report.closest[1].addr } else { holder }),
+    );
     assert!(
         matches!(&news[0], Event::Samples { samples: Samples { hashes, total: 1, .. }, .. } if hashes == &[HASH]),
         "{news:?}"
@@ -279,16 +362,29 @@ fn both_families_are_searched_and_one_tells_of_the_other() {
     assert_eq!(net.nodes[&router].id(Family::V4), None);
     let stranger = "[fd00::9]:1";
     let want = |want| query(b"aa", Id([1; 20]), Query::FindNode { target: Id([2; 20]), want });
-    let only = |net: &mut Net, bytes: &[u8]| responses(&net.say(stranger, addr("[fd00::2]:1"), bytes))[0].clone();
+    let only = |net: &mut Net, bytes: &[u8]| {
+        responses(&net.say(stranger, addr("[fd00::2]:1"), bytes))[0].clone()
+    };
     let usual = only(&mut net, &want(None));
     assert!(usual.nodes.is_none() && usual.nodes6.is_some());
     let other = only(&mut net, &want(Some(Want { v4: true, v6: false })));
     assert!(other.nodes.is_some() && other.nodes6.is_none());
     let announce = Some(AnnounceOptions { port: Some(7000), seed: false });
-    let news = net.ask(addr("[fd00::2]:1"), 1, Ask::GetPeers { info_hash: HASH, announce, scrape: false });
-    assert!(matches!(&news[..], [Event::Done { report, .. }] if report.stored == 3), "one end for both searches: {news:?}");
-    let news = net.ask(addr("[fd00::4]:1"), 2, Ask::GetPeers { info_hash: HASH, announce: None, scrape: false });
-    assert!(matches!(&news[0], Event::Peers { peers, .. } if peers == &[addr("[fd00::2]:7000")]), "{news:?}");
+    let news =
+        net.ask(addr("[fd00::2]:1"), 1, Ask::GetPeers { info_hash: HASH, announce, scrape: false });
+    assert!(
+        matches!(&news[..], [Event::Done { report, .. }] if report.stored == 3),
+        "one end for both searches: {news:?}"
+    );
+    let news = net.ask(
+        addr("[fd00::4]:1"),
+        2,
+        Ask::GetPeers { info_hash: HASH, announce: None, scrape: false },
+    );
+    assert!(
+        matches!(&news[0], Event::Peers { peers, .. } if peers == &[addr("[fd00::2]:7000")]),
+        "{news:?}"
+    );
 }
 
 #[test]
@@ -339,11 +435,19 @@ fn no_question_goes_to_an_address_that_its_source_may_not_name() {
             assert_eq!((to, named_by), (liar, Source::User));
             let transaction = KrpcMessage::parse(&bytes).unwrap().transaction;
             let mut response = Response::new(secure_id(liar.ip(), &mut Rng::from_seed(7)));
-            let named = ["127.0.0.1:22", "10.0.0.1:80", "169.254.169.254:80", "9.8.7.6:1", "9.8.7.6:0"];
-            response.nodes =
-                Some(named.iter().map(|text| bt_dht::Contact { id: Id::random(&mut rng), addr: addr(text) }).collect());
+            let named =
+                ["127.0.0.1:22", "10.0.0.1:80", "169.254.169.254:80", "9.8.7.6:1", "9.8.7.6:0"];
+            response.nodes = Some(
+                named
+                    .iter()
+                    .map(|text| bt_dht::Contact { id: Id::random(&mut rng), addr: addr(text) })
+                    .collect(),
+            );
             let body = Body::Response(Box::new(response));
-            sent.push(KrpcMessage { transaction, version: None, seen_as: None, read_only: false, body }.write());
+            sent.push(
+                KrpcMessage { transaction, version: None, seen_as: None, read_only: false, body }
+                    .write(),
+            );
         }
     }
     sent.iter().for_each(|bytes| node.handle(Time::ZERO, Input::Datagram { from: liar, bytes }));
@@ -360,7 +464,10 @@ fn a_question_ends_once_whatever_happens() {
     let lost = net.ask(router, 1, Ask::Ping(addr("10.0.0.2:1")));
     assert!(matches!(&lost[..], [Event::Done { report, .. }] if report.answers == 0), "{lost:?}");
     net.events.clear();
-    net.nodes.get_mut(&router).unwrap().handle(net.now, Input::Ask(AskKey(2), Ask::FindNode(Id([1; 20]))));
+    net.nodes
+        .get_mut(&router)
+        .unwrap()
+        .handle(net.now, Input::Ask(AskKey(2), Ask::FindNode(Id([1; 20]))));
     net.tell(router, Input::Cancel(AskKey(2)));
     net.pass(20);
     assert_eq!(net.events.iter().filter(|event| matches!(event, Event::Done { .. })).count(), 1);

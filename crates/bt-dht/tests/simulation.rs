@@ -9,7 +9,8 @@ mod world;
 
 use world::{Course, run};
 
-const COURSE: Course = Course { nodes: 150, loss: 10, bad: 30, stored: 20, lookups_each: 5, seed: 1 };
+const COURSE: Course =
+    Course { nodes: 150, loss: 10, bad: 30, stored: 20, lookups_each: 5, seed: 1 };
 
 #[test]
 fn a_stored_peer_is_found_in_spite_of_loss_and_liars() {

@@ -71,8 +71,13 @@ struct Puppets {
 impl Puppets {
     fn new(peers: u32, pieces: u32, idle: u32) -> Puppets {
         let piece_length = BLOCKS_PER_PIECE * BLOCK_LEN;
-        let geometry = Geometry::new(u64::from(pieces) * u64::from(piece_length), piece_length).expect("a piece and more");
-        let budget = Budget { peers_per_torrent: peers as usize, peers: peers as usize, ..Budget::default() };
+        let geometry = Geometry::new(u64::from(pieces) * u64::from(piece_length), piece_length)
+            .expect("a piece and more");
+        let budget = Budget {
+            peers_per_torrent: peers as usize,
+            peers: peers as usize,
+            ..Budget::default()
+        };
         let engine = Engine::new(Config::new(PeerId([0; 20])), budget, Rng::from_seed(1));
         let mut puppets = Puppets {
             engine,
@@ -90,8 +95,10 @@ impl Puppets {
         };
         let have = Bitfield::empty(geometry.piece_count());
         puppets.add(TORRENT, geometry, have);
-        let small = Geometry::new(u64::from(IDLE_PIECES * BLOCK_LEN), BLOCK_LEN).expect("a piece and more");
-        (1..=idle).for_each(|number| puppets.add(TorrentKey(number), small, Bitfield::full(IDLE_PIECES)));
+        let small =
+            Geometry::new(u64::from(IDLE_PIECES * BLOCK_LEN), BLOCK_LEN).expect("a piece and more");
+        (1..=idle)
+            .for_each(|number| puppets.add(TorrentKey(number), small, Bitfield::full(IDLE_PIECES)));
         (0..u64::from(peers)).for_each(|peer| puppets.join(peer));
         puppets
     }
@@ -100,7 +107,11 @@ impl Puppets {
         let spec = TorrentSpec {
             info_hash: HASH,
             geometry,
-            trackers: if have.is_full() { vec![vec!["http://tracker/".into()]] } else { Vec::new() },
+            trackers: if have.is_full() {
+                vec![vec!["http://tracker/".into()]]
+            } else {
+                Vec::new()
+            },
             have,
             wants: Vec::new(),
             metadata: Bytes::new(),
@@ -113,9 +124,16 @@ impl Puppets {
         let mut id = [0; 20];
         id[..8].copy_from_slice(&(peer + 1).to_be_bytes());
         let [.., a, b, c] = (peer as u32).to_be_bytes();
-        let handshake = Handshake { reserved: Reserved::OURS, info_hash: HASH, peer_id: PeerId(id) };
+        let handshake =
+            Handshake { reserved: Reserved::OURS, info_hash: HASH, peer_id: PeerId(id) };
         let addr = ([11, a, b, c], 6881).into();
-        self.give(Input::Connected { peer: PeerKey(peer), torrent: TORRENT, addr, outbound: false, handshake });
+        self.give(Input::Connected {
+            peer: PeerKey(peer),
+            torrent: TORRENT,
+            addr,
+            outbound: false,
+            handshake,
+        });
         let mut bits = Bitfield::empty(self.geometry.piece_count());
         let has = &mut self.puppets[peer as usize].has;
         for piece in self.geometry.pieces() {
@@ -175,9 +193,15 @@ impl Puppets {
     fn request(&mut self) -> u32 {
         let canonical_priority = self.rng.below(self.unchoked.len().max(1) as u64) as usize;
         let Some(&peer) = self.unchoked.iter().nth(canonical_priority) else { return 0 };
-        let Some(&piece) = self.ours.get(self.rng.below(self.ours.len().max(1) as u64) as usize) else { return 0 };
+        let Some(&piece) = self.ours.get(self.rng.below(self.ours.len().max(1) as u64) as usize)
+        else {
+            return 0;
+        };
         let begin = self.rng.below(u64::from(BLOCKS_PER_PIECE)) as u32 * BLOCK_LEN;
-        self.give(Input::Frames(PeerKey(peer), vec![Message::Request(RawBlock { piece, begin, len: BLOCK_LEN })]));
+        self.give(Input::Frames(
+            PeerKey(peer),
+            vec![Message::Request(RawBlock { piece, begin, len: BLOCK_LEN })],
+        ));
         1
     }
 
@@ -198,10 +222,15 @@ impl Puppets {
 
     fn obey(&mut self, output: Output) {
         match output {
-            Output::Send(peer, messages) => messages.into_iter().for_each(|message| self.hear(peer.0, message)),
+            Output::Send(peer, messages) => {
+                messages.into_iter().for_each(|message| self.hear(peer.0, message))
+            }
             Output::Serve { peer, blocks, .. } => {
                 self.served += blocks.len() as u32;
-                self.answers.push_back(Input::Sent(peer, blocks.iter().map(|block| u64::from(block.len())).sum()));
+                self.answers.push_back(Input::Sent(
+                    peer,
+                    blocks.iter().map(|block| u64::from(block.len())).sum(),
+                ));
             }
             Output::Check { piece, .. } => {
                 self.checked += 1;
@@ -210,7 +239,11 @@ impl Puppets {
             }
             Output::Announce(key, order) => {
                 let reply = AnnounceReply { interval: 1800, ..AnnounceReply::default() };
-                self.answers.push_back(Input::Announced(key, order.tracker, Ok(([127, 0, 0, 1].into(), reply))));
+                self.answers.push_back(Input::Announced(
+                    key,
+                    order.tracker,
+                    Ok(([127, 0, 0, 1].into(), reply)),
+                ));
             }
             _ => {}
         }

@@ -47,10 +47,13 @@ impl Announcer {
     pub(crate) fn new(now: Time, tiers: Vec<Vec<String>>, rng: &mut Rng) -> Announcer {
         let mut keys = (0..u32::MAX).map(TrackerKey);
         let mut tracker = |url| Tracker::new(now, keys.next().unwrap_or(TrackerKey(u32::MAX)), url);
-        let mut tiers: Vec<Vec<Tracker>> =
-            tiers.into_iter().map(|tier| tier.into_iter().map(&mut tracker).collect::<Vec<_>>()).collect();
+        let mut tiers: Vec<Vec<Tracker>> = tiers
+            .into_iter()
+            .map(|tier| tier.into_iter().map(&mut tracker).collect::<Vec<_>>())
+            .collect();
         tiers.iter_mut().for_each(|tier| rng.shuffle(tier));
-        let mut announcer = Announcer { tiers, us: Us::default(), stopped: false, next: (None, None) };
+        let mut announcer =
+            Announcer { tiers, us: Us::default(), stopped: false, next: (None, None) };
         announcer.plan();
         announcer
     }
@@ -64,7 +67,8 @@ impl Announcer {
     pub(crate) fn take(&mut self, now: Time, hungry: bool) -> Option<Call> {
         let turn = self.next(hungry).filter(|turn| turn.at <= now)?;
         let us = self.us;
-        let call = self.tiers.get_mut(turn.tier)?.get_mut(turn.place).map(|tracker| tracker.ask(now, us));
+        let call =
+            self.tiers.get_mut(turn.tier)?.get_mut(turn.place).map(|tracker| tracker.ask(now, us));
         self.plan();
         call
     }
@@ -99,16 +103,27 @@ impl Announcer {
 
     /// Takes a tracker's answer. `near`: the tracker is on loopback, where an interval may be as
     /// short as a second.
-    pub(crate) fn answered(&mut self, now: Time, key: TrackerKey, reply: &AnnounceReply, near: bool, rng: &mut Rng) {
+    pub(crate) fn answered(
+        &mut self,
+        now: Time,
+        key: TrackerKey,
+        reply: &AnnounceReply,
+        near: bool,
+        rng: &mut Rng,
+    ) {
         let us = self.us;
         let Some((tier, place)) = self.find(key) else { return };
         let Some(trackers) = self.tiers.get_mut(tier) else { return };
-        if !trackers.get_mut(place).is_some_and(|tracker| tracker.answered(now, reply, near, us, rng)) {
+        if !trackers
+            .get_mut(place)
+            .is_some_and(|tracker| tracker.answered(now, reply, near, us, rng))
+        {
             return;
         }
         // Move it to the front of its tier, but not past a working tracker: a slow tracker must not
         // push out a quick tracker.
-        let front = trackers.iter().take(place).rposition(Tracker::works).map_or(0, |before| before + 1);
+        let front =
+            trackers.iter().take(place).rposition(Tracker::works).map_or(0, |before| before + 1);
         if let Some(passed) = trackers.get_mut(front..=place) {
             passed.rotate_right(1);
         }
@@ -116,7 +131,13 @@ impl Announcer {
     }
 
     /// Notes that a tracker failed, or refused until `retry_in`.
-    pub(crate) fn failed(&mut self, now: Time, key: TrackerKey, retry_in: Option<RetryIn>, rng: &mut Rng) {
+    pub(crate) fn failed(
+        &mut self,
+        now: Time,
+        key: TrackerKey,
+        retry_in: Option<RetryIn>,
+        rng: &mut Rng,
+    ) {
         if let Some(tracker) = self.trackers_mut().find(|tracker| tracker.key == key) {
             tracker.failed(now, retry_in, rng);
         }
@@ -133,12 +154,19 @@ impl Announcer {
 
     /// Returns the URLs of all trackers, in tiers.
     pub(crate) fn urls(&self) -> Vec<Vec<String>> {
-        self.tiers.iter().map(|tier| tier.iter().map(|tracker| tracker.url.clone()).collect()).collect()
+        self.tiers
+            .iter()
+            .map(|tier| tier.iter().map(|tracker| tracker.url.clone()).collect())
+            .collect()
     }
 
     /// Returns the URL of a tracker, for reports.
     pub(crate) fn url(&self, key: TrackerKey) -> Option<&str> {
-        self.tiers.iter().flatten().find(|tracker| tracker.key == key).map(|tracker| tracker.url.as_str())
+        self.tiers
+            .iter()
+            .flatten()
+            .find(|tracker| tracker.key == key)
+            .map(|tracker| tracker.url.as_str())
     }
 
     fn next(&self, hungry: bool) -> Option<Turn> {
@@ -165,7 +193,10 @@ impl Announcer {
             let mut gate = open;
             let mut works_since = None;
             for (place, tracker) in trackers.iter().enumerate() {
-                if let Some(at) = tracker.turn(gate, self.us).filter(|at| first.is_none_or(|first| *at < first.at)) {
+                if let Some(at) = tracker
+                    .turn(gate, self.us)
+                    .filter(|at| first.is_none_or(|first| *at < first.at))
+                {
                     first = Some(Turn { at, tier, place });
                 }
                 if let Standing::Works(since) = tracker.standing() {
@@ -234,9 +265,15 @@ mod tests {
 
     /// Plays the torrent's first `seconds`; returns which tracker was asked when. `hungry`: peers
     /// are lacking before this second.
-    fn play(tiers: &[&[&str]], does: &[(&'static str, u64, Does)], hungry: u64, seconds: u64) -> Vec<(u64, &'static str)> {
+    fn play(
+        tiers: &[&[&str]],
+        does: &[(&'static str, u64, Does)],
+        hungry: u64,
+        seconds: u64,
+    ) -> Vec<(u64, &'static str)> {
         let mut rng = Rng::from_seed(5);
-        let tiers = tiers.iter().map(|tier| tier.iter().map(|url| url.to_string()).collect()).collect();
+        let tiers =
+            tiers.iter().map(|tier| tier.iter().map(|url| url.to_string()).collect()).collect();
         let mut a = Announcer::new(Time::ZERO, tiers, &mut rng);
         let (mut asked, mut silent) = (Vec::new(), Vec::new());
         for second in 0..seconds {
@@ -244,7 +281,10 @@ mod tests {
             let given_up = silent.extract_if(.., |(at, _)| *at + 30 == second).collect::<Vec<_>>();
             given_up.into_iter().for_each(|(_, key)| a.failed(now, key, None, &mut rng));
             while let Some(call) = a.take(now, second < hungry) {
-                let (url, _, does) = *does.iter().rfind(|(url, from, _)| *url == call.url && *from <= second).unwrap();
+                let (url, _, does) = *does
+                    .iter()
+                    .rfind(|(url, from, _)| *url == call.url && *from <= second)
+                    .unwrap();
                 asked.push((second, url));
                 let reply = AnnounceReply { interval: 1000, ..AnnounceReply::default() };
                 match does {
@@ -275,7 +315,8 @@ mod tests {
         let again = asked[1].0;
         assert_eq!(asked[..3], [(0, "a"), (again, "a"), (again + 30, "b")], "{asked:?}");
         // The same within a tier, whose order is shuffled.
-        let does = [("a", 0, Answers), ("b", 0, Answers), ("a", 500, IsSilent), ("b", 500, IsSilent)];
+        let does =
+            [("a", 0, Answers), ("b", 0, Answers), ("a", 500, IsSilent), ("b", 500, IsSilent)];
         let asked = play(&[&["a", "b"]], &does, 0, 1200);
         let ((_, first), (again, _), (next_at, next)) = (asked[0], asked[1], asked[2]);
         assert!(next_at == again + 30 && next != first, "{asked:?}");
@@ -285,7 +326,9 @@ mod tests {
     fn a_failed_tracker_is_followed_at_once_and_asked_again_in_its_order() {
         let does = [("a", 0, Fails), ("a", 20, Answers), ("b", 0, Answers)];
         let asked = play(&[&["a"], &["b"]], &does, 0, 2500);
-        let times = |url: &str| asked.iter().filter(|(_, of)| *of == url).map(|(at, _)| *at).collect::<Vec<_>>();
+        let times = |url: &str| {
+            asked.iter().filter(|(_, of)| *of == url).map(|(at, _)| *at).collect::<Vec<_>>()
+        };
         assert_eq!(asked[..2], [(0, "a"), (0, "b")]);
         // After its back-off tracker a answers, and is the only tracker asked from then on.
         assert_eq!((times("a").len(), times("b")), (5, vec![0]), "{asked:?}");
@@ -298,9 +341,17 @@ mod tests {
         assert_eq!(play(tiers, &does, 0, 900), [(0, "a")]);
         assert_eq!(play(tiers, &does, 20, 900), [(0, "a"), (15, "b")]);
         assert_eq!(play(tiers, &does, 900, 900), [(0, "a"), (15, "b"), (30, "c")]);
-        assert_eq!(play(&[&["a", "b", "c"]], &does, 900, 900).len(), 1, "one of a tier knows what the others know");
+        assert_eq!(
+            play(&[&["a", "b", "c"]], &does, 900, 900).len(),
+            1,
+            "one of a tier knows what the others know"
+        );
         let asked = play(tiers, &does, 900, 2500);
-        assert_eq!(asked.iter().filter(|(_, url)| *url != "a").count(), 2, "later they are let go: {asked:?}");
+        assert_eq!(
+            asked.iter().filter(|(_, url)| *url != "a").count(),
+            2,
+            "later they are let go: {asked:?}"
+        );
     }
 
     #[test]
@@ -315,16 +366,21 @@ mod tests {
     fn who_answers_moves_to_the_front_of_its_tier() {
         // Only one tracker of the tier answers; from then on only that tracker is asked.
         for good in ["a", "b", "c"] {
-            let does = ["a", "b", "c"].map(|url| (url, 0, if url == good { Answers } else { Fails }));
+            let does =
+                ["a", "b", "c"].map(|url| (url, 0, if url == good { Answers } else { Fails }));
             let asked = play(&[&["a", "b", "c"]], &does, 0, 5000);
             let first = asked.iter().position(|(_, url)| *url == good).unwrap();
-            assert!(asked[first..].iter().all(|(_, url)| *url == good) && asked.len() > first + 3, "{asked:?}");
+            assert!(
+                asked[first..].iter().all(|(_, url)| *url == good) && asked.len() > first + 3,
+                "{asked:?}"
+            );
         }
     }
 
     #[test]
     fn a_late_answer_does_not_push_out_a_quick_tracker() {
-        let (mut rng, reply) = (Rng::from_seed(5), AnnounceReply { interval: 60, ..AnnounceReply::default() });
+        let (mut rng, reply) =
+            (Rng::from_seed(5), AnnounceReply { interval: 60, ..AnnounceReply::default() });
         let mut a = Announcer::new(Time::ZERO, vec![vec!["a".into(), "b".into()]], &mut rng);
         let slow = a.take(Time::ZERO, true).unwrap();
         let quick = a.take(Time::from_secs(5), true).unwrap();
@@ -338,8 +394,13 @@ mod tests {
 
     #[test]
     fn every_tracker_that_knows_us_hears_of_completion_and_of_the_end() {
-        let (mut rng, reply) = (Rng::from_seed(5), AnnounceReply { interval: 1000, ..AnnounceReply::default() });
-        let mut a = Announcer::new(Time::ZERO, vec![vec!["a".into()], vec!["b".into()], vec!["c".into()]], &mut rng);
+        let (mut rng, reply) =
+            (Rng::from_seed(5), AnnounceReply { interval: 1000, ..AnnounceReply::default() });
+        let mut a = Announcer::new(
+            Time::ZERO,
+            vec![vec!["a".into()], vec!["b".into()], vec!["c".into()]],
+            &mut rng,
+        );
         for at in [0, 15] {
             let call = a.take(Time::from_secs(at), true).unwrap();
             a.answered(Time::from_secs(at), call.tracker, &reply, false, &mut rng);
@@ -351,7 +412,11 @@ mod tests {
             [("a", Event::Completed), ("b", Event::Completed)]
         );
         assert_eq!(a.stop().iter().map(|call| call.url.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!((a.take(Time::from_secs(9000), true), a.deadline(true)), (None, None), "nothing follows stopped");
+        assert_eq!(
+            (a.take(Time::from_secs(9000), true), a.deadline(true)),
+            (None, None),
+            "nothing follows stopped"
+        );
     }
 
     #[test]
@@ -366,7 +431,8 @@ mod tests {
 
     #[test]
     fn a_partial_seed_says_so_in_every_announce() {
-        let (mut rng, reply) = (Rng::from_seed(5), AnnounceReply { interval: 1000, ..AnnounceReply::default() });
+        let (mut rng, reply) =
+            (Rng::from_seed(5), AnnounceReply { interval: 1000, ..AnnounceReply::default() });
         let mut a = Announcer::new(Time::ZERO, vec![vec!["a".into()]], &mut rng);
         let mut told = Vec::new();
         for partial in [false, true, true, false] {
@@ -393,7 +459,11 @@ mod tests {
             (100, 0, false, true, 0),
         ];
         for (free, fresh, complete, leaves, wanted) in table {
-            assert_eq!(num_want(free, fresh, complete, leaves), wanted, "{free} {fresh} {complete} {leaves}");
+            assert_eq!(
+                num_want(free, fresh, complete, leaves),
+                wanted,
+                "{free} {fresh} {complete} {leaves}"
+            );
         }
     }
 }

@@ -33,23 +33,36 @@ pub(crate) struct Backlog {
 
 impl Backlog {
     /// Takes a message of the peer. Returns the message to answer at once, if there is one.
-    pub(crate) fn hear(&mut self, message: Message, fast: bool) -> Result<Option<Message>, CloseReason> {
+    pub(crate) fn hear(
+        &mut self,
+        message: Message,
+        fast: bool,
+    ) -> Result<Option<Message>, CloseReason> {
         if !fast && fast::is_fast_only(&message) {
             return Err(CloseReason::NotFast);
         }
         match &message {
-            Message::Extended { .. } | Message::KeepAlive | Message::Unknown(_) | Message::Port(_) => return Ok(None),
-            Message::HaveAll | Message::HaveNone if self.has_begun => return Err(CloseReason::Bitfield),
+            Message::Extended { .. }
+            | Message::KeepAlive
+            | Message::Unknown(_)
+            | Message::Port(_) => return Ok(None),
+            Message::HaveAll | Message::HaveNone if self.has_begun => {
+                return Err(CloseReason::Bitfield);
+            }
             _ => self.has_begun = true,
         }
         match message {
             // A copy, because the buffer that it came in holds much else. A second bitfield has all
             // that the first had.
-            Message::Bitfield(bits) => self.has = Some(Message::Bitfield(Bytes::copy_from_slice(&bits))),
+            Message::Bitfield(bits) => {
+                self.has = Some(Message::Bitfield(Bytes::copy_from_slice(&bits)))
+            }
             Message::HaveAll | Message::HaveNone => self.has = Some(message),
             Message::Have(_) if self.haves.len() == HAVES_MAX => return Err(CloseReason::Backlog),
             Message::Have(piece) => self.haves.push(piece),
-            Message::Suggest(_) | Message::AllowedFast(_) if self.hints.len() < HINTS_MAX => self.hints.push(message),
+            Message::Suggest(_) | Message::AllowedFast(_) if self.hints.len() < HINTS_MAX => {
+                self.hints.push(message)
+            }
             Message::Choke => self.unchokes = false,
             Message::Unchoke => self.unchokes = true,
             Message::Interested => self.interested = true,
@@ -71,7 +84,8 @@ impl Backlog {
 
     /// Returns the same in fewer messages, in an order that the protocol allows.
     pub(crate) fn into_messages(self) -> Vec<Message> {
-        let hello = self.hello.map(|hello| Message::Extended { id: 0, payload: hello.to_bytes().into() });
+        let hello =
+            self.hello.map(|hello| Message::Extended { id: 0, payload: hello.to_bytes().into() });
         let mut messages: Vec<Message> = hello.into_iter().chain(self.has).collect();
         messages.extend(self.haves.into_iter().map(Message::Have));
         messages.extend(self.hints);
@@ -106,9 +120,20 @@ mod tests {
         for message in said {
             assert_eq!(backlog.hear(message, true), Ok(None));
         }
-        backlog.hear_hello(ExtendedHandshake { port: Some(7), upload_only: Some(true), ..ExtendedHandshake::default() });
-        backlog.hear_hello(ExtendedHandshake { upload_only: Some(false), ..ExtendedHandshake::default() });
-        let hello = ExtendedHandshake { port: Some(7), upload_only: Some(false), ..ExtendedHandshake::default() };
+        backlog.hear_hello(ExtendedHandshake {
+            port: Some(7),
+            upload_only: Some(true),
+            ..ExtendedHandshake::default()
+        });
+        backlog.hear_hello(ExtendedHandshake {
+            upload_only: Some(false),
+            ..ExtendedHandshake::default()
+        });
+        let hello = ExtendedHandshake {
+            port: Some(7),
+            upload_only: Some(false),
+            ..ExtendedHandshake::default()
+        };
         let kept = vec![
             Message::Extended { id: 0, payload: hello.to_bytes().into() },
             bits(0x90),

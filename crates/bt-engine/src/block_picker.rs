@@ -41,7 +41,16 @@ impl BlockPicker {
     pub(crate) fn new(geometry: Geometry, have: &Bitfield, mut rng: Rng) -> BlockPicker {
         let picker = Picker::new(&geometry, have, &mut rng);
         let (ledger, due) = (Ledger::new(geometry), BTreeSet::new());
-        BlockPicker { geometry, picker, ledger, due, rng, freed: false, is_short: false, is_plain: true }
+        BlockPicker {
+            geometry,
+            picker,
+            ledger,
+            due,
+            rng,
+            freed: false,
+            is_short: false,
+            is_plain: true,
+        }
     }
 
     /// Changes what the user wants. Gives up open pieces that are skipped now; returns them and
@@ -52,7 +61,9 @@ impl BlockPicker {
             match want {
                 Selection::Priority(..) => {}
                 Selection::Order(order) => self.picker.set_order(*order),
-                Selection::Deadline(pieces, by) => self.need_by(pieces.start..pieces.end.min(self.geometry.piece_count()), *by),
+                Selection::Deadline(pieces, by) => {
+                    self.need_by(pieces.start..pieces.end.min(self.geometry.piece_count()), *by)
+                }
             }
         }
         let priorities = wants.iter().filter_map(|want| match want {
@@ -88,7 +99,12 @@ impl BlockPicker {
     /// Picks the best block for a peer, and marks it as asked. The order: its own piece, a piece
     /// with a deadline, an abandoned piece, a new piece, a piece of another peer. At the very end a
     /// block that is late at another peer.
-    pub(crate) fn next_block(&mut self, now: Time, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
+    pub(crate) fn next_block(
+        &mut self,
+        now: Time,
+        peer: &mut Peer,
+        store_bytes: u64,
+    ) -> Option<Block> {
         let due = peer.pipeline.due(now);
         // The piece may have failed since, and be led by another peer now.
         peer.lead = peer.lead.filter(|&piece| self.ledger.lead(piece) == Some(peer.key));
@@ -127,13 +143,20 @@ impl BlockPicker {
         if let Some(piece) = self.ledger.joinable(peer.key, &peer.has) {
             return self.ledger.ask_free(piece, due);
         }
-        self.is_end_game().then(|| self.ledger.ask_late(now, due, &peer.has, |block| peer.pipeline.has_asked(block)))?
+        self.is_end_game().then(|| {
+            self.ledger.ask_late(now, due, &peer.has, |block| peer.pipeline.has_asked(block))
+        })?
     }
 
     /// Picks a block of the piece with the earliest deadline that the peer has. The peer may join
     /// peers that work on it already.
     fn next_due(&mut self, due: Time, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
-        let first = self.due.iter().take(DUE_MAX).map(|(_, piece)| *piece).filter(|&piece| peer.has.has(piece));
+        let first = self
+            .due
+            .iter()
+            .take(DUE_MAX)
+            .map(|(_, piece)| *piece)
+            .filter(|&piece| peer.has.has(piece));
         for piece in first.collect::<Vec<_>>() {
             if !peer.on_parole
                 && self.ledger.may_join(piece, peer.key)
@@ -141,7 +164,10 @@ impl BlockPicker {
             {
                 return Some(block);
             }
-            if peer.unproven < peer.trust() && self.may_open(store_bytes) && self.picker.take_this(piece) {
+            if peer.unproven < peer.trust()
+                && self.may_open(store_bytes)
+                && self.picker.take_this(piece)
+            {
                 peer.unproven += 1;
                 self.ledger.open(piece, peer.key, peer.on_parole);
                 peer.lead = Some(piece);
@@ -157,7 +183,10 @@ impl BlockPicker {
             if !peer.has.has(piece) {
                 continue;
             }
-            if peer.unproven < peer.trust() && self.may_open(store_bytes) && self.picker.take_this(piece) {
+            if peer.unproven < peer.trust()
+                && self.may_open(store_bytes)
+                && self.picker.take_this(piece)
+            {
                 peer.unproven += 1;
                 self.ledger.open(piece, peer.key, peer.on_parole);
             }
@@ -178,9 +207,14 @@ impl BlockPicker {
         if !self.may_open(store_bytes) {
             return None;
         }
-        let suggested = peer.suggested.iter().copied().find(|&piece| peer.has.has(piece) && self.picker.is_first(piece));
+        let suggested = peer
+            .suggested
+            .iter()
+            .copied()
+            .find(|&piece| peer.has.has(piece) && self.picker.is_first(piece));
         let suggested = suggested.filter(|&piece| self.picker.take_this(piece));
-        let piece = suggested.or_else(|| self.picker.take(&peer.has, peer.counted, &mut self.rng))?;
+        let piece =
+            suggested.or_else(|| self.picker.take(&peer.has, peer.counted, &mut self.rng))?;
         peer.unproven += 1;
         self.ledger.open(piece, peer.key, peer.on_parole);
         Some(piece)
@@ -189,7 +223,11 @@ impl BlockPicker {
     /// Returns what is reserved of the store's memory at a time, in bytes: a piece, or a block of
     /// long pieces.
     pub(crate) fn unit(&self) -> u64 {
-        u64::from(if self.geometry.has_long_pieces() { BLOCK_LEN } else { self.geometry.piece_length() })
+        u64::from(if self.geometry.has_long_pieces() {
+            BLOCK_LEN
+        } else {
+            self.geometry.piece_length()
+        })
     }
 
     /// Returns whether the torrent may reserve another unit within `store_bytes`.
@@ -332,8 +370,8 @@ impl BlockPicker {
         senders
     }
 
-    /// Returns the geometry and the generator from which an equal block picker without pieces and peers
-    /// can be made. `None` if a priority was ever set.
+    /// Returns the geometry and the generator from which an equal block picker without pieces and
+    /// peers can be made. `None` if a priority was ever set.
     pub(crate) fn essence(&self) -> Option<(Geometry, Rng)> {
         self.is_plain.then(|| (self.geometry, self.rng.clone()))
     }

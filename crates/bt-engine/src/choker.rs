@@ -70,7 +70,9 @@ impl Slots {
 
 /// Returns how many slots make sense under an upload limit.
 pub(crate) fn slots_under(limit: Option<u64>) -> usize {
-    limit.map_or(SLOTS_MAX, |limit| usize::try_from(limit / SLOT_RATE).unwrap_or(SLOTS_MAX).clamp(SLOTS_MIN, SLOTS_MAX))
+    limit.map_or(SLOTS_MAX, |limit| {
+        usize::try_from(limit / SLOT_RATE).unwrap_or(SLOTS_MAX).clamp(SLOTS_MIN, SLOTS_MAX)
+    })
 }
 
 /// Returns the next number of slots. One more while the unchoked peers request nothing and others
@@ -86,7 +88,14 @@ pub(crate) fn slots_next(now: usize, rate: u64, is_idle: bool, is_thin: bool) ->
 
 /// Picks the peers to unchoke. `seeding`: we have everything, so that no peer can give. `rotate`:
 /// the optimistically unchoked peers had their turn.
-pub(crate) fn round(now: Time, candidates: &[Candidate], slots: Slots, seeding: bool, rotate: bool, rng: &mut Rng) -> Chosen {
+pub(crate) fn round(
+    now: Time,
+    candidates: &[Candidate],
+    slots: Slots,
+    seeding: bool,
+    rotate: bool,
+    rng: &mut Rng,
+) -> Chosen {
     let mut interested: Vec<&Candidate> = candidates.iter().filter(|c| c.interested).collect();
     rng.shuffle(&mut interested);
     if seeding {
@@ -110,7 +119,10 @@ pub(crate) fn round(now: Time, candidates: &[Candidate], slots: Slots, seeding: 
     waiting.sort_by_key(|c| (c.wasteful, c.snubbed, c.debt));
     let free = slots.optimistic - lucky.len();
     lucky.extend(waiting.into_iter().take(free));
-    Chosen { regular: others.iter().map(|c| c.peer).collect(), optimistic: lucky.iter().map(|c| c.peer).collect() }
+    Chosen {
+        regular: others.iter().map(|c| c.peer).collect(),
+        optimistic: lucky.iter().map(|c| c.peer).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -147,16 +159,36 @@ mod tests {
         let p = |key, gives| peer(key, gives);
         let owes = |key, debt| Candidate { debt, ..peer(key, 0) };
         let table: Vec<(&str, Vec<Candidate>, Vec<u64>, Vec<u64>)> = vec![
-            ("the two fastest by merit, the rest by chance", vec![p(1, 10), p(2, 30), p(3, 20)], vec![2, 3], vec![1]),
-            ("who is not interested is not served", vec![Candidate { interested: false, ..p(1, 99) }, p(2, 1)], vec![2], vec![]),
+            (
+                "the two fastest by merit, the rest by chance",
+                vec![p(1, 10), p(2, 30), p(3, 20)],
+                vec![2, 3],
+                vec![1],
+            ),
+            (
+                "who is not interested is not served",
+                vec![Candidate { interested: false, ..p(1, 99) }, p(2, 1)],
+                vec![2],
+                vec![],
+            ),
             (
                 "who was served by chance and asked for nothing waits for others",
                 vec![p(1, 9), p(2, 8), Candidate { wasteful: true, ..p(3, 0) }, owes(4, 100)],
                 vec![1, 2],
                 vec![4],
             ),
-            ("a snubber comes last", vec![Candidate { snubbed: true, ..p(1, 99) }, p(2, 1), p(3, 2)], vec![3, 2], vec![1]),
-            ("who has cost us least gets the chance", vec![p(1, 9), p(2, 8), owes(3, 50), owes(4, 10)], vec![1, 2], vec![4]),
+            (
+                "a snubber comes last",
+                vec![Candidate { snubbed: true, ..p(1, 99) }, p(2, 1), p(3, 2)],
+                vec![3, 2],
+                vec![1],
+            ),
+            (
+                "who has cost us least gets the chance",
+                vec![p(1, 9), p(2, 8), owes(3, 50), owes(4, 10)],
+                vec![1, 2],
+                vec![4],
+            ),
             ("nobody, no slots", vec![], vec![], vec![]),
         ];
         for (what, candidates, regular, optimistic) in table {
@@ -167,7 +199,9 @@ mod tests {
     #[test]
     fn slots_follow_the_uplink() {
         let limits = [(None, 40), (Some(5 << 10), 2), (Some(64 << 10), 8), (Some(1 << 30), 40)];
-        limits.into_iter().for_each(|(limit, slots)| assert_eq!(slots_under(limit), slots, "{limit:?}"));
+        limits
+            .into_iter()
+            .for_each(|(limit, slots)| assert_eq!(slots_under(limit), slots, "{limit:?}"));
         // (slots, bytes per second, unchoked peers request nothing, unchoked peers wait for data,
         // next slots)
         let table = [
@@ -201,7 +235,11 @@ mod tests {
 
     #[test]
     fn a_seed_serves_by_turns() {
-        let served = |key, since| Candidate { unchoked: true, since: Time::from_secs(since), ..peer(key, 0) };
+        let served = |key, since| Candidate {
+            unchoked: true,
+            since: Time::from_secs(since),
+            ..peer(key, 0)
+        };
         let waits = |key, since| Candidate { since: Time::from_secs(since), ..peer(key, 0) };
         // 1 and 2 are within their turn, 3 has had its turn, 4 and 5 wait.
         let candidates = [served(1, 95), served(2, 90), served(3, 20), waits(4, 60), waits(5, 30)];
@@ -209,7 +247,11 @@ mod tests {
         let later = [served(1, 10), served(2, 9), served(3, 8), waits(4, 60), waits(5, 30)];
         assert_eq!(choose(&later, true, false).0, [5, 4, 3]);
         let wastes = Candidate { wasteful: true, ..served(1, 95) };
-        assert_eq!(choose(&[wastes, served(2, 90), waits(4, 60), waits(5, 30)], true, false).0, [2, 5, 4], "others use it");
+        assert_eq!(
+            choose(&[wastes, served(2, 90), waits(4, 60), waits(5, 30)], true, false).0,
+            [2, 5, 4],
+            "others use it"
+        );
         let owed = Candidate { owed: true, ..served(1, 10) };
         assert_eq!(
             choose(&[owed, served(2, 9), waits(4, 60), waits(5, 30)], true, false).0,

@@ -68,6 +68,12 @@ impl Default for Budget {
     /// Returns 64 MiB of blocks, no rate limit, 100 connections per torrent and 500 in all, 200
     /// dials at a time.
     fn default() -> Budget {
-        Budget { store_bytes: 64 << 20, rates: Rates::default(), peers_per_torrent: 100, peers: 500, dials: 200 }
+        Budget {
+            store_bytes: 64 << 20,
+            rates: Rates::default(),
+            peers_per_torrent: 100,
+            peers: 500,
+            dials: 200,
+        }
     }
 }

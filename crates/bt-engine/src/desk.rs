@@ -63,12 +63,24 @@ impl Desk {
     /// Makes a desk for this number of shards and these limits of the whole process.
     pub fn new(limits: Budget, shards: usize) -> Desk {
         let load = vec![0; shards.max(1)];
-        Desk { limits, load, pending: BTreeMap::new(), next: 0, accepted: BTreeMap::new(), hosts: BTreeMap::new() }
+        Desk {
+            limits,
+            load,
+            pending: BTreeMap::new(),
+            next: 0,
+            accepted: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+        }
     }
 
     /// Picks the shard with the fewest torrents for a new torrent.
     pub fn place(&mut self) -> usize {
-        let shard = self.load.iter().enumerate().min_by_key(|(_, load)| **load).map_or(0, |(shard, _)| shard);
+        let shard = self
+            .load
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, load)| **load)
+            .map_or(0, |(shard, _)| shard);
         if let Some(load) = self.load.get_mut(shard) {
             *load += 1;
         }
@@ -93,7 +105,13 @@ impl Desk {
             dials: self.limits.dials / busy,
             ..self.limits
         };
-        let idle = Budget { store_bytes: 0, rates: Rates { up: Some(0), down: Some(0) }, peers: 0, dials: 0, ..self.limits };
+        let idle = Budget {
+            store_bytes: 0,
+            rates: Rates { up: Some(0), down: Some(0) },
+            peers: 0,
+            dials: 0,
+            ..self.limits
+        };
         self.load.iter().map(|load| if *load > 0 { share } else { idle }).collect()
     }
 
@@ -101,10 +119,14 @@ impl Desk {
     /// it.
     pub fn accept(&mut self, now: Time, ip: IpAddr) -> Option<Admission> {
         let ip = subscriber(ip);
-        let (near, is_public) = (closeness(ip) == Some(Closeness::Loopback), closeness(ip) == Some(Closeness::Public));
-        let pending = |is_such: &dyn Fn(IpAddr) -> bool| self.pending.values().filter(|other| is_such(**other)).count();
+        let (near, is_public) =
+            (closeness(ip) == Some(Closeness::Loopback), closeness(ip) == Some(Closeness::Public));
+        let pending = |is_such: &dyn Fn(IpAddr) -> bool| {
+            self.pending.values().filter(|other| is_such(**other)).count()
+        };
         let crowded = pending(&|other| other == ip) >= PENDING_PER_IP_MAX
-            || is_public && pending(&|other| network(other) == network(ip)) >= PENDING_PER_NETWORK_MAX
+            || is_public
+                && pending(&|other| network(other) == network(ip)) >= PENDING_PER_NETWORK_MAX
             || self.accepted.get(&ip).is_some_and(|count| *count >= PER_IP_MAX);
         if crowded && !near {
             return None;
@@ -161,9 +183,13 @@ mod tests {
 
     #[test]
     fn torrents_spread_and_leases_add_up() {
-        let limits = Budget { rates: Rates { up: Some(1000), down: None }, peers: 10, ..Budget::default() };
+        let limits =
+            Budget { rates: Rates { up: Some(1000), down: None }, peers: 10, ..Budget::default() };
         let mut desk = Desk::new(limits, 2);
-        assert_eq!((desk.place(), desk.leases()[0].rates.up, desk.leases()[1].peers), (0, Some(1000), 0));
+        assert_eq!(
+            (desk.place(), desk.leases()[0].rates.up, desk.leases()[1].peers),
+            (0, Some(1000), 0)
+        );
         assert_eq!((desk.place(), desk.place(), desk.place()), (1, 0, 1));
         let leases = desk.leases();
         assert_eq!(leases.iter().filter_map(|lease| lease.rates.up).sum::<u64>(), 1000);
@@ -177,11 +203,16 @@ mod tests {
     fn one_address_cannot_fill_the_door() {
         let mut desk = Desk::new(Budget::default(), 1);
         let ip: IpAddr = "9.9.9.9".parse().unwrap();
-        let mut inside: Vec<Admission> = core::iter::from_fn(|| desk.accept(Time::ZERO, ip)).collect();
+        let mut inside: Vec<Admission> =
+            core::iter::from_fn(|| desk.accept(Time::ZERO, ip)).collect();
         assert_eq!(inside.len(), PENDING_PER_IP_MAX);
         assert!(desk.accept(Time::ZERO, "8.8.8.8".parse().unwrap()).is_some(), "others still can");
-        let of_one_network = (1..100u16).map(|n| std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n).into());
-        assert_eq!(of_one_network.filter(|ip| desk.accept(Time::ZERO, *ip).is_some()).count(), PENDING_PER_IP_MAX);
+        let of_one_network =
+            (1..100u16).map(|n| std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n).into());
+        assert_eq!(
+            of_one_network.filter(|ip| desk.accept(Time::ZERO, *ip).is_some()).count(),
+            PENDING_PER_IP_MAX
+        );
         inside.iter().for_each(|admission| desk.shaken(admission));
         inside.extend(core::iter::from_fn(|| desk.accept(Time::ZERO, ip)));
         assert_eq!(inside.len(), PER_IP_MAX);
@@ -194,8 +225,10 @@ mod tests {
     #[test]
     fn many_networks_that_say_nothing_keep_no_other_one_out() {
         let mut desk = Desk::new(Budget::default(), 1);
-        let mute = |n: usize| core::net::Ipv4Addr::new(45, 1, (n % 32) as u8, (1 + n / 32) as u8).into();
-        let mut inside: Vec<Admission> = (0..500).filter_map(|n| desk.accept(Time::ZERO, mute(n))).collect();
+        let mute =
+            |n: usize| core::net::Ipv4Addr::new(45, 1, (n % 32) as u8, (1 + n / 32) as u8).into();
+        let mut inside: Vec<Admission> =
+            (0..500).filter_map(|n| desk.accept(Time::ZERO, mute(n))).collect();
         assert_eq!(inside.len(), PENDING_MAX, "no network has more than another");
         let late = desk.accept(Time::ZERO, "46.1.1.1".parse().unwrap()).unwrap();
         assert_eq!(late.instead_of, Some(inside[0].number), "the oldest goes");
@@ -203,10 +236,15 @@ mod tests {
         desk.ended(inside.remove(0));
         assert_eq!(desk.pending.len(), PENDING_MAX, "it was forgotten before");
         let again = desk.accept(Time::ZERO, mute(0)).unwrap();
-        assert!(inside.iter().any(|other| Some(other.number) == again.instead_of), "it may come back, and not for who came late");
+        assert!(
+            inside.iter().any(|other| Some(other.number) == again.instead_of),
+            "it may come back, and not for who came late"
+        );
 
         let mut desk = Desk::new(Budget::default(), 1);
-        let of_one = (1..=255).filter(|n| desk.accept(Time::ZERO, core::net::Ipv4Addr::new(45, 1, 1, *n).into()).is_some());
+        let of_one = (1..=255).filter(|n| {
+            desk.accept(Time::ZERO, core::net::Ipv4Addr::new(45, 1, 1, *n).into()).is_some()
+        });
         assert_eq!(of_one.count(), PENDING_PER_NETWORK_MAX);
     }
 
@@ -217,8 +255,12 @@ mod tests {
         let leave: Vec<Time> = (0..10_000).map(|_| desk.announce_at(start, "tracker")).collect();
         assert!(leave.is_sorted());
         assert_eq!(leave.iter().filter(|at| **at == start).count(), 40, "the burst");
-        let most =
-            leave.iter().map(|from| leave.iter().filter(|at| *at >= from && at.since(*from) < Duration::from_secs(1)).count());
+        let most = leave.iter().map(|from| {
+            leave
+                .iter()
+                .filter(|at| *at >= from && at.since(*from) < Duration::from_secs(1))
+                .count()
+        });
         assert_eq!(most.max(), Some(40 + 9), "in any second");
         assert_eq!(leave.last().map(|at| at.since(start)), Some(ANNOUNCE_DISTANCE * (10_000 - 40)));
         assert_eq!(desk.announce_at(start, "another"), start, "others do not wait");

@@ -36,7 +36,13 @@ impl Torrent {
 
     /// Requests blocks when the peer's turn under a rate limit has come. Returns the number of
     /// bytes requested.
-    pub(crate) fn ask_in_turn(&mut self, now: Time, peer: PeerKey, budget: &Budget, bytes: u64) -> u64 {
+    pub(crate) fn ask_in_turn(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        budget: &Budget,
+        bytes: u64,
+    ) -> u64 {
         let Some(row) = self.peers.get_mut(&peer) else { return 0 };
         if !self.down_limit.passes(now, peer) {
             return 0;
@@ -60,7 +66,9 @@ impl Torrent {
         let mut asked = 0;
         while asked < bytes && row.pipeline.room() > 0 {
             let has_something = self.work.block_picker().has_something(budget.store_bytes);
-            let Some(block) = has_something.then(|| self.work.block_picker().next_block(now, row, budget.store_bytes)).flatten()
+            let Some(block) = has_something
+                .then(|| self.work.block_picker().next_block(now, row, budget.store_bytes))
+                .flatten()
             else {
                 if !core::mem::replace(&mut row.hungry, true) {
                     self.hungry.push_back(peer);
@@ -124,7 +132,11 @@ impl Torrent {
 
     // ---- what the peer says it has ----
 
-    pub(crate) fn peer_has_these(&mut self, peer: PeerKey, has: Option<Bitfield>) -> Result<(), CloseReason> {
+    pub(crate) fn peer_has_these(
+        &mut self,
+        peer: PeerKey,
+        has: Option<Bitfield>,
+    ) -> Result<(), CloseReason> {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         if !row.may_send_bitfield {
             return Err(CloseReason::Bitfield);
@@ -142,16 +154,28 @@ impl Torrent {
     }
 
     /// Takes a bitfield in the middle of a conversation: aria2 sends one in place of many `have`s.
-    pub(crate) fn peer_has_these_too(&mut self, now: Time, peer: PeerKey, has: Option<Bitfield>) -> Result<(), CloseReason> {
+    pub(crate) fn peer_has_these_too(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        has: Option<Bitfield>,
+    ) -> Result<(), CloseReason> {
         let has = has.ok_or(CloseReason::Bitfield)?;
         let geometry = self.geometry;
         // The same bitfield again costs next to nothing, even if it is long.
-        let Some(row) = self.peers.get(&peer).filter(|row| row.has.lacks_some_of(&has)) else { return Ok(()) };
+        let Some(row) = self.peers.get(&peer).filter(|row| row.has.lacks_some_of(&has)) else {
+            return Ok(());
+        };
         let news: Vec<Piece> = has.iter(&geometry).filter(|&piece| !row.has.has(piece)).collect();
         news.into_iter().try_for_each(|piece| self.peer_has(now, peer, piece.number()))
     }
 
-    pub(crate) fn peer_has(&mut self, now: Time, peer: PeerKey, number: u32) -> Result<(), CloseReason> {
+    pub(crate) fn peer_has(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        number: u32,
+    ) -> Result<(), CloseReason> {
         let piece = self.geometry.piece(number).ok_or(CloseReason::OutOfRange)?;
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         if row.has.insert(piece) {
@@ -210,7 +234,12 @@ impl Torrent {
         self.leave_lead(peer, out);
     }
 
-    pub(crate) fn rejected(&mut self, peer: PeerKey, raw: RawBlock, out: &mut VecDeque<Output>) -> Result<(), CloseReason> {
+    pub(crate) fn rejected(
+        &mut self,
+        peer: PeerKey,
+        raw: RawBlock,
+        out: &mut VecDeque<Output>,
+    ) -> Result<(), CloseReason> {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         if !row.fast {
             return Err(CloseReason::NotFast);
@@ -274,7 +303,11 @@ impl Torrent {
                 }
                 if complete {
                     let urgent = self.work.is_end_game();
-                    out.push_back(Output::Check { torrent: self.key, piece: block.piece(), urgent });
+                    out.push_back(Output::Check {
+                        torrent: self.key,
+                        piece: block.piece(),
+                        urgent,
+                    });
                 }
             }
         }

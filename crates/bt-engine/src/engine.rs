@@ -77,7 +77,9 @@ impl Engine {
         if matches!(input, Input::NetworkChanged) {
             let magnets: Vec<TorrentKey> = self.magnets.keys().copied().collect();
             for key in magnets {
-                self.on_magnet(key, |magnet, scope| magnet.swarm.network_changed(now, scope.budget, scope.out));
+                self.on_magnet(key, |magnet, scope| {
+                    magnet.swarm.network_changed(now, scope.budget, scope.out)
+                });
             }
         }
         match self.magnet_of(&input) {
@@ -106,7 +108,9 @@ impl Engine {
                 }
             }
             Input::FindPeersDone(key, via, found) => {
-                self.on(now, key, |torrent, engine| torrent.swarm.sought(now, via, found, engine.out));
+                self.on(now, key, |torrent, engine| {
+                    torrent.swarm.sought(now, via, found, engine.out)
+                });
             }
             Input::PeersFound(key, source, addrs) => self.on(now, key, |torrent, engine| {
                 torrent.swarm.found(now, source, &addrs);
@@ -142,17 +146,29 @@ impl Engine {
                 engine.join_uplink(torrent, peer);
             }),
             Input::Closed(peer) => {
-                self.on_peer(now, peer, |torrent, engine| torrent.closed(now, peer, CloseReason::Gone, engine.out));
+                self.on_peer(now, peer, |torrent, engine| {
+                    torrent.closed(now, peer, CloseReason::Gone, engine.out)
+                });
                 self.routes.remove(&peer);
             }
             Input::Checked(key, piece, verdict) => {
-                self.on(now, key, |torrent, engine| torrent.checked(now, piece, verdict, engine.out));
+                self.on(now, key, |torrent, engine| {
+                    torrent.checked(now, piece, verdict, engine.out)
+                });
             }
-            Input::OnDisk(key, piece, bytes) => self.on(now, key, |torrent, _| torrent.work.block_picker().on_disk(piece, bytes)),
-            Input::Lost(key, pieces) => self.on(now, key, |torrent, engine| torrent.lost(now, &pieces, engine.budget)),
-            Input::Audited(key, wrong) => self.on(now, key, |torrent, engine| torrent.audited(now, &wrong, engine.out)),
+            Input::OnDisk(key, piece, bytes) => {
+                self.on(now, key, |torrent, _| torrent.work.block_picker().on_disk(piece, bytes))
+            }
+            Input::Lost(key, pieces) => {
+                self.on(now, key, |torrent, engine| torrent.lost(now, &pieces, engine.budget))
+            }
+            Input::Audited(key, wrong) => {
+                self.on(now, key, |torrent, engine| torrent.audited(now, &wrong, engine.out))
+            }
             Input::StoreFailed(key, fault) => {
-                self.on(now, key, |torrent, engine| torrent.store_failed(now, fault, engine.config, engine.budget, engine.out));
+                self.on(now, key, |torrent, engine| {
+                    torrent.store_failed(now, fault, engine.config, engine.budget, engine.out)
+                });
             }
             Input::StoreRecovered(key) => self.on(now, key, |torrent, engine| {
                 torrent.store_recovered(now, engine.config, engine.budget, engine.out);
@@ -161,9 +177,9 @@ impl Engine {
                 torrent.announced(now, tracker, result, engine.out);
                 torrent.swarm.dial(now, engine.budget, engine.out);
             }),
-            Input::Select(key, wants) => {
-                self.on(now, key, |torrent, engine| torrent.want(now, &wants, engine.budget, engine.out))
-            }
+            Input::Select(key, wants) => self.on(now, key, |torrent, engine| {
+                torrent.want(now, &wants, engine.budget, engine.out)
+            }),
             Input::Limit(key, rates) => self.on(now, key, |torrent, engine| {
                 torrent.limit(now, rates);
                 torrent.feed_everybody(now, engine.budget);
@@ -171,7 +187,9 @@ impl Engine {
             Input::NetworkChanged => {
                 let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
                 for key in keys {
-                    self.on(now, key, |torrent, engine| torrent.swarm.network_changed(now, engine.budget, engine.out));
+                    self.on(now, key, |torrent, engine| {
+                        torrent.swarm.network_changed(now, engine.budget, engine.out)
+                    });
                 }
             }
             Input::Budget(budget) => {
@@ -201,14 +219,20 @@ impl Engine {
     /// Returns when [`Engine::wake`] must be called, if no input comes before.
     pub fn deadline(&self) -> Option<Time> {
         let torrents = self.agenda.first().map(|(at, _)| *at);
-        [torrents, self.uplink.deadline(), self.downlink.deadline(), self.store_room.deadline()].into_iter().flatten().min()
+        [torrents, self.uplink.deadline(), self.downlink.deadline(), self.store_room.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Acts on what has become due.
     pub fn wake(&mut self, now: Time) {
-        let due: Vec<TorrentKey> = self.agenda.range(..=(now, TorrentKey(u32::MAX))).map(|(_, key)| *key).collect();
+        let due: Vec<TorrentKey> =
+            self.agenda.range(..=(now, TorrentKey(u32::MAX))).map(|(_, key)| *key).collect();
         for key in due {
-            self.on(now, key, |torrent, engine| torrent.wake(now, engine.config, engine.budget, engine.out));
+            self.on(now, key, |torrent, engine| {
+                torrent.wake(now, engine.config, engine.budget, engine.out)
+            });
             self.on_magnet(key, |magnet, scope| magnet.wake(now, scope));
         }
         for key in self.store_room.take_holders(now) {
@@ -304,16 +328,26 @@ impl Engine {
         let (swarm, peers) = match self.magnets.remove(&key) {
             Some(magnet) => {
                 self.replan(key, magnet.wake_at, None);
-                let mut scope = Scope { config: &self.config, budget: &self.budget, room: true, out: &mut self.out };
+                let mut scope = Scope {
+                    config: &self.config,
+                    budget: &self.budget,
+                    room: true,
+                    out: &mut self.out,
+                };
                 magnet.hand_over(now, spec.private, &mut scope)
             }
             None => {
                 let (trackers, rng) = (spec.trackers.clone(), self.rng.fork());
-                (Swarm::new(now, key, spec.info_hash, trackers, spec.private, &self.config, rng), Vec::new())
+                (
+                    Swarm::new(now, key, spec.info_hash, trackers, spec.private, &self.config, rng),
+                    Vec::new(),
+                )
             }
         };
         self.torrents.insert(key, Box::new(Torrent::new(now, spec, swarm, &self.config)));
-        self.on(now, key, |torrent, engine| torrent.wake(now, engine.config, engine.budget, engine.out));
+        self.on(now, key, |torrent, engine| {
+            torrent.wake(now, engine.config, engine.budget, engine.out)
+        });
         for (connection, said) in peers {
             self.on(now, key, |torrent, engine| torrent.adopt(now, &connection, engine.config));
             self.frames(now, connection.key, said);
@@ -368,7 +402,12 @@ impl Engine {
         }
     }
 
-    fn on_peer(&mut self, now: Time, peer: PeerKey, act: impl FnOnce(&mut Torrent, &mut Shared<'_>)) {
+    fn on_peer(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        act: impl FnOnce(&mut Torrent, &mut Shared<'_>),
+    ) {
         if let Some(&key) = self.routes.get(&peer) {
             self.on(now, key, act);
         }
@@ -378,7 +417,12 @@ impl Engine {
     fn on(&mut self, now: Time, key: TorrentKey, act: impl FnOnce(&mut Torrent, &mut Shared<'_>)) {
         let Some(torrent) = self.torrents.get_mut(&key) else { return };
         let budget = budget_of(&self.budget, &self.store_room, &self.dial_room, torrent);
-        let mut shared = Shared { config: &self.config, budget: &budget, uplink: &mut self.uplink, out: &mut self.out };
+        let mut shared = Shared {
+            config: &self.config,
+            budget: &budget,
+            uplink: &mut self.uplink,
+            out: &mut self.out,
+        };
         act(torrent, &mut shared);
         torrent.feed_hungry(now, &budget);
         self.settle(key);
@@ -435,7 +479,8 @@ impl Engine {
             let Some(torrent) = self.torrents.get_mut(&key) else { continue };
             for peer in core::mem::take(&mut torrent.dirty_outboxes) {
                 let row = torrent.peers.get_mut(&peer).filter(|peer| !peer.outbox.is_empty());
-                self.out.extend(row.map(|row| Output::Send(peer, core::mem::take(&mut row.outbox))));
+                self.out
+                    .extend(row.map(|row| Output::Send(peer, core::mem::take(&mut row.outbox))));
             }
         }
     }
@@ -487,11 +532,15 @@ fn message_in(
         Message::Bitfield(bits) if !peer.may_send_bitfield => {
             return torrent.peer_has_these_too(now, key, Bitfield::from_wire(&bits, pieces));
         }
-        Message::Bitfield(bits) => return torrent.peer_has_these(key, Bitfield::from_wire(&bits, pieces)),
+        Message::Bitfield(bits) => {
+            return torrent.peer_has_these(key, Bitfield::from_wire(&bits, pieces));
+        }
         Message::HaveAll => return torrent.peer_has_these(key, Some(Bitfield::full(pieces))),
         Message::HaveNone => return torrent.peer_has_these(key, Some(Bitfield::empty(pieces))),
         // The extension handshake may come before the bitfield, as may keep-alives.
-        Message::Extended { id, payload } => return torrent.extended(now, key, id, &payload, engine.config),
+        Message::Extended { id, payload } => {
+            return torrent.extended(now, key, id, &payload, engine.config);
+        }
         Message::Port(port) => {
             torrent.swarm.dht_node(key, port, engine.config, engine.out);
             return Ok(());

@@ -11,7 +11,9 @@ use crate::status::CloseReason;
 use crate::torrent::Torrent;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use bt_peer_wire::{ExtendedHandshake, ExtensionIds, METADATA_PART, Message, MetadataMessage, REQUESTS_QUEUED_MAX};
+use bt_peer_wire::{
+    ExtendedHandshake, ExtensionIds, METADATA_PART, Message, MetadataMessage, REQUESTS_QUEUED_MAX,
+};
 use bt_types::Time;
 use bytes::Bytes;
 
@@ -34,7 +36,8 @@ impl Torrent {
     ) -> Result<(), CloseReason> {
         match id {
             // A peer whose handshake cannot be parsed still transfers well without extensions.
-            0 => ExtendedHandshake::parse(payload).map_or(Ok(()), |hello| self.greeted(now, peer, hello, config)),
+            0 => ExtendedHandshake::parse(payload)
+                .map_or(Ok(()), |hello| self.greeted(now, peer, hello, config)),
             ExtensionIds::METADATA => {
                 self.metadata_wanted(peer, payload);
                 Ok(())
@@ -45,7 +48,13 @@ impl Torrent {
     }
 
     /// Takes a peer's extension handshake; a later one says only what has changed.
-    fn greeted(&mut self, now: Time, peer: PeerKey, hello: ExtendedHandshake, config: &Config) -> Result<(), CloseReason> {
+    fn greeted(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        hello: ExtendedHandshake,
+        config: &Config,
+    ) -> Result<(), CloseReason> {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         self.swarm.greeted(now, peer, &hello, config);
         if let Some(max) = hello.requests_max {
@@ -61,7 +70,9 @@ impl Torrent {
     /// Answers a peer's request for a part of the metadata. We have the metadata: other messages,
     /// and unreadable ones, are ignored.
     fn metadata_wanted(&mut self, peer: PeerKey, payload: &Bytes) {
-        let Ok(Some(MetadataMessage::Request(part))) = MetadataMessage::parse(payload) else { return };
+        let Ok(Some(MetadataMessage::Request(part))) = MetadataMessage::parse(payload) else {
+            return;
+        };
         let Some(row) = self.peers.get_mut(&peer) else { return };
         match row.metadata_upload.ask(part) {
             Answer::Send => self.send_metadata(peer, &[part]),
@@ -76,7 +87,10 @@ impl Torrent {
     }
 
     fn send_metadata(&mut self, peer: PeerKey, parts: &[u32]) {
-        let (Some(row), Some(id)) = (self.peers.get_mut(&peer), self.swarm.metadata_id(peer)) else { return };
+        let (Some(row), Some(id)) = (self.peers.get_mut(&peer), self.swarm.metadata_id(peer))
+        else {
+            return;
+        };
         for &part in parts {
             // The supply lets only existing parts pass.
             let start = part.saturating_mul(METADATA_PART) as usize;

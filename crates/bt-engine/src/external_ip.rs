@@ -24,7 +24,10 @@ impl ExternalIp {
     pub(crate) fn hear(&mut self, voter: IpAddr, ours: IpAddr) -> Option<IpAddr> {
         let (voter, ours) = (subscriber(voter), normalise(ours));
         let is_heard = self.voters.len() < VOICES_MAX || self.voters.contains_key(&voter);
-        if closeness(ours) != Some(Closeness::Public) || !is_heard || self.voters.insert(voter, ours) == Some(ours) {
+        if closeness(ours) != Some(Closeness::Public)
+            || !is_heard
+            || self.voters.insert(voter, ours) == Some(ours)
+        {
             return None;
         }
         let count = |addr| self.voters.values().filter(|said| **said == addr).count();
@@ -59,9 +62,14 @@ mod tests {
         }
         let mut alone = ExternalIp::default();
         let of_one_network = ["2a01::1", "2a01::2", "2a01::3"].map(|voter| voter.parse().unwrap());
-        assert!(of_one_network.iter().all(|voter| alone.hear(*voter, [5, 0, 0, 1].into()).is_none()), "one host has one voice");
+        assert!(
+            of_one_network.iter().all(|voter| alone.hear(*voter, [5, 0, 0, 1].into()).is_none()),
+            "one host has one voice"
+        );
         let mut crowd = ExternalIp::default();
-        let heard = (0..200u8).filter(|n| crowd.hear([9, 0, 0, *n].into(), [5, 0, 0, *n].into()).is_some()).count();
+        let heard = (0..200u8)
+            .filter(|n| crowd.hear([9, 0, 0, *n].into(), [5, 0, 0, *n].into()).is_some())
+            .count();
         assert_eq!((heard, crowd.voters.len()), (0, VOICES_MAX));
     }
 }

@@ -16,11 +16,23 @@ pub(crate) const NEWCOMER: u32 = 10;
 
 /// Returns whether only peers with the fast extension may send this message.
 pub(crate) fn is_fast_only(message: &Message) -> bool {
-    matches!(message, Message::HaveAll | Message::HaveNone | Message::Suggest(_) | Message::Reject(_) | Message::AllowedFast(_))
+    matches!(
+        message,
+        Message::HaveAll
+            | Message::HaveNone
+            | Message::Suggest(_)
+            | Message::Reject(_)
+            | Message::AllowedFast(_)
+    )
 }
 
 /// Computes the allowed fast set of a peer. Empty for IPv6, for which BEP 6 defines none.
-pub(crate) fn allowed_set(info_hash: &InfoHash, geometry: &Geometry, ip: IpAddr, count: usize) -> Vec<Piece> {
+pub(crate) fn allowed_set(
+    info_hash: &InfoHash,
+    geometry: &Geometry,
+    ip: IpAddr,
+    count: usize,
+) -> Vec<Piece> {
     let IpAddr::V4(ip) = normalise(ip) else { return Vec::new() };
     let [a, b, c, _] = ip.octets();
     let count = count.min(geometry.piece_count() as usize);
@@ -28,7 +40,10 @@ pub(crate) fn allowed_set(info_hash: &InfoHash, geometry: &Geometry, ip: IpAddr,
     let mut set: Vec<Piece> = Vec::with_capacity(count);
     while set.len() < count {
         let digest = bt_hash::sha1(&seed);
-        let numbers = digest.chunks_exact(4).filter_map(|bytes| bytes.first_chunk::<4>()).map(|bytes| u32::from_be_bytes(*bytes));
+        let numbers = digest
+            .chunks_exact(4)
+            .filter_map(|bytes| bytes.first_chunk::<4>())
+            .map(|bytes| u32::from_be_bytes(*bytes));
         for piece in numbers.filter_map(|number| geometry.piece(number % geometry.piece_count())) {
             if set.len() < count && !set.contains(&piece) {
                 set.push(piece);
@@ -47,7 +62,8 @@ mod tests {
     fn the_examples_of_the_bep() {
         let geometry = Geometry::new(1313 << 14, 1 << 14).unwrap();
         let set = |count| {
-            let set = allowed_set(&InfoHash([0xaa; 20]), &geometry, "80.4.4.200".parse().unwrap(), count);
+            let set =
+                allowed_set(&InfoHash([0xaa; 20]), &geometry, "80.4.4.200".parse().unwrap(), count);
             set.into_iter().map(Piece::number).collect::<Vec<_>>()
         };
         assert_eq!(set(7), [1059, 431, 808, 1217, 287, 376, 1188]);
@@ -57,7 +73,13 @@ mod tests {
     #[test]
     fn a_small_torrent_has_no_more_pieces_than_it_has() {
         let geometry = Geometry::new(3 << 14, 1 << 14).unwrap();
-        assert_eq!(allowed_set(&InfoHash([1; 20]), &geometry, "1.2.3.4".parse().unwrap(), 10).len(), 3);
-        assert!(allowed_set(&InfoHash([1; 20]), &geometry, "2001:db8::1".parse().unwrap(), 10).is_empty());
+        assert_eq!(
+            allowed_set(&InfoHash([1; 20]), &geometry, "1.2.3.4".parse().unwrap(), 10).len(),
+            3
+        );
+        assert!(
+            allowed_set(&InfoHash([1; 20]), &geometry, "2001:db8::1".parse().unwrap(), 10)
+                .is_empty()
+        );
     }
 }

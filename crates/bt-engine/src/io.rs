@@ -12,7 +12,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bt_peer_wire::{Handshake, Message};
 use bt_tracker_wire::{AnnounceReply, Event as AnnounceEvent, Failure};
-use bt_types::{Bitfield, Block, Geometry, InfoHash, PeerId, Piece, PieceCheck, Source, StoreFault, Time};
+use bt_types::{
+    Bitfield, Block, Geometry, InfoHash, PeerId, Piece, PieceCheck, Source, StoreFault, Time,
+};
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;

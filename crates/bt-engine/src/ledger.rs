@@ -92,8 +92,21 @@ impl Ledger {
         let blocks = self.geometry.block_count(piece);
         let alone = alone || self.suspect.contains_key(&piece);
         let slots = vec![Slot::default(); blocks as usize];
-        let reserved = if self.geometry.has_long_pieces() { 0 } else { u64::from(self.geometry.piece_len(piece)) };
-        let open = Open { slots, reserved, moved: true, free: blocks, missing: blocks, first_free: 0, lead: Some(lead), alone };
+        let reserved = if self.geometry.has_long_pieces() {
+            0
+        } else {
+            u64::from(self.geometry.piece_len(piece))
+        };
+        let open = Open {
+            slots,
+            reserved,
+            moved: true,
+            free: blocks,
+            missing: blocks,
+            first_free: 0,
+            lead: Some(lead),
+            alone,
+        };
         self.open.insert(piece, open);
         self.with_free.insert(piece);
         self.reserved += reserved;
@@ -107,7 +120,10 @@ impl Ledger {
     /// Notes that the store has put `bytes` of a long piece on the disk. Returns whether that freed
     /// room.
     pub(crate) fn on_disk(&mut self, piece: Piece, bytes: u64) -> bool {
-        let Some(open) = self.open.get_mut(&piece).filter(|_| self.geometry.has_long_pieces()) else { return false };
+        let Some(open) = self.open.get_mut(&piece).filter(|_| self.geometry.has_long_pieces())
+        else {
+            return false;
+        };
         let bytes = bytes.min(open.reserved);
         open.reserved -= bytes;
         self.reserved -= bytes;
@@ -118,7 +134,11 @@ impl Ledger {
     /// Returns them and their leads.
     pub(crate) fn give_up_stalled(&mut self) -> Vec<(Piece, Option<PeerKey>)> {
         let stalled = |open: &mut Open| open.missing > 0 && !core::mem::take(&mut open.moved);
-        let stalled: BTreeSet<Piece> = self.open.iter_mut().filter_map(|(piece, open)| stalled(open).then_some(*piece)).collect();
+        let stalled: BTreeSet<Piece> = self
+            .open
+            .iter_mut()
+            .filter_map(|(piece, open)| stalled(open).then_some(*piece))
+            .collect();
         self.give_up(|piece| stalled.contains(&piece))
     }
 
@@ -132,7 +152,8 @@ impl Ledger {
     pub(crate) fn ask_free(&mut self, piece: Piece, due: Time) -> Option<Block> {
         let open = self.open.get_mut(&piece)?;
         let is_free = |slot: &Slot| slot.asked == 0 && slot.from.is_none();
-        let n = open.slots.iter().skip(open.first_free as usize).position(is_free)? as u32 + open.first_free;
+        let n = open.slots.iter().skip(open.first_free as usize).position(is_free)? as u32
+            + open.first_free;
         let slot = open.slots.get_mut(n as usize)?;
         (slot.asked, slot.due) = (1, due);
         open.first_free = n + 1;
@@ -160,7 +181,9 @@ impl Ledger {
 
     /// Returns whether the peer may work on this open piece, which has a free block.
     pub(crate) fn may_join(&self, piece: Piece, peer: PeerKey) -> bool {
-        self.open.get(&piece).is_some_and(|open| open.free > 0 && (!open.alone || open.lead == Some(peer)))
+        self.open
+            .get(&piece)
+            .is_some_and(|open| open.free > 0 && (!open.alone || open.lead == Some(peer)))
     }
 
     /// Picks an open piece with a free block that this peer has and may work on. Pieces without a
@@ -171,8 +194,14 @@ impl Ledger {
     }
 
     /// Takes over a wanted piece without a lead for this peer.
-    pub(crate) fn adopt(&mut self, peer: PeerKey, has: &Bitfield, is_wanted: impl Fn(Piece) -> bool) -> Option<Piece> {
-        let usable = |piece: &&Piece| has.has(**piece) && self.may_join(**piece, peer) && is_wanted(**piece);
+    pub(crate) fn adopt(
+        &mut self,
+        peer: PeerKey,
+        has: &Bitfield,
+        is_wanted: impl Fn(Piece) -> bool,
+    ) -> Option<Piece> {
+        let usable =
+            |piece: &&Piece| has.has(**piece) && self.may_join(**piece, peer) && is_wanted(**piece);
         let piece = self.unowned.iter().find(usable).copied()?;
         self.unowned.remove(&piece);
         if let Some(open) = self.open.get_mut(&piece) {
@@ -197,7 +226,9 @@ impl Ledger {
             .filter(|(piece, open)| open.missing > 0 && !open.alone && has.has(**piece))
             .flat_map(|(&piece, open)| {
                 let slots = (0u32..).zip(&open.slots);
-                let late = slots.filter(move |(_, slot)| slot.from.is_none() && slot.asked < ASKED_MAX && slot.due <= now);
+                let late = slots.filter(move |(_, slot)| {
+                    slot.from.is_none() && slot.asked < ASKED_MAX && slot.due <= now
+                });
                 late.filter_map(move |(n, slot)| Some((slot.asked, geometry.nth_block(piece, n)?)))
             })
             .filter(|(_, block)| !asked_already(*block))
@@ -236,7 +267,9 @@ impl Ledger {
             self.release(block);
             return Delivery::Late;
         }
-        let Some(slot) = open.slots.get_mut(n as usize).filter(|slot| slot.from.is_none()) else { return Delivery::Late };
+        let Some(slot) = open.slots.get_mut(n as usize).filter(|slot| slot.from.is_none()) else {
+            return Delivery::Late;
+        };
         let was_free = slot.asked == 0;
         let others_asked = slot.asked > 1;
         *slot = Slot { from: Some(from), ..Slot::default() };
@@ -263,7 +296,9 @@ impl Ledger {
     /// Closes a piece that was right and is written. Returns its senders, each once.
     pub(crate) fn close(&mut self, piece: Piece) -> Vec<SourceId> {
         self.suspect.remove(&piece);
-        self.drop_piece(piece).map(|open| open.senders().collect::<BTreeSet<_>>().into_iter().collect()).unwrap_or_default()
+        self.drop_piece(piece)
+            .map(|open| open.senders().collect::<BTreeSet<_>>().into_iter().collect())
+            .unwrap_or_default()
     }
 
     /// Closes a piece that was wrong, to be fetched again. Returns its senders, each once.
@@ -308,10 +343,15 @@ impl Ledger {
 
     /// Closes the pieces that are not wanted any more, unless they wait for their check. Returns
     /// them and their leads.
-    pub(crate) fn give_up(&mut self, is_unwanted: impl Fn(Piece) -> bool) -> Vec<(Piece, Option<PeerKey>)> {
+    pub(crate) fn give_up(
+        &mut self,
+        is_unwanted: impl Fn(Piece) -> bool,
+    ) -> Vec<(Piece, Option<PeerKey>)> {
         let unfinished = self.open.iter().filter(|(_, open)| open.missing > 0);
-        let given_up: Vec<_> =
-            unfinished.filter(|(piece, _)| is_unwanted(**piece)).map(|(&piece, open)| (piece, open.lead)).collect();
+        let given_up: Vec<_> = unfinished
+            .filter(|(piece, _)| is_unwanted(**piece))
+            .map(|(&piece, open)| (piece, open.lead))
+            .collect();
         for &(piece, _) in &given_up {
             self.drop_piece(piece);
         }
@@ -387,7 +427,10 @@ mod tests {
         let late = ledger.ask_late(DUE, Time::from_secs(2), &all, |_| false).unwrap();
         assert_eq!(late, blocks[0]);
         assert_eq!(ledger.ask_late(DUE, DUE, &all, |block| block == blocks[0]), Some(blocks[1]));
-        assert_eq!(ledger.deliver(late, A, SourceId(0)), Delivery::Needed { others_asked: true, complete: false });
+        assert_eq!(
+            ledger.deliver(late, A, SourceId(0)),
+            Delivery::Needed { others_asked: true, complete: false }
+        );
         assert!(!ledger.release(late), "a delivered block is not free");
     }
 
@@ -400,7 +443,11 @@ mod tests {
         assert!(ledger.release(block));
         assert!(!ledger.release(block), "it is free already");
         let needed = |complete| Delivery::Needed { others_asked: false, complete };
-        assert_eq!(ledger.deliver(block, A, SourceId(0)), needed(false), "it came although it was given up");
+        assert_eq!(
+            ledger.deliver(block, A, SourceId(0)),
+            needed(false),
+            "it came although it was given up"
+        );
         let rest: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece, DUE)).collect();
         assert_eq!(rest.len(), 2, "it is not asked again");
         assert_eq!(ledger.joinable(B, &all), None);
@@ -418,7 +465,11 @@ mod tests {
             ledger.deliver(block, A, SourceId(n as u32 % 2));
         }
         assert_eq!(ledger.fail(piece), [SourceId(0), SourceId(1)]);
-        assert_eq!(ledger.suspect(blocks[1]), Some(SourceId(1)), "it is remembered who sent which block");
+        assert_eq!(
+            ledger.suspect(blocks[1]),
+            Some(SourceId(1)),
+            "it is remembered who sent which block"
+        );
         ledger.open(piece, B, false);
         assert_eq!(ledger.joinable(A, &all), None);
         assert_eq!(ledger.joinable(B, &all), Some(piece));

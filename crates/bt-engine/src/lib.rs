@@ -25,7 +25,8 @@
 //!     private: false,
 //! };
 //! engine.handle(Time::ZERO, Input::Add(TorrentKey(0), Box::new(spec)));
-//! engine.handle(Time::ZERO, Input::PeersFound(TorrentKey(0), Source::User, vec!["127.0.0.1:6881".parse()?]));
+//! let peers = vec!["127.0.0.1:6881".parse()?];
+//! engine.handle(Time::ZERO, Input::PeersFound(TorrentKey(0), Source::User, peers));
 //! assert!(matches!(engine.poll(), Some(Output::Dial(TorrentKey(0), _, Source::User, _))));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -84,8 +85,8 @@ pub mod desk;
 pub use config::{Budget, Config, Rates};
 pub use engine::Engine;
 pub use io::{
-    AnnounceOrder, Discovery, Event, Input, MagnetSpec, Output, PeerKey, PieceOrder, Priority, Selection, TorrentKey,
-    TorrentSpec, TrackerKey,
+    AnnounceOrder, Discovery, Event, Input, MagnetSpec, Output, PeerKey, PieceOrder, Priority,
+    Selection, TorrentKey, TorrentSpec, TrackerKey,
 };
 pub use status::{CloseReason, MagnetStatus, MapCell, SlowReason, SourceStat, TorrentStatus};
 

@@ -28,7 +28,8 @@ const WATCH: Duration = Duration::from_secs(1);
 /// room.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The progress that trackers are told while it is unknown how much is left: something is.
-const PROGRESS: Progress = Progress { uploaded: 0, downloaded: 0, left: BLOCK_LEN as u64, is_done: false };
+const PROGRESS: Progress =
+    Progress { uploaded: 0, downloaded: 0, left: BLOCK_LEN as u64, is_done: false };
 
 /// A torrent without metadata, and its peers.
 #[derive(Debug)]
@@ -60,7 +61,13 @@ pub(crate) struct Scope<'a> {
 }
 
 impl Magnet {
-    pub(crate) fn new(now: Time, key: TorrentKey, spec: MagnetSpec, config: &Config, rng: Rng) -> Magnet {
+    pub(crate) fn new(
+        now: Time,
+        key: TorrentKey,
+        spec: MagnetSpec,
+        config: &Config,
+        rng: Rng,
+    ) -> Magnet {
         let MagnetSpec { info_hash, trackers } = spec;
         Magnet {
             swarm: Swarm::new(now, key, info_hash, trackers, false, config, rng),
@@ -80,18 +87,26 @@ impl Magnet {
             Input::PeersFound(_, source, addrs) => self.swarm.found(now, source, &addrs),
             Input::Called { addr, .. } => self.swarm.called(now, addr),
             Input::Connected { peer, addr, outbound, handshake, .. } => {
-                self.connected(now, NewConnection { key: peer, addr, outbound, handshake, room: scope.room }, scope);
+                self.connected(
+                    now,
+                    NewConnection { key: peer, addr, outbound, handshake, room: scope.room },
+                    scope,
+                );
             }
             Input::DialFailed(_, addr) => self.swarm.dial_failed(now, addr),
             Input::Frames(peer, messages) => {
                 if let Some(spare) = self.swarm.heard(now, peer) {
                     self.hang_up(now, spare, CloseReason::Duplicate, scope);
                 }
-                let done = messages.into_iter().try_for_each(|message| self.hear(now, peer, message, scope));
+                let done = messages
+                    .into_iter()
+                    .try_for_each(|message| self.hear(now, peer, message, scope));
                 done.unwrap_or_else(|why| self.hang_up(now, peer, why, scope));
             }
             Input::Closed(peer) => self.closed(now, peer, CloseReason::Gone, scope),
-            Input::Announced(_, tracker, result) => drop(self.swarm.announced(now, tracker, result, scope.out)),
+            Input::Announced(_, tracker, result) => {
+                drop(self.swarm.announced(now, tracker, result, scope.out))
+            }
             Input::FindPeersDone(_, via, found) => self.swarm.sought(now, via, found, scope.out),
             _ => {}
         }
@@ -139,7 +154,10 @@ impl Magnet {
                 self.hang_up(now, peer, CloseReason::Private, scope);
             }
         }
-        let peers = self.peers.into_values().map(|MagnetPeer { connection, backlog, .. }| (connection, backlog.into_messages()));
+        let peers = self
+            .peers
+            .into_values()
+            .map(|MagnetPeer { connection, backlog, .. }| (connection, backlog.into_messages()));
         (self.swarm, peers.collect())
     }
 
@@ -175,7 +193,12 @@ impl Magnet {
         scope.out.push_back(Output::Event(self.swarm.key, Event::PeerJoined(addr, peer_id)));
     }
 
-    fn admit(&mut self, now: Time, connection: &NewConnection, scope: &mut Scope<'_>) -> Result<(), CloseReason> {
+    fn admit(
+        &mut self,
+        now: Time,
+        connection: &NewConnection,
+        scope: &mut Scope<'_>,
+    ) -> Result<(), CloseReason> {
         match self.swarm.admit(now, connection, scope.config, scope.budget)? {
             Room::Free => {}
             Room::Of(twin) => self.hang_up(now, twin, CloseReason::Duplicate, scope),
@@ -198,7 +221,8 @@ impl Magnet {
     fn make_room(&mut self, now: Time, scope: &mut Scope<'_>) {
         let someone_waits = self.swarm.peer_list.deadline().is_some_and(|at| at <= now);
         let crowded = !self.is_found && self.swarm.is_full(scope.budget) && someone_waits;
-        let is_late = |peer: &PeerKey| self.peers.get(peer).is_some_and(|row| row.since + PATIENCE <= now);
+        let is_late =
+            |peer: &PeerKey| self.peers.get(peer).is_some_and(|row| row.since + PATIENCE <= now);
         if let Some(idle) = self.idle(now).filter(is_late).filter(|_| crowded) {
             self.hang_up(now, idle, CloseReason::NoMetadata, scope);
         }
@@ -220,21 +244,33 @@ impl Magnet {
     }
 
     /// Takes one message of a peer. An error ends the connection.
-    fn hear(&mut self, now: Time, peer: PeerKey, message: Message, scope: &mut Scope<'_>) -> Result<(), CloseReason> {
+    fn hear(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        message: Message,
+        scope: &mut Scope<'_>,
+    ) -> Result<(), CloseReason> {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         match message {
             Message::Port(port) => self.swarm.dht_node(peer, port, scope.config, scope.out),
             Message::Extended { id: 0, payload } => {
                 let Ok(hello) = ExtendedHandshake::parse(&payload) else { return Ok(()) };
                 self.swarm.greeted(now, peer, &hello, scope.config);
-                if let Some(size) = hello.metadata_size.filter(|_| self.swarm.metadata_id(peer).is_some()) {
+                if let Some(size) =
+                    hello.metadata_size.filter(|_| self.swarm.metadata_id(peer).is_some())
+                {
                     self.metadata_download.offered(now, peer, row.connection.addr, size)?;
                 }
                 row.backlog.hear_hello(hello);
                 self.ask(now, peer, scope);
             }
-            Message::Extended { id: ExtensionIds::METADATA, payload } => self.hear_metadata(now, peer, &payload, scope)?,
-            Message::Extended { id: ExtensionIds::PEX, payload } => self.swarm.told(now, peer, &payload, scope.config)?,
+            Message::Extended { id: ExtensionIds::METADATA, payload } => {
+                self.hear_metadata(now, peer, &payload, scope)?
+            }
+            Message::Extended { id: ExtensionIds::PEX, payload } => {
+                self.swarm.told(now, peer, &payload, scope.config)?
+            }
             message => {
                 let answer = row.backlog.hear(message, row.connection.is_fast())?;
                 scope.out.extend(answer.map(|answer| Output::Send(peer, vec![answer])));
@@ -245,9 +281,17 @@ impl Magnet {
 
     // ---- metadata ----
 
-    fn hear_metadata(&mut self, now: Time, peer: PeerKey, payload: &Bytes, scope: &mut Scope<'_>) -> Result<(), CloseReason> {
+    fn hear_metadata(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        payload: &Bytes,
+        scope: &mut Scope<'_>,
+    ) -> Result<(), CloseReason> {
         match MetadataMessage::parse(payload).map_err(|_| CloseReason::Extended)? {
-            Some(MetadataMessage::Request(part)) => self.say(peer, &MetadataMessage::Reject(part), scope),
+            Some(MetadataMessage::Request(part)) => {
+                self.say(peer, &MetadataMessage::Reject(part), scope)
+            }
             Some(MetadataMessage::Reject(part)) => self.metadata_download.rejected(now, peer, part),
             Some(MetadataMessage::Data { part, total, data }) => {
                 match self.metadata_download.received(now, peer, part, total, &data)? {
@@ -271,10 +315,19 @@ impl Magnet {
     fn ban(&mut self, now: Time, liar: SocketAddr, scope: &mut Scope<'_>) {
         self.swarm.peer_list.ban(liar);
         let peer_list = &self.swarm.peer_list;
-        let connected =
-            self.peers.iter().filter(|(_, row)| row.connection.addr == liar || peer_list.is_banned(row.connection.addr));
-        let connected = connected
-            .map(|(peer, row)| (*peer, if row.connection.addr == liar { CloseReason::BadMetadata } else { CloseReason::Banned }));
+        let connected = self.peers.iter().filter(|(_, row)| {
+            row.connection.addr == liar || peer_list.is_banned(row.connection.addr)
+        });
+        let connected = connected.map(|(peer, row)| {
+            (
+                *peer,
+                if row.connection.addr == liar {
+                    CloseReason::BadMetadata
+                } else {
+                    CloseReason::Banned
+                },
+            )
+        });
         for (peer, why) in connected.collect::<Vec<_>>() {
             self.hang_up(now, peer, why, scope);
         }

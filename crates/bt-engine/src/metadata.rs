@@ -100,17 +100,38 @@ pub(crate) enum Whole {
 
 impl MetadataDownload {
     pub(crate) fn new(info_hash: InfoHash) -> MetadataDownload {
-        MetadataDownload { info_hash, suppliers: BTreeMap::new(), copies: BTreeMap::new(), apart: false, is_short: false }
+        MetadataDownload {
+            info_hash,
+            suppliers: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            apart: false,
+            is_short: false,
+        }
     }
 
     /// Notes that a peer offers metadata of `size` bytes.
-    pub(crate) fn offered(&mut self, now: Time, peer: PeerKey, addr: SocketAddr, size: u32) -> Result<(), CloseReason> {
+    pub(crate) fn offered(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        addr: SocketAddr,
+        size: u32,
+    ) -> Result<(), CloseReason> {
         let is_new = self.suppliers.get(&peer).is_none_or(|supplier| supplier.size == size);
         if size > METADATA_MAX || !is_new {
             return Err(CloseReason::MetadataSize);
         }
         let (asked, window) = (Vec::new(), ASKED_START);
-        let supplier = Supplier { addr, size, asked, window, gave: false, heard: now, rests_until: now, rest: REST_MIN };
+        let supplier = Supplier {
+            addr,
+            size,
+            asked,
+            window,
+            gave: false,
+            heard: now,
+            rests_until: now,
+            rest: REST_MIN,
+        };
         self.suppliers.entry(peer).or_insert(supplier);
         Ok(())
     }
@@ -128,17 +149,27 @@ impl MetadataDownload {
     /// Returns whether the peer gives metadata. An offer alone does not count: a peer may offer
     /// metadata and reject every request.
     pub(crate) fn is_giving(&self, now: Time, peer: PeerKey) -> bool {
-        self.suppliers.get(&peer).is_some_and(|supplier| supplier.gave && supplier.rests_until <= now)
+        self.suppliers
+            .get(&peer)
+            .is_some_and(|supplier| supplier.gave && supplier.rests_until <= now)
     }
 
     /// Picks the parts to ask a peer for now. They count as asked.
     pub(crate) fn ask(&mut self, now: Time, peer: PeerKey) -> Vec<u32> {
-        let Some(supplier) = self.suppliers.get(&peer).filter(|supplier| supplier.rests_until <= now) else { return Vec::new() };
+        let Some(supplier) =
+            self.suppliers.get(&peer).filter(|supplier| supplier.rests_until <= now)
+        else {
+            return Vec::new();
+        };
         let id = self.copy_of(peer, supplier.size);
         if !self.has_begun(now, id) {
             return Vec::new();
         }
-        let (Some(supplier), Some(copy)) = (self.suppliers.get_mut(&peer), self.copies.get_mut(&id)) else { return Vec::new() };
+        let (Some(supplier), Some(copy)) =
+            (self.suppliers.get_mut(&peer), self.copies.get_mut(&id))
+        else {
+            return Vec::new();
+        };
         let already = supplier.asked.len();
         while supplier.asked.len() < supplier.window
             && let Some(part) = copy.free_part(now, &supplier.asked)
@@ -200,11 +231,20 @@ impl MetadataDownload {
     /// Returns the peers to disconnect for silence or slowness, once a second. `crowded`: there is
     /// no room for further peers.
     pub(crate) fn watch(&mut self, now: Time, crowded: bool) -> Vec<PeerKey> {
-        let is_silent = |supplier: &Supplier| !supplier.asked.is_empty() && supplier.heard + SILENCE <= now;
-        let silent = self.suppliers.iter().filter(|(_, supplier)| is_silent(supplier)).map(|(peer, _)| *peer);
+        let is_silent =
+            |supplier: &Supplier| !supplier.asked.is_empty() && supplier.heard + SILENCE <= now;
+        let silent = self
+            .suppliers
+            .iter()
+            .filter(|(_, supplier)| is_silent(supplier))
+            .map(|(peer, _)| *peer);
         let mut left: BTreeSet<PeerKey> = silent.collect();
         let is_short = core::mem::take(&mut self.is_short);
-        let slow = self.copies.iter().filter(|(_, copy)| copy.since + COPY_PATIENCE <= now).map(|(id, _)| id.by);
+        let slow = self
+            .copies
+            .iter()
+            .filter(|(_, copy)| copy.since + COPY_PATIENCE <= now)
+            .map(|(id, _)| id.by);
         let slow: Vec<Option<PeerKey>> = slow.filter(|_| is_short || crowded).collect();
         if is_short && slow.contains(&None) {
             self.part_ways();
@@ -233,7 +273,9 @@ impl MetadataDownload {
         let size = u64::from(id.size);
         let mut claimed: u64 = self.copies.keys().map(|id| u64::from(id.size)).sum();
         while claimed + size > COPIES_BYTES_MAX {
-            let Some(longest) = self.copies.last_entry().filter(|longest| longest.key().size > id.size) else {
+            let Some(longest) =
+                self.copies.last_entry().filter(|longest| longest.key().size > id.size)
+            else {
                 self.is_short = true;
                 return false;
             };
@@ -245,7 +287,8 @@ impl MetadataDownload {
     }
 
     fn judge(&mut self, copy: Copy) -> Whole {
-        let senders: BTreeSet<SocketAddr> = copy.parts.iter().flatten().map(|part| part.from).collect();
+        let senders: BTreeSet<SocketAddr> =
+            copy.parts.iter().flatten().map(|part| part.from).collect();
         let mut bytes = Vec::new();
         copy.parts.iter().flatten().for_each(|part| bytes.extend_from_slice(&part.bytes));
         if bt_hash::sha1(&bytes) == self.info_hash.0 {
@@ -283,13 +326,24 @@ impl Copy {
     fn new(since: Time, size: u32) -> Copy {
         // The size was checked to be at most 16 MiB: about a thousand parts.
         let count = size.div_ceil(METADATA_PART) as usize;
-        Copy { since, parts: (0..count).map(|_| None).collect(), lacking: count, asked: BTreeMap::new() }
+        Copy {
+            since,
+            parts: (0..count).map(|_| None).collect(),
+            lacking: count,
+            asked: BTreeMap::new(),
+        }
     }
 
     /// Picks the first lacking part that no peer was asked for lately.
     fn free_part(&self, now: Time, not_these: &[u32]) -> Option<u32> {
-        let is_free = |part: &u32| !not_these.contains(part) && self.asked.get(part).is_none_or(|at| *at + HEDGE <= now);
-        (0u32..).zip(&self.parts).filter(|(_, held)| held.is_none()).map(|(part, _)| part).find(is_free)
+        let is_free = |part: &u32| {
+            !not_these.contains(part) && self.asked.get(part).is_none_or(|at| *at + HEDGE <= now)
+        };
+        (0u32..)
+            .zip(&self.parts)
+            .filter(|(_, held)| held.is_none())
+            .map(|(part, _)| part)
+            .find(is_free)
     }
 
     fn put(&mut self, part: u32, what: Part) {
@@ -360,9 +414,12 @@ mod tests {
         let mut outcome = Outcome { second: 0, left: BTreeMap::new(), most_held: 0, parts: 0 };
         let mut asked: BTreeMap<PeerKey, Vec<u32>> = BTreeMap::new();
         let keys: Vec<PeerKey> = (0..peers.len() as u64).map(PeerKey).collect();
-        let size_of = |peer: PeerKey| if let Offers(size) = peers[peer.0 as usize] { size } else { len as u32 };
+        let size_of = |peer: PeerKey| {
+            if let Offers(size) = peers[peer.0 as usize] { size } else { len as u32 }
+        };
         for &peer in &keys {
-            if let Err(why) = metadata_download.offered(Time::ZERO, peer, addr(peer), size_of(peer)) {
+            if let Err(why) = metadata_download.offered(Time::ZERO, peer, addr(peer), size_of(peer))
+            {
                 outcome.left.insert(peer, why);
             }
         }
@@ -370,12 +427,18 @@ mod tests {
             let now = Time::from_millis(tenth * 100);
             let mut leaves = Vec::new();
             if tenth % 10 == 0 {
-                leaves.extend(metadata_download.watch(now, false).into_iter().map(|peer| (peer, CloseReason::NoMetadata)));
+                leaves.extend(
+                    metadata_download
+                        .watch(now, false)
+                        .into_iter()
+                        .map(|peer| (peer, CloseReason::NoMetadata)),
+                );
             }
             let mut order = keys.clone();
             rng.shuffle(&mut order);
             for peer in order {
-                if outcome.left.contains_key(&peer) || leaves.iter().any(|(left, _)| *left == peer) {
+                if outcome.left.contains_key(&peer) || leaves.iter().any(|(left, _)| *left == peer)
+                {
                     continue;
                 }
                 let wants = asked.entry(peer).or_default();
@@ -399,7 +462,9 @@ mod tests {
                         outcome.second = tenth / 10;
                         return outcome;
                     }
-                    Some(Whole::Wrong(liar)) => leaves.extend(liar.map(|_| (peer, CloseReason::BadMetadata))),
+                    Some(Whole::Wrong(liar)) => {
+                        leaves.extend(liar.map(|_| (peer, CloseReason::BadMetadata)))
+                    }
                     None => {}
                 }
             }
@@ -431,22 +496,40 @@ mod tests {
                 let mut peers: Vec<Does> = others.iter().copied().cycle().take(9).collect();
                 peers.insert(seed as usize * 2, Gives);
                 let outcome = play(seed, len, &peers);
-                assert!(outcome.second <= seconds, "{len} bytes among {others:?}: {} s", outcome.second);
+                assert!(
+                    outcome.second <= seconds,
+                    "{len} bytes among {others:?}: {} s",
+                    outcome.second
+                );
                 let honest = PeerKey(seed * 2);
-                assert!(!outcome.left.contains_key(&honest), "{len} bytes among {others:?}: {:?}", outcome.left);
+                assert!(
+                    !outcome.left.contains_key(&honest),
+                    "{len} bytes among {others:?}: {:?}",
+                    outcome.left
+                );
             }
         }
     }
 
     #[test]
     fn metadata_of_eight_mebibytes_among_liars_and_the_memory_that_it_takes() {
-        for (others, seconds) in [(Lies, 700), (IsSilent, 100), (Offers(METADATA_MAX), 100), (Drips, 700)] {
+        for (others, seconds) in
+            [(Lies, 700), (IsSilent, 100), (Offers(METADATA_MAX), 100), (Drips, 700)]
+        {
             let mut peers = vec![others; 9];
             peers.insert(4, Gives);
             let outcome = play(1, 8 << 20, &peers);
             assert!(outcome.second <= seconds, "among {others:?}: {} s", outcome.second);
-            assert!(outcome.most_held <= COPIES_BYTES_MAX, "among {others:?}: {}", outcome.most_held);
-            assert!(!outcome.left.contains_key(&PeerKey(4)), "among {others:?}: {:?}", outcome.left);
+            assert!(
+                outcome.most_held <= COPIES_BYTES_MAX,
+                "among {others:?}: {}",
+                outcome.most_held
+            );
+            assert!(
+                !outcome.left.contains_key(&PeerKey(4)),
+                "among {others:?}: {:?}",
+                outcome.left
+            );
         }
     }
 
@@ -464,11 +547,17 @@ mod tests {
         for peer in [one, other] {
             metadata_download.offered(Time::ZERO, peer, addr(peer), 60_000).unwrap();
         }
-        assert_eq!((metadata_download.ask(Time::ZERO, one), metadata_download.ask(Time::ZERO, other)), (vec![0, 1], vec![2, 3]));
+        assert_eq!(
+            (metadata_download.ask(Time::ZERO, one), metadata_download.ask(Time::ZERO, other)),
+            (vec![0, 1], vec![2, 3])
+        );
         metadata_download.received(Time::ZERO, other, 2, 60_000, &[0; 16_384]).unwrap();
         assert_eq!(metadata_download.ask(Time::ZERO, other), [], "it is asked of somebody");
         // It gives a part that is as long as another size would make it.
-        assert_eq!(metadata_download.received(Time::ZERO, one, 0, 10, &[1; 10]), Err(CloseReason::MetadataSize));
+        assert_eq!(
+            metadata_download.received(Time::ZERO, one, 0, 10, &[1; 10]),
+            Err(CloseReason::MetadataSize)
+        );
         metadata_download.left(one);
         assert_eq!(metadata_download.ask(Time::ZERO, other), [0, 1]);
     }
@@ -478,10 +567,14 @@ mod tests {
         for (crowded, left) in [(false, vec![]), (true, vec![PeerKey(0), PeerKey(1)])] {
             let mut metadata_download = MetadataDownload::new(InfoHash([0; 20]));
             metadata_download.apart = true;
-            for (peer, second) in [(0, 0), (1, 0), (2, 30)].map(|(peer, second)| (PeerKey(peer), Time::from_secs(second))) {
+            for (peer, second) in [(0, 0), (1, 0), (2, 30)]
+                .map(|(peer, second)| (PeerKey(peer), Time::from_secs(second)))
+            {
                 metadata_download.offered(second, peer, addr(peer), 40_000).unwrap();
                 assert_eq!(metadata_download.ask(second, peer), [0, 1]);
-                metadata_download.received(Time::from_secs(50), peer, 0, 40_000, &[0; 16_384]).unwrap();
+                metadata_download
+                    .received(Time::from_secs(50), peer, 0, 40_000, &[0; 16_384])
+                    .unwrap();
             }
             assert_eq!(metadata_download.watch(Time::from_secs(59), crowded), []);
             assert_eq!(metadata_download.watch(Time::from_secs(60), crowded), left);
@@ -493,15 +586,32 @@ mod tests {
         let mut metadata_download = MetadataDownload::new(InfoHash([0; 20]));
         let peer = PeerKey(1);
         for size in [METADATA_MAX + 1, 1 << 30, u32::MAX] {
-            assert_eq!(metadata_download.offered(Time::ZERO, peer, addr(peer), size), Err(CloseReason::MetadataSize));
+            assert_eq!(
+                metadata_download.offered(Time::ZERO, peer, addr(peer), size),
+                Err(CloseReason::MetadataSize)
+            );
         }
-        assert!(metadata_download.ask(Time::ZERO, peer).is_empty() && metadata_download.copies.is_empty());
+        assert!(
+            metadata_download.ask(Time::ZERO, peer).is_empty()
+                && metadata_download.copies.is_empty()
+        );
         assert_eq!(metadata_download.offered(Time::ZERO, peer, addr(peer), METADATA_MAX), Ok(()));
         assert_eq!(metadata_download.offered(Time::ZERO, peer, addr(peer), METADATA_MAX), Ok(()));
-        assert_eq!(metadata_download.offered(Time::ZERO, peer, addr(peer), 5), Err(CloseReason::MetadataSize), "it changes");
+        assert_eq!(
+            metadata_download.offered(Time::ZERO, peer, addr(peer), 5),
+            Err(CloseReason::MetadataSize),
+            "it changes"
+        );
         assert_eq!(metadata_download.ask(Time::ZERO, peer), [0, 1]);
-        assert_eq!(metadata_download.received(Time::ZERO, peer, 7, METADATA_MAX, &[1]), Ok(None), "nobody asked for it");
-        assert_eq!(metadata_download.received(Time::ZERO, peer, 1, 5, &[1]), Err(CloseReason::MetadataSize));
+        assert_eq!(
+            metadata_download.received(Time::ZERO, peer, 7, METADATA_MAX, &[1]),
+            Ok(None),
+            "nobody asked for it"
+        );
+        assert_eq!(
+            metadata_download.received(Time::ZERO, peer, 1, 5, &[1]),
+            Err(CloseReason::MetadataSize)
+        );
         assert_eq!(metadata_download.progress(), (0, Some((0, METADATA_MAX))));
     }
 }

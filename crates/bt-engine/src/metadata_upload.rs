@@ -39,7 +39,12 @@ impl MetadataUpload {
     /// Makes the account for metadata of `metadata_len` bytes; 0 means that there is none.
     pub(crate) fn new(metadata_len: usize) -> MetadataUpload {
         let parts = u32::try_from(metadata_len).unwrap_or(0).div_ceil(METADATA_PART);
-        MetadataUpload { parts, left: parts.saturating_mul(COPIES), burst: BURST, waiting: VecDeque::new() }
+        MetadataUpload {
+            parts,
+            left: parts.saturating_mul(COPIES),
+            burst: BURST,
+            waiting: VecDeque::new(),
+        }
     }
 
     /// Takes a peer's request for a part.
@@ -74,16 +79,25 @@ mod tests {
         let mut metadata_upload = MetadataUpload::new(METADATA_PART as usize * 99 + 1);
         let answers: Vec<Answer> = (0..201).map(|n| metadata_upload.ask(n % 100)).collect();
         let count = |answer| answers.iter().filter(|given| **given == answer).count();
-        assert_eq!((count(Answer::Send), count(Answer::Later), count(Answer::Reject)), (64, 136, 1));
+        assert_eq!(
+            (count(Answer::Send), count(Answer::Later), count(Answer::Reject)),
+            (64, 136, 1)
+        );
         let sent: Vec<Vec<u32>> = (0..4).map(|_| metadata_upload.refill().collect()).collect();
         assert_eq!(sent.iter().map(Vec::len).collect::<Vec<_>>(), [64, 64, 8, 0]);
-        assert!(sent.concat().into_iter().eq((64..200).map(|n| n % 100)), "in the order in which they were asked for");
+        assert!(
+            sent.concat().into_iter().eq((64..200).map(|n| n % 100)),
+            "in the order in which they were asked for"
+        );
     }
 
     #[test]
     fn what_is_not_there_is_rejected() {
         assert_eq!(MetadataUpload::new(0).ask(0), Answer::Reject);
         let mut one = MetadataUpload::new(METADATA_PART as usize);
-        assert_eq!([0, 1, u32::MAX].map(|part| one.ask(part)), [Answer::Send, Answer::Reject, Answer::Reject]);
+        assert_eq!(
+            [0, 1, u32::MAX].map(|part| one.ask(part)),
+            [Answer::Send, Answer::Reject, Answer::Reject]
+        );
     }
 }

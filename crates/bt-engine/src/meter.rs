@@ -35,7 +35,9 @@ struct Window {
 impl Meter {
     pub(crate) fn add(&mut self, now: Time, bytes: u64) {
         let slot = now.as_micros() / SLOT;
-        let window = self.window.get_or_insert_with(|| Box::new(Window { slots: [0; SLOTS], current: slot, first: slot }));
+        let window = self.window.get_or_insert_with(|| {
+            Box::new(Window { slots: [0; SLOTS], current: slot, first: slot })
+        });
         window.advance(slot);
         if let Some(slot) = window.slots.get_mut((window.current % SLOTS as u64) as usize) {
             *slot += bytes;
@@ -129,14 +131,18 @@ impl Bucket {
     /// without a rate.
     pub(crate) fn opens_at(&self) -> Option<Time> {
         let rate = self.rate?;
-        let Ok(debt) = u64::try_from(1i64.saturating_sub(self.tokens)) else { return Some(self.filled_at) };
+        let Ok(debt) = u64::try_from(1i64.saturating_sub(self.tokens)) else {
+            return Some(self.filled_at);
+        };
         if rate == 0 {
             return None;
         }
         // Wait until a hundredth of a second's worth is there, so that a wake serves several
         // blocks.
         let wanted = debt.saturating_add(rate / 100);
-        Some(self.filled_at + Duration::from_micros(wanted.saturating_mul(1_000_000).div_ceil(rate)))
+        Some(
+            self.filled_at + Duration::from_micros(wanted.saturating_mul(1_000_000).div_ceil(rate)),
+        )
     }
 
     fn refill(&mut self, now: Time) {

@@ -169,7 +169,11 @@ impl Peer {
     }
 
     /// Queues messages, of which there is at least one.
-    pub(crate) fn say_all(&mut self, messages: impl IntoIterator<Item = Message>, dirty_outboxes: &mut Vec<PeerKey>) {
+    pub(crate) fn say_all(
+        &mut self,
+        messages: impl IntoIterator<Item = Message>,
+        dirty_outboxes: &mut Vec<PeerKey>,
+    ) {
         if self.outbox.is_empty() {
             dirty_outboxes.push(self.key);
         }

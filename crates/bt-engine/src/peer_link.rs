@@ -98,7 +98,11 @@ impl PeerLink {
 
 impl Swarm {
     /// Wraps our extension handshake in a message, if the peer supports the extension protocol.
-    pub(crate) fn hello_message(&self, peer: PeerKey, hello: &ExtendedHandshake) -> Option<Message> {
+    pub(crate) fn hello_message(
+        &self,
+        peer: PeerKey,
+        hello: &ExtendedHandshake,
+    ) -> Option<Message> {
         let speaks = self.links.get(&peer).is_some_and(|link| link.extended);
         speaks.then(|| Message::Extended { id: 0, payload: hello.to_bytes().into() })
     }
@@ -114,11 +118,20 @@ impl Swarm {
         let ip = self.links.get(&peer).map(|link| link.addr.ip());
         let pex = self.speaks_pex(config).then_some(ExtensionIds::PEX);
         let ids = ExtensionIds { metadata: Some(ExtensionIds::METADATA), pex, holepunch: None };
-        ExtendedHandshake { ids, ..ExtendedHandshake::ours(ip.unwrap_or(IpAddr::from([0; 4])), config.listen_port) }
+        ExtendedHandshake {
+            ids,
+            ..ExtendedHandshake::ours(ip.unwrap_or(IpAddr::from([0; 4])), config.listen_port)
+        }
     }
 
     /// Takes a peer's extension handshake, or a later one, which says only what has changed.
-    pub(crate) fn greeted(&mut self, now: Time, peer: PeerKey, hello: &ExtendedHandshake, config: &Config) {
+    pub(crate) fn greeted(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        hello: &ExtendedHandshake,
+        config: &Config,
+    ) {
         let speaks_pex = self.speaks_pex(config);
         let Some(link) = self.links.get_mut(&peer) else { return };
         link.ids.learn(hello.ids);
@@ -144,7 +157,13 @@ impl Swarm {
     }
 
     /// Takes the port of a peer's DHT node. Only the first counts: a node has one port.
-    pub(crate) fn dht_node(&mut self, peer: PeerKey, port: u16, config: &Config, out: &mut VecDeque<Output>) {
+    pub(crate) fn dht_node(
+        &mut self,
+        peer: PeerKey,
+        port: u16,
+        config: &Config,
+        out: &mut VecDeque<Output>,
+    ) {
         let asks = config.dht_port.is_some() && !self.private && port != 0;
         if let Some(link) = self.links.get_mut(&peer).filter(|link| asks && !link.dht_named) {
             link.dht_named = true;
@@ -155,7 +174,13 @@ impl Swarm {
     }
 
     /// Takes a PEX message of a peer (BEP 11).
-    pub(crate) fn told(&mut self, now: Time, peer: PeerKey, payload: &[u8], config: &Config) -> Result<(), CloseReason> {
+    pub(crate) fn told(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        payload: &[u8],
+        config: &Config,
+    ) -> Result<(), CloseReason> {
         let speaks_pex = self.speaks_pex(config);
         let Some(link) = self.links.get_mut(&peer).filter(|_| speaks_pex) else { return Ok(()) };
         // A message that cannot be parsed names no peers, but counts as a message: a flood of them
@@ -168,16 +193,24 @@ impl Swarm {
     }
 
     /// Sends PEX messages to the peers for which there is news.
-    pub(crate) fn tell_peers(&mut self, now: Time, is_seed: impl Fn(PeerKey) -> bool, out: &mut VecDeque<Output>) {
+    pub(crate) fn tell_peers(
+        &mut self,
+        now: Time,
+        is_seed: impl Fn(PeerKey) -> bool,
+        out: &mut VecDeque<Output>,
+    ) {
         if !self.links.values().any(|link| link.exchange.is_due(now, self.pex_version)) {
             return;
         }
-        let listed = |(peer, link): (&PeerKey, &PeerLink)| Some((link.listens?, pex::flags(is_seed(*peer), link.outbound)));
+        let listed = |(peer, link): (&PeerKey, &PeerLink)| {
+            Some((link.listens?, pex::flags(is_seed(*peer), link.outbound)))
+        };
         let pex_version: Roster = self.links.iter().filter_map(listed).collect();
         for (peer, link) in &mut self.links {
             if link.exchange.is_due(now, self.pex_version)
                 && let Some(id) = link.ids.pex
-                && let Some(message) = link.exchange.tell(now, self.pex_version, &pex_version, link.address())
+                && let Some(message) =
+                    link.exchange.tell(now, self.pex_version, &pex_version, link.address())
             {
                 let message = Message::Extended { id, payload: message.to_bytes().into() };
                 out.push_back(Output::Send(*peer, vec![message]));
@@ -207,10 +240,19 @@ mod tests {
         let config = Config::new(PeerId([0; 20]));
         let (key, info_hash) = (PeerKey(1), InfoHash([7; 20]));
         let torrent = crate::io::TorrentKey(0);
-        let mut swarm = Swarm::new(Time::ZERO, torrent, info_hash, Vec::new(), false, &config, Rng::from_seed(1));
+        let mut swarm = Swarm::new(
+            Time::ZERO,
+            torrent,
+            info_hash,
+            Vec::new(),
+            false,
+            &config,
+            Rng::from_seed(1),
+        );
         let handshake = Handshake { reserved: Reserved::OURS, info_hash, peer_id: PeerId([1; 20]) };
         let addr = SocketAddr::from(([9, 0, 0, 1], 1));
-        swarm.join(Time::ZERO, &NewConnection { key, addr, outbound: false, handshake, room: true });
+        swarm
+            .join(Time::ZERO, &NewConnection { key, addr, outbound: false, handshake, room: true });
         let (first, later) = (IpAddr::from([5, 0, 0, 1]), IpAddr::from([5, 0, 0, 2]));
         for ours in [first, later] {
             let hello = ExtendedHandshake { your_ip: Some(ours), ..ExtendedHandshake::default() };

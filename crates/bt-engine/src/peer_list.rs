@@ -116,7 +116,13 @@ struct Entry {
 
 impl PeerList {
     /// Adds an address that a source named. False if it is refused, or known already.
-    pub(crate) fn add(&mut self, now: Time, addr: SocketAddr, found_by: PeerSource, rng: &mut Rng) -> bool {
+    pub(crate) fn add(
+        &mut self,
+        now: Time,
+        addr: SocketAddr,
+        found_by: PeerSource,
+        rng: &mut Rng,
+    ) -> bool {
         let addr = normalise_addr(addr);
         if !may_name(found_by.source(), addr) || self.is_banned(addr) {
             return false;
@@ -128,18 +134,26 @@ impl PeerList {
             self.set_old(addr, false);
             return false;
         }
-        if !self.has_room(found_by) || (self.entries.len() >= ADDRESSES_MAX && !self.make_room(found_by)) {
+        if !self.has_room(found_by)
+            || (self.entries.len() >= ADDRESSES_MAX && !self.make_room(found_by))
+        {
             return false;
         }
-        let canonical_priority = rank::canonical_priority(&self.ours, addr).unwrap_or_else(|| rng.next_u32());
-        self.entries.insert(addr, Entry { found_by, fails: 0, is_old: false, canonical_priority, rests: now, next: None });
+        let canonical_priority =
+            rank::canonical_priority(&self.ours, addr).unwrap_or_else(|| rng.next_u32());
+        self.entries.insert(
+            addr,
+            Entry { found_by, fails: 0, is_old: false, canonical_priority, rests: now, next: None },
+        );
         self.count(found_by, 1);
         self.plan(addr, Some(now));
         true
     }
 
     fn has_room(&self, found_by: PeerSource) -> bool {
-        found_by.bounds().is_none_or(|(host, max)| self.named.get(&host).is_none_or(|count| *count < max))
+        found_by
+            .bounds()
+            .is_none_or(|(host, max)| self.named.get(&host).is_none_or(|count| *count < max))
     }
 
     /// Makes room in a full book, if the source may have it; returns whether there is room now. An
@@ -149,7 +163,10 @@ impl PeerList {
         if found_by.is_hearsay() {
             return false;
         }
-        let unused = self.entries.iter().filter(|(_, entry)| entry.found_by.is_hearsay() && entry.next.is_some());
+        let unused = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.found_by.is_hearsay() && entry.next.is_some());
         let worst = unused.max_by_key(|(_, entry)| entry.fails).map(|(addr, _)| *addr);
         worst.into_iter().for_each(|addr| self.forget(addr));
         worst.is_some() || found_by == PeerSource::User
@@ -178,7 +195,9 @@ impl PeerList {
         self.ours.retain(|known| known.is_ipv4() != ours.is_ipv4());
         self.ours.push(ours);
         for (&addr, entry) in &mut self.entries {
-            let Some(canonical_priority) = rank::canonical_priority(&self.ours, addr) else { continue };
+            let Some(canonical_priority) = rank::canonical_priority(&self.ours, addr) else {
+                continue;
+            };
             if self.due.remove(&(entry.fails, entry.is_old, entry.canonical_priority, addr)) {
                 self.due.insert((entry.fails, entry.is_old, canonical_priority, addr));
             }
@@ -193,7 +212,11 @@ impl PeerList {
 
     /// Forgets the addresses that neither the user nor a tracker named.
     pub(crate) fn forget_hearsay(&mut self) {
-        let hearsay = self.entries.iter().filter(|(_, entry)| entry.found_by.is_hearsay()).map(|(addr, _)| *addr);
+        let hearsay = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.found_by.is_hearsay())
+            .map(|(addr, _)| *addr);
         hearsay.collect::<Vec<_>>().into_iter().for_each(|addr| self.forget(addr));
     }
 
@@ -216,7 +239,11 @@ impl PeerList {
             }
             let entry = self.entries.get_mut(&addr)?;
             (entry.next, entry.rests) = (None, now + CALL_REST);
-            return Some(Dial { addr, source: entry.found_by.source(), is_first: entry.fails == 0 });
+            return Some(Dial {
+                addr,
+                source: entry.found_by.source(),
+                is_first: entry.fails == 0,
+            });
         }
     }
 
@@ -228,7 +255,8 @@ impl PeerList {
     /// Ends every back-off after a change of network: an address that failed on the old network is
     /// tried at once.
     pub(crate) fn forgive(&mut self, now: Time) {
-        let waits: Vec<SocketAddr> = self.later.iter().filter(|(at, _)| *at > now).map(|(_, addr)| *addr).collect();
+        let waits: Vec<SocketAddr> =
+            self.later.iter().filter(|(at, _)| *at > now).map(|(_, addr)| *addr).collect();
         for addr in waits {
             self.plan(addr, None);
             if let Some(entry) = self.entries.get_mut(&addr) {
@@ -241,7 +269,11 @@ impl PeerList {
     /// Ends the back-off of an address whose host called for us: earlier failures are no reason to
     /// wait. An address that is being dialled or connected stays as it is.
     pub(crate) fn called(&mut self, now: Time, addr: SocketAddr) {
-        let Some((rests, next)) = self.entries.get(&addr).and_then(|entry| Some((entry.rests, entry.next?))) else { return };
+        let Some((rests, next)) =
+            self.entries.get(&addr).and_then(|entry| Some((entry.rests, entry.next?)))
+        else {
+            return;
+        };
         // Its position in the order of dialling depends on its failures.
         self.plan(addr, None);
         if let Some(entry) = self.entries.get_mut(&addr) {
@@ -251,7 +283,9 @@ impl PeerList {
     }
 
     fn set_old(&mut self, addr: SocketAddr, is_old: bool) {
-        let Some(entry) = self.entries.get_mut(&addr).filter(|entry| entry.is_old != is_old) else { return };
+        let Some(entry) = self.entries.get_mut(&addr).filter(|entry| entry.is_old != is_old) else {
+            return;
+        };
         if self.due.remove(&(entry.fails, entry.is_old, entry.canonical_priority, addr)) {
             self.due.insert((entry.fails, is_old, entry.canonical_priority, addr));
         }
@@ -360,9 +394,19 @@ mod tests {
     #[test]
     fn a_stranger_cannot_point_us_at_our_own_network() {
         let mut peer_list = PeerList::default();
-        assert!(!peer_list.add(Time::ZERO, addr("192.168.1.1:80"), host(9), &mut Rng::from_seed(1)));
+        assert!(!peer_list.add(
+            Time::ZERO,
+            addr("192.168.1.1:80"),
+            host(9),
+            &mut Rng::from_seed(1)
+        ));
         assert!(peer_list.add(Time::ZERO, addr("8.8.8.8:6881"), host(9), &mut Rng::from_seed(1)));
-        assert!(peer_list.add(Time::ZERO, addr("192.168.1.1:80"), PeerSource::User, &mut Rng::from_seed(1)));
+        assert!(peer_list.add(
+            Time::ZERO,
+            addr("192.168.1.1:80"),
+            PeerSource::User,
+            &mut Rng::from_seed(1)
+        ));
     }
 
     #[test]
@@ -404,7 +448,12 @@ mod tests {
         for (peer, banned) in table {
             assert_eq!(peer_list.is_banned(addr(peer)), banned, "{peer}");
         }
-        assert!(!peer_list.add(Time::ZERO, addr("8.8.8.8:5"), PeerSource::User, &mut Rng::from_seed(1)));
+        assert!(!peer_list.add(
+            Time::ZERO,
+            addr("8.8.8.8:5"),
+            PeerSource::User,
+            &mut Rng::from_seed(1)
+        ));
     }
 
     #[test]
@@ -414,7 +463,8 @@ mod tests {
         peers.iter().for_each(|&peer| assert!(peer_list.add(Time::ZERO, peer, host(1), &mut rng)));
         peer_list.ban(peers[0]);
         peer_list.ban(peers[2]);
-        let dialled: Vec<SocketAddr> = core::iter::from_fn(|| peer_list.take(Time::ZERO)).map(|dial| dial.addr).collect();
+        let dialled: Vec<SocketAddr> =
+            core::iter::from_fn(|| peer_list.take(Time::ZERO)).map(|dial| dial.addr).collect();
         assert_eq!((&dialled[..], peer_list.entries.len()), (&peers[4..], 1));
     }
 
@@ -425,7 +475,10 @@ mod tests {
         let bans = BANS_MAX as u32 + 10;
         (0..bans).for_each(|n| peer_list.ban(peer(n)));
         peer_list.ban(peer(bans - 1));
-        assert_eq!([0, 9, 10, bans - 1].map(|n| peer_list.is_banned(peer(n))), [false, false, true, true]);
+        assert_eq!(
+            [0, 9, 10, bans - 1].map(|n| peer_list.is_banned(peer(n))),
+            [false, false, true, true]
+        );
         assert_eq!((peer_list.banned.len(), peer_list.ban_order.len()), (BANS_MAX, BANS_MAX));
     }
 
@@ -433,14 +486,21 @@ mod tests {
     fn who_was_seen_lately_is_dialled_before_others() {
         let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
         let [gone, seen, good] = ["8.8.8.8:1", "8.8.8.8:2", "8.8.8.8:3"].map(addr);
-        assert!([gone, seen, good].iter().all(|&peer| peer_list.add(Time::ZERO, peer, host(1), &mut rng)));
+        assert!([gone, seen, good].iter().all(|&peer| peer_list.add(
+            Time::ZERO,
+            peer,
+            host(1),
+            &mut rng
+        )));
         while peer_list.take(Time::ZERO).is_some() {}
         [gone, seen, good].iter().for_each(|&peer| peer_list.failed(Time::ZERO, peer));
         // The second was named again since, and the third connected to us.
         peer_list.add(Time::from_secs(1), seen, host(2), &mut rng);
         peer_list.connected(good);
         peer_list.closed(Time::from_secs(1), good);
-        let order: Vec<SocketAddr> = core::iter::from_fn(|| peer_list.take(Time::from_secs(100))).map(|dial| dial.addr).collect();
+        let order: Vec<SocketAddr> = core::iter::from_fn(|| peer_list.take(Time::from_secs(100)))
+            .map(|dial| dial.addr)
+            .collect();
         assert_eq!(order, [good, seen, gone]);
     }
 
@@ -489,18 +549,27 @@ mod tests {
     fn nobody_fills_the_book_alone() {
         let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
         let mut fill = |found_by, first: u32| {
-            let peers = (first..first + 3000).map(|n| SocketAddr::new((0x0800_0000 + n).to_be_bytes().into(), 1));
+            let peers = (first..first + 3000)
+                .map(|n| SocketAddr::new((0x0800_0000 + n).to_be_bytes().into(), 1));
             peers.filter(|&peer| peer_list.add(Time::ZERO, peer, found_by, &mut rng)).count()
         };
         assert_eq!(fill(host(1), 0), FROM_HOST_MAX);
         assert_eq!(fill(PeerSource::Tracker([9, 9, 9, 2].into()), 10_000), FROM_TRACKER_MAX);
-        assert_eq!((3..9).map(|n| fill(host(n), u32::from(n) * 10_000)).collect::<Vec<_>>(), [250, 250, 250, 250, 250, 0]);
+        assert_eq!(
+            (3..9).map(|n| fill(host(n), u32::from(n) * 10_000)).collect::<Vec<_>>(),
+            [250, 250, 250, 250, 250, 0]
+        );
         assert_eq!(fill(PeerSource::User, 100_000), 3000);
         assert_eq!(fill(host(1), 200_000), 0, "what it named is still there");
         let mut peer_list = PeerList::default();
-        let liars = (0..300u16).map(|n| PeerSource::Host(core::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n).into()));
+        let liars = (0..300u16).map(|n| {
+            PeerSource::Host(core::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n).into())
+        });
         let named = (0x0800_0000u32..).map(|n| SocketAddr::new(n.to_be_bytes().into(), 1));
-        let taken = liars.zip(named).filter(|(liar, peer)| peer_list.add(Time::ZERO, *peer, *liar, &mut rng)).count();
+        let taken = liars
+            .zip(named)
+            .filter(|(liar, peer)| peer_list.add(Time::ZERO, *peer, *liar, &mut rng))
+            .count();
         assert_eq!(taken, FROM_HOST_MAX, "the hosts of an IPv6 network are one");
     }
 
@@ -508,15 +577,22 @@ mod tests {
     fn hosts_who_fill_the_book_do_not_keep_the_peers_of_a_tracker_away() {
         let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
         let peer = |n: u32| SocketAddr::new((0x0800_0000 + n).to_be_bytes().into(), 1);
-        let named = (0..16).flat_map(|by| (0..250).map(move |n| (host(by), peer(u32::from(by) * 1000 + n))));
-        assert_eq!(named.filter(|(by, peer)| peer_list.add(Time::ZERO, *peer, *by, &mut rng)).count(), ADDRESSES_MAX);
+        let named = (0..16)
+            .flat_map(|by| (0..250).map(move |n| (host(by), peer(u32::from(by) * 1000 + n))));
+        assert_eq!(
+            named.filter(|(by, peer)| peer_list.add(Time::ZERO, *peer, *by, &mut rng)).count(),
+            ADDRESSES_MAX
+        );
         let connected = peer_list.take(Time::ZERO).unwrap().addr;
         let failed = peer_list.take(Time::ZERO).unwrap().addr;
         peer_list.failed(Time::ZERO, failed);
         let tracker = PeerSource::Tracker([9, 9, 9, 100].into());
         let honest: Vec<SocketAddr> = (0..200).map(|n| peer(100_000 + n)).collect();
         assert!(honest.iter().all(|&peer| peer_list.add(Time::ZERO, peer, tracker, &mut rng)));
-        assert_eq!((peer_list.entries.len(), peer_list.named.values().sum::<usize>()), (ADDRESSES_MAX, ADDRESSES_MAX));
+        assert_eq!(
+            (peer_list.entries.len(), peer_list.named.values().sum::<usize>()),
+            (ADDRESSES_MAX, ADDRESSES_MAX)
+        );
         assert_eq!(
             (peer_list.knows(connected), peer_list.knows(failed)),
             (true, false),
@@ -529,7 +605,12 @@ mod tests {
         let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
         let peers = ["8.8.8.8:1", "8.8.8.8:2", "8.8.8.8:3"].map(addr);
         peers.iter().for_each(|&peer| assert!(peer_list.add(Time::ZERO, peer, host(1), &mut rng)));
-        assert!(!peer_list.add(Time::ZERO, peers[1], PeerSource::Tracker([9, 9, 9, 2].into()), &mut rng));
+        assert!(!peer_list.add(
+            Time::ZERO,
+            peers[1],
+            PeerSource::Tracker([9, 9, 9, 2].into()),
+            &mut rng
+        ));
         assert!(!peer_list.add(Time::ZERO, peers[2], PeerSource::User, &mut rng));
         peer_list.forget_hearsay();
         assert_eq!(peers.map(|peer| peer_list.knows(peer)), [false, true, true]);
@@ -539,14 +620,20 @@ mod tests {
     #[test]
     fn when_our_address_is_known_the_order_is_that_of_the_ranks() {
         let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
-        let mut peers: Vec<SocketAddr> = (0..50u8).map(|n| SocketAddr::from(([8, n, n, n], 1))).collect();
-        peers[..25].iter().for_each(|&peer| assert!(peer_list.add(Time::ZERO, peer, host(1), &mut rng)));
+        let mut peers: Vec<SocketAddr> =
+            (0..50u8).map(|n| SocketAddr::from(([8, n, n, n], 1))).collect();
+        peers[..25]
+            .iter()
+            .for_each(|&peer| assert!(peer_list.add(Time::ZERO, peer, host(1), &mut rng)));
         peer_list.take(Time::ZERO);
         let ours = IpAddr::from([123, 213, 32, 10]);
         peer_list.set_ours(ours);
-        peers[25..].iter().for_each(|&peer| assert!(peer_list.add(Time::ZERO, peer, host(1), &mut rng)));
+        peers[25..]
+            .iter()
+            .for_each(|&peer| assert!(peer_list.add(Time::ZERO, peer, host(1), &mut rng)));
         peers.sort_by_key(|&peer| rank::canonical_priority(&[ours], peer));
-        let taken: Vec<SocketAddr> = core::iter::from_fn(|| peer_list.take(Time::ZERO)).map(|dial| dial.addr).collect();
+        let taken: Vec<SocketAddr> =
+            core::iter::from_fn(|| peer_list.take(Time::ZERO)).map(|dial| dial.addr).collect();
         peers.retain(|peer| taken.contains(peer));
         assert_eq!((taken.len(), taken), (49, peers));
     }

@@ -51,10 +51,17 @@ impl Exchange {
     }
 
     /// Makes the next message for the peer at this address, if there is news.
-    pub(crate) fn tell(&mut self, now: Time, number: u64, pex_version: &Roster, to: SocketAddr) -> Option<PexMessage> {
+    pub(crate) fn tell(
+        &mut self,
+        now: Time,
+        number: u64,
+        pex_version: &Roster,
+        to: SocketAddr,
+    ) -> Option<PexMessage> {
         let may_know = |addr: SocketAddr| addr != to && may_name(Source::Host(to.ip()), addr);
         let room = TOLD_MAX.saturating_sub(self.told.len());
-        let news = pex_version.iter().filter(|(addr, _)| may_know(**addr) && !self.told.contains(addr));
+        let news =
+            pex_version.iter().filter(|(addr, _)| may_know(**addr) && !self.told.contains(addr));
         let mut news = news.map(|(addr, flags)| (*addr, *flags)).take(room);
         let added = news.by_ref().take(ENTRIES_MAX).collect();
         let mut gone = self.told.iter().filter(|addr| !pex_version.contains_key(addr)).copied();
@@ -124,8 +131,10 @@ mod tests {
         for (number, (second, numbers)) in (0..).zip(steps) {
             let now = Time::from_secs(*second);
             let due = exchange.is_due(now, number);
-            let message =
-                due.then(|| exchange.tell(now, number, &pex_version(numbers.clone()), addr(0))).flatten().unwrap_or_default();
+            let message = due
+                .then(|| exchange.tell(now, number, &pex_version(numbers.clone()), addr(0)))
+                .flatten()
+                .unwrap_or_default();
             told.push((message.added.len(), message.dropped.len()));
         }
         told
@@ -141,14 +150,22 @@ mod tests {
             told(&[(0, 1..200), (60, 1..200), (120, 1..200), (180, 1..200), (240, 1..200)]),
             [(50, 0), (50, 0), (50, 0), (49, 0), (0, 0)]
         );
-        assert_eq!(told(&[(0, 0..1), (1, 0..1), (2, 0..2)]), [(0, 0), (0, 0), (1, 0)], "nothing is no message");
+        assert_eq!(
+            told(&[(0, 0..1), (1, 0..1), (2, 0..2)]),
+            [(0, 0), (0, 0), (1, 0)],
+            "nothing is no message"
+        );
     }
 
     #[test]
     fn nobody_is_told_of_addresses_closer_to_us() {
         let mut exchange = Exchange::default();
         exchange.set_open(Time::ZERO, true);
-        let near: Roster = [("192.168.0.1:5".parse().unwrap(), PexFlags(0)), ("8.8.8.8:1".parse().unwrap(), PexFlags(0))].into();
+        let near: Roster = [
+            ("192.168.0.1:5".parse().unwrap(), PexFlags(0)),
+            ("8.8.8.8:1".parse().unwrap(), PexFlags(0)),
+        ]
+        .into();
         assert_eq!(exchange.tell(Time::ZERO, 1, &near, addr(1)).unwrap().added.len(), 1);
     }
 
@@ -165,7 +182,8 @@ mod tests {
     #[test]
     fn a_flood_is_not_heard_and_ends() {
         let mut exchange = Exchange::default();
-        let many = || PexMessage { added: pex_version(0..200).into_iter().collect(), dropped: Vec::new() };
+        let many =
+            || PexMessage { added: pex_version(0..200).into_iter().collect(), dropped: Vec::new() };
         let mut hear = |second| exchange.hear(Time::from_secs(second), many()).map(Iterator::count);
         assert_eq!([0, 10, 45, 89, 90].map(&mut hear), [Ok(200), Ok(0), Ok(50), Ok(0), Ok(50)]);
         assert!((0..8).all(|n| hear(91 + n) == Ok(0)));

@@ -68,9 +68,14 @@ impl Picker {
     }
 
     /// Sets the priorities of pieces; open pieces have them when they are put back.
-    pub(crate) fn prioritise(&mut self, changes: impl Iterator<Item = (Range<u32>, Priority)>, rng: &mut Rng) {
+    pub(crate) fn prioritise(
+        &mut self,
+        changes: impl Iterator<Item = (Range<u32>, Priority)>,
+        rng: &mut Rng,
+    ) {
         for (pieces, priority) in changes {
-            let (start, end) = (pieces.start as usize, (pieces.end as usize).min(self.priority.len()));
+            let (start, end) =
+                (pieces.start as usize, (pieces.end as usize).min(self.priority.len()));
             if let Some(pieces) = self.priority.get_mut(start..end) {
                 pieces.fill(priority);
             }
@@ -105,7 +110,10 @@ impl Picker {
 
     /// Counts one fewer leecher with this piece.
     pub(crate) fn less(&mut self, piece: Piece, rng: &mut Rng) {
-        let Some(level) = self.availability.get_mut(piece.index()).filter(|level| **level > 0) else { return };
+        let Some(level) = self.availability.get_mut(piece.index()).filter(|level| **level > 0)
+        else {
+            return;
+        };
         *level -= 1;
         if self.is_waiting(piece) {
             let to = self.bucket_of(piece);
@@ -141,9 +149,11 @@ impl Picker {
         let front = after.iter().chain(before).take(LOOK).copied().find(|&piece| has.has(piece));
         front.or_else(|| {
             // The places of its pieces give the same order as a walk along all places.
-            let steps = |index: usize| if index < turn { index + after.len() } else { index - turn };
+            let steps =
+                |index: usize| if index < turn { index + after.len() } else { index - turn };
             let theirs = self.members.get(band)?.common(has, &self.geometry);
-            let placed = theirs.filter_map(|piece| Some((steps(self.index_of(piece).checked_sub(first)?), piece)));
+            let placed = theirs
+                .filter_map(|piece| Some((steps(self.index_of(piece).checked_sub(first)?), piece)));
             placed.min_by_key(|(steps, _)| *steps).map(|(_, piece)| piece)
         })
     }
@@ -161,7 +171,9 @@ impl Picker {
     /// Returns whether a waiting piece is as urgent and as rare as any other waiting piece.
     pub(crate) fn is_first(&self, piece: Piece) -> bool {
         let best = self.order.first().map(|&first| self.bucket_of(first));
-        self.by == PieceOrder::RarestFirst && self.is_waiting(piece) && best.is_some_and(|best| self.bucket_of(piece) <= best)
+        self.by == PieceOrder::RarestFirst
+            && self.is_waiting(piece)
+            && best.is_some_and(|best| self.bucket_of(piece) <= best)
     }
 
     /// Puts a taken piece back, because it is lacking again.
@@ -282,8 +294,11 @@ impl Picker {
             let levels = level + 1;
             let end_of = |band: usize| (band + 1) * self.levels;
             // The new buckets are empty: each begins where its band ends.
-            let old = |bucket: usize| (bucket % levels + bucket / levels * self.levels).min(end_of(bucket / levels));
-            self.starts = (0..=BANDS.len() * levels).map(|bucket| self.start(old(bucket)) as u32).collect();
+            let old = |bucket: usize| {
+                (bucket % levels + bucket / levels * self.levels).min(end_of(bucket / levels))
+            };
+            self.starts =
+                (0..=BANDS.len() * levels).map(|bucket| self.start(old(bucket)) as u32).collect();
             self.levels = levels;
         }
     }
@@ -306,7 +321,9 @@ impl Picker {
     }
 
     fn note_place(&mut self, index: usize) {
-        if let Some(place) = self.order.get(index).and_then(|piece| self.place.get_mut(piece.index())) {
+        if let Some(place) =
+            self.order.get(index).and_then(|piece| self.place.get_mut(piece.index()))
+        {
             *place = index as u32;
         }
     }
@@ -355,7 +372,9 @@ mod tests {
             let mut rng = Rng::from_seed(1);
             let (g, mut picker) = picker(counts, &mut rng);
             let has = set(&g, has);
-            let taken: Vec<u32> = core::iter::from_fn(|| picker.take(&has, !*seed, &mut rng)).map(Piece::number).collect();
+            let taken: Vec<u32> = core::iter::from_fn(|| picker.take(&has, !*seed, &mut rng))
+                .map(Piece::number)
+                .collect();
             assert_eq!(&taken, wanted, "counts {counts:?}");
         }
     }
@@ -366,7 +385,9 @@ mod tests {
             let mut rng = Rng::from_seed(seed);
             let (g, mut picker) = picker(&[2; 40], &mut rng);
             let all = Bitfield::full(g.piece_count());
-            core::iter::from_fn(|| picker.take(&all, true, &mut rng)).map(Piece::number).collect::<Vec<u32>>()
+            core::iter::from_fn(|| picker.take(&all, true, &mut rng))
+                .map(Piece::number)
+                .collect::<Vec<u32>>()
         };
         assert_ne!(order(1), order(2));
         assert_eq!(order(1), order(1));
@@ -399,7 +420,9 @@ mod tests {
             (&[1, 1], &[Skip, Skip], &[], &[]),
         ];
         for (counts, priorities, rarest, in_order) in table {
-            for (by, wanted) in [(PieceOrder::RarestFirst, rarest), (PieceOrder::Sequential, in_order)] {
+            for (by, wanted) in
+                [(PieceOrder::RarestFirst, rarest), (PieceOrder::Sequential, in_order)]
+            {
                 let mut rng = Rng::from_seed(1);
                 let (g, mut picker) = picker(counts, &mut rng);
                 for (n, &priority) in (0..).zip(*priorities) {
@@ -408,7 +431,9 @@ mod tests {
                 picker.set_order(by);
                 assert_eq!(picker.waiting(), wanted.len());
                 let all = Bitfield::full(g.piece_count());
-                let taken: Vec<u32> = core::iter::from_fn(|| picker.take(&all, false, &mut rng)).map(Piece::number).collect();
+                let taken: Vec<u32> = core::iter::from_fn(|| picker.take(&all, false, &mut rng))
+                    .map(Piece::number)
+                    .collect();
                 assert_eq!(&taken, wanted, "{counts:?} {priorities:?} {by:?}");
             }
         }
@@ -419,13 +444,15 @@ mod tests {
         let mut rng = Rng::from_seed(1);
         let (g, mut picker) = picker(&[2; 1000], &mut rng);
         let few = set(&g, &[7, 400, 401, 999]);
-        let walk: Vec<Piece> = picker.order.iter().copied().filter(|&piece| few.has(piece)).collect();
+        let walk: Vec<Piece> =
+            picker.order.iter().copied().filter(|&piece| few.has(piece)).collect();
         let taken: Vec<Piece> = core::iter::from_fn(|| picker.take(&few, true, &mut rng)).collect();
         assert_eq!(taken, walk);
     }
 
     fn check(picker: &Picker) {
-        let buckets: Vec<usize> = picker.order.iter().map(|&piece| picker.bucket_of(piece)).collect();
+        let buckets: Vec<usize> =
+            picker.order.iter().map(|&piece| picker.bucket_of(piece)).collect();
         assert!(buckets.is_sorted(), "{buckets:?}");
         assert_eq!(picker.starts.len(), BANDS.len() * picker.levels + 1);
         for (bucket, pair) in picker.starts.windows(2).enumerate() {
@@ -435,7 +462,10 @@ mod tests {
             assert_eq!(picker.place[piece.index()] as usize, index);
             assert!(picker.members[picker.band_of(piece)].has(piece));
         }
-        assert_eq!(picker.members.iter().map(Bitfield::count).sum::<u32>() as usize, picker.order.len());
+        assert_eq!(
+            picker.members.iter().map(Bitfield::count).sum::<u32>() as usize,
+            picker.order.len()
+        );
     }
 
     proptest! {

@@ -22,7 +22,13 @@ const TOLD_AT_ONCE_MAX: usize = 128;
 
 impl Torrent {
     /// Takes the result of a check.
-    pub(crate) fn checked(&mut self, now: Time, piece: Piece, verdict: PieceCheck, out: &mut VecDeque<Output>) {
+    pub(crate) fn checked(
+        &mut self,
+        now: Time,
+        piece: Piece,
+        verdict: PieceCheck,
+        out: &mut VecDeque<Output>,
+    ) {
         match verdict {
             PieceCheck::Good => self.piece_good(now, piece, out),
             PieceCheck::Bad => self.piece_bad(now, piece, out),
@@ -34,7 +40,10 @@ impl Torrent {
         if let [sender] = self.work.block_picker().close(piece)[..]
             && self.on_parole.remove(&sender)
         {
-            self.peers.values_mut().filter(|peer| peer.source == sender).for_each(|peer| peer.on_parole = false);
+            self.peers
+                .values_mut()
+                .filter(|peer| peer.source == sender)
+                .for_each(|peer| peer.on_parole = false);
         }
         if !self.have.insert(piece) {
             return;
@@ -69,14 +78,19 @@ impl Torrent {
             return;
         }
         for peer in self.peers.values_mut().filter(|peer| !peer.has.is_full()) {
-            peer.say_all(new.iter().map(|piece| Message::Have(piece.number())), &mut self.dirty_outboxes);
+            peer.say_all(
+                new.iter().map(|piece| Message::Have(piece.number())),
+                &mut self.dirty_outboxes,
+            );
         }
     }
 
     /// Lets the peer that led a piece work on more pieces at a time, if the piece was right. The
     /// peer may have waited for that.
     fn is_checked(&mut self, piece: Piece, right: bool) {
-        if let Some(row) = self.work.block_picker().lead(piece).and_then(|lead| self.peers.get_mut(&lead)) {
+        if let Some(row) =
+            self.work.block_picker().lead(piece).and_then(|lead| self.peers.get_mut(&lead))
+        {
             row.unproven = row.unproven.saturating_sub(1);
             row.proven += u32::from(right);
             if row.hungry {
@@ -129,10 +143,14 @@ impl Torrent {
         // It may be all pieces, and many peers: each is looked at once.
         self.haves_pending.retain(|piece| self.have.has(*piece));
         for peer in self.peers.values_mut() {
-            let (kept, gone): (_, VecDeque<Block>) = peer.uploads.drain(..).partition(|block| self.have.has(block.piece()));
+            let (kept, gone): (_, VecDeque<Block>) =
+                peer.uploads.drain(..).partition(|block| self.have.has(block.piece()));
             peer.uploads = kept;
             if peer.fast {
-                peer.say_all(gone.into_iter().map(|block| Message::Reject(block.raw())), &mut self.dirty_outboxes);
+                peer.say_all(
+                    gone.into_iter().map(|block| Message::Reject(block.raw())),
+                    &mut self.dirty_outboxes,
+                );
             }
         }
         if was_done && !self.is_done() {
@@ -144,7 +162,8 @@ impl Torrent {
     /// Bans the peers that sent these wrong blocks. The blocks belong to a failed attempt at a
     /// piece that is right now.
     pub(crate) fn audited(&mut self, now: Time, wrong: &[Block], out: &mut VecDeque<Output>) {
-        let liars: BTreeSet<SourceId> = wrong.iter().filter_map(|&block| self.work.block_picker().suspect(block)).collect();
+        let liars: BTreeSet<SourceId> =
+            wrong.iter().filter_map(|&block| self.work.block_picker().suspect(block)).collect();
         liars.into_iter().for_each(|liar| self.ban(now, liar, out));
     }
 
@@ -157,9 +176,16 @@ impl Torrent {
         }
         // Other connections of its host are closed too: they would poison the next piece.
         let peer_list = &self.swarm.peer_list;
-        let connected = self.peers.values().filter(|peer| peer.source == liar || peer_list.is_banned(peer.addr));
-        let connected =
-            connected.map(|peer| (peer.key, if peer.source == liar { CloseReason::BadPiece } else { CloseReason::Banned }));
+        let connected = self
+            .peers
+            .values()
+            .filter(|peer| peer.source == liar || peer_list.is_banned(peer.addr));
+        let connected = connected.map(|peer| {
+            (
+                peer.key,
+                if peer.source == liar { CloseReason::BadPiece } else { CloseReason::Banned },
+            )
+        });
         for (peer, why) in connected.collect::<Vec<_>>() {
             self.hang_up(now, peer, why, out);
         }

@@ -13,13 +13,21 @@ const CELLS_MAX: u32 = 128;
 
 /// Makes the map of a torrent: pieces that are there, pieces wanted and missing, and pieces under
 /// way.
-pub(crate) fn cells(have: &Bitfield, missing: &Bitfield, under_way: impl Iterator<Item = Piece>) -> Vec<MapCell> {
+pub(crate) fn cells(
+    have: &Bitfield,
+    missing: &Bitfield,
+    under_way: impl Iterator<Item = Piece>,
+) -> Vec<MapCell> {
     let (pieces, count) = (u64::from(have.len()), u64::from(have.len().min(CELLS_MAX)));
     // Both are below 2^32, and so is every piece number.
     let start = |cell: u64| (cell * pieces / count.max(1)) as u32;
     let cell = |n: u64| {
         let (start, end) = (start(n), start(n + 1));
-        MapCell { have: have.count_in(start..end), missing: missing.count_in(start..end), is_under_way: false }
+        MapCell {
+            have: have.count_in(start..end),
+            missing: missing.count_in(start..end),
+            is_under_way: false,
+        }
     };
     let mut cells: Vec<MapCell> = (0..count).map(cell).collect();
     for piece in under_way {
@@ -73,9 +81,17 @@ mod tests {
     #[test]
     fn a_large_one_is_squeezed() {
         // 128 cells of two pieces each.
-        for (two, cell) in
-            [("##", '#'), ("#-", '+'), ("~-", '~'), ("-~", '~'), ("--", '-'), ("xx", 'x'), ("x-", '-'), ("#x", '#'), ("#~", '+')]
-        {
+        for (two, cell) in [
+            ("##", '#'),
+            ("#-", '+'),
+            ("~-", '~'),
+            ("-~", '~'),
+            ("--", '-'),
+            ("xx", 'x'),
+            ("x-", '-'),
+            ("#x", '#'),
+            ("#~", '+'),
+        ] {
             let drawn = draw(&["--".repeat(50), two.into(), "--".repeat(77)].concat());
             assert_eq!((drawn.len(), drawn.chars().nth(50)), (128, Some(cell)), "{two}");
             assert_eq!(drawn.matches('-').count(), 127 + usize::from(cell == '-'));
@@ -86,14 +102,19 @@ mod tests {
     fn every_piece_under_way_is_in_its_cell() {
         for pieces in [1, 7, 128, 129, 1000, 100_000] {
             let geometry = Geometry::new(pieces, 1).unwrap();
-            let (none, all) = (Bitfield::empty(geometry.piece_count()), Bitfield::full(geometry.piece_count()));
+            let (none, all) =
+                (Bitfield::empty(geometry.piece_count()), Bitfield::full(geometry.piece_count()));
             for piece in geometry.pieces().step_by(97) {
                 let mut have = all.clone();
                 have.remove(piece);
                 let mut missing = none.clone();
                 missing.insert(piece);
-                let by_count = cells(&have, &missing, core::iter::empty()).iter().position(|cell| cell.missing > 0);
-                let by_number = cells(&none, &all, core::iter::once(piece)).iter().position(|cell| cell.is_under_way);
+                let by_count = cells(&have, &missing, core::iter::empty())
+                    .iter()
+                    .position(|cell| cell.missing > 0);
+                let by_number = cells(&none, &all, core::iter::once(piece))
+                    .iter()
+                    .position(|cell| cell.is_under_way);
                 assert_eq!(by_count, by_number, "{piece:?} of {pieces}");
             }
         }

@@ -85,7 +85,9 @@ impl Pipeline {
     /// its rate and queue. It is at least [`PATIENCE`], also before the rate is known.
     pub(crate) fn due(&self, now: Time) -> Time {
         let queued = (self.asked.len() as u64 + 1) * u64::from(BLOCK_LEN);
-        let queue_time = Duration::from_micros((queued * 1_000_000).checked_div(self.sampled_rate).unwrap_or_default());
+        let queue_time = Duration::from_micros(
+            (queued * 1_000_000).checked_div(self.sampled_rate).unwrap_or_default(),
+        );
         let delay = if self.delay_min == Duration::MAX { Duration::ZERO } else { self.delay_min };
         now + (2 * (queue_time + delay)).clamp(PATIENCE, SNUB)
     }
@@ -158,8 +160,12 @@ impl Pipeline {
 
     /// Takes back the requests for blocks of these pieces.
     pub(crate) fn take_of(&mut self, pieces: &[Piece]) -> Vec<Block> {
-        let blocks: Vec<Block> =
-            self.asked.iter().map(|(block, _)| *block).filter(|block| pieces.contains(&block.piece())).collect();
+        let blocks: Vec<Block> = self
+            .asked
+            .iter()
+            .map(|(block, _)| *block)
+            .filter(|block| pieces.contains(&block.piece()))
+            .collect();
         self.asked.retain(|(block, _)| !pieces.contains(&block.piece()));
         blocks
     }
@@ -183,7 +189,8 @@ impl Pipeline {
         }
         if !self.slow_start {
             let queue_time = (2 * self.pause).clamp(QUEUE_TIME, QUEUE_TIME_MAX);
-            let micros = u64::try_from((self.delay_min + queue_time).as_micros()).unwrap_or(u64::MAX);
+            let micros =
+                u64::try_from((self.delay_min + queue_time).as_micros()).unwrap_or(u64::MAX);
             let bytes = rate.saturating_mul(micros) / 1_000_000;
             let blocks = u32::try_from(bytes / u64::from(BLOCK_LEN)).unwrap_or(u32::MAX);
             self.window = blocks.saturating_add(1).max(WINDOW_MIN).min(self.window_max);

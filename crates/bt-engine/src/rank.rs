@@ -40,7 +40,9 @@ fn priority<const N: usize>(a: [u8; N], b: [u8; N], whole: usize) -> u32 {
 /// Computes a CRC-32C (Castagnoli), bit by bit: it covers a few bytes, once for each address.
 fn crc32c<'a>(bytes: impl Iterator<Item = &'a u8>) -> u32 {
     !bytes.fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 })
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 }
+        })
     })
 }
 
@@ -51,7 +53,10 @@ mod tests {
     #[test]
     fn the_examples_of_the_bep() {
         assert_eq!(crc32c(b"123456789".iter()), 0xe306_9283);
-        let table = [([123, 213, 32, 10], [98, 76, 54, 32], 0xec2d_7224), ([123, 213, 32, 10], [123, 213, 32, 234], 0x9956_8189)];
+        let table = [
+            ([123, 213, 32, 10], [98, 76, 54, 32], 0xec2d_7224),
+            ([123, 213, 32, 10], [123, 213, 32, 234], 0x9956_8189),
+        ];
         for (a, b, expected) in table {
             assert_eq!((priority(a, b, 2), priority(b, a, 2)), (expected, expected), "{a:?} {b:?}");
         }

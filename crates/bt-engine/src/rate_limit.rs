@@ -23,7 +23,9 @@ struct Limit {
 impl RateLimit {
     pub(crate) fn set_rate(&mut self, rate: Option<u64>, now: Time) {
         if rate.is_some() || self.0.is_some() {
-            let limit = self.0.get_or_insert_with(|| Box::new(Limit { bucket: Bucket::new(None, now), parked: Vec::new() }));
+            let limit = self.0.get_or_insert_with(|| {
+                Box::new(Limit { bucket: Bucket::new(None, now), parked: Vec::new() })
+            });
             limit.bucket.set_rate(rate, now);
         }
     }
@@ -61,7 +63,11 @@ impl RateLimit {
     /// Takes the parked peers, if the limit has room.
     pub(crate) fn unpark(&mut self, now: Time) -> Vec<PeerKey> {
         let Some(limit) = &mut self.0 else { return Vec::new() };
-        if limit.parked.is_empty() || !limit.bucket.is_open(now) { Vec::new() } else { core::mem::take(&mut limit.parked) }
+        if limit.parked.is_empty() || !limit.bucket.is_open(now) {
+            Vec::new()
+        } else {
+            core::mem::take(&mut limit.parked)
+        }
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {

@@ -51,7 +51,8 @@ impl Room {
     /// Notes the units that a torrent has after it acted, and whether it wanted more.
     pub(crate) fn note(&mut self, key: TorrentKey, taken: u64, is_short: bool) {
         let claims = taken > 0 || is_short;
-        let before = if claims { self.claims.insert(key, taken) } else { self.claims.remove(&key) }.unwrap_or(0);
+        let before = if claims { self.claims.insert(key, taken) } else { self.claims.remove(&key) }
+            .unwrap_or(0);
         self.total = self.total - before + taken;
         if taken < before {
             self.freed_by = Some(key);
@@ -73,7 +74,8 @@ impl Room {
     pub(crate) fn take_retries(&mut self) -> impl Iterator<Item = TorrentKey> + use<> {
         let mut retries = Vec::new();
         if let Some(by) = self.freed_by.take() {
-            let from = self.asked_last.map_or(TorrentKey(0), |last| TorrentKey(last.0.wrapping_add(1)));
+            let from =
+                self.asked_last.map_or(TorrentKey(0), |last| TorrentKey(last.0.wrapping_add(1)));
             let others = self.short.range(from..).chain(self.short.range(..from)).copied();
             retries.extend(others.filter(|key| *key != by).take(RETRIES_MAX));
             self.asked_last = retries.last().copied().or(self.asked_last);
@@ -130,7 +132,11 @@ mod tests {
             let mut room = Room::default();
             room.note(A, a, a_short);
             room.note(B, b, b_short);
-            assert_eq!((room.limit(A, unit, 64), room.limit(B, unit, 64)), (limit_a, limit_b), "{a} and {b}, {unit}");
+            assert_eq!(
+                (room.limit(A, unit, 64), room.limit(B, unit, 64)),
+                (limit_a, limit_b),
+                "{a} and {b}, {unit}"
+            );
         }
     }
 

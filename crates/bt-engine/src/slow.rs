@@ -77,20 +77,48 @@ mod tests {
                 Some(SlowReason::SlowPeers),
             ),
             ("done", Facts { is_done: true, rate: 0, peers: 0, ..slow }, None),
-            ("done on a full disk", Facts { is_done: true, store_fault: Some(StoreFault::NoSpace), ..slow }, None),
+            (
+                "done on a full disk",
+                Facts { is_done: true, store_fault: Some(StoreFault::NoSpace), ..slow },
+                None,
+            ),
             (
                 "a full disk",
                 Facts { store_fault: Some(StoreFault::NoSpace), peers: 0, ..fast },
                 Some(SlowReason::Store(StoreFault::NoSpace)),
             ),
             ("our limit", Facts { waits_for_limit: true, ..fast }, Some(SlowReason::Limit)),
-            ("a low limit", Facts { waits_for_limit: true, rate: 0, ..fast }, Some(SlowReason::Limit)),
-            ("alone", Facts { peers: 0, holders: 0, servers: 0, ..slow }, Some(SlowReason::NoPeers)),
-            ("among the equally poor", Facts { holders: 0, servers: 0, ..slow }, Some(SlowReason::NoData)),
+            (
+                "a low limit",
+                Facts { waits_for_limit: true, rate: 0, ..fast },
+                Some(SlowReason::Limit),
+            ),
+            (
+                "alone",
+                Facts { peers: 0, holders: 0, servers: 0, ..slow },
+                Some(SlowReason::NoPeers),
+            ),
+            (
+                "among the equally poor",
+                Facts { holders: 0, servers: 0, ..slow },
+                Some(SlowReason::NoData),
+            ),
             ("choked by all", Facts { servers: 0, ..slow }, Some(SlowReason::Choked)),
-            ("choked by the only one", Facts { holders: 1, servers: 0, ..slow }, Some(SlowReason::Choked)),
-            ("one of nine has it", Facts { holders: 1, servers: 1, ..slow }, Some(SlowReason::RarestOnePeer)),
-            ("one slow seed and nobody else", Facts { peers: 1, holders: 1, servers: 1, ..slow }, Some(SlowReason::SlowPeers)),
+            (
+                "choked by the only one",
+                Facts { holders: 1, servers: 0, ..slow },
+                Some(SlowReason::Choked),
+            ),
+            (
+                "one of nine has it",
+                Facts { holders: 1, servers: 1, ..slow },
+                Some(SlowReason::RarestOnePeer),
+            ),
+            (
+                "one slow seed and nobody else",
+                Facts { peers: 1, holders: 1, servers: 1, ..slow },
+                Some(SlowReason::SlowPeers),
+            ),
         ];
         for (what, facts, wanted) in table {
             assert_eq!(reason(&facts), wanted, "{what}");

@@ -44,7 +44,10 @@ impl Sources {
         let id = SourceId(self.next);
         self.next = self.next.wrapping_add(1);
         self.ids.insert(addr, id);
-        self.stats.insert(id, SourceStat { addr, peer_id, client: None, down: 0, down_as_leecher: 0, up: 0 });
+        self.stats.insert(
+            id,
+            SourceStat { addr, peer_id, client: None, down: 0, down_as_leecher: 0, up: 0 },
+        );
         id
     }
 
@@ -106,12 +109,14 @@ mod tests {
     fn a_seed_that_seems_to_have_nothing_is_no_leecher() {
         let mut sources = Sources::default();
         let addr = |n: u8| SocketAddr::from(([1, 0, 0, n], 1));
-        let (seed, leecher) = (sources.open(addr(1), PeerId([1; 20])), sources.open(addr(2), PeerId([2; 20])));
+        let (seed, leecher) =
+            (sources.open(addr(1), PeerId([1; 20])), sources.open(addr(2), PeerId([2; 20])));
         sources.received(seed, 100, false);
         sources.received(leecher, 10, false);
         sources.is_interested(leecher);
         sources.received(leecher, 1, true);
-        let shares: Vec<(u64, u64)> = sources.active().iter().map(|stat| (stat.down, stat.down_as_leecher)).collect();
+        let shares: Vec<(u64, u64)> =
+            sources.active().iter().map(|stat| (stat.down, stat.down_as_leecher)).collect();
         assert_eq!(shares, [(100, 0), (11, 10)]);
     }
 }

@@ -83,7 +83,7 @@ impl fmt::Display for CloseReason {
             CloseReason::NotFast => "it used the fast extension without offering it",
             CloseReason::Extended => "it sent a broken extension message",
             CloseReason::Flood => "it told of peers too often",
-            CloseReason::Unrequested => "it sent blocks that nobody asked for",
+            CloseReason::Unrequested => "it sent blocks that were not requested",
             CloseReason::BadPiece => "it sent a piece with wrong bytes",
             CloseReason::BadMetadata => "it sent wrong metadata",
             CloseReason::Banned => "its address is banned",

@@ -218,7 +218,9 @@ impl SuperSeeder {
     /// promised to the peer.
     pub(crate) fn grant(&mut self, now: Time, peer: PeerKey, piece: Piece) -> bool {
         let fate = self.fate(piece);
-        let Some(shown) = self.peers.get_mut(&peer).filter(|shown| shown.pieces.has(piece)) else { return false };
+        let Some(shown) = self.peers.get_mut(&peer).filter(|shown| shown.pieces.has(piece)) else {
+            return false;
+        };
         shown.lazy_until = now;
         shown.comes_back(now);
         match fate {
@@ -244,9 +246,11 @@ impl SuperSeeder {
     pub(crate) fn not_interested(&mut self, now: Time, peer: PeerKey) {
         let Some(shown) = self.peers.get_mut(&peer) else { return };
         (shown.lazy_until, shown.moved_at) = (now, now);
-        let (begun, untouched): (Vec<_>, Vec<_>) =
-            shown.take_owed().partition(|(piece, owed)| owed.left < self.geometry.piece_len(*piece));
-        let had: Vec<Piece> = begun.into_iter().map(|(piece, _)| piece).chain(self.sent_to(peer)).collect();
+        let (begun, untouched): (Vec<_>, Vec<_>) = shown
+            .take_owed()
+            .partition(|(piece, owed)| owed.left < self.geometry.piece_len(*piece));
+        let had: Vec<Piece> =
+            begun.into_iter().map(|(piece, _)| piece).chain(self.sent_to(peer)).collect();
         had.into_iter().for_each(|piece| self.set(piece, Fate::Out));
         self.take_back(untouched.into_iter().map(|(piece, _)| piece).collect());
     }
@@ -275,7 +279,9 @@ impl SuperSeeder {
                 shown.owed.remove(&piece);
                 self.given = self.given.saturating_add(1);
                 shown.unspread += 1;
-                if let Some(before) = self.unspread.insert(piece, peer).and_then(|before| self.peers.get_mut(&before)) {
+                if let Some(before) =
+                    self.unspread.insert(piece, peer).and_then(|before| self.peers.get_mut(&before))
+                {
                     before.unspread -= 1;
                 }
                 self.set(piece, Fate::Sent);
@@ -287,11 +293,18 @@ impl SuperSeeder {
     /// Picks the pieces that an unchoked peer with `rate` bytes per second is shown and promised
     /// now: enough for a second. `is_out` tells whether other peers have a piece. Returns the newly
     /// shown pieces.
-    pub(crate) fn show(&mut self, now: Time, peer: PeerKey, rate: u64, is_out: impl Fn(Piece) -> bool) -> Vec<Piece> {
+    pub(crate) fn show(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        rate: u64,
+        is_out: impl Fn(Piece) -> bool,
+    ) -> Vec<Piece> {
         let mut news = Vec::new();
         let Some(mut shown) = self.peers.remove(&peer) else { return news };
         // This peer is taken out of the map: an empty map means that it is the only peer.
-        let alone = if self.peers.is_empty() { ALONE.min(self.geometry.total() / ALONE_PART) } else { 0 };
+        let alone =
+            if self.peers.is_empty() { ALONE.min(self.geometry.total() / ALONE_PART) } else { 0 };
         let ahead = rate.max(AHEAD_MIN).max(alone).max(shown.glance);
         let spreads = self.peers.len() < UNSPREAD_PEERS || shown.unspread < self.unspread_max;
         while spreads
@@ -321,7 +334,8 @@ impl SuperSeeder {
             last.filter(|piece| waits(piece) && lacks(*piece) && !shown.pieces.has(*piece))
         };
         let times = |piece: &Piece| teased.get(piece.index()).copied().unwrap_or(u32::MAX);
-        let piece = usable().find(|piece| times(piece) == 0).or_else(|| usable().min_by_key(times))?;
+        let piece =
+            usable().find(|piece| times(piece) == 0).or_else(|| usable().min_by_key(times))?;
         if let Some(times) = teased.get_mut(piece.index()) {
             *times += 1;
         }
@@ -349,7 +363,12 @@ impl SuperSeeder {
     /// Takes back promises to peers that take nothing for [`PATIENCE`]. When no other piece is left
     /// to show, choked peers lose their promises at once. If our uplink is idle then, slow promises
     /// are taken back as well. `copies` tells how many other peers have a piece.
-    pub(crate) fn reclaim(&mut self, now: Time, is_served: impl Fn(PeerKey) -> bool, copies: impl Fn(Piece) -> u32) {
+    pub(crate) fn reclaim(
+        &mut self,
+        now: Time,
+        is_served: impl Fn(PeerKey) -> bool,
+        copies: impl Fn(Piece) -> u32,
+    ) {
         let is_out = |piece| copies(piece) > 0;
         let peers = &mut self.peers;
         self.unspread.retain(|piece, owner| {
@@ -369,7 +388,9 @@ impl SuperSeeder {
             }
         }
         let patience = self.patience();
-        let came = |(piece, (_, at)): &(&Piece, &(PeerKey, Time))| is_out(**piece) || now - *at >= patience;
+        let came = |(piece, (_, at)): &(&Piece, &(PeerKey, Time))| {
+            is_out(**piece) || now - *at >= patience
+        };
         let came: Vec<Piece> = self.sent.iter().filter(came).map(|(piece, _)| *piece).collect();
         came.into_iter().for_each(|piece| self.set(piece, Fate::Out));
         let is_dry = self.line.is_empty();
@@ -388,7 +409,8 @@ impl SuperSeeder {
                 back.extend(shown.take_owed().map(|(piece, _)| piece));
             } else if is_dry && self.idle {
                 let is_slow = |(_, owed): &(&Piece, &Owed)| now - owed.since >= patience;
-                let slow: Vec<Piece> = shown.owed.iter().filter(is_slow).map(|(piece, _)| *piece).collect();
+                let slow: Vec<Piece> =
+                    shown.owed.iter().filter(is_slow).map(|(piece, _)| *piece).collect();
                 if !slow.is_empty() {
                     shown.lazy_until = now + 2 * PATIENCE;
                     lapsed += 1;
@@ -448,7 +470,11 @@ impl SuperSeeder {
             return Vec::new();
         }
         let given = shown.take_owed().map(|(piece, _)| piece).collect();
-        let news = self.geometry.pieces().filter(|&piece| shown.pieces.insert(piece) && !has.has(piece)).collect();
+        let news = self
+            .geometry
+            .pieces()
+            .filter(|&piece| shown.pieces.insert(piece) && !has.has(piece))
+            .collect();
         self.take_back(given);
         news
     }

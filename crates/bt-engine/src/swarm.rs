@@ -21,7 +21,9 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_tracker_wire::{AnnounceReply, Failure};
-use bt_types::{Closeness, InfoHash, PeerId, Rng, Source, Time, closeness, normalise, normalise_addr};
+use bt_types::{
+    Closeness, InfoHash, PeerId, Rng, Source, Time, closeness, normalise, normalise_addr,
+};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
@@ -45,8 +47,8 @@ const REACH_STEP: usize = 5;
 /// Seconds within which two connections, one dialled by each end, may have crossed: neither end
 /// knew of the other's dial.
 const CROSSING: Duration = Duration::from_secs(3);
-/// The end that gives up its own connection waits this much longer: it counts from a later moment than the other end, and both
-/// connections would end.
+/// The end that gives up its own connection waits this much longer: it counts from a later moment
+/// than the other end, and both connections would end.
 const CROSSING_SLACK: Duration = Duration::from_secs(1);
 /// Connections: with fewer, while something is missing, trackers and the DHT are asked as soon as
 /// they welcome it.
@@ -116,7 +118,8 @@ impl Swarm {
     ) -> Swarm {
         let dht = config.dht_port.map(|_| Discovery::Dht);
         let lsd = config.lsd.then_some(Discovery::Lsd);
-        let searches = dht.into_iter().chain(lsd).filter(|_| !private).map(PeerSearch::new).collect();
+        let searches =
+            dht.into_iter().chain(lsd).filter(|_| !private).map(PeerSearch::new).collect();
         Swarm {
             key,
             info_hash,
@@ -149,7 +152,13 @@ impl Swarm {
         searches.chain(self.announcer.deadline(hungry)).chain(dial).min()
     }
 
-    pub(crate) fn wake(&mut self, now: Time, progress: &Progress, budget: &Budget, out: &mut VecDeque<Output>) {
+    pub(crate) fn wake(
+        &mut self,
+        now: Time,
+        progress: &Progress,
+        budget: &Budget,
+        out: &mut VecDeque<Output>,
+    ) {
         let hungry = self.lacks_peers(progress.is_done);
         while let Some(call) = self.announcer.take(now, hungry) {
             let free = budget.peers_per_torrent.saturating_sub(self.links.len() + self.dialing);
@@ -211,7 +220,10 @@ impl Swarm {
                 self.add(now, PeerSource::Tracker(from), &reply.peers);
                 let external_ip = reply.external_ip;
                 self.seen_at(from, external_ip);
-                out.push_back(Output::Event(self.key, Event::TrackerReply { url, peers, warning, external_ip }));
+                out.push_back(Output::Event(
+                    self.key,
+                    Event::TrackerReply { url, peers, warning, external_ip },
+                ));
                 reply.seeders
             }
             Err(Failure { reason, retry_in }) => {
@@ -223,9 +235,18 @@ impl Swarm {
     }
 
     /// Notes that a search is over.
-    pub(crate) fn sought(&mut self, now: Time, via: Discovery, found: usize, out: &mut VecDeque<Output>) {
+    pub(crate) fn sought(
+        &mut self,
+        now: Time,
+        via: Discovery,
+        found: usize,
+        out: &mut VecDeque<Output>,
+    ) {
         out.push_back(Output::Event(self.key, Event::SearchEnded { via, found }));
-        self.searches.iter_mut().filter(|search| search.via == via).for_each(|search| search.sought(now));
+        self.searches
+            .iter_mut()
+            .filter(|search| search.via == via)
+            .for_each(|search| search.sought(now));
     }
 
     /// Returns the seeders and leechers of a tracker's last answer.
@@ -299,13 +320,19 @@ impl Swarm {
             out.push_back(Output::Dial(self.key, dial.addr, dial.source, patience));
         }
         let wants = if self.is_silent() { usize::MAX } else { DIALS_MAX };
-        self.is_short_of_dials =
-            self.dialing >= budget.dials && budget.dials < wants && self.peer_list.deadline().is_some_and(|at| at <= now);
+        self.is_short_of_dials = self.dialing >= budget.dials
+            && budget.dials < wants
+            && self.peer_list.deadline().is_some_and(|at| at <= now);
     }
 
     /// Tries addresses, trackers and searches again after a change of network; trackers hear our
     /// new address.
-    pub(crate) fn network_changed(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
+    pub(crate) fn network_changed(
+        &mut self,
+        now: Time,
+        budget: &Budget,
+        out: &mut VecDeque<Output>,
+    ) {
         self.silent_dials = 0;
         self.peer_list.forgive(now);
         self.announcer.network_changed(now);
@@ -354,12 +381,17 @@ impl Swarm {
             // Both ends dialled at once: both keep the connection that the smaller id dialled.
             let ours_stays = config.peer_id < handshake.peer_id;
             match (twin.outbound, *outbound) {
-                (false, true) if ours_stays && age < CROSSING + CROSSING_SLACK => return Ok(Room::Of(key)),
+                (false, true) if ours_stays && age < CROSSING + CROSSING_SLACK => {
+                    return Ok(Room::Of(key));
+                }
                 (true, false) if !ours_stays && age < CROSSING => return Ok(Room::Of(key)),
                 (_, true) if is_alive => return Err(CloseReason::Duplicate),
                 (_, true) => twin.spare = Some(connection.key),
-                (_, false) if is_alive && twin.addr.ip() == addr.ip() => return Err(CloseReason::Duplicate),
-                // The end that dialled ends it, unless the older connection is dead there. If the id is a copy, its owner loses nothing.
+                (_, false) if is_alive && twin.addr.ip() == addr.ip() => {
+                    return Err(CloseReason::Duplicate);
+                }
+                // The end that dialled ends it, unless the older connection is dead there. If the
+                // id is a copy, its owner loses nothing.
                 (_, false) => {}
             }
         }
@@ -372,11 +404,15 @@ impl Swarm {
     fn twin(&self, now: Time, id: PeerId, ip: IpAddr) -> Option<PeerKey> {
         let (first, last) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::from_bits(u128::MAX).into());
         let of_id = self.ids.range((id, first, PeerKey(0))..=(id, last, PeerKey(u64::MAX)));
-        let twins = of_id.filter(|(_, other, _)| may_be_one(*other, normalise(ip))).map(|(.., key)| *key);
-        twins.max_by_key(|key| self.links.get(key).map(|twin| (twin.is_alive(now), twin.outbound, twin.heard)))
+        let twins =
+            of_id.filter(|(_, other, _)| may_be_one(*other, normalise(ip))).map(|(.., key)| *key);
+        twins.max_by_key(|key| {
+            self.links.get(key).map(|twin| (twin.is_alive(now), twin.outbound, twin.heard))
+        })
     }
 
-    /// Notes that a peer said something. Returns the later connection to it, which is needless as this one is alive.
+    /// Notes that a peer said something. Returns the later connection to it, which is needless as
+    /// this one is alive.
     pub(crate) fn heard(&mut self, now: Time, peer: PeerKey) -> Option<PeerKey> {
         let link = self.links.get_mut(&peer)?;
         link.heard = now;
@@ -407,7 +443,11 @@ impl Swarm {
                 let Some(twin) = self.twin(now, handshake.peer_id, addr.ip()) else { return };
                 // A peer that dialled us accepts connections at the same port of each of its
                 // addresses.
-                let port = self.links.get(&twin).and_then(|link| link.listens).map(|listens| listens.port());
+                let port = self
+                    .links
+                    .get(&twin)
+                    .and_then(|link| link.listens)
+                    .map(|listens| listens.port());
                 let mut alias = *addr;
                 alias.set_port(if *outbound { addr.port() } else { port.unwrap_or(0) });
                 if alias.port() != 0 {
@@ -441,7 +481,9 @@ impl Swarm {
         let twin = self.twin(now, link.id, link.addr.ip());
         // The other end closed it just after the two connections were made: it keeps the other
         // connection.
-        let is_needless = why == CloseReason::Gone && twin.is_some() && now.since(link.since) < CROSSING + CROSSING_SLACK;
+        let is_needless = why == CloseReason::Gone
+            && twin.is_some()
+            && now.since(link.since) < CROSSING + CROSSING_SLACK;
         let why = if is_needless { CloseReason::Duplicate } else { why };
         match why {
             CloseReason::Duplicate => {
@@ -459,7 +501,9 @@ impl Swarm {
             CloseReason::BadPiece | CloseReason::BadMetadata => self.peer_list.ban(addr),
             // The torrent remembers the peer, and may want it again.
             CloseReason::BothSeeds | CloseReason::Duplicate => {}
-            CloseReason::MetadataSize | CloseReason::Private | CloseReason::Banned => self.peer_list.forget(addr),
+            CloseReason::MetadataSize | CloseReason::Private | CloseReason::Banned => {
+                self.peer_list.forget(addr)
+            }
             // Other addresses come first now.
             CloseReason::NoMetadata => self.peer_list.failed(now, addr),
             _ => self.peer_list.closed(now, addr),

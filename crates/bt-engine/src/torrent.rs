@@ -1,8 +1,8 @@
 //! One torrent: a router that owns the sub-machines and the peers, and wires them together.
 //!
 //! Decides: which sub-machine hears of what. Must not know: sockets, files, other torrents.
-//! Invariant: the block picker, choker and swarm do not call each other; every path between them is in
-//! an `impl Torrent`.
+//! Invariant: the block picker, choker and swarm do not call each other; every path between them is
+//! in an `impl Torrent`.
 
 use crate::backlog::HAVES_MAX;
 use crate::config::{Budget, Config, Rates};
@@ -122,7 +122,10 @@ impl Torrent {
             hungry: VecDeque::new(),
             haves_pending: Vec::new(),
             unchoked: BTreeSet::new(),
-            bytes_done: have.iter(&geometry).map(|piece| u64::from(geometry.piece_len(piece))).sum(),
+            bytes_done: have
+                .iter(&geometry)
+                .map(|piece| u64::from(geometry.piece_len(piece)))
+                .sum(),
             missing: Bitfield::empty(geometry.piece_count()),
             bytes_missing: 0,
             bytes_wanted: 0,
@@ -179,10 +182,20 @@ impl Torrent {
     pub(crate) fn deadline(&self, budget: &Budget) -> Option<Time> {
         let round = (!self.peers.is_empty()).then_some(self.next_round);
         let paces = [self.up_limit.deadline(), self.down_limit.deadline()];
-        [self.swarm.deadline(self.is_done(), budget), round, self.next_watch].into_iter().chain(paces).flatten().min()
+        [self.swarm.deadline(self.is_done(), budget), round, self.next_watch]
+            .into_iter()
+            .chain(paces)
+            .flatten()
+            .min()
     }
 
-    pub(crate) fn wake(&mut self, now: Time, config: &Config, budget: &Budget, out: &mut VecDeque<Output>) {
+    pub(crate) fn wake(
+        &mut self,
+        now: Time,
+        config: &Config,
+        budget: &Budget,
+        out: &mut VecDeque<Output>,
+    ) {
         self.swarm.wake(now, &self.progress(), budget, out);
         self.askers.extend(self.down_limit.unpark(now));
         self.unparked.extend(self.up_limit.unpark(now));
@@ -208,7 +221,11 @@ impl Torrent {
         Progress {
             uploaded: self.up.total(),
             downloaded: self.downloaded,
-            left: if self.is_partial() { self.geometry.total() - self.bytes_done } else { self.bytes_missing },
+            left: if self.is_partial() {
+                self.geometry.total() - self.bytes_done
+            } else {
+                self.bytes_missing
+            },
             is_done: self.is_done(),
         }
     }
@@ -271,7 +288,8 @@ impl Torrent {
     /// [`HAVES_MAX`].
     pub(crate) fn adopt(&mut self, now: Time, connection: &NewConnection, config: &Config) {
         let shown = self.have.iter(&self.geometry).filter(|_| self.super_seeder.is_none());
-        let haves: Vec<Message> = shown.take(HAVES_MAX).map(|piece| Message::Have(piece.number())).collect();
+        let haves: Vec<Message> =
+            shown.take(HAVES_MAX).map(|piece| Message::Have(piece.number())).collect();
         let mut hello = self.hello(connection.key, config);
         // Extensions that are switched off are named too: they may have been on.
         hello.ids.pex = hello.ids.pex.or(Some(0));
@@ -280,12 +298,19 @@ impl Torrent {
     }
 
     /// Adds a connection that stays: its peer is sent these messages first.
-    fn welcome(&mut self, now: Time, connection: &NewConnection, words: impl Iterator<Item = Message>, config: &Config) {
+    fn welcome(
+        &mut self,
+        now: Time,
+        connection: &NewConnection,
+        words: impl Iterator<Item = Message>,
+        config: &Config,
+    ) {
         // Announce new pieces now: the new peer is told all our pieces at once.
         self.tell_haves();
         let source = self.sources.open(connection.addr, connection.handshake.peer_id);
         let metadata_upload = MetadataUpload::new(self.metadata.len());
-        let mut row = Peer::new(now, connection, source, self.geometry.piece_count(), metadata_upload);
+        let mut row =
+            Peer::new(now, connection, source, self.geometry.piece_count(), metadata_upload);
         row.on_parole = self.on_parole.contains(&source);
         words.for_each(|message| row.say(message, &mut self.dirty_outboxes));
         if self.peers.is_empty() {
@@ -322,7 +347,8 @@ impl Torrent {
             Room::Free => {}
             Room::Of(twin) => self.hang_up(now, twin, CloseReason::Duplicate, out),
             Room::None => {
-                let stranger = if connection.outbound { None } else { self.stranger(connection.addr) };
+                let stranger =
+                    if connection.outbound { None } else { self.stranger(connection.addr) };
                 self.hang_up(now, stranger.ok_or(CloseReason::Full)?, CloseReason::Full, out);
             }
         }
@@ -349,7 +375,13 @@ impl Torrent {
         }
     }
 
-    pub(crate) fn hang_up(&mut self, now: Time, peer: PeerKey, why: CloseReason, out: &mut VecDeque<Output>) {
+    pub(crate) fn hang_up(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        why: CloseReason,
+        out: &mut VecDeque<Output>,
+    ) {
         if self.peers.contains_key(&peer) {
             out.push_back(Output::HangUp(peer, why));
             self.closed(now, peer, why, out);
@@ -357,7 +389,13 @@ impl Torrent {
     }
 
     /// Forgets a connection: its requests are released, and its pieces are not counted any more.
-    pub(crate) fn closed(&mut self, now: Time, peer: PeerKey, why: CloseReason, out: &mut VecDeque<Output>) {
+    pub(crate) fn closed(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        why: CloseReason,
+        out: &mut VecDeque<Output>,
+    ) {
         let Some(mut row) = self.peers.remove(&peer) else { return };
         // The slot of a peer that is not interested may have been given away already.
         if self.unchoked.remove(&peer) && row.interested {
@@ -378,7 +416,9 @@ impl Torrent {
         if why == CloseReason::BothSeeds {
             // Only addresses that can be dialled again: others would make the set grow with every
             // connection that they make.
-            self.left_idle.extend(self.swarm.addresses(peer).filter(|addr| self.swarm.peer_list.knows(*addr)));
+            self.left_idle.extend(
+                self.swarm.addresses(peer).filter(|addr| self.swarm.peer_list.knows(*addr)),
+            );
         }
         self.swarm.leave(now, peer, why, self.is_done());
         out.push_back(Output::Event(self.key, Event::PeerLeft(row.addr, why)));
@@ -401,7 +441,13 @@ impl Torrent {
         }
     }
 
-    pub(crate) fn store_recovered(&mut self, now: Time, config: &Config, budget: &Budget, out: &mut VecDeque<Output>) {
+    pub(crate) fn store_recovered(
+        &mut self,
+        now: Time,
+        config: &Config,
+        budget: &Budget,
+        out: &mut VecDeque<Output>,
+    ) {
         if self.store_fault.take().is_some() {
             out.push_back(Output::Event(self.key, Event::StoreRecovered));
             self.choke_round(now, config, budget);
@@ -439,7 +485,11 @@ impl Torrent {
         if let Some(super_seeder) = &mut self.super_seeder {
             let work = &self.work;
             super_seeder.set_idle(up < self.best_up / IDLE_PART);
-            super_seeder.reclaim(now, |peer| self.unchoked.contains(&peer), |piece| work.availability(piece));
+            super_seeder.reclaim(
+                now,
+                |peer| self.unchoked.contains(&peer),
+                |piece| work.availability(piece),
+            );
             for row in self.peers.values_mut().filter(|row| !row.interested) {
                 for piece in super_seeder.let_choose(now, row.key, &row.has) {
                     row.say(Message::Have(piece.number()), &mut self.dirty_outboxes);
@@ -480,7 +530,11 @@ impl Torrent {
             up_rate: self.up.rate(now),
             peers: self.peers.len(),
             seeds: self.peers.values().filter(|peer| peer.has.is_full()).count(),
-            partial_seeds: self.peers.values().filter(|peer| peer.upload_only && !peer.has.is_full()).count(),
+            partial_seeds: self
+                .peers
+                .values()
+                .filter(|peer| peer.upload_only && !peer.has.is_full())
+                .count(),
             serving_us: self.peers.values().filter(|peer| peer.serves_us).count(),
             swarm: self.swarm.counts(),
             store_fault: self.store_fault,

@@ -140,10 +140,18 @@ impl Tracker {
 
     /// Takes its answer. `near`: it is on loopback, where an interval may be as short as a second.
     /// False if no answer was expected.
-    pub(crate) fn answered(&mut self, now: Time, reply: &AnnounceReply, near: bool, us: Us, rng: &mut Rng) -> bool {
+    pub(crate) fn answered(
+        &mut self,
+        now: Time,
+        reply: &AnnounceReply,
+        near: bool,
+        us: Us,
+        rng: &mut Rng,
+    ) -> bool {
         let Some(asked) = self.asked.take() else { return false };
         self.knows_us = true;
-        self.knows_completed |= asked.event == Event::Completed || (asked.event == Event::Started && asked.as_seed);
+        self.knows_completed |=
+            asked.event == Event::Completed || (asked.event == Event::Started && asked.as_seed);
         self.id = reply.tracker_id.clone().or(self.id.take());
         if !self.works() {
             self.standing = Standing::Works(now);
@@ -172,11 +180,14 @@ impl Tracker {
             Standing::Fails(rounds) => rounds.saturating_add(1),
             _ => 1,
         };
-        self.standing = if retry_in == Some(RetryIn::Never) { Standing::Gone } else { Standing::Fails(rounds) };
+        self.standing =
+            if retry_in == Some(RetryIn::Never) { Standing::Gone } else { Standing::Fails(rounds) };
         let wait = match retry_in {
             Some(RetryIn::Minutes(minutes)) => welcome_after(u64::from(minutes) * 60),
             Some(RetryIn::Seconds(seconds)) => welcome_after(seconds.into()),
-            Some(RetryIn::Never) | None => RETRY.saturating_mul(rounds.saturating_mul(rounds)).min(RETRY_MAX),
+            Some(RetryIn::Never) | None => {
+                RETRY.saturating_mul(rounds.saturating_mul(rounds)).min(RETRY_MAX)
+            }
         };
         self.due = now + wait + up_to(wait / 4, rng);
         // A wait that it asks for is obeyed on every network; our own back-off ends with the
@@ -211,7 +222,8 @@ impl Tracker {
     /// was not told so, then `stopped`.
     pub(crate) fn farewell(&self, us: Us) -> impl Iterator<Item = Call> {
         // A tracker that has not answered yet may have put us on its list all the same.
-        let may_know_us = (self.knows_us || self.asked.is_some()) && self.standing != Standing::Gone;
+        let may_know_us =
+            (self.knows_us || self.asked.is_some()) && self.standing != Standing::Gone;
         let is_told = self.knows_completed || self.asked.is_some_and(|asked| asked.as_seed);
         let completed = us.completed && !is_told;
         let events = [completed.then_some(Event::Completed), Some(Event::Stopped)];
@@ -274,7 +286,11 @@ mod tests {
             let (mut t, mut rng) = tracker();
             t.ask(Time::ZERO, Us::default());
             t.failed(Time::ZERO, Some(retry_in), &mut rng);
-            assert!((Time::from_secs(low)..=Time::from_secs(high)).contains(&t.due), "{retry_in:?}: {}", t.due);
+            assert!(
+                (Time::from_secs(low)..=Time::from_secs(high)).contains(&t.due),
+                "{retry_in:?}: {}",
+                t.due
+            );
         }
         let (mut t, mut rng) = tracker();
         t.ask(Time::ZERO, Us::default());
@@ -290,26 +306,38 @@ mod tests {
 
     #[test]
     fn intervals_have_a_floor_but_on_loopback() {
-        for (near, interval, low, high) in
-            [(false, 1, 60, 63), (true, 1, 1, 2), (false, 0, 1800, 1890), (false, u32::MAX, 86_400, 90_720)]
-        {
+        for (near, interval, low, high) in [
+            (false, 1, 60, 63),
+            (true, 1, 1, 2),
+            (false, 0, 1800, 1890),
+            (false, u32::MAX, 86_400, 90_720),
+        ] {
             let (mut t, mut rng) = tracker();
             t.ask(Time::ZERO, Us::default());
             t.answered(Time::ZERO, &reply(interval), near, Us::default(), &mut rng);
-            assert!((Time::from_secs(low)..=Time::from_secs(high)).contains(&t.due), "{interval}: {}", t.due);
+            assert!(
+                (Time::from_secs(low)..=Time::from_secs(high)).contains(&t.due),
+                "{interval}: {}",
+                t.due
+            );
         }
     }
 
     #[test]
     fn of_two_intervals_both_are_obeyed() {
         // (interval, least interval, earliest extra announce, next announce)
-        for (interval, least, welcome, due) in [(1800, Some(900), 900, 1800), (60, Some(1800), 1800, 1800), (600, None, 600, 600)]
+        for (interval, least, welcome, due) in
+            [(1800, Some(900), 900, 1800), (60, Some(1800), 1800, 1800), (600, None, 600, 600)]
         {
             let (mut t, mut rng) = tracker();
             t.ask(Time::ZERO, Us::default());
             let reply = AnnounceReply { min_interval: least, ..reply(interval) };
             t.answered(Time::ZERO, &reply, false, Us::default(), &mut rng);
-            assert!((Time::from_secs(due)..=Time::from_secs(due * 21 / 20)).contains(&t.due), "{interval}: {}", t.due);
+            assert!(
+                (Time::from_secs(due)..=Time::from_secs(due * 21 / 20)).contains(&t.due),
+                "{interval}: {}",
+                t.due
+            );
             t.hurry(Time::from_secs(1));
             assert_eq!(t.due, Time::from_secs(welcome), "{interval}");
         }
@@ -319,7 +347,9 @@ mod tests {
     fn it_works_since_its_first_answer_after_a_failure() {
         let (mut t, mut rng) = tracker();
         let mut standings = Vec::new();
-        for (second, answers) in [(1, true), (2, true), (3, false), (4, false), (5, true), (6, true)] {
+        for (second, answers) in
+            [(1, true), (2, true), (3, false), (4, false), (5, true), (6, true)]
+        {
             let now = Time::from_secs(second);
             t.ask(now, Us::default());
             if answers {
@@ -330,7 +360,10 @@ mod tests {
             standings.push(t.standing());
         }
         let works = |second| Standing::Works(Time::from_secs(second));
-        assert_eq!(standings, [works(1), works(1), Standing::Fails(1), Standing::Fails(2), works(5), works(5)]);
+        assert_eq!(
+            standings,
+            [works(1), works(1), Standing::Fails(1), Standing::Fails(2), works(5), works(5)]
+        );
     }
 
     #[test]
@@ -338,7 +371,8 @@ mod tests {
         // (what the tracker said, the second when it is asked again after a network change in
         // second 10)
         let (answers, refuses) = (Ok(reply(1800)), |retry_in| Err(retry_in));
-        let table = [(answers, 10), (refuses(None), 10), (refuses(Some(RetryIn::Seconds(600))), 600)];
+        let table =
+            [(answers, 10), (refuses(None), 10), (refuses(Some(RetryIn::Seconds(600))), 600)];
         for (word, at) in table {
             let (mut t, mut rng) = tracker();
             for _ in 0..5 {
@@ -349,7 +383,11 @@ mod tests {
                 };
             }
             t.network_changed(Time::from_secs(10));
-            assert!((Time::from_secs(at)..=Time::from_secs(at * 5 / 4)).contains(&t.due), "{word:?}: {}", t.due);
+            assert!(
+                (Time::from_secs(at)..=Time::from_secs(at * 5 / 4)).contains(&t.due),
+                "{word:?}: {}",
+                t.due
+            );
         }
     }
 
@@ -371,7 +409,8 @@ mod tests {
         let mut echoed = Vec::new();
         for id in [Some("a"), None, Some("b"), None] {
             echoed.push(t.ask(Time::ZERO, Us::default()).tracker_id);
-            let reply = AnnounceReply { tracker_id: id.map(|id| id.as_bytes().to_vec()), ..reply(60) };
+            let reply =
+                AnnounceReply { tracker_id: id.map(|id| id.as_bytes().to_vec()), ..reply(60) };
             t.answered(Time::ZERO, &reply, false, Us::default(), &mut rng);
         }
         let some = |id: &str| Some(id.as_bytes().to_vec());

@@ -35,10 +35,17 @@ impl Torrent {
                 optimistic: peer.optimistic,
                 snubbed: peer.pipeline.is_snubbed(),
                 gives: peer.pipeline.rate(now),
-                debt: peer.up.total().cast_signed().saturating_sub_unsigned(peer.pipeline.received()),
+                debt: peer
+                    .up
+                    .total()
+                    .cast_signed()
+                    .saturating_sub_unsigned(peer.pipeline.received()),
                 since: peer.choke_changed,
                 wasteful: peer.wasteful || self.wastes_slot(peer, now),
-                owed: self.super_seeder.as_ref().is_some_and(|super_seeder| super_seeder.is_owed(peer.key)),
+                owed: self
+                    .super_seeder
+                    .as_ref()
+                    .is_some_and(|super_seeder| super_seeder.is_owed(peer.key)),
             })
             .collect();
         let served = || self.unchoked.iter().filter_map(|key| self.peers.get(key));
@@ -50,7 +57,8 @@ impl Torrent {
         if self.store_fault.is_some() {
             return self.apply(now, &Chosen::default());
         }
-        let chosen = choker::round(now, &candidates, slots, self.is_done(), rotate, &mut self.swarm.rng);
+        let chosen =
+            choker::round(now, &candidates, slots, self.is_done(), rotate, &mut self.swarm.rng);
         self.apply(now, &chosen);
         if self.super_seeder.is_some() {
             chosen.regular.iter().for_each(|&peer| self.reveal_to(now, peer));
@@ -58,7 +66,8 @@ impl Torrent {
     }
 
     fn apply(&mut self, now: Time, chosen: &Chosen) {
-        let served: BTreeSet<PeerKey> = chosen.regular.iter().chain(&chosen.optimistic).copied().collect();
+        let served: BTreeSet<PeerKey> =
+            chosen.regular.iter().chain(&chosen.optimistic).copied().collect();
         let before: Vec<PeerKey> = self.unchoked.difference(&served).copied().collect();
         before.into_iter().for_each(|peer| self.choke(now, peer));
         for peer in served {
@@ -73,9 +82,18 @@ impl Torrent {
         if self.store_fault.is_some() || self.unchoked.contains(&peer) {
             return;
         }
-        let served = || self.unchoked.iter().filter_map(|key| self.peers.get(key)).filter(|peer| peer.interested);
+        let served = || {
+            self.unchoked
+                .iter()
+                .filter_map(|key| self.peers.get(key))
+                .filter(|peer| peer.interested)
+        };
         let (count, slots) = (served().count(), self.slots_now(budget));
-        let idle = || served().filter(|peer| self.wastes_slot(peer, now)).min_by_key(|peer| peer.choke_changed);
+        let idle = || {
+            served()
+                .filter(|peer| self.wastes_slot(peer, now))
+                .min_by_key(|peer| peer.choke_changed)
+        };
         let idle = if count < slots { None } else { idle().map(|peer| peer.key) };
         idle.into_iter().for_each(|idle| self.choke(now, idle));
         if count < slots || idle.is_some() {
@@ -88,13 +106,15 @@ impl Torrent {
     pub(crate) fn hand_over(&mut self, now: Time, budget: &Budget) {
         let served = || self.unchoked.iter().filter_map(|key| self.peers.get(key));
         // The slot of a peer that is not interested may have been given away already.
-        let mut free = self.slots_now(budget).saturating_sub(served().filter(|peer| peer.interested).count());
+        let mut free =
+            self.slots_now(budget).saturating_sub(served().filter(|peer| peer.interested).count());
         let mut has_slot = |peer: &&Peer| {
             let has = peer.interested || free > 0;
             free -= usize::from(has && !peer.interested);
             has
         };
-        let idle = served().filter(|peer| self.wastes_slot(peer, now)).filter(|peer| has_slot(peer));
+        let idle =
+            served().filter(|peer| self.wastes_slot(peer, now)).filter(|peer| has_slot(peer));
         let idle: Vec<(PeerKey, bool)> = idle.map(|peer| (peer.key, peer.optimistic)).collect();
         if idle.is_empty() || self.store_fault.is_some() {
             return;
@@ -119,20 +139,27 @@ impl Torrent {
     /// rounds.
     fn waiting(&self) -> Vec<PeerKey> {
         let waits = |peer: &&Peer| peer.interested && !peer.unchoked && !peer.wasteful;
-        let waiting = self.peers.values().filter(waits).map(|peer| (peer.key, peer.addr.ip(), peer.choke_changed));
+        let waiting = self
+            .peers
+            .values()
+            .filter(waits)
+            .map(|peer| (peer.key, peer.addr.ip(), peer.choke_changed));
         eviction::fewest_first(&waiting.collect::<Vec<_>>())
     }
 
     /// Returns whether a peer makes no use of its slot although we show it something that it lacks.
     fn wastes_slot(&self, peer: &Peer, now: Time) -> bool {
         let is_shown = |super_seeder: &SuperSeeder| {
-            !super_seeder.is_owed(peer.key) && super_seeder.shown(peer.key).is_none_or(|shown| peer.has.lacks_some_of(shown))
+            !super_seeder.is_owed(peer.key)
+                && super_seeder.shown(peer.key).is_none_or(|shown| peer.has.lacks_some_of(shown))
         };
         peer.is_idle(now) && self.super_seeder.as_deref().is_none_or(is_shown)
     }
 
     fn slots_now(&self, budget: &Budget) -> usize {
-        self.slots.min(choker::slots_under(budget.rates.up)).min(choker::slots_under(self.up_limit.rate()))
+        self.slots
+            .min(choker::slots_under(budget.rates.up))
+            .min(choker::slots_under(self.up_limit.rate()))
     }
 
     fn unchoke(&mut self, now: Time, peer: PeerKey, optimistic: bool) {
@@ -148,7 +175,9 @@ impl Torrent {
 
     fn choke(&mut self, now: Time, peer: PeerKey) {
         // A peer that had all that we had, or requests slowly, makes use of its next turn.
-        let asked_nothing = |row: &Peer| row.interested && row.asked_at <= row.choke_changed && self.wastes_slot(row, now);
+        let asked_nothing = |row: &Peer| {
+            row.interested && row.asked_at <= row.choke_changed && self.wastes_slot(row, now)
+        };
         let wastes = self.peers.get(&peer).is_some_and(asked_nothing);
         let Some(row) = self.peers.get_mut(&peer) else { return };
         self.unchoked.remove(&peer);

@@ -28,12 +28,17 @@ impl Torrent {
         // Longer requests than usual are accepted only within the bytes of a full queue of the
         // usual length.
         let queued = || row.uploads.iter().map(|block| u64::from(block.len())).sum::<u64>();
-        let is_usual = raw.len <= BLOCK_LEN || queued() < u64::from(REQUESTS_QUEUED_MAX) * u64::from(BLOCK_LEN);
+        let is_usual = raw.len <= BLOCK_LEN
+            || queued() < u64::from(REQUESTS_QUEUED_MAX) * u64::from(BLOCK_LEN);
         let room = row.uploads.len() < REQUESTS_QUEUED_MAX as usize && is_usual;
         let block = self.geometry.block(raw).filter(|block| {
             let piece = block.piece();
             let is_there = row.may_have(piece) && room && self.have.has(piece);
-            is_there && self.super_seeder.as_deref_mut().is_none_or(|super_seeder| super_seeder.grant(now, peer, piece))
+            is_there
+                && self
+                    .super_seeder
+                    .as_deref_mut()
+                    .is_none_or(|super_seeder| super_seeder.grant(now, peer, piece))
         });
         match block {
             Some(block) => row.uploads.push_back(block),
@@ -65,7 +70,13 @@ impl Torrent {
 
     /// Orders up to `bytes` of the peer's requests within its credit, because it is the peer's
     /// turn. Returns the bytes ordered.
-    pub(crate) fn serve(&mut self, now: Time, peer: PeerKey, bytes: u64, out: &mut VecDeque<Output>) -> u64 {
+    pub(crate) fn serve(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        bytes: u64,
+        out: &mut VecDeque<Output>,
+    ) -> u64 {
         let Some(row) = self.peers.get_mut(&peer) else { return 0 };
         if !self.up_limit.passes(now, peer) {
             return 0;
@@ -105,11 +116,21 @@ impl Torrent {
     /// when the peer's pieces are known.
     pub(crate) fn allow_newcomer(&mut self, peer: PeerKey) {
         let Some(row) = self.peers.get_mut(&peer) else { return };
-        if !row.fast || row.has.count() >= NEWCOMER || self.have.is_empty() || self.super_seeder.is_some() {
+        if !row.fast
+            || row.has.count() >= NEWCOMER
+            || self.have.is_empty()
+            || self.super_seeder.is_some()
+        {
             return;
         }
-        let set = fast::allowed_set(&self.swarm.info_hash, &self.geometry, row.addr.ip(), NEWCOMER as usize);
-        row.allowed_fast_sent = set.into_iter().filter(|&piece| self.have.has(piece) && !row.has.has(piece)).collect();
+        let set = fast::allowed_set(
+            &self.swarm.info_hash,
+            &self.geometry,
+            row.addr.ip(),
+            NEWCOMER as usize,
+        );
+        row.allowed_fast_sent =
+            set.into_iter().filter(|&piece| self.have.has(piece) && !row.has.has(piece)).collect();
         for piece in row.allowed_fast_sent.clone() {
             row.say(Message::AllowedFast(piece.number()), &mut self.dirty_outboxes);
         }
@@ -118,14 +139,19 @@ impl Torrent {
     /// Samples pieces, and suggests the rarest of them to a newly unchoked peer: a seed sees more
     /// of the swarm than a leecher does.
     pub(crate) fn suggest(&mut self, peer: PeerKey) {
-        let Some(row) = self.peers.get_mut(&peer).filter(|row| row.fast && row.counted) else { return };
+        let Some(row) = self.peers.get_mut(&peer).filter(|row| row.fast && row.counted) else {
+            return;
+        };
         if !self.have.is_full() || self.super_seeder.is_some() {
             return;
         }
         let count = u64::from(self.geometry.piece_count());
-        let sample = (0..SUGGEST_SAMPLE).filter_map(|_| self.geometry.piece(u32::try_from(self.swarm.rng.below(count)).ok()?));
-        let mut lacking: Vec<(u32, Piece)> =
-            sample.filter(|&piece| !row.has.has(piece)).map(|piece| (self.work.availability(piece), piece)).collect();
+        let sample = (0..SUGGEST_SAMPLE)
+            .filter_map(|_| self.geometry.piece(u32::try_from(self.swarm.rng.below(count)).ok()?));
+        let mut lacking: Vec<(u32, Piece)> = sample
+            .filter(|&piece| !row.has.has(piece))
+            .map(|piece| (self.work.availability(piece), piece))
+            .collect();
         lacking.sort_unstable();
         lacking.dedup();
         for (_, piece) in lacking.into_iter().take(SUGGESTED) {
@@ -140,7 +166,8 @@ impl Torrent {
         let Some(super_seeder) = &mut self.super_seeder else { return };
         if let Some(row) = self.peers.get_mut(&peer).filter(|row| row.unchoked) {
             let work = &self.work;
-            let news = super_seeder.show(now, peer, row.up.rate(now), |piece| work.availability(piece) > 0);
+            let news = super_seeder
+                .show(now, peer, row.up.rate(now), |piece| work.availability(piece) > 0);
             for piece in news {
                 row.say(Message::Have(piece.number()), &mut self.dirty_outboxes);
             }
@@ -149,7 +176,8 @@ impl Torrent {
             self.reveal_all();
         } else if super_seeder.opens(now) {
             for row in self.peers.values_mut() {
-                let news = super_seeder.show_out(row.key).into_iter().filter(|&piece| !row.has.has(piece));
+                let news =
+                    super_seeder.show_out(row.key).into_iter().filter(|&piece| !row.has.has(piece));
                 let haves: Vec<Message> = news.map(|piece| Message::Have(piece.number())).collect();
                 haves.into_iter().for_each(|have| row.say(have, &mut self.dirty_outboxes));
             }
@@ -160,9 +188,11 @@ impl Torrent {
     /// for every message.
     pub(crate) fn offer(&mut self, peer: PeerKey) {
         let Some(super_seeder) = &mut self.super_seeder else { return };
-        if let Some(row) = self.peers.get_mut(&peer).filter(|row| !row.unchoked && !row.interested) {
+        if let Some(row) = self.peers.get_mut(&peer).filter(|row| !row.unchoked && !row.interested)
+        {
             let (work, has) = (&self.work, &row.has);
-            let teaser = super_seeder.offer(peer, |piece| !has.has(piece) && work.availability(piece) == 0);
+            let teaser =
+                super_seeder.offer(peer, |piece| !has.has(piece) && work.availability(piece) == 0);
             if let Some(piece) = teaser {
                 row.say(Message::Have(piece.number()), &mut self.dirty_outboxes);
             }

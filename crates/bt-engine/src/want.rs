@@ -39,7 +39,13 @@ impl Torrent {
     }
 
     /// Changes the wanted pieces or their order.
-    pub(crate) fn want(&mut self, now: Time, wants: &[Selection], budget: &Budget, out: &mut VecDeque<Output>) {
+    pub(crate) fn want(
+        &mut self,
+        now: Time,
+        wants: &[Selection],
+        budget: &Budget,
+        out: &mut VecDeque<Output>,
+    ) {
         let was_done = self.is_done();
         let given_up = self.work.block_picker().want(wants);
         self.give_up(given_up, out);
@@ -81,7 +87,8 @@ impl Torrent {
             self.tell_upload_only(true);
         }
         out.push_back(Output::Event(self.key, Event::Complete));
-        let idle: Vec<PeerKey> = self.peers.values().filter(|peer| peer.wants_nothing()).map(|peer| peer.key).collect();
+        let idle: Vec<PeerKey> =
+            self.peers.values().filter(|peer| peer.wants_nothing()).map(|peer| peer.key).collect();
         for peer in idle {
             self.hang_up(now, peer, CloseReason::BothSeeds, out);
         }
@@ -99,10 +106,14 @@ impl Torrent {
 
     /// Sends a further extension handshake with what has changed (BEP 10).
     fn tell_upload_only(&mut self, upload_only: bool) {
-        let hello = ExtendedHandshake { upload_only: Some(upload_only), ..ExtendedHandshake::default() };
+        let hello =
+            ExtendedHandshake { upload_only: Some(upload_only), ..ExtendedHandshake::default() };
         let payload = Bytes::from(hello.to_bytes());
         for peer in self.peers.values_mut().filter(|peer| peer.extended) {
-            peer.say(Message::Extended { id: 0, payload: payload.clone() }, &mut self.dirty_outboxes);
+            peer.say(
+                Message::Extended { id: 0, payload: payload.clone() },
+                &mut self.dirty_outboxes,
+            );
         }
     }
 
@@ -131,7 +142,10 @@ impl Torrent {
         let wants = peer.wanted > 0;
         if wants != peer.am_interested {
             peer.am_interested = wants;
-            peer.say(if wants { Message::Interested } else { Message::NotInterested }, dirty_outboxes);
+            peer.say(
+                if wants { Message::Interested } else { Message::NotInterested },
+                dirty_outboxes,
+            );
         }
     }
 

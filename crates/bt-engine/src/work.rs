@@ -1,8 +1,8 @@
 //! Holds the blocks that are still needed: a block picker, while there is any use for it.
 //!
 //! Decides: when there is a block picker. Must not know: its content.
-//! Invariant: without a block picker every piece is there and wanted, and no peer has announced a piece. A
-//! block picker that is made later equals one that was there all the time.
+//! Invariant: without a block picker every piece is there and wanted, and no peer has announced a
+//! piece. A block picker that is made later equals one that was there all the time.
 
 use crate::block_picker::BlockPicker;
 use alloc::boxed::Box;
@@ -30,7 +30,8 @@ impl Work {
     pub(crate) fn block_picker(&mut self) -> &mut BlockPicker {
         if let Work::Done(geometry, rng) = self {
             let everything = Bitfield::full(geometry.piece_count());
-            *self = Work::BlockPicker(Box::new(BlockPicker::new(*geometry, &everything, rng.clone())));
+            *self =
+                Work::BlockPicker(Box::new(BlockPicker::new(*geometry, &everything, rng.clone())));
         }
         match self {
             Work::BlockPicker(block_picker) => block_picker,
@@ -38,8 +39,8 @@ impl Work {
         }
     }
 
-    /// Drops the block picker, if nothing of it must be kept. The caller has seen that every piece is
-    /// there and no peer is connected.
+    /// Drops the block picker, if nothing of it must be kept. The caller has seen that every piece
+    /// is there and no peer is connected.
     pub(crate) fn rest(&mut self) {
         if let Work::BlockPicker(block_picker) = self
             && let Some((geometry, mut rng)) = block_picker.essence()
@@ -111,7 +112,12 @@ mod tests {
         let everything = Bitfield::full(64);
         let mut work = Work::new(geometry, &everything, Rng::from_seed(1));
         let first = geometry.piece(0).unwrap();
-        assert!(matches!(work, Work::Done(..)) && work.is_wanted(first) && work.is_end_game() && !work.take_freed());
+        assert!(
+            matches!(work, Work::Done(..))
+                && work.is_wanted(first)
+                && work.is_end_game()
+                && !work.take_freed()
+        );
         work.block_picker().more([first].into_iter());
         assert_eq!((work.availability(first), work.open().count(), work.reserved()), (1, 0, 0));
         work.block_picker().less([first].into_iter());

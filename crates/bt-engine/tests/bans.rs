@@ -4,7 +4,9 @@
 //! Decides: which addresses are one host. Must not know: the engine's insides.
 //! Invariant: a peer of another host is never harmed.
 
-use bt_engine::{Budget, CloseReason, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec};
+use bt_engine::{
+    Budget, CloseReason, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec,
+};
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, PieceCheck, Rng, Time};
 
@@ -13,7 +15,8 @@ const HASH: InfoHash = InfoHash([7; 20]);
 
 /// Makes a leecher of two pieces of one block.
 fn leecher() -> Engine {
-    let mut engine = Engine::new(Config::new(PeerId([1; 20])), Budget::default(), Rng::from_seed(1));
+    let mut engine =
+        Engine::new(Config::new(PeerId([1; 20])), Budget::default(), Rng::from_seed(1));
     let spec = TorrentSpec {
         info_hash: HASH,
         geometry: Geometry::new(2 * u64::from(BLOCK_LEN), BLOCK_LEN).unwrap(),
@@ -32,13 +35,26 @@ fn connect(engine: &mut Engine, number: u64, from: &str) {
     let peer_id = PeerId([10 + number as u8; 20]);
     let handshake = Handshake { reserved: Reserved::OURS, info_hash: HASH, peer_id };
     let addr = from.parse().unwrap();
-    engine.handle(Time::ZERO, Input::Connected { peer: PeerKey(number), torrent: TORRENT, addr, outbound: false, handshake });
+    engine.handle(
+        Time::ZERO,
+        Input::Connected {
+            peer: PeerKey(number),
+            torrent: TORRENT,
+            addr,
+            outbound: false,
+            handshake,
+        },
+    );
 }
 
 /// Carries the outputs out; returns the peers that were disconnected, and why.
 fn hung_up(engine: &mut Engine) -> Vec<(u64, CloseReason)> {
     let orders = core::iter::from_fn(|| engine.poll());
-    orders.filter_map(|order| if let Output::HangUp(peer, why) = order { Some((peer.0, why)) } else { None }).collect()
+    orders
+        .filter_map(
+            |order| if let Output::HangUp(peer, why) = order { Some((peer.0, why)) } else { None },
+        )
+        .collect()
 }
 
 #[test]
@@ -60,7 +76,10 @@ fn a_liar_is_gone_with_its_whole_host() {
         let wrong = Message::Piece { piece: 0, begin: 0, data: vec![0; BLOCK_LEN as usize].into() };
         engine.handle(Time::ZERO, Input::Frames(PeerKey(0), vec![wrong]));
         let geometry = Geometry::new(2 * u64::from(BLOCK_LEN), BLOCK_LEN).unwrap();
-        engine.handle(Time::ZERO, Input::Checked(TORRENT, geometry.piece(0).unwrap(), PieceCheck::Bad));
+        engine.handle(
+            Time::ZERO,
+            Input::Checked(TORRENT, geometry.piece(0).unwrap(), PieceCheck::Bad),
+        );
         let mut expected = vec![(0, CloseReason::BadPiece)];
         expected.extend(is_same.then_some((1, CloseReason::Banned)));
         assert_eq!(hung_up(&mut engine), expected, "{liar} and {other}");

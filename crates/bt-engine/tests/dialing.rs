@@ -52,9 +52,14 @@ fn play(seed: u64, dead: &[u32], answers: Duration) -> Fared {
                 Output::Dial(key, addr, _, patience) => {
                     let is_heard = is_alive(addr) && answers <= patience;
                     number += 1;
-                    ends.insert((now + if is_heard { answers } else { patience }, number), (key, addr, is_heard));
+                    ends.insert(
+                        (now + if is_heard { answers } else { patience }, number),
+                        (key, addr, is_heard),
+                    );
                 }
-                Output::Announce(key, order) => tell(&mut engine, now, key, &order, dead[key.0 as usize], &mut rng),
+                Output::Announce(key, order) => {
+                    tell(&mut engine, now, key, &order, dead[key.0 as usize], &mut rng)
+                }
                 _ => {}
             }
         }
@@ -63,17 +68,28 @@ fn play(seed: u64, dead: &[u32], answers: Duration) -> Fared {
             return fared;
         }
         let dial = ends.first_key_value().map(|((at, _), _)| *at);
-        now = [dial, engine.deadline()].into_iter().flatten().min().expect("it tries until it has found the peer").max(now);
+        now = [dial, engine.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+            .expect("it tries until it has found the peer")
+            .max(now);
         assert!(now < Time::from_secs(3600), "seed {seed}: the peer was not found in an hour");
         let later = ends.split_off(&(now, u32::MAX));
         let due = std::mem::replace(&mut ends, later);
         for ((at, number), (key, addr, is_heard)) in due {
             if is_heard {
                 fared.found.entry(key).or_insert(at.since(Time::ZERO));
-                let handshake =
-                    Handshake { reserved: Reserved::OURS, info_hash: InfoHash([key.0 as u8; 20]), peer_id: PeerId([2; 20]) };
+                let handshake = Handshake {
+                    reserved: Reserved::OURS,
+                    info_hash: InfoHash([key.0 as u8; 20]),
+                    peer_id: PeerId([2; 20]),
+                };
                 let peer = bt_engine::PeerKey(number.into());
-                engine.handle(now, Input::Connected { peer, torrent: key, addr, outbound: true, handshake });
+                engine.handle(
+                    now,
+                    Input::Connected { peer, torrent: key, addr, outbound: true, handshake },
+                );
             } else {
                 engine.handle(now, Input::DialFailed(key, addr));
             }
@@ -89,8 +105,17 @@ fn is_alive(addr: SocketAddr) -> bool {
 }
 
 /// Lets the tracker name all addresses, the living one among them.
-fn tell(engine: &mut Engine, now: Time, key: TorrentKey, order: &AnnounceOrder, dead: u32, rng: &mut Rng) {
-    let mut peers: Vec<SocketAddr> = (0..dead).map(|n| SocketAddr::from(((0x5000_0000 + n * 997).to_be_bytes(), 6881))).collect();
+fn tell(
+    engine: &mut Engine,
+    now: Time,
+    key: TorrentKey,
+    order: &AnnounceOrder,
+    dead: u32,
+    rng: &mut Rng,
+) {
+    let mut peers: Vec<SocketAddr> = (0..dead)
+        .map(|n| SocketAddr::from(((0x5000_0000 + n * 997).to_be_bytes(), 6881)))
+        .collect();
     peers.push(SocketAddr::from((LIVING.to_be_bytes(), 6881)));
     rng.shuffle(&mut peers);
     let reply = AnnounceReply { interval: 1800, peers, ..AnnounceReply::default() };
@@ -110,10 +135,13 @@ fn the_living_are_found_in_seconds_whatever_the_order() {
         (&[200; 10], 100, 40),
     ];
     for (dead, answers, within) in table {
-        let fared: Vec<Fared> = (0..20).map(|seed| play(seed, dead, Duration::from_millis(answers))).collect();
+        let fared: Vec<Fared> =
+            (0..20).map(|seed| play(seed, dead, Duration::from_millis(answers))).collect();
         let latest = fared.iter().flat_map(|fared| fared.found.values()).max().unwrap();
         let under_way = fared.iter().map(|fared| fared.under_way).max().unwrap();
-        println!("{dead:?}, answering after {answers} ms: found after {latest:?} at the latest, {under_way} dials at once");
+        println!(
+            "{dead:?}, answering after {answers} ms: found after {latest:?} at the latest, {under_way} dials at once"
+        );
         assert!(*latest <= Duration::from_secs(within), "{dead:?}, {answers} ms: after {latest:?}");
         assert!(under_way <= DIALS_MAX, "{dead:?}: {under_way} dials were under way");
     }

@@ -4,7 +4,9 @@
 //! Decides: what passes between two engines. Must not know: the content of the messages.
 //! Invariant: virtual time; a message takes ten milliseconds.
 
-use bt_engine::{Budget, Config, Engine, Input, MagnetSpec, Output, PeerKey, TorrentKey, TorrentSpec};
+use bt_engine::{
+    Budget, Config, Engine, Input, MagnetSpec, Output, PeerKey, TorrentKey, TorrentSpec,
+};
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_types::{Bitfield, Geometry, InfoHash, PeerId, Rng, Time};
 use bytes::Bytes;
@@ -28,7 +30,8 @@ impl Pair {
     fn new(metadata: &Bytes) -> Pair {
         let info_hash = InfoHash(bt_hash::sha1(metadata));
         let ids = [PeerId([1; 20]), PeerId([2; 20])];
-        let mut engines = ids.map(|id| Engine::new(Config::new(id), Budget::default(), Rng::from_seed(1)));
+        let mut engines =
+            ids.map(|id| Engine::new(Config::new(id), Budget::default(), Rng::from_seed(1)));
         let magnet = MagnetSpec { info_hash, trackers: Vec::new() };
         engines[0].handle(Time::ZERO, Input::AddMagnet(TORRENT, Box::new(magnet)));
         let torrent = TorrentSpec {
@@ -44,7 +47,16 @@ impl Pair {
         for (engine, other) in engines.iter_mut().zip([1, 0]) {
             let handshake = Handshake { reserved: Reserved::OURS, info_hash, peer_id: ids[other] };
             let addr = ([1, 0, 0, other as u8 + 1], 1).into();
-            engine.handle(Time::ZERO, Input::Connected { peer: PEER, torrent: TORRENT, addr, outbound: other == 1, handshake });
+            engine.handle(
+                Time::ZERO,
+                Input::Connected {
+                    peer: PEER,
+                    torrent: TORRENT,
+                    addr,
+                    outbound: other == 1,
+                    handshake,
+                },
+            );
         }
         Pair { engines, now: Time::ZERO, wire: BTreeMap::new(), sent: 0 }
     }
@@ -60,7 +72,9 @@ impl Pair {
                             self.wire.insert((self.now + LATENCY, self.sent), (1 - from, messages));
                         }
                         Output::Metadata(_, bytes) => return bytes,
-                        Output::HangUp(_, why) => panic!("{}: engine {from} hangs up: {why}", self.now),
+                        Output::HangUp(_, why) => {
+                            panic!("{}: engine {from} hangs up: {why}", self.now)
+                        }
                         _ => {}
                     }
                 }

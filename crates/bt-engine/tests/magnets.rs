@@ -10,8 +10,13 @@ use insta::assert_snapshot;
 use transcript::{PLAIN, Scene, Setting, play};
 
 /// A magnet whose metadata has three parts, the last part short.
-const MAGNET: Scene =
-    Scene { pieces: 3, blocks: 2, have: "000", trackers: &[], setting: Setting { metadata: 40_000, magnet: true, ..PLAIN } };
+const MAGNET: Scene = Scene {
+    pieces: 3,
+    blocks: 2,
+    have: "000",
+    trackers: &[],
+    setting: Setting { metadata: 40_000, magnet: true, ..PLAIN },
+};
 /// A leecher of the same torrent that has the metadata.
 const LEECHER: Scene = Scene { setting: Setting { magnet: false, ..MAGNET.setting }, ..MAGNET };
 

@@ -6,7 +6,9 @@
 //! Invariant: an end that refuses a connection answers its handshake late, as shells do. Closing
 //! takes as long as any message.
 
-use bt_engine::{Budget, CloseReason, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec};
+use bt_engine::{
+    Budget, CloseReason, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec,
+};
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, Rng, Source, Time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,17 +72,31 @@ impl Pair {
             engine
         };
         let engines = [engine(0, &mut rng), engine(1, &mut rng)];
-        let addr = |end: usize, ip: &str| SocketAddr::new(ip.parse::<IpAddr>().unwrap(), 1001 + end as u16);
+        let addr = |end: usize, ip: &str| {
+            SocketAddr::new(ip.parse::<IpAddr>().unwrap(), 1001 + end as u16)
+        };
         let addrs = [0, 1].map(|end| ips[end].iter().map(|ip| addr(end, ip)).collect::<Vec<_>>());
-        let mut millis = |most: Duration| Duration::from_millis(rng.below(most.as_millis() as u64 + 1));
+        let mut millis =
+            |most: Duration| Duration::from_millis(rng.below(most.as_millis() as u64 + 1));
         let latency = ips[0].iter().map(|_| millis(Duration::from_millis(60))).collect();
         let mut told = Vec::new();
         for end in [0, 1] {
             told.extend(addrs[1 - end].iter().map(|&addr| (millis(spread), end, addr)));
         }
         let (connected, ways, steps) = Default::default();
-        let mut pair = Pair { engines, now: Time::ZERO, addrs, latency, connected, ways, steps, next: 0, dials: 0 };
-        told.into_iter().for_each(|(after, end, addr)| pair.plan(Time::ZERO + after, end, Step::Told(addr)));
+        let mut pair = Pair {
+            engines,
+            now: Time::ZERO,
+            addrs,
+            latency,
+            connected,
+            ways,
+            steps,
+            next: 0,
+            dials: 0,
+        };
+        told.into_iter()
+            .for_each(|(after, end, addr)| pair.plan(Time::ZERO + after, end, Step::Told(addr)));
         pair
     }
 
@@ -108,7 +124,9 @@ impl Pair {
         loop {
             let step = self.steps.keys().next().map(|(at, _)| *at);
             let wake = self.engines.iter().filter_map(Engine::deadline).min();
-            let Some(now) = step.into_iter().chain(wake).min().filter(|at| *at <= until) else { return };
+            let Some(now) = step.into_iter().chain(wake).min().filter(|at| *at <= until) else {
+                return;
+            };
             if step == Some(now) {
                 let ((now, _), (end, step)) = self.steps.pop_first().unwrap();
                 self.take(now, end, step);
@@ -120,14 +138,17 @@ impl Pair {
     }
 
     fn take(&mut self, now: Time, end: usize, step: Step) {
-        let handshake = Handshake { reserved: Reserved::OURS, info_hash: HASH, peer_id: id(1 - end) };
+        let handshake =
+            Handshake { reserved: Reserved::OURS, info_hash: HASH, peer_id: id(1 - end) };
         let (peer, addr, outbound) = match step {
             Step::Told(addr) => {
-                return self.engines[end].handle(now, Input::PeersFound(TORRENT, Source::User, vec![addr]));
+                return self.engines[end]
+                    .handle(now, Input::PeersFound(TORRENT, Source::User, vec![addr]));
             }
             Step::Heard(peer) => {
                 if self.connected[end].contains(&peer) {
-                    self.engines[end].handle(now, Input::Frames(peer, vec![Message::NotInterested]));
+                    self.engines[end]
+                        .handle(now, Input::Frames(peer, vec![Message::NotInterested]));
                 }
                 return;
             }
@@ -141,7 +162,8 @@ impl Pair {
             Step::Answered(peer, addr) => (peer, addr, true),
         };
         self.connected[end].insert(peer);
-        self.engines[end].handle(now, Input::Connected { peer, torrent: TORRENT, addr, outbound, handshake });
+        self.engines[end]
+            .handle(now, Input::Connected { peer, torrent: TORRENT, addr, outbound, handshake });
         let is_refused = self.carry_out(now, end).contains(&(peer, CloseReason::Duplicate));
         if !outbound {
             let wait = if is_refused { LATE } else { Duration::ZERO };
@@ -165,14 +187,20 @@ impl Pair {
                     let peer = PeerKey(self.dials as u64);
                     self.dials += 1;
                     self.ways.insert(peer, way);
-                    let from = SocketAddr::new(self.addrs[end][way].ip(), 50_000 + self.dials as u16);
+                    let from =
+                        SocketAddr::new(self.addrs[end][way].ip(), 50_000 + self.dials as u16);
                     self.plan(now + self.latency[way], 1 - end, Step::Incoming(peer, from));
                 }
                 Output::HangUp(peer, why) => {
                     let was_there = self.connected[end].remove(&peer);
-                    let is_late = why == CloseReason::Duplicate && !self.connected[1 - end].contains(&peer);
+                    let is_late =
+                        why == CloseReason::Duplicate && !self.connected[1 - end].contains(&peer);
                     if was_there && !is_late {
-                        self.plan(now + self.latency[self.ways[&peer]], 1 - end, Step::Closed(peer));
+                        self.plan(
+                            now + self.latency[self.ways[&peer]],
+                            1 - end,
+                            Step::Closed(peer),
+                        );
                     }
                     ended.push((peer, why));
                 }
@@ -184,7 +212,8 @@ impl Pair {
 }
 
 /// Loopback, and an address of each family on one network.
-const NEAR: [&[&str]; 2] = [&["127.0.0.1", "10.0.0.1", "fd00::1"], &["127.0.0.1", "10.0.0.2", "fd00::2"]];
+const NEAR: [&[&str]; 2] =
+    [&["127.0.0.1", "10.0.0.1", "fd00::1"], &["127.0.0.1", "10.0.0.2", "fd00::2"]];
 /// One end has two addresses, and reaches the other end from a single address.
 const ONE_WAY: [&[&str]; 2] = [&["10.0.0.1", "10.0.0.1"], &["10.0.0.2", "10.0.0.3"]];
 /// A public address of each family.
@@ -193,9 +222,9 @@ const FAR: [&[&str]; 2] = [&["9.0.0.1", "2a01::1"], &["9.0.1.2", "2a02::2"]];
 #[test]
 fn one_connection_stays_whoever_dials_first() {
     for (seed, ips, spread) in (0..30).flat_map(|seed| {
-        [NEAR, FAR, ONE_WAY]
-            .into_iter()
-            .flat_map(move |ips| [0, 100, 1000].map(|spread| (seed, ips, Duration::from_millis(spread))))
+        [NEAR, FAR, ONE_WAY].into_iter().flat_map(move |ips| {
+            [0, 100, 1000].map(|spread| (seed, ips, Duration::from_millis(spread)))
+        })
     }) {
         let mut pair = Pair::new(seed, ips, spread);
         pair.play(Time::ZERO + spread + Duration::from_secs(2));
@@ -203,7 +232,11 @@ fn one_connection_stays_whoever_dials_first() {
         let what = format!("seed {seed}, {ips:?}, {spread:?}: {stays:?}, {:?}", pair.latency);
         assert_eq!((stays[0].len(), &stays[0]), (1, &stays[1]), "{what}");
         pair.play(Time::from_secs(200));
-        assert_eq!((&pair.connected, pair.dials), (&stays, dials), "{what}: nothing is dialled again");
+        assert_eq!(
+            (&pair.connected, pair.dials),
+            (&stays, dials),
+            "{what}: nothing is dialled again"
+        );
     }
 }
 

@@ -5,7 +5,10 @@
 
 use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec};
 use bt_peer_wire::{Handshake, Message, Reserved};
-use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PIECE_IN_MEMORY_MAX, PeerId, Piece, PieceCheck, RawBlock, Rng, Time};
+use bt_types::{
+    BLOCK_LEN, Bitfield, Geometry, InfoHash, PIECE_IN_MEMORY_MAX, PeerId, Piece, PieceCheck,
+    RawBlock, Rng, Time,
+};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,7 +35,8 @@ impl World {
         let (asked, stored, complete, forgotten) = Default::default();
         let mut world = World { engine, now: Time::ZERO, asked, stored, complete, forgotten };
         for n in 0..torrents {
-            let (key, peer, info_hash) = (TorrentKey(n), PeerKey(n.into()), InfoHash([n as u8; 20]));
+            let (key, peer, info_hash) =
+                (TorrentKey(n), PeerKey(n.into()), InfoHash([n as u8; 20]));
             let spec = TorrentSpec {
                 info_hash,
                 geometry,
@@ -44,7 +48,11 @@ impl World {
             };
             world.give(Input::Add(key, Box::new(spec)));
             let addr = ([10, 0, n as u8, 1], 6881).into();
-            let handshake = Handshake { reserved: Reserved::OURS, info_hash, peer_id: PeerId([2 + n as u8; 20]) };
+            let handshake = Handshake {
+                reserved: Reserved::OURS,
+                info_hash,
+                peer_id: PeerId([2 + n as u8; 20]),
+            };
             world.give(Input::Connected { peer, torrent: key, addr, outbound: true, handshake });
             world.give(Input::Frames(peer, vec![Message::HaveAll, Message::Unchoke]));
         }
@@ -69,7 +77,9 @@ impl World {
                         }
                     }
                 }
-                Output::Store(key, block, data) => self.stored.push((key, block.piece(), data.len() as u64)),
+                Output::Store(key, block, data) => {
+                    self.stored.push((key, block.piece(), data.len() as u64))
+                }
                 Output::Check { torrent, piece, .. } => self.complete.push((torrent, piece)),
                 Output::Forget(key, piece) => self.forgotten.push((key, piece)),
                 _ => {}
@@ -89,7 +99,9 @@ impl World {
 
     /// Lets the torrent's peer send the first block that it was asked for.
     fn send(&mut self, torrent: u32) -> bool {
-        let Some(asked) = self.asked.get_mut(&torrent).filter(|asked| !asked.is_empty()) else { return false };
+        let Some(asked) = self.asked.get_mut(&torrent).filter(|asked| !asked.is_empty()) else {
+            return false;
+        };
         let RawBlock { piece, begin, len } = asked.remove(0);
         self.give(Input::Frames(
             PeerKey(torrent.into()),
@@ -128,7 +140,10 @@ fn all_torrents_together_stay_within_the_budget_and_each_gets_its_turn() {
 #[test]
 fn pieces_that_are_never_completed_give_way_to_another_torrent() {
     let mut world = World::new(2, MIB, u64::from(MIB));
-    assert_eq!((world.engine.reserved(TorrentKey(0)), world.engine.reserved(TorrentKey(1))), (u64::from(MIB), 0));
+    assert_eq!(
+        (world.engine.reserved(TorrentKey(0)), world.engine.reserved(TorrentKey(1))),
+        (u64::from(MIB), 0)
+    );
     // The first torrent's peer sends one more block only.
     assert!(world.send(0));
     world.pass(Duration::from_secs(45));

@@ -467,7 +467,13 @@ fn trackers_hear_each_event_once() {
         tracker answers 1800
         at 3600s
         leave";
-    let scene = Scene { pieces: 1, blocks: 1, have: "0", trackers: &["udp://one", "http://two"], setting: PLAIN };
+    let scene = Scene {
+        pieces: 1,
+        blocks: 1,
+        have: "0",
+        trackers: &["udp://one", "http://two"],
+        setting: PLAIN,
+    };
     assert_snapshot!(play(&scene, told), @"
     < announce Started to udp://one, 16384 bytes left
     > tracker fails

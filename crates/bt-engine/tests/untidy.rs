@@ -3,7 +3,9 @@
 //! Decides: what the engine must tolerate. Must not know: its insides.
 //! Invariant: every case is played on an engine of its own, as a leecher and as a seed.
 
-use bt_engine::{Budget, CloseReason, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec};
+use bt_engine::{
+    Budget, CloseReason, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec,
+};
 use bt_peer_wire::{ExtensionIds, Handshake, Message, Reserved};
 use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, RawBlock, Rng, Time};
 
@@ -19,7 +21,8 @@ fn geometry() -> Geometry {
 /// Returns the outputs to a peer that sends these messages, without what every peer is sent. An
 /// error if the engine disconnects it.
 fn hear(have: Bitfield, said: Vec<Message>) -> Result<Vec<Output>, CloseReason> {
-    let mut engine = Engine::new(Config::new(PeerId([1; 20])), Budget::default(), Rng::from_seed(1));
+    let mut engine =
+        Engine::new(Config::new(PeerId([1; 20])), Budget::default(), Rng::from_seed(1));
     let spec = TorrentSpec {
         info_hash: HASH,
         geometry: geometry(),
@@ -30,13 +33,20 @@ fn hear(have: Bitfield, said: Vec<Message>) -> Result<Vec<Output>, CloseReason> 
         private: false,
     };
     engine.handle(Time::ZERO, Input::Add(TORRENT, Box::new(spec)));
-    let handshake = Handshake { reserved: Reserved::OURS, info_hash: HASH, peer_id: PeerId([2; 20]) };
+    let handshake =
+        Handshake { reserved: Reserved::OURS, info_hash: HASH, peer_id: PeerId([2; 20]) };
     let addr = "9.9.9.9:6881".parse().unwrap();
-    engine.handle(Time::ZERO, Input::Connected { peer: PEER, torrent: TORRENT, addr, outbound: false, handshake });
+    engine.handle(
+        Time::ZERO,
+        Input::Connected { peer: PEER, torrent: TORRENT, addr, outbound: false, handshake },
+    );
     while engine.poll().is_some() {}
     engine.handle(Time::ZERO, Input::Frames(PEER, said));
     let outputs: Vec<Output> = core::iter::from_fn(|| engine.poll()).collect();
-    match outputs.iter().find_map(|output| if let Output::HangUp(_, why) = output { Some(*why) } else { None }) {
+    match outputs
+        .iter()
+        .find_map(|output| if let Output::HangUp(_, why) = output { Some(*why) } else { None })
+    {
         Some(why) => Err(why),
         None => Ok(outputs),
     }
@@ -69,15 +79,24 @@ fn an_untidy_peer_is_kept_and_asked() {
         // Spare bits of the bitfield are set.
         let bits = Message::Bitfield([0xff][..].into());
         // Before the bitfield only an extension handshake may come.
-        let (before, after) =
-            if matches!(message, Message::Extended { .. }) { (Some(message), None) } else { (None, Some(message)) };
-        let said = before.into_iter().chain([bits]).chain(after).chain([Message::Unchoke]).collect();
+        let (before, after) = if matches!(message, Message::Extended { .. }) {
+            (Some(message), None)
+        } else {
+            (None, Some(message))
+        };
+        let said =
+            before.into_iter().chain([bits]).chain(after).chain([Message::Unchoke]).collect();
         let outputs = hear(Bitfield::empty(3), said).unwrap_or_else(|why| panic!("{case}: {why}"));
         let requests = |output: &Output| match output {
-            Output::Send(_, messages) => messages.iter().filter(|message| matches!(message, Message::Request(_))).count(),
+            Output::Send(_, messages) => {
+                messages.iter().filter(|message| matches!(message, Message::Request(_))).count()
+            }
             _ => 0,
         };
-        assert!(outputs.iter().map(requests).sum::<usize>() > 0, "{case}: it is not asked for anything");
+        assert!(
+            outputs.iter().map(requests).sum::<usize>() > 0,
+            "{case}: it is not asked for anything"
+        );
     }
 }
 
@@ -98,7 +117,9 @@ fn what_there_is_is_served_up_to_128_kib_and_the_rest_is_rejected() {
     for (raw, is_served) in table {
         let said = vec![Message::HaveNone, Message::Interested, Message::Request(raw)];
         let outputs = hear(Bitfield::full(3), said).unwrap_or_else(|why| panic!("{raw:?}: {why}"));
-        let served = outputs.iter().any(|output| matches!(output, Output::Serve { blocks, .. } if blocks[0].raw() == raw));
+        let served = outputs
+            .iter()
+            .any(|output| matches!(output, Output::Serve { blocks, .. } if blocks[0].raw() == raw));
         let rejected =
             outputs.iter().any(|output| matches!(output, Output::Send(_, said) if said.contains(&Message::Reject(raw))));
         assert_eq!((served, rejected), (is_served, !is_served), "{raw:?}");

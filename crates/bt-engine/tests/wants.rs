@@ -9,7 +9,8 @@ use insta::assert_snapshot;
 use transcript::{PLAIN, Scene, Setting, play};
 
 /// A leecher with nothing, of six pieces of one block.
-const LEECHER: Scene = Scene { pieces: 6, blocks: 1, have: "000000", trackers: &[], setting: PLAIN };
+const LEECHER: Scene =
+    Scene { pieces: 6, blocks: 1, have: "000000", trackers: &[], setting: PLAIN };
 
 #[test]
 fn a_skipped_piece_is_not_asked_for_and_the_wanted_part_is_complete_without_it() {

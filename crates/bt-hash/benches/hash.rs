@@ -42,7 +42,9 @@ fn many(bencher: Bencher<'_, '_>, algorithm: Algorithm, together: usize) {
     let messages: Vec<&[&[u8]]> = slices.iter().map(<[_; 1]>::as_slice).collect();
     bencher.counter(BytesCount::new(MESSAGES << 20)).bench(|| {
         let mut digests = Vec::with_capacity(MESSAGES);
-        messages.chunks(together).for_each(|messages| bt_hash::digest_many(algorithm, messages, &mut digests));
+        messages
+            .chunks(together)
+            .for_each(|messages| bt_hash::digest_many(algorithm, messages, &mut digests));
         digests
     });
 }

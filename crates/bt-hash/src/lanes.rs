@@ -16,7 +16,16 @@ pub(crate) type Block = [u8; BLOCK];
 
 /// The states before the first block (FIPS 180-4).
 const SHA1: [u32; 5] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
-const SHA256: [u32; 8] = [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+const SHA256: [u32; 8] = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19,
+];
 
 /// Messages from which wide lanes are faster than the SHA instructions, though some lanes then work
 /// for nothing.
@@ -58,7 +67,10 @@ pub(crate) fn sha1_many(cpu: Cpu, messages: &[&[&[u8]]], digests: &mut Vec<Sha1D
 pub(crate) fn sha256_many(cpu: Cpu, messages: &[&[&[u8]]], digests: &mut Vec<Sha256Digest>) {
     let states = hash(SHA256, messages, |states, blocks| match cpu.wide {
         Some(wide) if states.len() >= WIDE_FROM => wide.sha256(states, blocks),
-        _ => states.iter_mut().zip(blocks).for_each(|(state, blocks)| sha2::block_api::compress256(state, blocks)),
+        _ => states
+            .iter_mut()
+            .zip(blocks)
+            .for_each(|(state, blocks)| sha2::block_api::compress256(state, blocks)),
     });
     digests.extend(states.map(|state| bytes(&state)));
 }
@@ -69,9 +81,11 @@ fn hash<const WORDS: usize>(
     messages: &[&[&[u8]]],
     compress: impl Fn(&mut [[u32; WORDS]], &[&[Block]]),
 ) -> impl Iterator<Item = [u32; WORDS]> {
-    let mut all: Vec<Message<'_, WORDS>> = messages.iter().map(|slices| Message::new(slices, initial)).collect();
+    let mut all: Vec<Message<'_, WORDS>> =
+        messages.iter().map(|slices| Message::new(slices, initial)).collect();
     loop {
-        let mut active: Vec<_> = all.iter_mut().filter(|message| message.blocks > 0).take(WIDEST).collect();
+        let mut active: Vec<_> =
+            all.iter_mut().filter(|message| message.blocks > 0).take(WIDEST).collect();
         if active.is_empty() {
             break;
         }
@@ -81,16 +95,25 @@ fn hash<const WORDS: usize>(
 }
 
 /// Feeds these messages side by side until the shortest is done.
-fn run<const WORDS: usize>(messages: &mut [&mut Message<'_, WORDS>], compress: impl Fn(&mut [[u32; WORDS]], &[&[Block]])) {
+fn run<const WORDS: usize>(
+    messages: &mut [&mut Message<'_, WORDS>],
+    compress: impl Fn(&mut [[u32; WORDS]], &[&[Block]]),
+) {
     let mut states: Vec<[u32; WORDS]> = messages.iter().map(|message| message.state).collect();
     while messages.iter().all(|message| message.blocks > 0) {
         let whole = messages.iter_mut().map(|message| message.whole_blocks()).min().unwrap_or(0);
         let mut blocks: [&[Block]; WIDEST] = [&[]; WIDEST];
         if whole > 0 {
-            blocks.iter_mut().zip(&mut *messages).for_each(|(blocks, message)| *blocks = message.take_whole(whole));
+            blocks
+                .iter_mut()
+                .zip(&mut *messages)
+                .for_each(|(blocks, message)| *blocks = message.take_whole(whole));
         } else {
             messages.iter_mut().for_each(|message| message.gather());
-            blocks.iter_mut().zip(&*messages).for_each(|(blocks, message)| *blocks = core::slice::from_ref(&message.gathered));
+            blocks
+                .iter_mut()
+                .zip(&*messages)
+                .for_each(|(blocks, message)| *blocks = core::slice::from_ref(&message.gathered));
         }
         compress(&mut states, &blocks[..messages.len()]);
     }
@@ -128,7 +151,16 @@ impl<'a, const WORDS: usize> Message<'a, WORDS> {
         let len: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
         // One byte of padding mark and eight of length follow the message.
         let blocks = (len + 9).div_ceil(BLOCK as u64);
-        Message { slices: slices.iter(), current: &[], left: len, len, blocks, gathered: [0; BLOCK], marked: false, state }
+        Message {
+            slices: slices.iter(),
+            current: &[],
+            left: len,
+            len,
+            blocks,
+            gathered: [0; BLOCK],
+            marked: false,
+            state,
+        }
     }
 
     /// Returns the number of blocks that lie whole in the current slice.

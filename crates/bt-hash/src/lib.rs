@@ -94,7 +94,8 @@ pub fn sha256_many(messages: &[&[&[u8]]], digests: &mut Vec<Sha256Digest>) {
         lanes::sha256_many(cpu, messages, digests);
         return;
     }
-    digests.extend(messages.iter().map(|message| Sha256Digest::from(alone::<sha2::Sha256>(message))));
+    digests
+        .extend(messages.iter().map(|message| Sha256Digest::from(alone::<sha2::Sha256>(message))));
 }
 
 /// Hashes one message, by the portable path.
@@ -163,7 +164,10 @@ mod tests {
     fn published_vectors() {
         assert_eq!(hex(&sha1(b"abc")), "a9993e364706816aba3e25717850c26c9cd0d89d");
         assert_eq!(hex(&sha1(b"")), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
-        assert_eq!(hex(&sha256(b"abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            hex(&sha256(b"abc")),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 
     #[test]

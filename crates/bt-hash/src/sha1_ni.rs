@@ -11,8 +11,9 @@
 
 use crate::lanes::Block;
 use core::arch::x86_64::{
-    __m128i, _mm_add_epi32, _mm_extract_epi32, _mm_set_epi32, _mm_set_epi64x, _mm_sha1msg1_epu32, _mm_sha1msg2_epu32,
-    _mm_sha1nexte_epu32, _mm_sha1rnds4_epu32, _mm_shuffle_epi8, _mm_shuffle_epi32, _mm_xor_si128,
+    __m128i, _mm_add_epi32, _mm_extract_epi32, _mm_set_epi32, _mm_set_epi64x, _mm_sha1msg1_epu32,
+    _mm_sha1msg2_epu32, _mm_sha1nexte_epu32, _mm_sha1rnds4_epu32, _mm_shuffle_epi8,
+    _mm_shuffle_epi32, _mm_xor_si128,
 };
 
 /// The five words of a SHA-1 state.
@@ -24,19 +25,31 @@ pub(crate) struct ShaNi(());
 
 impl ShaNi {
     pub(crate) fn detect() -> Option<ShaNi> {
-        let there = is_x86_feature_detected!("sha") && is_x86_feature_detected!("ssse3") && is_x86_feature_detected!("sse4.1");
+        let there = is_x86_feature_detected!("sha")
+            && is_x86_feature_detected!("ssse3")
+            && is_x86_feature_detected!("sse4.1");
         there.then_some(ShaNi(()))
     }
 
     /// Feeds each lane's blocks into its state, four, two or one lane at a time. All lanes have the
     /// same number of blocks.
     pub(crate) fn sha1(self, states: &mut [State], blocks: &[&[Block]]) {
-        let ((fours, states), (blocks_of_fours, blocks)) = (states.as_chunks_mut::<4>(), blocks.as_chunks::<4>());
-        fours.iter_mut().zip(blocks_of_fours).for_each(|(states, blocks)| self.compress(states, blocks));
-        let ((twos, states), (blocks_of_twos, blocks)) = (states.as_chunks_mut::<2>(), blocks.as_chunks::<2>());
-        twos.iter_mut().zip(blocks_of_twos).for_each(|(states, blocks)| self.compress(states, blocks));
-        let ((ones, _), (blocks_of_ones, _)) = (states.as_chunks_mut::<1>(), blocks.as_chunks::<1>());
-        ones.iter_mut().zip(blocks_of_ones).for_each(|(states, blocks)| self.compress(states, blocks));
+        let ((fours, states), (blocks_of_fours, blocks)) =
+            (states.as_chunks_mut::<4>(), blocks.as_chunks::<4>());
+        fours
+            .iter_mut()
+            .zip(blocks_of_fours)
+            .for_each(|(states, blocks)| self.compress(states, blocks));
+        let ((twos, states), (blocks_of_twos, blocks)) =
+            (states.as_chunks_mut::<2>(), blocks.as_chunks::<2>());
+        twos.iter_mut()
+            .zip(blocks_of_twos)
+            .for_each(|(states, blocks)| self.compress(states, blocks));
+        let ((ones, _), (blocks_of_ones, _)) =
+            (states.as_chunks_mut::<1>(), blocks.as_chunks::<1>());
+        ones.iter_mut()
+            .zip(blocks_of_ones)
+            .for_each(|(states, blocks)| self.compress(states, blocks));
     }
 
     fn compress<const N: usize>(self, states: &mut [State; N], blocks: &[&[Block]; N]) {
@@ -86,7 +99,10 @@ fn compress<const N: usize>(states: &mut [State; N], blocks: &[&[Block]; N]) {
                 for lane in &mut lanes {
                     let w = &mut lane.words;
                     if !$first {
-                        let mixed = _mm_xor_si128(_mm_sha1msg1_epu32(w[$i], w[($i + 1) % 4]), w[($i + 2) % 4]);
+                        let mixed = _mm_xor_si128(
+                            _mm_sha1msg1_epu32(w[$i], w[($i + 1) % 4]),
+                            w[($i + 2) % 4],
+                        );
                         w[$i] = _mm_sha1msg2_epu32(mixed, w[($i + 3) % 4]);
                     }
                     let e = _mm_sha1nexte_epu32(lane.before, w[$i]);

@@ -12,7 +12,8 @@
 
 use crate::lanes::Block;
 use core::arch::x86_64::{
-    __m128i, __m256i, __m512i, _mm_set_epi64x, _mm256_set_m128i, _mm512_castsi256_si512, _mm512_inserti64x4,
+    __m128i, __m256i, __m512i, _mm_set_epi64x, _mm256_set_m128i, _mm512_castsi256_si512,
+    _mm512_inserti64x4,
 };
 
 /// The most messages side by side.
@@ -61,7 +62,11 @@ impl Wide {
         // precondition: they take references only and do no pointer arithmetic.
         #[expect(unsafe_code, reason = "calling functions that need target features")]
         unsafe {
-            if states.len() > HALF { sixteen::sha1(states, blocks) } else { eight::sha1(states, blocks) }
+            if states.len() > HALF {
+                sixteen::sha1(states, blocks)
+            } else {
+                eight::sha1(states, blocks)
+            }
         }
     }
 
@@ -70,7 +75,11 @@ impl Wide {
         // SAFETY: as above.
         #[expect(unsafe_code, reason = "calling functions that need target features")]
         unsafe {
-            if states.len() > HALF { sixteen::sha256(states, blocks) } else { eight::sha256(states, blocks) }
+            if states.len() > HALF {
+                sixteen::sha256(states, blocks)
+            } else {
+                eight::sha256(states, blocks)
+            }
         }
     }
 }

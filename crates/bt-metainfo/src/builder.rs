@@ -111,8 +111,11 @@ impl Outside<'_> {
                 let mut urls = self.trackers.iter().flatten();
                 text(d, b"announce", urls.next());
                 if urls.next().is_some() {
-                    d.key(b"announce-list")
-                        .list(|tiers| self.trackers.iter().for_each(|tier| tiers.item().list(|l| strings(l, tier))));
+                    d.key(b"announce-list").list(|tiers| {
+                        self.trackers
+                            .iter()
+                            .for_each(|tier| tiers.item().list(|l| strings(l, tier)))
+                    });
                 }
                 text(d, b"comment", self.comment);
                 text(d, b"created by", self.created_by);
@@ -121,7 +124,9 @@ impl Outside<'_> {
                 }
                 info(d.key(b"info"));
                 if !self.nodes.is_empty() {
-                    d.key(b"nodes").list(|l| self.nodes.iter().for_each(|node| l.item().list(|pair| pair_of(pair, node))));
+                    d.key(b"nodes").list(|l| {
+                        self.nodes.iter().for_each(|node| l.item().list(|pair| pair_of(pair, node)))
+                    });
                 }
                 if !self.web_seeds.is_empty() {
                     d.key(b"url-list").list(|l| strings(l, self.web_seeds));

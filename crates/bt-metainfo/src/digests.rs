@@ -16,7 +16,8 @@ pub struct PieceDigests(Bytes);
 impl PieceDigests {
     /// Makes the digests of a v1 torrent, 20 bytes each: `None` unless there is one for each piece.
     pub fn v1(digests: Bytes, geometry: &Geometry) -> Option<PieceDigests> {
-        let is_whole = digests.len() as u64 == u64::from(geometry.piece_count()) * size_of::<Sha1Digest>() as u64;
+        let is_whole = digests.len() as u64
+            == u64::from(geometry.piece_count()) * size_of::<Sha1Digest>() as u64;
         is_whole.then_some(PieceDigests(digests))
     }
 

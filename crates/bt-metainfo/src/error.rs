@@ -56,13 +56,17 @@ pub enum MetainfoError {
     #[error("the file path \"{0}\" is empty, too deep or too long")]
     PathLength(String),
     /// A v2 `info` whose dictionary keys are not sorted, or whose numbers are odd.
-    #[error("its version 2 \"info\" is not canonical: keys are not sorted, or numbers have leading zeros")]
+    #[error(
+        "its version 2 \"info\" is not canonical: keys are not sorted, or numbers have leading zeros"
+    )]
     NotCanonical,
     /// The two halves of a hybrid torrent list different files.
     #[error("it is a hybrid torrent whose two halves list different files")]
     HybridMismatch,
     /// The torrent is valid, but we cannot transfer it.
-    #[error("it is a version 2 torrent without a version 1 side, and getting those is not supported yet; a hybrid torrent works")]
+    #[error(
+        "it is a version 2 torrent without a version 1 side, and getting those is not supported yet; a hybrid torrent works"
+    )]
     V2Unsupported,
 }
 

@@ -10,7 +10,11 @@ use bt_bencoding::{Cursor, Kind};
 pub(crate) use bt_types::{is_steering, printable};
 
 /// Reads the value of a key, when present; its type must be `kind`.
-pub(crate) fn optional<'a>(dict: Cursor<'a>, key: &'static str, kind: Kind) -> Result<Option<Cursor<'a>>, MetainfoError> {
+pub(crate) fn optional<'a>(
+    dict: Cursor<'a>,
+    key: &'static str,
+    kind: Kind,
+) -> Result<Option<Cursor<'a>>, MetainfoError> {
     match dict.get(key.as_bytes()) {
         Some(value) if value.kind() != kind => Err(MetainfoError::WrongType(key)),
         value => Ok(value),
@@ -18,7 +22,11 @@ pub(crate) fn optional<'a>(dict: Cursor<'a>, key: &'static str, kind: Kind) -> R
 }
 
 /// Reads the value of a key that must be there.
-pub(crate) fn required<'a>(dict: Cursor<'a>, key: &'static str, kind: Kind) -> Result<Cursor<'a>, MetainfoError> {
+pub(crate) fn required<'a>(
+    dict: Cursor<'a>,
+    key: &'static str,
+    kind: Kind,
+) -> Result<Cursor<'a>, MetainfoError> {
     optional(dict, key, kind)?.ok_or(MetainfoError::MissingKey(key))
 }
 

@@ -100,12 +100,19 @@ impl Info {
     }
 
     /// Parses an `info` value that the scanner accepted, `bytes`; appends to `warnings`.
-    pub(crate) fn parse(info: Cursor<'_>, bytes: &Bytes, warnings: &mut Vec<String>) -> Result<(Info, Format), MetainfoError> {
+    pub(crate) fn parse(
+        info: Cursor<'_>,
+        bytes: &Bytes,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Info, Format), MetainfoError> {
         let format = Format::of(info)?;
         if format != Format::V1 && !scan(info.span(), Limits::TORRENT)?.is_canonical() {
             return Err(MetainfoError::NotCanonical);
         }
-        let name = info.get(b"name.utf-8").and_then(|name| name.as_bytes()).map_or_else(|| fields::bytes(info, "name"), Ok)?;
+        let name = info
+            .get(b"name.utf-8")
+            .and_then(|name| name.as_bytes())
+            .map_or_else(|| fields::bytes(info, "name"), Ok)?;
         let raw = match format {
             Format::V1 => {
                 if info.get(b"files").is_some() && info.get(b"length").is_some() {
@@ -125,7 +132,11 @@ impl Info {
         let align = if format == Format::V2 { u64::from(piece_length) } else { 1 };
         let (files, total) = place(raw, stored.paths, align)?;
         let geometry = Geometry::new(total, piece_length)?;
-        let digests = if format == Format::V2 { None } else { Some(Arc::new(digests(info, bytes, &geometry)?)) };
+        let digests = if format == Format::V2 {
+            None
+        } else {
+            Some(Arc::new(digests(info, bytes, &geometry)?))
+        };
         Ok((Info { name: stored.name, geometry, files, digests }, format))
     }
 }
@@ -148,10 +159,14 @@ impl<'a> RawFile<'a> {
     /// Reads the dictionary of a file, except its path. A symlink has no length of its own (BEP
     /// 47).
     pub(crate) fn new(path: Vec<&'a [u8]>, dict: Cursor<'a>) -> Result<RawFile<'a>, MetainfoError> {
-        let attr = Attr::from_letters(dict.get(b"attr").and_then(|attr| attr.as_bytes()).unwrap_or_default());
+        let attr = Attr::from_letters(
+            dict.get(b"attr").and_then(|attr| attr.as_bytes()).unwrap_or_default(),
+        );
         let length = match attr.symlink {
             true => 0,
-            false => u64::try_from(fields::int(dict, "length")?).map_err(|_| MetainfoError::FileSize)?,
+            false => {
+                u64::try_from(fields::int(dict, "length")?).map_err(|_| MetainfoError::FileSize)?
+            }
         };
         Ok(RawFile { path, length, attr })
     }
@@ -214,7 +229,10 @@ fn list_files<'a>(info: Cursor<'a>, name: &'a [u8]) -> Result<Vec<RawFile<'a>>, 
 }
 
 /// Returns the v1 files of a hybrid, if the v2 side lists the same ones in the same order.
-fn agreeing<'a>(v1: Vec<RawFile<'a>>, v2: &[RawFile<'_>]) -> Result<Vec<RawFile<'a>>, MetainfoError> {
+fn agreeing<'a>(
+    v1: Vec<RawFile<'a>>,
+    v2: &[RawFile<'_>],
+) -> Result<Vec<RawFile<'a>>, MetainfoError> {
     let listed = v1.iter().filter(|file| !file.attr.padding).map(|file| (&file.path, file.length));
     let agree = listed.eq(v2.iter().map(|file| (&file.path, file.length)));
     if agree { Ok(v1) } else { Err(MetainfoError::HybridMismatch) }
@@ -222,9 +240,9 @@ fn agreeing<'a>(v1: Vec<RawFile<'a>>, v2: &[RawFile<'_>]) -> Result<Vec<RawFile<
 
 fn piece_length(info: Cursor<'_>, format: Format) -> Result<u32, MetainfoError> {
     let claimed = fields::int(info, "piece length")?;
-    let valid = u32::try_from(claimed)
-        .ok()
-        .filter(|length| format == Format::V1 || (length.is_power_of_two() && *length >= PIECE_LENGTH_MIN_V2));
+    let valid = u32::try_from(claimed).ok().filter(|length| {
+        format == Format::V1 || (length.is_power_of_two() && *length >= PIECE_LENGTH_MIN_V2)
+    });
     match valid {
         Some(length) if Geometry::new(0, length) != Err(GeometryError::PieceLength) => Ok(length),
         _ => Err(MetainfoError::PieceLength(claimed)),
@@ -232,7 +250,11 @@ fn piece_length(info: Cursor<'_>, format: Format) -> Result<u32, MetainfoError> 
 }
 
 /// Gives each file its offset, a multiple of `align`; also returns the total length.
-fn place(raw: Vec<RawFile<'_>>, paths: Vec<Vec<String>>, align: u64) -> Result<(Vec<FileEntry>, u64), MetainfoError> {
+fn place(
+    raw: Vec<RawFile<'_>>,
+    paths: Vec<Vec<String>>,
+    align: u64,
+) -> Result<(Vec<FileEntry>, u64), MetainfoError> {
     let mut end = 0u64;
     let mut files = Vec::with_capacity(raw.len());
     for (file, path) in raw.into_iter().zip(paths) {
@@ -245,7 +267,11 @@ fn place(raw: Vec<RawFile<'_>>, paths: Vec<Vec<String>>, align: u64) -> Result<(
     Ok((files, end))
 }
 
-fn digests(info: Cursor<'_>, bytes: &Bytes, geometry: &Geometry) -> Result<PieceDigests, MetainfoError> {
+fn digests(
+    info: Cursor<'_>,
+    bytes: &Bytes,
+    geometry: &Geometry,
+) -> Result<PieceDigests, MetainfoError> {
     let pieces = fields::bytes(info, "pieces")?;
     // A slice of the kept bytes: there is no need to keep them twice.
     let from = pieces.as_ptr().addr() - info.span().as_ptr().addr();

@@ -8,7 +8,11 @@
 //!
 //! ```
 //! use bt_metainfo::{Builder, Metainfo};
-//! let builder = Builder { piece_length: 16_384, single_file: true, ..Builder::new("hello.txt", vec![(vec![], 5)]) };
+//! let builder = Builder {
+//!     piece_length: 16_384,
+//!     single_file: true,
+//!     ..Builder::new("hello.txt", vec![(vec![], 5)])
+//! };
 //! let bytes = builder.build(&[bt_hash::sha1(b"hello")]);
 //!
 //! let torrent = Metainfo::from_bytes(&bytes).unwrap();

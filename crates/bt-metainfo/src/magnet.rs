@@ -58,7 +58,9 @@ pub enum MagnetError {
     NoTorrent,
     /// An info-hash that is neither 40 hex nor 32 base32 digits, or a multihash that is not SHA-256
     /// in hex.
-    #[error("its info-hash is not 40 hex or 32 base32 digits, or its multihash is not 1220 and 64 hex digits")]
+    #[error(
+        "its info-hash is not 40 hex or 32 base32 digits, or its multihash is not 1220 and 64 hex digits"
+    )]
     InfoHash,
     /// Two different info-hashes of one kind.
     #[error("it names two torrents")]
@@ -100,23 +102,42 @@ impl Magnet {
         if link.len() > LINK_MAX {
             return Err(MagnetError::TooLong);
         }
-        let query = after(link.trim(), "magnet:?").ok_or(MagnetError::Scheme)?.replace("&amp;", "&");
+        let query =
+            after(link.trim(), "magnet:?").ok_or(MagnetError::Scheme)?.replace("&amp;", "&");
         let mut magnet = Magnet::new(InfoHashes { v1: None, v2: None });
         let mut has_unreadable_hash = false;
         for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             let value = unescape(value.trim());
             // Some writers number the keys that they repeat: `tr.1`, `tr.2`.
             let key = key.trim().to_ascii_lowercase();
-            let key = key.split_once('.').filter(|(_, n)| n.parse::<u32>().is_ok()).map_or(&*key, |(key, _)| key);
+            let key = key
+                .split_once('.')
+                .filter(|(_, n)| n.parse::<u32>().is_ok())
+                .map_or(&*key, |(key, _)| key);
             if value.trim_ascii().is_empty() {
                 continue;
             }
             match key {
                 "xt" => has_unreadable_hash |= !magnet.add_topic(&value)?,
                 "dn" => magnet.name = name(&value).or(magnet.name),
-                "tr" => keep(&mut magnet.trackers, &mut magnet.warnings, "tr", text(&value).map(str::to_owned)),
-                "ws" => keep(&mut magnet.web_seeds, &mut magnet.warnings, "ws", text(&value).map(str::to_owned)),
-                "x.pe" => keep(&mut magnet.peers, &mut magnet.warnings, "x.pe", text(&value).and_then(peer)),
+                "tr" => keep(
+                    &mut magnet.trackers,
+                    &mut magnet.warnings,
+                    "tr",
+                    text(&value).map(str::to_owned),
+                ),
+                "ws" => keep(
+                    &mut magnet.web_seeds,
+                    &mut magnet.warnings,
+                    "ws",
+                    text(&value).map(str::to_owned),
+                ),
+                "x.pe" => keep(
+                    &mut magnet.peers,
+                    &mut magnet.warnings,
+                    "x.pe",
+                    text(&value).and_then(peer),
+                ),
                 "so" => {
                     for range in text(&value).unwrap_or("?").split(',') {
                         keep(&mut magnet.files, &mut magnet.warnings, "so", files(range.trim()));
@@ -200,8 +221,12 @@ fn peer(text: &str) -> Option<(String, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse().ok().filter(|port| *port != 0)?;
     let bare = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']').filter(|host| host.parse::<core::net::Ipv6Addr>().is_ok())?,
-        None => Some(host).filter(|host| !host.is_empty() && !host.contains([':', ']', '/', ' ']))?,
+        Some(rest) => {
+            rest.strip_suffix(']').filter(|host| host.parse::<core::net::Ipv6Addr>().is_ok())?
+        }
+        None => {
+            Some(host).filter(|host| !host.is_empty() && !host.contains([':', ']', '/', ' ']))?
+        }
     };
     Some((bare.to_owned(), port))
 }
@@ -242,7 +267,8 @@ fn unescape(value: &str) -> Vec<u8> {
     let mut rest = value.as_bytes();
     while let [byte, behind @ ..] = rest {
         let digit = |at: usize| behind.get(at).and_then(|digit| char::from(*digit).to_digit(16));
-        let escaped = digit(0).zip(digit(1)).and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+        let escaped =
+            digit(0).zip(digit(1)).and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
         rest = behind;
         bytes.push(match (byte, escaped) {
             (b'%', Some(escaped)) => {
@@ -260,7 +286,9 @@ impl fmt::Display for Magnet {
     /// Writes the link.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "magnet:?";
-        let mut pair = |f: &mut fmt::Formatter<'_>, key: &str| write!(f, "{}{key}=", core::mem::replace(&mut separator, "&"));
+        let mut pair = |f: &mut fmt::Formatter<'_>, key: &str| {
+            write!(f, "{}{key}=", core::mem::replace(&mut separator, "&"))
+        };
         if let Some(v1) = self.info_hashes.v1 {
             pair(f, "xt")?;
             write!(f, "urn:btih:{v1}")?;
@@ -271,7 +299,8 @@ impl fmt::Display for Magnet {
         }
         let name = self.name.iter().map(|name| ("dn", name));
         let trackers = self.trackers.iter().map(|url| ("tr", url));
-        for (key, value) in name.chain(trackers).chain(self.web_seeds.iter().map(|url| ("ws", url))) {
+        for (key, value) in name.chain(trackers).chain(self.web_seeds.iter().map(|url| ("ws", url)))
+        {
             pair(f, key)?;
             write_escaped(f, value)?;
         }
@@ -302,7 +331,9 @@ impl fmt::Display for Magnet {
 /// Writes the text with every byte escaped that is not unreserved (RFC 3986).
 fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     text.bytes().try_for_each(|byte| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => write!(f, "{}", char::from(byte)),
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            write!(f, "{}", char::from(byte))
+        }
         _ => write!(f, "%{byte:02X}"),
     })
 }
@@ -329,11 +360,19 @@ mod tests {
             (format!("{HASH}&{HASH}&xt.1=urn:sha1:ABC&xl=5&foo&=&tr=&dn="), plain.clone()),
             (
                 format!("{HASH}&xt=urn:btmh:1220{}", "AB".repeat(32)),
-                Magnet { info_hashes: InfoHashes { v1: plain.info_hashes.v1, v2 }, ..plain.clone() },
+                Magnet {
+                    info_hashes: InfoHashes { v1: plain.info_hashes.v1, v2 },
+                    ..plain.clone()
+                },
             ),
-            (format!("xt.2=urn%3Abtmh:1220{}", "ab".repeat(32)), Magnet::new(InfoHashes { v1: None, v2 })),
             (
-                format!("dn=a+b%20%c3%bc%1b&{HASH}&tr=http%3A%2F%2Fa%2Fx%3Fy%3D1&tr.7=udp://b:1&ws=http://w/&tr=udp://b:1"),
+                format!("xt.2=urn%3Abtmh:1220{}", "ab".repeat(32)),
+                Magnet::new(InfoHashes { v1: None, v2 }),
+            ),
+            (
+                format!(
+                    "dn=a+b%20%c3%bc%1b&{HASH}&tr=http%3A%2F%2Fa%2Fx%3Fy%3D1&tr.7=udp://b:1&ws=http://w/&tr=udp://b:1"
+                ),
                 Magnet {
                     name: Some("a b ü\u{fffd}".into()),
                     trackers: vec!["http://a/x?y=1".into(), "udp://b:1".into()],
@@ -342,9 +381,15 @@ mod tests {
                 },
             ),
             (
-                format!("{HASH}&x.pe=1.2.3.4:5&x.pe=[2001:db8::1]:6&x.pe=host.example:7&so=0,2-4,9"),
+                format!(
+                    "{HASH}&x.pe=1.2.3.4:5&x.pe=[2001:db8::1]:6&x.pe=host.example:7&so=0,2-4,9"
+                ),
                 Magnet {
-                    peers: vec![("1.2.3.4".into(), 5), ("2001:db8::1".into(), 6), ("host.example".into(), 7)],
+                    peers: vec![
+                        ("1.2.3.4".into(), 5),
+                        ("2001:db8::1".into(), 6),
+                        ("host.example".into(), 7),
+                    ],
                     files: vec![0..=0, 2..=4, 9..=9],
                     ..plain
                 },
@@ -366,7 +411,10 @@ mod tests {
             ("not_a_magnet", format!("magnet:{HASH}")),
             ("magnet_too_long", with(&"&a=b".repeat(20_000))),
             ("no_info_hash", "magnet:?".to_owned()),
-            ("no_info_hash", "magnet:?dn=x&xt=urn:sha1:YNCKHTQCWBTRNJIV4WNAE52SJUQCZO5C".to_owned()),
+            (
+                "no_info_hash",
+                "magnet:?dn=x&xt=urn:sha1:YNCKHTQCWBTRNJIV4WNAE52SJUQCZO5C".to_owned(),
+            ),
             ("invalid_info_hash", "magnet:?xt=urn:btih:".to_owned()),
             ("invalid_info_hash", format!("magnet:?xt=urn:btih:{}", &HEX[1..])),
             ("invalid_info_hash", format!("magnet:?xt=urn:btih:{HEX}0")),
@@ -410,16 +458,26 @@ mod tests {
             assert_eq!(magnet.warnings, warnings, "{more}");
             assert_eq!(magnet.to_string(), format!("magnet:?{HASH}{rest}"), "{more}");
         }
-        let cut = Magnet::parse(&format!("magnet:?{HASH}&dn={}+b", "a".repeat(NAME_MAX - 1))).unwrap();
+        let cut =
+            Magnet::parse(&format!("magnet:?{HASH}&dn={}+b", "a".repeat(NAME_MAX - 1))).unwrap();
         assert_eq!(Magnet::parse(&cut.to_string()), Ok(cut));
-        let many =
-            Magnet::parse(&format!("magnet:?{HASH}{}", (0..1001).map(|n| format!("&tr=u{n}")).collect::<String>())).unwrap();
+        let many = Magnet::parse(&format!(
+            "magnet:?{HASH}{}",
+            (0..1001).map(|n| format!("&tr=u{n}")).collect::<String>()
+        ))
+        .unwrap();
         assert_eq!((many.trackers.len(), many.warnings.len()), (ENTRIES_MAX, 1));
     }
 
     #[test]
     fn an_info_hash_alone_is_a_link() {
-        let table = [(HEX, true), ("YEX6DQDLXISUVHOJ6UM3GNNKPQJWPKEK", true), (&HEX[1..], false), ("", false), ("photos", false)];
+        let table = [
+            (HEX, true),
+            ("YEX6DQDLXISUVHOJ6UM3GNNKPQJWPKEK", true),
+            (&HEX[1..], false),
+            ("", false),
+            ("photos", false),
+        ];
         for (digits, is_link) in table {
             assert_eq!(Magnet::of_digits(digits).is_some(), is_link, "{digits}");
         }

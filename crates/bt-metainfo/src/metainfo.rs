@@ -71,7 +71,9 @@ impl Format {
     /// Returns the format of an `info` dictionary. The version is checked before anything else (BEP
     /// 52).
     pub(crate) fn of(info: Cursor<'_>) -> Result<Format, MetainfoError> {
-        let version = info.get(b"meta version").map(|version| version.as_int().ok_or(MetainfoError::WrongType("meta version")));
+        let version = info
+            .get(b"meta version")
+            .map(|version| version.as_int().ok_or(MetainfoError::WrongType("meta version")));
         match (version.transpose()?, info.get(b"pieces").is_some()) {
             (None | Some(1), _) => Ok(Format::V1),
             (Some(2), true) => Ok(Format::Hybrid),
@@ -116,7 +118,11 @@ impl Metainfo {
     /// other values.
     ///
     /// The info-hashes are those of the bytes: the caller must compare them with the wanted ones.
-    pub fn from_info(info_bytes: &[u8], trackers: Vec<Vec<String>>, web_seeds: Vec<String>) -> Result<Metainfo, MetainfoError> {
+    pub fn from_info(
+        info_bytes: &[u8],
+        trackers: Vec<Vec<String>>,
+        web_seeds: Vec<String>,
+    ) -> Result<Metainfo, MetainfoError> {
         let info = Cursor::parse(info_bytes, Limits::TORRENT)?;
         if info.kind() != Kind::Dict {
             return Err(MetainfoError::WrongType("info"));
@@ -149,7 +155,10 @@ impl Metainfo {
     }
 
     /// Makes a torrent of `info` alone.
-    fn of_info(info_dict: Cursor<'_>, mut warnings: Vec<String>) -> Result<Metainfo, MetainfoError> {
+    fn of_info(
+        info_dict: Cursor<'_>,
+        mut warnings: Vec<String>,
+    ) -> Result<Metainfo, MetainfoError> {
         let info_bytes = Bytes::copy_from_slice(info_dict.span());
         let (info, format) = Info::parse(info_dict, &info_bytes, &mut warnings)?;
         Ok(Metainfo {
@@ -159,7 +168,10 @@ impl Metainfo {
             info_bytes,
             // Every integer except 0, as other clients read it: their peers must not leak into the
             // DHT.
-            private: info_dict.get(b"private").and_then(|flag| flag.as_int()).is_some_and(|flag| flag != 0),
+            private: info_dict
+                .get(b"private")
+                .and_then(|flag| flag.as_int())
+                .is_some_and(|flag| flag != 0),
             source: fields::text(info_dict, "source"),
             trackers: Vec::new(),
             web_seeds: Vec::new(),
@@ -182,7 +194,8 @@ fn info_hashes(format: Format, info: &[u8]) -> InfoHashes {
 /// Reads the tiers of `announce-list`, or `announce` when that gives none. A tier that is a plain
 /// string is tolerated.
 fn trackers(root: Cursor<'_>) -> Vec<Vec<String>> {
-    let tiers = root.get(b"announce-list").into_iter().flat_map(|tiers| tiers.list()).take(ADDRESSES_MAX);
+    let tiers =
+        root.get(b"announce-list").into_iter().flat_map(|tiers| tiers.list()).take(ADDRESSES_MAX);
     let mut left = ADDRESSES_MAX;
     let mut kept: Vec<Vec<String>> = Vec::new();
     for tier in tiers {
@@ -205,7 +218,10 @@ fn strings(value: Option<Cursor<'_>>) -> Vec<String> {
     let Some(value) = value else { return Vec::new() };
     let items = value.list().filter_map(|item| item.as_bytes()).take(ADDRESSES_MAX);
     let url = |bytes| {
-        core::str::from_utf8(bytes).ok().map(str::trim).filter(|url| !url.is_empty() && !url.contains(fields::is_steering))
+        core::str::from_utf8(bytes)
+            .ok()
+            .map(str::trim)
+            .filter(|url| !url.is_empty() && !url.contains(fields::is_steering))
     };
     value.as_bytes().into_iter().chain(items).filter_map(url).map(str::to_owned).collect()
 }
@@ -217,5 +233,10 @@ fn nodes(root: Cursor<'_>) -> Vec<(String, u16)> {
         let port = u16::try_from(parts.next()?.as_int()?).ok().filter(|port| *port != 0)?;
         Some((host, port))
     };
-    root.get(b"nodes").into_iter().flat_map(|list| list.list()).take(ADDRESSES_MAX).filter_map(node).collect()
+    root.get(b"nodes")
+        .into_iter()
+        .flat_map(|list| list.list())
+        .take(ADDRESSES_MAX)
+        .filter_map(node)
+        .collect()
 }

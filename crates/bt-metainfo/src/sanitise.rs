@@ -35,18 +35,23 @@ pub(crate) struct Storable {
 }
 
 /// Makes the paths of all files storable; adds a warning for each path that had to change.
-pub(crate) fn storable(raw: &[RawFile<'_>], warnings: &mut Vec<String>) -> Result<Storable, MetainfoError> {
+pub(crate) fn storable(
+    raw: &[RawFile<'_>],
+    warnings: &mut Vec<String>,
+) -> Result<Storable, MetainfoError> {
     let mut paths = raw.iter().map(clean_path).collect::<Result<Vec<_>, _>>()?;
     rename_collisions(raw, &mut paths);
 
-    let changed = || raw.iter().zip(&paths).filter(|(file, path)| file.is_stored() && !is_same(file, path));
+    let changed =
+        || raw.iter().zip(&paths).filter(|(file, path)| file.is_stored() && !is_same(file, path));
     for (file, path) in changed().take(WARNINGS_MAX) {
         warnings.push(format!("\"{}\" is stored as \"{}\"", shown(&file.path), path.join("/")));
     }
     if let more @ 1.. = changed().count().saturating_sub(WARNINGS_MAX) {
         warnings.push(format!("{more} more files are stored under other names"));
     }
-    let name = paths.first().and_then(|path| path.first()).cloned().ok_or(MetainfoError::NoFiles)?;
+    let name =
+        paths.first().and_then(|path| path.first()).cloned().ok_or(MetainfoError::NoFiles)?;
     Ok(Storable { name, paths })
 }
 
@@ -63,12 +68,17 @@ pub(crate) fn shown(path: &[&[u8]]) -> String {
 /// client may have stored the file there.
 pub(crate) fn listed(file: &RawFile<'_>, path: &[String]) -> Option<Vec<Vec<u8>>> {
     let (name, below) = file.path.split_first()?;
-    let parts: Vec<&[u8]> = core::iter::once(*name).chain(below.iter().copied().filter(|part| !part.is_empty())).collect();
+    let parts: Vec<&[u8]> = core::iter::once(*name)
+        .chain(below.iter().copied().filter(|part| !part.is_empty()))
+        .collect();
     let is_name = |part: &[u8]| {
-        !matches!(part, b"" | b"." | b"..") && part.len() <= COMPONENT_MAX && !part.iter().any(|byte| matches!(byte, b'/' | 0))
+        !matches!(part, b"" | b"." | b"..")
+            && part.len() <= COMPONENT_MAX
+            && !part.iter().any(|byte| matches!(byte, b'/' | 0))
     };
     let differs = !parts.iter().copied().eq(path.iter().map(|part| part.as_bytes()));
-    let fits = parts.len() == path.len() && parts.iter().map(|part| part.len() + 1).sum::<usize>() <= PATH_MAX;
+    let fits = parts.len() == path.len()
+        && parts.iter().map(|part| part.len() + 1).sum::<usize>() <= PATH_MAX;
     let is_place = file.is_stored() && differs && fits && parts.iter().all(|part| is_name(part));
     is_place.then(|| parts.into_iter().map(<[u8]>::to_vec).collect())
 }
@@ -104,7 +114,9 @@ fn component(bytes: &[u8]) -> String {
     match name {
         "" => SUBSTITUTE.to_owned(),
         // A character longer, the name may be too long.
-        name if is_reserved(name) => shorten(&format!("{SUBSTITUTE}{name}")).trim_end_matches(['.', ' ']).to_owned(),
+        name if is_reserved(name) => {
+            shorten(&format!("{SUBSTITUTE}{name}")).trim_end_matches(['.', ' ']).to_owned()
+        }
         name => name.to_owned(),
     }
 }
@@ -113,14 +125,17 @@ fn component(bytes: &[u8]) -> String {
 fn is_reserved(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_uppercase();
     let mut chars = stem.chars();
-    let is_port = matches!(chars.next_back(), Some('0'..='9' | '¹' | '²' | '³')) && matches!(chars.as_str(), "COM" | "LPT");
+    let is_port = matches!(chars.next_back(), Some('0'..='9' | '¹' | '²' | '³'))
+        && matches!(chars.as_str(), "COM" | "LPT");
     is_port || matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$")
 }
 
 /// Splits off the extension with its dot, if there is a short one.
 fn split_extension(name: &str) -> (&str, &str) {
     match name.rfind('.').and_then(|dot| name.split_at_checked(dot)) {
-        Some((stem, extension)) if !stem.is_empty() && extension.len() <= EXTENSION_MAX => (stem, extension),
+        Some((stem, extension)) if !stem.is_empty() && extension.len() <= EXTENSION_MAX => {
+            (stem, extension)
+        }
         _ => (name, ""),
     }
 }
@@ -146,9 +161,13 @@ fn with_ending(stem: &str, ending: &str) -> String {
 fn rename_collisions(raw: &[RawFile<'_>], paths: &mut [Vec<String>]) {
     let mut names = Names::default();
     let stored = || raw.iter().map(RawFile::is_stored);
-    let parents: Vec<u32> =
-        stored().zip(paths.iter()).map(|(stored, path)| if stored { names.directory(path) } else { 0 }).collect();
-    for ((_, parent), path) in stored().zip(parents).zip(paths.iter_mut()).filter(|((stored, _), _)| *stored) {
+    let parents: Vec<u32> = stored()
+        .zip(paths.iter())
+        .map(|(stored, path)| if stored { names.directory(path) } else { 0 })
+        .collect();
+    for ((_, parent), path) in
+        stored().zip(parents).zip(paths.iter_mut()).filter(|((stored, _), _)| *stored)
+    {
         if let Some(last) = path.last_mut() {
             names.claim(parent, last);
         }
@@ -173,12 +192,17 @@ impl Names {
     /// Returns the number of the directory that holds the file.
     fn directory(&mut self, path: &[String]) -> u32 {
         let parents = path.split_last().map(|(_, parents)| parents).unwrap_or_default();
-        parents.iter().fold(0, |parent, part| match self.taken.get(&(parent, part.to_lowercase())) {
-            Some(Taken::Directory { number, .. }) => *number,
-            _ => {
-                self.directories += 1;
-                self.taken.insert((parent, part.to_lowercase()), Taken::Directory { number: self.directories, next_suffix: 1 });
-                self.directories
+        parents.iter().fold(0, |parent, part| {
+            match self.taken.get(&(parent, part.to_lowercase())) {
+                Some(Taken::Directory { number, .. }) => *number,
+                _ => {
+                    self.directories += 1;
+                    self.taken.insert(
+                        (parent, part.to_lowercase()),
+                        Taken::Directory { number: self.directories, next_suffix: 1 },
+                    );
+                    self.directories
+                }
             }
         })
     }
@@ -188,7 +212,9 @@ impl Names {
         let wanted = (parent, name.to_lowercase());
         let mut candidate = name.clone();
         while self.taken.contains_key(&(parent, candidate.to_lowercase())) {
-            let Some(Taken::Directory { next_suffix, .. } | Taken::File { next_suffix }) = self.taken.get_mut(&wanted) else {
+            let Some(Taken::Directory { next_suffix, .. } | Taken::File { next_suffix }) =
+                self.taken.get_mut(&wanted)
+            else {
                 break;
             };
             let (stem, extension) = split_extension(name);
@@ -240,9 +266,17 @@ mod tests {
             assert_eq!(component(bytes), expected, "{}", bytes.escape_ascii());
         }
         for (stem, extension) in [("con.", ""), ("aux", ".txt"), ("nul.", "."), ("lpt1. ", " ")] {
-            let name = format!("{stem}{}{extension}", "x".repeat(COMPONENT_MAX - stem.len() - extension.len()));
+            let name = format!(
+                "{stem}{}{extension}",
+                "x".repeat(COMPONENT_MAX - stem.len() - extension.len())
+            );
             let safe = component(name.as_bytes());
-            assert!(safe.len() <= COMPONENT_MAX && safe == component(safe.as_bytes()) && !is_reserved(&safe), "{name}: {safe}");
+            assert!(
+                safe.len() <= COMPONENT_MAX
+                    && safe == component(safe.as_bytes())
+                    && !is_reserved(&safe),
+                "{name}: {safe}"
+            );
         }
         let cut = component(format!("{long}.flac").as_bytes());
         assert_eq!(cut, format!("{}.flac", "ä".repeat(125)), "250 bytes of stem, 5 of extension");
@@ -253,7 +287,11 @@ mod tests {
     fn stored(listed: &[&str]) -> (Vec<String>, Vec<String>) {
         let raw: Vec<RawFile<'_>> = listed
             .iter()
-            .map(|path| RawFile { path: path.split('/').map(str::as_bytes).collect(), length: 1, attr: Attr::default() })
+            .map(|path| RawFile {
+                path: path.split('/').map(str::as_bytes).collect(),
+                length: 1,
+                attr: Attr::default(),
+            })
             .collect();
         let mut warnings = Vec::new();
         let stored = storable(&raw, &mut warnings).unwrap();
@@ -293,14 +331,19 @@ mod tests {
         for (path, expected) in table {
             let raw = RawFile { path: path.to_vec(), length: 1, attr: Attr::default() };
             let clean = clean_path(&raw).unwrap();
-            let expected = expected.map(|parts| parts.iter().map(|part| part.to_vec()).collect::<Vec<_>>());
+            let expected =
+                expected.map(|parts| parts.iter().map(|part| part.to_vec()).collect::<Vec<_>>());
             assert_eq!(listed(&raw, &clean), expected, "{clean:?}");
         }
     }
 
     #[test]
     fn padding_and_symlinks_take_no_name() {
-        let file = |attr: &[u8]| RawFile { path: vec![b"t", b"same"], length: 0, attr: Attr::from_letters(attr) };
+        let file = |attr: &[u8]| RawFile {
+            path: vec![b"t", b"same"],
+            length: 0,
+            attr: Attr::from_letters(attr),
+        };
         let paths = storable(&[file(b"p"), file(b"l"), file(b"x")], &mut Vec::new()).unwrap().paths;
         assert!(paths.iter().all(|path| path.join("/") == "t/same"));
     }

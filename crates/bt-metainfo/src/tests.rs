@@ -23,10 +23,14 @@ const PIECE: &str = "6:pieces20:aaaaaaaaaaaaaaaaaaaa";
 
 #[test]
 fn hostile_and_broken_torrents_are_refused_with_a_code() {
-    let single =
-        |length: &str, piece_length: &str| torrent(&format!("6:length{length}4:name1:x12:piece length{piece_length}{PIECE}"));
-    let tree = |files: &str| torrent(&format!("5:filesl{files}e4:name1:x12:piece lengthi16384e{PIECE}"));
-    let named = |name: &str| torrent(&format!("6:lengthi1e4:name{}:{name}12:piece lengthi16384e{PIECE}", name.len()));
+    let single = |length: &str, piece_length: &str| {
+        torrent(&format!("6:length{length}4:name1:x12:piece length{piece_length}{PIECE}"))
+    };
+    let tree =
+        |files: &str| torrent(&format!("5:filesl{files}e4:name1:x12:piece lengthi16384e{PIECE}"));
+    let named = |name: &str| {
+        torrent(&format!("6:lengthi1e4:name{}:{name}12:piece lengthi16384e{PIECE}", name.len()))
+    };
     let table: Vec<(&str, Vec<u8>)> = vec![
         ("ok", single("i5e", "i16384e")),
         ("ok", single("i5e", "i7e")),
@@ -54,9 +58,15 @@ fn hostile_and_broken_torrents_are_refused_with_a_code() {
         ("invalid_piece_length", single("i5e", "i4294967297e")),
         ("invalid_piece_hashes", single("i16385e", "i16384e")),
         ("invalid_piece_hashes", single("i0e", "i16384e")),
-        ("invalid_piece_hashes", torrent("6:lengthi5e4:name1:x12:piece lengthi16384e6:pieces3:abc")),
+        (
+            "invalid_piece_hashes",
+            torrent("6:lengthi5e4:name1:x12:piece lengthi16384e6:pieces3:abc"),
+        ),
         ("no_files", tree("")),
-        ("no_files", torrent(&format!("5:filesle6:lengthi5e4:name1:x12:piece lengthi16384e{PIECE}"))),
+        (
+            "no_files",
+            torrent(&format!("5:filesle6:lengthi5e4:name1:x12:piece lengthi16384e{PIECE}")),
+        ),
         ("missing_key", tree("d6:lengthi5ee")),
         ("missing_key", tree("d6:lengthi5e4:pathlee")),
         ("wrong_type", tree("d6:lengthi5e4:pathli1eee")),
@@ -69,12 +79,23 @@ fn hostile_and_broken_torrents_are_refused_with_a_code() {
         ("unsafe_path", named("a\0b")),
         ("ok", named("/etc/passwd")),
         ("invalid_path_length", tree(&format!("d6:lengthi5e4:pathl{}ee", "1:a".repeat(64)))),
-        ("invalid_path_length", tree(&format!("d6:lengthi5e4:pathl{}ee", format!("200:{}", "a".repeat(200)).repeat(20)))),
+        (
+            "invalid_path_length",
+            tree(&format!(
+                "d6:lengthi5e4:pathl{}ee",
+                format!("200:{}", "a".repeat(200)).repeat(20)
+            )),
+        ),
         ("unsupported_version", torrent("12:meta versioni3e")),
         ("missing_key", torrent("12:meta versioni2e4:name1:x")),
     ];
     for (number, (expected, bytes)) in table.iter().enumerate() {
-        assert_eq!(code(bytes), *expected, "row {number}: {}", bytes[..bytes.len().min(120)].escape_ascii());
+        assert_eq!(
+            code(bytes),
+            *expected,
+            "row {number}: {}",
+            bytes[..bytes.len().min(120)].escape_ascii()
+        );
     }
 }
 
@@ -86,7 +107,8 @@ fn what_paths_share_does_not_make_more_of_a_torrent_than_it_is() {
     let long_name = torrent(&format!("5:filesl{files}e{name}12:piece lengthi16384e6:pieces0:"));
     let files: String = (0..80_000).map(|n| format!("6:{n:06}d0:d6:lengthi0eee")).collect();
     let deep = (0..15).fold(files, |inside, _| format!("200:{}d{inside}e", "d".repeat(200)));
-    let deep = torrent(&format!("9:file treed{deep}e12:meta versioni2e4:name1:t12:piece lengthi16384e"));
+    let deep =
+        torrent(&format!("9:file treed{deep}e12:meta versioni2e4:name1:t12:piece lengthi16384e"));
     for bytes in [long_name, deep] {
         assert_eq!(code(&bytes), "invalid_path_length");
     }
@@ -96,16 +118,25 @@ fn what_paths_share_does_not_make_more_of_a_torrent_than_it_is() {
 fn what_is_tolerated_is_a_warning() {
     let unsorted = torrent(&format!("4:name1:x6:lengthi5e12:piece lengthi16384e{PIECE}"));
     let parsed = Metainfo::from_bytes(&[unsorted.as_slice(), b"junk"].concat()).unwrap();
-    assert_eq!(parsed.warnings, ["the keys of a dictionary are not sorted", "4 bytes after the end were ignored"]);
+    assert_eq!(
+        parsed.warnings,
+        ["the keys of a dictionary are not sorted", "4 bytes after the end were ignored"]
+    );
     assert_eq!(parsed.info_hashes.v1.unwrap().0, bt_hash::sha1(&parsed.info_bytes));
     assert!(unsorted.windows(parsed.info_bytes.len()).any(|window| window == parsed.info_bytes));
 }
 
 #[test]
 fn what_other_clients_take_is_taken_with_a_warning() {
-    let both = format!("5:filesld6:lengthi5e4:pathl1:aeee6:lengthi9e4:name1:x12:piece lengthi16384e{PIECE}");
+    let both = format!(
+        "5:filesld6:lengthi5e4:pathl1:aeee6:lengthi9e4:name1:x12:piece lengthi16384e{PIECE}"
+    );
     let table: [(Vec<u8>, &str, &str); 3] = [
-        (torrent(&format!("6:lengthi005e4:name1:x12:piece lengthi16384e{PIECE}")), "x", "a number has leading zeros, or is -0"),
+        (
+            torrent(&format!("6:lengthi005e4:name1:x12:piece lengthi16384e{PIECE}")),
+            "x",
+            "a number has leading zeros, or is -0",
+        ),
         (torrent(&both), "x/a", "it has both \"length\" and \"files\": \"files\" counts"),
         (
             torrent(&format!("6:lengthi1e4:name11:/etc/passwd12:piece lengthi16384e{PIECE}")),
@@ -122,7 +153,14 @@ fn what_other_clients_take_is_taken_with_a_warning() {
 
 #[test]
 fn every_integer_but_zero_makes_a_torrent_private() {
-    for (value, private) in [("i1e", true), ("i2e", true), ("i-1e", true), ("i0e", false), ("i-0e", false), ("1:1", false)] {
+    for (value, private) in [
+        ("i1e", true),
+        ("i2e", true),
+        ("i-1e", true),
+        ("i0e", false),
+        ("i-0e", false),
+        ("1:1", false),
+    ] {
         let inner = format!("6:lengthi5e4:name1:x12:piece lengthi16384e{PIECE}7:private{value}");
         assert_eq!(Metainfo::from_bytes(&torrent(&inner)).unwrap().private, private, "{value}");
     }
@@ -131,13 +169,25 @@ fn every_integer_but_zero_makes_a_torrent_private() {
 #[test]
 fn padding_and_symlinks_are_placed_but_not_payload() {
     let files = "d6:lengthi5e4:pathl1:aeed4:attr1:p6:lengthi11e4:pathl4:.pad2:11eed4:attr1:l4:pathl4:linke12:symlink pathl1:aeed4:attr1:x6:lengthi3e4:pathl1:bee";
-    let parsed = Metainfo::from_bytes(&torrent(&format!("5:filesl{files}e4:name1:t12:piece lengthi16384e{PIECE}"))).unwrap();
-    let table: Vec<(String, u64, u64, bool)> =
-        parsed.info.files.iter().map(|file| (file.path.join("/"), file.offset, file.length, file.is_stored())).collect();
+    let parsed = Metainfo::from_bytes(&torrent(&format!(
+        "5:filesl{files}e4:name1:t12:piece lengthi16384e{PIECE}"
+    )))
+    .unwrap();
+    let table: Vec<(String, u64, u64, bool)> = parsed
+        .info
+        .files
+        .iter()
+        .map(|file| (file.path.join("/"), file.offset, file.length, file.is_stored()))
+        .collect();
     let row = |path: &str, offset, length, stored| (path.to_string(), offset, length, stored);
     assert_eq!(
         table,
-        [row("t/a", 0, 5, true), row("t/.pad/11", 5, 11, false), row("t/link", 16, 0, false), row("t/b", 16, 3, true)]
+        [
+            row("t/a", 0, 5, true),
+            row("t/.pad/11", 5, 11, false),
+            row("t/link", 16, 0, false),
+            row("t/b", 16, 3, true)
+        ]
     );
     assert_eq!((parsed.info.payload_len(), parsed.info.geometry.total()), (8, 19));
     assert!(parsed.info.files[3].attr.executable);
@@ -150,7 +200,9 @@ fn trackers_come_in_tiers() {
         let bytes = write(|w: Writer<'_>| {
             w.dict(|d| {
                 outer(d);
-                d.key(b"info").encoded(format!("d6:lengthi5e4:name1:x12:piece lengthi16384e{PIECE}e").as_bytes());
+                d.key(b"info").encoded(
+                    format!("d6:lengthi5e4:name1:x12:piece lengthi16384e{PIECE}e").as_bytes(),
+                );
             })
         });
         Metainfo::from_bytes(&bytes).unwrap().trackers
@@ -174,7 +226,8 @@ fn texts_cannot_steer_a_terminal() {
         w.dict(|d| {
             d.key(b"comment").bytes(b"\x1b[2Jhi");
             d.key(b"created by").int(1);
-            d.key(b"info").encoded(format!("d6:lengthi5e4:name1:x12:piece lengthi16384e{PIECE}e").as_bytes());
+            d.key(b"info")
+                .encoded(format!("d6:lengthi5e4:name1:x12:piece lengthi16384e{PIECE}e").as_bytes());
             d.key(b"nodes").encoded(b"ll9:127.0.0.1i6881eel1:xi0eee");
             d.key(b"url-list").bytes(b"http://seed/");
         })
@@ -189,15 +242,29 @@ fn texts_cannot_steer_a_terminal() {
 #[test]
 fn v2_and_hybrid_are_recognised() {
     let root = "r".repeat(32);
-    let leaf = |name: &str, length: u32| format!("{}:{name}d0:d6:lengthi{length}e11:pieces root32:{root}ee", name.len());
+    let leaf = |name: &str, length: u32| {
+        format!("{}:{name}d0:d6:lengthi{length}e11:pieces root32:{root}ee", name.len())
+    };
     let v2 = |tree: &str, piece_length: u32| {
-        torrent(&format!("9:file treed{tree}e12:meta versioni2e4:name1:t12:piece lengthi{piece_length}e"))
+        torrent(&format!(
+            "9:file treed{tree}e12:meta versioni2e4:name1:t12:piece lengthi{piece_length}e"
+        ))
     };
 
     let parsed = Metainfo::from_bytes(&v2(&[leaf("a", 5), leaf("b", 6)].concat(), 16_384)).unwrap();
     assert_eq!(parsed.format, Format::V2);
-    assert_eq!((parsed.info_hashes.v1, parsed.info_hashes.v2.unwrap().0), (None, bt_hash::sha256(&parsed.info_bytes)));
-    assert_eq!((parsed.info.payload_len(), parsed.info.files[1].offset, parsed.info.geometry.piece_count()), (11, 16_384, 2));
+    assert_eq!(
+        (parsed.info_hashes.v1, parsed.info_hashes.v2.unwrap().0),
+        (None, bt_hash::sha256(&parsed.info_bytes))
+    );
+    assert_eq!(
+        (
+            parsed.info.payload_len(),
+            parsed.info.files[1].offset,
+            parsed.info.geometry.piece_count()
+        ),
+        (11, 16_384, 2)
+    );
     assert_eq!(parsed.info.require_digests(), Err(MetainfoError::V2Unsupported));
     assert!(parsed.magnet().starts_with("magnet:?xt=urn:btmh:1220"));
     let single = Metainfo::from_bytes(&v2(&leaf("t", 5), 16_384)).unwrap();
@@ -208,7 +275,10 @@ fn v2_and_hybrid_are_recognised() {
     assert_eq!(code(&v2(&[leaf("b", 5), leaf("a", 6)].concat(), 16_384)), "not_canonical");
     assert_eq!(code(&v2("1:ad0:d6:lengthi5eee", 16_384)), "missing_key", "no pieces root");
     assert_eq!(code(&v2("", 16_384)), "no_files");
-    assert_eq!(code(&v2(&format!("{}{}", "1:ad".repeat(70), "e".repeat(70)), 16_384)), "invalid_path_length");
+    assert_eq!(
+        code(&v2(&format!("{}{}", "1:ad".repeat(70), "e".repeat(70)), 16_384)),
+        "invalid_path_length"
+    );
 
     let hybrid = |length: u32| {
         torrent(&format!(
@@ -218,17 +288,26 @@ fn v2_and_hybrid_are_recognised() {
     };
     let parsed = Metainfo::from_bytes(&hybrid(5)).unwrap();
     assert_eq!(parsed.format, Format::Hybrid);
-    assert!(parsed.info_hashes.v1.is_some() && parsed.info_hashes.v2.is_some() && parsed.info.digests.is_some());
+    assert!(
+        parsed.info_hashes.v1.is_some()
+            && parsed.info_hashes.v2.is_some()
+            && parsed.info.digests.is_some()
+    );
     assert_eq!(code(&hybrid(6)), "hybrid_mismatch");
 }
 
 #[test]
 fn a_magnet_link_is_escaped() {
     let trackers = vec![vec!["http://a/x?y=1&z".into()], vec!["udp://b:1".into()]];
-    let builder = Builder { trackers, web_seeds: vec!["http://w/".into()], ..Builder::new("ü b", vec![(vec!["f".into()], 1)]) };
+    let builder = Builder {
+        trackers,
+        web_seeds: vec!["http://w/".into()],
+        ..Builder::new("ü b", vec![(vec!["f".into()], 1)])
+    };
     let parsed = Metainfo::from_bytes(&builder.build(&[[0; 20]])).unwrap();
     let hash = parsed.info_hashes.v1.unwrap();
-    let rest = "dn=%C3%BC%20b&tr=http%3A%2F%2Fa%2Fx%3Fy%3D1%26z&tr=udp%3A%2F%2Fb%3A1&ws=http%3A%2F%2Fw%2F";
+    let rest =
+        "dn=%C3%BC%20b&tr=http%3A%2F%2Fa%2Fx%3Fy%3D1%26z&tr=udp%3A%2F%2Fb%3A1&ws=http%3A%2F%2Fw%2F";
     assert_eq!(parsed.magnet(), format!("magnet:?xt=urn:btih:{hash}&{rest}"));
 }
 
@@ -241,12 +320,14 @@ fn an_info_of_peers_becomes_the_same_torrent() {
         ..Builder::new("t", vec![(vec!["f".into()], 1)])
     };
     let whole = Metainfo::from_bytes(&builder.build(&[[0; 20]])).unwrap();
-    let parsed = Metainfo::from_info(&whole.info_bytes, trackers, vec!["http://w/".into()]).unwrap();
+    let parsed =
+        Metainfo::from_info(&whole.info_bytes, trackers, vec!["http://w/".into()]).unwrap();
     assert_eq!(parsed, whole);
     assert_eq!(parsed.to_bytes(), builder.build(&[[0; 20]]));
     let bare = Metainfo::from_info(&whole.info_bytes, vec![], vec![]).unwrap();
     assert_eq!(bare.to_bytes(), [b"d4:info", &whole.info_bytes[..], b"e"].concat());
-    let refused = |bytes: &[u8]| Metainfo::from_info(bytes, vec![], vec![]).map_err(|error| error.code());
+    let refused =
+        |bytes: &[u8]| Metainfo::from_info(bytes, vec![], vec![]).map_err(|error| error.code());
     assert_eq!(refused(b"le"), Err("wrong_type"));
     assert_eq!(refused(b"de"), Err("missing_key"));
     assert_eq!(refused(&[&whole.info_bytes[..], b"x"].concat()), Err("invalid_bencode"));
@@ -277,7 +358,9 @@ fn piece_lengths_are_sensible() {
 
 #[test]
 fn an_empty_torrent_has_no_pieces() {
-    let parsed = Metainfo::from_bytes(&Builder::new("t", vec![(vec!["empty".into()], 0)]).build(&[])).unwrap();
+    let parsed =
+        Metainfo::from_bytes(&Builder::new("t", vec![(vec!["empty".into()], 0)]).build(&[]))
+            .unwrap();
     assert_eq!((parsed.info.geometry.piece_count(), parsed.info.files.len()), (0, 1));
 }
 

@@ -14,7 +14,10 @@ const ROOT_LEN: usize = 32;
 
 /// Lists the files in the order of the tree. A tree of one file with the torrent's name is a
 /// single-file torrent.
-pub(crate) fn files<'a>(info: Cursor<'a>, name: &'a [u8]) -> Result<Vec<RawFile<'a>>, MetainfoError> {
+pub(crate) fn files<'a>(
+    info: Cursor<'a>,
+    name: &'a [u8],
+) -> Result<Vec<RawFile<'a>>, MetainfoError> {
     let root = fields::required(info, "file tree", Kind::Dict)?;
     let mut listing = Listing::new();
     walk(root, &mut vec![name], &mut listing)?;
@@ -28,9 +31,15 @@ pub(crate) fn files<'a>(info: Cursor<'a>, name: &'a [u8]) -> Result<Vec<RawFile<
 }
 
 /// Adds the files below `dir`. It recurses once for each component, at most [`DEPTH_MAX`] deep.
-fn walk<'a>(dir: Cursor<'a>, path: &mut Vec<&'a [u8]>, files: &mut Listing<'a>) -> Result<(), MetainfoError> {
+fn walk<'a>(
+    dir: Cursor<'a>,
+    path: &mut Vec<&'a [u8]>,
+    files: &mut Listing<'a>,
+) -> Result<(), MetainfoError> {
     if path.len() > DEPTH_MAX {
-        return Err(MetainfoError::PathLength(fields::printable(path.get(1).copied().unwrap_or_default())));
+        return Err(MetainfoError::PathLength(fields::printable(
+            path.get(1).copied().unwrap_or_default(),
+        )));
     }
     for (name, entry) in dir.dict() {
         if name.is_empty() || entry.kind() != Kind::Dict {
@@ -49,7 +58,9 @@ fn walk<'a>(dir: Cursor<'a>, path: &mut Vec<&'a [u8]>, files: &mut Listing<'a>) 
 
 fn leaf<'a>(path: Vec<&'a [u8]>, dict: Cursor<'a>) -> Result<RawFile<'a>, MetainfoError> {
     let file = RawFile::new(path, dict)?;
-    let root_len = fields::optional(dict, "pieces root", Kind::Bytes)?.and_then(|root| root.as_bytes()).map(<[u8]>::len);
+    let root_len = fields::optional(dict, "pieces root", Kind::Bytes)?
+        .and_then(|root| root.as_bytes())
+        .map(<[u8]>::len);
     if file.length > 0 && root_len != Some(ROOT_LEN) {
         return Err(MetainfoError::MissingKey("pieces root"));
     }

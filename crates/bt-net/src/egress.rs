@@ -35,15 +35,25 @@ pub struct Egress {
 impl Egress {
     /// Makes the way out. Fails only when the TLS library refuses its own defaults.
     pub fn new(config: EgressConfig) -> Result<Egress, NetError> {
-        Ok(Egress { bind: config.bind, tls: tls::client(&config.extra_roots)?, resolver: Resolver::default() })
+        Ok(Egress {
+            bind: config.bind,
+            tls: tls::client(&config.extra_roots)?,
+            resolver: Resolver::default(),
+        })
     }
 
     /// Resolves a host name, or an address written as text (IPv6 with or without brackets).
     ///
     /// Returns at least one address, without duplicates, in the order of the system; only those
     /// that the bind address can reach.
-    pub async fn resolve(&self, host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, NetError> {
-        let literal = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host);
+    pub async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+        deadline: Instant,
+    ) -> Result<Vec<SocketAddr>, NetError> {
+        let literal =
+            host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host);
         let found: Vec<SocketAddr> = match literal.parse::<IpAddr>() {
             Ok(ip) => vec![SocketAddr::new(ip, port)],
             Err(_) => match timeout_at(deadline, self.resolver.lookup(host, port)).await {
@@ -59,19 +69,32 @@ impl Egress {
                 addrs.push(addr);
             }
         }
-        if addrs.is_empty() { Err(NetError::NoAddress { host: host.to_owned() }) } else { Ok(addrs) }
+        if addrs.is_empty() {
+            Err(NetError::NoAddress { host: host.to_owned() })
+        } else {
+            Ok(addrs)
+        }
     }
 
     /// Opens a TCP connection to an address that `source` named. Small writes are sent at once
     /// (`TCP_NODELAY`).
-    pub async fn dial(&self, source: Source, addr: SocketAddr, deadline: Instant) -> Result<TcpStream, NetError> {
+    pub async fn dial(
+        &self,
+        source: Source,
+        addr: SocketAddr,
+        deadline: Instant,
+    ) -> Result<TcpStream, NetError> {
         gate(source, addr)?;
         let fail = |source| NetError::Connect { addr, source };
-        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(fail)?;
+        let socket =
+            if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(fail)?;
         if self.bind.is_some() {
             socket.bind(self.local_for(addr).map_err(fail)?).map_err(fail)?;
         }
-        let stream = timeout_at(deadline, socket.connect(addr)).await.map_err(|_| NetError::Timeout)?.map_err(fail)?;
+        let stream = timeout_at(deadline, socket.connect(addr))
+            .await
+            .map_err(|_| NetError::Timeout)?
+            .map_err(fail)?;
         stream.set_nodelay(true).map_err(fail)?;
         Ok(stream)
     }
@@ -101,7 +124,11 @@ impl Egress {
             let why = "the bind address is of the other address family";
             return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, why));
         }
-        let unspecified: IpAddr = if addr.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let unspecified: IpAddr = if addr.is_ipv4() {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        };
         Ok(SocketAddr::new(self.bind.map_or(unspecified, normalise), 0))
     }
 }
@@ -118,7 +145,11 @@ mod tests {
     use tokio::net::TcpListener;
 
     fn egress(bind: Option<&str>) -> Egress {
-        Egress::new(EgressConfig { bind: bind.map(|ip| ip.parse().unwrap()), ..EgressConfig::default() }).unwrap()
+        Egress::new(EgressConfig {
+            bind: bind.map(|ip| ip.parse().unwrap()),
+            ..EgressConfig::default()
+        })
+        .unwrap()
     }
 
     fn soon() -> Instant {
@@ -132,7 +163,10 @@ mod tests {
         let egress = egress(None);
         for source in ["8.8.8.8", "192.168.0.1", "2001:db8::1"] {
             let source = Source::Host(source.parse().unwrap());
-            assert!(matches!(egress.dial(source, addr, soon()).await, Err(NetError::Refused { .. })));
+            assert!(matches!(
+                egress.dial(source, addr, soon()).await,
+                Err(NetError::Refused { .. })
+            ));
             assert!(matches!(egress.udp(source, addr).await, Err(NetError::Refused { .. })));
         }
         // The first connection that arrives is the one that was allowed.

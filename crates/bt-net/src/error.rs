@@ -13,7 +13,7 @@ use thiserror::Error;
 pub enum NetError {
     /// The gate: no host can be reached at the address, or the address is closer to us than the
     /// source that named it.
-    #[error("{addr} may not be contacted: whoever named it may not name such an address")]
+    #[error("{addr} may not be contacted: the source that named it may not name such an address")]
     Refused {
         /// The address.
         addr: SocketAddr,

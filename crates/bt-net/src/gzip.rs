@@ -9,7 +9,11 @@ use flate2::bufread::GzDecoder;
 use std::io::Read as _;
 
 /// Undoes the `Content-Encoding` of a body; the result is at most `limit` bytes long.
-pub(crate) fn decode(coding: Option<&str>, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, NetError> {
+pub(crate) fn decode(
+    coding: Option<&str>,
+    body: Vec<u8>,
+    limit: usize,
+) -> Result<Vec<u8>, NetError> {
     let coding = coding.map(|coding| coding.trim().to_ascii_lowercase()).unwrap_or_default();
     match coding.as_str() {
         // Some trackers write names of character sets, or of no coding, in this field.
@@ -23,7 +27,10 @@ fn inflate(gzip: &[u8], limit: usize) -> Result<Vec<u8>, NetError> {
     let mut body = Vec::new();
     // One byte more than allowed tells that there is more.
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    GzDecoder::new(gzip).take(most).read_to_end(&mut body).map_err(|_| NetError::Encoding("it is broken gzip"))?;
+    GzDecoder::new(gzip)
+        .take(most)
+        .read_to_end(&mut body)
+        .map_err(|_| NetError::Encoding("it is broken gzip"))?;
     if body.len() > limit { Err(NetError::TooLarge { limit }) } else { Ok(body) }
 }
 
@@ -44,9 +51,14 @@ mod tests {
     fn a_body_comes_back_as_it_was_and_no_longer_than_the_limit() {
         for coding in ["gzip", "x-gzip", " GZIP "] {
             assert_eq!(decode(Some(coding), gzip(b"hello"), 5).unwrap(), b"hello");
-            assert!(matches!(decode(Some(coding), gzip(b"hello"), 4), Err(NetError::TooLarge { limit: 4 })));
+            assert!(matches!(
+                decode(Some(coding), gzip(b"hello"), 4),
+                Err(NetError::TooLarge { limit: 4 })
+            ));
         }
-        for coding in [None, Some(""), Some("identity"), Some("none"), Some("UTF-8"), Some("binary")] {
+        for coding in
+            [None, Some(""), Some("identity"), Some("none"), Some("UTF-8"), Some("binary")]
+        {
             assert_eq!(decode(coding, b"hello".to_vec(), 5).unwrap(), b"hello");
         }
     }
@@ -68,7 +80,10 @@ mod tests {
             assert!(matches!(decode(Some("gzip"), body, 99), Err(NetError::Encoding(_))));
         }
         for coding in ["br", "deflate", "gzip, gzip"] {
-            assert!(matches!(decode(Some(coding), whole.clone(), 99), Err(NetError::Encoding(_))), "{coding}");
+            assert!(
+                matches!(decode(Some(coding), whole.clone(), 99), Err(NetError::Encoding(_))),
+                "{coding}"
+            );
         }
     }
 }

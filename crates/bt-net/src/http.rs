@@ -16,7 +16,8 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, HOST, LOCATION, RETRY_AFTER, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, HOST, LOCATION,
+    RETRY_AFTER, USER_AGENT,
 };
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -58,7 +59,13 @@ pub struct HttpOptions {
 impl HttpOptions {
     /// Makes options of 30 s, 1 MiB and 5 redirects.
     pub fn new(source: Source) -> HttpOptions {
-        HttpOptions { source, via: None, timeout: Duration::from_secs(30), max_body: 1 << 20, max_redirects: 5 }
+        HttpOptions {
+            source,
+            via: None,
+            timeout: Duration::from_secs(30),
+            max_body: 1 << 20,
+            max_redirects: 5,
+        }
     }
 }
 
@@ -82,27 +89,50 @@ impl Egress {
     /// Fetches an `http` or `https` URL and follows redirects; the caller judges the status.
     pub async fn http_get(&self, url: &str, options: &HttpOptions) -> Result<HttpReply, NetError> {
         let deadline = Instant::now() + options.timeout;
-        timeout_at(deadline, self.follow(url, options, deadline)).await.unwrap_or(Err(NetError::Timeout))
+        timeout_at(deadline, self.follow(url, options, deadline))
+            .await
+            .unwrap_or(Err(NetError::Timeout))
     }
 
-    async fn follow(&self, url: &str, options: &HttpOptions, deadline: Instant) -> Result<HttpReply, NetError> {
+    async fn follow(
+        &self,
+        url: &str,
+        options: &HttpOptions,
+        deadline: Instant,
+    ) -> Result<HttpReply, NetError> {
         let mut url = Url::parse(url).map_err(|error| bad_url(url, &error))?;
         let (mut source, mut via) = (options.source, options.via);
         for _ in 0..=options.max_redirects {
             let hop = Hop::new(&url)?;
-            let (mut response, from, _driver) = self.ask(&hop, source, via.take(), deadline).await?;
+            let (mut response, from, _driver) =
+                self.ask(&hop, source, via.take(), deadline).await?;
             if is_redirect(response.status().as_u16()) {
                 // Some servers write it in UTF-8, which a field should not hold.
-                let target = response.headers().get(LOCATION).map(|target| String::from_utf8_lossy(target.as_bytes()));
+                let target = response
+                    .headers()
+                    .get(LOCATION)
+                    .map(|target| String::from_utf8_lossy(target.as_bytes()));
                 url = redirect(&url, target.as_deref(), from)?;
                 source = Source::Host(from.ip());
                 continue;
             }
-            let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
+            let retry_after = response
+                .headers()
+                .get(RETRY_AFTER)
+                .and_then(|value| retry_after(value.to_str().ok()?));
             let (body, is_cut) = read_body(response.body_mut(), options.max_body).await?;
-            let coding = response.headers().get(CONTENT_ENCODING).map(|coding| coding.to_str().unwrap_or("unreadable"));
+            let coding = response
+                .headers()
+                .get(CONTENT_ENCODING)
+                .map(|coding| coding.to_str().unwrap_or("unreadable"));
             let body = gzip::decode(coding, body, options.max_body)?;
-            return Ok(HttpReply { status: response.status().as_u16(), body, is_cut, retry_after, from });
+            return Ok(HttpReply {
+                status: response.status().as_u16(),
+                body,
+                is_cut,
+                retry_after,
+                from,
+            });
         }
         Err(NetError::TooManyRedirects)
     }
@@ -125,7 +155,12 @@ impl Egress {
         let response = if hop.secure {
             let connector = TlsConnector::from(self.tls());
             let fail = |source| NetError::Tls { host: hop.host_text(), source };
-            exchange(connector.connect(hop.server_name()?, stream).await.map_err(fail)?, hop, &mut driver).await?
+            exchange(
+                connector.connect(hop.server_name()?, stream).await.map_err(fail)?,
+                hop,
+                &mut driver,
+            )
+            .await?
         } else {
             exchange(stream, hop, &mut driver).await?
         };
@@ -180,7 +215,8 @@ impl<'a> Hop<'a> {
 
     fn server_name(&self) -> Result<ServerName<'static>, NetError> {
         match self.host {
-            Host::Domain(name) => ServerName::try_from(name.to_owned()).map_err(|error| bad_url(self.url.as_str(), &error)),
+            Host::Domain(name) => ServerName::try_from(name.to_owned())
+                .map_err(|error| bad_url(self.url.as_str(), &error)),
             Host::Ipv4(ip) => Ok(ServerName::from(IpAddr::V4(ip))),
             Host::Ipv6(ip) => Ok(ServerName::from(IpAddr::V6(ip))),
         }
@@ -192,8 +228,14 @@ impl<'a> Hop<'a> {
         if user.is_empty() && password.is_none() {
             return None;
         }
-        let text = [percent_decode_str(user).collect::<Vec<u8>>(), percent_decode_str(password.unwrap_or_default()).collect()];
-        Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text.join(&b':'))))
+        let text = [
+            percent_decode_str(user).collect::<Vec<u8>>(),
+            percent_decode_str(password.unwrap_or_default()).collect(),
+        ];
+        Some(format!(
+            "Basic {}",
+            base64::engine::general_purpose::STANDARD.encode(text.join(&b':'))
+        ))
     }
 
     fn request(&self) -> Result<Request<Empty<Bytes>>, NetError> {
@@ -213,14 +255,20 @@ impl<'a> Hop<'a> {
     }
 }
 
-async fn exchange<S>(stream: S, hop: &Hop<'_>, driver: &mut JoinSet<()>) -> Result<Response<Incoming>, NetError>
+async fn exchange<S>(
+    stream: S,
+    hop: &Hop<'_>,
+    driver: &mut JoinSet<()>,
+) -> Result<Response<Incoming>, NetError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let request = hop.request()?;
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_MAX).max_headers(HEADERS_MAX);
-    builder.allow_spaces_after_header_name_in_responses(true).ignore_invalid_headers_in_responses(true);
+    builder
+        .allow_spaces_after_header_name_in_responses(true)
+        .ignore_invalid_headers_in_responses(true);
     let (mut sender, connection) = builder.handshake(TokioIo::new(Modern::new(stream))).await?;
     driver.spawn(async move {
         // The request gets this error too.
@@ -273,14 +321,16 @@ fn redirect(url: &Url, target: Option<&str>, from: SocketAddr) -> Result<Url, Ne
 /// Reads the time of a `Retry-After`: seconds, or a date.
 fn retry_after(text: &str) -> Option<Duration> {
     let seconds = || text.trim().parse().ok().map(Duration::from_secs);
-    let date = || httpdate::parse_http_date(text.trim()).ok()?.duration_since(SystemTime::now()).ok();
+    let date =
+        || httpdate::parse_http_date(text.trim()).ok()?.duration_since(SystemTime::now()).ok();
     seconds().or_else(date)
 }
 
 fn bad_url(url: &str, why: &dyn std::fmt::Display) -> NetError {
     // Only up to the path, as the rest may hold a passkey; and without a password.
     let shown = url.split(['?', '#']).next().unwrap_or_default();
-    let shown = match shown.split_once("://").map(|(scheme, rest)| (scheme, rest.rsplit_once('@'))) {
+    let shown = match shown.split_once("://").map(|(scheme, rest)| (scheme, rest.rsplit_once('@')))
+    {
         Some((scheme, Some((_, host)))) => format!("{scheme}://{host}"),
         _ => shown.to_owned(),
     };

@@ -29,7 +29,11 @@ impl<S> Modern<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Modern<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         for byte in buf.filled_mut().iter_mut().skip(before) {
@@ -48,7 +52,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Modern<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Modern<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 
@@ -79,7 +87,9 @@ mod tests {
             for step in [1, 100] {
                 let (near, mut far) = tokio::io::duplex(step);
                 let bytes = sent.as_bytes().to_vec();
-                tokio::spawn(async move { tokio::io::AsyncWriteExt::write_all(&mut far, &bytes).await });
+                tokio::spawn(
+                    async move { tokio::io::AsyncWriteExt::write_all(&mut far, &bytes).await },
+                );
                 let mut text = String::new();
                 Modern::new(near).read_to_string(&mut text).await.unwrap();
                 assert_eq!(text, read);

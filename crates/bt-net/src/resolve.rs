@@ -51,7 +51,10 @@ mod tests {
         let resolver = Resolver::default();
         for _ in 0..LOOKUPS_MAX * 2 {
             let found = resolver.lookup("localhost", 7).await.unwrap();
-            assert!(found.iter().all(|addr| addr.ip().is_loopback() && addr.port() == 7) && !found.is_empty());
+            assert!(
+                found.iter().all(|addr| addr.ip().is_loopback() && addr.port() == 7)
+                    && !found.is_empty()
+            );
         }
         assert!(resolver.lookup("no such name.invalid", 7).await.is_err());
         assert_eq!(resolver.0.available_permits(), LOOKUPS_MAX);

@@ -32,10 +32,13 @@ impl Roots {
 
 /// Configures TLS 1.2 and 1.3 with the roots of browsers and these.
 pub(crate) fn client(extra: &Roots) -> Result<Arc<ClientConfig>, NetError> {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.iter().chain(&extra.0).cloned().collect() };
+    let roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.iter().chain(&extra.0).cloned().collect(),
+    };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| bad(&error))?;
+    let versions = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad(&error))?;
     Ok(Arc::new(versions.with_root_certificates(roots).with_no_client_auth()))
 }
 

@@ -58,8 +58,19 @@ fn user() -> HttpOptions {
 #[tokio::test]
 async fn the_query_arrives_as_it_was_written() {
     let (addr, server) = scripted(vec![ok("hello")]).await;
-    let reply = get(&format!("http://{addr}/a/announce?info_hash=%00%2B+~%ff&x=1#f"), user()).await.unwrap();
-    assert_eq!(reply, HttpReply { status: 200, body: b"hello".to_vec(), is_cut: false, retry_after: None, from: addr });
+    let reply = get(&format!("http://{addr}/a/announce?info_hash=%00%2B+~%ff&x=1#f"), user())
+        .await
+        .unwrap();
+    assert_eq!(
+        reply,
+        HttpReply {
+            status: 200,
+            body: b"hello".to_vec(),
+            is_cut: false,
+            retry_after: None,
+            from: addr
+        }
+    );
     let head = server.await.unwrap().remove(0);
     assert!(head.starts_with("GET /a/announce?info_hash=%00%2B+~%ff&x=1 HTTP/1.1\r\n"), "{head}");
     assert!(head.contains(&format!("host: {addr}\r\n")), "{head}");
@@ -67,7 +78,9 @@ async fn the_query_arrives_as_it_was_written() {
 
 #[tokio::test]
 async fn bodies_of_every_framing_are_read_and_capped() {
-    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n".to_vec();
+    let chunked =
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n"
+            .to_vec();
     let until_close = b"HTTP/1.0 200 OK\r\n\r\nabcdef".to_vec();
     for answer in [ok("abcdef"), chunked, until_close] {
         for (max_body, fits) in [(6, true), (5, false)] {
@@ -75,7 +88,9 @@ async fn bodies_of_every_framing_are_read_and_capped() {
             let result = get(&format!("http://{addr}/"), HttpOptions { max_body, ..user() }).await;
             match result {
                 Ok(reply) => assert!(fits && reply.body == b"abcdef"),
-                Err(error) => assert!(!fits && matches!(error, NetError::TooLarge { limit: 5 }), "{error}"),
+                Err(error) => {
+                    assert!(!fits && matches!(error, NetError::TooLarge { limit: 5 }), "{error}")
+                }
             }
         }
     }
@@ -86,17 +101,25 @@ async fn gzip_is_accepted_undone_and_capped() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut gzip, &[b'x'; 1000]).unwrap();
     let gzip = gzip.finish().unwrap();
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", gzip.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+        gzip.len()
+    );
     for (max_body, fits) in [(1000, true), (999, false)] {
         let (addr, server) = scripted(vec![[head.as_bytes(), &gzip].concat()]).await;
         let result = get(&format!("http://{addr}/"), HttpOptions { max_body, ..user() }).await;
         match result {
             Ok(reply) => assert!(fits && reply.body == [b'x'; 1000]),
-            Err(error) => assert!(!fits && matches!(error, NetError::TooLarge { limit: 999 }), "{error}"),
+            Err(error) => {
+                assert!(!fits && matches!(error, NetError::TooLarge { limit: 999 }), "{error}")
+            }
         }
         assert!(server.await.unwrap()[0].contains("accept-encoding: gzip\r\n"));
     }
-    let (addr, _server) = scripted(vec![b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx".to_vec()]).await;
+    let (addr, _server) = scripted(vec![
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx".to_vec(),
+    ])
+    .await;
     assert!(matches!(get(&format!("http://{addr}/"), user()).await, Err(NetError::Encoding(_))));
 }
 
@@ -113,7 +136,9 @@ async fn rude_servers_give_errors() {
 
 #[tokio::test]
 async fn what_is_untidy_but_whole_is_taken() {
-    let body = |head: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n{head}\r\nabcdef").into_bytes();
+    let body = |head: &str| {
+        format!("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n{head}\r\nabcdef").into_bytes()
+    };
     let answers = [
         body("Content-Encoding: none\r\n"),
         body("Content-Encoding: UTF-8\r\n"),
@@ -124,8 +149,9 @@ async fn what_is_untidy_but_whole_is_taken() {
     ];
     for answer in answers {
         let (addr, _server) = scripted(vec![answer.clone()]).await;
-        let reply =
-            get(&format!("http://{addr}/"), user()).await.unwrap_or_else(|error| panic!("{error}: {}", answer.escape_ascii()));
+        let reply = get(&format!("http://{addr}/"), user())
+            .await
+            .unwrap_or_else(|error| panic!("{error}: {}", answer.escape_ascii()));
         assert!(reply.body == b"abcdef" && !reply.is_cut, "{}", answer.escape_ascii());
     }
     // The reader of the body must judge whether these are whole.
@@ -146,12 +172,17 @@ async fn what_is_untidy_but_whole_is_taken() {
 
 #[tokio::test]
 async fn a_password_is_sent_and_not_shown_and_a_server_says_when_to_come_back() {
-    let busy = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let busy = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n"
+        .to_vec();
     let (addr, server) = scripted(vec![busy]).await;
     let reply = get(&format!("http://u%40:p%C3%BC@{addr}/x"), user()).await.unwrap();
     assert_eq!((reply.status, reply.retry_after), (429, Some(Duration::from_secs(3600))));
     let head = server.await.unwrap().remove(0);
-    assert!(head.contains("authorization: Basic dUA6cMO8\r\n") && head.contains(&format!("host: {addr}\r\n")), "{head}");
+    assert!(
+        head.contains("authorization: Basic dUA6cMO8\r\n")
+            && head.contains(&format!("host: {addr}\r\n")),
+        "{head}"
+    );
     let error = get("ftp://u:secret@h/x?key", user()).await.unwrap_err().to_string();
     assert!(!error.contains("secret") && !error.contains("key"), "{error}");
 }
@@ -181,16 +212,25 @@ async fn redirects_are_followed_up_to_the_limit() {
         let (addr, _server) = scripted(answers).await;
         match get(&format!("http://{addr}/"), user()).await {
             Ok(reply) => assert!(arrives && reply.body == b"there"),
-            Err(error) => assert!(!arrives && matches!(error, NetError::TooManyRedirects), "{error}"),
+            Err(error) => {
+                assert!(!arrives && matches!(error, NetError::TooManyRedirects), "{error}")
+            }
         }
     }
-    let (addr, _server) = scripted(vec![b"HTTP/1.1 301 Moved\r\nContent-Length: 0\r\n\r\n".to_vec()]).await;
+    let (addr, _server) =
+        scripted(vec![b"HTTP/1.1 301 Moved\r\nContent-Length: 0\r\n\r\n".to_vec()]).await;
     assert!(matches!(get(&format!("http://{addr}/"), user()).await, Err(NetError::Redirect(_))));
     let (addr, _server) = scripted(vec![moved("ftp://example.com/")]).await;
-    assert!(matches!(get(&format!("http://{addr}/"), user()).await, Err(NetError::Redirect(_) | NetError::Url { .. })));
+    assert!(matches!(
+        get(&format!("http://{addr}/"), user()).await,
+        Err(NetError::Redirect(_) | NetError::Url { .. })
+    ));
     let (addr, _server) = scripted(vec![moved("magnet:?xt=urn:btih:00")]).await;
     let magnet = get(&format!("http://{addr}/"), user()).await;
-    assert!(matches!(&magnet, Err(NetError::Magnet(link)) if link == "magnet:?xt=urn:btih:00"), "{magnet:?}");
+    assert!(
+        matches!(&magnet, Err(NetError::Magnet(link)) if link == "magnet:?xt=urn:btih:00"),
+        "{magnet:?}"
+    );
 }
 
 #[tokio::test]
@@ -202,16 +242,25 @@ async fn the_source_of_the_url_is_held_to_the_address_rule() {
         assert!(matches!(result, Err(NetError::Refused { .. })), "{host}: {result:?}");
     }
     let pinned = HttpOptions { via: Some(addr), ..stranger };
-    assert!(matches!(get("http://public.example/", pinned).await, Err(NetError::Refused { .. })), "nor by a chosen address");
+    assert!(
+        matches!(get("http://public.example/", pinned).await, Err(NetError::Refused { .. })),
+        "nor by a chosen address"
+    );
 }
 
 #[tokio::test]
 async fn https_needs_a_trusted_certificate_and_stays_https() {
     let certified = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let key =
+        rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_no_client_auth().with_single_cert(vec![certified.cert.der().clone()], key).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let config = config
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -231,5 +280,8 @@ async fn https_needs_a_trusted_certificate_and_stays_https() {
     extra_roots.add_pem(certified.cert.pem().as_bytes()).unwrap();
     let trusting = Egress::new(EgressConfig { extra_roots, ..EgressConfig::default() }).unwrap();
     assert_eq!(trusting.http_get(&url, &options).await.unwrap().body, b"secret");
-    assert!(matches!(trusting.http_get(&url, &options).await, Err(NetError::Redirect(_))), "https to http");
+    assert!(
+        matches!(trusting.http_get(&url, &options).await, Err(NetError::Redirect(_))),
+        "https to http"
+    );
 }

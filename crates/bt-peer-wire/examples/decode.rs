@@ -26,7 +26,11 @@ fn main() {
 /// Makes a handshake and `count` messages of a peer.
 pub(crate) fn stream(blocks: bool, count: u32) -> Vec<u8> {
     let mut wire = Connection::new(Time::ZERO);
-    wire.send_handshake(&Handshake { reserved: Reserved::OURS, info_hash: InfoHash([1; 20]), peer_id: PeerId([2; 20]) });
+    wire.send_handshake(&Handshake {
+        reserved: Reserved::OURS,
+        info_hash: InfoHash([1; 20]),
+        peer_id: PeerId([2; 20]),
+    });
     for n in 0..count {
         match blocks {
             true => wire.send_piece(

@@ -42,7 +42,9 @@ impl MessageAllowance {
     pub fn take(&mut self, message: &Message) {
         let cost = match message {
             Message::Piece { .. } => return self.credit(1),
-            Message::Bitfield(bytes) | Message::Extended { payload: bytes, .. } => 1 + bytes.len() / BYTES_PER_MESSAGE,
+            Message::Bitfield(bytes) | Message::Extended { payload: bytes, .. } => {
+                1 + bytes.len() / BYTES_PER_MESSAGE
+            }
             _ => 1,
         };
         self.left = self.left.saturating_sub(i64::try_from(cost).unwrap_or(BURST));
@@ -57,12 +59,15 @@ impl MessageAllowance {
     /// Fills the account, and returns when the next message may be read: `None` if that is now.
     pub fn opens_at(&mut self, now: Time) -> Option<Time> {
         let passed = now.since(self.filled_at).as_micros();
-        let fresh = i64::try_from(passed * u128::from(PER_SECOND.unsigned_abs()) / 1_000_000).unwrap_or(BURST);
+        let fresh = i64::try_from(passed * u128::from(PER_SECOND.unsigned_abs()) / 1_000_000)
+            .unwrap_or(BURST);
         if fresh > 0 {
             self.left = self.left.saturating_add(fresh).min(BURST);
             self.filled_at = now;
         }
-        let debt = Duration::from_micros(self.left.min(0).unsigned_abs() * 1_000_000 / PER_SECOND.unsigned_abs());
+        let debt = Duration::from_micros(
+            self.left.min(0).unsigned_abs() * 1_000_000 / PER_SECOND.unsigned_abs(),
+        );
         (self.left <= 0).then(|| now + debt.max(PAUSE_MIN))
     }
 }

@@ -135,7 +135,10 @@ impl Connection {
     }
 
     /// Returns the next complete message. A fault ends the connection.
-    #[expect(clippy::should_implement_trait, reason = "an iterator would hide that more bytes can follow None")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator would hide that more bytes can follow None"
+    )]
     pub fn next(&mut self) -> Result<Option<Incoming>, WireFault> {
         if !self.shaken {
             let Some(handshake) = Handshake::parse(&self.input)? else { return Ok(None) };
@@ -201,7 +204,10 @@ impl Connection {
 
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
-            self.chunks.push_back(Chunk::Bytes { bytes: core::mem::take(&mut self.tail).into(), payload: false });
+            self.chunks.push_back(Chunk::Bytes {
+                bytes: core::mem::take(&mut self.tail).into(),
+                payload: false,
+            });
         }
     }
 
@@ -296,7 +302,11 @@ mod tests {
     use std::vec;
 
     fn handshake() -> Handshake {
-        Handshake { reserved: Reserved::OURS, info_hash: InfoHash([1; 20]), peer_id: PeerId([2; 20]) }
+        Handshake {
+            reserved: Reserved::OURS,
+            info_hash: InfoHash([1; 20]),
+            peer_id: PeerId([2; 20]),
+        }
     }
 
     fn shaken() -> Connection {
@@ -335,7 +345,11 @@ mod tests {
         assert_eq!(quiet.deadline(), Time::from_secs(100));
         assert_eq!(quiet.wake(Time::from_secs(100)), Ok(()));
         assert_eq!(quiet.chunks().collect::<Vec<_>>(), [[0; 4]], "a keep-alive");
-        assert_eq!(quiet.wake(Time::from_secs(160)), Err(WireFault::Stalled), "and nobody takes it");
+        assert_eq!(
+            quiet.wake(Time::from_secs(160)),
+            Err(WireFault::Stalled),
+            "and nobody takes it"
+        );
 
         let mut silent = shaken();
         silent.wrote(0, Time::from_secs(179));
@@ -373,14 +387,21 @@ mod tests {
         connection.send(&Message::Choke);
         assert!(!connection.ends_elsewhere());
         assert_eq!((connection.queued(), connection.begins_elsewhere()), (123, false));
-        assert_eq!(connection.chunks().map(<[u8]>::len).collect::<Vec<_>>(), [5], "only what comes before it");
+        assert_eq!(
+            connection.chunks().map(<[u8]>::len).collect::<Vec<_>>(),
+            [5],
+            "only what comes before it"
+        );
         connection.wrote(5, Time::ZERO);
         assert_eq!((connection.begins_elsewhere(), connection.chunks().count()), (true, 0));
         connection.wrote(40, Time::ZERO);
         connection.wrote(70, Time::ZERO);
         assert_eq!((connection.begins_elsewhere(), connection.take_payload_written()), (true, 100));
         connection.wrote(3, Time::ZERO);
-        assert_eq!((connection.begins_elsewhere(), connection.take_payload_written(), connection.queued()), (false, 0, 5));
+        assert_eq!(
+            (connection.begins_elsewhere(), connection.take_payload_written(), connection.queued()),
+            (false, 0, 5)
+        );
         assert_eq!(connection.chunks().map(<[u8]>::len).collect::<Vec<_>>(), [5]);
     }
 

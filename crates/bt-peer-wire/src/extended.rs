@@ -40,14 +40,22 @@ impl ExtensionIds {
     }
 
     fn parse(m: Cursor<'_>) -> ExtensionIds {
-        let id = |key: &[u8]| m.get(key).and_then(|id| id.as_int()).and_then(|id| u8::try_from(id).ok());
-        ExtensionIds { pex: id(b"ut_pex"), metadata: id(b"ut_metadata"), holepunch: id(b"ut_holepunch") }
+        let id =
+            |key: &[u8]| m.get(key).and_then(|id| id.as_int()).and_then(|id| u8::try_from(id).ok());
+        ExtensionIds {
+            pex: id(b"ut_pex"),
+            metadata: id(b"ut_metadata"),
+            holepunch: id(b"ut_holepunch"),
+        }
     }
 
     /// Returns the names with ids, in the order of the names.
     fn entries(self) -> impl Iterator<Item = (&'static [u8], u8)> {
-        let entries: [(&[u8], Option<u8>); 3] =
-            [(b"ut_holepunch", self.holepunch), (b"ut_metadata", self.metadata), (b"ut_pex", self.pex)];
+        let entries: [(&[u8], Option<u8>); 3] = [
+            (b"ut_holepunch", self.holepunch),
+            (b"ut_metadata", self.metadata),
+            (b"ut_pex", self.pex),
+        ];
         entries.into_iter().filter_map(|(name, id)| Some((name, id?)))
     }
 }
@@ -110,7 +118,9 @@ impl ExtendedHandshake {
         let number = |key: &[u8]| root.get(key).and_then(|value| value.as_int());
         Ok(ExtendedHandshake {
             ids: root.get(b"m").map(ExtensionIds::parse).unwrap_or_default(),
-            metadata_size: number(b"metadata_size").and_then(|n| u32::try_from(n).ok()).filter(|&size| size != 0),
+            metadata_size: number(b"metadata_size")
+                .and_then(|n| u32::try_from(n).ok())
+                .filter(|&size| size != 0),
             client: root.get(b"v").and_then(|value| value.as_bytes()).map(client_name),
             requests_max: number(b"reqq").and_then(|n| u32::try_from(n).ok()),
             your_ip: root.get(b"yourip").and_then(|value| value.as_bytes()).and_then(ip),
@@ -123,7 +133,9 @@ impl ExtendedHandshake {
     pub fn to_bytes(&self) -> Vec<u8> {
         write(|out| {
             out.dict(|dict| {
-                dict.key(b"m").dict(|m| self.ids.entries().for_each(|(name, id)| m.key(name).int(i64::from(id))));
+                dict.key(b"m").dict(|m| {
+                    self.ids.entries().for_each(|(name, id)| m.key(name).int(i64::from(id)))
+                });
                 if let Some(size) = self.metadata_size {
                     dict.key(b"metadata_size").int(i64::from(size));
                 }
@@ -173,8 +185,11 @@ mod tests {
     fn ours_round_trips() {
         for ip in ["1.2.3.4", "2001:db8::1"] {
             let ids = ExtensionIds { pex: Some(1), metadata: Some(2), holepunch: Some(0) };
-            let ours =
-                ExtendedHandshake { ids, metadata_size: Some(7), ..ExtendedHandshake::ours(ip.parse().unwrap(), Some(6881)) };
+            let ours = ExtendedHandshake {
+                ids,
+                metadata_size: Some(7),
+                ..ExtendedHandshake::ours(ip.parse().unwrap(), Some(6881))
+            };
             assert_eq!(ExtendedHandshake::parse(&ours.to_bytes()), Ok(ours));
         }
     }
@@ -182,8 +197,14 @@ mod tests {
     #[test]
     fn a_change_is_said_alone() {
         for upload_only in [true, false] {
-            let change = ExtendedHandshake { upload_only: Some(upload_only), ..ExtendedHandshake::default() };
-            assert_eq!(change.to_bytes(), alloc::format!("d1:mde11:upload_onlyi{}ee", u8::from(upload_only)).into_bytes());
+            let change = ExtendedHandshake {
+                upload_only: Some(upload_only),
+                ..ExtendedHandshake::default()
+            };
+            assert_eq!(
+                change.to_bytes(),
+                alloc::format!("d1:mde11:upload_onlyi{}ee", u8::from(upload_only)).into_bytes()
+            );
             assert_eq!(ExtendedHandshake::parse(&change.to_bytes()), Ok(change));
         }
     }
@@ -194,11 +215,17 @@ mod tests {
         assert_eq!(ExtendedHandshake::parse(odd), Ok(ExtendedHandshake::default()));
         let odd = b"d1:md11:ut_metadata1:26:ut_pexi256ee13:metadata_sizei4294967296ee";
         assert_eq!(ExtendedHandshake::parse(odd), Ok(ExtendedHandshake::default()));
-        for empty in [&b"d1:mlee"[..], b"d1:mi1ee", b"d13:metadata_sizei0ee", b"d13:metadata_sizei-1ee"] {
+        for empty in
+            [&b"d1:mlee"[..], b"d1:mi1ee", b"d13:metadata_sizei0ee", b"d13:metadata_sizei-1ee"]
+        {
             assert_eq!(ExtendedHandshake::parse(empty), Ok(ExtendedHandshake::default()));
         }
         let untidy = b"d13:metadata_sizei0012e4:reqqi-0eeX";
-        let read = ExtendedHandshake { metadata_size: Some(12), requests_max: Some(0), ..ExtendedHandshake::default() };
+        let read = ExtendedHandshake {
+            metadata_size: Some(12),
+            requests_max: Some(0),
+            ..ExtendedHandshake::default()
+        };
         assert_eq!(ExtendedHandshake::parse(untidy), Ok(read));
         for broken in [&b"le"[..], b"d", b"", b"i1e", b"d1:v1:a1:v1:be", &[b'l'; 10_000]] {
             assert_eq!(ExtendedHandshake::parse(broken), Err(WireFault::Extended));
@@ -210,10 +237,21 @@ mod tests {
         let mut ids = ExtensionIds { pex: Some(1), metadata: Some(3), holepunch: None };
         ids.learn(ExtendedHandshake::parse(b"d1:md12:ut_holepunchi4e6:ut_pexi0eee").unwrap().ids);
         assert_eq!(ids, ExtensionIds { pex: Some(0), metadata: Some(3), holepunch: Some(4) });
-        let whole = ExtendedHandshake { ids, metadata_size: Some(7), ..ExtendedHandshake::ours([1, 2, 3, 4].into(), Some(5)) };
+        let whole = ExtendedHandshake {
+            ids,
+            metadata_size: Some(7),
+            ..ExtendedHandshake::ours([1, 2, 3, 4].into(), Some(5))
+        };
         let mut said = whole.clone();
-        said.learn(ExtendedHandshake { upload_only: Some(true), metadata_size: Some(8), ..ExtendedHandshake::default() });
-        assert_eq!(said, ExtendedHandshake { upload_only: Some(true), metadata_size: Some(8), ..whole });
+        said.learn(ExtendedHandshake {
+            upload_only: Some(true),
+            metadata_size: Some(8),
+            ..ExtendedHandshake::default()
+        });
+        assert_eq!(
+            said,
+            ExtendedHandshake { upload_only: Some(true), metadata_size: Some(8), ..whole }
+        );
     }
 
     #[test]

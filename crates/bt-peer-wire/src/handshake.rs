@@ -62,7 +62,8 @@ impl Handshake {
     /// Returns the 68 bytes for the wire.
     pub fn to_bytes(&self) -> [u8; HANDSHAKE_LEN] {
         let mut bytes = [0; HANDSHAKE_LEN];
-        let parts = PROTOCOL.iter().chain(&self.reserved.0).chain(&self.info_hash.0).chain(&self.peer_id.0);
+        let parts =
+            PROTOCOL.iter().chain(&self.reserved.0).chain(&self.info_hash.0).chain(&self.peer_id.0);
         for (to, from) in bytes.iter_mut().zip(parts) {
             *to = *from;
         }
@@ -89,7 +90,11 @@ mod tests {
 
     #[test]
     fn a_handshake_round_trips_and_every_prefix_waits() {
-        let ours = Handshake { reserved: Reserved::OURS, info_hash: InfoHash([7; 20]), peer_id: PeerId([9; 20]) };
+        let ours = Handshake {
+            reserved: Reserved::OURS,
+            info_hash: InfoHash([7; 20]),
+            peer_id: PeerId([9; 20]),
+        };
         let bytes = ours.to_bytes();
         for end in 0..bytes.len() {
             assert_eq!(Handshake::parse(&bytes[..end]), Ok(None));

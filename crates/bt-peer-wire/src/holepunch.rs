@@ -106,9 +106,18 @@ mod tests {
         let v6: SocketAddr = "[2001:db8::1]:3".parse().unwrap();
         let table = [
             (HolepunchMessage::Rendezvous(v4), &b"\0\0\x01\x02\x03\x04\x01\x02\0\0\0\0"[..]),
-            (HolepunchMessage::Connect(v6), b"\x01\x01\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\0\x03\0\0\0\0"),
-            (HolepunchMessage::Error(v4, HolepunchFault::NoSelf), b"\x02\0\x01\x02\x03\x04\x01\x02\0\0\0\x04"),
-            (HolepunchMessage::Error(v4, HolepunchFault::Unknown(9)), b"\x02\0\x01\x02\x03\x04\x01\x02\0\0\0\x09"),
+            (
+                HolepunchMessage::Connect(v6),
+                b"\x01\x01\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\0\x03\0\0\0\0",
+            ),
+            (
+                HolepunchMessage::Error(v4, HolepunchFault::NoSelf),
+                b"\x02\0\x01\x02\x03\x04\x01\x02\0\0\0\x04",
+            ),
+            (
+                HolepunchMessage::Error(v4, HolepunchFault::Unknown(9)),
+                b"\x02\0\x01\x02\x03\x04\x01\x02\0\0\0\x09",
+            ),
         ];
         for (message, bytes) in table {
             assert_eq!(message.to_bytes(), bytes);
@@ -116,9 +125,15 @@ mod tests {
             for end in 0..bytes.len() {
                 assert!(HolepunchMessage::parse(&bytes[..end]).is_err(), "{message:?} up to {end}");
             }
-            assert!(HolepunchMessage::parse(&[bytes, b"\0"].concat()).is_err(), "{message:?} and more");
+            assert!(
+                HolepunchMessage::parse(&[bytes, b"\0"].concat()).is_err(),
+                "{message:?} and more"
+            );
         }
-        for odd in [&b"\x03\0\x01\x02\x03\x04\x01\x02\0\0\0\0"[..], b"\0\x02\x01\x02\x03\x04\x01\x02\0\0\0\0"] {
+        for odd in [
+            &b"\x03\0\x01\x02\x03\x04\x01\x02\0\0\0\0"[..],
+            b"\0\x02\x01\x02\x03\x04\x01\x02\0\0\0\0",
+        ] {
             assert_eq!(HolepunchMessage::parse(odd), Err(WireFault::Extension("ut_holepunch")));
         }
     }

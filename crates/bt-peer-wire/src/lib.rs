@@ -10,7 +10,11 @@
 //! use bt_peer_wire::{Connection, Handshake, Incoming, Message, Reserved};
 //! use bt_types::{InfoHash, PeerId, Time};
 //!
-//! let ours = Handshake { reserved: Reserved::OURS, info_hash: InfoHash([1; 20]), peer_id: PeerId(*b"-bt0100-aaaaaaaaaaaa") };
+//! let ours = Handshake {
+//!     reserved: Reserved::OURS,
+//!     info_hash: InfoHash([1; 20]),
+//!     peer_id: PeerId(*b"-bt0100-aaaaaaaaaaaa"),
+//! };
 //! let mut alice = Connection::new(Time::ZERO);
 //! let mut bob = Connection::new(Time::ZERO);
 //! alice.send_handshake(&ours);
@@ -53,7 +57,8 @@ pub use pex::{PEX_ENTRIES_MAX, PexFlags, PexMessage};
 
 /// The limits for bencoded messages of peers: numbers with leading zeros are accepted, as some
 /// clients write them.
-pub(crate) const LENIENT: bt_bencoding::Limits = bt_bencoding::Limits { odd_numbers: true, ..bt_bencoding::Limits::NETWORK };
+pub(crate) const LENIENT: bt_bencoding::Limits =
+    bt_bencoding::Limits { odd_numbers: true, ..bt_bencoding::Limits::NETWORK };
 
 /// Requests that we let a peer queue at us, advertised as `reqq` (BEP 10).
 pub const REQUESTS_QUEUED_MAX: u32 = 2048;

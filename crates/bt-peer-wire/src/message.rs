@@ -96,7 +96,12 @@ impl Message {
     /// before the message is buffered. We request blocks of 16 KiB, so longer payload is refused.
     pub(crate) fn check_len(kind: u8, len: u32, pieces: Option<u32>) -> Result<(), WireFault> {
         let legal = match kind {
-            id::CHOKE | id::UNCHOKE | id::INTERESTED | id::NOT_INTERESTED | id::HAVE_ALL | id::HAVE_NONE => len == 1,
+            id::CHOKE
+            | id::UNCHOKE
+            | id::INTERESTED
+            | id::NOT_INTERESTED
+            | id::HAVE_ALL
+            | id::HAVE_NONE => len == 1,
             id::HAVE | id::SUGGEST | id::ALLOWED_FAST => len == 5,
             id::BITFIELD => match pieces {
                 Some(pieces) => u64::from(len) == 1 + Bitfield::byte_len(pieces) as u64,
@@ -137,7 +142,10 @@ impl Message {
                 Message::Piece { piece, begin, data: body.split_off(PIECE_HEADER as usize) }
             }
             id::PORT => Message::Port(u16::from_be_bytes(rest.try_into().map_err(|_| wrong())?)),
-            id::EXTENDED => Message::Extended { id: *rest.first().ok_or_else(wrong)?, payload: body.split_off(2) },
+            id::EXTENDED => Message::Extended {
+                id: *rest.first().ok_or_else(wrong)?,
+                payload: body.split_off(2),
+            },
             _ => Message::Unknown(kind),
         })
     }
@@ -172,12 +180,22 @@ impl Message {
             Message::Have(piece) => with_numbers(out, id::HAVE, &[*piece]),
             Message::Suggest(piece) => with_numbers(out, id::SUGGEST, &[*piece]),
             Message::AllowedFast(piece) => with_numbers(out, id::ALLOWED_FAST, &[*piece]),
-            Message::Request(block) => with_numbers(out, id::REQUEST, &[block.piece, block.begin, block.len]),
-            Message::Cancel(block) => with_numbers(out, id::CANCEL, &[block.piece, block.begin, block.len]),
-            Message::Reject(block) => with_numbers(out, id::REJECT, &[block.piece, block.begin, block.len]),
+            Message::Request(block) => {
+                with_numbers(out, id::REQUEST, &[block.piece, block.begin, block.len])
+            }
+            Message::Cancel(block) => {
+                with_numbers(out, id::CANCEL, &[block.piece, block.begin, block.len])
+            }
+            Message::Reject(block) => {
+                with_numbers(out, id::REJECT, &[block.piece, block.begin, block.len])
+            }
             Message::Bitfield(bits) => with_bytes(out, id::BITFIELD, &[], bits),
             Message::Piece { piece, begin, data } => {
-                out.extend_from_slice(&piece_header(RawBlock { piece: *piece, begin: *begin, len: data.len() as u32 }));
+                out.extend_from_slice(&piece_header(RawBlock {
+                    piece: *piece,
+                    begin: *begin,
+                    len: data.len() as u32,
+                }));
                 out.extend_from_slice(data);
             }
             Message::Port(port) => with_bytes(out, id::PORT, &[], &port.to_be_bytes()),
@@ -267,7 +285,11 @@ mod tests {
             let (prefix, body) = bytes.split_first_chunk::<4>().unwrap();
             assert_eq!(u32::from_be_bytes(*prefix) as usize, body.len(), "{message:?}");
             if let Some(kind) = body.first() {
-                assert_eq!(Message::check_len(*kind, body.len() as u32, Some(16)), Ok(()), "{message:?}");
+                assert_eq!(
+                    Message::check_len(*kind, body.len() as u32, Some(16)),
+                    Ok(()),
+                    "{message:?}"
+                );
             }
             assert_eq!(Message::parse(Bytes::copy_from_slice(body)), Ok(message));
         }
@@ -296,7 +318,10 @@ mod tests {
             (99, 65_537),
         ];
         for (kind, len) in table {
-            assert_eq!(Message::check_len(kind, len, Some(16)), Err(WireFault::Length { kind, len }));
+            assert_eq!(
+                Message::check_len(kind, len, Some(16)),
+                Err(WireFault::Length { kind, len })
+            );
         }
         assert_eq!(Message::check_len(id::BITFIELD, 3, Some(16)), Ok(()));
         // Of a torrent without metadata so far.

@@ -52,9 +52,14 @@ impl MetadataMessage {
             REJECT => Ok(Some(MetadataMessage::Reject(part?))),
             DATA => {
                 let (part, total) = (part?, small(b"total_size")?);
-                let fits = part_len(part, total).is_some_and(|len| usize::try_from(len) == Ok(rest.len()));
+                let fits =
+                    part_len(part, total).is_some_and(|len| usize::try_from(len) == Ok(rest.len()));
                 let data = payload.slice_ref(rest);
-                if fits { Ok(Some(MetadataMessage::Data { part, total, data })) } else { Err(FAULT) }
+                if fits {
+                    Ok(Some(MetadataMessage::Data { part, total, data }))
+                } else {
+                    Err(FAULT)
+                }
             }
             _ => Ok(None),
         }
@@ -128,7 +133,12 @@ mod tests {
         ];
         for bytes in table {
             let parsed = MetadataMessage::parse(&Bytes::from_static(bytes));
-            assert_eq!(parsed, Err(WireFault::Extension("ut_metadata")), "{}", bytes.escape_ascii());
+            assert_eq!(
+                parsed,
+                Err(WireFault::Extension("ut_metadata")),
+                "{}",
+                bytes.escape_ascii()
+            );
         }
         assert_eq!(MetadataMessage::parse(&Bytes::from_static(b"d8:msg_typei9eeabc")), Ok(None));
         let untidy = Bytes::from_static(b"d8:msg_typei00e5:piecei07eex");
@@ -137,7 +147,13 @@ mod tests {
 
     #[test]
     fn each_part_has_one_length() {
-        let table = [(0, 0, None), (0, 1, Some(1)), (0, 16_384, Some(16_384)), (1, 16_384, None), (1, 16_385, Some(1))];
+        let table = [
+            (0, 0, None),
+            (0, 1, Some(1)),
+            (0, 16_384, Some(16_384)),
+            (1, 16_384, None),
+            (1, 16_385, Some(1)),
+        ];
         for (part, total, len) in table {
             assert_eq!(part_len(part, total), len, "{part} of {total}");
         }

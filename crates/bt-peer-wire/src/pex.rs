@@ -49,15 +49,16 @@ impl PexMessage {
         if root.kind() != Kind::Dict {
             return Err(FAULT);
         }
-        let list = |key: &[u8]| root.get(key).and_then(|value| value.as_bytes()).unwrap_or_default();
+        let list =
+            |key: &[u8]| root.get(key).and_then(|value| value.as_bytes()).unwrap_or_default();
         let (added, added6) = (list(b"added"), list(b"added6"));
-        let added = with_flags(compact_v4(added), added.len() / 6, list(b"added.f")).chain(with_flags(
-            compact_v6(added6),
-            added6.len() / 18,
-            list(b"added6.f"),
-        ));
+        let added = with_flags(compact_v4(added), added.len() / 6, list(b"added.f"))
+            .chain(with_flags(compact_v6(added6), added6.len() / 18, list(b"added6.f")));
         let dropped = compact_v4(list(b"dropped")).chain(compact_v6(list(b"dropped6")));
-        Ok(PexMessage { added: added.take(PEX_ENTRIES_MAX).collect(), dropped: dropped.take(PEX_ENTRIES_MAX).collect() })
+        Ok(PexMessage {
+            added: added.take(PEX_ENTRIES_MAX).collect(),
+            dropped: dropped.take(PEX_ENTRIES_MAX).collect(),
+        })
     }
 
     /// Returns the payload behind the id of an extended message. Each address is in the list of its
@@ -97,7 +98,9 @@ fn with_flags(
     flags: &[u8],
 ) -> impl Iterator<Item = (SocketAddr, PexFlags)> {
     let flags = if flags.len() == count { flags } else { &[] };
-    addrs.zip(flags.iter().copied().chain(core::iter::repeat(0))).map(|(addr, flags)| (addr, PexFlags(flags)))
+    addrs
+        .zip(flags.iter().copied().chain(core::iter::repeat(0)))
+        .map(|(addr, flags)| (addr, PexFlags(flags)))
 }
 
 #[cfg(test)]
@@ -126,25 +129,46 @@ mod tests {
     #[test]
     fn whole_entries_are_read_and_broken_flags_are_none() {
         for bytes in [&b""[..], b"le", b"d"] {
-            assert_eq!(PexMessage::parse(bytes), Err(WireFault::Extension("ut_pex")), "{}", bytes.escape_ascii());
+            assert_eq!(
+                PexMessage::parse(bytes),
+                Err(WireFault::Extension("ut_pex")),
+                "{}",
+                bytes.escape_ascii()
+            );
         }
-        let nothing: [&[u8]; 5] =
-            [b"d5:added5:aaaaae", b"d5:addedi1ee", b"d6:added66:aaaaaae", b"d8:dropped61:aeX", b"d1:xi-01ee"];
+        let nothing: [&[u8]; 5] = [
+            b"d5:added5:aaaaae",
+            b"d5:addedi1ee",
+            b"d6:added66:aaaaaae",
+            b"d8:dropped61:aeX",
+            b"d1:xi-01ee",
+        ];
         for bytes in nothing {
-            assert_eq!(PexMessage::parse(bytes), Ok(PexMessage::default()), "{}", bytes.escape_ascii());
+            assert_eq!(
+                PexMessage::parse(bytes),
+                Ok(PexMessage::default()),
+                "{}",
+                bytes.escape_ascii()
+            );
         }
         let one = PexMessage::parse(b"d5:added8:\x01\x02\x03\x04\x01\x02abe").unwrap();
         assert_eq!(one.added, [("1.2.3.4:258".parse().unwrap(), PexFlags(0))]);
         for flags in [&b""[..], b"7:added.f0:", b"7:added.f2:\x02\x02", b"7:added.fi2e"] {
             let bytes = [b"d5:added6:\x01\x02\x03\x04\x01\x02", flags, b"e"].concat();
-            assert_eq!(PexMessage::parse(&bytes).unwrap().added, [("1.2.3.4:258".parse().unwrap(), PexFlags(0))]);
+            assert_eq!(
+                PexMessage::parse(&bytes).unwrap().added,
+                [("1.2.3.4:258".parse().unwrap(), PexFlags(0))]
+            );
         }
     }
 
     #[test]
     fn a_flood_is_cut() {
         let addrs = (0..5000u32).map(|n| SocketAddr::new(IpAddr::from(n.to_be_bytes()), 1));
-        let message = PexMessage { added: addrs.clone().map(|addr| (addr, PexFlags(0))).collect(), dropped: addrs.collect() };
+        let message = PexMessage {
+            added: addrs.clone().map(|addr| (addr, PexFlags(0))).collect(),
+            dropped: addrs.collect(),
+        };
         let read = PexMessage::parse(&message.to_bytes()).unwrap();
         assert_eq!((read.added.len(), read.dropped.len()), (PEX_ENTRIES_MAX, PEX_ENTRIES_MAX));
     }

@@ -4,7 +4,8 @@ use bt_piece_store::{CreateOptions, Progress, create_torrent};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
-    let (path, output) = (args.next().ok_or("PATH is missing")?, args.next().ok_or("OUTPUT is missing")?);
+    let (path, output) =
+        (args.next().ok_or("PATH is missing")?, args.next().ok_or("OUTPUT is missing")?);
     let piece_length = args.next().map(|text| text.parse()).transpose()?;
     let options = CreateOptions { piece_length, ..CreateOptions::default() };
     let created = create_torrent(path.as_ref(), &options, &Progress::default())?;

@@ -128,11 +128,15 @@ pub fn open_torrent(
             // Bytes behind the end of a file that we did not make are the user's.
             Some(then) if stat.len > file.length && !then.made => Holds::Else,
             Some(_) => Holds::Ours,
-            None => judge(layout, file, &stat, have, storage).map_err(StoreError::at(&file.path))?,
+            None => {
+                judge(layout, file, &stat, have, storage).map_err(StoreError::at(&file.path))?
+            }
         };
         match holds {
             Holds::Else => return Err(OpenError::Foreign { path: file.path.clone() }),
-            Holds::Ours => ours.push((index, Noted { stat, made: then.is_some_and(|then| then.made) })),
+            Holds::Ours => {
+                ours.push((index, Noted { stat, made: then.is_some_and(|then| then.made) }))
+            }
             Holds::Nothing => blank.push((index, stat)),
             Holds::Unknown => {}
         }
@@ -148,7 +152,8 @@ pub fn open_torrent(
         let at_once = file.length == 0 || (!is_complete && layout.is_one_file());
         at_once && file.is_wanted && stats[*index].is_none()
     };
-    let made: Vec<(usize, &LayoutFile)> = layout.stored().filter(|(index, file)| is_made_now(index, file)).collect();
+    let made: Vec<(usize, &LayoutFile)> =
+        layout.stored().filter(|(index, file)| is_made_now(index, file)).collect();
     let writes = !is_complete || !grown.is_empty() || !made.is_empty();
     let mut changed = Vec::new();
     if layout.is_one_file() && !is_complete {
@@ -167,13 +172,21 @@ pub fn open_torrent(
     }
     // Another program may have written these pieces without syncing. The journal must not say
     // "have" of bytes that a power cut can take.
-    let found = |piece: &Piece| have.has(*piece) && (!known.have.has(*piece) || hashed.binary_search(piece).is_ok());
-    let unsafe_files: BTreeSet<usize> =
-        layout.geometry().pieces().filter(found).flat_map(|piece| layout.piece_spans(piece)).map(|span| span.index).collect();
+    let found = |piece: &Piece| {
+        have.has(*piece) && (!known.have.has(*piece) || hashed.binary_search(piece).is_ok())
+    };
+    let unsafe_files: BTreeSet<usize> = layout
+        .geometry()
+        .pieces()
+        .filter(found)
+        .flat_map(|piece| layout.piece_spans(piece))
+        .map(|span| span.index)
+        .collect();
     let found = layout.stored().filter(|(index, _)| unsafe_files.contains(index));
     storage.sync_many(&found.map(|(_, file)| file.path.as_path()).collect::<Vec<_>>())?;
     storage.sync_names().map_err(StoreError::at(Path::new(".")))?;
-    let (have, hashed, adopted) = (have.clone(), u32::try_from(hashed.len()).unwrap_or(u32::MAX), *adopted);
+    let (have, hashed, adopted) =
+        (have.clone(), u32::try_from(hashed.len()).unwrap_or(u32::MAX), *adopted);
     let was_deleted = *was_deleted;
     if have != known.have || !known.dirty.is_empty() {
         journal.reset(have.clone())?;
@@ -243,7 +256,9 @@ fn look(
         pieces.sort_unstable();
         pieces.dedup();
         let found = hash_pieces(layout, digests.algorithm(), storage, pieces, progress)?;
-        let is_right = |(&piece, digest): (&Piece, Option<Digest>)| digest.is_some_and(|digest| digests.matches(piece, &digest));
+        let is_right = |(&piece, digest): (&Piece, Option<Digest>)| {
+            digest.is_some_and(|digest| digests.matches(piece, &digest))
+        };
         Ok::<Vec<bool>, HashError>(pieces.iter().zip(found).map(is_right).collect())
     };
     let mut hashed = BTreeSet::new();
@@ -263,7 +278,11 @@ fn look(
             }
         }
         // Only the files that were hashed must be compared: later changes are noticed elsewhere.
-        let files: BTreeSet<usize> = some.iter().flat_map(|&piece| layout.piece_spans(piece)).map(|span| span.index).collect();
+        let files: BTreeSet<usize> = some
+            .iter()
+            .flat_map(|&piece| layout.piece_spans(piece))
+            .map(|span| span.index)
+            .collect();
         let mut changed = None;
         for (index, file) in layout.stored().filter(|(index, _)| files.contains(index)) {
             let now = storage.stat(&file.path).map_err(StoreError::at(&file.path))?;
@@ -287,17 +306,30 @@ fn look(
             break;
         }
         if let Some(file) = changed.filter(|_| round == ROUNDS_MAX) {
-            let keeps = io::Error::new(io::ErrorKind::InvalidData, "another program keeps changing it: stop that first");
+            let keeps = io::Error::new(
+                io::ErrorKind::InvalidData,
+                "another program keeps changing it: stop that first",
+            );
             return Err(StoreError::at(&file.path)(keeps).into());
         }
     }
-    let adopted = |piece: &&Piece| have.has(**piece) && !known.have.has(**piece) && !known.dirty.has(**piece);
+    let adopted =
+        |piece: &&Piece| have.has(**piece) && !known.have.has(**piece) && !known.dirty.has(**piece);
     let adopted = u32::try_from(hashed.iter().filter(adopted).count()).unwrap_or(u32::MAX);
-    Ok(Looked { have, stats, hashed: hashed.into_iter().collect(), adopted, was_deleted: gone.is_some() })
+    Ok(Looked {
+        have,
+        stats,
+        hashed: hashed.into_iter().collect(),
+        adopted,
+        was_deleted: gone.is_some(),
+    })
 }
 
 /// Stats all files, in torrent order; `None` for a file that is missing or never stored.
-pub(crate) fn stat_files(layout: &Layout, storage: &dyn Storage) -> Result<Vec<Option<Stat>>, StoreError> {
+pub(crate) fn stat_files(
+    layout: &Layout,
+    storage: &dyn Storage,
+) -> Result<Vec<Option<Stat>>, StoreError> {
     let stat = |file: &LayoutFile| match file.is_stored {
         true => storage.stat(&file.path).map_err(StoreError::at(&file.path)),
         false => Ok(None),
@@ -344,16 +376,22 @@ impl Plan {
 
     fn trusting(layout: &Layout, stats: &[Option<Stat>]) -> Plan {
         let mut have = Bitfield::empty(layout.geometry().piece_count());
-        layout.geometry().pieces().filter(|&piece| is_there(layout, stats, piece)).for_each(|piece| {
-            have.insert(piece);
-        });
+        layout.geometry().pieces().filter(|&piece| is_there(layout, stats, piece)).for_each(
+            |piece| {
+                have.insert(piece);
+            },
+        );
         Plan { have, suspect: Vec::new(), touched: Vec::new() }
     }
 }
 
 /// Returns the first file that held pieces by the journal, if all such files are gone, wanted or
 /// not. A single lost file is fetched again.
-fn gone<'a>(layout: &'a Layout, known: &Known, stats: &[Option<Stat>]) -> Option<(usize, &'a LayoutFile)> {
+fn gone<'a>(
+    layout: &'a Layout,
+    known: &Known,
+    stats: &[Option<Stat>],
+) -> Option<(usize, &'a LayoutFile)> {
     let held_pieces = |file: &LayoutFile| layout.pieces_of(file).any(|piece| known.have.has(piece));
     let mut held = layout.stored().filter(|(_, file)| held_pieces(file));
     let (first, file) = held.next()?;
@@ -367,15 +405,18 @@ fn gone<'a>(layout: &'a Layout, known: &Known, stats: &[Option<Stat>]) -> Option
 /// made anew in its place.
 fn was_deleted(known: &Known, index: usize, storage: &dyn Storage) -> bool {
     let now = storage.folder().ok().flatten();
-    let (Some(home), Some(file), Some(now)) = (&known.home, known.file(index), now) else { return false };
+    let (Some(home), Some(file), Some(now)) = (&known.home, known.file(index), now) else {
+        return false;
+    };
     file.stat.id.0 == home.folder.id.0 && home.folder.is_succeeded_by(&now, file.stat.ctime_ns)
 }
 
 /// Returns whether every byte of the piece exists.
 fn is_there(layout: &Layout, stats: &[Option<Stat>], piece: Piece) -> bool {
-    layout
-        .piece_spans(piece)
-        .all(|span| !span.file.is_stored || stats[span.index].is_some_and(|stat| stat.len >= span.offset + u64::from(span.len)))
+    layout.piece_spans(piece).all(|span| {
+        !span.file.is_stored
+            || stats[span.index].is_some_and(|stat| stat.len >= span.offset + u64::from(span.len))
+    })
 }
 
 /// What a file holds.
@@ -392,8 +433,15 @@ enum Holds {
 }
 
 /// Judges the content of a file that the journal does not know.
-fn judge(layout: &Layout, file: &LayoutFile, stat: &Stat, have: &Bitfield, storage: &dyn Storage) -> io::Result<Holds> {
-    let is_alone = |piece| layout.piece_spans(piece).filter(|span| span.file.is_stored).count() == 1;
+fn judge(
+    layout: &Layout,
+    file: &LayoutFile,
+    stat: &Stat,
+    have: &Bitfield,
+    storage: &dyn Storage,
+) -> io::Result<Holds> {
+    let is_alone =
+        |piece| layout.piece_spans(piece).filter(|span| span.file.is_stored).count() == 1;
     Ok(match () {
         () if stat.len > file.length => Holds::Else,
         () if layout.pieces_of(file).any(|piece| have.has(piece)) => Holds::Ours,
@@ -477,7 +525,10 @@ pub fn verify(
             pieces => FileState::Bad { pieces: u32::try_from(pieces).unwrap_or(u32::MAX) },
         },
     };
-    let files = layout.stored().map(|(index, file)| FileReport { path: file.path.clone(), state: state(index, file) }).collect();
+    let files = layout
+        .stored()
+        .map(|(index, file)| FileReport { path: file.path.clone(), state: state(index, file) })
+        .collect();
     Ok(VerifyReport { good, bad, files })
 }
 

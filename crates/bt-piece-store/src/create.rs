@@ -103,10 +103,12 @@ pub enum CreateError {
         stored_as: PathBuf,
     },
     /// A file changed while it was hashed.
-    #[error("{} changed while it was read: wait until nobody writes to it", .0.display())]
+    #[error("{} changed while it was read: wait until no program writes to it", .0.display())]
     Changed(PathBuf),
     /// The piece length is not a power of two of at least 16 KiB.
-    #[error("a piece length of {0} bytes is not possible: it must be a power of two from 16KiB to 512MiB, for example 1MiB")]
+    #[error(
+        "a piece length of {0} bytes is not possible: it must be a power of two from 16KiB to 512MiB, for example 1MiB"
+    )]
     PieceLength(u32),
     /// A pattern is neither a glob nor the name of a file.
     #[error("the pattern {0:?} is no valid glob and names no file: check its brackets and braces")]
@@ -121,11 +123,18 @@ pub enum CreateError {
 
 /// Makes a v1 torrent of a file or a directory. The path itself may be a symlink; symlinks below it
 /// are skipped.
-pub fn create_torrent(path: &Path, options: &CreateOptions, progress: &Progress) -> Result<Created, CreateError> {
+pub fn create_torrent(
+    path: &Path,
+    options: &CreateOptions,
+    progress: &Progress,
+) -> Result<Created, CreateError> {
     let path = &path.canonicalize().map_err(io_error(path))?;
-    let (Some(parent), Some(top)) = (path.parent(), path.file_name()) else { return Err(CreateError::Empty(path.clone())) };
+    let (Some(parent), Some(top)) = (path.parent(), path.file_name()) else {
+        return Err(CreateError::Empty(path.clone()));
+    };
     let storage = DiskStorage::open(parent).map_err(io_error(parent))?;
-    let tree = Tree::walk(path, &storage, Excluded::new(&options.exclude, &torrent_name(path, options)?))?;
+    let tree =
+        Tree::walk(path, &storage, Excluded::new(&options.exclude, &torrent_name(path, options)?))?;
 
     let builder = builder(path, &tree, options)?;
     let draft = draft(path, &builder)?;
@@ -150,15 +159,37 @@ pub fn torrent_name(path: &Path, options: &CreateOptions) -> Result<String, Crea
 
 fn builder(path: &Path, tree: &Tree, options: &CreateOptions) -> Result<Builder, CreateError> {
     let name = torrent_name(path, options)?;
-    let mut builder = Builder::new(&name, tree.files.iter().map(|file| (file.path.clone(), file.stat.len)).collect());
+    let mut builder = Builder::new(
+        &name,
+        tree.files.iter().map(|file| (file.path.clone(), file.stat.len)).collect(),
+    );
     if let Some(length) = options.piece_length {
         if !length.is_power_of_two() || !(PIECE_LENGTH_MIN..=PIECE_LENGTH_MAX).contains(&length) {
             return Err(CreateError::PieceLength(length));
         }
         builder.piece_length = length;
     }
-    let CreateOptions { trackers, web_seeds, private, source, comment, created_by, creation_date, .. } = options.clone();
-    Ok(Builder { trackers, web_seeds, private, source, comment, created_by, creation_date, single_file: tree.is_file, ..builder })
+    let CreateOptions {
+        trackers,
+        web_seeds,
+        private,
+        source,
+        comment,
+        created_by,
+        creation_date,
+        ..
+    } = options.clone();
+    Ok(Builder {
+        trackers,
+        web_seeds,
+        private,
+        source,
+        comment,
+        created_by,
+        creation_date,
+        single_file: tree.is_file,
+        ..builder
+    })
 }
 
 /// Builds the torrent with blank digests and parses it as any client would, so that all limits
@@ -190,13 +221,19 @@ fn renamed(builder: &Builder, info: &Info) -> Result<Vec<Renamed>, CreateError> 
     Ok(renamed)
 }
 
-fn hash(layout: &Layout, storage: &DiskStorage, progress: &Progress) -> Result<Vec<Sha1Digest>, CreateError> {
+fn hash(
+    layout: &Layout,
+    storage: &DiskStorage,
+    progress: &Progress,
+) -> Result<Vec<Sha1Digest>, CreateError> {
     let pieces: Vec<Piece> = layout.geometry().pieces().collect();
     let found = hash_pieces(layout, Algorithm::Sha1, storage, &pieces, progress)?;
     let digest = |(piece, digest): (Piece, Option<Digest>)| match digest {
         Some(Digest::Sha1(digest)) => Ok(digest),
         // A file is shorter than it was, or gone.
-        _ => Err(CreateError::Changed(layout.piece_spans(piece).map(|span| span.file.path.clone()).next().unwrap_or_default())),
+        _ => Err(CreateError::Changed(
+            layout.piece_spans(piece).map(|span| span.file.path.clone()).next().unwrap_or_default(),
+        )),
     };
     pieces.into_iter().zip(found).map(digest).collect()
 }
@@ -218,7 +255,11 @@ struct Found {
 impl Tree {
     /// Lists the tree; only one directory is open at a time. `storage` is the directory that holds
     /// the root.
-    fn walk(root: &Path, storage: &DiskStorage, mut excluded: Excluded) -> Result<Tree, CreateError> {
+    fn walk(
+        root: &Path,
+        storage: &DiskStorage,
+        mut excluded: Excluded,
+    ) -> Result<Tree, CreateError> {
         let mut tree = Tree { is_file: root.is_file(), files: Vec::new(), skipped: Vec::new() };
         let mut paths = Vec::new();
         if tree.is_file {
@@ -243,14 +284,20 @@ impl Tree {
         })
     }
 
-    fn list(&mut self, root: &Path, excluded: &mut Excluded, paths: &mut Vec<Vec<String>>) -> Result<(), CreateError> {
+    fn list(
+        &mut self,
+        root: &Path,
+        excluded: &mut Excluded,
+        paths: &mut Vec<Vec<String>>,
+    ) -> Result<(), CreateError> {
         let mut directories = vec![Vec::<String>::new()];
         while let Some(parent) = directories.pop() {
             let directory = root.join(parent.iter().collect::<PathBuf>());
             for entry in std::fs::read_dir(&directory).map_err(io_error(&directory))? {
                 let entry = entry.map_err(io_error(&directory))?;
                 let name = entry.file_name();
-                let below: PathBuf = parent.iter().map(OsStr::new).chain([name.as_os_str()]).collect();
+                let below: PathBuf =
+                    parent.iter().map(OsStr::new).chain([name.as_os_str()]).collect();
                 if excluded.is_match(&below, &name) {
                     continue;
                 }
@@ -261,7 +308,8 @@ impl Tree {
                     continue;
                 }
                 if parent.is_empty() && excluded.is_own_torrent(&entry.path()) {
-                    self.skipped.push(Skipped { path: below, what: "a torrent of this directory itself" });
+                    self.skipped
+                        .push(Skipped { path: below, what: "a torrent of this directory itself" });
                     continue;
                 }
                 let name = name.into_string().map_err(|_| CreateError::NotUtf8(entry.path()))?;
@@ -303,7 +351,9 @@ impl Excluded {
         let (below, name) = (below.to_string_lossy(), name.to_string_lossy());
         let mut found = false;
         for (_, pattern, used) in &mut self.patterns {
-            let is_match = [&below, &name].iter().any(|path| pattern.names(path) || pattern.is_glob_match(path));
+            let is_match = [&below, &name]
+                .iter()
+                .any(|path| pattern.names(path) || pattern.is_glob_match(path));
             *used |= is_match;
             found |= is_match;
         }
@@ -315,8 +365,9 @@ impl Excluded {
         let is_small = || path.metadata().is_ok_and(|found| found.len() <= OWN_TORRENT_MAX);
         path.extension().is_some_and(|extension| extension == "torrent")
             && is_small()
-            && std::fs::read(path)
-                .is_ok_and(|bytes| Metainfo::from_bytes(&bytes).is_ok_and(|torrent| torrent.info.name == self.name))
+            && std::fs::read(path).is_ok_and(|bytes| {
+                Metainfo::from_bytes(&bytes).is_ok_and(|torrent| torrent.info.name == self.name)
+            })
     }
 
     /// Refuses a pattern that can have no effect.
@@ -380,9 +431,14 @@ mod tests {
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let big: Vec<u8> = (0..100_000u32).map(|n| (n * 31 % 251) as u8).collect();
-        for (name, content) in
-            [("a.txt", b"hello".as_slice()), ("empty", b""), ("d/big", &big), ("ünï", b"x"), (".dot", b"dot"), ("Z", b"Z")]
-        {
+        for (name, content) in [
+            ("a.txt", b"hello".as_slice()),
+            ("empty", b""),
+            ("d/big", &big),
+            ("ünï", b"x"),
+            (".dot", b"dot"),
+            ("Z", b"Z"),
+        ] {
             write(&dir.path().join("fix"), name, content);
         }
         dir
@@ -399,7 +455,10 @@ mod tests {
         let options = CreateOptions { private: true, source: Some("SRC".into()), ..options };
         let created = create(&dir.path().join("fix"), &options).unwrap();
         assert_eq!(hash_of(&created), "c3aca57a3d49761d5143fe4f82612eb176fbec8a");
-        assert_eq!(paths(&created), ["fix/.dot", "fix/Z", "fix/a.txt", "fix/d/big", "fix/empty", "fix/ünï"]);
+        assert_eq!(
+            paths(&created),
+            ["fix/.dot", "fix/Z", "fix/a.txt", "fix/d/big", "fix/empty", "fix/ünï"]
+        );
     }
 
     #[test]
@@ -438,12 +497,25 @@ mod tests {
         symlink("..", root.join("d/loop")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
         let created = create(&root, &CreateOptions::default()).unwrap();
-        let skipped: Vec<(&str, &str)> =
-            created.skipped.iter().map(|skipped| (skipped.path.to_str().unwrap(), skipped.what)).collect();
-        assert_eq!(skipped, [("d/loop", "a symlink"), ("link", "a symlink"), ("socket", "not a regular file")]);
+        let skipped: Vec<(&str, &str)> = created
+            .skipped
+            .iter()
+            .map(|skipped| (skipped.path.to_str().unwrap(), skipped.what))
+            .collect();
+        assert_eq!(
+            skipped,
+            [("d/loop", "a symlink"), ("link", "a symlink"), ("socket", "not a regular file")]
+        );
         assert_eq!(paths(&created).len(), 6);
         symlink("fix", dir.path().join("by-link")).unwrap();
-        assert_eq!(create(&dir.path().join("by-link"), &CreateOptions::default()).unwrap().metainfo.info.name, "fix");
+        assert_eq!(
+            create(&dir.path().join("by-link"), &CreateOptions::default())
+                .unwrap()
+                .metainfo
+                .info
+                .name,
+            "fix"
+        );
     }
 
     #[test]
@@ -453,12 +525,18 @@ mod tests {
             let exclude = exclude.iter().map(|pattern| pattern.to_string()).collect();
             create(&dir.path().join("fix"), &CreateOptions { exclude, ..CreateOptions::default() })
         };
-        assert_eq!(paths(&with(&[".*", "*.txt", "d/big"]).unwrap()), ["fix/Z", "fix/empty", "fix/ünï"]);
+        assert_eq!(
+            paths(&with(&[".*", "*.txt", "d/big"]).unwrap()),
+            ["fix/Z", "fix/empty", "fix/ünï"]
+        );
         assert_eq!(paths(&with(&["d", "?*.txt", "[ue]*", ".dot"]).unwrap()), ["fix/Z", "fix/ünï"]);
         assert!(matches!(with(&["*"]), Err(CreateError::Empty(_))));
         assert!(matches!(with(&["["]), Err(CreateError::Pattern(_))));
         write(&dir.path().join("fix"), "[a] [1080p]", b"x");
-        assert_eq!(paths(&with(&["[a] [1080p]", "d/", ".dot", "empty"]).unwrap()), ["fix/Z", "fix/a.txt", "fix/ünï"]);
+        assert_eq!(
+            paths(&with(&["[a] [1080p]", "d/", ".dot", "empty"]).unwrap()),
+            ["fix/Z", "fix/a.txt", "fix/ünï"]
+        );
     }
 
     #[test]
@@ -470,8 +548,14 @@ mod tests {
         let other = create(&root.join("a.txt"), &CreateOptions::default()).unwrap();
         write(&root, "a.torrent", &other.bytes);
         let again = create(&root, &CreateOptions::default()).unwrap();
-        assert_eq!(again.skipped, [Skipped { path: "fix.torrent".into(), what: "a torrent of this directory itself" }]);
-        assert!(paths(&again).contains(&"fix/a.torrent".to_owned()), "a torrent of something else is a file like any");
+        assert_eq!(
+            again.skipped,
+            [Skipped { path: "fix.torrent".into(), what: "a torrent of this directory itself" }]
+        );
+        assert!(
+            paths(&again).contains(&"fix/a.torrent".to_owned()),
+            "a torrent of something else is a file like any"
+        );
     }
 
     #[test]
@@ -484,9 +568,13 @@ mod tests {
         }
         let of = |name: &str| create(&dir.path().join(name), &CreateOptions::default()).unwrap();
         let (created, plain) = (of("t"), of("u"));
-        let renamed: Vec<&Path> = created.renamed.iter().map(|renamed| renamed.path.as_path()).collect();
+        let renamed: Vec<&Path> =
+            created.renamed.iter().map(|renamed| renamed.path.as_path()).collect();
         assert_eq!(renamed, ["t/a", "t/a ", "t/aux.c", "t/b\\c"].map(Path::new));
-        assert_eq!(created.metainfo.info.digests, plain.metainfo.info.digests, "the data under these names was hashed");
+        assert_eq!(
+            created.metainfo.info.digests, plain.metainfo.info.digests,
+            "the data under these names was hashed"
+        );
         let named = CreateOptions { name: Some("a/b".to_owned()), ..CreateOptions::default() };
         assert!(matches!(create(&dir.path().join("u"), &named), Err(CreateError::Name { .. })));
     }
@@ -497,7 +585,11 @@ mod tests {
         let table: [(&str, Make, &str); 3] = [
             ("nothing", |_| (), "holds no data"),
             ("only empty files", |root| write(root, "e", b""), "holds no data"),
-            ("not UTF-8", |root| fs::write(root.join(OsStr::from_bytes(b"\xff")), b"x").unwrap(), "is not UTF-8"),
+            (
+                "not UTF-8",
+                |root| fs::write(root.join(OsStr::from_bytes(b"\xff")), b"x").unwrap(),
+                "is not UTF-8",
+            ),
         ];
         for (name, make, message) in table {
             let dir = tempfile::tempdir().unwrap();
@@ -510,9 +602,18 @@ mod tests {
         let dir = tree();
         for length in [0, 1, 8_192, 24_000, 1 << 30] {
             let options = CreateOptions { piece_length: Some(length), ..CreateOptions::default() };
-            assert!(matches!(create(&dir.path().join("fix"), &options), Err(CreateError::PieceLength(_))), "{length}");
+            assert!(
+                matches!(
+                    create(&dir.path().join("fix"), &options),
+                    Err(CreateError::PieceLength(_))
+                ),
+                "{length}"
+            );
         }
-        assert!(matches!(create(&dir.path().join("missing"), &CreateOptions::default()), Err(CreateError::Io { .. })));
+        assert!(matches!(
+            create(&dir.path().join("missing"), &CreateOptions::default()),
+            Err(CreateError::Io { .. })
+        ));
     }
 
     #[test]
@@ -522,10 +623,19 @@ mod tests {
         let storage = DiskStorage::open(dir.path()).unwrap();
         let tree = Tree::walk(&root, &storage, Excluded::new(&[], "fix")).unwrap();
         assert!(tree.unchanged(&root, &storage).is_ok());
-        fs::File::options().write(true).open(root.join("Z")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        assert!(matches!(tree.unchanged(&root, &storage), Err(CreateError::Changed(path)) if path.ends_with("fix/Z")));
+        fs::File::options()
+            .write(true)
+            .open(root.join("Z"))
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH)
+            .unwrap();
+        assert!(
+            matches!(tree.unchanged(&root, &storage), Err(CreateError::Changed(path)) if path.ends_with("fix/Z"))
+        );
         fs::remove_file(root.join(".dot")).unwrap();
-        assert!(matches!(tree.unchanged(&root, &storage), Err(CreateError::Changed(path)) if path.ends_with("fix/.dot")));
+        assert!(
+            matches!(tree.unchanged(&root, &storage), Err(CreateError::Changed(path)) if path.ends_with("fix/.dot"))
+        );
     }
 
     #[test]

@@ -99,7 +99,9 @@ impl Doubts {
         let mut against = None;
         // Thousands of files may share a piece.
         let mut pieces = BTreeMap::new();
-        let mut edge = |number| *pieces.entry(number).or_insert_with(|| look_of_piece(layout, number, storage));
+        let mut edge = |number| {
+            *pieces.entry(number).or_insert_with(|| look_of_piece(layout, number, storage))
+        };
         for (&index, doubt) in self.0.iter_mut().filter(|(_, doubt)| doubt.look.is_none()) {
             let file = &layout.files()[index];
             let change = storage.change(&file.path).unwrap_or(Change::Content);
@@ -110,9 +112,12 @@ impl Doubts {
             let edges = [edge(numbers.start), edge(numbers.end.saturating_sub(1))];
             match doubt.begin(storage.stat(&file.path), edges) {
                 Ok(view) => {
-                    let had: Vec<Piece> = layout.pieces_of(file).filter(|&piece| had(piece)).collect();
-                    let some = (change < Change::Content).then(|| sample(&had, layout.geometry().piece_length(), rng));
-                    let (left, all) = some.map_or_else(|| (had.clone(), None), |some| (some, Some(had.clone())));
+                    let had: Vec<Piece> =
+                        layout.pieces_of(file).filter(|&piece| had(piece)).collect();
+                    let some = (change < Change::Content)
+                        .then(|| sample(&had, layout.geometry().piece_length(), rng));
+                    let (left, all) =
+                        some.map_or_else(|| (had.clone(), None), |some| (some, Some(had.clone())));
                     doubt.look = Some(Look { view, left, wrong: Vec::new(), right: 0, all });
                 }
                 Err(source) => {
@@ -131,12 +136,20 @@ impl Doubts {
         digests: &PieceDigests,
         storage: &dyn Storage,
     ) -> Result<Option<Looked>, StoreError> {
-        let under_way = self.0.iter_mut().find_map(|(&index, doubt)| Some((index, doubt.look.take()?, doubt)));
+        let under_way =
+            self.0.iter_mut().find_map(|(&index, doubt)| Some((index, doubt.look.take()?, doubt)));
         let Some((index, mut look, doubt)) = under_way else { return Ok(None) };
-        let count = usize::try_from(STEP / u64::from(layout.geometry().piece_length())).unwrap_or(1).max(1);
+        let count =
+            usize::try_from(STEP / u64::from(layout.geometry().piece_length())).unwrap_or(1).max(1);
         let pieces = look.left.split_off(look.left.len().saturating_sub(count));
         // A piece that cannot be read now is neither right nor wrong.
-        let found = match hash_pieces(layout, digests.algorithm(), storage, &pieces, &Progress::default()) {
+        let found = match hash_pieces(
+            layout,
+            digests.algorithm(),
+            storage,
+            &pieces,
+            &Progress::default(),
+        ) {
             Ok(found) => found,
             Err(HashError::Store(error)) => return Err(error),
             Err(HashError::Cancelled) => return Ok(None),
@@ -161,8 +174,17 @@ impl Doubts {
     }
 
     /// Trusts a file that was looked at, unless its content changed meanwhile.
-    pub(crate) fn believe(&mut self, layout: &Layout, storage: &dyn Storage, index: usize, stat: &Stat) -> bool {
-        let believed = layout.files().get(index).is_some_and(|file| storage.trust(&file.path, stat).unwrap_or(false));
+    pub(crate) fn believe(
+        &mut self,
+        layout: &Layout,
+        storage: &dyn Storage,
+        index: usize,
+        stat: &Stat,
+    ) -> bool {
+        let believed = layout
+            .files()
+            .get(index)
+            .is_some_and(|file| storage.trust(&file.path, stat).unwrap_or(false));
         if believed {
             self.0.remove(&index);
         }
@@ -186,7 +208,8 @@ impl Doubt {
 /// Hashes the stats of the files of a piece.
 fn look_of_piece(layout: &Layout, number: u32, storage: &dyn Storage) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let spans = layout.geometry().piece(number).into_iter().flat_map(|piece| layout.piece_spans(piece));
+    let spans =
+        layout.geometry().piece(number).into_iter().flat_map(|piece| layout.piece_spans(piece));
     for span in spans.filter(|span| span.file.is_stored) {
         storage.stat(&span.file.path).ok().flatten().hash(&mut hasher);
     }

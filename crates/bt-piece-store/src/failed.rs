@@ -33,7 +33,12 @@ impl Failed {
 
     /// Takes the block digests of a right piece; returns the blocks that were wrong when it last
     /// failed. `None` if it never failed.
-    pub(crate) fn audit(&mut self, geometry: &Geometry, piece: Piece, digests: &[Digest]) -> Option<Vec<Block>> {
+    pub(crate) fn audit(
+        &mut self,
+        geometry: &Geometry,
+        piece: Piece,
+        digests: &[Digest],
+    ) -> Option<Vec<Block>> {
         let then = self.0.remove(&piece)?;
         let differs = digests.iter().zip(then).map(|(now, then)| *now != then);
         let wrong = geometry.blocks(piece).zip(differs).filter(|(_, differs)| *differs);

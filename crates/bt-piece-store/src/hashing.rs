@@ -60,7 +60,9 @@ pub(crate) fn hash_pieces(
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(runs.len());
     let mut finished = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let results = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let results = workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         results.collect::<Result<Vec<_>, _>>()
     })?
     .concat();
@@ -131,10 +133,16 @@ impl Job<'_> {
     }
 
     /// Reads a few pieces, then hashes them side by side.
-    fn hash_together(&self, pieces: &[Piece], buffer: &mut [u8]) -> Result<Vec<Option<Digest>>, HashError> {
+    fn hash_together(
+        &self,
+        pieces: &[Piece],
+        buffer: &mut [u8],
+    ) -> Result<Vec<Option<Digest>>, HashError> {
         let geometry = self.layout.geometry();
         let mut complete = Vec::with_capacity(pieces.len());
-        for (&piece, mut place) in pieces.iter().zip(buffer.chunks_mut(geometry.piece_length() as usize)) {
+        for (&piece, mut place) in
+            pieces.iter().zip(buffer.chunks_mut(geometry.piece_length() as usize))
+        {
             complete.push(self.read_piece(piece, |part| {
                 let (now, later) = std::mem::take(&mut place).split_at_mut(part.len);
                 place = later;
@@ -152,7 +160,10 @@ impl Job<'_> {
         let mut digests = Vec::with_capacity(messages.len());
         bt_hash::digest_many(self.algorithm, &messages, &mut digests);
         let mut digests = digests.into_iter();
-        Ok(complete.into_iter().map(|complete| if complete { digests.next() } else { None }).collect())
+        Ok(complete
+            .into_iter()
+            .map(|complete| if complete { digests.next() } else { None })
+            .collect())
     }
 
     /// Hashes one piece as it is read.
@@ -168,7 +179,11 @@ impl Job<'_> {
 
     /// Gives the parts of a piece to `read`, one after another, until one does not exist. False if
     /// that happened.
-    fn read_piece(&self, piece: Piece, mut read: impl FnMut(Part<'_>) -> Result<bool, HashError>) -> Result<bool, HashError> {
+    fn read_piece(
+        &self,
+        piece: Piece,
+        mut read: impl FnMut(Part<'_>) -> Result<bool, HashError>,
+    ) -> Result<bool, HashError> {
         let mut complete = true;
         for span in self.layout.piece_spans(piece) {
             let (mut offset, mut left) = (span.offset, span.len as usize);

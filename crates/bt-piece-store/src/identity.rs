@@ -66,7 +66,12 @@ impl Stat {
     /// Compares this earlier stat of a file with `now`.
     pub fn change_to(&self, now: &Stat) -> Change {
         match () {
-            () if !self.is_same_file(now) || self.len != now.len || self.mtime_ns != now.mtime_ns => Change::Content,
+            () if !self.is_same_file(now)
+                || self.len != now.len
+                || self.mtime_ns != now.mtime_ns =>
+            {
+                Change::Content
+            }
             // The number of a device may change when the system starts.
             () if self.id != now.id || self.ctime_ns != now.ctime_ns => Change::Attributes,
             () => Change::None,
@@ -105,12 +110,15 @@ impl Noted {
 ///
 /// A changed stretch longer than two parts is certain to be met.
 pub(crate) fn sample(pieces: &[Piece], piece_length: u32, rng: &mut Rng) -> Vec<Piece> {
-    let count = usize::try_from(SAMPLE_BYTES / u64::from(piece_length.max(1))).unwrap_or(usize::MAX).max(1);
+    let count =
+        usize::try_from(SAMPLE_BYTES / u64::from(piece_length.max(1))).unwrap_or(usize::MAX).max(1);
     if pieces.len() <= count {
         return pieces.to_vec();
     }
     let part = |n: usize| n * pieces.len() / count;
-    (0..count).filter_map(|n| pieces.get(part(n) + rng.index(part(n + 1) - part(n))).copied()).collect()
+    (0..count)
+        .filter_map(|n| pieces.get(part(n) + rng.index(part(n + 1) - part(n))).copied())
+        .collect()
 }
 
 #[cfg(test)]
@@ -123,14 +131,30 @@ mod tests {
         let then = Stat { id: (1, 2), birth_ns: Some(3), len: 3, mtime_ns: 4, ctime_ns: 5 };
         let table = [
             ("nothing", then, Change::None),
-            ("a link, chmod, chown, a rename and back", Stat { ctime_ns: 6, ..then }, Change::Attributes),
+            (
+                "a link, chmod, chown, a rename and back",
+                Stat { ctime_ns: 6, ..then },
+                Change::Attributes,
+            ),
             ("the system started anew", Stat { id: (9, 2), ..then }, Change::Attributes),
             ("a write", Stat { mtime_ns: 6, ctime_ns: 6, ..then }, Change::Content),
-            ("a time that was set, also back", Stat { mtime_ns: 1, ctime_ns: 6, ..then }, Change::Content),
+            (
+                "a time that was set, also back",
+                Stat { mtime_ns: 1, ctime_ns: 6, ..then },
+                Change::Content,
+            ),
             ("longer", Stat { len: 4, ..then }, Change::Content),
             ("cut", Stat { len: 0, ..then }, Change::Content),
-            ("a copy with its times in its place", Stat { id: (1, 7), ctime_ns: 6, ..then }, Change::Content),
-            ("such a copy that got its inode", Stat { birth_ns: Some(6), ctime_ns: 6, ..then }, Change::Content),
+            (
+                "a copy with its times in its place",
+                Stat { id: (1, 7), ctime_ns: 6, ..then },
+                Change::Content,
+            ),
+            (
+                "such a copy that got its inode",
+                Stat { birth_ns: Some(6), ctime_ns: 6, ..then },
+                Change::Content,
+            ),
             ("a birth that was not noted", Stat { birth_ns: None, ..then }, Change::None),
         ];
         for (what, now, change) in table {
@@ -150,7 +174,10 @@ mod tests {
         for _ in 0..50 {
             let found = sample(&pieces, 1 << 18, &mut rng);
             assert_eq!(found.len(), 64);
-            assert!(found.iter().enumerate().all(|(n, piece)| piece.index() / 64 == n), "one of each part");
+            assert!(
+                found.iter().enumerate().all(|(n, piece)| piece.index() / 64 == n),
+                "one of each part"
+            );
         }
         assert_eq!(sample(&pieces, 64 << 20, &mut rng).len(), 1, "however long a piece is");
     }

@@ -29,7 +29,10 @@ mod records;
 use crate::identity::{FolderId, Noted, Stat};
 use crate::storage::{Storage, StoreError, fault_of};
 use bt_types::{Bitfield, Geometry, InfoHash, Piece, StoreFault};
-use records::{VERSION, file_record, framed, home_record, numbers, read_files, read_header, read_home, take_record};
+use records::{
+    VERSION, file_record, framed, home_record, numbers, read_files, read_header, read_home,
+    take_record,
+};
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -123,8 +126,17 @@ impl Known {
 impl Journal {
     /// Opens the journal `name` of a torrent. The journal of another torrent or version counts as
     /// empty, and is replaced later.
-    pub fn open(state: Arc<dyn Storage>, name: &Path, id: InfoHash, geometry: &Geometry) -> Result<Journal, StoreError> {
-        let mut journal = Journal { state: Some(Arc::clone(&state)), path: name.to_owned(), ..Journal::in_memory(id, geometry) };
+    pub fn open(
+        state: Arc<dyn Storage>,
+        name: &Path,
+        id: InfoHash,
+        geometry: &Geometry,
+    ) -> Result<Journal, StoreError> {
+        let mut journal = Journal {
+            state: Some(Arc::clone(&state)),
+            path: name.to_owned(),
+            ..Journal::in_memory(id, geometry)
+        };
         journal.recover(state.as_ref()).map_err(StoreError::at(name))?;
         Ok(journal)
     }
@@ -132,7 +144,13 @@ impl Journal {
     /// Makes a journal that lasts as long as the process.
     pub fn in_memory(id: InfoHash, geometry: &Geometry) -> Journal {
         let nothing = || Bitfield::empty(geometry.piece_count());
-        let known = Known { have: nothing(), dirty: nothing(), files: Vec::new(), home: None, blank: HashMap::new() };
+        let known = Known {
+            have: nothing(),
+            dirty: nothing(),
+            files: Vec::new(),
+            home: None,
+            blank: HashMap::new(),
+        };
         Journal {
             state: None,
             path: PathBuf::new(),
@@ -172,9 +190,18 @@ impl Journal {
     ///
     /// After a crash or power cut before the record, the files look otherwise than noted, and are
     /// hashed.
-    pub(crate) fn written(&mut self, pieces: &[Piece], files: &[(usize, Noted)]) -> Result<(), StoreError> {
-        let fresh: Vec<Piece> = pieces.iter().copied().filter(|&piece| !self.known.dirty.has(piece)).collect();
-        let news: Vec<_> = files.iter().copied().filter(|&(index, noted)| self.known.file(index) != Some(noted)).collect();
+    pub(crate) fn written(
+        &mut self,
+        pieces: &[Piece],
+        files: &[(usize, Noted)],
+    ) -> Result<(), StoreError> {
+        let fresh: Vec<Piece> =
+            pieces.iter().copied().filter(|&piece| !self.known.dirty.has(piece)).collect();
+        let news: Vec<_> = files
+            .iter()
+            .copied()
+            .filter(|&(index, noted)| self.known.file(index) != Some(noted))
+            .collect();
         let mut records = Vec::new();
         if !fresh.is_empty() {
             records.extend_from_slice(&framed(&numbers(b'D', &fresh)));
@@ -228,13 +255,23 @@ impl Journal {
     pub fn look(state: &dyn Storage, name: &Path) -> Result<Option<Remembered>, StoreError> {
         let read = || -> io::Result<Option<Remembered>> {
             let bytes = read_all(state, name)?;
-            let Some((id, geometry)) = take_record(&mut bytes.as_slice()).and_then(read_header) else { return Ok(None) };
+            let Some((id, geometry)) = take_record(&mut bytes.as_slice()).and_then(read_header)
+            else {
+                return Ok(None);
+            };
             let mut journal = Journal::in_memory(id, &geometry);
             journal.replay_all(&bytes);
             let Known { have, home, .. } = journal.known;
-            let bytes_have = have.iter(&geometry).map(|piece| u64::from(geometry.piece_len(piece))).sum();
+            let bytes_have =
+                have.iter(&geometry).map(|piece| u64::from(geometry.piece_len(piece))).sum();
             let (name, dir) = home.map(|home| (home.name, home.path)).unwrap_or_default();
-            Ok(Some(Remembered { info_hash: id, name, dir, bytes_have, bytes_total: geometry.total() }))
+            Ok(Some(Remembered {
+                info_hash: id,
+                name,
+                dir,
+                bytes_have,
+                bytes_total: geometry.total(),
+            }))
         };
         read().map_err(StoreError::at(name))
     }
@@ -264,12 +301,17 @@ impl Journal {
     /// program changed or removed is written anew.
     fn append(&mut self, records: &[u8]) -> Result<(), StoreError> {
         let append = |journal: &mut Journal| {
-            if journal.end == 0 || journal.end.saturating_sub(journal.compact_end) > COMPACT_AFTER.max(journal.compact_end) {
+            if journal.end == 0
+                || journal.end.saturating_sub(journal.compact_end)
+                    > COMPACT_AFTER.max(journal.compact_end)
+            {
                 journal.rewrite()?;
             }
             match journal.write(records) {
                 // Only we write this file: its proper content is known here.
-                Err(error) if matches!(fault_of(&error), StoreFault::Changed | StoreFault::Missing) => {
+                Err(error)
+                    if matches!(fault_of(&error), StoreFault::Changed | StoreFault::Missing) =>
+                {
                     journal.rewrite()?;
                     journal.write(records)?;
                 }
@@ -295,7 +337,12 @@ impl Journal {
         body.extend_from_slice(self.known.have.as_bytes());
         body.extend_from_slice(self.known.dirty.as_bytes());
         bytes.extend_from_slice(&framed(&body));
-        let files = self.known.files.iter().enumerate().filter_map(|(index, noted)| Some((index, (*noted)?)));
+        let files = self
+            .known
+            .files
+            .iter()
+            .enumerate()
+            .filter_map(|(index, noted)| Some((index, (*noted)?)));
         let files: Vec<(usize, Noted)> = files.collect();
         if !files.is_empty() {
             bytes.extend_from_slice(&framed(&file_record(&files)));
@@ -356,13 +403,16 @@ impl Journal {
                 let count = self.geometry.piece_count();
                 let (have, dirty) = body.split_at_checked(Bitfield::byte_len(count))?;
                 // Both or none: half of a record that makes no sense is not trusted either.
-                let (have, dirty) = (Bitfield::from_wire(have, count)?, Bitfield::from_wire(dirty, count)?);
+                let (have, dirty) =
+                    (Bitfield::from_wire(have, count)?, Bitfield::from_wire(dirty, count)?);
                 (self.known.have, self.known.dirty) = (have, dirty);
             }
             b'D' | b'G' => {
                 let (words, []) = body.as_chunks::<4>() else { return None };
-                let pieces: Option<Vec<Piece>> =
-                    words.iter().map(|word| self.geometry.piece(u32::from_le_bytes(*word))).collect();
+                let pieces: Option<Vec<Piece>> = words
+                    .iter()
+                    .map(|word| self.geometry.piece(u32::from_le_bytes(*word)))
+                    .collect();
                 let (from, to) = match kind {
                     b'D' => (&mut self.known.have, &mut self.known.dirty),
                     _ => (&mut self.known.dirty, &mut self.known.have),
@@ -385,7 +435,10 @@ impl Journal {
 
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journal").field("path", &self.path).field("known", &self.known).finish_non_exhaustive()
+        f.debug_struct("Journal")
+            .field("path", &self.path)
+            .field("known", &self.known)
+            .finish_non_exhaustive()
     }
 }
 
@@ -442,7 +495,10 @@ mod tests {
         journal.have(&pieces(&[1, 3])).unwrap();
         let noted = |len, made: bool| {
             let birth_ns = made.then_some(-7);
-            Noted { stat: Stat { id: (u64::MAX, 7), birth_ns, len, mtime_ns: -1, ctime_ns: i64::MAX }, made }
+            Noted {
+                stat: Stat { id: (u64::MAX, 7), birth_ns, len, mtime_ns: -1, ctime_ns: i64::MAX },
+                made,
+            }
         };
         journal.note(&[(4, noted(5, false)), (0, noted(6, true))]).unwrap();
         journal.note(&[(0, noted(7, true))]).unwrap();
@@ -453,7 +509,11 @@ mod tests {
 
         journal.reset(Bitfield::empty(PIECES)).unwrap();
         let again = open(&state).known().clone();
-        assert_eq!((again.have.count(), files(&again)), (0, files(&known)), "files are kept when it is written anew");
+        assert_eq!(
+            (again.have.count(), files(&again)),
+            (0, files(&known)),
+            "files are kept when it is written anew"
+        );
     }
 
     #[test]
@@ -470,7 +530,13 @@ mod tests {
     fn the_journal_of_another_torrent_says_nothing() {
         let state = Arc::new(MemStorage::new());
         open(&state).have(&pieces(&[1])).unwrap();
-        let other = Journal::open(Arc::<MemStorage>::clone(&state), Path::new("j"), InfoHash([8; 20]), &geometry()).unwrap();
+        let other = Journal::open(
+            Arc::<MemStorage>::clone(&state),
+            Path::new("j"),
+            InfoHash([8; 20]),
+            &geometry(),
+        )
+        .unwrap();
         assert!(other.known().have.is_empty());
     }
 
@@ -490,7 +556,11 @@ mod tests {
         ] {
             let bytes = [history(&[(true, vec![1])]), framed(body)].concat();
             let known = reopen(&bytes);
-            assert_eq!((numbers_of(&known.have), known.dirty.count()), (vec![1], PIECES - 1), "{body:?}");
+            assert_eq!(
+                (numbers_of(&known.have), known.dirty.count()),
+                (vec![1], PIECES - 1),
+                "{body:?}"
+            );
         }
     }
 
@@ -508,7 +578,9 @@ mod tests {
     #[test]
     fn one_that_somebody_touched_or_took_away_is_written_anew() {
         let harms: [(&str, fn(&Path)); 4] = [
-            ("given another name", |file| std::fs::hard_link(file, file.with_extension("kept")).unwrap()),
+            ("given another name", |file| {
+                std::fs::hard_link(file, file.with_extension("kept")).unwrap()
+            }),
             ("cut", |file| std::fs::write(file, "").unwrap()),
             ("replaced", |file| {
                 std::fs::copy(file, file.with_extension("copy")).unwrap();
@@ -528,7 +600,11 @@ mod tests {
             journal.dirty(&pieces(&[2])).unwrap();
             journal.have(&pieces(&[3])).unwrap();
             let known = open().known().clone();
-            assert_eq!((numbers_of(&known.have), numbers_of(&known.dirty)), (vec![1, 3], vec![2]), "{what}");
+            assert_eq!(
+                (numbers_of(&known.have), numbers_of(&known.dirty)),
+                (vec![1, 3], vec![2]),
+                "{what}"
+            );
         }
     }
 
@@ -563,7 +639,11 @@ mod tests {
         state.write_at(Path::new("j"), 0, &[IoSlice::new(bytes)]).unwrap();
         let known = open(&state).known().clone();
         let mut again = open(&state);
-        assert_eq!(numbers_of(&again.known().have), numbers_of(&known.have), "repairing loses nothing");
+        assert_eq!(
+            numbers_of(&again.known().have),
+            numbers_of(&known.have),
+            "repairing loses nothing"
+        );
         again.have(&pieces(&[0])).unwrap();
         assert!(open(&state).known().have.has(pieces(&[0])[0]), "and it can be written again");
         known

@@ -90,12 +90,14 @@ impl Layout {
             if let Some(listed) = file.listed.take() {
                 let safe = std::mem::take(&mut file.path);
                 for (safe, listed) in safe.iter().zip(&listed) {
-                    let is_there = safe != listed && root.join(&file.path).join(listed).symlink_metadata().is_ok();
+                    let is_there = safe != listed
+                        && root.join(&file.path).join(listed).symlink_metadata().is_ok();
                     file.path.push(if is_there { listed } else { safe });
                 }
                 let other = taken.get(&key(&file.path));
-                if other.is_some_and(|other| *other == file.path || is_same(&root.join(other), &root.join(&file.path)))
-                    && let Some(name) = safe.file_name()
+                if other.is_some_and(|other| {
+                    *other == file.path || is_same(&root.join(other), &root.join(&file.path))
+                }) && let Some(name) = safe.file_name()
                 {
                     file.path.set_file_name(name);
                 }
@@ -150,7 +152,8 @@ impl Layout {
             while at < end {
                 let (index, file) = (next, self.files.get(next)?);
                 next += 1;
-                let len = u32::try_from((file.offset + file.length).min(end).saturating_sub(at)).unwrap_or(u32::MAX);
+                let len = u32::try_from((file.offset + file.length).min(end).saturating_sub(at))
+                    .unwrap_or(u32::MAX);
                 if len > 0 {
                     let span = Span { index, file, offset: at - file.offset, len };
                     at += u64::from(len);
@@ -170,7 +173,11 @@ impl Layout {
     pub fn numbers_of(&self, file: &LayoutFile) -> Range<u32> {
         let piece_length = u64::from(self.geometry.piece_length());
         let first = file.offset / piece_length;
-        let end = if file.length == 0 { first } else { (file.offset + file.length).div_ceil(piece_length) };
+        let end = if file.length == 0 {
+            first
+        } else {
+            (file.offset + file.length).div_ceil(piece_length)
+        };
         let number = |number| u32::try_from(number).unwrap_or(u32::MAX);
         number(first)..number(end)
     }
@@ -184,7 +191,9 @@ impl Layout {
     /// Returns the pieces that hold a byte of a wanted file.
     pub fn wanted(&self) -> Bitfield {
         let mut wanted = Bitfield::empty(self.geometry.piece_count());
-        for piece in self.files.iter().filter(|file| file.is_wanted).flat_map(|file| self.pieces_of(file)) {
+        for piece in
+            self.files.iter().filter(|file| file.is_wanted).flat_map(|file| self.pieces_of(file))
+        {
             wanted.insert(piece);
         }
         wanted
@@ -198,7 +207,8 @@ pub fn locate(dir: &Path, info: &Info) -> io::Result<(PathBuf, Layout)> {
     let (mut root, mut layout) = (dir.to_owned(), Layout::new(info));
     let listed = layout.files.first().and_then(|file| file.listed.as_ref()?.iter().next());
     let names = [Some(OsStr::new(&info.name)), listed];
-    let is_inside = names.into_iter().flatten().any(|name| dir.join(name).symlink_metadata().is_ok());
+    let is_inside =
+        names.into_iter().flatten().any(|name| dir.join(name).symlink_metadata().is_ok());
     if !is_inside && is_content(dir, &layout) {
         let dir = dir.canonicalize()?;
         if let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) {
@@ -220,7 +230,11 @@ fn is_same(a: &Path, b: &Path) -> bool {
 fn is_content(dir: &Path, layout: &Layout) -> bool {
     /// Files to look for; more would be slow for a torrent of which nothing is there.
     const TRIES: usize = 100;
-    let paths = layout.stored().take(TRIES).flat_map(|(_, file)| [Some(&file.path), file.listed.as_ref()]).flatten();
+    let paths = layout
+        .stored()
+        .take(TRIES)
+        .flat_map(|(_, file)| [Some(&file.path), file.listed.as_ref()])
+        .flatten();
     paths.map(|path| path.iter().skip(1).collect::<PathBuf>()).any(|below| {
         let path = if below.as_os_str().is_empty() { dir.to_owned() } else { dir.join(below) };
         path.metadata().is_ok_and(|found| found.is_file())
@@ -234,7 +248,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn info(lengths: &[u64], piece_length: u32) -> Info {
-        let files = lengths.iter().enumerate().map(|(n, length)| (vec!["d".into(), n.to_string()], *length)).collect();
+        let files = lengths
+            .iter()
+            .enumerate()
+            .map(|(n, length)| (vec!["d".into(), n.to_string()], *length))
+            .collect();
         let total: u64 = lengths.iter().sum();
         let digests = vec![[0; 20]; total.div_ceil(u64::from(piece_length)) as usize];
         let builder = Builder { piece_length, ..Builder::new("t", files) };
@@ -245,23 +263,31 @@ mod tests {
     fn a_piece_spans_files_and_skips_empty_ones() {
         let layout = Layout::new(&info(&[3, 0, 4, 10], 8));
         let spans = |piece| -> Vec<(usize, u64, u32)> {
-            layout.piece_spans(layout.geometry().piece(piece).unwrap()).map(|span| (span.index, span.offset, span.len)).collect()
+            layout
+                .piece_spans(layout.geometry().piece(piece).unwrap())
+                .map(|span| (span.index, span.offset, span.len))
+                .collect()
         };
         assert_eq!(spans(0), [(0, 0, 3), (2, 0, 4), (3, 0, 1)]);
         assert_eq!(spans(1), [(3, 1, 8)]);
         assert_eq!(spans(2), [(3, 9, 1)]);
         assert_eq!(layout.files()[2].path, Path::new("t/d/2"));
-        let pieces = |file: usize| -> Vec<u32> { layout.pieces_of(&layout.files()[file]).map(Piece::number).collect() };
+        let pieces = |file: usize| -> Vec<u32> {
+            layout.pieces_of(&layout.files()[file]).map(Piece::number).collect()
+        };
         assert_eq!((pieces(0), pieces(1), pieces(3)), (vec![0], vec![], vec![0, 1, 2]));
     }
 
     #[test]
     fn a_shared_piece_is_wanted_for_either_file() {
         // Pieces: 0 is of files 0, 1 and 2; 1 and 2 are of file 2.
-        for (files, wanted) in [(vec![0], vec![0]), (vec![2], vec![0, 1, 2]), (vec![1], vec![]), (vec![], vec![])] {
+        for (files, wanted) in
+            [(vec![0], vec![0]), (vec![2], vec![0, 1, 2]), (vec![1], vec![]), (vec![], vec![])]
+        {
             let mut layout = Layout::new(&info(&[3, 0, 14], 6));
             layout.select(&files.iter().copied().collect());
-            let found: Vec<u32> = layout.wanted().iter(layout.geometry()).map(Piece::number).collect();
+            let found: Vec<u32> =
+                layout.wanted().iter(layout.geometry()).map(Piece::number).collect();
             assert_eq!(found, wanted, "{files:?}");
         }
     }
@@ -270,25 +296,38 @@ mod tests {
     fn content_is_found_inside_and_in_place() {
         let tree = tempfile::tempdir().unwrap();
         let (dir, info) = (tree.path().canonicalize().unwrap(), info(&[1, 1], 8));
-        assert_eq!(locate(&dir, &info).unwrap(), (dir.clone(), Layout::new(&info)), "nothing there yet");
+        assert_eq!(
+            locate(&dir, &info).unwrap(),
+            (dir.clone(), Layout::new(&info)),
+            "nothing there yet"
+        );
         std::fs::create_dir_all(dir.join("renamed/d")).unwrap();
         std::fs::write(dir.join("renamed/d/1"), "x").unwrap();
         let (root, layout) = locate(&dir.join("renamed"), &info).unwrap();
-        assert_eq!((root, layout.files()[1].path.as_path()), (dir.clone(), Path::new("renamed/d/1")));
+        assert_eq!(
+            (root, layout.files()[1].path.as_path()),
+            (dir.clone(), Path::new("renamed/d/1"))
+        );
         std::fs::create_dir_all(dir.join("renamed/t")).unwrap();
-        assert_eq!(locate(&dir.join("renamed"), &info).unwrap().0, dir.join("renamed"), "the name inside wins");
+        assert_eq!(
+            locate(&dir.join("renamed"), &info).unwrap().0,
+            dir.join("renamed"),
+            "the name inside wins"
+        );
     }
 
     #[test]
     fn data_under_the_names_that_are_listed_is_found() {
         let listed = ["aux.c", "track 1.", "README", "readme", "a\\b", "same", "same", "plain"];
         let files = listed.iter().map(|name| (vec![(*name).to_owned()], 1)).collect();
-        let bytes = Builder { piece_length: 16_384, ..Builder::new("Vol. 1...", files) }.build(&[[0; 20]]);
+        let bytes =
+            Builder { piece_length: 16_384, ..Builder::new("Vol. 1...", files) }.build(&[[0; 20]]);
         let info = Metainfo::from_bytes(&bytes).unwrap().info;
-        let names =
-            |layout: &Layout| -> Vec<String> { layout.files.iter().map(|file| file.path.display().to_string()).collect() };
-        let safe =
-            ["_aux.c", "track 1", "README", "readme.1", "a_b", "same", "same.1", "plain"].map(|name| format!("Vol. 1/{name}"));
+        let names = |layout: &Layout| -> Vec<String> {
+            layout.files.iter().map(|file| file.path.display().to_string()).collect()
+        };
+        let safe = ["_aux.c", "track 1", "README", "readme.1", "a_b", "same", "same.1", "plain"]
+            .map(|name| format!("Vol. 1/{name}"));
         let tree = tempfile::tempdir().unwrap();
         assert_eq!(names(&locate(tree.path(), &info).unwrap().1), safe, "nothing is there yet");
 
@@ -300,7 +339,11 @@ mod tests {
         let inside = found.map(|name| format!("Vol. 1.../{name}"));
         assert_eq!(names(&locate(tree.path(), &info).unwrap().1), inside);
         let (root, layout) = locate(&dir, &info).unwrap();
-        assert_eq!((root, names(&layout)), (tree.path().canonicalize().unwrap(), inside.to_vec()), "in place");
+        assert_eq!(
+            (root, names(&layout)),
+            (tree.path().canonicalize().unwrap(), inside.to_vec()),
+            "in place"
+        );
 
         // A disk that ignores case has one file under both names.
         std::fs::remove_file(dir.join("readme")).unwrap();

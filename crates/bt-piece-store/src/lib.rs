@@ -11,11 +11,12 @@
 //! let dir = tempfile::tempdir().unwrap();
 //! std::fs::write(dir.path().join("hello.txt"), "hello").unwrap();
 //!
-//! let options = CreateOptions::default();
-//! let created = create_torrent(&dir.path().join("hello.txt"), &options, &Progress::default()).unwrap();
+//! let (path, options) = (dir.path().join("hello.txt"), CreateOptions::default());
+//! let created = create_torrent(&path, &options, &Progress::default()).unwrap();
 //! let info = &created.metainfo.info;
 //! let storage = DiskStorage::open(dir.path()).unwrap();
-//! let report = verify(&Layout::new(info), &info.require_digests().unwrap(), &storage, &Progress::default()).unwrap();
+//! let digests = info.require_digests().unwrap();
+//! let report = verify(&Layout::new(info), &digests, &storage, &Progress::default()).unwrap();
 //! assert!(report.is_complete());
 //! ```
 
@@ -38,8 +39,12 @@ mod storage;
 mod testkit;
 mod worker;
 
-pub use check::{FileReport, FileState, OpenError, Opened, Trust, Use, VerifyReport, open_torrent, verify};
-pub use create::{CreateError, CreateOptions, Created, Renamed, Skipped, create_torrent, torrent_name};
+pub use check::{
+    FileReport, FileState, OpenError, Opened, Trust, Use, VerifyReport, open_torrent, verify,
+};
+pub use create::{
+    CreateError, CreateOptions, Created, Renamed, Skipped, create_torrent, torrent_name,
+};
 pub use hashing::HashError;
 pub use identity::{Change, FolderId, Stat};
 pub use journal::{Journal, Remembered};
@@ -47,7 +52,10 @@ pub use layout::{Layout, LayoutFile, Span, locate};
 pub use pattern::PathPattern;
 pub use progress::Progress;
 pub use read::read_blocks;
-pub use storage::{Directory, DiskStorage, FaultyStorage, MemStorage, Op, OpenFiles, Place, Storage, StoreError, fault_of};
+pub use storage::{
+    Directory, DiskStorage, FaultyStorage, MemStorage, Op, OpenFiles, Place, Storage, StoreError,
+    fault_of,
+};
 pub use worker::{Done, Order, Worker};
 
 /// Compiles the example of the README.

@@ -46,7 +46,10 @@ struct LongPiece {
 
 impl std::fmt::Debug for LongPiece {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LongPiece").field("slot", &self.slot).field("hashed", &self.hashed).finish_non_exhaustive()
+        f.debug_struct("LongPiece")
+            .field("slot", &self.slot)
+            .field("hashed", &self.hashed)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,7 +85,12 @@ impl LongPieces {
     ///
     /// On an error the block is kept for [`LongPieces::retry`]. While one block waits for that,
     /// later ones wait too.
-    pub(crate) fn store(&mut self, block: Block, data: Bytes, storage: &dyn Storage) -> Result<bool, StoreError> {
+    pub(crate) fn store(
+        &mut self,
+        block: Block,
+        data: Bytes,
+        storage: &dyn Storage,
+    ) -> Result<bool, StoreError> {
         if !self.refused.is_empty() {
             self.refused.push((block, data));
             return Ok(false);
@@ -97,7 +105,10 @@ impl LongPieces {
     /// Puts the refused blocks into the file, up to one that the disk refuses again.
     ///
     /// Returns how many bytes of which piece are in the file now, and the error of the rest.
-    pub(crate) fn retry(&mut self, storage: &dyn Storage) -> (Vec<(Piece, u64)>, Result<(), StoreError>) {
+    pub(crate) fn retry(
+        &mut self,
+        storage: &dyn Storage,
+    ) -> (Vec<(Piece, u64)>, Result<(), StoreError>) {
         let (mut written, mut result) = (Vec::new(), Ok(()));
         for (block, data) in std::mem::take(&mut self.refused) {
             match self.store(block, data, storage) {
@@ -117,8 +128,14 @@ impl LongPieces {
             }
             self.is_made = true;
         }
-        let slot = self.open.get(&block.piece()).map_or_else(|| self.free_slot(), |piece| piece.slot);
-        let fresh = || LongPiece { slot, hash: State::new(self.algorithm), hashed: 0, ahead: BTreeMap::new() };
+        let slot =
+            self.open.get(&block.piece()).map_or_else(|| self.free_slot(), |piece| piece.slot);
+        let fresh = || LongPiece {
+            slot,
+            hash: State::new(self.algorithm),
+            hashed: 0,
+            ahead: BTreeMap::new(),
+        };
         let piece = self.open.entry(block.piece()).or_insert_with(fresh);
         let start = piece.slot * u64::from(self.geometry.piece_length());
         storage.write_at(&self.path, start + u64::from(block.begin()), &[IoSlice::new(data)])?;
@@ -153,7 +170,13 @@ impl LongPieces {
     }
 
     /// Reads a part of a piece from the file.
-    pub(crate) fn read(&self, piece: Piece, begin: u32, len: u32, storage: &dyn Storage) -> Result<Bytes, StoreError> {
+    pub(crate) fn read(
+        &self,
+        piece: Piece,
+        begin: u32,
+        len: u32,
+        storage: &dyn Storage,
+    ) -> Result<Bytes, StoreError> {
         let not_here = || StoreError::at(&self.path)(io::ErrorKind::NotFound.into());
         let slot = self.open.get(&piece).ok_or_else(not_here)?.slot;
         let mut bytes = vec![0; len as usize];
@@ -163,9 +186,19 @@ impl LongPieces {
     }
 
     /// Hashes each block of a piece.
-    pub(crate) fn block_digests(&self, piece: Piece, storage: &dyn Storage) -> Result<Vec<Digest>, StoreError> {
-        let digest = |block: Block| Ok(failed::digests(&[self.read(piece, block.begin(), block.len(), storage)?]));
-        self.geometry.blocks(piece).map(digest).collect::<Result<Vec<_>, _>>().map(|digests| digests.concat())
+    pub(crate) fn block_digests(
+        &self,
+        piece: Piece,
+        storage: &dyn Storage,
+    ) -> Result<Vec<Digest>, StoreError> {
+        let digest = |block: Block| {
+            Ok(failed::digests(&[self.read(piece, block.begin(), block.len(), storage)?]))
+        };
+        self.geometry
+            .blocks(piece)
+            .map(digest)
+            .collect::<Result<Vec<_>, _>>()
+            .map(|digests| digests.concat())
     }
 
     /// Drops a piece; the file goes with the last one.
@@ -193,7 +226,12 @@ impl LongPieces {
     }
 }
 
-fn read_exact(storage: &dyn Storage, path: &std::path::Path, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+fn read_exact(
+    storage: &dyn Storage,
+    path: &std::path::Path,
+    offset: u64,
+    bytes: &mut [u8],
+) -> io::Result<()> {
     let read = storage.read_at(path, offset, bytes)?;
     if read == bytes.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

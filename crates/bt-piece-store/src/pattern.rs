@@ -25,7 +25,8 @@ impl PathPattern {
     /// Returns whether the path, with `/` between its components, is the pattern's text or lies in
     /// the directory of that name.
     pub fn names(&self, path: &str) -> bool {
-        path.strip_prefix(&*self.literal).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        path.strip_prefix(&*self.literal)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Returns whether the pattern is a glob that matches the whole path.
@@ -59,7 +60,11 @@ mod tests {
         ];
         for (pattern, path, named, globbed) in table {
             let pattern = PathPattern::new(pattern);
-            assert_eq!((pattern.names(path), pattern.is_glob_match(path)), (named, globbed), "{pattern:?} and {path}");
+            assert_eq!(
+                (pattern.names(path), pattern.is_glob_match(path)),
+                (named, globbed),
+                "{pattern:?} and {path}"
+            );
         }
         assert!(PathPattern::new("*").is_glob() && !PathPattern::new("[").is_glob());
     }

@@ -21,7 +21,12 @@ const SPENT_MAX: usize = 16;
 ///
 /// With `wait` false it returns `None` as soon as a byte is not in memory: try again on a thread
 /// that may block.
-pub fn read_blocks(layout: &Layout, storage: &dyn Storage, blocks: &[Block], wait: bool) -> io::Result<Option<Vec<Bytes>>> {
+pub fn read_blocks(
+    layout: &Layout,
+    storage: &dyn Storage,
+    blocks: &[Block],
+    wait: bool,
+) -> io::Result<Option<Vec<Bytes>>> {
     let mut read = Vec::with_capacity(blocks.len());
     let mut rest = blocks;
     while !rest.is_empty() {
@@ -51,7 +56,12 @@ fn start(layout: &Layout, block: &Block) -> u64 {
     layout.geometry().piece_start(block.piece()) + u64::from(block.begin())
 }
 
-fn read_group(layout: &Layout, storage: &dyn Storage, group: &[Block], wait: bool) -> io::Result<Option<Bytes>> {
+fn read_group(
+    layout: &Layout,
+    storage: &dyn Storage,
+    group: &[Block],
+    wait: bool,
+) -> io::Result<Option<Bytes>> {
     let len: usize = group.iter().map(|block| block.len() as usize).sum();
     let mut buffer = Buffer::new(len);
     let mut rest = buffer.as_mut();
@@ -93,7 +103,8 @@ impl Buffer {
     fn new(len: usize) -> Buffer {
         let kept = (GROUP_MAX as usize / 2..=GROUP_MAX as usize).contains(&len);
         let spent = kept.then(|| spent().pop()).flatten();
-        let memory = spent.unwrap_or_else(|| Memory::new(if kept { GROUP_MAX as usize } else { len }));
+        let memory =
+            spent.unwrap_or_else(|| Memory::new(if kept { GROUP_MAX as usize } else { len }));
         Buffer { memory, len }
     }
 
@@ -142,7 +153,12 @@ mod tests {
             self.reads.fetch_add(1, Relaxed);
             self.inner.read_at(path, offset, buf)
         }
-        fn try_read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        fn try_read_at(
+            &self,
+            path: &Path,
+            offset: u64,
+            buf: &mut [u8],
+        ) -> io::Result<Option<usize>> {
             if self.cached { self.read_at(path, offset, buf).map(Some) } else { Ok(None) }
         }
         fn write_at(&self, _: &Path, _: u64, _: &[IoSlice<'_>]) -> io::Result<()> {
@@ -179,7 +195,8 @@ mod tests {
         let fixture = Fixture::new(&[600_000, 5, 100_000], 65_536);
         let storage = slow(&fixture, true);
         let geometry = *fixture.layout.geometry();
-        let mut blocks: Vec<Block> = geometry.pieces().flat_map(|piece| geometry.blocks(piece)).collect();
+        let mut blocks: Vec<Block> =
+            geometry.pieces().flat_map(|piece| geometry.blocks(piece)).collect();
         for wait in [true, false] {
             storage.reads.store(0, Relaxed);
             let read = read_blocks(&fixture.layout, &storage, &blocks, wait).unwrap().unwrap();
@@ -199,14 +216,22 @@ mod tests {
         let data = vec![0xab; 200_000];
         let (info, storage) = crate::testkit::padded(&data, 16_384);
         let layout = Layout::new(&info);
-        let blocks: Vec<Block> = info.geometry.pieces().flat_map(|piece| info.geometry.blocks(piece)).collect();
+        let blocks: Vec<Block> =
+            info.geometry.pieces().flat_map(|piece| info.geometry.blocks(piece)).collect();
         for wait in [true, false] {
             for _ in 0..2 {
                 let read = read_blocks(&layout, &storage, &blocks, wait).unwrap().unwrap().concat();
-                assert!(read[..200_000] == data[..] && read[200_000..].iter().all(|&byte| byte == 0), "wait: {wait}");
+                assert!(
+                    read[..200_000] == data[..] && read[200_000..].iter().all(|&byte| byte == 0),
+                    "wait: {wait}"
+                );
             }
             // The padding alone, into a buffer that data was in.
-            let last = blocks.iter().filter(|block| start(&layout, block) >= 200_000).copied().collect::<Vec<_>>();
+            let last = blocks
+                .iter()
+                .filter(|block| start(&layout, block) >= 200_000)
+                .copied()
+                .collect::<Vec<_>>();
             assert!(!last.is_empty());
             drop(read_blocks(&layout, &storage, &blocks[..8], wait).unwrap());
             let read = read_blocks(&layout, &storage, &last, wait).unwrap().unwrap().concat();
@@ -218,8 +243,13 @@ mod tests {
     fn without_waiting_it_may_give_nothing() {
         let fixture = Fixture::new(&[40_000], 16_384);
         let blocks: Vec<Block> = fixture.layout.geometry().blocks(fixture.piece(0)).collect();
-        assert_eq!(read_blocks(&fixture.layout, &slow(&fixture, false), &blocks, false).unwrap(), None);
-        assert!(read_blocks(&fixture.layout, &slow(&fixture, false), &blocks, true).unwrap().is_some());
+        assert_eq!(
+            read_blocks(&fixture.layout, &slow(&fixture, false), &blocks, false).unwrap(),
+            None
+        );
+        assert!(
+            read_blocks(&fixture.layout, &slow(&fixture, false), &blocks, true).unwrap().is_some()
+        );
     }
 
     #[test]
@@ -228,6 +258,9 @@ mod tests {
         let storage = slow(&fixture, true);
         storage.inner.set_len(&fixture.path(0), 5).unwrap();
         let blocks: Vec<Block> = fixture.layout.geometry().blocks(fixture.piece(0)).collect();
-        assert_eq!(read_blocks(&fixture.layout, &storage, &blocks, true).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(
+            read_blocks(&fixture.layout, &storage, &blocks, true).unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
     }
 }

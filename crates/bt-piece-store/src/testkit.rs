@@ -26,7 +26,8 @@ impl Fixture {
         let total: u64 = lengths.iter().sum();
         let data: Vec<u8> = (0..total).map(|n| (n * 31 % 251) as u8 ^ (n / 251) as u8).collect();
         let digests: Vec<_> = data.chunks(piece_length as usize).map(bt_hash::sha1).collect();
-        let files = lengths.iter().enumerate().map(|(n, length)| (vec![n.to_string()], *length)).collect();
+        let files =
+            lengths.iter().enumerate().map(|(n, length)| (vec![n.to_string()], *length)).collect();
         let bytes = Builder { piece_length, ..Builder::new("t", files) }.build(&digests);
         let info = Metainfo::from_bytes(&bytes).unwrap().info;
         Fixture {
@@ -39,7 +40,8 @@ impl Fixture {
 
     pub(crate) fn journal(&self) -> Journal {
         let state = Arc::<MemStorage>::clone(&self.state);
-        Journal::open(state, Path::new("journal"), InfoHash([1; 20]), self.layout.geometry()).unwrap()
+        Journal::open(state, Path::new("journal"), InfoHash([1; 20]), self.layout.geometry())
+            .unwrap()
     }
 
     pub(crate) fn piece(&self, number: u32) -> Piece {
@@ -71,7 +73,10 @@ impl Fixture {
             .blocks(piece)
             .map(|block| {
                 let from = (start + u64::from(block.begin())) as usize;
-                Order::Store { block, data: Bytes::copy_from_slice(&self.data[from..from + block.len() as usize]) }
+                Order::Store {
+                    block,
+                    data: Bytes::copy_from_slice(&self.data[from..from + block.len() as usize]),
+                }
             })
             .collect();
         orders.reverse();
@@ -84,7 +89,9 @@ impl Fixture {
         self.layout.piece_spans(piece).all(|span| {
             let mut bytes = vec![0; span.len as usize];
             let from = (span.file.offset + span.offset) as usize;
-            storage.read_at(&span.file.path, span.offset, &mut bytes).is_ok_and(|read| read == bytes.len())
+            storage
+                .read_at(&span.file.path, span.offset, &mut bytes)
+                .is_ok_and(|read| read == bytes.len())
                 && bytes == self.data[from..from + bytes.len()]
         })
     }
@@ -95,9 +102,14 @@ impl Fixture {
 pub(crate) fn padded(data: &[u8], piece_length: u32) -> (bt_metainfo::Info, MemStorage) {
     let total = data.len() * 2;
     let pieces = total.div_ceil(piece_length as usize);
-    let file = |path: &str, attr: &str| format!("d{attr}6:lengthi{}e4:pathl{}:{path}ee", data.len(), path.len());
+    let file = |path: &str, attr: &str| {
+        format!("d{attr}6:lengthi{}e4:pathl{}:{path}ee", data.len(), path.len())
+    };
     let files = [file("a", ""), file("pad", "4:attr1:p")].concat();
-    let head = format!("d4:infod5:filesl{files}e4:name1:t12:piece lengthi{piece_length}e6:pieces{}:", pieces * 20);
+    let head = format!(
+        "d4:infod5:filesl{files}e4:name1:t12:piece lengthi{piece_length}e6:pieces{}:",
+        pieces * 20
+    );
     let torrent = [head.as_bytes(), &vec![0; pieces * 20], b"ee"].concat();
     let storage = MemStorage::new();
     put(&storage, Path::new("t/a"), data);

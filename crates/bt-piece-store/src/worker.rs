@@ -192,7 +192,9 @@ impl Worker {
     pub fn new(layout: Arc<Layout>, digests: Arc<PieceDigests>, journal: Journal) -> Worker {
         let have = &journal.known().have;
         let first = have.iter(layout.geometry()).next();
-        let witness = first.and_then(|piece| layout.piece_spans(piece).find(|span| span.file.is_stored).map(|span| span.index));
+        let witness = first.and_then(|piece| {
+            layout.piece_spans(piece).find(|span| span.file.is_stored).map(|span| span.index)
+        });
         let long = LongPieces::new(digests.algorithm(), *layout.geometry(), journal.torrent());
         let mut missing = layout.wanted();
         have.iter(layout.geometry()).for_each(|piece| {
@@ -228,7 +230,9 @@ impl Worker {
         let (mut urgent, mut sync, mut stop, mut retry) = (false, false, false, false);
         for order in batch {
             match order {
-                Order::Store { block, data } if self.has_long_pieces() => self.store_long(block, data, storage, &mut done),
+                Order::Store { block, data } if self.has_long_pieces() => {
+                    self.store_long(block, data, storage, &mut done)
+                }
                 Order::Store { block, data } => {
                     self.assembling.entry(block.piece()).or_default().insert(block.begin(), data);
                 }
@@ -287,7 +291,12 @@ impl Worker {
     pub fn deadline(&self) -> Option<Time> {
         let waits = !self.last.is_empty() || (!self.verified.is_empty() && !self.doubts.is_empty());
         let at_once = (self.doubts.is_looking() || (waits && !self.held)).then_some(Time::ZERO);
-        at_once.or_else(|| [self.sync_deadline(), self.batch_deadline(), self.record_deadline()].into_iter().flatten().min())
+        at_once.or_else(|| {
+            [self.sync_deadline(), self.batch_deadline(), self.record_deadline()]
+                .into_iter()
+                .flatten()
+                .min()
+        })
     }
 
     /// Returns whether a file that another program touched still waits to be found right.
@@ -331,14 +340,19 @@ impl Worker {
     /// Returns how many of the complete pieces are due: those that fill lanes. All are due if they
     /// are large, if no piece that could join them is under way, or if the wait is over.
     fn batch_due(&self, now: Time) -> usize {
-        let (count, piece_length) = (self.complete.len(), u64::from(self.layout.geometry().piece_length()));
-        let are_large = self.lanes as u64 * piece_length > LANE_BYTES && count as u64 * piece_length >= LANE_BYTES;
-        let all = are_large || self.assembling.is_empty() || self.batch_deadline().is_some_and(|deadline| now >= deadline);
+        let (count, piece_length) =
+            (self.complete.len(), u64::from(self.layout.geometry().piece_length()));
+        let are_large = self.lanes as u64 * piece_length > LANE_BYTES
+            && count as u64 * piece_length >= LANE_BYTES;
+        let all = are_large
+            || self.assembling.is_empty()
+            || self.batch_deadline().is_some_and(|deadline| now >= deadline);
         if all { count } else { count - count % self.lanes }
     }
 
     fn is_sync_due(&self, now: Time) -> bool {
-        self.unsynced.bytes >= SYNC_BYTES || self.sync_deadline().is_some_and(|deadline| now >= deadline)
+        self.unsynced.bytes >= SYNC_BYTES
+            || self.sync_deadline().is_some_and(|deadline| now >= deadline)
     }
 
     /// Hashes the first `count` complete pieces at once. Right ones wait to be written; wrong ones
@@ -349,13 +363,17 @@ impl Worker {
         if self.has_long_pieces() {
             return pieces.into_iter().for_each(|(piece, _)| self.check_long(piece, storage, done));
         }
-        let messages: Vec<Vec<&[u8]>> = pieces.iter().map(|(_, blocks)| blocks.iter().map(|data| &data[..]).collect()).collect();
+        let messages: Vec<Vec<&[u8]>> = pieces
+            .iter()
+            .map(|(_, blocks)| blocks.iter().map(|data| &data[..]).collect())
+            .collect();
         let messages: Vec<&[&[u8]]> = messages.iter().map(Vec::as_slice).collect();
         let mut digests = Vec::with_capacity(messages.len());
         bt_hash::digest_many(self.digests.algorithm(), &messages, &mut digests);
         for ((piece, blocks), digest) in pieces.into_iter().zip(digests) {
             if self.digests.matches(piece, &digest) {
-                let block_digests = if self.failed.has(piece) { failed::digests(&blocks) } else { Vec::new() };
+                let block_digests =
+                    if self.failed.has(piece) { failed::digests(&blocks) } else { Vec::new() };
                 let wrong = self.failed.audit(self.layout.geometry(), piece, &block_digests);
                 done.extend(wrong.map(|wrong| Done::Audited { wrong }));
                 self.verified.insert(piece, blocks);
@@ -367,7 +385,11 @@ impl Worker {
     }
 
     fn failed(&self, error: &StoreError) -> Done {
-        Done::Failed { fault: error.fault(), detail: error.to_string(), pieces: self.verified.keys().copied().collect() }
+        Done::Failed {
+            fault: error.fault(),
+            detail: error.to_string(),
+            pieces: self.verified.keys().copied().collect(),
+        }
     }
 }
 

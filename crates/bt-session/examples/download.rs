@@ -1,11 +1,13 @@
-//! Downloads a torrent into the current directory: `cargo run -p bt-session --example download -- FILE.torrent`.
+//! Downloads a torrent into the current directory:
+//! `cargo run -p bt-session --example download -- FILE.torrent`.
 
 use bt_session::{AddOptions, Metainfo, Session, SessionConfig, TorrentState};
 use std::time::Duration;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let path = std::env::args().nth(1).ok_or_else(|| anyhow::anyhow!("usage: download FILE.torrent"))?;
+    let path =
+        std::env::args().nth(1).ok_or_else(|| anyhow::anyhow!("usage: download FILE.torrent"))?;
     let torrent = Metainfo::from_bytes(&std::fs::read(path)?)?;
     let session = Session::start(SessionConfig::default())?;
     let download = session.add(&torrent, AddOptions::new("."))?;

@@ -60,11 +60,13 @@ impl Account {
         if self.sources.is_empty() {
             return now;
         }
-        let mut all: BTreeMap<SocketAddr, SourceStat> = self.sources.iter().map(|source| (source.addr, source.clone())).collect();
+        let mut all: BTreeMap<SocketAddr, SourceStat> =
+            self.sources.iter().map(|source| (source.addr, source.clone())).collect();
         for source in now {
             let before = all.remove(&source.addr);
             let sum = |of: fn(&SourceStat) -> u64| of(&source) + before.as_ref().map_or(0, of);
-            let (down, down_as_leecher, up) = (sum(|s| s.down), sum(|s| s.down_as_leecher), sum(|s| s.up));
+            let (down, down_as_leecher, up) =
+                (sum(|s| s.down), sum(|s| s.down_as_leecher), sum(|s| s.up));
             all.insert(source.addr, SourceStat { down, down_as_leecher, up, ..source });
         }
         all.into_values().collect()

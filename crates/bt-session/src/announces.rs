@@ -81,7 +81,18 @@ impl Announces {
         registry: Rc<RefCell<Registry>>,
     ) -> Announces {
         let (regular, farewells) = (JoinSet::new(), JoinSet::new());
-        Announces { clock, bugs, desk, trackers, ourselves, registry, asked: Asked::default(), count: 0, regular, farewells }
+        Announces {
+            clock,
+            bugs,
+            desk,
+            trackers,
+            ourselves,
+            registry,
+            asked: Asked::default(),
+            count: 0,
+            regular,
+            farewells,
+        }
     }
 
     /// Starts an announce that the engine ordered.
@@ -118,16 +129,25 @@ impl Announces {
     ///
     /// A torrent that has left by then is not announced. A `completed` right before `stopped` waits
     /// for an announce that is under way to the same tracker.
-    fn announce(&self, key: TorrentKey, hash: InfoHash, order: AnnounceOrder, number: u64) -> impl Future<Output = ()> + use<> {
+    fn announce(
+        &self,
+        key: TorrentKey,
+        hash: InfoHash,
+        order: AnnounceOrder,
+        number: u64,
+    ) -> impl Future<Output = ()> + use<> {
         let now = self.clock.now();
-        let at = tracker_host(&order.url).map_or(now, |host| listen::lock(&self.desk).announce_at(now, &host));
+        let at = tracker_host(&order.url)
+            .map_or(now, |host| listen::lock(&self.desk).announce_at(now, &host));
         let (leaves, tracker) = (self.clock.instant(at), order.tracker);
-        let (registry, asked, bugs) = (Rc::clone(&self.registry), Rc::clone(&self.asked), self.bugs.clone());
+        let (registry, asked, bugs) =
+            (Rc::clone(&self.registry), Rc::clone(&self.asked), self.bugs.clone());
         let ask = self.ask(hash, order, ANNOUNCE_TIMEOUT);
         let begin = move |asked: &Asked| {
             let (told, over) = oneshot::channel();
             let (give_up, given_up) = oneshot::channel();
-            let before = asked.borrow_mut().insert((key, tracker), UnderWay { number, over, give_up });
+            let before =
+                asked.borrow_mut().insert((key, tracker), UnderWay { number, over, give_up });
             (before, told, given_up)
         };
         let begun = (at <= now).then(|| begin(&asked));
@@ -172,7 +192,12 @@ impl Announces {
     /// `stopped` before `completed` would leave a dead peer on the tracker's list. A tracker silent
     /// for [`LAST_WORD_TIMEOUT`] is told `stopped` all the same: it may only be slow, and may list
     /// us.
-    fn farewell(&self, key: TorrentKey, hash: InfoHash, order: AnnounceOrder) -> impl Future<Output = ()> + use<> {
+    fn farewell(
+        &self,
+        key: TorrentKey,
+        hash: InfoHash,
+        order: AnnounceOrder,
+    ) -> impl Future<Output = ()> + use<> {
         let before = self.asked.borrow_mut().remove(&(key, order.tracker));
         let ask = self.ask(hash, order, FAREWELL_TIMEOUT);
         async move {
@@ -241,7 +266,16 @@ mod tests {
 
     fn order(at: SocketAddr, event: Event) -> AnnounceOrder {
         let (tracker, url) = (TrackerKey(0), format!("http://{at}/announce"));
-        AnnounceOrder { tracker, url, event, uploaded: 0, downloaded: 0, left: 0, num_want: 0, tracker_id: None }
+        AnnounceOrder {
+            tracker,
+            url,
+            event,
+            uploaded: 0,
+            downloaded: 0,
+            left: 0,
+            num_want: 0,
+            tracker_id: None,
+        }
     }
 
     /// Announces these events to the tracker at this address, one right after the other.
@@ -263,14 +297,24 @@ mod tests {
             .run_until(async {
                 // The first burst goes out at once, the next two wait for their turns.
                 for key in 0..42 {
-                    announces.registry.borrow_mut().insert(InfoHash([1; 20]), TorrentKey(key), shard.clone());
-                    announces.begin(TorrentKey(key), InfoHash([1; 20]), order(nobody, Event::Started));
+                    announces.registry.borrow_mut().insert(
+                        InfoHash([1; 20]),
+                        TorrentKey(key),
+                        shard.clone(),
+                    );
+                    announces.begin(
+                        TorrentKey(key),
+                        InfoHash([1; 20]),
+                        order(nobody, Event::Started),
+                    );
                 }
                 while announces.regular.join_next().await.is_some() {}
             })
             .await;
         let mut answered = Vec::new();
-        while let Ok(ToShard::Input(Input::Announced(TorrentKey(key), _, result))) = inbox.try_recv() {
+        while let Ok(ToShard::Input(Input::Announced(TorrentKey(key), _, result))) =
+            inbox.try_recv()
+        {
             assert!(result.is_err());
             answered.push(key);
         }
@@ -291,14 +335,20 @@ mod tests {
                     request.push(stream.read_u8().await.unwrap());
                 }
                 let request = String::from_utf8(request).unwrap();
-                told.push(["started", "completed", "stopped"].map(|event| request.contains(&format!("event={event}"))));
+                told.push(
+                    ["started", "completed", "stopped"]
+                        .map(|event| request.contains(&format!("event={event}"))),
+                );
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nde").await.unwrap();
             }
             told
         });
         let all = [Event::Started, Event::Completed, Event::Stopped];
         LocalSet::new().run_until(async { say(addr, &all).finish().await }).await;
-        assert_eq!(tracker.await.unwrap(), [[true, false, false], [false, true, false], [false, false, true]]);
+        assert_eq!(
+            tracker.await.unwrap(),
+            [[true, false, false], [false, true, false], [false, false, true]]
+        );
     }
 
     #[tokio::test]
@@ -316,7 +366,9 @@ mod tests {
             }
             told
         });
-        LocalSet::new().run_until(async { say(addr, &[Event::Completed, Event::Stopped]).finish().await }).await;
+        LocalSet::new()
+            .run_until(async { say(addr, &[Event::Completed, Event::Stopped]).finish().await })
+            .await;
         assert_eq!(tracker.await.unwrap(), [false, true]);
     }
 }

@@ -61,8 +61,19 @@ impl OneShot {
 
     /// Announces once as a peer that lacks `left` bytes and accepts no connections, then announces
     /// `stopped`.
-    pub async fn announce(&self, url: &str, hash: InfoHash, left: u64, timeout: Duration) -> Result<AnnounceReply, TrackerError> {
-        let mut ask = Announce { left, key: self.key, event: Event::Started, ..Announce::new(hash, self.peer_id, DISCARD) };
+    pub async fn announce(
+        &self,
+        url: &str,
+        hash: InfoHash,
+        left: u64,
+        timeout: Duration,
+    ) -> Result<AnnounceReply, TrackerError> {
+        let mut ask = Announce {
+            left,
+            key: self.key,
+            event: Event::Started,
+            ..Announce::new(hash, self.peer_id, DISCARD)
+        };
         let answer = self.trackers.announce(url, &ask, timeout).await?;
         ask.event = Event::Stopped;
         // The user asked for the first reply; a failed `stopped` does not change it.
@@ -71,7 +82,12 @@ impl OneShot {
     }
 
     /// Scrapes the counts of one swarm; `None` when the tracker does not know the swarm.
-    pub async fn scrape(&self, url: &str, hash: InfoHash, timeout: Duration) -> Result<Option<SwarmCounts>, TrackerError> {
+    pub async fn scrape(
+        &self,
+        url: &str,
+        hash: InfoHash,
+        timeout: Duration,
+    ) -> Result<Option<SwarmCounts>, TrackerError> {
         let reply = self.trackers.scrape(url, &[hash], timeout).await?;
         Ok(reply.swarms.into_iter().find(|(at, _)| *at == hash).map(|(_, counts)| counts))
     }

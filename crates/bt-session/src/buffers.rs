@@ -92,12 +92,20 @@ mod tests {
         assert_eq!(input.capacity(), 0);
 
         let mut next = begin(&buffers);
-        assert_eq!((next.as_ptr().addr(), next.len()), (start + message.len(), 0), "behind what is still held");
+        assert_eq!(
+            (next.as_ptr().addr(), next.len()),
+            (start + message.len(), 0),
+            "behind what is still held"
+        );
         assert!(message.iter().all(|byte| *byte == 7));
         buffers.rest(&mut next);
         drop(message);
         let next = begin(&buffers);
-        assert_eq!((next.as_ptr().addr(), next.capacity()), (start, BUFFER_LEN), "all of it, when nothing is");
+        assert_eq!(
+            (next.as_ptr().addr(), next.capacity()),
+            (start, BUFFER_LEN),
+            "all of it, when nothing is"
+        );
     }
 
     #[test]

@@ -43,7 +43,11 @@ impl std::fmt::Debug for CheckPool {
 
 impl CheckPool {
     /// Runs a torrent's step as soon as a thread is free.
-    pub(crate) fn begin(self: &Arc<Self>, key: TorrentKey, step: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        key: TorrentKey,
+        step: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
         let mut waiting = self.lock();
         if waiting.idle <= waiting.steps.len() && waiting.threads < OPENERS_MAX {
             let check_pool = Arc::clone(self);
@@ -71,7 +75,11 @@ impl CheckPool {
             let mut waiting = self.lock();
             waiting.idle += 1;
             let is_idle = |waiting: &mut Waiting| waiting.steps.is_empty();
-            waiting = self.more.wait_timeout_while(waiting, LINGER, is_idle).unwrap_or_else(PoisonError::into_inner).0;
+            waiting = self
+                .more
+                .wait_timeout_while(waiting, LINGER, is_idle)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
             waiting.idle -= 1;
             let Some((_, step)) = waiting.steps.pop_first() else {
                 waiting.threads -= 1;
@@ -103,7 +111,11 @@ mod tests {
             let step = move || {
                 begun.send(key).unwrap();
                 drop(gate.lock());
-                assert_ne!(key, TorrentKey(0), "a step that panics does not take its thread's place away");
+                assert_ne!(
+                    key,
+                    TorrentKey(0),
+                    "a step that panics does not take its thread's place away"
+                );
             };
             check_pool.begin(key, step).unwrap();
         }

@@ -110,10 +110,28 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) async fn run(self, listeners: Vec<std::net::TcpListener>, mut from: mpsc::Receiver<ToControl>) {
-        let Control { clock, bugs, desk, egress, trackers, ourselves, rng, state_dir, dht, idle_udp, lsd, shards } = self;
+    pub(crate) async fn run(
+        self,
+        listeners: Vec<std::net::TcpListener>,
+        mut from: mpsc::Receiver<ToControl>,
+    ) {
+        let Control {
+            clock,
+            bugs,
+            desk,
+            egress,
+            trackers,
+            ourselves,
+            rng,
+            state_dir,
+            dht,
+            idle_udp,
+            lsd,
+            shards,
+        } = self;
         let registry = Rc::new(RefCell::new(Registry::default()));
-        let listen: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let listen: Vec<SocketAddr> =
+            listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let waiting = Waiting::default();
         for listener in listeners {
             let listener = match TcpListener::from_std(listener) {
@@ -132,7 +150,8 @@ impl Control {
                 Rc::clone(&waiting),
             ));
         }
-        let mut announces = Announces::new(clock, bugs, desk, trackers, ourselves, Rc::clone(&registry));
+        let mut announces =
+            Announces::new(clock, bugs, desk, trackers, ourselves, Rc::clone(&registry));
         let dht = dht.map(|(driver, handle)| {
             spawn_local(driver.run());
             handle
@@ -160,7 +179,9 @@ impl Control {
                 }
             };
             match message {
-                Some(ToControl::Register(hash, key, shard)) => registry.borrow_mut().insert(hash, key, shard),
+                Some(ToControl::Register(hash, key, shard)) => {
+                    registry.borrow_mut().insert(hash, key, shard)
+                }
                 Some(message @ (ToControl::Unregister(_, key) | ToControl::Hide(key))) => {
                     if let ToControl::Unregister(hash, _) = message {
                         registry.borrow_mut().remove(hash, key);
@@ -198,7 +219,12 @@ impl Control {
 /// An unresolved name is looked up again, first after [`RESOLVE_AGAIN`], then after twice as long
 /// each time: the network may not be up yet. Ends when all names are resolved, or when the torrent
 /// has left.
-async fn resolve_peers(egress: Egress, registry: Rc<RefCell<Registry>>, key: TorrentKey, mut named: Vec<(String, u16)>) {
+async fn resolve_peers(
+    egress: Egress,
+    registry: Rc<RefCell<Registry>>,
+    key: TorrentKey,
+    mut named: Vec<(String, u16)>,
+) {
     let mut wait = RESOLVE_AGAIN;
     loop {
         let mut unknown = Vec::new();
@@ -206,7 +232,9 @@ async fn resolve_peers(egress: Egress, registry: Rc<RefCell<Registry>>, key: Tor
             let found = egress.resolve(&host, port, Instant::now() + RESOLVE_TIMEOUT).await;
             let Some(shard) = registry.borrow().shard(key) else { return };
             match found {
-                Ok(addrs) => drop(shard.send(ToShard::Input(Input::PeersFound(key, Source::Link, addrs))).await),
+                Ok(addrs) => drop(
+                    shard.send(ToShard::Input(Input::PeersFound(key, Source::Link, addrs))).await,
+                ),
                 Err(error) => {
                     tracing::info!(host, %error, "cannot find a peer that was named");
                     unknown.push((host, port));

@@ -10,7 +10,8 @@
 //! use bt_types::InfoHash;
 //!
 //! # async fn example(hash: InfoHash) -> Result<(), Box<dyn std::error::Error>> {
-//! let dht = Dht::start(&[], DhtConfig { bootstrap: vec!["router.example:6881".into()], ..DhtConfig::default() })?;
+//! let bootstrap = vec!["router.example:6881".into()];
+//! let dht = Dht::start(&[], DhtConfig { bootstrap, ..DhtConfig::default() })?;
 //! let mut peers = dht.handle().get_peers(hash, Some(6881)).await;
 //! while let Some((_, found)) = peers.next().await {
 //!     println!("{found:?}");
@@ -34,15 +35,19 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use bt_dht::{
-    AnnounceOptions, Ask, AskKey, Bloom, Contact, Event, Family, Id, Item, ItemFault, KrpcError, LookupReport, Mutable, SALT_MAX,
-    Samples, Scrape, VALUE_MAX, Value, mutable_target, public_key,
+    AnnounceOptions, Ask, AskKey, Bloom, Contact, Event, Family, Id, Item, ItemFault, KrpcError,
+    LookupReport, Mutable, SALT_MAX, Samples, Scrape, VALUE_MAX, Value, mutable_target, public_key,
 };
 pub(crate) use driver::Driver;
 use driver::ToDht;
 
 /// Bootstrap nodes that the authors of clients run, for a client that knows no other node.
-pub const PUBLIC_ROUTERS: [&str; 4] =
-    ["router.bittorrent.com:6881", "dht.transmissionbt.com:6881", "dht.libtorrent.org:25401", "router.utorrent.com:6881"];
+pub const PUBLIC_ROUTERS: [&str; 4] = [
+    "router.bittorrent.com:6881",
+    "dht.transmissionbt.com:6881",
+    "dht.libtorrent.org:25401",
+    "router.utorrent.com:6881",
+];
 
 /// Unread events of one question; a reader that is too slow misses the newest.
 const NEWS_MAX: usize = 256;
@@ -102,7 +107,8 @@ impl Dht {
     /// with none, any port of both families. The caller needs no async runtime.
     pub fn start(listen: &[SocketAddr], config: DhtConfig) -> Result<Dht, StartError> {
         let sockets = udp::bind_all(listen)?;
-        let listen = sockets.iter().map(std::net::UdpSocket::local_addr).collect::<io::Result<Vec<_>>>()?;
+        let listen =
+            sockets.iter().map(std::net::UdpSocket::local_addr).collect::<io::Result<Vec<_>>>()?;
         let egress = Egress::new(EgressConfig::default())?;
         let (driver, handle) = Driver::new(Clock::start(), os_rng()?, egress, sockets, config)?;
         let thread = spawn("bt-dht", move || driver.run())?;
@@ -165,7 +171,10 @@ impl DhtHandle {
         self.contacts_by(ToDht::Stop).await
     }
 
-    async fn contacts_by(&self, order: impl FnOnce(oneshot::Sender<Vec<Contact>>) -> ToDht) -> Vec<Contact> {
+    async fn contacts_by(
+        &self,
+        order: impl FnOnce(oneshot::Sender<Vec<Contact>>) -> ToDht,
+    ) -> Vec<Contact> {
         let (reply, contacts) = oneshot::channel();
         let _ = self.to.send(order(reply)).await;
         contacts.await.unwrap_or_default()

@@ -97,6 +97,12 @@ async fn flush(stream: &TcpStream, wire: &mut Connection, clock: Clock) -> io::R
     Ok(())
 }
 
-async fn within(deadline: Time, clock: Clock, ready: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    tokio::time::timeout_at(clock.instant(deadline).into(), ready).await.map_err(|_| io::ErrorKind::TimedOut)?
+async fn within(
+    deadline: Time,
+    clock: Clock,
+    ready: impl Future<Output = io::Result<()>>,
+) -> io::Result<()> {
+    tokio::time::timeout_at(clock.instant(deadline).into(), ready)
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)?
 }

@@ -27,7 +27,9 @@ pub(crate) struct Dirs {
 
 impl Default for Dirs {
     fn default() -> Dirs {
-        let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+            .current
+            .unwrap_or(u64::MAX);
         let max = usize::try_from((allowed / OPEN_FILES_PART).min(OPEN_FILES_MAX)).unwrap_or(1);
         Dirs { held: Arc::default(), open_files: OpenFiles::new(max) }
     }
@@ -59,11 +61,18 @@ impl Dirs {
     fn hold_all(&self, fresh: Directory, path: &Path) -> Result<Arc<Directory>, OpenError> {
         let above = path.parent().and_then(|parent| Some((Directory::open(parent).ok()?, parent)));
         let fresh = match above {
-            Some((above, parent)) if can_be_written_whole(parent) => fresh.holding(self.hold_all(above, parent)?),
+            Some((above, parent)) if can_be_written_whole(parent) => {
+                fresh.holding(self.hold_all(above, parent)?)
+            }
             Some(_) | None => fresh,
         };
-        let dir = self.keep(fresh).map_err(|source| StoreError { path: path.to_owned(), source })?;
-        if live_below(&*dir) { Ok(dir) } else { Err(OpenError::Owned { path: path.to_owned(), is_written: true }) }
+        let dir =
+            self.keep(fresh).map_err(|source| StoreError { path: path.to_owned(), source })?;
+        if live_below(&*dir) {
+            Ok(dir)
+        } else {
+            Err(OpenError::Owned { path: path.to_owned(), is_written: true })
+        }
     }
 
     fn held(&self, place: Place) -> Option<Arc<Directory>> {
@@ -76,7 +85,11 @@ impl Dirs {
         let place = fresh.place()?;
         let mut dirs = self.known();
         // A directory that holds those above it replaces an entry that does not.
-        if let Some(held) = dirs.get(&place).and_then(Weak::upgrade).filter(|held| held.is_holding() >= fresh.is_holding()) {
+        if let Some(held) = dirs
+            .get(&place)
+            .and_then(Weak::upgrade)
+            .filter(|held| held.is_holding() >= fresh.is_holding())
+        {
             return Ok(held);
         }
         // Only directories in use are remembered.

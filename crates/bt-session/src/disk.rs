@@ -102,9 +102,10 @@ impl Disks {
         let queues: Vec<Arc<Queue>> = (0..count.max(1)).map(|_| Arc::default()).collect();
         let spawn = |(n, queue): (usize, &Arc<Queue>)| {
             let (queue, bugs, pipes) = (Arc::clone(queue), bugs.clone(), Arc::clone(&pipes));
-            std::thread::Builder::new()
-                .name(format!("bt-disk-{n}"))
-                .spawn(move || Thread { clock, bugs, pipes, torrents: BTreeMap::new(), agenda: BTreeSet::new() }.run(&queue))
+            std::thread::Builder::new().name(format!("bt-disk-{n}")).spawn(move || {
+                Thread { clock, bugs, pipes, torrents: BTreeMap::new(), agenda: BTreeSet::new() }
+                    .run(&queue)
+            })
         };
         let threads = queues.iter().enumerate().map(spawn).collect::<std::io::Result<_>>()?;
         Ok(Disks { queues, pipes, threads: Mutex::new(threads) })
@@ -147,7 +148,8 @@ impl Disks {
             queue.lock().stop = true;
             queue.more.notify_one();
         }
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             let _ = thread.join();
         }
@@ -164,7 +166,12 @@ impl Queue {
         let mut waiting = self.lock();
         let idle = |waiting: &mut Waiting| waiting.orders.is_empty() && !waiting.stop;
         waiting = match wait {
-            Some(wait) => self.more.wait_timeout_while(waiting, wait, idle).unwrap_or_else(PoisonError::into_inner).0,
+            Some(wait) => {
+                self.more
+                    .wait_timeout_while(waiting, wait, idle)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
             None => self.more.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner),
         };
         let orders = std::mem::take(&mut waiting.orders);
@@ -286,7 +293,14 @@ impl Thread {
 
 impl Desk {
     fn new(attached: Box<Attached>) -> Desk {
-        let desk = Desk { attached, batch: Vec::new(), planned: None, is_faulty: false, retry_at: None, unsaved: None };
+        let desk = Desk {
+            attached,
+            batch: Vec::new(),
+            planned: None,
+            is_faulty: false,
+            retry_at: None,
+            unsaved: None,
+        };
         desk.share();
         desk
     }
@@ -348,9 +362,18 @@ impl Desk {
     ///
     /// A file that cannot be read stops the torrent with an error, as a failed write does. A file
     /// with changed attributes stops nothing while its pieces pass their check.
-    fn read(&mut self, key: TorrentKey, now: Time, peer: PeerKey, blocks: Vec<Block>, pipes: Option<&Arc<Pipes>>) {
+    fn read(
+        &mut self,
+        key: TorrentKey,
+        now: Time,
+        peer: PeerKey,
+        blocks: Vec<Block>,
+        pipes: Option<&Arc<Pipes>>,
+    ) {
         let Attached { layout, storage, worker, .. } = &mut *self.attached;
-        if let Some(Ok(pipe)) = pipes.map(|pipes| pipes.fill(layout, storage.as_ref(), &blocks, true)) {
+        if let Some(Ok(pipe)) =
+            pipes.map(|pipes| pipes.fill(layout, storage.as_ref(), &blocks, true))
+        {
             return self.send(ToShard::Piped(peer, pipe));
         }
         let read = match read_blocks(layout, storage.as_ref(), &blocks, true) {
@@ -358,12 +381,15 @@ impl Desk {
             Err(error) => {
                 let fault = fault_of(&error);
                 let may_be_right = fault == StoreFault::Changed;
-                let hashed = may_be_right.then(|| worker.read_hashed(&blocks, storage.as_ref())).flatten();
+                let hashed =
+                    may_be_right.then(|| worker.read_hashed(&blocks, storage.as_ref())).flatten();
                 if hashed.is_none() {
                     self.fail(key, fault, error.to_string());
                     (self.is_faulty, self.retry_at) = (true, Some(now + RETRY));
                     if matches!(fault, StoreFault::Changed | StoreFault::Missing) {
-                        self.batch.extend(blocks.iter().map(|block| Order::Doubt { piece: block.piece() }));
+                        self.batch.extend(
+                            blocks.iter().map(|block| Order::Doubt { piece: block.piece() }),
+                        );
                     }
                 }
                 hashed
@@ -400,7 +426,9 @@ mod tests {
         for (code, in_doubt) in [(5, false), (24, false), (40, true)] {
             let dir = tempfile::tempdir().unwrap();
             let (info, layout, storage, blocks) = torrent(dir.path());
-            let rule = move |op, _: &std::path::Path| (op == Op::Read).then(|| std::io::Error::from_raw_os_error(code));
+            let rule = move |op, _: &std::path::Path| {
+                (op == Op::Read).then(|| std::io::Error::from_raw_os_error(code))
+            };
             let (layout, digests) = (Arc::new(layout), info.require_digests().unwrap());
             let journal = Journal::in_memory(InfoHash([1; 20]), layout.geometry());
             let (shard, mut told) = mpsc::channel(8);
@@ -416,8 +444,7 @@ mod tests {
             assert_eq!(desk.attached.worker.is_well(), !in_doubt, "{code}");
             drop(desk);
             let told: Vec<ToShard> = std::iter::from_fn(|| told.try_recv().ok()).collect();
-            let is_refused =
-                |told: &ToShard| matches!(told, ToShard::Read(_, blocks) if blocks.iter().all(|(_, data)| data.is_none()));
+            let is_refused = |told: &ToShard| matches!(told, ToShard::Read(_, blocks) if blocks.iter().all(|(_, data)| data.is_none()));
             assert!(told.iter().any(is_refused), "{code}: the peer has its answer");
         }
     }

@@ -52,8 +52,8 @@ mod wire;
 
 pub use ask::{FetchError, OneShot};
 pub use bt_engine::{
-    Budget, CloseReason, Discovery, Event, MagnetStatus, MapCell, PieceOrder, Priority, Rates, SlowReason, SourceStat,
-    TorrentStatus,
+    Budget, CloseReason, Discovery, Event, MagnetStatus, MapCell, PieceOrder, Priority, Rates,
+    SlowReason, SourceStat, TorrentStatus,
 };
 pub use bt_metainfo::{Magnet, Metainfo};
 pub use bt_net::Roots;

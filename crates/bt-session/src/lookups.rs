@@ -3,8 +3,8 @@
 //! Decides: which search waits for another.
 //! Must not know: how a search goes; which torrents are private, as the engine orders no search for
 //! these.
-//! Invariant: every search of a torrent in the registry ends with one `FindPeersDone`. A torrent that
-//! leaves ends its search.
+//! Invariant: every search of a torrent in the registry ends with one `FindPeersDone`. A torrent
+//! that leaves ends its search.
 
 use crate::control::Registry;
 use crate::dht::DhtHandle;
@@ -34,7 +34,11 @@ pub(crate) struct Lookups {
 }
 
 impl Lookups {
-    pub(crate) fn new(dht: Option<DhtHandle>, port: u16, registry: Rc<RefCell<Registry>>) -> Lookups {
+    pub(crate) fn new(
+        dht: Option<DhtHandle>,
+        port: u16,
+        registry: Rc<RefCell<Registry>>,
+    ) -> Lookups {
         let (waiting, running, tasks) = (VecDeque::new(), BTreeMap::new(), JoinSet::new());
         Lookups { dht, port, registry, waiting, running, tasks }
     }
@@ -81,7 +85,13 @@ impl Lookups {
 }
 
 /// Runs one search, from the first node to the last.
-async fn search(dht: Option<DhtHandle>, key: TorrentKey, hash: InfoHash, port: u16, registry: Rc<RefCell<Registry>>) {
+async fn search(
+    dht: Option<DhtHandle>,
+    key: TorrentKey,
+    hash: InfoHash,
+    port: u16,
+    registry: Rc<RefCell<Registry>>,
+) {
     let tell = async |input: Input| {
         let shard = registry.borrow().shard(key);
         if let Some(shard) = shard {
@@ -123,7 +133,10 @@ mod tests {
                     lookups.seek(key, hash);
                     lookups.seek(key, hash);
                 }
-                assert_eq!((lookups.running.len(), lookups.waiting.len()), (SEARCHES_MAX, 2 * SEARCHES_MAX));
+                assert_eq!(
+                    (lookups.running.len(), lookups.waiting.len()),
+                    (SEARCHES_MAX, 2 * SEARCHES_MAX)
+                );
                 gone.into_iter().for_each(|key| lookups.leave(key));
                 while !lookups.running.is_empty() || !lookups.waiting.is_empty() {
                     tokio::select! {
@@ -134,7 +147,9 @@ mod tests {
             })
             .await;
         let mut sought = Vec::new();
-        while let Ok(ToShard::Input(Input::FindPeersDone(key, Discovery::Dht, 0))) = inbox.try_recv() {
+        while let Ok(ToShard::Input(Input::FindPeersDone(key, Discovery::Dht, 0))) =
+            inbox.try_recv()
+        {
             sought.push(key);
         }
         sought.sort_unstable();

@@ -55,7 +55,12 @@ pub(crate) struct Lsd {
 }
 
 impl Lsd {
-    pub(crate) fn new(clock: Clock, mut rng: Rng, listen: Vec<SocketAddr>, registry: Rc<RefCell<Registry>>) -> Lsd {
+    pub(crate) fn new(
+        clock: Clock,
+        mut rng: Rng,
+        listen: Vec<SocketAddr>,
+        registry: Rc<RefCell<Registry>>,
+    ) -> Lsd {
         let cookie = format!("bt-{:08x}", rng.next_u32());
         let swarms = Swarms::new(listen.first().map_or(0, SocketAddr::port), cookie, rng);
         Lsd { clock, registry, swarms, listen, port: UdpPort::default(), interfaces: Vec::new() }
@@ -63,12 +68,15 @@ impl Lsd {
 
     /// Runs until the session is gone.
     pub(crate) async fn run(mut self, mut from: mpsc::Receiver<ToLsd>) {
-        let wanted = |group: &SocketAddr| self.listen.iter().any(|at| at.is_ipv4() == group.is_ipv4());
+        let wanted =
+            |group: &SocketAddr| self.listen.iter().any(|at| at.is_ipv4() == group.is_ipv4());
         let mut sockets = Vec::new();
         for group in [LSD_V4.into(), LSD_V6.into()].into_iter().filter(wanted) {
             match bind(group) {
                 Ok(socket) => sockets.push(socket),
-                Err(error) => tracing::info!(%group, %error, "no search for peers on the local network"),
+                Err(error) => {
+                    tracing::info!(%group, %error, "no search for peers on the local network")
+                }
             }
         }
         self.port = UdpPort::open(sockets).await;
@@ -106,9 +114,13 @@ impl Lsd {
         }
         for interface in &self.interfaces {
             let v4 = interface.v4.zip(self.port.socket(true));
-            let v4 = v4.map_or(Ok(()), |(ip, socket)| SockRef::from(socket).join_multicast_v4(LSD_V4.ip(), &ip));
+            let v4 = v4.map_or(Ok(()), |(ip, socket)| {
+                SockRef::from(socket).join_multicast_v4(LSD_V4.ip(), &ip)
+            });
             let v6 = self.port.socket(false).filter(|_| interface.v6);
-            let v6 = v6.map_or(Ok(()), |socket| SockRef::from(socket).join_multicast_v6(LSD_V6.ip(), interface.index));
+            let v6 = v6.map_or(Ok(()), |socket| {
+                SockRef::from(socket).join_multicast_v6(LSD_V6.ip(), interface.index)
+            });
             for error in [v4, v6].into_iter().filter_map(Result::err) {
                 // Joining a group twice gives this error.
                 if error.kind() != io::ErrorKind::AddrInUse {
@@ -155,8 +167,12 @@ impl Lsd {
             if !interfaces::is_neighbour(&self.interfaces, from.ip()) {
                 continue;
             }
-            let Some(announce) = LocalAnnounce::read(buffer.get(..len).unwrap_or_default()) else { continue };
-            for Call { torrent, addr, is_new } in self.swarms.hear(self.clock.now(), from, &announce) {
+            let Some(announce) = LocalAnnounce::read(buffer.get(..len).unwrap_or_default()) else {
+                continue;
+            };
+            for Call { torrent, addr, is_new } in
+                self.swarms.hear(self.clock.now(), from, &announce)
+            {
                 tracing::debug!(%addr, is_new, "a peer on the local network");
                 self.tell(torrent, Input::Called { torrent, addr, is_new }).await;
             }

@@ -55,7 +55,12 @@ impl NetworkWatch {
             tracing::info!(%error, "the system does not tell of changes of the network; they are looked for");
             Messages::none()
         });
-        NetworkWatch { messages, addresses: addresses().unwrap_or_default(), ways_out: ways_out(), asleep: asleep() }
+        NetworkWatch {
+            messages,
+            addresses: addresses().unwrap_or_default(),
+            ways_out: ways_out(),
+            asleep: asleep(),
+        }
     }
 
     /// Tells all shards of each change, until they are gone.
@@ -106,8 +111,9 @@ impl NetworkWatch {
         // Each container's interface has a link-local address, at which only the container reaches
         // us.
         let is_far = |ip: &IpAddr| closeness(*ip) < Some(Closeness::Link);
-        let is_elsewhere =
-            ways_out != self.ways_out || self.addresses.symmetric_difference(&addresses).any(is_far) || slept >= SLEEP_MIN;
+        let is_elsewhere = ways_out != self.ways_out
+            || self.addresses.symmetric_difference(&addresses).any(is_far)
+            || slept >= SLEEP_MIN;
         (self.addresses, self.ways_out, self.asleep) = (addresses, ways_out, asleep);
         let change = NetworkChange { gone, is_elsewhere, slept_long: slept >= SLEEP_LONG };
         (change != NetworkChange::default()).then_some(change)
@@ -117,9 +123,11 @@ impl NetworkWatch {
 /// Returns the local address that the system would use towards the Internet, for each family. Sends
 /// nothing.
 fn ways_out() -> [Option<IpAddr>; 2] {
-    let strangers = [IpAddr::from([1, 0, 0, 1]), Ipv6Addr::new(0x2606, 0x4700, 0, 0, 0, 0, 0, 1).into()];
+    let strangers =
+        [IpAddr::from([1, 0, 0, 1]), Ipv6Addr::new(0x2606, 0x4700, 0, 0, 0, 0, 0, 1).into()];
     strangers.map(|stranger| {
-        let any: IpAddr = if stranger.is_ipv4() { [0; 4].into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let any: IpAddr =
+            if stranger.is_ipv4() { [0; 4].into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
         socket.connect(SocketAddr::new(stranger, 9)).ok()?;
         socket.local_addr().ok().map(|local| local.ip())
@@ -138,7 +146,10 @@ fn asleep() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
     let now = |clock| {
         let now = clock_gettime(clock);
-        Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+        Duration::new(
+            u64::try_from(now.tv_sec).unwrap_or(0),
+            u32::try_from(now.tv_nsec).unwrap_or(0),
+        )
     };
     now(ClockId::Boottime).saturating_sub(now(ClockId::Monotonic))
 }
@@ -159,12 +170,15 @@ struct Messages {
 #[cfg(target_os = "linux")]
 impl Messages {
     fn open() -> io::Result<Messages> {
-        use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
+        use nix::sys::socket::{
+            AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket,
+        };
         use std::os::fd::AsRawFd as _;
         /// Groups of `linux/rtnetlink.h`: addresses and routes of both families.
         const GROUPS: u32 = 0x10 | 0x40 | 0x100 | 0x400;
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+        let socket =
+            socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
         Ok(Messages { socket: Some(tokio::net::UdpSocket::from_std(socket.into())?) })
     }
@@ -185,7 +199,11 @@ impl Messages {
         match socket.recv(&mut buffer).await {
             Ok(len) => tells_of_change(buffer.get(..len).unwrap_or_default()),
             // The socket's buffer overflowed: something changed.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => true,
+            Err(error)
+                if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) =>
+            {
+                true
+            }
             Err(_) => {
                 self.socket = None;
                 false
@@ -244,11 +262,13 @@ mod tests {
     fn addresses_and_default_routes_matter_and_rubbish_does_no_harm() {
         let message = |kind: u16, body: &[u8]| {
             let len = 16 + body.len() as u32;
-            let mut message = [&len.to_ne_bytes()[..], &kind.to_ne_bytes(), &[0; 10], body].concat();
+            let mut message =
+                [&len.to_ne_bytes()[..], &kind.to_ne_bytes(), &[0; 10], body].concat();
             message.resize(message.len().next_multiple_of(4), 0);
             message
         };
-        let (address, route, default) = (message(20, &[2, 24, 0, 0]), message(24, &[2, 24, 0, 0, 0]), message(25, &[2, 0]));
+        let (address, route, default) =
+            (message(20, &[2, 24, 0, 0]), message(24, &[2, 24, 0, 0, 0]), message(25, &[2, 0]));
         let table = [
             (address.clone(), true),
             (route.clone(), false),
@@ -269,19 +289,35 @@ mod tests {
         let mut watch = NetworkWatch::start();
         assert_eq!(watch.look(), None, "nothing changed");
         let change = |gone: &[IpAddr], is_elsewhere| {
-            Some(NetworkChange { gone: gone.iter().copied().collect(), is_elsewhere, slept_long: false })
+            Some(NetworkChange {
+                gone: gone.iter().copied().collect(),
+                is_elsewhere,
+                slept_long: false,
+            })
         };
-        let (lost, of_a_container): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "fe80::1:2:3".parse().unwrap());
+        let (lost, of_a_container): (IpAddr, IpAddr) =
+            ("192.0.2.1".parse().unwrap(), "fe80::1:2:3".parse().unwrap());
         watch.addresses.insert(lost);
         assert_eq!(watch.look(), change(&[lost], true));
         watch.addresses.insert(of_a_container);
-        assert_eq!(watch.look(), change(&[of_a_container], false), "what leaves from there ends, and nothing else");
+        assert_eq!(
+            watch.look(),
+            change(&[of_a_container], false),
+            "what leaves from there ends, and nothing else"
+        );
         watch.ways_out = [Some(lost), None];
         assert_eq!(watch.look(), change(&[], true), "another way out");
         // A machine that never slept has no such time to take away.
         if asleep() >= SLEEP_LONG {
             watch.asleep = Duration::ZERO;
-            assert_eq!(watch.look(), Some(NetworkChange { is_elsewhere: true, slept_long: true, ..NetworkChange::default() }));
+            assert_eq!(
+                watch.look(),
+                Some(NetworkChange {
+                    is_elsewhere: true,
+                    slept_long: true,
+                    ..NetworkChange::default()
+                })
+            );
         }
     }
 }

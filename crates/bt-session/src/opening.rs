@@ -15,7 +15,10 @@ use crate::state::{Lock, StateDir, stem};
 use crate::torrent::{AddOptions, Inner, Known, Select};
 use bt_engine::{MagnetSpec, Priority, Selection, TorrentSpec};
 use bt_metainfo::{Magnet, Metainfo, PieceDigests};
-use bt_piece_store::{Directory, DiskStorage, Layout, LayoutFile, OpenError, Storage, Trust, Worker, locate, open_torrent};
+use bt_piece_store::{
+    Directory, DiskStorage, Layout, LayoutFile, OpenError, Storage, Trust, Worker, locate,
+    open_torrent,
+};
 use bt_types::{Bitfield, InfoHash};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -50,8 +53,14 @@ impl PreparedTorrent {
         dirs: &Dirs,
         state_dir: StateDir,
     ) -> Result<PreparedTorrent, AddError> {
-        let digests = metainfo.info.require_digests().map_err(|error| AddError::Unsupported(error.to_string()))?;
-        let info_hash = metainfo.info_hashes.v1.ok_or_else(|| AddError::Unsupported("the torrent has no info-hash".into()))?;
+        let digests = metainfo
+            .info
+            .require_digests()
+            .map_err(|error| AddError::Unsupported(error.to_string()))?;
+        let info_hash = metainfo
+            .info_hashes
+            .v1
+            .ok_or_else(|| AddError::Unsupported("the torrent has no info-hash".into()))?;
         let dir_error = |error: std::io::Error| store_error(&options.dir, &error);
         let (root, mut layout) = locate(&options.dir, &metainfo.info).map_err(dir_error)?;
         let selected = match &options.select {
@@ -90,9 +99,14 @@ impl PreparedTorrent {
 
 impl Inner {
     /// Notes that the torrent's metadata is known, and takes over its lock.
-    pub(crate) fn take_prepared(&self, prepared: &PreparedTorrent, of_magnet: Option<Arc<Metainfo>>) {
+    pub(crate) fn take_prepared(
+        &self,
+        prepared: &PreparedTorrent,
+        of_magnet: Option<Arc<Metainfo>>,
+    ) {
         let bytes_wanted = bytes(&prepared.layout, &prepared.wanted);
-        let _ = self.known.set(Known { layout: Arc::clone(&prepared.layout), bytes_wanted, of_magnet });
+        let _ =
+            self.known.set(Known { layout: Arc::clone(&prepared.layout), bytes_wanted, of_magnet });
         let lock = prepared.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
         *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = lock;
     }
@@ -116,17 +130,39 @@ impl OpenTask {
     fn try_open(self, prepared: PreparedTorrent, of_magnet: bool) -> Result<(), AddError> {
         let OpenTask { inner, options } = self;
         let PreparedTorrent {
-            info_hash, layout, wanted, digests, dir, trackers, metadata, private, root, dirs, state_dir, ..
+            info_hash,
+            layout,
+            wanted,
+            digests,
+            dir,
+            trackers,
+            metadata,
+            private,
+            root,
+            dirs,
+            state_dir,
+            ..
         } = prepared;
-        let journal = state_dir.journal(&dirs, info_hash, &root, layout.geometry()).map_err(OpenError::from)?;
+        let journal = state_dir
+            .journal(&dirs, info_hash, &root, layout.geometry())
+            .map_err(OpenError::from)?;
         let trust = if options.trust_data { Trust::Data } else { Trust::Journal };
-        let storage: Arc<dyn Storage> = Arc::new(DiskStorage::below(Arc::clone(&dir)).over_links().sharing(dirs.open_files()));
+        let storage: Arc<dyn Storage> =
+            Arc::new(DiskStorage::below(Arc::clone(&dir)).over_links().sharing(dirs.open_files()));
         let mut claim = Claim::default();
-        let opened = open_torrent(&layout, &digests, journal, storage.as_ref(), trust, &inner.progress, &mut |how| {
-            let top = layout.top().unwrap_or(Path::new(""));
-            claim = Claim::take(&dir, top, layout.is_one_file(), how)?;
-            Ok(())
-        })?;
+        let opened = open_torrent(
+            &layout,
+            &digests,
+            journal,
+            storage.as_ref(),
+            trust,
+            &inner.progress,
+            &mut |how| {
+                let top = layout.top().unwrap_or(Path::new(""));
+                claim = Claim::take(&dir, top, layout.is_one_file(), how)?;
+                Ok(())
+            },
+        )?;
         let geometry = *layout.geometry();
         let there = wanted.common(&opened.have, &geometry);
         let bytes_there = there.map(|piece| u64::from(geometry.piece_len(piece))).sum();
@@ -137,21 +173,46 @@ impl OpenTask {
         inner.news.tell(TorrentEvent::Checked { bytes_there });
         let worker = Worker::new(Arc::clone(&layout), digests, opened.journal);
         let (layout_too, storage_too) = (Arc::clone(&layout), Arc::clone(&storage));
-        let attached = Attached { worker, layout: layout_too, storage: storage_too, shard: inner.shard.clone(), claim };
+        let attached = Attached {
+            worker,
+            layout: layout_too,
+            storage: storage_too,
+            shard: inner.shard.clone(),
+            claim,
+        };
         inner.disks.submit([(inner.key, DiskOrder::Attach(Box::new(attached)))].into_iter());
         if !of_magnet {
             inner.register()?;
         }
-        let spec = TorrentSpec { info_hash, geometry, have: opened.have, trackers, wants: wants(&layout), metadata, private };
-        let new = NewTorrent { inner: Arc::clone(&inner), spec, layout, storage, peers: options.peers, of_magnet };
-        inner.shard.blocking_send(ToShard::Add(inner.key, Box::new(new))).map_err(|_| AddError::Stopping)
+        let spec = TorrentSpec {
+            info_hash,
+            geometry,
+            have: opened.have,
+            trackers,
+            wants: wants(&layout),
+            metadata,
+            private,
+        };
+        let new = NewTorrent {
+            inner: Arc::clone(&inner),
+            spec,
+            layout,
+            storage,
+            peers: options.peers,
+            of_magnet,
+        };
+        inner
+            .shard
+            .blocking_send(ToShard::Add(inner.key, Box::new(new)))
+            .map_err(|_| AddError::Stopping)
     }
 
     /// Joins the swarm of a magnet link.
     pub(crate) fn follow(self, mut magnet: Magnet, dirs: Dirs, state_dir: StateDir) {
         let inner = Arc::clone(&self.inner);
         // A link knows no tiers: each of its trackers becomes one.
-        let trackers: Vec<Vec<String>> = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
+        let trackers: Vec<Vec<String>> =
+            magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
         let mut named = std::mem::take(&mut magnet.peers);
         named.truncate(PEERS_MAX);
         let new = NewMagnet {
@@ -162,8 +223,14 @@ impl OpenTask {
         };
         let begin = || {
             inner.register()?;
-            inner.shard.blocking_send(ToShard::AddMagnet(inner.key, Box::new(new))).map_err(|_| AddError::Stopping)?;
-            inner.control.blocking_send(ToControl::Peers(inner.key, named)).map_err(|_| AddError::Stopping)
+            inner
+                .shard
+                .blocking_send(ToShard::AddMagnet(inner.key, Box::new(new)))
+                .map_err(|_| AddError::Stopping)?;
+            inner
+                .control
+                .blocking_send(ToControl::Peers(inner.key, named))
+                .map_err(|_| AddError::Stopping)
         };
         if let Err(error) = begin() {
             inner.state.send_replace(TorrentState::Failed(error));
@@ -252,7 +319,9 @@ fn metainfo_of(magnet: &Magnet, metadata: &[u8]) -> Result<Metainfo, AddError> {
     let metainfo = Metainfo::from_info(metadata, trackers, magnet.web_seeds.clone())
         .map_err(|error| AddError::Metadata { code: error.code(), why: error.to_string() })?;
     let (named, found) = (&magnet.info_hashes, &metainfo.info_hashes);
-    if named.v1.is_some_and(|v1| found.v1 != Some(v1)) || named.v2.is_some_and(|v2| found.v2 != Some(v2)) {
+    if named.v1.is_some_and(|v1| found.v1 != Some(v1))
+        || named.v2.is_some_and(|v2| found.v2 != Some(v2))
+    {
         let why = "its info-hashes are not those of the link".into();
         return Err(AddError::Metadata { code: "wrong_info_hash", why });
     }
@@ -261,9 +330,17 @@ fn metainfo_of(magnet: &Magnet, metadata: &[u8]) -> Result<Metainfo, AddError> {
 
 /// Returns the files that a link selects (BEP 53).
 fn selected(magnet: &Magnet, metainfo: &Metainfo) -> Result<BTreeSet<usize>, AddError> {
-    let is_named =
-        |index: &usize| u32::try_from(*index).is_ok_and(|index| magnet.files.iter().any(|range| range.contains(&index)));
-    let stored = metainfo.info.files.iter().enumerate().filter(|(_, file)| file.is_stored()).map(|(index, _)| index);
+    let is_named = |index: &usize| {
+        u32::try_from(*index)
+            .is_ok_and(|index| magnet.files.iter().any(|range| range.contains(&index)))
+    };
+    let stored = metainfo
+        .info
+        .files
+        .iter()
+        .enumerate()
+        .filter(|(_, file)| file.is_stored())
+        .map(|(index, _)| index);
     let files: BTreeSet<usize> = stored.filter(is_named).collect();
     if files.is_empty() {
         let why = "the link selects no file that the torrent has".into();
@@ -280,7 +357,9 @@ fn wants(layout: &Layout) -> Vec<Selection> {
     }
     let all = Selection::Priority(0..layout.geometry().piece_count(), Priority::Skip);
     let files = layout.files().iter().filter(is_wanted);
-    std::iter::once(all).chain(files.map(|file| Selection::Priority(layout.numbers_of(file), Priority::Normal))).collect()
+    std::iter::once(all)
+        .chain(files.map(|file| Selection::Priority(layout.numbers_of(file), Priority::Normal)))
+        .collect()
 }
 
 fn bytes(layout: &Layout, pieces: &Bitfield) -> u64 {
@@ -288,7 +367,10 @@ fn bytes(layout: &Layout, pieces: &Bitfield) -> u64 {
 }
 
 pub(crate) fn store_error(path: &Path, error: &std::io::Error) -> AddError {
-    AddError::Store { fault: bt_piece_store::fault_of(error), detail: format!("{}: {error}", path.display()) }
+    AddError::Store {
+        fault: bt_piece_store::fault_of(error),
+        detail: format!("{}: {error}", path.display()),
+    }
 }
 
 impl From<OpenError> for AddError {
@@ -297,7 +379,9 @@ impl From<OpenError> for AddError {
             OpenError::Foreign { path } => AddError::Foreign { path },
             OpenError::Gone { path } => AddError::Gone { path },
             OpenError::Owned { path, is_written } => AddError::Owned { path, is_written },
-            OpenError::Store(error) => AddError::Store { fault: error.fault(), detail: error.to_string() },
+            OpenError::Store(error) => {
+                AddError::Store { fault: error.fault(), detail: error.to_string() }
+            }
             OpenError::Cancelled => AddError::Stopping,
         }
     }

@@ -24,7 +24,12 @@ pub(crate) struct Claim(Option<OwnedFd>);
 impl Claim {
     /// Locks `top` in a directory: a file, or a directory, which is made if it is missing and will
     /// be written.
-    pub(crate) fn take(dir: &Directory, top: &Path, is_file: bool, how: Use) -> Result<Claim, OpenError> {
+    pub(crate) fn take(
+        dir: &Directory,
+        top: &Path,
+        is_file: bool,
+        how: Use,
+    ) -> Result<Claim, OpenError> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(dir, top, flags, Mode::empty());
         let mut found = open();
@@ -86,17 +91,21 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(base.path().join("real/Show/S1")).unwrap();
         std::fs::write(base.path().join("real/Show/S1/ep1"), "x").unwrap();
-        std::fs::hard_link(base.path().join("real/Show/S1/ep1"), base.path().join("real/twin")).unwrap();
+        std::fs::hard_link(base.path().join("real/Show/S1/ep1"), base.path().join("real/twin"))
+            .unwrap();
         std::os::unix::fs::symlink("real", base.path().join("link")).unwrap();
         let take = |(dir, top, is_file, how): (&str, &str, bool, Use)| {
             // A session of its own.
-            let held = Dirs::default().hold(&base.path().join(dir)).map_err(|error| match error {
-                OpenError::Owned { is_written: true, .. } => "directory",
-                error => panic!("{error}"),
-            })?;
+            let held =
+                Dirs::default().hold(&base.path().join(dir)).map_err(|error| match error {
+                    OpenError::Owned { is_written: true, .. } => "directory",
+                    error => panic!("{error}"),
+                })?;
             match Claim::take(&held, Path::new(top), is_file, how) {
                 Ok(claim) => Ok((held, claim)),
-                Err(OpenError::Owned { is_written, .. }) => Err(if is_written { "written" } else { "read" }),
+                Err(OpenError::Owned { is_written, .. }) => {
+                    Err(if is_written { "written" } else { "read" })
+                }
                 Err(error) => panic!("{error}"),
             }
         };

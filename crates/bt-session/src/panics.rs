@@ -53,7 +53,11 @@ impl Bugs {
     }
 
     /// Runs a task to its end; `None` if it panicked.
-    pub(crate) async fn contain_task<T>(&self, place: Place, task: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn contain_task<T>(
+        &self,
+        place: Place,
+        task: impl Future<Output = T>,
+    ) -> Option<T> {
         let mut task = pin!(task);
         std::future::poll_fn(|context| match self.contain(place, || task.as_mut().poll(context)) {
             Some(poll) => poll.map(Some),
@@ -70,7 +74,8 @@ impl Bugs {
     }
 
     pub(crate) fn counts(&self) -> Panics {
-        let [connections, engines, others] = [0, 1, 2].map(|place: usize| self.0[place].load(Relaxed));
+        let [connections, engines, others] =
+            [0, 1, 2].map(|place: usize| self.0[place].load(Relaxed));
         Panics { connections, engines, others }
     }
 }

@@ -33,7 +33,8 @@ impl Default for Inbox {
 impl Inbox {
     /// Waits for room for these messages. The permit is dropped when the shard has handled them.
     pub(crate) async fn room_for(&self, messages: &[Message]) -> Option<OwnedSemaphorePermit> {
-        let bytes: usize = messages.iter().map(|message| size_of::<Message>() + data_len(message)).sum();
+        let bytes: usize =
+            messages.iter().map(|message| size_of::<Message>() + data_len(message)).sum();
         let bytes = u32::try_from(bytes).unwrap_or(INBOX_BYTES).min(INBOX_BYTES);
         Arc::clone(&self.0).acquire_many_owned(bytes).await.ok()
     }
@@ -42,7 +43,9 @@ impl Inbox {
 /// Returns the bytes that a message holds besides itself.
 fn data_len(message: &Message) -> usize {
     match message {
-        Message::Piece { data, .. } | Message::Bitfield(data) | Message::Extended { payload: data, .. } => data.len(),
+        Message::Piece { data, .. }
+        | Message::Bitfield(data)
+        | Message::Extended { payload: data, .. } => data.len(),
         _ => 0,
     }
 }
@@ -60,7 +63,8 @@ impl Outboxes {
     pub(crate) fn note(&self, before: usize, now: usize) -> bool {
         let bytes = self.bytes.get() + now - before;
         self.bytes.set(bytes);
-        let is_too_much = now > before && bytes > OUTBOXES_BYTES && now >= bytes / self.connections.get().max(1);
+        let is_too_much =
+            now > before && bytes > OUTBOXES_BYTES && now >= bytes / self.connections.get().max(1);
         now <= OUTBOX_BYTES && !is_too_much
     }
 
@@ -88,12 +92,20 @@ mod tests {
         let inbox = Inbox::default();
         let small = vec![Message::KeepAlive; 100_000];
         let first = inbox.room_for(&small).await.unwrap();
-        assert_eq!(inbox.0.available_permits(), INBOX_BYTES as usize - 100_000 * size_of::<Message>());
+        assert_eq!(
+            inbox.0.available_permits(),
+            INBOX_BYTES as usize - 100_000 * size_of::<Message>()
+        );
         let large = [Message::Piece { piece: 0, begin: 0, data: Bytes::from(vec![0; 16 * MIB]) }];
-        let waits = tokio::time::timeout(std::time::Duration::from_millis(10), inbox.room_for(&large)).await;
+        let waits =
+            tokio::time::timeout(std::time::Duration::from_millis(10), inbox.room_for(&large))
+                .await;
         assert!(waits.is_err(), "there is no room beside the first");
         drop(first);
-        assert!(inbox.room_for(&large).await.is_some(), "what is longer than all the room has it alone");
+        assert!(
+            inbox.room_for(&large).await.is_some(),
+            "what is longer than all the room has it alone"
+        );
     }
 
     #[test]

@@ -142,10 +142,14 @@ impl Session {
             addr: config.listen,
             source,
         })?;
-        let listen: Vec<SocketAddr> = listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
+        let listen: Vec<SocketAddr> =
+            listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
         let port = listen.first().map_or(0, SocketAddr::port);
         let peer_id = PeerId::ours(&mut rng);
-        let egress = Egress::new(EgressConfig { extra_roots: config.extra_roots, ..EgressConfig::default() })?;
+        let egress = Egress::new(EgressConfig {
+            extra_roots: config.extra_roots,
+            ..EgressConfig::default()
+        })?;
         let desk: SharedDesk = Arc::new(Mutex::new(Desk::new(config.limits, config.shards)));
         let bugs = Bugs::default();
         let disks = Arc::new(Disks::start(config.disk_threads, clock, &bugs)?);
@@ -156,15 +160,21 @@ impl Session {
         let (dht, dht_port, idle_udp) = match config.dht {
             Some(dht) => {
                 let sockets = sockets?;
-                let port = sockets.first().map(UdpSocket::local_addr).transpose()?.map(|addr| addr.port());
+                let port =
+                    sockets.first().map(UdpSocket::local_addr).transpose()?.map(|addr| addr.port());
                 let config = DhtConfig { saved: [state_dir.nodes(), dht.saved].concat(), ..dht };
-                (Some(Driver::new(clock, rng.fork(), egress.clone(), sockets, config)?), port, Vec::new())
+                (
+                    Some(Driver::new(clock, rng.fork(), egress.clone(), sockets, config)?),
+                    port,
+                    Vec::new(),
+                )
             }
             None => (None, None, sockets.unwrap_or_default()),
         };
         let dht_handle = dht.as_ref().map(|(_, handle)| handle.clone());
         let (lsd, pex) = (config.lsd, config.pex);
-        let engine_config = Config { listen_port: Some(port), dht_port, lsd, pex, ..Config::new(peer_id) };
+        let engine_config =
+            Config { listen_port: Some(port), dht_port, lsd, pex, ..Config::new(peer_id) };
         let mut threads = Vec::new();
         let mut shards = Vec::new();
         for n in 0..config.shards.max(1) {
@@ -172,11 +182,25 @@ impl Session {
             let watched = Watched::default();
             shards.push((shard.clone(), Arc::clone(&watched)));
             let (engine_config, budget, rng) = (engine_config.clone(), config.limits, rng.fork());
-            let (egress, disks, control, dht) = (egress.clone(), Arc::clone(&disks), control.clone(), dht_handle.clone());
+            let (egress, disks, control, dht) =
+                (egress.clone(), Arc::clone(&disks), control.clone(), dht_handle.clone());
             let bugs = bugs.clone();
             let name = format!("bt-shard-{n}");
             threads.push(spawn(&name, move || {
-                Shard::new(clock, engine_config, budget, rng, bugs, egress, disks, control, dht, shard, watched).run(inbox)
+                Shard::new(
+                    clock,
+                    engine_config,
+                    budget,
+                    rng,
+                    bugs,
+                    egress,
+                    disks,
+                    control,
+                    dht,
+                    shard,
+                    watched,
+                )
+                .run(inbox)
             })?);
         }
         let trackers = TrackerClient::new(egress.clone(), rng.fork());
@@ -239,7 +263,9 @@ impl Session {
 
     /// Adds a torrent: its data is checked, then it joins its swarm.
     pub fn add(&self, metainfo: &Metainfo, options: AddOptions) -> Result<TorrentHandle, AddError> {
-        let added = self.place(metainfo.info_hashes.swarm(), |home| TorrentHandle::begin(home, metainfo, options))?;
+        let added = self.place(metainfo.info_hashes.swarm(), |home| {
+            TorrentHandle::begin(home, metainfo, options)
+        })?;
         if let Some(dht) = self.dht.as_ref().filter(|_| !metainfo.private) {
             let nodes = metainfo.nodes.iter().take(NODES_MAX);
             nodes.for_each(|(host, port)| dht.add_router(format!("{host}:{port}")));
@@ -249,7 +275,11 @@ impl Session {
 
     /// Adds the torrent of a magnet link: its metadata comes from peers (BEP 9), then it is like
     /// any other torrent.
-    pub fn add_magnet(&self, magnet: &Magnet, options: AddOptions) -> Result<TorrentHandle, AddError> {
+    pub fn add_magnet(
+        &self,
+        magnet: &Magnet,
+        options: AddOptions,
+    ) -> Result<TorrentHandle, AddError> {
         self.place(magnet.info_hashes.v1, |home| TorrentHandle::follow(home, magnet, options))
     }
 
@@ -306,7 +336,8 @@ impl Session {
     /// Stops every torrent, announces `stopped` to trackers, and ends all threads. Takes at most
     /// about five seconds.
     pub async fn stop(self) {
-        let torrents = std::mem::take(&mut *self.torrents.lock().unwrap_or_else(PoisonError::into_inner));
+        let torrents =
+            std::mem::take(&mut *self.torrents.lock().unwrap_or_else(PoisonError::into_inner));
         // All at once: the `stopped` announce of the last torrent need not wait for the disk of the
         // first.
         all(torrents.by_hash.values().map(|(torrent, _)| torrent.stop()).collect()).await;
@@ -327,10 +358,12 @@ impl Session {
     fn lease(&self, torrents: &mut Torrents) {
         let leases = listen::lock(&self.desk).leases();
         torrents.leases.resize(self.shards.len(), None);
-        for (((shard, _), lease), told) in self.shards.iter().zip(leases).zip(&mut torrents.leases) {
+        for (((shard, _), lease), told) in self.shards.iter().zip(leases).zip(&mut torrents.leases)
+        {
             // A full inbox means a busy shard: it keeps its limits until a torrent comes or goes
             // again.
-            if *told != Some(lease) && shard.try_send(ToShard::Input(Input::Budget(lease))).is_ok() {
+            if *told != Some(lease) && shard.try_send(ToShard::Input(Input::Budget(lease))).is_ok()
+            {
                 *told = Some(lease);
             }
         }
@@ -348,9 +381,14 @@ async fn all<T>(futures: Vec<impl Future<Output = T>>) {
 }
 
 /// Starts a thread with its own runtime, for tasks that never leave it.
-pub(crate) fn spawn<F: Future<Output = ()>>(name: &str, main: impl FnOnce() -> F + Send + 'static) -> io::Result<JoinHandle<()>> {
+pub(crate) fn spawn<F: Future<Output = ()>>(
+    name: &str,
+    main: impl FnOnce() -> F + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name(name.into()).spawn(move || LocalSet::new().block_on(&runtime, async { main().await }))
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || LocalSet::new().block_on(&runtime, async { main().await }))
 }
 
 pub(crate) fn os_rng() -> io::Result<Rng> {

@@ -26,8 +26,8 @@ use crate::splice_pipe::SplicePipe;
 use crate::torrent::{Inner, Watched};
 use crate::wire::{self, End, Mailbox, ShardQueues};
 use bt_engine::{
-    Budget, Config, Engine, Event, Input, MagnetSpec, PeerKey, Rates, Selection, SourceStat, TorrentKey, TorrentSpec,
-    TorrentStatus,
+    Budget, Config, Engine, Event, Input, MagnetSpec, PeerKey, Rates, Selection, SourceStat,
+    TorrentKey, TorrentSpec, TorrentStatus,
 };
 use bt_net::Egress;
 use bt_peer_wire::{Handshake, Message, Reserved};
@@ -232,7 +232,12 @@ impl Shard {
             disks,
             control,
             dht,
-            queues: ShardQueues { inbox, room: Inbox::default(), outboxes: Rc::default(), buffers: Rc::default() },
+            queues: ShardQueues {
+                inbox,
+                room: Inbox::default(),
+                outboxes: Rc::default(),
+                buffers: Rc::default(),
+            },
             torrents: BTreeMap::new(),
             watched,
             lively: BTreeSet::new(),
@@ -309,7 +314,8 @@ impl Shard {
                 if let Some(entry) = self.torrents.get_mut(&key) {
                     entry.leaves = true;
                     entry.inner.fail(error);
-                    let _ = self.control.try_send(ToControl::Unregister(entry.inner.info_hash, key));
+                    let _ =
+                        self.control.try_send(ToControl::Unregister(entry.inner.info_hash, key));
                 }
                 self.engine.handle(now, Input::Remove(key));
                 self.carry_out();
@@ -327,7 +333,9 @@ impl Shard {
                 self.after_farewells(|| drop(done.send(departure)));
             }
             ToShard::Accepted(key, shaken, addr, pass) => self.accepted(key, *shaken, addr, pass),
-            ToShard::Dialled(key, addr, None) => self.engine.handle(now, Input::DialFailed(key, addr)),
+            ToShard::Dialled(key, addr, None) => {
+                self.engine.handle(now, Input::DialFailed(key, addr))
+            }
             ToShard::Dialled(key, addr, Some(shaken)) => self.adopt(key, *shaken, addr, None),
             ToShard::Read(peer, blocks) => self.deliver(peer, blocks),
             ToShard::Piped(peer, pipe) => {
@@ -341,7 +349,9 @@ impl Shard {
             #[cfg(test)]
             ToShard::Bug(None) => panic!("a bug in an engine, for a test"),
             #[cfg(test)]
-            ToShard::Bug(Some(_)) => self.peers.values().next().into_iter().for_each(|mailbox| mailbox.bug()),
+            ToShard::Bug(Some(_)) => {
+                self.peers.values().next().into_iter().for_each(|mailbox| mailbox.bug())
+            }
             ToShard::Stop => {}
         }
     }
@@ -371,7 +381,8 @@ impl Shard {
     fn add_magnet(&mut self, key: TorrentKey, new: NewMagnet) {
         let now = self.clock.now();
         let NewMagnet { inner, spec, peers, follower } = new;
-        let stage = Stage::Magnet { spec: Box::new(spec.clone()), follower: Some(Box::new(follower)) };
+        let stage =
+            Stage::Magnet { spec: Box::new(spec.clone()), follower: Some(Box::new(follower)) };
         self.torrents.insert(key, Box::new(Entry::new(inner, stage)));
         self.engine.handle(now, Input::AddMagnet(key, Box::new(spec)));
         self.hear_of(key, peers);
@@ -381,7 +392,12 @@ impl Shard {
     /// dead. Failed dials are tried again.
     fn network_changed(&mut self, change: &NetworkChange) {
         let is_dead = |mailbox: &Mailbox| change.slept_long || mailbox.leaves_from(&change.gone);
-        let dead: Vec<PeerKey> = self.peers.iter().filter(|(_, mailbox)| is_dead(mailbox)).map(|(peer, _)| *peer).collect();
+        let dead: Vec<PeerKey> = self
+            .peers
+            .iter()
+            .filter(|(_, mailbox)| is_dead(mailbox))
+            .map(|(peer, _)| *peer)
+            .collect();
         for peer in dead {
             if let Some(mailbox) = self.peers.remove(&peer) {
                 mailbox.hang_up();
@@ -402,7 +418,8 @@ impl Shard {
 
     /// Takes the metadata of a magnet link: a thread checks it, and the data on disk.
     fn metadata(&mut self, key: TorrentKey, metadata: Bytes) {
-        if let Some(Stage::Magnet { follower, .. }) = self.torrents.get_mut(&key).map(|entry| &mut entry.stage)
+        if let Some(Stage::Magnet { follower, .. }) =
+            self.torrents.get_mut(&key).map(|entry| &mut entry.stage)
             && let Some(follower) = follower.take()
         {
             follower.begin(metadata);
@@ -411,7 +428,13 @@ impl Shard {
 
     // ---- connections ----
 
-    fn accepted(&mut self, key: TorrentKey, mut shaken: Handshaken, addr: SocketAddr, pass: AdmissionGuard) {
+    fn accepted(
+        &mut self,
+        key: TorrentKey,
+        mut shaken: Handshaken,
+        addr: SocketAddr,
+        pass: AdmissionGuard,
+    ) {
         let Some(entry) = self.torrents.get(&key) else { return };
         shaken.wire.send_handshake(&self.handshake(entry));
         self.adopt(key, shaken, addr, Some(pass));
@@ -419,12 +442,23 @@ impl Shard {
 
     /// Makes our handshake. Peers of a private torrent are not told of our DHT node (BEP 27).
     fn handshake(&self, entry: &Entry) -> Handshake {
-        let tells_dht = self.config.dht_port.is_some() && !matches!(entry.stage, Stage::Whole { private: true, .. });
-        Handshake { reserved: Reserved::ours(tells_dht), info_hash: entry.inner.info_hash, peer_id: self.config.peer_id }
+        let tells_dht = self.config.dht_port.is_some()
+            && !matches!(entry.stage, Stage::Whole { private: true, .. });
+        Handshake {
+            reserved: Reserved::ours(tells_dht),
+            info_hash: entry.inner.info_hash,
+            peer_id: self.config.peer_id,
+        }
     }
 
     /// Gives a connection a task and a key. Both handshakes are done, or ours is queued.
-    fn adopt(&mut self, key: TorrentKey, shaken: Handshaken, addr: SocketAddr, pass: Option<AdmissionGuard>) {
+    fn adopt(
+        &mut self,
+        key: TorrentKey,
+        shaken: Handshaken,
+        addr: SocketAddr,
+        pass: Option<AdmissionGuard>,
+    ) {
         let Some(entry) = self.torrents.get(&key) else { return };
         let Handshaken { stream, mut wire, handshake } = shaken;
         let Ok(stream) = TcpStream::from_std(stream) else {
@@ -449,7 +483,9 @@ impl Shard {
             let task = wire::run(peer, stream, wire, mailbox, queues.clone(), clock);
             match bugs.contain_task(Place::Connection, task).await {
                 Some(End::HungUp | End::Closed) => {}
-                Some(End::Fault(fault)) => tracing::debug!(%addr, %fault, "peer broke the protocol"),
+                Some(End::Fault(fault)) => {
+                    tracing::debug!(%addr, %fault, "peer broke the protocol")
+                }
                 Some(End::Io(error)) => tracing::debug!(%addr, %error, "connection failed"),
                 None => tracing::error!(%addr, "bug: a connection's task panicked"),
             }
@@ -463,9 +499,15 @@ impl Shard {
     fn dial(&self, key: TorrentKey, addr: SocketAddr, source: Source, patience: Duration) {
         let Some(entry) = self.torrents.get(&key) else { return };
         let (ours, clock) = (self.handshake(entry), self.clock);
-        let (egress, inbox, bugs) = (self.egress.clone(), self.queues.inbox.clone(), self.bugs.clone());
+        let (egress, inbox, bugs) =
+            (self.egress.clone(), self.queues.inbox.clone(), self.bugs.clone());
         tokio::task::spawn_local(async move {
-            let dialled = bugs.contain_task(Place::Connection, dial::dial(&egress, source, addr, patience, ours, clock)).await;
+            let dialled = bugs
+                .contain_task(
+                    Place::Connection,
+                    dial::dial(&egress, source, addr, patience, ours, clock),
+                )
+                .await;
             let shaken = match dialled {
                 Some(Ok(shaken)) => Some(Box::new(shaken)),
                 Some(Err(error)) => {
@@ -506,9 +548,13 @@ impl Shard {
         match &event {
             // Each piece brings one of these: the published state tells of them.
             Event::Piece(_) => return,
-            Event::Complete | Event::StoreFailed(_) | Event::StoreRecovered => self.publish_one(key),
+            Event::Complete | Event::StoreFailed(_) | Event::StoreRecovered => {
+                self.publish_one(key)
+            }
             Event::TrackerFailed { url, why } => tracing::info!(url, why, "tracker failed"),
-            Event::BadPiece(piece, senders) => tracing::warn!(?piece, ?senders, "a piece had wrong bytes"),
+            Event::BadPiece(piece, senders) => {
+                tracing::warn!(?piece, ?senders, "a piece had wrong bytes")
+            }
             _ => {}
         }
         self.tell(key, TorrentEvent::Engine(event));
@@ -529,7 +575,9 @@ impl Shard {
     fn take_news(&mut self) -> BTreeSet<TorrentKey> {
         let mut keys = self.engine.take_changed();
         keys.append(&mut self.lively);
-        keys.retain(|key| self.torrents.get(key).is_some_and(|entry| !entry.inner.state.is_closed()));
+        keys.retain(|key| {
+            self.torrents.get(key).is_some_and(|entry| !entry.inner.state.is_closed())
+        });
         keys.append(&mut self.watched.lock().unwrap_or_else(PoisonError::into_inner));
         keys
     }
@@ -546,7 +594,8 @@ impl Shard {
         }
         entry.inner.state.send_if_modified(|state| {
             // A magnet link whose metadata has arrived is being checked, whatever its peers do.
-            let is_later = matches!((&news, &*state), (TorrentState::Finding(_), TorrentState::Checking));
+            let is_later =
+                matches!((&news, &*state), (TorrentState::Finding(_), TorrentState::Checking));
             let changed = !is_later && !state.is_over() && *state != news;
             if changed {
                 *state = news;

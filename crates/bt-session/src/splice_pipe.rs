@@ -86,7 +86,10 @@ impl SplicePipe {
     fn put(&mut self, file: BorrowedFd<'_>, parts: &[Part<'_>]) -> io::Result<()> {
         let Some(Pair { blocks, headers }) = &self.pair else { return Ok(()) };
         for Part { is_first, span } in parts {
-            if *is_first && self.pipes.moved(pour(&headers.from, &blocks.to, PIECE_HEADER_LEN))? != PIECE_HEADER_LEN {
+            if *is_first
+                && self.pipes.moved(pour(&headers.from, &blocks.to, PIECE_HEADER_LEN))?
+                    != PIECE_HEADER_LEN
+            {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             self.len += span.len as usize;
@@ -105,7 +108,11 @@ impl SplicePipe {
     /// Appends small messages to the pipe; returns whether it could.
     pub(crate) fn append(&mut self, messages: &[u8]) -> bool {
         let room = self.len > 0 && messages.len() <= ATOMIC;
-        let wrote = room && self.pair.as_ref().is_some_and(|pair| rustix::io::write(&pair.blocks.to, messages).is_ok());
+        let wrote = room
+            && self
+                .pair
+                .as_ref()
+                .is_some_and(|pair| rustix::io::write(&pair.blocks.to, messages).is_ok());
         if wrote {
             self.len += messages.len();
         }
@@ -237,7 +244,9 @@ fn parts<'a>(layout: &'a Layout, blocks: &[Block]) -> Option<Vec<Part<'a>>> {
         let mut is_first = true;
         for span in layout.spans(block.piece(), block.begin(), block.len()) {
             let pages = (span.offset as usize % page + span.len as usize).div_ceil(page);
-            places = places.checked_sub(pages + usize::from(is_first)).filter(|_| span.file.is_stored)?;
+            places = places
+                .checked_sub(pages + usize::from(is_first))
+                .filter(|_| span.file.is_stored)?;
             parts.push(Part { is_first, span });
             is_first = false;
         }
@@ -309,8 +318,11 @@ mod tests {
         for _ in 0..2 {
             blocks.reverse();
             let copied = read_blocks(&layout, &storage, &blocks, true).unwrap().unwrap();
-            let expected: Vec<u8> =
-                blocks.iter().zip(copied).flat_map(|(block, data)| [&piece_header(block.raw())[..], &data].concat()).collect();
+            let expected: Vec<u8> = blocks
+                .iter()
+                .zip(copied)
+                .flat_map(|(block, data)| [&piece_header(block.raw())[..], &data].concat())
+                .collect();
 
             let mut pipe = pipes.fill(&layout, &storage, &blocks, true).unwrap();
             assert_eq!((pipe.len(), pipe.payload()), (expected.len(), 200_002));
@@ -329,7 +341,11 @@ mod tests {
             }
             assert!(got == expected && pipe.len() == 0);
             drop(pipe);
-            assert_eq!((pipes.open.load(Ordering::Relaxed), pipes.spare().len()), (1, 1), "for the next");
+            assert_eq!(
+                (pipes.open.load(Ordering::Relaxed), pipes.spare().len()),
+                (1, 1),
+                "for the next"
+            );
         }
     }
 
@@ -343,8 +359,16 @@ mod tests {
         assert!(!fill(&blocks[..3]), "few");
         assert!(!fill(&[&blocks[..]; 4].concat()), "many");
         let (first, last) = (&blocks[..5], &blocks[8..]);
-        std::fs::OpenOptions::new().write(true).open(dir.path().join("t/b")).unwrap().set_len(100_000).unwrap();
-        assert!(fill(first) && !fill(last) && !fill(&blocks), "somebody else changed the second file");
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(dir.path().join("t/b"))
+            .unwrap()
+            .set_len(100_000)
+            .unwrap();
+        assert!(
+            fill(first) && !fill(last) && !fill(&blocks),
+            "somebody else changed the second file"
+        );
         std::fs::remove_file(dir.path().join("t/a")).unwrap();
         assert!(!fill(first), "nobody has the first any more");
     }
@@ -378,8 +402,16 @@ mod tests {
         assert!((1..=PIPES_MAX).contains(&held.len()), "{} pipes", held.len());
         drop(held);
         let mut pipe = fill().unwrap();
-        let appended = std::fs::OpenOptions::new().create(true).append(true).open(dir.path().join("x")).unwrap();
-        assert_eq!(pipe.pour(&appended).unwrap_err().kind(), io::ErrorKind::InvalidInput, "pages do not go there");
+        let appended = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(dir.path().join("x"))
+            .unwrap();
+        assert_eq!(
+            pipe.pour(&appended).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput,
+            "pages do not go there"
+        );
         assert_eq!(fill().unwrap_err(), NotSpliced::Refused);
     }
 }

@@ -42,12 +42,24 @@ impl StateDir {
         lock_file(&dir.join(format!("{}.lock", stem(hash, root))))
     }
 
-    pub(crate) fn journal(&self, dirs: &Dirs, hash: InfoHash, root: &Path, geometry: &Geometry) -> Result<Journal, StoreError> {
+    pub(crate) fn journal(
+        &self,
+        dirs: &Dirs,
+        hash: InfoHash,
+        root: &Path,
+        geometry: &Geometry,
+    ) -> Result<Journal, StoreError> {
         let Some(dir) = &self.0 else { return Ok(Journal::in_memory(hash, geometry)) };
         let dir = dirs.open(dir).map_err(|source| StoreError { path: dir.clone(), source })?;
         let storage = Arc::new(DiskStorage::below(dir));
         let dir = root.canonicalize().unwrap_or_else(|_| root.to_owned());
-        Ok(Journal::open(storage, Path::new(&format!("{}{JOURNAL}", stem(hash, root))), hash, geometry)?.living_in(&dir))
+        Ok(Journal::open(
+            storage,
+            Path::new(&format!("{}{JOURNAL}", stem(hash, root))),
+            hash,
+            geometry,
+        )?
+        .living_in(&dir))
     }
 
     /// Forgets a torrent whose lock is held.
@@ -64,12 +76,17 @@ impl StateDir {
         let Some(path) = self.0.as_ref().map(|dir| dir.join(NODES)) else { return Vec::new() };
         let mut bytes = Vec::new();
         // A longer file is refused, as the bytes that are read are no complete list.
-        let read = File::open(&path).and_then(|file| file.take(NODES_BYTES_MAX).read_to_end(&mut bytes));
+        let read =
+            File::open(&path).and_then(|file| file.take(NODES_BYTES_MAX).read_to_end(&mut bytes));
         match read.map(|_| bt_dht::read_contacts(&bytes)) {
             Ok(Some(nodes)) => return nodes,
-            Ok(None) => tracing::warn!(path = %path.display(), "this is no list of DHT nodes and is passed over"),
+            Ok(None) => {
+                tracing::warn!(path = %path.display(), "this is no list of DHT nodes and is passed over")
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(path = %path.display(), %error, "cannot read the nodes of the DHT"),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot read the nodes of the DHT")
+            }
         }
         Vec::new()
     }
@@ -108,7 +125,9 @@ pub fn saved_torrents(state_dir: &Path) -> Result<Vec<SavedTorrent>, StoreError>
     let mut found = Vec::new();
     for entry in entries {
         let name = PathBuf::from(entry.map_err(at)?.file_name());
-        let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(JOURNAL)) else { continue };
+        let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(JOURNAL)) else {
+            continue;
+        };
         if let Some(torrent) = Journal::look(&storage, &name)? {
             found.push(SavedTorrent { stem: stem.to_owned(), torrent });
         }
@@ -119,7 +138,9 @@ pub fn saved_torrents(state_dir: &Path) -> Result<Vec<SavedTorrent>, StoreError>
 
 /// Forgets a torrent in a directory; its data stays. False while another process works on it.
 pub fn forget(state_dir: &Path, saved: &SavedTorrent) -> io::Result<bool> {
-    let Some(_lock) = lock_file(&state_dir.join(format!("{}.lock", saved.stem)))? else { return Ok(false) };
+    let Some(_lock) = lock_file(&state_dir.join(format!("{}.lock", saved.stem)))? else {
+        return Ok(false);
+    };
     StateDir::new(Some(state_dir.to_owned())).remove_journal(&saved.stem)?;
     Ok(true)
 }
@@ -158,7 +179,11 @@ mod tests {
             state.save_nodes(nodes).unwrap();
             assert_eq!(state.nodes(), nodes);
         }
-        assert_eq!(std::fs::read_dir(dir.path().join("state")).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(
+            std::fs::read_dir(dir.path().join("state")).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
         std::fs::write(dir.path().join("state").join(NODES), vec![b'd'; 1 << 20]).unwrap();
         assert_eq!(state.nodes(), []);
         let nowhere = StateDir::new(None);

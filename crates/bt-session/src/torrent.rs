@@ -149,11 +149,16 @@ pub(crate) struct TorrentContext {
 
 impl TorrentHandle {
     /// Starts a torrent: a thread checks the data on disk, then the torrent joins its swarm.
-    pub(crate) fn begin(home: TorrentContext, metainfo: &Metainfo, options: AddOptions) -> Result<TorrentHandle, AddError> {
+    pub(crate) fn begin(
+        home: TorrentContext,
+        metainfo: &Metainfo,
+        options: AddOptions,
+    ) -> Result<TorrentHandle, AddError> {
         let Some(info_hash) = metainfo.info_hashes.swarm() else {
             return Err(AddError::Unsupported("the torrent has no info-hash".into()));
         };
-        let prepared = PreparedTorrent::prepare(metainfo, &options, &home.dirs, home.state_dir.clone())?;
+        let prepared =
+            PreparedTorrent::prepare(metainfo, &options, &home.dirs, home.state_dir.clone())?;
         let inner = Arc::new(Inner::new(home, info_hash, TorrentState::Checking));
         inner.take_prepared(&prepared, None);
         let opener = OpenTask { inner: Arc::clone(&inner), options };
@@ -162,13 +167,18 @@ impl TorrentHandle {
     }
 
     /// Starts a magnet link: its metadata is fetched from its swarm.
-    pub(crate) fn follow(home: TorrentContext, magnet: &Magnet, options: AddOptions) -> Result<TorrentHandle, AddError> {
+    pub(crate) fn follow(
+        home: TorrentContext,
+        magnet: &Magnet,
+        options: AddOptions,
+    ) -> Result<TorrentHandle, AddError> {
         let Some(info_hash) = magnet.info_hashes.v1 else {
             let why = bt_metainfo::MetainfoError::V2Unsupported;
             return Err(AddError::Unsupported(why.to_string()));
         };
         let (dirs, state_dir) = (home.dirs.clone(), home.state_dir.clone());
-        let inner = Arc::new(Inner::new(home, info_hash, TorrentState::Finding(MagnetStatus::default())));
+        let inner =
+            Arc::new(Inner::new(home, info_hash, TorrentState::Finding(MagnetStatus::default())));
         let opener = OpenTask { inner: Arc::clone(&inner), options };
         let magnet = magnet.clone();
         inner.step(move || opener.follow(magnet, dirs, state_dir))?;
@@ -221,8 +231,10 @@ impl TorrentHandle {
     /// Waits until the metadata of a magnet link is known.
     pub async fn wait_metadata(&self) -> Result<Arc<Metainfo>, AddError> {
         let mut state = self.state();
-        let found =
-            state.wait_for(|state| !matches!(state, TorrentState::Finding(_)) && self.metainfo().is_some() || state.is_over());
+        let found = state.wait_for(|state| {
+            !matches!(state, TorrentState::Finding(_)) && self.metainfo().is_some()
+                || state.is_over()
+        });
         let over = match found.await.as_deref() {
             Ok(TorrentState::Failed(error)) => error.clone(),
             _ => AddError::Stopping,
@@ -264,7 +276,10 @@ impl TorrentHandle {
         self.0.want(Selection::Deadline(pieces, by)).await;
     }
 
-    async fn wait_for(&self, enough: impl Fn(&TorrentStatus) -> bool) -> Result<TorrentStatus, AddError> {
+    async fn wait_for(
+        &self,
+        enough: impl Fn(&TorrentStatus) -> bool,
+    ) -> Result<TorrentStatus, AddError> {
         let mut state = self.state();
         let found = state
             .wait_for(|state| match state {
@@ -322,8 +337,12 @@ impl Inner {
 
     /// Runs a step that may block on a thread for such steps. Starts nothing once the torrent is
     /// being stopped.
-    pub(crate) fn step(self: &Arc<Self>, step: impl FnOnce() + Send + 'static) -> Result<(), AddError> {
-        let permit = Arc::clone(&self.opening).try_acquire_owned().map_err(|_| AddError::Stopping)?;
+    pub(crate) fn step(
+        self: &Arc<Self>,
+        step: impl FnOnce() + Send + 'static,
+    ) -> Result<(), AddError> {
+        let permit =
+            Arc::clone(&self.opening).try_acquire_owned().map_err(|_| AddError::Stopping)?;
         let inner = Arc::clone(self);
         let run = move || {
             // Dropped before the permit.
@@ -331,12 +350,18 @@ impl Inner {
             step();
             drop(permit);
         };
-        self.check_pool.begin(self.key, run).map_err(|error| store_error(Path::new("check thread"), &error))
+        self.check_pool
+            .begin(self.key, run)
+            .map_err(|error| store_error(Path::new("check thread"), &error))
     }
 
     /// Tells the engine, once it knows the torrent.
     async fn want(&self, want: Selection) {
-        let _ = self.state.subscribe().wait_for(|state| matches!(state, TorrentState::Active(_)) || state.is_over()).await;
+        let _ = self
+            .state
+            .subscribe()
+            .wait_for(|state| matches!(state, TorrentState::Active(_)) || state.is_over())
+            .await;
         let _ = self.shard.send(ToShard::Input(Input::Select(self.key, vec![want]))).await;
     }
 
@@ -365,7 +390,9 @@ impl Inner {
         // Waiting for all permits comes first: a step that runs ends, and no later one is started,
         // as metadata may arrive in this very moment. Then a step that waits for a thread is
         // dropped: else it would wait for those of other torrents.
-        let (_all, ()) = tokio::join!(self.opening.acquire_many(STEPS), async { self.check_pool.forget(self.key) });
+        let (_all, ()) = tokio::join!(self.opening.acquire_many(STEPS), async {
+            self.check_pool.forget(self.key)
+        });
         self.opening.close();
         let _ = self.control.send(ToControl::Unregister(self.info_hash, self.key)).await;
         let (done, departure) = oneshot::channel();

@@ -46,7 +46,10 @@ pub(crate) fn refuse_utp(packet: &[u8]) -> Option<[u8; 20]> {
     const RESET: u8 = 0x31;
     // Kind, extension, connection id (2), times (4, 4), window (4), sequence number (2),
     // acknowledged number (2).
-    let &[SYN, _, id_high, id_low, .., seq_high, seq_low, _, _] = packet.first_chunk::<20>()? else { return None };
+    let &[SYN, _, id_high, id_low, .., seq_high, seq_low, _, _] = packet.first_chunk::<20>()?
+    else {
+        return None;
+    };
     Some([RESET, 0, id_high, id_low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, seq_high, seq_low])
 }
 
@@ -76,12 +79,15 @@ impl UdpPort {
 
     /// Returns the socket of IPv4, or of IPv6.
     pub(crate) fn socket(&self, is_v4: bool) -> Option<&UdpSocket> {
-        self.sockets.iter().find(|socket| socket.local_addr().is_ok_and(|own| own.is_ipv4() == is_v4))
+        self.sockets
+            .iter()
+            .find(|socket| socket.local_addr().is_ok_and(|own| own.is_ipv4() == is_v4))
     }
 
     /// Waits for a datagram; returns the index of the first socket that has one.
     pub(crate) async fn readable(&self) -> io::Result<usize> {
-        let mut readable: Vec<_> = self.sockets.iter().map(|socket| Box::pin(socket.readable())).collect();
+        let mut readable: Vec<_> =
+            self.sockets.iter().map(|socket| Box::pin(socket.readable())).collect();
         std::future::poll_fn(|context| {
             for (index, socket) in readable.iter_mut().enumerate() {
                 if let std::task::Poll::Ready(result) = socket.as_mut().poll(context) {
@@ -139,8 +145,13 @@ pub(crate) async fn refuse_all(sockets: Vec<std::net::UdpSocket>) {
 /// Opens sockets at these addresses, at most one of each family. With none asked, both on any port;
 /// one of them may be missing.
 pub(crate) fn bind_all(asked: &[SocketAddr]) -> Result<Vec<std::net::UdpSocket>, StartError> {
-    let listen =
-        |addr: &SocketAddr| bind(*addr).map_err(|source| StartError::Listen { transport: "UDP", addr: Some(*addr), source });
+    let listen = |addr: &SocketAddr| {
+        bind(*addr).map_err(|source| StartError::Listen {
+            transport: "UDP",
+            addr: Some(*addr),
+            source,
+        })
+    };
     if !asked.is_empty() {
         return asked.iter().map(listen).collect();
     }
@@ -161,7 +172,9 @@ pub(crate) fn bind_beside(tcp: &[SocketAddr]) -> Result<Vec<std::net::UdpSocket>
         let mut sockets = Vec::new();
         for addr in tcp {
             sockets.extend(bind_all(&[SocketAddr::new(addr.ip(), port)])?);
-            port = sockets.last().map_or(Ok(0), |socket| socket.local_addr().map(|addr| addr.port()))?;
+            port = sockets
+                .last()
+                .map_or(Ok(0), |socket| socket.local_addr().map(|addr| addr.port()))?;
         }
         Ok(sockets)
     })
@@ -203,7 +216,11 @@ mod tests {
         }
         let reset = refuse_utp(&[&syn[..], b"more"].concat()).unwrap();
         assert_eq!((reset[0], &reset[2..4], &reset[18..]), (0x31, &[1, 2][..], &[3, 4][..]));
-        assert_eq!(refuse_utp(&data), None, "only what begins a connection is answered: no two hosts answer each other for ever");
+        assert_eq!(
+            refuse_utp(&data),
+            None,
+            "only what begins a connection is answered: no two hosts answer each other for ever"
+        );
         assert_eq!(refuse_utp(&syn[..19]), None);
         assert_eq!(refuse_utp(&reset), None);
     }

@@ -182,7 +182,8 @@ pub(crate) async fn run(
             let deadline = pump.wire.deadline();
             let deadline = clock.instant(opens_at.map_or(deadline, |at| at.min(deadline)));
             let wants_write = pump.wire.queued() > 0;
-            let (goes_on, reads) = (pump.reads_on && opens_at.is_none(), !pump.reads_on && opens_at.is_none());
+            let (goes_on, reads) =
+                (pump.reads_on && opens_at.is_none(), !pump.reads_on && opens_at.is_none());
             tokio::select! {
                 () = tokio::task::yield_now(), if goes_on => {}
                 ready = stream.readable(), if reads => {
@@ -297,7 +298,9 @@ impl Pump<'_> {
                         messages.iter().for_each(|message| self.wire.send(message));
                     }
                 }
-                WireOrder::Messages(messages) => messages.iter().for_each(|message| self.wire.send(message)),
+                WireOrder::Messages(messages) => {
+                    messages.iter().for_each(|message| self.wire.send(message))
+                }
                 WireOrder::Payload(block, data) => self.wire.send_piece(block, data),
                 WireOrder::Piped(pipe) => {
                     self.wire.send_elsewhere(pipe.len(), pipe.payload());
@@ -329,7 +332,9 @@ impl Pump<'_> {
     /// Writes what the socket takes, and reports the payload that was sent.
     async fn write(&mut self) -> Result<(), End> {
         while self.wire.queued() > 0 {
-            let written = if let Some(pipe) = self.conduits.front_mut().filter(|_| self.wire.begins_elsewhere()) {
+            let written = if let Some(pipe) =
+                self.conduits.front_mut().filter(|_| self.wire.begins_elsewhere())
+            {
                 let poured = self.stream.try_io(Interest::WRITABLE, || pipe.pour(self.stream));
                 if pipe.len() == 0 {
                     self.conduits.pop_front();
@@ -355,7 +360,11 @@ impl Pump<'_> {
         let sent = self.wire.take_payload_written();
         if sent > 0 {
             self.allowance.credit(sent.div_ceil(u64::from(BLOCK_LEN)));
-            self.to_shard.inbox.send(ToShard::Input(Input::Sent(self.key, sent))).await.map_err(|_| End::HungUp)?;
+            self.to_shard
+                .inbox
+                .send(ToShard::Input(Input::Sent(self.key, sent)))
+                .await
+                .map_err(|_| End::HungUp)?;
         }
         Ok(())
     }
@@ -395,7 +404,12 @@ mod tests {
     use tokio::net::TcpListener;
 
     fn queues(inbox: mpsc::Sender<ToShard>) -> ShardQueues {
-        ShardQueues { inbox, room: Inbox::default(), outboxes: Rc::default(), buffers: Rc::default() }
+        ShardQueues {
+            inbox,
+            room: Inbox::default(),
+            outboxes: Rc::default(),
+            buffers: Rc::default(),
+        }
     }
 
     /// Makes a connection's task whose handshake is done, and the other end of its socket.
@@ -404,7 +418,11 @@ mod tests {
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (far, _) = listener.accept().await.unwrap();
         let mut wire = Connection::new(clock.now());
-        let shake = Handshake { reserved: Reserved::OURS, info_hash: InfoHash([1; 20]), peer_id: PeerId([2; 20]) };
+        let shake = Handshake {
+            reserved: Reserved::OURS,
+            info_hash: InfoHash([1; 20]),
+            peer_id: PeerId([2; 20]),
+        };
         wire.receive(&shake.to_bytes());
         wire.next().unwrap();
         (near, far, wire)
@@ -439,7 +457,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_takes_nothing_is_left() {
-        let (clock, (inbox, _from), mailbox) = (Clock::start(), mpsc::channel(1024), Rc::new(Mailbox::default()));
+        let (clock, (inbox, _from), mailbox) =
+            (Clock::start(), mpsc::channel(1024), Rc::new(Mailbox::default()));
         let (near, _far, wire) = connected(clock).await;
         let block = RawBlock { piece: 0, begin: 0, len: 16_384 };
         // More than the socket's buffers and the queue take.
@@ -453,7 +472,11 @@ mod tests {
         let (clock, mailbox) = (Clock::start(), Rc::new(Mailbox::default()));
         let (inbox, _from) = mpsc::channel(1024);
         let (near, mut far, mut wire) = connected(clock).await;
-        let ours = Handshake { reserved: Reserved::OURS, info_hash: InfoHash([1; 20]), peer_id: PeerId([9; 20]) };
+        let ours = Handshake {
+            reserved: Reserved::OURS,
+            info_hash: InfoHash([1; 20]),
+            peer_id: PeerId([9; 20]),
+        };
         wire.send_handshake(&ours);
         assert!(mailbox.hush());
         mailbox.send(vec![Message::Unchoke]);
@@ -481,7 +504,8 @@ mod tests {
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut far, _) = listener.accept().await.unwrap();
 
-        let (mailbox, clock, (inbox, mut from)) = (Rc::new(Mailbox::default()), Clock::start(), mpsc::channel(1024));
+        let (mailbox, clock, (inbox, mut from)) =
+            (Rc::new(Mailbox::default()), Clock::start(), mpsc::channel(1024));
         let pipes = Arc::new(Pipes::default());
         let piped = || pipes.fill(&layout, &storage, &blocks, true).unwrap();
         let copied = read_blocks(&layout, &storage, &blocks, true).unwrap().unwrap();
@@ -496,7 +520,11 @@ mod tests {
         let end = run(PeerKey(1), near, wire, Rc::clone(&mailbox), queues(inbox), clock);
 
         let mut peer = Connection::new(clock.now());
-        let shake = Handshake { reserved: Reserved::OURS, info_hash: InfoHash([1; 20]), peer_id: PeerId([2; 20]) };
+        let shake = Handshake {
+            reserved: Reserved::OURS,
+            info_hash: InfoHash([1; 20]),
+            peer_id: PeerId([2; 20]),
+        };
         peer.receive(&shake.to_bytes());
         let mut got = Vec::new();
         let reads = async {
@@ -512,9 +540,12 @@ mod tests {
         let (end, ()) = tokio::join!(end, reads);
         assert!(matches!(end, End::HungUp), "{end:?}");
 
-        let data = ["a", "b"].map(|name| std::fs::read(dir.path().join("t").join(name)).unwrap()).concat();
+        let data =
+            ["a", "b"].map(|name| std::fs::read(dir.path().join("t").join(name)).unwrap()).concat();
         let piece = |message: &Incoming| match message {
-            Incoming::Message(Message::Piece { piece, begin, data }) => Some((*piece, *begin, data.clone())),
+            Incoming::Message(Message::Piece { piece, begin, data }) => {
+                Some((*piece, *begin, data.clone()))
+            }
             _ => None,
         };
         let pieces: Vec<_> = got.iter().filter_map(piece).collect();
@@ -525,7 +556,11 @@ mod tests {
             assert!(**payload == data[start..start + payload.len()], "piece {number}, {begin}");
         }
         let others: Vec<usize> = (1..got.len()).filter(|&at| piece(&got[at]).is_none()).collect();
-        assert_eq!(others, [1, 2 + blocks.len(), got.len() - 1], "messages between them keep their places");
+        assert_eq!(
+            others,
+            [1, 2 + blocks.len(), got.len() - 1],
+            "messages between them keep their places"
+        );
         let mut sent = 0;
         while let Ok(ToShard::Input(Input::Sent(_, bytes))) = from.try_recv() {
             sent += bytes;

@@ -3,7 +3,9 @@
 use bt_bencoding::{Cursor, Limits};
 use bt_piece_store::{CreateOptions, Progress, create_torrent};
 use bt_session::dht::{Dht, DhtConfig};
-use bt_session::{AddError, AddOptions, Magnet, Metainfo, Select, Session, SessionConfig, TorrentState};
+use bt_session::{
+    AddError, AddOptions, Magnet, Metainfo, Select, Session, SessionConfig, TorrentState,
+};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +27,8 @@ fn torrent_of(dir: &Path, private: bool) -> Metainfo {
     for (name, byte) in [("a", 1), ("b", 2)] {
         std::fs::write(tree.join(name), vec![byte; 100_000]).unwrap();
     }
-    let options = CreateOptions { piece_length: Some(16 << 10), private, ..CreateOptions::default() };
+    let options =
+        CreateOptions { piece_length: Some(16 << 10), private, ..CreateOptions::default() };
     create_torrent(&tree, &options, &Progress::default()).unwrap().metainfo
 }
 
@@ -48,10 +51,20 @@ async fn a_link_leads_through_its_peer_to_the_files_that_are_chosen() {
     let leecher = Session::start(config()).unwrap();
     let choose = |torrent: &Metainfo| {
         let is_b = |file: &bt_metainfo::FileEntry| file.path.last().is_some_and(|name| name == "b");
-        Ok(Some(torrent.info.files.iter().enumerate().filter(|(_, file)| is_b(file)).map(|(index, _)| index).collect()))
+        Ok(Some(
+            torrent
+                .info
+                .files
+                .iter()
+                .enumerate()
+                .filter(|(_, file)| is_b(file))
+                .map(|(index, _)| index)
+                .collect(),
+        ))
     };
     let peers = seeder.listen_addrs().to_vec();
-    let options = AddOptions { peers, select: Select::By(Arc::new(choose)), ..AddOptions::new(to.path()) };
+    let options =
+        AddOptions { peers, select: Select::By(Arc::new(choose)), ..AddOptions::new(to.path()) };
     let magnet = link(&torrent);
     let leech = leecher.add_magnet(&magnet, options.clone()).unwrap();
     assert_eq!(leecher.add_magnet(&magnet, options).unwrap_err(), AddError::Duplicate);
@@ -69,8 +82,11 @@ async fn metadata_alone_touches_no_disk() {
     let torrent = torrent(from.path());
     let seeder = seeding(config(), &torrent, from.path()).await;
     let leecher = Session::start(config()).unwrap();
-    let options =
-        AddOptions { metadata_only: true, peers: seeder.listen_addrs().to_vec(), ..AddOptions::new(to.path().join("x")) };
+    let options = AddOptions {
+        metadata_only: true,
+        peers: seeder.listen_addrs().to_vec(),
+        ..AddOptions::new(to.path().join("x"))
+    };
     let leech = leecher.add_magnet(&link(&torrent), options).unwrap();
     let found = leech.wait_metadata().await.unwrap();
     assert_eq!(Metainfo::from_bytes(&found.to_bytes()).unwrap().info_hashes, torrent.info_hashes);
@@ -83,20 +99,33 @@ async fn metadata_alone_touches_no_disk() {
 
 #[tokio::test]
 async fn two_sessions_meet_in_the_dht_and_remember_it() {
-    let (from, to, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (from, to, state) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let torrent = torrent(from.path());
     let node = Dht::start(&[ANY.into()], DhtConfig::default()).unwrap();
     let bootstrap = vec![node.listen()[0].to_string()];
-    let with_dht = || SessionConfig { dht: Some(DhtConfig { bootstrap: bootstrap.clone(), ..DhtConfig::default() }), ..config() };
+    let with_dht = || SessionConfig {
+        dht: Some(DhtConfig { bootstrap: bootstrap.clone(), ..DhtConfig::default() }),
+        ..config()
+    };
     let seeder = seeding(with_dht(), &torrent, from.path()).await;
-    let leecher = Session::start(SessionConfig { state_dir: Some(state.path().into()), ..with_dht() }).unwrap();
-    // Whoever seeks first finds nobody and seeks again.
-    leecher.add_magnet(&link(&torrent), AddOptions::new(to.path())).unwrap().wait_complete().await.unwrap();
+    let leecher =
+        Session::start(SessionConfig { state_dir: Some(state.path().into()), ..with_dht() })
+            .unwrap();
+    // The side that searches first finds no peer and searches again.
+    leecher
+        .add_magnet(&link(&torrent), AddOptions::new(to.path()))
+        .unwrap()
+        .wait_complete()
+        .await
+        .unwrap();
     leecher.stop().await;
 
     // The next run begins at the nodes that this one knew.
     let dht = Some(DhtConfig::default());
-    let later = Session::start(SessionConfig { state_dir: Some(state.path().into()), dht, ..config() }).unwrap();
+    let later =
+        Session::start(SessionConfig { state_dir: Some(state.path().into()), dht, ..config() })
+            .unwrap();
     let again = AddOptions::new(to.path().join("again"));
     later.add_magnet(&link(&torrent), again).unwrap().wait_complete().await.unwrap();
     later.stop().await;
@@ -110,7 +139,8 @@ async fn a_search_that_finds_nobody_is_stopped_at_once() {
     let torrent = torrent(from.path());
     let config = SessionConfig { dht: Some(DhtConfig::default()), ..config() };
     let session = Session::start(config).unwrap();
-    let leech = session.add_magnet(&link(&torrent), AddOptions::new(from.path().join("to"))).unwrap();
+    let leech =
+        session.add_magnet(&link(&torrent), AddOptions::new(from.path().join("to"))).unwrap();
     assert!(matches!(*leech.state().borrow(), TorrentState::Finding(_)));
     assert_eq!(leech.stop().await.status, None);
     assert_eq!(leech.wait_metadata().await.unwrap_err(), AddError::Stopping);
@@ -121,17 +151,24 @@ async fn a_search_that_finds_nobody_is_stopped_at_once() {
 struct Node(tokio::net::UdpSocket);
 
 impl Node {
-    /// The next datagram: the name of a query (`pong` for an answer), its transaction, and from where.
+    /// The next datagram: the name of a query (`pong` for an answer), its transaction, and from
+    /// where.
     async fn next(&self) -> (String, Vec<u8>, SocketAddr) {
         let mut buffer = [0; 2048];
         let (len, from) = self.0.recv_from(&mut buffer).await.unwrap();
         let message = Cursor::parse(&buffer[..len], Limits::NETWORK).unwrap();
-        let text = |key: &[u8]| message.get(key).and_then(|value| value.as_bytes()).map(<[u8]>::to_vec);
-        (text(b"q").map_or("pong".into(), |query| String::from_utf8(query).unwrap()), text(b"t").unwrap(), from)
+        let text =
+            |key: &[u8]| message.get(key).and_then(|value| value.as_bytes()).map(<[u8]>::to_vec);
+        (
+            text(b"q").map_or("pong".into(), |query| String::from_utf8(query).unwrap()),
+            text(b"t").unwrap(),
+            from,
+        )
     }
 
     async fn answer(&self, transaction: &[u8], to: SocketAddr) {
-        let head = format!("d1:rd2:id20:{}5:nodes0:5:token1:xe1:t{}:", "i".repeat(20), transaction.len());
+        let head =
+            format!("d1:rd2:id20:{}5:nodes0:5:token1:xe1:t{}:", "i".repeat(20), transaction.len());
         self.0.send_to(&[head.as_bytes(), transaction, b"1:y1:re"].concat(), to).await.unwrap();
     }
 
@@ -165,10 +202,15 @@ async fn a_link_that_turns_out_private_is_announced_nowhere() {
         }
     };
     let seeder = Session::start(config()).unwrap();
-    seeder.add(&torrent, AddOptions { peers: leecher.listen_addrs().to_vec(), ..AddOptions::new(from.path()) }).unwrap();
+    seeder
+        .add(
+            &torrent,
+            AddOptions { peers: leecher.listen_addrs().to_vec(), ..AddOptions::new(from.path()) },
+        )
+        .unwrap();
     leech.wait_active().await.unwrap();
     node.ping(at).await;
-    // Whoever is found closest is told who we are, at the end of a search.
+    // The closest nodes are told our address at the end of a search.
     node.answer(&transaction, at).await;
     let heard = node.ping(at).await;
     assert!(!heard.iter().any(|query| query == "announce_peer"), "{heard:?}");

@@ -47,16 +47,22 @@ async fn a_file_goes_from_one_session_to_another() {
 #[tokio::test]
 async fn several_torrents_at_once_on_several_shards() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let torrents: Vec<Metainfo> = (1..=5).map(|n| torrent(from.path(), &format!("file{n}"), n * 300_007)).collect();
+    let torrents: Vec<Metainfo> =
+        (1..=5).map(|n| torrent(from.path(), &format!("file{n}"), n * 300_007)).collect();
     let config = || SessionConfig { shards: 2, ..config() };
     let (seeder, leecher) = (Session::start(config()).unwrap(), Session::start(config()).unwrap());
     let mut leeches = Vec::new();
     for torrent in &torrents {
         let seed = seeder.add(torrent, AddOptions::new(from.path())).unwrap();
         seed.wait_active().await.unwrap();
-        assert_eq!(seeder.add(torrent, AddOptions::new(from.path())).unwrap_err(), AddError::Duplicate);
+        assert_eq!(
+            seeder.add(torrent, AddOptions::new(from.path())).unwrap_err(),
+            AddError::Duplicate
+        );
         let peers = seeder.listen_addrs().to_vec();
-        leeches.push(leecher.add(torrent, AddOptions { peers, ..AddOptions::new(to.path()) }).unwrap());
+        leeches.push(
+            leecher.add(torrent, AddOptions { peers, ..AddOptions::new(to.path()) }).unwrap(),
+        );
     }
     for (n, leech) in leeches.iter().enumerate() {
         leech.wait_complete().await.unwrap();
@@ -75,7 +81,10 @@ async fn one_directory_is_worked_on_once() {
     let config = || SessionConfig { state_dir: Some(state.path().to_owned()), ..config() };
     let (one, other) = (Session::start(config()).unwrap(), Session::start(config()).unwrap());
     let first = one.add(&torrent, AddOptions::new(from.path())).unwrap();
-    assert!(matches!(other.add(&torrent, AddOptions::new(from.path())), Err(AddError::Locked { .. })));
+    assert!(matches!(
+        other.add(&torrent, AddOptions::new(from.path())),
+        Err(AddError::Locked { .. })
+    ));
     first.stop().await;
     let second = other.add(&torrent, AddOptions::new(from.path())).unwrap();
     second.wait_active().await.unwrap();
@@ -93,7 +102,10 @@ async fn a_torrent_that_was_removed_takes_none_with_it_that_came_later() {
     session.remove(&first).await;
     let second = session.add(&torrent, AddOptions::new(dir.path())).unwrap();
     session.remove(&first).await;
-    assert_eq!(session.add(&torrent, AddOptions::new(dir.path())).unwrap_err(), AddError::Duplicate);
+    assert_eq!(
+        session.add(&torrent, AddOptions::new(dir.path())).unwrap_err(),
+        AddError::Duplicate
+    );
     session.stop().await;
     assert!(second.state().borrow().is_over(), "the session knew of it");
 }

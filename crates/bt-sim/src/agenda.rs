@@ -1,6 +1,7 @@
 //! What is going to happen, in order of virtual time.
 //!
-//! Decides: the order of what happens at the same moment: as it was planned. Must not know: what it is.
+//! Decides: the order of what happens at the same moment: as it was planned. Must not know: what it
+//! is.
 //! Invariant: equal plans are taken in equal order.
 
 use bt_types::Time;

@@ -1,13 +1,16 @@
-//! A program's announces on their way: over UDP by the real exchange, over HTTP by the real query and body.
+//! A program's announces on their way: over UDP by the real exchange, over HTTP by the real query
+//! and body.
 //!
-//! Decides: which answer belongs to which announce. Must not know: torrents' contents, when to announce.
-//! Invariant: every announce that is not a farewell is answered once, by the tracker or by a reason.
+//! Decides: which answer belongs to which announce. Must not know: torrents' contents, when to
+//! announce.
+//! Invariant: every announce that is not a farewell is answered once, by the tracker or by a
+//! reason.
 
 use crate::network::{HostId, HttpId, Network};
 use bt_engine::{AnnounceOrder, TrackerKey};
 use bt_tracker_wire::{
-    AddressFamily, Announce, AnnounceReply, Answer, Event, ExchangeError, Failure, Output, ReplyError, TrackerRequest,
-    UdpConnection, UdpExchange, announce_url, read_announce_body,
+    AddressFamily, Announce, AnnounceReply, Answer, Event, ExchangeError, Failure, Output,
+    ReplyError, TrackerRequest, UdpConnection, UdpExchange, announce_url, read_announce_body,
 };
 use bt_types::{InfoHash, PeerId, Rng, Time};
 use std::net::{IpAddr, SocketAddr};
@@ -49,7 +52,13 @@ enum Means {
 pub(crate) type Announced = (TrackerKey, Result<(IpAddr, AnnounceReply), Failure>);
 
 impl Announces {
-    pub(crate) fn new(host: HostId, info_hash: InfoHash, peer_id: PeerId, port: u16, mut rng: Rng) -> Announces {
+    pub(crate) fn new(
+        host: HostId,
+        info_hash: InfoHash,
+        peer_id: PeerId,
+        port: u16,
+        mut rng: Rng,
+    ) -> Announces {
         let key = rng.next_u32();
         Announces { host, info_hash, peer_id, port, key, rng, asking: Vec::new(), known: None }
     }
@@ -60,7 +69,12 @@ impl Announces {
     }
 
     /// Sends an announce. A URL that leads nowhere is answered at once.
-    pub(crate) fn start(&mut self, now: Time, order: AnnounceOrder, net: &mut Network) -> Option<Announced> {
+    pub(crate) fn start(
+        &mut self,
+        now: Time,
+        order: AnnounceOrder,
+        net: &mut Network,
+    ) -> Option<Announced> {
         let announce = Announce {
             uploaded: order.uploaded,
             downloaded: order.downloaded,
@@ -71,14 +85,25 @@ impl Announces {
             tracker_id: order.tracker_id,
             ..Announce::new(self.info_hash, self.peer_id, self.port)
         };
-        let give_up_at = now + if order.event == Event::Stopped { FAREWELL_TIMEOUT } else { TIMEOUT };
+        let give_up_at =
+            now + if order.event == Event::Stopped { FAREWELL_TIMEOUT } else { TIMEOUT };
         let Some((is_udp, server)) = server(&order.url) else {
-            return Some((order.tracker, Err(Failure::new(format!("{} names no address", order.url)))));
+            return Some((
+                order.tracker,
+                Err(Failure::new(format!("{} names no address", order.url))),
+            ));
         };
         let by = if is_udp {
             let known = self.known.filter(|(addr, _)| *addr == server).map(|(_, known)| known);
             let ask = TrackerRequest::Announce(announce);
-            Means::Udp(Box::new(UdpExchange::new(now, ask, AddressFamily::V4, known, self.rng.fork(), give_up_at)))
+            Means::Udp(Box::new(UdpExchange::new(
+                now,
+                ask,
+                AddressFamily::V4,
+                known,
+                self.rng.fork(),
+                give_up_at,
+            )))
         } else {
             let url = announce_url(&order.url, &announce);
             let target = url.splitn(4, '/').nth(3).unwrap_or_default();
@@ -89,7 +114,13 @@ impl Announces {
     }
 
     /// A datagram came.
-    pub(crate) fn datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8], net: &mut Network) -> Vec<Announced> {
+    pub(crate) fn datagram(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &[u8],
+        net: &mut Network,
+    ) -> Vec<Announced> {
         for asking in self.asking.iter_mut().filter(|asking| asking.server == from) {
             if let Means::Udp(exchange) = &mut asking.by {
                 exchange.handle(now, datagram);
@@ -100,13 +131,20 @@ impl Announces {
 
     /// A web server answered, or could not be reached.
     pub(crate) fn body(&mut self, id: HttpId, body: Option<&[u8]>) -> Option<Announced> {
-        let index = self.asking.iter().position(|asking| matches!(asking.by, Means::Http(at) if at == id))?;
+        let index = self
+            .asking
+            .iter()
+            .position(|asking| matches!(asking.by, Means::Http(at) if at == id))?;
         let Asking { tracker, server, .. } = self.asking.remove(index);
         let reply = match body {
-            Some(body) => read_announce_body(body).map(|reply| (server.ip(), reply)).map_err(|error| match error {
-                ReplyError::Refused(failure) => failure,
-                error => Failure::new(error.to_string()),
-            }),
+            Some(body) => {
+                read_announce_body(body).map(|reply| (server.ip(), reply)).map_err(|error| {
+                    match error {
+                        ReplyError::Refused(failure) => failure,
+                        error => Failure::new(error.to_string()),
+                    }
+                })
+            }
             None => Err(Failure::new("connection refused")),
         };
         Some((tracker, reply))
@@ -137,15 +175,28 @@ impl Announces {
         for mut asking in std::mem::take(&mut self.asking) {
             let mut answer = None;
             match &mut asking.by {
-                Means::Http(_) => answer = (now >= asking.give_up_at).then(|| Err(Failure::new("no answer in time"))),
+                Means::Http(_) => {
+                    answer =
+                        (now >= asking.give_up_at).then(|| Err(Failure::new("no answer in time")))
+                }
                 Means::Udp(exchange) => {
                     while let Some(output) = exchange.poll() {
                         match output {
-                            Output::Send(datagram) => net.datagram(now, self.host, asking.server, datagram),
-                            Output::Done(Ok(Answer::Announce(reply))) => answer = Some(Ok((asking.server.ip(), reply))),
-                            Output::Done(Ok(Answer::Scrape(_))) => answer = Some(Err(Failure::new("another answer"))),
-                            Output::Done(Err(ExchangeError::Refused(failure))) => answer = Some(Err(failure)),
-                            Output::Done(Err(error)) => answer = Some(Err(Failure::new(error.to_string()))),
+                            Output::Send(datagram) => {
+                                net.datagram(now, self.host, asking.server, datagram)
+                            }
+                            Output::Done(Ok(Answer::Announce(reply))) => {
+                                answer = Some(Ok((asking.server.ip(), reply)))
+                            }
+                            Output::Done(Ok(Answer::Scrape(_))) => {
+                                answer = Some(Err(Failure::new("another answer")))
+                            }
+                            Output::Done(Err(ExchangeError::Refused(failure))) => {
+                                answer = Some(Err(failure))
+                            }
+                            Output::Done(Err(error)) => {
+                                answer = Some(Err(Failure::new(error.to_string())))
+                            }
                         }
                     }
                     if answer.is_some() {

@@ -1,7 +1,9 @@
 //! A peer's program: the real engine, codec, store and announces, driven as a session drives them.
 //!
-//! Decides: nothing about torrents; it carries the engine's orders out, honestly or not. Must not know: other hosts' programs.
-//! Invariant: orders are carried out after every single input, and the watch sees each input and each order.
+//! Decides: nothing about torrents; it carries the engine's orders out, honestly or not. Must not
+//! know: other hosts' programs.
+//! Invariant: orders are carried out after every single input, and the watch sees each input and
+//! each order.
 
 use crate::announces::{Announced, Announces};
 use crate::content::Content;
@@ -14,7 +16,8 @@ use crate::watch::Watch;
 use crate::wires::{Heard, Wire, Wires};
 use bt_engine::desk::{Admission, Desk};
 use bt_engine::{
-    Budget, CloseReason, Config, Engine, Input, MagnetSpec, Output, PeerKey, TorrentKey, TorrentSpec, TorrentStatus,
+    Budget, CloseReason, Config, Engine, Input, MagnetSpec, Output, PeerKey, TorrentKey,
+    TorrentSpec, TorrentStatus,
 };
 use bt_peer_wire::{ExtendedHandshake, Handshake, Message, MetadataMessage, Reserved};
 use bt_piece_store::{Done, Order};
@@ -39,18 +42,18 @@ const WAKES_MAX: u32 = 1000;
 pub enum Manners {
     /// It serves them.
     Honest,
-    /// After so many true blocks it sends wrong bytes for one in so many.
+    /// After a number of true blocks it sends wrong bytes for one block in a number.
     Liar {
         /// Blocks that it serves honestly at first.
         after: u64,
-        /// Then it lies for one in so many.
+        /// Then it lies for one block in this number.
         one_in: u64,
     },
     /// It takes them and never answers.
     Silent,
     /// It says that it has everything, and serves what it has.
     Boaster,
-    /// It downloads and never serves anybody.
+    /// It downloads and never serves a peer.
     FreeRider,
     /// It gives everything as it is but the metadata.
     AboutMetadata(MetadataLie),
@@ -61,7 +64,7 @@ pub enum Manners {
 pub enum MetadataLie {
     /// It gives wrong bytes.
     Bytes,
-    /// It claims that there are so many bytes of it.
+    /// It claims that the metadata has this many bytes.
     Size(u32),
     /// It offers it and never gives it.
     Silence,
@@ -79,19 +82,26 @@ impl MetadataLie {
     fn told(self, message: Message) -> Option<Message> {
         let Message::Extended { id, payload } = &message else { return Some(message) };
         if *id == 0 {
-            let mut hello = ExtendedHandshake::parse(payload).expect("the engine says nothing malformed");
+            let mut hello =
+                ExtendedHandshake::parse(payload).expect("the engine says nothing malformed");
             if let (MetadataLie::Size(size), Some(claim)) = (self, &mut hello.metadata_size) {
                 *claim = size;
             }
             return Some(Message::Extended { id: 0, payload: hello.to_bytes().into() });
         }
-        let Ok(Some(MetadataMessage::Data { part, total, data })) = MetadataMessage::parse(payload) else { return Some(message) };
+        let Ok(Some(MetadataMessage::Data { part, total, data })) = MetadataMessage::parse(payload)
+        else {
+            return Some(message);
+        };
         let data = match self {
             MetadataLie::Bytes => data.iter().map(|byte| !byte).collect(),
             MetadataLie::Size(_) => data,
             MetadataLie::Silence => return None,
         };
-        Some(Message::Extended { id: *id, payload: MetadataMessage::Data { part, total, data }.to_bytes().into() })
+        Some(Message::Extended {
+            id: *id,
+            payload: MetadataMessage::Data { part, total, data }.to_bytes().into(),
+        })
     }
 }
 
@@ -154,7 +164,18 @@ pub(crate) struct Client {
 impl Client {
     /// Opens the torrent from the disk, and joins its swarm.
     pub(crate) fn start(start: Start, scene: &mut Scene<'_>) -> Client {
-        let Start { host, addr, manners, budget, trackers, told, is_magnet, content, disk, mut rng } = start;
+        let Start {
+            host,
+            addr,
+            manners,
+            budget,
+            trackers,
+            told,
+            is_magnet,
+            content,
+            disk,
+            mut rng,
+        } = start;
         let geometry = content.geometry;
         let detail = if content.files.is_some() { Detail::Bytes } else { Detail::Messages };
         let (store, have) = Store::open(&content, &disk);
@@ -294,11 +315,14 @@ impl Client {
 
     // ---- connections ----
 
-    /// Somebody is at the door.
+    /// A host connects.
     fn accept(&mut self, peer: PeerKey, addr: SocketAddr, scene: &mut Scene<'_>) {
         match self.desk.accept(scene.now, addr.ip()) {
             Some(admission) => {
-                let goes = self.admissions.iter().find(|(_, other)| Some(other.number) == admission.instead_of);
+                let goes = self
+                    .admissions
+                    .iter()
+                    .find(|(_, other)| Some(other.number) == admission.instead_of);
                 if let Some((&other, _)) = goes {
                     scene.net.close(scene.now, other);
                     self.lose(other);
@@ -317,7 +341,13 @@ impl Client {
             if let Some(admission) = self.admissions.get(&peer) {
                 self.desk.shaken(admission);
             }
-            self.inputs.push_back(Input::Connected { peer, torrent: TORRENT, addr, outbound, handshake });
+            self.inputs.push_back(Input::Connected {
+                peer,
+                torrent: TORRENT,
+                addr,
+                outbound,
+                handshake,
+            });
         }
         for message in &messages {
             if let Message::Piece { data, .. } = message {
@@ -363,11 +393,14 @@ impl Client {
     fn wake(&mut self, scene: &mut Scene<'_>) {
         let now = scene.now;
         if self.engine.deadline().is_some_and(|at| at <= now) {
-            self.last_wake = if self.last_wake.0 == now { (now, self.last_wake.1 + 1) } else { (now, 0) };
+            self.last_wake =
+                if self.last_wake.0 == now { (now, self.last_wake.1 + 1) } else { (now, 0) };
             self.engine.wake(now);
             self.carry_out(scene);
         }
-        if self.disk_at.take_if(|at| *at <= now).is_some() || self.disk_deadline().is_some_and(|at| at <= now) {
+        if self.disk_at.take_if(|at| *at <= now).is_some()
+            || self.disk_deadline().is_some_and(|at| at <= now)
+        {
             self.run_disk(now);
         }
         for peer in self.wires.wake(now) {
@@ -396,7 +429,13 @@ impl Client {
         }
         self.watch.reserved(self.engine.reserved(TORRENT), self.budget.store_bytes);
         self.watch.metadata_held(self.engine.magnet(TORRENT).map_or(0, |magnet| magnet.held));
-        let due = [self.engine.deadline(), self.disk_at, self.disk_deadline(), self.wires.deadline(), self.announces.deadline()];
+        let due = [
+            self.engine.deadline(),
+            self.disk_at,
+            self.disk_deadline(),
+            self.wires.deadline(),
+            self.announces.deadline(),
+        ];
         if let Some(at) = due.into_iter().flatten().min() {
             scene.net.set_timer(self.host, at.max(scene.now));
         }
@@ -429,7 +468,9 @@ impl Client {
                 Output::Send(peer, messages) => self.say(now, peer, messages),
                 Output::Serve { peer, blocks, .. } => self.serve(now, peer, &blocks),
                 Output::Store(_, block, data) => self.order(now, Order::Store { block, data }),
-                Output::Check { piece, urgent, .. } => self.order(now, Order::Check { piece, urgent }),
+                Output::Check { piece, urgent, .. } => {
+                    self.order(now, Order::Check { piece, urgent })
+                }
                 Output::Forget(_, piece) => self.order(now, Order::Forget { piece }),
                 Output::Announce(_, order) => {
                     let announced = self.announces.start(now, *order, scene.net);
@@ -461,7 +502,9 @@ impl Client {
     fn tell_truth_or_lie(&mut self, data: Bytes) -> Bytes {
         self.served += 1;
         match self.manners {
-            Manners::Liar { after, one_in } if self.served > after && self.rng.below(one_in) == 0 => {
+            Manners::Liar { after, one_in }
+                if self.served > after && self.rng.below(one_in) == 0 =>
+            {
                 let mut wrong = data.to_vec();
                 wrong.iter_mut().take(1).for_each(|byte| *byte ^= 1);
                 wrong.into()
@@ -480,7 +523,9 @@ impl Client {
                     }
                 }
             }
-            Manners::AboutMetadata(lie) => messages = messages.into_iter().filter_map(|message| lie.told(message)).collect(),
+            Manners::AboutMetadata(lie) => {
+                messages = messages.into_iter().filter_map(|message| lie.told(message)).collect()
+            }
             _ => {}
         }
         self.wires.send(now, peer, &messages);
@@ -505,8 +550,12 @@ impl Client {
         let mut failed = false;
         for done in self.store.run(now, std::mem::take(&mut self.to_disk)) {
             match done {
-                Done::Checked { piece, verdict } => self.inputs.push_back(Input::Checked(TORRENT, piece, verdict)),
-                Done::OnDisk { piece, bytes } => self.inputs.push_back(Input::OnDisk(TORRENT, piece, bytes)),
+                Done::Checked { piece, verdict } => {
+                    self.inputs.push_back(Input::Checked(TORRENT, piece, verdict))
+                }
+                Done::OnDisk { piece, bytes } => {
+                    self.inputs.push_back(Input::OnDisk(TORRENT, piece, bytes))
+                }
                 Done::Lost { pieces } => self.inputs.push_back(Input::Lost(TORRENT, pieces)),
                 Done::Audited { wrong } => self.inputs.push_back(Input::Audited(TORRENT, wrong)),
                 Done::Failed { fault, .. } => {

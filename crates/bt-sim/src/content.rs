@@ -36,7 +36,7 @@ pub(crate) struct Files {
 }
 
 impl Content {
-    /// A torrent with so many pieces of this length in bytes, the last one shorter.
+    /// A torrent with this many pieces of this length in bytes, the last one shorter.
     pub(crate) fn new(pieces: u32, piece_length: u32, detail: Detail, rng: &mut Rng) -> Content {
         let total = u64::from(pieces) * u64::from(piece_length) - u64::from(piece_length / 3);
         match detail {
@@ -45,7 +45,8 @@ impl Content {
                 let mut metadata = vec![0; METADATA_LEN];
                 rng.fill(&mut metadata);
                 let info_hash = InfoHash(bt_hash::sha1(&metadata));
-                let geometry = Geometry::new(total, piece_length).expect("a scenario names a geometry that can be");
+                let geometry = Geometry::new(total, piece_length)
+                    .expect("a scenario names a geometry that can be");
                 Content { info_hash, metadata: metadata.into(), geometry, files: None }
             }
         }
@@ -55,7 +56,8 @@ impl Content {
         let mut bytes = vec![0; usize::try_from(total).expect("the torrent fits memory")];
         rng.fill(&mut bytes);
         let file = |name: &str, length: u64| (vec![name.to_owned()], length);
-        let files = vec![file("first", total / 3), file("empty", 0), file("second", total - total / 3)];
+        let files =
+            vec![file("first", total / 3), file("empty", 0), file("second", total - total / 3)];
         let digests: Vec<_> = bytes.chunks(piece_length as usize).map(bt_hash::sha1).collect();
         let torrent = Builder { piece_length, ..Builder::new("swarm", files) }.build(&digests);
         let Metainfo { info, info_hashes, info_bytes, .. } =
@@ -74,7 +76,9 @@ impl Content {
 impl Files {
     /// Whether these are the bytes of a file at this offset.
     pub(crate) fn is_true(&self, path: &Path, offset: u64, data: &[u8]) -> bool {
-        let Some(file) = self.layout.files().iter().find(|file| file.path == path) else { return false };
+        let Some(file) = self.layout.files().iter().find(|file| file.path == path) else {
+            return false;
+        };
         let from = usize::try_from(file.offset + offset).unwrap_or(usize::MAX);
         let fits = offset + data.len() as u64 <= file.length;
         fits && self.bytes.get(from..).is_some_and(|rest| rest.starts_with(data))
@@ -85,14 +89,16 @@ impl Files {
         self.layout.spans(piece, 0, self.layout.geometry().piece_len(piece)).all(|span| {
             let mut bytes = vec![0; span.len as usize];
             let read = disk.read_at(&span.file.path, span.offset, &mut bytes);
-            read.is_ok_and(|read| read == bytes.len()) && self.is_true(&span.file.path, span.offset, &bytes)
+            read.is_ok_and(|read| read == bytes.len())
+                && self.is_true(&span.file.path, span.offset, &bytes)
         })
     }
 
     /// Whether a disk holds every byte of every file.
     pub(crate) fn is_whole(&self, disk: &MemStorage) -> bool {
         let is_right = |path: &Path, length| {
-            disk.content(path).is_some_and(|data| data.len() as u64 == length && self.is_true(path, 0, &data))
+            disk.content(path)
+                .is_some_and(|data| data.len() as u64 == length && self.is_true(path, 0, &data))
         };
         self.layout.files().iter().all(|file| is_right(&file.path, file.length))
     }
@@ -103,7 +109,11 @@ impl Files {
             let from = usize::try_from(file.offset).unwrap_or(usize::MAX);
             let bytes = self.bytes.get(from..).unwrap_or_default();
             disk.create_new(&file.path)?;
-            disk.write_at(&file.path, 0, &[IoSlice::new(&bytes[..usize::try_from(file.length).unwrap_or(0)])])?;
+            disk.write_at(
+                &file.path,
+                0,
+                &[IoSlice::new(&bytes[..usize::try_from(file.length).unwrap_or(0)])],
+            )?;
             disk.sync(&file.path)?;
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! A disk in memory that knows the truth: the strongest oracle, as nothing wrong can be written unseen.
+//! A disk in memory that knows the truth: the strongest oracle, as nothing wrong can be written
+//! unseen.
 //!
 //! Decides: whether written bytes are the torrent's. Must not know: pieces, who wrote.
 //! Invariant: it behaves as the memory disk inside it.

@@ -1,6 +1,7 @@
 //! What the large swarms must show, as medians over several seeds.
 //!
-//! Decides: which figures of which scenario are promised, and how much. Must not know: how a swarm reaches them.
+//! Decides: which figures of which scenario are promised, and how much. Must not know: how a swarm
+//! reaches them.
 //! Invariant: integers only; a figure is compared with its limit in the same unit.
 
 use crate::report::{Finisher, Report};
@@ -29,9 +30,16 @@ impl Goal {
 
 impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (sign, word) = (if self.at_least { "≥" } else { "≤" }, if self.holds() { "holds" } else { "MISSED" });
+        let (sign, word) =
+            (if self.at_least { "≥" } else { "≤" }, if self.holds() { "holds" } else { "MISSED" });
         let number = |milli: u64| format!("{}.{:03}", milli / 1000, milli % 1000);
-        write!(f, "{word:<6}  {} {sign} {}  {}", number(self.milli), number(self.limit_milli), self.what)
+        write!(
+            f,
+            "{word:<6}  {} {sign} {}  {}",
+            number(self.milli),
+            number(self.limit_milli),
+            self.what
+        )
     }
 }
 
@@ -51,7 +59,8 @@ pub fn goals(scenario: &str, runs: &[Report]) -> Vec<Goal> {
     };
     let mut goals = match scenario {
         "flash-50" | "flash-200" => vec![last(1150)],
-        // Six seconds until the way is full: a peer is trusted with more pieces only as they turn out right.
+        // Six seconds until the way is full: a peer is trusted with more pieces only as they turn
+        // out right.
         "far" => vec![last(1350)],
         "unequal-50" => {
             let halves = Goal {
@@ -89,7 +98,11 @@ pub fn goals(scenario: &str, runs: &[Report]) -> Vec<Goal> {
             };
             let banned = Goal {
                 what: "poisoners banned (least)",
-                milli: runs.iter().map(|run| u64::from(run.hang_ups_for_fault) * 1000).min().unwrap_or(0),
+                milli: runs
+                    .iter()
+                    .map(|run| u64::from(run.hang_ups_for_fault) * 1000)
+                    .min()
+                    .unwrap_or(0),
                 limit_milli: 1000,
                 at_least: true,
             };
@@ -115,7 +128,9 @@ fn finished(finishers: impl Iterator<Item = Finisher>) -> u64 {
 
 fn fast_of_slow(run: &Report) -> u64 {
     let fastest = run.finishers.iter().map(|finisher| finisher.up).max().unwrap_or(0);
-    let half = |fast: bool| finished(run.finishers.iter().filter(|at| (at.up == fastest) == fast).cloned());
+    let half = |fast: bool| {
+        finished(run.finishers.iter().filter(|at| (at.up == fastest) == fast).cloned())
+    };
     half(true) * 1000 / half(false).max(1)
 }
 
@@ -127,6 +142,12 @@ fn slowest_stay(run: &Report) -> u64 {
 
 fn contributors_come_first(run: &Report) -> bool {
     let is_rider = |finisher: &&Finisher| finisher.name.starts_with("rider");
-    let last = run.finishers.iter().filter(|at| !is_rider(at)).map(|at| at.finished).max().unwrap_or(Time::ZERO);
+    let last = run
+        .finishers
+        .iter()
+        .filter(|at| !is_rider(at))
+        .map(|at| at.finished)
+        .max()
+        .unwrap_or(Time::ZERO);
     run.finishers.iter().filter(is_rider).all(|rider| rider.finished > last)
 }

@@ -1,7 +1,9 @@
-//! A swarm in virtual time: the real engine, codec, store and tracker on hosts, links and disks that exist in memory only.
+//! A swarm in virtual time: the real engine, codec, store and tracker on hosts, links and disks
+//! that exist in memory only.
 //!
 //! Decides: what happens next, from a seed. Must not know: sockets, threads, clocks.
-//! Invariant: same seed, same trace; and no rule of [`Broken`] is ever broken, or the run ends with its name.
+//! Invariant: same seed, same trace; and no rule of [`Broken`] is ever broken, or the run ends with
+//! its name.
 //!
 //! ```
 //! let report = bt_sim::scenarios::run("small", 1)?;

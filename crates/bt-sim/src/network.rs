@@ -1,7 +1,8 @@
 //! The network between the hosts: sockets, links with a rate and a latency, datagrams, timers.
 //!
 //! Decides: when bytes arrive, and in what portions. Must not know: what the bytes mean, engines.
-//! Invariant: a stream arrives whole and in order, or ends; a link never carries more than its rate; chance is the seed's.
+//! Invariant: a stream arrives whole and in order, or ends; a link never carries more than its
+//! rate; chance is the seed's.
 
 use crate::agenda::Agenda;
 use crate::stream::{Parcel, Unsent};
@@ -12,14 +13,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Bytes that left a socket and have not arrived, and those that it holds besides, as a part of that: about what a system's congestion
-/// window and send buffer come to. On a long and wide way it is more: what fills it.
+/// Bytes that left a socket and have not arrived, and those that it holds besides, as a part of
+/// that: about what a system's congestion window and send buffer come to. On a long and wide way it
+/// is more: what fills it.
 const UNSENT_PART: usize = 16;
 const IN_FLIGHT_MAX: usize = 256 << 10;
 /// Bytes that leave a host at once; how many, is chance.
 const SEGMENT_MAX: u64 = 16 << 10;
-/// A packet carries so many bytes of a stream, behind so many bytes of headers (IPv4, and TCP with timestamps); every second one is
-/// acknowledged by headers alone.
+/// Bytes of a stream in a packet, and bytes of headers before them (IPv4, and TCP with
+/// timestamps); every second one is acknowledged by headers alone.
 const PACKET_LEN: usize = 1448;
 const HEADERS_LEN: usize = 52;
 
@@ -41,7 +43,7 @@ pub struct Link {
 /// What a program on a host learns from its system.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Somebody connected from this address.
+    /// A host connected from this address.
     Incoming(PeerKey, SocketAddr),
     /// A connection that we asked for stands.
     Connected(PeerKey),
@@ -109,7 +111,8 @@ struct Host {
     /// Sockets that have something to send, by turns.
     line: VecDeque<PeerKey>,
     is_sending: bool,
-    /// Bytes of acknowledgements that leave with the next segment. An idle uplink sends them at once, which costs nobody anything.
+    /// Bytes of acknowledgements that leave with the next segment. An idle uplink sends them at
+    /// once, which costs no other host anything.
     owes: usize,
     receives_until: Time,
     timer: Option<Time>,
@@ -153,7 +156,16 @@ impl Network {
     /// A computer with this address and link, on which no program runs yet.
     pub(crate) fn add(&mut self, addr: SocketAddr, link: Link) -> HostId {
         let (line, receives_until) = (VecDeque::new(), Time::ZERO);
-        self.hosts.push(Host { addr, link, is_up: false, line, is_sending: false, owes: 0, receives_until, timer: None });
+        self.hosts.push(Host {
+            addr,
+            link,
+            is_up: false,
+            line,
+            is_sending: false,
+            owes: 0,
+            receives_until,
+            timer: None,
+        });
         HostId(self.hosts.len() - 1)
     }
 
@@ -164,7 +176,8 @@ impl Network {
 
     /// The program is gone: its connections are reset.
     pub(crate) fn stop(&mut self, now: Time, host: HostId) {
-        let sockets: Vec<PeerKey> = self.sockets.iter().filter(|(_, s)| s.host == host).map(|(&key, _)| key).collect();
+        let sockets: Vec<PeerKey> =
+            self.sockets.iter().filter(|(_, s)| s.host == host).map(|(&key, _)| key).collect();
         sockets.into_iter().for_each(|key| self.close(now, key));
         let host = self.host_mut(host);
         (host.is_up, host.timer) = (false, None);
@@ -197,7 +210,8 @@ impl Network {
         key
     }
 
-    /// Gives bytes to a socket; how many it took. When it took less than all, `Writable` tells when it takes more.
+    /// Gives bytes to a socket; how many it took. When it took less than all, `Writable` tells when
+    /// it takes more.
     pub(crate) fn write(&mut self, now: Time, key: PeerKey, bytes: &[u8]) -> usize {
         let Some(socket) = self.sockets.get_mut(&key) else { return bytes.len() };
         let taken = socket.room().min(bytes.len());
@@ -244,13 +258,23 @@ impl Network {
     }
 
     /// Asks a web server for a path; answered by `HttpAnswer`.
-    pub(crate) fn get(&mut self, now: Time, host: HostId, server: IpAddr, target: String) -> HttpId {
+    pub(crate) fn get(
+        &mut self,
+        now: Time,
+        host: HostId,
+        server: IpAddr,
+        target: String,
+    ) -> HttpId {
         let id = HttpId { client: host, number: self.number() };
         let latency = self.latency_to(host, server);
         let from = self.host(host).addr.ip();
         match self.find(server).filter(|&server| self.host(server).is_up) {
-            Some(server) => self.agenda.plan(now + latency, Step::Tell(server, Event::HttpRequest(id, from, target))),
-            None => self.agenda.plan(now + 2 * latency, Step::Tell(host, Event::HttpAnswer(id, None))),
+            Some(server) => self
+                .agenda
+                .plan(now + latency, Step::Tell(server, Event::HttpRequest(id, from, target))),
+            None => {
+                self.agenda.plan(now + 2 * latency, Step::Tell(host, Event::HttpAnswer(id, None)))
+            }
         }
         id
     }
@@ -286,7 +310,8 @@ impl Network {
             Step::AtDownlink(key, parcel) => {
                 let host = self.sockets.get(&key)?.host;
                 let host = self.host_mut(host);
-                host.receives_until = host.receives_until.max(now) + duration(with_headers(parcel.len()), host.link.down);
+                host.receives_until = host.receives_until.max(now)
+                    + duration(with_headers(parcel.len()), host.link.down);
                 let at = host.receives_until;
                 self.agenda.plan(at, Step::Arrived(key, parcel));
                 None
@@ -295,7 +320,11 @@ impl Network {
                 let host = self.sockets.get(&key)?.host;
                 self.carried += parcel.len() as u64;
                 let receiver = self.host_mut(host);
-                receiver.owes += if receiver.is_sending { HEADERS_LEN * parcel.len().div_ceil(2 * PACKET_LEN) } else { 0 };
+                receiver.owes += if receiver.is_sending {
+                    HEADERS_LEN * parcel.len().div_ceil(2 * PACKET_LEN)
+                } else {
+                    0
+                };
                 self.acknowledge(now, twin(key), parcel.len());
                 Some((host, Event::Came(key, parcel)))
             }
@@ -323,7 +352,8 @@ impl Network {
     fn knock(&mut self, now: Time, key: PeerKey, to: SocketAddr) -> Option<(HostId, Event)> {
         let caller = self.sockets.get(&key)?.host;
         let back = now + self.latency_to(caller, to.ip());
-        let listener = self.find(to.ip()).filter(|&host| self.host(host).is_up && self.host(host).addr == to);
+        let listener =
+            self.find(to.ip()).filter(|&host| self.host(host).is_up && self.host(host).addr == to);
         let Some(listener) = listener else {
             self.agenda.plan(back, Step::Tell(caller, Event::Refused(key)));
             return None;
@@ -333,7 +363,10 @@ impl Network {
         self.agenda.plan(back, Step::Tell(caller, Event::Connected(key)));
         // A caller has another port for each connection.
         let port = 40_000 + (key.0 / 2 % 20_000) as u16;
-        Some((listener, Event::Incoming(twin(key), SocketAddr::new(self.host(caller).addr.ip(), port))))
+        Some((
+            listener,
+            Event::Incoming(twin(key), SocketAddr::new(self.host(caller).addr.ip(), port)),
+        ))
     }
 
     // ---- streams ----
@@ -359,7 +392,11 @@ impl Network {
             socket.in_flight += segment.len();
             self.join_line(key);
             let sender = self.host_mut(from);
-            let left = now + duration(with_headers(segment.len()) + std::mem::take(&mut sender.owes), sender.link.up);
+            let left = now
+                + duration(
+                    with_headers(segment.len()) + std::mem::take(&mut sender.owes),
+                    sender.link.up,
+                );
             sender.is_sending = true;
             let latency = self.latency(from, to);
             self.agenda.plan(left, Step::UplinkFree(from));
@@ -367,7 +404,8 @@ impl Network {
         }
     }
 
-    /// Bytes arrived: the sender has room again. Its acknowledgement takes no time, so a window counts one way only.
+    /// Bytes arrived: the sender has room again. Its acknowledgement takes no time, so a window
+    /// counts one way only.
     fn acknowledge(&mut self, now: Time, sender: PeerKey, bytes: usize) {
         let Some(socket) = self.sockets.get_mut(&sender) else { return };
         socket.in_flight -= bytes;
@@ -413,7 +451,14 @@ impl Network {
 
 impl Socket {
     fn new(host: HostId, in_flight_max: usize) -> Socket {
-        Socket { host, unsent: Unsent::default(), in_flight: 0, in_flight_max, in_line: false, is_full: false }
+        Socket {
+            host,
+            unsent: Unsent::default(),
+            in_flight: 0,
+            in_flight_max,
+            in_line: false,
+            is_full: false,
+        }
     }
 
     /// How many more bytes it holds.
@@ -429,12 +474,12 @@ fn twin(key: PeerKey) -> PeerKey {
     PeerKey(key.0 ^ 1)
 }
 
-/// Bytes on the link for so many bytes of a stream.
+/// Returns the bytes on the link for a number of bytes of a stream.
 fn with_headers(len: usize) -> usize {
     len + HEADERS_LEN * len.div_ceil(PACKET_LEN)
 }
 
-/// How long so many bytes take at a rate in bytes per second.
+/// Returns how long bytes take at a rate in bytes per second.
 fn duration(bytes: usize, rate: u64) -> Duration {
     Duration::from_micros((bytes as u64).saturating_mul(1_000_000).div_ceil(rate.max(1)))
 }
@@ -448,7 +493,8 @@ mod tests {
         let mut net = Network::new(Rng::from_seed(1));
         let link = |up, down| Link { up, down, latency: Duration::from_millis(50) };
         let addr = |n| SocketAddr::from(([20, 0, 0, n], 1));
-        let (a, b) = (net.add(addr(1), link(1 << 20, 1 << 20)), net.add(addr(2), link(1 << 20, 256 << 10)));
+        let (a, b) =
+            (net.add(addr(1), link(1 << 20, 1 << 20)), net.add(addr(2), link(1 << 20, 256 << 10)));
         [a, b].into_iter().for_each(|host| net.start(host));
         let sent: Vec<u8> = (0..1u32 << 20).map(|n| (n * 7 % 251) as u8).collect();
         let key = net.connect(Time::ZERO, a, addr(2));
@@ -468,7 +514,8 @@ mod tests {
             }
         }
         assert_eq!(got, sent);
-        // Two ways of 100 ms for the connection, one for the first byte, and four seconds for a mebibyte, with 4 % for headers.
+        // Two ways of 100 ms for the connection, one for the first byte, and four seconds for a
+        // mebibyte, with 4 % for headers.
         assert!((Time::from_millis(4_450)..Time::from_millis(4_600)).contains(&now), "{now}");
     }
 
@@ -481,7 +528,9 @@ mod tests {
         [a, b].into_iter().for_each(|host| net.start(host));
         let key = net.connect(Time::ZERO, a, addr(2));
         let connected = std::iter::from_fn(|| net.next_at().map(|_| net.step())).flatten().last();
-        assert!(matches!(connected, Some((now, _, Event::Connected(_))) if now == Time::from_millis(200)));
+        assert!(
+            matches!(connected, Some((now, _, Event::Connected(_))) if now == Time::from_millis(200))
+        );
         net.stop(Time::from_secs(1), b);
         assert!(
             matches!(net.step(), Some((now, host, Event::Closed(at))) if (host, at) == (a, key) && now == Time::from_millis(1_100))

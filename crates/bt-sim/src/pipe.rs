@@ -1,7 +1,9 @@
-//! One end of a connection, in the detail of the world: the real codec, or messages that travel whole.
+//! One end of a connection, in the detail of the world: the real codec, or messages that travel
+//! whole.
 //!
 //! Decides: nothing; it moves words. Must not know: torrents, or what a message means.
-//! Invariant: both kinds take and give the same words; the credit for payload returns when the socket has taken it.
+//! Invariant: both kinds take and give the same words; the credit for payload returns when the
+//! socket has taken it.
 
 use crate::network::Network;
 use crate::stream::{Detail, Parcel};
@@ -85,7 +87,11 @@ impl Pipe {
                 codec.send_piece(block, data);
             }
             Pipe::Whole { output, .. } => {
-                output.push_back(Incoming::Message(Message::Piece { piece: block.piece, begin: block.begin, data }));
+                output.push_back(Incoming::Message(Message::Piece {
+                    piece: block.piece,
+                    begin: block.begin,
+                    data,
+                }));
             }
         }
     }

@@ -24,7 +24,7 @@ pub struct Report {
     pub payload: u64,
     /// Other bytes of peer connections that arrived: handshakes, headers, haves, requests.
     pub overhead: u64,
-    /// Payload bytes that arrived in vain: late or twice.
+    /// Payload bytes that arrived late or twice.
     pub wasted: u64,
     /// Payload bytes of pieces that were wrong.
     pub spoiled: u64,
@@ -38,8 +38,9 @@ pub struct Report {
     pub completed: u32,
     /// Virtual time at the end.
     pub lasted: Time,
-    /// No swarm of these links can be done earlier after its start: a seed must send everything once, a leecher must receive everything,
-    /// and all uplinks together must carry a copy for each.
+    /// No swarm of these links can be done earlier after its start: a seed must send everything
+    /// once, a leecher must receive everything, and all uplinks together must carry a copy for
+    /// each.
     pub ideal: Duration,
     /// The swarm, every second.
     pub progress: Vec<Sample>,
@@ -76,14 +77,16 @@ pub struct Finisher {
 impl Report {
     /// When the last one finished, in thousandths of the ideal time.
     pub fn last_milli(&self) -> u64 {
-        let last = self.finishers.iter().map(|finisher| finisher.finished).max().unwrap_or(Time::ZERO);
+        let last =
+            self.finishers.iter().map(|finisher| finisher.finished).max().unwrap_or(Time::ZERO);
         last.as_micros() * 1000 / u64::try_from(self.ideal.as_micros()).unwrap_or(u64::MAX).max(1)
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.finishers.iter().map(|finisher| finisher.name.len()).max().unwrap_or(0).max(4);
+        let width =
+            self.finishers.iter().map(|finisher| finisher.name.len()).max().unwrap_or(0).max(4);
         writeln!(f, "{:width$}  {:>9}  {:>9}", "peer", "joined", "finished")?;
         for Finisher { name, joined, finished, .. } in &self.finishers {
             writeln!(f, "{name:width$}  {:>9}  {:>9}", joined.to_string(), finished.to_string())?;
@@ -99,11 +102,26 @@ impl fmt::Display for Report {
         writeln!(f, "trace hash            {:016x}", self.trace_hash)?;
         writeln!(f, "events                {}", self.events)?;
         let last = self.last_milli();
-        writeln!(f, "last finisher         {}.{:03} of the ideal {}", last / 1000, last % 1000, Time::ZERO + self.ideal)?;
+        writeln!(
+            f,
+            "last finisher         {}.{:03} of the ideal {}",
+            last / 1000,
+            last % 1000,
+            Time::ZERO + self.ideal
+        )?;
         writeln!(f, "virtual time          {}", self.lasted)?;
-        writeln!(f, "payload               {} bytes, {} of them in vain, {} wrong", self.payload, self.wasted, self.spoiled)?;
+        writeln!(
+            f,
+            "payload               {} bytes, {} of them in vain, {} wrong",
+            self.payload, self.wasted, self.spoiled
+        )?;
         writeln!(f, "overhead              {} bytes", self.overhead)?;
-        writeln!(f, "copies by the seeds   {}.{:03}", self.seed_copies_milli / 1000, self.seed_copies_milli % 1000)?;
+        writeln!(
+            f,
+            "copies by the seeds   {}.{:03}",
+            self.seed_copies_milli / 1000,
+            self.seed_copies_milli % 1000
+        )?;
         writeln!(f, "wrong pieces          {}", self.bad_pieces)?;
         writeln!(f, "hung up for a fault   {}", self.hang_ups_for_fault)?;
         write!(f, "completed (tracker)   {}", self.completed)

@@ -1,7 +1,8 @@
 //! The named scenarios: who is in the swarm, what goes wrong, and when all must be done.
 //!
 //! Decides: sizes, rates and faults. Must not know: how anything is carried out.
-//! Invariant: everything but the numbers drawn from the seed is fixed, so a name and a seed show a run again.
+//! Invariant: everything but the numbers drawn from the seed is fixed, so a name and a seed show a
+//! run again.
 
 use crate::client::{Manners, MetadataLie};
 use crate::network::{HostId, Link};
@@ -61,7 +62,10 @@ pub fn run_traced(name: &str, seed: u64, sink: Sink) -> Result<Report, Violation
 }
 
 fn begin(name: &str, seed: u64) -> Result<(World, Time), Violation> {
-    let (_, begin) = TABLE.iter().find(|(at, _)| *at == name).ok_or_else(|| Violation::UnknownScenario(name.to_owned()))?;
+    let (_, begin) = TABLE
+        .iter()
+        .find(|(at, _)| *at == name)
+        .ok_or_else(|| Violation::UnknownScenario(name.to_owned()))?;
     Ok(begin(seed))
 }
 
@@ -73,7 +77,8 @@ fn small(seed: u64) -> (World, Time) {
     (world, Time::from_secs(60))
 }
 
-/// The seed is gone after one and a half copies: the leechers have every piece among them, and must find each other.
+/// The seed is gone after one and a half copies: the leechers have every piece among them, and must
+/// find each other.
 fn seed_crash(seed: u64) -> (World, Time) {
     let mut world = World::new(seed, Detail::Bytes, 256, 64 << 10);
     let first = add_seed(&mut world, 512 << 10);
@@ -83,12 +88,16 @@ fn seed_crash(seed: u64) -> (World, Time) {
     (world, Time::from_secs(300))
 }
 
-/// Two of twelve send wrong bytes, and nobody honest is blamed for it.
+/// Two of twelve send wrong bytes, and no honest peer is blamed for it.
 fn liars(seed: u64) -> (World, Time) {
     let mut world = World::new(seed, Detail::Bytes, 64, 64 << 10);
     add_seed(&mut world, 1 << 20);
     for n in 1..=2 {
-        world.add(Peer { is_seed: true, manners: Manners::Liar { after: 0, one_in: 3 }, ..peer(&format!("liar {n}")) });
+        world.add(Peer {
+            is_seed: true,
+            manners: Manners::Liar { after: 0, one_in: 3 },
+            ..peer(&format!("liar {n}"))
+        });
     }
     add_leechers(&mut world, 9, FAST);
     (world, Time::from_secs(120))
@@ -105,7 +114,8 @@ fn silent(seed: u64) -> (World, Time) {
     (world, Time::from_secs(180))
 }
 
-/// Five who know a magnet link only. Of ten who have the metadata, which has three parts, nine lie about it.
+/// Five who know a magnet link only. Of ten who have the metadata, which has three parts, nine lie
+/// about it.
 fn magnets(seed: u64) -> (World, Time) {
     let mut world = World::new(seed, Detail::Bytes, 2048, 1 << 10);
     add_seed(&mut world, 1 << 20);
@@ -131,7 +141,8 @@ fn word_of_mouth(seed: u64) -> (World, Time) {
     (world, Time::from_secs(120))
 }
 
-/// Some leave as soon as they have finished; three lose their power on the way and come back with what their disks held.
+/// Some leave as soon as they have finished; three lose their power on the way and come back with
+/// what their disks held.
 fn churn(seed: u64) -> (World, Time) {
     let mut world = World::new(seed, Detail::Bytes, 128, 64 << 10);
     add_seed(&mut world, 512 << 10);
@@ -150,7 +161,7 @@ fn churn(seed: u64) -> (World, Time) {
     (world, Time::from_secs(240))
 }
 
-/// Nobody can reach the tracker at first.
+/// No peer can reach the tracker at first.
 fn tracker_late(seed: u64) -> (World, Time) {
     let mut world = World::new(seed, Detail::Bytes, 32, 64 << 10);
     world.plan(Time::ZERO, Act::Tracker(false));
@@ -171,18 +182,33 @@ fn full_disk(seed: u64) -> (World, Time) {
     (world, Time::from_secs(120))
 }
 
-/// Nine seeds that know of nobody, so that each thinks it is the first; leechers come one after another and go when they have finished.
+/// Nine seeds that know no peer, so that each thinks it is the first; leechers come one after
+/// another and go when they have finished.
 fn strangers(seed: u64) -> (World, Time) {
     let mut world = World::new(seed, Detail::Messages, 80, 256 << 10);
     for n in 1..=9 {
-        let link = Link { up: 1 << 20, down: 8 << 20, latency: Duration::from_millis(1 + world.chance(20)) };
+        let link = Link {
+            up: 1 << 20,
+            down: 8 << 20,
+            latency: Duration::from_millis(1 + world.chance(20)),
+        };
         world.add(Peer { is_seed: true, knows: Knows::Nobody, link, ..peer(&format!("seed {n}")) });
     }
     for n in 1..=4 {
         let joins = Time::from_secs(2 + 15 * (n - 1)) + Duration::from_millis(world.chance(10_000));
         let leaves_after = Some(Duration::from_millis(world.chance(3_000)));
-        let link = Link { up: 1 << 20, down: 16 << 20, latency: Duration::from_millis(1 + world.chance(20)) };
-        world.add(Peer { knows: Knows::Earlier, joins, leaves_after, link, ..peer(&format!("leecher {n}")) });
+        let link = Link {
+            up: 1 << 20,
+            down: 16 << 20,
+            latency: Duration::from_millis(1 + world.chance(20)),
+        };
+        world.add(Peer {
+            knows: Knows::Earlier,
+            joins,
+            leaves_after,
+            link,
+            ..peer(&format!("leecher {n}"))
+        });
     }
     (world, Time::from_secs(120))
 }
@@ -223,7 +249,8 @@ fn leave_early(seed: u64) -> (World, Time) {
     (world, Time::from_secs(300))
 }
 
-/// One in ten lies, boasts or is silent; of the others some come late, some leave when they have finished, and some have power cuts.
+/// One in ten lies, boasts or is silent; of the others some come late, some leave when they have
+/// finished, and some have power cuts.
 fn hostile(seed: u64) -> (World, Time) {
     let (mut world, _) = crowd(seed, 25, |_| HOME.0);
     let bad = [
@@ -277,7 +304,8 @@ fn poison(seed: u64, manners: Manners) -> (World, Time) {
     (world, Time::from_secs(120))
 }
 
-/// One seed and one leecher with 1 Gbit/s each and 200 ms between them, there and back: 25 MB are under way when nothing is wasted.
+/// One seed and one leecher with 1 Gbit/s each and 200 ms between them, there and back: 25 MB are
+/// under way when nothing is wasted.
 fn far(seed: u64) -> (World, Time) {
     let mut world = World::new(seed, Detail::Messages, 2048, 1 << 20);
     let link = Link { up: 125_000_000, down: 125_000_000, latency: Duration::from_millis(50) };
@@ -293,7 +321,7 @@ fn crowd(seed: u64, leechers: usize, up: impl Fn(usize) -> u64) -> (World, HostI
     (world, first)
 }
 
-/// A seed with an uplink of so many bytes per second, and leechers that come within a second.
+/// A seed with an uplink of this many bytes per second, and leechers that come within a second.
 fn swarm(world: &mut World, seed_up: u64, leechers: usize, up: impl Fn(usize) -> u64) -> HostId {
     let seed = home(world, seed_up);
     let first = world.add(Peer { is_seed: true, name: "seed".to_owned(), ..seed });
@@ -319,7 +347,7 @@ fn home(world: &mut World, up: u64) -> Peer {
 const FAST: Range<u64> = 512 << 10..2 << 20;
 const SLOW: Range<u64> = 128 << 10..384 << 10;
 
-/// A seed with an uplink of so many bytes per second.
+/// A seed with an uplink of this many bytes per second.
 fn add_seed(world: &mut World, up: u64) -> HostId {
     let link = Link { up, down: 8 << 20, latency: Duration::from_millis(15) };
     world.add(Peer { is_seed: true, link, ..peer("seed") })

@@ -1,11 +1,15 @@
-//! A peer's disk, and its program's store on it, in the detail of the world: the real store on files in memory, or flags.
+//! A peer's disk, and its program's store on it, in the detail of the world: the real store on
+//! files in memory, or flags.
 //!
-//! Decides: nothing for files; for flags, that a piece is right when each of its blocks is true. Must not know: engines, peers.
+//! Decides: nothing for files; for flags, that a piece is right when each of its blocks is true.
+//! Must not know: engines, peers.
 //! Invariant: a disk outlives programs, and keeps after a power cut only what was synced.
 
 use crate::content::{Content, Files};
 use crate::disk::WatchedDisk;
-use bt_piece_store::{Done, Journal, MemStorage, Order, Progress, Trust, Worker, open_torrent, read_blocks};
+use bt_piece_store::{
+    Done, Journal, MemStorage, Order, Progress, Trust, Worker, open_torrent, read_blocks,
+};
 use bt_types::{BLOCK_LEN, Bitfield, Block, Geometry, Piece, PieceCheck, Time};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -63,11 +67,13 @@ impl Disk {
         }
     }
 
-    /// So many bytes fit on it.
+    /// Bytes that fit on it.
     pub(crate) fn set_room(&self, room: Option<u64>) {
         match self {
             Disk::Files { files, .. } => files.files.set_capacity(room),
-            Disk::Flags(_) => unreachable!("a disk of flags is never full: that needs a world of bytes"),
+            Disk::Flags(_) => {
+                unreachable!("a disk of flags is never full: that needs a world of bytes")
+            }
         }
     }
 
@@ -125,20 +131,38 @@ impl Store {
     pub(crate) fn open(content: &Content, disk: &Disk) -> (Store, Bitfield) {
         match (disk, &content.files) {
             (Disk::Files { files, state }, Some(torrent)) => {
-                let journal = Journal::open(Arc::clone(state) as _, Path::new("journal"), content.info_hash, &content.geometry);
+                let journal = Journal::open(
+                    Arc::clone(state) as _,
+                    Path::new("journal"),
+                    content.info_hash,
+                    &content.geometry,
+                );
                 let (layout, digests) = (Arc::clone(&torrent.layout), Arc::clone(&torrent.digests));
                 let journal = journal.expect("memory does not fail");
-                let opened =
-                    open_torrent(&layout, &digests, journal, files.as_ref(), Trust::Journal, &Progress::default(), &mut |_| {
-                        Ok(())
-                    });
+                let opened = open_torrent(
+                    &layout,
+                    &digests,
+                    journal,
+                    files.as_ref(),
+                    Trust::Journal,
+                    &Progress::default(),
+                    &mut |_| Ok(()),
+                );
                 let opened = opened.expect("the torrent's own files can be opened");
                 let worker = Box::new(Worker::new(layout, digests, opened.journal));
-                (Store::Worker { worker, disk: Arc::clone(files), torrent: Arc::clone(torrent) }, opened.have)
+                (
+                    Store::Worker { worker, disk: Arc::clone(files), torrent: Arc::clone(torrent) },
+                    opened.have,
+                )
             }
             (Disk::Flags(flags), _) => {
                 let (geometry, disk) = (content.geometry, Arc::clone(flags));
-                let store = Store::Flags { geometry, assembling: BTreeMap::new(), failed: BTreeMap::new(), disk };
+                let store = Store::Flags {
+                    geometry,
+                    assembling: BTreeMap::new(),
+                    failed: BTreeMap::new(),
+                    disk,
+                };
                 (store, lock(flags).have())
             }
             (Disk::Files { .. }, None) => unreachable!("a world has one detail"),
@@ -160,11 +184,20 @@ impl Store {
                         Order::Check { piece, .. } => {
                             let blocks = assembling.remove(&piece).unwrap_or_default();
                             let is_whole = blocks.len() == geometry.block_count(piece) as usize;
-                            let wrong: Vec<Block> =
-                                blocks.iter().filter(|(_, is_true)| !**is_true).map(|(&block, _)| block).collect();
-                            let verdict = if is_whole && wrong.is_empty() { PieceCheck::Good } else { PieceCheck::Bad };
+                            let wrong: Vec<Block> = blocks
+                                .iter()
+                                .filter(|(_, is_true)| !**is_true)
+                                .map(|(&block, _)| block)
+                                .collect();
+                            let verdict = if is_whole && wrong.is_empty() {
+                                PieceCheck::Good
+                            } else {
+                                PieceCheck::Bad
+                            };
                             if verdict == PieceCheck::Good {
-                                done.extend(failed.remove(&piece).map(|wrong| Done::Audited { wrong }));
+                                done.extend(
+                                    failed.remove(&piece).map(|wrong| Done::Audited { wrong }),
+                                );
                                 lock(disk).write(now, piece);
                             } else {
                                 failed.insert(piece, wrong);
@@ -189,9 +222,12 @@ impl Store {
     /// The bytes of blocks; `None` when they cannot be read.
     pub(crate) fn read(&self, blocks: &[Block]) -> Option<Vec<Bytes>> {
         match self {
-            Store::Worker { disk, torrent, .. } => read_blocks(&torrent.layout, disk.as_ref(), blocks, true).ok()?,
+            Store::Worker { disk, torrent, .. } => {
+                read_blocks(&torrent.layout, disk.as_ref(), blocks, true).ok()?
+            }
             Store::Flags { .. } => {
-                let data = |block: &Block| TRUTH.get(..block.len() as usize).map(Bytes::from_static);
+                let data =
+                    |block: &Block| TRUTH.get(..block.len() as usize).map(Bytes::from_static);
                 blocks.iter().map(data).collect()
             }
         }

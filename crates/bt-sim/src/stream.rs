@@ -1,7 +1,9 @@
-//! What flows between two sockets: bytes of the real codec, or whole messages that count as so many bytes.
+//! What flows between two sockets: bytes of the real codec, or whole messages that count as this
+//! many bytes.
 //!
 //! Decides: where a stream is cut. Must not know: links, time, what a message means.
-//! Invariant: what goes in comes out, in order; a stream of bytes may be cut anywhere, one of messages between them.
+//! Invariant: what goes in comes out, in order; a stream of bytes may be cut anywhere, one of
+//! messages between them.
 
 use bt_peer_wire::{HANDSHAKE_LEN, Incoming};
 use bytes::{Bytes, BytesMut};
@@ -12,8 +14,8 @@ use std::collections::VecDeque;
 pub enum Detail {
     /// The real codec and the real store: every byte exists, and is cut at random on its way.
     Bytes,
-    /// Messages travel whole and payload is a flag that tells whether it is true, so that hundreds of peers and gigabytes fit.
-    /// They take as long as their bytes would.
+    /// Messages travel whole and payload is a flag that tells whether it is true, so that hundreds
+    /// of peers and gigabytes fit. They take as long as their bytes would.
     Messages,
 }
 

@@ -55,9 +55,13 @@ impl Tally {
                 blocks.iter().for_each(|block| self.block(0, block.raw()));
             }
             Output::Store(_, block, _) => self.block(5, block.raw()),
-            Output::Check { piece, urgent, .. } => self.note(&[6, u64::from(piece.number()), u64::from(*urgent)]),
+            Output::Check { piece, urgent, .. } => {
+                self.note(&[6, u64::from(piece.number()), u64::from(*urgent)])
+            }
             Output::Forget(_, piece) => self.note(&[7, u64::from(piece.number())]),
-            Output::Announce(_, order) => self.note(&[8, order.event as u64, order.uploaded, order.downloaded, order.left]),
+            Output::Announce(_, order) => {
+                self.note(&[8, order.event as u64, order.uploaded, order.downloaded, order.left])
+            }
             Output::FindPeers(_, via) => self.note(&[19, *via as u64]),
             Output::DhtNode(addr) => self.note(&[20, u64::from(addr.port())]),
             Output::Metadata(_, bytes) => self.note(&[21, bytes.len() as u64]),

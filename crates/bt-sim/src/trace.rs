@@ -19,7 +19,9 @@ pub(crate) fn line(output: &Output) -> String {
         }
         Output::Store(_, block, _) => format!("store {block:?}"),
         Output::Serve { peer, blocks, .. } => format!("{} < serve {blocks:?}", peer.0),
-        Output::Check { piece, urgent, .. } => format!("check {}{}", piece.number(), if *urgent { " urgently" } else { "" }),
+        Output::Check { piece, urgent, .. } => {
+            format!("check {}{}", piece.number(), if *urgent { " urgently" } else { "" })
+        }
         Output::Forget(_, piece) => format!("forget {}", piece.number()),
         Output::Dial(_, addr, ..) => format!("dial {addr}"),
         Output::HangUp(peer, why) => format!("{} hung up: {why}", peer.0),

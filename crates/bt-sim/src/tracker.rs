@@ -21,12 +21,14 @@ pub(crate) struct TrackerHost {
 impl TrackerHost {
     pub(crate) fn new(net: &mut Network, rng: &mut Rng) -> TrackerHost {
         let addr = SocketAddr::from((Ipv4Addr::new(9, 9, 9, 9), 6969));
-        let id = net.add(addr, Link { up: 10 << 20, down: 10 << 20, latency: Duration::from_millis(10) });
+        let id = net
+            .add(addr, Link { up: 10 << 20, down: 10 << 20, latency: Duration::from_millis(10) });
         net.start(id);
         let mut secret = [0; 32];
         rng.fill(&mut secret);
         let intervals = (Duration::from_secs(120), Duration::from_secs(30));
-        let config = Config { interval: intervals.0, min_interval: intervals.1, ..Config::default() };
+        let config =
+            Config { interval: intervals.0, min_interval: intervals.1, ..Config::default() };
         TrackerHost { id, addr, tracker: Tracker::new(config, secret) }
     }
 
@@ -40,7 +42,9 @@ impl TrackerHost {
         let url = scrape_url(&self.http_url(), &[swarm]).unwrap_or_default();
         let target = url.splitn(4, '/').nth(3).unwrap_or_default();
         let answer = self.tracker.http(now, self.addr.ip(), &format!("/{target}"));
-        let counts = read_scrape_body(&answer.body).ok().and_then(|reply| reply.swarms.first().map(|(_, counts)| *counts));
+        let counts = read_scrape_body(&answer.body)
+            .ok()
+            .and_then(|reply| reply.swarms.first().map(|(_, counts)| *counts));
         counts.map_or(0, |counts| counts.downloaded)
     }
 
@@ -55,7 +59,7 @@ impl TrackerHost {
                 let answer = self.tracker.http(now, from, &target);
                 net.answer(now, self.id, id, answer.body);
             }
-            // Nobody connects to a tracker's peer port: it has none.
+            // No peer connects to a tracker's peer port: it has none.
             _ => {}
         }
     }

@@ -1,7 +1,8 @@
 //! What must never happen, by name.
 //!
 //! Decides: the list of rules. Must not know: how they are watched.
-//! Invariant: every message names the moment, the seed and the host, so that one command shows it again.
+//! Invariant: every message names the moment, the seed and the host, so that one command shows it
+//! again.
 
 use crate::network::HostId;
 use bt_engine::{CloseReason, PeerKey};

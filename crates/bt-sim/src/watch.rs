@@ -1,4 +1,5 @@
-//! The oracles that watch one engine: a simple model of what it was told, against which each of its orders is held.
+//! The oracles that watch one engine: a simple model of what it was told, against which each of its
+//! orders is held.
 //!
 //! Decides: whether an order keeps the rules. Must not know: how the engine decides.
 //! Invariant: the model learns only from inputs and orders; the first broken rule is kept.
@@ -10,9 +11,11 @@ use bt_types::{Bitfield, Block, Geometry, Piece, PieceCheck, RawBlock, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// A peer that was asked and delivered nothing for this long may be given up, and its blocks asked of others.
+/// A peer that was asked and delivered nothing for this long may be given up, and its blocks asked
+/// of others.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Payload bytes that may be ordered for one peer ahead of their sending: half a mebibyte, and one block.
+/// Payload bytes that may be ordered for one peer ahead of their sending: half a mebibyte, and one
+/// block.
 const SEND_CREDIT_MAX: u64 = (512 << 10) + (16 << 10);
 
 /// Bytes of metadata that may be held: two copies of the longest that is taken.
@@ -41,10 +44,12 @@ struct Row {
     /// When it last delivered, or was asked while nothing was outstanding.
     heard_at: Time,
     unchoked: bool,
-    /// Pieces that it serves although it chokes us, and that we serve it although we choke it (BEP 6).
+    /// Pieces that it serves although it chokes us, and that we serve it although we choke it (BEP
+    /// 6).
     allows: BTreeSet<u32>,
     allowed: BTreeSet<u32>,
-    /// What it asked us for, and how often: who gave a slow answer up may ask again before it comes.
+    /// What it asked us for, and how often: who gave a slow answer up may ask again before it
+    /// comes.
     wants: BTreeMap<RawBlock, u32>,
     /// Payload bytes ordered and not sent.
     ordered: u64,
@@ -53,7 +58,14 @@ struct Row {
 impl Watch {
     /// A watch over an engine that begins with these pieces.
     pub(crate) fn new(geometry: Geometry, have: Bitfield) -> Watch {
-        Watch { geometry, have, open: BTreeSet::new(), peers: BTreeMap::new(), twice: Vec::new(), broken: None }
+        Watch {
+            geometry,
+            have,
+            open: BTreeSet::new(),
+            peers: BTreeMap::new(),
+            twice: Vec::new(),
+            broken: None,
+        }
     }
 
     /// The first rule that was broken.
@@ -111,8 +123,12 @@ impl Watch {
 
     pub(crate) fn output(&mut self, now: Time, output: &Output) {
         let kept = match output {
-            Output::HangUp(peer, _) => self.peers.remove(peer).map(drop).ok_or(Broken::UnknownPeer(*peer)),
-            Output::Send(peer, messages) => messages.iter().try_for_each(|message| self.said(now, *peer, message)),
+            Output::HangUp(peer, _) => {
+                self.peers.remove(peer).map(drop).ok_or(Broken::UnknownPeer(*peer))
+            }
+            Output::Send(peer, messages) => {
+                messages.iter().try_for_each(|message| self.said(now, *peer, message))
+            }
             Output::Serve { peer, blocks, .. } => self.served(*peer, blocks),
             Output::Forget(_, piece) => {
                 self.open.remove(piece);
@@ -123,23 +139,26 @@ impl Watch {
         self.keep(kept);
     }
 
-    /// The engine has given all its orders: what was asked of two must be end-game, whatever the order of its orders was.
+    /// The engine has given all its orders: what was asked of two must be end-game, whatever the
+    /// order of its orders was.
     pub(crate) fn orders_over(&mut self) {
         let twice = std::mem::take(&mut self.twice);
-        let end_game = || self.geometry.pieces().all(|piece| self.have.has(piece) || self.open.contains(&piece));
+        let end_game = || {
+            self.geometry.pieces().all(|piece| self.have.has(piece) || self.open.contains(&piece))
+        };
         if let Some(&(other, peer, block)) = twice.first().filter(|_| !end_game()) {
             self.keep(Err(Broken::AskedTwice(other, peer, block)));
         }
     }
 
-    /// The engine reserves so many bytes of the store.
+    /// The engine reserves this many bytes of the store.
     pub(crate) fn reserved(&mut self, bytes: u64, budget: u64) {
         if bytes > budget.max(u64::from(self.geometry.piece_length())) {
             self.keep(Err(Broken::StoreCredit(bytes, budget)));
         }
     }
 
-    /// The engine holds so many bytes of metadata.
+    /// The engine holds this many bytes of metadata.
     pub(crate) fn metadata_held(&mut self, bytes: u64) {
         if bytes > METADATA_HELD_MAX {
             self.keep(Err(Broken::MetadataHeld(bytes)));
@@ -183,7 +202,10 @@ impl Watch {
             Message::HaveAll if !self.have.is_full() => return Err(Broken::EarlyHave(0)),
             Message::Bitfield(bits) => {
                 let said = Bitfield::from_wire(bits, self.geometry.piece_count());
-                let early = said.iter().flat_map(|said| said.iter(&self.geometry)).find(|&piece| !self.have.has(piece));
+                let early = said
+                    .iter()
+                    .flat_map(|said| said.iter(&self.geometry))
+                    .find(|&piece| !self.have.has(piece));
                 return early.map_or(Ok(()), |piece| Err(Broken::EarlyHave(piece.number())));
             }
             _ => {}
@@ -196,7 +218,8 @@ impl Watch {
         if !row.serves_us && !row.allows.contains(&block.piece) {
             return Err(Broken::RequestWhileChoked(peer, block));
         }
-        let piece = self.geometry.piece(block.piece).ok_or(Broken::RequestOfNothing(peer, block))?;
+        let piece =
+            self.geometry.piece(block.piece).ok_or(Broken::RequestOfNothing(peer, block))?;
         if !row.has.has(piece) {
             return Err(Broken::RequestOfNothing(peer, block));
         }
@@ -226,7 +249,11 @@ impl Watch {
             }
             row.ordered += u64::from(block.len());
         }
-        if row.ordered > SEND_CREDIT_MAX { Err(Broken::SendCredit(peer, row.ordered)) } else { Ok(()) }
+        if row.ordered > SEND_CREDIT_MAX {
+            Err(Broken::SendCredit(peer, row.ordered))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -255,11 +282,14 @@ impl Row {
         true
     }
 
-    /// The peer says something. All hosts speak the fast extension, so a choke alone does not void requests, and a cancel is answered by
-    /// a reject unless the block is on its way (BEP 6).
+    /// The peer says something. All hosts speak the fast extension, so a choke alone does not void
+    /// requests, and a cancel is answered by a reject unless the block is on its way (BEP 6).
     fn hear(&mut self, now: Time, message: &Message, geometry: &Geometry) {
         match message {
-            Message::Bitfield(bits) => self.has = Bitfield::from_wire(bits, geometry.piece_count()).unwrap_or(self.has.clone()),
+            Message::Bitfield(bits) => {
+                self.has =
+                    Bitfield::from_wire(bits, geometry.piece_count()).unwrap_or(self.has.clone())
+            }
             Message::HaveAll => self.has = Bitfield::full(geometry.piece_count()),
             Message::Have(number) => {
                 geometry.piece(*number).map(|piece| self.has.insert(piece));
@@ -273,7 +303,11 @@ impl Row {
                 if now - self.heard_at >= PATIENCE {
                     self.asked.clear();
                 }
-                self.asked.remove(&RawBlock { piece: *piece, begin: *begin, len: data.len() as u32 });
+                self.asked.remove(&RawBlock {
+                    piece: *piece,
+                    begin: *begin,
+                    len: data.len() as u32,
+                });
                 self.heard_at = now;
             }
             Message::Reject(block) => {
@@ -298,14 +332,22 @@ mod tests {
     const A: PeerKey = PeerKey(1);
     const B: PeerKey = PeerKey(2);
 
-    /// A watch over an engine that has nothing of three pieces of one block, with two peers that have everything.
+    /// A watch over an engine that has nothing of three pieces of one block, with two peers that
+    /// have everything.
     fn watch() -> Watch {
         let geometry = Geometry::new(3 << 14, 1 << 14).unwrap();
         let mut watch = Watch::new(geometry, Bitfield::empty(3));
         for peer in [A, B] {
-            let handshake = Handshake { reserved: Reserved::OURS, info_hash: InfoHash([0; 20]), peer_id: PeerId([0; 20]) };
+            let handshake = Handshake {
+                reserved: Reserved::OURS,
+                info_hash: InfoHash([0; 20]),
+                peer_id: PeerId([0; 20]),
+            };
             let addr = ([1, 0, 0, 1], 1).into();
-            watch.input(Time::ZERO, &Input::Connected { peer, torrent: TORRENT, addr, outbound: true, handshake });
+            watch.input(
+                Time::ZERO,
+                &Input::Connected { peer, torrent: TORRENT, addr, outbound: true, handshake },
+            );
             watch.input(Time::ZERO, &Input::Frames(peer, vec![Message::HaveAll]));
         }
         watch
@@ -338,12 +380,19 @@ mod tests {
         let serve = |peer| Step::Out(serves(peer, geometry.block(block(0)).unwrap()));
         let good = Step::In(Input::Checked(TORRENT, geometry.piece(0).unwrap(), PieceCheck::Good));
         let ask = |peer, piece| says(peer, Message::Request(block(piece)));
-        let (unchoke, want) = (|peer| hears(peer, Message::Unchoke), |peer| hears(peer, Message::Request(block(0))));
+        let (unchoke, want) =
+            (|peer| hears(peer, Message::Unchoke), |peer| hears(peer, Message::Request(block(0))));
         let table: Vec<(Vec<Step>, Option<Broken>)> = vec![
             (vec![ask(A, 0)], Some(Broken::RequestWhileChoked(A, block(0)))),
             (vec![unchoke(A), ask(A, 0)], None),
-            (vec![unchoke(A), hears(A, Message::Choke), ask(A, 0)], Some(Broken::RequestWhileChoked(A, block(0)))),
-            (vec![unchoke(A), unchoke(B), ask(A, 0), ask(B, 0)], Some(Broken::AskedTwice(A, B, block(0)))),
+            (
+                vec![unchoke(A), hears(A, Message::Choke), ask(A, 0)],
+                Some(Broken::RequestWhileChoked(A, block(0))),
+            ),
+            (
+                vec![unchoke(A), unchoke(B), ask(A, 0), ask(B, 0)],
+                Some(Broken::AskedTwice(A, B, block(0))),
+            ),
             (vec![unchoke(A), unchoke(B), ask(A, 0), ask(A, 1), ask(A, 2), ask(B, 0)], None),
             (vec![unchoke(A), ask(A, 0), says(A, Message::Cancel(block(0))), ask(A, 0)], None),
             (vec![unchoke(A), ask(A, 0), ask(A, 0)], Some(Broken::AskedTwice(A, A, block(0)))),
@@ -360,8 +409,14 @@ mod tests {
             ),
             (vec![hears(A, Message::AllowedFast(0)), ask(A, 0)], None),
             (vec![says(A, Message::AllowedFast(0)), want(A), serve(A)], None),
-            (vec![Step::Out(Output::HangUp(A, CloseReason::Full)), says(A, Message::Choke)], Some(Broken::UnknownPeer(A))),
-            (vec![Step::In(Input::Closed(A)), says(A, Message::Choke)], Some(Broken::UnknownPeer(A))),
+            (
+                vec![Step::Out(Output::HangUp(A, CloseReason::Full)), says(A, Message::Choke)],
+                Some(Broken::UnknownPeer(A)),
+            ),
+            (
+                vec![Step::In(Input::Closed(A)), says(A, Message::Choke)],
+                Some(Broken::UnknownPeer(A)),
+            ),
         ];
         for (number, (steps, broken)) in table.into_iter().enumerate() {
             let mut watch = watch();

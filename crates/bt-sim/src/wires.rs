@@ -69,7 +69,7 @@ impl Wires {
         Wires { pieces: None, detail, wires: BTreeMap::new(), to_write: BTreeSet::new() }
     }
 
-    /// The torrent has so many pieces. Connections that stand go on without knowing it.
+    /// The torrent has this many pieces. Connections that stand go on without knowing it.
     pub(crate) fn set_pieces(&mut self, pieces: u32) {
         self.pieces = Some(pieces);
     }
@@ -78,7 +78,13 @@ impl Wires {
 
     /// We asked for a connection.
     pub(crate) fn dialled(&mut self, now: Time, peer: PeerKey, addr: SocketAddr) {
-        let wire = Wire { pipe: Pipe::new(now, self.detail), addr, outbound: true, is_open: false, is_shaken: false };
+        let wire = Wire {
+            pipe: Pipe::new(now, self.detail),
+            addr,
+            outbound: true,
+            is_open: false,
+            is_shaken: false,
+        };
         self.wires.insert(peer, wire);
     }
 
@@ -92,9 +98,15 @@ impl Wires {
         }
     }
 
-    /// Somebody connected to us: it speaks first.
+    /// A host connected to us: it speaks first.
     pub(crate) fn incoming(&mut self, now: Time, peer: PeerKey, addr: SocketAddr) {
-        let wire = Wire { pipe: Pipe::new(now, self.detail), addr, outbound: false, is_open: true, is_shaken: false };
+        let wire = Wire {
+            pipe: Pipe::new(now, self.detail),
+            addr,
+            outbound: false,
+            is_open: true,
+            is_shaken: false,
+        };
         self.wires.insert(peer, wire);
     }
 
@@ -105,11 +117,18 @@ impl Wires {
     // ---- reading ----
 
     /// A part of a stream came: what it says. `None` for a connection that is not known.
-    pub(crate) fn receive(&mut self, now: Time, peer: PeerKey, parcel: Parcel, ours: &Handshake) -> Option<Heard> {
+    pub(crate) fn receive(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        parcel: Parcel,
+        ours: &Handshake,
+    ) -> Option<Heard> {
         let wire = self.wires.get_mut(&peer)?;
         wire.pipe.receive(now, parcel);
         let (addr, outbound) = (wire.addr, wire.outbound);
-        let mut heard = Heard { addr, outbound, handshake: None, messages: Vec::new(), is_over: false };
+        let mut heard =
+            Heard { addr, outbound, handshake: None, messages: Vec::new(), is_over: false };
         loop {
             match wire.pipe.next() {
                 Ok(Some(Incoming::Handshake(theirs))) if theirs.info_hash == ours.info_hash => {
@@ -152,7 +171,8 @@ impl Wires {
         self.to_write.insert(peer);
     }
 
-    /// Writes what the next socket takes: the peer and the payload bytes that left for it. `None` when all are served.
+    /// Writes what the next socket takes: the peer and the payload bytes that left for it. `None`
+    /// when all are served.
     pub(crate) fn write(&mut self, now: Time, net: &mut Network) -> Option<(PeerKey, u64)> {
         let peer = self.to_write.pop_first()?;
         let payload = self.wires.get_mut(&peer).map_or(0, |wire| wire.pipe.write(now, peer, net));
@@ -161,9 +181,14 @@ impl Wires {
 
     // ---- time ----
 
-    /// When [`Wires::wake`] must be called. A dial has the system's patience, which has no end here.
+    /// When [`Wires::wake`] must be called. A dial has the system's patience, which has no end
+    /// here.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.wires.values().filter(|wire| wire.is_open).filter_map(|wire| wire.pipe.deadline()).min()
+        self.wires
+            .values()
+            .filter(|wire| wire.is_open)
+            .filter_map(|wire| wire.pipe.deadline())
+            .min()
     }
 
     /// Sends keep-alives that are due; the connections that are dead.

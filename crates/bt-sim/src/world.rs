@@ -1,4 +1,5 @@
-//! The world: hosts with programs, the network between them, what is planned to go wrong, and the rules that must hold.
+//! The world: hosts with programs, the network between them, what is planned to go wrong, and the
+//! rules that must hold.
 //!
 //! Decides: the order of what happens, from the seed alone. Must not know: how any program decides.
 //! Invariant: no clock, no thread, no socket; equal worlds with equal seeds give equal traces.
@@ -37,7 +38,7 @@ pub struct World {
     tracker: TrackerHost,
     peers: Vec<PeerHost>,
     plans: Agenda<Act>,
-    /// What happens when a host has uploaded so many bytes.
+    /// What happens when a host has uploaded this many bytes.
     on_upload: Vec<(HostId, u64, Act)>,
     banned: u32,
     acts: Vec<(Time, String)>,
@@ -76,7 +77,7 @@ pub enum Knows {
     Earlier,
     /// From its user: who was added first.
     First,
-    /// From nobody: others must come to it.
+    /// From no source: other hosts must come to it.
     Nobody,
 }
 
@@ -91,7 +92,7 @@ pub enum Act {
     Leave(HostId),
     /// The tracker can be reached, or not.
     Tracker(bool),
-    /// So many bytes fit on its disk; `None` is no limit.
+    /// Bytes that fit on its disk; `None` is no limit.
     DiskRoom(HostId, Option<u64>),
 }
 
@@ -119,7 +120,7 @@ impl PeerHost {
 }
 
 impl World {
-    /// A world with a tracker and a torrent of so many pieces of this length in bytes.
+    /// A world with a tracker and a torrent of this many pieces of this length in bytes.
     pub fn new(seed: u64, detail: Detail, pieces: u32, piece_length: u32) -> World {
         let mut rng = Rng::from_seed(seed);
         let mut net = Network::new(rng.fork());
@@ -149,7 +150,8 @@ impl World {
     pub fn trace(&mut self, mut sink: Sink) {
         let names: Vec<String> = self.peers.iter().map(|host| host.peer.name.clone()).collect();
         let name = move |host: HostId| names.get(host.0 - 1).cloned().unwrap_or_default();
-        self.tally.sink = Some(Box::new(move |now, host, output| sink(now, &name(host), &line(output))));
+        self.tally.sink =
+            Some(Box::new(move |now, host, output| sink(now, &name(host), &line(output))));
     }
 
     /// Number of peers that were added.
@@ -170,7 +172,16 @@ impl World {
         let id = self.net.add(addr, peer.link);
         let disk = Disk::new(&self.content, peer.is_seed);
         self.plan(peer.joins, Act::Start(id));
-        self.peers.push(PeerHost { peer, id, addr, disk, client: None, finished: None, wasted: 0, spoiled: 0 });
+        self.peers.push(PeerHost {
+            peer,
+            id,
+            addr,
+            disk,
+            client: None,
+            finished: None,
+            wasted: 0,
+            spoiled: 0,
+        });
         id
     }
 
@@ -179,13 +190,13 @@ impl World {
         self.plans.plan(at, act);
     }
 
-    /// Plans something for when so many payload bytes of this peer have arrived at others.
+    /// Plans something for when this many payload bytes of this peer have arrived at others.
     pub fn plan_on_upload(&mut self, host: HostId, bytes: u64, act: Act) {
         self.on_upload.push((host, bytes, act));
     }
 
-    /// Runs until every honest peer that did not crash for good has finished, and a little longer. It is a violation when that
-    /// is not so at the deadline.
+    /// Runs until every honest peer that did not crash for good has finished, and a little longer.
+    /// It is a violation when that is not so at the deadline.
     pub fn run(mut self, deadline: Time) -> Result<Report, Violation> {
         let mut end = deadline;
         loop {
@@ -231,7 +242,11 @@ impl World {
     }
 
     /// Lets a peer's program act, and looks at it afterwards.
-    fn with(&mut self, host: HostId, act: impl FnOnce(&mut Client, &mut Scene<'_>)) -> Result<(), Violation> {
+    fn with(
+        &mut self,
+        host: HostId,
+        act: impl FnOnce(&mut Client, &mut Scene<'_>),
+    ) -> Result<(), Violation> {
         let index = self.index(host);
         let Some(client) = &mut self.peers[index].client else { return Ok(()) };
         act(client, &mut Scene { now: self.now, net: &mut self.net, tally: &mut self.tally });
@@ -246,7 +261,8 @@ impl World {
             return Err(self.violation(index, broken));
         }
         for (addr, why) in blamed {
-            let is_honest = |at: &PeerHost| at.addr.ip() == addr.ip() && at.peer.manners.is_truthful();
+            let is_honest =
+                |at: &PeerHost| at.addr.ip() == addr.ip() && at.peer.manners.is_truthful();
             if self.peers.iter().any(is_honest) {
                 return Err(self.violation(index, Broken::Blamed(addr, why)));
             }
@@ -278,7 +294,12 @@ impl World {
         Sample {
             at: self.now,
             payload: self.tally.payload.values().sum(),
-            from_seeds: self.peers.iter().filter(|host| host.is_honest_seed()).map(|host| self.uploaded(host)).sum(),
+            from_seeds: self
+                .peers
+                .iter()
+                .filter(|host| host.is_honest_seed())
+                .map(|host| self.uploaded(host))
+                .sum(),
             pieces: leechers.map(|host| pieces_of(host).unwrap_or(0)).collect(),
             spread: spread.count(),
         }
@@ -324,7 +345,9 @@ impl World {
             Act::Leave(host) => format!("{} leaves", of(host).name),
             Act::Tracker(true) => "the tracker is there".to_owned(),
             Act::Tracker(false) => "the tracker is gone".to_owned(),
-            Act::DiskRoom(host, Some(room)) => format!("the disk of {} holds {room} bytes", of(host).name),
+            Act::DiskRoom(host, Some(room)) => {
+                format!("the disk of {} holds {room} bytes", of(host).name)
+            }
             Act::DiskRoom(host, None) => format!("the disk of {} has room again", of(host).name),
         })
     }
@@ -337,7 +360,11 @@ impl World {
             addr: *addr,
             manners: peer.manners,
             budget: peer.budget,
-            trackers: if peer.knows == Knows::Tracker { vec![vec![self.tracker.url(host)]] } else { Vec::new() },
+            trackers: if peer.knows == Knows::Tracker {
+                vec![vec![self.tracker.url(host)]]
+            } else {
+                Vec::new()
+            },
             told: match peer.knows {
                 Knows::Earlier => self.peers[..index].iter().map(|host| host.addr).collect(),
                 Knows::First => self.peers[..index.min(1)].iter().map(|host| host.addr).collect(),
@@ -349,7 +376,10 @@ impl World {
             rng: self.rng.fork(),
         };
         self.net.start(host);
-        let client = Client::start(start, &mut Scene { now: self.now, net: &mut self.net, tally: &mut self.tally });
+        let client = Client::start(
+            start,
+            &mut Scene { now: self.now, net: &mut self.net, tally: &mut self.tally },
+        );
         self.peers[index].client = Some(client);
         self.look_at(index)
     }
@@ -369,16 +399,24 @@ impl World {
     /// Whether everybody who should finish has.
     fn is_over(&self) -> bool {
         let will_start = |host: &PeerHost| self.plans.iter().any(|act| *act == Act::Start(host.id));
-        let is_done = |host: &PeerHost| host.finished.is_some() || (host.client.is_none() && !will_start(host));
+        let is_done = |host: &PeerHost| {
+            host.finished.is_some() || (host.client.is_none() && !will_start(host))
+        };
         self.peers.iter().filter(|host| host.must_finish()).all(is_done)
     }
 
     fn report(mut self) -> Result<Report, Violation> {
-        let is_wrong = |host: &PeerHost| host.finished.is_some() && !host.disk.is_whole(&self.content);
+        let is_wrong =
+            |host: &PeerHost| host.finished.is_some() && !host.disk.is_whole(&self.content);
         if let Some(index) = self.peers.iter().position(is_wrong) {
             return Err(self.violation(index, Broken::WrongFiles));
         }
-        let uploaded: u64 = self.peers.iter().filter(|host| host.is_honest_seed()).map(|host| self.uploaded(host)).sum();
+        let uploaded: u64 = self
+            .peers
+            .iter()
+            .filter(|host| host.is_honest_seed())
+            .map(|host| self.uploaded(host))
+            .sum();
         let payload: u64 = self.tally.payload.values().sum();
         let (trace_hash, events) = (self.tally.hash(), self.tally.events);
         (0..self.peers.len()).for_each(|index| self.end(index));
@@ -412,12 +450,16 @@ impl World {
 
     /// The bound of [`Report::ideal`].
     fn ideal(&self) -> Duration {
-        let seeds: Vec<&PeerHost> = self.peers.iter().filter(|host| host.is_honest_seed()).collect();
-        let leechers: Vec<&PeerHost> = self.peers.iter().filter(|host| host.must_finish()).collect();
+        let seeds: Vec<&PeerHost> =
+            self.peers.iter().filter(|host| host.is_honest_seed()).collect();
+        let leechers: Vec<&PeerHost> =
+            self.peers.iter().filter(|host| host.must_finish()).collect();
         let len = u128::from(self.torrent_len());
         let micros = |bytes: u128, rate: u64| bytes * 1_000_000 / u128::from(rate.max(1));
         let gives = |host: &&&PeerHost| host.peer.manners == Manners::Honest;
-        let up = |hosts: &[&PeerHost]| hosts.iter().filter(gives).map(|host| host.peer.link.up).sum::<u64>();
+        let up = |hosts: &[&PeerHost]| {
+            hosts.iter().filter(gives).map(|host| host.peer.link.up).sum::<u64>()
+        };
         let slowest = leechers.iter().map(|host| host.peer.link.down).min().unwrap_or(u64::MAX);
         let all = micros(leechers.len() as u128 * len, up(&seeds) + up(&leechers));
         let bound = micros(len, up(&seeds)).max(micros(len, slowest)).max(all);
@@ -425,14 +467,22 @@ impl World {
     }
 
     fn unfinished(&self) -> Violation {
-        let is_late = |host: &PeerHost| host.client.is_some() && host.must_finish() && host.finished.is_none();
+        let is_late = |host: &PeerHost| {
+            host.client.is_some() && host.must_finish() && host.finished.is_none()
+        };
         let index = self.peers.iter().position(is_late).unwrap_or(0);
-        let have = self.peers[index].client.as_ref().and_then(Client::have).map_or(0, Bitfield::count);
+        let have =
+            self.peers[index].client.as_ref().and_then(Client::have).map_or(0, Bitfield::count);
         self.violation(index, Broken::Unfinished(have, self.content.geometry.piece_count()))
     }
 
     fn violation(&self, index: usize, broken: Broken) -> Violation {
-        Violation::Broken { seed: self.seed, at: self.now, host: self.peers[index].peer.name.clone(), broken }
+        Violation::Broken {
+            seed: self.seed,
+            at: self.now,
+            host: self.peers[index].peer.name.clone(),
+            broken,
+        }
     }
 
     /// Payload bytes of this peer that arrived at others.

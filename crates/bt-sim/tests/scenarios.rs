@@ -24,8 +24,12 @@ fn the_same_seed_shows_the_same_run_and_another_seed_another() {
         let first = report(name, 1);
         assert_eq!(first, report(name, 1), "{name}");
         assert_ne!(first.trace_hash, report(name, 2).trace_hash, "{name}");
-        let told = if ["strangers", "word-of-mouth"].contains(&name) { 0 } else { first.finishers.len() };
-        assert_eq!(first.completed as usize, told, "{name}: the tracker counts everybody who asks it once");
+        let told =
+            if ["strangers", "word-of-mouth"].contains(&name) { 0 } else { first.finishers.len() };
+        assert_eq!(
+            first.completed as usize, told,
+            "{name}: the tracker counts everybody who asks it once"
+        );
     }
     assert_eq!(run("nothing", 1), Err(Violation::UnknownScenario("nothing".into())));
 }
@@ -35,7 +39,10 @@ fn nineteen_leechers_finish_without_the_seed() {
     let report = report("seed-crash", 3);
     let crash = act(&report, "power cut");
     assert_eq!(report.finishers.len(), 19);
-    assert!(report.finishers.iter().all(|finisher| finisher.finished > crash), "it was needed to the end");
+    assert!(
+        report.finishers.iter().all(|finisher| finisher.finished > crash),
+        "it was needed to the end"
+    );
     assert!((1_500..1_510).contains(&report.seed_copies_milli), "{}", report.seed_copies_milli);
     assert_eq!(report.hang_ups_for_fault, 0);
 }
@@ -44,7 +51,8 @@ fn nineteen_leechers_finish_without_the_seed() {
 fn seeds_that_know_of_nobody_hide_nothing_for_ever() {
     for seed in 1..=2 {
         let report = report("strangers", seed);
-        let slowest = report.finishers.iter().map(|finisher| finisher.finished - finisher.joined).max();
+        let slowest =
+            report.finishers.iter().map(|finisher| finisher.finished - finisher.joined).max();
         assert!(slowest < Some(std::time::Duration::from_secs(12)), "{report}");
     }
 }
@@ -62,7 +70,11 @@ fn liars_are_banned_by_everybody_and_nobody_else_is() {
     for seed in 1..=3 {
         let report = report("liars", seed);
         assert_eq!(report.finishers.len(), 9);
-        assert!(report.hang_ups_for_fault >= 9, "nine peers met two liars: {}", report.hang_ups_for_fault);
+        assert!(
+            report.hang_ups_for_fault >= 9,
+            "nine peers met two liars: {}",
+            report.hang_ups_for_fault
+        );
     }
 }
 
@@ -71,7 +83,10 @@ fn silence_costs_a_snub_and_no_more() {
     for seed in 1..=3 {
         let report = report("silent", seed);
         assert_eq!(report.finishers.len(), 8);
-        assert!(report.finishers.iter().all(|finisher| finisher.finished < Time::from_secs(40)), "{report}");
+        assert!(
+            report.finishers.iter().all(|finisher| finisher.finished < Time::from_secs(40)),
+            "{report}"
+        );
     }
 }
 
@@ -81,7 +96,10 @@ fn magnets_get_their_metadata_from_one_honest_peer_among_ten() {
     for seed in 1..=3 {
         let report = report("magnets", seed);
         assert_eq!(report.finishers.len(), 5);
-        assert!(report.finishers.iter().all(|finisher| finisher.finished < Time::from_secs(60)), "{report}");
+        assert!(
+            report.finishers.iter().all(|finisher| finisher.finished < Time::from_secs(60)),
+            "{report}"
+        );
         banned += report.hang_ups_for_fault;
     }
     assert!(banned > 0, "who gave wrong bytes alone is banned");
@@ -121,7 +139,8 @@ fn a_full_disk_holds_one_peer_up_and_loses_nothing() {
     for seed in 1..=3 {
         let report = report("full-disk", seed);
         let room = act(&report, "has room again");
-        let late: Vec<bool> = report.finishers.iter().map(|finisher| finisher.finished > room).collect();
+        let late: Vec<bool> =
+            report.finishers.iter().map(|finisher| finisher.finished > room).collect();
         assert_eq!(late, [true, false, false, false], "{report}");
     }
 }

@@ -41,9 +41,11 @@ impl TrackerAddress {
         // knows.
         if url.scheme() == "udp"
             && let Some(host) = url.host_str()
-            && let Ok(host) = url::Host::parse(&percent_encoding::percent_decode_str(host).decode_utf8_lossy())
+            && let Ok(host) =
+                url::Host::parse(&percent_encoding::percent_decode_str(host).decode_utf8_lossy())
         {
-            url.set_host(Some(&host.to_string())).map_err(|_| TrackerError::Url("it names no host"))?;
+            url.set_host(Some(&host.to_string()))
+                .map_err(|_| TrackerError::Url("it names no host"))?;
         }
         let scheme = match url.scheme() {
             "http" | "https" => Scheme::Http,
@@ -51,10 +53,20 @@ impl TrackerAddress {
             other => return Err(TrackerError::Scheme(other.to_owned())),
         };
         let host = url.host().ok_or(TrackerError::Url("it names no host"))?.to_string();
-        let port = url.port_or_known_default().filter(|&port| port != 0).ok_or(TrackerError::Url("it names no port"))?;
+        let port = url
+            .port_or_known_default()
+            .filter(|&port| port != 0)
+            .ok_or(TrackerError::Url("it names no port"))?;
         let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
         let host = host.to_ascii_lowercase();
-        Ok(TrackerAddress { scheme, host, port, url: text.to_owned(), path: url.path().to_owned(), query })
+        Ok(TrackerAddress {
+            scheme,
+            host,
+            port,
+            url: text.to_owned(),
+            path: url.path().to_owned(),
+            query,
+        })
     }
 
     /// Adds path and query of the URL to an announce, so that a UDP tracker sees which of its URLs
@@ -62,7 +74,8 @@ impl TrackerAddress {
     pub(crate) fn with_url_data(&self, ask: &TrackerRequest) -> TrackerRequest {
         match ask {
             TrackerRequest::Announce(announce) => {
-                let url_data = Some(format!("{}{}", self.path, self.query).into_bytes()).filter(|data| !data.is_empty());
+                let url_data = Some(format!("{}{}", self.path, self.query).into_bytes())
+                    .filter(|data| !data.is_empty());
                 TrackerRequest::Announce(Announce { url_data, ..announce.clone() })
             }
             TrackerRequest::Scrape(_) => ask.clone(),
@@ -83,7 +96,10 @@ impl TrackerAddress {
             [first, ..] => is_announce(first),
             [] => false,
         };
-        if self.scheme == Scheme::Udp || is_trackers || closeness(addr.ip()) == Some(Closeness::Public) {
+        if self.scheme == Scheme::Udp
+            || is_trackers
+            || closeness(addr.ip()) == Some(Closeness::Public)
+        {
             Ok(())
         } else {
             Err(TrackerError::PrivatePath(addr.ip()))
@@ -109,7 +125,11 @@ mod tests {
         ];
         for (url, scheme, host, port) in good {
             let address = TrackerAddress::parse(url).unwrap();
-            assert_eq!((address.scheme, address.host.as_str(), address.port), (scheme, host, port), "{url}");
+            assert_eq!(
+                (address.scheme, address.host.as_str(), address.port),
+                (scheme, host, port),
+                "{url}"
+            );
         }
         for (url, reason) in [
             ("", "it is not a URL"),
@@ -135,8 +155,17 @@ mod tests {
             ("udp://h:80?key", Some("?key")),
             ("udp://h:80", None),
         ] {
-            let asked = TrackerAddress::parse(url).unwrap().with_url_data(&TrackerRequest::Announce(announce.clone()));
-            assert_eq!(asked, TrackerRequest::Announce(Announce { url_data: data.map(Vec::from), ..announce.clone() }), "{url}");
+            let asked = TrackerAddress::parse(url)
+                .unwrap()
+                .with_url_data(&TrackerRequest::Announce(announce.clone()));
+            assert_eq!(
+                asked,
+                TrackerRequest::Announce(Announce {
+                    url_data: data.map(Vec::from),
+                    ..announce.clone()
+                }),
+                "{url}"
+            );
         }
     }
 
@@ -160,8 +189,14 @@ mod tests {
             ("udp://h:1", true),
         ] {
             let address = TrackerAddress::parse(url).unwrap();
-            for addr in ["127.0.0.1:1", "10.0.0.1:1", "[::1]:1", "[fe80::1]:1", "[::ffff:192.168.0.1]:1"] {
-                assert_eq!(address.check_path(addr.parse().unwrap()).is_ok(), private, "{url} at {addr}");
+            for addr in
+                ["127.0.0.1:1", "10.0.0.1:1", "[::1]:1", "[fe80::1]:1", "[::ffff:192.168.0.1]:1"]
+            {
+                assert_eq!(
+                    address.check_path(addr.parse().unwrap()).is_ok(),
+                    private,
+                    "{url} at {addr}"
+                );
             }
             assert!(address.check_path("8.8.8.8:1".parse().unwrap()).is_ok(), "{url}");
         }

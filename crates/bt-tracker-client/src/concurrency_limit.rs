@@ -48,7 +48,9 @@ impl ConcurrencyLimit {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         // A semaphore that only the map holds has no permit out, and no request waits for it.
         hosts.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
-        Arc::clone(hosts.entry(host.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(PER_HOST))))
+        Arc::clone(
+            hosts.entry(host.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(PER_HOST))),
+        )
     }
 }
 

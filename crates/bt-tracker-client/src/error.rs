@@ -21,7 +21,9 @@ pub enum TrackerError {
     Scheme(String),
     /// The tracker is in a private network or on this machine, and its URL is not a tracker's: it
     /// might be another service.
-    #[error("{0} is not public, and the URL's path is none of a tracker: /announce…, /KEY/announce… or /scrape…")]
+    #[error(
+        "{0} is not public, and the URL's path is none of a tracker: /announce…, /KEY/announce… or /scrape…"
+    )]
     PrivatePath(IpAddr),
     /// The URL does not end in `announce...`, so it is not known where to scrape (BEP 48).
     #[error("the tracker cannot be scraped: its URL does not end in announce")]
@@ -57,9 +59,8 @@ impl TrackerError {
         let reason = self.to_string();
         match self {
             TrackerError::Refused(failure) => failure,
-            TrackerError::Status { retry_after: Some(after), .. } => {
-                Failure::new(reason).retry(RetryIn::Seconds(u32::try_from(after.as_secs()).unwrap_or(u32::MAX)))
-            }
+            TrackerError::Status { retry_after: Some(after), .. } => Failure::new(reason)
+                .retry(RetryIn::Seconds(u32::try_from(after.as_secs()).unwrap_or(u32::MAX))),
             _ => Failure::new(reason),
         }
     }

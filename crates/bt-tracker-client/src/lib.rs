@@ -16,7 +16,8 @@
 //! let mut rng = Rng::from_seed(1); // from the operating system, in a program
 //! let announce = Announce::new(InfoHash([7; 20]), PeerId::ours(&mut rng), 6881);
 //! let client = TrackerClient::new(Egress::new(EgressConfig::default()).unwrap(), rng);
-//! let result = client.announce("ftp://tracker.example/announce", &announce, Duration::from_secs(30)).await;
+//! let patience = Duration::from_secs(30);
+//! let result = client.announce("ftp://tracker.example/announce", &announce, patience).await;
 //! assert!(matches!(result, Err(TrackerError::Scheme(_))));
 //! # });
 //! ```
@@ -82,7 +83,11 @@ impl TrackerClient {
     /// Makes a client that goes out through `egress`. `rng` must have a secret seed: its numbers
     /// prove that a UDP reply is the tracker's.
     pub fn new(egress: Egress, rng: Rng) -> TrackerClient {
-        TrackerClient { egress, limit: ConcurrencyLimit::default(), udp: Arc::new(UdpTrackers::new(rng)) }
+        TrackerClient {
+            egress,
+            limit: ConcurrencyLimit::default(),
+            udp: Arc::new(UdpTrackers::new(rng)),
+        }
     }
 
     /// Announces to an `http`, `https` or `udp` URL that the user, or a torrent that the user
@@ -90,8 +95,14 @@ impl TrackerClient {
     ///
     /// When the tracker has addresses of both families, one of each is asked at once with the same
     /// key (BEP 7). One answer is enough.
-    pub async fn announce(&self, url: &str, announce: &Announce, deadline: Duration) -> Result<Announced, TrackerError> {
-        let Answered { answer, from } = self.ask(url, TrackerRequest::Announce(announce.clone()), deadline).await?;
+    pub async fn announce(
+        &self,
+        url: &str,
+        announce: &Announce,
+        deadline: Duration,
+    ) -> Result<Announced, TrackerError> {
+        let Answered { answer, from } =
+            self.ask(url, TrackerRequest::Announce(announce.clone()), deadline).await?;
         match answer {
             Answer::Announce(reply) => Ok(Announced { reply, from }),
             Answer::Scrape(_) => Err(TrackerError::WrongAnswer),
@@ -100,17 +111,29 @@ impl TrackerClient {
 
     /// Scrapes swarms; over UDP the first 60 only. A tracker may leave out swarms that it does not
     /// know.
-    pub async fn scrape(&self, url: &str, hashes: &[InfoHash], deadline: Duration) -> Result<ScrapeReply, TrackerError> {
+    pub async fn scrape(
+        &self,
+        url: &str,
+        hashes: &[InfoHash],
+        deadline: Duration,
+    ) -> Result<ScrapeReply, TrackerError> {
         match self.ask(url, TrackerRequest::Scrape(hashes.to_vec()), deadline).await?.answer {
             Answer::Scrape(reply) => Ok(reply),
             Answer::Announce(_) => Err(TrackerError::WrongAnswer),
         }
     }
 
-    async fn ask(&self, url: &str, ask: TrackerRequest, deadline: Duration) -> Result<Answered, TrackerError> {
+    async fn ask(
+        &self,
+        url: &str,
+        ask: TrackerRequest,
+        deadline: Duration,
+    ) -> Result<Answered, TrackerError> {
         let deadline = Instant::now() + deadline;
         let tracker = TrackerAddress::parse(url)?;
-        let _place = timeout_at(deadline, self.limit.enter(&tracker.host)).await.map_err(|_| TrackerError::Busy)?;
+        let _place = timeout_at(deadline, self.limit.enter(&tracker.host))
+            .await
+            .map_err(|_| TrackerError::Busy)?;
         let addrs = self.egress.resolve(&tracker.host, tracker.port, deadline).await?;
         self.ask_at(&tracker, &addrs, &ask, deadline).await
     }
@@ -124,8 +147,10 @@ impl TrackerClient {
         addrs: &[SocketAddr],
         deadline: Duration,
     ) -> Result<Announced, TrackerError> {
-        let (tracker, ask) = (TrackerAddress::parse(url)?, TrackerRequest::Announce(announce.clone()));
-        let Answered { answer, from } = self.ask_at(&tracker, addrs, &ask, Instant::now() + deadline).await?;
+        let (tracker, ask) =
+            (TrackerAddress::parse(url)?, TrackerRequest::Announce(announce.clone()));
+        let Answered { answer, from } =
+            self.ask_at(&tracker, addrs, &ask, Instant::now() + deadline).await?;
         match answer {
             Answer::Announce(reply) => Ok(Announced { reply, from }),
             Answer::Scrape(_) => Err(TrackerError::WrongAnswer),
@@ -140,10 +165,15 @@ impl TrackerClient {
         ask: &TrackerRequest,
         deadline: Instant,
     ) -> Result<Answered, TrackerError> {
-        let (v4, v6): (Vec<SocketAddr>, Vec<SocketAddr>) = addrs.iter().partition(|addr| addr.is_ipv4());
+        let (v4, v6): (Vec<SocketAddr>, Vec<SocketAddr>) =
+            addrs.iter().partition(|addr| addr.is_ipv4());
         match (v4.is_empty(), v6.is_empty()) {
             (false, false) => {
-                merge::first_of_both(self.ask_any(tracker, &v4, ask, deadline), self.ask_any(tracker, &v6, ask, deadline)).await
+                merge::first_of_both(
+                    self.ask_any(tracker, &v4, ask, deadline),
+                    self.ask_any(tracker, &v6, ask, deadline),
+                )
+                .await
             }
             (false, true) => self.ask_any(tracker, &v4, ask, deadline).await,
             (true, _) => self.ask_any(tracker, &v6, ask, deadline).await,
@@ -161,15 +191,22 @@ impl TrackerClient {
         ask: &TrackerRequest,
         deadline: Instant,
     ) -> Result<Answered, TrackerError> {
-        let mut last = TrackerError::Net(bt_net::NetError::NoAddress { host: tracker.host.clone() });
+        let mut last =
+            TrackerError::Net(bt_net::NetError::NoAddress { host: tracker.host.clone() });
         let addrs = addrs.get(..ADDRESSES_MAX).unwrap_or(addrs);
         for (tried, &addr) in addrs.iter().enumerate() {
             let now = Instant::now();
             let left = u32::try_from(addrs.len() - tried).unwrap_or(u32::MAX);
             let until = now + deadline.saturating_duration_since(now) / left;
             match self.ask_one(tracker, addr, ask, until).await {
-                Err(error @ (TrackerError::Net(_) | TrackerError::PrivatePath(_) | TrackerError::Malformed(_))) => last = error,
-                Err(error @ TrackerError::Status { status: 500.., retry_after: None }) => last = error,
+                Err(
+                    error @ (TrackerError::Net(_)
+                    | TrackerError::PrivatePath(_)
+                    | TrackerError::Malformed(_)),
+                ) => last = error,
+                Err(error @ TrackerError::Status { status: 500.., retry_after: None }) => {
+                    last = error
+                }
                 word => return word,
             }
         }
@@ -186,7 +223,9 @@ impl TrackerClient {
         tracker.check_path(addr)?;
         let mut answered = match tracker.scheme {
             Scheme::Http => http::ask(&self.egress, &tracker.url, addr, ask, deadline).await?,
-            Scheme::Udp => self.udp.ask(&self.egress, addr, &tracker.with_url_data(ask), deadline).await?,
+            Scheme::Udp => {
+                self.udp.ask(&self.egress, addr, &tracker.with_url_data(ask), deadline).await?
+            }
         };
         if let Answer::Announce(reply) = &mut answered.answer {
             reply.peers.retain(|&peer| may_name(Source::Host(answered.from), peer));

@@ -17,7 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 type Outcome = Result<Answered, TrackerError>;
 
 /// Waits for both and merges their answers; fails only when both fail.
-pub(crate) async fn first_of_both(v4: impl Future<Output = Outcome>, v6: impl Future<Output = Outcome>) -> Outcome {
+pub(crate) async fn first_of_both(
+    v4: impl Future<Output = Outcome>,
+    v6: impl Future<Output = Outcome>,
+) -> Outcome {
     let (mut v4, mut v6) = (pin!(v4), pin!(v6));
     tokio::select! {
         early = &mut v4 => settle(early, v6).await,
@@ -75,7 +78,12 @@ mod tests {
 
     fn answered(peers: &[&str], seeders: u32) -> Answered {
         let peers = peers.iter().map(|peer| peer.parse().unwrap()).collect();
-        let reply = AnnounceReply { interval: 5 * seeders, seeders: Some(seeders), peers, ..AnnounceReply::default() };
+        let reply = AnnounceReply {
+            interval: 5 * seeders,
+            seeders: Some(seeders),
+            peers,
+            ..AnnounceReply::default()
+        };
         Answered { answer: Answer::Announce(reply), from: [1, 2, 3, 4].into() }
     }
 
@@ -85,7 +93,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_answer_is_enough_and_two_are_merged() {
-        let (v4, v6) = (answered(&["1.1.1.1:1", "2.2.2.2:2"], 2), answered(&["2.2.2.2:2", "[2001:db8::1]:1"], 3));
+        let (v4, v6) = (
+            answered(&["1.1.1.1:1", "2.2.2.2:2"], 2),
+            answered(&["2.2.2.2:2", "[2001:db8::1]:1"], 3),
+        );
         let both = first_of_both(ready(Ok(v4.clone())), ready(Ok(v6))).await.unwrap();
         let Answer::Announce(reply) = both.answer else { panic!("not an announce") };
         assert_eq!((reply.peers.len(), reply.seeders, reply.interval), (3, Some(3), 15));
@@ -93,13 +104,18 @@ mod tests {
         let alone = Some(v4.clone());
         assert_eq!(first_of_both(ready(Ok(v4.clone())), ready(Err(refused()))).await.ok(), alone);
         assert_eq!(first_of_both(ready(Err(refused())), ready(Ok(v4.clone()))).await.ok(), alone);
-        assert_eq!(first_of_both(pending(), ready(Ok(v4.clone()))).await.ok(), alone, "the other never answers");
+        assert_eq!(
+            first_of_both(pending(), ready(Ok(v4.clone()))).await.ok(),
+            alone,
+            "the other never answers"
+        );
         assert_eq!(first_of_both(ready(Ok(v4)), pending()).await.ok(), alone);
     }
 
     #[tokio::test]
     async fn when_both_fail_the_words_of_the_tracker_are_kept() {
-        let rests = || TrackerError::Status { status: 503, retry_after: Some(Duration::from_secs(900)) };
+        let rests =
+            || TrackerError::Status { status: 503, retry_after: Some(Duration::from_secs(900)) };
         for (v4, v6, kept) in [
             (refused(), TrackerError::Busy, refused()),
             (TrackerError::Busy, refused(), refused()),

@@ -33,7 +33,10 @@ struct Shared {
 
 impl UdpTrackers {
     pub(crate) fn new(rng: Rng) -> UdpTrackers {
-        UdpTrackers { start: Instant::now(), shared: Mutex::new(Shared { rng, connections: HashMap::new() }) }
+        UdpTrackers {
+            start: Instant::now(),
+            shared: Mutex::new(Shared { rng, connections: HashMap::new() }),
+        }
     }
 
     /// Asks the tracker at `addr`.
@@ -55,7 +58,8 @@ impl UdpTrackers {
                 }
                 Some(Output::Done(result)) => break result,
                 None => {
-                    let wake_at = exchange.deadline().map_or(deadline, |deadline| self.instant(deadline));
+                    let wake_at =
+                        exchange.deadline().map_or(deadline, |deadline| self.instant(deadline));
                     tokio::select! {
                         // An error means that no tracker listens there: waiting longer would not
                         // help.
@@ -76,7 +80,14 @@ impl UdpTrackers {
         let family = if addr.is_ipv4() { AddressFamily::V4 } else { AddressFamily::V6 };
         let mut shared = self.lock();
         let known = shared.connections.get(&addr).copied();
-        UdpExchange::new(self.now(), ask.clone(), family, known, shared.rng.fork(), self.time(deadline))
+        UdpExchange::new(
+            self.now(),
+            ask.clone(),
+            family,
+            known,
+            shared.rng.fork(),
+            self.time(deadline),
+        )
     }
 
     /// Keeps the connection id for the next exchange, and drops every id that is too old.

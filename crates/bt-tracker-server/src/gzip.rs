@@ -18,11 +18,17 @@ pub(crate) fn is_accepted(header: &str) -> bool {
         header.split(',').find_map(|part| {
             let mut fields = part.split(';').map(str::trim);
             let coding = fields.next()?.to_ascii_lowercase();
-            let weight = fields.find_map(|field| field.strip_prefix("q=").or_else(|| field.strip_prefix("Q=")));
-            wanted.contains(&coding.as_str()).then(|| weight.map_or(Some(1.0), |weight| weight.trim().parse::<f32>().ok()))
+            let weight = fields
+                .find_map(|field| field.strip_prefix("q=").or_else(|| field.strip_prefix("Q=")));
+            wanted
+                .contains(&coding.as_str())
+                .then(|| weight.map_or(Some(1.0), |weight| weight.trim().parse::<f32>().ok()))
         })
     };
-    weight_of(&["gzip", "x-gzip"]).or_else(|| weight_of(&["*"])).flatten().is_some_and(|weight| weight > 0.0)
+    weight_of(&["gzip", "x-gzip"])
+        .or_else(|| weight_of(&["*"]))
+        .flatten()
+        .is_some_and(|weight| weight > 0.0)
 }
 
 /// Compresses the body; `None` when that does not pay.

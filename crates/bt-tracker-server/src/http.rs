@@ -13,7 +13,9 @@ use bt_types::normalise;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -97,7 +99,8 @@ fn respond(table: &Table, ip: IpAddr, request: &Request<Incoming>) -> Response<F
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     let HttpAnswer { status, body, shrinks } = table.http(ip, target);
     let accept = request.headers().get(ACCEPT_ENCODING).and_then(|accept| accept.to_str().ok());
-    let smaller = if shrinks && accept.is_some_and(gzip::is_accepted) { gzip::compress(&body) } else { None };
+    let smaller =
+        if shrinks && accept.is_some_and(gzip::is_accepted) { gzip::compress(&body) } else { None };
     let mut response = match smaller {
         Some(smaller) => {
             let mut response = Response::new(Full::from(smaller));
@@ -109,7 +112,8 @@ fn respond(table: &Table, ip: IpAddr, request: &Request<Incoming>) -> Response<F
     if shrinks {
         response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
     }
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
 }

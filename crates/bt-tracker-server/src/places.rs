@@ -38,7 +38,11 @@ pub(crate) struct Place {
 impl Places {
     /// Makes places that are all free.
     pub(crate) fn new() -> Places {
-        Places(Arc::new(Mutex::new(Taken { by_turn: BTreeMap::new(), by_subscriber: Shares::new(0), next_turn: 0 })))
+        Places(Arc::new(Mutex::new(Taken {
+            by_turn: BTreeMap::new(),
+            by_subscriber: Shares::new(0),
+            next_turn: 0,
+        })))
     }
 
     /// Gives a place to a connection from this address.
@@ -47,7 +51,8 @@ impl Places {
     /// newcomer's subscriber is at its limit, one of its own does.
     pub(crate) fn enter(&self, ip: IpAddr) -> Place {
         self.with(|taken| {
-            let crowded = taken.by_subscriber.count(ip) >= PLACES_PER_SUBSCRIBER && closeness(ip) != Some(Closeness::Loopback);
+            let crowded = taken.by_subscriber.count(ip) >= PLACES_PER_SUBSCRIBER
+                && closeness(ip) != Some(Closeness::Loopback);
             if crowded && let Some(own) = taken.by_subscriber.first(ip) {
                 taken.dismiss(own);
             } else if taken.by_turn.len() >= PLACES_MAX {
@@ -141,40 +146,59 @@ mod tests {
 
     #[test]
     fn a_subscriber_that_has_all_it_may_makes_room_itself() {
-        for (one, sibling, other) in
-            [("192.0.2.1", "192.0.2.1", "192.0.2.2"), ("2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:2::1")]
-        {
+        for (one, sibling, other) in [
+            ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+            ("2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:2::1"),
+        ] {
             let places = Places::new();
             let neighbour = places.enter(ip(other));
-            let mut own: Vec<Place> = (0..PLACES_PER_SUBSCRIBER).map(|_| places.enter(ip(one))).collect();
+            let mut own: Vec<Place> =
+                (0..PLACES_PER_SUBSCRIBER).map(|_| places.enter(ip(one))).collect();
             own[0].renew();
             own.push(places.enter(ip(sibling)));
             let gone: Vec<usize> = (0..own.len()).filter(|&n| !stays(&own[n])).collect();
-            assert_eq!((gone, taken(&places)), (vec![1], PLACES_PER_SUBSCRIBER + 1), "who was answered last stays");
+            assert_eq!(
+                (gone, taken(&places)),
+                (vec![1], PLACES_PER_SUBSCRIBER + 1),
+                "who was answered last stays"
+            );
             assert!(stays(&neighbour));
             own.clear();
             drop(neighbour);
             assert!(
-                places.with(|taken| taken.by_turn.is_empty() && taken.by_subscriber.count(ip(one)) == 0),
+                places.with(
+                    |taken| taken.by_turn.is_empty() && taken.by_subscriber.count(ip(one)) == 0
+                ),
                 "nothing is remembered"
             );
         }
         let places = Places::new();
-        let own: Vec<Place> = (0..=PLACES_PER_SUBSCRIBER).map(|_| places.enter(ip("127.0.0.1"))).collect();
+        let own: Vec<Place> =
+            (0..=PLACES_PER_SUBSCRIBER).map(|_| places.enter(ip("127.0.0.1"))).collect();
         assert!(own.iter().all(stays), "loopback is not limited");
     }
 
     #[test]
     fn the_most_crowded_or_the_oldest_gives_way_when_every_place_is_taken() {
         let places = Places::new();
-        let honest: Vec<Place> = (0..10).map(|n| places.enter(IpAddr::from([1, 1, 1, n]))).collect();
-        let crowd: Vec<Place> = (0..10_000u16).map(|n| places.enter(IpAddr::from([2, 2, 2, (n % 32) as u8]))).collect();
+        let honest: Vec<Place> =
+            (0..10).map(|n| places.enter(IpAddr::from([1, 1, 1, n]))).collect();
+        let crowd: Vec<Place> =
+            (0..10_000u16).map(|n| places.enter(IpAddr::from([2, 2, 2, (n % 32) as u8]))).collect();
         assert!(taken(&places) <= PLACES_MAX);
-        let many: Vec<Place> = (0..10_000u16).map(|n| places.enter(IpAddr::from([3, 3, (n >> 8) as u8, n as u8]))).collect();
+        let many: Vec<Place> = (0..10_000u16)
+            .map(|n| places.enter(IpAddr::from([3, 3, (n >> 8) as u8, n as u8])))
+            .collect();
         assert_eq!(taken(&places), PLACES_MAX);
         let last = places.enter(ip("4.4.4.4"));
         assert_eq!(taken(&places), PLACES_MAX);
-        assert!(stays(&last) && !stays(&honest[0]) && !stays(&crowd[0]) && !stays(&many[0]) && many.last().is_some_and(stays));
+        assert!(
+            stays(&last)
+                && !stays(&honest[0])
+                && !stays(&crowd[0])
+                && !stays(&many[0])
+                && many.last().is_some_and(stays)
+        );
         places.shrink();
         assert_eq!(taken(&places), PLACES_MAX - 1);
     }

@@ -9,11 +9,14 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 
-const ANNOUNCE: &str = "/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=6881&left=0";
+const ANNOUNCE: &str =
+    "/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=6881&left=0";
 
 async fn start() -> TrackerServer {
     let both: Vec<SocketAddr> = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
-    TrackerServer::start(Config { http: both.clone(), udp: both, ..Config::default() }).await.unwrap()
+    TrackerServer::start(Config { http: both.clone(), udp: both, ..Config::default() })
+        .await
+        .unwrap()
 }
 
 /// Sends the bytes and reads until the server closes.
@@ -31,12 +34,20 @@ async fn exchange(addr: SocketAddr, request: &[u8]) -> String {
 async fn both_families_and_protocols_share_one_table() {
     let server = start().await;
     for addr in server.http_addrs() {
-        let answer = exchange(*addr, format!("GET {ANNOUNCE} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes()).await;
+        let answer = exchange(
+            *addr,
+            format!("GET {ANNOUNCE} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes(),
+        )
+        .await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.contains("d8:complete"), "{answer}");
     }
     for addr in server.udp_addrs() {
-        let bind: SocketAddr = if addr.is_ipv4() { "127.0.0.1:0".parse().unwrap() } else { "[::1]:0".parse().unwrap() };
+        let bind: SocketAddr = if addr.is_ipv4() {
+            "127.0.0.1:0".parse().unwrap()
+        } else {
+            "[::1]:0".parse().unwrap()
+        };
         let socket = UdpSocket::bind(bind).await.unwrap();
         socket.connect(addr).await.unwrap();
         let mut reply = [0; 64];
@@ -92,14 +103,19 @@ async fn a_connection_carries_a_hundred_requests() {
 #[tokio::test]
 async fn a_long_scrape_is_compressed_for_who_accepts_it_and_an_announce_is_not() {
     let server = start().await;
-    let hashes: Vec<String> = (10..74).map(|n| format!("info_hash=aaaaaaaaaaaaaaaaaa{n}")).collect();
+    let hashes: Vec<String> =
+        (10..74).map(|n| format!("info_hash=aaaaaaaaaaaaaaaaaa{n}")).collect();
     let scrape = format!("/scrape?{}", hashes.join("&"));
     let get = async |target: &str, accept: &str| {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: t\r\n{accept}Connection: close\r\n\r\n");
+        let request =
+            format!("GET {target} HTTP/1.1\r\nHost: t\r\n{accept}Connection: close\r\n\r\n");
         exchange(server.http_addrs()[0], request.as_bytes()).await
     };
     let plain = get(&scrape, "").await;
-    assert!(plain.matches("downloaders").count() == 64 && !plain.contains("content-encoding"), "{plain}");
+    assert!(
+        plain.matches("downloaders").count() == 64 && !plain.contains("content-encoding"),
+        "{plain}"
+    );
     let gzip = get(&scrape, "Accept-Encoding: gzip, deflate\r\n").await;
     assert!(gzip.contains("content-encoding: gzip\r\n") && gzip.len() < plain.len() / 2, "{gzip}");
     let announce = get(ANNOUNCE, "Accept-Encoding: gzip\r\n").await;
@@ -109,8 +125,9 @@ async fn a_long_scrape_is_compressed_for_who_accepts_it_and_an_announce_is_not()
 #[tokio::test]
 async fn what_is_malformed_gets_a_short_answer() {
     let server = start().await;
-    let line =
-        |method: &str, target: &str| format!("{method} {target} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").into_bytes();
+    let line = |method: &str, target: &str| {
+        format!("{method} {target} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").into_bytes()
+    };
     let table = [
         (line("GET", "/announce"), "HTTP/1.1 200", "14:failure reason17:missing info_hash"),
         (line("GET", "/announce?info_hash=%"), "HTTP/1.1 200", "invalid info_hash"),
@@ -132,7 +149,10 @@ async fn what_is_malformed_gets_a_short_answer() {
 async fn a_taken_address_is_an_error_that_names_it() {
     let server = start().await;
     let taken = server.http_addrs()[0];
-    let error = TrackerServer::start(Config { http: vec![taken], ..Config::default() }).await.unwrap_err().to_string();
+    let error = TrackerServer::start(Config { http: vec![taken], ..Config::default() })
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains(&taken.to_string()), "{error}");
 }
 

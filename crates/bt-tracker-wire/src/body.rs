@@ -45,7 +45,9 @@ pub fn read_announce_body(body: &[u8]) -> Result<AnnounceReply, ReplyError> {
             _ => peers.extend(compact_v4(value.as_bytes().unwrap_or_default())),
         }
     }
-    peers.extend(compact_v6(root.get(b"peers6").and_then(|value| value.as_bytes()).unwrap_or_default()));
+    peers.extend(compact_v6(
+        root.get(b"peers6").and_then(|value| value.as_bytes()).unwrap_or_default(),
+    ));
     Ok(AnnounceReply {
         interval: read_count(root, b"interval").unwrap_or(DEFAULT_INTERVAL),
         min_interval: read_count(root, b"min interval"),
@@ -68,23 +70,31 @@ pub fn read_scrape_body(body: &[u8]) -> Result<ScrapeReply, ReplyError> {
     let entries = root.get(b"files").into_iter().flat_map(|files| files.dict());
     let swarms = entries.filter_map(|(hash, swarm)| {
         let count = |key: &[u8]| read_count(swarm, key).unwrap_or(0);
-        let (complete, downloaded, incomplete) = (count(b"complete"), count(b"downloaded"), count(b"incomplete"));
+        let (complete, downloaded, incomplete) =
+            (count(b"complete"), count(b"downloaded"), count(b"incomplete"));
         let downloaders = read_count(swarm, b"downloaders");
-        Some((InfoHash(hash.try_into().ok()?), SwarmCounts { complete, downloaded, incomplete, downloaders }))
+        Some((
+            InfoHash(hash.try_into().ok()?),
+            SwarmCounts { complete, downloaded, incomplete, downloaders },
+        ))
     });
     Ok(ScrapeReply { swarms: swarms.collect() })
 }
 
 fn read_root(body: &[u8]) -> Result<Cursor<'_>, ReplyError> {
     // Numbers with leading zeros have one meaning, and other clients accept them.
-    let (root, _rest) = Cursor::parse_prefix(body, Limits { odd_numbers: true, ..Limits::NETWORK })?;
+    let (root, _rest) =
+        Cursor::parse_prefix(body, Limits { odd_numbers: true, ..Limits::NETWORK })?;
     if root.kind() != Kind::Dict {
         return Err(ReplyError::NotADictionary);
     }
     match read_text(root, b"failure reason") {
         Some(reason) => {
-            let interval = read_count(root, b"interval").max(read_count(root, b"min interval")).filter(|seconds| *seconds > 0);
-            let retry_in = root.get(b"retry in").and_then(read_retry).or(interval.map(RetryIn::Seconds));
+            let interval = read_count(root, b"interval")
+                .max(read_count(root, b"min interval"))
+                .filter(|seconds| *seconds > 0);
+            let retry_in =
+                root.get(b"retry in").and_then(read_retry).or(interval.map(RetryIn::Seconds));
             Err(Failure { reason, retry_in }.into())
         }
         None => Ok(root),
@@ -132,7 +142,11 @@ fn clamp(number: i64) -> u32 {
 pub fn write_announce_body(reply: &AnnounceReply) -> Vec<u8> {
     let compact = |v4: bool| {
         let mut bytes = Vec::new();
-        reply.peers.iter().filter(|peer| normalise(peer.ip()).is_ipv4() == v4).for_each(|&peer| push_compact(&mut bytes, peer));
+        reply
+            .peers
+            .iter()
+            .filter(|peer| normalise(peer.ip()).is_ipv4() == v4)
+            .for_each(|&peer| push_compact(&mut bytes, peer));
         bytes
     };
     let peers6 = compact(false);
@@ -196,7 +210,9 @@ pub fn write_failure_body(failure: &Failure) -> Vec<u8> {
             d.key(b"failure reason").bytes(failure.reason.as_bytes());
             match failure.retry_in {
                 Some(RetryIn::Minutes(minutes)) => d.key(b"retry in").int(minutes.into()),
-                Some(RetryIn::Seconds(seconds)) => d.key(b"retry in").int(i64::from(seconds.div_ceil(60))),
+                Some(RetryIn::Seconds(seconds)) => {
+                    d.key(b"retry in").int(i64::from(seconds.div_ceil(60)))
+                }
                 Some(RetryIn::Never) => d.key(b"retry in").bytes(b"never"),
                 None => {}
             }
@@ -222,21 +238,38 @@ mod tests {
             (b"d5:peersld2:ip7:1.2.3.44:porti5eed2:ip3:::14:porti6eeee", &["1.2.3.4:5", "[::1]:6"]),
             (b"d5:peersld2:ip11:example.com4:porti5eed4:porti5eei7e3:abce6:peers60:e", &[]),
             (b"d5:peersld2:ip7:1.2.3.44:porti65536eed2:ip7:1.2.3.44:porti-1eeee", &[]),
-            (b"d5:peers0:6:peers618:\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\0\x09e", &["[2001:db8::1]:9"]),
+            (
+                b"d5:peers0:6:peers618:\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\0\x09e",
+                &["[2001:db8::1]:9"],
+            ),
             (b"d5:peersi1e6:peers6lee", &[]),
             (b"de", &[]),
         ];
         for (body, expected) in table {
             let peers = read_announce_body(body).unwrap().peers;
-            assert_eq!(peers, expected.iter().map(|text| addr(text)).collect::<Vec<_>>(), "{}", body.escape_ascii());
+            assert_eq!(
+                peers,
+                expected.iter().map(|text| addr(text)).collect::<Vec<_>>(),
+                "{}",
+                body.escape_ascii()
+            );
         }
     }
 
     #[test]
     fn odd_numbers_are_clamped_and_absent_ones_stay_absent() {
-        let reply = read_announce_body(b"d8:completei-1e10:incompletei99999999999e8:intervali0e12:min interval1:5e").unwrap();
-        assert_eq!((reply.seeders, reply.leechers, reply.interval, reply.min_interval), (Some(0), Some(u32::MAX), 0, None));
-        assert_eq!(read_announce_body(b"de").unwrap(), AnnounceReply { interval: 1_800, ..AnnounceReply::default() });
+        let reply = read_announce_body(
+            b"d8:completei-1e10:incompletei99999999999e8:intervali0e12:min interval1:5e",
+        )
+        .unwrap();
+        assert_eq!(
+            (reply.seeders, reply.leechers, reply.interval, reply.min_interval),
+            (Some(0), Some(u32::MAX), 0, None)
+        );
+        assert_eq!(
+            read_announce_body(b"de").unwrap(),
+            AnnounceReply { interval: 1_800, ..AnnounceReply::default() }
+        );
     }
 
     #[test]
@@ -250,19 +283,27 @@ mod tests {
         for (len, is_kept) in [(1, true), (TRACKER_ID_MAX, true), (TRACKER_ID_MAX + 1, false)] {
             let id = alloc::vec![b'x'; len];
             let body = write(|w| w.dict(|d| d.key(b"tracker id").bytes(&id)));
-            assert_eq!(read_announce_body(&body).unwrap().tracker_id, is_kept.then_some(id), "{len}");
+            assert_eq!(
+                read_announce_body(&body).unwrap().tracker_id,
+                is_kept.then_some(id),
+                "{len}"
+            );
         }
     }
 
     #[test]
     fn a_refusal_is_an_error_with_its_retry_time() {
-        let refused = |retry_in| Err(ReplyError::Refused(Failure { reason: "no".into(), retry_in }));
+        let refused =
+            |retry_in| Err(ReplyError::Refused(Failure { reason: "no".into(), retry_in }));
         let table: [(&[u8], _); 10] = [
             (b"d14:failure reason2:noe", None),
             (b"d14:failure reason2:no8:intervali5ee", Some(RetryIn::Seconds(5))),
             (b"d14:failure reason2:no8:retry ini5ee", Some(RetryIn::Minutes(5))),
             (b"d14:failure reason2:no8:retry in2:15e", Some(RetryIn::Minutes(15))),
-            (b"d14:failure reason2:no8:intervali1800e12:min intervali900ee", Some(RetryIn::Seconds(1800))),
+            (
+                b"d14:failure reason2:no8:intervali1800e12:min intervali900ee",
+                Some(RetryIn::Seconds(1800)),
+            ),
             (b"d14:failure reason2:no12:min intervali0900ee", Some(RetryIn::Seconds(900))),
             (b"d14:failure reason2:no8:intervali0ee", None),
             (b"d14:failure reason2:no8:intervali1800e8:retry ini5ee", Some(RetryIn::Minutes(5))),
@@ -274,17 +315,35 @@ mod tests {
             assert_eq!(read_scrape_body(body).map(|_| AnnounceReply::default()), refused(retry_in));
         }
         let steering = read_announce_body(b"d14:failure reason6:\x1b[2Jnoe");
-        assert_eq!(steering, Err(ReplyError::Refused(Failure::new("\u{fffd}[2Jno"))), "no tracker steers a terminal");
-        let talkative = read_announce_body(&[&b"d14:failure reason100000:"[..], &b"\x07".repeat(100_000), b"e"].concat());
-        assert_eq!(talkative, Err(ReplyError::Refused(Failure::new("\u{fffd}".repeat(500)))), "nor fills a log");
+        assert_eq!(
+            steering,
+            Err(ReplyError::Refused(Failure::new("\u{fffd}[2Jno"))),
+            "no tracker steers a terminal"
+        );
+        let talkative = read_announce_body(
+            &[&b"d14:failure reason100000:"[..], &b"\x07".repeat(100_000), b"e"].concat(),
+        );
+        assert_eq!(
+            talkative,
+            Err(ReplyError::Refused(Failure::new("\u{fffd}".repeat(500)))),
+            "nor fills a log"
+        );
         let failure = Failure { reason: "é".into(), retry_in: Some(RetryIn::Never) };
-        assert_eq!(read_announce_body(&write_failure_body(&failure)), Err(ReplyError::Refused(failure)));
+        assert_eq!(
+            read_announce_body(&write_failure_body(&failure)),
+            Err(ReplyError::Refused(failure))
+        );
     }
 
     #[test]
     fn rubbish_is_an_error_and_never_a_panic() {
-        for body in [b"".as_slice(), b"<html>404</html>", b"d8:interval", b"d5:peers999999999999:e"] {
-            assert!(matches!(read_announce_body(body), Err(ReplyError::Malformed(_))), "{}", body.escape_ascii());
+        for body in [b"".as_slice(), b"<html>404</html>", b"d8:interval", b"d5:peers999999999999:e"]
+        {
+            assert!(
+                matches!(read_announce_body(body), Err(ReplyError::Malformed(_))),
+                "{}",
+                body.escape_ascii()
+            );
         }
         assert_eq!(read_announce_body(b"li1ee"), Err(ReplyError::NotADictionary));
         assert_eq!(read_scrape_body(b"i1e"), Err(ReplyError::NotADictionary));
@@ -292,14 +351,23 @@ mod tests {
 
     #[test]
     fn what_we_write_is_sorted_and_complete() {
-        let reply = AnnounceReply { interval: 9, seeders: Some(1), leechers: Some(2), ..AnnounceReply::default() };
-        assert_eq!(write_announce_body(&reply), b"d8:completei1e10:incompletei2e8:intervali9e5:peers0:e");
+        let reply = AnnounceReply {
+            interval: 9,
+            seeders: Some(1),
+            leechers: Some(2),
+            ..AnnounceReply::default()
+        };
+        assert_eq!(
+            write_announce_body(&reply),
+            b"d8:completei1e10:incompletei2e8:intervali9e5:peers0:e"
+        );
         let (a, b) = (InfoHash([b'a'; 20]), InfoHash([b'b'; 20]));
         let swarms = vec![
             (b, SwarmCounts::default()),
             (a, SwarmCounts { complete: 1, downloaded: 2, incomplete: 3, downloaders: Some(1) }),
         ];
-        let read = read_scrape_body(&write_scrape_body(&ScrapeReply { swarms: swarms.clone() })).unwrap();
+        let read =
+            read_scrape_body(&write_scrape_body(&ScrapeReply { swarms: swarms.clone() })).unwrap();
         assert_eq!(read.swarms, [swarms[1], swarms[0]]);
     }
 

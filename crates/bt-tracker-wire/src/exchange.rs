@@ -108,7 +108,9 @@ impl UdpExchange {
         }
         let asking = self.connection.is_some();
         match (UdpReply::parse(datagram, self.family), &self.ask) {
-            (Some(UdpReply::Connect { transaction, connection }), _) if transaction == self.transaction && !asking => {
+            (Some(UdpReply::Connect { transaction, connection }), _)
+                if transaction == self.transaction && !asking =>
+            {
                 self.connection = Some(UdpConnection { id: connection, since: now });
                 self.connection_is_ours = true;
                 self.begin(now);
@@ -124,7 +126,9 @@ impl UdpExchange {
                 let swarms = hashes.iter().copied().zip(counts).collect();
                 self.finish(Ok(Answer::Scrape(ScrapeReply { swarms })));
             }
-            (Some(UdpReply::Error { transaction, message }), _) if transaction == self.transaction => {
+            (Some(UdpReply::Error { transaction, message }), _)
+                if transaction == self.transaction =>
+            {
                 if asking && !self.connection_is_ours {
                     self.connection = None;
                     self.begin(now);
@@ -163,7 +167,8 @@ impl UdpExchange {
 
     fn send_again(&mut self, now: Time) {
         // A restarted tracker may not know an id of an earlier exchange that brought no answer.
-        let stale = self.connection.is_some_and(|known| !known.is_usable(now) || !self.connection_is_ours);
+        let stale =
+            self.connection.is_some_and(|known| !known.is_usable(now) || !self.connection_is_ours);
         if stale {
             self.connection = None;
             self.transaction = self.rng.next_u32();
@@ -183,9 +188,11 @@ impl UdpExchange {
         let transaction = self.transaction;
         let request = match (self.connection, &self.ask) {
             (None, _) => UdpRequest::Connect { transaction },
-            (Some(known), TrackerRequest::Announce(announce)) => {
-                UdpRequest::Announce { connection: known.id, transaction, announce: announce.clone() }
-            }
+            (Some(known), TrackerRequest::Announce(announce)) => UdpRequest::Announce {
+                connection: known.id,
+                transaction,
+                announce: announce.clone(),
+            },
             (Some(known), TrackerRequest::Scrape(hashes)) => {
                 UdpRequest::Scrape { connection: known.id, transaction, hashes: hashes.clone() }
             }
@@ -210,7 +217,14 @@ mod tests {
 
     fn start(known: Option<UdpConnection>, now: Time, give_up_at: Time) -> UdpExchange {
         let announce = Announce::new(InfoHash([1; 20]), PeerId([2; 20]), 6881);
-        UdpExchange::new(now, TrackerRequest::Announce(announce), AddressFamily::V4, known, Rng::from_seed(1), give_up_at)
+        UdpExchange::new(
+            now,
+            TrackerRequest::Announce(announce),
+            AddressFamily::V4,
+            known,
+            Rng::from_seed(1),
+            give_up_at,
+        )
     }
 
     /// Returns the next datagram that the exchange sends, parsed.
@@ -240,7 +254,10 @@ mod tests {
     }
 
     fn announce_reply(transaction: u32) -> UdpReply {
-        UdpReply::Announce { transaction, reply: AnnounceReply { interval: 60, ..AnnounceReply::default() } }
+        UdpReply::Announce {
+            transaction,
+            reply: AnnounceReply { interval: 60, ..AnnounceReply::default() },
+        }
     }
 
     /// Makes an exchange that has its id and has just sent the announce.
@@ -257,7 +274,9 @@ mod tests {
     fn connect_then_announce_then_done_once() {
         let (mut exchange, transaction) = connected(Time::ZERO, Time::from_secs(60));
         reply(&mut exchange, Time::ZERO, announce_reply(transaction));
-        assert!(matches!(exchange.poll(), Some(Output::Done(Ok(Answer::Announce(reply)))) if reply.interval == 60));
+        assert!(
+            matches!(exchange.poll(), Some(Output::Done(Ok(Answer::Announce(reply)))) if reply.interval == 60)
+        );
         reply(&mut exchange, Time::ZERO, announce_reply(transaction));
         exchange.wake(Time::from_secs(100));
         assert_eq!((exchange.poll(), exchange.deadline()), (None, None));
@@ -305,7 +324,11 @@ mod tests {
         let (mut exchange, _) = connected(Time::ZERO, Time::from_secs(600));
         for (at, connects) in [(15, false), (45, false), (105, true)] {
             exchange.wake(Time::from_secs(at));
-            assert_eq!(matches!(sent(&mut exchange), UdpRequest::Connect { .. }), connects, "at {at} s");
+            assert_eq!(
+                matches!(sent(&mut exchange), UdpRequest::Connect { .. }),
+                connects,
+                "at {at} s"
+            );
         }
     }
 
@@ -314,7 +337,11 @@ mod tests {
         let known = UdpConnection { id: 77, since: Time::ZERO };
         for (at, saves) in [(0, true), (59, true), (60, false), (61, false)] {
             let mut exchange = start(Some(known), Time::from_secs(at), Time::from_secs(600));
-            assert_eq!(matches!(sent(&mut exchange), UdpRequest::Announce { .. }), saves, "at {at} s");
+            assert_eq!(
+                matches!(sent(&mut exchange), UdpRequest::Announce { .. }),
+                saves,
+                "at {at} s"
+            );
         }
     }
 
@@ -323,7 +350,11 @@ mod tests {
         let known = Some(UdpConnection { id: 77, since: Time::ZERO });
         let mut refused = start(known, Time::ZERO, Time::from_secs(60));
         let (_, transaction) = announce_ids(sent(&mut refused));
-        reply(&mut refused, Time::ZERO, UdpReply::Error { transaction, message: "bad connection id".into() });
+        reply(
+            &mut refused,
+            Time::ZERO,
+            UdpReply::Error { transaction, message: "bad connection id".into() },
+        );
         connect_transaction(sent(&mut refused));
 
         let mut silent = start(known, Time::ZERO, Time::from_secs(60));
@@ -335,7 +366,11 @@ mod tests {
     #[test]
     fn a_refusal_carries_the_words_of_the_tracker() {
         let (mut exchange, transaction) = connected(Time::ZERO, Time::from_secs(60));
-        reply(&mut exchange, Time::ZERO, UdpReply::Error { transaction, message: "not registered".into() });
+        reply(
+            &mut exchange,
+            Time::ZERO,
+            UdpReply::Error { transaction, message: "not registered".into() },
+        );
         let refused = Err(ExchangeError::Refused(Failure::new("not registered")));
         assert_eq!(exchange.poll(), Some(Output::Done(refused)));
     }

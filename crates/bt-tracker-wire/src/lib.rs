@@ -13,7 +13,8 @@
 //! use bt_tracker_wire::{Announce, Event, announce_url, parse_announce};
 //! use bt_types::{InfoHash, PeerId};
 //!
-//! let announce = Announce { event: Event::Started, left: 1 << 40, ..Announce::new(InfoHash([0x2b; 20]), PeerId(*b"-bt0100-abcdefghijkl"), 6881) };
+//! let of = Announce::new(InfoHash([0x2b; 20]), PeerId(*b"-bt0100-abcdefghijkl"), 6881);
+//! let announce = Announce { event: Event::Started, left: 1 << 40, ..of };
 //! let url = announce_url("http://tracker.example/announce", &announce);
 //! let (_, query) = url.split_once('?').unwrap();
 //! assert_eq!(parse_announce(query), Ok(announce));
@@ -33,13 +34,20 @@ mod query;
 mod udp;
 mod value;
 
-pub use body::{ReplyError, read_announce_body, read_scrape_body, write_announce_body, write_failure_body, write_scrape_body};
+pub use body::{
+    ReplyError, read_announce_body, read_scrape_body, write_announce_body, write_failure_body,
+    write_scrape_body,
+};
 pub use exchange::{ExchangeError, Output, UdpConnection, UdpExchange};
 pub use lsd::{LSD_HASHES_MAX, LSD_MAX, LSD_V4, LSD_V6, LocalAnnounce};
 pub use query::{QueryError, announce_url, parse_announce, parse_scrape, scrape_url};
-pub use udp::{AddressFamily, SCRAPE_ASKED_MAX, SCRAPE_HASHES_MAX, UDP_PAYLOAD_MAX, UdpReply, UdpRequest, udp_peers_max};
+pub use udp::{
+    AddressFamily, SCRAPE_ASKED_MAX, SCRAPE_HASHES_MAX, UDP_PAYLOAD_MAX, UdpReply, UdpRequest,
+    udp_peers_max,
+};
 pub use value::{
-    Announce, AnnounceReply, Answer, Event, Failure, LEFT_UNKNOWN, RetryIn, ScrapeReply, SwarmCounts, TrackerRequest,
+    Announce, AnnounceReply, Answer, Event, Failure, LEFT_UNKNOWN, RetryIn, ScrapeReply,
+    SwarmCounts, TrackerRequest,
 };
 
 /// Compiles the example of the README.

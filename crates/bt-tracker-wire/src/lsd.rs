@@ -13,7 +13,8 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 /// The multicast group of IPv4 (BEP 14).
 pub const LSD_V4: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 192, 152, 143), 6771);
 /// The multicast group of IPv6 (BEP 14).
-pub const LSD_V6: SocketAddrV6 = SocketAddrV6::new(Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0xefc0, 0x988f), 6771, 0, 0);
+pub const LSD_V6: SocketAddrV6 =
+    SocketAddrV6::new(Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0xefc0, 0x988f), 6771, 0, 0);
 /// The longest datagram that is sent or read, in bytes: a longer datagram would be cut into
 /// fragments.
 pub const LSD_MAX: usize = 1400;
@@ -54,18 +55,25 @@ impl LocalAnnounce {
         let text = core::str::from_utf8(datagram.get(..LSD_MAX).unwrap_or(datagram)).ok()?;
         let mut lines = text.lines();
         let mut request = lines.next()?.split_whitespace();
-        if request.next() != Some("BT-SEARCH") || request.next() != Some("*") || !request.next()?.starts_with("HTTP/1.") {
+        if request.next() != Some("BT-SEARCH")
+            || request.next() != Some("*")
+            || !request.next()?.starts_with("HTTP/1.")
+        {
             return None;
         }
         let (mut port, mut hashes, mut cookie) = (None, Vec::new(), None);
-        for (name, value) in lines.take_while(|line| !line.is_empty()).filter_map(|line| line.split_once(':')) {
+        for (name, value) in
+            lines.take_while(|line| !line.is_empty()).filter_map(|line| line.split_once(':'))
+        {
             let value = value.trim();
             if name.eq_ignore_ascii_case("Port") {
                 port = Some(value.parse::<u16>().ok().filter(|port| *port != 0)?);
             } else if name.eq_ignore_ascii_case("Infohash") {
                 hashes.extend(InfoHash::from_hex(value));
             } else if name.eq_ignore_ascii_case("cookie") {
-                cookie = Some(value).filter(|value| value.len() <= COOKIE_MAX).map(|value| value.to_string());
+                cookie = Some(value)
+                    .filter(|value| value.len() <= COOKIE_MAX)
+                    .map(|value| value.to_string());
             }
         }
         hashes.sort_unstable();
@@ -93,7 +101,11 @@ mod tests {
             "BT-SEARCH * HTTP/1.1\r\nHost: [ff15::efc0:988f]:6771\r\nPort: 6881\r\nInfohash: {hash}\r\ncookie: name=value 1\r\n\r\n\r\n"
         );
         assert_eq!(core::str::from_utf8(&bytes).unwrap(), text);
-        assert!(announce(1).write(LSD_V4.into()).starts_with(b"BT-SEARCH * HTTP/1.1\r\nHost: 239.192.152.143:6771\r\n"));
+        assert!(
+            announce(1)
+                .write(LSD_V4.into())
+                .starts_with(b"BT-SEARCH * HTTP/1.1\r\nHost: 239.192.152.143:6771\r\n")
+        );
     }
 
     #[test]
@@ -108,7 +120,11 @@ mod tests {
     #[test]
     fn others_write_otherwise() {
         let hash = "0123456789abcdef0123456789ABCDEF01234567";
-        let expected = LocalAnnounce { port: 1, hashes: vec![InfoHash::from_hex(hash).unwrap()], cookie: None };
+        let expected = LocalAnnounce {
+            port: 1,
+            hashes: vec![InfoHash::from_hex(hash).unwrap()],
+            cookie: None,
+        };
         for text in [
             format!("BT-SEARCH * HTTP/1.1\r\nPORT:1\r\nINFOHASH:{hash}\r\n\r\n"),
             format!("BT-SEARCH * HTTP/1.0\nInfohash: {hash}\nx-what: ever\nPort: 1\n"),

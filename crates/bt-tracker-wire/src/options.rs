@@ -42,7 +42,9 @@ pub(crate) fn read_url_data(mut options: &[u8]) -> Option<Vec<u8>> {
             [NOP, ref rest @ ..] => options = rest,
             [] | [END, ..] | [_] => return data,
             [kind, len, ref rest @ ..] => {
-                let Some((value, rest)) = rest.split_at_checked(usize::from(len)) else { return data };
+                let Some((value, rest)) = rest.split_at_checked(usize::from(len)) else {
+                    return data;
+                };
                 if kind == URL_DATA {
                     data.get_or_insert_with(Vec::new).extend_from_slice(value);
                 }
@@ -84,9 +86,15 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_left_out_whole() {
-        for (data, limit, written) in
-            [(0, 100, 2), (0, 99, 0), (1, 101, 3), (1, 100, 0), (255, 355, 257), (256, 358, 260), (256, 357, 0)]
-        {
+        for (data, limit, written) in [
+            (0, 100, 2),
+            (0, 99, 0),
+            (1, 101, 3),
+            (1, 100, 0),
+            (255, 355, 257),
+            (256, 358, 260),
+            (256, 357, 0),
+        ] {
             let mut out = vec![0; 98];
             push_url_data(&mut out, &vec![b'x'; data], limit);
             assert_eq!(out.len(), 98 + written, "{data} bytes below {limit}");

@@ -137,7 +137,9 @@ pub fn parse_announce(query: &str) -> Result<Announce, QueryError> {
         event: event.unwrap_or_default(),
         // Any text may be a key; we compare only keys of our own kind.
         key: fields.last("key", |key| u32::from_str_radix(key, 16).ok()).unwrap_or(0),
-        num_want: fields.last("numwant", number).map(|wanted| u32::try_from(wanted).unwrap_or(u32::MAX)),
+        num_want: fields
+            .last("numwant", number)
+            .map(|wanted| u32::try_from(wanted).unwrap_or(u32::MAX)),
         tracker_id: fields.last("trackerid", unescape),
         ..Announce::new(info_hash, peer_id, port)
     })
@@ -235,18 +237,32 @@ mod tests {
             (format!("{GOOD}&ip=6.6.6.6&ip=7.7.7.7"), good()),
             (format!("{GOOD}&key=not-hex"), good()),
             (format!("key=PASSKEY&{GOOD}&key=1F"), Announce { key: 0x1f, ..good() }),
-            (format!("event=started&{GOOD}&event=stopped"), Announce { event: Event::Stopped, ..good() }),
+            (
+                format!("event=started&{GOOD}&event=stopped"),
+                Announce { event: Event::Stopped, ..good() },
+            ),
             (format!("{GOOD}&numwant=50&numwant=50"), Announce { num_want: Some(50), ..good() }),
             (format!("{GOOD}&{GOOD}"), good()),
             (format!("{GOOD}&uploaded=-5&downloaded=-1&left=1"), Announce { left: 1, ..good() }),
-            (format!("{GOOD}&uploaded=1.5e9&downloaded=NaN&left=0.5&numwant=many&trackerid=%"), good()),
+            (
+                format!("{GOOD}&uploaded=1.5e9&downloaded=NaN&left=0.5&numwant=many&trackerid=%"),
+                good(),
+            ),
             (format!("{GOOD}&left=-"), good()),
             (
-                format!("{GOOD}&left=18446744073709551616&uploaded=99999999999999999999&numwant=99999999999"),
+                format!(
+                    "{GOOD}&left=18446744073709551616&uploaded=99999999999999999999&numwant=99999999999"
+                ),
                 Announce { left: u64::MAX, uploaded: u64::MAX, num_want: Some(u32::MAX), ..good() },
             ),
-            (format!("{GOOD}&left=4294967296&event=stopped"), Announce { left: 1 << 32, event: Event::Stopped, ..good() }),
-            (format!("{GOOD}&left=18446744073709551615&numwant=0"), Announce { left: u64::MAX, num_want: Some(0), ..good() }),
+            (
+                format!("{GOOD}&left=4294967296&event=stopped"),
+                Announce { left: 1 << 32, event: Event::Stopped, ..good() },
+            ),
+            (
+                format!("{GOOD}&left=18446744073709551615&numwant=0"),
+                Announce { left: u64::MAX, num_want: Some(0), ..good() },
+            ),
             (GOOD.replace("aaaaaaaaaaaaaaaaaaaa", "%61aaaaaaaaaaaaaaaaaaa"), good()),
             (
                 GOOD.replace("aaaaaaaaaaaaaaaaaaaa", "++++++++++%2b%2B%2b%2b%2b%2b%2b%2b%2b%2b"),
@@ -270,7 +286,10 @@ mod tests {
             (GOOD.replace(hash, "info_hash=aaaaaaaaaaaaaaaaaaa%"), Invalid("info_hash")),
             (GOOD.replace(hash, "info_hash=aaaaaaaaaaaaaaaaaaa%4"), Invalid("info_hash")),
             (GOOD.replace(hash, "info_hash=aaaaaaaaaaaaaaaaaaa%zz"), Invalid("info_hash")),
-            (format!("{GOOD}&{hash}").replace("&info_hash=aaa", "&info_hash=baa"), Duplicate("info_hash")),
+            (
+                format!("{GOOD}&{hash}").replace("&info_hash=aaa", "&info_hash=baa"),
+                Duplicate("info_hash"),
+            ),
             (format!("{GOOD}&port=2"), Duplicate("port")),
             (GOOD.replace("&peer_id=bbbbbbbbbbbbbbbbbbbb", ""), Missing("peer_id")),
             (GOOD.replace("&port=1", ""), Missing("port")),
@@ -288,7 +307,11 @@ mod tests {
         let (a, b) = (InfoHash([b'a'; 20]), InfoHash([0; 20]));
         let url = scrape_url("http://h/announce", &[a, b, a]).unwrap();
         assert_eq!(parse_scrape(url.split_once('?').unwrap().1), Ok(vec![a, b, a]));
-        assert_eq!(parse_scrape(&format!("info_hash=short&info_hash={}", "a".repeat(20))), Ok(vec![a]), "what can be read");
+        assert_eq!(
+            parse_scrape(&format!("info_hash=short&info_hash={}", "a".repeat(20))),
+            Ok(vec![a]),
+            "what can be read"
+        );
         assert_eq!(parse_scrape(""), Err(QueryError::Missing("info_hash")));
         assert_eq!(parse_scrape("info_hash=short"), Err(QueryError::Invalid("info_hash")));
     }
@@ -304,7 +327,10 @@ mod tests {
             ("http://example.com/announce?x2%0644", Some("http://example.com/scrape?x2%0644&")),
             ("http://example.com/announce?x=2/4", Some("http://example.com/scrape?x=2/4&")),
             ("http://example.com/x%064announce", None),
-            ("http://example.com/announce/key/announce", Some("http://example.com/announce/key/scrape?")),
+            (
+                "http://example.com/announce/key/announce",
+                Some("http://example.com/announce/key/scrape?"),
+            ),
         ];
         for (tracker, expected) in table {
             assert_eq!(scrape_url(tracker, &[]).as_deref(), expected, "{tracker}");

@@ -90,10 +90,24 @@ impl UdpRequest {
         let transaction = read.u32()?;
         match action {
             CONNECT if connection == PROTOCOL => Some(UdpRequest::Connect { transaction }),
-            ANNOUNCE => Some(UdpRequest::Announce { connection, transaction, announce: read.announce()? }),
+            ANNOUNCE => {
+                Some(UdpRequest::Announce { connection, transaction, announce: read.announce()? })
+            }
             SCRAPE => {
-                let hashes: Vec<_> = read.0.as_chunks().0.iter().take(SCRAPE_HASHES_MAX).copied().map(InfoHash).collect();
-                (!hashes.is_empty()).then_some(UdpRequest::Scrape { connection, transaction, hashes })
+                let hashes: Vec<_> = read
+                    .0
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .take(SCRAPE_HASHES_MAX)
+                    .copied()
+                    .map(InfoHash)
+                    .collect();
+                (!hashes.is_empty()).then_some(UdpRequest::Scrape {
+                    connection,
+                    transaction,
+                    hashes,
+                })
             }
             _ => None,
         }
@@ -119,7 +133,10 @@ impl UdpRequest {
             }
             UdpRequest::Scrape { connection, transaction, hashes } => {
                 head(*connection, SCRAPE, *transaction);
-                hashes.iter().take(SCRAPE_ASKED_MAX).for_each(|hash| out.extend_from_slice(&hash.0));
+                hashes
+                    .iter()
+                    .take(SCRAPE_ASKED_MAX)
+                    .for_each(|hash| out.extend_from_slice(&hash.0));
             }
         }
         out
@@ -196,13 +213,24 @@ impl UdpReply {
                     AddressFamily::V6 => compact_v6(read.0).collect(),
                 };
                 let counts = (Some(seeders), Some(leechers));
-                let reply = AnnounceReply { interval, seeders: counts.0, leechers: counts.1, peers, ..AnnounceReply::default() };
+                let reply = AnnounceReply {
+                    interval,
+                    seeders: counts.0,
+                    leechers: counts.1,
+                    peers,
+                    ..AnnounceReply::default()
+                };
                 UdpReply::Announce { transaction, reply }
             }
-            SCRAPE => UdpReply::Scrape { transaction, counts: core::iter::from_fn(|| read.counts()).collect() },
+            SCRAPE => UdpReply::Scrape {
+                transaction,
+                counts: core::iter::from_fn(|| read.counts()).collect(),
+            },
             ERROR => {
-                let text =
-                    read.0.get(..read.0.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)).unwrap_or_default();
+                let text = read
+                    .0
+                    .get(..read.0.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1))
+                    .unwrap_or_default();
                 UdpReply::Error { transaction, message: words(text) }
             }
             _ => return None,
@@ -213,7 +241,9 @@ impl UdpReply {
     /// [`UDP_PAYLOAD_MAX`].
     pub fn write(&self, family: AddressFamily) -> Vec<u8> {
         let mut out = Vec::with_capacity(ANNOUNCE_REPLY_HEAD);
-        let mut numbers = |list: &[u32]| list.iter().for_each(|number| out.extend_from_slice(&number.to_be_bytes()));
+        let mut numbers = |list: &[u32]| {
+            list.iter().for_each(|number| out.extend_from_slice(&number.to_be_bytes()))
+        };
         match self {
             UdpReply::Connect { transaction, connection } => {
                 numbers(&[CONNECT, *transaction]);
@@ -222,13 +252,18 @@ impl UdpReply {
             UdpReply::Announce { transaction, reply } => {
                 let (leechers, seeders) = (reply.leechers.unwrap_or(0), reply.seeders.unwrap_or(0));
                 numbers(&[ANNOUNCE, *transaction, reply.interval, leechers, seeders]);
-                let ours = reply.peers.iter().filter(|peer| peer.is_ipv4() == (family == AddressFamily::V4));
+                let ours = reply
+                    .peers
+                    .iter()
+                    .filter(|peer| peer.is_ipv4() == (family == AddressFamily::V4));
                 ours.take(udp_peers_max(family)).for_each(|&peer| push_compact(&mut out, peer));
             }
             UdpReply::Scrape { transaction, counts } => {
                 numbers(&[SCRAPE, *transaction]);
                 let counts = counts.iter().take(SCRAPE_HASHES_MAX);
-                counts.for_each(|swarm| numbers(&[swarm.complete, swarm.downloaded, swarm.incomplete]));
+                counts.for_each(|swarm| {
+                    numbers(&[swarm.complete, swarm.downloaded, swarm.incomplete])
+                });
             }
             UdpReply::Error { transaction, message } => {
                 numbers(&[ERROR, *transaction]);
@@ -280,7 +315,9 @@ impl Reader<'_> {
         let _claimed_ip = self.u32()?;
         let key = self.u32()?;
         // -1, and numbers above i32::MAX, stand for no preference.
-        let num_want = self.u32().map(|wanted| i32::try_from(wanted).ok().and_then(|wanted| u32::try_from(wanted).ok()))?;
+        let num_want = self.u32().map(|wanted| {
+            i32::try_from(wanted).ok().and_then(|wanted| u32::try_from(wanted).ok())
+        })?;
         let port = self.u16()?;
         let url_data = read_url_data(self.0);
         let plain = Announce::new(info_hash, peer_id, port);
@@ -312,7 +349,10 @@ mod tests {
     fn a_connect_request_has_the_bytes_of_bep_15() {
         let bytes = UdpRequest::Connect { transaction: 0x0102_0304 }.write();
         assert_eq!(bytes, [0, 0, 4, 0x17, 0x27, 0x10, 0x19, 0x80, 0, 0, 0, 0, 1, 2, 3, 4]);
-        assert_eq!(UdpRequest::parse(&bytes), Some(UdpRequest::Connect { transaction: 0x0102_0304 }));
+        assert_eq!(
+            UdpRequest::parse(&bytes),
+            Some(UdpRequest::Connect { transaction: 0x0102_0304 })
+        );
         let mut wrong = bytes;
         wrong[7] ^= 1;
         assert_eq!(UdpRequest::parse(&wrong), None, "wrong magic");
@@ -322,7 +362,8 @@ mod tests {
     fn an_announce_is_98_bytes_and_anything_after_them() {
         let exact = announce_datagram();
         assert_eq!(exact.len(), 98);
-        let expected = Some(UdpRequest::Announce { connection: 9, transaction: 8, announce: announce() });
+        let expected =
+            Some(UdpRequest::Announce { connection: 9, transaction: 8, announce: announce() });
         for trailing in [0, 2, 9, 400] {
             let mut datagram = exact.clone();
             datagram.extend(vec![0xee; trailing]);
@@ -335,13 +376,20 @@ mod tests {
 
     #[test]
     fn an_announce_carries_path_and_query_of_its_url() {
-        for (len, datagram, travels) in [(0, 98 + 2, true), (300, 98 + 304, true), (1_124, 98 + 1_134, true), (1_125, 98, false)]
-        {
+        for (len, datagram, travels) in [
+            (0, 98 + 2, true),
+            (300, 98 + 304, true),
+            (1_124, 98 + 1_134, true),
+            (1_125, 98, false),
+        ] {
             let asked = Announce { url_data: Some(vec![b'/'; len]), ..announce() };
-            let written = UdpRequest::Announce { connection: 9, transaction: 8, announce: asked.clone() }.write();
+            let written =
+                UdpRequest::Announce { connection: 9, transaction: 8, announce: asked.clone() }
+                    .write();
             assert_eq!(written.len(), datagram, "{len} bytes");
             let expected = if travels { asked } else { announce() };
-            let expected = UdpRequest::Announce { connection: 9, transaction: 8, announce: expected };
+            let expected =
+                UdpRequest::Announce { connection: 9, transaction: 8, announce: expected };
             assert_eq!(UdpRequest::parse(&written), Some(expected), "{len} bytes");
         }
     }
@@ -357,7 +405,11 @@ mod tests {
             }
         };
         assert_eq!(with(64, &[0xff; 8]).left, u64::MAX, "left = -1 is a leecher");
-        assert_eq!(with(64, &(1u64 << 32).to_be_bytes()).left, 1 << 32, "left is not cut to 32 bits");
+        assert_eq!(
+            with(64, &(1u64 << 32).to_be_bytes()).left,
+            1 << 32,
+            "left is not cut to 32 bits"
+        );
         assert_eq!(with(80, &[0, 0, 0, 4]).event, Event::Paused);
         assert_eq!(with(80, &[9; 4]).event, Event::None, "unknown event");
         assert_eq!(with(92, &[0xff; 4]).num_want, None);
@@ -367,15 +419,23 @@ mod tests {
 
     #[test]
     fn a_scrape_keeps_order_and_duplicates_and_is_bounded() {
-        let hashes = |count: usize| (0..count).map(|n| InfoHash([(n / 2) as u8; 20])).collect::<Vec<_>>();
+        let hashes =
+            |count: usize| (0..count).map(|n| InfoHash([(n / 2) as u8; 20])).collect::<Vec<_>>();
         for (asked, kept) in [(1, 1), (74, 74), (75, 74), (200, 74)] {
-            let mut datagram = UdpRequest::Scrape { connection: 1, transaction: 2, hashes: Vec::new() }.write();
+            let mut datagram =
+                UdpRequest::Scrape { connection: 1, transaction: 2, hashes: Vec::new() }.write();
             hashes(asked).iter().for_each(|hash| datagram.extend_from_slice(&hash.0));
             datagram.extend_from_slice(&[0; 7]);
-            let expected = UdpRequest::Scrape { connection: 1, transaction: 2, hashes: hashes(kept) };
+            let expected =
+                UdpRequest::Scrape { connection: 1, transaction: 2, hashes: hashes(kept) };
             assert_eq!(UdpRequest::parse(&datagram), Some(expected), "{asked} hashes");
         }
-        assert_eq!(UdpRequest::parse(&UdpRequest::Scrape { connection: 1, transaction: 2, hashes: Vec::new() }.write()), None);
+        assert_eq!(
+            UdpRequest::parse(
+                &UdpRequest::Scrape { connection: 1, transaction: 2, hashes: Vec::new() }.write()
+            ),
+            None
+        );
     }
 
     #[test]
@@ -397,25 +457,45 @@ mod tests {
         let v4 = "1.2.3.4:5".parse().unwrap();
         let v6 = "[2001:db8::1]:6".parse().unwrap();
         for (family, peer) in [(AddressFamily::V4, v4), (AddressFamily::V6, v6)] {
-            let reply =
-                |peers| AnnounceReply { interval: 1, seeders: Some(2), leechers: Some(3), peers, ..AnnounceReply::default() };
-            let written = UdpReply::Announce { transaction: 9, reply: reply(vec![v4, v6]) }.write(family);
-            assert_eq!(UdpReply::parse(&written, family), Some(UdpReply::Announce { transaction: 9, reply: reply(vec![peer]) }));
+            let reply = |peers| AnnounceReply {
+                interval: 1,
+                seeders: Some(2),
+                leechers: Some(3),
+                peers,
+                ..AnnounceReply::default()
+            };
+            let written =
+                UdpReply::Announce { transaction: 9, reply: reply(vec![v4, v6]) }.write(family);
+            assert_eq!(
+                UdpReply::parse(&written, family),
+                Some(UdpReply::Announce { transaction: 9, reply: reply(vec![peer]) })
+            );
         }
-        let counts = vec![SwarmCounts { complete: 1, downloaded: 2, incomplete: 3, downloaders: None }, SwarmCounts::default()];
+        let counts = vec![
+            SwarmCounts { complete: 1, downloaded: 2, incomplete: 3, downloaders: None },
+            SwarmCounts::default(),
+        ];
         for reply in [
             UdpReply::Connect { transaction: 0, connection: u64::MAX },
             UdpReply::Scrape { transaction: u32::MAX, counts },
             UdpReply::Error { transaction: 1, message: "no".into() },
         ] {
-            assert_eq!(UdpReply::parse(&reply.write(AddressFamily::V4), AddressFamily::V4), Some(reply));
+            assert_eq!(
+                UdpReply::parse(&reply.write(AddressFamily::V4), AddressFamily::V4),
+                Some(reply)
+            );
         }
     }
 
     #[test]
     fn an_announce_reply_is_never_fragmented() {
-        let peers = (0..999u16).flat_map(|port| [([1, 2, 3, 4], port).into(), ([9u16; 8], port).into()]).collect();
-        let reply = UdpReply::Announce { transaction: 1, reply: AnnounceReply { peers, ..AnnounceReply::default() } };
+        let peers = (0..999u16)
+            .flat_map(|port| [([1, 2, 3, 4], port).into(), ([9u16; 8], port).into()])
+            .collect();
+        let reply = UdpReply::Announce {
+            transaction: 1,
+            reply: AnnounceReply { peers, ..AnnounceReply::default() },
+        };
         assert_eq!(reply.write(AddressFamily::V4).len(), 20 + 202 * 6);
         assert_eq!(reply.write(AddressFamily::V6).len(), 20 + 67 * 18);
     }

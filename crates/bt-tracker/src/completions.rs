@@ -32,7 +32,8 @@ impl Completions {
     /// Counts the completed download of a peer, and returns whether it counts: the first time only.
     pub(crate) fn count(&mut self, hash: InfoHash, peer: SocketAddr) -> bool {
         let (first, last) = span(peer.ip());
-        let of_subscriber = self.counted.range((hash, first)..=(hash, last)).take(PER_SUBSCRIBER).count();
+        let of_subscriber =
+            self.counted.range((hash, first)..=(hash, last)).take(PER_SUBSCRIBER).count();
         if of_subscriber >= PER_SUBSCRIBER || !self.counted.insert((hash, peer)) {
             return false;
         }
@@ -58,21 +59,33 @@ mod tests {
     fn a_peer_counts_once_and_a_subscriber_few_times() {
         let (mut done, one, other) = (Completions::new(100), InfoHash([1; 20]), InfoHash([2; 20]));
         for network in ["1.1.1.1:", "127.0.0.1:", "[::1]:"] {
-            let times = (1..100).filter(|port| done.count(one, addr(&std::format!("{network}{port}")))).count();
+            let times = (1..100)
+                .filter(|port| done.count(one, addr(&std::format!("{network}{port}"))))
+                .count();
             assert_eq!(times, PER_SUBSCRIBER, "{network}");
         }
-        let times = (1..100).filter(|host| done.count(one, addr(&std::format!("[2001:db8::{host}]:5")))).count();
+        let times = (1..100)
+            .filter(|host| done.count(one, addr(&std::format!("[2001:db8::{host}]:5"))))
+            .count();
         assert_eq!(times, PER_SUBSCRIBER, "an IPv6 /64");
         assert!(done.count(one, addr("1.1.1.2:1")) && !done.count(one, addr("1.1.1.2:1")));
-        assert!(done.count(other, addr("1.1.1.1:1")) && !done.count(other, addr("1.1.1.1:1")), "another torrent");
+        assert!(
+            done.count(other, addr("1.1.1.1:1")) && !done.count(other, addr("1.1.1.1:1")),
+            "another torrent"
+        );
     }
 
     #[test]
     fn the_oldest_are_forgotten() {
         let (mut done, hash) = (Completions::new(3), InfoHash([1; 20]));
-        let count = |done: &mut Completions, host: u8| done.count(hash, SocketAddr::from(([1, 1, 1, host], 1)));
+        let count = |done: &mut Completions, host: u8| {
+            done.count(hash, SocketAddr::from(([1, 1, 1, host], 1)))
+        };
         assert!((0..4).all(|host| count(&mut done, host)));
         assert_eq!((done.counted.len(), done.order.len()), (3, 3));
-        assert!(!count(&mut done, 3) && count(&mut done, 0), "the newest is remembered, the oldest is not");
+        assert!(
+            !count(&mut done, 3) && count(&mut done, 0),
+            "the newest is remembered, the oldest is not"
+        );
     }
 }

@@ -74,12 +74,28 @@ mod tests {
     fn an_id_is_good_for_its_address_in_its_epoch_and_the_next() {
         let ids = ConnectionIds::new(&mut Rng::from_seed(1));
         let id = ids.issue(Time::from_secs(3600), ip("1.2.3.4"));
-        for (at, good) in [(3599, false), (3600, true), (3721, true), (5399, true), (5400, true), (7199, true), (7200, false)] {
-            assert_eq!(ids.check(Time::from_secs(at), ip("1.2.3.4"), id).is_some(), good, "at {at} s");
+        for (at, good) in [
+            (3599, false),
+            (3600, true),
+            (3721, true),
+            (5399, true),
+            (5400, true),
+            (7199, true),
+            (7200, false),
+        ] {
+            assert_eq!(
+                ids.check(Time::from_secs(at), ip("1.2.3.4"), id).is_some(),
+                good,
+                "at {at} s"
+            );
         }
         assert_eq!(ids.check(Time::from_secs(3600), ip("1.2.3.5"), id), None, "another address");
         assert_eq!(ids.check(Time::from_secs(3600), ip("1.2.3.4"), id ^ 1), None, "forged");
-        assert_eq!(ids.check(Time::ZERO, ip("1.2.3.4"), u64::MAX), None, "no epoch before the first");
+        assert_eq!(
+            ids.check(Time::ZERO, ip("1.2.3.4"), u64::MAX),
+            None,
+            "no epoch before the first"
+        );
     }
 
     #[test]

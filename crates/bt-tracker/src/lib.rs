@@ -10,7 +10,8 @@
 //! use bt_types::Time;
 //!
 //! let mut tracker = Tracker::new(Config::default(), [7; 32]);
-//! let target = "/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=6881&left=0";
+//! let (hash, id) = ("aaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbb");
+//! let target = format!("/announce?info_hash={hash}&peer_id={id}&port=6881&left=0");
 //! let answer = tracker.http(Time::ZERO, "192.0.2.1".parse().unwrap(), target);
 //! assert_eq!(answer.status, 200);
 //! assert!(answer.body.starts_with(b"d8:completei1e"));
@@ -35,8 +36,9 @@ use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use bt_tracker_wire::{
-    AddressFamily, Announce, AnnounceReply, Event, Failure, QueryError, RetryIn, ScrapeReply, UdpReply, UdpRequest,
-    parse_announce, parse_scrape, udp_peers_max, write_announce_body, write_failure_body, write_scrape_body,
+    AddressFamily, Announce, AnnounceReply, Event, Failure, QueryError, RetryIn, ScrapeReply,
+    UdpReply, UdpRequest, parse_announce, parse_scrape, udp_peers_max, write_announce_body,
+    write_failure_body, write_scrape_body,
 };
 use bt_types::{Rng, Source, Time, may_name, normalise};
 use connection::ConnectionIds;
@@ -130,7 +132,11 @@ impl Tracker {
     pub fn new(config: Config, secret: [u8; 32]) -> Tracker {
         let mut rng = Rng::from_secret(secret);
         let connections = ConnectionIds::new(&mut rng);
-        let table = Table::new(config.torrents_limit, config.peers_limit, config.interval.saturating_mul(2));
+        let table = Table::new(
+            config.torrents_limit,
+            config.peers_limit,
+            config.interval.saturating_mul(2),
+        );
         Tracker { config, table, connections, rng, announces: 0, scrapes: 0 }
     }
 
@@ -143,7 +149,9 @@ impl Tracker {
         let ip = normalise(from.ip());
         let (family, _) = families(ip);
         let reply = match UdpRequest::parse(datagram)? {
-            UdpRequest::Connect { transaction } => UdpReply::Connect { transaction, connection: self.connections.issue(now, ip) },
+            UdpRequest::Connect { transaction } => {
+                UdpReply::Connect { transaction, connection: self.connections.issue(now, ip) }
+            }
             UdpRequest::Announce { connection, transaction, announce } => {
                 self.connections.check(now, ip, connection)?;
                 match self.announce(now, ip, Transport::Udp, &announce) {
@@ -153,7 +161,8 @@ impl Tracker {
             }
             UdpRequest::Scrape { connection, transaction, hashes } => {
                 self.connections.check(now, ip, connection)?;
-                let counts = self.scrape(now, hashes).swarms.into_iter().map(|(_, counts)| counts).collect();
+                let counts =
+                    self.scrape(now, hashes).swarms.into_iter().map(|(_, counts)| counts).collect();
                 UdpReply::Scrape { transaction, counts }
             }
         };
@@ -167,10 +176,14 @@ impl Tracker {
         let page = path.strip_prefix('/').map(|path| path.trim_matches('/'));
         let body = match page {
             Some("announce") => match parse_announce(query) {
-                Ok(announce) => match self.announce(now, normalise(from), Transport::Http, &announce) {
-                    Ok(reply) => write_announce_body(&AnnounceReply { external_ip: Some(from), ..reply }),
-                    Err(failure) => write_failure_body(&failure),
-                },
+                Ok(announce) => {
+                    match self.announce(now, normalise(from), Transport::Http, &announce) {
+                        Ok(reply) => {
+                            write_announce_body(&AnnounceReply { external_ip: Some(from), ..reply })
+                        }
+                        Err(failure) => write_failure_body(&failure),
+                    }
+                }
                 Err(error) => refuse(error),
             },
             Some("scrape") => match parse_scrape(query) {
@@ -188,15 +201,28 @@ impl Tracker {
 
     /// Returns the activity of the tracker.
     pub fn stats(&self) -> Stats {
-        Stats { torrents: self.table.torrents(), peers: self.table.peers(), announces: self.announces, scrapes: self.scrapes }
+        Stats {
+            torrents: self.table.torrents(),
+            peers: self.table.peers(),
+            announces: self.announces,
+            scrapes: self.scrapes,
+        }
     }
 
     fn page(&self) -> String {
         let Stats { torrents, peers, announces, scrapes } = self.stats();
-        format!("bt tracker\n\ntorrents  {torrents}\npeers     {peers}\nannounces {announces}\nscrapes   {scrapes}\n")
+        format!(
+            "bt tracker\n\ntorrents  {torrents}\npeers     {peers}\nannounces {announces}\nscrapes   {scrapes}\n"
+        )
     }
 
-    fn announce(&mut self, now: Time, ip: IpAddr, transport: Transport, announce: &Announce) -> Result<AnnounceReply, Failure> {
+    fn announce(
+        &mut self,
+        now: Time,
+        ip: IpAddr,
+        transport: Transport,
+        announce: &Announce,
+    ) -> Result<AnnounceReply, Failure> {
         self.table.forget_expired(now);
         let asker = SocketAddr::new(ip, announce.port);
         let mut peers = Vec::new();
@@ -222,11 +248,19 @@ impl Tracker {
 
     /// Picks random peers for an announcing peer: never itself, only peers that it needs, and no
     /// address closer to us than its own.
-    fn choose(&mut self, ip: IpAddr, transport: Transport, announce: &Announce, needs: Needs) -> Vec<SocketAddr> {
-        let wanted = announce.num_want.unwrap_or(self.config.peers_default).min(self.config.peers_max);
+    fn choose(
+        &mut self,
+        ip: IpAddr,
+        transport: Transport,
+        announce: &Announce,
+        needs: Needs,
+    ) -> Vec<SocketAddr> {
+        let wanted =
+            announce.num_want.unwrap_or(self.config.peers_default).min(self.config.peers_max);
         let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
         let Some(swarm) = self.table.swarm(announce.info_hash) else { return Vec::new() };
-        let suits = |peer: &Peer| peer.id != announce.peer_id && may_name(Source::Host(ip), peer.addr);
+        let suits =
+            |peer: &Peer| peer.id != announce.peer_id && may_name(Source::Host(ip), peer.addr);
         let mut draw = |family, wanted| swarm.sample(wanted, family, needs, &mut self.rng, suits);
         let (own, other) = families(ip);
         if transport == Transport::Udp {
@@ -247,13 +281,19 @@ impl Tracker {
     fn scrape(&mut self, now: Time, hashes: Vec<bt_types::InfoHash>) -> ScrapeReply {
         self.table.forget_expired(now);
         self.scrapes = self.scrapes.saturating_add(1);
-        ScrapeReply { swarms: hashes.into_iter().map(|hash| (hash, self.table.counts(hash))).collect() }
+        ScrapeReply {
+            swarms: hashes.into_iter().map(|hash| (hash, self.table.counts(hash))).collect(),
+        }
     }
 }
 
 /// Returns the family of an address, and the other family.
 fn families(ip: IpAddr) -> (AddressFamily, AddressFamily) {
-    if ip.is_ipv4() { (AddressFamily::V4, AddressFamily::V6) } else { (AddressFamily::V6, AddressFamily::V4) }
+    if ip.is_ipv4() {
+        (AddressFamily::V4, AddressFamily::V6)
+    } else {
+        (AddressFamily::V6, AddressFamily::V4)
+    }
 }
 
 /// Writes the refusal of a query. "Never" (BEP 31) silences a client for good. It is said only of a

@@ -89,7 +89,8 @@ impl Iterator for RandomOrder<'_> {
         let left = self.len.checked_sub(self.next).filter(|&left| left > 0)?;
         let pick = self.next + self.rng.index(left);
         let here = self.moved.remove(&self.next).unwrap_or(self.next);
-        let drawn = if pick == self.next { here } else { self.moved.insert(pick, here).unwrap_or(pick) };
+        let drawn =
+            if pick == self.next { here } else { self.moved.insert(pick, here).unwrap_or(pick) };
         self.next += 1;
         Some(drawn)
     }
@@ -104,7 +105,12 @@ mod tests {
     use std::vec;
 
     fn peer(port: u16) -> Peer {
-        Peer { addr: ([1, 2, 3, 4], port).into(), id: PeerId([0; 20]), expires: Time::ZERO, informed: false }
+        Peer {
+            addr: ([1, 2, 3, 4], port).into(),
+            id: PeerId([0; 20]),
+            expires: Time::ZERO,
+            informed: false,
+        }
     }
 
     proptest! {

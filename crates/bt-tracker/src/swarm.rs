@@ -50,7 +50,12 @@ struct ByFamily {
 impl Swarm {
     /// Takes a peer's announce. Returns the peer as it was known, and the kind of peers that it
     /// needs.
-    pub(crate) fn upsert(&mut self, addr: SocketAddr, announce: &Announce, expires: Time) -> (Option<Peer>, Needs) {
+    pub(crate) fn upsert(
+        &mut self,
+        addr: SocketAddr,
+        announce: &Announce,
+        expires: Time,
+    ) -> (Option<Peer>, Needs) {
         let known = self.take(addr);
         let before = known.as_ref().filter(|peer| peer.id == announce.peer_id);
         // A peer that lacked something, uploads or completed has had metadata, so it knows what is
@@ -60,7 +65,9 @@ impl Swarm {
             || announce.event == Event::Completed
             || before.is_some_and(|peer| peer.informed);
         let (role, needs) = match (announce.left == 0, announce.event == Event::Paused) {
-            (true, _) => (&mut self.seeds, if informed { Needs::Leechers } else { Needs::Unproven }),
+            (true, _) => {
+                (&mut self.seeds, if informed { Needs::Leechers } else { Needs::Unproven })
+            }
             (false, true) => (&mut self.partial, Needs::Leechers),
             (false, false) => (&mut self.leechers, Needs::All),
         };
@@ -78,7 +85,9 @@ impl Swarm {
 
     /// Removes a peer, whatever its role.
     pub(crate) fn take(&mut self, addr: SocketAddr) -> Option<Peer> {
-        [&mut self.seeds, &mut self.leechers, &mut self.partial].into_iter().find_map(|role| role.of(addr).remove(addr))
+        [&mut self.seeds, &mut self.leechers, &mut self.partial]
+            .into_iter()
+            .find_map(|role| role.of(addr).remove(addr))
     }
 
     /// Returns whether a peer has this address, whatever its role.
@@ -89,7 +98,9 @@ impl Swarm {
     /// Returns whether the subscriber behind an address has as many peers here as it may have.
     pub(crate) fn is_crowded(&self, addr: SocketAddr) -> bool {
         let (first, last) = span(addr.ip());
-        let count = |role: &ByFamily| role.pool(family_of(addr)).count_between(first, last, PEERS_PER_SUBSCRIBER);
+        let count = |role: &ByFamily| {
+            role.pool(family_of(addr)).count_between(first, last, PEERS_PER_SUBSCRIBER)
+        };
         let is_public = closeness(addr.ip()) == Some(Closeness::Public);
         is_public && self.roles().into_iter().map(count).sum::<usize>() >= PEERS_PER_SUBSCRIBER
     }
@@ -118,7 +129,9 @@ impl Swarm {
     /// Returns all peers, in no order.
     pub(crate) fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
         let pools = self.roles().into_iter().flat_map(|role| [&role.v4, &role.v6]);
-        pools.flat_map(|pool| (0..pool.len()).filter_map(|index| pool.at(index))).map(|peer| peer.addr)
+        pools
+            .flat_map(|pool| (0..pool.len()).filter_map(|index| pool.at(index)))
+            .map(|peer| peer.addr)
     }
 
     /// Draws up to `wanted` random peers of one family that suit the announcing peer.
@@ -134,7 +147,8 @@ impl Swarm {
         let mut draw = |pools: &[&Pool]| {
             let total = pools.iter().map(|pool| pool.len()).sum();
             let looks = wanted.saturating_mul(LOOKS_PER_PEER).saturating_add(LOOKS_PER_PEER);
-            let drawn = RandomOrder::new(total, rng).take(looks).filter_map(|index| peer_at(pools, index));
+            let drawn =
+                RandomOrder::new(total, rng).take(looks).filter_map(|index| peer_at(pools, index));
             drawn.filter(|peer| suits(peer)).map(|peer| peer.addr).take(wanted).collect::<Vec<_>>()
         };
         match needs {
@@ -147,7 +161,11 @@ impl Swarm {
 
 /// Merges two lists of at most `wanted` peers: the first list gets at least half of the places if
 /// it can fill them.
-pub(crate) fn shared(mut first: Vec<SocketAddr>, mut second: Vec<SocketAddr>, wanted: usize) -> Vec<SocketAddr> {
+pub(crate) fn shared(
+    mut first: Vec<SocketAddr>,
+    mut second: Vec<SocketAddr>,
+    wanted: usize,
+) -> Vec<SocketAddr> {
     second.truncate((wanted / 2).max(wanted.saturating_sub(first.len())));
     first.truncate(wanted.saturating_sub(second.len()));
     first.extend(second);

@@ -85,7 +85,12 @@ impl Table {
     /// Adds a peer or takes its announce; returns the kind of peers that it needs. In a full table
     /// other peers give way to a new peer. A new peer is refused if its subscriber has too many
     /// peers in this swarm.
-    pub(crate) fn upsert(&mut self, now: Time, addr: SocketAddr, announce: &Announce) -> Result<Needs, Failure> {
+    pub(crate) fn upsert(
+        &mut self,
+        now: Time,
+        addr: SocketAddr,
+        announce: &Announce,
+    ) -> Result<Needs, Failure> {
         let hash = announce.info_hash;
         self.make_room(hash, addr)?;
         let expires = now + self.peer_age;
@@ -125,7 +130,8 @@ impl Table {
             0 => self.forget_swarm(hash),
             1..=FEW => {
                 // A subscriber that is in every swarm must not take the swarms of others with it.
-                let owner = swarm.addrs().map(|addr| addr.ip()).min_by_key(|ip| self.peers.count(*ip));
+                let owner =
+                    swarm.addrs().map(|addr| addr.ip()).min_by_key(|ip| self.peers.count(*ip));
                 owner.into_iter().for_each(|ip| self.small.insert(ip, hash));
             }
             _ => {}
@@ -148,7 +154,9 @@ impl Table {
     fn note_subscriber(&mut self, hash: InfoHash, ip: IpAddr, opens: bool) {
         if opens {
             self.small.insert(ip, hash);
-        } else if self.small.is_of_another(ip, hash) && self.swarm(hash).is_some_and(|swarm| swarm.len() > FEW) {
+        } else if self.small.is_of_another(ip, hash)
+            && self.swarm(hash).is_some_and(|swarm| swarm.len() > FEW)
+        {
             self.small.remove(hash);
         }
     }
@@ -185,7 +193,9 @@ impl Table {
     /// longest.
     fn drop_peer(&mut self, newcomer: IpAddr) {
         match (self.peers.yields_to(newcomer), self.expiry.first()) {
-            (Yields::Entry((hash, addr)), _) | (Yields::Oldest, Some(&(_, hash, addr))) => self.remove(hash, addr),
+            (Yields::Entry((hash, addr)), _) | (Yields::Oldest, Some(&(_, hash, addr))) => {
+                self.remove(hash, addr)
+            }
             (Yields::Oldest, None) => {}
         }
     }
@@ -197,7 +207,8 @@ impl Table {
             return self.forget_swarm(idle);
         }
         if let Some(hash) = self.small.most_crowded(newcomer) {
-            let peers: Vec<SocketAddr> = self.swarm(hash).into_iter().flat_map(Swarm::addrs).collect();
+            let peers: Vec<SocketAddr> =
+                self.swarm(hash).into_iter().flat_map(Swarm::addrs).collect();
             peers.into_iter().for_each(|addr| self.remove(hash, addr));
             return self.forget_swarm(hash);
         }

@@ -7,8 +7,9 @@ use crate::{Config, Tracker};
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_tracker_wire::{
-    AddressFamily, Announce, AnnounceReply, Event, Failure, LEFT_UNKNOWN, ReplyError, RetryIn, SwarmCounts, UdpReply, UdpRequest,
-    announce_url, read_announce_body, read_scrape_body, scrape_url,
+    AddressFamily, Announce, AnnounceReply, Event, Failure, LEFT_UNKNOWN, ReplyError, RetryIn,
+    SwarmCounts, UdpReply, UdpRequest, announce_url, read_announce_body, read_scrape_body,
+    scrape_url,
 };
 use bt_types::{InfoHash, PeerId, Time};
 use core::net::{IpAddr, SocketAddr};
@@ -44,8 +45,17 @@ fn seed(addr: &str) -> Announce {
     Announce { left: 0, uploaded: 1, ..leecher(addr) }
 }
 
-fn http(tracker: &mut Tracker, now: Time, from: &str, announce: &Announce) -> Result<AnnounceReply, ReplyError> {
-    let answer = tracker.http(now, from.parse::<SocketAddr>().unwrap().ip(), &announce_url("/announce", announce));
+fn http(
+    tracker: &mut Tracker,
+    now: Time,
+    from: &str,
+    announce: &Announce,
+) -> Result<AnnounceReply, ReplyError> {
+    let answer = tracker.http(
+        now,
+        from.parse::<SocketAddr>().unwrap().ip(),
+        &announce_url("/announce", announce),
+    );
     assert_eq!(answer.status, 200);
     read_announce_body(&answer.body)
 }
@@ -67,11 +77,17 @@ fn counts(tracker: &mut Tracker, now: Time) -> (u32, u32, u32) {
 }
 
 /// Connects over UDP and sends what `request` makes of the connection id.
-fn udp(tracker: &mut Tracker, now: Time, from: &str, request: impl FnOnce(u64) -> UdpRequest) -> Option<UdpReply> {
+fn udp(
+    tracker: &mut Tracker,
+    now: Time,
+    from: &str,
+    request: impl FnOnce(u64) -> UdpRequest,
+) -> Option<UdpReply> {
     let from: SocketAddr = from.parse().unwrap();
     let family = if from.is_ipv4() { AddressFamily::V4 } else { AddressFamily::V6 };
     let connect = tracker.udp(now, from, &UdpRequest::Connect { transaction: 5 }.write()).unwrap();
-    let Some(UdpReply::Connect { transaction: 5, connection }) = UdpReply::parse(&connect, family) else {
+    let Some(UdpReply::Connect { transaction: 5, connection }) = UdpReply::parse(&connect, family)
+    else {
         panic!("no connect reply")
     };
     let reply = tracker.udp(now, from, &request(connection).write())?;
@@ -80,7 +96,11 @@ fn udp(tracker: &mut Tracker, now: Time, from: &str, request: impl FnOnce(u64) -
 }
 
 fn udp_announce(tracker: &mut Tracker, from: &str, announce: &Announce) -> Option<AnnounceReply> {
-    let request = |connection| UdpRequest::Announce { connection, transaction: 6, announce: announce.clone() };
+    let request = |connection| UdpRequest::Announce {
+        connection,
+        transaction: 6,
+        announce: announce.clone(),
+    };
     match udp(tracker, Time::ZERO, from, request)? {
         UdpReply::Announce { transaction: 6, reply } => Some(reply),
         other => panic!("{other:?}"),
@@ -91,8 +111,14 @@ fn udp_announce(tracker: &mut Tracker, from: &str, announce: &Announce) -> Optio
 fn peers_meet_across_protocols_and_families() {
     let mut t = tracker();
     assert_eq!(peers(&mut t, "1.1.1.1:1", &seed("1.1.1.1:1")), []);
-    assert_eq!(udp_announce(&mut t, "2.2.2.2:9", &leecher("2.2.2.2:2")).unwrap().peers, addrs(&["1.1.1.1:1"]));
-    assert_eq!(udp_announce(&mut t, "[2001:db8::3]:9", &leecher("[2001:db8::3]:3")).unwrap().peers, []);
+    assert_eq!(
+        udp_announce(&mut t, "2.2.2.2:9", &leecher("2.2.2.2:2")).unwrap().peers,
+        addrs(&["1.1.1.1:1"])
+    );
+    assert_eq!(
+        udp_announce(&mut t, "[2001:db8::3]:9", &leecher("[2001:db8::3]:3")).unwrap().peers,
+        []
+    );
     let both = addrs(&["1.1.1.1:1", "2.2.2.2:2", "[2001:db8::3]:3"]);
     assert_eq!(peers(&mut t, "4.4.4.4:4", &leecher("4.4.4.4:4")), both);
     let reply = udp_announce(&mut t, "[2001:db8::5]:9", &leecher("[2001:db8::5]:5")).unwrap();
@@ -137,8 +163,11 @@ fn who_says_nothing_is_left_and_may_have_only_a_link_is_told_of_seeds() {
     }
     // Peers that download come first; beside many of them at most half are seeds.
     let mut t = tracker();
-    (0..60).for_each(|n| drop(peers(&mut t, &format!("1.1.1.{n}:5"), &seed(&format!("1.1.1.{n}:5")))));
-    (0..10).for_each(|n| drop(peers(&mut t, &format!("1.1.2.{n}:6"), &leecher(&format!("1.1.2.{n}:6")))));
+    (0..60)
+        .for_each(|n| drop(peers(&mut t, &format!("1.1.1.{n}:5"), &seed(&format!("1.1.1.{n}:5")))));
+    (0..10).for_each(|n| {
+        drop(peers(&mut t, &format!("1.1.2.{n}:6"), &leecher(&format!("1.1.2.{n}:6"))))
+    });
     for (wanted, downloads) in [(50, 10), (20, 10), (10, 5)] {
         let told = peers(&mut t, me, &Announce { num_want: Some(wanted), ..link(me) });
         let ports = told.iter().filter(|addr| addr.port() == 6).count();
@@ -156,26 +185,54 @@ fn partial_seeds_are_told_apart_and_introduced_to_downloaders() {
     peers(&mut t, other, &paused(other));
     peers(&mut t, downloader, &leecher(downloader));
     assert_eq!(peers(&mut t, partial, &paused(partial)), addrs(&[downloader]), "over HTTP");
-    assert_eq!(udp_announce(&mut t, partial, &paused(partial)).unwrap().peers, addrs(&[downloader]), "over UDP");
-    assert_eq!(peers(&mut t, seeder, &seed(seeder)), addrs(&[downloader]), "a seed has nothing for it");
+    assert_eq!(
+        udp_announce(&mut t, partial, &paused(partial)).unwrap().peers,
+        addrs(&[downloader]),
+        "over UDP"
+    );
+    assert_eq!(
+        peers(&mut t, seeder, &seed(seeder)),
+        addrs(&[downloader]),
+        "a seed has nothing for it"
+    );
     assert_eq!(peers(&mut t, downloader, &leecher(downloader)), addrs(&[seeder, partial, other]));
     let counts = SwarmCounts { complete: 1, downloaded: 0, incomplete: 3, downloaders: Some(1) };
     assert_eq!(scraped(&mut t, Time::ZERO), counts);
     peers(&mut t, partial, &leecher(partial));
     assert_eq!(scraped(&mut t, Time::ZERO).downloaders, Some(2), "it downloads again");
     peers(&mut t, other, &Announce { left: 0, ..paused(other) });
-    assert_eq!(scraped(&mut t, Time::ZERO).complete, 2, "with nothing left it is a seed, whatever it says");
+    assert_eq!(
+        scraped(&mut t, Time::ZERO).complete,
+        2,
+        "with nothing left it is a seed, whatever it says"
+    );
 }
 
 #[test]
 fn over_http_the_own_family_is_half_of_the_reply_when_it_can_be() {
-    for (v4, v6, wanted, told) in
-        [(100, 100, 10, (5, 5)), (100, 2, 10, (8, 2)), (2, 100, 10, (2, 8)), (9, 9, 7, (4, 3)), (1, 1, 9, (1, 1))]
-    {
+    for (v4, v6, wanted, told) in [
+        (100, 100, 10, (5, 5)),
+        (100, 2, 10, (8, 2)),
+        (2, 100, 10, (2, 8)),
+        (9, 9, 7, (4, 3)),
+        (1, 1, 9, (1, 1)),
+    ] {
         let mut t = tracker();
-        (0..v4).for_each(|n| drop(peers(&mut t, &format!("1.1.1.{n}:5"), &leecher(&format!("1.1.1.{n}:5")))));
-        (0..v6).for_each(|n| drop(peers(&mut t, &format!("[2001:db8:0:{n}::]:5"), &leecher(&format!("[2001:db8:0:{n}::]:5")))));
-        let told_to = peers(&mut t, "8.8.8.8:8", &Announce { num_want: Some(wanted), ..leecher("8.8.8.8:8") });
+        (0..v4).for_each(|n| {
+            drop(peers(&mut t, &format!("1.1.1.{n}:5"), &leecher(&format!("1.1.1.{n}:5"))))
+        });
+        (0..v6).for_each(|n| {
+            drop(peers(
+                &mut t,
+                &format!("[2001:db8:0:{n}::]:5"),
+                &leecher(&format!("[2001:db8:0:{n}::]:5")),
+            ))
+        });
+        let told_to = peers(
+            &mut t,
+            "8.8.8.8:8",
+            &Announce { num_want: Some(wanted), ..leecher("8.8.8.8:8") },
+        );
         let own = told_to.iter().filter(|addr| addr.is_ipv4()).count();
         assert_eq!((own, told_to.len() - own), told, "{v4} and {v6} peers, {wanted} wanted");
     }
@@ -189,7 +246,10 @@ fn peers_that_came_together_do_not_come_back_together() {
         let addr = format!("1.1.1.{n}:5");
         intervals.insert(http(&mut t, Time::ZERO, &addr, &leecher(&addr)).unwrap().interval);
     }
-    assert!(intervals.len() > 50 && intervals.iter().all(|interval| (1_800..=1_980).contains(interval)), "{intervals:?}");
+    assert!(
+        intervals.len() > 50 && intervals.iter().all(|interval| (1_800..=1_980).contains(interval)),
+        "{intervals:?}"
+    );
 }
 
 #[test]
@@ -264,9 +324,16 @@ fn the_wish_for_peers_is_honoured_within_bounds() {
     {
         let wish = |addr| Announce { num_want, ..leecher(addr) };
         assert_eq!(peers(&mut t, "8.8.8.8:8", &wish("8.8.8.8:8")).len(), over_http, "{num_want:?}");
-        assert_eq!(udp_announce(&mut t, "8.8.8.8:8", &wish("8.8.8.8:8")).unwrap().peers.len(), over_v4, "{num_want:?}");
         assert_eq!(
-            udp_announce(&mut t, "[2001:db8:8::]:8", &wish("[2001:db8:8::]:8")).unwrap().peers.len(),
+            udp_announce(&mut t, "8.8.8.8:8", &wish("8.8.8.8:8")).unwrap().peers.len(),
+            over_v4,
+            "{num_want:?}"
+        );
+        assert_eq!(
+            udp_announce(&mut t, "[2001:db8:8::]:8", &wish("[2001:db8:8::]:8"))
+                .unwrap()
+                .peers
+                .len(),
             over_v6,
             "{num_want:?}"
         );
@@ -280,7 +347,11 @@ fn the_choice_is_random_so_late_joiners_are_found() {
     all.iter().for_each(|addr| drop(peers(&mut t, addr, &leecher(addr))));
     let mut seen = BTreeSet::new();
     for _ in 0..60 {
-        seen.extend(peers(&mut t, "2.2.2.2:2", &Announce { num_want: Some(10), ..seed("2.2.2.2:2") }));
+        seen.extend(peers(
+            &mut t,
+            "2.2.2.2:2",
+            &Announce { num_want: Some(10), ..seed("2.2.2.2:2") },
+        ));
     }
     assert_eq!(seen.len(), all.len());
 }
@@ -288,14 +359,23 @@ fn the_choice_is_random_so_late_joiners_are_found() {
 #[test]
 fn nobody_is_told_of_an_address_closer_than_its_own() {
     let mut t = tracker();
-    let members = ["1.1.1.1:1", "10.0.0.2:2", "127.0.0.1:3", "[::ffff:127.0.0.2]:4", "169.254.1.1:5"];
+    let members =
+        ["1.1.1.1:1", "10.0.0.2:2", "127.0.0.1:3", "[::ffff:127.0.0.2]:4", "169.254.1.1:5"];
     members.iter().for_each(|addr| drop(peers(&mut t, addr, &leecher(addr))));
     let table = [
         ("8.8.8.8:9", vec!["1.1.1.1:1"]),
         ("192.168.0.9:9", vec!["1.1.1.1:1", "8.8.8.8:9", "10.0.0.2:2"]),
         (
             "127.0.0.9:9",
-            vec!["1.1.1.1:1", "8.8.8.8:9", "10.0.0.2:2", "127.0.0.1:3", "127.0.0.2:4", "169.254.1.1:5", "192.168.0.9:9"],
+            vec![
+                "1.1.1.1:1",
+                "8.8.8.8:9",
+                "10.0.0.2:2",
+                "127.0.0.1:3",
+                "127.0.0.2:4",
+                "169.254.1.1:5",
+                "192.168.0.9:9",
+            ],
         ),
     ];
     for (asker, seen) in table {
@@ -310,8 +390,16 @@ fn a_malformed_request_gets_a_short_refusal() {
     for (target, reason, retry_in) in [
         ("/announce", "missing info_hash", never),
         ("/announce?info_hash=%", "invalid info_hash", never),
-        ("/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=aaaaaaaaaaaaaaaaaaaa&port=0", "invalid port", None),
-        ("/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=aaaaaaaaaaaaaaaaaaaa&port=65536", "invalid port", None),
+        (
+            "/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=aaaaaaaaaaaaaaaaaaaa&port=0",
+            "invalid port",
+            None,
+        ),
+        (
+            "/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=aaaaaaaaaaaaaaaaaaaa&port=65536",
+            "invalid port",
+            None,
+        ),
         ("/scrape", "missing info_hash", never),
     ] {
         let answer = t.http(Time::ZERO, ip("1.1.1.1"), target);
@@ -339,7 +427,11 @@ fn a_malformed_request_gets_a_short_refusal() {
 fn an_unverified_address_gets_silence_or_no_more_than_it_sent() {
     let mut t = tracker();
     let from: SocketAddr = "1.1.1.1:1".parse().unwrap();
-    let announce = |connection| UdpRequest::Announce { connection, transaction: 1, announce: leecher("1.1.1.1:1") };
+    let announce = |connection| UdpRequest::Announce {
+        connection,
+        transaction: 1,
+        announce: leecher("1.1.1.1:1"),
+    };
     let scrape = |connection| UdpRequest::Scrape { connection, transaction: 1, hashes: vec![HASH] };
     let connect = UdpRequest::Connect { transaction: 1 }.write();
     let reply = t.udp(Time::ZERO, from, &connect).unwrap();
@@ -348,14 +440,23 @@ fn an_unverified_address_gets_silence_or_no_more_than_it_sent() {
         assert_eq!(t.udp(Time::ZERO, from, &announce(forged).write()), None);
         assert_eq!(t.udp(Time::ZERO, from, &scrape(forged).write()), None);
     }
-    let Some(UdpReply::Connect { connection, .. }) = UdpReply::parse(&reply, AddressFamily::V4) else {
+    let Some(UdpReply::Connect { connection, .. }) = UdpReply::parse(&reply, AddressFamily::V4)
+    else {
         panic!("no connect reply")
     };
     let elsewhere = |addr: &str| addr.parse::<SocketAddr>().unwrap();
-    assert_eq!(t.udp(Time::ZERO, elsewhere("1.1.1.2:1"), &announce(connection).write()), None, "another address");
+    assert_eq!(
+        t.udp(Time::ZERO, elsewhere("1.1.1.2:1"), &announce(connection).write()),
+        None,
+        "another address"
+    );
     assert_eq!(t.udp(Time::from_secs(3600), from, &announce(connection).write()), None, "too old");
     assert_eq!(t.stats().peers, 0);
-    assert!(t.udp(Time::from_secs(3599), elsewhere("1.1.1.1:999"), &announce(connection).write()).is_some(), "another port");
+    assert!(
+        t.udp(Time::from_secs(3599), elsewhere("1.1.1.1:999"), &announce(connection).write())
+            .is_some(),
+        "another port"
+    );
     for datagram in [&connect[..15], b"", &[0xff; 98]] {
         assert_eq!(t.udp(Time::ZERO, from, datagram), None);
     }
@@ -366,31 +467,54 @@ fn a_udp_scrape_keeps_order_and_duplicates() {
     let mut t = tracker();
     peers(&mut t, "1.1.1.1:1", &seed("1.1.1.1:1"));
     let hashes = vec![HASH, InfoHash([0; 20]), HASH];
-    let reply = udp(&mut t, Time::ZERO, "2.2.2.2:2", |connection| UdpRequest::Scrape { connection, transaction: 6, hashes });
-    let (ours, none) = (SwarmCounts { complete: 1, ..SwarmCounts::default() }, SwarmCounts::default());
+    let reply = udp(&mut t, Time::ZERO, "2.2.2.2:2", |connection| UdpRequest::Scrape {
+        connection,
+        transaction: 6,
+        hashes,
+    });
+    let (ours, none) =
+        (SwarmCounts { complete: 1, ..SwarmCounts::default() }, SwarmCounts::default());
     assert_eq!(reply, Some(UdpReply::Scrape { transaction: 6, counts: vec![ours, none, ours] }));
     assert_eq!(t.stats().torrents, 1, "a scrape creates nothing");
 }
 
 #[test]
 fn one_address_cannot_fill_a_swarm() {
-    for (ours, sibling, other) in
-        [("1.1.1.1", None, "1.1.1.2:1"), ("[2001:db8:0:1::1]", Some("[2001:db8:0:1:ffff::2]:1"), "[2001:db8:0:2::1]:1")]
-    {
+    for (ours, sibling, other) in [
+        ("1.1.1.1", None, "1.1.1.2:1"),
+        ("[2001:db8:0:1::1]", Some("[2001:db8:0:1:ffff::2]:1"), "[2001:db8:0:2::1]:1"),
+    ] {
         let mut t = tracker();
         let at = |port: u16| format!("{ours}:{port}");
         for port in 1..=64 {
-            http(&mut t, Time::ZERO, &at(port), &if port % 2 == 0 { seed(&at(port)) } else { leecher(&at(port)) }).unwrap();
+            http(
+                &mut t,
+                Time::ZERO,
+                &at(port),
+                &if port % 2 == 0 { seed(&at(port)) } else { leecher(&at(port)) },
+            )
+            .unwrap();
         }
         for crowded in [Some(at(65).as_str()), sibling].into_iter().flatten() {
-            let refused = Failure::new("too many peers at this address").retry(RetryIn::Minutes(10));
-            assert_eq!(http(&mut t, Time::ZERO, crowded, &leecher(crowded)), Err(ReplyError::Refused(refused)));
+            let refused =
+                Failure::new("too many peers at this address").retry(RetryIn::Minutes(10));
+            assert_eq!(
+                http(&mut t, Time::ZERO, crowded, &leecher(crowded)),
+                Err(ReplyError::Refused(refused))
+            );
         }
         http(&mut t, Time::ZERO, &at(7), &seed(&at(7))).unwrap();
         http(&mut t, Time::ZERO, other, &leecher(other)).unwrap();
-        http(&mut t, Time::ZERO, &at(65), &Announce { info_hash: InfoHash([8; 20]), ..leecher(&at(65)) }).unwrap();
+        http(
+            &mut t,
+            Time::ZERO,
+            &at(65),
+            &Announce { info_hash: InfoHash([8; 20]), ..leecher(&at(65)) },
+        )
+        .unwrap();
         assert_eq!(t.stats().peers, 66, "members stay, and others and other swarms are open");
-        http(&mut t, Time::ZERO, &at(1), &Announce { event: Event::Stopped, ..leecher(&at(1)) }).unwrap();
+        http(&mut t, Time::ZERO, &at(1), &Announce { event: Event::Stopped, ..leecher(&at(1)) })
+            .unwrap();
         http(&mut t, Time::ZERO, &at(65), &leecher(&at(65))).unwrap();
     }
     let mut t = tracker();
@@ -410,7 +534,8 @@ fn enter(t: &mut Tracker, n: u32, addr: &str) {
 fn lives(t: &mut Tracker, n: u32) -> bool {
     let mut hash = [0; 20];
     hash[16..].copy_from_slice(&n.to_be_bytes());
-    let answer = t.http(Time::ZERO, ip("9.9.9.9"), &scrape_url("/announce", &[InfoHash(hash)]).unwrap());
+    let answer =
+        t.http(Time::ZERO, ip("9.9.9.9"), &scrape_url("/announce", &[InfoHash(hash)]).unwrap());
     read_scrape_body(&answer.body).unwrap().swarms[0].1.incomplete > 0
 }
 
@@ -424,7 +549,8 @@ fn no_subscriber_can_use_up_the_torrents_or_the_peers() {
     let pair: fn(u32) -> Vec<String> = |_| vec!["6.6.6.6:1".into(), "7.7.7.7:1".into()];
     for (torrents_limit, peers_limit) in [(100, 100_000), (100_000, 100)] {
         for flood in [one, slash_64, near, pair] {
-            let mut t = Tracker::new(Config { torrents_limit, peers_limit, ..Config::default() }, [1; 32]);
+            let mut t =
+                Tracker::new(Config { torrents_limit, peers_limit, ..Config::default() }, [1; 32]);
             enter(&mut t, 1, "1.1.1.1:1");
             enter(&mut t, 2_000_000, "[2001:db8:1::1]:1");
             let flooders = |t: &mut Tracker, range: core::ops::Range<u32>| {
@@ -436,12 +562,22 @@ fn no_subscriber_can_use_up_the_torrents_or_the_peers() {
             let stats = t.stats();
             assert!(stats.torrents <= torrents_limit && stats.peers <= peers_limit, "{stats:?}");
             let alive = (1..52).chain([2_000_000]).filter(|&n| lives(&mut t, n)).count();
-            assert_eq!(alive, 52, "{} of {torrents_limit} torrents, {peers_limit} peers", flood(1)[0]);
+            assert_eq!(
+                alive,
+                52,
+                "{} of {torrents_limit} torrents, {peers_limit} peers",
+                flood(1)[0]
+            );
             // A subscriber that has a few more than others keeps them as well.
             (60..64).for_each(|n| enter(&mut t, n, "3.3.3.3:1"));
             flooders(&mut t, 4_000..5_000);
             let alive = (60..64).filter(|&n| lives(&mut t, n)).count();
-            assert_eq!(alive, 4, "{} of {torrents_limit} torrents, {peers_limit} peers", flood(1)[0]);
+            assert_eq!(
+                alive,
+                4,
+                "{} of {torrents_limit} torrents, {peers_limit} peers",
+                flood(1)[0]
+            );
         }
     }
 }
@@ -452,10 +588,17 @@ fn a_flooder_gains_nothing_by_joining_others_or_by_crowds_that_leave() {
     let leave = |t: &mut Tracker, n: u32, addr: &str| {
         let mut hash = [0; 20];
         hash[16..].copy_from_slice(&n.to_be_bytes());
-        http(t, Time::ZERO, addr, &Announce { info_hash: InfoHash(hash), event: Event::Stopped, ..leecher(addr) }).unwrap();
+        http(
+            t,
+            Time::ZERO,
+            addr,
+            &Announce { info_hash: InfoHash(hash), event: Event::Stopped, ..leecher(addr) },
+        )
+        .unwrap();
     };
     let flood = |t: &mut Tracker, n: u32| {
-        let crowd: Vec<String> = (1..=10).map(|port| format!("6.6.6.6:{port}")).chain(["7.7.7.7:1".into()]).collect();
+        let crowd: Vec<String> =
+            (1..=10).map(|port| format!("6.6.6.6:{port}")).chain(["7.7.7.7:1".into()]).collect();
         crowd.iter().for_each(|addr| enter(t, n, addr));
         crowd.iter().skip(1).for_each(|addr| leave(t, n, addr));
     };
@@ -472,13 +615,15 @@ fn a_flooder_gains_nothing_by_joining_others_or_by_crowds_that_leave() {
 #[test]
 fn where_each_has_one_the_oldest_gives_way() {
     for (torrents_limit, peers_limit) in [(3, 100), (100, 3)] {
-        let mut t = Tracker::new(Config { torrents_limit, peers_limit, ..Config::default() }, [1; 32]);
+        let mut t =
+            Tracker::new(Config { torrents_limit, peers_limit, ..Config::default() }, [1; 32]);
         for n in 1..=5u8 {
             let addr = format!("1.1.1.{n}:1");
             let announce = Announce { info_hash: InfoHash([n; 20]), ..leecher(&addr) };
             http(&mut t, Time::from_secs(n.into()), &addr, &announce).unwrap();
         }
-        let found: Vec<u8> = (1..=5).filter(|&n| t.table.swarm(InfoHash([n; 20])).is_some()).collect();
+        let found: Vec<u8> =
+            (1..=5).filter(|&n| t.table.swarm(InfoHash([n; 20])).is_some()).collect();
         assert_eq!(found, [3, 4, 5]);
     }
 }
@@ -490,7 +635,11 @@ fn a_swarm_without_peers_gives_way_before_one_with_peers() {
     http(&mut t, Time::ZERO, "1.1.1.1:1", &done).unwrap();
     http(&mut t, Time::ZERO, "1.1.1.1:1", &Announce { event: Event::Stopped, ..done }).unwrap();
     enter(&mut t, 1, "2.2.2.2:2");
-    assert_eq!((t.stats().torrents, counts(&mut t, Time::ZERO)), (2, (0, 1, 0)), "the count outlives the peers");
+    assert_eq!(
+        (t.stats().torrents, counts(&mut t, Time::ZERO)),
+        (2, (0, 1, 0)),
+        "the count outlives the peers"
+    );
     enter(&mut t, 2, "2.2.2.2:2");
     assert_eq!((t.stats().torrents, counts(&mut t, Time::ZERO)), (2, (0, 0, 0)));
     assert!(lives(&mut t, 1) && lives(&mut t, 2));
@@ -506,14 +655,19 @@ fn who_leaves_and_comes_back_completes_nothing_new() {
         counts(&mut t, Time::ZERO).1
     };
     assert_eq!((0..100).map(|_| round("1.1.1.1:1")).last(), Some(1));
-    assert_eq!((0..100).map(|port| round(&format!("1.1.1.1:{}", port + 1))).last(), Some(8), "one subscriber adds few");
+    assert_eq!(
+        (0..100).map(|port| round(&format!("1.1.1.1:{}", port + 1))).last(),
+        Some(8),
+        "one subscriber adds few"
+    );
     assert_eq!((0..100).map(|host| round(&format!("[2001:db8::{host}]:1"))).last(), Some(16));
     assert_eq!(round("1.1.1.2:1"), 17, "and others count");
 }
 
 /// Draws an event for the table, with times and peers few enough to meet often.
 fn step() -> impl Strategy<Value = (u64, u8, Event, bool, bool)> {
-    let event = prop::sample::select(vec![Event::None, Event::Started, Event::Completed, Event::Stopped]);
+    let event =
+        prop::sample::select(vec![Event::None, Event::Started, Event::Completed, Event::Stopped]);
     (0u64..50, 0u8..8, event, any::<bool>(), any::<bool>())
 }
 

@@ -54,7 +54,9 @@ pub fn normalise_addr(addr: SocketAddr) -> SocketAddr {
 /// a public IPv6 /64. Near us each address is a host of its own.
 pub fn subscriber(ip: IpAddr) -> IpAddr {
     match normalise(ip) {
-        IpAddr::V6(v6) if closeness(ip) == Some(Closeness::Public) => Ipv6Addr::from(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        IpAddr::V6(v6) if closeness(ip) == Some(Closeness::Public) => {
+            Ipv6Addr::from(v6.to_bits() & !u128::from(u64::MAX)).into()
+        }
         other => other,
     }
 }
@@ -115,9 +117,13 @@ fn closeness_v6(ip: Ipv6Addr) -> Option<Closeness> {
         | [0, 0, 0, 0, 0, 0, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low] => embedded(high, low),
         // RFC 4380: the server, and at the end the client with every bit inverted.
-        [0x2001, 0, high, low, _, _, not_high, not_low] => embedded(high, low).max(embedded(!not_high, !not_low)),
+        [0x2001, 0, high, low, _, _, not_high, not_low] => {
+            embedded(high, low).max(embedded(!not_high, !not_low))
+        }
         [0x64, 0xff9b, 1, ..] => Some(Closeness::Private),
-        [first, ..] if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 => Some(Closeness::Private),
+        [first, ..] if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 => {
+            Some(Closeness::Private)
+        }
         [first, ..] if first & 0xffc0 == 0xfe80 => Some(Closeness::Link),
         _ => Some(Closeness::Public),
     }
@@ -147,11 +153,9 @@ pub fn push_compact(out: &mut Vec<u8>, addr: SocketAddr) {
 
 /// Parses a compact IPv4 list, 6 bytes each; a shorter rest is dropped.
 pub fn compact_v4(bytes: &[u8]) -> impl Iterator<Item = SocketAddr> + '_ {
-    bytes
-        .as_chunks::<6>()
-        .0
-        .iter()
-        .map(|&[a, b, c, d, high, low]| SocketAddr::new(Ipv4Addr::new(a, b, c, d).into(), u16::from_be_bytes([high, low])))
+    bytes.as_chunks::<6>().0.iter().map(|&[a, b, c, d, high, low]| {
+        SocketAddr::new(Ipv4Addr::new(a, b, c, d).into(), u16::from_be_bytes([high, low]))
+    })
 }
 
 /// Parses a compact IPv6 list, 18 bytes each; a shorter rest is dropped. Mapped IPv4 addresses are
@@ -202,10 +206,23 @@ mod tests {
             ("127.0.0.1", "127.0.0.1:0", false),
         ];
         for (source, target, allowed) in table {
-            assert_eq!(may_name(Source::Host(ip(source)), target.parse().unwrap()), allowed, "{source} names {target}");
+            assert_eq!(
+                may_name(Source::Host(ip(source)), target.parse().unwrap()),
+                allowed,
+                "{source} names {target}"
+            );
         }
-        for (target, allowed) in [("8.8.8.8:1", true), ("10.0.0.1:1", false), ("127.0.0.1:1", false), ("[fe80::1]:1", false)] {
-            assert_eq!(may_name(Source::Link, target.parse().unwrap()), allowed, "a link names {target}");
+        for (target, allowed) in [
+            ("8.8.8.8:1", true),
+            ("10.0.0.1:1", false),
+            ("127.0.0.1:1", false),
+            ("[fe80::1]:1", false),
+        ] {
+            assert_eq!(
+                may_name(Source::Link, target.parse().unwrap()),
+                allowed,
+                "a link names {target}"
+            );
         }
         assert!(may_name(Source::User, "127.0.0.1:9".parse().unwrap()));
         assert!(!may_name(Source::User, "0.0.0.0:9".parse().unwrap()));
@@ -213,7 +230,8 @@ mod tests {
 
     #[test]
     fn compact_forms_round_trip() {
-        let (v4, v6): (SocketAddr, SocketAddr) = ("1.2.3.4:5".parse().unwrap(), "[2001:db8::1]:9".parse().unwrap());
+        let (v4, v6): (SocketAddr, SocketAddr) =
+            ("1.2.3.4:5".parse().unwrap(), "[2001:db8::1]:9".parse().unwrap());
         let mut bytes = Vec::new();
         push_compact(&mut bytes, v4);
         assert!(compact_v4(&bytes).eq([v4]));
@@ -226,10 +244,16 @@ mod tests {
     #[test]
     fn a_link_local_address_keeps_its_scope() {
         let scoped = SocketAddrV6::new("fe80::1".parse().unwrap(), 5, 7, 3);
-        assert_eq!(normalise_addr(scoped.into()), SocketAddrV6::new("fe80::1".parse().unwrap(), 5, 0, 3).into());
+        assert_eq!(
+            normalise_addr(scoped.into()),
+            SocketAddrV6::new("fe80::1".parse().unwrap(), 5, 0, 3).into()
+        );
         let global = SocketAddrV6::new("2001:db8::1".parse().unwrap(), 5, 7, 3);
         assert_eq!(normalise_addr(global.into()), "[2001:db8::1]:5".parse().unwrap());
-        assert_eq!(normalise_addr("[::ffff:1.2.3.4]:5".parse().unwrap()), "1.2.3.4:5".parse().unwrap());
+        assert_eq!(
+            normalise_addr("[::ffff:1.2.3.4]:5".parse().unwrap()),
+            "1.2.3.4:5".parse().unwrap()
+        );
     }
 
     #[test]

@@ -118,7 +118,11 @@ impl Bitfield {
     }
 
     /// Returns the pieces in both sets, in order. Empty stretches cost one look for each 64 pieces.
-    pub fn common<'a>(&'a self, other: &'a Bitfield, geometry: &'a Geometry) -> impl Iterator<Item = Piece> + 'a {
+    pub fn common<'a>(
+        &'a self,
+        other: &'a Bitfield,
+        geometry: &'a Geometry,
+    ) -> impl Iterator<Item = Piece> + 'a {
         let words = (0u32..).step_by(64).zip(self.bytes.chunks(8).zip(other.bytes.chunks(8)));
         words.flat_map(move |(first, (ours, theirs))| {
             let mut word = word(ours) & word(theirs);
@@ -159,7 +163,8 @@ fn count_before(bytes: &[u8], bit: u32) -> u32 {
 
 /// Reads up to eight bytes as a number whose highest bit is the first piece.
 fn word(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)) << (8 * (8 - bytes.len().min(8)) % 64)
+    bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))
+        << (8 * (8 - bytes.len().min(8)) % 64)
 }
 
 #[cfg(test)]
@@ -170,7 +175,11 @@ mod tests {
     #[test]
     fn wire_form_is_strict() {
         assert!(Bitfield::from_wire(&[0b1110_0000], 3).unwrap().is_full());
-        assert_eq!(Bitfield::from_wire(&[0b0101_1111], 3), Bitfield::from_wire(&[0b0100_0000], 3), "spare bits");
+        assert_eq!(
+            Bitfield::from_wire(&[0b0101_1111], 3),
+            Bitfield::from_wire(&[0b0100_0000], 3),
+            "spare bits"
+        );
         assert_eq!(Bitfield::from_wire(&[], 3), None, "too short");
         assert_eq!(Bitfield::from_wire(&[0, 0], 3), None, "too long");
         assert_eq!(Bitfield::full(3).as_bytes(), [0b1110_0000]);

@@ -212,7 +212,9 @@ impl fmt::Debug for Block {
 impl fmt::Display for GeometryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            GeometryError::PieceLength => write!(f, "the piece length is not between 1 byte and 512 MiB"),
+            GeometryError::PieceLength => {
+                write!(f, "the piece length is not between 1 byte and 512 MiB")
+            }
             GeometryError::TotalLength => write!(f, "the total length is over 2^48 bytes"),
             GeometryError::PieceCount => write!(f, "it has more than {PIECES_MAX} pieces"),
         }

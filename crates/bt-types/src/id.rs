@@ -131,7 +131,9 @@ impl fmt::Display for PeerId {
     /// Writes printable ASCII as it is, any other byte as `.`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write as _;
-        self.0.iter().try_for_each(|&byte| f.write_char(if byte.is_ascii_graphic() { char::from(byte) } else { '.' }))
+        self.0.iter().try_for_each(|&byte| {
+            f.write_char(if byte.is_ascii_graphic() { char::from(byte) } else { '.' })
+        })
     }
 }
 
@@ -162,6 +164,9 @@ mod tests {
     fn a_hybrid_joins_the_v1_swarm() {
         let v2 = InfoHashV2([7; 32]);
         assert_eq!(InfoHashes { v1: None, v2: Some(v2) }.swarm(), Some(InfoHash([7; 20])));
-        assert_eq!(InfoHashes { v1: Some(InfoHash([1; 20])), v2: Some(v2) }.swarm(), Some(InfoHash([1; 20])));
+        assert_eq!(
+            InfoHashes { v1: Some(InfoHash([1; 20])), v2: Some(v2) }.swarm(),
+            Some(InfoHash([1; 20]))
+        );
     }
 }

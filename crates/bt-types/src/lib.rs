@@ -32,12 +32,14 @@ mod text;
 mod time;
 
 pub use addr::{
-    Closeness, Source, closeness, compact_v4, compact_v6, may_name, network, normalise, normalise_addr, push_compact, subscriber,
+    Closeness, Source, closeness, compact_v4, compact_v6, may_name, network, normalise,
+    normalise_addr, push_compact, subscriber,
 };
 pub use bitfield::Bitfield;
 pub use fault::{PieceCheck, StoreFault};
 pub use geometry::{
-    BLOCK_LEN, BLOCK_LEN_MAX, Block, Geometry, GeometryError, PIECE_IN_MEMORY_MAX, PIECE_LENGTH_MAX, PIECES_MAX, Piece, RawBlock,
+    BLOCK_LEN, BLOCK_LEN_MAX, Block, Geometry, GeometryError, PIECE_IN_MEMORY_MAX,
+    PIECE_LENGTH_MAX, PIECES_MAX, Piece, RawBlock,
 };
 pub use id::{InfoHash, InfoHashV2, InfoHashes, PeerId, push_hex};
 pub use rng::Rng;

@@ -73,11 +73,18 @@ impl<T: Ord + Copy> Shares<T> {
     }
 
     fn count_of(&self, owner: IpAddr) -> usize {
-        self.counts.get(&owner).copied().unwrap_or_else(|| usize::from(self.first_of(owner).is_some()))
+        self.counts
+            .get(&owner)
+            .copied()
+            .unwrap_or_else(|| usize::from(self.first_of(owner).is_some()))
     }
 
     fn first_of(&self, owner: IpAddr) -> Option<T> {
-        self.held.range((owner, self.least)..).next().filter(|entry| entry.0 == owner).map(|entry| entry.1)
+        self.held
+            .range((owner, self.least)..)
+            .next()
+            .filter(|entry| entry.0 == owner)
+            .map(|entry| entry.1)
     }
 
     fn rank(&mut self, owner: IpAddr, before: usize, after: usize) {
@@ -107,13 +114,20 @@ mod tests {
         shares.insert(ip(1), 1);
         shares.insert(ip(2), 2);
         assert_eq!(shares.yields_to(ip(3)), Yields::Oldest, "each holds one");
-        assert_eq!(shares.yields_to(ip(2)), Yields::Entry(2), "who holds as much as any takes its own");
+        assert_eq!(
+            shares.yields_to(ip(2)),
+            Yields::Entry(2),
+            "who holds as much as any takes its own"
+        );
         shares.insert(ip(1), 3);
         assert_eq!([ip(2), ip(3), ip(1)].map(|ip| shares.yields_to(ip)), [Yields::Entry(1); 3]);
         shares.remove(ip(1), 1);
         assert_eq!(shares.yields_to(ip(3)), Yields::Oldest);
         for host in 1..=3u32 {
-            shares.insert(core::net::Ipv6Addr::from(0x2001_0db8 << 96 | u128::from(host)).into(), 10 + host);
+            shares.insert(
+                core::net::Ipv6Addr::from(0x2001_0db8 << 96 | u128::from(host)).into(),
+                10 + host,
+            );
         }
         assert_eq!(shares.yields_to(ip(3)), Yields::Entry(11), "an IPv6 /64 is one");
     }

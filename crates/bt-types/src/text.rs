@@ -13,7 +13,10 @@ pub fn is_steering(c: char) -> bool {
 
 /// Decodes the bytes as text; bytes that are not UTF-8 and characters that steer become U+FFFD.
 pub fn printable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().map(|c| if is_steering(c) { '\u{fffd}' } else { c }).collect()
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .map(|c| if is_steering(c) { '\u{fffd}' } else { c })
+        .collect()
 }
 
 #[cfg(test)]

@@ -6,13 +6,15 @@
 use crate::steps::Steps;
 use crate::wire::{PIECES, read};
 use bt_engine::{
-    Budget, Config, Discovery, Engine, Event, Input, Output, PeerKey, PieceOrder, Priority, Selection, TorrentKey, TorrentSpec,
-    TrackerKey,
+    Budget, Config, Discovery, Engine, Event, Input, Output, PeerKey, PieceOrder, Priority,
+    Selection, TorrentKey, TorrentSpec, TrackerKey,
 };
 use bt_fuzz::fuzz;
 use bt_peer_wire::{Handshake, Incoming, Message, Reserved};
 use bt_tracker_wire::{AnnounceReply, Failure};
-use bt_types::{Bitfield, Block, Geometry, InfoHash, PeerId, Piece, PieceCheck, Rng, Source, StoreFault, Time};
+use bt_types::{
+    Bitfield, Block, Geometry, InfoHash, PeerId, Piece, PieceCheck, Rng, Source, StoreFault, Time,
+};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -50,16 +52,24 @@ struct World {
 
 impl World {
     fn new(rng: u64, seed: bool) -> World {
-        let geometry = Geometry::new(u64::from(PIECES * BLOCKS) * 16_384 - 1, BLOCKS * 16_384).expect("a torrent");
+        let geometry = Geometry::new(u64::from(PIECES * BLOCKS) * 16_384 - 1, BLOCKS * 16_384)
+            .expect("a torrent");
         let have = if seed { Bitfield::full(PIECES) } else { Bitfield::empty(PIECES) };
         let config = Config { dht_port: Some(7), lsd: true, ..Config::new(PeerId([9; 20])) };
-        let budget = Budget { store_bytes: u64::from(4 * BLOCKS) * 16_384, peers_per_torrent: 6, ..Budget::default() };
+        let budget = Budget {
+            store_bytes: u64::from(4 * BLOCKS) * 16_384,
+            peers_per_torrent: 6,
+            ..Budget::default()
+        };
         let mut engine = Engine::new(config, budget, Rng::from_seed(rng));
         let spec = TorrentSpec {
             info_hash: InfoHash([1; 20]),
             geometry,
             have: have.clone(),
-            trackers: vec![vec!["http://192.0.2.1/announce".into()], vec!["udp://192.0.2.2:1".into()]],
+            trackers: vec![
+                vec!["http://192.0.2.1/announce".into()],
+                vec!["udp://192.0.2.2:1".into()],
+            ],
             wants: Vec::new(),
             metadata: Bytes::from_static(&[0; 20_000]),
             private: false,
@@ -99,19 +109,32 @@ impl World {
     fn hear(&mut self, output: Output) {
         match output {
             Output::Send(key, messages) => {
-                let peer = self.peers.get(&key).unwrap_or_else(|| panic!("words for {key:?}, who is gone"));
+                let peer = self
+                    .peers
+                    .get(&key)
+                    .unwrap_or_else(|| panic!("words for {key:?}, who is gone"));
                 for message in messages {
                     match message {
                         Message::Request(raw) => {
-                            let block = self.geometry.block(raw).expect("a request within the torrent");
-                            assert!(peer.is_unchoked || peer.fast.contains(&raw.piece), "a request while choked");
+                            let block =
+                                self.geometry.block(raw).expect("a request within the torrent");
+                            assert!(
+                                peer.is_unchoked || peer.fast.contains(&raw.piece),
+                                "a request while choked"
+                            );
                             assert!(!self.have.has(block.piece()), "a request for what is there");
                         }
                         Message::Have(piece) => {
-                            assert!(self.geometry.piece(piece).is_some_and(|piece| self.have.has(piece)), "have {piece}");
+                            assert!(
+                                self.geometry
+                                    .piece(piece)
+                                    .is_some_and(|piece| self.have.has(piece)),
+                                "have {piece}"
+                            );
                         }
                         Message::Bitfield(bits) => {
-                            let claims = Bitfield::from_wire(&bits, PIECES).expect("a bitfield of ours is right");
+                            let claims = Bitfield::from_wire(&bits, PIECES)
+                                .expect("a bitfield of ours is right");
                             assert!(claims.iter(&self.geometry).all(|piece| self.have.has(piece)));
                         }
                         Message::HaveAll => assert!(self.have.is_full()),
@@ -122,7 +145,10 @@ impl World {
             Output::Serve { peer: key, blocks, .. } => {
                 assert!(self.peers.contains_key(&key), "{key:?} is served, who is gone");
                 for block in blocks {
-                    assert!(self.have.has(block.piece()), "served is {block:?}, which is not there");
+                    assert!(
+                        self.have.has(block.piece()),
+                        "served is {block:?}, which is not there"
+                    );
                     self.served.push((key, block));
                 }
             }
@@ -134,12 +160,18 @@ impl World {
                 assert!(self.stored.len() <= limit, "{} blocks are stored", self.stored.len());
             }
             Output::Check { piece, .. } => {
-                assert!(self.geometry.blocks(piece).all(|block| self.stored.contains(&block)), "{piece:?} is not whole");
+                assert!(
+                    self.geometry.blocks(piece).all(|block| self.stored.contains(&block)),
+                    "{piece:?} is not whole"
+                );
                 assert!(!self.to_check.contains(&piece), "{piece:?} is checked twice");
                 self.to_check.push(piece);
             }
             Output::Forget(_, piece) => {
-                assert!(!self.to_check.contains(&piece), "{piece:?} is forgotten while it is checked");
+                assert!(
+                    !self.to_check.contains(&piece),
+                    "{piece:?} is forgotten while it is checked"
+                );
                 self.stored.retain(|block| block.piece() != piece);
             }
             Output::HangUp(key, _) => {
@@ -160,7 +192,9 @@ impl World {
         let (came, fault) = read(&shaken, std::iter::empty());
         let messages: Vec<Message> = came
             .into_iter()
-            .filter_map(|incoming| if let Incoming::Message(message) = incoming { Some(message) } else { None })
+            .filter_map(|incoming| {
+                if let Incoming::Message(message) = incoming { Some(message) } else { None }
+            })
             .collect();
         let Some(peer) = self.peers.get_mut(&key) else { return };
         for message in &messages {
@@ -198,7 +232,8 @@ impl World {
             0 if !self.peers.contains_key(&key) && !self.gone.contains(&key) => {
                 let number = steps.below(8);
                 let reserved = if steps.below(2) == 0 { Reserved::OURS } else { Reserved([0; 8]) };
-                let addr: SocketAddr = (Ipv4Addr::new(8, 8, number, 1), 1000 + u16::from(steps.below(3))).into();
+                let addr: SocketAddr =
+                    (Ipv4Addr::new(8, 8, number, 1), 1000 + u16::from(steps.below(3))).into();
                 self.peers.insert(key, Peer::default());
                 let outbound = steps.below(2) == 0;
                 let handshake = handshake(reserved.0, number);
@@ -208,10 +243,13 @@ impl World {
             1..=4 => self.frames(key, steps.bytes()),
             5 => {
                 let Some(piece) = self.geometry.piece(u32::from(steps.below(16))) else { return };
-                let Some(block) = self.geometry.nth_block(piece, u32::from(steps.below(2))) else { return };
+                let Some(block) = self.geometry.nth_block(piece, u32::from(steps.below(2))) else {
+                    return;
+                };
                 let data = Bytes::from(vec![steps.below(2); block.len() as usize]);
                 let mut bytes = Vec::new();
-                Message::Piece { piece: piece.number(), begin: block.begin(), data }.encode(&mut bytes);
+                Message::Piece { piece: piece.number(), begin: block.begin(), data }
+                    .encode(&mut bytes);
                 self.frames(key, &bytes);
             }
             6 if !self.to_check.is_empty() => {
@@ -226,25 +264,40 @@ impl World {
                 self.tell(Input::Checked(KEY, piece, verdict));
             }
             7 if !self.served.is_empty() => {
-                let (key, block) = self.served.remove(usize::from(steps.below(64)) % self.served.len());
-                let input = if steps.below(8) > 0 { Input::Sent(key, block.len().into()) } else { Input::ReadFailed(key, block) };
+                let (key, block) =
+                    self.served.remove(usize::from(steps.below(64)) % self.served.len());
+                let input = if steps.below(8) > 0 {
+                    Input::Sent(key, block.len().into())
+                } else {
+                    Input::ReadFailed(key, block)
+                };
                 self.tell(input);
             }
             8 => {
-                let fault = if steps.below(2) == 0 { StoreFault::NoSpace } else { StoreFault::Changed };
+                let fault =
+                    if steps.below(2) == 0 { StoreFault::NoSpace } else { StoreFault::Changed };
                 self.tell(Input::StoreFailed(KEY, fault));
             }
             9 => self.tell(Input::StoreRecovered(KEY)),
             10 if !self.announces.is_empty() => {
                 let tracker = self.announces.remove(0);
-                let reply = bt_tracker_wire::read_announce_body(steps.bytes()).unwrap_or_else(|_| AnnounceReply::default());
-                let result =
-                    if steps.below(2) == 0 { Ok((Ipv4Addr::new(192, 0, 2, 1).into(), reply)) } else { Err(Failure::new("no")) };
+                let reply = bt_tracker_wire::read_announce_body(steps.bytes())
+                    .unwrap_or_else(|_| AnnounceReply::default());
+                let result = if steps.below(2) == 0 {
+                    Ok((Ipv4Addr::new(192, 0, 2, 1).into(), reply))
+                } else {
+                    Err(Failure::new("no"))
+                };
                 self.tell(Input::Announced(KEY, tracker, result));
             }
             11 => {
-                let addrs = (0..steps.below(8)).map(|n| (Ipv4Addr::new(8, 8, n, 1), 6881).into()).collect();
-                self.tell(Input::PeersFound(KEY, Source::Host(Ipv4Addr::new(8, 8, 8, 8).into()), addrs));
+                let addrs =
+                    (0..steps.below(8)).map(|n| (Ipv4Addr::new(8, 8, n, 1), 6881).into()).collect();
+                self.tell(Input::PeersFound(
+                    KEY,
+                    Source::Host(Ipv4Addr::new(8, 8, 8, 8).into()),
+                    addrs,
+                ));
                 if let Some(via) = self.seeks.pop() {
                     self.tell(Input::FindPeersDone(KEY, via, 0));
                 }
@@ -262,7 +315,10 @@ impl World {
                 };
                 self.tell(Input::Select(KEY, vec![want]));
             }
-            13 => self.tell(Input::DialFailed(KEY, (Ipv4Addr::new(8, 8, steps.below(8), 1), 6881).into())),
+            13 => self.tell(Input::DialFailed(
+                KEY,
+                (Ipv4Addr::new(8, 8, steps.below(8), 1), 6881).into(),
+            )),
             _ => {
                 let at = if steps.below(4) > 0 { self.engine.deadline() } else { None };
                 self.now = at.unwrap_or_else(|| steps.later(self.now)).max(self.now);
@@ -284,7 +340,11 @@ impl World {
 }
 
 fn handshake(reserved: [u8; 8], number: u8) -> Handshake {
-    Handshake { reserved: Reserved(reserved), info_hash: InfoHash([1; 20]), peer_id: PeerId([number; 20]) }
+    Handshake {
+        reserved: Reserved(reserved),
+        info_hash: InfoHash([1; 20]),
+        peer_id: PeerId([number; 20]),
+    }
 }
 
 #[test]

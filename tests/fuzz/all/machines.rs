@@ -27,7 +27,11 @@ fn host(number: u8) -> IpAddr {
 #[test]
 fn tracker() {
     fuzz("tracker", |input| {
-        let config = bt_tracker::Config { torrents_limit: 8, peers_limit: 16, ..bt_tracker::Config::default() };
+        let config = bt_tracker::Config {
+            torrents_limit: 8,
+            peers_limit: 16,
+            ..bt_tracker::Config::default()
+        };
         let mut tracker = Tracker::new(config, [7; 32]);
         let (mut steps, mut now) = (Steps::new(input), Time::ZERO);
         let mut ids = Vec::new();
@@ -43,16 +47,33 @@ fn tracker() {
                 1 | 2 => {
                     let mut datagram = steps.bytes().to_vec();
                     // An id that was given out stands in place of the one in the corpus.
-                    if let (Some(id), Some(place)) = (ids.last().filter(|_| step == 2), datagram.first_chunk_mut::<8>()) {
+                    if let (Some(id), Some(place)) =
+                        (ids.last().filter(|_| step == 2), datagram.first_chunk_mut::<8>())
+                    {
                         *place = *id;
                     }
                     let port = 1 + u16::from(steps.below(4));
-                    let Some(answer) = tracker.udp(now, (from, port).into(), &datagram) else { continue };
-                    assert!(UdpRequest::parse(&datagram).is_some(), "what is malformed is not answered");
+                    let Some(answer) = tracker.udp(now, (from, port).into(), &datagram) else {
+                        continue;
+                    };
+                    assert!(
+                        UdpRequest::parse(&datagram).is_some(),
+                        "what is malformed is not answered"
+                    );
                     if step == 1 {
-                        assert!(answer.len() <= datagram.len(), "{} bytes for {}", answer.len(), datagram.len());
+                        assert!(
+                            answer.len() <= datagram.len(),
+                            "{} bytes for {}",
+                            answer.len(),
+                            datagram.len()
+                        );
                     }
-                    ids.extend(answer.get(8..16).filter(|_| answer.len() == 16).and_then(|id| <[u8; 8]>::try_from(id).ok()));
+                    ids.extend(
+                        answer
+                            .get(8..16)
+                            .filter(|_| answer.len() == 16)
+                            .and_then(|id| <[u8; 8]>::try_from(id).ok()),
+                    );
                 }
                 _ => now = steps.later(now),
             }
@@ -68,7 +89,14 @@ fn udp_exchange() {
         let announce = bt_tracker_wire::Announce::new(InfoHash([1; 20]), PeerId([2; 20]), 6881);
         let ask = bt_tracker_wire::TrackerRequest::Announce(announce);
         let give_up_at = Time::from_secs(100);
-        let mut exchange = UdpExchange::new(Time::ZERO, ask, AddressFamily::V4, None, Rng::from_seed(1), give_up_at);
+        let mut exchange = UdpExchange::new(
+            Time::ZERO,
+            ask,
+            AddressFamily::V4,
+            None,
+            Rng::from_seed(1),
+            give_up_at,
+        );
         let (mut steps, mut now, mut sent) = (Steps::new(input), Time::ZERO, Vec::new());
         let mut is_over = false;
         loop {
@@ -88,13 +116,18 @@ fn udp_exchange() {
                 0 => exchange.handle(now, &datagram),
                 1 => {
                     // An answer to what was asked: with its transaction.
-                    if let (Some(place), Some(transaction)) = (datagram.get_mut(4..8), sent.get(12..16)) {
+                    if let (Some(place), Some(transaction)) =
+                        (datagram.get_mut(4..8), sent.get(12..16))
+                    {
                         place.copy_from_slice(transaction);
                     }
                     exchange.handle(now, &datagram);
                 }
                 _ => {
-                    now = exchange.deadline().unwrap_or_else(|| now + Duration::from_secs(1)).max(now);
+                    now = exchange
+                        .deadline()
+                        .unwrap_or_else(|| now + Duration::from_secs(1))
+                        .max(now);
                     exchange.wake(now);
                 }
             }
@@ -128,7 +161,10 @@ fn dht_node() {
                 2 | 3 => {
                     // An answer to a query of ours, from the one who was asked.
                     let (mut bytes, nth) = (steps.bytes().to_vec(), steps.below(255));
-                    let Some((to, query)) = sent.get(usize::from(nth) % sent.len().max(1)).cloned() else { continue };
+                    let Some((to, query)) = sent.get(usize::from(nth) % sent.len().max(1)).cloned()
+                    else {
+                        continue;
+                    };
                     let query: bt_dht::KrpcMessage = query;
                     if let Ok(mut message) = bt_dht::KrpcMessage::parse(&bytes) {
                         message.transaction = query.transaction;
@@ -142,7 +178,11 @@ fn dht_node() {
                     let ask = match steps.below(6) {
                         0 => Ask::Ping(from),
                         1 => Ask::FindNode(id),
-                        2 => Ask::GetPeers { info_hash: InfoHash(id.0), announce: None, scrape: true },
+                        2 => Ask::GetPeers {
+                            info_hash: InfoHash(id.0),
+                            announce: None,
+                            scrape: true,
+                        },
                         3 => {
                             let announce = Some(AnnounceOptions { port: Some(6881), seed: false });
                             Ask::GetPeers { info_hash: InfoHash(id.0), announce, scrape: false }
@@ -153,10 +193,17 @@ fn dht_node() {
                     asked += 1;
                     node.handle(now, Input::Ask(AskKey(asked), ask));
                 }
-                5 => node.handle(now, if steps.below(2) == 0 { Input::Port(from) } else { Input::Router(from) }),
+                5 => node.handle(
+                    now,
+                    if steps.below(2) == 0 { Input::Port(from) } else { Input::Router(from) },
+                ),
                 6 => node.handle(now, Input::Cancel(AskKey(u64::from(steps.below(8))))),
                 _ => {
-                    now = node.deadline().filter(|_| steps.below(4) > 0).unwrap_or_else(|| steps.later(now)).max(now);
+                    now = node
+                        .deadline()
+                        .filter(|_| steps.below(4) > 0)
+                        .unwrap_or_else(|| steps.later(now))
+                        .max(now);
                     node.wake(now);
                 }
             }
@@ -167,14 +214,17 @@ fn dht_node() {
                 match output {
                     Output::Send { to, bytes, .. } => {
                         assert!(bytes.len() <= bt_dht::DATAGRAM_MAX);
-                        let message = bt_dht::KrpcMessage::parse(&bytes).expect("what it sends can be read");
+                        let message =
+                            bt_dht::KrpcMessage::parse(&bytes).expect("what it sends can be read");
                         match (&message.body, answered) {
                             (bt_dht::Body::Query { .. }, _) => sent.push((to, message)),
                             (_, Some(from)) => assert_eq!(to, from, "an answer to somebody else"),
                             _ => panic!("an answer to nothing"),
                         }
                     }
-                    Output::Event(Event::Done { ask, .. }) => assert!(ended.insert(ask) && ask.0 <= asked, "{ask:?} ended twice"),
+                    Output::Event(Event::Done { ask, .. }) => {
+                        assert!(ended.insert(ask) && ask.0 <= asked, "{ask:?} ended twice")
+                    }
                     Output::Event(_) => {}
                 }
             }

@@ -8,8 +8,9 @@ use bt_fuzz::fuzz;
 use bt_metainfo::{Magnet, MagnetError, Metainfo};
 use bt_piece_store::{Journal, MemStorage, OpenError, Progress, Storage as _, Trust, open_torrent};
 use bt_tracker_wire::{
-    AddressFamily, LocalAnnounce, SCRAPE_HASHES_MAX, UDP_PAYLOAD_MAX, UdpReply, UdpRequest, parse_announce, parse_scrape,
-    read_announce_body, read_scrape_body, write_announce_body, write_scrape_body,
+    AddressFamily, LocalAnnounce, SCRAPE_HASHES_MAX, UDP_PAYLOAD_MAX, UdpReply, UdpRequest,
+    parse_announce, parse_scrape, read_announce_body, read_scrape_body, write_announce_body,
+    write_scrape_body,
 };
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,7 +24,8 @@ fn bencode() {
             return assert!(Cursor::parse(input, Limits::NETWORK).is_err());
         };
         assert!((1..=input.len()).contains(&found.consumed));
-        let (value, rest) = Cursor::parse_prefix(input, Limits::NETWORK).expect("what was scanned is read");
+        let (value, rest) =
+            Cursor::parse_prefix(input, Limits::NETWORK).expect("what was scanned is read");
         assert_eq!(value.span().len() + rest.len(), input.len());
         let again = write(|writer| copy(writer, value, 0));
         if found.sorted {
@@ -39,11 +41,15 @@ fn copy(writer: Writer<'_>, value: Cursor<'_>, depth: usize) {
     match value.kind() {
         Kind::Int => writer.int(value.as_int().expect("an integer is one")),
         Kind::Bytes => writer.bytes(value.as_bytes().expect("a string is one")),
-        Kind::List => writer.list(|list| value.list().for_each(|item| copy(list.item(), item, depth + 1))),
+        Kind::List => {
+            writer.list(|list| value.list().for_each(|item| copy(list.item(), item, depth + 1)))
+        }
         Kind::Dict => {
             let mut entries: Vec<_> = value.dict().collect();
             entries.sort_by_key(|(key, _)| *key);
-            writer.dict(|dict| entries.into_iter().for_each(|(key, item)| copy(dict.key(key), item, depth + 1)));
+            writer.dict(|dict| {
+                entries.into_iter().for_each(|(key, item)| copy(dict.key(key), item, depth + 1))
+            });
         }
     }
 }
@@ -59,7 +65,10 @@ fn metainfo() {
             at = file.offset + file.length;
             assert_eq!(file.path.first(), Some(&info.name));
             for part in &file.path {
-                let is_plain = !part.is_empty() && part != "." && part != ".." && !part.contains(['/', '\0', '\\']);
+                let is_plain = !part.is_empty()
+                    && part != "."
+                    && part != ".."
+                    && !part.contains(['/', '\0', '\\']);
                 assert!(is_plain && part.len() <= 255, "{part:?}");
             }
         }
@@ -68,8 +77,14 @@ fn metainfo() {
             assert!(info.geometry.pieces().all(|piece| digests.expected(piece).is_some()));
         }
         let again = Metainfo::from_bytes(&torrent.to_bytes()).expect("what we write is a torrent");
-        assert_eq!((&again.info_hashes, &again.info, &again.trackers), (&torrent.info_hashes, info, &torrent.trackers));
-        assert!(Magnet::parse(&torrent.magnet()).is_ok_and(|magnet| magnet.info_hashes == torrent.info_hashes));
+        assert_eq!(
+            (&again.info_hashes, &again.info, &again.trackers),
+            (&torrent.info_hashes, info, &torrent.trackers)
+        );
+        assert!(
+            Magnet::parse(&torrent.magnet())
+                .is_ok_and(|magnet| magnet.info_hashes == torrent.info_hashes)
+        );
     });
 }
 
@@ -92,11 +107,15 @@ fn tracker_http() {
     fuzz("tracker_http", |input| {
         if let Ok(reply) = read_announce_body(input) {
             assert!(reply.peers.len() <= input.len());
-            let again = read_announce_body(&write_announce_body(&reply)).expect("what we write is read");
+            let again =
+                read_announce_body(&write_announce_body(&reply)).expect("what we write is read");
             assert!(again.peers.len() <= reply.peers.len() && again.interval == reply.interval);
         }
         if let Ok(reply) = read_scrape_body(input) {
-            assert!(read_scrape_body(&write_scrape_body(&reply)).is_ok_and(|again| again.swarms.len() <= reply.swarms.len()));
+            assert!(
+                read_scrape_body(&write_scrape_body(&reply))
+                    .is_ok_and(|again| again.swarms.len() <= reply.swarms.len())
+            );
         }
         let query = String::from_utf8_lossy(input);
         let _ = (parse_announce(&query), parse_scrape(&query));
@@ -111,14 +130,20 @@ fn tracker_udp() {
             assert_eq!(UdpRequest::parse(&request.write()), Some(request));
         }
         for family in [AddressFamily::V4, AddressFamily::V6] {
-            // A longer one has more than we write, and bytes that are no text become longer ones that say so.
+            // A longer one has more than we write, and bytes that are no text become longer ones
+            // that say so.
             let is_ours = |reply: &UdpReply| match reply {
-                UdpReply::Error { message, .. } => message.is_ascii() && message.len() <= UDP_PAYLOAD_MAX - 8,
+                UdpReply::Error { message, .. } => {
+                    message.is_ascii() && message.len() <= UDP_PAYLOAD_MAX - 8
+                }
                 UdpReply::Scrape { counts, .. } => counts.len() <= SCRAPE_HASHES_MAX,
                 // An IPv4 address within an IPv6 one is read as what it is.
                 UdpReply::Announce { reply, .. } => {
                     input.len() <= UDP_PAYLOAD_MAX
-                        && reply.peers.iter().all(|peer| peer.is_ipv4() == (family == AddressFamily::V4))
+                        && reply
+                            .peers
+                            .iter()
+                            .all(|peer| peer.is_ipv4() == (family == AddressFamily::V4))
                 }
                 UdpReply::Connect { .. } => true,
             };
@@ -159,25 +184,40 @@ fn dht_nodes() {
 /// The torrent of the journals in the corpus: seven pieces of zeros in three files.
 fn torrent() -> bt_metainfo::Info {
     let digests = vec![bt_hash::sha1(&[0; 16_384]); 7];
-    let files = vec![(vec!["a".into()], 40_000), (vec!["b".into()], 0), (vec!["c".into()], 7 * 16_384 - 40_000)];
-    let builder = bt_metainfo::Builder { piece_length: 16_384, ..bt_metainfo::Builder::new("t", files) };
+    let files = vec![
+        (vec!["a".into()], 40_000),
+        (vec!["b".into()], 0),
+        (vec!["c".into()], 7 * 16_384 - 40_000),
+    ];
+    let builder =
+        bt_metainfo::Builder { piece_length: 16_384, ..bt_metainfo::Builder::new("t", files) };
     Metainfo::from_bytes(&builder.build(&digests)).expect("a torrent").info
 }
 
 #[test]
 fn journal() {
     let info = torrent();
-    let (layout, digests) = (bt_piece_store::Layout::new(&info), info.require_digests().expect("digests"));
+    let (layout, digests) =
+        (bt_piece_store::Layout::new(&info), info.require_digests().expect("digests"));
     let id = bt_types::InfoHash([7; 20]);
     fuzz("journal", |input| {
         let (state, disk, name) = (Arc::new(MemStorage::new()), MemStorage::new(), Path::new("j"));
         state.create_new(name).expect("a new disk");
         state.write_at(name, 0, &[IoSlice::new(input)]).expect("a disk without a limit");
-        // Of nothing that is there anything can be had, whatever the journal says: either it claims nothing, or what it claims is gone. And
-        // a journal that was opened says the same again.
+        // Of nothing that is there anything can be had, whatever the journal says: either it claims
+        // nothing, or what it claims is gone. And a journal that was opened says the same again.
         let open = || {
-            let journal = Journal::open(state.clone(), name, id, layout.geometry()).expect("no journal is an error");
-            match open_torrent(&layout, &digests, journal, &disk, Trust::Journal, &Progress::default(), &mut |_| Ok(())) {
+            let journal = Journal::open(state.clone(), name, id, layout.geometry())
+                .expect("no journal is an error");
+            match open_torrent(
+                &layout,
+                &digests,
+                journal,
+                &disk,
+                Trust::Journal,
+                &Progress::default(),
+                &mut |_| Ok(()),
+            ) {
                 Ok(opened) => Some(opened.have.count()),
                 Err(OpenError::Gone { .. }) => None,
                 Err(error) => panic!("{error}"),

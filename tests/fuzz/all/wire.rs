@@ -5,7 +5,8 @@
 
 use bt_fuzz::fuzz;
 use bt_peer_wire::{
-    Connection, ExtendedHandshake, HolepunchMessage, Incoming, Message, MetadataMessage, PEX_ENTRIES_MAX, PexMessage, WireFault,
+    Connection, ExtendedHandshake, HolepunchMessage, Incoming, Message, MetadataMessage,
+    PEX_ENTRIES_MAX, PexMessage, WireFault,
 };
 use bt_types::Time;
 use bytes::Bytes;
@@ -13,8 +14,12 @@ use bytes::Bytes;
 /// Pieces of the torrent that the corpus speaks of.
 pub(crate) const PIECES: u32 = 12;
 
-/// Everything that a connection makes of bytes that come in parts of these lengths, and how it ends.
-pub(crate) fn read(bytes: &[u8], mut lengths: impl Iterator<Item = usize>) -> (Vec<Incoming>, Option<WireFault>) {
+/// Everything that a connection makes of bytes that come in parts of these lengths, and how it
+/// ends.
+pub(crate) fn read(
+    bytes: &[u8],
+    mut lengths: impl Iterator<Item = usize>,
+) -> (Vec<Incoming>, Option<WireFault>) {
     let mut connection = Connection::new(Time::ZERO);
     connection.set_pieces(PIECES);
     let (mut came, mut rest) = (Vec::new(), bytes);
@@ -40,9 +45,9 @@ fn peer_wire() {
         let lengths = input.iter().rev().map(|byte| usize::from(*byte % 97));
         assert_eq!(read(input, lengths), whole);
         assert_eq!(read(input, std::iter::repeat(1)), whole);
-        for message in
-            whole.0.iter().filter_map(|incoming| if let Incoming::Message(message) = incoming { Some(message) } else { None })
-        {
+        for message in whole.0.iter().filter_map(|incoming| {
+            if let Incoming::Message(message) = incoming { Some(message) } else { None }
+        }) {
             let mut bytes = Vec::new();
             message.encode(&mut bytes);
             // Of a message that we do not know only its kind is kept.
@@ -65,7 +70,10 @@ fn extended() {
             assert!(PexMessage::parse(&pex.to_bytes()).is_ok());
         }
         if let Ok(Some(message)) = MetadataMessage::parse(&Bytes::copy_from_slice(input)) {
-            assert_eq!(MetadataMessage::parse(&message.to_bytes().into()).as_ref(), Ok(&Some(message)));
+            assert_eq!(
+                MetadataMessage::parse(&message.to_bytes().into()).as_ref(),
+                Ok(&Some(message))
+            );
         }
         if let Ok(message) = HolepunchMessage::parse(input) {
             assert_eq!(HolepunchMessage::parse(&message.to_bytes()).as_ref(), Ok(&message));

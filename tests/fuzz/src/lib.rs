@@ -1,11 +1,13 @@
-//! How a target is run: its corpus first, then inputs that grow out of the corpus, so many or for so long.
+//! How a target is run: its corpus first, then inputs that grow out of the corpus, so many or for
+//! so long.
 //!
 //! Decides: how an input is made of a corpus. Must not know: any target.
 //! Invariant: a target that fails fails again with the seed that is printed.
 //!
-//! A random input dies at the first byte that a parser looks at. So what the engine draws is a recipe: which file of the corpus is taken,
-//! and what is done to it. A target gets the result. libFuzzer sees which branches an input takes, grows the corpus itself, and its inputs
-//! are given as they are.
+//! A random input dies at the first byte that a parser looks at. So what the engine draws is a
+//! recipe: which file of the corpus is taken, and what is done to it. A target gets the result.
+//! libFuzzer sees which branches an input takes, grows the corpus itself, and its inputs are given
+//! as they are.
 
 mod recipe;
 
@@ -25,7 +27,8 @@ const SECONDS: &str = "BT_FUZZ_SECONDS";
 /// What libFuzzer is told; it is there only where libFuzzer draws the inputs.
 const LIBFUZZER: &str = "BOLERO_LIBFUZZER_ARGS";
 
-/// Runs `check`, which panics at a finding, with the files of `corpus/NAME`, and with what grows out of them.
+/// Runs `check`, which panics at a finding, with the files of `corpus/NAME`, and with what grows
+/// out of them.
 pub fn fuzz(name: &str, check: impl Fn(&[u8]) + RefUnwindSafe) {
     let corpus = corpus(name);
     corpus.iter().for_each(|input| check(input));
@@ -42,15 +45,27 @@ pub fn fuzz(name: &str, check: impl Fn(&[u8]) + RefUnwindSafe) {
         executions.fetch_add(1, Relaxed);
         check(&Recipe::new(recipe).cook(&corpus));
     });
-    println!("fuzz {name}: {} executions, {} files in the corpus, no finding", executions.load(Relaxed), corpus.len());
+    println!(
+        "fuzz {name}: {} executions, {} files in the corpus, no finding",
+        executions.load(Relaxed),
+        corpus.len()
+    );
 }
 
 /// The files of a target, in the order of their names.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap_or_else(|error| panic!("{name}: {error}")).path()).collect();
+    let entries =
+        std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.unwrap_or_else(|error| panic!("{name}: {error}")).path())
+        .collect();
     paths.sort();
     assert!(!paths.is_empty(), "{} is empty", folder.display());
-    paths.iter().map(|path| std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))).collect()
+    paths
+        .iter()
+        .map(|path| {
+            std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        })
+        .collect()
 }

@@ -1,7 +1,8 @@
 //! Bytes that say how an input is made of others.
 //!
 //! Decides: what is done to an input. Must not know: what the input is for.
-//! Invariant: every recipe makes an input, and the same one each time; one that is short does little.
+//! Invariant: every recipe makes an input, and the same one each time; one that is short does
+//! little.
 
 /// Changes of one input at most.
 const STEPS_MAX: u8 = 12;

@@ -1,7 +1,9 @@
 //! What a `bt get` remembers on the disk, spoilt while it was stopped or killed.
 //!
-//! Decides: how it is spoilt, and what must come of it. Must not know: how a journal is read; its records are written by hand here.
-//! Invariant: no piece is claimed that is not on the disk, nothing that is right there is fetched again, and the copy is right in the end.
+//! Decides: how it is spoilt, and what must come of it. Must not know: how a journal is read; its
+//! records are written by hand here.
+//! Invariant: no piece is claimed that is not on the disk, nothing that is right there is fetched
+//! again, and the copy is right in the end.
 
 use super::scene::{clean, settled, sound};
 use super::{Figures, Outcome, Report, Row, Scale};
@@ -47,7 +49,9 @@ pub(super) const CASES: &[Case] = &[
     stopped("empty", Rechecked, |it| it.edit(Vec::clear)),
     killed("empty, after a kill", Rechecked, |it| it.edit(Vec::clear)),
     stopped("cut to its half", Rechecked, |it| it.edit(|bytes| bytes.truncate(bytes.len() / 2))),
-    killed("cut to its half, after a kill", Rechecked, |it| it.edit(|bytes| bytes.truncate(bytes.len() / 2))),
+    killed("cut to its half, after a kill", Rechecked, |it| {
+        it.edit(|bytes| bytes.truncate(bytes.len() / 2))
+    }),
     stopped("a byte short", Rechecked, |it| it.edit(|bytes| bytes.truncate(bytes.len() - 1))),
     stopped("its first bit flipped", Rechecked, |it| it.edit(|bytes| bytes[0] ^= 1)),
     stopped("a bit of its version flipped", Rechecked, |it| it.edit(|bytes| bytes[HEAD + 1] ^= 2)),
@@ -63,14 +67,22 @@ pub(super) const CASES: &[Case] = &[
             bytes[middle] ^= 0x10;
         })
     }),
-    stopped("its last bit flipped", Rechecked, |it| it.edit(|bytes| *bytes.last_mut().unwrap_or(&mut 0) ^= 0x80)),
+    stopped("its last bit flipped", Rechecked, |it| {
+        it.edit(|bytes| *bytes.last_mut().unwrap_or(&mut 0) ^= 0x80)
+    }),
     stopped("all zeros", Rechecked, |it| it.edit(|bytes| bytes.fill(0))),
     stopped("all ones", Rechecked, |it| it.edit(|bytes| bytes.fill(0xff))),
     stopped("noise", Rechecked, |it| it.edit(|bytes| *bytes = random_bytes(1, 100_000))),
     stopped("4 KiB of zeros behind it", Rechecked, |it| it.edit(|bytes| bytes.extend([0; 4096]))),
-    killed("4 KiB of zeros behind it, after a kill", Rechecked, |it| it.edit(|bytes| bytes.extend([0; 4096]))),
-    stopped("100 KB of noise behind it", Rechecked, |it| it.edit(|bytes| bytes.extend(random_bytes(2, 100_000)))),
-    stopped("itself once more behind it", Rechecked, |it| it.edit(|bytes| bytes.extend_from_within(..))),
+    killed("4 KiB of zeros behind it, after a kill", Rechecked, |it| {
+        it.edit(|bytes| bytes.extend([0; 4096]))
+    }),
+    stopped("100 KB of noise behind it", Rechecked, |it| {
+        it.edit(|bytes| bytes.extend(random_bytes(2, 100_000)))
+    }),
+    stopped("itself once more behind it", Rechecked, |it| {
+        it.edit(|bytes| bytes.extend_from_within(..))
+    }),
     stopped("a gibibyte of nothing behind it", Rechecked, |it| {
         Ok(OpenOptions::new().write(true).open(&it.journal)?.set_len(1 << 30)?)
     }),
@@ -78,18 +90,34 @@ pub(super) const CASES: &[Case] = &[
     stopped("of a newer version", Rechecked, |it| it.edit_header(|header| header[1] = 99)),
     stopped("of another torrent", Rechecked, |it| it.edit_header(|header| header[2] ^= 1)),
     stopped("of other pieces", Rechecked, |it| it.edit_header(|header| header[22] ^= 1)),
-    stopped("of another size", Rechecked, |it| it.edit_header(|header| *header.last_mut().unwrap_or(&mut 0) ^= 0x40)),
-    stopped("of a complete copy elsewhere", Rechecked, |it| it.edit(|bytes| bytes.clone_from(&it.complete))),
-    stopped("a record of 4 GiB", Rechecked, |it| it.edit(|bytes| bytes.extend([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, b'G']))),
+    stopped("of another size", Rechecked, |it| {
+        it.edit_header(|header| *header.last_mut().unwrap_or(&mut 0) ^= 0x40)
+    }),
+    stopped("of a complete copy elsewhere", Rechecked, |it| {
+        it.edit(|bytes| bytes.clone_from(&it.complete))
+    }),
+    stopped("a record of 4 GiB", Rechecked, |it| {
+        it.edit(|bytes| bytes.extend([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, b'G']))
+    }),
     stopped("a record of nothing", Rechecked, |it| it.edit(|bytes| bytes.extend(record(b"")))),
-    stopped("a record that nobody knows", Rechecked, |it| it.edit(|bytes| bytes.extend(record(b"Zzz")))),
-    stopped("a piece that there is not", Rechecked, |it| it.edit(|bytes| bytes.extend(record(b"G\xff\xff\xff\xff")))),
-    stopped("a piece and a half", Rechecked, |it| it.edit(|bytes| bytes.extend(record(b"G\x01\x00\x00\x00\x02\x00")))),
+    stopped("a record that nobody knows", Rechecked, |it| {
+        it.edit(|bytes| bytes.extend(record(b"Zzz")))
+    }),
+    stopped("a piece that there is not", Rechecked, |it| {
+        it.edit(|bytes| bytes.extend(record(b"G\xff\xff\xff\xff")))
+    }),
+    stopped("a piece and a half", Rechecked, |it| {
+        it.edit(|bytes| bytes.extend(record(b"G\x01\x00\x00\x00\x02\x00")))
+    }),
     stopped("pieces in a bitfield that is too long", Rechecked, |it| {
         it.edit(|bytes| bytes.extend(record(&[&b"P"[..], &[0xff; 1000]].concat())))
     }),
-    stopped("pieces in a bitfield that is too short", Rechecked, |it| it.edit(|bytes| bytes.extend(record(b"P\xff")))),
-    stopped("a clean end with half a file", Rechecked, |it| it.edit(|bytes| bytes.extend(record(b"C\x01\x02\x03")))),
+    stopped("pieces in a bitfield that is too short", Rechecked, |it| {
+        it.edit(|bytes| bytes.extend(record(b"P\xff")))
+    }),
+    stopped("a clean end with half a file", Rechecked, |it| {
+        it.edit(|bytes| bytes.extend(record(b"C\x01\x02\x03")))
+    }),
     stopped("a clean end with 500,000 files", Rechecked, |it| {
         it.edit(|bytes| bytes.extend(record(&[&b"C"[..], &vec![1; 500_000 * 25]].concat())))
     }),
@@ -98,9 +126,15 @@ pub(super) const CASES: &[Case] = &[
     }),
     // ---- what else lies there ----
     stopped("taken away", Rechecked, |it| Ok(fs::remove_file(&it.journal)?)),
-    stopped("with another name too", Ignored, |it| Ok(fs::hard_link(&it.journal, it.journal.with_extension("kept"))?)),
-    stopped("a draft of noise beside it", Ignored, |it| Ok(fs::write(it.journal.with_extension("new"), random_bytes(1, 1000))?)),
-    stopped("a lock of noise beside it", Ignored, |it| Ok(fs::write(it.journal.with_extension("lock"), random_bytes(1, 1000))?)),
+    stopped("with another name too", Ignored, |it| {
+        Ok(fs::hard_link(&it.journal, it.journal.with_extension("kept"))?)
+    }),
+    stopped("a draft of noise beside it", Ignored, |it| {
+        Ok(fs::write(it.journal.with_extension("new"), random_bytes(1, 1000))?)
+    }),
+    stopped("a lock of noise beside it", Ignored, |it| {
+        Ok(fs::write(it.journal.with_extension("lock"), random_bytes(1, 1000))?)
+    }),
     stopped("a lock that is a link to a precious file", Ignored, |it| {
         let lock = it.journal.with_extension("lock");
         fs::remove_file(&lock)?;
@@ -116,7 +150,13 @@ pub(super) const CASES: &[Case] = &[
     }),
     stopped("a pipe in its place", Refused(DISK), |it| {
         fs::remove_file(&it.journal)?;
-        Ok(rustix::fs::mknodat(rustix::fs::CWD, &it.journal, rustix::fs::FileType::Fifo, 0o600.into(), 0)?)
+        Ok(rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &it.journal,
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )?)
     }),
     stopped("a directory in the place of its lock", Refused(DISK), |it| {
         let lock = it.journal.with_extension("lock");
@@ -156,7 +196,9 @@ fn record(body: &[u8]) -> Vec<u8> {
 /// CRC-32C (Castagnoli), bit by bit.
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 })
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 }
+        })
     })
 }
 
@@ -170,7 +212,10 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     let (mut complete, mut before, mut number) = (Vec::new(), 0, 0);
     let mut place = || {
         number += 1;
-        Place { home: fixture.stage.path(format!("home {number}")), dir: fixture.stage.path(format!("copy {number}")) }
+        Place {
+            home: fixture.stage.path(format!("home {number}")),
+            dir: fixture.stage.path(format!("copy {number}")),
+        }
     };
     // A clean one was stopped, too.
     let alone = clean(|| {
@@ -188,7 +233,11 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
         let place = place();
         let play = || {
             place.stop(&fixture, case.killed)?;
-            (case.harm)(&Spoilt { journal: place.journal()?, complete: complete.clone(), precious: precious.clone() })?;
+            (case.harm)(&Spoilt {
+                journal: place.journal()?,
+                complete: complete.clone(),
+                precious: precious.clone(),
+            })?;
             if let Refused(code) = case.outcome {
                 place.refuse(&fixture, code)?;
             }
@@ -223,13 +272,17 @@ struct Resumed {
 impl Place {
     fn journal(&self) -> Result<PathBuf> {
         let mut names = fs::read_dir(&self.home)?.filter_map(|entry| Some(entry.ok()?.path()));
-        names.find(|path| path.extension().is_some_and(|extension| extension == "journal")).context("there is a journal")
+        names
+            .find(|path| path.extension().is_some_and(|extension| extension == "journal"))
+            .context("there is a journal")
     }
 
     /// A download that ends in its first half.
     fn stop(&self, fixture: &Fixture, killed: bool) -> Result<()> {
         let get = Process::start("get", &mut fixture.get(&self.home, &self.dir))?;
-        get.wait_for("a beginning", PATIENCE, |event| event["bytes_down"].as_u64() >= Some(fixture.total() / 4))?;
+        get.wait_for("a beginning", PATIENCE, |event| {
+            event["bytes_down"].as_u64() >= Some(fixture.total() / 4)
+        })?;
         if killed {
             get.kill()?;
             get.finish(PATIENCE)?;
@@ -254,15 +307,24 @@ impl Place {
     /// Ends it: it had found all that was right, and its copy is right.
     fn end(&self, fixture: &Fixture, Resumed { get, right, .. }: Resumed) -> Result<()> {
         let summary = sound(get.stop(PATIENCE)?.expect_code(0)?)?.event("summary")?;
-        let there = summary["bytes_there"].as_u64().with_context(|| format!("it says what was there: {summary}"))?;
-        ensure!(there >= right, "{right} bytes were right on the disk, and {there} of them were found");
+        let there = summary["bytes_there"]
+            .as_u64()
+            .with_context(|| format!("it says what was there: {summary}"))?;
+        ensure!(
+            there >= right,
+            "{right} bytes were right on the disk, and {there} of them were found"
+        );
         ensure_same(&fixture.stage.path("data.bin"), &Fixture::copy(&self.dir))
     }
 
-    /// The same command again says why it cannot go on. What is in its way is then taken away, with all that was remembered.
+    /// The same command again says why it cannot go on. What is in its way is then taken away, with
+    /// all that was remembered.
     fn refuse(&self, fixture: &Fixture, code: i32) -> Result<()> {
         let right = fixture.right_bytes(&self.dir);
-        let refusal = sound(Process::run("get", &mut fixture.get(&self.home, &self.dir), PATIENCE)?.expect_code(code)?)?;
+        let refusal = sound(
+            Process::run("get", &mut fixture.get(&self.home, &self.dir), PATIENCE)?
+                .expect_code(code)?,
+        )?;
         let error = refusal.event("error").or_else(|_| refusal.last())?;
         ensure!(error["message"].as_str().is_some_and(|message| message.len() > 10), "{error}");
         ensure!(fixture.right_bytes(&self.dir) == right, "data was touched");

@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What all cases together may leave, in bytes, where they are played for long: nothing may grow from case to case.
+/// What all cases together may leave, in bytes, where they are played for long: nothing may grow
+/// from case to case.
 const ALL_OVER_MAX: u64 = 16 << 20;
 
 /// A flood.
@@ -29,7 +30,8 @@ pub(super) struct Case {
     outcome: Outcome,
     /// It waits for a deadline of the seed's: such cases are played together.
     is_slow: bool,
-    /// It is played once also where others go on: it is served as anybody is, and would take its share of the uplink, which is no harm.
+    /// It is played once also where others go on: it is served as anybody is, and would take its
+    /// share of the uplink, which is no harm.
     is_once: bool,
     play: fn(&mut Wire) -> Result<()>,
 }
@@ -49,10 +51,16 @@ const fn once(name: &'static str, outcome: Outcome, play: fn(&mut Wire) -> Resul
 pub(super) const CASES: &[Case] = &[
     // ---- before and in the handshake ----
     case("another protocol's name", Dropped, |wire| wire.send(b"\x13BitTorrent protocoL")),
-    case("a request of HTTP", Dropped, |wire| wire.send(b"GET /announce HTTP/1.1\r\nHost: localhost\r\n\r\n")),
+    case("a request of HTTP", Dropped, |wire| {
+        wire.send(b"GET /announce HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    }),
     case("64 KiB of noise", Dropped, |wire| wire.send(&random_bytes(1, 64 << 10))),
-    case("a handshake for another torrent", Dropped, |wire| wire.send(&handshake(MODERN, [7; 20], &wire.id.clone()))),
-    case("a handshake for no torrent", Dropped, |wire| wire.send(&handshake(MODERN, [0; 20], &wire.id.clone()))),
+    case("a handshake for another torrent", Dropped, |wire| {
+        wire.send(&handshake(MODERN, [7; 20], &wire.id.clone()))
+    }),
+    case("a handshake for no torrent", Dropped, |wire| {
+        wire.send(&handshake(MODERN, [0; 20], &wire.id.clone()))
+    }),
     case("the seed's own peer id", Dropped, |wire| {
         let mut other = wire.another()?;
         other.shake()?;
@@ -94,7 +102,9 @@ pub(super) const CASES: &[Case] = &[
     }),
     // ---- lengths ----
     case("a length of 4 GiB", Dropped, |wire| wire.shaken(&[0xff; 64])),
-    case("a piece of 1 MiB", Dropped, |wire| wire.shaken(&[&[0, 0x10, 0, 0, PIECE][..], &[0; 64]].concat())),
+    case("a piece of 1 MiB", Dropped, |wire| {
+        wire.shaken(&[&[0, 0x10, 0, 0, PIECE][..], &[0; 64]].concat())
+    }),
     case("a choke of 2 bytes", Dropped, |wire| wire.shaken(&frame(CHOKE, &[0]))),
     case("an interested of 5 bytes", Dropped, |wire| wire.shaken(&frame(INTERESTED, &[0; 4]))),
     case("a have of 4 bytes", Dropped, |wire| wire.shaken(&frame(HAVE, &[0; 3]))),
@@ -107,18 +117,27 @@ pub(super) const CASES: &[Case] = &[
     case("an allowed-fast of 3 bytes", Dropped, |wire| wire.shaken(&frame(ALLOWED_FAST, &[0; 2]))),
     case("a port of 2 bytes", Dropped, |wire| wire.shaken(&frame(PORT, &[0]))),
     case("a piece without payload", Dropped, |wire| wire.shaken(&frame(PIECE, &[0; 8]))),
-    case("a piece of 16 KiB and a byte", Dropped, |wire| wire.shaken(&frame(PIECE, &[0; 8 + BLOCK as usize + 1]))),
-    case("an extended message without its number", Dropped, |wire| wire.shaken(&frame(EXTENDED, &[]))),
+    case("a piece of 16 KiB and a byte", Dropped, |wire| {
+        wire.shaken(&frame(PIECE, &[0; 8 + BLOCK as usize + 1]))
+    }),
+    case("an extended message without its number", Dropped, |wire| {
+        wire.shaken(&frame(EXTENDED, &[]))
+    }),
     case("an unknown message of 64 KiB", Dropped, |wire| wire.shaken(&frame(99, &[0; 64 << 10]))),
     // ---- what it says it has ----
-    case("a bitfield that is too long", Dropped, |wire| wire.shaken(&frame(BITFIELD, &vec![0; wire.swarm.bitfield().len() + 1]))),
+    case("a bitfield that is too long", Dropped, |wire| {
+        wire.shaken(&frame(BITFIELD, &vec![0; wire.swarm.bitfield().len() + 1]))
+    }),
     case("a bitfield that is too short", Dropped, |wire| {
         wire.shaken(&frame(BITFIELD, &vec![0; wire.swarm.bitfield().len() - 1]))
     }),
-    case("a bitfield with spare bits", Ignored, |wire| wire.shaken(&frame(BITFIELD, &vec![1; wire.swarm.bitfield().len()]))),
+    case("a bitfield with spare bits", Ignored, |wire| {
+        wire.shaken(&frame(BITFIELD, &vec![1; wire.swarm.bitfield().len()]))
+    }),
     case("a bitfield 1,000 times", Ignored, |wire| {
         wire.shake()?;
-        let (empty, len) = (frame(BITFIELD, &vec![0; wire.swarm.bitfield().len()]), wire.swarm.bitfield().len());
+        let (empty, len) =
+            (frame(BITFIELD, &vec![0; wire.swarm.bitfield().len()]), wire.swarm.bitfield().len());
         wire.send(&empty)?;
         wire.flood(&frame(BITFIELD, &[&[0x80], &vec![0; len - 1][..]].concat()), 1000)
     }),
@@ -127,11 +146,14 @@ pub(super) const CASES: &[Case] = &[
         wire.shake_as(PLAIN)?;
         wire.send(&frame(HAVE_ALL, &[]))
     }),
-    case("a have of a piece that there is not", Dropped, |wire| wire.shaken(&numbers(HAVE, &[wire.swarm.pieces()]))),
+    case("a have of a piece that there is not", Dropped, |wire| {
+        wire.shaken(&numbers(HAVE, &[wire.swarm.pieces()]))
+    }),
     case("a have of the greatest number", Dropped, |wire| wire.shaken(&numbers(HAVE, &[u32::MAX]))),
     case("100,000 haves", Ignored, |wire| {
         wire.shake()?;
-        let all: Vec<u8> = (0..wire.swarm.pieces() - 1).flat_map(|piece| numbers(HAVE, &[piece])).collect();
+        let all: Vec<u8> =
+            (0..wire.swarm.pieces() - 1).flat_map(|piece| numbers(HAVE, &[piece])).collect();
         let times = 100_000usize.div_ceil(all.len() / 9);
         wire.flood(&all, times)
     }),
@@ -185,8 +207,9 @@ pub(super) const CASES: &[Case] = &[
         wire.flood(&numbers(REQUEST, &[0, 0, BLOCK]), MANY)?;
         let mut rejected = 0;
         for _ in 0..MANY {
-            let id =
-                wire.hear("an answer to each", |message| message.first().copied().filter(|id| [PIECE, REJECT].contains(id)))?;
+            let id = wire.hear("an answer to each", |message| {
+                message.first().copied().filter(|id| [PIECE, REJECT].contains(id))
+            })?;
             rejected += usize::from(id == REJECT);
         }
         ensure!(rejected > 0, "all of them were queued");
@@ -202,15 +225,24 @@ pub(super) const CASES: &[Case] = &[
     }),
     case("5,000 requests, each cancelled", Ignored, |wire| {
         wire.unchoked()?;
-        wire.flood(&[numbers(REQUEST, &[0, 0, BLOCK]), numbers(CANCEL, &[0, 0, BLOCK])].concat(), MANY / 2)
+        wire.flood(
+            &[numbers(REQUEST, &[0, 0, BLOCK]), numbers(CANCEL, &[0, 0, BLOCK])].concat(),
+            MANY / 2,
+        )
     }),
     case("a cancel of a piece that there is not", Ignored, |wire| {
         wire.shaken(&numbers(CANCEL, &[wire.swarm.pieces(), 0, BLOCK]))
     }),
     // ---- payload and hints that nobody wants ----
-    case("a block that nobody asked for", Ignored, |wire| wire.shaken(&frame(PIECE, &[0; 8 + BLOCK as usize]))),
-    case("1,000 blocks that nobody asked for", Dropped, |wire| wire.shaken(&frame(PIECE, &[0; 8 + BLOCK as usize]).repeat(1000))),
-    case("a block of a piece that there is not", Dropped, |wire| wire.shaken(&frame(PIECE, &[0xff; 8 + BLOCK as usize]))),
+    case("a block that nobody asked for", Ignored, |wire| {
+        wire.shaken(&frame(PIECE, &[0; 8 + BLOCK as usize]))
+    }),
+    case("1,000 blocks that nobody asked for", Dropped, |wire| {
+        wire.shaken(&frame(PIECE, &[0; 8 + BLOCK as usize]).repeat(1000))
+    }),
+    case("a block of a piece that there is not", Dropped, |wire| {
+        wire.shaken(&frame(PIECE, &[0xff; 8 + BLOCK as usize]))
+    }),
     case("10,000 rejects of nothing", Ignored, |wire| {
         wire.shake()?;
         wire.flood(&numbers(REJECT, &[0, 0, BLOCK]), MANY)
@@ -223,12 +255,16 @@ pub(super) const CASES: &[Case] = &[
         wire.shake()?;
         wire.flood(&numbers(SUGGEST, &[3]), MANY)
     }),
-    case("a suggestion of a piece that there is not", Ignored, |wire| wire.shaken(&numbers(SUGGEST, &[u32::MAX]))),
+    case("a suggestion of a piece that there is not", Ignored, |wire| {
+        wire.shaken(&numbers(SUGGEST, &[u32::MAX]))
+    }),
     case("10,000 allowed-fasts", Ignored, |wire| {
         wire.shake()?;
         wire.flood(&numbers(ALLOWED_FAST, &[3]), MANY)
     }),
-    case("an allowed-fast of a piece that there is not", Ignored, |wire| wire.shaken(&numbers(ALLOWED_FAST, &[u32::MAX]))),
+    case("an allowed-fast of a piece that there is not", Ignored, |wire| {
+        wire.shaken(&numbers(ALLOWED_FAST, &[u32::MAX]))
+    }),
     // ---- floods of what is allowed ----
     case("100,000 keep-alives", Ignored, |wire| {
         wire.shake()?;
@@ -249,7 +285,9 @@ pub(super) const CASES: &[Case] = &[
     case("every unknown message, 1,000 bytes each", Ignored, |wire| {
         let known = [PORT, SUGGEST, HAVE_ALL, HAVE_NONE, REJECT, ALLOWED_FAST, EXTENDED];
         wire.shake()?;
-        (PORT..=u8::MAX).filter(|id| !known.contains(id)).try_for_each(|id| wire.send(&frame(id, &[0; 1000])))
+        (PORT..=u8::MAX)
+            .filter(|id| !known.contains(id))
+            .try_for_each(|id| wire.send(&frame(id, &[0; 1000])))
     }),
     case("a request byte by byte", Rejected, |wire| {
         wire.shake()?;
@@ -257,15 +295,25 @@ pub(super) const CASES: &[Case] = &[
         wire.hear_id(REJECT).map(drop)
     }),
     // ---- extensions ----
-    case("an extension handshake that is no bencode", Ignored, |wire| wire.shaken(&extended(0, b"\xff\x00hello"))),
+    case("an extension handshake that is no bencode", Ignored, |wire| {
+        wire.shaken(&extended(0, b"\xff\x00hello"))
+    }),
     case("an extension handshake that is a list", Ignored, |wire| wire.shaken(&extended(0, b"le"))),
-    case("an extension handshake nested 60,000 times", Ignored, |wire| wire.shaken(&extended(0, "l".repeat(60_000).as_bytes()))),
-    case("an extension handshake of 1 MiB", Dropped, |wire| wire.shaken(&extended(0, &vec![b'0'; 1 << 20]))),
+    case("an extension handshake nested 60,000 times", Ignored, |wire| {
+        wire.shaken(&extended(0, "l".repeat(60_000).as_bytes()))
+    }),
+    case("an extension handshake of 1 MiB", Dropped, |wire| {
+        wire.shaken(&extended(0, &vec![b'0'; 1 << 20]))
+    }),
     case("an extension handshake with a huge number", Ignored, |wire| {
         wire.shaken(&extended(0, format!("d4:reqqi{}ee", "9".repeat(1000)).as_bytes()))
     }),
     case("an extension handshake with numbers at their limits", Ignored, |wire| {
-        let hello = format!("d1:md11:ut_metadatai{0}e6:ut_pexi-1ee13:metadata_sizei{0}e1:pi-9e4:reqqi{1}ee", i64::MAX, i64::MIN);
+        let hello = format!(
+            "d1:md11:ut_metadatai{0}e6:ut_pexi-1ee13:metadata_sizei{0}e1:pi-9e4:reqqi{1}ee",
+            i64::MAX,
+            i64::MIN
+        );
         wire.shaken(&extended(0, hello.as_bytes()))
     }),
     case("an extension handshake with keys of wrong kinds", Ignored, |wire| {
@@ -292,7 +340,9 @@ pub(super) const CASES: &[Case] = &[
     case("metadata asked for 5,000 times", Rejected, |wire| {
         wire.greeted()?;
         (0..5000).try_for_each(|_| wire.metadata(b"d8:msg_typei0e5:piecei0ee"))?;
-        let kinds = (0..5000).map(|_| Ok(number_after(&wire.hear_metadata()?, "8:msg_typei"))).collect::<Result<Vec<_>>>()?;
+        let kinds = (0..5000)
+            .map(|_| Ok(number_after(&wire.hear_metadata()?, "8:msg_typei")))
+            .collect::<Result<Vec<_>>>()?;
         let given = kinds.iter().filter(|kind| **kind == Some(1)).count();
         let parts = wire.swarm.info.len().div_ceil(BLOCK as usize);
         ensure!(given <= 2 * parts, "{parts} parts were given out {given} times");
@@ -324,7 +374,9 @@ pub(super) const CASES: &[Case] = &[
     }),
     case("peers that nobody can be: port 0, multicast, 0.0.0.0", Ignored, |wire| {
         wire.greeted()?;
-        wire.pex(b"d5:added18:\x7f\x00\x00\x01\x00\x00\xe0\x00\x00\x01\x1a\xe1\x00\x00\x00\x00\x1a\xe1e")
+        wire.pex(
+            b"d5:added18:\x7f\x00\x00\x01\x00\x00\xe0\x00\x00\x01\x1a\xe1\x00\x00\x00\x00\x1a\xe1e",
+        )
     }),
     case("peers told of 100 times in a second", Dropped, |wire| {
         wire.greeted()?;
@@ -335,7 +387,9 @@ pub(super) const CASES: &[Case] = &[
         wire.shake()?;
         wire.close_half()
     }),
-    case("a reset in the middle of a message", Forgotten, |wire| wire.shaken(&numbers(REQUEST, &[0, 0, BLOCK])[..9])),
+    case("a reset in the middle of a message", Forgotten, |wire| {
+        wire.shaken(&numbers(REQUEST, &[0, 0, BLOCK])[..9])
+    }),
     case("a reset in the middle of a transfer", Forgotten, |wire| {
         wire.unchoked()?;
         wire.flood(&numbers(REQUEST, &[0, 0, BLOCK]), 200)?;
@@ -354,7 +408,9 @@ impl Wire {
     fn greeted(&mut self) -> Result<()> {
         self.shake()?;
         self.greet(1000)?;
-        self.hear("an extension handshake", |message| message.starts_with(&[EXTENDED, 0]).then_some(()))
+        self.hear("an extension handshake", |message| {
+            message.starts_with(&[EXTENDED, 0]).then_some(())
+        })
     }
 
     /// Shakes hands and waits until it is served.
@@ -386,14 +442,20 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
         let (took, played) = thread::scope(|scope| {
             let goes_on = || scale.sustained && !is_over.load(Relaxed);
             let swarm = &scene.swarm;
-            let players: Vec<_> = batch.iter().map(|case| scope.spawn(move || play(case, at, swarm, goes_on))).collect();
+            let players: Vec<_> = batch
+                .iter()
+                .map(|case| scope.spawn(move || play(case, at, swarm, goes_on)))
+                .collect();
             let took = scene.honest(at);
             is_over.store(true, Relaxed);
-            let played: Vec<Result<()>> =
-                players.into_iter().map(|player| player.join().unwrap_or_else(|_| panic!("a player panicked"))).collect();
+            let played: Vec<Result<()>> = players
+                .into_iter()
+                .map(|player| player.join().unwrap_or_else(|_| panic!("a player panicked")))
+                .collect();
             (took, played)
         });
-        let figures = took.and_then(|took| Ok(Figures { held: settled(&seed, before)?, took, clean: alone }));
+        let figures =
+            took.and_then(|took| Ok(Figures { held: settled(&seed, before)?, took, clean: alone }));
         let figures = figures.map_err(|error| format!("{error:#}"));
         for (case, played) in batch.iter().zip(played) {
             let figures = figures.clone().map_err(anyhow::Error::msg);

@@ -1,8 +1,10 @@
-//! A battery of misbehaviours, byte by byte, against real `bt` processes: as a leech, as a seed, as a tracker, in torrents, in journals.
+//! A battery of misbehaviours, byte by byte, against real `bt` processes: as a leech, as a seed, as
+//! a tracker, in torrents, in journals.
 //!
-//! Decides: what a case has to show, and what is measured beside it. Must not know: how `bt` defends itself.
-//! Invariant: each case names its safe outcome and fails without it; the process lives, says nothing of a bug, and an honest transfer
-//! beside it ends with the right bytes.
+//! Decides: what a case has to show, and what is measured beside it. Must not know: how `bt`
+//! defends itself.
+//! Invariant: each case names its safe outcome and fails without it; the process lives, says
+//! nothing of a bug, and an honest transfer beside it ends with the right bytes.
 
 mod journal;
 mod leech;
@@ -24,7 +26,8 @@ pub const OVER_MAX: f64 = 8.0;
 pub const PEAK_MAX: f64 = 64.0;
 /// An honest transfer may take so many times as long as without misbehaviour beside it.
 pub const TIMES_MAX: f64 = 2.0;
-/// An honest transfer that takes no longer than this is not judged: it would be judged by the noise of the machine.
+/// An honest transfer that takes no longer than this is not judged: it would be judged by the noise
+/// of the machine.
 const JUDGED_FROM: Duration = Duration::from_secs(1);
 
 /// What happens to somebody, or something, that misbehaves.
@@ -70,8 +73,8 @@ pub struct Row {
 pub struct Scale {
     /// Size of the honest transfer in MiB.
     pub mib: u32,
-    /// What the uplink of honest seeds is limited to: what is lost by waiting for somebody bad has its measure in that, and a download
-    /// that is fed evenly has about the same memory each time.
+    /// What the uplink of honest seeds is limited to: what is lost by waiting for somebody bad has
+    /// its measure in that, and a download that is fed evenly has about the same memory each time.
     pub up: Option<&'static str>,
     /// Misbehaviour goes on until the honest transfer beside it has ended, where that makes sense.
     pub sustained: bool,
@@ -107,7 +110,8 @@ impl Row {
     /// Too much memory while the case lasted: this does not depend on the machine's speed.
     pub fn peak_excess(&self) -> Option<String> {
         let Row { party, case, held: Held { peak, .. }, .. } = self;
-        (*peak > PEAK_MAX).then(|| format!("{party}, {case}: {peak:.1} MiB more than before at its peak"))
+        (*peak > PEAK_MAX)
+            .then(|| format!("{party}, {case}: {peak:.1} MiB more than before at its peak"))
     }
 
     /// What is wrong with the figures.
@@ -115,9 +119,13 @@ impl Row {
         let Row { party, case, held: Held { over, .. }, .. } = self;
         let is_slow = self.times() > TIMES_MAX && self.took > JUDGED_FROM;
         match () {
-            () if *over > OVER_MAX => Some(format!("{party}, {case}: {over:.1} MiB more than before")),
+            () if *over > OVER_MAX => {
+                Some(format!("{party}, {case}: {over:.1} MiB more than before"))
+            }
             () if self.peak_excess().is_some() => self.peak_excess(),
-            () if is_slow => Some(format!("{party}, {case}: {:.2} times the clean time", self.times())),
+            () if is_slow => {
+                Some(format!("{party}, {case}: {:.2} times the clean time", self.times()))
+            }
             () => None,
         }
     }
@@ -158,7 +166,9 @@ impl Report {
             Ok(Figures { held, took, clean }) => {
                 self.rows.push(Row { party: self.party, case, outcome, held, took, clean });
             }
-            Err(error) => self.failures.push(format!("{}, {case}: {outcome:?} was expected: {error:#}", self.party)),
+            Err(error) => self
+                .failures
+                .push(format!("{}, {case}: {outcome:?} was expected: {error:#}", self.party)),
         }
     }
 

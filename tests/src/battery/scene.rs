@@ -1,11 +1,14 @@
-//! What all parties of the battery share: a torrent, honest processes, and what is asked of every process.
+//! What all parties of the battery share: a torrent, honest processes, and what is asked of every
+//! process.
 //!
 //! Decides: what an honest transfer is, and how memory and time are taken. Must not know: any case.
 //! Invariant: a process that printed a panic or a bug fails, whatever else it did.
 
 use super::wire::Swarm;
 use super::{BACK_WITHIN, Held, OVER_MAX, Scale};
-use crate::{Canary, Finished, LOOPBACK, PATIENCE, Process, Stage, ensure_same, listening, mib, random_bytes};
+use crate::{
+    Canary, Finished, LOOPBACK, PATIENCE, Process, Stage, ensure_same, listening, mib, random_bytes,
+};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -40,14 +43,25 @@ impl Scene {
         let pieces = scale.mib * ((1 << 20) / PIECE) - 3;
         let content = random_bytes(u64::from(scale.mib), (pieces * PIECE - 1234) as usize);
         fs::write(&source, &content)?;
-        let torrent = stage.create(&source, &["--piece-length", &PIECE.to_string(), "--no-date"])?;
+        let torrent =
+            stage.create(&source, &["--piece-length", &PIECE.to_string(), "--no-date"])?;
         let bytes = fs::read(&torrent)?;
-        let at = bytes.windows(7).position(|window| window == b"4:infod").context("a torrent has an info dictionary")?;
+        let at = bytes
+            .windows(7)
+            .position(|window| window == b"4:infod")
+            .context("a torrent has an info dictionary")?;
         // It is the last key.
         let info = bytes[at + 6..bytes.len() - 1].to_vec();
         let swarm = Swarm { info_hash: stage.info_hash(&torrent)?.0, info, content, piece: PIECE };
         let canary = Canary::new(&stage)?;
-        Ok(Scene { swarm: Arc::new(swarm), torrent, source, canary, copies: AtomicU32::new(0), stage })
+        Ok(Scene {
+            swarm: Arc::new(swarm),
+            torrent,
+            source,
+            canary,
+            copies: AtomicU32::new(0),
+            stage,
+        })
     }
 
     /// A name that nobody had before, for a copy or an actor.
@@ -62,7 +76,8 @@ impl Scene {
 
     /// An honest seed with this uplink, which connects to these peers.
     pub(super) fn seed(&self, up: Option<&str>, peers: &[SocketAddr]) -> Result<Process> {
-        let mut command = self.stage.seed(&self.fresh("seed"), &self.torrent, &self.stage.path(""), LOOPBACK);
+        let mut command =
+            self.stage.seed(&self.fresh("seed"), &self.torrent, &self.stage.path(""), LOOPBACK);
         command.arg("--no-check").args(up.iter().flat_map(|up| ["--up", up]));
         command.args(peers.iter().flat_map(|peer| ["--peer".into(), peer.to_string()]));
         Process::start("honest seed", &mut command)
@@ -78,7 +93,12 @@ impl Scene {
     /// `bt get`, without any peer.
     pub(super) fn get(&self, source: impl AsRef<Path>, copy: &Path, listen: SocketAddr) -> Command {
         let mut command = self.stage.bt(&self.fresh("get"));
-        command.arg("get").arg(source.as_ref()).arg("-d").arg(copy).args(["--listen", &listen.to_string()]);
+        command
+            .arg("get")
+            .arg(source.as_ref())
+            .arg("-d")
+            .arg(copy)
+            .args(["--listen", &listen.to_string()]);
         command
     }
 
@@ -127,7 +147,8 @@ pub(super) fn sound(finished: Finished) -> Result<Finished> {
     Ok(finished)
 }
 
-/// Waits until a process has about as much memory as before; how many MiB more it has then, and had at most.
+/// Waits until a process has about as much memory as before; how many MiB more it has then, and had
+/// at most.
 pub(super) fn settled(process: &Process, before: u64) -> Result<Held> {
     let deadline = Instant::now() + BACK_WITHIN;
     loop {

@@ -1,7 +1,9 @@
-//! Somebody whom a `bt get` connects to, and who serves as it likes: payload, and the metadata of a magnet link.
+//! Somebody whom a `bt get` connects to, and who serves as it likes: payload, and the metadata of a
+//! magnet link.
 //!
 //! Decides: how it serves, and what must come of it. Must not know: how the download finds out.
-//! Invariant: the honest seed comes when the misbehaviour has been met, so that nothing can be had before.
+//! Invariant: the honest seed comes when the misbehaviour has been met, so that nothing can be had
+//! before.
 
 use super::scene::{Scene, clean, free_address, settled, sound};
 use super::wire::{Swarm, Wire};
@@ -42,20 +44,30 @@ const PAYLOAD: &[Case] = &[
     case("a handshake for another torrent", Dropped, Wire::hear_first, |wire| {
         wire.send(&handshake(MODERN, [7; 20], &wire.id.clone()))
     }),
-    case("noise for a handshake", Dropped, Wire::hear_first, |wire| wire.send(&random_bytes(1, 64 << 10))),
-    case("an answer of HTTP", Dropped, Wire::hear_first, |wire| wire.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")),
+    case("noise for a handshake", Dropped, Wire::hear_first, |wire| {
+        wire.send(&random_bytes(1, 64 << 10))
+    }),
+    case("an answer of HTTP", Dropped, Wire::hear_first, |wire| {
+        wire.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    }),
     case("the download's own peer id", Dropped, Wire::hear_first, |wire| {
         wire.send(&handshake(MODERN, wire.swarm.info_hash, &wire.their_id.clone()))
     }),
-    case("a handshake twice", Dropped, Wire::shake, |wire| wire.send(&handshake(MODERN, wire.swarm.info_hash, &wire.id.clone()))),
+    case("a handshake twice", Dropped, Wire::shake, |wire| {
+        wire.send(&handshake(MODERN, wire.swarm.info_hash, &wire.id.clone()))
+    }),
     case("no handshake", Dropped, Wire::hear_first, |_| Ok(())),
     // ---- what it says it has ----
     case("a length of 4 GiB", Dropped, Wire::shake, |wire| wire.send(&[0xff; 64])),
     case("have-all, then have-none", Dropped, Wire::shake, |wire| {
         wire.send(&[frame(HAVE_ALL, &[]), frame(HAVE_NONE, &[])].concat())
     }),
-    case("a have of a piece that there is not", Dropped, Wire::shake, |wire| wire.send(&numbers(HAVE, &[wire.swarm.pieces()]))),
-    case("nothing that it has, and no word", Ignored, Wire::shake, |wire| wire.send(&frame(HAVE_NONE, &[]))),
+    case("a have of a piece that there is not", Dropped, Wire::shake, |wire| {
+        wire.send(&numbers(HAVE, &[wire.swarm.pieces()]))
+    }),
+    case("nothing that it has, and no word", Ignored, Wire::shake, |wire| {
+        wire.send(&frame(HAVE_NONE, &[]))
+    }),
     case("10,000 requests for what the download lacks", Rejected, Wire::shake, |wire| {
         wire.send(&[frame(HAVE_NONE, &[]), frame(INTERESTED, &[])].concat())?;
         wire.flood(&numbers(REQUEST, &[0, 0, BLOCK]), 10_000)?;
@@ -82,7 +94,9 @@ const PAYLOAD: &[Case] = &[
     case("the bytes of the piece before", Banned, claims_all, |wire| {
         serve(wire, |wire, [piece, begin, len]| {
             let other = wire.swarm.block([piece.saturating_sub(1), begin, len]).to_vec();
-            wire.piece([piece, begin, len], |data| data.iter_mut().zip(other).for_each(|(to, from)| *to = from))
+            wire.piece([piece, begin, len], |data| {
+                data.iter_mut().zip(other).for_each(|(to, from)| *to = from)
+            })
         })
     }),
     case("blocks that are a byte short", Dropped, claims_all, |wire| {
@@ -91,7 +105,10 @@ const PAYLOAD: &[Case] = &[
     }),
     case("blocks that are a byte long", Dropped, claims_all, |wire| {
         let [piece, begin, len] = wire.hear_request()?;
-        wire.send(&frame(PIECE, &[&numbers(0, &[piece, begin])[5..], &vec![0; len as usize + 1]].concat()))
+        wire.send(&frame(
+            PIECE,
+            &[&numbers(0, &[piece, begin])[5..], &vec![0; len as usize + 1]].concat(),
+        ))
     }),
     case("blocks without payload", Dropped, claims_all, |wire| {
         let [piece, begin, _] = wire.hear_request()?;
@@ -99,11 +116,17 @@ const PAYLOAD: &[Case] = &[
     }),
     case("a block of a piece that there is not", Dropped, claims_all, |wire| {
         let [_, begin, len] = wire.hear_request()?;
-        wire.send(&frame(PIECE, &[&numbers(0, &[wire.swarm.pieces(), begin])[5..], &vec![0; len as usize]].concat()))
+        wire.send(&frame(
+            PIECE,
+            &[&numbers(0, &[wire.swarm.pieces(), begin])[5..], &vec![0; len as usize]].concat(),
+        ))
     }),
     case("a block whose place overflows", Dropped, claims_all, |wire| {
         let [piece, _, len] = wire.hear_request()?;
-        wire.send(&frame(PIECE, &[&numbers(0, &[piece, u32::MAX])[5..], &vec![0; len as usize]].concat()))
+        wire.send(&frame(
+            PIECE,
+            &[&numbers(0, &[piece, u32::MAX])[5..], &vec![0; len as usize]].concat(),
+        ))
     }),
     case("100 blocks that nobody asked for", Dropped, claims_all, |wire| {
         wire.hear_request()?;
@@ -132,7 +155,9 @@ const PAYLOAD: &[Case] = &[
         let block = wire.hear_request()?;
         wire.send(&numbers(REJECT, &block))
     }),
-    case("pieces allowed while choked, and silence", OthersAsked, allows_some, |wire| wire.hear_request().map(drop)),
+    case("pieces allowed while choked, and silence", OthersAsked, allows_some, |wire| {
+        wire.hear_request().map(drop)
+    }),
     case("a block byte by byte", OthersAsked, claims_and_begins, |wire| {
         thread::sleep(DRIP);
         wire.send(&[0])
@@ -156,7 +181,9 @@ const METADATA: &[Case] = &[
         give(wire, |wire, part, total| wire.part(part, total, &vec![b'x'; wire.swarm.info.len()]))
     }),
     case("metadata of a byte less", Banned, offers_less, |wire| {
-        give(wire, |wire, part, total| wire.part(part, total - 1, &vec![b'x'; wire.swarm.info.len() - 1]))
+        give(wire, |wire, part, total| {
+            wire.part(part, total - 1, &vec![b'x'; wire.swarm.info.len() - 1])
+        })
     }),
     case("metadata of another length than was said", Dropped, offers, |wire| {
         wire.hear_metadata()?;
@@ -180,7 +207,9 @@ const METADATA: &[Case] = &[
         let part = number_after(&asked, "5:piecei").context("a request names a part")?;
         wire.metadata(format!("d8:msg_typei2e5:piecei{part}ee").as_bytes())
     }),
-    case("metadata offered, and silence", OthersAsked, offers, |wire| wire.hear_metadata().map(drop)),
+    case("metadata offered, and silence", OthersAsked, offers, |wire| {
+        wire.hear_metadata().map(drop)
+    }),
     case("a million haves before the metadata is there", Dropped, Wire::shake, |wire| {
         wire.flood(&numbers(HAVE, &[0]), 1_000_000)
     }),
@@ -233,7 +262,10 @@ fn serve(wire: &mut Wire, mut answer: impl FnMut(&mut Wire, [u32; 3]) -> Result<
     Ok(())
 }
 
-fn answer_one(wire: &mut Wire, answer: &mut impl FnMut(&mut Wire, [u32; 3]) -> Result<()>) -> Result<()> {
+fn answer_one(
+    wire: &mut Wire,
+    answer: &mut impl FnMut(&mut Wire, [u32; 3]) -> Result<()>,
+) -> Result<()> {
     let block = wire.hear_request()?;
     answer(wire, block)
 }
@@ -283,27 +315,44 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
         })?;
         for case in cases {
             let played = play(case, &scene, scale, source, before);
-            report.add(case.name, case.outcome, played.map(|(took, held)| Figures { held, took, clean: alone }));
+            report.add(
+                case.name,
+                case.outcome,
+                played.map(|(took, held)| Figures { held, took, clean: alone }),
+            );
         }
     }
     scene.ensure_untouched()?;
     report.end()
 }
 
-/// Plays a case; how long the honest transfer took, and how many MiB the download has more than one that met nobody bad.
-fn play(case: &Case, scene: &Scene, scale: &Scale, source: &str, before: u64) -> Result<(Duration, Held)> {
+/// Plays a case; how long the honest transfer took, and how many MiB the download has more than one
+/// that met nobody bad.
+fn play(
+    case: &Case,
+    scene: &Scene,
+    scale: &Scale,
+    source: &str,
+    before: u64,
+) -> Result<(Duration, Held)> {
     let hostile = Hostile::listen(*case, &scene.swarm)?;
     let victim = Victim::start(scene, source, Some(hostile.at))?;
-    hostile.acted.recv_timeout(PATIENCE).context("it was not met")?.context("what was done first")?;
+    hostile
+        .acted
+        .recv_timeout(PATIENCE)
+        .context("it was not met")?
+        .context("what was done first")?;
     let is_magnet = source.starts_with("magnet:");
     // Nobody asks for metadata that is there.
-    let goes_on = scale.sustained && !is_magnet && matches!(case.outcome, Dropped | Ignored | Rejected);
+    let goes_on =
+        scale.sustained && !is_magnet && matches!(case.outcome, Dropped | Ignored | Rejected);
     let is_over = AtomicBool::new(false);
     let took = thread::scope(|scope| {
         scope.spawn(|| {
             // It comes again and again, as somebody else.
             while goes_on && !is_over.load(Relaxed) {
-                let _ = Wire::dial(victim.at, &scene.swarm).and_then(|mut wire| case.play(&mut wire));
+                let _ =
+                    Wire::dial(victim.at, &scene.swarm).and_then(|mut wire| case.play(&mut wire));
             }
         });
         let took = victim.complete(scene, scale);
@@ -311,7 +360,11 @@ fn play(case: &Case, scene: &Scene, scale: &Scale, source: &str, before: u64) ->
         took
     })?;
     hostile.is_complete.store(true, Relaxed);
-    hostile.judged.recv_timeout(PATIENCE).context("it was not judged")?.context("what came of it")?;
+    hostile
+        .judged
+        .recv_timeout(PATIENCE)
+        .context("it was not judged")?
+        .context("what came of it")?;
     let held = settled(&victim.process, before)?;
     let banned = victim.end(scene)?;
     let is_banned = case.outcome == Banned;
@@ -353,7 +406,9 @@ impl Victim {
     fn end(self, scene: &Scene) -> Result<u64> {
         let summary = sound(self.process.stop(PATIENCE)?.expect_code(0)?)?.event("summary")?;
         scene.ensure_copy(&self.copy)?;
-        summary["peers_banned"].as_u64().with_context(|| format!("the summary counts the banned: {summary}"))
+        summary["peers_banned"]
+            .as_u64()
+            .with_context(|| format!("the summary counts the banned: {summary}"))
     }
 }
 
@@ -374,8 +429,13 @@ impl Hostile {
         let listener = TcpListener::bind(LOOPBACK)?;
         let ((acting, acted), (judging, judged)) = (mpsc::channel(), mpsc::channel());
         let (met, is_complete) = (Arc::<AtomicU32>::default(), Arc::<AtomicBool>::default());
-        let hostile =
-            Hostile { at: listener.local_addr()?, met: Arc::clone(&met), acted, judged, is_complete: Arc::clone(&is_complete) };
+        let hostile = Hostile {
+            at: listener.local_addr()?,
+            met: Arc::clone(&met),
+            acted,
+            judged,
+            is_complete: Arc::clone(&is_complete),
+        };
         let swarm = Arc::clone(swarm);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {

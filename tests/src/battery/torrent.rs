@@ -32,7 +32,9 @@ const TORRENTS: &[(&str, Bytes)] = &[
     ("nested dictionaries", || nested("d1:a", "e").into_bytes()),
     ("nested inside info", || info(&format!("4:name{}", nested("l", "e")))),
     ("unclosed nesting", || "l".repeat(100_000).into_bytes()),
-    ("a million tokens, and no info", || format!("d1:al{}ee", "i0e".repeat(1_000_000)).into_bytes()),
+    ("a million tokens, and no info", || {
+        format!("d1:al{}ee", "i0e".repeat(1_000_000)).into_bytes()
+    }),
     ("a string longer than the file", || b"d4:info99999999999:x".to_vec()),
     ("a string length that overflows", || b"d4:info99999999999999999999999:x".to_vec()),
     ("a negative string length", || b"d4:info-1:xe".to_vec()),
@@ -52,15 +54,24 @@ const TORRENTS: &[(&str, Bytes)] = &[
     ("piece length 0", || piece_length("0")),
     ("a negative piece length", || piece_length("-16384")),
     ("a piece length that overflows", || piece_length("18446744073709551616")),
-    ("pieces that are no hashes", || info("6:lengthi9e4:name1:a12:piece lengthi16384e6:pieces19:aaaaaaaaaaaaaaaaaaa")),
+    ("pieces that are no hashes", || {
+        info("6:lengthi9e4:name1:a12:piece lengthi16384e6:pieces19:aaaaaaaaaaaaaaaaaaa")
+    }),
     ("too few hashes", || file("99999999")),
-    ("too many hashes", || info(&format!("6:lengthi9e4:name1:a12:piece lengthi16384e6:pieces2000000:{}", "a".repeat(2_000_000)))),
+    ("too many hashes", || {
+        info(&format!(
+            "6:lengthi9e4:name1:a12:piece lengthi16384e6:pieces2000000:{}",
+            "a".repeat(2_000_000)
+        ))
+    }),
     // ---- names ----
     ("no files", || tree("")),
     ("a path of nothing", || tree("d6:lengthi9e4:pathlee")),
     ("a path that climbs", || tree("d6:lengthi9e4:pathl2:..2:..6:passwdee")),
     ("a path that climbs in the middle", || tree("d6:lengthi9e4:pathl1:a2:..2:..1:bee")),
-    ("a path of 10,000 folders", || tree(&format!("d6:lengthi9e4:pathl{}ee", "1:a".repeat(10_000)))),
+    ("a path of 10,000 folders", || {
+        tree(&format!("d6:lengthi9e4:pathl{}ee", "1:a".repeat(10_000)))
+    }),
     ("an absolute path", || tree("d6:lengthi9e4:pathl4:/etc6:passwdee")),
     ("an absolute path in one component", || tree("d6:lengthi9e4:pathl11:/etc/passwdee")),
     ("a name that climbs", || name("..")),
@@ -77,7 +88,10 @@ const MAGNETS: &[(&str, &str)] = &[
     ("a hash of bytes that are no text", "?xt=urn:btih:%ff%00%1b%5b2J%07%fe"),
     (
         "two hashes that differ",
-        concat!("?xt=urn:btih:0123456789abcdef0123456789abcdef01234567", "&xt=urn:btih:76543210fedcba9876543210fedcba9876543210"),
+        concat!(
+            "?xt=urn:btih:0123456789abcdef0123456789abcdef01234567",
+            "&xt=urn:btih:76543210fedcba9876543210fedcba9876543210"
+        ),
     ),
 ];
 
@@ -118,8 +132,9 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     let nothing = scene.stage.path("nothing.torrent");
     fs::write(&nothing, "")?;
     let nothing = nothing.to_string_lossy();
-    let before =
-        (0..REFUSALS).map(|_| refused_by_all(&scene, &nothing)).try_fold(0.0, |most, peak| anyhow::Ok(f64::max(most, peak?)))?;
+    let before = (0..REFUSALS)
+        .map(|_| refused_by_all(&scene, &nothing))
+        .try_fold(0.0, |most, peak| anyhow::Ok(f64::max(most, peak?)))?;
     let mut report = Report::new("torrent");
     let torrents = TORRENTS.iter().map(|&(case, bytes)| {
         let path = scene.stage.path("hostile.torrent");
@@ -188,6 +203,10 @@ fn refused(finished: Finished) -> Result<()> {
     ensure!(error["message"].as_str().is_some_and(|message| message.len() > 10), "{error}");
     ensure!(finished.err.starts_with("bt: "), "standard error: {}", finished.err);
     ensure!(finished.err.len() < WORDS_MAX, "it says {} bytes", finished.err.len());
-    ensure!(!finished.err.chars().any(|c| c.is_control() && c != '\n'), "control characters are printed: {:?}", finished.err);
+    ensure!(
+        !finished.err.chars().any(|c| c.is_control() && c != '\n'),
+        "control characters are printed: {:?}",
+        finished.err
+    );
     Ok(())
 }

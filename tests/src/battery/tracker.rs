@@ -1,7 +1,8 @@
 //! A tracker, over HTTP and UDP, that answers as it likes.
 //!
 //! Decides: the answers, and what must come of them. Must not know: how a tracker is asked.
-//! Invariant: `bt announce` says what is thought of the answer; a `bt get` beside has another peer, and does not suffer.
+//! Invariant: `bt announce` says what is thought of the answer; a `bt get` beside has another peer,
+//! and does not suffer.
 
 use super::scene::{Scene, clean, free_address, settled, sound};
 use super::{Figures, Held, Outcome, Report, Row, Scale};
@@ -64,12 +65,18 @@ pub(super) const CASES: &[Case] = &[
     http("a dictionary cut off", Refused(NETWORK), || body(b"d8:intervali1800e5:peers6:\x7f\x00")),
     http("bencode nested 100,000 times", Refused(NETWORK), || body("l".repeat(100_000).as_bytes())),
     http("a list", Refused(NETWORK), || body(b"le")),
-    http("a number that overflows", Refused(NETWORK), || body(b"d8:intervali99999999999999999999999e5:peers0:e")),
-    http("a string longer than the answer", Refused(NETWORK), || body(b"d8:intervali1800e5:peers4294967295:x")),
+    http("a number that overflows", Refused(NETWORK), || {
+        body(b"d8:intervali99999999999999999999999e5:peers0:e")
+    }),
+    http("a string longer than the answer", Refused(NETWORK), || {
+        body(b"d8:intervali1800e5:peers4294967295:x")
+    }),
     // ---- what it says ----
     http("an interval of less than 0", Ignored, || body(b"d8:intervali-1e5:peers0:e")),
     http("an interval of 0", Ignored, || body(b"d8:intervali0e12:min intervali0e5:peers0:e")),
-    http("an interval of 292 billion years", Ignored, || body(b"d8:intervali9223372036854775807e5:peers0:e")),
+    http("an interval of 292 billion years", Ignored, || {
+        body(b"d8:intervali9223372036854775807e5:peers0:e")
+    }),
     http("swarms at the limits of numbers", Ignored, || {
         body(b"d8:completei-9223372036854775808e10:incompletei9223372036854775807e8:intervali1800e5:peers0:e")
     }),
@@ -83,33 +90,66 @@ pub(super) const CASES: &[Case] = &[
     }),
     http("100,000 peers", Ignored, || {
         // Of a network that leads nowhere from here.
-        body(&[&b"d8:intervali1800e5:peers600000:"[..], &b"\x00\x01\x02\x03\x1a\xe1".repeat(100_000), b"e"].concat())
+        body(
+            &[
+                &b"d8:intervali1800e5:peers600000:"[..],
+                &b"\x00\x01\x02\x03\x1a\xe1".repeat(100_000),
+                b"e",
+            ]
+            .concat(),
+        )
     }),
     http("a million peers", Refused(NETWORK), || {
-        body(&[&b"d8:intervali1800e5:peers6000000:"[..], &b"\x00\x01\x02\x03\x1a\xe1".repeat(1_000_000), b"e"].concat())
+        body(
+            &[
+                &b"d8:intervali1800e5:peers6000000:"[..],
+                &b"\x00\x01\x02\x03\x1a\xe1".repeat(1_000_000),
+                b"e",
+            ]
+            .concat(),
+        )
     }),
     http("a failure of 500,000 control characters", Refused(NETWORK), || {
         body(&[&b"d14:failure reason500000:"[..], &b"\x1b[2J\x07".repeat(100_000), b"e"].concat())
     }),
     http("a warning of escapes, and an id of 100,000 bytes", Ignored, || {
         let id = random_bytes(1, 100_000);
-        body(&[&b"d8:intervali1800e5:peers0:10:tracker id100000:"[..], &id, b"15:warning message6:\x1b[2J\x07\xffe"].concat())
+        body(
+            &[
+                &b"d8:intervali1800e5:peers0:10:tracker id100000:"[..],
+                &id,
+                b"15:warning message6:\x1b[2J\x07\xffe",
+            ]
+            .concat(),
+        )
     }),
-    http("our address in 3 bytes", Ignored, || body(b"d11:external ip3:abc8:intervali1800e5:peers0:e")),
+    http("our address in 3 bytes", Ignored, || {
+        body(b"d11:external ip3:abc8:intervali1800e5:peers0:e")
+    }),
     // ---- HTTP ----
     http("no HTTP", Refused(NETWORK), || random_bytes(1, 10_000)),
     http("the end without a word", Refused(NETWORK), Vec::new),
-    http("status 500", Refused(NETWORK), || b"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops".to_vec()),
-    http("status 999", Refused(NETWORK), || b"HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n".to_vec()),
-    http("HTTP/9.9", Refused(NETWORK), || b"HTTP/9.9 200 OK\r\nContent-Length: 2\r\n\r\nde".to_vec()),
+    http("status 500", Refused(NETWORK), || {
+        b"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops".to_vec()
+    }),
+    http("status 999", Refused(NETWORK), || {
+        b"HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n".to_vec()
+    }),
+    http("HTTP/9.9", Refused(NETWORK), || {
+        b"HTTP/9.9 200 OK\r\nContent-Length: 2\r\n\r\nde".to_vec()
+    }),
     http("a status that never comes, an answer of 10,000 times 100", Refused(NETWORK), || {
         b"HTTP/1.1 100 Continue\r\n\r\n".repeat(10_000)
     }),
-    http("10,000 headers", Refused(NETWORK), || [&b"HTTP/1.1 200 OK\r\n"[..], &b"X-Y: z\r\n".repeat(10_000), b"\r\nde"].concat()),
+    http("10,000 headers", Refused(NETWORK), || {
+        [&b"HTTP/1.1 200 OK\r\n"[..], &b"X-Y: z\r\n".repeat(10_000), b"\r\nde"].concat()
+    }),
     http("a header of 1 MiB", Refused(NETWORK), || {
         [&b"HTTP/1.1 200 OK\r\nX-Y: "[..], &b"z".repeat(1 << 20), b"\r\n\r\nde"].concat()
     }),
-    http("a length of less than 0", Refused(NETWORK), || b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nde".to_vec()),
+    http("a length of less than 0", Refused(NETWORK), || {
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nde".to_vec()
+    }),
     http("a length that overflows", Refused(NETWORK), || {
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\nde".to_vec()
     }),
@@ -130,31 +170,41 @@ pub(super) const CASES: &[Case] = &[
     }),
     http("a gzip bomb", Refused(NETWORK), || coded("gzip", &gzip_bomb())),
     http("gzip that is none", Refused(NETWORK), || coded("gzip", b"\x1f\x8b\x08\x00garbage")),
-    http("a coding that nobody knows", Refused(NETWORK), || coded("br, zstd, gzip, gzip, gzip", b"de")),
+    http("a coding that nobody knows", Refused(NETWORK), || {
+        coded("br, zstd, gzip, gzip, gzip", b"de")
+    }),
     // ---- redirects ----
     http("a redirect to itself for ever", Refused(NETWORK), || redirect("/announce")),
     http("a redirect to a file", Refused(NETWORK), || redirect("file:///etc/passwd")),
     http("a redirect to another protocol", Refused(NETWORK), || redirect("gopher://127.0.0.1:70/")),
     http("a redirect to no place", Refused(NETWORK), || redirect("http://:::::/")),
-    http("a redirect without a place", Refused(NETWORK), || b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n".to_vec()),
+    http("a redirect without a place", Refused(NETWORK), || {
+        b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n".to_vec()
+    }),
     // ---- time ----
     slow("silence", |stream| stream.read_to_end(&mut Vec::new()).map(drop)),
     slow("a head byte by byte", |stream| drip(stream, b"HTTP/1.1 200 OK\r\nX-Y: ")),
-    slow("a body byte by byte", |stream| drip(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nd1:x90000:")),
+    slow("a body byte by byte", |stream| {
+        drip(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nd1:x90000:")
+    }),
     // ---- UDP ----
     udp("UDP: noise", Refused(NETWORK), |asked| vec![random_bytes(asked.len() as u64, 64)]),
     udp("UDP: silence", Refused(NETWORK), |_| Vec::new()),
     udp("UDP: an empty datagram", Refused(NETWORK), |_| vec![Vec::new()]),
-    udp("UDP: another transaction", Refused(NETWORK), |asked| vec![[&asked[8..12], &[0xff; 4], &[7; 8]].concat()]),
+    udp("UDP: another transaction", Refused(NETWORK), |asked| {
+        vec![[&asked[8..12], &[0xff; 4], &[7; 8]].concat()]
+    }),
     udp("UDP: an answer to connect that is too short", Refused(NETWORK), |asked| {
         vec![[&[0; 4], &asked[12..16], &[7; 7]].concat()]
     }),
     udp("UDP: an announce for an answer to connect", Refused(NETWORK), |asked| {
         vec![[&[0, 0, 0, 1], &asked[12..16], &[0; 12]].concat()]
     }),
-    udp("UDP: a scrape for an answer to announce", Refused(NETWORK), |asked| match is_connect(asked) {
-        true => vec![connected(asked)],
-        false => vec![[&[0, 0, 0, 2], &asked[12..16], &[0; 12]].concat()],
+    udp("UDP: a scrape for an answer to announce", Refused(NETWORK), |asked| {
+        match is_connect(asked) {
+            true => vec![connected(asked)],
+            false => vec![[&[0, 0, 0, 2], &asked[12..16], &[0; 12]].concat()],
+        }
     }),
     udp("UDP: an announce that is too short", Refused(NETWORK), |asked| match is_connect(asked) {
         true => vec![connected(asked)],
@@ -163,13 +213,19 @@ pub(super) const CASES: &[Case] = &[
     udp("UDP: an error of 60,000 control characters", Refused(NETWORK), |asked| {
         vec![[&[0, 0, 0, 3], &asked[12..16], &b"\x1b[2J\x07\xff".repeat(10_000)[..]].concat()]
     }),
-    udp("UDP: connect answered ten times, with ten ids", Ignored, |asked| match is_connect(asked) {
-        true => (0..10).map(|n| [&[0; 4], &asked[12..16], &[n; 8]].concat()).collect(),
-        false => vec![announced(asked, 1800, b"")],
+    udp("UDP: connect answered ten times, with ten ids", Ignored, |asked| {
+        match is_connect(asked) {
+            true => (0..10).map(|n| [&[0; 4], &asked[12..16], &[n; 8]].concat()).collect(),
+            false => vec![announced(asked, 1800, b"")],
+        }
     }),
     udp("UDP: 65,000 bytes of peers, and a byte more", Ignored, |asked| match is_connect(asked) {
         true => vec![connected(asked)],
-        false => vec![announced(asked, 1800, &[&b"\x00\x01\x02\x03\x1a\xe1".repeat(10_000)[..], &[1]].concat())],
+        false => vec![announced(
+            asked,
+            1800,
+            &[&b"\x00\x01\x02\x03\x1a\xe1".repeat(10_000)[..], &[1]].concat(),
+        )],
     }),
     udp("UDP: an interval of 0", Ignored, |asked| match is_connect(asked) {
         true => vec![connected(asked)],
@@ -181,20 +237,26 @@ pub(super) const CASES: &[Case] = &[
     }),
 ];
 
-/// 64 MiB of zeros in 400 KiB, written bit by bit (RFC 1951): a zero, and "258 bytes from one byte back" again and again.
+/// 64 MiB of zeros in 400 KiB, written bit by bit (RFC 1951): a zero, and "258 bytes from one byte
+/// back" again and again.
 fn gzip_bomb() -> Vec<u8> {
     let (head, zero, again, end) = ("110", "00110000", "1100010100000", "0000000");
     let bits: Vec<u8> = [head, zero, &again.repeat((64 << 20) / 258), end].concat().into_bytes();
-    let deflated = bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | (bit & 1)));
+    let deflated =
+        bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | (bit & 1)));
     [&b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"[..], &deflated.collect::<Vec<u8>>()].concat()
 }
 
 fn body(bytes: &[u8]) -> Vec<u8> {
-    [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len()).as_bytes(), bytes].concat()
+    [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len()).as_bytes(), bytes]
+        .concat()
 }
 
 fn coded(coding: &str, bytes: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {}\r\n\r\n", bytes.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {}\r\n\r\n",
+        bytes.len()
+    );
     [head.as_bytes(), bytes].concat()
 }
 
@@ -241,25 +303,50 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
                 let (took, held) = play(case, &scene, honest, before, turn)?;
                 Ok(Figures { took, held, clean: alone })
             };
-            let players: Vec<_> = batch.iter().map(|case| scope.spawn(move || play(case))).collect();
-            players.into_iter().map(|player| player.join().unwrap_or_else(|_| panic!("a player panicked"))).collect()
+            let players: Vec<_> =
+                batch.iter().map(|case| scope.spawn(move || play(case))).collect();
+            players
+                .into_iter()
+                .map(|player| player.join().unwrap_or_else(|_| panic!("a player panicked")))
+                .collect()
         });
-        batch.iter().zip(played).for_each(|(case, played)| report.add(case.name, case.outcome, played));
+        batch
+            .iter()
+            .zip(played)
+            .for_each(|(case, played)| report.add(case.name, case.outcome, played));
     }
     scene.ensure_untouched()?;
     report.end()
 }
 
-fn play(case: &Case, scene: &Scene, honest: SocketAddr, before: u64, turn: &Mutex<()>) -> Result<(Duration, Held)> {
+fn play(
+    case: &Case,
+    scene: &Scene,
+    honest: SocketAddr,
+    before: u64,
+    turn: &Mutex<()>,
+) -> Result<(Duration, Held)> {
     let liar = Liar::listen(case.answer)?;
     let torrent = scene.stage.path(scene.fresh("hostile")).with_extension("torrent");
     let url = liar.url.as_bytes();
-    fs::write(&torrent, [format!("d8:announce{}:", url.len()).as_bytes(), url, b"4:info", &scene.swarm.info, b"e"].concat())?;
+    fs::write(
+        &torrent,
+        [format!("d8:announce{}:", url.len()).as_bytes(), url, b"4:info", &scene.swarm.info, b"e"]
+            .concat(),
+    )?;
     let mut command = scene.stage.bt(&scene.fresh("announce"));
-    let said = Process::run("announce", command.arg("announce").arg(&torrent).args(["--timeout", TIMEOUT]), PATIENCE)?;
+    let said = Process::run(
+        "announce",
+        command.arg("announce").arg(&torrent).args(["--timeout", TIMEOUT]),
+        PATIENCE,
+    )?;
     let said = sound(said)?;
     ensure!(liar.asked.load(Relaxed) > 0, "the tracker was not asked");
-    ensure!(!said.err.chars().any(|c| c.is_control() && c != '\n'), "control characters are printed: {:?}", said.err);
+    ensure!(
+        !said.err.chars().any(|c| c.is_control() && c != '\n'),
+        "control characters are printed: {:?}",
+        said.err
+    );
     match case.outcome {
         Refused(code) => {
             let said = said.expect_code(code)?;
@@ -299,7 +386,8 @@ impl Get {
         let copy = scene.copy();
         let mut command = scene.get(torrent, &copy, free_address()?);
         let began = Instant::now();
-        let process = Process::start("get", command.args(["--seed", "--peer", &honest.to_string()]))?;
+        let process =
+            Process::start("get", command.args(["--seed", "--peer", &honest.to_string()]))?;
         process.wait_event("complete", PATIENCE)?;
         Ok(Get { process, copy, took: began.elapsed() })
     }

@@ -1,7 +1,10 @@
-//! A connection to a `bt`, byte for byte: frames are put together by hand, so that a case shows what it sends.
+//! A connection to a `bt`, byte for byte: frames are put together by hand, so that a case shows
+//! what it sends.
 //!
-//! Decides: how long an answer is waited for, and what a good one is. Must not know: what is hostile.
-//! Invariant: it judges by what comes back on the wire; a send that fails because the other side hung up is no error.
+//! Decides: how long an answer is waited for, and what a good one is. Must not know: what is
+//! hostile.
+//! Invariant: it judges by what comes back on the wire; a send that fails because the other side
+//! hung up is no error.
 
 use crate::frames::*;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -11,7 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long an answer, or the end of the connection, is waited for. Beyond every deadline of a handshake, below every one of silence.
+/// How long an answer, or the end of the connection, is waited for. Beyond every deadline of a
+/// handshake, below every one of silence.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 
 /// What everybody in the swarm knows.
@@ -63,7 +67,8 @@ pub(super) struct Wire {
 impl Wire {
     /// Connects to a `bt`.
     pub(super) fn dial(at: SocketAddr, swarm: &Arc<Swarm>) -> Result<Wire> {
-        let stream = TcpStream::connect_timeout(&at, ANSWER_WITHIN).context("it accepts no connection")?;
+        let stream =
+            TcpStream::connect_timeout(&at, ANSWER_WITHIN).context("it accepts no connection")?;
         Wire::new(stream, swarm, true)
     }
 
@@ -77,8 +82,18 @@ impl Wire {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(ANSWER_WITHIN))?;
         let mut id = *b"-XX0001-000000000000";
-        id[8..].copy_from_slice(format!("{:012}", NUMBER.fetch_add(1, Ordering::Relaxed)).as_bytes());
-        Ok(Wire { stream, swarm: Arc::clone(swarm), dialled, id, their_id: [0; 20], is_unchoked: false, pex: 1, metadata: 2 })
+        id[8..]
+            .copy_from_slice(format!("{:012}", NUMBER.fetch_add(1, Ordering::Relaxed)).as_bytes());
+        Ok(Wire {
+            stream,
+            swarm: Arc::clone(swarm),
+            dialled,
+            id,
+            their_id: [0; 20],
+            is_unchoked: false,
+            pex: 1,
+            metadata: 2,
+        })
     }
 
     /// Another connection to the same process.
@@ -88,7 +103,8 @@ impl Wire {
 
     // ---- what is sent ----
 
-    /// Sends bytes as they are. That the other side has hung up is found out when it is asked for something.
+    /// Sends bytes as they are. That the other side has hung up is found out when it is asked for
+    /// something.
     pub(super) fn send(&mut self, bytes: &[u8]) -> Result<()> {
         match self.stream.write_all(bytes) {
             Err(error) if is_over(&error) => Ok(()),
@@ -136,7 +152,8 @@ impl Wire {
         if self.dialled { Ok(()) } else { self.hear_handshake() }
     }
 
-    /// An extension handshake (BEP 10) that offers `ut_metadata` and `ut_pex`, and metadata of so many bytes.
+    /// An extension handshake (BEP 10) that offers `ut_metadata` and `ut_pex`, and metadata of so
+    /// many bytes.
     pub(super) fn greet(&mut self, metadata_size: i64) -> Result<()> {
         let hello = format!("d1:md11:ut_metadatai3e6:ut_pexi4ee13:metadata_sizei{metadata_size}ee");
         self.send(&extended(0, hello.as_bytes()))
@@ -164,8 +181,13 @@ impl Wire {
 
     // ---- what comes back ----
 
-    /// The next message that `pick` takes; an error when the connection ends before, or nothing comes.
-    pub(super) fn hear<T>(&mut self, what: &str, mut pick: impl FnMut(&[u8]) -> Option<T>) -> Result<T> {
+    /// The next message that `pick` takes; an error when the connection ends before, or nothing
+    /// comes.
+    pub(super) fn hear<T>(
+        &mut self,
+        what: &str,
+        mut pick: impl FnMut(&[u8]) -> Option<T>,
+    ) -> Result<T> {
         let deadline = Instant::now() + ANSWER_WITHIN;
         loop {
             let message = self.message(deadline).with_context(|| format!("waited for {what}"))?;
@@ -177,7 +199,9 @@ impl Wire {
 
     /// The body of the next message with this id.
     pub(super) fn hear_id(&mut self, id: u8) -> Result<Vec<u8>> {
-        self.hear(&format!("message {id}"), |message| message.strip_prefix(&[id]).map(<[u8]>::to_vec))
+        self.hear(&format!("message {id}"), |message| {
+            message.strip_prefix(&[id]).map(<[u8]>::to_vec)
+        })
     }
 
     /// What is asked of us next: piece, begin, length.
@@ -187,7 +211,9 @@ impl Wire {
 
     /// The payload of the next `ut_metadata` message.
     pub(super) fn hear_metadata(&mut self) -> Result<Vec<u8>> {
-        self.hear("a message of ut_metadata", |message| message.strip_prefix(&[EXTENDED, 3]).map(<[u8]>::to_vec))
+        self.hear("a message of ut_metadata", |message| {
+            message.strip_prefix(&[EXTENDED, 3]).map(<[u8]>::to_vec)
+        })
     }
 
     /// Waits until the other side has closed the connection; what it sends before is passed over.
@@ -221,7 +247,11 @@ impl Wire {
                 Some((&REJECT, body)) if three(body) == Some(block) && self.is_unchoked => {
                     self.send(&numbers(REQUEST, &block))?;
                 }
-                Some((&PIECE, body)) if body.starts_with(&[block[0].to_be_bytes(), block[1].to_be_bytes()].concat()) => {
+                Some((&PIECE, body))
+                    if body.starts_with(
+                        &[block[0].to_be_bytes(), block[1].to_be_bytes()].concat(),
+                    ) =>
+                {
                     ensure!(body[8..] == *self.swarm.block(block), "the block has wrong bytes");
                     return Ok(());
                 }
@@ -255,7 +285,9 @@ impl Wire {
                 [CHOKE] => self.is_unchoked = false,
                 [UNCHOKE] => self.is_unchoked = true,
                 [EXTENDED, 0, hello @ ..] => {
-                    let number = |name| number_after(hello, name).and_then(|number| u8::try_from(number).ok());
+                    let number = |name| {
+                        number_after(hello, name).and_then(|number| u8::try_from(number).ok())
+                    };
                     self.pex = number("6:ut_pexi").unwrap_or(self.pex);
                     self.metadata = number("11:ut_metadatai").unwrap_or(self.metadata);
                 }
@@ -280,6 +312,11 @@ impl Wire {
 }
 
 fn is_over(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
-    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof,
+    };
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof
+    )
 }

@@ -41,7 +41,11 @@ impl Client for Bt {
         // Of the address family that others are told of.
         command.args(["--listen", "0.0.0.0:6881"]);
         discover(&mut command, at.discovery);
-        Ok(Box::new(RunningBt { command: at.host.inside(&command), process: None, is_seed: self.verb.first() == Some(&"seed") }))
+        Ok(Box::new(RunningBt {
+            command: at.host.inside(&command),
+            process: None,
+            is_seed: self.verb.first() == Some(&"seed"),
+        }))
     }
 }
 
@@ -49,7 +53,9 @@ impl Client for Bt {
 pub fn discover(command: &mut Command, discovery: PeersFrom) -> &mut Command {
     match discovery {
         PeersFrom::Trackers => command.arg("--no-pex"),
-        PeersFrom::Dht(at) => command.env_remove("BT_NO_DHT").args(["--no-pex", "--dht-bootstrap", &at.to_string()]),
+        PeersFrom::Dht(at) => {
+            command.env_remove("BT_NO_DHT").args(["--no-pex", "--dht-bootstrap", &at.to_string()])
+        }
         PeersFrom::Pex(None) => command,
         PeersFrom::Pex(Some(peer)) => command.args(["--peer", &peer.to_string()]),
         PeersFrom::Lsd => command.env_remove("BT_NO_LSD").arg("--no-pex"),
@@ -73,12 +79,20 @@ impl Running for RunningBt {
     fn progress(&mut self) -> Result<ClientProgress> {
         let Some(process) = &mut self.process else { return Ok(ClientProgress::default()) };
         let metadata = process.last_event("metadata").is_some();
-        let complete = process.last_event(if self.is_seed { "ready" } else { "complete" }).is_some();
+        let complete =
+            process.last_event(if self.is_seed { "ready" } else { "complete" }).is_some();
         anyhow::ensure!(!process.is_over()?, "bt ended\n{}", process.transcript());
         let said = process.last_event("progress").filter(|said| said["phase"] != "metadata");
-        let Some(said) = said else { return Ok(ClientProgress { metadata, complete, ..ClientProgress::default() }) };
+        let Some(said) = said else {
+            return Ok(ClientProgress { metadata, complete, ..ClientProgress::default() });
+        };
         let count = |field: &str| said[field].as_u64().context("progress counts bytes");
-        Ok(ClientProgress { metadata, complete, bytes_done: count("bytes_done")?, bytes_up: count("bytes_up")? })
+        Ok(ClientProgress {
+            metadata,
+            complete,
+            bytes_done: count("bytes_done")?,
+            bytes_up: count("bytes_up")?,
+        })
     }
 
     fn transcript(&self) -> String {

@@ -27,39 +27,55 @@ impl Libtorrent {
     /// Without uTP.
     pub const TCP: Libtorrent = Libtorrent { name: "libtorrent TCP", options: &["--tcp-only"] };
     /// Its seed shows each peer one piece at a time (BEP 16).
-    pub const SUPER: Libtorrent = Libtorrent { name: "libtorrent super", options: &["--super-seed"] };
+    pub const SUPER: Libtorrent =
+        Libtorrent { name: "libtorrent super", options: &["--super-seed"] };
     /// Downloads so slowly that it has not everything for a long time.
-    pub const SLOW: Libtorrent = Libtorrent { name: "libtorrent slow", options: &["--down", "1048576"] };
+    pub const SLOW: Libtorrent =
+        Libtorrent { name: "libtorrent slow", options: &["--down", "1048576"] };
 
     /// Looks for it.
     pub fn find() -> Option<Libtorrent> {
         Libtorrent::DEFAULT.version().map(|_| Libtorrent::DEFAULT)
     }
 
-    /// Checks the data of each torrent in `dir` and prints `checked` with `info_hash` and `progress` (1.0: all is there).
+    /// Checks the data of each torrent in `dir` and prints `checked` with `info_hash` and
+    /// `progress` (1.0: all is there).
     pub fn check<'a>(self, torrents: impl IntoIterator<Item = &'a Path>, dir: &Path) -> Command {
         let mut command = script("check", dir);
         command.args(torrents);
         command
     }
 
-    /// Runs a node of the DHT on loopback that joins at `bootstrap` and does one thing, as the script describes, until it is killed.
+    /// Runs a node of the DHT on loopback that joins at `bootstrap` and does one thing, as the
+    /// script describes, until it is killed.
     pub fn dht(self, mode: &str, what: &str, bootstrap: &str) -> Command {
         let mut command = Command::new("python3");
-        command.args(["-u", "-c", DHT_SCRIPT, mode, what, "--listen", "127.0.0.1:0", "--bootstrap", bootstrap]);
+        command.args([
+            "-u",
+            "-c",
+            DHT_SCRIPT,
+            mode,
+            what,
+            "--listen",
+            "127.0.0.1:0",
+            "--bootstrap",
+            bootstrap,
+        ]);
         command
     }
 
-    /// Seeds every torrent of a folder, with the data in `dir`, believing that it is there. It prints `open`, adds them when it is told a
-    /// line, prints `added`, and ends when it is told another.
+    /// Seeds every torrent of a folder, with the data in `dir`, believing that it is there. It
+    /// prints `open`, adds them when it is told a line, prints `added`, and ends when it is told
+    /// another.
     pub fn many(self, torrents: &Path, dir: &Path) -> Command {
         let mut command = script("many", dir);
         command.arg(torrents).args(["--listen", "127.0.0.1:0"]);
         command
     }
 
-    /// Downloads a torrent, or what a magnet link names, to `dir`, seeds what is there, and runs until it is killed. It listens on `listen` (`ADDR:PORT`) and
-    /// prints `ready` when the data is checked and `complete` when all is there. `--peer ADDR:PORT` may be added.
+    /// Downloads a torrent, or what a magnet link names, to `dir`, seeds what is there, and runs
+    /// until it is killed. It listens on `listen` (`ADDR:PORT`) and prints `ready` when the data is
+    /// checked and `complete` when all is there. `--peer ADDR:PORT` may be added.
     pub fn share_on(self, torrent: impl AsRef<OsStr>, dir: &Path, listen: &str) -> Command {
         let mut command = script("share", dir);
         command.arg(torrent).args(["--listen", listen]).args(self.options);
@@ -81,7 +97,9 @@ impl Client for Libtorrent {
         match at.discovery {
             PeersFrom::Trackers => {}
             PeersFrom::Dht(at) => drop(command.args(["--no-pex", "--dht", &at.to_string()])),
-            PeersFrom::Pex(peer) => drop(command.args(peer.iter().flat_map(|peer| ["--peer".into(), peer.to_string()]))),
+            PeersFrom::Pex(peer) => {
+                drop(command.args(peer.iter().flat_map(|peer| ["--peer".into(), peer.to_string()])))
+            }
             PeersFrom::Lsd => drop(command.args(["--no-pex", "--lsd"])),
         }
         command.arg("--wait").env("HOME", at.home);

@@ -17,10 +17,22 @@ impl Mktorrent {
         is_there("mktorrent").then_some(Mktorrent(()))
     }
 
-    /// Makes `output` of `path`, with pieces of 2 to the power of `piece_power` bytes, on two threads.
+    /// Makes `output` of `path`, with pieces of 2 to the power of `piece_power` bytes, on two
+    /// threads.
     pub fn create(self, path: &Path, output: &Path, piece_power: u32) -> Command {
         let mut command = Command::new("mktorrent");
-        command.args(["-t", "2", "-l", &piece_power.to_string(), "-a", "http://127.0.0.1/announce", "-o"]).arg(output).arg(path);
+        command
+            .args([
+                "-t",
+                "2",
+                "-l",
+                &piece_power.to_string(),
+                "-a",
+                "http://127.0.0.1/announce",
+                "-o",
+            ])
+            .arg(output)
+            .arg(path);
         command
     }
 }

@@ -1,4 +1,5 @@
-//! opentracker, as Debian builds it: IPv4, HTTP and UDP on one port number, only for torrents on a list.
+//! opentracker, as Debian builds it: IPv4, HTTP and UDP on one port number, only for torrents on a
+//! list.
 //!
 //! Decides: its options. Must not know: who announces.
 //! Invariant: it sees no file but its list.
@@ -18,11 +19,22 @@ impl Opentracker {
         is_there("opentracker").then_some(Opentracker(()))
     }
 
-    /// A tracker on `ip`, port 6969 of TCP and UDP, for torrents with these info-hashes (hex). `home` gets the list and becomes its root.
-    pub fn serve(self, ip: Ipv4Addr, info_hashes: &[&str], home: &Path) -> std::io::Result<Command> {
-        std::fs::write(home.join("whitelist"), info_hashes.iter().map(|hash| format!("{hash}\n")).collect::<String>())?;
+    /// A tracker on `ip`, port 6969 of TCP and UDP, for torrents with these info-hashes (hex).
+    /// `home` gets the list and becomes its root.
+    pub fn serve(
+        self,
+        ip: Ipv4Addr,
+        info_hashes: &[&str],
+        home: &Path,
+    ) -> std::io::Result<Command> {
+        std::fs::write(
+            home.join("whitelist"),
+            info_hashes.iter().map(|hash| format!("{hash}\n")).collect::<String>(),
+        )?;
         let mut command = Command::new("opentracker");
-        command.args(["-i", &ip.to_string(), "-p", "6969", "-P", "6969", "-w", "whitelist", "-d"]).arg(home);
+        command
+            .args(["-i", &ip.to_string(), "-p", "6969", "-P", "6969", "-w", "whitelist", "-d"])
+            .arg(home);
         Ok(command)
     }
 

@@ -65,7 +65,12 @@ struct RunningQbittorrent {
 impl RunningQbittorrent {
     fn ask(&self, method: &str, headers: &[String], body: &[u8]) -> Result<Answer> {
         let answer = self.remote.post(&format!("/api/v2/{method}"), headers, body)?;
-        ensure!(answer.is_ok(), "qBittorrent: {method}: {}{}", answer.head, String::from_utf8_lossy(&answer.body));
+        ensure!(
+            answer.is_ok(),
+            "qBittorrent: {method}: {}{}",
+            answer.head,
+            String::from_utf8_lossy(&answer.body)
+        );
         Ok(answer)
     }
 }
@@ -83,7 +88,12 @@ impl Running for RunningQbittorrent {
             "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"torrents\"; filename=\"a.torrent\"\r\n\
              Content-Type: application/x-bittorrent\r\n\r\n"
         );
-        let form = [open.as_bytes(), &fs::read(&self.torrent)?, format!("\r\n--{BOUNDARY}--\r\n").as_bytes()].concat();
+        let form = [
+            open.as_bytes(),
+            &fs::read(&self.torrent)?,
+            format!("\r\n--{BOUNDARY}--\r\n").as_bytes(),
+        ]
+        .concat();
         let headers = [format!("Content-Type: multipart/form-data; boundary={BOUNDARY}")];
         self.ask("torrents/add", &headers, &form).map(drop)
     }
@@ -91,11 +101,14 @@ impl Running for RunningQbittorrent {
     fn progress(&mut self) -> Result<ClientProgress> {
         let answer = self.ask("torrents/info", &[], b"")?.json()?;
         let Some(torrent) = answer.get(0) else { return Ok(ClientProgress::default()) };
-        let count = |field: &str| torrent[field].as_u64().with_context(|| format!("no {field} in {answer}"));
+        let count = |field: &str| {
+            torrent[field].as_u64().with_context(|| format!("no {field} in {answer}"))
+        };
         let state = torrent["state"].as_str().unwrap_or_default();
         Ok(ClientProgress {
             metadata: torrent["total_size"].as_i64() > Some(0),
-            complete: count("amount_left")? == 0 && matches!(state, "uploading" | "stalledUP" | "forcedUP" | "queuedUP"),
+            complete: count("amount_left")? == 0
+                && matches!(state, "uploading" | "stalledUP" | "forcedUP" | "queuedUP"),
             bytes_done: count("completed")?,
             bytes_up: count("uploaded")?,
         })

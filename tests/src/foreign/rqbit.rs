@@ -43,7 +43,8 @@ impl Client for Rqbit {
         command.arg(SocketAddr::from((Ipv4Addr::LOCALHOST, REMOTE)).to_string());
         command.args(["server", "start", "--disable-persistence"]).arg(at.dir);
         let process = Process::start("rqbit", &mut at.host.inside(&command))?;
-        let running = Server { process, remote: Remote::new(at.host, REMOTE)?, torrent: at.source().into() };
+        let running =
+            Server { process, remote: Remote::new(at.host, REMOTE)?, torrent: at.source().into() };
         until("rqbit's remote control", || running.remote.connect().ok())?;
         Ok(Box::new(running))
     }
@@ -70,7 +71,8 @@ impl Running for Server {
 
     fn progress(&mut self) -> Result<ClientProgress> {
         let answer = self.remote.get("/torrents/0/stats/v1")?.json()?;
-        let count = |field: &str| answer[field].as_u64().with_context(|| format!("no {field} in {answer}"));
+        let count =
+            |field: &str| answer[field].as_u64().with_context(|| format!("no {field} in {answer}"));
         Ok(ClientProgress {
             metadata: true,
             complete: answer["finished"] == true && answer["state"] == "live",

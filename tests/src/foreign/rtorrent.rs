@@ -45,7 +45,11 @@ impl Client for Rtorrent {
         let mut command = Command::new("rtorrent");
         command.args(["-n", "-o"]).arg(format!("import={}", utf8(&settings)?)).env("HOME", at.home);
         let process = Process::start("rtorrent", &mut at.host.inside(&command))?;
-        let running = RunningRtorrent { process, remote: Remote::new(at.host, REMOTE)?, torrent: at.source().into() };
+        let running = RunningRtorrent {
+            process,
+            remote: Remote::new(at.host, REMOTE)?,
+            torrent: at.source().into(),
+        };
         until("rTorrent's remote control", || running.ask("system.client_version", &[]).ok())?;
         Ok(Box::new(running))
     }
@@ -59,18 +63,25 @@ struct RunningRtorrent {
 }
 
 impl RunningRtorrent {
-    /// One XML-RPC call with strings as parameters. It is framed as SCGI: headers as a netstring, then the body.
+    /// One XML-RPC call with strings as parameters. It is framed as SCGI: headers as a netstring,
+    /// then the body.
     fn ask(&self, method: &str, params: &[&str]) -> Result<String> {
-        let params: String =
-            params.iter().map(|param| format!("<param><value><string>{param}</string></value></param>")).collect();
-        let body =
-            format!("<?xml version=\"1.0\"?><methodCall><methodName>{method}</methodName><params>{params}</params></methodCall>");
+        let params: String = params
+            .iter()
+            .map(|param| format!("<param><value><string>{param}</string></value></param>"))
+            .collect();
+        let body = format!(
+            "<?xml version=\"1.0\"?><methodCall><methodName>{method}</methodName><params>{params}</params></methodCall>"
+        );
         let headers = format!("CONTENT_LENGTH\0{}\0SCGI\01\0", body.len());
         let mut stream = self.remote.connect()?;
         write!(stream, "{}:{headers},{body}", headers.len())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
-        anyhow::ensure!(answer.contains("<methodResponse>") && !answer.contains("<fault>"), "rTorrent: {method}: {answer}");
+        anyhow::ensure!(
+            answer.contains("<methodResponse>") && !answer.contains("<fault>"),
+            "rTorrent: {method}: {answer}"
+        );
         Ok(answer)
     }
 }
@@ -82,13 +93,27 @@ impl Running for RunningRtorrent {
     }
 
     fn progress(&mut self) -> Result<ClientProgress> {
-        let answer = self.ask("d.multicall2", &["", "main", "d.complete=", "d.hashing=", "d.completed_bytes=", "d.up.total="])?;
-        let numbers: Vec<u64> = answer.split("<i8>").skip(1).filter_map(|rest| rest.split('<').next()?.parse().ok()).collect();
+        let answer = self.ask(
+            "d.multicall2",
+            &["", "main", "d.complete=", "d.hashing=", "d.completed_bytes=", "d.up.total="],
+        )?;
+        let numbers: Vec<u64> = answer
+            .split("<i8>")
+            .skip(1)
+            .filter_map(|rest| rest.split('<').next()?.parse().ok())
+            .collect();
         if numbers.is_empty() {
             return Ok(ClientProgress::default());
         }
-        let [complete, hashing, bytes_done, bytes_up] = numbers[..] else { anyhow::bail!("rTorrent: {answer}") };
-        Ok(ClientProgress { metadata: false, complete: complete == 1 && hashing == 0, bytes_done, bytes_up })
+        let [complete, hashing, bytes_done, bytes_up] = numbers[..] else {
+            anyhow::bail!("rTorrent: {answer}")
+        };
+        Ok(ClientProgress {
+            metadata: false,
+            complete: complete == 1 && hashing == 0,
+            bytes_done,
+            bytes_up,
+        })
     }
 
     fn transcript(&self) -> String {

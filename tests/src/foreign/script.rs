@@ -1,6 +1,7 @@
 //! Libraries that are driven by a script of ours.
 //!
-//! Decides: what the script says and hears: JSON lines as those of `bt`; a line on its standard input lets it begin.
+//! Decides: what the script says and hears: JSON lines as those of `bt`; a line on its standard
+//! input lets it begin.
 //! Must not know: which library it is.
 //! Invariant: it ends with the value that runs it.
 
@@ -37,7 +38,12 @@ impl Running for Script {
             return Ok(ClientProgress { metadata, complete, ..ClientProgress::default() });
         };
         let count = |field: &str| said[field].as_u64().context("progress counts bytes");
-        Ok(ClientProgress { metadata, complete, bytes_done: count("bytes_done")?, bytes_up: count("bytes_up")? })
+        Ok(ClientProgress {
+            metadata,
+            complete,
+            bytes_done: count("bytes_done")?,
+            bytes_up: count("bytes_up")?,
+        })
     }
 
     /// It says so, and need not be asked again and again.

@@ -44,7 +44,11 @@ impl Client for Transmission {
         let remote = Remote::new(at.host, 9091)?;
         // Whoever asks first is told a token, which every request must name.
         let token = until("transmission's remote control", || {
-            remote.post("/transmission/rpc", &[], b"{}").ok()?.header("x-transmission-session-id").map(str::to_owned)
+            remote
+                .post("/transmission/rpc", &[], b"{}")
+                .ok()?
+                .header("x-transmission-session-id")
+                .map(str::to_owned)
         })?;
         Ok(Box::new(Daemon { process, remote, token, torrent: at.source().into() }))
     }
@@ -62,7 +66,8 @@ impl Daemon {
     fn ask(&self, method: &str, arguments: &Value) -> Result<Value> {
         let body = json!({ "method": method, "arguments": arguments }).to_string();
         let headers = [format!("X-Transmission-Session-Id: {}", self.token)];
-        let mut answer = self.remote.post("/transmission/rpc", &headers, body.as_bytes())?.json()?;
+        let mut answer =
+            self.remote.post("/transmission/rpc", &headers, body.as_bytes())?.json()?;
         ensure!(answer["result"] == "success", "transmission: {method}: {answer}");
         Ok(answer["arguments"].take())
     }
@@ -79,7 +84,9 @@ impl Running for Daemon {
             &json!({ "fields": ["status", "sizeWhenDone", "leftUntilDone", "uploadedEver", "metadataPercentComplete"] }),
         )?;
         let Some(torrent) = answer["torrents"].get(0) else { return Ok(ClientProgress::default()) };
-        let count = |field: &str| torrent[field].as_u64().with_context(|| format!("no {field} in {answer}"));
+        let count = |field: &str| {
+            torrent[field].as_u64().with_context(|| format!("no {field} in {answer}"))
+        };
         let left = count("leftUntilDone")?;
         let metadata = torrent["metadataPercentComplete"] == 1.0;
         Ok(ClientProgress {

@@ -1,6 +1,8 @@
-//! WebTorrent 1, the last that is JavaScript alone: later ones load a WebRTC library whose binary npm fetches elsewhere.
+//! WebTorrent 1, the last that is JavaScript alone: later ones load a WebRTC library whose binary
+//! npm fetches elsewhere.
 //!
-//! Decides: where the library is looked for, and how the script is called. Must not know: who is on the other side.
+//! Decides: where the library is looked for, and how the script is called. Must not know: who is on
+//! the other side.
 //! Invariant: the script's output is JSON lines, as that of `bt`.
 
 use super::script::Script;
@@ -34,19 +36,27 @@ impl Client for Webtorrent {
         fs::create_dir_all(at.dir)?;
         let library = library().context("WebTorrent is not installed")?.join("index.js");
         let mut command = Command::new("node");
-        command.args(["--input-type=module", "--eval", SCRIPT]).arg(library).arg(at.source()).arg(at.dir);
+        command
+            .args(["--input-type=module", "--eval", SCRIPT])
+            .arg(library)
+            .arg(at.source())
+            .arg(at.dir);
         command.arg(PORT.to_string()).env("HOME", at.home);
         Ok(Box::new(Script::open("WebTorrent", &mut at.host.inside(&command))?))
     }
 }
 
 impl Webtorrent {
-    /// Its DHT node, the package `bittorrent-dht`, if it is installed: it joins at `bootstrap` and announces a peer at port 7777 for the
-    /// info-hash, or looks for its peers (`get-peers`), until it is stopped.
+    /// Its DHT node, the package `bittorrent-dht`, if it is installed: it joins at `bootstrap` and
+    /// announces a peer at port 7777 for the info-hash, or looks for its peers (`get-peers`), until
+    /// it is stopped.
     pub fn dht(mode: &str, hash: &str, bootstrap: &str) -> Option<Command> {
         let library = library()?.join("index.js");
         let mut command = Command::new("node");
-        command.args(["--input-type=module", "--eval", DHT_SCRIPT]).arg(library).args([mode, hash, bootstrap]);
+        command
+            .args(["--input-type=module", "--eval", DHT_SCRIPT])
+            .arg(library)
+            .args([mode, hash, bootstrap]);
         Some(command)
     }
 }
@@ -54,7 +64,9 @@ impl Webtorrent {
 fn library() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let find = || {
-        let root = is_there("node").then(|| Command::new("npm").args(["root", "--global"]).output())?.ok()?;
+        let root = is_there("node")
+            .then(|| Command::new("npm").args(["root", "--global"]).output())?
+            .ok()?;
         let folder = PathBuf::from(String::from_utf8_lossy(&root.stdout).trim()).join("webtorrent");
         folder.is_dir().then_some(folder)
     };

@@ -1,7 +1,8 @@
 //! System calls of one transfer.
 //!
 //! Decides: which calls are counted. Must not know: who makes them, and why.
-//! Invariant: of the calls that are counted, those of both processes are, from their start to their end.
+//! Invariant: of the calls that are counted, those of both processes are, from their start to their
+//! end.
 
 use super::Bench;
 use super::table::{Table, number};
@@ -15,12 +16,14 @@ use std::time::Instant;
 /// The file, in pieces of a MiB.
 const BYTES: u64 = 1 << 30;
 
-/// Calls that take bytes from a socket, give bytes to one, and write files. What `splice` gives to sockets is counted apart.
+/// Calls that take bytes from a socket, give bytes to one, and write files. What `splice` gives to
+/// sockets is counted apart.
 const RECEIVE: &[&str] = &["recvfrom", "recvmsg", "recvmmsg", "readv"];
 const SEND: &[&str] = &["sendto", "sendmsg", "sendmmsg", "writev"];
 const WRITE: &[&str] = &["pwrite64", "pwritev", "pwritev2", "io_uring_enter"];
 
-/// What makes strace count calls. Only those that are asked for are stopped for: a slow seed is read from more often.
+/// What makes strace count calls. Only those that are asked for are stopped for: a slow seed is
+/// read from more often.
 const COUNT: &[&str] = &["-c", "-U", "calls,name", "-e"];
 
 /// How many times a call was made, by its name.
@@ -42,10 +45,14 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let torrent = stage.create(&source, &["--piece-length", "1MiB"])?;
     let hosts = [net.fast_host()?, net.fast_host()?];
     let these = format!("trace={}", [RECEIVE, SEND, WRITE].concat().join(","));
-    let sum = |calls: &Calls, names: &[&str]| names.iter().filter_map(|name| calls.get(*name)).sum::<u64>() as f64;
+    let sum = |calls: &Calls, names: &[&str]| {
+        names.iter().filter_map(|name| calls.get(*name)).sum::<u64>() as f64
+    };
     for _ in 0..bench.args.runs {
-        let [seed, get] = count(&transfer(bench, &stage, &torrent, &hosts, &[COUNT, &[&these]].concat())?)?;
-        let spliced = spliced(&transfer(bench, &stage, &torrent, &hosts, &["-y", "-e", "trace=splice"])?)?;
+        let [seed, get] =
+            count(&transfer(bench, &stage, &torrent, &hosts, &[COUNT, &[&these]].concat())?)?;
+        let spliced =
+            spliced(&transfer(bench, &stage, &torrent, &hosts, &["-y", "-e", "trace=splice"])?)?;
         let network = |calls: &Calls| sum(calls, RECEIVE) + sum(calls, SEND);
         let figures = [
             ("seed receive", sum(&seed, RECEIVE)),
@@ -55,37 +62,59 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
             ("receive and send", network(&seed) + network(&get) + spliced as f64),
             ("leecher writes", sum(&get, WRITE)),
         ];
-        figures.into_iter().for_each(|(what, value)| bench.figures.add(format!("calls/{what}"), value));
+        figures
+            .into_iter()
+            .for_each(|(what, value)| bench.figures.add(format!("calls/{what}"), value));
     }
-    let all = count(&transfer(bench, &stage, &torrent, &hosts, &[COUNT, &["trace=all"]].concat())?)?;
-    bench.figures.add("calls/all".to_owned(), all.iter().flat_map(Calls::values).sum::<u64>() as f64);
+    let all =
+        count(&transfer(bench, &stage, &torrent, &hosts, &[COUNT, &["trace=all"]].concat())?)?;
+    bench
+        .figures
+        .add("calls/all".to_owned(), all.iter().flat_map(Calls::values).sum::<u64>() as f64);
     let mut table = Table::new(
         "calls: system calls of a transfer of 1 GiB in pieces of 1 MiB, the least of the runs (all: of one run)",
         &["", "calls"],
     );
-    let names: Vec<String> = bench.figures.medians("calls/", "").map(|(name, _)| name.to_owned()).collect();
+    let names: Vec<String> =
+        bench.figures.medians("calls/", "").map(|(name, _)| name.to_owned()).collect();
     for name in names {
-        table.row([name.trim_start_matches("calls/").to_owned(), number(bench.figures.least(&name), 0)]);
+        table.row([
+            name.trim_start_matches("calls/").to_owned(),
+            number(bench.figures.least(&name), 0),
+        ]);
     }
     bench.show(table);
     Ok(())
 }
 
 /// A transfer of which strace notes the calls of both sides, as `how` says: its logs.
-fn transfer(bench: &Bench<'_>, stage: &Stage, torrent: &Path, [here, there]: &[Host; 2], how: &[&str]) -> Result<[String; 2]> {
+fn transfer(
+    bench: &Bench<'_>,
+    stage: &Stage,
+    torrent: &Path,
+    [here, there]: &[Host; 2],
+    how: &[&str],
+) -> Result<[String; 2]> {
     let copies = Stage::within(&bench.args.folder)?;
     let (seed_log, get_log) = (copies.path("seed.calls"), copies.path("get.calls"));
     let mut seed = copies.seed("seed", torrent, &stage.path(""), (here.v4, 0).into());
-    let seed = Process::start("seed", &mut here.inside(&noted(seed.arg("--no-check"), &seed_log, how)))?;
+    let seed =
+        Process::start("seed", &mut here.inside(&noted(seed.arg("--no-check"), &seed_log, how)))?;
     let at = listening(&seed)?;
     let mut get = copies.get("get", torrent, &copies.path("copy"), (there.v4, 0).into());
-    Process::run("get", &mut there.inside(&noted(get.args(["--peer", &at]), &get_log, how)), PATIENCE)?.expect_code(0)?;
+    Process::run(
+        "get",
+        &mut there.inside(&noted(get.args(["--peer", &at]), &get_log, how)),
+        PATIENCE,
+    )?
+    .expect_code(0)?;
     seed.stop(PATIENCE)?;
     ensure_same(&stage.path("content"), &copies.path("copy/content"))?;
     Ok([read(&seed_log)?, read(&get_log)?])
 }
 
-/// The same command, its calls noted by a process that is nobody's parent: signals and the end are the command's own.
+/// The same command, its calls noted by a process that is nobody's parent: signals and the end are
+/// the command's own.
 fn noted(command: &Command, log: &Path, how: &[&str]) -> Command {
     let mut noted = Command::new("strace");
     noted.args(["-D", "-f", "--seccomp-bpf"]).args(how).arg("-o").arg(log);
@@ -102,19 +131,25 @@ fn read(log: &Path) -> Result<String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let text = std::fs::read_to_string(log).unwrap_or_default();
-        if text.trim_end().ends_with("total") || text.trim_end().ends_with("+++ exited with 0 +++") {
+        if text.trim_end().ends_with("total") || text.trim_end().ends_with("+++ exited with 0 +++")
+        {
             return Ok(text);
         }
-        ensure!(Instant::now() < deadline, "waited {PATIENCE:?} for strace's account, in vain: {text}");
+        ensure!(
+            Instant::now() < deadline,
+            "waited {PATIENCE:?} for strace's account, in vain: {text}"
+        );
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
 
-/// The calls of `splice` that gave bytes to sockets. Most others move a header from pipe to pipe, and as each is stopped for, the transfer is slow:
-/// so that only these calls are counted in it, and all others in a fast one.
+/// The calls of `splice` that gave bytes to sockets. Most others move a header from pipe to pipe,
+/// and as each is stopped for, the transfer is slow: so that only these calls are counted in it,
+/// and all others in a fast one.
 fn spliced([seed, _]: &[String; 2]) -> Result<u64> {
     let into_socket = || seed.lines().filter(|line| line.contains("<socket:"));
-    let bytes: u64 = into_socket().filter_map(|line| line.rsplit_once("= ")?.1.parse::<u64>().ok()).sum();
+    let bytes: u64 =
+        into_socket().filter_map(|line| line.rsplit_once("= ")?.1.parse::<u64>().ok()).sum();
     ensure!(
         bytes > BYTES * 9 / 10,
         "{bytes} bytes of {BYTES} left through pipes: the transfer in which `splice` is counted is not like the other"

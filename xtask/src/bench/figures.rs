@@ -28,8 +28,13 @@ impl Figures {
     }
 
     /// The medians of all figures whose names begin and end so.
-    pub(super) fn medians<'a>(&'a self, start: &'a str, end: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
-        let matching = self.0.iter().filter(move |(name, _)| name.starts_with(start) && name.ends_with(end));
+    pub(super) fn medians<'a>(
+        &'a self,
+        start: &'a str,
+        end: &'a str,
+    ) -> impl Iterator<Item = (&'a str, f64)> {
+        let matching =
+            self.0.iter().filter(move |(name, _)| name.starts_with(start) && name.ends_with(end));
         matching.map(|(name, runs)| (name.as_str(), median(runs.iter().copied())))
     }
 

@@ -24,9 +24,17 @@ impl Goal {
 
     /// Holds or not, the value, its limit, and what it is.
     pub(super) fn cells(&self) -> [String; 4] {
-        let (sign, word) = (if self.at_least { "≥" } else { "≤" }, if self.holds() { "holds" } else { "MISSED" });
-        let number = |value: f64| if value >= 1000.0 { format!("{value:.0}") } else { format!("{value:.2}") };
-        [word.to_owned(), number(self.value), format!("{sign} {}", number(self.limit)), self.what.to_owned()]
+        let (sign, word) =
+            (if self.at_least { "≥" } else { "≤" }, if self.holds() { "holds" } else { "MISSED" });
+        let number = |value: f64| {
+            if value >= 1000.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+        };
+        [
+            word.to_owned(),
+            number(self.value),
+            format!("{sign} {}", number(self.limit)),
+            self.what.to_owned(),
+        ]
     }
 }
 
@@ -40,10 +48,12 @@ impl fmt::Display for Goal {
 /// The goals whose figures were measured.
 pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
     let ratio = |ours: Option<f64>, theirs: Option<f64>| Some(ours? / theirs?);
-    // Libtorrent as it comes, which takes long, and without uTP. What one scenario moves is compared with what the same one moves.
+    // Libtorrent as it comes, which takes long, and without uTP. What one scenario moves is
+    // compared with what the same one moves.
     let beside = |theirs: &'static str, ours: [&str; 2], what: &str| {
         let scenario = if theirs == "libtorrent" { "others" } else { "one" };
-        let median = |[seed, leecher]: [&str; 2]| figures.median(&figure(scenario, seed, leecher, what));
+        let median =
+            |[seed, leecher]: [&str; 2]| figures.median(&figure(scenario, seed, leecher, what));
         ratio(median(ours), median([theirs, theirs]))
     };
     let (default, tcp) = ("libtorrent", "libtorrent TCP");
@@ -51,7 +61,10 @@ pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
     let of_next = |scenario: &str| {
         let ours = figure(scenario, "bt", "bt", "wall");
         let start = format!("{scenario}/");
-        let others = figures.medians(&start, "/wall").filter(|(name, _)| *name != ours).map(|(_, wall)| wall);
+        let others = figures
+            .medians(&start, "/wall")
+            .filter(|(name, _)| *name != ours)
+            .map(|(_, wall)| wall);
         ratio(figures.median(&ours), others.min_by(f64::total_cmp))
     };
     let hashing = |who: &str, what: &str| figures.median(&format!("hashing/{who}/{what}"));
@@ -73,28 +86,64 @@ pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
     let crowd = figures.median(&figure("crowd", "50 bt", "bt", "leecher peak"));
 
     let at_most = [
-        ("CPU per GiB as a leecher of libtorrent, of libtorrent's own", beside(default, [default, "bt"], "leecher cpu"), 0.70),
+        (
+            "CPU per GiB as a leecher of libtorrent, of libtorrent's own",
+            beside(default, [default, "bt"], "leecher cpu"),
+            0.70,
+        ),
         (
             "CPU per GiB as a leecher of libtorrent, of libtorrent's own, without uTP",
             beside(tcp, [tcp, "bt"], "leecher cpu"),
             0.70,
         ),
-        ("CPU per GiB as a seed for libtorrent, of libtorrent's own", beside(default, ["bt", default], "seed cpu"), 0.30),
-        ("CPU per GiB as a seed for libtorrent, of libtorrent's own, without uTP", beside(tcp, ["bt", tcp], "seed cpu"), 0.30),
-        ("seconds from bt to bt, of libtorrent to libtorrent", beside(default, ["bt", "bt"], "wall"), 0.50),
-        ("seconds from bt to bt, of libtorrent to libtorrent without uTP", beside(tcp, ["bt", "bt"], "wall"), 0.50),
+        (
+            "CPU per GiB as a seed for libtorrent, of libtorrent's own",
+            beside(default, ["bt", default], "seed cpu"),
+            0.30,
+        ),
+        (
+            "CPU per GiB as a seed for libtorrent, of libtorrent's own, without uTP",
+            beside(tcp, ["bt", tcp], "seed cpu"),
+            0.30,
+        ),
+        (
+            "seconds from bt to bt, of libtorrent to libtorrent",
+            beside(default, ["bt", "bt"], "wall"),
+            0.50,
+        ),
+        (
+            "seconds from bt to bt, of libtorrent to libtorrent without uTP",
+            beside(tcp, ["bt", "bt"], "wall"),
+            0.50,
+        ),
         ("seconds from bt to bt, of the fastest other pair", of_next("one"), 1.0),
-        ("seconds from bt to bt, of the fastest other pair of those who take long", of_next("others"), 1.0),
+        (
+            "seconds from bt to bt, of the fastest other pair of those who take long",
+            of_next("others"),
+            1.0,
+        ),
         ("peak memory of a leecher, of rqbit's and the block budget", peak("leecher peak"), 1.0),
         ("peak memory of a seed, of rqbit's and the block budget", peak("seed peak"), 1.0),
-        ("peak MiB of a leecher of 50 seeds, pieces of 16 MiB", crowd.map(|bytes| bytes / f64::from(1 << 20)), 128.0),
+        (
+            "peak MiB of a leecher of 50 seeds, pieces of 16 MiB",
+            crowd.map(|bytes| bytes / f64::from(1 << 20)),
+            128.0,
+        ),
         ("CPU per GiB of bt create, of mktorrent's", made("bt create"), 0.60),
         ("CPU per GiB of bt verify, of mktorrent's", made("bt verify"), 0.60),
-        ("CPU per delivered GiB with four leechers, of that with one", ratio(fan("4 bt"), fan("bt")), 1.10),
+        (
+            "CPU per delivered GiB with four leechers, of that with one",
+            ratio(fan("4 bt"), fan("bt")),
+            1.10,
+        ),
         ("memory of a torrent that is seeded, of libtorrent's", many("memory"), 1.0),
         ("seconds to add ten thousand torrents, of libtorrent's", many("add wall"), 1.0),
         ("CPU of ten thousand idle torrents, of libtorrent's", many("idle cpu"), 1.0),
-        ("receive and send calls for 1 GiB, both sides", figures.least("calls/receive and send"), 10_000.0),
+        (
+            "receive and send calls for 1 GiB, both sides",
+            figures.least("calls/receive and send"),
+            10_000.0,
+        ),
         ("the leecher's writes for 1 GiB", figures.least("calls/leecher writes"), 1100.0),
     ];
     let at_least = [
@@ -102,6 +151,14 @@ pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
         ("times as fast as mktorrent: bt verify", faster("bt verify"), 1.70),
         ("CPU of the idler of two shards, of the busier's", balance(), 0.50),
     ];
-    let goal = |at_least| move |(what, value, limit): (_, Option<f64>, _)| Some(Goal { what, value: value?, limit, at_least });
-    at_most.into_iter().filter_map(goal(false)).chain(at_least.into_iter().filter_map(goal(true))).collect()
+    let goal = |at_least| {
+        move |(what, value, limit): (_, Option<f64>, _)| {
+            Some(Goal { what, value: value?, limit, at_least })
+        }
+    };
+    at_most
+        .into_iter()
+        .filter_map(goal(false))
+        .chain(at_least.into_iter().filter_map(goal(true)))
+        .collect()
 }

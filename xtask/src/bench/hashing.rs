@@ -32,7 +32,10 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let theirs = stage.path("theirs.torrent");
     for _ in 0..bench.args.runs {
         let mut create = stage.bt("creator");
-        create.args(["create", "--force", "--piece-length", &piece, "-o"]).arg(stage.path("ours.torrent")).arg(&source);
+        create
+            .args(["create", "--force", "--piece-length", &piece, "-o"])
+            .arg(stage.path("ours.torrent"))
+            .arg(&source);
         let mut verify = stage.bt("verifier");
         verify.arg("verify").arg(&torrent).arg(stage.path(""));
         // It does not overwrite.
@@ -42,7 +45,8 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
             measure(bench, name, command)?;
         }
     }
-    let mut table = Table::new("hashing: one file of 1 GiB in pieces of 1 MiB", &["", "seconds", "CPU s/GiB"]);
+    let mut table =
+        Table::new("hashing: one file of 1 GiB in pieces of 1 MiB", &["", "seconds", "CPU s/GiB"]);
     for name in NAMES {
         let median = |what: &str| bench.figures.median(&format!("hashing/{name}/{what}"));
         table.row([name.to_owned(), number(median("wall"), 3), number(median("cpu"), 2)]);

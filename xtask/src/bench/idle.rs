@@ -1,7 +1,8 @@
 //! Peers that are connected and do nothing.
 //!
 //! Decides: how many, and how long is looked at them. Must not know: how a connection is kept.
-//! Invariant: both sides keep the same peers in the same way, each of whom has shaken hands and heard what there is.
+//! Invariant: both sides keep the same peers in the same way, each of whom has shaken hands and
+//! heard what there is.
 
 use super::Bench;
 use super::many::{IDLE, PIECES, sides};
@@ -18,14 +19,18 @@ const PEERS: u64 = 50;
 pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let stage = Stage::within(&bench.args.folder)?;
     let mut sides = sides(bench, "idle", &stage, TORRENTS)?;
-    let title = format!("idle: {} connected peers of {TORRENTS} torrents that do nothing", TORRENTS * PEERS);
+    let title = format!(
+        "idle: {} connected peers of {TORRENTS} torrents that do nothing",
+        TORRENTS * PEERS
+    );
     let mut table = Table::new(title, &["", "KiB each", "CPU, % of a core"]);
     for (name, command) in &mut sides {
         for _ in 0..bench.args.runs {
             look(bench, &stage, name, command)?;
         }
         let median = |what: &str| bench.figures.median(&format!("idle/{name}/{what}"));
-        let cells = [number(median("memory").map(|bytes| bytes / 1024.0), 1), number(median("cpu"), 2)];
+        let cells =
+            [number(median("memory").map(|bytes| bytes / 1024.0), 1), number(median("cpu"), 2)];
         table.row([(*name).to_owned()].into_iter().chain(cells));
     }
     bench.show(table);
@@ -37,17 +42,26 @@ fn look(bench: &mut Bench<'_>, stage: &Stage, name: &str, command: &mut Command)
     process.wait_event("open", PATIENCE)?;
     process.tell("begin")?;
     let at = listening(&process)?;
-    let torrents = (0..TORRENTS).map(|number| stage.info_hash(&stage.path(format!("torrents/{number:05}.torrent"))));
+    let torrents = (0..TORRENTS)
+        .map(|number| stage.info_hash(&stage.path(format!("torrents/{number:05}.torrent"))));
     let torrents = torrents.collect::<Result<Vec<_>>>()?;
     let before = process.memory()?;
-    let meet =
-        |n: u64| Asker::meet(&at, torrents[(n % TORRENTS) as usize].0, PIECES as usize).with_context(|| format!("peer {n}"));
-    let peers = (0..TORRENTS * PEERS).map(meet).collect::<Result<Vec<_>>>().with_context(|| name.to_owned())?;
+    let meet = |n: u64| {
+        Asker::meet(&at, torrents[(n % TORRENTS) as usize].0, PIECES as usize)
+            .with_context(|| format!("peer {n}"))
+    };
+    let peers = (0..TORRENTS * PEERS)
+        .map(meet)
+        .collect::<Result<Vec<_>>>()
+        .with_context(|| name.to_owned())?;
     let (memory, cpu) = (process.memory()?, process.cpu_seconds()?);
     // Not a wait for something: the time itself is what is measured over.
     std::thread::sleep(IDLE);
     let idle = (process.cpu_seconds()? - cpu) / IDLE.as_secs_f64() * 100.0;
-    bench.figures.add(format!("idle/{name}/memory"), memory.saturating_sub(before) as f64 / peers.len() as f64);
+    bench.figures.add(
+        format!("idle/{name}/memory"),
+        memory.saturating_sub(before) as f64 / peers.len() as f64,
+    );
     bench.figures.add(format!("idle/{name}/cpu"), idle);
     Ok(())
 }

@@ -1,13 +1,17 @@
 //! Many torrents in one process, and two torrents on two shards.
 //!
 //! Decides: how many, and how long is looked at them. Must not know: how they are kept.
-//! Invariant: both sides add the same torrents in the same way: all there, nothing hashed, no tracker.
+//! Invariant: both sides add the same torrents in the same way: all there, nothing hashed, no
+//! tracker.
 
 use super::Bench;
 use super::table::{Table, number};
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::foreign::Libtorrent;
-use bt_tests::{Host, Net, PATIENCE, Process, Stage, build_release, ensure_same, listening, random_bytes, random_file};
+use bt_tests::{
+    Host, Net, PATIENCE, Process, Stage, build_release, ensure_same, listening, random_bytes,
+    random_file,
+};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,7 +36,10 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let stage = Stage::within(&bench.args.folder)?;
     let mut sides = sides(bench, "many", &stage, TORRENTS)?;
     let title = format!("many: {TORRENTS} torrents of {PIECES} pieces, seeding in one process");
-    let mut table = Table::new(title, &["", "KiB each", "seconds to add", "CPU s to add", "idle CPU, % of a core"]);
+    let mut table = Table::new(
+        title,
+        &["", "KiB each", "seconds to add", "CPU s to add", "idle CPU, % of a core"],
+    );
     for (name, command) in &mut sides {
         look(bench, name, command)?;
         let median = |what: &str| bench.figures.median(&format!("many/{name}/{what}"));
@@ -48,8 +55,14 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Makes so many torrents of what is not there, and the commands that seed them all from one process: ours, and libtorrent's where it is.
-pub(super) fn sides(bench: &mut Bench<'_>, scenario: &str, stage: &Stage, count: u64) -> Result<Vec<(&'static str, Command)>> {
+/// Makes so many torrents of what is not there, and the commands that seed them all from one
+/// process: ours, and libtorrent's where it is.
+pub(super) fn sides(
+    bench: &mut Bench<'_>,
+    scenario: &str,
+    stage: &Stage,
+    count: u64,
+) -> Result<Vec<(&'static str, Command)>> {
     let (torrents, data) = (stage.path("torrents"), stage.path("data"));
     fs::create_dir_all(&torrents)?;
     fs::create_dir_all(&data)?;
@@ -82,7 +95,9 @@ fn look(bench: &mut Bench<'_>, name: &str, command: &mut Command) -> Result<()> 
     // Not a wait for something: the time itself is what is measured over.
     std::thread::sleep(IDLE);
     let idle = (process.cpu_seconds()? - cpu_added) / IDLE.as_secs_f64() * 100.0;
-    for (what, value) in [("memory", each), ("add wall", wall), ("add cpu", cpu_added - cpu), ("idle cpu", idle)] {
+    for (what, value) in
+        [("memory", each), ("add wall", wall), ("add cpu", cpu_added - cpu), ("idle cpu", idle)]
+    {
         bench.figures.add(format!("many/{name}/{what}"), value);
     }
     Ok(())
@@ -139,25 +154,39 @@ pub(super) fn shards(bench: &mut Bench<'_>) -> Result<()> {
             let at = listening(&seed)?;
             let stage = Stage::within(&bench.args.folder)?;
             let (wall, cpu) = fetch_both(&stage, &seed, &paths, &at, &hosts)?;
-            names.iter().try_for_each(|name| ensure_same(&data.join(name), &stage.path(name).join(name)))?;
+            names
+                .iter()
+                .try_for_each(|name| ensure_same(&data.join(name), &stage.path(name).join(name)))?;
             bench.figures.add(format!("shards/{count}/wall"), wall);
             for (shard, cpu) in cpu.into_iter().enumerate() {
                 bench.figures.add(format!("shards/{count}/cpu {shard}"), cpu);
             }
         }
         let median = |what: &str| bench.figures.median(&format!("shards/{count}/{what}"));
-        table.row([count.to_string(), number(median("wall"), 2), number(median("cpu 0"), 2), number(median("cpu 1"), 2)]);
+        table.row([
+            count.to_string(),
+            number(median("wall"), 2),
+            number(median("cpu 0"), 2),
+            number(median("cpu 1"), 2),
+        ]);
     }
     bench.show(table);
     Ok(())
 }
 
 /// Seconds until both have their copy, and processor seconds of each shard.
-fn fetch_both(stage: &Stage, seed: &Process, torrents: &[PathBuf], at: &str, hosts: &[Host]) -> Result<(f64, Vec<f64>)> {
+fn fetch_both(
+    stage: &Stage,
+    seed: &Process,
+    torrents: &[PathBuf],
+    at: &str,
+    hosts: &[Host],
+) -> Result<(f64, Vec<f64>)> {
     let began = Instant::now();
     let mut leechers = Vec::new();
     for (torrent, host) in torrents.iter().zip(hosts) {
-        let name = torrent.file_stem().context("a torrent has a name")?.to_string_lossy().into_owned();
+        let name =
+            torrent.file_stem().context("a torrent has a name")?.to_string_lossy().into_owned();
         let mut command = stage.get(&name, torrent, &stage.path(&name), (host.v4, 0).into());
         leechers.push(Process::start(&name, &mut host.inside(command.args(["--peer", at])))?);
     }

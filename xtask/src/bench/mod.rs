@@ -1,6 +1,7 @@
 //! `bench`: what the data path costs, beside other clients.
 //!
-//! Decides: what is measured, in which order, where it is written. Must not know: how a client works.
+//! Decides: what is measured, in which order, where it is written. Must not know: how a client
+//! works.
 //! Invariant: whatever is compared was measured in this run, on this machine, interleaved.
 
 mod calls;
@@ -28,7 +29,8 @@ pub(crate) struct Args {
     /// Runs of each pair
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Only this: one, others, fan-out, fan-in, small-pieces, large-pieces, files, pieces, crowd, hashing, many, idle, shards, calls; repeat for more
+    /// Only this: one, others, fan-out, fan-in, small-pieces, large-pieces, files, pieces, crowd,
+    /// hashing, many, idle, shards, calls; repeat for more
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Only the system calls of a fixed transfer
@@ -89,23 +91,39 @@ impl Bench<'_> {
 
 /// Measures, prints tables and goals, and fails if a goal is missed.
 pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
-    let mut bench =
-        Bench { args, root, figures: Figures::default(), tables: Vec::new(), skipped: Vec::new(), failed: Vec::new() };
+    let mut bench = Bench {
+        args,
+        root,
+        figures: Figures::default(),
+        tables: Vec::new(),
+        skipped: Vec::new(),
+        failed: Vec::new(),
+    };
     transfers::run(&mut bench);
     type Part = fn(&mut Bench<'_>) -> Result<()>;
-    let parts: [(&str, Part); 5] =
-        [("hashing", hashing::run), ("many", many::run), ("idle", idle::run), ("shards", many::shards), ("calls", calls::run)];
+    let parts: [(&str, Part); 5] = [
+        ("hashing", hashing::run),
+        ("many", many::run),
+        ("idle", idle::run),
+        ("shards", many::shards),
+        ("calls", calls::run),
+    ];
     for (name, part) in parts {
         bench.attempt(name, part);
     }
     let in_ci = std::env::var_os("BT_CI").is_some_and(|value| value == "1");
-    ensure!(!in_ci || bench.skipped.is_empty(), "BT_CI=1 forbids skipping: {}", bench.skipped.join("; "));
+    ensure!(
+        !in_ci || bench.skipped.is_empty(),
+        "BT_CI=1 forbids skipping: {}",
+        bench.skipped.join("; ")
+    );
 
     let goals = goals::goals(&bench.figures);
     goals.iter().for_each(|goal| println!("{goal}"));
     if let Some(path) = &args.json {
         let report = json!({ "machine": page::machine(), "clients": page::clients(), "size_mib": args.size, "figures": bench.figures.json() });
-        std::fs::write(path, format!("{report:#}\n")).with_context(|| path.display().to_string())?;
+        std::fs::write(path, format!("{report:#}\n"))
+            .with_context(|| path.display().to_string())?;
     }
     if args.write {
         page::write(&bench, &goals)?;

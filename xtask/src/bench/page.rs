@@ -21,9 +21,16 @@ pub(super) fn write(bench: &Bench<'_>, goals: &[Goal]) -> Result<()> {
     let (text, _) = page.split_once(MARK).context("docs/performance.md has lost its mark")?;
     let mut list = Table::new("Goals", &["", "measured", "goal", "of what"]);
     goals.iter().for_each(|goal| list.row(goal.cells()));
-    let tables: Vec<String> = std::iter::once(&list).chain(&bench.tables).map(Table::markdown).collect();
-    let how = format!("{}, {}. {}. Medians of {} runs.", date(), machine(), clients(), bench.args.runs);
-    let skipped: String = bench.skipped.iter().chain(&bench.failed).map(|what| format!("\nNot measured: {what}.\n")).collect();
+    let tables: Vec<String> =
+        std::iter::once(&list).chain(&bench.tables).map(Table::markdown).collect();
+    let how =
+        format!("{}, {}. {}. Medians of {} runs.", date(), machine(), clients(), bench.args.runs);
+    let skipped: String = bench
+        .skipped
+        .iter()
+        .chain(&bench.failed)
+        .map(|what| format!("\nNot measured: {what}.\n"))
+        .collect();
     Ok(std::fs::write(&path, format!("{text}{MARK}\n{how}\n{skipped}\n{}", tables.join("\n")))?)
 }
 
@@ -51,5 +58,7 @@ pub(super) fn clients() -> String {
 
 fn date() -> String {
     let said = Command::new("date").args(["-u", "+%F"]).output();
-    said.map_or("an unknown day".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    said.map_or("an unknown day".into(), |output| {
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    })
 }

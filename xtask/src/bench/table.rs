@@ -34,7 +34,11 @@ impl Table {
         let line = |cells: &mut dyn Iterator<Item = &str>| {
             let mut line = String::new();
             for (n, (cell, &width)) in cells.zip(&widths).enumerate() {
-                let _ = if n == 0 { write!(line, "{cell:<width$}") } else { write!(line, "  {cell:>width$}") };
+                let _ = if n == 0 {
+                    write!(line, "{cell:<width$}")
+                } else {
+                    write!(line, "  {cell:>width$}")
+                };
             }
             line + "\n"
         };
@@ -47,7 +51,12 @@ impl Table {
 
     /// For a page.
     pub(super) fn markdown(&self) -> String {
-        let mut text = format!("### {}\n\n| {} |\n|{}\n", self.title, self.head.join(" | "), "---|".repeat(self.head.len()));
+        let mut text = format!(
+            "### {}\n\n| {} |\n|{}\n",
+            self.title,
+            self.head.join(" | "),
+            "---|".repeat(self.head.len())
+        );
         for row in &self.rows {
             let _ = writeln!(text, "| {} |", row.join(" | "));
         }

@@ -1,7 +1,8 @@
 //! Transfers between pairs of clients.
 //!
 //! Decides: what is moved, how many take part, which pairs. Must not know: how a client works.
-//! Invariant: runs are interleaved, A B C A B C, so that a slow minute of the machine hits everybody.
+//! Invariant: runs are interleaved, A B C A B C, so that a slow minute of the machine hits
+//! everybody.
 
 use super::Bench;
 use super::table::{Table, mib, number};
@@ -81,7 +82,12 @@ const SCENARIOS: [Scenario; 9] = [
         files: 1,
         size: Size::Part(2),
         piece: MIB,
-        pairs: &[(&Bt::SEED, 1, &Bt::GET, 1), (&Bt::SEED, 1, &Bt::GET, 4), (TCP, 1, TCP, 1), (TCP, 1, TCP, 4)],
+        pairs: &[
+            (&Bt::SEED, 1, &Bt::GET, 1),
+            (&Bt::SEED, 1, &Bt::GET, 4),
+            (TCP, 1, TCP, 1),
+            (TCP, 1, TCP, 4),
+        ],
     },
     Scenario {
         name: "fan-in",
@@ -91,9 +97,30 @@ const SCENARIOS: [Scenario; 9] = [
         piece: MIB,
         pairs: &[(&Bt::SEED, 4, &Bt::GET, 1), (TCP, 4, TCP, 1)],
     },
-    Scenario { name: "small-pieces", what: "pieces of 256 KiB", files: 1, size: Size::Part(2), piece: 256 * KIB, pairs: TWO },
-    Scenario { name: "large-pieces", what: "pieces of 16 MiB", files: 1, size: Size::Part(2), piece: 16 * MIB, pairs: TWO },
-    Scenario { name: "files", what: "10,000 files", files: 10_000, size: Size::Part(4), piece: MIB, pairs: TWO },
+    Scenario {
+        name: "small-pieces",
+        what: "pieces of 256 KiB",
+        files: 1,
+        size: Size::Part(2),
+        piece: 256 * KIB,
+        pairs: TWO,
+    },
+    Scenario {
+        name: "large-pieces",
+        what: "pieces of 16 MiB",
+        files: 1,
+        size: Size::Part(2),
+        piece: 16 * MIB,
+        pairs: TWO,
+    },
+    Scenario {
+        name: "files",
+        what: "10,000 files",
+        files: 10_000,
+        size: Size::Part(4),
+        piece: MIB,
+        pairs: TWO,
+    },
     Scenario {
         name: "pieces",
         what: "200,000 pieces of 16 KiB",
@@ -139,7 +166,14 @@ impl Scenario {
             }
         }
         let title = format!("{}: {}, {} MiB", self.name, self.what, bytes >> 20);
-        let head = ["", "seconds", "CPU s/GiB, seeds", "CPU s/GiB, leechers", "peak MiB, seed", "peak MiB, leecher"];
+        let head = [
+            "",
+            "seconds",
+            "CPU s/GiB, seeds",
+            "CPU s/GiB, leechers",
+            "peak MiB, seed",
+            "peak MiB, leecher",
+        ];
         let mut table = Table::new(title, &head);
         for pair in pairs {
             let [seed, leecher] = names(pair);
@@ -157,7 +191,13 @@ impl Scenario {
         Ok(())
     }
 
-    fn measure(&self, bench: &mut Bench<'_>, payload: &Payload, pair: &Pair, run: u32) -> Result<()> {
+    fn measure(
+        &self,
+        bench: &mut Bench<'_>,
+        payload: &Payload,
+        pair: &Pair,
+        run: u32,
+    ) -> Result<()> {
         let (seed, seeds, leecher, leechers) = *pair;
         let cost = payload.transfer(&bench.args.folder, (seed, seeds), (leecher, leechers))?;
         let gib = (payload.bytes() * leechers as u64) as f64 / f64::from(1 << 30);

@@ -13,13 +13,27 @@ const MARGIN: u64 = 50;
 
 /// An SVG: pieces of each leecher over time, and the pieces that any leecher has.
 pub(crate) fn draw(title: &str, report: &Report) -> String {
-    let end = report.finishers.iter().map(|finisher| finisher.finished.as_micros()).max().unwrap_or(1).max(1);
+    let end = report
+        .finishers
+        .iter()
+        .map(|finisher| finisher.finished.as_micros())
+        .max()
+        .unwrap_or(1)
+        .max(1);
     let pieces = report.progress.iter().map(|sample| sample.spread).max().unwrap_or(1).max(1);
     let x = |micros: u64| MARGIN + micros.min(end) * (WIDTH - 2 * MARGIN) / end;
-    let y = |count: u32| HEIGHT - MARGIN - u64::from(count) * (HEIGHT - 2 * MARGIN) / u64::from(pieces);
+    let y =
+        |count: u32| HEIGHT - MARGIN - u64::from(count) * (HEIGHT - 2 * MARGIN) / u64::from(pieces);
     let line = |value: &dyn Fn(usize) -> u32| {
-        let points = report.progress.iter().enumerate().take_while(|(_, sample)| sample.at.as_micros() <= end);
-        points.map(|(n, sample)| format!("{},{}", x(sample.at.as_micros()), y(value(n)))).collect::<Vec<_>>().join(" ")
+        let points = report
+            .progress
+            .iter()
+            .enumerate()
+            .take_while(|(_, sample)| sample.at.as_micros() <= end);
+        points
+            .map(|(n, sample)| format!("{},{}", x(sample.at.as_micros()), y(value(n))))
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"13\">\n\
@@ -28,13 +42,31 @@ pub(crate) fn draw(title: &str, report: &Report) -> String {
     );
     let leechers = report.progress.first().map_or(0, |sample| sample.pieces.len());
     for leecher in 0..leechers {
-        let of = |n: usize| report.progress.get(n).and_then(|sample| sample.pieces.get(leecher)).copied().unwrap_or(0);
-        let _ = writeln!(svg, "<polyline points=\"{}\" fill=\"none\" stroke=\"#36c\" stroke-opacity=\".35\"/>", line(&of));
+        let of = |n: usize| {
+            report
+                .progress
+                .get(n)
+                .and_then(|sample| sample.pieces.get(leecher))
+                .copied()
+                .unwrap_or(0)
+        };
+        let _ = writeln!(
+            svg,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"#36c\" stroke-opacity=\".35\"/>",
+            line(&of)
+        );
     }
     let spread = |n: usize| report.progress.get(n).map_or(0, |sample| sample.spread);
-    let _ = writeln!(svg, "<polyline points=\"{}\" fill=\"none\" stroke=\"#c33\" stroke-width=\"2\"/>", line(&spread));
+    let _ = writeln!(
+        svg,
+        "<polyline points=\"{}\" fill=\"none\" stroke=\"#c33\" stroke-width=\"2\"/>",
+        line(&spread)
+    );
     let (left, right, bottom) = (MARGIN, WIDTH - MARGIN, HEIGHT - MARGIN);
-    let _ = writeln!(svg, "<path d=\"M{left} {MARGIN}V{bottom}H{right}\" fill=\"none\" stroke=\"#000\"/>");
+    let _ = writeln!(
+        svg,
+        "<path d=\"M{left} {MARGIN}V{bottom}H{right}\" fill=\"none\" stroke=\"#000\"/>"
+    );
     for fifth in 0..=5 {
         let micros = end * fifth / 5;
         let _ = writeln!(
@@ -45,6 +77,11 @@ pub(crate) fn draw(title: &str, report: &Report) -> String {
             micros / 1_000_000
         );
     }
-    let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{pieces}</text>\n</svg>", left - 6, MARGIN + 5);
+    let _ = writeln!(
+        svg,
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{pieces}</text>\n</svg>",
+        left - 6,
+        MARGIN + 5
+    );
     svg
 }

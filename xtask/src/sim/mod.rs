@@ -1,7 +1,8 @@
 //! `sim`: a named simulation, again; or over many seeds, with its goals.
 //!
 //! Decides: what is printed. Must not know: what a scenario does.
-//! Invariant: the trace hash is printed, so that two runs can be compared; a goal that is missed is an error.
+//! Invariant: the trace hash is printed, so that two runs can be compared; a goal that is missed is
+//! an error.
 
 mod chart;
 
@@ -41,7 +42,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let report = if args.trace {
         let mut out = std::io::BufWriter::new(std::io::stdout());
-        let sink = move |now, host: &str, line: &str| drop(writeln!(out, "{now:>12} {host:<12} {line}"));
+        let sink =
+            move |now, host: &str, line: &str| drop(writeln!(out, "{now:>12} {host:<12} {line}"));
         scenarios::run_traced(&args.name, args.seed, Box::new(sink))?
     } else {
         scenarios::run(&args.name, args.seed)?
@@ -49,7 +51,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     println!("{report}");
     if let Some(file) = &args.chart {
         let title = format!("{}, seed {}", args.name, args.seed);
-        std::fs::write(file, chart::draw(&title, &report)).with_context(|| file.display().to_string())?;
+        std::fs::write(file, chart::draw(&title, &report))
+            .with_context(|| file.display().to_string())?;
     }
     judge(&args.name, &[report])
 }
@@ -67,7 +70,8 @@ fn many(name: &str, seeds: RangeInclusive<u64>) -> Result<()> {
             if !seeds.contains(&seed) {
                 return Ok(());
             }
-            let report = scenarios::run(name, seed).inspect_err(|_| next.store(u64::MAX / 2, Relaxed))?;
+            let report =
+                scenarios::run(name, seed).inspect_err(|_| next.store(u64::MAX / 2, Relaxed))?;
             println!("{}", row(&report));
             done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(report);
         }
@@ -75,7 +79,9 @@ fn many(name: &str, seeds: RangeInclusive<u64>) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     })?;
     let mut reports = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     reports.sort_by_key(|report| report.seed);

@@ -1,6 +1,7 @@
 //! Who may use whom: tidy's copy of the table in `docs/architecture.md`.
 //!
-//! Decides: the edges between crates. A new one is an architectural decision. Must not know: what the crates do.
+//! Decides: the edges between crates. A new one is an architectural decision. Must not know: what
+//! the crates do.
 //! Invariant: every edge goes to a lower floor, but for the tests' harness, which `xtask` borrows.
 
 use super::workspace::Workspace;
@@ -18,7 +19,8 @@ const TABLE: &[Row] = &[
     ("bt-metainfo", 1, &["bt-types", "bt-bencoding", "bt-hash"]),
     ("bt-peer-wire", 1, &["bt-types", "bt-bencoding"]),
     ("bt-tracker-wire", 1, &["bt-types", "bt-bencoding"]),
-    // bt-hash: items are stored under their SHA-1 (BEP 44), and so are the bits of a scrape's filters (BEP 33).
+    // bt-hash: items are stored under their SHA-1 (BEP 44), and so are the bits of a scrape's
+    // filters (BEP 33).
     ("bt-dht", 1, &["bt-types", "bt-bencoding", "bt-hash"]),
     ("bt-net", 1, &["bt-types"]),
     ("bt-tracker-client", 2, &["bt-types", "bt-tracker-wire", "bt-net"]),
@@ -58,7 +60,11 @@ const TABLE: &[Row] = &[
             "bt-tracker",
         ],
     ),
-    ("bt-cli", 4, &["bt-session", "bt-tracker-server", "bt-piece-store", "bt-metainfo", "bt-types"]),
+    (
+        "bt-cli",
+        4,
+        &["bt-session", "bt-tracker-server", "bt-piece-store", "bt-metainfo", "bt-types"],
+    ),
     ("bt-tests", 4, &["bt-types"]),
     ("bt-fuzz", 4, &[]),
     ("xtask", 5, &["bt-sim", "bt-tests"]),
@@ -72,29 +78,45 @@ pub(super) fn problems(workspace: &Workspace) -> Vec<String> {
             problems.push(format!("{}: this crate is not in tidy's table of floors", package.name));
             continue;
         };
-        for dependency in package.dependencies.iter().filter(|dependency| workspace.is_member(&dependency.name)) {
+        for dependency in
+            package.dependencies.iter().filter(|dependency| workspace.is_member(&dependency.name))
+        {
             let name = dependency.name.as_str();
-            // Tests may use more of the lower floors than the crate does, but nothing beside or above it.
-            let allowed =
-                if dependency.only_tests { row(name).is_some_and(|(_, below, _)| below < floor) } else { uses.contains(&name) };
+            // Tests may use more of the lower floors than the crate does, but nothing beside or
+            // above it.
+            let allowed = if dependency.only_tests {
+                row(name).is_some_and(|(_, below, _)| below < floor)
+            } else {
+                uses.contains(&name)
+            };
             if !allowed {
-                problems.push(format!("{}: must not use {name}; the table of floors does not have this edge", package.name));
+                problems.push(format!(
+                    "{}: must not use {name}; the table of floors does not have this edge",
+                    package.name
+                ));
             }
         }
     }
     problems
 }
 
-/// Foreign crates that nobody gave a reason for: those that the first column of the table does not name.
+/// Foreign crates that nobody gave a reason for: those that the first column of the table does not
+/// name.
 pub(super) fn unexplained_dependencies(workspace: &Workspace) -> Result<Vec<String>> {
     const REASONS: &str = "docs/decisions/0001-dependencies.md";
     let text = fs::read_to_string(workspace.root.join(REASONS)).context(REASONS)?;
     let cells = text.lines().filter_map(|line| line.strip_prefix('|')?.split('|').next());
     let explained: BTreeSet<&str> = cells.flat_map(|cell| cell.split(',')).map(str::trim).collect();
-    let used: BTreeSet<&str> =
-        workspace.packages.iter().flat_map(|package| &package.dependencies).map(|used| used.name.as_str()).collect();
+    let used: BTreeSet<&str> = workspace
+        .packages
+        .iter()
+        .flat_map(|package| &package.dependencies)
+        .map(|used| used.name.as_str())
+        .collect();
     let unexplained = used.difference(&explained).filter(|name| !workspace.is_member(name));
-    Ok(unexplained.map(|name| format!("{name}: {REASONS} gives no reason for this dependency")).collect())
+    Ok(unexplained
+        .map(|name| format!("{name}: {REASONS} gives no reason for this dependency"))
+        .collect())
 }
 
 fn row(name: &str) -> Option<&'static Row> {
@@ -109,7 +131,8 @@ mod tests {
     fn the_table_itself_only_goes_down() {
         for (name, floor, uses) in TABLE {
             for used in *uses {
-                let (_, below, _) = row(used).unwrap_or_else(|| panic!("{name} uses {used}, which is not listed"));
+                let (_, below, _) =
+                    row(used).unwrap_or_else(|| panic!("{name} uses {used}, which is not listed"));
                 assert!(below < floor, "{name} uses {used}");
             }
         }

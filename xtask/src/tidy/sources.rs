@@ -9,8 +9,16 @@ use std::fs;
 use std::path::Path;
 
 /// Crates in which a clock, a socket, a thread cannot even be named.
-const PURE: &[&str] =
-    &["bt-types", "bt-bencoding", "bt-metainfo", "bt-peer-wire", "bt-tracker-wire", "bt-dht", "bt-engine", "bt-tracker"];
+const PURE: &[&str] = &[
+    "bt-types",
+    "bt-bencoding",
+    "bt-metainfo",
+    "bt-peer-wire",
+    "bt-tracker-wire",
+    "bt-dht",
+    "bt-engine",
+    "bt-tracker",
+];
 
 /// Programs: they print, and end when something is badly wrong.
 const PROGRAMS: &[&str] = &["bt-cli", "bt-tests", "bt-fuzz", "xtask"];
@@ -28,7 +36,8 @@ const FORBIDDEN: &[(&str, &str)] = &[
 ];
 
 /// Directories of somebody's machine. Cut in two, so that this file does not contain them.
-const PLACES: &[&str] = &[concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/wo", "rk/"), concat!("/Us", "ers/")];
+const PLACES: &[&str] =
+    &[concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/wo", "rk/"), concat!("/Us", "ers/")];
 
 pub(super) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
     let mut problems = Vec::new();
@@ -55,11 +64,15 @@ pub(super) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
 }
 
 fn wording(name: &Path, text: &str) -> Vec<String> {
-    let found = |place: &&&str| numbered(text).find(|(_, line)| line.contains(**place)).map(|(number, _)| number);
+    let found = |place: &&&str| {
+        numbered(text).find(|(_, line)| line.contains(**place)).map(|(number, _)| number)
+    };
     PLACES
         .iter()
         .filter_map(|place| {
-            found(&place).map(|line| format!("{}:{line}: names {place}, a directory of one machine", name.display()))
+            found(&place).map(|line| {
+                format!("{}:{line}: names {place}, a directory of one machine", name.display())
+            })
         })
         .collect()
 }
@@ -67,12 +80,17 @@ fn wording(name: &Path, text: &str) -> Vec<String> {
 fn shape(name: &Path, text: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if !text.starts_with("//!") {
-        problems
-            .push(format!("{}:1: does not open with `//!`: what it decides, must not know, and its invariant", name.display()));
+        problems.push(format!(
+            "{}:1: does not open with `//!`: what it decides, must not know, and its invariant",
+            name.display()
+        ));
     }
     let lines = text.lines().count();
     if lines > LINES_MAX {
-        problems.push(format!("{}: has {lines} lines; past {LINES_MAX} a file holds two things", name.display()));
+        problems.push(format!(
+            "{}: has {lines} lines; past {LINES_MAX} a file holds two things",
+            name.display()
+        ));
     }
     problems
 }
@@ -83,7 +101,10 @@ fn purity(workspace: &Workspace, package: &Package) -> Result<Vec<String>> {
     let text = fs::read_to_string(&lib).with_context(|| lib.display().to_string())?;
     for header in ["#![no_std]", "#![forbid(unsafe_code)]"] {
         if !text.lines().any(|line| line == header) {
-            problems.push(format!("{}: src/lib.rs lacks {header}, which proves the crate pure", package.name));
+            problems.push(format!(
+                "{}: src/lib.rs lacks {header}, which proves the crate pure",
+                package.name
+            ));
         }
     }
     for path in package.sources()? {
@@ -92,7 +113,10 @@ fn purity(workspace: &Workspace, package: &Package) -> Result<Vec<String>> {
         for (number, line) in numbered(&text) {
             if line.trim() == "extern crate std;" && before.trim() != "#[cfg(test)]" {
                 let name = path.strip_prefix(&workspace.root).unwrap_or(&path);
-                problems.push(format!("{}:{number}: `extern crate std` outside of tests", name.display()));
+                problems.push(format!(
+                    "{}:{number}: `extern crate std` outside of tests",
+                    name.display()
+                ));
             }
             before = line;
         }
@@ -111,16 +135,20 @@ fn library_code(workspace: &Workspace, package: &Package) -> Result<Vec<String>>
         for (number, line) in shipped(name, &text) {
             let code = line.split("//").next().unwrap_or_default();
             let found = FORBIDDEN.iter().find(|(word, _)| code.contains(word));
-            problems.extend(found.map(|(word, why)| format!("{}:{number}: `{word}`: {why}", name.display())));
+            problems.extend(
+                found.map(|(word, why)| format!("{}:{number}: `{word}`: {why}", name.display())),
+            );
         }
     }
     Ok(problems)
 }
 
-/// The lines of a file before its tests, which come last. Files of nothing but tests, and the kits of tests, have none.
+/// The lines of a file before its tests, which come last. Files of nothing but tests, and the kits
+/// of tests, have none.
 fn shipped<'a>(name: &Path, text: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
     let only_tests = name.file_stem().is_some_and(|stem| stem == "tests" || stem == "testkit");
-    let end = if only_tests { 0 } else { text.find("\n#[cfg(test)]\nmod tests {").unwrap_or(text.len()) };
+    let end =
+        if only_tests { 0 } else { text.find("\n#[cfg(test)]\nmod tests {").unwrap_or(text.len()) };
     numbered(text.get(..end).unwrap_or(text))
 }
 

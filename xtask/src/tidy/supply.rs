@@ -19,7 +19,12 @@ pub(super) fn problems(root: &Path) -> Result<Vec<String>> {
     }
     let rules = Rules::parse(&fs::read_to_string(path)?);
     let metadata = metadata(root, &["--locked"])?;
-    Ok(metadata["packages"].as_array().into_iter().flatten().flat_map(|package| rules.problems(package)).collect())
+    Ok(metadata["packages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|package| rules.problems(package))
+        .collect())
 }
 
 /// What of deny.toml is checked.
@@ -49,20 +54,26 @@ impl Rules {
         problems
     }
 
-    /// Whether a licence expression (SPDX, with `/` for OR as in old manifests) can be met with what is allowed. An exception makes another
-    /// licence of one.
+    /// Whether a licence expression (SPDX, with `/` for OR as in old manifests) can be met with
+    /// what is allowed. An exception makes another licence of one.
     fn allows(&self, expression: &str) -> bool {
-        let is_allowed = |wanted: &LicenseReq| wanted.addition.is_none() && self.licences.contains(&wanted.license.to_string());
-        Expression::parse_mode(expression, ParseMode::LAX).is_ok_and(|parsed| parsed.evaluate(is_allowed))
+        let is_allowed = |wanted: &LicenseReq| {
+            wanted.addition.is_none() && self.licences.contains(&wanted.license.to_string())
+        };
+        Expression::parse_mode(expression, ParseMode::LAX)
+            .is_ok_and(|parsed| parsed.evaluate(is_allowed))
     }
 }
 
 /// The strings of the list `key` in a section.
 fn list(text: &str, section: &str, key: &str) -> BTreeSet<String> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    let inside = lines.skip_while(|line| *line != section).skip(1).take_while(|line| !line.starts_with('['));
+    let inside =
+        lines.skip_while(|line| *line != section).skip(1).take_while(|line| !line.starts_with('['));
     let start = format!("{key} = [");
-    let entries = inside.skip_while(|line| !line.starts_with(&start)).take_while(|line| !line.starts_with(']'));
+    let entries = inside
+        .skip_while(|line| !line.starts_with(&start))
+        .take_while(|line| !line.starts_with(']'));
     entries.flat_map(|line| line.split('"').skip(1).step_by(2)).map(str::to_owned).collect()
 }
 
@@ -104,7 +115,10 @@ mod tests {
             (json!({"name": "ours", "license": "MIT", "source": null}), 0),
             (json!({"name": "curl", "license": "MIT", "source": registry}), 1),
             (json!({"name": "unlicensed", "license": null, "source": registry}), 1),
-            (json!({"name": "curl", "license": "GPL-3.0", "source": "git+https://example.invalid/curl"}), 3),
+            (
+                json!({"name": "curl", "license": "GPL-3.0", "source": "git+https://example.invalid/curl"}),
+                3,
+            ),
         ];
         for (package, count) in table {
             assert_eq!(Rules::parse(TEXT).problems(&package).len(), count, "{package}");

@@ -1,4 +1,5 @@
-//! Tidy fails when a rule is broken: each case breaks one rule of a small workspace that was in order.
+//! Tidy fails when a rule is broken: each case breaks one rule of a small workspace that was in
+//! order.
 //!
 //! Decides: the small workspace. Must not know: how a rule looks for what it finds.
 //! Invariant: every case is one change.
@@ -8,7 +9,8 @@ use std::fs;
 use std::path::Path;
 
 const HEADER: &str = "//! Decides: nothing. Must not know: anything. Invariant: none.\n";
-const PURE: &str = "#![no_std]\n#![forbid(unsafe_code)]\nextern crate alloc;\n#[cfg(test)]\nextern crate std;\n";
+const PURE: &str =
+    "#![no_std]\n#![forbid(unsafe_code)]\nextern crate alloc;\n#[cfg(test)]\nextern crate std;\n";
 
 /// A workspace of two crates of the table, in order.
 fn write_fixture(root: &Path) {
@@ -18,14 +20,22 @@ fn write_fixture(root: &Path) {
         fs::write(path, text).expect("file");
     };
     let manifest = |name: &str, dependencies: &str| {
-        format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\n{dependencies}")
+        format!(
+            "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\n{dependencies}"
+        )
     };
     write("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\n");
-    write("docs/decisions/0001-dependencies.md", "| crate | why |\n|---|---|\n| rand, serde | doors |\n");
+    write(
+        "docs/decisions/0001-dependencies.md",
+        "| crate | why |\n|---|---|\n| rand, serde | doors |\n",
+    );
     write("crates/bt-types/Cargo.toml", &manifest("bt-types", ""));
     write("crates/bt-types/README.md", "# bt-types\n");
     write("crates/bt-types/src/lib.rs", &format!("{HEADER}{PURE}"));
-    write("crates/bt-net/Cargo.toml", &manifest("bt-net", "bt-types = { path = \"../bt-types\" }\nserde = \"1\"\n"));
+    write(
+        "crates/bt-net/Cargo.toml",
+        &manifest("bt-net", "bt-types = { path = \"../bt-types\" }\nserde = \"1\"\n"),
+    );
     write("crates/bt-net/README.md", "# bt-net\n");
     write("crates/bt-net/src/lib.rs", HEADER);
 }
@@ -54,7 +64,13 @@ fn each_broken_rule_is_found_and_named() {
     let place = concat!("// /ro", "ot/somebody\n");
     let long = "// a line\n".repeat(600);
     let cases = [
-        ("floor", "crates/bt-types/Cargo.toml", "", "bt-net = { path = \"../bt-net\" }\n", "bt-types: must not use bt-net"),
+        (
+            "floor",
+            "crates/bt-types/Cargo.toml",
+            "",
+            "bt-net = { path = \"../bt-net\" }\n",
+            "bt-types: must not use bt-net",
+        ),
         (
             "floor of tests",
             "crates/bt-types/Cargo.toml",
@@ -76,13 +92,28 @@ fn each_broken_rule_is_found_and_named() {
         ("length", net, "", &long, "has 601 lines"),
         ("printing", net, "", "fn f() { println!(\"x\"); }\n", "bt-net/src/lib.rs:2: `println!(`"),
         ("unwrap", net, "", "fn f() { Some(1).unwrap(); }\n", "`.unwrap()`"),
-        ("unbounded", net, "", "use tokio::sync::mpsc::unbounded_channel;\n", "`unbounded_channel`"),
-        ("reason", "crates/bt-net/Cargo.toml", "serde", "anyhow", "anyhow: docs/decisions/0001-dependencies.md gives no reason"),
+        (
+            "unbounded",
+            net,
+            "",
+            "use tokio::sync::mpsc::unbounded_channel;\n",
+            "`unbounded_channel`",
+        ),
+        (
+            "reason",
+            "crates/bt-net/Cargo.toml",
+            "serde",
+            "anyhow",
+            "anyhow: docs/decisions/0001-dependencies.md gives no reason",
+        ),
         ("place", net, "", place, "a directory of one machine"),
     ];
     for (case, name, from, to, expected) in cases {
         let problems = after(name, from, to);
-        assert!(problems.iter().any(|problem| problem.contains(expected)), "{case}: {problems:?} does not say {expected:?}");
+        assert!(
+            problems.iter().any(|problem| problem.contains(expected)),
+            "{case}: {problems:?} does not say {expected:?}"
+        );
     }
 }
 
@@ -97,5 +128,8 @@ fn a_missing_readme_is_found() {
     let dir = tempfile::tempdir().expect("temporary directory");
     write_fixture(dir.path());
     fs::remove_file(dir.path().join("crates/bt-net/README.md")).expect("it was there");
-    assert_eq!(problems(dir.path()).expect("tidy can read the workspace"), ["bt-net: has no README.md"]);
+    assert_eq!(
+        problems(dir.path()).expect("tidy can read the workspace"),
+        ["bt-net: has no README.md"]
+    );
 }

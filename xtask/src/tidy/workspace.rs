@@ -51,7 +51,11 @@ impl Workspace {
 /// What Cargo says of the workspace at `root` and its packages.
 pub(super) fn metadata(root: &Path, options: &[&str]) -> Result<Value> {
     let mut command = cargo(root);
-    let output = command.args(["metadata", "--format-version", "1"]).args(options).output().context("cargo metadata")?;
+    let output = command
+        .args(["metadata", "--format-version", "1"])
+        .args(options)
+        .output()
+        .context("cargo metadata")?;
     if !output.status.success() {
         bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
@@ -72,7 +76,8 @@ impl Package {
         })
     }
 
-    /// Its Rust sources: those of the library or program, without tests, examples and benches of their own.
+    /// Its Rust sources: those of the library or program, without tests, examples and benches of
+    /// their own.
     pub(super) fn sources(&self) -> Result<Vec<PathBuf>> {
         Ok(files_below(&self.dir.join("src"))?.into_iter().filter(|path| is_rust(path)).collect())
     }
@@ -88,7 +93,9 @@ fn array(value: &Value) -> impl Iterator<Item = &Value> {
 
 fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut entries = fs::read_dir(dir).with_context(|| dir.display().to_string())?.collect::<Result<Vec<_>, _>>()?;
+    let mut entries = fs::read_dir(dir)
+        .with_context(|| dir.display().to_string())?
+        .collect::<Result<Vec<_>, _>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let (path, kind) = (entry.path(), entry.file_type()?);

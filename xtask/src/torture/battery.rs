@@ -1,7 +1,8 @@
 //! The battery of misbehaviours, each sustained while an honest transfer runs beside it.
 //!
 //! Decides: that memory and time bind. Must not know: any case; they are in `bt_tests::battery`.
-//! Invariant: a case whose memory or time is too much is played again before it counts: the machine does other things, too.
+//! Invariant: a case whose memory or time is too much is played again before it counts: the machine
+//! does other things, too.
 
 use anyhow::{Result, bail};
 use bt_tests::battery::{OVER_MAX, Play, Scale, TIMES_MAX, parties};
@@ -19,8 +20,11 @@ pub(super) fn run() -> Result<()> {
     );
     // All parties at once: honest transfers are slow enough that each has the time it needs.
     let failures: Vec<String> = std::thread::scope(|scope| {
-        let played: Vec<_> = parties().into_iter().map(|(_, _, play)| scope.spawn(move || party(play))).collect();
-        let ends = played.into_iter().map(|party| party.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let played: Vec<_> =
+            parties().into_iter().map(|(_, _, play)| scope.spawn(move || party(play))).collect();
+        let ends = played
+            .into_iter()
+            .map(|party| party.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         ends.filter_map(|end| Some(format!("{:#}", end.err()?))).collect()
     });
     if !failures.is_empty() {
@@ -35,9 +39,14 @@ fn party(play: Play) -> Result<()> {
     let mut excess: Option<BTreeMap<&str, String>> = None;
     for _ in 0..TRIES {
         let rows = play(&Scale::FULL)?;
-        let now: BTreeMap<&str, String> = rows.iter().filter_map(|row| Some((row.case, row.excess()?))).collect();
+        let now: BTreeMap<&str, String> =
+            rows.iter().filter_map(|row| Some((row.case, row.excess()?))).collect();
         let still = excess.iter().flatten().filter(|(case, _)| now.contains_key(*case));
-        excess = Some(if excess.is_none() { now } else { still.map(|(case, said)| (*case, said.clone())).collect() });
+        excess = Some(if excess.is_none() {
+            now
+        } else {
+            still.map(|(case, said)| (*case, said.clone())).collect()
+        });
         if excess.iter().all(BTreeMap::is_empty) {
             return Ok(());
         }

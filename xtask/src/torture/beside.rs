@@ -1,8 +1,9 @@
-//! Another program writes, cuts, links, renames and makes files beside a download that is killed again and again.
+//! Another program writes, cuts, links, renames and makes files beside a download that is killed
+//! again and again.
 //!
 //! Decides: what the other program does and when. Must not know: how `bt` notices it.
-//! Invariant: the other program notes when each write of its ended. What it did to names is undone before the download is left in peace; what
-//! it did to bytes is not.
+//! Invariant: the other program notes when each write of its ended. What it did to names is undone
+//! before the download is left in peace; what it did to bytes is not.
 
 use super::let_run;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -22,10 +23,12 @@ const DOWN: &str = "8MiB/s";
 const UP: &str = "128MiB/s";
 /// Rounds that are played at a time: most of each is waiting.
 const AT_ONCE: u32 = 8;
-/// A process lives for less than this before it is killed; in a round it is killed fewer times than that.
+/// A process lives for less than this before it is killed; in a round it is killed fewer times than
+/// that.
 const LIFE_MAX_MS: u64 = 800;
 const KILLS: u64 = 3;
-/// Between two acts of the other program. Where it does not stop before the end, it must let the download come to one.
+/// Between two acts of the other program. Where it does not stop before the end, it must let the
+/// download come to one.
 const PAUSE_MAX_MS: u64 = 120;
 const LONG_PAUSE_MAX_MS: u64 = 2500;
 /// So long an end is waited for.
@@ -46,7 +49,9 @@ struct Written {
 
 /// Runs the rounds and prints what came of them.
 pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
-    println!("another program beside a download that is killed, {rounds} rounds, a file of {MIB} MiB at {UP}");
+    println!(
+        "another program beside a download that is killed, {rounds} rounds, a file of {MIB} MiB at {UP}"
+    );
     let (fixture, mut rng) = (Fixture::new(MIB, UP)?, Rng::from_seed(seed));
     let _source = fixture.seed()?;
     let original = fs::read(fixture.stage.path("data.bin"))?;
@@ -58,21 +63,27 @@ pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
                     let play = |round: u32| {
                         // In half of the rounds it stops before the end.
                         let until_the_end = (round / AT_ONCE) % 2 == 1;
-                        play(fixture, original, until_the_end, &mut rng).with_context(|| format!("round {round} of seed {seed}"))
+                        play(fixture, original, until_the_end, &mut rng)
+                            .with_context(|| format!("round {round} of seed {seed}"))
                     };
                     (first..rounds).step_by(AT_ONCE as usize).map(play).collect()
                 })
             })
             .collect();
-        let ends = players.into_iter().map(|player| player.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let ends = players
+            .into_iter()
+            .map(|player| player.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         Ok(ends.collect::<Result<Vec<_>>>()?.concat())
     })?;
     let sum = |count: fn(&Did) -> u32| did.iter().map(count).sum::<u32>();
-    let (acts, kills, foreign, late) = (sum(|did| did.acts), sum(|did| did.kills), sum(|did| did.foreign), sum(|did| did.late));
+    let (acts, kills, foreign, late) =
+        (sum(|did| did.acts), sum(|did| did.kills), sum(|did| did.foreign), sum(|did| did.late));
     println!(
         "  {acts} acts beside {kills} kills; {foreign} foreign files, each untouched; {late} complete beside the other program"
     );
-    println!("  {rounds} downloads ended right; none called complete what had been spoilt before it was checked");
+    println!(
+        "  {rounds} downloads ended right; none called complete what had been spoilt before it was checked"
+    );
     Ok(())
 }
 
@@ -110,9 +121,16 @@ fn play(fixture: &Fixture, original: &[u8], until_the_end: bool, rng: &mut Rng) 
         for spoilt in written.iter().filter(|written| written.at + SURELY_BEFORE < complete_at) {
             let range = spoilt.from as usize..spoilt.to as usize;
             // What was written there later does not count.
-            let is_last = written.iter().all(|other| other.at <= spoilt.at || other.to <= spoilt.from || other.from >= spoilt.to);
+            let is_last = written.iter().all(|other| {
+                other.at <= spoilt.at || other.to <= spoilt.from || other.from >= spoilt.to
+            });
             let is_right = now.get(range.clone()) == original.get(range);
-            ensure!(!is_last || is_right, "complete, with bytes {}..{} that were spoilt before", spoilt.from, spoilt.to);
+            ensure!(
+                !is_last || is_right,
+                "complete, with bytes {}..{} that were spoilt before",
+                spoilt.from,
+                spoilt.to
+            );
         }
     }
     // Left in peace, the same command ends right.
@@ -124,8 +142,8 @@ fn play(fixture: &Fixture, original: &[u8], until_the_end: bool, rng: &mut Rng) 
     Ok(did)
 }
 
-/// Starts the download and kills it a few times; the last life ends by itself. When it said `complete`, if it did while the other program was
-/// still at work.
+/// Starts the download and kills it a few times; the last life ends by itself. When it said
+/// `complete`, if it did while the other program was still at work.
 fn lives(
     fixture: &Fixture,
     home: &Path,
@@ -166,7 +184,12 @@ fn lives(
 }
 
 /// The other program: what it wrote, how much it did, and how many foreign files it made.
-fn meddle(copy: &Path, over: &AtomicBool, pause: u64, rng: &mut Rng) -> Result<(Vec<Written>, u32, u32)> {
+fn meddle(
+    copy: &Path,
+    over: &AtomicBool,
+    pause: u64,
+    rng: &mut Rng,
+) -> Result<(Vec<Written>, u32, u32)> {
     let (mut written, mut acts, mut foreign) = (Vec::new(), 0, 0);
     while !over.load(Ordering::Relaxed) {
         let_run(Duration::from_millis(rng.below(pause)));
@@ -177,7 +200,10 @@ fn meddle(copy: &Path, over: &AtomicBool, pause: u64, rng: &mut Rng) -> Result<(
                 foreign += u32::from(act == 5);
             }
             // The file is not there yet.
-            Err(error) if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound) => {}
+            Err(error)
+                if error
+                    .downcast_ref::<io::Error>()
+                    .is_some_and(|error| error.kind() == io::ErrorKind::NotFound) => {}
             Err(error) => return Err(error),
         }
     }
@@ -202,7 +228,10 @@ fn act_once(act: u64, copy: &Path, rng: &mut Rng, written: &mut Vec<Written>) ->
             fs::hard_link(copy, beside("link"))?;
             fs::remove_file(beside("link"))?;
         }
-        3 => fs::set_permissions(copy, Permissions::from_mode(if rng.below(2) == 0 { 0o600 } else { 0o644 }))?,
+        3 => fs::set_permissions(
+            copy,
+            Permissions::from_mode(if rng.below(2) == 0 { 0o600 } else { 0o644 }),
+        )?,
         4 => {
             fs::rename(copy, beside("away"))?;
             let_run(Duration::from_millis(rng.below(50)));

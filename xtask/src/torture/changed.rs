@@ -1,11 +1,15 @@
 //! Files that change under a seed, and while it is stopped.
 //!
 //! Decides: what is done to the file. Must not know: how a change is noticed.
-//! Invariant: what the seed sends afterwards is compared with the original block by block; an honest leecher ends with the right data.
+//! Invariant: what the seed sends afterwards is compared with the original block by block; an
+//! honest leecher ends with the right data.
 
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::foreign::Libtorrent;
-use bt_tests::{Client as _, Fixture, LOOPBACK, PATIENCE, Process, ensure_same, listening, random_bytes, skipped};
+use bt_tests::{
+    Client as _, Fixture, LOOPBACK, PATIENCE, Process, ensure_same, listening, random_bytes,
+    skipped,
+};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::net::TcpListener;
@@ -61,7 +65,8 @@ pub(super) fn run(short: bool) -> Result<()> {
             if short && killed == number.is_multiple_of(2) {
                 continue;
             }
-            while_stopped(what, harm, killed).with_context(|| format!("{what} while it was stopped, killed: {killed}"))?;
+            while_stopped(what, harm, killed)
+                .with_context(|| format!("{what} while it was stopped, killed: {killed}"))?;
         }
     }
     Ok(())
@@ -74,7 +79,9 @@ fn under_a_seed(what: &str, harm: Harm) -> Result<()> {
     let leecher_at = TcpListener::bind(LOOPBACK)?.local_addr()?.to_string();
     let mut command = Libtorrent::DEFAULT.share_on(&fixture.torrent, &copy, &leecher_at);
     let leecher = Process::start("libtorrent", command.args(["--peer", &listening(&seed)?]))?;
-    leecher.wait_for("a beginning", PATIENCE, |event| event["bytes_done"].as_u64() >= Some(HARMED_AT))?;
+    leecher.wait_for("a beginning", PATIENCE, |event| {
+        event["bytes_done"].as_u64() >= Some(HARMED_AT)
+    })?;
     harm(&Fixture::copy(&dir))?;
     let honest_dir = fixture.stage.path("");
     let mut honest = fixture.stage.seed("honest", &fixture.torrent, &honest_dir, LOOPBACK);
@@ -88,7 +95,9 @@ fn under_a_seed(what: &str, harm: Harm) -> Result<()> {
     let (right, bad) = fixture.served(&listening(&seed)?)?;
     ensure!(bad == 0, "{bad} wrong blocks were served long after the change");
     ends(seed)?;
-    println!("  {what:<40} libtorrent: right in the end, {wrong} wrong pieces; later {right} blocks right, none wrong");
+    println!(
+        "  {what:<40} libtorrent: right in the end, {wrong} wrong pieces; later {right} blocks right, none wrong"
+    );
     Ok(())
 }
 
@@ -132,7 +141,11 @@ fn harmed_seed(fixture: &Fixture, dir: &Path) -> Result<Process> {
 fn ends(seed: Process) -> Result<()> {
     let asked = Instant::now();
     seed.stop(PATIENCE)?.expect_code(0)?;
-    ensure!(asked.elapsed() <= ENDS_WITHIN, "it took {:.1} s to end", asked.elapsed().as_secs_f64());
+    ensure!(
+        asked.elapsed() <= ENDS_WITHIN,
+        "it took {:.1} s to end",
+        asked.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! The power of the disk is cut in the middle of a download.
 //!
 //! Decides: when, and what may be lost. Must not know: the journal, what was synced.
-//! Invariant: payload and state lie on the same disk; what it holds after the cut is compared before the next start.
+//! Invariant: payload and state lie on the same disk; what it holds after the cut is compared
+//! before the next start.
 
 use super::kills::Runner;
 use super::{let_run, row};
@@ -11,13 +12,16 @@ use std::time::Duration;
 
 /// Size of the file in MiB.
 const MIB: usize = 64;
-/// Files of one byte of a tree, in a long run and in a short one, and the size in MiB of a disk that has room for them.
+/// Files of one byte of a tree, in a long run and in a short one, and the size in MiB of a disk
+/// that has room for them.
 const FILES: [usize; 2] = [100_000, 10_000];
 const TREE_DISK: u64 = 2048;
-/// How fast the seed sends: slow enough that a copy takes longer than the time after which it must be safe.
+/// How fast the seed sends: slow enough that a copy takes longer than the time after which it must
+/// be safe.
 const UP: &str = "10MiB/s";
-/// A process lives for less than this; where a tree is smaller, it has as much less time to be written. After each copy that was complete
-/// before a cut came it lives a quarter shorter: how long a copy takes depends on the machine.
+/// A process lives for less than this; where a tree is smaller, it has as much less time to be
+/// written. After each copy that was complete before a cut came it lives a quarter shorter: how
+/// long a copy takes depends on the machine.
 const LIFE_MAX_MS: u64 = 7000;
 /// The shortest that this becomes.
 const LIFE_LEAST_MS: u64 = 20;
@@ -27,12 +31,15 @@ const FIRST_LIFE_PART: u64 = 4;
 const COPIES_MAX: u32 = 50;
 /// The most that may be unsynced at any moment.
 const UNSYNCED_MAX: u64 = 128 << 20;
-/// In one round of so many a process is killed, and the power is cut just after its successor has looked at the data.
+/// In one round of so many a process is killed, and the power is cut just after its successor has
+/// looked at the data.
 const KILLED_FIRST: u64 = 3;
 
 /// Runs the rounds for a file, and for a tree of small files, and prints the figures.
 pub(super) fn run(rounds: u32, seed: u64, short: bool) -> Result<()> {
-    println!("power cuts, {rounds} rounds, ext4 without a flush of its journal, a file of {MIB} MiB at {UP}");
+    println!(
+        "power cuts, {rounds} rounds, ext4 without a flush of its journal, a file of {MIB} MiB at {UP}"
+    );
     if let Some(why) = PowerDisk::obstacle() {
         skip!("{why}");
     }
@@ -43,14 +50,21 @@ pub(super) fn run(rounds: u32, seed: u64, short: bool) -> Result<()> {
     cut(&Fixture::tree(files, UP)?, TREE_DISK, life_max_ms, rounds, seed)
 }
 
-fn cut(fixture: &Fixture, disk_mib: u64, mut life_max_ms: u64, rounds: u32, seed: u64) -> Result<()> {
+fn cut(
+    fixture: &Fixture,
+    disk_mib: u64,
+    mut life_max_ms: u64,
+    rounds: u32,
+    seed: u64,
+) -> Result<()> {
     let mut rng = Rng::from_seed(seed);
     let mount = fixture.stage.path("disk");
     let disk = PowerDisk::new(&fixture.stage.path("disk image"), &mount, disk_mib)?;
     let _source = fixture.seed()?;
     let (mut lost, mut copies, mut round) = (Vec::new(), 0, 0);
     while round < rounds {
-        let (dir, home) = (mount.join(format!("copy {copies}")), mount.join(format!("home {copies}")));
+        let (dir, home) =
+            (mount.join(format!("copy {copies}")), mount.join(format!("home {copies}")));
         let (mut had, round_before) = (0, round);
         loop {
             let mut runner = Runner::start(fixture, &home, &dir)?;
@@ -58,7 +72,11 @@ fn cut(fixture: &Fixture, disk_mib: u64, mut life_max_ms: u64, rounds: u32, seed
             let there = runner.life(None).there;
             if had > 0 {
                 let gone = u64::saturating_sub(had, there);
-                ensure!(gone <= UNSYNCED_MAX, "round {round}: {:.1} MiB are fetched again", mib(gone));
+                ensure!(
+                    gone <= UNSYNCED_MAX,
+                    "round {round}: {:.1} MiB are fetched again",
+                    mib(gone)
+                );
                 lost.push(mib(gone));
             }
             if round >= rounds {
@@ -86,15 +104,21 @@ fn cut(fixture: &Fixture, disk_mib: u64, mut life_max_ms: u64, rounds: u32, seed
             }
             (had, round) = (life.there + life.down, round + 1);
         }
-        ensure_same(&fixture.stage.path("data.bin"), &Fixture::copy(&dir)).with_context(|| format!("copy {copies}"))?;
+        ensure_same(&fixture.stage.path("data.bin"), &Fixture::copy(&dir))
+            .with_context(|| format!("copy {copies}"))?;
         std::fs::remove_dir_all(&dir)?;
         copies += 1;
-        ensure!(copies < COPIES_MAX + rounds, "in {copies} copies the power was cut {round} times: each was complete too soon");
+        ensure!(
+            copies < COPIES_MAX + rounds,
+            "in {copies} copies the power was cut {round} times: each was complete too soon"
+        );
         if round == round_before {
             life_max_ms = (life_max_ms * 3 / 4).max(LIFE_LEAST_MS);
         }
     }
-    println!("  {copies} copies, each as the original; no claimed piece was missing; no restart was refused");
+    println!(
+        "  {copies} copies, each as the original; no claimed piece was missing; no restart was refused"
+    );
     row("fetched again for a cut, open pieces counted", "MiB", &lost);
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! Disks that go away in the middle of a download, and come back.
 //!
 //! Decides: what happens to the disk. Must not know: how a fault is noticed.
-//! Invariant: a torrent on another disk completes while the fault lasts. The one that it hit completes in the same process afterwards, or in
-//! the next one where the disk that comes back is another one to whoever had it open.
+//! Invariant: a torrent on another disk completes while the fault lasts. The one that it hit
+//! completes in the same process afterwards, or in the next one where the disk that comes back is
+//! another one to whoever had it open.
 
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::{
-    Finished, LOOPBACK, PATIENCE, PowerDisk, Process, SmallDisk, Stage, ensure_same, listening, mib, random_file, skip, tree,
+    Finished, LOOPBACK, PATIENCE, PowerDisk, Process, SmallDisk, Stage, ensure_same, listening,
+    mib, random_file, skip, tree,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,25 +53,45 @@ trait Disk {
 }
 
 const FAULTS: [Fault; 4] = [
-    Fault { what: "unmounted", causes: &["missing"], restarts: false, make: |scene| Ok(Box::new(Bound::new(scene)?)) },
-    Fault { what: "gives errors only", causes: &["io"], restarts: true, make: |scene| Ok(Box::new(Dead::new(scene)?)) },
+    Fault {
+        what: "unmounted",
+        causes: &["missing"],
+        restarts: false,
+        make: |scene| Ok(Box::new(Bound::new(scene)?)),
+    },
+    Fault {
+        what: "gives errors only",
+        causes: &["io"],
+        restarts: true,
+        make: |scene| Ok(Box::new(Dead::new(scene)?)),
+    },
     Fault {
         what: "full when it is synced",
         causes: &["io", "no_space"],
         restarts: true,
         make: |scene| Ok(Box::new(Late::new(scene)?)),
     },
-    Fault { what: "no descriptor is left", causes: &["too_many_files"], restarts: false, make: |_| Ok(Box::new(Few)) },
+    Fault {
+        what: "no descriptor is left",
+        causes: &["too_many_files"],
+        restarts: false,
+        make: |_| Ok(Box::new(Few)),
+    },
 ];
 
 /// Tries every fault and prints what came of it.
 pub(super) fn run() -> Result<()> {
-    println!("faults of a disk, two torrents of {} MiB, one of them in {HIT_FILES} files on that disk", BYTES / MIB);
+    println!(
+        "faults of a disk, two torrents of {} MiB, one of them in {HIT_FILES} files on that disk",
+        BYTES / MIB
+    );
     if let Some(why) = PowerDisk::obstacle() {
         skip!("{why}");
     }
-    let broken: Vec<String> =
-        FAULTS.iter().filter_map(|fault| Some(format!("{}: {:#}", fault.what, one(fault).err()?))).collect();
+    let broken: Vec<String> = FAULTS
+        .iter()
+        .filter_map(|fault| Some(format!("{}: {:#}", fault.what, one(fault).err()?)))
+        .collect();
     ensure!(broken.is_empty(), "{}", broken.join("\n"));
     Ok(())
 }
@@ -81,7 +103,12 @@ fn one(fault: &Fault) -> Result<()> {
     random_file(&other, 2, BYTES)?;
     let torrents = [stage.create(&hit, &["--piece-length", "64KiB"])?, stage.create(&other, &[])?];
     let mut command = stage.bt("seed");
-    command.arg("seed").args(&torrents).arg("-d").arg(stage.path("")).args(["--listen", &LOOPBACK.to_string(), "--up", UP]);
+    command.arg("seed").args(&torrents).arg("-d").arg(stage.path("")).args([
+        "--listen",
+        &LOOPBACK.to_string(),
+        "--up",
+        UP,
+    ]);
     let seed = Process::start("seed", &mut command)?;
     let at = listening(&seed)?;
 
@@ -92,33 +119,52 @@ fn one(fault: &Fault) -> Result<()> {
     let disk = (fault.make)(&scene)?;
     let start = || {
         let mut command = scene.stage.bt("get");
-        command.arg("get").args(&torrents).arg("-d").arg(&dir).args(["--listen", &LOOPBACK.to_string(), "--peer", &at]);
+        command.arg("get").args(&torrents).arg("-d").arg(&dir).args([
+            "--listen",
+            &LOOPBACK.to_string(),
+            "--peer",
+            &at,
+        ]);
         Process::start("get", &mut command)
     };
     let mut get = start()?;
     let hash = |torrent: &Path| scene.stage.info_hash(torrent).map(|hash| hash.to_string());
     let (hit_hash, other_hash) = (hash(&torrents[0])?, hash(&torrents[1])?);
-    let has = |event: &serde_json::Value| event["info_hash"] == hit_hash && event["bytes_done"].as_u64() >= Some(HIT_AT);
+    let has = |event: &serde_json::Value| {
+        event["info_hash"] == hit_hash && event["bytes_done"].as_u64() >= Some(HIT_AT)
+    };
     get.wait_for("a beginning", PATIENCE, has)?;
     disk.harm(get.id())?;
-    let is_cause =
-        |event: &serde_json::Value| event["info_hash"] == hit_hash && event["event"] == "reason" && event["reason"] != "choked";
-    let cause = get
-        .wait_for("the cause", PATIENCE, |event| is_cause(event) && fault.causes.iter().any(|cause| event["reason"] == *cause))?;
-    let is_complete = |event: &serde_json::Value, hash: &str| event["event"] == "complete" && event["info_hash"] == hash;
+    let is_cause = |event: &serde_json::Value| {
+        event["info_hash"] == hit_hash && event["event"] == "reason" && event["reason"] != "choked"
+    };
+    let cause = get.wait_for("the cause", PATIENCE, |event| {
+        is_cause(event) && fault.causes.iter().any(|cause| event["reason"] == *cause)
+    })?;
+    let is_complete = |event: &serde_json::Value, hash: &str| {
+        event["event"] == "complete" && event["info_hash"] == hash
+    };
     get.wait_for("the other torrent", PATIENCE, |event| is_complete(event, &other_hash))?;
-    ensure!(!get.objects().iter().any(|event| is_complete(event, &hit_hash)), "it was complete too early to be hit");
+    ensure!(
+        !get.objects().iter().any(|event| is_complete(event, &hit_hash)),
+        "it was complete too early to be hit"
+    );
     let mut down = 0;
     if fault.restarts {
         let asked = Instant::now();
         let stopped = get.stop(PATIENCE)?;
         // What was told of and is not safe is said, and worse than an interrupt.
-        let is_told =
-            |event: &serde_json::Value| event["message"].as_str().is_some_and(|text| text.contains("not all of it is safe"));
+        let is_told = |event: &serde_json::Value| {
+            event["message"].as_str().is_some_and(|text| text.contains("not all of it is safe"))
+        };
         let code = if stopped.objects().iter().any(is_told) { 6 } else { 7 };
         let stopped = stopped.expect_code(code)?;
         down += downloaded(&stopped, &hit_hash)?;
-        ensure!(asked.elapsed() <= ENDS_WITHIN, "it took {:.1} s to end", asked.elapsed().as_secs_f64());
+        ensure!(
+            asked.elapsed() <= ENDS_WITHIN,
+            "it took {:.1} s to end",
+            asked.elapsed().as_secs_f64()
+        );
         disk.mend(0)?;
         get = start()?;
     } else {
@@ -141,8 +187,13 @@ fn one(fault: &Fault) -> Result<()> {
 
 /// Bytes that a process fetched of a torrent, by its own account.
 fn downloaded(finished: &Finished, hash: &str) -> Result<u64> {
-    let summary = finished.objects().into_iter().find(|event| event["event"] == "summary" && event["info_hash"] == hash);
-    summary.context("it sums up")?["bytes_downloaded"].as_u64().context("it says how much it fetched")
+    let summary = finished
+        .objects()
+        .into_iter()
+        .find(|event| event["event"] == "summary" && event["info_hash"] == hash);
+    summary.context("it sums up")?["bytes_downloaded"]
+        .as_u64()
+        .context("it says how much it fetched")
 }
 
 /// A directory that is mounted elsewhere, and is not any more.
@@ -221,7 +272,8 @@ impl Late {
     fn new(scene: &Scene) -> Result<Late> {
         let below = scene.stage.path("below");
         fs::create_dir(&below)?;
-        let small = SmallDisk::mount(&below, (BYTES / MIB / 2) as u32).context("a small file system can be mounted")?;
+        let small = SmallDisk::mount(&below, (BYTES / MIB / 2) as u32)
+            .context("a small file system can be mounted")?;
         Ok(Late { disk: formatted(&below.join("image"), scene)?, below: small })
     }
 }
@@ -251,11 +303,19 @@ impl Disk for Few {
 }
 
 fn limit(process: u32, descriptors: &str) -> Result<()> {
-    succeed(Command::new("prlimit").arg(format!("--nofile={descriptors}:")).args(["--pid", &process.to_string()]))
+    succeed(
+        Command::new("prlimit")
+            .arg(format!("--nofile={descriptors}:"))
+            .args(["--pid", &process.to_string()]),
+    )
 }
 
 fn succeed(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
-    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     Ok(())
 }

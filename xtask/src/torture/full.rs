@@ -26,7 +26,8 @@ pub(super) fn run() -> Result<()> {
         skip!("a small file system cannot be mounted: not root");
     };
 
-    let impatient = Process::run("get", fixture.get(&home, &dir).args(["--timeout", "5s"]), PATIENCE)?;
+    let impatient =
+        Process::run("get", fixture.get(&home, &dir).args(["--timeout", "5s"]), PATIENCE)?;
     let error = impatient.expect_code(6)?.event("error")?;
     ensure!(error["code"] == "no_space", "it gave up for another reason: {error}");
 
@@ -39,11 +40,17 @@ pub(super) fn run() -> Result<()> {
     let took = grown.elapsed();
     let summary = get.finish(PATIENCE)?.expect_code(0)?.event("summary")?;
     ensure_same(&fixture.stage.path("data.bin"), &Fixture::copy(&dir))?;
-    let count = |field: &str| summary[field].as_u64().with_context(|| format!("the summary has {field}"));
-    let again = (count("bytes_there")? + count("bytes_downloaded")?).saturating_sub(fixture.total());
+    let count =
+        |field: &str| summary[field].as_u64().with_context(|| format!("the summary has {field}"));
+    let again =
+        (count("bytes_there")? + count("bytes_downloaded")?).saturating_sub(fixture.total());
     let forgotten = there.saturating_sub(count("bytes_there")?);
     println!("  with --timeout it ended with code 6; {:.1} MiB were there then", mib(there));
-    println!("  complete {:.1} s after there was room, {:.2} MiB fetched again", took.as_secs_f64(), mib(again));
+    println!(
+        "  complete {:.1} s after there was room, {:.2} MiB fetched again",
+        took.as_secs_f64(),
+        mib(again)
+    );
     ensure!(forgotten == 0, "{:.1} MiB that were on the disk were not found again", mib(forgotten));
     ensure!(took <= COMPLETE_WITHIN, "it took {:.1} s", took.as_secs_f64());
     ensure!(again <= AGAIN_MAX, "{:.1} MiB were fetched again", mib(again));

@@ -1,7 +1,8 @@
 //! `kill -9` in the middle of a download, again and again.
 //!
 //! Decides: when who is killed, and what may be lost. Must not know: the journal.
-//! Invariant: what is on the disk is compared with the original before the next start, what is claimed is asked over the wire after it.
+//! Invariant: what is on the disk is compared with the original before the next start, what is
+//! claimed is asked over the wire after it.
 
 use super::{let_run, row};
 use anyhow::{Context as _, Result, ensure};
@@ -17,7 +18,8 @@ const UP: &str = "64MiB/s";
 const LIFE_MAX_MS: u64 = 1200;
 /// The most that a kill may cost, besides open pieces.
 pub(super) const LOST_MAX: u64 = 64 << 20;
-/// A restart must bring payload within this time, in seconds: each in a long run, half of them in a short one, beside which other things run.
+/// A restart must bring payload within this time, in seconds: each in a long run, half of them in a
+/// short one, beside which other things run.
 const RESUMES_WITHIN: f64 = 2.0;
 /// A life that is longer is told of.
 const SLOW: Duration = Duration::from_secs(10);
@@ -41,7 +43,8 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    /// Starts a download, and waits until it has looked at its data. A restart that is refused fails here.
+    /// Starts a download, and waits until it has looked at its data. A restart that is refused
+    /// fails here.
     pub(super) fn start(fixture: &Fixture, home: &Path, dir: &Path) -> Result<Runner> {
         let began = Instant::now();
         let process = Process::start("get", &mut fixture.get(home, dir))?;
@@ -51,12 +54,15 @@ impl Runner {
 
     /// Waits until payload comes, or all is there.
     pub(super) fn wait_payload(&self) -> Result<Duration> {
-        let moves = |event: &serde_json::Value| event["bytes_down"].as_u64() > Some(0) || event["event"] == "complete";
+        let moves = |event: &serde_json::Value| {
+            event["bytes_down"].as_u64() > Some(0) || event["event"] == "complete"
+        };
         self.process.wait_for("payload", PATIENCE, moves)?;
         Ok(self.began.elapsed())
     }
 
-    /// Fails if it claims a piece that is not on the disk. One that is complete and over claims nothing more.
+    /// Fails if it claims a piece that is not on the disk. One that is complete and over claims
+    /// nothing more.
     pub(super) fn ensure_claims(&self, fixture: &Fixture, dir: &Path) -> Result<()> {
         match fixture.ensure_claims(&self.process, dir) {
             Err(error) if self.process.last_event("complete").is_none() => Err(error),
@@ -66,9 +72,12 @@ impl Runner {
 
     /// What it had, by its own words.
     pub(super) fn life(&self, resumed: Option<Duration>) -> Life {
-        let progress = |event: &serde_json::Value| Some((event["bytes_done"].as_u64()?, event["bytes_down"].as_u64()?));
+        let progress = |event: &serde_json::Value| {
+            Some((event["bytes_done"].as_u64()?, event["bytes_down"].as_u64()?))
+        };
         let all: Vec<(u64, u64)> = self.process.objects().iter().filter_map(progress).collect();
-        let (first, last) = (all.first().copied().unwrap_or_default(), all.last().copied().unwrap_or_default());
+        let (first, last) =
+            (all.first().copied().unwrap_or_default(), all.last().copied().unwrap_or_default());
         Life { there: first.0.saturating_sub(first.1), down: last.1, resumed }
     }
 }
@@ -80,7 +89,10 @@ pub(super) fn run(rounds: u32, seed: u64, short: bool) -> Result<()> {
     let mut source = fixture.seed()?;
     let (mut lost, mut resumed, mut copies, mut round) = (Vec::new(), Vec::new(), 0, 0);
     while round < rounds {
-        let (dir, home) = (fixture.stage.path(format!("copy {copies}")), fixture.stage.path(format!("home {copies}")));
+        let (dir, home) = (
+            fixture.stage.path(format!("copy {copies}")),
+            fixture.stage.path(format!("home {copies}")),
+        );
         let mut before: Option<Life> = None;
         loop {
             let runner = Runner::start(&fixture, &home, &dir)?;
@@ -101,7 +113,11 @@ pub(super) fn run(rounds: u32, seed: u64, short: bool) -> Result<()> {
             let_run(moment);
             let life = runner.life(payload);
             if runner.began.elapsed() > SLOW {
-                println!("  round {round} took {:.1} s\n{}", runner.began.elapsed().as_secs_f64(), runner.process.transcript());
+                println!(
+                    "  round {round} took {:.1} s\n{}",
+                    runner.began.elapsed().as_secs_f64(),
+                    runner.process.transcript()
+                );
             }
             resumed.extend(life.resumed.map(|after| after.as_secs_f64()));
             runner.process.kill()?;
@@ -117,11 +133,14 @@ pub(super) fn run(rounds: u32, seed: u64, short: bool) -> Result<()> {
             round += 1;
             before = Some(life);
         }
-        ensure_same(&fixture.stage.path("data.bin"), &Fixture::copy(&dir)).with_context(|| format!("copy {copies}"))?;
+        ensure_same(&fixture.stage.path("data.bin"), &Fixture::copy(&dir))
+            .with_context(|| format!("copy {copies}"))?;
         std::fs::remove_dir_all(&dir)?;
         copies += 1;
     }
-    println!("  {copies} copies, each as the original; no claimed piece was missing; no restart was refused");
+    println!(
+        "  {copies} copies, each as the original; no claimed piece was missing; no restart was refused"
+    );
     row("fetched again for a kill, open pieces counted", "MiB", &lost);
     row("from the start until payload comes", "s", &resumed);
     let (what, after) = match short {

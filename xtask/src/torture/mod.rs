@@ -1,7 +1,9 @@
-//! `torture`: kills, power cuts, full and failing disks, changed files and misbehaviour of every kind, with real `bt` processes.
+//! `torture`: kills, power cuts, full and failing disks, changed files and misbehaviour of every
+//! kind, with real `bt` processes.
 //!
 //! Decides: which ordeals there are, what is promised. Must not know: how `bt` keeps a promise.
-//! Invariant: a broken promise fails the run; what cannot be tried here is said to be skipped, and fails in CI.
+//! Invariant: a broken promise fails the run; what cannot be tried here is said to be skipped, and
+//! fails in CI.
 
 mod battery;
 mod beside;
@@ -61,8 +63,20 @@ enum Ordeal {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let (rounds, cuts) = if args.short { (6, 2) } else { (args.rounds, args.cuts) };
     let mut broken = Vec::new();
-    for ordeal in [Ordeal::Kills, Ordeal::Cuts, Ordeal::Full, Ordeal::Changed, Ordeal::Disks, Ordeal::Beside, Ordeal::Battery] {
-        let is_meant = if args.only.is_empty() { !args.short || ordeal != Ordeal::Battery } else { args.only.contains(&ordeal) };
+    for ordeal in [
+        Ordeal::Kills,
+        Ordeal::Cuts,
+        Ordeal::Full,
+        Ordeal::Changed,
+        Ordeal::Disks,
+        Ordeal::Beside,
+        Ordeal::Battery,
+    ] {
+        let is_meant = if args.only.is_empty() {
+            !args.short || ordeal != Ordeal::Battery
+        } else {
+            args.only.contains(&ordeal)
+        };
         if !is_meant {
             continue;
         }
@@ -73,11 +87,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Ordeal::Full => full::run(),
             Ordeal::Changed => changed::run(args.short),
             Ordeal::Disks => disks::run(),
-            Ordeal::Beside => beside::run(if args.short { BESIDE_SHORT } else { args.rounds }, args.seed),
+            Ordeal::Beside => {
+                beside::run(if args.short { BESIDE_SHORT } else { args.rounds }, args.seed)
+            }
             Ordeal::Battery => battery::run(),
         };
         match done {
-            Ok(()) => println!("{ordeal:?}: {:.0} s, every promise kept\n", began.elapsed().as_secs_f64()),
+            Ok(()) => {
+                println!("{ordeal:?}: {:.0} s, every promise kept\n", began.elapsed().as_secs_f64())
+            }
             Err(error) => {
                 println!("{ordeal:?}: {:.0} s, BROKEN: {error:#}\n", began.elapsed().as_secs_f64());
                 broken.push(format!("{ordeal:?}: {error:#}"));
@@ -93,7 +111,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// A row of the table: the median and the greatest of some figures.
 fn row(what: &str, unit: &str, figures: &[f64]) {
     let most = figures.iter().copied().fold(0.0, f64::max);
-    println!("  {what:<44} median {:>8.2} {unit:<4} max {most:>8.2} {unit}", median(figures.iter().copied()));
+    println!(
+        "  {what:<44} median {:>8.2} {unit:<4} max {most:>8.2} {unit}",
+        median(figures.iter().copied())
+    );
 }
 
 /// Lets the processes go on for so long.

@@ -28,7 +28,8 @@ pub(crate) async fn announce(args: AskArgs, output: &Output) -> Outcome {
                 Some(count) => units::count(count as usize, noun),
                 None => format!("? {noun}s"),
             };
-            let (seeds, leeches) = (count(reply.seeders, "seeder"), count(reply.leechers, "leecher"));
+            let (seeds, leeches) =
+                (count(reply.seeders, "seeder"), count(reply.leechers, "leecher"));
             output.line(format_args!("{shown}: {seeds}, {leeches}, again in {} s", reply.interval));
             reply.peers.iter().for_each(|peer| output.line(format_args!("  {peer}")));
             if let Some(ip) = reply.external_ip {
@@ -81,8 +82,11 @@ pub(crate) async fn scrape(args: AskArgs, output: &Output) -> Outcome {
 fn describe(counts: &SwarmCounts) -> String {
     let SwarmCounts { complete, downloaded, incomplete, downloaders } = counts;
     // Only trackers that count partial seeds apart report the downloaders (BEP 21).
-    let partial = downloaders.and_then(|downloaders| incomplete.checked_sub(downloaders)).filter(|partial| *partial > 0);
-    let partial = partial.map_or_else(String::new, |partial| format!(", {partial} of them partial seeds"));
+    let partial = downloaders
+        .and_then(|downloaders| incomplete.checked_sub(downloaders))
+        .filter(|partial| *partial > 0);
+    let partial =
+        partial.map_or_else(String::new, |partial| format!(", {partial} of them partial seeds"));
     let count = |count: u32, noun| units::count(count as usize, noun);
     let (seeders, leechers) = (count(*complete, "seeder"), count(*incomplete, "leecher"));
     format!("{seeders}, {leechers}{partial}, {}", count(*downloaded, "download"))
@@ -91,7 +95,9 @@ fn describe(counts: &SwarmCounts) -> String {
 async fn prepare(args: &AskArgs) -> Outcome<(Source, InfoHash, OneShot)> {
     let roots = args.trust.roots()?;
     let source = source::open(&args.source, &roots).await?;
-    let hash = source.swarm().ok_or_else(|| Failure::new(Exit::Input, "no_info_hash", "the torrent has no info-hash"))?;
+    let hash = source
+        .swarm()
+        .ok_or_else(|| Failure::new(Exit::Input, "no_info_hash", "the torrent has no info-hash"))?;
     if source.trackers().is_empty() {
         return Err(Failure::new(
             Exit::Input,
@@ -103,7 +109,12 @@ async fn prepare(args: &AskArgs) -> Outcome<(Source, InfoHash, OneShot)> {
 }
 
 /// Makes JSON of one tracker's answer; an error is printed at once.
-fn answer_of<T>(url: &str, answer: Result<T, TrackerError>, output: &Output, fields: impl Fn(T) -> Value) -> Value {
+fn answer_of<T>(
+    url: &str,
+    answer: Result<T, TrackerError>,
+    output: &Output,
+    fields: impl Fn(T) -> Value,
+) -> Value {
     let mut object = json!({ "url": url, "ok": answer.is_ok() });
     let fields = match answer {
         Ok(reply) => fields(reply),
@@ -121,7 +132,11 @@ fn answer_of<T>(url: &str, answer: Result<T, TrackerError>, output: &Output, fie
 fn finish(hash: &InfoHash, answers: &[Value], output: &Output) -> Outcome {
     let any = answers.iter().any(|answer| answer.get("ok") == Some(&Value::Bool(true)));
     if !any {
-        return Err(Failure::new(Exit::Network, "no_tracker", "no tracker answered; run again with -v to see more"));
+        return Err(Failure::new(
+            Exit::Network,
+            "no_tracker",
+            "no tracker answered; run again with -v to see more",
+        ));
     }
     output.object(json!({ "info_hash": hash.to_string(), "trackers": answers }));
     Ok(())

@@ -17,12 +17,15 @@ use url::Url;
 
 pub(crate) fn run(args: CreateArgs, output: &Output) -> Outcome {
     if args.name.as_ref().is_some_and(String::is_empty) {
-        return Err(Failure::usage("--name is empty; give a name, or leave it out for the name of the file or folder"));
+        return Err(Failure::usage(
+            "--name is empty; give a name, or leave it out for the name of the file or folder",
+        ));
     }
     let piece_length = args.piece_length.map(u32::try_from).transpose();
     let options = CreateOptions {
         name: args.name,
-        piece_length: piece_length.map_err(|_| Failure::usage("--piece-length is at most 512MiB"))?,
+        piece_length: piece_length
+            .map_err(|_| Failure::usage("--piece-length is at most 512MiB"))?,
         trackers: tiers(&args.announce)?,
         web_seeds: args.web_seed.iter().map(|url| web_seed(url)).collect::<Outcome<_>>()?,
         private: args.private,
@@ -41,8 +44,10 @@ pub(crate) fn run(args: CreateArgs, output: &Output) -> Outcome {
     write(&path, &created.bytes, args.force)?;
 
     let hashes = &created.metainfo.info_hashes;
-    let skipped: Vec<String> = created.skipped.iter().map(|skipped| skipped.path.display().to_string()).collect();
-    let renamed: Vec<String> = created.renamed.iter().map(|renamed| renamed.path.display().to_string()).collect();
+    let skipped: Vec<String> =
+        created.skipped.iter().map(|skipped| skipped.path.display().to_string()).collect();
+    let renamed: Vec<String> =
+        created.renamed.iter().map(|renamed| renamed.path.display().to_string()).collect();
     output.object(json!({
         "path": path.to_string_lossy(),
         "name": created.metainfo.info.name,
@@ -66,7 +71,10 @@ pub(crate) fn run(args: CreateArgs, output: &Output) -> Outcome {
 
 /// Makes the options that all our torrents share.
 pub(crate) fn options() -> CreateOptions {
-    CreateOptions { created_by: Some(concat!("bt/", env!("CARGO_PKG_VERSION")).into()), ..CreateOptions::default() }
+    CreateOptions {
+        created_by: Some(concat!("bt/", env!("CARGO_PKG_VERSION")).into()),
+        ..CreateOptions::default()
+    }
 }
 
 /// Parses trackers: each `-a` is a tier; commas separate trackers of one tier (BEP 12). URLs that
@@ -77,7 +85,9 @@ pub(crate) fn tiers(announce: &[String]) -> Outcome<Vec<Vec<String>>> {
 }
 
 fn tracker(text: &str) -> Outcome<String> {
-    let refuse = |why: &str| Failure::usage(format!("-a {text:?}: {why}, as in udp://tracker.example:6969/announce"));
+    let refuse = |why: &str| {
+        Failure::usage(format!("-a {text:?}: {why}, as in udp://tracker.example:6969/announce"))
+    };
     let url = absolute(text).map_err(|why| refuse(&why))?;
     match url.scheme() {
         "http" | "https" | "ws" | "wss" => Ok(text.to_owned()),
@@ -88,7 +98,9 @@ fn tracker(text: &str) -> Outcome<String> {
 }
 
 fn web_seed(text: &str) -> Outcome<String> {
-    let refuse = |why: &str| Failure::usage(format!("--web-seed {text:?}: {why}, as in https://files.example/"));
+    let refuse = |why: &str| {
+        Failure::usage(format!("--web-seed {text:?}: {why}, as in https://files.example/"))
+    };
     match absolute(text.trim()).map_err(|why| refuse(&why))?.scheme() {
         "http" | "https" | "ftp" => Ok(text.trim().to_owned()),
         _ => Err(refuse("a web seed's URL begins with http:// or https://")),
@@ -101,7 +113,11 @@ fn absolute(text: &str) -> Result<Url, String> {
         return Err("a URL holds no blanks and no control characters".into());
     }
     let url = Url::parse(text).map_err(|error| format!("this is no URL ({error})"))?;
-    if url.host_str().is_none_or(str::is_empty) { Err("the URL names no host".into()) } else { Ok(url) }
+    if url.host_str().is_none_or(str::is_empty) {
+        Err("the URL names no host".into())
+    } else {
+        Ok(url)
+    }
 }
 
 /// Names the file of a torrent with this name: a name of 255 bytes is cut, so that the file's name
@@ -109,7 +125,10 @@ fn absolute(text: &str) -> Result<Url, String> {
 pub(crate) fn file_name(name: &str) -> PathBuf {
     const NAME_MAX: usize = 255;
     const ENDING: &str = ".torrent";
-    let end = (0..=name.len().min(NAME_MAX - ENDING.len())).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=name.len().min(NAME_MAX - ENDING.len()))
+        .rev()
+        .find(|at| name.is_char_boundary(*at))
+        .unwrap_or(0);
     format!("{}{ENDING}", name.get(..end).unwrap_or_default()).into()
 }
 
@@ -144,7 +163,9 @@ pub(crate) fn create(path: &Path, options: &CreateOptions, output: &Output) -> O
 
 fn failure(path: &Path, error: &CreateError) -> Failure {
     let (exit, code) = match error {
-        CreateError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => (Exit::Input, "not_found"),
+        CreateError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            (Exit::Input, "not_found")
+        }
         CreateError::Io { source, .. } => (Exit::Disk, bt_piece_store::fault_of(source).name()),
         CreateError::Changed(_) => (Exit::Other, "changed"),
         CreateError::PieceLength(_) | CreateError::Pattern(_) => (Exit::Usage, "usage"),
@@ -155,7 +176,10 @@ fn failure(path: &Path, error: &CreateError) -> Failure {
         return Failure::new(
             exit,
             code,
-            format!("{} does not exist; name a file or a folder to make a torrent of", path.display()),
+            format!(
+                "{} does not exist; name a file or a folder to make a torrent of",
+                path.display()
+            ),
         );
     }
     Failure::new(exit, code, format!("cannot make a torrent of {}: {error}", path.display()))
@@ -163,7 +187,10 @@ fn failure(path: &Path, error: &CreateError) -> Failure {
 
 fn refuse_existing(path: &Path, force: bool) -> Outcome {
     if !force && path.symlink_metadata().is_ok() {
-        let message = format!("{} exists; choose another name with -o, or overwrite it with --force", path.display());
+        let message = format!(
+            "{} exists; choose another name with -o, or overwrite it with --force",
+            path.display()
+        );
         return Err(Failure::new(Exit::Other, "exists", message));
     }
     Ok(())
@@ -179,7 +206,9 @@ pub(crate) fn write(path: &Path, bytes: &[u8], force: bool) -> Outcome {
     let write = || {
         let mut file = beside(path)?;
         std::io::Write::write_all(&mut file, bytes)?;
-        if force { file.persist(path) } else { file.persist_noclobber(path) }.map_err(|error| error.error).map(drop)
+        if force { file.persist(path) } else { file.persist_noclobber(path) }
+            .map_err(|error| error.error)
+            .map(drop)
     };
     write().map_err(|error: std::io::Error| unwritable(path, &error))
 }
@@ -194,7 +223,10 @@ pub(crate) fn keep(torrent: &Metainfo, file: Option<&Path>, output: &Output) -> 
             output.note(format_args!("{} is there already and is this torrent", file.display()));
             return Ok(file);
         }
-        let message = format!("{} exists and is not this torrent; choose another name with -o", file.display());
+        let message = format!(
+            "{} exists and is not this torrent; choose another name with -o",
+            file.display()
+        );
         return Err(Failure::new(Exit::Other, "exists", message));
     }
     write(&file, &torrent.to_bytes(), false)?;
@@ -215,12 +247,19 @@ fn directory(path: &Path) -> &Path {
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     let why = match error.kind() {
         std::io::ErrorKind::NotFound if !directory(path).exists() => {
-            format!("the directory {} does not exist; make it, or name another file with -o", directory(path).display())
+            format!(
+                "the directory {} does not exist; make it, or name another file with -o",
+                directory(path).display()
+            )
         }
         std::io::ErrorKind::AlreadyExists => "it exists; choose another name with -o".into(),
         _ => format!("{}; name another file with -o", exit::cause(error)),
     };
-    Failure::new(Exit::Disk, bt_piece_store::fault_of(error).name(), format!("cannot write {}: {why}", path.display()))
+    Failure::new(
+        Exit::Disk,
+        bt_piece_store::fault_of(error).name(),
+        format!("cannot write {}: {why}", path.display()),
+    )
 }
 
 #[cfg(test)]
@@ -252,14 +291,21 @@ mod tests {
             tiers(&["http://a/, http://b/".into(), "http://c/".into()]).unwrap(),
             [vec!["http://a/", "http://b/"], vec!["http://c/"]]
         );
-        assert!(tiers(&["http://a/,".into()]).is_err() && web_seed("udp://t:1").is_err() && web_seed("https://w/").is_ok());
+        assert!(
+            tiers(&["http://a/,".into()]).is_err()
+                && web_seed("udp://t:1").is_err()
+                && web_seed("https://w/").is_ok()
+        );
     }
 
     #[test]
     fn a_long_name_gives_a_file_that_can_be_written() {
         for name in ["a".repeat(255), "ü".repeat(127), "x".into()] {
             let file = file_name(&name);
-            assert!(file.as_os_str().len() <= 255 && file.extension().is_some_and(|extension| extension == "torrent"));
+            assert!(
+                file.as_os_str().len() <= 255
+                    && file.extension().is_some_and(|extension| extension == "torrent")
+            );
         }
     }
 }

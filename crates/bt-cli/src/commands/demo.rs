@@ -15,7 +15,9 @@ use crate::units;
 use anyhow::Context as _;
 use bt_metainfo::Metainfo;
 use bt_piece_store::CreateOptions;
-use bt_session::{AddOptions, Budget, Rates, Session, SessionConfig, Summary, TorrentHandle, TorrentState};
+use bt_session::{
+    AddOptions, Budget, Rates, Session, SessionConfig, Summary, TorrentHandle, TorrentState,
+};
 use bt_tracker_server::{Config, TrackerServer};
 use bt_types::{PeerId, Rng};
 use serde_json::json;
@@ -34,13 +36,20 @@ pub(crate) async fn run(args: DemoArgs, output: &Output) -> Outcome {
 async fn run_local(args: DemoArgs, output: &Output) -> Outcome {
     let stop = Stop::listen(Hangup::Stops).map_err(anyhow::Error::from)?;
     stop.exit_with(Exit::Interrupted as i32);
-    let stage = tempfile::Builder::new().prefix("bt-demo-").tempdir().context("no room for the demo's files")?;
+    let stage = tempfile::Builder::new()
+        .prefix("bt-demo-")
+        .tempdir()
+        .context("no room for the demo's files")?;
     let source = match args.path {
         Some(path) => path,
         None => generate(stage.path(), args.size)?,
     };
 
-    let config = Config { http: Vec::new(), udp: vec![(Ipv4Addr::LOCALHOST, 0).into()], ..Config::default() };
+    let config = Config {
+        http: Vec::new(),
+        udp: vec![(Ipv4Addr::LOCALHOST, 0).into()],
+        ..Config::default()
+    };
     let tracker = TrackerServer::start(config).await.context("the tracker")?;
     let addr = tracker.udp_addrs().first().copied().context("the tracker has no address")?;
     let url = format!("udp://{addr}/announce");
@@ -48,9 +57,18 @@ async fn run_local(args: DemoArgs, output: &Output) -> Outcome {
 
     let options = CreateOptions { trackers: vec![vec![url]], ..create::options() };
     let torrent = create::create(&source, &options, output)?.metainfo;
-    output.note(format_args!("torrent   {} ({})", torrent.info.name, units::size(torrent.info.payload_len())));
+    output.note(format_args!(
+        "torrent   {} ({})",
+        torrent.info.name,
+        units::size(torrent.info.payload_len())
+    ));
 
-    let seeder = Actor::start("seeder", &torrent, AddOptions { trust_data: true, ..AddOptions::new(&source) }, Some(args.up))?;
+    let seeder = Actor::start(
+        "seeder",
+        &torrent,
+        AddOptions { trust_data: true, ..AddOptions::new(&source) },
+        Some(args.up),
+    )?;
     output.note(format_args!("seeder    uploads at most {}", units::rate(args.up)));
     let mut leechers = Vec::new();
     for n in 1..=args.leechers {
@@ -77,7 +95,11 @@ async fn run_local(args: DemoArgs, output: &Output) -> Outcome {
     for (name, _, dir) in cast.iter().take(args.leechers.into()) {
         let report = verify::check(&torrent, dir, output)?;
         if !report.is_complete() {
-            return Err(Failure::new(Exit::Verify, "bad_data", format!("{name} has {} bad pieces", report.bad.len())));
+            return Err(Failure::new(
+                Exit::Verify,
+                "bad_data",
+                format!("{name} has {} bad pieces", report.bad.len()),
+            ));
         }
     }
     summarise(&cast, &accounts, took, output);
@@ -97,7 +119,12 @@ struct Actor {
 }
 
 impl Actor {
-    fn start(name: &str, torrent: &Metainfo, options: AddOptions, up: Option<u64>) -> Outcome<Actor> {
+    fn start(
+        name: &str,
+        torrent: &Metainfo,
+        options: AddOptions,
+        up: Option<u64>,
+    ) -> Outcome<Actor> {
         let config = SessionConfig {
             listen: Some((Ipv4Addr::LOCALHOST, 0).into()),
             limits: Budget { rates: Rates { up, down: None }, ..Budget::default() },
@@ -137,9 +164,16 @@ async fn download(leechers: &[Actor], torrent: &Metainfo, stop: &Stop, output: &
                     );
                 }
                 TorrentState::Failed(error) => {
-                    return Err(Failure::new(Exit::Other, "failure", format!("{}: {error}", actor.name)));
+                    return Err(Failure::new(
+                        Exit::Other,
+                        "failure",
+                        format!("{}: {error}", actor.name),
+                    ));
                 }
-                TorrentState::Finding(_) | TorrentState::Checking | TorrentState::Known | TorrentState::Stopped => {}
+                TorrentState::Finding(_)
+                | TorrentState::Checking
+                | TorrentState::Known
+                | TorrentState::Stopped => {}
             }
         }
         board.show(rows);
@@ -148,15 +182,28 @@ async fn download(leechers: &[Actor], torrent: &Metainfo, stop: &Stop, output: &
             return Ok(());
         }
         if began.elapsed() > LIMIT {
-            return Err(Failure::new(Exit::Network, "no_progress", "the demo did not finish in ten minutes"));
+            return Err(Failure::new(
+                Exit::Network,
+                "no_progress",
+                "the demo did not finish in ten minutes",
+            ));
         }
     }
 }
 
 /// Prints how much each client got from which other, as the receivers counted it.
-fn summarise(cast: &[(String, PeerId, PathBuf)], accounts: &[Summary], took: Duration, output: &Output) {
-    let name_of = |id: PeerId| cast.iter().find(|(_, at, _)| *at == id).map_or("somebody", |(name, ..)| name);
-    output.line(format_args!("every copy is complete and verified, after {:.1} s; who got what from whom:", took.as_secs_f64()));
+fn summarise(
+    cast: &[(String, PeerId, PathBuf)],
+    accounts: &[Summary],
+    took: Duration,
+    output: &Output,
+) {
+    let name_of =
+        |id: PeerId| cast.iter().find(|(_, at, _)| *at == id).map_or("somebody", |(name, ..)| name);
+    output.line(format_args!(
+        "every copy is complete and verified, after {:.1} s; who got what from whom:",
+        took.as_secs_f64()
+    ));
     let mut rows = Vec::new();
     for ((name, ..), account) in cast.iter().zip(accounts) {
         let mut by_sender = std::collections::BTreeMap::<&str, u64>::new();
@@ -166,7 +213,10 @@ fn summarise(cast: &[(String, PeerId, PathBuf)], accounts: &[Summary], took: Dur
         if by_sender.is_empty() {
             continue;
         }
-        let parts: Vec<String> = by_sender.iter().map(|(from, bytes)| format!("{from} {}", units::size(*bytes))).collect();
+        let parts: Vec<String> = by_sender
+            .iter()
+            .map(|(from, bytes)| format!("{from} {}", units::size(*bytes)))
+            .collect();
         output.line(format_args!("  {name:<12} from {}", parts.join(", ")));
         rows.push(json!({ "name": name, "from": by_sender }));
     }

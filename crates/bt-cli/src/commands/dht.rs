@@ -11,7 +11,9 @@ use crate::output::Output;
 use crate::signals::{Hangup, Stop};
 use crate::units;
 use bt_session::StartError;
-use bt_session::dht::{AnnounceOptions, Ask, Dht, DhtConfig, DhtHandle, Event, Id, Item, LookupReport, Mutable, Value};
+use bt_session::dht::{
+    AnnounceOptions, Ask, Dht, DhtConfig, DhtHandle, Event, Id, Item, LookupReport, Mutable, Value,
+};
 use bt_session::dht::{mutable_target, new_secret, public_key};
 use bt_types::InfoHash;
 use serde_json::{Value as Json, json};
@@ -34,10 +36,16 @@ pub(crate) async fn run(args: DhtArgs, output: &Output) -> Outcome {
         listen = vec![(Ipv4Addr::UNSPECIFIED, PORT).into(), (Ipv6Addr::UNSPECIFIED, PORT).into()];
     }
     if args.dht_bootstrap.is_empty() && !matches!(args.verb, DhtVerb::Node | DhtVerb::Ping { .. }) {
-        return Err(Failure::usage("nobody to begin at: name a node with --dht-bootstrap HOST:PORT"));
+        return Err(Failure::usage(
+            "no node to begin at: name a node with --dht-bootstrap HOST:PORT",
+        ));
     }
-    let config = DhtConfig { bootstrap: args.dht_bootstrap, read_only: !is_node, ..DhtConfig::default() };
-    let dht = Dht::start(&listen, if is_node { DhtConfig { reply_bytes_per_sec: NODE_RATE, ..config } } else { config });
+    let config =
+        DhtConfig { bootstrap: args.dht_bootstrap, read_only: !is_node, ..DhtConfig::default() };
+    let dht = Dht::start(
+        &listen,
+        if is_node { DhtConfig { reply_bytes_per_sec: NODE_RATE, ..config } } else { config },
+    );
     let dht = dht.map_err(|error| match &error {
         StartError::Listen { source, .. } => {
             let advice = exit::listen_advice(source);
@@ -98,7 +106,13 @@ async fn ping(handle: &DhtHandle, addr: SocketAddr, output: &Output) -> Outcome 
     }
 }
 
-async fn get_peers(handle: &DhtHandle, hash: InfoHash, announce: Option<u16>, scrape: bool, output: &Output) -> Outcome {
+async fn get_peers(
+    handle: &DhtHandle,
+    hash: InfoHash,
+    announce: Option<u16>,
+    scrape: bool,
+    output: &Output,
+) -> Outcome {
     let announce = announce.map(|port| AnnounceOptions { port: Some(port), seed: false });
     let mut answers = handle.ask(Ask::GetPeers { info_hash: hash, announce, scrape }).await;
     let mut peers = Vec::new();
@@ -109,7 +123,8 @@ async fn get_peers(handle: &DhtHandle, hash: InfoHash, announce: Option<u16>, sc
         }
     }
     let report = answers.report().await;
-    let counts = report.scrape.as_ref().map(|scrape| (scrape.seeds.estimate(), scrape.peers.estimate()));
+    let counts =
+        report.scrape.as_ref().map(|scrape| (scrape.seeds.estimate(), scrape.peers.estimate()));
     let mut said = format!("{}; {}", units::count(peers.len(), "peer"), account(&report));
     if let Some((seeds, others)) = counts {
         said += &format!("; about {seeds} seeds and {others} others");
@@ -161,7 +176,8 @@ async fn put(
     let item = match secret {
         None => Item::Immutable(value),
         Some(secret) => {
-            let (newest, _) = fetch(handle, mutable_target(&public_key(&secret), &salt), salt.clone()).await;
+            let (newest, _) =
+                fetch(handle, mutable_target(&public_key(&secret), &salt), salt.clone()).await;
             if let (None, Some(Item::Mutable(found))) = (seq, newest) {
                 cas = Some(found.seq());
             }
@@ -181,7 +197,10 @@ async fn put(
     }
     output.line(target);
     output.note(account(&report));
-    output.object(with_account(&report, json!({ "verb": "put", "target": target.to_string(), "key": key, "seq": seq })));
+    output.object(with_account(
+        &report,
+        json!({ "verb": "put", "target": target.to_string(), "key": key, "seq": seq }),
+    ));
     Ok(())
 }
 
@@ -220,13 +239,20 @@ async fn fetch(handle: &DhtHandle, target: Id, salt: Vec<u8>) -> (Option<Item>, 
 
 /// Reads the secret key in a file, which is made if it is missing.
 fn secret_in(file: &Path) -> Outcome<[u8; 32]> {
-    let invalid = || Failure::new(Exit::Input, "invalid_key", format!("{} does not hold a key of 64 hex digits", file.display()));
+    let invalid = || {
+        Failure::new(
+            Exit::Input,
+            "invalid_key",
+            format!("{} does not hold a key of 64 hex digits", file.display()),
+        )
+    };
     match std::fs::read_to_string(file) {
         Ok(text) => unhex(text.trim()).ok_or_else(invalid),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let secret = new_secret().map_err(anyhow::Error::from)?;
             let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-            made.and_then(|mut made| writeln!(made, "{}", hex(&secret))).map_err(|error| Failure::disk(file, &error))?;
+            made.and_then(|mut made| writeln!(made, "{}", hex(&secret)))
+                .map_err(|error| Failure::disk(file, &error))?;
             Ok(secret)
         }
         Err(error) => Err(Failure::disk(file, &error)),
@@ -234,12 +260,17 @@ fn secret_in(file: &Path) -> Outcome<[u8; 32]> {
 }
 
 fn account(report: &LookupReport) -> String {
-    let stored = if report.stored > 0 { format!(", {} nodes stored it", report.stored) } else { String::new() };
+    let stored = if report.stored > 0 {
+        format!(", {} nodes stored it", report.stored)
+    } else {
+        String::new()
+    };
     format!("{} queries, {} answers{stored}", report.queries, report.answers)
 }
 
 fn with_account(report: &LookupReport, mut fields: Json) -> Json {
-    let account = json!({ "queries": report.queries, "answers": report.answers, "stored": report.stored });
+    let account =
+        json!({ "queries": report.queries, "answers": report.answers, "stored": report.stored });
     if let (Json::Object(fields), Json::Object(account)) = (&mut fields, account) {
         fields.extend(account);
     }
@@ -260,7 +291,11 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits: Option<Vec<u8>> = text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect();
-    let bytes: Vec<u8> = digits?.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect();
+    let bytes: Vec<u8> = digits?
+        .chunks(2)
+        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+        .collect();
     (text.len() == 64).then(|| bytes.try_into().ok()).flatten()
 }

@@ -25,7 +25,9 @@ pub(crate) async fn run(args: GetArgs, output: &Output) -> Outcome {
     for source in &args.source {
         for found in source::open_all(source, &roots).await? {
             source::require_transfer(source, &found)?;
-            found.warnings().iter().for_each(|warning| output.note(format_args!("{}: {warning}", source::shown(source))));
+            found.warnings().iter().for_each(|warning| {
+                output.note(format_args!("{}: {warning}", source::shown(source)))
+            });
             sources.push(found);
         }
         advise_quotes(source, output);
@@ -34,7 +36,8 @@ pub(crate) async fn run(args: GetArgs, output: &Output) -> Outcome {
         return Err(Failure::usage("-o names one file; give one source, or leave -o out"));
     }
     if let Some(only) = &metadata_only {
-        let (torrents, links) = sources.into_iter().partition(|source| matches!(source, Source::Torrent(_)));
+        let (torrents, links) =
+            sources.into_iter().partition(|source| matches!(source, Source::Torrent(_)));
         sources = links;
         for torrent in torrents {
             write_torrent(&torrent, only, output)?;
@@ -59,11 +62,23 @@ pub(crate) async fn run(args: GetArgs, output: &Output) -> Outcome {
             Source::Torrent(_) => selected.next().flatten().map_or(Select::All, Select::Files),
             Source::Magnet(_) => later(&args.select),
         };
-        let (peers, no_resume, metadata_only) = (args.net.peer.clone(), args.net.no_resume, args.metadata_only);
-        planned.push((source, AddOptions { peers, no_resume, select, metadata_only, ..AddOptions::new(&args.dir) }));
+        let (peers, no_resume, metadata_only) =
+            (args.net.peer.clone(), args.net.no_resume, args.metadata_only);
+        planned.push((
+            source,
+            AddOptions { peers, no_resume, select, metadata_only, ..AddOptions::new(&args.dir) },
+        ));
     }
     let after = After { seed: args.seed, ratio: args.seed_ratio, time: args.seed_time };
-    let plan = Plan { torrents: planned, net: args.net, roots, timeout: args.timeout, after, metadata_only, is_seed: false };
+    let plan = Plan {
+        torrents: planned,
+        net: args.net,
+        roots,
+        timeout: args.timeout,
+        after,
+        metadata_only,
+        is_seed: false,
+    };
     transfer::run(plan, output).await
 }
 
@@ -93,18 +108,24 @@ fn write_torrent(source: &Source, only: &MetadataOnly, output: &Output) -> Outco
 /// Makes the download directory. A file is accepted only if it is the content of the one torrent.
 fn make_directory(dir: &Path, sources: &[Source]) -> Outcome {
     let is_content = || match sources {
-        [Source::Torrent(torrent)] => dir.file_name().is_some_and(|name| name == torrent.info.name.as_str()),
+        [Source::Torrent(torrent)] => {
+            dir.file_name().is_some_and(|name| name == torrent.info.name.as_str())
+        }
         _ => false,
     };
     if dir.is_file() && !is_content() {
-        let message = format!("{} is a file, not a directory; name a directory with -d", dir.display());
+        let message =
+            format!("{} is a file, not a directory; name a directory with -d", dir.display());
         return Err(Failure::new(Exit::Disk, "not_a_directory", message));
     }
     if dir.exists() {
         return Ok(());
     }
     std::fs::create_dir_all(dir).map_err(|error| {
-        let message = format!("cannot create the directory {}: {error}; name another one with -d", dir.display());
+        let message = format!(
+            "cannot create the directory {}: {error}; name another one with -d",
+            dir.display()
+        );
         Failure::new(Exit::Disk, bt_piece_store::fault_of(&error).name(), message)
     })
 }

@@ -45,14 +45,18 @@ pub(crate) fn forget(args: &ForgetArgs, output: &Output) -> Outcome {
     let mut chosen: Vec<&SavedTorrent> = Vec::new();
     for name in &args.torrent {
         let meant = meant(&saved, name)?;
-        chosen.extend(meant.into_iter().filter(|saved| !chosen.contains(saved)).collect::<Vec<_>>());
+        chosen
+            .extend(meant.into_iter().filter(|saved| !chosen.contains(saved)).collect::<Vec<_>>());
     }
     for saved in &chosen {
         let Remembered { name, dir: at, .. } = &saved.torrent;
         match bt_session::forget(&dir, saved) {
-            Ok(true) => output.line(format_args!("forgotten: {name} in {}; its data stays", at.display())),
+            Ok(true) => {
+                output.line(format_args!("forgotten: {name} in {}; its data stays", at.display()))
+            }
             Ok(false) => {
-                let message = format!("another bt works on {name} in {}; stop it first", at.display());
+                let message =
+                    format!("another bt works on {name} in {}; stop it first", at.display());
                 return Err(Failure::new(Exit::Other, "locked", message));
             }
             Err(error) => return Err(Failure::disk(&dir, &error)),
@@ -66,7 +70,8 @@ pub(crate) fn forget(args: &ForgetArgs, output: &Output) -> Outcome {
 /// Finds the torrent that a name means, in all directories in which it is remembered.
 fn meant<'a>(saved: &'a [SavedTorrent], name: &str) -> Outcome<Vec<&'a SavedTorrent>> {
     let is_meant = |saved: &&SavedTorrent| {
-        let by_hash = name.len() >= DIGITS && saved.torrent.info_hash.to_string().starts_with(&name.to_ascii_lowercase());
+        let by_hash = name.len() >= DIGITS
+            && saved.torrent.info_hash.to_string().starts_with(&name.to_ascii_lowercase());
         saved.torrent.name == name || by_hash
     };
     let found: Vec<&SavedTorrent> = saved.iter().filter(is_meant).collect();
@@ -75,7 +80,9 @@ fn meant<'a>(saved: &'a [SavedTorrent], name: &str) -> Outcome<Vec<&'a SavedTorr
         return Err(Failure::new(Exit::Input, "not_found", message));
     };
     if found.iter().any(|other| other.torrent.info_hash != first.torrent.info_hash) {
-        let message = format!("{name} means several torrents; name one by its info-hash, as `bt list --state` prints it");
+        let message = format!(
+            "{name} means several torrents; name one by its info-hash, as `bt list --state` prints it"
+        );
         return Err(Failure::new(Exit::Usage, "ambiguous", message));
     }
     Ok(found)
@@ -83,7 +90,8 @@ fn meant<'a>(saved: &'a [SavedTorrent], name: &str) -> Outcome<Vec<&'a SavedTorr
 
 fn load(dir: &Path) -> Outcome<Vec<SavedTorrent>> {
     bt_session::saved_torrents(dir).map_err(|error| {
-        let message = format!("cannot read what is remembered: {error}; --state DIR names another place");
+        let message =
+            format!("cannot read what is remembered: {error}; --state DIR names another place");
         Failure::new(Exit::Disk, error.fault().name(), message)
     })
 }

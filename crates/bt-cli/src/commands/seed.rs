@@ -21,12 +21,18 @@ pub(crate) async fn run(args: SeedArgs, output: &Output) -> Outcome {
         let (torrent, dir, made) = if is_torrent(path) {
             let found = Source::Torrent(Box::new(source::load(path.as_os_str(), &roots).await?));
             source::require_transfer(path.as_os_str(), &found)?;
-            found.warnings().iter().for_each(|warning| output.note(format_args!("{}: {warning}", path.display())));
+            found
+                .warnings()
+                .iter()
+                .for_each(|warning| output.note(format_args!("{}: {warning}", path.display())));
             (found, PathBuf::from("."), false)
         } else if path.exists() {
             (Source::Torrent(Box::new(make(path, &args, output)?)), path.clone(), true)
         } else {
-            let message = format!("{} does not exist; `bt seed` takes files, folders and torrents", path.display());
+            let message = format!(
+                "{} does not exist; `bt seed` takes files, folders and torrents",
+                path.display()
+            );
             return Err(Failure::new(Exit::Input, "not_found", message));
         };
         let options = AddOptions {
@@ -39,7 +45,11 @@ pub(crate) async fn run(args: SeedArgs, output: &Output) -> Outcome {
         torrents.push((torrent, options));
     }
     let (after, net) = (After::default(), args.net);
-    transfer::run(Plan { torrents, net, roots, timeout: None, after, metadata_only: None, is_seed: true }, output).await
+    transfer::run(
+        Plan { torrents, net, roots, timeout: None, after, metadata_only: None, is_seed: true },
+        output,
+    )
+    .await
 }
 
 /// Returns whether the path is a torrent: a file with its extension, or one that begins like it and
@@ -49,11 +59,15 @@ fn is_torrent(path: &Path) -> bool {
     if path.is_dir() {
         return false;
     }
-    if path.extension().is_some_and(|extension| extension == "torrent") || (!path.exists() && is_url()) {
+    if path.extension().is_some_and(|extension| extension == "torrent")
+        || (!path.exists() && is_url())
+    {
         return true;
     }
     let small = path.metadata().is_ok_and(|found| found.is_file() && found.len() < 64 << 20);
-    small && std::fs::read(path).is_ok_and(|bytes| bytes.first() == Some(&b'd') && Metainfo::from_bytes(&bytes).is_ok())
+    small
+        && std::fs::read(path)
+            .is_ok_and(|bytes| bytes.first() == Some(&b'd') && Metainfo::from_bytes(&bytes).is_ok())
 }
 
 /// Makes a torrent of the path, and saves it in the current directory for the user to pass on.
@@ -74,7 +88,12 @@ fn make(path: &Path, args: &SeedArgs, output: &Output) -> Outcome<Metainfo> {
         Failure::new(Exit::Other, "exists", message)
     };
     let old = match std::fs::read(&file) {
-        Ok(bytes) => Some(Metainfo::from_bytes(&bytes).ok().filter(|old| old.info.name == name).ok_or_else(is_other)?),
+        Ok(bytes) => Some(
+            Metainfo::from_bytes(&bytes)
+                .ok()
+                .filter(|old| old.info.name == name)
+                .ok_or_else(is_other)?,
+        ),
         Err(_) => None,
     };
     let like_old = old.as_ref().map_or_else(create::options, |old| CreateOptions {
@@ -83,7 +102,8 @@ fn make(path: &Path, args: &SeedArgs, output: &Output) -> Outcome<Metainfo> {
         source: old.source.clone(),
         ..create::options()
     });
-    let created = create::create(path, &CreateOptions { trackers: trackers.clone(), ..like_old }, output)?;
+    let created =
+        create::create(path, &CreateOptions { trackers: trackers.clone(), ..like_old }, output)?;
     let torrent = match old {
         None => {
             create::write(&file, &created.bytes, false)?;
@@ -92,7 +112,9 @@ fn make(path: &Path, args: &SeedArgs, output: &Output) -> Outcome<Metainfo> {
         }
         Some(mut old) if old.info_hashes == created.metainfo.info_hashes => {
             output.note(format_args!("{} describes this data and is used", file.display()));
-            let is_known = |tier: &Vec<String>| tier.iter().all(|url| old.trackers.iter().flatten().any(|known| known == url));
+            let is_known = |tier: &Vec<String>| {
+                tier.iter().all(|url| old.trackers.iter().flatten().any(|known| known == url))
+            };
             let new: Vec<_> = trackers.into_iter().filter(|tier| !is_known(tier)).collect();
             old.trackers.extend(new);
             old
@@ -102,7 +124,8 @@ fn make(path: &Path, args: &SeedArgs, output: &Output) -> Outcome<Metainfo> {
     output.note(torrent.magnet());
     let discovery = &args.net.discovery;
     if torrent.trackers.is_empty() && discovery.no_dht && discovery.no_lsd {
-        output.note("it names no tracker (-a URL): peers must be told where this seeder is (--peer)");
+        output
+            .note("it names no tracker (-a URL): peers must be told where this seeder is (--peer)");
     }
     Ok(torrent)
 }

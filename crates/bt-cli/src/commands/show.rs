@@ -101,7 +101,8 @@ fn endpoint((host, port): &(String, u16)) -> String {
 }
 
 fn print_magnet(magnet: &Magnet, output: &Output) {
-    let row = |name: &str, value: &dyn std::fmt::Display| output.line(format_args!("{name:<13}{value}"));
+    let row =
+        |name: &str, value: &dyn std::fmt::Display| output.line(format_args!("{name:<13}{value}"));
     let rows = |name: &str, values: &mut dyn Iterator<Item = String>| {
         values.enumerate().for_each(|(n, value)| row(if n == 0 { name } else { "" }, &value));
     };
@@ -111,7 +112,13 @@ fn print_magnet(magnet: &Magnet, output: &Output) {
     rows("trackers", &mut magnet.trackers.iter().cloned());
     rows("web seeds", &mut magnet.web_seeds.iter().cloned());
     rows("peers", &mut magnet.peers.iter().map(endpoint));
-    rows("files", &mut magnet.files.iter().map(|range| format!("number {} to {}", range.start(), range.end())));
+    rows(
+        "files",
+        &mut magnet
+            .files
+            .iter()
+            .map(|range| format!("number {} to {}", range.start(), range.end())),
+    );
     row("magnet", magnet);
     for warning in &magnet.warnings {
         row("warning", warning);
@@ -132,7 +139,8 @@ fn date(torrent: &Metainfo) -> Option<String> {
 
 fn print(torrent: &Metainfo, list_files: bool, output: &Output) {
     let geometry = torrent.info.geometry;
-    let row = |name: &str, value: &dyn std::fmt::Display| output.line(format_args!("{name:<13}{value}"));
+    let row =
+        |name: &str, value: &dyn std::fmt::Display| output.line(format_args!("{name:<13}{value}"));
     let optional = |name: &str, value: &Option<String>| {
         if let Some(value) = value {
             row(name, value);
@@ -143,7 +151,14 @@ fn print(torrent: &Metainfo, list_files: bool, output: &Output) {
     optional("info-hash v1", &torrent.info_hashes.v1.map(|hash| hash.to_string()));
     optional("info-hash v2", &torrent.info_hashes.v2.map(|hash| hash.to_string()));
     row("size", &units::size(torrent.info.payload_len()));
-    row("pieces", &format_args!("{} of {}", geometry.piece_count(), units::size(geometry.piece_length().into())));
+    row(
+        "pieces",
+        &format_args!(
+            "{} of {}",
+            geometry.piece_count(),
+            units::size(geometry.piece_length().into())
+        ),
+    );
     let stored = torrent.info.files.iter().filter(|file| !file.attr.padding);
     row("files", &stored.clone().count());
     if torrent.private {

@@ -16,7 +16,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 const PORT: u16 = 6969;
 
 pub(crate) async fn run(args: TrackerArgs, output: &Output) -> Outcome {
-    let defaults = || -> Vec<SocketAddr> { vec![(Ipv4Addr::UNSPECIFIED, PORT).into(), (Ipv6Addr::UNSPECIFIED, PORT).into()] };
+    let defaults = || -> Vec<SocketAddr> {
+        vec![(Ipv4Addr::UNSPECIFIED, PORT).into(), (Ipv6Addr::UNSPECIFIED, PORT).into()]
+    };
     let (udp, http) = match (args.udp.is_empty(), args.http.is_empty()) {
         (true, true) => (defaults(), defaults()),
         _ => (args.udp, args.http),
@@ -29,13 +31,18 @@ pub(crate) async fn run(args: TrackerArgs, output: &Output) -> Outcome {
             let server = server.map_err(|error| match &error {
                 ServeError::Listen { source, .. } => {
                     let advice = exit::listen_advice(source);
-                    Failure::new(Exit::Other, "cannot_listen", format!("{error}; {advice} with --udp or --http"))
+                    Failure::new(
+                        Exit::Other,
+                        "cannot_listen",
+                        format!("{error}; {advice} with --udp or --http"),
+                    )
                 }
                 ServeError::Random(_) => Failure::new(Exit::Other, "cannot_start", error),
             })?;
             let announce = |scheme: &str, addr: &SocketAddr| format!("{scheme}://{addr}/announce");
             let udp = server.udp_addrs().iter().map(|addr| announce("udp", addr));
-            let urls: Vec<String> = udp.chain(server.http_addrs().iter().map(|addr| announce("http", addr))).collect();
+            let urls: Vec<String> =
+                udp.chain(server.http_addrs().iter().map(|addr| announce("http", addr))).collect();
             output.event("ready", json!({ "listen": urls }));
             output.line(format_args!("ready: {}", urls.join(" ")));
             stop.asked().await;

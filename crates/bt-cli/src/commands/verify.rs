@@ -36,7 +36,11 @@ pub(crate) async fn run(args: VerifyArgs, output: &Output) -> Outcome {
                 output.line(format_args!("wrong length ({found} bytes): {}", file.path.display()));
             }
             FileState::Bad { pieces } => {
-                output.line(format_args!("{}: {}", units::count(pieces as usize, "bad piece"), file.path.display()));
+                output.line(format_args!(
+                    "{}: {}",
+                    units::count(pieces as usize, "bad piece"),
+                    file.path.display()
+                ));
             }
         }
     }
@@ -56,17 +60,23 @@ pub(crate) async fn run(args: VerifyArgs, output: &Output) -> Outcome {
 /// Tells the user how much is right, and what helps.
 fn advice(report: &VerifyReport, pieces: u32) -> String {
     if report.good.count() < pieces {
-        return format!("{} of {pieces} pieces are right; `bt get` fetches the others", report.good.count());
+        return format!(
+            "{} of {pieces} pieces are right; `bt get` fetches the others",
+            report.good.count()
+        );
     }
     if report.files.iter().any(|file| matches!(file.state, FileState::WrongLength { .. })) {
-        return format!("all {pieces} pieces are right, but a file is longer than in the torrent; move it away and run `bt get`");
+        return format!(
+            "all {pieces} pieces are right, but a file is longer than in the torrent; move it away and run `bt get`"
+        );
     }
     format!("all {pieces} pieces are right, but an empty file is missing; `bt get` makes it")
 }
 
 /// Hashes the data in a directory, with progress.
 pub(crate) fn check(torrent: &Metainfo, dir: &Path, output: &Output) -> Outcome<VerifyReport> {
-    let unsupported = |error: bt_metainfo::MetainfoError| Failure::new(Exit::Input, error.code(), error);
+    let unsupported =
+        |error: bt_metainfo::MetainfoError| Failure::new(Exit::Input, error.code(), error);
     let digests = torrent.info.require_digests().map_err(unsupported)?;
     let (root, layout) = locate(dir, &torrent.info).map_err(|error| Failure::disk(dir, &error))?;
     let storage = match DiskStorage::open(&root) {
@@ -75,16 +85,21 @@ pub(crate) fn check(torrent: &Metainfo, dir: &Path, output: &Output) -> Outcome<
             return Err(Failure::new(
                 Exit::Input,
                 "not_found",
-                format!("{} does not exist; name the directory that holds the data", root.display()),
+                format!(
+                    "{} does not exist; name the directory that holds the data",
+                    root.display()
+                ),
             ));
         }
         Err(error) => return Err(Failure::disk(&root, &error)),
     };
     let job = Progress::default();
-    progress::watch(output, "checking", &job, || verify(&layout, &digests, &storage, &job)).map_err(|error| match error {
-        HashError::Store(error) => Failure::new(Exit::Disk, error.fault().name(), error),
-        HashError::Cancelled => Failure::interrupted(),
-    })
+    progress::watch(output, "checking", &job, || verify(&layout, &digests, &storage, &job)).map_err(
+        |error| match error {
+            HashError::Store(error) => Failure::new(Exit::Disk, error.fault().name(), error),
+            HashError::Cancelled => Failure::interrupted(),
+        },
+    )
 }
 
 fn describe(file: &bt_piece_store::FileReport) -> Option<Value> {
@@ -94,5 +109,7 @@ fn describe(file: &bt_piece_store::FileReport) -> Option<Value> {
         FileState::WrongLength { found } => ("wrong_length", Some(found), None),
         FileState::Bad { pieces } => ("bad", None, Some(pieces)),
     };
-    Some(json!({ "path": file.path.to_string_lossy(), "state": state, "found_length": found, "bad_pieces": pieces }))
+    Some(
+        json!({ "path": file.path.to_string_lossy(), "state": state, "found_length": found, "bad_pieces": pieces }),
+    )
 }

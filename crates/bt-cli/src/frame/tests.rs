@@ -16,7 +16,8 @@ fn film() -> Row {
         peers: 12,
         seeds: 1,
         elapsed: Duration::from_secs(65),
-        map: [vec![cell(1, 0, false); 30], vec![cell(0, 1, true); 2], vec![cell(0, 1, false); 68]].concat(),
+        map: [vec![cell(1, 0, false); 30], vec![cell(0, 1, true); 2], vec![cell(0, 1, false); 68]]
+            .concat(),
         ..Row::new("A film with a name that is rather long.2026.1080p.mkv", Phase::Downloading)
     }
 }
@@ -30,7 +31,10 @@ fn a_download_at_three_widths() {
     let table = [
         (
             60,
-            ["A film wi…1080p.mkv ██████████▒·······················  29%", "  300.0 MiB of 1.0 GiB, down 10.0 MiB/s, 1:13 left"],
+            [
+                "A film wi…1080p.mkv ██████████▒·······················  29%",
+                "  300.0 MiB of 1.0 GiB, down 10.0 MiB/s, 1:13 left",
+            ],
         ),
         (
             80,
@@ -70,7 +74,10 @@ fn every_size_holds_what_is_drawn() {
                     let lines = draw(&all[..count], Size { columns, rows, colour });
                     assert!(lines.len() <= rows.saturating_sub(1).max(1), "{rows}: {lines:#?}");
                     for line in &lines {
-                        assert!(measure_text_width(line) <= columns.saturating_sub(1).max(1), "{columns}: {line:?}");
+                        assert!(
+                            measure_text_width(line) <= columns.saturating_sub(1).max(1),
+                            "{columns}: {line:?}"
+                        );
                     }
                 }
             }
@@ -94,13 +101,28 @@ fn several_transfers_have_a_total_and_give_way_to_few_rows() {
 fn a_seed_says_what_it_gave() {
     let row = Row { uploaded: 3 << 29, ..Row { phase: Phase::Seeding, done: 1 << 30, ..film() } };
     let lines = draw(&[Row { notes: vec!["tracker t: 1 peer".into()], ..row }], at(80, 24));
-    assert_eq!(lines[1..], ["  seeding, ratio 1.50, 1.5 GiB uploaded, up 1.0 MiB/s, 12 peers, 1:05", "  tracker t: 1 peer"]);
+    assert_eq!(
+        lines[1..],
+        [
+            "  seeding, ratio 1.50, 1.5 GiB uploaded, up 1.0 MiB/s, 12 peers, 1:05",
+            "  tracker t: 1 peer"
+        ]
+    );
 }
 
 #[test]
 fn a_map_shows_shares_by_shade() {
     let (all, none, on_its_way) = (cell(4, 0, false), cell(0, 4, false), cell(0, 4, true));
-    let map = [all, cell(3, 1, false), cell(2, 2, false), cell(1, 3, true), on_its_way, none, none, cell(0, 0, false)];
+    let map = [
+        all,
+        cell(3, 1, false),
+        cell(2, 2, false),
+        cell(1, 3, true),
+        on_its_way,
+        none,
+        none,
+        cell(0, 0, false),
+    ];
     let table = [(8, "█▓▒░░·· "), (4, "▓▒░·"), (2, "▒░"), (16, "██▓▓▒▒░░░░····  ")];
     for (columns, drawn) in table {
         assert_eq!(draw_map(&map, columns), drawn, "{columns}");

@@ -5,7 +5,10 @@
 //! Invariant: every written message is read back as the same value.
 
 use crate::item::{Item, Mutable, Value};
-use crate::{Bloom, Body, Contact, Id, KrpcError, KrpcMessage, Malformed, Query, Response, Samples, Stored, Want};
+use crate::{
+    Bloom, Body, Contact, Id, KrpcError, KrpcMessage, Malformed, Query, Response, Samples, Stored,
+    Want,
+};
 use bt_types::InfoHash;
 use proptest::prelude::*;
 use std::boxed::Box;
@@ -14,7 +17,13 @@ use std::vec::Vec;
 
 fn query(query: Query) -> KrpcMessage {
     let body = Body::Query { id: Id(*b"abcdefghij0123456789"), query };
-    KrpcMessage { transaction: b"aa".to_vec(), version: None, seen_as: None, read_only: false, body }
+    KrpcMessage {
+        transaction: b"aa".to_vec(),
+        version: None,
+        seen_as: None,
+        read_only: false,
+        body,
+    }
 }
 
 fn response(fill: impl FnOnce(&mut Response)) -> KrpcMessage {
@@ -81,8 +90,16 @@ fn every_value_is_read_back() {
         query(Query::GetPeers { info_hash, want, no_seed: true, scrape: true }),
         query(Query::AnnouncePeer { info_hash, port: Some(6881), token: vec![1; 8], seed: true }),
         query(Query::Get { target, newer_than: Some(4), want }),
-        query(Query::Put { item: Box::new(Item::Immutable(value.clone())), cas: None, token: vec![1] }),
-        query(Query::Put { item: Box::new(Item::Mutable(mutable.clone())), cas: Some(6), token: vec![1] }),
+        query(Query::Put {
+            item: Box::new(Item::Immutable(value.clone())),
+            cas: None,
+            token: vec![1],
+        }),
+        query(Query::Put {
+            item: Box::new(Item::Mutable(mutable.clone())),
+            cas: Some(6),
+            token: vec![1],
+        }),
         query(Query::SampleInfohashes { target, want: None }),
         KrpcMessage { read_only: true, version: Some(*b"bt\x01\x00"), ..query(Query::Ping) },
         KrpcMessage { seen_as: Some("1.2.3.4:5".parse().unwrap()), ..response(|_| {}) },
@@ -95,10 +112,16 @@ fn every_value_is_read_back() {
             r.token = Some(vec![0; 8]);
         }),
         response(|r| {
-            r.item = Some(Stored { value: Some(value), signed: Some((*mutable.key(), *mutable.signature())), seq: Some(7) });
+            r.item = Some(Stored {
+                value: Some(value),
+                signed: Some((*mutable.key(), *mutable.signature())),
+                seq: Some(7),
+            });
         }),
         response(|r| r.item = Some(Stored { seq: Some(7), ..Stored::default() })),
-        response(|r| r.samples = Some(Samples { hashes: vec![info_hash], total: 30, interval_secs: 21600 })),
+        response(|r| {
+            r.samples = Some(Samples { hashes: vec![info_hash], total: 30, interval_secs: 21600 })
+        }),
     ];
     for message in messages {
         assert_eq!(KrpcMessage::parse(&message.write()), Ok(message));
@@ -114,7 +137,9 @@ fn bad(method: &str, arguments: &[u8]) -> Result<KrpcMessage, Malformed> {
 
 #[test]
 fn a_query_with_bad_arguments_is_told_so_and_nothing_else_is() {
-    let long = [b"4:salt65:".as_slice(), &[b's'; 65], b"3:seqi1e3:sig64:", &[0; 64], b"5:token1:a1:v1:x"].concat();
+    let long =
+        [b"4:salt65:".as_slice(), &[b's'; 65], b"3:seqi1e3:sig64:", &[0; 64], b"5:token1:a1:v1:x"]
+            .concat();
     let long = [b"1:k32:".as_slice(), &[0; 32], &long].concat();
     let cases: [(&str, &[u8], i64); 10] = [
         ("find_node", b"", 203),
@@ -138,7 +163,9 @@ fn a_query_with_bad_arguments_is_told_so_and_nothing_else_is() {
         );
     }
     let big = [b"5:token1:a1:v1000:".as_slice(), &[b'x'; 1000]].concat();
-    assert!(matches!(bad("put", &big), Err(Malformed::Query { error, .. }) if error.code == KrpcError::TOO_BIG));
+    assert!(
+        matches!(bad("put", &big), Err(Malformed::Query { error, .. }) if error.code == KrpcError::TOO_BIG)
+    );
     assert!(matches!(
         bad("vote", b"6:target20:mnopqrstuvwxyz123456").unwrap().body,
         Body::Query { query: Query::Unknown { target: Some(_) }, .. }
@@ -162,17 +189,33 @@ fn what_is_no_message_is_nothing() {
         b"d1:rd2:id20:abcdefghij0123456789e1:t2:aa1:y1:reX",
         b"d1:e1:x1:t2:aa1:y1:ee",
     ] {
-        assert_eq!(KrpcMessage::parse(bytes), Err(Malformed::NoMessage), "{}", bytes.escape_ascii());
+        assert_eq!(
+            KrpcMessage::parse(bytes),
+            Err(Malformed::NoMessage),
+            "{}",
+            bytes.escape_ascii()
+        );
     }
-    let long = [b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:v3000:".as_slice(), &[0; 3000], b"1:y1:qe"].concat();
+    let long = [
+        b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:v3000:".as_slice(),
+        &[0; 3000],
+        b"1:y1:qe",
+    ]
+    .concat();
     assert_eq!(KrpcMessage::parse(&long), Err(Malformed::NoMessage));
 }
 
 #[test]
 fn the_text_of_an_error_is_short_and_safe_to_show() {
     let long = [b"d1:eli201e1000:\x1b[2J".as_slice(), &[b'x'; 996], b"e1:t2:aa1:y1:ee"].concat();
-    let Ok(KrpcMessage { body: Body::Error(error), .. }) = KrpcMessage::parse(&long) else { panic!("no error") };
-    assert!(error.message.chars().count() <= 200 && !error.message.chars().any(char::is_control), "{}", error.message);
+    let Ok(KrpcMessage { body: Body::Error(error), .. }) = KrpcMessage::parse(&long) else {
+        panic!("no error")
+    };
+    assert!(
+        error.message.chars().count() <= 200 && !error.message.chars().any(char::is_control),
+        "{}",
+        error.message
+    );
 }
 
 proptest! {

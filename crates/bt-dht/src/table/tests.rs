@@ -68,7 +68,9 @@ fn an_id_that_follows_from_its_address_takes_the_place_of_one_that_does_not() {
     let mut table = table();
     fill(&mut table, NOW, (1..=8).map(|number| node(0, number)));
     let mut rng = Rng::from_seed(1);
-    let secure = (0..).map(|_| secure_id(addr(100).ip(), &mut rng)).find(|id| id.shared_bits(table.own()) == 0);
+    let secure = (0..)
+        .map(|_| secure_id(addr(100).ip(), &mut rng))
+        .find(|id| id.shared_bits(table.own()) == 0);
     let secure = Contact { id: secure.unwrap(), addr: addr(100) };
     assert!(table.would_take(NOW, secure));
     table.answered(NOW, secure);
@@ -111,7 +113,11 @@ fn nobody_takes_over_an_id() {
 #[test]
 fn the_closest_come_first_and_a_new_own_id_keeps_the_nodes() {
     let mut table = table();
-    fill(&mut table, NOW, (0..50).map(|number| node(usize::try_from(number).unwrap() % 12, number)));
+    fill(
+        &mut table,
+        NOW,
+        (0..50).map(|number| node(usize::try_from(number).unwrap() % 12, number)),
+    );
     let target = node(3, 99).id;
     let closest = table.closest(target, K);
     assert!(closest.is_sorted_by_key(|contact| contact.id.distance(target)) && closest.len() == K);
@@ -128,7 +134,8 @@ fn a_bucket_that_does_not_change_is_refreshed_once() {
     assert_eq!(table.refresh(NOW, &mut rng), None);
     let late = NOW + FRESH_FOR;
     table.answered(late, node(1, 2));
-    let refreshed: Vec<usize> =
-        core::iter::from_fn(|| table.refresh(late, &mut rng)).map(|target| target.shared_bits(Id([0; 20]))).collect();
+    let refreshed: Vec<usize> = core::iter::from_fn(|| table.refresh(late, &mut rng))
+        .map(|target| target.shared_bits(Id([0; 20])))
+        .collect();
     assert_eq!(refreshed, [0, 2]);
 }

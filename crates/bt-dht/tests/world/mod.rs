@@ -6,8 +6,8 @@
 //! Invariant: same course and seed, same report, on every machine.
 
 use bt_dht::{
-    AnnounceOptions, Ask, AskKey, Body, Config, Contact, Event, Family, Id, Input, KrpcMessage, Node, Output, Query, Response,
-    is_secure,
+    AnnounceOptions, Ask, AskKey, Body, Config, Contact, Event, Family, Id, Input, KrpcMessage,
+    Node, Output, Query, Response, is_secure,
 };
 use bt_types::{Closeness, InfoHash, Rng, Time, closeness};
 use std::cmp::Reverse;
@@ -131,7 +131,9 @@ impl World {
     fn add(&mut self, number: usize) {
         let addr = loop {
             let ip = IpAddr::from(Ipv4Addr::from_bits(self.rng.next_u32()));
-            if closeness(ip) == Some(Closeness::Public) && !self.by_addr.contains_key(&SocketAddr::new(ip, 6881)) {
+            if closeness(ip) == Some(Closeness::Public)
+                && !self.by_addr.contains_key(&SocketAddr::new(ip, 6881))
+            {
                 break SocketAddr::new(ip, 6881);
             }
         };
@@ -154,10 +156,14 @@ impl World {
     fn join_all(&mut self) {
         let mut order: Vec<usize> = (ROUTERS..self.actors.len()).collect();
         self.rng.shuffle(&mut order);
-        let routers: Vec<SocketAddr> = self.actors.iter().take(ROUTERS).map(|actor| actor.addr).collect();
+        let routers: Vec<SocketAddr> =
+            self.actors.iter().take(ROUTERS).map(|actor| actor.addr).collect();
         for index in (0..ROUTERS).chain(order) {
             let Actor { node, addr, .. } = &mut self.actors[index];
-            routers.iter().filter(|router| *router != addr).for_each(|router| node.handle(self.now, Input::Router(*router)));
+            routers
+                .iter()
+                .filter(|router| *router != addr)
+                .for_each(|router| node.handle(self.now, Input::Router(*router)));
             self.settle(index);
             self.run_until(self.now + JOIN_EVERY, |_| false);
         }
@@ -173,7 +179,8 @@ impl World {
             let holder = self.honest();
             let announce = Some(AnnounceOptions { port: Some(7000), seed: true });
             key += 1;
-            let (_, done) = self.ask(holder, AskKey(key), Ask::GetPeers { info_hash, announce, scrape: false });
+            let (_, done) =
+                self.ask(holder, AskKey(key), Ask::GetPeers { info_hash, announce, scrape: false });
             self.report.announces += 1;
             self.report.stores += u64::from(done.stored);
             let peer = SocketAddr::new(self.actors[holder].addr.ip(), 7000);
@@ -202,7 +209,12 @@ impl World {
     }
 
     /// Asks a node, and returns the peers it found and its report.
-    fn ask(&mut self, index: usize, key: AskKey, ask: Ask) -> (Vec<SocketAddr>, bt_dht::LookupReport) {
+    fn ask(
+        &mut self,
+        index: usize,
+        key: AskKey,
+        ask: Ask,
+    ) -> (Vec<SocketAddr>, bt_dht::LookupReport) {
         self.events.clear();
         self.actors[index].node.handle(self.now, Input::Ask(key, ask));
         self.settle(index);
@@ -251,9 +263,14 @@ impl World {
                 if let Ok(query) = KrpcMessage::parse(bytes)
                     && self.rng.below(2) == 0
                 {
-                    rubbish =
-                        [b"d1:rd2:id20:abcdefghij01234567895:nodes25:", &[7; 25][..], b"e1:t4:", &query.transaction, b"1:y1:re"]
-                            .concat();
+                    rubbish = [
+                        b"d1:rd2:id20:abcdefghij01234567895:nodes25:",
+                        &[7; 25][..],
+                        b"e1:t4:",
+                        &query.transaction,
+                        b"1:y1:re",
+                    ]
+                    .concat();
                 }
                 return self.send(index, sender, rubbish);
             }
@@ -267,7 +284,11 @@ impl World {
     /// Answers for a member of the clique: as itself, or with an id next to the target, as the
     /// other members claim.
     fn lie(&mut self, index: usize, to: SocketAddr, bytes: &[u8]) {
-        let Ok(KrpcMessage { transaction, body: Body::Query { query, .. }, .. }) = KrpcMessage::parse(bytes) else { return };
+        let Ok(KrpcMessage { transaction, body: Body::Query { query, .. }, .. }) =
+            KrpcMessage::parse(bytes)
+        else {
+            return;
+        };
         let target = match query {
             Query::FindNode { target, .. } => Some(target),
             Query::GetPeers { info_hash, .. } => Some(Id::from(info_hash)),
@@ -291,7 +312,8 @@ impl World {
         if let Some(target) = target {
             let mut others: Vec<Contact> = (0..self.clique.len()).map(alias).collect();
             others.sort_by_key(|contact| contact.id.distance(target));
-            let mut honest_ids: Vec<Contact> = others.iter().filter(|c| is_secure(c.id, c.addr.ip())).copied().take(4).collect();
+            let mut honest_ids: Vec<Contact> =
+                others.iter().filter(|c| is_secure(c.id, c.addr.ip())).copied().take(4).collect();
             honest_ids.extend(others.iter().take(4));
             response.nodes = Some(honest_ids);
             response.token = Some(vec![1; 8]);
@@ -327,10 +349,13 @@ impl World {
         self.report.datagrams += 1;
         let trace = self.report.trace ^ (bytes.len() as u64) ^ self.now.as_micros();
         self.report.trace = trace.wrapping_mul(0x0100_0000_01b3).rotate_left(5);
-        if self.actors[from].kind == Kind::Silent && self.settled || self.rng.below(100) < self.course.loss {
+        if self.actors[from].kind == Kind::Silent && self.settled
+            || self.rng.below(100) < self.course.loss
+        {
             return;
         }
-        let at = self.now + Duration::from_micros(LATENCY.start + self.rng.below(LATENCY.end - LATENCY.start));
+        let at = self.now
+            + Duration::from_micros(LATENCY.start + self.rng.below(LATENCY.end - LATENCY.start));
         self.push(at, What::Arrives { from, to, bytes });
     }
 

@@ -73,7 +73,11 @@ fn who_is_served_is_shown_enough_for_a_second_and_who_waits_a_single_piece() {
     assert_eq!(super_seeder.show(NOW, A, 10 << 15, |_| false).len(), 10);
     assert!(super_seeder.show(NOW, A, 10 << 15, |_| false).is_empty(), "it has enough");
     let teaser = super_seeder.offer(B, |_| true).unwrap();
-    assert_ne!(super_seeder.offer(B, |_| true).unwrap(), teaser, "another one, when it wants nothing all the same");
+    assert_ne!(
+        super_seeder.offer(B, |_| true).unwrap(),
+        teaser,
+        "another one, when it wants nothing all the same"
+    );
     assert!(super_seeder.grant(NOW, B, teaser), "it may have it when it is served");
     super_seeder.show(NOW, A, 100 << 15, |_| false);
     assert!(!super_seeder.grant(NOW, A, teaser), "and nobody else then");
@@ -144,7 +148,11 @@ fn who_passes_nothing_on_is_given_little() {
     let owned = given.len();
     assert!((UNSPREAD_MAX..=UNSPREAD_MAX + 1).contains(&owned), "{given:?}");
     let copies = |piece| u32::from(given.contains(&piece));
-    super_seeder.reclaim(NOW, |_| true, |piece| if given[..2].contains(&piece) { 2 } else { copies(piece) });
+    super_seeder.reclaim(
+        NOW,
+        |_| true,
+        |piece| if given[..2].contains(&piece) { 2 } else { copies(piece) },
+    );
     assert!(!super_seeder.show(NOW, A, 0, |_| false).is_empty(), "B has two of them now");
     let (_, mut super_seeder) = seed(100);
     (2..20).for_each(|peer| super_seeder.join(NOW, PeerKey(peer)));
@@ -153,7 +161,10 @@ fn who_passes_nothing_on_is_given_little() {
     super_seeder.unspread_max = UNSPREAD_MAX / 2;
     super_seeder.set_idle(true);
     super_seeder.reclaim(NOW, |_| true, |_| 0);
-    assert_eq!(super_seeder.unspread_max, UNSPREAD_MAX, "more is allowed when nobody takes as much as we could send");
+    assert_eq!(
+        super_seeder.unspread_max, UNSPREAD_MAX,
+        "more is allowed when nobody takes as much as we could send"
+    );
 }
 
 #[test]
@@ -165,7 +176,10 @@ fn at_the_end_one_slow_peer_keeps_nobody_waiting() {
         let now = Time::from_secs(second);
         super_seeder.served(now, A, geometry.nth_block(shown[1], second as u32).unwrap());
         super_seeder.reclaim(now, |_| true, |_| 0);
-        assert!(super_seeder.show(now, B, 0, |_| false).is_empty(), "A has its time while our uplink is busy");
+        assert!(
+            super_seeder.show(now, B, 0, |_| false).is_empty(),
+            "A has its time while our uplink is busy"
+        );
     }
     super_seeder.set_idle(true);
     let now = Time::from_secs(5);
@@ -187,7 +201,9 @@ fn who_gets_pieces_elsewhere_is_shown_others() {
     assert!(!more.is_empty() && !more.contains(&shown[0]), "{more:?}");
     more.iter().for_each(|&piece| super_seeder.got(late, A, piece));
     assert!(
-        !super_seeder.show(late, A, 1 << 15, |piece| piece == shown[0] || more.contains(&piece)).is_empty(),
+        !super_seeder
+            .show(late, A, 1 << 15, |piece| piece == shown[0] || more.contains(&piece))
+            .is_empty(),
         "it is owed nothing any more"
     );
 }
@@ -201,7 +217,10 @@ fn who_wants_nothing_has_what_it_began_to_take_and_laziness_ends() {
     assert!(super_seeder.show(late, A, 1 << 20, |_| false).is_empty());
     assert!(!super_seeder.is_over());
     let later = late + 2 * PATIENCE;
-    assert!(super_seeder.show(later, A, 1 << 20, |_| false).is_empty(), "they are promised again, but are no news");
+    assert!(
+        super_seeder.show(later, A, 1 << 20, |_| false).is_empty(),
+        "they are promised again, but are no news"
+    );
     for piece in geometry.pieces() {
         super_seeder.served(later, A, geometry.nth_block(piece, 0).unwrap());
     }

@@ -9,13 +9,15 @@
 //!
 //! ```text
 //! found A B                     addresses that the user named
-//! A: connects                   it dialled us; `answers` when we dialled it; `without fast` may follow
-//! A: is ourselves | is like B   a connection whose handshake has our peer id, or B's; `is B again`: it comes from B's host too
+//! A: connects                   it dialled us; `answers` when we dialled it; `without fast` may
+//!                               follow
+//! A: is ourselves | is like B   a connection whose handshake has our peer id, or B's;
+//!                               `is B again`: it comes from B's host too
 //! A: is B at 10.0.0.1:7         the same from that address; `answers like B at` it when we dialled
 //! A: bitfield 101, unchoke      messages of one read
 //! A: bytes ff80                 a bitfield of these bytes
 //! A: sends 0:0, 0:1             blocks of payload
-//! A: sent 16384                 so many payload bytes left for it
+//! A: sent 16384                 this many payload bytes left for it
 //! A: cannot be read 0:0         a block that it was to be served
 //! A: closes
 //! piece 0 is good | is bad
@@ -26,14 +28,15 @@
 //! want 0-3 skip | low | normal | high, 5 high
 //! order sequential | rarest     of what is wanted equally
 //! need 3-4 by 30s               a deadline
-//! A: offers 40000               its extension handshake: `ut_metadata` is 3, `ut_pex` is 4, and metadata of so many bytes
+//! A: offers 40000               its extension handshake: `ut_metadata` is 3, `ut_pex` is 4, and
+//!                               metadata of this many bytes
 //! A: listens 7                  its extension handshake: the port that it takes connections on
 //! A: sees 5.0.0.1               its extension handshake: our address
 //! A: gives 0, 2 | gives wrong 1 parts of the metadata, 16 KiB each
 //! A: rejects 0 | wants 0        the same part
 //! A: tells of B C               peers (BEP 11)
 //! A: port 7
-//! found B by A                  addresses that somebody found in the DHT; the host there is A's
+//! found B by A                  addresses that a search in the DHT found; the host there is A's
 //! neighbour A | neighbour A anew  it calls on the local network; it is another process than before
 //! sought dht | lsd              a search is over
 //! the metadata is there         the torrent is added
@@ -43,15 +46,17 @@
 //! ```
 
 use bt_engine::{
-    Budget, Config, Discovery, Engine, Event, Input, MagnetSpec, Output, PeerKey, PieceOrder, Priority, Rates, Selection,
-    TorrentKey, TorrentSpec, TrackerKey,
+    Budget, Config, Discovery, Engine, Event, Input, MagnetSpec, Output, PeerKey, PieceOrder,
+    Priority, Rates, Selection, TorrentKey, TorrentSpec, TrackerKey,
 };
 use bt_peer_wire::{
-    ExtendedHandshake, ExtensionIds, Handshake, METADATA_PART, Message, MetadataMessage, PexFlags, PexMessage, Reserved,
+    ExtendedHandshake, ExtensionIds, Handshake, METADATA_PART, Message, MetadataMessage, PexFlags,
+    PexMessage, Reserved,
 };
 use bt_tracker_wire::{AnnounceReply, Failure};
 use bt_types::{
-    BLOCK_LEN, Bitfield, Block, Geometry, InfoHash, PeerId, Piece, PieceCheck, RawBlock, Rng, Source, StoreFault, Time,
+    BLOCK_LEN, Bitfield, Block, Geometry, InfoHash, PeerId, Piece, PieceCheck, RawBlock, Rng,
+    Source, StoreFault, Time,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -96,8 +101,14 @@ pub(crate) struct Setting {
 }
 
 /// A torrent from its file, whose peers come from trackers, the user and each other.
-pub(crate) const PLAIN: Setting =
-    Setting { metadata: 0, magnet: false, private: false, seeks: false, room: 100, store: 64 << 20 };
+pub(crate) const PLAIN: Setting = Setting {
+    metadata: 0,
+    magnet: false,
+    private: false,
+    seeks: false,
+    room: 100,
+    store: 64 << 20,
+};
 
 /// Returns the script with the engine's outputs below each line.
 pub(crate) fn play(scene: &Scene, script: &str) -> String {
@@ -128,13 +139,18 @@ struct Player {
 impl Player {
     fn new(scene: &Scene) -> Player {
         let piece_length = scene.blocks * BLOCK_LEN;
-        let geometry = Geometry::new(u64::from(scene.pieces) * u64::from(piece_length), piece_length).unwrap();
+        let geometry =
+            Geometry::new(u64::from(scene.pieces) * u64::from(piece_length), piece_length).unwrap();
         let Setting { metadata, magnet, private, seeks, room, store } = scene.setting;
         let dht_port = seeks.then_some(9);
         let config = Config { listen_port: Some(6881), dht_port, lsd: seeks, ..Config::new(OURS) };
-        let mut engine =
-            Engine::new(config, Budget { peers_per_torrent: room, store_bytes: store, ..Budget::default() }, Rng::from_seed(1));
-        let trackers: Vec<Vec<String>> = scene.trackers.iter().map(|url| vec![url.to_string()]).collect();
+        let mut engine = Engine::new(
+            config,
+            Budget { peers_per_torrent: room, store_bytes: store, ..Budget::default() },
+            Rng::from_seed(1),
+        );
+        let trackers: Vec<Vec<String>> =
+            scene.trackers.iter().map(|url| vec![url.to_string()]).collect();
         let have = bitfield(scene.have, &geometry);
         let metadata = Bytes::from((0..metadata).map(|n| n as u8).collect::<Vec<u8>>());
         let info_hash = if metadata.is_empty() { HASH } else { InfoHash(bt_hash::sha1(&metadata)) };
@@ -178,13 +194,25 @@ impl Player {
         let input = match words[..] {
             ["found", ref peers @ .., "by", finder] => {
                 let addrs = peers.iter().map(|peer| addr(peer.chars().next().unwrap())).collect();
-                Input::PeersFound(TORRENT, Source::Host(addr(finder.chars().next().unwrap()).ip()), addrs)
+                Input::PeersFound(
+                    TORRENT,
+                    Source::Host(addr(finder.chars().next().unwrap()).ip()),
+                    addrs,
+                )
             }
-            ["neighbour", name] | ["neighbour", name, "anew"] => {
-                Input::Called { torrent: TORRENT, addr: addr(name.chars().next().unwrap()), is_new: words.len() == 3 }
+            ["neighbour", name] | ["neighbour", name, "anew"] => Input::Called {
+                torrent: TORRENT,
+                addr: addr(name.chars().next().unwrap()),
+                is_new: words.len() == 3,
+            },
+            ["sought", via] => Input::FindPeersDone(
+                TORRENT,
+                if via == "dht" { Discovery::Dht } else { Discovery::Lsd },
+                0,
+            ),
+            ["the", "metadata", "is", "there"] => {
+                Input::Add(TORRENT, Box::new(self.awaited.take().unwrap()))
             }
-            ["sought", via] => Input::FindPeersDone(TORRENT, if via == "dht" { Discovery::Dht } else { Discovery::Lsd }, 0),
-            ["the", "metadata", "is", "there"] => Input::Add(TORRENT, Box::new(self.awaited.take().unwrap())),
             ["found", ref peers @ ..] => {
                 let addrs = peers.iter().map(|peer| addr(peer.chars().next().unwrap())).collect();
                 Input::PeersFound(TORRENT, Source::User, addrs)
@@ -198,22 +226,35 @@ impl Player {
             }
             ["store", "failed"] => Input::StoreFailed(TORRENT, StoreFault::NoSpace),
             ["store", "recovered"] => Input::StoreRecovered(TORRENT),
-            ["tracker", "fails"] => Input::Announced(TORRENT, self.tracker, Err(Failure::new("no"))),
+            ["tracker", "fails"] => {
+                Input::Announced(TORRENT, self.tracker, Err(Failure::new("no")))
+            }
             ["tracker", "answers", interval] => {
-                let reply = AnnounceReply { interval: interval.parse().unwrap(), ..AnnounceReply::default() };
+                let reply = AnnounceReply {
+                    interval: interval.parse().unwrap(),
+                    ..AnnounceReply::default()
+                };
                 Input::Announced(TORRENT, self.tracker, Ok(([9, 9, 9, 9].into(), reply)))
             }
-            ["rate", rate] => {
-                Input::Budget(Budget { rates: Rates { up: Some(rate.parse().unwrap()), down: None }, ..Budget::default() })
+            ["rate", rate] => Input::Budget(Budget {
+                rates: Rates { up: Some(rate.parse().unwrap()), down: None },
+                ..Budget::default()
+            }),
+            ["want", ..] => {
+                Input::Select(TORRENT, line["want ".len()..].split(", ").map(want).collect())
             }
-            ["want", ..] => Input::Select(TORRENT, line["want ".len()..].split(", ").map(want).collect()),
             ["order", order] => {
-                let order = if order == "sequential" { PieceOrder::Sequential } else { PieceOrder::RarestFirst };
+                let order = if order == "sequential" {
+                    PieceOrder::Sequential
+                } else {
+                    PieceOrder::RarestFirst
+                };
                 Input::Select(TORRENT, vec![Selection::Order(order)])
             }
-            ["need", pieces, "by", moment] => {
-                Input::Select(TORRENT, vec![Selection::Deadline(range(pieces), Some(seconds(moment)))])
-            }
+            ["need", pieces, "by", moment] => Input::Select(
+                TORRENT,
+                vec![Selection::Deadline(range(pieces), Some(seconds(moment)))],
+            ),
             ["leave"] => Input::Remove(TORRENT),
             ["at", moment] => return self.wait(moment),
             ["count", "bans"] => {
@@ -230,8 +271,12 @@ impl Player {
         let input = match words[..] {
             ["connects"] => self.connect(name, false, PeerId([name as u8; 20]), Reserved::OURS),
             ["answers"] => self.connect(name, true, PeerId([name as u8; 20]), Reserved::OURS),
-            ["connects", "with", "dht"] => self.connect(name, false, PeerId([name as u8; 20]), Reserved::ours(true)),
-            ["connects", "without", "fast"] => self.connect(name, false, PeerId([name as u8; 20]), Reserved::default()),
+            ["connects", "with", "dht"] => {
+                self.connect(name, false, PeerId([name as u8; 20]), Reserved::ours(true))
+            }
+            ["connects", "without", "fast"] => {
+                self.connect(name, false, PeerId([name as u8; 20]), Reserved::default())
+            }
             ["is", other, "again"] => {
                 let twin = other.chars().next().unwrap();
                 let mut input = self.connect(name, false, PeerId([twin as u8; 20]), Reserved::OURS);
@@ -249,26 +294,42 @@ impl Player {
                 input
             }
             ["is", "ourselves"] => self.connect(name, true, OURS, Reserved::OURS),
-            ["is", "like", other] => self.connect(name, false, PeerId([other.as_bytes()[0]; 20]), Reserved::OURS),
+            ["is", "like", other] => {
+                self.connect(name, false, PeerId([other.as_bytes()[0]; 20]), Reserved::OURS)
+            }
             ["sent", bytes] => Input::Sent(self.keys[&name], bytes.parse().unwrap()),
-            ["cannot", "be", "read", block] => Input::ReadFailed(self.keys[&name], self.block(block)),
+            ["cannot", "be", "read", block] => {
+                Input::ReadFailed(self.keys[&name], self.block(block))
+            }
             ["closes"] => Input::Closed(self.keys[&name]),
             ["gives", ..] => {
-                let (wrong, parts) =
-                    what["gives ".len()..].strip_prefix("wrong ").map_or((0, &what["gives ".len()..]), |parts| (1, parts));
-                let parts = parts.split(", ").map(|part| self.part(part.parse().unwrap(), wrong)).collect();
+                let (wrong, parts) = what["gives ".len()..]
+                    .strip_prefix("wrong ")
+                    .map_or((0, &what["gives ".len()..]), |parts| (1, parts));
+                let parts =
+                    parts.split(", ").map(|part| self.part(part.parse().unwrap(), wrong)).collect();
                 Input::Frames(self.keys[&name], parts)
             }
             ["sends", ..] => {
-                let blocks = what["sends ".len()..].split(", ").map(|block| self.payload(block)).collect();
+                let blocks =
+                    what["sends ".len()..].split(", ").map(|block| self.payload(block)).collect();
                 Input::Frames(self.keys[&name], blocks)
             }
-            _ => Input::Frames(self.keys[&name], what.split(", ").map(|message| self.message(message)).collect()),
+            _ => Input::Frames(
+                self.keys[&name],
+                what.split(", ").map(|message| self.message(message)).collect(),
+            ),
         };
         self.engine.handle(self.now, input);
     }
 
-    fn connect(&mut self, name: char, outbound: bool, peer_id: PeerId, reserved: Reserved) -> Input {
+    fn connect(
+        &mut self,
+        name: char,
+        outbound: bool,
+        peer_id: PeerId,
+        reserved: Reserved,
+    ) -> Input {
         let peer = PeerKey(self.next_key);
         self.next_key += 1;
         self.keys.insert(name, peer);
@@ -296,28 +357,47 @@ impl Player {
             ["not", "interested"] => Message::NotInterested,
             ["have", piece] => Message::Have(piece.parse().unwrap()),
             ["have-all"] => Message::HaveAll,
-            ["upload-only"] => hello(ExtendedHandshake { upload_only: Some(true), ..ExtendedHandshake::default() }),
+            ["upload-only"] => {
+                hello(ExtendedHandshake { upload_only: Some(true), ..ExtendedHandshake::default() })
+            }
             ["hello"] => hello(ExtendedHandshake { ids: THEIRS, ..ExtendedHandshake::default() }),
             ["offers", bytes] => {
                 let metadata_size = Some(bytes.parse().unwrap());
-                hello(ExtendedHandshake { ids: THEIRS, metadata_size, ..ExtendedHandshake::default() })
+                hello(ExtendedHandshake {
+                    ids: THEIRS,
+                    metadata_size,
+                    ..ExtendedHandshake::default()
+                })
             }
-            ["listens", port] => {
-                hello(ExtendedHandshake { ids: THEIRS, port: Some(port.parse().unwrap()), ..ExtendedHandshake::default() })
-            }
-            ["sees", ip] => hello(ExtendedHandshake { your_ip: Some(ip.parse().unwrap()), ..ExtendedHandshake::default() }),
+            ["listens", port] => hello(ExtendedHandshake {
+                ids: THEIRS,
+                port: Some(port.parse().unwrap()),
+                ..ExtendedHandshake::default()
+            }),
+            ["sees", ip] => hello(ExtendedHandshake {
+                your_ip: Some(ip.parse().unwrap()),
+                ..ExtendedHandshake::default()
+            }),
             ["rejects", part] => metadata(&MetadataMessage::Reject(part.parse().unwrap())),
             ["wants", part] => metadata(&MetadataMessage::Request(part.parse().unwrap())),
             ["tells", "of", ref peers @ ..] => {
-                let added = peers.iter().map(|peer| (addr(peer.chars().next().unwrap()), PexFlags(0))).collect();
+                let added = peers
+                    .iter()
+                    .map(|peer| (addr(peer.chars().next().unwrap()), PexFlags(0)))
+                    .collect();
                 let message = PexMessage { added, dropped: Vec::new() };
                 Message::Extended { id: ExtensionIds::PEX, payload: message.to_bytes().into() }
             }
             ["port", port] => Message::Port(port.parse().unwrap()),
             ["bytes", hex] => Message::Bitfield(
-                hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect(),
+                hex.as_bytes()
+                    .chunks(2)
+                    .map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap())
+                    .collect(),
             ),
-            ["bitfield", bits] => Message::Bitfield(Bytes::copy_from_slice(bitfield(bits, &self.geometry).as_bytes())),
+            ["bitfield", bits] => {
+                Message::Bitfield(Bytes::copy_from_slice(bitfield(bits, &self.geometry).as_bytes()))
+            }
             ["request", block] => Message::Request(self.block(block).raw()),
             ["cancel", block] => Message::Cancel(self.block(block).raw()),
             ["reject", block] => Message::Reject(self.block(block).raw()),
@@ -352,7 +432,8 @@ impl Player {
     fn answers(&mut self) {
         while let Some(output) = self.engine.poll() {
             if let Some(text) = self.answer(output) {
-                let at = if self.now == Time::ZERO { String::new() } else { format!("{} ", self.now) };
+                let at =
+                    if self.now == Time::ZERO { String::new() } else { format!("{} ", self.now) };
                 self.text.push_str(&format!("< {at}{text}\n"));
             }
         }
@@ -363,16 +444,25 @@ impl Player {
             Output::Dial(_, addr, ..) => format!("dial {}", name(addr)),
             Output::HangUp(peer, why) => format!("{}: hang up, {why}", self.name(peer)),
             Output::Send(peer, messages) => {
-                let messages: Vec<String> = messages.iter().map(|message| self.show(message)).collect();
+                let messages: Vec<String> =
+                    messages.iter().map(|message| self.show(message)).collect();
                 format!("{}: {}", self.name(peer), messages.join(", "))
             }
             Output::Serve { peer, blocks, at_once, .. } => {
-                let blocks: Vec<String> = blocks.iter().map(|block| self.show_block(block.raw())).collect();
-                format!("{}: serve {}{}", self.name(peer), blocks.join(" "), if at_once { ", taken at once" } else { "" })
+                let blocks: Vec<String> =
+                    blocks.iter().map(|block| self.show_block(block.raw())).collect();
+                format!(
+                    "{}: serve {}{}",
+                    self.name(peer),
+                    blocks.join(" "),
+                    if at_once { ", taken at once" } else { "" }
+                )
             }
             Output::Store(_, block, _) => format!("store {}", self.show_block(block.raw())),
             // A hint for the store, which may ignore it.
-            Output::Check { piece, urgent, .. } => format!("check {piece:?}{}", if urgent { " urgently" } else { "" }),
+            Output::Check { piece, urgent, .. } => {
+                format!("check {piece:?}{}", if urgent { " urgently" } else { "" })
+            }
             Output::Forget(_, piece) => format!("forget {piece:?}"),
             Output::Announce(_, order) => {
                 self.tracker = order.tracker;
@@ -383,7 +473,10 @@ impl Player {
             Output::Metadata(_, bytes) => format!("metadata of {} bytes", bytes.len()),
             Output::Event(_, Event::PeerJoined(..) | Event::PeerLeft(..)) => return None,
             // They repeat the outputs beside them and the inputs.
-            Output::Event(_, Event::TrackerAsked(_) | Event::SearchBegan(_) | Event::SearchEnded { .. }) => return None,
+            Output::Event(
+                _,
+                Event::TrackerAsked(_) | Event::SearchBegan(_) | Event::SearchEnded { .. },
+            ) => return None,
             Output::Event(_, Event::BadPiece(piece, from)) => {
                 let from: String = from.into_iter().map(name).collect();
                 format!("event: piece {piece:?} is bad, from {from}")
@@ -398,7 +491,11 @@ impl Player {
         match message {
             Message::Bitfield(bits) => {
                 let set = Bitfield::from_wire(bits, self.geometry.piece_count()).unwrap();
-                let bits: String = self.geometry.pieces().map(|piece| if set.has(piece) { '1' } else { '0' }).collect();
+                let bits: String = self
+                    .geometry
+                    .pieces()
+                    .map(|piece| if set.has(piece) { '1' } else { '0' })
+                    .collect();
                 format!("bitfield {bits}")
             }
             Message::HaveAll => "have-all".into(),
@@ -408,22 +505,31 @@ impl Player {
             Message::Cancel(block) => format!("cancel {}", self.show_block(*block)),
             Message::Reject(block) => format!("reject {}", self.show_block(*block)),
             Message::NotInterested => "not interested".into(),
-            Message::Extended { id: 0, payload } => show_hello(&ExtendedHandshake::parse(payload).unwrap()),
-            Message::Extended { id: 3, payload } => match MetadataMessage::parse(payload).unwrap().unwrap() {
-                MetadataMessage::Request(part) => format!("wants part {part}"),
-                MetadataMessage::Reject(part) => format!("rejects part {part}"),
-                MetadataMessage::Data { part, total, data } => {
-                    let start = (part * METADATA_PART) as usize;
-                    assert_eq!(
-                        (data, total as usize),
-                        (self.metadata.slice(start..self.metadata.len().min(start + 16_384)), self.metadata.len())
-                    );
-                    format!("part {part}")
+            Message::Extended { id: 0, payload } => {
+                show_hello(&ExtendedHandshake::parse(payload).unwrap())
+            }
+            Message::Extended { id: 3, payload } => {
+                match MetadataMessage::parse(payload).unwrap().unwrap() {
+                    MetadataMessage::Request(part) => format!("wants part {part}"),
+                    MetadataMessage::Reject(part) => format!("rejects part {part}"),
+                    MetadataMessage::Data { part, total, data } => {
+                        let start = (part * METADATA_PART) as usize;
+                        assert_eq!(
+                            (data, total as usize),
+                            (
+                                self.metadata.slice(start..self.metadata.len().min(start + 16_384)),
+                                self.metadata.len()
+                            )
+                        );
+                        format!("part {part}")
+                    }
                 }
-            },
+            }
             Message::Extended { id: 4, payload } => {
                 let PexMessage { added, dropped } = PexMessage::parse(payload).unwrap();
-                let added = added.into_iter().map(|(addr, flags)| format!(" {}/{}:{}", name(addr), addr.port(), flags.0));
+                let added = added
+                    .into_iter()
+                    .map(|(addr, flags)| format!(" {}/{}:{}", name(addr), addr.port(), flags.0));
                 let dropped = dropped.into_iter().map(|addr| format!(" -{}", name(addr)));
                 format!("tells of{}", added.chain(dropped).collect::<String>())
             }

@@ -12,9 +12,15 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 fn open(fixture: &Fixture, storage: &MemStorage) -> Result<Opened, OpenError> {
-    open_torrent(&fixture.layout, &fixture.digests, fixture.journal(), storage, Trust::Journal, &Progress::default(), &mut |_| {
-        Ok(())
-    })
+    open_torrent(
+        &fixture.layout,
+        &fixture.digests,
+        fixture.journal(),
+        storage,
+        Trust::Journal,
+        &Progress::default(),
+        &mut |_| Ok(()),
+    )
 }
 
 fn counts(opened: &Opened) -> (u32, u32, u32) {
@@ -34,7 +40,8 @@ fn fixture() -> Fixture {
 fn downloaded(fixture: &Fixture) -> MemStorage {
     let storage = MemStorage::new();
     let journal = open(fixture, &storage).unwrap().journal;
-    let mut worker = Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), journal);
+    let mut worker =
+        Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), journal);
     let orders = (0..8).flat_map(|number| fixture.arrival(number)).chain([Order::Stop]).collect();
     assert_eq!(worker.run(Time::ZERO, orders, &storage).len(), 8);
     storage
@@ -54,9 +61,16 @@ fn data_that_is_there_is_adopted_and_remembered() {
     fixture.put(&storage, 0);
     overwrite(&storage, &fixture, 0, 20_000, b"damaged");
     let progress = Progress::default();
-    let opened =
-        open_torrent(&fixture.layout, &fixture.digests, fixture.journal(), &storage, Trust::Journal, &progress, &mut |_| Ok(()))
-            .unwrap();
+    let opened = open_torrent(
+        &fixture.layout,
+        &fixture.digests,
+        fixture.journal(),
+        &storage,
+        Trust::Journal,
+        &progress,
+        &mut |_| Ok(()),
+    )
+    .unwrap();
     assert_eq!(counts(&opened), (3, 4, 3));
     assert_eq!((progress.done(), progress.total()), (65_536, 65_536));
     assert!(!opened.have.has(fixture.piece(1)));
@@ -81,7 +95,9 @@ fn a_file_that_is_something_else_is_refused() {
         let (fixture, storage) = (fixture(), MemStorage::new());
         put(&storage, &fixture.path(0), content);
         match open(&fixture, &storage) {
-            Err(OpenError::Foreign { path }) => assert!(foreign && path == fixture.path(0), "{name}"),
+            Err(OpenError::Foreign { path }) => {
+                assert!(foreign && path == fixture.path(0), "{name}")
+            }
             other => assert!(!foreign && other.is_ok(), "{name}: {other:?}"),
         }
         assert_eq!(storage.content(&fixture.path(0)).unwrap(), content, "{name}: untouched");
@@ -94,7 +110,11 @@ fn a_file_of_ours_is_never_foreign() {
     open(&fixture, &storage).unwrap();
     put(&storage, &fixture.path(0), &[0; 65_536]);
     for _ in 0..3 {
-        assert_eq!(open(&fixture, &storage).unwrap().have.count(), 0, "a crash before the first piece was whole");
+        assert_eq!(
+            open(&fixture, &storage).unwrap().have.count(),
+            0,
+            "a crash before the first piece was whole"
+        );
     }
 }
 
@@ -104,11 +124,15 @@ fn a_file_that_came_after_a_clean_stop_may_be_foreign() {
     let storage = downloaded(&fixture);
     storage.remove(&fixture.path(0)).unwrap();
     let Opened { journal, .. } = open(&fixture, &storage).unwrap();
-    let mut worker = Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), journal);
+    let mut worker =
+        Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), journal);
     assert_eq!(worker.run(Time::ZERO, vec![Order::Stop], &storage), []);
     put(&storage, &fixture.path(0), b"somebody's diary");
     for _ in 0..2 {
-        assert!(matches!(open(&fixture, &storage), Err(OpenError::Foreign { .. })), "also when asked twice");
+        assert!(
+            matches!(open(&fixture, &storage), Err(OpenError::Foreign { .. })),
+            "also when asked twice"
+        );
     }
 }
 
@@ -141,7 +165,15 @@ fn what_was_deleted_is_fetched_anew_and_what_is_not_mounted_is_not() {
         let storage = DiskStorage::create(dir).unwrap();
         let (digests, progress) = (&fixture.digests, Progress::default());
         let journal = fixture.journal().living_in(dir);
-        open_torrent(&fixture.layout, digests, journal, &storage, Trust::Journal, &progress, &mut |_| Ok(()))
+        open_torrent(
+            &fixture.layout,
+            digests,
+            journal,
+            &storage,
+            Trust::Journal,
+            &progress,
+            &mut |_| Ok(()),
+        )
     };
     let fill = || {
         for (index, _) in fixture.layout.stored() {
@@ -158,7 +190,10 @@ fn what_was_deleted_is_fetched_anew_and_what_is_not_mounted_is_not() {
     assert!(matches!(open_at(&elsewhere), Err(OpenError::Gone { .. })));
     let remembered = Journal::look(fixture.state.as_ref(), Path::new("journal")).unwrap().unwrap();
     assert_eq!((remembered.name.as_str(), &remembered.dir), ("t", &data));
-    assert_eq!((remembered.bytes_have, remembered.bytes_total), (fixture.data.len() as u64, fixture.data.len() as u64));
+    assert_eq!(
+        (remembered.bytes_have, remembered.bytes_total),
+        (fixture.data.len() as u64, fixture.data.len() as u64)
+    );
 
     let delete_files = || std::fs::remove_dir_all(data.join("t")).unwrap();
     let delete_folder = || std::fs::remove_dir_all(&data).unwrap();
@@ -177,10 +212,13 @@ fn what_was_deleted_is_fetched_anew_and_what_is_not_mounted_is_not() {
 fn what_was_moved_away_is_not_made_anew() {
     let fixture = fixture();
     let storage = downloaded(&fixture);
-    let files = || fixture.layout.stored().map(|(index, _)| fixture.path(index)).collect::<Vec<_>>();
+    let files =
+        || fixture.layout.stored().map(|(index, _)| fixture.path(index)).collect::<Vec<_>>();
     files().iter().for_each(|path| storage.remove(path).unwrap());
     for _ in 0..2 {
-        assert!(matches!(open(&fixture, &storage), Err(OpenError::Gone { path }) if path == files()[0]));
+        assert!(
+            matches!(open(&fixture, &storage), Err(OpenError::Gone { path }) if path == files()[0])
+        );
     }
     assert!(files().iter().all(|path| storage.content(path).is_none()));
     put(&storage, &fixture.path(0), fixture.content(0));
@@ -202,14 +240,19 @@ fn after_a_crash_only_dirty_pieces_are_hashed() {
     fixture.journal().dirty(&[fixture.piece(5), fixture.piece(6)]).unwrap();
     overwrite(&storage, &fixture, 3, 8_192 + 16_384, b"torn");
     let opened = open(&fixture, &storage).unwrap();
-    assert_eq!(counts(&opened), (7, 4, 0), "its time moved since our last record: all of the file is hashed");
+    assert_eq!(
+        counts(&opened),
+        (7, 4, 0),
+        "its time moved since our last record: all of the file is hashed"
+    );
     assert!(!opened.have.has(fixture.piece(6)));
 }
 
 #[test]
 fn a_kill_between_a_write_and_its_record_costs_no_piece() {
     let (fixture, storage) = (fixture(), MemStorage::new());
-    let mut worker = Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), fixture.journal());
+    let mut worker =
+        Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), fixture.journal());
     worker.run(Time::ZERO, fixture.arrival(0), &storage);
     drop(worker);
     assert!(open(&fixture, &storage).unwrap().have.has(fixture.piece(0)));
@@ -237,8 +280,15 @@ fn a_check_can_be_cancelled_and_changes_nothing() {
     let (fixture, storage, progress) = (fixture(), MemStorage::new(), Progress::default());
     fixture.put(&storage, 0);
     progress.cancel();
-    let result =
-        open_torrent(&fixture.layout, &fixture.digests, fixture.journal(), &storage, Trust::Journal, &progress, &mut |_| Ok(()));
+    let result = open_torrent(
+        &fixture.layout,
+        &fixture.digests,
+        fixture.journal(),
+        &storage,
+        Trust::Journal,
+        &progress,
+        &mut |_| Ok(()),
+    );
     assert!(matches!(result, Err(OpenError::Cancelled)));
     assert_eq!(storage.content(&fixture.path(1)), None);
 }
@@ -247,19 +297,25 @@ fn a_check_can_be_cancelled_and_changes_nothing() {
 fn an_unreadable_file_is_named() {
     let fixture = fixture();
     let storage = crate::FaultyStorage::new(MemStorage::new(), |op, path| {
-        (op == crate::Op::Read && path.ends_with("0")).then(|| io::ErrorKind::PermissionDenied.into())
+        (op == crate::Op::Read && path.ends_with("0"))
+            .then(|| io::ErrorKind::PermissionDenied.into())
     });
     fixture.put(storage.inner(), 0);
-    let error = verify(&fixture.layout, &fixture.digests, &storage, &Progress::default()).unwrap_err();
+    let error =
+        verify(&fixture.layout, &fixture.digests, &storage, &Progress::default()).unwrap_err();
     let HashError::Store(error) = error else { panic!("{error}") };
-    assert_eq!((error.path.clone(), fault_of(&error.source).name()), (fixture.path(0), "permission"));
+    assert_eq!(
+        (error.path.clone(), fault_of(&error.source).name()),
+        (fixture.path(0), "permission")
+    );
 }
 
 #[test]
 fn verify_names_what_is_bad() {
     let fixture = fixture();
     let storage = downloaded(&fixture);
-    let report = || verify(&fixture.layout, &fixture.digests, &storage, &Progress::default()).unwrap();
+    let report =
+        || verify(&fixture.layout, &fixture.digests, &storage, &Progress::default()).unwrap();
     assert!(report().is_complete());
     overwrite(&storage, &fixture, 0, 0, b"damage");
     storage.remove(&fixture.path(2)).unwrap();
@@ -269,7 +325,12 @@ fn verify_names_what_is_bad() {
     let states: Vec<FileState> = report.files.iter().map(|file| file.state).collect();
     assert_eq!(
         states,
-        [FileState::Bad { pieces: 1 }, FileState::Good, FileState::Missing, FileState::WrongLength { found: 57_350 }]
+        [
+            FileState::Bad { pieces: 1 },
+            FileState::Good,
+            FileState::Missing,
+            FileState::WrongLength { found: 57_350 }
+        ]
     );
 }
 
@@ -285,8 +346,16 @@ fn room_that_another_program_made_is_looked_through_once_unless_it_is_filled_mea
         });
         put(storage.inner(), &fixture.path(0), &[0; 65_536]);
         let (layout, digests, progress) = (&fixture.layout, &fixture.digests, Progress::default());
-        let opened =
-            open_torrent(layout, digests, fixture.journal(), &storage, Trust::Journal, &progress, &mut |_| Ok(())).unwrap();
+        let opened = open_torrent(
+            layout,
+            digests,
+            fixture.journal(),
+            &storage,
+            Trust::Journal,
+            &progress,
+            &mut |_| Ok(()),
+        )
+        .unwrap();
         let at_opening = reads.load(Relaxed);
         assert!(at_opening > 0);
         if filled {

@@ -25,7 +25,9 @@ const NO_BIRTH: i64 = i64::MIN;
 const FILES_MAX: usize = 500_000;
 
 pub(super) fn numbers(kind: u8, pieces: &[Piece]) -> Vec<u8> {
-    std::iter::once(kind).chain(pieces.iter().flat_map(|piece| piece.number().to_le_bytes())).collect()
+    std::iter::once(kind)
+        .chain(pieces.iter().flat_map(|piece| piece.number().to_le_bytes()))
+        .collect()
 }
 
 pub(super) fn file_record(files: &[(usize, Noted)]) -> Vec<u8> {
@@ -59,9 +61,11 @@ fn read_file(bytes: &[u8]) -> Option<(usize, Noted)> {
     let &[device, inode, len, mtime, ctime, ref birth @ ..] = words else { return None };
     let id = (u64::from_le_bytes(device), u64::from_le_bytes(inode));
     let (mtime_ns, ctime_ns) = (i64::from_le_bytes(mtime), i64::from_le_bytes(ctime));
-    let birth_ns = birth.first().map(|birth| i64::from_le_bytes(*birth)).filter(|birth| *birth != NO_BIRTH);
+    let birth_ns =
+        birth.first().map(|birth| i64::from_le_bytes(*birth)).filter(|birth| *birth != NO_BIRTH);
     let stat = Stat { id, birth_ns, len: u64::from_le_bytes(len), mtime_ns, ctime_ns };
-    let index = usize::try_from(u32::from_le_bytes(index)).ok().filter(|index| *index < FILES_MAX)?;
+    let index =
+        usize::try_from(u32::from_le_bytes(index)).ok().filter(|index| *index < FILES_MAX)?;
     Some((index, Noted { stat, made: made == 1 }))
 }
 
@@ -82,11 +86,16 @@ pub(super) fn read_home(body: &[u8]) -> Option<Home> {
     let (&inode, rest) = rest.split_first_chunk::<8>()?;
     let (&birth, rest) = rest.split_first_chunk::<8>()?;
     let (&name_len, rest) = rest.split_first_chunk::<4>()?;
-    let (name, path) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(name_len)).ok()?)?;
+    let (name, path) =
+        rest.split_at_checked(usize::try_from(u32::from_le_bytes(name_len)).ok()?)?;
     let id = (u64::from_le_bytes(device), u64::from_le_bytes(inode));
     let birth_ns = Some(i64::from_le_bytes(birth)).filter(|birth| *birth != NO_BIRTH);
     let name = String::from_utf8(name.to_vec()).ok()?;
-    Some(Home { folder: FolderId { id, birth_ns }, name, path: PathBuf::from(OsStr::from_bytes(path)) })
+    Some(Home {
+        folder: FolderId { id, birth_ns },
+        name,
+        path: PathBuf::from(OsStr::from_bytes(path)),
+    })
 }
 
 /// Reads the torrent that a header names, and its geometry.
@@ -109,7 +118,8 @@ pub(super) fn framed(body: &[u8]) -> Vec<u8> {
 pub(super) fn take_record<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (frame, after) = rest.split_first_chunk::<FRAME>()?;
     let &[a, b, c, d, ref crc @ ..] = frame;
-    let (body, after) = after.split_at_checked(usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()?)?;
+    let (body, after) =
+        after.split_at_checked(usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()?)?;
     if crc32c::crc32c(body).to_le_bytes() != *crc {
         return None;
     }

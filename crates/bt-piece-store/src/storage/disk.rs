@@ -44,7 +44,11 @@ pub struct Directory {
 impl Directory {
     /// Opens an existing directory. The path itself may lead over links, as the user named it.
     pub fn open(path: &Path) -> io::Result<Directory> {
-        let fd = rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let fd = rustix::fs::open(
+            path,
+            OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         Ok(Directory { in_memory: is_in_memory(&fd), fd, above: None })
     }
 
@@ -141,8 +145,15 @@ impl DiskStorage {
         // NONBLOCK: opening a pipe that lies there must not hang; regular files ignore it.
         let flags = access | OFlags::NONBLOCK;
         let open = || match write || !self.over_links {
-            true => open_beneath(self.root.fd.as_fd(), path, flags).map_err(|error| self.explain(error)),
-            false => Ok(rustix::fs::openat(&self.root.fd, relative(path)?, flags | OFlags::CLOEXEC, Mode::empty())?),
+            true => {
+                open_beneath(self.root.fd.as_fd(), path, flags).map_err(|error| self.explain(error))
+            }
+            false => Ok(rustix::fs::openat(
+                &self.root.fd,
+                relative(path)?,
+                flags | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?),
         };
         let file = Arc::new(match open() {
             // Idle open files of the cache are closed to make room.
@@ -167,8 +178,7 @@ impl DiskStorage {
 
     /// Explains to the user an error of an open that follows no link.
     fn explain(&self, error: io::Error) -> io::Error {
-        const WHY: &str =
-            "it lies behind a symbolic link: it is read there and not written; name the place that the link leads to with --dir";
+        const WHY: &str = "it lies behind a symbolic link: it is read there and not written; name the place that the link leads to with --dir";
         let is_link = self.over_links && error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
         if is_link { io::Error::new(io::ErrorKind::InvalidData, WHY) } else { error }
     }
@@ -228,7 +238,11 @@ impl DiskStorage {
 
     /// Writes by `write`, between two looks. A file with changed attributes only is written: we
     /// know its content while its name leads to it.
-    fn change_by(&self, path: &Path, write: impl FnOnce(&OwnedFd) -> io::Result<()>) -> io::Result<()> {
+    fn change_by(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&OwnedFd) -> io::Result<()>,
+    ) -> io::Result<()> {
         let file = self.file(path, true)?;
         let mut checked = self.check(path, &file);
         if checked.is_err() && self.change(path)? == Change::Attributes {
@@ -260,7 +274,9 @@ impl DiskStorage {
 impl Storage for DiskStorage {
     fn read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let file = self.file(path, false)?;
-        let read = fill(buf, |rest, done| rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *rest, offset + done)))?;
+        let read = fill(buf, |rest, done| {
+            rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *rest, offset + done))
+        })?;
         // Checked afterwards: a change before or during the read shows.
         self.check(path, &file)?;
         Ok(read)
@@ -282,7 +298,12 @@ impl Storage for DiskStorage {
         }
     }
 
-    fn lend(&self, path: &Path, wait: bool, take: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<bool> {
+    fn lend(
+        &self,
+        path: &Path,
+        wait: bool,
+        take: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>,
+    ) -> io::Result<bool> {
         if !wait && !self.root.in_memory {
             return Ok(false);
         }
@@ -294,7 +315,9 @@ impl Storage for DiskStorage {
 
     fn read_raw(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let file = self.file(path, false)?;
-        fill(buf, |rest, done| rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *rest, offset + done)))
+        fill(buf, |rest, done| {
+            rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *rest, offset + done))
+        })
     }
 
     fn next_data(&self, path: &Path, offset: u64) -> io::Result<Option<u64>> {
@@ -313,7 +336,8 @@ impl Storage for DiskStorage {
             IoSlice::advance_slices(&mut rest, 0);
             while !rest.is_empty() {
                 let batch = rest.get(..SLICES_MAX).unwrap_or(rest);
-                let written = rustix::io::retry_on_intr(|| rustix::io::pwritev(file, batch, offset))?;
+                let written =
+                    rustix::io::retry_on_intr(|| rustix::io::pwritev(file, batch, offset))?;
                 if written == 0 {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
@@ -391,7 +415,8 @@ impl Storage for DiskStorage {
 
     fn sync_names(&self) -> io::Result<()> {
         let dirs = self.take_named();
-        let sync = |dir: &PathBuf| match rustix::fs::fsync(walk(self.root.fd.as_fd(), dir, false)?) {
+        let sync = |dir: &PathBuf| match rustix::fs::fsync(walk(self.root.fd.as_fd(), dir, false)?)
+        {
             // Some file systems cannot sync directories.
             Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
             Err(error) => Err(error.into()),
@@ -404,11 +429,13 @@ impl Storage for DiskStorage {
     }
 
     fn create_new(&self, path: &Path) -> io::Result<()> {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let make = |dir: &OwnedFd| rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o666));
         let dir = path.parent().unwrap_or(Path::new(""));
-        let last = self.last_dir().as_ref().filter(|(last, _)| last == dir).map(|(_, fd)| Arc::clone(fd));
+        let last =
+            self.last_dir().as_ref().filter(|(last, _)| last == dir).map(|(_, fd)| Arc::clone(fd));
         let file = match last.map(|last| make(&last)) {
             // The directory may have been removed.
             None | Some(Err(Errno::NOENT)) => {
@@ -454,7 +481,10 @@ impl Storage for DiskStorage {
 
 /// Calls `read` with the unread rest of `buf` and the number of bytes done, until it is full or the
 /// file ends.
-fn fill(buf: &mut [u8], mut read: impl FnMut(&mut [u8], u64) -> Result<usize, Errno>) -> io::Result<usize> {
+fn fill(
+    buf: &mut [u8],
+    mut read: impl FnMut(&mut [u8], u64) -> Result<usize, Errno>,
+) -> io::Result<usize> {
     let mut done = 0;
     while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
         match read(rest, done as u64)? {
@@ -477,7 +507,8 @@ fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::ResolveFlags;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
             // An old kernel, or a sandbox that does not know the call.
             Err(Errno::NOSYS | Errno::PERM) => {}
@@ -492,10 +523,13 @@ fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<
 /// Opens a directory below `root` component by component, following no link; `make` creates missing
 /// ones.
 fn walk(root: BorrowedFd<'_>, path: &Path, make: bool) -> io::Result<OwnedFd> {
-    const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+    const DIRECTORY: OFlags =
+        OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
     let mut dir = rustix::fs::openat(root, ".", DIRECTORY, Mode::empty())?;
     for component in path.components() {
-        let Component::Normal(name) = component else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let Component::Normal(name) = component else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
         if make {
             match rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o777)) {
                 Ok(()) | Err(Errno::EXIST) => {}
@@ -511,7 +545,9 @@ fn walk(root: BorrowedFd<'_>, path: &Path, make: bool) -> io::Result<OwnedFd> {
 #[cfg(target_os = "linux")]
 fn read_cached(file: &OwnedFd, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
     let flags = rustix::io::ReadWriteFlags::NOWAIT;
-    rustix::io::retry_on_intr(|| rustix::io::preadv2(file, &mut [io::IoSliceMut::new(buf)], offset, flags))
+    rustix::io::retry_on_intr(|| {
+        rustix::io::preadv2(file, &mut [io::IoSliceMut::new(buf)], offset, flags)
+    })
 }
 
 /// Refuses, as other systems cannot tell: every read may wait.
@@ -535,7 +571,9 @@ fn is_in_memory(_: &OwnedFd) -> bool {
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {
-    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 #[cfg(test)]

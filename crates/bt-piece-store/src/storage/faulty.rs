@@ -44,7 +44,10 @@ pub struct FaultyStorage<S> {
 impl<S> FaultyStorage<S> {
     /// Makes a storage that asks `rule` before each operation; an error of the rule is the
     /// operation's.
-    pub fn new(inner: S, rule: impl Fn(Op, &Path) -> Option<io::Error> + Send + Sync + 'static) -> FaultyStorage<S> {
+    pub fn new(
+        inner: S,
+        rule: impl Fn(Op, &Path) -> Option<io::Error> + Send + Sync + 'static,
+    ) -> FaultyStorage<S> {
         FaultyStorage { inner, rule: Box::new(rule) }
     }
 

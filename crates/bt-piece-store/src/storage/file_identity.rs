@@ -87,7 +87,11 @@ fn face(stat: &rustix::fs::Stat) -> io::Result<FileIdentity> {
 /// Stats the file of this name in `fd`, or `fd` itself; `None` where the kernel or a sandbox does
 /// not know the call.
 #[cfg(target_os = "linux")]
-fn face_with_birth(fd: &OwnedFd, name: Option<&Path>, flags: AtFlags) -> io::Result<Option<FileIdentity>> {
+fn face_with_birth(
+    fd: &OwnedFd,
+    name: Option<&Path>,
+    flags: AtFlags,
+) -> io::Result<Option<FileIdentity>> {
     use rustix::fs::{StatxFlags, StatxTimestamp};
     let flags = if name.is_some() { flags } else { AtFlags::EMPTY_PATH };
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;

@@ -82,7 +82,9 @@ impl MemDisk {
 
     fn free_pages(&self) -> usize {
         let taken: usize = self.files.values().map(|file| file.now.pages.len()).sum();
-        let capacity = self.capacity.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX) / PAGE);
+        let capacity = self
+            .capacity
+            .map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX) / PAGE);
         capacity.saturating_sub(taken)
     }
 }
@@ -103,7 +105,9 @@ impl Storage for MemStorage {
     fn read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let mut disk = self.disk();
         let content = &disk.file(path)?.now;
-        let len = buf.len().min(usize::try_from(content.len.saturating_sub(offset)).unwrap_or(usize::MAX));
+        let len = buf
+            .len()
+            .min(usize::try_from(content.len.saturating_sub(offset)).unwrap_or(usize::MAX));
         let mut rest = &mut buf[..len];
         for (page, inside, part) in pages(offset, len) {
             let (to, after) = rest.split_at_mut(part);

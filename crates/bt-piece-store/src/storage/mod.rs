@@ -40,7 +40,12 @@ pub trait Storage: Send + Sync {
     ///
     /// False when a device may have to be waited for and `wait` is false. An error when files have
     /// no descriptors here.
-    fn lend(&self, _path: &Path, _wait: bool, _take: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<bool> {
+    fn lend(
+        &self,
+        _path: &Path,
+        _wait: bool,
+        _take: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>,
+    ) -> io::Result<bool> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -138,10 +143,11 @@ impl StoreError {
 /// Returns the cause behind an error of the system.
 pub fn fault_of(error: &io::Error) -> StoreFault {
     use io::ErrorKind::{
-        AlreadyExists, CrossesDevices, FileTooLarge, InvalidData, IsADirectory, NotADirectory, NotFound, PermissionDenied,
-        QuotaExceeded, ReadOnlyFilesystem, StorageFull, UnexpectedEof,
+        AlreadyExists, CrossesDevices, FileTooLarge, InvalidData, IsADirectory, NotADirectory,
+        NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, UnexpectedEof,
     };
-    const TOO_MANY_FILES: [i32; 2] = [rustix::io::Errno::MFILE.raw_os_error(), rustix::io::Errno::NFILE.raw_os_error()];
+    const TOO_MANY_FILES: [i32; 2] =
+        [rustix::io::Errno::MFILE.raw_os_error(), rustix::io::Errno::NFILE.raw_os_error()];
     const SYMLINK: i32 = rustix::io::Errno::LOOP.raw_os_error();
     match (error.raw_os_error(), error.kind()) {
         (Some(code), _) if TOO_MANY_FILES.contains(&code) => StoreFault::TooManyFiles,
@@ -150,7 +156,9 @@ pub fn fault_of(error: &io::Error) -> StoreFault {
         (_, PermissionDenied | ReadOnlyFilesystem) => StoreFault::Permission,
         (_, NotFound) => StoreFault::Missing,
         (_, AlreadyExists) => StoreFault::Foreign,
-        (_, CrossesDevices | InvalidData | IsADirectory | NotADirectory | UnexpectedEof) => StoreFault::Changed,
+        (_, CrossesDevices | InvalidData | IsADirectory | NotADirectory | UnexpectedEof) => {
+            StoreFault::Changed
+        }
         _ => StoreFault::Io,
     }
 }

@@ -58,7 +58,8 @@ impl OpenFiles {
     /// Closes the least recently used half of the files; returns whether there were any.
     pub(super) fn give_way(&self) -> bool {
         let mut cache = self.cache();
-        let closed: Vec<_> = (0..cache.by_use.len().div_ceil(2)).map_while(|_| cache.pop_oldest()).collect();
+        let closed: Vec<_> =
+            (0..cache.by_use.len().div_ceil(2)).map_while(|_| cache.pop_oldest()).collect();
         // Closing a file may take long.
         drop(cache);
         !closed.is_empty()
@@ -87,7 +88,8 @@ impl OpenFilesOf {
     pub(super) fn get(&self, path: &Path, write: bool) -> Option<Arc<OwnedFd>> {
         let mut cache = self.shared.cache();
         let Cache { files, by_use, uses, .. } = &mut *cache;
-        let entry = files.get_mut(&self.storage)?.get_mut(path).filter(|entry| entry.write || !write)?;
+        let entry =
+            files.get_mut(&self.storage)?.get_mut(path).filter(|entry| entry.write || !write)?;
         if entry.last_use != *uses
             && let Some(key) = by_use.remove(&entry.last_use)
         {
@@ -106,7 +108,11 @@ impl OpenFilesOf {
         cache.uses += 1;
         let last_use = cache.uses;
         cache.by_use.insert(last_use, (self.storage, path.to_owned()));
-        cache.files.entry(self.storage).or_default().insert(path.to_owned(), OpenFile { file, write, last_use });
+        cache
+            .files
+            .entry(self.storage)
+            .or_default()
+            .insert(path.to_owned(), OpenFile { file, write, last_use });
         drop(cache);
         drop((before, oldest));
     }
@@ -163,10 +169,17 @@ mod tests {
         a.put(path("1"), false, file());
         b.put(path("1"), true, file());
         a.put(path("2"), false, file());
-        assert!(a.get(path("1"), false).is_some() && a.get(path("1"), true).is_none(), "it was opened to be read");
+        assert!(
+            a.get(path("1"), false).is_some() && a.get(path("1"), true).is_none(),
+            "it was opened to be read"
+        );
         b.put(path("2"), false, file());
         assert!(b.get(path("1"), false).is_none(), "it was not used for longest");
-        assert!(a.get(path("1"), false).is_some() && a.get(path("2"), false).is_some() && b.get(path("2"), false).is_some());
+        assert!(
+            a.get(path("1"), false).is_some()
+                && a.get(path("2"), false).is_some()
+                && b.get(path("2"), false).is_some()
+        );
         assert_eq!(shared.count(), 3);
         a.put(path("1"), true, file());
         assert_eq!(shared.count(), 3, "the same file anew");

@@ -128,9 +128,11 @@ mod tests {
     fn what_others_do_brings_doubt_and_what_we_do_brings_none() {
         let path = Path::new("f");
         let first = stat(1, 1, 1);
-        for (other, change) in
-            [(stat(1, 2, 2), Change::Content), (stat(2, 1, 1), Change::Content), (stat(1, 1, 2), Change::Attributes)]
-        {
+        for (other, change) in [
+            (stat(1, 2, 2), Change::Content),
+            (stat(2, 1, 1), Change::Content),
+            (stat(1, 1, 2), Change::Attributes),
+        ] {
             let mut seen = Seen::default();
             assert!(check(&mut seen, first) && check(&mut seen, first));
             assert!(!check(&mut seen, other) && !check(&mut seen, first), "doubt stays");
@@ -139,7 +141,11 @@ mod tests {
                 seen.noted(path).unwrap().change_to(&first),
                 if change == Change::Content { Change::None } else { change }
             );
-            assert_eq!(seen.trust(path, &first, stat(1, 9, 9)), Change::Content, "it changed while it was looked at");
+            assert_eq!(
+                seen.trust(path, &first, stat(1, 9, 9)),
+                Change::Content,
+                "it changed while it was looked at"
+            );
             assert!(!check(&mut seen, first));
             assert_eq!(seen.trust(path, &other, Stat { ctime_ns: 7, ..other }), Change::Attributes);
             assert!(check(&mut seen, Stat { ctime_ns: 7, ..other }));
@@ -152,7 +158,10 @@ mod tests {
         seen.end(path, stat(1, 4, 4));
         assert!(seen.is_unsynced(path) && check(&mut seen, stat(1, 4, 4)));
         seen.synced(path);
-        assert!(!seen.is_unsynced(path) && !check(&mut seen, stat(1, 5, 5)), "a change between a write and its sync shows");
+        assert!(
+            !seen.is_unsynced(path) && !check(&mut seen, stat(1, 5, 5)),
+            "a change between a write and its sync shows"
+        );
         seen.forget(path);
         assert!(check(&mut seen, stat(9, 9, 9)));
         let gone = seen.check(path, FileIdentity { stat: stat(9, 9, 9), links: 0 });

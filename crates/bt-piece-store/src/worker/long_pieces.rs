@@ -16,7 +16,13 @@ impl Worker {
         self.layout.geometry().has_long_pieces()
     }
 
-    pub(super) fn store_long(&mut self, block: Block, data: Bytes, storage: &dyn Storage, done: &mut Vec<Done>) {
+    pub(super) fn store_long(
+        &mut self,
+        block: Block,
+        data: Bytes,
+        storage: &dyn Storage,
+        done: &mut Vec<Done>,
+    ) {
         match self.long.store(block, data, storage) {
             Ok(true) => on_disk(block.piece(), u64::from(block.len()), done),
             Ok(false) => {}
@@ -32,7 +38,9 @@ impl Worker {
         let (written, result) = self.long.retry(storage);
         written.into_iter().for_each(|(piece, bytes)| on_disk(piece, bytes, done));
         match result {
-            Ok(()) => self.complete.extend(self.long.take_postponed().into_iter().map(|piece| (piece, Vec::new()))),
+            Ok(()) => self
+                .complete
+                .extend(self.long.take_postponed().into_iter().map(|piece| (piece, Vec::new()))),
             Err(error) => {
                 self.held = true;
                 done.push(self.failed(&error));
@@ -42,7 +50,8 @@ impl Worker {
 
     /// Compares the digest of a long piece. A wrong piece is dropped.
     pub(super) fn check_long(&mut self, piece: Piece, storage: &dyn Storage, done: &mut Vec<Done>) {
-        let is_good = self.long.digest(piece).is_some_and(|digest| self.digests.matches(piece, &digest));
+        let is_good =
+            self.long.digest(piece).is_some_and(|digest| self.digests.matches(piece, &digest));
         // The wrong blocks can be told only if every block can be read back.
         if is_good
             && self.failed.has(piece)

@@ -29,7 +29,12 @@ impl Worker {
             self.unsynced = Unsynced::default();
             return;
         }
-        let paths: Vec<&Path> = self.unsynced.files.iter().map(|&index| self.layout.files()[index].path.as_path()).collect();
+        let paths: Vec<&Path> = self
+            .unsynced
+            .files
+            .iter()
+            .map(|&index| self.layout.files()[index].path.as_path())
+            .collect();
         let names = || storage.sync_names().map_err(StoreError::at(Path::new(".")));
         if let Err(error) = storage.sync_many(&paths).and_then(|()| names()) {
             // The system may have dropped the bytes that it could not write.
@@ -80,7 +85,12 @@ impl Worker {
     ///
     /// Works on a part at a time, as the piece may be too long for memory. Wrong bytes are
     /// rewritten in their own place.
-    fn rewrite_piece(&mut self, piece: Piece, touched: &mut BTreeSet<usize>, storage: &dyn Storage) -> Result<bool, StoreError> {
+    fn rewrite_piece(
+        &mut self,
+        piece: Piece,
+        touched: &mut BTreeSet<usize>,
+        storage: &dyn Storage,
+    ) -> Result<bool, StoreError> {
         let end = self.layout.geometry().piece_len(piece);
         let mut hash = State::new(self.digests.algorithm());
         for begin in (0..end).step_by(CHUNK as usize) {
@@ -104,7 +114,9 @@ impl Worker {
             return done.push(self.failed(&error));
         }
         if self.doubts.is_empty() {
-            done.extend(self.last.drain(..).map(|piece| Done::Checked { piece, verdict: PieceCheck::Good }));
+            done.extend(
+                self.last.drain(..).map(|piece| Done::Checked { piece, verdict: PieceCheck::Good }),
+            );
         } else {
             self.look(false, storage, done);
         }
@@ -156,7 +168,9 @@ impl Worker {
         // Pieces that are still right need not wait for the lost ones. If all wanted pieces are
         // right, they wait until the rest is looked at.
         if !self.missing.is_empty() {
-            done.extend(self.last.drain(..).map(|piece| Done::Checked { piece, verdict: PieceCheck::Good }));
+            done.extend(
+                self.last.drain(..).map(|piece| Done::Checked { piece, verdict: PieceCheck::Good }),
+            );
         }
         true
     }

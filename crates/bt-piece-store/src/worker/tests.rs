@@ -6,7 +6,9 @@
 
 use super::*;
 use crate::testkit::Fixture;
-use crate::{DiskStorage, FaultyStorage, MemStorage, Op, Progress, Trust, open_torrent, read_blocks};
+use crate::{
+    DiskStorage, FaultyStorage, MemStorage, Op, Progress, Trust, open_torrent, read_blocks,
+};
 use proptest::prelude::*;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 pub(super) const NOW: Time = Time::ZERO;
 
 pub(super) fn worker(fixture: &Fixture) -> Worker {
-    let worker = Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), fixture.journal());
+    let worker =
+        Worker::new(Arc::clone(&fixture.layout), Arc::clone(&fixture.digests), fixture.journal());
     // The same on every processor.
     Worker { lanes: 16, ..worker }
 }
@@ -51,8 +54,11 @@ fn a_complete_piece_waits_for_company_but_not_long() {
     let begun = |number: u32| fixture.arrival(number).into_iter().take(1);
     let late = NOW + LANE_WAIT;
     let hurry = |number| Order::Check { piece: fixture.piece(number), urgent: true };
-    let urgent: Vec<Order> =
-        arrive(0).into_iter().filter(|order| !matches!(order, Order::Check { .. })).chain([hurry(0)]).collect();
+    let urgent: Vec<Order> = arrive(0)
+        .into_iter()
+        .filter(|order| !matches!(order, Order::Check { .. }))
+        .chain([hurry(0)])
+        .collect();
     // (orders, moment of a second look, pieces checked at once, pieces checked by then)
     let table = [
         ("alone", arrive(0), NOW, 1, 1),
@@ -87,9 +93,13 @@ fn good_pieces_reach_their_files_and_bad_ones_reach_nothing() {
     assert_eq!(worker.run(NOW, orders, &storage), [bad]);
     assert_eq!(storage.content(&fixture.path(0)), None, "not even a file");
 
-    let all: Vec<Order> = [3, 1, 0, 2].into_iter().flat_map(|number| fixture.arrival(number)).collect();
+    let all: Vec<Order> =
+        [3, 1, 0, 2].into_iter().flat_map(|number| fixture.arrival(number)).collect();
     let done = [0, 1, 2, 3].map(|number| good(&fixture, number));
-    assert_eq!(worker.run(NOW, all, &storage), [&[Done::Audited { wrong: spoilt }], &done[..]].concat());
+    assert_eq!(
+        worker.run(NOW, all, &storage),
+        [&[Done::Audited { wrong: spoilt }], &done[..]].concat()
+    );
     for file in [0, 2, 3] {
         assert_eq!(storage.content(&fixture.path(file)).unwrap(), fixture.content(file));
     }
@@ -100,7 +110,10 @@ fn a_check_without_all_blocks_is_bad_and_a_forgotten_piece_is_gone() {
     let fixture = Fixture::new(&[40_000], 32_768);
     let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
     let bad = Done::Checked { piece: fixture.piece(0), verdict: PieceCheck::Bad };
-    assert_eq!(worker.run(NOW, fixture.arrival(0).split_off(1), &storage), std::slice::from_ref(&bad));
+    assert_eq!(
+        worker.run(NOW, fixture.arrival(0).split_off(1), &storage),
+        std::slice::from_ref(&bad)
+    );
     let mut orders = fixture.arrival(0);
     let check = orders.pop().unwrap();
     orders.extend([Order::Forget { piece: fixture.piece(0) }, check]);
@@ -122,7 +135,10 @@ fn when_a_piece_is_right_at_last_it_is_known_which_blocks_were_wrong() {
     wrong.sort_unstable();
     let bad = Done::Checked { piece: fixture.piece(1), verdict: PieceCheck::Bad };
     assert_eq!(worker.run(NOW, orders, &storage), [bad]);
-    assert_eq!(worker.run(NOW, fixture.arrival(1), &storage), [Done::Audited { wrong }, good(&fixture, 1)]);
+    assert_eq!(
+        worker.run(NOW, fixture.arrival(1), &storage),
+        [Done::Audited { wrong }, good(&fixture, 1)]
+    );
     assert_eq!(worker.run(NOW, fixture.arrival(2), &storage), [good(&fixture, 2)]);
 }
 
@@ -145,7 +161,10 @@ fn have_is_recorded_after_the_sync_and_not_before() {
     worker.run(Time::from_secs(6), [fixture.arrival(2), vec![Order::Sync]].concat(), &storage);
     assert_eq!(recorded(&fixture), (vec![0, 1, 2], vec![]));
     storage.crash();
-    assert!((0..3).all(|number| fixture.is_right(&storage, fixture.piece(number))), "it was synced indeed");
+    assert!(
+        (0..3).all(|number| fixture.is_right(&storage, fixture.piece(number))),
+        "it was synced indeed"
+    );
 }
 
 #[test]
@@ -176,7 +195,10 @@ fn a_full_disk_holds_pieces_back_and_loses_none() {
     assert_eq!(worker.run(NOW, fixture.arrival(2), &storage), [], "held, and reported once");
     assert_eq!(worker.run(NOW, vec![Order::Retry], &storage), [failed(&[1, 2])]);
     storage.set_capacity(None);
-    assert_eq!(worker.run(NOW, vec![Order::Retry], &storage), [good(&fixture, 1), good(&fixture, 2)]);
+    assert_eq!(
+        worker.run(NOW, vec![Order::Retry], &storage),
+        [good(&fixture, 1), good(&fixture, 2)]
+    );
     assert!((0..3).all(|number| fixture.is_right(&storage, fixture.piece(number))));
 }
 
@@ -200,7 +222,11 @@ fn a_file_that_was_moved_away_keeps_no_other_from_being_made() {
     worker.run(NOW, [fixture.arrival(0), vec![Order::Sync]].concat(), &storage);
     worker.run(NOW, [fixture.arrival(1), vec![Order::Sync]].concat(), &storage);
     storage.remove(&fixture.path(1)).unwrap();
-    assert_eq!(worker.run(NOW, fixture.arrival(2), &storage), [good(&fixture, 2)], "the first is there");
+    assert_eq!(
+        worker.run(NOW, fixture.arrival(2), &storage),
+        [good(&fixture, 2)],
+        "the first is there"
+    );
     storage.remove(&fixture.path(0)).unwrap();
     storage.remove(&fixture.path(2)).unwrap();
     let done = worker.run(NOW, fixture.arrival(3), &storage);
@@ -210,10 +236,15 @@ fn a_file_that_was_moved_away_keeps_no_other_from_being_made() {
 #[test]
 fn after_a_failed_sync_pieces_stay_dirty() {
     let fixture = Fixture::new(&[60_000], 16_384);
-    let storage = FaultyStorage::new(MemStorage::new(), |op, _| (op == Op::Sync).then(|| io::Error::from_raw_os_error(5)));
+    let storage = FaultyStorage::new(MemStorage::new(), |op, _| {
+        (op == Op::Sync).then(|| io::Error::from_raw_os_error(5))
+    });
     let mut worker = worker(&fixture);
     let done = worker.run(NOW, [fixture.arrival(0), vec![Order::Sync]].concat(), &storage);
-    assert!(matches!(done[..], [Done::Checked { .. }, Done::Failed { fault: StoreFault::Io, .. }]), "{done:?}");
+    assert!(
+        matches!(done[..], [Done::Checked { .. }, Done::Failed { fault: StoreFault::Io, .. }]),
+        "{done:?}"
+    );
     assert_eq!(recorded(&fixture), (vec![], vec![0]));
 }
 
@@ -221,7 +252,10 @@ fn after_a_failed_sync_pieces_stay_dirty() {
 fn a_clean_stop_needs_no_hashing_afterwards() {
     let fixture = Fixture::new(&[10_000, 60_000], 16_384);
     let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
-    assert_eq!(worker.run(NOW, [fixture.arrival(0), vec![Order::Stop]].concat(), &storage), [good(&fixture, 0)]);
+    assert_eq!(
+        worker.run(NOW, [fixture.arrival(0), vec![Order::Stop]].concat(), &storage),
+        [good(&fixture, 0)]
+    );
     let opened = open_torrent(
         &fixture.layout,
         &fixture.digests,
@@ -256,7 +290,10 @@ fn a_file_that_changed_is_believed_again_when_it_is_right_again() {
         worker.run(NOW, vec![Order::Retry], &storage);
         assert!(worker.is_in_doubt() && read().is_err());
     }
-    assert!(changed(&worker.run(NOW, vec![Order::Retry], &storage)), "it was looked at, and did not change since");
+    assert!(
+        changed(&worker.run(NOW, vec![Order::Retry], &storage)),
+        "it was looked at, and did not change since"
+    );
 
     // Right again: put back, or replaced by a copy, or only given another name.
     let harms: [&dyn Fn(); 3] = [
@@ -288,7 +325,8 @@ fn a_file_that_looked_wrong_for_what_its_neighbour_held_is_looked_at_again_with_
         let dir = tempfile::tempdir().unwrap();
         let storage = DiskStorage::open(dir.path()).unwrap();
         let mut worker = worker(&fixture);
-        let orders = (0..3).flat_map(|number| fixture.arrival(number)).chain([Order::Sync]).collect();
+        let orders =
+            (0..3).flat_map(|number| fixture.arrival(number)).chain([Order::Sync]).collect();
         assert_eq!(worker.run(NOW, orders, &storage).len(), 3);
         let [file, neighbour] = [0, 1].map(|number| dir.path().join(fixture.path(number)));
         harm(&neighbour);
@@ -311,13 +349,22 @@ fn a_file_that_changed_is_hashed_at_the_next_start_however_we_stopped() {
         let dir = tempfile::tempdir().unwrap();
         let storage = DiskStorage::open(dir.path()).unwrap();
         let mut worker = worker(&fixture);
-        let orders = (0..3).flat_map(|number| fixture.arrival(number)).chain([Order::Sync]).collect();
+        let orders =
+            (0..3).flat_map(|number| fixture.arrival(number)).chain([Order::Sync]).collect();
         worker.run(NOW, orders, &storage);
         let open = || {
             let storage = DiskStorage::open(dir.path()).unwrap();
             let (layout, digests) = (&fixture.layout, &fixture.digests);
-            open_torrent(layout, digests, fixture.journal(), &storage, Trust::Journal, &Progress::default(), &mut |_| Ok(()))
-                .unwrap()
+            open_torrent(
+                layout,
+                digests,
+                fixture.journal(),
+                &storage,
+                Trust::Journal,
+                &Progress::default(),
+                &mut |_| Ok(()),
+            )
+            .unwrap()
         };
         assert_eq!(open().hashed, 0);
         let mut wrong = fixture.data.clone();
@@ -426,13 +473,19 @@ fn a_piece_too_long_for_memory_is_put_together_on_the_disk() {
     let mut orders = fixture.arrival(0);
     let check = orders.pop().unwrap();
     let done = worker.run(NOW, orders, &storage);
-    assert_eq!(done, [Done::OnDisk { piece: fixture.piece(0), bytes: u64::from(length) }], "told once for all of a batch");
+    assert_eq!(
+        done,
+        [Done::OnDisk { piece: fixture.piece(0), bytes: u64::from(length) }],
+        "told once for all of a batch"
+    );
     assert!(
         worker.assembling.is_empty() && storage.stat(&fixture.path(1)).unwrap().is_none(),
         "nothing unverified in a payload file"
     );
     assert_eq!(worker.run(NOW, vec![check], &storage), [good(&fixture, 0)]);
-    assert!(fixture.is_right(&storage, fixture.piece(0)) && storage.stat(&part()).unwrap().is_none());
+    assert!(
+        fixture.is_right(&storage, fixture.piece(0)) && storage.stat(&part()).unwrap().is_none()
+    );
 
     // One wrong block: it is found when the piece is right.
     let mut spoilt = fixture.arrival(1);
@@ -440,7 +493,10 @@ fn a_piece_too_long_for_memory_is_put_together_on_the_disk() {
     let wrong = *block;
     *data = Bytes::from(vec![7; data.len()]);
     let done = worker.run(NOW, spoilt, &storage);
-    assert_eq!(done.last(), Some(&Done::Checked { piece: fixture.piece(1), verdict: PieceCheck::Bad }));
+    assert_eq!(
+        done.last(),
+        Some(&Done::Checked { piece: fixture.piece(1), verdict: PieceCheck::Bad })
+    );
     let done = worker.run(NOW, fixture.arrival(1), &storage);
     assert_eq!(done.get(1..), Some(&[Done::Audited { wrong: vec![wrong] }, good(&fixture, 1)][..]));
     assert!(fixture.is_right(&storage, fixture.piece(1)));
@@ -462,7 +518,10 @@ fn blocks_of_a_long_piece_that_the_disk_refuses_are_kept_and_written_later() {
     assert!(matches!(done[..], [Done::Failed { fault: StoreFault::NoSpace, .. }]), "{done:?}");
     is_full.store(false, Relaxed);
     let done = worker.run(NOW, vec![Order::Retry], &storage);
-    assert_eq!(done, [Done::OnDisk { piece: fixture.piece(0), bytes: u64::from(length) }, good(&fixture, 0)]);
+    assert_eq!(
+        done,
+        [Done::OnDisk { piece: fixture.piece(0), bytes: u64::from(length) }, good(&fixture, 0)]
+    );
     assert!(fixture.is_right(storage.inner(), fixture.piece(0)));
 }
 
@@ -483,7 +542,8 @@ impl<S> Refusing<S> {
         let allowed = Arc::new(AtomicUsize::new(usize::MAX));
         let left = Arc::clone(&allowed);
         let rule = move |op, _: &Path| {
-            let refuses = op == what && left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err();
+            let refuses = op == what
+                && left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err();
             refuses.then(|| io::Error::from_raw_os_error(5))
         };
         Refusing { storage: FaultyStorage::new(storage, rule), allowed }
@@ -511,7 +571,11 @@ fn a_retry_that_fails_half_way_loses_no_block_of_a_long_piece() {
     assert!(worker.run(NOW, fixture.arrival(0), &disk.storage).iter().all(failed));
     disk.allow(3);
     let done = worker.run(NOW, vec![Order::Retry], &disk.storage);
-    assert_eq!(done.first(), Some(&Done::OnDisk { piece: fixture.piece(0), bytes: 3 * 16_384 }), "those are there");
+    assert_eq!(
+        done.first(),
+        Some(&Done::OnDisk { piece: fixture.piece(0), bytes: 3 * 16_384 }),
+        "those are there"
+    );
     assert!(done.len() == 2 && failed(&done[1]), "{done:?}");
     disk.allow(usize::MAX);
     let rest = Done::OnDisk { piece: fixture.piece(0), bytes: u64::from(length) - 3 * 16_384 };
@@ -522,7 +586,8 @@ fn a_retry_that_fails_half_way_loses_no_block_of_a_long_piece() {
 #[test]
 fn a_long_piece_that_is_forgotten_takes_nothing_of_others_along() {
     let length = bt_types::PIECE_IN_MEMORY_MAX + 16_384;
-    let (fixture, disk) = (Fixture::new(&[u64::from(length) + 50_000], length), Refusing::new(Op::Write));
+    let (fixture, disk) =
+        (Fixture::new(&[u64::from(length) + 50_000], length), Refusing::new(Op::Write));
     let mut worker = worker(&fixture);
     // The disk refuses a block when only the first piece has a slot in the file; then the whole
     // second piece waits.
@@ -542,19 +607,26 @@ fn a_long_piece_that_is_forgotten_takes_nothing_of_others_along() {
 #[test]
 fn a_block_of_a_long_piece_is_on_the_disk_also_while_something_else_is_held() {
     let length = bt_types::PIECE_IN_MEMORY_MAX + 16_384;
-    let (fixture, disk) = (Fixture::new(&[u64::from(length) + 50_000], length), Refusing::new(Op::Sync));
+    let (fixture, disk) =
+        (Fixture::new(&[u64::from(length) + 50_000], length), Refusing::new(Op::Sync));
     let mut worker = worker(&fixture);
     worker.run(NOW, fixture.arrival(1), &disk.storage);
     disk.allow(0);
-    assert!(worker.run(NOW, vec![Order::Sync], &disk.storage).iter().all(failed) && !worker.is_well());
+    assert!(
+        worker.run(NOW, vec![Order::Sync], &disk.storage).iter().all(failed) && !worker.is_well()
+    );
     let block = fixture.arrival(0).into_iter().take(1).collect();
-    assert_eq!(worker.run(NOW, block, &disk.storage), [Done::OnDisk { piece: fixture.piece(0), bytes: 16_384 }]);
+    assert_eq!(
+        worker.run(NOW, block, &disk.storage),
+        [Done::OnDisk { piece: fixture.piece(0), bytes: 16_384 }]
+    );
 }
 
 #[test]
 fn after_a_stop_that_could_not_write_it_a_long_piece_comes_again() {
     let length = bt_types::PIECE_IN_MEMORY_MAX + 16_384;
-    let (fixture, disk) = (Fixture::new(&[u64::from(length) + 50_000], length), Refusing::new(Op::SetLen));
+    let (fixture, disk) =
+        (Fixture::new(&[u64::from(length) + 50_000], length), Refusing::new(Op::SetLen));
     let mut worker = worker(&fixture);
     disk.allow(0);
     worker.run(NOW, fixture.arrival(1), &disk.storage);
@@ -564,7 +636,11 @@ fn after_a_stop_that_could_not_write_it_a_long_piece_comes_again() {
     disk.allow(usize::MAX);
     let begun = fixture.arrival(0).into_iter().take(1);
     let done = worker.run(NOW, begun.chain([Order::Retry]).collect(), &disk.storage);
-    assert_eq!(done, [Done::OnDisk { piece: fixture.piece(0), bytes: 16_384 }], "what is not there is not written");
+    assert_eq!(
+        done,
+        [Done::OnDisk { piece: fixture.piece(0), bytes: 16_384 }],
+        "what is not there is not written"
+    );
     let done = worker.run(NOW, fixture.arrival(1), &disk.storage);
     assert_eq!(done.last(), Some(&good(&fixture, 1)));
     assert!(fixture.is_right(disk.storage.inner(), fixture.piece(1)));
@@ -578,7 +654,10 @@ fn after_a_failed_sync_a_long_piece_is_written_again_part_by_part() {
     let reads = Refusing::over(storage, Op::Read);
     let mut worker = worker(&fixture);
     allowed.store(0, Relaxed);
-    assert!(matches!(worker.run(NOW, fixture.arrival(0), &reads.storage)[..], [Done::OnDisk { .. }, Done::Failed { .. }]));
+    assert!(matches!(
+        worker.run(NOW, fixture.arrival(0), &reads.storage)[..],
+        [Done::OnDisk { .. }, Done::Failed { .. }]
+    ));
     allowed.store(usize::MAX, Relaxed);
     reads.allow(1_000);
     assert_eq!(worker.run(NOW, vec![Order::Retry], &reads.storage), [good(&fixture, 0)]);

@@ -19,7 +19,8 @@ impl Worker {
     pub(super) fn doubt(&mut self, piece: Piece, storage: &dyn Storage) {
         let files = || self.layout.piece_spans(piece).filter(|span| span.file.is_stored);
         let is_changed = |path| storage.change(path).map_or(true, |change| change > Change::None);
-        let changed: Vec<usize> = files().filter(|span| is_changed(&span.file.path)).map(|span| span.index).collect();
+        let changed: Vec<usize> =
+            files().filter(|span| is_changed(&span.file.path)).map(|span| span.index).collect();
         // If no file changed, one is too short: it was so when it was trusted.
         let all = || files().map(|span| span.index).collect();
         for index in if changed.is_empty() { all() } else { changed } {
@@ -43,7 +44,8 @@ impl Worker {
             if read.as_ref().is_none_or(|(last, _)| *last != piece) {
                 self.doubt(piece, storage);
                 let files = self.layout.piece_spans(piece).filter(|span| span.file.is_stored);
-                let mut changes = files.map(|span| storage.change(&span.file.path).unwrap_or(Change::Content));
+                let mut changes =
+                    files.map(|span| storage.change(&span.file.path).unwrap_or(Change::Content));
                 if changes.any(|change| change == Change::Content) {
                     return None;
                 }
@@ -54,7 +56,9 @@ impl Worker {
             let (begin, len) = (block.begin() as usize, block.len() as usize);
             // A copy: the blocks of a batch may be of many pieces, and would keep each of them in
             // memory.
-            data.push(Bytes::copy_from_slice(read.as_ref()?.1.get(begin..begin.checked_add(len)?)?));
+            data.push(Bytes::copy_from_slice(
+                read.as_ref()?.1.get(begin..begin.checked_add(len)?)?,
+            ));
         }
         // They are trusted again after a look.
         self.begin(Change::Attributes, storage);
@@ -90,7 +94,8 @@ impl Worker {
         self.record(done);
         // A held store waits for the next try, or another program's writes would set the pace.
         if retry || !self.held {
-            let only = if retry || !self.is_settled() { Change::Content } else { Change::Attributes };
+            let only =
+                if retry || !self.is_settled() { Change::Content } else { Change::Attributes };
             if let Some(error) = self.begin(only, storage) {
                 self.held = true;
                 done.push(self.failed(&error));
@@ -115,7 +120,9 @@ impl Worker {
         let made = then.is_some_and(|then| then.made);
         // A complete torrent's data is the user's: a change is the user's own, or damage that the
         // user should know of.
-        let is_kept = (self.missing.is_empty() && self.last.is_empty()) || !is_ours || (stat.len > file.length && !made);
+        let is_kept = (self.missing.is_empty() && self.last.is_empty())
+            || !is_ours
+            || (stat.len > file.length && !made);
         if is_kept && (!wrong.is_empty() || stat.len != file.length) {
             if !is_ours && wrong.is_empty() {
                 // The file held nothing of ours, and holds other data now: the next write compares.

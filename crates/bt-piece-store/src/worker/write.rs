@@ -53,7 +53,9 @@ impl Worker {
             self.sampled.clear();
             self.last.append(&mut written);
         }
-        done.extend(written.into_iter().map(|piece| Done::Checked { piece, verdict: PieceCheck::Good }));
+        done.extend(
+            written.into_iter().map(|piece| Done::Checked { piece, verdict: PieceCheck::Good }),
+        );
         if let Err(error) = result.and(noted) {
             // Files in doubt are looked at at once, and the look reports its own error.
             if self.doubts.is_empty() {
@@ -159,12 +161,17 @@ impl Worker {
         let here = |error| StoreError::at(&file.path)(error);
         let mut standing = Standing::Ours;
         match storage.stat(&file.path).map_err(here)? {
-            Some(stat) if self.journal.known().file(index).is_some_and(|noted| noted.is_file(&stat)) => {
+            Some(stat)
+                if self.journal.known().file(index).is_some_and(|noted| noted.is_file(&stat)) =>
+            {
                 if stat.len < file.length {
                     storage.set_len(&file.path, file.length).map_err(here)?;
                 }
             }
-            Some(stat) if stat.len <= file.length && self.holds_nothing(index, &stat, storage).map_err(here)? => {
+            Some(stat)
+                if stat.len <= file.length
+                    && self.holds_nothing(index, &stat, storage).map_err(here)? =>
+            {
                 storage.set_len(&file.path, file.length).map_err(here)?;
                 made.insert(index);
             }
@@ -219,19 +226,36 @@ impl Worker {
         }
     }
 
-    /// Records how files look now that we wrote to them, or `made` them: these are ours from now on.
-    pub(super) fn note(&mut self, files: &BTreeSet<usize>, made: bool, storage: &dyn Storage) -> Result<(), StoreError> {
+    /// Records how files look now that we wrote to them, or `made` them: these are ours from now
+    /// on.
+    pub(super) fn note(
+        &mut self,
+        files: &BTreeSet<usize>,
+        made: bool,
+        storage: &dyn Storage,
+    ) -> Result<(), StoreError> {
         let news = self.looks(files, storage, made)?;
         self.journal.note(&news)
     }
 
-    fn looks(&self, files: &BTreeSet<usize>, storage: &dyn Storage, made: bool) -> Result<Vec<(usize, Noted)>, StoreError> {
+    fn looks(
+        &self,
+        files: &BTreeSet<usize>,
+        storage: &dyn Storage,
+        made: bool,
+    ) -> Result<Vec<(usize, Noted)>, StoreError> {
         let mut looks = Vec::new();
         for &index in files {
             let path = &self.layout.files()[index].path;
             let then = self.journal.known().file(index);
             if let Some(stat) = storage.noted(path).map_err(StoreError::at(path))? {
-                looks.push((index, Noted { stat, made: made || then.is_some_and(|then| then.made && then.is_file(&stat)) }));
+                looks.push((
+                    index,
+                    Noted {
+                        stat,
+                        made: made || then.is_some_and(|then| then.made && then.is_file(&stat)),
+                    },
+                ));
             }
         }
         Ok(looks)
@@ -240,7 +264,8 @@ impl Worker {
     /// Returns whether a file holds only zeros. Reads it, unless that was done at opening: it may
     /// take minutes.
     fn holds_nothing(&self, index: usize, stat: &Stat, storage: &dyn Storage) -> io::Result<bool> {
-        Ok(self.journal.known().is_blank(index, stat) || is_blank(storage, &self.layout.files()[index], stat.len)?)
+        Ok(self.journal.known().is_blank(index, stat)
+            || is_blank(storage, &self.layout.files()[index], stat.len)?)
     }
 
     fn held_pieces(&self, file: &LayoutFile) -> bool {
@@ -255,9 +280,12 @@ impl Worker {
         if storage.stat(path).map_err(StoreError::at(path))?.is_some() {
             return Ok(());
         }
-        let is_there = |file: &LayoutFile| self.held_pieces(file) && matches!(storage.stat(&file.path), Ok(Some(_)));
+        let is_there = |file: &LayoutFile| {
+            self.held_pieces(file) && matches!(storage.stat(&file.path), Ok(Some(_)))
+        };
         let other = self.layout.stored().find(|(_, file)| is_there(file)).map(|(index, _)| index);
-        self.witness = Some(other.ok_or_else(|| StoreError::at(path)(io::ErrorKind::NotFound.into()))?);
+        self.witness =
+            Some(other.ok_or_else(|| StoreError::at(path)(io::ErrorKind::NotFound.into()))?);
         Ok(())
     }
 }
@@ -281,7 +309,12 @@ pub(crate) fn is_blank(storage: &dyn Storage, file: &LayoutFile, len: u64) -> io
 }
 
 /// Fails unless a file holds these bytes already.
-fn compare(storage: &dyn Storage, file: &LayoutFile, offset: u64, data: &[io::IoSlice<'_>]) -> io::Result<()> {
+fn compare(
+    storage: &dyn Storage,
+    file: &LayoutFile,
+    offset: u64,
+    data: &[io::IoSlice<'_>],
+) -> io::Result<()> {
     let mut there = vec![0; data.iter().map(|part| part.len()).sum()];
     let read = storage.read_raw(&file.path, offset, &mut there)?;
     let is_same = read == there.len() && data.iter().flat_map(|part| part.iter()).eq(&there);

@@ -8,7 +8,9 @@ use super::{DhtConfig, DhtHandle, DhtStatus};
 use crate::clock::Clock;
 use crate::session::StartError;
 use crate::udp::{self, DatagramKind, SOCKET_REST, UdpPort};
-use bt_dht::{Ask, AskKey, Config, Contact, DATAGRAM_MAX, Event, Input, LookupReport, Node, Output};
+use bt_dht::{
+    Ask, AskKey, Config, Contact, DATAGRAM_MAX, Event, Input, LookupReport, Node, Output,
+};
 use bt_net::Egress;
 use bt_types::{Closeness, Rng, Source, closeness};
 use std::collections::BTreeMap;
@@ -75,7 +77,8 @@ impl Driver {
         node.handle(clock.now(), Input::Saved(config.saved));
         let (to, from) = mpsc::channel(INBOX_MAX);
         let (tell, status) = watch::channel(DhtStatus::default());
-        let driver = Driver { clock, node, sockets, egress, from, bootstrap: config.bootstrap, tell };
+        let driver =
+            Driver { clock, node, sockets, egress, from, bootstrap: config.bootstrap, tell };
         Ok((driver, DhtHandle { to, status }))
     }
 
@@ -96,7 +99,8 @@ impl Driver {
         let mut buffer = vec![0; DATAGRAM_MAX + 1];
         loop {
             work.carry_out();
-            let deadline = work.node.deadline().map_or_else(Instant::now, |at| clock.instant(at).into());
+            let deadline =
+                work.node.deadline().map_or_else(Instant::now, |at| clock.instant(at).into());
             tokio::select! {
                 message = from.recv() => match message {
                     Some(ToDht::Ask(ask, news, done)) => work.ask(ask, news, done),
@@ -169,7 +173,9 @@ impl Work {
         let mut sent = 0;
         while let Some(output) = self.node.poll() {
             match output {
-                Output::Send { to, named_by, bytes } => sent += u64::from(self.port.send(to, named_by, &bytes)),
+                Output::Send { to, named_by, bytes } => {
+                    sent += u64::from(self.port.send(to, named_by, &bytes))
+                }
                 Output::Event(event) => self.news(event),
             }
         }
@@ -178,7 +184,12 @@ impl Work {
             (status.nodes, status.torrents) = (nodes, torrents);
             status.sent += sent;
         });
-        let gone: Vec<AskKey> = self.asked.iter().filter(|(_, (news, _))| news.is_closed()).map(|(key, _)| *key).collect();
+        let gone: Vec<AskKey> = self
+            .asked
+            .iter()
+            .filter(|(_, (news, _))| news.is_closed())
+            .map(|(key, _)| *key)
+            .collect();
         for key in gone {
             self.asked.remove(&key);
             self.node.handle(self.clock.now(), Input::Cancel(key));
@@ -196,7 +207,10 @@ impl Work {
                     let _ = done.send(report);
                 }
             }
-            Event::Pong { ask, .. } | Event::Peers { ask, .. } | Event::Item { ask, .. } | Event::Samples { ask, .. } => {
+            Event::Pong { ask, .. }
+            | Event::Peers { ask, .. }
+            | Event::Item { ask, .. }
+            | Event::Samples { ask, .. } => {
                 if let Some((news, _)) = self.asked.get(&ask) {
                     let _ = news.try_send(event);
                 }
@@ -207,7 +221,9 @@ impl Work {
 
 /// Resolves a router's name, with unlimited tries.
 async fn resolve(egress: Egress, router: String, found: mpsc::Sender<SocketAddr>) {
-    let Some((host, port)) = router.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?))) else {
+    let Some((host, port)) =
+        router.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)))
+    else {
         tracing::error!(router, "a router is HOST:PORT");
         return;
     };
@@ -242,8 +258,14 @@ mod tests {
             flood.send_to(b"d", at).unwrap();
         }
         let egress = Egress::new(EgressConfig::default()).unwrap();
-        let (driver, handle) =
-            Driver::new(Clock::start(), Rng::from_seed(1), egress, vec![socket], DhtConfig::default()).unwrap();
+        let (driver, handle) = Driver::new(
+            Clock::start(),
+            Rng::from_seed(1),
+            egress,
+            vec![socket],
+            DhtConfig::default(),
+        )
+        .unwrap();
         let tasks = LocalSet::new();
         let seen = tasks.run_until(async {
             spawn_local(driver.run());

@@ -36,8 +36,12 @@ struct Network {
 impl Network {
     fn contains(&self, other: IpAddr) -> bool {
         match (self.ip, other) {
-            (IpAddr::V4(ip), IpAddr::V4(other)) => (ip.to_bits() ^ other.to_bits()).leading_zeros() >= self.prefix,
-            (IpAddr::V6(ip), IpAddr::V6(other)) => (ip.to_bits() ^ other.to_bits()).leading_zeros() >= self.prefix,
+            (IpAddr::V4(ip), IpAddr::V4(other)) => {
+                (ip.to_bits() ^ other.to_bits()).leading_zeros() >= self.prefix
+            }
+            (IpAddr::V6(ip), IpAddr::V6(other)) => {
+                (ip.to_bits() ^ other.to_bits()).leading_zeros() >= self.prefix
+            }
             _ => false,
         }
     }
@@ -51,15 +55,20 @@ pub(super) fn find(listen: &[SocketAddr]) -> io::Result<Vec<Interface>> {
     for entry in getifaddrs()? {
         let is_loopback = entry.flags.contains(InterfaceFlags::IFF_LOOPBACK);
         let can_multicast = is_loopback || entry.flags.contains(InterfaceFlags::IFF_MULTICAST);
-        let (Some(ip), Some(mask)) = (entry.address.as_ref().and_then(ip_of), entry.netmask.as_ref().and_then(ip_of)) else {
+        let (Some(ip), Some(mask)) =
+            (entry.address.as_ref().and_then(ip_of), entry.netmask.as_ref().and_then(ip_of))
+        else {
             continue;
         };
         if !entry.flags.contains(InterfaceFlags::IFF_UP) || !can_multicast || !takes(listen, ip) {
             continue;
         }
         let index = if_nametoindex(entry.interface_name.as_str())?;
-        let interface =
-            found.entry(entry.interface_name).or_insert_with(|| Interface { index, is_loopback, ..Interface::default() });
+        let interface = found.entry(entry.interface_name).or_insert_with(|| Interface {
+            index,
+            is_loopback,
+            ..Interface::default()
+        });
         match ip {
             IpAddr::V4(ip) => interface.v4 = interface.v4.or(Some(ip)),
             IpAddr::V6(_) => interface.v6 = true,
@@ -75,12 +84,17 @@ pub(super) fn find(listen: &[SocketAddr]) -> io::Result<Vec<Interface>> {
 
 /// Returns whether the host at this address is on the network of one of the interfaces.
 pub(super) fn is_neighbour(interfaces: &[Interface], ip: IpAddr) -> bool {
-    interfaces.iter().flat_map(|interface| &interface.networks).any(|network| network.contains(normalise(ip)))
+    interfaces
+        .iter()
+        .flat_map(|interface| &interface.networks)
+        .any(|network| network.contains(normalise(ip)))
 }
 
 /// Returns whether we accept connections to this address of ours.
 fn takes(listen: &[SocketAddr], ip: IpAddr) -> bool {
-    listen.iter().any(|at| at.is_ipv4() == ip.is_ipv4() && (at.ip().is_unspecified() || at.ip() == ip))
+    listen
+        .iter()
+        .any(|at| at.is_ipv4() == ip.is_ipv4() && (at.ip().is_unspecified() || at.ip() == ip))
 }
 
 /// Looks up the number of a network interface: the scope of link-local addresses on it.
@@ -128,7 +142,10 @@ mod tests {
     fn who_listens_on_loopback_is_heard_there_alone() {
         let found = find(&["127.0.0.1:6881".parse().unwrap()]).unwrap();
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].is_loopback && found[0].v4 == Some(Ipv4Addr::LOCALHOST) && !found[0].v6, "{found:?}");
+        assert!(
+            found[0].is_loopback && found[0].v4 == Some(Ipv4Addr::LOCALHOST) && !found[0].v6,
+            "{found:?}"
+        );
         assert!(is_neighbour(&found, "127.0.0.5".parse().unwrap()));
     }
 }

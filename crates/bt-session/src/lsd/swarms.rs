@@ -79,7 +79,12 @@ impl Swarms {
 
     /// Orders announces of a torrent.
     pub(super) fn seek(&mut self, now: Time, key: TorrentKey, hash: InfoHash) {
-        let swarm = self.swarms.entry(hash).or_insert(Swarm { key, announced: None, due: None, answer: None });
+        let swarm = self.swarms.entry(hash).or_insert(Swarm {
+            key,
+            announced: None,
+            due: None,
+            answer: None,
+        });
         let again = swarm.announced.map_or(now, |announced| announced + AGAIN);
         (swarm.key, swarm.due) = (key, Some(swarm.due.unwrap_or_else(|| again.max(now + GATHER))));
     }
@@ -105,8 +110,11 @@ impl Swarms {
                 (swarm.answer, swarm.announced) = (None, Some(now));
             }
         }
-        let announce =
-            |hashes: &[InfoHash]| LocalAnnounce { port: self.port, hashes: hashes.to_vec(), cookie: Some(self.cookie.clone()) };
+        let announce = |hashes: &[InfoHash]| LocalAnnounce {
+            port: self.port,
+            hashes: hashes.to_vec(),
+            cookie: Some(self.cookie.clone()),
+        };
         (hashes.chunks(LSD_HASHES_MAX).map(announce).collect(), keys)
     }
 
@@ -114,7 +122,12 @@ impl Swarms {
     /// listens.
     ///
     /// We may be unable to dial a new process. So it is answered, and it can dial us.
-    pub(super) fn hear(&mut self, now: Time, from: SocketAddr, announce: &LocalAnnounce) -> Vec<Call> {
+    pub(super) fn hear(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        announce: &LocalAnnounce,
+    ) -> Vec<Call> {
         if announce.cookie.as_deref() == Some(&self.cookie) || !self.counts(now, from.ip()) {
             return Vec::new();
         }
@@ -135,7 +148,13 @@ impl Swarms {
 
     /// Returns whether this is another process than the last caller from there. A caller without a
     /// cookie may be.
-    fn is_new(&mut self, now: Time, hash: InfoHash, addr: SocketAddr, cookie: Option<&str>) -> bool {
+    fn is_new(
+        &mut self,
+        now: Time,
+        hash: InfoHash,
+        addr: SocketAddr,
+        cookie: Option<&str>,
+    ) -> bool {
         let Some(cookie) = cookie.filter(|cookie| cookie.len() <= COOKIE_MAX) else { return true };
         if self.callers.len() >= CALLERS_MAX {
             self.callers.retain(|_, (_, heard)| now.since(*heard) < CALLER_FOR);
@@ -216,7 +235,8 @@ mod tests {
         assert_eq!(swarms.deadline(), Some(at(0) + GATHER));
         assert_eq!(swarms.due(at(0)).1, [], "others may come within a moment");
         let (announces, keys) = swarms.due(at(1));
-        let expected = LocalAnnounce { port: 6881, hashes: vec![HASH, OTHER], cookie: Some("us".into()) };
+        let expected =
+            LocalAnnounce { port: 6881, hashes: vec![HASH, OTHER], cookie: Some("us".into()) };
         assert_eq!((announces, keys), (vec![expected], vec![TorrentKey(1), TorrentKey(2)]));
         assert_eq!(swarms.deadline(), None);
 
@@ -237,7 +257,10 @@ mod tests {
             swarms.seek(at(0), TorrentKey(number), InfoHash([u8::try_from(number).unwrap(); 20]));
         }
         let (announces, keys) = swarms.due(at(1));
-        assert_eq!(announces.iter().map(|announce| announce.hashes.len()).collect::<Vec<_>>(), [20, 20, 10]);
+        assert_eq!(
+            announces.iter().map(|announce| announce.hashes.len()).collect::<Vec<_>>(),
+            [20, 20, 10]
+        );
         assert_eq!(keys.len(), 50);
     }
 
@@ -246,11 +269,16 @@ mod tests {
         let (mut swarms, from) = (swarms(), "10.0.0.9:6771".parse().unwrap());
         assert_eq!(swarms.hear(at(0), from, &said(&[HASH])), []);
         swarms.seek(at(0), TorrentKey(1), HASH);
-        let found = [Call { torrent: TorrentKey(1), addr: "10.0.0.9:7000".parse().unwrap(), is_new: true }];
+        let found =
+            [Call { torrent: TorrentKey(1), addr: "10.0.0.9:7000".parse().unwrap(), is_new: true }];
         assert_eq!(swarms.hear(at(0), from, &said(&[HASH, OTHER])), found);
         let of_a_link: SocketAddr = "[fe80::1%3]:6771".parse().unwrap();
         let called = swarms.hear(at(0), of_a_link, &said(&[HASH]));
-        assert_eq!(called.first().map(|call| call.addr), Some("[fe80::1%3]:7000".parse().unwrap()), "its scope is kept");
+        assert_eq!(
+            called.first().map(|call| call.addr),
+            Some("[fe80::1%3]:7000".parse().unwrap()),
+            "its scope is kept"
+        );
         let own = LocalAnnounce { cookie: Some("us".into()), ..said(&[HASH]) };
         assert_eq!(swarms.hear(at(0), from, &own), []);
         swarms.leave(TorrentKey(1));
@@ -299,7 +327,8 @@ mod tests {
 
     #[test]
     fn a_hundred_who_hear_a_call_answer_it_once_each() {
-        let mut crowd: Vec<Swarms> = (0..100).map(|n| Swarms::new(6881, format!("{n}"), Rng::from_seed(n))).collect();
+        let mut crowd: Vec<Swarms> =
+            (0..100).map(|n| Swarms::new(6881, format!("{n}"), Rng::from_seed(n))).collect();
         let host = |n: usize| SocketAddr::from(([10, 0, 0, n as u8], 6771));
         crowd.iter_mut().for_each(|swarms| swarms.seek(at(0), TorrentKey(1), HASH));
         // No process knows another yet: the most answers that are possible.
@@ -307,7 +336,9 @@ mod tests {
         let caller = host(200);
         crowd.iter_mut().for_each(|swarms| drop(swarms.hear(at(10), caller, &process("caller"))));
         let mut said = vec![0; crowd.len()];
-        while let Some((now, n)) = crowd.iter().enumerate().filter_map(|(n, swarms)| Some((swarms.deadline()?, n))).min() {
+        while let Some((now, n)) =
+            crowd.iter().enumerate().filter_map(|(n, swarms)| Some((swarms.deadline()?, n))).min()
+        {
             assert!(now < at(11), "{now:?}");
             for announce in crowd[n].due(now).0 {
                 said[n] += 1;
@@ -343,7 +374,13 @@ mod tests {
         assert_eq!(heard(&mut swarms, at(60), from), 1);
         let crowd = |swarms: &mut Swarms, second| {
             (1..2000)
-                .map(|n: u16| heard(swarms, at(second), SocketAddr::from(([10, 1, (n >> 8) as u8, n as u8], 6771))))
+                .map(|n: u16| {
+                    heard(
+                        swarms,
+                        at(second),
+                        SocketAddr::from(([10, 1, (n >> 8) as u8, n as u8], 6771)),
+                    )
+                })
                 .sum::<usize>()
         };
         assert_eq!(crowd(&mut swarms, 61), SOURCES_MAX - 1);

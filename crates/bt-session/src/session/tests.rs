@@ -23,7 +23,8 @@ fn config() -> SessionConfig {
 
 fn torrent(dir: &Path, name: &str) -> Metainfo {
     let salt = u32::from(name.as_bytes()[0]);
-    let data: Vec<u8> = (0..SIZE).map(|n| ((n ^ salt << 23).wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let data: Vec<u8> =
+        (0..SIZE).map(|n| ((n ^ salt << 23).wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     std::fs::write(dir.join(name), data).unwrap();
     let options = CreateOptions { piece_length: Some(PIECE), ..CreateOptions::default() };
     create_torrent(&dir.join(name), &options, &Progress::default()).unwrap().metainfo
@@ -40,8 +41,7 @@ async fn seed(torrent: &Metainfo, dir: &Path, rate: Option<u64>) -> Session {
 /// Waits until a third of the pieces is verified, and returns the status then.
 async fn a_third(of: &TorrentHandle) -> TorrentStatus {
     let mut state = of.state();
-    let is_third =
-        |state: &TorrentState| matches!(state, TorrentState::Active(status) if 3 * status.pieces_done >= status.pieces_total);
+    let is_third = |state: &TorrentState| matches!(state, TorrentState::Active(status) if 3 * status.pieces_done >= status.pieces_total);
     match &*state.wait_for(is_third).await.unwrap() {
         TorrentState::Active(status) => status.clone(),
         _ => unreachable!("it was waited for"),
@@ -60,9 +60,14 @@ async fn a_panic_in_a_connection_ends_that_connection_and_no_other() {
     let leecher = Session::start(config()).unwrap();
     let (mut seeders, mut leeches) = (Vec::new(), Vec::new());
     for torrent in &torrents {
-        let twins = [seed(torrent, from.path(), Some(RATE)).await, seed(torrent, from.path(), Some(RATE)).await];
+        let twins = [
+            seed(torrent, from.path(), Some(RATE)).await,
+            seed(torrent, from.path(), Some(RATE)).await,
+        ];
         let peers = twins.iter().flat_map(|seeder| seeder.listen_addrs().to_vec()).collect();
-        leeches.push(leecher.add(torrent, AddOptions { peers, ..AddOptions::new(to.path()) }).unwrap());
+        leeches.push(
+            leecher.add(torrent, AddOptions { peers, ..AddOptions::new(to.path()) }).unwrap(),
+        );
         seeders.extend(twins);
     }
     a_third(&leeches[0]).await;
@@ -83,8 +88,12 @@ async fn a_panic_in_an_engine_takes_no_piece_and_no_torrent_of_another_shard() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let [hit, other] = ["a", "b"].map(|name| torrent(from.path(), name));
     let leecher = Session::start(SessionConfig { shards: 2, ..config() }).unwrap();
-    let (hit_seed, other_seed) = (seed(&hit, from.path(), Some(RATE)).await, seed(&other, from.path(), Some(RATE)).await);
-    let options = |seeder: &Session| AddOptions { peers: seeder.listen_addrs().to_vec(), ..AddOptions::new(to.path()) };
+    let (hit_seed, other_seed) =
+        (seed(&hit, from.path(), Some(RATE)).await, seed(&other, from.path(), Some(RATE)).await);
+    let options = |seeder: &Session| AddOptions {
+        peers: seeder.listen_addrs().to_vec(),
+        ..AddOptions::new(to.path())
+    };
     let hit_leech = leecher.add(&hit, options(&hit_seed)).unwrap();
     let other_leech = leecher.add(&other, options(&other_seed)).unwrap();
     // The user's wishes outlive the engine.
@@ -95,13 +104,20 @@ async fn a_panic_in_an_engine_takes_no_piece_and_no_torrent_of_another_shard() {
 
     let done = hit_leech.wait_complete().await.unwrap();
     assert_eq!((done.pieces_done, done.pieces_total), (90, 96), "the pieces that are not wanted");
-    assert!(done.bytes_down > before.bytes_down, "what came before is told too: {} bytes", done.bytes_down);
+    assert!(
+        done.bytes_down > before.bytes_down,
+        "what came before is told too: {} bytes",
+        done.bytes_down
+    );
     let verified = u64::from(90 * PIECE);
     assert_eq!(done.bytes_down, verified + done.bytes_wasted, "every byte is accounted for");
     // Blocks under way are lost, and no verified piece: a third was verified at least.
     assert!(done.bytes_wasted < verified / 3, "{} bytes came in vain", done.bytes_wasted);
     let read = |dir: &Path| std::fs::read(dir.join("a")).unwrap();
-    assert!(read(from.path())[..90 * PIECE as usize] == read(to.path())[..90 * PIECE as usize], "a differs");
+    assert!(
+        read(from.path())[..90 * PIECE as usize] == read(to.path())[..90 * PIECE as usize],
+        "a differs"
+    );
 
     let account = other_leech.wait_complete().await.unwrap();
     assert_equal(from.path(), to.path(), "b");
@@ -120,17 +136,20 @@ async fn a_magnet_link_goes_on_with_another_engine() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let torrent = torrent(from.path(), "a");
     let leecher = Session::start(config()).unwrap();
-    let link = Magnet::parse(&format!("magnet:?xt=urn:btih:{}", torrent.info_hashes.v1.unwrap())).unwrap();
+    let link =
+        Magnet::parse(&format!("magnet:?xt=urn:btih:{}", torrent.info_hashes.v1.unwrap())).unwrap();
     // A peer that only listens. A dial shows that the leecher follows the link; the second dial,
     // that it still does after the panic.
     let silent = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let peers = vec![silent.local_addr().unwrap()];
-    let leech = leecher.add_magnet(&link, AddOptions { peers, ..AddOptions::new(to.path()) }).unwrap();
+    let leech =
+        leecher.add_magnet(&link, AddOptions { peers, ..AddOptions::new(to.path()) }).unwrap();
     let first = silent.accept().await.unwrap();
     leecher.shards[0].0.send(ToShard::Bug(None)).await.unwrap();
     let second = silent.accept().await.unwrap();
     let seeder = seed(&torrent, from.path(), None).await;
-    let found = Input::PeersFound(TorrentKey(0), bt_types::Source::User, seeder.listen_addrs().to_vec());
+    let found =
+        Input::PeersFound(TorrentKey(0), bt_types::Source::User, seeder.listen_addrs().to_vec());
     leecher.shards[0].0.send(ToShard::Input(found)).await.unwrap();
     leech.wait_complete().await.unwrap();
     assert_equal(from.path(), to.path(), "a");
@@ -151,7 +170,10 @@ async fn engines_that_panic_again_and_again_fail_their_torrents_and_no_later_one
         session.shards[0].0.send(ToShard::Bug(None)).await.unwrap();
     }
     let mut state = gone.state();
-    assert!(matches!(&*state.wait_for(TorrentState::is_over).await.unwrap(), TorrentState::Failed(AddError::Bug(_))));
+    assert!(matches!(
+        &*state.wait_for(TorrentState::is_over).await.unwrap(),
+        TorrentState::Failed(AddError::Bug(_))
+    ));
     assert_eq!(session.panics().engines, 4);
     session.remove(&gone).await;
     session.add(&later, AddOptions::new(dir.path())).unwrap().wait_active().await.unwrap();

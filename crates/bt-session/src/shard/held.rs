@@ -44,7 +44,8 @@ mod tests {
     async fn so_many_are_held_for_a_second() {
         let test = async {
             let held = Held::default();
-            let mailboxes: Vec<Rc<Mailbox>> = (0..HELD_MAX + 5).map(|_| Rc::new(Mailbox::new(None))).collect();
+            let mailboxes: Vec<Rc<Mailbox>> =
+                (0..HELD_MAX + 5).map(|_| Rc::new(Mailbox::new(None))).collect();
             mailboxes.iter().for_each(|mailbox| held.hang_up_later(Rc::clone(mailbox)));
             let ended = || mailboxes.iter().filter(|mailbox| mailbox.is_hung_up()).count();
             assert_eq!((ended(), held.0.get()), (5, HELD_MAX));

@@ -25,9 +25,15 @@ impl Shard {
                         mailbox.send(messages);
                     }
                 }
-                Output::Serve { peer, torrent, blocks, at_once } => self.serve(peer, torrent, blocks, at_once),
-                Output::Store(key, block, data) => self.to_disk.push((key, DiskOrder::store(block, data))),
-                Output::Check { torrent, piece, urgent } => self.to_disk.push((torrent, DiskOrder::check(piece, urgent))),
+                Output::Serve { peer, torrent, blocks, at_once } => {
+                    self.serve(peer, torrent, blocks, at_once)
+                }
+                Output::Store(key, block, data) => {
+                    self.to_disk.push((key, DiskOrder::store(block, data)))
+                }
+                Output::Check { torrent, piece, urgent } => {
+                    self.to_disk.push((torrent, DiskOrder::check(piece, urgent)))
+                }
                 Output::Forget(key, piece) => self.to_disk.push((key, DiskOrder::forget(piece))),
                 Output::Dial(key, addr, source, patience) => self.dial(key, addr, source, patience),
                 Output::HangUp(peer, why) => {
@@ -37,7 +43,8 @@ impl Shard {
                         // thousands. A second connection to one peer ends a moment later too. By
                         // then the peer has seen the first one, and our id tells it that both are
                         // ours.
-                        let is_late = why == CloseReason::Banned || (why == CloseReason::Duplicate && mailbox.hush());
+                        let is_late = why == CloseReason::Banned
+                            || (why == CloseReason::Duplicate && mailbox.hush());
                         if is_late { self.held.hang_up_later(mailbox) } else { mailbox.hang_up() }
                     }
                 }
@@ -45,7 +52,10 @@ impl Shard {
                     let Some(entry) = self.torrents.get(&key) else { continue };
                     let tracker = order.tracker;
                     let leaves = order.event == Event::Stopped;
-                    let refused = self.control.try_send(ToControl::Announce(key, entry.inner.info_hash, order)).err();
+                    let refused = self
+                        .control
+                        .try_send(ToControl::Announce(key, entry.inner.info_hash, order))
+                        .err();
                     if leaves {
                         self.farewells.extend(refused.map(mpsc::error::TrySendError::into_inner));
                     } else if refused.is_some() {
@@ -85,7 +95,9 @@ impl Shard {
         let Some(entry) = self.torrents.get(&key) else { return };
         // Once the metadata of a magnet link has arrived, it may be that of a private torrent.
         let may_ask = !matches!(entry.stage, Stage::Magnet { follower: None, .. });
-        if !may_ask || self.control.try_send(ToControl::FindPeers(key, entry.inner.info_hash, via)).is_err() {
+        if !may_ask
+            || self.control.try_send(ToControl::FindPeers(key, entry.inner.info_hash, via)).is_err()
+        {
             self.engine.handle(self.clock.now(), Input::FindPeersDone(key, via, 0));
         }
     }
@@ -93,10 +105,15 @@ impl Shard {
     /// Hands blocks to the peer's task, in a pipe or read. At once if nothing has to be waited for,
     /// else by a disk thread.
     fn serve(&mut self, peer: PeerKey, key: TorrentKey, blocks: Vec<Block>, at_once: bool) {
-        let Some(Stage::Whole { layout, storage, .. }) = self.torrents.get(&key).map(|entry| &entry.stage) else { return };
+        let Some(Stage::Whole { layout, storage, .. }) =
+            self.torrents.get(&key).map(|entry| &entry.stage)
+        else {
+            return;
+        };
         let Some(mailbox) = self.peers.get(&peer) else { return };
         let worth_it = at_once && mailbox.takes_pipes();
-        let piped = worth_it.then(|| self.disks.pipes().fill(layout, storage.as_ref(), &blocks, false));
+        let piped =
+            worth_it.then(|| self.disks.pipes().fill(layout, storage.as_ref(), &blocks, false));
         let read = match piped {
             Some(Ok(pipe)) => return mailbox.serve_piped(pipe),
             // A pipe is worth a thread hop, but not a wait for pieces that are hashed and written.
@@ -104,10 +121,14 @@ impl Shard {
             _ => read_blocks(layout, storage.as_ref(), &blocks, false),
         };
         match read {
-            Ok(Some(data)) => self.deliver(peer, blocks.into_iter().zip(data.into_iter().map(Some)).collect()),
+            Ok(Some(data)) => {
+                self.deliver(peer, blocks.into_iter().zip(data.into_iter().map(Some)).collect())
+            }
             // A cache miss, or an error. The disk thread finds the error again: it stops the
             // torrent, and these blocks count as not read.
-            Ok(None) | Err(_) => self.to_disk.push((key, DiskOrder::Read { peer, blocks, piped: piped.is_some() })),
+            Ok(None) | Err(_) => {
+                self.to_disk.push((key, DiskOrder::Read { peer, blocks, piped: piped.is_some() }))
+            }
         }
     }
 

@@ -115,14 +115,20 @@ impl Shard {
     fn close_accounts(&mut self) {
         let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
         for key in keys {
-            let report = self.bugs.contain(Place::Other, || (self.engine.spec(key), self.departure(key)));
-            let (Some((spec, departure)), Some(entry)) = (report, self.torrents.get_mut(&key)) else { continue };
+            let report =
+                self.bugs.contain(Place::Other, || (self.engine.spec(key), self.departure(key)));
+            let (Some((spec, departure)), Some(entry)) = (report, self.torrents.get_mut(&key))
+            else {
+                continue;
+            };
             // The engine has no description of a torrent that waits to come back since the last
             // panic.
             if let Some(spec) = spec {
                 entry.kept().spec = Some(spec);
             }
-            if let Some(status) = departure.status.filter(|status| status.bytes_down + status.bytes_up > 0) {
+            if let Some(status) =
+                departure.status.filter(|status| status.bytes_down + status.bytes_up > 0)
+            {
                 entry.kept().before = Account::closed(&status, departure.sources);
             }
         }
@@ -149,13 +155,19 @@ impl Shard {
         let peers = Input::PeersFound(key, Source::User, kept.peers.clone());
         let limit = kept.limit.map(|rates| Input::Limit(key, rates));
         let now = self.clock.now();
-        [Some(comes), limit, Some(peers)].into_iter().flatten().for_each(|input| self.engine.handle(now, input));
+        [Some(comes), limit, Some(peers)]
+            .into_iter()
+            .flatten()
+            .for_each(|input| self.engine.handle(now, input));
         self.publish_one(key);
     }
 
-    /// Fails all torrents: after so many panics no further engine is tried with them.
+    /// Fails all torrents: after this many panics no further engine is tried with them.
     fn give_up(&mut self) {
-        tracing::error!(torrents = self.torrents.len(), "bug: one engine after another panicked; its torrents are given up");
+        tracing::error!(
+            torrents = self.torrents.len(),
+            "bug: one engine after another panicked; its torrents are given up"
+        );
         let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
         keys.into_iter().for_each(|key| self.lose(key, "engine after engine of its shard"));
     }
@@ -171,7 +183,9 @@ pub(super) fn bytes_of(spec: &TorrentSpec) -> u64 {
 fn remember(wants: &mut Vec<Selection>, new: &Selection) {
     wants.retain(|old| match (old, new) {
         (Selection::Priority(old, _), Selection::Priority(new, _))
-        | (Selection::Deadline(old, _), Selection::Deadline(new, _)) => old.start < new.start || old.end > new.end,
+        | (Selection::Deadline(old, _), Selection::Deadline(new, _)) => {
+            old.start < new.start || old.end > new.end
+        }
         (Selection::Order(_), Selection::Order(_)) => false,
         _ => true,
     });

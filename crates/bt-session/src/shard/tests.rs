@@ -18,9 +18,14 @@ fn shard(torrents: u32) -> (Shard, Vec<Arc<Inner>>) {
 }
 
 /// Makes the same with trackers, and with room for `room` messages to the control thread.
-fn shard_of(torrents: u32, room: usize, trackers: Vec<Vec<String>>) -> (Shard, Vec<Arc<Inner>>, mpsc::Receiver<ToControl>) {
+fn shard_of(
+    torrents: u32,
+    room: usize,
+    trackers: Vec<Vec<String>>,
+) -> (Shard, Vec<Arc<Inner>>, mpsc::Receiver<ToControl>) {
     let (clock, mut rng) = (Clock::start(), Rng::from_seed(1));
-    let (disks, bugs) = (Arc::new(Disks::start(1, clock, &Bugs::default()).unwrap()), Bugs::default());
+    let (disks, bugs) =
+        (Arc::new(Disks::start(1, clock, &Bugs::default()).unwrap()), Bugs::default());
     let (control, to_control) = mpsc::channel(room);
     let (inbox, _) = mpsc::channel(1);
     let egress = Egress::new(EgressConfig::default()).unwrap();
@@ -40,8 +45,11 @@ fn shard_of(torrents: u32, room: usize, trackers: Vec<Vec<String>>) -> (Shard, V
         Arc::clone(&watched),
     );
     let add = |number: u32| {
-        let torrent =
-            Builder { piece_length: 16_384, single_file: true, ..Builder::new(&number.to_string(), vec![(vec![], 1_000_000)]) };
+        let torrent = Builder {
+            piece_length: 16_384,
+            single_file: true,
+            ..Builder::new(&number.to_string(), vec![(vec![], 1_000_000)])
+        };
         let torrent = Metainfo::from_bytes(&torrent.build(&[[0; 20]; 62])).unwrap();
         let (key, info_hash) = (TorrentKey(number), torrent.info_hashes.v1.unwrap());
         let (geometry, layout) = (torrent.info.geometry, Arc::new(Layout::new(&torrent.info)));
@@ -68,7 +76,14 @@ fn shard_of(torrents: u32, room: usize, trackers: Vec<Vec<String>>) -> (Shard, V
             private: false,
         };
         let storage = Arc::new(MemStorage::new());
-        let new = NewTorrent { inner: Arc::clone(&inner), spec, layout, storage, peers: vec![], of_magnet: false };
+        let new = NewTorrent {
+            inner: Arc::clone(&inner),
+            spec,
+            layout,
+            storage,
+            peers: vec![],
+            of_magnet: false,
+        };
         shard.take(ToShard::Add(key, Box::new(new)));
         inner
     };
@@ -79,7 +94,8 @@ fn shard_of(torrents: u32, room: usize, trackers: Vec<Vec<String>>) -> (Shard, V
 #[tokio::test]
 async fn a_crowd_that_leaves_at_once_says_farewell_to_its_trackers() {
     let test = async {
-        let (mut shard, _torrents, mut to_control) = shard_of(5, 6, vec![vec!["http://127.0.0.1:9/announce".into()]]);
+        let (mut shard, _torrents, mut to_control) =
+            shard_of(5, 6, vec![vec!["http://127.0.0.1:9/announce".into()]]);
         shard.carry_out();
         let mut left = Vec::new();
         for key in (0..5).map(TorrentKey) {
@@ -114,7 +130,8 @@ async fn a_crowd_that_leaves_at_once_says_farewell_to_its_trackers() {
 fn a_torrent_that_nobody_watches_publishes_nothing() {
     let (mut shard, torrents) = shard(100);
     let touch = |shard: &mut Shard, number| {
-        let found = Input::PeersFound(TorrentKey(number), Source::User, vec![([127, 0, 0, 1], 9).into()]);
+        let found =
+            Input::PeersFound(TorrentKey(number), Source::User, vec![([127, 0, 0, 1], 9).into()]);
         shard.take(ToShard::Input(found));
     };
     let keys = |numbers: &[u32]| numbers.iter().copied().map(TorrentKey).collect::<BTreeSet<_>>();
@@ -134,10 +151,18 @@ fn a_torrent_that_nobody_watches_publishes_nothing() {
     assert_eq!(shard.take_news(), keys(&[]));
     let others = torrents[5].state.subscribe();
     let state = torrents[5].watch();
-    assert_eq!(shard.take_news(), keys(&[5]), "what was missed is told also to one who is not alone");
+    assert_eq!(
+        shard.take_news(),
+        keys(&[5]),
+        "what was missed is told also to one who is not alone"
+    );
     drop((state, others));
     drop(torrents[7].watch());
-    assert_eq!(shard.take_news(), keys(&[7]), "also one who only looks is told, for when he looks again");
+    assert_eq!(
+        shard.take_news(),
+        keys(&[7]),
+        "also one who only looks is told, for when he looks again"
+    );
 }
 
 #[test]
@@ -148,7 +173,8 @@ fn a_torrent_whose_opening_panics_is_over() {
     torrents[0].step(|| panic!("a bug, for a test")).unwrap();
     // Waits for the thread, which drops its permit when it is done with the step.
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let permits = runtime.block_on(torrents[0].opening.acquire_many(crate::torrent::STEPS)).unwrap();
+    let permits =
+        runtime.block_on(torrents[0].opening.acquire_many(crate::torrent::STEPS)).unwrap();
     assert!(state.borrow().is_over());
     drop(permits);
 }

@@ -34,7 +34,8 @@ fn what_is_written_is_read_back() {
     assert_eq!(storage.create_new(file).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     storage.set_len(file, 10).unwrap();
     // More slices than one call takes, with empty ones between.
-    let letters: Vec<IoSlice<'_>> = (0..3000).map(|n| IoSlice::new(if n % 2 == 0 { b"x" } else { b"" })).collect();
+    let letters: Vec<IoSlice<'_>> =
+        (0..3000).map(|n| IoSlice::new(if n % 2 == 0 { b"x" } else { b"" })).collect();
     storage.write_at(file, 5, &letters).unwrap();
     storage.sync(file).unwrap();
     assert_eq!(storage.stat(file).unwrap().unwrap().len, 1505);
@@ -77,16 +78,28 @@ fn no_link_is_followed_and_nothing_outside_is_touched() {
     let mut buf = [0; 8];
     for name in ["dir/secret", "file", "dangling", "real"] {
         assert_eq!(fault(storage.read_at(path(name), 0, &mut buf)), "changed", "{name}");
-        assert_eq!(fault(storage.write_at(path(name), 0, &[IoSlice::new(b"x")])), "changed", "{name}");
+        assert_eq!(
+            fault(storage.write_at(path(name), 0, &[IoSlice::new(b"x")])),
+            "changed",
+            "{name}"
+        );
         assert_eq!(fault(storage.set_len(path(name), 0)), "changed", "{name}");
         assert_eq!(fault(storage.stat(path(name))), "changed", "{name}");
     }
-    for (name, cause) in [("dir/new", "changed"), ("dangling", "foreign"), ("dir/sub/new", "changed")] {
+    for (name, cause) in
+        [("dir/new", "changed"), ("dangling", "foreign"), ("dir/sub/new", "changed")]
+    {
         assert_eq!(fault(storage.create_new(path(name))), cause, "{name}");
     }
-    assert!(storage.create_new(path("../escape")).is_err() && storage.read_at(path("../x"), 0, &mut buf).is_err());
+    assert!(
+        storage.create_new(path("../escape")).is_err()
+            && storage.read_at(path("../x"), 0, &mut buf).is_err()
+    );
     assert!(storage.remove(path("dir/secret")).is_err());
-    let names: Vec<_> = std::fs::read_dir(outside.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> = std::fs::read_dir(outside.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(names, ["secret"]);
     assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"secret");
 }
@@ -104,11 +117,17 @@ fn links_that_the_user_laid_are_read_over_and_not_written_over() {
         assert_eq!(storage.stat(path(name)).unwrap().unwrap().len, 5);
         assert_eq!(storage.read_at(path(name), 0, &mut buf).unwrap(), 5);
         assert_eq!(&buf, b"hello");
-        let refusals = [storage.write_at(path(name), 0, &[IoSlice::new(b"x")]), storage.set_len(path(name), 0)];
+        let refusals = [
+            storage.write_at(path(name), 0, &[IoSlice::new(b"x")]),
+            storage.set_len(path(name), 0),
+        ];
         for refusal in refusals {
             assert!(refusal.unwrap_err().to_string().contains("symbolic link"), "{name}");
         }
-        assert_eq!(fault(storage.create_new(path(name))), if name == "file" { "foreign" } else { "changed" });
+        assert_eq!(
+            fault(storage.create_new(path(name))),
+            if name == "file" { "foreign" } else { "changed" }
+        );
     }
     assert_eq!(storage.stat(path("dir/none")).unwrap(), None);
     assert!(storage.read_at(path("../escape"), 0, &mut [0; 1]).is_err());
@@ -135,7 +154,12 @@ fn a_file_that_somebody_else_changed_is_neither_read_nor_written() {
         ("its time put back", |file| {
             let modified = file.metadata().unwrap().modified().unwrap();
             std::fs::write(file, "HELLO").unwrap();
-            std::fs::File::options().write(true).open(file).unwrap().set_modified(modified).unwrap();
+            std::fs::File::options()
+                .write(true)
+                .open(file)
+                .unwrap()
+                .set_modified(modified)
+                .unwrap();
         }),
         ("replaced", |file| {
             std::fs::write(file.with_extension("new"), "HELLO").unwrap();
@@ -149,7 +173,11 @@ fn a_file_that_somebody_else_changed_is_neither_read_nor_written() {
         storage.create_new(file).unwrap();
         storage.write_at(file, 0, &[IoSlice::new(b"hello")]).unwrap();
         storage.sync(file).unwrap();
-        assert_eq!((storage.read_at(file, 0, &mut buf).unwrap(), storage.change(file).unwrap()), (5, Change::None), "{what}");
+        assert_eq!(
+            (storage.read_at(file, 0, &mut buf).unwrap(), storage.change(file).unwrap()),
+            (5, Change::None),
+            "{what}"
+        );
         harm(&dir.path().join("f"));
         let expected = if what == "deleted" { "missing" } else { "changed" };
         let change = if what == "its time put back" { Change::Attributes } else { Change::Content };
@@ -189,7 +217,10 @@ fn many_files_are_synced_together_and_none_is_left_out() {
         let paths: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
         storage.sync_many(&paths).unwrap();
         storage.sync_names().unwrap();
-        assert!(files.iter().all(|file| !storage.seen().is_unsynced(file)) && storage.named().is_empty());
+        assert!(
+            files.iter().all(|file| !storage.seen().is_unsynced(file))
+                && storage.named().is_empty()
+        );
     }
     assert_eq!(storage.sync_many(&[path("gone")]).unwrap_err().path, path("gone"));
 }
@@ -218,5 +249,9 @@ fn when_a_file_was_made_is_known_where_the_system_says_it() {
     let first = made();
     storage.write_at(path("file"), 0, &[IoSlice::new(b"bytes")]).unwrap();
     assert_eq!(made(), first);
-    assert_eq!(storage.noted(path("file")).unwrap().unwrap().birth_ns, first, "the same of the open file");
+    assert_eq!(
+        storage.noted(path("file")).unwrap().unwrap().birth_ns,
+        first,
+        "the same of the open file"
+    );
 }

@@ -8,7 +8,10 @@ use super::*;
 use crate::testkit::Fixture;
 use crate::worker::Order;
 use crate::worker::tests::{NOW, good, worker};
-use crate::{DiskStorage, FaultyStorage, Journal, MemStorage, Op, OpenError, Opened, Progress, Trust, open_torrent};
+use crate::{
+    DiskStorage, FaultyStorage, Journal, MemStorage, Op, OpenError, Opened, Progress, Trust,
+    open_torrent,
+};
 use bt_types::{StoreFault, Time};
 use std::collections::BTreeSet;
 use std::fs;
@@ -85,14 +88,17 @@ impl Scene {
     /// The same, and the new process works on.
     fn reopen(&mut self) {
         let journal = self.open().unwrap().journal;
-        self.worker = Worker::new(Arc::clone(&self.fixture.layout), Arc::clone(&self.fixture.digests), journal);
+        self.worker = Worker::new(
+            Arc::clone(&self.fixture.layout),
+            Arc::clone(&self.fixture.digests),
+            journal,
+        );
     }
 
     fn is_right(&self) -> bool {
-        self.fixture
-            .layout
-            .stored()
-            .all(|(number, _)| fs::read(self.file(number)).is_ok_and(|data| data == self.fixture.content(number)))
+        self.fixture.layout.stored().all(|(number, _)| {
+            fs::read(self.file(number)).is_ok_and(|data| data == self.fixture.content(number))
+        })
     }
 }
 
@@ -124,7 +130,11 @@ fn what_was_verified_and_changed_is_lost_before_the_last_piece_is_good() {
             },
             &[1],
         ),
-        ("cut", |file| fs::File::options().write(true).open(file).unwrap().set_len(16_384).unwrap(), &[1, 2]),
+        (
+            "cut",
+            |file| fs::File::options().write(true).open(file).unwrap().set_len(16_384).unwrap(),
+            &[1, 2],
+        ),
         ("longer", |file| overwrite(file, 4 * 16_384, b"more"), &[]),
         (
             "a copy in its place",
@@ -150,7 +160,8 @@ fn what_was_verified_and_changed_is_lost_before_the_last_piece_is_good() {
             done.extend(scene.retry());
         }
         let losses = (!lost.is_empty()).then(|| scene.lost(lost));
-        let (mut news, told): (Vec<Done>, Vec<Done>) = done.into_iter().partition(|done| matches!(done, Done::Lost { .. }));
+        let (mut news, told): (Vec<Done>, Vec<Done>) =
+            done.into_iter().partition(|done| matches!(done, Done::Lost { .. }));
         assert_eq!((news.pop(), told), (losses, scene.good(&[3])), "{what}");
         assert_eq!(scene.worker.is_settled(), lost.is_empty(), "{what}");
         assert_eq!(scene.arrive(lost), scene.good(lost), "{what}");
@@ -182,13 +193,22 @@ fn links_and_modes_hold_nothing_up() {
     assert_eq!(scene.open().unwrap().hashed, 0);
 
     // Peers are served hashed bytes, and no wrong ones.
-    let blocks: Vec<Block> =
-        scene.fixture.layout.geometry().pieces().flat_map(|piece| scene.fixture.layout.geometry().blocks(piece)).collect();
-    let read = |scene: &Scene| crate::read_blocks(&scene.fixture.layout, &scene.storage, &blocks, true);
+    let blocks: Vec<Block> = scene
+        .fixture
+        .layout
+        .geometry()
+        .pieces()
+        .flat_map(|piece| scene.fixture.layout.geometry().blocks(piece))
+        .collect();
+    let read =
+        |scene: &Scene| crate::read_blocks(&scene.fixture.layout, &scene.storage, &blocks, true);
     assert!(read(&scene).is_ok());
     touch(&scene, 5);
     assert!(read(&scene).is_err());
-    assert_eq!(scene.worker.read_hashed(&blocks, &scene.storage).unwrap().concat(), scene.fixture.data);
+    assert_eq!(
+        scene.worker.read_hashed(&blocks, &scene.storage).unwrap().concat(),
+        scene.fixture.data
+    );
     scene.go_on(&mut Vec::new());
     assert_eq!(scene.run(Vec::new()), []);
     assert!(scene.worker.is_well() && read(&scene).is_ok());
@@ -224,7 +244,11 @@ fn what_changed_while_the_download_was_killed_is_hashed() {
         let opened = scene.open().unwrap();
         let hashed = if what == "overwritten" { 4 } else { expected.1 };
         assert_eq!((opened.have.count(), opened.hashed), (expected.0, hashed), "{what}");
-        assert_eq!(fs::metadata(scene.file(0)).unwrap().len(), 4 * 16_384, "{what}: what is ours is as long as it shall be");
+        assert_eq!(
+            fs::metadata(scene.file(0)).unwrap().len(),
+            4 * 16_384,
+            "{what}: what is ours is as long as it shall be"
+        );
         assert_eq!(scene.open().unwrap().hashed, 0, "{what}: once");
     }
 }
@@ -238,7 +262,9 @@ fn a_file_of_the_users_is_not_overwritten_whenever_it_comes() {
         let (file, mine) = (scene.file(1), b"the user's notes".repeat(100));
         fs::write(&file, &mine).unwrap();
         if killed {
-            assert!(matches!(scene.open(), Err(OpenError::Foreign { path }) if path == scene.fixture.path(1)));
+            assert!(
+                matches!(scene.open(), Err(OpenError::Foreign { path }) if path == scene.fixture.path(1))
+            );
         } else {
             assert_eq!(fault_of(&scene.arrive(&[2])), Some(StoreFault::Foreign));
             assert_eq!(fault_of(&scene.retry()), Some(StoreFault::Foreign));
@@ -316,7 +342,10 @@ fn the_last_piece_is_good_when_all_is_synced_and_a_failed_sync_is_begun_again() 
         assert!(!worker.is_settled() && fixture.journal().known().have.is_empty());
         if harm {
             // The system dropped the bytes that it could not write.
-            storage.inner().write_at(&fixture.path(0), 20_000, &[io::IoSlice::new(b"old")]).unwrap();
+            storage
+                .inner()
+                .write_at(&fixture.path(0), 20_000, &[io::IoSlice::new(b"old")])
+                .unwrap();
         }
         fails.store(false, Relaxed);
         let lost = Done::Lost { pieces: vec![fixture.piece(1)] };
@@ -326,7 +355,10 @@ fn the_last_piece_is_good_when_all_is_synced_and_a_failed_sync_is_begun_again() 
         assert_eq!(worker.run(NOW, vec![Order::Retry], &storage), expected);
         assert_eq!(worker.is_settled(), !harm);
         storage.inner().crash();
-        assert!(rest.iter().all(|&number| fixture.is_right(storage.inner(), fixture.piece(number))), "all was written again");
+        assert!(
+            rest.iter().all(|&number| fixture.is_right(storage.inner(), fixture.piece(number))),
+            "all was written again"
+        );
         assert_eq!(fixture.journal().known().have.count() as usize, rest.len());
     }
 }
@@ -355,7 +387,8 @@ fn a_file_that_is_spoilt_while_it_is_made_is_ours_all_the_same() {
     };
     let storage = FaultyStorage::new(DiskStorage::open(dir.path()).unwrap(), rule);
     let mut worker = worker(&fixture);
-    let mut done = worker.run(NOW, (0..3).flat_map(|number| fixture.arrival(number)).collect(), &storage);
+    let mut done =
+        worker.run(NOW, (0..3).flat_map(|number| fixture.arrival(number)).collect(), &storage);
     for _ in 0..5 {
         done.extend(worker.run(NOW, vec![Order::Retry], &storage));
         while worker.deadline() == Some(Time::ZERO) {
@@ -382,7 +415,8 @@ fn what_is_lost_and_not_wanted_makes_nothing_complete_before_the_rest_is_looked_
         } else {
             fs::hard_link(scene.file(1), scene.dir.path().join("link")).unwrap();
         }
-        let lost = if harm { vec![scene.lost(&[0]), scene.lost(&[1])] } else { vec![scene.lost(&[0])] };
+        let lost =
+            if harm { vec![scene.lost(&[0]), scene.lost(&[1])] } else { vec![scene.lost(&[0])] };
         assert_eq!(scene.arrive(&[2]), [lost, scene.good(&[2])].concat());
         assert_eq!(scene.worker.is_settled(), !harm);
     }
@@ -395,14 +429,21 @@ fn what_cannot_be_recorded_as_lost_stays_in_doubt() {
     let fails = Arc::new(AtomicBool::new(false));
     let rule = Arc::clone(&fails);
     // One write fails, and the next does not.
-    let rule = move |op, _: &Path| (op == Op::Write && rule.swap(false, Relaxed)).then(|| io::Error::from_raw_os_error(5));
+    let rule = move |op, _: &Path| {
+        (op == Op::Write && rule.swap(false, Relaxed)).then(|| io::Error::from_raw_os_error(5))
+    };
     let state = Arc::new(FaultyStorage::new(DiskStorage::open(scene.dir.path()).unwrap(), rule));
     let geometry = *scene.fixture.layout.geometry();
     let journal = || {
         let id = bt_types::InfoHash([1; 20]);
-        Journal::open(Arc::<FaultyStorage<_>>::clone(&state), Path::new("journal"), id, &geometry).unwrap()
+        Journal::open(Arc::<FaultyStorage<_>>::clone(&state), Path::new("journal"), id, &geometry)
+            .unwrap()
     };
-    scene.worker = Worker::new(Arc::clone(&scene.fixture.layout), Arc::clone(&scene.fixture.digests), journal());
+    scene.worker = Worker::new(
+        Arc::clone(&scene.fixture.layout),
+        Arc::clone(&scene.fixture.digests),
+        journal(),
+    );
     assert_eq!(scene.arrive(&[0, 1, 2]), scene.good(&[0, 1, 2]));
     scene.run(vec![Order::Sync]);
     overwrite(&scene.file(0), 20_000, b"X");
@@ -413,7 +454,8 @@ fn what_cannot_be_recorded_as_lost_stays_in_doubt() {
     // A restart would find a record of earlier bytes, and a file that differs from it.
     let known = journal();
     let noted = known.known().file(0).unwrap().stat;
-    let now = DiskStorage::open(scene.dir.path()).unwrap().stat(&scene.fixture.path(0)).unwrap().unwrap();
+    let now =
+        DiskStorage::open(scene.dir.path()).unwrap().stat(&scene.fixture.path(0)).unwrap().unwrap();
     assert_eq!((known.known().have.count(), noted.change_to(&now)), (3, Change::Content));
     assert_eq!(scene.retry(), [scene.lost(&[1])]);
     assert!(scene.worker.is_well() && journal().known().have.count() == 2);
@@ -435,7 +477,9 @@ fn a_file_that_got_the_inode_of_ours_is_the_users() {
         // Here they cannot be told apart.
         return;
     }
-    assert!(matches!(scene.open(), Err(OpenError::Foreign { path }) if path == scene.fixture.path(1)));
+    assert!(
+        matches!(scene.open(), Err(OpenError::Foreign { path }) if path == scene.fixture.path(1))
+    );
     assert_eq!(fs::read(&file).unwrap(), notes);
 }
 
@@ -445,7 +489,8 @@ fn how_far_a_check_is_never_goes_back_nor_past_its_end_when_a_file_is_hashed_aga
     assert_eq!(scene.arrive(&[0, 1, 2, 3]), scene.good(&[0, 1, 2, 3]));
     scene.run(vec![Order::Sync]);
     overwrite(&scene.file(0), 20_000, b"X");
-    let (progress, seen) = (Arc::new(Progress::default()), Arc::new(std::sync::Mutex::new(Vec::new())));
+    let (progress, seen) =
+        (Arc::new(Progress::default()), Arc::new(std::sync::Mutex::new(Vec::new())));
     let (shown, watched, file) = (Arc::clone(&progress), Arc::clone(&seen), scene.file(0));
     // Another program writes while the file is hashed.
     let rule = move |op, _: &Path| {
@@ -459,7 +504,16 @@ fn how_far_a_check_is_never_goes_back_nor_past_its_end_when_a_file_is_hashed_aga
     let storage = FaultyStorage::new(DiskStorage::open(scene.dir.path()).unwrap(), rule);
     let (layout, digests) = (&scene.fixture.layout, &scene.fixture.digests);
     let journal = scene.fixture.journal();
-    let opened = open_torrent(layout, digests, journal, &storage, Trust::Journal, &progress, &mut |_| Ok(())).unwrap();
+    let opened = open_torrent(
+        layout,
+        digests,
+        journal,
+        &storage,
+        Trust::Journal,
+        &progress,
+        &mut |_| Ok(()),
+    )
+    .unwrap();
     assert_eq!(opened.have.count(), 2);
     assert_eq!((progress.done(), progress.total()), (2 * 4 * 16_384, 2 * 4 * 16_384), "two rounds");
     let seen = seen.lock().unwrap();
@@ -476,7 +530,11 @@ fn a_file_whose_length_is_refused_as_another_program_touched_it_is_looked_at_at_
     // length.
     scene.reopen();
     fs::File::options().write(true).open(scene.file(0)).unwrap().set_len(16_384).unwrap();
-    assert_eq!(scene.arrive(&[2]), [vec![scene.lost(&[1])], scene.good(&[2])].concat(), "without another try");
+    assert_eq!(
+        scene.arrive(&[2]),
+        [vec![scene.lost(&[1])], scene.good(&[2])].concat(),
+        "without another try"
+    );
     assert!(scene.worker.is_well());
     assert_eq!(scene.arrive(&[1, 3]), scene.good(&[1, 3]));
     assert!(scene.is_right());
