@@ -8,11 +8,11 @@ use crate::asked::{Asked, Place};
 use crate::commands::create;
 use crate::exit::{self, Exit, Failure};
 use crate::frame::{Phase, Row};
+use crate::goal::{After, MetadataOnly};
 use crate::output::Output;
 use crate::progress::{Board, straight_map};
 use crate::reason::{self, Teller, TrackerNews};
 use crate::source::Source;
-use crate::transfer::{After, MetadataOnly};
 use crate::units;
 use bt_metainfo::Metainfo;
 use bt_session::{

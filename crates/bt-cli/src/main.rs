@@ -11,6 +11,7 @@ mod asked;
 mod commands;
 mod exit;
 mod frame;
+mod goal;
 mod job;
 mod output;
 mod progress;

@@ -6,6 +6,7 @@
 
 use crate::args::{DiscoveryArgs, NetArgs};
 use crate::exit::{self, Exit, Failure, Outcome};
+use crate::goal::{After, MetadataOnly};
 use crate::job::{self, Job, Rules};
 use crate::output::Output;
 use crate::progress::Board;
@@ -42,36 +43,6 @@ pub(crate) struct Plan {
     pub(crate) metadata_only: Option<MetadataOnly>,
     /// `bt seed`: a signal is its normal end.
     pub(crate) is_seed: bool,
-}
-
-/// Where the metadata of magnet links goes.
-#[derive(Clone, Debug)]
-pub(crate) struct MetadataOnly {
-    /// `None`: to a file with the torrent's name.
-    pub(crate) file: Option<PathBuf>,
-}
-
-/// What happens when a download is complete.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct After {
-    pub(crate) seed: bool,
-    pub(crate) ratio: Option<f64>,
-    pub(crate) time: Option<Duration>,
-}
-
-impl After {
-    /// Returns whether a torrent is over, by the time since its completion and the bytes that it
-    /// uploaded.
-    pub(crate) fn is_over(&self, since: Duration, up: u64, total: u64) -> bool {
-        let ratio = |ratio: f64| up as f64 >= ratio * total as f64;
-        match (self.seed, self.ratio, self.time) {
-            (true, ..) => false,
-            (_, None, None) => true,
-            (_, by_ratio, by_time) => {
-                by_ratio.is_some_and(ratio) || by_time.is_some_and(|time| since >= time)
-            }
-        }
-    }
 }
 
 /// Runs the plan to its end.
@@ -286,26 +257,4 @@ pub(crate) fn state_dir(named: Option<&Path>) -> Outcome<PathBuf> {
         .or_else(|| var("XDG_STATE_HOME").map(|dir| dir.join("bt")))
         .or_else(home);
     found.ok_or_else(|| Failure::usage("there is no home directory to keep state in; name one with --state, or use --no-resume"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn when_seeding_is_over() {
-        let (secs, total) = (Duration::from_secs(10), 100);
-        let table = [
-            (After::default(), 0, true),
-            (After { seed: true, ..After::default() }, 1000, false),
-            (After { ratio: Some(1.5), ..After::default() }, 149, false),
-            (After { ratio: Some(1.5), ..After::default() }, 150, true),
-            (After { time: Some(Duration::from_secs(11)), ..After::default() }, 0, false),
-            (After { time: Some(secs), ..After::default() }, 0, true),
-            (After { ratio: Some(9.0), time: Some(secs), seed: false }, 0, true),
-        ];
-        for (after, up, over) in table {
-            assert_eq!(after.is_over(secs, up, total), over, "{after:?} after {up} bytes");
-        }
-    }
 }

@@ -239,7 +239,7 @@ impl Response {
         match nodes {
             // Nodes are longer than peers, and worth less.
             Some(nodes) if !nodes.is_empty() && values < NODE_WORTH * nodes.len() => {
-                drop(nodes.pop())
+                nodes.pop();
             }
             _ if values > 0 => {
                 self.values = self.values.take().map(|mut values| {

@@ -44,6 +44,7 @@ mod backlog;
 mod download;
 mod engine;
 mod extension;
+mod introductions;
 mod magnet;
 mod peer;
 mod piece_check;

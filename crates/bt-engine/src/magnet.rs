@@ -105,7 +105,7 @@ impl Magnet {
             }
             Input::Closed(peer) => self.closed(now, peer, CloseReason::Gone, scope),
             Input::Announced(_, tracker, result) => {
-                drop(self.swarm.announced(now, tracker, result, scope.out))
+                self.swarm.announced(now, tracker, result, scope.out);
             }
             Input::FindPeersDone(_, via, found) => self.swarm.sought(now, via, found, scope.out),
             _ => {}

@@ -55,16 +55,15 @@ impl Exchange {
         &mut self,
         now: Time,
         number: u64,
-        pex_version: &Roster,
+        roster: &Roster,
         to: SocketAddr,
     ) -> Option<PexMessage> {
         let may_know = |addr: SocketAddr| addr != to && may_name(Source::Host(to.ip()), addr);
         let room = TOLD_MAX.saturating_sub(self.told.len());
-        let news =
-            pex_version.iter().filter(|(addr, _)| may_know(**addr) && !self.told.contains(addr));
+        let news = roster.iter().filter(|(addr, _)| may_know(**addr) && !self.told.contains(addr));
         let mut news = news.map(|(addr, flags)| (*addr, *flags)).take(room);
         let added = news.by_ref().take(ENTRIES_MAX).collect();
-        let mut gone = self.told.iter().filter(|addr| !pex_version.contains_key(addr)).copied();
+        let mut gone = self.told.iter().filter(|addr| !roster.contains_key(addr)).copied();
         let message = PexMessage { added, dropped: gone.by_ref().take(ENTRIES_MAX).collect() };
         self.knows = (news.next().is_none() && gone.next().is_none()).then_some(number);
         if message == PexMessage::default() {
@@ -118,7 +117,7 @@ mod tests {
         SocketAddr::new(IpAddr::from((0x0800_0000 + n).to_be_bytes()), 1)
     }
 
-    fn pex_version(numbers: core::ops::Range<u32>) -> Roster {
+    fn roster(numbers: core::ops::Range<u32>) -> Roster {
         numbers.map(|n| (addr(n), PexFlags(0))).collect()
     }
 
@@ -132,7 +131,7 @@ mod tests {
             let now = Time::from_secs(*second);
             let due = exchange.is_due(now, number);
             let message = due
-                .then(|| exchange.tell(now, number, &pex_version(numbers.clone()), addr(0)))
+                .then(|| exchange.tell(now, number, &roster(numbers.clone()), addr(0)))
                 .flatten()
                 .unwrap_or_default();
             told.push((message.added.len(), message.dropped.len()));
@@ -183,7 +182,7 @@ mod tests {
     fn a_flood_is_not_heard_and_ends() {
         let mut exchange = Exchange::default();
         let many =
-            || PexMessage { added: pex_version(0..200).into_iter().collect(), dropped: Vec::new() };
+            || PexMessage { added: roster(0..200).into_iter().collect(), dropped: Vec::new() };
         let mut hear = |second| exchange.hear(Time::from_secs(second), many()).map(Iterator::count);
         assert_eq!([0, 10, 45, 89, 90].map(&mut hear), [Ok(200), Ok(0), Ok(50), Ok(0), Ok(50)]);
         assert!((0..8).all(|n| hear(91 + n) == Ok(0)));

@@ -7,12 +7,7 @@
 
 use crate::sha1_ni::ShaNi;
 use crate::wide::{WIDEST, Wide};
-use crate::{Algorithm, Sha1Digest, Sha256Digest};
-
-/// Bytes that one compression takes.
-pub(crate) const BLOCK: usize = 64;
-/// The input of one compression.
-pub(crate) type Block = [u8; BLOCK];
+use crate::{Algorithm, BLOCK, Block, Sha1Digest, Sha256Digest};
 
 /// The states before the first block (FIPS 180-4).
 const SHA1: [u32; 5] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];

@@ -27,6 +27,13 @@ mod wide;
 
 use sha1::Digest as _;
 
+/// Bytes that one compression takes.
+#[cfg(target_arch = "x86_64")]
+const BLOCK: usize = 64;
+/// The input of one compression.
+#[cfg(target_arch = "x86_64")]
+type Block = [u8; BLOCK];
+
 /// The digest of one SHA-1 message.
 pub type Sha1Digest = [u8; 20];
 /// The digest of one SHA-256 message.

@@ -9,7 +9,7 @@
 //! side fill those waits: on one core two lanes hash 1.7 times, four lanes 2.5 times as many bytes
 //! as one.
 
-use crate::lanes::Block;
+use crate::Block;
 use core::arch::x86_64::{
     __m128i, _mm_add_epi32, _mm_extract_epi32, _mm_set_epi32, _mm_set_epi64x, _mm_sha1msg1_epu32,
     _mm_sha1msg2_epu32, _mm_sha1nexte_epu32, _mm_sha1rnds4_epu32, _mm_shuffle_epi8,

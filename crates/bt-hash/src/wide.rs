@@ -10,7 +10,7 @@
 //! rounds (FIPS 180-4) short. Eight lanes side by side are more than twice as fast as the SHA
 //! instructions, and sixteen faster still.
 
-use crate::lanes::Block;
+use crate::Block;
 use core::arch::x86_64::{
     __m128i, __m256i, __m512i, _mm_set_epi64x, _mm256_set_m128i, _mm512_castsi256_si512,
     _mm512_inserti64x4,

@@ -4,6 +4,9 @@
 //! Must not know: trackers, disks.
 //! Invariant: files follow each other without overlap and end at the geometry's total.
 
+use crate::attr::Attr;
+use crate::listing::Listing;
+use crate::raw_file::RawFile;
 use crate::sanitise;
 use crate::{Format, MetainfoError, PieceDigests, fields, tree};
 use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
@@ -11,14 +14,6 @@ use bt_bencoding::{Cursor, Kind, Limits, scan};
 use bt_types::{Geometry, GeometryError};
 use bytes::Bytes;
 
-/// Most files that a torrent may list.
-const FILES_MAX: usize = 500_000;
-/// Most bytes that the paths of all files may take, each with the name and the directories that it
-/// shares with others. A long name with many files, or a deep tree, would otherwise become far
-/// larger than the torrent itself.
-const PATHS_MAX: usize = 256 << 20;
-/// Most components in the path of a file.
-pub(crate) const DEPTH_MAX: usize = 64;
 /// The shortest piece length of a v2 torrent in bytes (BEP 52).
 const PIECE_LENGTH_MIN_V2: u32 = 16 * 1024;
 
@@ -52,32 +47,6 @@ pub struct FileEntry {
     pub offset: u64,
     /// Attributes.
     pub attr: Attr,
-}
-
-/// File attributes (BEP 47).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Attr {
-    /// `p`: zeros that only align the next file; never written.
-    pub padding: bool,
-    /// `x`: executable. Shown, not applied.
-    pub executable: bool,
-    /// `h`: hidden. Shown, not applied.
-    pub hidden: bool,
-    /// `l`: a symlink; never created.
-    pub symlink: bool,
-}
-
-impl Attr {
-    /// Reads the letters of an `attr` value; unknown letters are ignored.
-    pub(crate) fn from_letters(letters: &[u8]) -> Attr {
-        let has = |letter| letters.contains(&letter);
-        Attr { padding: has(b'p'), executable: has(b'x'), hidden: has(b'h'), symlink: has(b'l') }
-    }
-
-    /// Returns whether such a file exists on a disk.
-    pub(crate) fn is_stored(self) -> bool {
-        !self.padding && !self.symlink
-    }
 }
 
 impl FileEntry {
@@ -138,67 +107,6 @@ impl Info {
             Some(Arc::new(digests(info, bytes, &geometry)?))
         };
         Ok((Info { name: stored.name, geometry, files, digests }, format))
-    }
-}
-
-/// A file as the torrent lists it.
-#[derive(Debug)]
-pub(crate) struct RawFile<'a> {
-    /// Components, the torrent's name first.
-    pub(crate) path: Vec<&'a [u8]>,
-    pub(crate) length: u64,
-    pub(crate) attr: Attr,
-}
-
-impl<'a> RawFile<'a> {
-    /// Returns whether the file exists on a disk.
-    pub(crate) fn is_stored(&self) -> bool {
-        self.attr.is_stored()
-    }
-
-    /// Reads the dictionary of a file, except its path. A symlink has no length of its own (BEP
-    /// 47).
-    pub(crate) fn new(path: Vec<&'a [u8]>, dict: Cursor<'a>) -> Result<RawFile<'a>, MetainfoError> {
-        let attr = Attr::from_letters(
-            dict.get(b"attr").and_then(|attr| attr.as_bytes()).unwrap_or_default(),
-        );
-        let length = match attr.symlink {
-            true => 0,
-            false => {
-                u64::try_from(fields::int(dict, "length")?).map_err(|_| MetainfoError::FileSize)?
-            }
-        };
-        Ok(RawFile { path, length, attr })
-    }
-}
-
-/// The files that were read until now.
-pub(crate) struct Listing<'a> {
-    files: Vec<RawFile<'a>>,
-    /// Bytes that further paths may take.
-    room: usize,
-}
-
-impl<'a> Listing<'a> {
-    pub(crate) fn new() -> Listing<'a> {
-        Listing { files: Vec::new(), room: PATHS_MAX }
-    }
-
-    /// Adds a file, within the limits of a torrent.
-    pub(crate) fn push(&mut self, file: RawFile<'a>) -> Result<(), MetainfoError> {
-        if self.files.len() == FILES_MAX {
-            return Err(MetainfoError::TooManyFiles(FILES_MAX));
-        }
-        let taken = file.path.iter().map(|part| part.len() + size_of::<String>()).sum();
-        let room = self.room.checked_sub(taken);
-        self.room = room.ok_or_else(|| MetainfoError::PathLength(sanitise::shown(&file.path)))?;
-        self.files.push(file);
-        Ok(())
-    }
-
-    /// Returns the files; at least one.
-    pub(crate) fn finish(self) -> Result<Vec<RawFile<'a>>, MetainfoError> {
-        if self.files.is_empty() { Err(MetainfoError::NoFiles) } else { Ok(self.files) }
     }
 }
 

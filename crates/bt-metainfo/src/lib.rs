@@ -28,22 +28,26 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod attr;
 mod builder;
 mod digests;
 mod error;
 mod fields;
 mod info;
+mod listing;
 mod magnet;
 mod metainfo;
+mod raw_file;
 mod sanitise;
 #[cfg(test)]
 mod tests;
 mod tree;
 
+pub use attr::Attr;
 pub use builder::{Builder, auto_piece_length};
 pub use digests::PieceDigests;
 pub use error::MetainfoError;
-pub use info::{Attr, FileEntry, Info};
+pub use info::{FileEntry, Info};
 pub use magnet::{Magnet, MagnetError};
 pub use metainfo::{Format, Metainfo};
 

@@ -9,7 +9,7 @@
 //! certain attacks are refused: `..`, NUL, an absolute path below the name. Other names are changed
 //! with a warning. Unicode normalisation forms are not folded.
 
-use crate::info::{DEPTH_MAX, RawFile};
+use crate::raw_file::{DEPTH_MAX, RawFile};
 use crate::{MetainfoError, fields};
 use alloc::collections::BTreeMap;
 use alloc::{borrow::ToOwned as _, format, string::String, vec, vec::Vec};

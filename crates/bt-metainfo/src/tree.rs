@@ -4,7 +4,8 @@
 //! Must not know: merkle trees, names that a disk refuses.
 //! Invariant: the walk is no deeper than the limit on paths.
 
-use crate::info::{DEPTH_MAX, Listing, RawFile};
+use crate::listing::Listing;
+use crate::raw_file::{DEPTH_MAX, RawFile};
 use crate::{MetainfoError, fields};
 use alloc::{vec, vec::Vec};
 use bt_bencoding::{Cursor, Kind};

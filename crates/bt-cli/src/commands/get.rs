@@ -8,10 +8,11 @@
 use crate::args::GetArgs;
 use crate::commands::create;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::goal::{After, MetadataOnly};
 use crate::output::Output;
 use crate::select;
 use crate::source::{self, Source};
-use crate::transfer::{self, After, MetadataOnly, Plan};
+use crate::transfer::{self, Plan};
 use bt_metainfo::Metainfo;
 use bt_session::{AddOptions, Select};
 use serde_json::json;

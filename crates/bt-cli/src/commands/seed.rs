@@ -7,9 +7,10 @@
 use crate::args::SeedArgs;
 use crate::commands::create;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::goal::After;
 use crate::output::Output;
 use crate::source::{self, Source};
-use crate::transfer::{self, After, Plan};
+use crate::transfer::{self, Plan};
 use bt_metainfo::Metainfo;
 use bt_piece_store::CreateOptions;
 use bt_session::AddOptions;
