@@ -3,7 +3,9 @@
 //! Decides: in which order the rules are checked. Must not know: any rule.
 //! Invariant: everything that is wrong is listed, not only the first.
 
+mod circles;
 mod floors;
+mod names;
 mod sources;
 mod supply;
 #[cfg(test)]
@@ -23,7 +25,9 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     if !problems.is_empty() {
         bail!("tidy: {} problems", problems.len());
     }
-    println!("tidy: floors, dependencies, licences, purity, headers and words are in order");
+    println!(
+        "tidy: floors, dependencies, licences, purity, circles, names, headers and words are in order"
+    );
     Ok(())
 }
 
@@ -32,6 +36,8 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
     let workspace = Workspace::read(root)?;
     let mut problems = floors::problems(&workspace);
     problems.extend(floors::unexplained_dependencies(&workspace)?);
+    problems.extend(circles::problems(&workspace)?);
+    problems.extend(names::problems(&workspace)?);
     problems.extend(sources::problems(&workspace)?);
     problems.extend(supply::problems(root)?);
     Ok(problems)

@@ -2,7 +2,7 @@
 //!
 //! Decides: the edges between crates. A new one is an architectural decision. Must not know: what
 //! the crates do.
-//! Invariant: every edge goes to a lower floor, but for the tests' harness, which `xtask` borrows.
+//! Invariant: every edge goes to a lower floor, except the tests' harness, which `xtask` borrows.
 
 use super::workspace::Workspace;
 use anyhow::{Context as _, Result};
@@ -100,7 +100,7 @@ pub(super) fn problems(workspace: &Workspace) -> Vec<String> {
     problems
 }
 
-/// Foreign crates that nobody gave a reason for: those that the first column of the table does not
+/// Foreign crates without a reason: those that the first column of the table does not
 /// name.
 pub(super) fn unexplained_dependencies(workspace: &Workspace) -> Result<Vec<String>> {
     const REASONS: &str = "docs/decisions/0001-dependencies.md";

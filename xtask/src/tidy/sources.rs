@@ -24,7 +24,16 @@ const PURE: &[&str] = &[
 const PROGRAMS: &[&str] = &["bt-cli", "bt-tests", "bt-fuzz", "xtask"];
 
 /// A file of more lines usually holds two things.
-const LINES_MAX: usize = 600;
+const LINES_MAX: usize = 720;
+
+/// Columns of a line. rustfmt keeps code within them where it formats, so that only comments are
+/// looked at here.
+const COLUMNS_MAX: usize = 100;
+
+/// Phrases that hide who acts, or that are not understood at first reading. See
+/// `docs/glossary.md`.
+const PHRASES: &[&str] =
+    &["nobody", "somebody", "whoever", "anybody", "but for", "as far as", "so many", "in vain"];
 
 /// What a library's code never says, and why.
 const FORBIDDEN: &[(&str, &str)] = &[
@@ -35,7 +44,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("mpsc::channel()", "every channel has a named limit"),
 ];
 
-/// Directories of somebody's machine. Cut in two, so that this file does not contain them.
+/// Directories of one person's machine. Cut in two, so that this file does not contain them.
 const PLACES: &[&str] =
     &[concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/wo", "rk/"), concat!("/Us", "ers/")];
 
@@ -48,6 +57,10 @@ pub(super) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
             problems.extend(wording(name, &text));
             if is_rust(name) {
                 problems.extend(shape(name, &text));
+                problems.extend(comments(name, &text));
+            }
+            if name.extension().is_some_and(|extension| extension == "md") {
+                problems.extend(numbered(&text).flat_map(|(at, line)| phrases(name, at, line)));
             }
         }
     }
@@ -93,6 +106,45 @@ fn shape(name: &Path, text: &str) -> Vec<String> {
         ));
     }
     problems
+}
+
+/// Comments that are too wide, or that say a phrase of [`PHRASES`].
+fn comments(name: &Path, text: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (number, line) in numbered(text) {
+        let Some(comment) = line.trim_start().strip_prefix("//") else { continue };
+        let columns = line.chars().count();
+        if columns > COLUMNS_MAX {
+            problems.push(format!(
+                "{}:{number}: a comment of {columns} columns; at most {COLUMNS_MAX}",
+                name.display()
+            ));
+        }
+        problems.extend(phrases(name, number, comment));
+    }
+    problems
+}
+
+/// The phrases of [`PHRASES`] in a line, as whole words.
+fn phrases(name: &Path, number: usize, line: &str) -> Vec<String> {
+    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let line = line.to_lowercase();
+    let says = |phrase: &&&str| {
+        line.match_indices(**phrase).any(|(at, _)| {
+            let (before, after) = line.split_at(at);
+            let after = after.get(phrase.len()..).unwrap_or_default();
+            !is_word(before.chars().next_back()) && !is_word(after.chars().next())
+        })
+    };
+    let found = PHRASES.iter().filter(says);
+    found
+        .map(|phrase| {
+            format!(
+                "{}:{number}: says \"{phrase}\": name who acts, or say it plainly",
+                name.display()
+            )
+        })
+        .collect()
 }
 
 fn purity(workspace: &Workspace, package: &Package) -> Result<Vec<String>> {

@@ -31,13 +31,16 @@ fn write_fixture(root: &Path) {
     );
     write("crates/bt-types/Cargo.toml", &manifest("bt-types", ""));
     write("crates/bt-types/README.md", "# bt-types\n");
-    write("crates/bt-types/src/lib.rs", &format!("{HEADER}{PURE}"));
+    write("crates/bt-types/src/lib.rs", &format!("{HEADER}{PURE}pub struct Piece;\n"));
     write(
         "crates/bt-net/Cargo.toml",
         &manifest("bt-net", "bt-types = { path = \"../bt-types\" }\nserde = \"1\"\n"),
     );
     write("crates/bt-net/README.md", "# bt-net\n");
     write("crates/bt-net/src/lib.rs", HEADER);
+    write("crates/bt-net/src/a.rs", &format!("{HEADER}use crate::b;\n"));
+    write("crates/bt-net/src/b.rs", HEADER);
+    write("crates/bt-net/src/c.rs", &format!("{HEADER}// use crate::b;\nuse super::a;\n"));
 }
 
 /// What tidy says after `from` in a file became `to`; an empty `from` appends.
@@ -62,7 +65,8 @@ fn each_broken_rule_is_found_and_named() {
     let lib = "crates/bt-types/src/lib.rs";
     let net = "crates/bt-net/src/lib.rs";
     let place = concat!("// /ro", "ot/somebody\n");
-    let long = "// a line\n".repeat(600);
+    let long = "// a line\n".repeat(720);
+    let wide: &str = &format!("// {}\n", "x".repeat(98));
     let cases = [
         (
             "floor",
@@ -89,7 +93,7 @@ fn each_broken_rule_is_found_and_named() {
         ("forbid unsafe", lib, "#![forbid(unsafe_code)]\n", "", "lacks #![forbid(unsafe_code)]"),
         ("std", lib, "#[cfg(test)]\n", "", "`extern crate std` outside of tests"),
         ("file header", lib, "//!", "//", "src/lib.rs:1: does not open with `//!`"),
-        ("length", net, "", &long, "has 601 lines"),
+        ("length", net, "", &long, "has 721 lines"),
         ("printing", net, "", "fn f() { println!(\"x\"); }\n", "bt-net/src/lib.rs:2: `println!(`"),
         ("unwrap", net, "", "fn f() { Some(1).unwrap(); }\n", "`.unwrap()`"),
         (
@@ -105,6 +109,17 @@ fn each_broken_rule_is_found_and_named() {
             "serde",
             "anyhow",
             "anyhow: docs/decisions/0001-dependencies.md gives no reason",
+        ),
+        ("wide comment", net, "", wide, "a comment of 101 columns"),
+        ("phrase", net, "", "// It came in Vain.\n", "says \"in vain\""),
+        ("phrase of a page", "crates/bt-net/README.md", "", "Nobody knows.\n", "says \"nobody\""),
+        ("name", net, "", "pub struct Piece;\n", "Piece: a public type of bt-net and of bt-types"),
+        (
+            "circle",
+            "crates/bt-net/src/a.rs",
+            "use crate::b;",
+            "use crate::{b, c};",
+            "bt-net: a circle of files: a → c",
         ),
         ("place", net, "", place, "a directory of one machine"),
     ];
