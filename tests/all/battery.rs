@@ -1,5 +1,5 @@
-//! The battery of misbehaviours, quick: what must come of each is asserted, and the peak of memory;
-//! what is left of it, and time, are printed.
+//! The battery of misbehaviours, quick: the outcome and the peak of memory are asserted; remaining
+//! memory and time are printed.
 //!
 //! Decides: how much is played here. Must not know: any case; they are in `bt_tests::battery`.
 //! Invariant: no test judges a time. `cargo xtask torture --only battery` does.
@@ -8,7 +8,7 @@ use crate::Test;
 use anyhow::{Context as _, ensure};
 use bt_tests::battery::{Scale, parties};
 
-/// Cases that there must be.
+/// The number of cases that there must be.
 const CASES_MIN: usize = 80;
 
 #[test]

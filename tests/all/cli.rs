@@ -1,8 +1,7 @@
 //! The contract of the command line: shapes of JSON, exit codes, signals, the demo.
 //!
 //! Decides: what programs that call `bt` may rely on. Must not know: how a command works.
-//! Invariant: fields are compared by name, so that a new field breaks nothing and a lost one is
-//! found.
+//! Invariant: fields are compared by name, so that a new field is allowed and a lost one is found.
 
 use crate::Test;
 use anyhow::{Context as _, Result, ensure};
@@ -189,7 +188,7 @@ fn announce_and_scrape_print_what_the_tracker_says() -> Test {
                 "{announced}"
             );
         }
-        // A seed that stops says so: the tracker forgets it.
+        // A seed announces its stop, so that the tracker forgets it.
         seed.stop(PATIENCE)?.expect_code(0)?;
         assert_eq!(ask("scrape")?["trackers"][0]["seeders"], 0);
     }
@@ -248,7 +247,7 @@ fn demo_shows_live_progress_and_ends_verified() -> Test {
     Ok(())
 }
 
-/// The seconds of an RFC 3339 time.
+/// Parses the seconds of an RFC 3339 time.
 fn seconds(time: Option<&String>) -> Result<f64> {
     let time = time.context("there was progress")?;
     let seconds = time.trim_matches(['"', 'Z']).rsplit(':').next().context("a time has seconds")?;

@@ -1,4 +1,4 @@
-//! `bt create`: what it makes is what others make and accept.
+//! `bt create`: its torrents equal those of other programs, which accept them.
 //!
 //! Decides: the trees that are compared. Must not know: how hashing is spread over threads.
 //! Invariant: info-hashes are compared, so that a difference of one byte in `info` is found.
@@ -125,7 +125,7 @@ fn a_tree_of_100_000_files_needs_few_descriptors_and_has_one_info_hash() -> Test
     Ok(())
 }
 
-/// The same command with at most 256 open files.
+/// Returns the same command with at most 256 open files.
 fn few_descriptors(command: &Command) -> Command {
     let mut limited = Command::new("sh");
     limited

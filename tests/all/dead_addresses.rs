@@ -1,7 +1,7 @@
 //! One living peer among hundreds of addresses that do not answer: it is found in seconds.
 //!
-//! Decides: the addresses, and how they are dead: what is sent there is lost. Must not know: whom a
-//! client dials first.
+//! Decides: the dead addresses: packets to them are lost. Must not know: which address a client
+//! dials first.
 //! Invariant: the tracker tells each swarm of other addresses, in an order of its own.
 
 use crate::Test;
@@ -23,7 +23,7 @@ const SIZE: u64 = 3 << 20;
 /// A network of the public Internet, with no neighbours.
 const SEED_AT: Ipv4Addr = Ipv4Addr::new(45, 10, 20, 30);
 const PORT: u16 = 7601;
-/// Dials of a process that may be under way at once.
+/// The number of dials of a process that may be under way at once.
 const HALF_OPEN_MAX: usize = 200;
 
 #[test]
@@ -67,7 +67,7 @@ fn one_seed_among_2000_dead_addresses_is_found_within_half_a_minute() -> Test {
     Ok(())
 }
 
-/// A seed that every swarm has, and those who look for it.
+/// A seed that every swarm has, and the leechers that look for it.
 struct World {
     net: Net,
     seed_host: Host,
@@ -76,10 +76,10 @@ struct World {
     _seed: Process,
 }
 
-/// How a leecher fared.
+/// The result of a leecher.
 struct Fared {
     took: Duration,
-    /// The most dials that were under way at once.
+    /// The greatest number of dials that were under way at once.
     half_open: usize,
 }
 
@@ -115,7 +115,7 @@ impl World {
         let most = AtomicUsize::new(0);
         let finished = thread::scope(|scope| {
             let (pid, most) = (get.id(), &most);
-            // Ends with the process: what it read of it is gone then.
+            // The thread ends with the process, whose list of sockets is gone then.
             scope.spawn(move || {
                 while let Ok(sockets) = half_open(pid) {
                     most.fetch_max(sockets, Ordering::Relaxed);
@@ -147,7 +147,7 @@ impl World {
         Ok(host)
     }
 
-    /// A torrent whose tracker tells of the seed among `dead` addresses that do not answer.
+    /// Makes a torrent whose tracker tells of the seed among `dead` addresses that do not answer.
     fn torrent(&self, swarm: u64, dead: usize) -> Result<PathBuf> {
         let at = SocketAddr::from((self.seed_host.v4, 0));
         let listener = self.seed_host.netns()?.within(|| TcpListener::bind(at))?;
@@ -188,15 +188,15 @@ fn answer(swarm: u64, dead: usize) -> Vec<u8> {
         .concat()
 }
 
-/// How many sockets in the namespace of this process waited for an answer to their first packet at
-/// one moment: those that are in two lists, one read right after the other. While one list is read,
-/// sockets that it names are closed, and others opened that it will name.
+/// Counts the sockets in the namespace of this process that wait for an answer to their first
+/// packet. Only sockets in two successive lists count: while a list is read, sockets close and
+/// open.
 fn half_open(pid: u32) -> Result<usize> {
     let (before, after) = (dials(pid)?, dials(pid)?);
     Ok(before.intersection(&after).count())
 }
 
-/// Both ends of each dial.
+/// Lists both ends of each dial.
 fn dials(pid: u32) -> Result<BTreeSet<String>> {
     let sockets =
         std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("net/tcp"))?;

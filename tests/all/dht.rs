@@ -1,8 +1,8 @@
-//! The DHT between real processes on loopback: our nodes, libtorrent's, and a stranger that plays
-//! foul.
+//! The DHT between real processes on loopback: our nodes, libtorrent's, and a hostile node.
 //!
-//! Decides: who stores and who looks. Must not know: how nodes decide.
-//! Invariant: a search is repeated until its deadline, so that no test depends on who joined first.
+//! Decides: which nodes store and which search. Must not know: how nodes decide.
+//! Invariant: a search is repeated until its deadline, so that no test depends on which node joined
+//! first.
 
 use crate::Test;
 use anyhow::{Context as _, Result, ensure};
@@ -146,8 +146,8 @@ fn commands_say_why_they_fail() -> Test {
     Ok(())
 }
 
-/// A stranger asks and never answers a ping: it gets at most three times what it sent, and may
-/// store nothing.
+/// A foreign node that answers no ping: it gets at most three times the bytes that it sent, and
+/// cannot store.
 #[test]
 fn a_stranger_is_not_amplified_and_stores_nothing_without_a_token() -> Test {
     let stage = Stage::new()?;
@@ -204,7 +204,7 @@ fn a_stranger_is_not_amplified_and_stores_nothing_without_a_token() -> Test {
     Ok(())
 }
 
-/// A running `bt dht node` on loopback, and its address.
+/// Starts `bt dht node` on loopback and returns it with its address.
 fn node(stage: &Stage, who: &str, options: &[&str]) -> Result<(Process, String)> {
     let mut command: Command = stage.bt(who);
     let node = Process::start(
@@ -215,7 +215,7 @@ fn node(stage: &Stage, who: &str, options: &[&str]) -> Result<(Process, String)>
     Ok((node, at))
 }
 
-/// `bt dht ARGS` that begins at `bootstrap`; an empty one is none.
+/// Runs `bt dht ARGS` with `bootstrap` as bootstrap node; an empty text means none.
 fn dht(stage: &Stage, args: &[&str], bootstrap: &str) -> Result<bt_tests::Finished> {
     let mut command = stage.bt("asker");
     command.arg("dht").args(args).args(["--listen", "127.0.0.1:0"]);
@@ -225,7 +225,7 @@ fn dht(stage: &Stage, args: &[&str], bootstrap: &str) -> Result<bt_tests::Finish
     Process::run("dht", &mut command, PATIENCE)
 }
 
-/// Repeats a command until what it says is wanted.
+/// Repeats a command until its output is accepted.
 fn until(
     run: impl Fn() -> Result<bt_tests::Finished>,
     wanted: impl Fn(&Value) -> bool,

@@ -1,8 +1,8 @@
-//! SIGTERM in the middle of everything: out in time, every tracker is told, and what was synced is
-//! there afterwards.
+//! SIGTERM in the middle of all work: `bt` ends in time, announces to every tracker, and keeps
+//! synced data.
 //!
-//! Decides: what is under way, and the ways of the trackers. Must not know: how `bt` stops.
-//! Invariant: the trackers tell what they heard; five seconds are the product's promise, not a
+//! Decides: the work under way, and the behaviour of the trackers. Must not know: how `bt` stops.
+//! Invariant: the trackers report what they received; five seconds are the product's promise, not a
 //! guess at its speed.
 
 use crate::Test;
@@ -17,16 +17,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The promise, and what the test itself may take to notice.
+/// The promised time, with a margin for the test itself.
 const OUT_WITHIN: Duration = Duration::from_millis(5_500);
 const SIZE: u64 = 24 << 20;
-/// Interrupted when so much of each is verified and written.
+/// The bytes of each torrent that are verified and written at the interrupt.
 const ENOUGH: u64 = 4 << 20;
 
 #[test]
 fn sigterm_in_the_middle_of_everything() -> Test {
     let stage = Stage::new()?;
-    // Each has an address of its own, as trackers have.
+    // Each tracker has an address of its own, as real trackers have.
     let alive = Tracker::http(2, Some(Duration::ZERO))?;
     let slow = Tracker::http(3, Some(Duration::from_secs(2)))?;
     let dead = Tracker::http(4, None)?;
@@ -42,7 +42,7 @@ fn sigterm_in_the_middle_of_everything() -> Test {
         let source = stage.path(format!("data {number}"));
         random_file(&source, number as u64, SIZE)?;
         let mut options = vec!["--piece-length", "256KiB"];
-        // The seed knows no tracker: all that they hear is of the download.
+        // The seed knows no tracker, so that all announces come from the download.
         let of_seed = stage.path(format!("seed {number}.torrent"));
         fs::rename(stage.create(&source, &options)?, &of_seed)?;
         seeds.push(of_seed);
@@ -94,7 +94,7 @@ fn sigterm_in_the_middle_of_everything() -> Test {
         torrents.len()
     );
     ensure!(took < OUT_WITHIN, "it took {took:?} to stop");
-    // Whoever spoke last to the dead one is heard by its thread in a moment.
+    // A thread of a tracker may still be about to record the last announce.
     let deadline = Instant::now() + PATIENCE;
     let unsaid = loop {
         let unsaid: Vec<String> = trackers.iter().flat_map(|tracker| tracker.unsaid()).collect();
@@ -172,7 +172,7 @@ fn two_hundred_torrents_leave_together() -> Test {
         println!("SIGTERM to the {who} of {COUNT} torrents: out after {took:?}");
         ensure!(took < OUT_WITHIN, "it took the {who} {took:?} to stop");
     }
-    // Nobody is left behind at the tracker.
+    // The tracker must know no peer of the stopped process any more.
     for torrent in torrents.iter().step_by(20) {
         let swarm =
             Process::run("scrape", stage.bt("scraper").arg("scrape").arg(torrent), PATIENCE)?
@@ -184,8 +184,7 @@ fn two_hundred_torrents_leave_together() -> Test {
     Ok(())
 }
 
-/// A torrent of 64 GiB of zeros, and a file of them that takes no room: whoever checks it is at it
-/// for long.
+/// Makes a torrent of 64 GiB of zeros and a sparse file of them, whose check takes long.
 fn hollow(stage: &Stage, dir: &Path, url: &str) -> Result<PathBuf> {
     const PIECE: u64 = 16 << 20;
     const PIECES: u64 = 4096;
@@ -208,7 +207,7 @@ fn hollow(stage: &Stage, dir: &Path, url: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// What a tracker was told, and of which torrent.
+/// An announce at a tracker, and its torrent.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Told {
     event: Word,
@@ -222,14 +221,15 @@ enum Word {
     Other,
 }
 
-/// A tracker that knows nobody, and tells what it heard.
+/// A tracker that knows no peers and reports the announces that it received.
 struct Tracker {
     url: String,
     told: Arc<Mutex<Vec<Told>>>,
 }
 
 impl Tracker {
-    /// Answers after so long, or never. `host`: the last number of its address.
+    /// Starts a tracker that answers after a delay, or never. `host`: the last number of its
+    /// address.
     fn http(host: u8, answers_after: Option<Duration>) -> Result<Tracker> {
         let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, host), 0))?;
         let tracker = Tracker::at("http", listener.local_addr()?);
@@ -237,14 +237,14 @@ impl Tracker {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let told = Arc::clone(&told);
-                // An error means that the other side hung up, as it may.
+                // An error means that the other side closed the connection, as it may.
                 thread::spawn(move || hear(stream, answers_after, &told));
             }
         });
         Ok(tracker)
     }
 
-    /// Speaks BEP 15, or hears and is silent.
+    /// Speaks BEP 15, or receives and does not answer.
     fn udp(host: u8, answers: bool) -> Result<Tracker> {
         let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, host), 0))?;
         let tracker = Tracker::at("udp", socket.local_addr()?);
@@ -290,7 +290,7 @@ impl Tracker {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Where somebody came and did not say that he leaves.
+    /// Lists the announces of `started` that no `stopped` followed.
     fn unsaid(&self) -> Vec<String> {
         let told = self.told();
         let left = |one: &Told| told.contains(&Told { event: Word::Stopped, ..one.clone() });

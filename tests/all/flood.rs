@@ -1,5 +1,5 @@
-//! Peers that send small messages as fast as they can: memory stays where it was, and an honest
-//! peer is served.
+//! Peers that send small messages at full speed: memory does not grow, and an honest peer is
+//! served.
 //!
 //! Decides: what is sent, and for how long. Must not know: how a flood is held back.
 //! Invariant: the honest download is compared with the same one alone, in the same run.
@@ -18,11 +18,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const CONNECTIONS: usize = 8;
-/// So long they send in all.
+/// The time that they send in all.
 const LASTS: Duration = Duration::from_secs(10);
-/// More memory than before, at the most.
+/// The greatest growth of memory, in MiB.
 const MORE_MAX: f64 = 64.0;
-/// Of the honest download: so much that it lasts for some seconds.
+/// The size of the honest download in bytes: it lasts for some seconds.
 const SIZE: u64 = 48 << 20;
 const UPLINK: &str = "16MiB/s";
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -33,7 +33,7 @@ fn small_messages_at_full_speed_take_no_memory_and_nobodys_turn() -> Test {
     let (seed, at) = (&seeded.seed, seeded.at.parse()?);
     let hash = seeded.stage.info_hash(&seeded.torrent)?.0;
     let alone = download(&seeded, "alone")?;
-    // What each connection sends again and again.
+    // The messages that each connection repeats.
     let kinds: [(&str, Vec<u8>); 5] = [
         ("keep-alives", vec![0; 4]),
         ("haves", numbers(HAVE, &[1])),
@@ -55,8 +55,8 @@ fn small_messages_at_full_speed_take_no_memory_and_nobodys_turn() -> Test {
         let took = thread::scope(|scope| -> Result<Duration> {
             for number in 0..CONNECTIONS {
                 let (over, sent) = (&over, &sent);
-                // Those of before may be connected still, as what they sent is not read to its end:
-                // others come.
+                // Earlier peers may still be connected, as their bytes are not read to the end. So
+                // each flood uses new ids.
                 let id = format!("-FL0001-{kind:04}{number:08}");
                 scope.spawn(move || flood(at, hash, &id, message, over, sent));
             }
@@ -92,7 +92,7 @@ fn download(seeded: &Seeded, who: &str) -> Result<Duration> {
     Ok(took)
 }
 
-/// Sends the message until it is over; comes again where it is thrown out.
+/// Sends the message until the flood is over; connects again after each disconnect.
 fn flood(
     at: SocketAddr,
     hash: [u8; 20],
@@ -107,9 +107,9 @@ fn flood(
             let mut stream = TcpStream::connect(at)?;
             stream.write_all(&handshake(MODERN, hash, id.as_bytes()))?;
             stream.read_exact(&mut [0; 68])?;
-            // It must notice when it is over although the seed does not read.
+            // The sender must notice the end of the flood even if the seed does not read.
             stream.set_write_timeout(Some(Duration::from_millis(200)))?;
-            // A message that was cut goes on where it was.
+            // A partly sent message resumes at its next byte.
             let mut at = 0;
             while !over.load(Ordering::Relaxed) {
                 match stream.write(&blob[at..]) {

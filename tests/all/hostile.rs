@@ -1,9 +1,9 @@
-//! Bad input of every kind: torrents, trackers, peers, disks, forged datagrams. Much more of it is
-//! in the battery.
+//! Bad input of every kind: torrents, trackers, peers, disks, forged datagrams. The battery has
+//! more cases.
 //!
-//! Decides: what is bad. Must not know: where it is caught.
-//! Invariant: every refusal has its exit code and says why, and nothing outside the download folder
-//! changes.
+//! Decides: which input is bad. Must not know: where it is refused.
+//! Invariant: every refusal has its exit code and states the reason; nothing outside the download
+//! folder changes.
 
 use crate::Test;
 use crate::liars::{Kind, Liar};
@@ -31,7 +31,7 @@ fn truncated_torrents_are_refused() -> Test {
     Ok(())
 }
 
-/// Exit 3, one error object on standard output, and words on standard error.
+/// Checks exit code 3, one error object on standard output, and a message on standard error.
 fn refused(finished: Finished) -> Test {
     let finished = finished.expect_code(3)?;
     let error = finished.last()?;
@@ -46,7 +46,7 @@ fn refused(finished: Finished) -> Test {
     Ok(())
 }
 
-/// What could be an accident is renamed; the new names stay below the download folder.
+/// Names that may be accidents are renamed; the new names stay below the download folder.
 #[test]
 fn awkward_names_are_renamed() -> Test {
     let stage = Stage::new()?;
@@ -85,7 +85,7 @@ fn a_tracker_that_returns_rubbish_is_a_network_failure() -> Test {
         ("http", Liar::http_tracker(b"d5:peers7:1234567e")?),
         ("udp", Liar::udp_tracker()?),
     ];
-    // All at once: each takes the whole time.
+    // All run at once: each takes the whole time.
     let mut gets = Vec::new();
     for (number, (scheme, liar)) in liars.iter().enumerate() {
         let torrent =
@@ -147,7 +147,7 @@ fn small_disk(stage: &Stage) -> Result<Option<(SmallDisk, PathBuf)>> {
 
 #[test]
 fn beside_peers_that_send_rubbish_the_transfer_completes() -> Test {
-    // The honest seed is slow enough that the liars are asked, too.
+    // The honest seed is so slow that the download asks the liars, too.
     let scene = Seeded::file(16 << 20, &["--up", "4MiB/s"])?;
     let shown = scene.stage.show(&scene.torrent)?;
     let hash = scene.stage.info_hash(&scene.torrent)?.0;

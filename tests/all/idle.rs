@@ -1,10 +1,10 @@
 //! Connections that do nothing, hundreds at a seed and thousands at a tracker: an honest client is
 //! served all the same.
 //!
-//! Decides: where they come from, and how they come back. Must not know: whom a seed or a tracker
-//! lets in, or why.
-//! Invariant: they stay as long as they are let, and come back as soon as they are not; the bounds
-//! of time are the product's promise.
+//! Decides: where they come from, and how they come back. Must not know: which peers a seed or a
+//! tracker accepts, or why.
+//! Invariant: connections stay until they are closed, and then come back at once; the time limits
+//! are the product's promise.
 
 use crate::Test;
 use anyhow::{Result, ensure};
@@ -25,14 +25,14 @@ use std::time::{Duration, Instant};
 const CONNECTIONS: usize = 500;
 const NETWORKS: usize = 32;
 const SIZE: u64 = 4 << 20;
-/// From its start to its first payload.
+/// The time from the start of a download to its first payload.
 const SERVED_WITHIN: Duration = Duration::from_secs(10);
 
 #[test]
 fn five_hundred_idle_connections_keep_nobody_out() -> Test {
     let Some(net) = Net::new() else { skip!("no network namespaces: not root, or no `ip`") };
     let (seed_host, bad_host, honest_host) = (net.host()?, net.host()?, net.host()?);
-    // Networks of the public Internet, where nobody is a neighbour.
+    // Networks of the public Internet, where no address is local.
     let sources: Vec<Ipv4Addr> = (0..CONNECTIONS)
         .map(|n| Ipv4Addr::new(45, 1, (n % NETWORKS) as u8, (1 + n / NETWORKS) as u8))
         .collect();
@@ -79,7 +79,8 @@ fn five_hundred_idle_connections_keep_nobody_out() -> Test {
     Ok(())
 }
 
-/// Idle HTTP connections at a tracker, and within what time it answers beside them.
+/// The number of idle HTTP connections at a tracker, and the time within which it answers beside
+/// them.
 const AT_TRACKER: usize = 10_000;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 
@@ -97,7 +98,7 @@ fn ten_thousand_idle_http_connections_keep_no_announce_out() -> Test {
         let connect = |n: usize| -> Result<TcpStream> {
             let [.., high, low] = (n % addresses).to_be_bytes();
             let mut stream = connect_from(Ipv4Addr::new(127, 9, high, low), at)?;
-            // It may have given way already.
+            // The tracker may have closed this connection already.
             let _ = if n.is_multiple_of(2) {
                 stream.write_all(b"GET /announce?info_hash=")
             } else {
@@ -140,7 +141,7 @@ fn ten_thousand_idle_http_connections_keep_no_announce_out() -> Test {
     Ok(())
 }
 
-/// Raises the limit of open files to the hard limit; whether `files` may be open then.
+/// Raises the limit of open files to the hard limit; tells whether it allows `files`.
 fn can_open(files: usize) -> bool {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -175,11 +176,11 @@ impl Crowd {
             for (number, &source) in sources.iter().enumerate() {
                 let (tries, inside, over) =
                     (Arc::clone(&crowd.tries), Arc::clone(&crowd.inside), Arc::clone(&crowd.over));
-                // A thread is where the one is that began it.
+                // A thread starts in the namespace of the thread that spawned it.
                 thread::Builder::new().stack_size(128 << 10).spawn(move || {
                     while !over.load(Ordering::Relaxed) {
                         let _ = idle(source, at, number, hash, &tries, &inside);
-                        // Whoever is turned away knocks again a moment later.
+                        // A refused peer connects again a moment later.
                         thread::sleep(Duration::from_millis(100));
                     }
                 })?;
@@ -197,7 +198,7 @@ impl Drop for Crowd {
     }
 }
 
-/// One connection, until the other side ends it.
+/// Keeps one connection until the other side closes it.
 fn idle(
     source: Ipv4Addr,
     at: SocketAddr,

@@ -1,7 +1,7 @@
 //! Real foreign clients, both directions, through our tracker and through a foreign one, and in one
 //! swarm.
 //!
-//! Decides: who meets whom. Each process is in a network namespace of its own, as Transmission
+//! Decides: which clients meet. Each process is in a network namespace of its own, as Transmission
 //! refuses loopback peers.
 //! Must not know: how the clients are configured, but that encryption is at their default.
 //! Invariant: every copy is compared byte by byte with the original.
@@ -18,7 +18,8 @@ fn libtorrent_and_bt_download_from_each_other() -> Test {
     both_ways(&Libtorrent::DEFAULT)
 }
 
-// Transmission 3.00 thinks ten seconds before it asks or serves: two tests can run side by side.
+// Transmission 3.00 waits ten seconds before it requests or serves, so that two tests can run side
+// by side.
 #[test]
 fn bt_downloads_from_transmission() -> Test {
     meet(&Transmission, &[(&Transmission, &Bt::GET)])

@@ -1,7 +1,7 @@
 //! Peers and trackers that send rubbish.
 //!
 //! Decides: what kinds of rubbish there are. Must not know: how `bt` defends itself.
-//! Invariant: each runs on a thread of the test and ends with it; each counts whom it lied to.
+//! Invariant: each liar runs on a thread of the test and ends with it; each counts its lies.
 
 use anyhow::Result;
 use bt_tests::frames::*;
@@ -33,23 +33,23 @@ pub(crate) enum Kind {
 }
 
 impl Liar {
-    /// A lying peer of this torrent, which has so many pieces.
+    /// Starts a lying peer of this torrent, which has `pieces` pieces.
     pub(crate) fn peer(kind: Kind, info_hash: [u8; 20], pieces: usize) -> Result<Liar> {
         Liar::listen(move |stream, lies| lie(kind, &stream, info_hash, pieces, lies))
     }
 
-    /// A peer in this host that claims to have everything.
+    /// Starts a peer in this host that claims every piece.
     pub(crate) fn poisoner(poisoner: Poisoner, host: &Host, info_hash: [u8; 20]) -> Result<Liar> {
         let listener = host.netns()?.within(|| TcpListener::bind((host.v4, 6881)))?;
         Liar::answer(listener, move |stream, lies| poisoner.serve(&stream, info_hash, lies))
     }
 
-    /// A peer that offers metadata of so many bytes, and gives out these.
+    /// Starts a peer that offers metadata of `claimed` bytes, and sends `info`.
     pub(crate) fn metadata(info_hash: [u8; 20], info: &'static [u8], claimed: u64) -> Result<Liar> {
         Liar::listen(move |stream, lies| offer(&stream, info_hash, info, claimed, lies))
     }
 
-    /// A web server whose every answer makes no sense as a tracker's.
+    /// Starts a web server whose answers are no valid tracker answers.
     pub(crate) fn http_tracker(body: &'static [u8]) -> Result<Liar> {
         Liar::listen(move |mut stream, lies| {
             lies.fetch_add(1, Ordering::Relaxed);
@@ -66,7 +66,7 @@ impl Liar {
         })
     }
 
-    /// A UDP tracker that answers each datagram with noise.
+    /// Starts a UDP tracker that answers each datagram with noise.
     pub(crate) fn udp_tracker() -> Result<Liar> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         let liar = Liar { at: socket.local_addr()?, lies: Arc::default() };
@@ -81,7 +81,7 @@ impl Liar {
         Ok(liar)
     }
 
-    /// How often it lied.
+    /// Returns the number of its lies.
     pub(crate) fn lies(&self) -> u32 {
         self.lies.load(Ordering::Relaxed)
     }
@@ -101,7 +101,7 @@ impl Liar {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (answer, lies) = (answer.clone(), Arc::clone(&lies));
-                // An error means that the other side hung up, as it should.
+                // An error means that the other side closed the connection, as it should.
                 thread::spawn(move || answer(stream, &lies));
             }
         });
@@ -116,9 +116,9 @@ pub(crate) struct Poisoner {
     pub(crate) content: Arc<Vec<u8>>,
     /// The size of its pieces.
     pub(crate) piece: usize,
-    /// It begins to lie after so many bytes.
+    /// The number of right bytes that it sends before it begins to lie.
     pub(crate) honest: usize,
-    /// So many blocks of a hundred are wrong then.
+    /// The share of wrong blocks after that, in per cent.
     pub(crate) percent: u64,
 }
 
@@ -226,13 +226,13 @@ fn offer(
     }
 }
 
-/// Says that it has every piece, and unchokes.
+/// Claims every piece, and unchokes.
 fn claim_all(mut stream: &TcpStream, pieces: usize) -> std::io::Result<()> {
     stream.write_all(&[frame(BITFIELD, &all_bits(pieces)), frame(UNCHOKE, &[])].concat())
 }
 
-/// Answers requests with what `block` makes of index, begin and length, until the other side has
-/// had enough.
+/// Answers requests with the result of `block` for index, begin and length, until the other side
+/// closes the connection.
 fn serve(
     mut stream: &TcpStream,
     mut block: impl FnMut(usize, usize, usize) -> Vec<u8>,

@@ -1,8 +1,8 @@
-//! Rate limits, over real time: what passes is what was allowed, and nobody is given up for being
-//! slow.
+//! Rate limits, over real time: the bytes that pass match the limit, and no peer is dropped for
+//! being slow.
 //!
-//! Decides: the rates, how long they are watched, how far they may be off. Must not know: how a
-//! limit is kept.
+//! Decides: the rates, how long they are watched, the tolerance. Must not know: how a limit is
+//! kept.
 //! Invariant: the watch begins with the first block, and each side's own account is believed: both
 //! are compared with the rate.
 
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 const BLOCK: u64 = 16 << 10;
 
-/// Who is limited.
+/// The side that is limited.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Limited {
     Get,
@@ -37,7 +37,7 @@ fn five_mib_a_second_are_held_within_five_per_cent() -> Test {
 
 #[test]
 fn five_kib_a_second_are_held_within_a_block_and_none_of_four_peers_is_given_up() -> Test {
-    // Both at once: neither needs the machine.
+    // Both run at once: neither loads the machine.
     let watch = |limited| {
         let swarm = Swarm::start(limited, "5KiB/s", 4, 4 << 20, "16KiB")?;
         Ok::<_, anyhow::Error>((swarm.watch(Duration::from_secs(60))?, swarm.served()?))
@@ -64,7 +64,7 @@ fn five_kib_a_second_are_held_within_a_block_and_none_of_four_peers_is_given_up(
     Ok(())
 }
 
-/// Seeds, and one who downloads from all of them.
+/// Seeds, and a leecher that downloads from all of them.
 struct Swarm {
     limited: Limited,
     seeds: Vec<Process>,
@@ -98,7 +98,7 @@ impl Swarm {
         Ok(Swarm { limited, seeds: processes, get, _stage: stage })
     }
 
-    /// How many bytes pass at each who is limited, in so much time from the first block on.
+    /// Returns the bytes that pass at each limited process within a time from the first block on.
     fn watch(&self, time: Duration) -> Result<Vec<u64>> {
         let limited: Vec<(&Process, &str)> = match self.limited {
             Limited::Get => vec![(&self.get, "bytes_down")],
@@ -120,7 +120,7 @@ impl Swarm {
         Ok(passed)
     }
 
-    /// What each seed has served.
+    /// Returns the bytes that each seed has served.
     fn served(&self) -> Result<Vec<u64>> {
         let served = |seed: &Process| bytes(&seed.last_event("progress")?, "bytes_up");
         self.seeds.iter().map(|seed| served(seed).context("a seed tells what it served")).collect()

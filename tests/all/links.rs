@@ -1,8 +1,8 @@
-//! Magnet links on the command line: what is said of them, what is refused, which files are
-//! fetched, and what liars make of metadata.
+//! Magnet links on the command line: messages, refusals, selected files, and false metadata of
+//! liars.
 //!
-//! Decides: which links and which lies there are. Must not know: how metadata is put together.
-//! Invariant: all on loopback, between peers that the arguments name: nobody is looked for.
+//! Decides: the links and the lies. Must not know: how metadata is assembled.
+//! Invariant: all traffic is on loopback, between peers that the arguments name; discovery is off.
 
 use crate::Test;
 use crate::liars::Liar;
@@ -258,7 +258,7 @@ fn metadata_that_would_lead_out_of_the_folder_is_refused() -> Test {
 fn a_peer_that_claims_a_gibibyte_of_metadata_costs_no_memory() -> Test {
     let stage = Stage::new()?;
     let hash = InfoHash::from_hex(HASH).context("40 hex digits")?.0;
-    // One is refused at once; the other claims what is just allowed, and sends rubbish.
+    // One liar is refused at once; the other claims the greatest allowed size, and sends rubbish.
     let liars = [Liar::metadata(hash, b"", 1 << 30)?, Liar::metadata(hash, EVIL, 16 << 20)?];
     let mut get = stage.bt("victim");
     get.args(["get", &format!("magnet:?xt=urn:btih:{HASH}"), "--listen", &LOOPBACK.to_string()]);

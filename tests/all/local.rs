@@ -1,8 +1,8 @@
 //! Neighbours on one local network, which may meet again and again, and on several addresses at
 //! once.
 //!
-//! Decides: who starts when, and where it can be reached. Must not know: how neighbours are found,
-//! which connection stays.
+//! Decides: when each process starts, and where it can be reached. Must not know: how neighbours
+//! are found, which connection stays.
 //! Invariant: each scene has a network of its own; a connection that comes late is a failure, as
 //! the wait for it would be a person's.
 
@@ -17,9 +17,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 const SIZE: u64 = 4 << 20;
-/// From the start of a download to its first byte, or from the first connection to the only one.
+/// The time from the start of a download to its first byte, or from the first connection to the
+/// only one.
 const SOON: Duration = Duration::from_secs(2);
-/// Where all take connections, of both families.
+/// The port on which all processes accept connections, of both families.
 const EVERYWHERE: &str = "[::]:6881";
 
 #[test]
@@ -67,7 +68,7 @@ fn two_processes_that_meet_on_three_addresses_have_one_connection() -> Test {
         .map(|at| at.into_iter().flat_map(|addr| ["--peer".into(), addr]).collect());
     let names: [Vec<String>; 2] = [theirs, ours];
     let dir = scene.stage.path("copy");
-    // So slow that both are busy all the time.
+    // The rate keeps both busy all the time.
     let mut seed = scene.stage.bt("seed");
     seed.arg("seed")
         .arg(&scene.torrent)
@@ -118,7 +119,7 @@ fn two_processes_that_meet_on_three_addresses_have_one_connection() -> Test {
     ensure_same(&scene.source, &dir.join("content.bin"))
 }
 
-/// How many TCP connections stand between processes of this host.
+/// Counts the established TCP connections between processes of this host.
 fn established(host: &Host) -> Result<usize> {
     let mut command = Command::new("cat");
     command.args(["/proc/net/tcp", "/proc/net/tcp6"]);
@@ -129,7 +130,7 @@ fn established(host: &Host) -> Result<usize> {
     Ok(ends / 2)
 }
 
-/// A torrent that names no tracker.
+/// Makes a torrent that names no tracker.
 struct Scene {
     stage: Stage,
     source: PathBuf,
@@ -147,7 +148,7 @@ impl Scene {
         Ok(Scene { stage, source, torrent, magnet })
     }
 
-    /// A seed that calls on the local network.
+    /// Starts a seed that announces itself on the local network.
     fn seed(&self, host: &Host) -> Result<Process> {
         let mut command = self.stage.bt("seed");
         command

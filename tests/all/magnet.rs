@@ -1,7 +1,7 @@
 //! Magnet links and swarms without a tracker, between processes in network namespaces: over the DHT
 //! alone, over what peers tell alone, over the local network alone.
 //!
-//! Decides: who meets whom, and how. Must not know: how peers are found.
+//! Decides: which clients meet, and how. Must not know: how peers are found.
 //! Invariant: every copy is compared byte by byte; times are printed, and only a hang reaches a
 //! deadline.
 
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const SIZE: u64 = 100 << 20;
-/// Where every client and node listens.
+/// The port of every client and node.
 const PORT: u16 = 6881;
 
 /// How they find each other.
@@ -96,7 +96,7 @@ fn meet(way: Way, pairs: &[(&dyn Client, &dyn Client)]) -> Test {
     Ok(())
 }
 
-/// A torrent that names no tracker.
+/// Makes a torrent that names no tracker.
 struct Scene {
     stage: Stage,
     source: PathBuf,
@@ -177,7 +177,7 @@ impl Scene {
         let complete = began.elapsed();
         ensure_same(&self.source, &dir.join("content.bin"))?;
         if way == Way::Pex {
-            // The one that was named has little in that time.
+            // The peer of the argument has little payload in that time.
             seeding.wait("its part", PATIENCE, &mut |progress| {
                 progress.bytes_up - before > SIZE / 2
             })?;
@@ -186,7 +186,7 @@ impl Scene {
         Ok((metadata, complete))
     }
 
-    /// A node of the DHT at which all begin.
+    /// Starts the DHT node that all clients bootstrap from.
     fn node(&self, host: &Host, at: SocketAddr) -> Result<Process> {
         let mut command = self.stage.bt("node");
         let node = Process::start(
@@ -197,7 +197,7 @@ impl Scene {
         Ok(node)
     }
 
-    /// Waits until the DHT tells of a seed.
+    /// Waits until a search in the DHT finds a seed.
     fn wait_announced(&self, host: &Host, node: SocketAddr, seed: &Host) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -213,7 +213,7 @@ impl Scene {
         }
     }
 
-    /// A peer that has little yet, and knows the seed.
+    /// Starts a peer that has little payload yet and knows the seed.
     fn between(
         &self,
         net: &Net,

@@ -1,8 +1,7 @@
-//! Tests of real processes: what a person sees of `bt`, and what other clients think of it.
+//! Tests of real processes: what a user sees of `bt`, and how foreign clients work with it.
 //!
-//! Decides: nothing; each module has a theme. Must not know: any bt crate's inside.
-//! Invariant: no test depends on the speed of the machine: each waits for something that a process
-//! says.
+//! Decides: nothing; each module has a theme. Must not know: the inside of any bt crate.
+//! Invariant: no test depends on the speed of the machine: each waits for an output of a process.
 #![cfg(target_os = "linux")]
 
 mod battery;

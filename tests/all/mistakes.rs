@@ -1,15 +1,15 @@
-//! What people get wrong, and what they are told: what it is, why, and a next step.
+//! Mistakes of users, and their messages: what is wrong, why, and a next step.
 //!
-//! Decides: the mistakes. Must not know: how they are found.
-//! Invariant: every message is one line for each thing that is wrong, without numbers of the
-//! system's errors, names of temporary files, or figures of what never began.
+//! Decides: the mistakes. Must not know: how `bt` finds them.
+//! Invariant: a message has one line for each mistake. It has no system error numbers, names of
+//! temporary files, or figures of work that never began.
 
 use crate::Test;
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::{LOOPBACK, PATIENCE, Process, Protocol, Stage, listening};
 
-/// A command, its exit code, what must be said, and what a person does who follows that: each ends
-/// with exit code 0, or is stopped as soon as it is ready where it begins with `&`.
+/// A command, its exit code, the required message, and the steps of a user who follows it. Each
+/// step ends with exit code 0; a step that begins with `&` is stopped as soon as it is ready.
 type Mistake = (&'static str, i32, &'static [&'static str], &'static [&'static str]);
 
 const HASH: &str = "c12fe1c06bba254a9dc9f519b335aa7c1367a88a";
@@ -433,7 +433,7 @@ fn who_makes_a_mistake_is_told_what_why_and_what_helps() -> Test {
         Process::start("seed", &mut stage.seed("seed", &torrent, &stage.path("right"), LOOPBACK))?;
     let peer = listening(&seed)?;
     let right = stage.info_hash(&torrent)?;
-    // Its peer is known to the node from here on.
+    // From here on the node knows the peer of the torrent.
     let announce =
         ["dht", "get-peers", &right.to_string(), "--announce", "7777", "--dht-bootstrap", &node_at];
     Process::run("announce", stage.bt("person").args(announce), PATIENCE)?.expect_code(0)?;
@@ -471,7 +471,7 @@ fn who_makes_a_mistake_is_told_what_why_and_what_helps() -> Test {
     Ok(())
 }
 
-/// Does what a message said.
+/// Runs the step that a message names.
 fn follow(stage: &Stage, mistake: &str, step: &str) -> Result<()> {
     if let Some(line) = step.strip_prefix('&') {
         let process = Process::start("step", stage.bt("person").args(line.split(' ')))?;

@@ -14,13 +14,14 @@ use bt_tests::{
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// At [`RATE`] a minute's worth: nothing is over before it begins.
+/// The size of the content in bytes: a minute at [`RATE`], so that the change comes in
+/// mid-transfer.
 const SIZE: u64 = 60 << 20;
 const RATE: &str = "1MiB/s";
 const PORT: u16 = 6881;
-/// From the change to the next payload.
+/// The time from the change to the next payload.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(10);
-/// More than what the system may hold of what came before the change: then it came after it.
+/// An amount of payload beyond what the system may buffer from before the change, in bytes.
 const NEWS: u64 = 4 << 20;
 
 #[test]

@@ -1,7 +1,7 @@
 //! One poisoner among honest seeds, each in a network namespace of its own.
 //!
-//! Decides: how it lies, and how many bad pieces are allowed. Must not know: how `bt` finds out who
-//! lied.
+//! Decides: how it lies, and how many bad pieces are allowed. Must not know: how `bt` finds the
+//! peer that lied.
 //! Invariant: the poisoner is faster than all honest seeds together, so that it is always asked.
 
 use crate::Test;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 const HONEST: usize = 9;
 
-/// An honest seed's uplink.
+/// The uplink of an honest seed.
 const UPLINK: &str = "8mbit";
 
 const SIZE: u64 = 20 << 20;
@@ -71,8 +71,8 @@ fn beside(how: &str, honest: usize, percent: u64, allowed: u64) -> Test {
     println!("{how}: {} wrong blocks sent, {bad} wrong pieces, {banned} banned", liar.lies());
     ensure!(liar.lies() > 0, "it had no occasion to lie");
     ensure!(bad <= allowed, "{bad} wrong pieces, {allowed} allowed");
-    // The bytes of the nine were right, so whoever is banned for certainly wrong ones is the
-    // poisoner.
+    // The nine honest seeds sent right bytes, so a peer that is banned for certainly wrong bytes is
+    // the poisoner.
     ensure!(banned == 1, "{banned} were banned, of one poisoner and {HONEST} honest seeds");
     Ok(())
 }

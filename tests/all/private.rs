@@ -1,9 +1,9 @@
-//! A private torrent beside a public one: of the private one nothing is said to the DHT, to the
-//! local network, or by peers of peers.
+//! A private torrent beside a public one: the DHT, the local network and peer exchange never carry
+//! the private one.
 //!
 //! Decides: what is looked for on the wire. Must not know: which part of `bt` keeps the secret.
-//! Invariant: what must not be seen of the one torrent is seen of the other, which has everything
-//! else in common with it.
+//! Invariant: what is forbidden for the private torrent is seen of the public one, which is
+//! otherwise equal.
 
 use crate::Test;
 use anyhow::{Context as _, ensure};
@@ -84,7 +84,7 @@ fn nothing_of_a_private_torrent_is_in_the_dht_on_the_local_network_or_told_by_pe
     Ok(())
 }
 
-/// What is seen of a torrent.
+/// The traces of a torrent on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Traces {
     /// Peers shake hands for it.

@@ -9,9 +9,9 @@ use bt_tests::{PATIENCE, Process, Seeded, ensure_same};
 use serde_json::Value;
 
 const SIZE: u64 = 256 << 20;
-/// Interrupted when so much is verified and written: more than may be lost.
+/// The bytes that are verified and written at the interrupt: more than may be lost.
 const ENOUGH: u64 = 160 << 20;
-/// What may be fetched again after SIGKILL.
+/// The bytes that may be fetched again after SIGKILL.
 const LOST_MAX: u64 = 64 << 20;
 
 #[test]
@@ -48,7 +48,7 @@ fn after_sigkill_at_most_64_mib_are_fetched_again() -> Test {
     Ok(())
 }
 
-/// A seed that is slow enough to be interrupted.
+/// Starts a seed that is slow enough for an interrupt.
 struct Scene(Seeded);
 
 impl Scene {
@@ -60,7 +60,7 @@ impl Scene {
         Process::start("get", &mut self.0.get("get", "copy"))
     }
 
-    /// A download that has so much, and goes on.
+    /// Starts a download and waits until it has the given bytes.
     fn get_until(&self, bytes: u64) -> Result<Process> {
         let get = self.get()?;
         get.wait_for("enough bytes", PATIENCE, |event| {
@@ -69,7 +69,7 @@ impl Scene {
         Ok(get)
     }
 
-    /// Runs the same command to its end; its account must add up.
+    /// Runs the same command to its end, and checks its account.
     fn finish(&self) -> Result<Value> {
         let summary = self.get()?.finish(PATIENCE)?.expect_code(0)?.event("summary")?;
         ensure_same(&self.0.source, &self.0.stage.path("copy/data.bin"))?;

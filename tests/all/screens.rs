@@ -1,5 +1,4 @@
-//! What a person sees of the long commands on terminals of three widths, and when the width
-//! changes.
+//! The screens of the long commands on terminals of three widths, and while the width changes.
 //!
 //! Decides: which rows must stand there. Must not know: how they are drawn.
 //! Invariant: nothing of the live block wraps, stands twice or is left behind. With

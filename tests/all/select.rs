@@ -1,7 +1,8 @@
-//! Some files of a torrent, and what a person is told of a slow download.
+//! Selected files of a torrent, and the report of a slow download.
 //!
 //! Decides: which files. Must not know: pieces, other than that files share them.
-//! Invariant: what was not selected is fetched only as far as it shares a piece with what was.
+//! Invariant: of unselected files only the parts are fetched that share a piece with a selected
+//! file.
 
 use crate::Test;
 use anyhow::{Result, ensure};
@@ -39,7 +40,7 @@ fn who_selected_files_seeds_them_and_parts_from_who_wants_nothing() -> Test {
     let scene = Scene::new(&[])?;
     let partial = scene.get("partial").args(&["--select", "tree/a*", "--seed"]).start()?;
     let complete = partial.wait_event("complete", PATIENCE)?;
-    // The seed wants nothing either: they part.
+    // The seed wants nothing either, so that both close the connection.
     partial.wait_for("the seed to leave", PATIENCE, |event| {
         event["event"] == "progress" && event["peers"] == 0
     })?;
@@ -99,7 +100,7 @@ fn the_true_reason_of_a_slow_download_is_told() -> Test {
     Ok(())
 }
 
-/// A seed of a folder of three files and an empty one, whose pieces do not end with the files.
+/// Starts a seed of a folder of three files and an empty one, whose pieces cross file ends.
 struct Scene(Seeded);
 
 impl Scene {
@@ -115,7 +116,7 @@ impl Scene {
         Ok(Scene(Seeded::new(stage, &tree, &["--piece-length", "32KiB"], seed)?))
     }
 
-    /// A download from the seed.
+    /// Returns the command of a download from the seed.
     fn get(&self, who: &str) -> Ready {
         Ready(self.0.get(who, format!("copy of {who}")))
     }

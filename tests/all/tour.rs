@@ -52,7 +52,7 @@ fn run(block: &str, stage: &Stage, host: &Host) -> Result<()> {
         .try_for_each(|process| process.stop(PATIENCE)?.expect_code(0).map(drop))
 }
 
-/// A command as a person types it, who finds `bt` on the path and sees both outputs as one.
+/// Returns a command as a user types it, with `bt` on the path and both outputs as one.
 fn shell(line: &str, stage: &Stage) -> Result<Command> {
     let home = stage.path("home");
     let bt = bt_for_people(&home);
@@ -71,7 +71,7 @@ fn shell(line: &str, stage: &Stage) -> Result<Command> {
     Ok(shell)
 }
 
-/// Times and shares differ from run to run; an info-hash is of letters, too, and does not.
+/// Replaces figures that differ from run to run, such as times and shares, but keeps info-hashes.
 fn without_figures(line: &str) -> String {
     let is_figure = |word: &str| word.parse::<f64>().is_ok();
     line.split(' ')

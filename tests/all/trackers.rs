@@ -29,8 +29,8 @@ fn a_silent_first_tracker_holds_nobody_up() -> Test {
     random_file(&source, 1, 1 << 20)?;
     let torrent = stage.create(&source, &["-a", &silent_url, "-a", &url])?;
 
-    // Nobody knows the seeder before the second tracker does, so both must have passed over the
-    // silent one.
+    // Only the second tracker knows the seeder, so both clients must have passed over the silent
+    // one.
     let seeder =
         Process::start("seeder", &mut stage.seed("seeder", &torrent, &stage.path(""), LOOPBACK))?;
     let seeders_question = silent.accept()?.0;
@@ -49,7 +49,7 @@ fn a_silent_first_tracker_holds_nobody_up() -> Test {
     Ok(())
 }
 
-/// Whether the client still waits for an answer.
+/// Tells whether the client still waits for an answer.
 fn is_open(mut stream: TcpStream) -> Result<bool> {
     stream.set_nonblocking(true)?;
     let mut request = [0; 4096];
@@ -174,14 +174,14 @@ fn address(url: &str) -> Result<SocketAddr> {
     Ok(url.split('/').nth(2).context("a URL has a host")?.parse()?)
 }
 
-/// What passes a request on to the tracker behind, and the answer back.
+/// A function that passes a request on to the tracker behind, and the answer back.
 type Relay<'a> = &'a dyn Fn(&mut dyn Channel) -> Result<()>;
 
 trait Channel: Read + Write {}
 impl<T: Read + Write> Channel for T {}
 
-/// A server that speaks with each connection in its own way, in front of the tracker at `behind`;
-/// tells the requests.
+/// Starts a server that runs `speak` for each connection, in front of the tracker at `behind`; it
+/// reports the requests.
 fn front(
     behind: SocketAddr,
     speak: impl Fn(TcpStream, Relay<'_>) -> Result<()> + Send + 'static,
@@ -191,8 +191,8 @@ fn front(
     let (tell, requests) = sync_channel(1024);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            // A client that does not trust us goes away in the middle; the next one is served all
-            // the same.
+            // A client without trust in the certificate breaks off; the next connection is served
+            // all the same.
             let _ = speak(stream, &|client| {
                 let mut request = Vec::new();
                 while !request.ends_with(b"\r\n\r\n") {
@@ -214,7 +214,7 @@ fn front(
     Ok((addr, requests))
 }
 
-/// Reads from the client, and keeps the answer to itself.
+/// Reads the request of the client and sends no answer.
 struct Plain<'a> {
     stream: &'a mut TcpStream,
     answer: Vec<u8>,

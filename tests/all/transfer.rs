@@ -1,6 +1,7 @@
-//! The main job: create, track, seed, and three who download at once and share with each other.
+//! The main job: create, track, seed, and three leechers that download at once and share with each
+//! other.
 //!
-//! Decides: the four runs. Must not know: how pieces are picked or whom a seed serves.
+//! Decides: the four runs. Must not know: how pieces are picked or which peers a seed serves.
 //! Invariant: all are separate processes on loopback; the seed's uplink is limited, so that time
 //! does not depend on the machine.
 

@@ -1,7 +1,7 @@
-//! A peer that asks: what a program claims to have, and what it sends.
+//! A peer that asks a program for its pieces: what the program claims, and what it sends.
 //!
-//! Decides: how long an answer is waited for. Must not know: what is right.
-//! Invariant: it says what the other side said on the wire, and nothing that a program says of
+//! Decides: how long it waits for an answer. Must not know: which data is right.
+//! Invariant: it reports what the other side sent on the wire, and nothing that a program prints of
 //! itself.
 
 use crate::frames::*;
@@ -10,10 +10,10 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How long the other side may take to say what it has. One that has nothing says nothing.
+/// The wait for the other side's claims. A peer without pieces sends none.
 const CLAIMS_WITHIN: Duration = Duration::from_secs(1);
 
-/// A connection to somebody who shares a torrent (BEP 3, without any extension).
+/// A connection to a peer that shares a torrent (BEP 3, without any extension).
 #[derive(Debug)]
 pub struct Asker {
     stream: TcpStream,
@@ -24,17 +24,17 @@ pub struct Asker {
 /// A block of a piece.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Part {
-    /// The piece's number.
+    /// The index of the piece.
     pub piece: u32,
-    /// First byte in the piece.
+    /// The offset of the first byte in the piece.
     pub begin: u32,
-    /// Length in bytes.
+    /// The length in bytes.
     pub len: u32,
 }
 
 impl Asker {
-    /// Connects, shakes hands, and hears what pieces the other side claims; the torrent has so
-    /// many.
+    /// Connects, exchanges handshakes, and hears which of the torrent's `pieces` pieces the other
+    /// side claims.
     pub fn meet(at: &str, info_hash: [u8; 20], pieces: usize) -> Result<Asker> {
         let at: SocketAddr = at.parse().with_context(|| format!("{at} is no address"))?;
         let mut stream = TcpStream::connect_timeout(&at, CLAIMS_WITHIN)?;
@@ -50,13 +50,13 @@ impl Asker {
         Ok(asker)
     }
 
-    /// The pieces that it claimed so far.
+    /// Returns which pieces the other side has claimed so far.
     pub fn claims(&self) -> &[bool] {
         &self.claims
     }
 
-    /// Asks for blocks and returns those that came, until all have come or nothing comes for so
-    /// long.
+    /// Requests blocks and returns those that came. Ends when all have come, or when nothing comes
+    /// for `patience`.
     pub fn ask(&mut self, parts: &[Part], patience: Duration) -> Result<Vec<(Part, Vec<u8>)>> {
         if !self.is_unchoked {
             self.stream.write_all(&frame(INTERESTED, &[]))?;
@@ -77,15 +77,15 @@ impl Asker {
         Ok(came)
     }
 
-    /// Waits until it claims a piece that it did not claim before; false when it says nothing for
-    /// so long.
+    /// Waits until the other side claims a further piece; returns false when none comes within
+    /// `patience`.
     pub fn hear_more(&mut self, patience: Duration) -> Result<bool> {
         let before = self.claims.clone();
         Ok(self.hear(patience, |asker, _| (asker.claims != before).then_some(()))?.is_some())
     }
 
-    /// Reads messages until `pick` makes something of one; `None` at the deadline, and when the
-    /// connection ended.
+    /// Reads messages until `pick` accepts one; returns `None` at the deadline and at the end of
+    /// the connection.
     fn hear<T>(
         &mut self,
         limit: Duration,
@@ -141,7 +141,8 @@ fn block(message: &[u8]) -> Option<(Part, Vec<u8>)> {
     Some((part, data.to_vec()))
 }
 
-/// Nothing came, or nothing will: the other side may hang up whenever it likes.
+/// Tells whether an error means that nothing came or will come. The other side may close the
+/// connection at any time.
 fn is_silence(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut, UnexpectedEof, WouldBlock};
     matches!(error.kind(), WouldBlock | TimedOut | UnexpectedEof | ConnectionReset | BrokenPipe)

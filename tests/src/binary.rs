@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// A `bt` command with JSON output whose state lives in `home`, apart from every other process's.
-/// It finds no peers but those that trackers, peers and its arguments name: nothing leaves for the
-/// outside, and no test meets another.
+/// Returns a `bt` command with JSON output and a state of its own in `home`. It finds only peers
+/// that trackers, peers and its arguments name. So nothing is sent to the outside, and tests do not
+/// meet each other.
 pub fn bt(home: &Path) -> Command {
     let mut command = bt_for_people(home);
     command.arg("--json");
     command
 }
 
-/// The same, which speaks to people.
+/// Returns the same command with output for people.
 pub fn bt_for_people(home: &Path) -> Command {
     let mut command = Command::new(binary());
     command.env("BT_HOME", home).env_remove("BT_LOG").env("BT_NO_DHT", "1").env("BT_NO_LSD", "1");
@@ -33,7 +33,7 @@ fn binary() -> &'static Path {
     })
 }
 
-/// The cargo that runs us, or the one there is, in a folder.
+/// Returns a command of the cargo that runs this process, or of the one on the path, in a folder.
 pub fn cargo(folder: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(folder);
@@ -51,7 +51,7 @@ pub fn build_release(options: &[&str]) -> Result<PathBuf> {
         .args(options);
     let output = command.stderr(Stdio::inherit()).output().context("cargo can be run")?;
     ensure!(output.status.success(), "{options:?} does not build");
-    // Cargo itself says where it put the program, whatever the target directory is.
+    // Cargo prints the path of the program, so that any target directory works.
     let text = String::from_utf8_lossy(&output.stdout);
     let messages =
         text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());

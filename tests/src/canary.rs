@@ -1,8 +1,7 @@
 //! A folder for downloads with a neighbour that must stay as it is.
 //!
-//! Decides: what lies beside the downloads. Must not know: who downloads.
-//! Invariant: nothing of the stage but the download folder is looked at, and everything beside it
-//! is.
+//! Decides: what lies beside the downloads. Must not know: which program downloads.
+//! Invariant: everything beside the download folder is compared, and nothing else of the stage.
 
 use crate::{Snapshot, Stage, snapshot};
 use anyhow::{Result, ensure};
@@ -13,15 +12,15 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Canary {
     parent: PathBuf,
-    /// Where things may be downloaded to.
+    /// The folder for downloads.
     pub downloads: PathBuf,
-    /// A folder with a precious file.
+    /// A folder with a file that must not change.
     pub neighbour: PathBuf,
     before: Snapshot,
 }
 
 impl Canary {
-    /// Makes both in a folder of their own on the stage.
+    /// Makes both folders in a new parent folder on the stage.
     pub fn new(stage: &Stage) -> Result<Canary> {
         let parent = stage.path("parent");
         let (downloads, neighbour) = (parent.join("downloads"), parent.join("canary"));
@@ -41,7 +40,7 @@ impl Canary {
     }
 }
 
-/// Everything below `parent` but the download folder.
+/// Reads everything below `parent` except the download folder.
 fn beside(parent: &Path) -> Result<Snapshot> {
     let mut all = snapshot(parent)?;
     all.retain(|path, _| !path.starts_with("downloads"));

@@ -1,6 +1,7 @@
-//! A client: a program that shares a torrent, whoever wrote it.
+//! A client: any program that shares a torrent, `bt` or a foreign one.
 //!
-//! Decides: the one shape in which scenes see them: opened, given its torrent, asked how far it is.
+//! Decides: the interface of every client to scenes: it is opened, given its torrent and asked for
+//! its progress.
 //! Must not know: any program.
 //! Invariant: seeding and downloading are the same call, with the data present or absent.
 
@@ -15,29 +16,29 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long a program may take until it takes orders.
+/// The time that a program may take until it accepts orders.
 pub(crate) const OPEN_WITHIN: Duration = Duration::from_secs(60);
 
-/// How often a program that tells nobody of its progress is asked.
+/// The time between two questions to a program that does not report its progress.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// A program that can share a torrent.
 pub trait Client: Sync {
-    /// What tables call it.
+    /// Returns the name of the client in tables.
     fn name(&self) -> &'static str;
 
-    /// What it says its version is; `None` where it is not installed.
+    /// Returns the version that the program prints; `None` where it is not installed.
     fn version(&self) -> Option<String>;
 
-    /// Whether it announces over this protocol, with discovery other than trackers off.
+    /// Tells whether it announces over this protocol when all discovery except trackers is off.
     fn announces_over(&self, _protocol: Protocol) -> bool {
         true
     }
 
-    /// Runs it without a torrent, ready to be given one.
+    /// Starts the client without a torrent and waits until it can take one.
     fn open(&self, at: &ClientConfig<'_>) -> Result<Box<dyn Running>>;
 
-    /// Runs it with its torrent.
+    /// Starts the client with its torrent.
     fn share(&self, at: &ClientConfig<'_>) -> Result<Box<dyn Running>> {
         let mut running = self.open(at)?;
         running.add()?;
@@ -48,36 +49,37 @@ pub trait Client: Sync {
 /// How clients find each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum PeersFrom {
-    /// Through the torrent's trackers alone.
+    /// Only through the torrent's trackers.
     #[default]
     Trackers,
-    /// Through the DHT alone, which begins at this node.
+    /// Only through the DHT, with this node as bootstrap node.
     Dht(SocketAddr),
-    /// Through what other peers tell alone, beginning with this one.
+    /// Only through peer exchange, beginning with this peer.
     Pex(Option<SocketAddr>),
-    /// On the local network alone.
+    /// Only through local service discovery.
     Lsd,
 }
 
 /// Where a client runs, and on what.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientConfig<'a> {
-    /// Its place in the network; no other client runs there.
+    /// The host of this client alone.
     pub host: &'a Host,
-    /// What it shares.
+    /// The torrent that it shares.
     pub torrent: &'a Path,
-    /// The folder with the torrent's content, or where it shall be.
+    /// The folder that holds the torrent's content, or will hold it.
     pub dir: &'a Path,
     /// A folder for its settings and state.
     pub home: &'a Path,
-    /// The link that it is given in place of the torrent.
+    /// The magnet link that it gets in place of the torrent.
     pub magnet: Option<&'a str>,
-    /// How it finds others.
+    /// How it finds peers.
     pub discovery: PeersFrom,
 }
 
 impl<'a> ClientConfig<'a> {
-    /// A seat of a client that is given the torrent, and finds others through its trackers.
+    /// Returns the configuration of a client that gets the torrent and finds peers through
+    /// trackers.
     pub fn new(
         host: &'a Host,
         torrent: &'a Path,
@@ -87,7 +89,7 @@ impl<'a> ClientConfig<'a> {
         ClientConfig { host, torrent, dir, home, magnet: None, discovery: PeersFrom::Trackers }
     }
 
-    /// What the client is given: the link, or the path of the torrent.
+    /// Returns what the client gets: the link, or the path of the torrent.
     pub(crate) fn source(&self) -> &'a OsStr {
         self.magnet.map_or(self.torrent.as_os_str(), OsStr::new)
     }
@@ -95,29 +97,29 @@ impl<'a> ClientConfig<'a> {
 
 /// A client that runs until it is dropped.
 pub trait Running: Send {
-    /// Gives it its torrent: it checks what is there, downloads the rest and seeds.
+    /// Adds the torrent: the client checks its data, downloads the rest and seeds.
     fn add(&mut self) -> Result<()>;
 
-    /// How far it is; nothing while it does not answer yet.
+    /// Returns the client's progress, which is the default until the client answers.
     fn progress(&mut self) -> Result<ClientProgress>;
 
-    /// The end of what it printed, for a failure message.
+    /// Returns the end of the client's output, for a failure message.
     fn transcript(&self) -> String;
 
-    /// Waits until it knows what the torrent of its magnet link contains.
+    /// Waits until the client has the metadata of its magnet link.
     fn wait_metadata(&mut self, limit: Duration) -> Result<()> {
         self.wait("metadata", limit, &mut |progress| progress.metadata)
     }
 
-    /// What runs; `None` before it has started.
+    /// Returns the client's process; `None` before it has started.
     fn process(&self) -> Option<&Process>;
 
-    /// Waits until every piece is there and checked.
+    /// Waits until the client has every piece, checked.
     fn wait_complete(&mut self, limit: Duration) -> Result<()> {
         self.wait("every piece", limit, &mut |progress| progress.complete)
     }
 
-    /// Waits until its progress is as wanted.
+    /// Waits until `wanted` accepts the client's progress.
     fn wait(
         &mut self,
         what: &str,
@@ -138,21 +140,21 @@ pub trait Running: Send {
     }
 }
 
-/// How far a client is.
+/// The progress of a client.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct ClientProgress {
-    /// Whether it says that it knows what the torrent of its magnet link contains.
+    /// Whether it reports that it has the metadata of its magnet link.
     pub metadata: bool,
-    /// Whether every piece is there and checked.
+    /// Whether it has every piece, checked.
     pub complete: bool,
-    /// Payload that it has.
+    /// The payload that it has, in bytes.
     pub bytes_done: u64,
-    /// Payload that it sent.
+    /// The payload that it sent, in bytes.
     pub bytes_up: u64,
 }
 
-/// Asks again and again until there is an answer, as programs do not say when their remote control
-/// is ready.
+/// Asks again and again until an answer comes: programs do not report when their remote control is
+/// ready.
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> Result<T> {
     let deadline = Instant::now() + OPEN_WITHIN;
     loop {

@@ -1,7 +1,6 @@
 //! Whether two trees are the same, and whether a tree was touched.
 //!
-//! Decides: what "identical" means: names, kinds and bytes. Must not know: where the trees come
-//! from.
+//! Decides: what "identical" means: names, kinds and bytes. Must not know: the origin of the trees.
 //! Invariant: every file is read whole; no size or time is trusted.
 
 use anyhow::{Context as _, Result, bail};
@@ -10,13 +9,13 @@ use std::fs;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
-/// Bytes compared at once.
+/// The bytes that are compared at once.
 const PART: usize = 1 << 20;
 
-/// Every path below a root with its bytes; `None` for what is no regular file.
+/// Every path below a root with its bytes; `None` for an entry that is no regular file.
 pub type Snapshot = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
-/// Reads a whole tree. Meant for small ones: the bytes stay in memory.
+/// Reads a whole tree. It is meant for small trees: the bytes stay in memory.
 pub fn snapshot(root: &Path) -> Result<Snapshot> {
     let mut found = Snapshot::new();
     visit(root, root, &mut |path, inner| {
@@ -59,7 +58,7 @@ pub fn ensure_same(left: &Path, right: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether two files hold the same; only a part of them is in memory at a time.
+/// Tells whether two files have the same bytes; only a part of them is in memory at a time.
 fn same_bytes(one: &Path, other: &Path) -> Result<bool> {
     if fs::metadata(one)?.len() != fs::metadata(other)?.len() {
         return Ok(false);

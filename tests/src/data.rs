@@ -1,6 +1,6 @@
 //! Data to share: files and trees that are the same for the same seed.
 //!
-//! Decides: which awkward names and sizes a tree has. Must not know: who shares it.
+//! Decides: which awkward names and sizes a tree has. Must not know: which program shares it.
 //! Invariant: no file of a tree is a sibling of a directory whose name it begins with, where
 //! mktorrent's order differs from ours.
 
@@ -21,14 +21,14 @@ const AWKWARD: [&str; 8] = [
     "-dash",
 ];
 
-/// Bytes that nothing compresses or guesses.
+/// Returns random bytes, which no program can compress.
 pub fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     Rng::from_seed(seed).fill(&mut bytes);
     bytes
 }
 
-/// A file of random bytes.
+/// Writes a file of random bytes.
 pub fn random_file(path: &Path, seed: u64, len: u64) -> io::Result<()> {
     let mut rng = Rng::from_seed(seed);
     let mut file = fs::File::create(path)?;
@@ -43,8 +43,9 @@ pub fn random_file(path: &Path, seed: u64, len: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// A tree of `files` files with `total` bytes together: one in ten is empty, one in ten has a few
-/// bytes, the rest differ in size; some have awkward names or lie in hidden directories.
+/// Makes a tree of `files` files with `total` bytes together. One file in ten is empty, one in ten
+/// has a few bytes, and the rest differ in size. Some have awkward names or lie in hidden
+/// directories.
 pub fn tree(root: &Path, seed: u64, files: u32, total: u64) -> io::Result<()> {
     let mut rng = Rng::from_seed(seed);
     let mut left = total;
@@ -68,7 +69,7 @@ pub fn tree(root: &Path, seed: u64, files: u32, total: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes in MiB.
+/// Converts bytes to MiB.
 pub fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }

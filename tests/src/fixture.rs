@@ -1,5 +1,5 @@
-//! A torrent whose original is kept, to tell at any moment which pieces of a copy are right, and
-//! which a program claims.
+//! A torrent with its original: it shows at any moment which pieces of a copy are right, and which
+//! a program claims.
 //!
 //! Decides: how a copy is compared. Must not know: what happens to the copy.
 //! Invariant: every byte of a piece is compared; no size, time or word of a program is trusted.
@@ -13,28 +13,28 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// Length in bytes of the pieces of a file.
+/// The piece length of a file, in bytes.
 const PIECE: usize = 256 << 10;
-/// And of a tree of small files.
+/// The piece length of a tree of small files, in bytes.
 const SMALL_PIECE: usize = 16 << 10;
-/// Files in one directory of a tree.
+/// The number of files in one directory of a tree.
 const FILES: usize = 1000;
 /// The name of the file, or of the tree.
 const NAME: &str = "data.bin";
-/// How long an answer of somebody who may say nothing is waited for.
+/// The wait for an answer of a program that may send none.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// A file of random bytes or a tree of files of one byte each, its torrent, and a seed on a port
-/// that stays the same.
+/// A file of random bytes or a tree of one-byte files, its torrent, and the fixed address of its
+/// seed.
 #[derive(Debug)]
 pub struct Fixture {
-    /// Where it all lies.
+    /// The folder of all files.
     pub stage: Stage,
     /// The torrent's file.
     pub torrent: PathBuf,
     original: Vec<u8>,
     piece: usize,
-    /// The paths below the copy, in the torrent's order; none of a file.
+    /// The paths below the copy, in the torrent's order; empty for a single file.
     files: Vec<PathBuf>,
     info_hash: [u8; 20],
     seed_at: SocketAddr,
@@ -42,7 +42,7 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// A file of so many MiB; the seed sends at most `up` (as `--up` takes it).
+    /// Makes a file of `mib` MiB; the seed sends at most `up` (as `--up` takes it).
     pub fn new(mib: usize, up: &str) -> Result<Fixture> {
         let stage = Stage::new()?;
         let original = random_bytes(mib as u64, mib << 20);
@@ -51,7 +51,7 @@ impl Fixture {
         Fixture::of(stage, original, Vec::new(), PIECE, up)
     }
 
-    /// A tree with this number of files of one byte each.
+    /// Makes a tree with this number of files of one byte each.
     pub fn tree(files: usize, up: &str) -> Result<Fixture> {
         let stage = Stage::new()?;
         let original = random_bytes(files as u64, files);
@@ -73,17 +73,17 @@ impl Fixture {
     ) -> Result<Fixture> {
         let torrent = stage.create(&stage.path(NAME), &["--piece-length", &piece.to_string()])?;
         let info_hash = stage.info_hash(&torrent)?.0;
-        // Free a moment ago, and below the ports that the system gives to whoever asks for any.
+        // The port was free a moment ago.
         let seed_at = TcpListener::bind(LOOPBACK)?.local_addr()?;
         Ok(Fixture { stage, torrent, original, piece, files, info_hash, seed_at, up: up.into() })
     }
 
-    /// Length of everything in bytes.
+    /// Returns the length of the content in bytes.
     pub fn total(&self) -> u64 {
         self.original.len() as u64
     }
 
-    /// A running seed of the original.
+    /// Starts a seed of the original.
     pub fn seed(&self) -> Result<Process> {
         let mut command =
             self.stage.seed("seed", &self.torrent, &self.stage.path(""), self.seed_at);
@@ -92,7 +92,7 @@ impl Fixture {
         Ok(seed)
     }
 
-    /// A download into `dir` from the seed, whose state lies in `home`.
+    /// Returns the command of a download from the seed into `dir`, with its state in `home`.
     pub fn get(&self, home: &Path, dir: &Path) -> Command {
         let mut command = crate::bt(home);
         command
@@ -105,12 +105,12 @@ impl Fixture {
         command
     }
 
-    /// The copy in `dir`.
+    /// Returns the path of the copy in `dir`.
     pub fn copy(dir: &Path) -> PathBuf {
         dir.join(NAME)
     }
 
-    /// Which pieces of the copy in `dir` are right.
+    /// Tells which pieces of the copy in `dir` are right.
     pub fn right(&self, dir: &Path) -> Vec<bool> {
         (0..self.pieces()).map(|number| self.is_right(dir, number)).collect()
     }
@@ -134,17 +134,17 @@ impl Fixture {
         self.files.iter().skip(from).zip(piece).all(holds)
     }
 
-    /// Bytes in pieces that are right.
+    /// Returns the number of bytes in right pieces.
     pub fn right_bytes(&self, dir: &Path) -> u64 {
         let lengths = self.original.chunks(self.piece).map(|piece| piece.len() as u64);
         lengths.zip(self.right(dir)).filter(|(_, right)| *right).map(|(len, _)| len).sum()
     }
 
-    /// Fails if a program that shares the copy in `dir` claims a piece that is not there; asked
-    /// over the wire.
+    /// Asks a program over the wire, and fails if it claims a piece that the copy in `dir` does not
+    /// have.
     pub fn ensure_claims(&self, process: &Process, dir: &Path) -> Result<()> {
         let asker = Asker::meet(&listening(process)?, self.info_hash, self.pieces())?;
-        // Nothing else is read: of many small files that takes as long as a download.
+        // Only claimed pieces are read: to read many small files takes as long as a download.
         let false_claim = asker
             .claims()
             .iter()
@@ -154,7 +154,7 @@ impl Fixture {
         Ok(())
     }
 
-    /// Asks a program for what it claims; the numbers of blocks that came right and wrong.
+    /// Requests what a program claims; returns the numbers of right and of wrong blocks.
     pub fn served(&self, at: &str) -> Result<(usize, usize)> {
         let mut asker = Asker::meet(at, self.info_hash, self.pieces())?;
         let (mut asked, mut right, mut wrong) = (vec![false; asker.claims().len()], 0, 0);
@@ -175,7 +175,7 @@ impl Fixture {
         }
     }
 
-    /// The first and the last block of a piece.
+    /// Returns the first and the last block of a piece.
     fn parts(&self, piece: usize) -> impl Iterator<Item = Part> + use<> {
         const BLOCK: u32 = 16 << 10;
         let len = self.original.len().saturating_sub(piece * self.piece).min(self.piece) as u32;

@@ -1,7 +1,7 @@
-//! Other people's programs: clients, a tracker and a maker of torrents.
+//! Foreign programs: clients, a tracker and a maker of torrents.
 //!
-//! Decides: how each is configured: found through what the seat names alone, encryption at its
-//! default. Must not know: `bt`.
+//! Decides: how each program is configured: discovery as the configuration names it, encryption at
+//! its default. Must not know: `bt`.
 //! Invariant: a program that is not installed is `None`, never a failure.
 
 mod aria2;
@@ -30,15 +30,15 @@ use anyhow::{Context as _, Result};
 use std::path::Path;
 use std::process::Command;
 
-/// Every client that the harness can drive and that `.ci/run` installs. [`Rqbit`] is another, where
-/// somebody compiled it.
+/// Every client that the harness can drive and that `.ci/run` installs. [`Rqbit`] is a further one
+/// where the user has compiled it.
 pub const CLIENTS: [&dyn Client; 6] =
     [&Libtorrent::DEFAULT, &Transmission, &Aria2, &Qbittorrent, &Rtorrent, &Webtorrent];
 
-/// Where every client listens; each has a namespace of its own.
+/// The port of every client; each has a namespace of its own.
 const PORT: u16 = 6881;
 
-/// Whether a program of this name can be run.
+/// Tells whether a program of this name can be run.
 fn is_there(program: &str) -> bool {
     Command::new("sh")
         .args(["-c", "command -v \"$0\"", program])
@@ -46,7 +46,7 @@ fn is_there(program: &str) -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
-/// The first number with dots that a program prints; `None` if it cannot be run.
+/// Runs a program and returns the first number with dots in its output; `None` if it cannot be run.
 fn version(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).output().ok()?;
     let said = [output.stdout, output.stderr].concat();

@@ -1,7 +1,7 @@
 //! Meetings of clients: two of any kind, or a whole mixed swarm, in a network of their own.
 //!
-//! Decides: what is shared, who meets whom, when a meeting is over. Must not know: how the clients
-//! are configured.
+//! Decides: what is shared, which clients meet, when a meeting is over. Must not know: how the
+//! clients are configured.
 //! Invariant: every copy is compared byte by byte with the original.
 
 use crate::{
@@ -13,10 +13,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// What is shared, in bytes.
+/// The size of the shared content, in bytes.
 const SIZE: u64 = 24 << 20;
 
-/// The seed's uplink in a mixed swarm: so narrow that the leechers need each other.
+/// The seed's uplink in a mixed swarm, as `tc` takes it: so narrow that the leechers need each
+/// other.
 const SEED_UPLINK: &str = "60mbit";
 
 /// A tree, its torrent, and a tracker for it.
@@ -29,19 +30,19 @@ pub struct Meeting<'a> {
     _tracker: Option<(Process, Host)>,
 }
 
-/// Who came to a mixed swarm.
+/// A client in a mixed swarm.
 #[derive(Clone, Copy, Debug)]
 pub struct Guest {
-    /// Its client.
+    /// The name of its program.
     pub name: &'static str,
-    /// When it was seen to be complete, from the start of the last one.
+    /// The time from the start of the last client until this one was complete.
     pub took: Duration,
-    /// Payload that it sent to the others.
+    /// The payload that it sent to the others, in bytes.
     pub bytes_up: u64,
 }
 
 impl<'a> Meeting<'a> {
-    /// A meeting through `bt tracker`.
+    /// Prepares a meeting through `bt tracker`.
     pub fn new(net: &'a Net, protocol: Protocol) -> Result<Meeting<'a>> {
         let host = net.host()?;
         let stage = Stage::new()?;
@@ -54,7 +55,7 @@ impl<'a> Meeting<'a> {
         Meeting::on(stage, net, &url, Some((tracker, host)))
     }
 
-    /// A meeting through the tracker at this URL, which may not run yet.
+    /// Prepares a meeting through the tracker at this URL, which may start later.
     pub fn through(net: &'a Net, url: &str) -> Result<Meeting<'a>> {
         Meeting::on(Stage::new()?, net, url, None)
     }
@@ -66,8 +67,8 @@ impl<'a> Meeting<'a> {
         tracker: Option<(Process, Host)>,
     ) -> Result<Meeting<'a>> {
         let source = stage.path("content");
-        // No hidden names and no empty files: Transmission renames the ones and does not make the
-        // others.
+        // Neither hidden names nor empty files: Transmission renames the former and does not make
+        // the latter.
         for (index, name) in
             ["one.bin", "two/ünïcödé 日本.bin", "two/three/four.bin"].into_iter().enumerate()
         {
@@ -79,23 +80,23 @@ impl<'a> Meeting<'a> {
         Ok(Meeting { net, stage, source, torrent, _tracker: tracker })
     }
 
-    /// The info-hash in hex.
+    /// Returns the info-hash in hex.
     pub fn info_hash(&self) -> Result<String> {
         let shown = self.stage.show(&self.torrent)?;
         Ok(shown["info_hash_v1"].as_str().context("the torrent has a v1 info-hash")?.to_owned())
     }
 
-    /// A path for something that belongs to the meeting.
+    /// Returns a path in the folder of the meeting.
     pub fn path(&self, name: &str) -> PathBuf {
         self.stage.path(name)
     }
 
-    /// One seeds, the other downloads and is compared. Says how long the download took.
+    /// Runs a seed and a leecher, compares the copy, and returns how long the download took.
     pub fn transfer(&self, seed: &dyn Client, leecher: &dyn Client) -> Result<Duration> {
         self.transfer_of(seed, leecher, None)
     }
 
-    /// The same; the one that downloads has only the link, with the tracker in it.
+    /// Runs the same transfer; the leecher has only the magnet link, with the tracker in it.
     pub fn transfer_by_link(&self, seed: &dyn Client, leecher: &dyn Client) -> Result<Duration> {
         let shown = self.stage.show(&self.torrent)?;
         self.transfer_of(
@@ -123,7 +124,8 @@ impl<'a> Meeting<'a> {
         Ok(took)
     }
 
-    /// One `bt` seeds; a leecher of every client, and two of `bt`, complete and are compared.
+    /// Runs a swarm of one `bt` seed, a leecher of every client and two of `bt`; compares every
+    /// copy.
     pub fn mixed(&self, clients: &[&dyn Client]) -> Result<Vec<Guest>> {
         let host = self.net.host()?;
         host.shape(SEED_UPLINK)?;
@@ -163,7 +165,7 @@ impl<'a> Meeting<'a> {
         Ok(guests)
     }
 
-    /// A seed that the tracker knows: whoever announces now is told of it.
+    /// Starts a seed and waits until the tracker tells of it.
     fn seed(&self, client: &dyn Client, host: &Host) -> Result<Box<dyn Running>> {
         let home = self.path("home of the seed");
         let mut seed =
@@ -176,7 +178,7 @@ impl<'a> Meeting<'a> {
         Ok(seed)
     }
 
-    /// A leecher in its first second, and where its copy of the tree will be.
+    /// Starts a leecher and returns it with the path of its future copy.
     fn leech(
         &self,
         client: &dyn Client,

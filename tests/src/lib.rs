@@ -1,9 +1,9 @@
 //! Real processes, network namespaces and foreign clients, for tests and for `cargo xtask`.
 //!
-//! Decides: how a process is started, watched and ended. Must not know: any bt crate's inside; it
-//! sees what a person sees.
-//! Invariant: whatever a test starts or makes is gone when its value is dropped, also after a
-//! panic.
+//! Decides: how a process is started, watched and ended. Must not know: the inside of any bt crate;
+//! it sees what a user sees.
+//! Invariant: everything that a test starts or makes is gone when its value is dropped, also after
+//! a panic.
 
 mod asker;
 mod binary;
@@ -53,6 +53,5 @@ pub use bt_types::{InfoHash, Rng};
 
 use std::time::Duration;
 
-/// How long a test waits for something that happens in seconds on a slow machine: late enough that
-/// only a hang reaches it.
+/// The wait of a test for an event that takes seconds on a slow machine. Only a hang reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(120);

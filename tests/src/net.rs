@@ -1,7 +1,7 @@
 //! Network namespaces: a bridge, and hosts on it with an address of each family.
 //!
-//! Decides: names and addresses. Must not know: what runs there.
-//! Invariant: nothing of it touches the machine's own network, and all is gone on drop.
+//! Decides: names and addresses. Must not know: the programs in them.
+//! Invariant: the machine's own network stays untouched, and everything is removed on drop.
 
 use anyhow::{Context as _, Result, bail};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -29,12 +29,12 @@ pub struct Host {
     pub v6: Ipv6Addr,
 }
 
-/// A way into a namespace for this process's own sockets.
+/// A handle of a namespace, for sockets of this process.
 #[derive(Debug)]
 pub struct NetnsGuard(File);
 
 impl Net {
-    /// A bridge; `None` where namespaces cannot be made: without root or `ip`.
+    /// Makes a bridge; returns `None` where namespaces cannot be made: without root or `ip`.
     pub fn new() -> Option<Net> {
         let bridge = Namespace::new("net").ok()?;
         bridge.ip("link add bridge type bridge\nlink set bridge up\n").ok()?;
@@ -42,7 +42,7 @@ impl Net {
         Some(Net { bridge, hosts: AtomicU32::new(0) })
     }
 
-    /// A further host.
+    /// Adds a host.
     pub fn host(&self) -> Result<Host> {
         let number = u8::try_from(self.hosts.fetch_add(1, Ordering::Relaxed) + 1)?;
         let namespace = Namespace::new(&format!("h{number}"))?;
@@ -62,9 +62,8 @@ impl Net {
         Ok(Host { namespace, v4, v6 })
     }
 
-    /// A further host for measurements. It sends as Linux does unless it is told otherwise,
-    /// whatever the machine's own choice is: one that paces, as BBR does, needs a timer for each
-    /// packet.
+    /// Adds a host for measurements, with Linux's default congestion control. The machine's own
+    /// choice may pace, as BBR does, which needs a timer for each packet.
     pub fn fast_host(&self) -> Result<Host> {
         let host = self.host()?;
         let (v4, v6) = (host.v4, host.v6);
@@ -76,8 +75,8 @@ impl Net {
 }
 
 impl Host {
-    /// The same command, to be run here. Its program, arguments, environment and directory are
-    /// kept.
+    /// Returns a command that runs the same program in this host. Arguments, environment and
+    /// directory are kept.
     pub fn inside(&self, command: &Command) -> Command {
         let mut wrapped = Command::new("ip");
         wrapped
@@ -96,7 +95,7 @@ impl Host {
         wrapped
     }
 
-    /// Slows what leaves this host down to a rate like `100mbit`.
+    /// Limits the uplink of this host to a rate like `100mbit`.
     pub fn shape(&self, rate: &str) -> Result<()> {
         let tbf = [
             "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", rate, "burst", "128kb",
@@ -105,18 +104,18 @@ impl Host {
         run(Command::new("tc").args(["-n", &self.namespace.name]).args(tbf))
     }
 
-    /// Gives it further addresses, each in a network of 256.
+    /// Adds addresses to the host, each in a network of 256.
     pub fn take_addresses(&self, addresses: &[Ipv4Addr]) -> Result<()> {
         let lines = addresses.iter().map(|address| format!("address add {address}/24 dev eth0\n"));
         self.namespace.ip(&lines.collect::<String>())
     }
 
-    /// Runs lines of `ip` here. Its way to the bridge is called `eth0`.
+    /// Runs lines of `ip` in this host. Its device to the bridge is `eth0`.
     pub fn ip(&self, lines: &str) -> Result<()> {
         self.namespace.ip(lines)
     }
 
-    /// A way in.
+    /// Opens a handle of the namespace.
     pub fn netns(&self) -> Result<NetnsGuard> {
         let path = format!("/run/netns/{}", self.namespace.name);
         Ok(NetnsGuard(File::open(&path).with_context(|| path)?))
@@ -124,7 +123,7 @@ impl Host {
 }
 
 impl NetnsGuard {
-    /// Makes a socket inside. It stays there; the caller does not go in.
+    /// Makes a socket inside the namespace. The caller's thread stays outside.
     pub fn within<T: Send>(&self, make: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
         // A namespace belongs to a thread, and this one ends with its work.
         std::thread::scope(|scope| {
@@ -152,14 +151,14 @@ impl Namespace {
         Ok(Namespace { name })
     }
 
-    /// Where the machine has the module for it, packets on bridges go through the firewall, which
-    /// has no rules here, but costs a seed a twentieth.
+    /// Takes packets on bridges past the firewall, where the machine has that module. It has no
+    /// rules here, but costs a seed a twentieth of its speed.
     fn pass_everything(&self) -> Result<()> {
         let set = "for which in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $which ] || echo 0 > $which; done";
         run(Command::new("ip").args(["netns", "exec", &self.name, "sh", "-c", set]))
     }
 
-    /// Runs lines of `ip` here, all by one process, as a swarm has many hosts.
+    /// Runs lines of `ip` in this namespace, all in one process, as a swarm has many hosts.
     fn ip(&self, lines: &str) -> Result<()> {
         let mut command = Command::new("ip");
         command.args(["-n", &self.name, "-batch", "-"]);

@@ -1,15 +1,15 @@
 //! A disk whose power can be cut.
 //!
-//! Decides: how the disk is made and cut. Must not know: who writes to it.
-//! Invariant: after a cut it holds what was synced, and what the system happened to write; it is
-//! unmounted on drop.
+//! Decides: how the disk is made and cut. Must not know: which program writes to it.
+//! Invariant: after a cut the disk holds what was synced, and what the system happened to write. It
+//! is unmounted on drop.
 
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Stops a file system at once: what is not on its device yet, its own journal included, never gets
-/// there.
+/// The script that stops a file system at once. What is not on its device yet, its own journal
+/// included, is lost.
 const CUT: &str = "
 import fcntl, os, struct, sys
 EXT4_IOC_SHUTDOWN, NOLOGFLUSH = 0x8004587d, 2
@@ -24,8 +24,7 @@ pub struct PowerDisk {
 }
 
 impl PowerDisk {
-    /// Makes one of so many MiB, whose device is the file `image`, and mounts it on the new
-    /// directory `mount`.
+    /// Makes a disk of `mib` MiB in the file `image`, and mounts it on the new directory `mount`.
     pub fn new(image: &Path, mount: &Path, mib: u64) -> Result<PowerDisk> {
         std::fs::File::create_new(image)?.set_len(mib << 20)?;
         run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image))?;
@@ -35,7 +34,7 @@ impl PowerDisk {
         Ok(disk)
     }
 
-    /// Why there can be none here; `None` if there can.
+    /// Returns the reason why no such disk can be made here; `None` if it can.
     pub fn obstacle() -> Option<String> {
         let try_one = || -> Result<()> {
             let dir = tempfile::tempdir()?;
@@ -49,7 +48,7 @@ impl PowerDisk {
         run(Command::new("python3").args(["-c", CUT]).arg(&self.mount))
     }
 
-    /// The power is back. Whoever used the disk must have ended.
+    /// Restores the power. Every process that used the disk must have ended.
     pub fn restart(&self) -> Result<()> {
         run(Command::new("umount").arg(&self.mount))?;
         self.mount()
@@ -64,7 +63,7 @@ impl PowerDisk {
 
 impl Drop for PowerDisk {
     fn drop(&mut self) {
-        // Lazily: a process that still has a file open must not keep the mount visible. Its loop
+        // Lazy, so that a process with an open file does not keep the mount visible. The loop
         // device goes with it.
         let _ = Command::new("umount").arg("--lazy").arg(&self.mount).output();
     }

@@ -1,9 +1,7 @@
 //! A process that is watched line by line and killed when it is dropped.
 //!
-//! Decides: how long is waited, and what a failure message shows. Must not know: which program it
-//! is.
-//! Invariant: waiting is a deadline on something that the process says or does, never a guess at
-//! its speed.
+//! Decides: how long it waits, and what a failure message shows. Must not know: which program runs.
+//! Invariant: a wait is a deadline on an output or act of the process, never a guess at its speed.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
@@ -15,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A process that is started has its program's memory after moments; this is many of them.
+/// The wait until a new process has memory of its own, which takes moments.
 const OWN_MEMORY_WITHIN: Duration = Duration::from_secs(10);
 
 /// A running program.
@@ -27,7 +25,7 @@ pub struct Process {
     err: Lines,
 }
 
-/// What a program left behind.
+/// The result of a program that has ended.
 #[derive(Debug)]
 pub struct Finished {
     /// The exit code; `None` after a signal.
@@ -46,7 +44,7 @@ impl Process {
         Process::spawn(name, command.stdin(Stdio::null()))
     }
 
-    /// Starts a program that is told things on its standard input.
+    /// Starts a program whose standard input takes lines of the caller.
     pub fn start_told(name: &str, command: &mut Command) -> Result<Process> {
         Process::spawn(name, command.stdin(Stdio::piped()))
     }
@@ -71,8 +69,8 @@ impl Process {
         self.wait_for(&format!("event {event:?}"), limit, |object| object["event"] == event)
     }
 
-    /// Waits for the first JSON object on standard output that `wanted` accepts, the ones printed
-    /// already included.
+    /// Waits for the first JSON object on standard output that `wanted` accepts. Earlier output
+    /// counts.
     pub fn wait_for(
         &self,
         what: &str,
@@ -84,7 +82,7 @@ impl Process {
         })
     }
 
-    /// Waits for the first line of standard output from which `pick` makes something.
+    /// Waits for the first line of standard output that `pick` accepts, and returns its result.
     pub fn wait_line<T>(
         &self,
         what: &str,
@@ -99,12 +97,12 @@ impl Process {
         }
     }
 
-    /// The JSON objects on standard output so far.
+    /// Returns the JSON objects on standard output so far.
     pub fn objects(&self) -> Vec<Value> {
         self.out.lock().text.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// The last JSON object on standard output with this `event`, so far.
+    /// Returns the last JSON object on standard output with this `event`, so far.
     pub fn last_event(&self, event: &str) -> Option<Value> {
         let text = &self.out.lock().text;
         text.iter()
@@ -113,7 +111,7 @@ impl Process {
             .find(|object| object["event"] == event)
     }
 
-    /// Writes a line to its standard input.
+    /// Writes a line to the standard input of the process.
     pub fn tell(&mut self, line: &str) -> Result<()> {
         let input = self
             .child
@@ -123,28 +121,28 @@ impl Process {
         Ok(writeln!(input, "{line}")?)
     }
 
-    /// Asks it to stop, as Ctrl-C does.
+    /// Sends SIGINT, as Ctrl-C does.
     pub fn interrupt(&self) -> Result<()> {
         Ok(kill_process(self.pid()?, Signal::INT)?)
     }
 
-    /// Asks it to stop, as a service manager does.
+    /// Sends SIGTERM, as a service manager does.
     pub fn terminate(&self) -> Result<()> {
         Ok(kill_process(self.pid()?, Signal::TERM)?)
     }
 
-    /// Ends it at once; nothing can be saved.
+    /// Sends SIGKILL: the process ends at once and can save nothing.
     pub fn kill(&self) -> Result<()> {
         Ok(kill_process(self.pid()?, Signal::KILL)?)
     }
 
-    /// Interrupts it and waits for its end.
+    /// Sends SIGINT and waits for the end of the process.
     pub fn stop(self, limit: Duration) -> Result<Finished> {
         self.interrupt()?;
         self.finish(limit)
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     pub fn finish(mut self, limit: Duration) -> Result<Finished> {
         let deadline = Instant::now() + limit;
         while !self.is_over()? {
@@ -159,7 +157,7 @@ impl Process {
         }
         let cpu_seconds = self.cpu_seconds()?;
         let code = self.child.wait()?.code();
-        // The pipes end with the process: what it printed last is not missed.
+        // The pipes end with the process, so that its last output is read.
         self.out.wait(limit, |_| None::<()>);
         self.err.wait(limit, |_| None::<()>);
         Ok(Finished {
@@ -170,35 +168,35 @@ impl Process {
         })
     }
 
-    /// Whether it has ended by itself.
+    /// Tells whether the process has ended by itself.
     pub fn is_over(&self) -> Result<bool> {
-        // Its account can be read until it is waited for.
+        // NOWAIT leaves the process unreaped, so that its processor time can still be read.
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         Ok(waitid(WaitId::Pid(self.pid()?), look)?.is_some())
     }
 
-    /// Seconds of processor time that it has used, in user and in system mode.
+    /// Returns the seconds of processor time that it has used, in user and in system mode.
     pub fn cpu_seconds(&self) -> Result<f64> {
         Ok(cpu(Path::new(&format!("/proc/{}/stat", self.child.id())))?.1)
     }
 
-    /// The same of each of its threads that runs, with the thread's name.
+    /// Returns the processor time of each running thread, with the thread's name.
     pub fn cpu_of_threads(&self) -> Result<Vec<(String, f64)>> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()))?;
         tasks.map(|task| cpu(&task?.path().join("stat"))).collect()
     }
 
-    /// Bytes of memory that it holds.
+    /// Returns the bytes of memory that it holds.
     pub fn memory(&self) -> Result<u64> {
         self.status("VmRSS:")
     }
 
-    /// The most bytes of memory that it held at any time.
+    /// Returns the peak of its memory, in bytes.
     pub fn peak_memory(&self) -> Result<u64> {
         self.status("VmHWM:")
     }
 
-    /// From here on [`Process::peak_memory`] counts anew.
+    /// Resets the peak that [`Process::peak_memory`] returns.
     pub fn forget_peak(&self) -> Result<()> {
         Ok(std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5")?)
     }
@@ -212,7 +210,7 @@ impl Process {
         Ok(kib << 10)
     }
 
-    /// Its number in the system.
+    /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -221,7 +219,7 @@ impl Process {
         i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process has an id")
     }
 
-    /// The ends of what it printed, for a failure message.
+    /// Returns the ends of its outputs, for a failure message.
     pub fn transcript(&self) -> String {
         let tail = |lines: &Lines| {
             let text = &lines.lock().text;
@@ -238,14 +236,13 @@ impl Process {
     }
 }
 
-/// The name, and seconds of processor time, of the process or thread with this file of the
-/// kernel's. Waits until a new process has memory of its own. For a moment after it was started it
-/// still shares that of this process, which would be measured as its own (seen in 1 of 45,000
-/// starts, and more often on a busy machine).
+/// Waits until a new process has memory of its own. Just after its start it still shares the memory
+/// of this process, which would be measured as its own. That happened in 1 of 45,000 starts, and
+/// more often on a busy machine.
 fn wait_for_own_memory(id: u32) -> Result<()> {
     let ours = std::fs::read_link("/proc/self/exe")?;
     let deadline = Instant::now() + OWN_MEMORY_WITHIN;
-    // One that has ended already has no program.
+    // A process that has ended already has no program.
     while std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|program| program == ours) {
         ensure!(
             Instant::now() < deadline,
@@ -275,25 +272,25 @@ impl Drop for Process {
 }
 
 impl Finished {
-    /// The last JSON object on standard output.
+    /// Returns the last JSON object on standard output.
     pub fn last(&self) -> Result<Value> {
         self.objects()
             .pop()
             .with_context(|| format!("no JSON on standard output; {}", self.brief()))
     }
 
-    /// The JSON objects on standard output.
+    /// Returns the JSON objects on standard output.
     pub fn objects(&self) -> Vec<Value> {
         self.out.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// The first event of this name.
+    /// Returns the first event of this name.
     pub fn event(&self, event: &str) -> Result<Value> {
         let found = self.objects().into_iter().find(|object| object["event"] == event);
         found.with_context(|| format!("no event {event:?}; {}", self.brief()))
     }
 
-    /// Fails unless it ended with this exit code.
+    /// Fails unless the program ended with this exit code.
     pub fn expect_code(self, code: i32) -> Result<Finished> {
         if self.code != Some(code) {
             bail!("expected exit code {code}; {}", self.brief());
@@ -346,7 +343,8 @@ impl Lines {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first line that `pick` takes; `None` at the deadline or when the pipe ended without one.
+    /// Returns the first line that `pick` accepts; `None` at the deadline or at the end of the
+    /// pipe.
     fn wait<T>(&self, limit: Duration, mut pick: impl FnMut(&str) -> Option<T>) -> Option<T> {
         let deadline = Instant::now() + limit;
         let mut read = self.lock();

@@ -1,9 +1,9 @@
 //! A swarm with narrow uplinks: one seed, leechers that start together, finishers that stay.
 //!
-//! Decides: who runs where, what is measured. Must not know: which client it is, nor what a good
-//! time is.
-//! Invariant: each has a network namespace and an uplink of its own; only copies that equal the
-//! original count as finished.
+//! Decides: which client runs where, what is measured. Must not know: which client it is, nor what
+//! a good time is.
+//! Invariant: each client has a network namespace and an uplink of its own; only copies that equal
+//! the original count as finished.
 
 use crate::{
     Client, ClientConfig, ClientProgress, Host, Net, Protocol, Running, Stage, random_file,
@@ -13,52 +13,53 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How often everybody is asked how far it is.
+/// The time between two questions for the progress of all clients.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Without any progress for so long, nobody will make any.
+/// The time without any progress after which a run counts as stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 
-/// The course.
+/// The shape of a race.
 #[derive(Clone, Debug)]
 pub struct RaceSpec {
-    /// The file's size.
+    /// The size of the file, in bytes.
     pub bytes: u64,
-    /// The size of its pieces.
+    /// The length of a piece, in bytes.
     pub piece: u64,
     /// The seed's uplink in bits per second.
     pub seed_up: u64,
-    /// Each leecher's.
+    /// The uplink of each leecher in bits per second.
     pub leecher_up: Vec<u64>,
-    /// The seed dies when it has sent so many copies, in per cent.
+    /// The amount after which the seed dies, in per cent of a copy that it has sent.
     pub leave_at: Option<u64>,
 }
 
-/// How it went.
+/// The result of a race.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// When each leecher that finished did, from the moment the last one had its torrent; sorted.
+    /// The time at which each finished leecher was complete, counted from when the last one had its
+    /// torrent; sorted.
     pub finished: Vec<Duration>,
-    /// How long it took until the last leecher had its torrent.
+    /// The time until the last leecher had its torrent.
     pub stagger: Duration,
-    /// Payload that the seed sent.
+    /// The payload that the seed sent, in bytes.
     pub seed_sent: u64,
-    /// Pieces that no leecher has in the end.
+    /// The number of pieces that no leecher has in the end.
     pub lost: usize,
-    /// The ends of what those printed who did not finish.
+    /// The ends of the outputs of the leechers that did not finish.
     pub stuck: Vec<String>,
 }
 
 impl RaceSpec {
-    /// Seconds that no protocol can beat, with downlinks without limit: the seed must send
-    /// everything once, and all uplinks together must send it to everybody.
+    /// Returns the seconds that no protocol can beat where downlinks have no limit. The seed must
+    /// send everything once, and all uplinks together must send it to every leecher.
     pub fn bound(&self) -> f64 {
         let bits = (8 * self.bytes) as f64;
         let all = self.seed_up + self.leecher_up.iter().sum::<u64>();
         (bits / self.seed_up as f64).max(self.leecher_up.len() as f64 * bits / all as f64)
     }
 
-    /// Runs it once.
+    /// Runs the race once.
     pub fn run(&self, net: &Net, seed: &dyn Client, leecher: &dyn Client) -> Result<Outcome> {
         let stage = Stage::new()?;
         let source = stage.path("data.bin");
@@ -120,7 +121,8 @@ impl RaceSpec {
         Ok(Outcome { finished, stagger, seed_sent, lost, stuck })
     }
 
-    /// Looks on until all have finished or nothing moves; says what the seed had sent in the end.
+    /// Watches until all leechers have finished or none makes progress; returns the bytes that the
+    /// seed sent.
     fn watch(&self, seed: Box<dyn Running>, leechers: &mut [Leecher]) -> Result<u64> {
         let start = Instant::now();
         let (mut seed, mut seed_sent, mut moved) = (Some(seed), 0, start);
@@ -162,12 +164,12 @@ fn shaped(net: &Net, up: u64) -> Result<Host> {
     Ok(host)
 }
 
-/// How many pieces of `source` are whole in no copy.
+/// Counts the pieces of `source` that no copy has whole.
 fn lost<'a>(source: &Path, piece: u64, copies: impl Iterator<Item = &'a Path>) -> Result<usize> {
     let source = fs::read(source)?;
     let mut found = vec![false; source.len().div_ceil(piece as usize)];
     for copy in copies {
-        // Who has nothing may have no file.
+        // A leecher without payload may have no file.
         let copy = fs::read(copy).unwrap_or_default();
         for (index, (ours, theirs)) in
             source.chunks(piece as usize).zip(copy.chunks(piece as usize)).enumerate()

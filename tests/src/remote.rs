@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long one answer may take.
+/// The time that one answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// A port on a namespace's loopback.
@@ -19,7 +19,7 @@ pub(crate) struct Remote {
     port: u16,
 }
 
-/// What was answered.
+/// An HTTP answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     /// Status line and headers.
@@ -32,7 +32,7 @@ impl Remote {
         Ok(Remote { netns: host.netns()?, port })
     }
 
-    /// A connection to it.
+    /// Opens a connection to the port.
     pub(crate) fn connect(&self) -> Result<TcpStream> {
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let stream = self.netns.within(|| TcpStream::connect(at))?;
@@ -40,12 +40,12 @@ impl Remote {
         Ok(stream)
     }
 
-    /// Reads what is at a path.
+    /// Sends a GET request for a path and reads the answer.
     pub(crate) fn get(&self, path: &str) -> Result<Answer> {
         self.ask("GET", path, &[], &[])
     }
 
-    /// Sends a body, with further header lines, and reads the answer.
+    /// Sends a POST request with further header lines and a body, and reads the answer.
     pub(crate) fn post(&self, path: &str, headers: &[String], body: &[u8]) -> Result<Answer> {
         self.ask("POST", path, headers, body)
     }
@@ -70,7 +70,7 @@ impl Answer {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head)? > 0 {}
         let mut answer = Answer { head, body: Vec::new() };
-        // A length counts even if the other side keeps the connection open.
+        // A length ends the body even if the other side keeps the connection open.
         match answer.header("content-length").and_then(|length| length.parse().ok()) {
             Some(length) => stream.take(length).read_to_end(&mut answer.body)?,
             None => stream.read_to_end(&mut answer.body)?,

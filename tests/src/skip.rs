@@ -1,4 +1,4 @@
-//! Tests that cannot run here say so.
+//! Reports of tests that cannot run here.
 //!
 //! Decides: what a missing tool means: a skipped test for a person, a failure in CI. Must not know:
 //! any tool.
@@ -20,7 +20,7 @@ pub fn skipped(why: &str) {
     }
 }
 
-/// [`skipped`](crate::skipped), and returns from the test.
+/// Calls [`skipped`](crate::skipped) and returns from the test.
 #[macro_export]
 macro_rules! skip {
     ($($why:tt)*) => {{

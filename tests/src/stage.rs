@@ -1,6 +1,6 @@
-//! A scene with `bt` processes: a folder that holds their data, and each one's own state.
+//! A scene with `bt` processes: a folder with their data, and the separate state of each.
 //!
-//! Decides: where things lie, and the arguments that every scene repeats. Must not know: what a
+//! Decides: where files lie, and the arguments that every scene repeats. Must not know: what a
 //! scene shows.
 //! Invariant: two actors share no state.
 
@@ -13,16 +13,16 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Any port of this machine, for nobody else.
+/// The loopback address with any port, out of reach for other machines.
 pub const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// A folder that is removed in the end, and who acts in it.
+/// A folder for the data and state of processes, which is removed on drop.
 #[derive(Debug)]
 pub struct Stage {
     dir: TempDir,
 }
 
-/// What a tracker speaks.
+/// The protocol of a tracker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Protocol {
     /// BEP 3
@@ -32,29 +32,29 @@ pub enum Protocol {
 }
 
 impl Stage {
-    /// An empty stage in the system's folder for temporary files.
+    /// Makes an empty stage in the system's folder for temporary files.
     pub fn new() -> Result<Stage> {
         Ok(Stage { dir: tempfile::Builder::new().prefix("bt-tests-").tempdir()? })
     }
 
-    /// An empty stage in this folder.
+    /// Makes an empty stage in this folder.
     pub fn within(folder: &Path) -> Result<Stage> {
         Ok(Stage { dir: tempfile::Builder::new().prefix("bt-tests-").tempdir_in(folder)? })
     }
 
-    /// A path on the stage; nothing is made.
+    /// Returns a path on the stage and makes nothing.
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// A `bt --json` command with the state of the actor `who`, in the stage's folder.
+    /// Returns a `bt --json` command with the state of the actor `who`, in the stage's folder.
     pub fn bt(&self, who: &str) -> Command {
         let mut command = bt(&self.path(format!("state of {who}")));
         command.current_dir(self.dir.path());
         command
     }
 
-    /// The same, which speaks to people.
+    /// Returns the same command with output for people.
     pub fn bt_for_people(&self, who: &str) -> Command {
         let mut command = bt_for_people(&self.path(format!("state of {who}")));
         command.current_dir(self.dir.path());
@@ -72,22 +72,22 @@ impl Stage {
         Ok(torrent)
     }
 
-    /// What `bt show` says of a torrent.
+    /// Runs `bt show` and returns its description of a torrent.
     pub fn show(&self, torrent: &Path) -> Result<Value> {
         Process::run("show", self.bt("shower").arg("show").arg(torrent), PATIENCE)?
             .expect_code(0)?
             .last()
     }
 
-    /// The v1 info-hash of a torrent, as `bt show` says it.
+    /// Returns the v1 info-hash of a torrent, as `bt show` prints it.
     pub fn info_hash(&self, torrent: &Path) -> Result<InfoHash> {
         let shown = self.show(torrent)?;
         let hash = shown["info_hash_v1"].as_str().and_then(InfoHash::from_hex);
         hash.with_context(|| format!("no v1 info-hash: {shown}"))
     }
 
-    /// A running `bt tracker` at this address (port 0: any), in `host` or on this machine, and its
-    /// announce URL.
+    /// Starts `bt tracker` at this address (port 0: any), in `host` or on this machine; returns it
+    /// and its announce URL.
     pub fn tracker(
         &self,
         protocol: Protocol,
@@ -97,7 +97,7 @@ impl Stage {
         self.tracker_with(protocol, at, host, &[])
     }
 
-    /// The same with further options.
+    /// Starts the same tracker with further options.
     pub fn tracker_with(
         &self,
         protocol: Protocol,
@@ -119,8 +119,8 @@ impl Stage {
         Ok((tracker, url))
     }
 
-    /// Waits until the torrent's tracker, asked from `host`, knows of so many seeds: whoever
-    /// announces then is told of them.
+    /// Waits until the torrent's tracker, asked from `host`, knows `count` seeds: it tells every
+    /// later announcer of them.
     pub fn wait_seeders(&self, count: u64, torrent: &Path, host: &Host) -> Result<()> {
         let mut scrape = self.bt("scraper");
         let mut scrape = host.inside(scrape.arg("scrape").arg(torrent));
@@ -143,14 +143,14 @@ impl Stage {
         }
     }
 
-    /// `bt seed TORRENT -d DIR --listen AT`; DIR holds the torrent's content.
+    /// Returns the command `bt seed TORRENT -d DIR --listen AT`; DIR holds the torrent's content.
     pub fn seed(&self, who: &str, torrent: &Path, dir: &Path, listen: SocketAddr) -> Command {
         let mut command = self.bt(who);
         command.arg("seed").arg(torrent).arg("-d").arg(dir).args(["--listen", &listen.to_string()]);
         command
     }
 
-    /// `bt get TORRENT -d DIR --listen AT`.
+    /// Returns the command `bt get TORRENT -d DIR --listen AT`.
     pub fn get(&self, who: &str, torrent: &Path, dir: &Path, listen: SocketAddr) -> Command {
         let mut command = self.bt(who);
         command.arg("get").arg(torrent).arg("-d").arg(dir).args(["--listen", &listen.to_string()]);
@@ -158,16 +158,16 @@ impl Stage {
     }
 }
 
-/// A stage with a torrent of something that lies there, and a seed of it on loopback.
+/// A stage with content, its torrent, and a seed of it on loopback.
 #[derive(Debug)]
 pub struct Seeded {
     /// The stage.
     pub stage: Stage,
-    /// What is seeded.
+    /// The seeded file or folder.
     pub source: PathBuf,
     /// The torrent's file.
     pub torrent: PathBuf,
-    /// Where the seed listens.
+    /// The address at which the seed listens.
     pub at: String,
     /// The seed.
     pub seed: Process,
@@ -186,7 +186,7 @@ impl Seeded {
         Ok(Seeded { stage, source: source.to_path_buf(), torrent, at, seed })
     }
 
-    /// The same of a file of so many random bytes in pieces of 256 KiB.
+    /// Makes and seeds a torrent of a file of `size` random bytes in pieces of 256 KiB.
     pub fn file(size: u64, seed: &[&str]) -> Result<Seeded> {
         let stage = Stage::new()?;
         let source = stage.path("data.bin");
@@ -194,7 +194,7 @@ impl Seeded {
         Seeded::new(stage, &source, &["--piece-length", "256KiB"], seed)
     }
 
-    /// A download from the seed into the folder `copy` on the stage.
+    /// Returns the command of a download from the seed into the folder `copy` on the stage.
     pub fn get(&self, who: &str, copy: impl AsRef<Path>) -> Command {
         let mut command = self.stage.get(who, &self.torrent, &self.stage.path(copy), LOOPBACK);
         command.args(["--peer", &self.at]);

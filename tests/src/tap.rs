@@ -1,7 +1,7 @@
-//! What is on the wire of a host in a network namespace, frame by frame.
+//! A capture of the traffic of a host in a network namespace, frame by frame.
 //!
 //! Decides: how frames become datagrams and streams. Must not know: what they mean.
-//! Invariant: everything that the host sends and receives from the moment that the tap is there.
+//! Invariant: it holds everything that the host sends and receives from the start of the tap.
 
 use crate::Host;
 use anyhow::Result;
@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Every protocol, as Linux names it to packet sockets (`ETH_P_ALL`, in network order).
 const ALL: u16 = 3;
-/// The largest frame: segments are cut by the device, and this one is virtual.
+/// The greatest frame in bytes. A virtual device does not cut segments, so that frames are large.
 const FRAME_MAX: usize = 1 << 17;
-/// What the system keeps for a reader who is slow, in bytes.
+/// The socket buffer of the capture, in bytes, for when its reader is slow.
 const QUEUE: usize = 64 << 20;
 
 /// A running capture.
@@ -26,14 +26,15 @@ pub struct Tap(Arc<Mutex<Vec<Vec<u8>>>>);
 /// What was captured.
 #[derive(Debug, Default)]
 pub struct Heard {
-    /// The payload of every UDP datagram.
+    /// The payloads of all UDP datagrams.
     pub datagrams: Vec<Vec<u8>>,
-    /// What flowed over TCP in one direction, by its ends; what was sent twice is there twice.
+    /// The bytes of each direction of a TCP connection, by its ends; retransmitted bytes are there
+    /// twice.
     pub streams: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Tap {
-    /// Begins.
+    /// Starts a capture.
     pub fn new(host: &Host) -> Result<Tap> {
         let socket = host.netns()?.within(|| {
             let protocol = NonZeroU32::new(u32::from(ALL.to_be())).map(Protocol::from_raw);
@@ -50,7 +51,7 @@ impl Tap {
         let tap = Tap(Arc::clone(&frames));
         std::thread::spawn(move || {
             let mut buffer = vec![0; FRAME_MAX];
-            // Ends with whoever listens, or with the namespace.
+            // The thread ends when the tap is dropped, or with the namespace.
             while Arc::strong_count(&frames) > 1
                 && let Ok((len, _)) = recv(&socket, &mut *buffer, RecvFlags::empty())
             {
@@ -61,7 +62,7 @@ impl Tap {
         Ok(tap)
     }
 
-    /// What was heard so far.
+    /// Returns the traffic so far.
     pub fn heard(&self) -> Heard {
         let frames = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut heard = Heard::default();
@@ -83,7 +84,7 @@ impl Tap {
     }
 }
 
-/// The addresses, the protocol and the payload of an IP packet in a frame.
+/// Returns the addresses, the protocol and the payload of an IP packet in a frame.
 fn packet(frame: &[u8]) -> Option<(&[u8], u8, &[u8])> {
     let (kind, packet) = (frame.get(12..14)?, frame.get(14..)?);
     match kind {
@@ -98,7 +99,7 @@ fn packet(frame: &[u8]) -> Option<(&[u8], u8, &[u8])> {
     }
 }
 
-/// The ports and the payload of a segment.
+/// Returns the ports and the payload of a segment.
 fn tcp(segment: &[u8]) -> Option<(&[u8], &[u8])> {
     let header = usize::from(segment.get(12)? >> 4) * 4;
     Some((segment.get(..4)?, segment.get(header..)?))

@@ -1,7 +1,7 @@
-//! A program in a terminal of a given size, and what stands on its screen.
+//! A program in a terminal of a given size, and the content of its screen.
 //!
 //! Decides: how the terminal behaves: as most do, it wraps long lines anew when it gets narrower,
-//! and its screen was used before. Must not know: which program it is.
+//! and its screen was used before. Must not know: which program runs.
 //! Invariant: the program is killed when the value is dropped.
 
 use alacritty_terminal::event::VoidListener;
@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 /// The size of a terminal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TerminalSize {
-    /// Characters in a row.
+    /// The number of characters in a row.
     pub columns: u16,
-    /// Rows on the screen.
+    /// The number of rows on the screen.
     pub rows: u16,
 }
 
@@ -72,10 +72,10 @@ impl Terminal {
         let mut from = pty.try_clone()?;
         thread::spawn(move || {
             let (mut parser, mut buffer) = (Processor::<StdSyncHandler>::new(), [0; 4096]);
-            // As after some hours of use: with the cursor at the bottom. What is scrolled away
-            // while a window gets narrower can be reached by no program.
+            // The cursor starts at the bottom, as after some hours of use. No program can reach
+            // rows that scroll away while the window gets narrower.
             parser.advance(&mut *lock(&shown), "\n".repeat(size.rows.into()).as_bytes());
-            // The last end of the terminal is closed when the program ends: an error.
+            // When the program ends, the last end of the terminal closes, and the read fails.
             while let Ok(count @ 1..) = from.read(&mut buffer) {
                 parser.advance(&mut *lock(&shown), &buffer[..count]);
             }
@@ -91,8 +91,8 @@ impl Terminal {
         Ok(())
     }
 
-    /// Everything that the terminal holds, what was scrolled away included, without blanks at the
-    /// ends of rows. Each is followed by whether it was wrapped into the next.
+    /// Returns all rows of the terminal, with those that scrolled away, without blanks at their
+    /// ends. Each comes with whether it was wrapped into the next.
     pub fn rows(&self) -> Vec<(String, bool)> {
         use alacritty_terminal::term::cell::Flags;
         let model = lock(&self.model);
@@ -108,7 +108,7 @@ impl Terminal {
             .collect()
     }
 
-    /// Waits until the rows are as wanted.
+    /// Waits until `is_so` accepts the rows, and returns them.
     pub fn wait_for(
         &self,
         what: &str,

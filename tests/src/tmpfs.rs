@@ -1,6 +1,6 @@
 //! A disk that is soon full.
 //!
-//! Decides: how it is mounted. Must not know: who fills it.
+//! Decides: how the disk is mounted. Must not know: which program fills it.
 //! Invariant: it is unmounted on drop.
 
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Mounts one of so many MiB on an empty directory; `None` where that is not allowed.
+    /// Mounts a disk of `mib` MiB on an empty directory; returns `None` where that is not allowed.
     pub fn mount(path: &Path, mib: u32) -> Option<SmallDisk> {
         let size = format!("size={mib}m");
         let mounted = Command::new("mount")
@@ -24,7 +24,7 @@ impl SmallDisk {
         mounted.status.success().then(|| SmallDisk { path: path.to_path_buf() })
     }
 
-    /// Lets it grow while it is in use.
+    /// Grows the disk to `mib` MiB while it is in use.
     pub fn grow(&self, mib: u32) -> std::io::Result<()> {
         let options = format!("remount,size={mib}m");
         let status = Command::new("mount").args(["-o", &options]).arg(&self.path).status()?;
@@ -34,7 +34,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a process that still has a file open must not keep the mount visible.
+        // Lazy, so that a process with an open file does not keep the mount visible.
         let _ = Command::new("umount").arg("--lazy").arg(&self.path).output();
     }
 }

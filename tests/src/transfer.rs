@@ -1,10 +1,9 @@
-//! A transfer as fast as it goes: seeds that have all, leechers that start together, no limit
-//! anywhere.
+//! A transfer at full speed: complete seeds, leechers that start together, no rate limits.
 //!
-//! Decides: who runs where, what is measured. Must not know: which client it is, nor what a good
-//! figure is.
-//! Invariant: what a client did before the leechers began, its own check of the data above all, is
-//! not counted.
+//! Decides: which client runs where, what is measured. Must not know: which client it is, nor what
+//! a good figure is.
+//! Invariant: what a client did before the leechers began is not counted, above all its own check
+//! of the data.
 
 use crate::{
     Client, ClientConfig, Host, Net, PATIENCE, Process, Protocol, Running, Stage, ensure_same,
@@ -18,11 +17,11 @@ use std::time::{Duration, Instant};
 /// The tracker's address: that of the first host of every network.
 const TRACKER: &str = "http://10.77.0.1:6969/announce";
 
-/// How long a transfer may take: the slowest client with the most pieces needs minutes on a slow
-/// machine.
+/// The time that a transfer may take: the slowest client with the most pieces needs minutes on a
+/// slow machine.
 const TRANSFER: Duration = Duration::from_secs(600);
 
-/// Files of a tree that lie in one directory.
+/// The number of files of a tree in one directory.
 const FILES_TOGETHER: u32 = 100;
 
 /// Content, and its torrent.
@@ -37,8 +36,7 @@ pub struct Payload {
 /// What a transfer cost.
 #[derive(Clone, Copy, Debug)]
 pub struct TransferCost {
-    /// From the moment when the first leecher was given its torrent until the last one was
-    /// complete.
+    /// The time from when the first leecher got its torrent until the last one was complete.
     pub wall: Duration,
     /// Processor seconds of all seeds together.
     pub seed_cpu: f64,
@@ -51,8 +49,8 @@ pub struct TransferCost {
 }
 
 impl Payload {
-    /// So many files of random bytes with a size of `bytes` together, in pieces of this length, in
-    /// this folder.
+    /// Makes `files` files of random bytes in this folder, `bytes` together, and their torrent with
+    /// pieces of this length.
     pub fn new(folder: &Path, files: u32, bytes: u64, piece: u64) -> Result<Payload> {
         let stage = Stage::within(folder)?;
         let source = stage.path("content");
@@ -74,12 +72,13 @@ impl Payload {
         Ok(Payload { stage, source, torrent, bytes })
     }
 
-    /// Bytes of content.
+    /// Returns the size of the content in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Moves it from so many seeds to so many leechers, once. Copies lie beside the source.
+    /// Moves the content once, from the given number of seeds to that of leechers. Copies lie
+    /// beside the source.
     pub fn transfer(
         &self,
         folder: &Path,
@@ -148,7 +147,7 @@ fn processes(all: &[Box<dyn Running>]) -> impl Iterator<Item = &Process> {
     all.iter().filter_map(|running| running.process())
 }
 
-/// Processor seconds so far, of those that run.
+/// Sums the processor seconds so far of the clients that run.
 fn cpu(all: &[Box<dyn Running>]) -> Result<f64> {
     processes(all).map(Process::cpu_seconds).sum()
 }

@@ -1,4 +1,4 @@
-//! `beps`: which crate speaks of which BEP.
+//! `beps`: which crate mentions which BEP.
 //!
 //! Decides: what counts as a mention. Must not know: whether the BEP is complete; docs/beps.md says
 //! that.

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A name, and a command line after `cargo`.
+/// The name of a step, and its arguments to `cargo`.
 type Step = (&'static str, &'static [&'static str]);
 
 /// Checks that need no binary.
@@ -68,7 +68,7 @@ const CHECKS: &[Step] = &[
     ("program", &["build", "--quiet", "--release", "--package", "bt-cli"]),
 ];
 
-/// Real processes, and what would be published.
+/// Checks of real processes and of the packages.
 const PROCESSES: &[Step] = &[
     ("processes", &["test", "--package", "bt-tests", "--", "--nocapture", "--test-threads", "2"]),
     ("calls", &["run", "--quiet", "--release", "--package", "xtask", "--", "bench", "--calls"]),
@@ -120,9 +120,9 @@ fn step(root: &Path, args: &[&str], skips: &Path) -> Result<(bool, Duration)> {
     let status = cargo(root)
         .args(args)
         .env("RUSTDOCFLAGS", "-D warnings")
-        // Where tests note that they were skipped.
+        // The file in which tests record that they were skipped.
         .env("BT_SKIPS", skips)
-        // The errors of tests name their causes; where in the harness they were made helps nobody.
+        // The errors of tests name their causes; a backtrace of the harness would add nothing.
         .env("RUST_LIB_BACKTRACE", "0")
         .status()
         .with_context(|| format!("cargo {}", args.join(" ")))?;

@@ -1,20 +1,19 @@
 //! `cost`: instructions of the engine for one input, with few and with many peers, pieces and idle
 //! torrents; and of the decoder for a message.
 //!
-//! Decides: what is compared, and how much more the many may cost. Must not know: how the engine
-//! works.
-//! Invariant: only the calls that are meant are counted, and the start is subtracted: a count is
-//! the same in every run.
+//! Decides: what is compared, and the limits of the ratios. Must not know: how the engine works.
+//! Invariant: only the named calls are counted, without the start: a count is the same in every
+//! run.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bt_tests::{build_release, skip};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Inputs that are counted, and those before them in which the swarm comes to life.
+/// The number of counted inputs, and of those before them in which the swarm starts.
 const COUNTED: u64 = 10_000;
 const BEFORE: u64 = 10_000;
-/// Messages that are decoded and counted, after as many that are not counted.
+/// The number of counted messages; as many uncounted ones come first.
 const MESSAGES: u64 = 1000;
 /// The calls that make an engine work.
 const ENGINE: &[&str] = &[
@@ -22,12 +21,12 @@ const ENGINE: &[&str] = &[
     "bt_engine::engine::Engine::wake",
     "bt_engine::engine::Engine::poll",
 ];
-/// Those that turn bytes into messages.
+/// The calls that turn bytes into messages.
 const DECODER: &[&str] = &["bt_peer_wire::connection::Connection::next"];
-/// How many times as much an input may cost at most among the many.
+/// The greatest ratio of the cost of an input with many to that with few.
 const TIMES_MAX: f64 = 2.0;
 
-/// Counts, prints a table, and fails if many cost too much.
+/// Counts, prints a table, and fails if a ratio exceeds its limit.
 pub(crate) fn run() -> Result<()> {
     if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
         skip!("valgrind is not installed");
@@ -58,7 +57,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Instructions that these calls take when the example is run with these arguments.
+/// Counts the instructions of these calls in a run of the example with these arguments.
 fn count(example: &Path, calls: &[&str], arguments: &[String]) -> Result<u64> {
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"]);

@@ -1,6 +1,7 @@
 //! `fuzz`: every target of `tests/fuzz` for a while, with inputs that no run before tried.
 //!
-//! Decides: for how long, from which seed, who draws the inputs. Must not know: any target.
+//! Decides: for how long, from which seed, which engine draws the inputs. Must not know: any
+//! target.
 //! Invariant: drawn by chance, the same seed and the same number of executions are the same inputs;
 //! libFuzzer goes on from what it found before.
 
@@ -11,7 +12,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Which targets.
+/// The targets to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only targets with this in their name
@@ -19,15 +20,15 @@ pub(crate) struct Args {
     /// How long each target runs
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Where the inputs begin; the clock if it is not given
+    /// Seed of the inputs; the clock if it is not given
     #[arg(long)]
     seed: Option<u32>,
-    /// Who draws the inputs: both, one after the other, if it is not given
+    /// Engine that draws the inputs; both, one after the other, if it is not given
     #[arg(long, value_enum)]
     engine: Option<Engine>,
 }
 
-/// Who draws the inputs.
+/// The engine that draws the inputs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Engine {
     /// Chance, which changes files of the corpus
@@ -87,7 +88,7 @@ fn has_nightly() -> bool {
         .is_ok_and(|said| said.status.success())
 }
 
-/// What makes the compiler count branches for libFuzzer.
+/// The compiler options that count branches for libFuzzer.
 const FLAGS: [&str; 7] = [
     "--cfg fuzzing",
     "--cfg fuzzing_libfuzzer",
@@ -97,9 +98,9 @@ const FLAGS: [&str; 7] = [
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
 ];
-/// The longest input in bytes.
+/// The greatest length of an input, in bytes.
 const INPUT_MAX: u32 = 16 << 10;
-/// One input may take so many seconds.
+/// The limit of one input, in seconds.
 const INPUT_SECONDS: u32 = 20;
 
 fn by_coverage(args: &Args, seed: u32, root: &Path) -> Result<()> {
@@ -156,7 +157,7 @@ fn build(root: &Path, folder: &Path) -> Result<PathBuf> {
         .args(["--no-run", "--message-format", "json", "--target"])
         .arg(host.context("rustc says for whom it compiles")?);
     command.current_dir(root).env("RUSTFLAGS", FLAGS.join(" ")).env("CARGO_TARGET_DIR", folder);
-    // Cargo and rustc of this run would be asked in place of those of the toolchain.
+    // These variables would select the cargo and rustc of this run in place of the toolchain's.
     command
         .env_remove("CARGO")
         .env_remove("RUSTC")

@@ -9,7 +9,7 @@ use bt_tests::{Bt, Client, Meeting, Net, Protocol};
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Whom to meet.
+/// The clients to meet.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only this client; repeat for more
@@ -20,7 +20,7 @@ pub(crate) struct Args {
     write: bool,
 }
 
-/// Separates what a person writes in docs/interop.md from what is written here.
+/// The mark in docs/interop.md between the written text and the generated part.
 const MARK: &str = "<!-- what follows is written by `cargo xtask interop --write` -->\n";
 
 /// Runs all meetings and prints the table.

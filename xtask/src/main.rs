@@ -55,7 +55,7 @@ enum Task {
     Race(race::Args),
     /// Kills, power cuts, a full disk, changed files: real `bt` processes, and what they promise
     Torture(torture::Args),
-    /// Every parser and every machine, against inputs that nobody means well with
+    /// Every parser and every machine, against hostile inputs
     Fuzz(fuzz::Args),
     /// Every shipped crate, packed as it would be published, and built from that
     Packages,

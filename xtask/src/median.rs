@@ -1,9 +1,9 @@
 //! The median: what stands for several runs.
 //!
 //! Decides: nothing else. Must not know: what was measured.
-//! Invariant: of nothing it is zero.
+//! Invariant: the median of no values is zero.
 
-/// The middle value, or the mean of the two in the middle.
+/// Returns the middle value, or the mean of the two in the middle.
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);

@@ -8,13 +8,13 @@ use bt_tests::cargo;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-/// The packages that stay here.
+/// The packages that are not published.
 const NOT_SHIPPED: [&str; 3] = ["xtask", "bt-tests", "bt-fuzz"];
 
 /// Packs and builds the crates of the workspace at `root`.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    // Builds of a crate from a registry are told apart by its version alone too, so that nothing of
-    // an earlier run may be here.
+    // Cargo tells builds of a registry crate apart by version alone, so nothing of an earlier run
+    // may remain.
     let target = root.join("target/packages");
     remove(&target)?;
     forget_unpacked(root)?;
@@ -28,17 +28,17 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 /// Removes our crates from among the sources that Cargo unpacked from local registries.
 ///
 /// To build a packed crate that needs another of ours, Cargo makes a local registry in the target
-/// folder and unpacks it under its home, in a folder named after the registry's path. What it finds
-/// there it takes without a look at the content, so that a second run in the same place with the
-/// same version would build against the crates of the first.
+/// folder. It unpacks that under its home, in a folder named after the registry's path, and does
+/// not check existing content. So a second run with the same version would build against the crates
+/// of the first.
 fn forget_unpacked(root: &Path) -> Result<()> {
     let Some(sources) = cargo_home().map(|home| home.join("registry/src")) else { return Ok(()) };
     let crates: Vec<_> = names(&root.join("crates"))?
         .iter()
         .map(|name| format!("{name}-{}", env!("CARGO_PKG_VERSION")))
         .collect();
-    // The name of a registry that has a host begins with it, that of a local one with the dash
-    // before the hash.
+    // The name of a remote registry begins with its host. The name of a local one begins with the
+    // dash before the hash.
     for registry in names(&sources)?.iter().filter(|name| name.starts_with('-')) {
         for name in &crates {
             remove(&sources.join(registry).join(name))?;
@@ -61,7 +61,7 @@ fn cargo_home() -> Option<PathBuf> {
     env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")))
 }
 
-/// The names in a folder; none where there is no folder.
+/// Lists the names in a folder; none where there is no folder.
 fn names(folder: &Path) -> Result<Vec<String>> {
     match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),

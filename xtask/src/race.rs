@@ -1,9 +1,9 @@
 //! `race`: swarms with narrow uplinks, of `bt` and of foreign clients.
 //!
-//! Decides: the courses, who runs on them, what is compared: ratios within one run of the tool.
+//! Decides: the courses, the entrants, what is compared: ratios within one run of the tool.
 //! Must not know: how a client works.
-//! Invariant: runs are interleaved, A B C A B C, so that a slow minute of the machine hits
-//! everybody.
+//! Invariant: runs are interleaved, A B C A B C, so that a slow minute of the machine hits every
+//! entrant.
 
 use crate::median::median;
 use anyhow::{Context as _, Result};
@@ -35,7 +35,7 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Scenario {
-    /// Everybody has the same uplink
+    /// All peers have the same uplink
     Flash,
     /// Half of the leechers have four times the uplink of the others; the same in sum
     Unequal,
@@ -50,7 +50,7 @@ const PIECE: u64 = 256 << 10;
 /// An uplink of `flash`, in bits per second.
 const UPLINK: u64 = 9_000_000;
 
-/// Who seeds, and who downloads.
+/// The client that seeds, and the client that downloads.
 struct Entrant {
     name: String,
     seed: &'static dyn Client,
@@ -71,7 +71,7 @@ impl Scenario {
         RaceSpec { bytes: BYTES, piece: PIECE, seed_up: UPLINK, leecher_up, leave_at }
     }
 
-    /// Each entrant that is installed.
+    /// Lists the installed entrants.
     fn entrants(self, only: &[String]) -> Vec<Entrant> {
         let pairs: &[(&'static dyn Client, &'static dyn Client)] = match self {
             Scenario::Leave => &[
@@ -113,13 +113,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut entrants = args.scenario.entrants(&args.client);
     for run in 1..=args.runs {
         for entrant in &mut entrants {
-            // Whatever is left of a run goes with its network.
+            // The rest of a run is removed with its network.
             let net = Net::new().context("network namespaces need root and `ip`")?;
             let outcome = spec
                 .run(&net, entrant.seed, entrant.leecher)
                 .with_context(|| entrant.name.clone())?;
             eprintln!("run {run}, {}: {}", entrant.name, brief(&outcome, &spec));
-            // Without a seed that is a result; with one it needs an explanation.
+            // Without a seed an unfinished leecher is a result; with a seed it needs an
+            // explanation.
             if let (None, Some(stuck)) = (spec.leave_at, outcome.stuck.first()) {
                 eprintln!("one that did not finish: {stuck}");
             }
@@ -150,7 +151,8 @@ fn brief(outcome: &Outcome, spec: &RaceSpec) -> String {
     )
 }
 
-/// The median over runs of when the last one finished; `None` if in one run somebody did not.
+/// Returns the median over runs of the time at which the last leecher finished; `None` if any
+/// leecher did not.
 fn last(entrant: &Entrant, spec: &RaceSpec) -> Option<f64> {
     let all =
         entrant.outcomes.iter().all(|outcome| outcome.finished.len() == spec.leecher_up.len());

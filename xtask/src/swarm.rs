@@ -1,6 +1,6 @@
 //! `swarm-test`: real `bt` processes over loopback.
 //!
-//! Decides: the cast, and who dies. Must not know: how `bt` works.
+//! Decides: the processes, and which of them is killed. Must not know: how `bt` works.
 //! Invariant: it succeeds only when every surviving copy equals the original.
 
 use anyhow::{Context as _, Result};
@@ -10,7 +10,7 @@ use std::time::Instant;
 /// The seeds' uplinks together, so that leechers must share.
 const UPLINK_MIB: u32 = 16;
 
-/// Who takes part.
+/// The processes of a swarm.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Seeds; together they upload at most 16 MiB/s
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
 
-    // Those that wait behind a slower one are timed a little late, never early.
+    // A leecher that is complete before a slower one in the list is timed late, never early.
     let mut times = Vec::new();
     for (leecher, _) in &leechers {
         leecher.wait_event("complete", PATIENCE)?;

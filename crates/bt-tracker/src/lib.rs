@@ -12,7 +12,7 @@
 //! let mut tracker = Tracker::new(Config::default(), [7; 32]);
 //! let (hash, id) = ("aaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbb");
 //! let target = format!("/announce?info_hash={hash}&peer_id={id}&port=6881&left=0");
-//! let answer = tracker.http(Time::ZERO, "192.0.2.1".parse().unwrap(), target);
+//! let answer = tracker.http(Time::ZERO, "192.0.2.1".parse().unwrap(), &target);
 //! assert_eq!(answer.status, 200);
 //! assert!(answer.body.starts_with(b"d8:completei1e"));
 //! ```

@@ -1,7 +1,8 @@
 //! The engine, among peers that say anything.
 //!
-//! Decides: what an order may be after what was said and done. Must not know: the engine's insides.
-//! Invariant: peers' words are bytes that the codec accepted; the store and the tracker are honest.
+//! Decides: which orders are allowed after each input. Must not know: the inside of the engine.
+//! Invariant: messages of peers are bytes that the codec accepted; the store and the tracker are
+//! honest.
 
 use crate::steps::Steps;
 use crate::wire::{PIECES, read};
@@ -21,14 +22,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 const KEY: TorrentKey = TorrentKey(1);
-/// Blocks of a piece.
+/// The number of blocks in a piece.
 const BLOCKS: u32 = 2;
-/// Orders after one input at most.
+/// The greatest number of orders after one input.
 const ORDERS_MAX: usize = 5_000;
-/// A deadline that has passed is dealt with in so many wakes.
+/// The number of wakes within which the engine must handle a passed deadline.
 const WAKES_MAX: usize = 100;
 
-/// What is known of a peer from what went over its connection.
+/// The state of a peer, from the messages on its connection.
 #[derive(Default)]
 struct Peer {
     is_unchoked: bool,
@@ -96,7 +97,7 @@ impl World {
         self.obey();
     }
 
-    /// Hears all orders; each must be one that may be given.
+    /// Takes all orders and fails at one that is not allowed.
     fn obey(&mut self) {
         let mut orders = 0;
         while let Some(output) = self.engine.poll() {
@@ -175,7 +176,7 @@ impl World {
                 self.stored.retain(|block| block.piece() != piece);
             }
             Output::HangUp(key, _) => {
-                // One may be turned away at the door.
+                // The engine may refuse a new connection.
                 self.peers.remove(&key);
                 self.gone.insert(key);
             }
@@ -186,7 +187,7 @@ impl World {
         }
     }
 
-    /// What a peer's bytes turn out to be. A fault ends the connection.
+    /// Decodes the bytes of a peer. A fault ends the connection.
     fn frames(&mut self, key: PeerKey, bytes: &[u8]) {
         let shaken = [&handshake([0; 8], 0).to_bytes()[..], bytes].concat();
         let (came, fault) = read(&shaken, std::iter::empty());
@@ -205,7 +206,7 @@ impl World {
                 _ => {}
             }
         }
-        // Whoever unchokes and chokes in one read may be asked between.
+        // The engine may send requests to a peer that unchokes and chokes in one read.
         let was_unchoked = messages.contains(&Message::Unchoke);
         let is_unchoked = peer.is_unchoked;
         peer.is_unchoked |= was_unchoked;
@@ -327,7 +328,7 @@ impl World {
         }
     }
 
-    /// Whatever was due is done, and then nothing is.
+    /// Wakes the engine until nothing is due any more.
     fn wake(&mut self) {
         let mut wakes = 0;
         while self.engine.deadline().is_some_and(|at| at <= self.now) {

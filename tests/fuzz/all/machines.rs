@@ -1,6 +1,6 @@
 //! The tracker, a node of the DHT, and the exchange with a UDP tracker.
 //!
-//! Decides: what must hold after each step. Must not know: a machine's insides.
+//! Decides: what must hold after each step. Must not know: the inside of a machine.
 //! Invariant: time goes forward; each step is answered to its end before the next.
 
 use crate::steps::Steps;
@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// Orders after one input at most.
+/// The greatest number of orders after one input.
 const ORDERS_MAX: usize = 2_000;
 
 fn host(number: u8) -> IpAddr {
@@ -132,7 +132,7 @@ fn udp_exchange() {
                 }
             }
         }
-        // Whatever came, it ends.
+        // The exchange ends after any input.
         for _ in 0..100 {
             let Some(at) = exchange.deadline() else { break };
             exchange.wake(at);
@@ -159,7 +159,7 @@ fn dht_node() {
                     node.handle(now, Input::Datagram { from, bytes });
                 }
                 2 | 3 => {
-                    // An answer to a query of ours, from the one who was asked.
+                    // An answer to a query of the node, from the queried address.
                     let (mut bytes, nth) = (steps.bytes().to_vec(), steps.below(255));
                     let Some((to, query)) = sent.get(usize::from(nth) % sent.len().max(1)).cloned()
                     else {
@@ -230,7 +230,7 @@ fn dht_node() {
             }
             sent.drain(..sent.len().saturating_sub(64));
         }
-        // Whatever came, every question ends.
+        // Every query ends after any input.
         for _ in 0..20_000 {
             if ended.len() as u64 == asked {
                 return;

@@ -1,4 +1,4 @@
-//! Every parser and every machine, against inputs that nobody means well with.
+//! Every parser and every machine, against hostile inputs.
 //!
 //! Decides: nothing; each module has its targets. Must not know: how inputs are made.
 //! Invariant: a target panics at a finding and at nothing else.

@@ -1,6 +1,6 @@
-//! What reads files, links, datagrams and HTTP bodies.
+//! Parsers of files, links, datagrams and HTTP bodies.
 //!
-//! Decides: what must hold of whatever is accepted. Must not know: how it is parsed.
+//! Decides: what must hold of accepted input. Must not know: how it is parsed.
 //! Invariant: what was accepted, written and read again is the same.
 
 use bt_bencoding::{Cursor, Kind, Limits, Writer, scan, write};
@@ -92,7 +92,7 @@ fn metainfo() {
 fn magnet() {
     fuzz("magnet", |input| {
         let Ok(mut magnet) = Magnet::parse(&String::from_utf8_lossy(input)) else { return };
-        // What was left out is not written.
+        // Skipped parts of a link are not written again.
         magnet.warnings.clear();
         match Magnet::parse(&magnet.to_string()) {
             // Escaped, a link may be three times as long.
@@ -125,19 +125,19 @@ fn tracker_http() {
 #[test]
 fn tracker_udp() {
     fuzz("tracker_udp", |input| {
-        // Of longer ones not everything is written.
+        // A longer request is not written in full.
         if let Some(request) = UdpRequest::parse(input).filter(|_| input.len() <= UDP_PAYLOAD_MAX) {
             assert_eq!(UdpRequest::parse(&request.write()), Some(request));
         }
         for family in [AddressFamily::V4, AddressFamily::V6] {
-            // A longer one has more than we write, and bytes that are no text become longer ones
-            // that say so.
+            // A longer reply has more than the writer emits, and bytes that are no UTF-8 become
+            // longer replacement characters.
             let is_ours = |reply: &UdpReply| match reply {
                 UdpReply::Error { message, .. } => {
                     message.is_ascii() && message.len() <= UDP_PAYLOAD_MAX - 8
                 }
                 UdpReply::Scrape { counts, .. } => counts.len() <= SCRAPE_HASHES_MAX,
-                // An IPv4 address within an IPv6 one is read as what it is.
+                // An IPv4-mapped IPv6 address is read as IPv4.
                 UdpReply::Announce { reply, .. } => {
                     input.len() <= UDP_PAYLOAD_MAX
                         && reply
@@ -181,7 +181,7 @@ fn dht_nodes() {
     });
 }
 
-/// The torrent of the journals in the corpus: seven pieces of zeros in three files.
+/// Returns the torrent of the journals in the corpus: seven pieces of zeros in three files.
 fn torrent() -> bt_metainfo::Info {
     let digests = vec![bt_hash::sha1(&[0; 16_384]); 7];
     let files = vec![
@@ -204,8 +204,8 @@ fn journal() {
         let (state, disk, name) = (Arc::new(MemStorage::new()), MemStorage::new(), Path::new("j"));
         state.create_new(name).expect("a new disk");
         state.write_at(name, 0, &[IoSlice::new(input)]).expect("a disk without a limit");
-        // Of nothing that is there anything can be had, whatever the journal says: either it claims
-        // nothing, or what it claims is gone. And a journal that was opened says the same again.
+        // No file is there, so that no piece can be had: the journal claims none, or its claims are
+        // gone. A journal that was opened yields the same again.
         let open = || {
             let journal = Journal::open(state.clone(), name, id, layout.geometry())
                 .expect("no journal is an error");

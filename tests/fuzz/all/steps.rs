@@ -1,4 +1,4 @@
-//! Bytes that say what happens to a machine, step by step.
+//! Bytes that choose the inputs of a machine, step by step.
 //!
 //! Decides: how a byte becomes a choice. Must not know: any machine.
 //! Invariant: it ends when the bytes do.
@@ -14,19 +14,19 @@ impl<'a> Steps<'a> {
         Steps(bytes)
     }
 
-    /// The next choice among so many; `None` at the end.
+    /// Returns the next choice among `among`; `None` at the end.
     pub(crate) fn choose(&mut self, among: u8) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         first.checked_rem(among)
     }
 
-    /// The same, zero at the end.
+    /// Returns the next choice below `bound`; zero at the end.
     pub(crate) fn below(&mut self, bound: u8) -> u8 {
         self.choose(bound).unwrap_or_default()
     }
 
-    /// Bytes with their length before them.
+    /// Reads bytes with their length before them.
     pub(crate) fn bytes(&mut self) -> &'a [u8] {
         let Some((&[high, low], rest)) = self.0.split_first_chunk() else { return &[] };
         let len = usize::from(u16::from_be_bytes([high, low])).min(rest.len());
@@ -35,7 +35,7 @@ impl<'a> Steps<'a> {
         bytes
     }
 
-    /// A later moment: from a millisecond to four minutes.
+    /// Returns a later moment: from a millisecond to four minutes.
     pub(crate) fn later(&mut self, now: Time) -> Time {
         now + Duration::from_millis(u64::from(self.below(16)) + (1 << self.below(18)))
     }

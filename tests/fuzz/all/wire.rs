@@ -1,4 +1,4 @@
-//! What reads a peer's bytes.
+//! The readers of a peer's bytes.
 //!
 //! Decides: where the bytes are split. Must not know: frames.
 //! Invariant: how the bytes are split changes nothing.
@@ -14,8 +14,7 @@ use bytes::Bytes;
 /// Pieces of the torrent that the corpus speaks of.
 pub(crate) const PIECES: u32 = 12;
 
-/// Everything that a connection makes of bytes that come in parts of these lengths, and how it
-/// ends.
+/// Feeds a connection bytes in parts of these lengths; returns all its messages and its end.
 pub(crate) fn read(
     bytes: &[u8],
     mut lengths: impl Iterator<Item = usize>,
@@ -50,7 +49,7 @@ fn peer_wire() {
         }) {
             let mut bytes = Vec::new();
             message.encode(&mut bytes);
-            // Of a message that we do not know only its kind is kept.
+            // Of an unknown message only its kind is kept.
             if !matches!(message, Message::Unknown(_)) {
                 assert_eq!(bytes.len(), message.encoded_len(), "{message:?}");
             }

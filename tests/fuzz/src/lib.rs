@@ -1,13 +1,12 @@
-//! How a target is run: its corpus first, then inputs that grow out of the corpus, so many or for
-//! so long.
+//! How a target is run: its corpus first, then inputs grown from the corpus, up to a number or a
+//! time.
 //!
 //! Decides: how an input is made of a corpus. Must not know: any target.
 //! Invariant: a target that fails fails again with the seed that is printed.
 //!
-//! A random input dies at the first byte that a parser looks at. So what the engine draws is a
-//! recipe: which file of the corpus is taken, and what is done to it. A target gets the result.
-//! libFuzzer sees which branches an input takes, grows the corpus itself, and its inputs are given
-//! as they are.
+//! A parser refuses a random input at its first byte. So the engine draws a recipe: which file of
+//! the corpus is taken, and how it is changed. A target gets the result. libFuzzer sees which
+//! branches an input takes and grows the corpus itself; its inputs are used as they are.
 
 mod recipe;
 
@@ -17,18 +16,18 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Inputs that are tried where nobody says for how long.
+/// The number of inputs that are tried where no time is given.
 const INPUTS: usize = 4_000;
-/// The longest recipe in bytes.
+/// The greatest length of a recipe, in bytes.
 const RECIPE_MAX: usize = 2_048;
-/// Seconds for which each target runs, in place of a number of inputs.
+/// The variable with the seconds for which each target runs, in place of a number of inputs.
 const SECONDS: &str = "BT_FUZZ_SECONDS";
 
-/// What libFuzzer is told; it is there only where libFuzzer draws the inputs.
+/// The variable with libFuzzer's arguments; it is set only where libFuzzer draws the inputs.
 const LIBFUZZER: &str = "BOLERO_LIBFUZZER_ARGS";
 
-/// Runs `check`, which panics at a finding, with the files of `corpus/NAME`, and with what grows
-/// out of them.
+/// Runs `check`, which panics at a finding, with the files of `corpus/NAME` and with inputs grown
+/// from them.
 pub fn fuzz(name: &str, check: impl Fn(&[u8]) + RefUnwindSafe) {
     let corpus = corpus(name);
     corpus.iter().for_each(|input| check(input));
@@ -52,7 +51,7 @@ pub fn fuzz(name: &str, check: impl Fn(&[u8]) + RefUnwindSafe) {
     );
 }
 
-/// The files of a target, in the order of their names.
+/// Reads the corpus files of a target, in the order of their names.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
     let entries =

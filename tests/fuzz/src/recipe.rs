@@ -1,15 +1,15 @@
-//! Bytes that say how an input is made of others.
+//! Bytes that describe how an input is made of others.
 //!
 //! Decides: what is done to an input. Must not know: what the input is for.
 //! Invariant: every recipe makes an input, and the same one each time; one that is short does
 //! little.
 
-/// Changes of one input at most.
+/// The greatest number of changes of one input.
 const STEPS_MAX: u8 = 12;
-/// The longest input in bytes.
+/// The greatest length of an input, in bytes.
 const INPUT_MAX: usize = 1 << 16;
 
-/// What parsers get wrong.
+/// Texts that parsers often get wrong.
 const SPITEFUL: [&[u8]; 16] = [
     b"0",
     b"-1",
@@ -40,7 +40,7 @@ impl<'a> Recipe<'a> {
     /// Makes the input.
     pub(crate) fn cook(mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
         let kind = self.byte();
-        // One in eight is what the recipe itself says.
+        // One input in eight is the bytes of the recipe itself.
         if kind.is_multiple_of(8) {
             return self.0.to_vec();
         }
@@ -76,7 +76,7 @@ impl<'a> Recipe<'a> {
                 let fresh: Vec<u8> = (0..count).map(|_| self.byte()).collect();
                 input.splice(at..at, fresh);
             }
-            // A number, or whatever is there, becomes one that parsers get wrong.
+            // A number, or any other text, becomes one that parsers often get wrong.
             6 => {
                 let rest = input.get(at..).unwrap_or_default();
                 let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -101,14 +101,14 @@ impl<'a> Recipe<'a> {
         corpus.get(self.below(corpus.len())).map_or(&[], Vec::as_slice)
     }
 
-    /// The next byte; zero when there is none left.
+    /// Returns the next byte; zero at the end.
     fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         *first
     }
 
-    /// A number below `bound`; zero if that is zero.
+    /// Returns a number below `bound`; zero if `bound` is zero.
     fn below(&mut self, bound: usize) -> usize {
         let number = usize::from(self.byte()) << 8 | usize::from(self.byte());
         number.checked_rem(bound).unwrap_or_default()

@@ -1,9 +1,9 @@
-//! What a `bt get` remembers on the disk, spoilt while it was stopped or killed.
+//! The journal of a `bt get`, spoilt while the download does not run.
 //!
-//! Decides: how it is spoilt, and what must come of it. Must not know: how a journal is read; its
+//! Decides: how the journal is spoilt, and the outcome. Must not know: how `bt` reads a journal;
 //! records are written by hand here.
-//! Invariant: no piece is claimed that is not on the disk, nothing that is right there is fetched
-//! again, and the copy is right in the end.
+//! Invariant: `bt` claims no piece that is not on the disk and fetches no right piece again; the
+//! copy is right in the end.
 
 use super::scene::{clean, settled, sound};
 use super::{Figures, Outcome, Report, Row, Scale};
@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 
 /// The exit code of a command that cannot use the disk.
 const DISK: i32 = 6;
-/// Length in bytes of a record's head: the length of its body, and the body's checksum.
+/// The length of a record's head in bytes: body length and body checksum.
 const HEAD: usize = 8;
 
 pub(super) struct Case {
     name: &'static str,
     outcome: Outcome,
-    /// The download was killed, not stopped: there is no word of a clean end.
+    /// The download was killed, so that the journal records no clean end.
     killed: bool,
     harm: fn(&Spoilt) -> Result<()>,
 }
@@ -35,7 +35,7 @@ const fn killed(name: &'static str, outcome: Outcome, harm: fn(&Spoilt) -> Resul
     Case { name, outcome, killed: true, harm }
 }
 
-/// The state of a download that does not run.
+/// The files of a download that does not run.
 pub(super) struct Spoilt {
     journal: PathBuf,
     /// The journal of a complete copy of the same torrent elsewhere.
@@ -124,7 +124,7 @@ pub(super) const CASES: &[Case] = &[
     stopped("a million records of one piece", Rechecked, |it| {
         it.edit(|bytes| bytes.extend(record(b"D\x00\x00\x00\x00").repeat(1_000_000)))
     }),
-    // ---- what else lies there ----
+    // ---- other files beside the journal ----
     stopped("taken away", Rechecked, |it| Ok(fs::remove_file(&it.journal)?)),
     stopped("with another name too", Ignored, |it| {
         Ok(fs::hard_link(&it.journal, it.journal.with_extension("kept"))?)
@@ -177,7 +177,7 @@ impl Spoilt {
         Ok(fs::write(&self.journal, bytes)?)
     }
 
-    /// Changes the body of the first record, and makes its checksum right again.
+    /// Changes the body of the first record and corrects its checksum.
     fn edit_header(&self, change: impl FnOnce(&mut [u8])) -> Result<()> {
         self.edit(|bytes| {
             let end = HEAD + usize::from(bytes[0]);
@@ -188,12 +188,12 @@ impl Spoilt {
     }
 }
 
-/// A record: length, checksum, body.
+/// Builds a record: length, checksum, body.
 fn record(body: &[u8]) -> Vec<u8> {
     [&(body.len() as u32).to_le_bytes()[..], &crc32c(body).to_le_bytes(), body].concat()
 }
 
-/// CRC-32C (Castagnoli), bit by bit.
+/// Computes CRC-32C (Castagnoli), bit by bit.
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
@@ -204,7 +204,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 
 /// Plays all cases.
 pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
-    // Slowly enough to be stopped in the middle.
+    // The rate is low enough to stop a download in the middle.
     let fixture = Fixture::new(scale.mib as usize, scale.up.unwrap_or("8MiB/s"))?;
     let seed = fixture.seed()?;
     let precious = fixture.stage.path("precious");
@@ -217,7 +217,7 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
             dir: fixture.stage.path(format!("copy {number}")),
         }
     };
-    // A clean one was stopped, too.
+    // A clean download was stopped, too.
     let alone = clean(|| {
         let place = place();
         place.stop(&fixture, false)?;
@@ -254,18 +254,18 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     report.end()
 }
 
-/// Where a download lies, and what it remembers.
+/// The folders of a download: its data and its state.
 struct Place {
     home: PathBuf,
     dir: PathBuf,
 }
 
-/// A download that went on, and seeds.
+/// A download that resumed, completed and seeds.
 struct Resumed {
     get: Process,
-    /// From its start until it was complete.
+    /// The time from its start until it was complete.
     took: Duration,
-    /// Bytes that were right on the disk before.
+    /// The bytes that were right on the disk before.
     right: u64,
 }
 
@@ -277,7 +277,7 @@ impl Place {
             .context("there is a journal")
     }
 
-    /// A download that ends in its first half.
+    /// Runs a download and ends it in its first half.
     fn stop(&self, fixture: &Fixture, killed: bool) -> Result<()> {
         let get = Process::start("get", &mut fixture.get(&self.home, &self.dir))?;
         get.wait_for("a beginning", PATIENCE, |event| {
@@ -292,7 +292,7 @@ impl Place {
         Ok(())
     }
 
-    /// The same command again goes on and completes.
+    /// Runs the same command again and waits until the download is complete.
     fn go_on(&self, fixture: &Fixture) -> Result<Resumed> {
         let right = fixture.right_bytes(&self.dir);
         let began = Instant::now();
@@ -304,7 +304,7 @@ impl Place {
         Ok(Resumed { get, took, right })
     }
 
-    /// Ends it: it had found all that was right, and its copy is right.
+    /// Ends the download. Fails unless it found all right pieces and its copy is right.
     fn end(&self, fixture: &Fixture, Resumed { get, right, .. }: Resumed) -> Result<()> {
         let summary = sound(get.stop(PATIENCE)?.expect_code(0)?)?.event("summary")?;
         let there = summary["bytes_there"]
@@ -317,8 +317,8 @@ impl Place {
         ensure_same(&fixture.stage.path("data.bin"), &Fixture::copy(&self.dir))
     }
 
-    /// The same command again says why it cannot go on. What is in its way is then taken away, with
-    /// all that was remembered.
+    /// Runs the same command again, which must state why it cannot resume. Then removes the
+    /// obstacle and the whole journal.
     fn refuse(&self, fixture: &Fixture, code: i32) -> Result<()> {
         let right = fixture.right_bytes(&self.dir);
         let refusal = sound(

@@ -1,7 +1,8 @@
-//! Somebody who connects to an honest `bt seed` and sends what it likes.
+//! A hostile leech: a peer that connects to an honest `bt seed` and sends anything.
 //!
-//! Decides: what is sent, and what must come of it. Must not know: what the seed does inside.
-//! Invariant: one seed lives through all cases; beside each somebody downloads everything from it.
+//! Decides: what the leech sends, and the outcome. Must not know: what the seed does inside.
+//! Invariant: one seed lives through all cases; beside each case an honest peer downloads
+//! everything from it.
 
 use super::scene::{Scene, clean, settled, sound};
 use super::wire::{Swarm, Wire};
@@ -16,22 +17,22 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What all cases together may leave, in bytes, where they are played for long: nothing may grow
-/// from case to case.
+/// The memory in bytes that all cases together may leave in a long run: it must not grow from case
+/// to case.
 const ALL_OVER_MAX: u64 = 16 << 20;
 
-/// A flood.
+/// The number of messages of a flood.
 const MANY: usize = 10_000;
-/// Between two bytes of somebody who takes its time: a handshake takes longer than it may.
+/// The time between two bytes of a slow peer: its handshake exceeds the seed's deadline.
 const DRIP: Duration = Duration::from_millis(200);
 
 pub(super) struct Case {
     name: &'static str,
     outcome: Outcome,
-    /// It waits for a deadline of the seed's: such cases are played together.
+    /// The case waits for a deadline of the seed: such cases run at the same time.
     is_slow: bool,
-    /// It is played once also where others go on: it is served as anybody is, and would take its
-    /// share of the uplink, which is no harm.
+    /// The case runs once even in a sustained run. The seed serves this peer as any other, so a
+    /// repetition would only take a share of the uplink.
     is_once: bool,
     play: fn(&mut Wire) -> Result<()>,
 }
@@ -233,7 +234,7 @@ pub(super) const CASES: &[Case] = &[
     case("a cancel of a piece that there is not", Ignored, |wire| {
         wire.shaken(&numbers(CANCEL, &[wire.swarm.pieces(), 0, BLOCK]))
     }),
-    // ---- payload and hints that nobody wants ----
+    // ---- payload and hints that the seed did not ask for ----
     case("a block that nobody asked for", Ignored, |wire| {
         wire.shaken(&frame(PIECE, &[0; 8 + BLOCK as usize]))
     }),
@@ -398,13 +399,13 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 impl Wire {
-    /// Shakes hands and sends bytes.
+    /// Exchanges handshakes and sends bytes.
     fn shaken(&mut self, bytes: &[u8]) -> Result<()> {
         self.shake()?;
         self.send(bytes)
     }
 
-    /// Shakes hands, says what extensions it has, and hears the other's.
+    /// Exchanges handshakes and extension handshakes.
     fn greeted(&mut self) -> Result<()> {
         self.shake()?;
         self.greet(1000)?;
@@ -413,7 +414,7 @@ impl Wire {
         })
     }
 
-    /// Shakes hands and waits until it is served.
+    /// Exchanges handshakes and waits for an unchoke.
     fn unchoked(&mut self) -> Result<()> {
         self.shaken(&frame(INTERESTED, &[]))?;
         self.hear_id(UNCHOKE).map(drop)
@@ -435,7 +436,7 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     let begun = seed.memory()?;
     let mut report = Report::new("leech");
     for batch in CASES.chunk_by(|one, other| one.is_slow && other.is_slow) {
-        // What the allocator keeps of one flood is not held against the next case.
+        // Memory that the allocator keeps of one flood does not count for the next case.
         let before = seed.memory()?;
         seed.forget_peak()?;
         let is_over = AtomicBool::new(false);
@@ -469,7 +470,7 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     report.end()
 }
 
-/// Plays a case until it has been played often enough.
+/// Plays a case once, or again and again while `goes_on` says so.
 fn play(case: &Case, at: SocketAddr, swarm: &Arc<Swarm>, goes_on: impl Fn() -> bool) -> Result<()> {
     loop {
         let mut wire = Wire::dial(at, swarm)?;
@@ -490,7 +491,8 @@ fn play(case: &Case, at: SocketAddr, swarm: &Arc<Swarm>, goes_on: impl Fn() -> b
     }
 }
 
-/// Whoever comes with this id is served, as soon as it is seen that the one before has gone.
+/// Fails unless the seed serves a new peer with this id. Tries again until the seed has noticed
+/// that the old peer is gone.
 fn ensure_welcome(id: [u8; 20], at: SocketAddr, swarm: &Arc<Swarm>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {

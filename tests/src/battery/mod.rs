@@ -1,10 +1,10 @@
-//! A battery of misbehaviours, byte by byte, against real `bt` processes: as a leech, as a seed, as
-//! a tracker, in torrents, in journals.
+//! A battery of misbehaviours, byte by byte, against real `bt` processes: by leeches, seeds,
+//! trackers, torrents and journals.
 //!
-//! Decides: what a case has to show, and what is measured beside it. Must not know: how `bt`
-//! defends itself.
-//! Invariant: each case names its safe outcome and fails without it; the process lives, says
-//! nothing of a bug, and an honest transfer beside it ends with the right bytes.
+//! Decides: what a case must show, and what is measured beside it. Must not know: how `bt` defends
+//! itself.
+//! Invariant: each case names its safe outcome and fails without it. The process lives and reports
+//! no bug; an honest transfer beside it ends with the right bytes.
 
 mod journal;
 mod leech;
@@ -18,79 +18,79 @@ use anyhow::{Result, bail};
 use std::fmt;
 use std::time::Duration;
 
-/// So soon after whoever misbehaved has gone, memory must be back.
+/// The time after a hostile peer has left within which memory must be back.
 pub const BACK_WITHIN: Duration = Duration::from_secs(5);
-/// So near to what it was before, in MiB.
+/// The memory that may remain above the level before the case, in MiB.
 pub const OVER_MAX: f64 = 8.0;
-/// While a case lasts it is at most this far from it, in MiB.
+/// The memory above the level before the case that is allowed while the case lasts, in MiB.
 pub const PEAK_MAX: f64 = 64.0;
-/// An honest transfer may take so many times as long as without misbehaviour beside it.
+/// The greatest ratio of the time of an honest transfer to its time without misbehaviour.
 pub const TIMES_MAX: f64 = 2.0;
-/// An honest transfer that takes no longer than this is not judged: it would be judged by the noise
-/// of the machine.
+/// The least time of an honest transfer that is judged: below it the noise of the machine decides.
 const JUDGED_FROM: Duration = Duration::from_secs(1);
 
-/// What happens to somebody, or something, that misbehaves.
+/// What happens to the peer, tracker or input that misbehaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// It is passed over, and whoever sent it is treated as before.
+    /// The message is ignored, and its sender is treated as before.
     Ignored,
-    /// It is answered by a refusal, and the connection goes on.
+    /// The request is refused, and the connection stays open.
     Rejected,
     /// The connection is closed.
     Dropped,
-    /// The connection is closed, and its address is not met again.
+    /// The connection is closed, and its address is banned.
     Banned,
-    /// Who left in the middle is forgotten: whoever comes as the same again is served.
+    /// The peer that left in the middle is forgotten: a peer that returns with its id is served.
     Forgotten,
-    /// Others are asked for what does not come.
+    /// Other peers are asked for what does not come.
     OthersAsked,
-    /// The command ends with this exit code and says why.
+    /// The command ends with this exit code and states the reason.
     Refused(i32),
-    /// What is remembered is not believed: the data is looked at, and the download goes on.
+    /// The journal is not trusted: the data is checked, and the download goes on.
     Rechecked,
 }
 
-/// What came of a case.
+/// The result of a case.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Who misbehaves.
+    /// The party that misbehaves.
     pub party: &'static str,
-    /// How.
+    /// The name of the case.
     pub case: &'static str,
-    /// What happened, as it should.
+    /// The outcome, which is the expected one.
     pub outcome: Outcome,
-    /// Memory over what it was before, in MiB, and the most of it at any time.
+    /// Memory above the level before the case, in MiB: afterwards, and the peak.
     pub held: Held,
-    /// Time of the honest transfer beside it.
+    /// The time of the honest transfer beside the case.
     pub took: Duration,
-    /// Time of such a transfer alone.
+    /// The time of such a transfer alone.
     pub clean: Duration,
 }
 
-/// How much.
+/// How much is played.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
-    /// Size of the honest transfer in MiB.
+    /// The size of the honest transfer in MiB.
     pub mib: u32,
-    /// What the uplink of honest seeds is limited to: what is lost by waiting for somebody bad has
-    /// its measure in that, and a download that is fed evenly has about the same memory each time.
+    /// The uplink limit of honest seeds, as `--up` takes it. It is the measure for time lost on a
+    /// hostile peer. A download at a steady rate also holds about the same memory each time.
     pub up: Option<&'static str>,
-    /// Misbehaviour goes on until the honest transfer beside it has ended, where that makes sense.
+    /// Whether misbehaviour lasts until the honest transfer beside it has ended, where that makes
+    /// sense.
     pub sustained: bool,
 }
 
 impl Scale {
-    /// Enough to see what happens.
+    /// The scale that shows the outcome.
     pub const QUICK: Scale = Scale { mib: 4, up: None, sustained: false };
-    /// Enough to measure.
+    /// The scale for measurements.
     pub const FULL: Scale = Scale { mib: 48, up: Some("16MiB/s"), sustained: true };
 }
 
-/// Plays all cases of a party.
+/// A function that plays all cases of a party.
 pub type Play = fn(&Scale) -> Result<Vec<Row>>;
 
-/// Who misbehaves, how many cases there are, and who plays them.
+/// Lists each party with its number of cases and the function that plays them.
 pub fn parties() -> [(&'static str, usize, Play); 5] {
     [
         ("leech", leech::CASES.len(), leech::run),
@@ -102,19 +102,20 @@ pub fn parties() -> [(&'static str, usize, Play); 5] {
 }
 
 impl Row {
-    /// How many times as long as alone the honest transfer took.
+    /// Returns the time of the honest transfer as a multiple of its time alone.
     pub fn times(&self) -> f64 {
         self.took.as_secs_f64() / self.clean.as_secs_f64().max(f64::EPSILON)
     }
 
-    /// Too much memory while the case lasted: this does not depend on the machine's speed.
+    /// Describes too much memory while the case lasted, which does not depend on the machine's
+    /// speed.
     pub fn peak_excess(&self) -> Option<String> {
         let Row { party, case, held: Held { peak, .. }, .. } = self;
         (*peak > PEAK_MAX)
             .then(|| format!("{party}, {case}: {peak:.1} MiB more than before at its peak"))
     }
 
-    /// What is wrong with the figures.
+    /// Describes the figures that exceed a limit.
     pub fn excess(&self) -> Option<String> {
         let Row { party, case, held: Held { over, .. }, .. } = self;
         let is_slow = self.times() > TIMES_MAX && self.took > JUDGED_FROM;
@@ -148,7 +149,7 @@ impl fmt::Display for Row {
     }
 }
 
-/// Gathers what came of cases: rows, and what failed. One failure does not hide another.
+/// The results of cases: rows and failures. One failure does not hide another.
 #[derive(Debug)]
 struct Report {
     party: &'static str,
@@ -181,16 +182,16 @@ impl Report {
     }
 }
 
-/// Memory of a process over what it was before, in MiB.
+/// Memory of a process above the level before the case, in MiB.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
-    /// A moment after the case.
+    /// The amount shortly after the case.
     pub over: f64,
-    /// The most at any time while it lasted.
+    /// The peak while the case lasted.
     pub peak: f64,
 }
 
-/// What was measured beside a case.
+/// The figures that were measured beside a case.
 #[derive(Clone, Copy, Debug)]
 struct Figures {
     held: Held,

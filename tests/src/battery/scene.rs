@@ -1,8 +1,8 @@
-//! What all parties of the battery share: a torrent, honest processes, and what is asked of every
-//! process.
+//! What all parties of the battery share: a torrent, honest processes, and checks of every process.
 //!
-//! Decides: what an honest transfer is, and how memory and time are taken. Must not know: any case.
-//! Invariant: a process that printed a panic or a bug fails, whatever else it did.
+//! Decides: what an honest transfer is, and how memory and time are measured. Must not know: any
+//! case.
+//! Invariant: a process that printed a panic or a bug fails its case.
 
 use super::wire::Swarm;
 use super::{BACK_WITHIN, Held, OVER_MAX, Scale};
@@ -19,24 +19,25 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Length in bytes of the pieces.
+/// The length of a piece, in bytes.
 const PIECE: u32 = 64 << 10;
-/// Clean transfers whose median time is compared with.
+/// The number of clean transfers, whose median time is the reference.
 const CLEAN: usize = 3;
 
-/// A torrent, and a folder for whoever has to do with it.
+/// A torrent, and a folder for the processes that share it.
 pub(super) struct Scene {
     pub(super) stage: Stage,
     pub(super) swarm: Arc<Swarm>,
     pub(super) torrent: PathBuf,
-    /// What is shared.
+    /// The file that is shared.
     pub(super) source: PathBuf,
     canary: Canary,
     copies: AtomicU32,
 }
 
 impl Scene {
-    /// The last piece is short, and the last byte of a bitfield has spare bits.
+    /// Makes a torrent whose last piece is short, and whose bitfield has spare bits in its last
+    /// byte.
     pub(super) fn new(scale: &Scale) -> Result<Scene> {
         let stage = Stage::new()?;
         let source = stage.path("data.bin");
@@ -50,7 +51,7 @@ impl Scene {
             .windows(7)
             .position(|window| window == b"4:infod")
             .context("a torrent has an info dictionary")?;
-        // It is the last key.
+        // `info` is the last key of the torrent.
         let info = bytes[at + 6..bytes.len() - 1].to_vec();
         let swarm = Swarm { info_hash: stage.info_hash(&torrent)?.0, info, content, piece: PIECE };
         let canary = Canary::new(&stage)?;
@@ -64,17 +65,17 @@ impl Scene {
         })
     }
 
-    /// A name that nobody had before, for a copy or an actor.
+    /// Returns an unused name for a copy or an actor.
     pub(super) fn fresh(&self, name: &str) -> String {
         format!("{name} {}", self.copies.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// A folder for a download, beside the canary.
+    /// Returns a folder for a download, beside the canary.
     pub(super) fn copy(&self) -> PathBuf {
         self.canary.downloads.join(self.fresh("copy"))
     }
 
-    /// An honest seed with this uplink, which connects to these peers.
+    /// Starts an honest seed with this uplink that connects to these peers.
     pub(super) fn seed(&self, up: Option<&str>, peers: &[SocketAddr]) -> Result<Process> {
         let mut command =
             self.stage.seed(&self.fresh("seed"), &self.torrent, &self.stage.path(""), LOOPBACK);
@@ -83,14 +84,14 @@ impl Scene {
         Process::start("honest seed", &mut command)
     }
 
-    /// The same when it is ready, and where it listens.
+    /// Starts such a seed, waits until it is ready, and returns its address.
     pub(super) fn ready_seed(&self, up: Option<&str>) -> Result<(Process, SocketAddr)> {
         let seed = self.seed(up, &[])?;
         let at = listening(&seed)?.parse()?;
         Ok((seed, at))
     }
 
-    /// `bt get`, without any peer.
+    /// Returns a `bt get` command without any peer.
     pub(super) fn get(&self, source: impl AsRef<Path>, copy: &Path, listen: SocketAddr) -> Command {
         let mut command = self.stage.bt(&self.fresh("get"));
         command
@@ -102,7 +103,7 @@ impl Scene {
         command
     }
 
-    /// An honest download of everything, and how long it took.
+    /// Runs an honest download of everything and returns how long it took.
     pub(super) fn honest(&self, from: SocketAddr) -> Result<Duration> {
         let copy = self.copy();
         let mut command = self.get(&self.torrent, &copy, LOOPBACK);
@@ -121,25 +122,25 @@ impl Scene {
         Ok(fs::remove_dir_all(copy)?)
     }
 
-    /// Fails if anything but download folders changed.
+    /// Fails if anything outside the download folders changed.
     pub(super) fn ensure_untouched(&self) -> Result<()> {
         self.canary.ensure_untouched()
     }
 }
 
-/// The median of a few clean transfers.
+/// Runs a few clean transfers and returns their median time.
 pub(super) fn clean(mut transfer: impl FnMut() -> Result<Duration>) -> Result<Duration> {
     let mut times = (0..CLEAN).map(|_| transfer()).collect::<Result<Vec<_>>>()?;
     times.sort_unstable();
     Ok(times[CLEAN / 2])
 }
 
-/// An address of this machine that was free a moment ago.
+/// Returns a loopback address whose port was free a moment ago.
 pub(super) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind(LOOPBACK)?.local_addr()?)
 }
 
-/// Fails if a process printed that something went wrong in itself.
+/// Fails if a process printed a panic or a bug.
 pub(super) fn sound(finished: Finished) -> Result<Finished> {
     for word in ["panicked", "bug:"] {
         ensure!(!finished.err.contains(word), "it printed {word:?}: {}", finished.err);
@@ -147,8 +148,8 @@ pub(super) fn sound(finished: Finished) -> Result<Finished> {
     Ok(finished)
 }
 
-/// Waits until a process has about as much memory as before; how many MiB more it has then, and had
-/// at most.
+/// Waits until a process holds about as much memory as before. Returns the MiB above that, then and
+/// at the peak.
 pub(super) fn settled(process: &Process, before: u64) -> Result<Held> {
     let deadline = Instant::now() + BACK_WITHIN;
     loop {
@@ -161,14 +162,14 @@ pub(super) fn settled(process: &Process, before: u64) -> Result<Held> {
     }
 }
 
-/// Runs a command that ends by itself, and the most memory that it was seen to have, in MiB.
+/// Runs a command that ends by itself, and returns the greatest memory that was seen, in MiB.
 pub(super) fn watched(name: &str, command: &mut Command) -> Result<(Finished, f64)> {
     let process = Process::start(name, command)?;
     let deadline = Instant::now() + PATIENCE;
     let mut peak = 0;
     while !process.is_over()? {
         ensure!(Instant::now() < deadline, "{name} does not end\n{}", process.transcript());
-        // Gone in the meantime, it has none.
+        // A process that has ended in the meantime holds none.
         peak = process.peak_memory().unwrap_or_default().max(peak);
         thread::sleep(Duration::from_millis(1));
     }

@@ -1,9 +1,10 @@
-//! Somebody whom a `bt get` connects to, and who serves as it likes: payload, and the metadata of a
-//! magnet link.
+//! A hostile seed: a peer that a `bt get` connects to, and that serves payload and magnet metadata
+//! as it likes.
 //!
-//! Decides: how it serves, and what must come of it. Must not know: how the download finds out.
-//! Invariant: the honest seed comes when the misbehaviour has been met, so that nothing can be had
-//! before.
+//! Decides: how the hostile seed serves, and the outcome. Must not know: how the download detects
+//! it.
+//! Invariant: the honest seed starts after the misbehaviour, so that the download gets nothing from
+//! it before.
 
 use super::scene::{Scene, clean, free_address, settled, sound};
 use super::wire::{Swarm, Wire};
@@ -19,7 +20,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Between two bytes of somebody who takes its time.
+/// The time between two bytes of a slow peer.
 const DRIP: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Copy)]
@@ -28,7 +29,7 @@ struct Case {
     outcome: Outcome,
     /// How the connection begins.
     begin: fn(&mut Wire) -> Result<()>,
-    /// What it does then: once, or for ever if others have to be asked.
+    /// What the peer does then: once, or for ever where the download must ask other peers.
     act: fn(&mut Wire) -> Result<()>,
 }
 
@@ -38,7 +39,7 @@ const fn case(name: &'static str, outcome: Outcome, begin: Step, act: Step) -> C
     Case { name, outcome, begin, act }
 }
 
-/// To a download of a torrent.
+/// The cases against a download of a torrent.
 const PAYLOAD: &[Case] = &[
     // ---- the handshake ----
     case("a handshake for another torrent", Dropped, Wire::hear_first, |wire| {
@@ -57,7 +58,7 @@ const PAYLOAD: &[Case] = &[
         wire.send(&handshake(MODERN, wire.swarm.info_hash, &wire.id.clone()))
     }),
     case("no handshake", Dropped, Wire::hear_first, |_| Ok(())),
-    // ---- what it says it has ----
+    // ---- pieces that the peer claims ----
     case("a length of 4 GiB", Dropped, Wire::shake, |wire| wire.send(&[0xff; 64])),
     case("have-all, then have-none", Dropped, Wire::shake, |wire| {
         wire.send(&[frame(HAVE_ALL, &[]), frame(HAVE_NONE, &[])].concat())
@@ -172,7 +173,7 @@ const PAYLOAD: &[Case] = &[
     }),
 ];
 
-/// To a download of a magnet link.
+/// The cases against a download of a magnet link.
 const METADATA: &[Case] = &[
     case("metadata of 1 GiB", Dropped, Wire::shake, |wire| wire.greet(1 << 30)),
     case("metadata of 0 bytes", Ignored, Wire::shake, |wire| wire.greet(0)),
@@ -326,8 +327,8 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     report.end()
 }
 
-/// Plays a case; how long the honest transfer took, and how many MiB the download has more than one
-/// that met nobody bad.
+/// Plays a case. Returns how long the honest transfer took, and the MiB that the download holds
+/// beyond a download without a hostile peer.
 fn play(
     case: &Case,
     scene: &Scene,
@@ -343,13 +344,13 @@ fn play(
         .context("it was not met")?
         .context("what was done first")?;
     let is_magnet = source.starts_with("magnet:");
-    // Nobody asks for metadata that is there.
+    // A download asks for no metadata that it already has.
     let goes_on =
         scale.sustained && !is_magnet && matches!(case.outcome, Dropped | Ignored | Rejected);
     let is_over = AtomicBool::new(false);
     let took = thread::scope(|scope| {
         scope.spawn(|| {
-            // It comes again and again, as somebody else.
+            // The hostile peer connects again and again, each time as another peer.
             while goes_on && !is_over.load(Relaxed) {
                 let _ =
                     Wire::dial(victim.at, &scene.swarm).and_then(|mut wire| case.play(&mut wire));
@@ -369,12 +370,12 @@ fn play(
     let banned = victim.end(scene)?;
     let is_banned = case.outcome == Banned;
     ensure!(!is_banned || hostile.met.load(Relaxed) == 1, "it was met again");
-    // What is said of a magnet link's peers is not counted with its torrent's.
+    // The count of a magnet link's peers is separate from that of its torrent.
     ensure!(banned == u64::from(is_banned) || is_magnet, "{banned} were banned");
     Ok((took, held))
 }
 
-/// A download that somebody misbehaves to.
+/// A download with a hostile peer.
 struct Victim {
     process: Process,
     at: SocketAddr,
@@ -387,14 +388,14 @@ impl Victim {
         let mut command = scene.get(Path::new(source), &copy, at);
         command.arg("--seed").args(hostile.iter().flat_map(|at| ["--peer".into(), at.to_string()]));
         let process = Process::start("get", &mut command)?;
-        // A magnet link is not said to be ready before its metadata is there.
+        // A download of a magnet link reports `ready` only when it has the metadata.
         if !source.starts_with("magnet:") {
             process.wait_event("ready", PATIENCE)?;
         }
         Ok(Victim { process, at, copy })
     }
 
-    /// An honest seed comes, and everything is there; how long that took.
+    /// Starts an honest seed, waits until the download is complete, and returns how long that took.
     fn complete(&self, scene: &Scene, scale: &Scale) -> Result<Duration> {
         let began = Instant::now();
         let _seed = scene.seed(scale.up, &[self.at])?;
@@ -402,7 +403,7 @@ impl Victim {
         Ok(began.elapsed())
     }
 
-    /// Ends it, and compares its copy; how many peers it banned.
+    /// Ends the download, compares its copy, and returns how many peers it banned.
     fn end(self, scene: &Scene) -> Result<u64> {
         let summary = sound(self.process.stop(PATIENCE)?.expect_code(0)?)?.event("summary")?;
         scene.ensure_copy(&self.copy)?;
@@ -412,14 +413,14 @@ impl Victim {
     }
 }
 
-/// Who misbehaves, at an address of its own.
+/// A hostile peer that listens at an address of its own.
 struct Hostile {
     at: SocketAddr,
-    /// How often it was met.
+    /// The number of connections to the hostile peer.
     met: Arc<AtomicU32>,
-    /// Comes when it has begun to misbehave, for the first time.
+    /// Receives the result when the peer has misbehaved for the first time.
     acted: mpsc::Receiver<Result<()>>,
-    /// Comes when it is known what that led to.
+    /// Receives the result when the outcome is known.
     judged: mpsc::Receiver<Result<()>>,
     is_complete: Arc<AtomicBool>,
 }
@@ -446,12 +447,12 @@ impl Hostile {
                     let Ok(mut wire) = Wire::accepted(stream, &swarm) else { return };
                     let played = case.play(&mut wire);
                     let is_played = played.is_ok();
-                    // Nobody listens any more to what is done later.
+                    // The receiver reads the first result only.
                     let _ = acting.send(played);
                     if is_played {
                         let _ = judging.send(case.judge(&mut wire));
                     }
-                    // It leaves in the middle by being forgotten here.
+                    // A forgotten peer leaves in the middle: its connection is dropped here.
                     if is_played && case.outcome != Forgotten {
                         case.go_on(&mut wire, &is_complete);
                     }
@@ -463,13 +464,13 @@ impl Hostile {
 }
 
 impl Case {
-    /// Everything, up to what comes of it.
+    /// Plays the case up to its outcome.
     fn play(&self, wire: &mut Wire) -> Result<()> {
         (self.begin)(wire)?;
         (self.act)(wire)
     }
 
-    /// What must come of it.
+    /// Fails unless the case has its outcome.
     fn judge(&self, wire: &mut Wire) -> Result<()> {
         match self.outcome {
             Dropped | Banned => wire.ensure_end(),
@@ -478,7 +479,8 @@ impl Case {
         }
     }
 
-    /// Goes on until the download is complete.
+    /// Keeps the connection until the download is complete, and repeats the act where other peers
+    /// must be asked.
     fn go_on(&self, wire: &mut Wire, is_complete: &AtomicBool) {
         while !is_complete.load(Relaxed) {
             if self.outcome == OthersAsked && (self.act)(wire).is_err() {

@@ -1,7 +1,7 @@
-//! Torrents and magnet links that nobody means well with.
+//! Hostile torrents and magnet links.
 //!
-//! Decides: their bytes, and the exit code. Must not know: which check refuses which.
-//! Invariant: whoever reads a torrent refuses it alike, and nothing is written.
+//! Decides: their bytes, and the exit code. Must not know: which check refuses which input.
+//! Invariant: every command that reads a torrent refuses it alike, and writes nothing.
 
 use super::scene::{Scene, clean, sound, watched};
 use super::{Figures, Held, Outcome, Report, Row, Scale};
@@ -15,11 +15,11 @@ use std::thread;
 
 /// The exit code of a command whose input cannot be used.
 const INPUT: i32 = 3;
-/// So many refusals of nothing show how much memory one takes.
+/// The number of refusals of an empty file that are measured for the memory of one refusal.
 const REFUSALS: usize = 5;
-/// The longest that a refusal may be.
+/// The greatest length of a refusal, in bytes.
 const WORDS_MAX: usize = 4000;
-/// Stands for the hashes of a piece.
+/// A `pieces` entry with the hash of one piece.
 const HASH: &str = "6:pieces20:aaaaaaaaaaaaaaaaaaaa";
 
 type Bytes = fn() -> Vec<u8>;
@@ -78,7 +78,7 @@ const TORRENTS: &[(&str, Bytes)] = &[
     ("a name with a NUL", || name("a\0b")),
 ];
 
-/// Links, after `magnet:`.
+/// Magnet links, without `magnet:`.
 const MAGNETS: &[(&str, &str)] = &[
     ("a link of nothing", "?"),
     ("a link without a hash", "?dn=name&tr=http://127.0.0.1/announce"),
@@ -128,7 +128,7 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     let scene = Scene::new(scale)?;
     let (seed, at) = scene.ready_seed(None)?;
     let alone = clean(|| scene.honest(at))?;
-    // What a refusal takes; a short-lived command is not seen at its most each time.
+    // The memory of a refusal. A single sample may miss the peak of such a short command.
     let nothing = scene.stage.path("nothing.torrent");
     fs::write(&nothing, "")?;
     let nothing = nothing.to_string_lossy();
@@ -158,7 +158,7 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
             (took, player.join().unwrap_or_else(|_| panic!("a player panicked")))
         });
         let figures = took.and_then(|took| {
-            // The command has ended: what it held at most is all that there is to see.
+            // The command has ended, so that its peak is the only figure left.
             let peak = (played? - before).max(0.0);
             Ok(Figures { held: Held { over: peak, peak }, took, clean: alone })
         });
@@ -169,7 +169,8 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
     report.end()
 }
 
-/// Every command that reads a torrent refuses it; the most memory that one of them had, in MiB.
+/// Fails unless every command that reads a torrent refuses it; returns the peak memory of one
+/// command, in MiB.
 fn refused_by_all(scene: &Scene, source: &str) -> Result<f64> {
     let downloads = scene.copy();
     let is_torrent = !source.starts_with("magnet:");
@@ -194,7 +195,7 @@ fn refused_by_all(scene: &Scene, source: &str) -> Result<f64> {
     Ok(most)
 }
 
-/// Its exit code, one error object on standard output, and words on standard error.
+/// Checks the exit code, one error object on standard output, and a message on standard error.
 fn refused(finished: Finished) -> Result<()> {
     let finished = finished.expect_code(INPUT)?;
     let error = finished.last()?;

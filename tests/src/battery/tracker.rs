@@ -1,8 +1,8 @@
-//! A tracker, over HTTP and UDP, that answers as it likes.
+//! A hostile tracker, over HTTP and UDP, that answers as it likes.
 //!
-//! Decides: the answers, and what must come of them. Must not know: how a tracker is asked.
-//! Invariant: `bt announce` says what is thought of the answer; a `bt get` beside has another peer,
-//! and does not suffer.
+//! Decides: the answers, and their outcome. Must not know: how `bt` asks a tracker.
+//! Invariant: `bt announce` reports how `bt` judges the answer; a `bt get` beside it has another
+//! peer and is not harmed.
 
 use super::scene::{Scene, clean, free_address, settled, sound};
 use super::{Figures, Held, Outcome, Report, Row, Scale};
@@ -18,30 +18,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The exit code of a command that found no tracker that answers.
+/// The exit code of a command that got no answer from any tracker.
 const NETWORK: i32 = 5;
-/// How long `bt announce` waits for one that says nothing.
+/// The time that `bt announce` waits for a silent tracker.
 const TIMEOUT: &str = "2s";
-/// Between two bytes of somebody who takes its time.
+/// The time between two bytes of a slow tracker.
 const DRIP: Duration = Duration::from_millis(50);
-/// How often a download of a few seconds may ask, redirects counted.
+/// The number of requests that a download of a few seconds may send, redirects included.
 const ASKED_MAX: u32 = 30;
 
 pub(super) struct Case {
     name: &'static str,
     outcome: Outcome,
-    /// Nothing comes of it but the end of the time: such cases are played together.
+    /// The case ends with a timeout: such cases run at the same time.
     is_slow: bool,
     answer: Answer,
 }
 
 #[derive(Clone, Copy)]
 enum Answer {
-    /// These bytes, and the end.
+    /// These bytes, then the end of the connection.
     Http(fn() -> Vec<u8>),
-    /// Whatever this writes.
+    /// The bytes that this function writes.
     Stream(fn(&mut TcpStream) -> std::io::Result<()>),
-    /// Datagrams for a datagram.
+    /// The datagrams that answer one datagram.
     Udp(fn(&[u8]) -> Vec<Vec<u8>>),
 }
 
@@ -54,7 +54,7 @@ const fn slow(name: &'static str, answer: fn(&mut TcpStream) -> std::io::Result<
 }
 
 const fn udp(name: &'static str, outcome: Outcome, answer: fn(&[u8]) -> Vec<Vec<u8>>) -> Case {
-    // What is not an answer is waited past.
+    // A datagram that is not an answer does not end the wait.
     Case { name, outcome, is_slow: matches!(outcome, Refused(_)), answer: Answer::Udp(answer) }
 }
 
@@ -71,7 +71,7 @@ pub(super) const CASES: &[Case] = &[
     http("a string longer than the answer", Refused(NETWORK), || {
         body(b"d8:intervali1800e5:peers4294967295:x")
     }),
-    // ---- what it says ----
+    // ---- what the tracker says ----
     http("an interval of less than 0", Ignored, || body(b"d8:intervali-1e5:peers0:e")),
     http("an interval of 0", Ignored, || body(b"d8:intervali0e12:min intervali0e5:peers0:e")),
     http("an interval of 292 billion years", Ignored, || {
@@ -89,7 +89,7 @@ pub(super) const CASES: &[Case] = &[
         body(b"d8:intervali1800e5:peers18:\x7f\x00\x00\x01\x00\x00\xe0\x00\x00\x01\x1a\xe1\x00\x00\x00\x00\x1a\xe1e")
     }),
     http("100,000 peers", Ignored, || {
-        // Of a network that leads nowhere from here.
+        // Addresses in a network without a route from this machine.
         body(
             &[
                 &b"d8:intervali1800e5:peers600000:"[..],
@@ -237,8 +237,8 @@ pub(super) const CASES: &[Case] = &[
     }),
 ];
 
-/// 64 MiB of zeros in 400 KiB, written bit by bit (RFC 1951): a zero, and "258 bytes from one byte
-/// back" again and again.
+/// Builds 64 MiB of zeros in 400 KiB of gzip, written bit by bit (RFC 1951): a zero, and "258 bytes
+/// from one byte back" again and again.
 fn gzip_bomb() -> Vec<u8> {
     let (head, zero, again, end) = ("110", "00110000", "1100010100000", "0000000");
     let bits: Vec<u8> = [head, zero, &again.repeat((64 << 20) / 258), end].concat().into_bytes();
@@ -295,7 +295,7 @@ pub(super) fn run(scale: &Scale) -> Result<Vec<Row>> {
         let took = get.took;
         get.end(&scene).map(|()| took)
     })?;
-    // One transfer at a time: each has the seed for itself.
+    // One transfer at a time has the seed for itself.
     let (mut report, turn) = (Report::new("tracker"), &Mutex::new(()));
     for batch in CASES.chunk_by(|one, other| one.is_slow && other.is_slow) {
         let played: Vec<Result<Figures>> = thread::scope(|scope| {
@@ -374,7 +374,7 @@ fn play(
     Ok((took, held))
 }
 
-/// A download that has ended and seeds.
+/// A complete download that seeds.
 struct Get {
     process: Process,
     copy: PathBuf,
@@ -398,10 +398,10 @@ impl Get {
     }
 }
 
-/// The tracker.
+/// A running hostile tracker.
 struct Liar {
     url: String,
-    /// How often it was asked.
+    /// The number of requests that it received.
     asked: Arc<AtomicU32>,
 }
 
@@ -431,7 +431,7 @@ impl Liar {
                     for mut stream in listener.incoming().flatten() {
                         count.fetch_add(1, Relaxed);
                         thread::spawn(move || {
-                            // An error means that the other side hung up, as it may.
+                            // An error means that the client closed the connection, which it may.
                             let _ = answer.over_tcp(&mut stream);
                         });
                     }

@@ -1,10 +1,10 @@
-//! A connection to a `bt`, byte for byte: frames are put together by hand, so that a case shows
-//! what it sends.
+//! A connection to a `bt`, byte for byte: frames are built by hand, so that a case shows what it
+//! sends.
 //!
-//! Decides: how long an answer is waited for, and what a good one is. Must not know: what is
+//! Decides: how long it waits for an answer, and which answer is good. Must not know: what is
 //! hostile.
-//! Invariant: it judges by what comes back on the wire; a send that fails because the other side
-//! hung up is no error.
+//! Invariant: it judges by what comes back on the wire; a failed send to a closed connection is no
+//! error.
 
 use crate::frames::*;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -14,34 +14,34 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long an answer, or the end of the connection, is waited for. Beyond every deadline of a
-/// handshake, below every one of silence.
+/// The wait for an answer or for the end of the connection. It is longer than every handshake
+/// deadline and shorter than every deadline for silence.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 
-/// What everybody in the swarm knows.
+/// What every peer of the swarm knows.
 #[derive(Debug)]
 pub(super) struct Swarm {
     pub(super) info_hash: [u8; 20],
     /// The `info` dictionary.
     pub(super) info: Vec<u8>,
     pub(super) content: Vec<u8>,
-    /// Length in bytes of a piece.
+    /// The length of a piece, in bytes.
     pub(super) piece: u32,
 }
 
 impl Swarm {
-    /// Number of pieces.
+    /// Returns the number of pieces.
     pub(super) fn pieces(&self) -> u32 {
         self.content.len().div_ceil(self.piece as usize) as u32
     }
 
-    /// The bytes of a block, as many of them as there are.
+    /// Returns the bytes of a block, cut at the end of the content.
     pub(super) fn block(&self, [piece, begin, len]: [u32; 3]) -> &[u8] {
         let start = self.content.len().min(piece as usize * self.piece as usize + begin as usize);
         &self.content[start..self.content.len().min(start + len as usize)]
     }
 
-    /// A bitfield of everything.
+    /// Builds a bitfield that claims every piece.
     pub(super) fn bitfield(&self) -> Vec<u8> {
         all_bits(self.pieces() as usize)
     }
@@ -52,27 +52,27 @@ impl Swarm {
 pub(super) struct Wire {
     stream: TcpStream,
     pub(super) swarm: Arc<Swarm>,
-    /// We connected: our handshake comes first.
+    /// This end dialled, so that its handshake comes first.
     dialled: bool,
-    /// Our peer id.
+    /// The peer id of this end.
     pub(super) id: [u8; 20],
-    /// Theirs, once it is known.
+    /// The peer id of the other side, once it is known.
     pub(super) their_id: [u8; 20],
     is_unchoked: bool,
-    /// Number of the messages of an extension that the other side takes, by name.
+    /// The message number of `ut_pex` at the other side.
     pex: u8,
     metadata: u8,
 }
 
 impl Wire {
-    /// Connects to a `bt`.
+    /// Dials a `bt`.
     pub(super) fn dial(at: SocketAddr, swarm: &Arc<Swarm>) -> Result<Wire> {
         let stream =
             TcpStream::connect_timeout(&at, ANSWER_WITHIN).context("it accepts no connection")?;
         Wire::new(stream, swarm, true)
     }
 
-    /// One that connected to us.
+    /// Takes a connection that a `bt` opened.
     pub(super) fn accepted(stream: TcpStream, swarm: &Arc<Swarm>) -> Result<Wire> {
         Wire::new(stream, swarm, false)
     }
@@ -96,15 +96,14 @@ impl Wire {
         })
     }
 
-    /// Another connection to the same process.
+    /// Opens another connection to the same process.
     pub(super) fn another(&self) -> Result<Wire> {
         Wire::dial(self.stream.peer_addr()?, &self.swarm)
     }
 
     // ---- what is sent ----
 
-    /// Sends bytes as they are. That the other side has hung up is found out when it is asked for
-    /// something.
+    /// Sends bytes as they are. A closed connection is noticed at the next read.
     pub(super) fn send(&mut self, bytes: &[u8]) -> Result<()> {
         match self.stream.write_all(bytes) {
             Err(error) if is_over(&error) => Ok(()),
@@ -112,7 +111,7 @@ impl Wire {
         }
     }
 
-    /// Sends so many copies of a frame, many at a time.
+    /// Sends `count` copies of a frame, many in one write.
     pub(super) fn flood(&mut self, frame: &[u8], count: usize) -> Result<()> {
         let many = (64usize << 10).div_ceil(frame.len());
         let chunk = frame.repeat(many);
@@ -122,12 +121,12 @@ impl Wire {
         Ok(())
     }
 
-    /// Exchanges right handshakes, as a client with all extensions does.
+    /// Exchanges valid handshakes, as a client with all extensions does.
     pub(super) fn shake(&mut self) -> Result<()> {
         self.shake_as(MODERN)
     }
 
-    /// The same with other reserved bytes.
+    /// Exchanges valid handshakes with these reserved bytes.
     pub(super) fn shake_as(&mut self, reserved: [u8; 8]) -> Result<()> {
         let ours = handshake(reserved, self.swarm.info_hash, &self.id);
         if self.dialled {
@@ -152,37 +151,37 @@ impl Wire {
         if self.dialled { Ok(()) } else { self.hear_handshake() }
     }
 
-    /// An extension handshake (BEP 10) that offers `ut_metadata` and `ut_pex`, and metadata of so
-    /// many bytes.
+    /// Sends an extension handshake (BEP 10) that offers `ut_metadata` and `ut_pex`, and metadata
+    /// of `metadata_size` bytes.
     pub(super) fn greet(&mut self, metadata_size: i64) -> Result<()> {
         let hello = format!("d1:md11:ut_metadatai3e6:ut_pexi4ee13:metadata_sizei{metadata_size}ee");
         self.send(&extended(0, hello.as_bytes()))
     }
 
-    /// A message of `ut_metadata` (BEP 9).
+    /// Sends a message of `ut_metadata` (BEP 9).
     pub(super) fn metadata(&mut self, payload: &[u8]) -> Result<()> {
         self.send(&extended(self.metadata, payload))
     }
 
-    /// A message of `ut_pex` (BEP 11).
+    /// Sends a message of `ut_pex` (BEP 11).
     pub(super) fn pex(&mut self, payload: &[u8]) -> Result<()> {
         self.send(&extended(self.pex, payload))
     }
 
-    /// Ends our direction, and goes on to listen.
+    /// Closes the sending direction and keeps the receiving one open.
     pub(super) fn close_half(&self) -> Result<()> {
         Ok(self.stream.shutdown(std::net::Shutdown::Write)?)
     }
 
-    /// Goes away with a reset: what was sent to us and not read is lost.
+    /// Makes the connection end with a reset: unread bytes of the other side are lost.
     pub(super) fn reset(&self) -> Result<()> {
         Ok(rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))?)
     }
 
     // ---- what comes back ----
 
-    /// The next message that `pick` takes; an error when the connection ends before, or nothing
-    /// comes.
+    /// Returns the next message that `pick` accepts. Fails when the connection ends before, or at
+    /// the deadline.
     pub(super) fn hear<T>(
         &mut self,
         what: &str,
@@ -197,26 +196,26 @@ impl Wire {
         }
     }
 
-    /// The body of the next message with this id.
+    /// Returns the body of the next message with this id.
     pub(super) fn hear_id(&mut self, id: u8) -> Result<Vec<u8>> {
         self.hear(&format!("message {id}"), |message| {
             message.strip_prefix(&[id]).map(<[u8]>::to_vec)
         })
     }
 
-    /// What is asked of us next: piece, begin, length.
+    /// Returns the next request of the other side: piece, begin, length.
     pub(super) fn hear_request(&mut self) -> Result<[u32; 3]> {
         self.hear("a request", |message| message.strip_prefix(&[REQUEST]).and_then(three))
     }
 
-    /// The payload of the next `ut_metadata` message.
+    /// Returns the payload of the next `ut_metadata` message.
     pub(super) fn hear_metadata(&mut self) -> Result<Vec<u8>> {
         self.hear("a message of ut_metadata", |message| {
             message.strip_prefix(&[EXTENDED, 3]).map(<[u8]>::to_vec)
         })
     }
 
-    /// Waits until the other side has closed the connection; what it sends before is passed over.
+    /// Waits until the other side has closed the connection, and ignores what it sends before.
     pub(super) fn ensure_end(&mut self) -> Result<()> {
         let deadline = Instant::now() + ANSWER_WITHIN;
         let mut bytes = vec![0; 64 << 10];
@@ -231,7 +230,7 @@ impl Wire {
         }
     }
 
-    /// The connection is as good as any: a block that the other side has comes right.
+    /// Fails unless the other side serves a right block.
     pub(super) fn ensure_served(&mut self) -> Result<()> {
         let block = [self.swarm.pieces() / 2, 0, BLOCK];
         self.send(&frame(INTERESTED, &[]))?;
@@ -243,7 +242,7 @@ impl Wire {
             let message = self.message(deadline).context("waited for a block")?;
             match message.split_first() {
                 Some((&UNCHOKE, _)) => self.send(&numbers(REQUEST, &block))?,
-                // Asked too often, or just when it choked us.
+                // The request exceeded a limit, or crossed a choke.
                 Some((&REJECT, body)) if three(body) == Some(block) && self.is_unchoked => {
                     self.send(&numbers(REQUEST, &block))?;
                 }
@@ -260,7 +259,8 @@ impl Wire {
         }
     }
 
-    /// The connection stands: a request that cannot be granted is answered by a reject (BEP 6).
+    /// Fails unless the connection stands: the other side must reject a request that it cannot
+    /// grant (BEP 6).
     pub(super) fn ensure_answered(&mut self) -> Result<()> {
         let block = [self.swarm.pieces() - 1, 0, 1];
         self.send(&numbers(REQUEST, &block))?;
@@ -271,7 +271,7 @@ impl Wire {
         })
     }
 
-    /// The next message that is no keep-alive.
+    /// Returns the next message that is no keep-alive.
     pub(super) fn message(&mut self, deadline: Instant) -> Result<Vec<u8>> {
         loop {
             let mut len = [0; 4];

@@ -1,7 +1,7 @@
 //! `bt` as one client among others.
 //!
-//! Decides: its command line. Must not know: who is on the other side.
-//! Invariant: nothing but what a person could type.
+//! Decides: its command line. Must not know: the peer on the other side.
+//! Invariant: it uses only options that a user could type.
 
 use super::{Client, ClientConfig, ClientProgress, PeersFrom, Running};
 use crate::{Process, bt};
@@ -20,7 +20,7 @@ impl Bt {
     pub const GET: Bt = Bt { verb: &["get", "--seed"] };
     /// Seeds what is there.
     pub const SEED: Bt = Bt { verb: &["seed"] };
-    /// Downloads so slowly that it has not everything for a long time.
+    /// Downloads so slowly that it stays incomplete for a long time.
     pub const SLOW: Bt = Bt { verb: &["get", "--seed", "--down", "1MiB/s"] };
     /// Seeds what is there without hashing it.
     pub const TRUST: Bt = Bt { verb: &["seed", "--no-check"] };
@@ -38,7 +38,7 @@ impl Client for Bt {
     fn open(&self, at: &ClientConfig<'_>) -> Result<Box<dyn Running>> {
         let mut command = bt(at.home);
         command.args(self.verb).arg(at.source()).arg("-d").arg(at.dir);
-        // Of the address family that others are told of.
+        // The address family that trackers tell other peers of.
         command.args(["--listen", "0.0.0.0:6881"]);
         discover(&mut command, at.discovery);
         Ok(Box::new(RunningBt {
@@ -49,7 +49,7 @@ impl Client for Bt {
     }
 }
 
-/// Adds the options of this way to find peers, and of no other.
+/// Adds the options that enable only this way to find peers.
 pub fn discover(command: &mut Command, discovery: PeersFrom) -> &mut Command {
     match discovery {
         PeersFrom::Trackers => command.arg("--no-pex"),
@@ -62,7 +62,7 @@ pub fn discover(command: &mut Command, discovery: PeersFrom) -> &mut Command {
     }
 }
 
-/// It has no remote control: it starts when it is given its torrent.
+/// A `bt` client. It has no remote control: it starts when it gets its torrent.
 #[derive(Debug)]
 struct RunningBt {
     command: Command,
@@ -103,7 +103,7 @@ impl Running for RunningBt {
         self.process.as_ref()
     }
 
-    /// It says so, and need not be asked again and again.
+    /// Waits for the event that `bt` prints, so that no polling is needed.
     fn wait_complete(&mut self, limit: Duration) -> Result<()> {
         let process = self.process.as_ref().context("bt has its torrent")?;
         process.wait_event(if self.is_seed { "ready" } else { "complete" }, limit).map(drop)

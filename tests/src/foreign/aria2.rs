@@ -1,7 +1,7 @@
 //! aria2.
 //!
-//! Decides: its options. Must not know: who is on the other side.
-//! Invariant: no file of its user is read: neither settings nor a DHT table.
+//! Decides: its options. Must not know: the peer on the other side.
+//! Invariant: it reads neither settings nor a DHT table of the user.
 
 use super::{PORT, version};
 use crate::client::{Client, ClientConfig, ClientProgress, Running, until};
@@ -47,8 +47,7 @@ impl Client for Aria2 {
             "--enable-rpc",
             &format!("--rpc-listen-port={REMOTE}"),
         ]);
-        // It adopts what is there if told to check it, and stays after the download if no ratio
-        // ends it.
+        // With a check it adopts existing data; without a ratio limit it stays after the download.
         command.args([
             "--check-integrity=true",
             "--seed-ratio=0.0",

@@ -1,6 +1,6 @@
 //! libtorrent, driven through its Python binding.
 //!
-//! Decides: how the script is called. Must not know: who is on the other side.
+//! Decides: how the script is called. Must not know: the peer on the other side.
 //! Invariant: the script's output is JSON lines, as that of `bt`.
 
 use super::PORT;
@@ -22,18 +22,18 @@ pub struct Libtorrent {
 }
 
 impl Libtorrent {
-    /// As it comes.
+    /// With its defaults.
     pub const DEFAULT: Libtorrent = Libtorrent { name: "libtorrent", options: &[] };
     /// Without uTP.
     pub const TCP: Libtorrent = Libtorrent { name: "libtorrent TCP", options: &["--tcp-only"] };
     /// Its seed shows each peer one piece at a time (BEP 16).
     pub const SUPER: Libtorrent =
         Libtorrent { name: "libtorrent super", options: &["--super-seed"] };
-    /// Downloads so slowly that it has not everything for a long time.
+    /// Downloads so slowly that it stays incomplete for a long time.
     pub const SLOW: Libtorrent =
         Libtorrent { name: "libtorrent slow", options: &["--down", "1048576"] };
 
-    /// Looks for it.
+    /// Finds the library.
     pub fn find() -> Option<Libtorrent> {
         Libtorrent::DEFAULT.version().map(|_| Libtorrent::DEFAULT)
     }
@@ -98,7 +98,7 @@ impl Client for Libtorrent {
             PeersFrom::Trackers => {}
             PeersFrom::Dht(at) => drop(command.args(["--no-pex", "--dht", &at.to_string()])),
             PeersFrom::Pex(peer) => {
-                drop(command.args(peer.iter().flat_map(|peer| ["--peer".into(), peer.to_string()])))
+                command.args(peer.iter().flat_map(|peer| ["--peer".into(), peer.to_string()]));
             }
             PeersFrom::Lsd => drop(command.args(["--no-pex", "--lsd"])),
         }

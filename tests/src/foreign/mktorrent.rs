@@ -12,7 +12,7 @@ use std::process::Command;
 pub struct Mktorrent(());
 
 impl Mktorrent {
-    /// Looks for it.
+    /// Finds the program.
     pub fn find() -> Option<Mktorrent> {
         is_there("mktorrent").then_some(Mktorrent(()))
     }

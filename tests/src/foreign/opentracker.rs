@@ -1,7 +1,7 @@
 //! opentracker, as Debian builds it: IPv4, HTTP and UDP on one port number, only for torrents on a
 //! list.
 //!
-//! Decides: its options. Must not know: who announces.
+//! Decides: its options. Must not know: which clients announce.
 //! Invariant: it sees no file but its list.
 
 use super::is_there;
@@ -14,13 +14,13 @@ use std::process::Command;
 pub struct Opentracker(());
 
 impl Opentracker {
-    /// Looks for it.
+    /// Finds the program.
     pub fn find() -> Option<Opentracker> {
         is_there("opentracker").then_some(Opentracker(()))
     }
 
-    /// A tracker on `ip`, port 6969 of TCP and UDP, for torrents with these info-hashes (hex).
-    /// `home` gets the list and becomes its root.
+    /// Starts a tracker on `ip`, port 6969 of TCP and UDP, for torrents with these info-hashes
+    /// (hex). `home` gets the list and becomes its root.
     pub fn serve(
         self,
         ip: Ipv4Addr,

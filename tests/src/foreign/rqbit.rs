@@ -1,6 +1,6 @@
 //! rqbit.
 //!
-//! Decides: its options. Must not know: who is on the other side.
+//! Decides: its options. Must not know: the peer on the other side.
 //! Invariant: it keeps no state, and finds others through trackers alone.
 
 use super::{PORT, version};
@@ -59,7 +59,7 @@ struct Server {
 
 impl Running for Server {
     fn add(&mut self) -> Result<()> {
-        // It may take what is there, after a check.
+        // It may use existing data, after a check.
         let body = match self.torrent.to_str().filter(|text| text.starts_with("magnet:")) {
             Some(link) => link.as_bytes().to_vec(),
             None => fs::read(&self.torrent)?,

@@ -1,6 +1,6 @@
 //! rTorrent without a terminal.
 //!
-//! Decides: its settings. Must not know: who is on the other side.
+//! Decides: its settings. Must not know: the peer on the other side.
 //! Invariant: its session, port and remote control are its own.
 
 use super::{PORT, utf8, version};

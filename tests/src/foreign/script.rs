@@ -1,7 +1,7 @@
 //! Libraries that are driven by a script of ours.
 //!
-//! Decides: what the script says and hears: JSON lines as those of `bt`; a line on its standard
-//! input lets it begin.
+//! Decides: the protocol of the script: it prints JSON lines as `bt` does, and begins at a line on
+//! its standard input.
 //! Must not know: which library it is.
 //! Invariant: it ends with the value that runs it.
 
@@ -46,7 +46,7 @@ impl Running for Script {
         })
     }
 
-    /// It says so, and need not be asked again and again.
+    /// Waits for the event that the script prints, so that no polling is needed.
     fn wait_complete(&mut self, limit: Duration) -> Result<()> {
         self.process.wait_event("complete", limit).map(drop)
     }

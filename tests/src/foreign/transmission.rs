@@ -1,6 +1,6 @@
 //! transmission-daemon; it refuses loopback peers, so it needs a namespace.
 //!
-//! Decides: its settings. Must not know: who is on the other side.
+//! Decides: its settings. Must not know: the peer on the other side.
 //! Invariant: its folder, port and remote control are its own.
 
 use super::{PORT, utf8, version};
@@ -13,7 +13,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The number of the state in which a torrent is complete and checked.
+/// The state number of a torrent that is complete and checked.
 const SEEDING: u64 = 6;
 
 /// The daemon.
@@ -42,7 +42,8 @@ impl Client for Transmission {
         command.args(["--foreground", "--log-info", "--config-dir"]).arg(at.home);
         let process = Process::start("transmission-daemon", &mut at.host.inside(&command))?;
         let remote = Remote::new(at.host, 9091)?;
-        // Whoever asks first is told a token, which every request must name.
+        // The daemon answers the first request with a token, which every further request must
+        // carry.
         let token = until("transmission's remote control", || {
             remote
                 .post("/transmission/rpc", &[], b"{}")

@@ -1,8 +1,8 @@
 //! WebTorrent 1, the last that is JavaScript alone: later ones load a WebRTC library whose binary
 //! npm fetches elsewhere.
 //!
-//! Decides: where the library is looked for, and how the script is called. Must not know: who is on
-//! the other side.
+//! Decides: where the library is looked for, and how the script is called. Must not know: the peer
+//! on the other side.
 //! Invariant: the script's output is JSON lines, as that of `bt`.
 
 use super::script::Script;
@@ -48,8 +48,8 @@ impl Client for Webtorrent {
 
 impl Webtorrent {
     /// Its DHT node, the package `bittorrent-dht`, if it is installed: it joins at `bootstrap` and
-    /// announces a peer at port 7777 for the info-hash, or looks for its peers (`get-peers`), until
-    /// it is stopped.
+    /// runs until it is stopped. It announces a peer at port 7777 for the info-hash, or looks for
+    /// its peers (`get-peers`).
     pub fn dht(mode: &str, hash: &str, bootstrap: &str) -> Option<Command> {
         let library = library()?.join("index.js");
         let mut command = Command::new("node");

@@ -1,8 +1,7 @@
 //! System calls of one transfer.
 //!
-//! Decides: which calls are counted. Must not know: who makes them, and why.
-//! Invariant: of the calls that are counted, those of both processes are, from their start to their
-//! end.
+//! Decides: which calls are counted. Must not know: which code makes them, and why.
+//! Invariant: the counted calls are counted in both processes, from start to end.
 
 use super::Bench;
 use super::table::{Table, number};
@@ -13,23 +12,23 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// The file, in pieces of a MiB.
+/// The size of the file in bytes; its pieces have 1 MiB.
 const BYTES: u64 = 1 << 30;
 
-/// Calls that take bytes from a socket, give bytes to one, and write files. What `splice` gives to
-/// sockets is counted apart.
+/// Calls that take bytes from a socket, give bytes to one, and write files. The calls of `splice`
+/// into sockets are counted apart.
 const RECEIVE: &[&str] = &["recvfrom", "recvmsg", "recvmmsg", "readv"];
 const SEND: &[&str] = &["sendto", "sendmsg", "sendmmsg", "writev"];
 const WRITE: &[&str] = &["pwrite64", "pwritev", "pwritev2", "io_uring_enter"];
 
-/// What makes strace count calls. Only those that are asked for are stopped for: a slow seed is
-/// read from more often.
+/// The options of strace that count calls. It stops a process only for the named calls: a slowed
+/// seed makes the leecher read more often.
 const COUNT: &[&str] = &["-c", "-U", "calls,name", "-e"];
 
-/// How many times a call was made, by its name.
+/// The number of calls, by name.
 type Calls = BTreeMap<String, u64>;
 
-/// Counts the calls of `bt seed` and `bt get`, a network namespace each.
+/// Counts the calls of `bt seed` and `bt get`, each in a network namespace.
 pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let Some(net) = Net::new() else {
         bench.skip("calls", "network namespaces need root and `ip`");
@@ -87,7 +86,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A transfer of which strace notes the calls of both sides, as `how` says: its logs.
+/// Runs a transfer under strace with the options `how`; returns the logs of both sides.
 fn transfer(
     bench: &Bench<'_>,
     stage: &Stage,
@@ -113,8 +112,8 @@ fn transfer(
     Ok([read(&seed_log)?, read(&get_log)?])
 }
 
-/// The same command, its calls noted by a process that is nobody's parent: signals and the end are
-/// the command's own.
+/// Returns the same command, traced by a process that is not its parent: the command keeps its own
+/// signals and exit.
 fn noted(command: &Command, log: &Path, how: &[&str]) -> Command {
     let mut noted = Command::new("strace");
     noted.args(["-D", "-f", "--seccomp-bpf"]).args(how).arg("-o").arg(log);
@@ -126,7 +125,7 @@ fn noted(command: &Command, log: &Path, how: &[&str]) -> Command {
     noted
 }
 
-/// What strace wrote. The end is written when the command has ended, a little later.
+/// Reads the log of strace. Its end is written a little after the command has ended.
 fn read(log: &Path) -> Result<String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -143,9 +142,9 @@ fn read(log: &Path) -> Result<String> {
     }
 }
 
-/// The calls of `splice` that gave bytes to sockets. Most others move a header from pipe to pipe,
-/// and as each is stopped for, the transfer is slow: so that only these calls are counted in it,
-/// and all others in a fast one.
+/// Counts the calls of `splice` that gave bytes to sockets. Most other `splice` calls move a header
+/// from pipe to pipe. As strace stops for each, this transfer is slow. Only `splice` is counted in
+/// it; a fast transfer counts the other calls.
 fn spliced([seed, _]: &[String; 2]) -> Result<u64> {
     let into_socket = || seed.lines().filter(|line| line.contains("<socket:"));
     let bytes: u64 =
@@ -157,7 +156,7 @@ fn spliced([seed, _]: &[String; 2]) -> Result<u64> {
     Ok(into_socket().count() as u64)
 }
 
-/// The sums that strace wrote.
+/// Parses the sums that strace wrote.
 fn count([seed, get]: &[String; 2]) -> Result<[Calls; 2]> {
     let calls = |log: &String| {
         let row = |line: &str| {

@@ -1,6 +1,6 @@
-//! What the data path must show.
+//! The goals of the data path.
 //!
-//! Decides: which figures are promised, and how much. Must not know: how they were measured.
+//! Decides: which figures have goals, and their limits. Must not know: how they were measured.
 //! Invariant: a goal is a ratio of figures of one run, or a count: never seconds.
 
 use super::figures::Figures;
@@ -17,12 +17,12 @@ pub(super) struct Goal {
 }
 
 impl Goal {
-    /// Whether the limit is kept.
+    /// Tells whether the figure keeps its limit.
     pub(super) fn holds(&self) -> bool {
         if self.at_least { self.value >= self.limit } else { self.value <= self.limit }
     }
 
-    /// Holds or not, the value, its limit, and what it is.
+    /// Returns the cells of a table row: the verdict, the value, its limit and its name.
     pub(super) fn cells(&self) -> [String; 4] {
         let (sign, word) =
             (if self.at_least { "≥" } else { "≤" }, if self.holds() { "holds" } else { "MISSED" });
@@ -45,11 +45,11 @@ impl fmt::Display for Goal {
     }
 }
 
-/// The goals whose figures were measured.
+/// Returns the goals whose figures were measured.
 pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
     let ratio = |ours: Option<f64>, theirs: Option<f64>| Some(ours? / theirs?);
-    // Libtorrent as it comes, which takes long, and without uTP. What one scenario moves is
-    // compared with what the same one moves.
+    // Libtorrent with its defaults, which is slow, and without uTP. Figures are compared only
+    // within one scenario.
     let beside = |theirs: &'static str, ours: [&str; 2], what: &str| {
         let scenario = if theirs == "libtorrent" { "others" } else { "one" };
         let median =
@@ -57,7 +57,7 @@ pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
         ratio(median(ours), median([theirs, theirs]))
     };
     let (default, tcp) = ("libtorrent", "libtorrent TCP");
-    // In each scenario against its own pairs: they move the same file.
+    // Each scenario is compared with its own pairs, which move the same file.
     let of_next = |scenario: &str| {
         let ours = figure(scenario, "bt", "bt", "wall");
         let start = format!("{scenario}/");
@@ -77,7 +77,7 @@ pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
         let of = |who: &str| figures.median(&format!("many/{who}/{what}"));
         ratio(of("bt"), of("libtorrent"))
     };
-    // What the engine may hold of a store that is behind.
+    // The bytes that the engine may hold while the store lags behind.
     let budget = f64::from(64 << 20);
     let peak = |side: &str| {
         let median = |who: &str| figures.median(&figure("one", who, who, side));

@@ -1,6 +1,6 @@
 //! Making and verifying a torrent, beside mktorrent.
 //!
-//! Decides: the commands. Must not know: how anybody hashes.
+//! Decides: the commands. Must not know: how a program hashes.
 //! Invariant: all three read the same file, which is in memory.
 
 use super::Bench;
@@ -11,11 +11,11 @@ use bt_tests::{PATIENCE, Process, Stage, random_file};
 use std::process::Command;
 use std::time::Instant;
 
-/// The file's size in GiB, and its pieces'.
+/// The size of the file in GiB, and the power of two of its piece length in bytes.
 const GIB: u64 = 1;
 const PIECE_POWER: u32 = 20;
 
-/// Whoever is compared.
+/// The names of the compared commands.
 const NAMES: [&str; 3] = ["bt create", "bt verify", "mktorrent -t 2"];
 
 /// Measures all three.
@@ -38,7 +38,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
             .arg(&source);
         let mut verify = stage.bt("verifier");
         verify.arg("verify").arg(&torrent).arg(stage.path(""));
-        // It does not overwrite.
+        // mktorrent does not overwrite a file.
         let _ = std::fs::remove_file(&theirs);
         let commands = [create, verify, mktorrent.create(&source, &theirs, PIECE_POWER)];
         for (name, command) in NAMES.into_iter().zip(commands) {

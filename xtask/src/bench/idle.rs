@@ -1,8 +1,9 @@
-//! Peers that are connected and do nothing.
+//! The cost of connected peers that do nothing.
 //!
-//! Decides: how many, and how long is looked at them. Must not know: how a connection is kept.
-//! Invariant: both sides keep the same peers in the same way, each of whom has shaken hands and
-//! heard what there is.
+//! Decides: the number of peers and the time of the measurement. Must not know: how a connection is
+//! kept.
+//! Invariant: both sides keep the same peers in the same way; each peer has exchanged handshakes
+//! and received the claims.
 
 use super::Bench;
 use super::many::{IDLE, PIECES, sides};
@@ -12,10 +13,10 @@ use bt_tests::{Asker, PATIENCE, Process, Stage, listening};
 use std::process::Command;
 
 const TORRENTS: u64 = 10;
-/// Peers of each torrent: 500 in all, what we keep if nobody says otherwise.
+/// The number of peers of each torrent: 500 in all, the default limit of `bt`.
 const PEERS: u64 = 50;
 
-/// Five hundred idle peers, in us and in libtorrent.
+/// Measures five hundred idle peers, in `bt` and in libtorrent.
 pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let stage = Stage::within(&bench.args.folder)?;
     let mut sides = sides(bench, "idle", &stage, TORRENTS)?;
@@ -55,7 +56,7 @@ fn look(bench: &mut Bench<'_>, stage: &Stage, name: &str, command: &mut Command)
         .collect::<Result<Vec<_>>>()
         .with_context(|| name.to_owned())?;
     let (memory, cpu) = (process.memory()?, process.cpu_seconds()?);
-    // Not a wait for something: the time itself is what is measured over.
+    // This is the period of the measurement, not a wait for an event.
     std::thread::sleep(IDLE);
     let idle = (process.cpu_seconds()? - cpu) / IDLE.as_secs_f64() * 100.0;
     bench.figures.add(

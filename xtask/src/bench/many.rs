@@ -1,7 +1,8 @@
 //! Many torrents in one process, and two torrents on two shards.
 //!
-//! Decides: how many, and how long is looked at them. Must not know: how they are kept.
-//! Invariant: both sides add the same torrents in the same way: all there, nothing hashed, no
+//! Decides: the number of torrents and the time of the measurement. Must not know: how torrents are
+//! kept.
+//! Invariant: both sides add the same torrents in the same way: complete, unhashed, without a
 //! tracker.
 
 use super::Bench;
@@ -18,20 +19,20 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// The program that adds torrents through the library.
+/// The cargo options of the program that adds torrents through the library.
 const MANY: &[&str] = &["--package", "bt-session", "--example", "many"];
 
 const TORRENTS: u64 = 10_000;
 pub(super) const PIECES: u64 = 64;
 const PIECE: u64 = 16 << 10;
 
-/// How long the processor time of torrents that nobody asks for is counted.
+/// The period over which the processor time of torrents without requests is counted.
 pub(super) const IDLE: Duration = Duration::from_secs(10);
 
-/// Bytes of each torrent of the shards.
+/// The size of each torrent of the shards, in bytes.
 const SHARD_BYTES: u64 = 1 << 30;
 
-/// Ten thousand torrents, in us and in libtorrent.
+/// Measures ten thousand torrents, in `bt` and in libtorrent.
 pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let stage = Stage::within(&bench.args.folder)?;
     let mut sides = sides(bench, "many", &stage, TORRENTS)?;
@@ -55,8 +56,8 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Makes so many torrents of what is not there, and the commands that seed them all from one
-/// process: ours, and libtorrent's where it is.
+/// Makes torrents of sparse files, and the commands that seed them all from one process: ours, and
+/// libtorrent's where it is installed.
 pub(super) fn sides(
     bench: &mut Bench<'_>,
     scenario: &str,
@@ -69,7 +70,7 @@ pub(super) fn sides(
     for number in 0..count {
         let name = format!("{number:05}");
         fs::write(torrents.join(format!("{name}.torrent")), metainfo(&name, number))?;
-        // A hole: nobody reads it.
+        // A sparse file, which no process reads.
         fs::File::create(data.join(&name))?.set_len(PIECES * PIECE)?;
     }
     let mut ours = Command::new(build_release(MANY)?);
@@ -92,7 +93,7 @@ fn look(bench: &mut Bench<'_>, name: &str, command: &mut Command) -> Result<()> 
     ensure!(added["torrents"] == TORRENTS, "{name} added only {added}");
     let (wall, cpu_added) = (began.elapsed().as_secs_f64(), process.cpu_seconds()?);
     let each = process.memory()?.saturating_sub(memory) as f64 / TORRENTS as f64;
-    // Not a wait for something: the time itself is what is measured over.
+    // This is the period of the measurement, not a wait for an event.
     std::thread::sleep(IDLE);
     let idle = (process.cpu_seconds()? - cpu_added) / IDLE.as_secs_f64() * 100.0;
     for (what, value) in
@@ -103,7 +104,7 @@ fn look(bench: &mut Bench<'_>, name: &str, command: &mut Command) -> Result<()> 
     Ok(())
 }
 
-/// A torrent of one file, whose digests nobody will look at.
+/// Builds a torrent of one file with random digests, which no process checks.
 fn metainfo(name: &str, seed: u64) -> Vec<u8> {
     let digests = random_bytes(seed, PIECES as usize * 20);
     let mut bytes = format!(
@@ -118,7 +119,7 @@ fn metainfo(name: &str, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Two torrents that are seeded by one process on two shards, to a leecher each.
+/// Measures two torrents that one process seeds on two shards, each to one leecher.
 pub(super) fn shards(bench: &mut Bench<'_>) -> Result<()> {
     let Some(net) = Net::new() else {
         bench.skip("shards", "network namespaces need root and `ip`");
@@ -174,7 +175,8 @@ pub(super) fn shards(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Seconds until both have their copy, and processor seconds of each shard.
+/// Runs both leechers; returns the seconds until both are complete, and the processor seconds of
+/// each shard.
 fn fetch_both(
     stage: &Stage,
     seed: &Process,

@@ -1,8 +1,8 @@
-//! `bench`: what the data path costs, beside other clients.
+//! `bench`: the cost of the data path, beside other clients.
 //!
 //! Decides: what is measured, in which order, where it is written. Must not know: how a client
 //! works.
-//! Invariant: whatever is compared was measured in this run, on this machine, interleaved.
+//! Invariant: compared figures come from the same run on the same machine, interleaved.
 
 mod calls;
 mod figures;
@@ -20,7 +20,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use table::Table;
 
-/// What is measured.
+/// The extent of a run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Size of the file of the first scenario in MiB; others move a part of it
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// Only the system calls of a fixed transfer
     #[arg(long, conflicts_with = "only")]
     calls: bool,
-    /// Where all files lie: in memory, so that no disk is measured
+    /// Folder of all files: in memory, so that no disk is measured
     #[arg(long, default_value = "/dev/shm", value_name = "DIR")]
     folder: PathBuf,
     /// Write the figures of every run into this file
@@ -50,13 +50,13 @@ pub(crate) struct Args {
 /// A run of the tool.
 struct Bench<'a> {
     args: &'a Args,
-    /// The workspace.
+    /// The root of the workspace.
     root: &'a Path,
     figures: Figures,
     tables: Vec<Table>,
     /// Scenarios that could not run here, and why.
     skipped: Vec<String>,
-    /// Scenarios that ran and broke off, and why.
+    /// Scenarios that failed, and why.
     failed: Vec<String>,
 }
 
@@ -78,7 +78,8 @@ impl Bench<'_> {
         self.skipped.push(format!("{name}: {why}"));
     }
 
-    /// Runs a scenario if it is wanted. One that breaks off takes no figures of others with it.
+    /// Runs a scenario if it is selected. A scenario that fails leaves the figures of others
+    /// intact.
     fn attempt(&mut self, name: &str, scenario: impl FnOnce(&mut Self) -> Result<()>) {
         if self.wants(name)
             && let Err(error) = scenario(self)

@@ -1,7 +1,7 @@
-//! docs/performance.md, its part that is measured.
+//! The measured part of docs/performance.md.
 //!
 //! Decides: the order of the page. Must not know: what a figure means.
-//! Invariant: what a person wrote above the mark stays.
+//! Invariant: the text above the mark stays.
 
 use super::Bench;
 use super::goals::Goal;
@@ -11,7 +11,7 @@ use bt_tests::foreign::{Aria2, Libtorrent, Rqbit, Transmission};
 use bt_tests::{Bt, Client};
 use std::process::Command;
 
-/// Separates what a person writes from what is written here.
+/// The mark between the written text and the generated part.
 const MARK: &str = "<!-- what follows is written by `cargo xtask bench --write` -->\n";
 
 /// Writes goals and tables into the page.
@@ -34,7 +34,7 @@ pub(super) fn write(bench: &Bench<'_>, goals: &[Goal]) -> Result<()> {
     Ok(std::fs::write(&path, format!("{text}{MARK}\n{how}\n{skipped}\n{}", tables.join("\n")))?)
 }
 
-/// The processor, how many, and the kernel.
+/// Describes the machine: the processor, the number of cores, and the kernel.
 pub(super) fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info
@@ -46,7 +46,7 @@ pub(super) fn machine() -> String {
     format!("{cores} cores of {model}, Linux {}", kernel.trim())
 }
 
-/// Who was measured, with versions.
+/// Lists the measured clients with their versions.
 pub(super) fn clients() -> String {
     let all: [&dyn Client; 5] = [&Bt::GET, &Libtorrent::DEFAULT, &Aria2, &Rqbit, &Transmission];
     let named = all.map(|client| match client.version() {

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 /// Rows of text below a head.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// What it shows.
+    /// The title of the table.
     pub(super) title: String,
     head: Vec<&'static str>,
     rows: Vec<Vec<String>>,
@@ -23,7 +23,7 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// For a terminal.
+    /// Formats the table for a terminal.
     pub(super) fn plain(&self) -> String {
         let mut widths: Vec<usize> = self.head.iter().map(|cell| cell.len()).collect();
         for row in &self.rows {
@@ -49,7 +49,7 @@ impl Table {
         text
     }
 
-    /// For a page.
+    /// Formats the table for a page.
     pub(super) fn markdown(&self) -> String {
         let mut text = format!(
             "### {}\n\n| {} |\n|{}\n",
@@ -64,12 +64,12 @@ impl Table {
     }
 }
 
-/// A figure with so many digits behind the point, or a dash where there is none.
+/// Formats a figure with `digits` digits behind the point; a missing one becomes a dash.
 pub(super) fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or("-".into(), |value| format!("{value:.digits$}"))
 }
 
-/// Bytes as MiB.
+/// Formats bytes as MiB.
 pub(super) fn mib(bytes: Option<f64>) -> String {
     number(bytes.map(|bytes| bytes / f64::from(1 << 20)), 0)
 }

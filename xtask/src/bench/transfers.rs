@@ -1,8 +1,8 @@
 //! Transfers between pairs of clients.
 //!
-//! Decides: what is moved, how many take part, which pairs. Must not know: how a client works.
-//! Invariant: runs are interleaved, A B C A B C, so that a slow minute of the machine hits
-//! everybody.
+//! Decides: what is moved, the number of clients, the pairs. Must not know: how a client works.
+//! Invariant: runs are interleaved, A B C A B C, so that a slow minute of the machine hits every
+//! pair.
 
 use super::Bench;
 use super::table::{Table, mib, number};
@@ -10,13 +10,13 @@ use anyhow::Result;
 use bt_tests::foreign::{Aria2, Libtorrent, Rqbit, Transmission};
 use bt_tests::{Bt, Client, Payload};
 
-/// Seeds and leechers.
+/// The seed client and the number of seeds, the leecher client and the number of leechers.
 type Pair = (&'static dyn Client, usize, &'static dyn Client, usize);
 
-/// What is moved, by whom.
+/// The content and the pairs of a measurement.
 struct Scenario {
     name: &'static str,
-    /// What a person is told of it.
+    /// The description for the user.
     what: &'static str,
     files: u32,
     size: Size,
@@ -24,11 +24,11 @@ struct Scenario {
     pairs: &'static [Pair],
 }
 
-/// How much is moved.
+/// The size of the content.
 enum Size {
-    /// This part of what was asked for.
+    /// The value of `--size`, divided by this number.
     Part(u64),
-    /// So many pieces.
+    /// This number of pieces.
     Pieces(u64),
 }
 
@@ -37,7 +37,7 @@ const TCP: &dyn Client = &Libtorrent::TCP;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// `bt` and the fastest of the others.
+/// The pair of `bt` and that of the fastest other client.
 const TWO: &[Pair] = &[(&Bt::SEED, 1, &Bt::GET, 1), (TCP, 1, TCP, 1)];
 
 const SCENARIOS: [Scenario; 9] = [
@@ -139,12 +139,12 @@ const SCENARIOS: [Scenario; 9] = [
     },
 ];
 
-/// The name of a pair's figure, as the goals know it.
+/// Builds the name of a pair's figure, as the goals know it.
 pub(super) fn figure(scenario: &str, seed: &str, leecher: &str, what: &str) -> String {
     format!("{scenario}/{seed} to {leecher}/{what}")
 }
 
-/// Runs the scenarios that are wanted.
+/// Runs the selected scenarios.
 pub(super) fn run(bench: &mut Bench<'_>) {
     for scenario in &SCENARIOS {
         bench.attempt(scenario.name, |bench| scenario.run(bench));
@@ -221,7 +221,7 @@ impl Scenario {
     }
 }
 
-/// Both sides, with their number where it is not one.
+/// Returns the names of both sides, with their numbers where these are not one.
 fn names(pair: &Pair) -> [String; 2] {
     let name = |client: &dyn Client, count: usize| match count {
         1 => client.name().to_owned(),

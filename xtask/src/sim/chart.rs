@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 
 const WIDTH: u64 = 900;
 const HEIGHT: u64 = 420;
-/// Left, top, and what is left below for the axis.
+/// The margin at the left, at the top, and below for the axis, in pixels.
 const MARGIN: u64 = 50;
 
-/// An SVG: pieces of each leecher over time, and the pieces that any leecher has.
+/// Draws an SVG: pieces of each leecher over time, and the pieces that any leecher has.
 pub(crate) fn draw(title: &str, report: &Report) -> String {
     let end = report
         .finishers

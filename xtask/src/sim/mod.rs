@@ -15,13 +15,13 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Which simulation.
+/// The simulation to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The scenario
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(scenarios::names()))]
     name: String,
-    /// Where all chance comes from
+    /// Seed of all chance
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Run with all of these seeds and print a row for each
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     chart: Option<PathBuf>,
 }
 
-/// Runs it and prints the report, or a table.
+/// Runs the simulation and prints the report, or a table.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(seeds) = &args.seeds {
         return many(&args.name, seeds.clone());
@@ -117,7 +117,7 @@ fn judge(name: &str, reports: &[Report]) -> Result<()> {
     }
 }
 
-/// `3..7` is 3, 4, 5, 6 and 7.
+/// Parses a range of seeds: `3..7` is 3, 4, 5, 6 and 7.
 fn parse_seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
     let parse = || -> Option<RangeInclusive<u64>> {
         let (first, last) = text.split_once("..")?;

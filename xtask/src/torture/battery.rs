@@ -1,14 +1,15 @@
 //! The battery of misbehaviours, each sustained while an honest transfer runs beside it.
 //!
-//! Decides: that memory and time bind. Must not know: any case; they are in `bt_tests::battery`.
-//! Invariant: a case whose memory or time is too much is played again before it counts: the machine
-//! does other things, too.
+//! Decides: that memory and time have limits. Must not know: any case; they are in
+//! `bt_tests::battery`.
+//! Invariant: a case that exceeds memory or time is played again before it counts, as other
+//! programs load the machine, too.
 
 use anyhow::{Result, bail};
 use bt_tests::battery::{OVER_MAX, Play, Scale, TIMES_MAX, parties};
 use std::collections::BTreeMap;
 
-/// How often a party is played while figures are too bad.
+/// The number of times that a party is played while figures exceed their limits.
 const TRIES: usize = 3;
 
 /// Plays every party and prints the figures.
@@ -18,7 +19,7 @@ pub(super) fn run() -> Result<()> {
         "{cases} misbehaviours beside honest transfers of {} MiB: at most {OVER_MAX} MiB and {TIMES_MAX} times the time",
         Scale::FULL.mib
     );
-    // All parties at once: honest transfers are slow enough that each has the time it needs.
+    // All parties run at once: honest transfers are slow enough that each has the time it needs.
     let failures: Vec<String> = std::thread::scope(|scope| {
         let played: Vec<_> =
             parties().into_iter().map(|(_, _, play)| scope.spawn(move || party(play))).collect();
@@ -33,9 +34,9 @@ pub(super) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Plays all cases of a party, again while figures are too bad.
+/// Plays all cases of a party, again while figures exceed their limits.
 fn party(play: Play) -> Result<()> {
-    // What is said of each case whose figures were too bad each time.
+    // The report of each case whose figures exceeded their limits each time.
     let mut excess: Option<BTreeMap<&str, String>> = None;
     for _ in 0..TRIES {
         let rows = play(&Scale::FULL)?;

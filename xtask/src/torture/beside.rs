@@ -2,8 +2,8 @@
 //! again and again.
 //!
 //! Decides: what the other program does and when. Must not know: how `bt` notices it.
-//! Invariant: the other program notes when each write of its ended. What it did to names is undone
-//! before the download is left in peace; what it did to bytes is not.
+//! Invariant: the other program notes the time after each of its writes. Before the last run its
+//! changes to names are undone; its changes to bytes stay.
 
 use super::let_run;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -16,30 +16,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Size of the file in MiB, and how fast each download takes it: a second if nothing happens.
+/// The size of the file in MiB, and the rate limit of each download: one second undisturbed.
 const MIB: usize = 8;
 const DOWN: &str = "8MiB/s";
-/// What the seed sends to all together.
+/// The rate limit of the seed for all downloads together.
 const UP: &str = "128MiB/s";
-/// Rounds that are played at a time: most of each is waiting.
+/// The number of rounds that run at a time: most of a round is waiting.
 const AT_ONCE: u32 = 8;
-/// A process lives for less than this before it is killed; in a round it is killed fewer times than
-/// that.
+/// The exclusive limit of a process's life, in milliseconds, and the greatest number of kills in a
+/// round.
 const LIFE_MAX_MS: u64 = 800;
 const KILLS: u64 = 3;
-/// Between two acts of the other program. Where it does not stop before the end, it must let the
-/// download come to one.
+/// The longest pause between two acts of the other program, in milliseconds. The long one is for
+/// rounds in which it acts to the end: the download must be able to complete.
 const PAUSE_MAX_MS: u64 = 120;
 const LONG_PAUSE_MAX_MS: u64 = 2500;
-/// So long an end is waited for.
+/// The wait for the end of a download.
 const END_WITHIN: Duration = Duration::from_secs(30);
-/// Bytes that it writes at a time.
+/// The bytes that the other program writes at a time.
 const WRITE: usize = 5000;
-/// What was written so long before `complete` was said was there when its piece was checked last.
+/// A write this long before `complete` was surely there at the last check of its piece.
 const SURELY_BEFORE: Duration = Duration::from_secs(2);
 const FOREIGN: &[u8] = b"this is the user's, and no part of any torrent";
 
-/// What the other program did to bytes.
+/// A write of the other program.
 #[derive(Clone, Copy, Debug)]
 struct Written {
     from: u64,
@@ -47,7 +47,7 @@ struct Written {
     at: Instant,
 }
 
-/// Runs the rounds and prints what came of them.
+/// Runs the rounds and prints their results.
 pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
     println!(
         "another program beside a download that is killed, {rounds} rounds, a file of {MIB} MiB at {UP}"
@@ -61,7 +61,7 @@ pub(super) fn run(rounds: u32, seed: u64) -> Result<()> {
                 let (fixture, original, mut rng) = (&fixture, &original, rng.fork());
                 scope.spawn(move || -> Result<Vec<Did>> {
                     let play = |round: u32| {
-                        // In half of the rounds it stops before the end.
+                        // In half of the rounds the other program stops before the end.
                         let until_the_end = (round / AT_ONCE) % 2 == 1;
                         play(fixture, original, until_the_end, &mut rng)
                             .with_context(|| format!("round {round} of seed {seed}"))
@@ -93,7 +93,7 @@ struct Did {
     acts: u32,
     kills: u32,
     foreign: u32,
-    /// It said `complete` while the other program was at work.
+    /// The number of downloads that reported `complete` while the other program was at work.
     late: u32,
 }
 
@@ -120,7 +120,7 @@ fn play(fixture: &Fixture, original: &[u8], until_the_end: bool, rng: &mut Rng) 
         let now = fs::read(&copy).unwrap_or_default();
         for spoilt in written.iter().filter(|written| written.at + SURELY_BEFORE < complete_at) {
             let range = spoilt.from as usize..spoilt.to as usize;
-            // What was written there later does not count.
+            // Bytes that a later write covers do not count.
             let is_last = written.iter().all(|other| {
                 other.at <= spoilt.at || other.to <= spoilt.from || other.from >= spoilt.to
             });
@@ -133,7 +133,7 @@ fn play(fixture: &Fixture, original: &[u8], until_the_end: bool, rng: &mut Rng) 
             );
         }
     }
-    // Left in peace, the same command ends right.
+    // Undisturbed, the same command ends with the right data.
     let finished = Process::run("get in peace", &mut fixture.get(&home, &dir), PATIENCE)?;
     let finished = finished.expect_code(0)?;
     ensure!(finished.event("complete").is_ok(), "it did not say complete");
@@ -142,8 +142,8 @@ fn play(fixture: &Fixture, original: &[u8], until_the_end: bool, rng: &mut Rng) 
     Ok(did)
 }
 
-/// Starts the download and kills it a few times; the last life ends by itself. When it said
-/// `complete`, if it did while the other program was still at work.
+/// Starts the download and kills it a few times; the last life ends by itself. Returns when it
+/// reported `complete`, if the other program was still at work then.
 fn lives(
     fixture: &Fixture,
     home: &Path,
@@ -169,21 +169,21 @@ fn lives(
     let complete_at = said.is_ok().then(Instant::now);
     over.store(true, Ordering::Relaxed);
     if complete_at.is_none() && !process.is_over()? {
-        // The other program may go on for ever, and a download with it.
+        // While the other program acts, the download may never end.
         ensure!(until_the_end, "left in peace it did not end\n{}", process.transcript());
         process.interrupt()?;
     }
     let finished = process.finish(PATIENCE)?;
     match finished.code {
         Some(0) if complete_at.is_some() => {}
-        // Stopped, or a name was another program's at the start.
+        // The download was stopped, or a name belonged to the other program at the start.
         Some(6 | 7) => {}
         code => bail!("it ended with {code:?}\n{}", finished.err),
     }
     Ok(complete_at.filter(|_| until_the_end))
 }
 
-/// The other program: what it wrote, how much it did, and how many foreign files it made.
+/// Plays the other program; returns its writes and the numbers of its acts and foreign files.
 fn meddle(
     copy: &Path,
     over: &AtomicBool,
@@ -239,7 +239,8 @@ fn act_once(act: u64, copy: &Path, rng: &mut Rng, written: &mut Vec<Written>) ->
         }
         _ => {
             fs::rename(copy, beside("away"))?;
-            // A download may have made the name anew in between: then it is ours, and stays.
+            // The download may have made the name anew in between: then the file is its own and
+            // stays.
             if let Ok(file) = File::options().write(true).create_new(true).open(copy) {
                 file.write_all_at(FOREIGN, 0)?;
                 let_run(Duration::from_millis(rng.below(200)));
@@ -252,7 +253,7 @@ fn act_once(act: u64, copy: &Path, rng: &mut Rng, written: &mut Vec<Written>) ->
     Ok(())
 }
 
-/// Gives the file its name back, unless the download made another one meanwhile.
+/// Gives the file its name back, unless the download has made another file meanwhile.
 fn put_back(copy: &Path, away: &Path) -> Result<()> {
     match fs::hard_link(away, copy) {
         Ok(()) => {}

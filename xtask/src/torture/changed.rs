@@ -1,8 +1,8 @@
 //! Files that change under a seed, and while it is stopped.
 //!
-//! Decides: what is done to the file. Must not know: how a change is noticed.
-//! Invariant: what the seed sends afterwards is compared with the original block by block; an
-//! honest leecher ends with the right data.
+//! Decides: how the file is changed. Must not know: how the seed notices a change.
+//! Invariant: each block that the seed sends afterwards is compared with the original; an honest
+//! leecher ends with the right data.
 
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::foreign::Libtorrent;
@@ -16,20 +16,20 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Size of the file in MiB.
+/// The size of the file in MiB.
 const MIB: usize = 16;
-/// How fast the harmed seed and the honest one send.
+/// The rate limits of the harmed seed and of the honest one.
 const UP: [&str; 2] = ["8MiB/s", "4MiB/s"];
-/// The file changes when the leecher has so much.
+/// The bytes that the leecher has when the file changes.
 const HARMED_AT: u64 = 3 << 20;
-/// A seed must end so soon after it was asked to.
+/// The time within which a seed must end after SIGINT.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
-/// Pieces that may be wrong: those whose blocks were in flight.
+/// The number of pieces that may be wrong: those whose blocks were in flight.
 const WRONG_MAX: usize = 16;
 
 type Harm = fn(&Path) -> Result<()>;
 
-/// What is done to the file, the worst last.
+/// The changes of the file, the worst last.
 const HARMS: [(&str, Harm); 5] = [
     ("overwritten", overwrite),
     ("truncated", |path| Ok(OpenOptions::new().write(true).open(path)?.set_len(1 << 20)?)),
@@ -61,7 +61,7 @@ pub(super) fn run(short: bool) -> Result<()> {
     }
     for (number, (what, harm)) in HARMS.into_iter().enumerate() {
         for killed in [false, true] {
-            // In short, every other one was killed.
+            // A short run plays each harm once, with the seed killed in every other one.
             if short && killed == number.is_multiple_of(2) {
                 continue;
             }
@@ -128,7 +128,7 @@ fn while_stopped(what: &str, harm: Harm, killed: bool) -> Result<()> {
     Ok(())
 }
 
-/// A seed of a copy in `dir` that can be harmed.
+/// Starts a seed of a copy in `dir` whose file will be changed.
 fn harmed_seed(fixture: &Fixture, dir: &Path) -> Result<Process> {
     fs::create_dir_all(dir)?;
     fs::copy(fixture.stage.path("data.bin"), Fixture::copy(dir))?;

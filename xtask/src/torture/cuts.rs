@@ -1,8 +1,9 @@
 //! The power of the disk is cut in the middle of a download.
 //!
-//! Decides: when, and what may be lost. Must not know: the journal, what was synced.
-//! Invariant: payload and state lie on the same disk; what it holds after the cut is compared
-//! before the next start.
+//! Decides: when the power is cut, and what may be lost. Must not know: the journal, what was
+//! synced.
+//! Invariant: payload and state lie on the same disk; its content is compared after the cut, before
+//! the next start.
 
 use super::kills::Runner;
 use super::{let_run, row};
@@ -10,29 +11,29 @@ use anyhow::{Context as _, Result, ensure};
 use bt_tests::{Fixture, PATIENCE, PowerDisk, Rng, ensure_same, mib, skip};
 use std::time::Duration;
 
-/// Size of the file in MiB.
+/// The size of the file in MiB.
 const MIB: usize = 64;
-/// Files of one byte of a tree, in a long run and in a short one, and the size in MiB of a disk
-/// that has room for them.
+/// The number of one-byte files of a tree, in a long and in a short run. Then the size in MiB of a
+/// disk with room for them.
 const FILES: [usize; 2] = [100_000, 10_000];
 const TREE_DISK: u64 = 2048;
-/// How fast the seed sends: slow enough that a copy takes longer than the time after which it must
-/// be safe.
+/// The rate limit of the seed: a copy takes longer than the time after which data must be safe.
 const UP: &str = "10MiB/s";
-/// A process lives for less than this; where a tree is smaller, it has as much less time to be
-/// written. After each copy that was complete before a cut came it lives a quarter shorter: how
-/// long a copy takes depends on the machine.
+/// The limit of a process's life, in milliseconds, in proportion to the size of a tree. It shrinks
+/// by a quarter after each copy that was complete before any cut, as the speed depends on the
+/// machine.
 const LIFE_MAX_MS: u64 = 7000;
-/// The shortest that this becomes.
+/// The least value of that limit, in milliseconds.
 const LIFE_LEAST_MS: u64 = 20;
-/// The first one lives for more than this part of that: a quarter.
+/// The divisor of that limit that gives the shortest first life: a quarter.
 const FIRST_LIFE_PART: u64 = 4;
-/// This many copies may be complete before a cut comes, beside one for each round: more never end.
+/// The number of copies that may be complete before a cut, beside one for each round. It ends a run
+/// without cuts.
 const COPIES_MAX: u32 = 50;
-/// The most that may be unsynced at any moment.
+/// The greatest amount of unsynced data at any moment, in bytes.
 const UNSYNCED_MAX: u64 = 128 << 20;
-/// In one round of so many a process is killed, and the power is cut just after its successor has
-/// looked at the data.
+/// One round in this number kills a process, and cuts the power just after the next process has
+/// checked the data.
 const KILLED_FIRST: u64 = 3;
 
 /// Runs the rounds for a file, and for a tree of small files, and prints the figures.
@@ -83,7 +84,7 @@ fn cut(
                 runner.process.finish(PATIENCE)?.expect_code(0)?;
                 break;
             }
-            // In the first round something was written, and not synced.
+            // The first round needs data that was written and not synced.
             let least = if round == 0 { life_max_ms / FIRST_LIFE_PART } else { 0 };
             let_run(Duration::from_millis(rng.below(life_max_ms).clamp(least, life_max_ms)));
             if round == 0 || rng.below(KILLED_FIRST) == 0 {
@@ -96,7 +97,7 @@ fn cut(
             let life = runner.life(None);
             disk.cut()?;
             runner.process.kill()?;
-            // One that was complete had synced everything before it said so.
+            // A complete process had synced everything before it reported that.
             let is_over = runner.process.finish(PATIENCE)?.code == Some(0);
             disk.restart()?;
             if is_over {

@@ -1,9 +1,9 @@
 //! Disks that go away in the middle of a download, and come back.
 //!
-//! Decides: what happens to the disk. Must not know: how a fault is noticed.
-//! Invariant: a torrent on another disk completes while the fault lasts. The one that it hit
-//! completes in the same process afterwards, or in the next one where the disk that comes back is
-//! another one to whoever had it open.
+//! Decides: what happens to the disk. Must not know: how `bt` notices a fault.
+//! Invariant: a torrent on another disk completes while the fault lasts. The torrent that it hit
+//! completes afterwards in the same process. It completes in the next process where the old one's
+//! open files belong to a disk that is gone.
 
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::{
@@ -15,32 +15,32 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// The torrent that the fault hits: a tree, so that files are opened all the time.
+/// The name of the torrent that the fault hits: a tree, so that files are opened all the time.
 const HIT: &str = "hit";
 const HIT_FILES: u32 = 300;
 const MIB: u64 = 1 << 20;
-/// Bytes of each of the two torrents.
+/// The size of each of the two torrents, in bytes.
 const BYTES: u64 = 24 * MIB;
-/// How fast the seed sends both together.
+/// The rate limit of the seed for both together.
 const UP: &str = "6MiB/s";
-/// The fault begins when the torrent has so much.
+/// The bytes that the torrent has when the fault begins.
 const HIT_AT: u64 = 4 * MIB;
-/// A process must end so soon after it was asked to.
+/// The time within which a process must end after SIGINT.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// A download of two torrents into one directory, one of them onto a disk of its own.
 struct Scene {
     stage: Stage,
-    /// Where the disk is mounted.
+    /// The directory on which the disk is mounted.
     mount: PathBuf,
 }
 
-/// What happens to the disk.
+/// A fault of the disk.
 struct Fault {
     what: &'static str,
-    /// The causes that may be named.
+    /// The causes that `bt` may name.
     causes: &'static [&'static str],
-    /// The next process completes it, not the one that saw the fault.
+    /// Whether the next process completes the torrent, in place of the one that saw the fault.
     restarts: bool,
     /// Makes the disk.
     make: fn(&Scene) -> Result<Box<dyn Disk>>,
@@ -79,7 +79,7 @@ const FAULTS: [Fault; 4] = [
     },
 ];
 
-/// Tries every fault and prints what came of it.
+/// Tries every fault and prints the result.
 pub(super) fn run() -> Result<()> {
     println!(
         "faults of a disk, two torrents of {} MiB, one of them in {HIT_FILES} files on that disk",
@@ -153,7 +153,8 @@ fn one(fault: &Fault) -> Result<()> {
     if fault.restarts {
         let asked = Instant::now();
         let stopped = get.stop(PATIENCE)?;
-        // What was told of and is not safe is said, and worse than an interrupt.
+        // A process reports pieces that it announced and did not sync; its exit code then outranks
+        // that of an interrupt.
         let is_told = |event: &serde_json::Value| {
             event["message"].as_str().is_some_and(|text| text.contains("not all of it is safe"))
         };
@@ -185,7 +186,7 @@ fn one(fault: &Fault) -> Result<()> {
     Ok(())
 }
 
-/// Bytes that a process fetched of a torrent, by its own account.
+/// Returns the bytes of a torrent that a process fetched, by its own account.
 fn downloaded(finished: &Finished, hash: &str) -> Result<u64> {
     let summary = finished
         .objects()
@@ -196,7 +197,7 @@ fn downloaded(finished: &Finished, hash: &str) -> Result<u64> {
         .context("it says how much it fetched")
 }
 
-/// A directory that is mounted elsewhere, and is not any more.
+/// A directory that is bind-mounted, and whose mount goes away.
 struct Bound {
     real: PathBuf,
     mount: PathBuf,
@@ -218,7 +219,7 @@ impl Bound {
 
 impl Disk for Bound {
     fn harm(&self, _: u32) -> Result<()> {
-        // Lazily: it has files open.
+        // Lazy, as the process has files open.
         succeed(Command::new("umount").arg("--lazy").arg(&self.mount))
     }
 
@@ -233,7 +234,7 @@ impl Drop for Bound {
     }
 }
 
-/// A disk that dies, and is mounted again.
+/// A disk that fails, and is mounted again.
 struct Dead(PowerDisk);
 
 impl Dead {
@@ -252,17 +253,17 @@ impl Disk for Dead {
     }
 }
 
-/// An empty ext4 where the torrent will be, in this file.
+/// Makes an empty ext4 in this file and mounts it where the torrent will be.
 fn formatted(image: &Path, scene: &Scene) -> Result<PowerDisk> {
     fs::remove_dir(&scene.mount)?;
     let disk = PowerDisk::new(image, &scene.mount, 4 * BYTES / MIB)?;
     fs::remove_dir(scene.mount.join("lost+found"))?;
-    // A disk that dies would bring it back.
+    // Without a sync the disk would have this directory again after its failure.
     succeed(Command::new("sync").arg("--file-system").arg(&scene.mount))?;
     Ok(disk)
 }
 
-/// A file system in a file that cannot grow: what was written is refused when it is synced.
+/// A file system in a file that cannot grow: the sync of written data fails.
 struct Late {
     disk: PowerDisk,
     below: SmallDisk,
@@ -289,7 +290,7 @@ impl Disk for Late {
     }
 }
 
-/// The process may open nothing more.
+/// A limit on open files: the process can open no further file.
 struct Few;
 
 impl Disk for Few {

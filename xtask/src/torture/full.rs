@@ -1,21 +1,21 @@
 //! A disk half the size of the file.
 //!
-//! Decides: when it grows. Must not know: how the end of the space is noticed.
-//! Invariant: the process that waits is the one that completes.
+//! Decides: when the disk grows. Must not know: how `bt` notices that it is full.
+//! Invariant: the process that waits for space completes the download.
 
 use anyhow::{Context as _, Result, ensure};
 use bt_tests::{Fixture, PATIENCE, Process, SmallDisk, ensure_same, mib, skip};
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// Size of the file in MiB.
+/// The size of the file in MiB.
 const MIB: usize = 48;
-/// It must be complete so long after there is room.
+/// The time within which the download must complete after the disk has grown.
 const COMPLETE_WITHIN: Duration = Duration::from_secs(35);
-/// How much may be fetched again: blocks that were under way twice, not pieces.
+/// The bytes that may be fetched again: single blocks that came twice, not whole pieces.
 const AGAIN_MAX: u64 = 1 << 20;
 
-/// Runs it and prints the figures.
+/// Runs the ordeal and prints the figures.
 pub(super) fn run() -> Result<()> {
     println!("a full disk: a file of {MIB} MiB, a disk of {} MiB", MIB / 2);
     let fixture = Fixture::new(MIB, "64MiB/s")?;

@@ -1,8 +1,8 @@
 //! `kill -9` in the middle of a download, again and again.
 //!
-//! Decides: when who is killed, and what may be lost. Must not know: the journal.
-//! Invariant: what is on the disk is compared with the original before the next start, what is
-//! claimed is asked over the wire after it.
+//! Decides: which process is killed and when, and what may be lost. Must not know: the journal.
+//! Invariant: the disk is compared with the original before the next start; the claims are asked
+//! over the wire after it.
 
 use super::{let_run, row};
 use anyhow::{Context as _, Result, ensure};
@@ -10,29 +10,29 @@ use bt_tests::{Fixture, PATIENCE, Process, Rng, ensure_same, mib};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Size of the file in MiB.
+/// The size of the file in MiB.
 const MIB: usize = 96;
-/// How fast the seed sends: a copy in 1.5 s.
+/// The rate limit of the seed: a copy in 1.5 s.
 const UP: &str = "64MiB/s";
-/// A process lives for less than this.
+/// The limit of a process's life, in milliseconds.
 const LIFE_MAX_MS: u64 = 1200;
-/// The most that a kill may cost, besides open pieces.
+/// The greatest loss of a kill besides open pieces, in bytes.
 pub(super) const LOST_MAX: u64 = 64 << 20;
-/// A restart must bring payload within this time, in seconds: each in a long run, half of them in a
-/// short one, beside which other things run.
+/// The time in seconds within which a restart must bring payload. It holds for each restart of a
+/// long run. In a short run, beside which other programs run, it holds for half of them.
 const RESUMES_WITHIN: f64 = 2.0;
-/// A life that is longer is told of.
+/// The length of a life above which it is reported.
 const SLOW: Duration = Duration::from_secs(10);
-/// In one round of so many the seed is killed too.
+/// One round in this number kills the seed, too.
 const SEED_DIES: u64 = 4;
 
-/// What a killed process had.
+/// The progress of a killed process.
 pub(super) struct Life {
-    /// Bytes that were there when it began, at least.
+    /// The bytes that were there when it began, at least.
     pub(super) there: u64,
-    /// Payload that it received.
+    /// The payload that it received, in bytes.
     pub(super) down: u64,
-    /// From its start until payload came.
+    /// The time from its start until payload came.
     pub(super) resumed: Option<Duration>,
 }
 
@@ -43,8 +43,7 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    /// Starts a download, and waits until it has looked at its data. A restart that is refused
-    /// fails here.
+    /// Starts a download and waits until it has checked its data. Fails if the restart is refused.
     pub(super) fn start(fixture: &Fixture, home: &Path, dir: &Path) -> Result<Runner> {
         let began = Instant::now();
         let process = Process::start("get", &mut fixture.get(home, dir))?;
@@ -52,7 +51,7 @@ impl Runner {
         Ok(Runner { process, began })
     }
 
-    /// Waits until payload comes, or all is there.
+    /// Waits until payload comes or the download is complete; returns the time since its start.
     pub(super) fn wait_payload(&self) -> Result<Duration> {
         let moves = |event: &serde_json::Value| {
             event["bytes_down"].as_u64() > Some(0) || event["event"] == "complete"
@@ -61,8 +60,8 @@ impl Runner {
         Ok(self.began.elapsed())
     }
 
-    /// Fails if it claims a piece that is not on the disk. One that is complete and over claims
-    /// nothing more.
+    /// Fails if the download claims a piece that is not on the disk. A download that has completed
+    /// and ended claims none.
     pub(super) fn ensure_claims(&self, fixture: &Fixture, dir: &Path) -> Result<()> {
         match fixture.ensure_claims(&self.process, dir) {
             Err(error) if self.process.last_event("complete").is_none() => Err(error),
@@ -70,7 +69,7 @@ impl Runner {
         }
     }
 
-    /// What it had, by its own words.
+    /// Returns the progress of the process, by its own account.
     pub(super) fn life(&self, resumed: Option<Duration>) -> Life {
         let progress = |event: &serde_json::Value| {
             Some((event["bytes_done"].as_u64()?, event["bytes_down"].as_u64()?))
@@ -82,7 +81,7 @@ impl Runner {
     }
 }
 
-/// Runs so many rounds and prints the figures.
+/// Runs `rounds` rounds and prints the figures.
 pub(super) fn run(rounds: u32, seed: u64, short: bool) -> Result<()> {
     println!("kill -9, {rounds} rounds, a file of {MIB} MiB at {UP}");
     let (fixture, mut rng) = (Fixture::new(MIB, UP)?, Rng::from_seed(seed));
@@ -107,7 +106,7 @@ pub(super) fn run(rounds: u32, seed: u64, short: bool) -> Result<()> {
                 runner.process.finish(PATIENCE)?.expect_code(0)?;
                 break;
             }
-            // Some die before anything comes.
+            // Some processes are killed before any payload comes.
             let moment = Duration::from_millis(rng.below(LIFE_MAX_MS));
             let payload = if rng.below(4) > 0 { Some(runner.wait_payload()?) } else { None };
             let_run(moment);

@@ -1,9 +1,9 @@
 //! `torture`: kills, power cuts, full and failing disks, changed files and misbehaviour of every
 //! kind, with real `bt` processes.
 //!
-//! Decides: which ordeals there are, what is promised. Must not know: how `bt` keeps a promise.
-//! Invariant: a broken promise fails the run; what cannot be tried here is said to be skipped, and
-//! fails in CI.
+//! Decides: the ordeals and the promises. Must not know: how `bt` keeps a promise.
+//! Invariant: a broken promise fails the run; an ordeal that cannot run here is reported as
+//! skipped, and fails in CI.
 
 mod battery;
 mod beside;
@@ -17,13 +17,13 @@ use crate::median::median;
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
-/// How much.
+/// The extent of a run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Times that processes are killed
+    /// Number of kills
     #[arg(long, default_value_t = 200)]
     rounds: u32,
-    /// Times that the power is cut
+    /// Number of power cuts
     #[arg(long, default_value_t = 50)]
     cuts: u32,
     /// A few rounds of everything
@@ -32,15 +32,15 @@ pub(crate) struct Args {
     /// Only these ordeals; repeat for more
     #[arg(long, value_enum)]
     only: Vec<Ordeal>,
-    /// What the moments are drawn from; equal seeds give equal moments
+    /// Seed of the random moments; equal seeds give equal moments
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-/// Rounds of [`Ordeal::Beside`] in a short run: under a minute.
+/// The number of rounds of [`Ordeal::Beside`] in a short run, which take under a minute.
 const BESIDE_SHORT: u32 = 16;
 
-/// What is done to processes.
+/// An ordeal of processes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Ordeal {
     /// Killed and started again
@@ -59,7 +59,7 @@ enum Ordeal {
     Battery,
 }
 
-/// Runs every ordeal, prints what came of each, and fails when a promise was broken.
+/// Runs every ordeal, prints the result of each, and fails when a promise was broken.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let (rounds, cuts) = if args.short { (6, 2) } else { (args.rounds, args.cuts) };
     let mut broken = Vec::new();
@@ -108,7 +108,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A row of the table: the median and the greatest of some figures.
+/// Prints a row of the table: the median and the maximum of figures.
 fn row(what: &str, unit: &str, figures: &[f64]) {
     let most = figures.iter().copied().fold(0.0, f64::max);
     println!(
@@ -117,7 +117,7 @@ fn row(what: &str, unit: &str, figures: &[f64]) {
     );
 }
 
-/// Lets the processes go on for so long.
+/// Lets the processes run for `moment`.
 fn let_run(moment: Duration) {
     std::thread::sleep(moment);
 }
