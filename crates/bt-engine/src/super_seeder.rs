@@ -55,7 +55,7 @@ const UNSPREAD_PEERS: usize = 16;
 const GLANCE: Duration = Duration::from_secs(2);
 const GLANCE_TIMES: u64 = 4;
 /// Seconds after which a peer that wants none of its shown pieces counts as wanting only a part of
-/// the torrent.
+/// the torrent, and after which the only peer may choose itself.
 const CHOOSY: Duration = Duration::from_secs(2);
 
 /// The state of a super-seed.
@@ -461,8 +461,8 @@ impl SuperSeeder {
         self.geometry.pieces().filter(is_out).filter(|&piece| shown.pieces.insert(piece)).collect()
     }
 
-    /// Lets a peer choose itself, if it `has` these pieces and wanted none of its shown pieces for
-    /// a while. Returns the newly shown pieces.
+    /// Lets a peer choose itself, if it `has` these pieces and took none of its shown pieces for a
+    /// while. Returns the newly shown pieces.
     pub(crate) fn let_choose(&mut self, now: Time, peer: PeerKey, has: &Bitfield) -> Vec<Piece> {
         let Some(shown) = self.peers.get_mut(&peer) else { return Vec::new() };
         let lacks_some = has.lacks_some_of(&shown.pieces);

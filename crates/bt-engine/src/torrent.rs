@@ -490,7 +490,9 @@ impl Torrent {
                 |peer| self.unchoked.contains(&peer),
                 |piece| work.availability(piece),
             );
-            for row in self.peers.values_mut().filter(|row| !row.interested) {
+            // The only peer keeps no other peer waiting: it may choose as soon as it pauses.
+            let is_alone = self.peers.len() == 1;
+            for row in self.peers.values_mut().filter(|row| !row.interested || is_alone) {
                 for piece in super_seeder.let_choose(now, row.key, &row.has) {
                     row.say(Message::Have(piece.number()), &mut self.dirty_outboxes);
                 }

@@ -266,6 +266,41 @@ fn an_initial_seed_shows_everything_to_who_wants_nothing_of_what_it_was_shown() 
 }
 
 #[test]
+fn an_initial_seed_shows_everything_to_its_only_peer_once_that_pauses() {
+    // rqbit does not wake when it gets a `have`: it looks every five seconds.
+    let scene = Scene { pieces: 8, have: "11111111", ..LEECHER };
+    let alone = "
+        A: connects
+        A: bitfield 00000000, interested
+        at 5s";
+    assert_snapshot!(play(&scene, alone), @"
+    > A: connects
+    < A: have-none, hello, have 5
+    > A: bitfield 00000000, interested
+    < A: unchoke, have 7, have 3, have 4, have 1
+    > at 5s
+    < 2.000s A: have 0, have 2, have 6
+    ");
+    let beside_another = "
+        A: connects
+        A: bitfield 00000000, interested
+        B: connects
+        B: bitfield 00000000, interested
+        at 5s";
+    assert_snapshot!(play(&scene, beside_another), @"
+    > A: connects
+    < A: have-none, hello, have 5
+    > A: bitfield 00000000, interested
+    < A: unchoke, have 7, have 3, have 4, have 1
+    > B: connects
+    < B: have-none, hello, have 6
+    > B: bitfield 00000000, interested
+    < B: unchoke, have 2, have 0, have 5
+    > at 5s
+    ");
+}
+
+#[test]
 fn a_slow_store_stops_the_asking_until_it_has_written() {
     let told = "
         A: answers
