@@ -2,7 +2,7 @@
 //! everything is out. After BEP 16, without its waiting.
 //!
 //! Decides: the pieces that each peer is shown, and that no piece is given twice while another was
-//! never given. Must not know: messages, slots, how rates are measured.
+//! never given, except to peers that hear no refusal. Must not know: messages, slots, how rates are measured.
 //! Invariant: a piece waits, is promised to one peer, is on its way to that peer, or was seen at
 //! another peer. A peer is shown every piece that it is promised.
 //!
@@ -215,8 +215,15 @@ impl SuperSeeder {
     }
 
     /// Decides whether a peer that requests a block of this piece may have it. A waiting piece is
-    /// promised to the peer.
-    pub(crate) fn grant(&mut self, now: Time, peer: PeerKey, piece: Piece) -> bool {
+    /// promised to the peer. A piece that is promised to another peer is refused, but only if the
+    /// peer `hears_refusals` (BEP 6): any other peer would wait for the block.
+    pub(crate) fn grant(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        piece: Piece,
+        hears_refusals: bool,
+    ) -> bool {
         let fate = self.fate(piece);
         let Some(shown) = self.peers.get_mut(&peer).filter(|shown| shown.pieces.has(piece)) else {
             return false;
@@ -225,7 +232,7 @@ impl SuperSeeder {
         shown.comes_back(now);
         match fate {
             Fate::Sent | Fate::Out => true,
-            Fate::Promised => shown.owed.contains_key(&piece),
+            Fate::Promised => !hears_refusals || shown.owed.contains_key(&piece),
             Fate::Waits => {
                 shown.promise(now, piece, &self.geometry);
                 self.set(piece, Fate::Promised);

@@ -34,11 +34,8 @@ impl Torrent {
         let block = self.geometry.block(raw).filter(|block| {
             let piece = block.piece();
             let is_there = row.may_have(piece) && room && self.have.has(piece);
-            is_there
-                && self
-                    .super_seeder
-                    .as_deref_mut()
-                    .is_none_or(|super_seeder| super_seeder.grant(now, peer, piece))
+            let super_seeder = self.super_seeder.as_deref_mut();
+            is_there && super_seeder.is_none_or(|seeder| seeder.grant(now, peer, piece, row.fast))
         });
         match block {
             Some(block) => row.uploads.push_back(block),

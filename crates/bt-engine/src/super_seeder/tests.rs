@@ -24,7 +24,7 @@ fn seed_of(pieces: u32, len: u32) -> (Geometry, SuperSeeder) {
 
 fn give(super_seeder: &mut SuperSeeder, geometry: &Geometry, peer: PeerKey, piece: Piece) {
     for block in geometry.blocks(piece) {
-        assert!(super_seeder.grant(NOW, peer, piece));
+        assert!(super_seeder.grant(NOW, peer, piece, true));
         super_seeder.served(NOW, peer, block);
     }
     super_seeder.got(NOW, peer, piece);
@@ -40,7 +40,7 @@ fn what_is_on_its_way_is_shown_to_others_when_it_has_arrived() {
     assert!(!super_seeder.opens(NOW), "what was ordered leaves first");
     assert!(super_seeder.opens(NOW + SETTLE) && !super_seeder.is_over());
     assert_eq!(super_seeder.show_out(B), [shown[0]]);
-    assert!(!super_seeder.grant(NOW, B, shown[1]), "B does not know of it");
+    assert!(!super_seeder.grant(NOW, B, shown[1], true), "B does not know of it");
     let mut left = seed(1).1;
     let last = left.show(NOW, A, 0, |_| false)[0];
     geometry.blocks(last).for_each(|block| left.served(NOW, A, block));
@@ -59,7 +59,7 @@ fn each_peer_is_shown_pieces_of_its_own_until_one_copy_is_out() {
             for piece in super_seeder.show(NOW, peer, 0, |_| false) {
                 assert!(given.insert(piece), "{piece:?} is shown twice");
                 let other = if peer == A { B } else { A };
-                assert!(!super_seeder.grant(NOW, other, piece));
+                assert!(!super_seeder.grant(NOW, other, piece, true));
                 give(&mut super_seeder, &geometry, peer, piece);
             }
         }
@@ -78,9 +78,10 @@ fn who_is_served_is_shown_enough_for_a_second_and_who_waits_a_single_piece() {
         teaser,
         "another one, when it wants nothing all the same"
     );
-    assert!(super_seeder.grant(NOW, B, teaser), "it may have it when it is served");
+    assert!(super_seeder.grant(NOW, B, teaser, true), "it may have it when it is served");
     super_seeder.show(NOW, A, 100 << 15, |_| false);
-    assert!(!super_seeder.grant(NOW, A, teaser), "and nobody else then");
+    assert!(!super_seeder.grant(NOW, A, teaser, true), "and no other peer then");
+    assert!(super_seeder.grant(NOW, A, teaser, false), "one that hears no refusal would wait");
 }
 
 #[test]
@@ -95,7 +96,7 @@ fn who_looks_only_now_and_then_is_shown_ever_more_and_who_was_not_served_is_not(
             now = now + Duration::from_secs(5);
             for &piece in &shown {
                 for block in geometry.blocks(piece) {
-                    assert!(super_seeder.grant(now, A, piece));
+                    assert!(super_seeder.grant(now, A, piece, true));
                     super_seeder.served(now, A, block);
                 }
                 super_seeder.got(now, A, piece);
@@ -132,7 +133,10 @@ fn who_takes_nothing_loses_its_promise_and_who_left_its_pieces() {
     super_seeder.leave(B);
     super_seeder.lost(again[0]);
     assert!(!super_seeder.is_over());
-    assert!(super_seeder.grant(late, A, again[0]), "it was shown it once, and may have it now");
+    assert!(
+        super_seeder.grant(late, A, again[0], true),
+        "it was shown it once, and may have it now"
+    );
 }
 
 #[test]
@@ -186,7 +190,7 @@ fn at_the_end_one_slow_peer_keeps_nobody_waiting() {
     super_seeder.reclaim(now, |_| true, |_| 0);
     assert!(super_seeder.show(now, A, 0, |_| false).is_empty());
     assert_eq!(super_seeder.show(now, B, 0, |_| false), [shown[1]], "B is faster");
-    assert!(!super_seeder.grant(now, A, shown[1]));
+    assert!(!super_seeder.grant(now, A, shown[1], true));
 }
 
 #[test]
