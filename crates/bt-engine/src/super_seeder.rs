@@ -2,7 +2,8 @@
 //! everything is out. After BEP 16, without its waiting.
 //!
 //! Decides: the pieces that each peer is shown, and that no piece is given twice while another was
-//! never given, except to peers that hear no refusal. Must not know: messages, slots, how rates are measured.
+//! never given, except to peers that hear no refusal. Must not know: messages, slots, how rates are
+//! measured.
 //! Invariant: a piece waits, is promised to one peer, is on its way to that peer, or was seen at
 //! another peer. A peer is shown every piece that it is promised.
 //!
