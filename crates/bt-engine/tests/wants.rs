@@ -301,6 +301,51 @@ fn an_initial_seed_shows_everything_to_its_only_peer_once_that_pauses() {
 }
 
 #[test]
+fn an_initial_seed_refuses_a_piece_only_to_a_peer_that_hears_the_refusal() {
+    // A was alone and may choose among everything. Then piece 1 is promised to B.
+    let scene = Scene { pieces: 8, have: "11111111", ..LEECHER };
+    let told = |how: &str| {
+        format!(
+            "
+        A: {how}
+        A: bitfield 00000000, interested
+        at 3s
+        B: connects
+        B: bitfield 00000000, interested
+        A: request 1:0"
+        )
+    };
+    assert_snapshot!(play(&scene, &told("connects")), @"
+    > A: connects
+    < A: have-none, hello, have 5
+    > A: bitfield 00000000, interested
+    < A: unchoke, have 7, have 3, have 4, have 1
+    > at 3s
+    < 2.000s A: have 0, have 2, have 6
+    > B: connects
+    < 3.000s B: have-none, hello, have 7
+    > B: bitfield 00000000, interested
+    < 3.000s B: unchoke, have 1, have 3, have 4
+    > A: request 1:0
+    < 3.000s A: reject 1:0
+    ");
+    assert_snapshot!(play(&scene, &told("connects without fast")), @"
+    > A: connects without fast
+    < A: have 5
+    > A: bitfield 00000000, interested
+    < A: unchoke, have 7, have 3, have 4, have 1
+    > at 3s
+    < 2.000s A: have 0, have 2, have 6
+    > B: connects
+    < 3.000s B: have-none, hello, have 7
+    > B: bitfield 00000000, interested
+    < 3.000s B: unchoke, have 1, have 3, have 4
+    > A: request 1:0
+    < 3.000s A: serve 1:0
+    ");
+}
+
+#[test]
 fn a_slow_store_stops_the_asking_until_it_has_written() {
     let told = "
         A: answers
