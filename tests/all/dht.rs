@@ -236,7 +236,7 @@ fn until(
         if wanted(&said) {
             return Ok(said);
         }
-        ensure!(Instant::now() < deadline, "in vain; at last: {said}");
+        ensure!(Instant::now() < deadline, "it did not come; at last: {said}");
         std::thread::sleep(Duration::from_millis(200));
     }
 }

@@ -67,7 +67,7 @@ fn awkward_names_are_renamed() -> Test {
         assert_eq!(shown["files"][0]["path"].to_string(), stored);
         ensure!(
             shown["warnings"].as_array().is_some_and(|warnings| !warnings.is_empty()),
-            "{path}: nobody was warned"
+            "{path}: the user was not warned"
         );
     }
     Ok(())

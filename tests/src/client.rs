@@ -133,7 +133,10 @@ pub trait Running: Send {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("waited {limit:?} for {what}, in vain: {progress:?}\n{}", self.transcript());
+                bail!(
+                    "waited {limit:?} for {what}: it did not come: {progress:?}\n{}",
+                    self.transcript()
+                );
             }
             std::thread::sleep(ASK_EVERY);
         }
@@ -162,7 +165,7 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> Result
             return Ok(answer);
         }
         if Instant::now() > deadline {
-            bail!("waited {OPEN_WITHIN:?} for {what}, in vain");
+            bail!("waited {OPEN_WITHIN:?} for {what}: it did not come");
         }
         std::thread::sleep(ASK_EVERY);
     }

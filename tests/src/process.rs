@@ -92,7 +92,11 @@ impl Process {
         match self.out.wait(limit, pick) {
             Some(found) => Ok(found),
             None => {
-                bail!("{}: waited {limit:?} for {what}, in vain\n{}", self.name, self.transcript())
+                bail!(
+                    "{}: waited {limit:?} for {what}: it did not come\n{}",
+                    self.name,
+                    self.transcript()
+                )
             }
         }
     }
@@ -148,7 +152,7 @@ impl Process {
         while !self.is_over()? {
             if Instant::now() > deadline {
                 bail!(
-                    "{}: waited {limit:?} for its end, in vain\n{}",
+                    "{}: waited {limit:?} for its end: it did not come\n{}",
                     self.name,
                     self.transcript()
                 );

@@ -136,7 +136,7 @@ impl Stage {
             }
             ensure!(
                 Instant::now() < deadline,
-                "waited {PATIENCE:?} for {count} seeds at the tracker, in vain\n{}",
+                "waited {PATIENCE:?} for {count} seeds at the tracker: they did not come\n{}",
                 swarm.out
             );
             std::thread::sleep(Duration::from_millis(100));

@@ -5,6 +5,8 @@
 //! Must not know: how far the command got.
 //! Invariant: every failure has a code below 10 and a snake_case name.
 
+use bt_session::AddError;
+use bt_types::StoreFault;
 use std::fmt;
 
 /// The exit codes, as `bt help exit-codes` prints them.
@@ -47,6 +49,24 @@ pub(crate) enum Exit {
 }
 
 impl Failure {
+    /// The failure of a torrent with this name that could not be added.
+    pub(crate) fn of_adding(name: &str, error: &AddError) -> Failure {
+        let (exit, code) = match error {
+            AddError::Unsupported(_) => (Exit::Input, "unsupported"),
+            AddError::Metadata { code, .. } => (Exit::Input, *code),
+            AddError::Selection(_) => (Exit::Usage, "usage"),
+            AddError::Foreign { .. } => (Exit::Disk, "foreign"),
+            AddError::Gone { .. } => (Exit::Disk, StoreFault::Missing.name()),
+            AddError::Owned { .. } => (Exit::Disk, "owned"),
+            AddError::Store { fault, .. } => (Exit::Disk, fault.name()),
+            AddError::Locked { .. } => (Exit::Other, "locked"),
+            AddError::Bug(_) => (Exit::Other, "bug"),
+            AddError::Duplicate => (Exit::Usage, "duplicate"),
+            AddError::Stopping => (Exit::Interrupted, "interrupted"),
+        };
+        Failure::new(exit, code, format!("{name}: {error}"))
+    }
+
     pub(crate) fn new(exit: Exit, code: &'static str, message: impl fmt::Display) -> Failure {
         Failure { exit, code, message: without_numbers(&message.to_string()), told: false }
     }

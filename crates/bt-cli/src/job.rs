@@ -5,6 +5,7 @@
 //! Invariant: its reports come in the contract's order; a download that does not move says why.
 
 use crate::asked::{Asked, Place};
+use crate::bugs;
 use crate::commands::create;
 use crate::exit::{self, Exit, Failure};
 use crate::frame::{Phase, Row};
@@ -99,7 +100,7 @@ impl Job {
         };
         let (handle, failure) = match added {
             Ok(handle) => (Some(handle), None),
-            Err(error) => (None, Some(add_failure(&name, &error))),
+            Err(error) => (None, Some(Failure::of_adding(&name, &error))),
         };
         let mut job = Job {
             row: Row::new(&name, Phase::Checking),
@@ -162,7 +163,7 @@ impl Job {
                 self.moved_at = Instant::now();
             }
             TorrentState::Failed(error) => {
-                self.fail(add_failure(&self.name, &error), output, board)
+                self.fail(Failure::of_adding(&self.name, &error), output, board)
             }
             TorrentState::Stopped => {
                 let message = format!(
@@ -344,7 +345,7 @@ impl Job {
                 "up_rate": status.up_rate,
                 "peers": status.peers,
                 "seeds": status.seeds,
-                "panics": counts(panics),
+                "panics": bugs::counts(panics),
             }),
         );
         self.shown = Some(status.clone());
@@ -557,7 +558,7 @@ impl Job {
                 "bytes_wasted": wasted,
                 "peers_banned": summary.status.as_ref().map_or(0, |status| status.peers_banned),
                 "pieces_bad": summary.status.as_ref().map_or(0, |status| status.bad_pieces),
-                "panics": counts(panics),
+                "panics": bugs::counts(panics),
                 "bytes_from_leechers": from_leechers,
                 "sources": sources,
             }),
@@ -578,29 +579,6 @@ impl Job {
     }
 }
 
-/// Makes JSON of the panics of the whole process.
-fn counts(panics: Panics) -> Value {
-    let Panics { connections, engines, others } = panics;
-    json!({ "connections": connections, "engines": engines, "others": others })
-}
-
-/// Warns the user when there are more panics than before.
-pub(crate) fn warning(before: Panics, now: Panics) -> Option<String> {
-    let what = if now.engines > before.engines {
-        "the torrents left their peers and go on from what they have"
-    } else if now.others > before.others {
-        "a torrent or an announce failed"
-    } else if now.connections > before.connections {
-        "a connection ended"
-    } else {
-        return None;
-    };
-    Some(format!(
-        "warning: a bug in bt: {what}; run again with -v and report what it says ({} so far)",
-        now.total()
-    ))
-}
-
 /// Returns the host of a tracker's URL: the rest may hold a password or a passkey.
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -608,41 +586,9 @@ fn host(url: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
-fn add_failure(name: &str, error: &AddError) -> Failure {
-    let (exit, code) = match error {
-        AddError::Unsupported(_) => (Exit::Input, "unsupported"),
-        AddError::Metadata { code, .. } => (Exit::Input, *code),
-        AddError::Selection(_) => (Exit::Usage, "usage"),
-        AddError::Foreign { .. } => (Exit::Disk, "foreign"),
-        AddError::Gone { .. } => (Exit::Disk, StoreFault::Missing.name()),
-        AddError::Owned { .. } => (Exit::Disk, "owned"),
-        AddError::Store { fault, .. } => (Exit::Disk, fault.name()),
-        AddError::Locked { .. } => (Exit::Other, "locked"),
-        AddError::Bug(_) => (Exit::Other, "bug"),
-        AddError::Duplicate => (Exit::Usage, "duplicate"),
-        AddError::Stopping => (Exit::Interrupted, "interrupted"),
-    };
-    Failure::new(exit, code, format!("{name}: {error}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn panics_are_shown_when_there_are_more() {
-        let some = |connections, engines, others| Panics { connections, engines, others };
-        assert_eq!(warning(some(0, 0, 0), some(0, 0, 0)), None);
-        assert_eq!(warning(some(2, 1, 1), some(2, 1, 1)), None);
-        let told = warning(some(2, 0, 0), some(2, 1, 0)).unwrap();
-        assert!(
-            told.contains("go on from what they have") && told.contains("(3 so far)"),
-            "{told}"
-        );
-        assert!(warning(some(0, 0, 0), some(1, 0, 0)).unwrap().contains("a connection ended"));
-        assert!(warning(some(0, 0, 0), some(0, 0, 1)).unwrap().contains("failed"));
-        assert_eq!(counts(some(1, 2, 3)), json!({ "connections": 1, "engines": 2, "others": 3 }));
-    }
 
     #[test]
     fn a_passkey_is_not_shown() {

@@ -8,6 +8,7 @@
 
 mod args;
 mod asked;
+mod bugs;
 mod commands;
 mod exit;
 mod frame;

@@ -5,9 +5,10 @@
 //! Invariant: however it ends, state is saved, trackers are told, and the summary comes last.
 
 use crate::args::{DiscoveryArgs, NetArgs};
+use crate::bugs;
 use crate::exit::{self, Exit, Failure, Outcome};
 use crate::goal::{After, MetadataOnly};
-use crate::job::{self, Job, Rules};
+use crate::job::{Job, Rules};
 use crate::output::Output;
 use crate::progress::Board;
 use crate::signals::{Hangup, Stop};
@@ -158,7 +159,7 @@ async fn watch_jobs(
             () = news.notified() => {}
         }
         let before = std::mem::replace(&mut panics, session.panics());
-        job::warning(before, panics).into_iter().for_each(|warning| board.say(warning));
+        bugs::warning(before, panics).into_iter().for_each(|warning| board.say(warning));
         for job in jobs.iter_mut() {
             job.look(rules, panics, output, board);
         }

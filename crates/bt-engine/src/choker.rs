@@ -189,7 +189,7 @@ mod tests {
                 vec![1, 2],
                 vec![4],
             ),
-            ("nobody, no slots", vec![], vec![], vec![]),
+            ("no peers, no slots", vec![], vec![], vec![]),
         ];
         for (what, candidates, regular, optimistic) in table {
             assert_eq!(choose(&candidates, false, false), (regular, optimistic), "{what}");

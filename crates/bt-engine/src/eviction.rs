@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn the_most_crowded_network_gives_way() {
         let table = [
-            ("nobody is here", "1.1.1.1", vec![], vec![]),
+            ("no peer is here", "1.1.1.1", vec![], vec![]),
             ("one of another network", "1.1.1.1", vec!["2.1.1.1"], vec![0]),
             (
                 "the most crowded one",

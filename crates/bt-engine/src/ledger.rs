@@ -477,7 +477,7 @@ mod tests {
         let block = ledger.ask_free(piece, DUE).unwrap();
         assert_eq!(ledger.deliver(block, A, SourceId(0)), Delivery::Late, "A may not mix in");
         assert_eq!(ledger.ask_free(piece, DUE), Some(block), "and B is asked again");
-        assert_eq!(ledger.leave(B), (true, alloc::vec![piece]), "nobody else may finish it");
+        assert_eq!(ledger.leave(B), (true, alloc::vec![piece]), "no other peer may finish it");
         assert_eq!(ledger.reserved(), 0);
     }
 

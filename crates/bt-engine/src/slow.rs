@@ -115,7 +115,7 @@ mod tests {
                 Some(SlowReason::RarestOnePeer),
             ),
             (
-                "one slow seed and nobody else",
+                "one slow seed and no other peer",
                 Facts { peers: 1, holders: 1, servers: 1, ..slow },
                 Some(SlowReason::SlowPeers),
             ),

@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(
             quiet.wake(Time::from_secs(160)),
             Err(WireFault::Stalled),
-            "and nobody takes it"
+            "and it is not taken"
         );
 
         let mut silent = shaken();

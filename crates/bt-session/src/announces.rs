@@ -290,7 +290,7 @@ mod tests {
     #[tokio::test]
     async fn every_announce_is_answered_also_one_that_waited_for_its_turn() {
         // A free port without a listener: every announce to it fails at once.
-        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (shard, mut inbox) = tokio::sync::mpsc::channel(100);
         let mut announces = announces();
         LocalSet::new()
@@ -305,7 +305,7 @@ mod tests {
                     announces.begin(
                         TorrentKey(key),
                         InfoHash([1; 20]),
-                        order(nobody, Event::Started),
+                        order(closed, Event::Started),
                     );
                 }
                 while announces.regular.join_next().await.is_some() {}

@@ -181,7 +181,7 @@ impl DhtHandle {
     }
 
     /// Waits until a node has answered; false when that takes longer than `limit`.
-    pub(crate) async fn knows_somebody(&self, limit: Duration) -> bool {
+    pub(crate) async fn knows_a_node(&self, limit: Duration) -> bool {
         self.wait(limit, |status| status.nodes > 0).await
     }
 

@@ -100,7 +100,7 @@ async fn search(
     };
     let mut sum = 0;
     if let Some(dht) = dht
-        && dht.knows_somebody(FIRST_NODE).await
+        && dht.knows_a_node(FIRST_NODE).await
     {
         let mut found = dht.get_peers(hash, Some(port)).await;
         while let Some((from, peers)) = found.next().await {

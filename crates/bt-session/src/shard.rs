@@ -7,6 +7,7 @@
 //! the engine. A panic in a turn ends this engine and nothing else (`rebuild.rs`).
 
 mod held;
+mod mail;
 mod orders;
 mod rebuild;
 
@@ -16,25 +17,25 @@ use crate::control::ToControl;
 use crate::dht::DhtHandle;
 use crate::dial::{self, Handshaken};
 use crate::disk::{DiskOrder, Disks};
-use crate::events::{AddError, TorrentEvent, TorrentState};
+use crate::events::{TorrentEvent, TorrentState};
 use crate::listen::AdmissionGuard;
 use crate::network::NetworkChange;
 use crate::opening::MagnetContinuation;
 use crate::panics::{Bugs, Place};
 use crate::queues::Inbox;
-use crate::splice_pipe::SplicePipe;
 use crate::torrent::{Inner, Watched};
 use crate::wire::{self, End, Mailbox, ShardQueues};
 use bt_engine::{
-    Budget, Config, Engine, Event, Input, MagnetSpec, PeerKey, Rates, Selection, SourceStat,
-    TorrentKey, TorrentSpec, TorrentStatus,
+    Budget, Config, Engine, Event, Input, MagnetSpec, PeerKey, Rates, Selection, TorrentKey,
+    TorrentSpec, TorrentStatus,
 };
 use bt_net::Egress;
-use bt_peer_wire::{Handshake, Message, Reserved};
+use bt_peer_wire::{Handshake, Reserved};
 use bt_piece_store::{Layout, Storage};
-use bt_types::{Block, Rng, Source, Time, normalise};
+use bt_types::{Rng, Source, Time, normalise};
 use bytes::Bytes;
 use held::Held;
+pub(crate) use mail::{Departure, NewMagnet, NewTorrent, ToShard};
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -42,7 +43,7 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// Messages that wait for a shard. A full inbox stops sockets from being read.
 pub(crate) const INBOX_MAX: usize = 1024;
@@ -50,82 +51,6 @@ pub(crate) const INBOX_MAX: usize = 1024;
 const BATCH_MAX: usize = 64;
 /// Time between two published states of a torrent that is watched and changes.
 const PUBLISH: Duration = Duration::from_millis(200);
-
-/// A message to a shard.
-#[derive(Debug)]
-pub(crate) enum ToShard {
-    /// An input for the engine.
-    Input(Input),
-    /// Messages of one peer, and the room that they take in the inbox.
-    Frames(PeerKey, Vec<Message>, OwnedSemaphorePermit),
-    /// A torrent to work on, its data checked.
-    Add(TorrentKey, Box<NewTorrent>),
-    /// A magnet link to follow.
-    AddMagnet(TorrentKey, Box<NewMagnet>),
-    /// The torrent of a magnet link cannot be used: leave it.
-    Fail(TorrentKey, AddError),
-    /// Leave a torrent; the answer comes when the engine has removed it.
-    Remove(TorrentKey, oneshot::Sender<Departure>),
-    /// An incoming connection whose handshake named one of our torrents.
-    Accepted(TorrentKey, Box<Handshaken>, SocketAddr, AdmissionGuard),
-    /// A dial ended.
-    Dialled(TorrentKey, SocketAddr, Option<Box<Handshaken>>),
-    /// Blocks that a disk thread read for a peer; `None` for those that cannot be read.
-    Read(PeerKey, Vec<(Block, Option<Bytes>)>),
-    /// Blocks that a disk thread put into a pipe for a peer.
-    Piped(PeerKey, SplicePipe),
-    /// Addresses or routes of this machine changed.
-    NetworkChanged(NetworkChange),
-    /// The error text for the user when a torrent's store failed.
-    StoreDetail(TorrentKey, String),
-    /// The disk thread has done all that an earlier engine ordered for this torrent: it can come
-    /// back.
-    Settled(TorrentKey),
-    /// A bug, for tests: a panic in the turn, or in a connection's task.
-    #[cfg(test)]
-    Bug(Option<TorrentKey>),
-    /// Finish.
-    Stop,
-}
-
-/// What a shard needs for a new torrent.
-pub(crate) struct NewTorrent {
-    pub(crate) inner: Arc<Inner>,
-    pub(crate) spec: TorrentSpec,
-    pub(crate) layout: Arc<Layout>,
-    pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) peers: Vec<SocketAddr>,
-    /// A magnet link led to it: the shard has the torrent already, or the torrent has left
-    /// meanwhile.
-    pub(crate) of_magnet: bool,
-}
-
-/// What a shard needs for a magnet link.
-pub(crate) struct NewMagnet {
-    pub(crate) inner: Arc<Inner>,
-    pub(crate) spec: MagnetSpec,
-    pub(crate) peers: Vec<SocketAddr>,
-    pub(crate) follower: MagnetContinuation,
-}
-
-impl std::fmt::Debug for NewMagnet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NewMagnet").field("spec", &self.spec).finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for NewTorrent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NewTorrent").field("spec", &self.spec).finish_non_exhaustive()
-    }
-}
-
-/// The last report on a torrent that was removed.
-#[derive(Debug, Default)]
-pub(crate) struct Departure {
-    pub(crate) status: Option<TorrentStatus>,
-    pub(crate) sources: Vec<SourceStat>,
-}
 
 /// A torrent of this shard.
 struct Entry {

@@ -367,10 +367,10 @@ mod tests {
             .unwrap();
         assert!(
             fill(first) && !fill(last) && !fill(&blocks),
-            "somebody else changed the second file"
+            "another program changed the second file"
         );
         std::fs::remove_file(dir.path().join("t/a")).unwrap();
-        assert!(!fill(first), "nobody has the first any more");
+        assert!(!fill(first), "no reader has the first any more");
     }
 
     #[test]
@@ -384,8 +384,11 @@ mod tests {
             drop(fill().expect("pipes that were closed make room for others"));
             assert_eq!(count(), (0, 0));
         }
-        let nobody = MemStorage::new();
-        assert_eq!(pipes.fill(&layout, &nobody, &blocks, false).unwrap_err(), NotSpliced::Refused);
+        let pathless = MemStorage::new();
+        assert_eq!(
+            pipes.fill(&layout, &pathless, &blocks, false).unwrap_err(),
+            NotSpliced::Refused
+        );
         assert_eq!(count(), (1, 1), "nothing was put in");
         std::fs::write(dir.path().join("t/b"), b"other").unwrap();
         assert_eq!(fill().unwrap_err(), NotSpliced::Refused);

@@ -112,7 +112,7 @@ impl fmt::Display for Report {
         writeln!(f, "virtual time          {}", self.lasted)?;
         writeln!(
             f,
-            "payload               {} bytes, {} of them in vain, {} wrong",
+            "payload               {} bytes, {} of them late or twice, {} wrong",
             self.payload, self.wasted, self.spoiled
         )?;
         writeln!(f, "overhead              {} bytes", self.overhead)?;

@@ -192,7 +192,7 @@ fn strangers(seed: u64) -> (World, Time) {
             down: 8 << 20,
             latency: Duration::from_millis(1 + world.chance(20)),
         };
-        world.add(Peer { is_seed: true, knows: Knows::Nobody, link, ..peer(&format!("seed {n}")) });
+        world.add(Peer { is_seed: true, knows: Knows::NoPeer, link, ..peer(&format!("seed {n}")) });
     }
     for n in 1..=4 {
         let joins = Time::from_secs(2 + 15 * (n - 1)) + Duration::from_millis(world.chance(10_000));

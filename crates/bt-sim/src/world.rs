@@ -78,7 +78,7 @@ pub enum Knows {
     /// From its user: who was added first.
     First,
     /// From no source: other hosts must come to it.
-    Nobody,
+    NoPeer,
 }
 
 /// Something that is done to the world.
@@ -368,7 +368,7 @@ impl World {
             told: match peer.knows {
                 Knows::Earlier => self.peers[..index].iter().map(|host| host.addr).collect(),
                 Knows::First => self.peers[..index.min(1)].iter().map(|host| host.addr).collect(),
-                Knows::Tracker | Knows::Nobody => Vec::new(),
+                Knows::Tracker | Knows::NoPeer => Vec::new(),
             },
             is_magnet: peer.is_magnet,
             content: Arc::clone(&self.content),

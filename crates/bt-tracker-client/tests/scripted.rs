@@ -187,7 +187,7 @@ async fn udp_tracker(
                     UdpReply::Error { transaction: *transaction, message: "no scrape".into() }
                 }
             };
-            socket.send_to(b"noise from nobody", from).await.unwrap();
+            socket.send_to(b"noise from a stranger", from).await.unwrap();
             socket.send_to(&reply.write(family), from).await.unwrap();
             seen.push(request);
         }

@@ -448,7 +448,7 @@ mod tests {
         }
         let counts = vec![SwarmCounts::default(); 200];
         let answer = UdpReply::Scrape { transaction: 1, counts }.write(AddressFamily::V4);
-        assert_eq!(answer.len(), 8 + SCRAPE_HASHES_MAX * 12, "whoever asks for 74 is told of 74");
+        assert_eq!(answer.len(), 8 + SCRAPE_HASHES_MAX * 12, "a request for 74 is told of 74");
         assert!(answer.len() <= UDP_PAYLOAD_MAX);
     }
 

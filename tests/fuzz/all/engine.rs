@@ -359,7 +359,7 @@ fn engine() {
         }
         world.removed = true;
         world.tell(Input::Remove(KEY));
-        assert!(world.peers.is_empty(), "somebody is still there");
+        assert!(world.peers.is_empty(), "a peer is still there");
         assert_eq!(world.engine.deadline(), None);
     });
 }

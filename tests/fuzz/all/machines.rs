@@ -218,7 +218,7 @@ fn dht_node() {
                             bt_dht::KrpcMessage::parse(&bytes).expect("what it sends can be read");
                         match (&message.body, answered) {
                             (bt_dht::Body::Query { .. }, _) => sent.push((to, message)),
-                            (_, Some(from)) => assert_eq!(to, from, "an answer to somebody else"),
+                            (_, Some(from)) => assert_eq!(to, from, "an answer to another host"),
                             _ => panic!("an answer to nothing"),
                         }
                     }
@@ -235,7 +235,7 @@ fn dht_node() {
             if ended.len() as u64 == asked {
                 return;
             }
-            now = node.deadline().expect("somebody waits").max(now);
+            now = node.deadline().expect("a query waits").max(now);
             node.wake(now);
             while let Some(output) = node.poll() {
                 if let Output::Event(Event::Done { ask, .. }) = output {

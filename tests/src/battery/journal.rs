@@ -100,7 +100,7 @@ pub(super) const CASES: &[Case] = &[
         it.edit(|bytes| bytes.extend([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, b'G']))
     }),
     stopped("a record of nothing", Rechecked, |it| it.edit(|bytes| bytes.extend(record(b"")))),
-    stopped("a record that nobody knows", Rechecked, |it| {
+    stopped("a record that no version knows", Rechecked, |it| {
         it.edit(|bytes| bytes.extend(record(b"Zzz")))
     }),
     stopped("a piece that there is not", Rechecked, |it| {

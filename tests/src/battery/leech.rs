@@ -235,10 +235,10 @@ pub(super) const CASES: &[Case] = &[
         wire.shaken(&numbers(CANCEL, &[wire.swarm.pieces(), 0, BLOCK]))
     }),
     // ---- payload and hints that the seed did not ask for ----
-    case("a block that nobody asked for", Ignored, |wire| {
+    case("a block that was not asked for", Ignored, |wire| {
         wire.shaken(&frame(PIECE, &[0; 8 + BLOCK as usize]))
     }),
-    case("1,000 blocks that nobody asked for", Dropped, |wire| {
+    case("1,000 blocks that were not asked for", Dropped, |wire| {
         wire.shaken(&frame(PIECE, &[0; 8 + BLOCK as usize]).repeat(1000))
     }),
     case("a block of a piece that there is not", Dropped, |wire| {
@@ -327,7 +327,7 @@ pub(super) const CASES: &[Case] = &[
         wire.shake()?;
         wire.flood(&extended(0, b"d1:md6:ut_pexi4eee"), 1000)
     }),
-    case("10,000 messages of an extension that nobody has", Ignored, |wire| {
+    case("10,000 messages of an extension that no client has", Ignored, |wire| {
         wire.shake()?;
         wire.flood(&extended(77, b"de"), MANY)
     }),
@@ -353,7 +353,7 @@ pub(super) const CASES: &[Case] = &[
         wire.greeted()?;
         wire.metadata(b"d8:msg_typei0e5:piecei-1ee")
     }),
-    case("metadata that nobody asked for", Ignored, |wire| {
+    case("metadata that was not asked for", Ignored, |wire| {
         wire.greeted()?;
         wire.metadata(b"d8:msg_typei1e5:piecei0e10:total_sizei4eexxxx")
     }),
@@ -373,7 +373,7 @@ pub(super) const CASES: &[Case] = &[
         wire.greeted()?;
         wire.pex(&[b"d5:added60000:".to_vec(), random_bytes(1, 60_000), b"e".to_vec()].concat())
     }),
-    case("peers that nobody can be: port 0, multicast, 0.0.0.0", Ignored, |wire| {
+    case("peers that no host can be: port 0, multicast, 0.0.0.0", Ignored, |wire| {
         wire.greeted()?;
         wire.pex(
             b"d5:added18:\x7f\x00\x00\x01\x00\x00\xe0\x00\x00\x01\x1a\xe1\x00\x00\x00\x00\x1a\xe1e",

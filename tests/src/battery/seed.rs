@@ -129,7 +129,7 @@ const PAYLOAD: &[Case] = &[
             &[&numbers(0, &[piece, u32::MAX])[5..], &vec![0; len as usize]].concat(),
         ))
     }),
-    case("100 blocks that nobody asked for", Dropped, claims_all, |wire| {
+    case("100 blocks that were not asked for", Dropped, claims_all, |wire| {
         wire.hear_request()?;
         let last = wire.swarm.pieces() - 1;
         (0..100).try_for_each(|_| wire.piece([last, 0, 1], |data| data.fill(7)))

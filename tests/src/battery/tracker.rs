@@ -85,7 +85,7 @@ pub(super) const CASES: &[Case] = &[
     http("peers with impossible ports and names", Ignored, || {
         body(b"d8:intervali1800e5:peersld2:ip9:127.0.0.14:porti99999eed2:ip16:../../etc/passwd4:porti80eed2:ip3:\x00\x1b[4:porti-1eeee")
     }),
-    http("peers that nobody can be: port 0, multicast, 0.0.0.0", Ignored, || {
+    http("peers that no host can be: port 0, multicast, 0.0.0.0", Ignored, || {
         body(b"d8:intervali1800e5:peers18:\x7f\x00\x00\x01\x00\x00\xe0\x00\x00\x01\x1a\xe1\x00\x00\x00\x00\x1a\xe1e")
     }),
     http("100,000 peers", Ignored, || {
@@ -170,7 +170,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     http("a gzip bomb", Refused(NETWORK), || coded("gzip", &gzip_bomb())),
     http("gzip that is none", Refused(NETWORK), || coded("gzip", b"\x1f\x8b\x08\x00garbage")),
-    http("a coding that nobody knows", Refused(NETWORK), || {
+    http("a coding that no client knows", Refused(NETWORK), || {
         coded("br, zstd, gzip, gzip, gzip", b"de")
     }),
     // ---- redirects ----

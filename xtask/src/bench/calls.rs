@@ -136,7 +136,7 @@ fn read(log: &Path) -> Result<String> {
         }
         ensure!(
             Instant::now() < deadline,
-            "waited {PATIENCE:?} for strace's account, in vain: {text}"
+            "waited {PATIENCE:?} for strace's account, which did not come: {text}"
         );
         std::thread::sleep(std::time::Duration::from_millis(10));
     }

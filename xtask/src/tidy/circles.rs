@@ -2,7 +2,8 @@
 //!
 //! Decides: which paths count as a use. Must not know: what the files do.
 //! Invariant: a path through `crate::`, `super::` or `self::` counts once for the file it reaches;
-//! tests and comments do not count.
+//! tests and comments do not count. Names that the crate's root exports again, and paths that begin
+//! with a child module, are not followed.
 
 use super::workspace::{Package, Workspace};
 use anyhow::Result;
@@ -47,7 +48,7 @@ fn files(package: &Package) -> Result<Files> {
     let mut texts = BTreeMap::new();
     for path in package.sources()? {
         let module = module(path.strip_prefix(&src).unwrap_or(&path));
-        let is_test = module.last().is_some_and(|name| name == "tests" || name == "testkit");
+        let is_test = module.iter().any(|name| name == "tests" || name == "testkit");
         if !module.is_empty() && !is_test {
             texts.insert(module, fs::read_to_string(&path)?);
         }

@@ -166,7 +166,7 @@ fn who_passes_nothing_on_is_given_little() {
     super_seeder.reclaim(NOW, |_| true, |_| 0);
     assert_eq!(
         super_seeder.unspread_max, UNSPREAD_MAX,
-        "more is allowed when nobody takes as much as we could send"
+        "more is allowed when no peer takes as much as we could send"
     );
 }
 
@@ -256,7 +256,7 @@ fn it_is_in_vain_when_nobody_takes_anything() {
     super_seeder.served(NOW + VAIN, A, geometry.nth_block(piece, 0).unwrap());
     assert!(!super_seeder.is_vain(NOW + VAIN));
     [A, B].into_iter().for_each(|peer| super_seeder.leave(peer));
-    assert!(!super_seeder.is_vain(NOW + 5 * VAIN), "nobody is there");
+    assert!(!super_seeder.is_vain(NOW + 5 * VAIN), "no peer is there");
 }
 
 #[test]

@@ -45,9 +45,11 @@
 //! at 20s                        time passes
 //! ```
 
+mod text;
+
 use bt_engine::{
     Budget, Config, Discovery, Engine, Event, Input, MagnetSpec, Output, PeerKey, PieceOrder,
-    Priority, Rates, Selection, TorrentKey, TorrentSpec, TrackerKey,
+    Rates, Selection, TorrentKey, TorrentSpec, TrackerKey,
 };
 use bt_peer_wire::{
     ExtendedHandshake, ExtensionIds, Handshake, METADATA_PART, Message, MetadataMessage, PexFlags,
@@ -60,8 +62,8 @@ use bt_types::{
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::ops::Range;
+use std::net::SocketAddr;
+use text::{addr, bitfield, hello, metadata, name, range, seconds, show_hello, want};
 
 const TORRENT: TorrentKey = TorrentKey(0);
 const HASH: InfoHash = InfoHash([7; 20]);
@@ -543,72 +545,5 @@ impl Player {
 
     fn name(&self, peer: PeerKey) -> char {
         self.keys.iter().find(|(_, key)| **key == peer).map_or('?', |(name, _)| *name)
-    }
-}
-
-fn hello(hello: ExtendedHandshake) -> Message {
-    Message::Extended { id: 0, payload: hello.to_bytes().into() }
-}
-
-fn metadata(message: &MetadataMessage) -> Message {
-    Message::Extended { id: ExtensionIds::METADATA, payload: message.to_bytes().into() }
-}
-
-/// Describes what our extension handshake says beside the usual.
-fn show_hello(hello: &ExtendedHandshake) -> String {
-    let mut text = String::from("hello");
-    if let Some(size) = hello.metadata_size {
-        text.push_str(&format!(" with {size} bytes of metadata"));
-    }
-    if hello.ids.metadata.is_some() && hello.ids.pex != Some(ExtensionIds::PEX) {
-        text.push_str(if hello.ids.pex.is_some() { " switches pex off" } else { " without pex" });
-    }
-    match hello.upload_only {
-        None => {}
-        Some(true) => text.push_str(" upload-only"),
-        Some(false) => text.push_str(" not upload-only"),
-    }
-    text
-}
-
-fn bitfield(bits: &str, geometry: &Geometry) -> Bitfield {
-    let mut set = Bitfield::empty(geometry.piece_count());
-    for (piece, _) in geometry.pieces().zip(bits.chars()).filter(|(_, bit)| *bit == '1') {
-        set.insert(piece);
-    }
-    set
-}
-
-/// Parses one change, as `0-3 skip`.
-fn want(text: &str) -> Selection {
-    let (pieces, priority) = text.split_once(' ').unwrap();
-    let priority = match priority {
-        "skip" => Priority::Skip,
-        "low" => Priority::Low,
-        "normal" => Priority::Normal,
-        "high" => Priority::High,
-        _ => panic!("not understood: {text}"),
-    };
-    Selection::Priority(range(pieces), priority)
-}
-
-/// Parses `3`, or `3-5` with both ends.
-fn range(text: &str) -> Range<u32> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    first.parse().unwrap()..last.parse::<u32>().unwrap() + 1
-}
-
-fn seconds(text: &str) -> Time {
-    Time::from_secs(text.trim_end_matches('s').parse().unwrap())
-}
-
-fn addr(name: char) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::new(1, 0, 0, name as u8 - b'A' + 1), 6881))
-}
-
-fn name(addr: SocketAddr) -> char {
-    match addr {
-        SocketAddr::V4(addr) => char::from(addr.ip().octets()[3] + b'A' - 1),
-        SocketAddr::V6(_) => '?',
     }
 }

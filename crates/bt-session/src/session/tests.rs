@@ -112,7 +112,7 @@ async fn a_panic_in_an_engine_takes_no_piece_and_no_torrent_of_another_shard() {
     let verified = u64::from(90 * PIECE);
     assert_eq!(done.bytes_down, verified + done.bytes_wasted, "every byte is accounted for");
     // Blocks under way are lost, and no verified piece: a third was verified at least.
-    assert!(done.bytes_wasted < verified / 3, "{} bytes came in vain", done.bytes_wasted);
+    assert!(done.bytes_wasted < verified / 3, "{} bytes came late or twice", done.bytes_wasted);
     let read = |dir: &Path| std::fs::read(dir.join("a")).unwrap();
     assert!(
         read(from.path())[..90 * PIECE as usize] == read(to.path())[..90 * PIECE as usize],

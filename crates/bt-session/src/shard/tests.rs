@@ -10,6 +10,7 @@ use bt_metainfo::{Builder, Metainfo};
 use bt_net::EgressConfig;
 use bt_piece_store::MemStorage;
 use bt_types::{Bitfield, PeerId};
+use tokio::sync::oneshot;
 
 /// Makes a shard that does not run, with `torrents` complete torrents.
 fn shard(torrents: u32) -> (Shard, Vec<Arc<Inner>>) {
@@ -139,7 +140,7 @@ fn a_torrent_that_nobody_watches_publishes_nothing() {
         torrents.iter().all(|torrent| matches!(*torrent.state.borrow(), TorrentState::Active(_))),
         "they are told to be there"
     );
-    assert_eq!(shard.take_news(), keys(&[]), "and then nobody asks");
+    assert_eq!(shard.take_news(), keys(&[]), "and then it is not asked for");
 
     let state = torrents[5].watch();
     assert_eq!(shard.take_news(), keys(&[5]), "who begins to watch is told what was missed");

@@ -1,5 +1,5 @@
-//! Handles what connected peers say beside pieces and metadata: extension handshakes (BEP 10),
-//! ports of DHT nodes (BEP 5), and PEX (BEP 11).
+//! A swarm's side of the extension protocol: extension handshakes (BEP 10), ports of DHT nodes (BEP
+//! 5), and PEX (BEP 11).
 //!
 //! Decides: what each peer is told, and what a private torrent keeps to itself. Must not know:
 //! pieces, how an output is carried out.

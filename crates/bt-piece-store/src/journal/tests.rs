@@ -1,0 +1,208 @@
+//! Plays journals that were cut, flipped, compacted or written by earlier versions.
+//!
+//! Decides: what a journal must still prove. Must not know: file contents.
+//! Invariant: every case reads the journal back from its bytes.
+
+use super::*;
+use crate::MemStorage;
+use proptest::prelude::*;
+
+const PIECES: u32 = 40;
+const ID: InfoHash = InfoHash([7; 20]);
+
+fn geometry() -> Geometry {
+    Geometry::new(u64::from(PIECES) * 16_384, 16_384).unwrap()
+}
+
+fn pieces(numbers: &[u32]) -> Vec<Piece> {
+    numbers.iter().map(|&n| geometry().piece(n).unwrap()).collect()
+}
+
+fn open(state: &Arc<MemStorage>) -> Journal {
+    Journal::open(Arc::<MemStorage>::clone(state), Path::new("j"), ID, &geometry()).unwrap()
+}
+
+fn numbers_of(set: &Bitfield) -> Vec<u32> {
+    set.iter(&geometry()).map(Piece::number).collect()
+}
+
+#[test]
+fn what_was_recorded_is_known_again() {
+    let state = Arc::new(MemStorage::new());
+    let mut journal = open(&state);
+    assert!(state.stat(Path::new("j")).unwrap().is_none());
+    journal.dirty(&pieces(&[1, 2, 3])).unwrap();
+    journal.have(&pieces(&[1, 3])).unwrap();
+    let noted = |len, made: bool| {
+        let birth_ns = made.then_some(-7);
+        Noted {
+            stat: Stat { id: (u64::MAX, 7), birth_ns, len, mtime_ns: -1, ctime_ns: i64::MAX },
+            made,
+        }
+    };
+    journal.note(&[(4, noted(5, false)), (0, noted(6, true))]).unwrap();
+    journal.note(&[(0, noted(7, true))]).unwrap();
+    let known = open(&state).known().clone();
+    assert_eq!((numbers_of(&known.have), numbers_of(&known.dirty)), (vec![1, 3], vec![2]));
+    let files = |known: &Known| [0, 1, 4, 5].map(|index| known.file(index));
+    assert_eq!(files(&known), [Some(noted(7, true)), None, Some(noted(5, false)), None]);
+
+    journal.reset(Bitfield::empty(PIECES)).unwrap();
+    let again = open(&state).known().clone();
+    assert_eq!(
+        (again.have.count(), files(&again)),
+        (0, files(&known)),
+        "files are kept when it is written anew"
+    );
+}
+
+#[test]
+fn a_file_that_an_earlier_version_noted_is_known_without_its_birth() {
+    let numbers = [1u64, 7, 5, 3, 4].map(u64::to_le_bytes).concat();
+    let record = framed(&[&b"F"[..], &2u32.to_le_bytes(), &[1], &numbers].concat());
+    let known = reopen(&[history(&[(true, vec![1])]), record].concat());
+    let stat = Stat { id: (1, 7), birth_ns: None, len: 5, mtime_ns: 3, ctime_ns: 4 };
+    assert_eq!(known.file(2), Some(Noted { stat, made: true }));
+    assert_eq!(numbers_of(&known.have), [1]);
+}
+
+#[test]
+fn the_journal_of_another_torrent_says_nothing() {
+    let state = Arc::new(MemStorage::new());
+    open(&state).have(&pieces(&[1])).unwrap();
+    let other = Journal::open(
+        Arc::<MemStorage>::clone(&state),
+        Path::new("j"),
+        InfoHash([8; 20]),
+        &geometry(),
+    )
+    .unwrap();
+    assert!(other.known().have.is_empty());
+}
+
+#[test]
+fn a_record_that_makes_no_sense_changes_nothing() {
+    for body in [
+        &b"P\xff\xff\xff\xff\xff"[..],
+        b"P\xff\xff\xff\xff\xff\xff",
+        b"G\x05\0\0\0\xff\xff\xff\xff",
+        b"Zzz",
+        b"F\0",
+        &[&b"F"[..], &[0xff; 45]].concat(),
+        &[&b"B"[..], &[0xff; 53]].concat(),
+        &[&b"B"[..], &[0; 45]].concat(),
+        b"C\0",
+        b"",
+    ] {
+        let bytes = [history(&[(true, vec![1])]), framed(body)].concat();
+        let known = reopen(&bytes);
+        assert_eq!(
+            (numbers_of(&known.have), known.dirty.count()),
+            (vec![1], PIECES - 1),
+            "{body:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_too_long_says_nothing_and_is_not_read() {
+    let state = Arc::new(MemStorage::new());
+    open(&state).have(&pieces(&[1])).unwrap();
+    state.write_at(Path::new("j"), LEN_MAX, &[IoSlice::new(b"x")]).unwrap();
+    let mut journal = open(&state);
+    assert!(journal.known().have.is_empty());
+    journal.have(&pieces(&[2])).unwrap();
+    assert_eq!(numbers_of(&open(&state).known().have), [2], "it is written anew");
+}
+
+#[test]
+fn one_that_somebody_touched_or_took_away_is_written_anew() {
+    let harms: [(&str, fn(&Path)); 4] = [
+        ("given another name", |file| {
+            std::fs::hard_link(file, file.with_extension("kept")).unwrap()
+        }),
+        ("cut", |file| std::fs::write(file, "").unwrap()),
+        ("replaced", |file| {
+            std::fs::copy(file, file.with_extension("copy")).unwrap();
+            std::fs::rename(file.with_extension("copy"), file).unwrap();
+        }),
+        ("deleted", |file| std::fs::remove_file(file).unwrap()),
+    ];
+    for (what, harm) in harms {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || {
+            let state = Arc::new(crate::DiskStorage::open(dir.path()).unwrap());
+            Journal::open(state, Path::new("j"), ID, &geometry()).unwrap()
+        };
+        let mut journal = open();
+        journal.have(&pieces(&[1])).unwrap();
+        harm(&dir.path().join("j"));
+        journal.dirty(&pieces(&[2])).unwrap();
+        journal.have(&pieces(&[3])).unwrap();
+        let known = open().known().clone();
+        assert_eq!(
+            (numbers_of(&known.have), numbers_of(&known.dirty)),
+            (vec![1, 3], vec![2]),
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn it_stays_small() {
+    let state = Arc::new(MemStorage::new());
+    let mut journal = open(&state);
+    for round in 0..50_000 {
+        let piece = pieces(&[round % PIECES]);
+        journal.dirty(&piece).unwrap();
+        journal.have(&piece).unwrap();
+    }
+    assert!(state.stat(Path::new("j")).unwrap().unwrap().len < 2 * COMPACT_AFTER);
+    assert!(open(&state).known().have.is_full());
+}
+
+/// Returns the bytes of a journal after these steps: good or dirty pieces.
+fn history(steps: &[(bool, Vec<u32>)]) -> Vec<u8> {
+    let state = Arc::new(MemStorage::new());
+    let mut journal = open(&state);
+    journal.dirty(&pieces(&[39])).unwrap();
+    for (good, numbers) in steps {
+        let pieces = pieces(numbers);
+        if *good { journal.have(&pieces) } else { journal.dirty(&pieces) }.unwrap();
+    }
+    state.content(Path::new("j")).unwrap()
+}
+
+fn reopen(bytes: &[u8]) -> Known {
+    let state = Arc::new(MemStorage::new());
+    state.create_new(Path::new("j")).unwrap();
+    state.write_at(Path::new("j"), 0, &[IoSlice::new(bytes)]).unwrap();
+    let known = open(&state).known().clone();
+    let mut again = open(&state);
+    assert_eq!(numbers_of(&again.known().have), numbers_of(&known.have), "repairing loses nothing");
+    again.have(&pieces(&[0])).unwrap();
+    assert!(open(&state).known().have.has(pieces(&[0])[0]), "and it can be written again");
+    known
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+    #[test]
+    fn no_cut_and_no_flipped_byte_invents_a_piece(
+        steps in proptest::collection::vec((any::<bool>(), proptest::collection::vec(0..PIECES, 1..4)), 1..6),
+        flip in 1u8..=255,
+    ) {
+        let bytes = history(&steps);
+        // What may be trusted: the "have" sets after each step, in order.
+        let states: Vec<Vec<u32>> = (0..=steps.len()).map(|n| numbers_of(&reopen(&history(&steps[..n])).have)).collect();
+        for at in 0..bytes.len() {
+            let cut = reopen(&bytes[..at]);
+            prop_assert!(states.contains(&numbers_of(&cut.have)), "cut at {}", at);
+            let mut flipped = bytes.clone();
+            flipped[at] ^= flip;
+            let known = reopen(&flipped);
+            prop_assert!(states.contains(&numbers_of(&known.have)), "flipped at {}", at);
+            prop_assert!(known == open(&Arc::default()).known().clone() || known.have.count() + known.dirty.count() == PIECES, "the rest is dirty");
+        }
+    }
+}
