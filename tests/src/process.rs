@@ -237,8 +237,7 @@ impl Process {
 }
 
 /// Waits until a new process has memory of its own. Just after its start it still shares the memory
-/// of this process, which would be measured as its own. That happened in 1 of 45,000 starts, and
-/// more often on a busy machine.
+/// of this process, which would be measured as its own. That happened in 1 of 45,000 starts.
 fn wait_for_own_memory(id: u32) -> Result<()> {
     let ours = std::fs::read_link("/proc/self/exe")?;
     let deadline = Instant::now() + OWN_MEMORY_WITHIN;
