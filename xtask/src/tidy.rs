@@ -35,6 +35,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
     let workspace = Workspace::read(root)?;
     let mut problems = floors::problems(&workspace);
+    problems.extend(floors::unused(&workspace)?);
     problems.extend(floors::unexplained_dependencies(&workspace)?);
     problems.extend(circles::problems(&workspace)?);
     problems.extend(names::problems(&workspace)?);

@@ -62,19 +62,21 @@ impl Board {
         match self.mode {
             ProgressMode::Bar => {
                 state.rows = rows;
-                state.draw(None);
+                state.draw();
             }
             ProgressMode::Plain => state.say_due(&rows, Instant::now()),
             ProgressMode::None | ProgressMode::Auto => {}
         }
     }
 
-    /// Prints a text without disturbing the live block.
+    /// Prints a text above the live block. The block comes back with the next figures, as the text
+    /// may say what the figures do not show yet.
     pub(crate) fn say(&self, text: impl std::fmt::Display) {
         match self.mode {
             ProgressMode::None => {}
             ProgressMode::Bar => {
-                self.state.borrow_mut().draw(Some(&output::printable(&text.to_string())))
+                let text = text.to_string();
+                self.state.borrow_mut().screen.draw(Some(&output::printable(&text)), &[]);
             }
             _ => output::say(text),
         }
@@ -107,9 +109,9 @@ impl Board {
 }
 
 impl State {
-    fn draw(&mut self, above: Option<&str>) {
+    fn draw(&mut self) {
         let lines = frame::draw(&self.rows, self.screen.size());
-        self.screen.draw(above, &lines);
+        self.screen.draw(None, &lines);
     }
 
     fn say_due(&mut self, rows: &[Row], now: Instant) {

@@ -55,8 +55,10 @@ pub(crate) struct Slots {
 
 /// Bytes per second that make a slot useful: a block every other second.
 const SLOT_RATE: u64 = 8 << 10;
-/// The least and the greatest number of slots.
+/// The least number of slots under an upload limit, and while peers get too little each.
 const SLOTS_MIN: usize = 2;
+const SLOTS_THIN_MIN: usize = 4;
+/// The greatest number of slots.
 const SLOTS_MAX: usize = 40;
 
 impl Slots {
@@ -81,7 +83,7 @@ pub(crate) fn slots_next(now: usize, rate: u64, is_idle: bool, is_thin: bool) ->
     let is_thin = is_thin && rate < now as u64 * SLOT_RATE;
     match (is_idle, is_thin) {
         (true, _) => (now + 1).min(SLOTS_MAX),
-        (false, true) => (now - 1).max(SLOTS_MIN.max(4)),
+        (false, true) => (now - 1).max(SLOTS_THIN_MIN),
         (false, false) => now,
     }
 }

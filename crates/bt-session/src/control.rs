@@ -62,6 +62,8 @@ pub(crate) enum ToControl {
     Hide(TorrentKey),
     /// Finish: wait for the `stopped` announces, then answer.
     Stop(oneshot::Sender<()>),
+    /// Finish at once: the session was dropped. No tracker is told.
+    Drop,
 }
 
 /// Which shard has which torrent.
@@ -208,7 +210,7 @@ impl Control {
                     let _ = done.send(());
                     return;
                 }
-                None => return,
+                Some(ToControl::Drop) | None => return,
             }
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! Decides: how many threads there are.
 //! Must not know: the course of a single torrent.
-//! Invariant: all that was started is stopped. Stopping ends within seconds whatever trackers and
-//! peers do.
+//! Invariant: all that was started is stopped, also when the session is dropped. Stopping ends
+//! within seconds whatever trackers and peers do.
 
 use crate::announces::Ourselves;
 use crate::check_pool::CheckPool;
@@ -103,7 +103,8 @@ pub enum StartError {
     Net(#[from] NetError),
 }
 
-/// A BitTorrent client.
+/// A BitTorrent client. [`Session::stop`] tells trackers that its torrents leave. A session that is
+/// dropped instead ends its threads and frees its port within a second, and tells no tracker.
 #[derive(Debug)]
 pub struct Session {
     desk: SharedDesk,
@@ -335,7 +336,7 @@ impl Session {
 
     /// Stops every torrent, announces `stopped` to trackers, and ends all threads. Takes at most
     /// about five seconds.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         let torrents =
             std::mem::take(&mut *self.torrents.lock().unwrap_or_else(PoisonError::into_inner));
         // All at once: the `stopped` announce of the last torrent need not wait for the disk of the
@@ -348,7 +349,8 @@ impl Session {
         for (shard, _) in &self.shards {
             let _ = shard.send(ToShard::Stop).await;
         }
-        for thread in self.threads {
+        // Without threads, `Drop` has nothing left to do.
+        for thread in std::mem::take(&mut self.threads) {
             let _ = thread.join();
         }
         self.disks.stop();
@@ -367,6 +369,29 @@ impl Session {
                 *told = Some(lease);
             }
         }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let threads = std::mem::take(&mut self.threads);
+        if threads.is_empty() {
+            return;
+        }
+        let (control, disks) = (self.control.clone(), Arc::clone(&self.disks));
+        let shards: Vec<_> = self.shards.iter().map(|(shard, _)| shard.clone()).collect();
+        // An inbox may be full, and the caller may be a task that must not wait.
+        let end = move || {
+            for shard in shards {
+                let _ = shard.blocking_send(ToShard::Stop);
+            }
+            let _ = control.blocking_send(ToControl::Drop);
+            for thread in threads {
+                let _ = thread.join();
+            }
+            disks.stop();
+        };
+        let _ = std::thread::Builder::new().name("bt-drop".into()).spawn(end);
     }
 }
 

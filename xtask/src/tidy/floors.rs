@@ -25,7 +25,7 @@ const TABLE: &[Row] = &[
     ("bt-net", 1, &["bt-types"]),
     ("bt-tracker-client", 2, &["bt-types", "bt-tracker-wire", "bt-net"]),
     ("bt-tracker", 2, &["bt-types", "bt-tracker-wire"]),
-    ("bt-engine", 2, &["bt-types", "bt-hash", "bt-metainfo", "bt-peer-wire", "bt-tracker-wire"]),
+    ("bt-engine", 2, &["bt-types", "bt-hash", "bt-peer-wire", "bt-tracker-wire"]),
     ("bt-piece-store", 2, &["bt-types", "bt-hash", "bt-metainfo"]),
     ("bt-tracker-server", 3, &["bt-types", "bt-tracker"]),
     (
@@ -33,7 +33,6 @@ const TABLE: &[Row] = &[
         3,
         &[
             "bt-types",
-            "bt-bencoding",
             "bt-hash",
             "bt-metainfo",
             "bt-peer-wire",
@@ -98,6 +97,30 @@ pub(super) fn problems(workspace: &Workspace) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Dependencies that no source of their package names: their edge is not needed.
+pub(super) fn unused(workspace: &Workspace) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for package in &workspace.packages {
+        let texts =
+            package.all_sources()?.iter().map(fs::read_to_string).collect::<Result<Vec<_>, _>>()?;
+        for dependency in &package.dependencies {
+            let name = dependency.name.replace('-', "_");
+            let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+            let is_named = |text: &String| {
+                text.match_indices(&name).any(|(at, _)| {
+                    let (before, after) = text.split_at(at);
+                    let after = after.get(name.len()..).unwrap_or_default();
+                    !is_word(before.chars().next_back()) && !is_word(after.chars().next())
+                })
+            };
+            if !texts.iter().any(is_named) {
+                problems.push(format!("{}: does not use {}", package.name, dependency.name));
+            }
+        }
+    }
+    Ok(problems)
 }
 
 /// Foreign crates without a reason: those that the first column of the table does not

@@ -76,6 +76,11 @@ impl Package {
         })
     }
 
+    /// Its Rust sources, with those of tests, examples and benches.
+    pub(super) fn all_sources(&self) -> Result<Vec<PathBuf>> {
+        Ok(files_below(&self.dir)?.into_iter().filter(|path| is_rust(path)).collect())
+    }
+
     /// Its Rust sources: those of the library or program, without tests, examples and benches of
     /// their own.
     pub(super) fn sources(&self) -> Result<Vec<PathBuf>> {
