@@ -37,7 +37,7 @@ fn write_fixture(root: &Path) {
         &manifest("bt-net", "bt-types = { path = \"../bt-types\" }\nserde = \"1\"\n"),
     );
     write("crates/bt-net/README.md", "# bt-net\n");
-    write("crates/bt-net/src/lib.rs", HEADER);
+    write("crates/bt-net/src/lib.rs", &format!("{HEADER}use bt_types as _;\nuse serde as _;\n"));
     write("crates/bt-net/src/a.rs", &format!("{HEADER}use crate::b;\n"));
     write("crates/bt-net/src/b.rs", HEADER);
     write("crates/bt-net/src/c.rs", &format!("{HEADER}// use crate::b;\nuse super::a;\n"));
@@ -89,12 +89,13 @@ fn each_broken_rule_is_found_and_named() {
             "\"bt-drawer\"",
             "bt-drawer: this crate is not in tidy's table",
         ),
+        ("unused", net, "use serde as _;\n", "", "bt-net: does not use serde"),
         ("no_std", lib, "#![no_std]\n", "", "lacks #![no_std]"),
         ("forbid unsafe", lib, "#![forbid(unsafe_code)]\n", "", "lacks #![forbid(unsafe_code)]"),
         ("std", lib, "#[cfg(test)]\n", "", "`extern crate std` outside of tests"),
         ("file header", lib, "//!", "//", "src/lib.rs:1: does not open with `//!`"),
-        ("length", net, "", &long, "has 601 lines"),
-        ("printing", net, "", "fn f() { println!(\"x\"); }\n", "bt-net/src/lib.rs:2: `println!(`"),
+        ("length", net, "", &long, "has 603 lines"),
+        ("printing", net, "", "fn f() { println!(\"x\"); }\n", "bt-net/src/lib.rs:4: `println!(`"),
         ("unwrap", net, "", "fn f() { Some(1).unwrap(); }\n", "`.unwrap()`"),
         (
             "unbounded",

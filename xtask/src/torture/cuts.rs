@@ -69,8 +69,8 @@ fn cut(
         let (mut had, round_before, mut is_new) = (0, round, true);
         loop {
             let mut runner = Runner::start(fixture, &home, &dir)?;
-            // A new copy claims nothing yet, and waiting for a first claim would let a tree of small
-            // files complete before the power is cut.
+            // A new copy claims nothing yet. While it is asked for a first claim, a tree of small
+            // files would complete before the power is cut.
             if !std::mem::take(&mut is_new) {
                 runner.ensure_claims(fixture, &dir).with_context(|| format!("round {round}"))?;
             }
