@@ -309,10 +309,10 @@ const MISTAKES: &[Mistake] = &[
         &["get f.torrent --down 500KiB/s -d right"],
     ),
     (
-        "get f.torrent --timeout 5",
+        "get f.torrent --timeout 5x",
         2,
-        &["\"5\" is not a time like 5s"],
-        &["get f.torrent --timeout 5s -d right"],
+        &["\"5x\" is not a time like 5s"],
+        &["get f.torrent --timeout 5s -d right", "get f.torrent --timeout 5 -d right"],
     ),
     (
         "get f.torrent --seed-ratio x",
@@ -324,7 +324,7 @@ const MISTAKES: &[Mistake] = &[
         "get f.torrent --listen 127.0.0.1:80x",
         2,
         &["it has the form ADDR:PORT", "0.0.0.0:6881"],
-        &["get f.torrent --listen 127.0.0.1:0 -d right"],
+        &["get f.torrent --listen 127.0.0.1:0 -d right", "get f.torrent --listen 0 -d right"],
     ),
     (
         "get f.torrent --listen 203.0.113.1:5 -d out",
@@ -333,9 +333,15 @@ const MISTAKES: &[Mistake] = &[
         &["get f.torrent -d right"],
     ),
     (
-        "get f.torrent --peer localhost:1",
+        "get f.torrent --peer no..such.host:1 -d out",
+        5,
+        &["cannot look up no..such.host", "check the name, or give an IP address"],
+        &["get f.torrent --peer PEER -d FRESH"],
+    ),
+    (
+        "get f.torrent --peer localhost",
         2,
-        &["an IP address and no name"],
+        &["it has the form HOST:PORT", "localhost:6881", "Example: bt get "],
         &["get f.torrent --peer PEER -d FRESH"],
     ),
     (

@@ -4,11 +4,11 @@
 //! Must not know: what a command does.
 //! Invariant: an option that is accepted has an effect.
 
+use crate::addresses::{ListenAddr, PeerAddr, parse_host_port, parse_listen, parse_peer};
 use crate::units::{parse_duration, parse_piece_length, parse_rate, parse_size};
 use bt_types::InfoHash;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ pub(crate) enum Command {
     /// Download torrents, then exit
     #[command(visible_alias = "download")]
     #[command(
-        after_help = "Examples:\n  bt get holiday.torrent -d downloads\n  bt get 'magnet:?xt=urn:btih:…' --select '*.jpg' --seed-ratio 1.5"
+        after_help = "Examples:\n  bt get holiday.torrent -d downloads\n  bt get 'magnet:?xt=urn:btih:…' --select '*.jpg' --seed-ratio 1.5\n  bt get holiday.torrent --listen 6881 --peer seedbox.example:6881 --timeout 10m"
     )]
     Get(GetArgs),
     /// Check data and seed it until stopped
@@ -122,6 +122,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  bt completions bash > ~/.local/share/bash-completion/completions/bt\n  bt completions fish > ~/.config/fish/completions/bt.fish"
     )]
     Completions(CompletionsArgs),
+    /// Write the man pages into a directory
+    #[command(
+        after_help = "Examples:\n  bt man ~/.local/share/man/man1\n  bt man . && man ./bt-get.1"
+    )]
+    Man(ManArgs),
     /// Print help, for a command or on `exit-codes`
     Help(HelpArgs),
 }
@@ -205,12 +210,12 @@ pub(crate) struct VerifyArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Network and state")]
 pub(crate) struct NetArgs {
-    /// Where to listen for peers [default: all addresses, a port from 6881 or any free one]
+    /// Where to listen for peers; a port alone is all addresses [default: all addresses, a port from 6881 or any free one]
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
-    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) listen: Option<ListenAddr>,
     /// A peer to connect to; repeat for more
-    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_peer)]
-    pub(crate) peer: Vec<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_peer)]
+    pub(crate) peer: Vec<PeerAddr>,
     /// Upload limit, as 500KiB/s or 2MB/s
     #[arg(long, value_parser = parse_rate, value_name = "RATE")]
     pub(crate) up: Option<u64>,
@@ -312,11 +317,11 @@ pub(crate) struct TrackerArgs {
     /// Serve UDP here; repeat for more [default: 0.0.0.0:6969 and `[::]:6969`, unless --http is
     /// given]
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
-    pub(crate) udp: Vec<SocketAddr>,
+    pub(crate) udp: Vec<ListenAddr>,
     /// Serve HTTP here; repeat for more [default: 0.0.0.0:6969 and `[::]:6969`, unless --udp is
     /// given]
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
-    pub(crate) http: Vec<SocketAddr>,
+    pub(crate) http: Vec<ListenAddr>,
     /// How often peers shall announce
     #[arg(long, value_name = "TIME", value_parser = parse_interval, default_value = "30m")]
     pub(crate) interval: Duration,
@@ -340,7 +345,7 @@ pub(crate) struct DhtArgs {
     /// Where to listen (UDP); repeat for the other address family [default: any port; for `node`
     /// 6881]
     #[arg(long, global = true, value_name = "ADDR:PORT", value_parser = parse_listen)]
-    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) listen: Vec<ListenAddr>,
     /// A node to begin at; repeat for more
     #[arg(long, global = true, value_name = "HOST:PORT", value_parser = parse_host_port)]
     pub(crate) dht_bootstrap: Vec<String>,
@@ -357,8 +362,8 @@ pub(crate) enum DhtVerb {
     )]
     Ping {
         /// The node
-        #[arg(value_name = "ADDR:PORT", value_parser = parse_peer)]
-        addr: SocketAddr,
+        #[arg(value_name = "HOST:PORT", value_parser = parse_peer)]
+        addr: PeerAddr,
     },
     /// Find the peers of a torrent
     #[command(
@@ -443,6 +448,12 @@ pub(crate) struct CompletionsArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Where to; it is created if it is not there
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct HelpArgs {
     /// A command, or `exit-codes`
     pub(crate) topic: Option<String>,
@@ -459,38 +470,6 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
             Err("an interval is 1s at least; 30m is usual".into())
         }
         interval => Ok(interval),
-    }
-}
-
-/// Parses an address of this machine with a port.
-fn parse_listen(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "it has the form ADDR:PORT, as 0.0.0.0:6881, 127.0.0.1:0 or [::]:6881".into())
-}
-
-/// Parses an address with a port. A link-local address names its interface, as in
-/// `[fe80::1%eth0]:6881` (RFC 4007).
-fn parse_peer(text: &str) -> Result<SocketAddr, String> {
-    const FORM: &str = "it has the form ADDR:PORT, [ADDR]:PORT or [ADDR%INTERFACE]:PORT, with an IP address and no name";
-    let Some((ip, rest)) = text.strip_prefix('[').and_then(|text| text.split_once('%')) else {
-        return text.parse().map_err(|_| FORM.to_owned());
-    };
-    let (scope, port) = rest.split_once("]:").ok_or(FORM)?;
-    let (ip, port) = (ip.parse::<Ipv6Addr>().map_err(|_| FORM)?, port.parse().map_err(|_| FORM)?);
-    let index = scope.parse().ok().or_else(|| bt_session::interface_index(scope));
-    let index = index
-        .ok_or_else(|| format!("there is no network interface {scope:?}; `ip link` lists them"))?;
-    Ok(SocketAddrV6::new(ip, port, 0, index).into())
-}
-
-fn parse_host_port(text: &str) -> Result<String, String> {
-    match text.rsplit_once(':') {
-        Some((host, port))
-            if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) =>
-        {
-            Ok(text.into())
-        }
-        _ => Err("it has the form HOST:PORT".into()),
     }
 }
 
@@ -517,30 +496,5 @@ mod tests {
     #[test]
     fn each_command_shows_two_examples() {
         assert_eq!(without_examples(&Cli::command()), ["bt"], "the first page lists the commands");
-    }
-
-    #[test]
-    fn a_peer_is_named_with_its_scope() {
-        let scoped =
-            |scope| Ok(SocketAddrV6::new("fe80::1".parse().unwrap(), 6881, 0, scope).into());
-        let table = [
-            ("1.2.3.4:5", Ok("1.2.3.4:5".parse().unwrap())),
-            ("[2001:db8::1]:5", Ok("[2001:db8::1]:5".parse().unwrap())),
-            ("[fe80::1%3]:6881", scoped(3)),
-            ("[fe80::1%lo]:6881", scoped(1)),
-        ];
-        for (text, addr) in table {
-            assert_eq!(parse_peer(text), addr, "{text}");
-        }
-        for text in [
-            "",
-            "1.2.3.4",
-            "[fe80::1%lo]",
-            "[fe80::1%lo]:x",
-            "[1.2.3.4%lo]:1",
-            "[fe80::1%no such thing]:1",
-        ] {
-            assert!(parse_peer(text).is_err(), "{text}");
-        }
     }
 }

@@ -6,6 +6,7 @@
 //! process elsewhere: a second signal, and bad data in `bt verify --json`.
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod args;
 mod asked;
 mod bugs;
@@ -13,6 +14,7 @@ mod commands;
 mod exit;
 mod frame;
 mod goal;
+mod help;
 mod job;
 mod output;
 mod progress;
@@ -26,18 +28,26 @@ mod trust;
 mod units;
 
 use args::{Cli, Command};
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, FromArgMatches as _};
 use exit::{EXIT_CODES, Failure, Outcome};
 use output::Output;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = help::command().try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // clap prints help and version as errors with exit code 0.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+            if !error.use_stderr() {
+                return ExitCode::SUCCESS;
+            }
+            let args = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
+            if let Some(example) = help::example(&error, args) {
+                output::say(format_args!("Example: {example}"));
+            }
+            return ExitCode::from(2);
         }
     };
     raise_descriptor_limit();
@@ -80,7 +90,8 @@ fn run(command: Command, output: &Output) -> Outcome {
                 output::print_all(&String::from_utf8_lossy(&script));
                 Ok(())
             }
-            Command::Help(args) => help(args.topic.as_deref()),
+            Command::Man(args) => commands::man::run(&args, output),
+            Command::Help(args) => print_help(args.topic.as_deref()),
         }
     })
 }
@@ -101,12 +112,13 @@ fn name(command: &Command) -> &'static str {
         Command::Forget(_) => "forget",
         Command::Magnet(_) => "magnet",
         Command::Completions(_) => "completions",
+        Command::Man(_) => "man",
         Command::Help(_) => "help",
     }
 }
 
-fn help(topic: Option<&str>) -> Outcome {
-    let mut cli = Cli::command();
+fn print_help(topic: Option<&str>) -> Outcome {
+    let mut cli = help::command();
     cli.build();
     // A reader that went away is no failure of ours.
     let _ = match topic {

@@ -4,6 +4,7 @@
 //! Must not know: sockets, payload files.
 //! Invariant: however it ends, state is saved, trackers are told, and the summary comes last.
 
+use crate::addresses::ListenAddr;
 use crate::args::{DiscoveryArgs, NetArgs};
 use crate::bugs;
 use crate::exit::{self, Exit, Failure, Outcome};
@@ -55,7 +56,7 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     let stop = Stop::listen(Hangup::Stops).map_err(anyhow::Error::from)?;
     stop.exit_with(if plan.is_seed { 0 } else { Exit::Interrupted as i32 });
     let config = SessionConfig {
-        listen: plan.net.listen,
+        listen: plan.net.listen.map(ListenAddr::for_session),
         state_dir: usable_state_dir(&plan, output)?,
         limits: Budget {
             rates: Rates { up: plan.net.up, down: plan.net.down },

@@ -34,9 +34,12 @@ pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Parses a duration: `5s`, `10m`, `1h30m`.
+/// Parses a duration: `5s`, `10m`, `1h30m`; a number alone is seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time like 5s, 10m or 1h");
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().map(Duration::from_secs).map_err(|_| wrong());
+    }
     let duration: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     Duration::try_from(duration).map_err(|_| wrong())
 }
@@ -111,7 +114,10 @@ mod tests {
             ("5s", Some(5)),
             ("10m", Some(600)),
             ("1h30m", Some(5400)),
-            ("5", None),
+            ("5", Some(5)),
+            ("", None),
+            ("-5", None),
+            ("99999999999999999999", None),
             ("-5s", None),
             ("soon", None),
         ];

@@ -5,6 +5,7 @@
 //! Invariant: only `node` answers other nodes; every other command asks read-only (BEP 43) and
 //! ends.
 
+use crate::addresses::{ListenAddr, PeerAddr};
 use crate::args::{DhtArgs, DhtVerb};
 use crate::exit::{self, Exit, Failure, Outcome};
 use crate::output::Output;
@@ -19,7 +20,6 @@ use bt_types::InfoHash;
 use serde_json::{Value as Json, json};
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -31,9 +31,9 @@ const NODE_RATE: u64 = 1_000_000;
 
 pub(crate) async fn run(args: DhtArgs, output: &Output) -> Outcome {
     let is_node = matches!(args.verb, DhtVerb::Node);
-    let mut listen = args.listen;
+    let mut listen: Vec<_> = args.listen.into_iter().flat_map(ListenAddr::all).collect();
     if is_node && listen.is_empty() {
-        listen = vec![(Ipv4Addr::UNSPECIFIED, PORT).into(), (Ipv6Addr::UNSPECIFIED, PORT).into()];
+        listen = ListenAddr::Port(PORT).all();
     }
     if args.dht_bootstrap.is_empty() && !matches!(args.verb, DhtVerb::Node | DhtVerb::Ping { .. }) {
         return Err(Failure::usage(
@@ -56,7 +56,7 @@ pub(crate) async fn run(args: DhtArgs, output: &Output) -> Outcome {
     let handle = dht.handle();
     match args.verb {
         DhtVerb::Node => return node(dht, output).await,
-        DhtVerb::Ping { addr } => ping(&handle, addr, output).await?,
+        DhtVerb::Ping { addr } => ping(&handle, &addr, output).await?,
         DhtVerb::GetPeers { hash, announce, scrape } => {
             join(&handle, args.timeout).await?;
             get_peers(&handle, hash, announce, scrape, output).await?;
@@ -87,7 +87,10 @@ async fn join(handle: &DhtHandle, limit: Duration) -> Outcome {
     ))
 }
 
-async fn ping(handle: &DhtHandle, addr: SocketAddr, output: &Output) -> Outcome {
+async fn ping(handle: &DhtHandle, node: &PeerAddr, output: &Output) -> Outcome {
+    let addrs = node.look_up().await?;
+    let unknown = || Failure::new(Exit::Network, "no_such_name", format!("{node} has no address"));
+    let addr = *addrs.first().ok_or_else(unknown)?;
     match handle.ask(Ask::Ping(addr)).await.next().await {
         Some(Event::Pong { node, version, round_trip, .. }) => {
             let millis = round_trip.as_micros() as f64 / 1000.0;

@@ -5,6 +5,7 @@
 //! Invariant: every source is understood before anything is downloaded; no existing file is
 //! overwritten.
 
+use crate::addresses;
 use crate::args::GetArgs;
 use crate::commands::create;
 use crate::exit::{Exit, Failure, Outcome};
@@ -57,6 +58,7 @@ pub(crate) async fn run(args: GetArgs, output: &Output) -> Outcome {
         })
         .collect();
     let mut selected = select::select(&torrents, &args.select)?.into_iter();
+    let peers = addresses::look_up(&args.net.peer).await?;
     let mut planned = Vec::new();
     for source in sources {
         let select = match &source {
@@ -64,7 +66,7 @@ pub(crate) async fn run(args: GetArgs, output: &Output) -> Outcome {
             Source::Magnet(_) => later(&args.select),
         };
         let (peers, no_resume, metadata_only) =
-            (args.net.peer.clone(), args.net.no_resume, args.metadata_only);
+            (peers.clone(), args.net.no_resume, args.metadata_only);
         planned.push((
             source,
             AddOptions { peers, no_resume, select, metadata_only, ..AddOptions::new(&args.dir) },

@@ -8,6 +8,7 @@ pub(crate) mod create;
 pub(crate) mod demo;
 pub(crate) mod dht;
 pub(crate) mod get;
+pub(crate) mod man;
 pub(crate) mod saved;
 pub(crate) mod seed;
 pub(crate) mod show;

@@ -4,6 +4,7 @@
 //! Must not know: how seeding works.
 //! Invariant: an existing `.torrent` file is never overwritten.
 
+use crate::addresses;
 use crate::args::SeedArgs;
 use crate::commands::create;
 use crate::exit::{Exit, Failure, Outcome};
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) async fn run(args: SeedArgs, output: &Output) -> Outcome {
     let (roots, mut torrents) = (args.net.trust.roots()?, Vec::new());
+    let peers = addresses::look_up(&args.net.peer).await?;
     for path in &args.path {
         let (torrent, dir, made) = if is_torrent(path) {
             let found = Source::Torrent(Box::new(source::load(path.as_os_str(), &roots).await?));
@@ -37,7 +39,7 @@ pub(crate) async fn run(args: SeedArgs, output: &Output) -> Outcome {
             return Err(Failure::new(Exit::Input, "not_found", message));
         };
         let options = AddOptions {
-            peers: args.net.peer.clone(),
+            peers: peers.clone(),
             // Data that was hashed a moment ago need not be hashed again.
             trust_data: args.no_check || made,
             no_resume: args.net.no_resume,

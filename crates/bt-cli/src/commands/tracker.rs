@@ -4,24 +4,23 @@
 //! Must not know: swarms.
 //! Invariant: the ready line is printed after the sockets are bound.
 
+use crate::addresses::ListenAddr;
 use crate::args::TrackerArgs;
 use crate::exit::{self, Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::signals::{Hangup, Stop};
 use bt_tracker_server::{Config, ServeError, TrackerConfig, TrackerServer};
 use serde_json::json;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 /// The usual port of a tracker.
 const PORT: u16 = 6969;
 
 pub(crate) async fn run(args: TrackerArgs, output: &Output) -> Outcome {
-    let defaults = || -> Vec<SocketAddr> {
-        vec![(Ipv4Addr::UNSPECIFIED, PORT).into(), (Ipv6Addr::UNSPECIFIED, PORT).into()]
-    };
+    let all = |listen: Vec<ListenAddr>| listen.into_iter().flat_map(ListenAddr::all).collect();
     let (udp, http) = match (args.udp.is_empty(), args.http.is_empty()) {
-        (true, true) => (defaults(), defaults()),
-        _ => (args.udp, args.http),
+        (true, true) => (ListenAddr::Port(PORT).all(), ListenAddr::Port(PORT).all()),
+        _ => (all(args.udp), all(args.http)),
     };
     let tracker = TrackerConfig { interval: args.interval, ..TrackerConfig::default() };
     tokio::task::LocalSet::new()
