@@ -210,7 +210,8 @@ pub(crate) struct VerifyArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Network and state")]
 pub(crate) struct NetArgs {
-    /// Where to listen for peers; a port alone is all addresses [default: all addresses, a port from 6881 or any free one]
+    /// Where to listen for peers; PORT alone is all addresses [default: all addresses, a port from
+    /// 6881 or any free one]
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     pub(crate) listen: Option<ListenAddr>,
     /// A peer to connect to; repeat for more
