@@ -18,6 +18,7 @@ const LASTING: Duration = Duration::from_secs(3);
 /// Returns the name of a reason for programs.
 pub(crate) fn name(reason: SlowReason) -> &'static str {
     match reason {
+        SlowReason::Paused => "paused",
         SlowReason::Store(fault) => fault.name(),
         SlowReason::Limit => "limit",
         SlowReason::NoPeers => "no_peers",
@@ -32,6 +33,7 @@ pub(crate) fn name(reason: SlowReason) -> &'static str {
 pub(crate) fn words(reason: SlowReason) -> String {
     match reason {
         SlowReason::Store(fault) => return fault.to_string(),
+        SlowReason::Paused => "it is paused",
         SlowReason::Limit => "the limit that you set (--down)",
         SlowReason::NoPeers => "no peers are connected; check the tracker, or name one with --peer",
         SlowReason::NoData => "the connected peers do not have what is missing",

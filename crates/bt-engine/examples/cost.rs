@@ -8,7 +8,9 @@
 //! have unchoked us, and are interested. There are also `IDLE` complete torrents without peers.
 //! `cargo xtask cost` runs it under a profiler with few and many of each.
 
-use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec};
+use bt_engine::{
+    Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSettings, TorrentSpec,
+};
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_tracker_wire::AnnounceReply;
 use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, PieceCheck, RawBlock, Rng, Time};
@@ -113,6 +115,7 @@ impl Puppets {
                 Vec::new()
             },
             have,
+            settings: TorrentSettings::default(),
             wants: Vec::new(),
             metadata: Bytes::new(),
             private: false,

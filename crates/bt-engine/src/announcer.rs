@@ -145,11 +145,18 @@ impl Announcer {
     }
 
     /// Ends the announcing: returns a `stopped` for every tracker that may know us. Nothing
-    /// follows.
+    /// follows before [`Announcer::resume`].
     pub(crate) fn stop(&mut self) -> Vec<Call> {
         self.stopped = true;
         self.plan();
         self.tiers.iter().flatten().flat_map(|tracker| tracker.farewell(self.us)).collect()
+    }
+
+    /// Announces again, from `started` on.
+    pub(crate) fn resume(&mut self, now: Time) {
+        self.stopped = false;
+        self.trackers_mut().for_each(|tracker| tracker.resume(now));
+        self.plan();
     }
 
     /// Returns the URLs of all trackers, in tiers.

@@ -11,6 +11,7 @@ use crate::picker::Picker;
 use crate::sources::SourceId;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use bt_model::PieceOrder;
 use bt_types::{BLOCK_LEN, Bitfield, Block, Geometry, Piece, Rng, Time};
 use core::ops::Range;
 
@@ -53,6 +54,12 @@ impl BlockPicker {
         }
     }
 
+    /// Sets the order of pieces of equal priority.
+    pub(crate) fn set_order(&mut self, order: PieceOrder) {
+        self.picker.set_order(order);
+        self.freed = true;
+    }
+
     /// Changes what the user wants. Gives up open pieces that are skipped now; returns them and
     /// their leads.
     #[must_use]
@@ -60,7 +67,6 @@ impl BlockPicker {
         for want in wants {
             match want {
                 Selection::Priority(..) => {}
-                Selection::Order(order) => self.picker.set_order(*order),
                 Selection::Deadline(pieces, by) => {
                     self.need_by(pieces.start..pieces.end.min(self.geometry.piece_count()), *by)
                 }
@@ -68,7 +74,7 @@ impl BlockPicker {
         }
         let priorities = wants.iter().filter_map(|want| match want {
             Selection::Priority(pieces, priority) => Some((pieces.clone(), *priority)),
-            Selection::Order(_) | Selection::Deadline(..) => None,
+            Selection::Deadline(..) => None,
         });
         self.freed = true;
         let mut priorities = priorities.peekable();

@@ -3,6 +3,7 @@
 //! Decides: defaults. Must not know: the source of the settings.
 //! Invariant: hard caps are constants beside the code that they protect; settings stay below them.
 
+use bt_model::Rates;
 use core::time::Duration;
 
 /// Settings of an engine, fixed for its life.
@@ -37,15 +38,6 @@ impl Config {
             pex: true,
         }
     }
-}
-
-/// Limits of payload in bytes per second; `None` means no limit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Rates {
-    /// To peers.
-    pub up: Option<u64>,
-    /// From peers.
-    pub down: Option<u64>,
 }
 
 /// The engine's part of the resources that the whole process shares.

@@ -5,12 +5,13 @@
 //! Must not know: sockets, the contents of torrents.
 //! Invariant: the leases of all shards together never exceed the limits of the process.
 
-use crate::config::{Budget, Rates};
+use crate::config::Budget;
 use crate::eviction;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use bt_model::Rates;
 use bt_types::{Closeness, Time, closeness, network, subscriber};
 use core::net::IpAddr;
 use core::time::Duration;

@@ -18,6 +18,7 @@ use crate::torrent::Torrent;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use bt_model::TorrentSettings;
 use bt_peer_wire::Message;
 use bt_types::{Bitfield, RawBlock, Rng, Time};
 
@@ -180,9 +181,8 @@ impl Engine {
             Input::Select(key, wants) => self.on(now, key, |torrent, engine| {
                 torrent.want(now, &wants, engine.budget, engine.out)
             }),
-            Input::Limit(key, rates) => self.on(now, key, |torrent, engine| {
-                torrent.limit(now, rates);
-                torrent.feed_everybody(now, engine.budget);
+            Input::Set(key, settings) => self.on(now, key, |torrent, engine| {
+                torrent.set(now, settings, engine.budget, engine.out)
             }),
             Input::NetworkChanged => {
                 let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
@@ -294,6 +294,7 @@ impl Engine {
             Input::PeersFound(key, ..)
             | Input::DialFailed(key, _)
             | Input::Announced(key, ..)
+            | Input::Set(key, _)
             | Input::FindPeersDone(key, ..) => key,
             Input::Called { torrent, .. } | Input::Connected { torrent, .. } => torrent,
             Input::Frames(peer, _) | Input::Closed(peer) => self.routes.get(peer)?,
@@ -344,13 +345,23 @@ impl Engine {
                 )
             }
         };
+        let settings = spec.settings;
         self.torrents.insert(key, Box::new(Torrent::new(now, spec, swarm, &self.config)));
         self.on(now, key, |torrent, engine| {
+            if settings != TorrentSettings::default() || torrent.swarm.is_paused {
+                torrent.set(now, settings, engine.budget, engine.out);
+            }
             torrent.wake(now, engine.config, engine.budget, engine.out)
         });
         for (connection, said) in peers {
             self.on(now, key, |torrent, engine| torrent.adopt(now, &connection, engine.config));
             self.frames(now, connection.key, said);
+        }
+        // What its magnet was connected to.
+        if !settings.running {
+            self.on(now, key, |torrent, engine| {
+                torrent.set(now, settings, engine.budget, engine.out)
+            });
         }
     }
 

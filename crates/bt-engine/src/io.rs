@@ -5,11 +5,12 @@
 //! out.
 //! Invariant: every cause is an `Input`, every effect an `Output`; both are closed.
 
-use crate::config::{Budget, Rates};
+use crate::config::Budget;
 use crate::status::CloseReason;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use bt_model::TorrentSettings;
 use bt_peer_wire::{Handshake, Message};
 use bt_tracker_wire::{AnnounceReply, Event as AnnounceEvent, Failure};
 use bt_types::{
@@ -43,7 +44,9 @@ pub struct TorrentSpec {
     pub have: Bitfield,
     /// Tracker URLs in tiers (BEP 12).
     pub trackers: Vec<Vec<String>>,
-    /// What the user wants of it from the start. Empty: all of it, rarest first.
+    /// What the user wants of it.
+    pub settings: TorrentSettings,
+    /// The pieces that the user wants from the start. Empty: all of them.
     pub wants: Vec<Selection>,
     /// The bencoded `info` dictionary that the info-hash was computed from, for peers that ask for
     /// it (BEP 9). Empty: peers get none.
@@ -59,6 +62,8 @@ pub struct TorrentSpec {
 pub struct MagnetSpec {
     /// The info-hash of the swarm, which the metadata must match.
     pub info_hash: InfoHash,
+    /// What the user wants of it. Its `Add` names the settings again.
+    pub settings: TorrentSettings,
     /// Tracker URLs in tiers (BEP 12).
     pub trackers: Vec<Vec<String>>,
 }
@@ -86,24 +91,12 @@ pub enum Priority {
     High,
 }
 
-/// The order in which pieces of one priority are fetched.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum PieceOrder {
-    /// Pieces that few peers have come first: best for the swarm.
-    #[default]
-    RarestFirst,
-    /// From the first piece to the last.
-    Sequential,
-}
-
-/// A change of what the user wants. Ranges are piece numbers; numbers beyond the last piece are
-/// ignored.
+/// A change of which pieces the user wants. Ranges are piece numbers; numbers beyond the last piece
+/// are ignored.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Selection {
     /// The priority of these pieces.
     Priority(Range<u32>, Priority),
-    /// The order of pieces of equal priority.
-    Order(PieceOrder),
     /// These pieces are needed by this time: they come before all pieces without a deadline, the
     /// earliest first. `None` takes the deadline back. A skipped piece stays skipped.
     Deadline(Range<u32>, Option<Time>),
@@ -177,10 +170,10 @@ pub enum Input {
     /// An ordered search is over, and found this number of addresses. They came as `PeersFound` or
     /// `Called` before.
     FindPeersDone(TorrentKey, Discovery, usize),
-    /// The user wants other pieces, or another order. The changes are made one after another.
+    /// The user wants other pieces. The changes are made one after another.
     Select(TorrentKey, Vec<Selection>),
-    /// The rate limits of one torrent, within those of all torrents.
-    Limit(TorrentKey, Rates),
+    /// The user wants the torrent or magnet like this.
+    Set(TorrentKey, TorrentSettings),
     /// The desk changed what this engine may use.
     Budget(Budget),
 }

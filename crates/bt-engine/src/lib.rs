@@ -20,6 +20,7 @@
 //!     geometry: Geometry::new(1 << 20, 1 << 18)?,
 //!     have: Bitfield::empty(4),
 //!     trackers: vec![],
+//!     settings: TorrentSettings::default(),
 //!     wants: vec![],
 //!     metadata: Default::default(),
 //!     private: false,
@@ -83,11 +84,12 @@ mod work;
 
 pub mod desk;
 
-pub use config::{Budget, Config, Rates};
+pub use bt_model::{PieceOrder, Rates, TorrentSettings};
+pub use config::{Budget, Config};
 pub use engine::Engine;
 pub use io::{
-    AnnounceOrder, Discovery, Event, Input, MagnetSpec, Output, PeerKey, PieceOrder, Priority,
-    Selection, TorrentKey, TorrentSpec, TrackerKey,
+    AnnounceOrder, Discovery, Event, Input, MagnetSpec, Output, PeerKey, Priority, Selection,
+    TorrentKey, TorrentSpec, TrackerKey,
 };
 pub use status::{CloseReason, MagnetStatus, MapCell, SlowReason, SourceStat, TorrentStatus};
 

@@ -68,9 +68,12 @@ impl Magnet {
         config: &Config,
         rng: Rng,
     ) -> Magnet {
-        let MagnetSpec { info_hash, trackers } = spec;
+        let MagnetSpec { info_hash, settings, trackers } = spec;
+        let mut swarm = Swarm::new(now, key, info_hash, trackers, false, config, rng);
+        // No tracker knows of it yet.
+        swarm.is_paused = !settings.running;
         Magnet {
-            swarm: Swarm::new(now, key, info_hash, trackers, false, config, rng),
+            swarm,
             metadata_download: MetadataDownload::new(info_hash),
             peers: BTreeMap::new(),
             is_found: false,
@@ -107,6 +110,7 @@ impl Magnet {
             Input::Announced(_, tracker, result) => {
                 self.swarm.announced(now, tracker, result, scope.out);
             }
+            Input::Set(_, settings) => self.set_running(now, settings.running, scope),
             Input::FindPeersDone(_, via, found) => self.swarm.sought(now, via, found, scope.out),
             _ => {}
         }
@@ -131,6 +135,15 @@ impl Magnet {
             }
             self.ask_everybody(now, scope);
             self.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
+        }
+    }
+
+    /// Pauses, or goes on. The metadata that came is kept.
+    fn set_running(&mut self, now: Time, running: bool, scope: &mut Scope<'_>) {
+        self.swarm.set_running(now, running, &self.progress(), scope.out);
+        if !running {
+            let peers: Vec<PeerKey> = self.peers.keys().copied().collect();
+            peers.into_iter().for_each(|peer| self.hang_up(now, peer, CloseReason::Paused, scope));
         }
     }
 

@@ -17,6 +17,7 @@ const RATE_MIN: u64 = 32 * 1024;
 pub(crate) struct Facts {
     /// Nothing is missing.
     pub(crate) is_done: bool,
+    pub(crate) is_paused: bool,
     pub(crate) store_fault: Option<StoreFault>,
     /// Bytes per second now.
     pub(crate) rate: u64,
@@ -36,6 +37,7 @@ pub(crate) fn reason(facts: &Facts) -> Option<SlowReason> {
     let is_slow = facts.rate < RATE_MIN || facts.rate < facts.best_rate / BEST_PART;
     match *facts {
         Facts { is_done: true, .. } => None,
+        Facts { is_paused: true, .. } => Some(SlowReason::Paused),
         Facts { store_fault: Some(fault), .. } => Some(SlowReason::Store(fault)),
         // A limit is reported even while it lets much through: nothing else would make the download
         // faster.
@@ -57,6 +59,7 @@ mod tests {
     fn the_first_true_reason_of_a_slow_download() {
         let fast = Facts {
             is_done: false,
+            is_paused: false,
             store_fault: None,
             rate: 1_000_000,
             best_rate: 2_000_000,

@@ -17,6 +17,8 @@ pub enum CloseReason {
     Gone,
     /// The torrent was removed.
     Removed,
+    /// The torrent is paused.
+    Paused,
     /// The peer is this client itself.
     Ourselves,
     /// There is another connection to the same peer.
@@ -69,6 +71,7 @@ impl fmt::Display for CloseReason {
         f.write_str(match self {
             CloseReason::Gone => "the connection was closed",
             CloseReason::Removed => "the torrent was removed",
+            CloseReason::Paused => "the torrent is paused",
             CloseReason::Ourselves => "it is ourselves",
             CloseReason::Duplicate => "we are connected to this peer already",
             CloseReason::Full => "no room for another connection",
@@ -132,6 +135,8 @@ pub struct TorrentStatus {
     pub serving_us: usize,
     /// Seeders and leechers of the swarm, as the last tracker answer said.
     pub swarm: Option<(u32, u32)>,
+    /// It does not take part in its swarm, because the user wants it to pause.
+    pub is_paused: bool,
     /// The store's fault, while the store cannot go on.
     pub store_fault: Option<StoreFault>,
     /// Why the download is slow or stands still, if it does.
@@ -163,6 +168,8 @@ pub struct MagnetStatus {
 /// Why a download is slow or stands still. The first reason that is true is given.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum SlowReason {
+    /// The user paused it.
+    Paused,
     /// The store cannot go on.
     Store(StoreFault),
     /// Our own rate limit: peers could be sent more requests.

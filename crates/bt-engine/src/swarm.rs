@@ -83,6 +83,8 @@ pub(crate) struct Swarm {
     counts: Option<(u32, u32)>,
     /// Changes whenever a peer that others can connect to comes or goes.
     pub(crate) pex_version: u64,
+    /// No dials, searches, announces and connections.
+    pub(crate) is_paused: bool,
 }
 
 /// The progress that trackers are told.
@@ -139,6 +141,7 @@ impl Swarm {
             reach: REACH_START,
             counts: None,
             pex_version: 0,
+            is_paused: false,
         }
     }
 
@@ -146,6 +149,9 @@ impl Swarm {
 
     /// Returns when `wake` has something to do.
     pub(crate) fn deadline(&self, is_done: bool, budget: &Budget) -> Option<Time> {
+        if self.is_paused {
+            return None;
+        }
         let hungry = self.lacks_peers(is_done);
         let dial = if self.may_dial(budget) { self.peer_list.deadline() } else { None };
         let searches = self.searches.iter().filter_map(|search| search.deadline(hungry));
@@ -159,6 +165,9 @@ impl Swarm {
         budget: &Budget,
         out: &mut VecDeque<Output>,
     ) {
+        if self.is_paused {
+            return;
+        }
         let hungry = self.lacks_peers(progress.is_done);
         while let Some(call) = self.announcer.take(now, hungry) {
             let free = budget.peers_per_torrent.saturating_sub(self.links.len() + self.dialing);
@@ -288,6 +297,7 @@ impl Swarm {
         let dialing = if self.is_silent() { 0 } else { self.dialing };
         let is_room = self.links.len() + dialing < budget.peers_per_torrent;
         is_room
+            && !self.is_paused
             && self.dialing < self.dials_max(budget)
             && self.outbound + dialing < (budget.peers_per_torrent * self.reach).div_ceil(100)
     }
@@ -360,6 +370,9 @@ impl Swarm {
         if *outbound {
             self.dialing = self.dialing.saturating_sub(1);
             self.silent_dials = 0;
+        }
+        if self.is_paused {
+            return Err(CloseReason::Paused);
         }
         if handshake.info_hash != self.info_hash {
             return Err(CloseReason::WrongTorrent);
@@ -521,12 +534,38 @@ impl Swarm {
 
     /// Leaves the swarm: announces `stopped` and closes all connections.
     pub(crate) fn stop(&mut self, progress: &Progress, out: &mut VecDeque<Output>) {
+        self.farewell(progress, out);
+        out.extend(self.links.keys().map(|&peer| Output::HangUp(peer, CloseReason::Removed)));
+    }
+
+    /// Pauses, or goes on. The connections are the caller's to close. Returns whether that is a
+    /// change.
+    pub(crate) fn set_running(
+        &mut self,
+        now: Time,
+        running: bool,
+        progress: &Progress,
+        out: &mut VecDeque<Output>,
+    ) -> bool {
+        if self.is_paused != running {
+            return false;
+        }
+        self.is_paused = !running;
+        if running {
+            self.announcer.resume(now);
+            self.searches.iter_mut().for_each(|search| search.hurry());
+        } else {
+            self.farewell(progress, out);
+        }
+        true
+    }
+
+    fn farewell(&mut self, progress: &Progress, out: &mut VecDeque<Output>) {
         for call in self.announcer.stop() {
             let order = self.announce_order(call, progress, 0);
             out.push_back(Output::Event(self.key, Event::TrackerAsked(order.url.clone())));
             out.push_back(Output::Announce(self.key, Box::new(order)));
         }
-        out.extend(self.links.keys().map(|&peer| Output::HangUp(peer, CloseReason::Removed)));
     }
 
     /// Makes the torrent private: forgets addresses that neither the user nor a tracker named.

@@ -5,7 +5,7 @@
 //! in an `impl Torrent`.
 
 use crate::backlog::HAVES_MAX;
-use crate::config::{Budget, Config, Rates};
+use crate::config::{Budget, Config};
 use crate::eviction;
 use crate::io::{Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
 use crate::metadata_upload::MetadataUpload;
@@ -22,6 +22,7 @@ use crate::work::Work;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use bt_model::TorrentSettings;
 use bt_peer_wire::Message;
 use bt_tracker_wire::{AnnounceReply, Failure};
 use bt_types::{Bitfield, Geometry, Piece, StoreFault, Time};
@@ -38,6 +39,8 @@ const WATCH: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Torrent {
     pub(crate) key: TorrentKey,
+    /// What the user wants of it.
+    settings: TorrentSettings,
     /// The trackers, addresses and connections of its swarm.
     pub(crate) swarm: Swarm,
     /// The `info` dictionary, for peers that ask for it; empty if peers get none.
@@ -107,6 +110,7 @@ impl Torrent {
         let TorrentSpec { geometry, have, wants, metadata, .. } = spec;
         let mut torrent = Torrent {
             key: swarm.key,
+            settings: TorrentSettings::default(),
             metadata,
             geometry,
             work: Work::new(geometry, &have, swarm.rng.fork()),
@@ -170,6 +174,7 @@ impl Torrent {
             geometry: self.geometry,
             have: self.have.clone(),
             trackers: self.swarm.announcer.urls(),
+            settings: self.settings,
             wants: Vec::new(),
             metadata: self.metadata.clone(),
             private: self.swarm.private,
@@ -230,10 +235,27 @@ impl Torrent {
         }
     }
 
-    /// Sets the torrent's own rate limits.
-    pub(crate) fn limit(&mut self, now: Time, rates: Rates) {
-        self.up_limit.set_rate(rates.up, now);
-        self.down_limit.set_rate(rates.down, now);
+    /// Makes the torrent as the user wants it. A torrent that pauses keeps its open pieces, while
+    /// no other torrent lacks their room.
+    pub(crate) fn set(
+        &mut self,
+        now: Time,
+        settings: TorrentSettings,
+        budget: &Budget,
+        out: &mut VecDeque<Output>,
+    ) {
+        let TorrentSettings { running, limits, order } = settings;
+        self.settings = settings;
+        self.up_limit.set_rate(limits.up, now);
+        self.down_limit.set_rate(limits.down, now);
+        self.work.block_picker().set_order(order);
+        self.swarm.set_running(now, running, &self.progress(), out);
+        if !running {
+            let peers: Vec<PeerKey> = self.peers.keys().copied().collect();
+            peers.into_iter().for_each(|peer| self.hang_up(now, peer, CloseReason::Paused, out));
+        }
+        self.swarm.dial(now, budget, out);
+        self.feed_everybody(now, budget);
     }
 
     /// Takes the peers that join the uplink's queue again.
@@ -539,6 +561,7 @@ impl Torrent {
                 .count(),
             serving_us: self.peers.values().filter(|peer| peer.serves_us).count(),
             swarm: self.swarm.counts(),
+            is_paused: self.swarm.is_paused,
             store_fault: self.store_fault,
             slow: slow::reason(&self.facts(now)),
             map: piece_map::cells(&self.have, &self.missing, self.work.open()),
@@ -550,6 +573,7 @@ impl Torrent {
         let holders = || self.peers.values().filter(|peer| peer.wanted > 0);
         Facts {
             is_done: self.is_done(),
+            is_paused: self.swarm.is_paused,
             store_fault: self.store_fault,
             rate: self.down.rate(now),
             best_rate: self.best_rate,

@@ -230,6 +230,14 @@ impl Tracker {
         events.into_iter().flatten().filter(move |_| may_know_us).map(|event| self.call(event))
     }
 
+    /// Announces `started` again, after a farewell. A failed tracker waits for the end of its
+    /// back-off.
+    pub(crate) fn resume(&mut self, now: Time) {
+        // What it answers to an announce before the farewell is old.
+        (self.knows_us, self.asked) = (false, None);
+        self.news(now);
+    }
+
     fn call(&self, event: Event) -> Call {
         Call { tracker: self.key, url: self.url.clone(), event, tracker_id: self.id.clone() }
     }

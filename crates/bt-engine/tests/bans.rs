@@ -5,7 +5,8 @@
 //! Invariant: a peer of another host is never harmed.
 
 use bt_engine::{
-    Budget, CloseReason, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec,
+    Budget, CloseReason, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSettings,
+    TorrentSpec,
 };
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, PieceCheck, Rng, Time};
@@ -22,6 +23,7 @@ fn leecher() -> Engine {
         geometry: Geometry::new(2 * u64::from(BLOCK_LEN), BLOCK_LEN).unwrap(),
         have: Bitfield::empty(2),
         trackers: Vec::new(),
+        settings: TorrentSettings::default(),
         wants: Vec::new(),
         metadata: Vec::new().into(),
         private: false,

@@ -4,7 +4,9 @@
 //! engine's dials.
 //! Invariant: a dial to a dead address ends when the engine's patience does, and not before.
 
-use bt_engine::{AnnounceOrder, Budget, Config, Engine, Input, Output, TorrentKey, TorrentSpec};
+use bt_engine::{
+    AnnounceOrder, Budget, Config, Engine, Input, Output, TorrentKey, TorrentSettings, TorrentSpec,
+};
 use bt_peer_wire::{Handshake, Reserved};
 use bt_tracker_wire::AnnounceReply;
 use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, Rng, Time};
@@ -36,6 +38,7 @@ fn play(seed: u64, dead: &[u32], answers: Duration) -> Fared {
             geometry,
             have: Bitfield::empty(1),
             trackers: vec![vec!["http://tracker/announce".into()]],
+            settings: TorrentSettings::default(),
             wants: Vec::new(),
             metadata: Vec::new().into(),
             private: false,

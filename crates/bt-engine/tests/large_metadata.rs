@@ -5,7 +5,8 @@
 //! Invariant: virtual time; a message takes ten milliseconds.
 
 use bt_engine::{
-    Budget, Config, Engine, Input, MagnetSpec, Output, PeerKey, TorrentKey, TorrentSpec,
+    Budget, Config, Engine, Input, MagnetSpec, Output, PeerKey, TorrentKey, TorrentSettings,
+    TorrentSpec,
 };
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_types::{Bitfield, Geometry, InfoHash, PeerId, Rng, Time};
@@ -32,13 +33,15 @@ impl Pair {
         let ids = [PeerId([1; 20]), PeerId([2; 20])];
         let mut engines =
             ids.map(|id| Engine::new(Config::new(id), Budget::default(), Rng::from_seed(1)));
-        let magnet = MagnetSpec { info_hash, trackers: Vec::new() };
+        let magnet =
+            MagnetSpec { info_hash, settings: TorrentSettings::default(), trackers: Vec::new() };
         engines[0].handle(Time::ZERO, Input::AddMagnet(TORRENT, Box::new(magnet)));
         let torrent = TorrentSpec {
             info_hash,
             geometry: Geometry::new(1 << 20, 1 << 14).unwrap(),
             have: Bitfield::full(64),
             trackers: Vec::new(),
+            settings: TorrentSettings::default(),
             wants: Vec::new(),
             metadata: metadata.clone(),
             private: false,

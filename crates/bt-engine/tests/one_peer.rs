@@ -7,7 +7,8 @@
 //! takes as long as any message.
 
 use bt_engine::{
-    Budget, CloseReason, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec,
+    Budget, CloseReason, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSettings,
+    TorrentSpec,
 };
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, Rng, Source, Time};
@@ -56,6 +57,7 @@ fn spec() -> TorrentSpec {
         geometry: Geometry::new(u64::from(BLOCK_LEN), BLOCK_LEN).unwrap(),
         have: Bitfield::empty(1),
         trackers: Vec::new(),
+        settings: TorrentSettings::default(),
         wants: Vec::new(),
         metadata: Vec::new().into(),
         private: false,

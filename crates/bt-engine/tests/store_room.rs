@@ -3,7 +3,9 @@
 //! Decides: what is expected of the engine. Must not know: its insides.
 //! Invariant: time and chance are fixed.
 
-use bt_engine::{Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec};
+use bt_engine::{
+    Budget, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSettings, TorrentSpec,
+};
 use bt_peer_wire::{Handshake, Message, Reserved};
 use bt_types::{
     BLOCK_LEN, Bitfield, Geometry, InfoHash, PIECE_IN_MEMORY_MAX, PeerId, Piece, PieceCheck,
@@ -42,6 +44,7 @@ impl World {
                 geometry,
                 have: Bitfield::empty(8),
                 trackers: Vec::new(),
+                settings: TorrentSettings::default(),
                 wants: Vec::new(),
                 metadata: Bytes::new(),
                 private: false,

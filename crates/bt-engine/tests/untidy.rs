@@ -4,7 +4,8 @@
 //! Invariant: every case is played on an engine of its own, as a leecher and as a seed.
 
 use bt_engine::{
-    Budget, CloseReason, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSpec,
+    Budget, CloseReason, Config, Engine, Input, Output, PeerKey, TorrentKey, TorrentSettings,
+    TorrentSpec,
 };
 use bt_peer_wire::{ExtensionIds, Handshake, Message, Reserved};
 use bt_types::{BLOCK_LEN, Bitfield, Geometry, InfoHash, PeerId, RawBlock, Rng, Time};
@@ -28,6 +29,7 @@ fn hear(have: Bitfield, said: Vec<Message>) -> Result<Vec<Output>, CloseReason> 
         geometry: geometry(),
         have,
         trackers: Vec::new(),
+        settings: TorrentSettings::default(),
         wants: Vec::new(),
         metadata: vec![0; 100].into(),
         private: false,

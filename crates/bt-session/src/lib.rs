@@ -52,10 +52,11 @@ mod wire;
 
 pub use ask::{FetchError, OneShot};
 pub use bt_engine::{
-    Budget, CloseReason, Discovery, Event, MagnetStatus, MapCell, PieceOrder, Priority, Rates,
-    SlowReason, SourceStat, TorrentStatus,
+    Budget, CloseReason, Discovery, Event, MagnetStatus, MapCell, Priority, SlowReason, SourceStat,
+    TorrentStatus,
 };
 pub use bt_metainfo::{Magnet, Metainfo};
+pub use bt_model::{PieceOrder, Rates, TorrentSettings};
 pub use bt_net::Roots;
 pub use bt_piece_store::Remembered;
 pub use bt_tracker_client::TrackerError;

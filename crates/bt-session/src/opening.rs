@@ -189,6 +189,7 @@ impl OpenTask {
             geometry,
             have: opened.have,
             trackers,
+            settings: inner.settings(),
             wants: wants(&layout),
             metadata,
             private,
@@ -216,7 +217,7 @@ impl OpenTask {
         let mut named = std::mem::take(&mut magnet.peers);
         named.truncate(PEERS_MAX);
         let new = NewMagnet {
-            spec: MagnetSpec { info_hash: inner.info_hash, trackers },
+            spec: MagnetSpec { info_hash: inner.info_hash, settings: inner.settings(), trackers },
             peers: self.options.peers.clone(),
             inner: Arc::clone(&inner),
             follower: MagnetContinuation { opener: self, magnet, dirs, state_dir },

@@ -262,6 +262,18 @@ impl Session {
         self.peer_id
     }
 
+    /// Returns the torrents that were added and not removed, in the order of their info-hashes.
+    pub fn torrents(&self) -> Vec<TorrentHandle> {
+        let torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
+        torrents.by_hash.values().map(|(torrent, _)| torrent.clone()).collect()
+    }
+
+    /// Returns the torrent with this info-hash.
+    pub fn torrent(&self, hash: InfoHash) -> Option<TorrentHandle> {
+        let torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
+        torrents.by_hash.get(&hash).map(|(torrent, _)| torrent.clone())
+    }
+
     /// Adds a torrent: its data is checked, then it joins its swarm.
     pub fn add(&self, metainfo: &Metainfo, options: AddOptions) -> Result<TorrentHandle, AddError> {
         let added = self.place(metainfo.info_hashes.swarm(), |home| {

@@ -26,8 +26,8 @@ use crate::queues::Inbox;
 use crate::torrent::{Inner, Watched};
 use crate::wire::{self, End, Mailbox, ShardQueues};
 use bt_engine::{
-    Budget, Config, Engine, Event, Input, MagnetSpec, PeerKey, Rates, Selection, TorrentKey,
-    TorrentSpec, TorrentStatus,
+    Budget, Config, Engine, Event, Input, MagnetSpec, PeerKey, Selection, TorrentKey, TorrentSpec,
+    TorrentStatus,
 };
 use bt_net::Egress;
 use bt_peer_wire::{Handshake, Reserved};
@@ -67,7 +67,6 @@ struct Entry {
 struct Kept {
     /// Peers that the user named.
     peers: Vec<SocketAddr>,
-    limit: Option<Rates>,
     wants: Vec<Selection>,
     /// The counters of earlier engines.
     before: Account,
@@ -235,6 +234,13 @@ impl Shard {
             }
             ToShard::Add(key, new) => self.add(key, *new),
             ToShard::AddMagnet(key, new) => self.add_magnet(key, *new),
+            ToShard::Set(key) => {
+                if let Some(settings) = self.torrents.get(&key).map(|entry| entry.inner.settings())
+                {
+                    self.engine.handle(now, Input::Set(key, settings));
+                    self.publish_one(key);
+                }
+            }
             ToShard::Fail(key, error) => {
                 if let Some(entry) = self.torrents.get_mut(&key) {
                     entry.leaves = true;
@@ -283,8 +289,10 @@ impl Shard {
 
     fn add(&mut self, key: TorrentKey, new: NewTorrent) {
         let now = self.clock.now();
-        let NewTorrent { inner, spec, layout, storage, peers, of_magnet } = new;
+        let NewTorrent { inner, mut spec, layout, storage, peers, of_magnet } = new;
         let bytes_there = rebuild::bytes_of(&spec);
+        // The user may have changed them since the thread that opened it read them.
+        spec.settings = inner.settings();
         let stage = Stage::Whole { layout, storage, private: spec.private, bytes_there };
         let entry = match self.torrents.entry(key) {
             btree_map::Entry::Occupied(entry) => {
@@ -305,7 +313,8 @@ impl Shard {
 
     fn add_magnet(&mut self, key: TorrentKey, new: NewMagnet) {
         let now = self.clock.now();
-        let NewMagnet { inner, spec, peers, follower } = new;
+        let NewMagnet { inner, mut spec, peers, follower } = new;
+        spec.settings = inner.settings();
         let stage =
             Stage::Magnet { spec: Box::new(spec.clone()), follower: Some(Box::new(follower)) };
         self.torrents.insert(key, Box::new(Entry::new(inner, stage)));

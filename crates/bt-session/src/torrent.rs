@@ -14,8 +14,9 @@ use crate::opening::{OpenTask, PreparedTorrent, store_error};
 use crate::panics::{Bugs, Place};
 use crate::shard::{Departure, ToShard};
 use crate::state::{Lock, StateDir};
-use bt_engine::{Input, MagnetStatus, PieceOrder, Priority, Selection, TorrentKey, TorrentStatus};
+use bt_engine::{Input, MagnetStatus, Priority, Selection, TorrentKey, TorrentStatus};
 use bt_metainfo::{Magnet, Metainfo};
+use bt_model::TorrentSettings;
 use bt_piece_store::{Layout, Progress};
 use bt_types::InfoHash;
 use std::collections::BTreeSet;
@@ -47,6 +48,8 @@ pub struct AddOptions {
     pub select: Select,
     /// Of a magnet link, fetch only the metadata.
     pub metadata_only: bool,
+    /// Whether it runs, its rate limits, and the order of its pieces.
+    pub settings: TorrentSettings,
 }
 
 /// Which files of a torrent are wanted.
@@ -84,6 +87,7 @@ impl AddOptions {
             no_resume: false,
             select: Select::All,
             metadata_only: false,
+            settings: TorrentSettings::default(),
         }
     }
 }
@@ -110,6 +114,9 @@ pub(crate) struct Inner {
     check_pool: Arc<CheckPool>,
     bugs: Bugs,
     pub(crate) lock: Mutex<Option<Lock>>,
+    /// What the user wants of it. The shard reads it when it is told of a change, and when it gives
+    /// the torrent to an engine.
+    settings: Mutex<TorrentSettings>,
     /// A permit for each opening step; none is given once the torrent is stopped.
     pub(crate) opening: Arc<Semaphore>,
     summary: OnceCell<Box<Summary>>,
@@ -159,7 +166,7 @@ impl TorrentHandle {
         };
         let prepared =
             PreparedTorrent::prepare(metainfo, &options, &home.dirs, home.state_dir.clone())?;
-        let inner = Arc::new(Inner::new(home, info_hash, TorrentState::Checking));
+        let inner = Arc::new(Inner::new(home, info_hash, TorrentState::Checking, options.settings));
         inner.take_prepared(&prepared, None);
         let opener = OpenTask { inner: Arc::clone(&inner), options };
         inner.step(move || opener.open(prepared, false))?;
@@ -177,8 +184,10 @@ impl TorrentHandle {
             return Err(AddError::Unsupported(why.to_string()));
         };
         let (dirs, state_dir) = (home.dirs.clone(), home.state_dir.clone());
-        let inner =
-            Arc::new(Inner::new(home, info_hash, TorrentState::Finding(MagnetStatus::default())));
+        let inner = {
+            let state = TorrentState::Finding(MagnetStatus::default());
+            Arc::new(Inner::new(home, info_hash, state, options.settings))
+        };
         let opener = OpenTask { inner: Arc::clone(&inner), options };
         let magnet = magnet.clone();
         inner.step(move || opener.follow(magnet, dirs, state_dir))?;
@@ -264,9 +273,27 @@ impl TorrentHandle {
         self.0.want(Selection::Priority(pieces, priority)).await;
     }
 
-    /// Sets the order of pieces with equal priority.
-    pub async fn set_order(&self, order: PieceOrder) {
-        self.0.want(Selection::Order(order)).await;
+    /// Returns what the user wants of it.
+    pub fn settings(&self) -> TorrentSettings {
+        self.0.settings()
+    }
+
+    /// Makes the torrent as the user wants it, also before its data is checked. Settings that it
+    /// has already change nothing.
+    pub async fn set(&self, settings: TorrentSettings) {
+        *self.0.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
+        let _ = self.0.shard.send(ToShard::Set(self.0.key)).await;
+    }
+
+    /// Leaves the swarm for a while: closes its connections and tells its trackers `stopped`. What
+    /// it has is kept. A torrent whose data is being checked pauses afterwards.
+    pub async fn pause(&self) {
+        self.set(TorrentSettings { running: false, ..self.settings() }).await;
+    }
+
+    /// Joins the swarm again after [`TorrentHandle::pause`].
+    pub async fn resume(&self) {
+        self.set(TorrentSettings { running: true, ..self.settings() }).await;
     }
 
     /// Sets a deadline for these pieces: they come first, the earliest before all. `None` removes
@@ -303,7 +330,12 @@ impl TorrentHandle {
 }
 
 impl Inner {
-    pub(crate) fn new(home: TorrentContext, info_hash: InfoHash, state: TorrentState) -> Inner {
+    pub(crate) fn new(
+        home: TorrentContext,
+        info_hash: InfoHash,
+        state: TorrentState,
+        settings: TorrentSettings,
+    ) -> Inner {
         Inner {
             key: home.key,
             info_hash,
@@ -320,9 +352,14 @@ impl Inner {
             check_pool: home.check_pool,
             bugs: home.bugs,
             lock: Mutex::new(None),
+            settings: Mutex::new(settings),
             opening: Arc::new(Semaphore::new(STEPS as usize)),
             summary: OnceCell::new(),
         }
+    }
+
+    pub(crate) fn settings(&self) -> TorrentSettings {
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Watches the state from now on.

@@ -17,7 +17,7 @@ use crate::wires::{Heard, Wire, Wires};
 use bt_engine::desk::{Admission, Desk};
 use bt_engine::{
     Budget, CloseReason, Config, Engine, Input, MagnetSpec, Output, PeerKey, TorrentKey,
-    TorrentSpec, TorrentStatus,
+    TorrentSettings, TorrentSpec, TorrentStatus,
 };
 use bt_peer_wire::{ExtendedHandshake, Handshake, Message, MetadataMessage, Reserved};
 use bt_piece_store::{Done, Order};
@@ -215,13 +215,18 @@ impl Client {
             geometry,
             have,
             trackers: trackers.clone(),
+            settings: TorrentSettings::default(),
             wants: Vec::new(),
             metadata: content.metadata.clone(),
             private: false,
         };
         if is_magnet {
             client.awaited = Some(spec);
-            let magnet = MagnetSpec { info_hash: content.info_hash, trackers };
+            let magnet = MagnetSpec {
+                info_hash: content.info_hash,
+                settings: TorrentSettings::default(),
+                trackers,
+            };
             client.inputs.push_back(Input::AddMagnet(TORRENT, Box::new(magnet)));
         } else {
             client.add(spec);

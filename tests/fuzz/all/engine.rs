@@ -8,7 +8,7 @@ use crate::steps::Steps;
 use crate::wire::{PIECES, read};
 use bt_engine::{
     Budget, Config, Discovery, Engine, Event, Input, Output, PeerKey, PieceOrder, Priority,
-    Selection, TorrentKey, TorrentSpec, TrackerKey,
+    Selection, TorrentKey, TorrentSettings, TorrentSpec, TrackerKey,
 };
 use bt_fuzz::fuzz;
 use bt_peer_wire::{Handshake, Incoming, Message, Reserved};
@@ -71,6 +71,7 @@ impl World {
                 vec!["http://192.0.2.1/announce".into()],
                 vec!["udp://192.0.2.2:1".into()],
             ],
+            settings: TorrentSettings::default(),
             wants: Vec::new(),
             metadata: Bytes::from_static(&[0; 20_000]),
             private: false,
@@ -306,12 +307,22 @@ impl World {
             12 => {
                 let from = u32::from(steps.below(16));
                 let range = from..from + u32::from(steps.below(16));
-                let want = match steps.below(6) {
+                if steps.below(4) == 0 {
+                    let settings = TorrentSettings {
+                        running: steps.below(2) == 0,
+                        order: match steps.below(2) {
+                            0 => PieceOrder::Sequential,
+                            _ => PieceOrder::RarestFirst,
+                        },
+                        ..TorrentSettings::default()
+                    };
+                    return self.tell(Input::Set(KEY, settings));
+                }
+                let want = match steps.below(5) {
                     0 => Selection::Priority(range, Priority::Skip),
                     1 => Selection::Priority(range, Priority::Low),
                     2 => Selection::Priority(range, Priority::High),
                     3 => Selection::Deadline(range, Some(self.now + Duration::from_secs(9))),
-                    4 => Selection::Order(PieceOrder::Sequential),
                     _ => Selection::Priority(range, Priority::Normal),
                 };
                 self.tell(Input::Select(KEY, vec![want]));

@@ -16,6 +16,7 @@ const TABLE: &[Row] = &[
     ("bt-types", 0, &[]),
     ("bt-bencoding", 0, &[]),
     ("bt-hash", 0, &[]),
+    ("bt-model", 1, &[]),
     ("bt-metainfo", 1, &["bt-types", "bt-bencoding", "bt-hash"]),
     ("bt-peer-wire", 1, &["bt-types", "bt-bencoding"]),
     ("bt-tracker-wire", 1, &["bt-types", "bt-bencoding"]),
@@ -25,7 +26,7 @@ const TABLE: &[Row] = &[
     ("bt-net", 1, &["bt-types"]),
     ("bt-tracker-client", 2, &["bt-types", "bt-tracker-wire", "bt-net"]),
     ("bt-tracker", 2, &["bt-types", "bt-tracker-wire"]),
-    ("bt-engine", 2, &["bt-types", "bt-hash", "bt-peer-wire", "bt-tracker-wire"]),
+    ("bt-engine", 2, &["bt-types", "bt-model", "bt-hash", "bt-peer-wire", "bt-tracker-wire"]),
     ("bt-piece-store", 2, &["bt-types", "bt-hash", "bt-metainfo"]),
     ("bt-tracker-server", 3, &["bt-types", "bt-tracker"]),
     (
@@ -33,6 +34,7 @@ const TABLE: &[Row] = &[
         3,
         &[
             "bt-types",
+            "bt-model",
             "bt-hash",
             "bt-metainfo",
             "bt-peer-wire",

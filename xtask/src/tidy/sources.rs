@@ -16,6 +16,7 @@ const PURE: &[&str] = &[
     "bt-peer-wire",
     "bt-tracker-wire",
     "bt-dht",
+    "bt-model",
     "bt-engine",
     "bt-tracker",
 ];

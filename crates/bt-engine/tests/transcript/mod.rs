@@ -49,7 +49,7 @@ mod text;
 
 use bt_engine::{
     Budget, Config, Discovery, Engine, Event, Input, MagnetSpec, Output, PeerKey, PieceOrder,
-    Rates, Selection, TorrentKey, TorrentSpec, TrackerKey,
+    Rates, Selection, TorrentKey, TorrentSettings, TorrentSpec, TrackerKey,
 };
 use bt_peer_wire::{
     ExtendedHandshake, ExtensionIds, Handshake, METADATA_PART, Message, MetadataMessage, PexFlags,
@@ -161,6 +161,7 @@ impl Player {
             geometry,
             have,
             trackers: trackers.clone(),
+            settings: TorrentSettings::default(),
             wants: Vec::new(),
             metadata: metadata.clone(),
             private,
@@ -168,7 +169,10 @@ impl Player {
         let mut awaited = Some(spec);
         let input = match awaited.take_if(|_| !magnet) {
             Some(spec) => Input::Add(TORRENT, Box::new(spec)),
-            None => Input::AddMagnet(TORRENT, Box::new(MagnetSpec { info_hash, trackers })),
+            None => Input::AddMagnet(
+                TORRENT,
+                Box::new(MagnetSpec { info_hash, settings: TorrentSettings::default(), trackers }),
+            ),
         };
         engine.handle(Time::ZERO, input);
         let (keys, tracker) = (BTreeMap::new(), TrackerKey(0));
@@ -251,8 +255,13 @@ impl Player {
                 } else {
                     PieceOrder::RarestFirst
                 };
-                Input::Select(TORRENT, vec![Selection::Order(order)])
+                Input::Set(TORRENT, TorrentSettings { order, ..TorrentSettings::default() })
             }
+            ["pause"] => Input::Set(
+                TORRENT,
+                TorrentSettings { running: false, ..TorrentSettings::default() },
+            ),
+            ["resume"] => Input::Set(TORRENT, TorrentSettings::default()),
             ["need", pieces, "by", moment] => Input::Select(
                 TORRENT,
                 vec![Selection::Deadline(range(pieces), Some(seconds(moment)))],

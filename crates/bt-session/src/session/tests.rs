@@ -1,4 +1,4 @@
-//! Bugs in the middle of downloads: what a panic ends, and what goes on.
+//! Bugs and pauses in the middle of downloads: what they end, and what goes on.
 //!
 //! Decides: where the panic is.
 //! Must not know: how it is contained.
@@ -7,7 +7,8 @@
 
 use super::*;
 use crate::events::TorrentState;
-use bt_engine::{Priority, Rates, TorrentStatus};
+use bt_engine::{Priority, SlowReason, TorrentStatus};
+use bt_model::{Rates, TorrentSettings};
 use bt_piece_store::{CreateOptions, Progress, create_torrent};
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -179,4 +180,83 @@ async fn engines_that_panic_again_and_again_fail_their_torrents_and_no_later_one
     session.add(&later, AddOptions::new(dir.path())).unwrap().wait_active().await.unwrap();
     session.add(&first, AddOptions::new(dir.path())).unwrap().wait_active().await.unwrap();
     session.stop().await;
+}
+
+/// Waits until the torrent is paused and has no connections, and returns the status then.
+async fn paused(of: &TorrentHandle) -> TorrentStatus {
+    let mut state = of.state();
+    let is_still = |state: &TorrentState| matches!(state, TorrentState::Active(status) if status.is_paused && status.peers == 0);
+    match &*state.wait_for(is_still).await.unwrap() {
+        TorrentState::Active(status) => status.clone(),
+        _ => unreachable!("it was waited for"),
+    }
+}
+
+#[tokio::test]
+async fn a_torrent_pauses_also_over_a_panic_and_goes_on_where_it_was() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let torrent = torrent(from.path(), "a");
+    let seeder = seed(&torrent, from.path(), Some(RATE)).await;
+    let leecher = Session::start(config()).unwrap();
+    let peers = seeder.listen_addrs().to_vec();
+    let leech = leecher.add(&torrent, AddOptions { peers, ..AddOptions::new(to.path()) }).unwrap();
+    a_third(&leech).await;
+    leech.pause().await;
+    let before = paused(&leech).await;
+    assert_eq!(before.slow, Some(SlowReason::Paused));
+    assert!(!before.is_done(), "the rate limit leaves time to pause");
+    leecher.shards[0].0.send(ToShard::Bug(None)).await.unwrap();
+    // Another engine has it, and knows that it is paused.
+    while leecher.panics().engines == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(paused(&leech).await.bytes_done >= before.bytes_done);
+    // Who connects is sent away.
+    let [on_seed] = &seeder.torrents()[..] else { panic!("the seed has one torrent") };
+    let sent = alone(on_seed).await;
+    assert!(sent.is_done());
+    leech.resume().await;
+    let done = leech.wait_complete().await.unwrap();
+    assert!(!done.is_paused);
+    assert_equal(from.path(), to.path(), "a");
+    leecher.stop().await;
+    seeder.stop().await;
+}
+
+/// Waits until no peer is connected, and returns the status then.
+async fn alone(of: &TorrentHandle) -> TorrentStatus {
+    let mut state = of.state();
+    let is_alone =
+        |state: &TorrentState| matches!(state, TorrentState::Active(status) if status.peers == 0);
+    match &*state.wait_for(is_alone).await.unwrap() {
+        TorrentState::Active(status) => status.clone(),
+        _ => unreachable!("it was waited for"),
+    }
+}
+
+#[tokio::test]
+async fn a_torrent_that_is_added_paused_waits_and_its_own_limit_holds() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let torrent = torrent(from.path(), "a");
+    let seeder = seed(&torrent, from.path(), None).await;
+    let leecher = Session::start(config()).unwrap();
+    let settings = TorrentSettings { running: false, ..TorrentSettings::default() };
+    let peers = seeder.listen_addrs().to_vec();
+    let options = AddOptions { peers, settings, ..AddOptions::new(to.path()) };
+    let leech = leecher.add(&torrent, options).unwrap();
+    assert_eq!(paused(&leech).await.bytes_down, 0);
+    assert_eq!(leecher.torrent(leech.info_hash()).unwrap().settings(), settings);
+
+    let limits = Rates { up: None, down: Some(RATE) };
+    let began = std::time::Instant::now();
+    leech.set(TorrentSettings { limits, ..TorrentSettings::default() }).await;
+    leech.wait_complete().await.unwrap();
+    // The first second's worth may come at once.
+    let least = f64::from(SIZE) / RATE as f64 - 1.0;
+    assert!(began.elapsed().as_secs_f64() >= least, "it took {:?}", began.elapsed());
+    assert_equal(from.path(), to.path(), "a");
+    leecher.remove(&leech).await;
+    assert!(leecher.torrents().is_empty() && leecher.torrent(leech.info_hash()).is_none());
+    leecher.stop().await;
+    seeder.stop().await;
 }

@@ -32,6 +32,8 @@ pub(crate) enum ToShard {
     AddMagnet(TorrentKey, Box<NewMagnet>),
     /// The torrent of a magnet link cannot be used: leave it.
     Fail(TorrentKey, AddError),
+    /// The user wants a torrent otherwise; its settings are read now.
+    Set(TorrentKey),
     /// Leave a torrent; the answer comes when the engine has removed it.
     Remove(TorrentKey, oneshot::Sender<Departure>),
     /// An incoming connection whose handshake named one of our torrents.

@@ -13,7 +13,7 @@ use crate::control::ToControl;
 use crate::disk::DiskOrder;
 use crate::events::AddError;
 use crate::panics::Place;
-use bt_engine::{Engine, Input, Selection, TorrentKey, TorrentSpec};
+use bt_engine::{Engine, Input, MagnetSpec, Selection, TorrentKey, TorrentSpec};
 use bt_types::{PieceCheck, Source};
 use std::time::Duration;
 
@@ -57,11 +57,6 @@ impl Shard {
                 if let Some(entry) = self.torrents.get_mut(key) {
                     let peers = &mut entry.kept().peers;
                     peers.extend(found.iter().take(PEERS_MAX.saturating_sub(peers.len())));
-                }
-            }
-            Input::Limit(key, rates) => {
-                if let Some(entry) = self.torrents.get_mut(key) {
-                    entry.kept().limit = Some(*rates);
                 }
             }
             _ => {}
@@ -141,24 +136,25 @@ impl Shard {
             return;
         }
         let Some(entry) = self.torrents.get_mut(&key) else { return };
+        let settings = entry.inner.settings();
         let (comes, kept) = match &entry.stage {
-            Stage::Magnet { spec, .. } => (Input::AddMagnet(key, spec.clone()), entry.kept()),
+            Stage::Magnet { spec, .. } => {
+                let spec = MagnetSpec { settings, ..MagnetSpec::clone(spec) };
+                (Input::AddMagnet(key, Box::new(spec)), entry.kept())
+            }
             Stage::Whole { bytes_there, .. } => {
                 let bytes_there = *bytes_there;
                 let kept = entry.kept();
                 let Some(mut spec) = kept.spec.take() else { return };
                 kept.before.settle(bytes_of(&spec).saturating_sub(bytes_there));
                 spec.wants.clone_from(&kept.wants);
+                spec.settings = settings;
                 (Input::Add(key, Box::new(spec)), kept)
             }
         };
         let peers = Input::PeersFound(key, Source::User, kept.peers.clone());
-        let limit = kept.limit.map(|rates| Input::Limit(key, rates));
         let now = self.clock.now();
-        [Some(comes), limit, Some(peers)]
-            .into_iter()
-            .flatten()
-            .for_each(|input| self.engine.handle(now, input));
+        [comes, peers].into_iter().for_each(|input| self.engine.handle(now, input));
         self.publish_one(key);
     }
 
@@ -186,7 +182,6 @@ fn remember(wants: &mut Vec<Selection>, new: &Selection) {
         | (Selection::Deadline(old, _), Selection::Deadline(new, _)) => {
             old.start < new.start || old.end > new.end
         }
-        (Selection::Order(_), Selection::Order(_)) => false,
         _ => true,
     });
     wants.push(new.clone());
@@ -195,7 +190,7 @@ fn remember(wants: &mut Vec<Selection>, new: &Selection) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bt_engine::{PieceOrder, Priority};
+    use bt_engine::Priority;
 
     #[test]
     fn a_wish_replaces_those_that_it_covers() {
@@ -204,20 +199,13 @@ mod tests {
         let mut wants = Vec::new();
         for n in 0..1000 {
             remember(&mut wants, &pieces(n, n + 1, Priority::High));
-            remember(&mut wants, &Selection::Order(PieceOrder::Sequential));
             remember(&mut wants, &by(5, 9));
         }
-        assert_eq!(wants.len(), 1002);
+        assert_eq!(wants.len(), 1001);
         remember(&mut wants, &by(5, 8));
         remember(&mut wants, &pieces(1, 1000, Priority::Skip));
-        remember(&mut wants, &Selection::Order(PieceOrder::RarestFirst));
-        let left = [
-            pieces(0, 1, Priority::High),
-            by(5, 9),
-            by(5, 8),
-            pieces(1, 1000, Priority::Skip),
-            Selection::Order(PieceOrder::RarestFirst),
-        ];
+        let left =
+            [pieces(0, 1, Priority::High), by(5, 9), by(5, 8), pieces(1, 1000, Priority::Skip)];
         assert_eq!(wants, left);
     }
 }

@@ -6,6 +6,7 @@
 
 use super::*;
 use crate::torrent::TorrentContext;
+use bt_engine::TorrentSettings;
 use bt_metainfo::{Builder, Metainfo};
 use bt_net::EgressConfig;
 use bt_piece_store::MemStorage;
@@ -66,12 +67,18 @@ fn shard_of(
             state_dir: crate::state::StateDir::new(None),
             clock,
         };
-        let inner = Arc::new(Inner::new(home, info_hash, TorrentState::Checking));
+        let inner = Arc::new(Inner::new(
+            home,
+            info_hash,
+            TorrentState::Checking,
+            TorrentSettings::default(),
+        ));
         let spec = TorrentSpec {
             info_hash,
             geometry,
             have: Bitfield::full(geometry.piece_count()),
             trackers: trackers.clone(),
+            settings: TorrentSettings::default(),
             wants: vec![],
             metadata: torrent.info_bytes,
             private: false,
