@@ -10,7 +10,9 @@
 //! call `wake(now)`.
 //!
 //! ```
-//! use bt_engine::{Budget, Config, Engine, Input, Output, TorrentKey, TorrentSpec};
+//! use bt_engine::{
+//!     Budget, Config, Engine, Input, Output, TorrentKey, TorrentSettings, TorrentSpec,
+//! };
 //! use bt_types::{Bitfield, Geometry, InfoHash, PeerId, Rng, Source, Time};
 //!
 //! let mut rng = Rng::from_seed(1);
