@@ -148,14 +148,16 @@ impl Announcer {
     /// follows before [`Announcer::resume`].
     pub(crate) fn stop(&mut self) -> Vec<Call> {
         self.stopped = true;
+        let us = self.us;
+        let calls = self.trackers_mut().flat_map(|tracker| tracker.farewell(us)).collect();
         self.plan();
-        self.tiers.iter().flatten().flat_map(|tracker| tracker.farewell(self.us)).collect()
+        calls
     }
 
     /// Announces again, from `started` on.
     pub(crate) fn resume(&mut self, now: Time) {
         self.stopped = false;
-        self.trackers_mut().for_each(|tracker| tracker.resume(now));
+        self.trackers_mut().for_each(|tracker| tracker.news(now));
         self.plan();
     }
 
@@ -428,12 +430,18 @@ mod tests {
 
     #[test]
     fn who_leaves_before_the_first_answer_says_first_that_the_download_is_complete() {
-        let mut a = Announcer::new(Time::ZERO, vec![vec!["a".into()]], &mut Rng::from_seed(5));
-        assert_eq!(a.take(Time::ZERO, true).unwrap().event, Event::Started);
-        let said = |a: &mut Announcer| a.stop().iter().map(|call| call.event).collect::<Vec<_>>();
-        assert_eq!(said(&mut a), [Event::Stopped]);
-        a.complete(Time::ZERO);
-        assert_eq!(said(&mut a), [Event::Completed, Event::Stopped]);
+        for is_complete in [false, true] {
+            let mut a = Announcer::new(Time::ZERO, vec![vec!["a".into()]], &mut Rng::from_seed(5));
+            assert_eq!(a.take(Time::ZERO, true).unwrap().event, Event::Started);
+            if is_complete {
+                a.complete(Time::ZERO);
+            }
+            let said =
+                |a: &mut Announcer| a.stop().iter().map(|call| call.event).collect::<Vec<_>>();
+            let expected = [Event::Completed, Event::Stopped];
+            assert_eq!(said(&mut a), expected[usize::from(!is_complete)..]);
+            assert_eq!(said(&mut a), [], "a tracker hears it once");
+        }
     }
 
     #[test]

@@ -219,23 +219,21 @@ impl Tracker {
     }
 
     /// Makes the last announces to it, one after the other, if it may know us: `completed` if it
-    /// was not told so, then `stopped`.
-    pub(crate) fn farewell(&self, us: Us) -> impl Iterator<Item = Call> {
+    /// was not told so, then `stopped`. It knows us no longer, and its answers to earlier announces
+    /// are not expected any more.
+    pub(crate) fn farewell(&mut self, us: Us) -> Vec<Call> {
         // A tracker that has not answered yet may have put us on its list all the same.
         let may_know_us =
             (self.knows_us || self.asked.is_some()) && self.standing != Standing::Gone;
         let is_told = self.knows_completed || self.asked.is_some_and(|asked| asked.as_seed);
         let completed = us.completed && !is_told;
-        let events = [completed.then_some(Event::Completed), Some(Event::Stopped)];
-        events.into_iter().flatten().filter(move |_| may_know_us).map(|event| self.call(event))
-    }
-
-    /// Announces `started` again, after a farewell. A failed tracker waits for the end of its
-    /// back-off.
-    pub(crate) fn resume(&mut self, now: Time) {
-        // What it answers to an announce before the farewell is old.
         (self.knows_us, self.asked) = (false, None);
-        self.news(now);
+        if !may_know_us {
+            return Vec::new();
+        }
+        self.knows_completed |= us.completed;
+        let events = [completed.then_some(Event::Completed), Some(Event::Stopped)];
+        events.into_iter().flatten().map(|event| self.call(event)).collect()
     }
 
     fn call(&self, event: Event) -> Call {
@@ -306,7 +304,7 @@ mod tests {
         t.ask(Time::ZERO, Us::default());
         t.failed(Time::ZERO, Some(RetryIn::Never), &mut rng);
         assert_eq!(
-            (t.standing(), t.farewell(Us::default()).count()),
+            (t.standing(), t.farewell(Us::default()).len()),
             (Standing::Gone, 0),
             "it hears nothing more, not even a farewell"
         );
@@ -423,7 +421,7 @@ mod tests {
         }
         let some = |id: &str| Some(id.as_bytes().to_vec());
         assert_eq!(echoed, [None, some("a"), some("a"), some("b")]);
-        assert_eq!(t.farewell(Us::default()).next().unwrap().tracker_id, some("b"));
+        assert_eq!(t.farewell(Us::default())[0].tracker_id, some("b"));
     }
 
     proptest! {

@@ -27,7 +27,9 @@ fn a_torrent_that_pauses_says_goodbye_and_begins_again() {
         resume
         at 4001
         C: answers
-        tracker answers 1800";
+        tracker answers 1800
+        pause
+        leave";
     let scene = Scene { trackers: &["t"], ..LEECHER };
     assert_snapshot!(play(&scene, told), @"
     < announce Started to t, 98304 bytes left
@@ -59,6 +61,10 @@ fn a_torrent_that_pauses_says_goodbye_and_begins_again() {
     < 4001.000s C: have-none, hello
     > tracker answers 1800
     < 4001.000s event: t answered
+    > pause
+    < 4001.000s announce Stopped to t, 98304 bytes left
+    < 4001.000s C: hang up, the torrent is paused
+    > leave
     ");
 }
 

@@ -4,8 +4,8 @@
 //! says when.
 //! Must not know: sockets, tiers.
 //! Invariant: each announce of a torrent in the registry is answered, by the tracker's reply or by
-//! a failure. `stopped` is the last announce to its tracker. It waits only for the announce before
-//! it, and only briefly.
+//! a failure, unless a `stopped` to the same tracker was ordered after it. `stopped` waits only for
+//! the announce before it, and only briefly. An announce after `stopped` waits for that.
 
 use crate::clock::Clock;
 use crate::control::Registry;
@@ -35,8 +35,12 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_millis(3_500);
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The last unfinished announce to each tracker. Another one follows it only when we leave the
-/// swarm.
+/// swarm, or join it again.
 type Asked = Rc<RefCell<BTreeMap<(TorrentKey, TrackerKey), UnderWay>>>;
+
+/// The number of the last `stopped` to each tracker of a torrent in the registry: that of a torrent
+/// that pauses.
+type Left = Rc<RefCell<BTreeMap<(TorrentKey, TrackerKey), u64>>>;
 
 /// An announce that was sent to a tracker, or waits for the announce before it.
 struct UnderWay {
@@ -65,6 +69,7 @@ pub(crate) struct Announces {
     ourselves: Ourselves,
     registry: Rc<RefCell<Registry>>,
     asked: Asked,
+    left: Left,
     /// How many announces were begun.
     count: u64,
     regular: JoinSet<()>,
@@ -89,6 +94,7 @@ impl Announces {
             ourselves,
             registry,
             asked: Asked::default(),
+            left: Left::default(),
             count: 0,
             regular,
             farewells,
@@ -97,13 +103,25 @@ impl Announces {
 
     /// Starts an announce that the engine ordered.
     pub(crate) fn begin(&mut self, key: TorrentKey, hash: InfoHash, order: AnnounceOrder) {
+        self.count += 1;
         if order.event == Event::Stopped {
-            let farewell = self.farewell(key, hash, order);
+            self.note_pause(key, order.tracker, self.count);
+            let farewell = self.farewell(key, hash, order, self.count);
             self.farewells.spawn_local(farewell);
         } else {
-            self.count += 1;
             let announce = self.announce(key, hash, order, self.count);
             self.regular.spawn_local(announce);
+        }
+    }
+
+    /// Notes that a torrent that stays in the registry leaves its swarm: earlier announces to the
+    /// tracker are over.
+    fn note_pause(&self, key: TorrentKey, tracker: TrackerKey, number: u64) {
+        let registry = self.registry.borrow();
+        let mut left = self.left.borrow_mut();
+        left.retain(|(key, _), _| registry.shard(*key).is_some());
+        if registry.shard(key).is_some() {
+            left.insert((key, tracker), number);
         }
     }
 
@@ -142,6 +160,8 @@ impl Announces {
         let (leaves, tracker) = (self.clock.instant(at), order.tracker);
         let (registry, asked, bugs) =
             (Rc::clone(&self.registry), Rc::clone(&self.asked), self.bugs.clone());
+        let left = Rc::clone(&self.left);
+        let is_old = move || left.borrow().get(&(key, tracker)).is_some_and(|left| number < *left);
         let ask = self.ask(hash, order, ANNOUNCE_TIMEOUT);
         let begin = move |asked: &Asked| {
             let (told, over) = oneshot::channel();
@@ -156,7 +176,7 @@ impl Announces {
                 Some(begun) => begun,
                 None => {
                     sleep_until(leaves.into()).await;
-                    if registry.borrow().shard(key).is_none() {
+                    if registry.borrow().shard(key).is_none() || is_old() {
                         return;
                     }
                     begin(&asked)
@@ -174,13 +194,9 @@ impl Announces {
                 // it.
                 _ = given_up => Err(Failure::new("we leave")),
             };
-            if let Entry::Occupied(last) = asked.borrow_mut().entry((key, tracker))
-                && last.get().number == number
-            {
-                last.remove();
-            }
+            forget(&asked, (key, tracker), number);
             drop(over);
-            let shard = registry.borrow().shard(key);
+            let shard = registry.borrow().shard(key).filter(|_| !is_old());
             if let Some(shard) = shard {
                 let _ = shard.send(ToShard::Input(Input::Announced(key, tracker, result))).await;
             }
@@ -197,8 +213,13 @@ impl Announces {
         key: TorrentKey,
         hash: InfoHash,
         order: AnnounceOrder,
+        number: u64,
     ) -> impl Future<Output = ()> + use<> {
-        let before = self.asked.borrow_mut().remove(&(key, order.tracker));
+        let (told, over) = oneshot::channel::<()>();
+        // It has a time limit, and is not given up before.
+        let (give_up, _) = oneshot::channel();
+        let (asked, place) = (Rc::clone(&self.asked), (key, order.tracker));
+        let before = asked.borrow_mut().insert(place, UnderWay { number, over, give_up });
         let ask = self.ask(hash, order, FAREWELL_TIMEOUT);
         async move {
             let in_order = async {
@@ -212,6 +233,8 @@ impl Announces {
             };
             // The tracker's reply to `stopped` is of no use.
             let _ = timeout(FAREWELL_TIMEOUT, in_order).await;
+            forget(&asked, place, number);
+            drop(told);
         }
     }
 
@@ -244,6 +267,15 @@ impl Announces {
     }
 }
 
+/// Forgets an announce that ended, unless another one follows it.
+fn forget(asked: &Asked, place: (TorrentKey, TrackerKey), number: u64) {
+    if let Entry::Occupied(last) = asked.borrow_mut().entry(place)
+        && last.get().number == number
+    {
+        last.remove();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,7 +286,7 @@ mod tests {
     use std::net::{SocketAddr, TcpListener};
     use std::sync::{Arc, Mutex};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::task::LocalSet;
+    use tokio::task::{JoinHandle, LocalSet};
 
     fn announces() -> Announces {
         let mut rng = Rng::from_seed(1);
@@ -322,8 +354,8 @@ mod tests {
         assert_eq!(answered, (0..42).collect::<Vec<_>>());
     }
 
-    #[tokio::test]
-    async fn a_farewell_follows_what_is_under_way() {
+    /// A tracker that answers three announces, one after the other, and says what it was told.
+    async fn tracker() -> (SocketAddr, JoinHandle<Vec<&'static str>>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let tracker = tokio::spawn(async move {
@@ -335,20 +367,42 @@ mod tests {
                     request.push(stream.read_u8().await.unwrap());
                 }
                 let request = String::from_utf8(request).unwrap();
-                told.push(
-                    ["started", "completed", "stopped"]
-                        .map(|event| request.contains(&format!("event={event}"))),
+                let events = ["started", "completed", "stopped"];
+                told.extend(
+                    events.into_iter().filter(|event| request.contains(&format!("event={event}"))),
                 );
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nde").await.unwrap();
             }
             told
         });
+        (addr, tracker)
+    }
+
+    #[tokio::test]
+    async fn a_farewell_follows_what_is_under_way() {
+        let (addr, tracker) = tracker().await;
         let all = [Event::Started, Event::Completed, Event::Stopped];
         LocalSet::new().run_until(async { say(addr, &all).finish().await }).await;
-        assert_eq!(
-            tracker.await.unwrap(),
-            [[true, false, false], [false, true, false], [false, false, true]]
-        );
+        assert_eq!(tracker.await.unwrap(), ["started", "completed", "stopped"]);
+    }
+
+    #[tokio::test]
+    async fn a_torrent_that_goes_on_is_announced_after_its_farewell_and_what_is_old_is_not_told() {
+        let (addr, tracker) = tracker().await;
+        let (shard, mut inbox) = tokio::sync::mpsc::channel(100);
+        let mut announces = announces();
+        announces.registry.borrow_mut().insert(InfoHash([1; 20]), TorrentKey(0), shard);
+        LocalSet::new()
+            .run_until(async {
+                for event in [Event::Started, Event::Stopped, Event::Started] {
+                    announces.begin(TorrentKey(0), InfoHash([1; 20]), order(addr, event));
+                }
+                while announces.regular.join_next().await.is_some() {}
+            })
+            .await;
+        assert_eq!(tracker.await.unwrap(), ["started", "stopped", "started"]);
+        assert!(matches!(inbox.try_recv(), Ok(ToShard::Input(Input::Announced(..)))));
+        assert!(inbox.try_recv().is_err(), "the answer from before the farewell is told");
     }
 
     #[tokio::test]
