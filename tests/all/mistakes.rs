@@ -392,7 +392,7 @@ const MISTAKES: &[Mistake] = &[
         &["an interval is 1s at least"],
         &["&tracker --interval 1s --udp 127.0.0.1:0"],
     ),
-    ("dht ping 1.2.3.4", 2, &["it has the form ADDR:PORT"], &["dht ping NODE"]),
+    ("dht ping 1.2.3.4", 2, &["it has the form HOST:PORT"], &["dht ping NODE"]),
     (
         "dht node --listen 203.0.113.1:5",
         1,
