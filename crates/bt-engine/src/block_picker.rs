@@ -56,8 +56,7 @@ impl BlockPicker {
 
     /// Sets the order of pieces of equal priority.
     pub(crate) fn set_order(&mut self, order: PieceOrder) {
-        self.picker.set_order(order);
-        self.freed = true;
+        self.freed |= self.picker.set_order(order);
     }
 
     /// Changes what the user wants. Gives up open pieces that are skipped now; returns them and

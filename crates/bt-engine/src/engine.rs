@@ -18,7 +18,6 @@ use crate::torrent::Torrent;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use bt_model::TorrentSettings;
 use bt_peer_wire::Message;
 use bt_types::{Bitfield, RawBlock, Rng, Time};
 
@@ -345,24 +344,17 @@ impl Engine {
                 )
             }
         };
-        let settings = spec.settings;
         self.torrents.insert(key, Box::new(Torrent::new(now, spec, swarm, &self.config)));
         self.on(now, key, |torrent, engine| {
-            if settings != TorrentSettings::default() || torrent.swarm.is_paused {
-                torrent.set(now, settings, engine.budget, engine.out);
-            }
+            torrent.run_or_pause(now, engine.out);
             torrent.wake(now, engine.config, engine.budget, engine.out)
         });
         for (connection, said) in peers {
             self.on(now, key, |torrent, engine| torrent.adopt(now, &connection, engine.config));
             self.frames(now, connection.key, said);
         }
-        // What its magnet was connected to.
-        if !settings.running {
-            self.on(now, key, |torrent, engine| {
-                torrent.set(now, settings, engine.budget, engine.out)
-            });
-        }
+        // Its magnet may have left it connections.
+        self.on(now, key, |torrent, engine| torrent.run_or_pause(now, engine.out));
     }
 
     // ---- inside ----

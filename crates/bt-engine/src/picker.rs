@@ -84,9 +84,9 @@ impl Picker {
         self.arrange(rng);
     }
 
-    /// Sets the order among pieces of the same priority.
-    pub(crate) fn set_order(&mut self, by: PieceOrder) {
-        self.by = by;
+    /// Sets the order among pieces of the same priority. Returns whether that is a change.
+    pub(crate) fn set_order(&mut self, by: PieceOrder) -> bool {
+        core::mem::replace(&mut self.by, by) != by
     }
 
     pub(crate) fn priority(&self, piece: Piece) -> Priority {

@@ -538,17 +538,16 @@ impl Swarm {
         out.extend(self.links.keys().map(|&peer| Output::HangUp(peer, CloseReason::Removed)));
     }
 
-    /// Pauses, or goes on. The connections are the caller's to close. Returns whether that is a
-    /// change.
+    /// Pauses, or goes on. The connections are the caller's to close.
     pub(crate) fn set_running(
         &mut self,
         now: Time,
         running: bool,
         progress: &Progress,
         out: &mut VecDeque<Output>,
-    ) -> bool {
+    ) {
         if self.is_paused != running {
-            return false;
+            return;
         }
         self.is_paused = !running;
         if running {
@@ -557,7 +556,6 @@ impl Swarm {
         } else {
             self.farewell(progress, out);
         }
-        true
     }
 
     fn farewell(&mut self, progress: &Progress, out: &mut VecDeque<Output>) {

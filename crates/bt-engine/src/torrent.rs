@@ -107,10 +107,10 @@ pub(crate) struct Torrent {
 impl Torrent {
     /// Makes a torrent whose peers come from this swarm.
     pub(crate) fn new(now: Time, spec: TorrentSpec, mut swarm: Swarm, config: &Config) -> Torrent {
-        let TorrentSpec { geometry, have, wants, metadata, .. } = spec;
+        let TorrentSpec { geometry, have, settings, wants, metadata, .. } = spec;
         let mut torrent = Torrent {
             key: swarm.key,
-            settings: TorrentSettings::default(),
+            settings,
             metadata,
             geometry,
             work: Work::new(geometry, &have, swarm.rng.fork()),
@@ -162,6 +162,9 @@ impl Torrent {
             // No peer works yet on a piece that could be given up.
             let _ = torrent.work.block_picker().want(&wants);
         }
+        torrent.work.block_picker().set_order(settings.order);
+        torrent.up_limit.set_rate(settings.limits.up, now);
+        torrent.down_limit.set_rate(settings.limits.down, now);
         torrent.count_wanted();
         torrent.swarm.announcer.set_partial(now, torrent.is_partial());
         torrent
@@ -244,18 +247,22 @@ impl Torrent {
         budget: &Budget,
         out: &mut VecDeque<Output>,
     ) {
-        let TorrentSettings { running, limits, order } = settings;
         self.settings = settings;
-        self.up_limit.set_rate(limits.up, now);
-        self.down_limit.set_rate(limits.down, now);
-        self.work.block_picker().set_order(order);
-        self.swarm.set_running(now, running, &self.progress(), out);
-        if !running {
+        self.up_limit.set_rate(settings.limits.up, now);
+        self.down_limit.set_rate(settings.limits.down, now);
+        self.work.block_picker().set_order(settings.order);
+        self.run_or_pause(now, out);
+        self.swarm.dial(now, budget, out);
+        self.feed_everybody(now, budget);
+    }
+
+    /// Pauses, or goes on, as the settings say.
+    pub(crate) fn run_or_pause(&mut self, now: Time, out: &mut VecDeque<Output>) {
+        self.swarm.set_running(now, self.settings.running, &self.progress(), out);
+        if !self.settings.running {
             let peers: Vec<PeerKey> = self.peers.keys().copied().collect();
             peers.into_iter().for_each(|peer| self.hang_up(now, peer, CloseReason::Paused, out));
         }
-        self.swarm.dial(now, budget, out);
-        self.feed_everybody(now, budget);
     }
 
     /// Takes the peers that join the uplink's queue again.
