@@ -40,7 +40,7 @@ type Asked = Rc<RefCell<BTreeMap<(TorrentKey, TrackerKey), UnderWay>>>;
 
 /// The number of the last `stopped` to each tracker of a torrent in the registry: that of a torrent
 /// that pauses.
-type Left = Rc<RefCell<BTreeMap<(TorrentKey, TrackerKey), u64>>>;
+type Paused = Rc<RefCell<BTreeMap<(TorrentKey, TrackerKey), u64>>>;
 
 /// An announce that was sent to a tracker, or waits for the announce before it.
 struct UnderWay {
@@ -69,7 +69,7 @@ pub(crate) struct Announces {
     ourselves: Ourselves,
     registry: Rc<RefCell<Registry>>,
     asked: Asked,
-    left: Left,
+    paused: Paused,
     /// How many announces were begun.
     count: u64,
     regular: JoinSet<()>,
@@ -94,7 +94,7 @@ impl Announces {
             ourselves,
             registry,
             asked: Asked::default(),
-            left: Left::default(),
+            paused: Paused::default(),
             count: 0,
             regular,
             farewells,
@@ -118,10 +118,10 @@ impl Announces {
     /// tracker are over.
     fn note_pause(&self, key: TorrentKey, tracker: TrackerKey, number: u64) {
         let registry = self.registry.borrow();
-        let mut left = self.left.borrow_mut();
-        left.retain(|(key, _), _| registry.shard(*key).is_some());
+        let mut paused = self.paused.borrow_mut();
+        paused.retain(|(key, _), _| registry.shard(*key).is_some());
         if registry.shard(key).is_some() {
-            left.insert((key, tracker), number);
+            paused.insert((key, tracker), number);
         }
     }
 
@@ -160,8 +160,9 @@ impl Announces {
         let (leaves, tracker) = (self.clock.instant(at), order.tracker);
         let (registry, asked, bugs) =
             (Rc::clone(&self.registry), Rc::clone(&self.asked), self.bugs.clone());
-        let left = Rc::clone(&self.left);
-        let is_old = move || left.borrow().get(&(key, tracker)).is_some_and(|left| number < *left);
+        let paused = Rc::clone(&self.paused);
+        let is_old =
+            move || paused.borrow().get(&(key, tracker)).is_some_and(|stopped| number < *stopped);
         let ask = self.ask(hash, order, ANNOUNCE_TIMEOUT);
         let begin = move |asked: &Asked| {
             let (told, over) = oneshot::channel();

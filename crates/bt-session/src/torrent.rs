@@ -184,10 +184,8 @@ impl TorrentHandle {
             return Err(AddError::Unsupported(why.to_string()));
         };
         let (dirs, state_dir) = (home.dirs.clone(), home.state_dir.clone());
-        let inner = {
-            let state = TorrentState::Finding(MagnetStatus::default());
-            Arc::new(Inner::new(home, info_hash, state, options.settings))
-        };
+        let state = TorrentState::Finding(MagnetStatus::default());
+        let inner = Arc::new(Inner::new(home, info_hash, state, options.settings));
         let opener = OpenTask { inner: Arc::clone(&inner), options };
         let magnet = magnet.clone();
         inner.step(move || opener.follow(magnet, dirs, state_dir))?;
@@ -281,19 +279,24 @@ impl TorrentHandle {
     /// Makes the torrent as the user wants it, also before its data is checked. Settings that it
     /// has already change nothing.
     pub async fn set(&self, settings: TorrentSettings) {
-        *self.0.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
-        let _ = self.0.shard.send(ToShard::Set(self.0.key)).await;
+        self.change(|wanted| *wanted = settings).await;
     }
 
     /// Leaves the swarm for a while: closes its connections and tells its trackers `stopped`. What
     /// it has is kept. A torrent whose data is being checked pauses afterwards.
     pub async fn pause(&self) {
-        self.set(TorrentSettings { running: false, ..self.settings() }).await;
+        self.change(|wanted| wanted.running = false).await;
     }
 
     /// Joins the swarm again after [`TorrentHandle::pause`].
     pub async fn resume(&self) {
-        self.set(TorrentSettings { running: true, ..self.settings() }).await;
+        self.change(|wanted| wanted.running = true).await;
+    }
+
+    /// Changes the settings in one step, and tells the shard to read them.
+    async fn change(&self, change: impl FnOnce(&mut TorrentSettings)) {
+        change(&mut self.0.settings.lock().unwrap_or_else(PoisonError::into_inner));
+        let _ = self.0.shard.send(ToShard::Set(self.0.key)).await;
     }
 
     /// Sets a deadline for these pieces: they come first, the earliest before all. `None` removes
