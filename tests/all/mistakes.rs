@@ -335,7 +335,7 @@ const MISTAKES: &[Mistake] = &[
     (
         "get f.torrent --peer no..such.host:1 -d out",
         5,
-        &["cannot look up no..such.host", "check the name, or give an IP address"],
+        &["cannot resolve no..such.host", "check the name, or give an IP address"],
         &["get f.torrent --peer PEER -d FRESH"],
     ),
     (

@@ -5,11 +5,10 @@
 //! Invariant: a name is looked up when a command runs, never while its options are read.
 
 use crate::exit::{Exit, Failure};
+use bt_session::{OneShot, Roots};
 use std::fmt;
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// How long a name is looked up.
 const LOOKUP_MAX: Duration = Duration::from_secs(10);
@@ -80,17 +79,11 @@ impl PeerAddr {
             PeerAddr::At(addr) => return Ok(vec![*addr]),
             PeerAddr::Named(host, port) => (host, *port),
         };
-        let why = match tokio::time::timeout(LOOKUP_MAX, system_lookup(host.clone(), port)).await {
-            Ok(Ok(found)) if !found.is_empty() => return Ok(found),
-            Ok(Ok(_)) => "it has no address".to_owned(),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {} s", LOOKUP_MAX.as_secs()),
-        };
-        Err(Failure::new(
-            Exit::Network,
-            "no_such_name",
-            format!("cannot look up {host} ({why}); check the name, or give an IP address"),
-        ))
+        let asker = OneShot::new(Roots::default()).map_err(anyhow::Error::from)?;
+        asker.resolve(host, port, LOOKUP_MAX).await.map_err(|error| {
+            let message = format!("{self}: {error}; check the name, or give an IP address");
+            Failure::new(Exit::Network, "no_such_name", message)
+        })
     }
 }
 
@@ -101,17 +94,6 @@ pub(crate) async fn look_up(peers: &[PeerAddr]) -> Result<Vec<SocketAddr>, Failu
         found.extend(peer.look_up().await?);
     }
     Ok(found)
-}
-
-/// Asks the system, in a thread of its own: the end of the program does not wait for it, as it
-/// would for a thread of the runtime.
-async fn system_lookup(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let (tell, told) = oneshot::channel();
-    std::thread::Builder::new().name("bt-lookup".into()).spawn(move || {
-        let found = (host.as_str(), port).to_socket_addrs();
-        let _ = tell.send(found.map(Iterator::collect));
-    })?;
-    told.await.unwrap_or_else(|_| Err(io::Error::other("the lookup ended without an answer")))
 }
 
 /// Parses a peer: an address or a name, with a port. A link-local address names its interface, as

@@ -9,7 +9,9 @@ use bt_net::{Egress, EgressConfig, HttpOptions, NetError, Roots};
 use bt_tracker_client::{TrackerClient, TrackerError};
 use bt_tracker_wire::{Announce, AnnounceReply, Event, SwarmCounts};
 use bt_types::{InfoHash, PeerId, Source};
+use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The port announced: discard (RFC 863), where no peer can connect. A tracker would refuse port 0.
 const DISCARD: u16 = 9;
@@ -57,6 +59,16 @@ impl OneShot {
             reply => reply?,
         };
         if reply.status == 200 { Ok(reply.body) } else { Err(FetchError::Status(reply.status)) }
+    }
+
+    /// Looks up the addresses of a host, at least one.
+    pub async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+        timeout: Duration,
+    ) -> Result<Vec<SocketAddr>, NetError> {
+        self.egress.resolve(host, port, Instant::now() + timeout).await
     }
 
     /// Announces once as a peer that lacks `left` bytes and accepts no connections, then announces

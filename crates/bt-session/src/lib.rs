@@ -57,7 +57,7 @@ pub use bt_engine::{
 };
 pub use bt_metainfo::{Magnet, Metainfo};
 pub use bt_model::{PieceOrder, Rates, TorrentSettings};
-pub use bt_net::Roots;
+pub use bt_net::{NetError, Roots};
 pub use bt_piece_store::Remembered;
 pub use bt_tracker_client::TrackerError;
 pub use bt_tracker_wire::{AnnounceReply, LEFT_UNKNOWN, SwarmCounts};
