@@ -28,16 +28,17 @@ mod trust;
 mod units;
 
 use args::{Cli, Command};
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::{CommandFactory as _, Parser as _};
 use exit::{EXIT_CODES, Failure, Outcome};
 use output::Output;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let parsed = help::command().try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
-    let cli = match parsed {
+    let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            // The help by job is made only for who reads it.
+            let error = help::command().try_get_matches().err().unwrap_or(error);
             // clap prints help and version as errors with exit code 0.
             let _ = error.print();
             if !error.use_stderr() {
