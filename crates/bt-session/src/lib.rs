@@ -19,38 +19,13 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod announces;
-mod ask;
-pub mod dht;
-mod events;
-mod session;
-mod torrent;
-
-mod account;
-mod buffers;
-mod check_pool;
-mod clock;
-mod control;
-mod dial;
-mod dirs;
-mod disk;
-mod listen;
-mod lookups;
-mod lsd;
-mod network;
-mod opening;
-mod owner;
-mod panics;
-mod queues;
-mod shard;
-mod splice_pipe;
-mod state;
+mod client;
+mod mail;
+mod net;
+mod run;
 #[cfg(test)]
 mod testkit;
-mod udp;
-mod wire;
 
-pub use ask::{FetchError, OneShot};
 pub use bt_engine::{
     Budget, CloseReason, Discovery, Event, MagnetStatus, MapCell, Priority, SlowReason, SourceStat,
     TorrentStatus,
@@ -61,12 +36,15 @@ pub use bt_net::{NetError, Roots};
 pub use bt_piece_store::Remembered;
 pub use bt_tracker_client::TrackerError;
 pub use bt_tracker_wire::{AnnounceReply, LEFT_UNKNOWN, SwarmCounts};
-pub use events::{AddError, Summary, TorrentEvent, TorrentState, Unsaved};
-pub use lsd::interfaces::interface_index;
-pub use panics::Panics;
-pub use session::{Session, SessionConfig, StartError};
-pub use state::{SavedTorrent, forget, saved_torrents};
-pub use torrent::{AddOptions, Chooser, Select, TorrentHandle};
+pub use client::ask::{FetchError, OneShot};
+pub use client::dht;
+pub use client::options::{AddOptions, Chooser, Select};
+pub use client::session::{Session, SessionConfig};
+pub use client::state::{SavedTorrent, forget, saved_torrents};
+pub use client::torrent::TorrentHandle;
+pub use mail::events::{AddError, StartError, Summary, TorrentEvent, TorrentState, Unsaved};
+pub use mail::panics::Panics;
+pub use net::interfaces::interface_index;
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

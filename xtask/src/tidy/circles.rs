@@ -11,39 +11,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// Crates whose files still form a circle. `docs/status.md` says when it goes.
-const OPEN: &[&str] = &["bt-session"];
-
-type Files = BTreeMap<Vec<String>, BTreeSet<Vec<String>>>;
+/// The files of a package by their modules, and what each uses; the root is used as an empty path.
+pub(super) type Files = BTreeMap<Vec<String>, BTreeSet<Vec<String>>>;
 
 pub(super) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     for package in &workspace.packages {
-        let circle = circle(&files(package)?);
-        let is_open = OPEN.contains(&package.name.as_str());
-        match (circle, is_open) {
-            (Some(circle), false) => {
-                let names: Vec<String> = circle.iter().map(|file| file.join("::")).collect();
-                problems.push(format!(
-                    "{}: a circle of files: {}",
-                    package.name,
-                    names.join(" → ")
-                ));
-            }
-            (None, true) => {
-                problems.push(format!(
-                    "{}: has no circle any more: take it from tidy's list",
-                    package.name
-                ));
-            }
-            _ => {}
+        if let Some(circle) = circle(&files(package)?) {
+            let names: Vec<String> = circle.iter().map(|file| file.join("::")).collect();
+            problems.push(format!("{}: a circle of files: {}", package.name, names.join(" → ")));
         }
     }
     Ok(problems)
 }
 
 /// Reads which file of a package uses which others.
-fn files(package: &Package) -> Result<Files> {
+pub(super) fn files(package: &Package) -> Result<Files> {
     let src = package.dir.join("src");
     let mut texts = BTreeMap::new();
     for path in package.sources()? {
@@ -56,7 +39,7 @@ fn files(package: &Package) -> Result<Files> {
     let known: BTreeSet<Vec<String>> = texts.keys().cloned().collect();
     let used = |(module, text): (Vec<String>, String)| {
         let uses = uses(&module, &text).into_iter();
-        let files = uses.filter_map(|path| reached(&known, path)).filter(|file| *file != module);
+        let files = uses.map(|path| reached(&known, path)).filter(|file| *file != module);
         let files = files.collect();
         (module, files)
     };
@@ -130,12 +113,12 @@ fn branches(base: &[String], text: &str, found: &mut Vec<Vec<String>>) -> usize 
     }
 }
 
-/// The file in which a path ends: the longest part of it that is a file.
-fn reached(known: &BTreeSet<Vec<String>>, mut path: Vec<String>) -> Option<Vec<String>> {
+/// The file in which a path ends: the longest part of it that is a file, else the crate's root.
+fn reached(known: &BTreeSet<Vec<String>>, mut path: Vec<String>) -> Vec<String> {
     while !path.is_empty() && !known.contains(&path) {
         path.pop();
     }
-    (!path.is_empty()).then_some(path)
+    path
 }
 
 /// A circle, if there is one: every file of it uses the next, and the last uses the first.

@@ -1,0 +1,72 @@
+//! How a torrent is added.
+//!
+//! Decides: the defaults.
+//! Must not know: how a torrent is opened.
+//! Invariant: values only, and one function that the caller gives.
+
+use bt_metainfo::Metainfo;
+use bt_model::TorrentSettings;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How a torrent is added.
+#[derive(Clone, Debug)]
+pub struct AddOptions {
+    /// The directory that contains the torrent's name, or will; or the content itself.
+    pub dir: PathBuf,
+    /// Peers to begin with.
+    pub peers: Vec<SocketAddr>,
+    /// Trust the files on disk without hashing them.
+    pub trust_data: bool,
+    /// Forget what earlier runs saved, and save nothing for later ones.
+    pub no_resume: bool,
+    /// Which of its files are wanted. A piece that a wanted file shares with another file is
+    /// fetched whole.
+    pub select: Select,
+    /// Of a magnet link, fetch only the metadata.
+    pub metadata_only: bool,
+    /// Whether it runs, its rate limits, and the order of its pieces.
+    pub settings: TorrentSettings,
+}
+
+/// Which files of a torrent are wanted.
+#[derive(Clone, Default)]
+pub enum Select {
+    /// All of them; of a magnet link those that it selects itself (BEP 53).
+    #[default]
+    All,
+    /// The files with these numbers in the torrent's list.
+    Files(BTreeSet<usize>),
+    /// The files that this function chooses once the torrent is known; `None` is all of them.
+    By(Arc<Chooser>),
+}
+
+/// Chooses the numbers of the wanted files, or says why it cannot.
+pub type Chooser = dyn Fn(&Metainfo) -> Result<Option<BTreeSet<usize>>, String> + Send + Sync;
+
+impl std::fmt::Debug for Select {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Select::All => f.write_str("All"),
+            Select::Files(files) => f.debug_tuple("Files").field(files).finish(),
+            Select::By(_) => f.write_str("By(..)"),
+        }
+    }
+}
+
+impl AddOptions {
+    /// Makes options to download to, or seed from, this directory.
+    pub fn new(dir: impl Into<PathBuf>) -> AddOptions {
+        AddOptions {
+            dir: dir.into(),
+            peers: Vec::new(),
+            trust_data: false,
+            no_resume: false,
+            select: Select::All,
+            metadata_only: false,
+            settings: TorrentSettings::default(),
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! A session: the threads of a client, started together and stopped together.
+//!
+//! Decides: how many threads there are.
+//! Must not know: the course of a single torrent.
+//! Invariant: all that was started is stopped, also when the session is dropped. Stopping ends
+//! within seconds whatever trackers and peers do.
+
+use crate::client::dht::{DhtConfig, DhtHandle};
+use crate::client::dirs::Dirs;
+use crate::client::inner::{SessionContext, TorrentContext};
+use crate::client::options::AddOptions;
+use crate::client::state::StateDir;
+use crate::client::torrent::TorrentHandle;
+use crate::mail::admission::{self, SharedDesk};
+use crate::mail::clock::Clock;
+use crate::mail::events::{AddError, StartError};
+use crate::mail::panics::{Bugs, Panics};
+use crate::mail::to_control::{self, ToControl};
+use crate::mail::to_shard::{self, ToShard};
+use crate::mail::torrent::Watched;
+use crate::net::{listen, udp};
+use crate::run::announces::Ourselves;
+use crate::run::control::Control;
+use crate::run::dht::Driver;
+use crate::run::disk::Disks;
+use crate::run::shard::Shard;
+use crate::run::start::{os_rng, spawn};
+use bt_engine::desk::Desk;
+use bt_engine::{Budget, Config, Input, TorrentKey};
+use bt_metainfo::{Magnet, Metainfo};
+use bt_net::{Egress, EgressConfig, Roots};
+use bt_tracker_client::TrackerClient;
+use bt_types::{InfoHash, PeerId};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+
+/// DHT nodes taken from one torrent's `nodes` (BEP 5), as routers to begin at.
+const NODES_MAX: usize = 8;
+
+/// Settings of a session.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// Where to listen for peers. `None`: all addresses, on the first free port from 6881 to 6889,
+    /// or any other.
+    pub listen: Option<SocketAddr>,
+    /// Where progress is saved between runs; `None`: nowhere.
+    pub state_dir: Option<PathBuf>,
+    /// The limits of all torrents together.
+    pub limits: Budget,
+    /// Threads for torrents and their sockets. One is enough for several gigabits per second.
+    pub shards: usize,
+    /// Threads for files.
+    pub disk_threads: usize,
+    /// Certificates to trust for HTTPS trackers, besides those that browsers trust.
+    pub extra_roots: Roots,
+    /// The DHT node (BEP 5) that finds peers of torrents that are not private; `None`: no node. The
+    /// state directory keeps the nodes that it knew.
+    pub dht: Option<DhtConfig>,
+    /// Whether torrents that are not private find peers on the local network (BEP 14).
+    pub lsd: bool,
+    /// Whether torrents that are not private exchange peers with their peers (BEP 11).
+    pub pex: bool,
+}
+
+impl Default for SessionConfig {
+    /// Peers come from trackers, from the user and from other peers. A user of the DHT must say
+    /// where to begin.
+    fn default() -> SessionConfig {
+        SessionConfig {
+            listen: None,
+            state_dir: None,
+            limits: Budget::default(),
+            shards: 1,
+            disk_threads: 2,
+            extra_roots: Roots::default(),
+            dht: None,
+            lsd: false,
+            pex: true,
+        }
+    }
+}
+
+/// A BitTorrent client. [`Session::stop`] tells trackers that its torrents leave. A session that is
+/// dropped instead ends its threads and frees its port within a second, and tells no tracker.
+#[derive(Debug)]
+pub struct Session {
+    desk: SharedDesk,
+    context: Arc<SessionContext>,
+    shards: Vec<(mpsc::Sender<ToShard>, Watched)>,
+    threads: Vec<JoinHandle<()>>,
+    peer_id: PeerId,
+    listen: Vec<SocketAddr>,
+    dht: Option<DhtHandle>,
+    next_key: AtomicU32,
+    torrents: Mutex<Torrents>,
+}
+
+/// The torrents of a session.
+#[derive(Debug, Default)]
+struct Torrents {
+    /// Each torrent and its shard, by the info-hash that names its swarm.
+    by_hash: BTreeMap<InfoHash, (TorrentHandle, usize)>,
+    /// The limits that each shard was told last.
+    leases: Vec<Option<Budget>>,
+}
+
+impl Session {
+    /// Starts the threads and opens the listening sockets. The caller needs no async runtime.
+    pub fn start(config: SessionConfig) -> Result<Session, StartError> {
+        let clock = Clock::start();
+        let mut rng = os_rng()?;
+        let listeners = listen::listen(config.listen).map_err(|source| StartError::Listen {
+            transport: "TCP",
+            addr: config.listen,
+            source,
+        })?;
+        let listen: Vec<SocketAddr> =
+            listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
+        let port = listen.first().map_or(0, SocketAddr::port);
+        let peer_id = PeerId::ours(&mut rng);
+        let egress = Egress::new(EgressConfig {
+            extra_roots: config.extra_roots,
+            ..EgressConfig::default()
+        })?;
+        let desk: SharedDesk = Arc::new(Mutex::new(Desk::new(config.limits, config.shards)));
+        let bugs = Bugs::default();
+        let disks = Arc::new(Disks::start(config.disk_threads, clock, &bugs)?);
+        let (control, control_inbox) = mpsc::channel(to_control::INBOX_MAX);
+
+        let state_dir = StateDir::new(config.state_dir);
+        let sockets = udp::bind_beside(&listen);
+        let (dht, dht_port, idle_udp) = match config.dht {
+            Some(dht) => {
+                let sockets = sockets?;
+                let port =
+                    sockets.first().map(UdpSocket::local_addr).transpose()?.map(|addr| addr.port());
+                let config = DhtConfig { saved: [state_dir.nodes(), dht.saved].concat(), ..dht };
+                (
+                    Some(Driver::new(clock, rng.fork(), egress.clone(), sockets, config)?),
+                    port,
+                    Vec::new(),
+                )
+            }
+            None => (None, None, sockets.unwrap_or_default()),
+        };
+        let dht_handle = dht.as_ref().map(|(_, handle)| handle.clone());
+        let (lsd, pex) = (config.lsd, config.pex);
+        let engine_config =
+            Config { listen_port: Some(port), dht_port, lsd, pex, ..Config::new(peer_id) };
+        let mut threads = Vec::new();
+        let mut shards = Vec::new();
+        for n in 0..config.shards.max(1) {
+            let (shard, inbox) = mpsc::channel(to_shard::INBOX_MAX);
+            let watched = Watched::default();
+            shards.push((shard.clone(), Arc::clone(&watched)));
+            let (engine_config, budget, rng) = (engine_config.clone(), config.limits, rng.fork());
+            let (egress, disks, control, dht) =
+                (egress.clone(), Arc::clone(&disks), control.clone(), dht_handle.clone());
+            let bugs = bugs.clone();
+            let name = format!("bt-shard-{n}");
+            threads.push(spawn(&name, move || {
+                Shard::new(
+                    clock,
+                    engine_config,
+                    budget,
+                    rng,
+                    bugs,
+                    egress,
+                    disks,
+                    control,
+                    dht,
+                    shard,
+                    watched,
+                )
+                .run(inbox)
+            })?);
+        }
+        let trackers = TrackerClient::new(egress.clone(), rng.fork());
+        let ourselves = Ourselves { peer_id, port, key: rng.next_u32() };
+        let (desk_too, state_dir_too) = (Arc::clone(&desk), state_dir.clone());
+        let (rng, bugs_too) = (rng.fork(), bugs.clone());
+        let worker = Control {
+            clock,
+            bugs: bugs_too,
+            desk: desk_too,
+            egress,
+            trackers,
+            ourselves,
+            rng,
+            save_nodes: Arc::new(move |nodes| state_dir_too.save_nodes(nodes)),
+            dht,
+            idle_udp,
+            lsd,
+            shards: shards.iter().map(|(shard, _)| shard.clone()).collect(),
+        };
+        threads.push(spawn("bt-control", move || worker.run(listeners, control_inbox))?);
+        Ok(Session {
+            desk,
+            context: Arc::new(SessionContext {
+                control,
+                disks,
+                check_pool: Arc::default(),
+                bugs,
+                dirs: Dirs::default(),
+                state_dir,
+                clock,
+            }),
+            shards,
+            threads,
+            peer_id,
+            listen,
+            dht: dht_handle,
+            next_key: AtomicU32::new(0),
+            torrents: Mutex::default(),
+        })
+    }
+
+    /// Returns the addresses that peers can connect to.
+    pub fn listen_addrs(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    /// Returns the handle of its DHT node, if it has one.
+    pub fn dht(&self) -> Option<&DhtHandle> {
+        self.dht.as_ref()
+    }
+
+    /// Returns how often a bug of ours ended something since the session started.
+    pub fn panics(&self) -> Panics {
+        self.context.bugs.counts()
+    }
+
+    /// Returns our peer id.
+    pub fn peer_id(&self) -> PeerId {
+        self.peer_id
+    }
+
+    /// Returns the torrents that were added and not removed, in the order of their info-hashes.
+    pub fn torrents(&self) -> Vec<TorrentHandle> {
+        let torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
+        torrents.by_hash.values().map(|(torrent, _)| torrent.clone()).collect()
+    }
+
+    /// Returns the torrent with this info-hash.
+    pub fn torrent(&self, hash: InfoHash) -> Option<TorrentHandle> {
+        let torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
+        torrents.by_hash.get(&hash).map(|(torrent, _)| torrent.clone())
+    }
+
+    /// Adds a torrent: its data is checked, then it joins its swarm.
+    pub fn add(&self, metainfo: &Metainfo, options: AddOptions) -> Result<TorrentHandle, AddError> {
+        let added = self.place(metainfo.info_hashes.swarm(), |context| {
+            TorrentHandle::begin(context, metainfo, options)
+        })?;
+        if let Some(dht) = self.dht.as_ref().filter(|_| !metainfo.private) {
+            let nodes = metainfo.nodes.iter().take(NODES_MAX);
+            nodes.for_each(|(host, port)| dht.add_router(format!("{host}:{port}")));
+        }
+        Ok(added)
+    }
+
+    /// Adds the torrent of a magnet link: its metadata comes from peers (BEP 9), then it is like
+    /// any other torrent.
+    pub fn add_magnet(
+        &self,
+        magnet: &Magnet,
+        options: AddOptions,
+    ) -> Result<TorrentHandle, AddError> {
+        self.place(magnet.info_hashes.v1, |context| TorrentHandle::follow(context, magnet, options))
+    }
+
+    /// Places a torrent on a shard.
+    fn place(
+        &self,
+        swarm: Option<InfoHash>,
+        begin: impl FnOnce(TorrentContext) -> Result<TorrentHandle, AddError>,
+    ) -> Result<TorrentHandle, AddError> {
+        let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
+        if swarm.is_some_and(|swarm| torrents.by_hash.contains_key(&swarm)) {
+            return Err(AddError::Duplicate);
+        }
+        let key = TorrentKey(self.next_key.fetch_add(1, Relaxed));
+        let place = admission::lock(&self.desk).place();
+        let (shard, watched) = self.shards.get(place).cloned().ok_or(AddError::Stopping)?;
+        let context = TorrentContext { key, shard, watched, session: Arc::clone(&self.context) };
+        let begun = begin(context);
+        match &begun {
+            Ok(torrent) => {
+                torrents.by_hash.insert(torrent.info_hash(), (torrent.clone(), place));
+            }
+            Err(_) => admission::lock(&self.desk).unplace(place),
+        }
+        self.lease(&mut torrents);
+        begun
+    }
+
+    /// Stops a torrent and forgets it; [`TorrentHandle::stop`] returns its totals.
+    pub async fn remove(&self, torrent: &TorrentHandle) {
+        torrent.stop().await;
+        let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
+        // It may have been removed before, and added again.
+        let is_it = |(held, _): &(TorrentHandle, usize)| held.is(torrent);
+        if torrents.by_hash.get(&torrent.info_hash()).is_some_and(is_it)
+            && let Some((_, place)) = torrents.by_hash.remove(&torrent.info_hash())
+        {
+            admission::lock(&self.desk).unplace(place);
+        }
+        self.lease(&mut torrents);
+    }
+
+    /// Stops every torrent, announces `stopped` to trackers, and ends all threads. Takes at most
+    /// about five seconds.
+    pub async fn stop(mut self) {
+        let torrents =
+            std::mem::take(&mut *self.torrents.lock().unwrap_or_else(PoisonError::into_inner));
+        // All at once: the `stopped` announce of the last torrent need not wait for the disk of the
+        // first.
+        all(torrents.by_hash.values().map(|(torrent, _)| torrent.stop()).collect()).await;
+        let (done, farewells) = oneshot::channel();
+        if self.context.control.send(ToControl::Stop(done)).await.is_ok() {
+            let _ = farewells.await;
+        }
+        for (shard, _) in &self.shards {
+            let _ = shard.send(ToShard::Stop).await;
+        }
+        // Without threads, `Drop` has nothing left to do.
+        for thread in std::mem::take(&mut self.threads) {
+            let _ = thread.join();
+        }
+        self.context.disks.stop();
+    }
+
+    /// Tells the shards their limits, where these changed as torrents came or went.
+    fn lease(&self, torrents: &mut Torrents) {
+        let leases = admission::lock(&self.desk).leases();
+        torrents.leases.resize(self.shards.len(), None);
+        for (((shard, _), lease), told) in self.shards.iter().zip(leases).zip(&mut torrents.leases)
+        {
+            // A full inbox means a busy shard: it keeps its limits until a torrent comes or goes
+            // again.
+            if *told != Some(lease) && shard.try_send(ToShard::Input(Input::Budget(lease))).is_ok()
+            {
+                *told = Some(lease);
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let threads = std::mem::take(&mut self.threads);
+        if threads.is_empty() {
+            return;
+        }
+        let (control, disks) = (self.context.control.clone(), Arc::clone(&self.context.disks));
+        let shards: Vec<_> = self.shards.iter().map(|(shard, _)| shard.clone()).collect();
+        // An inbox may be full, and the caller may be a task that must not wait.
+        let end = move || {
+            for shard in shards {
+                let _ = shard.blocking_send(ToShard::Stop);
+            }
+            let _ = control.blocking_send(ToControl::Drop);
+            for thread in threads {
+                let _ = thread.join();
+            }
+            disks.stop();
+        };
+        let _ = std::thread::Builder::new().name("bt-drop".into()).spawn(end);
+    }
+}
+
+/// Waits for all futures. When one of them can go on, all are polled.
+async fn all<T>(futures: Vec<impl Future<Output = T>>) {
+    let mut under_way: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    std::future::poll_fn(|context| {
+        under_way.retain_mut(|future| future.as_mut().poll(context).is_pending());
+        if under_way.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests;

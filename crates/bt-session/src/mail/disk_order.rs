@@ -1,0 +1,57 @@
+//! What other threads order of a disk thread.
+//!
+//! Decides: the orders. Must not know: how a disk thread carries them out.
+//! Invariant: what is sent can be dropped unread: an answer that is awaited then comes as an error.
+
+use crate::mail::events::Unsaved;
+use crate::mail::owner::Claim;
+use crate::mail::to_shard::ToShard;
+use bt_engine::PeerKey;
+use bt_piece_store::{Layout, Order, Storage, Worker};
+use bt_types::{Block, Piece};
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// An order to a disk thread about one torrent.
+pub(crate) enum DiskOrder {
+    /// Take over this torrent.
+    Attach(Box<Attached>),
+    /// An order for the torrent's worker.
+    Work(Order),
+    /// Read these blocks for a peer; with `piped`, into a pipe if possible.
+    Read { peer: PeerKey, blocks: Vec<Block>, piped: bool },
+    /// Write and sync complete pieces, then answer with `Settled`. The engine was replaced:
+    /// incomplete blocks are overwritten when they are fetched again.
+    Settle,
+    /// Write and sync what is left, drop the torrent, and answer with the reason if that failed.
+    Detach(oneshot::Sender<Option<Unsaved>>),
+}
+
+/// A torrent's worker and what it works with.
+pub(crate) struct Attached {
+    pub(crate) worker: Worker,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) shard: mpsc::Sender<ToShard>,
+    pub(crate) claim: Claim,
+}
+
+impl DiskOrder {
+    pub(crate) fn store(block: Block, data: Bytes) -> DiskOrder {
+        DiskOrder::Work(Order::Store { block, data })
+    }
+
+    pub(crate) fn check(piece: Piece, urgent: bool) -> DiskOrder {
+        DiskOrder::Work(Order::Check { piece, urgent })
+    }
+
+    pub(crate) fn forget(piece: Piece) -> DiskOrder {
+        DiskOrder::Work(Order::Forget { piece })
+    }
+
+    /// Returns whether it is an order for the torrent's worker.
+    pub(crate) fn is_work(&self) -> bool {
+        matches!(self, DiskOrder::Work(_))
+    }
+}

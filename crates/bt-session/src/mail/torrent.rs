@@ -1,0 +1,97 @@
+//! What the user's handle of a torrent and its shard share: its state, its events, its settings.
+//!
+//! Decides: which state is the last.
+//! Must not know: how a torrent is opened, or transferred.
+//! Invariant: a state that is over stays; of the settings there is this one copy.
+
+use crate::mail::events::{AddError, News, TorrentState};
+use crate::mail::owner::Lock;
+use bt_engine::TorrentKey;
+use bt_model::TorrentSettings;
+use bt_types::InfoHash;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// Torrents of a shard that have a new watcher. The shard looks at them when it next publishes.
+pub(crate) type Watched = Arc<Mutex<BTreeSet<TorrentKey>>>;
+
+/// A torrent, as its shard and its handles see it.
+pub(crate) struct SharedTorrent {
+    pub(crate) key: TorrentKey,
+    pub(crate) info_hash: InfoHash,
+    pub(crate) state: watch::Sender<TorrentState>,
+    pub(crate) news: News,
+    /// Tells the shard of new watchers.
+    watched: Watched,
+    /// What the user wants of it. The shard reads it when it is told of a change, and when it gives
+    /// the torrent to an engine.
+    settings: Mutex<TorrentSettings>,
+    /// The lock of the torrent in its directory, held while any thread has the torrent.
+    pub(crate) lock: Mutex<Option<Lock>>,
+}
+
+impl std::fmt::Debug for SharedTorrent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Torrent").field("info_hash", &self.info_hash).finish_non_exhaustive()
+    }
+}
+
+impl SharedTorrent {
+    pub(crate) fn new(
+        key: TorrentKey,
+        info_hash: InfoHash,
+        state: TorrentState,
+        settings: TorrentSettings,
+        watched: Watched,
+    ) -> SharedTorrent {
+        SharedTorrent {
+            key,
+            info_hash,
+            state: watch::Sender::new(state),
+            news: News::default(),
+            watched,
+            settings: Mutex::new(settings),
+            lock: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn settings(&self) -> TorrentSettings {
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the settings in one step. The caller then tells the shard to read them.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut TorrentSettings)) {
+        change(&mut self.settings.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Watches the state from now on.
+    ///
+    /// Nothing was published without a watcher. So the shard is told of each new one, also while
+    /// others watch, as those may have begun in this very moment.
+    pub(crate) fn watch(&self) -> watch::Receiver<TorrentState> {
+        let state = self.state.subscribe();
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(self.key);
+        state
+    }
+
+    /// Ends the torrent's state as stopped, unless it was over before.
+    pub(crate) fn end(&self) {
+        self.end_as(TorrentState::Stopped);
+    }
+
+    /// Ends the torrent's state with an error, unless it was over before.
+    pub(crate) fn fail(&self, error: AddError) {
+        self.end_as(TorrentState::Failed(error));
+    }
+
+    fn end_as(&self, last: TorrentState) {
+        self.state.send_if_modified(|state| {
+            let is_news = !state.is_over();
+            if is_news {
+                *state = last;
+            }
+            is_news
+        });
+    }
+}

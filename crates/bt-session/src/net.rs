@@ -1,0 +1,15 @@
+//! Sockets of a session: connections of peers, the UDP port, the local network.
+//!
+//! Decides: nothing; its files do.
+//! Must not know: `run`, `client`.
+//! Invariant: each socket has one task that reads and writes it.
+
+pub(crate) mod buffers;
+pub(crate) mod dial;
+pub(crate) mod interfaces;
+pub(crate) mod listen;
+pub(crate) mod lsd;
+pub(crate) mod network;
+pub(crate) mod splice;
+pub(crate) mod udp;
+pub(crate) mod wire;

@@ -1,0 +1,100 @@
+//! The handshake of a new connection, in both directions.
+//!
+//! Decides: the order of handshakes.
+//! Must not know: engines, torrents' contents.
+//! Invariant: a dialled connection is handed on only after both handshakes, an accepted one after
+//! the peer's. Each waits at most ten seconds.
+
+use crate::mail::clock::Clock;
+use crate::mail::to_shard::Handshaken;
+use bt_net::Egress;
+use bt_peer_wire::{Connection, Handshake, Incoming};
+use bt_types::{Source, Time};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Bytes read at a time before the handshake is complete: room for it and the first messages behind
+/// it.
+const READ: usize = 4 << 10;
+
+/// Most unsent bytes in the socket's queue; the system's default is megabytes. Bytes in the queue
+/// cannot be cancelled, delay our requests and haves, and count as uploaded too early.
+const UNSENT_MAX: u32 = 128 << 10;
+
+/// Sets the options of a socket for a peer.
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_MAX)?;
+    Ok(())
+}
+
+/// Connects within `patience`, sends our handshake and waits for the peer's.
+pub(crate) async fn dial(
+    egress: &Egress,
+    source: Source,
+    addr: SocketAddr,
+    patience: Duration,
+    ours: Handshake,
+    clock: Clock,
+) -> io::Result<Handshaken> {
+    let deadline = tokio::time::Instant::now() + patience;
+    let stream = egress.dial(source, addr, deadline).await.map_err(io::Error::other)?;
+    tune(&stream)?;
+    let mut wire = Connection::new(clock.now());
+    wire.send_handshake(&ours);
+    flush(&stream, &mut wire, clock).await?;
+    let handshake = hear(&stream, &mut wire, clock).await?;
+    Ok(Handshaken { stream: stream.into_std()?, wire, handshake })
+}
+
+/// Waits for the handshake of an incoming peer. Ours is sent later, when we know that we have the
+/// torrent.
+pub(crate) async fn accept(stream: TcpStream, clock: Clock) -> io::Result<Handshaken> {
+    tune(&stream)?;
+    let mut wire = Connection::new(clock.now());
+    let handshake = hear(&stream, &mut wire, clock).await?;
+    Ok(Handshaken { stream: stream.into_std()?, wire, handshake })
+}
+
+async fn hear(stream: &TcpStream, wire: &mut Connection, clock: Clock) -> io::Result<Handshake> {
+    loop {
+        if let Some(Incoming::Handshake(handshake)) = wire.next().map_err(io::Error::other)? {
+            return Ok(handshake);
+        }
+        within(wire.deadline(), clock, stream.readable()).await?;
+        let buffer = wire.input();
+        buffer.reserve(READ);
+        match stream.try_read_buf(buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => wire.heard(clock.now()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn flush(stream: &TcpStream, wire: &mut Connection, clock: Clock) -> io::Result<()> {
+    while wire.queued() > 0 {
+        within(wire.deadline(), clock, stream.writable()).await?;
+        let written = wire.chunks().next().map(|chunk| stream.try_write(chunk)).unwrap_or(Ok(0));
+        match written {
+            Ok(n) => wire.wrote(n, clock.now()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn within(
+    deadline: Time,
+    clock: Clock,
+    ready: impl Future<Output = io::Result<()>>,
+) -> io::Result<()> {
+    tokio::time::timeout_at(clock.instant(deadline).into(), ready)
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)?
+}

@@ -1,0 +1,15 @@
+//! The threads of a session at work: shards, control, disks, checks, the DHT node.
+//!
+//! Decides: nothing; its files do.
+//! Must not know: `client`.
+//! Invariant: a thread ends when it is told to, or when all that could tell it something is gone.
+
+pub(crate) mod account;
+pub(crate) mod announces;
+pub(crate) mod check_pool;
+pub(crate) mod control;
+pub(crate) mod dht;
+pub(crate) mod disk;
+pub(crate) mod lookups;
+pub(crate) mod shard;
+pub(crate) mod start;

@@ -1,0 +1,276 @@
+//! The control thread: it accepts connections, talks to trackers, and owns the UDP port with the
+//! DHT node and LSD.
+//!
+//! Decides: nothing about torrents.
+//! Must not know: blocks, messages of peers.
+//! Invariant: stopping waits for the `stopped` announces and for saving the DHT's nodes, and for
+//! nothing else.
+
+use crate::mail::admission::{AdmissionGuard, SharedDesk};
+use crate::mail::clock::Clock;
+use crate::mail::dht::DhtHandle;
+use crate::mail::panics::{Bugs, Place};
+use crate::mail::registry::Registry;
+use crate::mail::to_control::ToControl;
+use crate::mail::to_shard::ToShard;
+use crate::net::dial;
+use crate::net::lsd::{self, Lsd, ToLsd};
+use crate::net::network::NetworkWatch;
+use crate::net::udp;
+use crate::run::announces::{Announces, Ourselves};
+use crate::run::dht::Driver;
+use crate::run::lookups::Lookups;
+use bt_dht::Contact;
+use bt_engine::{Discovery, Input, TorrentKey};
+use bt_net::Egress;
+use bt_tracker_client::TrackerClient;
+use bt_types::{Rng, Source};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+
+/// Wait after a failed accept, as for lack of descriptors, so that the loop does not spin.
+const ACCEPT_REST: Duration = Duration::from_millis(200);
+/// Time to resolve one host's name.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait before an unresolved name is looked up again: the first one, and the longest.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(10);
+const RESOLVE_AGAIN_MAX: Duration = Duration::from_secs(300);
+/// How often the DHT's known nodes are saved for the next run: the most that a crash can lose.
+const SAVE_EVERY: Duration = Duration::from_secs(5 * 60);
+
+/// Saves the DHT's nodes. It may wait for a disk.
+pub(crate) type SaveNodes = Arc<dyn Fn(&[Contact]) -> io::Result<()> + Send + Sync>;
+
+pub(crate) struct Control {
+    pub(crate) clock: Clock,
+    pub(crate) bugs: Bugs,
+    pub(crate) desk: SharedDesk,
+    pub(crate) egress: Egress,
+    pub(crate) trackers: TrackerClient,
+    pub(crate) ourselves: Ourselves,
+    pub(crate) rng: Rng,
+    pub(crate) save_nodes: SaveNodes,
+    /// The DHT node, not yet running, and its handle.
+    pub(crate) dht: Option<(Driver, DhtHandle)>,
+    /// The UDP sockets, if no DHT node has them.
+    pub(crate) idle_udp: Vec<std::net::UdpSocket>,
+    /// Whether LSD (BEP 14) looks for peers on the local network.
+    pub(crate) lsd: bool,
+    /// All shards, to be told when this machine's network changes.
+    pub(crate) shards: Vec<mpsc::Sender<ToShard>>,
+}
+
+impl Control {
+    pub(crate) async fn run(
+        self,
+        listeners: Vec<std::net::TcpListener>,
+        mut from: mpsc::Receiver<ToControl>,
+    ) {
+        let Control {
+            clock,
+            bugs,
+            desk,
+            egress,
+            trackers,
+            ourselves,
+            rng,
+            save_nodes,
+            dht,
+            idle_udp,
+            lsd,
+            shards,
+        } = self;
+        let registry = Rc::new(RefCell::new(Registry::default()));
+        let listen: Vec<SocketAddr> =
+            listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let waiting = Waiting::default();
+        for listener in listeners {
+            let listener = match TcpListener::from_std(listener) {
+                Ok(listener) => listener,
+                Err(error) => {
+                    tracing::error!(%error, "cannot listen");
+                    continue;
+                }
+            };
+            spawn_local(accept_loop(
+                listener,
+                clock,
+                bugs.clone(),
+                SharedDesk::clone(&desk),
+                Rc::clone(&registry),
+                Rc::clone(&waiting),
+            ));
+        }
+        let mut announces =
+            Announces::new(clock, bugs, desk, trackers, ourselves, Rc::clone(&registry));
+        let dht = dht.map(|(driver, handle)| {
+            spawn_local(driver.run());
+            handle
+        });
+        if dht.is_none() {
+            spawn_local(udp::refuse_all(idle_udp));
+        }
+        let mut lookups = Lookups::new(dht.clone(), ourselves.port, Rc::clone(&registry));
+        let to_lsd = lsd.then(|| {
+            let (to, inbox) = mpsc::channel(lsd::INBOX_MAX);
+            spawn_local(Lsd::new(clock, rng, listen, Rc::clone(&registry)).run(inbox));
+            to
+        });
+        spawn_local(NetworkWatch::start().run(shards));
+        let mut save = tokio::time::interval(SAVE_EVERY);
+        save.reset();
+        loop {
+            let message = tokio::select! {
+                message = from.recv() => message,
+                () = announces.reap() => continue,
+                () = lookups.reap() => continue,
+                _ = save.tick() => {
+                    keep_nodes(dht.as_ref(), &save_nodes, false).await;
+                    continue;
+                }
+            };
+            match message {
+                Some(ToControl::Register(hash, key, shard)) => {
+                    registry.borrow_mut().insert(hash, key, shard)
+                }
+                Some(message @ (ToControl::Unregister(_, key) | ToControl::Hide(key))) => {
+                    if let ToControl::Unregister(hash, _) = message {
+                        registry.borrow_mut().remove(hash, key);
+                    }
+                    lookups.leave(key);
+                    if let Some(lsd) = &to_lsd {
+                        let _ = lsd.send(ToLsd::Leave(key)).await;
+                    }
+                }
+                Some(ToControl::Announce(key, hash, order)) => announces.begin(key, hash, *order),
+                Some(ToControl::Peers(key, named)) => {
+                    spawn_local(resolve_peers(egress.clone(), Rc::clone(&registry), key, named));
+                }
+                Some(ToControl::FindPeers(key, hash, Discovery::Dht)) => lookups.seek(key, hash),
+                // The engine orders LSD only if it was told that LSD runs.
+                Some(ToControl::FindPeers(key, hash, Discovery::Lsd)) => {
+                    if let Some(lsd) = &to_lsd {
+                        let _ = lsd.send(ToLsd::FindPeers(key, hash)).await;
+                    }
+                }
+                Some(ToControl::Stop(done)) => {
+                    keep_nodes(dht.as_ref(), &save_nodes, true).await;
+                    announces.finish().await;
+                    let _ = done.send(());
+                    return;
+                }
+                Some(ToControl::Drop) | None => return,
+            }
+        }
+    }
+}
+
+/// Resolves peers that were named by host, and passes on each address as soon as it is known.
+///
+/// An unresolved name is looked up again, first after [`RESOLVE_AGAIN`], then after twice as long
+/// each time: the network may not be up yet. Ends when all names are resolved, or when the torrent
+/// has left.
+async fn resolve_peers(
+    egress: Egress,
+    registry: Rc<RefCell<Registry>>,
+    key: TorrentKey,
+    mut named: Vec<(String, u16)>,
+) {
+    let mut wait = RESOLVE_AGAIN;
+    loop {
+        let mut unknown = Vec::new();
+        for (host, port) in named {
+            let found = egress.resolve(&host, port, Instant::now() + RESOLVE_TIMEOUT).await;
+            let Some(shard) = registry.borrow().shard(key) else { return };
+            match found {
+                Ok(addrs) => drop(
+                    shard.send(ToShard::Input(Input::PeersFound(key, Source::Link, addrs))).await,
+                ),
+                Err(error) => {
+                    tracing::info!(host, %error, "cannot find a peer that was named");
+                    unknown.push((host, port));
+                }
+            }
+        }
+        if unknown.is_empty() {
+            return;
+        }
+        named = unknown;
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(RESOLVE_AGAIN_MAX);
+    }
+}
+
+/// Saves the DHT's known nodes for the next run. An empty table does not overwrite an earlier one.
+async fn keep_nodes(dht: Option<&DhtHandle>, save_nodes: &SaveNodes, is_end: bool) {
+    let Some(dht) = dht else { return };
+    let contacts = if is_end { dht.stop().await } else { dht.contacts().await };
+    if contacts.is_empty() {
+        return;
+    }
+    let save_nodes = Arc::clone(save_nodes);
+    match tokio::task::spawn_blocking(move || save_nodes(&contacts)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "cannot keep the nodes of the DHT"),
+        Err(panic) => tracing::error!(%panic, "bug: keeping the nodes of the DHT panicked"),
+    }
+}
+
+/// Incoming connections before their handshake, by the numbers of their passes, and the way to end
+/// each.
+type Waiting = Rc<RefCell<BTreeMap<u64, oneshot::Sender<()>>>>;
+
+async fn accept_loop(
+    listener: TcpListener,
+    clock: Clock,
+    bugs: Bugs,
+    desk: SharedDesk,
+    registry: Rc<RefCell<Registry>>,
+    waiting: Waiting,
+) {
+    loop {
+        let (stream, addr) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(ACCEPT_REST).await;
+                continue;
+            }
+        };
+        let Some(pass) = AdmissionGuard::ask(&desk, clock.now(), addr.ip()) else { continue };
+        let Some((number, instead_of)) = pass.numbers() else { continue };
+        let (go, told_to_go) = oneshot::channel();
+        waiting.borrow_mut().insert(number, go);
+        let other = instead_of.and_then(|other| waiting.borrow_mut().remove(&other));
+        other.map(|other| other.send(()));
+        let (registry, bugs, waiting) = (Rc::clone(&registry), bugs.clone(), Rc::clone(&waiting));
+        spawn_local(async move {
+            let accepted = tokio::select! {
+                accepted = bugs.contain_task(Place::Connection, dial::accept(stream, clock)) => accepted,
+                _ = told_to_go => None,
+            };
+            waiting.borrow_mut().remove(&number);
+            let shaken = match accepted {
+                Some(Ok(shaken)) => shaken,
+                Some(Err(error)) => {
+                    tracing::debug!(%addr, %error, "no handshake");
+                    return;
+                }
+                None => return,
+            };
+            pass.shaken();
+            let found = registry.borrow().find(&shaken.handshake.info_hash);
+            let Some((key, shard)) = found else { return };
+            let _ = shard.send(ToShard::Accepted(key, Box::new(shaken), addr, pass)).await;
+        });
+    }
+}
