@@ -5,6 +5,7 @@
 
 mod circles;
 mod floors;
+mod modules;
 mod names;
 mod sources;
 mod supply;
@@ -38,6 +39,7 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
     problems.extend(floors::unused(&workspace)?);
     problems.extend(floors::unexplained_dependencies(&workspace)?);
     problems.extend(circles::problems(&workspace)?);
+    problems.extend(modules::problems(&workspace)?);
     problems.extend(names::problems(&workspace)?);
     problems.extend(sources::problems(&workspace)?);
     problems.extend(supply::problems(root)?);
