@@ -11,5 +11,6 @@ pub(crate) mod listen;
 pub(crate) mod lsd;
 pub(crate) mod network;
 pub(crate) mod splice;
+pub(crate) mod stream;
 pub(crate) mod udp;
 pub(crate) mod wire;

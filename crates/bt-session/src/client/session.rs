@@ -18,7 +18,8 @@ use crate::mail::panics::{Bugs, Panics};
 use crate::mail::to_control::{self, ToControl};
 use crate::mail::to_shard::{self, ToShard};
 use crate::mail::torrent::Watched;
-use crate::net::{listen, udp};
+use crate::net::listen::{self, Listener};
+use crate::net::udp;
 use crate::run::announces::Ourselves;
 use crate::run::control::Control;
 use crate::run::dht::Driver;
@@ -122,7 +123,7 @@ impl Session {
             source,
         })?;
         let listen: Vec<SocketAddr> =
-            listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
+            listeners.iter().map(Listener::local_addr).collect::<io::Result<_>>()?;
         let port = listen.first().map_or(0, SocketAddr::port);
         let peer_id = PeerId::ours(&mut rng);
         let egress = Egress::new(EgressConfig {

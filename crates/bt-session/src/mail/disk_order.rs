@@ -19,13 +19,22 @@ pub(crate) enum DiskOrder {
     Attach(Box<Attached>),
     /// An order for the torrent's worker.
     Work(Order),
-    /// Read these blocks for a peer; with `piped`, into a pipe if possible.
-    Read { peer: PeerKey, blocks: Vec<Block>, piped: bool },
+    /// Read these blocks for a peer.
+    Read { peer: PeerKey, blocks: Vec<Block>, method: SendMethod },
     /// Write and sync complete pieces, then answer with `Settled`. The engine was replaced:
     /// incomplete blocks are overwritten when they are fetched again.
     Settle,
     /// Write and sync what is left, drop the torrent, and answer with the reason if that failed.
     Detach(oneshot::Sender<Option<Unsaved>>),
+}
+
+/// How blocks get from their files to a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SendMethod {
+    /// Read, then written.
+    Copy,
+    /// As pages in a pipe; copied where that is impossible, or not worth it.
+    Splice,
 }
 
 /// A torrent's worker and what it works with.

@@ -105,10 +105,15 @@ pub(crate) struct Departure {
 /// A connection on which the peer's handshake has arrived. Bytes behind it wait in `wire`.
 #[derive(Debug)]
 pub(crate) struct Handshaken {
-    /// Bound to no runtime, so that it can move to its shard.
-    pub(crate) stream: std::net::TcpStream,
+    pub(crate) stream: UnboundStream,
     pub(crate) wire: Connection,
     pub(crate) handshake: Handshake,
+}
+
+/// A stream that is bound to no runtime, so that it can move to its shard.
+#[derive(Debug)]
+pub(crate) enum UnboundStream {
+    Tcp(std::net::TcpStream),
 }
 
 /// A change of the network.

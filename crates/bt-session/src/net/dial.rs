@@ -7,29 +7,17 @@
 
 use crate::mail::clock::Clock;
 use crate::mail::to_shard::Handshaken;
+use crate::net::stream::Stream;
 use bt_net::Egress;
 use bt_peer_wire::{Connection, Handshake, Incoming};
 use bt_types::{Source, Time};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::TcpStream;
 
 /// Bytes read at a time before the handshake is complete: room for it and the first messages behind
 /// it.
 const READ: usize = 4 << 10;
-
-/// Most unsent bytes in the socket's queue; the system's default is megabytes. Bytes in the queue
-/// cannot be cancelled, delay our requests and haves, and count as uploaded too early.
-const UNSENT_MAX: u32 = 128 << 10;
-
-/// Sets the options of a socket for a peer.
-fn tune(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    #[cfg(target_os = "linux")]
-    socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_MAX)?;
-    Ok(())
-}
 
 /// Connects within `patience`, sends our handshake and waits for the peer's.
 pub(crate) async fn dial(
@@ -42,24 +30,25 @@ pub(crate) async fn dial(
 ) -> io::Result<Handshaken> {
     let deadline = tokio::time::Instant::now() + patience;
     let stream = egress.dial(source, addr, deadline).await.map_err(io::Error::other)?;
-    tune(&stream)?;
+    let stream = Stream::Tcp(stream);
+    stream.tune()?;
     let mut wire = Connection::new(clock.now());
     wire.send_handshake(&ours);
     flush(&stream, &mut wire, clock).await?;
     let handshake = hear(&stream, &mut wire, clock).await?;
-    Ok(Handshaken { stream: stream.into_std()?, wire, handshake })
+    Ok(Handshaken { stream: stream.unbind()?, wire, handshake })
 }
 
 /// Waits for the handshake of an incoming peer. Ours is sent later, when we know that we have the
 /// torrent.
-pub(crate) async fn accept(stream: TcpStream, clock: Clock) -> io::Result<Handshaken> {
-    tune(&stream)?;
+pub(crate) async fn accept(stream: Stream, clock: Clock) -> io::Result<Handshaken> {
+    stream.tune()?;
     let mut wire = Connection::new(clock.now());
     let handshake = hear(&stream, &mut wire, clock).await?;
-    Ok(Handshaken { stream: stream.into_std()?, wire, handshake })
+    Ok(Handshaken { stream: stream.unbind()?, wire, handshake })
 }
 
-async fn hear(stream: &TcpStream, wire: &mut Connection, clock: Clock) -> io::Result<Handshake> {
+async fn hear(stream: &Stream, wire: &mut Connection, clock: Clock) -> io::Result<Handshake> {
     loop {
         if let Some(Incoming::Handshake(handshake)) = wire.next().map_err(io::Error::other)? {
             return Ok(handshake);
@@ -67,7 +56,7 @@ async fn hear(stream: &TcpStream, wire: &mut Connection, clock: Clock) -> io::Re
         within(wire.deadline(), clock, stream.readable()).await?;
         let buffer = wire.input();
         buffer.reserve(READ);
-        match stream.try_read_buf(buffer) {
+        match stream.try_read(buffer) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) => wire.heard(clock.now()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -76,7 +65,7 @@ async fn hear(stream: &TcpStream, wire: &mut Connection, clock: Clock) -> io::Re
     }
 }
 
-async fn flush(stream: &TcpStream, wire: &mut Connection, clock: Clock) -> io::Result<()> {
+async fn flush(stream: &Stream, wire: &mut Connection, clock: Clock) -> io::Result<()> {
     while wire.queued() > 0 {
         within(wire.deadline(), clock, stream.writable()).await?;
         let written = wire.chunks().next().map(|chunk| stream.try_write(chunk)).unwrap_or(Ok(0));

@@ -1,7 +1,16 @@
-//! Which blocks go to a peer without copying: a pipe takes the pages of their files to the socket.
+//! How blocks get from their files to a peer: copied, or spliced. A pipe takes the pages of the
+//! files to the socket then.
 //!
-//! Decides: which connections and blocks are worth a pipe.
-//! Must not know: which peer asked, or how fast it is.
+//! Decides: copy or splice, and nothing else decides that. All of this must hold for a splice:
+//!
+//! | what | where |
+//! |---|---|
+//! | the peer takes its payload at once, by the engine's judgement | [`send_method`] |
+//! | the stream is plain TCP that is not paced, and few pipes wait for the peer | [`PipeQueue`] |
+//! | the blocks are many and long, fit into a pipe, and a pipe is free | [`fill`] |
+//! | their pages are in memory, or the disk thread has only reads to do | [`read`] |
+//!
+//! Must not know: which peer asked; transports, except that a stream may be plain TCP.
 //! Invariant: a pipe holds whole piece messages, of files that no other program had changed by
 //! then.
 //!
@@ -9,28 +18,142 @@
 //! peers that take their payload at once, by the engine's judgement. docs/decisions/0015 has the
 //! measurements.
 
+use crate::mail::disk_order::SendMethod;
 use crate::mail::splice_pipe::{PIPE_LEN, Pipes, SplicePipe};
-use bt_piece_store::{Layout, Span, Storage};
+use crate::net::stream::Stream;
+use bt_piece_store::{Layout, Span, Storage, read_blocks};
 use bt_types::Block;
+use bytes::Bytes;
 use rustix::io::Errno;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use tokio::io::Interest;
 
 /// Fewest blocks worth a pipe: copying fewer is as fast.
 const BLOCKS_MIN: usize = 4;
 /// Least mean length of blocks worth a pipe, in bytes: each block takes two system calls.
 const MEAN_MIN: usize = 8 << 10;
 
+/// Pipes that wait for one peer. A peer that has not taken these gets no more.
+const WAITING_MAX: usize = 4;
+
+/// Chooses how blocks are sent to a peer.
+pub(crate) fn send_method(takes_at_once: bool, connection_takes_pipes: bool) -> SendMethod {
+    match takes_at_once && connection_takes_pipes {
+        true => SendMethod::Splice,
+        false => SendMethod::Copy,
+    }
+}
+
+/// Blocks on their way to a peer.
+#[derive(Debug)]
+pub(crate) enum Sendable {
+    /// The bytes of each.
+    Copied(Vec<Bytes>),
+    /// All of them, with their headers.
+    Piped(SplicePipe),
+}
+
+/// Reads blocks without waiting for a device; `None` if a disk thread must do it. `only_reads` says
+/// whether that thread has nothing else to do.
+pub(crate) fn read_cached(
+    pipes: &Arc<Pipes>,
+    layout: &Layout,
+    storage: &dyn Storage,
+    blocks: &[Block],
+    method: SendMethod,
+    only_reads: impl FnOnce() -> bool,
+) -> io::Result<Option<Sendable>> {
+    match fill_by(method, pipes, layout, storage, blocks, false) {
+        Ok(pipe) => Ok(Some(Sendable::Piped(pipe))),
+        // A pipe is worth a thread hop, but not a wait for pieces that are hashed and written.
+        Err(NotSpliced::Waits) if only_reads() => Ok(None),
+        Err(_) => Ok(read_blocks(layout, storage, blocks, false)?.map(Sendable::Copied)),
+    }
+}
+
+/// Reads blocks on a thread that may wait for a device.
+pub(crate) fn read(
+    pipes: &Arc<Pipes>,
+    layout: &Layout,
+    storage: &dyn Storage,
+    blocks: &[Block],
+    method: SendMethod,
+) -> io::Result<Sendable> {
+    match fill_by(method, pipes, layout, storage, blocks, true) {
+        Ok(pipe) => Ok(Sendable::Piped(pipe)),
+        Err(_) => {
+            let read = read_blocks(layout, storage, blocks, true)?;
+            Ok(Sendable::Copied(read.unwrap_or_default()))
+        }
+    }
+}
+
+/// Fills a pipe, if that is the method.
+fn fill_by(
+    method: SendMethod,
+    pipes: &Arc<Pipes>,
+    layout: &Layout,
+    storage: &dyn Storage,
+    blocks: &[Block],
+    wait: bool,
+) -> Result<SplicePipe, NotSpliced> {
+    match method {
+        SendMethod::Splice => fill(pipes, layout, storage, blocks, wait),
+        SendMethod::Copy => Err(NotSpliced::Refused),
+    }
+}
+
+/// The pipes that wait for one peer, in order.
+#[derive(Debug)]
+pub(crate) struct PipeQueue {
+    /// Whether pipes are worth it on this connection at all.
+    suits: bool,
+    waiting: VecDeque<SplicePipe>,
+}
+
+impl PipeQueue {
+    pub(crate) fn of(stream: &Stream) -> PipeQueue {
+        PipeQueue { suits: stream.plain_tcp().is_some_and(suits), waiting: VecDeque::new() }
+    }
+
+    /// Returns whether the connection takes another pipe.
+    pub(crate) fn takes_more(&self) -> bool {
+        self.suits && self.waiting.len() < WAITING_MAX
+    }
+
+    pub(crate) fn push(&mut self, pipe: SplicePipe) {
+        self.waiting.push_back(pipe);
+    }
+
+    /// Appends small messages behind the last pipe's blocks; returns whether it could.
+    pub(crate) fn append(&mut self, messages: &[u8]) -> bool {
+        self.waiting.back_mut().is_some_and(|pipe| pipe.append(messages))
+    }
+
+    /// Moves into the stream what it takes of the first pipe at once; returns how many bytes.
+    /// `None` without a pipe.
+    pub(crate) fn pour(&mut self, stream: &Stream) -> Option<io::Result<usize>> {
+        let (pipe, tcp) = (self.waiting.front_mut()?, stream.plain_tcp()?);
+        let poured = tcp.try_io(Interest::WRITABLE, || pipe.pour(tcp));
+        if pipe.len() == 0 {
+            self.waiting.pop_front();
+        }
+        Some(poured)
+    }
+}
+
 /// Returns whether pipes are worth it on a connection: not where TCP paces (BBR). Such a socket
 /// takes little at a time, and pages then cost more than copies.
-pub(crate) fn suits(socket: &impl AsFd) -> bool {
+fn suits(socket: &impl AsFd) -> bool {
     congestion(socket).is_ok_and(|name| !name.starts_with("bbr"))
 }
 
 /// Why blocks are not in a pipe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum NotSpliced {
+enum NotSpliced {
     /// Reading may have to wait for a device.
     Waits,
     /// The caller must copy the blocks: they are few or short, no pipe is free, the system cannot
@@ -39,7 +162,7 @@ pub(crate) enum NotSpliced {
 }
 
 /// Puts blocks with their headers into a pipe. With `wait` false it never waits for a device.
-pub(crate) fn fill(
+fn fill(
     pipes: &Arc<Pipes>,
     layout: &Layout,
     storage: &dyn Storage,
@@ -123,7 +246,7 @@ mod tests {
     use crate::mail::splice_pipe::{ATOMIC, PIPES_MAX};
     use crate::testkit::torrent;
     use bt_peer_wire::piece_header;
-    use bt_piece_store::{MemStorage, read_blocks};
+    use bt_piece_store::MemStorage;
     use std::io::Read as _;
     use std::os::unix::net::UnixStream;
 
@@ -229,5 +352,40 @@ mod tests {
             "pages do not go there"
         );
         assert_eq!(fill_all().unwrap_err(), NotSpliced::Refused);
+    }
+
+    #[test]
+    fn blocks_are_copied_unless_everything_speaks_for_a_pipe() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, layout, storage, blocks) = torrent(dir.path());
+        let pipes = Arc::new(Pipes::default());
+        let is_piped = |takes_at_once, connection_takes_pipes, blocks: &[Block]| {
+            let method = send_method(takes_at_once, connection_takes_pipes);
+            let patient = read(&pipes, &layout, &storage, blocks, method).unwrap();
+            let cached = read_cached(&pipes, &layout, &storage, blocks, method, || true).unwrap();
+            let piped = matches!(patient, Sendable::Piped(_));
+            // Pages that are not in memory wait for a disk thread, in either way.
+            assert!(cached.is_none_or(|cached| matches!(cached, Sendable::Piped(_)) == piped));
+            piped
+        };
+        assert!(is_piped(true, true, &blocks));
+        assert!(!is_piped(false, true, &blocks), "the peer is slow");
+        assert!(!is_piped(true, false, &blocks), "the connection takes no pipes");
+        assert!(!is_piped(true, true, &blocks[..BLOCKS_MIN - 1]), "they are few");
+    }
+
+    #[test]
+    fn a_peer_that_takes_no_pipe_gets_no_more_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, layout, storage, blocks) = torrent(dir.path());
+        let pipes = Arc::new(Pipes::default());
+        let mut queue = PipeQueue { suits: true, waiting: VecDeque::new() };
+        for _ in 0..WAITING_MAX {
+            assert!(queue.takes_more());
+            queue.push(fill(&pipes, &layout, &storage, &blocks, true).unwrap());
+        }
+        assert!(!queue.takes_more());
+        queue.waiting.pop_front();
+        assert!(queue.takes_more());
     }
 }

@@ -10,26 +10,23 @@ use crate::mail::queues::{Inbox, Outboxes};
 use crate::mail::splice_pipe::SplicePipe;
 use crate::mail::to_shard::ToShard;
 use crate::net::buffers::Buffers;
-use crate::net::splice;
+use crate::net::splice::PipeQueue;
+use crate::net::stream::Stream;
 use bt_engine::{Input, PeerKey};
 use bt_peer_wire::{Connection, Incoming, Message, MessageAllowance, WireFault};
 use bt_types::{BLOCK_LEN, RawBlock, Time};
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::rc::Rc;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
 /// Slices given to one vectored write: thirty-two blocks with their headers.
 const WRITE_SLICES: usize = 64;
 /// Messages given to the shard at a time; then the other connections of its thread have their turn.
 const BATCH_MAX: usize = 2048;
-/// Pipes that wait for one peer. A peer that has not taken these gets no more.
-const CONDUITS_MAX: usize = 4;
 
 /// What a shard and a connection's task share: orders, and whether the connection takes pipes.
 #[derive(Debug, Default)]
@@ -147,7 +144,7 @@ impl From<io::Error> for End {
 /// bytes that it still holds are read first.
 pub(crate) async fn run(
     key: PeerKey,
-    stream: TcpStream,
+    stream: Stream,
     mut wire: Connection,
     mailbox: Rc<Mailbox>,
     to_shard: ShardQueues,
@@ -168,9 +165,8 @@ pub(crate) async fn run(
         reads_on: false,
         counted: 0,
         clock,
-        conduits: VecDeque::new(),
+        pipes: PipeQueue::of(&stream),
         small: Vec::new(),
-        suits_pipes: splice::suits(&stream),
     };
     loop {
         let step = async {
@@ -205,7 +201,7 @@ pub(crate) async fn run(
 
 /// Ends a duplicate connection, with our handshake as the last bytes. Sent earlier, the handshake
 /// might reach the peer before that of the other connection, and the peer would end that one.
-async fn refuse(stream: &TcpStream, wire: &Connection, mailbox: &Mailbox) -> End {
+async fn refuse(stream: &Stream, wire: &Connection, mailbox: &Mailbox) -> End {
     while !mailbox.hang_up.get() {
         mailbox.wake.notified().await;
     }
@@ -228,7 +224,7 @@ pub(crate) struct ShardQueues {
 
 struct Pump<'a> {
     key: PeerKey,
-    stream: &'a TcpStream,
+    stream: &'a Stream,
     wire: &'a mut Connection,
     mailbox: &'a Mailbox,
     to_shard: &'a ShardQueues,
@@ -239,11 +235,9 @@ struct Pump<'a> {
     counted: usize,
     clock: Clock,
     /// Blocks in pipes, in order: bytes that `wire` counts but does not hold.
-    conduits: VecDeque<SplicePipe>,
+    pipes: PipeQueue,
     /// Small messages on their way into a pipe.
     small: Vec<u8>,
-    /// Whether pipes are worth it on this connection at all.
-    suits_pipes: bool,
 }
 
 impl Pump<'_> {
@@ -293,7 +287,7 @@ impl Pump<'_> {
                     self.small.clear();
                     messages.iter().for_each(|message| message.encode(&mut self.small));
                     // In the pipe, too: a packet of their own would cost more.
-                    if self.conduits.back_mut().is_some_and(|pipe| pipe.append(&self.small)) {
+                    if self.pipes.append(&self.small) {
                         self.wire.send_elsewhere(self.small.len(), 0);
                     } else {
                         messages.iter().for_each(|message| self.wire.send(message));
@@ -305,7 +299,7 @@ impl Pump<'_> {
                 WireOrder::Payload(block, data) => self.wire.send_piece(block, data),
                 WireOrder::Piped(pipe) => {
                     self.wire.send_elsewhere(pipe.len(), pipe.payload());
-                    self.conduits.push_back(pipe);
+                    self.pipes.push(pipe);
                 }
                 #[cfg(test)]
                 WireOrder::Bug => panic!("a bug in a connection, for a test"),
@@ -333,15 +327,11 @@ impl Pump<'_> {
     /// Writes what the socket takes, and reports the payload that was sent.
     async fn write(&mut self) -> Result<(), End> {
         while self.wire.queued() > 0 {
-            let written = if let Some(pipe) =
-                self.conduits.front_mut().filter(|_| self.wire.begins_elsewhere())
-            {
-                let poured = self.stream.try_io(Interest::WRITABLE, || pipe.pour(self.stream));
-                if pipe.len() == 0 {
-                    self.conduits.pop_front();
-                }
-                poured
-            } else {
+            let poured = match self.wire.begins_elsewhere() {
+                true => self.pipes.pour(self.stream),
+                false => None,
+            };
+            let written = poured.unwrap_or_else(|| {
                 let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
                 let mut used = 0;
                 for (slice, chunk) in slices.iter_mut().zip(self.wire.chunks()) {
@@ -349,7 +339,7 @@ impl Pump<'_> {
                     used += 1;
                 }
                 self.stream.try_write_vectored(slices.get(..used).unwrap_or_default())
-            };
+            });
             match written {
                 Ok(0) => return Err(End::Closed),
                 Ok(n) => self.wire.wrote(n, self.clock.now()),
@@ -357,7 +347,7 @@ impl Pump<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.mailbox.takes_pipes.set(self.suits_pipes && self.conduits.len() < CONDUITS_MAX);
+        self.mailbox.takes_pipes.set(self.pipes.takes_more());
         let sent = self.wire.take_payload_written();
         if sent > 0 {
             self.allowance.credit(sent.div_ceil(u64::from(BLOCK_LEN)));
@@ -374,7 +364,7 @@ impl Pump<'_> {
     fn read(&mut self) -> Result<(), End> {
         let input = self.wire.input();
         self.to_shard.buffers.make_room(input);
-        match self.stream.try_read_buf(input) {
+        match self.stream.try_read(input) {
             Ok(0) => Err(End::Closed),
             Ok(_) => {
                 self.wire.heard(self.clock.now());
@@ -395,14 +385,16 @@ impl Drop for Pump<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::disk_order::SendMethod;
     use crate::mail::splice_pipe::Pipes;
+    use crate::net::splice::{self, Sendable};
     use crate::testkit::torrent;
     use bt_peer_wire::{Handshake, Reserved};
     use bt_piece_store::read_blocks;
     use bt_types::{InfoHash, PeerId};
     use std::sync::Arc;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     fn queues(inbox: mpsc::Sender<ToShard>) -> ShardQueues {
         ShardQueues {
@@ -414,7 +406,7 @@ mod tests {
     }
 
     /// Makes a connection's task whose handshake is done, and the other end of its socket.
-    async fn connected(clock: Clock) -> (TcpStream, TcpStream, Connection) {
+    async fn connected(clock: Clock) -> (Stream, TcpStream, Connection) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (far, _) = listener.accept().await.unwrap();
@@ -426,7 +418,7 @@ mod tests {
         };
         wire.receive(&shake.to_bytes());
         wire.next().unwrap();
-        (near, far, wire)
+        (Stream::Tcp(near), far, wire)
     }
 
     #[tokio::test]
@@ -508,7 +500,10 @@ mod tests {
         let (mailbox, clock, (inbox, mut from)) =
             (Rc::new(Mailbox::default()), Clock::start(), mpsc::channel(1024));
         let pipes = Arc::new(Pipes::default());
-        let piped = || splice::fill(&pipes, &layout, &storage, &blocks, true).unwrap();
+        let piped = || match splice::read(&pipes, &layout, &storage, &blocks, SendMethod::Splice) {
+            Ok(Sendable::Piped(pipe)) => pipe,
+            other => panic!("{other:?}"),
+        };
         let copied = read_blocks(&layout, &storage, &blocks, true).unwrap().unwrap();
         mailbox.send(vec![Message::Unchoke]);
         mailbox.serve_piped(piped());
@@ -518,6 +513,7 @@ mod tests {
         mailbox.serve_piped(piped());
         mailbox.send(vec![Message::Choke]);
         let wire = Connection::new(clock.now());
+        let near = Stream::Tcp(near);
         let end = run(PeerKey(1), near, wire, Rc::clone(&mailbox), queues(inbox), clock);
 
         let mut peer = Connection::new(clock.now());

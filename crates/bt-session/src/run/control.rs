@@ -14,6 +14,7 @@ use crate::mail::registry::Registry;
 use crate::mail::to_control::ToControl;
 use crate::mail::to_shard::ToShard;
 use crate::net::dial;
+use crate::net::listen::{BoundListener, Listener};
 use crate::net::lsd::{self, Lsd, ToLsd};
 use crate::net::network::NetworkWatch;
 use crate::net::udp;
@@ -32,7 +33,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::Instant;
@@ -70,11 +70,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) async fn run(
-        self,
-        listeners: Vec<std::net::TcpListener>,
-        mut from: mpsc::Receiver<ToControl>,
-    ) {
+    pub(crate) async fn run(self, listeners: Vec<Listener>, mut from: mpsc::Receiver<ToControl>) {
         let Control {
             clock,
             bugs,
@@ -94,7 +90,7 @@ impl Control {
             listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let waiting = Waiting::default();
         for listener in listeners {
-            let listener = match TcpListener::from_std(listener) {
+            let listener = match listener.bind() {
                 Ok(listener) => listener,
                 Err(error) => {
                     tracing::error!(%error, "cannot listen");
@@ -230,7 +226,7 @@ async fn keep_nodes(dht: Option<&DhtHandle>, save_nodes: &SaveNodes, is_end: boo
 type Waiting = Rc<RefCell<BTreeMap<u64, oneshot::Sender<()>>>>;
 
 async fn accept_loop(
-    listener: TcpListener,
+    listener: BoundListener,
     clock: Clock,
     bugs: Bugs,
     desk: SharedDesk,

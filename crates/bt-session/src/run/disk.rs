@@ -7,14 +7,14 @@
 //! worked on, and no other.
 
 use crate::mail::clock::Clock;
-use crate::mail::disk_order::{Attached, DiskOrder};
+use crate::mail::disk_order::{Attached, DiskOrder, SendMethod};
 use crate::mail::events::{AddError, Unsaved};
 use crate::mail::panics::{Bugs, Place};
 use crate::mail::splice_pipe::Pipes;
 use crate::mail::to_shard::ToShard;
-use crate::net::splice;
+use crate::net::splice::{self, Sendable};
 use bt_engine::{Input, PeerKey, TorrentKey};
-use bt_piece_store::{Done, Order, fault_of, read_blocks};
+use bt_piece_store::{Done, Order, fault_of};
 use bt_types::{Block, StoreFault, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -221,10 +221,9 @@ impl Thread {
                     desk.batch.push(order);
                 }
             }
-            DiskOrder::Read { peer, blocks, piped } => {
+            DiskOrder::Read { peer, blocks, method } => {
                 if let Some(desk) = self.torrents.get_mut(&key) {
-                    let pipes = piped.then_some(&self.pipes);
-                    desk.read(key, self.clock.now(), peer, blocks, pipes);
+                    desk.read(key, self.clock.now(), peer, blocks, method, &self.pipes);
                 }
             }
             DiskOrder::Settle => {
@@ -325,16 +324,13 @@ impl Desk {
         now: Time,
         peer: PeerKey,
         blocks: Vec<Block>,
-        pipes: Option<&Arc<Pipes>>,
+        method: SendMethod,
+        pipes: &Arc<Pipes>,
     ) {
         let Attached { layout, storage, worker, .. } = &mut *self.attached;
-        if let Some(Ok(pipe)) =
-            pipes.map(|pipes| splice::fill(pipes, layout, storage.as_ref(), &blocks, true))
-        {
-            return self.send(ToShard::Piped(peer, pipe));
-        }
-        let read = match read_blocks(layout, storage.as_ref(), &blocks, true) {
-            Ok(read) => read,
+        let read = match splice::read(pipes, layout, storage.as_ref(), &blocks, method) {
+            Ok(Sendable::Piped(pipe)) => return self.send(ToShard::Piped(peer, pipe)),
+            Ok(Sendable::Copied(read)) => Some(read),
             Err(error) => {
                 let fault = fault_of(&error);
                 let may_be_right = fault == StoreFault::Changed;
@@ -398,7 +394,7 @@ mod tests {
                 shard,
                 claim: Claim::default(),
             }));
-            desk.read(KEY, Time::ZERO, PeerKey(1), blocks, None);
+            desk.read(KEY, Time::ZERO, PeerKey(1), blocks, SendMethod::Copy, &Arc::default());
             desk.work(KEY, Time::ZERO);
             assert_eq!(desk.attached.worker.is_well(), !in_doubt, "{code}");
             drop(desk);

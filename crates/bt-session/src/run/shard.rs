@@ -23,6 +23,7 @@ use crate::mail::to_shard::{
 };
 use crate::mail::torrent::{SharedTorrent, Watched};
 use crate::net::dial;
+use crate::net::stream::Stream;
 use crate::net::wire::{self, End, Mailbox, ShardQueues};
 use crate::run::account::Account;
 use crate::run::disk::Disks;
@@ -33,7 +34,7 @@ use bt_engine::{
 use bt_net::Egress;
 use bt_peer_wire::{Handshake, Reserved};
 use bt_piece_store::{Layout, Storage};
-use bt_types::{Rng, Source, Time, normalise};
+use bt_types::{Rng, Source, Time};
 use bytes::Bytes;
 use held::Held;
 use std::collections::{BTreeMap, BTreeSet, btree_map};
@@ -42,7 +43,6 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 /// Messages taken from the inbox in one turn.
@@ -393,7 +393,7 @@ impl Shard {
     ) {
         let Some(entry) = self.torrents.get(&key) else { return };
         let Handshaken { stream, mut wire, handshake } = shaken;
-        let Ok(stream) = TcpStream::from_std(stream) else {
+        let Ok(stream) = Stream::bind(stream) else {
             self.engine.handle(self.clock.now(), Input::DialFailed(key, addr));
             return;
         };
@@ -402,8 +402,7 @@ impl Shard {
         }
         let peer = PeerKey(self.next_peer);
         self.next_peer += 1;
-        let local = stream.local_addr().ok().map(|local| normalise(local.ip()));
-        let mailbox = Rc::new(Mailbox::new(local));
+        let mailbox = Rc::new(Mailbox::new(stream.local_ip()));
         self.peers.insert(peer, Rc::clone(&mailbox));
         let outbound = pass.is_none();
         if outbound {

@@ -8,9 +8,8 @@
 use super::{Shard, Stage};
 use crate::mail::disk_order::DiskOrder;
 use crate::mail::to_control::ToControl;
-use crate::net::splice::{self, NotSpliced};
+use crate::net::splice::{self, Sendable};
 use bt_engine::{CloseReason, Discovery, Input, Output, PeerKey, TorrentKey};
-use bt_piece_store::read_blocks;
 use bt_tracker_wire::{Event, Failure};
 use bt_types::Block;
 use bytes::Bytes;
@@ -114,24 +113,17 @@ impl Shard {
             return;
         };
         let Some(mailbox) = self.peers.get(&peer) else { return };
-        let worth_it = at_once && mailbox.takes_pipes();
-        let piped = worth_it
-            .then(|| splice::fill(self.disks.pipes(), layout, storage.as_ref(), &blocks, false));
-        let read = match piped {
-            Some(Ok(pipe)) => return mailbox.serve_piped(pipe),
-            // A pipe is worth a thread hop, but not a wait for pieces that are hashed and written.
-            Some(Err(NotSpliced::Waits)) if self.disks.only_reads(key) => Ok(None),
-            _ => read_blocks(layout, storage.as_ref(), &blocks, false),
-        };
-        match read {
-            Ok(Some(data)) => {
+        let method = splice::send_method(at_once, mailbox.takes_pipes());
+        let only_reads = || self.disks.only_reads(key);
+        let (pipes, storage) = (self.disks.pipes(), storage.as_ref());
+        match splice::read_cached(pipes, layout, storage, &blocks, method, only_reads) {
+            Ok(Some(Sendable::Piped(pipe))) => mailbox.serve_piped(pipe),
+            Ok(Some(Sendable::Copied(data))) => {
                 self.deliver(peer, blocks.into_iter().zip(data.into_iter().map(Some)).collect())
             }
             // A cache miss, or an error. The disk thread finds the error again: it stops the
             // torrent, and these blocks count as not read.
-            Ok(None) | Err(_) => {
-                self.to_disk.push((key, DiskOrder::Read { peer, blocks, piped: piped.is_some() }))
-            }
+            Ok(None) | Err(_) => self.to_disk.push((key, DiskOrder::Read { peer, blocks, method })),
         }
     }
 
