@@ -13,4 +13,5 @@ pub(crate) mod network;
 pub(crate) mod splice;
 pub(crate) mod stream;
 pub(crate) mod udp;
+pub(crate) mod udp_port;
 pub(crate) mod wire;

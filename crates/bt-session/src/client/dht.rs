@@ -24,6 +24,7 @@
 use crate::mail::clock::Clock;
 use crate::mail::events::StartError;
 use crate::net::udp;
+use crate::net::udp_port::UdpPort;
 use crate::run::dht::Driver;
 use crate::run::start::{os_rng, spawn};
 use bt_net::{Egress, EgressConfig};
@@ -62,8 +63,13 @@ impl Dht {
         let listen =
             sockets.iter().map(std::net::UdpSocket::local_addr).collect::<io::Result<Vec<_>>>()?;
         let egress = Egress::new(EgressConfig::default())?;
-        let (driver, handle) = Driver::new(Clock::start(), os_rng()?, egress, sockets, config)?;
-        let thread = spawn("bt-dht", move || driver.run())?;
+        let mut port = UdpPort::new(sockets)?;
+        let (clock, guest) = (Clock::start(), port.dht_guest());
+        let (driver, handle) = Driver::new(clock, os_rng()?, egress, guest, config);
+        let thread = spawn("bt-dht", move || {
+            port.start();
+            driver.run()
+        })?;
         Ok(Dht { handle, listen, thread: Some(thread) })
     }
 

@@ -20,6 +20,7 @@ use crate::mail::to_shard::{self, ToShard};
 use crate::mail::torrent::Watched;
 use crate::net::listen::{self, Listener};
 use crate::net::udp;
+use crate::net::udp_port::UdpPort;
 use crate::run::announces::Ourselves;
 use crate::run::control::Control;
 use crate::run::dht::Driver;
@@ -34,7 +35,7 @@ use bt_tracker_client::TrackerClient;
 use bt_types::{InfoHash, PeerId};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -137,19 +138,16 @@ impl Session {
 
         let state_dir = StateDir::new(config.state_dir);
         let sockets = udp::bind_beside(&listen);
-        let (dht, dht_port, idle_udp) = match config.dht {
+        let (udp, dht, dht_port) = match config.dht {
             Some(dht) => {
-                let sockets = sockets?;
-                let port =
-                    sockets.first().map(UdpSocket::local_addr).transpose()?.map(|addr| addr.port());
+                let mut udp = UdpPort::new(sockets?)?;
+                let guest = udp.dht_guest();
+                let port = guest.sender.local_addrs().next().map(|addr| addr.port());
                 let config = DhtConfig { saved: [state_dir.nodes(), dht.saved].concat(), ..dht };
-                (
-                    Some(Driver::new(clock, rng.fork(), egress.clone(), sockets, config)?),
-                    port,
-                    Vec::new(),
-                )
+                let dht = Driver::new(clock, rng.fork(), egress.clone(), guest, config);
+                (udp, Some(dht), port)
             }
-            None => (None, None, sockets.unwrap_or_default()),
+            None => (UdpPort::new(sockets.unwrap_or_default())?, None, None),
         };
         let dht_handle = dht.as_ref().map(|(_, handle)| handle.clone());
         let (lsd, pex) = (config.lsd, config.pex);
@@ -197,7 +195,7 @@ impl Session {
             rng,
             save_nodes: Arc::new(move |nodes| state_dir_too.save_nodes(nodes)),
             dht,
-            idle_udp,
+            udp,
             lsd,
             shards: shards.iter().map(|(shard, _)| shard.clone()).collect(),
         };

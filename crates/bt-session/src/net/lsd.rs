@@ -7,17 +7,19 @@
 //! Announces from hosts outside our networks are ignored. A machine without multicast gets a line
 //! in its log and no error.
 
+mod sockets;
 mod swarms;
 
 use crate::mail::clock::{Clock, sleep_until};
 use crate::mail::registry::Registry;
 use crate::mail::to_shard::ToShard;
 use crate::net::interfaces::{self, Interface};
-use crate::net::udp::{SOCKET_REST, UdpPort};
+use crate::net::udp::SOCKET_REST;
 use bt_engine::{Discovery, Input, TorrentKey};
 use bt_tracker_wire::{LSD_MAX, LSD_V4, LSD_V6, LocalAnnounce};
 use bt_types::{InfoHash, Rng};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use sockets::GroupSockets;
 use std::cell::RefCell;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -49,7 +51,7 @@ pub(crate) struct Lsd {
     swarms: Swarms,
     /// The addresses where peers can connect to us.
     listen: Vec<SocketAddr>,
-    port: UdpPort,
+    sockets: GroupSockets,
     interfaces: Vec<Interface>,
 }
 
@@ -62,7 +64,14 @@ impl Lsd {
     ) -> Lsd {
         let cookie = format!("bt-{:08x}", rng.next_u32());
         let swarms = Swarms::new(listen.first().map_or(0, SocketAddr::port), cookie, rng);
-        Lsd { clock, registry, swarms, listen, port: UdpPort::default(), interfaces: Vec::new() }
+        Lsd {
+            clock,
+            registry,
+            swarms,
+            listen,
+            sockets: GroupSockets::default(),
+            interfaces: Vec::new(),
+        }
     }
 
     /// Runs until the session is gone.
@@ -78,7 +87,7 @@ impl Lsd {
                 }
             }
         }
-        self.port = UdpPort::open(sockets).await;
+        self.sockets = GroupSockets::open(sockets).await;
         self.join();
         let mut buffer = vec![0; LSD_MAX];
         loop {
@@ -89,7 +98,7 @@ impl Lsd {
                     Some(ToLsd::Leave(key)) => self.swarms.leave(key),
                     None => return,
                 },
-                readable = self.port.readable() => match readable {
+                readable = self.sockets.readable() => match readable {
                     Ok(index) => {
                         self.receive(index, &mut buffer).await;
                         // Other tasks have their turn after each batch.
@@ -112,11 +121,11 @@ impl Lsd {
             Err(error) => tracing::info!(%error, "cannot list the network interfaces"),
         }
         for interface in &self.interfaces {
-            let v4 = interface.v4.zip(self.port.socket(true));
+            let v4 = interface.v4.zip(self.sockets.socket(true));
             let v4 = v4.map_or(Ok(()), |(ip, socket)| {
                 SockRef::from(socket).join_multicast_v4(LSD_V4.ip(), &ip)
             });
-            let v6 = self.port.socket(false).filter(|_| interface.v6);
+            let v6 = self.sockets.socket(false).filter(|_| interface.v6);
             let v6 = v6.map_or(Ok(()), |socket| {
                 SockRef::from(socket).join_multicast_v6(LSD_V6.ip(), interface.index)
             });
@@ -149,11 +158,11 @@ impl Lsd {
     }
 
     fn say(&self, announce: &LocalAnnounce, interface: &Interface) -> io::Result<()> {
-        if let Some((ip, socket)) = interface.v4.zip(self.port.socket(true)) {
+        if let Some((ip, socket)) = interface.v4.zip(self.sockets.socket(true)) {
             SockRef::from(socket).set_multicast_if_v4(&ip)?;
             socket.try_send_to(&announce.write(LSD_V4.into()), LSD_V4.into())?;
         }
-        if let Some(socket) = self.port.socket(false).filter(|_| interface.v6) {
+        if let Some(socket) = self.sockets.socket(false).filter(|_| interface.v6) {
             SockRef::from(socket).set_multicast_if_v6(interface.index)?;
             socket.try_send_to(&announce.write(LSD_V6.into()), LSD_V6.into())?;
         }
@@ -162,7 +171,7 @@ impl Lsd {
 
     async fn receive(&mut self, index: usize, buffer: &mut [u8]) {
         for _ in 0..BATCH {
-            let Some((len, from)) = self.port.receive(index, buffer) else { return };
+            let Some((len, from)) = self.sockets.receive(index, buffer) else { return };
             if !interfaces::is_neighbour(&self.interfaces, from.ip()) {
                 continue;
             }

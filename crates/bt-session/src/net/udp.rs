@@ -1,16 +1,15 @@
-//! The one UDP port of a client: a socket for each address family, and its protocols told apart.
+//! The sockets of the one UDP port of a client, one for each address family, and its protocols told
+//! apart.
 //!
 //! Decides: which sockets exist, and to which protocol a datagram belongs.
-//! Must not know: what a datagram says.
-//! Invariant: no datagram goes to an address that `may_name` forbids to the source that named it.
+//! Must not know: what a datagram says; which task uses a socket.
+//! Invariant: the sockets beside TCP listeners are all on one port.
 
 use crate::mail::events::StartError;
-use bt_types::{Source, may_name};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
-use tokio::net::UdpSocket;
 
 /// Wait after a socket failed, so that a loop does not spin.
 pub(crate) const SOCKET_REST: Duration = Duration::from_millis(200);
@@ -51,95 +50,6 @@ pub(crate) fn refuse_utp(packet: &[u8]) -> Option<[u8; 20]> {
         return None;
     };
     Some([RESET, 0, id_high, id_low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, seq_high, seq_low])
-}
-
-/// The sockets, on the thread that uses them.
-#[derive(Debug, Default)]
-pub(crate) struct UdpPort {
-    sockets: Vec<UdpSocket>,
-}
-
-impl UdpPort {
-    /// Takes sockets into the runtime of this thread; an unusable socket is logged and left out.
-    pub(crate) async fn open(sockets: Vec<std::net::UdpSocket>) -> UdpPort {
-        let mut port = UdpPort::default();
-        for socket in sockets {
-            match UdpSocket::from_std(socket) {
-                // The runtime must have seen a socket writable before a write without waiting
-                // succeeds.
-                Ok(socket) => match socket.writable().await {
-                    Ok(()) => port.sockets.push(socket),
-                    Err(error) => tracing::error!(%error, "cannot use a UDP socket"),
-                },
-                Err(error) => tracing::error!(%error, "cannot use a UDP socket"),
-            }
-        }
-        port
-    }
-
-    /// Returns the socket of IPv4, or of IPv6.
-    pub(crate) fn socket(&self, is_v4: bool) -> Option<&UdpSocket> {
-        self.sockets
-            .iter()
-            .find(|socket| socket.local_addr().is_ok_and(|own| own.is_ipv4() == is_v4))
-    }
-
-    /// Waits for a datagram; returns the index of the first socket that has one.
-    pub(crate) async fn readable(&self) -> io::Result<usize> {
-        let mut readable: Vec<_> =
-            self.sockets.iter().map(|socket| Box::pin(socket.readable())).collect();
-        std::future::poll_fn(|context| {
-            for (index, socket) in readable.iter_mut().enumerate() {
-                if let std::task::Poll::Ready(result) = socket.as_mut().poll(context) {
-                    return std::task::Poll::Ready(result.map(|()| index));
-                }
-            }
-            std::task::Poll::Pending
-        })
-        .await
-    }
-
-    /// Receives one datagram of a socket: its length in the buffer, and its sender. `None` when
-    /// there is none.
-    pub(crate) fn receive(&self, index: usize, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        // An error of an earlier send may be reported here; the next call goes on.
-        self.sockets.get(index)?.try_recv_from(buffer).ok()
-    }
-
-    /// Sends if `named_by` may name the address. A datagram that cannot leave now is lost.
-    pub(crate) fn send(&self, to: SocketAddr, named_by: Source, bytes: &[u8]) -> bool {
-        may_name(named_by, to)
-            && self.socket(to.is_ipv4()).is_some_and(|socket| match socket.try_send_to(bytes, to) {
-                Ok(_) => true,
-                Err(error) => {
-                    tracing::debug!(%to, %error, "cannot send");
-                    false
-                }
-            })
-    }
-}
-
-/// Refuses every uTP connection, on a port that has no other use.
-pub(crate) async fn refuse_all(sockets: Vec<std::net::UdpSocket>) {
-    let port = UdpPort::open(sockets).await;
-    let mut buffer = [0; 64];
-    loop {
-        match port.readable().await {
-            Ok(index) => {
-                while let Some((len, from)) = port.receive(index, &mut buffer) {
-                    if let Some(refusal) = refuse_utp(buffer.get(..len).unwrap_or_default()) {
-                        port.send(from, Source::Host(from.ip()), &refusal);
-                    }
-                    // Other tasks have their turn after each datagram.
-                    tokio::task::yield_now().await;
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot receive");
-                tokio::time::sleep(SOCKET_REST).await;
-            }
-        }
-    }
 }
 
 /// Opens sockets at these addresses, at most one of each family. With none asked, both on any port;

@@ -17,7 +17,7 @@ use crate::net::dial;
 use crate::net::listen::{BoundListener, Listener};
 use crate::net::lsd::{self, Lsd, ToLsd};
 use crate::net::network::NetworkWatch;
-use crate::net::udp;
+use crate::net::udp_port::UdpPort;
 use crate::run::announces::{Announces, Ourselves};
 use crate::run::dht::Driver;
 use crate::run::lookups::Lookups;
@@ -61,8 +61,7 @@ pub(crate) struct Control {
     pub(crate) save_nodes: SaveNodes,
     /// The DHT node, not yet running, and its handle.
     pub(crate) dht: Option<(Driver, DhtHandle)>,
-    /// The UDP sockets, if no DHT node has them.
-    pub(crate) idle_udp: Vec<std::net::UdpSocket>,
+    pub(crate) udp: UdpPort,
     /// Whether LSD (BEP 14) looks for peers on the local network.
     pub(crate) lsd: bool,
     /// All shards, to be told when this machine's network changes.
@@ -81,7 +80,7 @@ impl Control {
             rng,
             save_nodes,
             dht,
-            idle_udp,
+            udp,
             lsd,
             shards,
         } = self;
@@ -108,13 +107,11 @@ impl Control {
         }
         let mut announces =
             Announces::new(clock, bugs, desk, trackers, ourselves, Rc::clone(&registry));
+        udp.start();
         let dht = dht.map(|(driver, handle)| {
             spawn_local(driver.run());
             handle
         });
-        if dht.is_none() {
-            spawn_local(udp::refuse_all(idle_udp));
-        }
         let mut lookups = Lookups::new(dht.clone(), ourselves.port, Rc::clone(&registry));
         let to_lsd = lsd.then(|| {
             let (to, inbox) = mpsc::channel(lsd::INBOX_MAX);

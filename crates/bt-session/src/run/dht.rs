@@ -6,26 +6,21 @@
 
 use crate::mail::clock::Clock;
 use crate::mail::dht::{DhtHandle, DhtStatus, ToDht};
-use crate::mail::events::StartError;
-use crate::net::udp::{self, DatagramKind, SOCKET_REST, UdpPort};
-use bt_dht::{
-    Ask, AskKey, Config, Contact, DATAGRAM_MAX, Event, Input, LookupReport, Node, Output,
-};
+use crate::net::udp_port::{BATCH, Datagram, UdpGuest, UdpSender};
+use bt_dht::{Ask, AskKey, Config, Contact, Event, Input, LookupReport, Node, Output};
 use bt_net::Egress;
-use bt_types::{Closeness, Rng, Source, closeness};
+use bt_types::{Closeness, Rng, closeness};
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// Messages that wait for the node's task.
 const INBOX_MAX: usize = 256;
 /// Addresses of routers that wait for the node's task.
 const ROUTERS_MAX: usize = 32;
-/// Datagrams read from one socket in a row, before other work has its turn.
-const BATCH: usize = 64;
 /// Time to resolve a router's name, and the wait before another try.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 const RESOLVE_AGAIN: Duration = Duration::from_secs(30);
@@ -57,7 +52,7 @@ impl Default for DhtConfig {
 pub(crate) struct Driver {
     clock: Clock,
     node: Node,
-    sockets: Vec<UdpSocket>,
+    guest: UdpGuest,
     egress: Egress,
     from: mpsc::Receiver<ToDht>,
     bootstrap: Vec<String>,
@@ -65,15 +60,15 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Makes a node on these sockets, and its handle.
+    /// Makes a node that is a guest of a UDP port, and its handle.
     pub(crate) fn new(
         clock: Clock,
         rng: Rng,
         egress: Egress,
-        sockets: Vec<UdpSocket>,
+        guest: UdpGuest,
         config: DhtConfig,
-    ) -> Result<(Driver, DhtHandle), StartError> {
-        let listen = sockets.iter().map(UdpSocket::local_addr).collect::<io::Result<Vec<_>>>()?;
+    ) -> (Driver, DhtHandle) {
+        let listen: Vec<SocketAddr> = guest.sender.local_addrs().collect();
         let node_config = Config {
             v4: listen.iter().any(SocketAddr::is_ipv4),
             v6: listen.iter().any(SocketAddr::is_ipv6),
@@ -87,15 +82,14 @@ impl Driver {
         node.handle(clock.now(), Input::Saved(config.saved));
         let (to, from) = mpsc::channel(INBOX_MAX);
         let (tell, status) = watch::channel(DhtStatus::default());
-        let driver =
-            Driver { clock, node, sockets, egress, from, bootstrap: config.bootstrap, tell };
-        Ok((driver, DhtHandle::new(to, status)))
+        let driver = Driver { clock, node, guest, egress, from, bootstrap: config.bootstrap, tell };
+        (driver, DhtHandle::new(to, status))
     }
 
     /// Runs until stopped, or until every handle is gone.
     pub(crate) async fn run(self) {
-        let Driver { clock, node, sockets, egress, mut from, bootstrap, tell } = self;
-        let port = UdpPort::open(sockets).await;
+        let Driver { clock, node, guest, egress, mut from, bootstrap, tell } = self;
+        let UdpGuest { mut inbox, sender } = guest;
         let (found, mut resolved) = mpsc::channel(ROUTERS_MAX);
         let mut resolving = tokio::task::JoinSet::new();
         let mut resolve_more = |router: String| {
@@ -105,8 +99,9 @@ impl Driver {
             }
         };
         bootstrap.into_iter().for_each(&mut resolve_more);
-        let mut work = Work { clock, node, asked: BTreeMap::new(), next_ask: 0, port, tell };
-        let mut buffer = vec![0; DATAGRAM_MAX + 1];
+        let mut work = Work { clock, node, asked: BTreeMap::new(), next_ask: 0, sender, tell };
+        let mut datagrams = Vec::with_capacity(BATCH);
+        let mut has_port = true;
         loop {
             work.carry_out();
             let deadline =
@@ -121,18 +116,12 @@ impl Driver {
                     None => return,
                 },
                 Some(router) = resolved.recv() => work.node.handle(clock.now(), Input::Router(router)),
-                readable = work.port.readable() => match readable {
-                    Ok(index) => {
-                        work.receive(index, &mut buffer);
-                        // Other tasks have their turn after each batch: a socket that is never
-                        // empty does not block them.
-                        tokio::task::yield_now().await;
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot receive");
-                        sleep(SOCKET_REST).await;
-                    }
-                },
+                count = inbox.recv_many(&mut datagrams, BATCH), if has_port => {
+                    has_port = count > 0;
+                    work.receive(datagrams.drain(..));
+                    // Other tasks have their turn after each batch.
+                    yield_now().await;
+                }
                 () = sleep_until(deadline) => work.node.wake(clock.now()),
             }
         }
@@ -145,7 +134,7 @@ struct Work {
     /// The callers that wait for answers, by question.
     asked: BTreeMap<AskKey, (mpsc::Sender<Event>, oneshot::Sender<LookupReport>)>,
     next_ask: u64,
-    port: UdpPort,
+    sender: UdpSender,
     tell: watch::Sender<DhtStatus>,
 }
 
@@ -157,24 +146,14 @@ impl Work {
         self.node.handle(self.clock.now(), Input::Ask(key, ask));
     }
 
-    fn receive(&mut self, index: usize, buffer: &mut [u8]) {
+    fn receive(&mut self, datagrams: impl Iterator<Item = Datagram>) {
         let now = self.clock.now();
-        for _ in 0..BATCH {
-            let Some((len, from)) = self.port.receive(index, buffer) else { return };
-            let bytes = buffer.get(..len).unwrap_or_default();
-            match DatagramKind::of(bytes) {
-                DatagramKind::Dht => {
-                    self.tell.send_modify(|status| status.received += 1);
-                    self.node.handle(now, Input::Datagram { from, bytes });
-                }
-                DatagramKind::Utp => {
-                    if let Some(refusal) = udp::refuse_utp(bytes) {
-                        self.port.send(from, Source::Host(from.ip()), &refusal);
-                    }
-                }
-                DatagramKind::Unknown => {}
-            }
+        let mut received = 0;
+        for Datagram { from, bytes } in datagrams {
+            received += 1;
+            self.node.handle(now, Input::Datagram { from, bytes: &bytes });
         }
+        self.tell.send_modify(|status| status.received += received);
     }
 
     /// Sends the node's datagrams, passes its events on, and cancels questions whose callers are
@@ -184,7 +163,7 @@ impl Work {
         while let Some(output) = self.node.poll() {
             match output {
                 Output::Send { to, named_by, bytes } => {
-                    sent += u64::from(self.port.send(to, named_by, &bytes))
+                    sent += u64::from(self.sender.send(to, named_by, bytes))
                 }
                 Output::Event(event) => self.news(event),
             }
@@ -254,9 +233,11 @@ async fn resolve(egress: Egress, router: String, found: mpsc::Sender<SocketAddr>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::udp_port::UdpPort;
     use bt_net::EgressConfig;
     use std::collections::BTreeSet;
-    use tokio::task::{LocalSet, spawn_local, yield_now};
+    use std::net::UdpSocket;
+    use tokio::task::{LocalSet, spawn_local};
 
     #[tokio::test]
     async fn a_flood_of_datagrams_leaves_others_their_turn() {
@@ -268,16 +249,13 @@ mod tests {
             flood.send_to(b"d", at).unwrap();
         }
         let egress = Egress::new(EgressConfig::default()).unwrap();
-        let (driver, handle) = Driver::new(
-            Clock::start(),
-            Rng::from_seed(1),
-            egress,
-            vec![socket],
-            DhtConfig::default(),
-        )
-        .unwrap();
+        let mut port = UdpPort::new(vec![socket]).unwrap();
+        let (clock, rng) = (Clock::start(), Rng::from_seed(1));
+        let (driver, handle) =
+            Driver::new(clock, rng, egress, port.dht_guest(), DhtConfig::default());
         let tasks = LocalSet::new();
         let seen = tasks.run_until(async {
+            port.start();
             spawn_local(driver.run());
             let mut seen = BTreeSet::new();
             while seen.last() != Some(&(2 * BATCH as u64)) {
