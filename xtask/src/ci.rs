@@ -17,6 +17,7 @@ type Step = (&'static str, &'static [&'static str]);
 const CHECKS: &[Step] = &[
     ("format", &["fmt", "--all", "--check"]),
     ("tidy", &["run", "--quiet", "--package", "xtask", "--", "tidy"]),
+    ("api", &["run", "--quiet", "--package", "xtask", "--", "api"]),
     ("lints", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     ("tests", &["test", "--quiet", "--workspace", "--exclude", "bt-tests"]),
     ("docs", &["doc", "--quiet", "--no-deps", "--workspace"]),

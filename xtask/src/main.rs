@@ -4,6 +4,7 @@
 //! Invariant: a tool that finds something wrong ends with a code other than 0.
 #![forbid(unsafe_code)]
 
+mod api;
 mod bench;
 mod beps;
 mod ci;
@@ -40,6 +41,8 @@ enum Task {
         #[arg(long, default_value_os_t = root())]
         root: PathBuf,
     },
+    /// Compare the public interface of every library crate with docs/api, or write it there
+    Api(api::Args),
     /// Run a named simulation; equal seeds give equal traces
     Sim(sim::Args),
     /// Real `bt` processes over loopback: a tracker, seeds, leechers; compares every copy
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Ci => ci::run(&root()),
         Task::Tidy { root } => tidy::run(&root),
+        Task::Api(args) => api::run(&args, &root()),
         Task::Sim(args) => sim::run(&args),
         Task::SwarmTest(args) => swarm::run(&args),
         Task::Bench(args) => bench::run(&args, &root()),
