@@ -24,6 +24,7 @@ mod moving;
 mod poison;
 mod private;
 mod resume;
+mod saved;
 mod screens;
 mod select;
 mod tour;

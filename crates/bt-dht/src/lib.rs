@@ -72,7 +72,7 @@ pub use message::{
 };
 pub use node::Node;
 pub use read::Malformed;
-pub use saved::{read_contacts, write_contacts};
+pub use saved::{ContactsError, read_contacts, write_contacts};
 pub use secure::{is_secure, secure_id};
 
 /// Compiles the example of the README.

@@ -1,8 +1,10 @@
 //! The nodes that one run saves for the next, as bytes.
 //!
-//! Decides: their form: a bencoded dictionary of `nodes` and `nodes6`, as in answers (BEP 5, 32).
+//! Decides: their form: a bencoded dictionary of `nodes` and `nodes6`, as in answers (BEP 5, 32),
+//! and `version`.
 //! Must not know: where they are stored.
-//! Invariant: written nodes are read back; any other bytes are refused whole.
+//! Invariant: written nodes are read back; any other bytes are refused whole. Bytes of a newer
+//! version are told from damaged ones.
 
 use crate::contact::{Contact, Family, compact, read_compact};
 use alloc::vec::Vec;
@@ -10,9 +12,22 @@ use bt_bencoding::{Cursor, Kind, Limits, write};
 
 /// Most nodes that are written or read.
 pub(crate) const SAVED_MAX: usize = 256;
-/// Most bytes that these nodes take: 38 each, keys and lengths.
-const BYTES_MAX: usize = SAVED_MAX * 38 + 64;
-const LIMITS: Limits = Limits { depth: 2, tokens: 8, bytes: BYTES_MAX, odd_numbers: false };
+/// The version that is written. Bytes without a version are of the first one.
+const VERSION: i64 = 1;
+/// Enough for any dictionary with a version, so that one of a newer version is known as such. 256
+/// nodes take less than 10 KiB.
+const LIMITS: Limits = Limits { depth: 8, tokens: 4096, bytes: 64 << 10, odd_numbers: false };
+
+/// Why bytes are no saved nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ContactsError {
+    /// A newer version wrote them.
+    #[error("a newer version of bt wrote it (format {0}, and this version knows {VERSION})")]
+    Newer(i64),
+    /// They are anything else.
+    #[error("this is no list of DHT nodes")]
+    Malformed,
+}
 
 /// Writes these nodes as bytes, only the first 256.
 pub fn write_contacts(contacts: &[Contact]) -> Vec<u8> {
@@ -21,16 +36,27 @@ pub fn write_contacts(contacts: &[Contact]) -> Vec<u8> {
         w.dict(|d| {
             d.key(b"nodes").bytes(&compact(contacts, Family::V4));
             d.key(b"nodes6").bytes(&compact(contacts, Family::V6));
+            d.key(b"version").int(VERSION);
         })
     })
 }
 
-/// Reads the bytes of [`write_contacts`]; `None` for any other bytes.
-pub fn read_contacts(bytes: &[u8]) -> Option<Vec<Contact>> {
-    let root = Cursor::parse(bytes, LIMITS).ok().filter(|root| root.kind() == Kind::Dict)?;
-    let mut contacts = read_compact(root.get(b"nodes")?.as_bytes()?, Family::V4)?;
-    contacts.extend(read_compact(root.get(b"nodes6")?.as_bytes()?, Family::V6)?);
-    (contacts.len() <= SAVED_MAX).then_some(contacts)
+/// Reads the bytes of [`write_contacts`], 64 KiB at most.
+pub fn read_contacts(bytes: &[u8]) -> Result<Vec<Contact>, ContactsError> {
+    let root = Cursor::parse(bytes, LIMITS).ok().filter(|root| root.kind() == Kind::Dict);
+    let root = root.ok_or(ContactsError::Malformed)?;
+    match root.get(b"version").map(|version| version.as_int()) {
+        None | Some(Some(VERSION)) => {}
+        Some(Some(newer)) if newer > VERSION => return Err(ContactsError::Newer(newer)),
+        Some(_) => return Err(ContactsError::Malformed),
+    }
+    let read = |key: &[u8], family| read_compact(root.get(key)?.as_bytes()?, family);
+    let both = read(b"nodes", Family::V4).zip(read(b"nodes6", Family::V6));
+    let contacts = both.map(|(v4, v6)| [v4, v6].concat()).ok_or(ContactsError::Malformed)?;
+    if contacts.len() > SAVED_MAX {
+        return Err(ContactsError::Malformed);
+    }
+    Ok(contacts)
 }
 
 #[cfg(test)]
@@ -46,8 +72,8 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let some = [contact(1, "1.2.3.4:5"), contact(2, "[2001:db8::1]:6")];
-        assert_eq!(read_contacts(&write_contacts(&some)), Some(some.to_vec()));
-        assert_eq!(read_contacts(&write_contacts(&[])), Some(Vec::new()));
+        assert_eq!(read_contacts(&write_contacts(&some)), Ok(some.to_vec()));
+        assert_eq!(read_contacts(&write_contacts(&[])), Ok(Vec::new()));
         let many: Vec<Contact> =
             (0..300).map(|n| contact(n, &format!("[2001:db8::{n:x}]:6"))).collect();
         assert_eq!(read_contacts(&write_contacts(&many)).unwrap(), many[..256]);
@@ -57,7 +83,7 @@ mod tests {
     fn anything_else_is_refused() {
         let good = write_contacts(&[contact(1, "1.2.3.4:5")]);
         for cut in 0..good.len() {
-            assert_eq!(read_contacts(&good[..cut]), None, "{cut}");
+            assert_eq!(read_contacts(&good[..cut]), Err(ContactsError::Malformed), "{cut}");
         }
         let long = format!("d5:nodes{}:{}6:nodes60:e", 26 * 400, "x".repeat(26 * 400));
         for bytes in [
@@ -66,10 +92,24 @@ mod tests {
             b"d5:nodes0:e",
             b"d5:nodesi1e6:nodes60:e",
             b"d5:nodes3:abc6:nodes60:e",
+            b"d5:nodes0:6:nodes60:7:version1:1e",
+            b"d5:nodes0:6:nodes60:7:versioni0ee",
             long.as_bytes(),
         ] {
-            assert_eq!(read_contacts(bytes), None, "{}", bytes.escape_ascii());
+            let read = read_contacts(bytes);
+            assert_eq!(read, Err(ContactsError::Malformed), "{}", bytes.escape_ascii());
         }
-        assert_eq!(read_contacts(&[&good[..], b"x"].concat()), None);
+        assert_eq!(read_contacts(&[&good[..], b"x"].concat()), Err(ContactsError::Malformed));
+    }
+
+    #[test]
+    fn the_first_files_had_no_version_and_a_newer_one_is_named() {
+        let some = [contact(1, "1.2.3.4:5")];
+        let text = write_contacts(&some).strip_suffix(b"7:versioni1ee").unwrap().to_vec();
+        assert_eq!(read_contacts(&[&text[..], b"e"].concat()), Ok(some.to_vec()));
+        let newer = [&text[..], b"7:versioni2ee"].concat();
+        assert_eq!(read_contacts(&newer), Err(ContactsError::Newer(2)));
+        let other = b"d5:tablelld4:kindi3eeee7:versioni9ee";
+        assert_eq!(read_contacts(other), Err(ContactsError::Newer(9)));
     }
 }

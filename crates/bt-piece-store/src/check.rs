@@ -117,6 +117,9 @@ pub fn open_torrent(
     progress: &Progress,
     claim: &mut dyn FnMut(Use) -> Result<(), OpenError>,
 ) -> Result<Opened, OpenError> {
+    if journal.is_of_version_1() {
+        journal.take_over(&stat_files(layout, storage)?);
+    }
     let known = journal.known();
     let looked = look(layout, digests, known, storage, trust, progress)?;
     let Looked { have, stats, hashed, adopted, was_deleted } = &looked;

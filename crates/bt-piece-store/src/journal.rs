@@ -20,23 +20,28 @@
 //! not "have" counts as dirty. The first record makes the file, so a torrent that was refused at
 //! opening has none.
 //!
+//! A journal of an older version is taken over if it vouches for files as they look now
+//! (`version_1.rs`). One of a newer version is refused and stays as it is.
+//!
 //! `B` comes when a file was made and before it is written to, and within 4 ms after each batch of
 //! writes. A later difference is the work of another program, or of us in the moment in which we
 //! were killed.
 
 mod records;
+mod version_1;
 
 use crate::identity::{FolderId, Noted, Stat};
 use crate::storage::{Storage, StoreError, fault_of};
 use bt_types::{Bitfield, Geometry, InfoHash, Piece, StoreFault};
 use records::{
-    VERSION, file_record, framed, home_record, numbers, read_files, read_header, read_home,
-    take_record,
+    VERSION, VERSION_OLDEST, file_record, framed, header, home_record, numbers, read_files,
+    read_header, read_home, refuse_newer, take_record,
 };
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use version_1::Look;
 
 /// Least growth in bytes since the last rewrite before another one; the journal must also have
 /// doubled.
@@ -44,6 +49,9 @@ const COMPACT_AFTER: u64 = 1 << 20;
 /// Most bytes of a journal; a longer file is not read. Ours stay below, with 500,000 files and two
 /// million pieces.
 const LEN_MAX: u64 = 128 << 20;
+/// Bytes of a longer file that are read for its version: room for a header of four times the
+/// length.
+const HEADER_MAX: u64 = 168;
 
 /// The journal of one torrent in one directory.
 pub struct Journal {
@@ -55,6 +63,8 @@ pub struct Journal {
     id: InfoHash,
     geometry: Geometry,
     known: Known,
+    /// Files as a journal of version 1 left them, in torrent order. The next record replaces it.
+    left: Vec<Option<Look>>,
     /// Where the next record goes: after the last whole one; 0 when there is no file.
     end: u64,
     /// `end` after the last rewrite.
@@ -124,8 +134,8 @@ impl Known {
 }
 
 impl Journal {
-    /// Opens the journal `name` of a torrent. The journal of another torrent or version counts as
-    /// empty, and is replaced later.
+    /// Opens the journal `name` of a torrent. The journal of another torrent counts as empty, and
+    /// is replaced later. One of a newer version is refused with [`StoreFault::Newer`].
     pub fn open(
         state: Arc<dyn Storage>,
         name: &Path,
@@ -158,6 +168,7 @@ impl Journal {
             id,
             geometry: *geometry,
             known,
+            left: Vec::new(),
             end: 0,
             compact_end: 0,
             is_unsynced: false,
@@ -332,7 +343,7 @@ impl Journal {
     /// Writes what is known into a new file, which replaces the old one.
     fn rewrite(&mut self) -> io::Result<()> {
         let Some(state) = &self.state else { return Ok(()) };
-        let mut bytes = framed(&self.header());
+        let mut bytes = framed(&header(VERSION, self.id, &self.geometry));
         let mut body = vec![b'P'];
         body.extend_from_slice(self.known.have.as_bytes());
         body.extend_from_slice(self.known.dirty.as_bytes());
@@ -361,14 +372,6 @@ impl Journal {
         Ok(())
     }
 
-    fn header(&self) -> Vec<u8> {
-        let mut body = vec![b'H', VERSION];
-        body.extend_from_slice(&self.id.0);
-        body.extend_from_slice(&self.geometry.piece_length().to_le_bytes());
-        body.extend_from_slice(&self.geometry.total().to_le_bytes());
-        body
-    }
-
     /// Reads the file and replays its records.
     fn recover(&mut self, state: &dyn Storage) -> io::Result<()> {
         let bytes = read_all(state, &self.path)?;
@@ -387,7 +390,11 @@ impl Journal {
     /// Replays the records of a journal of this torrent. Sets `end` behind the last whole record.
     fn replay_all(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
-        if take_record(&mut rest) != Some(self.header().as_slice()) {
+        let Some(first) = take_record(&mut rest) else { return };
+        if first == header(VERSION_OLDEST, self.id, &self.geometry) {
+            return self.replay_version_1(rest);
+        }
+        if first != header(VERSION, self.id, &self.geometry) {
             return;
         }
         while let Some(()) = take_record(&mut rest).and_then(|body| self.replay(body)) {
@@ -442,15 +449,16 @@ impl std::fmt::Debug for Journal {
     }
 }
 
-/// Reads a whole journal; nothing of one that is too long.
+/// Reads a whole journal; nothing of one that is too long. Fails when it has a newer format.
 fn read_all(state: &dyn Storage, path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if let Some(stat) = state.stat(path)?.filter(|stat| stat.len <= LEN_MAX) {
-        bytes.resize(usize::try_from(stat.len).map_err(|_| io::ErrorKind::InvalidData)?, 0);
-        let len = state.read_at(path, 0, &mut bytes)?;
-        bytes.truncate(len);
-    }
-    Ok(bytes)
+    let Some(stat) = state.stat(path)? else { return Ok(Vec::new()) };
+    let is_too_long = stat.len > LEN_MAX;
+    let len = if is_too_long { HEADER_MAX } else { stat.len };
+    let mut bytes = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::InvalidData)?];
+    let len = state.read_at(path, 0, &mut bytes)?;
+    bytes.truncate(len);
+    refuse_newer(&bytes)?;
+    Ok(if is_too_long { Vec::new() } else { bytes })
 }
 
 fn missing_from(have: &Bitfield, geometry: &Geometry) -> Bitfield {

@@ -7,7 +7,7 @@
 
 use super::scene::{clean, settled, sound};
 use super::{Figures, Outcome, Report, Row, Scale};
-use crate::{Fixture, PATIENCE, Process, ensure_same, random_bytes};
+use crate::{Fixture, PATIENCE, Process, ensure_same, journal_record as record, random_bytes};
 use Outcome::{Ignored, Rechecked, Refused};
 use anyhow::{Context as _, Result, ensure};
 use std::fs::{self, OpenOptions};
@@ -87,7 +87,7 @@ pub(super) const CASES: &[Case] = &[
         Ok(OpenOptions::new().write(true).open(&it.journal)?.set_len(1 << 30)?)
     }),
     // ---- records whose checksum is right ----
-    stopped("of a newer version", Rechecked, |it| it.edit_header(|header| header[1] = 99)),
+    stopped("of a newer version", Refused(DISK), |it| it.edit_header(|header| header[1] = 99)),
     stopped("of another torrent", Rechecked, |it| it.edit_header(|header| header[2] ^= 1)),
     stopped("of other pieces", Rechecked, |it| it.edit_header(|header| header[22] ^= 1)),
     stopped("of another size", Rechecked, |it| {
@@ -186,20 +186,6 @@ impl Spoilt {
             bytes.splice(..end, header);
         })
     }
-}
-
-/// Builds a record: length, checksum, body.
-fn record(body: &[u8]) -> Vec<u8> {
-    [&(body.len() as u32).to_le_bytes()[..], &crc32c(body).to_le_bytes(), body].concat()
-}
-
-/// Computes CRC-32C (Castagnoli), bit by bit.
-fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 }
-        })
-    })
 }
 
 /// Plays all cases.

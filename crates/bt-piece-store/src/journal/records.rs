@@ -6,12 +6,17 @@
 
 use super::Home;
 use crate::identity::{FolderId, Noted, Stat};
+use crate::storage::newer_format;
 use bt_types::{Geometry, InfoHash, Piece};
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
+/// The format that is written.
 pub(super) const VERSION: u8 = 2;
+/// The oldest format that is read; `version_1.rs` says how.
+pub(super) const VERSION_OLDEST: u8 = 1;
 /// Bytes of length and checksum before a body.
 pub(super) const FRAME: usize = 8;
 /// Bytes of a file in a `B` record: number, whether we made it, device, inode, length, when it and
@@ -98,9 +103,27 @@ pub(super) fn read_home(body: &[u8]) -> Option<Home> {
     })
 }
 
+/// Fails when a journal has a newer format.
+pub(super) fn refuse_newer(journal: &[u8]) -> io::Result<()> {
+    match take_record(&mut &*journal) {
+        Some(&[b'H', version, ..]) if version > VERSION => Err(newer_format(version, VERSION)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn header(version: u8, id: InfoHash, geometry: &Geometry) -> Vec<u8> {
+    let mut body = vec![b'H', version];
+    body.extend_from_slice(&id.0);
+    body.extend_from_slice(&geometry.piece_length().to_le_bytes());
+    body.extend_from_slice(&geometry.total().to_le_bytes());
+    body
+}
+
 /// Reads the torrent that a header names, and its geometry.
 pub(super) fn read_header(body: &[u8]) -> Option<(InfoHash, Geometry)> {
-    let (&[b'H', VERSION], rest) = body.split_first_chunk::<2>()? else { return None };
+    let (&[b'H', VERSION_OLDEST..=VERSION], rest) = body.split_first_chunk::<2>()? else {
+        return None;
+    };
     let (&id, rest) = rest.split_first_chunk::<20>()?;
     let (&piece_length, rest) = rest.split_first_chunk::<4>()?;
     let total = u64::from_le_bytes(*rest.first_chunk::<8>()?);

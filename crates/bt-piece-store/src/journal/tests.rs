@@ -80,6 +80,80 @@ fn the_journal_of_another_torrent_says_nothing() {
     assert!(other.known().have.is_empty());
 }
 
+/// The bytes of a journal of version 1.
+fn version_1(records: &[&[u8]]) -> Vec<u8> {
+    let header = header(VERSION_OLDEST, ID, &geometry());
+    [header.as_slice()].iter().chain(records).flat_map(|body| framed(body)).collect()
+}
+
+#[test]
+fn version_1_is_taken_over_after_a_clean_stop_where_files_look_as_then() {
+    let file = |there: u8, len: u64, time: i64| {
+        let words = [len.to_le_bytes(), time.to_le_bytes(), (time + 1).to_le_bytes()].concat();
+        [&[there][..], &words].concat()
+    };
+    let stop = [b"C".to_vec(), file(1, 5, 7), file(0, 0, 0), file(1, 6, 8)].concat();
+    let good = numbers(b'G', &pieces(&[1, 3]));
+    let now = |len, time| {
+        let (mtime_ns, ctime_ns) = (time, time + 1);
+        Some(Stat { id: (1, 2), birth_ns: Some(3), len, mtime_ns, ctime_ns })
+    };
+    let state = Arc::new(MemStorage::new());
+    let write = |bytes: &[u8]| {
+        let _ = state.remove(Path::new("j"));
+        state.create_new(Path::new("j")).unwrap();
+        state.write_at(Path::new("j"), 0, &[IoSlice::new(bytes)]).unwrap();
+    };
+    write(&version_1(&[b"O", &numbers(b'D', &pieces(&[1, 2, 3])), &good, &stop]));
+    let mut journal = open(&state);
+    journal.take_over(&[now(5, 7), now(1, 1), now(6, 9)]);
+    let known = journal.known();
+    assert_eq!((numbers_of(&known.have), numbers_of(&known.dirty)), (vec![1, 3], vec![2]));
+    let files = [0, 1, 2].map(|index| known.file(index));
+    let same = now(5, 7).map(|stat| Noted { stat, made: false });
+    assert_eq!(files, [same, None, None]);
+
+    journal.have(&pieces(&[4])).unwrap();
+    let again = open(&state);
+    assert!(!again.is_of_version_1(), "the first record makes it a journal of today");
+    assert_eq!((numbers_of(&again.known().have), again.known().file(0)), (vec![1, 3, 4], same));
+
+    let cut = [version_1(&[b"O", &good, &stop]), vec![1]].concat();
+    for bytes in [
+        version_1(&[b"O", &good]),
+        version_1(&[&good, &stop, b"O"]),
+        version_1(&[&good, &stop, &good]),
+        version_1(&[&good, &stop, b"Zzz"]),
+        version_1(&[&good, b"C\x01"]),
+        cut,
+    ] {
+        write(&bytes);
+        let journal = open(&state);
+        assert!(journal.known().have.is_empty() && !journal.is_of_version_1());
+    }
+}
+
+#[test]
+fn a_newer_version_is_refused_and_stays_as_it_is() {
+    let newer = |more: &[u8]| [framed(&[b"H\x03", more].concat()), framed(b"new")].concat();
+    let long = [newer(b"x"), vec![0; usize::try_from(LEN_MAX).unwrap()]].concat();
+    for bytes in [newer(b""), newer(&[7; 100]), long] {
+        let state = Arc::new(MemStorage::new());
+        state.create_new(Path::new("j")).unwrap();
+        state.write_at(Path::new("j"), 0, &[IoSlice::new(&bytes)]).unwrap();
+        let refused =
+            Journal::open(Arc::<MemStorage>::clone(&state), Path::new("j"), ID, &geometry());
+        let error = refused.expect_err("it is of a newer version");
+        assert_eq!(error.fault(), StoreFault::Newer);
+        assert!(error.to_string().contains("newer version of bt wrote it (format 3"), "{error}");
+        let looked = Journal::look(state.as_ref(), Path::new("j"));
+        assert_eq!(looked.expect_err("it is of a newer version").fault(), StoreFault::Newer);
+        let mut now = vec![0; bytes.len() + 1];
+        assert_eq!(state.read_at(Path::new("j"), 0, &mut now).unwrap(), bytes.len());
+        assert!(now.starts_with(&bytes));
+    }
+}
+
 #[test]
 fn a_record_that_makes_no_sense_changes_nothing() {
     for body in [

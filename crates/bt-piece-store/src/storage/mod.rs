@@ -149,6 +149,9 @@ pub fn fault_of(error: &io::Error) -> StoreFault {
     const TOO_MANY_FILES: [i32; 2] =
         [rustix::io::Errno::MFILE.raw_os_error(), rustix::io::Errno::NFILE.raw_os_error()];
     const SYMLINK: i32 = rustix::io::Errno::LOOP.raw_os_error();
+    if error.get_ref().is_some_and(|source| source.is::<NewerFormat>()) {
+        return StoreFault::Newer;
+    }
     match (error.raw_os_error(), error.kind()) {
         (Some(code), _) if TOO_MANY_FILES.contains(&code) => StoreFault::TooManyFiles,
         (Some(SYMLINK), _) => StoreFault::Changed,
@@ -169,6 +172,21 @@ pub(crate) fn foreign() -> io::Error {
         io::ErrorKind::AlreadyExists,
         "it is there and is none of the torrent's; move it away, or choose another directory with --dir",
     )
+}
+
+/// A file of the state has a newer format.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "a newer version of bt wrote it (format {found}, and this version knows {known}): use that version, or keep the state elsewhere with --state DIR"
+)]
+struct NewerFormat {
+    found: u8,
+    known: u8,
+}
+
+/// Makes the error for a file of a newer format: it is not read, and never overwritten.
+pub(crate) fn newer_format(found: u8, known: u8) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, NewerFormat { found, known })
 }
 
 /// Makes the error for a file that another program touched.

@@ -7,7 +7,7 @@
 
 use crate::client::dirs::Dirs;
 use crate::mail::owner::Lock;
-use bt_dht::Contact;
+use bt_dht::{Contact, ContactsError};
 use bt_piece_store::{DiskStorage, Journal, Remembered, StoreError};
 use bt_types::{Geometry, InfoHash};
 use std::fs::{File, OpenOptions};
@@ -67,18 +67,16 @@ impl StateDir {
         }
     }
 
-    /// Reads the DHT nodes that an earlier run saved; none if the file is missing or damaged.
+    /// Reads the DHT nodes that an earlier run saved; none if the file is missing, damaged or of a
+    /// newer version.
     pub(crate) fn nodes(&self) -> Vec<Contact> {
         let Some(path) = self.0.as_ref().map(|dir| dir.join(NODES)) else { return Vec::new() };
-        let mut bytes = Vec::new();
-        // A longer file is refused, as the bytes that are read are no complete list.
-        let read =
-            File::open(&path).and_then(|file| file.take(NODES_BYTES_MAX).read_to_end(&mut bytes));
-        match read.map(|_| bt_dht::read_contacts(&bytes)) {
-            Ok(Some(nodes)) => return nodes,
-            Ok(None) => {
-                tracing::warn!(path = %path.display(), "this is no list of DHT nodes and is passed over")
+        match read_nodes(&path) {
+            Ok(Ok(nodes)) => return nodes,
+            Ok(Err(error @ ContactsError::Newer(_))) => {
+                tracing::error!(path = %path.display(), %error, "these nodes of the DHT are not used; the file stays as it is")
             }
+            Ok(Err(error)) => tracing::warn!(path = %path.display(), %error, "passed over"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "cannot read the nodes of the DHT")
@@ -87,9 +85,12 @@ impl StateDir {
         Vec::new()
     }
 
-    /// Saves DHT nodes. Of several processes the last one wins.
+    /// Saves DHT nodes. Of several processes the last one wins. A file of a newer version stays.
     pub(crate) fn save_nodes(&self, nodes: &[Contact]) -> io::Result<()> {
         let Some(dir) = &self.0 else { return Ok(()) };
+        if matches!(read_nodes(&dir.join(NODES)), Ok(Err(ContactsError::Newer(_)))) {
+            return Ok(());
+        }
         std::fs::create_dir_all(dir)?;
         let fresh = dir.join(format!("{NODES}.{}", std::process::id()));
         // A killed process with the same id may have left a file.
@@ -141,6 +142,13 @@ pub fn forget(state_dir: &Path, saved: &SavedTorrent) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Reads a file of DHT nodes. A longer one is no list: its beginning is no complete one.
+fn read_nodes(path: &Path) -> io::Result<Result<Vec<Contact>, ContactsError>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(NODES_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bt_dht::read_contacts(&bytes))
+}
+
 /// Locks a file; `None` when another process holds the lock.
 fn lock_file(path: &Path) -> io::Result<Option<Lock>> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
@@ -182,6 +190,14 @@ mod tests {
         );
         std::fs::write(dir.path().join("state").join(NODES), vec![b'd'; 1 << 20]).unwrap();
         assert_eq!(state.nodes(), []);
+        state.save_nodes(&[node]).unwrap();
+        assert_eq!(state.nodes(), [node], "a damaged file is replaced");
+        let newer = b"d5:tablelld4:kindi3eeee7:versioni2ee";
+        std::fs::write(dir.path().join("state").join(NODES), newer).unwrap();
+        assert_eq!(state.nodes(), []);
+        state.save_nodes(&[node]).unwrap();
+        let kept = std::fs::read(dir.path().join("state").join(NODES)).unwrap();
+        assert_eq!(kept, newer, "one of a newer version is not");
         let nowhere = StateDir::new(None);
         nowhere.save_nodes(&[node]).unwrap();
         assert_eq!(nowhere.nodes(), []);
