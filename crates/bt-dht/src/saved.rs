@@ -8,11 +8,13 @@
 
 use crate::contact::{Contact, Family, compact, read_compact};
 use alloc::vec::Vec;
-use bt_bencoding::{Cursor, Kind, Limits, write};
+use bt_bencoding::{Limits, decode, encode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// Most nodes that are written or read.
 pub(crate) const SAVED_MAX: usize = 256;
-/// The version that is written. Bytes without a version are of the first one.
+/// The version that is written. Bytes without a version have the first one.
 const VERSION: i64 = 1;
 /// Enough for any dictionary with a version, so that one of a newer version is known as such. 256
 /// nodes take less than 10 KiB.
@@ -29,34 +31,57 @@ pub enum ContactsError {
     Malformed,
 }
 
+/// The file.
+#[derive(Serialize, Deserialize)]
+struct SavedContacts {
+    #[serde(with = "serde_bytes")]
+    nodes: Vec<u8>,
+    #[serde(with = "serde_bytes")]
+    nodes6: Vec<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<i64>,
+}
+
+/// The key that a file of any version has in common.
+#[derive(Deserialize)]
+struct AnyVersion {
+    version: Option<i64>,
+}
+
 /// Writes these nodes as bytes, only the first 256.
 pub fn write_contacts(contacts: &[Contact]) -> Vec<u8> {
     let contacts = contacts.get(..SAVED_MAX).unwrap_or(contacts);
-    write(|w| {
-        w.dict(|d| {
-            d.key(b"nodes").bytes(&compact(contacts, Family::V4));
-            d.key(b"nodes6").bytes(&compact(contacts, Family::V6));
-            d.key(b"version").int(VERSION);
-        })
-    })
+    let saved = SavedContacts {
+        nodes: compact(contacts, Family::V4),
+        nodes6: compact(contacts, Family::V6),
+        version: Some(VERSION),
+    };
+    // Byte strings and numbers are always bencode.
+    encode(&saved).unwrap_or_default()
 }
 
 /// Reads the bytes of [`write_contacts`], 64 KiB at most.
 pub fn read_contacts(bytes: &[u8]) -> Result<Vec<Contact>, ContactsError> {
-    let root = Cursor::parse(bytes, LIMITS).ok().filter(|root| root.kind() == Kind::Dict);
-    let root = root.ok_or(ContactsError::Malformed)?;
-    match root.get(b"version").map(|version| version.as_int()) {
-        None | Some(Some(VERSION)) => {}
-        Some(Some(newer)) if newer > VERSION => return Err(ContactsError::Newer(newer)),
-        Some(_) => return Err(ContactsError::Malformed),
+    let any: AnyVersion = typed(bytes).ok_or(ContactsError::Malformed)?;
+    if let Some(newer) = any.version.filter(|version| *version > VERSION) {
+        return Err(ContactsError::Newer(newer));
     }
-    let read = |key: &[u8], family| read_compact(root.get(key)?.as_bytes()?, family);
-    let both = read(b"nodes", Family::V4).zip(read(b"nodes6", Family::V6));
-    let contacts = both.map(|(v4, v6)| [v4, v6].concat()).ok_or(ContactsError::Malformed)?;
-    if contacts.len() > SAVED_MAX {
-        return Err(ContactsError::Malformed);
-    }
-    Ok(contacts)
+    read_own(bytes).ok_or(ContactsError::Malformed)
+}
+
+/// Reads nodes of this version. The decoder is lenient, so what it read must give the same bytes
+/// again.
+fn read_own(bytes: &[u8]) -> Option<Vec<Contact>> {
+    let saved: SavedContacts = typed(bytes)?;
+    let is_own = saved.version.is_none_or(|version| version == VERSION)
+        && encode(&saved).is_ok_and(|again| again == bytes);
+    let v4 = read_compact(&saved.nodes, Family::V4)?;
+    let contacts = [v4, read_compact(&saved.nodes6, Family::V6)?].concat();
+    (is_own && contacts.len() <= SAVED_MAX).then_some(contacts)
+}
+
+fn typed<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    decode(bytes, LIMITS).ok().map(|decoded| decoded.value)
 }
 
 #[cfg(test)]
@@ -94,6 +119,9 @@ mod tests {
             b"d5:nodes3:abc6:nodes60:e",
             b"d5:nodes0:6:nodes60:7:version1:1e",
             b"d5:nodes0:6:nodes60:7:versioni0ee",
+            b"d6:nodes60:5:nodes0:e",
+            b"d5:nodesle6:nodes60:e",
+            b"d1:x0:5:nodes0:6:nodes60:e",
             long.as_bytes(),
         ] {
             let read = read_contacts(bytes);
