@@ -12,21 +12,28 @@ use bt_sim::{Report, scenarios};
 use std::io::Write as _;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 /// The simulation to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The scenario
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(scenarios::names()))]
-    name: String,
+    #[arg(
+        value_parser = clap::builder::PossibleValuesParser::new(scenarios::names()),
+        required_unless_present = "hashes"
+    )]
+    name: Option<String>,
     /// Seed of all chance
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Run with all of these seeds and print a row for each
     #[arg(long, value_name = "A..B", value_parser = parse_seeds, conflicts_with_all = ["seed", "trace", "chart"])]
     seeds: Option<RangeInclusive<u64>>,
+    /// Print the trace hash of each scenario, or of the named one: a change that changes nothing
+    /// keeps them all
+    #[arg(long, conflicts_with_all = ["seeds", "trace", "chart"])]
+    hashes: bool,
     /// Print every order of every engine
     #[arg(long)]
     trace: bool,
@@ -37,24 +44,38 @@ pub(crate) struct Args {
 
 /// Runs the simulation and prints the report, or a table.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let Some(name) = args.name.as_deref().filter(|_| !args.hashes) else {
+        return hashes(args.name.as_deref(), args.seed);
+    };
     if let Some(seeds) = &args.seeds {
-        return many(&args.name, seeds.clone());
+        return many(name, seeds.clone());
     }
     let report = if args.trace {
         let mut out = std::io::BufWriter::new(std::io::stdout());
         let sink =
             move |now, host: &str, line: &str| drop(writeln!(out, "{now:>12} {host:<12} {line}"));
-        scenarios::run_traced(&args.name, args.seed, Box::new(sink))?
+        scenarios::run_traced(name, args.seed, Box::new(sink))?
     } else {
-        scenarios::run(&args.name, args.seed)?
+        scenarios::run(name, args.seed)?
     };
     println!("{report}");
     if let Some(file) = &args.chart {
-        let title = format!("{}, seed {}", args.name, args.seed);
+        let title = format!("{name}, seed {}", args.seed);
         std::fs::write(file, chart::draw(&title, &report))
             .with_context(|| file.display().to_string())?;
     }
-    judge(&args.name, &[report])
+    judge(name, &[report])
+}
+
+/// Prints the trace hash of each scenario, in the order of their list.
+fn hashes(name: Option<&str>, seed: u64) -> Result<()> {
+    let names: Vec<&str> =
+        scenarios::names().filter(|listed| name.is_none_or(|name| name == *listed)).collect();
+    let reports = on_all_cores(&names, |name| Ok(scenarios::run(name, seed)?))?;
+    for (name, report) in names.iter().zip(reports) {
+        println!("{:016x}  {name}", report.trace_hash);
+    }
+    Ok(())
 }
 
 /// Runs all seeds on all cores.
@@ -63,29 +84,40 @@ fn many(name: &str, seeds: RangeInclusive<u64>) -> Result<()> {
         "{:>6}  {:>9}  {:>9}  {:>9}  {:>7}  {:>7}  {:>6}  {:>7}",
         "seed", "first", "median", "last", "ideal ×", "copies", "vain %", "wrong %"
     );
-    let (next, done) = (AtomicU64::new(*seeds.start()), Mutex::new(Vec::new()));
-    let work = || -> Result<()> {
+    let seeds: Vec<u64> = seeds.collect();
+    let reports = on_all_cores(&seeds, |seed| {
+        let report = scenarios::run(name, *seed)?;
+        println!("{}", row(&report));
+        Ok(report)
+    })?;
+    judge(name, &reports)
+}
+
+/// Does this with each of the items, and returns the results in the same order. After an error no
+/// more items are begun.
+fn on_all_cores<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let worker = || -> Result<()> {
         loop {
-            let seed = next.fetch_add(1, Relaxed);
-            if !seeds.contains(&seed) {
-                return Ok(());
-            }
-            let report =
-                scenarios::run(name, seed).inspect_err(|_| next.store(u64::MAX / 2, Relaxed))?;
-            println!("{}", row(&report));
-            done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(report);
+            let index = next.fetch_add(1, Relaxed);
+            let Some(item) = items.get(index) else { return Ok(()) };
+            let result = work(item).inspect_err(|_| next.store(usize::MAX / 2, Relaxed))?;
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
         }
     };
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
         workers.into_iter().try_for_each(|worker| {
             worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     })?;
-    let mut reports = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    reports.sort_by_key(|report| report.seed);
-    judge(name, &reports)
+    let mut results = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(index, _)| *index);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
 fn row(report: &Report) -> String {
