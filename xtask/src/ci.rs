@@ -3,11 +3,12 @@
 //! Decides: which steps, in which order: quick ones first. Must not know: what a step checks.
 //! Invariant: it stops at the first failure and names the command that failed.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use bt_tests::cargo;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The name of a step, and its arguments to `cargo`.
@@ -89,6 +90,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     std::fs::create_dir_all(root.join("target"))?;
     std::fs::write(&skips, "")?;
     let began = Instant::now();
+    oldest_toolchain(root)?;
     for (name, args) in CHECKS.iter().chain(PROCESSES) {
         println!("== {name}: cargo {}", args.join(" "));
         let (done, took) = step(root, args, &skips)?;
@@ -116,6 +118,34 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Checks the crates with the oldest toolchain that they promise to build with, where that is
+/// installed. Elsewhere clippy's `incompatible_msrv`, an error in this workspace, stands for it.
+fn oldest_toolchain(root: &Path) -> Result<()> {
+    const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
+    let listed = Command::new("rustup").args(["toolchain", "list"]).output();
+    let listed = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let listed = listed.unwrap_or_default();
+    let Some(toolchain) = listed.split_whitespace().find(|name| is_version(name, OLDEST)) else {
+        println!("== oldest toolchain: {OLDEST} is not installed; clippy checks the version");
+        return Ok(());
+    };
+    println!("== oldest toolchain: cargo check with {toolchain}");
+    let mut check = Command::new("rustup");
+    check.args(["run", toolchain, "cargo", "check", "--quiet", "--target-dir", "target/oldest"]);
+    // This process runs under another toolchain, whose variables would win.
+    for variable in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+        check.env_remove(variable);
+    }
+    let status = check.current_dir(root).status().context("rustup can be run")?;
+    ensure!(status.success(), "the crates do not build with {OLDEST}");
+    Ok(())
+}
+
+/// Whether a toolchain's name is of this version, with any patch.
+fn is_version(name: &str, version: &str) -> bool {
+    name.strip_prefix(version).is_some_and(|rest| rest.starts_with(['.', '-']))
+}
+
 fn step(root: &Path, args: &[&str], skips: &Path) -> Result<(bool, Duration)> {
     let start = Instant::now();
     let status = cargo(root)
@@ -128,4 +158,23 @@ fn step(root: &Path, args: &[&str], skips: &Path) -> Result<(bool, Duration)> {
         .status()
         .with_context(|| format!("cargo {}", args.join(" ")))?;
     Ok((status.success(), start.elapsed()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_version;
+
+    #[test]
+    fn a_toolchain_is_told_by_its_version() {
+        let table = [
+            ("1.90-x86_64-unknown-linux-gnu", true),
+            ("1.90.0-x86_64-unknown-linux-gnu", true),
+            ("1.9-x86_64-unknown-linux-gnu", false),
+            ("1.901-x86_64-unknown-linux-gnu", false),
+            ("stable-x86_64-unknown-linux-gnu", false),
+        ];
+        for (name, is) in table {
+            assert_eq!(is_version(name, "1.90"), is, "{name}");
+        }
+    }
 }

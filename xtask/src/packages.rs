@@ -11,6 +11,9 @@ use std::{env, fs, io};
 /// The packages that are not published.
 const NOT_SHIPPED: [&str; 3] = ["xtask", "bt-tests", "bt-fuzz"];
 
+/// The texts that every package holds.
+const TEXTS: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
+
 /// Packs and builds the crates of the workspace at `root`.
 pub(crate) fn run(root: &Path) -> Result<()> {
     // Cargo tells builds of a registry crate apart by version alone, so nothing of an earlier run
@@ -22,6 +25,12 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     command.args(["package", "--quiet", "--workspace"]).arg("--target-dir").arg(&target);
     command.args(NOT_SHIPPED.iter().flat_map(|name| ["--exclude", name]));
     ensure!(command.status().context("cargo can be run")?.success(), "cargo package failed");
+    for name in names(&root.join("crates"))? {
+        let packed = target.join("package").join(format!("{name}-{}", env!("CARGO_PKG_VERSION")));
+        for text in TEXTS {
+            ensure!(packed.join(text).is_file(), "{name}: its package lacks {text}");
+        }
+    }
     Ok(())
 }
 

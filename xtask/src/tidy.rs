@@ -5,6 +5,7 @@
 
 mod circles;
 mod floors;
+mod manifests;
 mod modules;
 mod names;
 mod sources;
@@ -27,7 +28,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         bail!("tidy: {} problems", problems.len());
     }
     println!(
-        "tidy: floors, dependencies, licences, purity, circles, names, headers and words are in order"
+        "tidy: floors, dependencies, manifests, licences, purity, circles, names, headers and words are in order"
     );
     Ok(())
 }
@@ -42,6 +43,7 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
     problems.extend(modules::problems(&workspace)?);
     problems.extend(names::problems(&workspace)?);
     problems.extend(sources::problems(&workspace)?);
+    problems.extend(manifests::problems(root)?);
     problems.extend(supply::problems(root)?);
     Ok(problems)
 }

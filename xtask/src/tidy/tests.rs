@@ -12,6 +12,10 @@ const HEADER: &str = "//! Decides: nothing. Must not know: anything. Invariant: 
 const PURE: &str =
     "#![no_std]\n#![forbid(unsafe_code)]\nextern crate alloc;\n#[cfg(test)]\nextern crate std;\n";
 
+/// What a published package says of itself.
+const SAYS: &str = "description = \"d\"\ndocumentation = \"d\"\nrepository = \"r\"\nrust-version = \"1.90\"\nkeywords = [\"k\"]\ncategories = [\"c\"]\n[package.metadata.docs.rs]\nall-features = true\n";
+const README: &str = "#[doc = include_str!(\"../README.md\")]\nstruct Readme;\n";
+
 /// A workspace of two crates of the table, in order.
 fn write_fixture(root: &Path) {
     let write = |name: &str, text: &str| {
@@ -21,7 +25,7 @@ fn write_fixture(root: &Path) {
     };
     let manifest = |name: &str, dependencies: &str| {
         format!(
-            "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\n{dependencies}"
+            "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n{SAYS}\n[dependencies]\n{dependencies}"
         )
     };
     write("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\n");
@@ -31,13 +35,18 @@ fn write_fixture(root: &Path) {
     );
     write("crates/bt-types/Cargo.toml", &manifest("bt-types", ""));
     write("crates/bt-types/README.md", "# bt-types\n");
-    write("crates/bt-types/src/lib.rs", &format!("{HEADER}{PURE}pub struct Piece;\n"));
+    write("crates/bt-types/src/lib.rs", &format!("{HEADER}{PURE}pub struct Piece;\n{README}"));
     write(
         "crates/bt-net/Cargo.toml",
         &manifest("bt-net", "bt-types = { path = \"../bt-types\" }\nserde = \"1\"\n"),
     );
     write("crates/bt-net/README.md", "# bt-net\n");
-    write("crates/bt-net/src/lib.rs", &format!("{HEADER}use bt_types as _;\nuse serde as _;\n"));
+    let net = format!("{HEADER}use bt_types as _;\nuse serde as _;\n{README}");
+    write("crates/bt-net/src/lib.rs", &net);
+    for name in ["bt-types", "bt-net"] {
+        write(&format!("crates/{name}/LICENSE-MIT"), "MIT\n");
+        write(&format!("crates/{name}/LICENSE-APACHE"), "Apache\n");
+    }
     write("crates/bt-net/src/a.rs", &format!("{HEADER}use crate::b;\n"));
     write("crates/bt-net/src/b.rs", HEADER);
     write("crates/bt-net/src/c.rs", &format!("{HEADER}// use crate::b;\nuse super::a;\n"));
@@ -94,8 +103,8 @@ fn each_broken_rule_is_found_and_named() {
         ("forbid unsafe", lib, "#![forbid(unsafe_code)]\n", "", "lacks #![forbid(unsafe_code)]"),
         ("std", lib, "#[cfg(test)]\n", "", "`extern crate std` outside of tests"),
         ("file header", lib, "//!", "//", "src/lib.rs:1: does not open with `//!`"),
-        ("length", net, "", &long, "has 603 lines"),
-        ("printing", net, "", "fn f() { println!(\"x\"); }\n", "bt-net/src/lib.rs:4: `println!(`"),
+        ("length", net, "", &long, "has 605 lines"),
+        ("printing", net, "", "fn f() { println!(\"x\"); }\n", "bt-net/src/lib.rs:6: `println!(`"),
         ("unwrap", net, "", "fn f() { Some(1).unwrap(); }\n", "`.unwrap()`"),
         (
             "unbounded",
@@ -122,6 +131,28 @@ fn each_broken_rule_is_found_and_named() {
             "use crate::{b, c};",
             "bt-net: a circle of files: a → c",
         ),
+        (
+            "manifest",
+            "crates/bt-net/Cargo.toml",
+            "documentation = \"d\"\n",
+            "",
+            "bt-net: lacks documentation",
+        ),
+        (
+            "keywords",
+            "crates/bt-net/Cargo.toml",
+            "[\"k\"]",
+            "[]",
+            "bt-net: lacks one to 5 keywords",
+        ),
+        (
+            "docs.rs",
+            "crates/bt-net/Cargo.toml",
+            "all-features = true",
+            "all-features = false",
+            "bt-net: lacks [package.metadata.docs.rs]",
+        ),
+        ("doctest", net, README, "", "bt-net: lacks its README.md among the doctests"),
         ("place", net, "", place, "a directory of one machine"),
     ];
     for (case, name, from, to, expected) in cases {
@@ -140,12 +171,13 @@ fn tests_and_comments_may_say_what_code_may_not() {
 }
 
 #[test]
-fn a_missing_readme_is_found() {
+fn a_missing_text_is_found() {
     let dir = tempfile::tempdir().expect("temporary directory");
     write_fixture(dir.path());
     fs::remove_file(dir.path().join("crates/bt-net/README.md")).expect("it was there");
+    fs::remove_file(dir.path().join("crates/bt-net/LICENSE-MIT")).expect("it was there");
     assert_eq!(
         problems(dir.path()).expect("tidy can read the workspace"),
-        ["bt-net: has no README.md"]
+        ["bt-net: has no README.md", "bt-net: lacks readme", "bt-net: lacks LICENSE-MIT"]
     );
 }
