@@ -64,6 +64,13 @@ impl Asked {
     }
 }
 
+/// Returns the host of a tracker's URL: the rest may hold a password or a passkey.
+pub(crate) fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
 fn ago(time: Duration) -> String {
     match time.as_secs() {
         0 => "now".into(),
@@ -75,6 +82,13 @@ fn ago(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_passkey_is_not_shown() {
+        assert_eq!(host("https://tracker.example/secret/announce"), "tracker.example");
+        assert_eq!(host("udp://[::1]:6969"), "[::1]:6969");
+        assert_eq!(host("http://u:p@ss@t:1?key=a@b"), "t:1");
+    }
 
     #[test]
     fn the_last_word_of_each_place_is_kept_with_its_age() {

@@ -4,13 +4,6 @@
 //! Invariant: only a count that grew is worth a warning.
 
 use bt_session::Panics;
-use serde_json::{Value, json};
-
-/// Makes JSON of the panics of the whole process.
-pub(crate) fn counts(panics: Panics) -> Value {
-    let Panics { connections, engines, others } = panics;
-    json!({ "connections": connections, "engines": engines, "others": others })
-}
 
 /// Warns the user when there are more panics than before.
 pub(crate) fn warning(before: Panics, now: Panics) -> Option<String> {
@@ -45,6 +38,5 @@ mod tests {
         );
         assert!(warning(some(0, 0, 0), some(1, 0, 0)).unwrap().contains("a connection ended"));
         assert!(warning(some(0, 0, 0), some(0, 0, 1)).unwrap().contains("failed"));
-        assert_eq!(counts(some(1, 2, 3)), json!({ "connections": 1, "engines": 2, "others": 3 }));
     }
 }

@@ -4,12 +4,12 @@
 //! Must not know: the other torrents' progress, sockets, payload files.
 //! Invariant: its reports come in the contract's order; a download that does not move says why.
 
-use crate::asked::{Asked, Place};
-use crate::bugs;
+use crate::asked::{Asked, Place, host};
 use crate::commands::create;
 use crate::exit::{self, Exit, Failure};
 use crate::frame::{Phase, Row};
 use crate::goal::{After, MetadataOnly};
+use crate::json::{self, Complete, Progress, SourceBytes};
 use crate::output::Output;
 use crate::progress::{Board, straight_map};
 use crate::reason::{self, Teller, TrackerNews};
@@ -21,7 +21,6 @@ use bt_session::{
     TorrentHandle, TorrentState, TorrentStatus,
 };
 use bt_types::StoreFault;
-use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -67,7 +66,9 @@ pub(crate) struct Job {
     bytes_seen: u64,
     /// Most bytes of metadata that were there at a time.
     metadata_seen: u64,
-    /// Its metadata is known, and that was reported.
+    /// Its metadata comes from peers.
+    is_magnet: bool,
+    /// Its data is being checked, and that was reported.
     is_known: bool,
     reasons: Teller,
     limit_was_said: bool,
@@ -86,16 +87,7 @@ impl Job {
     ) -> Job {
         let (name, info_hash) = (source.name(), source.hash().unwrap_or_default());
         let total = match source {
-            Source::Torrent(torrent) => {
-                let total = added
-                    .as_ref()
-                    .map_or_else(|_| torrent.info.geometry.total(), TorrentHandle::bytes_wanted);
-                output.event(
-                    "checking",
-                    json!({ "name": name, "info_hash": info_hash, "bytes_total": total }),
-                );
-                total
-            }
+            Source::Torrent(torrent) => torrent.info.geometry.total(),
             Source::Magnet(_) => 0,
         };
         let (handle, failure) = match added {
@@ -123,13 +115,18 @@ impl Job {
             moved_at: Instant::now(),
             bytes_seen: 0,
             metadata_seen: 0,
-            is_known: matches!(source, Source::Torrent(_)),
+            is_magnet: matches!(source, Source::Magnet(_)),
+            is_known: false,
             reasons: Teller::new(Instant::now()),
             limit_was_said: false,
             detail: None,
             tracker_news: Rc::clone(tracker_news),
         };
+        job.begin(output, board);
         if let Some(failure) = failure {
+            if !job.is_magnet {
+                job.say_checking(output);
+            }
             job.fail(failure, output, board);
         }
         job
@@ -217,18 +214,15 @@ impl Job {
                 self.metadata_seen = status.received;
             }
             self.found = Some(status);
-            output.event(
-                "progress",
-                json!({
-                    "info_hash": self.info_hash,
-                    "phase": "metadata",
-                    "bytes_done": 0,
-                    "bytes_total": null,
-                    "peers": status.peers,
-                    "metadata_done": status.received,
-                    "metadata_total": status.size,
-                }),
-            );
+            output.event(&json::Event::Progress(Progress::Metadata {
+                info_hash: &self.info_hash,
+                phase: "metadata",
+                bytes_done: 0,
+                bytes_total: None,
+                peers: status.peers,
+                metadata_done: status.received,
+                metadata_total: status.size,
+            }));
         }
         let still = self.moved_at.elapsed();
         if rules.timeout.is_some_and(|timeout| still >= timeout) {
@@ -252,20 +246,16 @@ impl Job {
     fn learn(&mut self, torrent: &Metainfo, output: &Output, board: &Board) {
         let geometry = torrent.info.geometry;
         self.name = torrent.info.name.clone();
-        self.total = self.handle.as_ref().map_or(0, TorrentHandle::bytes_wanted);
-        output.event(
-            "metadata",
-            json!({
-                "info_hash": self.info_hash,
-                "name": self.name,
-                "bytes": torrent.info_bytes.len(),
-                "total_size": torrent.info.payload_len(),
-                "piece_length": geometry.piece_length(),
-                "piece_count": geometry.piece_count(),
-                "files": torrent.info.files.iter().filter(|file| file.is_stored()).count(),
-                "private": torrent.private,
-            }),
-        );
+        output.event(&json::Event::Metadata {
+            info_hash: &self.info_hash,
+            name: &self.name,
+            bytes: torrent.info_bytes.len(),
+            total_size: torrent.info.payload_len(),
+            piece_length: geometry.piece_length(),
+            piece_count: geometry.piece_count(),
+            files: torrent.info.files.iter().filter(|file| file.is_stored()).count(),
+            private: torrent.private,
+        });
         board.say(format_args!(
             "{}: metadata found, {}",
             self.name,
@@ -309,7 +299,8 @@ impl Job {
         if complete && self.completed_at.is_none() {
             self.completed_at = Some(Instant::now());
             if !is_seed {
-                output.event("complete", json!({ "info_hash": self.info_hash, "name": self.name }));
+                let (info_hash, name) = (self.info_hash.as_str(), self.name.as_str());
+                output.event(&json::Event::Complete(Complete::Torrent { info_hash, name }));
                 let what = if status.pieces_done < status.pieces_total {
                     "the selected files are "
                 } else {
@@ -332,22 +323,19 @@ impl Job {
         }
         let phase = if status.is_done() { Phase::Seeding } else { Phase::Downloading };
         self.row = Row::of(&self.name, phase, status, Duration::ZERO);
-        output.event(
-            "progress",
-            json!({
-                "info_hash": self.info_hash,
-                "phase": if status.is_done() { "seed" } else { "download" },
-                "bytes_done": status.bytes_wanted - status.bytes_missing,
-                "bytes_total": status.bytes_wanted,
-                "bytes_down": status.bytes_down,
-                "bytes_up": status.bytes_up,
-                "down_rate": status.down_rate,
-                "up_rate": status.up_rate,
-                "peers": status.peers,
-                "seeds": status.seeds,
-                "panics": bugs::counts(panics),
-            }),
-        );
+        output.event(&json::Event::Progress(Progress::Torrent {
+            info_hash: &self.info_hash,
+            phase: if status.is_done() { "seed" } else { "download" },
+            bytes_done: status.bytes_wanted - status.bytes_missing,
+            bytes_total: status.bytes_wanted,
+            bytes_down: status.bytes_down,
+            bytes_up: status.bytes_up,
+            down_rate: status.down_rate,
+            up_rate: status.up_rate,
+            peers: status.peers,
+            seeds: status.seeds,
+            panics: panics.into(),
+        }));
         self.shown = Some(status.clone());
     }
 
@@ -379,8 +367,12 @@ impl Job {
     }
 
     fn say_reason(&mut self, reason: SlowReason, rate: u64, output: &Output, board: &Board) {
-        let name = reason::name(reason);
-        output.event("reason", json!({ "info_hash": self.info_hash, "reason": name, "detail": self.detail, "down_rate": rate }));
+        output.event(&json::Event::Reason {
+            info_hash: &self.info_hash,
+            reason: reason::name(reason),
+            detail: self.detail.as_deref(),
+            down_rate: Some(rate),
+        });
         if reason == SlowReason::Limit {
             // The user set the limit: once is enough.
             if std::mem::replace(&mut self.limit_was_said, true) {
@@ -405,18 +397,37 @@ impl Job {
         detail.map_or_else(|| text.clone(), |detail| format!("{text} ({detail})"))
     }
 
+    /// Reports that the data is checked, once it is known which data.
+    fn begin(&mut self, output: &Output, board: &Board) {
+        let Some(handle) = self.handle.as_ref().filter(|_| !self.is_known) else { return };
+        let wanted = handle.bytes_wanted();
+        // Asked for, not only listened to: the metadata may come before this listens.
+        if self.is_magnet {
+            let Some(torrent) = handle.metainfo() else { return };
+            self.learn(&torrent, output, board);
+            self.total = wanted;
+        } else {
+            let state = handle.state();
+            match &*state.borrow() {
+                // The session may still be opening it.
+                TorrentState::Checking if wanted == 0 => return,
+                TorrentState::Failed(_) if wanted == 0 => {}
+                _ => self.total = wanted,
+            }
+        }
+        self.say_checking(output);
+    }
+
+    fn say_checking(&mut self, output: &Output) {
+        self.is_known = true;
+        let (name, info_hash, bytes_total) = (&*self.name, &*self.info_hash, self.total);
+        output.event(&json::Event::Checking { name, info_hash, bytes_total });
+    }
+
     /// Reports events since the last look.
     fn hear(&mut self, is_seed: bool, output: &Output, board: &Board) {
         let now = Instant::now();
-        // Asked for, not only listened to: the metadata may come before this listens.
-        if !self.is_known
-            && let Some(torrent) = self.handle.as_ref().and_then(TorrentHandle::metainfo)
-        {
-            self.is_known = true;
-            self.learn(&torrent, output, board);
-            let fields = json!({ "name": self.name, "info_hash": self.info_hash, "bytes_total": self.total });
-            output.event("checking", fields);
-        }
+        self.begin(output, board);
         while let Some(Ok(event)) = self.events.as_mut().map(broadcast::Receiver::try_recv) {
             match event {
                 TorrentEvent::Checked { bytes_there } if bytes_there > 0 => {
@@ -495,7 +506,12 @@ impl Job {
         let is_news = self.tracker_news.borrow_mut().is_news(host, why);
         if let Some(why) = why {
             let detail = format!("{host}: {why}");
-            output.event("reason", json!({ "info_hash": self.info_hash, "reason": reason, "detail": detail, "down_rate": null }));
+            output.event(&json::Event::Reason {
+                info_hash: &self.info_hash,
+                reason,
+                detail: Some(&detail),
+                down_rate: None,
+            });
         }
         match why {
             Some(why) if is_news => board.say(format_args!("{}: tracker {host}: {why}", self.name)),
@@ -522,47 +538,43 @@ impl Job {
 
     /// Reports the summary.
     pub(crate) fn report(&self, summary: &Summary, panics: Panics, output: &Output) {
+        let (info_hash, name) = (self.info_hash.as_str(), self.name.as_str());
         if let Some(file) = &self.written {
-            let fields = json!({ "info_hash": self.info_hash, "name": self.name, "complete": true, "metadata_only": true, "path": file.to_string_lossy() });
-            return output.event("summary", fields);
+            return output.event(&json::Event::Summary(json::Summary::MetadataOnly {
+                info_hash: Some(info_hash),
+                name,
+                complete: true,
+                metadata_only: true,
+                path: &file.to_string_lossy(),
+            }));
         }
-        let (down, up, wasted) = summary
-            .status
-            .as_ref()
+        let status = summary.status.as_ref();
+        let (down, up, wasted) = status
             .map(|status| (status.bytes_down, status.bytes_up, status.bytes_wasted))
             .unwrap_or_default();
         let from_leechers: u64 = summary.sources.iter().map(|source| source.down_as_leecher).sum();
-        let sources: Vec<Value> = summary
-            .sources
-            .iter()
-            .map(|source| {
-                json!({
-                    "addr": source.addr.to_string(),
-                    "client": source.client,
-                    "bytes_down": source.down,
-                    "bytes_down_from_leecher": source.down_as_leecher,
-                    "bytes_up": source.up,
-                })
-            })
-            .collect();
-        output.event(
-            "summary",
-            json!({
-                "info_hash": self.info_hash,
-                "name": self.name,
-                "complete": self.completed_at.is_some(),
-                "bytes_total": self.total,
-                "bytes_there": summary.bytes_there,
-                "bytes_downloaded": down,
-                "bytes_uploaded": up,
-                "bytes_wasted": wasted,
-                "peers_banned": summary.status.as_ref().map_or(0, |status| status.peers_banned),
-                "pieces_bad": summary.status.as_ref().map_or(0, |status| status.bad_pieces),
-                "panics": bugs::counts(panics),
-                "bytes_from_leechers": from_leechers,
-                "sources": sources,
-            }),
-        );
+        let sources = summary.sources.iter().map(|source| SourceBytes {
+            addr: source.addr,
+            client: source.client.as_deref(),
+            bytes_down: source.down,
+            bytes_down_from_leecher: source.down_as_leecher,
+            bytes_up: source.up,
+        });
+        output.event(&json::Event::Summary(json::Summary::Torrent {
+            info_hash,
+            name,
+            complete: self.completed_at.is_some(),
+            bytes_total: self.total,
+            bytes_there: summary.bytes_there,
+            bytes_downloaded: down,
+            bytes_uploaded: up,
+            bytes_wasted: wasted,
+            peers_banned: status.map_or(0, |status| status.peers_banned),
+            pieces_bad: status.map_or(0, |status| status.bad_pieces),
+            panics: panics.into(),
+            bytes_from_leechers: from_leechers,
+            sources: sources.collect(),
+        }));
         // A torrent that failed before a byte moved has nothing to report.
         if self.completed_at.is_none() && summary.bytes_there == 0 && down == 0 && up == 0 {
             return;
@@ -576,24 +588,5 @@ impl Job {
             units::size(up),
             units::size(wasted)
         ));
-    }
-}
-
-/// Returns the host of a tracker's URL: the rest may hold a password or a passkey.
-fn host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_passkey_is_not_shown() {
-        assert_eq!(host("https://tracker.example/secret/announce"), "tracker.example");
-        assert_eq!(host("udp://[::1]:6969"), "[::1]:6969");
-        assert_eq!(host("http://u:p@ss@t:1?key=a@b"), "t:1");
     }
 }

@@ -16,6 +16,7 @@ mod frame;
 mod goal;
 mod help;
 mod job;
+mod json;
 mod output;
 mod progress;
 mod reason;

@@ -1,6 +1,6 @@
 //! Results on standard output, news on standard error: the only way to either.
 //!
-//! Decides: the frame of JSON objects, what is silenced, and which characters reach a terminal.
+//! Decides: what is silenced, and which characters reach a terminal.
 //! Must not know: what a command does.
 //! Invariant: in JSON mode standard output holds nothing but JSON, one object per line, flushed at
 //! once. No control character of foreign text leaves here. A reader that went away, or a full disk
@@ -8,7 +8,8 @@
 
 use crate::args::{OutputArgs, ProgressMode};
 use crate::exit::Failure;
-use serde_json::{Map, Value, json};
+use crate::json::{self, Event, Failed};
+use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write};
 
@@ -49,21 +50,19 @@ impl Output {
     }
 
     /// Prints the result as an object of this command's schema, if JSON was asked for.
-    pub(crate) fn object(&self, fields: Value) {
+    pub(crate) fn object(&self, fields: &impl Serialize) {
         if self.json {
             self.began.set(true);
-            print_json(&format!("bt.{}/1", self.command), fields);
+            print_json(&json::result(self.command, fields));
         }
     }
 
     /// Prints an event of a long command, with the time.
-    pub(crate) fn event(&self, event: &str, fields: Value) {
+    pub(crate) fn event(&self, event: &Event<'_>) {
         if self.json {
-            let mut all = json!({ "event": event, "time": jiff::Timestamp::now().to_string() });
-            if let (Value::Object(all), Value::Object(fields)) = (&mut all, fields) {
-                all.extend(fields);
-            }
-            self.object(all);
+            self.began.set(true);
+            let time = jiff::Timestamp::now().to_string();
+            print_json(&json::event(self.command, &time, event));
         }
     }
 
@@ -76,24 +75,20 @@ impl Output {
     /// Prints a failure for programs: an event of a command that has begun, else an object of its
     /// own.
     pub(crate) fn error_object(&self, failure: &Failure) {
+        let failed = Failed { code: failure.code, message: &failure.message };
         if self.json
             && self.began.get()
             && matches!(self.command, "get" | "seed" | "demo" | "tracker" | "dht")
         {
-            self.event("error", json!({ "code": failure.code, "message": failure.message }));
+            self.event(&Event::Error(failed));
         } else if self.json {
-            print_json("bt.error/1", json!({ "code": failure.code, "message": failure.message }));
+            print_json(&json::error(&failed));
         }
     }
 }
 
-fn print_json(schema: &str, fields: Value) {
-    let mut object = Map::new();
-    object.insert("schema".into(), schema.into());
-    if let Value::Object(fields) = fields {
-        object.extend(fields);
-    }
-    write_line(std::io::stdout().lock(), &escape(&Value::Object(object).to_string()));
+fn print_json(line: &str) {
+    write_line(std::io::stdout().lock(), &escape(line));
 }
 
 /// Prints a line on standard output.
@@ -166,9 +161,10 @@ mod tests {
             printable(hostile),
             "a\u{fffd}]0;x\u{fffd}\u{fffd}2J\u{fffd}\u{fffd}b\u{fffd}c\u{fffd}"
         );
-        let escaped = escape(&json!({ "text": hostile }).to_string()).into_owned();
+        let text = serde_json::json!({ "text": hostile });
+        let escaped = escape(&text.to_string()).into_owned();
         assert!(!escaped.contains(bt_types::is_steering), "{escaped}");
-        assert_eq!(serde_json::from_str::<Value>(&escaped).unwrap(), json!({ "text": hostile }));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), text);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::bugs;
 use crate::exit::{self, Exit, Failure, Outcome};
 use crate::goal::{After, MetadataOnly};
 use crate::job::{Job, Rules};
+use crate::json::{Event, Ready};
 use crate::output::Output;
 use crate::progress::Board;
 use crate::signals::{Hangup, Stop};
@@ -19,7 +20,6 @@ use bt_session::{
     AddOptions, Budget, Rates, Roots, Session, SessionConfig, StartError, Summary, TorrentHandle,
 };
 use rustix::fs::Access;
-use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -93,7 +93,7 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     let end = watch_jobs(&mut jobs, &session, rules, &stop, output, &board).await;
     board.clear();
     if stop.is_asked() {
-        output.event("stopped", json!({ "reason": "signal" }));
+        output.event(&Event::Stopped { reason: Some("signal") });
     }
     let panics = session.panics();
     let farewell = async {
@@ -168,18 +168,18 @@ async fn watch_jobs(
         if !ready && jobs.iter().all(|job| job.began || job.over) {
             ready = true;
             if jobs.iter().any(|job| job.began) {
-                let listen: Vec<String> =
-                    session.listen_addrs().iter().map(ToString::to_string).collect();
+                let listen = session.listen_addrs();
+                let shown: Vec<String> = listen.iter().map(ToString::to_string).collect();
                 let began = || jobs.iter().filter(|job| job.began);
                 if is_seed {
                     let links: Vec<&str> = began().filter_map(Job::link).collect();
-                    output.event("ready", json!({ "listen": listen, "magnets": links }));
+                    output.event(&Event::Ready(Ready::Seed { listen, magnets: &links }));
                     board.aside(|| {
-                        output.line(format_args!("ready: {}", listen.join(" ")));
+                        output.line(format_args!("ready: {}", shown.join(" ")));
                         links.iter().for_each(|link| output.line(link));
                     });
                 } else {
-                    output.event("ready", json!({ "listen": listen }));
+                    output.event(&Event::Ready(Ready::Get { listen }));
                 }
             }
         }

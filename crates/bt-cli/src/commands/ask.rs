@@ -6,12 +6,13 @@
 
 use crate::args::AskArgs;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::json::{AnnounceAnswer, ScrapeAnswer, TrackerAnswer, TrackerAnswers, TrackerWord};
 use crate::output::Output;
 use crate::source::{self, Source};
 use crate::units;
 use bt_session::{LEFT_UNKNOWN, OneShot, SwarmCounts, TrackerError};
 use bt_types::InfoHash;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 pub(crate) async fn announce(args: AskArgs, output: &Output) -> Outcome {
     let (source, hash, asker) = prepare(&args).await?;
@@ -39,19 +40,17 @@ pub(crate) async fn announce(args: AskArgs, output: &Output) -> Outcome {
                 output.note(format_args!("  warning: {warning}"));
             }
         }
-        answers.push(answer_of(&shown, answer, output, |reply| {
-            json!({
-                "interval": reply.interval,
-                "min_interval": reply.min_interval,
-                "seeders": reply.seeders,
-                "leechers": reply.leechers,
-                "peers": reply.peers.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "external_ip": reply.external_ip.map(|ip| ip.to_string()),
-                "warning": reply.warning,
-            })
+        answers.push(answer_of(shown, answer, output, |reply| AnnounceAnswer {
+            interval: reply.interval,
+            min_interval: reply.min_interval,
+            seeders: reply.seeders,
+            leechers: reply.leechers,
+            peers: reply.peers,
+            external_ip: reply.external_ip,
+            warning: reply.warning,
         }));
     }
-    finish(&hash, &answers, output)
+    finish(&hash, answers, output)
 }
 
 pub(crate) async fn scrape(args: AskArgs, output: &Output) -> Outcome {
@@ -66,17 +65,15 @@ pub(crate) async fn scrape(args: AskArgs, output: &Output) -> Outcome {
                 None => format!("{shown}: it does not know the torrent"),
             });
         }
-        answers.push(answer_of(&shown, answer, output, |counts| {
-            json!({
-                "known": counts.is_some(),
-                "seeders": counts.map(|counts| counts.complete),
-                "leechers": counts.map(|counts| counts.incomplete),
-                "downloaders": counts.and_then(|counts| counts.downloaders),
-                "downloaded": counts.map(|counts| counts.downloaded),
-            })
+        answers.push(answer_of(shown, answer, output, |counts| ScrapeAnswer {
+            known: counts.is_some(),
+            seeders: counts.map(|counts| counts.complete),
+            leechers: counts.map(|counts| counts.incomplete),
+            downloaders: counts.and_then(|counts| counts.downloaders),
+            downloaded: counts.map(|counts| counts.downloaded),
         }));
     }
-    finish(&hash, &answers, output)
+    finish(&hash, answers, output)
 }
 
 fn describe(counts: &SwarmCounts) -> String {
@@ -108,36 +105,36 @@ async fn prepare(args: &AskArgs) -> Outcome<(Source, InfoHash, OneShot)> {
     Ok((source, hash, OneShot::new(roots).map_err(anyhow::Error::from)?))
 }
 
-/// Makes JSON of one tracker's answer; an error is printed at once.
-fn answer_of<T>(
-    url: &str,
+/// Describes one tracker's answer; an error is printed at once.
+fn answer_of<T, J>(
+    url: String,
     answer: Result<T, TrackerError>,
     output: &Output,
-    fields: impl Fn(T) -> Value,
-) -> Value {
-    let mut object = json!({ "url": url, "ok": answer.is_ok() });
-    let fields = match answer {
-        Ok(reply) => fields(reply),
+    describe: impl Fn(T) -> J,
+) -> TrackerAnswer<J> {
+    let ok = answer.is_ok();
+    let word = match answer {
+        Ok(reply) => TrackerWord::Answer(describe(reply)),
         Err(error) => {
             output.note(format_args!("{url}: {error}"));
-            json!({ "error": error.to_string() })
+            TrackerWord::Error { error: error.to_string() }
         }
     };
-    if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
-        object.extend(fields);
-    }
-    object
+    TrackerAnswer { url, ok, word }
 }
 
-fn finish(hash: &InfoHash, answers: &[Value], output: &Output) -> Outcome {
-    let any = answers.iter().any(|answer| answer.get("ok") == Some(&Value::Bool(true)));
-    if !any {
+fn finish<J: Serialize>(
+    hash: &InfoHash,
+    trackers: Vec<TrackerAnswer<J>>,
+    output: &Output,
+) -> Outcome {
+    if !trackers.iter().any(|answer| answer.ok) {
         return Err(Failure::new(
             Exit::Network,
             "no_tracker",
             "no tracker answered; run again with -v to see more",
         ));
     }
-    output.object(json!({ "info_hash": hash.to_string(), "trackers": answers }));
+    output.object(&TrackerAnswers { info_hash: hash.to_string(), trackers });
     Ok(())
 }

@@ -6,12 +6,12 @@
 
 use crate::args::CreateArgs;
 use crate::exit::{self, Exit, Failure, Outcome};
+use crate::json::Create;
 use crate::output::Output;
 use crate::progress;
 use crate::units;
 use bt_metainfo::Metainfo;
 use bt_piece_store::{CreateError, CreateOptions, Created, Progress, create_torrent, torrent_name};
-use serde_json::json;
 use std::path::{Path, PathBuf};
 use url::Url;
 
@@ -43,29 +43,27 @@ pub(crate) fn run(args: CreateArgs, output: &Output) -> Outcome {
     let created = create(&args.path, &options, output)?;
     write(&path, &created.bytes, args.force)?;
 
-    let hashes = &created.metainfo.info_hashes;
-    let skipped: Vec<String> =
-        created.skipped.iter().map(|skipped| skipped.path.display().to_string()).collect();
-    let renamed: Vec<String> =
-        created.renamed.iter().map(|renamed| renamed.path.display().to_string()).collect();
-    output.object(json!({
-        "path": path.to_string_lossy(),
-        "name": created.metainfo.info.name,
-        "info_hash_v1": hashes.v1.map(|hash| hash.to_string()),
-        "info_hash_v2": hashes.v2.map(|hash| hash.to_string()),
-        "piece_length": created.metainfo.info.geometry.piece_length(),
-        "piece_count": created.metainfo.info.geometry.piece_count(),
-        "total_size": created.metainfo.info.geometry.total(),
-        "files": created.metainfo.info.files.len(),
-        "magnet": created.metainfo.magnet(),
-        "skipped": skipped,
-        "renamed": renamed,
-    }));
+    let metainfo = &created.metainfo;
+    let (hashes, info) = (&metainfo.info_hashes, &metainfo.info);
+    let shown = |path: &Path| path.display().to_string();
+    output.object(&Create {
+        path: &path.to_string_lossy(),
+        name: &info.name,
+        info_hash_v1: hashes.v1.map(|hash| hash.to_string()),
+        info_hash_v2: hashes.v2.map(|hash| hash.to_string()),
+        piece_length: info.geometry.piece_length(),
+        piece_count: info.geometry.piece_count(),
+        total_size: info.geometry.total(),
+        files: info.files.len(),
+        magnet: metainfo.magnet(),
+        skipped: created.skipped.iter().map(|skipped| shown(&skipped.path)).collect(),
+        renamed: created.renamed.iter().map(|renamed| shown(&renamed.path)).collect(),
+    });
     output.line(path.display());
     if let Some(hash) = hashes.v1 {
         output.line(format_args!("info-hash {hash}"));
     }
-    output.line(created.metainfo.magnet());
+    output.line(metainfo.magnet());
     Ok(())
 }
 

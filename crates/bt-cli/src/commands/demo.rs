@@ -8,6 +8,7 @@ use crate::args::DemoArgs;
 use crate::commands::{create, verify};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::frame::{Phase, Row};
+use crate::json::{Complete, Event, Progress, Ready, Received, Summary as Totals};
 use crate::output::Output;
 use crate::progress::Board;
 use crate::signals::{Hangup, Stop};
@@ -20,7 +21,6 @@ use bt_session::{
 };
 use bt_tracker_server::{Config, TrackerServer};
 use bt_types::{PeerId, Rng};
-use serde_json::json;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ async fn run_local(args: DemoArgs, output: &Output) -> Outcome {
         let dir = stage.path().join(&name);
         leechers.push(Actor::start(&name, &torrent, AddOptions::new(dir), None)?);
     }
-    output.event("ready", json!({ "tracker": addr.to_string(), "leechers": args.leechers }));
+    output.event(&Event::Ready(Ready::Demo { tracker: addr, leechers: args.leechers }));
     let began = Instant::now();
     let downloaded = download(&leechers, &torrent, &stop, output).await;
     let took = began.elapsed();
@@ -157,11 +157,14 @@ async fn download(leechers: &[Actor], torrent: &Metainfo, stop: &Stop, output: &
                     let phase = if status.is_done() { Phase::Seeding } else { Phase::Downloading };
                     rows.push(Row::of(&actor.name, phase, status, began.elapsed()));
                     complete += usize::from(status.is_done());
-                    output.event(
-                        "progress",
-                        json!({ "name": actor.name, "bytes_done": status.bytes_done, "bytes_total": total,
-                            "down_rate": status.down_rate, "up_rate": status.up_rate, "peers": status.peers }),
-                    );
+                    output.event(&Event::Progress(Progress::Leecher {
+                        name: &actor.name,
+                        bytes_done: status.bytes_done,
+                        bytes_total: total,
+                        down_rate: status.down_rate,
+                        up_rate: status.up_rate,
+                        peers: status.peers,
+                    }));
                 }
                 TorrentState::Failed(error) => {
                     return Err(Failure::new(
@@ -218,10 +221,10 @@ fn summarise(
             .map(|(from, bytes)| format!("{from} {}", units::size(*bytes)))
             .collect();
         output.line(format_args!("  {name:<12} from {}", parts.join(", ")));
-        rows.push(json!({ "name": name, "from": by_sender }));
+        rows.push(Received { name, from: by_sender });
     }
-    output.event("complete", json!({ "verified": true }));
-    output.event("summary", json!({ "seconds": took.as_secs_f64(), "received": rows }));
+    output.event(&Event::Complete(Complete::Demo { verified: true }));
+    output.event(&Event::Summary(Totals::Demo { seconds: took.as_secs_f64(), received: rows }));
 }
 
 /// Makes a file of random bytes: equal in every demo, so that it can be compared.

@@ -8,6 +8,7 @@
 use crate::addresses::{ListenAddr, PeerAddr};
 use crate::args::{DhtArgs, DhtVerb};
 use crate::exit::{self, Exit, Failure, Outcome};
+use crate::json::{self, DhtLookup, DhtPing, Found, Ready, Summary};
 use crate::output::Output;
 use crate::signals::{Hangup, Stop};
 use crate::units;
@@ -17,7 +18,6 @@ use bt_session::dht::{
 };
 use bt_session::dht::{mutable_target, new_secret, public_key};
 use bt_types::InfoHash;
-use serde_json::{Value as Json, json};
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -100,9 +100,13 @@ async fn ping(handle: &DhtHandle, node: &PeerAddr, output: &Output) -> Outcome {
                 node.id,
                 version.as_ref().map_or(String::new(), |v| format!(", {v}"))
             ));
-            output.object(
-                json!({ "verb": "ping", "addr": addr.to_string(), "id": node.id.to_string(), "version": version, "ms": millis }),
-            );
+            output.object(&DhtPing {
+                verb: "ping",
+                addr,
+                id: node.id.to_string(),
+                version,
+                ms: millis,
+            });
             Ok(())
         }
         _ => Err(Failure::new(Exit::Network, "no_answer", format!("{addr} does not answer"))),
@@ -133,14 +137,13 @@ async fn get_peers(
         said += &format!("; about {seeds} seeds and {others} others");
     }
     output.note(said);
-    output.object(with_account(
-        &report,
-        json!({
-            "verb": "get-peers", "info_hash": hash.to_string(),
-            "peers": peers.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "seeds_estimated": counts.map(|(seeds, _)| seeds), "leechers_estimated": counts.map(|(_, others)| others),
-        }),
-    ));
+    let found = Found::GetPeers {
+        info_hash: hash.to_string(),
+        peers,
+        seeds_estimated: counts.map(|(seeds, _)| seeds),
+        leechers_estimated: counts.map(|(_, others)| others),
+    };
+    output.object(&with_cost(&report, found));
     if announce.is_some() && report.stored == 0 {
         return Err(Failure::new(Exit::Network, "not_stored", "no node stored the announce"));
     }
@@ -155,15 +158,15 @@ async fn get(handle: &DhtHandle, target: Id, salt: Vec<u8>, output: &Output) -> 
     };
     let text = text_of(item.value());
     output.line(text.as_deref().unwrap_or(&item.value().encoded().escape_ascii().to_string()));
-    let seq = match &item {
-        Item::Mutable(mutable) => Some(mutable.seq()),
-        Item::Immutable(_) => None,
+    let (key, seq) = key_and_seq(&item);
+    let found = Found::Get {
+        target: target.to_string(),
+        value: text,
+        encoded: hex(item.value().encoded()),
+        seq,
+        key,
     };
-    let fields = json!({
-        "verb": "get", "target": target.to_string(), "value": text, "encoded": hex(item.value().encoded()), "seq": seq,
-        "key": match &item { Item::Mutable(mutable) => Some(hex(mutable.key())), Item::Immutable(_) => None },
-    });
-    output.object(with_account(&report, fields));
+    output.object(&with_cost(&report, found));
     Ok(())
 }
 
@@ -189,10 +192,7 @@ async fn put(
         }
     };
     let target = item.target();
-    let (key, seq) = match &item {
-        Item::Mutable(mutable) => (Some(hex(mutable.key())), Some(mutable.seq())),
-        Item::Immutable(_) => (None, None),
-    };
+    let (key, seq) = key_and_seq(&item);
     let report = handle.ask(Ask::Put { item, cas }).await.report().await;
     if report.stored == 0 {
         let why = report.refused.as_ref().map_or(account(&report), |error| error.message.clone());
@@ -200,10 +200,7 @@ async fn put(
     }
     output.line(target);
     output.note(account(&report));
-    output.object(with_account(
-        &report,
-        json!({ "verb": "put", "target": target.to_string(), "key": key, "seq": seq }),
-    ));
+    output.object(&with_cost(&report, Found::Put { target: target.to_string(), key, seq }));
     Ok(())
 }
 
@@ -212,17 +209,20 @@ async fn node(dht: Dht, output: &Output) -> Outcome {
     tokio::task::LocalSet::new()
         .run_until(async {
             let stop = Stop::listen(Hangup::Stops).map_err(anyhow::Error::from)?;
-            let listen: Vec<String> = dht.listen().iter().map(ToString::to_string).collect();
-            output.event("ready", json!({ "verb": "node", "listen": listen }));
-            output.line(format_args!("ready: {}", listen.join(" ")));
+            let listen = dht.listen();
+            let shown: Vec<String> = listen.iter().map(ToString::to_string).collect();
+            output.event(&json::Event::Ready(Ready::Node { verb: "node", listen }));
+            output.line(format_args!("ready: {}", shown.join(" ")));
             stop.asked().await;
             let status = dht.handle().status();
             dht.stop().await;
-            output.event("stopped", json!({}));
-            output.event(
-                "summary",
-                json!({ "nodes": status.nodes, "torrents": status.torrents, "received": status.received, "sent": status.sent }),
-            );
+            output.event(&json::Event::Stopped { reason: None });
+            output.event(&json::Event::Summary(Summary::Node {
+                nodes: status.nodes,
+                torrents: status.torrents,
+                received: status.received,
+                sent: status.sent,
+            }));
             Ok(())
         })
         .await
@@ -271,13 +271,17 @@ fn account(report: &LookupReport) -> String {
     format!("{} queries, {} answers{stored}", report.queries, report.answers)
 }
 
-fn with_account(report: &LookupReport, mut fields: Json) -> Json {
-    let account =
-        json!({ "queries": report.queries, "answers": report.answers, "stored": report.stored });
-    if let (Json::Object(fields), Json::Object(account)) = (&mut fields, account) {
-        fields.extend(account);
+fn with_cost(report: &LookupReport, found: Found) -> DhtLookup {
+    let LookupReport { queries, answers, stored, .. } = *report;
+    DhtLookup { found, queries, answers, stored }
+}
+
+/// Returns the key in hex and the version of a mutable item.
+fn key_and_seq(item: &Item) -> (Option<String>, Option<i64>) {
+    match item {
+        Item::Mutable(mutable) => (Some(hex(mutable.key())), Some(mutable.seq())),
+        Item::Immutable(_) => (None, None),
     }
-    fields
 }
 
 /// Returns the text of a bencoded string.

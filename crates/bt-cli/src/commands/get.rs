@@ -10,13 +10,13 @@ use crate::args::GetArgs;
 use crate::commands::create;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::goal::{After, MetadataOnly};
+use crate::json::{Event, Summary};
 use crate::output::Output;
 use crate::select;
 use crate::source::{self, Source};
 use crate::transfer::{self, Plan};
 use bt_metainfo::Metainfo;
 use bt_session::{AddOptions, Select};
-use serde_json::json;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
@@ -99,11 +99,13 @@ fn advise_quotes(source: &OsStr, output: &Output) {
 fn write_torrent(source: &Source, only: &MetadataOnly, output: &Output) -> Outcome {
     let Source::Torrent(torrent) = source else { return Ok(()) };
     let file = create::keep(torrent, only.file.as_deref(), output)?;
-    let hash = source.hash();
-    output.event(
-        "summary",
-        json!({ "info_hash": hash, "name": torrent.info.name, "complete": true, "metadata_only": true, "path": file.to_string_lossy() }),
-    );
+    output.event(&Event::Summary(Summary::MetadataOnly {
+        info_hash: source.hash().as_deref(),
+        name: &torrent.info.name,
+        complete: true,
+        metadata_only: true,
+        path: &file.to_string_lossy(),
+    }));
     output.line(file.display());
     Ok(())
 }

@@ -7,11 +7,11 @@
 
 use crate::args::{ForgetArgs, ListArgs};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::json::{self, StateForgotten, StateList};
 use crate::output::Output;
 use crate::transfer::state_dir;
 use crate::units;
 use bt_session::{Remembered, SavedTorrent};
-use serde_json::{Value, json};
 use std::path::Path;
 
 /// Digits of an info-hash that are shown, and the fewest that name a download.
@@ -20,8 +20,8 @@ const DIGITS: usize = 8;
 pub(crate) fn list(args: &ListArgs, output: &Output) -> Outcome {
     let dir = state_dir(args.state.as_ref().and_then(Option::as_deref))?;
     let saved = load(&dir)?;
-    let torrents: Vec<Value> = saved.iter().map(|saved| describe(&saved.torrent)).collect();
-    output.object(json!({ "state": dir.to_string_lossy(), "torrents": torrents }));
+    let torrents = saved.iter().map(|saved| describe(&saved.torrent)).collect();
+    output.object(&StateList { state: dir.to_string_lossy().into(), torrents });
     if saved.is_empty() {
         output.note(format_args!("nothing is remembered in {}", dir.display()));
     }
@@ -62,8 +62,8 @@ pub(crate) fn forget(args: &ForgetArgs, output: &Output) -> Outcome {
             Err(error) => return Err(Failure::disk(&dir, &error)),
         }
     }
-    let torrents: Vec<Value> = chosen.iter().map(|saved| describe(&saved.torrent)).collect();
-    output.object(json!({ "forgotten": torrents }));
+    let forgotten = chosen.iter().map(|saved| describe(&saved.torrent)).collect();
+    output.object(&StateForgotten { forgotten });
     Ok(())
 }
 
@@ -96,12 +96,12 @@ fn load(dir: &Path) -> Outcome<Vec<SavedTorrent>> {
     })
 }
 
-fn describe(torrent: &Remembered) -> Value {
-    json!({
-        "info_hash": torrent.info_hash.to_string(),
-        "name": torrent.name,
-        "dir": torrent.dir.to_string_lossy(),
-        "bytes_have": torrent.bytes_have,
-        "bytes_total": torrent.bytes_total,
-    })
+fn describe(torrent: &Remembered) -> json::Remembered {
+    json::Remembered {
+        info_hash: torrent.info_hash.to_string(),
+        name: torrent.name.clone(),
+        dir: torrent.dir.to_string_lossy().into(),
+        bytes_have: torrent.bytes_have,
+        bytes_total: torrent.bytes_total,
+    }
 }

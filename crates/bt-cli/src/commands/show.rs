@@ -6,23 +6,23 @@
 
 use crate::args::{MagnetArgs, ShowArgs};
 use crate::exit::Outcome;
+use crate::json::{self, ListedFile, Show, ShowLink};
 use crate::output::Output;
 use crate::source::{self, Source};
 use crate::units;
 use bt_metainfo::{Attr, Magnet, Metainfo};
 use bt_session::Roots;
-use serde_json::{Value, json};
 
 pub(crate) async fn run(args: ShowArgs, output: &Output) -> Outcome {
     match source::open(&args.source, &Roots::default()).await? {
         Source::Torrent(torrent) => {
-            output.object(describe(&torrent));
+            output.object(&describe(&torrent));
             if !output.json {
                 print(&torrent, args.files, output);
             }
         }
         Source::Magnet(magnet) => {
-            output.object(describe_magnet(&magnet));
+            output.object(&describe_magnet(&magnet));
             if !output.json {
                 print_magnet(&magnet, output);
             }
@@ -36,64 +36,69 @@ pub(crate) async fn magnet(args: MagnetArgs, output: &Output) -> Outcome {
         Source::Torrent(torrent) => torrent.magnet(),
         Source::Magnet(magnet) => magnet.to_string(),
     };
-    output.object(json!({ "magnet": link }));
+    output.object(&json::Magnet { magnet: &link });
     output.line(link);
     Ok(())
 }
 
-fn describe(torrent: &Metainfo) -> Value {
-    let files: Vec<Value> = torrent
-        .info
-        .files
-        .iter()
-        .filter(|file| !file.attr.padding)
-        .map(|file| json!({ "path": file.path, "length": file.length, "attr": attr(file.attr) }))
-        .collect();
-    json!({
-        "name": torrent.info.name,
-        "format": torrent.format.name(),
-        "info_hash_v1": torrent.info_hashes.v1.map(|hash| hash.to_string()),
-        "info_hash_v2": torrent.info_hashes.v2.map(|hash| hash.to_string()),
-        "piece_length": torrent.info.geometry.piece_length(),
-        "piece_count": torrent.info.geometry.piece_count(),
-        "total_size": torrent.info.payload_len(),
-        "private": torrent.private,
-        "trackers": torrent.trackers,
-        "web_seeds": torrent.web_seeds,
-        "files": files,
-        "creation_date": date(torrent),
-        "created_by": torrent.created_by,
-        "comment": torrent.comment,
-        "source": torrent.source,
-        "magnet": torrent.magnet(),
-        "warnings": torrent.warnings,
-    })
+fn describe(torrent: &Metainfo) -> Show<'_> {
+    let info = &torrent.info;
+    let files = info.files.iter().filter(|file| !file.attr.padding).map(|file| ListedFile {
+        path: &file.path,
+        length: file.length,
+        attr: attr(file.attr),
+    });
+    Show {
+        name: Some(&info.name),
+        format: Some(torrent.format.name()),
+        info_hash_v1: torrent.info_hashes.v1.map(|hash| hash.to_string()),
+        info_hash_v2: torrent.info_hashes.v2.map(|hash| hash.to_string()),
+        piece_length: Some(info.geometry.piece_length()),
+        piece_count: Some(info.geometry.piece_count()),
+        total_size: Some(info.payload_len()),
+        private: Some(torrent.private),
+        trackers: torrent
+            .trackers
+            .iter()
+            .map(|tier| tier.iter().map(String::as_str).collect())
+            .collect(),
+        web_seeds: &torrent.web_seeds,
+        files: Some(files.collect()),
+        creation_date: date(torrent),
+        created_by: torrent.created_by.as_deref(),
+        comment: torrent.comment.as_deref(),
+        source: torrent.source.as_deref(),
+        magnet: torrent.magnet(),
+        warnings: &torrent.warnings,
+        link: None,
+    }
 }
 
-/// Makes the fields of a torrent, null where a link does not know them, and the fields that only a
-/// link has.
-fn describe_magnet(magnet: &Magnet) -> Value {
-    json!({
-        "name": magnet.name,
-        "format": null,
-        "info_hash_v1": magnet.info_hashes.v1.map(|hash| hash.to_string()),
-        "info_hash_v2": magnet.info_hashes.v2.map(|hash| hash.to_string()),
-        "piece_length": null,
-        "piece_count": null,
-        "total_size": null,
-        "private": null,
-        "trackers": magnet.trackers.iter().map(|url| [url]).collect::<Vec<_>>(),
-        "web_seeds": magnet.web_seeds,
-        "files": null,
-        "creation_date": null,
-        "created_by": null,
-        "comment": null,
-        "source": null,
-        "magnet": magnet.to_string(),
-        "warnings": magnet.warnings,
-        "peers": magnet.peers.iter().map(endpoint).collect::<Vec<_>>(),
-        "select_only": magnet.files.iter().map(|range| [range.start(), range.end()]).collect::<Vec<_>>(),
-    })
+/// Describes a torrent by its link: null where a link does not know a field.
+fn describe_magnet(magnet: &Magnet) -> Show<'_> {
+    Show {
+        name: magnet.name.as_deref(),
+        format: None,
+        info_hash_v1: magnet.info_hashes.v1.map(|hash| hash.to_string()),
+        info_hash_v2: magnet.info_hashes.v2.map(|hash| hash.to_string()),
+        piece_length: None,
+        piece_count: None,
+        total_size: None,
+        private: None,
+        trackers: magnet.trackers.iter().map(|url| vec![url.as_str()]).collect(),
+        web_seeds: &magnet.web_seeds,
+        files: None,
+        creation_date: None,
+        created_by: None,
+        comment: None,
+        source: None,
+        magnet: magnet.to_string(),
+        warnings: &magnet.warnings,
+        link: Some(ShowLink {
+            peers: magnet.peers.iter().map(endpoint).collect(),
+            select_only: magnet.files.iter().map(|range| [*range.start(), *range.end()]).collect(),
+        }),
+    }
 }
 
 fn endpoint((host, port): &(String, u16)) -> String {

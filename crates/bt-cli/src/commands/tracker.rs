@@ -7,10 +7,10 @@
 use crate::addresses::ListenAddr;
 use crate::args::TrackerArgs;
 use crate::exit::{self, Exit, Failure, Outcome};
+use crate::json::{Event, Ready, Summary};
 use crate::output::Output;
 use crate::signals::{Hangup, Stop};
 use bt_tracker_server::{Config, ServeError, TrackerConfig, TrackerServer};
-use serde_json::json;
 use std::net::SocketAddr;
 
 /// The usual port of a tracker.
@@ -42,17 +42,18 @@ pub(crate) async fn run(args: TrackerArgs, output: &Output) -> Outcome {
             let udp = server.udp_addrs().iter().map(|addr| announce("udp", addr));
             let urls: Vec<String> =
                 udp.chain(server.http_addrs().iter().map(|addr| announce("http", addr))).collect();
-            output.event("ready", json!({ "listen": urls }));
+            output.event(&Event::Ready(Ready::Tracker { listen: &urls }));
             output.line(format_args!("ready: {}", urls.join(" ")));
             stop.asked().await;
             let stats = server.stats();
             server.stop().await;
-            output.event("stopped", json!({}));
-            output.event(
-                "summary",
-                json!({ "torrents": stats.torrents, "peers": stats.peers,
-                "announces": stats.announces, "scrapes": stats.scrapes }),
-            );
+            output.event(&Event::Stopped { reason: None });
+            output.event(&Event::Summary(Summary::Tracker {
+                torrents: stats.torrents,
+                peers: stats.peers,
+                announces: stats.announces,
+                scrapes: stats.scrapes,
+            }));
             Ok(())
         })
         .await

@@ -6,6 +6,7 @@
 
 use crate::args::VerifyArgs;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::json::{BadFile, Verify};
 use crate::output::Output;
 use crate::progress;
 use crate::source;
@@ -13,21 +14,19 @@ use crate::units;
 use bt_metainfo::Metainfo;
 use bt_piece_store::{DiskStorage, FileState, HashError, Progress, VerifyReport, locate, verify};
 use bt_session::Roots;
-use serde_json::{Value, json};
 use std::path::Path;
 
 pub(crate) async fn run(args: VerifyArgs, output: &Output) -> Outcome {
     let torrent = source::load(&args.torrent, &Roots::default()).await?;
     let report = check(&torrent, &args.dir, output)?;
     let pieces = torrent.info.geometry.piece_count();
-    let bad: Vec<Value> = report.files.iter().filter_map(describe).collect();
-    output.object(json!({
-        "complete": report.is_complete(),
-        "pieces_good": report.good.count(),
-        "pieces_total": pieces,
-        "pieces_bad": report.bad.iter().map(|piece| piece.number()).collect::<Vec<_>>(),
-        "files_bad": bad,
-    }));
+    output.object(&Verify {
+        complete: report.is_complete(),
+        pieces_good: report.good.count(),
+        pieces_total: pieces,
+        pieces_bad: report.bad.iter().map(|piece| piece.number()).collect(),
+        files_bad: report.files.iter().filter_map(describe).collect(),
+    });
     for file in &report.files {
         match file.state {
             FileState::Good => {}
@@ -102,14 +101,12 @@ pub(crate) fn check(torrent: &Metainfo, dir: &Path, output: &Output) -> Outcome<
     )
 }
 
-fn describe(file: &bt_piece_store::FileReport) -> Option<Value> {
-    let (state, found, pieces) = match file.state {
+fn describe(file: &bt_piece_store::FileReport) -> Option<BadFile> {
+    let (state, found_length, bad_pieces) = match file.state {
         FileState::Good => return None,
         FileState::Missing => ("missing", None, None),
         FileState::WrongLength { found } => ("wrong_length", Some(found), None),
         FileState::Bad { pieces } => ("bad", None, Some(pieces)),
     };
-    Some(
-        json!({ "path": file.path.to_string_lossy(), "state": state, "found_length": found, "bad_pieces": pieces }),
-    )
+    Some(BadFile { path: file.path.to_string_lossy().into(), state, found_length, bad_pieces })
 }
