@@ -17,7 +17,8 @@ use anyhow::Context as _;
 use bt_metainfo::Metainfo;
 use bt_piece_store::CreateOptions;
 use bt_session::{
-    AddOptions, Budget, Rates, Session, SessionConfig, Summary, TorrentHandle, TorrentState,
+    AddError, AddOptions, Budget, Rates, Session, SessionConfig, Summary, TorrentHandle,
+    TorrentState,
 };
 use bt_tracker_server::{Config, TrackerServer};
 use bt_types::{PeerId, Rng};
@@ -78,7 +79,7 @@ async fn run_local(args: DemoArgs, output: &Output) -> Outcome {
     }
     output.event(&Event::Ready(Ready::Demo { tracker: addr, leechers: args.leechers }));
     let began = Instant::now();
-    let downloaded = download(&leechers, &torrent, &stop, output).await;
+    let downloaded = download(&leechers, &seeder, &torrent, &stop, output).await;
     let took = began.elapsed();
 
     // All clients stop before the result is judged, so that a failure leaves nothing running.
@@ -136,19 +137,33 @@ impl Actor {
         let handle = session.add(torrent, options).with_context(|| name.to_owned())?;
         Ok(Actor { name: name.to_owned(), dir, session, handle })
     }
+
+    fn failure(&self, error: &AddError) -> Failure {
+        Failure::new(Exit::Other, "failure", format!("{}: {error}", self.name))
+    }
 }
 
-/// Waits until every leecher is complete, and shows it live.
-async fn download(leechers: &[Actor], torrent: &Metainfo, stop: &Stop, output: &Output) -> Outcome {
+/// Waits until every leecher is complete, and shows it live. The seeder must not fail meanwhile.
+async fn download(
+    leechers: &[Actor],
+    seeder: &Actor,
+    torrent: &Metainfo,
+    stop: &Stop,
+    output: &Output,
+) -> Outcome {
     let total = torrent.info.geometry.total();
     let board = Board::new(output);
     let states: Vec<_> = leechers.iter().map(|actor| actor.handle.state()).collect();
+    let seeding = seeder.handle.state();
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     let began = Instant::now();
     loop {
         tokio::select! {
             () = stop.asked() => return Err(Failure::new(Exit::Interrupted, "interrupted", "the demo was interrupted")),
             _ = tick.tick() => {}
+        }
+        if let TorrentState::Failed(error) = &*seeding.borrow() {
+            return Err(seeder.failure(error));
         }
         let (mut complete, mut rows) = (0, Vec::new());
         for (actor, state) in leechers.iter().zip(&states) {
@@ -166,13 +181,7 @@ async fn download(leechers: &[Actor], torrent: &Metainfo, stop: &Stop, output: &
                         peers: status.peers,
                     }));
                 }
-                TorrentState::Failed(error) => {
-                    return Err(Failure::new(
-                        Exit::Other,
-                        "failure",
-                        format!("{}: {error}", actor.name),
-                    ));
-                }
+                TorrentState::Failed(error) => return Err(actor.failure(error)),
                 TorrentState::Finding(_)
                 | TorrentState::Checking
                 | TorrentState::Known
