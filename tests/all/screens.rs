@@ -6,11 +6,16 @@
 
 use crate::Test;
 use anyhow::{Result, ensure};
-use bt_tests::{LOOPBACK, PATIENCE, Process, Seeded, Stage, Terminal, TerminalSize};
+use bt_tests::{
+    LOOPBACK, PATIENCE, Process, Seeded, Stage, Terminal, TerminalSize, listening, random_file,
+};
 use std::process::Command;
+use std::time::Duration;
 
 const WIDTHS: [u16; 3] = [60, 80, 130];
 const ROWS: u16 = 24;
+/// Time in which the block is drawn again at another width: it is drawn five times a second.
+const REDRAW: Duration = Duration::from_millis(500);
 
 #[test]
 fn a_download() -> Test {
@@ -28,10 +33,17 @@ fn a_download() -> Test {
 
 #[test]
 fn a_seed() -> Test {
-    let seeded = Seeded::file(1 << 20, &[])?;
-    let mut seed = seeded.stage.bt_for_people("other");
-    seed.arg("seed").arg(&seeded.torrent).args(["--listen", &LOOPBACK.to_string()]);
-    watch("seed", &mut seed, &["data.bin  ", "  seeding, ratio 0.00", "  magnet:?xt=urn:btih:"])
+    let stage = Stage::new()?;
+    let source = stage.path("data.bin");
+    random_file(&source, 1, 16 << 20)?;
+    let torrent = stage.create(&source, &["-a", "http://127.0.0.1:9/announce"])?;
+    let copy = stage.path("copy");
+    let leecher = Process::start("get", &mut stage.get("get", &torrent, &copy, LOOPBACK))?;
+    let mut seed = stage.bt_for_people("seed");
+    seed.arg("seed").arg(&torrent).args(["--listen", &LOOPBACK.to_string()]);
+    seed.args(["--peer", &listening(&leecher)?, "--up", "1MiB/s"]);
+    let tracker = "  tracker 127.0.0.1:9: cannot connect: ";
+    watch("seed", &mut seed, &["data.bin  ", "ratio 0.", " uploaded, up ", ", 1 peer", tracker])
 }
 
 #[test]
@@ -88,6 +100,7 @@ fn watch(name: &str, command: &mut Command, lines: &[&str]) -> Test {
     // Narrower, wider, and as it was.
     for columns in [WIDTHS[1], WIDTHS[0], WIDTHS[2], WIDTHS[0], WIDTHS[1]] {
         terminal.resize(size(columns))?;
+        std::thread::sleep(REDRAW);
         let rows = terminal.wait_for(&format!("{name} on {columns} columns"), PATIENCE, stands)?;
         write(name, columns, &rows)?;
     }

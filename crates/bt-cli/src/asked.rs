@@ -29,39 +29,63 @@ impl From<Discovery> for Place {
 
 /// The last answer of each source.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Asked(BTreeMap<Place, (Instant, Option<String>)>);
+pub(crate) struct Asked(BTreeMap<Place, (Instant, Answer)>);
+
+#[derive(Clone, Debug)]
+enum Answer {
+    /// There is none yet.
+    None,
+    /// The number of addresses that it gave.
+    Peers(usize),
+    /// Why it gave none.
+    Trouble(String),
+}
 
 impl Asked {
     /// Notes that a source is asked. Its earlier answer stays until the next one.
     pub(crate) fn ask(&mut self, now: Instant, place: Place) {
-        self.0.entry(place).or_insert((now, None));
+        self.0.entry(place).or_insert((now, Answer::None));
     }
 
-    pub(crate) fn said(&mut self, now: Instant, place: Place, text: String) {
-        self.0.insert(place, (now, Some(text)));
+    /// Notes that a source failed.
+    pub(crate) fn failed(&mut self, now: Instant, place: Place, why: String) {
+        self.0.insert(place, (now, Answer::Trouble(why)));
     }
 
     /// Notes that a source gave this many addresses.
     pub(crate) fn found(&mut self, now: Instant, place: Place, addresses: usize) {
-        self.said(now, place, units::count(addresses, "peer"));
+        self.0.insert(place, (now, Answer::Peers(addresses)));
     }
 
-    /// Makes a line for each source.
+    /// Makes a line for each source, those with trouble first.
     pub(crate) fn notes(&self, now: Instant) -> Vec<String> {
-        let note = |(place, (at, word)): (&Place, &(Instant, Option<String>))| {
+        let note = |(place, (at, answer)): (&Place, &(Instant, Answer))| {
             let ago = ago(now.saturating_duration_since(*at));
             let name = match place {
                 Place::Tracker(host) => format!("tracker {host}"),
                 Place::Dht => "DHT".into(),
                 Place::LocalNetwork => "local network".into(),
             };
-            match word {
-                Some(word) => format!("{name}: {word}, {ago}"),
-                None => format!("{name}: asked {ago}"),
+            match answer {
+                Answer::None => format!("{name}: asked {ago}"),
+                Answer::Peers(count) => format!("{name}: {}, {ago}", units::count(*count, "peer")),
+                Answer::Trouble(why) => format!("{name}: {}, {ago}", without_host(why, place)),
             }
         };
-        self.0.iter().map(note).collect()
+        let is_trouble =
+            |(_, (_, answer)): &(&Place, &(Instant, Answer))| matches!(answer, Answer::Trouble(_));
+        let (trouble, fine): (Vec<_>, Vec<_>) = self.0.iter().partition(is_trouble);
+        trouble.into_iter().chain(fine).map(note).collect()
     }
+}
+
+/// Removes a tracker's host from its error, as the line names it already.
+fn without_host(why: &str, place: &Place) -> String {
+    let Place::Tracker(host) = place else { return why.to_owned() };
+    let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+    [format!(" to {host}: "), format!(" {host}: "), format!(" {name}: ")]
+        .iter()
+        .fold(why.to_owned(), |why, known| why.replacen(known, ": ", 1))
 }
 
 /// Returns the host of a tracker's URL: the rest may hold a password or a passkey.
@@ -107,14 +131,23 @@ mod tests {
                 "local network: asked 2 s ago"
             ]
         );
-        asked.said(at(4), tracker(), "connection refused".into());
+        asked.failed(at(4), tracker(), "cannot connect to t.example:80: refused".into());
         asked.found(at(5), Place::Dht, 1);
         asked.ask(at(200), tracker());
         let notes = [
-            "tracker t.example:80: connection refused, 3 min ago",
+            "tracker t.example:80: cannot connect: refused, 3 min ago",
             "DHT: 1 peer, 3 min ago",
             "local network: asked 3 min ago",
         ];
         assert_eq!(asked.notes(at(205)), notes);
+        asked.found(at(206), Place::Tracker("a.example".into()), 0);
+        asked.failed(at(206), Place::LocalNetwork, "cannot resolve t.example: no".into());
+        let notes = [
+            "tracker t.example:80: cannot connect: refused, 3 min ago",
+            "local network: cannot resolve t.example: no, now",
+            "tracker a.example: 0 peers, now",
+            "DHT: 1 peer, 3 min ago",
+        ];
+        assert_eq!(asked.notes(at(206)), notes, "trouble comes first");
     }
 }

@@ -5,150 +5,21 @@
 //! Invariant: no line is wider than the terminal less one column, and there are fewer lines than
 //! rows.
 
+use crate::fit::{cut, fit, middle, wrap};
+use crate::row::{Phase, Row};
 use crate::units;
-use bt_session::{MapCell, TorrentStatus};
-use console::{measure_text_width, truncate_str};
-use std::time::Duration;
+use bt_session::MapCell;
+use console::measure_text_width;
 
 /// Fewest columns of a name, and its largest part of the terminal's width: a third.
 const NAME_MIN: usize = 12;
 const NAME_PART: usize = 3;
 /// Fewest and most columns of a piece map.
 const MAP_COLUMNS: (usize, usize) = (8, 100);
-/// Most lines of notes below a transfer.
-const NOTES_MAX: usize = 5;
+/// Most notes below a transfer.
+const NOTES_MAX: usize = 4;
 /// Columns before the second and further lines of a transfer.
 const INDENT: &str = "  ";
-
-/// What a transfer does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Phase {
-    /// The metadata of a magnet link is being fetched.
-    Finding,
-    /// Data is hashed.
-    Checking,
-    Downloading,
-    Seeding,
-    /// The transfer has ended.
-    Over,
-}
-
-/// One transfer at a moment.
-#[derive(Clone, Debug)]
-pub(crate) struct Row {
-    pub(crate) name: String,
-    pub(crate) phase: Phase,
-    /// Bytes on the disk, or bytes that were hashed; and the total, 0 while it is unknown.
-    pub(crate) done: u64,
-    pub(crate) total: u64,
-    pub(crate) uploaded: u64,
-    /// Bytes per second.
-    pub(crate) down_rate: u64,
-    pub(crate) up_rate: u64,
-    pub(crate) peers: usize,
-    /// Peers that have everything.
-    pub(crate) seeds: usize,
-    pub(crate) elapsed: Duration,
-    pub(crate) map: Vec<MapCell>,
-    /// The link to pass on.
-    pub(crate) link: Option<String>,
-    /// Facts for the user besides the figures, a line each.
-    pub(crate) notes: Vec<String>,
-}
-
-impl Row {
-    pub(crate) fn new(name: &str, phase: Phase) -> Row {
-        Row {
-            name: name.to_owned(),
-            phase,
-            done: 0,
-            total: 0,
-            uploaded: 0,
-            down_rate: 0,
-            up_rate: 0,
-            peers: 0,
-            seeds: 0,
-            elapsed: Duration::ZERO,
-            map: Vec::new(),
-            link: None,
-            notes: Vec::new(),
-        }
-    }
-
-    /// Makes the row of a torrent that is downloaded or seeded.
-    pub(crate) fn of(name: &str, phase: Phase, status: &TorrentStatus, elapsed: Duration) -> Row {
-        Row {
-            done: status.bytes_wanted - status.bytes_missing,
-            total: status.bytes_wanted,
-            uploaded: status.bytes_up,
-            down_rate: status.down_rate,
-            up_rate: status.up_rate,
-            peers: status.peers,
-            seeds: status.seeds,
-            map: status.map.clone(),
-            elapsed,
-            ..Row::new(name, phase)
-        }
-    }
-
-    /// Returns the time until it is complete at the present rate.
-    fn left(&self) -> Option<Duration> {
-        let rate =
-            Some(self.down_rate).filter(|rate| *rate > 0 && self.phase == Phase::Downloading)?;
-        Some(Duration::from_secs(self.total.saturating_sub(self.done).div_ceil(rate)))
-    }
-
-    /// Lists the figures of a transfer in reading order. Where they do not fit, those with the
-    /// highest numbers are left out.
-    fn figures(&self) -> Vec<(u8, String)> {
-        let of_total = || format!("{} of {}", units::size(self.done), units::size(self.total));
-        let rate = |what: &str, rate| format!("{what} {}", units::rate(rate));
-        let peers = || units::count(self.peers, "peer");
-        let elapsed = || units::clock(self.elapsed);
-        match self.phase {
-            Phase::Finding if self.total > 0 => {
-                vec![(1, "finding metadata".into()), (2, of_total()), (3, peers()), (4, elapsed())]
-            }
-            Phase::Finding => vec![(1, "finding metadata".into()), (2, peers()), (3, elapsed())],
-            Phase::Checking => vec![(1, "checking".into()), (2, of_total()), (3, elapsed())],
-            Phase::Downloading => {
-                let mut figures = vec![
-                    (1, of_total()),
-                    (2, rate("down", self.down_rate)),
-                    (7, rate("up", self.up_rate)),
-                ];
-                figures.push((4, peers()));
-                figures.push((5, units::count(self.seeds, "seed")));
-                figures.push((6, elapsed()));
-                figures.extend(self.left().map(|left| (3, format!("{} left", units::clock(left)))));
-                figures
-            }
-            Phase::Seeding => {
-                let ratio = self.uploaded as f64 / self.total.max(1) as f64;
-                vec![
-                    (1, "seeding".into()),
-                    (3, format!("ratio {ratio:.2}")),
-                    (4, format!("{} uploaded", units::size(self.uploaded))),
-                    (2, rate("up", self.up_rate)),
-                    (5, peers()),
-                    (6, elapsed()),
-                ]
-            }
-            Phase::Over => vec![(1, "done".into())],
-        }
-    }
-
-    /// Returns the figures as a plain line.
-    pub(crate) fn sentence(&self) -> String {
-        let figures: Vec<String> = self.figures().into_iter().map(|(_, text)| text).collect();
-        figures.join(", ")
-    }
-
-    fn percent(&self) -> Option<u64> {
-        let is_known = self.total > 0 || matches!(self.phase, Phase::Downloading | Phase::Seeding);
-        is_known.then(|| units::percent(self.done, self.total))
-    }
-}
 
 /// A terminal.
 #[derive(Clone, Copy, Debug)]
@@ -167,19 +38,18 @@ pub(crate) fn draw(rows: &[Row], size: Size) -> Vec<String> {
     let name_columns =
         widest.clamp(NAME_MIN.min(columns), (columns / NAME_PART).max(NAME_MIN.min(columns)));
     let head = |row: &Row| head(row, name_columns, columns, size.colour);
-    let total = (rows.len() > 1).then(|| cut(&total(rows), columns));
+    let total = (rows.len() > 1).then(|| fit(total(rows), columns));
     let full = |row: &Row| {
         let figures = cut(
             &format!("{INDENT}{}", fit(row.figures(), columns.saturating_sub(INDENT.len()))),
             columns,
         );
-        let notes = row
-            .link
-            .iter()
-            .chain(&row.notes)
-            .take(NOTES_MAX)
-            .map(|note| cut(&format!("{INDENT}{note}"), columns));
-        [head(row), figures].into_iter().chain(notes).collect::<Vec<_>>()
+        // A link that is cut is of no use: it was printed above, too.
+        let link = row.link.iter().map(|link| format!("{INDENT}{link}"));
+        let link = link.filter(|link| measure_text_width(link) <= columns);
+        let notes = row.notes.iter().take(NOTES_MAX);
+        let notes = notes.flat_map(|note| wrap(note, INDENT, columns));
+        [head(row), figures].into_iter().chain(link).chain(notes).collect::<Vec<_>>()
     };
     let all: Vec<String> = rows.iter().flat_map(full).chain(total.clone()).collect();
     if all.len() <= space {
@@ -219,51 +89,17 @@ fn head(row: &Row, name_columns: usize, columns: usize, colour: bool) -> String 
     cut(line.collect::<Vec<_>>().join(" ").trim_end(), columns)
 }
 
-/// Sums all transfers in one line.
-fn total(rows: &[Row]) -> String {
+/// Sums all transfers, in figures like those of one.
+fn total(rows: &[Row]) -> Vec<(u8, String)> {
     let sum = |of: fn(&Row) -> u64| rows.iter().map(of).fold(0, u64::saturating_add);
     let done = rows.iter().filter(|row| matches!(row.phase, Phase::Seeding | Phase::Over)).count();
-    let (down, up) = (sum(|row| row.down_rate), sum(|row| row.up_rate));
-    format!(
-        "total: {} of {}, down {}, up {}, {done} of {} done",
-        units::size(sum(|row| row.done)),
-        units::size(sum(|row| row.total)),
-        units::rate(down),
-        units::rate(up),
-        rows.len()
-    )
-}
-
-/// Keeps as many figures as fit, the most important ones, in their order.
-fn fit(mut figures: Vec<(u8, String)>, columns: usize) -> String {
-    loop {
-        let line = figures.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join(", ");
-        let last = figures.iter().map(|(rank, _)| *rank).max().filter(|_| figures.len() > 1);
-        match last.filter(|_| measure_text_width(&line) > columns) {
-            Some(last) => figures.retain(|(rank, _)| *rank != last),
-            None => return cut(&line, columns),
-        }
-    }
-}
-
-fn cut(text: &str, columns: usize) -> String {
-    truncate_str(text, columns, "…").into_owned()
-}
-
-/// Cuts the middle out of a text, as beginning and end say most.
-fn middle(text: &str, columns: usize) -> String {
-    if measure_text_width(text) <= columns {
-        return text.to_owned();
-    }
-    let front_columns = columns.saturating_sub(1) / 2;
-    let front = truncate_str(text, front_columns, "").into_owned();
-    let back_columns = columns.saturating_sub(1 + measure_text_width(&front));
-    let starts = text.char_indices().map(|(at, _)| at);
-    let back = starts
-        .filter_map(|at| text.get(at..))
-        .find(|back| measure_text_width(back) <= back_columns)
-        .unwrap_or_default();
-    cut(&format!("{front}…{back}"), columns)
+    let (there, all) = (units::size(sum(|row| row.done)), units::size(sum(|row| row.total)));
+    vec![
+        (1, format!("total: {there} of {all}")),
+        (2, format!("down {}", units::rate(sum(|row| row.down_rate)))),
+        (4, format!("up {}", units::rate(sum(|row| row.up_rate)))),
+        (3, format!("{done} of {} done", rows.len())),
+    ]
 }
 
 /// Draws a map on this many columns: several cells on one column, or one on several. The shade

@@ -7,12 +7,12 @@
 use crate::asked::{Asked, Place, host};
 use crate::commands::create;
 use crate::exit::{self, Exit, Failure};
-use crate::frame::{Phase, Row};
 use crate::goal::{After, MetadataOnly};
 use crate::json::{self, Complete, Progress, SourceBytes};
 use crate::output::Output;
 use crate::progress::{Board, straight_map};
 use crate::reason::{self, Teller, TrackerNews};
+use crate::row::{Phase, Row};
 use crate::source::Source;
 use crate::units;
 use bt_metainfo::Metainfo;
@@ -457,7 +457,7 @@ impl Job {
                 TorrentEvent::Engine(Event::TrackerFailed { url, why }) => {
                     let why = exit::without_numbers(&why);
                     self.say_of_tracker("tracker_failed", &url, Some(&why), output, board);
-                    self.asked.said(now, Place::Tracker(host(&url).into()), why.clone());
+                    self.asked.failed(now, Place::Tracker(host(&url).into()), why.clone());
                     self.detail = Some(format!("{}: {why}", host(&url)));
                 }
                 TorrentEvent::Engine(Event::TrackerReply { url, warning, peers, .. }) => {

@@ -5,8 +5,9 @@
 //! Invariant: writes to standard error only.
 
 use crate::args::ProgressMode;
-use crate::frame::{self, Phase, Row};
+use crate::frame;
 use crate::output::{self, Output};
+use crate::row::{Phase, Row};
 use crate::screen::Screen;
 use crate::units;
 use bt_piece_store::Progress;

@@ -7,10 +7,10 @@
 use crate::args::DemoArgs;
 use crate::commands::{create, verify};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::frame::{Phase, Row};
 use crate::json::{Complete, Event, Progress, Ready, Received, Summary as Totals};
 use crate::output::Output;
 use crate::progress::Board;
+use crate::row::{Phase, Row};
 use crate::signals::{Hangup, Stop};
 use crate::units;
 use anyhow::Context as _;

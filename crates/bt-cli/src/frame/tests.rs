@@ -1,6 +1,7 @@
 //! The live screen at several sizes.
 
 use super::*;
+use std::time::Duration;
 
 fn cell(have: u32, missing: u32, is_under_way: bool) -> MapCell {
     MapCell { have, missing, is_under_way }
@@ -108,6 +109,48 @@ fn a_seed_says_what_it_gave() {
             "  tracker t: 1 peer"
         ]
     );
+}
+
+#[test]
+fn a_seed_at_three_widths() {
+    let link = format!("magnet:?xt=urn:btih:{}&dn=film", "c".repeat(40));
+    let notes = vec![
+        "tracker tracker.example:6969: cannot connect: Connection refused, 12 s ago".into(),
+        "DHT: 12 peers, now".into(),
+    ];
+    let row = Row {
+        uploaded: 123 << 30,
+        done: 1 << 30,
+        phase: Phase::Seeding,
+        link: Some(link.clone()),
+        notes,
+        map: Vec::new(),
+        ..film()
+    };
+    let link = &*format!("  {link}");
+    let table = [
+        (
+            60,
+            vec![
+                "  ratio 123.00, 123.0 GiB uploaded, up 1.0 MiB/s, 12 peers",
+                "  tracker tracker.example:6969: cannot connect: Connection",
+                "    refused, 12 s ago",
+                "  DHT: 12 peers, now",
+            ],
+        ),
+        (
+            80,
+            vec![
+                "  seeding, ratio 123.00, 123.0 GiB uploaded, up 1.0 MiB/s, 12 peers, 1:05",
+                link,
+                "  tracker tracker.example:6969: cannot connect: Connection refused, 12 s ago",
+                "  DHT: 12 peers, now",
+            ],
+        ),
+    ];
+    for (columns, expected) in table {
+        assert_eq!(draw(std::slice::from_ref(&row), at(columns, 24))[1..], expected, "{columns}");
+    }
 }
 
 #[test]
