@@ -47,6 +47,24 @@ fn a_seed() -> Test {
 }
 
 #[test]
+fn several_downloads() -> Test {
+    let stage = Stage::new()?;
+    let make = |(name, size): (&str, u64)| {
+        random_file(&stage.path(name), size, size)?;
+        stage.create(&stage.path(name), &["--piece-length", "256KiB"])
+    };
+    let sizes = [("film.bin", 16 << 20), ("songs.bin", 12 << 20), ("notes.bin", 1000)];
+    let torrents = sizes.into_iter().map(make).collect::<Result<Vec<_>>>()?;
+    let mut seed = stage.seed("seed", &torrents[0], &stage.path(""), LOOPBACK);
+    let seed = Process::start("seed", seed.args(&torrents[1..]).args(["--up", "2MiB/s"]))?;
+    let mut get = stage.bt_for_people("get");
+    get.arg("get").args(&torrents).arg("-d").arg(stage.path("copy"));
+    get.args(["--listen", &LOOPBACK.to_string(), "--peer", &listening(&seed)?]);
+    let lines = ["name      ", "film.bin  ", "songs.bin ", "1 of 3 done: notes.bin", "total     "];
+    watch("get-several", &mut get, &lines)
+}
+
+#[test]
 fn a_demo() -> Test {
     let stage = Stage::new()?;
     let mut demo = stage.bt_for_people("demo");

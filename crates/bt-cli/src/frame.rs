@@ -7,6 +7,7 @@
 
 use crate::fit::{cut, fit, middle, wrap};
 use crate::row::{Phase, Row};
+use crate::table;
 use crate::units;
 use bt_session::MapCell;
 use console::measure_text_width;
@@ -29,15 +30,38 @@ pub(crate) struct Size {
     pub(crate) colour: bool,
 }
 
-/// Draws transfers: each with its figures and notes if that fits, else a line each, else as many
-/// lines as fit.
-pub(crate) fn draw(rows: &[Row], size: Size) -> Vec<String> {
+/// How several transfers are drawn. One alone always has its map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Layout {
+    /// Each with its map of pieces.
+    Maps,
+    Table,
+}
+
+/// Draws transfers, as a table or with their maps.
+pub(crate) fn draw(rows: &[Row], layout: Layout, size: Size) -> Vec<String> {
     let (columns, space) =
         (size.columns.saturating_sub(1).max(1), size.rows.saturating_sub(1).max(1));
+    match layout {
+        Layout::Table if rows.len() > 1 => {
+            table::draw(rows, columns, space, |head| paint(size.colour, "2", head))
+        }
+        Layout::Table | Layout::Maps => draw_maps(rows, columns, space, size.colour),
+    }
+}
+
+/// Colours a text with a code of the terminal.
+fn paint(colour: bool, code: &str, text: &str) -> String {
+    if colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into() }
+}
+
+/// Draws transfers: each with its figures and notes if that fits, else a line each, else as many
+/// lines as fit.
+fn draw_maps(rows: &[Row], columns: usize, space: usize, colour: bool) -> Vec<String> {
     let widest = rows.iter().map(|row| measure_text_width(&row.name)).max().unwrap_or(0);
     let name_columns =
         widest.clamp(NAME_MIN.min(columns), (columns / NAME_PART).max(NAME_MIN.min(columns)));
-    let head = |row: &Row| head(row, name_columns, columns, size.colour);
+    let head = |row: &Row| head(row, name_columns, columns, colour);
     let total = (rows.len() > 1).then(|| fit(total(rows), columns));
     let full = |row: &Row| {
         let figures = cut(
@@ -81,11 +105,9 @@ fn head(row: &Row, name_columns: usize, columns: usize, colour: bool) -> String 
     } else {
         draw_map(&row.map, room.min(most))
     };
-    let paint = |code: &str, text: &str| {
-        if colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into() }
-    };
-    let line =
-        [paint("1", &name), paint("36", &map), percent].into_iter().filter(|part| !part.is_empty());
+    let line = [paint(colour, "1", &name), paint(colour, "36", &map), percent]
+        .into_iter()
+        .filter(|part| !part.is_empty());
     cut(line.collect::<Vec<_>>().join(" ").trim_end(), columns)
 }
 

@@ -177,14 +177,19 @@ impl Job {
     pub(crate) fn row(&self) -> Row {
         let notes = if self.is_quiet() { self.asked.notes(Instant::now()) } else { Vec::new() };
         let link = self.link.clone().filter(|_| self.row.phase == Phase::Seeding);
-        let phase = if self.over { Phase::Over } else { self.row.phase };
-        Row {
+        let row = Row {
             name: self.name.clone(),
-            phase,
             elapsed: self.since.elapsed(),
             link,
             notes,
             ..self.row.clone()
+        };
+        match (self.over, &self.failure) {
+            (false, _) => row,
+            (true, None) => Row { down_rate: 0, up_rate: 0, peers: 0, phase: Phase::Over, ..row },
+            (true, Some(_)) => {
+                Row { down_rate: 0, up_rate: 0, peers: 0, phase: Phase::Failed, ..row }
+            }
         }
     }
 
@@ -193,7 +198,7 @@ impl Job {
         match self.row.phase {
             Phase::Finding | Phase::Seeding => true,
             Phase::Downloading => self.row.down_rate == 0,
-            Phase::Checking | Phase::Over => false,
+            Phase::Checking | Phase::Over | Phase::Failed => false,
         }
     }
 

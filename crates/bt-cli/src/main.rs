@@ -26,6 +26,7 @@ mod screen;
 mod select;
 mod signals;
 mod source;
+mod table;
 mod transfer;
 mod trust;
 mod units;

@@ -17,8 +17,9 @@ pub(crate) enum Phase {
     Checking,
     Downloading,
     Seeding,
-    /// The transfer has ended.
+    /// The transfer has ended as it should.
     Over,
+    Failed,
 }
 
 /// One transfer at a moment.
@@ -127,6 +128,7 @@ impl Row {
                 ]
             }
             Phase::Over => vec![(1, "done".into())],
+            Phase::Failed => vec![(1, "failed".into())],
         }
     }
 

@@ -8,6 +8,7 @@ use crate::addresses::ListenAddr;
 use crate::args::{DiscoveryArgs, NetArgs};
 use crate::bugs;
 use crate::exit::{self, Exit, Failure, Outcome};
+use crate::frame::Layout;
 use crate::goal::{After, MetadataOnly};
 use crate::job::{Job, Rules};
 use crate::json::{Event, Ready};
@@ -79,7 +80,7 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
         }
         error => Failure::from(anyhow::Error::from(error)),
     })?;
-    let board = Board::new(output);
+    let board = Board::new(output, Layout::Table);
     let (mut jobs, tracker_news) = (Vec::new(), Rc::default());
     for (source, options) in plan.torrents {
         let added = match &source {
