@@ -112,7 +112,10 @@ impl Row {
                     (7, rate("up", self.up_rate)),
                 ];
                 figures.push((4, peers()));
-                figures.push((5, units::count(self.seeds, "seed")));
+                // A swarm's first seed shows a few pieces only (BEP 16), and does not count as one.
+                if self.seeds > 0 {
+                    figures.push((5, units::count(self.seeds, "seed")));
+                }
                 figures.push((6, elapsed()));
                 figures.extend(self.left().map(|left| (3, format!("{} left", units::clock(left)))));
                 figures

@@ -124,7 +124,6 @@ fn make(path: &Path, args: &SeedArgs, output: &Output) -> Outcome<Metainfo> {
         }
         Some(_) => return Err(is_other()),
     };
-    output.note(torrent.magnet());
     let discovery = &args.net.discovery;
     if torrent.trackers.is_empty() && discovery.no_dht && discovery.no_lsd {
         output

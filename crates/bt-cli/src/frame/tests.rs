@@ -115,6 +115,13 @@ fn a_seed_says_what_it_gave() {
 }
 
 #[test]
+fn no_seeds_are_no_figure() {
+    let row = Row { seeds: 0, peers: 1, ..film() };
+    assert!(row.sentence().contains("1 peer, 1:05"), "{}", row.sentence());
+    assert!(film().sentence().contains("12 peers, 1 seed, 1:05"), "{}", film().sentence());
+}
+
+#[test]
 fn a_seed_at_three_widths() {
     let link = format!("magnet:?xt=urn:btih:{}&dn=film", "c".repeat(40));
     let notes = vec![
