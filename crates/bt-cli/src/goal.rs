@@ -14,6 +14,17 @@ pub(crate) struct MetadataOnly {
     pub(crate) file: Option<PathBuf>,
 }
 
+/// The plan's rules for every torrent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules<'a> {
+    pub(crate) after: &'a After,
+    /// Give up after this time without progress.
+    pub(crate) timeout: Option<Duration>,
+    /// `bt seed`.
+    pub(crate) is_seed: bool,
+    pub(crate) metadata_only: Option<&'a MetadataOnly>,
+}
+
 /// What happens when a download is complete.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct After {

@@ -7,7 +7,7 @@
 use crate::asked::{Asked, Place, host};
 use crate::commands::create;
 use crate::exit::{self, Exit, Failure};
-use crate::goal::{After, MetadataOnly};
+use crate::goal::{MetadataOnly, Rules};
 use crate::json::{self, Complete, Progress, SourceBytes};
 use crate::output::Output;
 use crate::progress::{Board, straight_map};
@@ -26,17 +26,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, watch};
-
-/// The plan's rules for every torrent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules<'a> {
-    pub(crate) after: &'a After,
-    /// Give up after this time without progress.
-    pub(crate) timeout: Option<Duration>,
-    /// `bt seed`.
-    pub(crate) is_seed: bool,
-    pub(crate) metadata_only: Option<&'a MetadataOnly>,
-}
 
 /// One torrent on its way.
 pub(crate) struct Job {
@@ -122,7 +111,9 @@ impl Job {
             detail: None,
             tracker_news: Rc::clone(tracker_news),
         };
-        job.begin(output, board);
+        if let Some(state) = job.state.as_ref().map(|state| state.borrow().clone()) {
+            job.begin(&state, output, board);
+        }
         if let Some(failure) = failure {
             if !job.is_magnet {
                 job.say_checking(output);
@@ -143,8 +134,9 @@ impl Job {
         if self.over {
             return;
         }
-        self.hear(rules.is_seed, output, board);
         let Some(state) = self.state.as_ref().map(|state| state.borrow().clone()) else { return };
+        self.begin(&state, output, board);
+        self.hear(rules.is_seed, output, board);
         match state {
             TorrentState::Finding(status) => self.find(status, rules, output, board),
             TorrentState::Known => self.write(rules.metadata_only, output, board),
@@ -403,22 +395,22 @@ impl Job {
     }
 
     /// Reports that the data is checked, once it is known which data.
-    fn begin(&mut self, output: &Output, board: &Board) {
+    fn begin(&mut self, state: &TorrentState, output: &Output, board: &Board) {
         let Some(handle) = self.handle.as_ref().filter(|_| !self.is_known) else { return };
-        let wanted = handle.bytes_wanted();
         // Asked for, not only listened to: the metadata may come before this listens.
-        if self.is_magnet {
-            let Some(torrent) = handle.metainfo() else { return };
-            self.learn(&torrent, output, board);
-            self.total = wanted;
-        } else {
-            let state = handle.state();
-            match &*state.borrow() {
-                // The session may still be opening it.
-                TorrentState::Checking if wanted == 0 => return,
-                TorrentState::Failed(_) if wanted == 0 => {}
-                _ => self.total = wanted,
+        let learnt = if self.is_magnet { handle.metainfo() } else { None };
+        // Known before the state says that it is.
+        let wanted = handle.bytes_wanted();
+        match (state, learnt) {
+            (_, Some(torrent)) => {
+                self.learn(&torrent, output, board);
+                self.total = wanted;
             }
+            (_, None) if self.is_magnet => return,
+            // The session may still be opening it.
+            (TorrentState::Checking, None) if wanted == 0 => return,
+            (TorrentState::Failed(_), None) if wanted == 0 => {}
+            (_, None) => self.total = wanted,
         }
         self.say_checking(output);
     }
@@ -432,7 +424,6 @@ impl Job {
     /// Reports events since the last look.
     fn hear(&mut self, is_seed: bool, output: &Output, board: &Board) {
         let now = Instant::now();
-        self.begin(output, board);
         while let Some(Ok(event)) = self.events.as_mut().map(broadcast::Receiver::try_recv) {
             match event {
                 TorrentEvent::Checked { bytes_there } if bytes_there > 0 => {
