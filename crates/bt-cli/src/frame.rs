@@ -32,21 +32,21 @@ pub(crate) struct Size {
 
 /// How several transfers are drawn. One alone always has its map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Layout {
+pub(crate) enum Style {
     /// Each with its map of pieces.
     Maps,
     Table,
 }
 
 /// Draws transfers, as a table or with their maps.
-pub(crate) fn draw(rows: &[Row], layout: Layout, size: Size) -> Vec<String> {
+pub(crate) fn draw(rows: &[Row], style: Style, size: Size) -> Vec<String> {
     let (columns, space) =
         (size.columns.saturating_sub(1).max(1), size.rows.saturating_sub(1).max(1));
-    match layout {
-        Layout::Table if rows.len() > 1 => {
+    match style {
+        Style::Table if rows.len() > 1 => {
             table::draw(rows, columns, space, |head| paint(size.colour, "2", head))
         }
-        Layout::Table | Layout::Maps => draw_maps(rows, columns, space, size.colour),
+        Style::Table | Style::Maps => draw_maps(rows, columns, space, size.colour),
     }
 }
 

@@ -5,7 +5,7 @@
 //! Invariant: writes to standard error only.
 
 use crate::args::ProgressMode;
-use crate::frame::{self, Layout};
+use crate::frame::{self, Style};
 use crate::output::{self, Output};
 use crate::row::{Phase, Row};
 use crate::screen::Screen;
@@ -26,7 +26,7 @@ const CELLS: u32 = 100;
 #[derive(Debug)]
 pub(crate) struct Board {
     mode: ProgressMode,
-    layout: Layout,
+    style: Style,
     state: RefCell<State>,
 }
 
@@ -46,9 +46,9 @@ struct Said {
 }
 
 impl Board {
-    pub(crate) fn new(output: &Output, layout: Layout) -> Board {
+    pub(crate) fn new(output: &Output, style: Style) -> Board {
         let state = State { screen: Screen::new(), rows: Vec::new(), said: Vec::new() };
-        Board { mode: output.mode, layout, state: RefCell::new(state) }
+        Board { mode: output.mode, style, state: RefCell::new(state) }
     }
 
     /// Shows the transfers, always in the same order.
@@ -64,7 +64,7 @@ impl Board {
         match self.mode {
             ProgressMode::Bar => {
                 state.rows = rows;
-                state.draw(self.layout);
+                state.draw(self.style);
             }
             ProgressMode::Plain => state.say_due(&rows, Instant::now()),
             ProgressMode::None | ProgressMode::Auto => {}
@@ -111,8 +111,8 @@ impl Board {
 }
 
 impl State {
-    fn draw(&mut self, layout: Layout) {
-        let lines = frame::draw(&self.rows, layout, self.screen.size());
+    fn draw(&mut self, style: Style) {
+        let lines = frame::draw(&self.rows, style, self.screen.size());
         self.screen.draw(None, &lines);
     }
 
@@ -161,7 +161,7 @@ pub(crate) fn watch<T: Send>(
     progress: &Progress,
     job: impl FnOnce() -> T + Send,
 ) -> T {
-    let (board, began) = (Board::new(output, Layout::Maps), Instant::now());
+    let (board, began) = (Board::new(output, Style::Maps), Instant::now());
     std::thread::scope(|scope| {
         // Nothing is ever sent: the channel ends with the job, whether that returns or panics.
         let (under_way, end) = mpsc::sync_channel::<()>(0);

@@ -8,7 +8,7 @@ use crate::addresses::ListenAddr;
 use crate::args::{DiscoveryArgs, NetArgs};
 use crate::bugs;
 use crate::exit::{self, Exit, Failure, Outcome};
-use crate::frame::Layout;
+use crate::frame::Style;
 use crate::goal::{After, MetadataOnly, Rules};
 use crate::job::Job;
 use crate::json::{Event, Ready};
@@ -80,7 +80,7 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
         }
         error => Failure::from(anyhow::Error::from(error)),
     })?;
-    let board = Board::new(output, Layout::Table);
+    let board = Board::new(output, Style::Table);
     let (mut jobs, tracker_news) = (Vec::new(), Rc::default());
     for (source, options) in plan.torrents {
         let added = match &source {

@@ -7,7 +7,7 @@
 use crate::args::DemoArgs;
 use crate::commands::{create, verify};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::frame::Layout;
+use crate::frame::Style;
 use crate::json::{Complete, Event, Progress, Ready, Received, Summary as Totals};
 use crate::output::Output;
 use crate::progress::Board;
@@ -153,7 +153,7 @@ async fn download(
     output: &Output,
 ) -> Outcome {
     let total = torrent.info.geometry.total();
-    let board = Board::new(output, Layout::Maps);
+    let board = Board::new(output, Style::Maps);
     let states: Vec<_> = leechers.iter().map(|actor| actor.handle.state()).collect();
     let seeding = seeder.handle.state();
     let mut tick = tokio::time::interval(Duration::from_millis(200));

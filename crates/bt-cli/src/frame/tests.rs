@@ -53,7 +53,7 @@ fn a_download_at_three_widths() {
         ),
     ];
     for (columns, expected) in table {
-        assert_eq!(draw(&[film()], Layout::Maps, at(columns, 24)), expected, "{columns}");
+        assert_eq!(draw(&[film()], Style::Maps, at(columns, 24)), expected, "{columns}");
     }
 }
 
@@ -68,13 +68,13 @@ fn every_size_holds_what_is_drawn() {
     let finding = Row { total: 0, map: Vec::new(), ..Row::new("x", Phase::Finding) };
     let checking = Row { phase: Phase::Checking, ..film() };
     let all = [film(), seed, wide, finding, checking];
-    for (count, layout) in
-        (0..=all.len()).flat_map(|count| [(count, Layout::Maps), (count, Layout::Table)])
+    for (count, style) in
+        (0..=all.len()).flat_map(|count| [(count, Style::Maps), (count, Style::Table)])
     {
         for columns in 1..140 {
             for rows in [1, 2, 5, 13, 50] {
                 for colour in [false, true] {
-                    let lines = draw(&all[..count], layout, Size { columns, rows, colour });
+                    let lines = draw(&all[..count], style, Size { columns, rows, colour });
                     assert!(lines.len() <= rows.saturating_sub(1).max(1), "{rows}: {lines:#?}");
                     for line in &lines {
                         assert!(
@@ -91,10 +91,10 @@ fn every_size_holds_what_is_drawn() {
 #[test]
 fn several_transfers_have_a_total_and_give_way_to_few_rows() {
     let rows = vec![film(); 5];
-    let lines = draw(&rows, Layout::Maps, at(80, 24));
+    let lines = draw(&rows, Style::Maps, at(80, 24));
     assert_eq!(lines.len(), 11);
     assert_eq!(lines[10], "total: 1.5 GiB of 5.0 GiB, down 50.0 MiB/s, up 5.0 MiB/s, 0 of 5 done");
-    let lines = draw(&rows, Layout::Maps, at(80, 5));
+    let lines = draw(&rows, Style::Maps, at(80, 5));
     assert_eq!(lines.len(), 4);
     assert_eq!(lines[2], "and 3 more");
     assert!(lines[3].starts_with("total: "));
@@ -104,7 +104,7 @@ fn several_transfers_have_a_total_and_give_way_to_few_rows() {
 fn a_seed_says_what_it_gave() {
     let row = Row { uploaded: 3 << 29, ..Row { phase: Phase::Seeding, done: 1 << 30, ..film() } };
     let lines =
-        draw(&[Row { notes: vec!["tracker t: 1 peer".into()], ..row }], Layout::Maps, at(80, 24));
+        draw(&[Row { notes: vec!["tracker t: 1 peer".into()], ..row }], Style::Maps, at(80, 24));
     assert_eq!(
         lines[1..],
         [
@@ -160,7 +160,7 @@ fn a_seed_at_three_widths() {
     ];
     for (columns, expected) in table {
         assert_eq!(
-            draw(std::slice::from_ref(&row), Layout::Table, at(columns, 24))[1..],
+            draw(std::slice::from_ref(&row), Style::Table, at(columns, 24))[1..],
             expected,
             "{columns}"
         );
@@ -188,8 +188,8 @@ fn a_map_shows_shares_by_shade() {
 
 #[test]
 fn colour_adds_no_columns() {
-    let plain = draw(&[film()], Layout::Maps, at(80, 24));
-    let painted = draw(&[film()], Layout::Maps, Size { colour: true, ..at(80, 24) });
+    let plain = draw(&[film()], Style::Maps, at(80, 24));
+    let painted = draw(&[film()], Style::Maps, Size { colour: true, ..at(80, 24) });
     assert_ne!(plain, painted);
     for (plain, painted) in plain.iter().zip(&painted) {
         assert_eq!(&console::strip_ansi_codes(painted), plain);
