@@ -9,6 +9,7 @@ mod manifests;
 mod modules;
 mod names;
 mod sources;
+mod structs;
 mod supply;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
     problems.extend(modules::problems(&workspace)?);
     problems.extend(names::problems(&workspace)?);
     problems.extend(sources::problems(&workspace)?);
+    problems.extend(structs::problems(&workspace)?);
     problems.extend(manifests::problems(root)?);
     problems.extend(supply::problems(root)?);
     Ok(problems)

@@ -5,7 +5,7 @@
 //! Must not know: how far the command got.
 //! Invariant: every failure has a code below 10 and a snake_case name.
 
-use bt_session::AddError;
+use bt_session::TorrentError;
 use bt_types::StoreFault;
 use std::fmt;
 
@@ -50,19 +50,21 @@ pub(crate) enum Exit {
 
 impl Failure {
     /// The failure of a torrent with this name that could not be added.
-    pub(crate) fn of_adding(name: &str, error: &AddError) -> Failure {
+    pub(crate) fn of_adding(name: &str, error: &TorrentError) -> Failure {
         let (exit, code) = match error {
-            AddError::Unsupported(_) => (Exit::Input, "unsupported"),
-            AddError::Metadata { code, .. } => (Exit::Input, *code),
-            AddError::Selection(_) => (Exit::Usage, "usage"),
-            AddError::Foreign { .. } => (Exit::Disk, "foreign"),
-            AddError::Gone { .. } => (Exit::Disk, StoreFault::Missing.name()),
-            AddError::Owned { .. } => (Exit::Disk, "owned"),
-            AddError::Store { fault, .. } => (Exit::Disk, fault.name()),
-            AddError::Locked { .. } => (Exit::Other, "locked"),
-            AddError::Bug(_) => (Exit::Other, "bug"),
-            AddError::Duplicate => (Exit::Usage, "duplicate"),
-            AddError::Stopping => (Exit::Interrupted, "interrupted"),
+            TorrentError::Unsupported(_) => (Exit::Input, "unsupported"),
+            TorrentError::Metadata { code, .. } => (Exit::Input, *code),
+            TorrentError::Selection(_) => (Exit::Usage, "usage"),
+            TorrentError::Foreign { .. } => (Exit::Disk, "foreign"),
+            TorrentError::Gone { .. } => (Exit::Disk, StoreFault::Missing.name()),
+            TorrentError::Owned { .. } => (Exit::Disk, "owned"),
+            TorrentError::Store { fault, .. } => (Exit::Disk, fault.name()),
+            TorrentError::Locked { .. } => (Exit::Other, "locked"),
+            TorrentError::Bug(_) => (Exit::Other, "bug"),
+            TorrentError::Name(_) => (Exit::Usage, "usage"),
+            TorrentError::NotReady => (Exit::Other, "not_ready"),
+            TorrentError::Duplicate => (Exit::Usage, "duplicate"),
+            TorrentError::Stopping => (Exit::Interrupted, "interrupted"),
         };
         Failure::new(exit, code, format!("{name}: {error}"))
     }

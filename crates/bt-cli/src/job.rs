@@ -17,8 +17,8 @@ use crate::source::Source;
 use crate::units;
 use bt_metainfo::Metainfo;
 use bt_session::{
-    AddError, Discovery, Event, MagnetStatus, Panics, SlowReason, Summary, TorrentEvent,
-    TorrentHandle, TorrentState, TorrentStatus,
+    Discovery, Event, MagnetView, Panics, SlowReason, Summary, TorrentError, TorrentEvent,
+    TorrentHandle, TorrentState, TorrentView,
 };
 use bt_types::StoreFault;
 use std::cell::RefCell;
@@ -46,9 +46,9 @@ pub(crate) struct Job {
     pub(crate) completed_at: Option<Instant>,
     pub(crate) over: bool,
     pub(crate) failure: Option<Failure>,
-    shown: Option<TorrentStatus>,
+    shown: Option<TorrentView>,
     /// The last report on the search for its metadata.
-    found: Option<MagnetStatus>,
+    found: Option<MagnetView>,
     /// The file of its metadata, if the user wanted no more.
     written: Option<PathBuf>,
     moved_at: Instant,
@@ -69,7 +69,7 @@ pub(crate) struct Job {
 impl Job {
     pub(crate) fn new(
         source: &Source,
-        added: Result<TorrentHandle, AddError>,
+        added: Result<TorrentHandle, TorrentError>,
         tracker_news: &Rc<RefCell<TrackerNews>>,
         output: &Output,
         board: &Board,
@@ -200,7 +200,7 @@ impl Job {
     }
 
     /// Reports the search for its metadata.
-    fn find(&mut self, status: MagnetStatus, rules: Rules<'_>, output: &Output, board: &Board) {
+    fn find(&mut self, status: MagnetView, rules: Rules<'_>, output: &Output, board: &Board) {
         let (done, total, peers) =
             (status.received, status.size.map_or(0, u64::from), status.peers);
         self.row = Row { done, total, peers, ..Row::new(&self.name, Phase::Finding) };
@@ -276,7 +276,7 @@ impl Job {
 
     fn advance(
         &mut self,
-        status: &TorrentStatus,
+        status: &TorrentView,
         rules: Rules<'_>,
         panics: Panics,
         output: &Output,
@@ -314,7 +314,7 @@ impl Job {
         }
     }
 
-    fn show(&mut self, status: &TorrentStatus, panics: Panics, output: &Output) {
+    fn show(&mut self, status: &TorrentView, panics: Panics, output: &Output) {
         if self.shown.as_ref() == Some(status) {
             return;
         }
@@ -339,7 +339,7 @@ impl Job {
     /// Reports why an incomplete torrent is slow, and gives up after too long without progress.
     fn wait(
         &mut self,
-        status: &TorrentStatus,
+        status: &TorrentView,
         timeout: Option<Duration>,
         output: &Output,
         board: &Board,

@@ -5,7 +5,7 @@
 //! Invariant: a figure that is unknown, or says nothing, is left out.
 
 use crate::units;
-use bt_session::{MapCell, TorrentStatus};
+use bt_session::{MapCell, TorrentView};
 use std::time::Duration;
 
 /// What a transfer does.
@@ -65,7 +65,7 @@ impl Row {
     }
 
     /// Makes the row of a torrent that is downloaded or seeded.
-    pub(crate) fn of(name: &str, phase: Phase, status: &TorrentStatus, elapsed: Duration) -> Row {
+    pub(crate) fn of(name: &str, phase: Phase, status: &TorrentView, elapsed: Duration) -> Row {
         Row {
             done: status.bytes_wanted - status.bytes_missing,
             total: status.bytes_wanted,

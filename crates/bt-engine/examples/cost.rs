@@ -116,7 +116,7 @@ impl Puppets {
             },
             have,
             settings: TorrentSettings::default(),
-            wants: Vec::new(),
+            files: Vec::new(),
             metadata: Bytes::new(),
             private: false,
         };

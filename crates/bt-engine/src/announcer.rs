@@ -9,6 +9,7 @@ use crate::io::TrackerKey;
 use crate::tracker::{Call, Standing, Tracker, Us};
 use alloc::string::String;
 use alloc::vec::Vec;
+use bt_model::TrackerView;
 use bt_tracker_wire::{AnnounceReply, RetryIn};
 use bt_types::{Rng, Time};
 use core::time::Duration;
@@ -29,6 +30,8 @@ pub(crate) struct Announcer {
     tiers: Vec<Vec<Tracker>>,
     us: Us,
     stopped: bool,
+    /// The key of the next new tracker.
+    next_key: u32,
     /// The next turn while there are enough peers, and the next turn while peers are lacking. Both
     /// follow from the other fields, but are read much more often than those change.
     next: (Option<Turn>, Option<Turn>),
@@ -45,17 +48,54 @@ struct Turn {
 impl Announcer {
     /// Makes the announcer of these tiers; the first announce is due `now`.
     pub(crate) fn new(now: Time, tiers: Vec<Vec<String>>, rng: &mut Rng) -> Announcer {
-        let mut keys = (0..u32::MAX).map(TrackerKey);
-        let mut tracker = |url| Tracker::new(now, keys.next().unwrap_or(TrackerKey(u32::MAX)), url);
-        let mut tiers: Vec<Vec<Tracker>> = tiers
-            .into_iter()
-            .map(|tier| tier.into_iter().map(&mut tracker).collect::<Vec<_>>())
-            .collect();
-        tiers.iter_mut().for_each(|tier| rng.shuffle(tier));
-        let mut announcer =
-            Announcer { tiers, us: Us::default(), stopped: false, next: (None, None) };
-        announcer.plan();
+        let mut announcer = Announcer {
+            tiers: Vec::new(),
+            us: Us::default(),
+            stopped: false,
+            next_key: 0,
+            next: (None, None),
+        };
+        announcer.replace(now, tiers, rng);
         announcer
+    }
+
+    /// Replaces the trackers. One whose URL stays keeps its key and what is known of it. Returns a
+    /// `stopped` for each tracker that is gone and may know us.
+    pub(crate) fn replace(
+        &mut self,
+        now: Time,
+        tiers: Vec<Vec<String>>,
+        rng: &mut Rng,
+    ) -> Vec<Call> {
+        let mut gone: Vec<Tracker> =
+            core::mem::take(&mut self.tiers).into_iter().flatten().collect();
+        for urls in tiers {
+            let mut tier = Vec::with_capacity(urls.len());
+            for url in urls {
+                let stays = gone.iter().position(|tracker| tracker.url == url);
+                tier.push(match stays {
+                    Some(place) => gone.swap_remove(place),
+                    None => {
+                        self.next_key = self.next_key.saturating_add(1);
+                        Tracker::new(now, TrackerKey(self.next_key - 1), url)
+                    }
+                });
+            }
+            rng.shuffle(&mut tier);
+            self.tiers.push(tier);
+        }
+        let us = self.us;
+        self.plan();
+        gone.iter_mut().flat_map(|tracker| tracker.farewell(us)).collect()
+    }
+
+    /// Returns whether these are the trackers, whatever their order within a tier.
+    pub(crate) fn has(&self, tiers: &[Vec<String>]) -> bool {
+        let is_same = |(tier, urls): (&Vec<Tracker>, &Vec<String>)| {
+            tier.len() == urls.len()
+                && urls.iter().all(|url| tier.iter().any(|tracker| tracker.url == *url))
+        };
+        self.tiers.len() == tiers.len() && self.tiers.iter().zip(tiers).all(is_same)
     }
 
     /// Returns when the next announce is due. `hungry`: more peers are needed.
@@ -136,10 +176,13 @@ impl Announcer {
         now: Time,
         key: TrackerKey,
         retry_in: Option<RetryIn>,
+        reason: &str,
         rng: &mut Rng,
     ) {
-        if let Some(tracker) = self.trackers_mut().find(|tracker| tracker.key == key) {
-            tracker.failed(now, retry_in, rng);
+        if let Some(tracker) = self.trackers_mut().find(|tracker| tracker.key == key)
+            && tracker.failed(now, retry_in, rng)
+        {
+            tracker.set_message(reason);
         }
         self.plan();
     }
@@ -167,6 +210,12 @@ impl Announcer {
             .iter()
             .map(|tier| tier.iter().map(|tracker| tracker.url.clone()).collect())
             .collect()
+    }
+
+    /// Returns what is known of the trackers.
+    pub(crate) fn views(&self, now: Time) -> Vec<TrackerView> {
+        let tiers = self.tiers.iter().enumerate();
+        tiers.flat_map(|(tier, of)| of.iter().map(move |tracker| tracker.view(now, tier))).collect()
     }
 
     /// Returns the URL of a tracker, for reports.
@@ -288,7 +337,7 @@ mod tests {
         for second in 0..seconds {
             let now = Time::from_secs(second);
             let given_up = silent.extract_if(.., |(at, _)| *at + 30 == second).collect::<Vec<_>>();
-            given_up.into_iter().for_each(|(_, key)| a.failed(now, key, None, &mut rng));
+            given_up.into_iter().for_each(|(_, key)| a.failed(now, key, None, "", &mut rng));
             while let Some(call) = a.take(now, second < hungry) {
                 let (url, _, does) = *does
                     .iter()
@@ -298,9 +347,9 @@ mod tests {
                 let reply = AnnounceReply { interval: 1000, ..AnnounceReply::default() };
                 match does {
                     Answers => a.answered(now, call.tracker, &reply, false, &mut rng),
-                    Fails => a.failed(now, call.tracker, None, &mut rng),
+                    Fails => a.failed(now, call.tracker, None, "", &mut rng),
                     IsSilent => silent.push((second, call.tracker)),
-                    SaysNever => a.failed(now, call.tracker, Some(RetryIn::Never), &mut rng),
+                    SaysNever => a.failed(now, call.tracker, Some(RetryIn::Never), "", &mut rng),
                 }
             }
         }

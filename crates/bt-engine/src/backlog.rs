@@ -5,8 +5,8 @@
 //! Invariant: holds at most one bitfield, [`HAVES_MAX`] piece numbers and [`HINTS_MAX`] hints,
 //! whatever the peer says.
 
+use crate::close_reason::CloseReason;
 use crate::fast;
-use crate::status::CloseReason;
 use alloc::vec::Vec;
 use bt_peer_wire::{ExtendedHandshake, Message};
 use bytes::Bytes;

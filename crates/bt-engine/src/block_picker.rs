@@ -4,14 +4,14 @@
 //! Decides: the next block for a peer. Must not know: connections, messages, the clock.
 //! Invariant: a piece that we lack either waits in the picker or is open in the ledger.
 
-use crate::io::{PeerKey, Priority, Selection};
+use crate::io::PeerKey;
 use crate::ledger::{Delivery, Ledger};
 use crate::peer::Peer;
 use crate::picker::Picker;
 use crate::sources::SourceId;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use bt_model::PieceOrder;
+use bt_model::{PieceOrder, Priority};
 use bt_types::{BLOCK_LEN, Bitfield, Block, Geometry, Piece, Rng, Time};
 use core::ops::Range;
 
@@ -59,46 +59,38 @@ impl BlockPicker {
         self.freed |= self.picker.set_order(order);
     }
 
-    /// Changes what the user wants. Gives up open pieces that are skipped now; returns them and
-    /// their leads.
+    /// Changes priorities. Gives up open pieces that are skipped now; returns them and their leads.
     #[must_use]
-    pub(crate) fn want(&mut self, wants: &[Selection]) -> Vec<(Piece, Option<PeerKey>)> {
-        for want in wants {
-            match want {
-                Selection::Priority(..) => {}
-                Selection::Deadline(pieces, by) => {
-                    self.need_by(pieces.start..pieces.end.min(self.geometry.piece_count()), *by)
-                }
-            }
-        }
-        let priorities = wants.iter().filter_map(|want| match want {
-            Selection::Priority(pieces, priority) => Some((pieces.clone(), *priority)),
-            Selection::Deadline(..) => None,
-        });
+    pub(crate) fn prioritise(
+        &mut self,
+        priorities: &[(Range<u32>, Priority)],
+    ) -> Vec<(Piece, Option<PeerKey>)> {
         self.freed = true;
-        let mut priorities = priorities.peekable();
-        if priorities.peek().is_none() {
+        if priorities.is_empty() {
             return Vec::new();
         }
         self.is_plain = false;
-        self.picker.prioritise(priorities, &mut self.rng);
+        self.picker.prioritise(priorities.iter().cloned(), &mut self.rng);
         let picker = &self.picker;
         let given_up = self.ledger.give_up(|piece| picker.priority(piece) == Priority::Skip);
         given_up.iter().for_each(|&(piece, _)| self.put_back(piece));
         given_up
     }
 
-    fn need_by(&mut self, numbers: Range<u32>, by: Option<Time>) {
+    /// Sets the deadline of these pieces; `None` takes it back.
+    pub(crate) fn set_deadline(&mut self, numbers: Range<u32>, by: Option<Time>) {
         self.due.retain(|(_, piece)| !numbers.contains(&piece.number()));
         if let Some(by) = by {
+            let numbers = numbers.start..numbers.end.min(self.geometry.piece_count());
             let pieces = numbers.filter_map(|number| self.geometry.piece(number));
             self.due.extend(pieces.map(|piece| (by, piece)));
         }
+        self.freed = true;
     }
 
-    /// Returns whether the piece is wanted, also if we have it.
-    pub(crate) fn is_wanted(&self, piece: Piece) -> bool {
-        self.picker.priority(piece) > Priority::Skip
+    /// Returns the priority of a piece, also if we have it.
+    pub(crate) fn priority(&self, piece: Piece) -> Priority {
+        self.picker.priority(piece)
     }
 
     /// Picks the best block for a peer, and marks it as asked. The order: its own piece, a piece
@@ -110,34 +102,37 @@ impl BlockPicker {
         peer: &mut Peer,
         store_bytes: u64,
     ) -> Option<Block> {
-        let due = peer.pipeline.due(now);
+        let due = peer.requests.pipeline.due(now);
         // The piece may have failed since, and be led by another peer now.
-        peer.lead = peer.lead.filter(|&piece| self.ledger.lead(piece) == Some(peer.key));
+        peer.requests.lead =
+            peer.requests.lead.filter(|&piece| self.ledger.lead(piece) == Some(peer.key));
         if self.geometry.has_long_pieces() && !self.has_room(store_bytes) {
             return None;
         }
-        if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece, due)) {
+        if let Some(block) = peer.requests.lead.and_then(|piece| self.ledger.ask_free(piece, due)) {
             return Some(block);
         }
-        if !peer.serves_us {
+        if peer.choking.peer_choking {
             return self.next_allowed(due, peer, store_bytes);
         }
         if let Some(block) = self.next_due(due, peer, store_bytes) {
             return Some(block);
         }
-        let trusted = peer.unproven < peer.trust();
-        if peer.on_parole {
-            peer.lead = trusted.then(|| self.open_piece(peer, store_bytes)).flatten();
-            return peer.lead.and_then(|piece| self.ledger.ask_free(piece, due));
+        let trusted = peer.requests.unproven < peer.trust();
+        if peer.requests.on_parole {
+            peer.requests.lead = trusted.then(|| self.open_piece(peer, store_bytes)).flatten();
+            return peer.requests.lead.and_then(|piece| self.ledger.ask_free(piece, due));
         }
         if trusted {
             // A seed is first asked for pieces that no leecher has: leechers can provide the rest.
-            let rare_first = !peer.counted && self.picker.has_unseen();
+            let rare_first = !peer.pieces.counted && self.picker.has_unseen();
             let is_wanted = |piece| !rare_first || self.picker.availability(piece) == 0;
-            let adopted = self.ledger.adopt(peer.key, &peer.has, is_wanted);
-            peer.unproven += u32::from(adopted.is_some());
-            peer.lead = adopted.or_else(|| self.open_piece(peer, store_bytes));
-            if let Some(block) = peer.lead.and_then(|piece| self.ledger.ask_free(piece, due)) {
+            let adopted = self.ledger.adopt(peer.key, &peer.pieces.has, is_wanted);
+            peer.requests.unproven += u32::from(adopted.is_some());
+            peer.requests.lead = adopted.or_else(|| self.open_piece(peer, store_bytes));
+            if let Some(block) =
+                peer.requests.lead.and_then(|piece| self.ledger.ask_free(piece, due))
+            {
                 return Some(block);
             }
         } else if !self.is_end_game() && self.may_open(store_bytes) {
@@ -145,11 +140,13 @@ impl BlockPicker {
             // can be opened, it helps with the open ones.
             return None;
         }
-        if let Some(piece) = self.ledger.joinable(peer.key, &peer.has) {
+        if let Some(piece) = self.ledger.joinable(peer.key, &peer.pieces.has) {
             return self.ledger.ask_free(piece, due);
         }
         self.is_end_game().then(|| {
-            self.ledger.ask_late(now, due, &peer.has, |block| peer.pipeline.has_asked(block))
+            self.ledger.ask_late(now, due, &peer.pieces.has, |block| {
+                peer.requests.pipeline.has_asked(block)
+            })
         })?
     }
 
@@ -161,21 +158,21 @@ impl BlockPicker {
             .iter()
             .take(DUE_MAX)
             .map(|(_, piece)| *piece)
-            .filter(|&piece| peer.has.has(piece));
+            .filter(|&piece| peer.pieces.has.has(piece));
         for piece in first.collect::<Vec<_>>() {
-            if !peer.on_parole
+            if !peer.requests.on_parole
                 && self.ledger.may_join(piece, peer.key)
                 && let Some(block) = self.ledger.ask_free(piece, due)
             {
                 return Some(block);
             }
-            if peer.unproven < peer.trust()
+            if peer.requests.unproven < peer.trust()
                 && self.may_open(store_bytes)
                 && self.picker.take_this(piece)
             {
-                peer.unproven += 1;
-                self.ledger.open(piece, peer.key, peer.on_parole);
-                peer.lead = Some(piece);
+                peer.requests.unproven += 1;
+                self.ledger.open(piece, peer.key, peer.requests.on_parole);
+                peer.requests.lead = Some(piece);
                 return self.ledger.ask_free(piece, due);
             }
         }
@@ -184,22 +181,22 @@ impl BlockPicker {
 
     /// Picks a block of a piece that a peer serves although it chokes us.
     fn next_allowed(&mut self, due: Time, peer: &mut Peer, store_bytes: u64) -> Option<Block> {
-        for piece in peer.allowed_fast_received.clone() {
-            if !peer.has.has(piece) {
+        for piece in peer.requests.allowed_fast.clone() {
+            if !peer.pieces.has.has(piece) {
                 continue;
             }
-            if peer.unproven < peer.trust()
+            if peer.requests.unproven < peer.trust()
                 && self.may_open(store_bytes)
                 && self.picker.take_this(piece)
             {
-                peer.unproven += 1;
-                self.ledger.open(piece, peer.key, peer.on_parole);
+                peer.requests.unproven += 1;
+                self.ledger.open(piece, peer.key, peer.requests.on_parole);
             }
             if self.ledger.lead(piece) == Some(peer.key)
                 && let Some(block) = self.ledger.ask_free(piece, due)
             {
                 // When the peer unchokes us, it continues with this piece.
-                peer.lead = Some(piece);
+                peer.requests.lead = Some(piece);
                 return Some(block);
             }
         }
@@ -213,15 +210,16 @@ impl BlockPicker {
             return None;
         }
         let suggested = peer
+            .requests
             .suggested
             .iter()
             .copied()
-            .find(|&piece| peer.has.has(piece) && self.picker.is_first(piece));
+            .find(|&piece| peer.pieces.has.has(piece) && self.picker.is_first(piece));
         let suggested = suggested.filter(|&piece| self.picker.take_this(piece));
-        let piece =
-            suggested.or_else(|| self.picker.take(&peer.has, peer.counted, &mut self.rng))?;
-        peer.unproven += 1;
-        self.ledger.open(piece, peer.key, peer.on_parole);
+        let piece = suggested
+            .or_else(|| self.picker.take(&peer.pieces.has, peer.pieces.counted, &mut self.rng))?;
+        peer.requests.unproven += 1;
+        self.ledger.open(piece, peer.key, peer.requests.on_parole);
         Some(piece)
     }
 

@@ -74,6 +74,16 @@ impl Desk {
         }
     }
 
+    /// Returns the limits of the whole process.
+    pub fn limits(&self) -> Budget {
+        self.limits
+    }
+
+    /// Changes the limits of the whole process; the leases change with them.
+    pub fn set_limits(&mut self, limits: Budget) {
+        self.limits = limits;
+    }
+
     /// Picks the shard with the fewest torrents for a new torrent.
     pub fn place(&mut self) -> usize {
         let shard = self

@@ -5,10 +5,10 @@
 //! Invariant: a request goes only to a peer that has unchoked us, or for a piece of its allowed
 //! fast set (BEP 6). Each requested block is marked as asked in `Work`.
 
+use crate::close_reason::CloseReason;
 use crate::config::Budget;
 use crate::io::{Output, PeerKey};
 use crate::ledger::Delivery;
-use crate::status::CloseReason;
 use crate::torrent::Torrent;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -23,14 +23,14 @@ impl Torrent {
     /// Requests as many blocks from the peer as its window has room for. Under a rate limit the
     /// peer waits for its turn instead.
     pub(crate) fn feed(&mut self, now: Time, peer: PeerKey, budget: &Budget) {
-        if budget.rates.down.is_none() && !self.down_limit.is_limited() {
+        if budget.rates.down.is_none() && !self.request_turns.limit.is_limited() {
             self.ask(now, peer, budget, u64::MAX);
         } else if let Some(row) = self.peers.get_mut(&peer)
             && row.can_be_asked()
-            && row.pipeline.room() > 0
-            && !core::mem::replace(&mut row.asks, true)
+            && row.requests.pipeline.room() > 0
+            && !core::mem::replace(&mut row.requests.asks, true)
         {
-            self.askers.push(peer);
+            self.request_turns.askers.push(peer);
         }
     }
 
@@ -44,12 +44,12 @@ impl Torrent {
         bytes: u64,
     ) -> u64 {
         let Some(row) = self.peers.get_mut(&peer) else { return 0 };
-        if !self.down_limit.passes(now, peer) {
+        if !self.request_turns.limit.passes(now, peer) {
             return 0;
         }
-        row.asks = false;
+        row.requests.asks = false;
         let asked = self.ask(now, peer, budget, bytes);
-        self.down_limit.charge(asked);
+        self.request_turns.limit.charge(asked);
         if asked > 0 {
             self.feed(now, peer, budget);
         }
@@ -64,20 +64,20 @@ impl Torrent {
             return 0;
         }
         let mut asked = 0;
-        while asked < bytes && row.pipeline.room() > 0 {
+        while asked < bytes && row.requests.pipeline.room() > 0 {
             let has_something = self.work.block_picker().has_something(budget.store_bytes);
             let Some(block) = has_something
                 .then(|| self.work.block_picker().next_block(now, row, budget.store_bytes))
                 .flatten()
             else {
-                if !core::mem::replace(&mut row.hungry, true) {
-                    self.hungry.push_back(peer);
+                if !core::mem::replace(&mut row.requests.wants_requests, true) {
+                    self.request_turns.wants_requests.push_back(peer);
                 }
                 break;
             };
             asked += u64::from(block.len());
-            row.pipeline.ask(now, block);
-            row.say(Message::Request(block.raw()), &mut self.dirty_outboxes);
+            row.requests.pipeline.ask(now, block);
+            row.say(Message::Request(block.raw()), &mut self.outboxes.dirty);
         }
         asked
     }
@@ -86,21 +86,21 @@ impl Torrent {
     /// rate limit has room for as many bytes.
     pub(crate) fn unask(&mut self, blocks: impl IntoIterator<Item = Block>) {
         for block in blocks {
-            self.unasked += u64::from(block.len());
+            self.request_turns.unasked += u64::from(block.len());
             self.work.block_picker().release([block]);
         }
     }
 
     /// Returns the bytes that were requested and will not come, since the last call.
     pub(crate) fn take_unasked(&mut self) -> u64 {
-        let bytes = core::mem::take(&mut self.unasked);
-        self.down_limit.give_back(bytes);
+        let bytes = core::mem::take(&mut self.request_turns.unasked);
+        self.request_turns.limit.give_back(bytes);
         bytes
     }
 
     /// Takes the peers that join the downlink's queue.
     pub(crate) fn take_askers(&mut self) -> Vec<PeerKey> {
-        core::mem::take(&mut self.askers)
+        core::mem::take(&mut self.request_turns.askers)
     }
 
     /// Requests blocks from peers that could take more requests than there were, if blocks or room
@@ -110,13 +110,13 @@ impl Torrent {
         if !self.work.take_freed() {
             return;
         }
-        for _ in 0..self.hungry.len() {
+        for _ in 0..self.request_turns.wants_requests.len() {
             if !self.work.block_picker().has_something(budget.store_bytes) {
                 break;
             }
-            let Some(peer) = self.hungry.pop_front() else { break };
+            let Some(peer) = self.request_turns.wants_requests.pop_front() else { break };
             if let Some(row) = self.peers.get_mut(&peer) {
-                row.hungry = false;
+                row.requests.wants_requests = false;
                 self.feed(now, peer, budget);
             }
         }
@@ -138,17 +138,17 @@ impl Torrent {
         has: Option<Bitfield>,
     ) -> Result<(), CloseReason> {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
-        if !row.may_send_bitfield {
+        if !row.pieces.may_send_bitfield {
             return Err(CloseReason::Bitfield);
         }
-        row.may_send_bitfield = false;
-        row.has = has.ok_or(CloseReason::Bitfield)?;
-        row.counted = !row.has.is_full();
-        row.wanted = row.has.count_common(&self.missing);
-        if row.counted {
-            self.work.block_picker().more(row.has.iter(&self.geometry));
+        row.pieces.may_send_bitfield = false;
+        row.pieces.has = has.ok_or(CloseReason::Bitfield)?;
+        row.pieces.counted = !row.pieces.has.is_full();
+        row.pieces.wanted = row.pieces.has.count_common(&self.pieces.missing);
+        if row.pieces.counted {
+            self.work.block_picker().more(row.pieces.has.iter(&self.pieces.geometry));
         }
-        Self::update_interest(row, &mut self.dirty_outboxes);
+        Self::update_interest(row, &mut self.outboxes.dirty);
         self.allow_newcomer(peer);
         self.refuse_idle(peer)
     }
@@ -161,12 +161,14 @@ impl Torrent {
         has: Option<Bitfield>,
     ) -> Result<(), CloseReason> {
         let has = has.ok_or(CloseReason::Bitfield)?;
-        let geometry = self.geometry;
+        let geometry = self.pieces.geometry;
         // The same bitfield again costs next to nothing, even if it is long.
-        let Some(row) = self.peers.get(&peer).filter(|row| row.has.lacks_some_of(&has)) else {
+        let Some(row) = self.peers.get(&peer).filter(|row| row.pieces.has.lacks_some_of(&has))
+        else {
             return Ok(());
         };
-        let news: Vec<Piece> = has.iter(&geometry).filter(|&piece| !row.has.has(piece)).collect();
+        let news: Vec<Piece> =
+            has.iter(&geometry).filter(|&piece| !row.pieces.has.has(piece)).collect();
         news.into_iter().try_for_each(|piece| self.peer_has(now, peer, piece.number()))
     }
 
@@ -176,14 +178,14 @@ impl Torrent {
         peer: PeerKey,
         number: u32,
     ) -> Result<(), CloseReason> {
-        let piece = self.geometry.piece(number).ok_or(CloseReason::OutOfRange)?;
+        let piece = self.pieces.geometry.piece(number).ok_or(CloseReason::OutOfRange)?;
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
-        if row.has.insert(piece) {
-            if row.counted {
+        if row.pieces.has.insert(piece) {
+            if row.pieces.counted {
                 self.work.block_picker().more([piece].into_iter());
             }
-            row.wanted += u32::from(self.missing.has(piece));
-            Self::update_interest(row, &mut self.dirty_outboxes);
+            row.pieces.wanted += u32::from(self.pieces.missing.has(piece));
+            Self::update_interest(row, &mut self.outboxes.dirty);
             if let Some(super_seeder) = &mut self.super_seeder {
                 super_seeder.got(now, peer, piece);
                 self.reveal_to(now, peer);
@@ -197,25 +199,25 @@ impl Torrent {
     /// Notes a piece that the peer serves even while it chokes us (BEP 6). A piece number out of
     /// range is ignored.
     pub(crate) fn allowed_fast(&mut self, peer: PeerKey, number: u32) {
-        let Some(piece) = self.geometry.piece(number) else { return };
+        let Some(piece) = self.pieces.geometry.piece(number) else { return };
         if let Some(row) = self.peers.get_mut(&peer)
-            && row.allowed_fast_received.len() < HINTS_MAX
-            && !self.have.has(piece)
-            && !row.allowed_fast_received.contains(&piece)
+            && row.requests.allowed_fast.len() < HINTS_MAX
+            && !self.pieces.have.has(piece)
+            && !row.requests.allowed_fast.contains(&piece)
         {
-            row.allowed_fast_received.push(piece);
+            row.requests.allowed_fast.push(piece);
         }
     }
 
     /// Notes a piece that the peer suggests to take first (BEP 6). A piece number out of range is
     /// ignored.
     pub(crate) fn suggested(&mut self, peer: PeerKey, number: u32) {
-        let Some(piece) = self.geometry.piece(number) else { return };
+        let Some(piece) = self.pieces.geometry.piece(number) else { return };
         if let Some(row) = self.peers.get_mut(&peer)
-            && !self.have.has(piece)
+            && !self.pieces.have.has(piece)
         {
-            row.suggested.truncate(HINTS_MAX - 1);
-            row.suggested.push_front(piece);
+            row.requests.suggested.truncate(HINTS_MAX - 1);
+            row.requests.suggested.push_front(piece);
         }
     }
 
@@ -223,11 +225,11 @@ impl Torrent {
 
     pub(crate) fn choked_us(&mut self, peer: PeerKey, out: &mut VecDeque<Output>) {
         let Some(row) = self.peers.get_mut(&peer) else { return };
-        row.serves_us = false;
+        row.choking.peer_choking = true;
         // With the fast extension each request is answered by a reject or a block (BEP 6). Without
         // it a choke voids all requests (BEP 3).
         if !row.fast {
-            let blocks = row.pipeline.clear();
+            let blocks = row.requests.pipeline.clear();
             row.forgive(blocks.len());
             self.unask(blocks);
         }
@@ -244,18 +246,18 @@ impl Torrent {
         if !row.fast {
             return Err(CloseReason::NotFast);
         }
-        let Some(block) = self.geometry.block(raw) else { return Ok(()) };
-        if !row.pipeline.remove(block) {
+        let Some(block) = self.pieces.geometry.block(raw) else { return Ok(()) };
+        if !row.requests.pipeline.remove(block) {
             return Ok(());
         }
         // The peer still has the piece: some peers reject whatever is queued just before they choke
         // us, or while they are busy. It is asked again after the next check for silent peers, so
         // that requests and rejects do not chase each other.
-        if row.serves_us {
-            row.pipeline.pause();
+        if !row.choking.peer_choking {
+            row.requests.pipeline.pause();
         }
         // A piece that the peer rejected is not in its allowed fast set any more.
-        row.allowed_fast_received.retain(|&piece| piece != block.piece());
+        row.requests.allowed_fast.retain(|&piece| piece != block.piece());
         self.unask([block]);
         self.leave_lead(peer, out);
         Ok(())
@@ -266,12 +268,12 @@ impl Torrent {
     pub(crate) fn leave_lead(&mut self, peer: PeerKey, out: &mut VecDeque<Output>) {
         let given_up = self.work.block_picker().leave(peer);
         if let Some(row) = self.peers.get_mut(&peer) {
-            row.lead = None;
-            row.unproven = 0;
+            row.requests.lead = None;
+            row.requests.unproven = 0;
             // Blocks requested from this peer must not come any more if their piece starts anew.
-            self.unasked += row.take_back(&given_up, &mut self.dirty_outboxes);
+            self.request_turns.unasked += row.take_back(&given_up, &mut self.outboxes.dirty);
         }
-        out.extend(given_up.into_iter().map(|piece| Output::Forget(self.key, piece)));
+        out.extend(given_up.into_iter().map(|piece| Output::Forget(self.swarm.key, piece)));
     }
 
     // ---- payload ----
@@ -284,27 +286,27 @@ impl Torrent {
         data: Bytes,
         out: &mut VecDeque<Output>,
     ) -> Result<(), CloseReason> {
-        let block = self.geometry.block(raw).ok_or(CloseReason::OutOfRange)?;
+        let block = self.pieces.geometry.block(raw).ok_or(CloseReason::OutOfRange)?;
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         let len = u64::from(block.len());
-        self.down.add(now, len);
+        self.stats.down.add(now, len);
         self.sources.received(row.source, len, row.wants_nothing());
-        if !row.pipeline.answer(now, block) {
-            self.wasted += len;
+        if !row.requests.pipeline.answer(now, block) {
+            self.stats.wasted += len;
             return if row.unrequested() { Ok(()) } else { Err(CloseReason::Unrequested) };
         }
         let source = row.source;
         match self.work.block_picker().deliver(block, peer, source) {
-            Delivery::Late => self.wasted += len,
+            Delivery::Late => self.stats.wasted += len,
             Delivery::Needed { others_asked, complete } => {
-                out.push_back(Output::Store(self.key, block, data));
+                out.push_back(Output::Store(self.swarm.key, block, data));
                 if others_asked {
                     self.cancel_elsewhere(block);
                 }
                 if complete {
                     let urgent = self.work.is_end_game();
                     out.push_back(Output::Check {
-                        torrent: self.key,
+                        torrent: self.swarm.key,
                         piece: block.piece(),
                         urgent,
                     });
@@ -316,10 +318,10 @@ impl Torrent {
 
     fn cancel_elsewhere(&mut self, block: Block) {
         for peer in self.peers.values_mut() {
-            if peer.pipeline.remove(block) {
-                self.unasked += u64::from(block.len());
+            if peer.requests.pipeline.remove(block) {
+                self.request_turns.unasked += u64::from(block.len());
                 peer.forgive(1);
-                peer.say(Message::Cancel(block.raw()), &mut self.dirty_outboxes);
+                peer.say(Message::Cancel(block.raw()), &mut self.outboxes.dirty);
             }
         }
     }

@@ -6,20 +6,21 @@
 //! `None`.
 
 use crate::bandwidth_queue::BandwidthQueue;
+use crate::close_reason::CloseReason;
 use crate::config::{Budget, Config};
-use crate::fast;
 use crate::io::{Input, Output, PeerKey, TorrentKey, TorrentSpec};
 use crate::magnet::{Magnet, Scope};
+use crate::message_in::{Shared, message_in};
 use crate::peer::NewConnection;
 use crate::room::Room;
-use crate::status::{CloseReason, MagnetStatus, SourceStat, TorrentStatus};
 use crate::swarm::Swarm;
 use crate::torrent::Torrent;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use bt_model::{MagnetView, PeerView, SourceStat, TorrentView, TrackerView};
 use bt_peer_wire::Message;
-use bt_types::{Bitfield, RawBlock, Rng, Time};
+use bt_types::{Bitfield, Rng, Time};
 
 /// All torrents of one shard of a client, and every decision about them.
 #[derive(Debug)]
@@ -93,14 +94,18 @@ impl Engine {
         match input {
             Input::Add(key, spec) => self.add(now, key, *spec),
             Input::AddMagnet(key, spec) => {
+                let settings = spec.settings.clone();
                 let magnet = Magnet::new(now, key, *spec, &self.config, self.rng.fork());
                 self.magnets.insert(key, magnet);
-                self.on_magnet(key, |magnet, scope| magnet.wake(now, scope));
+                self.on_magnet(key, |magnet, scope| {
+                    magnet.set(now, &settings, scope);
+                    magnet.wake(now, scope);
+                });
             }
             Input::Remove(key) => {
                 if let Some(mut torrent) = self.torrents.remove(&key) {
                     torrent.stop(&mut self.out);
-                    self.forget(key, torrent.wake_at, &torrent.swarm);
+                    self.forget(key, torrent.timing.wake_at, &torrent.swarm);
                 }
                 if let Some(mut magnet) = self.magnets.remove(&key) {
                     magnet.stop(&mut self.out);
@@ -177,12 +182,18 @@ impl Engine {
                 torrent.announced(now, tracker, result, engine.out);
                 torrent.swarm.dial(now, engine.budget, engine.out);
             }),
-            Input::Select(key, wants) => self.on(now, key, |torrent, engine| {
-                torrent.want(now, &wants, engine.budget, engine.out)
+            Input::Deadline(key, pieces, by) => self.on(now, key, |torrent, engine| {
+                torrent.set_deadline(now, pieces, by, engine.budget)
             }),
-            Input::Set(key, settings) => self.on(now, key, |torrent, engine| {
-                torrent.set(now, settings, engine.budget, engine.out)
-            }),
+            Input::Set(key, settings) => {
+                if let Some(torrent) = self.torrents.get_mut(&key) {
+                    torrent.settings = *settings;
+                }
+                self.on(now, key, |torrent, engine| {
+                    torrent.settings_changed(now, engine.budget, engine.out)
+                });
+            }
+            Input::Reannounce(key) => self.on(now, key, |torrent, _| torrent.swarm.hurry(now)),
             Input::NetworkChanged => {
                 let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
                 for key in keys {
@@ -242,34 +253,46 @@ impl Engine {
 
     // ---- reports ----
 
-    /// Returns the status of a torrent at this moment.
-    pub fn status(&self, now: Time, key: TorrentKey) -> Option<TorrentStatus> {
-        self.torrents.get(&key).map(|torrent| torrent.status(now))
+    /// Returns what is known of a torrent at this moment.
+    pub fn view(&self, now: Time, key: TorrentKey) -> Option<TorrentView> {
+        self.torrents.get(&key).map(|torrent| torrent.view(now))
     }
 
-    /// Takes the torrents and magnets whose status may have changed since the last call. The status
-    /// of the others is the same, except for falling rates.
+    /// Returns what is known of the connected peers of a torrent at this moment.
+    pub fn peers(&self, now: Time, key: TorrentKey) -> Vec<PeerView> {
+        self.torrents.get(&key).map(|torrent| torrent.peer_views(now)).unwrap_or_default()
+    }
+
+    /// Returns what is known of the trackers of a torrent or magnet at this moment, in the order in
+    /// which they are asked.
+    pub fn trackers(&self, now: Time, key: TorrentKey) -> Vec<TrackerView> {
+        let torrent = self.torrents.get(&key).map(|torrent| &torrent.swarm);
+        let swarm = torrent.or_else(|| self.magnets.get(&key).map(|magnet| &magnet.swarm));
+        swarm.map(|swarm| swarm.announcer.views(now)).unwrap_or_default()
+    }
+
+    /// Takes the torrents and magnets whose view may have changed since the last call. The view of
+    /// the others is the same, except for falling rates.
     pub fn take_changed(&mut self) -> BTreeSet<TorrentKey> {
         for key in &self.changed {
             if let Some(torrent) = self.torrents.get_mut(key) {
-                torrent.is_changed = false;
+                torrent.timing.is_changed = false;
             }
         }
         core::mem::take(&mut self.changed)
     }
 
-    /// Returns the status of a magnet at this moment; `None` after its torrent was added.
-    pub fn magnet(&self, key: TorrentKey) -> Option<MagnetStatus> {
-        self.magnets.get(&key).map(Magnet::status)
+    /// Returns what is known of a magnet at this moment; `None` after its torrent was added.
+    pub fn magnet(&self, key: TorrentKey) -> Option<MagnetView> {
+        self.magnets.get(&key).map(Magnet::view)
     }
 
     /// Returns the pieces that a torrent has, verified and written.
     pub fn have(&self, key: TorrentKey) -> Option<&Bitfield> {
-        self.torrents.get(&key).map(|torrent| &torrent.have)
+        self.torrents.get(&key).map(|torrent| &torrent.pieces.have)
     }
 
-    /// Returns the spec with which a torrent like this one at this moment would be added. Its
-    /// `wants` are empty.
+    /// Returns the spec with which a torrent like this one at this moment would be added.
     pub fn spec(&self, key: TorrentKey) -> Option<TorrentSpec> {
         self.torrents.get(&key).map(|torrent| torrent.spec())
     }
@@ -294,6 +317,7 @@ impl Engine {
             | Input::DialFailed(key, _)
             | Input::Announced(key, ..)
             | Input::Set(key, _)
+            | Input::Reannounce(key)
             | Input::FindPeersDone(key, ..) => key,
             Input::Called { torrent, .. } | Input::Connected { torrent, .. } => torrent,
             Input::Frames(peer, _) | Input::Closed(peer) => self.routes.get(peer)?,
@@ -346,6 +370,7 @@ impl Engine {
         };
         self.torrents.insert(key, Box::new(Torrent::new(now, spec, swarm, &self.config)));
         self.on(now, key, |torrent, engine| {
+            torrent.set_trackers(now, engine.out);
             torrent.run_or_pause(now, engine.out);
             torrent.wake(now, engine.config, engine.budget, engine.out)
         });
@@ -438,21 +463,21 @@ impl Engine {
         if torrent.peers.is_empty() {
             torrent.rest();
         }
-        if !torrent.dirty_outboxes.is_empty() {
+        if !torrent.outboxes.dirty.is_empty() {
             self.touched.insert(key);
         }
         self.store_room.note(key, torrent.work.reserved(), torrent.work.is_short());
         self.dial_room.note(key, torrent.swarm.dialing() as u64, torrent.swarm.is_short_of_dials());
-        if !core::mem::replace(&mut torrent.is_changed, true) {
+        if !core::mem::replace(&mut torrent.timing.is_changed, true) {
             self.changed.insert(key);
         }
         self.downlink.give_back(torrent.take_unasked());
         torrent.take_askers().into_iter().for_each(|peer| self.downlink.join(key, peer));
         torrent.take_unparked().into_iter().for_each(|peer| self.uplink.join(key, peer));
         let budget = budget_of(&self.budget, &self.store_room, &self.dial_room, torrent);
-        let (wake_at, next) = (torrent.wake_at, torrent.deadline(&budget));
+        let (wake_at, next) = (torrent.timing.wake_at, torrent.deadline(&budget));
         if wake_at != next {
-            torrent.wake_at = next;
+            torrent.timing.wake_at = next;
             self.replan(key, wake_at, next);
         }
     }
@@ -460,7 +485,7 @@ impl Engine {
     /// Removes every reference to a torrent or magnet that is gone.
     fn forget(&mut self, key: TorrentKey, wake_at: Option<Time>, swarm: &Swarm) {
         self.replan(key, wake_at, None);
-        for peer in swarm.links.keys() {
+        for peer in swarm.links.by_key.keys() {
             self.routes.remove(peer);
         }
         self.store_room.forget(key);
@@ -480,7 +505,7 @@ impl Engine {
     fn collect_messages(&mut self) {
         while let Some(key) = self.touched.pop_first() {
             let Some(torrent) = self.torrents.get_mut(&key) else { continue };
-            for peer in core::mem::take(&mut torrent.dirty_outboxes) {
+            for peer in core::mem::take(&mut torrent.outboxes.dirty) {
                 let row = torrent.peers.get_mut(&peer).filter(|peer| !peer.outbox.is_empty());
                 self.out
                     .extend(row.map(|row| Output::Send(peer, core::mem::take(&mut row.outbox))));
@@ -492,92 +517,13 @@ impl Engine {
 /// Computes a torrent's budget at this moment: its part of what all torrents share.
 fn budget_of(budget: &Budget, store_room: &Room, dial_room: &Room, torrent: &Torrent) -> Budget {
     Budget {
-        store_bytes: store_room.limit(torrent.key, torrent.work.unit(), budget.store_bytes),
-        dials: dials_of(budget, dial_room, torrent.key),
+        store_bytes: store_room.limit(torrent.swarm.key, torrent.work.unit(), budget.store_bytes),
+        dials: dials_of(budget, dial_room, torrent.swarm.key),
+        peers_per_torrent: torrent.peers_max(budget),
         ..*budget
     }
 }
 
 fn dials_of(budget: &Budget, dial_room: &Room, key: TorrentKey) -> usize {
     usize::try_from(dial_room.limit(key, 1, budget.dials as u64)).unwrap_or(usize::MAX)
-}
-
-/// The parts of the engine that a torrent may use while it acts.
-struct Shared<'a> {
-    config: &'a Config,
-    budget: &'a Budget,
-    uplink: &'a mut BandwidthQueue,
-    out: &'a mut VecDeque<Output>,
-}
-
-impl Shared<'_> {
-    fn join_uplink(&mut self, torrent: &mut Torrent, peer: PeerKey) {
-        if torrent.joins_uplink(peer) {
-            self.uplink.join(torrent.key, peer);
-        }
-    }
-}
-
-/// Takes one message of a peer. An error ends the connection.
-fn message_in(
-    now: Time,
-    torrent: &mut Torrent,
-    key: PeerKey,
-    message: Message,
-    engine: &mut Shared<'_>,
-) -> Result<(), CloseReason> {
-    let pieces = torrent.geometry.piece_count();
-    let Some(peer) = torrent.peers.get_mut(&key) else { return Ok(()) };
-    if !peer.fast && fast::is_fast_only(&message) {
-        return Err(CloseReason::NotFast);
-    }
-    match message {
-        Message::Bitfield(bits) if !peer.may_send_bitfield => {
-            return torrent.peer_has_these_too(now, key, Bitfield::from_wire(&bits, pieces));
-        }
-        Message::Bitfield(bits) => {
-            return torrent.peer_has_these(key, Bitfield::from_wire(&bits, pieces));
-        }
-        Message::HaveAll => return torrent.peer_has_these(key, Some(Bitfield::full(pieces))),
-        Message::HaveNone => return torrent.peer_has_these(key, Some(Bitfield::empty(pieces))),
-        // The extension handshake may come before the bitfield, as may keep-alives.
-        Message::Extended { id, payload } => {
-            return torrent.extended(now, key, id, &payload, engine.config);
-        }
-        Message::Port(port) => {
-            torrent.swarm.dht_node(key, port, engine.config, engine.out);
-            return Ok(());
-        }
-        Message::KeepAlive | Message::Unknown(_) => return Ok(()),
-        _ => peer.may_send_bitfield = false,
-    }
-    match message {
-        Message::Choke => torrent.choked_us(key, engine.out),
-        Message::Unchoke => peer.serves_us = true,
-        Message::Interested => {
-            peer.interested = true;
-            torrent.sources.is_interested(peer.source);
-            torrent.unchoke_if_free(now, key, engine.budget);
-        }
-        Message::NotInterested => {
-            peer.interested = false;
-            torrent.not_interested(now, key);
-        }
-        Message::Have(piece) => torrent.peer_has(now, key, piece)?,
-        Message::Request(raw) => {
-            torrent.requested(now, key, raw);
-            engine.join_uplink(torrent, key);
-        }
-        Message::Piece { piece, begin, data } => {
-            // A payload is at most 16 KiB: the connection refused anything longer.
-            let raw = RawBlock { piece, begin, len: data.len() as u32 };
-            torrent.received(now, key, raw, data, engine.out)?;
-        }
-        Message::Cancel(raw) => torrent.cancelled(key, raw),
-        Message::Reject(raw) => torrent.rejected(key, raw, engine.out)?,
-        Message::Suggest(piece) => torrent.suggested(key, piece),
-        Message::AllowedFast(piece) => torrent.allowed_fast(key, piece),
-        _ => {}
-    }
-    Ok(())
 }

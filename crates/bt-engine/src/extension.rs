@@ -4,10 +4,10 @@
 //! Decides: what each message leads to. Must not know: how messages are encoded.
 //! Invariant: only peers' extension messages come here; none of this work is done for each block.
 
+use crate::close_reason::CloseReason;
 use crate::config::Config;
 use crate::io::{Output, PeerKey};
 use crate::metadata_upload::Answer;
-use crate::status::CloseReason;
 use crate::torrent::Torrent;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -58,7 +58,7 @@ impl Torrent {
         let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
         self.swarm.greeted(now, peer, &hello, config);
         if let Some(max) = hello.requests_max {
-            row.pipeline.set_window_max(max.min(REQUESTS_QUEUED_MAX));
+            row.requests.pipeline.set_window_max(max.min(REQUESTS_QUEUED_MAX));
         }
         if hello.client.is_some() {
             self.sources.set_client(row.source, hello.client);
@@ -80,7 +80,7 @@ impl Torrent {
             Answer::Reject => {
                 if let Some(id) = self.swarm.metadata_id(peer) {
                     let payload = MetadataMessage::Reject(part).to_bytes().into();
-                    row.say(Message::Extended { id, payload }, &mut self.dirty_outboxes);
+                    row.say(Message::Extended { id, payload }, &mut self.outboxes.dirty);
                 }
             }
         }
@@ -98,7 +98,7 @@ impl Torrent {
             let total = u32::try_from(self.metadata.len()).unwrap_or(0);
             let data = self.metadata.slice(start.min(end)..end);
             let payload = MetadataMessage::Data { part, total, data }.to_bytes().into();
-            row.say(Message::Extended { id, payload }, &mut self.dirty_outboxes);
+            row.say(Message::Extended { id, payload }, &mut self.outboxes.dirty);
         }
     }
 

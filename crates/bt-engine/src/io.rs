@@ -5,8 +5,8 @@
 //! out.
 //! Invariant: every cause is an `Input`, every effect an `Output`; both are closed.
 
+use crate::close_reason::CloseReason;
 use crate::config::Budget;
-use crate::status::CloseReason;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -29,7 +29,7 @@ pub struct TorrentKey(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PeerKey(pub u64);
 
-/// The key of a tracker of a torrent: its position in [`TorrentSpec::trackers`], tiers joined.
+/// The key of a tracker of a torrent; chosen by the engine, never reused in a torrent.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TrackerKey(pub u32);
 
@@ -46,8 +46,9 @@ pub struct TorrentSpec {
     pub trackers: Vec<Vec<String>>,
     /// What the user wants of it.
     pub settings: TorrentSettings,
-    /// The pieces that the user wants from the start. Empty: all of them.
-    pub wants: Vec<Selection>,
+    /// The numbers of the pieces that hold a byte of each file, in the order of the torrent's list.
+    /// Empty: the torrent is one file.
+    pub files: Vec<Range<u32>>,
     /// The bencoded `info` dictionary that the info-hash was computed from, for peers that ask for
     /// it (BEP 9). Empty: peers get none.
     pub metadata: Bytes,
@@ -75,31 +76,6 @@ pub enum Discovery {
     Dht,
     /// The local network (BEP 14).
     Lsd,
-}
-
-/// How much the user wants a piece.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub enum Priority {
-    /// Not at all.
-    Skip,
-    /// After all other pieces.
-    Low,
-    /// As every piece at first.
-    #[default]
-    Normal,
-    /// Before all other pieces.
-    High,
-}
-
-/// A change of which pieces the user wants. Ranges are piece numbers; numbers beyond the last piece
-/// are ignored.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Selection {
-    /// The priority of these pieces.
-    Priority(Range<u32>, Priority),
-    /// These pieces are needed by this time: they come before all pieces without a deadline, the
-    /// earliest first. `None` takes the deadline back. A skipped piece stays skipped.
-    Deadline(Range<u32>, Option<Time>),
 }
 
 /// A cause, for the engine to act on.
@@ -170,10 +146,14 @@ pub enum Input {
     /// An ordered search is over, and found this number of addresses. They came as `PeersFound` or
     /// `Called` before.
     FindPeersDone(TorrentKey, Discovery, usize),
-    /// The user wants other pieces. The changes are made one after another.
-    Select(TorrentKey, Vec<Selection>),
+    /// A reader needs these pieces by this time: they come before all pieces without a deadline,
+    /// the earliest first. `None` takes the deadline back. A skipped piece stays skipped, and
+    /// numbers beyond the last piece are ignored.
+    Deadline(TorrentKey, Range<u32>, Option<Time>),
     /// The user wants the torrent or magnet like this.
-    Set(TorrentKey, TorrentSettings),
+    Set(TorrentKey, Box<TorrentSettings>),
+    /// Ask trackers and searches for peers, as soon as they welcome it.
+    Reannounce(TorrentKey),
     /// The desk changed what this engine may use.
     Budget(Budget),
 }

@@ -23,7 +23,7 @@
 //!     have: Bitfield::empty(4),
 //!     trackers: vec![],
 //!     settings: TorrentSettings::default(),
-//!     wants: vec![],
+//!     files: vec![],
 //!     metadata: Default::default(),
 //!     private: false,
 //! };
@@ -39,20 +39,22 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod close_reason;
 mod config;
 mod io;
-mod status;
 
 mod backlog;
 mod download;
 mod engine;
 mod extension;
 mod magnet;
+mod message_in;
 mod peer;
 mod piece_check;
 mod swarm;
 mod swarm_extension;
 mod torrent;
+mod torrent_view;
 mod unchoke;
 mod upload;
 mod want;
@@ -61,10 +63,12 @@ mod announcer;
 mod bandwidth_queue;
 mod block_picker;
 mod choker;
+mod dials;
 mod eviction;
 mod external_ip;
 mod fast;
 mod ledger;
+mod links;
 mod metadata;
 mod metadata_upload;
 mod meter;
@@ -74,26 +78,33 @@ mod peer_search;
 mod pex;
 mod picker;
 mod piece_map;
+mod pieces;
 mod pipeline;
 mod rank;
 mod rate_limit;
 mod room;
 mod slow;
 mod sources;
+mod statistics;
 mod super_seeder;
 mod tracker;
+mod turns;
+mod unchoking;
 mod work;
 
 pub mod desk;
 
-pub use bt_model::{PieceOrder, Rates, TorrentSettings};
+pub use bt_model::{
+    MagnetView, MapCell, PeerView, PieceOrder, Priority, Rates, SlowReason, SourceStat,
+    TorrentSettings, TorrentView, TrackerStanding, TrackerView,
+};
+pub use close_reason::CloseReason;
 pub use config::{Budget, Config};
 pub use engine::Engine;
 pub use io::{
-    AnnounceOrder, Discovery, Event, Input, MagnetSpec, Output, PeerKey, Priority, Selection,
-    TorrentKey, TorrentSpec, TrackerKey,
+    AnnounceOrder, Discovery, Event, Input, MagnetSpec, Output, PeerKey, TorrentKey, TorrentSpec,
+    TrackerKey,
 };
-pub use status::{CloseReason, MagnetStatus, MapCell, SlowReason, SourceStat, TorrentStatus};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

@@ -7,15 +7,16 @@
 //! torrent takes them over.
 
 use crate::backlog::Backlog;
+use crate::close_reason::CloseReason;
 use crate::config::{Budget, Config};
 use crate::io::{Event, Input, MagnetSpec, Output, PeerKey, TorrentKey};
 use crate::metadata::{MetadataDownload, Whole};
 use crate::peer::NewConnection;
-use crate::status::{CloseReason, MagnetStatus};
 use crate::swarm::{Progress, Room, Swarm};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
+use bt_model::{MagnetView, TorrentSettings};
 use bt_peer_wire::{ExtendedHandshake, ExtensionIds, Message, MetadataMessage};
 use bt_types::{BLOCK_LEN, Rng, Time};
 use bytes::Bytes;
@@ -110,7 +111,8 @@ impl Magnet {
             Input::Announced(_, tracker, result) => {
                 self.swarm.announced(now, tracker, result, scope.out);
             }
-            Input::Set(_, settings) => self.set_running(now, settings.running, scope),
+            Input::Reannounce(_) => self.swarm.hurry(now),
+            Input::Set(_, settings) => self.set(now, &settings, scope),
             Input::FindPeersDone(_, via, found) => self.swarm.sought(now, via, found, scope.out),
             _ => {}
         }
@@ -138,8 +140,10 @@ impl Magnet {
         }
     }
 
-    /// Pauses, or goes on. The metadata that came is kept.
-    fn set_running(&mut self, now: Time, running: bool, scope: &mut Scope<'_>) {
+    /// Makes the magnet as the user wants it. While it is paused, the metadata that came is kept.
+    pub(crate) fn set(&mut self, now: Time, settings: &TorrentSettings, scope: &mut Scope<'_>) {
+        let (running, progress) = (settings.running, self.progress());
+        self.swarm.set_trackers(now, settings.trackers.as_deref(), &progress, scope.out);
         self.swarm.set_running(now, running, &self.progress(), scope.out);
         if !running {
             let peers: Vec<PeerKey> = self.peers.keys().copied().collect();
@@ -174,10 +178,10 @@ impl Magnet {
         (self.swarm, peers.collect())
     }
 
-    pub(crate) fn status(&self) -> MagnetStatus {
+    pub(crate) fn view(&self) -> MagnetView {
         let (held, fullest) = self.metadata_download.progress();
         let (received, size) = fullest.unzip();
-        MagnetStatus { peers: self.peers.len(), size, received: received.unwrap_or(0), held }
+        MagnetView { peers: self.peers.len(), size, received: received.unwrap_or(0), held }
     }
 
     fn progress(&self) -> Progress {

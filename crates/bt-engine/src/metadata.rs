@@ -9,8 +9,8 @@
 //! such a copy is wrong, it is unknown which peer lied. From then on every peer makes a copy alone,
 //! and a liar is found.
 
+use crate::close_reason::CloseReason;
 use crate::io::PeerKey;
-use crate::status::CloseReason;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use bt_peer_wire::METADATA_PART;

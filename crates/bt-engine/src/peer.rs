@@ -2,7 +2,7 @@
 //!
 //! Decides: when this peer counts as idle, as trusted, or as sending too many unrequested blocks.
 //! Must not know: other peers, the torrent.
-//! Invariant: `wanted` is the number of pieces that the peer has and that we want and lack.
+//! Invariant: `pieces.wanted` is the number of pieces that the peer has and that we want and lack.
 
 use crate::bandwidth_queue::SEND_CREDIT_MIN;
 use crate::fast::NEWCOMER;
@@ -36,33 +36,54 @@ pub(crate) struct Peer {
     pub(crate) source: SourceId,
     /// Both sides support the fast extension (BEP 6).
     pub(crate) fast: bool,
-    /// The next message may still be a bitfield.
-    pub(crate) may_send_bitfield: bool,
+    /// It supports the extension protocol (BEP 10).
+    pub(crate) extended: bool,
+    /// It said that it downloads nothing (BEP 21).
+    pub(crate) upload_only: bool,
+    pub(crate) pieces: PeerPieces,
+    pub(crate) choking: Choking,
+    pub(crate) requests: Requests,
+    pub(crate) uploads: Uploads,
+    /// The upload of our metadata to it (BEP 9).
+    pub(crate) metadata_upload: MetadataUpload,
+    /// Messages that wait until the engine's outputs are taken.
+    pub(crate) outbox: Vec<Message>,
+}
+
+/// The pieces of a peer.
+#[derive(Debug)]
+pub(crate) struct PeerPieces {
     pub(crate) has: Bitfield,
+    /// The number of pieces that it has and that we want and lack.
+    pub(crate) wanted: u32,
     /// Its pieces are counted in the picker's availability. Peers that were seeds when they
     /// connected are not counted.
     pub(crate) counted: bool,
-    pub(crate) wanted: u32,
-    /// It supports the extension protocol (BEP 10).
-    pub(crate) extended: bool,
-    /// The upload of our metadata to it (BEP 9).
-    pub(crate) metadata_upload: MetadataUpload,
-    /// It said that it downloads nothing (BEP 21).
-    pub(crate) upload_only: bool,
-    /// It has unchoked us.
-    pub(crate) serves_us: bool,
-    /// It is interested in our pieces.
-    pub(crate) interested: bool,
-    /// We have unchoked it.
-    pub(crate) unchoked: bool,
+    /// The next message may still be a bitfield.
+    pub(crate) may_send_bitfield: bool,
+}
+
+/// Choking and interest, on both sides (BEP 3).
+#[derive(Debug)]
+pub(crate) struct Choking {
+    pub(crate) am_choking: bool,
+    /// We told it that we are interested.
+    pub(crate) am_interested: bool,
+    pub(crate) peer_choking: bool,
+    pub(crate) peer_interested: bool,
+    /// We unchoked it by chance, to get to know it.
     pub(crate) optimistic: bool,
-    pub(crate) choke_changed: Time,
+    /// When we last choked or unchoked it.
+    pub(crate) changed: Time,
     /// When it last requested a block.
     pub(crate) asked_at: Time,
     /// It was unchoked and requested nothing, and has requested nothing since.
     pub(crate) wasteful: bool,
-    /// We told it that we are interested.
-    pub(crate) am_interested: bool,
+}
+
+/// Our requests to a peer, and how far we trust it.
+#[derive(Debug)]
+pub(crate) struct Requests {
     pub(crate) pipeline: Pipeline,
     /// It had a part in a piece that failed: it fetches pieces alone until one of them is right.
     pub(crate) on_parole: bool,
@@ -72,28 +93,33 @@ pub(crate) struct Peer {
     pub(crate) unproven: u32,
     /// Pieces that it led and that were right.
     pub(crate) proven: u32,
-    /// Pieces that it may request while we choke it (BEP 6).
-    pub(crate) allowed_fast_sent: Vec<Piece>,
     /// Pieces that we may request while it chokes us (BEP 6).
-    pub(crate) allowed_fast_received: Vec<Piece>,
+    pub(crate) allowed_fast: Vec<Piece>,
     /// Pieces that it suggests to take first (BEP 6).
     pub(crate) suggested: VecDeque<Piece>,
     /// It could take more requests than there were blocks to request.
-    pub(crate) hungry: bool,
+    pub(crate) wants_requests: bool,
+    /// It is in the downlink's queue, or parked.
+    pub(crate) asks: bool,
+    /// Unrequested blocks that are still tolerated.
     unrequested_left: u32,
+}
+
+/// A peer's requests to us.
+#[derive(Debug)]
+pub(crate) struct Uploads {
     /// Blocks that it requested and that are not ordered yet.
-    pub(crate) uploads: VecDeque<Block>,
+    pub(crate) waiting: VecDeque<Block>,
     /// Payload bytes that are ordered and not written yet.
     pub(crate) sending: u64,
     /// Most such bytes that it may have.
     pub(crate) send_credit: u64,
     /// It is in the uplink's queue, or parked.
     pub(crate) in_line: bool,
-    /// It is in the downlink's queue, or parked.
-    pub(crate) asks: bool,
-    pub(crate) up: Meter,
-    /// Messages that wait until the engine's outputs are taken.
-    pub(crate) outbox: Vec<Message>,
+    /// What was sent to it.
+    pub(crate) meter: Meter,
+    /// Pieces that it may request while we choke it (BEP 6).
+    pub(crate) allowed_fast: Vec<Piece>,
 }
 
 /// A connection that was just made.
@@ -127,38 +153,46 @@ impl Peer {
             addr: connection.addr,
             source,
             fast: connection.is_fast(),
-            may_send_bitfield: true,
-            has: Bitfield::empty(pieces),
-            counted: true,
-            wanted: 0,
             extended: connection.handshake.reserved.extended(),
-            metadata_upload,
             upload_only: false,
-            serves_us: false,
-            interested: false,
-            unchoked: false,
-            optimistic: false,
-            choke_changed: now,
-            asked_at: now,
-            wasteful: false,
-            am_interested: false,
-            // Until the peer says how many requests it queues: clients without `reqq` take 250.
-            pipeline: Pipeline::new(now, 250),
-            on_parole: false,
-            lead: None,
-            unproven: 0,
-            proven: 0,
-            allowed_fast_sent: Vec::new(),
-            allowed_fast_received: Vec::new(),
-            suggested: VecDeque::new(),
-            hungry: false,
-            unrequested_left: UNREQUESTED_FORGIVEN,
-            uploads: VecDeque::new(),
-            sending: 0,
-            send_credit: SEND_CREDIT_MIN,
-            in_line: false,
-            asks: false,
-            up: Meter::default(),
+            pieces: PeerPieces {
+                has: Bitfield::empty(pieces),
+                wanted: 0,
+                counted: true,
+                may_send_bitfield: true,
+            },
+            choking: Choking {
+                am_choking: true,
+                am_interested: false,
+                peer_choking: true,
+                peer_interested: false,
+                optimistic: false,
+                changed: now,
+                asked_at: now,
+                wasteful: false,
+            },
+            requests: Requests {
+                // Until the peer says how many requests it queues: clients without `reqq` take 250.
+                pipeline: Pipeline::new(now, 250),
+                on_parole: false,
+                lead: None,
+                unproven: 0,
+                proven: 0,
+                allowed_fast: Vec::new(),
+                suggested: VecDeque::new(),
+                wants_requests: false,
+                asks: false,
+                unrequested_left: UNREQUESTED_FORGIVEN,
+            },
+            uploads: Uploads {
+                waiting: VecDeque::new(),
+                sending: 0,
+                send_credit: SEND_CREDIT_MIN,
+                in_line: false,
+                meter: Meter::default(),
+                allowed_fast: Vec::new(),
+            },
+            metadata_upload,
             outbox: Vec::new(),
         }
     }
@@ -182,17 +216,18 @@ impl Peer {
 
     /// Returns whether it may be sent requests now.
     pub(crate) fn can_be_asked(&self) -> bool {
-        (self.serves_us || !self.allowed_fast_received.is_empty()) && self.wanted > 0
+        (!self.choking.peer_choking || !self.requests.allowed_fast.is_empty())
+            && self.pieces.wanted > 0
     }
 
     /// Returns whether it wants nothing from any peer.
     pub(crate) fn wants_nothing(&self) -> bool {
-        self.has.is_full() || self.upload_only
+        self.pieces.has.is_full() || self.upload_only
     }
 
     /// Cancels its requests for blocks of these pieces. Returns their bytes.
     pub(crate) fn take_back(&mut self, pieces: &[Piece], dirty_outboxes: &mut Vec<PeerKey>) -> u64 {
-        let blocks = self.pipeline.take_of(pieces);
+        let blocks = self.requests.pipeline.take_of(pieces);
         self.forgive(blocks.len());
         for block in &blocks {
             self.say(Message::Cancel(block.raw()), dirty_outboxes);
@@ -203,31 +238,35 @@ impl Peer {
     /// Returns how many pieces it may lead unchecked at a time: one, and one more for every
     /// [`PROVEN_FOR_ONE`] right pieces. Even a fast poisoner spoils few pieces before it is known.
     pub(crate) fn trust(&self) -> u32 {
-        1 + self.proven / PROVEN_FOR_ONE
+        1 + self.requests.proven / PROVEN_FOR_ONE
     }
 
     /// Returns whether it is unchoked, has requested nothing for a while, and nothing is on its way
     /// to it.
     pub(crate) fn is_idle(&self, now: Time) -> bool {
-        let is_idle = self.unchoked && self.uploads.is_empty() && self.sending == 0;
-        is_idle && now - self.choke_changed.max(self.asked_at) >= IDLE_SLOT
+        let is_idle = !self.choking.am_choking
+            && self.uploads.waiting.is_empty()
+            && self.uploads.sending == 0;
+        is_idle && now - self.choking.changed.max(self.choking.asked_at) >= IDLE_SLOT
     }
 
     /// Returns whether its requests for this piece are served: always while it is unchoked, else as
     /// a newcomer.
     pub(crate) fn may_have(&self, piece: Piece) -> bool {
-        self.unchoked || (self.allowed_fast_sent.contains(&piece) && self.has.count() < NEWCOMER)
+        !self.choking.am_choking
+            || (self.uploads.allowed_fast.contains(&piece) && self.pieces.has.count() < NEWCOMER)
     }
 
     /// Tolerates the blocks of cancelled or abandoned requests: they may still come.
     pub(crate) fn forgive(&mut self, requests: usize) {
-        self.unrequested_left = self.unrequested_left.saturating_add(requests as u32);
+        self.requests.unrequested_left =
+            self.requests.unrequested_left.saturating_add(requests as u32);
     }
 
     /// Takes note of a block that was not requested. False if there were too many.
     pub(crate) fn unrequested(&mut self) -> bool {
-        let forgiven = self.unrequested_left > 0;
-        self.unrequested_left = self.unrequested_left.saturating_sub(1);
+        let forgiven = self.requests.unrequested_left > 0;
+        self.requests.unrequested_left = self.requests.unrequested_left.saturating_sub(1);
         forgiven
     }
 }

@@ -5,7 +5,7 @@
 //! Invariant: a peer is told at most once a minute, of at most 50 added and 50 dropped peers. About
 //! the same amount is accepted from it.
 
-use crate::status::CloseReason;
+use crate::close_reason::CloseReason;
 use alloc::collections::{BTreeMap, BTreeSet};
 use bt_peer_wire::{PEX_ENTRIES_MAX, PexFlags, PexMessage};
 use bt_types::{Source, Time, may_name};

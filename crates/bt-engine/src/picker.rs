@@ -6,10 +6,9 @@
 //! Invariant: `order` is sorted by bucket and `place` is its inverse; every update of a count moves
 //! one piece by one bucket.
 
-use crate::io::Priority;
 use alloc::vec;
 use alloc::vec::Vec;
-use bt_model::PieceOrder;
+use bt_model::{PieceOrder, Priority};
 use bt_types::{Bitfield, Geometry, Piece, Rng};
 use core::ops::Range;
 

@@ -4,10 +4,10 @@
 //! chosen or checked.
 //! Invariant: a peer is banned only when it is certain that its bytes were wrong.
 
+use crate::close_reason::CloseReason;
 use crate::config::Budget;
 use crate::io::{Event, Output};
 use crate::sources::SourceId;
-use crate::status::CloseReason;
 use crate::torrent::Torrent;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -38,29 +38,23 @@ impl Torrent {
     fn piece_good(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
         self.is_checked(piece, true);
         if let [sender] = self.work.block_picker().close(piece)[..]
-            && self.on_parole.remove(&sender)
+            && self.sources.on_parole.remove(&sender)
         {
             self.peers
                 .values_mut()
                 .filter(|peer| peer.source == sender)
-                .for_each(|peer| peer.on_parole = false);
+                .for_each(|peer| peer.requests.on_parole = false);
         }
-        if !self.have.insert(piece) {
-            return;
-        }
-        let len = u64::from(self.geometry.piece_len(piece));
-        self.bytes_done += len;
-        self.downloaded += len;
-        out.push_back(Output::Event(self.key, Event::Piece(piece)));
-        let was_missing = self.missing.remove(piece);
-        self.bytes_missing -= if was_missing { len } else { 0 };
+        let Some(was_missing) = self.pieces.verified(piece) else { return };
+        self.stats.downloaded += self.pieces.len(piece);
+        out.push_back(Output::Event(self.swarm.key, Event::Piece(piece)));
         for peer in self.peers.values_mut() {
-            if peer.has.has(piece) {
-                peer.wanted = peer.wanted.saturating_sub(u32::from(was_missing));
-                Self::update_interest(peer, &mut self.dirty_outboxes);
+            if peer.pieces.has.has(piece) {
+                peer.pieces.wanted = peer.pieces.wanted.saturating_sub(u32::from(was_missing));
+                Self::update_interest(peer, &mut self.outboxes.dirty);
             }
         }
-        self.haves_pending.push(piece);
+        self.outboxes.haves_pending.push(piece);
         if self.peers.len() <= TOLD_AT_ONCE_MAX {
             self.tell_haves();
         }
@@ -73,14 +67,14 @@ impl Torrent {
     /// Announces the new pieces to all peers except seeds, also to peers that have them: a
     /// super-seed must know which pieces are out.
     pub(crate) fn tell_haves(&mut self) {
-        let new = core::mem::take(&mut self.haves_pending);
+        let new = core::mem::take(&mut self.outboxes.haves_pending);
         if new.is_empty() {
             return;
         }
-        for peer in self.peers.values_mut().filter(|peer| !peer.has.is_full()) {
+        for peer in self.peers.values_mut().filter(|peer| !peer.pieces.has.is_full()) {
             peer.say_all(
                 new.iter().map(|piece| Message::Have(piece.number())),
-                &mut self.dirty_outboxes,
+                &mut self.outboxes.dirty,
             );
         }
     }
@@ -91,31 +85,31 @@ impl Torrent {
         if let Some(row) =
             self.work.block_picker().lead(piece).and_then(|lead| self.peers.get_mut(&lead))
         {
-            row.unproven = row.unproven.saturating_sub(1);
-            row.proven += u32::from(right);
-            if row.hungry {
+            row.requests.unproven = row.requests.unproven.saturating_sub(1);
+            row.requests.proven += u32::from(right);
+            if row.requests.wants_requests {
                 self.work.block_picker().look_again();
             }
         }
     }
 
     fn piece_bad(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
-        let len = u64::from(self.geometry.piece_len(piece));
-        self.wasted += len;
-        self.spoiled += len;
+        let len = self.pieces.len(piece);
+        self.stats.wasted += len;
+        self.stats.bad += len;
         self.is_checked(piece, false);
-        self.bad_pieces = self.bad_pieces.saturating_add(1);
+        self.stats.bad_pieces = self.stats.bad_pieces.saturating_add(1);
         let senders = self.work.block_picker().fail(piece);
         let addrs = senders.iter().filter_map(|&id| Some(self.sources.get(id)?.addr)).collect();
-        out.push_back(Output::Event(self.key, Event::BadPiece(piece, addrs)));
+        out.push_back(Output::Event(self.swarm.key, Event::BadPiece(piece, addrs)));
         if let [liar] = senders[..] {
             return self.ban(now, liar, out);
         }
         for peer in self.peers.values_mut().filter(|peer| senders.contains(&peer.source)) {
-            peer.on_parole = true;
+            peer.requests.on_parole = true;
         }
-        let room = PAROLE_MAX.saturating_sub(self.on_parole.len());
-        self.on_parole.extend(senders.into_iter().take(room));
+        let room = PAROLE_MAX.saturating_sub(self.sources.on_parole.len());
+        self.sources.on_parole.extend(senders.into_iter().take(room));
     }
 
     /// Forgets pieces that were good and are lost: they are wanted again if they were wanted
@@ -127,29 +121,26 @@ impl Torrent {
         for &piece in pieces {
             self.is_checked(piece, true);
             self.work.block_picker().lose(piece);
-            if !self.have.remove(piece) {
-                continue;
-            }
-            let len = u64::from(self.geometry.piece_len(piece));
-            self.bytes_done -= len;
-            if self.work.is_wanted(piece) && self.missing.insert(piece) {
-                self.bytes_missing += len;
-                for peer in self.peers.values_mut().filter(|peer| peer.has.has(piece)) {
-                    peer.wanted += 1;
-                    Self::update_interest(peer, &mut self.dirty_outboxes);
+            if self.pieces.lost(piece, self.work.is_wanted(piece)) {
+                for peer in self.peers.values_mut().filter(|peer| peer.pieces.has.has(piece)) {
+                    peer.pieces.wanted += 1;
+                    Self::update_interest(peer, &mut self.outboxes.dirty);
                 }
             }
         }
         // It may be all pieces, and many peers: each is looked at once.
-        self.haves_pending.retain(|piece| self.have.has(*piece));
+        self.outboxes.haves_pending.retain(|piece| self.pieces.have.has(*piece));
         for peer in self.peers.values_mut() {
-            let (kept, gone): (_, VecDeque<Block>) =
-                peer.uploads.drain(..).partition(|block| self.have.has(block.piece()));
-            peer.uploads = kept;
+            let (kept, gone): (_, VecDeque<Block>) = peer
+                .uploads
+                .waiting
+                .drain(..)
+                .partition(|block| self.pieces.have.has(block.piece()));
+            peer.uploads.waiting = kept;
             if peer.fast {
                 peer.say_all(
                     gone.into_iter().map(|block| Message::Reject(block.raw())),
-                    &mut self.dirty_outboxes,
+                    &mut self.outboxes.dirty,
                 );
             }
         }
@@ -171,7 +162,7 @@ impl Torrent {
         if let Some(stat) = self.sources.get(liar) {
             // Several pieces of the same source may turn out wrong.
             let is_news = !self.swarm.peer_list.is_banned(stat.addr);
-            self.banned = self.banned.saturating_add(u32::from(is_news));
+            self.stats.banned = self.stats.banned.saturating_add(u32::from(is_news));
             self.swarm.peer_list.ban(stat.addr);
         }
         // Other connections of its host are closed too: they would poison the next piece.

@@ -4,8 +4,8 @@
 //! Decides: the content of a cell for the pieces behind it. Must not know: how cells are displayed.
 //! Invariant: every piece is behind exactly one cell.
 
-use crate::status::MapCell;
 use alloc::vec::Vec;
+use bt_model::MapCell;
 use bt_types::{Bitfield, Piece};
 
 /// Most cells of a map: they fit on a line.

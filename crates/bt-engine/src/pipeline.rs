@@ -96,6 +96,11 @@ impl Pipeline {
         self.asked.iter().any(|(asked, _)| *asked == block)
     }
 
+    /// Counts the requests without an answer.
+    pub(crate) fn requests(&self) -> usize {
+        self.asked.len()
+    }
+
     pub(crate) fn is_snubbed(&self) -> bool {
         self.snubbed
     }

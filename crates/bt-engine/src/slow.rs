@@ -4,7 +4,7 @@
 //! reason is worded, or how often it is shown.
 //! Invariant: a reason is given only while something is missing; it is a function of the facts.
 
-use crate::status::SlowReason;
+use bt_model::SlowReason;
 use bt_types::StoreFault;
 
 /// A download is slow below this fraction of the best rate that it had, or below this number of

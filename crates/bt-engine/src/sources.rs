@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use bt_types::PeerId;
 use core::net::SocketAddr;
 
-use crate::status::SourceStat;
+use bt_model::SourceStat;
 
 /// Most sources remembered per torrent.
 const SOURCES_MAX: usize = 4096;
@@ -26,6 +26,8 @@ pub(crate) struct Sources {
     /// Sources that were ever interested in our pieces.
     leechers: BTreeSet<SourceId>,
     ids: BTreeMap<SocketAddr, SourceId>,
+    /// Sources that had a part in a piece that failed.
+    pub(crate) on_parole: BTreeSet<SourceId>,
     next: u32,
 }
 

@@ -85,11 +85,18 @@ pub(crate) struct SuperSeeder {
     idle: bool,
     /// All pieces that a peer has are shown to all peers.
     open: bool,
-    /// Promises taken back from peers that took nothing, and pieces that were given.
-    lapsed: u32,
-    given: u32,
+    promises: Promises,
     /// When a block was served last, or the first peer connected.
     served_at: Time,
+}
+
+/// Counts of promises.
+#[derive(Debug, Default)]
+struct Promises {
+    /// Taken back from peers that took nothing.
+    lapsed: u32,
+    /// Kept: pieces that were given.
+    given: u32,
 }
 
 /// The state of a piece.
@@ -157,8 +164,7 @@ impl SuperSeeder {
             sent_since: None,
             idle: false,
             open: false,
-            lapsed: 0,
-            given: 0,
+            promises: Promises::default(),
             served_at: Time::ZERO,
         }
     }
@@ -197,7 +203,8 @@ impl SuperSeeder {
     /// Removes a peer that left. Pieces that were promised to it or on their way to it wait again.
     pub(crate) fn leave(&mut self, peer: PeerKey) {
         if let Some(shown) = self.peers.remove(&peer) {
-            self.lapsed = self.lapsed.saturating_add(u32::from(!shown.owed.is_empty()));
+            self.promises.lapsed =
+                self.promises.lapsed.saturating_add(u32::from(!shown.owed.is_empty()));
             let lost = shown.owed.into_keys().chain(self.sent_to(peer)).collect();
             self.take_back(lost);
         }
@@ -285,7 +292,7 @@ impl SuperSeeder {
             shown.left -= u64::from(ordered);
             if owed.left == 0 {
                 shown.owed.remove(&piece);
-                self.given = self.given.saturating_add(1);
+                self.promises.given = self.promises.given.saturating_add(1);
                 shown.unspread += 1;
                 if let Some(before) =
                     self.unspread.insert(piece, peer).and_then(|before| self.peers.get_mut(&before))
@@ -426,7 +433,7 @@ impl SuperSeeder {
                 back.extend(slow.into_iter().filter(|piece| shown.is_no_more_owed(*piece)));
             }
         }
-        self.lapsed = self.lapsed.saturating_add(lapsed);
+        self.promises.lapsed = self.promises.lapsed.saturating_add(lapsed);
         self.take_back(back);
     }
 
@@ -443,7 +450,7 @@ impl SuperSeeder {
     /// Returns whether super-seeding helps no peer: peers are connected but took nothing for a
     /// while, or most promises lapse.
     pub(crate) fn is_vain(&self, now: Time) -> bool {
-        let lapses = self.lapsed > LAPSED_MAX.max(self.given.saturating_mul(2));
+        let lapses = self.promises.lapsed > LAPSED_MAX.max(self.promises.given.saturating_mul(2));
         lapses || !self.peers.is_empty() && now - self.served_at >= VAIN
     }
 

@@ -7,43 +7,26 @@
 //! user name its peers (BEP 27).
 
 use crate::announcer::{self, Announcer};
+use crate::close_reason::CloseReason;
 use crate::config::{Budget, Config};
+use crate::dials::{self, Dials};
 use crate::external_ip::ExternalIp;
 use crate::io::{AnnounceOrder, Discovery, Event, Output, PeerKey, TorrentKey, TrackerKey};
+use crate::links::Links;
 use crate::peer::NewConnection;
 use crate::peer_link::PeerLink;
 use crate::peer_list::{PeerList, PeerSource};
 use crate::peer_search::PeerSearch;
-use crate::status::CloseReason;
 use crate::tracker::Call;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_tracker_wire::{AnnounceReply, Failure};
-use bt_types::{
-    Closeness, InfoHash, PeerId, Rng, Source, Time, closeness, normalise, normalise_addr,
-};
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use bt_types::{Closeness, InfoHash, Rng, Source, Time, closeness, normalise, normalise_addr};
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-/// Most dials under way per torrent while dials lead to peers.
-const DIALS_MAX: usize = 20;
-/// Failed dials in a row after which a torrent with few connected peers dials as many addresses at
-/// a time as the budget allows. One living peer among hundreds of dead addresses is found in
-/// seconds. Few peers means fewer than [`FEW_PEERS`].
-const SILENT_DIALS: usize = 10;
-const FEW_PEERS: usize = 8;
-/// Seconds after which a dial is given up, as is usual.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Seconds that a first dial has while few peers are connected and many addresses wait. That is
-/// enough for two tries of the system, and for every round trip on Earth. An address that failed so
-/// soon is dialled again with [`PATIENCE`].
-const SHORT_PATIENCE: Duration = Duration::from_secs(2);
-/// Per cent of its connections that a torrent may dial itself at first, and the increase for each
-/// second with peers.
-const REACH_START: usize = 40;
-const REACH_STEP: usize = 5;
 /// Seconds within which two connections, one dialled by each end, may have crossed: neither end
 /// knew of the other's dial.
 const CROSSING: Duration = Duration::from_secs(3);
@@ -66,25 +49,17 @@ pub(crate) struct Swarm {
     pub(crate) rng: Rng,
     searches: Vec<PeerSearch>,
     pub(crate) external_ip: ExternalIp,
-    pub(crate) links: BTreeMap<PeerKey, PeerLink>,
-    /// The connections of each peer id.
-    ids: BTreeSet<(PeerId, IpAddr, PeerKey)>,
-    /// The addresses of a peer whose connection is being replaced by another connection.
-    heirloom: Vec<SocketAddr>,
-    /// Connections that we dialled.
-    outbound: usize,
-    dialing: usize,
-    /// Failed dials in a row.
-    silent_dials: usize,
-    /// The budget had fewer dials than the torrent wanted.
-    is_short_of_dials: bool,
-    /// Per cent of the connections that we may dial ourselves.
-    reach: usize,
+    pub(crate) links: Links,
+    /// Addresses of peers that were disconnected because neither side wanted anything.
+    pub(crate) left_idle: BTreeSet<SocketAddr>,
+    dials: Dials,
     counts: Option<(u32, u32)>,
     /// Changes whenever a peer that others can connect to comes or goes.
     pub(crate) pex_version: u64,
     /// No dials, searches, announces and connections.
     pub(crate) is_paused: bool,
+    /// The torrent's own trackers, while the user has replaced them.
+    replaced: Option<Vec<Vec<String>>>,
 }
 
 /// The progress that trackers are told.
@@ -131,17 +106,13 @@ impl Swarm {
             rng,
             searches,
             external_ip: ExternalIp::default(),
-            links: BTreeMap::new(),
-            ids: BTreeSet::new(),
-            heirloom: Vec::new(),
-            outbound: 0,
-            dialing: 0,
-            silent_dials: 0,
-            is_short_of_dials: false,
-            reach: REACH_START,
+            links: Links::default(),
+            left_idle: BTreeSet::new(),
+            dials: Dials::new(),
             counts: None,
             pex_version: 0,
             is_paused: false,
+            replaced: None,
         }
     }
 
@@ -170,7 +141,9 @@ impl Swarm {
         }
         let hungry = self.lacks_peers(progress.is_done);
         while let Some(call) = self.announcer.take(now, hungry) {
-            let free = budget.peers_per_torrent.saturating_sub(self.links.len() + self.dialing);
+            let free = budget
+                .peers_per_torrent
+                .saturating_sub(self.links.by_key.len() + self.dials.under_way);
             let order = self.announce_order(call, progress, free);
             out.push_back(Output::Event(self.key, Event::TrackerAsked(order.url.clone())));
             out.push_back(Output::Announce(self.key, Box::new(order)));
@@ -186,13 +159,13 @@ impl Swarm {
 
     /// Allows more dials, because a second with peers has passed.
     pub(crate) fn reach_further(&mut self) {
-        self.reach = (self.reach + REACH_STEP).min(100);
+        self.dials.reach_further();
     }
 
     /// Returns whether trackers and searches should help: peers are lacking, and something is
     /// missing.
     fn lacks_peers(&self, is_done: bool) -> bool {
-        self.links.len() + self.dialing < PEERS_WANTED && !is_done
+        self.links.by_key.len() + self.dials.under_way < PEERS_WANTED && !is_done
     }
 
     // ---- trackers and searches ----
@@ -236,7 +209,7 @@ impl Swarm {
                 reply.seeders
             }
             Err(Failure { reason, retry_in }) => {
-                self.announcer.failed(now, tracker, retry_in, &mut self.rng);
+                self.announcer.failed(now, tracker, retry_in, &reason, &mut self.rng);
                 out.push_back(Output::Event(self.key, Event::TrackerFailed { url, why: reason }));
                 None
             }
@@ -256,6 +229,35 @@ impl Swarm {
             .iter_mut()
             .filter(|search| search.via == via)
             .for_each(|search| search.sought(now));
+    }
+
+    /// Replaces the torrent's trackers by the user's; `None` brings the torrent's own back. A
+    /// tracker that is gone and may know us hears `stopped`.
+    pub(crate) fn set_trackers(
+        &mut self,
+        now: Time,
+        trackers: Option<&[Vec<String>]>,
+        progress: &Progress,
+        out: &mut VecDeque<Output>,
+    ) {
+        let wanted = match (trackers, &mut self.replaced) {
+            (None, None) => return,
+            (Some(trackers), replaced) => {
+                replaced.get_or_insert_with(|| self.announcer.urls());
+                trackers.to_vec()
+            }
+            (None, replaced) => replaced.take().unwrap_or_default(),
+        };
+        if self.announcer.has(&wanted) {
+            return;
+        }
+        let calls = self.announcer.replace(now, wanted, &mut self.rng);
+        self.send_announces(calls, progress, out);
+    }
+
+    /// Returns the torrent's own trackers, in tiers.
+    pub(crate) fn own_trackers(&self) -> Vec<Vec<String>> {
+        self.replaced.clone().unwrap_or_else(|| self.announcer.urls())
     }
 
     /// Returns the seeders and leechers of a tracker's last answer.
@@ -294,45 +296,42 @@ impl Swarm {
     /// Connections that no peer comes for are dialled in the end.
     fn may_dial(&self, budget: &Budget) -> bool {
         // Most dials in silence fail, and take no connection.
-        let dialing = if self.is_silent() { 0 } else { self.dialing };
-        let is_room = self.links.len() + dialing < budget.peers_per_torrent;
+        let connected = self.links.by_key.len();
+        let dialing = if self.dials.is_silent(connected) { 0 } else { self.dials.under_way };
+        let is_room = connected + dialing < budget.peers_per_torrent;
         is_room
             && !self.is_paused
-            && self.dialing < self.dials_max(budget)
-            && self.outbound + dialing < (budget.peers_per_torrent * self.reach).div_ceil(100)
-    }
-
-    /// Returns whether few peers are connected and dials keep failing.
-    fn is_silent(&self) -> bool {
-        self.links.len() < FEW_PEERS && self.silent_dials >= SILENT_DIALS
-    }
-
-    fn dials_max(&self, budget: &Budget) -> usize {
-        if self.is_silent() { budget.dials } else { budget.dials.min(DIALS_MAX) }
+            && self.dials.under_way < self.dials.max(connected, budget)
+            && self.links.outbound + dialing
+                < (budget.peers_per_torrent * self.dials.reach).div_ceil(100)
     }
 
     /// Counts the dials under way.
     pub(crate) fn dialing(&self) -> usize {
-        self.dialing
+        self.dials.under_way
     }
 
     /// Returns whether the dials of other torrents kept some of this torrent's from being made.
     pub(crate) fn is_short_of_dials(&self) -> bool {
-        self.is_short_of_dials
+        self.dials.is_short
     }
 
     pub(crate) fn dial(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
         while self.may_dial(budget) {
-            let is_hurried = self.links.len() < FEW_PEERS && self.peer_list.waiting() > DIALS_MAX;
+            let (connected, waiting) = (self.links.by_key.len(), self.peer_list.waiting());
             let Some(dial) = self.peer_list.take(now) else { break };
-            let patience = if is_hurried && dial.is_first { SHORT_PATIENCE } else { PATIENCE };
-            self.dialing += 1;
+            let patience = dials::patience(connected, waiting, dial.is_first);
+            self.dials.under_way += 1;
             out.push_back(Output::Dial(self.key, dial.addr, dial.source, patience));
         }
-        let wants = if self.is_silent() { usize::MAX } else { DIALS_MAX };
-        self.is_short_of_dials = self.dialing >= budget.dials
-            && budget.dials < wants
-            && self.peer_list.deadline().is_some_and(|at| at <= now);
+        let is_due = self.peer_list.deadline().is_some_and(|at| at <= now);
+        self.dials.is_short = is_due && self.dials.lacks(self.links.by_key.len(), budget);
+    }
+
+    /// Asks trackers and searches as soon as they welcome it.
+    pub(crate) fn hurry(&mut self, now: Time) {
+        self.announcer.hurry(now);
+        self.searches.iter_mut().for_each(|search| search.hurry());
     }
 
     /// Tries addresses, trackers and searches again after a change of network; trackers hear our
@@ -343,7 +342,7 @@ impl Swarm {
         budget: &Budget,
         out: &mut VecDeque<Output>,
     ) {
-        self.silent_dials = 0;
+        self.dials.silent = 0;
         self.peer_list.forgive(now);
         self.announcer.network_changed(now);
         self.searches.iter_mut().for_each(|search| search.hurry());
@@ -351,8 +350,7 @@ impl Swarm {
     }
 
     pub(crate) fn dial_failed(&mut self, now: Time, addr: SocketAddr) {
-        self.dialing = self.dialing.saturating_sub(1);
-        self.silent_dials = self.silent_dials.saturating_add(1);
+        self.dials.failed();
         self.peer_list.failed(now, addr);
     }
 
@@ -368,8 +366,7 @@ impl Swarm {
     ) -> Result<Room, CloseReason> {
         let NewConnection { addr, outbound, handshake, room, .. } = connection;
         if *outbound {
-            self.dialing = self.dialing.saturating_sub(1);
-            self.silent_dials = 0;
+            self.dials.succeeded();
         }
         if self.is_paused {
             return Err(CloseReason::Paused);
@@ -387,8 +384,8 @@ impl Swarm {
         if self.private && *outbound && !self.peer_list.knows(*addr) {
             return Err(CloseReason::Private);
         }
-        if let Some(key) = self.twin(now, handshake.peer_id, addr.ip())
-            && let Some(twin) = self.links.get_mut(&key)
+        if let Some(key) = self.links.twin(now, handshake.peer_id, addr.ip())
+            && let Some(twin) = self.links.by_key.get_mut(&key)
         {
             let (age, is_alive) = (now.since(twin.since), twin.is_alive(now));
             // Both ends dialled at once: both keep the connection that the smaller id dialled.
@@ -412,22 +409,10 @@ impl Swarm {
         Ok(if is_free { Room::Free } else { Room::None })
     }
 
-    /// Returns the connection to the peer that has this id and may be at this address. Among
-    /// several it prefers a connection that is alive, then a connection that we dialled.
-    fn twin(&self, now: Time, id: PeerId, ip: IpAddr) -> Option<PeerKey> {
-        let (first, last) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::from_bits(u128::MAX).into());
-        let of_id = self.ids.range((id, first, PeerKey(0))..=(id, last, PeerKey(u64::MAX)));
-        let twins =
-            of_id.filter(|(_, other, _)| may_be_one(*other, normalise(ip))).map(|(.., key)| *key);
-        twins.max_by_key(|key| {
-            self.links.get(key).map(|twin| (twin.is_alive(now), twin.outbound, twin.heard))
-        })
-    }
-
     /// Notes that a peer said something. Returns the later connection to it, which is needless as
     /// this one is alive.
     pub(crate) fn heard(&mut self, now: Time, peer: PeerKey) -> Option<PeerKey> {
-        let link = self.links.get_mut(&peer)?;
+        let link = self.links.by_key.get_mut(&peer)?;
         link.heard = now;
         link.spare.take()
     }
@@ -435,7 +420,7 @@ impl Swarm {
     /// Notes another address of a peer.
     fn is_also_at(&mut self, now: Time, peer: PeerKey, addr: SocketAddr) {
         let addr = normalise_addr(addr);
-        if self.links.get_mut(&peer).is_some_and(|link| link.is_also_at(addr)) {
+        if self.links.by_key.get_mut(&peer).is_some_and(|link| link.is_also_at(addr)) {
             self.peer_list.connected(addr);
         } else {
             self.peer_list.closed(now, addr);
@@ -444,7 +429,7 @@ impl Swarm {
 
     /// Returns whether there is no room for another connection.
     pub(crate) fn is_full(&self, budget: &Budget) -> bool {
-        self.links.len() >= budget.peers_per_torrent
+        self.links.by_key.len() >= budget.peers_per_torrent
     }
 
     /// Notes that a new connection was refused.
@@ -453,11 +438,12 @@ impl Swarm {
         match why {
             CloseReason::Ourselves | CloseReason::Banned => self.peer_list.forget(*addr),
             CloseReason::Duplicate => {
-                let Some(twin) = self.twin(now, handshake.peer_id, addr.ip()) else { return };
+                let Some(twin) = self.links.twin(now, handshake.peer_id, addr.ip()) else { return };
                 // A peer that dialled us accepts connections at the same port of each of its
                 // addresses.
                 let port = self
                     .links
+                    .by_key
                     .get(&twin)
                     .and_then(|link| link.listens)
                     .map(|listens| listens.port());
@@ -475,23 +461,30 @@ impl Swarm {
     pub(crate) fn join(&mut self, now: Time, connection: &NewConnection) {
         let NewConnection { key, addr, outbound, handshake, .. } = connection;
         self.peer_list.connected(*addr);
-        self.ids.insert((handshake.peer_id, normalise(addr.ip()), *key));
-        self.outbound += usize::from(*outbound);
+        self.links.ids.insert((handshake.peer_id, normalise(addr.ip()), *key));
+        self.links.outbound += usize::from(*outbound);
         self.pex_version += u64::from(*outbound);
-        self.links.insert(*key, PeerLink::new(now, connection));
-        for addr in core::mem::take(&mut self.heirloom) {
+        self.links.by_key.insert(*key, PeerLink::new(now, connection));
+        for addr in core::mem::take(&mut self.links.heirloom) {
             self.is_also_at(now, *key, addr);
         }
     }
 
     /// Removes a connection that ended.
     pub(crate) fn leave(&mut self, now: Time, peer: PeerKey, why: CloseReason, is_done: bool) {
-        let Some(link) = self.links.remove(&peer) else { return };
-        self.ids.remove(&(link.id, normalise(link.addr.ip()), peer));
-        self.outbound -= usize::from(link.outbound);
+        if why == CloseReason::BothSeeds {
+            // Only addresses that can be dialled again: others would make the set grow with every
+            // connection that they make.
+            let known: Vec<SocketAddr> =
+                self.links.addresses(peer).filter(|addr| self.peer_list.knows(*addr)).collect();
+            self.left_idle.extend(known);
+        }
+        let Some(link) = self.links.by_key.remove(&peer) else { return };
+        self.links.ids.remove(&(link.id, normalise(link.addr.ip()), peer));
+        self.links.outbound -= usize::from(link.outbound);
         self.pex_version += u64::from(link.listens.is_some());
         let addr = link.address();
-        let twin = self.twin(now, link.id, link.addr.ip());
+        let twin = self.links.twin(now, link.id, link.addr.ip());
         // The other end closed it just after the two connections were made: it keeps the other
         // connection.
         let is_needless = why == CloseReason::Gone
@@ -503,7 +496,7 @@ impl Swarm {
                 let addrs = link.listens.into_iter().chain(link.aliases);
                 match twin {
                     Some(twin) => addrs.for_each(|addr| self.is_also_at(now, twin, addr)),
-                    None => self.heirloom = addrs.collect(),
+                    None => self.links.heirloom = addrs.collect(),
                 }
             }
             CloseReason::BothSeeds => {}
@@ -526,16 +519,12 @@ impl Swarm {
         }
     }
 
-    /// Returns the address to dial a peer at, or that it connected from, and its other addresses.
-    pub(crate) fn addresses(&self, peer: PeerKey) -> impl Iterator<Item = SocketAddr> {
-        let link = self.links.get(&peer).into_iter();
-        link.flat_map(|link| core::iter::once(link.address()).chain(link.aliases.iter().copied()))
-    }
-
     /// Leaves the swarm: announces `stopped` and closes all connections.
     pub(crate) fn stop(&mut self, progress: &Progress, out: &mut VecDeque<Output>) {
         self.farewell(progress, out);
-        out.extend(self.links.keys().map(|&peer| Output::HangUp(peer, CloseReason::Removed)));
+        out.extend(
+            self.links.by_key.keys().map(|&peer| Output::HangUp(peer, CloseReason::Removed)),
+        );
     }
 
     /// Pauses, or goes on. The connections are the caller's to close.
@@ -559,7 +548,13 @@ impl Swarm {
     }
 
     fn farewell(&mut self, progress: &Progress, out: &mut VecDeque<Output>) {
-        for call in self.announcer.stop() {
+        let calls = self.announcer.stop();
+        self.send_announces(calls, progress, out);
+    }
+
+    /// Orders announces that ask for no peers.
+    fn send_announces(&self, calls: Vec<Call>, progress: &Progress, out: &mut VecDeque<Output>) {
+        for call in calls {
             let order = self.announce_order(call, progress, 0);
             out.push_back(Output::Event(self.key, Event::TrackerAsked(order.url.clone())));
             out.push_back(Output::Announce(self.key, Box::new(order)));
@@ -573,14 +568,11 @@ impl Swarm {
         self.searches.clear();
         self.peer_list.forget_hearsay();
         let is_hearsay = |link: &PeerLink| !self.peer_list.knows(link.address());
-        self.links.iter().filter(|(_, link)| is_hearsay(link)).map(|(peer, _)| *peer).collect()
+        self.links
+            .by_key
+            .iter()
+            .filter(|(_, link)| is_hearsay(link))
+            .map(|(peer, _)| *peer)
+            .collect()
     }
-}
-
-/// Returns whether one peer id at two addresses counts as one peer. An id alone proves nothing,
-/// since it can be copied. But a host may have an address of each family, and several on networks
-/// near us. Two public ones of one family are rarer than a copy.
-fn may_be_one(one: IpAddr, other: IpAddr) -> bool {
-    let is_near = |ip| closeness(ip) != Some(Closeness::Public);
-    one == other || one.is_ipv4() != other.is_ipv4() || (is_near(one) && is_near(other))
 }

@@ -5,11 +5,11 @@
 //! pieces, how an output is carried out.
 //! Invariant: an extension message is sent only with the id that its receiver chose.
 
+use crate::close_reason::CloseReason;
 use crate::config::Config;
 use crate::io::{Output, PeerKey};
 use crate::peer_link::PeerLink;
 use crate::pex::{self, Roster};
-use crate::status::CloseReason;
 use crate::swarm::Swarm;
 use alloc::collections::VecDeque;
 use alloc::vec;
@@ -25,19 +25,19 @@ impl Swarm {
         peer: PeerKey,
         hello: &ExtendedHandshake,
     ) -> Option<Message> {
-        let speaks = self.links.get(&peer).is_some_and(|link| link.extended);
+        let speaks = self.links.by_key.get(&peer).is_some_and(|link| link.extended);
         speaks.then(|| Message::Extended { id: 0, payload: hello.to_bytes().into() })
     }
 
     /// Makes a `port` message with the port of our DHT node, for a peer that has a node too.
     pub(crate) fn port_message(&self, peer: PeerKey, config: &Config) -> Option<Message> {
-        let has_one = self.links.get(&peer).is_some_and(|link| link.dht);
+        let has_one = self.links.by_key.get(&peer).is_some_and(|link| link.dht);
         config.dht_port.filter(|_| has_one && !self.private).map(Message::Port)
     }
 
     /// Makes our extension handshake for a peer, with what the swarm knows of it.
     pub(crate) fn hello(&self, peer: PeerKey, config: &Config) -> ExtendedHandshake {
-        let ip = self.links.get(&peer).map(|link| link.addr.ip());
+        let ip = self.links.by_key.get(&peer).map(|link| link.addr.ip());
         let pex = self.speaks_pex(config).then_some(ExtensionIds::PEX);
         let ids = ExtensionIds { metadata: Some(ExtensionIds::METADATA), pex, holepunch: None };
         ExtendedHandshake {
@@ -55,7 +55,7 @@ impl Swarm {
         config: &Config,
     ) {
         let speaks_pex = self.speaks_pex(config);
-        let Some(link) = self.links.get_mut(&peer) else { return };
+        let Some(link) = self.links.by_key.get_mut(&peer) else { return };
         link.ids.learn(hello.ids);
         link.exchange.set_open(now, speaks_pex && link.ids.pex.is_some_and(|id| id != 0));
         let from = link.addr.ip();
@@ -75,7 +75,7 @@ impl Swarm {
 
     /// Returns the id by which a peer wants to be sent `ut_metadata` messages, if it wants them.
     pub(crate) fn metadata_id(&self, peer: PeerKey) -> Option<u8> {
-        self.links.get(&peer)?.ids.metadata.filter(|id| *id != 0)
+        self.links.by_key.get(&peer)?.ids.metadata.filter(|id| *id != 0)
     }
 
     /// Takes the port of a peer's DHT node. Only the first counts: a node has one port.
@@ -87,7 +87,8 @@ impl Swarm {
         out: &mut VecDeque<Output>,
     ) {
         let asks = config.dht_port.is_some() && !self.private && port != 0;
-        if let Some(link) = self.links.get_mut(&peer).filter(|link| asks && !link.dht_named) {
+        if let Some(link) = self.links.by_key.get_mut(&peer).filter(|link| asks && !link.dht_named)
+        {
             link.dht_named = true;
             let mut node = link.addr;
             node.set_port(port);
@@ -104,7 +105,9 @@ impl Swarm {
         config: &Config,
     ) -> Result<(), CloseReason> {
         let speaks_pex = self.speaks_pex(config);
-        let Some(link) = self.links.get_mut(&peer).filter(|_| speaks_pex) else { return Ok(()) };
+        let Some(link) = self.links.by_key.get_mut(&peer).filter(|_| speaks_pex) else {
+            return Ok(());
+        };
         // A message that cannot be parsed names no peers, but counts as a message: a flood of them
         // is a flood too.
         let message = PexMessage::parse(payload).unwrap_or_default();
@@ -121,14 +124,14 @@ impl Swarm {
         is_seed: impl Fn(PeerKey) -> bool,
         out: &mut VecDeque<Output>,
     ) {
-        if !self.links.values().any(|link| link.exchange.is_due(now, self.pex_version)) {
+        if !self.links.by_key.values().any(|link| link.exchange.is_due(now, self.pex_version)) {
             return;
         }
         let listed = |(peer, link): (&PeerKey, &PeerLink)| {
             Some((link.listens?, pex::flags(is_seed(*peer), link.outbound)))
         };
-        let roster: Roster = self.links.iter().filter_map(listed).collect();
-        for (peer, link) in &mut self.links {
+        let roster: Roster = self.links.by_key.iter().filter_map(listed).collect();
+        for (peer, link) in &mut self.links.by_key {
             if link.exchange.is_due(now, self.pex_version)
                 && let Some(id) = link.ids.pex
                 && let Some(message) =

@@ -5,27 +5,27 @@
 //! in an `impl Torrent`.
 
 use crate::backlog::HAVES_MAX;
+use crate::close_reason::CloseReason;
 use crate::config::{Budget, Config};
 use crate::eviction;
-use crate::io::{Event, Output, PeerKey, TorrentKey, TorrentSpec, TrackerKey};
+use crate::io::{Event, Output, PeerKey, TorrentSpec, TrackerKey};
 use crate::metadata_upload::MetadataUpload;
-use crate::meter::Meter;
 use crate::peer::{NewConnection, Peer};
-use crate::piece_map;
-use crate::rate_limit::RateLimit;
-use crate::slow::{self, Facts};
-use crate::sources::{SourceId, Sources};
-use crate::status::{CloseReason, SourceStat, TorrentStatus};
+use crate::pieces::Pieces;
+use crate::sources::Sources;
+use crate::statistics::Statistics;
 use crate::super_seeder::SuperSeeder;
 use crate::swarm::{Progress, Room, Swarm};
+use crate::turns::{RequestTurns, UploadTurns};
+use crate::unchoking::Unchoking;
 use crate::work::Work;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use bt_model::TorrentSettings;
 use bt_peer_wire::Message;
 use bt_tracker_wire::{AnnounceReply, Failure};
-use bt_types::{Bitfield, Geometry, Piece, StoreFault, Time};
+use bt_types::{Piece, StoreFault, Time};
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -38,133 +38,80 @@ const WATCH: Duration = Duration::from_secs(1);
 /// A torrent and its peers.
 #[derive(Debug)]
 pub(crate) struct Torrent {
-    pub(crate) key: TorrentKey,
     /// What the user wants of it.
-    settings: TorrentSettings,
+    pub(crate) settings: TorrentSettings,
     /// The trackers, addresses and connections of its swarm.
     pub(crate) swarm: Swarm,
     /// The `info` dictionary, for peers that ask for it; empty if peers get none.
     pub(crate) metadata: Bytes,
-    pub(crate) geometry: Geometry,
-    pub(crate) have: Bitfield,
-    /// The pieces that we want and lack.
-    pub(crate) missing: Bitfield,
-    pub(crate) bytes_missing: u64,
-    /// Bytes of the pieces that we want, whether we have them or not.
-    pub(crate) bytes_wanted: u64,
-    /// Addresses of peers that were disconnected because neither side wanted anything.
-    pub(crate) left_idle: BTreeSet<SocketAddr>,
+    pub(crate) pieces: Pieces,
     pub(crate) peers: BTreeMap<PeerKey, Peer>,
-    /// Peers with messages in their outboxes.
-    pub(crate) dirty_outboxes: Vec<PeerKey>,
-    /// Peers that could take more requests than there were blocks to request.
-    pub(crate) hungry: VecDeque<PeerKey>,
-    /// Pieces that we have and have not announced to peers.
-    pub(crate) haves_pending: Vec<Piece>,
-    /// Peers that we have unchoked.
-    pub(crate) unchoked: BTreeSet<PeerKey>,
+    pub(crate) outboxes: Outboxes,
+    pub(crate) unchoking: Unchoking,
     pub(crate) work: Work,
     /// The super-seeding state, while we are the initial seed of a swarm.
     pub(crate) super_seeder: Option<Box<SuperSeeder>>,
     pub(crate) sources: Sources,
-    /// Sources that had a part in a piece that failed.
-    pub(crate) on_parole: BTreeSet<SourceId>,
     pub(crate) store_fault: Option<StoreFault>,
-    pub(crate) bytes_done: u64,
-    pub(crate) down: Meter,
-    pub(crate) up: Meter,
-    /// The torrent's own rate limits.
-    pub(crate) up_limit: RateLimit,
-    pub(crate) down_limit: RateLimit,
-    /// Peers that join the downlink's queue.
-    pub(crate) askers: Vec<PeerKey>,
-    /// Peers that join the uplink's queue again.
-    unparked: Vec<PeerKey>,
-    /// Bytes of requests that were given up.
-    pub(crate) unasked: u64,
-    pub(crate) downloaded: u64,
-    pub(crate) wasted: u64,
-    pub(crate) spoiled: u64,
-    pub(crate) bad_pieces: u32,
-    pub(crate) banned: u32,
+    pub(crate) stats: Statistics,
+    pub(crate) upload_turns: UploadTurns,
+    pub(crate) request_turns: RequestTurns,
+    pub(crate) timing: Timing,
+}
+
+/// What waits to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Outboxes {
+    /// Peers with messages in their outboxes.
+    pub(crate) dirty: Vec<PeerKey>,
+    /// Pieces that we have and have not announced to peers.
+    pub(crate) haves_pending: Vec<Piece>,
+}
+
+/// When a torrent acts by itself.
+#[derive(Debug, Default)]
+pub(crate) struct Timing {
     /// The deadline that the engine knows.
     pub(crate) wake_at: Option<Time>,
     /// The engine knows that the torrent acted.
     pub(crate) is_changed: bool,
-    /// Upload slots, before rate limits.
-    pub(crate) slots: usize,
-    pub(crate) next_round: Time,
-    pub(crate) rounds: u32,
-    next_watch: Option<Time>,
-    /// The highest download rate so far, measured once a second.
-    best_rate: u64,
-    /// The upload rate a second ago, and the highest that lasted for two measurements: at first the
-    /// system's buffers fill, which is no rate.
-    up_before: u64,
-    best_up: u64,
+    /// The next check for silent peers.
+    pub(crate) next_watch: Option<Time>,
 }
 
 impl Torrent {
     /// Makes a torrent whose peers come from this swarm.
     pub(crate) fn new(now: Time, spec: TorrentSpec, mut swarm: Swarm, config: &Config) -> Torrent {
-        let TorrentSpec { geometry, have, settings, wants, metadata, .. } = spec;
+        let TorrentSpec { geometry, have, settings, files, metadata, .. } = spec;
+        let (order, limits) = (settings.order, settings.limits);
         let mut torrent = Torrent {
-            key: swarm.key,
             settings,
             metadata,
-            geometry,
             work: Work::new(geometry, &have, swarm.rng.fork()),
             // In the end every peer gets a `have` for every piece: of at most this number of
             // pieces.
             super_seeder: (have.is_full() && have.len() as usize <= HAVES_MAX)
                 .then(|| Box::new(SuperSeeder::new(geometry, &mut swarm.rng))),
             swarm,
-            sources: Sources::default(),
-            on_parole: BTreeSet::new(),
+            pieces: Pieces::new(geometry, files, have),
             peers: BTreeMap::new(),
-            dirty_outboxes: Vec::new(),
-            hungry: VecDeque::new(),
-            haves_pending: Vec::new(),
-            unchoked: BTreeSet::new(),
-            bytes_done: have
-                .iter(&geometry)
-                .map(|piece| u64::from(geometry.piece_len(piece)))
-                .sum(),
-            missing: Bitfield::empty(geometry.piece_count()),
-            bytes_missing: 0,
-            bytes_wanted: 0,
-            left_idle: BTreeSet::new(),
-            have,
+            outboxes: Outboxes::default(),
+            unchoking: Unchoking::new(now, config),
+            sources: Sources::default(),
             store_fault: None,
-            down: Meter::default(),
-            up: Meter::default(),
-            up_limit: RateLimit::default(),
-            down_limit: RateLimit::default(),
-            askers: Vec::new(),
-            unparked: Vec::new(),
-            unasked: 0,
-            downloaded: 0,
-            wasted: 0,
-            spoiled: 0,
-            bad_pieces: 0,
-            banned: 0,
-            wake_at: None,
-            is_changed: false,
-            slots: config.upload_slots,
-            next_round: now,
-            rounds: 0,
-            next_watch: None,
-            best_rate: 0,
-            up_before: 0,
-            best_up: 0,
+            stats: Statistics::default(),
+            upload_turns: UploadTurns::default(),
+            request_turns: RequestTurns::default(),
+            timing: Timing::default(),
         };
-        if !wants.is_empty() {
+        let priorities = torrent.changed_priorities();
+        if !priorities.is_empty() {
             // No peer works yet on a piece that could be given up.
-            let _ = torrent.work.block_picker().want(&wants);
+            let _ = torrent.work.block_picker().prioritise(&priorities);
         }
-        torrent.work.block_picker().set_order(settings.order);
-        torrent.up_limit.set_rate(settings.limits.up, now);
-        torrent.down_limit.set_rate(settings.limits.down, now);
+        torrent.work.block_picker().set_order(order);
+        torrent.upload_turns.limit.set_rate(limits.up, now);
+        torrent.request_turns.limit.set_rate(limits.down, now);
         torrent.count_wanted();
         torrent.swarm.announcer.set_partial(now, torrent.is_partial());
         torrent
@@ -174,11 +121,11 @@ impl Torrent {
     pub(crate) fn spec(&self) -> TorrentSpec {
         TorrentSpec {
             info_hash: self.swarm.info_hash,
-            geometry: self.geometry,
-            have: self.have.clone(),
-            trackers: self.swarm.announcer.urls(),
-            settings: self.settings,
-            wants: Vec::new(),
+            geometry: self.pieces.geometry,
+            have: self.pieces.have.clone(),
+            trackers: self.swarm.own_trackers(),
+            settings: self.settings.clone(),
+            files: self.pieces.files.clone(),
             metadata: self.metadata.clone(),
             private: self.swarm.private,
         }
@@ -188,9 +135,9 @@ impl Torrent {
 
     /// Returns when `wake` has something to do.
     pub(crate) fn deadline(&self, budget: &Budget) -> Option<Time> {
-        let round = (!self.peers.is_empty()).then_some(self.next_round);
-        let paces = [self.up_limit.deadline(), self.down_limit.deadline()];
-        [self.swarm.deadline(self.is_done(), budget), round, self.next_watch]
+        let round = (!self.peers.is_empty()).then_some(self.unchoking.next_round);
+        let paces = [self.upload_turns.limit.deadline(), self.request_turns.limit.deadline()];
+        [self.swarm.deadline(self.is_done(), budget), round, self.timing.next_watch]
             .into_iter()
             .chain(paces)
             .flatten()
@@ -205,12 +152,12 @@ impl Torrent {
         out: &mut VecDeque<Output>,
     ) {
         self.swarm.wake(now, &self.progress(), budget, out);
-        self.askers.extend(self.down_limit.unpark(now));
-        self.unparked.extend(self.up_limit.unpark(now));
-        if !self.peers.is_empty() && now >= self.next_round {
+        self.request_turns.askers.extend(self.request_turns.limit.unpark(now));
+        self.upload_turns.unparked.extend(self.upload_turns.limit.unpark(now));
+        if !self.peers.is_empty() && now >= self.unchoking.next_round {
             self.choke_round(now, config, budget);
         }
-        if self.next_watch.is_some_and(|at| at <= now) {
+        if self.timing.next_watch.is_some_and(|at| at <= now) {
             self.watch(now, budget, out);
         }
     }
@@ -227,33 +174,41 @@ impl Torrent {
     /// Returns the progress that trackers are told.
     pub(crate) fn progress(&self) -> Progress {
         Progress {
-            uploaded: self.up.total(),
-            downloaded: self.downloaded,
+            uploaded: self.stats.up.total(),
+            downloaded: self.stats.downloaded,
             left: if self.is_partial() {
-                self.geometry.total() - self.bytes_done
+                self.pieces.geometry.total() - self.pieces.bytes_done
             } else {
-                self.bytes_missing
+                self.pieces.bytes_missing
             },
             is_done: self.is_done(),
         }
     }
 
-    /// Makes the torrent as the user wants it. A torrent that pauses keeps its open pieces, while
-    /// no other torrent lacks their room.
-    pub(crate) fn set(
+    /// Makes the torrent as its new settings say. A torrent that pauses keeps its open pieces,
+    /// while no other torrent lacks their room.
+    pub(crate) fn settings_changed(
         &mut self,
         now: Time,
-        settings: TorrentSettings,
         budget: &Budget,
         out: &mut VecDeque<Output>,
     ) {
-        self.settings = settings;
-        self.up_limit.set_rate(settings.limits.up, now);
-        self.down_limit.set_rate(settings.limits.down, now);
-        self.work.block_picker().set_order(settings.order);
+        let TorrentSettings { limits, order, .. } = self.settings;
+        self.upload_turns.limit.set_rate(limits.up, now);
+        self.request_turns.limit.set_rate(limits.down, now);
+        self.work.block_picker().set_order(order);
+        self.set_files(now, out);
+        self.set_trackers(now, out);
         self.run_or_pause(now, out);
+        self.keep_to_peers_max(now, budget, out);
         self.swarm.dial(now, budget, out);
         self.feed_everybody(now, budget);
+    }
+
+    /// Announces to the trackers that the settings name.
+    pub(crate) fn set_trackers(&mut self, now: Time, out: &mut VecDeque<Output>) {
+        let progress = self.progress();
+        self.swarm.set_trackers(now, self.settings.trackers.as_deref(), &progress, out);
     }
 
     /// Pauses, or goes on, as the settings say.
@@ -265,9 +220,32 @@ impl Torrent {
         }
     }
 
+    /// Returns the most connections that the torrent may have.
+    pub(crate) fn peers_max(&self, budget: &Budget) -> usize {
+        let own = self.settings.peers_max.map_or(usize::MAX, |max| max as usize);
+        own.min(budget.peers_per_torrent)
+    }
+
+    /// Disconnects peers beyond the most that the user wants: first those with which the fewest
+    /// bytes were exchanged.
+    fn keep_to_peers_max(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
+        let excess = self.peers.len().saturating_sub(self.peers_max(budget));
+        if excess == 0 {
+            return;
+        }
+        let exchanged =
+            |peer: &Peer| peer.uploads.meter.total() + peer.requests.pipeline.received();
+        let mut peers: Vec<(u64, PeerKey)> =
+            self.peers.values().map(|peer| (exchanged(peer), peer.key)).collect();
+        peers.sort_unstable();
+        for (_, peer) in peers.into_iter().take(excess) {
+            self.hang_up(now, peer, CloseReason::Full, out);
+        }
+    }
+
     /// Takes the peers that join the uplink's queue again.
     pub(crate) fn take_unparked(&mut self) -> Vec<PeerKey> {
-        core::mem::take(&mut self.unparked)
+        core::mem::take(&mut self.upload_turns.unparked)
     }
 
     /// Takes a tracker's answer or failure.
@@ -309,14 +287,15 @@ impl Torrent {
         let hello = self.swarm.hello_message(key, &self.hello(key, config));
         let port = self.swarm.port_message(key, config);
         self.welcome(now, &connection, opening.into_iter().chain(hello).chain(port), config);
-        out.push_back(Output::Event(self.key, Event::PeerJoined(addr, peer_id)));
+        out.push_back(Output::Event(self.swarm.key, Event::PeerJoined(addr, peer_id)));
     }
 
     /// Takes over a peer that connected while the metadata was missing. It was told that we have
     /// nothing: it now gets the metadata size, and a `have` for each of our pieces, up to
     /// [`HAVES_MAX`].
     pub(crate) fn adopt(&mut self, now: Time, connection: &NewConnection, config: &Config) {
-        let shown = self.have.iter(&self.geometry).filter(|_| self.super_seeder.is_none());
+        let shown =
+            self.pieces.have.iter(&self.pieces.geometry).filter(|_| self.super_seeder.is_none());
         let haves: Vec<Message> =
             shown.take(HAVES_MAX).map(|piece| Message::Have(piece.number())).collect();
         let mut hello = self.hello(connection.key, config);
@@ -339,24 +318,24 @@ impl Torrent {
         let source = self.sources.open(connection.addr, connection.handshake.peer_id);
         let metadata_upload = MetadataUpload::new(self.metadata.len());
         let mut row =
-            Peer::new(now, connection, source, self.geometry.piece_count(), metadata_upload);
-        row.on_parole = self.on_parole.contains(&source);
-        words.for_each(|message| row.say(message, &mut self.dirty_outboxes));
+            Peer::new(now, connection, source, self.pieces.geometry.piece_count(), metadata_upload);
+        row.requests.on_parole = self.sources.on_parole.contains(&source);
+        words.for_each(|message| row.say(message, &mut self.outboxes.dirty));
         if self.peers.is_empty() {
-            self.next_round = now + config.choke_round;
+            self.unchoking.next_round = now + config.choke_round;
         }
         self.peers.insert(connection.key, row);
         if let Some(super_seeder) = &mut self.super_seeder {
             super_seeder.join(now, connection.key);
             self.offer(connection.key);
         }
-        self.next_watch.get_or_insert(now + WATCH);
+        self.timing.next_watch.get_or_insert(now + WATCH);
     }
 
     /// Takes a call on the local network. We may have disconnected the host because neither side
     /// wanted anything: another process in its place may want something.
     pub(crate) fn called(&mut self, now: Time, addr: SocketAddr, is_new: bool) {
-        if is_new && self.left_idle.remove(&addr) {
+        if is_new && self.swarm.left_idle.remove(&addr) {
             self.swarm.peer_list.closed(now, addr);
         }
         self.swarm.called(now, addr);
@@ -388,7 +367,9 @@ impl Torrent {
     /// newcomer. Late peers find neighbours this way. Idle peers cannot fill our places, whatever
     /// number of networks they come from.
     fn stranger(&mut self, newcomer: SocketAddr) -> Option<PeerKey> {
-        let is_stranger = |peer: &&Peer| peer.up.total() == 0 && peer.pipeline.received() == 0;
+        let is_stranger = |peer: &&Peer| {
+            peer.uploads.meter.total() == 0 && peer.requests.pipeline.received() == 0
+        };
         let here = self.peers.values().filter(is_stranger).map(|peer| (peer.key, peer.addr.ip()));
         let strangers = eviction::give_way(newcomer.ip(), here);
         strangers.get(self.swarm.rng.index(strangers.len())).copied()
@@ -396,11 +377,15 @@ impl Torrent {
 
     /// Makes the first message: the pieces that we have, in the shortest form (BEP 6).
     fn opening(&self, fast: bool) -> Option<Message> {
-        match (fast, self.have.is_full(), self.have.is_empty() || self.super_seeder.is_some()) {
+        match (
+            fast,
+            self.pieces.have.is_full(),
+            self.pieces.have.is_empty() || self.super_seeder.is_some(),
+        ) {
             (true, _, true) => Some(Message::HaveNone),
             (true, true, _) => Some(Message::HaveAll),
             (false, _, true) => None,
-            _ => Some(Message::Bitfield(Bytes::copy_from_slice(self.have.as_bytes()))),
+            _ => Some(Message::Bitfield(Bytes::copy_from_slice(self.pieces.have.as_bytes()))),
         }
     }
 
@@ -427,30 +412,24 @@ impl Torrent {
     ) {
         let Some(mut row) = self.peers.remove(&peer) else { return };
         // The slot of a peer that is not interested may have been given away already.
-        if self.unchoked.remove(&peer) && row.interested {
-            self.fill_slot(now, row.optimistic);
+        if self.unchoking.unchoked.remove(&peer) && row.choking.peer_interested {
+            self.fill_slot(now, row.choking.optimistic);
         }
-        self.unask(row.pipeline.clear());
+        self.unask(row.requests.pipeline.clear());
         self.leave_lead(peer, out);
-        if row.counted {
-            self.work.block_picker().less(row.has.iter(&self.geometry));
+        if row.pieces.counted {
+            self.work.block_picker().less(row.pieces.has.iter(&self.pieces.geometry));
         }
         if let Some(super_seeder) = &mut self.super_seeder {
             super_seeder.leave(peer);
-            row.has
-                .iter(&self.geometry)
+            row.pieces
+                .has
+                .iter(&self.pieces.geometry)
                 .filter(|&piece| self.work.availability(piece) == 0)
                 .for_each(|piece| super_seeder.lost(piece));
         }
-        if why == CloseReason::BothSeeds {
-            // Only addresses that can be dialled again: others would make the set grow with every
-            // connection that they make.
-            self.left_idle.extend(
-                self.swarm.addresses(peer).filter(|addr| self.swarm.peer_list.knows(*addr)),
-            );
-        }
         self.swarm.leave(now, peer, why, self.is_done());
-        out.push_back(Output::Event(self.key, Event::PeerLeft(row.addr, why)));
+        out.push_back(Output::Event(self.swarm.key, Event::PeerLeft(row.addr, why)));
     }
 
     // ---- the store and silent peers ----
@@ -465,7 +444,7 @@ impl Torrent {
         out: &mut VecDeque<Output>,
     ) {
         if self.store_fault.replace(fault) != Some(fault) {
-            out.push_back(Output::Event(self.key, Event::StoreFailed(fault)));
+            out.push_back(Output::Event(self.swarm.key, Event::StoreFailed(fault)));
             self.choke_round(now, config, budget);
         }
     }
@@ -478,7 +457,7 @@ impl Torrent {
         out: &mut VecDeque<Output>,
     ) {
         if self.store_fault.take().is_some() {
-            out.push_back(Output::Event(self.key, Event::StoreRecovered));
+            out.push_back(Output::Event(self.swarm.key, Event::StoreRecovered));
             self.choke_round(now, config, budget);
             self.feed_everybody(now, budget);
         }
@@ -490,13 +469,13 @@ impl Torrent {
         self.hand_over(now, budget);
         let mut again = Vec::new();
         for peer in self.peers.values_mut() {
-            let silent = peer.pipeline.snub_if_silent(now);
-            if silent.is_some() || peer.pipeline.resume() {
+            let silent = peer.requests.pipeline.snub_if_silent(now);
+            if silent.is_some() || peer.requests.pipeline.resume() {
                 let blocks = silent.unwrap_or_default();
                 peer.forgive(blocks.len());
                 // It may be the only peer that can be asked.
-                if !core::mem::replace(&mut peer.hungry, true) {
-                    self.hungry.push_back(peer.key);
+                if !core::mem::replace(&mut peer.requests.wants_requests, true) {
+                    self.request_turns.wants_requests.push_back(peer.key);
                 }
                 again.push((peer.key, blocks));
             }
@@ -509,21 +488,22 @@ impl Torrent {
             self.unask(blocks);
             self.leave_lead(peer, out);
         }
-        let up = self.up.rate(now);
-        self.best_up = self.best_up.max(up.min(core::mem::replace(&mut self.up_before, up)));
+        let up = self.stats.measure(now);
         if let Some(super_seeder) = &mut self.super_seeder {
             let work = &self.work;
-            super_seeder.set_idle(up < self.best_up / IDLE_PART);
+            super_seeder.set_idle(up < self.stats.best_up / IDLE_PART);
             super_seeder.reclaim(
                 now,
-                |peer| self.unchoked.contains(&peer),
+                |peer| self.unchoking.unchoked.contains(&peer),
                 |piece| work.availability(piece),
             );
             // The only peer keeps no other peer waiting: it may choose as soon as it pauses.
             let is_alone = self.peers.len() == 1;
-            for row in self.peers.values_mut().filter(|row| !row.interested || is_alone) {
-                for piece in super_seeder.let_choose(now, row.key, &row.has) {
-                    row.say(Message::Have(piece.number()), &mut self.dirty_outboxes);
+            for row in
+                self.peers.values_mut().filter(|row| !row.choking.peer_interested || is_alone)
+            {
+                for piece in super_seeder.let_choose(now, row.key, &row.pieces.has) {
+                    row.say(Message::Have(piece.number()), &mut self.outboxes.dirty);
                 }
             }
             let all: Vec<PeerKey> = self.peers.keys().copied().collect();
@@ -535,63 +515,8 @@ impl Torrent {
         if self.super_seeder.as_ref().is_some_and(|super_seeder| super_seeder.is_vain(now)) {
             self.reveal_all();
         }
-        self.best_rate = self.best_rate.max(self.down.rate(now));
         self.swarm.reach_further();
         self.tell_extensions(now, out);
-        self.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
-    }
-
-    // ---- reports ----
-
-    pub(crate) fn status(&self, now: Time) -> TorrentStatus {
-        TorrentStatus {
-            pieces_done: self.have.count(),
-            pieces_total: self.have.len(),
-            pieces_missing: self.missing.count(),
-            bytes_wanted: self.bytes_wanted,
-            bytes_missing: self.bytes_missing,
-            bytes_done: self.bytes_done,
-            bytes_down: self.down.total(),
-            bytes_up: self.up.total(),
-            bytes_wasted: self.wasted,
-            bytes_bad: self.spoiled,
-            bad_pieces: self.bad_pieces,
-            peers_banned: self.banned,
-            down_rate: self.down.rate(now),
-            up_rate: self.up.rate(now),
-            peers: self.peers.len(),
-            seeds: self.peers.values().filter(|peer| peer.has.is_full()).count(),
-            partial_seeds: self
-                .peers
-                .values()
-                .filter(|peer| peer.upload_only && !peer.has.is_full())
-                .count(),
-            serving_us: self.peers.values().filter(|peer| peer.serves_us).count(),
-            swarm: self.swarm.counts(),
-            is_paused: self.swarm.is_paused,
-            store_fault: self.store_fault,
-            slow: slow::reason(&self.facts(now)),
-            map: piece_map::cells(&self.have, &self.missing, self.work.open()),
-        }
-    }
-
-    /// Collects the facts that tell why the download is slow.
-    fn facts(&self, now: Time) -> Facts {
-        let holders = || self.peers.values().filter(|peer| peer.wanted > 0);
-        Facts {
-            is_done: self.is_done(),
-            is_paused: self.swarm.is_paused,
-            store_fault: self.store_fault,
-            rate: self.down.rate(now),
-            best_rate: self.best_rate,
-            waits_for_limit: self.peers.values().any(|peer| peer.asks),
-            peers: self.peers.len(),
-            holders: holders().count(),
-            servers: holders().filter(|peer| peer.can_be_asked()).count(),
-        }
-    }
-
-    pub(crate) fn source_stats(&self) -> Vec<SourceStat> {
-        self.sources.active()
+        self.timing.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
     }
 }

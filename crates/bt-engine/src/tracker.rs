@@ -7,8 +7,10 @@
 //! again after that.
 
 use crate::io::TrackerKey;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use bt_model::{TrackerStanding, TrackerView};
 use bt_tracker_wire::{AnnounceReply, Event, RetryIn};
 use bt_types::{Rng, Time};
 use core::time::Duration;
@@ -24,6 +26,9 @@ const INTERVAL_MIN_LOOPBACK: Duration = Duration::from_secs(1);
 /// square of the failures.
 const RETRY: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
+
+/// Characters of a tracker's warning or failure that are kept for reports.
+const MESSAGE_MAX: usize = 300;
 
 /// A tracker, and our relation to it.
 #[derive(Debug)]
@@ -41,6 +46,18 @@ pub(crate) struct Tracker {
     due: Time,
     /// The time before which no extra announce is welcome.
     welcome_at: Time,
+    /// Its last words, once it was heard of.
+    said: Option<Box<Said>>,
+}
+
+/// The last words of a tracker, for reports.
+#[derive(Debug, Default)]
+struct Said {
+    seeders: Option<u32>,
+    leechers: Option<u32>,
+    peers: u32,
+    /// Its warning, or why it failed.
+    message: String,
 }
 
 /// What the last answer of a tracker, or the lack of an answer, says of it.
@@ -95,7 +112,36 @@ impl Tracker {
             asked: None,
             due: now,
             welcome_at: now,
+            said: None,
         }
+    }
+
+    /// Returns what is known of it.
+    pub(crate) fn view(&self, now: Time, tier: usize) -> TrackerView {
+        let nothing = Said::default();
+        let said = self.said.as_deref().unwrap_or(&nothing);
+        TrackerView {
+            url: self.url.clone(),
+            tier,
+            standing: match self.standing {
+                Standing::Untried => TrackerStanding::Untried,
+                Standing::Works(_) => TrackerStanding::Works,
+                Standing::Fails(times) => TrackerStanding::Fails(times),
+                Standing::Gone => TrackerStanding::Gone,
+            },
+            is_asked: self.asked.is_some(),
+            next_in: self.due.since(now),
+            seeders: said.seeders,
+            leechers: said.leechers,
+            peers: said.peers,
+            message: said.message.clone(),
+        }
+    }
+
+    /// Keeps a warning, or the reason of a failure, up to [`MESSAGE_MAX`] characters.
+    pub(crate) fn set_message(&mut self, message: &str) {
+        let message = message.chars().take(MESSAGE_MAX).collect();
+        self.said.get_or_insert_default().message = message;
     }
 
     pub(crate) fn standing(&self) -> Standing {
@@ -149,6 +195,10 @@ impl Tracker {
         rng: &mut Rng,
     ) -> bool {
         let Some(asked) = self.asked.take() else { return false };
+        let said = self.said.get_or_insert_default();
+        said.peers = u32::try_from(reply.peers.len()).unwrap_or(u32::MAX);
+        (said.seeders, said.leechers) = (reply.seeders, reply.leechers);
+        self.set_message(reply.warning.as_deref().unwrap_or_default());
         self.knows_us = true;
         self.knows_completed |=
             asked.event == Event::Completed || (asked.event == Event::Started && asked.as_seed);

@@ -22,37 +22,45 @@ const OPTIMISTIC_ROUNDS: u32 = 1;
 impl Torrent {
     /// Chooses anew which peers to unchoke.
     pub(crate) fn choke_round(&mut self, now: Time, config: &Config, budget: &Budget) {
-        self.next_round = now + config.choke_round;
-        let rotate = self.rounds.is_multiple_of(OPTIMISTIC_ROUNDS);
-        self.rounds = self.rounds.wrapping_add(1);
+        self.unchoking.next_round = now + config.choke_round;
+        let rotate = self.unchoking.rounds.is_multiple_of(OPTIMISTIC_ROUNDS);
+        self.unchoking.rounds = self.unchoking.rounds.wrapping_add(1);
         let candidates: Vec<Candidate> = self
             .peers
             .values()
             .map(|peer| Candidate {
                 peer: peer.key,
-                interested: peer.interested,
-                unchoked: peer.unchoked,
-                optimistic: peer.optimistic,
-                snubbed: peer.pipeline.is_snubbed(),
-                gives: peer.pipeline.rate(now),
+                interested: peer.choking.peer_interested,
+                unchoked: !peer.choking.am_choking,
+                optimistic: peer.choking.optimistic,
+                snubbed: peer.requests.pipeline.is_snubbed(),
+                gives: peer.requests.pipeline.rate(now),
                 debt: peer
-                    .up
+                    .uploads
+                    .meter
                     .total()
                     .cast_signed()
-                    .saturating_sub_unsigned(peer.pipeline.received()),
-                since: peer.choke_changed,
-                wasteful: peer.wasteful || self.wastes_slot(peer, now),
+                    .saturating_sub_unsigned(peer.requests.pipeline.received()),
+                since: peer.choking.changed,
+                wasteful: peer.choking.wasteful || self.wastes_slot(peer, now),
                 owed: self
                     .super_seeder
                     .as_ref()
                     .is_some_and(|super_seeder| super_seeder.is_owed(peer.key)),
             })
             .collect();
-        let served = || self.unchoked.iter().filter_map(|key| self.peers.get(key));
-        let is_idle = served().all(|peer| peer.uploads.is_empty() && peer.sending == 0);
-        let waits = self.peers.values().any(|peer| peer.interested && !peer.unchoked);
-        let is_thin = served().any(|peer| !peer.uploads.is_empty());
-        self.slots = choker::slots_next(self.slots, self.up.rate(now), is_idle && waits, is_thin);
+        let served = || self.unchoking.unchoked.iter().filter_map(|key| self.peers.get(key));
+        let is_idle =
+            served().all(|peer| peer.uploads.waiting.is_empty() && peer.uploads.sending == 0);
+        let waits =
+            self.peers.values().any(|peer| peer.choking.peer_interested && peer.choking.am_choking);
+        let is_thin = served().any(|peer| !peer.uploads.waiting.is_empty());
+        self.unchoking.slots = choker::slots_next(
+            self.unchoking.slots,
+            self.stats.up.rate(now),
+            is_idle && waits,
+            is_thin,
+        );
         let slots = Slots::of(self.slots_now(budget));
         if self.store_fault.is_some() {
             return self.apply(now, &Chosen::default());
@@ -68,7 +76,7 @@ impl Torrent {
     fn apply(&mut self, now: Time, chosen: &Chosen) {
         let served: BTreeSet<PeerKey> =
             chosen.regular.iter().chain(&chosen.optimistic).copied().collect();
-        let before: Vec<PeerKey> = self.unchoked.difference(&served).copied().collect();
+        let before: Vec<PeerKey> = self.unchoking.unchoked.difference(&served).copied().collect();
         before.into_iter().for_each(|peer| self.choke(now, peer));
         for peer in served {
             let optimistic = chosen.optimistic.contains(&peer);
@@ -79,20 +87,21 @@ impl Torrent {
     /// Unchokes a peer that became interested, if a slot is free or a peer makes no use of its
     /// slot.
     pub(crate) fn unchoke_if_free(&mut self, now: Time, peer: PeerKey, budget: &Budget) {
-        if self.store_fault.is_some() || self.unchoked.contains(&peer) {
+        if self.store_fault.is_some() || self.unchoking.unchoked.contains(&peer) {
             return;
         }
         let served = || {
-            self.unchoked
+            self.unchoking
+                .unchoked
                 .iter()
                 .filter_map(|key| self.peers.get(key))
-                .filter(|peer| peer.interested)
+                .filter(|peer| peer.choking.peer_interested)
         };
         let (count, slots) = (served().count(), self.slots_now(budget));
         let idle = || {
             served()
                 .filter(|peer| self.wastes_slot(peer, now))
-                .min_by_key(|peer| peer.choke_changed)
+                .min_by_key(|peer| peer.choking.changed)
         };
         let idle = if count < slots { None } else { idle().map(|peer| peer.key) };
         idle.into_iter().for_each(|idle| self.choke(now, idle));
@@ -104,18 +113,20 @@ impl Torrent {
 
     /// Gives slots of which peers make no use to peers that wait.
     pub(crate) fn hand_over(&mut self, now: Time, budget: &Budget) {
-        let served = || self.unchoked.iter().filter_map(|key| self.peers.get(key));
+        let served = || self.unchoking.unchoked.iter().filter_map(|key| self.peers.get(key));
         // The slot of a peer that is not interested may have been given away already.
-        let mut free =
-            self.slots_now(budget).saturating_sub(served().filter(|peer| peer.interested).count());
+        let mut free = self
+            .slots_now(budget)
+            .saturating_sub(served().filter(|peer| peer.choking.peer_interested).count());
         let mut has_slot = |peer: &&Peer| {
-            let has = peer.interested || free > 0;
-            free -= usize::from(has && !peer.interested);
+            let has = peer.choking.peer_interested || free > 0;
+            free -= usize::from(has && !peer.choking.peer_interested);
             has
         };
         let idle =
             served().filter(|peer| self.wastes_slot(peer, now)).filter(|peer| has_slot(peer));
-        let idle: Vec<(PeerKey, bool)> = idle.map(|peer| (peer.key, peer.optimistic)).collect();
+        let idle: Vec<(PeerKey, bool)> =
+            idle.map(|peer| (peer.key, peer.choking.optimistic)).collect();
         if idle.is_empty() || self.store_fault.is_some() {
             return;
         }
@@ -138,12 +149,14 @@ impl Torrent {
     /// Returns the peers that wait for a slot, in the order in which they get slots between two
     /// rounds.
     fn waiting(&self) -> Vec<PeerKey> {
-        let waits = |peer: &&Peer| peer.interested && !peer.unchoked && !peer.wasteful;
+        let waits = |peer: &&Peer| {
+            peer.choking.peer_interested && peer.choking.am_choking && !peer.choking.wasteful
+        };
         let waiting = self
             .peers
             .values()
             .filter(waits)
-            .map(|peer| (peer.key, peer.addr.ip(), peer.choke_changed));
+            .map(|peer| (peer.key, peer.addr.ip(), peer.choking.changed));
         eviction::fewest_first(&waiting.collect::<Vec<_>>())
     }
 
@@ -151,24 +164,27 @@ impl Torrent {
     fn wastes_slot(&self, peer: &Peer, now: Time) -> bool {
         let is_shown = |super_seeder: &SuperSeeder| {
             !super_seeder.is_owed(peer.key)
-                && super_seeder.shown(peer.key).is_none_or(|shown| peer.has.lacks_some_of(shown))
+                && super_seeder
+                    .shown(peer.key)
+                    .is_none_or(|shown| peer.pieces.has.lacks_some_of(shown))
         };
         peer.is_idle(now) && self.super_seeder.as_deref().is_none_or(is_shown)
     }
 
     fn slots_now(&self, budget: &Budget) -> usize {
-        self.slots
+        self.unchoking
+            .slots
             .min(choker::slots_under(budget.rates.up))
-            .min(choker::slots_under(self.up_limit.rate()))
+            .min(choker::slots_under(self.upload_turns.limit.rate()))
     }
 
     fn unchoke(&mut self, now: Time, peer: PeerKey, optimistic: bool) {
         let Some(row) = self.peers.get_mut(&peer) else { return };
-        row.optimistic = optimistic;
-        if self.unchoked.insert(peer) {
-            row.unchoked = true;
-            row.choke_changed = now;
-            row.say(Message::Unchoke, &mut self.dirty_outboxes);
+        row.choking.optimistic = optimistic;
+        if self.unchoking.unchoked.insert(peer) {
+            row.choking.am_choking = false;
+            row.choking.changed = now;
+            row.say(Message::Unchoke, &mut self.outboxes.dirty);
             self.suggest(peer);
         }
     }
@@ -176,23 +192,25 @@ impl Torrent {
     fn choke(&mut self, now: Time, peer: PeerKey) {
         // A peer that had all that we had, or requests slowly, makes use of its next turn.
         let asked_nothing = |row: &Peer| {
-            row.interested && row.asked_at <= row.choke_changed && self.wastes_slot(row, now)
+            row.choking.peer_interested
+                && row.choking.asked_at <= row.choking.changed
+                && self.wastes_slot(row, now)
         };
         let wastes = self.peers.get(&peer).is_some_and(asked_nothing);
         let Some(row) = self.peers.get_mut(&peer) else { return };
-        self.unchoked.remove(&peer);
-        row.wasteful |= wastes;
-        row.unchoked = false;
-        row.optimistic = false;
-        row.choke_changed = now;
-        row.say(Message::Choke, &mut self.dirty_outboxes);
+        self.unchoking.unchoked.remove(&peer);
+        row.choking.wasteful |= wastes;
+        row.choking.am_choking = true;
+        row.choking.optimistic = false;
+        row.choking.changed = now;
+        row.say(Message::Choke, &mut self.outboxes.dirty);
         // With the fast extension every request is answered, here by a reject (BEP 6). A newcomer
         // keeps its requests for allowed pieces.
-        for block in core::mem::take(&mut row.uploads) {
+        for block in core::mem::take(&mut row.uploads.waiting) {
             if row.may_have(block.piece()) {
-                row.uploads.push_back(block);
+                row.uploads.waiting.push_back(block);
             } else if row.fast {
-                row.say(Message::Reject(block.raw()), &mut self.dirty_outboxes);
+                row.say(Message::Reject(block.raw()), &mut self.outboxes.dirty);
             }
         }
     }

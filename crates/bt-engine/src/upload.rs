@@ -24,22 +24,22 @@ impl Torrent {
     /// clients send. Blocks that we lack are not served.
     pub(crate) fn requested(&mut self, now: Time, peer: PeerKey, raw: RawBlock) {
         let Some(row) = self.peers.get_mut(&peer) else { return };
-        (row.asked_at, row.wasteful) = (now, false);
+        (row.choking.asked_at, row.choking.wasteful) = (now, false);
         // Longer requests than usual are accepted only within the bytes of a full queue of the
         // usual length.
-        let queued = || row.uploads.iter().map(|block| u64::from(block.len())).sum::<u64>();
+        let queued = || row.uploads.waiting.iter().map(|block| u64::from(block.len())).sum::<u64>();
         let is_usual = raw.len <= BLOCK_LEN
             || queued() < u64::from(REQUESTS_QUEUED_MAX) * u64::from(BLOCK_LEN);
-        let room = row.uploads.len() < REQUESTS_QUEUED_MAX as usize && is_usual;
-        let block = self.geometry.block(raw).filter(|block| {
+        let room = row.uploads.waiting.len() < REQUESTS_QUEUED_MAX as usize && is_usual;
+        let block = self.pieces.geometry.block(raw).filter(|block| {
             let piece = block.piece();
-            let is_there = row.may_have(piece) && room && self.have.has(piece);
+            let is_there = row.may_have(piece) && room && self.pieces.have.has(piece);
             let super_seeder = self.super_seeder.as_deref_mut();
             is_there && super_seeder.is_none_or(|seeder| seeder.grant(now, peer, piece, row.fast))
         });
         match block {
-            Some(block) => row.uploads.push_back(block),
-            None if row.fast => row.say(Message::Reject(raw), &mut self.dirty_outboxes),
+            Some(block) => row.uploads.waiting.push_back(block),
+            None if row.fast => row.say(Message::Reject(raw), &mut self.outboxes.dirty),
             // Without the fast extension a request that came too late is not answered (BEP 3).
             None => {}
         }
@@ -48,10 +48,10 @@ impl Torrent {
     /// Takes a peer's `cancel`.
     pub(crate) fn cancelled(&mut self, peer: PeerKey, raw: RawBlock) {
         let Some(row) = self.peers.get_mut(&peer) else { return };
-        if let Some(index) = row.uploads.iter().position(|waiting| waiting.raw() == raw) {
-            row.uploads.remove(index);
+        if let Some(index) = row.uploads.waiting.iter().position(|waiting| waiting.raw() == raw) {
+            row.uploads.waiting.remove(index);
             if row.fast {
-                row.say(Message::Reject(raw), &mut self.dirty_outboxes);
+                row.say(Message::Reject(raw), &mut self.outboxes.dirty);
             }
         }
     }
@@ -60,8 +60,10 @@ impl Torrent {
     /// and is not in the queue yet.
     pub(crate) fn joins_uplink(&mut self, peer: PeerKey) -> bool {
         let Some(row) = self.peers.get_mut(&peer) else { return false };
-        let joins = !row.in_line && !row.uploads.is_empty() && row.sending < row.send_credit;
-        row.in_line |= joins;
+        let joins = !row.uploads.in_line
+            && !row.uploads.waiting.is_empty()
+            && row.uploads.sending < row.uploads.send_credit;
+        row.uploads.in_line |= joins;
         joins
     }
 
@@ -75,15 +77,15 @@ impl Torrent {
         out: &mut VecDeque<Output>,
     ) -> u64 {
         let Some(row) = self.peers.get_mut(&peer) else { return 0 };
-        if !self.up_limit.passes(now, peer) {
+        if !self.upload_turns.limit.passes(now, peer) {
             return 0;
         }
-        row.in_line = false;
-        let bytes = bytes.min(row.send_credit.saturating_sub(row.sending));
+        row.uploads.in_line = false;
+        let bytes = bytes.min(row.uploads.send_credit.saturating_sub(row.uploads.sending));
         let mut ordered = 0;
         let mut blocks: Vec<Block> = Vec::new();
         while ordered < bytes
-            && let Some(block) = row.uploads.pop_front()
+            && let Some(block) = row.uploads.waiting.pop_front()
         {
             ordered += u64::from(block.len());
             if let Some(super_seeder) = &mut self.super_seeder {
@@ -92,15 +94,15 @@ impl Torrent {
             blocks.push(block);
         }
         if !blocks.is_empty() {
-            row.sending += ordered;
+            row.uploads.sending += ordered;
             // Earlier messages are sent first: an unchoke ahead of the payload that it allows.
             if !row.outbox.is_empty() {
                 out.push_back(Output::Send(peer, core::mem::take(&mut row.outbox)));
             }
-            let at_once = row.up.rate(now) >= AT_ONCE;
-            out.push_back(Output::Serve { peer, torrent: self.key, blocks, at_once });
+            let at_once = row.uploads.meter.rate(now) >= AT_ONCE;
+            out.push_back(Output::Serve { peer, torrent: self.swarm.key, blocks, at_once });
         }
-        self.up_limit.charge(ordered);
+        self.upload_turns.limit.charge(ordered);
         if self.super_seeder.is_some() {
             self.reveal_to(now, peer);
         }
@@ -114,45 +116,49 @@ impl Torrent {
     pub(crate) fn allow_newcomer(&mut self, peer: PeerKey) {
         let Some(row) = self.peers.get_mut(&peer) else { return };
         if !row.fast
-            || row.has.count() >= NEWCOMER
-            || self.have.is_empty()
+            || row.pieces.has.count() >= NEWCOMER
+            || self.pieces.have.is_empty()
             || self.super_seeder.is_some()
         {
             return;
         }
         let set = fast::allowed_set(
             &self.swarm.info_hash,
-            &self.geometry,
+            &self.pieces.geometry,
             row.addr.ip(),
             NEWCOMER as usize,
         );
-        row.allowed_fast_sent =
-            set.into_iter().filter(|&piece| self.have.has(piece) && !row.has.has(piece)).collect();
-        for piece in row.allowed_fast_sent.clone() {
-            row.say(Message::AllowedFast(piece.number()), &mut self.dirty_outboxes);
+        row.uploads.allowed_fast = set
+            .into_iter()
+            .filter(|&piece| self.pieces.have.has(piece) && !row.pieces.has.has(piece))
+            .collect();
+        for piece in row.uploads.allowed_fast.clone() {
+            row.say(Message::AllowedFast(piece.number()), &mut self.outboxes.dirty);
         }
     }
 
     /// Samples pieces, and suggests the rarest of them to a newly unchoked peer: a seed sees more
     /// of the swarm than a leecher does.
     pub(crate) fn suggest(&mut self, peer: PeerKey) {
-        let Some(row) = self.peers.get_mut(&peer).filter(|row| row.fast && row.counted) else {
+        let Some(row) = self.peers.get_mut(&peer).filter(|row| row.fast && row.pieces.counted)
+        else {
             return;
         };
-        if !self.have.is_full() || self.super_seeder.is_some() {
+        if !self.pieces.have.is_full() || self.super_seeder.is_some() {
             return;
         }
-        let count = u64::from(self.geometry.piece_count());
-        let sample = (0..SUGGEST_SAMPLE)
-            .filter_map(|_| self.geometry.piece(u32::try_from(self.swarm.rng.below(count)).ok()?));
+        let count = u64::from(self.pieces.geometry.piece_count());
+        let sample = (0..SUGGEST_SAMPLE).filter_map(|_| {
+            self.pieces.geometry.piece(u32::try_from(self.swarm.rng.below(count)).ok()?)
+        });
         let mut lacking: Vec<(u32, Piece)> = sample
-            .filter(|&piece| !row.has.has(piece))
+            .filter(|&piece| !row.pieces.has.has(piece))
             .map(|piece| (self.work.availability(piece), piece))
             .collect();
         lacking.sort_unstable();
         lacking.dedup();
         for (_, piece) in lacking.into_iter().take(SUGGESTED) {
-            row.say(Message::Suggest(piece.number()), &mut self.dirty_outboxes);
+            row.say(Message::Suggest(piece.number()), &mut self.outboxes.dirty);
         }
     }
 
@@ -161,22 +167,24 @@ impl Torrent {
     /// Shows an unchoked peer further pieces, while super-seeding.
     pub(crate) fn reveal_to(&mut self, now: Time, peer: PeerKey) {
         let Some(super_seeder) = &mut self.super_seeder else { return };
-        if let Some(row) = self.peers.get_mut(&peer).filter(|row| row.unchoked) {
+        if let Some(row) = self.peers.get_mut(&peer).filter(|row| !row.choking.am_choking) {
             let work = &self.work;
             let news = super_seeder
-                .show(now, peer, row.up.rate(now), |piece| work.availability(piece) > 0);
+                .show(now, peer, row.uploads.meter.rate(now), |piece| work.availability(piece) > 0);
             for piece in news {
-                row.say(Message::Have(piece.number()), &mut self.dirty_outboxes);
+                row.say(Message::Have(piece.number()), &mut self.outboxes.dirty);
             }
         }
         if super_seeder.is_over() {
             self.reveal_all();
         } else if super_seeder.opens(now) {
             for row in self.peers.values_mut() {
-                let news =
-                    super_seeder.show_out(row.key).into_iter().filter(|&piece| !row.has.has(piece));
+                let news = super_seeder
+                    .show_out(row.key)
+                    .into_iter()
+                    .filter(|&piece| !row.pieces.has.has(piece));
                 let haves: Vec<Message> = news.map(|piece| Message::Have(piece.number())).collect();
-                haves.into_iter().for_each(|have| row.say(have, &mut self.dirty_outboxes));
+                haves.into_iter().for_each(|have| row.say(have, &mut self.outboxes.dirty));
             }
         }
     }
@@ -185,13 +193,16 @@ impl Torrent {
     /// for every message.
     pub(crate) fn offer(&mut self, peer: PeerKey) {
         let Some(super_seeder) = &mut self.super_seeder else { return };
-        if let Some(row) = self.peers.get_mut(&peer).filter(|row| !row.unchoked && !row.interested)
+        if let Some(row) = self
+            .peers
+            .get_mut(&peer)
+            .filter(|row| row.choking.am_choking && !row.choking.peer_interested)
         {
-            let (work, has) = (&self.work, &row.has);
+            let (work, has) = (&self.work, &row.pieces.has);
             let teaser =
                 super_seeder.offer(peer, |piece| !has.has(piece) && work.availability(piece) == 0);
             if let Some(piece) = teaser {
-                row.say(Message::Have(piece.number()), &mut self.dirty_outboxes);
+                row.say(Message::Have(piece.number()), &mut self.outboxes.dirty);
             }
         }
     }
@@ -209,9 +220,9 @@ impl Torrent {
         let Some(super_seeder) = self.super_seeder.take() else { return };
         for peer in self.peers.values_mut() {
             let Some(shown) = super_seeder.shown(peer.key) else { continue };
-            for piece in self.geometry.pieces() {
-                if !shown.has(piece) && !peer.has.has(piece) {
-                    peer.say(Message::Have(piece.number()), &mut self.dirty_outboxes);
+            for piece in self.pieces.geometry.pieces() {
+                if !shown.has(piece) && !peer.pieces.has.has(piece) {
+                    peer.say(Message::Have(piece.number()), &mut self.outboxes.dirty);
                 }
             }
         }
@@ -220,20 +231,21 @@ impl Torrent {
     /// Notes that ordered payload left for the peer.
     pub(crate) fn sent(&mut self, now: Time, peer: PeerKey, bytes: u64) {
         if let Some(row) = self.peers.get_mut(&peer) {
-            row.sending = row.sending.saturating_sub(bytes);
-            row.up.add(now, bytes);
-            row.send_credit = row.up.rate(now).clamp(SEND_CREDIT_MIN, SEND_CREDIT_MAX);
+            row.uploads.sending = row.uploads.sending.saturating_sub(bytes);
+            row.uploads.meter.add(now, bytes);
+            row.uploads.send_credit =
+                row.uploads.meter.rate(now).clamp(SEND_CREDIT_MIN, SEND_CREDIT_MAX);
             self.sources.sent(row.source, bytes);
-            self.up.add(now, bytes);
+            self.stats.up.add(now, bytes);
         }
     }
 
     /// Notes that an ordered block could not be read.
     pub(crate) fn read_failed(&mut self, peer: PeerKey, block: Block) {
         if let Some(row) = self.peers.get_mut(&peer) {
-            row.sending = row.sending.saturating_sub(u64::from(block.len()));
+            row.uploads.sending = row.uploads.sending.saturating_sub(u64::from(block.len()));
             if row.fast {
-                row.say(Message::Reject(block.raw()), &mut self.dirty_outboxes);
+                row.say(Message::Reject(block.raw()), &mut self.outboxes.dirty);
             }
         }
     }

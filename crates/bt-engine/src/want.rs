@@ -5,26 +5,29 @@
 //! Invariant: `missing` is the set of pieces that are wanted and missing; `wanted` of each peer
 //! counts the pieces of that set at the peer.
 
+use crate::close_reason::CloseReason;
 use crate::config::Budget;
-use crate::io::{Event, Output, PeerKey, Selection};
+use crate::io::{Event, Output, PeerKey};
 use crate::peer::Peer;
-use crate::status::CloseReason;
 use crate::torrent::Torrent;
 use alloc::collections::VecDeque;
+use alloc::vec;
 use alloc::vec::Vec;
+use bt_model::Priority;
 use bt_peer_wire::{ExtendedHandshake, Message};
-use bt_types::{Bitfield, Piece, Time};
+use bt_types::{Piece, Time};
 use bytes::Bytes;
+use core::ops::Range;
 
 impl Torrent {
     /// Returns whether every piece is verified and written.
     pub(crate) fn is_complete(&self) -> bool {
-        self.have.is_full()
+        self.pieces.have.is_full()
     }
 
     /// Returns whether every wanted piece is verified and written.
     pub(crate) fn is_done(&self) -> bool {
-        self.missing.is_empty()
+        self.pieces.missing.is_empty()
     }
 
     /// Returns whether we lack something and want nothing more (BEP 21).
@@ -38,42 +41,71 @@ impl Torrent {
         self.is_done() && self.super_seeder.is_none()
     }
 
-    /// Changes the wanted pieces or their order.
-    pub(crate) fn want(
-        &mut self,
-        now: Time,
-        wants: &[Selection],
-        budget: &Budget,
-        out: &mut VecDeque<Output>,
-    ) {
+    /// Gives the files their priorities. Nothing happens if they have them already.
+    pub(crate) fn set_files(&mut self, now: Time, out: &mut VecDeque<Output>) {
+        let changes = self.changed_priorities();
+        if changes.is_empty() {
+            return;
+        }
         let was_done = self.is_done();
-        let given_up = self.work.block_picker().want(wants);
+        let given_up = self.work.block_picker().prioritise(&changes);
         self.give_up(given_up, out);
         self.count_wanted();
         for peer in self.peers.values_mut() {
-            peer.wanted = peer.has.count_common(&self.missing);
-            Self::update_interest(peer, &mut self.dirty_outboxes);
+            peer.pieces.wanted = peer.pieces.has.count_common(&self.pieces.missing);
+            Self::update_interest(peer, &mut self.outboxes.dirty);
         }
         match (was_done, self.is_done()) {
             (false, true) => self.done(now, out),
             (true, false) => self.resume(now),
-            _ => {}
+            (true, true) | (false, false) => {}
         }
+    }
+
+    /// Returns the pieces whose priority differs from that of their files, in runs. A piece of
+    /// several files has the highest of their priorities.
+    pub(crate) fn changed_priorities(&self) -> Vec<(Range<u32>, Priority)> {
+        let count = self.pieces.geometry.piece_count() as usize;
+        let mut wanted = vec![Priority::Skip; count];
+        let whole = 0..self.pieces.geometry.piece_count();
+        let files = match &self.pieces.files[..] {
+            [] => core::slice::from_ref(&whole),
+            files => files,
+        };
+        for (number, pieces) in files.iter().enumerate() {
+            let priority = self.settings.file(number);
+            let (start, end) = (pieces.start as usize, (pieces.end as usize).min(count));
+            for piece in wanted.get_mut(start..end).unwrap_or_default() {
+                *piece = priority.max(*piece);
+            }
+        }
+        let mut changes: Vec<(Range<u32>, Priority)> = Vec::new();
+        for (piece, priority) in self.pieces.geometry.pieces().zip(wanted) {
+            let number = piece.number();
+            match changes.last_mut() {
+                _ if self.work.priority(piece) == priority => {}
+                Some((run, same)) if run.end == number && *same == priority => run.end += 1,
+                Some(_) | None => changes.push((number..number + 1, priority)),
+            }
+        }
+        changes
+    }
+
+    /// Sets the deadline of these pieces; `None` takes it back.
+    pub(crate) fn set_deadline(
+        &mut self,
+        now: Time,
+        pieces: Range<u32>,
+        by: Option<Time>,
+        budget: &Budget,
+    ) {
+        self.work.block_picker().set_deadline(pieces, by);
         self.feed_everybody(now, budget);
     }
 
     /// Counts anew what is wanted.
     pub(crate) fn count_wanted(&mut self) {
-        self.missing = Bitfield::empty(self.geometry.piece_count());
-        (self.bytes_wanted, self.bytes_missing) = (0, 0);
-        for piece in self.geometry.pieces().filter(|&piece| self.work.is_wanted(piece)) {
-            let len = u64::from(self.geometry.piece_len(piece));
-            self.bytes_wanted += len;
-            if !self.have.has(piece) {
-                self.missing.insert(piece);
-                self.bytes_missing += len;
-            }
-        }
+        self.pieces.count_wanted(|piece| self.work.is_wanted(piece));
     }
 
     /// Ends the download, because nothing wanted is missing: peers that want nothing either are
@@ -86,7 +118,7 @@ impl Torrent {
             self.swarm.announcer.set_partial(now, true);
             self.tell_upload_only(true);
         }
-        out.push_back(Output::Event(self.key, Event::Complete));
+        out.push_back(Output::Event(self.swarm.key, Event::Complete));
         let idle: Vec<PeerKey> =
             self.peers.values().filter(|peer| peer.wants_nothing()).map(|peer| peer.key).collect();
         for peer in idle {
@@ -99,7 +131,7 @@ impl Torrent {
     pub(crate) fn resume(&mut self, now: Time) {
         self.swarm.announcer.set_partial(now, false);
         self.tell_upload_only(false);
-        for addr in core::mem::take(&mut self.left_idle) {
+        for addr in core::mem::take(&mut self.swarm.left_idle) {
             self.swarm.peer_list.closed(now, addr);
         }
     }
@@ -112,7 +144,7 @@ impl Torrent {
         for peer in self.peers.values_mut().filter(|peer| peer.extended) {
             peer.say(
                 Message::Extended { id: 0, payload: payload.clone() },
-                &mut self.dirty_outboxes,
+                &mut self.outboxes.dirty,
             );
         }
     }
@@ -127,21 +159,21 @@ impl Torrent {
     fn give_up(&mut self, pieces: Vec<(Piece, Option<PeerKey>)>, out: &mut VecDeque<Output>) {
         for lead in pieces.iter().filter_map(|(_, lead)| *lead) {
             if let Some(row) = self.peers.get_mut(&lead) {
-                row.unproven = row.unproven.saturating_sub(1);
+                row.requests.unproven = row.requests.unproven.saturating_sub(1);
             }
         }
         let pieces: Vec<Piece> = pieces.into_iter().map(|(piece, _)| piece).collect();
         for row in self.peers.values_mut() {
-            row.lead = row.lead.filter(|lead| !pieces.contains(lead));
-            self.unasked += row.take_back(&pieces, &mut self.dirty_outboxes);
+            row.requests.lead = row.requests.lead.filter(|lead| !pieces.contains(lead));
+            self.request_turns.unasked += row.take_back(&pieces, &mut self.outboxes.dirty);
         }
-        out.extend(pieces.into_iter().map(|piece| Output::Forget(self.key, piece)));
+        out.extend(pieces.into_iter().map(|piece| Output::Forget(self.swarm.key, piece)));
     }
 
     pub(crate) fn update_interest(peer: &mut Peer, dirty_outboxes: &mut Vec<PeerKey>) {
-        let wants = peer.wanted > 0;
-        if wants != peer.am_interested {
-            peer.am_interested = wants;
+        let wants = peer.pieces.wanted > 0;
+        if wants != peer.choking.am_interested {
+            peer.choking.am_interested = wants;
             peer.say(
                 if wants { Message::Interested } else { Message::NotInterested },
                 dirty_outboxes,

@@ -6,6 +6,7 @@
 
 use crate::block_picker::BlockPicker;
 use alloc::boxed::Box;
+use bt_model::Priority;
 use bt_types::{Bitfield, Geometry, Piece, Rng};
 
 /// The blocks of a torrent that are still needed. A torrent that has everything, and no peers,
@@ -59,7 +60,12 @@ impl Work {
 
     /// Returns whether the piece is wanted, whether we have it or not.
     pub(crate) fn is_wanted(&self, piece: Piece) -> bool {
-        self.get().is_none_or(|block_picker| block_picker.is_wanted(piece))
+        self.priority(piece) > Priority::Skip
+    }
+
+    /// Returns the priority of a piece, whether we have it or not.
+    pub(crate) fn priority(&self, piece: Piece) -> Priority {
+        self.get().map_or(Priority::Normal, |block_picker| block_picker.priority(piece))
     }
 
     /// Returns whether every piece that we want and lack is open.
@@ -104,7 +110,6 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::{Priority, Selection};
 
     #[test]
     fn a_shelf_is_let_go_of_and_made_again_as_it_was() {
@@ -123,7 +128,7 @@ mod tests {
         work.block_picker().less([first].into_iter());
         work.rest();
         assert!(matches!(work, Work::Done(..)) && work.availability(first) == 0);
-        assert_eq!(work.block_picker().want(&[Selection::Priority(0..1, Priority::Skip)]), []);
+        assert_eq!(work.block_picker().prioritise(&[(0..1, Priority::Skip)]), []);
         work.rest();
         assert!(!work.is_wanted(first), "what was chosen is kept");
         assert!(size_of::<Work>() <= 80, "this is what ten thousand torrents hold");

@@ -24,7 +24,7 @@ fn leecher() -> Engine {
         have: Bitfield::empty(2),
         trackers: Vec::new(),
         settings: TorrentSettings::default(),
-        wants: Vec::new(),
+        files: Vec::new(),
         metadata: Vec::new().into(),
         private: false,
     };

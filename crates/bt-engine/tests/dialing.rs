@@ -39,7 +39,7 @@ fn play(seed: u64, dead: &[u32], answers: Duration) -> Fared {
             have: Bitfield::empty(1),
             trackers: vec![vec!["http://tracker/announce".into()]],
             settings: TorrentSettings::default(),
-            wants: Vec::new(),
+            files: Vec::new(),
             metadata: Vec::new().into(),
             private: false,
         };

@@ -42,7 +42,7 @@ impl Pair {
             have: Bitfield::full(64),
             trackers: Vec::new(),
             settings: TorrentSettings::default(),
-            wants: Vec::new(),
+            files: Vec::new(),
             metadata: metadata.clone(),
             private: false,
         };

@@ -58,7 +58,7 @@ fn spec() -> TorrentSpec {
         have: Bitfield::empty(1),
         trackers: Vec::new(),
         settings: TorrentSettings::default(),
-        wants: Vec::new(),
+        files: Vec::new(),
         metadata: Vec::new().into(),
         private: false,
     }

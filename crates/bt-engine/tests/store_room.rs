@@ -45,7 +45,7 @@ impl World {
                 have: Bitfield::empty(8),
                 trackers: Vec::new(),
                 settings: TorrentSettings::default(),
-                wants: Vec::new(),
+                files: Vec::new(),
                 metadata: Bytes::new(),
                 private: false,
             };

@@ -30,7 +30,7 @@ fn hear(have: Bitfield, said: Vec<Message>) -> Result<Vec<Output>, CloseReason> 
         have,
         trackers: Vec::new(),
         settings: TorrentSettings::default(),
-        wants: Vec::new(),
+        files: Vec::new(),
         metadata: vec![0; 100].into(),
         private: false,
     };

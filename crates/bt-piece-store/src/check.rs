@@ -40,6 +40,8 @@ pub enum Trust {
     Journal,
     /// Every file that exists in its full length.
     Data,
+    /// Nothing: every piece is hashed. Files that the journal knows as ours stay ours.
+    Nothing,
 }
 
 /// Why a torrent was not opened. No existing file was changed.
@@ -251,6 +253,7 @@ fn look(
     let Plan { mut have, mut suspect, touched } = match trust {
         Trust::Journal => Plan::new(layout, known, &stats),
         Trust::Data => Plan::trusting(layout, &stats),
+        Trust::Nothing => Plan::hashing(layout),
     };
     let mut rng = Rng::from_seed(known.have.count().into());
     let mut some = sample(&touched, layout.geometry().piece_length(), &mut rng);
@@ -375,6 +378,12 @@ impl Plan {
         let suspect = suspect.iter(layout.geometry()).filter(|&piece| !have.has(piece)).collect();
         let touched = touched.common(&have, layout.geometry()).collect();
         Plan { have, suspect, touched }
+    }
+
+    fn hashing(layout: &Layout) -> Plan {
+        let geometry = layout.geometry();
+        let have = Bitfield::empty(geometry.piece_count());
+        Plan { have, suspect: geometry.pieces().collect(), touched: Vec::new() }
     }
 
     fn trusting(layout: &Layout, stats: &[Option<Stat>]) -> Plan {

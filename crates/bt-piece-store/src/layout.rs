@@ -12,7 +12,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The files of a torrent, with paths relative to a storage's root.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,6 +106,30 @@ impl Layout {
         }
     }
 
+    /// Gives a file another path. Fails if that is no path below the torrent's top, or leads to
+    /// another file of the torrent, or through one.
+    pub fn rename(&mut self, index: usize, path: &Path) -> Result<(), NameError> {
+        let is_plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+        let file = self.files.get(index).filter(|file| file.is_stored);
+        let Some(file) = file else { return Err(NameError::NoFile(index)) };
+        let is_same_top = self.is_one_file() || path.iter().next() == file.path.iter().next();
+        let depth = path.iter().count();
+        let is_alone = (depth == 1) == self.is_one_file();
+        if !is_plain || depth == 0 || !is_same_top || !is_alone {
+            return Err(NameError::Outside(path.to_owned()));
+        }
+        let is_taken = |(other, file): (usize, &LayoutFile)| {
+            other != index && (file.path.starts_with(path) || path.starts_with(&file.path))
+        };
+        if self.stored().any(is_taken) {
+            return Err(NameError::Taken(path.to_owned()));
+        }
+        if let Some(file) = self.files.get_mut(index) {
+            file.path = path.to_owned();
+        }
+        Ok(())
+    }
+
     /// Selects the files with these numbers as the only wanted ones.
     pub fn select(&mut self, wanted: &BTreeSet<usize>) {
         for (index, file) in self.files.iter_mut().enumerate() {
@@ -188,16 +212,45 @@ impl Layout {
         self.numbers_of(file).filter_map(move |number| geometry.piece(number))
     }
 
+    /// Returns how many bytes of a file lie in these pieces.
+    pub fn bytes_of(&self, file: &LayoutFile, pieces: &Bitfield) -> u64 {
+        let (begin, end) = (file.offset, file.offset + file.length);
+        let inside = |piece: Piece| {
+            let start = self.geometry.piece_start(piece);
+            let stop = start + u64::from(self.geometry.piece_len(piece));
+            stop.min(end).saturating_sub(start.max(begin))
+        };
+        self.pieces_of(file).filter(|&piece| pieces.has(piece)).map(inside).sum()
+    }
+
     /// Returns the pieces that hold a byte of a wanted file.
     pub fn wanted(&self) -> Bitfield {
-        let mut wanted = Bitfield::empty(self.geometry.piece_count());
-        for piece in
-            self.files.iter().filter(|file| file.is_wanted).flat_map(|file| self.pieces_of(file))
-        {
-            wanted.insert(piece);
-        }
-        wanted
+        self.pieces_of_files(|index| self.files.get(index).is_some_and(|file| file.is_wanted))
     }
+
+    /// Returns the pieces that hold a byte of one of these files.
+    pub(crate) fn pieces_of_files(&self, is_one: impl Fn(usize) -> bool) -> Bitfield {
+        let mut pieces = Bitfield::empty(self.geometry.piece_count());
+        let files = self.files.iter().enumerate().filter(|(index, _)| is_one(*index));
+        for piece in files.flat_map(|(_, file)| self.pieces_of(file)) {
+            pieces.insert(piece);
+        }
+        pieces
+    }
+}
+
+/// Why a file of a torrent cannot have a name.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NameError {
+    /// The torrent has no such file.
+    #[error("the torrent has no file {0}")]
+    NoFile(usize),
+    /// It is no path below the torrent's top.
+    #[error("{} is no path below the torrent's own directory", .0.display())]
+    Outside(PathBuf),
+    /// Another file of the torrent has it.
+    #[error("another file of the torrent is at {}", .0.display())]
+    Taken(PathBuf),
 }
 
 /// Finds a torrent's data in the directory that the user named. The directory contains the

@@ -2,7 +2,7 @@
 //!
 //! Decides: nothing.
 //! Must not know: which code reads it.
-//! Invariant: the counts only grow, and bytes done never exceed the total.
+//! Invariant: within a job the counts only grow, and bytes done never exceed the total.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -30,6 +30,12 @@ impl Progress {
     /// Asks the job to stop soon; it then returns an error that says so.
     pub fn cancel(&self) {
         self.cancelled.store(true, Relaxed);
+    }
+
+    /// Begins the count anew, for another job. A job that was asked to stop stays so.
+    pub fn restart(&self) {
+        self.total.store(0, Relaxed);
+        self.done.store(0, Relaxed);
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

@@ -7,10 +7,12 @@
 //! touched their files since the check.
 //!
 //! `worker/long_pieces.rs` has the differences for pieces that are too long for memory,
-//! `worker/write.rs` writes. `worker/settle.rs` syncs and settles a complete torrent.
-//! `worker/touched.rs` looks at files that another program touched.
+//! `worker/write.rs` writes. `worker/select.rs` changes which files are wanted.
+//! `worker/settle.rs` syncs and settles a complete torrent. `worker/touched.rs` looks at files that
+//! another program touched.
 
 mod long_pieces;
+mod select;
 mod settle;
 mod touched;
 mod write;
@@ -69,6 +71,12 @@ pub enum Order {
         /// The piece.
         piece: Piece,
     },
+    /// Want these files, by their numbers in the torrent's list, and no others. Answered by
+    /// [`Done::Selected`].
+    Select {
+        /// The numbers of the files.
+        files: BTreeSet<usize>,
+    },
     /// Write what a fault held back, and look again at files that another program changed.
     Retry,
     /// Sync now.
@@ -105,6 +113,12 @@ pub enum Done {
     Lost {
         /// The pieces.
         pieces: Vec<Piece>,
+    },
+    /// These files are the wanted ones now. If nothing of them is missing, all of it is synced, and
+    /// no other program has touched it since it was checked.
+    Selected {
+        /// The numbers of the files.
+        files: BTreeSet<usize>,
     },
     /// The disk refused. Nothing is lost: the pieces are kept, and written after [`Order::Retry`].
     /// Reported once for each try.
@@ -146,8 +160,12 @@ pub struct Worker {
     unrecorded: Unrecorded,
     unsynced: Unsynced,
     doubts: Doubts,
+    /// Pieces that hold a byte of a wanted file.
+    wanted: Bitfield,
     /// Pieces that are wanted and not written.
     missing: Bitfield,
+    /// A change of the wanted files that was not reported yet.
+    selection: Option<BTreeSet<usize>>,
     /// The last pieces, written and not yet reported.
     last: Vec<Piece>,
     /// Files of which a sample was right since the last piece was written.
@@ -196,7 +214,8 @@ impl Worker {
             layout.piece_spans(piece).find(|span| span.file.is_stored).map(|span| span.index)
         });
         let long = LongPieces::new(digests.algorithm(), *layout.geometry(), journal.torrent());
-        let mut missing = layout.wanted();
+        let wanted = layout.wanted();
+        let mut missing = wanted.clone();
         have.iter(layout.geometry()).for_each(|piece| {
             missing.remove(piece);
         });
@@ -217,7 +236,9 @@ impl Worker {
             unrecorded: Unrecorded::default(),
             unsynced: Unsynced::default(),
             doubts: Doubts::default(),
+            wanted,
             missing,
+            selection: None,
             last: Vec::new(),
             sampled: BTreeSet::new(),
             looks: 0,
@@ -250,6 +271,7 @@ impl Worker {
                     self.long.forget(piece, storage);
                 }
                 Order::Doubt { piece } => self.doubt(piece, storage),
+                Order::Select { files } => self.select(files, storage, &mut done),
                 Order::Retry => retry = true,
                 Order::Sync => sync = true,
                 Order::Stop => stop = true,
@@ -276,8 +298,11 @@ impl Worker {
         if sync || stop || self.is_sync_due(now) {
             self.sync(now, storage, &mut done);
         }
-        if !self.last.is_empty() && (!self.held || stop) {
+        if self.waits_to_settle() && (!self.held || stop) {
             self.settle(now, storage, &mut done);
+        }
+        if !self.missing.is_empty() {
+            self.report_selection(&mut done);
         }
         if stop && self.has_long_pieces() {
             // The bytes of unwritten pieces were there, and are fetched again.
@@ -289,7 +314,8 @@ impl Worker {
 
     /// Returns when `run` must be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
-        let waits = !self.last.is_empty() || (!self.verified.is_empty() && !self.doubts.is_empty());
+        let waits =
+            self.waits_to_settle() || (!self.verified.is_empty() && !self.doubts.is_empty());
         let at_once = (self.doubts.is_looking() || (waits && !self.held)).then_some(Time::ZERO);
         at_once.or_else(|| {
             [self.sync_deadline(), self.batch_deadline(), self.record_deadline()]
@@ -312,7 +338,12 @@ impl Worker {
 
     /// Returns whether all wanted pieces are verified, written, synced and reported.
     pub fn is_settled(&self) -> bool {
-        self.missing.is_empty() && self.last.is_empty()
+        self.missing.is_empty() && self.last.is_empty() && self.selection.is_none()
+    }
+
+    /// Returns whether nothing is missing, and that was not reported yet.
+    fn waits_to_settle(&self) -> bool {
+        !self.last.is_empty() || (self.selection.is_some() && self.missing.is_empty())
     }
 
     /// Returns whether reported pieces are not synced.

@@ -26,23 +26,25 @@ mod run;
 #[cfg(test)]
 mod testkit;
 
-pub use bt_engine::{
-    Budget, CloseReason, Discovery, Event, MagnetStatus, MapCell, Priority, SlowReason, SourceStat,
-    TorrentStatus,
-};
+pub use bt_engine::{Budget, CloseReason, Discovery, Event};
 pub use bt_metainfo::{Magnet, Metainfo};
-pub use bt_model::{PieceOrder, Rates, TorrentSettings};
+pub use bt_model::{
+    MagnetView, MapCell, PeerView, PieceOrder, Priority, Rates, SlowReason, SourceStat,
+    TorrentSettings, TorrentView, TrackerStanding, TrackerView,
+};
 pub use bt_net::{NetError, Roots};
-pub use bt_piece_store::Remembered;
+pub use bt_piece_store::{Remembered, Storage};
 pub use bt_tracker_client::TrackerError;
 pub use bt_tracker_wire::{AnnounceReply, LEFT_UNKNOWN, SwarmCounts};
 pub use client::ask::{FetchError, OneShot};
 pub use client::dht;
-pub use client::options::{AddOptions, Chooser, Select};
+pub use client::options::{AddOptions, Chooser, OwnStorage, Select};
+pub use client::reader::Reader;
 pub use client::session::{Session, SessionConfig};
 pub use client::state::{SavedTorrent, forget, saved_torrents};
-pub use client::torrent::TorrentHandle;
-pub use mail::events::{AddError, StartError, Summary, TorrentEvent, TorrentState, Unsaved};
+pub use client::torrent::{FileView, TorrentHandle};
+pub use mail::changes::Subscription;
+pub use mail::events::{StartError, Summary, TorrentError, TorrentEvent, TorrentState, Unsaved};
 pub use mail::panics::Panics;
 pub use net::interfaces::interface_index;
 

@@ -5,6 +5,7 @@
 //! Invariant: what is sent can be dropped unread.
 
 pub(crate) mod admission;
+pub(crate) mod changes;
 pub(crate) mod clock;
 pub(crate) mod dht;
 pub(crate) mod disk_order;

@@ -4,7 +4,7 @@ use bt_bencoding::{Cursor, Limits};
 use bt_piece_store::{CreateOptions, Progress, create_torrent};
 use bt_session::dht::{Dht, DhtConfig};
 use bt_session::{
-    AddError, AddOptions, Magnet, Metainfo, Select, Session, SessionConfig, TorrentState,
+    AddOptions, Magnet, Metainfo, Select, Session, SessionConfig, TorrentError, TorrentState,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -67,7 +67,7 @@ async fn a_link_leads_through_its_peer_to_the_files_that_are_chosen() {
         AddOptions { peers, select: Select::By(Arc::new(choose)), ..AddOptions::new(to.path()) };
     let magnet = link(&torrent);
     let leech = leecher.add_magnet(&magnet, options.clone()).unwrap();
-    assert_eq!(leecher.add_magnet(&magnet, options).unwrap_err(), AddError::Duplicate);
+    assert_eq!(leecher.add_magnet(&magnet, options).unwrap_err(), TorrentError::Duplicate);
     assert_eq!(leech.wait_metadata().await.unwrap().info_bytes, torrent.info_bytes);
     leech.wait_complete().await.unwrap();
     assert_eq!(std::fs::read(to.path().join("tree/b")).unwrap(), [2; 100_000]);
@@ -143,7 +143,7 @@ async fn a_search_that_finds_nobody_is_stopped_at_once() {
         session.add_magnet(&link(&torrent), AddOptions::new(from.path().join("to"))).unwrap();
     assert!(matches!(*leech.state().borrow(), TorrentState::Finding(_)));
     assert_eq!(leech.stop().await.status, None);
-    assert_eq!(leech.wait_metadata().await.unwrap_err(), AddError::Stopping);
+    assert_eq!(leech.wait_metadata().await.unwrap_err(), TorrentError::Stopping);
     session.stop().await;
 }
 

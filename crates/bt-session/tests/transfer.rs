@@ -1,7 +1,7 @@
 //! Two sessions on loopback: the shortest path of a real file through every thread.
 
 use bt_piece_store::{CreateOptions, Progress, create_torrent};
-use bt_session::{AddError, AddOptions, Metainfo, Session, SessionConfig};
+use bt_session::{AddOptions, Metainfo, Session, SessionConfig, TorrentError};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -57,7 +57,7 @@ async fn several_torrents_at_once_on_several_shards() {
         seed.wait_active().await.unwrap();
         assert_eq!(
             seeder.add(torrent, AddOptions::new(from.path())).unwrap_err(),
-            AddError::Duplicate
+            TorrentError::Duplicate
         );
         let peers = seeder.listen_addrs().to_vec();
         leeches.push(
@@ -69,7 +69,7 @@ async fn several_torrents_at_once_on_several_shards() {
         assert_equal(from.path(), to.path(), &format!("file{}", n + 1));
     }
     leecher.remove(&leeches[0]).await;
-    assert_eq!(leeches[0].wait_active().await.unwrap_err(), AddError::Stopping);
+    assert_eq!(leeches[0].wait_active().await.unwrap_err(), TorrentError::Stopping);
     leecher.stop().await;
     seeder.stop().await;
 }
@@ -81,10 +81,9 @@ async fn one_directory_is_worked_on_once() {
     let config = || SessionConfig { state_dir: Some(state.path().to_owned()), ..config() };
     let (one, other) = (Session::start(config()).unwrap(), Session::start(config()).unwrap());
     let first = one.add(&torrent, AddOptions::new(from.path())).unwrap();
-    assert!(matches!(
-        other.add(&torrent, AddOptions::new(from.path())),
-        Err(AddError::Locked { .. })
-    ));
+    first.wait_active().await.unwrap();
+    let refused = other.add(&torrent, AddOptions::new(from.path())).unwrap();
+    assert!(matches!(refused.wait_active().await, Err(TorrentError::Locked { .. })));
     first.stop().await;
     let second = other.add(&torrent, AddOptions::new(from.path())).unwrap();
     second.wait_active().await.unwrap();
@@ -104,7 +103,7 @@ async fn a_torrent_that_was_removed_takes_none_with_it_that_came_later() {
     session.remove(&first).await;
     assert_eq!(
         session.add(&torrent, AddOptions::new(dir.path())).unwrap_err(),
-        AddError::Duplicate
+        TorrentError::Duplicate
     );
     session.stop().await;
     assert!(second.state().borrow().is_over(), "the session knew of it");

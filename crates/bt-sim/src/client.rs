@@ -17,7 +17,7 @@ use crate::wires::{Heard, Wire, Wires};
 use bt_engine::desk::{Admission, Desk};
 use bt_engine::{
     Budget, CloseReason, Config, Engine, Input, MagnetSpec, Output, PeerKey, TorrentKey,
-    TorrentSettings, TorrentSpec, TorrentStatus,
+    TorrentSettings, TorrentSpec, TorrentView,
 };
 use bt_peer_wire::{ExtendedHandshake, Handshake, Message, MetadataMessage, Reserved};
 use bt_piece_store::{Done, Order};
@@ -216,7 +216,7 @@ impl Client {
             have,
             trackers: trackers.clone(),
             settings: TorrentSettings::default(),
-            wants: Vec::new(),
+            files: Vec::new(),
             metadata: content.metadata.clone(),
             private: false,
         };
@@ -294,8 +294,8 @@ impl Client {
         self.watch.is_complete()
     }
 
-    pub(crate) fn status(&self, now: Time) -> Option<TorrentStatus> {
-        self.engine.status(now, TORRENT)
+    pub(crate) fn status(&self, now: Time) -> Option<TorrentView> {
+        self.engine.view(now, TORRENT)
     }
 
     /// The pieces that it has; none after it left.
@@ -562,6 +562,8 @@ impl Client {
                     self.inputs.push_back(Input::OnDisk(TORRENT, piece, bytes))
                 }
                 Done::Lost { pieces } => self.inputs.push_back(Input::Lost(TORRENT, pieces)),
+                // A simulated client wants all files.
+                Done::Selected { .. } => {}
                 Done::Audited { wrong } => self.inputs.push_back(Input::Audited(TORRENT, wrong)),
                 Done::Failed { fault, .. } => {
                     failed = true;

@@ -204,7 +204,11 @@ impl Store {
                             }
                             done.push(Done::Checked { piece, verdict });
                         }
-                        Order::Doubt { .. } | Order::Retry | Order::Sync | Order::Stop => {}
+                        Order::Doubt { .. }
+                        | Order::Select { .. }
+                        | Order::Retry
+                        | Order::Sync
+                        | Order::Stop => {}
                     }
                 }
                 done

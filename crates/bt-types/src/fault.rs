@@ -27,6 +27,8 @@ pub enum StoreFault {
     Changed,
     /// A file that does not belong to the torrent has the name of one of its files.
     Foreign,
+    /// Another torrent has the files, and they cannot be shared for writing.
+    Owned,
     /// A newer version wrote a file of the state, in a format that this one does not know.
     Newer,
     /// No file descriptor is left.
@@ -44,6 +46,7 @@ impl StoreFault {
             StoreFault::Missing => "missing",
             StoreFault::Changed => "changed",
             StoreFault::Foreign => "foreign",
+            StoreFault::Owned => "owned",
             StoreFault::Newer => "newer_format",
             StoreFault::TooManyFiles => "too_many_files",
             StoreFault::Io => "io",
@@ -59,6 +62,7 @@ impl fmt::Display for StoreFault {
             StoreFault::Missing => "a file is missing",
             StoreFault::Changed => "a file was changed by another program",
             StoreFault::Foreign => "a file that is none of the torrent's is in the way",
+            StoreFault::Owned => "another torrent has the files",
             StoreFault::Newer => "a newer version wrote the saved state",
             StoreFault::TooManyFiles => "no file descriptor is left",
             StoreFault::Io => "the disk gave an error",

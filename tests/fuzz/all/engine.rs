@@ -8,7 +8,7 @@ use crate::steps::Steps;
 use crate::wire::{PIECES, read};
 use bt_engine::{
     Budget, Config, Discovery, Engine, Event, Input, Output, PeerKey, PieceOrder, Priority,
-    Selection, TorrentKey, TorrentSettings, TorrentSpec, TrackerKey,
+    TorrentKey, TorrentSettings, TorrentSpec, TrackerKey,
 };
 use bt_fuzz::fuzz;
 use bt_peer_wire::{Handshake, Incoming, Message, Reserved};
@@ -49,6 +49,7 @@ struct World {
     announces: Vec<TrackerKey>,
     seeks: Vec<Discovery>,
     removed: bool,
+    settings: TorrentSettings,
 }
 
 impl World {
@@ -72,7 +73,7 @@ impl World {
                 vec!["udp://192.0.2.2:1".into()],
             ],
             settings: TorrentSettings::default(),
-            wants: Vec::new(),
+            files: geometry.pieces().map(|piece| piece.number()..piece.number() + 1).collect(),
             metadata: Bytes::from_static(&[0; 20_000]),
             private: false,
         };
@@ -90,6 +91,7 @@ impl World {
             announces: Vec::new(),
             seeks: Vec::new(),
             removed: false,
+            settings: TorrentSettings::default(),
         }
     }
 
@@ -308,24 +310,34 @@ impl World {
                 let from = u32::from(steps.below(16));
                 let range = from..from + u32::from(steps.below(16));
                 if steps.below(4) == 0 {
-                    let settings = TorrentSettings {
-                        running: steps.below(2) == 0,
-                        order: match steps.below(2) {
-                            0 => PieceOrder::Sequential,
-                            _ => PieceOrder::RarestFirst,
-                        },
-                        ..TorrentSettings::default()
+                    self.settings.running = steps.below(2) == 0;
+                    self.settings.order = match steps.below(2) {
+                        0 => PieceOrder::Sequential,
+                        _ => PieceOrder::RarestFirst,
                     };
-                    return self.tell(Input::Set(KEY, settings));
+                    self.settings.peers_max = match steps.below(3) {
+                        0 => None,
+                        _ => Some(u32::from(steps.below(4))),
+                    };
+                    self.settings.trackers = match steps.below(3) {
+                        0 => None,
+                        1 => Some(Vec::new()),
+                        _ => Some(vec![vec!["http://192.0.2.1/announce".into(), "udp://n".into()]]),
+                    };
+                } else {
+                    let priority = match steps.below(5) {
+                        0 => Priority::Skip,
+                        1 => Priority::Low,
+                        2 => Priority::High,
+                        3 => {
+                            let by = self.now + Duration::from_secs(9);
+                            return self.tell(Input::Deadline(KEY, range, Some(by)));
+                        }
+                        _ => Priority::Normal,
+                    };
+                    range.for_each(|piece| self.settings.set_file(piece as usize, priority));
                 }
-                let want = match steps.below(5) {
-                    0 => Selection::Priority(range, Priority::Skip),
-                    1 => Selection::Priority(range, Priority::Low),
-                    2 => Selection::Priority(range, Priority::High),
-                    3 => Selection::Deadline(range, Some(self.now + Duration::from_secs(9))),
-                    _ => Selection::Priority(range, Priority::Normal),
-                };
-                self.tell(Input::Select(KEY, vec![want]));
+                self.tell(Input::Set(KEY, Box::new(self.settings.clone())));
             }
             13 => self.tell(Input::DialFailed(
                 KEY,

@@ -16,7 +16,7 @@ const TABLE: &[Row] = &[
     ("bt-types", 0, &[]),
     ("bt-bencoding", 0, &[]),
     ("bt-hash", 0, &[]),
-    ("bt-model", 1, &[]),
+    ("bt-model", 1, &["bt-types"]),
     ("bt-metainfo", 1, &["bt-types", "bt-bencoding", "bt-hash"]),
     ("bt-peer-wire", 1, &["bt-types", "bt-bencoding"]),
     ("bt-tracker-wire", 1, &["bt-types", "bt-bencoding"]),

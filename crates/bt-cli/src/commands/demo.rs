@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use bt_metainfo::Metainfo;
 use bt_piece_store::CreateOptions;
 use bt_session::{
-    AddError, AddOptions, Budget, Rates, Session, SessionConfig, Summary, TorrentHandle,
+    AddOptions, Budget, Rates, Session, SessionConfig, Summary, TorrentError, TorrentHandle,
     TorrentState,
 };
 use bt_tracker_server::{Config, TrackerServer};
@@ -139,7 +139,7 @@ impl Actor {
         Ok(Actor { name: name.to_owned(), dir, session, handle })
     }
 
-    fn failure(&self, error: &AddError) -> Failure {
+    fn failure(&self, error: &TorrentError) -> Failure {
         Failure::new(Exit::Other, "failure", format!("{}: {error}", self.name))
     }
 }

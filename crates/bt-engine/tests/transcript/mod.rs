@@ -49,7 +49,7 @@ mod text;
 
 use bt_engine::{
     Budget, Config, Discovery, Engine, Event, Input, MagnetSpec, Output, PeerKey, PieceOrder,
-    Rates, Selection, TorrentKey, TorrentSettings, TorrentSpec, TrackerKey,
+    Rates, TorrentKey, TorrentSettings, TorrentSpec, TrackerKey,
 };
 use bt_peer_wire::{
     ExtendedHandshake, ExtensionIds, Handshake, METADATA_PART, Message, MetadataMessage, PexFlags,
@@ -128,6 +128,7 @@ struct Player {
     engine: Engine,
     /// The torrent, while its metadata is missing.
     awaited: Option<TorrentSpec>,
+    settings: TorrentSettings,
     metadata: Bytes,
     hash: InfoHash,
     geometry: Geometry,
@@ -162,7 +163,8 @@ impl Player {
             have,
             trackers: trackers.clone(),
             settings: TorrentSettings::default(),
-            wants: Vec::new(),
+            // A file for each piece.
+            files: geometry.pieces().map(|piece| piece.number()..piece.number() + 1).collect(),
             metadata: metadata.clone(),
             private,
         };
@@ -179,6 +181,7 @@ impl Player {
         Player {
             engine,
             awaited,
+            settings: TorrentSettings::default(),
             metadata,
             hash: info_hash,
             geometry,
@@ -247,34 +250,61 @@ impl Player {
                 ..Budget::default()
             }),
             ["want", ..] => {
-                Input::Select(TORRENT, line["want ".len()..].split(", ").map(want).collect())
+                for (pieces, priority) in line["want ".len()..].split(", ").map(want) {
+                    pieces.for_each(|piece| self.settings.set_file(piece as usize, priority));
+                }
+                self.set()
             }
             ["order", order] => {
-                let order = if order == "sequential" {
+                self.settings.order = if order == "sequential" {
                     PieceOrder::Sequential
                 } else {
                     PieceOrder::RarestFirst
                 };
-                Input::Set(TORRENT, TorrentSettings { order, ..TorrentSettings::default() })
+                self.set()
             }
-            ["pause"] => Input::Set(
-                TORRENT,
-                TorrentSettings { running: false, ..TorrentSettings::default() },
-            ),
-            ["resume"] => Input::Set(TORRENT, TorrentSettings::default()),
-            ["need", pieces, "by", moment] => Input::Select(
-                TORRENT,
-                vec![Selection::Deadline(range(pieces), Some(seconds(moment)))],
-            ),
+            ["pause"] | ["resume"] => {
+                self.settings.running = words == ["resume"];
+                self.set()
+            }
+            ["trackers", "of", "the", "torrent"] => {
+                self.settings.trackers = None;
+                self.set()
+            }
+            ["trackers", ref urls @ ..] => {
+                let tiers = urls.iter().map(|url| vec![url.to_string()]).collect();
+                self.settings.trackers = Some(tiers);
+                self.set()
+            }
+            ["peers", "at", "most", max] => {
+                self.settings.peers_max = Some(max.parse().unwrap());
+                self.set()
+            }
+            ["need", pieces, "by", moment] => {
+                Input::Deadline(TORRENT, range(pieces), Some(seconds(moment)))
+            }
             ["leave"] => Input::Remove(TORRENT),
             ["at", moment] => return self.wait(moment),
+            ["view", "trackers"] => {
+                let trackers = self.engine.trackers(self.now, TORRENT);
+                return self.text.extend(trackers.iter().map(text::tracker));
+            }
+            ["view", "peers"] => {
+                let peers = self.engine.peers(self.now, TORRENT);
+                return self.text.extend(peers.iter().map(text::peer));
+            }
             ["count", "bans"] => {
-                let status = self.engine.status(self.now, TORRENT).unwrap();
+                let status = self.engine.view(self.now, TORRENT).unwrap();
                 return self.text.push_str(&format!("< {} banned\n", status.peers_banned));
             }
             _ => panic!("not understood: {line}"),
         };
         self.engine.handle(self.now, input);
+    }
+
+    /// Tells the engine the settings.
+    fn set(&self) -> Input {
+        Input::Set(TORRENT, Box::new(self.settings.clone()))
     }
 
     fn peer(&mut self, name: char, what: &str) {

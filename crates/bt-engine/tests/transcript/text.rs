@@ -3,7 +3,7 @@
 //! Decides: their spelling. Must not know: engines.
 //! Invariant: a word that cannot be understood is a panic.
 
-use bt_engine::{Priority, Selection};
+use bt_engine::{PeerView, Priority, TrackerView};
 use bt_peer_wire::{ExtendedHandshake, ExtensionIds, Message, MetadataMessage};
 use bt_types::{Bitfield, Geometry, Time};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -43,7 +43,7 @@ pub(super) fn bitfield(bits: &str, geometry: &Geometry) -> Bitfield {
 }
 
 /// Parses one change, as `0-3 skip`.
-pub(super) fn want(text: &str) -> Selection {
+pub(super) fn want(text: &str) -> (Range<u32>, Priority) {
     let (pieces, priority) = text.split_once(' ').unwrap();
     let priority = match priority {
         "skip" => Priority::Skip,
@@ -52,7 +52,7 @@ pub(super) fn want(text: &str) -> Selection {
         "high" => Priority::High,
         _ => panic!("not understood: {text}"),
     };
-    Selection::Priority(range(pieces), priority)
+    (range(pieces), priority)
 }
 
 /// Parses `3`, or `3-5` with both ends.
@@ -74,4 +74,23 @@ pub(super) fn name(addr: SocketAddr) -> char {
         SocketAddr::V4(addr) => char::from(addr.ip().octets()[3] + b'A' - 1),
         SocketAddr::V6(_) => '?',
     }
+}
+
+/// Writes what is known of a tracker.
+pub(super) fn tracker(view: &TrackerView) -> String {
+    let TrackerView { url, tier, standing, peers, message, .. } = view;
+    format!("< {tier} {url}: {standing:?}, {peers} peers, {message:?}\n")
+}
+
+/// Writes what is known of a peer.
+pub(super) fn peer(view: &PeerView) -> String {
+    format!(
+        "< {}: {} pieces, {} wanted, {} requests, {} bytes down, {} bytes up\n",
+        name(view.addr),
+        view.pieces,
+        view.pieces_wanted,
+        view.requests,
+        view.bytes_down,
+        view.bytes_up,
+    )
 }

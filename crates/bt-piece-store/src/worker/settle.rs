@@ -117,6 +117,7 @@ impl Worker {
             done.extend(
                 self.last.drain(..).map(|piece| Done::Checked { piece, verdict: PieceCheck::Good }),
             );
+            self.report_selection(done);
         } else {
             self.look(false, storage, done);
         }
@@ -160,10 +161,9 @@ impl Worker {
             self.unsynced.pieces.remove(&piece);
             self.last.retain(|last| *last != piece);
         }
-        let wanted = self.layout.wanted();
-        pieces.iter().filter(|piece| wanted.has(**piece)).for_each(|&piece| {
+        for &piece in pieces.iter().filter(|piece| self.wanted.has(**piece)) {
             self.missing.insert(piece);
-        });
+        }
         done.push(Done::Lost { pieces: pieces.to_vec() });
         // Pieces that are still right need not wait for the lost ones. If all wanted pieces are
         // right, they wait until the rest is looked at.

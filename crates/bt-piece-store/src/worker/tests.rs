@@ -457,3 +457,57 @@ proptest! {
         prop_assert!(fixture.state.content(Path::new("journal")).is_some());
     }
 }
+
+#[test]
+fn files_chosen_later_are_made_and_a_choice_that_completes_counts_after_the_sync() {
+    // The second piece belongs to the files 0 and 2.
+    let fixture = Fixture::new(&[40_000, 0, 70_000], 32_768);
+    let select = |files: &[usize]| Order::Select { files: files.iter().copied().collect() };
+    let selected = |files: &[usize]| Done::Selected { files: files.iter().copied().collect() };
+    let (storage, mut worker) = (MemStorage::new(), worker(&fixture));
+    assert_eq!(worker.run(NOW, vec![select(&[2])], &storage), [selected(&[2])]);
+    worker.run(
+        NOW,
+        [0, 1].into_iter().flat_map(|number| fixture.arrival(number)).collect(),
+        &storage,
+    );
+    assert_eq!(storage.content(&fixture.path(1)), None);
+    assert!(worker.lacks(&[1].into(), &storage) && !worker.lacks(&[0].into(), &storage));
+    assert_eq!(recorded(&fixture).0, [0; 0], "not synced");
+
+    assert_eq!(worker.run(NOW, vec![select(&[0])], &storage), [selected(&[0])]);
+    assert!(worker.is_settled() && !worker.has_unsynced());
+    assert_eq!(recorded(&fixture).0, [0, 1], "the choice made it complete: it is synced first");
+
+    assert_eq!(worker.run(NOW, vec![select(&[0, 1, 2])], &storage), [selected(&[0, 1, 2])]);
+    assert_eq!(storage.content(&fixture.path(1)).unwrap(), [0; 0], "an empty file needs no piece");
+    assert!(!worker.is_settled() && worker.lacks(&[2].into(), &storage));
+    let rest = [2, 3].into_iter().flat_map(|number| fixture.arrival(number)).collect();
+    let last = [good(&fixture, 2), good(&fixture, 3)];
+    assert_eq!(worker.run(NOW, rest, &storage), last);
+    assert_eq!(storage.content(&fixture.path(2)).unwrap(), fixture.content(2));
+}
+
+#[test]
+fn a_choice_that_completes_waits_for_a_disk_that_cannot_sync() {
+    let fixture = Fixture::new(&[40_000, 70_000], 32_768);
+    let is_broken = Arc::new(AtomicBool::new(true));
+    let rule = {
+        let is_broken = Arc::clone(&is_broken);
+        move |op, _: &Path| {
+            (op == Op::Sync && is_broken.load(Relaxed)).then(|| io::Error::from_raw_os_error(5))
+        }
+    };
+    let (storage, mut worker) = (FaultyStorage::new(MemStorage::new(), rule), worker(&fixture));
+    worker.run(
+        NOW,
+        [0, 1].into_iter().flat_map(|number| fixture.arrival(number)).collect(),
+        &storage,
+    );
+    let done = worker.run(NOW, vec![Order::Select { files: [0].into() }], &storage);
+    assert!(matches!(done[..], [Done::Failed { .. }]), "{done:?}");
+    assert_eq!(worker.deadline(), None, "the next try is ordered");
+    is_broken.store(false, Relaxed);
+    let done = worker.run(NOW, vec![Order::Retry], &storage);
+    assert_eq!(done, [Done::Selected { files: [0].into() }]);
+}

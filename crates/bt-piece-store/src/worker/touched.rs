@@ -120,9 +120,7 @@ impl Worker {
         let made = then.is_some_and(|then| then.made);
         // A complete torrent's data is the user's: a change is the user's own, or damage that the
         // user should know of.
-        let is_kept = (self.missing.is_empty() && self.last.is_empty())
-            || !is_ours
-            || (stat.len > file.length && !made);
+        let is_kept = self.is_settled() || !is_ours || (stat.len > file.length && !made);
         if is_kept && (!wrong.is_empty() || stat.len != file.length) {
             if !is_ours && wrong.is_empty() {
                 // The file held nothing of ours, and holds other data now: the next write compares.

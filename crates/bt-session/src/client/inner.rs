@@ -5,24 +5,27 @@
 //! Invariant: stopping leaves the swarm before the store is closed, and happens once.
 
 use crate::client::dirs::Dirs;
+use crate::client::options::OwnStorage;
 use crate::client::state::StateDir;
+use crate::mail::changes::Changes;
 use crate::mail::clock::Clock;
 use crate::mail::disk_order::DiskOrder;
-use crate::mail::events::{AddError, Summary, TorrentState};
+use crate::mail::events::{Summary, TorrentError, TorrentState};
 use crate::mail::panics::{Bugs, Place};
 use crate::mail::to_control::ToControl;
-use crate::mail::to_shard::{Departure, ToShard};
+use crate::mail::to_shard::{Departure, ToShard, View};
 use crate::mail::torrent::{SharedTorrent, Watched};
 use crate::run::check_pool::CheckPool;
 use crate::run::disk::Disks;
-use bt_engine::{Input, Selection, TorrentKey};
+use bt_engine::{Input, TorrentKey};
 use bt_metainfo::Metainfo;
-use bt_model::TorrentSettings;
+use bt_model::{Priority, TorrentSettings};
 use bt_piece_store::{Layout, Progress};
 use bt_types::InfoHash;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot};
 
 /// Opening steps of a torrent at a time: that of a magnet link may not have ended when its metadata
@@ -39,6 +42,7 @@ pub(crate) struct SessionContext {
     pub(crate) dirs: Dirs,
     pub(crate) state_dir: StateDir,
     pub(crate) clock: Clock,
+    pub(crate) changes: Changes,
 }
 
 /// What a new torrent gets of its session.
@@ -50,25 +54,44 @@ pub(crate) struct TorrentContext {
 }
 
 /// What is known of a torrent once its metadata has arrived.
+#[derive(Clone)]
 pub(crate) struct Known {
     pub(crate) layout: Arc<Layout>,
-    /// Bytes of the pieces that were wanted when it was added.
+    /// Bytes of the pieces that were wanted when it was opened.
     pub(crate) bytes_wanted: u64,
-    /// The torrent that a magnet link led to.
-    pub(crate) of_magnet: Option<Arc<Metainfo>>,
+    pub(crate) metainfo: Arc<Metainfo>,
+    /// The directory of the torrent's top.
+    pub(crate) root: PathBuf,
+    /// The directory that the user named.
+    pub(crate) dir: PathBuf,
+    /// Nothing is saved for later runs.
+    pub(crate) no_resume: bool,
+    pub(crate) storage: Option<OwnStorage>,
+    /// Files with another path than the torrent says.
+    pub(crate) names: BTreeMap<usize, PathBuf>,
 }
 
 pub(crate) struct Inner {
     pub(crate) shared: Arc<SharedTorrent>,
     pub(crate) shard: mpsc::Sender<ToShard>,
     pub(crate) session: Arc<SessionContext>,
-    /// What its metadata says; set later for a magnet link.
-    pub(crate) known: OnceLock<Known>,
+    /// What its metadata says, once it is opened.
+    known: Mutex<Option<Arc<Known>>>,
+    /// Held while the torrent is taken out of its swarm and opened again.
+    pub(crate) restarting: tokio::sync::Mutex<()>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) bytes_there: AtomicU64,
+    /// Bytes of the pieces, wanted or not, that were verified when it was opened.
+    pub(crate) bytes_have: AtomicU64,
     /// A permit for each opening step; none is given once the torrent is stopped.
     opening: Arc<Semaphore>,
     summary: OnceCell<Box<Summary>>,
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Known").field("root", &self.root).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Inner {
@@ -86,15 +109,46 @@ impl Inner {
     ) -> Inner {
         let TorrentContext { key, shard, watched, session } = context;
         Inner {
-            shared: Arc::new(SharedTorrent::new(key, info_hash, state, settings, watched)),
+            shared: Arc::new(SharedTorrent::new(
+                key,
+                info_hash,
+                state,
+                settings,
+                watched,
+                session.changes.clone(),
+            )),
             shard,
             session,
-            known: OnceLock::new(),
+            known: Mutex::new(None),
+            restarting: tokio::sync::Mutex::new(()),
             progress: Arc::default(),
             bytes_there: AtomicU64::new(0),
+            bytes_have: AtomicU64::new(0),
             opening: Arc::new(Semaphore::new(STEPS as usize)),
             summary: OnceCell::new(),
         }
+    }
+
+    /// Returns what is known of it, once it is opened.
+    pub(crate) fn known(&self) -> Option<Arc<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn know(&self, known: Known) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(known));
+    }
+
+    /// Orders the disk thread to give the files these priorities. The engine hears of them when
+    /// they count.
+    pub(crate) fn select(&self, priorities: Vec<Priority>) {
+        self.session.disks.submit([(self.shared.key, DiskOrder::Select(priorities))].into_iter());
+    }
+
+    /// Asks the shard for a report; `None` once the torrent is over.
+    pub(crate) async fn ask<T>(&self, view: impl FnOnce(oneshot::Sender<T>) -> View) -> Option<T> {
+        let (done, answer) = oneshot::channel();
+        self.shard.send(ToShard::View(self.shared.key, view(done))).await.ok()?;
+        answer.await.ok()
     }
 
     /// Runs a step that may block on a thread for such steps. Starts nothing once the torrent is
@@ -102,9 +156,9 @@ impl Inner {
     pub(crate) fn step(
         self: &Arc<Self>,
         step: impl FnOnce() + Send + 'static,
-    ) -> Result<(), AddError> {
+    ) -> Result<(), TorrentError> {
         let permit =
-            Arc::clone(&self.opening).try_acquire_owned().map_err(|_| AddError::Stopping)?;
+            Arc::clone(&self.opening).try_acquire_owned().map_err(|_| TorrentError::Stopping)?;
         let inner = Arc::clone(self);
         let run = move || {
             // Dropped before the permit.
@@ -115,18 +169,18 @@ impl Inner {
         self.session
             .check_pool
             .begin(self.shared.key, run)
-            .map_err(|error| AddError::store(Path::new("check thread"), &error))
+            .map_err(|error| TorrentError::store(Path::new("check thread"), &error))
     }
 
-    /// Tells the engine, once it knows the torrent.
-    pub(crate) async fn want(&self, want: Selection) {
+    /// Gives the engine an input, once it knows the torrent.
+    pub(crate) async fn tell_engine(&self, input: Input) {
         let _ = self
             .shared
             .state
             .subscribe()
             .wait_for(|state| matches!(state, TorrentState::Active(_)) || state.is_over())
             .await;
-        let _ = self.shard.send(ToShard::Input(Input::Select(self.shared.key, vec![want]))).await;
+        let _ = self.shard.send(ToShard::Input(input)).await;
     }
 
     /// Leaves the swarm, saves what is known, and returns the totals. A second call returns the
@@ -170,7 +224,7 @@ impl Drop for EndsInPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.session.bugs.caught(Place::Other);
-            self.0.shared.fail(AddError::Bug("its opening"));
+            self.0.shared.fail(TorrentError::Bug("its opening"));
         }
     }
 }
@@ -190,6 +244,7 @@ mod tests {
             dirs: Dirs::default(),
             state_dir: StateDir::new(None),
             clock,
+            changes: Changes::default(),
         };
         let context = TorrentContext {
             key: TorrentKey(0),

@@ -6,15 +6,16 @@
 //! torrent that has left meanwhile does not come back.
 
 use crate::client::inner::{Inner, Known, SessionContext};
-use crate::client::options::{AddOptions, Select};
+use crate::client::options::{AddOptions, OwnStorage, Select};
 use crate::client::state::{StateDir, stem};
 use crate::mail::disk_order::{Attached, DiskOrder};
-use crate::mail::events::{AddError, TorrentEvent, TorrentState};
+use crate::mail::events::{TorrentError, TorrentEvent, TorrentState};
 use crate::mail::owner::{Claim, Lock};
 use crate::mail::to_control::ToControl;
 use crate::mail::to_shard::{NewMagnet, NewTorrent, ToShard};
-use bt_engine::{MagnetSpec, Priority, Selection, TorrentSpec};
+use bt_engine::{MagnetSpec, TorrentSpec};
 use bt_metainfo::{Magnet, Metainfo, PieceDigests};
+use bt_model::{Priority, TorrentSettings};
 use bt_piece_store::{
     Directory, DiskStorage, Layout, LayoutFile, OpenError, Storage, Trust, Worker, locate,
     open_torrent,
@@ -22,6 +23,7 @@ use bt_piece_store::{
 use bt_types::{Bitfield, InfoHash};
 use bytes::Bytes;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,12 +32,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 const PEERS_MAX: usize = 100;
 
 /// Where a torrent's data is, or will be, and which pieces are wanted.
-pub(crate) struct PreparedTorrent {
+struct PreparedTorrent {
     info_hash: InfoHash,
-    pub(crate) layout: Arc<Layout>,
+    layout: Arc<Layout>,
     wanted: Bitfield,
+    /// The priority of each file.
+    priorities: Vec<Priority>,
     digests: Arc<PieceDigests>,
-    dir: Arc<Directory>,
+    /// The directory of the torrent's top; `None` for a storage of the program's own.
+    dir: Option<Arc<Directory>>,
     trackers: Vec<Vec<String>>,
     metadata: Bytes,
     private: bool,
@@ -46,42 +51,57 @@ pub(crate) struct PreparedTorrent {
 
 impl PreparedTorrent {
     /// Finds the place of the data, and takes the torrent's lock there.
-    pub(crate) fn prepare(
+    fn prepare(
         metainfo: &Metainfo,
         options: &AddOptions,
+        settings: &TorrentSettings,
         session: &SessionContext,
-    ) -> Result<PreparedTorrent, AddError> {
+    ) -> Result<PreparedTorrent, TorrentError> {
         let digests = metainfo
             .info
             .require_digests()
-            .map_err(|error| AddError::Unsupported(error.to_string()))?;
+            .map_err(|error| TorrentError::Unsupported(error.to_string()))?;
         let info_hash = metainfo
             .info_hashes
             .v1
-            .ok_or_else(|| AddError::Unsupported("the torrent has no info-hash".into()))?;
-        let dir_error = |error: std::io::Error| AddError::store(&options.dir, &error);
-        let (root, mut layout) = locate(&options.dir, &metainfo.info).map_err(dir_error)?;
+            .ok_or_else(|| TorrentError::Unsupported("the torrent has no info-hash".into()))?;
+        let dir_error = |error: std::io::Error| TorrentError::store(&options.dir, &error);
+        let (root, mut layout) = match &options.storage {
+            None => locate(&options.dir, &metainfo.info).map_err(dir_error)?,
+            Some(_) => (options.dir.clone(), Layout::new(&metainfo.info)),
+        };
+        for (number, path) in &options.names {
+            let named = layout.rename(*number, path);
+            named.map_err(|error| TorrentError::Name(error.to_string()))?;
+        }
         let selected = match &options.select {
             Select::All => None,
             Select::Files(files) => Some(files.clone()),
-            Select::By(choose) => choose(metainfo).map_err(AddError::Selection)?,
+            Select::By(choose) => choose(metainfo).map_err(TorrentError::Selection)?,
         };
-        if let Some(files) = selected {
-            layout.select(&files);
+        let priorities = match selected {
+            Some(files) => priorities(settings, &layout, &files),
+            None => settings.files.clone(),
+        };
+        let is_wanted =
+            |index: &usize| priorities.get(*index).copied().unwrap_or_default() > Priority::Skip;
+        layout.select(&(0..layout.files().len()).filter(is_wanted).collect());
+        let (mut dir, mut lock) = (None, Lock::none());
+        let mut state_dir = StateDir::new(None);
+        if options.storage.is_none() {
+            dir = Some(session.dirs.hold(&root)?);
+            let held = session.state_dir.lock(info_hash, &root).map_err(dir_error)?;
+            lock = held.ok_or_else(|| TorrentError::Locked { dir: root.clone() })?;
+            if options.no_resume {
+                session.state_dir.remove_journal(&stem(info_hash, &root)).map_err(dir_error)?;
+            } else {
+                state_dir = session.state_dir.clone();
+            }
         }
-        let dir = session.dirs.hold(&root)?;
-        let state_dir = session.state_dir.clone();
-        let lock = state_dir.lock(info_hash, &root).map_err(dir_error)?;
-        let lock = lock.ok_or_else(|| AddError::Locked { dir: root.clone() })?;
-        let state_dir = if options.no_resume {
-            state_dir.remove_journal(&stem(info_hash, &root)).map_err(dir_error)?;
-            StateDir::new(None)
-        } else {
-            state_dir
-        };
         Ok(PreparedTorrent {
             info_hash,
             wanted: layout.wanted(),
+            priorities,
             layout: Arc::new(layout),
             digests,
             dir,
@@ -96,41 +116,85 @@ impl PreparedTorrent {
 }
 
 impl Inner {
-    /// Notes that the torrent's metadata is known, and takes over its lock.
-    pub(crate) fn take_prepared(
+    /// Notes what is known of the torrent now, and takes over its lock. `before` are the settings
+    /// with which it was prepared.
+    fn take_prepared(
         &self,
         prepared: &PreparedTorrent,
-        of_magnet: Option<Arc<Metainfo>>,
+        metainfo: Arc<Metainfo>,
+        options: &AddOptions,
+        before: &TorrentSettings,
     ) {
-        let bytes_wanted = bytes(&prepared.layout, &prepared.wanted);
-        let _ =
-            self.known.set(Known { layout: Arc::clone(&prepared.layout), bytes_wanted, of_magnet });
+        self.know(Known {
+            layout: Arc::clone(&prepared.layout),
+            bytes_wanted: bytes(&prepared.layout, &prepared.wanted),
+            metainfo,
+            root: prepared.root.clone(),
+            dir: options.dir.clone(),
+            no_resume: options.no_resume,
+            storage: options.storage.clone(),
+            names: options.names.clone(),
+        });
+        // Not if the user has chosen other files meanwhile.
+        self.shared.change(|settings| {
+            if settings.files == before.files {
+                settings.files.clone_from(&prepared.priorities);
+            }
+        });
         let lock = prepared.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
         *self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner) = lock;
     }
+}
+
+/// How far a torrent is when it is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    /// No other thread knows of it.
+    New,
+    /// It is in its swarm as a magnet link.
+    Magnet,
+    /// Its shard has it, and no engine: it is opened again.
+    Again,
 }
 
 /// A task that opens a torrent.
 pub(crate) struct OpenTask {
     pub(crate) inner: Arc<Inner>,
     pub(crate) options: AddOptions,
+    pub(crate) trust: Trust,
+    pub(crate) stage: Stage,
 }
 
 impl OpenTask {
-    /// Checks the data and joins the swarm. With `of_magnet` the torrent is in the swarm already.
-    pub(crate) fn open(self, prepared: PreparedTorrent, of_magnet: bool) {
-        let inner = Arc::clone(&self.inner);
-        if let Err(error) = self.try_open(prepared, of_magnet) {
-            fail(&inner, error, of_magnet);
+    /// Finds the data, checks it, and joins the swarm.
+    pub(crate) fn open(self, metainfo: Arc<Metainfo>) {
+        let (inner, stage) = (Arc::clone(&self.inner), self.stage);
+        if let Err(error) = self.try_open(metainfo) {
+            fail(&inner, error, stage);
         }
     }
 
-    fn try_open(self, prepared: PreparedTorrent, of_magnet: bool) -> Result<(), AddError> {
-        let OpenTask { inner, options } = self;
+    /// Finds the data, checks it, and joins the swarm; an error is the caller's to report.
+    pub(crate) fn try_open(self, metainfo: Arc<Metainfo>) -> Result<(), TorrentError> {
+        let inner = Arc::clone(&self.inner);
+        let before = inner.shared.settings();
+        let prepared = PreparedTorrent::prepare(&metainfo, &self.options, &before, &inner.session)?;
+        inner.take_prepared(&prepared, metainfo, &self.options, &before);
+        if self.stage == Stage::Magnet {
+            inner.shared.news.tell(TorrentEvent::Metadata);
+        }
+        self.join(prepared).inspect_err(|_| {
+            inner.shared.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        })
+    }
+
+    fn join(self, prepared: PreparedTorrent) -> Result<(), TorrentError> {
+        let OpenTask { inner, options, trust, stage } = self;
         let PreparedTorrent {
             info_hash,
             layout,
             wanted,
+            priorities,
             digests,
             dir,
             trackers,
@@ -143,12 +207,14 @@ impl OpenTask {
         let journal = state_dir
             .journal(&inner.session.dirs, info_hash, &root, layout.geometry())
             .map_err(OpenError::from)?;
-        let trust = if options.trust_data { Trust::Data } else { Trust::Journal };
-        let storage: Arc<dyn Storage> = Arc::new(
-            DiskStorage::below(Arc::clone(&dir))
-                .over_links()
-                .sharing(inner.session.dirs.open_files()),
-        );
+        let open_files = inner.session.dirs.open_files();
+        let storage: Arc<dyn Storage> = match (options.storage, &dir) {
+            (Some(OwnStorage(own)), _) => own,
+            (None, Some(dir)) => {
+                Arc::new(DiskStorage::below(Arc::clone(dir)).over_links().sharing(open_files))
+            }
+            (None, None) => return Err(TorrentError::Stopping),
+        };
         let mut claim = Claim::default();
         let opened = open_torrent(
             &layout,
@@ -158,8 +224,10 @@ impl OpenTask {
             trust,
             &inner.progress,
             &mut |how| {
-                let top = layout.top().unwrap_or(Path::new(""));
-                claim = Claim::take(&dir, top, layout.is_one_file(), how)?;
+                if let Some(dir) = &dir {
+                    let top = layout.top().unwrap_or(Path::new(""));
+                    claim = Claim::take(dir, top, layout.is_one_file(), how)?;
+                }
                 Ok(())
             },
         )?;
@@ -167,6 +235,7 @@ impl OpenTask {
         let there = wanted.common(&opened.have, &geometry);
         let bytes_there = there.map(|piece| u64::from(geometry.piece_len(piece))).sum();
         inner.bytes_there.store(bytes_there, Relaxed);
+        inner.bytes_have.store(bytes(&layout, &opened.have), Relaxed);
         if opened.was_deleted {
             inner.shared.news.tell(TorrentEvent::Deleted);
         }
@@ -179,12 +248,13 @@ impl OpenTask {
             storage: storage_too,
             shard: inner.shard.clone(),
             claim,
+            dir,
         };
         inner
             .session
             .disks
             .submit([(inner.shared.key, DiskOrder::Attach(Box::new(attached)))].into_iter());
-        if !of_magnet {
+        if stage == Stage::New {
             inner.register()?;
         }
         let spec = TorrentSpec {
@@ -192,8 +262,8 @@ impl OpenTask {
             geometry,
             have: opened.have,
             trackers,
-            settings: inner.shared.settings(),
-            wants: wants(&layout),
+            settings: TorrentSettings { files: priorities.clone(), ..inner.shared.settings() },
+            files: files_of(&layout),
             metadata,
             private,
         };
@@ -203,12 +273,18 @@ impl OpenTask {
             layout,
             storage,
             peers: options.peers,
-            of_magnet,
+            is_known: stage != Stage::New,
         };
         inner
             .shard
             .blocking_send(ToShard::Add(inner.shared.key, Box::new(new)))
-            .map_err(|_| AddError::Stopping)
+            .map_err(|_| TorrentError::Stopping)?;
+        // The user may have chosen other files while the data was checked.
+        let chosen = inner.shared.settings().files;
+        if chosen != priorities {
+            inner.select(chosen);
+        }
+        Ok(())
     }
 
     /// Joins the swarm of a magnet link.
@@ -236,12 +312,12 @@ impl OpenTask {
             inner
                 .shard
                 .blocking_send(ToShard::AddMagnet(inner.shared.key, Box::new(new)))
-                .map_err(|_| AddError::Stopping)?;
+                .map_err(|_| TorrentError::Stopping)?;
             inner
                 .session
                 .control
                 .blocking_send(ToControl::Peers(inner.shared.key, named))
-                .map_err(|_| AddError::Stopping)
+                .map_err(|_| TorrentError::Stopping)
         };
         if let Err(error) = begin() {
             inner.shared.state.send_replace(TorrentState::Failed(error));
@@ -280,7 +356,7 @@ impl MagnetContinuation {
         };
         let metainfo = match known() {
             Ok(metainfo) => metainfo,
-            Err(error) => return fail(&inner, error, true),
+            Err(error) => return fail(&inner, error, Stage::Magnet),
         };
         if metainfo.private {
             let _ = inner.session.control.blocking_send(ToControl::Hide(inner.shared.key));
@@ -288,58 +364,58 @@ impl MagnetContinuation {
         if opener.options.metadata_only {
             let layout = Arc::new(Layout::new(&metainfo.info));
             let bytes_wanted = metainfo.info.geometry.total();
-            let _ = inner.known.set(Known { layout, bytes_wanted, of_magnet: Some(metainfo) });
+            let (dir, no_resume) = (opener.options.dir, opener.options.no_resume);
+            let (root, storage) = (dir.clone(), opener.options.storage);
+            let names = opener.options.names;
+            let known =
+                Known { layout, bytes_wanted, metainfo, root, dir, no_resume, storage, names };
+            inner.know(known);
             inner.shared.news.tell(TorrentEvent::Metadata);
             inner.shared.state.send_replace(TorrentState::Known);
             return;
         }
-        match PreparedTorrent::prepare(&metainfo, &opener.options, &inner.session) {
-            Ok(prepared) => {
-                inner.take_prepared(&prepared, Some(metainfo));
-                inner.shared.news.tell(TorrentEvent::Metadata);
-                opener.open(prepared, true);
-            }
-            Err(error) => fail(&inner, error, true),
-        }
+        opener.open(metainfo);
     }
 }
 
 impl Inner {
     /// Lets in connections for the torrent from now on.
-    fn register(&self) -> Result<(), AddError> {
+    fn register(&self) -> Result<(), TorrentError> {
         let register =
             ToControl::Register(self.shared.info_hash, self.shared.key, self.shard.clone());
-        self.session.control.blocking_send(register).map_err(|_| AddError::Stopping)
+        self.session.control.blocking_send(register).map_err(|_| TorrentError::Stopping)
     }
 }
 
-/// Reports that the torrent could not be opened. A magnet link's torrent is in its swarm already,
-/// and leaves it.
-fn fail(inner: &Inner, error: AddError, of_magnet: bool) {
-    if of_magnet {
-        let _ = inner.shard.blocking_send(ToShard::Fail(inner.shared.key, error));
-    } else {
-        inner.shared.state.send_replace(TorrentState::Failed(error));
+/// Reports that the torrent could not be opened. A torrent that its shard knows leaves it.
+fn fail(inner: &Inner, error: TorrentError, stage: Stage) {
+    match stage {
+        Stage::New => {
+            inner.shared.state.send_replace(TorrentState::Failed(error));
+        }
+        Stage::Magnet | Stage::Again => {
+            let _ = inner.shard.blocking_send(ToShard::Fail(inner.shared.key, error));
+        }
     }
 }
 
 /// Parses the torrent of a link, if the metadata has the info-hashes that the link names.
-fn metainfo_of(magnet: &Magnet, metadata: &[u8]) -> Result<Metainfo, AddError> {
+fn metainfo_of(magnet: &Magnet, metadata: &[u8]) -> Result<Metainfo, TorrentError> {
     let trackers = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
     let metainfo = Metainfo::from_info(metadata, trackers, magnet.web_seeds.clone())
-        .map_err(|error| AddError::Metadata { code: error.code(), why: error.to_string() })?;
+        .map_err(|error| TorrentError::Metadata { code: error.code(), why: error.to_string() })?;
     let (named, found) = (&magnet.info_hashes, &metainfo.info_hashes);
     if named.v1.is_some_and(|v1| found.v1 != Some(v1))
         || named.v2.is_some_and(|v2| found.v2 != Some(v2))
     {
         let why = "its info-hashes are not those of the link".into();
-        return Err(AddError::Metadata { code: "wrong_info_hash", why });
+        return Err(TorrentError::Metadata { code: "wrong_info_hash", why });
     }
     Ok(metainfo)
 }
 
 /// Returns the files that a link selects (BEP 53).
-fn selected(magnet: &Magnet, metainfo: &Metainfo) -> Result<BTreeSet<usize>, AddError> {
+fn selected(magnet: &Magnet, metainfo: &Metainfo) -> Result<BTreeSet<usize>, TorrentError> {
     let is_named = |index: &usize| {
         u32::try_from(*index)
             .is_ok_and(|index| magnet.files.iter().any(|range| range.contains(&index)))
@@ -354,22 +430,48 @@ fn selected(magnet: &Magnet, metainfo: &Metainfo) -> Result<BTreeSet<usize>, Add
     let files: BTreeSet<usize> = stored.filter(is_named).collect();
     if files.is_empty() {
         let why = "the link selects no file that the torrent has".into();
-        return Err(AddError::Metadata { code: "invalid_file_selection", why });
+        return Err(TorrentError::Metadata { code: "invalid_file_selection", why });
     }
     Ok(files)
 }
 
-/// Returns the wanted pieces of the selected files.
-fn wants(layout: &Layout) -> Vec<Selection> {
-    let is_wanted = |file: &&LayoutFile| file.is_wanted;
-    if layout.files().iter().all(|file| is_wanted(&file)) {
-        return Vec::new();
+/// Returns the pieces of each file, for the engine; nothing for a torrent of one file. Padding
+/// counts with the files before and behind it: of its own it has only the pieces that hold nothing
+/// else.
+fn files_of(layout: &Layout) -> Vec<Range<u32>> {
+    let length = u64::from(layout.geometry().piece_length());
+    let inner = |file: &LayoutFile| {
+        let (first, end) = (file.offset.div_ceil(length), (file.offset + file.length) / length);
+        let number = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        number(first)..number(end.max(first))
+    };
+    let pieces = |file: &LayoutFile| {
+        if file.is_stored { layout.numbers_of(file) } else { inner(file) }
+    };
+    match layout.files() {
+        [_] => Vec::new(),
+        files => files.iter().map(pieces).collect(),
     }
-    let all = Selection::Priority(0..layout.geometry().piece_count(), Priority::Skip);
-    let files = layout.files().iter().filter(is_wanted);
-    std::iter::once(all)
-        .chain(files.map(|file| Selection::Priority(layout.numbers_of(file), Priority::Normal)))
-        .collect()
+}
+
+/// Returns the priorities of files when only these are wanted. A file that is wanted keeps its
+/// priority.
+fn priorities(
+    settings: &TorrentSettings,
+    layout: &Layout,
+    wanted: &BTreeSet<usize>,
+) -> Vec<Priority> {
+    let mut chosen = TorrentSettings::default();
+    let stored = layout.files().iter().enumerate().filter(|(_, file)| file.is_stored);
+    for (index, _) in stored {
+        let priority = match (wanted.contains(&index), settings.file(index)) {
+            (false, _) => Priority::Skip,
+            (true, Priority::Skip) => Priority::Normal,
+            (true, priority) => priority,
+        };
+        chosen.set_file(index, priority);
+    }
+    chosen.files
 }
 
 fn bytes(layout: &Layout, pieces: &Bitfield) -> u64 {

@@ -2,11 +2,12 @@
 //!
 //! Decides: the defaults.
 //! Must not know: how a torrent is opened.
-//! Invariant: values only, and one function that the caller gives.
+//! Invariant: values only, one function and one storage that the caller gives.
 
 use bt_metainfo::Metainfo;
 use bt_model::TorrentSettings;
-use std::collections::BTreeSet;
+use bt_piece_store::Storage;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,8 +28,24 @@ pub struct AddOptions {
     pub select: Select,
     /// Of a magnet link, fetch only the metadata.
     pub metadata_only: bool,
-    /// Whether it runs, its rate limits, and the order of its pieces.
+    /// What the user wants of it: whether it runs, its limits, its files, its trackers.
     pub settings: TorrentSettings,
+    /// Files with another path below `dir` than the torrent says, by their number in its list.
+    /// [`crate::TorrentHandle::names`] has those that were renamed.
+    pub names: BTreeMap<usize, PathBuf>,
+    /// Where its files are, in place of `dir`: a storage of the program's own. What it holds is
+    /// hashed at the start, and nothing is saved for later runs.
+    pub storage: Option<OwnStorage>,
+}
+
+/// A storage of the program's own.
+#[derive(Clone)]
+pub struct OwnStorage(pub Arc<dyn Storage>);
+
+impl std::fmt::Debug for OwnStorage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OwnStorage(..)")
+    }
 }
 
 /// Which files of a torrent are wanted.
@@ -67,6 +84,8 @@ impl AddOptions {
             select: Select::All,
             metadata_only: false,
             settings: TorrentSettings::default(),
+            names: BTreeMap::new(),
+            storage: None,
         }
     }
 }

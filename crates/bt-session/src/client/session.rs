@@ -12,8 +12,9 @@ use crate::client::options::AddOptions;
 use crate::client::state::StateDir;
 use crate::client::torrent::TorrentHandle;
 use crate::mail::admission::{self, SharedDesk};
+use crate::mail::changes::{Changes, Subscription};
 use crate::mail::clock::Clock;
-use crate::mail::events::{AddError, StartError};
+use crate::mail::events::{StartError, TorrentError};
 use crate::mail::panics::{Bugs, Panics};
 use crate::mail::to_control::{self, ToControl};
 use crate::mail::to_shard::{self, ToShard};
@@ -210,6 +211,7 @@ impl Session {
                 dirs: Dirs::default(),
                 state_dir,
                 clock,
+                changes: Changes::default(),
             }),
             shards,
             threads,
@@ -253,8 +255,29 @@ impl Session {
         torrents.by_hash.get(&hash).map(|(torrent, _)| torrent.clone())
     }
 
-    /// Adds a torrent: its data is checked, then it joins its swarm.
-    pub fn add(&self, metainfo: &Metainfo, options: AddOptions) -> Result<TorrentHandle, AddError> {
+    /// Returns the limits of all torrents together.
+    pub fn limits(&self) -> Budget {
+        admission::lock(&self.desk).limits()
+    }
+
+    /// Changes the limits of all torrents together.
+    pub fn set_limits(&self, limits: Budget) {
+        admission::lock(&self.desk).set_limits(limits);
+        self.lease(&mut self.torrents.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Subscribes to changes of its torrents from now on.
+    pub fn subscribe(&self) -> Subscription {
+        self.context.changes.subscribe()
+    }
+
+    /// Adds a torrent: its data is found and checked on another thread, then it joins its swarm.
+    /// The place of a torrent that failed is taken by one that is added anew.
+    pub fn add(
+        &self,
+        metainfo: &Metainfo,
+        options: AddOptions,
+    ) -> Result<TorrentHandle, TorrentError> {
         let added = self.place(metainfo.info_hashes.swarm(), |context| {
             TorrentHandle::begin(context, metainfo, options)
         })?;
@@ -271,7 +294,7 @@ impl Session {
         &self,
         magnet: &Magnet,
         options: AddOptions,
-    ) -> Result<TorrentHandle, AddError> {
+    ) -> Result<TorrentHandle, TorrentError> {
         self.place(magnet.info_hashes.v1, |context| TorrentHandle::follow(context, magnet, options))
     }
 
@@ -279,19 +302,27 @@ impl Session {
     fn place(
         &self,
         swarm: Option<InfoHash>,
-        begin: impl FnOnce(TorrentContext) -> Result<TorrentHandle, AddError>,
-    ) -> Result<TorrentHandle, AddError> {
+        begin: impl FnOnce(TorrentContext) -> Result<TorrentHandle, TorrentError>,
+    ) -> Result<TorrentHandle, TorrentError> {
         let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
-        if swarm.is_some_and(|swarm| torrents.by_hash.contains_key(&swarm)) {
-            return Err(AddError::Duplicate);
+        if let Some(swarm) = swarm
+            && let Some((held, _)) = torrents.by_hash.get(&swarm)
+        {
+            if !held.has_failed() {
+                return Err(TorrentError::Duplicate);
+            }
+            if let Some((_, place)) = torrents.by_hash.remove(&swarm) {
+                admission::lock(&self.desk).unplace(place);
+            }
         }
         let key = TorrentKey(self.next_key.fetch_add(1, Relaxed));
         let place = admission::lock(&self.desk).place();
-        let (shard, watched) = self.shards.get(place).cloned().ok_or(AddError::Stopping)?;
+        let (shard, watched) = self.shards.get(place).cloned().ok_or(TorrentError::Stopping)?;
         let context = TorrentContext { key, shard, watched, session: Arc::clone(&self.context) };
         let begun = begin(context);
         match &begun {
             Ok(torrent) => {
+                self.context.changes.note(torrent.info_hash());
                 torrents.by_hash.insert(torrent.info_hash(), (torrent.clone(), place));
             }
             Err(_) => admission::lock(&self.desk).unplace(place),
@@ -311,7 +342,15 @@ impl Session {
         {
             admission::lock(&self.desk).unplace(place);
         }
+        self.context.changes.note(torrent.info_hash());
         self.lease(&mut torrents);
+    }
+
+    /// Stops a torrent, deletes its data and forgets what was saved of it. Files behind a link to a
+    /// directory stay, as they may be shared.
+    pub async fn remove_with_data(&self, torrent: &TorrentHandle) -> Result<(), TorrentError> {
+        self.remove(torrent).await;
+        torrent.delete_data().await
     }
 
     /// Stops every torrent, announces `stopped` to trackers, and ends all threads. Takes at most

@@ -58,6 +58,35 @@ impl StateDir {
         .living_in(&dir))
     }
 
+    /// Carries what is remembered of a torrent from one directory to another. Fails if another
+    /// session or process works on the torrent there.
+    pub(crate) fn carry(&self, hash: InfoHash, from: &Path, to: &Path) -> io::Result<()> {
+        let Some(dir) = &self.0 else { return Ok(()) };
+        let (old, new) = (stem(hash, from), stem(hash, to));
+        if old == new {
+            return Ok(());
+        }
+        if self.lock(hash, to)?.is_none() {
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "another bt works on this torrent there",
+            ));
+        }
+        let journal = |stem: &str| dir.join(format!("{stem}{JOURNAL}"));
+        match std::fs::rename(journal(&old), journal(&new)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets a torrent in a directory, if no other session or process works on it there.
+    pub(crate) fn forget(&self, hash: InfoHash, root: &Path) -> io::Result<()> {
+        match self.lock(hash, root)? {
+            Some(_lock) => self.remove_journal(&stem(hash, root)),
+            None => Ok(()),
+        }
+    }
+
     /// Forgets a torrent whose lock is held.
     pub(crate) fn remove_journal(&self, stem: &str) -> io::Result<()> {
         let Some(dir) = &self.0 else { return Ok(()) };

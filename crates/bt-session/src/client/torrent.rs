@@ -5,19 +5,41 @@
 //! Invariant: clones of a handle are the same torrent.
 
 use crate::client::inner::{Inner, TorrentContext};
-use crate::client::opening::{OpenTask, PreparedTorrent};
-use crate::client::options::AddOptions;
-use crate::mail::events::{AddError, Summary, TorrentEvent, TorrentState};
-use crate::mail::to_shard::ToShard;
-use bt_engine::{MagnetStatus, Priority, Selection, TorrentStatus};
+use crate::client::opening::{OpenTask, Stage};
+use crate::client::options::{AddOptions, OwnStorage};
+use crate::client::reader::Reader;
+use crate::client::restart::Act;
+use crate::mail::events::{Summary, TorrentError, TorrentEvent, TorrentState};
+use crate::mail::to_shard::{ToShard, View};
+use bt_engine::Input;
 use bt_metainfo::{Magnet, Metainfo};
-use bt_model::TorrentSettings;
-use bt_types::InfoHash;
+use bt_model::{MagnetView, PeerView, Priority, TorrentSettings, TorrentView, TrackerView};
+use bt_piece_store::{LayoutFile, Trust, delete_data};
+use bt_types::{Bitfield, InfoHash, Source};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
+
+/// A file of a torrent at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct FileView {
+    /// Its number in the torrent's list, which [`TorrentSettings::files`] counts by.
+    pub number: usize,
+    /// Its path below the torrent's directory.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Bytes of it in verified pieces.
+    pub bytes_done: u64,
+    /// How much the user wants it.
+    pub priority: Priority,
+}
 
 /// A torrent that was added. Clones are the same torrent.
 #[derive(Clone, Debug)]
@@ -29,16 +51,20 @@ impl TorrentHandle {
         context: TorrentContext,
         metainfo: &Metainfo,
         options: AddOptions,
-    ) -> Result<TorrentHandle, AddError> {
+    ) -> Result<TorrentHandle, TorrentError> {
         let Some(info_hash) = metainfo.info_hashes.swarm() else {
-            return Err(AddError::Unsupported("the torrent has no info-hash".into()));
+            return Err(TorrentError::Unsupported("the torrent has no info-hash".into()));
         };
-        let prepared = PreparedTorrent::prepare(metainfo, &options, &context.session)?;
-        let inner =
-            Arc::new(Inner::new(context, info_hash, TorrentState::Checking, options.settings));
-        inner.take_prepared(&prepared, None);
-        let opener = OpenTask { inner: Arc::clone(&inner), options };
-        inner.step(move || opener.open(prepared, false))?;
+        metainfo
+            .info
+            .require_digests()
+            .map_err(|error| TorrentError::Unsupported(error.to_string()))?;
+        let settings = options.settings.clone();
+        let inner = Arc::new(Inner::new(context, info_hash, TorrentState::Checking, settings));
+        let trust = if options.trust_data { Trust::Data } else { Trust::Journal };
+        let opener = OpenTask { inner: Arc::clone(&inner), options, trust, stage: Stage::New };
+        let metainfo = Arc::new(metainfo.clone());
+        inner.step(move || opener.open(metainfo))?;
         Ok(TorrentHandle(inner))
     }
 
@@ -47,14 +73,16 @@ impl TorrentHandle {
         context: TorrentContext,
         magnet: &Magnet,
         options: AddOptions,
-    ) -> Result<TorrentHandle, AddError> {
+    ) -> Result<TorrentHandle, TorrentError> {
         let Some(info_hash) = magnet.info_hashes.v1 else {
             let why = bt_metainfo::MetainfoError::V2Unsupported;
-            return Err(AddError::Unsupported(why.to_string()));
+            return Err(TorrentError::Unsupported(why.to_string()));
         };
-        let state = TorrentState::Finding(MagnetStatus::default());
-        let inner = Arc::new(Inner::new(context, info_hash, state, options.settings));
-        let opener = OpenTask { inner: Arc::clone(&inner), options };
+        let state = TorrentState::Finding(MagnetView::default());
+        let settings = options.settings.clone();
+        let inner = Arc::new(Inner::new(context, info_hash, state, settings));
+        let trust = if options.trust_data { Trust::Data } else { Trust::Journal };
+        let opener = OpenTask { inner: Arc::clone(&inner), options, trust, stage: Stage::Magnet };
         let magnet = magnet.clone();
         inner.step(move || opener.follow(magnet))?;
         Ok(TorrentHandle(inner))
@@ -63,6 +91,11 @@ impl TorrentHandle {
     /// Returns whether both are the same torrent, and not one that was added again.
     pub(crate) fn is(&self, other: &TorrentHandle) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Returns whether it could not be opened.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(*self.0.shared.state.borrow(), TorrentState::Failed(_))
     }
 
     /// Returns the info-hash that names its swarm.
@@ -86,15 +119,21 @@ impl TorrentHandle {
         (self.0.progress.done(), self.0.progress.total())
     }
 
-    /// Returns the torrent that a magnet link led to, once it is known.
+    /// Returns the torrent as its file, or the metadata of its magnet link, describes it, once its
+    /// data is being checked.
     pub fn metainfo(&self) -> Option<Arc<Metainfo>> {
-        self.0.known.get()?.of_magnet.clone()
+        Some(Arc::clone(&self.0.known()?.metainfo))
     }
 
-    /// Returns the bytes of the pieces that were wanted when it was added: all pieces, or those of
-    /// the selected files. 0 while the metadata of a magnet link is being fetched.
+    /// Returns the directory that contains its data, once that is being checked.
+    pub fn dir(&self) -> Option<PathBuf> {
+        Some(self.0.known()?.dir.clone())
+    }
+
+    /// Returns the bytes of the pieces that were wanted when it was opened: all pieces, or those of
+    /// the selected files. 0 until its data is being checked.
     pub fn bytes_wanted(&self) -> u64 {
-        self.0.known.get().map_or(0, |known| known.bytes_wanted)
+        self.0.known().map_or(0, |known| known.bytes_wanted)
     }
 
     /// Returns how many of these bytes were on disk and verified at the start; 0 until that is
@@ -104,7 +143,7 @@ impl TorrentHandle {
     }
 
     /// Waits until the metadata of a magnet link is known.
-    pub async fn wait_metadata(&self) -> Result<Arc<Metainfo>, AddError> {
+    pub async fn wait_metadata(&self) -> Result<Arc<Metainfo>, TorrentError> {
         let mut state = self.state();
         let found = state.wait_for(|state| {
             !matches!(state, TorrentState::Finding(_)) && self.metainfo().is_some()
@@ -112,31 +151,114 @@ impl TorrentHandle {
         });
         let over = match found.await.as_deref() {
             Ok(TorrentState::Failed(error)) => error.clone(),
-            _ => AddError::Stopping,
+            _ => TorrentError::Stopping,
         };
         self.metainfo().ok_or(over)
     }
 
     /// Waits until the data is checked and the torrent is in its swarm.
-    pub async fn wait_active(&self) -> Result<TorrentStatus, AddError> {
+    pub async fn wait_active(&self) -> Result<TorrentView, TorrentError> {
         self.wait_for(|_| true).await
     }
 
     /// Waits until every wanted piece is verified and written.
-    pub async fn wait_complete(&self) -> Result<TorrentStatus, AddError> {
-        self.wait_for(TorrentStatus::is_done).await
+    pub async fn wait_complete(&self) -> Result<TorrentView, TorrentError> {
+        self.wait_for(TorrentView::is_done).await
     }
 
     /// Returns the numbers of the pieces that hold a byte of the file with this number in the
     /// torrent's list.
     pub fn pieces_of(&self, file: usize) -> Option<Range<u32>> {
-        let layout = &self.0.known.get()?.layout;
+        let layout = &self.0.known()?.layout;
         layout.files().get(file).map(|file| layout.numbers_of(file))
     }
 
-    /// Sets the priority of these pieces.
-    pub async fn want(&self, pieces: Range<u32>, priority: Priority) {
-        self.0.want(Selection::Priority(pieces, priority)).await;
+    /// Returns the files, and how much of each is there; empty until its data is being checked.
+    pub async fn files(&self) -> Vec<FileView> {
+        let Some(known) = self.0.known() else { return Vec::new() };
+        let settings = self.settings();
+        let layout = &known.layout;
+        let have = self.0.ask(View::Pieces).await;
+        let have = have.unwrap_or_else(|| Bitfield::empty(layout.geometry().piece_count()));
+        let view = |(number, file): (usize, &LayoutFile)| FileView {
+            number,
+            path: file.path.clone(),
+            length: file.length,
+            bytes_done: layout.bytes_of(file, &have),
+            priority: settings.file(number),
+        };
+        layout.files().iter().enumerate().filter(|(_, file)| file.is_stored).map(view).collect()
+    }
+
+    /// Returns what is known of it at this moment; `None` while it is not active.
+    pub async fn view(&self) -> Option<TorrentView> {
+        self.0.ask(View::Torrent).await.map(|view| *view)
+    }
+
+    /// Returns a reader of the file with this number in the torrent's list. Its pieces are fetched
+    /// before all others, from the place on that is read; a file that is skipped is not fetched.
+    /// `None` if there is no such file, or before its data is being checked.
+    pub fn reader(&self, file: usize) -> Option<Reader> {
+        Reader::new(Arc::clone(&self.0), file)
+    }
+
+    /// Returns the connected peers.
+    pub async fn peers(&self) -> Vec<PeerView> {
+        self.0.ask(View::Peers).await.unwrap_or_default()
+    }
+
+    /// Returns the trackers, in the order in which they are asked.
+    pub async fn trackers(&self) -> Vec<TrackerView> {
+        self.0.ask(View::Trackers).await.unwrap_or_default()
+    }
+
+    /// Returns the pieces that are verified and written; `None` until its data was checked, and
+    /// once it is stopped.
+    pub async fn pieces(&self) -> Option<Bitfield> {
+        self.0.ask(View::Pieces).await
+    }
+
+    /// Adds peers to connect to.
+    pub async fn add_peers(&self, peers: Vec<SocketAddr>) {
+        let found = Input::PeersFound(self.0.shared.key, Source::User, peers);
+        let _ = self.0.shard.send(ToShard::Input(found)).await;
+    }
+
+    /// Asks its trackers, the DHT and the local network for peers, as soon as they welcome it.
+    pub async fn reannounce(&self) {
+        let _ = self.0.shard.send(ToShard::Input(Input::Reannounce(self.0.shared.key))).await;
+    }
+
+    /// Hashes all its data again, and fetches again what is not right. Returns when that is known.
+    pub async fn check(&self) -> Result<TorrentView, TorrentError> {
+        self.0.restart(Act::Check).await?;
+        self.wait_active().await
+    }
+
+    /// Moves its data to another directory, and works on from there. On the same file system the
+    /// files are renamed. Else they are copied, synced and verified before the originals go. After
+    /// an error the torrent goes on from where its data was. A move that ended with the process
+    /// goes on when it is ordered again.
+    pub async fn move_to(&self, dir: impl Into<PathBuf>) -> Result<TorrentView, TorrentError> {
+        self.0.restart(Act::Move(dir.into())).await?;
+        self.wait_active().await
+    }
+
+    /// Gives the file with this number in the torrent's list another path, below the torrent's own
+    /// directory. [`TorrentHandle::names`] must be given to a later run
+    /// ([`AddOptions::names`]).
+    pub async fn rename_file(
+        &self,
+        file: usize,
+        path: impl Into<PathBuf>,
+    ) -> Result<TorrentView, TorrentError> {
+        self.0.restart(Act::Rename(file, path.into())).await?;
+        self.wait_active().await
+    }
+
+    /// Returns the files with another path than the torrent says, by their number in its list.
+    pub fn names(&self) -> BTreeMap<usize, PathBuf> {
+        self.0.known().map(|known| known.names.clone()).unwrap_or_default()
     }
 
     /// Returns what the user wants of it.
@@ -161,9 +283,11 @@ impl TorrentHandle {
         self.change(|wanted| wanted.running = true).await;
     }
 
-    /// Changes the settings in one step, and tells the shard to read them.
-    async fn change(&self, change: impl FnOnce(&mut TorrentSettings)) {
-        self.0.shared.change(change);
+    /// Changes the settings in one step.
+    pub async fn change(&self, change: impl FnOnce(&mut TorrentSettings)) {
+        if let Some(priorities) = self.0.shared.change(change) {
+            self.0.select(priorities);
+        }
         let _ = self.0.shard.send(ToShard::Set(self.0.shared.key)).await;
     }
 
@@ -171,13 +295,33 @@ impl TorrentHandle {
     /// it.
     pub async fn need_within(&self, pieces: Range<u32>, time: Option<Duration>) {
         let by = time.map(|time| self.0.session.clock.now() + time);
-        self.0.want(Selection::Deadline(pieces, by)).await;
+        self.0.tell_engine(Input::Deadline(self.0.shared.key, pieces, by)).await;
+    }
+
+    /// Deletes the data of a torrent that is stopped.
+    pub(crate) async fn delete_data(&self) -> Result<(), TorrentError> {
+        let Some(known) = self.0.known() else { return Ok(()) };
+        let inner = Arc::clone(&self.0);
+        let delete = move || {
+            let at = |error: std::io::Error| TorrentError::store(&known.root, &error);
+            if let Some(OwnStorage(own)) = &known.storage {
+                let files = known.layout.files().iter().filter(|file| file.is_stored);
+                return files
+                    .filter(|file| matches!(own.stat(&file.path), Ok(Some(_))))
+                    .try_for_each(|file| own.remove(&file.path).map_err(at));
+            }
+            delete_data(&known.layout, &known.root).map_err(at)?;
+            inner.session.state_dir.forget(inner.shared.info_hash, &known.root).map_err(at)
+        };
+        tokio::task::spawn_blocking(delete)
+            .await
+            .unwrap_or(Err(TorrentError::Bug("the deletion of its data")))
     }
 
     async fn wait_for(
         &self,
-        enough: impl Fn(&TorrentStatus) -> bool,
-    ) -> Result<TorrentStatus, AddError> {
+        enough: impl Fn(&TorrentView) -> bool,
+    ) -> Result<TorrentView, TorrentError> {
         let mut state = self.state();
         let found = state
             .wait_for(|state| match state {
@@ -189,7 +333,7 @@ impl TorrentHandle {
         match found.as_deref() {
             Ok(TorrentState::Active(status)) => Ok(status.clone()),
             Ok(TorrentState::Failed(error)) => Err(error.clone()),
-            _ => Err(AddError::Stopping),
+            _ => Err(TorrentError::Stopping),
         }
     }
 

@@ -7,9 +7,11 @@ use crate::mail::events::Unsaved;
 use crate::mail::owner::Claim;
 use crate::mail::to_shard::ToShard;
 use bt_engine::PeerKey;
-use bt_piece_store::{Layout, Order, Storage, Worker};
+use bt_model::Priority;
+use bt_piece_store::{Directory, Layout, Order, Storage, Worker};
 use bt_types::{Block, Piece};
 use bytes::Bytes;
+use std::io;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,6 +23,10 @@ pub(crate) enum DiskOrder {
     Work(Order),
     /// Read these blocks for a peer.
     Read { peer: PeerKey, blocks: Vec<Block>, method: SendMethod },
+    /// Read these blocks of verified pieces for the user.
+    Fetch { blocks: Vec<Block>, done: oneshot::Sender<io::Result<Vec<Bytes>>> },
+    /// Give the files these priorities. Answered with `Selected`, once that may count.
+    Select(Vec<Priority>),
     /// Write and sync complete pieces, then answer with `Settled`. The engine was replaced:
     /// incomplete blocks are overwritten when they are fetched again.
     Settle,
@@ -44,6 +50,8 @@ pub(crate) struct Attached {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) shard: mpsc::Sender<ToShard>,
     pub(crate) claim: Claim,
+    /// The directory of the torrent's top; `None` for a storage of the program's own.
+    pub(crate) dir: Option<Arc<Directory>>,
 }
 
 impl DiskOrder {

@@ -4,7 +4,7 @@
 //! Must not know: how they are shown.
 //! Invariant: values only.
 
-use bt_engine::{Event, MagnetStatus, SourceStat, TorrentStatus};
+use bt_engine::{Event, MagnetView, SourceStat, TorrentView};
 use bt_net::NetError;
 use bt_piece_store::{OpenError, fault_of};
 use std::io;
@@ -20,15 +20,15 @@ const NEWS_MAX: usize = 256;
 #[derive(Clone, PartialEq, Debug)]
 pub enum TorrentState {
     /// The metadata of its magnet link is being fetched.
-    Finding(MagnetStatus),
+    Finding(MagnetView),
     /// The data on disk is being checked.
     Checking,
     /// The torrent is in its swarm.
-    Active(TorrentStatus),
+    Active(TorrentView),
     /// The metadata is known, and the user wanted no more.
     Known,
     /// The torrent could not be started.
-    Failed(AddError),
+    Failed(TorrentError),
     /// The torrent was removed.
     Stopped,
 }
@@ -80,7 +80,7 @@ impl News {
 
 /// Why a torrent could not be started.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum AddError {
+pub enum TorrentError {
     /// The torrent is v2 only.
     #[error("{0}")]
     Unsupported(String),
@@ -137,6 +137,12 @@ pub enum AddError {
     /// A bug of ours, a panic, ended the torrent.
     #[error("this is a bug of bt: {0} panicked; please report what was logged")]
     Bug(&'static str),
+    /// A file of it cannot have that name.
+    #[error("{0}")]
+    Name(String),
+    /// The torrent's data is not known yet, or is being checked.
+    #[error("the torrent is being checked, or its metadata is missing; wait until it is active")]
+    NotReady,
     /// This session has the torrent already.
     #[error("this torrent was added already; name it once")]
     Duplicate,
@@ -145,23 +151,26 @@ pub enum AddError {
     Stopping,
 }
 
-impl AddError {
+impl TorrentError {
     /// Makes the error of a disk that failed at this path.
-    pub(crate) fn store(path: &Path, error: &io::Error) -> AddError {
-        AddError::Store { fault: fault_of(error), detail: format!("{}: {error}", path.display()) }
+    pub(crate) fn store(path: &Path, error: &io::Error) -> TorrentError {
+        TorrentError::Store {
+            fault: fault_of(error),
+            detail: format!("{}: {error}", path.display()),
+        }
     }
 }
 
-impl From<OpenError> for AddError {
-    fn from(error: OpenError) -> AddError {
+impl From<OpenError> for TorrentError {
+    fn from(error: OpenError) -> TorrentError {
         match error {
-            OpenError::Foreign { path } => AddError::Foreign { path },
-            OpenError::Gone { path } => AddError::Gone { path },
-            OpenError::Owned { path, is_written } => AddError::Owned { path, is_written },
+            OpenError::Foreign { path } => TorrentError::Foreign { path },
+            OpenError::Gone { path } => TorrentError::Gone { path },
+            OpenError::Owned { path, is_written } => TorrentError::Owned { path, is_written },
             OpenError::Store(error) => {
-                AddError::Store { fault: error.fault(), detail: error.to_string() }
+                TorrentError::Store { fault: error.fault(), detail: error.to_string() }
             }
-            OpenError::Cancelled => AddError::Stopping,
+            OpenError::Cancelled => TorrentError::Stopping,
         }
     }
 }
@@ -193,7 +202,7 @@ pub struct Summary {
     /// Bytes of the wanted pieces that were on disk and verified before the start.
     pub bytes_there: u64,
     /// The last status; `None` if the torrent never became active.
-    pub status: Option<TorrentStatus>,
+    pub status: Option<TorrentView>,
     /// The bytes exchanged with each peer.
     pub sources: Vec<SourceStat>,
     /// Why not everything was written and synced at the end: some reported pieces may not survive a

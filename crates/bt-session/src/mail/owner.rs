@@ -83,6 +83,28 @@ impl Claim {
         }
     }
 
+    /// Takes the lock for writing again, as the torrent wants more files. Fails while another
+    /// torrent reads them.
+    pub(crate) fn own(
+        &mut self,
+        dir: &Directory,
+        top: &Path,
+        is_file: bool,
+    ) -> Result<(), OpenError> {
+        match &self.0 {
+            None => *self = Claim::take(dir, top, is_file, Use::Write)?,
+            Some(held) => {
+                let taken = flock(held, FlockOperation::NonBlockingLockExclusive);
+                if taken == Err(Errno::WOULDBLOCK) {
+                    // The failed change may have let the shared lock go.
+                    let _ = flock(held, FlockOperation::NonBlockingLockShared);
+                    return Err(OpenError::Owned { path: top.to_owned(), is_written: false });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Shares the lock, as the torrent writes no more.
     pub(crate) fn share(&self) {
         if let Some(held) = &self.0 {

@@ -4,13 +4,14 @@
 //! Invariant: what is sent can be dropped unread: an answer that is awaited then comes as an error.
 
 use crate::mail::admission::AdmissionGuard;
-use crate::mail::events::AddError;
+use crate::mail::events::TorrentError;
 use crate::mail::splice_pipe::SplicePipe;
 use crate::mail::torrent::SharedTorrent;
-use bt_engine::{Input, MagnetSpec, PeerKey, SourceStat, TorrentKey, TorrentSpec, TorrentStatus};
+use bt_engine::{Input, MagnetSpec, PeerKey, SourceStat, TorrentKey, TorrentSpec, TorrentView};
+use bt_model::{PeerView, Priority, TrackerView};
 use bt_peer_wire::{Connection, Handshake, Message};
 use bt_piece_store::{Layout, Storage};
-use bt_types::Block;
+use bt_types::{Bitfield, Block, Piece};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -32,9 +33,12 @@ pub(crate) enum ToShard {
     /// A magnet link to follow.
     AddMagnet(TorrentKey, Box<NewMagnet>),
     /// The torrent of a magnet link cannot be used: leave it.
-    Fail(TorrentKey, AddError),
+    Fail(TorrentKey, TorrentError),
     /// The user wants a torrent otherwise; its settings are read now.
     Set(TorrentKey),
+    /// Leave a torrent's swarm, and keep the torrent: it will be opened again. The answer comes
+    /// when the engine has removed it.
+    Leave(TorrentKey, oneshot::Sender<()>),
     /// Leave a torrent; the answer comes when the engine has removed it.
     Remove(TorrentKey, oneshot::Sender<Departure>),
     /// An incoming connection whose handshake named one of our torrents.
@@ -52,11 +56,30 @@ pub(crate) enum ToShard {
     /// The disk thread has done all that an earlier engine ordered for this torrent: it can come
     /// back.
     Settled(TorrentKey),
+    /// The files have these priorities now; their data is safe if nothing of it is missing.
+    Selected(TorrentKey, Vec<Priority>),
+    /// Report what is known of a torrent.
+    View(TorrentKey, View),
     /// A bug, for tests: a panic in the turn, or in a connection's task.
     #[cfg(test)]
     Bug(Option<TorrentKey>),
     /// Finish.
     Stop,
+}
+
+/// A report that is asked for, and where it goes.
+#[derive(Debug)]
+pub(crate) enum View {
+    /// The torrent.
+    Torrent(oneshot::Sender<Box<TorrentView>>),
+    /// Its connected peers.
+    Peers(oneshot::Sender<Vec<PeerView>>),
+    /// Its trackers.
+    Trackers(oneshot::Sender<Vec<TrackerView>>),
+    /// A piece is there: the answer comes as soon as it is verified and written.
+    Piece(Piece, oneshot::Sender<()>),
+    /// The pieces that it has.
+    Pieces(oneshot::Sender<Bitfield>),
 }
 
 /// What a shard needs for a new torrent.
@@ -66,9 +89,9 @@ pub(crate) struct NewTorrent {
     pub(crate) layout: Arc<Layout>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) peers: Vec<SocketAddr>,
-    /// A magnet link led to it: the shard has the torrent already, or the torrent has left
-    /// meanwhile.
-    pub(crate) of_magnet: bool,
+    /// The shard has the torrent already, or the torrent has left meanwhile: a magnet link led to
+    /// it, or it is opened again.
+    pub(crate) is_known: bool,
 }
 
 /// What a shard needs for a magnet link.
@@ -98,7 +121,7 @@ impl std::fmt::Debug for NewTorrent {
 /// The last report on a torrent that was removed.
 #[derive(Debug, Default)]
 pub(crate) struct Departure {
-    pub(crate) status: Option<TorrentStatus>,
+    pub(crate) status: Option<TorrentView>,
     pub(crate) sources: Vec<SourceStat>,
 }
 

@@ -4,10 +4,11 @@
 //! Must not know: how a torrent is opened, or transferred.
 //! Invariant: a state that is over stays; of the settings there is this one copy.
 
-use crate::mail::events::{AddError, News, TorrentState};
+use crate::mail::changes::Changes;
+use crate::mail::events::{News, TorrentError, TorrentState};
 use crate::mail::owner::Lock;
 use bt_engine::TorrentKey;
-use bt_model::TorrentSettings;
+use bt_model::{Priority, TorrentSettings};
 use bt_types::InfoHash;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,7 @@ pub(crate) struct SharedTorrent {
     pub(crate) news: News,
     /// Tells the shard of new watchers.
     watched: Watched,
+    pub(crate) changes: Changes,
     /// What the user wants of it. The shard reads it when it is told of a change, and when it gives
     /// the torrent to an engine.
     settings: Mutex<TorrentSettings>,
@@ -44,6 +46,7 @@ impl SharedTorrent {
         state: TorrentState,
         settings: TorrentSettings,
         watched: Watched,
+        changes: Changes,
     ) -> SharedTorrent {
         SharedTorrent {
             key,
@@ -51,18 +54,27 @@ impl SharedTorrent {
             state: watch::Sender::new(state),
             news: News::default(),
             watched,
+            changes,
             settings: Mutex::new(settings),
             lock: Mutex::new(None),
         }
     }
 
     pub(crate) fn settings(&self) -> TorrentSettings {
-        *self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Changes the settings in one step. The caller then tells the shard to read them.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut TorrentSettings)) {
-        change(&mut self.settings.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Changes the settings in one step. The caller then tells the shard to read them. Returns the
+    /// priorities of the files, if these changed.
+    pub(crate) fn change(
+        &self,
+        change: impl FnOnce(&mut TorrentSettings),
+    ) -> Option<Vec<Priority>> {
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = settings.files.clone();
+        change(&mut settings);
+        self.changes.note(self.info_hash);
+        (settings.files != before).then(|| settings.files.clone())
     }
 
     /// Watches the state from now on.
@@ -81,11 +93,12 @@ impl SharedTorrent {
     }
 
     /// Ends the torrent's state with an error, unless it was over before.
-    pub(crate) fn fail(&self, error: AddError) {
+    pub(crate) fn fail(&self, error: TorrentError) {
         self.end_as(TorrentState::Failed(error));
     }
 
     fn end_as(&self, last: TorrentState) {
+        self.changes.note(self.info_hash);
         self.state.send_if_modified(|state| {
             let is_news = !state.is_over();
             if is_news {

@@ -4,7 +4,7 @@
 //! Must not know: why the engine ended.
 //! Invariant: a downloaded byte that is in no verified piece counts as wasted.
 
-use bt_engine::{SourceStat, TorrentStatus};
+use bt_engine::{SourceStat, TorrentView};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -22,7 +22,7 @@ pub(crate) struct Account {
 
 impl Account {
     /// Takes the final counters of an engine that has ended.
-    pub(crate) fn closed(status: &TorrentStatus, sources: Vec<SourceStat>) -> Account {
+    pub(crate) fn closed(status: &TorrentView, sources: Vec<SourceStat>) -> Account {
         Account {
             down: status.bytes_down,
             up: status.bytes_up,
@@ -43,8 +43,8 @@ impl Account {
     }
 
     /// Adds the earlier engines' counters to a status of the present engine.
-    pub(crate) fn with(&self, status: TorrentStatus) -> TorrentStatus {
-        TorrentStatus {
+    pub(crate) fn with(&self, status: TorrentView) -> TorrentView {
+        TorrentView {
             bytes_down: status.bytes_down + self.down,
             bytes_up: status.bytes_up + self.up,
             bytes_wasted: status.bytes_wasted + self.wasted,

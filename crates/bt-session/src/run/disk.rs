@@ -8,15 +8,17 @@
 
 use crate::mail::clock::Clock;
 use crate::mail::disk_order::{Attached, DiskOrder, SendMethod};
-use crate::mail::events::{AddError, Unsaved};
+use crate::mail::events::{TorrentError, Unsaved};
 use crate::mail::panics::{Bugs, Place};
 use crate::mail::splice_pipe::Pipes;
 use crate::mail::to_shard::ToShard;
 use crate::net::splice::{self, Sendable};
 use bt_engine::{Input, PeerKey, TorrentKey};
-use bt_piece_store::{Done, Order, fault_of};
+use bt_model::Priority;
+use bt_piece_store::{Done, Order, fault_of, read_blocks};
 use bt_types::{Block, StoreFault, Time};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -156,8 +158,13 @@ struct Desk {
     is_faulty: bool,
     /// When the store is tried again.
     retry_at: Option<Time>,
+    /// The newest choice of files waits, because another torrent has the files.
+    is_refused: bool,
     /// Why the last writes are not safe on disk.
     unsaved: Option<Unsaved>,
+    /// The newest choice of files, while it does not count yet: the wanted ones, and the priority
+    /// of each.
+    selecting: Option<(BTreeSet<usize>, Vec<Priority>)>,
 }
 
 impl Thread {
@@ -184,7 +191,7 @@ impl Thread {
             && let Some(desk) = self.torrents.remove(&key)
         {
             self.replan(key, desk.planned, None);
-            desk.send(ToShard::Fail(key, AddError::Bug("the worker that writes its files")));
+            desk.send(ToShard::Fail(key, TorrentError::Bug("the worker that writes its files")));
         }
     }
 
@@ -226,6 +233,25 @@ impl Thread {
                     desk.read(key, self.clock.now(), peer, blocks, method, &self.pipes);
                 }
             }
+            DiskOrder::Fetch { blocks, done } => {
+                if let Some(desk) = self.torrents.get_mut(&key) {
+                    let Attached { layout, storage, .. } = &*desk.attached;
+                    let read = read_blocks(layout, storage.as_ref(), &blocks, true);
+                    // The user may have moved on.
+                    let _ = done.send(read.map(Option::unwrap_or_default));
+                }
+            }
+            DiskOrder::Select(priorities) => {
+                if let Some(desk) = self.torrents.get_mut(&key) {
+                    let is_wanted = |index: &usize| {
+                        priorities.get(*index).copied().unwrap_or_default() > Priority::Skip
+                    };
+                    let count = desk.attached.layout.files().len();
+                    let wanted = (0..count).filter(is_wanted).collect();
+                    desk.selecting = Some((wanted, priorities));
+                    desk.select(key, self.clock.now());
+                }
+            }
             DiskOrder::Settle => {
                 if let Some(desk) = self.torrents.get_mut(&key) {
                     desk.batch.push(Order::Stop);
@@ -255,7 +281,9 @@ impl Desk {
             planned: None,
             is_faulty: false,
             retry_at: None,
+            is_refused: false,
             unsaved: None,
+            selecting: None,
         };
         desk.share();
         desk
@@ -276,6 +304,9 @@ impl Desk {
         let retries = self.retry_at.take_if(|at| *at <= now).is_some();
         if retries {
             self.batch.push(Order::Retry);
+            if self.is_refused {
+                self.select(key, now);
+            }
         }
         if self.batch.is_empty() && self.attached.worker.deadline().is_none_or(|at| at > now) {
             return;
@@ -290,6 +321,12 @@ impl Desk {
                 Done::OnDisk { piece, bytes } => self.tell(Input::OnDisk(key, piece, bytes)),
                 Done::Audited { wrong } => self.tell(Input::Audited(key, wrong)),
                 Done::Lost { pieces } => self.tell(Input::Lost(key, pieces)),
+                Done::Selected { files } => {
+                    let newest = self.selecting.take_if(|(wanted, _)| *wanted == files);
+                    if let Some((_, priorities)) = newest {
+                        self.send(ToShard::Selected(key, priorities));
+                    }
+                }
                 Done::Failed { fault, detail, .. } => {
                     failed = true;
                     self.unsaved = Some(Unsaved { fault, detail: detail.clone() });
@@ -298,7 +335,7 @@ impl Desk {
             }
         }
         self.is_faulty |= failed;
-        if failed || (retries && !self.attached.worker.is_well()) {
+        if failed || (retries && !self.attached.worker.is_well()) || self.is_refused {
             self.retry_at = Some(now + RETRY);
         } else if self.is_faulty && self.attached.worker.is_well() {
             (self.is_faulty, self.retry_at) = (false, None);
@@ -307,6 +344,27 @@ impl Desk {
         if !was_settled {
             self.share();
         }
+    }
+
+    /// Orders the newest choice of files of the worker. A settled torrent shares its files with
+    /// others: it must have them alone before it writes again.
+    fn select(&mut self, key: TorrentKey, now: Time) {
+        let Some((files, _)) = &self.selecting else { return };
+        let Attached { worker, layout, storage, claim, dir, .. } = &mut *self.attached;
+        self.is_refused = false;
+        if let Some(dir) = dir
+            && worker.is_settled()
+            && worker.lacks(files, storage.as_ref())
+        {
+            let top = layout.top().unwrap_or(Path::new(""));
+            if let Err(error) = claim.own(dir, top, layout.is_one_file()) {
+                self.fail(key, StoreFault::Owned, TorrentError::from(error).to_string());
+                (self.is_refused, self.is_faulty) = (true, true);
+                self.retry_at = Some(now + RETRY);
+                return;
+            }
+        }
+        self.batch.push(Order::Select { files: files.clone() });
     }
 
     fn fail(&self, key: TorrentKey, fault: StoreFault, detail: String) {
@@ -369,7 +427,7 @@ mod tests {
     use super::*;
     use crate::mail::owner::Claim;
     use crate::testkit::torrent;
-    use bt_piece_store::{FaultyStorage, Journal, Op, Worker};
+    use bt_piece_store::{Directory, FaultyStorage, Journal, Op, Worker};
     use bt_types::InfoHash;
     use tokio::sync::mpsc;
 
@@ -381,7 +439,7 @@ mod tests {
         for (code, in_doubt) in [(5, false), (24, false), (40, true)] {
             let dir = tempfile::tempdir().unwrap();
             let (info, layout, storage, blocks) = torrent(dir.path());
-            let rule = move |op, _: &std::path::Path| {
+            let rule = move |op, _: &Path| {
                 (op == Op::Read).then(|| std::io::Error::from_raw_os_error(code))
             };
             let (layout, digests) = (Arc::new(layout), info.require_digests().unwrap());
@@ -393,6 +451,7 @@ mod tests {
                 storage: Arc::new(FaultyStorage::new(storage, rule)),
                 shard,
                 claim: Claim::default(),
+                dir: Some(Arc::new(Directory::open(dir.path()).unwrap())),
             }));
             desk.read(KEY, Time::ZERO, PeerKey(1), blocks, SendMethod::Copy, &Arc::default());
             desk.work(KEY, Time::ZERO);

@@ -9,6 +9,7 @@
 mod held;
 mod orders;
 mod rebuild;
+mod views;
 
 use crate::mail::admission::AdmissionGuard;
 use crate::mail::clock::{Clock, sleep_until};
@@ -28,22 +29,22 @@ use crate::net::wire::{self, End, Mailbox, ShardQueues};
 use crate::run::account::Account;
 use crate::run::disk::Disks;
 use bt_engine::{
-    Budget, Config, Engine, Event, Input, MagnetSpec, PeerKey, Selection, TorrentKey, TorrentSpec,
-    TorrentStatus,
+    Budget, Config, Engine, Event, Input, MagnetSpec, PeerKey, TorrentKey, TorrentSpec, TorrentView,
 };
+use bt_model::{Priority, TorrentSettings};
 use bt_net::Egress;
 use bt_peer_wire::{Handshake, Reserved};
 use bt_piece_store::{Layout, Storage};
-use bt_types::{Rng, Source, Time};
+use bt_types::{Piece, Rng, Source, Time};
 use bytes::Bytes;
 use held::Held;
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::net::SocketAddr;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Messages taken from the inbox in one turn.
 const BATCH_MAX: usize = 64;
@@ -65,7 +66,10 @@ struct Entry {
 struct Kept {
     /// Peers that the user named.
     peers: Vec<SocketAddr>,
-    wants: Vec<Selection>,
+    /// Readers that wait for a piece.
+    readers: Vec<(Piece, oneshot::Sender<()>)>,
+    /// Deadlines of pieces, as a reader set them.
+    deadlines: Vec<(Range<u32>, Time)>,
     /// The counters of earlier engines.
     before: Account,
     /// The torrent as it was when its engine ended, and its changes since, until another engine has
@@ -77,8 +81,17 @@ struct Kept {
 enum Stage {
     /// Its info-hash. `on_metadata` is taken when the metadata arrives.
     Magnet { spec: Box<MagnetSpec>, on_metadata: Option<OnMetadata> },
+    /// It has left its swarm, and is being opened again.
+    Opening,
     /// Everything.
-    Whole { layout: Arc<Layout>, storage: Arc<dyn Storage>, private: bool, bytes_there: u64 },
+    Whole {
+        layout: Arc<Layout>,
+        storage: Arc<dyn Storage>,
+        private: bool,
+        bytes_there: u64,
+        /// The priorities of the files that count: the store has taken note of them.
+        files: Vec<Priority>,
+    },
 }
 
 impl Entry {
@@ -88,6 +101,15 @@ impl Entry {
 
     fn kept(&mut self) -> &mut Kept {
         self.kept.get_or_insert_default()
+    }
+
+    /// Returns what the user wants of it, with the priorities of files that count already.
+    fn settings(&self) -> TorrentSettings {
+        let files = match &self.stage {
+            Stage::Magnet { .. } | Stage::Opening => Vec::new(),
+            Stage::Whole { files, .. } => files.clone(),
+        };
+        TorrentSettings { files, ..self.torrent.settings() }
     }
 }
 
@@ -221,10 +243,8 @@ impl Shard {
         let now = self.clock.now();
         match message {
             ToShard::Input(input) => {
-                self.note(&input);
-                let wants = if let Input::Select(key, _) = &input { Some(*key) } else { None };
+                self.note(now, &input);
                 self.engine.handle(now, input);
-                wants.into_iter().for_each(|key| self.publish_one(key));
             }
             ToShard::Frames(peer, messages, room) => {
                 self.engine.handle(now, Input::Frames(peer, messages));
@@ -232,14 +252,16 @@ impl Shard {
             }
             ToShard::Add(key, new) => self.add(key, *new),
             ToShard::AddMagnet(key, new) => self.add_magnet(key, *new),
-            ToShard::Set(key) => {
-                if let Some(settings) =
-                    self.torrents.get(&key).map(|entry| entry.torrent.settings())
+            ToShard::Set(key) => self.set(key),
+            ToShard::Selected(key, priorities) => {
+                if let Some(entry) = self.torrents.get_mut(&key)
+                    && let Stage::Whole { files, .. } = &mut entry.stage
                 {
-                    self.engine.handle(now, Input::Set(key, settings));
-                    self.publish_one(key);
+                    *files = priorities;
                 }
+                self.set(key);
             }
+            ToShard::View(key, view) => self.view(key, view),
             ToShard::Fail(key, error) => {
                 if let Some(entry) = self.torrents.get_mut(&key) {
                     entry.leaves = true;
@@ -251,6 +273,21 @@ impl Shard {
                 self.carry_out();
                 self.torrents.remove(&key);
                 self.after_farewells(|| ());
+            }
+            ToShard::Leave(key, done) => {
+                let Departure { status, sources } = self.departure(key);
+                if let Some(entry) = self.torrents.get_mut(&key) {
+                    if let Some(status) = status {
+                        entry.kept().before = Account::closed(&status, sources);
+                    }
+                    entry.kept().readers.clear();
+                    entry.stage = Stage::Opening;
+                }
+                self.engine.handle(now, Input::Remove(key));
+                self.carry_out();
+                self.after_farewells(|| {
+                    let _ = done.send(());
+                });
             }
             ToShard::Remove(key, done) => {
                 let departure = self.departure(key);
@@ -288,22 +325,18 @@ impl Shard {
 
     fn add(&mut self, key: TorrentKey, new: NewTorrent) {
         let now = self.clock.now();
-        let NewTorrent { torrent, mut spec, layout, storage, peers, of_magnet } = new;
+        let NewTorrent { torrent, mut spec, layout, storage, peers, is_known } = new;
         let bytes_there = rebuild::bytes_of(&spec);
+        let files = std::mem::take(&mut spec.settings.files);
         // The user may have changed them since the thread that opened it read them.
-        spec.settings = torrent.settings();
-        let stage = Stage::Whole { layout, storage, private: spec.private, bytes_there };
-        let entry = match self.torrents.entry(key) {
-            btree_map::Entry::Occupied(entry) => {
-                let entry = entry.into_mut();
-                entry.stage = stage;
-                entry
+        spec.settings = TorrentSettings { files: files.clone(), ..torrent.settings() };
+        let stage = Stage::Whole { layout, storage, private: spec.private, bytes_there, files };
+        match self.torrents.entry(key) {
+            btree_map::Entry::Occupied(entry) => entry.into_mut().stage = stage,
+            btree_map::Entry::Vacant(_) if is_known => return,
+            btree_map::Entry::Vacant(place) => {
+                place.insert(Box::new(Entry::new(torrent, stage)));
             }
-            btree_map::Entry::Vacant(_) if of_magnet => return,
-            btree_map::Entry::Vacant(place) => place.insert(Box::new(Entry::new(torrent, stage))),
-        };
-        if !spec.wants.is_empty() {
-            entry.kept().wants = spec.wants.clone();
         }
         self.engine.handle(now, Input::Add(key, Box::new(spec)));
         self.hear_of(key, peers);
@@ -344,7 +377,7 @@ impl Shard {
     /// Adds peers that the user named.
     fn hear_of(&mut self, key: TorrentKey, peers: Vec<SocketAddr>) {
         let found = Input::PeersFound(key, Source::User, peers);
-        self.note(&found);
+        self.note(self.clock.now(), &found);
         self.engine.handle(self.clock.now(), found);
     }
 
@@ -454,8 +487,8 @@ impl Shard {
     // ---- news ----
 
     /// Returns the status of a torrent, with the counters of earlier engines.
-    fn status(&self, key: TorrentKey) -> Option<TorrentStatus> {
-        let status = self.engine.status(self.clock.now(), key)?;
+    fn status(&self, key: TorrentKey) -> Option<TorrentView> {
+        let status = self.engine.view(self.clock.now(), key)?;
         Some(match self.before(key) {
             Some(before) => before.with(status),
             None => status,
@@ -478,7 +511,7 @@ impl Shard {
     fn event(&mut self, key: TorrentKey, event: Event) {
         match &event {
             // Each piece brings one of these: the published state tells of them.
-            Event::Piece(_) => return,
+            Event::Piece(piece) => return self.tell_readers(key, *piece),
             Event::Complete | Event::StoreFailed(_) | Event::StoreRecovered => {
                 self.publish_one(key)
             }
@@ -506,6 +539,9 @@ impl Shard {
     fn take_news(&mut self) -> BTreeSet<TorrentKey> {
         let mut keys = self.engine.take_changed();
         keys.append(&mut self.lively);
+        for entry in keys.iter().filter_map(|key| self.torrents.get(key)) {
+            entry.torrent.changes.note(entry.torrent.info_hash);
+        }
         keys.retain(|key| {
             self.torrents.get(key).is_some_and(|entry| !entry.torrent.state.is_closed())
         });
@@ -517,6 +553,7 @@ impl Shard {
         let Some(entry) = self.torrents.get(&key) else { return };
         let news = match entry.stage {
             Stage::Magnet { .. } => self.engine.magnet(key).map(TorrentState::Finding),
+            Stage::Opening => None,
             Stage::Whole { .. } => self.status(key).map(TorrentState::Active),
         };
         let Some(news) = news else { return };

@@ -6,12 +6,16 @@
 //! something to lose.
 
 use super::*;
+use crate::client::options::OwnStorage;
+use crate::client::torrent::FileView;
 use crate::mail::events::TorrentState;
-use bt_engine::{Priority, SlowReason, TorrentStatus};
+use bt_engine::{Priority, SlowReason, TorrentView};
 use bt_model::{Rates, TorrentSettings};
-use bt_piece_store::{CreateOptions, Progress, create_torrent};
+use bt_piece_store::{CreateOptions, MemStorage, Progress, Storage, create_torrent};
+use std::io::SeekFrom;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 const SIZE: u32 = 6 << 20;
 const PIECE: u32 = 64 << 10;
@@ -23,10 +27,25 @@ fn config() -> SessionConfig {
 }
 
 fn torrent(dir: &Path, name: &str) -> Metainfo {
-    let salt = u32::from(name.as_bytes()[0]);
-    let data: Vec<u8> =
-        (0..SIZE).map(|n| ((n ^ salt << 23).wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    std::fs::write(dir.join(name), data).unwrap();
+    std::fs::write(dir.join(name), data(name.as_bytes()[0], SIZE)).unwrap();
+    torrent_at(dir, name)
+}
+
+/// Makes a torrent of files `0`, `1` and so on, of these lengths.
+fn torrent_of_files(dir: &Path, name: &str, lengths: &[u32]) -> Metainfo {
+    std::fs::create_dir(dir.join(name)).unwrap();
+    for (number, len) in (0..).zip(lengths) {
+        std::fs::write(dir.join(name).join(number.to_string()), data(number, *len)).unwrap();
+    }
+    torrent_at(dir, name)
+}
+
+fn data(salt: u8, len: u32) -> Vec<u8> {
+    let salt = u32::from(salt) << 23;
+    (0..len).map(|n| ((n ^ salt).wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+fn torrent_at(dir: &Path, name: &str) -> Metainfo {
     let options = CreateOptions { piece_length: Some(PIECE), ..CreateOptions::default() };
     create_torrent(&dir.join(name), &options, &Progress::default()).unwrap().metainfo
 }
@@ -40,7 +59,7 @@ async fn seed(torrent: &Metainfo, dir: &Path, rate: Option<u64>) -> Session {
 }
 
 /// Waits until a third of the pieces is verified, and returns the status then.
-async fn a_third(of: &TorrentHandle) -> TorrentStatus {
+async fn a_third(of: &TorrentHandle) -> TorrentView {
     let mut state = of.state();
     let is_third = |state: &TorrentState| matches!(state, TorrentState::Active(status) if 3 * status.pieces_done >= status.pieces_total);
     match &*state.wait_for(is_third).await.unwrap() {
@@ -87,7 +106,8 @@ async fn a_panic_in_a_connection_ends_that_connection_and_no_other() {
 #[tokio::test]
 async fn a_panic_in_an_engine_takes_no_piece_and_no_torrent_of_another_shard() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let [hit, other] = ["a", "b"].map(|name| torrent(from.path(), name));
+    let other = torrent(from.path(), "b");
+    let hit = torrent_of_files(from.path(), "a", &[90 * PIECE, 6 * PIECE]);
     let leecher = Session::start(SessionConfig { shards: 2, ..config() }).unwrap();
     let (hit_seed, other_seed) =
         (seed(&hit, from.path(), Some(RATE)).await, seed(&other, from.path(), Some(RATE)).await);
@@ -99,7 +119,7 @@ async fn a_panic_in_an_engine_takes_no_piece_and_no_torrent_of_another_shard() {
     let other_leech = leecher.add(&other, options(&other_seed)).unwrap();
     // The user's wishes outlive the engine.
     hit_leech.wait_active().await.unwrap();
-    hit_leech.want(90..96, Priority::Skip).await;
+    hit_leech.change(|settings| settings.set_file(1, Priority::Skip)).await;
     let before = a_third(&hit_leech).await;
     leecher.shards[0].0.send(ToShard::Bug(None)).await.unwrap();
 
@@ -114,11 +134,8 @@ async fn a_panic_in_an_engine_takes_no_piece_and_no_torrent_of_another_shard() {
     assert_eq!(done.bytes_down, verified + done.bytes_wasted, "every byte is accounted for");
     // Blocks under way are lost, and no verified piece: a third was verified at least.
     assert!(done.bytes_wasted < verified / 3, "{} bytes came late or twice", done.bytes_wasted);
-    let read = |dir: &Path| std::fs::read(dir.join("a")).unwrap();
-    assert!(
-        read(from.path())[..90 * PIECE as usize] == read(to.path())[..90 * PIECE as usize],
-        "a differs"
-    );
+    assert_equal(from.path(), to.path(), "a/0");
+    assert!(!to.path().join("a/1").exists());
 
     let account = other_leech.wait_complete().await.unwrap();
     assert_equal(from.path(), to.path(), "b");
@@ -173,7 +190,7 @@ async fn engines_that_panic_again_and_again_fail_their_torrents_and_no_later_one
     let mut state = gone.state();
     assert!(matches!(
         &*state.wait_for(TorrentState::is_over).await.unwrap(),
-        TorrentState::Failed(AddError::Bug(_))
+        TorrentState::Failed(TorrentError::Bug(_))
     ));
     assert_eq!(session.panics().engines, 4);
     session.remove(&gone).await;
@@ -183,7 +200,7 @@ async fn engines_that_panic_again_and_again_fail_their_torrents_and_no_later_one
 }
 
 /// Waits until the torrent is paused and has no connections, and returns the status then.
-async fn paused(of: &TorrentHandle) -> TorrentStatus {
+async fn paused(of: &TorrentHandle) -> TorrentView {
     let mut state = of.state();
     let is_still = |state: &TorrentState| matches!(state, TorrentState::Active(status) if status.is_paused && status.peers == 0);
     match &*state.wait_for(is_still).await.unwrap() {
@@ -224,7 +241,7 @@ async fn a_torrent_pauses_also_over_a_panic_and_goes_on_where_it_was() {
 }
 
 /// Waits until no peer is connected, and returns the status then.
-async fn alone(of: &TorrentHandle) -> TorrentStatus {
+async fn alone(of: &TorrentHandle) -> TorrentView {
     let mut state = of.state();
     let is_alone =
         |state: &TorrentState| matches!(state, TorrentState::Active(status) if status.peers == 0);
@@ -242,7 +259,7 @@ async fn a_torrent_that_is_added_paused_waits_and_its_own_limit_holds() {
     let leecher = Session::start(config()).unwrap();
     let settings = TorrentSettings { running: false, ..TorrentSettings::default() };
     let peers = seeder.listen_addrs().to_vec();
-    let options = AddOptions { peers, settings, ..AddOptions::new(to.path()) };
+    let options = AddOptions { peers, settings: settings.clone(), ..AddOptions::new(to.path()) };
     let leech = leecher.add(&torrent, options).unwrap();
     assert_eq!(paused(&leech).await.bytes_down, 0);
     assert_eq!(leecher.torrent(leech.info_hash()).unwrap().settings(), settings);
@@ -257,6 +274,216 @@ async fn a_torrent_that_is_added_paused_waits_and_its_own_limit_holds() {
     assert_equal(from.path(), to.path(), "a");
     leecher.remove(&leech).await;
     assert!(leecher.torrents().is_empty() && leecher.torrent(leech.info_hash()).is_none());
+    leecher.stop().await;
+    seeder.stop().await;
+}
+
+/// Adds a torrent that a seeder has, and waits until it is complete.
+async fn download(leecher: &Session, seeder: &Session, of: &Metainfo, to: &Path) -> TorrentHandle {
+    let peers = seeder.listen_addrs().to_vec();
+    let leech = leecher.add(of, AddOptions { peers, ..AddOptions::new(to) }).unwrap();
+    leech.wait_complete().await.unwrap();
+    leech
+}
+
+#[tokio::test]
+async fn files_are_chosen_while_it_runs_and_are_seen_with_peers_and_trackers() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let torrent = torrent_of_files(from.path(), "a", &[10 * PIECE, 0, 5 * PIECE + 1]);
+    let seeder = seed(&torrent, from.path(), None).await;
+    let leecher = Session::start(config()).unwrap();
+    let files = vec![Priority::Skip, Priority::Skip];
+    let settings = TorrentSettings { files, ..TorrentSettings::default() };
+    let peers = seeder.listen_addrs().to_vec();
+    let options = AddOptions { peers, settings, ..AddOptions::new(to.path()) };
+    let leech = leecher.add(&torrent, options).unwrap();
+    leech.wait_complete().await.unwrap();
+    let done = |files: &[FileView]| files.iter().map(|file| file.bytes_done).collect::<Vec<_>>();
+    assert_eq!(done(&leech.files().await), [0, 0, u64::from(5 * PIECE + 1)]);
+    assert!(!to.path().join("a/0").exists() && !to.path().join("a/1").exists());
+
+    leech.change(|settings| settings.files.clear()).await;
+    let mut state = leech.state();
+    let is_all = |state: &TorrentState| matches!(state, TorrentState::Active(view) if view.pieces_done == view.pieces_total);
+    state.wait_for(is_all).await.unwrap();
+    assert_equal(from.path(), to.path(), "a/0");
+    assert_equal(from.path(), to.path(), "a/1");
+    let files = leech.files().await;
+    assert_eq!((files[0].bytes_done, files[0].priority), (files[0].length, Priority::Normal));
+
+    let trackers = vec![vec!["http://127.0.0.1:9/announce".to_owned()]];
+    leech.change(|settings| settings.trackers = Some(trackers)).await;
+    assert_eq!(leech.trackers().await[0].url, "http://127.0.0.1:9/announce");
+    assert_eq!(leech.pieces().await.unwrap().count(), 16);
+    // The seeder may have hung up: neither side wants anything.
+    assert!(leech.peers().await.iter().all(|peer| peer.outbound));
+    leecher.stop().await;
+    seeder.stop().await;
+    assert!(leech.files().await.iter().all(|file| file.bytes_done == 0));
+    assert!(leech.pieces().await.is_none() && leech.view().await.is_none());
+}
+
+#[tokio::test]
+async fn a_check_finds_what_is_wrong_and_it_is_fetched_again() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let torrent = torrent(from.path(), "a");
+    let seeder = seed(&torrent, from.path(), None).await;
+    let leecher = Session::start(config()).unwrap();
+    let leech = download(&leecher, &seeder, &torrent, to.path()).await;
+    let before = leech.view().await.unwrap();
+    leech.pause().await;
+    let path = to.path().join("a");
+    let mut spoilt = std::fs::read(&path).unwrap();
+    spoilt[7 * PIECE as usize] ^= 1;
+    std::fs::write(&path, spoilt).unwrap();
+    let checked = leech.check().await.unwrap();
+    assert_eq!((checked.pieces_done, checked.is_paused), (95, true));
+    assert_eq!(leech.check_progress(), (u64::from(SIZE), u64::from(SIZE)));
+    leech.resume().await;
+    let after = leech.wait_complete().await.unwrap();
+    assert_equal(from.path(), to.path(), "a");
+    let fetched = after.bytes_down - before.bytes_down;
+    assert_eq!(fetched, u64::from(PIECE), "the counts go on, and one piece is fetched again");
+    leecher.stop().await;
+    seeder.stop().await;
+}
+
+#[tokio::test]
+async fn a_torrent_moves_with_its_data_and_is_not_hashed_again() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (state, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let torrent = torrent_of_files(from.path(), "a", &[400 * PIECE, 0, 5 * PIECE + 1]);
+    let seeder = seed(&torrent, from.path(), None).await;
+    let state_dir = Some(state.path().to_owned());
+    let leecher = Session::start(SessionConfig { state_dir, ..config() }).unwrap();
+    let leech = download(&leecher, &seeder, &torrent, to.path()).await;
+
+    // A file that is in the way: all stays as it is, and the torrent goes on.
+    std::fs::create_dir_all(new.path().join("x/a")).unwrap();
+    std::fs::write(new.path().join("x/a/2"), "mine").unwrap();
+    let error = leech.move_to(new.path().join("x")).await.unwrap_err();
+    assert!(error.to_string().contains("x/a/2"), "{error}");
+    assert_eq!(leech.wait_active().await.unwrap().pieces_done, 406);
+    assert_equal(from.path(), to.path(), "a/2");
+    assert_eq!(leech.dir().unwrap(), to.path());
+
+    let moved = leech.move_to(new.path().join("y")).await.unwrap();
+    assert_eq!(moved.pieces_done, 406);
+    // The bytes that were moved, and a sample that was hashed.
+    let (size, done) = (torrent.info.geometry.total(), leech.check_progress().0);
+    assert!(done - size < size / 4 * 3, "{done} of {size}");
+    for name in ["a/0", "a/1", "a/2"] {
+        assert_equal(from.path(), &new.path().join("y"), name);
+    }
+    assert!(!to.path().join("a").exists());
+    assert_eq!(leech.dir().unwrap(), new.path().join("y"));
+    let saved = crate::saved_torrents(state.path()).unwrap();
+    assert_eq!(saved.len(), 1, "one place is remembered");
+
+    for (path, refused) in [("b/x", "no path"), ("a/../x", "no path"), ("a/0", "another file")] {
+        let error = leech.rename_file(2, path).await.unwrap_err();
+        assert!(error.to_string().contains(refused), "{path}: {error}");
+    }
+    std::fs::write(new.path().join("y/a/mine"), "mine").unwrap();
+    assert!(leech.rename_file(2, "a/mine").await.is_err());
+    assert_eq!(leech.wait_active().await.unwrap().pieces_done, 406);
+    assert_eq!(leech.rename_file(2, "a/sub/two").await.unwrap().pieces_done, 406);
+    let named = std::fs::read(new.path().join("y/a/sub/two")).unwrap();
+    assert!(named == std::fs::read(from.path().join("a/2")).unwrap());
+    assert_eq!(leech.names(), [(2, "a/sub/two".into())].into());
+    assert_eq!(leech.files().await[2].path, Path::new("a/sub/two"));
+    std::fs::remove_file(new.path().join("y/a/mine")).unwrap();
+    leecher.remove_with_data(&leech).await.unwrap();
+    assert!(!new.path().join("y/a").exists());
+    assert!(crate::saved_torrents(state.path()).unwrap().is_empty());
+    leecher.stop().await;
+    seeder.stop().await;
+}
+
+#[tokio::test]
+async fn a_reader_gets_what_it_wants_before_all_else() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // Behind a file that no reader wants, and far from the borders of pieces.
+    let torrent = torrent_of_files(from.path(), "a", &[60 * PIECE + 7, 30 * PIECE, 6 * PIECE]);
+    let seeder = seed(&torrent, from.path(), Some(RATE)).await;
+    let leecher = Session::start(config()).unwrap();
+    let settings = TorrentSettings { running: false, ..TorrentSettings::default() };
+    let peers = seeder.listen_addrs().to_vec();
+    let options = AddOptions { peers, settings, ..AddOptions::new(to.path()) };
+    let leech = leecher.add(&torrent, options).unwrap();
+    leech.wait_active().await.unwrap();
+    let mut reader = leech.reader(1).unwrap();
+    assert!(leech.reader(3).is_none());
+    assert_eq!(reader.len(), u64::from(30 * PIECE));
+    let expected = std::fs::read(from.path().join("a/1")).unwrap();
+
+    // From the last third of the file on, then from its start.
+    let at = 20 * PIECE as usize + 5;
+    reader.seek(SeekFrom::Start(at as u64)).await.unwrap();
+    let mut found = Vec::new();
+    let read = async { reader.read_to_end(&mut found).await.unwrap() };
+    let (_, ()) = tokio::join!(read, leech.resume());
+    assert!(found == expected[at..], "{} bytes differ", found.len());
+    let there = leech.view().await.unwrap();
+    assert!(there.pieces_done < 60, "{} pieces came before the reader's", there.pieces_done);
+    reader.rewind().await.unwrap();
+    found.clear();
+    reader.read_to_end(&mut found).await.unwrap();
+    assert!(found == expected);
+
+    let skipped = leech.reader(2).unwrap();
+    drop(skipped);
+    leech.wait_complete().await.unwrap();
+    leecher.stop().await;
+    reader.rewind().await.unwrap();
+    let error = reader.read_u8().await.unwrap_err();
+    assert_eq!(error.to_string(), "the torrent was stopped");
+    seeder.stop().await;
+}
+
+#[tokio::test]
+async fn a_storage_of_the_programs_own_is_filled_checked_and_emptied() {
+    let from = tempfile::tempdir().unwrap();
+    let torrent = torrent(from.path(), "a");
+    let seeder = seed(&torrent, from.path(), None).await;
+    let leecher = Session::start(config()).unwrap();
+    let memory = Arc::new(MemStorage::new());
+    let nowhere = from.path().join("nowhere");
+    let storage = Some(OwnStorage(Arc::clone(&memory) as Arc<dyn Storage>));
+    let peers = seeder.listen_addrs().to_vec();
+    let options = AddOptions { peers, storage, ..AddOptions::new(&nowhere) };
+    let leech = leecher.add(&torrent, options).unwrap();
+    leech.wait_complete().await.unwrap();
+    let original = std::fs::read(from.path().join("a")).unwrap();
+    assert!(memory.content(Path::new("a")).unwrap() == original);
+    assert_eq!(leech.check().await.unwrap().pieces_done, 96);
+    assert!(matches!(leech.move_to("b").await, Err(TorrentError::Unsupported(_))));
+    leecher.remove_with_data(&leech).await.unwrap();
+    assert!(memory.content(Path::new("a")).is_none() && !nowhere.exists());
+    leecher.stop().await;
+    seeder.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscriber_hears_what_changed_and_limits_of_all_change_while_they_run() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let torrent = torrent(from.path(), "a");
+    let seeder = seed(&torrent, from.path(), None).await;
+    let rates = |down| Rates { up: None, down };
+    let limits = Budget { rates: rates(Some(1)), ..Budget::default() };
+    let leecher = Session::start(SessionConfig { limits, ..config() }).unwrap();
+    let mut subscription = leecher.subscribe();
+    let peers = seeder.listen_addrs().to_vec();
+    let leech = leecher.add(&torrent, AddOptions { peers, ..AddOptions::new(to.path()) }).unwrap();
+    assert_eq!(subscription.changed().await, [leech.info_hash()].into());
+    leech.wait_active().await.unwrap();
+    leecher.set_limits(Budget { rates: rates(None), ..leecher.limits() });
+    leech.wait_complete().await.unwrap();
+    assert_eq!(subscription.changed().await, [leech.info_hash()].into());
+    leecher.remove(&leech).await;
+    while leecher.torrent(leech.info_hash()).is_some() {
+        subscription.changed().await;
+    }
     leecher.stop().await;
     seeder.stop().await;
 }

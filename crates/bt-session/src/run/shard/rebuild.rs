@@ -9,13 +9,14 @@
 
 use super::{Shard, Stage};
 use crate::mail::disk_order::DiskOrder;
-use crate::mail::events::AddError;
+use crate::mail::events::TorrentError;
 use crate::mail::panics::Place;
 use crate::mail::to_control::ToControl;
 use crate::mail::to_shard::ToShard;
 use crate::run::account::Account;
-use bt_engine::{Engine, Input, MagnetSpec, Selection, TorrentKey, TorrentSpec};
-use bt_types::{PieceCheck, Source};
+use bt_engine::{Engine, Input, MagnetSpec, TorrentKey, TorrentSpec};
+use bt_types::{PieceCheck, Source, Time};
+use std::ops::Range;
 use std::time::Duration;
 
 /// Most panics within this time. With more the torrents fail: one that ends every engine would do
@@ -27,7 +28,7 @@ const PEERS_MAX: usize = 100;
 
 impl Shard {
     /// Notes what an input changes of a torrent that must outlive its engine.
-    pub(super) fn note(&mut self, input: &Input) {
+    pub(super) fn note(&mut self, now: Time, input: &Input) {
         match input {
             Input::Closed(peer) => {
                 self.peers.remove(peer);
@@ -49,9 +50,9 @@ impl Shard {
                     });
                 }
             }
-            Input::Select(key, wants) => {
+            Input::Deadline(key, pieces, by) => {
                 if let Some(entry) = self.torrents.get_mut(key) {
-                    wants.iter().for_each(|want| remember(&mut entry.kept().wants, want));
+                    remember(&mut entry.kept().deadlines, pieces, *by, now);
                 }
             }
             Input::PeersFound(key, Source::User, found) if !found.is_empty() => {
@@ -92,7 +93,7 @@ impl Shard {
                 Stage::Whole { .. } => lost.push(key),
                 Stage::Magnet { on_metadata: Some(_), .. } => batch.push(ToShard::Settled(key)),
                 // The thread that opens it brings it back, or reports that it cannot be opened.
-                Stage::Magnet { on_metadata: None, .. } => {}
+                Stage::Magnet { on_metadata: None, .. } | Stage::Opening => {}
             }
         }
         lost.into_iter().for_each(|key| self.lose(key, "the engine that was given it"));
@@ -102,7 +103,7 @@ impl Shard {
     fn lose(&mut self, key: TorrentKey, whose: &'static str) {
         if let Some(entry) = self.torrents.remove(&key) {
             let _ = self.control.try_send(ToControl::Unregister(entry.torrent.info_hash, key));
-            entry.torrent.fail(AddError::Bug(whose));
+            entry.torrent.fail(TorrentError::Bug(whose));
         }
     }
 
@@ -137,25 +138,31 @@ impl Shard {
             return;
         }
         let Some(entry) = self.torrents.get_mut(&key) else { return };
-        let settings = entry.torrent.settings();
+        let settings = entry.settings();
         let (comes, kept) = match &entry.stage {
             Stage::Magnet { spec, .. } => {
                 let spec = MagnetSpec { settings, ..MagnetSpec::clone(spec) };
                 (Input::AddMagnet(key, Box::new(spec)), entry.kept())
             }
+            Stage::Opening => return,
             Stage::Whole { bytes_there, .. } => {
                 let bytes_there = *bytes_there;
                 let kept = entry.kept();
                 let Some(mut spec) = kept.spec.take() else { return };
                 kept.before.settle(bytes_of(&spec).saturating_sub(bytes_there));
-                spec.wants.clone_from(&kept.wants);
                 spec.settings = settings;
                 (Input::Add(key, Box::new(spec)), kept)
             }
         };
         let peers = Input::PeersFound(key, Source::User, kept.peers.clone());
+        let deadlines = kept.deadlines.clone();
+        let deadlines =
+            deadlines.into_iter().map(|(pieces, by)| Input::Deadline(key, pieces, Some(by)));
         let now = self.clock.now();
-        [comes, peers].into_iter().for_each(|input| self.engine.handle(now, input));
+        [comes, peers]
+            .into_iter()
+            .chain(deadlines)
+            .for_each(|input| self.engine.handle(now, input));
         self.publish_one(key);
     }
 
@@ -175,38 +182,34 @@ pub(super) fn bytes_of(spec: &TorrentSpec) -> u64 {
     spec.have.iter(&spec.geometry).map(|piece| u64::from(spec.geometry.piece_len(piece))).sum()
 }
 
-/// Adds a wish, and drops those that it replaces: a program that moves its wishes a thousand times
-/// leaves only a few.
-fn remember(wants: &mut Vec<Selection>, new: &Selection) {
-    wants.retain(|old| match (old, new) {
-        (Selection::Priority(old, _), Selection::Priority(new, _))
-        | (Selection::Deadline(old, _), Selection::Deadline(new, _)) => {
-            old.start < new.start || old.end > new.end
-        }
-        _ => true,
-    });
-    wants.push(new.clone());
+/// Notes a deadline, and drops those that it replaces and those that passed: a reader that moves a
+/// thousand times leaves only a few.
+fn remember(
+    deadlines: &mut Vec<(Range<u32>, Time)>,
+    pieces: &Range<u32>,
+    by: Option<Time>,
+    now: Time,
+) {
+    deadlines.retain(|(old, at)| *at > now && (old.start < pieces.start || old.end > pieces.end));
+    deadlines.extend(by.map(|by| (pieces.clone(), by)));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bt_engine::Priority;
 
     #[test]
-    fn a_wish_replaces_those_that_it_covers() {
-        let pieces = |from, to, priority| Selection::Priority(from..to, priority);
-        let by = |from, to| Selection::Deadline(from..to, None);
-        let mut wants = Vec::new();
+    fn a_deadline_replaces_those_that_it_covers() {
+        let (now, soon) = (Time::from_secs(10), Time::from_secs(11));
+        let mut deadlines = Vec::new();
         for n in 0..1000 {
-            remember(&mut wants, &pieces(n, n + 1, Priority::High));
-            remember(&mut wants, &by(5, 9));
+            remember(&mut deadlines, &(n..n + 1), Some(soon), now);
+            remember(&mut deadlines, &(5..9), Some(soon), now);
         }
-        assert_eq!(wants.len(), 1001);
-        remember(&mut wants, &by(5, 8));
-        remember(&mut wants, &pieces(1, 1000, Priority::Skip));
-        let left =
-            [pieces(0, 1, Priority::High), by(5, 9), by(5, 8), pieces(1, 1000, Priority::Skip)];
-        assert_eq!(wants, left);
+        assert_eq!(deadlines.len(), 996 + 1);
+        remember(&mut deadlines, &(1..1000), None, now);
+        assert_eq!(deadlines, [(0..1, soon)]);
+        remember(&mut deadlines, &(7..8), Some(Time::from_secs(99)), soon);
+        assert_eq!(deadlines, [(7..8, Time::from_secs(99))], "what has passed is forgotten");
     }
 }

@@ -5,6 +5,7 @@
 //! Invariant: nothing here depends on the time.
 
 use super::*;
+use crate::mail::changes::Changes;
 use bt_engine::TorrentSettings;
 use bt_metainfo::{Builder, Metainfo};
 use bt_net::EgressConfig;
@@ -60,6 +61,7 @@ fn shard_of(
             TorrentState::Checking,
             TorrentSettings::default(),
             Arc::clone(&watched),
+            Changes::default(),
         ));
         let spec = TorrentSpec {
             info_hash,
@@ -67,7 +69,7 @@ fn shard_of(
             have: Bitfield::full(geometry.piece_count()),
             trackers: trackers.clone(),
             settings: TorrentSettings::default(),
-            wants: vec![],
+            files: vec![],
             metadata: torrent.info_bytes,
             private: false,
         };
@@ -78,7 +80,7 @@ fn shard_of(
             layout,
             storage,
             peers: vec![],
-            of_magnet: false,
+            is_known: false,
         };
         shard.take(ToShard::Add(key, Box::new(new)));
         shared

@@ -1,102 +1,17 @@
-//! Defines what the engine tells of itself: snapshots of torrents and magnets, and why a connection
-//! ended.
+//! Defines what is known of a torrent, its peers and its trackers at one moment.
 //!
 //! Decides: the words of reports. Must not know: how they are displayed.
-//! Invariant: values only; reading a status changes nothing.
+//! Invariant: values only; reading a view changes nothing.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_types::{PeerId, StoreFault};
-use core::fmt;
 use core::net::SocketAddr;
+use core::time::Duration;
 
-/// Why a connection ended; faults of the peer come last.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum CloseReason {
-    /// The peer or the network closed it.
-    Gone,
-    /// The torrent was removed.
-    Removed,
-    /// The torrent is paused.
-    Paused,
-    /// The peer is this client itself.
-    Ourselves,
-    /// There is another connection to the same peer.
-    Duplicate,
-    /// There is no room for another connection.
-    Full,
-    /// Neither side wants anything: each has everything, or all that it wants.
-    BothSeeds,
-    /// The peer gave no metadata, although it offered some and was asked, or while other peers
-    /// waited for its place.
-    NoMetadata,
-    /// Its metadata is longer than the engine accepts, or it changed the length.
-    MetadataSize,
-    /// It sent more than the engine keeps while the metadata is not there.
-    Backlog,
-    /// The torrent turned out to be private, and neither a tracker nor the user named this peer
-    /// (BEP 27).
-    Private,
-    /// Fault: it answered for another torrent than it was asked for.
-    WrongTorrent,
-    /// Fault: it named a piece or block outside the torrent.
-    OutOfRange,
-    /// Fault: a bitfield where none is allowed, or of the wrong size.
-    Bitfield,
-    /// Fault: a message of the fast extension without having offered that extension (BEP 6).
-    NotFast,
-    /// Fault: an unreadable metadata message, while we have no metadata (BEP 9).
-    Extended,
-    /// Fault: it sent PEX messages far too often (BEP 11).
-    Flood,
-    /// Fault: too many blocks that were not requested.
-    Unrequested,
-    /// Fault: it alone sent a piece that did not match its digest. Its address is banned.
-    BadPiece,
-    /// Fault: it alone sent metadata with a wrong hash. Its address is banned.
-    BadMetadata,
-    /// Fault: its address is banned for an earlier fault.
-    Banned,
-}
-
-impl CloseReason {
-    /// Returns whether the peer is to blame.
-    pub fn is_fault(self) -> bool {
-        self >= CloseReason::WrongTorrent
-    }
-}
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            CloseReason::Gone => "the connection was closed",
-            CloseReason::Removed => "the torrent was removed",
-            CloseReason::Paused => "the torrent is paused",
-            CloseReason::Ourselves => "it is ourselves",
-            CloseReason::Duplicate => "we are connected to this peer already",
-            CloseReason::Full => "no room for another connection",
-            CloseReason::BothSeeds => "neither wants anything",
-            CloseReason::NoMetadata => "it gave no metadata",
-            CloseReason::MetadataSize => "it offers metadata of an impossible length",
-            CloseReason::Backlog => "it said too much before the metadata was there",
-            CloseReason::Private => "the torrent is private",
-            CloseReason::WrongTorrent => "it answered for another torrent",
-            CloseReason::OutOfRange => "it named a block outside the torrent",
-            CloseReason::Bitfield => "it sent a wrong bitfield",
-            CloseReason::NotFast => "it used the fast extension without offering it",
-            CloseReason::Extended => "it sent a broken extension message",
-            CloseReason::Flood => "it told of peers too often",
-            CloseReason::Unrequested => "it sent blocks that were not requested",
-            CloseReason::BadPiece => "it sent a piece with wrong bytes",
-            CloseReason::BadMetadata => "it sent wrong metadata",
-            CloseReason::Banned => "its address is banned",
-        })
-    }
-}
-
-/// The status of a torrent at one moment.
+/// What is known of a torrent at one moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TorrentStatus {
+pub struct TorrentView {
     /// Pieces verified and written.
     pub pieces_done: u32,
     /// Pieces of the torrent.
@@ -145,16 +60,16 @@ pub struct TorrentStatus {
     pub map: Vec<MapCell>,
 }
 
-impl TorrentStatus {
+impl TorrentView {
     /// Returns whether every wanted piece is verified and written.
     pub fn is_done(&self) -> bool {
         self.pieces_missing == 0
     }
 }
 
-/// The status of a magnet at one moment.
+/// What is known of a magnet link at one moment, while its metadata is missing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct MagnetStatus {
+pub struct MagnetView {
     /// Connected peers.
     pub peers: usize,
     /// Length in bytes of the metadata, as said by the peers that gave most of it; it may be a lie.
@@ -225,4 +140,83 @@ pub struct SourceStat {
     pub down_as_leecher: u64,
     /// Payload bytes that we sent it.
     pub up: u64,
+}
+
+/// What is known of a connected peer at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerView {
+    /// The address that it was dialled at or connected from.
+    pub addr: SocketAddr,
+    /// Its peer id.
+    pub peer_id: PeerId,
+    /// The name and version of its client, if it says so.
+    pub client: Option<String>,
+    /// We dialled it.
+    pub outbound: bool,
+    /// Time since the connection was made.
+    pub connected_for: Duration,
+    /// Pieces that it has.
+    pub pieces: u32,
+    /// Pieces that it has, and that we want and lack.
+    pub pieces_wanted: u32,
+    /// We choke it.
+    pub am_choking: bool,
+    /// We want pieces of it, and told it so.
+    pub am_interested: bool,
+    /// It chokes us.
+    pub peer_choking: bool,
+    /// It wants pieces of ours.
+    pub peer_interested: bool,
+    /// We unchoked it by chance, to get to know it.
+    pub optimistic: bool,
+    /// It was asked, and stayed silent for too long.
+    pub snubbed: bool,
+    /// It downloads nothing (BEP 21).
+    pub upload_only: bool,
+    /// Blocks that we requested and that have not come.
+    pub requests: u32,
+    /// Payload bytes per second that come from it now.
+    pub down_rate: u64,
+    /// Payload bytes per second that go to it now.
+    pub up_rate: u64,
+    /// Payload bytes that came over this connection.
+    pub bytes_down: u64,
+    /// Payload bytes that went over this connection.
+    pub bytes_up: u64,
+}
+
+/// What is known of a tracker at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrackerView {
+    /// Its URL.
+    pub url: String,
+    /// Its tier (BEP 12), from 0 on.
+    pub tier: usize,
+    /// What its last answer, or the lack of an answer, says of it.
+    pub standing: TrackerStanding,
+    /// An announce is under way.
+    pub is_asked: bool,
+    /// Time until it may be announced to again; zero: now.
+    pub next_in: Duration,
+    /// Seeders, leechers and completed downloads of the swarm, as it said last.
+    pub seeders: Option<u32>,
+    /// See `seeders`.
+    pub leechers: Option<u32>,
+    /// Addresses of peers in its last answer.
+    pub peers: u32,
+    /// Its last warning, or the reason of its last failure; empty if there was none.
+    pub message: String,
+}
+
+/// What the last answer of a tracker, or the lack of an answer, says of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TrackerStanding {
+    /// It was never asked.
+    Untried,
+    /// It answers.
+    Works,
+    /// It failed this number of times in a row.
+    Fails(u32),
+    /// It said that it must never be asked again (BEP 31).
+    Gone,
 }

@@ -1,0 +1,31 @@
+//! Holds the peers of a torrent that wait for a turn: to be served, and to be sent requests.
+//!
+//! Decides: nothing. Must not know: peers, the queues that all torrents share.
+//! Invariant: the engine takes who joins a queue after each act of the torrent.
+
+use crate::io::PeerKey;
+use crate::rate_limit::RateLimit;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+/// Turns on the uplink.
+#[derive(Debug, Default)]
+pub(crate) struct UploadTurns {
+    /// The torrent's own rate limit.
+    pub(crate) limit: RateLimit,
+    /// Peers that join the uplink's queue again.
+    pub(crate) unparked: Vec<PeerKey>,
+}
+
+/// Turns to be sent requests.
+#[derive(Debug, Default)]
+pub(crate) struct RequestTurns {
+    /// The torrent's own rate limit.
+    pub(crate) limit: RateLimit,
+    /// Peers that join the downlink's queue.
+    pub(crate) askers: Vec<PeerKey>,
+    /// Peers that could take more requests than there were blocks to request.
+    pub(crate) wants_requests: VecDeque<PeerKey>,
+    /// Bytes of requests that were given up.
+    pub(crate) unasked: u64,
+}

@@ -1,0 +1,62 @@
+//! Answers what a user asks of a torrent, and tells its engine what the user wants.
+//!
+//! Decides: nothing.
+//! Must not know: how answers are shown.
+//! Invariant: an answer that is not awaited any more is dropped. A question about a torrent that no
+//! engine has is dropped too: the wait for its answer ends.
+
+use super::Shard;
+use crate::mail::to_shard::View;
+use bt_engine::{Input, TorrentKey};
+use bt_types::Piece;
+
+impl Shard {
+    /// Tells the engine what the user wants of a torrent now.
+    pub(super) fn set(&mut self, key: TorrentKey) {
+        if let Some(settings) = self.torrents.get(&key).map(|entry| entry.settings()) {
+            self.engine.handle(self.clock.now(), Input::Set(key, Box::new(settings)));
+            self.publish_one(key);
+        }
+    }
+
+    /// Reports what is known of a torrent.
+    pub(super) fn view(&mut self, key: TorrentKey, view: View) {
+        let now = self.clock.now();
+        // An answer that is not awaited any more is dropped.
+        match view {
+            View::Torrent(done) => {
+                self.status(key).map(|view| done.send(Box::new(view)));
+            }
+            View::Peers(done) => drop(done.send(self.engine.peers(now, key))),
+            View::Trackers(done) => drop(done.send(self.engine.trackers(now, key))),
+            View::Piece(piece, done) => match self.engine.have(key) {
+                // An answer that is not awaited any more is dropped.
+                Some(have) if have.has(piece) => {
+                    let _ = done.send(());
+                }
+                Some(_) => {
+                    if let Some(entry) = self.torrents.get_mut(&key) {
+                        let readers = &mut entry.kept().readers;
+                        readers.retain(|(_, done)| !done.is_closed());
+                        readers.push((piece, done));
+                    }
+                }
+                None => {}
+            },
+            View::Pieces(done) => {
+                self.engine.have(key).map(|have| done.send(have.clone()));
+            }
+        }
+    }
+
+    /// Answers the readers that wait for this piece.
+    pub(super) fn tell_readers(&mut self, key: TorrentKey, piece: Piece) {
+        let Some(kept) = self.torrents.get_mut(&key).and_then(|entry| entry.kept.as_mut()) else {
+            return;
+        };
+        for (_, done) in kept.readers.extract_if(.., |(of, _)| *of == piece) {
+            // The reader may have moved on.
+            let _ = done.send(());
+        }
+    }
+}
