@@ -7,7 +7,7 @@
 use crate::io::PeerKey;
 use crate::ledger::{Delivery, Ledger};
 use crate::peer::Peer;
-use crate::picker::Picker;
+use crate::piece_picker::Picker;
 use crate::sources::SourceId;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -144,7 +144,7 @@ impl BlockPicker {
             return self.ledger.ask_free(piece, due);
         }
         self.is_end_game().then(|| {
-            self.ledger.ask_late(now, due, &peer.pieces.has, |block| {
+            self.ledger.ask_end_game(now, due, &peer.pieces.has, |block| {
                 peer.requests.pipeline.has_asked(block)
             })
         })?

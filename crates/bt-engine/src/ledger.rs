@@ -212,7 +212,7 @@ impl Ledger {
 
     /// Picks a block in end-game for a peer that was not asked for it: overdue at another peer, the
     /// least asked first.
-    pub(crate) fn ask_late(
+    pub(crate) fn ask_end_game(
         &mut self,
         now: Time,
         due: Time,
@@ -423,10 +423,17 @@ mod tests {
         let piece = g.piece(0).unwrap();
         ledger.open(piece, A, false);
         let blocks: Vec<Block> = core::iter::from_fn(|| ledger.ask_free(piece, DUE)).collect();
-        assert_eq!(ledger.ask_late(Time::ZERO, DUE, &all, |_| false), None, "nothing is late yet");
-        let late = ledger.ask_late(DUE, Time::from_secs(2), &all, |_| false).unwrap();
+        assert_eq!(
+            ledger.ask_end_game(Time::ZERO, DUE, &all, |_| false),
+            None,
+            "nothing is late yet"
+        );
+        let late = ledger.ask_end_game(DUE, Time::from_secs(2), &all, |_| false).unwrap();
         assert_eq!(late, blocks[0]);
-        assert_eq!(ledger.ask_late(DUE, DUE, &all, |block| block == blocks[0]), Some(blocks[1]));
+        assert_eq!(
+            ledger.ask_end_game(DUE, DUE, &all, |block| block == blocks[0]),
+            Some(blocks[1])
+        );
         assert_eq!(
             ledger.deliver(late, A, SourceId(0)),
             Delivery::Needed { others_asked: true, complete: false }
@@ -473,7 +480,7 @@ mod tests {
         ledger.open(piece, B, false);
         assert_eq!(ledger.joinable(A, &all), None);
         assert_eq!(ledger.joinable(B, &all), Some(piece));
-        assert_eq!(ledger.ask_late(DUE, DUE, &all, |_| false), None);
+        assert_eq!(ledger.ask_end_game(DUE, DUE, &all, |_| false), None);
         let block = ledger.ask_free(piece, DUE).unwrap();
         assert_eq!(ledger.deliver(block, A, SourceId(0)), Delivery::Late, "A may not mix in");
         assert_eq!(ledger.ask_free(piece, DUE), Some(block), "and B is asked again");

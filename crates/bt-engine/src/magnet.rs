@@ -10,7 +10,7 @@ use crate::backlog::Backlog;
 use crate::close_reason::CloseReason;
 use crate::config::{Budget, Config};
 use crate::io::{Event, Input, MagnetSpec, Output, PeerKey, TorrentKey};
-use crate::metadata::{MetadataDownload, Whole};
+use crate::metadata_download::{MetadataDownload, Whole};
 use crate::peer::NewConnection;
 use crate::swarm::{Progress, Room, Swarm};
 use alloc::collections::{BTreeMap, VecDeque};

@@ -6,7 +6,7 @@
 //! Invariant: no address enters that its source may not name. The number of addresses is bounded,
 //! in all and per source.
 
-use crate::rank;
+use crate::canonical_priority;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bt_types::{Closeness, Rng, Source, Time, closeness, may_name, normalise_addr, subscriber};
@@ -139,8 +139,8 @@ impl PeerList {
         {
             return false;
         }
-        let canonical_priority =
-            rank::canonical_priority(&self.ours, addr).unwrap_or_else(|| rng.next_u32());
+        let canonical_priority = canonical_priority::canonical_priority(&self.ours, addr)
+            .unwrap_or_else(|| rng.next_u32());
         self.entries.insert(
             addr,
             Entry { found_by, fails: 0, is_old: false, canonical_priority, rests: now, next: None },
@@ -195,7 +195,8 @@ impl PeerList {
         self.ours.retain(|known| known.is_ipv4() != ours.is_ipv4());
         self.ours.push(ours);
         for (&addr, entry) in &mut self.entries {
-            let Some(canonical_priority) = rank::canonical_priority(&self.ours, addr) else {
+            let Some(canonical_priority) = canonical_priority::canonical_priority(&self.ours, addr)
+            else {
                 continue;
             };
             if self.due.remove(&(entry.fails, entry.is_old, entry.canonical_priority, addr)) {

@@ -17,7 +17,7 @@ use crate::statistics::Statistics;
 use crate::super_seeder::SuperSeeder;
 use crate::swarm::{Progress, Room, Swarm};
 use crate::turns::{RequestTurns, UploadTurns};
-use crate::unchoking::Unchoking;
+use crate::upload_slots::Unchoking;
 use crate::work::Work;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};

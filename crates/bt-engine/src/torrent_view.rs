@@ -5,7 +5,7 @@
 
 use crate::peer::Peer;
 use crate::piece_map;
-use crate::slow::{self, Facts};
+use crate::slow_reason::{self, Facts};
 use crate::torrent::Torrent;
 use alloc::vec::Vec;
 use bt_model::{PeerView, SourceStat, TorrentView};
@@ -39,7 +39,7 @@ impl Torrent {
             swarm: self.swarm.counts(),
             is_paused: self.swarm.is_paused,
             store_fault: self.store_fault,
-            slow: slow::reason(&self.facts(now)),
+            slow: slow_reason::reason(&self.facts(now)),
             map: piece_map::cells(&self.pieces.have, &self.pieces.missing, self.work.open()),
         }
     }

@@ -4,7 +4,7 @@
 //! Invariant: the engine takes who joins a queue after each act of the torrent.
 
 use crate::io::PeerKey;
-use crate::rate_limit::RateLimit;
+use crate::torrent_rate_limit::RateLimit;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 

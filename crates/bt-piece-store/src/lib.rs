@@ -22,15 +22,15 @@
 
 mod check;
 mod create;
-mod data;
 mod doubt;
-mod failed;
+mod failed_blocks;
 mod hashing;
 mod identity;
 mod journal;
 mod layout;
 mod long;
 mod memory;
+mod move_files;
 mod pattern;
 mod progress;
 mod read;
@@ -46,11 +46,11 @@ pub use check::{
 pub use create::{
     CreateError, CreateOptions, Created, Renamed, Skipped, create_torrent, torrent_name,
 };
-pub use data::{MoveError, Moved, delete_data, move_data, rename_file};
 pub use hashing::HashError;
 pub use identity::{Change, FolderId, Stat};
 pub use journal::{Journal, Remembered};
 pub use layout::{Layout, LayoutFile, NameError, Span, locate};
+pub use move_files::{MoveError, Moved, delete_data, move_data, rename_file};
 pub use pattern::PathPattern;
 pub use progress::Progress;
 pub use read::read_blocks;

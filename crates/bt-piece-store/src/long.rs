@@ -6,7 +6,7 @@
 //! Invariant: a block is in memory only until it is in the file. The file is gone when no long
 //! piece is open. Its content is not trusted after a restart.
 
-use crate::failed;
+use crate::failed_blocks;
 use crate::storage::{Storage, StoreError};
 use bt_hash::{Algorithm, Digest, State};
 use bt_types::{Block, Geometry, InfoHash, Piece};
@@ -192,7 +192,7 @@ impl LongPieces {
         storage: &dyn Storage,
     ) -> Result<Vec<Digest>, StoreError> {
         let digest = |block: Block| {
-            Ok(failed::digests(&[self.read(piece, block.begin(), block.len(), storage)?]))
+            Ok(failed_blocks::digests(&[self.read(piece, block.begin(), block.len(), storage)?]))
         };
         self.geometry
             .blocks(piece)

@@ -20,7 +20,7 @@ mod write;
 pub(crate) use write::is_blank;
 
 use crate::doubt::Doubts;
-use crate::failed::{self, Failed};
+use crate::failed_blocks::{self, Failed};
 use crate::identity::Noted;
 use crate::long::LongPieces;
 use crate::storage::{Storage, StoreError};
@@ -403,13 +403,16 @@ impl Worker {
         bt_hash::digest_many(self.digests.algorithm(), &messages, &mut digests);
         for ((piece, blocks), digest) in pieces.into_iter().zip(digests) {
             if self.digests.matches(piece, &digest) {
-                let block_digests =
-                    if self.failed.has(piece) { failed::digests(&blocks) } else { Vec::new() };
+                let block_digests = if self.failed.has(piece) {
+                    failed_blocks::digests(&blocks)
+                } else {
+                    Vec::new()
+                };
                 let wrong = self.failed.audit(self.layout.geometry(), piece, &block_digests);
                 done.extend(wrong.map(|wrong| Done::Audited { wrong }));
                 self.verified.insert(piece, blocks);
             } else {
-                self.failed.remember(piece, failed::digests(&blocks));
+                self.failed.remember(piece, failed_blocks::digests(&blocks));
                 done.push(Done::Checked { piece, verdict: PieceCheck::Bad });
             }
         }

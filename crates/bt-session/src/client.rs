@@ -11,7 +11,7 @@ pub(crate) mod inner;
 pub(crate) mod opening;
 pub(crate) mod options;
 pub(crate) mod reader;
-pub(crate) mod restart;
+pub(crate) mod reopen;
 pub(crate) mod session;
 pub(crate) mod state;
 pub(crate) mod torrent;

@@ -9,7 +9,7 @@ pub(crate) mod dial;
 pub(crate) mod interfaces;
 pub(crate) mod listen;
 pub(crate) mod lsd;
-pub(crate) mod network;
+pub(crate) mod network_watch;
 pub(crate) mod splice;
 pub(crate) mod stream;
 pub(crate) mod udp;

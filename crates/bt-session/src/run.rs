@@ -4,8 +4,8 @@
 //! Must not know: `client`.
 //! Invariant: a thread ends when it is told to, or when all that could tell it something is gone.
 
-pub(crate) mod account;
 pub(crate) mod announces;
+pub(crate) mod carried_stats;
 pub(crate) mod check_pool;
 pub(crate) mod control;
 pub(crate) mod dht;

@@ -248,7 +248,7 @@ fn when_our_address_is_known_the_order_is_that_of_the_ranks() {
     peers[25..]
         .iter()
         .for_each(|&peer| assert!(peer_list.add(Time::ZERO, peer, host(1), &mut rng)));
-    peers.sort_by_key(|&peer| rank::canonical_priority(&[ours], peer));
+    peers.sort_by_key(|&peer| canonical_priority::canonical_priority(&[ours], peer));
     let taken: Vec<SocketAddr> =
         core::iter::from_fn(|| peer_list.take(Time::ZERO)).map(|dial| dial.addr).collect();
     peers.retain(|peer| taken.contains(peer));

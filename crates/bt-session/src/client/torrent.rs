@@ -8,7 +8,7 @@ use crate::client::inner::{Inner, TorrentContext};
 use crate::client::opening::{OpenTask, Stage};
 use crate::client::options::{AddOptions, OwnStorage};
 use crate::client::reader::Reader;
-use crate::client::restart::Act;
+use crate::client::reopen::Act;
 use crate::mail::events::{Summary, TorrentError, TorrentEvent, TorrentState};
 use crate::mail::to_shard::{ToShard, View};
 use bt_engine::Input;

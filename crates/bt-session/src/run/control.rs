@@ -16,7 +16,7 @@ use crate::mail::to_shard::ToShard;
 use crate::net::dial;
 use crate::net::listen::{BoundListener, Listener};
 use crate::net::lsd::{self, Lsd, ToLsd};
-use crate::net::network::NetworkWatch;
+use crate::net::network_watch::NetworkWatch;
 use crate::net::udp_port::UdpPort;
 use crate::run::announces::{Announces, Ourselves};
 use crate::run::dht::Driver;

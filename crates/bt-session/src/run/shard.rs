@@ -26,7 +26,7 @@ use crate::mail::torrent::{SharedTorrent, Watched};
 use crate::net::dial;
 use crate::net::stream::Stream;
 use crate::net::wire::{self, End, Mailbox, ShardQueues};
-use crate::run::account::Account;
+use crate::run::carried_stats::Account;
 use crate::run::disk::Disks;
 use bt_engine::{
     Budget, Config, Engine, Event, Input, MagnetSpec, PeerKey, TorrentKey, TorrentSpec, TorrentView,

@@ -13,7 +13,7 @@ use crate::mail::events::TorrentError;
 use crate::mail::panics::Place;
 use crate::mail::to_control::ToControl;
 use crate::mail::to_shard::ToShard;
-use crate::run::account::Account;
+use crate::run::carried_stats::Account;
 use bt_engine::{Engine, Input, MagnetSpec, TorrentKey, TorrentSpec};
 use bt_types::{PieceCheck, Source, Time};
 use std::ops::Range;
