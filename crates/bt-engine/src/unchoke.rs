@@ -16,15 +16,10 @@ use alloc::vec::Vec;
 use bt_peer_wire::Message;
 use bt_types::Time;
 
-/// Rounds that an optimistically unchoked peer keeps its slot.
-const OPTIMISTIC_ROUNDS: u32 = 1;
-
 impl Torrent {
     /// Chooses anew which peers to unchoke.
     pub(crate) fn choke_round(&mut self, now: Time, config: &Config, budget: &Budget) {
         self.unchoking.next_round = now + config.choke_round;
-        let rotate = self.unchoking.rounds.is_multiple_of(OPTIMISTIC_ROUNDS);
-        self.unchoking.rounds = self.unchoking.rounds.wrapping_add(1);
         let candidates: Vec<Candidate> = self
             .peers
             .values()
@@ -65,8 +60,7 @@ impl Torrent {
         if self.store_fault.is_some() {
             return self.apply(now, &Chosen::default());
         }
-        let chosen =
-            choker::round(now, &candidates, slots, self.is_done(), rotate, &mut self.swarm.rng);
+        let chosen = choker::round(now, &candidates, slots, self.is_done(), &mut self.swarm.rng);
         self.apply(now, &chosen);
         if self.super_seeder.is_some() {
             chosen.regular.iter().for_each(|&peer| self.reveal_to(now, peer));

@@ -16,12 +16,11 @@ pub(crate) struct Unchoking {
     /// Upload slots, before rate limits.
     pub(crate) slots: usize,
     pub(crate) next_round: Time,
-    pub(crate) rounds: u32,
 }
 
 impl Unchoking {
     pub(crate) fn new(now: Time, config: &Config) -> Unchoking {
         let slots = config.upload_slots;
-        Unchoking { unchoked: BTreeSet::new(), slots, next_round: now, rounds: 0 }
+        Unchoking { unchoked: BTreeSet::new(), slots, next_round: now }
     }
 }
