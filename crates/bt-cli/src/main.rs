@@ -36,6 +36,8 @@ use clap::{CommandFactory as _, Parser as _};
 use exit::{EXIT_CODES, Failure, Outcome};
 use output::Output;
 use std::process::ExitCode;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -155,15 +157,15 @@ fn raise_descriptor_limit() {
 
 fn log_to_stderr(verbose: u8) {
     let level = match verbose {
-        0 => "error",
-        1 => "info",
-        _ => "debug",
+        0 => LevelFilter::ERROR,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
     };
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_env("BT_LOG").unwrap_or_else(|_| level.into());
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let named = std::env::var("BT_LOG").ok().and_then(|text| text.parse().ok());
+    let targets = named.unwrap_or_else(|| Targets::new().with_default(level));
+    let log = tracing_subscriber::fmt::layer()
         .with_ansi(false)
-        .log_internal_errors(false);
-    log.with_writer(|| output::LogWriter).init();
+        .log_internal_errors(false)
+        .with_writer(|| output::LogWriter);
+    tracing_subscriber::registry().with(log.with_filter(targets)).init();
 }
