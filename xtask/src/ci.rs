@@ -20,6 +20,9 @@ const CHECKS: &[Step] = &[
     ("tidy", &["run", "--quiet", "--package", "xtask", "--", "tidy"]),
     ("api", &["run", "--quiet", "--package", "xtask", "--", "api"]),
     ("lints", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ("bare session", &bare("bt-session", "check")),
+    ("bare tracker client", &bare("bt-tracker-client", "test")),
+    ("bare net", &bare("bt-net", "test")),
     ("tests", &["test", "--quiet", "--workspace", "--exclude", "bt-tests"]),
     ("docs", &["doc", "--quiet", "--no-deps", "--workspace"]),
     (
@@ -77,6 +80,11 @@ const PROCESSES: &[Step] = &[
     ("torture", &["run", "--quiet", "--release", "--package", "xtask", "--", "torture", "--short"]),
     ("packages", &["run", "--quiet", "--package", "xtask", "--", "packages"]),
 ];
+
+/// A crate without its features.
+const fn bare<'a>(package: &'a str, command: &'a str) -> [&'a str; 5] {
+    [command, "--quiet", "--package", package, "--no-default-features"]
+}
 
 /// A scenario with several seeds, and its goals.
 const fn sim<'a>(name: &'a str, seeds: &'a str) -> [&'a str; 10] {

@@ -4,6 +4,7 @@
 //! Invariant: everything that is wrong is listed, not only the first.
 
 mod circles;
+mod features;
 mod floors;
 mod manifests;
 mod modules;
@@ -41,6 +42,7 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
     problems.extend(floors::unused(&workspace)?);
     problems.extend(floors::unexplained_dependencies(&workspace)?);
     problems.extend(circles::problems(&workspace)?);
+    problems.extend(features::problems(&workspace)?);
     problems.extend(modules::problems(&workspace)?);
     problems.extend(names::problems(&workspace)?);
     problems.extend(sources::problems(&workspace)?);

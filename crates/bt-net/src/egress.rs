@@ -6,12 +6,10 @@
 
 use crate::error::NetError;
 use crate::resolve::Resolver;
-use crate::tls::{self, Roots};
+use crate::tls::{Roots, Tls};
 use bt_types::{Source, may_name, normalise, normalise_addr};
-use rustls::ClientConfig;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout_at};
 
@@ -28,7 +26,7 @@ pub struct EgressConfig {
 #[derive(Clone, Debug)]
 pub struct Egress {
     bind: Option<IpAddr>,
-    tls: Arc<ClientConfig>,
+    tls: Tls,
     resolver: Resolver,
 }
 
@@ -37,7 +35,7 @@ impl Egress {
     pub fn new(config: EgressConfig) -> Result<Egress, NetError> {
         Ok(Egress {
             bind: config.bind,
-            tls: tls::client(&config.extra_roots)?,
+            tls: Tls::new(&config.extra_roots)?,
             resolver: Resolver::default(),
         })
     }
@@ -109,8 +107,8 @@ impl Egress {
     }
 
     /// Returns the settings for TLS connections.
-    pub(crate) fn tls(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.tls)
+    pub(crate) fn tls(&self) -> &Tls {
+        &self.tls
     }
 
     fn reaches(&self, addr: SocketAddr) -> bool {

@@ -84,3 +84,18 @@ pub enum NetError {
     #[error("bad root certificate: {0}")]
     Roots(String),
 }
+
+impl NetError {
+    /// Makes the error for a URL that cannot be used.
+    pub(crate) fn bad_url(url: &str, why: &dyn std::fmt::Display) -> NetError {
+        // Only up to the path, as the rest may hold a passkey; and without a password.
+        let shown = url.split(['?', '#']).next().unwrap_or_default();
+        let parts = shown.split_once("://").map(|(scheme, rest)| (scheme, rest.rsplit_once('@')));
+        let shown = match parts {
+            Some((scheme, Some((_, host)))) => format!("{scheme}://{host}"),
+            _ => shown.to_owned(),
+        };
+        let shown = shown.chars().take(100).collect();
+        NetError::Url { url: shown, why: why.to_string() }
+    }
+}

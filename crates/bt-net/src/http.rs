@@ -22,13 +22,11 @@ use hyper::header::{
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
-use rustls::pki_types::ServerName;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsConnector;
 use url::{Host, Position, Url};
 
 /// Longest time of one connect, so that a dead address leaves time for others.
@@ -100,7 +98,7 @@ impl Egress {
         options: &HttpOptions,
         deadline: Instant,
     ) -> Result<HttpReply, NetError> {
-        let mut url = Url::parse(url).map_err(|error| bad_url(url, &error))?;
+        let mut url = Url::parse(url).map_err(|error| NetError::bad_url(url, &error))?;
         let (mut source, mut via) = (options.source, options.via);
         for _ in 0..=options.max_redirects {
             let hop = Hop::new(&url)?;
@@ -153,14 +151,8 @@ impl Egress {
         let (stream, from) = self.dial_one_of(source, &addrs, deadline).await?;
         let mut driver = JoinSet::new();
         let response = if hop.secure {
-            let connector = TlsConnector::from(self.tls());
-            let fail = |source| NetError::Tls { host: hop.host_text(), source };
-            exchange(
-                connector.connect(hop.server_name()?, stream).await.map_err(fail)?,
-                hop,
-                &mut driver,
-            )
-            .await?
+            let stream = self.tls().connect(hop.url.as_str(), hop.host.clone(), stream).await?;
+            exchange(stream, hop, &mut driver).await?
         } else {
             exchange(stream, hop, &mut driver).await?
         };
@@ -203,23 +195,20 @@ impl<'a> Hop<'a> {
         let secure = match url.scheme() {
             "http" => false,
             "https" => true,
-            _ => return Err(bad_url(url.as_str(), &"only http and https are spoken here")),
+            _ => {
+                return Err(NetError::bad_url(
+                    url.as_str(),
+                    &"only http and https are spoken here",
+                ));
+            }
         };
-        let host = url.host().ok_or_else(|| bad_url(url.as_str(), &"it names no host"))?;
+        let host =
+            url.host().ok_or_else(|| NetError::bad_url(url.as_str(), &"it names no host"))?;
         Ok(Hop { url, host, port: url.port_or_known_default().unwrap_or(80), secure })
     }
 
     fn host_text(&self) -> String {
         self.host.to_string()
-    }
-
-    fn server_name(&self) -> Result<ServerName<'static>, NetError> {
-        match self.host {
-            Host::Domain(name) => ServerName::try_from(name.to_owned())
-                .map_err(|error| bad_url(self.url.as_str(), &error)),
-            Host::Ipv4(ip) => Ok(ServerName::from(IpAddr::V4(ip))),
-            Host::Ipv6(ip) => Ok(ServerName::from(IpAddr::V6(ip))),
-        }
     }
 
     /// Returns the user name and password of the URL, as RFC 7617 sends them.
@@ -251,7 +240,7 @@ impl<'a> Hop<'a> {
             Some(credentials) => request.header(AUTHORIZATION, credentials),
             None => request,
         };
-        request.body(Empty::new()).map_err(|error| bad_url(self.url.as_str(), &error))
+        request.body(Empty::new()).map_err(|error| NetError::bad_url(self.url.as_str(), &error))
     }
 }
 
@@ -324,16 +313,4 @@ fn retry_after(text: &str) -> Option<Duration> {
     let date =
         || httpdate::parse_http_date(text.trim()).ok()?.duration_since(SystemTime::now()).ok();
     seconds().or_else(date)
-}
-
-fn bad_url(url: &str, why: &dyn std::fmt::Display) -> NetError {
-    // Only up to the path, as the rest may hold a passkey; and without a password.
-    let shown = url.split(['?', '#']).next().unwrap_or_default();
-    let shown = match shown.split_once("://").map(|(scheme, rest)| (scheme, rest.rsplit_once('@')))
-    {
-        Some((scheme, Some((_, host)))) => format!("{scheme}://{host}"),
-        _ => shown.to_owned(),
-    };
-    let shown = shown.chars().take(100).collect();
-    NetError::Url { url: shown, why: why.to_string() }
 }

@@ -28,8 +28,14 @@ mod error;
 mod gzip;
 mod http;
 mod lenient;
+#[cfg(not(feature = "tls"))]
+mod no_tls;
 mod resolve;
+#[cfg(feature = "tls")]
 mod tls;
+
+#[cfg(not(feature = "tls"))]
+use no_tls as tls;
 
 pub use egress::{Egress, EgressConfig};
 pub use error::NetError;

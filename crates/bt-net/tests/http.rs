@@ -4,10 +4,9 @@
 //! Must not know: how the client is built.
 //! Invariant: every script is raw bytes, so a server may break any rule.
 
-use bt_net::{Egress, EgressConfig, HttpOptions, HttpReply, NetError, Roots};
+use bt_net::{Egress, EgressConfig, HttpOptions, HttpReply, NetError};
 use bt_types::Source;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -248,40 +247,67 @@ async fn the_source_of_the_url_is_held_to_the_address_rule() {
     );
 }
 
+#[cfg(not(feature = "tls"))]
 #[tokio::test]
-async fn https_needs_a_trusted_certificate_and_stays_https() {
-    let certified = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-    let key =
-        rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap();
-    let config = config
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)
-        .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-
+async fn without_tls_https_is_refused_by_name_and_nothing_is_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        for answer in [ok("never sent"), ok("secret"), moved("http://localhost/")] {
-            let (stream, _) = listener.accept().await.unwrap();
-            if let Ok(stream) = acceptor.accept(stream).await {
-                serve(stream, &answer).await;
-            }
-        }
+    let server = tokio::spawn(async move {
+        let mut sent = Vec::new();
+        listener.accept().await.unwrap().0.read_to_end(&mut sent).await.unwrap();
+        sent
     });
-    let url = format!("https://localhost:{port}/");
     let options = HttpOptions { via: Some(([127, 0, 0, 1], port).into()), ..user() };
-    assert!(matches!(get(&url, options.clone()).await, Err(NetError::Tls { .. })), "not trusted");
-    let mut extra_roots = Roots::default();
-    extra_roots.add_pem(certified.cert.pem().as_bytes()).unwrap();
-    let trusting = Egress::new(EgressConfig { extra_roots, ..EgressConfig::default() }).unwrap();
-    assert_eq!(trusting.http_get(&url, &options).await.unwrap().body, b"secret");
-    assert!(
-        matches!(trusting.http_get(&url, &options).await, Err(NetError::Redirect(_))),
-        "https to http"
-    );
+    let error = get(&format!("https://localhost:{port}/"), options).await.unwrap_err();
+    assert!(error.to_string().contains("this build has no https (feature tls)"), "{error}");
+    assert_eq!(server.await.unwrap(), b"");
+}
+
+#[cfg(feature = "tls")]
+mod tls {
+    use super::*;
+    use bt_net::Roots;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn https_needs_a_trusted_certificate_and_stays_https() {
+        let certified = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der())
+            .unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let config = config
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key)
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            for answer in [ok("never sent"), ok("secret"), moved("http://localhost/")] {
+                let (stream, _) = listener.accept().await.unwrap();
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    serve(stream, &answer).await;
+                }
+            }
+        });
+        let url = format!("https://localhost:{port}/");
+        let options = HttpOptions { via: Some(([127, 0, 0, 1], port).into()), ..user() };
+        assert!(
+            matches!(get(&url, options.clone()).await, Err(NetError::Tls { .. })),
+            "not trusted"
+        );
+        let mut extra_roots = Roots::default();
+        extra_roots.add_pem(certified.cert.pem().as_bytes()).unwrap();
+        let trusting =
+            Egress::new(EgressConfig { extra_roots, ..EgressConfig::default() }).unwrap();
+        assert_eq!(trusting.http_get(&url, &options).await.unwrap().body, b"secret");
+        assert!(
+            matches!(trusting.http_get(&url, &options).await, Err(NetError::Redirect(_))),
+            "https to http"
+        );
+    }
 }

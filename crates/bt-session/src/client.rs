@@ -5,6 +5,7 @@
 //! Invariant: the highest floor: no file of another floor names it.
 
 pub(crate) mod ask;
+#[cfg(feature = "dht")]
 pub mod dht;
 pub(crate) mod dirs;
 pub(crate) mod inner;

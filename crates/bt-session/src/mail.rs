@@ -7,9 +7,12 @@
 pub(crate) mod admission;
 pub(crate) mod changes;
 pub(crate) mod clock;
+#[cfg(feature = "dht")]
 pub(crate) mod dht;
 pub(crate) mod disk_order;
 pub(crate) mod events;
+#[cfg(not(feature = "dht"))]
+pub(crate) mod no_dht;
 pub(crate) mod owner;
 pub(crate) mod panics;
 pub(crate) mod queues;
@@ -18,3 +21,6 @@ pub(crate) mod splice_pipe;
 pub(crate) mod to_control;
 pub(crate) mod to_shard;
 pub(crate) mod torrent;
+
+#[cfg(not(feature = "dht"))]
+pub(crate) use no_dht as dht;

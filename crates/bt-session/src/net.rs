@@ -13,5 +13,9 @@ pub(crate) mod network_watch;
 pub(crate) mod splice;
 pub(crate) mod stream;
 pub(crate) mod udp;
+#[cfg_attr(
+    not(feature = "dht"),
+    allow(dead_code, reason = "the DHT node is the only guest of the port")
+)]
 pub(crate) mod udp_port;
 pub(crate) mod wire;

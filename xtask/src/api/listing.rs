@@ -9,7 +9,7 @@
 //! implementations of other crates, and items that a macro makes are not listed.
 
 use super::line;
-use super::modules::{self, Modules, Names, attributes, is_for_tests};
+use super::modules::{self, Modules, Names, attributes, is_left_out};
 use super::names::{Target, declares, leaves, targets};
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
@@ -226,7 +226,7 @@ impl Listing<'_> {
             ImplItem::Const(member) => (&member.vis, &member.attrs, &member.ident),
             _ => return,
         };
-        if !is_public(visibility) || is_for_tests(attributes) {
+        if !is_public(visibility) || is_left_out(attributes) {
             return;
         }
         let path = format!("{path}::{name}");
@@ -273,9 +273,9 @@ fn is_public(visibility: &Visibility) -> bool {
 
 fn is_test_member(member: &TraitItem) -> bool {
     match member {
-        TraitItem::Fn(member) => is_for_tests(&member.attrs),
-        TraitItem::Const(member) => is_for_tests(&member.attrs),
-        TraitItem::Type(member) => is_for_tests(&member.attrs),
+        TraitItem::Fn(member) => is_left_out(&member.attrs),
+        TraitItem::Const(member) => is_left_out(&member.attrs),
+        TraitItem::Type(member) => is_left_out(&member.attrs),
         _ => false,
     }
 }

@@ -1,6 +1,6 @@
 //! The modules of a crate as its files declare them.
 //!
-//! Decides: which file holds a module, and that tests are left out.
+//! Decides: which file holds a module, and what is left out: tests, and what a feature replaces.
 //! Must not know: what is public.
 //! Invariant: every file that the crate's root leads to is read once.
 
@@ -34,7 +34,7 @@ fn read_file(file: &Path, folder: &Path, path: Names, modules: &mut Modules) -> 
 fn add(items: Vec<Item>, folder: &Path, path: Names, modules: &mut Modules) -> Result<()> {
     let mut kept = Vec::new();
     for item in items {
-        if is_for_tests(attributes(&item)) {
+        if is_left_out(attributes(&item)) {
             continue;
         }
         if let Item::Mod(module) = &item {
@@ -60,13 +60,17 @@ fn read_child(module: &ItemMod, folder: &Path, path: &Names, modules: &mut Modul
     read_file(&file, &inner, child, modules)
 }
 
-/// Whether an item exists only when tests, or the examples of texts, are compiled.
-pub(super) fn is_for_tests(attributes: &[Attribute]) -> bool {
+/// Whether an item exists only when tests, or the examples of texts, are compiled, or only without
+/// a feature: all features are listed.
+pub(super) fn is_left_out(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         Meta::List(list) if list.path.is_ident("cfg") => {
             let condition = list.tokens.to_string();
             let mut words = condition.split(|c: char| !c.is_alphanumeric() && c != '_');
-            !condition.starts_with("not") && words.any(|word| word == "test" || word == "doctest")
+            match condition.starts_with("not") {
+                true => words.any(|word| word == "feature"),
+                false => words.any(|word| word == "test" || word == "doctest"),
+            }
         }
         _ => false,
     })

@@ -14,6 +14,9 @@ pub mod deep;
 #[cfg(test)]
 mod tests;
 
+#[cfg(not(feature = "more"))]
+pub fn only_without_more() {}
+
 pub use hidden::{hidden, BeforeRename as Known};
 pub use shape::*;
 pub use other_crate::Guest;

@@ -5,7 +5,6 @@
 //! Invariant: all that was started is stopped, also when the session is dropped. Stopping ends
 //! within seconds whatever trackers and peers do.
 
-use crate::client::dht::{DhtConfig, DhtHandle};
 use crate::client::dirs::Dirs;
 use crate::client::inner::{SessionContext, TorrentContext};
 use crate::client::options::AddOptions;
@@ -14,6 +13,7 @@ use crate::client::torrent::TorrentHandle;
 use crate::mail::admission::{self, SharedDesk};
 use crate::mail::changes::{Changes, Subscription};
 use crate::mail::clock::Clock;
+use crate::mail::dht::DhtHandle;
 use crate::mail::events::{StartError, TorrentError};
 use crate::mail::panics::{Bugs, Panics};
 use crate::mail::to_control::{self, ToControl};
@@ -24,7 +24,7 @@ use crate::net::udp;
 use crate::net::udp_port::UdpPort;
 use crate::run::announces::Ourselves;
 use crate::run::control::Control;
-use crate::run::dht::Driver;
+use crate::run::dht::{DhtConfig, Driver};
 use crate::run::disk::Disks;
 use crate::run::shard::Shard;
 use crate::run::start::{os_rng, spawn};

@@ -6,8 +6,8 @@
 //! Invariant: two processes never work on one torrent in one directory; no reader sees half a file.
 
 use crate::client::dirs::Dirs;
+use crate::mail::dht::{Contact, ContactsError, read_contacts, write_contacts};
 use crate::mail::owner::Lock;
-use bt_dht::{Contact, ContactsError};
 use bt_piece_store::{DiskStorage, Journal, Remembered, StoreError};
 use bt_types::{Geometry, InfoHash};
 use std::fs::{File, OpenOptions};
@@ -102,7 +102,7 @@ impl StateDir {
         let Some(path) = self.0.as_ref().map(|dir| dir.join(NODES)) else { return Vec::new() };
         match read_nodes(&path) {
             Ok(Ok(nodes)) => return nodes,
-            Ok(Err(error @ ContactsError::Newer(_))) => {
+            Ok(Err(error)) if matches!(error, ContactsError::Newer(_)) => {
                 tracing::error!(path = %path.display(), %error, "these nodes of the DHT are not used; the file stays as it is")
             }
             Ok(Err(error)) => tracing::warn!(path = %path.display(), %error, "passed over"),
@@ -125,7 +125,7 @@ impl StateDir {
         // A killed process with the same id may have left a file.
         let _ = std::fs::remove_file(&fresh);
         let mut file = OpenOptions::new().write(true).create_new(true).open(&fresh)?;
-        file.write_all(&bt_dht::write_contacts(nodes))?;
+        file.write_all(&write_contacts(nodes))?;
         std::fs::rename(&fresh, dir.join(NODES))
     }
 }
@@ -175,7 +175,7 @@ pub fn forget(state_dir: &Path, saved: &SavedTorrent) -> io::Result<bool> {
 fn read_nodes(path: &Path) -> io::Result<Result<Vec<Contact>, ContactsError>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(NODES_BYTES_MAX).read_to_end(&mut bytes)?;
-    Ok(bt_dht::read_contacts(&bytes))
+    Ok(read_contacts(&bytes))
 }
 
 /// Locks a file; `None` when another process holds the lock.
@@ -200,10 +200,10 @@ pub(crate) fn stem(hash: InfoHash, root: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
+    #[cfg(feature = "dht")]
     #[test]
     fn nodes_are_kept_and_a_spoilt_file_is_passed_over() {
+        use super::*;
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(Some(dir.path().join("state")));
         assert_eq!(state.nodes(), []);

@@ -4,11 +4,13 @@
 //! Must not know: sockets; which torrents are private: the caller must keep those out.
 //! Invariant: a question ends when its reader is dropped, or the node is gone.
 
-use bt_dht::{AnnounceOptions, Ask, Contact, Event, LookupReport};
+use bt_dht::{AnnounceOptions, Ask, Event, LookupReport};
 use bt_types::InfoHash;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+
+pub(crate) use bt_dht::{Contact, ContactsError, read_contacts, write_contacts};
 
 /// Unread events of one question; a reader that is too slow misses the newest.
 const NEWS_MAX: usize = 256;

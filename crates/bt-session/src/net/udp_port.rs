@@ -27,6 +27,7 @@ const OUTGOING_MAX: usize = 1024;
 pub(crate) const BATCH: usize = 64;
 /// Bytes read of a datagram: one more than any guest takes, so that a guest sees what is too long.
 const DATAGRAM_MAX: usize = 2049;
+#[cfg(feature = "dht")]
 const _: () = assert!(DATAGRAM_MAX > bt_dht::DATAGRAM_MAX);
 
 /// A datagram that arrived, at most [`DATAGRAM_MAX`] bytes of it.

@@ -8,7 +8,7 @@
 
 use crate::mail::admission::{AdmissionGuard, SharedDesk};
 use crate::mail::clock::Clock;
-use crate::mail::dht::DhtHandle;
+use crate::mail::dht::{Contact, DhtHandle};
 use crate::mail::panics::{Bugs, Place};
 use crate::mail::registry::Registry;
 use crate::mail::to_control::ToControl;
@@ -21,7 +21,6 @@ use crate::net::udp_port::UdpPort;
 use crate::run::announces::{Announces, Ourselves};
 use crate::run::dht::Driver;
 use crate::run::lookups::Lookups;
-use bt_dht::Contact;
 use bt_engine::{Discovery, Input, TorrentKey};
 use bt_net::Egress;
 use bt_tracker_client::TrackerClient;
