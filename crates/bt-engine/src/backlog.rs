@@ -33,7 +33,7 @@ pub(crate) struct Backlog {
 
 impl Backlog {
     /// Takes a message of the peer. Returns the message to answer at once, if there is one.
-    pub(crate) fn hear(
+    pub(crate) fn on_message(
         &mut self,
         message: Message,
         fast: bool,
@@ -75,7 +75,7 @@ impl Backlog {
     }
 
     /// Takes the peer's extension handshake, or a later one, which says only what has changed.
-    pub(crate) fn hear_hello(&mut self, hello: ExtendedHandshake) {
+    pub(crate) fn on_extended_handshake(&mut self, hello: ExtendedHandshake) {
         match &mut self.hello {
             Some(said) => said.learn(hello),
             None => self.hello = Some(hello),
@@ -118,14 +118,14 @@ mod tests {
             Message::Port(1),
         ];
         for message in said {
-            assert_eq!(backlog.hear(message, true), Ok(None));
+            assert_eq!(backlog.on_message(message, true), Ok(None));
         }
-        backlog.hear_hello(ExtendedHandshake {
+        backlog.on_extended_handshake(ExtendedHandshake {
             port: Some(7),
             upload_only: Some(true),
             ..ExtendedHandshake::default()
         });
-        backlog.hear_hello(ExtendedHandshake {
+        backlog.on_extended_handshake(ExtendedHandshake {
             upload_only: Some(false),
             ..ExtendedHandshake::default()
         });
@@ -149,16 +149,20 @@ mod tests {
     fn what_cannot_be_kept_or_may_not_be_said_is_a_reason_to_leave() {
         let block = RawBlock { piece: 0, begin: 0, len: 1 };
         let mut backlog = Backlog::default();
-        assert_eq!(backlog.hear(Message::Request(block), true), Ok(Some(Message::Reject(block))));
-        assert_eq!(backlog.hear(Message::Request(block), false), Ok(None));
-        assert_eq!(backlog.hear(Message::HaveAll, true), Err(CloseReason::Bitfield));
-        assert_eq!(backlog.hear(Message::Suggest(1), false), Err(CloseReason::NotFast));
+        assert_eq!(
+            backlog.on_message(Message::Request(block), true),
+            Ok(Some(Message::Reject(block)))
+        );
+        assert_eq!(backlog.on_message(Message::Request(block), false), Ok(None));
+        assert_eq!(backlog.on_message(Message::HaveAll, true), Err(CloseReason::Bitfield));
+        assert_eq!(backlog.on_message(Message::Suggest(1), false), Err(CloseReason::NotFast));
         let piece = Message::Piece { piece: 0, begin: 0, data: Bytes::from_static(b"x") };
-        assert_eq!(backlog.hear(piece, true), Err(CloseReason::Unrequested));
-        let mut outcomes = (0..=HAVES_MAX as u32).map(|n| backlog.hear(Message::Have(n), true));
+        assert_eq!(backlog.on_message(piece, true), Err(CloseReason::Unrequested));
+        let mut outcomes =
+            (0..=HAVES_MAX as u32).map(|n| backlog.on_message(Message::Have(n), true));
         assert!(outcomes.by_ref().take(HAVES_MAX).all(|outcome| outcome == Ok(None)));
         assert_eq!(outcomes.next(), Some(Err(CloseReason::Backlog)));
-        (0..1000).for_each(|n| drop(backlog.hear(Message::AllowedFast(n), true)));
+        (0..1000).for_each(|n| drop(backlog.on_message(Message::AllowedFast(n), true)));
         assert_eq!(backlog.into_messages().len(), HAVES_MAX + HINTS_MAX);
     }
 }

@@ -59,7 +59,8 @@ impl BlockPicker {
         self.freed |= self.picker.set_order(order);
     }
 
-    /// Changes priorities. Gives up open pieces that are skipped now; returns them and their leads.
+    /// Changes priorities. Gives up open pieces that are skipped now; returns them and their
+    /// owners.
     #[must_use]
     pub(crate) fn prioritise(
         &mut self,
@@ -103,13 +104,14 @@ impl BlockPicker {
         store_bytes: u64,
     ) -> Option<Block> {
         let due = peer.requests.pipeline.due(now);
-        // The piece may have failed since, and be led by another peer now.
-        peer.requests.lead =
-            peer.requests.lead.filter(|&piece| self.ledger.lead(piece) == Some(peer.key));
+        // The piece may have failed since, and have another owner now.
+        peer.requests.owned =
+            peer.requests.owned.filter(|&piece| self.ledger.owner(piece) == Some(peer.key));
         if self.geometry.has_long_pieces() && !self.has_room(store_bytes) {
             return None;
         }
-        if let Some(block) = peer.requests.lead.and_then(|piece| self.ledger.ask_free(piece, due)) {
+        if let Some(block) = peer.requests.owned.and_then(|piece| self.ledger.ask_free(piece, due))
+        {
             return Some(block);
         }
         if peer.choking.peer_choking {
@@ -120,8 +122,8 @@ impl BlockPicker {
         }
         let trusted = peer.requests.unproven < peer.trust();
         if peer.requests.on_parole {
-            peer.requests.lead = trusted.then(|| self.open_piece(peer, store_bytes)).flatten();
-            return peer.requests.lead.and_then(|piece| self.ledger.ask_free(piece, due));
+            peer.requests.owned = trusted.then(|| self.open_piece(peer, store_bytes)).flatten();
+            return peer.requests.owned.and_then(|piece| self.ledger.ask_free(piece, due));
         }
         if trusted {
             // A seed is first asked for pieces that no leecher has: leechers can provide the rest.
@@ -129,14 +131,14 @@ impl BlockPicker {
             let is_wanted = |piece| !rare_first || self.picker.availability(piece) == 0;
             let adopted = self.ledger.adopt(peer.key, &peer.pieces.has, is_wanted);
             peer.requests.unproven += u32::from(adopted.is_some());
-            peer.requests.lead = adopted.or_else(|| self.open_piece(peer, store_bytes));
+            peer.requests.owned = adopted.or_else(|| self.open_piece(peer, store_bytes));
             if let Some(block) =
-                peer.requests.lead.and_then(|piece| self.ledger.ask_free(piece, due))
+                peer.requests.owned.and_then(|piece| self.ledger.ask_free(piece, due))
             {
                 return Some(block);
             }
         } else if !self.is_end_game() && self.may_open(store_bytes) {
-            // Until the piece that it leads is right, it gets no other blocks. When no other piece
+            // Until the piece that it owns is right, it gets no other blocks. When no other piece
             // can be opened, it helps with the open ones.
             return None;
         }
@@ -172,7 +174,7 @@ impl BlockPicker {
             {
                 peer.requests.unproven += 1;
                 self.ledger.open(piece, peer.key, peer.requests.on_parole);
-                peer.requests.lead = Some(piece);
+                peer.requests.owned = Some(piece);
                 return self.ledger.ask_free(piece, due);
             }
         }
@@ -192,11 +194,11 @@ impl BlockPicker {
                 peer.requests.unproven += 1;
                 self.ledger.open(piece, peer.key, peer.requests.on_parole);
             }
-            if self.ledger.lead(piece) == Some(peer.key)
+            if self.ledger.owner(piece) == Some(peer.key)
                 && let Some(block) = self.ledger.ask_free(piece, due)
             {
                 // When the peer unchokes us, it continues with this piece.
-                peer.requests.lead = Some(piece);
+                peer.requests.owned = Some(piece);
                 return Some(block);
             }
         }
@@ -273,7 +275,7 @@ impl BlockPicker {
         }
     }
 
-    /// Gives up the pieces that got nothing since the last call; returns them and their leads.
+    /// Gives up the pieces that got nothing since the last call; returns them and their owners.
     pub(crate) fn give_up_stalled(&mut self) -> Vec<(Piece, Option<PeerKey>)> {
         let given_up = self.ledger.give_up_stalled();
         given_up.iter().for_each(|&(piece, _)| self.put_back(piece));
@@ -326,13 +328,13 @@ impl BlockPicker {
         delivery
     }
 
-    /// Ends the peer's lead of its pieces. Pieces that only this peer might deliver start anew and
-    /// are returned: the store must forget what it holds of them.
+    /// Ends the peer's ownership of its pieces. Exclusive pieces start anew and are returned: the
+    /// store must forget what it holds of them.
     #[must_use]
     pub(crate) fn leave(&mut self, peer: PeerKey) -> Vec<Piece> {
-        let (led, given_up) = self.ledger.leave(peer);
+        let (frees_blocks, given_up) = self.ledger.leave(peer);
         given_up.iter().for_each(|&piece| self.put_back(piece));
-        self.freed |= led;
+        self.freed |= frees_blocks;
         given_up
     }
 
@@ -341,9 +343,9 @@ impl BlockPicker {
         self.picker.put_back(piece, &mut self.rng);
     }
 
-    /// Returns the peer that leads the piece.
-    pub(crate) fn lead(&self, piece: Piece) -> Option<PeerKey> {
-        self.ledger.lead(piece)
+    /// Returns the owner of the piece.
+    pub(crate) fn owner(&self, piece: Piece) -> Option<PeerKey> {
+        self.ledger.owner(piece)
     }
 
     /// Closes a piece that is verified and written. Returns its senders.

@@ -77,7 +77,7 @@ impl Torrent {
             };
             asked += u64::from(block.len());
             row.requests.pipeline.ask(now, block);
-            row.say(Message::Request(block.raw()), &mut self.outboxes.dirty);
+            row.send(Message::Request(block.raw()), &mut self.outboxes.dirty);
         }
         asked
     }
@@ -233,7 +233,7 @@ impl Torrent {
             row.forgive(blocks.len());
             self.unask(blocks);
         }
-        self.leave_lead(peer, out);
+        self.end_ownership(peer, out);
     }
 
     pub(crate) fn rejected(
@@ -259,16 +259,16 @@ impl Torrent {
         // A piece that the peer rejected is not in its allowed fast set any more.
         row.requests.allowed_fast.retain(|&piece| piece != block.piece());
         self.unask([block]);
-        self.leave_lead(peer, out);
+        self.end_ownership(peer, out);
         Ok(())
     }
 
-    /// Ends the peer's lead of its piece, because the peer cannot go on: another peer may take the
-    /// piece over.
-    pub(crate) fn leave_lead(&mut self, peer: PeerKey, out: &mut VecDeque<Output>) {
+    /// Ends the peer's ownership of its piece, because the peer cannot go on: another peer may take
+    /// the piece over.
+    pub(crate) fn end_ownership(&mut self, peer: PeerKey, out: &mut VecDeque<Output>) {
         let given_up = self.work.block_picker().leave(peer);
         if let Some(row) = self.peers.get_mut(&peer) {
-            row.requests.lead = None;
+            row.requests.owned = None;
             row.requests.unproven = 0;
             // Blocks requested from this peer must not come any more if their piece starts anew.
             self.request_turns.unasked += row.take_back(&given_up, &mut self.outboxes.dirty);
@@ -321,7 +321,7 @@ impl Torrent {
             if peer.requests.pipeline.remove(block) {
                 self.request_turns.unasked += u64::from(block.len());
                 peer.forgive(1);
-                peer.say(Message::Cancel(block.raw()), &mut self.outboxes.dirty);
+                peer.send(Message::Cancel(block.raw()), &mut self.outboxes.dirty);
             }
         }
     }

@@ -387,7 +387,7 @@ impl Engine {
     /// Takes messages of one peer, one after another; the first fault ends its connection.
     fn frames(&mut self, now: Time, peer: PeerKey, messages: Vec<Message>) {
         self.on_peer(now, peer, |torrent, engine| {
-            if let Some(spare) = torrent.swarm.heard(now, peer) {
+            if let Some(spare) = torrent.swarm.on_message(now, peer) {
                 torrent.hang_up(now, spare, CloseReason::Duplicate, engine.out);
             }
             for message in messages {

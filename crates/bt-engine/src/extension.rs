@@ -42,7 +42,7 @@ impl Torrent {
                 self.metadata_wanted(peer, payload);
                 Ok(())
             }
-            ExtensionIds::PEX => self.swarm.told(now, peer, payload, config),
+            ExtensionIds::PEX => self.swarm.on_pex(now, peer, payload, config),
             _ => Ok(()),
         }
     }
@@ -80,7 +80,7 @@ impl Torrent {
             Answer::Reject => {
                 if let Some(id) = self.swarm.metadata_id(peer) {
                     let payload = MetadataMessage::Reject(part).to_bytes().into();
-                    row.say(Message::Extended { id, payload }, &mut self.outboxes.dirty);
+                    row.send(Message::Extended { id, payload }, &mut self.outboxes.dirty);
                 }
             }
         }
@@ -98,12 +98,12 @@ impl Torrent {
             let total = u32::try_from(self.metadata.len()).unwrap_or(0);
             let data = self.metadata.slice(start.min(end)..end);
             let payload = MetadataMessage::Data { part, total, data }.to_bytes().into();
-            row.say(Message::Extended { id, payload }, &mut self.outboxes.dirty);
+            row.send(Message::Extended { id, payload }, &mut self.outboxes.dirty);
         }
     }
 
     /// Sends metadata that waited and PEX messages, once a second.
-    pub(crate) fn tell_extensions(&mut self, now: Time, out: &mut VecDeque<Output>) {
+    pub(crate) fn send_extensions(&mut self, now: Time, out: &mut VecDeque<Output>) {
         let waiting = self.peers.values_mut().filter_map(|row| {
             let parts: Vec<u32> = row.metadata_upload.refill().collect();
             (!parts.is_empty()).then_some((row.key, parts))
@@ -113,6 +113,6 @@ impl Torrent {
         }
         let peers = &self.peers;
         let is_seed = |peer| peers.get(&peer).is_some_and(|row| row.wants_nothing());
-        self.swarm.tell_peers(now, is_seed, out);
+        self.swarm.send_pex(now, is_seed, out);
     }
 }

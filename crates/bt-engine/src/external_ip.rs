@@ -21,7 +21,7 @@ pub(crate) struct ExternalIp {
 
 impl ExternalIp {
     /// Takes a host's vote for our address. Returns the address if it is believed now.
-    pub(crate) fn hear(&mut self, voter: IpAddr, ours: IpAddr) -> Option<IpAddr> {
+    pub(crate) fn on_vote(&mut self, voter: IpAddr, ours: IpAddr) -> Option<IpAddr> {
         let (voter, ours) = (subscriber(voter), normalise(ours));
         let is_heard = self.voters.len() < VOICES_MAX || self.voters.contains_key(&voter);
         if closeness(ours) != Some(Closeness::Public)
@@ -57,18 +57,18 @@ mod tests {
         ];
         let mut external_ip = ExternalIp::default();
         for (voter, ours, believed) in table {
-            let heard = external_ip.hear(voter.parse().unwrap(), ours.parse().unwrap());
+            let heard = external_ip.on_vote(voter.parse().unwrap(), ours.parse().unwrap());
             assert_eq!(heard, believed.map(|ip: &str| ip.parse().unwrap()), "{voter} says {ours}");
         }
         let mut alone = ExternalIp::default();
         let of_one_network = ["2a01::1", "2a01::2", "2a01::3"].map(|voter| voter.parse().unwrap());
         assert!(
-            of_one_network.iter().all(|voter| alone.hear(*voter, [5, 0, 0, 1].into()).is_none()),
+            of_one_network.iter().all(|voter| alone.on_vote(*voter, [5, 0, 0, 1].into()).is_none()),
             "one host has one voice"
         );
         let mut crowd = ExternalIp::default();
         let heard = (0..200u8)
-            .filter(|n| crowd.hear([9, 0, 0, *n].into(), [5, 0, 0, *n].into()).is_some())
+            .filter(|n| crowd.on_vote([9, 0, 0, *n].into(), [5, 0, 0, *n].into()).is_some())
             .count();
         assert_eq!((heard, crowd.voters.len()), (0, VOICES_MAX));
     }

@@ -25,7 +25,7 @@ pub(crate) struct Ledger {
     open: BTreeMap<Piece, Open>,
     /// Open pieces that have a free block.
     with_free: BTreeSet<Piece>,
-    /// Open pieces without a lead.
+    /// Open pieces without an owner.
     unowned: BTreeSet<Piece>,
     /// Pieces that failed with several senders, and the sender of each block. Each is fetched again
     /// from a single peer, so that blame is exact. When it is right at last, the store tells which
@@ -46,9 +46,9 @@ struct Open {
     /// No block before this index is free.
     first_free: u32,
     /// The peer that opened the piece and takes its blocks in order; `None` after that peer left.
-    lead: Option<PeerKey>,
-    /// Only the lead may deliver blocks.
-    alone: bool,
+    owner: Option<PeerKey>,
+    /// Only the owner may deliver blocks.
+    exclusive: bool,
 }
 
 impl Open {
@@ -86,11 +86,11 @@ impl Ledger {
         self.reserved
     }
 
-    /// Opens a piece for a peer. `alone`: only this peer may deliver its blocks, as with pieces
+    /// Opens a piece for a peer. `exclusive`: only this peer may deliver its blocks, as with pieces
     /// that failed.
-    pub(crate) fn open(&mut self, piece: Piece, lead: PeerKey, alone: bool) {
+    pub(crate) fn open(&mut self, piece: Piece, owner: PeerKey, exclusive: bool) {
         let blocks = self.geometry.block_count(piece);
-        let alone = alone || self.suspect.contains_key(&piece);
+        let exclusive = exclusive || self.suspect.contains_key(&piece);
         let slots = vec![Slot::default(); blocks as usize];
         let reserved = if self.geometry.has_long_pieces() {
             0
@@ -104,8 +104,8 @@ impl Ledger {
             free: blocks,
             missing: blocks,
             first_free: 0,
-            lead: Some(lead),
-            alone,
+            owner: Some(owner),
+            exclusive,
         };
         self.open.insert(piece, open);
         self.with_free.insert(piece);
@@ -131,7 +131,7 @@ impl Ledger {
     }
 
     /// Closes the pieces that got no block since the last call, unless they wait for their check.
-    /// Returns them and their leads.
+    /// Returns them and their owners.
     pub(crate) fn give_up_stalled(&mut self) -> Vec<(Piece, Option<PeerKey>)> {
         let stalled = |open: &mut Open| open.missing > 0 && !core::mem::take(&mut open.moved);
         let stalled: BTreeSet<Piece> = self
@@ -142,9 +142,9 @@ impl Ledger {
         self.give_up(|piece| stalled.contains(&piece))
     }
 
-    /// Returns the peer that leads the piece.
-    pub(crate) fn lead(&self, piece: Piece) -> Option<PeerKey> {
-        self.open.get(&piece)?.lead
+    /// Returns the owner of the piece.
+    pub(crate) fn owner(&self, piece: Piece) -> Option<PeerKey> {
+        self.open.get(&piece)?.owner
     }
 
     /// Picks a free block of the piece, and marks it as asked of a peer that should deliver it by
@@ -183,17 +183,17 @@ impl Ledger {
     pub(crate) fn may_join(&self, piece: Piece, peer: PeerKey) -> bool {
         self.open
             .get(&piece)
-            .is_some_and(|open| open.free > 0 && (!open.alone || open.lead == Some(peer)))
+            .is_some_and(|open| open.free > 0 && (!open.exclusive || open.owner == Some(peer)))
     }
 
-    /// Picks an open piece with a free block that this peer has and may work on. Pieces without a
-    /// lead come first.
+    /// Picks an open piece with a free block that this peer has and may work on. Pieces without
+    /// an owner come first.
     pub(crate) fn joinable(&self, peer: PeerKey, has: &Bitfield) -> Option<Piece> {
         let usable = |piece: &&Piece| has.has(**piece) && self.may_join(**piece, peer);
         self.unowned.iter().find(usable).or_else(|| self.with_free.iter().find(usable)).copied()
     }
 
-    /// Takes over a wanted piece without a lead for this peer.
+    /// Takes over a wanted piece without an owner for this peer.
     pub(crate) fn adopt(
         &mut self,
         peer: PeerKey,
@@ -205,7 +205,7 @@ impl Ledger {
         let piece = self.unowned.iter().find(usable).copied()?;
         self.unowned.remove(&piece);
         if let Some(open) = self.open.get_mut(&piece) {
-            open.lead = Some(peer);
+            open.owner = Some(peer);
         }
         Some(piece)
     }
@@ -223,7 +223,7 @@ impl Ledger {
         let (_, block) = self
             .open
             .iter()
-            .filter(|(piece, open)| open.missing > 0 && !open.alone && has.has(**piece))
+            .filter(|(piece, open)| open.missing > 0 && !open.exclusive && has.has(**piece))
             .flat_map(|(&piece, open)| {
                 let slots = (0u32..).zip(&open.slots);
                 let late = slots.filter(move |(_, slot)| {
@@ -261,8 +261,8 @@ impl Ledger {
     /// Takes a block from a peer that was asked for it.
     pub(crate) fn deliver(&mut self, block: Block, peer: PeerKey, from: SourceId) -> Delivery {
         let Some((n, open)) = self.open_mut(block) else { return Delivery::Late };
-        if open.alone && open.lead != Some(peer) {
-            // The peer was asked before the piece was opened again: the lead that fetches it alone
+        if open.exclusive && open.owner != Some(peer) {
+            // The peer was asked before the piece was opened again: the owner that fetches it alone
             // now is asked for this block too.
             self.release(block);
             return Delivery::Late;
@@ -320,17 +320,17 @@ impl Ledger {
         *senders.get(block.nth(&self.geometry)? as usize)?
     }
 
-    /// Takes the lead of its pieces from a peer that left: other peers may lead them. Returns
-    /// whether one of them had free blocks or was to be delivered by this peer alone. Also returns
-    /// the latter, closed unless they wait for their check.
+    /// Takes the ownership of its pieces from a peer that left: other peers may own them. Returns
+    /// whether one of them had free blocks or was exclusive. Also returns the exclusive ones,
+    /// closed unless they wait for their check.
     pub(crate) fn leave(&mut self, peer: PeerKey) -> (bool, Vec<Piece>) {
-        let (mut led, mut given_up) = (false, Vec::new());
+        let (mut frees_blocks, mut given_up) = (false, Vec::new());
         for (&piece, open) in &mut self.open {
-            if open.lead == Some(peer) {
-                open.lead = None;
+            if open.owner == Some(peer) {
+                open.owner = None;
                 self.unowned.insert(piece);
-                led |= open.free > 0 || open.alone;
-                if open.alone && open.missing > 0 {
+                frees_blocks |= open.free > 0 || open.exclusive;
+                if open.exclusive && open.missing > 0 {
                     given_up.push(piece);
                 }
             }
@@ -338,11 +338,11 @@ impl Ledger {
         for &piece in &given_up {
             self.drop_piece(piece);
         }
-        (led, given_up)
+        (frees_blocks, given_up)
     }
 
     /// Closes the pieces that are not wanted any more, unless they wait for their check. Returns
-    /// them and their leads.
+    /// them and their owners.
     pub(crate) fn give_up(
         &mut self,
         is_unwanted: impl Fn(Piece) -> bool,
@@ -350,7 +350,7 @@ impl Ledger {
         let unfinished = self.open.iter().filter(|(_, open)| open.missing > 0);
         let given_up: Vec<_> = unfinished
             .filter(|(piece, _)| is_unwanted(**piece))
-            .map(|(&piece, open)| (piece, open.lead))
+            .map(|(&piece, open)| (piece, open.owner))
             .collect();
         for &(piece, _) in &given_up {
             self.drop_piece(piece);

@@ -99,12 +99,12 @@ impl Magnet {
             }
             Input::DialFailed(_, addr) => self.swarm.dial_failed(now, addr),
             Input::Frames(peer, messages) => {
-                if let Some(spare) = self.swarm.heard(now, peer) {
+                if let Some(spare) = self.swarm.on_message(now, peer) {
                     self.hang_up(now, spare, CloseReason::Duplicate, scope);
                 }
                 let done = messages
                     .into_iter()
-                    .try_for_each(|message| self.hear(now, peer, message, scope));
+                    .try_for_each(|message| self.on_message(now, peer, message, scope));
                 done.unwrap_or_else(|why| self.hang_up(now, peer, why, scope));
             }
             Input::Closed(peer) => self.closed(now, peer, CloseReason::Gone, scope),
@@ -133,7 +133,7 @@ impl Magnet {
             self.swarm.reach_further();
             // The metadata under way may be that of a private torrent.
             if !self.is_found {
-                self.swarm.tell_peers(now, |_| false, scope.out);
+                self.swarm.send_pex(now, |_| false, scope.out);
             }
             self.ask_everybody(now, scope);
             self.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
@@ -261,7 +261,7 @@ impl Magnet {
     }
 
     /// Takes one message of a peer. An error ends the connection.
-    fn hear(
+    fn on_message(
         &mut self,
         now: Time,
         peer: PeerKey,
@@ -279,17 +279,17 @@ impl Magnet {
                 {
                     self.metadata_download.offered(now, peer, row.connection.addr, size)?;
                 }
-                row.backlog.hear_hello(hello);
+                row.backlog.on_extended_handshake(hello);
                 self.ask(now, peer, scope);
             }
             Message::Extended { id: ExtensionIds::METADATA, payload } => {
-                self.hear_metadata(now, peer, &payload, scope)?
+                self.on_metadata(now, peer, &payload, scope)?
             }
             Message::Extended { id: ExtensionIds::PEX, payload } => {
-                self.swarm.told(now, peer, &payload, scope.config)?
+                self.swarm.on_pex(now, peer, &payload, scope.config)?
             }
             message => {
-                let answer = row.backlog.hear(message, row.connection.is_fast())?;
+                let answer = row.backlog.on_message(message, row.connection.is_fast())?;
                 scope.out.extend(answer.map(|answer| Output::Send(peer, vec![answer])));
             }
         }
@@ -298,7 +298,7 @@ impl Magnet {
 
     // ---- metadata ----
 
-    fn hear_metadata(
+    fn on_metadata(
         &mut self,
         now: Time,
         peer: PeerKey,
@@ -307,7 +307,7 @@ impl Magnet {
     ) -> Result<(), CloseReason> {
         match MetadataMessage::parse(payload).map_err(|_| CloseReason::Extended)? {
             Some(MetadataMessage::Request(part)) => {
-                self.say(peer, &MetadataMessage::Reject(part), scope)
+                self.send(peer, &MetadataMessage::Reject(part), scope)
             }
             Some(MetadataMessage::Reject(part)) => self.metadata_download.rejected(now, peer, part),
             Some(MetadataMessage::Data { part, total, data }) => {
@@ -362,11 +362,11 @@ impl Magnet {
             return;
         }
         for part in self.metadata_download.ask(now, peer) {
-            self.say(peer, &MetadataMessage::Request(part), scope);
+            self.send(peer, &MetadataMessage::Request(part), scope);
         }
     }
 
-    fn say(&self, peer: PeerKey, message: &MetadataMessage, scope: &mut Scope<'_>) {
+    fn send(&self, peer: PeerKey, message: &MetadataMessage, scope: &mut Scope<'_>) {
         let id = self.swarm.metadata_id(peer);
         let message = id.map(|id| Message::Extended { id, payload: message.to_bytes().into() });
         scope.out.extend(message.map(|message| Output::Send(peer, vec![message])));

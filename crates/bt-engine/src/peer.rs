@@ -25,7 +25,7 @@ const UNREQUESTED_FORGIVEN: u32 = 64;
 /// Seconds after which an unchoked peer that requests nothing leaves its slot to a waiting peer.
 const IDLE_SLOT: Duration = Duration::from_secs(2);
 
-/// Right pieces of a peer for each further piece that it may lead unchecked.
+/// Right pieces of a peer for each further piece that it may own unchecked.
 const PROVEN_FOR_ONE: u32 = 4;
 
 /// The state of one connection.
@@ -87,11 +87,11 @@ pub(crate) struct Requests {
     pub(crate) pipeline: Pipeline,
     /// It had a part in a piece that failed: it fetches pieces alone until one of them is right.
     pub(crate) on_parole: bool,
-    /// The piece that it leads.
-    pub(crate) lead: Option<Piece>,
-    /// Pieces that it leads or led to the end, and that are not checked yet.
+    /// The open piece that it owns.
+    pub(crate) owned: Option<Piece>,
+    /// Pieces that it owns, or owned to the end, and that are not checked yet.
     pub(crate) unproven: u32,
-    /// Pieces that it led and that were right.
+    /// Pieces that it owned and that were right.
     pub(crate) proven: u32,
     /// Pieces that we may request while it chokes us (BEP 6).
     pub(crate) allowed_fast: Vec<Piece>,
@@ -175,7 +175,7 @@ impl Peer {
                 // Until the peer says how many requests it queues: clients without `reqq` take 250.
                 pipeline: Pipeline::new(now, 250),
                 on_parole: false,
-                lead: None,
+                owned: None,
                 unproven: 0,
                 proven: 0,
                 allowed_fast: Vec::new(),
@@ -198,12 +198,12 @@ impl Peer {
     }
 
     /// Queues a message for it. A peer whose outbox was empty is added to `dirty_outboxes`.
-    pub(crate) fn say(&mut self, message: Message, dirty_outboxes: &mut Vec<PeerKey>) {
-        self.say_all([message], dirty_outboxes);
+    pub(crate) fn send(&mut self, message: Message, dirty_outboxes: &mut Vec<PeerKey>) {
+        self.send_all([message], dirty_outboxes);
     }
 
     /// Queues messages, of which there is at least one.
-    pub(crate) fn say_all(
+    pub(crate) fn send_all(
         &mut self,
         messages: impl IntoIterator<Item = Message>,
         dirty_outboxes: &mut Vec<PeerKey>,
@@ -230,12 +230,12 @@ impl Peer {
         let blocks = self.requests.pipeline.take_of(pieces);
         self.forgive(blocks.len());
         for block in &blocks {
-            self.say(Message::Cancel(block.raw()), dirty_outboxes);
+            self.send(Message::Cancel(block.raw()), dirty_outboxes);
         }
         blocks.iter().map(|block| u64::from(block.len())).sum()
     }
 
-    /// Returns how many pieces it may lead unchecked at a time: one, and one more for every
+    /// Returns how many pieces it may own unchecked at a time: one, and one more for every
     /// [`PROVEN_FOR_ONE`] right pieces. Even a fast poisoner spoils few pieces before it is known.
     pub(crate) fn trust(&self) -> u32 {
         1 + self.requests.proven / PROVEN_FOR_ONE

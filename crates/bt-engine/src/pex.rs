@@ -51,7 +51,7 @@ impl Exchange {
     }
 
     /// Makes the next message for the peer at this address, if there is news.
-    pub(crate) fn tell(
+    pub(crate) fn next_message(
         &mut self,
         now: Time,
         number: u64,
@@ -77,7 +77,7 @@ impl Exchange {
 
     /// Takes a peer's message; returns the addresses to add. The peer may name only addresses that
     /// are no closer to us than itself.
-    pub(crate) fn hear(
+    pub(crate) fn on_message(
         &mut self,
         now: Time,
         message: PexMessage,
@@ -131,7 +131,7 @@ mod tests {
             let now = Time::from_secs(*second);
             let due = exchange.is_due(now, number);
             let message = due
-                .then(|| exchange.tell(now, number, &roster(numbers.clone()), addr(0)))
+                .then(|| exchange.next_message(now, number, &roster(numbers.clone()), addr(0)))
                 .flatten()
                 .unwrap_or_default();
             told.push((message.added.len(), message.dropped.len()));
@@ -165,7 +165,7 @@ mod tests {
             ("8.8.8.8:1".parse().unwrap(), PexFlags(0)),
         ]
         .into();
-        assert_eq!(exchange.tell(Time::ZERO, 1, &near, addr(1)).unwrap().added.len(), 1);
+        assert_eq!(exchange.next_message(Time::ZERO, 1, &near, addr(1)).unwrap().added.len(), 1);
     }
 
     #[test]
@@ -183,7 +183,8 @@ mod tests {
         let mut exchange = Exchange::default();
         let many =
             || PexMessage { added: roster(0..200).into_iter().collect(), dropped: Vec::new() };
-        let mut hear = |second| exchange.hear(Time::from_secs(second), many()).map(Iterator::count);
+        let mut hear =
+            |second| exchange.on_message(Time::from_secs(second), many()).map(Iterator::count);
         assert_eq!([0, 10, 45, 89, 90].map(&mut hear), [Ok(200), Ok(0), Ok(50), Ok(0), Ok(50)]);
         assert!((0..8).all(|n| hear(91 + n) == Ok(0)));
         assert_eq!(hear(100), Err(CloseReason::Flood));

@@ -56,7 +56,7 @@ impl Torrent {
         }
         self.outboxes.haves_pending.push(piece);
         if self.peers.len() <= TOLD_AT_ONCE_MAX {
-            self.tell_haves();
+            self.send_haves();
         }
         // The torrent may become complete long after all wanted pieces: trackers are told then.
         if (was_missing && self.is_done()) || self.is_complete() {
@@ -66,24 +66,24 @@ impl Torrent {
 
     /// Announces the new pieces to all peers except seeds, also to peers that have them: a
     /// super-seed must know which pieces are out.
-    pub(crate) fn tell_haves(&mut self) {
+    pub(crate) fn send_haves(&mut self) {
         let new = core::mem::take(&mut self.outboxes.haves_pending);
         if new.is_empty() {
             return;
         }
         for peer in self.peers.values_mut().filter(|peer| !peer.pieces.has.is_full()) {
-            peer.say_all(
+            peer.send_all(
                 new.iter().map(|piece| Message::Have(piece.number())),
                 &mut self.outboxes.dirty,
             );
         }
     }
 
-    /// Lets the peer that led a piece work on more pieces at a time, if the piece was right. The
+    /// Lets the owner of a piece work on more pieces at a time, if the piece was right. The
     /// peer may have waited for that.
     fn is_checked(&mut self, piece: Piece, right: bool) {
         if let Some(row) =
-            self.work.block_picker().lead(piece).and_then(|lead| self.peers.get_mut(&lead))
+            self.work.block_picker().owner(piece).and_then(|owner| self.peers.get_mut(&owner))
         {
             row.requests.unproven = row.requests.unproven.saturating_sub(1);
             row.requests.proven += u32::from(right);
@@ -138,7 +138,7 @@ impl Torrent {
                 .partition(|block| self.pieces.have.has(block.piece()));
             peer.uploads.waiting = kept;
             if peer.fast {
-                peer.say_all(
+                peer.send_all(
                     gone.into_iter().map(|block| Message::Reject(block.raw())),
                     &mut self.outboxes.dirty,
                 );

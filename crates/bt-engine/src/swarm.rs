@@ -409,9 +409,9 @@ impl Swarm {
         Ok(if is_free { Room::Free } else { Room::None })
     }
 
-    /// Notes that a peer said something. Returns the later connection to it, which is needless as
+    /// Notes that a peer sent a message. Returns the later connection to it, which is needless as
     /// this one is alive.
-    pub(crate) fn heard(&mut self, now: Time, peer: PeerKey) -> Option<PeerKey> {
+    pub(crate) fn on_message(&mut self, now: Time, peer: PeerKey) -> Option<PeerKey> {
         let link = self.links.by_key.get_mut(&peer)?;
         link.heard = now;
         link.spare.take()

@@ -97,7 +97,7 @@ impl Swarm {
     }
 
     /// Takes a PEX message of a peer (BEP 11).
-    pub(crate) fn told(
+    pub(crate) fn on_pex(
         &mut self,
         now: Time,
         peer: PeerKey,
@@ -111,14 +111,14 @@ impl Swarm {
         // A message that cannot be parsed names no peers, but counts as a message: a flood of them
         // is a flood too.
         let message = PexMessage::parse(payload).unwrap_or_default();
-        let addrs: Vec<SocketAddr> = link.exchange.hear(now, message)?.collect();
+        let addrs: Vec<SocketAddr> = link.exchange.on_message(now, message)?.collect();
         let from = link.addr.ip();
         self.found(now, Source::Host(from), &addrs);
         Ok(())
     }
 
     /// Sends PEX messages to the peers for which there is news.
-    pub(crate) fn tell_peers(
+    pub(crate) fn send_pex(
         &mut self,
         now: Time,
         is_seed: impl Fn(PeerKey) -> bool,
@@ -135,7 +135,7 @@ impl Swarm {
             if link.exchange.is_due(now, self.pex_version)
                 && let Some(id) = link.ids.pex
                 && let Some(message) =
-                    link.exchange.tell(now, self.pex_version, &roster, link.address())
+                    link.exchange.next_message(now, self.pex_version, &roster, link.address())
             {
                 let message = Message::Extended { id, payload: message.to_bytes().into() };
                 out.push_back(Output::Send(*peer, vec![message]));
@@ -148,7 +148,7 @@ impl Swarm {
     }
 
     pub(crate) fn seen_at(&mut self, by: IpAddr, ours: Option<IpAddr>) {
-        if let Some(ours) = ours.and_then(|ours| self.external_ip.hear(by, ours)) {
+        if let Some(ours) = ours.and_then(|ours| self.external_ip.on_vote(by, ours)) {
             self.peer_list.set_ours(ours);
         }
     }
@@ -184,6 +184,6 @@ mod tests {
             let hello = ExtendedHandshake { your_ip: Some(ours), ..ExtendedHandshake::default() };
             swarm.greeted(Time::ZERO, key, &hello, &config);
         }
-        assert_eq!(swarm.external_ip.hear([9, 0, 0, 2].into(), first), Some(first));
+        assert_eq!(swarm.external_ip.on_vote([9, 0, 0, 2].into(), first), Some(first));
     }
 }

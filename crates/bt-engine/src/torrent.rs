@@ -314,13 +314,13 @@ impl Torrent {
         config: &Config,
     ) {
         // Announce new pieces now: the new peer is told all our pieces at once.
-        self.tell_haves();
+        self.send_haves();
         let source = self.sources.open(connection.addr, connection.handshake.peer_id);
         let metadata_upload = MetadataUpload::new(self.metadata.len());
         let mut row =
             Peer::new(now, connection, source, self.pieces.geometry.piece_count(), metadata_upload);
         row.requests.on_parole = self.sources.on_parole.contains(&source);
-        words.for_each(|message| row.say(message, &mut self.outboxes.dirty));
+        words.for_each(|message| row.send(message, &mut self.outboxes.dirty));
         if self.peers.is_empty() {
             self.unchoking.next_round = now + config.choke_round;
         }
@@ -416,7 +416,7 @@ impl Torrent {
             self.fill_slot(now, row.choking.optimistic);
         }
         self.unask(row.requests.pipeline.clear());
-        self.leave_lead(peer, out);
+        self.end_ownership(peer, out);
         if row.pieces.counted {
             self.work.block_picker().less(row.pieces.has.iter(&self.pieces.geometry));
         }
@@ -465,7 +465,7 @@ impl Torrent {
 
     /// Finds peers that were asked and are silent, and gives peers that rejected another chance.
     fn watch(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
-        self.tell_haves();
+        self.send_haves();
         self.hand_over(now, budget);
         let mut again = Vec::new();
         for peer in self.peers.values_mut() {
@@ -486,7 +486,7 @@ impl Torrent {
         }
         for (peer, blocks) in again {
             self.unask(blocks);
-            self.leave_lead(peer, out);
+            self.end_ownership(peer, out);
         }
         let up = self.stats.measure(now);
         if let Some(super_seeder) = &mut self.super_seeder {
@@ -503,7 +503,7 @@ impl Torrent {
                 self.peers.values_mut().filter(|row| !row.choking.peer_interested || is_alone)
             {
                 for piece in super_seeder.let_choose(now, row.key, &row.pieces.has) {
-                    row.say(Message::Have(piece.number()), &mut self.outboxes.dirty);
+                    row.send(Message::Have(piece.number()), &mut self.outboxes.dirty);
                 }
             }
             let all: Vec<PeerKey> = self.peers.keys().copied().collect();
@@ -516,7 +516,7 @@ impl Torrent {
             self.reveal_all();
         }
         self.swarm.reach_further();
-        self.tell_extensions(now, out);
+        self.send_extensions(now, out);
         self.timing.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
     }
 }

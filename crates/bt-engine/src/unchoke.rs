@@ -178,7 +178,7 @@ impl Torrent {
         if self.unchoking.unchoked.insert(peer) {
             row.choking.am_choking = false;
             row.choking.changed = now;
-            row.say(Message::Unchoke, &mut self.outboxes.dirty);
+            row.send(Message::Unchoke, &mut self.outboxes.dirty);
             self.suggest(peer);
         }
     }
@@ -197,14 +197,14 @@ impl Torrent {
         row.choking.am_choking = true;
         row.choking.optimistic = false;
         row.choking.changed = now;
-        row.say(Message::Choke, &mut self.outboxes.dirty);
+        row.send(Message::Choke, &mut self.outboxes.dirty);
         // With the fast extension every request is answered, here by a reject (BEP 6). A newcomer
         // keeps its requests for allowed pieces.
         for block in core::mem::take(&mut row.uploads.waiting) {
             if row.may_have(block.piece()) {
                 row.uploads.waiting.push_back(block);
             } else if row.fast {
-                row.say(Message::Reject(block.raw()), &mut self.outboxes.dirty);
+                row.send(Message::Reject(block.raw()), &mut self.outboxes.dirty);
             }
         }
     }

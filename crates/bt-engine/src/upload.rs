@@ -39,7 +39,7 @@ impl Torrent {
         });
         match block {
             Some(block) => row.uploads.waiting.push_back(block),
-            None if row.fast => row.say(Message::Reject(raw), &mut self.outboxes.dirty),
+            None if row.fast => row.send(Message::Reject(raw), &mut self.outboxes.dirty),
             // Without the fast extension a request that came too late is not answered (BEP 3).
             None => {}
         }
@@ -51,7 +51,7 @@ impl Torrent {
         if let Some(index) = row.uploads.waiting.iter().position(|waiting| waiting.raw() == raw) {
             row.uploads.waiting.remove(index);
             if row.fast {
-                row.say(Message::Reject(raw), &mut self.outboxes.dirty);
+                row.send(Message::Reject(raw), &mut self.outboxes.dirty);
             }
         }
     }
@@ -133,7 +133,7 @@ impl Torrent {
             .filter(|&piece| self.pieces.have.has(piece) && !row.pieces.has.has(piece))
             .collect();
         for piece in row.uploads.allowed_fast.clone() {
-            row.say(Message::AllowedFast(piece.number()), &mut self.outboxes.dirty);
+            row.send(Message::AllowedFast(piece.number()), &mut self.outboxes.dirty);
         }
     }
 
@@ -158,7 +158,7 @@ impl Torrent {
         lacking.sort_unstable();
         lacking.dedup();
         for (_, piece) in lacking.into_iter().take(SUGGESTED) {
-            row.say(Message::Suggest(piece.number()), &mut self.outboxes.dirty);
+            row.send(Message::Suggest(piece.number()), &mut self.outboxes.dirty);
         }
     }
 
@@ -172,7 +172,7 @@ impl Torrent {
             let news = super_seeder
                 .show(now, peer, row.uploads.meter.rate(now), |piece| work.availability(piece) > 0);
             for piece in news {
-                row.say(Message::Have(piece.number()), &mut self.outboxes.dirty);
+                row.send(Message::Have(piece.number()), &mut self.outboxes.dirty);
             }
         }
         if super_seeder.is_over() {
@@ -184,7 +184,7 @@ impl Torrent {
                     .into_iter()
                     .filter(|&piece| !row.pieces.has.has(piece));
                 let haves: Vec<Message> = news.map(|piece| Message::Have(piece.number())).collect();
-                haves.into_iter().for_each(|have| row.say(have, &mut self.outboxes.dirty));
+                haves.into_iter().for_each(|have| row.send(have, &mut self.outboxes.dirty));
             }
         }
     }
@@ -202,7 +202,7 @@ impl Torrent {
             let teaser =
                 super_seeder.offer(peer, |piece| !has.has(piece) && work.availability(piece) == 0);
             if let Some(piece) = teaser {
-                row.say(Message::Have(piece.number()), &mut self.outboxes.dirty);
+                row.send(Message::Have(piece.number()), &mut self.outboxes.dirty);
             }
         }
     }
@@ -222,7 +222,7 @@ impl Torrent {
             let Some(shown) = super_seeder.shown(peer.key) else { continue };
             for piece in self.pieces.geometry.pieces() {
                 if !shown.has(piece) && !peer.pieces.has.has(piece) {
-                    peer.say(Message::Have(piece.number()), &mut self.outboxes.dirty);
+                    peer.send(Message::Have(piece.number()), &mut self.outboxes.dirty);
                 }
             }
         }
@@ -245,7 +245,7 @@ impl Torrent {
         if let Some(row) = self.peers.get_mut(&peer) {
             row.uploads.sending = row.uploads.sending.saturating_sub(u64::from(block.len()));
             if row.fast {
-                row.say(Message::Reject(block.raw()), &mut self.outboxes.dirty);
+                row.send(Message::Reject(block.raw()), &mut self.outboxes.dirty);
             }
         }
     }

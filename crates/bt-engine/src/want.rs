@@ -111,12 +111,12 @@ impl Torrent {
     /// Ends the download, because nothing wanted is missing: peers that want nothing either are
     /// disconnected.
     pub(crate) fn done(&mut self, now: Time, out: &mut VecDeque<Output>) {
-        self.tell_haves();
+        self.send_haves();
         if self.is_complete() {
             self.swarm.announcer.complete(now);
         } else {
             self.swarm.announcer.set_partial(now, true);
-            self.tell_upload_only(true);
+            self.send_upload_only(true);
         }
         out.push_back(Output::Event(self.swarm.key, Event::Complete));
         let idle: Vec<PeerKey> =
@@ -130,19 +130,19 @@ impl Torrent {
     /// again.
     pub(crate) fn resume(&mut self, now: Time) {
         self.swarm.announcer.set_partial(now, false);
-        self.tell_upload_only(false);
+        self.send_upload_only(false);
         for addr in core::mem::take(&mut self.swarm.left_idle) {
             self.swarm.peer_list.closed(now, addr);
         }
     }
 
     /// Sends a further extension handshake with what has changed (BEP 10).
-    fn tell_upload_only(&mut self, upload_only: bool) {
+    fn send_upload_only(&mut self, upload_only: bool) {
         let hello =
             ExtendedHandshake { upload_only: Some(upload_only), ..ExtendedHandshake::default() };
         let payload = Bytes::from(hello.to_bytes());
         for peer in self.peers.values_mut().filter(|peer| peer.extended) {
-            peer.say(
+            peer.send(
                 Message::Extended { id: 0, payload: payload.clone() },
                 &mut self.outboxes.dirty,
             );
@@ -157,14 +157,14 @@ impl Torrent {
 
     /// Gives up open pieces: their requests are cancelled, and their blocks forgotten.
     fn give_up(&mut self, pieces: Vec<(Piece, Option<PeerKey>)>, out: &mut VecDeque<Output>) {
-        for lead in pieces.iter().filter_map(|(_, lead)| *lead) {
-            if let Some(row) = self.peers.get_mut(&lead) {
+        for owner in pieces.iter().filter_map(|(_, owner)| *owner) {
+            if let Some(row) = self.peers.get_mut(&owner) {
                 row.requests.unproven = row.requests.unproven.saturating_sub(1);
             }
         }
         let pieces: Vec<Piece> = pieces.into_iter().map(|(piece, _)| piece).collect();
         for row in self.peers.values_mut() {
-            row.requests.lead = row.requests.lead.filter(|lead| !pieces.contains(lead));
+            row.requests.owned = row.requests.owned.filter(|piece| !pieces.contains(piece));
             self.request_turns.unasked += row.take_back(&pieces, &mut self.outboxes.dirty);
         }
         out.extend(pieces.into_iter().map(|piece| Output::Forget(self.swarm.key, piece)));
@@ -174,7 +174,7 @@ impl Torrent {
         let wants = peer.pieces.wanted > 0;
         if wants != peer.choking.am_interested {
             peer.choking.am_interested = wants;
-            peer.say(
+            peer.send(
                 if wants { Message::Interested } else { Message::NotInterested },
                 dirty_outboxes,
             );
