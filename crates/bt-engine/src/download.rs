@@ -22,15 +22,15 @@ const HINTS_MAX: usize = 16;
 impl Torrent {
     /// Requests as many blocks from the peer as its window has room for. Under a rate limit the
     /// peer waits for its turn instead.
-    pub(crate) fn feed(&mut self, now: Time, peer: PeerKey, budget: &Budget) {
+    pub(crate) fn feed(&mut self, now: Time, key: PeerKey, budget: &Budget) {
         if budget.rates.down.is_none() && !self.request_turns.limit.is_limited() {
-            self.ask(now, peer, budget, u64::MAX);
-        } else if let Some(row) = self.peers.get_mut(&peer)
-            && row.can_be_asked()
-            && row.requests.pipeline.room() > 0
-            && !core::mem::replace(&mut row.requests.asks, true)
+            self.ask(now, key, budget, u64::MAX);
+        } else if let Some(peer) = self.peers.get_mut(&key)
+            && peer.can_be_asked()
+            && peer.requests.pipeline.room() > 0
+            && !core::mem::replace(&mut peer.requests.asks, true)
         {
-            self.request_turns.askers.push(peer);
+            self.request_turns.askers.push(key);
         }
     }
 
@@ -39,45 +39,45 @@ impl Torrent {
     pub(crate) fn ask_in_turn(
         &mut self,
         now: Time,
-        peer: PeerKey,
+        key: PeerKey,
         budget: &Budget,
         bytes: u64,
     ) -> u64 {
-        let Some(row) = self.peers.get_mut(&peer) else { return 0 };
-        if !self.request_turns.limit.passes(now, peer) {
+        let Some(peer) = self.peers.get_mut(&key) else { return 0 };
+        if !self.request_turns.limit.passes(now, key) {
             return 0;
         }
-        row.requests.asks = false;
-        let asked = self.ask(now, peer, budget, bytes);
+        peer.requests.asks = false;
+        let asked = self.ask(now, key, budget, bytes);
         self.request_turns.limit.charge(asked);
         if asked > 0 {
-            self.feed(now, peer, budget);
+            self.feed(now, key, budget);
         }
         asked
     }
 
     /// Requests blocks from the peer until `bytes` bytes are reached or its window is full. Returns
     /// the number of bytes requested.
-    fn ask(&mut self, now: Time, peer: PeerKey, budget: &Budget, bytes: u64) -> u64 {
-        let Some(row) = self.peers.get_mut(&peer) else { return 0 };
-        if !row.can_be_asked() || self.store_fault.is_some() {
+    fn ask(&mut self, now: Time, key: PeerKey, budget: &Budget, bytes: u64) -> u64 {
+        let Some(peer) = self.peers.get_mut(&key) else { return 0 };
+        if !peer.can_be_asked() || self.store_fault.is_some() {
             return 0;
         }
         let mut asked = 0;
-        while asked < bytes && row.requests.pipeline.room() > 0 {
+        while asked < bytes && peer.requests.pipeline.room() > 0 {
             let has_something = self.work.block_picker().has_something(budget.store_bytes);
             let Some(block) = has_something
-                .then(|| self.work.block_picker().next_block(now, row, budget.store_bytes))
+                .then(|| self.work.block_picker().next_block(now, peer, budget.store_bytes))
                 .flatten()
             else {
-                if !core::mem::replace(&mut row.requests.wants_requests, true) {
-                    self.request_turns.wants_requests.push_back(peer);
+                if !core::mem::replace(&mut peer.requests.wants_requests, true) {
+                    self.request_turns.wants_requests.push_back(key);
                 }
                 break;
             };
             asked += u64::from(block.len());
-            row.requests.pipeline.ask(now, block);
-            row.send(Message::Request(block.raw()), &mut self.outboxes.dirty);
+            peer.requests.pipeline.ask(now, block);
+            peer.send(Message::Request(block.raw()), &mut self.outboxes.dirty);
         }
         asked
     }
@@ -114,10 +114,10 @@ impl Torrent {
             if !self.work.block_picker().has_something(budget.store_bytes) {
                 break;
             }
-            let Some(peer) = self.request_turns.wants_requests.pop_front() else { break };
-            if let Some(row) = self.peers.get_mut(&peer) {
-                row.requests.wants_requests = false;
-                self.feed(now, peer, budget);
+            let Some(key) = self.request_turns.wants_requests.pop_front() else { break };
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.requests.wants_requests = false;
+                self.feed(now, key, budget);
             }
         }
     }
@@ -134,144 +134,144 @@ impl Torrent {
 
     pub(crate) fn peer_has_these(
         &mut self,
-        peer: PeerKey,
+        key: PeerKey,
         has: Option<Bitfield>,
     ) -> Result<(), CloseReason> {
-        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
-        if !row.pieces.may_send_bitfield {
+        let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
+        if !peer.pieces.may_send_bitfield {
             return Err(CloseReason::Bitfield);
         }
-        row.pieces.may_send_bitfield = false;
-        row.pieces.has = has.ok_or(CloseReason::Bitfield)?;
-        row.pieces.counted = !row.pieces.has.is_full();
-        row.pieces.wanted = row.pieces.has.count_common(&self.pieces.missing);
-        if row.pieces.counted {
-            self.work.block_picker().more(row.pieces.has.iter(&self.pieces.geometry));
+        peer.pieces.may_send_bitfield = false;
+        peer.pieces.has = has.ok_or(CloseReason::Bitfield)?;
+        peer.pieces.counted = !peer.pieces.has.is_full();
+        peer.pieces.wanted = peer.pieces.has.count_common(&self.pieces.missing);
+        if peer.pieces.counted {
+            self.work.block_picker().more(peer.pieces.has.iter(&self.pieces.geometry));
         }
-        Self::update_interest(row, &mut self.outboxes.dirty);
-        self.allow_newcomer(peer);
-        self.refuse_idle(peer)
+        Self::update_interest(peer, &mut self.outboxes.dirty);
+        self.allow_newcomer(key);
+        self.refuse_idle(key)
     }
 
     /// Takes a bitfield in the middle of a conversation: aria2 sends one in place of many `have`s.
     pub(crate) fn peer_has_these_too(
         &mut self,
         now: Time,
-        peer: PeerKey,
+        key: PeerKey,
         has: Option<Bitfield>,
     ) -> Result<(), CloseReason> {
         let has = has.ok_or(CloseReason::Bitfield)?;
         let geometry = self.pieces.geometry;
         // The same bitfield again costs next to nothing, even if it is long.
-        let Some(row) = self.peers.get(&peer).filter(|row| row.pieces.has.lacks_some_of(&has))
+        let Some(peer) = self.peers.get(&key).filter(|peer| peer.pieces.has.lacks_some_of(&has))
         else {
             return Ok(());
         };
         let news: Vec<Piece> =
-            has.iter(&geometry).filter(|&piece| !row.pieces.has.has(piece)).collect();
-        news.into_iter().try_for_each(|piece| self.peer_has(now, peer, piece.number()))
+            has.iter(&geometry).filter(|&piece| !peer.pieces.has.has(piece)).collect();
+        news.into_iter().try_for_each(|piece| self.peer_has(now, key, piece.number()))
     }
 
     pub(crate) fn peer_has(
         &mut self,
         now: Time,
-        peer: PeerKey,
+        key: PeerKey,
         number: u32,
     ) -> Result<(), CloseReason> {
         let piece = self.pieces.geometry.piece(number).ok_or(CloseReason::OutOfRange)?;
-        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
-        if row.pieces.has.insert(piece) {
-            if row.pieces.counted {
+        let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
+        if peer.pieces.has.insert(piece) {
+            if peer.pieces.counted {
                 self.work.block_picker().more([piece].into_iter());
             }
-            row.pieces.wanted += u32::from(self.pieces.missing.has(piece));
-            Self::update_interest(row, &mut self.outboxes.dirty);
+            peer.pieces.wanted += u32::from(self.pieces.missing.has(piece));
+            Self::update_interest(peer, &mut self.outboxes.dirty);
             if let Some(super_seeder) = &mut self.super_seeder {
-                super_seeder.got(now, peer, piece);
-                self.reveal_to(now, peer);
+                super_seeder.got(now, key, piece);
+                self.reveal_to(now, key);
             }
         }
-        self.refuse_idle(peer)
+        self.refuse_idle(key)
     }
 
     // ---- hints (BEP 6) ----
 
     /// Notes a piece that the peer serves even while it chokes us (BEP 6). A piece number out of
     /// range is ignored.
-    pub(crate) fn allowed_fast(&mut self, peer: PeerKey, number: u32) {
+    pub(crate) fn allowed_fast(&mut self, key: PeerKey, number: u32) {
         let Some(piece) = self.pieces.geometry.piece(number) else { return };
-        if let Some(row) = self.peers.get_mut(&peer)
-            && row.requests.allowed_fast.len() < HINTS_MAX
+        if let Some(peer) = self.peers.get_mut(&key)
+            && peer.requests.allowed_fast.len() < HINTS_MAX
             && !self.pieces.have.has(piece)
-            && !row.requests.allowed_fast.contains(&piece)
+            && !peer.requests.allowed_fast.contains(&piece)
         {
-            row.requests.allowed_fast.push(piece);
+            peer.requests.allowed_fast.push(piece);
         }
     }
 
     /// Notes a piece that the peer suggests to take first (BEP 6). A piece number out of range is
     /// ignored.
-    pub(crate) fn suggested(&mut self, peer: PeerKey, number: u32) {
+    pub(crate) fn suggested(&mut self, key: PeerKey, number: u32) {
         let Some(piece) = self.pieces.geometry.piece(number) else { return };
-        if let Some(row) = self.peers.get_mut(&peer)
+        if let Some(peer) = self.peers.get_mut(&key)
             && !self.pieces.have.has(piece)
         {
-            row.requests.suggested.truncate(HINTS_MAX - 1);
-            row.requests.suggested.push_front(piece);
+            peer.requests.suggested.truncate(HINTS_MAX - 1);
+            peer.requests.suggested.push_front(piece);
         }
     }
 
     // ---- what the peer says of our requests ----
 
-    pub(crate) fn choked_us(&mut self, peer: PeerKey, out: &mut VecDeque<Output>) {
-        let Some(row) = self.peers.get_mut(&peer) else { return };
-        row.choking.peer_choking = true;
+    pub(crate) fn choked_us(&mut self, key: PeerKey, out: &mut VecDeque<Output>) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        peer.choking.peer_choking = true;
         // With the fast extension each request is answered by a reject or a block (BEP 6). Without
         // it a choke voids all requests (BEP 3).
-        if !row.fast {
-            let blocks = row.requests.pipeline.clear();
-            row.forgive(blocks.len());
+        if !peer.fast {
+            let blocks = peer.requests.pipeline.clear();
+            peer.forgive(blocks.len());
             self.unask(blocks);
         }
-        self.end_ownership(peer, out);
+        self.end_ownership(key, out);
     }
 
     pub(crate) fn rejected(
         &mut self,
-        peer: PeerKey,
+        key: PeerKey,
         raw: RawBlock,
         out: &mut VecDeque<Output>,
     ) -> Result<(), CloseReason> {
-        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
-        if !row.fast {
+        let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
+        if !peer.fast {
             return Err(CloseReason::NotFast);
         }
         let Some(block) = self.pieces.geometry.block(raw) else { return Ok(()) };
-        if !row.requests.pipeline.remove(block) {
+        if !peer.requests.pipeline.remove(block) {
             return Ok(());
         }
         // The peer still has the piece: some peers reject whatever is queued just before they choke
         // us, or while they are busy. It is asked again after the next check for silent peers, so
         // that requests and rejects do not chase each other.
-        if !row.choking.peer_choking {
-            row.requests.pipeline.pause();
+        if !peer.choking.peer_choking {
+            peer.requests.pipeline.pause();
         }
         // A piece that the peer rejected is not in its allowed fast set any more.
-        row.requests.allowed_fast.retain(|&piece| piece != block.piece());
+        peer.requests.allowed_fast.retain(|&piece| piece != block.piece());
         self.unask([block]);
-        self.end_ownership(peer, out);
+        self.end_ownership(key, out);
         Ok(())
     }
 
     /// Ends the peer's ownership of its piece, because the peer cannot go on: another peer may take
     /// the piece over.
-    pub(crate) fn end_ownership(&mut self, peer: PeerKey, out: &mut VecDeque<Output>) {
-        let given_up = self.work.block_picker().leave(peer);
-        if let Some(row) = self.peers.get_mut(&peer) {
-            row.requests.owned = None;
-            row.requests.unproven = 0;
+    pub(crate) fn end_ownership(&mut self, key: PeerKey, out: &mut VecDeque<Output>) {
+        let given_up = self.work.block_picker().leave(key);
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.requests.owned = None;
+            peer.requests.unproven = 0;
             // Blocks requested from this peer must not come any more if their piece starts anew.
-            self.request_turns.unasked += row.take_back(&given_up, &mut self.outboxes.dirty);
+            self.request_turns.unasked += peer.take_back(&given_up, &mut self.outboxes.dirty);
         }
         out.extend(given_up.into_iter().map(|piece| Output::Forget(self.swarm.key, piece)));
     }
@@ -281,22 +281,22 @@ impl Torrent {
     pub(crate) fn received(
         &mut self,
         now: Time,
-        peer: PeerKey,
+        key: PeerKey,
         raw: RawBlock,
         data: Bytes,
         out: &mut VecDeque<Output>,
     ) -> Result<(), CloseReason> {
         let block = self.pieces.geometry.block(raw).ok_or(CloseReason::OutOfRange)?;
-        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
+        let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
         let len = u64::from(block.len());
         self.stats.down.add(now, len);
-        self.sources.received(row.source, len, row.wants_nothing());
-        if !row.requests.pipeline.answer(now, block) {
+        self.sources.received(peer.source, len, peer.wants_nothing());
+        if !peer.requests.pipeline.answer(now, block) {
             self.stats.wasted += len;
-            return if row.unrequested() { Ok(()) } else { Err(CloseReason::Unrequested) };
+            return if peer.unrequested() { Ok(()) } else { Err(CloseReason::Unrequested) };
         }
-        let source = row.source;
-        match self.work.block_picker().deliver(block, peer, source) {
+        let source = peer.source;
+        match self.work.block_picker().deliver(block, key, source) {
             Delivery::Late => self.stats.wasted += len,
             Delivery::Needed { others_asked, complete } => {
                 out.push_back(Output::Store(self.swarm.key, block, data));

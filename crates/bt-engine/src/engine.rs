@@ -503,12 +503,12 @@ impl Engine {
 
     /// Turns the messages in outboxes into outputs, one per peer.
     fn collect_messages(&mut self) {
-        while let Some(key) = self.touched.pop_first() {
-            let Some(torrent) = self.torrents.get_mut(&key) else { continue };
-            for peer in core::mem::take(&mut torrent.outboxes.dirty) {
-                let row = torrent.peers.get_mut(&peer).filter(|peer| !peer.outbox.is_empty());
+        while let Some(torrent) = self.touched.pop_first() {
+            let Some(torrent) = self.torrents.get_mut(&torrent) else { continue };
+            for key in core::mem::take(&mut torrent.outboxes.dirty) {
+                let peer = torrent.peers.get_mut(&key).filter(|peer| !peer.outbox.is_empty());
                 self.out
-                    .extend(row.map(|row| Output::Send(peer, core::mem::take(&mut row.outbox))));
+                    .extend(peer.map(|peer| Output::Send(key, core::mem::take(&mut peer.outbox))));
             }
         }
     }

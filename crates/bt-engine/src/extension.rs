@@ -51,44 +51,43 @@ impl Torrent {
     fn greeted(
         &mut self,
         now: Time,
-        peer: PeerKey,
+        key: PeerKey,
         hello: ExtendedHandshake,
         config: &Config,
     ) -> Result<(), CloseReason> {
-        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
-        self.swarm.greeted(now, peer, &hello, config);
+        let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
+        self.swarm.greeted(now, key, &hello, config);
         if let Some(max) = hello.requests_max {
-            row.requests.pipeline.set_window_max(max.min(REQUESTS_QUEUED_MAX));
+            peer.requests.pipeline.set_window_max(max.min(REQUESTS_QUEUED_MAX));
         }
         if hello.client.is_some() {
-            self.sources.set_client(row.source, hello.client);
+            self.sources.set_client(peer.source, hello.client);
         }
-        row.upload_only = hello.upload_only.unwrap_or(row.upload_only);
-        self.refuse_idle(peer)
+        peer.upload_only = hello.upload_only.unwrap_or(peer.upload_only);
+        self.refuse_idle(key)
     }
 
     /// Answers a peer's request for a part of the metadata. We have the metadata: other messages,
     /// and unreadable ones, are ignored.
-    fn metadata_wanted(&mut self, peer: PeerKey, payload: &Bytes) {
+    fn metadata_wanted(&mut self, key: PeerKey, payload: &Bytes) {
         let Ok(Some(MetadataMessage::Request(part))) = MetadataMessage::parse(payload) else {
             return;
         };
-        let Some(row) = self.peers.get_mut(&peer) else { return };
-        match row.metadata_upload.ask(part) {
-            Answer::Send => self.send_metadata(peer, &[part]),
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        match peer.metadata_upload.ask(part) {
+            Answer::Send => self.send_metadata(key, &[part]),
             Answer::Later => {}
             Answer::Reject => {
-                if let Some(id) = self.swarm.metadata_id(peer) {
+                if let Some(id) = self.swarm.metadata_id(key) {
                     let payload = MetadataMessage::Reject(part).to_bytes().into();
-                    row.send(Message::Extended { id, payload }, &mut self.outboxes.dirty);
+                    peer.send(Message::Extended { id, payload }, &mut self.outboxes.dirty);
                 }
             }
         }
     }
 
-    fn send_metadata(&mut self, peer: PeerKey, parts: &[u32]) {
-        let (Some(row), Some(id)) = (self.peers.get_mut(&peer), self.swarm.metadata_id(peer))
-        else {
+    fn send_metadata(&mut self, key: PeerKey, parts: &[u32]) {
+        let (Some(peer), Some(id)) = (self.peers.get_mut(&key), self.swarm.metadata_id(key)) else {
             return;
         };
         for &part in parts {
@@ -98,21 +97,21 @@ impl Torrent {
             let total = u32::try_from(self.metadata.len()).unwrap_or(0);
             let data = self.metadata.slice(start.min(end)..end);
             let payload = MetadataMessage::Data { part, total, data }.to_bytes().into();
-            row.send(Message::Extended { id, payload }, &mut self.outboxes.dirty);
+            peer.send(Message::Extended { id, payload }, &mut self.outboxes.dirty);
         }
     }
 
     /// Sends metadata that waited and PEX messages, once a second.
     pub(crate) fn send_extensions(&mut self, now: Time, out: &mut VecDeque<Output>) {
-        let waiting = self.peers.values_mut().filter_map(|row| {
-            let parts: Vec<u32> = row.metadata_upload.refill().collect();
-            (!parts.is_empty()).then_some((row.key, parts))
+        let waiting = self.peers.values_mut().filter_map(|peer| {
+            let parts: Vec<u32> = peer.metadata_upload.refill().collect();
+            (!parts.is_empty()).then_some((peer.key, parts))
         });
-        for (peer, parts) in waiting.collect::<Vec<_>>() {
-            self.send_metadata(peer, &parts);
+        for (key, parts) in waiting.collect::<Vec<_>>() {
+            self.send_metadata(key, &parts);
         }
         let peers = &self.peers;
-        let is_seed = |peer| peers.get(&peer).is_some_and(|row| row.wants_nothing());
+        let is_seed = |key| peers.get(&key).is_some_and(|peer| peer.wants_nothing());
         self.swarm.send_pex(now, is_seed, out);
     }
 }

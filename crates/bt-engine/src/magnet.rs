@@ -239,7 +239,7 @@ impl Magnet {
         let someone_waits = self.swarm.peer_list.deadline().is_some_and(|at| at <= now);
         let crowded = !self.is_found && self.swarm.is_full(scope.budget) && someone_waits;
         let is_late =
-            |peer: &PeerKey| self.peers.get(peer).is_some_and(|row| row.since + PATIENCE <= now);
+            |key: &PeerKey| self.peers.get(key).is_some_and(|peer| peer.since + PATIENCE <= now);
         if let Some(idle) = self.idle(now).filter(is_late).filter(|_| crowded) {
             self.hang_up(now, idle, CloseReason::NoMetadata, scope);
         }
@@ -264,33 +264,33 @@ impl Magnet {
     fn on_message(
         &mut self,
         now: Time,
-        peer: PeerKey,
+        key: PeerKey,
         message: Message,
         scope: &mut Scope<'_>,
     ) -> Result<(), CloseReason> {
-        let Some(row) = self.peers.get_mut(&peer) else { return Ok(()) };
+        let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
         match message {
-            Message::Port(port) => self.swarm.dht_node(peer, port, scope.config, scope.out),
+            Message::Port(port) => self.swarm.dht_node(key, port, scope.config, scope.out),
             Message::Extended { id: 0, payload } => {
                 let Ok(hello) = ExtendedHandshake::parse(&payload) else { return Ok(()) };
-                self.swarm.greeted(now, peer, &hello, scope.config);
+                self.swarm.greeted(now, key, &hello, scope.config);
                 if let Some(size) =
-                    hello.metadata_size.filter(|_| self.swarm.metadata_id(peer).is_some())
+                    hello.metadata_size.filter(|_| self.swarm.metadata_id(key).is_some())
                 {
-                    self.metadata_download.offered(now, peer, row.connection.addr, size)?;
+                    self.metadata_download.offered(now, key, peer.connection.addr, size)?;
                 }
-                row.backlog.on_extended_handshake(hello);
-                self.ask(now, peer, scope);
+                peer.backlog.on_extended_handshake(hello);
+                self.ask(now, key, scope);
             }
             Message::Extended { id: ExtensionIds::METADATA, payload } => {
-                self.on_metadata(now, peer, &payload, scope)?
+                self.on_metadata(now, key, &payload, scope)?
             }
             Message::Extended { id: ExtensionIds::PEX, payload } => {
-                self.swarm.on_pex(now, peer, &payload, scope.config)?
+                self.swarm.on_pex(now, key, &payload, scope.config)?
             }
             message => {
-                let answer = row.backlog.on_message(message, row.connection.is_fast())?;
-                scope.out.extend(answer.map(|answer| Output::Send(peer, vec![answer])));
+                let answer = peer.backlog.on_message(message, peer.connection.is_fast())?;
+                scope.out.extend(answer.map(|answer| Output::Send(key, vec![answer])));
             }
         }
         Ok(())
@@ -332,21 +332,21 @@ impl Magnet {
     fn ban(&mut self, now: Time, liar: SocketAddr, scope: &mut Scope<'_>) {
         self.swarm.peer_list.ban(liar);
         let peer_list = &self.swarm.peer_list;
-        let connected = self.peers.iter().filter(|(_, row)| {
-            row.connection.addr == liar || peer_list.is_banned(row.connection.addr)
+        let connected = self.peers.iter().filter(|(_, peer)| {
+            peer.connection.addr == liar || peer_list.is_banned(peer.connection.addr)
         });
-        let connected = connected.map(|(peer, row)| {
+        let connected = connected.map(|(key, peer)| {
             (
-                *peer,
-                if row.connection.addr == liar {
+                *key,
+                if peer.connection.addr == liar {
                     CloseReason::BadMetadata
                 } else {
                     CloseReason::Banned
                 },
             )
         });
-        for (peer, why) in connected.collect::<Vec<_>>() {
-            self.hang_up(now, peer, why, scope);
+        for (key, why) in connected.collect::<Vec<_>>() {
+            self.hang_up(now, key, why, scope);
         }
     }
 

@@ -82,12 +82,12 @@ impl Torrent {
     /// Lets the owner of a piece work on more pieces at a time, if the piece was right. The
     /// peer may have waited for that.
     fn is_checked(&mut self, piece: Piece, right: bool) {
-        if let Some(row) =
+        if let Some(peer) =
             self.work.block_picker().owner(piece).and_then(|owner| self.peers.get_mut(&owner))
         {
-            row.requests.unproven = row.requests.unproven.saturating_sub(1);
-            row.requests.proven += u32::from(right);
-            if row.requests.wants_requests {
+            peer.requests.unproven = peer.requests.unproven.saturating_sub(1);
+            peer.requests.proven += u32::from(right);
+            if peer.requests.wants_requests {
                 self.work.block_picker().look_again();
             }
         }

@@ -317,14 +317,14 @@ impl Torrent {
         self.send_haves();
         let source = self.sources.open(connection.addr, connection.handshake.peer_id);
         let metadata_upload = MetadataUpload::new(self.metadata.len());
-        let mut row =
+        let mut peer =
             Peer::new(now, connection, source, self.pieces.geometry.piece_count(), metadata_upload);
-        row.requests.on_parole = self.sources.on_parole.contains(&source);
-        words.for_each(|message| row.send(message, &mut self.outboxes.dirty));
+        peer.requests.on_parole = self.sources.on_parole.contains(&source);
+        words.for_each(|message| peer.send(message, &mut self.outboxes.dirty));
         if self.peers.is_empty() {
             self.unchoking.next_round = now + config.choke_round;
         }
-        self.peers.insert(connection.key, row);
+        self.peers.insert(connection.key, peer);
         if let Some(super_seeder) = &mut self.super_seeder {
             super_seeder.join(now, connection.key);
             self.offer(connection.key);
@@ -406,30 +406,30 @@ impl Torrent {
     pub(crate) fn closed(
         &mut self,
         now: Time,
-        peer: PeerKey,
+        key: PeerKey,
         why: CloseReason,
         out: &mut VecDeque<Output>,
     ) {
-        let Some(mut row) = self.peers.remove(&peer) else { return };
+        let Some(mut peer) = self.peers.remove(&key) else { return };
         // The slot of a peer that is not interested may have been given away already.
-        if self.unchoking.unchoked.remove(&peer) && row.choking.peer_interested {
-            self.fill_slot(now, row.choking.optimistic);
+        if self.unchoking.unchoked.remove(&key) && peer.choking.peer_interested {
+            self.fill_slot(now, peer.choking.optimistic);
         }
-        self.unask(row.requests.pipeline.clear());
-        self.end_ownership(peer, out);
-        if row.pieces.counted {
-            self.work.block_picker().less(row.pieces.has.iter(&self.pieces.geometry));
+        self.unask(peer.requests.pipeline.clear());
+        self.end_ownership(key, out);
+        if peer.pieces.counted {
+            self.work.block_picker().less(peer.pieces.has.iter(&self.pieces.geometry));
         }
         if let Some(super_seeder) = &mut self.super_seeder {
-            super_seeder.leave(peer);
-            row.pieces
+            super_seeder.leave(key);
+            peer.pieces
                 .has
                 .iter(&self.pieces.geometry)
                 .filter(|&piece| self.work.availability(piece) == 0)
                 .for_each(|piece| super_seeder.lost(piece));
         }
-        self.swarm.leave(now, peer, why, self.is_done());
-        out.push_back(Output::Event(self.swarm.key, Event::PeerLeft(row.addr, why)));
+        self.swarm.leave(now, key, why, self.is_done());
+        out.push_back(Output::Event(self.swarm.key, Event::PeerLeft(peer.addr, why)));
     }
 
     // ---- the store and silent peers ----
@@ -484,9 +484,9 @@ impl Torrent {
         if !again.is_empty() || self.work.is_end_game() {
             self.work.block_picker().look_again();
         }
-        for (peer, blocks) in again {
+        for (key, blocks) in again {
             self.unask(blocks);
-            self.end_ownership(peer, out);
+            self.end_ownership(key, out);
         }
         let up = self.stats.measure(now);
         if let Some(super_seeder) = &mut self.super_seeder {
@@ -494,22 +494,22 @@ impl Torrent {
             super_seeder.set_idle(up < self.stats.best_up / IDLE_PART);
             super_seeder.reclaim(
                 now,
-                |peer| self.unchoking.unchoked.contains(&peer),
+                |key| self.unchoking.unchoked.contains(&key),
                 |piece| work.availability(piece),
             );
             // The only peer keeps no other peer waiting: it may choose as soon as it pauses.
             let is_alone = self.peers.len() == 1;
-            for row in
-                self.peers.values_mut().filter(|row| !row.choking.peer_interested || is_alone)
+            for peer in
+                self.peers.values_mut().filter(|peer| !peer.choking.peer_interested || is_alone)
             {
-                for piece in super_seeder.let_choose(now, row.key, &row.pieces.has) {
-                    row.send(Message::Have(piece.number()), &mut self.outboxes.dirty);
+                for piece in super_seeder.let_choose(now, peer.key, &peer.pieces.has) {
+                    peer.send(Message::Have(piece.number()), &mut self.outboxes.dirty);
                 }
             }
             let all: Vec<PeerKey> = self.peers.keys().copied().collect();
-            for peer in all {
-                self.reveal_to(now, peer);
-                self.offer(peer);
+            for key in all {
+                self.reveal_to(now, key);
+                self.offer(key);
             }
         }
         if self.super_seeder.as_ref().is_some_and(|super_seeder| super_seeder.is_vain(now)) {

@@ -172,39 +172,39 @@ impl Torrent {
             .min(choker::slots_under(self.upload_turns.limit.rate()))
     }
 
-    fn unchoke(&mut self, now: Time, peer: PeerKey, optimistic: bool) {
-        let Some(row) = self.peers.get_mut(&peer) else { return };
-        row.choking.optimistic = optimistic;
-        if self.unchoking.unchoked.insert(peer) {
-            row.choking.am_choking = false;
-            row.choking.changed = now;
-            row.send(Message::Unchoke, &mut self.outboxes.dirty);
-            self.suggest(peer);
+    fn unchoke(&mut self, now: Time, key: PeerKey, optimistic: bool) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        peer.choking.optimistic = optimistic;
+        if self.unchoking.unchoked.insert(key) {
+            peer.choking.am_choking = false;
+            peer.choking.changed = now;
+            peer.send(Message::Unchoke, &mut self.outboxes.dirty);
+            self.suggest(key);
         }
     }
 
-    fn choke(&mut self, now: Time, peer: PeerKey) {
+    fn choke(&mut self, now: Time, key: PeerKey) {
         // A peer that had all that we had, or requests slowly, makes use of its next turn.
-        let asked_nothing = |row: &Peer| {
-            row.choking.peer_interested
-                && row.choking.asked_at <= row.choking.changed
-                && self.wastes_slot(row, now)
+        let asked_nothing = |peer: &Peer| {
+            peer.choking.peer_interested
+                && peer.choking.asked_at <= peer.choking.changed
+                && self.wastes_slot(peer, now)
         };
-        let wastes = self.peers.get(&peer).is_some_and(asked_nothing);
-        let Some(row) = self.peers.get_mut(&peer) else { return };
-        self.unchoking.unchoked.remove(&peer);
-        row.choking.wasteful |= wastes;
-        row.choking.am_choking = true;
-        row.choking.optimistic = false;
-        row.choking.changed = now;
-        row.send(Message::Choke, &mut self.outboxes.dirty);
+        let wastes = self.peers.get(&key).is_some_and(asked_nothing);
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        self.unchoking.unchoked.remove(&key);
+        peer.choking.wasteful |= wastes;
+        peer.choking.am_choking = true;
+        peer.choking.optimistic = false;
+        peer.choking.changed = now;
+        peer.send(Message::Choke, &mut self.outboxes.dirty);
         // With the fast extension every request is answered, here by a reject (BEP 6). A newcomer
         // keeps its requests for allowed pieces.
-        for block in core::mem::take(&mut row.uploads.waiting) {
-            if row.may_have(block.piece()) {
-                row.uploads.waiting.push_back(block);
-            } else if row.fast {
-                row.send(Message::Reject(block.raw()), &mut self.outboxes.dirty);
+        for block in core::mem::take(&mut peer.uploads.waiting) {
+            if peer.may_have(block.piece()) {
+                peer.uploads.waiting.push_back(block);
+            } else if peer.fast {
+                peer.send(Message::Reject(block.raw()), &mut self.outboxes.dirty);
             }
         }
     }

@@ -22,48 +22,49 @@ const SUGGESTED: usize = 4;
 impl Torrent {
     /// Takes a peer's request for a block of up to [`bt_types::BLOCK_LEN_MAX`] bytes, as old
     /// clients send. Blocks that we lack are not served.
-    pub(crate) fn requested(&mut self, now: Time, peer: PeerKey, raw: RawBlock) {
-        let Some(row) = self.peers.get_mut(&peer) else { return };
-        (row.choking.asked_at, row.choking.wasteful) = (now, false);
+    pub(crate) fn requested(&mut self, now: Time, key: PeerKey, raw: RawBlock) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        (peer.choking.asked_at, peer.choking.wasteful) = (now, false);
         // Longer requests than usual are accepted only within the bytes of a full queue of the
         // usual length.
-        let queued = || row.uploads.waiting.iter().map(|block| u64::from(block.len())).sum::<u64>();
+        let queued =
+            || peer.uploads.waiting.iter().map(|block| u64::from(block.len())).sum::<u64>();
         let is_usual = raw.len <= BLOCK_LEN
             || queued() < u64::from(REQUESTS_QUEUED_MAX) * u64::from(BLOCK_LEN);
-        let room = row.uploads.waiting.len() < REQUESTS_QUEUED_MAX as usize && is_usual;
+        let room = peer.uploads.waiting.len() < REQUESTS_QUEUED_MAX as usize && is_usual;
         let block = self.pieces.geometry.block(raw).filter(|block| {
             let piece = block.piece();
-            let is_there = row.may_have(piece) && room && self.pieces.have.has(piece);
+            let is_there = peer.may_have(piece) && room && self.pieces.have.has(piece);
             let super_seeder = self.super_seeder.as_deref_mut();
-            is_there && super_seeder.is_none_or(|seeder| seeder.grant(now, peer, piece, row.fast))
+            is_there && super_seeder.is_none_or(|seeder| seeder.grant(now, key, piece, peer.fast))
         });
         match block {
-            Some(block) => row.uploads.waiting.push_back(block),
-            None if row.fast => row.send(Message::Reject(raw), &mut self.outboxes.dirty),
+            Some(block) => peer.uploads.waiting.push_back(block),
+            None if peer.fast => peer.send(Message::Reject(raw), &mut self.outboxes.dirty),
             // Without the fast extension a request that came too late is not answered (BEP 3).
             None => {}
         }
     }
 
     /// Takes a peer's `cancel`.
-    pub(crate) fn cancelled(&mut self, peer: PeerKey, raw: RawBlock) {
-        let Some(row) = self.peers.get_mut(&peer) else { return };
-        if let Some(index) = row.uploads.waiting.iter().position(|waiting| waiting.raw() == raw) {
-            row.uploads.waiting.remove(index);
-            if row.fast {
-                row.send(Message::Reject(raw), &mut self.outboxes.dirty);
+    pub(crate) fn cancelled(&mut self, key: PeerKey, raw: RawBlock) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        if let Some(index) = peer.uploads.waiting.iter().position(|waiting| waiting.raw() == raw) {
+            peer.uploads.waiting.remove(index);
+            if peer.fast {
+                peer.send(Message::Reject(raw), &mut self.outboxes.dirty);
             }
         }
     }
 
     /// Returns whether the peer joins the uplink's queue: it has blocks to be served, has credit,
     /// and is not in the queue yet.
-    pub(crate) fn joins_uplink(&mut self, peer: PeerKey) -> bool {
-        let Some(row) = self.peers.get_mut(&peer) else { return false };
-        let joins = !row.uploads.in_line
-            && !row.uploads.waiting.is_empty()
-            && row.uploads.sending < row.uploads.send_credit;
-        row.uploads.in_line |= joins;
+    pub(crate) fn joins_uplink(&mut self, key: PeerKey) -> bool {
+        let Some(peer) = self.peers.get_mut(&key) else { return false };
+        let joins = !peer.uploads.in_line
+            && !peer.uploads.waiting.is_empty()
+            && peer.uploads.sending < peer.uploads.send_credit;
+        peer.uploads.in_line |= joins;
         joins
     }
 
@@ -72,39 +73,39 @@ impl Torrent {
     pub(crate) fn serve(
         &mut self,
         now: Time,
-        peer: PeerKey,
+        key: PeerKey,
         bytes: u64,
         out: &mut VecDeque<Output>,
     ) -> u64 {
-        let Some(row) = self.peers.get_mut(&peer) else { return 0 };
-        if !self.upload_turns.limit.passes(now, peer) {
+        let Some(peer) = self.peers.get_mut(&key) else { return 0 };
+        if !self.upload_turns.limit.passes(now, key) {
             return 0;
         }
-        row.uploads.in_line = false;
-        let bytes = bytes.min(row.uploads.send_credit.saturating_sub(row.uploads.sending));
+        peer.uploads.in_line = false;
+        let bytes = bytes.min(peer.uploads.send_credit.saturating_sub(peer.uploads.sending));
         let mut ordered = 0;
         let mut blocks: Vec<Block> = Vec::new();
         while ordered < bytes
-            && let Some(block) = row.uploads.waiting.pop_front()
+            && let Some(block) = peer.uploads.waiting.pop_front()
         {
             ordered += u64::from(block.len());
             if let Some(super_seeder) = &mut self.super_seeder {
-                super_seeder.served(now, peer, block);
+                super_seeder.served(now, key, block);
             }
             blocks.push(block);
         }
         if !blocks.is_empty() {
-            row.uploads.sending += ordered;
+            peer.uploads.sending += ordered;
             // Earlier messages are sent first: an unchoke ahead of the payload that it allows.
-            if !row.outbox.is_empty() {
-                out.push_back(Output::Send(peer, core::mem::take(&mut row.outbox)));
+            if !peer.outbox.is_empty() {
+                out.push_back(Output::Send(key, core::mem::take(&mut peer.outbox)));
             }
-            let at_once = row.uploads.meter.rate(now) >= AT_ONCE;
-            out.push_back(Output::Serve { peer, torrent: self.swarm.key, blocks, at_once });
+            let at_once = peer.uploads.meter.rate(now) >= AT_ONCE;
+            out.push_back(Output::Serve { peer: key, torrent: self.swarm.key, blocks, at_once });
         }
         self.upload_turns.limit.charge(ordered);
         if self.super_seeder.is_some() {
-            self.reveal_to(now, peer);
+            self.reveal_to(now, key);
         }
         ordered
     }
@@ -113,10 +114,10 @@ impl Torrent {
 
     /// Tells a newcomer with the fast extension the pieces that it may request while choked. Called
     /// when the peer's pieces are known.
-    pub(crate) fn allow_newcomer(&mut self, peer: PeerKey) {
-        let Some(row) = self.peers.get_mut(&peer) else { return };
-        if !row.fast
-            || row.pieces.has.count() >= NEWCOMER
+    pub(crate) fn allow_newcomer(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        if !peer.fast
+            || peer.pieces.has.count() >= NEWCOMER
             || self.pieces.have.is_empty()
             || self.super_seeder.is_some()
         {
@@ -125,22 +126,22 @@ impl Torrent {
         let set = fast::allowed_set(
             &self.swarm.info_hash,
             &self.pieces.geometry,
-            row.addr.ip(),
+            peer.addr.ip(),
             NEWCOMER as usize,
         );
-        row.uploads.allowed_fast = set
+        peer.uploads.allowed_fast = set
             .into_iter()
-            .filter(|&piece| self.pieces.have.has(piece) && !row.pieces.has.has(piece))
+            .filter(|&piece| self.pieces.have.has(piece) && !peer.pieces.has.has(piece))
             .collect();
-        for piece in row.uploads.allowed_fast.clone() {
-            row.send(Message::AllowedFast(piece.number()), &mut self.outboxes.dirty);
+        for piece in peer.uploads.allowed_fast.clone() {
+            peer.send(Message::AllowedFast(piece.number()), &mut self.outboxes.dirty);
         }
     }
 
     /// Samples pieces, and suggests the rarest of them to a newly unchoked peer: a seed sees more
     /// of the swarm than a leecher does.
-    pub(crate) fn suggest(&mut self, peer: PeerKey) {
-        let Some(row) = self.peers.get_mut(&peer).filter(|row| row.fast && row.pieces.counted)
+    pub(crate) fn suggest(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(&key).filter(|peer| peer.fast && peer.pieces.counted)
         else {
             return;
         };
@@ -152,57 +153,57 @@ impl Torrent {
             self.pieces.geometry.piece(u32::try_from(self.swarm.rng.below(count)).ok()?)
         });
         let mut lacking: Vec<(u32, Piece)> = sample
-            .filter(|&piece| !row.pieces.has.has(piece))
+            .filter(|&piece| !peer.pieces.has.has(piece))
             .map(|piece| (self.work.availability(piece), piece))
             .collect();
         lacking.sort_unstable();
         lacking.dedup();
         for (_, piece) in lacking.into_iter().take(SUGGESTED) {
-            row.send(Message::Suggest(piece.number()), &mut self.outboxes.dirty);
+            peer.send(Message::Suggest(piece.number()), &mut self.outboxes.dirty);
         }
     }
 
     // ---- initial seeding ----
 
     /// Shows an unchoked peer further pieces, while super-seeding.
-    pub(crate) fn reveal_to(&mut self, now: Time, peer: PeerKey) {
+    pub(crate) fn reveal_to(&mut self, now: Time, key: PeerKey) {
         let Some(super_seeder) = &mut self.super_seeder else { return };
-        if let Some(row) = self.peers.get_mut(&peer).filter(|row| !row.choking.am_choking) {
+        if let Some(peer) = self.peers.get_mut(&key).filter(|peer| !peer.choking.am_choking) {
             let work = &self.work;
             let news = super_seeder
-                .show(now, peer, row.uploads.meter.rate(now), |piece| work.availability(piece) > 0);
+                .show(now, key, peer.uploads.meter.rate(now), |piece| work.availability(piece) > 0);
             for piece in news {
-                row.send(Message::Have(piece.number()), &mut self.outboxes.dirty);
+                peer.send(Message::Have(piece.number()), &mut self.outboxes.dirty);
             }
         }
         if super_seeder.is_over() {
             self.reveal_all();
         } else if super_seeder.opens(now) {
-            for row in self.peers.values_mut() {
+            for peer in self.peers.values_mut() {
                 let news = super_seeder
-                    .show_out(row.key)
+                    .show_out(peer.key)
                     .into_iter()
-                    .filter(|&piece| !row.pieces.has.has(piece));
+                    .filter(|&piece| !peer.pieces.has.has(piece));
                 let haves: Vec<Message> = news.map(|piece| Message::Have(piece.number())).collect();
-                haves.into_iter().for_each(|have| row.send(have, &mut self.outboxes.dirty));
+                haves.into_iter().for_each(|have| peer.send(have, &mut self.outboxes.dirty));
             }
         }
     }
 
     /// Shows a peer that is not interested one piece more. It looks at many pieces: do not call it
     /// for every message.
-    pub(crate) fn offer(&mut self, peer: PeerKey) {
+    pub(crate) fn offer(&mut self, key: PeerKey) {
         let Some(super_seeder) = &mut self.super_seeder else { return };
-        if let Some(row) = self
+        if let Some(peer) = self
             .peers
-            .get_mut(&peer)
-            .filter(|row| row.choking.am_choking && !row.choking.peer_interested)
+            .get_mut(&key)
+            .filter(|peer| peer.choking.am_choking && !peer.choking.peer_interested)
         {
-            let (work, has) = (&self.work, &row.pieces.has);
+            let (work, has) = (&self.work, &peer.pieces.has);
             let teaser =
-                super_seeder.offer(peer, |piece| !has.has(piece) && work.availability(piece) == 0);
+                super_seeder.offer(key, |piece| !has.has(piece) && work.availability(piece) == 0);
             if let Some(piece) = teaser {
-                row.send(Message::Have(piece.number()), &mut self.outboxes.dirty);
+                peer.send(Message::Have(piece.number()), &mut self.outboxes.dirty);
             }
         }
     }
@@ -229,23 +230,23 @@ impl Torrent {
     }
 
     /// Notes that ordered payload left for the peer.
-    pub(crate) fn sent(&mut self, now: Time, peer: PeerKey, bytes: u64) {
-        if let Some(row) = self.peers.get_mut(&peer) {
-            row.uploads.sending = row.uploads.sending.saturating_sub(bytes);
-            row.uploads.meter.add(now, bytes);
-            row.uploads.send_credit =
-                row.uploads.meter.rate(now).clamp(SEND_CREDIT_MIN, SEND_CREDIT_MAX);
-            self.sources.sent(row.source, bytes);
+    pub(crate) fn sent(&mut self, now: Time, key: PeerKey, bytes: u64) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.uploads.sending = peer.uploads.sending.saturating_sub(bytes);
+            peer.uploads.meter.add(now, bytes);
+            peer.uploads.send_credit =
+                peer.uploads.meter.rate(now).clamp(SEND_CREDIT_MIN, SEND_CREDIT_MAX);
+            self.sources.sent(peer.source, bytes);
             self.stats.up.add(now, bytes);
         }
     }
 
     /// Notes that an ordered block could not be read.
-    pub(crate) fn read_failed(&mut self, peer: PeerKey, block: Block) {
-        if let Some(row) = self.peers.get_mut(&peer) {
-            row.uploads.sending = row.uploads.sending.saturating_sub(u64::from(block.len()));
-            if row.fast {
-                row.send(Message::Reject(block.raw()), &mut self.outboxes.dirty);
+    pub(crate) fn read_failed(&mut self, key: PeerKey, block: Block) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.uploads.sending = peer.uploads.sending.saturating_sub(u64::from(block.len()));
+            if peer.fast {
+                peer.send(Message::Reject(block.raw()), &mut self.outboxes.dirty);
             }
         }
     }

@@ -158,14 +158,14 @@ impl Torrent {
     /// Gives up open pieces: their requests are cancelled, and their blocks forgotten.
     fn give_up(&mut self, pieces: Vec<(Piece, Option<PeerKey>)>, out: &mut VecDeque<Output>) {
         for owner in pieces.iter().filter_map(|(_, owner)| *owner) {
-            if let Some(row) = self.peers.get_mut(&owner) {
-                row.requests.unproven = row.requests.unproven.saturating_sub(1);
+            if let Some(peer) = self.peers.get_mut(&owner) {
+                peer.requests.unproven = peer.requests.unproven.saturating_sub(1);
             }
         }
         let pieces: Vec<Piece> = pieces.into_iter().map(|(piece, _)| piece).collect();
-        for row in self.peers.values_mut() {
-            row.requests.owned = row.requests.owned.filter(|piece| !pieces.contains(piece));
-            self.request_turns.unasked += row.take_back(&pieces, &mut self.outboxes.dirty);
+        for peer in self.peers.values_mut() {
+            peer.requests.owned = peer.requests.owned.filter(|piece| !pieces.contains(piece));
+            self.request_turns.unasked += peer.take_back(&pieces, &mut self.outboxes.dirty);
         }
         out.extend(pieces.into_iter().map(|piece| Output::Forget(self.swarm.key, piece)));
     }
