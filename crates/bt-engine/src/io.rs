@@ -154,7 +154,7 @@ pub enum Input {
     Set(TorrentKey, Box<TorrentSettings>),
     /// Ask trackers and searches for peers, as soon as they welcome it.
     Reannounce(TorrentKey),
-    /// The desk changed what this engine may use.
+    /// The caller changed what this engine may use: its lease of the limits of the process.
     Budget(Budget),
 }
 

@@ -92,7 +92,9 @@ mod turns;
 mod upload_slots;
 mod work;
 
-pub mod desk;
+pub mod admission;
+pub mod announce_pacing;
+pub mod placement;
 
 pub use bt_model::{
     MagnetView, MapCell, PeerView, PieceOrder, Priority, Rates, SlowReason, SourceStat,

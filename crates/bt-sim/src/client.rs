@@ -14,7 +14,8 @@ use crate::tally::Tally;
 use crate::violation::Broken;
 use crate::watch::Watch;
 use crate::wires::{Heard, Wire, Wires};
-use bt_engine::desk::{Admission, Desk};
+use bt_engine::admission::{Admission, Admissions};
+use bt_engine::placement::Placement;
 use bt_engine::{
     Budget, CloseReason, Config, Engine, Input, MagnetSpec, Output, PeerKey, TorrentKey,
     TorrentSettings, TorrentSpec, TorrentView,
@@ -142,9 +143,9 @@ pub(crate) struct Client {
     /// The torrent, while its metadata is not there.
     awaited: Option<TorrentSpec>,
     engine: Engine,
-    desk: Desk,
-    /// Who was let in at the door.
-    admissions: BTreeMap<PeerKey, Admission>,
+    admissions: Admissions,
+    /// The admission of each accepted connection.
+    admitted: BTreeMap<PeerKey, Admission>,
     store: Store,
     wires: Wires,
     announces: Announces,
@@ -181,9 +182,9 @@ impl Client {
         let (store, have) = Store::open(&content, &disk);
         let peer_id = PeerId::ours(&mut rng);
         let config = Config { listen_port: Some(addr.port()), ..Config::new(peer_id) };
-        let mut desk = Desk::new(budget, 1);
-        desk.place();
-        let budget = desk.leases().first().copied().unwrap_or(budget);
+        let mut placement = Placement::new(budget, 1);
+        placement.place();
+        let budget = placement.leases().first().copied().unwrap_or(budget);
         let mut client = Client {
             host,
             manners,
@@ -191,8 +192,8 @@ impl Client {
             ours: Handshake { reserved: Reserved::OURS, info_hash: content.info_hash, peer_id },
             content: Arc::clone(&content),
             awaited: None,
-            desk,
-            admissions: BTreeMap::new(),
+            admissions: Admissions::default(),
+            admitted: BTreeMap::new(),
             engine: Engine::new(config, budget, rng.fork()),
             store,
             wires: Wires::new(detail),
@@ -322,17 +323,17 @@ impl Client {
 
     /// A host connects.
     fn accept(&mut self, peer: PeerKey, addr: SocketAddr, scene: &mut Scene<'_>) {
-        match self.desk.accept(scene.now, addr.ip()) {
+        match self.admissions.accept(scene.now, addr.ip()) {
             Some(admission) => {
                 let goes = self
-                    .admissions
+                    .admitted
                     .iter()
                     .find(|(_, other)| Some(other.number) == admission.instead_of);
                 if let Some((&other, _)) = goes {
                     scene.net.close(scene.now, other);
                     self.lose(other);
                 }
-                self.admissions.insert(peer, admission);
+                self.admitted.insert(peer, admission);
                 self.wires.incoming(scene.now, peer, addr);
             }
             None => scene.net.close(scene.now, peer),
@@ -343,8 +344,8 @@ impl Client {
         let Some(heard) = self.wires.receive(scene.now, peer, parcel, &self.ours) else { return };
         let Heard { addr, outbound, handshake, messages, is_over } = heard;
         if let Some(handshake) = handshake {
-            if let Some(admission) = self.admissions.get(&peer) {
-                self.desk.shaken(admission);
+            if let Some(admission) = self.admitted.get(&peer) {
+                self.admissions.shaken(admission);
             }
             self.inputs.push_back(Input::Connected {
                 peer,
@@ -382,8 +383,8 @@ impl Client {
 
     fn forget(&mut self, peer: PeerKey) -> Option<Wire> {
         let wire = self.wires.remove(peer)?;
-        if let Some(admission) = self.admissions.remove(&peer) {
-            self.desk.ended(admission);
+        if let Some(admission) = self.admitted.remove(&peer) {
+            self.admissions.ended(admission);
         }
         Some(wire)
     }

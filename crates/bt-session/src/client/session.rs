@@ -10,7 +10,6 @@ use crate::client::inner::{SessionContext, TorrentContext};
 use crate::client::options::AddOptions;
 use crate::client::state::StateDir;
 use crate::client::torrent::TorrentHandle;
-use crate::mail::admission::{self, SharedDesk};
 use crate::mail::changes::{Changes, Subscription};
 use crate::mail::clock::Clock;
 use crate::mail::dht::DhtHandle;
@@ -28,7 +27,7 @@ use crate::run::dht::{DhtConfig, Driver};
 use crate::run::disk::Disks;
 use crate::run::shard::Shard;
 use crate::run::start::{os_rng, spawn};
-use bt_engine::desk::Desk;
+use bt_engine::placement::Placement;
 use bt_engine::{Budget, Config, Input, TorrentKey};
 use bt_metainfo::{Magnet, Metainfo};
 use bt_net::{Egress, EgressConfig, Roots};
@@ -39,7 +38,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
@@ -94,7 +93,7 @@ impl Default for SessionConfig {
 /// dropped instead ends its threads and frees its port within a second, and tells no tracker.
 #[derive(Debug)]
 pub struct Session {
-    desk: SharedDesk,
+    placement: Mutex<Placement>,
     context: Arc<SessionContext>,
     shards: Vec<(mpsc::Sender<ToShard>, Watched)>,
     threads: Vec<JoinHandle<()>>,
@@ -132,7 +131,6 @@ impl Session {
             extra_roots: config.extra_roots,
             ..EgressConfig::default()
         })?;
-        let desk: SharedDesk = Arc::new(Mutex::new(Desk::new(config.limits, config.shards)));
         let bugs = Bugs::default();
         let disks = Arc::new(Disks::start(config.disk_threads, clock, &bugs)?);
         let (control, control_inbox) = mpsc::channel(to_control::INBOX_MAX);
@@ -184,12 +182,11 @@ impl Session {
         }
         let trackers = TrackerClient::new(egress.clone(), rng.fork());
         let ourselves = Ourselves { peer_id, port, key: rng.next_u32() };
-        let (desk_too, state_dir_too) = (Arc::clone(&desk), state_dir.clone());
+        let state_dir_too = state_dir.clone();
         let (rng, bugs_too) = (rng.fork(), bugs.clone());
         let worker = Control {
             clock,
             bugs: bugs_too,
-            desk: desk_too,
             egress,
             trackers,
             ourselves,
@@ -202,7 +199,7 @@ impl Session {
         };
         threads.push(spawn("bt-control", move || worker.run(listeners, control_inbox))?);
         Ok(Session {
-            desk,
+            placement: Mutex::new(Placement::new(config.limits, config.shards)),
             context: Arc::new(SessionContext {
                 control,
                 disks,
@@ -257,12 +254,12 @@ impl Session {
 
     /// Returns the limits of all torrents together.
     pub fn limits(&self) -> Budget {
-        admission::lock(&self.desk).limits()
+        self.placement().limits()
     }
 
     /// Changes the limits of all torrents together.
     pub fn set_limits(&self, limits: Budget) {
-        admission::lock(&self.desk).set_limits(limits);
+        self.placement().set_limits(limits);
         self.lease(&mut self.torrents.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -298,6 +295,12 @@ impl Session {
         self.place(magnet.info_hashes.v1, |context| TorrentHandle::follow(context, magnet, options))
     }
 
+    /// Locks the placement. A panic elsewhere leaves it usable: its counts are changed one at a
+    /// time.
+    fn placement(&self) -> MutexGuard<'_, Placement> {
+        self.placement.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Places a torrent on a shard.
     fn place(
         &self,
@@ -312,11 +315,11 @@ impl Session {
                 return Err(TorrentError::Duplicate);
             }
             if let Some((_, place)) = torrents.by_hash.remove(&swarm) {
-                admission::lock(&self.desk).unplace(place);
+                self.placement().unplace(place);
             }
         }
         let key = TorrentKey(self.next_key.fetch_add(1, Relaxed));
-        let place = admission::lock(&self.desk).place();
+        let place = self.placement().place();
         let (shard, watched) = self.shards.get(place).cloned().ok_or(TorrentError::Stopping)?;
         let context = TorrentContext { key, shard, watched, session: Arc::clone(&self.context) };
         let begun = begin(context);
@@ -325,7 +328,7 @@ impl Session {
                 self.context.changes.note(torrent.info_hash());
                 torrents.by_hash.insert(torrent.info_hash(), (torrent.clone(), place));
             }
-            Err(_) => admission::lock(&self.desk).unplace(place),
+            Err(_) => self.placement().unplace(place),
         }
         self.lease(&mut torrents);
         begun
@@ -340,7 +343,7 @@ impl Session {
         if torrents.by_hash.get(&torrent.info_hash()).is_some_and(is_it)
             && let Some((_, place)) = torrents.by_hash.remove(&torrent.info_hash())
         {
-            admission::lock(&self.desk).unplace(place);
+            self.placement().unplace(place);
         }
         self.context.changes.note(torrent.info_hash());
         self.lease(&mut torrents);
@@ -377,7 +380,7 @@ impl Session {
 
     /// Tells the shards their limits, where these changed as torrents came or went.
     fn lease(&self, torrents: &mut Torrents) {
-        let leases = admission::lock(&self.desk).leases();
+        let leases = self.placement().leases();
         torrents.leases.resize(self.shards.len(), None);
         for (((shard, _), lease), told) in self.shards.iter().zip(leases).zip(&mut torrents.leases)
         {

@@ -1,29 +1,33 @@
-//! Admission of incoming connections: the desk of the process, and the pass of each connection.
+//! Admission of incoming connections: the caps of the process, and the pass of each connection.
 //!
-//! Decides: nothing; the desk decides.
+//! Decides: nothing; `Admissions` of the engine decides.
 //! Must not know: sockets, torrents.
 //! Invariant: every accepted connection holds a pass, which is given back when the connection ends
 //! for any reason.
 
-use bt_engine::desk::{Admission, Desk};
+use bt_engine::admission::{Admission, Admissions};
 use bt_types::Time;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The desk, shared by the listener and the passes of accepted connections.
-pub(crate) type SharedDesk = Arc<Mutex<Desk>>;
+/// The admissions, shared by the listeners and the passes of accepted connections.
+pub(crate) type SharedAdmissions = Arc<Mutex<Admissions>>;
 
 /// The admission of one accepted connection.
 #[derive(Debug)]
 pub(crate) struct AdmissionGuard {
-    desk: SharedDesk,
+    admissions: SharedAdmissions,
     admission: Option<Admission>,
 }
 
 impl AdmissionGuard {
-    pub(crate) fn ask(desk: &SharedDesk, now: Time, ip: IpAddr) -> Option<AdmissionGuard> {
-        let admission = lock(desk).accept(now, ip)?;
-        Some(AdmissionGuard { desk: Arc::clone(desk), admission: Some(admission) })
+    pub(crate) fn ask(
+        admissions: &SharedAdmissions,
+        now: Time,
+        ip: IpAddr,
+    ) -> Option<AdmissionGuard> {
+        let admission = lock(admissions).accept(now, ip)?;
+        Some(AdmissionGuard { admissions: Arc::clone(admissions), admission: Some(admission) })
     }
 
     /// Returns the number of the pass, and the number of the connection that must end to make room
@@ -35,7 +39,7 @@ impl AdmissionGuard {
     /// Notes that the connection completed its handshake.
     pub(crate) fn shaken(&self) {
         if let Some(admission) = &self.admission {
-            lock(&self.desk).shaken(admission);
+            lock(&self.admissions).shaken(admission);
         }
     }
 }
@@ -43,12 +47,12 @@ impl AdmissionGuard {
 impl Drop for AdmissionGuard {
     fn drop(&mut self) {
         if let Some(admission) = self.admission.take() {
-            lock(&self.desk).ended(admission);
+            lock(&self.admissions).ended(admission);
         }
     }
 }
 
-/// Locks the desk. A panic elsewhere leaves it usable: its counts are changed one at a time.
-pub(crate) fn lock(desk: &SharedDesk) -> std::sync::MutexGuard<'_, Desk> {
-    desk.lock().unwrap_or_else(PoisonError::into_inner)
+/// Locks the admissions. A panic elsewhere leaves them usable: their counts change one at a time.
+fn lock(admissions: &SharedAdmissions) -> std::sync::MutexGuard<'_, Admissions> {
+    admissions.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,17 +1,17 @@
 //! Announces under way: when each is sent, and which must end before another begins.
 //!
-//! Decides: nothing about trackers. The engine says what to announce to which tracker, the desk
-//! says when.
+//! Decides: nothing about trackers. The engine says what to announce to which tracker,
+//! `AnnouncePacing` says when.
 //! Must not know: sockets, tiers.
 //! Invariant: each announce of a torrent in the registry is answered, by the tracker's reply or by
 //! a failure, unless a `stopped` to the same tracker was ordered after it. `stopped` waits only for
 //! the announce before it, and only briefly. An announce after `stopped` waits for that.
 
-use crate::mail::admission::{self, SharedDesk};
 use crate::mail::clock::Clock;
 use crate::mail::panics::{Bugs, Place};
 use crate::mail::registry::Registry;
 use crate::mail::to_shard::ToShard;
+use bt_engine::announce_pacing::AnnouncePacing;
 use bt_engine::{AnnounceOrder, Input, TorrentKey, TrackerKey};
 use bt_tracker_client::{TrackerClient, tracker_host};
 use bt_tracker_wire::{Announce, AnnounceReply, Event, Failure};
@@ -64,7 +64,8 @@ pub(crate) struct Ourselves {
 pub(crate) struct Announces {
     clock: Clock,
     bugs: Bugs,
-    desk: SharedDesk,
+    /// When announces to each tracker host may leave, over all torrents of the session.
+    pacing: AnnouncePacing,
     trackers: TrackerClient,
     ourselves: Ourselves,
     registry: Rc<RefCell<Registry>>,
@@ -80,7 +81,6 @@ impl Announces {
     pub(crate) fn new(
         clock: Clock,
         bugs: Bugs,
-        desk: SharedDesk,
         trackers: TrackerClient,
         ourselves: Ourselves,
         registry: Rc<RefCell<Registry>>,
@@ -89,7 +89,7 @@ impl Announces {
         Announces {
             clock,
             bugs,
-            desk,
+            pacing: AnnouncePacing::default(),
             trackers,
             ourselves,
             registry,
@@ -143,20 +143,19 @@ impl Announces {
         let _ = timeout(FAREWELL_TIMEOUT, farewells).await;
     }
 
-    /// Announces when the desk lets a request go to the tracker's host.
+    /// Announces when the pacing lets a request go to the tracker's host.
     ///
     /// A torrent that has left by then is not announced. A `completed` right before `stopped` waits
     /// for an announce that is under way to the same tracker.
     fn announce(
-        &self,
+        &mut self,
         key: TorrentKey,
         hash: InfoHash,
         order: AnnounceOrder,
         number: u64,
     ) -> impl Future<Output = ()> + use<> {
         let now = self.clock.now();
-        let at = tracker_host(&order.url)
-            .map_or(now, |host| admission::lock(&self.desk).announce_at(now, &host));
+        let at = tracker_host(&order.url).map_or(now, |host| self.pacing.announce_at(now, &host));
         let (leaves, tracker) = (self.clock.instant(at), order.tracker);
         let (registry, asked, bugs) =
             (Rc::clone(&self.registry), Rc::clone(&self.asked), self.bugs.clone());
@@ -280,12 +279,9 @@ fn forget(asked: &Asked, place: (TorrentKey, TrackerKey), number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bt_engine::Budget;
-    use bt_engine::desk::Desk;
     use bt_net::{Egress, EgressConfig};
     use bt_types::Rng;
     use std::net::{SocketAddr, TcpListener};
-    use std::sync::{Arc, Mutex};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::{JoinHandle, LocalSet};
 
@@ -293,8 +289,7 @@ mod tests {
         let mut rng = Rng::from_seed(1);
         let ourselves = Ourselves { peer_id: PeerId::ours(&mut rng), port: 1, key: 1 };
         let trackers = TrackerClient::new(Egress::new(EgressConfig::default()).unwrap(), rng);
-        let desk = Arc::new(Mutex::new(Desk::new(Budget::default(), 1)));
-        Announces::new(Clock::start(), Bugs::default(), desk, trackers, ourselves, Rc::default())
+        Announces::new(Clock::start(), Bugs::default(), trackers, ourselves, Rc::default())
     }
 
     fn order(at: SocketAddr, event: Event) -> AnnounceOrder {

@@ -6,7 +6,7 @@
 //! Invariant: stopping waits for the `stopped` announces and for saving the DHT's nodes, and for
 //! nothing else.
 
-use crate::mail::admission::{AdmissionGuard, SharedDesk};
+use crate::mail::admission::{AdmissionGuard, SharedAdmissions};
 use crate::mail::clock::Clock;
 use crate::mail::dht::{Contact, DhtHandle};
 use crate::mail::panics::{Bugs, Place};
@@ -52,7 +52,6 @@ pub(crate) type SaveNodes = Arc<dyn Fn(&[Contact]) -> io::Result<()> + Send + Sy
 pub(crate) struct Control {
     pub(crate) clock: Clock,
     pub(crate) bugs: Bugs,
-    pub(crate) desk: SharedDesk,
     pub(crate) egress: Egress,
     pub(crate) trackers: TrackerClient,
     pub(crate) ourselves: Ourselves,
@@ -72,7 +71,6 @@ impl Control {
         let Control {
             clock,
             bugs,
-            desk,
             egress,
             trackers,
             ourselves,
@@ -86,6 +84,7 @@ impl Control {
         let registry = Rc::new(RefCell::new(Registry::default()));
         let listen: Vec<SocketAddr> =
             listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let admissions = SharedAdmissions::default();
         let waiting = Waiting::default();
         for listener in listeners {
             let listener = match listener.bind() {
@@ -99,13 +98,12 @@ impl Control {
                 listener,
                 clock,
                 bugs.clone(),
-                SharedDesk::clone(&desk),
+                SharedAdmissions::clone(&admissions),
                 Rc::clone(&registry),
                 Rc::clone(&waiting),
             ));
         }
-        let mut announces =
-            Announces::new(clock, bugs, desk, trackers, ourselves, Rc::clone(&registry));
+        let mut announces = Announces::new(clock, bugs, trackers, ourselves, Rc::clone(&registry));
         udp.start();
         let dht = dht.map(|(driver, handle)| {
             spawn_local(driver.run());
@@ -225,7 +223,7 @@ async fn accept_loop(
     listener: BoundListener,
     clock: Clock,
     bugs: Bugs,
-    desk: SharedDesk,
+    admissions: SharedAdmissions,
     registry: Rc<RefCell<Registry>>,
     waiting: Waiting,
 ) {
@@ -238,7 +236,9 @@ async fn accept_loop(
                 continue;
             }
         };
-        let Some(pass) = AdmissionGuard::ask(&desk, clock.now(), addr.ip()) else { continue };
+        let Some(pass) = AdmissionGuard::ask(&admissions, clock.now(), addr.ip()) else {
+            continue;
+        };
         let Some((number, instead_of)) = pass.numbers() else { continue };
         let (go, told_to_go) = oneshot::channel();
         waiting.borrow_mut().insert(number, go);
