@@ -143,13 +143,13 @@ struct Thread {
     clock: Clock,
     bugs: Bugs,
     pipes: Arc<Pipes>,
-    torrents: BTreeMap<TorrentKey, Box<Desk>>,
+    torrents: BTreeMap<TorrentKey, Box<DiskTorrent>>,
     /// When each torrent has something to do.
     agenda: BTreeSet<(Time, TorrentKey)>,
 }
 
 /// A torrent on this thread.
-struct Desk {
+struct DiskTorrent {
     attached: Box<Attached>,
     batch: Vec<Order>,
     /// The torrent's entry in the agenda.
@@ -188,18 +188,18 @@ impl Thread {
     fn contain(&mut self, key: TorrentKey, act: impl FnOnce(&mut Thread)) {
         let bugs = self.bugs.clone();
         if bugs.contain(Place::Other, || act(self)).is_none()
-            && let Some(desk) = self.torrents.remove(&key)
+            && let Some(torrent) = self.torrents.remove(&key)
         {
-            self.replan(key, desk.planned, None);
-            desk.send(ToShard::Fail(key, TorrentError::Bug("the worker that writes its files")));
+            self.replan(key, torrent.planned, None);
+            torrent.send(ToShard::Fail(key, TorrentError::Bug("the worker that writes its files")));
         }
     }
 
     fn work(&mut self, key: TorrentKey, now: Time) {
-        let Some(desk) = self.torrents.get_mut(&key) else { return };
-        desk.work(key, now);
-        let next = desk.deadline();
-        let planned = std::mem::replace(&mut desk.planned, next);
+        let Some(torrent) = self.torrents.get_mut(&key) else { return };
+        torrent.work(key, now);
+        let next = torrent.deadline();
+        let planned = std::mem::replace(&mut torrent.planned, next);
         self.replan(key, planned, next);
     }
 
@@ -221,51 +221,51 @@ impl Thread {
     fn sort(&mut self, key: TorrentKey, order: DiskOrder) {
         match order {
             DiskOrder::Attach(attached) => {
-                self.torrents.insert(key, Box::new(Desk::new(attached)));
+                self.torrents.insert(key, Box::new(DiskTorrent::new(attached)));
             }
             DiskOrder::Work(order) => {
-                if let Some(desk) = self.torrents.get_mut(&key) {
-                    desk.batch.push(order);
+                if let Some(torrent) = self.torrents.get_mut(&key) {
+                    torrent.batch.push(order);
                 }
             }
             DiskOrder::Read { peer, blocks, method } => {
-                if let Some(desk) = self.torrents.get_mut(&key) {
-                    desk.read(key, self.clock.now(), peer, blocks, method, &self.pipes);
+                if let Some(torrent) = self.torrents.get_mut(&key) {
+                    torrent.read(key, self.clock.now(), peer, blocks, method, &self.pipes);
                 }
             }
             DiskOrder::Fetch { blocks, done } => {
-                if let Some(desk) = self.torrents.get_mut(&key) {
-                    let Attached { layout, storage, .. } = &*desk.attached;
+                if let Some(torrent) = self.torrents.get_mut(&key) {
+                    let Attached { layout, storage, .. } = &*torrent.attached;
                     let read = read_blocks(layout, storage.as_ref(), &blocks, true);
                     // The user may have moved on.
                     let _ = done.send(read.map(Option::unwrap_or_default));
                 }
             }
             DiskOrder::Select(priorities) => {
-                if let Some(desk) = self.torrents.get_mut(&key) {
+                if let Some(torrent) = self.torrents.get_mut(&key) {
                     let is_wanted = |index: &usize| {
                         priorities.get(*index).copied().unwrap_or_default() > Priority::Skip
                     };
-                    let count = desk.attached.layout.files().len();
+                    let count = torrent.attached.layout.files().len();
                     let wanted = (0..count).filter(is_wanted).collect();
-                    desk.selecting = Some((wanted, priorities));
-                    desk.select(key, self.clock.now());
+                    torrent.selecting = Some((wanted, priorities));
+                    torrent.select(key, self.clock.now());
                 }
             }
             DiskOrder::Settle => {
-                if let Some(desk) = self.torrents.get_mut(&key) {
-                    desk.batch.push(Order::Stop);
-                    desk.work(key, self.clock.now());
-                    desk.send(ToShard::Settled(key));
+                if let Some(torrent) = self.torrents.get_mut(&key) {
+                    torrent.batch.push(Order::Stop);
+                    torrent.work(key, self.clock.now());
+                    torrent.send(ToShard::Settled(key));
                 }
             }
             DiskOrder::Detach(done) => {
                 let mut unsaved = None;
-                if let Some(mut desk) = self.torrents.remove(&key) {
-                    self.replan(key, desk.planned, None);
-                    desk.batch.push(Order::Stop);
-                    desk.work(key, self.clock.now());
-                    unsaved = desk.unsaved.filter(|_| desk.attached.worker.has_unsynced());
+                if let Some(mut torrent) = self.torrents.remove(&key) {
+                    self.replan(key, torrent.planned, None);
+                    torrent.batch.push(Order::Stop);
+                    torrent.work(key, self.clock.now());
+                    unsaved = torrent.unsaved.filter(|_| torrent.attached.worker.has_unsynced());
                 }
                 let _ = done.send(unsaved);
             }
@@ -273,9 +273,9 @@ impl Thread {
     }
 }
 
-impl Desk {
-    fn new(attached: Box<Attached>) -> Desk {
-        let desk = Desk {
+impl DiskTorrent {
+    fn new(attached: Box<Attached>) -> DiskTorrent {
+        let torrent = DiskTorrent {
             attached,
             batch: Vec::new(),
             planned: None,
@@ -285,8 +285,8 @@ impl Desk {
             unsaved: None,
             selecting: None,
         };
-        desk.share();
-        desk
+        torrent.share();
+        torrent
     }
 
     fn deadline(&self) -> Option<Time> {
@@ -445,7 +445,7 @@ mod tests {
             let (layout, digests) = (Arc::new(layout), info.require_digests().unwrap());
             let journal = Journal::in_memory(InfoHash([1; 20]), layout.geometry());
             let (shard, mut told) = mpsc::channel(8);
-            let mut desk = Desk::new(Box::new(Attached {
+            let mut torrent = DiskTorrent::new(Box::new(Attached {
                 worker: Worker::new(Arc::clone(&layout), digests, journal),
                 layout,
                 storage: Arc::new(FaultyStorage::new(storage, rule)),
@@ -453,10 +453,10 @@ mod tests {
                 claim: Claim::default(),
                 dir: Some(Arc::new(Directory::open(dir.path()).unwrap())),
             }));
-            desk.read(KEY, Time::ZERO, PeerKey(1), blocks, SendMethod::Copy, &Arc::default());
-            desk.work(KEY, Time::ZERO);
-            assert_eq!(desk.attached.worker.is_well(), !in_doubt, "{code}");
-            drop(desk);
+            torrent.read(KEY, Time::ZERO, PeerKey(1), blocks, SendMethod::Copy, &Arc::default());
+            torrent.work(KEY, Time::ZERO);
+            assert_eq!(torrent.attached.worker.is_well(), !in_doubt, "{code}");
+            drop(torrent);
             let told: Vec<ToShard> = std::iter::from_fn(|| told.try_recv().ok()).collect();
             let is_refused = |told: &ToShard| matches!(told, ToShard::Read(_, blocks) if blocks.iter().all(|(_, data)| data.is_none()));
             assert!(told.iter().any(is_refused), "{code}: the peer has its answer");
