@@ -1,18 +1,19 @@
-//! Takes a torrent out of its swarm and its store, and opens it again: to check all its data, or to
-//! move it.
+//! Takes a torrent out of its swarm and its store, and opens it again: to check all its data, to
+//! move it, or to rename a file of it.
 //!
 //! Decides: the order of the steps.
 //! Must not know: how data is checked or moved.
-//! Invariant: while files are moved no thread has them open for the torrent, and its place is
-//! changed only when all of them lie at the new one.
+//! Invariant: while files are moved no thread has them open for the torrent, and no other torrent
+//! reads them. Its place is changed only when all of them lie at the new one.
 
 use crate::client::inner::{Inner, Known};
 use crate::client::opening::{OpenTask, Stage};
 use crate::client::options::AddOptions;
 use crate::mail::disk_order::DiskOrder;
 use crate::mail::events::{TorrentError, TorrentState};
+use crate::mail::owner::Claim;
 use crate::mail::to_shard::ToShard;
-use bt_piece_store::{Layout, MoveError, Trust, fault_of, move_data, rename_file};
+use bt_piece_store::{Layout, MoveError, Trust, Use, fault_of, move_data, rename_file};
 use bt_types::StoreFault;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
@@ -104,13 +105,26 @@ impl Inner {
         let Again { known, .. } = again;
         let old = known.layout.files().get(number).map_or(Path::new(""), |file| &file.path);
         let refused_by = |error: std::io::Error| TorrentError::store(&path, &error);
+        let alone = self.have_alone(known)?;
         rename_file(&known.root, old, &path).map_err(refused_by)?;
+        drop(alone);
         let mut opener = self.opener(again, &known.dir);
         opener.options.names.insert(number, path.clone());
         opener.try_open(Arc::clone(&known.metainfo)).inspect_err(|_| {
             self.know(Known::clone(known));
             let _ = rename_file(&known.root, &path, old);
         })
+    }
+
+    /// Locks the files of a torrent that is closed, to move or delete them. Fails while another
+    /// torrent reads or writes them.
+    pub(crate) fn have_alone(&self, known: &Known) -> Result<Claim, TorrentError> {
+        let top = known.layout.top().unwrap_or(Path::new(""));
+        if known.root.join(top).symlink_metadata().is_err() {
+            return Ok(Claim::default());
+        }
+        let dir = self.session.dirs.hold(&known.root)?;
+        Ok(Claim::take(&dir, top, known.layout.is_one_file(), Use::Write)?)
     }
 
     fn opener(self: &Arc<Self>, again: &Again, dir: &Path) -> OpenTask {
@@ -126,7 +140,9 @@ impl Inner {
         let Again { known, .. } = again;
         let (hash, state_dir) = (self.shared.info_hash, &self.session.state_dir);
         let refused_by = |error: std::io::Error| TorrentError::store(dir, &error);
+        let alone = self.have_alone(known)?;
         let moved = move_data(&known.layout, &known.root, dir, &self.progress).map_err(refused)?;
+        drop(alone);
         if let Err(error) = state_dir.carry(hash, &known.root, dir) {
             moved.undo();
             return Err(refused_by(error));

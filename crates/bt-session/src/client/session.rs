@@ -350,7 +350,8 @@ impl Session {
     }
 
     /// Stops a torrent, deletes its data and forgets what was saved of it. Files behind a link to a
-    /// directory stay, as they may be shared.
+    /// directory stay, as they may be shared. While another torrent reads the data, it stays too,
+    /// and the error says so.
     pub async fn remove_with_data(&self, torrent: &TorrentHandle) -> Result<(), TorrentError> {
         self.remove(torrent).await;
         torrent.delete_data().await

@@ -310,6 +310,7 @@ impl TorrentHandle {
                     .filter(|file| matches!(own.stat(&file.path), Ok(Some(_))))
                     .try_for_each(|file| own.remove(&file.path).map_err(at));
             }
+            let _alone = inner.have_alone(&known)?;
             delete_data(&known.layout, &known.root).map_err(at)?;
             inner.session.state_dir.forget(inner.shared.info_hash, &known.root).map_err(at)
         };

@@ -331,8 +331,16 @@ impl Shard {
         // The user may have changed them since the thread that opened it read them.
         spec.settings = TorrentSettings { files: files.clone(), ..torrent.settings() };
         let stage = Stage::Whole { layout, storage, private: spec.private, bytes_there, files };
+        let mut peers = peers;
         match self.torrents.entry(key) {
-            btree_map::Entry::Occupied(entry) => entry.into_mut().stage = stage,
+            btree_map::Entry::Occupied(entry) => {
+                let entry = entry.into_mut();
+                // The engine that had it knew the peers that the user named.
+                if let (Stage::Opening, Some(kept)) = (&entry.stage, &mut entry.kept) {
+                    peers.append(&mut kept.peers);
+                }
+                entry.stage = stage;
+            }
             btree_map::Entry::Vacant(_) if is_known => return,
             btree_map::Entry::Vacant(place) => {
                 place.insert(Box::new(Entry::new(torrent, stage)));

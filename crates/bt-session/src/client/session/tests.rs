@@ -496,3 +496,25 @@ async fn a_subscriber_hears_what_changed_and_limits_of_all_change_while_they_run
     leecher.stop().await;
     seeder.stop().await;
 }
+
+#[tokio::test]
+async fn data_that_another_torrent_reads_is_neither_moved_nor_deleted() {
+    let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let torrent = torrent(dir.path(), "a");
+    let other = seed(&torrent, dir.path(), None).await;
+    let session = Session::start(config()).unwrap();
+    let seeding = session.add(&torrent, AddOptions::new(dir.path())).unwrap();
+    seeding.wait_active().await.unwrap();
+    let is_owned = |error| matches!(error, TorrentError::Owned { is_written: false, .. });
+    assert!(is_owned(seeding.move_to(to.path()).await.unwrap_err()));
+    assert!(is_owned(seeding.rename_file(0, "b").await.unwrap_err()));
+    assert_eq!(seeding.wait_active().await.unwrap().pieces_done, 96);
+    assert!(is_owned(session.remove_with_data(&seeding).await.unwrap_err()));
+    assert!(session.torrents().is_empty() && dir.path().join("a").exists());
+    other.stop().await;
+    let again = session.add(&torrent, AddOptions::new(dir.path())).unwrap();
+    again.wait_active().await.unwrap();
+    session.remove_with_data(&again).await.unwrap();
+    assert!(!dir.path().join("a").exists());
+    session.stop().await;
+}
