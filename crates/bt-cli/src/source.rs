@@ -12,6 +12,7 @@ use bt_types::InfoHash;
 use std::ffi::OsStr;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Most bytes of a `.torrent` from a file, and from the network.
 const FILE_MAX: u64 = 64 << 20;
@@ -24,7 +25,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 #[derive(Debug)]
 pub(crate) enum Source {
     /// A whole torrent.
-    Torrent(Box<Metainfo>),
+    Torrent(Arc<Metainfo>),
     /// A magnet link.
     Magnet(Magnet),
 }
@@ -110,14 +111,14 @@ pub(crate) async fn open_all(source: &OsStr, roots: &Roots) -> Outcome<Vec<Sourc
     let name = if source == "-" { "standard input".into() } else { shown(source) };
     match links(&bytes) {
         Some(links) => links.map(|link| link.map(Source::Magnet)).collect(),
-        None => Ok(vec![Source::Torrent(Box::new(parse(&name, &bytes)?))]),
+        None => Ok(vec![Source::Torrent(Arc::new(parse(&name, &bytes)?))]),
     }
 }
 
 /// Fetches and parses a source that must be a torrent.
 pub(crate) async fn load(source: &OsStr, roots: &Roots) -> Outcome<Metainfo> {
     match open(source, roots).await? {
-        Source::Torrent(torrent) => Ok(*torrent),
+        Source::Torrent(torrent) => Ok(Arc::unwrap_or_clone(torrent)),
         Source::Magnet(_) => Err(Failure::usage(
             "a magnet link does not say enough here; `bt get --metadata-only` fetches the .torrent file that it stands for",
         )),

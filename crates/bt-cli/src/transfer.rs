@@ -23,6 +23,7 @@ use bt_session::{
 use rustix::fs::Access;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
@@ -84,7 +85,7 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     let (mut jobs, tracker_news) = (Vec::new(), Rc::default());
     for (source, options) in plan.torrents {
         let added = match &source {
-            Source::Torrent(torrent) => session.add(torrent, options),
+            Source::Torrent(torrent) => session.add_shared(Arc::clone(torrent), options),
             Source::Magnet(magnet) => session.add_magnet(magnet, options),
         };
         jobs.push(Job::new(&source, added, &tracker_news, output, &board));

@@ -16,13 +16,14 @@ use bt_metainfo::Metainfo;
 use bt_piece_store::CreateOptions;
 use bt_session::AddOptions;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub(crate) async fn run(args: SeedArgs, output: &Output) -> Outcome {
     let (roots, mut torrents) = (args.net.trust.roots()?, Vec::new());
     let peers = addresses::look_up(&args.net.peer).await?;
     for path in &args.path {
         let (torrent, dir, made) = if is_torrent(path) {
-            let found = Source::Torrent(Box::new(source::load(path.as_os_str(), &roots).await?));
+            let found = Source::Torrent(Arc::new(source::load(path.as_os_str(), &roots).await?));
             source::require_transfer(path.as_os_str(), &found)?;
             found
                 .warnings()
@@ -30,7 +31,7 @@ pub(crate) async fn run(args: SeedArgs, output: &Output) -> Outcome {
                 .for_each(|warning| output.note(format_args!("{}: {warning}", path.display())));
             (found, PathBuf::from("."), false)
         } else if path.exists() {
-            (Source::Torrent(Box::new(make(path, &args, output)?)), path.clone(), true)
+            (Source::Torrent(Arc::new(make(path, &args, output)?)), path.clone(), true)
         } else {
             let message = format!(
                 "{} does not exist; `bt seed` takes files, folders and torrents",

@@ -275,8 +275,17 @@ impl Session {
         metainfo: &Metainfo,
         options: AddOptions,
     ) -> Result<TorrentHandle, TorrentError> {
+        self.add_shared(Arc::new(metainfo.clone()), options)
+    }
+
+    /// Adds a torrent like [`Session::add`], and copies nothing of its description.
+    pub fn add_shared(
+        &self,
+        metainfo: Arc<Metainfo>,
+        options: AddOptions,
+    ) -> Result<TorrentHandle, TorrentError> {
         let added = self.place(metainfo.info_hashes.swarm(), |context| {
-            TorrentHandle::begin(context, metainfo, options)
+            TorrentHandle::begin(context, Arc::clone(&metainfo), options)
         })?;
         if let Some(dht) = self.dht.as_ref().filter(|_| !metainfo.private) {
             let nodes = metainfo.nodes.iter().take(NODES_MAX);

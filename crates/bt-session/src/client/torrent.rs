@@ -49,7 +49,7 @@ impl TorrentHandle {
     /// Starts a torrent: a thread checks the data on disk, then the torrent joins its swarm.
     pub(crate) fn begin(
         context: TorrentContext,
-        metainfo: &Metainfo,
+        metainfo: Arc<Metainfo>,
         options: AddOptions,
     ) -> Result<TorrentHandle, TorrentError> {
         let Some(info_hash) = metainfo.info_hashes.swarm() else {
@@ -63,7 +63,6 @@ impl TorrentHandle {
         let inner = Arc::new(Inner::new(context, info_hash, TorrentState::Checking, settings));
         let trust = if options.trust_data { Trust::Data } else { Trust::Journal };
         let opener = OpenTask { inner: Arc::clone(&inner), options, trust, stage: Stage::New };
-        let metainfo = Arc::new(metainfo.clone());
         inner.step(move || opener.open(metainfo))?;
         Ok(TorrentHandle(inner))
     }
