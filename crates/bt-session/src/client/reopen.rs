@@ -64,7 +64,11 @@ impl Inner {
         let trust = if matches!(act, Act::Check) { Trust::Nothing } else { Trust::Journal };
         let again = Again { known, trust, stage, bytes_done };
         self.step(move || drop(told.send(inner.reopen(&again, act))))?;
-        result.await.unwrap_or(Err(TorrentError::Stopping))
+        let result = result.await.unwrap_or(Err(TorrentError::Stopping));
+        // Its shard has it again, also after an error: another act may follow at once.
+        let mut state = self.shared.state.subscribe();
+        let _ = state.wait_for(|state| !matches!(state, TorrentState::Checking)).await;
+        result
     }
 
     /// Leaves the swarm, then closes the store.
