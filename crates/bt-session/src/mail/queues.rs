@@ -13,9 +13,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Bytes of messages and payload that wait for a shard. A connection waits for room before it is
 /// read again.
 const INBOX_BYTES: u32 = 16 << 20;
-/// Bytes that wait for one peer, far above the engine's limit of payload and a burst of messages. A
-/// peer with more in its queue does not read.
-const OUTBOX_BYTES: usize = 8 << 20;
+/// Bytes that wait for one peer: four times the engine's limit of payload (512 KiB) and the longest
+/// burst of messages (a `have` for each of 100,000 pieces). A peer with more in its queue does not
+/// read. Eight such peers, and what waits in the inbox, take less than 64 MiB.
+const OUTBOX_BYTES: usize = 4 << 20;
 /// Bytes that wait for all peers of a shard together. Beyond it a connection with more than its
 /// share ends.
 const OUTBOXES_BYTES: usize = 64 << 20;
@@ -111,17 +112,17 @@ mod tests {
     #[test]
     fn the_connection_with_the_longest_queue_gives_way() {
         let outboxes = Outboxes::default();
-        (0..20).for_each(|_| outboxes.enter());
-        for _ in 0..9 {
-            assert!(outboxes.note(0, 7 * MIB));
+        (0..40).for_each(|_| outboxes.enter());
+        for _ in 0..21 {
+            assert!(outboxes.note(0, 3 * MIB));
         }
         assert!(outboxes.note(0, MIB / 2), "a small queue stays");
         assert!(outboxes.note(MIB / 2, MIB));
-        assert!(!outboxes.note(7 * MIB, 7 * MIB + 1), "one with more than its share does not");
-        assert!(outboxes.note(7 * MIB, 6 * MIB), "one that becomes shorter does");
+        assert!(!outboxes.note(3 * MIB, 3 * MIB + 1), "one with more than its share does not");
+        assert!(outboxes.note(3 * MIB, 2 * MIB), "one that becomes shorter does");
         assert!(!outboxes.note(0, OUTBOX_BYTES + 1));
         let before = outboxes.bytes.get();
-        outboxes.leave(7 * MIB);
-        assert_eq!((outboxes.bytes.get(), outboxes.connections.get()), (before - 7 * MIB, 19));
+        outboxes.leave(3 * MIB);
+        assert_eq!((outboxes.bytes.get(), outboxes.connections.get()), (before - 3 * MIB, 39));
     }
 }
