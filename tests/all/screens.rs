@@ -14,7 +14,8 @@ use std::time::Duration;
 
 const WIDTHS: [u16; 3] = [60, 80, 130];
 const ROWS: u16 = 24;
-/// Time in which the block is drawn again at another width: it is drawn five times a second.
+/// Time in which the block is drawn again at another width: it is drawn five times a second. Until
+/// then the drawing for the width before would be looked at, which may be right too.
 const REDRAW: Duration = Duration::from_millis(500);
 
 #[test]

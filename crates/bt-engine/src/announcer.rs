@@ -92,8 +92,11 @@ impl Announcer {
     /// Returns whether these are the trackers, whatever their order within a tier.
     pub(crate) fn has(&self, tiers: &[Vec<String>]) -> bool {
         let is_same = |(tier, urls): (&Vec<Tracker>, &Vec<String>)| {
-            tier.len() == urls.len()
-                && urls.iter().all(|url| tier.iter().any(|tracker| tracker.url == *url))
+            let mut ours: Vec<&str> = tier.iter().map(|tracker| tracker.url.as_str()).collect();
+            let mut theirs: Vec<&str> = urls.iter().map(String::as_str).collect();
+            ours.sort_unstable();
+            theirs.sort_unstable();
+            ours == theirs
         };
         self.tiers.len() == tiers.len() && self.tiers.iter().zip(tiers).all(is_same)
     }

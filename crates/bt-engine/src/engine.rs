@@ -186,12 +186,13 @@ impl Engine {
                 torrent.set_deadline(now, pieces, by, engine.budget)
             }),
             Input::Set(key, settings) => {
-                if let Some(torrent) = self.torrents.get_mut(&key) {
-                    torrent.settings = *settings;
+                // The new settings count for the budget with which the torrent acts.
+                let torrent = self.torrents.get_mut(&key);
+                if let Some(before) = torrent.map(|torrent| torrent.take_settings(*settings)) {
+                    self.on(now, key, |torrent, engine| {
+                        torrent.settings_changed(now, &before, engine.budget, engine.out)
+                    });
                 }
-                self.on(now, key, |torrent, engine| {
-                    torrent.settings_changed(now, engine.budget, engine.out)
-                });
             }
             Input::Reannounce(key) => self.on(now, key, |torrent, _| torrent.swarm.hurry(now)),
             Input::NetworkChanged => {
@@ -338,7 +339,11 @@ impl Engine {
     fn on_magnet(&mut self, key: TorrentKey, act: impl FnOnce(&mut Magnet, &mut Scope<'_>)) {
         let room = self.routes.len() < self.budget.peers;
         let Some(magnet) = self.magnets.get_mut(&key) else { return };
-        let budget = Budget { dials: dials_of(&self.budget, &self.dial_room, key), ..self.budget };
+        let budget = Budget {
+            dials: dials_of(&self.budget, &self.dial_room, key),
+            peers_per_torrent: magnet.swarm.peers_max(&self.budget),
+            ..self.budget
+        };
         act(magnet, &mut Scope { config: &self.config, budget: &budget, room, out: &mut self.out });
         self.dial_room.note(key, magnet.swarm.dialing() as u64, magnet.swarm.is_short_of_dials());
         let next = magnet.deadline(&budget);
@@ -379,7 +384,10 @@ impl Engine {
             self.frames(now, connection.key, said);
         }
         // Its magnet may have left it connections.
-        self.on(now, key, |torrent, engine| torrent.run_or_pause(now, engine.out));
+        self.on(now, key, |torrent, engine| {
+            torrent.run_or_pause(now, engine.out);
+            torrent.keep_to_peers_max(now, engine.budget, engine.out);
+        });
     }
 
     // ---- inside ----
@@ -519,7 +527,7 @@ fn budget_of(budget: &Budget, store_room: &Room, dial_room: &Room, torrent: &Tor
     Budget {
         store_bytes: store_room.limit(torrent.swarm.key, torrent.work.unit(), budget.store_bytes),
         dials: dials_of(budget, dial_room, torrent.swarm.key),
-        peers_per_torrent: torrent.peers_max(budget),
+        peers_per_torrent: torrent.swarm.peers_max(budget),
         ..*budget
     }
 }

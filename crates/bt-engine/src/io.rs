@@ -46,8 +46,8 @@ pub struct TorrentSpec {
     pub trackers: Vec<Vec<String>>,
     /// What the user wants of it.
     pub settings: TorrentSettings,
-    /// The numbers of the pieces that hold a byte of each file, in the order of the torrent's list.
-    /// Empty: the torrent is one file.
+    /// The numbers of the pieces that hold a byte of each file, in the order of the torrent's list;
+    /// none of a padding file. Pieces of no file are wanted. Empty: the torrent is one file.
     pub files: Vec<Range<u32>>,
     /// The bencoded `info` dictionary that the info-hash was computed from, for peers that ask for
     /// it (BEP 9). Empty: peers get none.

@@ -20,6 +20,8 @@ pub(crate) struct Links {
     pub(crate) heirloom: Vec<SocketAddr>,
     /// Connections that we dialled.
     pub(crate) outbound: usize,
+    /// Most connections that the user wants; `None` means the limit of all torrents.
+    pub(crate) most: Option<u32>,
 }
 
 impl Links {

@@ -143,6 +143,7 @@ impl Magnet {
     /// Makes the magnet as the user wants it. While it is paused, the metadata that came is kept.
     pub(crate) fn set(&mut self, now: Time, settings: &TorrentSettings, scope: &mut Scope<'_>) {
         let (running, progress) = (settings.running, self.progress());
+        self.swarm.links.most = settings.peers_max;
         self.swarm.set_trackers(now, settings.trackers.as_deref(), &progress, scope.out);
         self.swarm.set_running(now, running, &self.progress(), scope.out);
         if !running {

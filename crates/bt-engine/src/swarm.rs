@@ -165,7 +165,14 @@ impl Swarm {
     /// Returns whether trackers and searches should help: peers are lacking, and something is
     /// missing.
     fn lacks_peers(&self, is_done: bool) -> bool {
-        self.links.by_key.len() + self.dials.under_way < PEERS_WANTED && !is_done
+        let most = self.links.most.map_or(usize::MAX, |most| most as usize);
+        self.links.by_key.len() + self.dials.under_way < PEERS_WANTED.min(most) && !is_done
+    }
+
+    /// Returns the most connections that it may have.
+    pub(crate) fn peers_max(&self, budget: &Budget) -> usize {
+        let most = self.links.most.map_or(usize::MAX, |most| most as usize);
+        most.min(budget.peers_per_torrent)
     }
 
     // ---- trackers and searches ----

@@ -22,7 +22,7 @@ use crate::work::Work;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use bt_model::TorrentSettings;
+use bt_model::{PieceOrder, TorrentSettings};
 use bt_peer_wire::Message;
 use bt_tracker_wire::{AnnounceReply, Failure};
 use bt_types::{Piece, StoreFault, Time};
@@ -84,6 +84,7 @@ impl Torrent {
     pub(crate) fn new(now: Time, spec: TorrentSpec, mut swarm: Swarm, config: &Config) -> Torrent {
         let TorrentSpec { geometry, have, settings, files, metadata, .. } = spec;
         let (order, limits) = (settings.order, settings.limits);
+        swarm.links.most = settings.peers_max;
         let mut torrent = Torrent {
             settings,
             metadata,
@@ -109,7 +110,9 @@ impl Torrent {
             // No peer works yet on a piece that could be given up.
             let _ = torrent.work.block_picker().prioritise(&priorities);
         }
-        torrent.work.block_picker().set_order(order);
+        if order != PieceOrder::default() {
+            torrent.work.block_picker().set_order(order);
+        }
         torrent.upload_turns.limit.set_rate(limits.up, now);
         torrent.request_turns.limit.set_rate(limits.down, now);
         torrent.count_wanted();
@@ -185,19 +188,30 @@ impl Torrent {
         }
     }
 
+    /// Takes new settings; returns those before.
+    pub(crate) fn take_settings(&mut self, settings: TorrentSettings) -> TorrentSettings {
+        self.swarm.links.most = settings.peers_max;
+        core::mem::replace(&mut self.settings, settings)
+    }
+
     /// Makes the torrent as its new settings say. A torrent that pauses keeps its open pieces,
     /// while no other torrent lacks their room.
     pub(crate) fn settings_changed(
         &mut self,
         now: Time,
+        before: &TorrentSettings,
         budget: &Budget,
         out: &mut VecDeque<Output>,
     ) {
         let TorrentSettings { limits, order, .. } = self.settings;
         self.upload_turns.limit.set_rate(limits.up, now);
         self.request_turns.limit.set_rate(limits.down, now);
-        self.work.block_picker().set_order(order);
-        self.set_files(now, out);
+        if order != before.order {
+            self.work.block_picker().set_order(order);
+        }
+        if self.settings.files != before.files {
+            self.set_files(now, out);
+        }
         self.set_trackers(now, out);
         self.run_or_pause(now, out);
         self.keep_to_peers_max(now, budget, out);
@@ -220,16 +234,15 @@ impl Torrent {
         }
     }
 
-    /// Returns the most connections that the torrent may have.
-    pub(crate) fn peers_max(&self, budget: &Budget) -> usize {
-        let own = self.settings.peers_max.map_or(usize::MAX, |max| max as usize);
-        own.min(budget.peers_per_torrent)
-    }
-
     /// Disconnects peers beyond the most that the user wants: first those with which the fewest
     /// bytes were exchanged.
-    fn keep_to_peers_max(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
-        let excess = self.peers.len().saturating_sub(self.peers_max(budget));
+    pub(crate) fn keep_to_peers_max(
+        &mut self,
+        now: Time,
+        budget: &Budget,
+        out: &mut VecDeque<Output>,
+    ) {
+        let excess = self.peers.len().saturating_sub(self.swarm.peers_max(budget));
         if excess == 0 {
             return;
         }

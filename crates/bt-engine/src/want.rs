@@ -63,10 +63,10 @@ impl Torrent {
     }
 
     /// Returns the pieces whose priority differs from that of their files, in runs. A piece of
-    /// several files has the highest of their priorities.
+    /// several files has the highest of their priorities, and one of none is wanted.
     pub(crate) fn changed_priorities(&self) -> Vec<(Range<u32>, Priority)> {
         let count = self.pieces.geometry.piece_count() as usize;
-        let mut wanted = vec![Priority::Skip; count];
+        let mut wanted = vec![None; count];
         let whole = 0..self.pieces.geometry.piece_count();
         let files = match &self.pieces.files[..] {
             [] => core::slice::from_ref(&whole),
@@ -76,12 +76,12 @@ impl Torrent {
             let priority = self.settings.file(number);
             let (start, end) = (pieces.start as usize, (pieces.end as usize).min(count));
             for piece in wanted.get_mut(start..end).unwrap_or_default() {
-                *piece = priority.max(*piece);
+                *piece = (*piece).max(Some(priority));
             }
         }
         let mut changes: Vec<(Range<u32>, Priority)> = Vec::new();
         for (piece, priority) in self.pieces.geometry.pieces().zip(wanted) {
-            let number = piece.number();
+            let (number, priority) = (piece.number(), priority.unwrap_or_default());
             match changes.last_mut() {
                 _ if self.work.priority(piece) == priority => {}
                 Some((run, same)) if run.end == number && *same == priority => run.end += 1,

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shelf_is_let_go_of_and_made_again_as_it_was() {
+    fn tables_are_dropped_and_made_again_as_they_were() {
         let geometry = Geometry::new(64, 1).unwrap();
         let everything = Bitfield::full(64);
         let mut work = Work::new(geometry, &everything, Rng::from_seed(1));

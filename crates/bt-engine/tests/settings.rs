@@ -7,7 +7,7 @@
 mod transcript;
 
 use insta::assert_snapshot;
-use transcript::{PLAIN, Scene, play};
+use transcript::{PLAIN, Scene, Setting, play};
 
 /// A leecher with nothing, of three pieces of two blocks.
 const LEECHER: Scene =
@@ -108,4 +108,58 @@ fn with_fewer_peers_wanted_those_that_gave_least_go_and_no_other_comes() {
     > peers at most 6
     < dial C
     ");
+}
+
+#[test]
+fn a_magnet_keeps_to_the_peers_that_are_wanted_and_so_does_its_torrent() {
+    let told = "
+        peers at most 1
+        A: connects
+        B: connects
+        the metadata is there
+        C: connects
+        view peers";
+    let scene = Scene {
+        trackers: &[],
+        setting: Setting { metadata: 20, magnet: true, ..PLAIN },
+        ..LEECHER
+    };
+    assert_snapshot!(play(&scene, told), @"
+    > peers at most 1
+    > A: connects
+    < A: have-none, hello
+    > B: connects
+    < A: hang up, no room for another connection
+    < B: have-none, hello
+    > the metadata is there
+    < B: hello with 20 bytes of metadata
+    > C: connects
+    < B: hang up, no room for another connection
+    < C: have-none, hello with 20 bytes of metadata
+    > view peers
+    < C: 0 pieces, 0 wanted, 0 requests, 0 bytes down, 0 bytes up
+    ");
+}
+
+#[test]
+fn with_all_the_peers_that_are_wanted_trackers_are_not_hurried() {
+    let told = "
+        peers at most 1
+        A: connects
+        tracker answers 1800
+        at 1000
+        view trackers";
+    let scene = Scene { trackers: &["t", "u"], ..LEECHER };
+    assert_snapshot!(play(&scene, told), @r#"
+    < announce Started to t, 98304 bytes left
+    > peers at most 1
+    > A: connects
+    < A: have-none, hello
+    > tracker answers 1800
+    < event: t answered
+    > at 1000
+    > view trackers
+    < 0 t: Works, 0 peers, ""
+    < 1 u: Untried, 0 peers, ""
+    "#);
 }

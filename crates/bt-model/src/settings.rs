@@ -3,6 +3,7 @@
 //! Decides: the settings and their defaults. Must not know: how a setting is carried out.
 //! Invariant: the same settings, given again, change nothing. A value has one shape.
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -77,6 +78,16 @@ pub enum Priority {
     Normal,
     /// Before all others.
     High,
+}
+
+impl Priority {
+    /// Returns the numbers of the wanted files among `count`, by a list like
+    /// [`TorrentSettings::files`].
+    pub fn wanted(files: &[Priority], count: usize) -> BTreeSet<usize> {
+        let is_wanted =
+            |number: &usize| files.get(*number).copied().unwrap_or_default() > Priority::Skip;
+        (0..count).filter(is_wanted).collect()
+    }
 }
 
 /// Limits of payload in bytes per second; `None` means no limit.

@@ -196,11 +196,12 @@ pub struct TrackerView {
     pub standing: TrackerStanding,
     /// An announce is under way.
     pub is_asked: bool,
-    /// Time until it may be announced to again; zero: now.
+    /// Time until it may be announced to again; zero: now. It says nothing while the torrent is
+    /// paused, an announce is under way, or the tracker is gone.
     pub next_in: Duration,
-    /// Seeders, leechers and completed downloads of the swarm, as it said last.
+    /// Seeders of the swarm, as it said last.
     pub seeders: Option<u32>,
-    /// See `seeders`.
+    /// Leechers of the swarm, as it said last.
     pub leechers: Option<u32>,
     /// Addresses of peers in its last answer.
     pub peers: u32,

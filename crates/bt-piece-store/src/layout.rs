@@ -228,10 +228,14 @@ impl Layout {
         self.pieces_of_files(|index| self.files.get(index).is_some_and(|file| file.is_wanted))
     }
 
-    /// Returns the pieces that hold a byte of one of these files.
+    /// Returns the pieces that hold a byte of one of these files, and those that hold only padding.
+    /// Padding counts with the file before it: it is not chosen by itself.
     pub(crate) fn pieces_of_files(&self, is_one: impl Fn(usize) -> bool) -> Bitfield {
-        let mut pieces = Bitfield::empty(self.geometry.piece_count());
-        let files = self.files.iter().enumerate().filter(|(index, _)| is_one(*index));
+        let mut pieces = Bitfield::full(self.geometry.piece_count());
+        for piece in self.stored().flat_map(|(_, file)| self.pieces_of(file)) {
+            pieces.remove(piece);
+        }
+        let files = self.stored().filter(|(index, _)| is_one(*index));
         for piece in files.flat_map(|(_, file)| self.pieces_of(file)) {
             pieces.insert(piece);
         }
@@ -342,6 +346,19 @@ mod tests {
             let found: Vec<u32> =
                 layout.wanted().iter(layout.geometry()).map(Piece::number).collect();
             assert_eq!(found, wanted, "{files:?}");
+        }
+    }
+
+    #[test]
+    fn padding_is_wanted_with_its_file_and_by_itself_where_nothing_else_is() {
+        // Pieces: 0 to 2 are of file 0, and 2 to 4 of the padding behind it.
+        let (info, _) = crate::testkit::padded(&[1; 10], 4);
+        for (files, wanted) in [(vec![0], 0..5), (vec![1], 3..5), (vec![], 3..5)] {
+            let mut layout = Layout::new(&info);
+            layout.select(&files.iter().copied().collect());
+            let found: Vec<u32> =
+                layout.wanted().iter(layout.geometry()).map(Piece::number).collect();
+            assert_eq!(found, wanted.collect::<Vec<_>>(), "{files:?}");
         }
     }
 

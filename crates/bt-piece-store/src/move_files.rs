@@ -3,8 +3,8 @@
 //! Decides: the order of the steps, and what is in the way.
 //! Must not know: pieces, journals, who else has the files open.
 //! Invariant: no file that lies at the new place is overwritten. An original goes only after its
-//! copy is whole, synced and, by the caller, verified. No file behind a link to a directory is
-//! deleted.
+//! copy is whole, synced and compared with it. No link, and no file behind a link to a directory,
+//! is moved or deleted.
 
 use crate::layout::Layout;
 use crate::progress::Progress;
@@ -13,12 +13,13 @@ use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Bytes that are copied or compared at a time.
 const CHUNK: usize = 1 << 20;
-/// The end of the name of a copy that is not whole.
-const UNFINISHED: &str = ".bt-move";
+/// The name of a copy that is not whole.
+const UNFINISHED: &str = ".unfinished.bt-move";
 
 /// Why files were not moved. They lie where they lay.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,9 @@ pub enum MoveError {
     /// Another file has the name at the new place.
     #[error("{} is there already and differs; move it away, or choose another directory", .0.display())]
     InTheWay(PathBuf),
+    /// It is a link, or lies behind a link to a directory.
+    #[error("{} is a link or lies behind one; move it by hand, and choose the new directory", .0.display())]
+    Linked(PathBuf),
     /// The system refused.
     #[error("{}: {source}", path.display())]
     Io {
@@ -54,8 +58,9 @@ pub struct Moved {
 /// Moves the files of a torrent that exist below `from` to the same names below `to`, which is made
 /// if it is missing. On the same file system they are renamed, else copied and synced.
 ///
-/// A move that a crash interrupted goes on when it is ordered again: what lies at the new place
-/// already, with the same bytes, stays there. After an error everything lies where it lay.
+/// A process that ends meanwhile leaves each file whole at one of the two places. What lies at the
+/// new place already, with the same bytes, stays there when the move is ordered again. After an
+/// error everything lies where it lay.
 pub fn move_data(
     layout: &Layout,
     from: &Path,
@@ -68,15 +73,23 @@ pub fn move_data(
         move |source| MoveError::Io { path, source }
     };
     std::fs::create_dir_all(to).map_err(at(to))?;
-    let is_same = from.canonicalize().ok() == to.canonicalize().ok();
-    if is_same {
+    if is_same(from, to) {
         return Ok(moved);
     }
-    let files: Vec<(PathBuf, PathBuf)> = layout
-        .stored()
-        .map(|(_, file)| (from.join(&file.path), to.join(&file.path)))
-        .filter(|(old, _)| old.symlink_metadata().is_ok())
-        .collect();
+    let mut files = Vec::new();
+    for (_, file) in layout.stored() {
+        let (old, new) = (from.join(&file.path), to.join(&file.path));
+        let Ok(stat) = old.symlink_metadata() else { continue };
+        if !stat.is_file() || is_behind_link(from, &file.path) {
+            moved.undo();
+            return Err(MoveError::Linked(old));
+        }
+        if is_behind_link(to, &file.path) {
+            moved.undo();
+            return Err(MoveError::Linked(new));
+        }
+        files.push((old, new));
+    }
     let sizes = files.iter().filter_map(|(old, _)| old.metadata().ok()).map(|stat| stat.len());
     progress.begin(sizes.sum());
     moved.left = directories(layout, from);
@@ -86,26 +99,35 @@ pub fn move_data(
             return Err(error);
         }
     }
-    for dir in directories(layout, to).iter().map(PathBuf::as_path).chain([to]) {
-        if let Err(source) = File::open(dir).and_then(|dir| dir.sync_all()) {
+    let news = moved.renamed.iter().chain(&moved.copied).map(|(_, new)| new.clone());
+    let below = |new: PathBuf| {
+        let parents = new.ancestors().skip(1).take_while(|parent| parent.starts_with(to));
+        parents.map(Path::to_owned).collect::<Vec<_>>()
+    };
+    let dirs: BTreeSet<PathBuf> = news.flat_map(below).collect();
+    for dir in dirs {
+        if let Err(source) = sync_dir(&dir) {
             moved.undo();
-            return Err(MoveError::Io { path: dir.to_owned(), source });
+            return Err(MoveError::Io { path: dir, source });
         }
     }
     Ok(moved)
 }
 
 impl Moved {
-    /// Returns whether files were copied: their bytes must be verified before [`Moved::finish`].
-    pub fn is_copy(&self) -> bool {
-        !self.copied.is_empty() || !self.found.is_empty()
-    }
-
-    /// Deletes the originals of the copies, and directories that are empty now.
-    pub fn finish(self) -> io::Result<()> {
+    /// Compares the copies with their originals, then deletes the originals, and directories that
+    /// are empty now. With a difference nothing is deleted.
+    pub fn finish(self, progress: &Progress) -> Result<(), MoveError> {
+        for (old, new) in &self.copied {
+            let at = |source| MoveError::Io { path: new.clone(), source };
+            if !is_equal(old, new, progress).map_err(at)? {
+                return Err(MoveError::InTheWay(new.clone()));
+            }
+        }
         let mut result = Ok(());
         for (old, _) in self.copied.iter().chain(&self.found) {
-            result = result.and(std::fs::remove_file(old));
+            let at = |source| MoveError::Io { path: old.clone(), source };
+            result = result.and(std::fs::remove_file(old).map_err(at));
         }
         remove_empty(&self.left);
         result
@@ -128,13 +150,18 @@ fn move_file(
     new: &Path,
     progress: &Progress,
 ) -> Result<(), MoveError> {
-    let at = |source| MoveError::Io { path: new.to_owned(), source };
+    let at = |source: io::Error| match source.kind() {
+        io::ErrorKind::Interrupted => MoveError::Cancelled,
+        _ => MoveError::Io { path: new.to_owned(), source },
+    };
     if let Some(parent) = new.parent() {
         std::fs::create_dir_all(parent).map_err(at)?;
     }
-    if new.symlink_metadata().is_ok() {
-        // A copy of an earlier move that a crash interrupted.
-        if !is_equal(old, new, progress).map_err(at)? {
+    if let Ok(there) = new.symlink_metadata() {
+        // It may be a copy of an earlier move that a crash interrupted, and not the file itself
+        // under another path.
+        let is_other = there.is_file() && !is_same(old, new);
+        if !is_other || !is_equal(old, new, progress).map_err(at)? {
             return Err(MoveError::InTheWay(new.to_owned()));
         }
         moved.found.push((old.to_owned(), new.to_owned()));
@@ -147,10 +174,7 @@ fn move_file(
             Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            copy(old, new, progress).map_err(|error| match error.kind() {
-                io::ErrorKind::Interrupted => MoveError::Cancelled,
-                _ => at(error),
-            })?;
+            copy(old, new, progress).map_err(at)?;
             moved.copied.push((old.to_owned(), new.to_owned()));
             Ok(())
         }
@@ -172,15 +196,20 @@ fn rename(old: &Path, new: &Path) -> io::Result<()> {
 
 /// Gives a file of a torrent below `root` another name, never over another file, and removes
 /// directories that are empty then. Nothing happens if the file is not there.
-pub fn rename_file(root: &Path, old: &Path, new: &Path) -> io::Result<()> {
+pub fn rename_file(root: &Path, old: &Path, new: &Path) -> Result<(), MoveError> {
     let (from, to) = (root.join(old), root.join(new));
-    if from.symlink_metadata().is_err() {
-        return Ok(());
+    let Ok(stat) = from.symlink_metadata() else { return Ok(()) };
+    if !stat.is_file() || is_behind_link(root, old) || is_behind_link(root, new) {
+        return Err(MoveError::Linked(from));
     }
-    let parent = |path: &Path| path.parent().map_or_else(|| root.to_owned(), Path::to_owned);
-    std::fs::create_dir_all(parent(&to))?;
-    rename(&from, &to)?;
-    File::open(parent(&to)).and_then(|dir| dir.sync_all())?;
+    let at = |source| MoveError::Io { path: to.clone(), source };
+    let parent = to.parent().unwrap_or(root);
+    std::fs::create_dir_all(parent).map_err(at)?;
+    rename(&from, &to).map_err(at)?;
+    if let Err(error) = sync_dir(parent) {
+        let _ = rename(&to, &from);
+        return Err(at(error));
+    }
     let parents = old.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
     remove_empty(&parents.map(|parent| root.join(parent)).collect());
     Ok(())
@@ -188,13 +217,11 @@ pub fn rename_file(root: &Path, old: &Path, new: &Path) -> io::Result<()> {
 
 /// Copies a file and syncs the copy. It has its name only when it is whole.
 fn copy(old: &Path, new: &Path, progress: &Progress) -> io::Result<()> {
-    let mut name = new.file_name().unwrap_or_default().to_owned();
-    // The name may be as long as names can be.
-    if name.len() + UNFINISHED.len() > 255 {
-        name = std::ffi::OsString::from(UNFINISHED.trim_start_matches('.'));
+    let unfinished = new.with_file_name(UNFINISHED);
+    // A killed process may have left it.
+    if unfinished.symlink_metadata().is_ok_and(|stat| stat.is_file()) {
+        std::fs::remove_file(&unfinished)?;
     }
-    name.push(UNFINISHED);
-    let unfinished = new.with_file_name(name);
     let result = copy_to(old, &unfinished, progress).and_then(|()| rename(&unfinished, new));
     if result.is_err() {
         let _ = std::fs::remove_file(&unfinished);
@@ -204,7 +231,7 @@ fn copy(old: &Path, new: &Path, progress: &Progress) -> io::Result<()> {
 
 fn copy_to(old: &Path, new: &Path, progress: &Progress) -> io::Result<()> {
     let mut from = File::open(old)?;
-    let mut to = OpenOptions::new().write(true).create(true).truncate(true).open(new)?;
+    let mut to = OpenOptions::new().write(true).create_new(true).open(new)?;
     let mut chunk = vec![0; CHUNK];
     loop {
         let read = from.read(&mut chunk)?;
@@ -217,6 +244,20 @@ fn copy_to(old: &Path, new: &Path, progress: &Progress) -> io::Result<()> {
     }
     to.set_permissions(from.metadata()?.permissions())?;
     to.sync_all()
+}
+
+/// Returns whether both paths lead to one file or directory.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| path.metadata().map(|stat| (stat.dev(), stat.ino())).ok();
+    id(one).is_some_and(|first| id(other) == Some(first))
+}
+
+/// Makes the names in a directory survive a power cut, where the file system can do that.
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    match rustix::fs::fsync(File::open(dir)?) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
+        result => result.map_err(io::Error::from),
+    }
 }
 
 /// Returns whether two files hold the same bytes.
@@ -238,7 +279,9 @@ fn is_equal(one: &Path, other: &Path, progress: &Progress) -> io::Result<bool> {
         if part != same {
             return Ok(false);
         }
-        progress.add(read as u64);
+        if progress.is_cancelled() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
     }
 }
 
@@ -313,11 +356,11 @@ mod tests {
         let (old, new) = (dir.path().join("old"), dir.path().join("a/new"));
         let fixture = torrent(&old);
         let moved = move_data(&fixture.layout, &old, &new, &Progress::default()).unwrap();
-        assert!(!moved.is_copy());
-        moved.finish().unwrap();
+        assert!(moved.copied.is_empty());
+        moved.finish(&Progress::default()).unwrap();
         assert!(is_whole(&fixture, &new) && is_empty(&old));
         let again = move_data(&fixture.layout, &new, &new, &Progress::default()).unwrap();
-        again.finish().unwrap();
+        again.finish(&Progress::default()).unwrap();
         assert!(is_whole(&fixture, &new), "a move to where it is changes nothing");
     }
 
@@ -343,7 +386,7 @@ mod tests {
         let fixture = torrent(dir.path());
         let progress = Progress::default();
         let moved = move_data(&fixture.layout, dir.path(), other.path(), &progress).unwrap();
-        if !moved.is_copy() {
+        if moved.copied.is_empty() {
             return; // One file system on this machine.
         }
         assert_eq!((progress.done(), progress.total()), (110_000, 110_000));
@@ -352,7 +395,7 @@ mod tests {
         drop(moved);
         let moved =
             move_data(&fixture.layout, dir.path(), other.path(), &Progress::default()).unwrap();
-        moved.finish().unwrap();
+        moved.finish(&Progress::default()).unwrap();
         assert!(is_whole(&fixture, other.path()) && is_empty(dir.path()));
         let back = Progress::default();
         back.cancel();
@@ -383,5 +426,45 @@ mod tests {
         std::os::unix::fs::symlink(library.path().join(top), dir.path().join(top)).unwrap();
         assert_eq!(delete_data(&fixture.layout, dir.path()).unwrap(), 0);
         assert!(is_whole(&fixture, library.path()));
+    }
+
+    #[test]
+    fn what_is_linked_is_not_moved_and_not_deleted_as_its_own_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        let fixture = torrent(&old);
+        let top = fixture.layout.top().unwrap();
+        std::fs::create_dir(&new).unwrap();
+        let link = |to: &Path| std::os::unix::fs::symlink(old.join(top), to.join(top)).unwrap();
+        link(&new);
+        let moves = |from: &Path, to: &Path| {
+            move_data(&fixture.layout, from, to, &Progress::default()).map(|_| ())
+        };
+        // The new place leads to the old one, and the other way round.
+        assert!(matches!(moves(&old, &new), Err(MoveError::Linked(_))));
+        assert!(matches!(moves(&new, &dir.path().join("x")), Err(MoveError::Linked(_))));
+        std::fs::remove_file(new.join(top)).unwrap();
+        // One file of it is a hard link to the file itself.
+        let twin = new.join(fixture.path(0));
+        std::fs::create_dir_all(twin.parent().unwrap()).unwrap();
+        std::fs::hard_link(old.join(fixture.path(0)), &twin).unwrap();
+        assert!(matches!(moves(&old, &new), Err(MoveError::InTheWay(_))));
+        assert!(is_whole(&fixture, &old));
+    }
+
+    #[test]
+    fn a_torrent_moves_with_what_there_is_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        let fixture = torrent(&old);
+        std::fs::remove_file(old.join(fixture.path(2))).unwrap();
+        std::fs::create_dir_all(&old).unwrap();
+        let progress = Progress::default();
+        move_data(&fixture.layout, &old, &new, &progress).unwrap().finish(&progress).unwrap();
+        assert_eq!(std::fs::read(new.join(fixture.path(0))).unwrap(), fixture.content(0));
+        move_data(&fixture.layout, &old, &dir.path().join("x"), &progress)
+            .unwrap()
+            .finish(&progress)
+            .unwrap();
     }
 }

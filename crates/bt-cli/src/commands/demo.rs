@@ -18,8 +18,7 @@ use anyhow::Context as _;
 use bt_metainfo::Metainfo;
 use bt_piece_store::CreateOptions;
 use bt_session::{
-    AddOptions, Budget, Rates, Session, SessionConfig, Summary, TorrentError, TorrentHandle,
-    TorrentState,
+    AddOptions, Budget, Rates, Session, SessionConfig, Summary, TorrentHandle, TorrentState,
 };
 use bt_tracker_server::{Config, TrackerServer};
 use bt_types::{PeerId, Rng};
@@ -138,10 +137,6 @@ impl Actor {
         let handle = session.add(torrent, options).with_context(|| name.to_owned())?;
         Ok(Actor { name: name.to_owned(), dir, session, handle })
     }
-
-    fn failure(&self, error: &TorrentError) -> Failure {
-        Failure::new(Exit::Other, "failure", format!("{}: {error}", self.name))
-    }
 }
 
 /// Waits until every leecher is complete, and shows it live. The seeder must not fail meanwhile.
@@ -164,7 +159,7 @@ async fn download(
             _ = tick.tick() => {}
         }
         if let TorrentState::Failed(error) = &*seeding.borrow() {
-            return Err(seeder.failure(error));
+            return Err(Failure::of_adding(&seeder.name, error));
         }
         let (mut complete, mut rows) = (0, Vec::new());
         for (actor, state) in leechers.iter().zip(&states) {
@@ -182,7 +177,7 @@ async fn download(
                         peers: status.peers,
                     }));
                 }
-                TorrentState::Failed(error) => return Err(actor.failure(error)),
+                TorrentState::Failed(error) => return Err(Failure::of_adding(&actor.name, error)),
                 TorrentState::Finding(_)
                 | TorrentState::Checking
                 | TorrentState::Known

@@ -220,7 +220,9 @@ impl Player {
                 0,
             ),
             ["the", "metadata", "is", "there"] => {
-                Input::Add(TORRENT, Box::new(self.awaited.take().unwrap()))
+                let settings = self.settings.clone();
+                let spec = TorrentSpec { settings, ..self.awaited.take().unwrap() };
+                Input::Add(TORRENT, Box::new(spec))
             }
             ["found", ref peers @ ..] => {
                 let addrs = peers.iter().map(|peer| addr(peer.chars().next().unwrap())).collect();

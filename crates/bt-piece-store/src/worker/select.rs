@@ -10,6 +10,7 @@ use crate::storage::{Storage, StoreError};
 use bt_types::PieceCheck;
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 impl Worker {
@@ -51,6 +52,8 @@ impl Worker {
         if let Err(error) = self.make_empty_files(&files, storage) {
             self.held = true;
             done.push(self.failed(&error));
+            // It is ordered again when the store is tried again.
+            return;
         }
         self.selection = Some(files);
         // Nothing was written since all was synced and looked at.
@@ -83,7 +86,13 @@ impl Worker {
                 Err(error) => return Err(StoreError::at(&file.path)(error)),
             }
         }
-        self.unsynced.files.extend(&made);
+        if made.is_empty() {
+            return Ok(());
+        }
+        let paths: Vec<&Path> =
+            made.iter().map(|&index| layout.files()[index].path.as_path()).collect();
+        storage.sync_many(&paths)?;
+        storage.sync_names().map_err(StoreError::at(Path::new(".")))?;
         self.note(&made, true, storage)
     }
 }

@@ -78,14 +78,40 @@ pub(crate) struct Inner {
     /// What its metadata says, once it is opened.
     known: Mutex<Option<Arc<Known>>>,
     /// Held while the torrent is taken out of its swarm and opened again.
-    pub(crate) restarting: tokio::sync::Mutex<()>,
+    pub(crate) reopening: Arc<tokio::sync::Mutex<()>>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) bytes_there: AtomicU64,
-    /// Bytes of the pieces, wanted or not, that were verified when it was opened.
-    pub(crate) bytes_have: AtomicU64,
     /// A permit for each opening step; none is given once the torrent is stopped.
     opening: Arc<Semaphore>,
     summary: OnceCell<Box<Summary>>,
+}
+
+impl Known {
+    /// Returns where its data is now.
+    pub(crate) fn place(&self) -> DataPlace {
+        DataPlace { root: self.root.clone(), layout: Layout::clone(&self.layout) }
+    }
+
+    pub(crate) fn metainfo(&self) -> Arc<Metainfo> {
+        Arc::clone(&self.metainfo)
+    }
+}
+
+/// Where the data of a torrent is.
+pub(crate) struct DataPlace {
+    /// The directory of the torrent's top.
+    pub(crate) root: PathBuf,
+    pub(crate) layout: Layout,
+}
+
+impl DataPlace {
+    /// Returns the directory to name in a later run: the content itself if it has another name than
+    /// the torrent, as it is found only by that name.
+    pub(crate) fn dir(&self, metainfo: &Metainfo, names: &BTreeMap<usize, PathBuf>) -> PathBuf {
+        let is_named = self.layout.is_one_file() && !names.is_empty();
+        let top = self.layout.top().filter(|top| *top != Path::new(&metainfo.info.name));
+        top.filter(|_| !is_named).map_or_else(|| self.root.clone(), |top| self.root.join(top))
+    }
 }
 
 impl std::fmt::Debug for Known {
@@ -120,10 +146,9 @@ impl Inner {
             shard,
             session,
             known: Mutex::new(None),
-            restarting: tokio::sync::Mutex::new(()),
+            reopening: Arc::default(),
             progress: Arc::default(),
             bytes_there: AtomicU64::new(0),
-            bytes_have: AtomicU64::new(0),
             opening: Arc::new(Semaphore::new(STEPS as usize)),
             summary: OnceCell::new(),
         }

@@ -5,7 +5,7 @@
 //! Invariant: nothing is created on the disk before we know that we can transfer the torrent. A
 //! torrent that has left meanwhile does not come back.
 
-use crate::client::inner::{Inner, Known, SessionContext};
+use crate::client::inner::{DataPlace, Inner, Known, SessionContext};
 use crate::client::options::{AddOptions, OwnStorage, Select};
 use crate::client::state::{StateDir, stem};
 use crate::mail::disk_order::{Attached, DiskOrder};
@@ -54,6 +54,7 @@ impl PreparedTorrent {
     fn prepare(
         metainfo: &Metainfo,
         options: &AddOptions,
+        place: Option<DataPlace>,
         settings: &TorrentSettings,
         session: &SessionContext,
     ) -> Result<PreparedTorrent, TorrentError> {
@@ -66,9 +67,10 @@ impl PreparedTorrent {
             .v1
             .ok_or_else(|| TorrentError::Unsupported("the torrent has no info-hash".into()))?;
         let dir_error = |error: std::io::Error| TorrentError::store(&options.dir, &error);
-        let (root, mut layout) = match &options.storage {
-            None => locate(&options.dir, &metainfo.info).map_err(dir_error)?,
-            Some(_) => (options.dir.clone(), Layout::new(&metainfo.info)),
+        let (root, mut layout) = match (place, &options.storage) {
+            (Some(place), _) => (place.root, place.layout),
+            (None, None) => locate(&options.dir, &metainfo.info).map_err(dir_error)?,
+            (None, Some(_)) => (options.dir.clone(), Layout::new(&metainfo.info)),
         };
         for (number, path) in &options.names {
             let named = layout.rename(*number, path);
@@ -83,9 +85,7 @@ impl PreparedTorrent {
             Some(files) => priorities(settings, &layout, &files),
             None => settings.files.clone(),
         };
-        let is_wanted =
-            |index: &usize| priorities.get(*index).copied().unwrap_or_default() > Priority::Skip;
-        layout.select(&(0..layout.files().len()).filter(is_wanted).collect());
+        layout.select(&Priority::wanted(&priorities, layout.files().len()));
         let (mut dir, mut lock) = (None, Lock::none());
         let mut state_dir = StateDir::new(None);
         if options.storage.is_none() {
@@ -163,6 +163,8 @@ pub(crate) struct OpenTask {
     pub(crate) options: AddOptions,
     pub(crate) trust: Trust,
     pub(crate) stage: Stage,
+    /// Where its data is, if that is known: it is looked for otherwise.
+    pub(crate) place: Option<DataPlace>,
 }
 
 impl OpenTask {
@@ -175,10 +177,11 @@ impl OpenTask {
     }
 
     /// Finds the data, checks it, and joins the swarm; an error is the caller's to report.
-    pub(crate) fn try_open(self, metainfo: Arc<Metainfo>) -> Result<(), TorrentError> {
-        let inner = Arc::clone(&self.inner);
+    pub(crate) fn try_open(mut self, metainfo: Arc<Metainfo>) -> Result<(), TorrentError> {
+        let (inner, place) = (Arc::clone(&self.inner), self.place.take());
         let before = inner.shared.settings();
-        let prepared = PreparedTorrent::prepare(&metainfo, &self.options, &before, &inner.session)?;
+        let prepared =
+            PreparedTorrent::prepare(&metainfo, &self.options, place, &before, &inner.session)?;
         inner.take_prepared(&prepared, metainfo, &self.options, &before);
         if self.stage == Stage::Magnet {
             inner.shared.news.tell(TorrentEvent::Metadata);
@@ -189,7 +192,7 @@ impl OpenTask {
     }
 
     fn join(self, prepared: PreparedTorrent) -> Result<(), TorrentError> {
-        let OpenTask { inner, options, trust, stage } = self;
+        let OpenTask { inner, options, trust, stage, .. } = self;
         let PreparedTorrent {
             info_hash,
             layout,
@@ -235,7 +238,6 @@ impl OpenTask {
         let there = wanted.common(&opened.have, &geometry);
         let bytes_there = there.map(|piece| u64::from(geometry.piece_len(piece))).sum();
         inner.bytes_there.store(bytes_there, Relaxed);
-        inner.bytes_have.store(bytes(&layout, &opened.have), Relaxed);
         if opened.was_deleted {
             inner.shared.news.tell(TorrentEvent::Deleted);
         }
@@ -320,7 +322,7 @@ impl OpenTask {
                 .map_err(|_| TorrentError::Stopping)
         };
         if let Err(error) = begin() {
-            inner.shared.state.send_replace(TorrentState::Failed(error));
+            inner.shared.set_state(TorrentState::Failed(error));
         }
     }
 }
@@ -336,11 +338,11 @@ impl MagnetContinuation {
     fn begin(self, metadata: Bytes) {
         let inner = Arc::clone(&self.opener.inner);
         let begun = inner.step(move || {
-            self.opener.inner.shared.state.send_replace(TorrentState::Checking);
+            self.opener.inner.shared.set_state(TorrentState::Checking);
             self.open(&metadata);
         });
         if let Err(error) = begun {
-            inner.shared.state.send_replace(TorrentState::Failed(error));
+            inner.shared.set_state(TorrentState::Failed(error));
         }
     }
 
@@ -371,7 +373,7 @@ impl MagnetContinuation {
                 Known { layout, bytes_wanted, metainfo, root, dir, no_resume, storage, names };
             inner.know(known);
             inner.shared.news.tell(TorrentEvent::Metadata);
-            inner.shared.state.send_replace(TorrentState::Known);
+            inner.shared.set_state(TorrentState::Known);
             return;
         }
         opener.open(metainfo);
@@ -391,7 +393,7 @@ impl Inner {
 fn fail(inner: &Inner, error: TorrentError, stage: Stage) {
     match stage {
         Stage::New => {
-            inner.shared.state.send_replace(TorrentState::Failed(error));
+            inner.shared.set_state(TorrentState::Failed(error));
         }
         Stage::Magnet | Stage::Again => {
             let _ = inner.shard.blocking_send(ToShard::Fail(inner.shared.key, error));
@@ -435,19 +437,10 @@ fn selected(magnet: &Magnet, metainfo: &Metainfo) -> Result<BTreeSet<usize>, Tor
     Ok(files)
 }
 
-/// Returns the pieces of each file, for the engine; nothing for a torrent of one file. Padding
-/// counts with the files before and behind it: of its own it has only the pieces that hold nothing
-/// else.
+/// Returns the pieces of each file, for the engine; nothing for a torrent of one file. Padding has
+/// none: it is not chosen by itself, and pieces of no file are wanted.
 fn files_of(layout: &Layout) -> Vec<Range<u32>> {
-    let length = u64::from(layout.geometry().piece_length());
-    let inner = |file: &LayoutFile| {
-        let (first, end) = (file.offset.div_ceil(length), (file.offset + file.length) / length);
-        let number = |number| u32::try_from(number).unwrap_or(u32::MAX);
-        number(first)..number(end.max(first))
-    };
-    let pieces = |file: &LayoutFile| {
-        if file.is_stored { layout.numbers_of(file) } else { inner(file) }
-    };
+    let pieces = |file: &LayoutFile| if file.is_stored { layout.numbers_of(file) } else { 0..0 };
     match layout.files() {
         [_] => Vec::new(),
         files => files.iter().map(pieces).collect(),

@@ -9,7 +9,7 @@ use crate::mail::disk_order::DiskOrder;
 use crate::mail::events::TorrentState;
 use crate::mail::to_shard::{ToShard, View};
 use bt_engine::Input;
-use bt_types::{BLOCK_LEN_MAX, Piece, RawBlock, Time};
+use bt_types::{BLOCK_LEN_MAX, Piece, RawBlock};
 use bytes::Bytes;
 use std::io::{self, SeekFrom};
 use std::ops::Range;
@@ -25,8 +25,9 @@ use tokio::sync::oneshot;
 const AHEAD: u64 = 16 << 20;
 /// Most pieces ahead of a reader that have a deadline: what the block picker looks at for a peer.
 const PIECES_AHEAD: u32 = 64;
-/// Time between the deadlines of two pieces that follow each other. Only their order counts.
-const STEP: Duration = Duration::from_millis(100);
+/// Time until a reader's pieces are due. Of pieces that are due at the same time the first comes
+/// first, so only the order of readers counts.
+const SOON: Duration = Duration::from_secs(60);
 /// Time after which a torrent that no engine has is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -84,7 +85,7 @@ impl Reader {
     /// Begins to read at the present place. The pieces from there on get deadlines.
     fn begin(&mut self) -> Option<Reading> {
         let geometry = *self.known.layout.geometry();
-        let at = self.bytes.start + self.at;
+        let at = self.bytes.start.checked_add(self.at)?;
         if at >= self.bytes.end {
             return None;
         }
@@ -116,17 +117,11 @@ impl Reader {
         }
         let (key, now) = (self.inner.shared.key, self.inner.session.clock.now());
         let before = std::mem::replace(&mut self.ahead, ahead.clone());
-        let passed = before.start..before.end.min(ahead.start.max(before.start));
-        let beyond = before.start.max(ahead.end.min(before.end))..before.end;
-        let taken_back = [passed, beyond].into_iter().filter(|pieces| !pieces.is_empty());
-        let taken_back = taken_back.map(|pieces| Input::Deadline(key, pieces, None));
-        // Pieces that had a deadline keep it: it is earlier than that of the pieces behind them.
-        let new = (0u32..).zip(ahead).filter(|(_, piece)| !before.contains(piece));
-        let wanted = new.map(|(n, piece)| {
-            let by: Time = now + STEP * n;
-            Input::Deadline(key, piece..piece.saturating_add(1), Some(by))
-        });
-        taken_back.chain(wanted).collect()
+        // All of them anew: another reader of these pieces may have taken deadlines back.
+        let taken_back = (!before.is_empty()).then_some((before, None));
+        let set = [taken_back, Some((ahead, Some(now + SOON)))];
+        let input = |(pieces, by)| Input::Deadline(key, pieces, by);
+        set.into_iter().flatten().map(input).collect()
     }
 }
 

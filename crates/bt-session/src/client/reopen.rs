@@ -6,7 +6,7 @@
 //! Invariant: while files are moved no thread has them open for the torrent, and no other torrent
 //! reads them. Its place is changed only when all of them lie at the new one.
 
-use crate::client::inner::{Inner, Known};
+use crate::client::inner::{DataPlace, Inner, Known};
 use crate::client::opening::{OpenTask, Stage};
 use crate::client::options::AddOptions;
 use crate::mail::disk_order::DiskOrder;
@@ -16,7 +16,6 @@ use crate::mail::to_shard::ToShard;
 use bt_piece_store::{Layout, MoveError, Trust, Use, fault_of, move_data, rename_file};
 use bt_types::StoreFault;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
 
@@ -33,37 +32,34 @@ pub(crate) enum Act {
 
 impl Inner {
     /// Takes the torrent out of its swarm, acts, and opens it again. Returns when its data is
-    /// checked, or with the reason why there was no act. It is opened again in either case.
-    pub(crate) async fn restart(self: &Arc<Self>, act: Act) -> Result<(), TorrentError> {
-        let _one = self.restarting.lock().await;
+    /// checked, or with the reason why there was no act. Once it has left its swarm it is opened
+    /// again in either case, also if the caller no longer waits.
+    pub(crate) async fn reopen(self: &Arc<Self>, act: Act) -> Result<(), TorrentError> {
+        let one = Arc::clone(&self.reopening).lock_owned().await;
         let known = self.known().ok_or(TorrentError::NotReady)?;
         if known.storage.is_some() && !matches!(act, Act::Check) {
             return Err(TorrentError::Unsupported("its storage is the program's own".into()));
         }
         if let Act::Rename(number, path) = &act {
-            let mut layout = Layout::clone(&known.layout);
-            layout.rename(*number, path).map_err(|error| TorrentError::Name(error.to_string()))?;
+            renamed(&known.layout, *number, path)?;
         }
-        let before = self.shared.state.borrow().clone();
-        let (stage, bytes_done) = match before {
+        let stage = match &*self.shared.state.borrow() {
             TorrentState::Finding(_) | TorrentState::Checking | TorrentState::Known => {
                 return Err(TorrentError::NotReady);
             }
             TorrentState::Stopped => return Err(TorrentError::Stopping),
-            TorrentState::Failed(_) => (Stage::New, 0),
-            TorrentState::Active(view) => (Stage::Again, view.bytes_done),
+            TorrentState::Failed(_) => Stage::New,
+            TorrentState::Active(_) => Stage::Again,
         };
-        self.shared.state.send_replace(TorrentState::Checking);
-        if stage == Stage::Again {
-            self.leave().await;
-        }
-        self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.progress.restart();
         let (told, result) = oneshot::channel();
         let inner = Arc::clone(self);
-        let trust = if matches!(act, Act::Check) { Trust::Nothing } else { Trust::Journal };
-        let again = Again { known, trust, stage, bytes_done };
-        self.step(move || drop(told.send(inner.reopen(&again, act))))?;
+        self.step(move || {
+            inner.leave(stage);
+            let result = inner.act(&known, stage, act);
+            drop(one);
+            // The caller may wait no longer.
+            let _ = told.send(result);
+        })?;
         let result = result.await.unwrap_or(Err(TorrentError::Stopping));
         // Its shard has it again, also after an error: another act may follow at once.
         let mut state = self.shared.state.subscribe();
@@ -71,52 +67,112 @@ impl Inner {
         result
     }
 
-    /// Leaves the swarm, then closes the store.
-    async fn leave(&self) {
-        let (done, left) = oneshot::channel();
-        let _ = self.shard.send(ToShard::Leave(self.shared.key, done)).await;
-        let _ = left.await;
+    /// Leaves the swarm, then closes the store. A torrent that failed has left its swarm.
+    fn leave(&self, stage: Stage) {
+        self.shared.set_state(TorrentState::Checking);
+        if stage == Stage::Again {
+            let (done, left) = oneshot::channel();
+            let _ = self.shard.blocking_send(ToShard::Leave(self.shared.key, done));
+            let _ = left.blocking_recv();
+        }
         let (done, detached) = oneshot::channel();
         self.session.disks.submit([(self.shared.key, DiskOrder::Detach(done))].into_iter());
-        let _ = detached.await;
+        let _ = detached.blocking_recv();
+        self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.progress.restart();
     }
 
-    fn reopen(self: Arc<Self>, again: &Again, act: Act) -> Result<(), TorrentError> {
-        let result = match act {
+    fn act(
+        self: &Arc<Self>,
+        known: &Arc<Known>,
+        stage: Stage,
+        act: Act,
+    ) -> Result<(), TorrentError> {
+        let place = || known.place();
+        match act {
             Act::Check => {
-                self.opener(again, &again.known.dir).open(Arc::clone(&again.known.metainfo));
-                return Ok(());
+                self.opener(known, stage, Trust::Nothing, place()).open(known.metainfo());
+                Ok(())
             }
-            Act::Move(dir) => self.open_moved(again, &dir),
-            Act::Rename(number, path) => self.open_renamed(again, number, path),
-        };
-        // It was opened where it was moved to, or it is opened where it was.
-        let is_as_it_was =
-            self.known().is_some_and(|known| Arc::ptr_eq(&known.layout, &again.known.layout));
-        if result.is_err() && is_as_it_was {
-            self.opener(again, &again.known.dir).open(Arc::clone(&again.known.metainfo));
+            Act::Move(dir) => {
+                let result = self.open_moved(known, stage, &dir);
+                self.open_as_it_was(known, stage, result)
+            }
+            Act::Rename(number, path) => {
+                let result = self.open_renamed(known, stage, number, &path);
+                self.open_as_it_was(known, stage, result)
+            }
         }
-        result
+    }
+
+    /// Opens the torrent where it was, if the act did not open it elsewhere.
+    fn open_as_it_was(
+        self: &Arc<Self>,
+        known: &Arc<Known>,
+        stage: Stage,
+        result: Result<(), NotOpened>,
+    ) -> Result<(), TorrentError> {
+        result.map_err(|error| match error {
+            NotOpened::Before(error) => {
+                self.know(Known::clone(known));
+                let opener = self.opener(known, stage, Trust::Journal, known.place());
+                opener.open(known.metainfo());
+                error
+            }
+            NotOpened::After(error) => error,
+        })
     }
 
     /// Gives a file another name, and opens the torrent with it.
     fn open_renamed(
         self: &Arc<Self>,
-        again: &Again,
+        known: &Arc<Known>,
+        stage: Stage,
         number: usize,
-        path: PathBuf,
-    ) -> Result<(), TorrentError> {
-        let Again { known, .. } = again;
+        path: &Path,
+    ) -> Result<(), NotOpened> {
+        let layout = renamed(&known.layout, number, path).map_err(NotOpened::Before)?;
         let old = known.layout.files().get(number).map_or(Path::new(""), |file| &file.path);
-        let refused_by = |error: std::io::Error| TorrentError::store(&path, &error);
-        let alone = self.have_alone(known)?;
-        rename_file(&known.root, old, &path).map_err(refused_by)?;
+        let alone = self.have_alone(known).map_err(NotOpened::Before)?;
+        rename_file(&known.root, old, path).map_err(refused)?;
         drop(alone);
-        let mut opener = self.opener(again, &known.dir);
-        opener.options.names.insert(number, path.clone());
-        opener.try_open(Arc::clone(&known.metainfo)).inspect_err(|_| {
-            self.know(Known::clone(known));
-            let _ = rename_file(&known.root, &path, old);
+        let place = DataPlace { root: known.root.clone(), layout };
+        let mut opener = self.opener(known, stage, Trust::Journal, place);
+        opener.options.names.insert(number, path.to_owned());
+        opener.try_open(known.metainfo()).map_err(|error| {
+            let _ = rename_file(&known.root, path, old);
+            NotOpened::Before(error)
+        })
+    }
+
+    /// Moves the files, and what is remembered of them, and opens the torrent there.
+    fn open_moved(
+        self: &Arc<Self>,
+        known: &Arc<Known>,
+        stage: Stage,
+        dir: &Path,
+    ) -> Result<(), NotOpened> {
+        let (hash, state_dir) = (self.shared.info_hash, &self.session.state_dir);
+        let refused_by =
+            |error: std::io::Error| NotOpened::Before(TorrentError::store(dir, &error));
+        let alone = self.have_alone(known).map_err(NotOpened::Before)?;
+        let moved = move_data(&known.layout, &known.root, dir, &self.progress).map_err(refused)?;
+        drop(alone);
+        if let Err(error) = state_dir.carry(hash, &known.root, dir) {
+            moved.undo();
+            return Err(refused_by(error));
+        }
+        let place = DataPlace { root: dir.to_owned(), layout: Layout::clone(&known.layout) };
+        let opener = self.opener(known, stage, Trust::Journal, place);
+        if let Err(error) = opener.try_open(known.metainfo()) {
+            // The torrent's place is the old one again.
+            let carried = state_dir.carry(hash, dir, &known.root);
+            moved.undo();
+            carried.map_err(refused_by)?;
+            return Err(NotOpened::Before(error));
+        }
+        moved.finish(&self.progress).map_err(|error| match refused(error) {
+            NotOpened::Before(error) | NotOpened::After(error) => NotOpened::After(error),
         })
     }
 
@@ -131,67 +187,42 @@ impl Inner {
         Ok(Claim::take(&dir, top, known.layout.is_one_file(), Use::Write)?)
     }
 
-    fn opener(self: &Arc<Self>, again: &Again, dir: &Path) -> OpenTask {
-        let mut options = AddOptions::new(dir);
-        options.no_resume = again.known.no_resume;
-        options.storage.clone_from(&again.known.storage);
-        options.names.clone_from(&again.known.names);
-        OpenTask { inner: Arc::clone(self), options, trust: again.trust, stage: again.stage }
-    }
-
-    /// Moves the files, and what is remembered of them, and opens the torrent there.
-    fn open_moved(self: &Arc<Self>, again: &Again, dir: &Path) -> Result<(), TorrentError> {
-        let Again { known, .. } = again;
-        let (hash, state_dir) = (self.shared.info_hash, &self.session.state_dir);
-        let refused_by = |error: std::io::Error| TorrentError::store(dir, &error);
-        let alone = self.have_alone(known)?;
-        let moved = move_data(&known.layout, &known.root, dir, &self.progress).map_err(refused)?;
-        drop(alone);
-        if let Err(error) = state_dir.carry(hash, &known.root, dir) {
-            moved.undo();
-            return Err(refused_by(error));
-        }
-        // Content that has another name than its torrent is found only by that name.
-        let top = known.layout.top().filter(|top| *top != Path::new(&known.metainfo.info.name));
-        let there = top.map_or_else(|| dir.to_owned(), |top| dir.join(top));
-        if let Err(error) = self.opener(again, &there).try_open(Arc::clone(&known.metainfo)) {
-            // The torrent's place is the old one again.
-            self.know(Known::clone(known));
-            let carried = state_dir.carry(hash, dir, &known.root);
-            moved.undo();
-            carried.map_err(refused_by)?;
-            return Err(error);
-        }
-        let lost = again.bytes_done.saturating_sub(self.bytes_have.load(Relaxed));
-        if moved.is_copy() && lost > 0 {
-            return Err(TorrentError::Store {
-                fault: StoreFault::Changed,
-                detail: format!(
-                    "{lost} bytes of the copy are not right, and are fetched again; the originals \
-                     stay in {}",
-                    known.root.display()
-                ),
-            });
-        }
-        moved.finish().map_err(|error| TorrentError::store(&known.root, &error))
+    fn opener(
+        self: &Arc<Self>,
+        known: &Known,
+        stage: Stage,
+        trust: Trust,
+        place: DataPlace,
+    ) -> OpenTask {
+        let mut options = AddOptions::new(place.dir(&known.metainfo, &known.names));
+        options.no_resume = known.no_resume;
+        options.storage.clone_from(&known.storage);
+        options.names.clone_from(&known.names);
+        OpenTask { inner: Arc::clone(self), options, trust, stage, place: Some(place) }
     }
 }
 
-/// How a torrent is opened again.
-struct Again {
-    /// What was known of it before.
-    known: Arc<Known>,
-    trust: Trust,
-    stage: Stage,
-    /// Bytes of verified pieces that it had.
-    bytes_done: u64,
+/// Why a torrent was not opened in another way.
+enum NotOpened {
+    /// It must be opened as it was.
+    Before(TorrentError),
+    /// It is open, and something that comes after failed.
+    After(TorrentError),
 }
 
-fn refused(error: MoveError) -> TorrentError {
+/// Returns the layout with another path of a file.
+fn renamed(layout: &Layout, number: usize, path: &Path) -> Result<Layout, TorrentError> {
+    let mut layout = Layout::clone(layout);
+    layout.rename(number, path).map_err(|error| TorrentError::Name(error.to_string()))?;
+    Ok(layout)
+}
+
+fn refused(error: MoveError) -> NotOpened {
     let detail = error.to_string();
-    match error {
+    NotOpened::Before(match error {
         MoveError::InTheWay(_) => TorrentError::Store { fault: StoreFault::Foreign, detail },
+        MoveError::Linked(_) => TorrentError::Store { fault: StoreFault::Changed, detail },
         MoveError::Io { source, .. } => TorrentError::Store { fault: fault_of(&source), detail },
         MoveError::Cancelled => TorrentError::Stopping,
-    }
+    })
 }

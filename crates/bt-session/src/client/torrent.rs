@@ -62,7 +62,8 @@ impl TorrentHandle {
         let settings = options.settings.clone();
         let inner = Arc::new(Inner::new(context, info_hash, TorrentState::Checking, settings));
         let trust = if options.trust_data { Trust::Data } else { Trust::Journal };
-        let opener = OpenTask { inner: Arc::clone(&inner), options, trust, stage: Stage::New };
+        let opener =
+            OpenTask { inner: Arc::clone(&inner), options, trust, stage: Stage::New, place: None };
         inner.step(move || opener.open(metainfo))?;
         Ok(TorrentHandle(inner))
     }
@@ -81,7 +82,13 @@ impl TorrentHandle {
         let settings = options.settings.clone();
         let inner = Arc::new(Inner::new(context, info_hash, state, settings));
         let trust = if options.trust_data { Trust::Data } else { Trust::Journal };
-        let opener = OpenTask { inner: Arc::clone(&inner), options, trust, stage: Stage::Magnet };
+        let opener = OpenTask {
+            inner: Arc::clone(&inner),
+            options,
+            trust,
+            stage: Stage::Magnet,
+            place: None,
+        };
         let magnet = magnet.clone();
         inner.step(move || opener.follow(magnet))?;
         Ok(TorrentHandle(inner))
@@ -230,16 +237,16 @@ impl TorrentHandle {
 
     /// Hashes all its data again, and fetches again what is not right. Returns when that is known.
     pub async fn check(&self) -> Result<TorrentView, TorrentError> {
-        self.0.restart(Act::Check).await?;
+        self.0.reopen(Act::Check).await?;
         self.wait_active().await
     }
 
     /// Moves its data to another directory, and works on from there. On the same file system the
-    /// files are renamed. Else they are copied, synced and verified before the originals go. After
-    /// an error the torrent goes on from where its data was. A move that ended with the process
-    /// goes on when it is ordered again.
+    /// files are renamed. Else they are copied, synced, hashed, and compared with the originals
+    /// before these go. After an error the torrent goes on from where its data was. Links, and
+    /// files behind links to directories, are not moved.
     pub async fn move_to(&self, dir: impl Into<PathBuf>) -> Result<TorrentView, TorrentError> {
-        self.0.restart(Act::Move(dir.into())).await?;
+        self.0.reopen(Act::Move(dir.into())).await?;
         self.wait_active().await
     }
 
@@ -251,7 +258,7 @@ impl TorrentHandle {
         file: usize,
         path: impl Into<PathBuf>,
     ) -> Result<TorrentView, TorrentError> {
-        self.0.restart(Act::Rename(file, path.into())).await?;
+        self.0.reopen(Act::Rename(file, path.into())).await?;
         self.wait_active().await
     }
 

@@ -32,7 +32,7 @@ pub(crate) enum ToShard {
     Add(TorrentKey, Box<NewTorrent>),
     /// A magnet link to follow.
     AddMagnet(TorrentKey, Box<NewMagnet>),
-    /// The torrent of a magnet link cannot be used: leave it.
+    /// The torrent of a magnet link, or one that was opened again, cannot be used: leave it.
     Fail(TorrentKey, TorrentError),
     /// The user wants a torrent otherwise; its settings are read now.
     Set(TorrentKey),

@@ -2,7 +2,8 @@
 //!
 //! Decides: which state is the last.
 //! Must not know: how a torrent is opened, or transferred.
-//! Invariant: a state that is over stays; of the settings there is this one copy.
+//! Invariant: a state that is over stays, unless the user opens the torrent again. Of the settings
+//! there is this one copy. Subscribers hear of a state after it is set.
 
 use crate::mail::changes::Changes;
 use crate::mail::events::{News, TorrentError, TorrentState};
@@ -87,6 +88,12 @@ impl SharedTorrent {
         state
     }
 
+    /// Sets the state, and tells subscribers.
+    pub(crate) fn set_state(&self, state: TorrentState) {
+        self.state.send_replace(state);
+        self.changes.note(self.info_hash);
+    }
+
     /// Ends the torrent's state as stopped, unless it was over before.
     pub(crate) fn end(&self) {
         self.end_as(TorrentState::Stopped);
@@ -98,7 +105,6 @@ impl SharedTorrent {
     }
 
     fn end_as(&self, last: TorrentState) {
-        self.changes.note(self.info_hash);
         self.state.send_if_modified(|state| {
             let is_news = !state.is_over();
             if is_news {
@@ -106,5 +112,6 @@ impl SharedTorrent {
             }
             is_news
         });
+        self.changes.note(self.info_hash);
     }
 }

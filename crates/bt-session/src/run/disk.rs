@@ -17,6 +17,7 @@ use bt_engine::{Input, PeerKey, TorrentKey};
 use bt_model::Priority;
 use bt_piece_store::{Done, Order, fault_of, read_blocks};
 use bt_types::{Block, StoreFault, Time};
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -158,6 +159,8 @@ struct DiskTorrent {
     is_faulty: bool,
     /// When the store is tried again.
     retry_at: Option<Time>,
+    /// The lock was taken for writing again, and not shared since.
+    has_owned: bool,
     /// The newest choice of files waits, because another torrent has the files.
     is_refused: bool,
     /// Why the last writes are not safe on disk.
@@ -237,17 +240,18 @@ impl Thread {
                 if let Some(torrent) = self.torrents.get_mut(&key) {
                     let Attached { layout, storage, .. } = &*torrent.attached;
                     let read = read_blocks(layout, storage.as_ref(), &blocks, true);
+                    let read = read.map(Option::unwrap_or_default).or_else(|error| {
+                        let hashed = torrent.unreadable(key, self.clock.now(), &blocks, &error);
+                        hashed.ok_or(error)
+                    });
                     // The user may have moved on.
-                    let _ = done.send(read.map(Option::unwrap_or_default));
+                    let _ = done.send(read);
                 }
             }
             DiskOrder::Select(priorities) => {
                 if let Some(torrent) = self.torrents.get_mut(&key) {
-                    let is_wanted = |index: &usize| {
-                        priorities.get(*index).copied().unwrap_or_default() > Priority::Skip
-                    };
                     let count = torrent.attached.layout.files().len();
-                    let wanted = (0..count).filter(is_wanted).collect();
+                    let wanted = Priority::wanted(&priorities, count);
                     torrent.selecting = Some((wanted, priorities));
                     torrent.select(key, self.clock.now());
                 }
@@ -281,6 +285,7 @@ impl DiskTorrent {
             planned: None,
             is_faulty: false,
             retry_at: None,
+            has_owned: false,
             is_refused: false,
             unsaved: None,
             selecting: None,
@@ -304,9 +309,7 @@ impl DiskTorrent {
         let retries = self.retry_at.take_if(|at| *at <= now).is_some();
         if retries {
             self.batch.push(Order::Retry);
-            if self.is_refused {
-                self.select(key, now);
-            }
+            self.select(key, now);
         }
         if self.batch.is_empty() && self.attached.worker.deadline().is_none_or(|at| at > now) {
             return;
@@ -341,7 +344,7 @@ impl DiskTorrent {
             (self.is_faulty, self.retry_at) = (false, None);
             self.tell(Input::StoreRecovered(key));
         }
-        if !was_settled {
+        if !was_settled || std::mem::take(&mut self.has_owned) {
             self.share();
         }
     }
@@ -357,6 +360,7 @@ impl DiskTorrent {
             && worker.lacks(files, storage.as_ref())
         {
             let top = layout.top().unwrap_or(Path::new(""));
+            self.has_owned = true;
             if let Err(error) = claim.own(dir, top, layout.is_one_file()) {
                 self.fail(key, StoreFault::Owned, TorrentError::from(error).to_string());
                 (self.is_refused, self.is_faulty) = (true, true);
@@ -385,30 +389,38 @@ impl DiskTorrent {
         method: SendMethod,
         pipes: &Arc<Pipes>,
     ) {
-        let Attached { layout, storage, worker, .. } = &mut *self.attached;
+        let Attached { layout, storage, .. } = &*self.attached;
         let read = match splice::read(pipes, layout, storage.as_ref(), &blocks, method) {
             Ok(Sendable::Piped(pipe)) => return self.send(ToShard::Piped(peer, pipe)),
             Ok(Sendable::Copied(read)) => Some(read),
-            Err(error) => {
-                let fault = fault_of(&error);
-                let may_be_right = fault == StoreFault::Changed;
-                let hashed =
-                    may_be_right.then(|| worker.read_hashed(&blocks, storage.as_ref())).flatten();
-                if hashed.is_none() {
-                    self.fail(key, fault, error.to_string());
-                    (self.is_faulty, self.retry_at) = (true, Some(now + RETRY));
-                    if matches!(fault, StoreFault::Changed | StoreFault::Missing) {
-                        self.batch.extend(
-                            blocks.iter().map(|block| Order::Doubt { piece: block.piece() }),
-                        );
-                    }
-                }
-                hashed
-            }
+            Err(error) => self.unreadable(key, now, &blocks, &error),
         };
         let mut read = read.into_iter().flatten();
         let answer = blocks.into_iter().map(|block| (block, read.next())).collect();
         self.send(ToShard::Read(peer, answer));
+    }
+
+    /// Handles an error of a read: returns the blocks if the file changed and their pieces pass
+    /// their check all the same. If not, the torrent stops with the error.
+    fn unreadable(
+        &mut self,
+        key: TorrentKey,
+        now: Time,
+        blocks: &[Block],
+        error: &std::io::Error,
+    ) -> Option<Vec<Bytes>> {
+        let fault = fault_of(error);
+        let Attached { storage, worker, .. } = &mut *self.attached;
+        let may_be_right = fault == StoreFault::Changed;
+        let hashed = may_be_right.then(|| worker.read_hashed(blocks, storage.as_ref())).flatten();
+        if hashed.is_none() {
+            self.fail(key, fault, error.to_string());
+            (self.is_faulty, self.retry_at) = (true, Some(now + RETRY));
+            if matches!(fault, StoreFault::Changed | StoreFault::Missing) {
+                self.batch.extend(blocks.iter().map(|block| Order::Doubt { piece: block.piece() }));
+            }
+        }
+        hashed
     }
 
     fn tell(&self, input: Input) {

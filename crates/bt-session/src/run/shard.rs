@@ -277,10 +277,13 @@ impl Shard {
             ToShard::Leave(key, done) => {
                 let Departure { status, sources } = self.departure(key);
                 if let Some(entry) = self.torrents.get_mut(&key) {
+                    let kept = entry.kept();
                     if let Some(status) = status {
-                        entry.kept().before = Account::closed(&status, sources);
+                        kept.before = Account::closed(&status, sources);
                     }
-                    entry.kept().readers.clear();
+                    // What an engine that panicked had is not what will be found.
+                    kept.spec = None;
+                    kept.readers.clear();
                     entry.stage = Stage::Opening;
                 }
                 self.engine.handle(now, Input::Remove(key));
@@ -348,6 +351,7 @@ impl Shard {
         }
         self.engine.handle(now, Input::Add(key, Box::new(spec)));
         self.hear_of(key, peers);
+        self.set_deadlines(key);
         self.publish_one(key);
     }
 
@@ -539,20 +543,27 @@ impl Shard {
     }
 
     fn publish(&mut self) {
-        self.take_news().into_iter().for_each(|key| self.publish_one(key));
-    }
-
-    /// Takes the torrents to publish: watched ones whose state changed, and those with a new
-    /// watcher, which may have missed changes.
-    fn take_news(&mut self) -> BTreeSet<TorrentKey> {
-        let mut keys = self.engine.take_changed();
-        keys.append(&mut self.lively);
-        for entry in keys.iter().filter_map(|key| self.torrents.get(key)) {
+        let changed = self.take_changed();
+        self.take_news(&changed).into_iter().for_each(|key| self.publish_one(key));
+        for entry in changed.iter().filter_map(|key| self.torrents.get(key)) {
             entry.torrent.changes.note(entry.torrent.info_hash);
         }
-        keys.retain(|key| {
+    }
+
+    /// Takes the torrents whose figures changed.
+    fn take_changed(&mut self) -> BTreeSet<TorrentKey> {
+        let mut keys = self.engine.take_changed();
+        keys.append(&mut self.lively);
+        keys
+    }
+
+    /// Takes the torrents to publish: watched ones among these, and those with a new watcher, which
+    /// may have missed changes.
+    fn take_news(&self, changed: &BTreeSet<TorrentKey>) -> BTreeSet<TorrentKey> {
+        let is_watched = |key: &&TorrentKey| {
             self.torrents.get(key).is_some_and(|entry| !entry.torrent.state.is_closed())
-        });
+        };
+        let mut keys: BTreeSet<TorrentKey> = changed.iter().filter(is_watched).copied().collect();
         keys.append(&mut self.watched.lock().unwrap_or_else(PoisonError::into_inner));
         keys
     }

@@ -60,10 +60,15 @@ async fn seed(torrent: &Metainfo, dir: &Path, rate: Option<u64>) -> Session {
 
 /// Waits until a third of the pieces is verified, and returns the status then.
 async fn a_third(of: &TorrentHandle) -> TorrentView {
+    view_once(of, |view| 3 * view.pieces_done >= view.pieces_total).await
+}
+
+/// Waits until the torrent is active and this holds, and returns what is known of it then.
+async fn view_once(of: &TorrentHandle, holds: impl Fn(&TorrentView) -> bool) -> TorrentView {
     let mut state = of.state();
-    let is_third = |state: &TorrentState| matches!(state, TorrentState::Active(status) if 3 * status.pieces_done >= status.pieces_total);
-    match &*state.wait_for(is_third).await.unwrap() {
-        TorrentState::Active(status) => status.clone(),
+    let is_it = |state: &TorrentState| matches!(state, TorrentState::Active(view) if holds(view));
+    match &*state.wait_for(is_it).await.unwrap() {
+        TorrentState::Active(view) => view.clone(),
         _ => unreachable!("it was waited for"),
     }
 }
@@ -201,12 +206,7 @@ async fn engines_that_panic_again_and_again_fail_their_torrents_and_no_later_one
 
 /// Waits until the torrent is paused and has no connections, and returns the status then.
 async fn paused(of: &TorrentHandle) -> TorrentView {
-    let mut state = of.state();
-    let is_still = |state: &TorrentState| matches!(state, TorrentState::Active(status) if status.is_paused && status.peers == 0);
-    match &*state.wait_for(is_still).await.unwrap() {
-        TorrentState::Active(status) => status.clone(),
-        _ => unreachable!("it was waited for"),
-    }
+    view_once(of, |view| view.is_paused && view.peers == 0).await
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn a_torrent_pauses_also_over_a_panic_and_goes_on_where_it_was() {
     assert!(paused(&leech).await.bytes_done >= before.bytes_done);
     // Who connects is sent away.
     let [on_seed] = &seeder.torrents()[..] else { panic!("the seed has one torrent") };
-    let sent = alone(on_seed).await;
+    let sent = view_once(on_seed, |view| view.peers == 0).await;
     assert!(sent.is_done());
     leech.resume().await;
     let done = leech.wait_complete().await.unwrap();
@@ -238,17 +238,6 @@ async fn a_torrent_pauses_also_over_a_panic_and_goes_on_where_it_was() {
     assert_equal(from.path(), to.path(), "a");
     leecher.stop().await;
     seeder.stop().await;
-}
-
-/// Waits until no peer is connected, and returns the status then.
-async fn alone(of: &TorrentHandle) -> TorrentView {
-    let mut state = of.state();
-    let is_alone =
-        |state: &TorrentState| matches!(state, TorrentState::Active(status) if status.peers == 0);
-    match &*state.wait_for(is_alone).await.unwrap() {
-        TorrentState::Active(status) => status.clone(),
-        _ => unreachable!("it was waited for"),
-    }
 }
 
 #[tokio::test]
@@ -303,9 +292,7 @@ async fn files_are_chosen_while_it_runs_and_are_seen_with_peers_and_trackers() {
     assert!(!to.path().join("a/0").exists() && !to.path().join("a/1").exists());
 
     leech.change(|settings| settings.files.clear()).await;
-    let mut state = leech.state();
-    let is_all = |state: &TorrentState| matches!(state, TorrentState::Active(view) if view.pieces_done == view.pieces_total);
-    state.wait_for(is_all).await.unwrap();
+    view_once(&leech, |view| view.pieces_done == view.pieces_total).await;
     assert_equal(from.path(), to.path(), "a/0");
     assert_equal(from.path(), to.path(), "a/1");
     let files = leech.files().await;
@@ -516,5 +503,59 @@ async fn data_that_another_torrent_reads_is_neither_moved_nor_deleted() {
     again.wait_active().await.unwrap();
     session.remove_with_data(&again).await.unwrap();
     assert!(!dir.path().join("a").exists());
+    session.stop().await;
+}
+
+#[tokio::test]
+async fn a_torrent_is_opened_again_whoever_waits_and_whatever_its_file_is_called() {
+    let (dir, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let torrent = torrent(dir.path(), "a");
+    let session = Session::start(config()).unwrap();
+    // The content itself is named, not its directory.
+    let seeding = session.add(&torrent, AddOptions::new(dir.path().join("a"))).unwrap();
+    seeding.wait_active().await.unwrap();
+    // A caller that waits no longer.
+    let soon = std::time::Duration::ZERO;
+    assert!(tokio::time::timeout(soon, seeding.check()).await.is_err());
+    assert_eq!(seeding.wait_active().await.unwrap().pieces_done, 96);
+    while let Err(TorrentError::NotReady) = seeding.rename_file(0, "b").await {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(seeding.rename_file(0, "c").await.unwrap().pieces_done, 96);
+    assert_eq!(
+        (seeding.dir().unwrap(), seeding.names()),
+        (dir.path().into(), [(0, "c".into())].into())
+    );
+    assert_eq!(seeding.move_to(new.path()).await.unwrap().pieces_done, 96);
+    assert_eq!(seeding.rename_file(0, "d").await.unwrap().pieces_done, 96);
+
+    let mut reader = seeding.reader(0).unwrap();
+    reader.seek(SeekFrom::Start(u64::MAX)).await.unwrap();
+    assert_eq!(reader.read(&mut [0; 9]).await.unwrap(), 0, "there is nothing behind the end");
+
+    // What a later run is told finds the data.
+    let (dir, names) = (seeding.dir().unwrap(), seeding.names());
+    session.remove(&seeding).await;
+    let again = session.add(&torrent, AddOptions { names, ..AddOptions::new(dir) }).unwrap();
+    assert_eq!(again.wait_active().await.unwrap().pieces_done, 96);
+    session.stop().await;
+}
+
+#[tokio::test]
+async fn a_torrent_that_failed_is_checked_once_its_data_is_back() {
+    let (from, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let torrent = torrent(from.path(), "a");
+    let session = Session::start(config()).unwrap();
+    let mut subscription = session.subscribe();
+    std::fs::write(dir.path().join("a"), "none of the torrent's").unwrap();
+    let failing = session.add(&torrent, AddOptions::new(dir.path())).unwrap();
+    while !failing.state().borrow().is_over() {
+        subscription.changed().await;
+    }
+    assert!(matches!(failing.wait_active().await, Err(TorrentError::Foreign { .. })));
+    std::fs::copy(from.path().join("a"), dir.path().join("a")).unwrap();
+    assert_eq!(failing.check().await.unwrap().pieces_done, 96);
+    session.remove(&failing).await;
+    assert_eq!(failing.check().await.unwrap_err(), TorrentError::Stopping);
     session.stop().await;
 }

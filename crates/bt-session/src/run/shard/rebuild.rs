@@ -77,6 +77,10 @@ impl Shard {
         self.to_disk.clear();
         self.lively.clear();
         self.torrents.retain(|_, entry| !entry.leaves);
+        // A piece that becomes right before an engine has the torrent is no event: they ask again.
+        self.torrents.values_mut().filter_map(|entry| entry.kept.as_mut()).for_each(|kept| {
+            kept.readers.clear();
+        });
         if self.panicked.len() > PANICS_MAX {
             return self.give_up();
         }
@@ -155,14 +159,9 @@ impl Shard {
             }
         };
         let peers = Input::PeersFound(key, Source::User, kept.peers.clone());
-        let deadlines = kept.deadlines.clone();
-        let deadlines =
-            deadlines.into_iter().map(|(pieces, by)| Input::Deadline(key, pieces, Some(by)));
         let now = self.clock.now();
-        [comes, peers]
-            .into_iter()
-            .chain(deadlines)
-            .for_each(|input| self.engine.handle(now, input));
+        [comes, peers].into_iter().for_each(|input| self.engine.handle(now, input));
+        self.set_deadlines(key);
         self.publish_one(key);
     }
 

@@ -22,7 +22,6 @@ impl Shard {
     /// Reports what is known of a torrent.
     pub(super) fn view(&mut self, key: TorrentKey, view: View) {
         let now = self.clock.now();
-        // An answer that is not awaited any more is dropped.
         match view {
             View::Torrent(done) => {
                 self.status(key).map(|view| done.send(Box::new(view)));
@@ -30,7 +29,6 @@ impl Shard {
             View::Peers(done) => drop(done.send(self.engine.peers(now, key))),
             View::Trackers(done) => drop(done.send(self.engine.trackers(now, key))),
             View::Piece(piece, done) => match self.engine.have(key) {
-                // An answer that is not awaited any more is dropped.
                 Some(have) if have.has(piece) => {
                     let _ = done.send(());
                 }
@@ -46,6 +44,15 @@ impl Shard {
             View::Pieces(done) => {
                 self.engine.have(key).map(|have| done.send(have.clone()));
             }
+        }
+    }
+
+    /// Tells an engine that was given a torrent which pieces a reader needs.
+    pub(super) fn set_deadlines(&mut self, key: TorrentKey) {
+        let kept = self.torrents.get(&key).and_then(|entry| entry.kept.as_ref());
+        let deadlines = kept.map(|kept| kept.deadlines.clone()).unwrap_or_default();
+        for (pieces, by) in deadlines {
+            self.engine.handle(self.clock.now(), Input::Deadline(key, pieces, Some(by)));
         }
     }
 
