@@ -18,7 +18,8 @@ use crate::signals::{Hangup, Stop};
 use crate::source::Source;
 use bt_session::dht::{DhtConfig, PUBLIC_ROUTERS};
 use bt_session::{
-    AddOptions, Budget, Rates, Roots, Session, SessionConfig, StartError, Summary, TorrentHandle,
+    AddOptions, Rates, Roots, Session, SessionConfig, SessionSettings, StartError, Summary,
+    TorrentHandle,
 };
 use rustix::fs::Access;
 use std::path::{Path, PathBuf};
@@ -60,14 +61,14 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
     let config = SessionConfig {
         listen: plan.net.listen.map(ListenAddr::for_session),
         state_dir: usable_state_dir(&plan, output)?,
-        limits: Budget {
-            rates: Rates { up: plan.net.up, down: plan.net.down },
-            ..Budget::default()
+        settings: SessionSettings {
+            limits: Rates { up: plan.net.up, down: plan.net.down },
+            lsd: !plan.net.discovery.no_lsd,
+            pex: !plan.net.discovery.no_pex,
+            ..SessionSettings::default()
         },
         extra_roots: plan.roots,
         dht: dht(&plan.net.discovery, &plan.torrents),
-        lsd: !plan.net.discovery.no_lsd,
-        pex: !plan.net.discovery.no_pex,
         ..SessionConfig::default()
     };
     let session = Session::start(config).map_err(|error| match error {

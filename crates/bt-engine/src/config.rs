@@ -6,7 +6,8 @@
 use bt_model::Rates;
 use core::time::Duration;
 
-/// Settings of an engine, fixed for its life.
+/// Settings of an engine. [`crate::Input::Discover`] changes the ways to find peers; all else is
+/// fixed for its life.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The peer id of this client: a peer with the same id is ourselves.

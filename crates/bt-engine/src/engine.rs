@@ -18,7 +18,7 @@ use crate::torrent::Torrent;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use bt_model::{MagnetView, PeerView, SourceStat, TorrentView, TrackerView};
+use bt_model::{MagnetView, PeerView, SessionView, SourceStat, TorrentView, TrackerView};
 use bt_peer_wire::Message;
 use bt_types::{Bitfield, Rng, Time};
 
@@ -47,6 +47,8 @@ pub struct Engine {
     changed: BTreeSet<TorrentKey>,
     /// The time at which each torrent must be woken.
     agenda: BTreeSet<(Time, TorrentKey)>,
+    /// Payload bytes of the torrents that were removed: received, and sent.
+    removed_bytes: (u64, u64),
     out: VecDeque<Output>,
 }
 
@@ -67,6 +69,7 @@ impl Engine {
             touched: BTreeSet::new(),
             changed: BTreeSet::new(),
             agenda: BTreeSet::new(),
+            removed_bytes: (0, 0),
             out: VecDeque::new(),
         }
     }
@@ -104,6 +107,8 @@ impl Engine {
             }
             Input::Remove(key) => {
                 if let Some(mut torrent) = self.torrents.remove(&key) {
+                    self.removed_bytes.0 += torrent.stats.down.total();
+                    self.removed_bytes.1 += torrent.stats.up.total();
                     torrent.stop(&mut self.out);
                     self.forget(key, torrent.timing.wake_at, &torrent.swarm);
                 }
@@ -209,9 +214,13 @@ impl Engine {
                 self.downlink.set_rate(budget.rates.down, now);
                 let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
                 for key in keys {
-                    self.on(now, key, |torrent, engine| torrent.feed_everybody(now, engine.budget));
+                    self.on(now, key, |torrent, engine| {
+                        torrent.keep_to_peers_max(now, engine.budget, engine.out);
+                        torrent.feed_everybody(now, engine.budget);
+                    });
                 }
             }
+            Input::Discover { dht_port, lsd, pex } => self.discover(now, dht_port, lsd, pex),
         }
     }
 
@@ -257,6 +266,26 @@ impl Engine {
     /// Returns what is known of a torrent at this moment.
     pub fn view(&self, now: Time, key: TorrentKey) -> Option<TorrentView> {
         self.torrents.get(&key).map(|torrent| torrent.view(now))
+    }
+
+    /// Returns this engine's part of what is known of the session at this moment.
+    pub fn session_view(&self, now: Time) -> SessionView {
+        let mut view = SessionView::default();
+        (view.bytes_down, view.bytes_up) = self.removed_bytes;
+        (view.connections, view.store_bytes_max) = (self.routes.len(), self.budget.store_bytes);
+        for torrent in self.torrents.values() {
+            view.down_rate += torrent.stats.down.rate(now);
+            view.up_rate += torrent.stats.up.rate(now);
+            view.bytes_down += torrent.stats.down.total();
+            view.bytes_up += torrent.stats.up.total();
+            view.store_bytes += torrent.work.reserved();
+        }
+        let magnets = self.magnets.values().map(|magnet| &magnet.swarm);
+        for swarm in self.torrents.values().map(|torrent| &torrent.swarm).chain(magnets) {
+            view.dials += swarm.dialing();
+            swarm.external_ip.votes().for_each(|ip| *view.external_ips.entry(ip).or_default() += 1);
+        }
+        view
     }
 
     /// Returns what is known of the connected peers of a torrent at this moment.
@@ -407,6 +436,26 @@ impl Engine {
             }
             torrent.feed(now, peer, engine.budget);
         });
+    }
+
+    /// Finds peers by these ways from now on. A search under way goes on, and its end is ignored.
+    fn discover(&mut self, now: Time, dht_port: Option<u16>, lsd: bool, pex: bool) {
+        let is_news = self.config.pex != pex;
+        self.config = Config { dht_port, lsd, pex, ..self.config.clone() };
+        let keys: Vec<TorrentKey> =
+            self.torrents.keys().chain(self.magnets.keys()).copied().collect();
+        let change = |swarm: &mut Swarm, config: &Config, out: &mut VecDeque<Output>| {
+            swarm.set_searches(config);
+            if is_news {
+                swarm.set_pex(now, config, out);
+            }
+        };
+        for key in keys {
+            self.on(now, key, |torrent, engine| {
+                change(&mut torrent.swarm, engine.config, engine.out)
+            });
+            self.on_magnet(key, |magnet, scope| change(&mut magnet.swarm, scope.config, scope.out));
+        }
     }
 
     /// Gives the links to queued peers while the limits allow it, and the store's room and dials to

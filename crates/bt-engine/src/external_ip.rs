@@ -35,6 +35,11 @@ impl ExternalIp {
         let most = same_kind.map(|said| count(*said)).max().unwrap_or(0);
         (count(ours) >= most.max(AGREEING_MIN)).then_some(ours)
     }
+
+    /// Returns the vote of each host.
+    pub(crate) fn votes(&self) -> impl Iterator<Item = IpAddr> {
+        self.voters.values().copied()
+    }
 }
 
 #[cfg(test)]

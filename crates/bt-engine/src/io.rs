@@ -156,6 +156,15 @@ pub enum Input {
     Reannounce(TorrentKey),
     /// The caller changed what this engine may use: its lease of the limits of the process.
     Budget(Budget),
+    /// The user wants peers found by these ways besides trackers: as in [`crate::Config`].
+    Discover {
+        /// The UDP port of our DHT node, if torrents are searched there.
+        dht_port: Option<u16>,
+        /// Whether to look for peers on the local network.
+        lsd: bool,
+        /// Whether peers are told of each other.
+        pex: bool,
+    },
 }
 
 /// An effect that a shell must carry out.

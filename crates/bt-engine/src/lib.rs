@@ -97,8 +97,8 @@ pub mod announce_pacing;
 pub mod placement;
 
 pub use bt_model::{
-    MagnetView, MapCell, PeerView, PieceOrder, Priority, Rates, SlowReason, SourceStat,
-    TorrentSettings, TorrentView, TrackerStanding, TrackerView,
+    MagnetView, MapCell, PeerView, PieceOrder, Priority, Rates, SessionView, SlowReason,
+    SourceStat, TorrentSettings, TorrentView, TrackerStanding, TrackerView,
 };
 pub use close_reason::CloseReason;
 pub use config::{Budget, Config};

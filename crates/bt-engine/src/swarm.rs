@@ -93,10 +93,7 @@ impl Swarm {
         config: &Config,
         mut rng: Rng,
     ) -> Swarm {
-        let dht = config.dht_port.map(|_| Discovery::Dht);
-        let lsd = config.lsd.then_some(Discovery::Lsd);
-        let searches =
-            dht.into_iter().chain(lsd).filter(|_| !private).map(PeerSearch::new).collect();
+        let searches = ways(config, private).map(PeerSearch::new).collect();
         Swarm {
             key,
             info_hash,
@@ -221,6 +218,17 @@ impl Swarm {
                 None
             }
         }
+    }
+
+    /// Searches for peers by the ways that the user wants from now on.
+    pub(crate) fn set_searches(&mut self, config: &Config) {
+        let mut before = core::mem::take(&mut self.searches);
+        self.searches = ways(config, self.private)
+            .map(|via| match before.iter().position(|search| search.via == via) {
+                Some(at) => before.swap_remove(at),
+                None => PeerSearch::new(via),
+            })
+            .collect();
     }
 
     /// Notes that a search is over.
@@ -582,4 +590,11 @@ impl Swarm {
             .map(|(peer, _)| *peer)
             .collect()
     }
+}
+
+/// Returns the ways to find peers without a tracker: none for a private torrent (BEP 27).
+fn ways(config: &Config, private: bool) -> impl Iterator<Item = Discovery> {
+    let dht = config.dht_port.map(|_| Discovery::Dht);
+    let lsd = config.lsd.then_some(Discovery::Lsd);
+    dht.into_iter().chain(lsd).filter(move |_| !private)
 }

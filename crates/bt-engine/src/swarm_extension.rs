@@ -73,6 +73,21 @@ impl Swarm {
         self.seen_at(from, your_ip);
     }
 
+    /// Tells connected peers whether we exchange peers with them from now on.
+    pub(crate) fn set_pex(&mut self, now: Time, config: &Config, out: &mut VecDeque<Output>) {
+        if self.private {
+            return;
+        }
+        let id = if config.pex { ExtensionIds::PEX } else { 0 };
+        let ids = ExtensionIds { pex: Some(id), ..ExtensionIds::default() };
+        let change = ExtendedHandshake { ids, ..ExtendedHandshake::default() }.to_bytes();
+        for (peer, link) in self.links.by_key.iter_mut().filter(|(_, link)| link.extended) {
+            link.exchange.set_open(now, config.pex && link.ids.pex.is_some_and(|id| id != 0));
+            let message = Message::Extended { id: 0, payload: change.clone().into() };
+            out.push_back(Output::Send(*peer, vec![message]));
+        }
+    }
+
     /// Returns the id by which a peer wants to be sent `ut_metadata` messages, if it wants them.
     pub(crate) fn metadata_id(&self, peer: PeerKey) -> Option<u8> {
         self.links.by_key.get(&peer)?.ids.metadata.filter(|id| *id != 0)

@@ -1,4 +1,4 @@
-//! Defines what a user wants of a torrent, and what is known of it.
+//! Defines what a user wants of a torrent and of a session, and what is known of them.
 //!
 //! Decides: the settings with their defaults, and the words of reports. Must not know: how a
 //! setting is carried out, how a report is displayed.
@@ -11,9 +11,13 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod session_settings;
+mod session_view;
 mod settings;
 mod view;
 
+pub use session_settings::SessionSettings;
+pub use session_view::{DhtStatus, Panics, SessionView};
 pub use settings::{PieceOrder, Priority, Rates, TorrentSettings};
 pub use view::{
     MagnetView, MapCell, PeerView, SlowReason, SourceStat, TorrentView, TrackerStanding,

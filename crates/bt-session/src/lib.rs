@@ -26,11 +26,12 @@ mod run;
 #[cfg(test)]
 mod testkit;
 
-pub use bt_engine::{Budget, CloseReason, Discovery, Event};
+pub use bt_engine::{CloseReason, Discovery, Event};
 pub use bt_metainfo::{Magnet, Metainfo};
 pub use bt_model::{
-    MagnetView, MapCell, PeerView, PieceOrder, Priority, Rates, SlowReason, SourceStat,
-    TorrentSettings, TorrentView, TrackerStanding, TrackerView,
+    DhtStatus, MagnetView, MapCell, Panics, PeerView, PieceOrder, Priority, Rates, SessionSettings,
+    SessionView, SlowReason, SourceStat, TorrentSettings, TorrentView, TrackerStanding,
+    TrackerView,
 };
 pub use bt_net::{NetError, Roots};
 pub use bt_piece_store::{Remembered, Storage};
@@ -46,7 +47,6 @@ pub use client::state::{SavedTorrent, forget, saved_torrents};
 pub use client::torrent::{FileView, TorrentHandle};
 pub use mail::changes::Subscription;
 pub use mail::events::{StartError, Summary, TorrentError, TorrentEvent, TorrentState, Unsaved};
-pub use mail::panics::Panics;
 pub use net::interfaces::interface_index;
 
 /// Compiles the example of the README.

@@ -11,6 +11,7 @@ pub(crate) mod clock;
 pub(crate) mod dht;
 pub(crate) mod disk_order;
 pub(crate) mod events;
+pub(crate) mod lease;
 #[cfg(not(feature = "dht"))]
 pub(crate) mod no_dht;
 pub(crate) mod owner;

@@ -14,6 +14,7 @@ pub(crate) mod disk;
 pub(crate) mod lookups;
 #[cfg(not(feature = "dht"))]
 pub(crate) mod no_dht;
+pub(crate) mod searches;
 pub(crate) mod shard;
 pub(crate) mod start;
 

@@ -4,7 +4,8 @@ use bt_bencoding::{Cursor, Limits};
 use bt_piece_store::{CreateOptions, Progress, create_torrent};
 use bt_session::dht::{Dht, DhtConfig};
 use bt_session::{
-    AddOptions, Magnet, Metainfo, Select, Session, SessionConfig, TorrentError, TorrentState,
+    AddOptions, Discovery, Event, Magnet, Metainfo, Select, Session, SessionConfig,
+    SessionSettings, TorrentError, TorrentEvent, TorrentState,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -131,6 +132,35 @@ async fn two_sessions_meet_in_the_dht_and_remember_it() {
     later.stop().await;
     seeder.stop().await;
     node.stop().await;
+}
+
+#[tokio::test]
+async fn the_dht_is_searched_while_the_user_wants_it() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let torrent = torrent(from.path());
+    let node = Node(tokio::net::UdpSocket::bind(ANY).await.unwrap());
+    let bootstrap = vec![node.0.local_addr().unwrap().to_string()];
+    let dht = Some(DhtConfig { bootstrap, ..DhtConfig::default() });
+    let settings = SessionSettings { dht: false, ..SessionSettings::default() };
+    let session = Session::start(SessionConfig { dht, settings, ..config() }).unwrap();
+    let leech = session.add_magnet(&link(&torrent), AddOptions::new(to.path())).unwrap();
+    let mut events = leech.events();
+    // A node that has joined would search now.
+    while !session.view().await.dht.unwrap().joined {
+        let (query, transaction, at) = node.next().await;
+        assert_ne!(query, "get_peers");
+        node.answer(&transaction, at).await;
+    }
+    session.change(|settings| settings.dht = true);
+    let began = TorrentEvent::Engine(Event::SearchBegan(Discovery::Dht));
+    assert_eq!(events.recv().await.unwrap(), began, "the first search");
+    while node.next().await.0 != "get_peers" {}
+    session.change(|settings| settings.dht = false);
+    while !matches!(
+        events.recv().await.unwrap(),
+        TorrentEvent::Engine(Event::SearchEnded { via: Discovery::Dht, .. })
+    ) {}
+    session.stop().await;
 }
 
 #[tokio::test]

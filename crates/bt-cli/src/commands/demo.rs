@@ -18,7 +18,8 @@ use anyhow::Context as _;
 use bt_metainfo::Metainfo;
 use bt_piece_store::CreateOptions;
 use bt_session::{
-    AddOptions, Budget, Rates, Session, SessionConfig, Summary, TorrentHandle, TorrentState,
+    AddOptions, Rates, Session, SessionConfig, SessionSettings, Summary, TorrentHandle,
+    TorrentState,
 };
 use bt_tracker_server::{Config, TrackerServer};
 use bt_types::{PeerId, Rng};
@@ -128,7 +129,10 @@ impl Actor {
     ) -> Outcome<Actor> {
         let config = SessionConfig {
             listen: Some((Ipv4Addr::LOCALHOST, 0).into()),
-            limits: Budget { rates: Rates { up, down: None }, ..Budget::default() },
+            settings: SessionSettings {
+                limits: Rates { up, down: None },
+                ..SessionSettings::default()
+            },
             disk_threads: 1,
             ..SessionConfig::default()
         };

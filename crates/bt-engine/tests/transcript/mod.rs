@@ -269,6 +269,11 @@ impl Player {
                 self.settings.running = words == ["resume"];
                 self.set()
             }
+            ["discover", "by", ref ways @ ..] => Input::Discover {
+                dht_port: ways.contains(&"dht").then_some(9),
+                lsd: ways.contains(&"lsd"),
+                pex: ways.contains(&"pex"),
+            },
             ["trackers", "of", "the", "torrent"] => {
                 self.settings.trackers = None;
                 self.set()

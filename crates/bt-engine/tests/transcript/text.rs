@@ -26,6 +26,11 @@ pub(super) fn show_hello(hello: &ExtendedHandshake) -> String {
     if hello.ids.metadata.is_some() && hello.ids.pex != Some(ExtensionIds::PEX) {
         text.push_str(if hello.ids.pex.is_some() { " switches pex off" } else { " without pex" });
     }
+    if hello.ids.metadata.is_none()
+        && let Some(id) = hello.ids.pex
+    {
+        text.push_str(if id == 0 { " switches pex off" } else { " switches pex on" });
+    }
     match hello.upload_only {
         None => {}
         Some(true) => text.push_str(" upload-only"),

@@ -32,12 +32,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
 
-pub use crate::mail::dht::{Answers, DhtHandle, DhtPeers, DhtStatus};
+pub use crate::mail::dht::{Answers, DhtHandle, DhtPeers};
 pub use crate::run::dht::DhtConfig;
 pub use bt_dht::{
     AnnounceOptions, Ask, AskKey, Bloom, Contact, Event, Family, Id, Item, ItemFault, KrpcError,
     LookupReport, Mutable, SALT_MAX, Samples, Scrape, VALUE_MAX, Value, mutable_target, public_key,
 };
+pub use bt_model::DhtStatus;
 
 /// Bootstrap nodes that the authors of clients run, for a client that knows no other node.
 pub const PUBLIC_ROUTERS: [&str; 4] = [

@@ -14,7 +14,8 @@ use crate::mail::changes::{Changes, Subscription};
 use crate::mail::clock::Clock;
 use crate::mail::dht::DhtHandle;
 use crate::mail::events::{StartError, TorrentError};
-use crate::mail::panics::{Bugs, Panics};
+use crate::mail::lease::Lease;
+use crate::mail::panics::Bugs;
 use crate::mail::to_control::{self, ToControl};
 use crate::mail::to_shard::{self, ToShard};
 use crate::mail::torrent::Watched;
@@ -28,8 +29,9 @@ use crate::run::disk::Disks;
 use crate::run::shard::Shard;
 use crate::run::start::{os_rng, spawn};
 use bt_engine::placement::Placement;
-use bt_engine::{Budget, Config, Input, TorrentKey};
+use bt_engine::{Budget, Config, TorrentKey};
 use bt_metainfo::{Magnet, Metainfo};
+use bt_model::{Panics, SessionSettings, SessionView};
 use bt_net::{Egress, EgressConfig, Roots};
 use bt_tracker_client::TrackerClient;
 use bt_types::{InfoHash, PeerId};
@@ -41,7 +43,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::thread::JoinHandle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// DHT nodes taken from one torrent's `nodes` (BEP 5), as routers to begin at.
 const NODES_MAX: usize = 8;
@@ -54,8 +56,13 @@ pub struct SessionConfig {
     pub listen: Option<SocketAddr>,
     /// Where progress is saved between runs; `None`: nowhere.
     pub state_dir: Option<PathBuf>,
-    /// The limits of all torrents together.
-    pub limits: Budget,
+    /// What the user wants of all torrents together at first; [`Session::set`] changes it.
+    pub settings: SessionSettings,
+    /// Most bytes of blocks that are requested, or received and not yet written. One piece is
+    /// always allowed.
+    pub store_bytes: u64,
+    /// Most dials under way at a time.
+    pub dials_max: usize,
     /// Threads for torrents and their sockets. One is enough for several gigabits per second.
     pub shards: usize,
     /// Threads for files.
@@ -65,10 +72,6 @@ pub struct SessionConfig {
     /// The DHT node (BEP 5) that finds peers of torrents that are not private; `None`: no node. The
     /// state directory keeps the nodes that it knew.
     pub dht: Option<DhtConfig>,
-    /// Whether torrents that are not private find peers on the local network (BEP 14).
-    pub lsd: bool,
-    /// Whether torrents that are not private exchange peers with their peers (BEP 11).
-    pub pex: bool,
 }
 
 impl Default for SessionConfig {
@@ -78,13 +81,13 @@ impl Default for SessionConfig {
         SessionConfig {
             listen: None,
             state_dir: None,
-            limits: Budget::default(),
+            settings: SessionSettings::default(),
+            store_bytes: Budget::default().store_bytes,
+            dials_max: Budget::default().dials,
             shards: 1,
             disk_threads: 2,
             extra_roots: Roots::default(),
             dht: None,
-            lsd: false,
-            pex: true,
         }
     }
 }
@@ -94,23 +97,26 @@ impl Default for SessionConfig {
 #[derive(Debug)]
 pub struct Session {
     placement: Mutex<Placement>,
+    settings: watch::Sender<SessionSettings>,
     context: Arc<SessionContext>,
-    shards: Vec<(mpsc::Sender<ToShard>, Watched)>,
+    shards: Vec<ShardHandle>,
     threads: Vec<JoinHandle<()>>,
     peer_id: PeerId,
     listen: Vec<SocketAddr>,
     dht: Option<DhtHandle>,
+    /// The UDP port of its DHT node.
+    dht_port: Option<u16>,
     next_key: AtomicU32,
-    torrents: Mutex<Torrents>,
+    /// Each torrent and its shard, by the info-hash that names its swarm.
+    torrents: Mutex<BTreeMap<InfoHash, (TorrentHandle, usize)>>,
 }
 
-/// The torrents of a session.
-#[derive(Debug, Default)]
-struct Torrents {
-    /// Each torrent and its shard, by the info-hash that names its swarm.
-    by_hash: BTreeMap<InfoHash, (TorrentHandle, usize)>,
-    /// The limits that each shard was told last.
-    leases: Vec<Option<Budget>>,
+/// A shard, as its session reaches it.
+#[derive(Debug)]
+struct ShardHandle {
+    inbox: mpsc::Sender<ToShard>,
+    watched: Watched,
+    lease: watch::Sender<Lease>,
 }
 
 impl Session {
@@ -149,16 +155,22 @@ impl Session {
             None => (UdpPort::new(sockets.unwrap_or_default())?, None, None),
         };
         let dht_handle = dht.as_ref().map(|(_, handle)| handle.clone());
-        let (lsd, pex) = (config.lsd, config.pex);
-        let engine_config =
-            Config { listen_port: Some(port), dht_port, lsd, pex, ..Config::new(peer_id) };
+        let engine_config = Config { listen_port: Some(port), ..Config::new(peer_id) };
+        let base = Budget {
+            store_bytes: config.store_bytes,
+            dials: config.dials_max,
+            ..Budget::default()
+        };
+        let whole = Lease::of(&config.settings, base, dht_port);
+        let (settings, settings_of_control) = watch::channel(config.settings);
         let mut threads = Vec::new();
         let mut shards = Vec::new();
         for n in 0..config.shards.max(1) {
-            let (shard, inbox) = mpsc::channel(to_shard::INBOX_MAX);
-            let watched = Watched::default();
-            shards.push((shard.clone(), Arc::clone(&watched)));
-            let (engine_config, budget, rng) = (engine_config.clone(), config.limits, rng.fork());
+            let (to, inbox) = mpsc::channel(to_shard::INBOX_MAX);
+            let (watched, (lease, leases)) = (Watched::default(), watch::channel(whole));
+            let handle = ShardHandle { inbox: to.clone(), watched: Arc::clone(&watched), lease };
+            shards.push(handle);
+            let (engine_config, rng) = (engine_config.clone(), rng.fork());
             let (egress, disks, control, dht) =
                 (egress.clone(), Arc::clone(&disks), control.clone(), dht_handle.clone());
             let bugs = bugs.clone();
@@ -167,14 +179,14 @@ impl Session {
                 Shard::new(
                     clock,
                     engine_config,
-                    budget,
+                    leases,
                     rng,
                     bugs,
                     egress,
                     disks,
                     control,
                     dht,
-                    shard,
+                    to,
                     watched,
                 )
                 .run(inbox)
@@ -194,12 +206,13 @@ impl Session {
             save_nodes: Arc::new(move |nodes| state_dir_too.save_nodes(nodes)),
             dht,
             udp,
-            lsd,
-            shards: shards.iter().map(|(shard, _)| shard.clone()).collect(),
+            settings: settings_of_control,
+            shards: shards.iter().map(|shard| shard.inbox.clone()).collect(),
         };
         threads.push(spawn("bt-control", move || worker.run(listeners, control_inbox))?);
         Ok(Session {
-            placement: Mutex::new(Placement::new(config.limits, config.shards)),
+            placement: Mutex::new(Placement::new(whole.budget, config.shards)),
+            settings,
             context: Arc::new(SessionContext {
                 control,
                 disks,
@@ -215,6 +228,7 @@ impl Session {
             peer_id,
             listen,
             dht: dht_handle,
+            dht_port,
             next_key: AtomicU32::new(0),
             torrents: Mutex::default(),
         })
@@ -242,25 +256,55 @@ impl Session {
 
     /// Returns the torrents that were added and not removed, in the order of their info-hashes.
     pub fn torrents(&self) -> Vec<TorrentHandle> {
-        let torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
-        torrents.by_hash.values().map(|(torrent, _)| torrent.clone()).collect()
+        self.added().values().map(|(torrent, _)| torrent.clone()).collect()
     }
 
     /// Returns the torrent with this info-hash.
     pub fn torrent(&self, hash: InfoHash) -> Option<TorrentHandle> {
-        let torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
-        torrents.by_hash.get(&hash).map(|(torrent, _)| torrent.clone())
+        self.added().get(&hash).map(|(torrent, _)| torrent.clone())
     }
 
-    /// Returns the limits of all torrents together.
-    pub fn limits(&self) -> Budget {
-        self.placement().limits()
+    /// Returns what the user wants of all torrents together.
+    pub fn settings(&self) -> SessionSettings {
+        self.settings.borrow().clone()
     }
 
-    /// Changes the limits of all torrents together.
-    pub fn set_limits(&self, limits: Budget) {
-        self.placement().set_limits(limits);
-        self.lease(&mut self.torrents.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Makes the session as the user wants it. Settings that it has already change nothing.
+    pub fn set(&self, settings: SessionSettings) {
+        self.change(|wanted| *wanted = settings);
+    }
+
+    /// Changes the settings in one step. Torrents follow soon: this waits for nothing.
+    pub fn change(&self, change: impl FnOnce(&mut SessionSettings)) {
+        let mut placement = self.placement();
+        let is_news = self.settings.send_if_modified(|settings| {
+            let before = settings.clone();
+            change(settings);
+            *settings != before
+        });
+        if is_news {
+            let lease = self.whole(placement.limits());
+            placement.set_limits(lease.budget);
+            self.lease(&placement);
+        }
+    }
+
+    /// Returns what is known of the session at this moment.
+    pub async fn view(&self) -> SessionView {
+        let mut view = SessionView::default();
+        for shard in &self.shards {
+            let (done, part) = oneshot::channel();
+            if shard.inbox.send(ToShard::SessionView(done)).await.is_ok() {
+                view = view.with(part.await.unwrap_or_default());
+            }
+        }
+        view.torrents = self.added().len();
+        view.store_bytes_max = self.placement().limits().store_bytes;
+        view.disk_orders = self.context.disks.orders();
+        view.listen = self.listen.clone();
+        view.dht = self.dht.as_ref().and_then(DhtHandle::status_now);
+        view.panics = self.panics();
+        view
     }
 
     /// Subscribes to changes of its torrents from now on.
@@ -304,6 +348,10 @@ impl Session {
         self.place(magnet.info_hashes.v1, |context| TorrentHandle::follow(context, magnet, options))
     }
 
+    fn added(&self) -> MutexGuard<'_, BTreeMap<InfoHash, (TorrentHandle, usize)>> {
+        self.torrents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Locks the placement. A panic elsewhere leaves it usable: its counts are changed one at a
     /// time.
     fn placement(&self) -> MutexGuard<'_, Placement> {
@@ -316,46 +364,47 @@ impl Session {
         swarm: Option<InfoHash>,
         begin: impl FnOnce(TorrentContext) -> Result<TorrentHandle, TorrentError>,
     ) -> Result<TorrentHandle, TorrentError> {
-        let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut torrents = self.added();
         if let Some(swarm) = swarm
-            && let Some((held, _)) = torrents.by_hash.get(&swarm)
+            && let Some((held, _)) = torrents.get(&swarm)
         {
             if !held.has_failed() {
                 return Err(TorrentError::Duplicate);
             }
-            if let Some((_, place)) = torrents.by_hash.remove(&swarm) {
+            if let Some((_, place)) = torrents.remove(&swarm) {
                 self.placement().unplace(place);
             }
         }
         let key = TorrentKey(self.next_key.fetch_add(1, Relaxed));
         let place = self.placement().place();
-        let (shard, watched) = self.shards.get(place).cloned().ok_or(TorrentError::Stopping)?;
+        let at = self.shards.get(place).ok_or(TorrentError::Stopping)?;
+        let (shard, watched) = (at.inbox.clone(), Arc::clone(&at.watched));
         let context = TorrentContext { key, shard, watched, session: Arc::clone(&self.context) };
         let begun = begin(context);
         match &begun {
             Ok(torrent) => {
                 self.context.changes.note(torrent.info_hash());
-                torrents.by_hash.insert(torrent.info_hash(), (torrent.clone(), place));
+                torrents.insert(torrent.info_hash(), (torrent.clone(), place));
             }
             Err(_) => self.placement().unplace(place),
         }
-        self.lease(&mut torrents);
+        self.lease(&self.placement());
         begun
     }
 
     /// Stops a torrent and forgets it; [`TorrentHandle::stop`] returns its totals.
     pub async fn remove(&self, torrent: &TorrentHandle) {
         torrent.stop().await;
-        let mut torrents = self.torrents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut torrents = self.added();
         // It may have been removed before, and added again.
         let is_it = |(held, _): &(TorrentHandle, usize)| held.is(torrent);
-        if torrents.by_hash.get(&torrent.info_hash()).is_some_and(is_it)
-            && let Some((_, place)) = torrents.by_hash.remove(&torrent.info_hash())
+        if torrents.get(&torrent.info_hash()).is_some_and(is_it)
+            && let Some((_, place)) = torrents.remove(&torrent.info_hash())
         {
             self.placement().unplace(place);
         }
         self.context.changes.note(torrent.info_hash());
-        self.lease(&mut torrents);
+        self.lease(&self.placement());
     }
 
     /// Stops a torrent, deletes its data and forgets what was saved of it. Files behind a link to a
@@ -369,17 +418,16 @@ impl Session {
     /// Stops every torrent, announces `stopped` to trackers, and ends all threads. Takes at most
     /// about five seconds.
     pub async fn stop(mut self) {
-        let torrents =
-            std::mem::take(&mut *self.torrents.lock().unwrap_or_else(PoisonError::into_inner));
+        let torrents = std::mem::take(&mut *self.added());
         // All at once: the `stopped` announce of the last torrent need not wait for the disk of the
         // first.
-        all(torrents.by_hash.values().map(|(torrent, _)| torrent.stop()).collect()).await;
+        all(torrents.values().map(|(torrent, _)| torrent.stop()).collect()).await;
         let (done, farewells) = oneshot::channel();
         if self.context.control.send(ToControl::Stop(done)).await.is_ok() {
             let _ = farewells.await;
         }
-        for (shard, _) in &self.shards {
-            let _ = shard.send(ToShard::Stop).await;
+        for shard in &self.shards {
+            let _ = shard.inbox.send(ToShard::Stop).await;
         }
         // Without threads, `Drop` has nothing left to do.
         for thread in std::mem::take(&mut self.threads) {
@@ -388,19 +436,18 @@ impl Session {
         self.context.disks.stop();
     }
 
-    /// Tells the shards their limits, where these changed as torrents came or went.
-    fn lease(&self, torrents: &mut Torrents) {
-        let leases = self.placement().leases();
-        torrents.leases.resize(self.shards.len(), None);
-        for (((shard, _), lease), told) in self.shards.iter().zip(leases).zip(&mut torrents.leases)
-        {
-            // A full inbox means a busy shard: it keeps its limits until a torrent comes or goes
-            // again.
-            if *told != Some(lease) && shard.try_send(ToShard::Input(Input::Budget(lease))).is_ok()
-            {
-                *told = Some(lease);
-            }
+    /// Tells the shards their parts of the limits, and how to find peers.
+    fn lease(&self, placement: &Placement) {
+        let whole = self.whole(placement.limits());
+        for (shard, budget) in self.shards.iter().zip(placement.leases()) {
+            let lease = Lease { budget, ..whole };
+            shard.lease.send_if_modified(|told| std::mem::replace(told, lease) != lease);
         }
+    }
+
+    /// Returns the lease of the whole session. `base` has the limits that no setting names.
+    fn whole(&self, base: Budget) -> Lease {
+        Lease::of(&self.settings.borrow(), base, self.dht_port)
     }
 }
 
@@ -411,7 +458,7 @@ impl Drop for Session {
             return;
         }
         let (control, disks) = (self.context.control.clone(), Arc::clone(&self.context.disks));
-        let shards: Vec<_> = self.shards.iter().map(|(shard, _)| shard.clone()).collect();
+        let shards: Vec<_> = self.shards.iter().map(|shard| shard.inbox.clone()).collect();
         // An inbox may be full, and the caller may be a task that must not wait.
         let end = move || {
             for shard in shards {

@@ -5,6 +5,7 @@
 //! Invariant: a question ends when its reader is dropped, or the node is gone.
 
 use bt_dht::{AnnounceOptions, Ask, Event, LookupReport};
+use bt_model::DhtStatus;
 use bt_types::InfoHash;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -30,21 +31,6 @@ pub(crate) enum ToDht {
 pub struct DhtHandle {
     to: mpsc::Sender<ToDht>,
     status: watch::Receiver<DhtStatus>,
-}
-
-/// How a node is doing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct DhtStatus {
-    /// Whether the node knows its neighbours.
-    pub joined: bool,
-    /// Nodes in the routing tables.
-    pub nodes: usize,
-    /// Torrents that other peers announced to this node.
-    pub torrents: usize,
-    /// Datagrams received.
-    pub received: u64,
-    /// Datagrams sent.
-    pub sent: u64,
 }
 
 impl DhtHandle {
@@ -110,6 +96,11 @@ impl DhtHandle {
     async fn wait(&self, limit: Duration, enough: impl FnMut(&DhtStatus) -> bool) -> bool {
         let mut status = self.status.clone();
         tokio::time::timeout(limit, status.wait_for(enough)).await.is_ok_and(|found| found.is_ok())
+    }
+
+    /// Returns how the node is doing, for code that is built without nodes too.
+    pub(crate) fn status_now(&self) -> Option<DhtStatus> {
+        Some(self.status())
     }
 
     /// Returns how the node is doing.

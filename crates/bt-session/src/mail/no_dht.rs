@@ -42,6 +42,10 @@ impl DhtHandle {
 
     pub(crate) fn add_router(&self, _router: String) {}
 
+    pub(crate) fn status_now(&self) -> Option<bt_model::DhtStatus> {
+        None
+    }
+
     pub(crate) async fn contacts(&self) -> Vec<Contact> {
         Vec::new()
     }

@@ -4,30 +4,12 @@
 //! Must not know: what happens after a panic.
 //! Invariant: all code of a session that catches a panic counts it here.
 
+use bt_model::Panics;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
-
-/// How often a bug of ours ended something since the session started. All zero without bugs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Panics {
-    /// In a connection or a dial: it ended, and nothing else did.
-    pub connections: u64,
-    /// In an engine: its torrents left their peers and resumed from the pieces that they had.
-    pub engines: u64,
-    /// Anywhere else: opening or writing one torrent, one announce. That torrent or announce
-    /// failed.
-    pub others: u64,
-}
-
-impl Panics {
-    /// Returns the sum of all counts.
-    pub fn total(&self) -> u64 {
-        self.connections + self.engines + self.others
-    }
-}
 
 /// Where a panic was caught.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,7 +8,7 @@ use crate::mail::events::TorrentError;
 use crate::mail::splice_pipe::SplicePipe;
 use crate::mail::torrent::SharedTorrent;
 use bt_engine::{Input, MagnetSpec, PeerKey, SourceStat, TorrentKey, TorrentSpec, TorrentView};
-use bt_model::{PeerView, Priority, TrackerView};
+use bt_model::{PeerView, Priority, SessionView, TrackerView};
 use bt_peer_wire::{Connection, Handshake, Message};
 use bt_piece_store::{Layout, Storage};
 use bt_types::{Bitfield, Block, Piece};
@@ -60,6 +60,8 @@ pub(crate) enum ToShard {
     Selected(TorrentKey, Vec<Priority>),
     /// Report what is known of a torrent.
     View(TorrentKey, View),
+    /// Report what is known of all torrents of the shard together.
+    SessionView(oneshot::Sender<SessionView>),
     /// A bug, for tests: a panic in the turn, or in a connection's task.
     #[cfg(test)]
     Bug(Option<TorrentKey>),

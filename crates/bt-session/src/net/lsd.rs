@@ -74,7 +74,7 @@ impl Lsd {
         }
     }
 
-    /// Runs until the session is gone.
+    /// Runs until the session is gone, or wants no search here any more.
     pub(crate) async fn run(mut self, mut from: mpsc::Receiver<ToLsd>) {
         let wanted =
             |group: &SocketAddr| self.listen.iter().any(|at| at.is_ipv4() == group.is_ipv4());
@@ -96,7 +96,7 @@ impl Lsd {
                 message = from.recv() => match message {
                     Some(ToLsd::FindPeers(key, hash)) => self.swarms.seek(self.clock.now(), key, hash),
                     Some(ToLsd::Leave(key)) => self.swarms.leave(key),
-                    None => return,
+                    None => break,
                 },
                 readable = self.sockets.readable() => match readable {
                     Ok(index) => {
@@ -111,6 +111,10 @@ impl Lsd {
                 },
                 () = sleep_until(deadline) => self.announce().await,
             }
+        }
+        // Orders that were not carried out are answered, in case that the session goes on.
+        for key in self.swarms.ordered() {
+            self.tell(key, Input::FindPeersDone(key, Discovery::Lsd, 0)).await;
         }
     }
 

@@ -15,13 +15,14 @@ use crate::mail::to_control::ToControl;
 use crate::mail::to_shard::ToShard;
 use crate::net::dial;
 use crate::net::listen::{BoundListener, Listener};
-use crate::net::lsd::{self, Lsd, ToLsd};
 use crate::net::network_watch::NetworkWatch;
 use crate::net::udp_port::UdpPort;
 use crate::run::announces::{Announces, Ourselves};
 use crate::run::dht::Driver;
 use crate::run::lookups::Lookups;
-use bt_engine::{Discovery, Input, TorrentKey};
+use crate::run::searches::Searches;
+use bt_engine::{Input, TorrentKey};
+use bt_model::SessionSettings;
 use bt_net::Egress;
 use bt_tracker_client::TrackerClient;
 use bt_types::{Rng, Source};
@@ -32,7 +33,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
@@ -60,8 +61,8 @@ pub(crate) struct Control {
     /// The DHT node, not yet running, and its handle.
     pub(crate) dht: Option<(Driver, DhtHandle)>,
     pub(crate) udp: UdpPort,
-    /// Whether LSD (BEP 14) looks for peers on the local network.
-    pub(crate) lsd: bool,
+    /// What the user wants of the session now.
+    pub(crate) settings: watch::Receiver<SessionSettings>,
     /// All shards, to be told when this machine's network changes.
     pub(crate) shards: Vec<mpsc::Sender<ToShard>>,
 }
@@ -78,7 +79,7 @@ impl Control {
             save_nodes,
             dht,
             udp,
-            lsd,
+            settings,
             shards,
         } = self;
         let registry = Rc::new(RefCell::new(Registry::default()));
@@ -109,20 +110,24 @@ impl Control {
             spawn_local(driver.run());
             handle
         });
-        let mut lookups = Lookups::new(dht.clone(), ourselves.port, Rc::clone(&registry));
-        let to_lsd = lsd.then(|| {
-            let (to, inbox) = mpsc::channel(lsd::INBOX_MAX);
-            spawn_local(Lsd::new(clock, rng, listen, Rc::clone(&registry)).run(inbox));
-            to
-        });
+        let mut searches = Searches {
+            clock,
+            rng,
+            listen,
+            settings,
+            lookups: Lookups::new(dht.clone(), ourselves.port, Rc::clone(&registry)),
+            lsd: None,
+            registry: Rc::clone(&registry),
+        };
         spawn_local(NetworkWatch::start().run(shards));
         let mut save = tokio::time::interval(SAVE_EVERY);
         save.reset();
         loop {
+            searches.follow();
             let message = tokio::select! {
                 message = from.recv() => message,
                 () = announces.reap() => continue,
-                () = lookups.reap() => continue,
+                () = searches.reap() => continue,
                 _ = save.tick() => {
                     keep_nodes(dht.as_ref(), &save_nodes, false).await;
                     continue;
@@ -136,22 +141,13 @@ impl Control {
                     if let ToControl::Unregister(hash, _) = message {
                         registry.borrow_mut().remove(hash, key);
                     }
-                    lookups.leave(key);
-                    if let Some(lsd) = &to_lsd {
-                        let _ = lsd.send(ToLsd::Leave(key)).await;
-                    }
+                    searches.leave(key).await;
                 }
                 Some(ToControl::Announce(key, hash, order)) => announces.begin(key, hash, *order),
                 Some(ToControl::Peers(key, named)) => {
                     spawn_local(resolve_peers(egress.clone(), Rc::clone(&registry), key, named));
                 }
-                Some(ToControl::FindPeers(key, hash, Discovery::Dht)) => lookups.seek(key, hash),
-                // The engine orders LSD only if it was told that LSD runs.
-                Some(ToControl::FindPeers(key, hash, Discovery::Lsd)) => {
-                    if let Some(lsd) = &to_lsd {
-                        let _ = lsd.send(ToLsd::FindPeers(key, hash)).await;
-                    }
-                }
+                Some(ToControl::FindPeers(key, hash, via)) => searches.begin(key, hash, via).await,
                 Some(ToControl::Stop(done)) => {
                     keep_nodes(dht.as_ref(), &save_nodes, true).await;
                     announces.finish().await;

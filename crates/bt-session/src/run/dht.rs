@@ -5,9 +5,10 @@
 //! Invariant: one task owns the node; a question is cancelled when its caller is gone.
 
 use crate::mail::clock::Clock;
-use crate::mail::dht::{DhtHandle, DhtStatus, ToDht};
+use crate::mail::dht::{DhtHandle, ToDht};
 use crate::net::udp_port::{BATCH, Datagram, UdpGuest, UdpSender};
 use bt_dht::{Ask, AskKey, Config, Contact, Event, Input, LookupReport, Node, Output};
+use bt_model::DhtStatus;
 use bt_net::Egress;
 use bt_types::{Closeness, Rng, closeness};
 use std::collections::BTreeMap;

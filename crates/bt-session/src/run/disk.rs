@@ -98,6 +98,11 @@ impl Disks {
         self.queues.get(self.thread_of(key)).is_some_and(|queue| queue.lock().works == 0)
     }
 
+    /// Returns the orders for workers that wait or are being carried out.
+    pub(crate) fn orders(&self) -> usize {
+        self.queues.iter().map(|queue| queue.lock().works).sum()
+    }
+
     fn thread_of(&self, key: TorrentKey) -> usize {
         key.0 as usize % self.queues.len()
     }

@@ -15,7 +15,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, spawn_local};
 
 /// Searches at a time; the others wait. Each search asks a few nodes at once.
 const SEARCHES_MAX: usize = 16;
@@ -61,6 +61,17 @@ impl Lookups {
         self.fill();
     }
 
+    /// Ends every search, because the user wants none now.
+    pub(crate) fn end_all(&mut self) {
+        let running = std::mem::take(&mut self.running);
+        running.values().for_each(AbortHandle::abort);
+        let waiting = std::mem::take(&mut self.waiting);
+        for key in running.into_keys().chain(waiting.into_iter().map(|(key, _)| key)) {
+            let done = Input::FindPeersDone(key, Discovery::Dht, 0);
+            spawn_local(tell(Rc::clone(&self.registry), key, done));
+        }
+    }
+
     /// Starts waiting searches as others end; never returns.
     pub(crate) async fn reap(&mut self) {
         loop {
@@ -92,12 +103,7 @@ async fn search(
     port: u16,
     registry: Rc<RefCell<Registry>>,
 ) {
-    let tell = async |input: Input| {
-        let shard = registry.borrow().shard(key);
-        if let Some(shard) = shard {
-            let _ = shard.send(ToShard::Input(input)).await;
-        }
-    };
+    let tell = async |input: Input| tell(Rc::clone(&registry), key, input).await;
     let mut sum = 0;
     if let Some(dht) = dht
         && dht.knows_a_node(FIRST_NODE).await
@@ -109,6 +115,14 @@ async fn search(
         }
     }
     tell(Input::FindPeersDone(key, Discovery::Dht, sum)).await;
+}
+
+/// Tells the shard of a torrent, unless the torrent is gone.
+pub(crate) async fn tell(registry: Rc<RefCell<Registry>>, key: TorrentKey, input: Input) {
+    let shard = registry.borrow().shard(key);
+    if let Some(shard) = shard {
+        let _ = shard.send(ToShard::Input(input)).await;
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! the engine. A panic in a turn ends this engine and nothing else (`rebuild.rs`).
 
 mod held;
+mod news;
 mod orders;
 mod rebuild;
 mod views;
@@ -15,7 +16,8 @@ use crate::mail::admission::AdmissionGuard;
 use crate::mail::clock::{Clock, sleep_until};
 use crate::mail::dht::DhtHandle;
 use crate::mail::disk_order::DiskOrder;
-use crate::mail::events::{TorrentEvent, TorrentState};
+use crate::mail::events::TorrentEvent;
+use crate::mail::lease::Lease;
 use crate::mail::panics::{Bugs, Place};
 use crate::mail::queues::Inbox;
 use crate::mail::to_control::ToControl;
@@ -28,10 +30,8 @@ use crate::net::stream::Stream;
 use crate::net::wire::{self, End, Mailbox, ShardQueues};
 use crate::run::carried_stats::Account;
 use crate::run::disk::Disks;
-use bt_engine::{
-    Budget, Config, Engine, Event, Input, MagnetSpec, PeerKey, TorrentKey, TorrentSpec, TorrentView,
-};
-use bt_model::{Priority, TorrentSettings};
+use bt_engine::{Config, Engine, Input, MagnetSpec, PeerKey, TorrentKey, TorrentSpec};
+use bt_model::{Priority, SessionView, TorrentSettings};
 use bt_net::Egress;
 use bt_peer_wire::{Handshake, Reserved};
 use bt_piece_store::{Layout, Storage};
@@ -42,9 +42,9 @@ use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::net::SocketAddr;
 use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Messages taken from the inbox in one turn.
 const BATCH_MAX: usize = 64;
@@ -125,7 +125,11 @@ pub(crate) struct Shard {
     engine: Engine,
     clock: Clock,
     config: Config,
-    budget: Budget,
+    /// What it may use, as its engine was told, and where the next lease comes from.
+    lease: Lease,
+    leases: watch::Receiver<Lease>,
+    /// The bytes that earlier engines moved.
+    earlier: SessionView,
     rng: Rng,
     bugs: Bugs,
     /// When its last engines panicked.
@@ -153,8 +157,8 @@ impl Shard {
     #[expect(clippy::too_many_arguments, reason = "one caller; the parts of a shard")]
     pub(crate) fn new(
         clock: Clock,
-        config: Config,
-        budget: Budget,
+        mut config: Config,
+        mut leases: watch::Receiver<Lease>,
         mut rng: Rng,
         bugs: Bugs,
         egress: Egress,
@@ -164,11 +168,15 @@ impl Shard {
         inbox: mpsc::Sender<ToShard>,
         watched: Watched,
     ) -> Shard {
+        let lease = *leases.borrow_and_update();
+        lease.apply_to(&mut config);
         Shard {
-            engine: Engine::new(config.clone(), budget, rng.fork()),
+            engine: Engine::new(config.clone(), lease.budget, rng.fork()),
             clock,
             config,
-            budget,
+            lease,
+            leases,
+            earlier: SessionView::default(),
             rng,
             bugs,
             panicked: Vec::new(),
@@ -207,6 +215,8 @@ impl Shard {
                 tokio::select! {
                     count = from.recv_many(&mut batch, BATCH_MAX) => if count == 0 { return },
                     () = sleep_until(deadline) => {}
+                    // Without a session there is no next lease.
+                    Ok(()) = self.leases.changed() => {}
                     _ = publish.tick(), if !self.torrents.is_empty() => publishes = true,
                 }
                 batch.reverse();
@@ -225,6 +235,7 @@ impl Shard {
             self.publish();
         }
         let now = self.clock.now();
+        self.take_lease(now);
         while let Some(message) = batch.pop() {
             if matches!(message, ToShard::Stop) {
                 return ControlFlow::Break(());
@@ -236,6 +247,16 @@ impl Shard {
         }
         self.carry_out();
         ControlFlow::Continue(())
+    }
+
+    /// Tells the engine of a new lease, if there is one.
+    fn take_lease(&mut self, now: Time) {
+        let lease = *self.leases.borrow();
+        let news = lease.news(&self.lease);
+        // Noted first, in case that the engine panics.
+        self.lease = lease;
+        lease.apply_to(&mut self.config);
+        news.for_each(|input| self.engine.handle(now, input));
     }
 
     /// Handles one message.
@@ -262,6 +283,7 @@ impl Shard {
                 self.set(key);
             }
             ToShard::View(key, view) => self.view(key, view),
+            ToShard::SessionView(done) => drop(done.send(self.session_view())),
             ToShard::Fail(key, error) => {
                 if let Some(entry) = self.torrents.get_mut(&key) {
                     entry.leaves = true;
@@ -493,101 +515,6 @@ impl Shard {
                 None => None,
             };
             let _ = inbox.send(ToShard::Dialled(key, addr, shaken)).await;
-        });
-    }
-
-    // ---- news ----
-
-    /// Returns the status of a torrent, with the counters of earlier engines.
-    fn status(&self, key: TorrentKey) -> Option<TorrentView> {
-        let status = self.engine.view(self.clock.now(), key)?;
-        Some(match self.before(key) {
-            Some(before) => before.with(status),
-            None => status,
-        })
-    }
-
-    fn before(&self, key: TorrentKey) -> Option<&Account> {
-        Some(&self.torrents.get(&key)?.kept.as_ref()?.before)
-    }
-
-    fn departure(&self, key: TorrentKey) -> Departure {
-        let sources = self.engine.sources(key);
-        let sources = match self.before(key) {
-            Some(before) => before.with_sources(sources),
-            None => sources,
-        };
-        Departure { status: self.status(key), sources }
-    }
-
-    fn event(&mut self, key: TorrentKey, event: Event) {
-        match &event {
-            // Each piece brings one of these: the published state tells of them.
-            Event::Piece(piece) => return self.tell_readers(key, *piece),
-            Event::Complete | Event::StoreFailed(_) | Event::StoreRecovered => {
-                self.publish_one(key)
-            }
-            Event::TrackerFailed { url, why } => tracing::info!(url, why, "tracker failed"),
-            Event::BadPiece(piece, senders) => {
-                tracing::warn!(?piece, ?senders, "a piece had wrong bytes")
-            }
-            _ => {}
-        }
-        self.tell(key, TorrentEvent::Engine(event));
-    }
-
-    fn tell(&self, key: TorrentKey, event: TorrentEvent) {
-        if let Some(entry) = self.torrents.get(&key) {
-            entry.torrent.news.tell(event);
-        }
-    }
-
-    fn publish(&mut self) {
-        let changed = self.take_changed();
-        self.take_news(&changed).into_iter().for_each(|key| self.publish_one(key));
-        for entry in changed.iter().filter_map(|key| self.torrents.get(key)) {
-            entry.torrent.changes.note(entry.torrent.info_hash);
-        }
-    }
-
-    /// Takes the torrents whose figures changed.
-    fn take_changed(&mut self) -> BTreeSet<TorrentKey> {
-        let mut keys = self.engine.take_changed();
-        keys.append(&mut self.lively);
-        keys
-    }
-
-    /// Takes the torrents to publish: watched ones among these, and those with a new watcher, which
-    /// may have missed changes.
-    fn take_news(&self, changed: &BTreeSet<TorrentKey>) -> BTreeSet<TorrentKey> {
-        let is_watched = |key: &&TorrentKey| {
-            self.torrents.get(key).is_some_and(|entry| !entry.torrent.state.is_closed())
-        };
-        let mut keys: BTreeSet<TorrentKey> = changed.iter().filter(is_watched).copied().collect();
-        keys.append(&mut self.watched.lock().unwrap_or_else(PoisonError::into_inner));
-        keys
-    }
-
-    fn publish_one(&mut self, key: TorrentKey) {
-        let Some(entry) = self.torrents.get(&key) else { return };
-        let news = match entry.stage {
-            Stage::Magnet { .. } => self.engine.magnet(key).map(TorrentState::Finding),
-            Stage::Opening => None,
-            Stage::Whole { .. } => self.status(key).map(TorrentState::Active),
-        };
-        let Some(news) = news else { return };
-        if matches!(&news, TorrentState::Active(status) if status.down_rate + status.up_rate > 0) {
-            self.lively.insert(key);
-        }
-        entry.torrent.state.send_if_modified(|state| {
-            // A magnet link whose metadata has arrived is being checked, whatever its peers do.
-            let is_later =
-                matches!((&news, &*state), (TorrentState::Finding(_), TorrentState::Checking));
-            let changed = !is_later && !state.is_over() && *state != news;
-            if changed {
-                *state = news;
-            }
-            changed
         });
     }
 }

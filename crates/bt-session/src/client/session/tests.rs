@@ -9,13 +9,15 @@ use super::*;
 use crate::client::options::OwnStorage;
 use crate::client::torrent::FileView;
 use crate::mail::events::TorrentState;
-use bt_engine::{Priority, SlowReason, TorrentView};
+use bt_engine::{Input, Priority, SlowReason, TorrentView};
 use bt_model::{Rates, TorrentSettings};
 use bt_piece_store::{CreateOptions, MemStorage, Progress, Storage, create_torrent};
 use std::io::SeekFrom;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+
+mod settings;
 
 const SIZE: u32 = 6 << 20;
 const PIECE: u32 = 64 << 10;
@@ -52,8 +54,9 @@ fn torrent_at(dir: &Path, name: &str) -> Metainfo {
 
 /// Starts a seed that sends at most `rate` bytes per second.
 async fn seed(torrent: &Metainfo, dir: &Path, rate: Option<u64>) -> Session {
-    let limits = Budget { rates: Rates { up: rate, down: None }, ..Budget::default() };
-    let seeder = Session::start(SessionConfig { limits, ..config() }).unwrap();
+    let limits = Rates { up: rate, down: None };
+    let settings = SessionSettings { limits, ..SessionSettings::default() };
+    let seeder = Session::start(SessionConfig { settings, ..config() }).unwrap();
     seeder.add(torrent, AddOptions::new(dir)).unwrap().wait_active().await.unwrap();
     seeder
 }
@@ -96,7 +99,7 @@ async fn a_panic_in_a_connection_ends_that_connection_and_no_other() {
         seeders.extend(twins);
     }
     a_third(&leeches[0]).await;
-    leecher.shards[0].0.send(ToShard::Bug(Some(TorrentKey(0)))).await.unwrap();
+    leecher.shards[0].inbox.send(ToShard::Bug(Some(TorrentKey(0)))).await.unwrap();
     for (leech, name) in leeches.iter().zip(["a", "b"]) {
         leech.wait_complete().await.unwrap();
         assert_equal(from.path(), to.path(), name);
@@ -126,7 +129,7 @@ async fn a_panic_in_an_engine_takes_no_piece_and_no_torrent_of_another_shard() {
     hit_leech.wait_active().await.unwrap();
     hit_leech.change(|settings| settings.set_file(1, Priority::Skip)).await;
     let before = a_third(&hit_leech).await;
-    leecher.shards[0].0.send(ToShard::Bug(None)).await.unwrap();
+    leecher.shards[0].inbox.send(ToShard::Bug(None)).await.unwrap();
 
     let done = hit_leech.wait_complete().await.unwrap();
     assert_eq!((done.pieces_done, done.pieces_total), (90, 96), "the pieces that are not wanted");
@@ -168,12 +171,12 @@ async fn a_magnet_link_goes_on_with_another_engine() {
     let leech =
         leecher.add_magnet(&link, AddOptions { peers, ..AddOptions::new(to.path()) }).unwrap();
     let first = silent.accept().await.unwrap();
-    leecher.shards[0].0.send(ToShard::Bug(None)).await.unwrap();
+    leecher.shards[0].inbox.send(ToShard::Bug(None)).await.unwrap();
     let second = silent.accept().await.unwrap();
     let seeder = seed(&torrent, from.path(), None).await;
     let found =
         Input::PeersFound(TorrentKey(0), bt_types::Source::User, seeder.listen_addrs().to_vec());
-    leecher.shards[0].0.send(ToShard::Input(found)).await.unwrap();
+    leecher.shards[0].inbox.send(ToShard::Input(found)).await.unwrap();
     leech.wait_complete().await.unwrap();
     assert_equal(from.path(), to.path(), "a");
     assert_eq!(leecher.panics().engines, 1);
@@ -190,7 +193,7 @@ async fn engines_that_panic_again_and_again_fail_their_torrents_and_no_later_one
     let gone = session.add(&first, AddOptions::new(dir.path())).unwrap();
     gone.wait_active().await.unwrap();
     for _ in 0..4 {
-        session.shards[0].0.send(ToShard::Bug(None)).await.unwrap();
+        session.shards[0].inbox.send(ToShard::Bug(None)).await.unwrap();
     }
     let mut state = gone.state();
     assert!(matches!(
@@ -222,7 +225,7 @@ async fn a_torrent_pauses_also_over_a_panic_and_goes_on_where_it_was() {
     let before = paused(&leech).await;
     assert_eq!(before.slow, Some(SlowReason::Paused));
     assert!(!before.is_done(), "the rate limit leaves time to pause");
-    leecher.shards[0].0.send(ToShard::Bug(None)).await.unwrap();
+    leecher.shards[0].inbox.send(ToShard::Bug(None)).await.unwrap();
     // Another engine has it, and knows that it is paused.
     while leecher.panics().engines == 0 {
         tokio::task::yield_now().await;
@@ -399,8 +402,7 @@ async fn a_reader_gets_what_it_wants_before_all_else() {
     download(&seeder, &first, &torrent, between.path()).await;
     first.stop().await;
     // So slow that most of the torrent is missing when the reader is done, on any machine.
-    let rates = Rates { up: Some(RATE / 12), down: None };
-    seeder.set_limits(Budget { rates, ..Budget::default() });
+    seeder.change(|settings| settings.limits.up = Some(RATE / 12));
     let leecher = Session::start(config()).unwrap();
     let settings = TorrentSettings { running: false, ..TorrentSettings::default() };
     let peers = seeder.listen_addrs().to_vec();
@@ -421,7 +423,7 @@ async fn a_reader_gets_what_it_wants_before_all_else() {
     assert!(found == expected[at..], "{} bytes differ", found.len());
     let there = leech.view().await.unwrap();
     assert!(there.pieces_done < 60, "{} pieces came before the reader's", there.pieces_done);
-    seeder.set_limits(Budget::default());
+    seeder.set(SessionSettings::default());
     reader.rewind().await.unwrap();
     found.clear();
     reader.read_to_end(&mut found).await.unwrap();
@@ -456,30 +458,6 @@ async fn a_storage_of_the_programs_own_is_filled_checked_and_emptied() {
     assert!(matches!(leech.move_to("b").await, Err(TorrentError::Unsupported(_))));
     leecher.remove_with_data(&leech).await.unwrap();
     assert!(memory.content(Path::new("a")).is_none() && !nowhere.exists());
-    leecher.stop().await;
-    seeder.stop().await;
-}
-
-#[tokio::test]
-async fn a_subscriber_hears_what_changed_and_limits_of_all_change_while_they_run() {
-    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let torrent = torrent(from.path(), "a");
-    let seeder = seed(&torrent, from.path(), None).await;
-    let rates = |down| Rates { up: None, down };
-    let limits = Budget { rates: rates(Some(1)), ..Budget::default() };
-    let leecher = Session::start(SessionConfig { limits, ..config() }).unwrap();
-    let mut subscription = leecher.subscribe();
-    let peers = seeder.listen_addrs().to_vec();
-    let leech = leecher.add(&torrent, AddOptions { peers, ..AddOptions::new(to.path()) }).unwrap();
-    assert_eq!(subscription.changed().await, [leech.info_hash()].into());
-    leech.wait_active().await.unwrap();
-    leecher.set_limits(Budget { rates: rates(None), ..leecher.limits() });
-    leech.wait_complete().await.unwrap();
-    assert_eq!(subscription.changed().await, [leech.info_hash()].into());
-    leecher.remove(&leech).await;
-    while leecher.torrent(leech.info_hash()).is_some() {
-        subscription.changed().await;
-    }
     leecher.stop().await;
     seeder.stop().await;
 }

@@ -95,6 +95,11 @@ impl Swarms {
         self.callers.retain(|(hash, _), _| self.swarms.contains_key(hash));
     }
 
+    /// Returns the torrents that wait for an announce that was ordered.
+    pub(super) fn ordered(&self) -> Vec<TorrentKey> {
+        self.swarms.values().filter(|swarm| swarm.due.is_some()).map(|swarm| swarm.key).collect()
+    }
+
     /// Returns when the next announce is due.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.swarms.values().flat_map(|swarm| [swarm.due, swarm.answer]).flatten().min()

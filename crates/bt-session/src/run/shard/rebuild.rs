@@ -33,7 +33,6 @@ impl Shard {
             Input::Closed(peer) => {
                 self.peers.remove(peer);
             }
-            Input::Budget(budget) => self.budget = *budget,
             // No engine has the torrent: its engine ended, and the disk thread does the last
             // orders.
             Input::Checked(key, piece, PieceCheck::Good) => {
@@ -72,7 +71,10 @@ impl Shard {
         self.panicked.retain(|at| now.since(*at) < WITHIN);
         self.panicked.push(now);
         self.close_accounts();
-        self.engine = Engine::new(self.config.clone(), self.budget, self.rng.fork());
+        if let Some(view) = self.bugs.contain(Place::Other, || self.session_view()) {
+            (self.earlier.bytes_down, self.earlier.bytes_up) = (view.bytes_down, view.bytes_up);
+        }
+        self.engine = Engine::new(self.config.clone(), self.lease.budget, self.rng.fork());
         std::mem::take(&mut self.peers).into_values().for_each(|mailbox| mailbox.hang_up());
         self.to_disk.clear();
         self.lively.clear();

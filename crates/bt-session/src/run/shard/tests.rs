@@ -6,8 +6,10 @@
 
 use super::*;
 use crate::mail::changes::Changes;
-use bt_engine::TorrentSettings;
+use crate::mail::events::TorrentState;
+use bt_engine::{Budget, TorrentSettings};
 use bt_metainfo::{Builder, Metainfo};
+use bt_model::SessionSettings;
 use bt_net::EgressConfig;
 use bt_piece_store::MemStorage;
 use bt_types::{Bitfield, PeerId};
@@ -32,11 +34,12 @@ fn shard_of(
     let (inbox, _) = mpsc::channel(1);
     let egress = Egress::new(EgressConfig::default()).unwrap();
     let config = Config::new(PeerId::ours(&mut rng));
-    let (watched, budget) = (Watched::default(), Budget::default());
+    let lease = Lease::of(&SessionSettings::default(), Budget::default(), None);
+    let (watched, (_, leases)) = (Watched::default(), watch::channel(lease));
     let mut shard = Shard::new(
         clock,
         config,
-        budget,
+        leases,
         rng,
         bugs,
         egress,

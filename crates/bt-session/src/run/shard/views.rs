@@ -8,6 +8,7 @@
 use super::Shard;
 use crate::mail::to_shard::View;
 use bt_engine::{Input, TorrentKey};
+use bt_model::SessionView;
 use bt_types::Piece;
 
 impl Shard {
@@ -45,6 +46,12 @@ impl Shard {
                 self.engine.have(key).map(|have| done.send(have.clone()));
             }
         }
+    }
+
+    /// Returns what is known of all torrents of this shard together, with the bytes of earlier
+    /// engines.
+    pub(super) fn session_view(&self) -> SessionView {
+        self.engine.session_view(self.clock.now()).with(self.earlier.clone())
     }
 
     /// Tells an engine that was given a torrent which pieces a reader needs.
