@@ -9,6 +9,7 @@ use crate::units::{parse_duration, parse_piece_length, parse_rate, parse_size};
 use bt_types::InfoHash;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -91,6 +92,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  bt tracker\n  bt tracker --udp 0.0.0.0:6969 --interval 10m"
     )]
     Tracker(TrackerArgs),
+    /// Run a daemon that programs and pages drive over HTTP
+    #[command(
+        after_help = "Examples:\n  bt daemon\n  bt daemon --dir /srv/downloads --state /var/lib/bt --api 127.0.0.1:9091"
+    )]
+    Daemon(DaemonArgs),
     /// Announce to a torrent's trackers once and print what they say
     #[command(
         after_help = "Examples:\n  bt announce holiday.torrent\n  bt announce 'magnet:?xt=urn:btih:…&tr=udp://tracker.example:6969'"
@@ -311,6 +317,31 @@ pub(crate) struct SeedArgs {
     pub(crate) no_check: bool,
     #[command(flatten)]
     pub(crate) net: NetArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DaemonArgs {
+    /// Where to serve the APIs; without a password on loopback only
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9091")]
+    pub(crate) api: SocketAddr,
+    /// A name that the APIs are reached by, besides IP addresses and localhost; repeat for more
+    #[arg(long, value_name = "NAME")]
+    pub(crate) api_host: Vec<String>,
+    /// Where downloads go, at the first start [default: the current directory]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Where to listen for peers; PORT alone is all addresses [default: all addresses, a port from
+    /// 6881 or any free one]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
+    pub(crate) listen: Option<ListenAddr>,
+    /// Where the daemon keeps its torrents and settings [default: $BT_HOME, or bt in
+    /// $XDG_STATE_HOME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) discovery: DiscoveryArgs,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ use std::path::Path;
 /// The commands by job, in the order in which a user needs them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Share and download", &["get", "seed", "demo"]),
+    ("The daemon", &["daemon"]),
     ("Torrents and links", &["create", "show", "verify", "magnet"]),
     ("Remembered downloads", &["list", "forget"]),
     ("Trackers and the DHT", &["tracker", "announce", "scrape", "dht"]),

@@ -68,7 +68,7 @@ async fn run_local(plan: Plan, output: &Output) -> Outcome {
             ..SessionSettings::default()
         },
         extra_roots: plan.roots,
-        dht: dht(&plan.net.discovery, &plan.torrents),
+        dht: dht(&plan.net.discovery).filter(|_| !plan.torrents.iter().all(is_private)),
         ..SessionConfig::default()
     };
     let session = Session::start(config).map_err(|error| match error {
@@ -205,12 +205,14 @@ async fn tell_turns(handle: TorrentHandle, news: Rc<Notify>) {
     }
 }
 
-/// Makes the configuration of the DHT node; none if the user does not want it, or if no torrent may
-/// use it.
-fn dht(discovery: &DiscoveryArgs, torrents: &[(Source, AddOptions)]) -> Option<DhtConfig> {
-    let is_private =
-        |source: &Source| matches!(source, Source::Torrent(torrent) if torrent.private);
-    if discovery.no_dht || torrents.iter().all(|(source, _)| is_private(source)) {
+/// Returns whether a torrent may not use the DHT.
+fn is_private((source, _): &(Source, AddOptions)) -> bool {
+    matches!(source, Source::Torrent(torrent) if torrent.private)
+}
+
+/// Makes the configuration of the DHT node; none if the user does not want it.
+pub(crate) fn dht(discovery: &DiscoveryArgs) -> Option<DhtConfig> {
+    if discovery.no_dht {
         return None;
     }
     let bootstrap = match discovery.dht_bootstrap.as_slice() {

@@ -28,6 +28,7 @@ const TABLE: &[Row] = &[
     ("bt-tracker", 2, &["bt-types", "bt-tracker-wire"]),
     ("bt-engine", 2, &["bt-types", "bt-model", "bt-hash", "bt-peer-wire", "bt-tracker-wire"]),
     ("bt-piece-store", 2, &["bt-types", "bt-hash", "bt-metainfo"]),
+    ("bt-api", 2, &["bt-types", "bt-model", "bt-metainfo"]),
     ("bt-tracker-server", 3, &["bt-types", "bt-tracker"]),
     (
         "bt-session",
@@ -61,14 +62,22 @@ const TABLE: &[Row] = &[
             "bt-tracker",
         ],
     ),
+    ("bt-daemon", 4, &["bt-types", "bt-model", "bt-metainfo", "bt-session", "bt-api"]),
     (
         "bt-cli",
-        4,
-        &["bt-session", "bt-tracker-server", "bt-piece-store", "bt-metainfo", "bt-types"],
+        5,
+        &[
+            "bt-daemon",
+            "bt-session",
+            "bt-tracker-server",
+            "bt-piece-store",
+            "bt-metainfo",
+            "bt-types",
+        ],
     ),
-    ("bt-tests", 4, &["bt-types"]),
-    ("bt-fuzz", 4, &[]),
-    ("xtask", 5, &["bt-sim", "bt-tests"]),
+    ("bt-tests", 5, &["bt-types"]),
+    ("bt-fuzz", 5, &[]),
+    ("xtask", 6, &["bt-sim", "bt-tests"]),
 ];
 
 /// Edges that the table does not have.

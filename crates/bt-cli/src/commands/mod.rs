@@ -5,6 +5,7 @@
 
 pub(crate) mod ask;
 pub(crate) mod create;
+pub(crate) mod daemon;
 pub(crate) mod demo;
 pub(crate) mod dht;
 pub(crate) mod get;

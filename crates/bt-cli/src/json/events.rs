@@ -89,6 +89,8 @@ pub(crate) enum Ready<'a> {
     Seed { listen: &'a [SocketAddr], magnets: &'a [&'a str] },
     /// `bt tracker`: its announce URLs.
     Tracker { listen: &'a [String] },
+    /// `bt daemon`: the URL of its APIs, and the addresses at which it listens for peers.
+    Daemon { api: &'a str, listen: &'a [SocketAddr] },
     /// `bt dht node`: its UDP addresses.
     Node { verb: &'a str, listen: &'a [SocketAddr] },
     /// `bt demo`: the tracker's address, and the number of leechers.

@@ -63,6 +63,11 @@ fn each_event_is_one_line() {
             r#""event":"ready","time":"T","listen":["udp://127.0.0.1:6969/announce"]"#,
         ),
         (
+            "daemon",
+            Event::Ready(Ready::Daemon { api: "http://127.0.0.1:9091/", listen: &[] }),
+            r#""event":"ready","time":"T","api":"http://127.0.0.1:9091/","listen":[]"#,
+        ),
+        (
             "dht",
             Event::Ready(Ready::Node { verb: "node", listen: &[] }),
             r#""event":"ready","time":"T","verb":"node","listen":[]"#,

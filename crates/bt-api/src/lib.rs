@@ -1,0 +1,37 @@
+//! What a BitTorrent daemon is asked, and what it answers, as pure functions.
+//!
+//! A dialect reads a request against the [`DaemonState`], says which [`Command`]s carry it out and
+//! which [`Details`] its answer needs, and writes the answer. It does no I/O, has no clock, and
+//! never touches a session: the daemon carries out the commands.
+//!
+//! - [`v1`]: the API of our own, which the page uses.
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod command;
+mod details;
+mod queue;
+mod settings;
+mod state;
+mod torrent;
+pub mod v1;
+
+pub use command::{
+    Add, AddSource, Command, CommandReply, Fault, FaultKind, QueueMove, SeedLimitsPatch,
+    TorrentPatch,
+};
+pub use details::{Details, File, Needs};
+pub use queue::queue_move;
+pub use settings::{
+    Category, DaemonSettings, GlobalSeedLimits, QueueSettings, Schedule, SeedAction,
+};
+pub use state::{DaemonState, Removed};
+pub use torrent::{
+    Dates, Labels, Limit, Live, Phase, QueuePlace, Record, SeedLimits, Torrent, Totals,
+    TrackerSummary,
+};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,177 @@
+//! What a user wants of the daemon as a whole.
+//!
+//! Decides: the settings and their defaults.
+//! Must not know: how a setting is carried out.
+//! Invariant: the same settings, given again, change nothing.
+
+use bt_model::{Rates, SessionSettings};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What a user wants of the daemon as a whole. Kept in the state directory.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DaemonSettings {
+    /// Where data goes that no torrent and no category says otherwise.
+    pub dir: PathBuf,
+    /// Where data lies until its torrent is complete; `None` means at its final place.
+    pub incomplete_dir: Option<PathBuf>,
+    /// New torrents start at once.
+    pub start_added: bool,
+    /// What is wanted of the session: limits over all torrents, connections, discovery.
+    pub session: SessionSettings,
+    /// The limits over all torrents that hold in place of the session's while `slow` is on.
+    pub slow_limits: Rates,
+    /// The alternative limits are on.
+    pub slow: bool,
+    /// When the alternative limits are switched on and off.
+    pub schedule: Option<Schedule>,
+    /// How many torrents are active at once.
+    pub queue: QueueSettings,
+    /// When torrents stop seeding that have no limits of their own.
+    pub seed_limits: GlobalSeedLimits,
+}
+
+impl Default for DaemonSettings {
+    fn default() -> DaemonSettings {
+        DaemonSettings {
+            dir: PathBuf::from("."),
+            incomplete_dir: None,
+            start_added: true,
+            session: SessionSettings { lsd: true, ..SessionSettings::default() },
+            slow_limits: Rates { up: Some(50_000), down: Some(50_000) },
+            slow: false,
+            schedule: None,
+            queue: QueueSettings::default(),
+            seed_limits: GlobalSeedLimits::default(),
+        }
+    }
+}
+
+impl DaemonSettings {
+    /// Returns what is wanted of the session now, the alternative limits considered.
+    pub fn session_now(&self) -> SessionSettings {
+        let limits = if self.slow { self.slow_limits } else { self.session.limits };
+        SessionSettings { limits, ..self.session.clone() }
+    }
+}
+
+/// When the alternative limits hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    /// The first minute after midnight, local time.
+    pub from: u16,
+    /// The minute after midnight at which they end. Before `from`: on the next day.
+    pub to: u16,
+    /// Weekdays on which they begin: bit 0 is Sunday, bit 6 Saturday.
+    pub days: u8,
+}
+
+impl Schedule {
+    /// Returns whether the alternative limits hold on this weekday (0 is Sunday) at this minute
+    /// after midnight.
+    pub fn holds(&self, weekday: u8, minute: u16) -> bool {
+        let is_day = |day: u8| self.days >> (day % 7) & 1 == 1;
+        if self.from <= self.to {
+            return is_day(weekday) && (self.from..self.to).contains(&minute);
+        }
+        let yesterday = (weekday % 7 + 6) % 7;
+        is_day(weekday) && minute >= self.from || is_day(yesterday) && minute < self.to
+    }
+
+    /// Returns the same for the minute before.
+    pub fn holds_before(&self, weekday: u8, minute: u16) -> bool {
+        match minute.checked_sub(1) {
+            Some(minute) => self.holds(weekday, minute),
+            None => self.holds((weekday % 7 + 6) % 7, 24 * 60 - 1),
+        }
+    }
+}
+
+/// How many torrents are active at once; the others wait in their order. `None` means no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueSettings {
+    /// Torrents that download.
+    pub downloads: Option<u32>,
+    /// Torrents that seed.
+    pub seeds: Option<u32>,
+    /// Torrents that do either.
+    pub total: Option<u32>,
+    /// Seconds without payload after which a torrent does not count; `None`: it always counts.
+    pub stalled_after: Option<u32>,
+}
+
+impl Default for QueueSettings {
+    fn default() -> QueueSettings {
+        QueueSettings { downloads: None, seeds: None, total: None, stalled_after: Some(60) }
+    }
+}
+
+/// When a torrent stops seeding. `None` means no limit.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GlobalSeedLimits {
+    /// Bytes sent for each byte of the torrent's wanted size.
+    pub ratio: Option<f64>,
+    /// Minutes of seeding.
+    pub minutes: Option<u64>,
+    /// Minutes without sending payload while seeding.
+    pub idle_minutes: Option<u64>,
+    /// What happens then.
+    pub action: SeedAction,
+}
+
+/// What happens to a torrent that reached a seed limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SeedAction {
+    /// It stops.
+    #[default]
+    Stop,
+    /// It is removed, its data stays.
+    Remove,
+    /// It is removed with its data.
+    RemoveWithData,
+}
+
+/// A category: a torrent has one at most.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Category {
+    /// Where the data of its torrents goes; `None`: below the default directory, by its name.
+    pub dir: Option<PathBuf>,
+    /// Where their data lies until it is complete; `None` as for all torrents.
+    pub incomplete_dir: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_may_cross_midnight() {
+        // From Friday 22:00 to Saturday 06:00.
+        let night = Schedule { from: 22 * 60, to: 6 * 60, days: 1 << 5 };
+        let at = |day: u8, hour: u16| night.holds(day, hour * 60);
+        assert_eq!(
+            (at(5, 21), at(5, 22), at(6, 5), at(6, 6), at(6, 22)),
+            (false, true, true, false, false)
+        );
+        let day = Schedule { from: 9 * 60, to: 17 * 60, days: 0b111_1111 };
+        assert!(day.holds(0, 9 * 60) && !day.holds(0, 17 * 60));
+    }
+
+    #[test]
+    fn settings_of_an_earlier_version_get_the_new_defaults() {
+        let old: DaemonSettings =
+            serde_json::from_str(r#"{"dir":"/data","slow":true}"#).expect("settings");
+        assert_eq!(
+            old,
+            DaemonSettings { dir: "/data".into(), slow: true, ..DaemonSettings::default() }
+        );
+        let text = serde_json::to_string(&old).expect("settings");
+        assert_eq!(serde_json::from_str::<DaemonSettings>(&text).expect("settings"), old);
+    }
+}

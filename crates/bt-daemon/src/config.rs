@@ -1,0 +1,78 @@
+//! How a daemon is started.
+//!
+//! Decides: the defaults.
+//! Must not know: where a setting was written.
+//! Invariant: values only. What can change while it runs is in the daemon's settings.
+
+use bt_session::{Roots, SessionConfig};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// How a daemon is started.
+#[derive(Clone, Debug)]
+pub struct DaemonConfig {
+    /// Where the APIs are served.
+    pub api: SocketAddr,
+    /// Where its state is kept.
+    pub state_dir: PathBuf,
+    /// Where data goes by default, at the first start.
+    pub dir: PathBuf,
+    /// The session. Its state directory is set from `state_dir`.
+    pub session: SessionConfig,
+    /// Certificates to trust for torrent files over HTTPS, besides those that browsers trust.
+    pub extra_roots: Roots,
+    /// What the HTTP server does.
+    pub http: HttpConfig,
+}
+
+/// What the HTTP server does.
+#[derive(Clone, Debug, Default)]
+pub struct HttpConfig {
+    /// Names that a request may be sent to, besides IP addresses and `localhost`.
+    pub hosts: Vec<String>,
+}
+
+impl DaemonConfig {
+    /// Makes a configuration by all defaults.
+    pub fn new(state_dir: impl Into<PathBuf>, dir: impl Into<PathBuf>) -> DaemonConfig {
+        DaemonConfig {
+            api: (Ipv4Addr::LOCALHOST, 9091).into(),
+            state_dir: state_dir.into(),
+            dir: dir.into(),
+            session: SessionConfig::default(),
+            extra_roots: Roots::default(),
+            http: HttpConfig::default(),
+        }
+    }
+}
+
+/// Why a daemon could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The session could not be started.
+    #[error(transparent)]
+    Session(#[from] bt_session::StartError),
+    /// The address of the APIs cannot be listened on.
+    #[error("cannot listen on {addr} for the API: {source}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The state cannot be read or written.
+    #[error("the state in {} cannot be used: {why}", dir.display())]
+    State {
+        /// The state directory.
+        dir: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Another daemon uses the state directory.
+    #[error("another bt daemon uses the state in {}; stop it, or give another --state", dir.display())]
+    InUse {
+        /// The state directory.
+        dir: PathBuf,
+    },
+}

@@ -1,0 +1,150 @@
+//! Who may ask: the first thing that every request meets.
+//!
+//! Decides: which names and origins are ours.
+//! Must not know: what is asked.
+//! Invariant: no page of another site, and no name that was bound to our address, makes a browser
+//! do anything here.
+
+use super::App;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::net::IpAddr;
+
+/// Lets a request through, or answers it.
+pub(super) async fn gate(State(app): State<App>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    if let Err(why) = check(request.method(), headers, &app.config.hosts) {
+        return why.into_response();
+    }
+    next.run(request).await
+}
+
+/// Why a request is not let through.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Refusal {
+    /// The name that it was sent to is none of ours.
+    Host(String),
+    /// It was made by a page of another site.
+    Origin(String),
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Refusal::Host(name) => (
+                StatusCode::MISDIRECTED_REQUEST,
+                format!(
+                    "This daemon is not known as {name:?}. Use its IP address, or add the name to \
+                     `api_hosts` in its configuration.\n"
+                ),
+            ),
+            Refusal::Origin(origin) => (
+                StatusCode::FORBIDDEN,
+                format!("A page of {origin:?} asked for this. Only pages of this daemon may.\n"),
+            ),
+        }
+        .into_response()
+    }
+}
+
+fn check(method: &Method, headers: &HeaderMap, hosts: &[String]) -> Result<(), Refusal> {
+    let host = text(headers, header::HOST).unwrap_or_default();
+    let name = host_name(host);
+    if !is_ours(name, hosts) {
+        return Err(Refusal::Host(name.to_owned()));
+    }
+    // A link on another site's page may lead to ours.
+    let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
+    let origin = text(headers, header::ORIGIN).or_else(|| text(headers, header::REFERER));
+    let is_same = origin.is_none_or(|origin| origin_name(origin).is_some_and(|from| from == name));
+    let site = text(headers, HeaderName::from_static("sec-fetch-site"));
+    let is_own_site =
+        origin.is_some() || site.is_none_or(|site| ["same-origin", "none"].contains(&site));
+    let may = is_safe || is_same && is_own_site;
+    if !may {
+        return Err(Refusal::Origin(origin.or(site).unwrap_or_default().to_owned()));
+    }
+    Ok(())
+}
+
+fn text(headers: &HeaderMap, name: impl Into<HeaderName>) -> Option<&str> {
+    // What is no text is none of ours.
+    headers.get(name.into()).map(|value| value.to_str().unwrap_or("?"))
+}
+
+/// Returns the name of a `Host`, without its port.
+fn host_name(host: &str) -> &str {
+    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((v6, _)) => v6,
+        None => host.split(':').next().unwrap_or_default(),
+    }
+}
+
+/// Returns the name of the site that an `Origin` or `Referer` names.
+fn origin_name(origin: &str) -> Option<&str> {
+    let (_, rest) = origin.split_once("://")?;
+    Some(host_name(rest.split('/').next().unwrap_or_default()))
+}
+
+fn is_ours(name: &str, hosts: &[String]) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.parse::<IpAddr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    #[test]
+    fn other_sites_and_names_are_refused() {
+        let host = |name: &str| Err(Refusal::Host(name.to_owned()));
+        let origin = |name: &str| Err(Refusal::Origin(name.to_owned()));
+        let names = ["box.example".to_owned()];
+        for (method, headers, expected) in [
+            ("GET", &[("host", "127.0.0.1:9091")][..], Ok(())),
+            ("GET", &[("host", "[::1]:9091")], Ok(())),
+            ("GET", &[("host", "localhost")], Ok(())),
+            ("GET", &[("host", "LOCALHOST.:1")], Ok(())),
+            ("GET", &[("host", "Box.example:8080")], Ok(())),
+            ("GET", &[("host", "evil.example:9091")], host("evil.example")),
+            ("GET", &[("host", "127.0.0.1.evil.example")], host("127.0.0.1.evil.example")),
+            ("GET", &[], host("")),
+            // A script, not a browser.
+            ("POST", &[("host", "localhost")], Ok(())),
+            ("POST", &[("host", "localhost:1"), ("origin", "http://localhost:1")], Ok(())),
+            // Behind a port that is mapped, names are compared, not ports.
+            ("POST", &[("host", "box.example"), ("origin", "https://box.example:444")], Ok(())),
+            (
+                "POST",
+                &[("host", "localhost"), ("origin", "https://evil.example")],
+                origin("https://evil.example"),
+            ),
+            ("POST", &[("host", "localhost"), ("origin", "null")], origin("null")),
+            (
+                "DELETE",
+                &[("host", "localhost"), ("referer", "https://evil.example/localhost")],
+                origin("https://evil.example/localhost"),
+            ),
+            (
+                "POST",
+                &[("host", "localhost"), ("sec-fetch-site", "cross-site")],
+                origin("cross-site"),
+            ),
+            ("POST", &[("host", "localhost"), ("sec-fetch-site", "same-origin")], Ok(())),
+            ("GET", &[("host", "localhost"), ("sec-fetch-site", "cross-site")], Ok(())),
+        ] {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                let value = HeaderValue::from_str(value).expect("a value");
+                map.insert(HeaderName::from_bytes(name.as_bytes()).expect("a name"), value);
+            }
+            let method = Method::from_bytes(method.as_bytes()).expect("a method");
+            assert_eq!(check(&method, &map, &names), expected, "{method} {headers:?}");
+        }
+    }
+}

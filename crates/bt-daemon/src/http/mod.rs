@@ -1,0 +1,158 @@
+//! The HTTP server: one port for all APIs and the page.
+//!
+//! Decides: the paths, the bounds of connections and requests.
+//! Must not know: what a command does.
+//! Invariant: every request passes the [`gate`] first; no request waits for ever for its own bytes.
+
+mod answer;
+mod gate;
+mod v1;
+
+use crate::config::{DaemonError, HttpConfig};
+use crate::keeper::Keeper;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+/// Most connections at a time; further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 256;
+/// How long a request's head may take, the idle time before it included.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Most bytes of a request's head.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+/// Most headers of a request.
+const HEADERS_MAX: usize = 64;
+/// Most bytes of a request's body.
+const BODY_BYTES_MAX: usize = 32 << 20;
+/// How long open requests may take at the end.
+const END_TIME: Duration = Duration::from_secs(2);
+
+/// What all requests share.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) config: Arc<HttpConfig>,
+}
+
+/// The server. It runs until it is stopped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Accepts no more connections, and waits for requests under way.
+    pub(crate) async fn stop(self) {
+        self.stop.send_replace(true);
+        let _ = self.task.await;
+    }
+}
+
+/// Opens the listening socket.
+pub(crate) fn listen(addr: SocketAddr) -> Result<std::net::TcpListener, DaemonError> {
+    let listen = || {
+        let listener = std::net::TcpListener::bind(addr)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|source| DaemonError::Listen { addr, source })
+}
+
+/// Serves the APIs on a listening socket.
+pub(crate) fn serve(
+    listener: std::net::TcpListener,
+    keeper: Arc<Keeper>,
+    config: HttpConfig,
+) -> Result<Server, DaemonError> {
+    let start = || {
+        let addr = listener.local_addr()?;
+        Ok((addr, TcpListener::from_std(listener)?))
+    };
+    let (addr, listener) = start().map_err(|source: io::Error| DaemonError::Listen {
+        addr: SocketAddr::from(([0, 0, 0, 0], 0)),
+        source,
+    })?;
+    let router = router(App { keeper, config: Arc::new(config) });
+    let (stop, stopped) = watch::channel(false);
+    let task = tokio::spawn(accept(listener, router, stopped));
+    Ok(Server { addr, stop, task })
+}
+
+fn router(app: App) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(|| async { "ok\n" }))
+        .nest("/api/v1", v1::router())
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(app.clone(), gate::gate))
+        .with_state(app)
+}
+
+async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, stream) = tokio::select! {
+            () = asked(&mut stopped) => break,
+            (place, accepted) = accepted => match accepted {
+                Ok((stream, _)) => (place, stream),
+                Err(error) => {
+                    // The table of descriptors may be full: others must end first.
+                    tracing::warn!(%error, "a connection to the API was not accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let (router, stopped) = (router.clone(), stopped.clone());
+        tokio::spawn(async move {
+            serve_one(stream, router, stopped).await;
+            drop(place);
+        });
+    }
+    // All places are free once all connections have ended.
+    let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+    let _ = tokio::time::timeout(END_TIME, places.acquire_many(all)).await;
+}
+
+async fn serve_one(stream: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
+    let _ = stream.set_nodelay(true);
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIME)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+    );
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = asked(&mut stopped) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+/// Waits until the server is asked to stop.
+async fn asked(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}

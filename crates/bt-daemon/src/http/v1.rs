@@ -1,0 +1,258 @@
+//! The API of our own over HTTP.
+//!
+//! Decides: its paths and methods.
+//! Must not know: sessions, stores.
+//! Invariant: GET changes nothing.
+
+use super::App;
+use super::answer::Refused;
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, patch, post};
+use axum::{Json, Router};
+use bt_api::v1::{self, Action, AddRequest, SessionRow, TorrentList, TorrentRow};
+use bt_api::{Command, DaemonSettings, Details, FaultKind, Needs, TorrentPatch};
+use bt_types::InfoHash;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::time::Duration;
+
+/// Least time between two events of one listener.
+const EVENTS: Duration = Duration::from_secs(1);
+/// Most bytes of a request that is JSON.
+const JSON_BYTES_MAX: usize = 1 << 20;
+
+pub(super) fn router() -> Router<App> {
+    let json = Router::new()
+        .route("/session", get(session))
+        .route("/settings", get(settings).patch(set_settings))
+        .route("/torrents/{hash}", get(torrent).patch(set_torrent).delete(remove))
+        .route("/torrents/{hash}/actions", post(act))
+        .route("/torrents/{hash}/files", get(files))
+        .route("/torrents/{hash}/peers", get(peers))
+        .route("/torrents/{hash}/trackers", get(trackers))
+        .route("/torrents/{hash}/pieces", get(pieces))
+        .route("/categories", get(categories))
+        .route("/categories/{name}", patch(set_category).delete(remove_category))
+        .route("/stop", post(stop))
+        .layer(DefaultBodyLimit::max(JSON_BYTES_MAX));
+    Router::new()
+        .route("/torrents", get(torrents).post(add))
+        .route("/events", get(events))
+        .merge(json)
+}
+
+#[derive(Debug, Deserialize)]
+struct Since {
+    since: Option<u64>,
+}
+
+async fn session(State(app): State<App>) -> Json<SessionRow> {
+    Json(v1::session(&app.keeper.state()))
+}
+
+async fn torrents(State(app): State<App>, Query(query): Query<Since>) -> Json<TorrentList> {
+    Json(v1::torrents(&app.keeper.state(), query.since))
+}
+
+/// Sends what changed, at most once a second: the first event has all torrents.
+async fn events(
+    State(app): State<App>,
+    Query(query): Query<Since>,
+) -> Sse<impl futures_util::Stream<Item = Result<Event, Infallible>>> {
+    let changes = app.keeper.changes();
+    let stream = futures_util::stream::unfold(
+        (app, changes, query.since, true),
+        |(app, mut changes, since, first)| async move {
+            if !first {
+                tokio::time::sleep(EVENTS).await;
+                if changes.wait_for(|last| Some(*last) != since).await.is_err() {
+                    return None;
+                }
+            }
+            app.keeper.session()?;
+            let (list, session) = {
+                let state = app.keeper.state();
+                (v1::torrents(&state, since), v1::session(&state))
+            };
+            let since = Some(list.sequence);
+            let event = Event::default().json_data(json!({ "list": list, "session": session }));
+            Some((Ok(event.unwrap_or_default()), (app, changes, since, false)))
+        },
+    );
+    Sse::new(stream).keep_alive(KeepAlive::default())
+}
+
+async fn torrent(
+    State(app): State<App>,
+    Path(hash): Path<String>,
+) -> Result<Json<TorrentRow>, Refused> {
+    let hash = known(&app, &hash)?;
+    let torrent = app.keeper.state().torrent(hash).cloned();
+    torrent.map(|torrent| Json(v1::row(&torrent))).ok_or_else(|| absent(&hash.to_string()))
+}
+
+async fn files(State(app): State<App>, Path(hash): Path<String>) -> Result<Response, Refused> {
+    let needs = |needs: &mut Needs| needs.files = true;
+    Ok(Json(v1::files(&details(&app, &hash, needs).await?)).into_response())
+}
+
+async fn peers(State(app): State<App>, Path(hash): Path<String>) -> Result<Response, Refused> {
+    let hash_known = known(&app, &hash)?;
+    let details = details(&app, &hash, |needs| needs.peers = true).await?;
+    let view = app.keeper.state().torrent(hash_known).and_then(|t| t.live.view.clone());
+    Ok(Json(v1::peers(&details, view.map_or(0, |view| view.pieces_total))).into_response())
+}
+
+async fn trackers(State(app): State<App>, Path(hash): Path<String>) -> Result<Response, Refused> {
+    let needs = |needs: &mut Needs| needs.trackers = true;
+    Ok(Json(v1::trackers(&details(&app, &hash, needs).await?)).into_response())
+}
+
+async fn pieces(State(app): State<App>, Path(hash): Path<String>) -> Result<Response, Refused> {
+    let needs = |needs: &mut Needs| needs.pieces = true;
+    Ok(Json(v1::pieces(&details(&app, &hash, needs).await?)).into_response())
+}
+
+/// Adds a torrent: JSON, or a form with the file and, as `request`, the same JSON.
+async fn add(State(app): State<App>, request: Request) -> Result<Response, Refused> {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let (wanted, file) = if kind.starts_with("multipart/form-data") {
+        let form = Multipart::from_request(request, &()).await.map_err(|error| invalid(&error))?;
+        read_form(form).await?
+    } else {
+        let body = Json::<AddRequest>::from_request(request, &()).await;
+        (body.map_err(|error| invalid(&error.body_text()))?.0, None)
+    };
+    let command = wanted.command(file).map_err(|error| invalid(&error))?;
+    let done = app.keeper.run(command).await?;
+    let hash = done.torrent.ok_or_else(|| Refused::new(FaultKind::Internal, "no torrent"))?;
+    let torrent = app.keeper.state().torrent(hash).cloned();
+    let row = torrent.map(|torrent| v1::row(&torrent));
+    let status = if done.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, Json(json!({ "duplicate": done.duplicate, "torrent": row }))).into_response())
+}
+
+async fn read_form(mut form: Multipart) -> Result<(AddRequest, Option<Vec<u8>>), Refused> {
+    let (mut wanted, mut file) = (AddRequest::default(), None);
+    while let Some(field) = form.next_field().await.map_err(|error| invalid(&error))? {
+        let is_file = field.file_name().is_some();
+        let is_request = field.name() == Some("request");
+        let bytes = field.bytes().await.map_err(|error| invalid(&error))?;
+        if is_file {
+            file = Some(bytes.to_vec());
+        } else if is_request {
+            wanted = serde_json::from_slice(&bytes).map_err(|error| invalid(&error))?;
+        }
+    }
+    Ok((wanted, file))
+}
+
+async fn set_torrent(
+    State(app): State<App>,
+    Path(hash): Path<String>,
+    body: Result<Json<TorrentPatch>, axum::extract::rejection::JsonRejection>,
+) -> Result<Json<TorrentRow>, Refused> {
+    let hash = known(&app, &hash)?;
+    let Json(patch) = body.map_err(|error| invalid(&error.body_text()))?;
+    app.keeper.run(Command::Change(vec![hash], Box::new(patch))).await?;
+    torrent(State(app), Path(hash.to_string())).await
+}
+
+async fn act(
+    State(app): State<App>,
+    Path(hash): Path<String>,
+    body: Result<Json<Action>, axum::extract::rejection::JsonRejection>,
+) -> Result<StatusCode, Refused> {
+    let hash = known(&app, &hash)?;
+    let Json(action) = body.map_err(|error| invalid(&error.body_text()))?;
+    app.keeper.run(action.command(hash).map_err(|error| invalid(&error))?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Remove {
+    #[serde(default)]
+    with_data: bool,
+}
+
+async fn remove(
+    State(app): State<App>,
+    Path(hash): Path<String>,
+    Query(how): Query<Remove>,
+) -> Result<StatusCode, Refused> {
+    let hash = known(&app, &hash)?;
+    app.keeper.run(Command::Remove(vec![hash], how.with_data)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn settings(State(app): State<App>) -> Json<DaemonSettings> {
+    Json(app.keeper.state().settings.clone())
+}
+
+async fn set_settings(
+    State(app): State<App>,
+    body: Result<Json<Value>, axum::extract::rejection::JsonRejection>,
+) -> Result<Json<DaemonSettings>, Refused> {
+    let Json(patch) = body.map_err(|error| invalid(&error.body_text()))?;
+    app.keeper.run(Command::Settings(patch)).await?;
+    Ok(settings(State(app)).await)
+}
+
+async fn categories(State(app): State<App>) -> Json<Value> {
+    let state = app.keeper.state();
+    Json(json!({ "categories": state.categories, "tags": state.tags }))
+}
+
+async fn set_category(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    body: Result<Json<bt_api::Category>, axum::extract::rejection::JsonRejection>,
+) -> Result<StatusCode, Refused> {
+    let Json(category) = body.map_err(|error| invalid(&error.body_text()))?;
+    app.keeper.run(Command::Category(name, Some(category))).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn remove_category(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Refused> {
+    app.keeper.run(Command::Category(name, None)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn stop(State(app): State<App>) -> Result<StatusCode, Refused> {
+    app.keeper.run(Command::Stop).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+async fn details(
+    app: &App,
+    hash: &str,
+    wanted: impl FnOnce(&mut Needs),
+) -> Result<Details, Refused> {
+    let hash = known(app, hash)?;
+    let mut needs = Needs { torrents: vec![hash], ..Needs::default() };
+    wanted(&mut needs);
+    Ok(app.keeper.details(&needs).await.remove(&hash).unwrap_or_default())
+}
+
+/// Returns the info-hash of a torrent that is there.
+fn known(app: &App, hash: &str) -> Result<InfoHash, Refused> {
+    let found = InfoHash::from_hex(hash);
+    found.filter(|hash| app.keeper.state().torrent(*hash).is_some()).ok_or_else(|| absent(hash))
+}
+
+fn absent(hash: &str) -> Refused {
+    Refused::new(FaultKind::NotFound, format!("there is no torrent {hash}"))
+}
+
+fn invalid(why: &impl std::fmt::Display) -> Refused {
+    Refused::new(FaultKind::Invalid, why.to_string())
+}

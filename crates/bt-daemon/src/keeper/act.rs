@@ -1,0 +1,174 @@
+//! Acts on torrents and their data.
+//!
+//! Decides: what goes on behind, and what is noted before data moves.
+//! Must not know: dialects.
+//! Invariant: a move that was begun is noted until it is done, so that a restart goes on with it.
+
+use super::{Keeper, not_stored, refused};
+use crate::clock::now;
+use crate::store::Batch;
+use bt_api::{Fault, FaultKind, Phase, Record};
+use bt_types::InfoHash;
+use std::net::SocketAddr;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+impl Keeper {
+    /// Hashes all data of torrents again, behind.
+    pub(super) fn check(self: &Arc<Self>, torrents: &[InfoHash]) {
+        for hash in torrents {
+            let Some(handle) = self.handle(*hash) else { continue };
+            let (keeper, hash) = (Arc::clone(self), *hash);
+            tokio::spawn(async move {
+                if let Err(error) = handle.check().await {
+                    tracing::warn!(%hash, %error, "the check did not end");
+                }
+                keeper.refresh(hash);
+            });
+        }
+    }
+
+    pub(super) async fn reannounce(&self, torrents: &[InfoHash]) {
+        for handle in torrents.iter().filter_map(|hash| self.handle(*hash)) {
+            handle.reannounce().await;
+        }
+    }
+
+    pub(super) async fn add_peers(&self, torrents: &[InfoHash], peers: &[SocketAddr]) {
+        for handle in torrents.iter().filter_map(|hash| self.handle(*hash)) {
+            handle.add_peers(peers.to_vec()).await;
+        }
+    }
+
+    /// Moves the data of torrents, behind; or looks for it at another place.
+    pub(super) async fn move_to(
+        self: &Arc<Self>,
+        torrents: &[InfoHash],
+        dir: &Path,
+        move_data: bool,
+    ) -> Result<(), Fault> {
+        if !dir.is_absolute() {
+            let why = format!("{} is not an absolute path", dir.display());
+            return Err(Fault::new(FaultKind::Invalid, why));
+        }
+        tokio::fs::create_dir_all(dir).await.map_err(|error| {
+            Fault::new(FaultKind::Disk, format!("cannot make {}: {error}", dir.display()))
+        })?;
+        for hash in torrents {
+            let torrent = self.torrent(*hash)?;
+            if torrent.record.dir == dir {
+                continue;
+            }
+            if torrent.metainfo.is_some() && move_data {
+                self.note(*hash, |record| record.moving_to = Some(dir.to_owned())).await?;
+                self.move_behind(*hash, dir.to_owned());
+            } else {
+                self.settle(*hash, dir).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a torrent anew at another place.
+    async fn settle(&self, hash: InfoHash, dir: &Path) -> Result<(), Fault> {
+        let old = |record: &mut Record| {
+            record.dir = dir.to_owned();
+            record.final_dir = None;
+        };
+        self.note(hash, old).await?;
+        if let (Some(session), Some(handle)) = (self.session(), self.handle(hash)) {
+            session.remove(&handle).await;
+        }
+        // The sums of the view that ends are kept.
+        self.update(|state| {
+            state.change(hash, |torrent| {
+                torrent.record.totals = torrent.kept(now()).totals;
+                torrent.live.phase_since = now();
+                torrent.live.view = None;
+            });
+        });
+        let torrent = self.torrent(hash)?;
+        self.begin(hash, &torrent.record, torrent.metainfo.clone(), false)
+            .map_err(|error| refused(&error))?;
+        self.arrange().await;
+        Ok(())
+    }
+
+    /// Moves a torrent's data, and notes the end.
+    pub(super) fn move_behind(self: &Arc<Self>, hash: InfoHash, dir: PathBuf) {
+        let Some(handle) = self.handle(hash) else { return };
+        let keeper = Arc::clone(self);
+        tokio::spawn(async move {
+            let moved = match handle.wait_active().await {
+                Ok(_) => {
+                    let set = |torrent: &mut bt_api::Torrent| {
+                        torrent.set_phase(Phase::Moving, now());
+                    };
+                    keeper.update(|state| state.change(hash, set));
+                    handle.move_to(&dir).await
+                }
+                Err(error) => Err(error),
+            };
+            let failed = moved.err().map(|error| format!("its data was not moved: {error}"));
+            let done = |record: &mut Record| {
+                record.moving_to = None;
+                record.final_dir = None;
+                if failed.is_none() {
+                    record.dir = dir;
+                }
+            };
+            let _turn = keeper.turn.lock().await;
+            let noted = keeper.note(hash, done).await.err().map(|fault| fault.message);
+            match failed.or(noted) {
+                Some(why) => {
+                    tracing::warn!(%hash, %why, "a move failed");
+                    keeper.fail(hash, why);
+                }
+                None => keeper.update(|state| {
+                    state.change(hash, |torrent| torrent.set_phase(Phase::Stopped, now()));
+                }),
+            }
+            keeper.refresh(hash);
+        });
+    }
+
+    pub(super) async fn rename_file(
+        &self,
+        hash: InfoHash,
+        file: usize,
+        path: &str,
+    ) -> Result<(), Fault> {
+        self.torrent(hash)?;
+        let path = Path::new(path);
+        let is_plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+        if !is_plain || path.as_os_str().is_empty() {
+            let why = format!("{} does not lie below the torrent's directory", path.display());
+            return Err(Fault::new(FaultKind::Invalid, why));
+        }
+        let handle = self.handle(hash).ok_or_else(|| {
+            Fault::new(FaultKind::Conflict, "the torrent does not run: it failed")
+        })?;
+        handle.rename_file(file, path).await.map_err(|error| refused(&error))?;
+        let names = handle.names();
+        self.note(hash, |record| record.names = names).await?;
+        self.refresh(hash);
+        Ok(())
+    }
+
+    /// Changes what is kept of a torrent: stores it, then changes the state.
+    pub(super) async fn note(
+        &self,
+        hash: InfoHash,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<(), Fault> {
+        let torrent = self.torrent(hash)?;
+        let mut record = torrent.record.clone();
+        change(&mut record);
+        let changed = bt_api::Torrent { record, ..(*torrent).clone() };
+        let mut batch = Batch::default();
+        batch.record(hash, &changed.kept(now()));
+        self.store.write(batch).await.map_err(|error| not_stored(&error))?;
+        self.update(|state| state.change(hash, |torrent| torrent.record = changed.record));
+        Ok(())
+    }
+}

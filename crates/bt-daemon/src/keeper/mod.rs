@@ -1,0 +1,213 @@
+//! Keeps the torrents: the one place that changes them.
+//!
+//! Decides: the order of storing and acting.
+//! Must not know: HTTP, dialects.
+//! Invariant: a command that returned without a fault is stored. Commands are carried out one after
+//! the other; only the moving and the checking of data goes on behind.
+
+mod act;
+mod add;
+mod change;
+mod open;
+mod watch;
+
+use crate::clock::now;
+use crate::store::{Batch, Store, StoreError};
+use bt_api::{Command, CommandReply, DaemonState, Details, Fault, FaultKind, File, Needs, Torrent};
+use bt_session::{OneShot, Session, TorrentError, TorrentHandle};
+use bt_types::InfoHash;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::watch::{Receiver, Sender};
+
+/// Keeps the torrents.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    /// `None` once the daemon stops.
+    session: Mutex<Option<Arc<Session>>>,
+    state: RwLock<DaemonState>,
+    store: Store,
+    /// Held by the command that is carried out.
+    turn: tokio::sync::Mutex<()>,
+    /// The torrents that the queue lets run.
+    running: Mutex<HashSet<InfoHash>>,
+    /// Fetches torrent files.
+    fetch: OneShot,
+    /// The number of the last change.
+    sequence: Sender<u64>,
+    /// A request asked for the end.
+    stop: Sender<bool>,
+}
+
+impl Keeper {
+    /// Returns the state as it is now.
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, DaemonState> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the session; `None` once the daemon stops.
+    pub(crate) fn session(&self) -> Option<Arc<Session>> {
+        lock(&self.session).clone()
+    }
+
+    /// Watches the number of the last change.
+    pub(crate) fn changes(&self) -> Receiver<u64> {
+        self.sequence.subscribe()
+    }
+
+    /// Waits until a request asks for the end.
+    pub(crate) async fn asked_to_stop(&self) {
+        let _ = self.stop.subscribe().wait_for(|asked| *asked).await;
+    }
+
+    /// Carries out a command.
+    pub(crate) async fn run(self: &Arc<Self>, command: Command) -> Result<CommandReply, Fault> {
+        // A torrent file is fetched before a command has its turn.
+        let command = match command {
+            Command::Add(add) => return self.add(*add).await,
+            other => other,
+        };
+        let _turn = self.turn.lock().await;
+        match command {
+            Command::Add(_) => {}
+            Command::Remove(torrents, with_data) => self.remove(&torrents, with_data).await?,
+            Command::Change(torrents, patch) => self.change(&torrents, &patch).await?,
+            Command::Check(torrents) => self.check(&torrents),
+            Command::Reannounce(torrents) => self.reannounce(&torrents).await,
+            Command::Move { torrents, dir, move_data } => {
+                self.move_to(&torrents, &dir, move_data).await?;
+            }
+            Command::RenameFile { torrent, file, path } => {
+                self.rename_file(torrent, file, &path).await?;
+            }
+            Command::Queue(torrents, to) => self.queue(&torrents, to).await?,
+            Command::AddPeers(torrents, peers) => self.add_peers(&torrents, &peers).await,
+            Command::Settings(patch) => self.set_settings(&patch).await?,
+            Command::Category(name, category) => self.set_category(&name, category).await?,
+            Command::AddTags(tags) => self.add_tags(tags).await?,
+            Command::RemoveTags(tags) => self.remove_tags(&tags).await?,
+            Command::Stop => {
+                self.stop.send_replace(true);
+            }
+        }
+        Ok(CommandReply::default())
+    }
+
+    /// Returns details of torrents; those that are not there are left out.
+    pub(crate) async fn details(&self, needs: &Needs) -> HashMap<InfoHash, Details> {
+        let mut all = HashMap::new();
+        if needs.is_empty() {
+            return all;
+        }
+        for hash in &needs.torrents {
+            let Some(handle) = self.handle(*hash) else { continue };
+            let mut details = Details::default();
+            if needs.files {
+                details.files = files(&handle).await;
+            }
+            if needs.peers {
+                details.peers = handle.peers().await;
+            }
+            if needs.trackers {
+                details.trackers = handle.trackers().await;
+            }
+            if needs.pieces {
+                details.pieces = handle.pieces().await;
+            }
+            all.insert(*hash, details);
+        }
+        all
+    }
+
+    /// Stores the sums, and stops the session.
+    pub(crate) async fn stop(&self) {
+        let _turn = self.turn.lock().await;
+        if let Err(error) = self.save_sums().await {
+            tracing::error!(%error, "the sums of this run could not be stored");
+        }
+        let session = lock(&self.session).take();
+        if let Some(session) = session.and_then(Arc::into_inner) {
+            session.stop().await;
+        }
+    }
+
+    /// Stores what is kept of all torrents, with the sums of this run.
+    async fn save_sums(&self) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        {
+            let state = self.state();
+            let now = now();
+            for torrent in state.torrents() {
+                let kept = torrent.kept(now);
+                if kept != torrent.record {
+                    batch.record(torrent.hash, &kept);
+                }
+            }
+            let up = state.earlier.0.saturating_add(state.session.bytes_up);
+            let down = state.earlier.1.saturating_add(state.session.bytes_down);
+            batch.value(crate::store::TOTALS, &(up, down));
+        }
+        self.store.write(batch).await
+    }
+
+    fn state_mut(&self) -> RwLockWriteGuard<'_, DaemonState> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state, and tells those who wait for changes.
+    fn update<T>(&self, change: impl FnOnce(&mut DaemonState) -> T) -> T {
+        let mut state = self.state_mut();
+        let result = change(&mut state);
+        let sequence = state.sequence();
+        drop(state);
+        self.sequence.send_if_modified(|last| std::mem::replace(last, sequence) != sequence);
+        result
+    }
+
+    fn handle(&self, hash: InfoHash) -> Option<TorrentHandle> {
+        self.session()?.torrent(hash)
+    }
+
+    /// Returns a torrent, or says that it is not there.
+    fn torrent(&self, hash: InfoHash) -> Result<Arc<Torrent>, Fault> {
+        self.state()
+            .torrent(hash)
+            .cloned()
+            .ok_or_else(|| Fault::new(FaultKind::NotFound, format!("there is no torrent {hash}")))
+    }
+}
+
+/// Returns the files of a torrent, without padding.
+async fn files(handle: &TorrentHandle) -> Vec<File> {
+    let views = handle.files().await;
+    let file = |view: bt_session::FileView| File {
+        number: view.number,
+        pieces: handle.pieces_of(view.number).unwrap_or(0..0),
+        path: view.path.to_string_lossy().into_owned(),
+        length: view.length,
+        bytes_done: view.bytes_done,
+        priority: view.priority,
+    };
+    views.into_iter().map(file).collect()
+}
+
+/// Says what the session refused.
+fn refused(error: &TorrentError) -> Fault {
+    let kind = match error {
+        TorrentError::Unsupported(_) | TorrentError::Metadata { .. } => FaultKind::NotATorrent,
+        TorrentError::Selection(_) | TorrentError::Name(_) => FaultKind::Invalid,
+        TorrentError::Duplicate | TorrentError::NotReady => FaultKind::Conflict,
+        TorrentError::Stopping | TorrentError::Bug(_) => FaultKind::Internal,
+        _ => FaultKind::Disk,
+    };
+    Fault::new(kind, error.to_string())
+}
+
+/// Says what the store refused.
+fn not_stored(error: &StoreError) -> Fault {
+    Fault::new(FaultKind::Disk, format!("it could not be stored: {error}"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

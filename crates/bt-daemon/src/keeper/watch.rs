@@ -1,0 +1,329 @@
+//! Follows the session: what changed of its torrents goes into the state.
+//!
+//! Decides: how often it looks; when a torrent is complete, or has seeded enough.
+//! Must not know: dialects.
+//! Invariant: a torrent at rest costs nothing but its share of one look a minute.
+
+use super::{Keeper, not_stored};
+use crate::clock::now;
+use crate::store::Batch;
+use bt_api::{Phase, Record, SeedAction, Torrent, TrackerSummary};
+use bt_model::{TrackerStanding, TrackerView};
+use bt_session::{TorrentHandle, TorrentState};
+use bt_types::InfoHash;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+/// Least time between two looks at what changed.
+const LOOK: Duration = Duration::from_millis(400);
+/// How often sums are stored, in seconds.
+const SAVE: u64 = 60;
+/// All trackers are looked at within this many seconds.
+const SWEEP: usize = 30;
+
+impl Keeper {
+    /// Follows the session until the daemon stops.
+    pub(super) async fn watch(self: Arc<Self>) {
+        let Some(mut changes) = self.session().map(|session| session.subscribe()) else { return };
+        let mut second = interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut next_look = Instant::now();
+        let mut ticks = 0;
+        loop {
+            let look = async {
+                sleep_until(next_look).await;
+                changes.changed().await
+            };
+            tokio::select! {
+                () = self.asked_to_stop() => return,
+                _ = second.tick() => {
+                    ticks += 1;
+                    self.every_second(ticks).await;
+                }
+                changed = look => {
+                    next_look = Instant::now() + LOOK;
+                    changed.into_iter().for_each(|hash| self.refresh(hash));
+                    self.follow_up().await;
+                }
+            }
+            if self.session().is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Reads off what a torrent does.
+    pub(super) fn refresh(&self, hash: InfoHash) {
+        let Some(handle) = self.handle(hash) else { return };
+        let state = handle.state().borrow().clone();
+        let metainfo = handle.metainfo();
+        let (check_done, check_total) = handle.check_progress();
+        self.update(|all| {
+            let Some(before) = all.torrent(hash) else { return };
+            let mut torrent = (**before).clone();
+            let now = all.now;
+            match state {
+                TorrentState::Active(view) => {
+                    let moved = |view: &bt_model::TorrentView| (view.bytes_down, view.bytes_up);
+                    if torrent.live.view.as_deref().is_some_and(|old| moved(old) != moved(&view)) {
+                        torrent.record.dates.active = Some(now);
+                    }
+                    let phase = match (view.is_paused, torrent.record.settings.running) {
+                        (true, true) => Phase::Queued,
+                        (true, false) => Phase::Stopped,
+                        (false, _) if view.is_done() => Phase::Seeding,
+                        (false, _) => Phase::Downloading,
+                    };
+                    torrent.live.view =
+                        Some(Box::new(bt_model::TorrentView { map: Vec::new(), ..view }));
+                    if torrent.record.moving_to.is_none() {
+                        torrent.set_phase(phase, now);
+                    }
+                }
+                TorrentState::Checking if torrent.record.moving_to.is_none() => {
+                    torrent
+                        .set_phase(Phase::Checking { done: check_done, total: check_total }, now);
+                }
+                TorrentState::Finding(view) if torrent.record.settings.running => {
+                    torrent.set_phase(Phase::Metadata(view), now);
+                }
+                TorrentState::Failed(error) => {
+                    torrent.set_phase(Phase::Failed(error.to_string()), now)
+                }
+                TorrentState::Checking
+                | TorrentState::Finding(_)
+                | TorrentState::Known
+                | TorrentState::Stopped => {}
+            }
+            if torrent.metainfo.is_none() {
+                torrent.metainfo = metainfo;
+            }
+            if differs(before, &torrent) {
+                all.change(hash, |place| *place = torrent);
+            }
+        });
+    }
+
+    /// Stores what came of changes: metadata that arrived, torrents that are complete.
+    async fn follow_up(self: &Arc<Self>) {
+        let (mut found, mut complete) = (Vec::new(), Vec::new());
+        for torrent in self.state().torrents() {
+            if torrent.record.magnet.is_some() && torrent.metainfo.is_some() {
+                found.push(Arc::clone(torrent));
+            }
+            if torrent.record.dates.completed.is_none() && is_whole(torrent) {
+                complete.push(torrent.hash);
+            }
+        }
+        if found.is_empty() && complete.is_empty() {
+            return;
+        }
+        let _turn = self.turn.lock().await;
+        for torrent in found {
+            if let Err(fault) = self.keep_metadata(&torrent).await {
+                tracing::error!(hash = %torrent.hash, %fault, "metadata could not be stored");
+            }
+        }
+        for hash in complete {
+            let done = |record: &mut Record| record.dates.completed = Some(now());
+            if let Err(fault) = self.note(hash, done).await {
+                tracing::error!(%hash, %fault, "a completion could not be stored");
+                continue;
+            }
+            let to = self.torrent(hash).ok().and_then(|torrent| torrent.record.final_dir.clone());
+            if let Some(dir) = to
+                && let Err(fault) = self.move_to(&[hash], &dir, true).await
+            {
+                tracing::error!(%hash, %fault, "complete data could not be moved");
+            }
+        }
+        self.arrange().await;
+    }
+
+    /// Stores the file of a magnet link whose metadata arrived.
+    async fn keep_metadata(&self, torrent: &Torrent) -> Result<(), bt_api::Fault> {
+        let Some(metainfo) = &torrent.metainfo else { return Ok(()) };
+        let mut kept = torrent.kept(now());
+        kept.magnet = None;
+        let mut batch = Batch::default();
+        batch.record(torrent.hash, &kept);
+        batch.file(torrent.hash, metainfo.to_bytes());
+        self.store.write(batch).await.map_err(|error| not_stored(&error))?;
+        self.update(|state| state.change(torrent.hash, |torrent| torrent.record.magnet = None));
+        Ok(())
+    }
+
+    async fn every_second(self: &Arc<Self>, ticks: u64) {
+        let free = self.free_space(ticks);
+        self.switch_speeds().await;
+        let session = match self.session() {
+            Some(session) => session.view().await,
+            None => return,
+        };
+        let (checking, finished) = {
+            let mut state = self.state_mut();
+            state.now = now();
+            state.session = session;
+            state.free_space = free.or(state.free_space);
+            let is_checked =
+                |torrent: &&Arc<Torrent>| matches!(torrent.live.phase, Phase::Checking { .. });
+            let checking: Vec<InfoHash> =
+                state.torrents().filter(is_checked).map(|torrent| torrent.hash).collect();
+            let over =
+                |torrent: &&Arc<Torrent>| has_seeded_enough(torrent, &state.settings, state.now);
+            let finished: Vec<(InfoHash, SeedAction)> = state
+                .torrents()
+                .filter(over)
+                .map(|torrent| (torrent.hash, torrent.seed_limits(&state.settings).action))
+                .collect();
+            (checking, finished)
+        };
+        checking.into_iter().for_each(|hash| self.refresh(hash));
+        for (hash, action) in finished {
+            self.finish(hash, action).await;
+        }
+        self.look_at_trackers(ticks).await;
+        let has_limits = {
+            let queue = self.state().settings.queue;
+            queue.downloads.or(queue.seeds).or(queue.total).is_some()
+        };
+        if has_limits {
+            let _turn = self.turn.lock().await;
+            self.arrange().await;
+        }
+        if ticks.is_multiple_of(SAVE)
+            && let Err(error) = self.save_sums().await
+        {
+            tracing::error!(%error, "sums could not be stored");
+        }
+    }
+
+    /// Returns the bytes that are free where data goes, at times.
+    fn free_space(&self, ticks: u64) -> Option<u64> {
+        if ticks % 10 != 1 {
+            return None;
+        }
+        let dir = self.state().settings.dir.clone();
+        free_bytes(&dir)
+    }
+
+    /// Turns the alternative limits on and off at their times.
+    async fn switch_speeds(&self) {
+        let (schedule, slow) = {
+            let state = self.state();
+            (state.settings.schedule, state.settings.slow)
+        };
+        let Some(schedule) = schedule else { return };
+        let (weekday, minute) = crate::clock::local();
+        let (before, holds) =
+            (schedule.holds_before(weekday, minute), schedule.holds(weekday, minute));
+        // Only at the turn, so that a person may choose otherwise in between.
+        if before != holds && slow != holds {
+            let patch = serde_json::json!({ "slow": holds });
+            let _turn = self.turn.lock().await;
+            if let Err(fault) = self.set_settings(&patch).await {
+                tracing::error!(%fault, "the alternative limits could not be switched");
+            }
+        }
+    }
+
+    /// Does what a seed limit asks for.
+    async fn finish(self: &Arc<Self>, hash: InfoHash, action: SeedAction) {
+        let _turn = self.turn.lock().await;
+        let done = match action {
+            SeedAction::Stop => {
+                let stop = |record: &mut Record| {
+                    record.settings.running = false;
+                    record.finished = true;
+                };
+                self.note(hash, stop).await
+            }
+            SeedAction::Remove => self.remove(&[hash], false).await,
+            SeedAction::RemoveWithData => self.remove(&[hash], true).await,
+        };
+        if let Err(fault) = done {
+            tracing::warn!(%hash, %fault, "a seed limit could not be carried out");
+        }
+        self.arrange().await;
+    }
+
+    /// Reads off what the trackers of some torrents said, of all within half a minute.
+    async fn look_at_trackers(&self, ticks: u64) {
+        let some: Vec<(InfoHash, TorrentHandle)> = {
+            let running = super::lock(&self.running);
+            let turn = (ticks % SWEEP as u64) as u8;
+            let is_due =
+                |hash: &&InfoHash| hash.0.first().is_some_and(|byte| byte % SWEEP as u8 == turn);
+            let fresh: HashSet<InfoHash> = running.iter().filter(is_due).copied().collect();
+            let state = self.state();
+            // One that was just started is looked at each second.
+            let young = state.torrents().filter(|torrent| {
+                running.contains(&torrent.hash)
+                    && state.now.saturating_sub(torrent.live.phase_since) < SWEEP as u64
+            });
+            let all: HashSet<InfoHash> = fresh.into_iter().chain(young.map(|t| t.hash)).collect();
+            all.into_iter().filter_map(|hash| Some((hash, self.handle(hash)?))).collect()
+        };
+        for (hash, handle) in some {
+            let said = summary(&handle.trackers().await);
+            self.update(|state| {
+                if state.torrent(hash).is_some_and(|torrent| torrent.live.trackers != said) {
+                    state.change(hash, |torrent| torrent.live.trackers = said);
+                }
+            });
+        }
+    }
+}
+
+/// Returns whether a torrent shows anything new.
+fn differs(before: &Torrent, after: &Torrent) -> bool {
+    before.live.phase != after.live.phase
+        || before.live.view != after.live.view
+        || before.record != after.record
+        || before.metainfo.is_some() != after.metainfo.is_some()
+}
+
+/// Returns whether it has all that is wanted, and something is.
+fn is_whole(torrent: &Torrent) -> bool {
+    torrent.is_done()
+        && torrent.live.view.as_ref().is_some_and(|view| view.pieces_done > 0)
+        && torrent.record.moving_to.is_none()
+}
+
+fn has_seeded_enough(torrent: &Torrent, settings: &bt_api::DaemonSettings, now: u64) -> bool {
+    if torrent.live.phase != Phase::Seeding {
+        return false;
+    }
+    let limits = torrent.seed_limits(settings);
+    let quiet_since = torrent.record.dates.active.unwrap_or(0).max(torrent.live.phase_since);
+    limits.ratio.is_some_and(|limit| torrent.ratio().is_some_and(|ratio| ratio >= limit))
+        || limits.minutes.is_some_and(|limit| torrent.seconds(now).1 / 60 >= limit)
+        || limits.idle_minutes.is_some_and(|limit| now.saturating_sub(quiet_since) / 60 >= limit)
+}
+
+/// Sums up what trackers said.
+fn summary(trackers: &[TrackerView]) -> TrackerSummary {
+    let works = trackers.iter().find(|tracker| tracker.standing == TrackerStanding::Works);
+    let fails = trackers.iter().find(|tracker| {
+        matches!(tracker.standing, TrackerStanding::Fails(_) | TrackerStanding::Gone)
+    });
+    TrackerSummary {
+        working: works.map(|tracker| tracker.url.clone()),
+        trouble: fails.filter(|_| works.is_none()).map(|tracker| tracker.message.clone()),
+        seeders: trackers.iter().filter_map(|tracker| tracker.seeders).max(),
+        leechers: trackers.iter().filter_map(|tracker| tracker.leechers).max(),
+        next_in: works
+            .or(trackers.first())
+            .map_or(0, |tracker| tracker.next_in.as_secs() / 10 * 10),
+    }
+}
+
+/// Returns the bytes that are free on the file system of a path, or of the nearest directory above
+/// it that exists.
+pub(crate) fn free_bytes(path: &std::path::Path) -> Option<u64> {
+    let there = path.ancestors().find(|path| path.exists())?;
+    let stat = rustix::fs::statvfs(there).ok()?;
+    stat.f_bavail.checked_mul(stat.f_frsize)
+}
