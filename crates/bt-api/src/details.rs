@@ -1,8 +1,10 @@
 //! What an answer needs of single torrents beyond the list.
 //!
-//! Decides: nothing. Must not know: dialects, sessions.
-//! Invariant: values only.
+//! Decides: which files are shown of a torrent that does not run.
+//! Must not know: dialects, sessions.
+//! Invariant: files are in the torrent's order, padding left out.
 
+use crate::torrent::Torrent;
 use bt_model::{PeerView, Priority, TrackerView};
 use bt_types::{Bitfield, InfoHash};
 use std::ops::Range;
@@ -57,4 +59,31 @@ pub struct File {
     pub priority: Priority,
     /// The pieces that hold a byte of it.
     pub pieces: Range<u32>,
+}
+
+impl Details {
+    /// Returns the files of a torrent: those of its details, or what its file says while it does
+    /// not run.
+    pub fn files_of(details: Option<&Details>, torrent: &Torrent) -> Vec<File> {
+        if let Some(details) = details.filter(|details| !details.files.is_empty()) {
+            return details.files.clone();
+        }
+        let Some(metainfo) = &torrent.metainfo else { return Vec::new() };
+        let info = &metainfo.info;
+        let piece = u64::from(info.geometry.piece_length()).max(1);
+        let narrow = |piece: u64| u32::try_from(piece).unwrap_or(u32::MAX);
+        let file = |(number, file): (usize, &bt_metainfo::FileEntry)| {
+            let first = file.offset / piece;
+            let end = file.offset.saturating_add(file.length).div_ceil(piece).max(first);
+            File {
+                number,
+                path: file.path.join("/"),
+                length: file.length,
+                bytes_done: 0,
+                priority: torrent.record.settings.file(number),
+                pieces: narrow(first)..narrow(end),
+            }
+        };
+        info.files.iter().enumerate().filter(|(_, file)| file.is_stored()).map(file).collect()
+    }
 }

@@ -4,6 +4,7 @@
 //! which [`Details`] its answer needs, and writes the answer. It does no I/O, has no clock, and
 //! never touches a session: the daemon carries out the commands.
 //!
+//! - [`transmission`]: the RPC of Transmission, both its protocols.
 //! - [`v1`]: the API of our own, which the page uses.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
@@ -14,6 +15,7 @@ mod queue;
 mod settings;
 mod state;
 mod torrent;
+pub mod transmission;
 pub mod v1;
 
 pub use command::{

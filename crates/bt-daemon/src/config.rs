@@ -61,6 +61,9 @@ pub enum DaemonError {
         /// The system's error.
         source: io::Error,
     },
+    /// The system has no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(getrandom::Error),
     /// The state cannot be read or written.
     #[error("the state in {} cannot be used: {why}", dir.display())]
     State {

@@ -70,6 +70,8 @@ fn failure(error: DaemonError) -> Failure {
         }
         DaemonError::InUse { .. } => Failure::new(Exit::Other, "in_use", error),
         DaemonError::State { .. } => Failure::new(Exit::Disk, "state", error),
-        DaemonError::Session(_) => Failure::from(anyhow::Error::from(error)),
+        DaemonError::Session(_) | DaemonError::Random(_) => {
+            Failure::from(anyhow::Error::from(error))
+        }
     }
 }

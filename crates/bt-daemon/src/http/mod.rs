@@ -6,6 +6,7 @@
 
 mod answer;
 mod gate;
+mod transmission;
 mod v1;
 
 use crate::config::{DaemonError, HttpConfig};
@@ -43,6 +44,8 @@ const END_TIME: Duration = Duration::from_secs(2);
 pub(crate) struct App {
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) config: Arc<HttpConfig>,
+    /// The session id of Transmission's RPC: random for each process.
+    pub(crate) session_id: Arc<str>,
 }
 
 /// The server. It runs until it is stopped.
@@ -89,10 +92,18 @@ pub(crate) fn serve(
         addr: SocketAddr::from(([0, 0, 0, 0], 0)),
         source,
     })?;
-    let router = router(App { keeper, config: Arc::new(config) });
+    let session_id = secret().map_err(DaemonError::Random)?.into();
+    let router = router(App { keeper, config: Arc::new(config), session_id });
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(accept(listener, router, stopped));
     Ok(Server { addr, stop, task })
+}
+
+/// Returns 192 random bits as 48 characters.
+pub(crate) fn secret() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; 24];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn router(app: App) -> Router {
@@ -100,6 +111,7 @@ fn router(app: App) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(|| async { "ok\n" }))
         .nest("/api/v1", v1::router())
+        .merge(transmission::router())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(app.clone(), gate::gate))
         .with_state(app)

@@ -72,7 +72,7 @@ impl Keeper {
         super::change::patch_record(&mut record, &add.patch);
         record.settings.running = add.start.unwrap_or(state.settings.start_added);
         let dir = add.dir.clone().unwrap_or_else(|| state.dir_of(&record.labels.category));
-        let incomplete = state.settings.incomplete_dir.clone().filter(|_| add.dir.is_none());
+        let incomplete = state.settings.incomplete_dir.clone().filter(|_| !add.trust_data);
         record.final_dir = incomplete.is_some().then(|| dir.clone());
         record.dir = incomplete.unwrap_or(dir);
         record.dates = Dates { added: now(), ..Dates::default() };
