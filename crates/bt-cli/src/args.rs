@@ -8,6 +8,7 @@ use crate::addresses::{ListenAddr, PeerAddr, parse_host_port, parse_listen, pars
 use crate::units::{parse_duration, parse_piece_length, parse_rate, parse_size};
 use bt_types::InfoHash;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -327,6 +328,15 @@ pub(crate) struct DaemonArgs {
     /// A name that the APIs are reached by, besides IP addresses and localhost; repeat for more
     #[arg(long, value_name = "NAME")]
     pub(crate) api_host: Vec<String>,
+    /// The user's name for the APIs
+    #[arg(long, value_name = "NAME", env = "BT_API_USER", default_value = "bt")]
+    pub(crate) api_user: String,
+    /// A file with the password for the APIs, or with its argon2 hash
+    #[arg(long, value_name = "FILE", env = "BT_API_PASSWORD_FILE")]
+    pub(crate) api_password_file: Option<PathBuf>,
+    /// A network whose proxies are believed when they say who asks; repeat for more
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) api_proxy: Vec<IpNet>,
     /// Where downloads go, at the first start [default: the current directory]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,

@@ -5,6 +5,7 @@
 //! Invariant: values only. What can change while it runs is in the daemon's settings.
 
 use bt_session::{Roots, SessionConfig};
+use ipnet::IpNet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -31,6 +32,14 @@ pub struct DaemonConfig {
 pub struct HttpConfig {
     /// Names that a request may be sent to, besides IP addresses and `localhost`.
     pub hosts: Vec<String>,
+    /// The user's name.
+    pub user: String,
+    /// The password, or its hash in PHC format (`$argon2id$…`). `None`: every caller may do
+    /// everything, so that only a loopback address can be served.
+    pub password: Option<String>,
+    /// Networks whose proxies are believed when they say who asks (`X-Forwarded-For`,
+    /// `X-Forwarded-Proto`).
+    pub proxies: Vec<IpNet>,
 }
 
 impl DaemonConfig {
@@ -47,6 +56,11 @@ impl DaemonConfig {
     }
 }
 
+/// Why a password cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the password cannot be used: {0}")]
+pub struct PasswordError(pub(crate) String);
+
 /// Why a daemon could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -61,6 +75,17 @@ pub enum DaemonError {
         /// The system's error.
         source: io::Error,
     },
+    /// Others than this machine could ask, and there is no password.
+    #[error(
+        "{0} can be reached by others, and there is no password; set one, or serve on 127.0.0.1"
+    )]
+    NoPassword(SocketAddr),
+    /// The password cannot be used.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// The stored tokens cannot be read.
+    #[error("the stored tokens cannot be read: {0}")]
+    Tokens(String),
     /// The system has no random numbers.
     #[error("no random numbers: {0}")]
     Random(getrandom::Error),

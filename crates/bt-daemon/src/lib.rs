@@ -14,7 +14,7 @@ mod keeper;
 mod queue;
 mod store;
 
-pub use config::{DaemonConfig, DaemonError, HttpConfig};
+pub use config::{DaemonConfig, DaemonError, HttpConfig, PasswordError};
 
 use keeper::Keeper;
 use std::net::SocketAddr;
@@ -31,6 +31,9 @@ impl Daemon {
     /// Opens the state, starts the session and its torrents, and serves the APIs. The torrents'
     /// data is checked afterwards.
     pub async fn start(config: DaemonConfig) -> Result<Daemon, DaemonError> {
+        if config.http.password.is_none() && !config.api.ip().is_loopback() {
+            return Err(DaemonError::NoPassword(config.api));
+        }
         let listener = http::listen(config.api)?;
         let keeper = Keeper::open(&config).await?;
         let server = http::serve(listener, Arc::clone(&keeper), config.http)?;

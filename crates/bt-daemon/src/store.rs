@@ -29,6 +29,7 @@ const CACHE: usize = 4 << 20;
 pub(crate) const SETTINGS: &str = "settings";
 pub(crate) const CATEGORIES: &str = "categories";
 pub(crate) const TAGS: &str = "tags";
+pub(crate) const TOKENS: &str = "tokens";
 pub(crate) const TOTALS: &str = "totals";
 
 /// Why the store cannot be used.

@@ -12,7 +12,7 @@ const BATCH_MAX: usize = 100;
 
 /// The protocol of a call, with what its answer must repeat.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Protocol {
+pub enum RpcProtocol {
     /// That of versions up to 4.0: an integer `tag`, if there was one.
     Old(Option<i64>),
     /// JSON-RPC 2.0: the `id`; `None` for a notification, which is not answered.
@@ -23,7 +23,7 @@ pub enum Protocol {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Call {
     /// How it is answered.
-    pub protocol: Protocol,
+    pub protocol: RpcProtocol,
     /// Its name in snake_case.
     pub method: String,
     /// Its parameters, names in snake_case.
@@ -117,7 +117,7 @@ fn old(mut object: Map<String, Value>) -> Call {
         Some(Value::Object(params)) => snake_keys(params),
         _ => Map::new(),
     };
-    Call { protocol: Protocol::Old(tag), method, params }
+    Call { protocol: RpcProtocol::Old(tag), method, params }
 }
 
 fn json_rpc(value: Value) -> Result<Call, Value> {
@@ -141,18 +141,18 @@ fn json_rpc(value: Value) -> Result<Call, Value> {
         Some(Value::Object(params)) => snake_keys(params),
         Some(_) => return wrong("params must be an object"),
     };
-    Ok(Call { protocol: Protocol::JsonRpc(id), method, params })
+    Ok(Call { protocol: RpcProtocol::JsonRpc(id), method, params })
 }
 
 /// Writes the answer to a call; `None` for a notification.
-pub(super) fn write(protocol: &Protocol, result: Result<Value, RpcError>) -> Option<Value> {
+pub(super) fn write(protocol: &RpcProtocol, result: Result<Value, RpcError>) -> Option<Value> {
     match (protocol, result) {
-        (Protocol::JsonRpc(None), _) => None,
-        (Protocol::JsonRpc(Some(id)), Ok(result)) => {
+        (RpcProtocol::JsonRpc(None), _) => None,
+        (RpcProtocol::JsonRpc(Some(id)), Ok(result)) => {
             Some(json!({ "jsonrpc": "2.0", "result": result, "id": id }))
         }
-        (Protocol::JsonRpc(Some(id)), Err(error)) => Some(failure(id.clone(), &error)),
-        (Protocol::Old(tag), result) => {
+        (RpcProtocol::JsonRpc(Some(id)), Err(error)) => Some(failure(id.clone(), &error)),
+        (RpcProtocol::Old(tag), result) => {
             let (word, arguments) = match result {
                 Ok(result) => ("success".to_owned(), result),
                 Err(error) => (error.message, error.result),
@@ -192,14 +192,14 @@ mod tests {
     #[test]
     fn both_protocols_are_read() {
         let call = one(r#"{"method":"torrent-get","arguments":{"fields":["id"]},"tag":7}"#);
-        assert_eq!((&call.method[..], &call.protocol), ("torrent_get", &Protocol::Old(Some(7))));
+        assert_eq!((&call.method[..], &call.protocol), ("torrent_get", &RpcProtocol::Old(Some(7))));
         assert_eq!(one(r#"{"method":"session-get","arguments":null}"#).params, Map::new());
-        assert_eq!(one(r#"{"method":"session-get","tag":"x"}"#).protocol, Protocol::Old(None));
+        assert_eq!(one(r#"{"method":"session-get","tag":"x"}"#).protocol, RpcProtocol::Old(None));
         let call = one(r#"{"jsonrpc":"2.0","method":"torrent_get","params":{"ids":1},"id":"a"}"#);
-        assert_eq!(call.protocol, Protocol::JsonRpc(Some("a".into())));
+        assert_eq!(call.protocol, RpcProtocol::JsonRpc(Some("a".into())));
         assert_eq!(call.params["ids"], 1);
         let note = one(r#"{"jsonrpc":"2.0","method":"torrent_stop"}"#);
-        assert_eq!(note.protocol, Protocol::JsonRpc(None));
+        assert_eq!(note.protocol, RpcProtocol::JsonRpc(None));
     }
 
     #[test]
@@ -223,13 +223,13 @@ mod tests {
     #[test]
     fn an_answer_is_in_the_protocol_of_its_call() {
         let error = || RpcError::new(6, "file index out of range");
-        let old = write(&Protocol::Old(Some(3)), Err(error())).expect("an answer");
+        let old = write(&RpcProtocol::Old(Some(3)), Err(error())).expect("an answer");
         assert_eq!(old, json!({"result": "file index out of range", "arguments": {}, "tag": 3}));
-        let new = write(&Protocol::JsonRpc(Some(1.into())), Err(error())).expect("an answer");
+        let new = write(&RpcProtocol::JsonRpc(Some(1.into())), Err(error())).expect("an answer");
         assert_eq!(new["error"]["code"], 6);
         assert_eq!(new["error"]["data"]["error_string"], "file index out of range");
-        assert_eq!(write(&Protocol::JsonRpc(None), Ok(Value::Null)), None);
-        let fine = write(&Protocol::Old(None), Ok(json!({}))).expect("an answer");
+        assert_eq!(write(&RpcProtocol::JsonRpc(None), Ok(Value::Null)), None);
+        let fine = write(&RpcProtocol::Old(None), Ok(json!({}))).expect("an answer");
         assert_eq!(fine, json!({"result": "success", "arguments": {}}));
     }
 }

@@ -12,8 +12,8 @@ mod plan;
 mod session;
 mod torrent_set;
 
-pub use call::{Call, Protocol, Request, RpcError, parse};
-pub use plan::{Ask, Asked, Plan, answer, plan};
+pub use call::{Call, Request, RpcError, RpcProtocol, parse};
+pub use plan::{Plan, SystemQuery, SystemReply, answer, plan};
 
 /// The version that is claimed, with our own in parentheses.
 pub(crate) const VERSION: &str = concat!("4.1.1 (bt ", env!("CARGO_PKG_VERSION"), ")");

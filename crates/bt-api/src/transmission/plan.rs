@@ -4,7 +4,7 @@
 //! Must not know: the older protocol's names, HTTP.
 //! Invariant: a method that only reads has no commands.
 
-use super::call::{Call, Protocol, RpcError, write};
+use super::call::{Call, RpcError, RpcProtocol, write};
 use super::fields::{Source, field, need};
 use super::{names, session, torrent_set};
 use crate::command::{
@@ -32,20 +32,20 @@ pub struct Plan {
     /// What the answer needs of single torrents, after the commands.
     pub needs: Needs,
     /// What the answer needs besides.
-    pub ask: Option<Ask>,
+    pub ask: Option<SystemQuery>,
     reply: Reply,
 }
 
 /// What an answer needs of the machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Ask {
+pub enum SystemQuery {
     /// Free and total bytes of the file system of this path.
     FreeSpace(PathBuf),
 }
 
 /// What the machine said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Asked {
+pub enum SystemReply {
     /// Free and total bytes; `None` if the path cannot be looked at.
     Space(Option<(u64, u64)>),
 }
@@ -341,7 +341,7 @@ fn free_space(params: &Map<String, Value>) -> Result<Plan, RpcError> {
         return Err(RpcError::params("directory path is not absolute"));
     };
     let path = absolute(path)?;
-    let ask = Some(Ask::FreeSpace(path.clone()));
+    let ask = Some(SystemQuery::FreeSpace(path.clone()));
     Ok(Plan { ask, reply: Reply::Space(path), ..Plan::default() })
 }
 
@@ -359,9 +359,9 @@ pub fn answer(
     state: &DaemonState,
     details: &HashMap<InfoHash, Details>,
     done: Result<&[CommandReply], &Fault>,
-    asked: Option<Asked>,
+    asked: Option<SystemReply>,
 ) -> Option<Value> {
-    let is_old = matches!(call.protocol, Protocol::Old(_));
+    let is_old = matches!(call.protocol, RpcProtocol::Old(_));
     let result = match (plan, done) {
         (Err(error), _) => Err(error.clone()),
         (Ok(_), Err(fault)) => Err(of_fault(fault)),
@@ -386,7 +386,7 @@ fn make(
     state: &DaemonState,
     details: &HashMap<InfoHash, Details>,
     replies: &[CommandReply],
-    asked: Option<Asked>,
+    asked: Option<SystemReply>,
     is_old: bool,
 ) -> Result<Value, RpcError> {
     let spell = |value: Value| if is_old { names::spell_torrent(value) } else { value };
@@ -403,7 +403,7 @@ fn make(
         Reply::Stats => spell(session::stats(state)),
         Reply::Space(path) => {
             let space = match asked {
-                Some(Asked::Space(space)) => space,
+                Some(SystemReply::Space(space)) => space,
                 None => None,
             };
             let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);

@@ -182,7 +182,7 @@ fn trackers(
         return Ok(None);
     }
     let failed = || RpcError::new(1, "error setting announce list");
-    let before = torrent.map(|torrent| super::fields::numbered(torrent)).unwrap_or_default();
+    let before = torrent.map(super::fields::numbered).unwrap_or_default();
     let mut now: Vec<(Option<usize>, usize, String)> =
         before.iter().cloned().map(|(id, tier, url)| (Some(id), tier, url)).collect();
     for (id, url) in pairs(params.get("tracker_replace"))? {

@@ -13,6 +13,7 @@ use crate::signals::{Hangup, Stop};
 use crate::transfer;
 use bt_daemon::{Daemon, DaemonConfig, DaemonError, HttpConfig};
 use bt_session::SessionConfig;
+use std::path::Path;
 use tokio::task::LocalSet;
 
 pub(crate) async fn run(args: DaemonArgs, output: &Output) -> Outcome {
@@ -20,12 +21,6 @@ pub(crate) async fn run(args: DaemonArgs, output: &Output) -> Outcome {
 }
 
 async fn run_local(args: DaemonArgs, output: &Output) -> Outcome {
-    if !args.api.ip().is_loopback() {
-        return Err(Failure::usage(format!(
-            "{} can be reached by others, and there is no password; serve on 127.0.0.1",
-            args.api
-        )));
-    }
     let stop = Stop::listen(Hangup::GoesOn).map_err(anyhow::Error::from)?;
     let dir = std::path::absolute(args.dir.unwrap_or_else(|| ".".into()));
     let roots = args.trust.roots()?;
@@ -38,7 +33,12 @@ async fn run_local(args: DaemonArgs, output: &Output) -> Outcome {
             ..SessionConfig::default()
         },
         extra_roots: roots,
-        http: HttpConfig { hosts: args.api_host },
+        http: HttpConfig {
+            hosts: args.api_host,
+            user: args.api_user,
+            password: args.api_password_file.as_deref().map(read_password).transpose()?,
+            proxies: args.api_proxy,
+        },
         ..DaemonConfig::new(
             transfer::state_dir(args.state.as_deref())?,
             dir.map_err(anyhow::Error::from)?,
@@ -58,6 +58,15 @@ async fn run_local(args: DaemonArgs, output: &Output) -> Outcome {
     Ok(())
 }
 
+/// Reads the first line of a file.
+fn read_password(path: &Path) -> Outcome<String> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let why = format!("cannot read the password in {}: {error}", path.display());
+        Failure::new(Exit::Input, "password", why)
+    })?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
 fn failure(error: DaemonError) -> Failure {
     match &error {
         DaemonError::Listen { source, .. } => {
@@ -70,6 +79,9 @@ fn failure(error: DaemonError) -> Failure {
         }
         DaemonError::InUse { .. } => Failure::new(Exit::Other, "in_use", error),
         DaemonError::State { .. } => Failure::new(Exit::Disk, "state", error),
+        DaemonError::NoPassword(_) => Failure::usage(format!("{error} (--api-password-file FILE)")),
+        DaemonError::Password(_) => Failure::new(Exit::Input, "password", error),
+        DaemonError::Tokens(_) => Failure::new(Exit::Disk, "state", error),
         DaemonError::Session(_) | DaemonError::Random(_) => {
             Failure::from(anyhow::Error::from(error))
         }

@@ -6,19 +6,103 @@
 //! do anything here.
 
 use super::App;
+use super::auth::{Identity, Scope};
+use axum::Extension;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::IpAddr;
 
-/// Lets a request through, or answers it.
-pub(super) async fn gate(State(app): State<App>, request: Request, next: Next) -> Response {
+/// The address that a connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+/// Who asks: the address, and what it proved.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// The address; what a trusted proxy says of it.
+    pub(super) from: IpAddr,
+    /// What it proved.
+    pub(super) identity: Identity,
+    /// It came over TLS, as a trusted proxy says.
+    pub(super) is_secure: bool,
+}
+
+/// Lets a request through with its [`Caller`], or answers it.
+pub(super) async fn gate(
+    State(app): State<App>,
+    Extension(Peer(peer)): Extension<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let headers = request.headers();
-    if let Err(why) = check(request.method(), headers, &app.config.hosts) {
-        return why.into_response();
+    // A browser sends a password or a token only where its user entered it.
+    let is_proved = app.auth.is_needed() && headers.contains_key(header::AUTHORIZATION);
+    let hosts = (!is_proved).then_some(&app.config.hosts[..]);
+    if let Err(why) = check(request.method(), headers, hosts) {
+        return guarded(why.into_response());
+    }
+    let is_proxy = app.config.proxies.iter().any(|network| network.contains(&peer));
+    let (from, is_secure) = if is_proxy { forwarded(headers, peer) } else { (peer, false) };
+    let identity = app.auth.identify(from, headers).await;
+    if identity == Identity::LockedOut {
+        let why = "Too many wrong passwords came from your address. Wait an hour.\n";
+        return guarded((StatusCode::FORBIDDEN, why).into_response());
+    }
+    request.extensions_mut().insert(Caller { from, identity, is_secure });
+    guarded(next.run(request).await)
+}
+
+/// Lets requests through that may do what they ask for; answers others with 401.
+pub(super) async fn known_only(
+    Extension(caller): Extension<Caller>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !may(&caller, request.method()) {
+        let why = "{\"error\":\"log in first, or send a token that may do this\"}";
+        let kind = [(header::CONTENT_TYPE, "application/json")];
+        return (StatusCode::UNAUTHORIZED, kind, why).into_response();
     }
     next.run(request).await
+}
+
+/// Returns whether a caller may use a method.
+pub(super) fn may(caller: &Caller, method: &Method) -> bool {
+    match caller.identity {
+        Identity::Known(scope) if is_safe(method) => scope >= Scope::Read,
+        Identity::Known(scope) => scope == Scope::Write,
+        Identity::Stranger | Identity::LockedOut => false,
+    }
+}
+
+/// Returns what a trusted proxy says: who asked it, and whether over TLS.
+fn forwarded(headers: &HeaderMap, proxy: IpAddr) -> (IpAddr, bool) {
+    let list = text(headers, HeaderName::from_static("x-forwarded-for")).unwrap_or_default();
+    // The last entry is the proxy's own; those before it are what it was told.
+    let last = list.rsplit(',').next().map(str::trim).and_then(|entry| entry.parse().ok());
+    let scheme = text(headers, HeaderName::from_static("x-forwarded-proto"));
+    (last.unwrap_or(proxy), scheme == Some("https"))
+}
+
+/// Adds what keeps browsers from doing harm with an answer.
+fn guarded(mut response: Response) -> Response {
+    const HEADERS: [(HeaderName, &str); 5] = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'self'; script-src 'self'; object-src 'none'; base-uri 'none'; \
+             frame-ancestors 'none'; form-action 'self'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ];
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
 }
 
 /// Why a request is not let through.
@@ -49,24 +133,28 @@ impl IntoResponse for Refusal {
     }
 }
 
-fn check(method: &Method, headers: &HeaderMap, hosts: &[String]) -> Result<(), Refusal> {
+/// Checks the name and the origin of a request; any name will do without `hosts`.
+fn check(method: &Method, headers: &HeaderMap, hosts: Option<&[String]>) -> Result<(), Refusal> {
     let host = text(headers, header::HOST).unwrap_or_default();
     let name = host_name(host);
-    if !is_ours(name, hosts) {
+    if hosts.is_some_and(|hosts| !is_ours(name, hosts)) {
         return Err(Refusal::Host(name.to_owned()));
     }
-    // A link on another site's page may lead to ours.
-    let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
     let origin = text(headers, header::ORIGIN).or_else(|| text(headers, header::REFERER));
     let is_same = origin.is_none_or(|origin| origin_name(origin).is_some_and(|from| from == name));
     let site = text(headers, HeaderName::from_static("sec-fetch-site"));
     let is_own_site =
         origin.is_some() || site.is_none_or(|site| ["same-origin", "none"].contains(&site));
-    let may = is_safe || is_same && is_own_site;
+    // A link on another site's page may lead to ours.
+    let may = is_safe(method) || is_same && is_own_site;
     if !may {
         return Err(Refusal::Origin(origin.or(site).unwrap_or_default().to_owned()));
     }
     Ok(())
+}
+
+fn is_safe(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
 }
 
 fn text(headers: &HeaderMap, name: impl Into<HeaderName>) -> Option<&str> {
@@ -144,7 +232,7 @@ mod tests {
                 map.insert(HeaderName::from_bytes(name.as_bytes()).expect("a name"), value);
             }
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
-            assert_eq!(check(&method, &map, &names), expected, "{method} {headers:?}");
+            assert_eq!(check(&method, &map, Some(&names)), expected, "{method} {headers:?}");
         }
     }
 }

@@ -5,16 +5,21 @@
 //! Invariant: every request passes the [`gate`] first; no request waits for ever for its own bytes.
 
 mod answer;
+mod auth;
 mod gate;
 mod transmission;
 mod v1;
 
+pub(crate) use auth::Token;
+
 use crate::config::{DaemonError, HttpConfig};
 use crate::keeper::Keeper;
-use axum::Router;
+use crate::store::StoreError;
+use auth::Auth;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::get;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -25,6 +30,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 /// Most connections at a time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 256;
@@ -36,6 +42,8 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
 /// Most bytes of a request's body.
 const BODY_BYTES_MAX: usize = 32 << 20;
+/// How long a request's body may rest.
+const BODY_IDLE: Duration = Duration::from_secs(30);
 /// How long open requests may take at the end.
 const END_TIME: Duration = Duration::from_secs(2);
 
@@ -44,6 +52,7 @@ const END_TIME: Duration = Duration::from_secs(2);
 pub(crate) struct App {
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) config: Arc<HttpConfig>,
+    pub(crate) auth: Arc<Auth>,
     /// The session id of Transmission's RPC: random for each process.
     pub(crate) session_id: Arc<str>,
 }
@@ -93,7 +102,11 @@ pub(crate) fn serve(
         source,
     })?;
     let session_id = secret().map_err(DaemonError::Random)?.into();
-    let router = router(App { keeper, config: Arc::new(config), session_id });
+    let unreadable = |error: StoreError| DaemonError::Tokens(error.to_string());
+    let tokens = keeper.stored_tokens().map_err(unreadable)?;
+    let auth = Auth::new(&config.user, config.password.as_deref(), tokens)?;
+    let (config, auth) = (Arc::new(config), Arc::new(auth));
+    let router = router(App { keeper, config, auth, session_id });
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(accept(listener, router, stopped));
     Ok(Server { addr, stop, task })
@@ -113,6 +126,7 @@ fn router(app: App) -> Router {
         .nest("/api/v1", v1::router())
         .merge(transmission::router())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(RequestBodyTimeoutLayer::new(BODY_IDLE))
         .layer(middleware::from_fn_with_state(app.clone(), gate::gate))
         .with_state(app)
 }
@@ -149,6 +163,8 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
 
 async fn serve_one(stream: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
+    let Ok(peer) = stream.peer_addr() else { return };
+    let router = router.layer(Extension(gate::Peer(peer.ip())));
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())

@@ -5,13 +5,14 @@
 //! Invariant: nothing is carried out for a request without the session id of this process.
 
 use super::App;
-use axum::Router;
+use super::gate::{Caller, may};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::any;
-use bt_api::transmission::{self, Ask, Asked, Call, Plan, Request};
+use axum::{Extension, Router};
+use bt_api::transmission::{self, Call, Plan, Request, SystemQuery, SystemReply};
 use bt_api::{CommandReply, Fault};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -25,12 +26,17 @@ pub(super) fn router() -> Router<App> {
 
 async fn rpc(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     method: Method,
     headers: HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Response {
     if method == Method::OPTIONS {
         return StatusCode::OK.into_response();
+    }
+    if !may(&caller, &Method::POST) {
+        let basic = [(header::WWW_AUTHENTICATE, "Basic realm=\"Transmission\"")];
+        return (StatusCode::UNAUTHORIZED, basic, "401: Unauthorized\n").into_response();
     }
     // Callers fetch the id with GET, too.
     let given = headers.get(&SESSION_ID).and_then(|id| id.to_str().ok());
@@ -105,9 +111,9 @@ async fn run(app: &App, plan: &Plan) -> Result<Vec<CommandReply>, Fault> {
 }
 
 /// Asks the machine what an answer needs of it.
-async fn ask(ask: Option<Ask>) -> Option<Asked> {
+async fn ask(ask: Option<SystemQuery>) -> Option<SystemReply> {
     match ask? {
-        Ask::FreeSpace(path) => Some(Asked::Space(space(path).await)),
+        SystemQuery::FreeSpace(path) => Some(SystemReply::Space(space(path).await)),
     }
 }
 

@@ -6,12 +6,14 @@
 
 use super::App;
 use super::answer::Refused;
+use super::auth::{Scope, TOKENS_MAX};
+use super::gate::{Caller, known_only};
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Path, Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, patch, post};
-use axum::{Json, Router};
+use axum::routing::{delete, get, patch, post};
+use axum::{Extension, Json, Router, middleware};
 use bt_api::v1::{self, Action, AddRequest, SessionRow, TorrentList, TorrentRow};
 use bt_api::{Command, DaemonSettings, Details, FaultKind, Needs, TorrentPatch};
 use bt_types::InfoHash;
@@ -37,12 +39,17 @@ pub(super) fn router() -> Router<App> {
         .route("/torrents/{hash}/pieces", get(pieces))
         .route("/categories", get(categories))
         .route("/categories/{name}", patch(set_category).delete(remove_category))
+        .route("/tokens", get(tokens).post(new_token))
+        .route("/tokens/{name}", delete(revoke))
         .route("/stop", post(stop))
         .layer(DefaultBodyLimit::max(JSON_BYTES_MAX));
     Router::new()
         .route("/torrents", get(torrents).post(add))
         .route("/events", get(events))
         .merge(json)
+        .layer(middleware::from_fn(known_only))
+        .route("/login", post(log_in))
+        .route("/logout", post(log_out))
 }
 
 #[derive(Debug, Deserialize)]
@@ -224,6 +231,76 @@ async fn remove_category(
     Path(name): Path<String>,
 ) -> Result<StatusCode, Refused> {
     app.keeper.run(Command::Category(name, None)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    user: String,
+    password: String,
+}
+
+async fn log_in(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Json<Login>, axum::extract::rejection::JsonRejection>,
+) -> Result<Response, Refused> {
+    let Json(Login { user, password }) = body.map_err(|error| invalid(&error.body_text()))?;
+    let Some(cookie) = app.auth.log_in(caller.from, &user, &password).await else {
+        let why = json!({ "error": "wrong name or password" });
+        return Ok((StatusCode::UNAUTHORIZED, Json(why)).into_response());
+    };
+    let cookie = session_cookie(&cookie, caller.is_secure);
+    Ok(([(header::SET_COOKIE, cookie)], StatusCode::NO_CONTENT).into_response())
+}
+
+async fn log_out(State(app): State<App>, headers: HeaderMap) -> StatusCode {
+    app.auth.log_out(&headers);
+    StatusCode::NO_CONTENT
+}
+
+/// Returns the line that gives a browser its session.
+pub(super) fn session_cookie(value: &str, is_secure: bool) -> String {
+    let secure = if is_secure { "; Secure" } else { "" };
+    format!("SID={value}; HttpOnly; SameSite=Strict; path=/{secure}")
+}
+
+async fn tokens(State(app): State<App>) -> Json<Value> {
+    let tokens = app.auth.tokens();
+    let rows = tokens
+        .iter()
+        .map(|(name, token)| json!({ "name": name, "scope": token.scope, "made": token.made }));
+    Json(rows.collect())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewToken {
+    name: String,
+    scope: Scope,
+}
+
+async fn new_token(
+    State(app): State<App>,
+    body: Result<Json<NewToken>, axum::extract::rejection::JsonRejection>,
+) -> Result<Response, Refused> {
+    let Json(NewToken { name, scope }) = body.map_err(|error| invalid(&error.body_text()))?;
+    let Some(text) = app.auth.new_token(&name, scope) else {
+        let why = format!("there is a token {name:?}, or there are {TOKENS_MAX} of them");
+        return Err(Refused::new(FaultKind::Conflict, why));
+    };
+    let tokens = app.auth.tokens().clone();
+    app.keeper.store_tokens(&tokens).await?;
+    Ok((StatusCode::CREATED, Json(json!({ "token": text }))).into_response())
+}
+
+async fn revoke(State(app): State<App>, Path(name): Path<String>) -> Result<StatusCode, Refused> {
+    if !app.auth.revoke(&name) {
+        return Err(Refused::new(FaultKind::NotFound, format!("there is no token {name:?}")));
+    }
+    let tokens = app.auth.tokens().clone();
+    app.keeper.store_tokens(&tokens).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -12,11 +12,12 @@ mod open;
 mod watch;
 
 use crate::clock::now;
-use crate::store::{Batch, Store, StoreError};
+use crate::http::Token;
+use crate::store::{Batch, Store, StoreError, TOKENS, TOTALS};
 use bt_api::{Command, CommandReply, DaemonState, Details, Fault, FaultKind, File, Needs, Torrent};
 use bt_session::{OneShot, Session, TorrentError, TorrentHandle};
 use bt_types::InfoHash;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch::{Receiver, Sender};
 
@@ -131,6 +132,18 @@ impl Keeper {
         }
     }
 
+    /// Returns the tokens that are stored.
+    pub(crate) fn stored_tokens(&self) -> Result<BTreeMap<String, Token>, StoreError> {
+        Ok(self.store.value(TOKENS)?.unwrap_or_default())
+    }
+
+    /// Stores the tokens.
+    pub(crate) async fn store_tokens(&self, tokens: &BTreeMap<String, Token>) -> Result<(), Fault> {
+        let mut batch = Batch::default();
+        batch.value(TOKENS, tokens);
+        self.store.write(batch).await.map_err(|error| not_stored(&error))
+    }
+
     /// Stores what is kept of all torrents, with the sums of this run.
     async fn save_sums(&self) -> Result<(), StoreError> {
         let mut batch = Batch::default();
@@ -145,7 +158,7 @@ impl Keeper {
             }
             let up = state.earlier.0.saturating_add(state.session.bytes_up);
             let down = state.earlier.1.saturating_add(state.session.bytes_down);
-            batch.value(crate::store::TOTALS, &(up, down));
+            batch.value(TOTALS, &(up, down));
         }
         self.store.write(batch).await
     }
