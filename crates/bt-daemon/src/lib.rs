@@ -13,6 +13,7 @@ mod http;
 mod keeper;
 mod queue;
 mod store;
+mod token;
 
 pub use config::{DaemonConfig, DaemonError, HttpConfig, PasswordError};
 

@@ -8,12 +8,12 @@
 use super::secret;
 use crate::clock::now;
 use crate::config::PasswordError;
+use crate::token::{Scope, Token};
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -39,18 +39,6 @@ const HASHES_MAX: usize = 2;
 /// Most tokens.
 pub(super) const TOKENS_MAX: usize = 100;
 
-/// What a request may do.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Scope {
-    /// Read the metrics.
-    Metrics,
-    /// Read everything.
-    Read,
-    /// Read and change everything.
-    Write,
-}
-
 /// Who a request comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Identity {
@@ -60,17 +48,6 @@ pub(super) enum Identity {
     LockedOut,
     /// Who may do this.
     Known(Scope),
-}
-
-/// A token as it is kept: the digest of its text.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct Token {
-    /// What it may do.
-    pub(crate) scope: Scope,
-    /// When it was made, in seconds since 1970.
-    pub(crate) made: u64,
-    /// The SHA-256 of its text, in hex.
-    digest: String,
 }
 
 /// All that proves an identity.

@@ -6,7 +6,8 @@
 //! do anything here.
 
 use super::App;
-use super::auth::{Identity, Scope};
+use super::auth::Identity;
+use crate::token::Scope;
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};

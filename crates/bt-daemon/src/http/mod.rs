@@ -10,8 +10,6 @@ mod gate;
 mod transmission;
 mod v1;
 
-pub(crate) use auth::Token;
-
 use crate::config::{DaemonError, HttpConfig};
 use crate::keeper::Keeper;
 use crate::store::StoreError;

@@ -6,8 +6,9 @@
 
 use super::App;
 use super::answer::Refused;
-use super::auth::{Scope, TOKENS_MAX};
+use super::auth::TOKENS_MAX;
 use super::gate::{Caller, known_only};
+use crate::token::Scope;
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};

@@ -12,8 +12,9 @@ mod open;
 mod watch;
 
 use crate::clock::now;
-use crate::http::Token;
+
 use crate::store::{Batch, Store, StoreError, TOKENS, TOTALS};
+use crate::token::Token;
 use bt_api::{Command, CommandReply, DaemonState, Details, Fault, FaultKind, File, Needs, Torrent};
 use bt_session::{OneShot, Session, TorrentError, TorrentHandle};
 use bt_types::InfoHash;
