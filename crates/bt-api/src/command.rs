@@ -4,7 +4,7 @@
 //! Invariant: a command names its torrents by info-hash; what the state refuses is never a command.
 
 use crate::settings::{Category, SeedAction};
-use crate::torrent::Limit;
+use crate::torrent::{Limit, StopOn};
 use bt_model::{PieceOrder, Priority, TorrentSettings};
 use bt_types::InfoHash;
 use serde::{Deserialize, Deserializer};
@@ -76,6 +76,10 @@ pub struct Add {
     pub peers: Vec<SocketAddr>,
     /// A cookie for the server that its URL names.
     pub cookie: Option<String>,
+    /// It comes first in the queue.
+    pub to_top: bool,
+    /// When it stops by itself.
+    pub stop_on: Option<StopOn>,
 }
 
 impl Add {
@@ -89,6 +93,8 @@ impl Add {
             patch: TorrentPatch::default(),
             peers: Vec::new(),
             cookie: None,
+            to_top: false,
+            stop_on: None,
         }
     }
 }
@@ -141,6 +147,10 @@ pub struct TorrentPatch {
     pub remove_tags: BTreeSet<String>,
     /// Its seed limits.
     pub seed_limits: SeedLimitsPatch,
+    /// It lies where its category says, and moves with that.
+    pub auto_dir: Option<bool>,
+    /// The first and the last piece of each file come before others.
+    pub first_last: Option<bool>,
     /// The user's comment; `null` for that of its file.
     #[serde(deserialize_with = "some")]
     pub comment: Option<Option<String>>,

@@ -4,6 +4,7 @@
 //! which [`Details`] its answer needs, and writes the answer. It does no I/O, has no clock, and
 //! never touches a session: the daemon carries out the commands.
 //!
+//! - [`qbittorrent`]: the Web API of qBittorrent.
 //! - [`transmission`]: the RPC of Transmission, both its protocols.
 //! - [`v1`]: the API of our own, which the page uses.
 #![forbid(unsafe_code)]
@@ -11,6 +12,8 @@
 
 mod command;
 mod details;
+mod paths;
+pub mod qbittorrent;
 mod queue;
 mod settings;
 mod state;
@@ -29,7 +32,7 @@ pub use settings::{
 };
 pub use state::{DaemonState, Removed};
 pub use torrent::{
-    Dates, Labels, Limit, Live, Phase, QueuePlace, Record, SeedLimits, Torrent, Totals,
+    Dates, Labels, Limit, Live, Phase, QueuePlace, Record, SeedLimits, StopOn, Torrent, Totals,
     TrackerSummary,
 };
 

@@ -61,8 +61,24 @@ pub struct Record {
     pub comment: Option<String>,
     /// Its data is on the way to this directory.
     pub moving_to: Option<PathBuf>,
+    /// It lies where its category says, and moves with that.
+    pub auto_dir: bool,
+    /// The first and the last piece of each file come before others.
+    pub first_last: bool,
+    /// When it stops by itself before it downloads.
+    pub stop_on: Option<StopOn>,
     /// It reached a seed limit and was stopped for that.
     pub finished: bool,
+}
+
+/// When a torrent stops by itself before it downloads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopOn {
+    /// Once its metadata is there.
+    Metadata,
+    /// Once its data is checked.
+    Checked,
 }
 
 /// The user's order over torrents.

@@ -10,7 +10,8 @@ use super::{names, session, torrent_set};
 use crate::command::{
     Add, AddSource, Command, CommandReply, Fault, FaultKind, QueueMove, TorrentPatch,
 };
-use crate::details::{Details, File, Needs};
+use crate::details::{Details, Needs};
+use crate::paths::renamed;
 use crate::state::DaemonState;
 use crate::torrent::Torrent;
 use base64::Engine as _;
@@ -299,10 +300,13 @@ fn rename_path(params: &Map<String, Value>, state: &DaemonState) -> Result<Plan,
     let Some(torrent) = state.torrent(hash) else {
         return Err(RpcError::params("torrent-rename-path requires 1 torrent"));
     };
-    let files = renamed_files(torrent, path, name);
-    if files.is_empty() {
-        return Err(RpcError::params("the torrent has no such path"));
-    }
+    let new = match path.rsplit_once('/') {
+        Some((parent, _)) => format!("{parent}/{name}"),
+        None => name.to_owned(),
+    };
+    let Some(files) = renamed(torrent, path, &new, false) else {
+        return Err(RpcError::params("the torrent has no such path, or the new one is taken"));
+    };
     let mut all: Vec<Command> = files
         .into_iter()
         .map(|(file, path)| Command::RenameFile { torrent: hash, file, path })
@@ -313,27 +317,6 @@ fn rename_path(params: &Map<String, Value>, state: &DaemonState) -> Result<Plan,
     }
     let reply = Reply::Renamed { torrent: hash, path: path.to_owned(), name: name.to_owned() };
     Ok(Plan { commands: all, reply, ..Plan::default() })
-}
-
-/// Returns the files at or below a path with their new paths.
-pub(crate) fn renamed_files(torrent: &Torrent, path: &str, name: &str) -> Vec<(usize, String)> {
-    let new = match path.rsplit_once('/') {
-        Some((parent, _)) => format!("{parent}/{name}"),
-        None => name.to_owned(),
-    };
-    let now = |file: &File| match torrent.record.names.get(&file.number) {
-        Some(path) => path.to_string_lossy().into_owned(),
-        None => file.path.clone(),
-    };
-    let renamed = |file: &File| {
-        let old = now(file);
-        if old == path {
-            return Some((file.number, new.clone()));
-        }
-        let below = old.strip_prefix(path)?.strip_prefix('/')?;
-        Some((file.number, format!("{new}/{below}")))
-    };
-    Details::files_of(None, torrent).iter().filter_map(renamed).collect()
 }
 
 fn free_space(params: &Map<String, Value>) -> Result<Plan, RpcError> {

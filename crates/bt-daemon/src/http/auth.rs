@@ -281,6 +281,11 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
     lines.flat_map(|line| line.split([';', ','])).find_map(|part| part.trim().strip_prefix("SID="))
 }
 
+/// Returns a name for who proves itself so, which does not tell the proof.
+pub(super) fn name(cookie: &str, authorization: &str) -> String {
+    hex(&digest(&format!("{cookie}\n{authorization}")))
+}
+
 fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }

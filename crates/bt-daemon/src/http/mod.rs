@@ -7,6 +7,7 @@
 mod answer;
 mod auth;
 mod gate;
+mod qbittorrent;
 mod transmission;
 mod v1;
 
@@ -18,12 +19,13 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::get;
 use axum::{Extension, Router};
+use bt_api::qbittorrent::SyncTable;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -53,6 +55,8 @@ pub(crate) struct App {
     pub(crate) auth: Arc<Auth>,
     /// The session id of Transmission's RPC: random for each process.
     pub(crate) session_id: Arc<str>,
+    /// What callers of qBittorrent's `sync` know.
+    pub(crate) sync: Arc<Mutex<SyncTable>>,
 }
 
 /// The server. It runs until it is stopped.
@@ -104,7 +108,7 @@ pub(crate) fn serve(
     let tokens = keeper.stored_tokens().map_err(unreadable)?;
     let auth = Auth::new(&config.user, config.password.as_deref(), tokens)?;
     let (config, auth) = (Arc::new(config), Arc::new(auth));
-    let router = router(App { keeper, config, auth, session_id });
+    let router = router(App { keeper, config, auth, session_id, sync: Arc::default() });
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(accept(listener, router, stopped));
     Ok(Server { addr, stop, task })
@@ -123,6 +127,7 @@ fn router(app: App) -> Router {
         .route("/readyz", get(|| async { "ok\n" }))
         .nest("/api/v1", v1::router())
         .merge(transmission::router())
+        .merge(qbittorrent::router())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(RequestBodyTimeoutLayer::new(BODY_IDLE))
         .layer(middleware::from_fn_with_state(app.clone(), gate::gate))

@@ -12,6 +12,10 @@ use bt_types::InfoHash;
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// The deadline of the ends of files that are preferred.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 impl Keeper {
     /// Hashes all data of torrents again, behind.
@@ -38,6 +42,25 @@ impl Keeper {
         for handle in torrents.iter().filter_map(|hash| self.handle(*hash)) {
             handle.add_peers(peers.to_vec()).await;
         }
+    }
+
+    /// Lets the first and the last piece of each file of a torrent come before others, or no more.
+    pub(super) fn prefer_ends(&self, hash: InfoHash, prefer: bool) {
+        let Some(handle) = self.handle(hash) else { return };
+        tokio::spawn(async move {
+            if handle.wait_active().await.is_err() {
+                return;
+            }
+            let within = prefer.then_some(ENDS_WITHIN);
+            for file in handle.files().await {
+                let Some(pieces) = handle.pieces_of(file.number).filter(|p| !p.is_empty()) else {
+                    continue;
+                };
+                for piece in [pieces.start, pieces.end - 1] {
+                    handle.need_within(piece..piece + 1, within).await;
+                }
+            }
+        });
     }
 
     /// Moves the data of torrents, behind; or looks for it at another place.

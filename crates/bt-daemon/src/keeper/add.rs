@@ -7,7 +7,9 @@
 use super::{Keeper, not_stored, refused};
 use crate::clock::now;
 use crate::store::Batch;
-use bt_api::{Add, AddSource, CommandReply, Dates, Fault, FaultKind, QueuePlace, Record};
+use bt_api::{
+    Add, AddSource, CommandReply, Dates, Fault, FaultKind, QueueMove, QueuePlace, Record,
+};
 use bt_metainfo::{Magnet, Metainfo};
 use bt_session::FetchError;
 use std::path::Path;
@@ -61,6 +63,12 @@ impl Keeper {
         {
             handle.add_peers(add.peers).await;
         }
+        if add.to_top {
+            self.queue(&[hash], QueueMove::Top).await?;
+        }
+        if record.first_last {
+            self.prefer_ends(hash, true);
+        }
         self.arrange().await;
         self.refresh(hash);
         Ok(CommandReply { torrent: Some(hash), duplicate: false })
@@ -79,6 +87,11 @@ impl Keeper {
         let last = state.torrents().map(|torrent| torrent.record.queue.place + 1).max();
         let place = last.unwrap_or(0);
         record.queue = QueuePlace { place, forced: record.queue.forced };
+        match add.stop_on {
+            // What was wanted to stop there is checked while it is stopped.
+            Some(_) if record.magnet.is_none() => record.settings.running = false,
+            stop_on => record.stop_on = stop_on,
+        }
         record
     }
 

@@ -25,6 +25,8 @@ pub(super) fn patch_record(record: &mut Record, patch: &TorrentPatch) {
     if let Some(forced) = patch.forced {
         record.queue.forced = forced;
     }
+    record.auto_dir = patch.auto_dir.unwrap_or(record.auto_dir);
+    record.first_last = patch.first_last.unwrap_or(record.first_last);
     if let Some(name) = &patch.name {
         record.name = name.clone();
     }
@@ -48,12 +50,12 @@ pub(super) fn patch_record(record: &mut Record, patch: &TorrentPatch) {
 
 impl Keeper {
     pub(super) async fn change(
-        &self,
+        self: &Arc<Self>,
         torrents: &[InfoHash],
         patch: &TorrentPatch,
     ) -> Result<(), Fault> {
         let mut batch = Batch::default();
-        let mut changed = Vec::new();
+        let (mut changed, mut moved) = (Vec::new(), Vec::new());
         for hash in torrents {
             let torrent = self.torrent(*hash)?;
             check_files(&torrent, patch)?;
@@ -73,6 +75,13 @@ impl Keeper {
         self.store.write(batch).await.map_err(|error| not_stored(&error))?;
         for (hash, record) in changed {
             let settings = record.settings.clone();
+            if let Some(first_last) = patch.first_last {
+                self.prefer_ends(hash, first_last);
+            }
+            if record.auto_dir && (patch.category.is_some() || patch.auto_dir == Some(true)) {
+                let dir = self.state().dir_of(&record.labels.category);
+                moved.push((hash, dir));
+            }
             self.update(|state| state.change(hash, |torrent| torrent.record = record));
             if let Some(handle) = self.handle(hash) {
                 // Whether it runs is the queue's word.
@@ -86,6 +95,9 @@ impl Keeper {
         }
         self.arrange().await;
         torrents.iter().for_each(|hash| self.refresh(*hash));
+        for (hash, dir) in moved {
+            self.move_to(&[hash], &dir, true).await?;
+        }
         Ok(())
     }
 
@@ -171,7 +183,7 @@ impl Keeper {
     }
 
     pub(super) async fn set_category(
-        &self,
+        self: &Arc<Self>,
         name: &str,
         category: Option<Category>,
     ) -> Result<(), Fault> {
@@ -199,6 +211,16 @@ impl Keeper {
                 state.change(hash, |torrent| torrent.record.labels.category.clear());
             }
         });
+        // Those that lie where their category says go with it.
+        let lies_there = |torrent: &&Arc<bt_api::Torrent>| {
+            torrent.record.auto_dir && torrent.record.labels.category == name
+        };
+        let follow: Vec<InfoHash> =
+            self.state().torrents().filter(lies_there).map(|torrent| torrent.hash).collect();
+        let dir = self.state().dir_of(name);
+        if !follow.is_empty() {
+            self.move_to(&follow, &dir, true).await?;
+        }
         Ok(())
     }
 

@@ -85,6 +85,9 @@ impl Keeper {
                     self.begin(hash, &record, metainfo, false).map_err(|error| error.to_string())
                 }
             };
+            if record.first_last && begun.is_ok() {
+                self.prefer_ends(hash, true);
+            }
             match (begun, moving_to) {
                 (Ok(()), Some(dir)) => self.move_behind(hash, dir),
                 (Ok(()), None) => {}

@@ -147,11 +147,19 @@ impl Keeper {
         let Some(metainfo) = &torrent.metainfo else { return Ok(()) };
         let mut kept = torrent.kept(now());
         kept.magnet = None;
+        let stops = kept.stop_on.take().is_some();
+        kept.settings.running &= !stops;
         let mut batch = Batch::default();
         batch.record(torrent.hash, &kept);
         batch.file(torrent.hash, metainfo.to_bytes());
         self.store.write(batch).await.map_err(|error| not_stored(&error))?;
-        self.update(|state| state.change(torrent.hash, |torrent| torrent.record.magnet = None));
+        self.update(|state| {
+            state.change(torrent.hash, |torrent| {
+                torrent.record.magnet = None;
+                torrent.record.stop_on = None;
+                torrent.record.settings.running &= !stops;
+            });
+        });
         Ok(())
     }
 
