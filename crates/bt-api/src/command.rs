@@ -55,6 +55,8 @@ pub enum Command {
     AddTags(BTreeSet<String>),
     /// Remove tags, also from their torrents.
     RemoveTags(BTreeSet<String>),
+    /// Take back the last removal without data, move or change.
+    Undo,
     /// End the daemon.
     Stop,
 }

@@ -20,6 +20,7 @@ mod state;
 mod torrent;
 pub mod transmission;
 pub mod v1;
+mod why;
 
 pub use command::{
     Add, AddSource, Command, CommandReply, Fault, FaultKind, QueueMove, SeedLimitsPatch,
@@ -35,6 +36,7 @@ pub use torrent::{
     Dates, Labels, Limit, Live, Phase, QueuePlace, Record, SeedLimits, StopOn, Torrent, Totals,
     TrackerSummary,
 };
+pub use why::{Why, why};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

@@ -1,4 +1,4 @@
-//! The actions that change something, but for additions.
+//! The actions that change something. Additions have a file of their own.
 //!
 //! Decides: what each of them changes.
 //! Must not know: HTTP, sessions.

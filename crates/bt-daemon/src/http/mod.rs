@@ -8,6 +8,7 @@ mod answer;
 mod auth;
 mod gate;
 mod qbittorrent;
+mod stream;
 mod transmission;
 mod v1;
 
@@ -55,6 +56,8 @@ pub(crate) struct App {
     pub(crate) auth: Arc<Auth>,
     /// The session id of Transmission's RPC: random for each process.
     pub(crate) session_id: Arc<str>,
+    /// The links for players.
+    pub(crate) links: Arc<stream::Links>,
     /// What callers of qBittorrent's `sync` know.
     pub(crate) sync: Arc<Mutex<SyncTable>>,
 }
@@ -108,7 +111,14 @@ pub(crate) fn serve(
     let tokens = keeper.stored_tokens().map_err(unreadable)?;
     let auth = Auth::new(&config.user, config.password.as_deref(), tokens)?;
     let (config, auth) = (Arc::new(config), Arc::new(auth));
-    let router = router(App { keeper, config, auth, session_id, sync: Arc::default() });
+    let router = router(App {
+        keeper,
+        config,
+        auth,
+        session_id,
+        links: Arc::default(),
+        sync: Arc::default(),
+    });
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(accept(listener, router, stopped));
     Ok(Server { addr, stop, task })
@@ -128,6 +138,7 @@ fn router(app: App) -> Router {
         .nest("/api/v1", v1::router())
         .merge(transmission::router())
         .merge(qbittorrent::router())
+        .merge(stream::router())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(RequestBodyTimeoutLayer::new(BODY_IDLE))
         .layer(middleware::from_fn_with_state(app.clone(), gate::gate))

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, patch, post};
 use axum::{Extension, Json, Router, middleware};
 use bt_api::v1::{self, Action, AddRequest, SessionRow, TorrentList, TorrentRow};
-use bt_api::{Command, DaemonSettings, Details, FaultKind, Needs, TorrentPatch};
+use bt_api::{Command, DaemonSettings, Details, FaultKind, Needs, TorrentPatch, Why};
 use bt_types::InfoHash;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -38,6 +38,8 @@ pub(super) fn router() -> Router<App> {
         .route("/torrents/{hash}/peers", get(peers))
         .route("/torrents/{hash}/trackers", get(trackers))
         .route("/torrents/{hash}/pieces", get(pieces))
+        .route("/torrents/{hash}/why", get(why))
+        .route("/undo", post(undo))
         .route("/categories", get(categories))
         .route("/categories/{name}", patch(set_category).delete(remove_category))
         .route("/tokens", get(tokens).post(new_token))
@@ -123,6 +125,20 @@ async fn trackers(State(app): State<App>, Path(hash): Path<String>) -> Result<Re
 async fn pieces(State(app): State<App>, Path(hash): Path<String>) -> Result<Response, Refused> {
     let needs = |needs: &mut Needs| needs.pieces = true;
     Ok(Json(v1::pieces(&details(&app, &hash, needs).await?)).into_response())
+}
+
+async fn why(State(app): State<App>, Path(hash): Path<String>) -> Result<Json<Why>, Refused> {
+    let known = known(&app, &hash)?;
+    let needs = |needs: &mut Needs| (needs.peers, needs.trackers) = (true, true);
+    let details = details(&app, &hash, needs).await?;
+    let state = app.keeper.state();
+    let torrent = state.torrent(known).ok_or_else(|| absent(&hash))?;
+    Ok(Json(bt_api::why(torrent, &details, &state)))
+}
+
+async fn undo(State(app): State<App>) -> Result<StatusCode, Refused> {
+    app.keeper.run(Command::Undo).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Adds a torrent: JSON, or a form with the file and, as `request`, the same JSON.

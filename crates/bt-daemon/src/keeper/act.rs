@@ -4,6 +4,7 @@
 //! Must not know: dialects.
 //! Invariant: a move that was begun is noted until it is done, so that a restart goes on with it.
 
+use super::undo::Step;
 use super::{Keeper, not_stored, refused};
 use crate::clock::now;
 use crate::store::Batch;
@@ -77,6 +78,10 @@ impl Keeper {
         tokio::fs::create_dir_all(dir).await.map_err(|error| {
             Fault::new(FaultKind::Disk, format!("cannot make {}: {error}", dir.display()))
         })?;
+        let before = |hash: &InfoHash| {
+            self.state().torrent(*hash).map(|torrent| (*hash, torrent.record.clone()))
+        };
+        self.remember(Step::Changed(torrents.iter().filter_map(before).collect()));
         for hash in torrents {
             let torrent = self.torrent(*hash)?;
             if torrent.record.dir == dir {

@@ -4,6 +4,7 @@
 //! Must not know: dialects.
 //! Invariant: it is stored before it is done.
 
+use super::undo::Step;
 use super::{Keeper, lock, not_stored};
 use crate::clock::now;
 use crate::queue::{Entry, running};
@@ -73,6 +74,11 @@ impl Keeper {
             changed.push((*hash, record));
         }
         self.store.write(batch).await.map_err(|error| not_stored(&error))?;
+        let before = |(hash, _): &(InfoHash, Record)| {
+            self.state().torrent(*hash).map(|torrent| (*hash, torrent.record.clone()))
+        };
+        let before = changed.iter().filter_map(before).collect();
+        self.remember(Step::Changed(before));
         for (hash, record) in changed {
             let settings = record.settings.clone();
             if let Some(first_last) = patch.first_last {
@@ -120,6 +126,13 @@ impl Keeper {
         // What the last run stored of them is stored no more, whatever happens to the data.
         self.store.write(batch).await.map_err(|error| not_stored(&error))?;
         let mut trouble = None;
+        if !with_data {
+            let kept = |hash: &InfoHash| {
+                let torrent = self.state().torrent(*hash).cloned()?;
+                Some(bt_api::Torrent { record: torrent.kept(now()), ..(*torrent).clone() })
+            };
+            self.remember(Step::Removed(torrents.iter().filter_map(kept).collect()));
+        }
         for hash in torrents {
             self.update(|state| state.remove(*hash));
             lock(&self.running).remove(hash);

@@ -9,6 +9,7 @@ mod act;
 mod add;
 mod change;
 mod open;
+mod undo;
 mod watch;
 
 use crate::clock::now;
@@ -16,9 +17,9 @@ use crate::clock::now;
 use crate::store::{Batch, Store, StoreError, TOKENS, TOTALS};
 use crate::token::Token;
 use bt_api::{Command, CommandReply, DaemonState, Details, Fault, FaultKind, File, Needs, Torrent};
-use bt_session::{OneShot, Session, TorrentError, TorrentHandle};
+use bt_session::{OneShot, Reader, Session, TorrentError, TorrentHandle};
 use bt_types::InfoHash;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch::{Receiver, Sender};
 
@@ -33,6 +34,8 @@ pub(crate) struct Keeper {
     turn: tokio::sync::Mutex<()>,
     /// The torrents that the queue lets run.
     running: Mutex<HashSet<InfoHash>>,
+    /// What can be taken back, the last step at the end.
+    steps: Mutex<VecDeque<undo::Step>>,
     /// Fetches torrent files.
     fetch: OneShot,
     /// The number of the last change.
@@ -88,6 +91,7 @@ impl Keeper {
             Command::Category(name, category) => self.set_category(&name, category).await?,
             Command::AddTags(tags) => self.add_tags(tags).await?,
             Command::RemoveTags(tags) => self.remove_tags(&tags).await?,
+            Command::Undo => self.undo().await?,
             Command::Stop => {
                 self.stop.send_replace(true);
             }
@@ -119,6 +123,11 @@ impl Keeper {
             all.insert(*hash, details);
         }
         all
+    }
+
+    /// Returns a reader of a file of a torrent.
+    pub(crate) fn reader(&self, hash: InfoHash, file: usize) -> Option<Reader> {
+        self.handle(hash)?.reader(file)
     }
 
     /// Stores the sums, and stops the session.

@@ -59,6 +59,7 @@ impl Keeper {
             store,
             turn: tokio::sync::Mutex::default(),
             running: Mutex::default(),
+            steps: Mutex::default(),
             fetch: OneShot::new(config.extra_roots.clone())?,
             sequence: watch::Sender::new(0),
             stop: watch::Sender::new(false),

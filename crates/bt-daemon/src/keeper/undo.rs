@@ -1,0 +1,111 @@
+//! Takes back what was done last.
+//!
+//! Decides: what can be taken back, and how much of it is remembered.
+//! Must not know: dialects.
+//! Invariant: what is taken back is stored like any other change.
+
+use super::{Keeper, lock, not_stored, refused};
+use crate::clock::now;
+use crate::store::Batch;
+use bt_api::{Fault, FaultKind, Record, Torrent};
+use bt_types::InfoHash;
+use std::sync::Arc;
+
+/// Most steps that can be taken back.
+pub(super) const STEPS_MAX: usize = 20;
+/// Most torrents of one step.
+const TORRENTS_MAX: usize = 1000;
+
+/// Something that can be taken back.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// These torrents were removed, and their data stayed.
+    Removed(Vec<Torrent>),
+    /// These records were changed, by a setting or a move.
+    Changed(Vec<(InfoHash, Record)>),
+}
+
+impl Keeper {
+    /// Remembers a step. One of too many torrents is not remembered.
+    pub(super) fn remember(&self, step: Step) {
+        let size = match &step {
+            Step::Removed(torrents) => torrents.len(),
+            Step::Changed(records) => records.len(),
+        };
+        if size == 0 || size > TORRENTS_MAX {
+            return;
+        }
+        let mut steps = lock(&self.steps);
+        if steps.len() >= STEPS_MAX {
+            steps.pop_front();
+        }
+        steps.push_back(step);
+    }
+
+    /// Takes back the last step.
+    pub(super) async fn undo(self: &Arc<Self>) -> Result<(), Fault> {
+        let step = lock(&self.steps).pop_back();
+        match step {
+            Some(Step::Removed(torrents)) => {
+                for torrent in torrents {
+                    self.restore(torrent).await?;
+                }
+            }
+            Some(Step::Changed(records)) => {
+                for (hash, record) in records {
+                    self.take_back(hash, record).await?;
+                }
+            }
+            None => {
+                return Err(Fault::new(FaultKind::Conflict, "there is nothing to take back"));
+            }
+        }
+        self.arrange().await;
+        Ok(())
+    }
+
+    async fn restore(&self, torrent: Torrent) -> Result<(), Fault> {
+        let Torrent { hash, record, metainfo, .. } = torrent;
+        if self.state().torrent(hash).is_some() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        batch.record(hash, &record);
+        if let Some(metainfo) = &metainfo {
+            batch.file(hash, metainfo.to_bytes());
+        }
+        self.keep_labels(&record.labels, &mut batch);
+        self.store.write(batch).await.map_err(|error| not_stored(&error))?;
+        self.update(|state| state.add(hash, record.clone(), metainfo.clone()));
+        self.begin(hash, &record, metainfo, false).map_err(|error| refused(&error))?;
+        self.refresh(hash);
+        Ok(())
+    }
+
+    async fn take_back(self: &Arc<Self>, hash: InfoHash, before: Record) -> Result<(), Fault> {
+        let Ok(torrent) = self.torrent(hash) else { return Ok(()) };
+        if torrent.record.dir != before.dir {
+            self.move_to(&[hash], &before.dir, true).await?;
+            return Ok(());
+        }
+        let record = Record {
+            dates: bt_api::Dates { edited: Some(now()), ..torrent.record.dates },
+            totals: torrent.record.totals,
+            names: torrent.record.names.clone(),
+            ..before
+        };
+        let settings = record.settings.clone();
+        self.note(hash, |place| *place = record).await?;
+        if let Some(handle) = self.handle(hash) {
+            handle
+                .change(|wanted| {
+                    let running = wanted.running;
+                    *wanted = settings;
+                    wanted.running = running;
+                })
+                .await;
+        }
+        self.refresh(hash);
+        Ok(())
+    }
+}
