@@ -142,7 +142,7 @@ fn downloading(torrent: &Torrent) -> Why {
     };
     why.fact(rate);
     if view.bytes_bad > 0 {
-        why.fact(format!("{} bytes were wrong and were fetched again.", view.bytes_bad));
+        why.fact(format!("{} were wrong and were fetched again.", size(view.bytes_bad)));
     }
     why
 }
@@ -177,7 +177,7 @@ fn peers(peers: &[PeerView], why: &mut Why) {
             (true, _, _) => "chokes us".to_owned(),
             (false, true, _) => "was asked and stays silent".to_owned(),
             (false, false, 0) => format!("was asked for {} blocks", peer.requests),
-            (false, false, rate) => format!("sends {rate} bytes a second"),
+            (false, false, rate) => format!("sends {} a second", size(rate)),
         };
         why.fact(format!("{}: has {} missing pieces, {state}.", peer.addr, peer.pieces_wanted));
     }
@@ -235,9 +235,24 @@ fn limits(torrent: &Torrent, state: &DaemonState, why: &mut Why) {
         ("The limit to peers over all torrents", all.up),
     ] {
         if let Some(limit) = limit {
-            why.fact(format!("{name} is {limit} bytes a second."));
+            why.fact(format!("{name} is {} a second.", size(limit)));
         }
     }
+}
+
+/// Returns bytes as people read them.
+fn size(bytes: u64) -> String {
+    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = units.into_iter();
+    let mut name = unit.next().unwrap_or_default();
+    for next in unit {
+        if value < 1024.0 {
+            break;
+        }
+        (value, name) = (value / 1024.0, next);
+    }
+    if name == "bytes" { format!("{bytes} bytes") } else { format!("{value:.1} {name}") }
 }
 
 #[cfg(test)]

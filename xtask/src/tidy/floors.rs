@@ -16,6 +16,7 @@ const TABLE: &[Row] = &[
     ("bt-types", 0, &[]),
     ("bt-bencoding", 0, &[]),
     ("bt-hash", 0, &[]),
+    ("bt-web", 0, &[]),
     ("bt-model", 1, &["bt-types"]),
     ("bt-metainfo", 1, &["bt-types", "bt-bencoding", "bt-hash"]),
     ("bt-peer-wire", 1, &["bt-types", "bt-bencoding"]),
@@ -62,7 +63,7 @@ const TABLE: &[Row] = &[
             "bt-tracker",
         ],
     ),
-    ("bt-daemon", 4, &["bt-types", "bt-model", "bt-metainfo", "bt-session", "bt-api"]),
+    ("bt-daemon", 4, &["bt-types", "bt-model", "bt-metainfo", "bt-session", "bt-api", "bt-web"]),
     (
         "bt-cli",
         5,

@@ -7,6 +7,7 @@
 mod answer;
 mod auth;
 mod gate;
+mod page;
 mod qbittorrent;
 mod stream;
 mod transmission;
@@ -139,6 +140,7 @@ fn router(app: App) -> Router {
         .merge(transmission::router())
         .merge(qbittorrent::router())
         .merge(stream::router())
+        .merge(page::router())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(RequestBodyTimeoutLayer::new(BODY_IDLE))
         .layer(middleware::from_fn_with_state(app.clone(), gate::gate))
