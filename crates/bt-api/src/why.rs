@@ -8,16 +8,17 @@ use crate::details::Details;
 use crate::state::DaemonState;
 use crate::torrent::{Phase, Torrent};
 use bt_model::{PeerView, SlowReason, TrackerStanding, TrackerView};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Most peers that are named one by one.
 const PEERS_MAX: usize = 5;
 
 /// Why a torrent is slow or waits.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Why {
     /// The main reason as a stable name in snake_case; `fine` if there is none.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// The main reason in a sentence.
     pub summary: String,
     /// Who could have sent what and did not, and why.
@@ -31,7 +32,7 @@ pub struct Why {
 impl Why {
     fn new(reason: &'static str, summary: impl Into<String>) -> Why {
         Why {
-            reason,
+            reason: reason.into(),
             summary: summary.into(),
             facts: Vec::new(),
             tried: Vec::new(),
@@ -279,7 +280,10 @@ mod tests {
         let checked = ask(Phase::Checking { done: 1, total: 4 }, &state);
         assert_eq!(checked.summary, "Its data is being checked: 25 % so far.");
         let failed = ask(Phase::Failed("no disk".into()), &state);
-        assert_eq!((failed.reason, &failed.summary[..]), ("failed", "It cannot go on: no disk"));
+        assert_eq!(
+            (&failed.reason[..], &failed.summary[..]),
+            ("failed", "It cannot go on: no disk")
+        );
         state.settings.session.limits.down = Some(7);
         let facts = ask(Phase::Stopped, &state).facts;
         assert_eq!(facts, ["The limit from peers over all torrents is 7 bytes a second."]);

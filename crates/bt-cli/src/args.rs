@@ -4,15 +4,21 @@
 //! Must not know: what a command does.
 //! Invariant: an option that is accepted has an effect.
 
+mod remote;
+
+pub(crate) use remote::{
+    AddArgs, ApiArgs, DaemonArgs, IdsArgs, InfoArgs, MoveArgs, Order, RemoveArgs, SetArgs,
+    UndoArgs, WatchArgs, WhyArgs,
+};
+
 use crate::addresses::{ListenAddr, PeerAddr, parse_host_port, parse_listen, parse_peer};
 use crate::units::{parse_duration, parse_piece_length, parse_rate, parse_size};
 use bt_types::InfoHash;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ipnet::IpNet;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use url::Url;
 
 /// Create, share, download and track torrents.
 #[derive(Debug, Parser)]
@@ -98,11 +104,48 @@ pub(crate) enum Command {
         after_help = "Examples:\n  bt daemon\n  bt daemon --dir /srv/downloads --state /var/lib/bt --api 127.0.0.1:9091"
     )]
     Daemon(DaemonArgs),
+    /// Add torrents to a daemon
+    #[command(
+        after_help = "Examples:\n  bt add holiday.torrent\n  bt add 'magnet:?xt=urn:btih:…' --category film --stopped"
+    )]
+    Add(AddArgs),
+    /// Describe a torrent of a daemon
+    #[command(after_help = "Examples:\n  bt info 3\n  bt info holiday --files --peers")]
+    Info(InfoArgs),
+    /// Stop torrents of a daemon
+    #[command(after_help = "Examples:\n  bt pause 3\n  bt pause holiday 3059b465")]
+    Pause(IdsArgs),
+    /// Start torrents of a daemon
+    #[command(after_help = "Examples:\n  bt resume 3\n  bt resume holiday 3059b465")]
+    Resume(IdsArgs),
+    /// Hash all data of a daemon's torrents again
+    #[command(after_help = "Examples:\n  bt check 3\n  bt check holiday")]
+    Check(IdsArgs),
+    /// Remove torrents from a daemon; their data stays unless --with-data is given
+    #[command(after_help = "Examples:\n  bt remove 3\n  bt remove holiday --with-data")]
+    Remove(RemoveArgs),
+    /// Change limits, order, category and labels of a daemon's torrents
+    #[command(
+        after_help = "Examples:\n  bt set 3 --down 2MiB/s --up none\n  bt set holiday --category film --label new --order sequential"
+    )]
+    Set(SetArgs),
+    /// Move the data of a daemon's torrent to another directory
+    #[command(after_help = "Examples:\n  bt move 3 /srv/films\n  bt move holiday /mnt/photos")]
+    Move(MoveArgs),
+    /// Say why torrents of a daemon are slow or wait, and what would help
+    #[command(after_help = "Examples:\n  bt why\n  bt why 3")]
+    Why(WhyArgs),
+    /// Take back the last removal without data, move or change of a daemon
+    #[command(after_help = "Examples:\n  bt undo\n  bt undo --api http://nas.example:9091")]
+    Undo(UndoArgs),
+    /// Watch the torrents of a daemon
+    #[command(after_help = "Examples:\n  bt watch\n  bt watch downloading")]
+    Watch(WatchArgs),
     /// Announce to a torrent's trackers once and print what they say
     #[command(
         after_help = "Examples:\n  bt announce holiday.torrent\n  bt announce 'magnet:?xt=urn:btih:…&tr=udp://tracker.example:6969'"
     )]
-    Announce(AskArgs),
+    Announce(AnnounceArgs),
     /// Ask a torrent's trackers for the size of its swarm
     #[command(
         after_help = "Examples:\n  bt scrape holiday.torrent\n  bt scrape --json 'magnet:?xt=urn:btih:…&tr=udp://tracker.example:6969'"
@@ -113,8 +156,8 @@ pub(crate) enum Command {
         after_help = "Examples:\n  bt dht node --listen 0.0.0.0:6881\n  bt dht get-peers HASH --dht-bootstrap 192.0.2.1:6881"
     )]
     Dht(DhtArgs),
-    /// List the downloads that are remembered
-    #[command(after_help = "Examples:\n  bt list --state\n  bt list --state /srv/bt --json")]
+    /// List the torrents of a daemon, or with --state the downloads that are remembered
+    #[command(after_help = "Examples:\n  bt list downloading\n  bt list --state /srv/bt --json")]
     List(ListArgs),
     /// Forget downloads that are remembered; their data stays
     #[command(after_help = "Examples:\n  bt forget holiday\n  bt forget 3059b465 --state /srv/bt")]
@@ -321,40 +364,6 @@ pub(crate) struct SeedArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct DaemonArgs {
-    /// Where to serve the APIs; without a password on loopback only
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9091")]
-    pub(crate) api: SocketAddr,
-    /// A name that the APIs are reached by, besides IP addresses and localhost; repeat for more
-    #[arg(long, value_name = "NAME")]
-    pub(crate) api_host: Vec<String>,
-    /// The user's name for the APIs
-    #[arg(long, value_name = "NAME", env = "BT_API_USER", default_value = "bt")]
-    pub(crate) api_user: String,
-    /// A file with the password for the APIs, or with its argon2 hash
-    #[arg(long, value_name = "FILE", env = "BT_API_PASSWORD_FILE")]
-    pub(crate) api_password_file: Option<PathBuf>,
-    /// A network whose proxies are believed when they say who asks; repeat for more
-    #[arg(long, value_name = "CIDR")]
-    pub(crate) api_proxy: Vec<IpNet>,
-    /// Where downloads go, at the first start [default: the current directory]
-    #[arg(short, long, value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
-    /// Where to listen for peers; PORT alone is all addresses [default: all addresses, a port from
-    /// 6881 or any free one]
-    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
-    pub(crate) listen: Option<ListenAddr>,
-    /// Where the daemon keeps its torrents and settings [default: $BT_HOME, or bt in
-    /// $XDG_STATE_HOME]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) discovery: DiscoveryArgs,
-    #[command(flatten)]
-    pub(crate) trust: TrustArgs,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct TrackerArgs {
     /// Serve UDP here; repeat for more [default: 0.0.0.0:6969 and `[::]:6969`, unless --http is
     /// given]
@@ -461,10 +470,15 @@ pub(crate) enum DhtVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
+    /// Torrents in this state, or with this in their name
+    #[arg(conflicts_with = "state")]
+    pub(crate) filter: Option<String>,
     /// List what is remembered, here or in this directory [default: $BT_HOME, or bt in
     /// $XDG_STATE_HOME]
-    #[arg(long, value_name = "DIR", num_args = 0..=1, required = true)]
+    #[arg(long, value_name = "DIR", num_args = 0..=1)]
     pub(crate) state: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
 }
 
 #[derive(Debug, Args)]
@@ -475,6 +489,16 @@ pub(crate) struct ForgetArgs {
     /// Where downloads are remembered [default: $BT_HOME, or bt in $XDG_STATE_HOME]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AnnounceArgs {
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+    /// Let a daemon announce this torrent of its own: a number of `bt list`, how an info-hash
+    /// begins, or a name
+    #[arg(long, value_name = "URL")]
+    pub(crate) api: Option<Url>,
 }
 
 #[derive(Debug, Args)]

@@ -45,6 +45,7 @@ pub(crate) enum Exit {
     Network = 5,
     Disk = 6,
     Interrupted = 7,
+    Unreachable = 8,
     Partial = 9,
 }
 

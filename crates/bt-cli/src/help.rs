@@ -13,9 +13,15 @@ use std::path::Path;
 /// The commands by job, in the order in which a user needs them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Share and download", &["get", "seed", "demo"]),
-    ("The daemon", &["daemon"]),
+    (
+        "The daemon",
+        &[
+            "daemon", "add", "list", "info", "pause", "resume", "check", "set", "move", "remove",
+            "undo", "why", "watch",
+        ],
+    ),
     ("Torrents and links", &["create", "show", "verify", "magnet"]),
-    ("Remembered downloads", &["list", "forget"]),
+    ("Remembered downloads", &["forget"]),
     ("Trackers and the DHT", &["tracker", "announce", "scrape", "dht"]),
     ("Help", &["help", "completions", "man"]),
 ];

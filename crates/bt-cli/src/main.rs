@@ -10,6 +10,7 @@ mod addresses;
 mod args;
 mod asked;
 mod bugs;
+mod client;
 mod commands;
 mod exit;
 mod fit;
@@ -31,7 +32,7 @@ mod transfer;
 mod trust;
 mod units;
 
-use args::{Cli, Command};
+use args::{AnnounceArgs, ApiArgs, Cli, Command, IdsArgs};
 use clap::{CommandFactory as _, Parser as _};
 use exit::{EXIT_CODES, Failure, Outcome};
 use output::Output;
@@ -86,10 +87,27 @@ fn run(command: Command, output: &Output) -> Outcome {
             Command::Seed(args) => commands::seed::run(args, output).await,
             Command::Tracker(args) => commands::tracker::run(args, output).await,
             Command::Daemon(args) => commands::daemon::run(args, output).await,
-            Command::Announce(args) => commands::ask::announce(args, output).await,
+            Command::Add(args) => commands::remote::add(args, output).await,
+            Command::Info(args) => commands::remote::info(args, output).await,
+            Command::Pause(args) => commands::remote::run(args, false, output).await,
+            Command::Resume(args) => commands::remote::run(args, true, output).await,
+            Command::Check(args) => commands::remote::act(args, "check", output).await,
+            Command::Remove(args) => commands::remote::remove(args, output).await,
+            Command::Set(args) => commands::remote::set(args, output).await,
+            Command::Move(args) => commands::remote::move_to(args, output).await,
+            Command::Why(args) => commands::remote::why(args, output).await,
+            Command::Undo(args) => commands::remote::undo(args, output).await,
+            Command::Watch(args) => commands::remote::watch(args, output).await,
+            Command::Announce(AnnounceArgs { ask, api: Some(api) }) => {
+                let id = vec![ask.source.to_string_lossy().into_owned()];
+                let ids = IdsArgs { id, api: ApiArgs { api } };
+                commands::remote::act(ids, "reannounce", output).await
+            }
+            Command::Announce(args) => commands::ask::announce(args.ask, output).await,
             Command::Scrape(args) => commands::ask::scrape(args, output).await,
             Command::Dht(args) => commands::dht::run(args, output).await,
-            Command::List(args) => commands::saved::list(&args, output),
+            Command::List(args) if args.state.is_some() => commands::saved::list(&args, output),
+            Command::List(args) => commands::remote::list(args, output).await,
             Command::Forget(args) => commands::saved::forget(&args, output),
             Command::Magnet(args) => commands::show::magnet(args, output).await,
             Command::Completions(args) => {
@@ -114,6 +132,17 @@ fn name(command: &Command) -> &'static str {
         Command::Seed(_) => "seed",
         Command::Tracker(_) => "tracker",
         Command::Daemon(_) => "daemon",
+        Command::Add(_) => "add",
+        Command::Info(_) => "info",
+        Command::Pause(_) => "pause",
+        Command::Resume(_) => "resume",
+        Command::Check(_) => "check",
+        Command::Remove(_) => "remove",
+        Command::Set(_) => "set",
+        Command::Move(_) => "move",
+        Command::Why(_) => "why",
+        Command::Undo(_) => "undo",
+        Command::Watch(_) => "watch",
         Command::Announce(_) => "announce",
         Command::Scrape(_) => "scrape",
         Command::Dht(_) => "dht",

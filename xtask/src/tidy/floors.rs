@@ -69,6 +69,7 @@ const TABLE: &[Row] = &[
         5,
         &[
             "bt-daemon",
+            "bt-api",
             "bt-session",
             "bt-tracker-server",
             "bt-piece-store",

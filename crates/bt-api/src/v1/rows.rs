@@ -8,13 +8,17 @@ use crate::details::Details;
 use crate::state::DaemonState;
 use crate::torrent::{Phase, Torrent};
 use bt_model::{PeerView, PieceOrder, Priority, SlowReason, TrackerStanding, TrackerView};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 
+/// A word of ours, which is not copied, or one that was read.
+type Word = Cow<'static, str>;
+
 /// The torrents that changed since a number of the sequence.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct TorrentList {
     /// The number to ask with next time.
     pub sequence: u64,
@@ -27,7 +31,7 @@ pub struct TorrentList {
 }
 
 /// A torrent in a list.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct TorrentRow {
     /// Its number, while this process runs.
     pub id: u64,
@@ -53,18 +57,18 @@ pub struct TorrentRow {
 }
 
 /// What a torrent does.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct StateRow {
     /// `stopped`, `queued`, `checking`, `metadata`, `downloading`, `seeding`, `moving` or `failed`.
-    pub state: &'static str,
+    pub state: Word,
     /// Why it failed.
     pub error: Option<String>,
     /// Why it is slow or stands still.
-    pub reason: Option<&'static str>,
+    pub reason: Option<Word>,
 }
 
 /// Sizes and progress of a torrent.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ProgressRow {
     /// Bytes of all files.
     pub size: u64,
@@ -81,7 +85,7 @@ pub struct ProgressRow {
 }
 
 /// Rates and sums of a torrent.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct TransferRow {
     /// Payload bytes per second from peers.
     pub down_rate: u64,
@@ -96,7 +100,7 @@ pub struct TransferRow {
 }
 
 /// The peers of a torrent.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SwarmRow {
     /// Connected peers.
     pub peers: usize,
@@ -113,7 +117,7 @@ pub struct SwarmRow {
 }
 
 /// What the user said of a torrent.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct WantedRow {
     /// Its category; empty for none.
     pub category: String,
@@ -206,7 +210,7 @@ fn state_row(torrent: &Torrent) -> StateRow {
         Phase::Failed(why) => ("failed", Some(why.clone())),
     };
     let slow = torrent.live.view.as_ref().and_then(|view| view.slow);
-    StateRow { state, error, reason: slow.map(reason) }
+    StateRow { state: state.into(), error, reason: slow.map(|slow| reason(slow).into()) }
 }
 
 fn reason(slow: SlowReason) -> &'static str {
@@ -262,7 +266,7 @@ fn host(url: &str) -> &str {
 }
 
 /// A file of a torrent.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FileRow {
     /// Its number, by which priorities are set.
     pub number: usize,
@@ -289,7 +293,7 @@ pub fn files(details: &Details) -> Vec<FileRow> {
 }
 
 /// A connected peer.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PeerRow {
     /// Its address.
     pub address: String,
@@ -337,14 +341,14 @@ pub fn peers(details: &Details, pieces: u32) -> Vec<PeerRow> {
 }
 
 /// A tracker of a torrent.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TrackerRow {
     /// Its URL.
     pub url: String,
     /// Its tier, from 0.
     pub tier: usize,
     /// `untried`, `works`, `fails` or `gone`.
-    pub standing: &'static str,
+    pub standing: Word,
     /// What it said last.
     pub message: String,
     /// Seeders that it counts.
@@ -367,7 +371,8 @@ pub fn trackers(details: &Details) -> Vec<TrackerRow> {
             TrackerStanding::Works => "works",
             TrackerStanding::Fails(_) => "fails",
             TrackerStanding::Gone => "gone",
-        },
+        }
+        .into(),
         message: tracker.message.clone(),
         seeders: tracker.seeders,
         leechers: tracker.leechers,
@@ -397,10 +402,10 @@ pub fn pieces(details: &Details) -> Vec<u32> {
 }
 
 /// The daemon as a whole.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SessionRow {
     /// The version of the program.
-    pub version: &'static str,
+    pub version: Word,
     /// Torrents.
     pub torrents: usize,
     /// Payload bytes per second from peers.
@@ -427,7 +432,7 @@ pub struct SessionRow {
 pub fn session(state: &DaemonState) -> SessionRow {
     let view = &state.session;
     SessionRow {
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").into(),
         torrents: state.len(),
         down_rate: view.down_rate,
         up_rate: view.up_rate,

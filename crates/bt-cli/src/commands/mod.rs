@@ -10,6 +10,7 @@ pub(crate) mod demo;
 pub(crate) mod dht;
 pub(crate) mod get;
 pub(crate) mod man;
+pub(crate) mod remote;
 pub(crate) mod saved;
 pub(crate) mod seed;
 pub(crate) mod show;

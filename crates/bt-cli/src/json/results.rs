@@ -5,7 +5,9 @@
 //! Invariant: bytes are integers, info-hashes are hex, times are RFC 3339; what does not apply is
 //! null and not left out.
 
-use serde::Serialize;
+use bt_api::Why;
+use bt_api::v1::{FileRow, PeerRow, TorrentRow, TrackerRow};
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
 /// `bt create`.
@@ -236,4 +238,49 @@ pub(crate) struct Remembered {
 #[derive(Serialize)]
 pub(crate) struct ManPages {
     pub(crate) dir: String,
+}
+
+/// `bt list`, `bt add` and `bt watch`: torrents of a daemon, as its API tells them.
+#[derive(Serialize)]
+pub(crate) struct DaemonList {
+    pub(crate) torrents: Vec<TorrentRow>,
+}
+
+/// A torrent that was added to a daemon, as its API answers.
+#[derive(Deserialize)]
+pub(crate) struct Added {
+    pub(crate) duplicate: bool,
+    pub(crate) torrent: Option<TorrentRow>,
+}
+
+/// `bt info`; null for what was not asked for.
+#[derive(Serialize)]
+pub(crate) struct Info<'a> {
+    pub(crate) torrent: &'a TorrentRow,
+    pub(crate) files: Option<Vec<FileRow>>,
+    pub(crate) peers: Option<Vec<PeerRow>>,
+    pub(crate) trackers: Option<Vec<TrackerRow>>,
+    /// Runs of pieces that are missing and there, by turns.
+    pub(crate) pieces: Option<Vec<u32>>,
+}
+
+/// `bt pause`, `resume`, `check`, `remove`, `set`, `move`, `undo`: the info-hashes of the torrents.
+#[derive(Serialize)]
+pub(crate) struct Changed {
+    pub(crate) torrents: Vec<String>,
+}
+
+/// `bt why`.
+#[derive(Serialize)]
+pub(crate) struct Reasons {
+    pub(crate) torrents: Vec<TorrentWhy>,
+}
+
+/// Why a torrent is slow or waits.
+#[derive(Serialize)]
+pub(crate) struct TorrentWhy {
+    pub(crate) info_hash: String,
+    pub(crate) name: String,
+    #[serde(flatten)]
+    pub(crate) why: Why,
 }
