@@ -7,6 +7,9 @@
 mod battery;
 mod cli;
 mod creation;
+mod daemon;
+mod daemon_abuse;
+mod daemon_clients;
 mod dead_addresses;
 mod dht;
 mod farewell;

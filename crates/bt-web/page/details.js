@@ -96,7 +96,7 @@ export function filesBelow(dir) {
 }
 
 function Dir({ dir, depth, onSet, extra }) {
-  const [isOpen, setOpen] = useState(depth < 2);
+  const [isOpen, setOpen] = useState(depth < 3);
   const all = filesBelow(dir);
   const wanted = all.filter((file) => file.priority !== 'skip').length;
   const box = useRef(null);

@@ -7,6 +7,7 @@
 mod answer;
 mod auth;
 mod gate;
+mod metrics;
 mod page;
 mod qbittorrent;
 mod stream;
@@ -140,6 +141,7 @@ fn router(app: App) -> Router {
         .merge(transmission::router())
         .merge(qbittorrent::router())
         .merge(stream::router())
+        .merge(metrics::router())
         .merge(page::router())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(RequestBodyTimeoutLayer::new(BODY_IDLE))

@@ -9,6 +9,7 @@ use super::{Keeper, not_stored, refused};
 use crate::clock::now;
 use crate::store::Batch;
 use bt_api::{Fault, FaultKind, Phase, Record};
+use bt_session::TorrentState;
 use bt_types::InfoHash;
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
@@ -39,9 +40,17 @@ impl Keeper {
         }
     }
 
-    pub(super) async fn add_peers(&self, torrents: &[InfoHash], peers: &[SocketAddr]) {
+    /// Gives torrents peers, once their data is checked.
+    pub(super) fn add_peers(&self, torrents: &[InfoHash], peers: &[SocketAddr]) {
         for handle in torrents.iter().filter_map(|hash| self.handle(*hash)) {
-            handle.add_peers(peers.to_vec()).await;
+            let peers = peers.to_vec();
+            tokio::spawn(async move {
+                let mut state = handle.state();
+                let is_ready = |state: &TorrentState| !matches!(state, TorrentState::Checking);
+                if state.wait_for(is_ready).await.is_ok() {
+                    handle.add_peers(peers).await;
+                }
+            });
         }
     }
 

@@ -58,10 +58,8 @@ impl Keeper {
             self.update(|state| state.remove(hash));
             return Err(refused(&error));
         }
-        if let Some(handle) = self.handle(hash)
-            && !add.peers.is_empty()
-        {
-            handle.add_peers(add.peers).await;
+        if !add.peers.is_empty() {
+            self.add_peers(&[hash], &add.peers);
         }
         if add.to_top {
             self.queue(&[hash], QueueMove::Top).await?;

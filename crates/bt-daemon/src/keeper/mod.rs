@@ -86,7 +86,7 @@ impl Keeper {
                 self.rename_file(torrent, file, &path).await?;
             }
             Command::Queue(torrents, to) => self.queue(&torrents, to).await?,
-            Command::AddPeers(torrents, peers) => self.add_peers(&torrents, &peers).await,
+            Command::AddPeers(torrents, peers) => self.add_peers(&torrents, &peers),
             Command::Settings(patch) => self.set_settings(&patch).await?,
             Command::Category(name, category) => self.set_category(&name, category).await?,
             Command::AddTags(tags) => self.add_tags(tags).await?,
