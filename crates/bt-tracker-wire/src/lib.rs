@@ -42,8 +42,9 @@ pub use exchange::{ExchangeError, Output, UdpConnection, UdpExchange};
 pub use lsd::{LSD_HASHES_MAX, LSD_MAX, LSD_V4, LSD_V6, LocalAnnounce};
 pub use query::{QueryError, announce_url, parse_announce, parse_scrape, scrape_url};
 pub use udp::{
-    AddressFamily, SCRAPE_ASKED_MAX, SCRAPE_HASHES_MAX, UDP_PAYLOAD_MAX, UdpReply, UdpRequest,
-    udp_peers_max,
+    AddressFamily, SCRAPE_ASKED_MAX, SCRAPE_HASHES_MAX, UDP_PAYLOAD_MAX, UdpBody, UdpHead,
+    UdpReply, UdpRequest, push_udp_announce, push_udp_connect, push_udp_counts, push_udp_error,
+    push_udp_scrape, udp_peers_max, write_udp_counts,
 };
 pub use value::{
     Announce, AnnounceReply, Answer, Event, Failure, LEFT_UNKNOWN, RetryIn, ScrapeReply,

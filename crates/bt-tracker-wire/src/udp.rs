@@ -84,33 +84,19 @@ impl UdpRequest {
     /// scrape without hashes. Bytes after an announce that are not options are skipped, and hashes
     /// after the 74th.
     pub fn parse(datagram: &[u8]) -> Option<UdpRequest> {
-        let mut read = Reader(datagram);
-        let connection = read.u64()?;
-        let action = read.u32()?;
-        let transaction = read.u32()?;
-        match action {
-            CONNECT if connection == PROTOCOL => Some(UdpRequest::Connect { transaction }),
-            ANNOUNCE => {
-                Some(UdpRequest::Announce { connection, transaction, announce: read.announce()? })
+        let (head, rest) = UdpHead::parse(datagram)?;
+        let UdpHead { connection, transaction, .. } = head;
+        Some(match head.body(rest)? {
+            UdpBody::Connect => UdpRequest::Connect { transaction },
+            UdpBody::Announce(announce, options) => {
+                let announce = Announce { url_data: read_url_data(options), ..announce };
+                UdpRequest::Announce { connection, transaction, announce }
             }
-            SCRAPE => {
-                let hashes: Vec<_> = read
-                    .0
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .take(SCRAPE_HASHES_MAX)
-                    .copied()
-                    .map(InfoHash)
-                    .collect();
-                (!hashes.is_empty()).then_some(UdpRequest::Scrape {
-                    connection,
-                    transaction,
-                    hashes,
-                })
+            UdpBody::Scrape(hashes) => {
+                let hashes = hashes.iter().copied().map(InfoHash).collect();
+                UdpRequest::Scrape { connection, transaction, hashes }
             }
-            _ => None,
-        }
+        })
     }
 
     /// Writes the datagram. Whatever makes it longer than [`UDP_PAYLOAD_MAX`] is left out: hashes
@@ -140,6 +126,63 @@ impl UdpRequest {
             }
         }
         out
+    }
+}
+
+/// The first 16 bytes of a request. A tracker checks the connection id before it reads the rest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UdpHead {
+    /// The connection id; of a connect, the number that opens every connect.
+    pub connection: u64,
+    action: u32,
+    /// Comes back in the reply.
+    pub transaction: u32,
+}
+
+/// The rest of a request, as it lies in the datagram: nothing is copied to the heap.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum UdpBody<'a> {
+    /// Ask for a connection id.
+    Connect,
+    /// Announce, without its URL data; and the bytes of the options (BEP 41).
+    Announce(Announce, &'a [u8]),
+    /// Scrape these info-hashes: one at least, [`SCRAPE_HASHES_MAX`] at most.
+    Scrape(&'a [[u8; 20]]),
+}
+
+impl UdpHead {
+    /// Bytes of the head.
+    pub const LEN: usize = 16;
+
+    /// Parses the head; returns the rest of the datagram with it. `None` if it is too short.
+    pub fn parse(datagram: &[u8]) -> Option<(UdpHead, &[u8])> {
+        let mut read = Reader(datagram);
+        let head =
+            UdpHead { connection: read.u64()?, action: read.u32()?, transaction: read.u32()? };
+        Some((head, read.0))
+    }
+
+    /// Returns whether this is a connect, which has no connection id.
+    pub fn is_connect(self) -> bool {
+        self.action == CONNECT && self.connection == PROTOCOL
+    }
+
+    /// Parses the rest of the datagram; `None` as of [`UdpRequest::parse`].
+    pub fn body(self, rest: &[u8]) -> Option<UdpBody<'_>> {
+        let mut read = Reader(rest);
+        match self.action {
+            CONNECT if self.is_connect() => Some(UdpBody::Connect),
+            ANNOUNCE => {
+                let announce = read.announce()?;
+                Some(UdpBody::Announce(announce, read.0))
+            }
+            SCRAPE => {
+                let hashes = rest.as_chunks().0;
+                let hashes = hashes.get(..SCRAPE_HASHES_MAX).unwrap_or(hashes);
+                (!hashes.is_empty()).then_some(UdpBody::Scrape(hashes))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -241,17 +284,13 @@ impl UdpReply {
     /// [`UDP_PAYLOAD_MAX`].
     pub fn write(&self, family: AddressFamily) -> Vec<u8> {
         let mut out = Vec::with_capacity(ANNOUNCE_REPLY_HEAD);
-        let mut numbers = |list: &[u32]| {
-            list.iter().for_each(|number| out.extend_from_slice(&number.to_be_bytes()))
-        };
         match self {
             UdpReply::Connect { transaction, connection } => {
-                numbers(&[CONNECT, *transaction]);
-                out.extend_from_slice(&connection.to_be_bytes());
+                push_udp_connect(&mut out, *transaction, *connection);
             }
             UdpReply::Announce { transaction, reply } => {
                 let (leechers, seeders) = (reply.leechers.unwrap_or(0), reply.seeders.unwrap_or(0));
-                numbers(&[ANNOUNCE, *transaction, reply.interval, leechers, seeders]);
+                push_udp_announce(&mut out, *transaction, reply.interval, leechers, seeders);
                 let ours = reply
                     .peers
                     .iter()
@@ -259,19 +298,65 @@ impl UdpReply {
                 ours.take(udp_peers_max(family)).for_each(|&peer| push_compact(&mut out, peer));
             }
             UdpReply::Scrape { transaction, counts } => {
-                numbers(&[SCRAPE, *transaction]);
+                push_udp_scrape(&mut out, *transaction);
                 let counts = counts.iter().take(SCRAPE_HASHES_MAX);
-                counts.for_each(|swarm| {
-                    numbers(&[swarm.complete, swarm.downloaded, swarm.incomplete])
-                });
+                counts.for_each(|swarm| push_udp_counts(&mut out, swarm));
             }
             UdpReply::Error { transaction, message } => {
-                numbers(&[ERROR, *transaction]);
-                out.extend(message.bytes().take(UDP_PAYLOAD_MAX - 8));
+                push_udp_error(&mut out, *transaction, message);
             }
         }
         out
     }
+}
+
+/// Writes the reply to a connect: the connection id, to be used for a minute.
+pub fn push_udp_connect(out: &mut Vec<u8>, transaction: u32, connection: u64) {
+    push_numbers(out, [CONNECT, transaction]);
+    out.extend_from_slice(&connection.to_be_bytes());
+}
+
+/// Writes the reply to an announce without its peers. They follow in their compact form, as many as
+/// [`udp_peers_max`] of the family.
+pub fn push_udp_announce(
+    out: &mut Vec<u8>,
+    transaction: u32,
+    interval: u32,
+    leechers: u32,
+    seeders: u32,
+) {
+    push_numbers(out, [ANNOUNCE, transaction, interval, leechers, seeders]);
+}
+
+/// Writes the reply to a scrape without its counts. [`push_udp_counts`] adds them, in the order of
+/// the hashes in the request.
+pub fn push_udp_scrape(out: &mut Vec<u8>, transaction: u32) {
+    push_numbers(out, [SCRAPE, transaction]);
+}
+
+/// Adds the counts of a swarm to the reply to a scrape.
+pub fn push_udp_counts(out: &mut Vec<u8>, counts: &SwarmCounts) {
+    push_numbers(out, [counts.complete, counts.downloaded, counts.incomplete]);
+}
+
+/// Overwrites the counts of the swarm at a place in the reply to a scrape.
+pub fn write_udp_counts(reply: &mut [u8], place: usize, counts: &SwarmCounts) {
+    let (entries, _) = reply.get_mut(8..).unwrap_or_default().as_chunks_mut::<12>();
+    if let Some(entry) = entries.get_mut(place) {
+        let numbers = [counts.complete, counts.downloaded, counts.incomplete];
+        let (fields, _) = entry.as_chunks_mut::<4>();
+        fields.iter_mut().zip(numbers).for_each(|(field, number)| *field = number.to_be_bytes());
+    }
+}
+
+/// Writes a refusal: text for the user.
+pub fn push_udp_error(out: &mut Vec<u8>, transaction: u32, message: &str) {
+    push_numbers(out, [ERROR, transaction]);
+    out.extend(message.bytes().take(UDP_PAYLOAD_MAX - 8));
+}
+
+fn push_numbers<const N: usize>(out: &mut Vec<u8>, numbers: [u32; N]) {
+    out.extend_from_slice(numbers.map(u32::to_be_bytes).as_flattened());
 }
 
 /// Takes fixed-size fields off the front; the rest is in `.0`.
@@ -319,9 +404,8 @@ impl Reader<'_> {
             i32::try_from(wanted).ok().and_then(|wanted| u32::try_from(wanted).ok())
         })?;
         let port = self.u16()?;
-        let url_data = read_url_data(self.0);
         let plain = Announce::new(info_hash, peer_id, port);
-        Some(Announce { uploaded, downloaded, left, event, key, num_want, url_data, ..plain })
+        Some(Announce { uploaded, downloaded, left, event, key, num_want, ..plain })
     }
 }
 

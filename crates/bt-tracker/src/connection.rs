@@ -15,6 +15,7 @@ use siphasher::sip::SipHasher24;
 const EPOCH_MICROS: u64 = 1_800_000_000;
 
 /// Makes and checks connection ids.
+#[derive(Clone)]
 pub(crate) struct ConnectionIds(SipHasher24);
 
 impl ConnectionIds {

@@ -23,30 +23,43 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod arena;
+mod budget;
 mod completions;
 mod connection;
-mod owned;
+mod eviction;
+mod http;
+mod index;
+mod keyed_hash;
+mod naming;
+mod peer;
 mod pool;
-mod swarm;
+mod sample;
+mod shard;
+mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
+mod torrents;
 
-use alloc::format;
-use alloc::string::{String, ToString as _};
+pub use http::{HttpAnswer, HttpRequest};
+pub use shard::{shard_of, shard_of_datagram};
+
+use alloc::string::ToString as _;
 use alloc::vec::Vec;
 use bt_tracker_wire::{
-    AddressFamily, Announce, AnnounceReply, Event, Failure, QueryError, RetryIn, ScrapeReply,
-    UdpReply, UdpRequest, parse_announce, parse_scrape, udp_peers_max, write_announce_body,
-    write_failure_body, write_scrape_body,
+    Announce, AnnounceReply, Event, Failure, QueryError, ScrapeReply, SwarmCounts, UdpBody,
+    UdpHead, push_udp_announce, push_udp_connect, push_udp_counts, push_udp_error, push_udp_scrape,
+    udp_peers_max,
 };
-use bt_types::{Rng, Source, Time, may_name, normalise};
+use bt_types::{InfoHash, Rng, Time, normalise};
 use connection::ConnectionIds;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use pool::Peer;
-use swarm::{Needs, shared};
-use table::Table;
+use naming::shared;
+use peer::{V4, V6};
+use shard::Shard;
+use table::{Family, Limits, Member, Table};
 
 /// The policy and the limits of a tracker.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,22 +75,26 @@ pub struct Config {
     /// Most peers in a reply. Over UDP at most what an unfragmented datagram carries: 202 IPv4, 67
     /// IPv6.
     pub peers_max: u32,
+    /// Most bytes of memory of the table. A peer takes 10 to 40 bytes, one that is alone in its
+    /// swarm about 85.
+    pub memory: usize,
     /// Most swarms, including swarms that are remembered only for their completed count.
     pub torrents_limit: usize,
-    /// Most peers, over all swarms. A peer that is alone in its swarm takes about 1.5 KiB of
-    /// memory, with the swarm.
+    /// Most peers, over all swarms.
     pub peers_limit: usize,
 }
 
 impl Default for Config {
+    /// 512 MiB, and no other limit.
     fn default() -> Config {
         Config {
             interval: Duration::from_secs(1_800),
             min_interval: Duration::from_secs(300),
             peers_default: 50,
             peers_max: 200,
-            torrents_limit: 250_000,
-            peers_limit: 1_000_000,
+            memory: 512 << 20,
+            torrents_limit: usize::MAX,
+            peers_limit: usize::MAX,
         }
     }
 }
@@ -93,25 +110,8 @@ pub struct Stats {
     pub announces: u64,
     /// Scrapes answered since the start.
     pub scrapes: u64,
-}
-
-/// The answer to an HTTP client.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HttpAnswer {
-    /// 200, also for refusals (their reason is in the body), or 404.
-    pub status: u16,
-    /// Bencode for announces and scrapes, text for the rest.
-    pub body: Vec<u8>,
-    /// Whether compression may help: the counts of a scrape shrink, the addresses of an announce do
-    /// not.
-    pub shrinks: bool,
-}
-
-/// The transport of an announce: it decides how many peers fit in the reply, and of which family.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Transport {
-    Http,
-    Udp,
+    /// Bytes that the table holds.
+    pub bytes: usize,
 }
 
 /// The tracker: every method takes the time, which must not go backwards, and the address that the
@@ -121,7 +121,7 @@ pub struct Tracker {
     config: Config,
     table: Table,
     connections: ConnectionIds,
-    rng: Rng,
+    shard: Shard,
     announces: u64,
     scrapes: u64,
 }
@@ -132,71 +132,171 @@ impl Tracker {
     pub fn new(config: Config, secret: [u8; 32]) -> Tracker {
         let mut rng = Rng::from_secret(secret);
         let connections = ConnectionIds::new(&mut rng);
-        let table = Table::new(
-            config.torrents_limit,
-            config.peers_limit,
-            config.interval.saturating_mul(2),
-        );
-        Tracker { config, table, connections, rng, announces: 0, scrapes: 0 }
+        Tracker::with(config, connections, rng, Shard::WHOLE)
+    }
+
+    fn with(config: Config, connections: ConnectionIds, rng: Rng, shard: Shard) -> Tracker {
+        let limits = Limits {
+            memory: config.memory,
+            torrents: config.torrents_limit,
+            peers: config.peers_limit,
+        };
+        let table = Table::new(limits, config.interval.saturating_mul(2), rng);
+        Tracker { config, table, connections, shard, announces: 0, scrapes: 0 }
     }
 
     /// Answers a datagram; `None` means silence, for malformed datagrams and for ids that we did
     /// not give to this address.
     pub fn udp(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) -> Option<Vec<u8>> {
-        if from.port() == 0 {
-            return None;
-        }
+        let mut reply = Vec::new();
+        self.answer(now, from, datagram, &mut reply).then_some(reply)
+    }
+
+    /// Answers a datagram like [`udp`](Self::udp), in a buffer that is used again: it is emptied
+    /// first. Returns whether there is a reply. An announce of a known peer allocates nothing.
+    pub fn answer(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &[u8],
+        reply: &mut Vec<u8>,
+    ) -> bool {
+        reply.clear();
+        from.port() != 0 && self.try_answer(now, from, datagram, reply).is_some()
+    }
+
+    fn try_answer(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &[u8],
+        reply: &mut Vec<u8>,
+    ) -> Option<()> {
         let ip = normalise(from.ip());
-        let (family, _) = families(ip);
-        let reply = match UdpRequest::parse(datagram)? {
-            UdpRequest::Connect { transaction } => {
-                UdpReply::Connect { transaction, connection: self.connections.issue(now, ip) }
+        let (head, rest) = UdpHead::parse(datagram)?;
+        // Nothing more is read for an address that has not shown that it receives our replies.
+        if !head.is_connect() {
+            self.connections.check(now, ip, head.connection)?;
+        }
+        match head.body(rest)? {
+            UdpBody::Connect => {
+                push_udp_connect(reply, head.transaction, self.connections.issue(now, ip))
             }
-            UdpRequest::Announce { connection, transaction, announce } => {
-                self.connections.check(now, ip, connection)?;
-                match self.announce(now, ip, Transport::Udp, &announce) {
-                    Ok(reply) => UdpReply::Announce { transaction, reply },
-                    Err(failure) => UdpReply::Error { transaction, message: failure.reason },
+            UdpBody::Announce(announce, _) => {
+                let transaction = head.transaction;
+                let answered = match ip {
+                    IpAddr::V4(_) => {
+                        self.udp_announce::<V4>(now, ip, transaction, &announce, reply)
+                    }
+                    IpAddr::V6(_) => {
+                        self.udp_announce::<V6>(now, ip, transaction, &announce, reply)
+                    }
+                };
+                if let Err(failure) = answered {
+                    push_udp_error(reply, transaction, &failure.reason);
                 }
             }
-            UdpRequest::Scrape { connection, transaction, hashes } => {
-                self.connections.check(now, ip, connection)?;
-                let counts =
-                    self.scrape(now, hashes).swarms.into_iter().map(|(_, counts)| counts).collect();
-                UdpReply::Scrape { transaction, counts }
+            UdpBody::Scrape(hashes) => {
+                self.table.sweep(now);
+                self.scrapes = self.scrapes.saturating_add(1);
+                push_udp_scrape(reply, head.transaction);
+                for hash in hashes {
+                    push_udp_counts(reply, &self.table.counts(InfoHash(*hash)));
+                }
             }
-        };
-        Some(reply.write(family))
+        }
+        Some(())
+    }
+
+    fn udp_announce<P: Family>(
+        &mut self,
+        now: Time,
+        ip: IpAddr,
+        transaction: u32,
+        announce: &Announce,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let (member, counts) = self.enter::<P>(now, ip, announce)?;
+        push_udp_announce(reply, transaction, self.interval(), counts.incomplete, counts.complete);
+        if let Some(member) = member {
+            let wanted = self.wanted(announce).min(udp_peers_max(P::FAMILY));
+            self.table.name(&member, true, wanted, |peer: P| peer.push(reply));
+        }
+        Ok(())
     }
 
     /// Answers a GET of `target`, the path with its query. Announces get peers of both families.
     /// Extra slashes are ignored.
     pub fn http(&mut self, now: Time, from: IpAddr, target: &str) -> HttpAnswer {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let page = path.strip_prefix('/').map(|path| path.trim_matches('/'));
-        let body = match page {
-            Some("announce") => match parse_announce(query) {
-                Ok(announce) => {
-                    match self.announce(now, normalise(from), Transport::Http, &announce) {
-                        Ok(reply) => {
-                            write_announce_body(&AnnounceReply { external_ip: Some(from), ..reply })
-                        }
-                        Err(failure) => write_failure_body(&failure),
-                    }
-                }
-                Err(error) => refuse(error),
-            },
-            Some("scrape") => match parse_scrape(query) {
-                Ok(hashes) => write_scrape_body(&self.scrape(now, hashes)),
-                Err(error) => refuse(error),
-            },
-            Some("") => self.page().into_bytes(),
-            _ => {
-                let body = b"no such page; announce at /announce\n".to_vec();
-                return HttpAnswer { status: 404, body, shrinks: false };
+        match HttpRequest::parse(target) {
+            HttpRequest::Announce(announce) => {
+                HttpAnswer::announce(&self.http_announce(now, from, &announce))
             }
+            HttpRequest::Scrape(hashes) => {
+                self.count_scrape();
+                let counts = hashes.into_iter().map(|hash| (hash, self.counts(now, hash)));
+                HttpAnswer::scrape(&ScrapeReply { swarms: counts.collect() })
+            }
+            HttpRequest::Page => HttpAnswer::page(&self.stats()),
+            HttpRequest::Answered(answer) => answer,
+        }
+    }
+
+    /// Answers an announce that came over HTTP, with peers of both families.
+    pub fn http_announce(
+        &mut self,
+        now: Time,
+        from: IpAddr,
+        announce: &Announce,
+    ) -> Result<AnnounceReply, Failure> {
+        let ip = normalise(from);
+        let reply = match ip {
+            IpAddr::V4(_) => self.both::<V4, V6>(now, ip, announce),
+            IpAddr::V6(_) => self.both::<V6, V4>(now, ip, announce),
         };
-        HttpAnswer { status: 200, body, shrinks: page == Some("scrape") }
+        Ok(AnnounceReply { external_ip: Some(from), ..reply? })
+    }
+
+    /// Answers an announce with peers of the asker's own family and of the other.
+    fn both<Own: Family, Other: Family>(
+        &mut self,
+        now: Time,
+        ip: IpAddr,
+        announce: &Announce,
+    ) -> Result<AnnounceReply, Failure> {
+        let (member, counts) = self.enter::<Own>(now, ip, announce)?;
+        let wanted = self.wanted(announce);
+        // The peer may lack the other family: at least half of the peers are of its own family, if
+        // there are enough.
+        let peers = member.map(|member| {
+            let own = self.table.named::<Own>(&member, true, wanted);
+            shared(own, self.table.named::<Other>(&member, false, wanted), wanted)
+        });
+        Ok(AnnounceReply {
+            interval: self.interval(),
+            min_interval: Some(whole_seconds(self.config.min_interval.min(self.config.interval))),
+            seeders: Some(counts.complete),
+            leechers: Some(counts.incomplete),
+            peers: peers.unwrap_or_default(),
+            ..AnnounceReply::default()
+        })
+    }
+
+    /// Returns the counts of a swarm, for a scrape that the caller counts.
+    pub fn counts(&mut self, now: Time, hash: InfoHash) -> SwarmCounts {
+        self.table.sweep(now);
+        self.table.counts(hash)
+    }
+
+    /// Counts a scrape.
+    pub fn count_scrape(&mut self) {
+        self.scrapes = self.scrapes.saturating_add(1);
+    }
+
+    /// Forgets silent peers while no request comes. Requests do it as well; without them, call
+    /// this once a second, so that no request finds much to do.
+    pub fn tend(&mut self, now: Time) {
+        self.table.sweep(now);
     }
 
     /// Returns the activity of the tracker.
@@ -206,101 +306,47 @@ impl Tracker {
             peers: self.table.peers(),
             announces: self.announces,
             scrapes: self.scrapes,
+            bytes: self.table.bytes(),
         }
     }
 
-    fn page(&self) -> String {
-        let Stats { torrents, peers, announces, scrapes } = self.stats();
-        format!(
-            "bt tracker\n\ntorrents  {torrents}\npeers     {peers}\nannounces {announces}\nscrapes   {scrapes}\n"
-        )
-    }
-
-    fn announce(
+    /// Takes an announce into the table. Returns the peer as a member, if it is one now, and the
+    /// counts of the swarm.
+    fn enter<P: Family>(
         &mut self,
         now: Time,
         ip: IpAddr,
-        transport: Transport,
         announce: &Announce,
-    ) -> Result<AnnounceReply, Failure> {
-        self.table.forget_expired(now);
+    ) -> Result<(Option<Member>, SwarmCounts), Failure> {
+        self.table.sweep(now);
         let asker = SocketAddr::new(ip, announce.port);
-        let mut peers = Vec::new();
-        if announce.event == Event::Stopped {
-            self.table.remove(announce.info_hash, asker);
+        let member = if announce.event == Event::Stopped {
+            self.table.remove::<P>(announce.info_hash, asker);
+            None
         } else if announce.port == 0 {
             return Err(Failure::new(QueryError::Invalid("port").to_string()));
         } else {
-            let needs = self.table.upsert(now, asker, announce)?;
-            peers = self.choose(ip, transport, announce, needs);
-        }
+            self.table.upsert::<P>(asker, announce)?
+        };
         self.announces = self.announces.saturating_add(1);
-        let counts = self.table.counts(announce.info_hash);
-        Ok(AnnounceReply {
-            interval: self.interval(),
-            min_interval: Some(whole_seconds(self.config.min_interval.min(self.config.interval))),
-            seeders: Some(counts.complete),
-            leechers: Some(counts.incomplete),
-            peers,
-            ..AnnounceReply::default()
-        })
+        let counts = match &member {
+            Some(member) => self.table.counts_of(member.torrent),
+            None => self.table.counts(announce.info_hash),
+        };
+        Ok((member, counts))
     }
 
-    /// Picks random peers for an announcing peer: never itself, only peers that it needs, and no
-    /// address closer to us than its own.
-    fn choose(
-        &mut self,
-        ip: IpAddr,
-        transport: Transport,
-        announce: &Announce,
-        needs: Needs,
-    ) -> Vec<SocketAddr> {
-        let wanted =
-            announce.num_want.unwrap_or(self.config.peers_default).min(self.config.peers_max);
-        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-        let Some(swarm) = self.table.swarm(announce.info_hash) else { return Vec::new() };
-        let suits =
-            |peer: &Peer| peer.id != announce.peer_id && may_name(Source::Host(ip), peer.addr);
-        let mut draw = |family, wanted| swarm.sample(wanted, family, needs, &mut self.rng, suits);
-        let (own, other) = families(ip);
-        if transport == Transport::Udp {
-            return draw(own, wanted.min(udp_peers_max(own)));
-        }
-        // The peer may lack the other family: at least half of the peers are of its own family, if
-        // there are enough.
-        shared(draw(own, wanted), draw(other, wanted), wanted)
+    fn wanted(&self, announce: &Announce) -> usize {
+        let wanted = announce.num_want.unwrap_or(self.config.peers_default);
+        usize::try_from(wanted.min(self.config.peers_max)).unwrap_or(usize::MAX)
     }
 
     /// Draws the seconds until the next announce, a little later at random.
     fn interval(&mut self) -> u32 {
         let interval = self.config.interval.as_secs();
-        let later = interval.saturating_add(self.rng.below(interval / 10 + 1));
+        let later = interval.saturating_add(self.table.rng.below(interval / 10 + 1));
         u32::try_from(later).unwrap_or(u32::MAX)
     }
-
-    fn scrape(&mut self, now: Time, hashes: Vec<bt_types::InfoHash>) -> ScrapeReply {
-        self.table.forget_expired(now);
-        self.scrapes = self.scrapes.saturating_add(1);
-        ScrapeReply {
-            swarms: hashes.into_iter().map(|hash| (hash, self.table.counts(hash))).collect(),
-        }
-    }
-}
-
-/// Returns the family of an address, and the other family.
-fn families(ip: IpAddr) -> (AddressFamily, AddressFamily) {
-    if ip.is_ipv4() {
-        (AddressFamily::V4, AddressFamily::V6)
-    } else {
-        (AddressFamily::V6, AddressFamily::V4)
-    }
-}
-
-/// Writes the refusal of a query. "Never" (BEP 31) silences a client for good. It is said only of a
-/// bad info-hash or peer id, which no other configuration of the client changes.
-fn refuse(error: QueryError) -> Vec<u8> {
-    let failure = Failure::new(error.to_string());
-    write_failure_body(&if error.key() == "port" { failure } else { failure.retry(RetryIn::Never) })
 }
 
 fn whole_seconds(duration: Duration) -> u32 {

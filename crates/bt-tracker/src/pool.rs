@@ -1,150 +1,482 @@
-//! Holds peers of one role and one family, for random access and for look-up by address.
+//! Holds the peers of swarms, one family: `[leechers | partial seeds | seeds]`, contiguous.
 //!
-//! Decides: the position of a peer in the list. Must not know: roles, the clock.
-//! Invariant: `places` holds exactly the index of each peer's address in `peers`.
+//! Decides: the position of a peer. Must not know: the clock, limits, which peer is told of which.
+//! Invariant: a swarm of at most 64 peers is one block of the least sufficient class. A larger one
+//! is pages and an index; it becomes a block again at 32.
 
-use alloc::collections::BTreeMap;
+use crate::arena::{Arena, PAGE};
+use crate::budget::Budget;
+use crate::index::Index;
+use crate::keyed_hash::KeyedHash;
+use crate::peer::Peer;
 use alloc::vec::Vec;
-use bt_types::{PeerId, Rng, Time};
-use core::net::SocketAddr;
+use bt_types::Closeness;
+use core::ops::Range;
 
-/// A peer of one swarm.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Peer {
-    /// The address that it listens at: the source of its announce, with the port that it announced.
-    pub(crate) addr: SocketAddr,
-    /// The peer id that it claims.
-    pub(crate) id: PeerId,
-    /// When it is forgotten unless it announces again.
-    pub(crate) expires: Time,
-    /// It has shown that it knows what it lacks: it has metadata.
-    pub(crate) informed: bool,
+/// Peers at which a large swarm becomes small.
+const SMALL_AGAIN: u32 = 32;
+/// Marks `Peers::block` as a number of [`Large`].
+const LARGE: u32 = 1 << 31;
+/// The class of a page.
+const PAGE_CLASS: usize = 6;
+/// Most peers of one public IPv4 address or one public IPv6 /64, the span of one subscriber. A
+/// campus behind one address finds room; a single host cannot be the swarm.
+const PEERS_PER_SUBSCRIBER: u32 = 64;
+
+/// The part of a peer in its swarm.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Role {
+    Leecher,
+    /// It lacks something and downloads nothing (BEP 21).
+    Partial,
+    Seed,
 }
 
-/// A list of peers in no order.
-#[derive(Default, Debug)]
-pub(crate) struct Pool {
-    peers: Vec<Peer>,
-    places: BTreeMap<SocketAddr, usize>,
+/// Where the peers of one swarm and family are, and how many of each role.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Peers {
+    block: u32,
+    pub(crate) leechers: u32,
+    pub(crate) partial: u32,
+    pub(crate) seeds: u32,
 }
 
-impl Pool {
-    /// Returns the number of peers.
-    pub(crate) fn len(&self) -> usize {
-        self.peers.len()
+impl Peers {
+    pub(crate) const EMPTY: Peers = Peers { block: 0, leechers: 0, partial: 0, seeds: 0 };
+
+    pub(crate) fn len(self) -> u32 {
+        self.leechers + self.partial + self.seeds
     }
 
-    /// Returns the peer at an index below [`len`](Self::len).
-    pub(crate) fn at(&self, index: usize) -> Option<&Peer> {
-        self.peers.get(index)
+    pub(crate) fn is_large(self) -> bool {
+        self.len() > 0 && self.block & LARGE != 0
     }
 
-    /// Returns whether a peer has this address.
-    pub(crate) fn has(&self, addr: SocketAddr) -> bool {
-        self.places.contains_key(&addr)
-    }
-
-    /// Counts the peers with addresses from `first` to `last`, up to `most`.
-    pub(crate) fn count_between(&self, first: SocketAddr, last: SocketAddr, most: usize) -> usize {
-        self.places.range(first..=last).take(most).count()
-    }
-
-    /// Adds a peer whose address is not in the pool.
-    pub(crate) fn insert(&mut self, peer: Peer) {
-        self.places.insert(peer.addr, self.peers.len());
-        self.peers.push(peer);
-    }
-
-    /// Removes a peer; the last peer moves to its position.
-    pub(crate) fn remove(&mut self, addr: SocketAddr) -> Option<Peer> {
-        let index = self.places.remove(&addr)?;
-        let peer = self.peers.swap_remove(index);
-        if let Some(moved) = self.peers.get(index) {
-            self.places.insert(moved.addr, index);
+    /// Returns the positions of a role.
+    pub(crate) fn range(self, role: Role) -> Range<u32> {
+        let [first, second] = self.bounds();
+        match role {
+            Role::Leecher => 0..first,
+            Role::Partial => first..second,
+            Role::Seed => second..self.len(),
         }
-        Some(peer)
+    }
+
+    pub(crate) fn role(self, at: u32) -> Role {
+        match self.bounds() {
+            [first, _] if at < first => Role::Leecher,
+            [_, second] if at < second => Role::Partial,
+            _ => Role::Seed,
+        }
+    }
+
+    fn bounds(self) -> [u32; 2] {
+        [self.leechers, self.leechers + self.partial]
+    }
+
+    fn count(&mut self, role: Role) -> &mut u32 {
+        match role {
+            Role::Leecher => &mut self.leechers,
+            Role::Partial => &mut self.partial,
+            Role::Seed => &mut self.seeds,
+        }
     }
 }
 
-/// Yields the numbers below a length in random order, each once. It is a Fisher-Yates shuffle that
-/// remembers only what it moved, so drawing a few out of a million is cheap.
-pub(crate) struct RandomOrder<'a> {
-    rng: &'a mut Rng,
-    next: usize,
-    len: usize,
-    moved: BTreeMap<usize, usize>,
+/// The peers of all swarms, one family.
+#[derive(Debug)]
+pub(crate) struct Pool<P> {
+    arena: Arena<P>,
+    large: Vec<Large>,
+    /// Numbers of `large` that no swarm has.
+    free_large: Vec<u32>,
+    hash: KeyedHash,
 }
 
-impl<'a> RandomOrder<'a> {
-    /// Makes a random order of the numbers below `len`.
-    pub(crate) fn new(len: usize, rng: &'a mut Rng) -> RandomOrder<'a> {
-        RandomOrder { rng, next: 0, len, moved: BTreeMap::new() }
+/// What a swarm of many peers has: its pages, and positions by hash of the peer.
+#[derive(Debug, Default)]
+struct Large {
+    pages: Vec<u32>,
+    index: Index,
+}
+
+impl<P: Peer> Pool<P> {
+    pub(crate) fn new(hash: KeyedHash) -> Pool<P> {
+        Pool { arena: Arena::new(), large: Vec::new(), free_large: Vec::new(), hash }
+    }
+
+    /// Returns the peer at a position below `peers.len()`.
+    pub(crate) fn get(&self, peers: Peers, at: u32) -> P {
+        self.arena.get(self.place(peers, at))
+    }
+
+    /// Overwrites a peer by one at the same address.
+    pub(crate) fn renew(&mut self, peers: Peers, at: u32, peer: P) {
+        let place = self.place(peers, at);
+        self.arena.set(place, peer);
+    }
+
+    /// Returns the position of the peer at this address.
+    pub(crate) fn find(&self, peers: Peers, peer: P) -> Option<u32> {
+        match self.large(peers) {
+            None => {
+                self.block(peers).iter().position(|other| other.is_at(peer)).map(|at| at as u32)
+            }
+            Some(large) => {
+                large.index.find(peer.hash(&self.hash), |at| self.get(peers, at).is_at(peer))
+            }
+        }
+    }
+
+    /// Returns whether the public subscriber of a peer has as many peers here as it may have.
+    pub(crate) fn is_crowded(&self, peers: Peers, peer: P) -> bool {
+        if peers.len() < PEERS_PER_SUBSCRIBER || peer.closeness() != Some(Closeness::Public) {
+            return false;
+        }
+        let subscriber = peer.subscriber(&self.hash);
+        let mut count = 0;
+        let mut is_last = |other: P| {
+            count += u32::from(other.subscriber(&self.hash) == subscriber);
+            count >= PEERS_PER_SUBSCRIBER
+        };
+        match self.large(peers) {
+            None => self.block(peers).iter().any(|&other| is_last(other)),
+            Some(large) => {
+                large.index.find(peer.hash(&self.hash), |at| is_last(self.get(peers, at))).is_some()
+            }
+        }
+    }
+
+    /// Adds a peer whose address is not there, and returns its position. `None`, and nothing is
+    /// changed, if the budget has no room.
+    pub(crate) fn insert(
+        &mut self,
+        peers: &mut Peers,
+        peer: P,
+        role: Role,
+        budget: &mut Budget,
+    ) -> Option<u32> {
+        self.extend(peers, peer, budget)?;
+        peers.seeds += 1;
+        Some(self.set_role(peers, peers.len() - 1, role))
+    }
+
+    /// Removes the peer at a position. Only peers behind it change their positions.
+    pub(crate) fn remove(&mut self, peers: &mut Peers, at: u32, budget: &mut Budget) {
+        let at = self.set_role(peers, at, Role::Seed);
+        let last = peers.len() - 1;
+        self.swap(*peers, at, last);
+        let hash = self.get(*peers, last).hash(&self.hash);
+        if let Some((large, arena, keyed)) = self.large_mut(*peers) {
+            let Large { pages, index } = large;
+            let hash_of = |at| peer_of(arena, pages, at).hash(keyed);
+            index.remove(hash, last, budget, hash_of);
+        }
+        peers.seeds -= 1;
+        self.shrink(peers, budget);
+    }
+
+    /// Moves a peer to another role; returns its new position.
+    pub(crate) fn set_role(&mut self, peers: &mut Peers, mut at: u32, role: Role) -> u32 {
+        loop {
+            let is = peers.role(at);
+            // The border that it crosses: the last place before it, or the first behind it.
+            let (to, next) = match (is, role) {
+                (Role::Leecher, Role::Partial | Role::Seed) => {
+                    (peers.range(is).end - 1, Role::Partial)
+                }
+                (Role::Partial, Role::Seed) => (peers.range(is).end - 1, Role::Seed),
+                (Role::Seed, Role::Leecher | Role::Partial) => {
+                    (peers.range(is).start, Role::Partial)
+                }
+                (Role::Partial, Role::Leecher) => (peers.range(is).start, Role::Leecher),
+                _ => return at,
+            };
+            self.swap(*peers, at, to);
+            *peers.count(is) -= 1;
+            *peers.count(next) += 1;
+            at = to;
+        }
+    }
+
+    /// Exchanges two peers of one role.
+    pub(crate) fn swap(&mut self, peers: Peers, one: u32, other: u32) {
+        if one == other {
+            return;
+        }
+        let places = [self.place(peers, one), self.place(peers, other)];
+        let [first, second] = places.map(|place| self.arena.get(place));
+        let [first_place, second_place] = places;
+        self.arena.set(first_place, second);
+        self.arena.set(second_place, first);
+        if let Some((large, _, keyed)) = self.large_mut(peers) {
+            let (first, second) = (first.hash(keyed), second.hash(keyed));
+            // With one hash both positions are in its chain already.
+            if first != second {
+                large.index.replace(first, one, other);
+                large.index.replace(second, other, one);
+            }
+        }
+    }
+
+    /// Puts a peer behind the last.
+    fn extend(&mut self, peers: &mut Peers, peer: P, budget: &mut Budget) -> Option<()> {
+        let len = peers.len();
+        if peers.is_large() {
+            return self.extend_large(*peers, peer, budget);
+        }
+        if len == PAGE {
+            return self.make_large(peers, peer, budget);
+        }
+        if len == 0 || len.is_power_of_two() {
+            let block = self.arena.take(Arena::<P>::class_for(len + 1), budget)?;
+            for at in 0..len {
+                self.arena.set(block + at, self.arena.get(peers.block + at));
+            }
+            if len > 0 {
+                self.arena.give(peers.block, Arena::<P>::class_for(len));
+            }
+            peers.block = block;
+        }
+        self.arena.set(peers.block + len, peer);
+        Some(())
+    }
+
+    fn extend_large(&mut self, peers: Peers, peer: P, budget: &mut Budget) -> Option<()> {
+        let (len, hash) = (peers.len(), peer.hash(&self.hash));
+        let page = match len % PAGE {
+            0 => Some(self.arena.take(PAGE_CLASS, budget)?),
+            _ => None,
+        };
+        let (large, arena, keyed) = self.large_mut(peers)?;
+        let Large { pages, index } = large;
+        pages.extend(page);
+        if !index.insert(hash, len, budget, |at| peer_of(arena, pages, at).hash(keyed)) {
+            let unused = page.and_then(|_| pages.pop());
+            unused.into_iter().for_each(|page| self.arena.give(page, PAGE_CLASS));
+            return None;
+        }
+        let place = self.place(peers, len);
+        self.arena.set(place, peer);
+        Some(())
+    }
+
+    /// Gives a full block an index and a second page.
+    fn make_large(&mut self, peers: &mut Peers, peer: P, budget: &mut Budget) -> Option<()> {
+        let mut large = Large { pages: Vec::from([peers.block]), index: Index::default() };
+        let members = self.arena.slice(peers.block, PAGE);
+        let hash_of =
+            |at: u32| members.get(at as usize).copied().unwrap_or_default().hash(&self.hash);
+        if !(0..PAGE).all(|at| large.index.insert(hash_of(at), at, budget, hash_of)) {
+            budget.release(large.index.bytes());
+            return None;
+        }
+        let number = self.free_large.pop().unwrap_or(self.large.len() as u32);
+        match self.large.get_mut(number as usize) {
+            Some(free) => *free = large,
+            None => self.large.push(large),
+        }
+        let small = core::mem::replace(&mut peers.block, LARGE | number);
+        let extended = self.extend_large(*peers, peer, budget);
+        if extended.is_none() {
+            self.drop_large(number, budget);
+            peers.block = small;
+        }
+        extended
+    }
+
+    /// Gives back what a swarm no longer needs, after the last peer was removed.
+    fn shrink(&mut self, peers: &mut Peers, budget: &mut Budget) {
+        let len = peers.len();
+        if peers.block & LARGE == 0 {
+            let (before, class) = (Arena::<P>::class_for(len + 1), Arena::<P>::class_for(len));
+            match (len, class < before) {
+                (0, _) => self.arena.give(peers.block, 0),
+                // The block keeps its lower half.
+                (_, true) => self.arena.give(peers.block + (1 << class), class),
+                _ => {}
+            }
+            return;
+        }
+        let number = peers.block & !LARGE;
+        let large = self.large.get_mut(number as usize);
+        let unused = large.filter(|_| len.is_multiple_of(PAGE)).and_then(|large| large.pages.pop());
+        unused.into_iter().for_each(|page| self.arena.give(page, PAGE_CLASS));
+        if len == SMALL_AGAIN {
+            let first = self.place(*peers, 0);
+            self.drop_large(number, budget);
+            peers.block = first;
+            self.arena.give(first + SMALL_AGAIN, PAGE_CLASS - 1);
+        }
+    }
+
+    fn drop_large(&mut self, number: u32, budget: &mut Budget) {
+        if let Some(large) = self.large.get_mut(number as usize) {
+            budget.release(core::mem::take(large).index.bytes());
+            self.free_large.push(number);
+        }
+    }
+
+    fn large(&self, peers: Peers) -> Option<&Large> {
+        self.large.get((peers.block & !LARGE) as usize).filter(|_| peers.is_large())
+    }
+
+    fn large_mut(&mut self, peers: Peers) -> Option<(&mut Large, &Arena<P>, &KeyedHash)> {
+        let large = self.large.get_mut((peers.block & !LARGE) as usize);
+        large.filter(|_| peers.is_large()).map(|large| (large, &self.arena, &self.hash))
+    }
+
+    /// Returns the peers of a small swarm.
+    fn block(&self, peers: Peers) -> &[P] {
+        self.arena.slice(peers.block, peers.len())
+    }
+
+    fn place(&self, peers: Peers, at: u32) -> u32 {
+        match self.large(peers) {
+            None => peers.block + at,
+            Some(large) => place_of(&large.pages, at),
+        }
     }
 }
 
-impl Iterator for RandomOrder<'_> {
-    type Item = usize;
+fn place_of(pages: &[u32], at: u32) -> u32 {
+    pages.get((at / PAGE) as usize).map_or(0, |page| page + at % PAGE)
+}
 
-    fn next(&mut self) -> Option<usize> {
-        let left = self.len.checked_sub(self.next).filter(|&left| left > 0)?;
-        let pick = self.next + self.rng.index(left);
-        let here = self.moved.remove(&self.next).unwrap_or(self.next);
-        let drawn =
-            if pick == self.next { here } else { self.moved.insert(pick, here).unwrap_or(pick) };
-        self.next += 1;
-        Some(drawn)
-    }
+fn peer_of<P: Peer>(arena: &Arena<P>, pages: &[u32], at: u32) -> P {
+    arena.get(place_of(pages, at))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::{Meta, V4, V6};
     use bt_types::Rng;
+    use core::net::SocketAddr;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
-    use std::vec;
+    use std::collections::BTreeMap;
 
-    fn peer(port: u16) -> Peer {
-        Peer {
-            addr: ([1, 2, 3, 4], port).into(),
-            id: PeerId([0; 20]),
-            expires: Time::ZERO,
-            informed: false,
+    fn addr(v6: bool, number: u32) -> SocketAddr {
+        // Every third peer is of one subscriber.
+        let (host, port) = if number.is_multiple_of(3) { (0, number) } else { (number, 1) };
+        match v6 {
+            false => (std::net::Ipv4Addr::from(0x0808_0000 + host), port as u16 + 1).into(),
+            true => {
+                let ip = 0x2001_0db8_u128 << 96 | u128::from(host) << 64;
+                (std::net::Ipv6Addr::from(ip), port as u16 + 1).into()
+            }
         }
+    }
+
+    fn peer<P: Peer>(v6: bool, number: u32) -> P {
+        let addr = addr(v6, number);
+        P::new(addr, Meta::default()).unwrap()
+    }
+
+    const ROLES: [Role; 3] = [Role::Leecher, Role::Partial, Role::Seed];
+
+    /// Plays steps on two swarms of a pool, and on maps beside them.
+    fn agrees<P: Peer + PartialEq + core::fmt::Debug>(v6: bool, steps: Vec<(u8, u8, bool)>) {
+        let hash = KeyedHash::new(&mut Rng::from_seed(1));
+        let (mut pool, mut budget) = (Pool::<P>::new(hash), Budget::new(1 << 30));
+        let mut swarms = [Peers::EMPTY; 2];
+        let mut models: [BTreeMap<u32, Role>; 2] = Default::default();
+        for (kind, number, which) in steps {
+            let (peers, model) = (&mut swarms[usize::from(which)], &mut models[usize::from(which)]);
+            let role = ROLES[usize::from(kind % 3)];
+            // Runs of peers come and go, so swarms cross every size.
+            for number in u32::from(number)..u32::from(number) + 40 {
+                let found = pool.find(*peers, peer(v6, number));
+                assert_eq!(found.map(|at| peers.role(at)), model.get(&number).copied());
+                match (found, kind % 8) {
+                    (Some(at), 0..4) => {
+                        pool.remove(peers, at, &mut budget);
+                        model.remove(&number);
+                    }
+                    (Some(at), _) => {
+                        let at = pool.set_role(peers, at, role);
+                        assert_eq!(pool.get(*peers, at), peer(v6, number));
+                        model.insert(number, role);
+                    }
+                    (None, 0..4) => {}
+                    (None, _) => {
+                        let at = pool.insert(peers, peer(v6, number), role, &mut budget).unwrap();
+                        assert_eq!(pool.get(*peers, at), peer(v6, number));
+                        model.insert(number, role);
+                    }
+                }
+            }
+        }
+        for (peers, model) in swarms.into_iter().zip(&models) {
+            for role in ROLES {
+                let range = peers.range(role);
+                assert_eq!(range.len(), model.values().filter(|is| **is == role).count());
+            }
+            let found =
+                (0..400).filter(|&number| pool.find(peers, peer(v6, number)).is_some()).count();
+            assert_eq!(found, model.len());
+        }
+        for (peers, model) in swarms.iter_mut().zip(&mut models) {
+            while peers.len() > 0 {
+                pool.remove(peers, peers.len() / 2, &mut budget);
+            }
+            model.clear();
+        }
+        assert!(pool.large.iter().all(|large| large.index.bytes() == 0 && large.pages.is_empty()));
     }
 
     proptest! {
         #[test]
-        fn a_pool_is_a_set_of_addresses(steps: Vec<(bool, u8)>) {
-            let (mut pool, mut model) = (Pool::default(), BTreeSet::new());
-            for (add, port) in steps {
-                let port = u16::from(port % 16);
-                if add && model.insert(port) {
-                    pool.insert(peer(port));
-                } else if !add {
-                    prop_assert_eq!(pool.remove(peer(port).addr).is_some(), model.remove(&port));
-                }
-                let ports: BTreeSet<_> = (0..pool.len()).map(|index| pool.at(index).unwrap().addr.port()).collect();
-                prop_assert_eq!(&ports, &model);
-                prop_assert_eq!(pool.len(), model.len());
-            }
+        fn a_pool_agrees_with_maps_v4(steps: Vec<(u8, u8, bool)>) {
+            agrees::<V4>(false, steps);
         }
 
         #[test]
-        fn a_random_order_has_each_number_once(len in 0usize..200, seed: u64) {
-            let mut numbers: Vec<_> = RandomOrder::new(len, &mut Rng::from_seed(seed)).collect();
-            numbers.sort_unstable();
-            prop_assert_eq!(numbers, (0..len).collect::<Vec<_>>());
+        fn a_pool_agrees_with_maps_v6(steps: Vec<(u8, u8, bool)>) {
+            agrees::<V6>(true, steps);
         }
     }
 
     #[test]
-    fn every_number_is_as_likely_as_another() {
-        let (mut rng, mut drawn) = (Rng::from_seed(7), vec![0u32; 20]);
-        for _ in 0..20_000 {
-            RandomOrder::new(20, &mut rng).take(5).for_each(|number| drawn[number] += 1);
+    fn a_subscriber_is_crowded_at_64_peers_whatever_the_size_of_the_swarm() {
+        let hash = KeyedHash::new(&mut Rng::from_seed(1));
+        for others in [0, 1, 1_000] {
+            let (mut pool, mut budget) = (Pool::<V4>::new(hash.clone()), Budget::new(1 << 30));
+            let mut peers = Peers::EMPTY;
+            let mut add = |pool: &mut Pool<V4>, addr: SocketAddr| {
+                let peer = V4::new(addr, Meta::default()).unwrap();
+                let crowded = pool.is_crowded(peers, peer);
+                if !crowded {
+                    pool.insert(&mut peers, peer, Role::Seed, &mut budget).unwrap();
+                }
+                !crowded
+            };
+            for n in 0..others {
+                assert!(add(&mut pool, (std::net::Ipv4Addr::from(0x0909_0000 + n), 1).into()));
+            }
+            for (ip, most) in [([8, 8, 8, 8], 64), ([127, 0, 0, 1], 100)] {
+                let taken = (1..=100u16).filter(|&port| add(&mut pool, (ip, port).into())).count();
+                assert_eq!(taken, most, "{ip:?} beside {others}");
+            }
         }
-        // 5,000 expected for each; a standard deviation is about 61.
-        assert!(drawn.iter().all(|&count| (4_700..5_300).contains(&count)), "{drawn:?}");
+    }
+
+    #[test]
+    fn without_room_nothing_changes() {
+        let hash = KeyedHash::new(&mut Rng::from_seed(1));
+        for limit in [32_768, 32_768 + 256, 32_768 + 1_000, 70_000] {
+            let (mut pool, mut budget) = (Pool::<V4>::new(hash.clone()), Budget::new(limit));
+            let mut peers = Peers::EMPTY;
+            let taken = (0..100_000)
+                .map_while(|n| {
+                    pool.insert(&mut peers, peer(false, n * 3 + 1), Role::Seed, &mut budget)
+                })
+                .count() as u32;
+            assert_eq!(peers.len(), taken);
+            assert!(budget.held() <= limit);
+            assert!((0..taken).all(|n| pool.find(peers, peer(false, n * 3 + 1)).is_some()));
+            pool.remove(&mut peers, 0, &mut budget);
+            assert!(pool.insert(&mut peers, peer(false, 1), Role::Seed, &mut budget).is_some());
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! Invariant: every exchange goes through the bytes of `bt-tracker-wire`.
 
 mod limits;
+mod table;
 
 use crate::{Config, Tracker};
 use alloc::string::String;
