@@ -376,6 +376,12 @@ pub(crate) struct TrackerArgs {
     /// How often peers shall announce
     #[arg(long, value_name = "TIME", value_parser = parse_interval, default_value = "30m")]
     pub(crate) interval: Duration,
+    /// Threads that answer UDP; each owns a part of the torrents [default: as many as processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: Option<u16>,
+    /// Memory for torrents and peers; when it is used up, the subscriber that has most gives way
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "512MiB")]
+    pub(crate) memory: u64,
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@
 
 use crate::gzip;
 use crate::places::{Place, Places};
-use crate::table::Table;
+use crate::shards::Shards;
 use bt_tracker::HttpAnswer;
 use bt_types::normalise;
 use bytes::Bytes;
@@ -42,7 +42,7 @@ const HEAD_MAX: usize = 16 * 1024;
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts and serves until the task is aborted; its connections end with it.
-pub(crate) async fn serve(listener: TcpListener, table: Table, places: Places) {
+pub(crate) async fn serve(listener: TcpListener, shards: Shards, places: Places) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -52,7 +52,7 @@ pub(crate) async fn serve(listener: TcpListener, table: Table, places: Places) {
         match accepted {
             Ok((stream, from)) => {
                 let ip = normalise(from.ip());
-                connections.spawn(connection(stream, ip, table.clone(), places.enter(ip)));
+                connections.spawn(connection(stream, ip, shards.clone(), places.enter(ip)));
             }
             Err(error) => {
                 debug!(%error, "accept failed");
@@ -63,11 +63,11 @@ pub(crate) async fn serve(listener: TcpListener, table: Table, places: Places) {
     }
 }
 
-async fn connection(stream: TcpStream, ip: IpAddr, table: Table, place: Place) {
+async fn connection(stream: TcpStream, ip: IpAddr, shards: Shards, place: Place) {
     let leave = place.leave();
     let (left, place) = (Cell::new(REQUESTS_MAX), RefCell::new(place));
     let service = service_fn(move |request| {
-        let mut response = respond(&table, ip, &request);
+        let mut response = respond(&shards, ip, &request);
         place.borrow_mut().renew();
         left.set(left.get().saturating_sub(1));
         if left.get() == 0 {
@@ -88,7 +88,7 @@ async fn connection(stream: TcpStream, ip: IpAddr, table: Table, place: Place) {
     }
 }
 
-fn respond(table: &Table, ip: IpAddr, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn respond(shards: &Shards, ip: IpAddr, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     // hyper sends no body in reply to a HEAD.
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = Response::new(Full::from("only GET and HEAD\n"));
@@ -97,7 +97,7 @@ fn respond(table: &Table, ip: IpAddr, request: &Request<Incoming>) -> Response<F
         return response;
     }
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    let HttpAnswer { status, body, shrinks } = table.http(ip, target);
+    let HttpAnswer { status, body, shrinks } = shards.http(ip, target);
     let accept = request.headers().get(ACCEPT_ENCODING).and_then(|accept| accept.to_str().ok());
     let smaller =
         if shrinks && accept.is_some_and(gzip::is_accepted) { gzip::compress(&body) } else { None };

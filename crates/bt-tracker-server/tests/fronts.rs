@@ -169,3 +169,108 @@ async fn stop_closes_every_connection_and_frees_the_addresses() {
     assert!(TcpStream::connect(http[0]).await.is_err());
     TrackerServer::start(Config { http, udp, ..Config::default() }).await.unwrap();
 }
+
+/// Announces an info-hash over UDP from a socket, and returns how many peers are in its swarm.
+async fn announce_over_udp(socket: &UdpSocket, id: &[u8], hash: [u8; 20]) -> u32 {
+    let port = socket.local_addr().unwrap().port().to_be_bytes();
+    let head =
+        [id, b"\0\0\0\x01efgh", &hash, &[b'p'; 20], &[0; 8], &[0; 7], &[1], &[0; 8]].concat();
+    let request = [&head[..], &[0; 12], &[0xff; 4], &port].concat();
+    assert_eq!(request.len(), 98);
+    socket.send(&request).await.unwrap();
+    let mut reply = [0; 2_048];
+    let length = socket.recv(&mut reply).await.unwrap();
+    assert!(length >= 20 && reply[..8] == *b"\0\0\0\x01efgh", "{:?}", &reply[..length]);
+    u32::from_be_bytes(reply[12..16].try_into().unwrap())
+}
+
+async fn connect_over_udp(socket: &UdpSocket) -> [u8; 8] {
+    let mut reply = [0; 64];
+    socket.send(b"\0\0\x04\x17\x27\x10\x19\x80\0\0\0\0abcd").await.unwrap();
+    assert_eq!(socket.recv(&mut reply).await.unwrap(), 16);
+    reply[8..16].try_into().unwrap()
+}
+
+#[tokio::test]
+async fn workers_share_the_torrents_and_answer_as_one() {
+    for workers in [1, 2, 3, 8] {
+        let udp: Vec<SocketAddr> = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
+        let http = vec!["127.0.0.1:0".parse().unwrap()];
+        let workers = std::num::NonZero::new(workers);
+        let server =
+            TrackerServer::start(Config { udp, http, workers, ..Config::default() }).await.unwrap();
+        for (number, addr) in server.udp_addrs().iter().enumerate() {
+            let bind = if addr.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+            for client in 0..4 {
+                let socket = UdpSocket::bind(bind).await.unwrap();
+                socket.connect(addr).await.unwrap();
+                // An id of any worker is good with all of them.
+                let id = connect_over_udp(&socket).await;
+                for first in 0..20 {
+                    let leechers = announce_over_udp(&socket, &id, [first; 20]).await;
+                    assert_eq!(leechers, (number * 4 + client + 1) as u32, "{workers:?} workers");
+                }
+                let hashes: Vec<u8> = (0..20).flat_map(|first| [first; 20]).collect();
+                let scrape = [&id[..], b"\0\0\0\x02efgh", &hashes].concat();
+                socket.send(&scrape).await.unwrap();
+                let mut reply = [0; 2_048];
+                assert_eq!(socket.recv(&mut reply).await.unwrap(), 8 + 20 * 12);
+                let counts = reply[8..8 + 240].chunks(12);
+                let all = counts.map(|counts| u32::from_be_bytes(counts[8..].try_into().unwrap()));
+                assert_eq!(all.collect::<Vec<_>>(), vec![(number * 4 + client + 1) as u32; 20]);
+            }
+        }
+        assert_eq!((server.stats().torrents, server.stats().peers), (20, 160));
+        let target =
+            "/scrape?info_hash=%05%05%05%05%05%05%05%05%05%05%05%05%05%05%05%05%05%05%05%05";
+        let request = format!("GET {target} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+        let answer = exchange(server.http_addrs()[0], request.as_bytes()).await;
+        assert!(answer.contains("10:incompletei8e"), "{answer}");
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_another_tracker_has_is_an_error_whatever_the_workers() {
+    for workers in [1, 2] {
+        let workers = std::num::NonZero::new(workers);
+        let udp = vec!["127.0.0.1:0".parse().unwrap()];
+        let server =
+            TrackerServer::start(Config { udp, workers, ..Config::default() }).await.unwrap();
+        let udp = server.udp_addrs().to_vec();
+        let again = Config { udp: udp.clone(), workers, ..Config::default() };
+        let error = TrackerServer::start(again.clone()).await.unwrap_err().to_string();
+        assert!(error.contains(&udp[0].to_string()), "{error}");
+        server.stop().await;
+        TrackerServer::start(again).await.unwrap().stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_burst_beyond_a_batch_is_answered_whole() {
+    let workers = std::num::NonZero::new(2);
+    let udp = vec!["127.0.0.1:0".parse().unwrap()];
+    let server = TrackerServer::start(Config { udp, workers, ..Config::default() }).await.unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(server.udp_addrs()[0]).await.unwrap();
+    for round in 0..20u8 {
+        for number in 0..100u8 {
+            let request =
+                [b"\0\0\x04\x17\x27\x10\x19\x80\0\0\0\0".as_slice(), &[round, number, 0, 0]];
+            socket.send(&request.concat()).await.unwrap();
+        }
+        let mut told = [false; 100];
+        for _ in 0..100 {
+            let mut reply = [0; 64];
+            assert_eq!(socket.recv(&mut reply).await.unwrap(), 16);
+            assert_eq!(reply[4], round);
+            told[usize::from(reply[5])] = true;
+        }
+        assert!(told.iter().all(|told| *told));
+    }
+    // Garbage between requests gets no answer and costs no other its own.
+    for garbage in [&[][..], b"x", &[0xff; 98], &[0; 1_400]] {
+        socket.send(garbage).await.unwrap();
+        connect_over_udp(&socket).await;
+    }
+}

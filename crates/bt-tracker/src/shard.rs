@@ -36,8 +36,7 @@ pub fn shard_of_datagram(datagram: &[u8], shards: usize) -> Option<usize> {
 impl Tracker {
     /// Makes the shards of a tracker; each has its part of the limits. A datagram goes to the shard
     /// of [`shard_of_datagram`], any other request to that of [`shard_of`]. A scrape of several
-    /// swarms over UDP goes to every shard: the first answers, and the others
-    /// [`amend`](Self::amend) the reply.
+    /// swarms over UDP goes to every shard: one answers, and all [`amend`](Self::amend) the reply.
     pub fn shards(config: &Config, secret: [u8; 32], shards: usize) -> Vec<Tracker> {
         let mut rng = Rng::from_secret(secret);
         let connections = ConnectionIds::new(&mut rng);

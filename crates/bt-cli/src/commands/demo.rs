@@ -25,6 +25,7 @@ use bt_tracker_server::{Config, TrackerServer};
 use bt_types::{PeerId, Rng};
 use std::io::Write as _;
 use std::net::Ipv4Addr;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,7 @@ async fn run_local(args: DemoArgs, output: &Output) -> Outcome {
     let config = Config {
         http: Vec::new(),
         udp: vec![(Ipv4Addr::LOCALHOST, 0).into()],
+        workers: Some(NonZero::<usize>::MIN),
         ..Config::default()
     };
     let tracker = TrackerServer::start(config).await.context("the tracker")?;

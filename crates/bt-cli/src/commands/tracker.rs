@@ -12,6 +12,7 @@ use crate::output::Output;
 use crate::signals::{Hangup, Stop};
 use bt_tracker_server::{Config, ServeError, TrackerConfig, TrackerServer};
 use std::net::SocketAddr;
+use std::num::NonZero;
 
 /// The usual port of a tracker.
 const PORT: u16 = 6969;
@@ -22,11 +23,16 @@ pub(crate) async fn run(args: TrackerArgs, output: &Output) -> Outcome {
         (true, true) => (ListenAddr::Port(PORT).all(), ListenAddr::Port(PORT).all()),
         _ => (all(args.udp), all(args.http)),
     };
-    let tracker = TrackerConfig { interval: args.interval, ..TrackerConfig::default() };
+    let tracker = TrackerConfig {
+        interval: args.interval,
+        memory: usize::try_from(args.memory).unwrap_or(usize::MAX),
+        ..TrackerConfig::default()
+    };
+    let workers = args.workers.and_then(|workers| NonZero::new(workers.into()));
     tokio::task::LocalSet::new()
         .run_until(async {
             let stop = Stop::listen(Hangup::GoesOn).map_err(anyhow::Error::from)?;
-            let server = TrackerServer::start(Config { http, udp, tracker }).await;
+            let server = TrackerServer::start(Config { http, udp, workers, tracker }).await;
             let server = server.map_err(|error| match &error {
                 ServeError::Listen { source, .. } => {
                     let advice = exit::listen_advice(source);
@@ -36,7 +42,9 @@ pub(crate) async fn run(args: TrackerArgs, output: &Output) -> Outcome {
                         format!("{error}; {advice} with --udp or --http"),
                     )
                 }
-                ServeError::Random(_) => Failure::new(Exit::Other, "cannot_start", error),
+                ServeError::Random(_) | ServeError::Thread(_) => {
+                    Failure::new(Exit::Other, "cannot_start", error)
+                }
             })?;
             let announce = |scheme: &str, addr: &SocketAddr| format!("{scheme}://{addr}/announce");
             let udp = server.udp_addrs().iter().map(|addr| announce("udp", addr));
