@@ -79,7 +79,7 @@ impl Batch {
     }
 
     /// Sends the replies that are not empty. It waits until the system has room for them.
-    pub(crate) fn send(&mut self, socket: &UdpSocket) {
+    pub(crate) fn send(&self, socket: &UdpSocket) {
         let mut slices = std::array::from_fn::<_, BATCH, _>(|_| [IoSlice::new(&[])]);
         let mut to = [const { None }; BATCH];
         let mut no_control: [_; BATCH] = std::array::from_fn(|_| SendAncillaryBuffer::default());
