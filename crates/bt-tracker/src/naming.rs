@@ -8,6 +8,7 @@ use crate::pool::Role;
 use crate::sample::Draw;
 use crate::table::{Family, Member, Needs, Table};
 use alloc::vec::Vec;
+use core::hint::black_box;
 use core::net::SocketAddr;
 use core::ops::Range;
 
@@ -24,7 +25,7 @@ impl Table {
         let Some(peers) = self.torrents.get(member.torrent).map(P::peers) else { return };
         let now = self.sweep.tick();
         let mut random = Draw::new(&mut self.rng);
-        let pool = P::pool(self);
+        let members = P::pool(self).members(peers);
         // A client with both families has one port in both, and one peer id.
         let is_asker =
             |peer: P| !is_own && peer.port() == member.port && peer.meta().has_tag_of(member.meta);
@@ -35,9 +36,20 @@ impl Table {
         let mut draw = |range: Range<u32>, wanted: usize| {
             // The place of the asker is cut out.
             let skipped = is_own && range.contains(&member.at);
-            random.positions(range.len() as u32 - u32::from(skipped), wanted, |at| {
+            let len = range.len() as u32 - u32::from(skipped);
+            let get = |at| {
                 let at = range.start + at;
-                let peer = pool.get(peers, at + u32::from(skipped && at >= member.at));
+                members.get(at + u32::from(skipped && at >= member.at))
+            };
+            // Loads that wait for nothing run side by side: the cache has these peers when they are
+            // judged one by one.
+            let ahead = |at| {
+                if peers.is_large() {
+                    black_box(get(at).port());
+                }
+            };
+            random.positions_ahead(len, wanted, ahead, |at| {
+                let peer = get(at);
                 let suits = suits(peer);
                 if suits {
                     take(peer);

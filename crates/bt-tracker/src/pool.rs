@@ -93,6 +93,23 @@ pub(crate) struct Pool<P> {
     hash: KeyedHash,
 }
 
+/// The peers of one swarm.
+pub(crate) enum Members<'a, P> {
+    Small(&'a [P]),
+    /// The arena, and the pages in it.
+    Large(&'a Arena<P>, &'a [u32]),
+}
+
+impl<P: Peer> Members<'_, P> {
+    /// Returns the peer at a position.
+    pub(crate) fn get(&self, at: u32) -> P {
+        match self {
+            Members::Small(peers) => peers.get(at as usize).copied().unwrap_or_default(),
+            Members::Large(arena, pages) => peer_of(arena, pages, at),
+        }
+    }
+}
+
 /// What a swarm of many peers has: its pages, and positions by hash of the peer.
 #[derive(Debug, Default)]
 struct Large {
@@ -108,6 +125,14 @@ impl<P: Peer> Pool<P> {
     /// Returns the peer at a position below `peers.len()`.
     pub(crate) fn get(&self, peers: Peers, at: u32) -> P {
         self.arena.get(self.place(peers, at))
+    }
+
+    /// Returns a view of the peers, for many looks.
+    pub(crate) fn members(&self, peers: Peers) -> Members<'_, P> {
+        match self.large(peers) {
+            None => Members::Small(self.block(peers)),
+            Some(large) => Members::Large(&self.arena, &large.pages),
+        }
     }
 
     /// Overwrites a peer by one at the same address.

@@ -38,6 +38,18 @@ impl Draw {
         &mut self,
         len: u32,
         wanted: usize,
+        take: impl FnMut(u32) -> bool,
+    ) -> usize {
+        self.positions_ahead(len, wanted, |_| {}, take)
+    }
+
+    /// Offers positions like [`positions`](Self::positions), and shows the ends of all windows to
+    /// `ahead` before.
+    pub(crate) fn positions_ahead(
+        &mut self,
+        len: u32,
+        wanted: usize,
+        mut ahead: impl FnMut(u32),
         mut take: impl FnMut(u32) -> bool,
     ) -> usize {
         let (len, wanted) = (u64::from(len), wanted as u64);
@@ -46,27 +58,48 @@ impl Draw {
         }
         // A window of half of the range leaves no choice that several would have.
         let windows = if len < 2 * wanted { 1 } else { wanted.min(WINDOWS_MAX) };
-        // The windows differ a little in their share of the range: none is always the same's.
-        let turn = self.below(len);
+        let (size, longer) = (len / windows, len % windows);
+        let (quota, fuller) = (wanted / windows, wanted % windows);
+        // Stretches differ by one position, and quotas by one: none of them is always the same's.
+        let mut start = self.below(len);
+        let mut drawn = [Window::default(); WINDOWS_MAX as usize];
+        for (number, window) in (0..windows).zip(&mut drawn) {
+            let size = size + u64::from(number < longer);
+            let quota = quota + u64::from(number < fuller);
+            *window = Window { start, size, quota, first: self.below(size) };
+            ahead(window.at(0, len));
+            ahead(window.at(quota - 1, len));
+            start = wrapped(start + size, len);
+        }
         let mut taken = 0;
-        for window in 0..windows {
-            let [stretch, quota] = [len, wanted].map(|all| {
-                let from = window * all / windows;
-                from..(window + 1) * all / windows
-            });
-            let (size, quota) = (stretch.end - stretch.start, quota.end - quota.start);
-            let first = self.below(size);
-            let mut left = quota;
-            for step in 0..size.min(LOOKS * (quota + 1)) {
-                let at = turn + stretch.start + wrapped(first + step, size);
-                left -= u64::from(take(wrapped(at, len) as u32));
+        for window in drawn.iter().take(windows as usize) {
+            let mut left = window.quota;
+            for step in 0..window.size.min(LOOKS * (window.quota + 1)) {
+                left -= u64::from(take(window.at(step, len)));
                 if left == 0 {
                     break;
                 }
             }
-            taken += quota - left;
+            taken += window.quota - left;
         }
         taken as usize
+    }
+}
+
+/// A window: where its stretch begins and how long that is, how many are wanted of it, and where
+/// in the stretch it begins.
+#[derive(Clone, Copy, Default)]
+struct Window {
+    start: u64,
+    size: u64,
+    quota: u64,
+    first: u64,
+}
+
+impl Window {
+    /// Returns a position of the window, which goes round within its stretch.
+    fn at(&self, step: u64, len: u64) -> u32 {
+        wrapped(self.start + wrapped(self.first + step, self.size), len) as u32
     }
 }
 
