@@ -4,6 +4,7 @@
 //! its default. Must not know: `bt`.
 //! Invariant: a program that is not installed is `None`, never a failure.
 
+mod aquatic;
 mod aria2;
 mod libtorrent;
 mod mktorrent;
@@ -15,6 +16,7 @@ mod script;
 mod transmission;
 mod webtorrent;
 
+pub use aquatic::Aquatic;
 pub use aria2::Aria2;
 pub use libtorrent::Libtorrent;
 pub use mktorrent::Mktorrent;

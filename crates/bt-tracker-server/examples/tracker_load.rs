@@ -10,7 +10,7 @@
 //!   each peer once, then peers at random, and prints one JSON object with the figures. Without
 //!   `rate` a fixed number of requests is always on its way; with it, so many are sent a second.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use bt_tracker_wire::{Announce, UdpRequest};
 use bt_types::{InfoHash, PeerId, Rng};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
@@ -26,6 +26,8 @@ const SOCKETS: usize = 64;
 const WINDOW: usize = 4;
 /// After this time without a reply a socket's requests are lost.
 const LOST_AFTER: Duration = Duration::from_millis(200);
+/// Time for the tracker to answer the first request.
+const START_WITHIN: Duration = Duration::from_secs(10);
 /// Time before the measurement.
 const WARM: Duration = Duration::from_millis(500);
 /// Bytes of the echo's answers, as of a tracker that names 30 peers.
@@ -92,6 +94,8 @@ struct Load {
     want: u32,
     period: Duration,
     rate: u64,
+    /// Requests leave at the rate now, whatever is on its way.
+    is_paced: bool,
     rng: Rng,
     transaction: u32,
     /// When each of the last requests left, by transaction; and how long replies took.
@@ -139,6 +143,7 @@ impl Load {
             want: u32::try_from(option("want=", 30)?)?,
             period: Duration::from_secs(option("seconds=", 4)?),
             rate: option("rate=", 0)?,
+            is_paced: false,
             rng: Rng::from_seed(1),
             transaction: 0,
             sent_at: vec![now; 1 << 16],
@@ -165,6 +170,7 @@ impl Load {
         }
         let (after, populated) = (memory(self.pid)?, self.tally);
 
+        self.is_paced = self.rate > 0;
         self.drive(WARM)?;
         self.latencies.clear();
         let (tally, cpu, began) = (self.tally, cpu_nanos(self.pid)?, Instant::now());
@@ -193,13 +199,17 @@ impl Load {
         }))
     }
 
-    /// Gets a connection id for each socket.
+    /// Gets a connection id for each socket. The tracker may have just been started.
     fn connect(&mut self) -> Result<()> {
+        let deadline = Instant::now() + START_WITHIN;
         for client in &mut self.clients {
-            client.socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-            client.socket.send(&UdpRequest::Connect { transaction: 7 }.write())?;
+            client.socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+            let request = UdpRequest::Connect { transaction: 7 }.write();
             let mut reply = [0; 2_048];
-            client.socket.recv(&mut reply).context("no reply to a connect")?;
+            while client.socket.send(&request).and_then(|_| client.socket.recv(&mut reply)).is_err()
+            {
+                ensure!(Instant::now() < deadline, "no reply to a connect");
+            }
             client.connection = u64::from_be_bytes(reply[8..16].try_into()?);
         }
         Ok(())
@@ -223,15 +233,12 @@ impl Load {
     fn round(&mut self, next: &mut dyn FnMut(&mut Load, usize) -> Option<Vec<u8>>) -> Result<()> {
         for number in 0..self.clients.len() {
             self.receive(number)?;
-            // At a rate, requests leave one by one, whatever is on its way.
-            let room = match self.rate {
-                0 => WINDOW - self.clients[number].on_their_way.min(WINDOW),
-                _ => 1,
+            // Without a rate replies come in groups, and so do requests.
+            let room = match self.is_paced {
+                false if self.clients[number].on_their_way > 0 => continue,
+                false => WINDOW,
+                true => 1,
             };
-            // Replies come in groups, and so do requests.
-            if room < WINDOW && self.rate == 0 {
-                continue;
-            }
             let mut requests: [Vec<u8>; WINDOW] = Default::default();
             let mut count = 0;
             for request in requests.iter_mut().take(room) {

@@ -1,7 +1,8 @@
 //! The goals of the data path.
 //!
 //! Decides: which figures have goals, and their limits. Must not know: how they were measured.
-//! Invariant: a goal is a ratio of figures of one run, or a count: never seconds.
+//! Invariant: a goal is a ratio of figures of one run, or a count: never seconds. The one exception
+//! is the tracker's own work, which is what remains beyond an echo of the same run.
 
 use super::figures::Figures;
 use super::transfers::figure;
@@ -85,7 +86,38 @@ pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
     };
     let crowd = figures.median(&figure("crowd", "50 bt", "bt", "leecher peak"));
 
+    let tracker =
+        |load: &str, who: &str, what: &str| figures.median(&format!("tracker/{load}/{who}/{what}"));
+    let bytes = |load, peers| Some(tracker(load, "bt", "memory")? / peers);
+    let own = |load, who| own_work(figures, load, who);
+    let wanted = |wanted| tracker(wanted, "bt", "cpu_us");
+    let workers = |count| tracker("workers", count, "cpu_us");
+
     let at_most = [
+        ("tracker: own µs an answer, 200 k peers", own("200 k", "bt"), 0.7),
+        (
+            "tracker: own µs an answer, 1 M peers, of aquatic_udp's",
+            ratio(own("1 M", "bt"), own("1 M", "aquatic_udp")),
+            1.0,
+        ),
+        ("tracker: bytes a peer, 1 M in 250,000 torrents", bytes("1 M", 1e6), 40.0),
+        ("tracker: bytes a peer, 3 M in 750,000 torrents", bytes("3 M", 3e6), 45.0),
+        ("tracker: bytes a peer, 1 M in one swarm", bytes("one swarm, 30 wanted", 1e6), 30.0),
+        (
+            "tracker: CPU of an answer with 200 of 1 M wanted, of that with 30",
+            ratio(wanted("one swarm, 200 wanted"), wanted("one swarm, 30 wanted")),
+            1.3,
+        ),
+        (
+            "tracker: p99.9 at 20,000 a second, of aquatic_udp's",
+            ratio(tracker("paced", "bt", "p999_us"), tracker("paced", "aquatic_udp", "p999_us")),
+            1.0,
+        ),
+        (
+            "tracker: CPU of an answer with two workers, of that with one",
+            ratio(workers("2"), workers("1")),
+            1.1,
+        ),
         (
             "CPU per GiB as a leecher of libtorrent, of libtorrent's own",
             beside(default, [default, "bt"], "leecher cpu"),
@@ -147,6 +179,19 @@ pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
         ("the leecher's writes for 1 GiB", figures.least("calls/leecher writes"), 1100.0),
     ];
     let at_least = [
+        (
+            "tracker: answers a second of a processor, 200 k peers, of aquatic_udp's",
+            ratio(
+                tracker("200 k", "bt", "per_second"),
+                tracker("200 k", "aquatic_udp", "per_second"),
+            ),
+            1.15,
+        ),
+        (
+            "tracker: CPU of the idler of two workers, of the busier's",
+            tracker("workers", "2", "balance"),
+            0.9,
+        ),
         ("times as fast as mktorrent: bt create", faster("bt create"), 1.70),
         ("times as fast as mktorrent: bt verify", faster("bt verify"), 1.70),
         ("CPU of the idler of two shards, of the busier's", balance(), 0.50),
@@ -161,4 +206,11 @@ pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
         .filter_map(goal(false))
         .chain(at_least.into_iter().filter_map(goal(true)))
         .collect()
+}
+
+/// Returns the microseconds of processor time that an answer of a tracker takes beyond those of the
+/// bare echo in the same run.
+pub(super) fn own_work(figures: &Figures, load: &str, who: &str) -> Option<f64> {
+    let cpu = |who: &str| figures.median(&format!("tracker/{load}/{who}/cpu_us"));
+    Some((cpu(who)? - cpu("echo")?).max(0.0))
 }

@@ -12,6 +12,7 @@ mod idle;
 mod many;
 mod page;
 mod table;
+mod tracker;
 mod transfers;
 
 use anyhow::{Context as _, Result, ensure};
@@ -30,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Only this: one, others, fan-out, fan-in, small-pieces, large-pieces, files, pieces, crowd,
-    /// hashing, many, idle, shards, calls; repeat for more
+    /// hashing, many, idle, shards, calls, tracker; repeat for more
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Only the system calls of a fixed transfer
@@ -102,12 +103,13 @@ pub(crate) fn run(args: &Args, root: &Path) -> Result<()> {
     };
     transfers::run(&mut bench);
     type Part = fn(&mut Bench<'_>) -> Result<()>;
-    let parts: [(&str, Part); 5] = [
+    let parts: [(&str, Part); 6] = [
         ("hashing", hashing::run),
         ("many", many::run),
         ("idle", idle::run),
         ("shards", many::shards),
         ("calls", calls::run),
+        ("tracker", tracker::run),
     ];
     for (name, part) in parts {
         bench.attempt(name, part);
