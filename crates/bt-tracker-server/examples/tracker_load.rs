@@ -8,7 +8,8 @@
 //! - `tracker_load hashes TORRENTS` prints the info-hashes, for a tracker that wants a list.
 //! - `tracker_load load ADDR PID [peers=N] [torrents=N] [want=N] [seconds=N] [rate=N]` announces
 //!   each peer once, then peers at random, and prints one JSON object with the figures. Without
-//!   `rate` a fixed number of requests is always on its way; with it, so many are sent a second.
+//!   `rate` a fixed number of requests is always on its way; with it, that number is sent each
+//!   second.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bt_tracker_wire::{Announce, UdpRequest};

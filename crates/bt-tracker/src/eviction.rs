@@ -132,7 +132,7 @@ impl Table {
             }
             Some(_) => return None,
         };
-        let heard = (Reverse(self.sweep.tick().since(meta.heard())), it.heard);
+        let heard = (Reverse(self.clock.tick().since(meta.heard())), it.heard);
         Some(Candidate { subscriber, torrent, is_v6, at, heard })
     }
 }

@@ -25,6 +25,7 @@ extern crate std;
 
 mod arena;
 mod budget;
+mod clock;
 mod completions;
 mod connection;
 mod eviction;

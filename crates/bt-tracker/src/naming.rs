@@ -23,7 +23,7 @@ impl Table {
         mut take: impl FnMut(P),
     ) {
         let Some(peers) = self.torrents.get(member.torrent).map(P::peers) else { return };
-        let now = self.sweep.tick();
+        let now = self.clock.tick();
         let mut random = Draw::new(&mut self.rng);
         let members = P::pool(self).members(peers);
         // A client with both families has one port in both, and one peer id.

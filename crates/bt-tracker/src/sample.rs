@@ -5,8 +5,8 @@
 
 use bt_types::Rng;
 
-/// Windows of an answer: up to so many peers wanted, each is drawn for itself. More would cost a
-/// cache miss each.
+/// Windows of an answer: of at most this number of peers wanted, each is drawn for itself. More
+/// windows would cost a cache miss each.
 const WINDOWS_MAX: u64 = 32;
 /// Positions looked at for each one wanted, when many do not suit.
 const LOOKS: u64 = 4;

@@ -6,83 +6,39 @@
 //! moment at which its tick would look young again.
 
 use crate::arena::PAGE;
-use crate::peer::{AGE, Tick, V4, V6};
+use crate::clock::Clock;
+use crate::peer::{Tick, V4, V6};
 use crate::table::{Family, Table};
 use bt_types::Time;
-use core::time::Duration;
 
 /// A pass takes a quarter of the age of a peer.
 const PASSES: u64 = 4;
 /// Steps that are worth a start of the cursor: a step looks at a torrent or at a peer.
 const STEPS_MIN: u64 = 64;
 
-/// The clock of a table and the cursor.
-#[derive(Debug)]
-pub(crate) struct Sweep {
-    /// Microseconds of a tick.
-    unit: u64,
-    /// The time of the last call.
-    now: Time,
-    /// Up to when the cursor has done what was due.
-    done: Time,
-    /// The steps of this pass, as estimated at its start.
-    steps: u64,
-    /// The torrent that is looked at next.
-    torrent: u32,
-    /// In a large swarm: the peers that are not looked at yet, of each family.
-    left: Option<[u32; 2]>,
-}
-
-impl Sweep {
-    /// Starts at [`Time::ZERO`].
-    pub(crate) fn new(peer_age: Duration) -> Sweep {
-        let micros = u64::try_from(peer_age.as_micros()).unwrap_or(u64::MAX);
-        let unit = micros.div_ceil(AGE.into()).max(1);
-        Sweep { unit, now: Time::ZERO, done: Time::ZERO, steps: 0, torrent: 0, left: None }
-    }
-
-    /// Returns the time of the last sweep.
-    pub(crate) fn now(&self) -> Time {
-        self.now
-    }
-
-    /// Returns the tick of the last sweep.
-    pub(crate) fn tick(&self) -> Tick {
-        self.tick_of(self.now)
-    }
-
-    fn tick_of(&self, time: Time) -> Tick {
-        Tick::of(time.as_micros() / self.unit)
-    }
-
-    fn age(&self) -> u64 {
-        self.unit * u64::from(AGE)
-    }
-}
-
 impl Table {
-    /// Takes the time, and moves the cursor on, by as much as the time since the last call asks for. Called often, a
-    /// call looks at few peers.
+    /// Takes the time, and moves the cursor on, by as much as the time since the last call asks
+    /// for. Called often, a call looks at few peers.
     pub(crate) fn sweep(&mut self, now: Time) {
-        self.sweep.now = now;
-        let (age, pass) = (self.sweep.age(), self.sweep.age() / PASSES);
-        let since = |sweep: &Sweep| now.as_micros().saturating_sub(sweep.done.as_micros());
-        if since(&self.sweep) >= age {
-            // Nobody announced for so long: every peer is too old, and ticks have no meaning.
+        self.clock.now = now;
+        let (age, pass) = (self.clock.age(), self.clock.age() / PASSES);
+        let since = |clock: &Clock| now.as_micros().saturating_sub(clock.done.as_micros());
+        if since(&self.clock) >= age {
+            // No peer announced for a whole life: all are too old, and ticks have no meaning.
             self.pass(None);
-            self.sweep.done = now;
+            self.clock.done = now;
         }
-        while since(&self.sweep) >= pass {
-            self.sweep.done = Time(self.sweep.done.as_micros() + pass);
-            self.pass(Some(self.sweep.tick_of(self.sweep.done)));
+        while since(&self.clock) >= pass {
+            self.clock.done = Time(self.clock.done.as_micros() + pass);
+            self.pass(Some(self.clock.tick_of(self.clock.done)));
         }
         // What was there at the start of the pass counts, although less is left of it.
-        let steps = self.sweep.steps.max(self.steps());
-        let due = u128::from(steps) * u128::from(since(&self.sweep)) / u128::from(pass.max(1));
+        let steps = self.clock.steps.max(self.steps());
+        let due = u128::from(steps) * u128::from(since(&self.clock)) / u128::from(pass.max(1));
         let mut due = u64::try_from(due).unwrap_or(u64::MAX);
         if due >= STEPS_MIN {
-            let tick = self.sweep.tick();
-            self.sweep.done = now;
+            let tick = self.clock.tick();
+            self.clock.done = now;
             while due > 0 {
                 due = due.saturating_sub(self.step(Some(tick)));
             }
@@ -96,9 +52,9 @@ impl Table {
 
     /// Passes over all torrents at once; without a tick every peer is forgotten.
     fn pass(&mut self, tick: Option<Tick>) {
-        self.sweep.torrent = 0;
-        self.sweep.left = None;
-        while self.sweep.torrent < self.torrents.numbers() {
+        self.clock.torrent = 0;
+        self.clock.left = None;
+        while self.clock.torrent < self.torrents.numbers() {
             self.step(tick);
         }
     }
@@ -106,32 +62,33 @@ impl Table {
     /// Looks at the next torrent, or at a page of the peers of a large swarm; returns how many
     /// steps that was.
     fn step(&mut self, tick: Option<Tick>) -> u64 {
-        let number = self.sweep.torrent;
+        let number = self.clock.torrent;
         let Some(torrent) = self.torrents.get(number) else {
+            self.clock.left = None;
             match number < self.torrents.numbers() {
-                true => self.sweep.torrent += 1,
-                false => (self.sweep.torrent, self.sweep.steps) = (0, self.steps()),
+                true => self.clock.torrent += 1,
+                false => (self.clock.torrent, self.clock.steps) = (0, self.steps()),
             }
             return 1;
         };
         // Members may have left since the last step.
         let most = [torrent.v4.len(), torrent.v6.len()];
-        let [v4, v6] = self.sweep.left.unwrap_or(most);
+        let [v4, v6] = self.clock.left.unwrap_or(most);
         let left = [v4.min(most[0]), v6.min(most[1])];
         let (v4, v6) = (left[0].saturating_sub(PAGE), left[1].saturating_sub(PAGE));
         self.expire::<V4>(number, v4..left[0], tick);
         self.expire::<V6>(number, v6..left[1], tick);
-        self.sweep.left = Some([v4, v6]).filter(|left| *left != [0, 0]);
-        if self.sweep.left.is_none() {
+        self.clock.left = Some([v4, v6]).filter(|left| *left != [0, 0]);
+        if self.clock.left.is_none() {
             self.settle(number);
-            self.sweep.torrent += 1;
+            self.clock.torrent += 1;
         }
         1 + u64::from(left[0] - v4) + u64::from(left[1] - v6)
     }
 
     /// Cleans a torrent that is touched, unless it is large. Returns whether it stays.
     pub(crate) fn clean(&mut self, number: u32) -> bool {
-        let now = self.sweep.tick();
+        let now = self.clock.tick();
         let Some(torrent) = self.torrents.get_mut(number) else { return false };
         if torrent.swept == now {
             return true;

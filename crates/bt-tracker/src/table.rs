@@ -5,12 +5,12 @@
 //! for its completed count.
 
 use crate::budget::Budget;
+use crate::clock::Clock;
 use crate::completions::Completions;
 use crate::keyed_hash::KeyedHash;
 use crate::peer::{Meta, Peer, V4, V6};
 use crate::pool::{Peers, Pool, Role};
 use crate::sample::Draw;
-use crate::sweep::Sweep;
 use crate::torrents::{Torrent, Torrents};
 use bt_tracker_wire::{
     AddressFamily, Announce, Event, Failure, LEFT_UNKNOWN, RetryIn, SwarmCounts,
@@ -48,7 +48,7 @@ pub(crate) struct Table {
     pub(crate) budget: Budget,
     /// Hashes addresses and peer ids.
     pub(crate) hash: KeyedHash,
-    pub(crate) sweep: Sweep,
+    pub(crate) clock: Clock,
     pub(crate) rng: Rng,
     completions: Completions,
     peers: usize,
@@ -135,7 +135,7 @@ impl Table {
             budget: Budget::new(limits.memory),
             completions: Completions::new(limits.memory / COMPLETION_SHARE, key()),
             hash: addresses,
-            sweep: Sweep::new(peer_age),
+            clock: Clock::new(peer_age),
             rng,
             peers: 0,
             limits,
@@ -190,7 +190,7 @@ impl Table {
         announce: &Announce,
     ) -> Result<Option<Member>, Failure> {
         let tag = self.hash.bytes(&announce.peer_id.0);
-        let meta = Meta::new(self.sweep.tick(), tag);
+        let meta = Meta::new(self.clock.tick(), tag);
         let Some(peer) = P::new(addr, meta) else { return Ok(None) };
         let Some(closeness) = peer.closeness() else { return Ok(None) };
         let torrent = self.swarm(announce.info_hash).filter(|&torrent| self.clean(torrent));
@@ -334,7 +334,7 @@ impl Table {
         let completed = announce.event == Event::Completed && announce.left == 0 && credible;
         let counts =
             completed && self.completions.count(announce.info_hash, addr, &mut self.budget);
-        let second = self.sweep.now().as_micros() / 1_000_000;
+        let second = self.clock.now.as_micros() / 1_000_000;
         if let Some(torrent) = self.torrents.get_mut(torrent) {
             torrent.completed = torrent.completed.saturating_add(counts.into());
             torrent.heard = u32::try_from(second).unwrap_or(u32::MAX - 1);
@@ -342,7 +342,7 @@ impl Table {
     }
 }
 
-/// Of the memory, one in so many bytes is the number of completions remembered: they take a tenth.
+/// Bytes of memory for each completion that may be remembered: together they take a tenth.
 const COMPLETION_SHARE: usize = 256;
 
 fn no_counts() -> SwarmCounts {

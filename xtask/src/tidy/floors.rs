@@ -30,7 +30,7 @@ const TABLE: &[Row] = &[
     ("bt-engine", 2, &["bt-types", "bt-model", "bt-hash", "bt-peer-wire", "bt-tracker-wire"]),
     ("bt-piece-store", 2, &["bt-types", "bt-hash", "bt-metainfo"]),
     ("bt-api", 2, &["bt-types", "bt-hash", "bt-model", "bt-metainfo"]),
-    ("bt-tracker-server", 3, &["bt-types", "bt-tracker"]),
+    ("bt-tracker-server", 3, &["bt-types", "bt-tracker", "bt-tracker-wire"]),
     (
         "bt-session",
         3,
