@@ -6,14 +6,13 @@
 //! fast set (BEP 6). Each requested block is marked as asked in `Work`.
 
 use crate::close_reason::CloseReason;
-use crate::config::Budget;
+use crate::ctx::Ctx;
 use crate::io::{Output, PeerKey};
 use crate::ledger::Delivery;
 use crate::torrent::Torrent;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bt_peer_wire::Message;
-use bt_types::{Bitfield, Block, Piece, RawBlock, Time};
+use bt_types::{Bitfield, Block, Piece, RawBlock};
 use bytes::Bytes;
 
 /// Most hints of one kind (BEP 6) remembered for a peer.
@@ -22,52 +21,46 @@ const HINTS_MAX: usize = 16;
 impl Torrent {
     /// Requests as many blocks from the peer as its window has room for. Under a rate limit the
     /// peer waits for its turn instead.
-    pub(crate) fn feed(&mut self, now: Time, key: PeerKey, budget: &Budget) {
-        if budget.rates.down.is_none() && !self.request_turns.limit.is_limited() {
-            self.ask(now, key, budget, u64::MAX);
+    pub(crate) fn feed(&mut self, ctx: &mut Ctx<'_>, key: PeerKey) {
+        if ctx.budget.rates.down.is_none() && !self.request_turns.limit.is_limited() {
+            self.ask(ctx, key, u64::MAX);
         } else if let Some(peer) = self.peers.get_mut(&key)
             && peer.can_be_asked()
             && peer.requests.pipeline.room() > 0
             && !core::mem::replace(&mut peer.requests.asks, true)
         {
-            self.request_turns.askers.push(key);
+            self.request_turns.joining.push(key);
         }
     }
 
     /// Requests blocks when the peer's turn under a rate limit has come. Returns the number of
     /// bytes requested.
-    pub(crate) fn ask_in_turn(
-        &mut self,
-        now: Time,
-        key: PeerKey,
-        budget: &Budget,
-        bytes: u64,
-    ) -> u64 {
+    pub(crate) fn ask_in_turn(&mut self, ctx: &mut Ctx<'_>, key: PeerKey, bytes: u64) -> u64 {
         let Some(peer) = self.peers.get_mut(&key) else { return 0 };
-        if !self.request_turns.limit.passes(now, key) {
+        if !self.request_turns.limit.passes(ctx.now, key) {
             return 0;
         }
         peer.requests.asks = false;
-        let asked = self.ask(now, key, budget, bytes);
+        let asked = self.ask(ctx, key, bytes);
         self.request_turns.limit.charge(asked);
         if asked > 0 {
-            self.feed(now, key, budget);
+            self.feed(ctx, key);
         }
         asked
     }
 
     /// Requests blocks from the peer until `bytes` bytes are reached or its window is full. Returns
     /// the number of bytes requested.
-    fn ask(&mut self, now: Time, key: PeerKey, budget: &Budget, bytes: u64) -> u64 {
+    fn ask(&mut self, ctx: &mut Ctx<'_>, key: PeerKey, bytes: u64) -> u64 {
         let Some(peer) = self.peers.get_mut(&key) else { return 0 };
         if !peer.can_be_asked() || self.store_fault.is_some() {
             return 0;
         }
         let mut asked = 0;
         while asked < bytes && peer.requests.pipeline.room() > 0 {
-            let has_something = self.work.block_picker().has_something(budget.store_bytes);
+            let has_something = self.work.block_picker().has_something(ctx.budget.store_bytes);
             let Some(block) = has_something
-                .then(|| self.work.block_picker().next_block(now, peer, budget.store_bytes))
+                .then(|| self.work.block_picker().next_block(ctx.now, peer, ctx.budget.store_bytes))
                 .flatten()
             else {
                 if !core::mem::replace(&mut peer.requests.wants_requests, true) {
@@ -76,8 +69,8 @@ impl Torrent {
                 break;
             };
             asked += u64::from(block.len());
-            peer.requests.pipeline.ask(now, block);
-            peer.send(Message::Request(block.raw()), &mut self.outboxes.dirty);
+            peer.requests.pipeline.ask(ctx.now, block);
+            ctx.send(peer.key, Message::Request(block.raw()));
         }
         asked
     }
@@ -99,34 +92,34 @@ impl Torrent {
     }
 
     /// Takes the peers that join the downlink's queue.
-    pub(crate) fn take_askers(&mut self) -> Vec<PeerKey> {
-        core::mem::take(&mut self.request_turns.askers)
+    pub(crate) fn take_downlink_joiners(&mut self) -> Vec<PeerKey> {
+        core::mem::take(&mut self.request_turns.joining)
     }
 
     /// Requests blocks from peers that could take more requests than there were, if blocks or room
     /// in the store became free. Each of them is tried once, the longest wait first, until there is
     /// nothing to request.
-    pub(crate) fn feed_hungry(&mut self, now: Time, budget: &Budget) {
+    pub(crate) fn feed_hungry(&mut self, ctx: &mut Ctx<'_>) {
         if !self.work.take_freed() {
             return;
         }
         for _ in 0..self.request_turns.wants_requests.len() {
-            if !self.work.block_picker().has_something(budget.store_bytes) {
+            if !self.work.block_picker().has_something(ctx.budget.store_bytes) {
                 break;
             }
             let Some(key) = self.request_turns.wants_requests.pop_front() else { break };
             if let Some(peer) = self.peers.get_mut(&key) {
                 peer.requests.wants_requests = false;
-                self.feed(now, key, budget);
+                self.feed(ctx, key);
             }
         }
     }
 
     /// Requests blocks from every peer, after the store or the budget allows requests again.
-    pub(crate) fn feed_everybody(&mut self, now: Time, budget: &Budget) {
+    pub(crate) fn feed_everybody(&mut self, ctx: &mut Ctx<'_>) {
         let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
         for peer in keys {
-            self.feed(now, peer, budget);
+            self.feed(ctx, peer);
         }
     }
 
@@ -134,6 +127,7 @@ impl Torrent {
 
     pub(crate) fn peer_has_these(
         &mut self,
+        ctx: &mut Ctx<'_>,
         key: PeerKey,
         has: Option<Bitfield>,
     ) -> Result<(), CloseReason> {
@@ -148,15 +142,15 @@ impl Torrent {
         if peer.pieces.counted {
             self.work.block_picker().more(peer.pieces.has.iter(&self.pieces.geometry));
         }
-        Self::update_interest(peer, &mut self.outboxes.dirty);
-        self.allow_newcomer(key);
+        Self::update_interest(ctx, peer);
+        self.allow_newcomer(ctx, key);
         self.refuse_idle(key)
     }
 
     /// Takes a bitfield in the middle of a conversation: aria2 sends one in place of many `have`s.
     pub(crate) fn peer_has_these_too(
         &mut self,
-        now: Time,
+        ctx: &mut Ctx<'_>,
         key: PeerKey,
         has: Option<Bitfield>,
     ) -> Result<(), CloseReason> {
@@ -169,12 +163,12 @@ impl Torrent {
         };
         let news: Vec<Piece> =
             has.iter(&geometry).filter(|&piece| !peer.pieces.has.has(piece)).collect();
-        news.into_iter().try_for_each(|piece| self.peer_has(now, key, piece.number()))
+        news.into_iter().try_for_each(|piece| self.peer_has(ctx, key, piece.number()))
     }
 
     pub(crate) fn peer_has(
         &mut self,
-        now: Time,
+        ctx: &mut Ctx<'_>,
         key: PeerKey,
         number: u32,
     ) -> Result<(), CloseReason> {
@@ -185,10 +179,10 @@ impl Torrent {
                 self.work.block_picker().more([piece].into_iter());
             }
             peer.pieces.wanted += u32::from(self.pieces.missing.has(piece));
-            Self::update_interest(peer, &mut self.outboxes.dirty);
+            Self::update_interest(ctx, peer);
             if let Some(super_seeder) = &mut self.super_seeder {
-                super_seeder.got(now, key, piece);
-                self.reveal_to(now, key);
+                super_seeder.got(ctx.now, key, piece);
+                self.reveal_to(ctx, key);
             }
         }
         self.refuse_idle(key)
@@ -223,7 +217,7 @@ impl Torrent {
 
     // ---- what the peer says of our requests ----
 
-    pub(crate) fn choked_us(&mut self, key: PeerKey, out: &mut VecDeque<Output>) {
+    pub(crate) fn choked_us(&mut self, ctx: &mut Ctx<'_>, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.choking.peer_choking = true;
         // With the fast extension each request is answered by a reject or a block (BEP 6). Without
@@ -233,14 +227,14 @@ impl Torrent {
             peer.forgive(blocks.len());
             self.unask(blocks);
         }
-        self.end_ownership(key, out);
+        self.end_ownership(ctx, key);
     }
 
     pub(crate) fn rejected(
         &mut self,
+        ctx: &mut Ctx<'_>,
         key: PeerKey,
         raw: RawBlock,
-        out: &mut VecDeque<Output>,
     ) -> Result<(), CloseReason> {
         let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
         if !peer.fast {
@@ -259,39 +253,38 @@ impl Torrent {
         // A piece that the peer rejected is not in its allowed fast set any more.
         peer.requests.allowed_fast.retain(|&piece| piece != block.piece());
         self.unask([block]);
-        self.end_ownership(key, out);
+        self.end_ownership(ctx, key);
         Ok(())
     }
 
     /// Ends the peer's ownership of its piece, because the peer cannot go on: another peer may take
     /// the piece over.
-    pub(crate) fn end_ownership(&mut self, key: PeerKey, out: &mut VecDeque<Output>) {
+    pub(crate) fn end_ownership(&mut self, ctx: &mut Ctx<'_>, key: PeerKey) {
         let given_up = self.work.block_picker().leave(key);
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.requests.owned = None;
             peer.requests.unproven = 0;
             // Blocks requested from this peer must not come any more if their piece starts anew.
-            self.request_turns.unasked += peer.take_back(&given_up, &mut self.outboxes.dirty);
+            self.request_turns.unasked += peer.take_back(ctx, &given_up);
         }
-        out.extend(given_up.into_iter().map(|piece| Output::Forget(self.swarm.key, piece)));
+        ctx.out.extend(given_up.into_iter().map(|piece| Output::Forget(self.swarm.key, piece)));
     }
 
     // ---- payload ----
 
     pub(crate) fn received(
         &mut self,
-        now: Time,
+        ctx: &mut Ctx<'_>,
         key: PeerKey,
         raw: RawBlock,
         data: Bytes,
-        out: &mut VecDeque<Output>,
     ) -> Result<(), CloseReason> {
         let block = self.pieces.geometry.block(raw).ok_or(CloseReason::OutOfRange)?;
         let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
         let len = u64::from(block.len());
-        self.stats.down.add(now, len);
+        self.stats.down.add(ctx.now, len);
         self.sources.received(peer.source, len, peer.wants_nothing());
-        if !peer.requests.pipeline.answer(now, block) {
+        if !peer.requests.pipeline.answer(ctx.now, block) {
             self.stats.wasted += len;
             return if peer.unrequested() { Ok(()) } else { Err(CloseReason::Unrequested) };
         }
@@ -299,13 +292,13 @@ impl Torrent {
         match self.work.block_picker().deliver(block, key, source) {
             Delivery::Late => self.stats.wasted += len,
             Delivery::Needed { others_asked, complete } => {
-                out.push_back(Output::Store(self.swarm.key, block, data));
+                ctx.out.push_back(Output::Store(self.swarm.key, block, data));
                 if others_asked {
-                    self.cancel_elsewhere(block);
+                    self.cancel_elsewhere(ctx, block);
                 }
                 if complete {
                     let urgent = self.work.is_end_game();
-                    out.push_back(Output::Check {
+                    ctx.out.push_back(Output::Check {
                         torrent: self.swarm.key,
                         piece: block.piece(),
                         urgent,
@@ -316,12 +309,12 @@ impl Torrent {
         Ok(())
     }
 
-    fn cancel_elsewhere(&mut self, block: Block) {
+    fn cancel_elsewhere(&mut self, ctx: &mut Ctx<'_>, block: Block) {
         for peer in self.peers.values_mut() {
             if peer.requests.pipeline.remove(block) {
                 self.request_turns.unasked += u64::from(block.len());
                 peer.forgive(1);
-                peer.send(Message::Cancel(block.raw()), &mut self.outboxes.dirty);
+                ctx.send(peer.key, Message::Cancel(block.raw()));
             }
         }
     }

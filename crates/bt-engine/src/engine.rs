@@ -8,9 +8,11 @@
 use crate::bandwidth_queue::BandwidthQueue;
 use crate::close_reason::CloseReason;
 use crate::config::{Budget, Config};
+use crate::ctx::Ctx;
 use crate::io::{Input, Output, PeerKey, TorrentKey, TorrentSpec};
-use crate::magnet::{Magnet, Scope};
-use crate::message_in::{Shared, message_in};
+use crate::magnet::Magnet;
+use crate::message_in::message_in;
+use crate::outboxes::Outboxes;
 use crate::peer::NewConnection;
 use crate::room::Room;
 use crate::swarm::Swarm;
@@ -41,8 +43,7 @@ pub struct Engine {
     store_room: Room,
     /// The dials under way of each torrent.
     dial_room: Room,
-    /// Torrents whose peers may have messages in their outboxes.
-    touched: BTreeSet<TorrentKey>,
+    outboxes: Outboxes,
     /// Torrents and magnets that acted since the last [`Engine::take_changed`].
     changed: BTreeSet<TorrentKey>,
     /// The time at which each torrent must be woken.
@@ -66,7 +67,7 @@ impl Engine {
             routes: BTreeMap::new(),
             store_room: Room::default(),
             dial_room: Room::default(),
-            touched: BTreeSet::new(),
+            outboxes: Outboxes::default(),
             changed: BTreeSet::new(),
             agenda: BTreeSet::new(),
             removed_bytes: (0, 0),
@@ -81,9 +82,7 @@ impl Engine {
         if matches!(input, Input::NetworkChanged) {
             let magnets: Vec<TorrentKey> = self.magnets.keys().copied().collect();
             for key in magnets {
-                self.on_magnet(key, |magnet, scope| {
-                    magnet.swarm.network_changed(now, scope.budget, scope.out)
-                });
+                self.on_magnet(now, key, |magnet, ctx| magnet.swarm.network_changed(ctx));
             }
         }
         match self.magnet_of(&input) {
@@ -100,112 +99,90 @@ impl Engine {
                 let settings = spec.settings.clone();
                 let magnet = Magnet::new(now, key, *spec, &self.config, self.rng.fork());
                 self.magnets.insert(key, magnet);
-                self.on_magnet(key, |magnet, scope| {
-                    magnet.set(now, &settings, scope);
-                    magnet.wake(now, scope);
+                self.on_magnet(now, key, |magnet, ctx| {
+                    magnet.set(ctx, &settings);
+                    magnet.wake(ctx);
                 });
             }
-            Input::Remove(key) => {
-                if let Some(mut torrent) = self.torrents.remove(&key) {
-                    self.removed_bytes.0 += torrent.stats.down.total();
-                    self.removed_bytes.1 += torrent.stats.up.total();
-                    torrent.stop(&mut self.out);
-                    self.forget(key, torrent.timing.wake_at, &torrent.swarm);
-                }
-                if let Some(mut magnet) = self.magnets.remove(&key) {
-                    magnet.stop(&mut self.out);
-                    self.forget(key, magnet.wake_at, &magnet.swarm);
-                }
-            }
+            Input::Remove(key) => self.remove(now, key),
             Input::FindPeersDone(key, via, found) => {
-                self.on(now, key, |torrent, engine| {
-                    torrent.swarm.sought(now, via, found, engine.out)
-                });
+                self.on(now, key, |torrent, ctx| torrent.swarm.sought(ctx, via, found));
             }
-            Input::PeersFound(key, source, addrs) => self.on(now, key, |torrent, engine| {
+            Input::PeersFound(key, source, addrs) => self.on(now, key, |torrent, ctx| {
                 torrent.swarm.found(now, source, &addrs);
-                torrent.swarm.dial(now, engine.budget, engine.out);
+                torrent.swarm.dial(ctx);
             }),
-            Input::Called { torrent, addr, is_new } => self.on(now, torrent, |torrent, engine| {
+            Input::Called { torrent, addr, is_new } => self.on(now, torrent, |torrent, ctx| {
                 torrent.called(now, addr, is_new);
-                torrent.swarm.dial(now, engine.budget, engine.out);
+                torrent.swarm.dial(ctx);
             }),
             Input::Connected { peer, torrent, addr, outbound, handshake } => {
                 if !self.torrents.contains_key(&torrent) {
                     self.out.push_back(Output::HangUp(peer, CloseReason::Removed));
                     return;
                 }
-                let room = self.routes.len() < self.budget.peers;
-                self.routes.insert(peer, torrent);
-                self.on(now, torrent, |torrent, engine| {
-                    let connection = NewConnection { key: peer, addr, outbound, handshake, room };
-                    torrent.connected(now, connection, engine.config, engine.budget, engine.out);
+                self.on(now, torrent, |torrent, ctx| {
+                    let connection = NewConnection { key: peer, addr, outbound, handshake };
+                    torrent.connected(ctx, connection);
                 });
+                self.routes.insert(peer, torrent);
             }
-            Input::DialFailed(key, addr) => self.on(now, key, |torrent, engine| {
+            Input::DialFailed(key, addr) => self.on(now, key, |torrent, ctx| {
                 torrent.swarm.dial_failed(now, addr);
-                torrent.swarm.dial(now, engine.budget, engine.out);
+                torrent.swarm.dial(ctx);
             }),
             Input::Frames(peer, messages) => self.frames(now, peer, messages),
-            Input::Sent(peer, bytes) => self.on_peer(now, peer, |torrent, engine| {
+            Input::Sent(peer, bytes) => self.on_peer(now, peer, |torrent, _| {
                 torrent.sent(now, peer, bytes);
-                engine.join_uplink(torrent, peer);
+                torrent.join_uplink(peer);
             }),
-            Input::ReadFailed(peer, block) => self.on_peer(now, peer, |torrent, engine| {
-                torrent.read_failed(peer, block);
-                engine.join_uplink(torrent, peer);
+            Input::ReadFailed(peer, block) => self.on_peer(now, peer, |torrent, ctx| {
+                torrent.read_failed(ctx, peer, block);
+                torrent.join_uplink(peer);
             }),
             Input::Closed(peer) => {
-                self.on_peer(now, peer, |torrent, engine| {
-                    torrent.closed(now, peer, CloseReason::Gone, engine.out)
+                self.on_peer(now, peer, |torrent, ctx| {
+                    torrent.closed(ctx, peer, CloseReason::Gone)
                 });
                 self.routes.remove(&peer);
             }
             Input::Checked(key, piece, verdict) => {
-                self.on(now, key, |torrent, engine| {
-                    torrent.checked(now, piece, verdict, engine.out)
-                });
+                self.on(now, key, |torrent, ctx| torrent.checked(ctx, piece, verdict))
             }
             Input::OnDisk(key, piece, bytes) => {
                 self.on(now, key, |torrent, _| torrent.work.block_picker().on_disk(piece, bytes))
             }
             Input::Lost(key, pieces) => {
-                self.on(now, key, |torrent, engine| torrent.lost(now, &pieces, engine.budget))
+                self.on(now, key, |torrent, ctx| torrent.lost(ctx, &pieces))
             }
             Input::Audited(key, wrong) => {
-                self.on(now, key, |torrent, engine| torrent.audited(now, &wrong, engine.out))
+                self.on(now, key, |torrent, ctx| torrent.audited(ctx, &wrong))
             }
             Input::StoreFailed(key, fault) => {
-                self.on(now, key, |torrent, engine| {
-                    torrent.store_failed(now, fault, engine.config, engine.budget, engine.out)
-                });
+                self.on(now, key, |torrent, ctx| torrent.store_failed(ctx, fault))
             }
-            Input::StoreRecovered(key) => self.on(now, key, |torrent, engine| {
-                torrent.store_recovered(now, engine.config, engine.budget, engine.out);
+            Input::StoreRecovered(key) => {
+                self.on(now, key, |torrent, ctx| torrent.store_recovered(ctx))
+            }
+            Input::Announced(key, tracker, result) => self.on(now, key, |torrent, ctx| {
+                torrent.announced(ctx, tracker, result);
+                torrent.swarm.dial(ctx);
             }),
-            Input::Announced(key, tracker, result) => self.on(now, key, |torrent, engine| {
-                torrent.announced(now, tracker, result, engine.out);
-                torrent.swarm.dial(now, engine.budget, engine.out);
-            }),
-            Input::Deadline(key, pieces, by) => self.on(now, key, |torrent, engine| {
-                torrent.set_deadline(now, pieces, by, engine.budget)
-            }),
+            Input::Deadline(key, pieces, by) => {
+                self.on(now, key, |torrent, ctx| torrent.set_deadline(ctx, pieces, by))
+            }
             Input::Set(key, settings) => {
                 // The new settings count for the budget with which the torrent acts.
                 let torrent = self.torrents.get_mut(&key);
                 if let Some(before) = torrent.map(|torrent| torrent.take_settings(*settings)) {
-                    self.on(now, key, |torrent, engine| {
-                        torrent.settings_changed(now, &before, engine.budget, engine.out)
-                    });
+                    self.on(now, key, |torrent, ctx| torrent.settings_changed(ctx, &before));
                 }
             }
             Input::Reannounce(key) => self.on(now, key, |torrent, _| torrent.swarm.hurry(now)),
             Input::NetworkChanged => {
                 let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
                 for key in keys {
-                    self.on(now, key, |torrent, engine| {
-                        torrent.swarm.network_changed(now, engine.budget, engine.out)
-                    });
+                    self.on(now, key, |torrent, ctx| torrent.swarm.network_changed(ctx));
                 }
             }
             Input::Budget(budget) => {
@@ -214,9 +191,9 @@ impl Engine {
                 self.downlink.set_rate(budget.rates.down, now);
                 let keys: Vec<TorrentKey> = self.torrents.keys().copied().collect();
                 for key in keys {
-                    self.on(now, key, |torrent, engine| {
-                        torrent.keep_to_peers_max(now, engine.budget, engine.out);
-                        torrent.feed_everybody(now, engine.budget);
+                    self.on(now, key, |torrent, ctx| {
+                        torrent.keep_to_peers_max(ctx);
+                        torrent.feed_everybody(ctx);
                     });
                 }
             }
@@ -227,7 +204,7 @@ impl Engine {
     /// Returns the next output, or `None` when all were given.
     pub fn poll(&mut self) -> Option<Output> {
         if self.out.is_empty() {
-            self.collect_messages();
+            self.outboxes.flush_all(&mut self.out);
         }
         let output = self.out.pop_front();
         if let Some(Output::HangUp(peer, _)) = &output {
@@ -250,13 +227,11 @@ impl Engine {
         let due: Vec<TorrentKey> =
             self.agenda.range(..=(now, TorrentKey(u32::MAX))).map(|(_, key)| *key).collect();
         for key in due {
-            self.on(now, key, |torrent, engine| {
-                torrent.wake(now, engine.config, engine.budget, engine.out)
-            });
-            self.on_magnet(key, |magnet, scope| magnet.wake(now, scope));
+            self.on(now, key, |torrent, ctx| torrent.wake(ctx));
+            self.on_magnet(now, key, |magnet, ctx| magnet.wake(ctx));
         }
         for key in self.store_room.take_holders(now) {
-            self.on(now, key, |torrent, engine| torrent.give_up_stalled(engine.out));
+            self.on(now, key, |torrent, ctx| torrent.give_up_stalled(ctx));
         }
         self.take_turns(now);
     }
@@ -359,21 +334,27 @@ impl Engine {
     fn magnet_in(&mut self, now: Time, key: TorrentKey, input: Input) {
         let closed = if let Input::Closed(peer) = input { Some(peer) } else { None };
         let joins = if let Input::Connected { peer, .. } = input { Some(peer) } else { None };
-        self.on_magnet(key, |magnet, scope| magnet.handle(now, input, scope));
+        self.on_magnet(now, key, |magnet, ctx| magnet.handle(ctx, input));
         self.routes.extend(joins.map(|peer| (peer, key)));
         closed.map(|peer| self.routes.remove(&peer));
     }
 
     /// Lets a magnet act, and notes its deadline.
-    fn on_magnet(&mut self, key: TorrentKey, act: impl FnOnce(&mut Magnet, &mut Scope<'_>)) {
-        let room = self.routes.len() < self.budget.peers;
+    fn on_magnet(
+        &mut self,
+        now: Time,
+        key: TorrentKey,
+        act: impl FnOnce(&mut Magnet, &mut Ctx<'_>),
+    ) {
+        let has_room = self.has_room();
         let Some(magnet) = self.magnets.get_mut(&key) else { return };
         let budget = Budget {
             dials: dials_of(&self.budget, &self.dial_room, key),
             peers_per_torrent: magnet.swarm.peers_max(&self.budget),
             ..self.budget
         };
-        act(magnet, &mut Scope { config: &self.config, budget: &budget, room, out: &mut self.out });
+        let (config, outboxes, out) = (&self.config, &mut self.outboxes, &mut self.out);
+        act(magnet, &mut Ctx { now, config, budget: &budget, has_room, outboxes, out });
         self.dial_room.note(key, magnet.swarm.dialing() as u64, magnet.swarm.is_short_of_dials());
         let next = magnet.deadline(&budget);
         let wake_at = core::mem::replace(&mut magnet.wake_at, next);
@@ -386,13 +367,10 @@ impl Engine {
         let (swarm, peers) = match self.magnets.remove(&key) {
             Some(magnet) => {
                 self.replan(key, magnet.wake_at, None);
-                let mut scope = Scope {
-                    config: &self.config,
-                    budget: &self.budget,
-                    room: true,
-                    out: &mut self.out,
-                };
-                magnet.hand_over(now, spec.private, &mut scope)
+                let (config, budget) = (&self.config, &self.budget);
+                let (outboxes, out) = (&mut self.outboxes, &mut self.out);
+                let mut ctx = Ctx { now, config, budget, has_room: true, outboxes, out };
+                magnet.hand_over(&mut ctx, spec.private)
             }
             None => {
                 let (trackers, rng) = (spec.trackers.clone(), self.rng.fork());
@@ -403,19 +381,19 @@ impl Engine {
             }
         };
         self.torrents.insert(key, Box::new(Torrent::new(now, spec, swarm, &self.config)));
-        self.on(now, key, |torrent, engine| {
-            torrent.set_trackers(now, engine.out);
-            torrent.run_or_pause(now, engine.out);
-            torrent.wake(now, engine.config, engine.budget, engine.out)
+        self.on(now, key, |torrent, ctx| {
+            torrent.set_trackers(ctx);
+            torrent.run_or_pause(ctx);
+            torrent.wake(ctx)
         });
         for (connection, said) in peers {
-            self.on(now, key, |torrent, engine| torrent.adopt(now, &connection, engine.config));
+            self.on(now, key, |torrent, ctx| torrent.adopt(ctx, &connection));
             self.frames(now, connection.key, said);
         }
         // Its magnet may have left it connections.
-        self.on(now, key, |torrent, engine| {
-            torrent.run_or_pause(now, engine.out);
-            torrent.keep_to_peers_max(now, engine.budget, engine.out);
+        self.on(now, key, |torrent, ctx| {
+            torrent.run_or_pause(ctx);
+            torrent.keep_to_peers_max(ctx);
         });
     }
 
@@ -423,18 +401,17 @@ impl Engine {
 
     /// Takes messages of one peer, one after another; the first fault ends its connection.
     fn frames(&mut self, now: Time, peer: PeerKey, messages: Vec<Message>) {
-        self.on_peer(now, peer, |torrent, engine| {
+        self.on_peer(now, peer, |torrent, ctx| {
             if let Some(spare) = torrent.swarm.on_message(now, peer) {
-                torrent.hang_up(now, spare, CloseReason::Duplicate, engine.out);
+                torrent.hang_up(ctx, spare, CloseReason::Duplicate);
             }
             for message in messages {
-                let done = message_in(now, torrent, peer, message, engine);
-                if let Err(why) = done {
-                    torrent.hang_up(now, peer, why, engine.out);
+                if let Err(why) = message_in(ctx, torrent, peer, message) {
+                    torrent.hang_up(ctx, peer, why);
                     return;
                 }
             }
-            torrent.feed(now, peer, engine.budget);
+            torrent.feed(ctx, peer);
         });
     }
 
@@ -444,17 +421,29 @@ impl Engine {
         self.config = Config { dht_port, lsd, pex, ..self.config.clone() };
         let keys: Vec<TorrentKey> =
             self.torrents.keys().chain(self.magnets.keys()).copied().collect();
-        let change = |swarm: &mut Swarm, config: &Config, out: &mut VecDeque<Output>| {
-            swarm.set_searches(config);
+        let change = |swarm: &mut Swarm, ctx: &mut Ctx<'_>| {
+            swarm.set_searches(ctx.config);
             if is_news {
-                swarm.set_pex(now, config, out);
+                swarm.set_pex(ctx);
             }
         };
         for key in keys {
-            self.on(now, key, |torrent, engine| {
-                change(&mut torrent.swarm, engine.config, engine.out)
-            });
-            self.on_magnet(key, |magnet, scope| change(&mut magnet.swarm, scope.config, scope.out));
+            self.on(now, key, |torrent, ctx| change(&mut torrent.swarm, ctx));
+            self.on_magnet(now, key, |magnet, ctx| change(&mut magnet.swarm, ctx));
+        }
+    }
+
+    /// Leaves the swarm of a torrent or magnet, and forgets it.
+    fn remove(&mut self, now: Time, key: TorrentKey) {
+        self.act(now, key, |torrent, ctx| torrent.stop(ctx));
+        self.on_magnet(now, key, |magnet, ctx| magnet.stop(ctx));
+        if let Some(torrent) = self.torrents.remove(&key) {
+            self.removed_bytes.0 += torrent.stats.down.total();
+            self.removed_bytes.1 += torrent.stats.up.total();
+            self.forget(key, torrent.timing.wake_at, &torrent.swarm);
+        }
+        if let Some(magnet) = self.magnets.remove(&key) {
+            self.forget(key, magnet.wake_at, &magnet.swarm);
         }
     }
 
@@ -465,63 +454,65 @@ impl Engine {
             self.on(now, key, |torrent, _| torrent.work.block_picker().look_for_room());
         }
         for key in self.dial_room.take_retries() {
-            self.on(now, key, |torrent, engine| torrent.swarm.dial(now, engine.budget, engine.out));
-            self.on_magnet(key, |magnet, scope| magnet.swarm.dial(now, scope.budget, scope.out));
+            self.on(now, key, |torrent, ctx| torrent.swarm.dial(ctx));
+            self.on_magnet(now, key, |magnet, ctx| magnet.swarm.dial(ctx));
         }
         self.store_room.plan(now);
         while let Some((key, peer, bytes)) = self.uplink.next(now) {
-            let Some(torrent) = self.torrents.get_mut(&key) else { continue };
-            let ordered = torrent.serve(now, peer, bytes, &mut self.out);
-            self.uplink.charge(ordered);
-            if torrent.joins_uplink(peer) {
-                self.uplink.join(key, peer);
-            }
-            self.settle(key);
+            let ordered = self.act(now, key, |torrent, ctx| {
+                let ordered = torrent.serve(ctx, peer, bytes);
+                torrent.join_uplink(peer);
+                ordered
+            });
+            self.uplink.charge(ordered.unwrap_or(0));
         }
         while let Some((key, peer, bytes)) = self.downlink.next(now) {
-            let Some(torrent) = self.torrents.get_mut(&key) else { continue };
-            let budget = budget_of(&self.budget, &self.store_room, &self.dial_room, torrent);
-            let asked = torrent.ask_in_turn(now, peer, &budget, bytes);
-            self.downlink.charge(asked);
-            self.settle(key);
+            let asked = self.act(now, key, |torrent, ctx| torrent.ask_in_turn(ctx, peer, bytes));
+            self.downlink.charge(asked.unwrap_or(0));
         }
     }
 
-    fn on_peer(
-        &mut self,
-        now: Time,
-        peer: PeerKey,
-        act: impl FnOnce(&mut Torrent, &mut Shared<'_>),
-    ) {
+    fn on_peer(&mut self, now: Time, peer: PeerKey, act: impl FnOnce(&mut Torrent, &mut Ctx<'_>)) {
         if let Some(&key) = self.routes.get(&peer) {
             self.on(now, key, act);
         }
     }
 
     /// Lets a torrent act, and sends the requests that this made possible.
-    fn on(&mut self, now: Time, key: TorrentKey, act: impl FnOnce(&mut Torrent, &mut Shared<'_>)) {
-        let Some(torrent) = self.torrents.get_mut(&key) else { return };
-        let budget = budget_of(&self.budget, &self.store_room, &self.dial_room, torrent);
-        let mut shared = Shared {
-            config: &self.config,
-            budget: &budget,
-            uplink: &mut self.uplink,
-            out: &mut self.out,
-        };
-        act(torrent, &mut shared);
-        torrent.feed_hungry(now, &budget);
-        self.settle(key);
+    fn on(&mut self, now: Time, key: TorrentKey, act: impl FnOnce(&mut Torrent, &mut Ctx<'_>)) {
+        self.act(now, key, |torrent, ctx| {
+            act(torrent, ctx);
+            torrent.feed_hungry(ctx);
+        });
     }
 
-    /// Notes a torrent's deadline, its peers that must join a queue, and its waiting messages,
-    /// after the torrent acted.
+    /// Lets a torrent act, and notes what came of it; `None` if there is no such torrent.
+    fn act<T>(
+        &mut self,
+        now: Time,
+        key: TorrentKey,
+        act: impl FnOnce(&mut Torrent, &mut Ctx<'_>) -> T,
+    ) -> Option<T> {
+        let has_room = self.has_room();
+        let torrent = self.torrents.get_mut(&key)?;
+        let budget = budget_of(&self.budget, &self.store_room, &self.dial_room, torrent);
+        let (config, outboxes, out) = (&self.config, &mut self.outboxes, &mut self.out);
+        let mut ctx = Ctx { now, config, budget: &budget, has_room, outboxes, out };
+        let done = act(torrent, &mut ctx);
+        self.settle(key);
+        Some(done)
+    }
+
+    /// Returns whether the process has room for another connection.
+    fn has_room(&self) -> bool {
+        self.routes.len() < self.budget.peers
+    }
+
+    /// Notes a torrent's deadline, and its peers that must join a queue, after the torrent acted.
     fn settle(&mut self, key: TorrentKey) {
         let Some(torrent) = self.torrents.get_mut(&key) else { return };
         if torrent.peers.is_empty() {
             torrent.rest();
-        }
-        if !torrent.outboxes.dirty.is_empty() {
-            self.touched.insert(key);
         }
         self.store_room.note(key, torrent.work.reserved(), torrent.work.is_short());
         self.dial_room.note(key, torrent.swarm.dialing() as u64, torrent.swarm.is_short_of_dials());
@@ -529,8 +520,8 @@ impl Engine {
             self.changed.insert(key);
         }
         self.downlink.give_back(torrent.take_unasked());
-        torrent.take_askers().into_iter().for_each(|peer| self.downlink.join(key, peer));
-        torrent.take_unparked().into_iter().for_each(|peer| self.uplink.join(key, peer));
+        torrent.take_downlink_joiners().into_iter().for_each(|peer| self.downlink.join(key, peer));
+        torrent.take_uplink_joiners().into_iter().for_each(|peer| self.uplink.join(key, peer));
         let budget = budget_of(&self.budget, &self.store_room, &self.dial_room, torrent);
         let (wake_at, next) = (torrent.timing.wake_at, torrent.deadline(&budget));
         if wake_at != next {
@@ -544,10 +535,10 @@ impl Engine {
         self.replan(key, wake_at, None);
         for peer in swarm.links.by_key.keys() {
             self.routes.remove(peer);
+            self.outboxes.forget(*peer);
         }
         self.store_room.forget(key);
         self.dial_room.forget(key);
-        self.touched.remove(&key);
         self.changed.remove(&key);
     }
 
@@ -556,18 +547,6 @@ impl Engine {
             self.agenda.remove(&(wake_at, key));
         }
         self.agenda.extend(next.map(|next| (next, key)));
-    }
-
-    /// Turns the messages in outboxes into outputs, one per peer.
-    fn collect_messages(&mut self) {
-        while let Some(torrent) = self.touched.pop_first() {
-            let Some(torrent) = self.torrents.get_mut(&torrent) else { continue };
-            for key in core::mem::take(&mut torrent.outboxes.dirty) {
-                let peer = torrent.peers.get_mut(&key).filter(|peer| !peer.outbox.is_empty());
-                self.out
-                    .extend(peer.map(|peer| Output::Send(key, core::mem::take(&mut peer.outbox))));
-            }
-        }
     }
 }
 

@@ -6,15 +6,14 @@
 
 use crate::close_reason::CloseReason;
 use crate::config::Config;
-use crate::io::{Output, PeerKey};
+use crate::ctx::Ctx;
+use crate::io::PeerKey;
 use crate::metadata_upload::Answer;
 use crate::torrent::Torrent;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bt_peer_wire::{
     ExtendedHandshake, ExtensionIds, METADATA_PART, Message, MetadataMessage, REQUESTS_QUEUED_MAX,
 };
-use bt_types::Time;
 use bytes::Bytes;
 
 impl Torrent {
@@ -28,21 +27,20 @@ impl Torrent {
     /// Takes an extension message of a peer.
     pub(crate) fn extended(
         &mut self,
-        now: Time,
+        ctx: &mut Ctx<'_>,
         peer: PeerKey,
         id: u8,
         payload: &Bytes,
-        config: &Config,
     ) -> Result<(), CloseReason> {
         match id {
             // A peer whose handshake cannot be parsed still transfers well without extensions.
             0 => ExtendedHandshake::parse(payload)
-                .map_or(Ok(()), |hello| self.greeted(now, peer, hello, config)),
+                .map_or(Ok(()), |hello| self.greeted(ctx, peer, hello)),
             ExtensionIds::METADATA => {
-                self.metadata_wanted(peer, payload);
+                self.metadata_wanted(ctx, peer, payload);
                 Ok(())
             }
-            ExtensionIds::PEX => self.swarm.on_pex(now, peer, payload, config),
+            ExtensionIds::PEX => self.swarm.on_pex(ctx, peer, payload),
             _ => Ok(()),
         }
     }
@@ -50,13 +48,12 @@ impl Torrent {
     /// Takes a peer's extension handshake; a later one says only what has changed.
     fn greeted(
         &mut self,
-        now: Time,
+        ctx: &mut Ctx<'_>,
         key: PeerKey,
         hello: ExtendedHandshake,
-        config: &Config,
     ) -> Result<(), CloseReason> {
         let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
-        self.swarm.greeted(now, key, &hello, config);
+        self.swarm.greeted(ctx, key, &hello);
         if let Some(max) = hello.requests_max {
             peer.requests.pipeline.set_window_max(max.min(REQUESTS_QUEUED_MAX));
         }
@@ -69,24 +66,24 @@ impl Torrent {
 
     /// Answers a peer's request for a part of the metadata. We have the metadata: other messages,
     /// and unreadable ones, are ignored.
-    fn metadata_wanted(&mut self, key: PeerKey, payload: &Bytes) {
+    fn metadata_wanted(&mut self, ctx: &mut Ctx<'_>, key: PeerKey, payload: &Bytes) {
         let Ok(Some(MetadataMessage::Request(part))) = MetadataMessage::parse(payload) else {
             return;
         };
         let Some(peer) = self.peers.get_mut(&key) else { return };
         match peer.metadata_upload.ask(part) {
-            Answer::Send => self.send_metadata(key, &[part]),
+            Answer::Send => self.send_metadata(ctx, key, &[part]),
             Answer::Later => {}
             Answer::Reject => {
                 if let Some(id) = self.swarm.metadata_id(key) {
                     let payload = MetadataMessage::Reject(part).to_bytes().into();
-                    peer.send(Message::Extended { id, payload }, &mut self.outboxes.dirty);
+                    ctx.send(peer.key, Message::Extended { id, payload });
                 }
             }
         }
     }
 
-    fn send_metadata(&mut self, key: PeerKey, parts: &[u32]) {
+    fn send_metadata(&mut self, ctx: &mut Ctx<'_>, key: PeerKey, parts: &[u32]) {
         let (Some(peer), Some(id)) = (self.peers.get_mut(&key), self.swarm.metadata_id(key)) else {
             return;
         };
@@ -97,21 +94,21 @@ impl Torrent {
             let total = u32::try_from(self.metadata.len()).unwrap_or(0);
             let data = self.metadata.slice(start.min(end)..end);
             let payload = MetadataMessage::Data { part, total, data }.to_bytes().into();
-            peer.send(Message::Extended { id, payload }, &mut self.outboxes.dirty);
+            ctx.send(peer.key, Message::Extended { id, payload });
         }
     }
 
     /// Sends metadata that waited and PEX messages, once a second.
-    pub(crate) fn send_extensions(&mut self, now: Time, out: &mut VecDeque<Output>) {
+    pub(crate) fn send_extensions(&mut self, ctx: &mut Ctx<'_>) {
         let waiting = self.peers.values_mut().filter_map(|peer| {
             let parts: Vec<u32> = peer.metadata_upload.refill().collect();
             (!parts.is_empty()).then_some((peer.key, parts))
         });
         for (key, parts) in waiting.collect::<Vec<_>>() {
-            self.send_metadata(key, &parts);
+            self.send_metadata(ctx, key, &parts);
         }
         let peers = &self.peers;
         let is_seed = |key| peers.get(&key).is_some_and(|peer| peer.wants_nothing());
-        self.swarm.send_pex(now, is_seed, out);
+        self.swarm.send_pex(ctx, is_seed);
     }
 }

@@ -41,6 +41,7 @@ extern crate std;
 
 mod close_reason;
 mod config;
+mod ctx;
 mod io;
 
 mod backlog;
@@ -73,6 +74,7 @@ mod links;
 mod metadata_download;
 mod metadata_upload;
 mod meter;
+mod outboxes;
 mod peer_link;
 mod peer_list;
 mod peer_search;

@@ -9,11 +9,12 @@
 use crate::backlog::Backlog;
 use crate::close_reason::CloseReason;
 use crate::config::{Budget, Config};
+use crate::ctx::Ctx;
 use crate::io::{Event, Input, MagnetSpec, Output, PeerKey, TorrentKey};
 use crate::metadata_download::{MetadataDownload, Whole};
 use crate::peer::NewConnection;
 use crate::swarm::{Progress, Room, Swarm};
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 use bt_model::{MagnetView, TorrentSettings};
@@ -52,15 +53,6 @@ struct MagnetPeer {
     backlog: Backlog,
 }
 
-/// The parts of the engine that a magnet may use while it acts.
-pub(crate) struct Scope<'a> {
-    pub(crate) config: &'a Config,
-    pub(crate) budget: &'a Budget,
-    /// The process has room for another connection.
-    pub(crate) room: bool,
-    pub(crate) out: &'a mut VecDeque<Output>,
-}
-
 impl Magnet {
     pub(crate) fn new(
         now: Time,
@@ -86,76 +78,72 @@ impl Magnet {
     // ---- the machine ----
 
     /// Takes an input for it or for one of its peers.
-    pub(crate) fn handle(&mut self, now: Time, input: Input, scope: &mut Scope<'_>) {
+    pub(crate) fn handle(&mut self, ctx: &mut Ctx<'_>, input: Input) {
         match input {
-            Input::PeersFound(_, source, addrs) => self.swarm.found(now, source, &addrs),
-            Input::Called { addr, .. } => self.swarm.called(now, addr),
+            Input::PeersFound(_, source, addrs) => self.swarm.found(ctx.now, source, &addrs),
+            Input::Called { addr, .. } => self.swarm.called(ctx.now, addr),
             Input::Connected { peer, addr, outbound, handshake, .. } => {
-                self.connected(
-                    now,
-                    NewConnection { key: peer, addr, outbound, handshake, room: scope.room },
-                    scope,
-                );
+                self.connected(ctx, NewConnection { key: peer, addr, outbound, handshake });
             }
-            Input::DialFailed(_, addr) => self.swarm.dial_failed(now, addr),
+            Input::DialFailed(_, addr) => self.swarm.dial_failed(ctx.now, addr),
             Input::Frames(peer, messages) => {
-                if let Some(spare) = self.swarm.on_message(now, peer) {
-                    self.hang_up(now, spare, CloseReason::Duplicate, scope);
+                if let Some(spare) = self.swarm.on_message(ctx.now, peer) {
+                    self.hang_up(ctx, spare, CloseReason::Duplicate);
                 }
                 let done = messages
                     .into_iter()
-                    .try_for_each(|message| self.on_message(now, peer, message, scope));
-                done.unwrap_or_else(|why| self.hang_up(now, peer, why, scope));
+                    .try_for_each(|message| self.on_message(ctx, peer, message));
+                done.unwrap_or_else(|why| self.hang_up(ctx, peer, why));
             }
-            Input::Closed(peer) => self.closed(now, peer, CloseReason::Gone, scope),
+            Input::Closed(peer) => self.closed(ctx, peer, CloseReason::Gone),
             Input::Announced(_, tracker, result) => {
-                self.swarm.announced(now, tracker, result, scope.out);
+                self.swarm.announced(ctx, tracker, result);
             }
-            Input::Reannounce(_) => self.swarm.hurry(now),
-            Input::Set(_, settings) => self.set(now, &settings, scope),
-            Input::FindPeersDone(_, via, found) => self.swarm.sought(now, via, found, scope.out),
+            Input::Reannounce(_) => self.swarm.hurry(ctx.now),
+            Input::Set(_, settings) => self.set(ctx, &settings),
+            Input::FindPeersDone(_, via, found) => self.swarm.sought(ctx, via, found),
             _ => {}
         }
-        self.swarm.dial(now, scope.budget, scope.out);
+        self.swarm.dial(ctx);
     }
 
     pub(crate) fn deadline(&self, budget: &Budget) -> Option<Time> {
         self.swarm.deadline(self.is_found, budget).into_iter().chain(self.next_watch).min()
     }
 
-    pub(crate) fn wake(&mut self, now: Time, scope: &mut Scope<'_>) {
-        self.swarm.wake(now, &self.progress(), scope.budget, scope.out);
-        if self.next_watch.take_if(|at| *at <= now).is_some() {
-            for peer in self.metadata_download.watch(now, self.swarm.is_full(scope.budget)) {
-                self.hang_up(now, peer, CloseReason::NoMetadata, scope);
+    pub(crate) fn wake(&mut self, ctx: &mut Ctx<'_>) {
+        self.swarm.wake(ctx, &self.progress());
+        if self.next_watch.take_if(|at| *at <= ctx.now).is_some() {
+            for peer in self.metadata_download.watch(ctx.now, self.swarm.is_full(ctx.budget)) {
+                self.hang_up(ctx, peer, CloseReason::NoMetadata);
             }
-            self.make_room(now, scope);
+            self.make_room(ctx);
             self.swarm.reach_further();
             // The metadata under way may be that of a private torrent.
             if !self.is_found {
-                self.swarm.send_pex(now, |_| false, scope.out);
+                self.swarm.send_pex(ctx, |_| false);
             }
-            self.ask_everybody(now, scope);
-            self.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
+            self.ask_everybody(ctx);
+            self.next_watch = (!self.peers.is_empty()).then_some(ctx.now + WATCH);
         }
     }
 
     /// Makes the magnet as the user wants it. While it is paused, the metadata that came is kept.
-    pub(crate) fn set(&mut self, now: Time, settings: &TorrentSettings, scope: &mut Scope<'_>) {
+    pub(crate) fn set(&mut self, ctx: &mut Ctx<'_>, settings: &TorrentSettings) {
         let (running, progress) = (settings.running, self.progress());
         self.swarm.links.most = settings.peers_max;
-        self.swarm.set_trackers(now, settings.trackers.as_deref(), &progress, scope.out);
-        self.swarm.set_running(now, running, &self.progress(), scope.out);
+        self.swarm.set_trackers(ctx, settings.trackers.as_deref(), &progress);
+        self.swarm.set_running(ctx, running, &self.progress());
         if !running {
             let peers: Vec<PeerKey> = self.peers.keys().copied().collect();
-            peers.into_iter().for_each(|peer| self.hang_up(now, peer, CloseReason::Paused, scope));
+            peers.into_iter().for_each(|peer| self.hang_up(ctx, peer, CloseReason::Paused));
         }
     }
 
     /// Leaves the swarm.
-    pub(crate) fn stop(&mut self, out: &mut VecDeque<Output>) {
+    pub(crate) fn stop(&mut self, ctx: &mut Ctx<'_>) {
         let progress = self.progress();
-        self.swarm.stop(&progress, out);
+        self.swarm.stop(ctx, &progress);
     }
 
     /// Hands the swarm to the torrent, and the peers with what they said. A private torrent
@@ -163,13 +151,12 @@ impl Magnet {
     /// named (BEP 27).
     pub(crate) fn hand_over(
         mut self,
-        now: Time,
+        ctx: &mut Ctx<'_>,
         private: bool,
-        scope: &mut Scope<'_>,
     ) -> (Swarm, Vec<(NewConnection, Vec<Message>)>) {
         if private {
             for peer in self.swarm.make_private() {
-                self.hang_up(now, peer, CloseReason::Private, scope);
+                self.hang_up(ctx, peer, CloseReason::Private);
             }
         }
         let peers = self
@@ -191,39 +178,35 @@ impl Magnet {
 
     // ---- peers ----
 
-    fn connected(&mut self, now: Time, connection: NewConnection, scope: &mut Scope<'_>) {
+    fn connected(&mut self, ctx: &mut Ctx<'_>, connection: NewConnection) {
         let (key, addr, peer_id) = (connection.key, connection.addr, connection.handshake.peer_id);
-        if let Err(why) = self.admit(now, &connection, scope) {
-            self.swarm.refused(now, &connection, why);
-            scope.out.push_back(Output::HangUp(key, why));
+        if let Err(why) = self.admit(ctx, &connection) {
+            self.swarm.refused(ctx.now, &connection, why);
+            ctx.out.push_back(Output::HangUp(key, why));
             return;
         }
-        self.swarm.join(now, &connection);
+        self.swarm.join(ctx.now, &connection);
         let opening = connection.is_fast().then_some(Message::HaveNone);
-        let hello = self.swarm.hello_message(key, &self.swarm.hello(key, scope.config));
-        let port = self.swarm.port_message(key, scope.config);
+        let hello = self.swarm.hello_message(key, &self.swarm.hello(key, ctx.config));
+        let port = self.swarm.port_message(key, ctx.config);
         let words: Vec<Message> = opening.into_iter().chain(hello).chain(port).collect();
         if !words.is_empty() {
-            scope.out.push_back(Output::Send(key, words));
+            ctx.send_at_once(key, words);
         }
-        self.peers.insert(key, MagnetPeer { connection, since: now, backlog: Backlog::default() });
-        self.next_watch.get_or_insert(now + WATCH);
-        scope.out.push_back(Output::Event(self.swarm.key, Event::PeerJoined(addr, peer_id)));
+        self.peers
+            .insert(key, MagnetPeer { connection, since: ctx.now, backlog: Backlog::default() });
+        self.next_watch.get_or_insert(ctx.now + WATCH);
+        ctx.event(self.swarm.key, Event::PeerJoined(addr, peer_id));
     }
 
-    fn admit(
-        &mut self,
-        now: Time,
-        connection: &NewConnection,
-        scope: &mut Scope<'_>,
-    ) -> Result<(), CloseReason> {
-        match self.swarm.admit(now, connection, scope.config, scope.budget)? {
+    fn admit(&mut self, ctx: &mut Ctx<'_>, connection: &NewConnection) -> Result<(), CloseReason> {
+        match self.swarm.admit(ctx, connection)? {
             Room::Free => {}
-            Room::Of(twin) => self.hang_up(now, twin, CloseReason::Duplicate, scope),
+            Room::Of(twin) => self.hang_up(ctx, twin, CloseReason::Duplicate),
             // A peer that gives us nothing makes room for a peer that connects to us.
             Room::None => {
-                let idle = self.idle(now).filter(|_| !connection.outbound);
-                self.hang_up(now, idle.ok_or(CloseReason::Full)?, CloseReason::Full, scope);
+                let idle = self.idle(ctx.now).filter(|_| !connection.outbound);
+                self.hang_up(ctx, idle.ok_or(CloseReason::Full)?, CloseReason::Full);
             }
         }
         Ok(())
@@ -236,62 +219,62 @@ impl Magnet {
 
     /// Closes a connection that gives nothing, if all places are taken and an address waits to be
     /// dialled.
-    fn make_room(&mut self, now: Time, scope: &mut Scope<'_>) {
-        let someone_waits = self.swarm.peer_list.deadline().is_some_and(|at| at <= now);
-        let crowded = !self.is_found && self.swarm.is_full(scope.budget) && someone_waits;
-        let is_late =
-            |key: &PeerKey| self.peers.get(key).is_some_and(|peer| peer.since + PATIENCE <= now);
-        if let Some(idle) = self.idle(now).filter(is_late).filter(|_| crowded) {
-            self.hang_up(now, idle, CloseReason::NoMetadata, scope);
+    fn make_room(&mut self, ctx: &mut Ctx<'_>) {
+        let someone_waits = self.swarm.peer_list.deadline().is_some_and(|at| at <= ctx.now);
+        let crowded = !self.is_found && self.swarm.is_full(ctx.budget) && someone_waits;
+        let is_late = |key: &PeerKey| {
+            self.peers.get(key).is_some_and(|peer| peer.since + PATIENCE <= ctx.now)
+        };
+        if let Some(idle) = self.idle(ctx.now).filter(is_late).filter(|_| crowded) {
+            self.hang_up(ctx, idle, CloseReason::NoMetadata);
         }
     }
 
-    fn hang_up(&mut self, now: Time, peer: PeerKey, why: CloseReason, scope: &mut Scope<'_>) {
+    fn hang_up(&mut self, ctx: &mut Ctx<'_>, peer: PeerKey, why: CloseReason) {
         if self.peers.contains_key(&peer) {
-            scope.out.push_back(Output::HangUp(peer, why));
-            self.closed(now, peer, why, scope);
+            ctx.out.push_back(Output::HangUp(peer, why));
+            self.closed(ctx, peer, why);
         }
     }
 
-    fn closed(&mut self, now: Time, peer: PeerKey, why: CloseReason, scope: &mut Scope<'_>) {
+    fn closed(&mut self, ctx: &mut Ctx<'_>, peer: PeerKey, why: CloseReason) {
         let Some(MagnetPeer { connection, .. }) = self.peers.remove(&peer) else { return };
-        self.swarm.leave(now, peer, why, self.is_found);
+        self.swarm.leave(ctx.now, peer, why, self.is_found);
         self.metadata_download.left(peer);
-        scope.out.push_back(Output::Event(self.swarm.key, Event::PeerLeft(connection.addr, why)));
-        self.ask_everybody(now, scope);
+        ctx.event(self.swarm.key, Event::PeerLeft(connection.addr, why));
+        self.ask_everybody(ctx);
     }
 
     /// Takes one message of a peer. An error ends the connection.
     fn on_message(
         &mut self,
-        now: Time,
+        ctx: &mut Ctx<'_>,
         key: PeerKey,
         message: Message,
-        scope: &mut Scope<'_>,
     ) -> Result<(), CloseReason> {
         let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
         match message {
-            Message::Port(port) => self.swarm.dht_node(key, port, scope.config, scope.out),
+            Message::Port(port) => self.swarm.dht_node(ctx, key, port),
             Message::Extended { id: 0, payload } => {
                 let Ok(hello) = ExtendedHandshake::parse(&payload) else { return Ok(()) };
-                self.swarm.greeted(now, key, &hello, scope.config);
+                self.swarm.greeted(ctx, key, &hello);
                 if let Some(size) =
                     hello.metadata_size.filter(|_| self.swarm.metadata_id(key).is_some())
                 {
-                    self.metadata_download.offered(now, key, peer.connection.addr, size)?;
+                    self.metadata_download.offered(ctx.now, key, peer.connection.addr, size)?;
                 }
                 peer.backlog.on_extended_handshake(hello);
-                self.ask(now, key, scope);
+                self.ask(ctx, key);
             }
             Message::Extended { id: ExtensionIds::METADATA, payload } => {
-                self.on_metadata(now, key, &payload, scope)?
+                self.on_metadata(ctx, key, &payload)?
             }
             Message::Extended { id: ExtensionIds::PEX, payload } => {
-                self.swarm.on_pex(now, key, &payload, scope.config)?
+                self.swarm.on_pex(ctx, key, &payload)?
             }
             message => {
                 let answer = peer.backlog.on_message(message, peer.connection.is_fast())?;
-                scope.out.extend(answer.map(|answer| Output::Send(key, vec![answer])));
+                answer.into_iter().for_each(|answer| ctx.send_at_once(key, vec![answer]));
             }
         }
         Ok(())
@@ -301,26 +284,27 @@ impl Magnet {
 
     fn on_metadata(
         &mut self,
-        now: Time,
+        ctx: &mut Ctx<'_>,
         peer: PeerKey,
         payload: &Bytes,
-        scope: &mut Scope<'_>,
     ) -> Result<(), CloseReason> {
         match MetadataMessage::parse(payload).map_err(|_| CloseReason::Extended)? {
             Some(MetadataMessage::Request(part)) => {
-                self.send(peer, &MetadataMessage::Reject(part), scope)
+                self.send(ctx, peer, &MetadataMessage::Reject(part))
             }
-            Some(MetadataMessage::Reject(part)) => self.metadata_download.rejected(now, peer, part),
+            Some(MetadataMessage::Reject(part)) => {
+                self.metadata_download.rejected(ctx.now, peer, part)
+            }
             Some(MetadataMessage::Data { part, total, data }) => {
-                match self.metadata_download.received(now, peer, part, total, &data)? {
-                    None => self.ask(now, peer, scope),
+                match self.metadata_download.received(ctx.now, peer, part, total, &data)? {
+                    None => self.ask(ctx, peer),
                     Some(Whole::Wrong(liar)) => {
-                        liar.into_iter().for_each(|liar| self.ban(now, liar, scope));
-                        self.ask_everybody(now, scope);
+                        liar.into_iter().for_each(|liar| self.ban(ctx, liar));
+                        self.ask_everybody(ctx);
                     }
                     Some(Whole::Right(metadata)) => {
                         self.is_found = true;
-                        scope.out.push_back(Output::Metadata(self.swarm.key, metadata));
+                        ctx.out.push_back(Output::Metadata(self.swarm.key, metadata));
                     }
                 }
             }
@@ -330,7 +314,7 @@ impl Magnet {
     }
 
     /// Bans the peer that made a wrong copy alone.
-    fn ban(&mut self, now: Time, liar: SocketAddr, scope: &mut Scope<'_>) {
+    fn ban(&mut self, ctx: &mut Ctx<'_>, liar: SocketAddr) {
         self.swarm.peer_list.ban(liar);
         let peer_list = &self.swarm.peer_list;
         let connected = self.peers.iter().filter(|(_, peer)| {
@@ -347,29 +331,31 @@ impl Magnet {
             )
         });
         for (key, why) in connected.collect::<Vec<_>>() {
-            self.hang_up(now, key, why, scope);
+            self.hang_up(ctx, key, why);
         }
     }
 
-    fn ask_everybody(&mut self, now: Time, scope: &mut Scope<'_>) {
+    fn ask_everybody(&mut self, ctx: &mut Ctx<'_>) {
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
-            self.ask(now, peer, scope);
+            self.ask(ctx, peer);
         }
     }
 
     /// Asks a peer for as many parts as it may be asked for.
-    fn ask(&mut self, now: Time, peer: PeerKey, scope: &mut Scope<'_>) {
+    fn ask(&mut self, ctx: &mut Ctx<'_>, peer: PeerKey) {
         if self.is_found || self.swarm.metadata_id(peer).is_none() {
             return;
         }
-        for part in self.metadata_download.ask(now, peer) {
-            self.send(peer, &MetadataMessage::Request(part), scope);
+        for part in self.metadata_download.ask(ctx.now, peer) {
+            self.send(ctx, peer, &MetadataMessage::Request(part));
         }
     }
 
-    fn send(&self, peer: PeerKey, message: &MetadataMessage, scope: &mut Scope<'_>) {
+    fn send(&self, ctx: &mut Ctx<'_>, peer: PeerKey, message: &MetadataMessage) {
         let id = self.swarm.metadata_id(peer);
-        let message = id.map(|id| Message::Extended { id, payload: message.to_bytes().into() });
-        scope.out.extend(message.map(|message| Output::Send(peer, vec![message])));
+        if let Some(id) = id {
+            let payload = message.to_bytes().into();
+            ctx.send_at_once(peer, vec![Message::Extended { id, payload }]);
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! Invariant: `pieces.wanted` is the number of pieces that the peer has and that we want and lack.
 
 use crate::bandwidth_queue::SEND_CREDIT_MIN;
+use crate::ctx::Ctx;
 use crate::fast::NEWCOMER;
 use crate::io::PeerKey;
 use crate::metadata_upload::MetadataUpload;
@@ -46,8 +47,6 @@ pub(crate) struct Peer {
     pub(crate) uploads: Uploads,
     /// The upload of our metadata to it (BEP 9).
     pub(crate) metadata_upload: MetadataUpload,
-    /// Messages that wait until the engine's outputs are taken.
-    pub(crate) outbox: Vec<Message>,
 }
 
 /// The pieces of a peer.
@@ -129,8 +128,6 @@ pub(crate) struct NewConnection {
     pub(crate) addr: SocketAddr,
     pub(crate) outbound: bool,
     pub(crate) handshake: Handshake,
-    /// The process has room for another connection.
-    pub(crate) room: bool,
 }
 
 impl NewConnection {
@@ -193,25 +190,7 @@ impl Peer {
                 allowed_fast: Vec::new(),
             },
             metadata_upload,
-            outbox: Vec::new(),
         }
-    }
-
-    /// Queues a message for it. A peer whose outbox was empty is added to `dirty_outboxes`.
-    pub(crate) fn send(&mut self, message: Message, dirty_outboxes: &mut Vec<PeerKey>) {
-        self.send_all([message], dirty_outboxes);
-    }
-
-    /// Queues messages, of which there is at least one.
-    pub(crate) fn send_all(
-        &mut self,
-        messages: impl IntoIterator<Item = Message>,
-        dirty_outboxes: &mut Vec<PeerKey>,
-    ) {
-        if self.outbox.is_empty() {
-            dirty_outboxes.push(self.key);
-        }
-        self.outbox.extend(messages);
     }
 
     /// Returns whether it may be sent requests now.
@@ -226,11 +205,11 @@ impl Peer {
     }
 
     /// Cancels its requests for blocks of these pieces. Returns their bytes.
-    pub(crate) fn take_back(&mut self, pieces: &[Piece], dirty_outboxes: &mut Vec<PeerKey>) -> u64 {
+    pub(crate) fn take_back(&mut self, ctx: &mut Ctx<'_>, pieces: &[Piece]) -> u64 {
         let blocks = self.requests.pipeline.take_of(pieces);
         self.forgive(blocks.len());
         for block in &blocks {
-            self.send(Message::Cancel(block.raw()), dirty_outboxes);
+            ctx.send(self.key, Message::Cancel(block.raw()));
         }
         blocks.iter().map(|block| u64::from(block.len())).sum()
     }

@@ -5,14 +5,14 @@
 //! Invariant: a peer is banned only when it is certain that its bytes were wrong.
 
 use crate::close_reason::CloseReason;
-use crate::config::Budget;
-use crate::io::{Event, Output};
+use crate::ctx::Ctx;
+use crate::io::Event;
 use crate::sources::SourceId;
 use crate::torrent::Torrent;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bt_peer_wire::Message;
-use bt_types::{Block, Piece, PieceCheck, Time};
+use bt_types::{Block, Piece, PieceCheck};
 
 /// Most sources remembered for their part in a piece that failed.
 const PAROLE_MAX: usize = 4096;
@@ -22,20 +22,14 @@ const TOLD_AT_ONCE_MAX: usize = 128;
 
 impl Torrent {
     /// Takes the result of a check.
-    pub(crate) fn checked(
-        &mut self,
-        now: Time,
-        piece: Piece,
-        verdict: PieceCheck,
-        out: &mut VecDeque<Output>,
-    ) {
+    pub(crate) fn checked(&mut self, ctx: &mut Ctx<'_>, piece: Piece, verdict: PieceCheck) {
         match verdict {
-            PieceCheck::Good => self.piece_good(now, piece, out),
-            PieceCheck::Bad => self.piece_bad(now, piece, out),
+            PieceCheck::Good => self.piece_good(ctx, piece),
+            PieceCheck::Bad => self.piece_bad(ctx, piece),
         }
     }
 
-    fn piece_good(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
+    fn piece_good(&mut self, ctx: &mut Ctx<'_>, piece: Piece) {
         self.is_checked(piece, true);
         if let [sender] = self.work.block_picker().close(piece)[..]
             && self.sources.on_parole.remove(&sender)
@@ -47,35 +41,32 @@ impl Torrent {
         }
         let Some(was_missing) = self.pieces.verified(piece) else { return };
         self.stats.downloaded += self.pieces.len(piece);
-        out.push_back(Output::Event(self.swarm.key, Event::Piece(piece)));
+        ctx.event(self.swarm.key, Event::Piece(piece));
         for peer in self.peers.values_mut() {
             if peer.pieces.has.has(piece) {
                 peer.pieces.wanted = peer.pieces.wanted.saturating_sub(u32::from(was_missing));
-                Self::update_interest(peer, &mut self.outboxes.dirty);
+                Self::update_interest(ctx, peer);
             }
         }
-        self.outboxes.haves_pending.push(piece);
+        self.haves_pending.push(piece);
         if self.peers.len() <= TOLD_AT_ONCE_MAX {
-            self.send_haves();
+            self.send_haves(ctx);
         }
         // The torrent may become complete long after all wanted pieces: trackers are told then.
         if (was_missing && self.is_done()) || self.is_complete() {
-            self.done(now, out);
+            self.done(ctx);
         }
     }
 
     /// Announces the new pieces to all peers except seeds, also to peers that have them: a
     /// super-seed must know which pieces are out.
-    pub(crate) fn send_haves(&mut self) {
-        let new = core::mem::take(&mut self.outboxes.haves_pending);
+    pub(crate) fn send_haves(&mut self, ctx: &mut Ctx<'_>) {
+        let new = core::mem::take(&mut self.haves_pending);
         if new.is_empty() {
             return;
         }
         for peer in self.peers.values_mut().filter(|peer| !peer.pieces.has.is_full()) {
-            peer.send_all(
-                new.iter().map(|piece| Message::Have(piece.number())),
-                &mut self.outboxes.dirty,
-            );
+            ctx.send_all(peer.key, new.iter().map(|piece| Message::Have(piece.number())));
         }
     }
 
@@ -93,7 +84,7 @@ impl Torrent {
         }
     }
 
-    fn piece_bad(&mut self, now: Time, piece: Piece, out: &mut VecDeque<Output>) {
+    fn piece_bad(&mut self, ctx: &mut Ctx<'_>, piece: Piece) {
         let len = self.pieces.len(piece);
         self.stats.wasted += len;
         self.stats.bad += len;
@@ -101,9 +92,9 @@ impl Torrent {
         self.stats.bad_pieces = self.stats.bad_pieces.saturating_add(1);
         let senders = self.work.block_picker().fail(piece);
         let addrs = senders.iter().filter_map(|&id| Some(self.sources.get(id)?.addr)).collect();
-        out.push_back(Output::Event(self.swarm.key, Event::BadPiece(piece, addrs)));
+        ctx.event(self.swarm.key, Event::BadPiece(piece, addrs));
         if let [liar] = senders[..] {
-            return self.ban(now, liar, out);
+            return self.ban(ctx, liar);
         }
         for peer in self.peers.values_mut().filter(|peer| senders.contains(&peer.source)) {
             peer.requests.on_parole = true;
@@ -114,22 +105,22 @@ impl Torrent {
 
     /// Forgets pieces that were good and are lost: they are wanted again if they were wanted
     /// before, and served to no peer.
-    pub(crate) fn lost(&mut self, now: Time, pieces: &[Piece], budget: &Budget) {
+    pub(crate) fn lost(&mut self, ctx: &mut Ctx<'_>, pieces: &[Piece]) {
         let was_done = self.is_done();
         // A super-seed has all pieces.
-        self.reveal_all();
+        self.reveal_all(ctx);
         for &piece in pieces {
             self.is_checked(piece, true);
             self.work.block_picker().lose(piece);
             if self.pieces.lost(piece, self.work.is_wanted(piece)) {
                 for peer in self.peers.values_mut().filter(|peer| peer.pieces.has.has(piece)) {
                     peer.pieces.wanted += 1;
-                    Self::update_interest(peer, &mut self.outboxes.dirty);
+                    Self::update_interest(ctx, peer);
                 }
             }
         }
         // It may be all pieces, and many peers: each is looked at once.
-        self.outboxes.haves_pending.retain(|piece| self.pieces.have.has(*piece));
+        self.haves_pending.retain(|piece| self.pieces.have.has(*piece));
         for peer in self.peers.values_mut() {
             let (kept, gone): (_, VecDeque<Block>) = peer
                 .uploads
@@ -138,27 +129,24 @@ impl Torrent {
                 .partition(|block| self.pieces.have.has(block.piece()));
             peer.uploads.waiting = kept;
             if peer.fast {
-                peer.send_all(
-                    gone.into_iter().map(|block| Message::Reject(block.raw())),
-                    &mut self.outboxes.dirty,
-                );
+                ctx.send_all(peer.key, gone.into_iter().map(|block| Message::Reject(block.raw())));
             }
         }
         if was_done && !self.is_done() {
-            self.resume(now);
+            self.resume(ctx);
         }
-        self.feed_everybody(now, budget);
+        self.feed_everybody(ctx);
     }
 
     /// Bans the peers that sent these wrong blocks. The blocks belong to a failed attempt at a
     /// piece that is right now.
-    pub(crate) fn audited(&mut self, now: Time, wrong: &[Block], out: &mut VecDeque<Output>) {
+    pub(crate) fn audited(&mut self, ctx: &mut Ctx<'_>, wrong: &[Block]) {
         let liars: BTreeSet<SourceId> =
             wrong.iter().filter_map(|&block| self.work.block_picker().suspect(block)).collect();
-        liars.into_iter().for_each(|liar| self.ban(now, liar, out));
+        liars.into_iter().for_each(|liar| self.ban(ctx, liar));
     }
 
-    fn ban(&mut self, now: Time, liar: SourceId, out: &mut VecDeque<Output>) {
+    fn ban(&mut self, ctx: &mut Ctx<'_>, liar: SourceId) {
         if let Some(stat) = self.sources.get(liar) {
             // Several pieces of the same source may turn out wrong.
             let is_news = !self.swarm.peer_list.is_banned(stat.addr);
@@ -178,7 +166,7 @@ impl Torrent {
             )
         });
         for (peer, why) in connected.collect::<Vec<_>>() {
-            self.hang_up(now, peer, why, out);
+            self.hang_up(ctx, peer, why);
         }
     }
 }

@@ -9,6 +9,7 @@
 use crate::announcer::{self, Announcer};
 use crate::close_reason::CloseReason;
 use crate::config::{Budget, Config};
+use crate::ctx::Ctx;
 use crate::dials::{self, Dials};
 use crate::external_ip::ExternalIp;
 use crate::io::{AnnounceOrder, Discovery, Event, Output, PeerKey, TorrentKey, TrackerKey};
@@ -19,7 +20,7 @@ use crate::peer_list::{PeerList, PeerSource};
 use crate::peer_search::PeerSearch;
 use crate::tracker::Call;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bt_tracker_wire::{AnnounceReply, Failure};
@@ -126,32 +127,27 @@ impl Swarm {
         searches.chain(self.announcer.deadline(hungry)).chain(dial).min()
     }
 
-    pub(crate) fn wake(
-        &mut self,
-        now: Time,
-        progress: &Progress,
-        budget: &Budget,
-        out: &mut VecDeque<Output>,
-    ) {
+    pub(crate) fn wake(&mut self, ctx: &mut Ctx<'_>, progress: &Progress) {
         if self.is_paused {
             return;
         }
         let hungry = self.lacks_peers(progress.is_done);
-        while let Some(call) = self.announcer.take(now, hungry) {
-            let free = budget
+        while let Some(call) = self.announcer.take(ctx.now, hungry) {
+            let free = ctx
+                .budget
                 .peers_per_torrent
                 .saturating_sub(self.links.by_key.len() + self.dials.under_way);
             let order = self.announce_order(call, progress, free);
-            out.push_back(Output::Event(self.key, Event::TrackerAsked(order.url.clone())));
-            out.push_back(Output::Announce(self.key, Box::new(order)));
+            ctx.event(self.key, Event::TrackerAsked(order.url.clone()));
+            ctx.out.push_back(Output::Announce(self.key, Box::new(order)));
         }
         for search in &mut self.searches {
-            if search.take(now, hungry) {
-                out.push_back(Output::Event(self.key, Event::SearchBegan(search.via)));
-                out.push_back(Output::FindPeers(self.key, search.via));
+            if search.take(ctx.now, hungry) {
+                ctx.event(self.key, Event::SearchBegan(search.via));
+                ctx.out.push_back(Output::FindPeers(self.key, search.via));
             }
         }
-        self.dial(now, budget, out);
+        self.dial(ctx);
     }
 
     /// Allows more dials, because a second with peers has passed.
@@ -191,30 +187,29 @@ impl Swarm {
     /// Takes a tracker's answer. Returns how many seeders the tracker knows, if it says so.
     pub(crate) fn announced(
         &mut self,
-        now: Time,
+        ctx: &mut Ctx<'_>,
         tracker: TrackerKey,
         result: Result<(IpAddr, AnnounceReply), Failure>,
-        out: &mut VecDeque<Output>,
     ) -> Option<u32> {
         let url = self.announcer.url(tracker).map(String::from)?;
         match result {
             Ok((from, mut reply)) => {
                 let near = closeness(from) == Some(Closeness::Loopback);
-                self.announcer.answered(now, tracker, &reply, near, &mut self.rng);
+                self.announcer.answered(ctx.now, tracker, &reply, near, &mut self.rng);
                 self.counts = reply.seeders.zip(reply.leechers).or(self.counts);
                 let (peers, warning) = (reply.peers.len(), reply.warning.take());
-                self.add(now, PeerSource::Tracker(from), &reply.peers);
+                self.add(ctx.now, PeerSource::Tracker(from), &reply.peers);
                 let external_ip = reply.external_ip;
                 self.seen_at(from, external_ip);
-                out.push_back(Output::Event(
+                ctx.out.push_back(Output::Event(
                     self.key,
                     Event::TrackerReply { url, peers, warning, external_ip },
                 ));
                 reply.seeders
             }
             Err(Failure { reason, retry_in }) => {
-                self.announcer.failed(now, tracker, retry_in, &reason, &mut self.rng);
-                out.push_back(Output::Event(self.key, Event::TrackerFailed { url, why: reason }));
+                self.announcer.failed(ctx.now, tracker, retry_in, &reason, &mut self.rng);
+                ctx.event(self.key, Event::TrackerFailed { url, why: reason });
                 None
             }
         }
@@ -232,28 +227,21 @@ impl Swarm {
     }
 
     /// Notes that a search is over.
-    pub(crate) fn sought(
-        &mut self,
-        now: Time,
-        via: Discovery,
-        found: usize,
-        out: &mut VecDeque<Output>,
-    ) {
-        out.push_back(Output::Event(self.key, Event::SearchEnded { via, found }));
+    pub(crate) fn sought(&mut self, ctx: &mut Ctx<'_>, via: Discovery, found: usize) {
+        ctx.event(self.key, Event::SearchEnded { via, found });
         self.searches
             .iter_mut()
             .filter(|search| search.via == via)
-            .for_each(|search| search.sought(now));
+            .for_each(|search| search.sought(ctx.now));
     }
 
     /// Replaces the torrent's trackers by the user's; `None` brings the torrent's own back. A
     /// tracker that is gone and may know us hears `stopped`.
     pub(crate) fn set_trackers(
         &mut self,
-        now: Time,
+        ctx: &mut Ctx<'_>,
         trackers: Option<&[Vec<String>]>,
         progress: &Progress,
-        out: &mut VecDeque<Output>,
     ) {
         let wanted = match (trackers, &mut self.replaced) {
             (None, None) => return,
@@ -266,8 +254,8 @@ impl Swarm {
         if self.announcer.has(&wanted) {
             return;
         }
-        let calls = self.announcer.replace(now, wanted, &mut self.rng);
-        self.send_announces(calls, progress, out);
+        let calls = self.announcer.replace(ctx.now, wanted, &mut self.rng);
+        self.send_announces(ctx, calls, progress);
     }
 
     /// Returns the torrent's own trackers, in tiers.
@@ -331,16 +319,16 @@ impl Swarm {
         self.dials.is_short
     }
 
-    pub(crate) fn dial(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
-        while self.may_dial(budget) {
+    pub(crate) fn dial(&mut self, ctx: &mut Ctx<'_>) {
+        while self.may_dial(ctx.budget) {
             let (connected, waiting) = (self.links.by_key.len(), self.peer_list.waiting());
-            let Some(dial) = self.peer_list.take(now) else { break };
+            let Some(dial) = self.peer_list.take(ctx.now) else { break };
             let patience = dials::patience(connected, waiting, dial.is_first);
             self.dials.under_way += 1;
-            out.push_back(Output::Dial(self.key, dial.addr, dial.source, patience));
+            ctx.out.push_back(Output::Dial(self.key, dial.addr, dial.source, patience));
         }
-        let is_due = self.peer_list.deadline().is_some_and(|at| at <= now);
-        self.dials.is_short = is_due && self.dials.lacks(self.links.by_key.len(), budget);
+        let is_due = self.peer_list.deadline().is_some_and(|at| at <= ctx.now);
+        self.dials.is_short = is_due && self.dials.lacks(self.links.by_key.len(), ctx.budget);
     }
 
     /// Asks trackers and searches as soon as they welcome it.
@@ -351,17 +339,12 @@ impl Swarm {
 
     /// Tries addresses, trackers and searches again after a change of network; trackers hear our
     /// new address.
-    pub(crate) fn network_changed(
-        &mut self,
-        now: Time,
-        budget: &Budget,
-        out: &mut VecDeque<Output>,
-    ) {
+    pub(crate) fn network_changed(&mut self, ctx: &mut Ctx<'_>) {
         self.dials.silent = 0;
-        self.peer_list.forgive(now);
-        self.announcer.network_changed(now);
+        self.peer_list.forgive(ctx.now);
+        self.announcer.network_changed(ctx.now);
         self.searches.iter_mut().for_each(|search| search.hurry());
-        self.dial(now, budget, out);
+        self.dial(ctx);
     }
 
     pub(crate) fn dial_failed(&mut self, now: Time, addr: SocketAddr) {
@@ -374,12 +357,10 @@ impl Swarm {
     /// Decides whether a new connection may stay, and in which place.
     pub(crate) fn admit(
         &mut self,
-        now: Time,
+        ctx: &mut Ctx<'_>,
         connection: &NewConnection,
-        config: &Config,
-        budget: &Budget,
     ) -> Result<Room, CloseReason> {
-        let NewConnection { addr, outbound, handshake, room, .. } = connection;
+        let NewConnection { addr, outbound, handshake, .. } = connection;
         if *outbound {
             self.dials.succeeded();
         }
@@ -389,7 +370,7 @@ impl Swarm {
         if handshake.info_hash != self.info_hash {
             return Err(CloseReason::WrongTorrent);
         }
-        if handshake.peer_id == config.peer_id {
+        if handshake.peer_id == ctx.config.peer_id {
             return Err(CloseReason::Ourselves);
         }
         if self.peer_list.is_banned(*addr) {
@@ -399,12 +380,12 @@ impl Swarm {
         if self.private && *outbound && !self.peer_list.knows(*addr) {
             return Err(CloseReason::Private);
         }
-        if let Some(key) = self.links.twin(now, handshake.peer_id, addr.ip())
+        if let Some(key) = self.links.twin(ctx.now, handshake.peer_id, addr.ip())
             && let Some(twin) = self.links.by_key.get_mut(&key)
         {
-            let (age, is_alive) = (now.since(twin.since), twin.is_alive(now));
+            let (age, is_alive) = (ctx.now.since(twin.since), twin.is_alive(ctx.now));
             // Both ends dialled at once: both keep the connection that the smaller id dialled.
-            let ours_stays = config.peer_id < handshake.peer_id;
+            let ours_stays = ctx.config.peer_id < handshake.peer_id;
             match (twin.outbound, *outbound) {
                 (false, true) if ours_stays && age < CROSSING + CROSSING_SLACK => {
                     return Ok(Room::Of(key));
@@ -420,7 +401,7 @@ impl Swarm {
                 (_, false) => {}
             }
         }
-        let is_free = *room && !self.is_full(budget);
+        let is_free = ctx.has_room && !self.is_full(ctx.budget);
         Ok(if is_free { Room::Free } else { Room::None })
     }
 
@@ -535,44 +516,38 @@ impl Swarm {
     }
 
     /// Leaves the swarm: announces `stopped` and closes all connections.
-    pub(crate) fn stop(&mut self, progress: &Progress, out: &mut VecDeque<Output>) {
-        self.farewell(progress, out);
-        out.extend(
+    pub(crate) fn stop(&mut self, ctx: &mut Ctx<'_>, progress: &Progress) {
+        self.farewell(ctx, progress);
+        ctx.out.extend(
             self.links.by_key.keys().map(|&peer| Output::HangUp(peer, CloseReason::Removed)),
         );
     }
 
     /// Pauses, or goes on. The connections are the caller's to close.
-    pub(crate) fn set_running(
-        &mut self,
-        now: Time,
-        running: bool,
-        progress: &Progress,
-        out: &mut VecDeque<Output>,
-    ) {
+    pub(crate) fn set_running(&mut self, ctx: &mut Ctx<'_>, running: bool, progress: &Progress) {
         if self.is_paused != running {
             return;
         }
         self.is_paused = !running;
         if running {
-            self.announcer.resume(now);
+            self.announcer.resume(ctx.now);
             self.searches.iter_mut().for_each(|search| search.hurry());
         } else {
-            self.farewell(progress, out);
+            self.farewell(ctx, progress);
         }
     }
 
-    fn farewell(&mut self, progress: &Progress, out: &mut VecDeque<Output>) {
+    fn farewell(&mut self, ctx: &mut Ctx<'_>, progress: &Progress) {
         let calls = self.announcer.stop();
-        self.send_announces(calls, progress, out);
+        self.send_announces(ctx, calls, progress);
     }
 
     /// Orders announces that ask for no peers.
-    fn send_announces(&self, calls: Vec<Call>, progress: &Progress, out: &mut VecDeque<Output>) {
+    fn send_announces(&self, ctx: &mut Ctx<'_>, calls: Vec<Call>, progress: &Progress) {
         for call in calls {
             let order = self.announce_order(call, progress, 0);
-            out.push_back(Output::Event(self.key, Event::TrackerAsked(order.url.clone())));
-            out.push_back(Output::Announce(self.key, Box::new(order)));
+            ctx.event(self.key, Event::TrackerAsked(order.url.clone()));
+            ctx.out.push_back(Output::Announce(self.key, Box::new(order)));
         }
     }
 

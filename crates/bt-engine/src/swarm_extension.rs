@@ -7,15 +7,15 @@
 
 use crate::close_reason::CloseReason;
 use crate::config::Config;
+use crate::ctx::Ctx;
 use crate::io::{Output, PeerKey};
 use crate::peer_link::PeerLink;
 use crate::pex::{self, Roster};
 use crate::swarm::Swarm;
-use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 use bt_peer_wire::{ExtendedHandshake, ExtensionIds, Message, PexMessage};
-use bt_types::{Source, Time};
+use bt_types::Source;
 use core::net::{IpAddr, SocketAddr};
 
 impl Swarm {
@@ -47,17 +47,11 @@ impl Swarm {
     }
 
     /// Takes a peer's extension handshake, or a later one, which says only what has changed.
-    pub(crate) fn greeted(
-        &mut self,
-        now: Time,
-        peer: PeerKey,
-        hello: &ExtendedHandshake,
-        config: &Config,
-    ) {
-        let speaks_pex = self.speaks_pex(config);
+    pub(crate) fn greeted(&mut self, ctx: &mut Ctx<'_>, peer: PeerKey, hello: &ExtendedHandshake) {
+        let speaks_pex = self.speaks_pex(ctx.config);
         let Some(link) = self.links.by_key.get_mut(&peer) else { return };
         link.ids.learn(hello.ids);
-        link.exchange.set_open(now, speaks_pex && link.ids.pex.is_some_and(|id| id != 0));
+        link.exchange.set_open(ctx.now, speaks_pex && link.ids.pex.is_some_and(|id| id != 0));
         let from = link.addr.ip();
         // Only the first `yourip` of a peer counts: each change may rank the whole book anew.
         let your_ip = hello.your_ip.filter(|_| !core::mem::replace(&mut link.sees_us, true));
@@ -67,24 +61,25 @@ impl Swarm {
             addr.set_port(port);
             link.listens = Some(addr);
             self.pex_version += 1;
-            self.found(now, Source::Host(from), &[addr]);
+            self.found(ctx.now, Source::Host(from), &[addr]);
             self.peer_list.connected(addr);
         }
         self.seen_at(from, your_ip);
     }
 
     /// Tells connected peers whether we exchange peers with them from now on.
-    pub(crate) fn set_pex(&mut self, now: Time, config: &Config, out: &mut VecDeque<Output>) {
+    pub(crate) fn set_pex(&mut self, ctx: &mut Ctx<'_>) {
         if self.private {
             return;
         }
-        let id = if config.pex { ExtensionIds::PEX } else { 0 };
+        let id = if ctx.config.pex { ExtensionIds::PEX } else { 0 };
         let ids = ExtensionIds { pex: Some(id), ..ExtensionIds::default() };
         let change = ExtendedHandshake { ids, ..ExtendedHandshake::default() }.to_bytes();
         for (peer, link) in self.links.by_key.iter_mut().filter(|(_, link)| link.extended) {
-            link.exchange.set_open(now, config.pex && link.ids.pex.is_some_and(|id| id != 0));
+            link.exchange
+                .set_open(ctx.now, ctx.config.pex && link.ids.pex.is_some_and(|id| id != 0));
             let message = Message::Extended { id: 0, payload: change.clone().into() };
-            out.push_back(Output::Send(*peer, vec![message]));
+            ctx.out.push_back(Output::Send(*peer, vec![message]));
         }
     }
 
@@ -94,52 +89,40 @@ impl Swarm {
     }
 
     /// Takes the port of a peer's DHT node. Only the first counts: a node has one port.
-    pub(crate) fn dht_node(
-        &mut self,
-        peer: PeerKey,
-        port: u16,
-        config: &Config,
-        out: &mut VecDeque<Output>,
-    ) {
-        let asks = config.dht_port.is_some() && !self.private && port != 0;
+    pub(crate) fn dht_node(&mut self, ctx: &mut Ctx<'_>, peer: PeerKey, port: u16) {
+        let asks = ctx.config.dht_port.is_some() && !self.private && port != 0;
         if let Some(link) = self.links.by_key.get_mut(&peer).filter(|link| asks && !link.dht_named)
         {
             link.dht_named = true;
             let mut node = link.addr;
             node.set_port(port);
-            out.push_back(Output::DhtNode(node));
+            ctx.out.push_back(Output::DhtNode(node));
         }
     }
 
     /// Takes a PEX message of a peer (BEP 11).
     pub(crate) fn on_pex(
         &mut self,
-        now: Time,
+        ctx: &mut Ctx<'_>,
         peer: PeerKey,
         payload: &[u8],
-        config: &Config,
     ) -> Result<(), CloseReason> {
-        let speaks_pex = self.speaks_pex(config);
+        let speaks_pex = self.speaks_pex(ctx.config);
         let Some(link) = self.links.by_key.get_mut(&peer).filter(|_| speaks_pex) else {
             return Ok(());
         };
         // A message that cannot be parsed names no peers, but counts as a message: a flood of them
         // is a flood too.
         let message = PexMessage::parse(payload).unwrap_or_default();
-        let addrs: Vec<SocketAddr> = link.exchange.on_message(now, message)?.collect();
+        let addrs: Vec<SocketAddr> = link.exchange.on_message(ctx.now, message)?.collect();
         let from = link.addr.ip();
-        self.found(now, Source::Host(from), &addrs);
+        self.found(ctx.now, Source::Host(from), &addrs);
         Ok(())
     }
 
     /// Sends PEX messages to the peers for which there is news.
-    pub(crate) fn send_pex(
-        &mut self,
-        now: Time,
-        is_seed: impl Fn(PeerKey) -> bool,
-        out: &mut VecDeque<Output>,
-    ) {
-        if !self.links.by_key.values().any(|link| link.exchange.is_due(now, self.pex_version)) {
+    pub(crate) fn send_pex(&mut self, ctx: &mut Ctx<'_>, is_seed: impl Fn(PeerKey) -> bool) {
+        if !self.links.by_key.values().any(|link| link.exchange.is_due(ctx.now, self.pex_version)) {
             return;
         }
         let listed = |(peer, link): (&PeerKey, &PeerLink)| {
@@ -147,13 +130,13 @@ impl Swarm {
         };
         let roster: Roster = self.links.by_key.iter().filter_map(listed).collect();
         for (peer, link) in &mut self.links.by_key {
-            if link.exchange.is_due(now, self.pex_version)
+            if link.exchange.is_due(ctx.now, self.pex_version)
                 && let Some(id) = link.ids.pex
                 && let Some(message) =
-                    link.exchange.next_message(now, self.pex_version, &roster, link.address())
+                    link.exchange.next_message(ctx.now, self.pex_version, &roster, link.address())
             {
                 let message = Message::Extended { id, payload: message.to_bytes().into() };
-                out.push_back(Output::Send(*peer, vec![message]));
+                ctx.out.push_back(Output::Send(*peer, vec![message]));
             }
         }
     }
@@ -172,9 +155,10 @@ impl Swarm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ctx::with_ctx;
     use crate::peer::NewConnection;
     use bt_peer_wire::{Handshake, Reserved};
-    use bt_types::{InfoHash, PeerId, Rng};
+    use bt_types::{InfoHash, PeerId, Rng, Time};
 
     #[test]
     fn the_first_word_of_where_a_peer_sees_us_counts() {
@@ -192,12 +176,11 @@ mod tests {
         );
         let handshake = Handshake { reserved: Reserved::OURS, info_hash, peer_id: PeerId([1; 20]) };
         let addr = SocketAddr::from(([9, 0, 0, 1], 1));
-        swarm
-            .join(Time::ZERO, &NewConnection { key, addr, outbound: false, handshake, room: true });
+        swarm.join(Time::ZERO, &NewConnection { key, addr, outbound: false, handshake });
         let (first, later) = (IpAddr::from([5, 0, 0, 1]), IpAddr::from([5, 0, 0, 2]));
         for ours in [first, later] {
             let hello = ExtendedHandshake { your_ip: Some(ours), ..ExtendedHandshake::default() };
-            swarm.greeted(Time::ZERO, key, &hello, &config);
+            with_ctx(&config, |ctx| swarm.greeted(ctx, key, &hello));
         }
         assert_eq!(swarm.external_ip.on_vote([9, 0, 0, 2].into(), first), Some(first));
     }

@@ -7,6 +7,7 @@
 use crate::backlog::HAVES_MAX;
 use crate::close_reason::CloseReason;
 use crate::config::{Budget, Config};
+use crate::ctx::Ctx;
 use crate::eviction;
 use crate::io::{Event, Output, PeerKey, TorrentSpec, TrackerKey};
 use crate::metadata_upload::MetadataUpload;
@@ -20,7 +21,7 @@ use crate::turns::{RequestTurns, UploadTurns};
 use crate::upload_slots::Unchoking;
 use crate::work::Work;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bt_model::{PieceOrder, TorrentSettings};
 use bt_peer_wire::Message;
@@ -46,7 +47,8 @@ pub(crate) struct Torrent {
     pub(crate) metadata: Bytes,
     pub(crate) pieces: Pieces,
     pub(crate) peers: BTreeMap<PeerKey, Peer>,
-    pub(crate) outboxes: Outboxes,
+    /// Pieces that we have and have not announced to peers.
+    pub(crate) haves_pending: Vec<Piece>,
     pub(crate) unchoking: Unchoking,
     pub(crate) work: Work,
     /// The super-seeding state, while we are the initial seed of a swarm.
@@ -57,15 +59,6 @@ pub(crate) struct Torrent {
     pub(crate) upload_turns: UploadTurns,
     pub(crate) request_turns: RequestTurns,
     pub(crate) timing: Timing,
-}
-
-/// What waits to be sent.
-#[derive(Debug, Default)]
-pub(crate) struct Outboxes {
-    /// Peers with messages in their outboxes.
-    pub(crate) dirty: Vec<PeerKey>,
-    /// Pieces that we have and have not announced to peers.
-    pub(crate) haves_pending: Vec<Piece>,
 }
 
 /// When a torrent acts by itself.
@@ -96,7 +89,7 @@ impl Torrent {
             swarm,
             pieces: Pieces::new(geometry, files, have),
             peers: BTreeMap::new(),
-            outboxes: Outboxes::default(),
+            haves_pending: Vec::new(),
             unchoking: Unchoking::new(now, config),
             sources: Sources::default(),
             store_fault: None,
@@ -147,21 +140,15 @@ impl Torrent {
             .min()
     }
 
-    pub(crate) fn wake(
-        &mut self,
-        now: Time,
-        config: &Config,
-        budget: &Budget,
-        out: &mut VecDeque<Output>,
-    ) {
-        self.swarm.wake(now, &self.progress(), budget, out);
-        self.request_turns.askers.extend(self.request_turns.limit.unpark(now));
-        self.upload_turns.unparked.extend(self.upload_turns.limit.unpark(now));
-        if !self.peers.is_empty() && now >= self.unchoking.next_round {
-            self.choke_round(now, config, budget);
+    pub(crate) fn wake(&mut self, ctx: &mut Ctx<'_>) {
+        self.swarm.wake(ctx, &self.progress());
+        self.request_turns.joining.extend(self.request_turns.limit.unpark(ctx.now));
+        self.upload_turns.joining.extend(self.upload_turns.limit.unpark(ctx.now));
+        if !self.peers.is_empty() && ctx.now >= self.unchoking.next_round {
+            self.choke_round(ctx);
         }
-        if self.timing.next_watch.is_some_and(|at| at <= now) {
-            self.watch(now, budget, out);
+        if self.timing.next_watch.is_some_and(|at| at <= ctx.now) {
+            self.watch(ctx);
         }
     }
 
@@ -196,53 +183,42 @@ impl Torrent {
 
     /// Makes the torrent as its new settings say. A torrent that pauses keeps its open pieces,
     /// while no other torrent lacks their room.
-    pub(crate) fn settings_changed(
-        &mut self,
-        now: Time,
-        before: &TorrentSettings,
-        budget: &Budget,
-        out: &mut VecDeque<Output>,
-    ) {
+    pub(crate) fn settings_changed(&mut self, ctx: &mut Ctx<'_>, before: &TorrentSettings) {
         let TorrentSettings { limits, order, .. } = self.settings;
-        self.upload_turns.limit.set_rate(limits.up, now);
-        self.request_turns.limit.set_rate(limits.down, now);
+        self.upload_turns.limit.set_rate(limits.up, ctx.now);
+        self.request_turns.limit.set_rate(limits.down, ctx.now);
         if order != before.order {
             self.work.block_picker().set_order(order);
         }
         if self.settings.files != before.files {
-            self.set_files(now, out);
+            self.set_files(ctx);
         }
-        self.set_trackers(now, out);
-        self.run_or_pause(now, out);
-        self.keep_to_peers_max(now, budget, out);
-        self.swarm.dial(now, budget, out);
-        self.feed_everybody(now, budget);
+        self.set_trackers(ctx);
+        self.run_or_pause(ctx);
+        self.keep_to_peers_max(ctx);
+        self.swarm.dial(ctx);
+        self.feed_everybody(ctx);
     }
 
     /// Announces to the trackers that the settings name.
-    pub(crate) fn set_trackers(&mut self, now: Time, out: &mut VecDeque<Output>) {
+    pub(crate) fn set_trackers(&mut self, ctx: &mut Ctx<'_>) {
         let progress = self.progress();
-        self.swarm.set_trackers(now, self.settings.trackers.as_deref(), &progress, out);
+        self.swarm.set_trackers(ctx, self.settings.trackers.as_deref(), &progress);
     }
 
     /// Pauses, or goes on, as the settings say.
-    pub(crate) fn run_or_pause(&mut self, now: Time, out: &mut VecDeque<Output>) {
-        self.swarm.set_running(now, self.settings.running, &self.progress(), out);
+    pub(crate) fn run_or_pause(&mut self, ctx: &mut Ctx<'_>) {
+        self.swarm.set_running(ctx, self.settings.running, &self.progress());
         if !self.settings.running {
             let peers: Vec<PeerKey> = self.peers.keys().copied().collect();
-            peers.into_iter().for_each(|peer| self.hang_up(now, peer, CloseReason::Paused, out));
+            peers.into_iter().for_each(|peer| self.hang_up(ctx, peer, CloseReason::Paused));
         }
     }
 
     /// Disconnects peers beyond the most that the user wants: first those with which the fewest
     /// bytes were exchanged.
-    pub(crate) fn keep_to_peers_max(
-        &mut self,
-        now: Time,
-        budget: &Budget,
-        out: &mut VecDeque<Output>,
-    ) {
-        let excess = self.peers.len().saturating_sub(self.swarm.peers_max(budget));
+    pub(crate) fn keep_to_peers_max(&mut self, ctx: &mut Ctx<'_>) {
+        let excess = self.peers.len().saturating_sub(self.swarm.peers_max(ctx.budget));
         if excess == 0 {
             return;
         }
@@ -252,97 +228,93 @@ impl Torrent {
             self.peers.values().map(|peer| (exchanged(peer), peer.key)).collect();
         peers.sort_unstable();
         for (_, peer) in peers.into_iter().take(excess) {
-            self.hang_up(now, peer, CloseReason::Full, out);
+            self.hang_up(ctx, peer, CloseReason::Full);
         }
     }
 
-    /// Takes the peers that join the uplink's queue again.
-    pub(crate) fn take_unparked(&mut self) -> Vec<PeerKey> {
-        core::mem::take(&mut self.upload_turns.unparked)
+    /// Takes the peers that join the uplink's queue.
+    pub(crate) fn take_uplink_joiners(&mut self) -> Vec<PeerKey> {
+        core::mem::take(&mut self.upload_turns.joining)
     }
 
     /// Takes a tracker's answer or failure.
     pub(crate) fn announced(
         &mut self,
-        now: Time,
+        ctx: &mut Ctx<'_>,
         tracker: TrackerKey,
         result: Result<(IpAddr, AnnounceReply), Failure>,
-        out: &mut VecDeque<Output>,
     ) {
-        if self.swarm.announced(now, tracker, result, out).is_some_and(|seeders| seeders > 1) {
-            self.reveal_all();
+        if self.swarm.announced(ctx, tracker, result).is_some_and(|seeders| seeders > 1) {
+            self.reveal_all(ctx);
         }
     }
 
-    pub(crate) fn stop(&mut self, out: &mut VecDeque<Output>) {
+    pub(crate) fn stop(&mut self, ctx: &mut Ctx<'_>) {
         let progress = self.progress();
-        self.swarm.stop(&progress, out);
+        self.swarm.stop(ctx, &progress);
     }
 
     // ---- peers come and go ----
 
-    pub(crate) fn connected(
-        &mut self,
-        now: Time,
-        connection: NewConnection,
-        config: &Config,
-        budget: &Budget,
-        out: &mut VecDeque<Output>,
-    ) {
+    pub(crate) fn connected(&mut self, ctx: &mut Ctx<'_>, connection: NewConnection) {
         let (key, addr, peer_id) = (connection.key, connection.addr, connection.handshake.peer_id);
-        if let Err(why) = self.admit(now, &connection, config, budget, out) {
-            self.swarm.refused(now, &connection, why);
-            out.push_back(Output::HangUp(key, why));
+        if let Err(why) = self.admit(ctx, &connection) {
+            self.swarm.refused(ctx.now, &connection, why);
+            ctx.out.push_back(Output::HangUp(key, why));
             return;
         }
-        self.swarm.join(now, &connection);
+        self.swarm.join(ctx.now, &connection);
         let opening = self.opening(connection.is_fast());
-        let hello = self.swarm.hello_message(key, &self.hello(key, config));
-        let port = self.swarm.port_message(key, config);
-        self.welcome(now, &connection, opening.into_iter().chain(hello).chain(port), config);
-        out.push_back(Output::Event(self.swarm.key, Event::PeerJoined(addr, peer_id)));
+        let hello = self.swarm.hello_message(key, &self.hello(key, ctx.config));
+        let port = self.swarm.port_message(key, ctx.config);
+        self.welcome(ctx, &connection, opening.into_iter().chain(hello).chain(port));
+        ctx.event(self.swarm.key, Event::PeerJoined(addr, peer_id));
     }
 
     /// Takes over a peer that connected while the metadata was missing. It was told that we have
     /// nothing: it now gets the metadata size, and a `have` for each of our pieces, up to
     /// [`HAVES_MAX`].
-    pub(crate) fn adopt(&mut self, now: Time, connection: &NewConnection, config: &Config) {
+    pub(crate) fn adopt(&mut self, ctx: &mut Ctx<'_>, connection: &NewConnection) {
         let shown =
             self.pieces.have.iter(&self.pieces.geometry).filter(|_| self.super_seeder.is_none());
         let haves: Vec<Message> =
             shown.take(HAVES_MAX).map(|piece| Message::Have(piece.number())).collect();
-        let mut hello = self.hello(connection.key, config);
+        let mut hello = self.hello(connection.key, ctx.config);
         // Extensions that are switched off are named too: they may have been on.
         hello.ids.pex = hello.ids.pex.or(Some(0));
         let hello = self.swarm.hello_message(connection.key, &hello);
-        self.welcome(now, connection, haves.into_iter().chain(hello), config);
+        self.welcome(ctx, connection, haves.into_iter().chain(hello));
     }
 
     /// Adds a connection that stays: its peer is sent these messages first.
     fn welcome(
         &mut self,
-        now: Time,
+        ctx: &mut Ctx<'_>,
         connection: &NewConnection,
         words: impl Iterator<Item = Message>,
-        config: &Config,
     ) {
         // Announce new pieces now: the new peer is told all our pieces at once.
-        self.send_haves();
+        self.send_haves(ctx);
         let source = self.sources.open(connection.addr, connection.handshake.peer_id);
         let metadata_upload = MetadataUpload::new(self.metadata.len());
-        let mut peer =
-            Peer::new(now, connection, source, self.pieces.geometry.piece_count(), metadata_upload);
+        let mut peer = Peer::new(
+            ctx.now,
+            connection,
+            source,
+            self.pieces.geometry.piece_count(),
+            metadata_upload,
+        );
         peer.requests.on_parole = self.sources.on_parole.contains(&source);
-        words.for_each(|message| peer.send(message, &mut self.outboxes.dirty));
+        words.for_each(|message| ctx.send(peer.key, message));
         if self.peers.is_empty() {
-            self.unchoking.next_round = now + config.choke_round;
+            self.unchoking.next_round = ctx.now + ctx.config.choke_round;
         }
         self.peers.insert(connection.key, peer);
         if let Some(super_seeder) = &mut self.super_seeder {
-            super_seeder.join(now, connection.key);
-            self.offer(connection.key);
+            super_seeder.join(ctx.now, connection.key);
+            self.offer(ctx, connection.key);
         }
-        self.timing.next_watch.get_or_insert(now + WATCH);
+        self.timing.next_watch.get_or_insert(ctx.now + WATCH);
     }
 
     /// Takes a call on the local network. We may have disconnected the host because neither side
@@ -356,21 +328,14 @@ impl Torrent {
 
     /// Decides whether a new connection may stay. It may replace an older connection to the same
     /// peer, or displace a stranger.
-    fn admit(
-        &mut self,
-        now: Time,
-        connection: &NewConnection,
-        config: &Config,
-        budget: &Budget,
-        out: &mut VecDeque<Output>,
-    ) -> Result<(), CloseReason> {
-        match self.swarm.admit(now, connection, config, budget)? {
+    fn admit(&mut self, ctx: &mut Ctx<'_>, connection: &NewConnection) -> Result<(), CloseReason> {
+        match self.swarm.admit(ctx, connection)? {
             Room::Free => {}
-            Room::Of(twin) => self.hang_up(now, twin, CloseReason::Duplicate, out),
+            Room::Of(twin) => self.hang_up(ctx, twin, CloseReason::Duplicate),
             Room::None => {
                 let stranger =
                     if connection.outbound { None } else { self.stranger(connection.addr) };
-                self.hang_up(now, stranger.ok_or(CloseReason::Full)?, CloseReason::Full, out);
+                self.hang_up(ctx, stranger.ok_or(CloseReason::Full)?, CloseReason::Full);
             }
         }
         Ok(())
@@ -402,34 +367,23 @@ impl Torrent {
         }
     }
 
-    pub(crate) fn hang_up(
-        &mut self,
-        now: Time,
-        peer: PeerKey,
-        why: CloseReason,
-        out: &mut VecDeque<Output>,
-    ) {
+    pub(crate) fn hang_up(&mut self, ctx: &mut Ctx<'_>, peer: PeerKey, why: CloseReason) {
         if self.peers.contains_key(&peer) {
-            out.push_back(Output::HangUp(peer, why));
-            self.closed(now, peer, why, out);
+            ctx.out.push_back(Output::HangUp(peer, why));
+            self.closed(ctx, peer, why);
         }
     }
 
     /// Forgets a connection: its requests are released, and its pieces are not counted any more.
-    pub(crate) fn closed(
-        &mut self,
-        now: Time,
-        key: PeerKey,
-        why: CloseReason,
-        out: &mut VecDeque<Output>,
-    ) {
+    pub(crate) fn closed(&mut self, ctx: &mut Ctx<'_>, key: PeerKey, why: CloseReason) {
         let Some(mut peer) = self.peers.remove(&key) else { return };
+        ctx.outboxes.forget(key);
         // The slot of a peer that is not interested may have been given away already.
         if self.unchoking.unchoked.remove(&key) && peer.choking.peer_interested {
-            self.fill_slot(now, peer.choking.optimistic);
+            self.fill_slot(ctx, peer.choking.optimistic);
         }
         self.unask(peer.requests.pipeline.clear());
-        self.end_ownership(key, out);
+        self.end_ownership(ctx, key);
         if peer.pieces.counted {
             self.work.block_picker().less(peer.pieces.has.iter(&self.pieces.geometry));
         }
@@ -441,48 +395,35 @@ impl Torrent {
                 .filter(|&piece| self.work.availability(piece) == 0)
                 .for_each(|piece| super_seeder.lost(piece));
         }
-        self.swarm.leave(now, key, why, self.is_done());
-        out.push_back(Output::Event(self.swarm.key, Event::PeerLeft(peer.addr, why)));
+        self.swarm.leave(ctx.now, key, why, self.is_done());
+        ctx.event(self.swarm.key, Event::PeerLeft(peer.addr, why));
     }
 
     // ---- the store and silent peers ----
 
     /// Stops requests and chokes all peers, because the store cannot go on.
-    pub(crate) fn store_failed(
-        &mut self,
-        now: Time,
-        fault: StoreFault,
-        config: &Config,
-        budget: &Budget,
-        out: &mut VecDeque<Output>,
-    ) {
+    pub(crate) fn store_failed(&mut self, ctx: &mut Ctx<'_>, fault: StoreFault) {
         if self.store_fault.replace(fault) != Some(fault) {
-            out.push_back(Output::Event(self.swarm.key, Event::StoreFailed(fault)));
-            self.choke_round(now, config, budget);
+            ctx.event(self.swarm.key, Event::StoreFailed(fault));
+            self.choke_round(ctx);
         }
     }
 
-    pub(crate) fn store_recovered(
-        &mut self,
-        now: Time,
-        config: &Config,
-        budget: &Budget,
-        out: &mut VecDeque<Output>,
-    ) {
+    pub(crate) fn store_recovered(&mut self, ctx: &mut Ctx<'_>) {
         if self.store_fault.take().is_some() {
-            out.push_back(Output::Event(self.swarm.key, Event::StoreRecovered));
-            self.choke_round(now, config, budget);
-            self.feed_everybody(now, budget);
+            ctx.event(self.swarm.key, Event::StoreRecovered);
+            self.choke_round(ctx);
+            self.feed_everybody(ctx);
         }
     }
 
     /// Finds peers that were asked and are silent, and gives peers that rejected another chance.
-    fn watch(&mut self, now: Time, budget: &Budget, out: &mut VecDeque<Output>) {
-        self.send_haves();
-        self.hand_over(now, budget);
+    fn watch(&mut self, ctx: &mut Ctx<'_>) {
+        self.send_haves(ctx);
+        self.hand_over(ctx);
         let mut again = Vec::new();
         for peer in self.peers.values_mut() {
-            let silent = peer.requests.pipeline.snub_if_silent(now);
+            let silent = peer.requests.pipeline.snub_if_silent(ctx.now);
             if silent.is_some() || peer.requests.pipeline.resume() {
                 let blocks = silent.unwrap_or_default();
                 peer.forgive(blocks.len());
@@ -499,14 +440,14 @@ impl Torrent {
         }
         for (key, blocks) in again {
             self.unask(blocks);
-            self.end_ownership(key, out);
+            self.end_ownership(ctx, key);
         }
-        let up = self.stats.measure(now);
+        let up = self.stats.measure(ctx.now);
         if let Some(super_seeder) = &mut self.super_seeder {
             let work = &self.work;
             super_seeder.set_idle(up < self.stats.best_up / IDLE_PART);
             super_seeder.reclaim(
-                now,
+                ctx.now,
                 |key| self.unchoking.unchoked.contains(&key),
                 |piece| work.availability(piece),
             );
@@ -515,21 +456,21 @@ impl Torrent {
             for peer in
                 self.peers.values_mut().filter(|peer| !peer.choking.peer_interested || is_alone)
             {
-                for piece in super_seeder.let_choose(now, peer.key, &peer.pieces.has) {
-                    peer.send(Message::Have(piece.number()), &mut self.outboxes.dirty);
+                for piece in super_seeder.let_choose(ctx.now, peer.key, &peer.pieces.has) {
+                    ctx.send(peer.key, Message::Have(piece.number()));
                 }
             }
             let all: Vec<PeerKey> = self.peers.keys().copied().collect();
             for key in all {
-                self.reveal_to(now, key);
-                self.offer(key);
+                self.reveal_to(ctx, key);
+                self.offer(ctx, key);
             }
         }
-        if self.super_seeder.as_ref().is_some_and(|super_seeder| super_seeder.is_vain(now)) {
-            self.reveal_all();
+        if self.super_seeder.as_ref().is_some_and(|super_seeder| super_seeder.is_vain(ctx.now)) {
+            self.reveal_all(ctx);
         }
         self.swarm.reach_further();
-        self.send_extensions(now, out);
-        self.timing.next_watch = (!self.peers.is_empty()).then_some(now + WATCH);
+        self.send_extensions(ctx);
+        self.timing.next_watch = (!self.peers.is_empty()).then_some(ctx.now + WATCH);
     }
 }

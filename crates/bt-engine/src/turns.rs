@@ -13,8 +13,8 @@ use alloc::vec::Vec;
 pub(crate) struct UploadTurns {
     /// The torrent's own rate limit.
     pub(crate) limit: RateLimit,
-    /// Peers that join the uplink's queue again.
-    pub(crate) unparked: Vec<PeerKey>,
+    /// Peers that join the uplink's queue.
+    pub(crate) joining: Vec<PeerKey>,
 }
 
 /// Turns to be sent requests.
@@ -23,7 +23,7 @@ pub(crate) struct RequestTurns {
     /// The torrent's own rate limit.
     pub(crate) limit: RateLimit,
     /// Peers that join the downlink's queue.
-    pub(crate) askers: Vec<PeerKey>,
+    pub(crate) joining: Vec<PeerKey>,
     /// Peers that could take more requests than there were blocks to request.
     pub(crate) wants_requests: VecDeque<PeerKey>,
     /// Bytes of requests that were given up.

@@ -5,7 +5,8 @@
 //! Invariant: `unchoked` is the set of peers to which our last word was `unchoke`.
 
 use crate::choker::{self, Candidate, Chosen, Slots};
-use crate::config::{Budget, Config};
+use crate::config::Budget;
+use crate::ctx::Ctx;
 use crate::eviction;
 use crate::io::PeerKey;
 use crate::peer::Peer;
@@ -18,8 +19,8 @@ use bt_types::Time;
 
 impl Torrent {
     /// Chooses anew which peers to unchoke.
-    pub(crate) fn choke_round(&mut self, now: Time, config: &Config, budget: &Budget) {
-        self.unchoking.next_round = now + config.choke_round;
+    pub(crate) fn choke_round(&mut self, ctx: &mut Ctx<'_>) {
+        self.unchoking.next_round = ctx.now + ctx.config.choke_round;
         let candidates: Vec<Candidate> = self
             .peers
             .values()
@@ -29,7 +30,7 @@ impl Torrent {
                 unchoked: !peer.choking.am_choking,
                 optimistic: peer.choking.optimistic,
                 snubbed: peer.requests.pipeline.is_snubbed(),
-                gives: peer.requests.pipeline.rate(now),
+                gives: peer.requests.pipeline.rate(ctx.now),
                 debt: peer
                     .uploads
                     .meter
@@ -37,7 +38,7 @@ impl Torrent {
                     .cast_signed()
                     .saturating_sub_unsigned(peer.requests.pipeline.received()),
                 since: peer.choking.changed,
-                wasteful: peer.choking.wasteful || self.wastes_slot(peer, now),
+                wasteful: peer.choking.wasteful || self.wastes_slot(peer, ctx.now),
                 owed: self
                     .super_seeder
                     .as_ref()
@@ -52,35 +53,36 @@ impl Torrent {
         let is_thin = served().any(|peer| !peer.uploads.waiting.is_empty());
         self.unchoking.slots = choker::slots_next(
             self.unchoking.slots,
-            self.stats.up.rate(now),
+            self.stats.up.rate(ctx.now),
             is_idle && waits,
             is_thin,
         );
-        let slots = Slots::of(self.slots_now(budget));
+        let slots = Slots::of(self.slots_now(ctx.budget));
         if self.store_fault.is_some() {
-            return self.apply(now, &Chosen::default());
+            return self.apply(ctx, &Chosen::default());
         }
-        let chosen = choker::round(now, &candidates, slots, self.is_done(), &mut self.swarm.rng);
-        self.apply(now, &chosen);
+        let chosen =
+            choker::round(ctx.now, &candidates, slots, self.is_done(), &mut self.swarm.rng);
+        self.apply(ctx, &chosen);
         if self.super_seeder.is_some() {
-            chosen.regular.iter().for_each(|&peer| self.reveal_to(now, peer));
+            chosen.regular.iter().for_each(|&peer| self.reveal_to(ctx, peer));
         }
     }
 
-    fn apply(&mut self, now: Time, chosen: &Chosen) {
+    fn apply(&mut self, ctx: &mut Ctx<'_>, chosen: &Chosen) {
         let served: BTreeSet<PeerKey> =
             chosen.regular.iter().chain(&chosen.optimistic).copied().collect();
         let before: Vec<PeerKey> = self.unchoking.unchoked.difference(&served).copied().collect();
-        before.into_iter().for_each(|peer| self.choke(now, peer));
+        before.into_iter().for_each(|peer| self.choke(ctx, peer));
         for peer in served {
             let optimistic = chosen.optimistic.contains(&peer);
-            self.unchoke(now, peer, optimistic);
+            self.unchoke(ctx, peer, optimistic);
         }
     }
 
     /// Unchokes a peer that became interested, if a slot is free or a peer makes no use of its
     /// slot.
-    pub(crate) fn unchoke_if_free(&mut self, now: Time, peer: PeerKey, budget: &Budget) {
+    pub(crate) fn unchoke_if_free(&mut self, ctx: &mut Ctx<'_>, peer: PeerKey) {
         if self.store_fault.is_some() || self.unchoking.unchoked.contains(&peer) {
             return;
         }
@@ -91,26 +93,26 @@ impl Torrent {
                 .filter_map(|key| self.peers.get(key))
                 .filter(|peer| peer.choking.peer_interested)
         };
-        let (count, slots) = (served().count(), self.slots_now(budget));
+        let (count, slots) = (served().count(), self.slots_now(ctx.budget));
         let idle = || {
             served()
-                .filter(|peer| self.wastes_slot(peer, now))
+                .filter(|peer| self.wastes_slot(peer, ctx.now))
                 .min_by_key(|peer| peer.choking.changed)
         };
         let idle = if count < slots { None } else { idle().map(|peer| peer.key) };
-        idle.into_iter().for_each(|idle| self.choke(now, idle));
+        idle.into_iter().for_each(|idle| self.choke(ctx, idle));
         if count < slots || idle.is_some() {
-            self.unchoke(now, peer, count >= Slots::of(slots).regular);
-            self.reveal_to(now, peer);
+            self.unchoke(ctx, peer, count >= Slots::of(slots).regular);
+            self.reveal_to(ctx, peer);
         }
     }
 
     /// Gives slots of which peers make no use to peers that wait.
-    pub(crate) fn hand_over(&mut self, now: Time, budget: &Budget) {
+    pub(crate) fn hand_over(&mut self, ctx: &mut Ctx<'_>) {
         let served = || self.unchoking.unchoked.iter().filter_map(|key| self.peers.get(key));
         // The slot of a peer that is not interested may have been given away already.
         let mut free = self
-            .slots_now(budget)
+            .slots_now(ctx.budget)
             .saturating_sub(served().filter(|peer| peer.choking.peer_interested).count());
         let mut has_slot = |peer: &&Peer| {
             let has = peer.choking.peer_interested || free > 0;
@@ -118,25 +120,25 @@ impl Torrent {
             has
         };
         let idle =
-            served().filter(|peer| self.wastes_slot(peer, now)).filter(|peer| has_slot(peer));
+            served().filter(|peer| self.wastes_slot(peer, ctx.now)).filter(|peer| has_slot(peer));
         let idle: Vec<(PeerKey, bool)> =
             idle.map(|peer| (peer.key, peer.choking.optimistic)).collect();
         if idle.is_empty() || self.store_fault.is_some() {
             return;
         }
         for ((idle, optimistic), next) in idle.into_iter().zip(self.waiting()) {
-            self.choke(now, idle);
-            self.unchoke(now, next, optimistic);
-            self.reveal_to(now, next);
+            self.choke(ctx, idle);
+            self.unchoke(ctx, next, optimistic);
+            self.reveal_to(ctx, next);
         }
     }
 
     /// Gives the slot of an unchoked peer that left to a peer that waits, not to the next newcomer.
-    pub(crate) fn fill_slot(&mut self, now: Time, optimistic: bool) {
+    pub(crate) fn fill_slot(&mut self, ctx: &mut Ctx<'_>, optimistic: bool) {
         let next = if self.store_fault.is_some() { None } else { self.waiting().first().copied() };
         if let Some(next) = next {
-            self.unchoke(now, next, optimistic);
-            self.reveal_to(now, next);
+            self.unchoke(ctx, next, optimistic);
+            self.reveal_to(ctx, next);
         }
     }
 
@@ -172,23 +174,23 @@ impl Torrent {
             .min(choker::slots_under(self.upload_turns.limit.rate()))
     }
 
-    fn unchoke(&mut self, now: Time, key: PeerKey, optimistic: bool) {
+    fn unchoke(&mut self, ctx: &mut Ctx<'_>, key: PeerKey, optimistic: bool) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.choking.optimistic = optimistic;
         if self.unchoking.unchoked.insert(key) {
             peer.choking.am_choking = false;
-            peer.choking.changed = now;
-            peer.send(Message::Unchoke, &mut self.outboxes.dirty);
-            self.suggest(key);
+            peer.choking.changed = ctx.now;
+            ctx.send(peer.key, Message::Unchoke);
+            self.suggest(ctx, key);
         }
     }
 
-    fn choke(&mut self, now: Time, key: PeerKey) {
+    fn choke(&mut self, ctx: &mut Ctx<'_>, key: PeerKey) {
         // A peer that had all that we had, or requests slowly, makes use of its next turn.
         let asked_nothing = |peer: &Peer| {
             peer.choking.peer_interested
                 && peer.choking.asked_at <= peer.choking.changed
-                && self.wastes_slot(peer, now)
+                && self.wastes_slot(peer, ctx.now)
         };
         let wastes = self.peers.get(&key).is_some_and(asked_nothing);
         let Some(peer) = self.peers.get_mut(&key) else { return };
@@ -196,15 +198,15 @@ impl Torrent {
         peer.choking.wasteful |= wastes;
         peer.choking.am_choking = true;
         peer.choking.optimistic = false;
-        peer.choking.changed = now;
-        peer.send(Message::Choke, &mut self.outboxes.dirty);
+        peer.choking.changed = ctx.now;
+        ctx.send(peer.key, Message::Choke);
         // With the fast extension every request is answered, here by a reject (BEP 6). A newcomer
         // keeps its requests for allowed pieces.
         for block in core::mem::take(&mut peer.uploads.waiting) {
             if peer.may_have(block.piece()) {
                 peer.uploads.waiting.push_back(block);
             } else if peer.fast {
-                peer.send(Message::Reject(block.raw()), &mut self.outboxes.dirty);
+                ctx.send(peer.key, Message::Reject(block.raw()));
             }
         }
     }

@@ -5,10 +5,10 @@
 //! never more than the limit.
 
 use crate::bandwidth_queue::{SEND_CREDIT_MAX, SEND_CREDIT_MIN};
+use crate::ctx::Ctx;
 use crate::fast::{self, NEWCOMER};
 use crate::io::{Output, PeerKey};
 use crate::torrent::Torrent;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bt_peer_wire::{Message, REQUESTS_QUEUED_MAX};
 use bt_types::{BLOCK_LEN, Block, Piece, RawBlock, Time};
@@ -22,9 +22,9 @@ const SUGGESTED: usize = 4;
 impl Torrent {
     /// Takes a peer's request for a block of up to [`bt_types::BLOCK_LEN_MAX`] bytes, as old
     /// clients send. Blocks that we lack are not served.
-    pub(crate) fn requested(&mut self, now: Time, key: PeerKey, raw: RawBlock) {
+    pub(crate) fn requested(&mut self, ctx: &mut Ctx<'_>, key: PeerKey, raw: RawBlock) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
-        (peer.choking.asked_at, peer.choking.wasteful) = (now, false);
+        (peer.choking.asked_at, peer.choking.wasteful) = (ctx.now, false);
         // Longer requests than usual are accepted only within the bytes of a full queue of the
         // usual length.
         let queued =
@@ -36,49 +36,44 @@ impl Torrent {
             let piece = block.piece();
             let is_there = peer.may_have(piece) && room && self.pieces.have.has(piece);
             let super_seeder = self.super_seeder.as_deref_mut();
-            is_there && super_seeder.is_none_or(|seeder| seeder.grant(now, key, piece, peer.fast))
+            is_there
+                && super_seeder.is_none_or(|seeder| seeder.grant(ctx.now, key, piece, peer.fast))
         });
         match block {
             Some(block) => peer.uploads.waiting.push_back(block),
-            None if peer.fast => peer.send(Message::Reject(raw), &mut self.outboxes.dirty),
+            None if peer.fast => ctx.send(peer.key, Message::Reject(raw)),
             // Without the fast extension a request that came too late is not answered (BEP 3).
             None => {}
         }
     }
 
     /// Takes a peer's `cancel`.
-    pub(crate) fn cancelled(&mut self, key: PeerKey, raw: RawBlock) {
+    pub(crate) fn cancelled(&mut self, ctx: &mut Ctx<'_>, key: PeerKey, raw: RawBlock) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if let Some(index) = peer.uploads.waiting.iter().position(|waiting| waiting.raw() == raw) {
             peer.uploads.waiting.remove(index);
             if peer.fast {
-                peer.send(Message::Reject(raw), &mut self.outboxes.dirty);
+                ctx.send(peer.key, Message::Reject(raw));
             }
         }
     }
 
-    /// Returns whether the peer joins the uplink's queue: it has blocks to be served, has credit,
-    /// and is not in the queue yet.
-    pub(crate) fn joins_uplink(&mut self, key: PeerKey) -> bool {
-        let Some(peer) = self.peers.get_mut(&key) else { return false };
+    /// Lets the peer join the uplink's queue if it has blocks to be served, has credit, and is not
+    /// in the queue yet.
+    pub(crate) fn join_uplink(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
         let joins = !peer.uploads.in_line
             && !peer.uploads.waiting.is_empty()
             && peer.uploads.sending < peer.uploads.send_credit;
         peer.uploads.in_line |= joins;
-        joins
+        self.upload_turns.joining.extend(joins.then_some(key));
     }
 
     /// Orders up to `bytes` of the peer's requests within its credit, because it is the peer's
     /// turn. Returns the bytes ordered.
-    pub(crate) fn serve(
-        &mut self,
-        now: Time,
-        key: PeerKey,
-        bytes: u64,
-        out: &mut VecDeque<Output>,
-    ) -> u64 {
+    pub(crate) fn serve(&mut self, ctx: &mut Ctx<'_>, key: PeerKey, bytes: u64) -> u64 {
         let Some(peer) = self.peers.get_mut(&key) else { return 0 };
-        if !self.upload_turns.limit.passes(now, key) {
+        if !self.upload_turns.limit.passes(ctx.now, key) {
             return 0;
         }
         peer.uploads.in_line = false;
@@ -90,22 +85,25 @@ impl Torrent {
         {
             ordered += u64::from(block.len());
             if let Some(super_seeder) = &mut self.super_seeder {
-                super_seeder.served(now, key, block);
+                super_seeder.served(ctx.now, key, block);
             }
             blocks.push(block);
         }
         if !blocks.is_empty() {
             peer.uploads.sending += ordered;
             // Earlier messages are sent first: an unchoke ahead of the payload that it allows.
-            if !peer.outbox.is_empty() {
-                out.push_back(Output::Send(key, core::mem::take(&mut peer.outbox)));
-            }
-            let at_once = peer.uploads.meter.rate(now) >= AT_ONCE;
-            out.push_back(Output::Serve { peer: key, torrent: self.swarm.key, blocks, at_once });
+            ctx.outboxes.flush(key, ctx.out);
+            let at_once = peer.uploads.meter.rate(ctx.now) >= AT_ONCE;
+            ctx.out.push_back(Output::Serve {
+                peer: key,
+                torrent: self.swarm.key,
+                blocks,
+                at_once,
+            });
         }
         self.upload_turns.limit.charge(ordered);
         if self.super_seeder.is_some() {
-            self.reveal_to(now, key);
+            self.reveal_to(ctx, key);
         }
         ordered
     }
@@ -114,7 +112,7 @@ impl Torrent {
 
     /// Tells a newcomer with the fast extension the pieces that it may request while choked. Called
     /// when the peer's pieces are known.
-    pub(crate) fn allow_newcomer(&mut self, key: PeerKey) {
+    pub(crate) fn allow_newcomer(&mut self, ctx: &mut Ctx<'_>, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if !peer.fast
             || peer.pieces.has.count() >= NEWCOMER
@@ -134,13 +132,13 @@ impl Torrent {
             .filter(|&piece| self.pieces.have.has(piece) && !peer.pieces.has.has(piece))
             .collect();
         for piece in peer.uploads.allowed_fast.clone() {
-            peer.send(Message::AllowedFast(piece.number()), &mut self.outboxes.dirty);
+            ctx.send(peer.key, Message::AllowedFast(piece.number()));
         }
     }
 
     /// Samples pieces, and suggests the rarest of them to a newly unchoked peer: a seed sees more
     /// of the swarm than a leecher does.
-    pub(crate) fn suggest(&mut self, key: PeerKey) {
+    pub(crate) fn suggest(&mut self, ctx: &mut Ctx<'_>, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(&key).filter(|peer| peer.fast && peer.pieces.counted)
         else {
             return;
@@ -159,40 +157,41 @@ impl Torrent {
         lacking.sort_unstable();
         lacking.dedup();
         for (_, piece) in lacking.into_iter().take(SUGGESTED) {
-            peer.send(Message::Suggest(piece.number()), &mut self.outboxes.dirty);
+            ctx.send(peer.key, Message::Suggest(piece.number()));
         }
     }
 
     // ---- initial seeding ----
 
     /// Shows an unchoked peer further pieces, while super-seeding.
-    pub(crate) fn reveal_to(&mut self, now: Time, key: PeerKey) {
+    pub(crate) fn reveal_to(&mut self, ctx: &mut Ctx<'_>, key: PeerKey) {
         let Some(super_seeder) = &mut self.super_seeder else { return };
         if let Some(peer) = self.peers.get_mut(&key).filter(|peer| !peer.choking.am_choking) {
             let work = &self.work;
-            let news = super_seeder
-                .show(now, key, peer.uploads.meter.rate(now), |piece| work.availability(piece) > 0);
+            let news = super_seeder.show(ctx.now, key, peer.uploads.meter.rate(ctx.now), |piece| {
+                work.availability(piece) > 0
+            });
             for piece in news {
-                peer.send(Message::Have(piece.number()), &mut self.outboxes.dirty);
+                ctx.send(peer.key, Message::Have(piece.number()));
             }
         }
         if super_seeder.is_over() {
-            self.reveal_all();
-        } else if super_seeder.opens(now) {
+            self.reveal_all(ctx);
+        } else if super_seeder.opens(ctx.now) {
             for peer in self.peers.values_mut() {
                 let news = super_seeder
                     .show_out(peer.key)
                     .into_iter()
                     .filter(|&piece| !peer.pieces.has.has(piece));
                 let haves: Vec<Message> = news.map(|piece| Message::Have(piece.number())).collect();
-                haves.into_iter().for_each(|have| peer.send(have, &mut self.outboxes.dirty));
+                haves.into_iter().for_each(|have| ctx.send(peer.key, have));
             }
         }
     }
 
     /// Shows a peer that is not interested one piece more. It looks at many pieces: do not call it
     /// for every message.
-    pub(crate) fn offer(&mut self, key: PeerKey) {
+    pub(crate) fn offer(&mut self, ctx: &mut Ctx<'_>, key: PeerKey) {
         let Some(super_seeder) = &mut self.super_seeder else { return };
         if let Some(peer) = self
             .peers
@@ -203,27 +202,27 @@ impl Torrent {
             let teaser =
                 super_seeder.offer(key, |piece| !has.has(piece) && work.availability(piece) == 0);
             if let Some(piece) = teaser {
-                peer.send(Message::Have(piece.number()), &mut self.outboxes.dirty);
+                ctx.send(peer.key, Message::Have(piece.number()));
             }
         }
     }
 
     /// Takes a peer's loss of interest in all that we show it.
-    pub(crate) fn not_interested(&mut self, now: Time, peer: PeerKey) {
+    pub(crate) fn not_interested(&mut self, ctx: &mut Ctx<'_>, peer: PeerKey) {
         if let Some(super_seeder) = &mut self.super_seeder {
-            super_seeder.not_interested(now, peer);
-            self.reveal_to(now, peer);
+            super_seeder.not_interested(ctx.now, peer);
+            self.reveal_to(ctx, peer);
         }
     }
 
     /// Ends super-seeding: all peers are told that we have everything.
-    pub(crate) fn reveal_all(&mut self) {
+    pub(crate) fn reveal_all(&mut self, ctx: &mut Ctx<'_>) {
         let Some(super_seeder) = self.super_seeder.take() else { return };
         for peer in self.peers.values_mut() {
             let Some(shown) = super_seeder.shown(peer.key) else { continue };
             for piece in self.pieces.geometry.pieces() {
                 if !shown.has(piece) && !peer.pieces.has.has(piece) {
-                    peer.send(Message::Have(piece.number()), &mut self.outboxes.dirty);
+                    ctx.send(peer.key, Message::Have(piece.number()));
                 }
             }
         }
@@ -242,11 +241,11 @@ impl Torrent {
     }
 
     /// Notes that an ordered block could not be read.
-    pub(crate) fn read_failed(&mut self, key: PeerKey, block: Block) {
+    pub(crate) fn read_failed(&mut self, ctx: &mut Ctx<'_>, key: PeerKey, block: Block) {
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.uploads.sending = peer.uploads.sending.saturating_sub(u64::from(block.len()));
             if peer.fast {
-                peer.send(Message::Reject(block.raw()), &mut self.outboxes.dirty);
+                ctx.send(peer.key, Message::Reject(block.raw()));
             }
         }
     }

@@ -6,11 +6,10 @@
 //! counts the pieces of that set at the peer.
 
 use crate::close_reason::CloseReason;
-use crate::config::Budget;
+use crate::ctx::Ctx;
 use crate::io::{Event, Output, PeerKey};
 use crate::peer::Peer;
 use crate::torrent::Torrent;
-use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 use bt_model::Priority;
@@ -42,22 +41,22 @@ impl Torrent {
     }
 
     /// Gives the files their priorities. Nothing happens if they have them already.
-    pub(crate) fn set_files(&mut self, now: Time, out: &mut VecDeque<Output>) {
+    pub(crate) fn set_files(&mut self, ctx: &mut Ctx<'_>) {
         let changes = self.changed_priorities();
         if changes.is_empty() {
             return;
         }
         let was_done = self.is_done();
         let given_up = self.work.block_picker().prioritise(&changes);
-        self.give_up(given_up, out);
+        self.give_up(ctx, given_up);
         self.count_wanted();
         for peer in self.peers.values_mut() {
             peer.pieces.wanted = peer.pieces.has.count_common(&self.pieces.missing);
-            Self::update_interest(peer, &mut self.outboxes.dirty);
+            Self::update_interest(ctx, peer);
         }
         match (was_done, self.is_done()) {
-            (false, true) => self.done(now, out),
-            (true, false) => self.resume(now),
+            (false, true) => self.done(ctx),
+            (true, false) => self.resume(ctx),
             (true, true) | (false, false) => {}
         }
     }
@@ -92,15 +91,9 @@ impl Torrent {
     }
 
     /// Sets the deadline of these pieces; `None` takes it back.
-    pub(crate) fn set_deadline(
-        &mut self,
-        now: Time,
-        pieces: Range<u32>,
-        by: Option<Time>,
-        budget: &Budget,
-    ) {
+    pub(crate) fn set_deadline(&mut self, ctx: &mut Ctx<'_>, pieces: Range<u32>, by: Option<Time>) {
         self.work.block_picker().set_deadline(pieces, by);
-        self.feed_everybody(now, budget);
+        self.feed_everybody(ctx);
     }
 
     /// Counts anew what is wanted.
@@ -110,53 +103,50 @@ impl Torrent {
 
     /// Ends the download, because nothing wanted is missing: peers that want nothing either are
     /// disconnected.
-    pub(crate) fn done(&mut self, now: Time, out: &mut VecDeque<Output>) {
-        self.send_haves();
+    pub(crate) fn done(&mut self, ctx: &mut Ctx<'_>) {
+        self.send_haves(ctx);
         if self.is_complete() {
-            self.swarm.announcer.complete(now);
+            self.swarm.announcer.complete(ctx.now);
         } else {
-            self.swarm.announcer.set_partial(now, true);
-            self.send_upload_only(true);
+            self.swarm.announcer.set_partial(ctx.now, true);
+            self.send_upload_only(ctx, true);
         }
-        out.push_back(Output::Event(self.swarm.key, Event::Complete));
+        ctx.event(self.swarm.key, Event::Complete);
         let idle: Vec<PeerKey> =
             self.peers.values().filter(|peer| peer.wants_nothing()).map(|peer| peer.key).collect();
         for peer in idle {
-            self.hang_up(now, peer, CloseReason::BothSeeds, out);
+            self.hang_up(ctx, peer, CloseReason::BothSeeds);
         }
     }
 
     /// Resumes the download, because something is wanted again: disconnected seeds may be dialled
     /// again.
-    pub(crate) fn resume(&mut self, now: Time) {
-        self.swarm.announcer.set_partial(now, false);
-        self.send_upload_only(false);
+    pub(crate) fn resume(&mut self, ctx: &mut Ctx<'_>) {
+        self.swarm.announcer.set_partial(ctx.now, false);
+        self.send_upload_only(ctx, false);
         for addr in core::mem::take(&mut self.swarm.left_idle) {
-            self.swarm.peer_list.closed(now, addr);
+            self.swarm.peer_list.closed(ctx.now, addr);
         }
     }
 
     /// Sends a further extension handshake with what has changed (BEP 10).
-    fn send_upload_only(&mut self, upload_only: bool) {
+    fn send_upload_only(&mut self, ctx: &mut Ctx<'_>, upload_only: bool) {
         let hello =
             ExtendedHandshake { upload_only: Some(upload_only), ..ExtendedHandshake::default() };
         let payload = Bytes::from(hello.to_bytes());
         for peer in self.peers.values_mut().filter(|peer| peer.extended) {
-            peer.send(
-                Message::Extended { id: 0, payload: payload.clone() },
-                &mut self.outboxes.dirty,
-            );
+            ctx.send(peer.key, Message::Extended { id: 0, payload: payload.clone() });
         }
     }
 
     /// Gives up pieces that get no blocks, because another torrent lacks room in the store.
-    pub(crate) fn give_up_stalled(&mut self, out: &mut VecDeque<Output>) {
+    pub(crate) fn give_up_stalled(&mut self, ctx: &mut Ctx<'_>) {
         let stalled = self.work.block_picker().give_up_stalled();
-        self.give_up(stalled, out);
+        self.give_up(ctx, stalled);
     }
 
     /// Gives up open pieces: their requests are cancelled, and their blocks forgotten.
-    fn give_up(&mut self, pieces: Vec<(Piece, Option<PeerKey>)>, out: &mut VecDeque<Output>) {
+    fn give_up(&mut self, ctx: &mut Ctx<'_>, pieces: Vec<(Piece, Option<PeerKey>)>) {
         for owner in pieces.iter().filter_map(|(_, owner)| *owner) {
             if let Some(peer) = self.peers.get_mut(&owner) {
                 peer.requests.unproven = peer.requests.unproven.saturating_sub(1);
@@ -165,19 +155,16 @@ impl Torrent {
         let pieces: Vec<Piece> = pieces.into_iter().map(|(piece, _)| piece).collect();
         for peer in self.peers.values_mut() {
             peer.requests.owned = peer.requests.owned.filter(|piece| !pieces.contains(piece));
-            self.request_turns.unasked += peer.take_back(&pieces, &mut self.outboxes.dirty);
+            self.request_turns.unasked += peer.take_back(ctx, &pieces);
         }
-        out.extend(pieces.into_iter().map(|piece| Output::Forget(self.swarm.key, piece)));
+        ctx.out.extend(pieces.into_iter().map(|piece| Output::Forget(self.swarm.key, piece)));
     }
 
-    pub(crate) fn update_interest(peer: &mut Peer, dirty_outboxes: &mut Vec<PeerKey>) {
+    pub(crate) fn update_interest(ctx: &mut Ctx<'_>, peer: &mut Peer) {
         let wants = peer.pieces.wanted > 0;
         if wants != peer.choking.am_interested {
             peer.choking.am_interested = wants;
-            peer.send(
-                if wants { Message::Interested } else { Message::NotInterested },
-                dirty_outboxes,
-            );
+            ctx.send(peer.key, if wants { Message::Interested } else { Message::NotInterested });
         }
     }
 
