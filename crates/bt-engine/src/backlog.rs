@@ -41,21 +41,18 @@ impl Backlog {
         if !fast && fast::is_fast_only(&message) {
             return Err(CloseReason::NotFast);
         }
-        match &message {
-            Message::Extended { .. }
-            | Message::KeepAlive
-            | Message::Unknown(_)
-            | Message::Port(_) => return Ok(None),
-            Message::HaveAll | Message::HaveNone if self.has_begun => {
-                return Err(CloseReason::Bitfield);
-            }
-            _ => self.has_begun = true,
+        if may_precede_bitfield(&message) {
+            return Ok(None);
         }
+        let has_begun = core::mem::replace(&mut self.has_begun, true);
         match message {
             // A copy, because the buffer that it came in holds much else. A second bitfield has all
             // that the first had.
             Message::Bitfield(bits) => {
                 self.has = Some(Message::Bitfield(Bytes::copy_from_slice(&bits)))
+            }
+            Message::HaveAll | Message::HaveNone if has_begun => {
+                return Err(CloseReason::Bitfield);
             }
             Message::HaveAll | Message::HaveNone => self.has = Some(message),
             Message::Have(_) if self.haves.len() == HAVES_MAX => return Err(CloseReason::Backlog),
@@ -69,7 +66,18 @@ impl Backlog {
             Message::NotInterested => self.interested = false,
             Message::Request(block) if fast => return Ok(Some(Message::Reject(block))),
             Message::Piece { .. } => return Err(CloseReason::Unrequested),
-            _ => {}
+            // Without the fast extension a choked peer's request is not answered.
+            Message::Request(_) => {}
+            // Hints beyond the bound. A reject or cancel of what was never asked.
+            Message::Suggest(_)
+            | Message::AllowedFast(_)
+            | Message::Reject(_)
+            | Message::Cancel(_) => {}
+            // They change nothing here.
+            Message::Extended { .. }
+            | Message::KeepAlive
+            | Message::Unknown(_)
+            | Message::Port(_) => {}
         }
         Ok(None)
     }
@@ -92,6 +100,30 @@ impl Backlog {
         messages.extend(self.unchokes.then_some(Message::Unchoke));
         messages.extend(self.interested.then_some(Message::Interested));
         messages
+    }
+}
+
+/// Returns whether a message may come before the bitfield: the extension handshake may, and so may
+/// keep-alives.
+pub(crate) fn may_precede_bitfield(message: &Message) -> bool {
+    match message {
+        Message::Extended { .. } | Message::Port(_) | Message::KeepAlive | Message::Unknown(_) => {
+            true
+        }
+        Message::Choke
+        | Message::Unchoke
+        | Message::Interested
+        | Message::NotInterested
+        | Message::Have(_)
+        | Message::Bitfield(_)
+        | Message::Request(_)
+        | Message::Piece { .. }
+        | Message::Cancel(_)
+        | Message::Suggest(_)
+        | Message::HaveAll
+        | Message::HaveNone
+        | Message::Reject(_)
+        | Message::AllowedFast(_) => false,
     }
 }
 

@@ -1,12 +1,13 @@
 //! Defines why a connection ended.
 //!
-//! Decides: which reasons are faults of the peer. Must not know: how they are displayed.
+//! Decides: which reasons are faults of the peer, and what becomes of its address. Must not know:
+//! how they are displayed.
 //! Invariant: the reasons are closed.
 
 use core::fmt;
 
 /// Why a connection ended.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CloseReason {
     /// The peer or the network closed it.
     Gone,
@@ -79,6 +80,47 @@ impl CloseReason {
             | CloseReason::BadPiece
             | CloseReason::BadMetadata
             | CloseReason::Banned => true,
+        }
+    }
+}
+
+/// What becomes of a peer's address when its connection ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AddressFate {
+    /// It may be dialled again.
+    Again,
+    /// It may be dialled again after other addresses.
+    Later,
+    /// It is forgotten, until a source names it again.
+    Forgotten,
+    /// It is banned.
+    Banned,
+    /// Nothing: the torrent remembers the peer, or has another connection to it.
+    Kept,
+}
+
+impl CloseReason {
+    pub(crate) fn address_fate(self) -> AddressFate {
+        match self {
+            CloseReason::Gone
+            | CloseReason::Removed
+            | CloseReason::Paused
+            | CloseReason::Full
+            | CloseReason::Backlog
+            | CloseReason::WrongTorrent
+            | CloseReason::OutOfRange
+            | CloseReason::Bitfield
+            | CloseReason::NotFast
+            | CloseReason::Extended
+            | CloseReason::Flood
+            | CloseReason::Unrequested => AddressFate::Again,
+            CloseReason::NoMetadata => AddressFate::Later,
+            CloseReason::Ourselves
+            | CloseReason::MetadataSize
+            | CloseReason::Private
+            | CloseReason::Banned => AddressFate::Forgotten,
+            CloseReason::BadPiece | CloseReason::BadMetadata => AddressFate::Banned,
+            CloseReason::Duplicate | CloseReason::BothSeeds => AddressFate::Kept,
         }
     }
 }

@@ -316,8 +316,10 @@ impl Engine {
 
     /// Returns the magnet that an input is for, if it is for a magnet.
     fn magnet_of(&self, input: &Input) -> Option<TorrentKey> {
+        if self.magnets.is_empty() {
+            return None;
+        }
         let key = match input {
-            _ if self.magnets.is_empty() => return None,
             Input::PeersFound(key, ..)
             | Input::DialFailed(key, _)
             | Input::Announced(key, ..)
@@ -326,7 +328,23 @@ impl Engine {
             | Input::FindPeersDone(key, ..) => key,
             Input::Called { torrent, .. } | Input::Connected { torrent, .. } => torrent,
             Input::Frames(peer, _) | Input::Closed(peer) => self.routes.get(peer)?,
-            _ => return None,
+            // A magnet has no pieces to serve, store or want, and what concerns all torrents is no
+            // input of one.
+            Input::Add(..)
+            | Input::AddMagnet(..)
+            | Input::Remove(_)
+            | Input::NetworkChanged
+            | Input::Sent(..)
+            | Input::Checked(..)
+            | Input::OnDisk(..)
+            | Input::Audited(..)
+            | Input::Lost(..)
+            | Input::StoreFailed(..)
+            | Input::StoreRecovered(_)
+            | Input::ReadFailed(..)
+            | Input::Deadline(..)
+            | Input::Budget(_)
+            | Input::Discover { .. } => return None,
         };
         self.magnets.contains_key(key).then_some(*key)
     }

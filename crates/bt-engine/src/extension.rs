@@ -48,7 +48,7 @@ impl Torrent {
     /// Takes a peer's extension handshake; a later one says only what has changed.
     fn greeted(
         &mut self,
-        ctx: &mut Ctx<'_>,
+        ctx: &Ctx<'_>,
         key: PeerKey,
         hello: ExtendedHandshake,
     ) -> Result<(), CloseReason> {

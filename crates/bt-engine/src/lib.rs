@@ -35,6 +35,8 @@
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]
+// A new input, message or reason must not compile until each place has an answer.
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 extern crate alloc;
 #[cfg(test)]
 extern crate std;

@@ -102,7 +102,22 @@ impl Magnet {
             Input::Reannounce(_) => self.swarm.hurry(ctx.now),
             Input::Set(_, settings) => self.set(ctx, &settings),
             Input::FindPeersDone(_, via, found) => self.swarm.sought(ctx, via, found),
-            _ => {}
+            // The engine gives it no other input.
+            Input::Add(..)
+            | Input::AddMagnet(..)
+            | Input::Remove(_)
+            | Input::NetworkChanged
+            | Input::Sent(..)
+            | Input::Checked(..)
+            | Input::OnDisk(..)
+            | Input::Audited(..)
+            | Input::Lost(..)
+            | Input::StoreFailed(..)
+            | Input::StoreRecovered(_)
+            | Input::ReadFailed(..)
+            | Input::Deadline(..)
+            | Input::Budget(_)
+            | Input::Discover { .. } => {}
         }
         self.swarm.dial(ctx);
     }
@@ -272,7 +287,21 @@ impl Magnet {
             Message::Extended { id: ExtensionIds::PEX, payload } => {
                 self.swarm.on_pex(ctx, key, &payload)?
             }
-            message => {
+            Message::Extended { .. } | Message::KeepAlive | Message::Unknown(_) => {}
+            message @ (Message::Choke
+            | Message::Unchoke
+            | Message::Interested
+            | Message::NotInterested
+            | Message::Have(_)
+            | Message::Bitfield(_)
+            | Message::Request(_)
+            | Message::Piece { .. }
+            | Message::Cancel(_)
+            | Message::Suggest(_)
+            | Message::HaveAll
+            | Message::HaveNone
+            | Message::Reject(_)
+            | Message::AllowedFast(_)) => {
                 let answer = peer.backlog.on_message(message, peer.connection.is_fast())?;
                 answer.into_iter().for_each(|answer| ctx.send_at_once(key, vec![answer]));
             }

@@ -3,6 +3,7 @@
 //! Decides: which messages may come when. Must not know: what a message changes.
 //! Invariant: an error ends the connection.
 
+use crate::backlog::may_precede_bitfield;
 use crate::close_reason::CloseReason;
 use crate::ctx::Ctx;
 use crate::fast;
@@ -23,29 +24,25 @@ pub(crate) fn message_in(
     if !peer.fast && fast::is_fast_only(&message) {
         return Err(CloseReason::NotFast);
     }
-    match message {
-        Message::Bitfield(bits) if !peer.pieces.may_send_bitfield => {
-            return torrent.peer_has_these_too(ctx, key, Bitfield::from_wire(&bits, pieces));
-        }
-        Message::Bitfield(bits) => {
-            return torrent.peer_has_these(ctx, key, Bitfield::from_wire(&bits, pieces));
-        }
-        Message::HaveAll => return torrent.peer_has_these(ctx, key, Some(Bitfield::full(pieces))),
-        Message::HaveNone => {
-            return torrent.peer_has_these(ctx, key, Some(Bitfield::empty(pieces)));
-        }
-        // The extension handshake may come before the bitfield, as may keep-alives.
-        Message::Extended { id, payload } => {
-            return torrent.extended(ctx, key, id, &payload);
-        }
-        Message::Port(port) => {
-            torrent.swarm.dht_node(ctx, key, port);
-            return Ok(());
-        }
-        Message::KeepAlive | Message::Unknown(_) => return Ok(()),
-        _ => peer.pieces.may_send_bitfield = false,
+    let is_bitfield =
+        matches!(message, Message::Bitfield(_) | Message::HaveAll | Message::HaveNone);
+    if !is_bitfield && !may_precede_bitfield(&message) {
+        peer.pieces.may_send_bitfield = false;
     }
     match message {
+        Message::Bitfield(bits) => {
+            let has = Bitfield::from_wire(&bits, pieces);
+            if peer.pieces.may_send_bitfield {
+                torrent.peer_has_these(ctx, key, has)?;
+            } else {
+                torrent.peer_has_these_too(ctx, key, has)?;
+            }
+        }
+        Message::HaveAll => torrent.peer_has_these(ctx, key, Some(Bitfield::full(pieces)))?,
+        Message::HaveNone => torrent.peer_has_these(ctx, key, Some(Bitfield::empty(pieces)))?,
+        Message::Extended { id, payload } => torrent.extended(ctx, key, id, &payload)?,
+        Message::Port(port) => torrent.swarm.dht_node(ctx, key, port),
+        Message::KeepAlive | Message::Unknown(_) => {}
         Message::Choke => torrent.choked_us(ctx, key),
         Message::Unchoke => peer.choking.peer_choking = false,
         Message::Interested => {
@@ -71,7 +68,6 @@ pub(crate) fn message_in(
         Message::Reject(raw) => torrent.rejected(ctx, key, raw)?,
         Message::Suggest(piece) => torrent.suggested(key, piece),
         Message::AllowedFast(piece) => torrent.allowed_fast(key, piece),
-        _ => {}
     }
     Ok(())
 }

@@ -59,8 +59,8 @@ pub(crate) struct Dial {
     pub(crate) is_first: bool,
 }
 
-/// The source of an address, from the most to the least trusted.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+/// The source of an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PeerSource {
     /// The user.
     User,
@@ -78,6 +78,16 @@ impl PeerSource {
             PeerSource::User => Source::User,
             PeerSource::Link => Source::Link,
             PeerSource::Tracker(host) | PeerSource::Host(host) => Source::Host(host),
+        }
+    }
+
+    /// Returns how far it is trusted, compared with others.
+    fn trust(self) -> u8 {
+        match self {
+            PeerSource::User => 3,
+            PeerSource::Tracker(_) => 2,
+            PeerSource::Link => 1,
+            PeerSource::Host(_) => 0,
         }
     }
 
@@ -128,7 +138,7 @@ impl PeerList {
             return false;
         }
         if let Some(entry) = self.entries.get(&addr) {
-            if found_by < entry.found_by && self.has_room(found_by) {
+            if found_by.trust() > entry.found_by.trust() && self.has_room(found_by) {
                 self.rename(addr, found_by);
             }
             self.set_old(addr, false);

@@ -7,7 +7,7 @@
 //! user name its peers (BEP 27).
 
 use crate::announcer::{self, Announcer};
-use crate::close_reason::CloseReason;
+use crate::close_reason::{AddressFate, CloseReason};
 use crate::config::{Budget, Config};
 use crate::ctx::Ctx;
 use crate::dials::{self, Dials};
@@ -357,7 +357,7 @@ impl Swarm {
     /// Decides whether a new connection may stay, and in which place.
     pub(crate) fn admit(
         &mut self,
-        ctx: &mut Ctx<'_>,
+        ctx: &Ctx<'_>,
         connection: &NewConnection,
     ) -> Result<Room, CloseReason> {
         let NewConnection { addr, outbound, handshake, .. } = connection;
@@ -431,25 +431,26 @@ impl Swarm {
     /// Notes that a new connection was refused.
     pub(crate) fn refused(&mut self, now: Time, connection: &NewConnection, why: CloseReason) {
         let NewConnection { addr, outbound, handshake, .. } = connection;
-        match why {
-            CloseReason::Ourselves | CloseReason::Banned => self.peer_list.forget(*addr),
-            CloseReason::Duplicate => {
-                let Some(twin) = self.links.twin(now, handshake.peer_id, addr.ip()) else { return };
-                // A peer that dialled us accepts connections at the same port of each of its
-                // addresses.
-                let port = self
-                    .links
-                    .by_key
-                    .get(&twin)
-                    .and_then(|link| link.listens)
-                    .map(|listens| listens.port());
-                let mut alias = *addr;
-                alias.set_port(if *outbound { addr.port() } else { port.unwrap_or(0) });
-                if alias.port() != 0 {
-                    self.is_also_at(now, twin, alias);
-                }
-            }
-            _ => self.peer_list.closed(now, *addr),
+        if why != CloseReason::Duplicate {
+            return self.end_address(now, *addr, why.address_fate());
+        }
+        let Some(twin) = self.links.twin(now, handshake.peer_id, addr.ip()) else { return };
+        // A peer that dialled us accepts connections at the same port of each of its addresses.
+        let listens = self.links.by_key.get(&twin).and_then(|link| link.listens);
+        let port = if *outbound { addr.port() } else { listens.map_or(0, |addr| addr.port()) };
+        if port != 0 {
+            self.is_also_at(now, twin, with_port(*addr, port));
+        }
+    }
+
+    /// Notes what becomes of an address that has no connection any more.
+    fn end_address(&mut self, now: Time, addr: SocketAddr, fate: AddressFate) {
+        match fate {
+            AddressFate::Again => self.peer_list.closed(now, addr),
+            AddressFate::Later => self.peer_list.failed(now, addr),
+            AddressFate::Forgotten => self.peer_list.forget(addr),
+            AddressFate::Banned => self.peer_list.ban(addr),
+            AddressFate::Kept => {}
         }
     }
 
@@ -487,29 +488,18 @@ impl Swarm {
             && twin.is_some()
             && now.since(link.since) < CROSSING + CROSSING_SLACK;
         let why = if is_needless { CloseReason::Duplicate } else { why };
-        match why {
-            CloseReason::Duplicate => {
-                let addrs = link.listens.into_iter().chain(link.aliases);
-                match twin {
-                    Some(twin) => addrs.for_each(|addr| self.is_also_at(now, twin, addr)),
-                    None => self.links.heirloom = addrs.collect(),
-                }
+        let fate = why.address_fate();
+        if why == CloseReason::Duplicate {
+            let addrs = link.listens.into_iter().chain(link.aliases);
+            match twin {
+                Some(twin) => addrs.for_each(|addr| self.is_also_at(now, twin, addr)),
+                None => self.links.heirloom = addrs.collect(),
             }
-            CloseReason::BothSeeds => {}
+        } else if fate != AddressFate::Kept {
             // Each alias may be dialled again; all but the first to answer become aliases again.
-            _ => link.aliases.iter().for_each(|&alias| self.peer_list.closed(now, alias)),
+            link.aliases.iter().for_each(|&alias| self.peer_list.closed(now, alias));
         }
-        match why {
-            CloseReason::BadPiece | CloseReason::BadMetadata => self.peer_list.ban(addr),
-            // The torrent remembers the peer, and may want it again.
-            CloseReason::BothSeeds | CloseReason::Duplicate => {}
-            CloseReason::MetadataSize | CloseReason::Private | CloseReason::Banned => {
-                self.peer_list.forget(addr)
-            }
-            // Other addresses come first now.
-            CloseReason::NoMetadata => self.peer_list.failed(now, addr),
-            _ => self.peer_list.closed(now, addr),
-        }
+        self.end_address(now, addr, fate);
         if self.lacks_peers(is_done) {
             self.announcer.hurry(now);
         }
@@ -572,4 +562,10 @@ fn ways(config: &Config, private: bool) -> impl Iterator<Item = Discovery> {
     let dht = config.dht_port.map(|_| Discovery::Dht);
     let lsd = config.lsd.then_some(Discovery::Lsd);
     dht.into_iter().chain(lsd).filter(move |_| !private)
+}
+
+fn with_port(mut addr: SocketAddr, port: u16) -> SocketAddr {
+    // A copy of the address, because it keeps the scope of a link-local address.
+    addr.set_port(port);
+    addr
 }

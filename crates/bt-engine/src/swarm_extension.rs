@@ -47,7 +47,7 @@ impl Swarm {
     }
 
     /// Takes a peer's extension handshake, or a later one, which says only what has changed.
-    pub(crate) fn greeted(&mut self, ctx: &mut Ctx<'_>, peer: PeerKey, hello: &ExtendedHandshake) {
+    pub(crate) fn greeted(&mut self, ctx: &Ctx<'_>, peer: PeerKey, hello: &ExtendedHandshake) {
         let speaks_pex = self.speaks_pex(ctx.config);
         let Some(link) = self.links.by_key.get_mut(&peer) else { return };
         link.ids.learn(hello.ids);
@@ -103,7 +103,7 @@ impl Swarm {
     /// Takes a PEX message of a peer (BEP 11).
     pub(crate) fn on_pex(
         &mut self,
-        ctx: &mut Ctx<'_>,
+        ctx: &Ctx<'_>,
         peer: PeerKey,
         payload: &[u8],
     ) -> Result<(), CloseReason> {

@@ -228,7 +228,7 @@ impl Tracker {
         }
         let rounds = match self.standing {
             Standing::Fails(rounds) => rounds.saturating_add(1),
-            _ => 1,
+            Standing::Untried | Standing::Works(_) | Standing::Gone => 1,
         };
         self.standing =
             if retry_in == Some(RetryIn::Never) { Standing::Gone } else { Standing::Fails(rounds) };

@@ -81,7 +81,7 @@ pub struct MagnetView {
 }
 
 /// Why a download is slow or stands still. The first reason that is true is given.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SlowReason {
     /// The user paused it.
     Paused,

@@ -18,6 +18,8 @@
 //! # }
 //! ```
 #![forbid(unsafe_code)]
+// A new input, event or state must not compile until each place has an answer.
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 mod client;
 mod mail;

@@ -164,7 +164,10 @@ async fn wait_for(inner: &Inner, piece: Piece) -> io::Result<()> {
     loop {
         let is_over = match &*state.borrow_and_update() {
             TorrentState::Failed(error) => Some(error.to_string()),
-            state => state.is_over().then(|| "the torrent was stopped".to_owned()),
+            TorrentState::Stopped | TorrentState::Known => {
+                Some("the torrent was stopped".to_owned())
+            }
+            TorrentState::Checking | TorrentState::Finding(_) | TorrentState::Active(_) => None,
         };
         if let Some(why) = is_over {
             return Err(io::Error::new(io::ErrorKind::NotConnected, why));

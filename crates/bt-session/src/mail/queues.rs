@@ -47,7 +47,21 @@ fn data_len(message: &Message) -> usize {
         Message::Piece { data, .. }
         | Message::Bitfield(data)
         | Message::Extended { payload: data, .. } => data.len(),
-        _ => 0,
+        Message::KeepAlive
+        | Message::Choke
+        | Message::Unchoke
+        | Message::Interested
+        | Message::NotInterested
+        | Message::Have(_)
+        | Message::Request(_)
+        | Message::Cancel(_)
+        | Message::Port(_)
+        | Message::Suggest(_)
+        | Message::HaveAll
+        | Message::HaveNone
+        | Message::Reject(_)
+        | Message::AllowedFast(_)
+        | Message::Unknown(_) => 0,
     }
 }
 

@@ -45,7 +45,12 @@ impl Shard {
             Event::BadPiece(piece, senders) => {
                 tracing::warn!(?piece, ?senders, "a piece had wrong bytes")
             }
-            _ => {}
+            Event::PeerJoined(..)
+            | Event::PeerLeft(..)
+            | Event::TrackerReply { .. }
+            | Event::TrackerAsked(_)
+            | Event::SearchBegan(_)
+            | Event::SearchEnded { .. } => {}
         }
         self.tell(key, TorrentEvent::Engine(event));
     }

@@ -60,7 +60,30 @@ impl Shard {
                     peers.extend(found.iter().take(PEERS_MAX.saturating_sub(peers.len())));
                 }
             }
-            _ => {}
+            // The settings of a torrent, its description and the lease are kept elsewhere. What
+            // peers, trackers and searches say, another engine hears anew.
+            Input::Add(..)
+            | Input::AddMagnet(..)
+            | Input::Remove(_)
+            | Input::PeersFound(..)
+            | Input::Called { .. }
+            | Input::Connected { .. }
+            | Input::NetworkChanged
+            | Input::DialFailed(..)
+            | Input::Frames(..)
+            | Input::Sent(..)
+            | Input::Checked(_, _, PieceCheck::Bad)
+            | Input::OnDisk(..)
+            | Input::Audited(..)
+            | Input::StoreFailed(..)
+            | Input::StoreRecovered(_)
+            | Input::ReadFailed(..)
+            | Input::Announced(..)
+            | Input::FindPeersDone(..)
+            | Input::Set(..)
+            | Input::Reannounce(_)
+            | Input::Budget(_)
+            | Input::Discover { .. } => {}
         }
     }
 
