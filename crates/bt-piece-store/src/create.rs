@@ -6,7 +6,7 @@
 //! not change meanwhile.
 
 use crate::hashing::{HashError, hash_pieces};
-use crate::storage::{DiskStorage, Stat, Storage, StoreError};
+use crate::storage::{DiskStorage, Identity, Stat, StoreError};
 use crate::{Layout, PathPattern, Progress};
 use bt_hash::{Algorithm, Digest, Sha1Digest};
 use bt_metainfo::{Builder, Info, Metainfo, MetainfoError};

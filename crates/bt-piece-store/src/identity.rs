@@ -78,6 +78,11 @@ impl Stat {
         }
     }
 
+    /// Makes the stat of a file of which only the length is known.
+    pub(crate) fn of_len(len: u64) -> Stat {
+        Stat { id: (0, 0), birth_ns: None, len, mtime_ns: 0, ctime_ns: 0 }
+    }
+
     /// Returns whether this is the same file with any content. A birth that only one of them has is
     /// not compared.
     pub(crate) fn is_same_file(&self, other: &Stat) -> bool {

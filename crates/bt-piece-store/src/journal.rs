@@ -361,7 +361,7 @@ impl Journal {
 
         bytes.extend(self.known.home.iter().flat_map(|home| framed(&home_record(home))));
         let draft = self.path.with_extension("new");
-        if state.stat(&draft)?.is_some() {
+        if state.len(&draft)?.is_some() {
             state.remove(&draft)?;
         }
         state.create_new(&draft)?;
@@ -451,9 +451,9 @@ impl std::fmt::Debug for Journal {
 
 /// Reads a whole journal; nothing of one that is too long. Fails when it has a newer format.
 fn read_all(state: &dyn Storage, path: &Path) -> io::Result<Vec<u8>> {
-    let Some(stat) = state.stat(path)? else { return Ok(Vec::new()) };
-    let is_too_long = stat.len > LEN_MAX;
-    let len = if is_too_long { HEADER_MAX } else { stat.len };
+    let Some(len) = state.len(path)? else { return Ok(Vec::new()) };
+    let is_too_long = len > LEN_MAX;
+    let len = if is_too_long { HEADER_MAX } else { len };
     let mut bytes = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::InvalidData)?];
     let len = state.read_at(path, 0, &mut bytes)?;
     bytes.truncate(len);

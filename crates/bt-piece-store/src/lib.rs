@@ -55,8 +55,8 @@ pub use pattern::PathPattern;
 pub use progress::Progress;
 pub use read::read_blocks;
 pub use storage::{
-    Directory, DiskStorage, FaultyStorage, MemStorage, Op, OpenFiles, Place, Storage, StoreError,
-    fault_of,
+    Directory, DiskStorage, FaultyStorage, Identity, MemStorage, Op, OpenFiles, Place, Storage,
+    StoreError, fault_of,
 };
 pub use worker::{Done, Order, Worker};
 

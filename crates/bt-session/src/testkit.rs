@@ -25,7 +25,7 @@ pub(crate) fn torrent(dir: &Path) -> (Info, Layout, DiskStorage, Vec<Block>) {
         std::fs::write(dir.join("t").join(name), data).unwrap();
     }
     let (layout, storage) = (Layout::new(&info), DiskStorage::open(dir).unwrap());
-    layout.files().iter().for_each(|file| assert!(storage.stat(&file.path).unwrap().is_some()));
+    layout.files().iter().for_each(|file| assert!(storage.len(&file.path).unwrap().is_some()));
     let blocks = info.geometry.pieces().flat_map(|piece| info.geometry.blocks(piece)).collect();
     (info, layout, storage, blocks)
 }

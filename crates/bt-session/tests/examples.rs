@@ -103,6 +103,16 @@ async fn manage_does_all_that_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn own_storage_keeps_bytes_alone() {
+    let (seed, dir) = (Seed::start().await, tempfile::tempdir().unwrap());
+    let output = run("own_storage", vec![seed.torrent(1), seed.addr()], dir.path()).await;
+    let expected = std::fs::read(seed.dir.path().join("1/a")).unwrap();
+    assert!(output.stdout == expected, "{} bytes differ", output.stdout.len());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is on a disk");
+    seed.session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stream_writes_a_file_while_it_downloads() {
     let (seed, dir) = (Seed::start().await, tempfile::tempdir().unwrap());
     let args = vec![seed.torrent(2), "1".to_owned(), seed.addr()];

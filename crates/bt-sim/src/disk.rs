@@ -5,7 +5,7 @@
 //! Invariant: it behaves as the memory disk inside it.
 
 use crate::content::Files;
-use bt_piece_store::{MemStorage, Stat, Storage};
+use bt_piece_store::{Identity, MemStorage, Storage};
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
@@ -54,8 +54,12 @@ impl Storage for WatchedDisk {
         self.files.set_len(path, len)
     }
 
-    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
-        self.files.stat(path)
+    fn len(&self, path: &Path) -> io::Result<Option<u64>> {
+        self.files.len(path)
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        self.files.identity()
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {

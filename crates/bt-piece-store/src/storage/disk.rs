@@ -9,7 +9,7 @@
 use super::file_identity::{face_at, face_of, folder_of};
 use super::open_files::{OpenFiles, OpenFilesOf};
 use super::seen::Seen;
-use super::{Storage, StoreError, changed};
+use super::{Identity, Storage, StoreError, changed};
 use crate::identity::{Change, FolderId, Stat};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -313,13 +313,6 @@ impl Storage for DiskStorage {
         Ok(true)
     }
 
-    fn read_raw(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let file = self.file(path, false)?;
-        fill(buf, |rest, done| {
-            rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *rest, offset + done))
-        })
-    }
-
     fn next_data(&self, path: &Path, offset: u64) -> io::Result<Option<u64>> {
         let file = self.file(path, false)?;
         match rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(offset)) {
@@ -350,29 +343,6 @@ impl Storage for DiskStorage {
 
     fn set_len(&self, path: &Path, len: u64) -> io::Result<()> {
         self.change_by(path, |file| Ok(rustix::fs::ftruncate(file, len)?))
-    }
-
-    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
-        Ok(self.look(path)?.0)
-    }
-
-    fn folder(&self) -> io::Result<Option<FolderId>> {
-        folder_of(self.root.as_fd()).map(Some)
-    }
-
-    fn change(&self, path: &Path) -> io::Result<Change> {
-        Ok(self.look(path)?.1)
-    }
-
-    fn noted(&self, path: &Path) -> io::Result<Option<Stat>> {
-        let noted = self.seen().noted(path);
-        if noted.is_some() { Ok(noted) } else { self.stat(path) }
-    }
-
-    fn trust(&self, path: &Path, stat: &Stat) -> io::Result<bool> {
-        let Some(now) = self.find(path)? else { return Ok(false) };
-        self.forget(path);
-        Ok(self.seen().trust(path, stat, now) < Change::Content)
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
@@ -476,6 +446,46 @@ impl Storage for DiskStorage {
         self.seen().forget(path);
         let (parent, name) = self.parent(path, false)?;
         Ok(rustix::fs::unlinkat(parent, name, AtFlags::empty())?)
+    }
+
+    fn len(&self, path: &Path) -> io::Result<Option<u64>> {
+        Ok(self.stat(path)?.map(|stat| stat.len))
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
+    }
+}
+
+impl Identity for DiskStorage {
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        Ok(self.look(path)?.0)
+    }
+
+    fn read_raw(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let file = self.file(path, false)?;
+        fill(buf, |rest, done| {
+            rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *rest, offset + done))
+        })
+    }
+
+    fn folder(&self) -> io::Result<Option<FolderId>> {
+        folder_of(self.root.as_fd()).map(Some)
+    }
+
+    fn change(&self, path: &Path) -> io::Result<Change> {
+        Ok(self.look(path)?.1)
+    }
+
+    fn noted(&self, path: &Path) -> io::Result<Option<Stat>> {
+        let noted = self.seen().noted(path);
+        if noted.is_some() { Ok(noted) } else { self.stat(path) }
+    }
+
+    fn trust(&self, path: &Path, stat: &Stat) -> io::Result<bool> {
+        let Some(now) = self.find(path)? else { return Ok(false) };
+        self.forget(path);
+        Ok(self.seen().trust(path, stat, now) < Change::Content)
     }
 }
 

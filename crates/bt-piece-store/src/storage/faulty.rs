@@ -4,7 +4,7 @@
 //! Must not know: what is stored.
 //! Invariant: an operation that the rule fails does not reach the storage below.
 
-use super::Storage;
+use super::{Identity, Storage};
 use crate::identity::{Change, FolderId, Stat};
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -13,13 +13,13 @@ use std::path::Path;
 /// The operation that is about to happen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Op {
-    /// [`Storage::read_at`], [`Storage::try_read_at`] and [`Storage::read_raw`].
+    /// [`Storage::read_at`], [`Storage::try_read_at`] and [`Identity::read_raw`].
     Read,
     /// [`Storage::write_at`].
     Write,
     /// [`Storage::set_len`].
     SetLen,
-    /// [`Storage::stat`].
+    /// [`Storage::len`] and [`Identity::stat`].
     Stat,
     /// [`Storage::sync`].
     Sync,
@@ -61,6 +61,12 @@ impl<S> FaultyStorage<S> {
     }
 }
 
+impl<S: Storage> FaultyStorage<S> {
+    fn below(&self, op: Op, path: &Path) -> io::Result<&dyn Storage> {
+        self.ask(op, path).map(|below| below as &dyn Storage)
+    }
+}
+
 impl<S: fmt::Debug> fmt::Debug for FaultyStorage<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("FaultyStorage").field(&self.inner).finish()
@@ -84,32 +90,8 @@ impl<S: Storage> Storage for FaultyStorage<S> {
         self.ask(Op::SetLen, path)?.set_len(path, len)
     }
 
-    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
-        self.ask(Op::Stat, path)?.stat(path)
-    }
-
-    fn read_raw(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.ask(Op::Read, path)?.read_raw(path, offset, buf)
-    }
-
     fn next_data(&self, path: &Path, offset: u64) -> io::Result<Option<u64>> {
         self.inner.next_data(path, offset)
-    }
-
-    fn change(&self, path: &Path) -> io::Result<Change> {
-        self.inner.change(path)
-    }
-
-    fn folder(&self) -> io::Result<Option<FolderId>> {
-        self.inner.folder()
-    }
-
-    fn noted(&self, path: &Path) -> io::Result<Option<Stat>> {
-        self.inner.noted(path)
-    }
-
-    fn trust(&self, path: &Path, stat: &Stat) -> io::Result<bool> {
-        self.inner.trust(path, stat)
     }
 
     fn sync_names(&self) -> io::Result<()> {
@@ -130,5 +112,39 @@ impl<S: Storage> Storage for FaultyStorage<S> {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.ask(Op::Remove, path)?.remove(path)
+    }
+
+    fn len(&self, path: &Path) -> io::Result<Option<u64>> {
+        self.ask(Op::Stat, path)?.len(path)
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
+    }
+}
+
+impl<S: Storage> Identity for FaultyStorage<S> {
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        self.below(Op::Stat, path)?.stat(path)
+    }
+
+    fn read_raw(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.below(Op::Read, path)?.read_raw(path, offset, buf)
+    }
+
+    fn change(&self, path: &Path) -> io::Result<Change> {
+        (&self.inner as &dyn Storage).change(path)
+    }
+
+    fn folder(&self) -> io::Result<Option<FolderId>> {
+        (&self.inner as &dyn Storage).folder()
+    }
+
+    fn noted(&self, path: &Path) -> io::Result<Option<Stat>> {
+        (&self.inner as &dyn Storage).noted(path)
+    }
+
+    fn trust(&self, path: &Path, stat: &Stat) -> io::Result<bool> {
+        (&self.inner as &dyn Storage).trust(path, stat)
     }
 }

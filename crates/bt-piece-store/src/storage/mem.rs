@@ -4,7 +4,7 @@
 //! Must not know: torrents.
 //! Invariant: after a crash a file has its content of the last sync; a hole takes no room.
 
-use super::Storage;
+use super::{Identity, Storage};
 use crate::identity::Stat;
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -162,17 +162,6 @@ impl Storage for MemStorage {
         Ok(())
     }
 
-    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
-        let stat = |file: &MemFile| Stat {
-            id: (0, file.number),
-            birth_ns: None,
-            len: file.now.len,
-            mtime_ns: file.now.mtime_ns,
-            ctime_ns: file.now.mtime_ns,
-        };
-        Ok(self.disk().files.get(path).map(stat))
-    }
-
     fn sync(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.disk();
         let file = disk.file(path)?;
@@ -200,6 +189,31 @@ impl Storage for MemStorage {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.disk().files.remove(path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn len(&self, path: &Path) -> io::Result<Option<u64>> {
+        Ok(self.disk().files.get(path).map(|file| file.now.len))
+    }
+
+    fn identity(&self) -> Option<&dyn Identity> {
+        Some(self)
+    }
+}
+
+impl Identity for MemStorage {
+    fn read_raw(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_at(path, offset, buf)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        let stat = |file: &MemFile| Stat {
+            id: (0, file.number),
+            birth_ns: None,
+            len: file.now.len,
+            mtime_ns: file.now.mtime_ns,
+            ctime_ns: file.now.mtime_ns,
+        };
+        Ok(self.disk().files.get(path).map(stat))
     }
 }
 

@@ -23,17 +23,46 @@ use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-/// Regular files below a root. Paths are relative, without `.` and `..`.
+/// The bytes of files below a root. Paths are relative, without `.` and `..`.
 ///
+/// A program's own storage implements the methods without a default, and may implement the others.
 /// Most calls may wait for a device. [`Storage::try_read_at`], and [`Storage::lend`] without
 /// `wait`, wait at most for a file to be opened.
 pub trait Storage: Send + Sync {
     /// Reads until `buf` is full or the file ends; returns the number of bytes read.
     fn read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
+    /// Writes all of `data` at `offset` of a file that exists.
+    fn write_at(&self, path: &Path, offset: u64, data: &[IoSlice<'_>]) -> io::Result<()>;
+
+    /// Returns the length of a file; `None` when there is none.
+    fn len(&self, path: &Path) -> io::Result<Option<u64>>;
+
+    /// Makes an existing file this long: cut, or grown with a hole.
+    fn set_len(&self, path: &Path, len: u64) -> io::Result<()>;
+
+    /// Makes the file's bytes and length survive a power cut.
+    fn sync(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes an empty file, and the directories it lies in. Fails when the name is taken.
+    fn create_new(&self, path: &Path) -> io::Result<()>;
+
+    /// Puts a file in the place of another one, durably.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
     /// Reads like [`Storage::read_at`], from memory only: `None` when it would have to wait for a
     /// device.
-    fn try_read_at(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<Option<usize>>;
+    fn try_read_at(
+        &self,
+        _path: &Path,
+        _offset: u64,
+        _buf: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        Ok(None)
+    }
 
     /// Lends the file itself to `take`, which passes its pages on without copying. Then checks
     /// whether the file changed, as after a read.
@@ -49,25 +78,38 @@ pub trait Storage: Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Reads like [`Storage::read_at`], even a file that changed: to hash it.
-    fn read_raw(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.read_at(path, offset, buf)
-    }
-
     /// Finds the next byte that may be outside a hole, at `offset` or after it; `None` when only a
     /// hole follows.
     fn next_data(&self, _path: &Path, offset: u64) -> io::Result<Option<u64>> {
         Ok(Some(offset))
     }
 
-    /// Writes all of `data` at `offset` of a file that exists.
-    fn write_at(&self, path: &Path, offset: u64, data: &[IoSlice<'_>]) -> io::Result<()>;
+    /// Syncs many files, all at once where that is faster. The error names the first file that is
+    /// known to have failed.
+    fn sync_many(&self, paths: &[&Path]) -> Result<(), StoreError> {
+        paths.iter().try_for_each(|path| self.sync(path).map_err(StoreError::at(path)))
+    }
 
-    /// Makes an existing file this long: cut, or grown with a hole.
-    fn set_len(&self, path: &Path, len: u64) -> io::Result<()>;
+    /// Makes the names of new files survive a power cut.
+    fn sync_names(&self) -> io::Result<()> {
+        Ok(())
+    }
 
+    /// Returns what tells whose file a file is. `None` where no other program changes files: each
+    /// is then known by its path and length alone.
+    fn identity(&self) -> Option<&dyn Identity> {
+        None
+    }
+}
+
+/// What tells whose file a file is, in a storage that other programs change too: its stat, and what
+/// became of it since it was looked at.
+pub trait Identity {
     /// Stats a file; `None` when there is none. Anything other than a regular file is an error.
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
+
+    /// Reads like [`Storage::read_at`], even a file that changed: to hash it.
+    fn read_raw(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
     /// Returns the identity of the root directory; `None` where there are no directories, or where
     /// they cannot be told apart.
@@ -92,29 +134,43 @@ pub trait Storage: Send + Sync {
     fn trust(&self, _path: &Path, _stat: &Stat) -> io::Result<bool> {
         Ok(true)
     }
+}
 
-    /// Makes the file's bytes and length survive a power cut.
-    fn sync(&self, path: &Path) -> io::Result<()>;
-
-    /// Syncs many files, all at once where that is faster. The error names the first file that is
-    /// known to have failed.
-    fn sync_many(&self, paths: &[&Path]) -> Result<(), StoreError> {
-        paths.iter().try_for_each(|path| self.sync(path).map_err(StoreError::at(path)))
+/// What tells whose file a file is, of any storage. Of one without [`Storage::identity`] it is the
+/// path and the length alone, and no other program changes its files.
+impl dyn Storage + '_ {
+    pub(crate) fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        match self.identity() {
+            Some(identity) => identity.stat(path),
+            None => Ok(self.len(path)?.map(Stat::of_len)),
+        }
     }
 
-    /// Makes the names of new files survive a power cut.
-    fn sync_names(&self) -> io::Result<()> {
-        Ok(())
+    pub(crate) fn read_raw(&self, path: &Path, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        match self.identity() {
+            Some(identity) => identity.read_raw(path, offset, buf),
+            None => self.read_at(path, offset, buf),
+        }
     }
 
-    /// Makes an empty file, and the directories it lies in. Fails when the name is taken.
-    fn create_new(&self, path: &Path) -> io::Result<()>;
+    pub(crate) fn folder(&self) -> io::Result<Option<FolderId>> {
+        self.identity().map_or(Ok(None), Identity::folder)
+    }
 
-    /// Puts a file in the place of another one, durably.
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    pub(crate) fn change(&self, path: &Path) -> io::Result<Change> {
+        self.identity().map_or(Ok(Change::None), |identity| identity.change(path))
+    }
 
-    /// Removes a file.
-    fn remove(&self, path: &Path) -> io::Result<()>;
+    pub(crate) fn noted(&self, path: &Path) -> io::Result<Option<Stat>> {
+        match self.identity() {
+            Some(identity) => identity.noted(path),
+            None => self.stat(path),
+        }
+    }
+
+    pub(crate) fn trust(&self, path: &Path, stat: &Stat) -> io::Result<bool> {
+        self.identity().map_or(Ok(true), |identity| identity.trust(path, stat))
+    }
 }
 
 /// A file operation that failed.

@@ -21,7 +21,7 @@ impl Worker {
                 return false;
             };
             let is_empty_one = file.length == 0;
-            (is_empty_one && !matches!(storage.stat(&file.path), Ok(Some(_))))
+            (is_empty_one && !matches!(storage.len(&file.path), Ok(Some(_))))
                 || self.layout.pieces_of(file).any(|piece| !self.had(piece))
         };
         files.iter().any(|&index| is_lacking(index))

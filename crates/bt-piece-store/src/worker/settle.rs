@@ -135,7 +135,7 @@ impl Worker {
                 Ok(Change::None) => {}
                 // Another program may touch it again and again.
                 Ok(Change::Attributes) if self.sampled.contains(&index) => {}
-                Ok(_) if storage.stat(&file.path).is_ok_and(|stat| stat.is_none()) => {
+                Ok(_) if storage.len(&file.path).is_ok_and(|len| len.is_none()) => {
                     return Err(here(io::ErrorKind::NotFound.into()));
                 }
                 Ok(_) => self.doubts.add(index),

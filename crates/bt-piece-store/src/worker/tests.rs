@@ -9,7 +9,8 @@ mod long_pieces;
 use super::*;
 use crate::testkit::Fixture;
 use crate::{
-    DiskStorage, FaultyStorage, MemStorage, Op, Progress, Trust, open_torrent, read_blocks,
+    DiskStorage, FaultyStorage, Identity, MemStorage, Op, Progress, Trust, open_torrent,
+    read_blocks,
 };
 use proptest::prelude::*;
 use std::io;

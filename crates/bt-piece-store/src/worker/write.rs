@@ -277,11 +277,11 @@ impl Worker {
     fn ensure_witness(&mut self, storage: &dyn Storage) -> Result<(), StoreError> {
         let Some(index) = self.witness else { return Ok(()) };
         let path = &self.layout.files()[index].path;
-        if storage.stat(path).map_err(StoreError::at(path))?.is_some() {
+        if storage.len(path).map_err(StoreError::at(path))?.is_some() {
             return Ok(());
         }
         let is_there = |file: &LayoutFile| {
-            self.held_pieces(file) && matches!(storage.stat(&file.path), Ok(Some(_)))
+            self.held_pieces(file) && matches!(storage.len(&file.path), Ok(Some(_)))
         };
         let other = self.layout.stored().find(|(_, file)| is_there(file)).map(|(index, _)| index);
         self.witness =

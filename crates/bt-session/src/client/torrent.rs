@@ -313,7 +313,7 @@ impl TorrentHandle {
             if let Some(OwnStorage(own)) = &known.storage {
                 let files = known.layout.files().iter().filter(|file| file.is_stored);
                 return files
-                    .filter(|file| matches!(own.stat(&file.path), Ok(Some(_))))
+                    .filter(|file| matches!(own.len(&file.path), Ok(Some(_))))
                     .try_for_each(|file| own.remove(&file.path).map_err(at));
             }
             let _alone = inner.have_alone(&known)?;

@@ -29,12 +29,12 @@ fn a_piece_too_long_for_memory_is_put_together_on_the_disk() {
         "told once for all of a batch"
     );
     assert!(
-        worker.assembling.is_empty() && storage.stat(&fixture.path(1)).unwrap().is_none(),
+        worker.assembling.is_empty() && storage.len(&fixture.path(1)).unwrap().is_none(),
         "nothing unverified in a payload file"
     );
     assert_eq!(worker.run(NOW, vec![check], &storage), [good(&fixture, 0)]);
     assert!(
-        fixture.is_right(&storage, fixture.piece(0)) && storage.stat(&part()).unwrap().is_none()
+        fixture.is_right(&storage, fixture.piece(0)) && storage.len(&part()).unwrap().is_none()
     );
 
     // One wrong block: it is found when the piece is right.

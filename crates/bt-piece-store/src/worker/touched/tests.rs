@@ -9,8 +9,8 @@ use crate::testkit::Fixture;
 use crate::worker::Order;
 use crate::worker::tests::{NOW, good, worker};
 use crate::{
-    DiskStorage, FaultyStorage, Journal, MemStorage, Op, OpenError, Opened, Progress, Trust,
-    open_torrent,
+    DiskStorage, FaultyStorage, Identity, Journal, MemStorage, Op, OpenError, Opened, Progress,
+    Trust, open_torrent,
 };
 use bt_types::{StoreFault, Time};
 use std::collections::BTreeSet;
@@ -454,8 +454,8 @@ fn what_cannot_be_recorded_as_lost_stays_in_doubt() {
     // A restart would find a record of earlier bytes, and a file that differs from it.
     let known = journal();
     let noted = known.known().file(0).unwrap().stat;
-    let now =
-        DiskStorage::open(scene.dir.path()).unwrap().stat(&scene.fixture.path(0)).unwrap().unwrap();
+    let storage = DiskStorage::open(scene.dir.path()).unwrap();
+    let now = storage.stat(&scene.fixture.path(0)).unwrap().unwrap();
     assert_eq!((known.known().have.count(), noted.change_to(&now)), (3, Change::Content));
     assert_eq!(scene.retry(), [scene.lost(&[1])]);
     assert!(scene.worker.is_well() && journal().known().have.count() == 2);
