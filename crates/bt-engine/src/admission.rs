@@ -82,7 +82,7 @@ impl Admissions {
     }
 
     /// Notes that the connection finished its handshake.
-    pub fn shaken(&mut self, admission: &Admission) {
+    pub fn handshaken(&mut self, admission: &Admission) {
         self.pending.remove(&admission.number);
     }
 
@@ -124,10 +124,13 @@ mod tests {
             of_one_network.filter(|ip| admissions.accept(Time::ZERO, *ip).is_some()).count(),
             PENDING_PER_IP_MAX
         );
-        inside.iter().for_each(|admission| admissions.shaken(admission));
+        inside.iter().for_each(|admission| admissions.handshaken(admission));
         inside.extend(core::iter::from_fn(|| admissions.accept(Time::ZERO, ip)));
         assert_eq!(inside.len(), PER_IP_MAX);
-        inside.iter().skip(PENDING_PER_IP_MAX).for_each(|admission| admissions.shaken(admission));
+        inside
+            .iter()
+            .skip(PENDING_PER_IP_MAX)
+            .for_each(|admission| admissions.handshaken(admission));
         assert!(admissions.accept(Time::ZERO, ip).is_none(), "all its places are taken");
         admissions.ended(inside.remove(0));
         assert!(admissions.accept(Time::ZERO, ip).is_some());

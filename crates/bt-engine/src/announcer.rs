@@ -86,7 +86,7 @@ impl Announcer {
         }
         let us = self.us;
         self.plan();
-        gone.iter_mut().flat_map(|tracker| tracker.farewell(us)).collect()
+        gone.iter_mut().flat_map(|tracker| tracker.stopped_calls(us)).collect()
     }
 
     /// Returns whether these are the trackers, whatever their order within a tier.
@@ -101,14 +101,14 @@ impl Announcer {
         self.tiers.len() == tiers.len() && self.tiers.iter().zip(tiers).all(is_same)
     }
 
-    /// Returns when the next announce is due. `hungry`: more peers are needed.
-    pub(crate) fn deadline(&self, hungry: bool) -> Option<Time> {
-        self.next(hungry).map(|turn| turn.at)
+    /// Returns when the next announce is due. `wants_peers`: more peers are needed.
+    pub(crate) fn deadline(&self, wants_peers: bool) -> Option<Time> {
+        self.next(wants_peers).map(|turn| turn.at)
     }
 
     /// Takes the announce that is due, if there is one. The tracker counts as asked from now on.
-    pub(crate) fn take(&mut self, now: Time, hungry: bool) -> Option<Call> {
-        let turn = self.next(hungry).filter(|turn| turn.at <= now)?;
+    pub(crate) fn take(&mut self, now: Time, wants_peers: bool) -> Option<Call> {
+        let turn = self.next(wants_peers).filter(|turn| turn.at <= now)?;
         let us = self.us;
         let call =
             self.tiers.get_mut(turn.tier)?.get_mut(turn.place).map(|tracker| tracker.ask(now, us));
@@ -195,7 +195,7 @@ impl Announcer {
     pub(crate) fn stop(&mut self) -> Vec<Call> {
         self.stopped = true;
         let us = self.us;
-        let calls = self.trackers_mut().flat_map(|tracker| tracker.farewell(us)).collect();
+        let calls = self.trackers_mut().flat_map(|tracker| tracker.stopped_calls(us)).collect();
         self.plan();
         calls
     }
@@ -230,8 +230,8 @@ impl Announcer {
             .map(|tracker| tracker.url.as_str())
     }
 
-    fn next(&self, hungry: bool) -> Option<Turn> {
-        if hungry { self.next.1 } else { self.next.0 }
+    fn next(&self, wants_peers: bool) -> Option<Turn> {
+        if wants_peers { self.next.1 } else { self.next.0 }
     }
 
     fn plan(&mut self) {
@@ -241,13 +241,13 @@ impl Announcer {
     /// Picks the tracker that may be asked first. Walks the trackers in their order with `gate`,
     /// the time from which the trackers before leave the way open. `None`: closed while their
     /// standings stay the same.
-    fn next_turn(&self, hungry: bool) -> Option<Turn> {
+    fn next_turn(&self, wants_peers: bool) -> Option<Turn> {
         if self.stopped {
             return None;
         }
         // A torrent that no tracker knows is as urgent as a torrent that lacks peers: no peer finds
         // it if it is a seed.
-        let urgent = hungry || !self.tiers.iter().flatten().any(Tracker::works);
+        let urgent = wants_peers || !self.tiers.iter().flatten().any(Tracker::works);
         let mut first: Option<Turn> = None;
         let mut open = Some(Time::ZERO);
         for (tier, trackers) in self.tiers.iter().enumerate() {
@@ -272,7 +272,7 @@ impl Announcer {
                 };
             }
             open = match works_since {
-                Some(since) => open.filter(|_| hungry).map(|open| open.max(since + PATIENCE)),
+                Some(since) => open.filter(|_| wants_peers).map(|open| open.max(since + PATIENCE)),
                 None => gate,
             };
         }
@@ -324,12 +324,12 @@ mod tests {
     }
     use Does::{Answers, Fails, IsSilent, SaysNever};
 
-    /// Plays the torrent's first `seconds`; returns which tracker was asked when. `hungry`: peers
+    /// Plays the torrent's first `seconds`; returns which tracker was asked when. `wants_peers`: peers
     /// are lacking before this second.
     fn play(
         tiers: &[&[&str]],
         does: &[(&'static str, u64, Does)],
-        hungry: u64,
+        wants_peers: u64,
         seconds: u64,
     ) -> Vec<(u64, &'static str)> {
         let mut rng = Rng::from_seed(5);
@@ -341,7 +341,7 @@ mod tests {
             let now = Time::from_secs(second);
             let given_up = silent.extract_if(.., |(at, _)| *at + 30 == second).collect::<Vec<_>>();
             given_up.into_iter().for_each(|(_, key)| a.failed(now, key, None, "", &mut rng));
-            while let Some(call) = a.take(now, second < hungry) {
+            while let Some(call) = a.take(now, second < wants_peers) {
                 let (url, _, does) = *does
                     .iter()
                     .rfind(|(url, from, _)| *url == call.url && *from <= second)
@@ -364,8 +364,8 @@ mod tests {
         let does = [("a", 0, IsSilent), ("b", 0, IsSilent), ("c", 0, Answers)];
         let expected = [(0, "a"), (5, "b"), (10, "c")];
         // Also when peers are not lacking: no tracker knows us yet.
-        for hungry in [0, 30] {
-            assert_eq!(play(&[&["a"], &["b"], &["c"]], &does, hungry, 30), expected);
+        for wants_peers in [0, 30] {
+            assert_eq!(play(&[&["a"], &["b"], &["c"]], &does, wants_peers, 30), expected);
         }
     }
 

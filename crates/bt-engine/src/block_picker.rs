@@ -377,7 +377,7 @@ impl BlockPicker {
 
     /// Returns the geometry and the generator from which an equal block picker without pieces and
     /// peers can be made. `None` if a priority was ever set.
-    pub(crate) fn essence(&self) -> Option<(Geometry, Rng)> {
+    pub(crate) fn as_new(&self) -> Option<(Geometry, Rng)> {
         self.is_plain.then(|| (self.geometry, self.rng.clone()))
     }
 

@@ -3,7 +3,7 @@
 //! Decides: which block is requested from which peer, and what each message about pieces changes.
 //! Must not know: the uplink, trackers.
 //! Invariant: a request goes only to a peer that has unchoked us, or for a piece of its allowed
-//! fast set (BEP 6). Each requested block is marked as asked in `Work`.
+//! fast set (BEP 6). Each requested block is marked as asked in `LazyBlockPicker`.
 
 use crate::close_reason::CloseReason;
 use crate::ctx::Ctx;
@@ -21,7 +21,7 @@ const HINTS_MAX: usize = 16;
 impl Torrent {
     /// Requests as many blocks from the peer as its window has room for. Under a rate limit the
     /// peer waits for its turn instead.
-    pub(crate) fn feed(&mut self, ctx: &mut Ctx<'_>, key: PeerKey) {
+    pub(crate) fn fill_pipeline(&mut self, ctx: &mut Ctx<'_>, key: PeerKey) {
         if ctx.budget.rates.down.is_none() && !self.request_turns.limit.is_limited() {
             self.ask(ctx, key, u64::MAX);
         } else if let Some(peer) = self.peers.get_mut(&key)
@@ -44,7 +44,7 @@ impl Torrent {
         let asked = self.ask(ctx, key, bytes);
         self.request_turns.limit.charge(asked);
         if asked > 0 {
-            self.feed(ctx, key);
+            self.fill_pipeline(ctx, key);
         }
         asked
     }
@@ -58,9 +58,11 @@ impl Torrent {
         }
         let mut asked = 0;
         while asked < bytes && peer.requests.pipeline.room() > 0 {
-            let has_something = self.work.block_picker().has_something(ctx.budget.store_bytes);
+            let has_something = self.blocks.block_picker().has_something(ctx.budget.store_bytes);
             let Some(block) = has_something
-                .then(|| self.work.block_picker().next_block(ctx.now, peer, ctx.budget.store_bytes))
+                .then(|| {
+                    self.blocks.block_picker().next_block(ctx.now, peer, ctx.budget.store_bytes)
+                })
                 .flatten()
             else {
                 if !core::mem::replace(&mut peer.requests.wants_requests, true) {
@@ -80,7 +82,7 @@ impl Torrent {
     pub(crate) fn unask(&mut self, blocks: impl IntoIterator<Item = Block>) {
         for block in blocks {
             self.request_turns.unasked += u64::from(block.len());
-            self.work.block_picker().release([block]);
+            self.blocks.block_picker().release([block]);
         }
     }
 
@@ -99,27 +101,27 @@ impl Torrent {
     /// Requests blocks from peers that could take more requests than there were, if blocks or room
     /// in the store became free. Each of them is tried once, the longest wait first, until there is
     /// nothing to request.
-    pub(crate) fn feed_hungry(&mut self, ctx: &mut Ctx<'_>) {
-        if !self.work.take_freed() {
+    pub(crate) fn fill_waiting_pipelines(&mut self, ctx: &mut Ctx<'_>) {
+        if !self.blocks.take_freed() {
             return;
         }
         for _ in 0..self.request_turns.wants_requests.len() {
-            if !self.work.block_picker().has_something(ctx.budget.store_bytes) {
+            if !self.blocks.block_picker().has_something(ctx.budget.store_bytes) {
                 break;
             }
             let Some(key) = self.request_turns.wants_requests.pop_front() else { break };
             if let Some(peer) = self.peers.get_mut(&key) {
                 peer.requests.wants_requests = false;
-                self.feed(ctx, key);
+                self.fill_pipeline(ctx, key);
             }
         }
     }
 
     /// Requests blocks from every peer, after the store or the budget allows requests again.
-    pub(crate) fn feed_everybody(&mut self, ctx: &mut Ctx<'_>) {
+    pub(crate) fn fill_all_pipelines(&mut self, ctx: &mut Ctx<'_>) {
         let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
         for peer in keys {
-            self.feed(ctx, peer);
+            self.fill_pipeline(ctx, peer);
         }
     }
 
@@ -140,7 +142,7 @@ impl Torrent {
         peer.pieces.counted = !peer.pieces.has.is_full();
         peer.pieces.wanted = peer.pieces.has.count_common(&self.pieces.missing);
         if peer.pieces.counted {
-            self.work.block_picker().more(peer.pieces.has.iter(&self.pieces.geometry));
+            self.blocks.block_picker().more(peer.pieces.has.iter(&self.pieces.geometry));
         }
         Self::update_interest(ctx, peer);
         self.allow_newcomer(ctx, key);
@@ -176,13 +178,13 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(&key) else { return Ok(()) };
         if peer.pieces.has.insert(piece) {
             if peer.pieces.counted {
-                self.work.block_picker().more([piece].into_iter());
+                self.blocks.block_picker().more([piece].into_iter());
             }
             peer.pieces.wanted += u32::from(self.pieces.missing.has(piece));
             Self::update_interest(ctx, peer);
             if let Some(super_seeder) = &mut self.super_seeder {
                 super_seeder.got(ctx.now, key, piece);
-                self.reveal_to(ctx, key);
+                self.show_pieces(ctx, key);
             }
         }
         self.refuse_idle(key)
@@ -260,7 +262,7 @@ impl Torrent {
     /// Ends the peer's ownership of its piece, because the peer cannot go on: another peer may take
     /// the piece over.
     pub(crate) fn end_ownership(&mut self, ctx: &mut Ctx<'_>, key: PeerKey) {
-        let given_up = self.work.block_picker().leave(key);
+        let given_up = self.blocks.block_picker().leave(key);
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.requests.owned = None;
             peer.requests.unproven = 0;
@@ -289,7 +291,7 @@ impl Torrent {
             return if peer.unrequested() { Ok(()) } else { Err(CloseReason::Unrequested) };
         }
         let source = peer.source;
-        match self.work.block_picker().deliver(block, key, source) {
+        match self.blocks.block_picker().deliver(block, key, source) {
             Delivery::Late => self.stats.wasted += len,
             Delivery::Needed { others_asked, complete } => {
                 ctx.out.push_back(Output::Store(self.swarm.key, block, data));
@@ -297,7 +299,7 @@ impl Torrent {
                     self.cancel_elsewhere(ctx, block);
                 }
                 if complete {
-                    let urgent = self.work.is_end_game();
+                    let urgent = self.blocks.is_end_game();
                     ctx.out.push_back(Output::Check {
                         torrent: self.swarm.key,
                         piece: block.piece(),

@@ -106,7 +106,7 @@ impl Engine {
             }
             Input::Remove(key) => self.remove(now, key),
             Input::FindPeersDone(key, via, found) => {
-                self.on(now, key, |torrent, ctx| torrent.swarm.sought(ctx, via, found));
+                self.on(now, key, |torrent, ctx| torrent.swarm.search_ended(ctx, via, found));
             }
             Input::PeersFound(key, source, addrs) => self.on(now, key, |torrent, ctx| {
                 torrent.swarm.found(now, source, &addrs);
@@ -150,7 +150,7 @@ impl Engine {
                 self.on(now, key, |torrent, ctx| torrent.checked(ctx, piece, verdict))
             }
             Input::OnDisk(key, piece, bytes) => {
-                self.on(now, key, |torrent, _| torrent.work.block_picker().on_disk(piece, bytes))
+                self.on(now, key, |torrent, _| torrent.blocks.block_picker().on_disk(piece, bytes))
             }
             Input::Lost(key, pieces) => {
                 self.on(now, key, |torrent, ctx| torrent.lost(ctx, &pieces))
@@ -193,7 +193,7 @@ impl Engine {
                 for key in keys {
                     self.on(now, key, |torrent, ctx| {
                         torrent.keep_to_peers_max(ctx);
-                        torrent.feed_everybody(ctx);
+                        torrent.fill_all_pipelines(ctx);
                     });
                 }
             }
@@ -253,7 +253,7 @@ impl Engine {
             view.up_rate += torrent.stats.up.rate(now);
             view.bytes_down += torrent.stats.down.total();
             view.bytes_up += torrent.stats.up.total();
-            view.store_bytes += torrent.work.reserved();
+            view.store_bytes += torrent.blocks.reserved();
         }
         let magnets = self.magnets.values().map(|magnet| &magnet.swarm);
         for swarm in self.torrents.values().map(|torrent| &torrent.swarm).chain(magnets) {
@@ -309,7 +309,7 @@ impl Engine {
 
     /// Returns the bytes of a torrent that the store may have to hold in memory.
     pub fn reserved(&self, key: TorrentKey) -> u64 {
-        self.torrents.get(&key).map_or(0, |torrent| torrent.work.reserved())
+        self.torrents.get(&key).map_or(0, |torrent| torrent.blocks.reserved())
     }
 
     // ---- magnets ----
@@ -429,7 +429,7 @@ impl Engine {
                     return;
                 }
             }
-            torrent.feed(ctx, peer);
+            torrent.fill_pipeline(ctx, peer);
         });
     }
 
@@ -469,7 +469,7 @@ impl Engine {
     /// torrents that lack them.
     fn take_turns(&mut self, now: Time) {
         for key in self.store_room.take_retries() {
-            self.on(now, key, |torrent, _| torrent.work.block_picker().look_for_room());
+            self.on(now, key, |torrent, _| torrent.blocks.block_picker().look_for_room());
         }
         for key in self.dial_room.take_retries() {
             self.on(now, key, |torrent, ctx| torrent.swarm.dial(ctx));
@@ -500,7 +500,7 @@ impl Engine {
     fn on(&mut self, now: Time, key: TorrentKey, act: impl FnOnce(&mut Torrent, &mut Ctx<'_>)) {
         self.act(now, key, |torrent, ctx| {
             act(torrent, ctx);
-            torrent.feed_hungry(ctx);
+            torrent.fill_waiting_pipelines(ctx);
         });
     }
 
@@ -530,9 +530,9 @@ impl Engine {
     fn settle(&mut self, key: TorrentKey) {
         let Some(torrent) = self.torrents.get_mut(&key) else { return };
         if torrent.peers.is_empty() {
-            torrent.rest();
+            torrent.free_tables();
         }
-        self.store_room.note(key, torrent.work.reserved(), torrent.work.is_short());
+        self.store_room.note(key, torrent.blocks.reserved(), torrent.blocks.is_short());
         self.dial_room.note(key, torrent.swarm.dialing() as u64, torrent.swarm.is_short_of_dials());
         if !core::mem::replace(&mut torrent.timing.is_changed, true) {
             self.changed.insert(key);
@@ -571,7 +571,7 @@ impl Engine {
 /// Computes a torrent's budget at this moment: its part of what all torrents share.
 fn budget_of(budget: &Budget, store_room: &Room, dial_room: &Room, torrent: &Torrent) -> Budget {
     Budget {
-        store_bytes: store_room.limit(torrent.swarm.key, torrent.work.unit(), budget.store_bytes),
+        store_bytes: store_room.limit(torrent.swarm.key, torrent.blocks.unit(), budget.store_bytes),
         dials: dials_of(budget, dial_room, torrent.swarm.key),
         peers_per_torrent: torrent.swarm.peers_max(budget),
         ..*budget

@@ -9,7 +9,7 @@ use bt_types::{Closeness, closeness, normalise, subscriber};
 use core::net::IpAddr;
 
 /// Most votes that are remembered; later hosts have no vote.
-const VOICES_MAX: usize = 64;
+const VOTERS_MAX: usize = 64;
 /// Votes that must agree.
 const AGREEING_MIN: usize = 2;
 
@@ -23,7 +23,7 @@ impl ExternalIp {
     /// Takes a host's vote for our address. Returns the address if it is believed now.
     pub(crate) fn on_vote(&mut self, voter: IpAddr, ours: IpAddr) -> Option<IpAddr> {
         let (voter, ours) = (subscriber(voter), normalise(ours));
-        let is_heard = self.voters.len() < VOICES_MAX || self.voters.contains_key(&voter);
+        let is_heard = self.voters.len() < VOTERS_MAX || self.voters.contains_key(&voter);
         if closeness(ours) != Some(Closeness::Public)
             || !is_heard
             || self.voters.insert(voter, ours) == Some(ours)
@@ -69,12 +69,12 @@ mod tests {
         let of_one_network = ["2a01::1", "2a01::2", "2a01::3"].map(|voter| voter.parse().unwrap());
         assert!(
             of_one_network.iter().all(|voter| alone.on_vote(*voter, [5, 0, 0, 1].into()).is_none()),
-            "one host has one voice"
+            "one host has one vote"
         );
         let mut crowd = ExternalIp::default();
         let heard = (0..200u8)
             .filter(|n| crowd.on_vote([9, 0, 0, *n].into(), [5, 0, 0, *n].into()).is_some())
             .count();
-        assert_eq!((heard, crowd.voters.len()), (0, VOICES_MAX));
+        assert_eq!((heard, crowd.voters.len()), (0, VOTERS_MAX));
     }
 }

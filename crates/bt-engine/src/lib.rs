@@ -71,6 +71,7 @@ mod dials;
 mod eviction;
 mod external_ip;
 mod fast;
+mod lazy_block_picker;
 mod ledger;
 mod links;
 mod metadata_download;
@@ -94,7 +95,6 @@ mod torrent_rate_limit;
 mod tracker;
 mod turns;
 mod upload_slots;
-mod work;
 
 pub mod admission;
 pub mod announce_pacing;

@@ -17,7 +17,7 @@ pub(crate) struct Links {
     /// The connections of each peer id.
     pub(crate) ids: BTreeSet<(PeerId, IpAddr, PeerKey)>,
     /// The addresses of a peer whose connection is being replaced by another connection.
-    pub(crate) heirloom: Vec<SocketAddr>,
+    pub(crate) inherited_addrs: Vec<SocketAddr>,
     /// Connections that we dialled.
     pub(crate) outbound: usize,
     /// Most connections that the user wants; `None` means the limit of all torrents.

@@ -101,7 +101,7 @@ impl Magnet {
             }
             Input::Reannounce(_) => self.swarm.hurry(ctx.now),
             Input::Set(_, settings) => self.set(ctx, &settings),
-            Input::FindPeersDone(_, via, found) => self.swarm.sought(ctx, via, found),
+            Input::FindPeersDone(_, via, found) => self.swarm.search_ended(ctx, via, found),
             // The engine gives it no other input.
             Input::Add(..)
             | Input::AddMagnet(..)
@@ -138,7 +138,7 @@ impl Magnet {
             if !self.is_found {
                 self.swarm.send_pex(ctx, |_| false);
             }
-            self.ask_everybody(ctx);
+            self.ask_all_peers(ctx);
             self.next_watch = (!self.peers.is_empty()).then_some(ctx.now + WATCH);
         }
     }
@@ -257,7 +257,7 @@ impl Magnet {
         self.swarm.leave(ctx.now, peer, why, self.is_found);
         self.metadata_download.left(peer);
         ctx.event(self.swarm.key, Event::PeerLeft(connection.addr, why));
-        self.ask_everybody(ctx);
+        self.ask_all_peers(ctx);
     }
 
     /// Takes one message of a peer. An error ends the connection.
@@ -329,7 +329,7 @@ impl Magnet {
                     None => self.ask(ctx, peer),
                     Some(Whole::Wrong(liar)) => {
                         liar.into_iter().for_each(|liar| self.ban(ctx, liar));
-                        self.ask_everybody(ctx);
+                        self.ask_all_peers(ctx);
                     }
                     Some(Whole::Right(metadata)) => {
                         self.is_found = true;
@@ -364,7 +364,7 @@ impl Magnet {
         }
     }
 
-    fn ask_everybody(&mut self, ctx: &mut Ctx<'_>) {
+    fn ask_all_peers(&mut self, ctx: &mut Ctx<'_>) {
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
             self.ask(ctx, peer);
         }

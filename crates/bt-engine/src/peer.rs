@@ -114,7 +114,7 @@ pub(crate) struct Uploads {
     /// Most such bytes that it may have.
     pub(crate) send_credit: u64,
     /// It is in the uplink's queue, or parked.
-    pub(crate) in_line: bool,
+    pub(crate) is_queued: bool,
     /// What was sent to it.
     pub(crate) meter: Meter,
     /// Pieces that it may request while we choke it (BEP 6).
@@ -185,7 +185,7 @@ impl Peer {
                 waiting: VecDeque::new(),
                 sending: 0,
                 send_credit: SEND_CREDIT_MIN,
-                in_line: false,
+                is_queued: false,
                 meter: Meter::default(),
                 allowed_fast: Vec::new(),
             },

@@ -103,7 +103,7 @@ impl PeerSource {
     }
 
     /// Returns whether a private torrent ignores this source (BEP 27).
-    fn is_hearsay(self) -> bool {
+    fn is_ignored_when_private(self) -> bool {
         matches!(self, PeerSource::Link | PeerSource::Host(_))
     }
 }
@@ -166,17 +166,17 @@ impl PeerList {
             .is_none_or(|(host, max)| self.named.get(&host).is_none_or(|count| *count < max))
     }
 
-    /// Makes room in a full book, if the source may have it; returns whether there is room now. An
+    /// Makes room in a full list, if the source may have it; returns whether there is room now. An
     /// address of the user always enters. An address of a tracker takes the place of the hearsay
     /// that failed most. Hosts that name many addresses thus do not keep the tracker's peers away.
     fn make_room(&mut self, found_by: PeerSource) -> bool {
-        if found_by.is_hearsay() {
+        if found_by.is_ignored_when_private() {
             return false;
         }
         let unused = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.found_by.is_hearsay() && entry.next.is_some());
+            .filter(|(_, entry)| entry.found_by.is_ignored_when_private() && entry.next.is_some());
         let worst = unused.max_by_key(|(_, entry)| entry.fails).map(|(addr, _)| *addr);
         worst.into_iter().for_each(|addr| self.forget(addr));
         worst.is_some() || found_by == PeerSource::User
@@ -222,11 +222,11 @@ impl PeerList {
     }
 
     /// Forgets the addresses that neither the user nor a tracker named.
-    pub(crate) fn forget_hearsay(&mut self) {
+    pub(crate) fn forget_ignored_when_private(&mut self) {
         let hearsay = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.found_by.is_hearsay())
+            .filter(|(_, entry)| entry.found_by.is_ignored_when_private())
             .map(|(addr, _)| *addr);
         hearsay.collect::<Vec<_>>().into_iter().for_each(|addr| self.forget(addr));
     }

@@ -41,23 +41,23 @@ impl PeerSearch {
         PeerSearch { via, state: State::Untried, retry: retry_min(via) }
     }
 
-    /// Returns when the next search is due. `hungry`: more peers are needed.
-    pub(crate) fn deadline(&self, hungry: bool) -> Option<Time> {
+    /// Returns when the next search is due. `wants_peers`: more peers are needed.
+    pub(crate) fn deadline(&self, wants_peers: bool) -> Option<Time> {
         match (self.state, self.via) {
             (State::Untried, _) => Some(Time::ZERO),
             (State::UnderWay, _) => None,
-            (State::Searched(at), _) if hungry => Some(at + self.retry),
+            (State::Searched(at), _) if wants_peers => Some(at + self.retry),
             (State::Searched(at), Discovery::Dht) => Some(at + DHT_INTERVAL),
             (State::Searched(at), Discovery::Lsd) => Some(at + LSD_INTERVAL),
         }
     }
 
     /// Returns whether a search is due; if so, it is under way from now on.
-    pub(crate) fn take(&mut self, now: Time, hungry: bool) -> bool {
-        let is_due = self.deadline(hungry).is_some_and(|at| at <= now);
+    pub(crate) fn take(&mut self, now: Time, wants_peers: bool) -> bool {
+        let is_due = self.deadline(wants_peers).is_some_and(|at| at <= now);
         if is_due {
             // Each search after which peers are still lacking makes the next wait longer.
-            let again = matches!(self.state, State::Searched(_)) && hungry;
+            let again = matches!(self.state, State::Searched(_)) && wants_peers;
             self.retry = if again { (2 * self.retry).min(RETRY_MAX) } else { retry_min(self.via) };
             self.state = State::UnderWay;
         }
@@ -72,7 +72,7 @@ impl PeerSearch {
     }
 
     /// Notes that the search is over.
-    pub(crate) fn sought(&mut self, now: Time) {
+    pub(crate) fn ended(&mut self, now: Time) {
         self.state = State::Searched(now);
     }
 }
@@ -89,16 +89,16 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    /// Returns the seconds at which searches begin, each of which takes a second. `hungry`: peers
+    /// Returns the seconds at which searches begin, each of which takes a second. `wants_peers`: peers
     /// are lacking before this second.
-    fn play(via: Discovery, hungry: u64, seconds: u64) -> Vec<u64> {
+    fn play(via: Discovery, wants_peers: u64, seconds: u64) -> Vec<u64> {
         let (mut search, mut began) = (PeerSearch::new(via), Vec::new());
         for second in 0..seconds {
             let now = Time::from_secs(second);
             if began.last().is_some_and(|at| at + 1 == second) {
-                search.sought(now);
+                search.ended(now);
             }
-            if search.take(now, second < hungry) {
+            if search.take(now, second < wants_peers) {
                 began.push(second);
             }
         }

@@ -31,7 +31,7 @@ impl Torrent {
 
     fn piece_good(&mut self, ctx: &mut Ctx<'_>, piece: Piece) {
         self.is_checked(piece, true);
-        if let [sender] = self.work.block_picker().close(piece)[..]
+        if let [sender] = self.blocks.block_picker().close(piece)[..]
             && self.sources.on_parole.remove(&sender)
         {
             self.peers
@@ -74,12 +74,12 @@ impl Torrent {
     /// peer may have waited for that.
     fn is_checked(&mut self, piece: Piece, right: bool) {
         if let Some(peer) =
-            self.work.block_picker().owner(piece).and_then(|owner| self.peers.get_mut(&owner))
+            self.blocks.block_picker().owner(piece).and_then(|owner| self.peers.get_mut(&owner))
         {
             peer.requests.unproven = peer.requests.unproven.saturating_sub(1);
             peer.requests.proven += u32::from(right);
             if peer.requests.wants_requests {
-                self.work.block_picker().look_again();
+                self.blocks.block_picker().look_again();
             }
         }
     }
@@ -90,7 +90,7 @@ impl Torrent {
         self.stats.bad += len;
         self.is_checked(piece, false);
         self.stats.bad_pieces = self.stats.bad_pieces.saturating_add(1);
-        let senders = self.work.block_picker().fail(piece);
+        let senders = self.blocks.block_picker().fail(piece);
         let addrs = senders.iter().filter_map(|&id| Some(self.sources.get(id)?.addr)).collect();
         ctx.event(self.swarm.key, Event::BadPiece(piece, addrs));
         if let [liar] = senders[..] {
@@ -108,11 +108,11 @@ impl Torrent {
     pub(crate) fn lost(&mut self, ctx: &mut Ctx<'_>, pieces: &[Piece]) {
         let was_done = self.is_done();
         // A super-seed has all pieces.
-        self.reveal_all(ctx);
+        self.end_super_seeding(ctx);
         for &piece in pieces {
             self.is_checked(piece, true);
-            self.work.block_picker().lose(piece);
-            if self.pieces.lost(piece, self.work.is_wanted(piece)) {
+            self.blocks.block_picker().lose(piece);
+            if self.pieces.lost(piece, self.blocks.is_wanted(piece)) {
                 for peer in self.peers.values_mut().filter(|peer| peer.pieces.has.has(piece)) {
                     peer.pieces.wanted += 1;
                     Self::update_interest(ctx, peer);
@@ -135,14 +135,14 @@ impl Torrent {
         if was_done && !self.is_done() {
             self.resume(ctx);
         }
-        self.feed_everybody(ctx);
+        self.fill_all_pipelines(ctx);
     }
 
     /// Bans the peers that sent these wrong blocks. The blocks belong to a failed attempt at a
     /// piece that is right now.
     pub(crate) fn audited(&mut self, ctx: &mut Ctx<'_>, wrong: &[Block]) {
         let liars: BTreeSet<SourceId> =
-            wrong.iter().filter_map(|&block| self.work.block_picker().suspect(block)).collect();
+            wrong.iter().filter_map(|&block| self.blocks.block_picker().suspect(block)).collect();
         liars.into_iter().for_each(|liar| self.ban(ctx, liar));
     }
 

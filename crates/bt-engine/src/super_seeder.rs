@@ -31,11 +31,11 @@ const AHEAD_MIN: u64 = 64 << 10;
 const ALONE: u64 = 8 << 20;
 const ALONE_PART: u64 = 16;
 /// Seconds without a served block after which super-seeding stops, whatever the reason.
-const VAIN: Duration = Duration::from_secs(30);
+const FUTILE_AFTER: Duration = Duration::from_secs(30);
 /// Super-seeding stops when more than this number of promises lapsed, and lapses exceed twice the
 /// kept promises: the peers take promises, not pieces.
 const LAPSED_MAX: u32 = 64;
-/// Pieces among which a teaser is looked for.
+/// Pieces among which one to offer is looked for.
 const TEASERS_SEEN: usize = 1000;
 /// Seconds after which a peer that takes nothing loses its promised pieces to other peers.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -66,8 +66,8 @@ pub(crate) struct SuperSeeder {
     /// Draws the order of the line when the first peer comes; there are no tables until then.
     draw: Option<Rng>,
     fates: Vec<Fate>,
-    /// The number of peers that were teased with each piece.
-    teased: Vec<u32>,
+    /// The number of peers that were offered each piece.
+    offered: Vec<u32>,
     /// Every piece that waits, the next to be shown first. Other pieces in it are skipped.
     line: VecDeque<Piece>,
     peers: BTreeMap<PeerKey, Shown>,
@@ -154,7 +154,7 @@ impl SuperSeeder {
             geometry,
             draw: Some(draw),
             fates: Vec::new(),
-            teased: Vec::new(),
+            offered: Vec::new(),
             line: VecDeque::new(),
             peers: BTreeMap::new(),
             left: geometry.piece_count(),
@@ -183,7 +183,7 @@ impl SuperSeeder {
         }
         if let Some(mut draw) = self.draw.take() {
             let line = Self::line(&self.geometry, &mut draw);
-            (self.fates, self.teased) = (vec![Fate::Waits; line.len()], vec![0; line.len()]);
+            (self.fates, self.offered) = (vec![Fate::Waits; line.len()], vec![0; line.len()]);
             self.line = line.into();
         }
         let shown = Shown {
@@ -335,12 +335,12 @@ impl SuperSeeder {
         news
     }
 
-    /// Picks a teaser: a piece that a peer which is not interested is shown, so that it becomes
+    /// Picks an offer: a piece that a peer which is not interested is shown, so that it becomes
     /// interested. The peer `lacks` it, and it is promised to no peer. Each peer gets another piece
     /// while there are enough: any peer that was shown a piece may ask for it, also after another
     /// peer.
     pub(crate) fn offer(&mut self, peer: PeerKey, lacks: impl Fn(Piece) -> bool) -> Option<Piece> {
-        let (line, fates, teased) = (&self.line, &self.fates, &mut self.teased);
+        let (line, fates, offered) = (&self.line, &self.fates, &mut self.offered);
         let shown = self.peers.get_mut(&peer)?;
         let waits = |piece: &Piece| fates.get(piece.index()) == Some(&Fate::Waits);
         // From the end of the line: these pieces are promised to other peers last.
@@ -348,10 +348,10 @@ impl SuperSeeder {
             let last = line.iter().rev().take(TEASERS_SEEN).copied();
             last.filter(|piece| waits(piece) && lacks(*piece) && !shown.pieces.has(*piece))
         };
-        let times = |piece: &Piece| teased.get(piece.index()).copied().unwrap_or(u32::MAX);
+        let times = |piece: &Piece| offered.get(piece.index()).copied().unwrap_or(u32::MAX);
         let piece =
             usable().find(|piece| times(piece) == 0).or_else(|| usable().min_by_key(times))?;
-        if let Some(times) = teased.get_mut(piece.index()) {
+        if let Some(times) = offered.get_mut(piece.index()) {
             *times += 1;
         }
         shown.pieces.insert(piece);
@@ -449,9 +449,9 @@ impl SuperSeeder {
 
     /// Returns whether super-seeding helps no peer: peers are connected but took nothing for a
     /// while, or most promises lapse.
-    pub(crate) fn is_vain(&self, now: Time) -> bool {
+    pub(crate) fn is_futile(&self, now: Time) -> bool {
         let lapses = self.promises.lapsed > LAPSED_MAX.max(self.promises.given.saturating_mul(2));
-        lapses || !self.peers.is_empty() && now - self.served_at >= VAIN
+        lapses || !self.peers.is_empty() && now - self.served_at >= FUTILE_AFTER
     }
 
     /// Returns whether one copy of everything is out.

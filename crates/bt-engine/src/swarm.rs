@@ -121,18 +121,18 @@ impl Swarm {
         if self.is_paused {
             return None;
         }
-        let hungry = self.lacks_peers(is_done);
+        let wants_peers = self.lacks_peers(is_done);
         let dial = if self.may_dial(budget) { self.peer_list.deadline() } else { None };
-        let searches = self.searches.iter().filter_map(|search| search.deadline(hungry));
-        searches.chain(self.announcer.deadline(hungry)).chain(dial).min()
+        let searches = self.searches.iter().filter_map(|search| search.deadline(wants_peers));
+        searches.chain(self.announcer.deadline(wants_peers)).chain(dial).min()
     }
 
     pub(crate) fn wake(&mut self, ctx: &mut Ctx<'_>, progress: &Progress) {
         if self.is_paused {
             return;
         }
-        let hungry = self.lacks_peers(progress.is_done);
-        while let Some(call) = self.announcer.take(ctx.now, hungry) {
+        let wants_peers = self.lacks_peers(progress.is_done);
+        while let Some(call) = self.announcer.take(ctx.now, wants_peers) {
             let free = ctx
                 .budget
                 .peers_per_torrent
@@ -142,7 +142,7 @@ impl Swarm {
             ctx.out.push_back(Output::Announce(self.key, Box::new(order)));
         }
         for search in &mut self.searches {
-            if search.take(ctx.now, hungry) {
+            if search.take(ctx.now, wants_peers) {
                 ctx.event(self.key, Event::SearchBegan(search.via));
                 ctx.out.push_back(Output::FindPeers(self.key, search.via));
             }
@@ -227,12 +227,12 @@ impl Swarm {
     }
 
     /// Notes that a search is over.
-    pub(crate) fn sought(&mut self, ctx: &mut Ctx<'_>, via: Discovery, found: usize) {
+    pub(crate) fn search_ended(&mut self, ctx: &mut Ctx<'_>, via: Discovery, found: usize) {
         ctx.event(self.key, Event::SearchEnded { via, found });
         self.searches
             .iter_mut()
             .filter(|search| search.via == via)
-            .for_each(|search| search.sought(ctx.now));
+            .for_each(|search| search.ended(ctx.now));
     }
 
     /// Replaces the torrent's trackers by the user's; `None` brings the torrent's own back. A
@@ -462,7 +462,7 @@ impl Swarm {
         self.links.outbound += usize::from(*outbound);
         self.pex_version += u64::from(*outbound);
         self.links.by_key.insert(*key, PeerLink::new(now, connection));
-        for addr in core::mem::take(&mut self.links.heirloom) {
+        for addr in core::mem::take(&mut self.links.inherited_addrs) {
             self.is_also_at(now, *key, addr);
         }
     }
@@ -493,7 +493,7 @@ impl Swarm {
             let addrs = link.listens.into_iter().chain(link.aliases);
             match twin {
                 Some(twin) => addrs.for_each(|addr| self.is_also_at(now, twin, addr)),
-                None => self.links.heirloom = addrs.collect(),
+                None => self.links.inherited_addrs = addrs.collect(),
             }
         } else if fate != AddressFate::Kept {
             // Each alias may be dialled again; all but the first to answer become aliases again.
@@ -507,7 +507,7 @@ impl Swarm {
 
     /// Leaves the swarm: announces `stopped` and closes all connections.
     pub(crate) fn stop(&mut self, ctx: &mut Ctx<'_>, progress: &Progress) {
-        self.farewell(ctx, progress);
+        self.announce_stopped(ctx, progress);
         ctx.out.extend(
             self.links.by_key.keys().map(|&peer| Output::HangUp(peer, CloseReason::Removed)),
         );
@@ -523,11 +523,11 @@ impl Swarm {
             self.announcer.resume(ctx.now);
             self.searches.iter_mut().for_each(|search| search.hurry());
         } else {
-            self.farewell(ctx, progress);
+            self.announce_stopped(ctx, progress);
         }
     }
 
-    fn farewell(&mut self, ctx: &mut Ctx<'_>, progress: &Progress) {
+    fn announce_stopped(&mut self, ctx: &mut Ctx<'_>, progress: &Progress) {
         let calls = self.announcer.stop();
         self.send_announces(ctx, calls, progress);
     }
@@ -546,12 +546,12 @@ impl Swarm {
     pub(crate) fn make_private(&mut self) -> Vec<PeerKey> {
         self.private = true;
         self.searches.clear();
-        self.peer_list.forget_hearsay();
-        let is_hearsay = |link: &PeerLink| !self.peer_list.knows(link.address());
+        self.peer_list.forget_ignored_when_private();
+        let is_ignored_when_private = |link: &PeerLink| !self.peer_list.knows(link.address());
         self.links
             .by_key
             .iter()
-            .filter(|(_, link)| is_hearsay(link))
+            .filter(|(_, link)| is_ignored_when_private(link))
             .map(|(peer, _)| *peer)
             .collect()
     }

@@ -53,7 +53,7 @@ impl Swarm {
         link.ids.learn(hello.ids);
         link.exchange.set_open(ctx.now, speaks_pex && link.ids.pex.is_some_and(|id| id != 0));
         let from = link.addr.ip();
-        // Only the first `yourip` of a peer counts: each change may rank the whole book anew.
+        // Only the first `yourip` of a peer counts: each change may rank the whole list anew.
         let your_ip = hello.your_ip.filter(|_| !core::mem::replace(&mut link.sees_us, true));
         if let Some(port) = hello.port.filter(|_| !link.outbound && link.listens.is_none()) {
             // A copy of the address, because it keeps the scope of a link-local address.

@@ -10,6 +10,7 @@ use crate::config::{Budget, Config};
 use crate::ctx::Ctx;
 use crate::eviction;
 use crate::io::{Event, Output, PeerKey, TorrentSpec, TrackerKey};
+use crate::lazy_block_picker::LazyBlockPicker;
 use crate::metadata_upload::MetadataUpload;
 use crate::peer::{NewConnection, Peer};
 use crate::pieces::Pieces;
@@ -19,7 +20,6 @@ use crate::super_seeder::SuperSeeder;
 use crate::swarm::{Progress, Room, Swarm};
 use crate::turns::{RequestTurns, UploadTurns};
 use crate::upload_slots::Unchoking;
-use crate::work::Work;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -50,7 +50,7 @@ pub(crate) struct Torrent {
     /// Pieces that we have and have not announced to peers.
     pub(crate) haves_pending: Vec<Piece>,
     pub(crate) unchoking: Unchoking,
-    pub(crate) work: Work,
+    pub(crate) blocks: LazyBlockPicker,
     /// The super-seeding state, while we are the initial seed of a swarm.
     pub(crate) super_seeder: Option<Box<SuperSeeder>>,
     pub(crate) sources: Sources,
@@ -81,7 +81,7 @@ impl Torrent {
         let mut torrent = Torrent {
             settings,
             metadata,
-            work: Work::new(geometry, &have, swarm.rng.fork()),
+            blocks: LazyBlockPicker::new(geometry, &have, swarm.rng.fork()),
             // In the end every peer gets a `have` for every piece: of at most this number of
             // pieces.
             super_seeder: (have.is_full() && have.len() as usize <= HAVES_MAX)
@@ -101,10 +101,10 @@ impl Torrent {
         let priorities = torrent.changed_priorities();
         if !priorities.is_empty() {
             // No peer works yet on a piece that could be given up.
-            let _ = torrent.work.block_picker().prioritise(&priorities);
+            let _ = torrent.blocks.block_picker().prioritise(&priorities);
         }
         if order != PieceOrder::default() {
-            torrent.work.block_picker().set_order(order);
+            torrent.blocks.block_picker().set_order(order);
         }
         torrent.upload_turns.limit.set_rate(limits.up, now);
         torrent.request_turns.limit.set_rate(limits.down, now);
@@ -154,10 +154,10 @@ impl Torrent {
 
     /// Releases what only connected peers need, after something happened while no peer is
     /// connected.
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn free_tables(&mut self) {
         self.swarm.rng.rest();
         if self.is_complete() {
-            self.work.rest();
+            self.blocks.free_tables();
         }
     }
 
@@ -188,7 +188,7 @@ impl Torrent {
         self.upload_turns.limit.set_rate(limits.up, ctx.now);
         self.request_turns.limit.set_rate(limits.down, ctx.now);
         if order != before.order {
-            self.work.block_picker().set_order(order);
+            self.blocks.block_picker().set_order(order);
         }
         if self.settings.files != before.files {
             self.set_files(ctx);
@@ -197,7 +197,7 @@ impl Torrent {
         self.run_or_pause(ctx);
         self.keep_to_peers_max(ctx);
         self.swarm.dial(ctx);
-        self.feed_everybody(ctx);
+        self.fill_all_pipelines(ctx);
     }
 
     /// Announces to the trackers that the settings name.
@@ -245,7 +245,7 @@ impl Torrent {
         result: Result<(IpAddr, AnnounceReply), Failure>,
     ) {
         if self.swarm.announced(ctx, tracker, result).is_some_and(|seeders| seeders > 1) {
-            self.reveal_all(ctx);
+            self.end_super_seeding(ctx);
         }
     }
 
@@ -385,14 +385,14 @@ impl Torrent {
         self.unask(peer.requests.pipeline.clear());
         self.end_ownership(ctx, key);
         if peer.pieces.counted {
-            self.work.block_picker().less(peer.pieces.has.iter(&self.pieces.geometry));
+            self.blocks.block_picker().less(peer.pieces.has.iter(&self.pieces.geometry));
         }
         if let Some(super_seeder) = &mut self.super_seeder {
             super_seeder.leave(key);
             peer.pieces
                 .has
                 .iter(&self.pieces.geometry)
-                .filter(|&piece| self.work.availability(piece) == 0)
+                .filter(|&piece| self.blocks.availability(piece) == 0)
                 .for_each(|piece| super_seeder.lost(piece));
         }
         self.swarm.leave(ctx.now, key, why, self.is_done());
@@ -413,7 +413,7 @@ impl Torrent {
         if self.store_fault.take().is_some() {
             ctx.event(self.swarm.key, Event::StoreRecovered);
             self.choke_round(ctx);
-            self.feed_everybody(ctx);
+            self.fill_all_pipelines(ctx);
         }
     }
 
@@ -435,8 +435,8 @@ impl Torrent {
             }
         }
         // In end-game, blocks are late by now that other peers can be asked for.
-        if !again.is_empty() || self.work.is_end_game() {
-            self.work.block_picker().look_again();
+        if !again.is_empty() || self.blocks.is_end_game() {
+            self.blocks.block_picker().look_again();
         }
         for (key, blocks) in again {
             self.unask(blocks);
@@ -444,12 +444,12 @@ impl Torrent {
         }
         let up = self.stats.measure(ctx.now);
         if let Some(super_seeder) = &mut self.super_seeder {
-            let work = &self.work;
+            let blocks = &self.blocks;
             super_seeder.set_idle(up < self.stats.best_up / IDLE_PART);
             super_seeder.reclaim(
                 ctx.now,
                 |key| self.unchoking.unchoked.contains(&key),
-                |piece| work.availability(piece),
+                |piece| blocks.availability(piece),
             );
             // The only peer keeps no other peer waiting: it may choose as soon as it pauses.
             let is_alone = self.peers.len() == 1;
@@ -462,12 +462,12 @@ impl Torrent {
             }
             let all: Vec<PeerKey> = self.peers.keys().copied().collect();
             for key in all {
-                self.reveal_to(ctx, key);
+                self.show_pieces(ctx, key);
                 self.offer(ctx, key);
             }
         }
-        if self.super_seeder.as_ref().is_some_and(|super_seeder| super_seeder.is_vain(ctx.now)) {
-            self.reveal_all(ctx);
+        if self.super_seeder.as_ref().is_some_and(|super_seeder| super_seeder.is_futile(ctx.now)) {
+            self.end_super_seeding(ctx);
         }
         self.swarm.reach_further();
         self.send_extensions(ctx);

@@ -40,7 +40,7 @@ impl Torrent {
             is_paused: self.swarm.is_paused,
             store_fault: self.store_fault,
             slow: slow_reason::reason(&self.facts(now)),
-            map: piece_map::cells(&self.pieces.have, &self.pieces.missing, self.work.open()),
+            map: piece_map::cells(&self.pieces.have, &self.pieces.missing, self.blocks.open()),
         }
     }
 

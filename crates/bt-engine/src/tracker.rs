@@ -271,7 +271,7 @@ impl Tracker {
     /// Makes the last announces to it, one after the other, if it may know us: `completed` if it
     /// was not told so, then `stopped`. It knows us no longer, and its answers to earlier announces
     /// are not expected any more.
-    pub(crate) fn farewell(&mut self, us: Us) -> Vec<Call> {
+    pub(crate) fn stopped_calls(&mut self, us: Us) -> Vec<Call> {
         // A tracker that has not answered yet may have put us on its list all the same.
         let may_know_us =
             (self.knows_us || self.asked.is_some()) && self.standing != Standing::Gone;
@@ -354,9 +354,9 @@ mod tests {
         t.ask(Time::ZERO, Us::default());
         t.failed(Time::ZERO, Some(RetryIn::Never), &mut rng);
         assert_eq!(
-            (t.standing(), t.farewell(Us::default()).len()),
+            (t.standing(), t.stopped_calls(Us::default()).len()),
             (Standing::Gone, 0),
-            "it hears nothing more, not even a farewell"
+            "it hears nothing more, not even `stopped`"
         );
     }
 
@@ -471,7 +471,7 @@ mod tests {
         }
         let some = |id: &str| Some(id.as_bytes().to_vec());
         assert_eq!(echoed, [None, some("a"), some("a"), some("b")]);
-        assert_eq!(t.farewell(Us::default())[0].tracker_id, some("b"));
+        assert_eq!(t.stopped_calls(Us::default())[0].tracker_id, some("b"));
     }
 
     proptest! {

@@ -65,7 +65,7 @@ impl Torrent {
             choker::round(ctx.now, &candidates, slots, self.is_done(), &mut self.swarm.rng);
         self.apply(ctx, &chosen);
         if self.super_seeder.is_some() {
-            chosen.regular.iter().for_each(|&peer| self.reveal_to(ctx, peer));
+            chosen.regular.iter().for_each(|&peer| self.show_pieces(ctx, peer));
         }
     }
 
@@ -103,7 +103,7 @@ impl Torrent {
         idle.into_iter().for_each(|idle| self.choke(ctx, idle));
         if count < slots || idle.is_some() {
             self.unchoke(ctx, peer, count >= Slots::of(slots).regular);
-            self.reveal_to(ctx, peer);
+            self.show_pieces(ctx, peer);
         }
     }
 
@@ -129,7 +129,7 @@ impl Torrent {
         for ((idle, optimistic), next) in idle.into_iter().zip(self.waiting()) {
             self.choke(ctx, idle);
             self.unchoke(ctx, next, optimistic);
-            self.reveal_to(ctx, next);
+            self.show_pieces(ctx, next);
         }
     }
 
@@ -138,7 +138,7 @@ impl Torrent {
         let next = if self.store_fault.is_some() { None } else { self.waiting().first().copied() };
         if let Some(next) = next {
             self.unchoke(ctx, next, optimistic);
-            self.reveal_to(ctx, next);
+            self.show_pieces(ctx, next);
         }
     }
 

@@ -62,10 +62,10 @@ impl Torrent {
     /// in the queue yet.
     pub(crate) fn join_uplink(&mut self, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
-        let joins = !peer.uploads.in_line
+        let joins = !peer.uploads.is_queued
             && !peer.uploads.waiting.is_empty()
             && peer.uploads.sending < peer.uploads.send_credit;
-        peer.uploads.in_line |= joins;
+        peer.uploads.is_queued |= joins;
         self.upload_turns.joining.extend(joins.then_some(key));
     }
 
@@ -76,7 +76,7 @@ impl Torrent {
         if !self.upload_turns.limit.passes(ctx.now, key) {
             return 0;
         }
-        peer.uploads.in_line = false;
+        peer.uploads.is_queued = false;
         let bytes = bytes.min(peer.uploads.send_credit.saturating_sub(peer.uploads.sending));
         let mut ordered = 0;
         let mut blocks: Vec<Block> = Vec::new();
@@ -103,7 +103,7 @@ impl Torrent {
         }
         self.upload_turns.limit.charge(ordered);
         if self.super_seeder.is_some() {
-            self.reveal_to(ctx, key);
+            self.show_pieces(ctx, key);
         }
         ordered
     }
@@ -152,7 +152,7 @@ impl Torrent {
         });
         let mut lacking: Vec<(u32, Piece)> = sample
             .filter(|&piece| !peer.pieces.has.has(piece))
-            .map(|piece| (self.work.availability(piece), piece))
+            .map(|piece| (self.blocks.availability(piece), piece))
             .collect();
         lacking.sort_unstable();
         lacking.dedup();
@@ -164,19 +164,19 @@ impl Torrent {
     // ---- initial seeding ----
 
     /// Shows an unchoked peer further pieces, while super-seeding.
-    pub(crate) fn reveal_to(&mut self, ctx: &mut Ctx<'_>, key: PeerKey) {
+    pub(crate) fn show_pieces(&mut self, ctx: &mut Ctx<'_>, key: PeerKey) {
         let Some(super_seeder) = &mut self.super_seeder else { return };
         if let Some(peer) = self.peers.get_mut(&key).filter(|peer| !peer.choking.am_choking) {
-            let work = &self.work;
+            let blocks = &self.blocks;
             let news = super_seeder.show(ctx.now, key, peer.uploads.meter.rate(ctx.now), |piece| {
-                work.availability(piece) > 0
+                blocks.availability(piece) > 0
             });
             for piece in news {
                 ctx.send(peer.key, Message::Have(piece.number()));
             }
         }
         if super_seeder.is_over() {
-            self.reveal_all(ctx);
+            self.end_super_seeding(ctx);
         } else if super_seeder.opens(ctx.now) {
             for peer in self.peers.values_mut() {
                 let news = super_seeder
@@ -198,10 +198,10 @@ impl Torrent {
             .get_mut(&key)
             .filter(|peer| peer.choking.am_choking && !peer.choking.peer_interested)
         {
-            let (work, has) = (&self.work, &peer.pieces.has);
-            let teaser =
-                super_seeder.offer(key, |piece| !has.has(piece) && work.availability(piece) == 0);
-            if let Some(piece) = teaser {
+            let (blocks, has) = (&self.blocks, &peer.pieces.has);
+            let offered =
+                super_seeder.offer(key, |piece| !has.has(piece) && blocks.availability(piece) == 0);
+            if let Some(piece) = offered {
                 ctx.send(peer.key, Message::Have(piece.number()));
             }
         }
@@ -211,12 +211,12 @@ impl Torrent {
     pub(crate) fn not_interested(&mut self, ctx: &mut Ctx<'_>, peer: PeerKey) {
         if let Some(super_seeder) = &mut self.super_seeder {
             super_seeder.not_interested(ctx.now, peer);
-            self.reveal_to(ctx, peer);
+            self.show_pieces(ctx, peer);
         }
     }
 
     /// Ends super-seeding: all peers are told that we have everything.
-    pub(crate) fn reveal_all(&mut self, ctx: &mut Ctx<'_>) {
+    pub(crate) fn end_super_seeding(&mut self, ctx: &mut Ctx<'_>) {
         let Some(super_seeder) = self.super_seeder.take() else { return };
         for peer in self.peers.values_mut() {
             let Some(shown) = super_seeder.shown(peer.key) else { continue };

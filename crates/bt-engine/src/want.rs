@@ -47,7 +47,7 @@ impl Torrent {
             return;
         }
         let was_done = self.is_done();
-        let given_up = self.work.block_picker().prioritise(&changes);
+        let given_up = self.blocks.block_picker().prioritise(&changes);
         self.give_up(ctx, given_up);
         self.count_wanted();
         for peer in self.peers.values_mut() {
@@ -82,7 +82,7 @@ impl Torrent {
         for (piece, priority) in self.pieces.geometry.pieces().zip(wanted) {
             let (number, priority) = (piece.number(), priority.unwrap_or_default());
             match changes.last_mut() {
-                _ if self.work.priority(piece) == priority => {}
+                _ if self.blocks.priority(piece) == priority => {}
                 Some((run, same)) if run.end == number && *same == priority => run.end += 1,
                 Some(_) | None => changes.push((number..number + 1, priority)),
             }
@@ -92,13 +92,13 @@ impl Torrent {
 
     /// Sets the deadline of these pieces; `None` takes it back.
     pub(crate) fn set_deadline(&mut self, ctx: &mut Ctx<'_>, pieces: Range<u32>, by: Option<Time>) {
-        self.work.block_picker().set_deadline(pieces, by);
-        self.feed_everybody(ctx);
+        self.blocks.block_picker().set_deadline(pieces, by);
+        self.fill_all_pipelines(ctx);
     }
 
     /// Counts anew what is wanted.
     pub(crate) fn count_wanted(&mut self) {
-        self.pieces.count_wanted(|piece| self.work.is_wanted(piece));
+        self.pieces.count_wanted(|piece| self.blocks.is_wanted(piece));
     }
 
     /// Ends the download, because nothing wanted is missing: peers that want nothing either are
@@ -141,7 +141,7 @@ impl Torrent {
 
     /// Gives up pieces that get no blocks, because another torrent lacks room in the store.
     pub(crate) fn give_up_stalled(&mut self, ctx: &mut Ctx<'_>) {
-        let stalled = self.work.block_picker().give_up_stalled();
+        let stalled = self.blocks.block_picker().give_up_stalled();
         self.give_up(ctx, stalled);
     }
 

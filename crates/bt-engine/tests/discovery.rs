@@ -20,18 +20,18 @@ fn ways_to_find_peers_are_switched_while_the_engine_runs() {
         B: hello
         discover by lsd
         A: tells of E
-        sought dht
+        searched dht
         at 70s
-        sought lsd
+        searched lsd
         discover by dht pex
         discover by dht pex
         A: listens 7
         at 160s";
-    let setting = Setting { seeks: true, ..PLAIN };
+    let setting = Setting { searches: true, ..PLAIN };
     let played = play(&Scene { setting, ..LEECHER }, told);
     assert_snapshot!(played, @"
-    < seek peers via Dht
-    < seek peers via Lsd
+    < find peers by Dht
+    < find peers by Lsd
     > A: connects
     < A: have-none, hello
     > A: hello
@@ -42,16 +42,16 @@ fn ways_to_find_peers_are_switched_while_the_engine_runs() {
     < A: hello switches pex off
     < B: hello switches pex off
     > A: tells of E
-    > sought dht
+    > searched dht
     > at 70s
-    > sought lsd
+    > searched lsd
     > discover by dht pex
     < 70.000s A: hello switches pex on
     < 70.000s B: hello switches pex on
     > discover by dht pex
     > A: listens 7
     > at 160s
-    < 70.000s seek peers via Dht
+    < 70.000s find peers by Dht
     < 71.000s B: tells of A/7:0
     ");
     let magnet = Setting { magnet: true, ..setting };

@@ -315,26 +315,26 @@ fn a_bitfield_of_another_torrent_is_a_fault_in_the_end() {
 fn trackers_and_searches_find_peers_for_a_magnet() {
     let told = "
         tracker answers 1800
-        sought lsd
-        sought dht
+        searched lsd
+        searched dht
         at 6s
-        sought dht
+        searched dht
         found A by B
         A: answers
         A: port 77
         leave";
-    let setting = Setting { seeks: true, ..MAGNET.setting };
+    let setting = Setting { searches: true, ..MAGNET.setting };
     assert_snapshot!(play(&Scene { trackers: &["udp://one"], setting, ..MAGNET }, told), @"
     < announce Started to udp://one, 16384 bytes left
-    < seek peers via Dht
-    < seek peers via Lsd
+    < find peers by Dht
+    < find peers by Lsd
     > tracker answers 1800
     < event: udp://one answered
-    > sought lsd
-    > sought dht
+    > searched lsd
+    > searched dht
     > at 6s
-    < 5.000s seek peers via Dht
-    > sought dht
+    < 5.000s find peers by Dht
+    > searched dht
     > found A by B
     < 6.000s dial A
     > A: answers
@@ -475,14 +475,14 @@ fn a_dht_node_is_told_of_and_heard_of() {
         B: connects
         A: port 77
         at 20s
-        sought dht
-        sought lsd
+        searched dht
+        searched lsd
         at 26s
-        sought dht
+        searched dht
         at 36s";
-    assert_snapshot!(play(&Scene { setting: Setting { seeks: true, ..LEECHER.setting }, ..LEECHER }, told), @"
-    < seek peers via Dht
-    < seek peers via Lsd
+    assert_snapshot!(play(&Scene { setting: Setting { searches: true, ..LEECHER.setting }, ..LEECHER }, told), @"
+    < find peers by Dht
+    < find peers by Lsd
     > A: connects with dht
     < A: have-none, hello with 40000 bytes of metadata, port(9)
     > B: connects
@@ -490,13 +490,13 @@ fn a_dht_node_is_told_of_and_heard_of() {
     > A: port 77
     < a DHT node at 1.0.0.1:77
     > at 20s
-    > sought dht
-    > sought lsd
+    > searched dht
+    > searched lsd
     > at 26s
-    < 25.000s seek peers via Dht
-    > sought dht
+    < 25.000s find peers by Dht
+    > searched dht
     > at 36s
-    < 36.000s seek peers via Dht
+    < 36.000s find peers by Dht
     ");
 }
 
@@ -512,7 +512,7 @@ fn of_a_private_torrent_nobody_hears_but_its_trackers() {
         D: tells of E
         D: port 77
         at 90s";
-    let setting = Setting { private: true, seeks: true, ..LEECHER.setting };
+    let setting = Setting { private: true, searches: true, ..LEECHER.setting };
     assert_snapshot!(play(&Scene { setting, ..LEECHER }, told), @"
     > found A
     < dial A
@@ -544,10 +544,10 @@ fn a_magnet_that_turns_out_private_leaves_whom_no_tracker_named() {
         A: tells of E
         D: answers
         at 400s";
-    let setting = Setting { private: true, seeks: true, ..MAGNET.setting };
+    let setting = Setting { private: true, searches: true, ..MAGNET.setting };
     assert_snapshot!(play(&Scene { setting, ..MAGNET }, told), @"
-    < seek peers via Dht
-    < seek peers via Lsd
+    < find peers by Dht
+    < find peers by Lsd
     > found A
     < dial A
     > A: answers

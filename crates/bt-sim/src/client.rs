@@ -345,7 +345,7 @@ impl Client {
         let Heard { addr, outbound, handshake, messages, is_over } = heard;
         if let Some(handshake) = handshake {
             if let Some(admission) = self.admitted.get(&peer) {
-                self.admissions.shaken(admission);
+                self.admissions.handshaken(admission);
             }
             self.inputs.push_back(Input::Connected {
                 peer,

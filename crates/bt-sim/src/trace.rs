@@ -26,7 +26,7 @@ pub(crate) fn line(output: &Output) -> String {
         Output::Dial(_, addr, ..) => format!("dial {addr}"),
         Output::HangUp(peer, why) => format!("{} hung up: {why}", peer.0),
         Output::Announce(_, order) => format!("announce {:?}, left {}", order.event, order.left),
-        Output::FindPeers(_, via) => format!("seek peers via {via:?}"),
+        Output::FindPeers(_, via) => format!("find peers by {via:?}"),
         Output::DhtNode(addr) => format!("a DHT node at {addr}"),
         Output::Metadata(_, bytes) => format!("metadata of {} bytes", bytes.len()),
         Output::Event(_, event) => format!("event: {event:?}"),

@@ -47,7 +47,7 @@ struct World {
     to_check: Vec<Piece>,
     served: Vec<(PeerKey, Block)>,
     announces: Vec<TrackerKey>,
-    seeks: Vec<Discovery>,
+    searches: Vec<Discovery>,
     removed: bool,
     settings: TorrentSettings,
 }
@@ -89,7 +89,7 @@ impl World {
             to_check: Vec::new(),
             served: Vec::new(),
             announces: Vec::new(),
-            seeks: Vec::new(),
+            searches: Vec::new(),
             removed: false,
             settings: TorrentSettings::default(),
         }
@@ -184,7 +184,7 @@ impl World {
                 self.gone.insert(key);
             }
             Output::Announce(_, order) => self.announces.push(order.tracker),
-            Output::FindPeers(_, via) => self.seeks.push(via),
+            Output::FindPeers(_, via) => self.searches.push(via),
             Output::Event(_, Event::Complete) => assert!(!self.removed),
             Output::Dial(..) | Output::DhtNode(_) | Output::Metadata(..) | Output::Event(..) => {}
         }
@@ -302,7 +302,7 @@ impl World {
                     Source::Host(Ipv4Addr::new(8, 8, 8, 8).into()),
                     addrs,
                 ));
-                if let Some(via) = self.seeks.pop() {
+                if let Some(via) = self.searches.pop() {
                     self.tell(Input::FindPeersDone(KEY, via, 0));
                 }
             }

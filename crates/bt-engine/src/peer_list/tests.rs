@@ -229,7 +229,7 @@ fn what_was_hearsay_is_forgotten_but_not_what_a_tracker_named_too() {
         &mut rng
     ));
     assert!(!peer_list.add(Time::ZERO, peers[2], PeerSource::User, &mut rng));
-    peer_list.forget_hearsay();
+    peer_list.forget_ignored_when_private();
     assert_eq!(peers.map(|peer| peer_list.knows(peer)), [false, true, true]);
     assert_eq!(peer_list.named.values().sum::<usize>(), 1);
 }

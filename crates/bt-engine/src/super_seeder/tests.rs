@@ -72,15 +72,15 @@ fn who_is_served_is_shown_enough_for_a_second_and_who_waits_a_single_piece() {
     let (_, mut super_seeder) = seed(100);
     assert_eq!(super_seeder.show(NOW, A, 10 << 15, |_| false).len(), 10);
     assert!(super_seeder.show(NOW, A, 10 << 15, |_| false).is_empty(), "it has enough");
-    let teaser = super_seeder.offer(B, |_| true).unwrap();
+    let offered = super_seeder.offer(B, |_| true).unwrap();
     assert_ne!(
         super_seeder.offer(B, |_| true).unwrap(),
-        teaser,
+        offered,
         "another one, when it wants nothing all the same"
     );
-    assert!(super_seeder.grant(NOW, B, teaser, true), "it may have it when it is served");
+    assert!(super_seeder.grant(NOW, B, offered, true), "it may have it when it is served");
     super_seeder.show(NOW, A, 100 << 15, |_| false);
-    assert!(!super_seeder.grant(NOW, A, teaser, true), "and no other peer then");
+    assert!(!super_seeder.grant(NOW, A, offered, true), "and no other peer then");
 }
 
 #[test]
@@ -250,13 +250,13 @@ fn what_was_promised_and_never_asked_for_is_promised_to_another() {
 #[test]
 fn it_is_in_vain_when_nobody_takes_anything() {
     let (geometry, mut super_seeder) = seed(3);
-    assert!(!super_seeder.is_vain(NOW));
-    assert!(super_seeder.is_vain(NOW + VAIN));
+    assert!(!super_seeder.is_futile(NOW));
+    assert!(super_seeder.is_futile(NOW + FUTILE_AFTER));
     let piece = super_seeder.show(NOW, A, 0, |_| false)[0];
-    super_seeder.served(NOW + VAIN, A, geometry.nth_block(piece, 0).unwrap());
-    assert!(!super_seeder.is_vain(NOW + VAIN));
+    super_seeder.served(NOW + FUTILE_AFTER, A, geometry.nth_block(piece, 0).unwrap());
+    assert!(!super_seeder.is_futile(NOW + FUTILE_AFTER));
     [A, B].into_iter().for_each(|peer| super_seeder.leave(peer));
-    assert!(!super_seeder.is_vain(NOW + 5 * VAIN), "no peer is there");
+    assert!(!super_seeder.is_futile(NOW + 5 * FUTILE_AFTER), "no peer is there");
 }
 
 #[test]
@@ -272,13 +272,13 @@ fn promises_that_lapse_again_and_again_end_it() {
     let honest: Vec<Piece> = super_seeder.show(NOW, A, 0, |_| false);
     honest.into_iter().for_each(|piece| give(&mut super_seeder, &geometry, A, piece));
     for n in 0..=LAPSED_MAX {
-        assert!(!super_seeder.is_vain(NOW), "{n} promises lapsed");
+        assert!(!super_seeder.is_futile(NOW), "{n} promises lapsed");
         let newcomer = PeerKey(100 + u64::from(n));
         super_seeder.join(NOW, newcomer);
         assert!(!super_seeder.show(NOW, newcomer, 0, |_| false).is_empty());
         super_seeder.leave(newcomer);
     }
-    assert!(super_seeder.is_vain(NOW));
+    assert!(super_seeder.is_futile(NOW));
 }
 
 #[test]

@@ -38,7 +38,7 @@
 //! A: port 7
 //! found B by A                  addresses that a search in the DHT found; the host there is A's
 //! neighbour A | neighbour A anew  it calls on the local network; it is another process than before
-//! sought dht | lsd              a search is over
+//! searched dht | lsd              a search is over
 //! the metadata is there         the torrent is added
 //! leave                         the torrent is removed
 //! count bans                    how many peers were banned
@@ -95,7 +95,7 @@ pub(crate) struct Setting {
     /// The torrent is private, or turns out to be.
     pub(crate) private: bool,
     /// There are a DHT node, on port 9, and a local network to call on.
-    pub(crate) seeks: bool,
+    pub(crate) searches: bool,
     /// Most connections.
     pub(crate) room: usize,
     /// Bytes that the store may hold unwritten.
@@ -107,7 +107,7 @@ pub(crate) const PLAIN: Setting = Setting {
     metadata: 0,
     magnet: false,
     private: false,
-    seeks: false,
+    searches: false,
     room: 100,
     store: 64 << 20,
 };
@@ -144,9 +144,10 @@ impl Player {
         let piece_length = scene.blocks * BLOCK_LEN;
         let geometry =
             Geometry::new(u64::from(scene.pieces) * u64::from(piece_length), piece_length).unwrap();
-        let Setting { metadata, magnet, private, seeks, room, store } = scene.setting;
-        let dht_port = seeks.then_some(9);
-        let config = Config { listen_port: Some(6881), dht_port, lsd: seeks, ..Config::new(OURS) };
+        let Setting { metadata, magnet, private, searches, room, store } = scene.setting;
+        let dht_port = searches.then_some(9);
+        let config =
+            Config { listen_port: Some(6881), dht_port, lsd: searches, ..Config::new(OURS) };
         let mut engine = Engine::new(
             config,
             Budget { peers_per_torrent: room, store_bytes: store, ..Budget::default() },
@@ -214,7 +215,7 @@ impl Player {
                 addr: addr(name.chars().next().unwrap()),
                 is_new: words.len() == 3,
             },
-            ["sought", via] => Input::FindPeersDone(
+            ["searched", via] => Input::FindPeersDone(
                 TORRENT,
                 if via == "dht" { Discovery::Dht } else { Discovery::Lsd },
                 0,
@@ -516,7 +517,7 @@ impl Player {
                 self.tracker = order.tracker;
                 format!("announce {:?} to {}, {} bytes left", order.event, order.url, order.left)
             }
-            Output::FindPeers(_, via) => format!("seek peers via {via:?}"),
+            Output::FindPeers(_, via) => format!("find peers by {via:?}"),
             Output::DhtNode(addr) => format!("a DHT node at {addr}"),
             Output::Metadata(_, bytes) => format!("metadata of {} bytes", bytes.len()),
             Output::Event(_, Event::PeerJoined(..) | Event::PeerLeft(..)) => return None,

@@ -6,7 +6,7 @@
 //! cache allows. Only `read_raw` reads a file that another program touched since the first look at
 //! it. For lent pages this is checked when they are taken.
 
-use super::file_identity::{face_at, face_of, folder_of};
+use super::file_identity::{folder_of, identity_at, identity_of};
 use super::open_files::{OpenFiles, OpenFilesOf};
 use super::seen::Seen;
 use super::{Identity, Storage, StoreError, changed};
@@ -160,7 +160,7 @@ impl DiskStorage {
             Err(error) if is_out_of_descriptors(&error) && self.open.shared().give_way() => open()?,
             opened => opened?,
         });
-        face_of(&file)?;
+        identity_of(&file)?;
         // Reads need not update the access time. Only the file's owner may ask for that.
         #[cfg(target_os = "linux")]
         let _ = rustix::fs::fcntl_setfl(&file, access | OFlags::NOATIME);
@@ -186,13 +186,13 @@ impl DiskStorage {
     /// Stats the file that has the name now.
     fn find(&self, path: &Path) -> io::Result<Option<Stat>> {
         let found = if self.over_links {
-            face_at(&self.root.fd, relative(path)?, AtFlags::empty())
+            identity_at(&self.root.fd, relative(path)?, AtFlags::empty())
         } else {
             let (parent, name) = match self.parent(path, false) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 found => found?,
             };
-            face_at(&parent, name, AtFlags::SYMLINK_NOFOLLOW)
+            identity_at(&parent, name, AtFlags::SYMLINK_NOFOLLOW)
         };
         match found {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -223,7 +223,7 @@ impl DiskStorage {
     /// of ours comes between.
     fn check(&self, path: &Path, file: &OwnedFd) -> io::Result<()> {
         let mut seen = self.seen();
-        let checked = seen.check(path, face_of(file)?);
+        let checked = seen.check(path, identity_of(file)?);
         if checked.is_err() {
             drop(seen);
             self.forget(path);
@@ -252,7 +252,7 @@ impl DiskStorage {
         self.seen().begin(path);
         let written = write(&file);
         let mut seen = self.seen();
-        seen.end(path, face_of(&file)?.stat);
+        seen.end(path, identity_of(&file)?.stat);
         written
     }
 
@@ -424,7 +424,7 @@ impl Storage for DiskStorage {
         };
         let mut seen = self.seen();
         seen.forget(path);
-        seen.look(path, face_of(&file)?.stat);
+        seen.look(path, identity_of(&file)?.stat);
         drop(seen);
         self.open.put(path, true, Arc::new(file));
         Ok(())

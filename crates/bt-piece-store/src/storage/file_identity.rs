@@ -2,7 +2,7 @@
 //!
 //! Decides: which system calls are used.
 //! Must not know: what a difference means.
-//! Invariant: only a regular file has a face.
+//! Invariant: only a regular file has an identity.
 
 use super::not_a_file;
 use crate::identity::{FolderId, Stat};
@@ -20,18 +20,18 @@ pub(super) struct FileIdentity {
 }
 
 /// Stats an open file. Anything other than a regular file is an error.
-pub(super) fn face_of(file: &OwnedFd) -> io::Result<FileIdentity> {
-    match face_with_birth(file, None, AtFlags::empty())? {
-        Some(face) => Ok(face),
-        None => face(&rustix::fs::fstat(file)?),
+pub(super) fn identity_of(file: &OwnedFd) -> io::Result<FileIdentity> {
+    match identity_with_birth(file, None, AtFlags::empty())? {
+        Some(identity) => Ok(identity),
+        None => identity_from(&rustix::fs::fstat(file)?),
     }
 }
 
 /// Stats a name in a directory. Anything other than a regular file is an error.
-pub(super) fn face_at(dir: &OwnedFd, name: &Path, flags: AtFlags) -> io::Result<FileIdentity> {
-    match face_with_birth(dir, Some(name), flags)? {
-        Some(face) => Ok(face),
-        None => face(&rustix::fs::statat(dir, name, flags)?),
+pub(super) fn identity_at(dir: &OwnedFd, name: &Path, flags: AtFlags) -> io::Result<FileIdentity> {
+    match identity_with_birth(dir, Some(name), flags)? {
+        Some(identity) => Ok(identity),
+        None => identity_from(&rustix::fs::statat(dir, name, flags)?),
     }
 }
 
@@ -70,7 +70,7 @@ fn folder_with_birth(_: BorrowedFd<'_>) -> io::Result<Option<FolderId>> {
 /// Stats a file without its birth. The types of these fields differ between systems, so plain
 /// casts.
 #[allow(clippy::unnecessary_cast)]
-fn face(stat: &rustix::fs::Stat) -> io::Result<FileIdentity> {
+fn identity_from(stat: &rustix::fs::Stat) -> io::Result<FileIdentity> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(not_a_file());
     }
@@ -87,7 +87,7 @@ fn face(stat: &rustix::fs::Stat) -> io::Result<FileIdentity> {
 /// Stats the file of this name in `fd`, or `fd` itself; `None` where the kernel or a sandbox does
 /// not know the call.
 #[cfg(target_os = "linux")]
-fn face_with_birth(
+fn identity_with_birth(
     fd: &OwnedFd,
     name: Option<&Path>,
     flags: AtFlags,
@@ -116,7 +116,11 @@ fn face_with_birth(
 
 /// Returns `None`: other systems tell files apart without their birth.
 #[cfg(not(target_os = "linux"))]
-fn face_with_birth(_: &OwnedFd, _: Option<&Path>, _: AtFlags) -> io::Result<Option<FileIdentity>> {
+fn identity_with_birth(
+    _: &OwnedFd,
+    _: Option<&Path>,
+    _: AtFlags,
+) -> io::Result<Option<FileIdentity>> {
     Ok(None)
 }
 

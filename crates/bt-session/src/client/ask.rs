@@ -17,7 +17,7 @@ use tokio::time::Instant;
 /// The port announced: discard (RFC 863), where no peer can connect. A tracker would refuse port 0.
 const DISCARD: u16 = 9;
 /// Time for the `stopped` announce, in which the user waits.
-const FAREWELL: Duration = Duration::from_secs(3);
+const STOPPED_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why a torrent could not be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +90,7 @@ impl OneShot {
         let answer = self.trackers.announce(url, &ask, timeout).await?;
         ask.event = Event::Stopped;
         // The user asked for the first reply; a failed `stopped` does not change it.
-        let _ = self.trackers.announce(url, &ask, timeout.min(FAREWELL)).await;
+        let _ = self.trackers.announce(url, &ask, timeout.min(STOPPED_TIMEOUT)).await;
         Ok(answer.reply)
     }
 

@@ -422,9 +422,9 @@ impl Session {
         // All at once: the `stopped` announce of the last torrent need not wait for the disk of the
         // first.
         all(torrents.values().map(|(torrent, _)| torrent.stop()).collect()).await;
-        let (done, farewells) = oneshot::channel();
+        let (done, stopped_announces) = oneshot::channel();
         if self.context.control.send(ToControl::Stop(done)).await.is_ok() {
-            let _ = farewells.await;
+            let _ = stopped_announces.await;
         }
         for shard in &self.shards {
             let _ = shard.inbox.send(ToShard::Stop).await;

@@ -1,8 +1,8 @@
-//! Admission of incoming connections: the caps of the process, and the pass of each connection.
+//! Admission of incoming connections: the caps of the process, and the guard of each connection.
 //!
 //! Decides: nothing; `Admissions` of the engine decides.
 //! Must not know: sockets, torrents.
-//! Invariant: every accepted connection holds a pass, which is given back when the connection ends
+//! Invariant: every accepted connection holds a guard, which is given back when the connection ends
 //! for any reason.
 
 use bt_engine::admission::{Admission, Admissions};
@@ -30,16 +30,16 @@ impl AdmissionGuard {
         Some(AdmissionGuard { admissions: Arc::clone(admissions), admission: Some(admission) })
     }
 
-    /// Returns the number of the pass, and the number of the connection that must end to make room
+    /// Returns the number of the guard, and the number of the connection that must end to make room
     /// for it.
     pub(crate) fn numbers(&self) -> Option<(u64, Option<u64>)> {
         self.admission.as_ref().map(|admission| (admission.number, admission.instead_of))
     }
 
     /// Notes that the connection completed its handshake.
-    pub(crate) fn shaken(&self) {
+    pub(crate) fn handshaken(&self) {
         if let Some(admission) = &self.admission {
-            lock(&self.admissions).shaken(admission);
+            lock(&self.admissions).handshaken(admission);
         }
     }
 }

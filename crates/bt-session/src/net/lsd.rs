@@ -94,7 +94,7 @@ impl Lsd {
             let deadline = self.swarms.deadline().map(|at| self.clock.instant(at));
             tokio::select! {
                 message = from.recv() => match message {
-                    Some(ToLsd::FindPeers(key, hash)) => self.swarms.seek(self.clock.now(), key, hash),
+                    Some(ToLsd::FindPeers(key, hash)) => self.swarms.order(self.clock.now(), key, hash),
                     Some(ToLsd::Leave(key)) => self.swarms.leave(key),
                     None => break,
                 },

@@ -36,9 +36,9 @@ pub(crate) struct Mailbox {
     orders: RefCell<Vec<WireOrder>>,
     hang_up: Cell<bool>,
     /// The peer has our handshake, or it is on its way.
-    has_greeted: Cell<bool>,
+    has_handshake: Cell<bool>,
     /// Our handshake is all that the peer will get, at the end.
-    is_hushed: Cell<bool>,
+    holds_handshake: Cell<bool>,
     takes_pipes: Cell<bool>,
     wake: Notify,
 }
@@ -60,14 +60,14 @@ impl Mailbox {
 
     /// Notes that the peer has our handshake, or gets it now: we dialled, or the connection's task
     /// runs.
-    pub(crate) fn greet(&self) {
-        self.has_greeted.set(true);
+    pub(crate) fn note_handshake(&self) {
+        self.has_handshake.set(true);
     }
 
     /// Keeps our handshake back until the end of the connection. False if it has been sent.
-    pub(crate) fn hush(&self) -> bool {
-        self.is_hushed.set(!self.has_greeted.get());
-        self.is_hushed.get()
+    pub(crate) fn hold_handshake(&self) -> bool {
+        self.holds_handshake.set(!self.has_handshake.get());
+        self.holds_handshake.get()
     }
 
     /// Returns whether the connection leaves from one of these addresses.
@@ -150,10 +150,10 @@ pub(crate) async fn run(
     to_shard: ShardQueues,
     clock: Clock,
 ) -> End {
-    if mailbox.is_hushed.get() {
+    if mailbox.holds_handshake.get() {
         return refuse(&stream, &wire, &mailbox).await;
     }
-    mailbox.greet();
+    mailbox.note_handshake();
     to_shard.outboxes.enter();
     let mut pump = Pump {
         key,
@@ -471,7 +471,7 @@ mod tests {
             peer_id: PeerId([9; 20]),
         };
         wire.send_handshake(&ours);
-        assert!(mailbox.hush());
+        assert!(mailbox.hold_handshake());
         mailbox.send(vec![Message::Unchoke]);
         let run = run(PeerKey(1), near, wire, Rc::clone(&mailbox), queues(inbox), clock);
         let listen = async {
@@ -485,8 +485,8 @@ mod tests {
         let (end, heard) = tokio::join!(run, listen);
         assert!(matches!(end, End::HungUp) && heard == ours.to_bytes(), "{end:?}, {heard:?}");
         let dialled = Mailbox::default();
-        dialled.greet();
-        assert!(!dialled.hush(), "our handshake has left");
+        dialled.note_handshake();
+        assert!(!dialled.hold_handshake(), "our handshake has left");
     }
 
     #[tokio::test]

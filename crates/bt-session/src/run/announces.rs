@@ -29,8 +29,8 @@ use tokio::time::{sleep_until, timeout};
 /// Time for a tracker to answer. `stopped` gets less, because the user waits for the client to
 /// quit.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(30);
-const FAREWELL_TIMEOUT: Duration = Duration::from_millis(3_500);
-/// The part of `FAREWELL_TIMEOUT` for an earlier announce to the same tracker. After it the earlier
+const STOPPED_TIMEOUT: Duration = Duration::from_millis(3_500);
+/// The part of `STOPPED_TIMEOUT` for an earlier announce to the same tracker. After it the earlier
 /// announce is given up.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -74,7 +74,7 @@ pub(crate) struct Announces {
     /// How many announces were begun.
     count: u64,
     regular: JoinSet<()>,
-    farewells: JoinSet<()>,
+    stopped_announces: JoinSet<()>,
 }
 
 impl Announces {
@@ -85,7 +85,7 @@ impl Announces {
         ourselves: Ourselves,
         registry: Rc<RefCell<Registry>>,
     ) -> Announces {
-        let (regular, farewells) = (JoinSet::new(), JoinSet::new());
+        let (regular, stopped_announces) = (JoinSet::new(), JoinSet::new());
         Announces {
             clock,
             bugs,
@@ -97,7 +97,7 @@ impl Announces {
             paused: Paused::default(),
             count: 0,
             regular,
-            farewells,
+            stopped_announces,
         }
     }
 
@@ -106,8 +106,8 @@ impl Announces {
         self.count += 1;
         if order.event == Event::Stopped {
             self.note_pause(key, order.tracker, self.count);
-            let farewell = self.farewell(key, hash, order, self.count);
-            self.farewells.spawn_local(farewell);
+            let stopped_announce = self.stopped_announce(key, hash, order, self.count);
+            self.stopped_announces.spawn_local(stopped_announce);
         } else {
             let announce = self.announce(key, hash, order, self.count);
             self.regular.spawn_local(announce);
@@ -130,17 +130,18 @@ impl Announces {
         loop {
             tokio::select! {
                 Some(_) = self.regular.join_next() => {}
-                Some(_) = self.farewells.join_next() => {}
+                Some(_) = self.stopped_announces.join_next() => {}
                 else => std::future::pending().await,
             }
         }
     }
 
-    /// Waits at most [`FAREWELL_TIMEOUT`] for the `stopped` announces. Gives up all other
+    /// Waits at most [`STOPPED_TIMEOUT`] for the `stopped` announces. Gives up all other
     /// announces.
     pub(crate) async fn finish(mut self) {
-        let farewells = async { while self.farewells.join_next().await.is_some() {} };
-        let _ = timeout(FAREWELL_TIMEOUT, farewells).await;
+        let stopped_announces =
+            async { while self.stopped_announces.join_next().await.is_some() {} };
+        let _ = timeout(STOPPED_TIMEOUT, stopped_announces).await;
     }
 
     /// Announces when the pacing lets a request go to the tracker's host.
@@ -208,7 +209,7 @@ impl Announces {
     /// `stopped` before `completed` would leave a dead peer on the tracker's list. A tracker silent
     /// for [`LAST_WORD_TIMEOUT`] is told `stopped` all the same: it may only be slow, and may list
     /// us.
-    fn farewell(
+    fn stopped_announce(
         &self,
         key: TorrentKey,
         hash: InfoHash,
@@ -220,7 +221,7 @@ impl Announces {
         let (give_up, _) = oneshot::channel();
         let (asked, place) = (Rc::clone(&self.asked), (key, order.tracker));
         let before = asked.borrow_mut().insert(place, UnderWay { number, over, give_up });
-        let ask = self.ask(hash, order, FAREWELL_TIMEOUT);
+        let ask = self.ask(hash, order, STOPPED_TIMEOUT);
         async move {
             let in_order = async {
                 if let Some(UnderWay { mut over, give_up, .. }) = before
@@ -232,7 +233,7 @@ impl Announces {
                 ask.await
             };
             // The tracker's reply to `stopped` is of no use.
-            let _ = timeout(FAREWELL_TIMEOUT, in_order).await;
+            let _ = timeout(STOPPED_TIMEOUT, in_order).await;
             forget(&asked, place, number);
             drop(told);
         }
@@ -398,7 +399,7 @@ mod tests {
             .await;
         assert_eq!(tracker.await.unwrap(), ["started", "stopped", "started"]);
         assert!(matches!(inbox.try_recv(), Ok(ToShard::Input(Input::Announced(..)))));
-        assert!(inbox.try_recv().is_err(), "the answer from before the farewell is told");
+        assert!(inbox.try_recv().is_err(), "the answer from before the stopped_announce is told");
     }
 
     #[tokio::test]

@@ -211,7 +211,7 @@ async fn keep_nodes(dht: Option<&DhtHandle>, save_nodes: &SaveNodes, is_end: boo
     }
 }
 
-/// Incoming connections before their handshake, by the numbers of their passes, and the way to end
+/// Incoming connections before their handshake, by the numbers of their guards, and the way to end
 /// each.
 type Waiting = Rc<RefCell<BTreeMap<u64, oneshot::Sender<()>>>>;
 
@@ -232,33 +232,33 @@ async fn accept_loop(
                 continue;
             }
         };
-        let Some(pass) = AdmissionGuard::ask(&admissions, clock.now(), addr.ip()) else {
+        let Some(guard) = AdmissionGuard::ask(&admissions, clock.now(), addr.ip()) else {
             continue;
         };
-        let Some((number, instead_of)) = pass.numbers() else { continue };
-        let (go, told_to_go) = oneshot::channel();
-        waiting.borrow_mut().insert(number, go);
+        let Some((number, instead_of)) = guard.numbers() else { continue };
+        let (evict, evicted) = oneshot::channel();
+        waiting.borrow_mut().insert(number, evict);
         let other = instead_of.and_then(|other| waiting.borrow_mut().remove(&other));
         other.map(|other| other.send(()));
         let (registry, bugs, waiting) = (Rc::clone(&registry), bugs.clone(), Rc::clone(&waiting));
         spawn_local(async move {
             let accepted = tokio::select! {
                 accepted = bugs.contain_task(Place::Connection, dial::accept(stream, clock)) => accepted,
-                _ = told_to_go => None,
+                _ = evicted => None,
             };
             waiting.borrow_mut().remove(&number);
-            let shaken = match accepted {
-                Some(Ok(shaken)) => shaken,
+            let handshaken = match accepted {
+                Some(Ok(handshaken)) => handshaken,
                 Some(Err(error)) => {
                     tracing::debug!(%addr, %error, "no handshake");
                     return;
                 }
                 None => return,
             };
-            pass.shaken();
-            let found = registry.borrow().find(&shaken.handshake.info_hash);
+            guard.handshaken();
+            let found = registry.borrow().find(&handshaken.handshake.info_hash);
             let Some((key, shard)) = found else { return };
-            let _ = shard.send(ToShard::Accepted(key, Box::new(shaken), addr, pass)).await;
+            let _ = shard.send(ToShard::Accepted(key, Box::new(handshaken), addr, guard)).await;
         });
     }
 }

@@ -45,7 +45,7 @@ impl Lookups {
 
     /// Searches for peers of a torrent and announces us, when fewer than [`SEARCHES_MAX`] searches
     /// run.
-    pub(crate) fn seek(&mut self, key: TorrentKey, hash: InfoHash) {
+    pub(crate) fn begin(&mut self, key: TorrentKey, hash: InfoHash) {
         if !self.running.contains_key(&key) && self.waiting.iter().all(|(waits, _)| *waits != key) {
             self.waiting.push_back((key, hash));
         }
@@ -144,8 +144,8 @@ mod tests {
                     let hash = InfoHash([u8::try_from(key.0).unwrap(); 20]);
                     registry.borrow_mut().insert(hash, key, shard.clone());
                     // A second order while the first is under way is the same search.
-                    lookups.seek(key, hash);
-                    lookups.seek(key, hash);
+                    lookups.begin(key, hash);
+                    lookups.begin(key, hash);
                 }
                 assert_eq!(
                     (lookups.running.len(), lookups.waiting.len()),
@@ -160,13 +160,13 @@ mod tests {
                 }
             })
             .await;
-        let mut sought = Vec::new();
+        let mut searched = Vec::new();
         while let Ok(ToShard::Input(Input::FindPeersDone(key, Discovery::Dht, 0))) =
             inbox.try_recv()
         {
-            sought.push(key);
+            searched.push(key);
         }
-        sought.sort_unstable();
-        assert_eq!(sought, (1..torrents - 1).map(TorrentKey).collect::<Vec<_>>());
+        searched.sort_unstable();
+        assert_eq!(searched, (1..torrents - 1).map(TorrentKey).collect::<Vec<_>>());
     }
 }

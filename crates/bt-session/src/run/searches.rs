@@ -65,7 +65,7 @@ impl Searches {
         self.follow();
         let wants_dht = self.settings.borrow().dht;
         match (via, &self.lsd) {
-            (Discovery::Dht, _) if wants_dht => self.lookups.seek(key, hash),
+            (Discovery::Dht, _) if wants_dht => self.lookups.begin(key, hash),
             (Discovery::Lsd, Some(lsd)) => {
                 let _ = lsd.send(ToLsd::FindPeers(key, hash)).await;
             }

@@ -143,14 +143,14 @@ pub(crate) struct Shard {
     /// Torrents that have a new watcher.
     watched: Watched,
     /// Torrents whose rates fall even when nothing happens.
-    lively: BTreeSet<TorrentKey>,
+    transferring: BTreeSet<TorrentKey>,
     peers: BTreeMap<PeerKey, Rc<Mailbox>>,
     next_peer: u64,
     held: Held,
     /// Orders for disk threads, gathered over one batch.
     to_disk: Vec<(TorrentKey, DiskOrder)>,
     /// `stopped` announces that wait for room in the control thread's inbox.
-    farewells: Vec<ToControl>,
+    stopped_announces: Vec<ToControl>,
 }
 
 impl Shard {
@@ -192,12 +192,12 @@ impl Shard {
             },
             torrents: BTreeMap::new(),
             watched,
-            lively: BTreeSet::new(),
+            transferring: BTreeSet::new(),
             peers: BTreeMap::new(),
             next_peer: 0,
             held: Held::default(),
             to_disk: Vec::new(),
-            farewells: Vec::new(),
+            stopped_announces: Vec::new(),
         }
     }
 
@@ -294,7 +294,7 @@ impl Shard {
                 self.engine.handle(now, Input::Remove(key));
                 self.carry_out();
                 self.torrents.remove(&key);
-                self.after_farewells(|| ());
+                self.after_stopped_announces(|| ());
             }
             ToShard::Leave(key, done) => {
                 let Departure { status, sources } = self.departure(key);
@@ -310,7 +310,7 @@ impl Shard {
                 }
                 self.engine.handle(now, Input::Remove(key));
                 self.carry_out();
-                self.after_farewells(|| {
+                self.after_stopped_announces(|| {
                     let _ = done.send(());
                 });
             }
@@ -322,13 +322,17 @@ impl Shard {
                 self.engine.handle(now, Input::Remove(key));
                 self.carry_out();
                 self.torrents.remove(&key);
-                self.after_farewells(|| drop(done.send(departure)));
+                self.after_stopped_announces(|| drop(done.send(departure)));
             }
-            ToShard::Accepted(key, shaken, addr, pass) => self.accepted(key, *shaken, addr, pass),
+            ToShard::Accepted(key, handshaken, addr, guard) => {
+                self.accepted(key, *handshaken, addr, guard)
+            }
             ToShard::Dialled(key, addr, None) => {
                 self.engine.handle(now, Input::DialFailed(key, addr))
             }
-            ToShard::Dialled(key, addr, Some(shaken)) => self.adopt(key, *shaken, addr, None),
+            ToShard::Dialled(key, addr, Some(handshaken)) => {
+                self.adopt(key, *handshaken, addr, None)
+            }
             ToShard::Read(peer, blocks) => self.deliver(peer, blocks),
             ToShard::Piped(peer, pipe) => {
                 if let Some(mailbox) = self.peers.get(&peer) {
@@ -372,7 +376,7 @@ impl Shard {
             }
         }
         self.engine.handle(now, Input::Add(key, Box::new(spec)));
-        self.hear_of(key, peers);
+        self.add_user_peers(key, peers);
         self.set_deadlines(key);
         self.publish_one(key);
     }
@@ -384,7 +388,7 @@ impl Shard {
         let stage = Stage::Magnet { spec: Box::new(spec.clone()), on_metadata: Some(on_metadata) };
         self.torrents.insert(key, Box::new(Entry::new(torrent, stage)));
         self.engine.handle(now, Input::AddMagnet(key, Box::new(spec)));
-        self.hear_of(key, peers);
+        self.add_user_peers(key, peers);
     }
 
     /// Ends connections from addresses that are gone, as nothing else would show that they are
@@ -409,7 +413,7 @@ impl Shard {
     }
 
     /// Adds peers that the user named.
-    fn hear_of(&mut self, key: TorrentKey, peers: Vec<SocketAddr>) {
+    fn add_user_peers(&mut self, key: TorrentKey, peers: Vec<SocketAddr>) {
         let found = Input::PeersFound(key, Source::User, peers);
         self.note(self.clock.now(), &found);
         self.engine.handle(self.clock.now(), found);
@@ -430,13 +434,13 @@ impl Shard {
     fn accepted(
         &mut self,
         key: TorrentKey,
-        mut shaken: Handshaken,
+        mut handshaken: Handshaken,
         addr: SocketAddr,
-        pass: AdmissionGuard,
+        guard: AdmissionGuard,
     ) {
         let Some(entry) = self.torrents.get(&key) else { return };
-        shaken.wire.send_handshake(&self.handshake(entry));
-        self.adopt(key, shaken, addr, Some(pass));
+        handshaken.wire.send_handshake(&self.handshake(entry));
+        self.adopt(key, handshaken, addr, Some(guard));
     }
 
     /// Makes our handshake. Peers of a private torrent are not told of our DHT node (BEP 27).
@@ -454,12 +458,12 @@ impl Shard {
     fn adopt(
         &mut self,
         key: TorrentKey,
-        shaken: Handshaken,
+        handshaken: Handshaken,
         addr: SocketAddr,
-        pass: Option<AdmissionGuard>,
+        guard: Option<AdmissionGuard>,
     ) {
         let Some(entry) = self.torrents.get(&key) else { return };
-        let Handshaken { stream, mut wire, handshake } = shaken;
+        let Handshaken { stream, mut wire, handshake } = handshaken;
         let Ok(stream) = Stream::bind(stream) else {
             self.engine.handle(self.clock.now(), Input::DialFailed(key, addr));
             return;
@@ -471,9 +475,9 @@ impl Shard {
         self.next_peer += 1;
         let mailbox = Rc::new(Mailbox::new(stream.local_ip()));
         self.peers.insert(peer, Rc::clone(&mailbox));
-        let outbound = pass.is_none();
+        let outbound = guard.is_none();
         if outbound {
-            mailbox.greet();
+            mailbox.note_handshake();
         }
         let (queues, clock) = (self.queues.clone(), self.clock);
         let bugs = self.bugs.clone();
@@ -487,7 +491,7 @@ impl Shard {
                 Some(End::Io(error)) => tracing::debug!(%addr, %error, "connection failed"),
                 None => tracing::error!(%addr, "bug: a connection's task panicked"),
             }
-            drop(pass);
+            drop(guard);
             let _ = queues.inbox.send(ToShard::Input(Input::Closed(peer))).await;
         });
         let input = Input::Connected { peer, torrent: key, addr, outbound, handshake };
@@ -506,15 +510,15 @@ impl Shard {
                     dial::dial(&egress, source, addr, patience, ours, clock),
                 )
                 .await;
-            let shaken = match dialled {
-                Some(Ok(shaken)) => Some(Box::new(shaken)),
+            let handshaken = match dialled {
+                Some(Ok(handshaken)) => Some(Box::new(handshaken)),
                 Some(Err(error)) => {
                     tracing::debug!(%addr, %error, "dial failed");
                     None
                 }
                 None => None,
             };
-            let _ = inbox.send(ToShard::Dialled(key, addr, shaken)).await;
+            let _ = inbox.send(ToShard::Dialled(key, addr, handshaken)).await;
         });
     }
 }

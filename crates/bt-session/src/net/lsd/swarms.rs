@@ -78,7 +78,7 @@ impl Swarms {
     }
 
     /// Orders announces of a torrent.
-    pub(super) fn seek(&mut self, now: Time, key: TorrentKey, hash: InfoHash) {
+    pub(super) fn order(&mut self, now: Time, key: TorrentKey, hash: InfoHash) {
         let swarm = self.swarms.entry(hash).or_insert(Swarm {
             key,
             announced: None,
@@ -235,8 +235,8 @@ mod tests {
     #[test]
     fn a_torrent_is_announced_at_once_and_then_at_most_once_a_minute() {
         let mut swarms = swarms();
-        swarms.seek(at(0), TorrentKey(1), HASH);
-        swarms.seek(at(0), TorrentKey(2), OTHER);
+        swarms.order(at(0), TorrentKey(1), HASH);
+        swarms.order(at(0), TorrentKey(2), OTHER);
         assert_eq!(swarms.deadline(), Some(at(0) + GATHER));
         assert_eq!(swarms.due(at(0)).1, [], "others may come within a moment");
         let (announces, keys) = swarms.due(at(1));
@@ -246,12 +246,12 @@ mod tests {
         assert_eq!(swarms.deadline(), None);
 
         for second in [2, 3, 50] {
-            swarms.seek(at(second), TorrentKey(1), HASH);
+            swarms.order(at(second), TorrentKey(1), HASH);
             assert_eq!(swarms.deadline(), Some(at(61)));
             assert_eq!(swarms.due(at(second)).1, []);
         }
         assert_eq!(swarms.due(at(61)).1, [TorrentKey(1)]);
-        swarms.seek(at(500), TorrentKey(1), HASH);
+        swarms.order(at(500), TorrentKey(1), HASH);
         assert_eq!(swarms.deadline(), Some(at(500) + GATHER));
     }
 
@@ -259,7 +259,7 @@ mod tests {
     fn many_torrents_share_datagrams() {
         let mut swarms = swarms();
         for number in 0..50 {
-            swarms.seek(at(0), TorrentKey(number), InfoHash([u8::try_from(number).unwrap(); 20]));
+            swarms.order(at(0), TorrentKey(number), InfoHash([u8::try_from(number).unwrap(); 20]));
         }
         let (announces, keys) = swarms.due(at(1));
         assert_eq!(
@@ -273,7 +273,7 @@ mod tests {
     fn a_neighbour_names_itself_and_only_torrents_that_were_sought() {
         let (mut swarms, from) = (swarms(), "10.0.0.9:6771".parse().unwrap());
         assert_eq!(swarms.hear(at(0), from, &said(&[HASH])), []);
-        swarms.seek(at(0), TorrentKey(1), HASH);
+        swarms.order(at(0), TorrentKey(1), HASH);
         let found =
             [Call { torrent: TorrentKey(1), addr: "10.0.0.9:7000".parse().unwrap(), is_new: true }];
         assert_eq!(swarms.hear(at(0), from, &said(&[HASH, OTHER])), found);
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn a_process_that_is_new_is_answered_once_within_a_second() {
         let (mut swarms, from) = (swarms(), "10.0.0.9:6771".parse().unwrap());
-        swarms.seek(at(0), TorrentKey(1), HASH);
+        swarms.order(at(0), TorrentKey(1), HASH);
         swarms.due(at(1));
         let mut calls = |second, said: &LocalAnnounce| {
             let call = swarms.hear(at(second), from, said);
@@ -322,9 +322,9 @@ mod tests {
     #[test]
     fn what_was_ordered_is_done_with_an_answer() {
         let (mut swarms, from) = (swarms(), "10.0.0.9:6771".parse().unwrap());
-        swarms.seek(at(0), TorrentKey(1), HASH);
+        swarms.order(at(0), TorrentKey(1), HASH);
         swarms.due(at(1));
-        swarms.seek(at(10), TorrentKey(1), HASH);
+        swarms.order(at(10), TorrentKey(1), HASH);
         swarms.hear(at(10), from, &process("a"));
         let (announces, keys) = swarms.due(at(11));
         assert_eq!((announces.len(), keys, swarms.deadline()), (1, vec![TorrentKey(1)], None));
@@ -335,7 +335,7 @@ mod tests {
         let mut crowd: Vec<Swarms> =
             (0..100).map(|n| Swarms::new(6881, format!("{n}"), Rng::from_seed(n))).collect();
         let host = |n: usize| SocketAddr::from(([10, 0, 0, n as u8], 6771));
-        crowd.iter_mut().for_each(|swarms| swarms.seek(at(0), TorrentKey(1), HASH));
+        crowd.iter_mut().for_each(|swarms| swarms.order(at(0), TorrentKey(1), HASH));
         // No process knows another yet: the most answers that are possible.
         crowd.iter_mut().for_each(|swarms| drop(swarms.due(at(1))));
         let caller = host(200);
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn who_calls_under_many_names_is_answered_within_bounds() {
         let (mut swarms, from) = (swarms(), "10.0.0.9:6771".parse().unwrap());
-        swarms.seek(at(0), TorrentKey(1), HASH);
+        swarms.order(at(0), TorrentKey(1), HASH);
         swarms.due(at(1));
         let mut answers = 0;
         for tenth in 20..620 {
@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn a_host_that_shouts_is_not_heard_and_neither_are_crowds() {
         let (mut swarms, from) = (swarms(), "10.0.0.9:6771".parse().unwrap());
-        swarms.seek(at(0), TorrentKey(1), HASH);
+        swarms.order(at(0), TorrentKey(1), HASH);
         let heard = |swarms: &mut Swarms, at, from| swarms.hear(at, from, &said(&[HASH])).len();
         assert_eq!((0..1000).map(|_| heard(&mut swarms, at(0), from)).sum::<usize>(), 32);
         assert_eq!(heard(&mut swarms, at(60), from), 1);

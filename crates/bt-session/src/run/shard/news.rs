@@ -72,7 +72,7 @@ impl Shard {
     /// Takes the torrents whose figures changed.
     pub(super) fn take_changed(&mut self) -> BTreeSet<TorrentKey> {
         let mut keys = self.engine.take_changed();
-        keys.append(&mut self.lively);
+        keys.append(&mut self.transferring);
         keys
     }
 
@@ -96,7 +96,7 @@ impl Shard {
         };
         let Some(news) = news else { return };
         if matches!(&news, TorrentState::Active(status) if status.down_rate + status.up_rate > 0) {
-            self.lively.insert(key);
+            self.transferring.insert(key);
         }
         entry.torrent.state.send_if_modified(|state| {
             // A magnet link whose metadata has arrived is being checked, whatever its peers do.

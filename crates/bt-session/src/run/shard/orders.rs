@@ -43,7 +43,7 @@ impl Shard {
                         // then the peer has seen the first one, and our id tells it that both are
                         // ours.
                         let is_late = why == CloseReason::Banned
-                            || (why == CloseReason::Duplicate && mailbox.hush());
+                            || (why == CloseReason::Duplicate && mailbox.hold_handshake());
                         if is_late { self.held.hang_up_later(mailbox) } else { mailbox.hang_up() }
                     }
                 }
@@ -56,13 +56,14 @@ impl Shard {
                         .try_send(ToControl::Announce(key, entry.torrent.info_hash, order))
                         .err();
                     if leaves {
-                        self.farewells.extend(refused.map(mpsc::error::TrySendError::into_inner));
+                        self.stopped_announces
+                            .extend(refused.map(mpsc::error::TrySendError::into_inner));
                     } else if refused.is_some() {
                         let busy = Err(Failure::new("too many announces are waiting"));
                         self.engine.handle(self.clock.now(), Input::Announced(key, tracker, busy));
                     }
                 }
-                Output::FindPeers(key, via) => self.seek(key, via),
+                Output::FindPeers(key, via) => self.find_peers(key, via),
                 Output::DhtNode(addr) => {
                     if let Some(dht) = &self.dht {
                         dht.add_port(addr);
@@ -76,21 +77,21 @@ impl Shard {
     }
 
     /// Runs `act` after the waiting `stopped` announces were passed on: each is ordered only once.
-    pub(super) fn after_farewells(&mut self, act: impl FnOnce() + 'static) {
-        let farewells = std::mem::take(&mut self.farewells);
-        if farewells.is_empty() {
+    pub(super) fn after_stopped_announces(&mut self, act: impl FnOnce() + 'static) {
+        let stopped_announces = std::mem::take(&mut self.stopped_announces);
+        if stopped_announces.is_empty() {
             return act();
         }
         let control = self.control.clone();
         tokio::task::spawn_local(async move {
-            for farewell in farewells {
-                let _ = control.send(farewell).await;
+            for stopped_announce in stopped_announces {
+                let _ = control.send(stopped_announce).await;
             }
             act();
         });
     }
 
-    fn seek(&mut self, key: TorrentKey, via: Discovery) {
+    fn find_peers(&mut self, key: TorrentKey, via: Discovery) {
         let Some(entry) = self.torrents.get(&key) else { return };
         // Once the metadata of a magnet link has arrived, it may be that of a private torrent.
         let may_ask = !matches!(entry.stage, Stage::Magnet { on_metadata: None, .. });

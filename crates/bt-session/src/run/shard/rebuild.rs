@@ -100,7 +100,7 @@ impl Shard {
         self.engine = Engine::new(self.config.clone(), self.lease.budget, self.rng.fork());
         std::mem::take(&mut self.peers).into_values().for_each(|mailbox| mailbox.hang_up());
         self.to_disk.clear();
-        self.lively.clear();
+        self.transferring.clear();
         self.torrents.retain(|_, entry| !entry.leaves);
         // A piece that becomes right before an engine has the torrent is no event: they ask again.
         self.torrents.values_mut().filter_map(|entry| entry.kept.as_mut()).for_each(|kept| {

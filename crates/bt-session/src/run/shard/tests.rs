@@ -111,7 +111,7 @@ async fn a_crowd_that_leaves_at_once_says_farewell_to_its_trackers() {
             left.push(departure);
         }
         // A torrent has left once all its announces are with the control thread.
-        let mut farewells = 0;
+        let mut stopped_announces = 0;
         let told = async {
             for departure in left {
                 departure.await.unwrap();
@@ -123,12 +123,12 @@ async fn a_crowd_that_leaves_at_once_says_farewell_to_its_trackers() {
                 biased;
                 Some(message) = to_control.recv() => {
                     let leaves = |order: &bt_engine::AnnounceOrder| order.event == bt_tracker_wire::Event::Stopped;
-                    farewells += u32::from(matches!(&message, ToControl::Announce(_, _, order) if leaves(order)));
+                    stopped_announces += u32::from(matches!(&message, ToControl::Announce(_, _, order) if leaves(order)));
                 }
                 () = &mut told => break,
             }
         }
-        assert_eq!(farewells, 5);
+        assert_eq!(stopped_announces, 5);
     };
     tokio::task::LocalSet::new().run_until(test).await;
 }

@@ -12,49 +12,52 @@ use bt_types::{Bitfield, Geometry, Piece, Rng};
 /// The blocks of a torrent that are still needed. A torrent that has everything, and no peers,
 /// holds no tables for them.
 #[derive(Debug)]
-pub(crate) enum Work {
+pub(crate) enum LazyBlockPicker {
     /// Every piece is there, and no peer.
-    Done(Geometry, Rng),
-    BlockPicker(Box<BlockPicker>),
+    Complete(Geometry, Rng),
+    Active(Box<BlockPicker>),
 }
 
-impl Work {
-    pub(crate) fn new(geometry: Geometry, have: &Bitfield, rng: Rng) -> Work {
+impl LazyBlockPicker {
+    pub(crate) fn new(geometry: Geometry, have: &Bitfield, rng: Rng) -> LazyBlockPicker {
         if have.is_full() {
-            Work::Done(geometry, rng)
+            LazyBlockPicker::Complete(geometry, rng)
         } else {
-            Work::BlockPicker(Box::new(BlockPicker::new(geometry, have, rng)))
+            LazyBlockPicker::Active(Box::new(BlockPicker::new(geometry, have, rng)))
         }
     }
 
     /// Returns the block picker; makes it if there is none.
     pub(crate) fn block_picker(&mut self) -> &mut BlockPicker {
-        if let Work::Done(geometry, rng) = self {
+        if let LazyBlockPicker::Complete(geometry, rng) = self {
             let everything = Bitfield::full(geometry.piece_count());
-            *self =
-                Work::BlockPicker(Box::new(BlockPicker::new(*geometry, &everything, rng.clone())));
+            *self = LazyBlockPicker::Active(Box::new(BlockPicker::new(
+                *geometry,
+                &everything,
+                rng.clone(),
+            )));
         }
         match self {
-            Work::BlockPicker(block_picker) => block_picker,
-            Work::Done(..) => unreachable!("it was made"),
+            LazyBlockPicker::Active(block_picker) => block_picker,
+            LazyBlockPicker::Complete(..) => unreachable!("it was made"),
         }
     }
 
     /// Drops the block picker, if nothing of it must be kept. The caller has seen that every piece
     /// is there and no peer is connected.
-    pub(crate) fn rest(&mut self) {
-        if let Work::BlockPicker(block_picker) = self
-            && let Some((geometry, mut rng)) = block_picker.essence()
+    pub(crate) fn free_tables(&mut self) {
+        if let LazyBlockPicker::Active(block_picker) = self
+            && let Some((geometry, mut rng)) = block_picker.as_new()
         {
             rng.rest();
-            *self = Work::Done(geometry, rng);
+            *self = LazyBlockPicker::Complete(geometry, rng);
         }
     }
 
     fn get(&self) -> Option<&BlockPicker> {
         match self {
-            Work::BlockPicker(block_picker) => Some(block_picker),
-            Work::Done(..) => None,
+            LazyBlockPicker::Active(block_picker) => Some(block_picker),
+            LazyBlockPicker::Complete(..) => None,
         }
     }
 
@@ -101,8 +104,8 @@ impl Work {
     /// Returns whether blocks, or room for pieces, became free since the last call.
     pub(crate) fn take_freed(&mut self) -> bool {
         match self {
-            Work::BlockPicker(block_picker) => block_picker.take_freed(),
-            Work::Done(..) => false,
+            LazyBlockPicker::Active(block_picker) => block_picker.take_freed(),
+            LazyBlockPicker::Complete(..) => false,
         }
     }
 }
@@ -115,22 +118,25 @@ mod tests {
     fn tables_are_dropped_and_made_again_as_they_were() {
         let geometry = Geometry::new(64, 1).unwrap();
         let everything = Bitfield::full(64);
-        let mut work = Work::new(geometry, &everything, Rng::from_seed(1));
+        let mut blocks = LazyBlockPicker::new(geometry, &everything, Rng::from_seed(1));
         let first = geometry.piece(0).unwrap();
         assert!(
-            matches!(work, Work::Done(..))
-                && work.is_wanted(first)
-                && work.is_end_game()
-                && !work.take_freed()
+            matches!(blocks, LazyBlockPicker::Complete(..))
+                && blocks.is_wanted(first)
+                && blocks.is_end_game()
+                && !blocks.take_freed()
         );
-        work.block_picker().more([first].into_iter());
-        assert_eq!((work.availability(first), work.open().count(), work.reserved()), (1, 0, 0));
-        work.block_picker().less([first].into_iter());
-        work.rest();
-        assert!(matches!(work, Work::Done(..)) && work.availability(first) == 0);
-        assert_eq!(work.block_picker().prioritise(&[(0..1, Priority::Skip)]), []);
-        work.rest();
-        assert!(!work.is_wanted(first), "what was chosen is kept");
-        assert!(size_of::<Work>() <= 80, "this is what ten thousand torrents hold");
+        blocks.block_picker().more([first].into_iter());
+        assert_eq!(
+            (blocks.availability(first), blocks.open().count(), blocks.reserved()),
+            (1, 0, 0)
+        );
+        blocks.block_picker().less([first].into_iter());
+        blocks.free_tables();
+        assert!(matches!(blocks, LazyBlockPicker::Complete(..)) && blocks.availability(first) == 0);
+        assert_eq!(blocks.block_picker().prioritise(&[(0..1, Priority::Skip)]), []);
+        blocks.free_tables();
+        assert!(!blocks.is_wanted(first), "what was chosen is kept");
+        assert!(size_of::<LazyBlockPicker>() <= 80, "this is what ten thousand torrents hold");
     }
 }
