@@ -28,7 +28,7 @@ const UPLINK: &str = "16MiB/s";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
-fn small_messages_at_full_speed_take_no_memory_and_nobodys_turn() -> Test {
+fn small_messages_at_full_speed_take_no_memory_and_no_turn_of_others() -> Test {
     let seeded = Seeded::file(SIZE, &["--up", UPLINK])?;
     let (seed, at) = (&seeded.seed, seeded.at.parse()?);
     let hash = seeded.stage.info_hash(&seeded.torrent)?.0;

@@ -29,7 +29,7 @@ const SIZE: u64 = 4 << 20;
 const SERVED_WITHIN: Duration = Duration::from_secs(10);
 
 #[test]
-fn five_hundred_idle_connections_keep_nobody_out() -> Test {
+fn five_hundred_idle_connections_leave_room_for_a_peer() -> Test {
     let Some(net) = Net::new() else { skip!("no network namespaces: not root, or no `ip`") };
     let (seed_host, bad_host, honest_host) = (net.host()?, net.host()?, net.host()?);
     // Networks of the public Internet, where no address is local.

@@ -81,7 +81,7 @@ fn hostile_links_are_refused_by_name() -> Test {
 }
 
 #[test]
-fn a_link_that_nobody_answers_ends_with_its_timeout() -> Test {
+fn a_magnet_link_without_peers_ends_with_its_timeout() -> Test {
     let stage = Stage::new()?;
     let mut command = stage.bt("get");
     command.args([

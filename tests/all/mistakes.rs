@@ -409,7 +409,7 @@ const MISTAKES: &[Mistake] = &[
 ];
 
 #[test]
-fn who_makes_a_mistake_is_told_what_why_and_what_helps() -> Test {
+fn mistakes_get_an_error_with_its_reason_and_advice() -> Test {
     let stage = Stage::new()?;
     let write = |name: &str, bytes: &[u8]| std::fs::write(stage.path(name), bytes);
     write("f.bin", &[7; 1000])?;

@@ -82,7 +82,7 @@ fn a_tracker() -> Test {
 }
 
 #[test]
-fn while_nothing_comes_it_says_who_was_asked() -> Test {
+fn while_no_metadata_comes_the_sources_asked_are_shown() -> Test {
     let stage = Stage::new()?;
     let mut get = stage.bt_for_people("get");
     let link = "magnet:?xt=urn:btih:c12fe1c06bba254a9dc9f519b335aa7c1367a88a&dn=lost&tr=http://127.0.0.1:9/announce";

@@ -36,7 +36,7 @@ fn selected_files_come_and_a_second_run_fetches_the_rest() -> Test {
 }
 
 #[test]
-fn who_selected_files_seeds_them_and_parts_from_who_wants_nothing() -> Test {
+fn a_partial_seed_serves_its_files_and_disconnects_upload_only_peers() -> Test {
     let scene = Scene::new(&[])?;
     let partial = scene.get("partial").args(&["--select", "tree/a*", "--seed"]).start()?;
     let complete = partial.wait_event("complete", PATIENCE)?;

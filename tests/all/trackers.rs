@@ -20,7 +20,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 #[test]
-fn a_silent_first_tracker_holds_nobody_up() -> Test {
+fn a_silent_first_tracker_does_not_delay_the_download() -> Test {
     let stage = Stage::new()?;
     let (_tracker, url) = stage.tracker(Protocol::Udp, LOOPBACK, None)?;
     let silent = TcpListener::bind(LOOPBACK)?;

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_is_the_seeds_uplink_or_everybodys() {
+    fn the_bound_is_the_uplink_of_the_seed_or_of_all_peers() {
         // A MiB has 8 Mi bits.
         assert_eq!(spec(1 << 20, &[1 << 30]).bound(), 8.0);
         assert_eq!(spec(1 << 23, &[0, 0]).bound(), 2.0);

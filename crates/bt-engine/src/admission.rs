@@ -108,7 +108,7 @@ mod tests {
     use alloc::vec::Vec;
 
     #[test]
-    fn one_address_cannot_fill_the_door() {
+    fn one_address_cannot_take_all_admissions() {
         let mut admissions = Admissions::default();
         let ip: IpAddr = "9.9.9.9".parse().unwrap();
         let mut inside: Vec<Admission> =
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn many_networks_that_say_nothing_keep_no_other_one_out() {
+    fn silent_connections_of_many_networks_leave_room_for_others() {
         let mut admissions = Admissions::default();
         let mute =
             |n: usize| core::net::Ipv4Addr::new(45, 1, (n % 32) as u8, (1 + n / 32) as u8).into();

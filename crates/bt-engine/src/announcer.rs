@@ -324,8 +324,8 @@ mod tests {
     }
     use Does::{Answers, Fails, IsSilent, SaysNever};
 
-    /// Plays the torrent's first `seconds`; returns which tracker was asked when. `wants_peers`: peers
-    /// are lacking before this second.
+    /// Plays the torrent's first `seconds`; returns which tracker was asked when. Peers are
+    /// lacking before the second `wants_peers`.
     fn play(
         tiers: &[&[&str]],
         does: &[(&'static str, u64, Does)],
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_tracker_holds_up_the_next_for_seconds_only() {
+    fn a_silent_tracker_delays_the_next_by_seconds_only() {
         let does = [("a", 0, IsSilent), ("b", 0, IsSilent), ("c", 0, Answers)];
         let expected = [(0, "a"), (5, "b"), (10, "c")];
         // Also when peers are not lacking: no tracker knows us yet.
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_moves_to_the_front_of_its_tier() {
+    fn a_tracker_that_answers_moves_to_the_front_of_its_tier() {
         // Only one tracker of the tier answers; from then on only that tracker is asked.
         for good in ["a", "b", "c"] {
             let does =
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn every_tracker_that_knows_us_hears_of_completion_and_of_the_end() {
+    fn every_tracker_that_knows_us_gets_completed_and_stopped() {
         let (mut rng, reply) =
             (Rng::from_seed(5), AnnounceReply { interval: 1000, ..AnnounceReply::default() });
         let mut a = Announcer::new(
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_before_the_first_answer_says_first_that_the_download_is_complete() {
+    fn completed_is_announced_before_stopped_also_without_a_first_answer() {
         for is_complete in [false, true] {
             let mut a = Announcer::new(Time::ZERO, vec![vec!["a".into()]], &mut Rng::from_seed(5));
             assert_eq!(a.take(Time::ZERO, true).unwrap().event, Event::Started);

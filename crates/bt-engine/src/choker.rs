@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn leeching_rewards_who_gives_most() {
+    fn while_leeching_the_fastest_uploaders_are_unchoked() {
         let p = |key, gives| peer(key, gives);
         let owes = |key, debt| Candidate { debt, ..peer(key, 0) };
         let table: Vec<(&str, Vec<Candidate>, Vec<u64>, Vec<u64>)> = vec![
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn who_earns_a_slot_by_luck_moves_up_in_the_next_round() {
+    fn a_fast_optimistic_peer_gets_a_regular_slot_in_the_next_round() {
         let lucky = Candidate { optimistic: true, unchoked: true, ..peer(3, 50) };
         assert_eq!(choose(&[peer(1, 9), peer(2, 8), lucky], false), (vec![3, 1], vec![2]));
     }

@@ -43,7 +43,7 @@ mod tests {
     use std::vec;
 
     #[test]
-    fn who_is_alone_does_not_wait_behind_a_crowd() {
+    fn a_peer_of_a_rare_network_is_served_before_many_of_one_network() {
         let waits = |key: u8, ip: &str, since| (key, ip.parse().unwrap(), Time::from_secs(since));
         let waiting = [
             waits(1, "2.1.1.1", 1),

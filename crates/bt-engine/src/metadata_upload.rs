@@ -75,7 +75,7 @@ mod tests {
     use std::vec::Vec;
 
     #[test]
-    fn a_peer_gets_the_metadata_twice_and_no_faster_than_it_may() {
+    fn metadata_is_sent_to_a_peer_twice_and_within_its_rate() {
         let mut metadata_upload = MetadataUpload::new(METADATA_PART as usize * 99 + 1);
         let answers: Vec<Answer> = (0..201).map(|n| metadata_upload.ask(n % 100)).collect();
         let count = |answer| answers.iter().filter(|given| **given == answer).count();

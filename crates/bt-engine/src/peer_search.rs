@@ -89,8 +89,8 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    /// Returns the seconds at which searches begin, each of which takes a second. `wants_peers`: peers
-    /// are lacking before this second.
+    /// Returns the seconds at which searches begin, each of which takes a second. Peers are
+    /// lacking before the second `wants_peers`.
     fn play(via: Discovery, wants_peers: u64, seconds: u64) -> Vec<u64> {
         let (mut search, mut began) = (PeerSearch::new(via), Vec::new());
         for second in 0..seconds {

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn news_are_told_once_a_minute_and_fifty_at_a_time() {
+    fn pex_is_sent_once_a_minute_with_at_most_fifty_peers() {
         assert_eq!(
             told(&[(0, 0..10), (1, 0..20), (60, 0..20), (61, 0..30), (120, 5..10)]),
             [(9, 0), (0, 0), (10, 0), (0, 0), (0, 14)]
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_of_addresses_closer_to_us() {
+    fn pex_names_no_address_closer_to_us() {
         let mut exchange = Exchange::default();
         exchange.set_open(Time::ZERO, true);
         let near: Roster = [
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn who_switches_it_off_is_told_nothing() {
+    fn a_peer_that_disables_pex_is_sent_none() {
         let mut exchange = Exchange::default();
         assert!(!exchange.is_due(Time::ZERO, 1));
         exchange.set_open(Time::ZERO, true);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_not_heard_and_ends() {
+    fn a_pex_flood_is_ignored_and_ends_the_connection() {
         let mut exchange = Exchange::default();
         let many =
             || PexMessage { added: roster(0..200).into_iter().collect(), dropped: Vec::new() };

@@ -161,7 +161,7 @@ mod tests {
     use bt_types::{InfoHash, PeerId, Rng, Time};
 
     #[test]
-    fn the_first_word_of_where_a_peer_sees_us_counts() {
+    fn only_the_first_yourip_of_a_peer_counts() {
         let config = Config::new(PeerId([0; 20]));
         let (key, info_hash) = (PeerKey(1), InfoHash([7; 20]));
         let torrent = crate::io::TorrentKey(0);

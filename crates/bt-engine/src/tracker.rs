@@ -478,7 +478,7 @@ mod tests {
         /// Checks events in any order. `started` and `completed` are sent until they are
         /// acknowledged, and never again; `paused` is in every other announce of a partial seed.
         #[test]
-        fn an_event_is_told_until_acknowledged_and_then_never_again(steps in prop::collection::vec((any::<bool>(), 0u8..4), 0..40)) {
+        fn an_event_is_announced_until_it_is_acknowledged(steps in prop::collection::vec((any::<bool>(), 0u8..4), 0..40)) {
             let (mut t, mut rng) = tracker();
             let (mut us, mut has_heard) = (Us::default(), Us::default());
             let mut knows_us = false;

@@ -38,7 +38,7 @@ fn one_connection_to_a_peer_and_none_to_ourselves() {
 }
 
 #[test]
-fn who_copies_the_id_of_a_peer_neither_pushes_it_out_nor_keeps_it_away() {
+fn a_copied_peer_id_neither_disconnects_nor_blocks_its_owner() {
     let told = "
         A: answers
         B: is like A
@@ -81,7 +81,7 @@ fn a_peer_that_is_alive_is_one_on_all_its_addresses() {
 }
 
 #[test]
-fn who_comes_with_the_id_of_a_peer_neither_pushes_it_out_nor_is_kept_away() {
+fn a_connection_with_a_known_peer_id_neither_replaces_nor_is_refused() {
     let told = "
         A: answers
         at 10s
@@ -130,7 +130,7 @@ fn a_peer_that_moved_is_connected_again_and_one_that_was_only_silent_is_not() {
 }
 
 #[test]
-fn who_calls_is_dialled_at_once_and_a_seed_only_if_it_is_another_process() {
+fn an_lsd_peer_is_dialled_at_once_and_a_seed_only_if_it_is_new() {
     let told = "
         neighbour A anew
         A: answers

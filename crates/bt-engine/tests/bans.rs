@@ -60,7 +60,7 @@ fn hung_up(engine: &mut Engine) -> Vec<(u64, CloseReason)> {
 }
 
 #[test]
-fn a_liar_is_gone_with_its_whole_host() {
+fn a_poisoner_is_banned_with_all_connections_of_its_host() {
     // (the liar, another connection, whether it is of the same host)
     let table = [
         ("9.9.9.9:1", "9.9.9.9:2", true),

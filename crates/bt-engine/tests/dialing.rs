@@ -126,7 +126,7 @@ fn tell(
 }
 
 #[test]
-fn the_living_are_found_in_seconds_whatever_the_order() {
+fn a_live_peer_is_found_in_seconds_among_dead_addresses() {
     // (dead addresses of each torrent, when the living peer answers, seconds within which it is
     // found)
     let table: [(&[u32], u64, u64); 5] = [

@@ -83,7 +83,7 @@ fn three_peers_give_a_part_each() {
 }
 
 #[test]
-fn a_liar_is_found_when_everybody_gives_a_copy_of_its_own() {
+fn a_peer_with_wrong_metadata_is_found_by_copies_of_single_peers() {
     let told = "
         A: connects
         B: connects
@@ -126,7 +126,7 @@ fn a_liar_is_found_when_everybody_gives_a_copy_of_its_own() {
 }
 
 #[test]
-fn who_rejects_rests_and_who_is_silent_is_left() {
+fn a_peer_that_rejects_metadata_rests_and_a_silent_one_is_disconnected() {
     let told = "
         A: connects
         B: connects
@@ -157,7 +157,7 @@ fn who_rejects_rests_and_who_is_silent_is_left() {
 }
 
 #[test]
-fn who_offers_and_rejects_holds_no_place() {
+fn a_peer_that_offers_metadata_and_rejects_gives_way() {
     let told = "
         A: answers
         B: connects
@@ -191,7 +191,7 @@ fn who_offers_and_rejects_holds_no_place() {
 }
 
 #[test]
-fn when_everybody_gives_nothing_others_are_tried() {
+fn peers_without_metadata_give_way_to_other_addresses() {
     let told = "
         A: connects
         at 1s
@@ -243,7 +243,7 @@ fn impossible_sizes_are_not_asked_for() {
 }
 
 #[test]
-fn what_was_said_before_is_heard_later() {
+fn messages_before_the_metadata_count_afterwards() {
     // We have piece 1 from an earlier session: peers are told of it when the torrent takes them
     // over.
     let told = "
@@ -287,7 +287,7 @@ fn what_was_said_before_is_heard_later() {
 }
 
 #[test]
-fn a_bitfield_of_another_torrent_is_a_fault_in_the_end() {
+fn a_bitfield_of_the_wrong_length_is_a_fault_once_the_metadata_is_there() {
     let told = "
         A: connects
         A: bytes ff80
@@ -396,7 +396,7 @@ fn a_magnet_and_a_torrent_without_metadata_give_none() {
 }
 
 #[test]
-fn peers_hear_of_each_other_once_a_minute() {
+fn pex_is_sent_to_each_peer_once_a_minute() {
     // A peer that connected to us can be reached at the port that it names. A peer that names none
     // is not told to others.
     let told = "
@@ -444,7 +444,7 @@ fn peers_hear_of_each_other_once_a_minute() {
 }
 
 #[test]
-fn what_peers_tell_is_dialled_and_a_flood_is_left() {
+fn pex_peers_are_dialled_and_a_pex_flood_is_disconnected() {
     let told = "
         A: connects
         A: tells of B C
@@ -469,7 +469,7 @@ fn what_peers_tell_is_dialled_and_a_flood_is_left() {
 }
 
 #[test]
-fn a_dht_node_is_told_of_and_heard_of() {
+fn port_messages_are_sent_and_received() {
     let told = "
         A: connects with dht
         B: connects
@@ -501,7 +501,7 @@ fn a_dht_node_is_told_of_and_heard_of() {
 }
 
 #[test]
-fn of_a_private_torrent_nobody_hears_but_its_trackers() {
+fn a_private_torrent_is_announced_to_its_trackers_only() {
     let told = "
         found A
         found B by C
@@ -530,7 +530,7 @@ fn of_a_private_torrent_nobody_hears_but_its_trackers() {
 }
 
 #[test]
-fn a_magnet_that_turns_out_private_leaves_whom_no_tracker_named() {
+fn a_magnet_that_turns_out_private_disconnects_peers_that_no_tracker_named() {
     let told = "
         found A
         A: answers

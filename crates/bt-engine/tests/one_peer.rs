@@ -222,7 +222,7 @@ const ONE_WAY: [&[&str]; 2] = [&["10.0.0.1", "10.0.0.1"], &["10.0.0.2", "10.0.0.
 const FAR: [&[&str]; 2] = [&["9.0.0.1", "2a01::1"], &["9.0.1.2", "2a02::2"]];
 
 #[test]
-fn one_connection_stays_whoever_dials_first() {
+fn one_connection_stays_whichever_end_dials_first() {
     for (seed, ips, spread) in (0..30).flat_map(|seed| {
         [NEAR, FAR, ONE_WAY].into_iter().flat_map(move |ips| {
             [0, 100, 1000].map(|spread| (seed, ips, Duration::from_millis(spread)))

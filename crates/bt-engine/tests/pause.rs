@@ -12,7 +12,7 @@ use transcript::{PLAIN, Scene, Setting, play};
 const LEECHER: Scene = Scene { pieces: 3, blocks: 2, have: "000", trackers: &[], setting: PLAIN };
 
 #[test]
-fn a_torrent_that_pauses_says_goodbye_and_begins_again() {
+fn a_torrent_that_pauses_announces_stopped_and_starts_again() {
     let told = "
         found A
         A: answers

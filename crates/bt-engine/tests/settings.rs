@@ -14,7 +14,7 @@ const LEECHER: Scene =
     Scene { pieces: 3, blocks: 2, have: "000", trackers: &["t"], setting: PLAIN };
 
 #[test]
-fn a_tracker_that_is_taken_away_hears_stopped_and_one_that_stays_hears_nothing() {
+fn a_removed_tracker_gets_stopped_and_a_kept_one_nothing() {
     let told = "
         tracker answers 1800
         trackers t u
@@ -142,7 +142,7 @@ fn a_magnet_keeps_to_the_peers_that_are_wanted_and_so_does_its_torrent() {
 }
 
 #[test]
-fn with_all_the_peers_that_are_wanted_trackers_are_not_hurried() {
+fn with_peers_max_reached_trackers_are_not_asked_early() {
     let told = "
         peers at most 1
         A: connects

@@ -10,7 +10,7 @@ use transcript::{PLAIN, Scene, play};
 const LEECHER: Scene = Scene { pieces: 3, blocks: 2, have: "100", trackers: &[], setting: PLAIN };
 
 #[test]
-fn the_slot_of_one_who_wants_nothing_is_not_given_twice() {
+fn the_slot_of_an_uninterested_peer_is_given_away_once() {
     let told = "
         rate 16384
         A: connects
@@ -35,7 +35,7 @@ fn the_slot_of_one_who_wants_nothing_is_not_given_twice() {
 }
 
 #[test]
-fn who_had_all_for_a_while_is_served_again_like_others() {
+fn a_peer_that_lacked_nothing_for_a_while_is_served_again() {
     let told = "
         rate 16384
         A: connects

@@ -186,7 +186,7 @@ fn the_sole_sender_of_a_bad_piece_is_banned() {
 }
 
 #[test]
-fn who_sent_two_bad_pieces_is_banned_once() {
+fn a_sender_of_two_bad_pieces_is_banned_once() {
     let told = "
         order sequential
         A: connects
@@ -293,7 +293,7 @@ fn a_bad_piece_of_two_senders_is_fetched_again_from_one_alone() {
 }
 
 #[test]
-fn who_is_silent_for_twenty_seconds_loses_its_blocks_to_others() {
+fn a_snubbed_peer_loses_its_blocks_to_others() {
     let told = "
         A: connects
         A: bitfield 100, unchoke
@@ -360,7 +360,7 @@ fn a_seed_unchokes_at_once_and_serves() {
 }
 
 #[test]
-fn a_choked_peer_is_rejected_and_hears_unchoke_before_its_payload() {
+fn a_choked_peer_is_rejected_and_gets_unchoke_before_its_payload() {
     let told = "
         A: connects
         A: request 0:0
@@ -452,7 +452,7 @@ fn a_seed_of_very_many_pieces_shows_them_all_at_once() {
 }
 
 #[test]
-fn trackers_hear_each_event_once() {
+fn each_event_is_announced_to_trackers_once() {
     let told = "
         tracker fails
         at 1s

@@ -103,7 +103,7 @@ fn an_untidy_peer_is_kept_and_asked() {
 }
 
 #[test]
-fn what_there_is_is_served_up_to_128_kib_and_the_rest_is_rejected() {
+fn requests_up_to_128_kib_are_served_and_longer_ones_rejected() {
     let block = |piece, begin, len| RawBlock { piece, begin, len };
     let table = [
         (block(0, 0, 1), true),

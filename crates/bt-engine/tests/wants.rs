@@ -48,7 +48,7 @@ fn a_skipped_piece_is_not_asked_for_and_the_wanted_part_is_complete_without_it()
 }
 
 #[test]
-fn a_partial_seed_tells_trackers_and_peers_and_parts_from_who_wants_nothing_either() {
+fn a_partial_seed_announces_upload_only_and_disconnects_upload_only_peers() {
     let scene = Scene { have: "110000", trackers: &["http://one"], ..LEECHER };
     let told = "
         tracker answers 1800
@@ -199,7 +199,7 @@ fn priorities_then_order_then_chance() {
 }
 
 #[test]
-fn a_piece_with_a_deadline_comes_first_and_others_join_who_fetches_it() {
+fn a_piece_with_a_deadline_comes_first_and_several_peers_fetch_it() {
     let scene = Scene { blocks: 6, ..LEECHER };
     let told = "
         need 3 by 20s
@@ -245,7 +245,7 @@ fn a_piece_with_a_deadline_comes_first_and_others_join_who_fetches_it() {
 }
 
 #[test]
-fn an_initial_seed_shows_everything_to_who_wants_nothing_of_what_it_was_shown() {
+fn an_initial_seed_shows_everything_to_a_peer_that_wants_no_shown_piece() {
     let scene = Scene { have: "111111", ..LEECHER };
     let told = "
         A: connects
@@ -346,7 +346,7 @@ fn an_initial_seed_refuses_a_piece_only_to_a_peer_that_hears_the_refusal() {
 }
 
 #[test]
-fn a_slow_store_stops_the_asking_until_it_has_written() {
+fn a_slow_store_stops_requests_until_it_has_written() {
     let told = "
         A: answers
         A: have-all
@@ -382,7 +382,7 @@ fn a_slow_store_stops_the_asking_until_it_has_written() {
 }
 
 #[test]
-fn what_is_lost_is_wanted_again_served_to_nobody_and_nobodys_fault() {
+fn a_lost_piece_is_fetched_again_not_served_and_blames_no_peer() {
     let scene = Scene { pieces: 3, have: "110", ..LEECHER };
     let told = "
         A: answers

@@ -164,7 +164,7 @@ async fn the_dht_is_searched_while_the_user_wants_it() {
 }
 
 #[tokio::test]
-async fn a_search_that_finds_nobody_is_stopped_at_once() {
+async fn a_search_without_peers_is_stopped_at_once() {
     let from = tempfile::tempdir().unwrap();
     let torrent = torrent(from.path());
     let config = SessionConfig { dht: Some(DhtConfig::default()), ..config() };

@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_silent_may_be_given_up() {
+    fn requests_to_a_silent_peer_may_be_given_up() {
         let mut watch = watch();
         for peer in [A, B] {
             watch.input(Time::ZERO, &Input::Frames(peer, vec![Message::Unchoke]));

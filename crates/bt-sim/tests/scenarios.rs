@@ -48,7 +48,7 @@ fn nineteen_leechers_finish_without_the_seed() {
 }
 
 #[test]
-fn seeds_that_know_of_nobody_hide_nothing_for_ever() {
+fn seeds_without_addresses_end_super_seeding() {
     for seed in 1..=2 {
         let report = report("strangers", seed);
         let slowest =
@@ -66,7 +66,7 @@ fn one_poisoner_spoils_one_piece() {
 }
 
 #[test]
-fn liars_are_banned_by_everybody_and_nobody_else_is() {
+fn liars_are_banned_by_all_peers_and_no_honest_peer_is() {
     for seed in 1..=3 {
         let report = report("liars", seed);
         assert_eq!(report.finishers.len(), 9);

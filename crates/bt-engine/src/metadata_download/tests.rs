@@ -172,7 +172,7 @@ fn honest_peers_give_each_part_about_once() {
 }
 
 #[test]
-fn what_somebody_was_asked_for_who_left_is_asked_of_others_at_once() {
+fn parts_requested_from_a_peer_that_left_are_requested_from_others_at_once() {
     let mut metadata_download = MetadataDownload::new(InfoHash([0; 20]));
     let (one, other) = (PeerKey(0), PeerKey(1));
     for peer in [one, other] {
@@ -194,7 +194,7 @@ fn what_somebody_was_asked_for_who_left_is_asked_of_others_at_once() {
 }
 
 #[test]
-fn who_makes_a_copy_slowly_is_left_when_others_wait_for_its_place() {
+fn a_slow_metadata_peer_gives_way_when_others_wait() {
     for (crowded, left) in [(false, vec![]), (true, vec![PeerKey(0), PeerKey(1)])] {
         let mut metadata_download = MetadataDownload::new(InfoHash([0; 20]));
         metadata_download.apart = true;

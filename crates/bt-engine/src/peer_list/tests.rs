@@ -100,7 +100,7 @@ fn a_full_list_of_bans_lets_the_oldest_go() {
 }
 
 #[test]
-fn who_was_seen_lately_is_dialled_before_others() {
+fn peers_seen_lately_are_dialled_first() {
     let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
     let [gone, seen, good] = ["8.8.8.8:1", "8.8.8.8:2", "8.8.8.8:3"].map(addr);
     assert!([gone, seen, good].iter().all(|&peer| peer_list.add(
@@ -134,7 +134,7 @@ fn another_network_gives_every_address_another_chance() {
 }
 
 #[test]
-fn who_calls_is_not_in_back_off_and_not_dialled_more_than_once_a_second() {
+fn an_lsd_announce_ends_back_off_and_leads_to_one_dial_a_second() {
     let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
     let (start, peer) = (Time::from_secs(1), addr("10.0.0.9:6881"));
     let neighbour = PeerSource::Host(peer.ip());
@@ -163,7 +163,7 @@ fn who_calls_is_not_in_back_off_and_not_dialled_more_than_once_a_second() {
 }
 
 #[test]
-fn nobody_fills_the_book_alone() {
+fn one_source_cannot_fill_the_peer_list() {
     let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
     let mut fill = |found_by, first: u32| {
         let peers = (first..first + 3000)
@@ -191,7 +191,7 @@ fn nobody_fills_the_book_alone() {
 }
 
 #[test]
-fn hosts_who_fill_the_book_do_not_keep_the_peers_of_a_tracker_away() {
+fn a_full_peer_list_has_room_for_peers_of_a_tracker() {
     let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
     let peer = |n: u32| SocketAddr::new((0x0800_0000 + n).to_be_bytes().into(), 1);
     let named =
@@ -218,7 +218,7 @@ fn hosts_who_fill_the_book_do_not_keep_the_peers_of_a_tracker_away() {
 }
 
 #[test]
-fn what_was_hearsay_is_forgotten_but_not_what_a_tracker_named_too() {
+fn a_private_torrent_keeps_addresses_that_a_tracker_named_too() {
     let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
     let peers = ["8.8.8.8:1", "8.8.8.8:2", "8.8.8.8:3"].map(addr);
     peers.iter().for_each(|&peer| assert!(peer_list.add(Time::ZERO, peer, host(1), &mut rng)));
@@ -235,7 +235,7 @@ fn what_was_hearsay_is_forgotten_but_not_what_a_tracker_named_too() {
 }
 
 #[test]
-fn when_our_address_is_known_the_order_is_that_of_the_ranks() {
+fn dials_follow_canonical_priority_once_our_address_is_known() {
     let (mut peer_list, mut rng) = (PeerList::default(), Rng::from_seed(1));
     let mut peers: Vec<SocketAddr> =
         (0..50u8).map(|n| SocketAddr::from(([8, n, n, n], 1))).collect();

@@ -68,7 +68,7 @@ fn each_peer_is_shown_pieces_of_its_own_until_one_copy_is_out() {
 }
 
 #[test]
-fn who_is_served_is_shown_enough_for_a_second_and_who_waits_a_single_piece() {
+fn an_unchoked_peer_is_shown_a_second_of_pieces_and_a_choked_one_a_single_piece() {
     let (_, mut super_seeder) = seed(100);
     assert_eq!(super_seeder.show(NOW, A, 10 << 15, |_| false).len(), 10);
     assert!(super_seeder.show(NOW, A, 10 << 15, |_| false).is_empty(), "it has enough");
@@ -84,7 +84,7 @@ fn who_is_served_is_shown_enough_for_a_second_and_who_waits_a_single_piece() {
 }
 
 #[test]
-fn who_looks_only_now_and_then_is_shown_ever_more_and_who_was_not_served_is_not() {
+fn a_peer_that_requests_in_bursts_is_shown_more_unless_it_was_not_served() {
     // (whether it is unchoked all the time, pieces that it is shown in the end, when two are enough
     // for a second)
     for (is_served, most) in [(true, 8), (false, 2)] {
@@ -118,7 +118,7 @@ fn what_others_have_is_not_given() {
 }
 
 #[test]
-fn who_takes_nothing_loses_its_promise_and_who_left_its_pieces() {
+fn a_peer_that_takes_nothing_or_leaves_loses_its_promised_pieces() {
     let (geometry, mut super_seeder) = seed(2);
     let shown = super_seeder.show(NOW, A, 0, |_| false);
     assert_eq!(shown.len(), 2);
@@ -139,7 +139,7 @@ fn who_takes_nothing_loses_its_promise_and_who_left_its_pieces() {
 }
 
 #[test]
-fn who_passes_nothing_on_is_given_little() {
+fn a_peer_that_passes_no_piece_on_is_given_few() {
     let (geometry, mut super_seeder) = seed(100);
     (2..20).for_each(|peer| super_seeder.join(NOW, PeerKey(peer)));
     let mut given = Vec::new();
@@ -171,7 +171,7 @@ fn who_passes_nothing_on_is_given_little() {
 }
 
 #[test]
-fn at_the_end_one_slow_peer_keeps_nobody_waiting() {
+fn at_the_end_a_slow_peer_does_not_hold_up_the_others() {
     let (geometry, mut super_seeder) = seed_of(2, 1 << 20);
     let shown = super_seeder.show(NOW, A, 2 << 20, |_| false);
     give(&mut super_seeder, &geometry, A, shown[0]);
@@ -193,7 +193,7 @@ fn at_the_end_one_slow_peer_keeps_nobody_waiting() {
 }
 
 #[test]
-fn who_gets_pieces_elsewhere_is_shown_others() {
+fn a_peer_that_gets_its_pieces_elsewhere_is_shown_others() {
     let (_, mut super_seeder) = seed(9);
     let shown = super_seeder.show(NOW, A, 1 << 15, |_| false);
     let late = NOW + PATIENCE;
@@ -212,7 +212,7 @@ fn who_gets_pieces_elsewhere_is_shown_others() {
 }
 
 #[test]
-fn who_wants_nothing_has_what_it_began_to_take_and_laziness_ends() {
+fn a_loss_of_interest_counts_begun_pieces_as_had() {
     let (geometry, mut super_seeder) = seed(3);
     assert_eq!(super_seeder.show(NOW, A, 1 << 20, |_| false).len(), 3);
     let late = NOW + PATIENCE;
@@ -248,7 +248,7 @@ fn what_was_promised_and_never_asked_for_is_promised_to_another() {
 }
 
 #[test]
-fn it_is_in_vain_when_nobody_takes_anything() {
+fn super_seeding_is_futile_when_no_peer_takes_anything() {
     let (geometry, mut super_seeder) = seed(3);
     assert!(!super_seeder.is_futile(NOW));
     assert!(super_seeder.is_futile(NOW + FUTILE_AFTER));
@@ -260,7 +260,7 @@ fn it_is_in_vain_when_nobody_takes_anything() {
 }
 
 #[test]
-fn it_is_over_when_others_have_everything_although_nobody_asks() {
+fn super_seeding_is_over_when_other_peers_have_everything() {
     let (_, mut super_seeder) = seed(5);
     super_seeder.reclaim(NOW, |_| false, |_| 1);
     assert!(super_seeder.is_over());
@@ -282,7 +282,7 @@ fn promises_that_lapse_again_and_again_end_it() {
 }
 
 #[test]
-fn at_the_end_promises_to_those_who_are_not_served_are_taken_back() {
+fn at_the_end_promises_to_choked_peers_are_taken_back() {
     let (_, mut super_seeder) = seed(2);
     let in_order = |mut pieces: Vec<Piece>| {
         pieces.sort_unstable();

@@ -174,7 +174,7 @@ fn names_that_not_every_system_can_store_are_listed_as_they_are() {
 }
 
 #[test]
-fn what_nobody_could_use_is_refused() {
+fn trees_without_data_or_with_names_that_are_not_utf8_are_refused() {
     type Make = fn(&Path);
     let table: [(&str, Make, &str); 3] = [
         ("nothing", |_| (), "holds no data"),

@@ -67,7 +67,7 @@ fn a_file_that_an_earlier_version_noted_is_known_without_its_birth() {
 }
 
 #[test]
-fn the_journal_of_another_torrent_says_nothing() {
+fn the_journal_of_another_torrent_is_ignored() {
     let state = Arc::new(MemStorage::new());
     open(&state).have(&pieces(&[1])).unwrap();
     let other = Journal::open(
@@ -179,7 +179,7 @@ fn a_record_that_makes_no_sense_changes_nothing() {
 }
 
 #[test]
-fn what_is_too_long_says_nothing_and_is_not_read() {
+fn a_journal_that_is_too_long_is_not_read() {
     let state = Arc::new(MemStorage::new());
     open(&state).have(&pieces(&[1])).unwrap();
     state.write_at(Path::new("j"), LEN_MAX, &[IoSlice::new(b"x")]).unwrap();
@@ -190,7 +190,7 @@ fn what_is_too_long_says_nothing_and_is_not_read() {
 }
 
 #[test]
-fn one_that_somebody_touched_or_took_away_is_written_anew() {
+fn a_journal_that_was_changed_or_removed_is_written_anew() {
     let harms: [(&str, fn(&Path)); 4] = [
         ("given another name", |file| {
             std::fs::hard_link(file, file.with_extension("kept")).unwrap()

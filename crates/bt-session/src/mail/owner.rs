@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_done_shares() {
+    fn a_shared_claim_admits_readers_and_no_writer() {
         let base = tempfile::tempdir().unwrap();
         let dir = Dirs::default().hold(base.path()).unwrap();
         let take = |how| Claim::take(&dir, Path::new("t"), false, how);

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_with_room_is_gone_on_with_by_the_next_connection() {
+    fn a_buffer_with_room_is_used_by_the_next_connection() {
         let buffers = Buffers::default();
         let mut input = begin(&buffers);
         let start = input.as_ptr().addr();

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn who_listens_on_loopback_is_heard_there_alone() {
+    fn a_session_on_loopback_uses_lsd_on_loopback_alone() {
         let found = find(&["127.0.0.1:6881".parse().unwrap()]).unwrap();
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(

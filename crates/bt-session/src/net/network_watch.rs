@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_went_is_told() {
+    async fn a_lost_address_is_reported() {
         let mut watch = NetworkWatch::start();
         assert_eq!(watch.look(), None, "nothing changed");
         let change = |gone: &[IpAddr], is_elsewhere| {

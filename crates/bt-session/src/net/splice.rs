@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_so_many_pipes_and_none_where_the_system_refuses() {
+    fn pipes_are_bounded_and_absent_where_the_system_refuses() {
         let dir = tempfile::tempdir().unwrap();
         let (_, layout, storage, blocks) = torrent(dir.path());
         let pipes = Arc::new(Pipes::default());

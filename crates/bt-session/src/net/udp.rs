@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn datagrams_are_told_apart_and_who_speaks_utp_is_told_no() {
+    fn datagrams_are_classified_and_utp_gets_a_reset() {
         let mut syn = [7; 20];
         syn[0] = 0x41;
         syn[2..4].copy_from_slice(&[1, 2]);

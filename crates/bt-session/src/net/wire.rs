@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whom_another_connection_makes_needless_hears_who_we_are_at_the_end() {
+    async fn a_duplicate_connection_gets_our_handshake_at_its_end() {
         let (clock, mailbox) = (Clock::start(), Rc::new(Mailbox::default()));
         let (inbox, _from) = mpsc::channel(1024);
         let (near, mut far, mut wire) = connected(clock).await;

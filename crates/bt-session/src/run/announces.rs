@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_farewell_follows_what_is_under_way() {
+    async fn stopped_is_announced_after_the_announce_under_way() {
         let (addr, tracker) = tracker().await;
         let all = [Event::Started, Event::Completed, Event::Stopped];
         LocalSet::new().run_until(async { say(addr, &all).finish().await }).await;
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_torrent_that_goes_on_is_announced_after_its_farewell_and_what_is_old_is_not_told() {
+    async fn a_resumed_torrent_is_announced_after_stopped_and_old_answers_are_dropped() {
         let (addr, tracker) = tracker().await;
         let (shard, mut inbox) = tokio::sync::mpsc::channel(100);
         let mut announces = announces();
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tracker_that_is_silent_hears_the_farewell_when_what_is_under_way_was_given_up() {
+    async fn a_silent_tracker_gets_stopped_when_the_announce_under_way_has_timed_out() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let tracker = tokio::spawn(async move {

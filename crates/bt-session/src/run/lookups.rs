@@ -132,7 +132,7 @@ mod tests {
     use tokio::task::LocalSet;
 
     #[tokio::test]
-    async fn each_search_ends_with_one_word_and_who_has_left_hears_none() {
+    async fn each_search_ends_with_one_answer_and_none_for_a_removed_torrent() {
         let (shard, mut inbox) = mpsc::channel(1000);
         let registry = Rc::new(RefCell::new(Registry::default()));
         let mut lookups = Lookups::new(None, 1, Rc::clone(&registry));

@@ -146,7 +146,7 @@ fn the_slow_way_of_opening_follows_no_link_either() {
 }
 
 #[test]
-fn a_file_that_somebody_else_changed_is_neither_read_nor_written() {
+fn a_file_that_another_program_changed_is_neither_read_nor_written() {
     let harms: [(&str, fn(&Path)); 6] = [
         ("overwritten", |file| std::fs::write(file, "HELLO").unwrap()),
         ("longer", |file| std::fs::write(file, "hello hello").unwrap()),

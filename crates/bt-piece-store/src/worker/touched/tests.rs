@@ -364,7 +364,7 @@ fn the_last_piece_is_good_when_all_is_synced_and_a_failed_sync_is_begun_again() 
 }
 
 #[test]
-fn a_complete_file_that_the_user_changes_stays_as_he_likes_it() {
+fn a_complete_file_that_the_user_changes_is_left_alone() {
     let mut scene = Scene::new(&[2 * 16_384]);
     assert_eq!(scene.arrive(&[0, 1]), scene.good(&[0, 1]));
     overwrite(&scene.file(0), 5, b"edited");

@@ -485,7 +485,7 @@ async fn data_that_another_torrent_reads_is_neither_moved_nor_deleted() {
 }
 
 #[tokio::test]
-async fn a_torrent_is_opened_again_whoever_waits_and_whatever_its_file_is_called() {
+async fn a_torrent_is_reopened_with_watchers_and_with_renamed_files() {
     let (dir, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let torrent = torrent(dir.path(), "a");
     let session = Session::start(config()).unwrap();

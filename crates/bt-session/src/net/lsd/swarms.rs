@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_who_hear_a_call_answer_it_once_each() {
+    fn a_hundred_lsd_listeners_answer_an_announce_once_each() {
         let mut crowd: Vec<Swarms> =
             (0..100).map(|n| Swarms::new(6881, format!("{n}"), Rng::from_seed(n))).collect();
         let host = |n: usize| SocketAddr::from(([10, 0, 0, n as u8], 6771));
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn who_calls_under_many_names_is_answered_within_bounds() {
+    fn lsd_announces_with_many_cookies_are_answered_within_bounds() {
         let (mut swarms, from) = (swarms(), "10.0.0.9:6771".parse().unwrap());
         swarms.order(at(0), TorrentKey(1), HASH);
         swarms.due(at(1));
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_shouts_is_not_heard_and_neither_are_crowds() {
+    fn lsd_floods_of_one_host_and_of_many_are_ignored() {
         let (mut swarms, from) = (swarms(), "10.0.0.9:6771".parse().unwrap());
         swarms.order(at(0), TorrentKey(1), HASH);
         let heard = |swarms: &mut Swarms, at, from| swarms.hear(at, from, &said(&[HASH])).len();

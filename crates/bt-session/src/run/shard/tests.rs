@@ -99,7 +99,7 @@ fn news(shard: &mut Shard) -> BTreeSet<TorrentKey> {
 }
 
 #[tokio::test]
-async fn a_crowd_that_leaves_at_once_says_farewell_to_its_trackers() {
+async fn many_torrents_removed_at_once_announce_stopped() {
     let test = async {
         let (mut shard, _torrents, mut to_control) =
             shard_of(5, 6, vec![vec!["http://127.0.0.1:9/announce".into()]]);
@@ -134,7 +134,7 @@ async fn a_crowd_that_leaves_at_once_says_farewell_to_its_trackers() {
 }
 
 #[test]
-fn a_torrent_that_nobody_watches_publishes_nothing() {
+fn a_torrent_without_a_watcher_publishes_nothing() {
     let (mut shard, torrents) = shard(100);
     let touch = |shard: &mut Shard, number| {
         let found =
