@@ -111,15 +111,14 @@ fn head(row: &Row, name_columns: usize, columns: usize, colour: bool) -> String 
     cut(line.collect::<Vec<_>>().join(" ").trim_end(), columns)
 }
 
-/// Sums all transfers, in figures like those of one.
+/// Shows the sum of all transfers in figures like those of one.
 fn total(rows: &[Row]) -> Vec<(u8, String)> {
-    let sum = |of: fn(&Row) -> u64| rows.iter().map(of).fold(0, u64::saturating_add);
+    let sum = Row::sum(rows);
     let done = rows.iter().filter(|row| matches!(row.phase, Phase::Seeding | Phase::Over)).count();
-    let (there, all) = (units::size(sum(|row| row.done)), units::size(sum(|row| row.total)));
     vec![
-        (1, format!("total: {there} of {all}")),
-        (2, format!("down {}", units::rate(sum(|row| row.down_rate)))),
-        (4, format!("up {}", units::rate(sum(|row| row.up_rate)))),
+        (1, format!("total: {} of {}", units::size(sum.done), units::size(sum.total))),
+        (2, format!("down {}", units::rate(sum.down_rate))),
+        (4, format!("up {}", units::rate(sum.up_rate))),
         (3, format!("{done} of {} done", rows.len())),
     ]
 }

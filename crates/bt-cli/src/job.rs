@@ -536,13 +536,9 @@ impl Job {
     pub(crate) fn report(&self, summary: &Summary, panics: Panics, output: &Output) {
         let (info_hash, name) = (self.info_hash.as_str(), self.name.as_str());
         if let Some(file) = &self.written {
-            return output.event(&json::Event::Summary(json::Summary::MetadataOnly {
-                info_hash: Some(info_hash),
-                name,
-                complete: true,
-                metadata_only: true,
-                path: &file.to_string_lossy(),
-            }));
+            let path = file.to_string_lossy();
+            let summary = json::Summary::metadata_only(Some(info_hash), name, &path);
+            return output.event(&json::Event::Summary(summary));
         }
         let status = summary.status.as_ref();
         let (down, up, wasted) = status

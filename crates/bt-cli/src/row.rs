@@ -64,6 +64,27 @@ impl Row {
         }
     }
 
+    /// Sums transfers. What is checked or found counts as missing.
+    pub(crate) fn sum(rows: &[Row]) -> Row {
+        let sum = |of: fn(&Row) -> u64| rows.iter().map(of).fold(0, u64::saturating_add);
+        let is_known =
+            |row: &Row| matches!(row.phase, Phase::Downloading | Phase::Seeding | Phase::Over);
+        let done = rows.iter().filter(|row| is_known(row)).map(|row| row.done);
+        let all = rows.iter().filter(|row| row.phase != Phase::Finding).map(|row| row.total);
+        let is_missing =
+            |row: &Row| !matches!(row.phase, Phase::Seeding | Phase::Over | Phase::Failed);
+        let phase = if rows.iter().any(is_missing) { Phase::Downloading } else { Phase::Seeding };
+        Row {
+            done: done.fold(0, u64::saturating_add),
+            total: all.fold(0, u64::saturating_add),
+            uploaded: sum(|row| row.uploaded),
+            down_rate: sum(|row| row.down_rate),
+            up_rate: sum(|row| row.up_rate),
+            peers: rows.iter().map(|row| row.peers).sum(),
+            ..Row::new("total", phase)
+        }
+    }
+
     /// Makes the row of a torrent that is downloaded or seeded.
     pub(crate) fn of(name: &str, phase: Phase, status: &TorrentView, elapsed: Duration) -> Row {
         Row {

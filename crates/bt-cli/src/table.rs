@@ -77,7 +77,7 @@ pub(crate) fn draw(
         cut(line.trim_end(), width)
     };
 
-    let sum = sum(rows);
+    let sum = Row::sum(rows);
     let total = line(&sum.name, &|column: &Column| match sum.left() {
         None if !column.is_number && sum.phase == Phase::Downloading => String::new(),
         _ => (column.cell)(&sum, is_wide),
@@ -127,26 +127,6 @@ fn importance(row: &Row) -> u8 {
 fn fold(done: &[&Row], of: usize, width: usize) -> String {
     let names: Vec<&str> = done.iter().map(|row| row.name.as_str()).collect();
     cut(&format!("{} of {of} done: {}", done.len(), names.join(", ")), width)
-}
-
-/// Sums the transfers. What is checked or found counts as missing.
-fn sum(rows: &[Row]) -> Row {
-    let sum = |of: fn(&Row) -> u64| rows.iter().map(of).fold(0, u64::saturating_add);
-    let is_known =
-        |row: &Row| matches!(row.phase, Phase::Downloading | Phase::Seeding | Phase::Over);
-    let done = rows.iter().filter(|row| is_known(row)).map(|row| row.done);
-    let all = rows.iter().filter(|row| row.phase != Phase::Finding).map(|row| row.total);
-    let is_missing = |row: &Row| !matches!(row.phase, Phase::Seeding | Phase::Over | Phase::Failed);
-    let phase = if rows.iter().any(is_missing) { Phase::Downloading } else { Phase::Seeding };
-    Row {
-        done: done.fold(0, u64::saturating_add),
-        total: all.fold(0, u64::saturating_add),
-        uploaded: sum(|row| row.uploaded),
-        down_rate: sum(|row| row.down_rate),
-        up_rate: sum(|row| row.up_rate),
-        peers: rows.iter().map(|row| row.peers).sum(),
-        ..Row::new("total", phase)
-    }
 }
 
 fn percent(row: &Row) -> String {

@@ -310,6 +310,13 @@ mod tests {
         (Tracker::new(Time::ZERO, TrackerKey(0), "t".into()), Rng::from_seed(5))
     }
 
+    #[test]
+    fn a_long_message_of_a_tracker_is_cut() {
+        let (mut tracker, _) = tracker();
+        tracker.set_message(&"ü".repeat(5 * MESSAGE_MAX));
+        assert_eq!(tracker.view(Time::ZERO, 0).message, "ü".repeat(MESSAGE_MAX));
+    }
+
     fn reply(interval: u32) -> AnnounceReply {
         AnnounceReply { interval, ..AnnounceReply::default() }
     }

@@ -99,13 +99,9 @@ fn advise_quotes(source: &OsStr, output: &Output) {
 fn write_torrent(source: &Source, only: &MetadataOnly, output: &Output) -> Outcome {
     let Source::Torrent(torrent) = source else { return Ok(()) };
     let file = create::keep(torrent, only.file.as_deref(), output)?;
-    output.event(&Event::Summary(Summary::MetadataOnly {
-        info_hash: source.hash().as_deref(),
-        name: &torrent.info.name,
-        complete: true,
-        metadata_only: true,
-        path: &file.to_string_lossy(),
-    }));
+    let (hash, path) = (source.hash(), file.to_string_lossy());
+    let summary = Summary::metadata_only(hash.as_deref(), &torrent.info.name, &path);
+    output.event(&Event::Summary(summary));
     output.line(file.display());
     Ok(())
 }

@@ -194,6 +194,17 @@ pub(crate) enum Summary<'a> {
     Demo { seconds: f64, received: Vec<Received<'a>> },
 }
 
+impl<'a> Summary<'a> {
+    /// Makes the summary of `bt get --metadata-only` for a torrent that was written to `path`.
+    pub(crate) fn metadata_only(
+        info_hash: Option<&'a str>,
+        name: &'a str,
+        path: &'a str,
+    ) -> Summary<'a> {
+        Summary::MetadataOnly { info_hash, name, complete: true, metadata_only: true, path }
+    }
+}
+
 /// The payload that moved between us and one peer.
 #[derive(Serialize)]
 pub(crate) struct SourceBytes<'a> {

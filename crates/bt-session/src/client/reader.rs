@@ -90,11 +90,8 @@ impl Reader {
             return None;
         }
         let length = u64::from(geometry.piece_length());
-        let number = |offset: u64| u32::try_from(offset / length).unwrap_or(u32::MAX);
-        let piece = geometry.piece(number(at))?;
-        let end = (at + AHEAD).min(self.bytes.end);
-        let last = number(end - 1).min(piece.number().saturating_add(PIECES_AHEAD - 1));
-        let ahead = piece.number()..last.saturating_add(1);
+        let ahead = pieces_ahead(length, at, self.bytes.end);
+        let piece = geometry.piece(ahead.start)?;
         let deadlines = self.move_to(ahead);
         let begin = u32::try_from(at % length).ok()?;
         let in_piece = u64::from(geometry.piece_len(piece) - begin);
@@ -156,6 +153,15 @@ async fn read(
             Err(_) => {}
         }
     }
+}
+
+/// Returns the pieces that have a deadline while a reader is at this byte of the torrent, in a file
+/// that ends before `end`.
+fn pieces_ahead(piece_length: u64, at: u64, end: u64) -> Range<u32> {
+    let number = |offset: u64| u32::try_from(offset / piece_length).unwrap_or(u32::MAX);
+    let end = at.saturating_add(AHEAD).min(end);
+    let (first, last) = (number(at), number(end.saturating_sub(1)));
+    first..last.min(first.saturating_add(PIECES_AHEAD - 1)).saturating_add(1)
 }
 
 /// Waits until a piece is verified and written.
@@ -222,5 +228,24 @@ impl AsyncSeek for Reader {
 
     fn poll_complete(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<u64>> {
         Poll::Ready(Ok(self.at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_has_few_pieces_ahead() {
+        const MIB: u64 = 1 << 20;
+        let table = [
+            ("16 MiB of large pieces", MIB, 5 * MIB, 100 * MIB, 5..21),
+            ("64 small pieces", 16 << 10, 0, 100 * MIB, 0..64),
+            ("up to the end of the file", MIB, 95 * MIB + 1, 100 * MIB - 5, 95..100),
+            ("a file inside a piece", MIB, 7 * MIB + 1, 7 * MIB + 2, 7..8),
+        ];
+        for (what, length, at, end, expected) in table {
+            assert_eq!(pieces_ahead(length, at, end), expected, "{what}");
+        }
     }
 }
