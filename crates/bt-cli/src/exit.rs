@@ -6,7 +6,6 @@
 //! Invariant: every failure has a code below 10 and a snake_case name.
 
 use bt_session::TorrentError;
-use bt_types::StoreFault;
 use std::fmt;
 
 /// The exit codes, as `bt help exit-codes` prints them.
@@ -52,22 +51,20 @@ pub(crate) enum Exit {
 impl Failure {
     /// The failure of a torrent with this name that could not be added.
     pub(crate) fn of_adding(name: &str, error: &TorrentError) -> Failure {
-        let (exit, code) = match error {
-            TorrentError::Unsupported(_) => (Exit::Input, "unsupported"),
-            TorrentError::Metadata { code, .. } => (Exit::Input, *code),
-            TorrentError::Selection(_) => (Exit::Usage, "usage"),
-            TorrentError::Foreign { .. } => (Exit::Disk, "foreign"),
-            TorrentError::Gone { .. } => (Exit::Disk, StoreFault::Missing.name()),
-            TorrentError::Owned { .. } => (Exit::Disk, "owned"),
-            TorrentError::Store { fault, .. } => (Exit::Disk, fault.name()),
-            TorrentError::Locked { .. } => (Exit::Other, "locked"),
-            TorrentError::Bug(_) => (Exit::Other, "bug"),
-            TorrentError::Name(_) => (Exit::Usage, "usage"),
-            TorrentError::NotReady => (Exit::Other, "not_ready"),
-            TorrentError::Duplicate => (Exit::Usage, "duplicate"),
-            TorrentError::Stopping => (Exit::Interrupted, "interrupted"),
+        let exit = match error {
+            TorrentError::Unsupported(_) | TorrentError::Metadata { .. } => Exit::Input,
+            TorrentError::Selection(_) | TorrentError::Name(_) | TorrentError::Duplicate => {
+                Exit::Usage
+            }
+            TorrentError::Foreign { .. }
+            | TorrentError::Gone { .. }
+            | TorrentError::Owned { .. }
+            | TorrentError::Store { .. } => Exit::Disk,
+            TorrentError::Stopping => Exit::Interrupted,
+            // Also what a later session adds: its code says what it is.
+            _ => Exit::Other,
         };
-        Failure::new(exit, code, format!("{name}: {error}"))
+        Failure::new(exit, error.code(), format!("{name}: {error}"))
     }
 
     pub(crate) fn new(exit: Exit, code: &'static str, message: impl fmt::Display) -> Failure {

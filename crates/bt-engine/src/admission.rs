@@ -36,6 +36,7 @@ pub struct Admissions {
 
 /// A permission for one accepted connection to stay; the shell gives it back at the end.
 #[derive(Debug)]
+#[must_use = "the place of the connection must be given back"]
 pub struct Admission {
     /// Its number: the larger, the later the connection came.
     pub number: u64,

@@ -202,6 +202,7 @@ impl Engine {
     }
 
     /// Returns the next output, or `None` when all were given.
+    #[must_use]
     pub fn poll(&mut self) -> Option<Output> {
         if self.out.is_empty() {
             self.outboxes.flush_all(&mut self.out);
@@ -278,6 +279,7 @@ impl Engine {
 
     /// Takes the torrents and magnets whose view may have changed since the last call. The view of
     /// the others is the same, except for falling rates.
+    #[must_use]
     pub fn take_changed(&mut self) -> BTreeSet<TorrentKey> {
         for key in &self.changed {
             if let Some(torrent) = self.torrents.get_mut(key) {

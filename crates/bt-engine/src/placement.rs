@@ -34,6 +34,7 @@ impl Placement {
     }
 
     /// Picks the shard with the fewest torrents for a new torrent.
+    #[must_use]
     pub fn place(&mut self) -> usize {
         let shard = self
             .load

@@ -465,6 +465,7 @@ fn judge(
 
 /// The result of `verify`.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct VerifyReport {
     /// The pieces that are on the disk and right.
     pub good: Bitfield,
@@ -476,6 +477,7 @@ pub struct VerifyReport {
 
 /// The result of `verify` for one file.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct FileReport {
     /// The file, relative to the root.
     pub path: PathBuf,

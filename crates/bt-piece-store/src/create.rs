@@ -48,6 +48,7 @@ pub struct CreateOptions {
 
 /// A torrent that was made.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Created {
     /// The bytes of the `.torrent` file.
     pub bytes: Vec<u8>,
@@ -61,6 +62,7 @@ pub struct Created {
 
 /// A file that gets another name where its own is not possible.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Renamed {
     /// Its path as the torrent lists it.
     pub path: PathBuf,
@@ -70,6 +72,7 @@ pub struct Renamed {
 
 /// A file in the tree that cannot be in a torrent.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Skipped {
     /// Its path below the root.
     pub path: PathBuf,
@@ -79,6 +82,7 @@ pub struct Skipped {
 
 /// Why no torrent was made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CreateError {
     /// A file or directory could not be read.
     #[error("{}: {source}", path.display())]

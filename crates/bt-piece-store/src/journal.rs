@@ -99,6 +99,7 @@ pub(crate) struct Home {
 
 /// What is remembered of a torrent in a directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Remembered {
     /// The torrent.
     pub info_hash: InfoHash,

@@ -245,6 +245,7 @@ impl Layout {
 
 /// Why a file of a torrent cannot have a name.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum NameError {
     /// The torrent has no such file.
     #[error("the torrent has no file {0}")]

@@ -183,7 +183,7 @@ impl Client {
         let peer_id = PeerId::ours(&mut rng);
         let config = Config { listen_port: Some(addr.port()), ..Config::new(peer_id) };
         let mut placement = Placement::new(budget, 1);
-        placement.place();
+        let _only_one = placement.place();
         let budget = placement.leases().first().copied().unwrap_or(budget);
         let mut client = Client {
             host,

@@ -21,6 +21,7 @@ const STOPPED_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why a torrent could not be fetched.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FetchError {
     /// The network failed, or the egress rules forbid the address.
     #[error(transparent)]

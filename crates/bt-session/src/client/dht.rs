@@ -50,6 +50,7 @@ pub const PUBLIC_ROUTERS: [&str; 4] = [
 
 /// A running node. Dropping it ends the node.
 #[derive(Debug)]
+#[must_use = "a node that is dropped ends"]
 pub struct Dht {
     handle: DhtHandle,
     listen: Vec<SocketAddr>,

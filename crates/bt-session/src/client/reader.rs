@@ -35,6 +35,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// and those behind them are fetched before all others. [`Reader::len`] is the length of the file.
 ///
 /// It can be used as long as the session runs. Several readers may read one torrent.
+#[must_use]
 pub struct Reader {
     inner: Arc<Inner>,
     known: Arc<Known>,

@@ -95,6 +95,7 @@ impl Default for SessionConfig {
 /// A BitTorrent client. [`Session::stop`] tells trackers that its torrents leave. A session that is
 /// dropped instead ends its threads and frees its port within a second, and tells no tracker.
 #[derive(Debug)]
+#[must_use = "a session that is dropped ends its torrents"]
 pub struct Session {
     placement: Mutex<Placement>,
     settings: watch::Sender<SessionSettings>,

@@ -58,6 +58,7 @@ impl Changes {
 /// Says which torrents of a session changed: their states, figures or settings, or that they came
 /// or went.
 #[derive(Debug)]
+#[must_use]
 pub struct Subscription(Arc<Waiting>);
 
 impl Subscription {

@@ -111,6 +111,7 @@ impl DhtHandle {
 
 /// The events of one question. Dropping it ends the search.
 #[derive(Debug)]
+#[must_use = "dropping it ends the search"]
 pub struct Answers {
     events: mpsc::Receiver<Event>,
     report: oneshot::Receiver<LookupReport>,
@@ -130,6 +131,7 @@ impl Answers {
 
 /// A stream of peers. Dropping it ends the search.
 #[derive(Debug)]
+#[must_use = "dropping it ends the search"]
 pub struct DhtPeers(Answers);
 
 impl DhtPeers {

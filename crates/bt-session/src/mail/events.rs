@@ -80,6 +80,7 @@ impl News {
 
 /// Why a torrent could not be started.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TorrentError {
     /// The torrent is v2 only.
     #[error("{0}")]
@@ -152,6 +153,24 @@ pub enum TorrentError {
 }
 
 impl TorrentError {
+    /// Returns the error's stable code in snake_case, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            TorrentError::Unsupported(_) => "unsupported",
+            TorrentError::Metadata { code, .. } => code,
+            TorrentError::Selection(_) | TorrentError::Name(_) => "usage",
+            TorrentError::Foreign { .. } => "foreign",
+            TorrentError::Gone { .. } => bt_types::StoreFault::Missing.name(),
+            TorrentError::Owned { .. } => "owned",
+            TorrentError::Store { fault, .. } => fault.name(),
+            TorrentError::Locked { .. } => "locked",
+            TorrentError::Bug(_) => "bug",
+            TorrentError::NotReady => "not_ready",
+            TorrentError::Duplicate => "duplicate",
+            TorrentError::Stopping => "interrupted",
+        }
+    }
+
     /// Makes the error of a disk that failed at this path.
     pub(crate) fn store(path: &Path, error: &io::Error) -> TorrentError {
         TorrentError::Store {
@@ -177,6 +196,7 @@ impl From<OpenError> for TorrentError {
 
 /// Why a session or a DHT node could not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The listening socket failed.
     #[error("cannot listen{} ({transport}): {source}", .addr.map(|addr| format!(" at {addr}")).unwrap_or_default())]
@@ -198,6 +218,7 @@ pub enum StartError {
 
 /// The totals of a torrent that was stopped.
 #[derive(Clone, PartialEq, Debug, Default)]
+#[non_exhaustive]
 pub struct Summary {
     /// Bytes of the wanted pieces that were on disk and verified before the start.
     pub bytes_there: u64,
@@ -212,6 +233,7 @@ pub struct Summary {
 
 /// Why something is not safe on the disk.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Unsaved {
     /// The cause.
     pub fault: bt_types::StoreFault,
