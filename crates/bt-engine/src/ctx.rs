@@ -6,7 +6,7 @@
 
 use crate::config::{Budget, Config};
 use crate::io::{Event, Output, PeerKey, TorrentKey};
-use crate::outboxes::Outboxes;
+use crate::outboxes::{OutboxKey, Outboxes};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bt_peer_wire::Message;
@@ -26,13 +26,17 @@ pub(crate) struct Ctx<'a> {
 
 impl Ctx<'_> {
     /// Sends a message to a peer, together with what else it is sent in this act.
-    pub(crate) fn send(&mut self, peer: PeerKey, message: Message) {
-        self.outboxes.send(peer, [message]);
+    pub(crate) fn send(&mut self, outbox: OutboxKey, message: Message) {
+        self.outboxes.send(outbox, [message]);
     }
 
     /// Sends messages to a peer.
-    pub(crate) fn send_all(&mut self, peer: PeerKey, messages: impl IntoIterator<Item = Message>) {
-        self.outboxes.send(peer, messages);
+    pub(crate) fn send_all(
+        &mut self,
+        outbox: OutboxKey,
+        messages: impl IntoIterator<Item = Message>,
+    ) {
+        self.outboxes.send(outbox, messages);
     }
 
     /// Sends messages to a peer ahead of those that wait in its outbox: their order does not

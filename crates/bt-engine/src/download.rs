@@ -56,15 +56,14 @@ impl Torrent {
         if !peer.can_be_asked() || self.store_fault.is_some() {
             return 0;
         }
+        let (blocks, store_bytes) = (self.blocks.block_picker(), ctx.budget.store_bytes);
         let mut asked = 0;
         while asked < bytes && peer.requests.pipeline.room() > 0 {
-            let has_something = self.blocks.block_picker().has_something(ctx.budget.store_bytes);
-            let Some(block) = has_something
-                .then(|| {
-                    self.blocks.block_picker().next_block(ctx.now, peer, ctx.budget.store_bytes)
-                })
-                .flatten()
-            else {
+            let block = blocks
+                .has_something(store_bytes)
+                .then(|| blocks.next_block(ctx.now, peer, store_bytes))
+                .flatten();
+            let Some(block) = block else {
                 if !core::mem::replace(&mut peer.requests.wants_requests, true) {
                     self.request_turns.wants_requests.push_back(key);
                 }
@@ -72,7 +71,7 @@ impl Torrent {
             };
             asked += u64::from(block.len());
             peer.requests.pipeline.ask(ctx.now, block);
-            ctx.send(peer.key, Message::Request(block.raw()));
+            ctx.send(peer.outbox, Message::Request(block.raw()));
         }
         asked
     }
@@ -316,7 +315,7 @@ impl Torrent {
             if peer.requests.pipeline.remove(block) {
                 self.request_turns.unasked += u64::from(block.len());
                 peer.forgive(1);
-                ctx.send(peer.key, Message::Cancel(block.raw()));
+                ctx.send(peer.outbox, Message::Cancel(block.raw()));
             }
         }
     }

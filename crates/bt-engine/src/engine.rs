@@ -9,12 +9,13 @@ use crate::bandwidth_queue::BandwidthQueue;
 use crate::close_reason::CloseReason;
 use crate::config::{Budget, Config};
 use crate::ctx::Ctx;
+use crate::deadline::earliest;
 use crate::io::{Input, Output, PeerKey, TorrentKey, TorrentSpec};
 use crate::magnet::Magnet;
 use crate::message_in::message_in;
 use crate::outboxes::Outboxes;
 use crate::peer::NewConnection;
-use crate::room::Room;
+use crate::room::{Room, RoomUse};
 use crate::swarm::Swarm;
 use crate::torrent::Torrent;
 use alloc::boxed::Box;
@@ -132,14 +133,12 @@ impl Engine {
                 torrent.swarm.dial(ctx);
             }),
             Input::Frames(peer, messages) => self.frames(now, peer, messages),
-            Input::Sent(peer, bytes) => self.on_peer(now, peer, |torrent, _| {
-                torrent.sent(now, peer, bytes);
-                torrent.join_uplink(peer);
-            }),
-            Input::ReadFailed(peer, block) => self.on_peer(now, peer, |torrent, ctx| {
-                torrent.read_failed(ctx, peer, block);
-                torrent.join_uplink(peer);
-            }),
+            Input::Sent(peer, bytes) => {
+                self.on_peer(now, peer, |torrent, _| torrent.sent(now, peer, bytes))
+            }
+            Input::ReadFailed(peer, block) => {
+                self.on_peer(now, peer, |torrent, ctx| torrent.read_failed(ctx, peer, block))
+            }
             Input::Closed(peer) => {
                 self.on_peer(now, peer, |torrent, ctx| {
                     torrent.closed(ctx, peer, CloseReason::Gone)
@@ -216,11 +215,12 @@ impl Engine {
 
     /// Returns when [`Engine::wake`] must be called, if no input comes before.
     pub fn deadline(&self) -> Option<Time> {
-        let torrents = self.agenda.first().map(|(at, _)| *at);
-        [torrents, self.uplink.deadline(), self.downlink.deadline(), self.store_room.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        earliest([
+            self.agenda.first().map(|(at, _)| *at),
+            self.uplink.deadline(),
+            self.downlink.deadline(),
+            self.store_room.deadline(),
+        ])
     }
 
     /// Acts on what has become due.
@@ -283,7 +283,7 @@ impl Engine {
     pub fn take_changed(&mut self) -> BTreeSet<TorrentKey> {
         for key in &self.changed {
             if let Some(torrent) = self.torrents.get_mut(key) {
-                torrent.timing.is_changed = false;
+                torrent.noted.is_changed = false;
             }
         }
         core::mem::take(&mut self.changed)
@@ -375,7 +375,7 @@ impl Engine {
         };
         let (config, outboxes, out) = (&self.config, &mut self.outboxes, &mut self.out);
         act(magnet, &mut Ctx { now, config, budget: &budget, has_room, outboxes, out });
-        self.dial_room.note(key, magnet.swarm.dialing() as u64, magnet.swarm.is_short_of_dials());
+        self.dial_room.note(key, dials_taken(&magnet.swarm));
         let next = magnet.deadline(&budget);
         let wake_at = core::mem::replace(&mut magnet.wake_at, next);
         self.changed.insert(key);
@@ -460,7 +460,7 @@ impl Engine {
         if let Some(torrent) = self.torrents.remove(&key) {
             self.removed_bytes.0 += torrent.stats.down.total();
             self.removed_bytes.1 += torrent.stats.up.total();
-            self.forget(key, torrent.timing.wake_at, &torrent.swarm);
+            self.forget(key, torrent.noted.wake_at, &torrent.swarm);
         }
         if let Some(magnet) = self.magnets.remove(&key) {
             self.forget(key, magnet.wake_at, &magnet.swarm);
@@ -479,11 +479,7 @@ impl Engine {
         }
         self.store_room.plan(now);
         while let Some((key, peer, bytes)) = self.uplink.next(now) {
-            let ordered = self.act(now, key, |torrent, ctx| {
-                let ordered = torrent.serve(ctx, peer, bytes);
-                torrent.join_uplink(peer);
-                ordered
-            });
+            let ordered = self.act(now, key, |torrent, ctx| torrent.serve(ctx, peer, bytes));
             self.uplink.charge(ordered.unwrap_or(0));
         }
         while let Some((key, peer, bytes)) = self.downlink.next(now) {
@@ -519,7 +515,7 @@ impl Engine {
         let (config, outboxes, out) = (&self.config, &mut self.outboxes, &mut self.out);
         let mut ctx = Ctx { now, config, budget: &budget, has_room, outboxes, out };
         let done = act(torrent, &mut ctx);
-        self.settle(key);
+        self.settle(key, budget);
         Some(done)
     }
 
@@ -528,24 +524,34 @@ impl Engine {
         self.routes.len() < self.budget.peers
     }
 
-    /// Notes a torrent's deadline, and its peers that must join a queue, after the torrent acted.
-    fn settle(&mut self, key: TorrentKey) {
+    /// Notes a torrent's deadline, and its peers that must join a queue, after the torrent acted
+    /// with this budget.
+    fn settle(&mut self, key: TorrentKey, mut budget: Budget) {
         let Some(torrent) = self.torrents.get_mut(&key) else { return };
         if torrent.peers.is_empty() {
             torrent.free_tables();
         }
-        self.store_room.note(key, torrent.blocks.reserved(), torrent.blocks.is_short());
-        self.dial_room.note(key, torrent.swarm.dialing() as u64, torrent.swarm.is_short_of_dials());
-        if !core::mem::replace(&mut torrent.timing.is_changed, true) {
+        let taken = torrent.blocks.reserved();
+        let store = Some(RoomUse { taken, is_short: torrent.blocks.is_short() });
+        if torrent.noted.store != store {
+            torrent.noted.store = store;
+            store.into_iter().for_each(|store| self.store_room.note(key, store));
+        }
+        let dials = Some(dials_taken(&torrent.swarm));
+        if torrent.noted.dials != dials {
+            torrent.noted.dials = dials;
+            dials.into_iter().for_each(|dials| self.dial_room.note(key, dials));
+            budget.dials = dials_of(&self.budget, &self.dial_room, key);
+        }
+        if !core::mem::replace(&mut torrent.noted.is_changed, true) {
             self.changed.insert(key);
         }
         self.downlink.give_back(torrent.take_unasked());
         torrent.take_downlink_joiners().into_iter().for_each(|peer| self.downlink.join(key, peer));
         torrent.take_uplink_joiners().into_iter().for_each(|peer| self.uplink.join(key, peer));
-        let budget = budget_of(&self.budget, &self.store_room, &self.dial_room, torrent);
-        let (wake_at, next) = (torrent.timing.wake_at, torrent.deadline(&budget));
+        let (wake_at, next) = (torrent.noted.wake_at, torrent.deadline(&budget));
         if wake_at != next {
-            torrent.timing.wake_at = next;
+            torrent.noted.wake_at = next;
             self.replan(key, wake_at, next);
         }
     }
@@ -555,7 +561,6 @@ impl Engine {
         self.replan(key, wake_at, None);
         for peer in swarm.links.by_key.keys() {
             self.routes.remove(peer);
-            self.outboxes.forget(*peer);
         }
         self.store_room.forget(key);
         self.dial_room.forget(key);
@@ -578,6 +583,10 @@ fn budget_of(budget: &Budget, store_room: &Room, dial_room: &Room, torrent: &Tor
         peers_per_torrent: torrent.swarm.peers_max(budget),
         ..*budget
     }
+}
+
+fn dials_taken(swarm: &Swarm) -> RoomUse {
+    RoomUse { taken: swarm.dialing() as u64, is_short: swarm.is_short_of_dials() }
 }
 
 fn dials_of(budget: &Budget, dial_room: &Room, key: TorrentKey) -> usize {

@@ -77,7 +77,7 @@ impl Torrent {
             Answer::Reject => {
                 if let Some(id) = self.swarm.metadata_id(key) {
                     let payload = MetadataMessage::Reject(part).to_bytes().into();
-                    ctx.send(peer.key, Message::Extended { id, payload });
+                    ctx.send(peer.outbox, Message::Extended { id, payload });
                 }
             }
         }
@@ -94,7 +94,7 @@ impl Torrent {
             let total = u32::try_from(self.metadata.len()).unwrap_or(0);
             let data = self.metadata.slice(start.min(end)..end);
             let payload = MetadataMessage::Data { part, total, data }.to_bytes().into();
-            ctx.send(peer.key, Message::Extended { id, payload });
+            ctx.send(peer.outbox, Message::Extended { id, payload });
         }
     }
 

@@ -67,6 +67,7 @@ mod bandwidth_queue;
 mod block_picker;
 mod canonical_priority;
 mod choker;
+mod deadline;
 mod dials;
 mod eviction;
 mod external_ip;

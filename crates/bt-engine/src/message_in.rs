@@ -55,10 +55,7 @@ pub(crate) fn message_in(
             torrent.not_interested(ctx, key);
         }
         Message::Have(piece) => torrent.peer_has(ctx, key, piece)?,
-        Message::Request(raw) => {
-            torrent.requested(ctx, key, raw);
-            torrent.join_uplink(key);
-        }
+        Message::Request(raw) => torrent.requested(ctx, key, raw),
         Message::Piece { piece, begin, data } => {
             // A payload is at most 16 KiB: the connection refused anything longer.
             let raw = RawBlock { piece, begin, len: data.len() as u32 };

@@ -56,10 +56,15 @@ impl Meter {
         let slot = now.as_micros() / SLOT;
         let Some(Window { slots, current, first }) = self.window.as_deref() else { return 0 };
         let oldest = (slot + 1).saturating_sub(SLOTS as u64).max(*first);
-        let sum: u64 = (oldest..=slot)
-            .filter(|n| n <= current && n + (SLOTS as u64) > *current)
-            .filter_map(|n| slots.get((n % SLOTS as u64) as usize))
-            .sum();
+        let sum: u64 = if slot == *current {
+            // None of its slots is too old, and those before the first are empty.
+            slots.iter().sum()
+        } else {
+            (oldest..=slot)
+                .filter(|n| n <= current && n + (SLOTS as u64) > *current)
+                .filter_map(|n| slots.get((n % SLOTS as u64) as usize))
+                .sum()
+        };
         let micros = now.as_micros().saturating_sub(oldest * SLOT).max(1_000_000);
         sum.saturating_mul(1_000_000) / micros
     }

@@ -10,6 +10,7 @@ use crate::fast::NEWCOMER;
 use crate::io::PeerKey;
 use crate::metadata_upload::MetadataUpload;
 use crate::meter::Meter;
+use crate::outboxes::OutboxKey;
 use crate::pipeline::Pipeline;
 use crate::sources::SourceId;
 use alloc::collections::VecDeque;
@@ -47,6 +48,7 @@ pub(crate) struct Peer {
     pub(crate) uploads: Uploads,
     /// The upload of our metadata to it (BEP 9).
     pub(crate) metadata_upload: MetadataUpload,
+    pub(crate) outbox: OutboxKey,
 }
 
 /// The pieces of a peer.
@@ -144,6 +146,7 @@ impl Peer {
         source: SourceId,
         pieces: u32,
         metadata_upload: MetadataUpload,
+        outbox: OutboxKey,
     ) -> Peer {
         Peer {
             key: connection.key,
@@ -190,6 +193,7 @@ impl Peer {
                 allowed_fast: Vec::new(),
             },
             metadata_upload,
+            outbox,
         }
     }
 
@@ -209,7 +213,7 @@ impl Peer {
         let blocks = self.requests.pipeline.take_of(pieces);
         self.forgive(blocks.len());
         for block in &blocks {
-            ctx.send(self.key, Message::Cancel(block.raw()));
+            ctx.send(self.outbox, Message::Cancel(block.raw()));
         }
         blocks.iter().map(|block| u64::from(block.len())).sum()
     }

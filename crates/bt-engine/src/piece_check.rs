@@ -48,7 +48,7 @@ impl Torrent {
                 Self::update_interest(ctx, peer);
             }
         }
-        self.haves_pending.push(piece);
+        self.pieces.unannounced.push(piece);
         if self.peers.len() <= TOLD_AT_ONCE_MAX {
             self.send_haves(ctx);
         }
@@ -61,12 +61,12 @@ impl Torrent {
     /// Announces the new pieces to all peers except seeds, also to peers that have them: a
     /// super-seed must know which pieces are out.
     pub(crate) fn send_haves(&mut self, ctx: &mut Ctx<'_>) {
-        let new = core::mem::take(&mut self.haves_pending);
+        let new = core::mem::take(&mut self.pieces.unannounced);
         if new.is_empty() {
             return;
         }
         for peer in self.peers.values_mut().filter(|peer| !peer.pieces.has.is_full()) {
-            ctx.send_all(peer.key, new.iter().map(|piece| Message::Have(piece.number())));
+            ctx.send_all(peer.outbox, new.iter().map(|piece| Message::Have(piece.number())));
         }
     }
 
@@ -120,7 +120,7 @@ impl Torrent {
             }
         }
         // It may be all pieces, and many peers: each is looked at once.
-        self.haves_pending.retain(|piece| self.pieces.have.has(*piece));
+        self.pieces.unannounced.retain(|piece| self.pieces.have.has(*piece));
         for peer in self.peers.values_mut() {
             let (kept, gone): (_, VecDeque<Block>) = peer
                 .uploads
@@ -129,7 +129,10 @@ impl Torrent {
                 .partition(|block| self.pieces.have.has(block.piece()));
             peer.uploads.waiting = kept;
             if peer.fast {
-                ctx.send_all(peer.key, gone.into_iter().map(|block| Message::Reject(block.raw())));
+                ctx.send_all(
+                    peer.outbox,
+                    gone.into_iter().map(|block| Message::Reject(block.raw())),
+                );
             }
         }
         if was_done && !self.is_done() {

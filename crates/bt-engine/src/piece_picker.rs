@@ -189,11 +189,14 @@ impl Picker {
         if let Some(end) = self.starts.last_mut() {
             *end += 1;
         }
-        for bucket in (bucket + 1..top).rev() {
-            let begin = self.start(bucket);
-            self.swap(self.index_of(piece), begin);
-            self.set_start(bucket, begin + 1);
+        let mut at = self.index_of(piece);
+        let mut starts = core::mem::take(&mut self.starts);
+        for start in starts.get_mut(bucket + 1..top).unwrap_or_default().iter_mut().rev() {
+            self.swap(at, *start as usize);
+            at = *start as usize;
+            *start += 1;
         }
+        self.starts = starts;
         if let Some(members) = self.members_with(piece) {
             members.insert(piece);
         }
@@ -237,11 +240,19 @@ impl Picker {
     }
 
     fn remove(&mut self, piece: Piece) {
-        for bucket in self.bucket_of(piece) + 1..self.starts.len() {
-            let end = self.start(bucket) - 1;
-            self.swap(self.index_of(piece), end);
-            self.set_start(bucket, end);
+        let (mut at, above) = (self.index_of(piece), self.bucket_of(piece) + 1);
+        let mut starts = core::mem::take(&mut self.starts);
+        let mut above = starts.get_mut(above..).unwrap_or_default().iter_mut();
+        while at + 1 < self.order.len()
+            && let Some(start) = above.next()
+        {
+            *start -= 1;
+            self.swap(at, *start as usize);
+            at = *start as usize;
         }
+        // It is the last piece, so the other buckets are empty: there are thousands at times.
+        above.into_slice().fill(at as u32);
+        self.starts = starts;
         if let (Some(last), Some(place)) = (self.order.pop(), self.place.get_mut(piece.index())) {
             debug_assert_eq!(last, piece, "the piece sank to the end");
             *place = ABSENT;

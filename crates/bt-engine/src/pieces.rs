@@ -16,6 +16,8 @@ pub(crate) struct Pieces {
     pub(crate) files: Vec<Range<u32>>,
     /// Pieces that are verified and written.
     pub(crate) have: Bitfield,
+    /// Pieces of these that were not announced to peers yet.
+    pub(crate) unannounced: Vec<Piece>,
     /// Pieces that we want and lack.
     pub(crate) missing: Bitfield,
     /// Bytes of the pieces that we want, whether we have them or not.
@@ -33,6 +35,7 @@ impl Pieces {
             geometry,
             files,
             have,
+            unannounced: Vec::new(),
             missing: Bitfield::empty(geometry.piece_count()),
             bytes_wanted: 0,
             bytes_missing: 0,

@@ -20,6 +20,15 @@ const RETRIES_MAX: usize = 8;
 /// hold the budget with incomplete pieces.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
+/// What a torrent takes of a room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct RoomUse {
+    /// Units that it has taken.
+    pub(crate) taken: u64,
+    /// It wanted more than there was.
+    pub(crate) is_short: bool,
+}
+
 /// The units that each torrent has taken, and the torrents that want more.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
@@ -48,8 +57,8 @@ impl Room {
         (own + free).min(share.max(unit))
     }
 
-    /// Notes the units that a torrent has after it acted, and whether it wanted more.
-    pub(crate) fn note(&mut self, key: TorrentKey, taken: u64, is_short: bool) {
+    /// Notes what a torrent takes after it acted. To note the same again changes nothing.
+    pub(crate) fn note(&mut self, key: TorrentKey, RoomUse { taken, is_short }: RoomUse) {
         let claims = taken > 0 || is_short;
         let before = if claims { self.claims.insert(key, taken) } else { self.claims.remove(&key) }
             .unwrap_or(0);
@@ -66,21 +75,18 @@ impl Room {
 
     /// Removes a torrent.
     pub(crate) fn forget(&mut self, key: TorrentKey) {
-        self.note(key, 0, false);
+        self.note(key, RoomUse::default());
     }
 
     /// Takes the torrents to ask again, if room became free. The torrent that gave it back has
     /// looked itself.
-    pub(crate) fn take_retries(&mut self) -> impl Iterator<Item = TorrentKey> + use<> {
-        let mut retries = Vec::new();
-        if let Some(by) = self.freed_by.take() {
-            let from =
-                self.asked_last.map_or(TorrentKey(0), |last| TorrentKey(last.0.wrapping_add(1)));
-            let others = self.short.range(from..).chain(self.short.range(..from)).copied();
-            retries.extend(others.filter(|key| *key != by).take(RETRIES_MAX));
-            self.asked_last = retries.last().copied().or(self.asked_last);
-        }
-        retries.into_iter()
+    pub(crate) fn take_retries(&mut self) -> Vec<TorrentKey> {
+        let Some(by) = self.freed_by.take() else { return Vec::new() };
+        let from = self.asked_last.map_or(TorrentKey(0), |last| TorrentKey(last.0.wrapping_add(1)));
+        let others = self.short.range(from..).chain(self.short.range(..from)).copied();
+        let retries: Vec<_> = others.filter(|key| *key != by).take(RETRIES_MAX).collect();
+        self.asked_last = retries.last().copied().or(self.asked_last);
+        retries
     }
 
     /// Returns when [`Room::take_holders`] must be called.
@@ -110,6 +116,10 @@ impl Room {
 mod tests {
     use super::*;
 
+    fn note(room: &mut Room, key: TorrentKey, taken: u64, is_short: bool) {
+        room.note(key, RoomUse { taken, is_short });
+    }
+
     const A: TorrentKey = TorrentKey(1);
     const B: TorrentKey = TorrentKey(2);
     const C: TorrentKey = TorrentKey(3);
@@ -130,8 +140,8 @@ mod tests {
         ];
         for (a, b, (a_short, b_short), unit, limit_a, limit_b) in table {
             let mut room = Room::default();
-            room.note(A, a, a_short);
-            room.note(B, b, b_short);
+            note(&mut room, A, a, a_short);
+            note(&mut room, B, b, b_short);
             assert_eq!(
                 (room.limit(A, unit, 64), room.limit(B, unit, 64)),
                 (limit_a, limit_b),
@@ -143,35 +153,35 @@ mod tests {
     #[test]
     fn those_that_lack_room_are_asked_in_turn_when_some_becomes_free() {
         let mut room = Room::default();
-        room.note(A, 64, true);
-        room.note(B, 0, true);
-        room.note(C, 0, true);
-        assert_eq!(room.take_retries().count(), 0, "nothing became free");
-        room.note(A, 63, true);
-        assert_eq!(room.take_retries().collect::<Vec<_>>(), [B, C], "A has looked itself");
-        assert_eq!(room.take_retries().count(), 0);
-        room.note(C, 1, false);
-        room.note(A, 62, true);
-        assert_eq!(room.take_retries().collect::<Vec<_>>(), [B]);
+        note(&mut room, A, 64, true);
+        note(&mut room, B, 0, true);
+        note(&mut room, C, 0, true);
+        assert_eq!(room.take_retries().len(), 0, "nothing became free");
+        note(&mut room, A, 63, true);
+        assert_eq!(room.take_retries(), [B, C], "A has looked itself");
+        assert_eq!(room.take_retries().len(), 0);
+        note(&mut room, C, 1, false);
+        note(&mut room, A, 62, true);
+        assert_eq!(room.take_retries(), [B]);
         room.forget(B);
         room.forget(A);
-        assert_eq!((room.take_retries().count(), room.total), (0, 1));
-        (10..40).for_each(|n| room.note(TorrentKey(n), 0, true));
-        room.note(C, 0, false);
-        let first: Vec<_> = room.take_retries().collect();
+        assert_eq!((room.take_retries().len(), room.total), (0, 1));
+        (10..40).for_each(|n| note(&mut room, TorrentKey(n), 0, true));
+        note(&mut room, C, 0, false);
+        let first = room.take_retries();
         assert_eq!(first.len(), RETRIES_MAX);
-        room.note(C, 1, false);
-        room.note(C, 0, false);
-        assert!(room.take_retries().all(|key| !first.contains(&key)), "the next ones");
+        note(&mut room, C, 1, false);
+        note(&mut room, C, 0, false);
+        assert!(room.take_retries().iter().all(|key| !first.contains(key)), "the next ones");
     }
 
     #[test]
     fn stalled_pieces_give_way_only_while_a_torrent_lacks_room() {
         let mut room = Room::default();
-        room.note(A, 64, false);
+        note(&mut room, A, 64, false);
         room.plan(Time::ZERO);
         assert_eq!(room.deadline(), None);
-        room.note(B, 0, true);
+        note(&mut room, B, 0, true);
         room.plan(Time::ZERO);
         room.plan(Time::from_secs(5));
         assert_eq!(room.deadline(), Some(Time::from_secs(20)));
@@ -179,7 +189,7 @@ mod tests {
         assert_eq!(room.take_holders(Time::from_secs(20)), [A, B]);
         room.plan(Time::from_secs(20));
         assert_eq!(room.deadline(), Some(Time::from_secs(40)));
-        room.note(B, 1, false);
+        note(&mut room, B, 1, false);
         room.plan(Time::from_secs(21));
         assert_eq!(room.deadline(), None);
     }

@@ -10,6 +10,7 @@ use crate::announcer::{self, Announcer};
 use crate::close_reason::{AddressFate, CloseReason};
 use crate::config::{Budget, Config};
 use crate::ctx::Ctx;
+use crate::deadline::earliest;
 use crate::dials::{self, Dials};
 use crate::external_ip::ExternalIp;
 use crate::io::{AnnounceOrder, Discovery, Event, Output, PeerKey, TorrentKey, TrackerKey};
@@ -123,8 +124,9 @@ impl Swarm {
         }
         let wants_peers = self.lacks_peers(is_done);
         let dial = if self.may_dial(budget) { self.peer_list.deadline() } else { None };
-        let searches = self.searches.iter().filter_map(|search| search.deadline(wants_peers));
-        searches.chain(self.announcer.deadline(wants_peers)).chain(dial).min()
+        let first = earliest([self.announcer.deadline(wants_peers), dial]);
+        let searches = self.searches.iter().map(|search| search.deadline(wants_peers));
+        searches.fold(first, |first, search| earliest([first, search]))
     }
 
     pub(crate) fn wake(&mut self, ctx: &mut Ctx<'_>, progress: &Progress) {

@@ -8,12 +8,14 @@ use crate::backlog::HAVES_MAX;
 use crate::close_reason::CloseReason;
 use crate::config::{Budget, Config};
 use crate::ctx::Ctx;
+use crate::deadline::earliest;
 use crate::eviction;
 use crate::io::{Event, Output, PeerKey, TorrentSpec, TrackerKey};
 use crate::lazy_block_picker::LazyBlockPicker;
 use crate::metadata_upload::MetadataUpload;
 use crate::peer::{NewConnection, Peer};
 use crate::pieces::Pieces;
+use crate::room::RoomUse;
 use crate::sources::Sources;
 use crate::statistics::Statistics;
 use crate::super_seeder::SuperSeeder;
@@ -26,7 +28,7 @@ use alloc::vec::Vec;
 use bt_model::{PieceOrder, TorrentSettings};
 use bt_peer_wire::Message;
 use bt_tracker_wire::{AnnounceReply, Failure};
-use bt_types::{Piece, StoreFault, Time};
+use bt_types::{StoreFault, Time};
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -47,8 +49,6 @@ pub(crate) struct Torrent {
     pub(crate) metadata: Bytes,
     pub(crate) pieces: Pieces,
     pub(crate) peers: BTreeMap<PeerKey, Peer>,
-    /// Pieces that we have and have not announced to peers.
-    pub(crate) haves_pending: Vec<Piece>,
     pub(crate) unchoking: Unchoking,
     pub(crate) blocks: LazyBlockPicker,
     /// The super-seeding state, while we are the initial seed of a swarm.
@@ -58,18 +58,21 @@ pub(crate) struct Torrent {
     pub(crate) stats: Statistics,
     pub(crate) upload_turns: UploadTurns,
     pub(crate) request_turns: RequestTurns,
-    pub(crate) timing: Timing,
-}
-
-/// When a torrent acts by itself.
-#[derive(Debug, Default)]
-pub(crate) struct Timing {
-    /// The deadline that the engine knows.
-    pub(crate) wake_at: Option<Time>,
-    /// The engine knows that the torrent acted.
-    pub(crate) is_changed: bool,
     /// The next check for silent peers.
     pub(crate) next_watch: Option<Time>,
+    pub(crate) noted: Noted,
+}
+
+/// What the engine has noted of a torrent since it acted last.
+#[derive(Debug, Default)]
+pub(crate) struct Noted {
+    /// When it must be woken.
+    pub(crate) wake_at: Option<Time>,
+    /// That it acted.
+    pub(crate) is_changed: bool,
+    /// What it takes of the store's memory and of the dials; `None` before its first act.
+    pub(crate) store: Option<RoomUse>,
+    pub(crate) dials: Option<RoomUse>,
 }
 
 impl Torrent {
@@ -89,14 +92,14 @@ impl Torrent {
             swarm,
             pieces: Pieces::new(geometry, files, have),
             peers: BTreeMap::new(),
-            haves_pending: Vec::new(),
             unchoking: Unchoking::new(now, config),
             sources: Sources::default(),
             store_fault: None,
             stats: Statistics::default(),
             upload_turns: UploadTurns::default(),
             request_turns: RequestTurns::default(),
-            timing: Timing::default(),
+            next_watch: None,
+            noted: Noted::default(),
         };
         let priorities = torrent.changed_priorities();
         if !priorities.is_empty() {
@@ -131,13 +134,13 @@ impl Torrent {
 
     /// Returns when `wake` has something to do.
     pub(crate) fn deadline(&self, budget: &Budget) -> Option<Time> {
-        let round = (!self.peers.is_empty()).then_some(self.unchoking.next_round);
-        let paces = [self.upload_turns.limit.deadline(), self.request_turns.limit.deadline()];
-        [self.swarm.deadline(self.is_done(), budget), round, self.timing.next_watch]
-            .into_iter()
-            .chain(paces)
-            .flatten()
-            .min()
+        earliest([
+            self.swarm.deadline(self.is_done(), budget),
+            (!self.peers.is_empty()).then_some(self.unchoking.next_round),
+            self.next_watch,
+            self.upload_turns.limit.deadline(),
+            self.request_turns.limit.deadline(),
+        ])
     }
 
     pub(crate) fn wake(&mut self, ctx: &mut Ctx<'_>) {
@@ -147,7 +150,7 @@ impl Torrent {
         if !self.peers.is_empty() && ctx.now >= self.unchoking.next_round {
             self.choke_round(ctx);
         }
-        if self.timing.next_watch.is_some_and(|at| at <= ctx.now) {
+        if self.next_watch.is_some_and(|at| at <= ctx.now) {
             self.watch(ctx);
         }
     }
@@ -252,6 +255,7 @@ impl Torrent {
     pub(crate) fn stop(&mut self, ctx: &mut Ctx<'_>) {
         let progress = self.progress();
         self.swarm.stop(ctx, &progress);
+        self.peers.values().for_each(|peer| ctx.outboxes.close(peer.outbox));
     }
 
     // ---- peers come and go ----
@@ -297,15 +301,17 @@ impl Torrent {
         self.send_haves(ctx);
         let source = self.sources.open(connection.addr, connection.handshake.peer_id);
         let metadata_upload = MetadataUpload::new(self.metadata.len());
+        let outbox = ctx.outboxes.open(connection.key);
         let mut peer = Peer::new(
             ctx.now,
             connection,
             source,
             self.pieces.geometry.piece_count(),
             metadata_upload,
+            outbox,
         );
         peer.requests.on_parole = self.sources.on_parole.contains(&source);
-        words.for_each(|message| ctx.send(peer.key, message));
+        words.for_each(|message| ctx.send(peer.outbox, message));
         if self.peers.is_empty() {
             self.unchoking.next_round = ctx.now + ctx.config.choke_round;
         }
@@ -314,7 +320,7 @@ impl Torrent {
             super_seeder.join(ctx.now, connection.key);
             self.offer(ctx, connection.key);
         }
-        self.timing.next_watch.get_or_insert(ctx.now + WATCH);
+        self.next_watch.get_or_insert(ctx.now + WATCH);
     }
 
     /// Takes a call on the local network. We may have disconnected the host because neither side
@@ -377,7 +383,7 @@ impl Torrent {
     /// Forgets a connection: its requests are released, and its pieces are not counted any more.
     pub(crate) fn closed(&mut self, ctx: &mut Ctx<'_>, key: PeerKey, why: CloseReason) {
         let Some(mut peer) = self.peers.remove(&key) else { return };
-        ctx.outboxes.forget(key);
+        ctx.outboxes.close(peer.outbox);
         // The slot of a peer that is not interested may have been given away already.
         if self.unchoking.unchoked.remove(&key) && peer.choking.peer_interested {
             self.fill_slot(ctx, peer.choking.optimistic);
@@ -457,7 +463,7 @@ impl Torrent {
                 self.peers.values_mut().filter(|peer| !peer.choking.peer_interested || is_alone)
             {
                 for piece in super_seeder.let_choose(ctx.now, peer.key, &peer.pieces.has) {
-                    ctx.send(peer.key, Message::Have(piece.number()));
+                    ctx.send(peer.outbox, Message::Have(piece.number()));
                 }
             }
             let all: Vec<PeerKey> = self.peers.keys().copied().collect();
@@ -471,6 +477,6 @@ impl Torrent {
         }
         self.swarm.reach_further();
         self.send_extensions(ctx);
-        self.timing.next_watch = (!self.peers.is_empty()).then_some(ctx.now + WATCH);
+        self.next_watch = (!self.peers.is_empty()).then_some(ctx.now + WATCH);
     }
 }

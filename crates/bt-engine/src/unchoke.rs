@@ -180,7 +180,7 @@ impl Torrent {
         if self.unchoking.unchoked.insert(key) {
             peer.choking.am_choking = false;
             peer.choking.changed = ctx.now;
-            ctx.send(peer.key, Message::Unchoke);
+            ctx.send(peer.outbox, Message::Unchoke);
             self.suggest(ctx, key);
         }
     }
@@ -199,14 +199,14 @@ impl Torrent {
         peer.choking.am_choking = true;
         peer.choking.optimistic = false;
         peer.choking.changed = ctx.now;
-        ctx.send(peer.key, Message::Choke);
+        ctx.send(peer.outbox, Message::Choke);
         // With the fast extension every request is answered, here by a reject (BEP 6). A newcomer
         // keeps its requests for allowed pieces.
         for block in core::mem::take(&mut peer.uploads.waiting) {
             if peer.may_have(block.piece()) {
                 peer.uploads.waiting.push_back(block);
             } else if peer.fast {
-                ctx.send(peer.key, Message::Reject(block.raw()));
+                ctx.send(peer.outbox, Message::Reject(block.raw()));
             }
         }
     }

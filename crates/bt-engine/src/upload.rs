@@ -41,10 +41,11 @@ impl Torrent {
         });
         match block {
             Some(block) => peer.uploads.waiting.push_back(block),
-            None if peer.fast => ctx.send(peer.key, Message::Reject(raw)),
+            None if peer.fast => ctx.send(peer.outbox, Message::Reject(raw)),
             // Without the fast extension a request that came too late is not answered (BEP 3).
             None => {}
         }
+        self.upload_turns.join(peer);
     }
 
     /// Takes a peer's `cancel`.
@@ -53,20 +54,9 @@ impl Torrent {
         if let Some(index) = peer.uploads.waiting.iter().position(|waiting| waiting.raw() == raw) {
             peer.uploads.waiting.remove(index);
             if peer.fast {
-                ctx.send(peer.key, Message::Reject(raw));
+                ctx.send(peer.outbox, Message::Reject(raw));
             }
         }
-    }
-
-    /// Lets the peer join the uplink's queue if it has blocks to be served, has credit, and is not
-    /// in the queue yet.
-    pub(crate) fn join_uplink(&mut self, key: PeerKey) {
-        let Some(peer) = self.peers.get_mut(&key) else { return };
-        let joins = !peer.uploads.is_queued
-            && !peer.uploads.waiting.is_empty()
-            && peer.uploads.sending < peer.uploads.send_credit;
-        peer.uploads.is_queued |= joins;
-        self.upload_turns.joining.extend(joins.then_some(key));
     }
 
     /// Orders up to `bytes` of the peer's requests within its credit, because it is the peer's
@@ -92,7 +82,7 @@ impl Torrent {
         if !blocks.is_empty() {
             peer.uploads.sending += ordered;
             // Earlier messages are sent first: an unchoke ahead of the payload that it allows.
-            ctx.outboxes.flush(key, ctx.out);
+            ctx.outboxes.flush(peer.outbox, ctx.out);
             let at_once = peer.uploads.meter.rate(ctx.now) >= AT_ONCE;
             ctx.out.push_back(Output::Serve {
                 peer: key,
@@ -102,6 +92,7 @@ impl Torrent {
             });
         }
         self.upload_turns.limit.charge(ordered);
+        self.upload_turns.join(peer);
         if self.super_seeder.is_some() {
             self.show_pieces(ctx, key);
         }
@@ -132,7 +123,7 @@ impl Torrent {
             .filter(|&piece| self.pieces.have.has(piece) && !peer.pieces.has.has(piece))
             .collect();
         for piece in peer.uploads.allowed_fast.clone() {
-            ctx.send(peer.key, Message::AllowedFast(piece.number()));
+            ctx.send(peer.outbox, Message::AllowedFast(piece.number()));
         }
     }
 
@@ -157,7 +148,7 @@ impl Torrent {
         lacking.sort_unstable();
         lacking.dedup();
         for (_, piece) in lacking.into_iter().take(SUGGESTED) {
-            ctx.send(peer.key, Message::Suggest(piece.number()));
+            ctx.send(peer.outbox, Message::Suggest(piece.number()));
         }
     }
 
@@ -172,7 +163,7 @@ impl Torrent {
                 blocks.availability(piece) > 0
             });
             for piece in news {
-                ctx.send(peer.key, Message::Have(piece.number()));
+                ctx.send(peer.outbox, Message::Have(piece.number()));
             }
         }
         if super_seeder.is_over() {
@@ -184,7 +175,7 @@ impl Torrent {
                     .into_iter()
                     .filter(|&piece| !peer.pieces.has.has(piece));
                 let haves: Vec<Message> = news.map(|piece| Message::Have(piece.number())).collect();
-                haves.into_iter().for_each(|have| ctx.send(peer.key, have));
+                haves.into_iter().for_each(|have| ctx.send(peer.outbox, have));
             }
         }
     }
@@ -202,7 +193,7 @@ impl Torrent {
             let offered =
                 super_seeder.offer(key, |piece| !has.has(piece) && blocks.availability(piece) == 0);
             if let Some(piece) = offered {
-                ctx.send(peer.key, Message::Have(piece.number()));
+                ctx.send(peer.outbox, Message::Have(piece.number()));
             }
         }
     }
@@ -222,7 +213,7 @@ impl Torrent {
             let Some(shown) = super_seeder.shown(peer.key) else { continue };
             for piece in self.pieces.geometry.pieces() {
                 if !shown.has(piece) && !peer.pieces.has.has(piece) {
-                    ctx.send(peer.key, Message::Have(piece.number()));
+                    ctx.send(peer.outbox, Message::Have(piece.number()));
                 }
             }
         }
@@ -237,6 +228,7 @@ impl Torrent {
                 peer.uploads.meter.rate(now).clamp(SEND_CREDIT_MIN, SEND_CREDIT_MAX);
             self.sources.sent(peer.source, bytes);
             self.stats.up.add(now, bytes);
+            self.upload_turns.join(peer);
         }
     }
 
@@ -245,8 +237,9 @@ impl Torrent {
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.uploads.sending = peer.uploads.sending.saturating_sub(u64::from(block.len()));
             if peer.fast {
-                ctx.send(peer.key, Message::Reject(block.raw()));
+                ctx.send(peer.outbox, Message::Reject(block.raw()));
             }
+            self.upload_turns.join(peer);
         }
     }
 }

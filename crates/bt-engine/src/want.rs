@@ -135,7 +135,7 @@ impl Torrent {
             ExtendedHandshake { upload_only: Some(upload_only), ..ExtendedHandshake::default() };
         let payload = Bytes::from(hello.to_bytes());
         for peer in self.peers.values_mut().filter(|peer| peer.extended) {
-            ctx.send(peer.key, Message::Extended { id: 0, payload: payload.clone() });
+            ctx.send(peer.outbox, Message::Extended { id: 0, payload: payload.clone() });
         }
     }
 
@@ -164,7 +164,7 @@ impl Torrent {
         let wants = peer.pieces.wanted > 0;
         if wants != peer.choking.am_interested {
             peer.choking.am_interested = wants;
-            ctx.send(peer.key, if wants { Message::Interested } else { Message::NotInterested });
+            ctx.send(peer.outbox, if wants { Message::Interested } else { Message::NotInterested });
         }
     }
 
