@@ -24,8 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const CONNECT: Duration = Duration::from_secs(10);
 /// Most bytes of an answer.
 const ANSWER_MAX: usize = 256 << 20;
-/// The boundary of our forms: a torrent with this line in it would need to be made for that.
-const BOUNDARY: &str = "bt-form-7f3a1c5e9b2d4860a1c3e5f7092b4d6f";
+/// How the boundary of our forms begins.
+const BOUNDARY: &str = "bt-form-";
 
 /// The API of a daemon.
 pub(crate) struct Client {
@@ -92,15 +92,7 @@ impl Client {
         file: &[u8],
     ) -> Outcome<Bytes> {
         let json = serde_json::to_string(value).map_err(anyhow::Error::from)?;
-        let mut body = format!(
-            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"request\"\r\n\r\n{json}\r\n\
-             --{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; \
-             filename=\"file.torrent\"\r\n\r\n"
-        )
-        .into_bytes();
-        body.extend_from_slice(file);
-        body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
-        let kind = format!("multipart/form-data; boundary={BOUNDARY}");
+        let (kind, body) = form(&json, file);
         self.send(Method::POST, path, Some(kind), body.into()).await
     }
 
@@ -168,6 +160,25 @@ impl Client {
     }
 }
 
+/// Returns a form with what is wanted of a torrent file and the file, and its type. The boundary
+/// is not in what it parts, so that no torrent holds parts of its own.
+fn form(json: &str, file: &[u8]) -> (String, Vec<u8>) {
+    let is_in = |text: &[u8], bytes: &[u8]| bytes.windows(text.len()).any(|part| part == text);
+    let free = (0_u64..).map(|number| format!("{BOUNDARY}{number}-")).find(|boundary| {
+        !is_in(boundary.as_bytes(), file) && !is_in(boundary.as_bytes(), json.as_bytes())
+    });
+    let boundary = free.unwrap_or_else(|| BOUNDARY.into());
+    let mut body = format!(
+        "--{boundary}\r\nContent-Disposition: form-data; name=\"request\"\r\n\r\n{json}\r\n\
+         --{boundary}\r\nContent-Disposition: form-data; name=\"file\"; \
+         filename=\"file.torrent\"\r\n\r\n"
+    )
+    .into_bytes();
+    body.extend_from_slice(file);
+    body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+    (format!("multipart/form-data; boundary={boundary}"), body)
+}
+
 fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
@@ -192,4 +203,20 @@ fn refused(status: StatusCode, body: &[u8]) -> Failure {
         _ => (Exit::Other, "refused"),
     };
     Failure::new(exit, code, format!("the daemon refuses: {said}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torrent_holds_no_parts_of_our_form() {
+        let (kind, _) = form("{}", b"");
+        let (_, seen) = kind.split_once("boundary=").expect("a boundary");
+        let evil = format!("x\r\n--{seen}\r\nContent-Disposition: form-data; name=\"request\"");
+        let (kind, body) = form("{}", evil.as_bytes());
+        let (_, boundary) = kind.split_once("boundary=").expect("a boundary");
+        let parts = String::from_utf8(body).expect("text");
+        assert_eq!(parts.matches(boundary).count(), 3, "two parts and the end: {parts}");
+    }
 }

@@ -80,8 +80,9 @@ pub(super) fn may(caller: &Caller, method: &Method) -> bool {
 
 /// Returns what a trusted proxy says: who asked it, and whether over TLS.
 fn forwarded(headers: &HeaderMap, proxy: IpAddr) -> (IpAddr, bool) {
-    let list = text(headers, HeaderName::from_static("x-forwarded-for")).unwrap_or_default();
-    // The last entry is the proxy's own; those before it are what it was told.
+    // The last entry of the last line is the proxy's own; those before it are what it was told.
+    let lines = headers.get_all(HeaderName::from_static("x-forwarded-for")).iter();
+    let list = lines.last().and_then(|line| line.to_str().ok()).unwrap_or_default();
     let last = list.rsplit(',').next().map(str::trim).and_then(|entry| entry.parse().ok());
     let scheme = text(headers, HeaderName::from_static("x-forwarded-proto"));
     (last.unwrap_or(proxy), scheme == Some("https"))

@@ -60,7 +60,9 @@ impl Links {
         let now = now();
         let Some(link) = links.get_mut(token) else { return false };
         let is_valid = link.file == file && now.saturating_sub(link.last_used) < LINK_IDLE;
-        link.last_used = now;
+        if is_valid {
+            link.last_used = now;
+        }
         is_valid
     }
 }
@@ -258,6 +260,18 @@ mod tests {
         headers.insert(header::RANGE, "bytes=0-0".parse().expect("a value"));
         headers.insert(header::IF_RANGE, "\"b\"".parse().expect("a value"));
         assert_eq!(wanted(&headers, "\"a\"", 100), Ok(None), "the file is another now");
+    }
+
+    #[test]
+    fn a_link_that_ended_stays_ended() {
+        let (links, hash) = (Links::default(), InfoHash([1; 20]));
+        let token = links.make((hash, 2)).expect("a link");
+        for link in links.0.lock().expect("links").values_mut() {
+            link.last_used = now() - LINK_IDLE;
+        }
+        for _ in 0..2 {
+            assert!(!links.opens(&token, (hash, 2)));
+        }
     }
 
     #[test]
